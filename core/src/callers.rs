@@ -1,0 +1,184 @@
+//! Which workloads of a peer a grant is for.
+
+use crate::name::{InvalidName, SpiffeId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// A namespace or service account name in which each `*` stands for any run of characters, the empty one included.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Pattern(Box<str>);
+
+/// Why a text is no [`Pattern`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected 1 to 253 lower-case letters, digits, '-', '.' and '*' (each '*' stands for any run of characters)")]
+pub struct InvalidPattern;
+
+impl Pattern {
+    /// Checks `text`.
+    ///
+    /// # Errors
+    /// [`InvalidPattern`] when it is empty, too long or can match no Kubernetes name.
+    pub fn parse(text: &str) -> Result<Self, InvalidPattern> {
+        check_pattern(text).map(|()| Self(text.into()))
+    }
+
+    /// The pattern as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether `name` matches as a whole.
+    pub fn matches(&self, name: &str) -> bool {
+        pattern_matches(&self.0, name)
+    }
+}
+
+impl TryFrom<String> for Pattern {
+    type Error = InvalidPattern;
+
+    fn try_from(text: String) -> Result<Self, InvalidPattern> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Pattern> for String {
+    fn from(pattern: Pattern) -> String {
+        pattern.0.into()
+    }
+}
+
+impl std::fmt::Display for Pattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+pub(crate) fn check_pattern(text: &str) -> Result<(), InvalidPattern> {
+    let alphabet = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'*');
+    match !text.is_empty() && text.len() <= 253 && text.bytes().all(alphabet) {
+        true => Ok(()),
+        false => Err(InvalidPattern),
+    }
+}
+
+/// Greedy matching with one point to come back to: at most `pattern * name` steps, no recursion, no allocation.
+pub(crate) fn pattern_matches(pattern: &str, name: &str) -> bool {
+    let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
+    let (mut p, mut n) = (0, 0);
+    let mut last_star = None;
+    while let Some(&byte) = name.get(n) {
+        match pattern.get(p) {
+            Some(b'*') => {
+                last_star = Some((p + 1, n));
+                p += 1;
+            }
+            Some(&expected) if expected == byte => {
+                p += 1;
+                n += 1;
+            }
+            _ => {
+                let Some((after_star, taken)) = last_star else { return false };
+                last_star = Some((after_star, taken + 1));
+                (p, n) = (after_star, taken + 1);
+            }
+        }
+    }
+    pattern.iter().skip(p).all(|&byte| byte == b'*')
+}
+
+/// Callers by namespace and service account, both of which must match.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallerPattern {
+    /// The caller's namespace in its own cluster.
+    pub namespace: Pattern,
+    /// The caller's service account.
+    pub service_account: Pattern,
+}
+
+/// The callers of one peer that a grant admits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Callers {
+    /// Every identity of the peer's trust domain, of whatever form.
+    Any,
+    /// Identities of Istio's form that match one of the patterns. With no pattern at all nobody is admitted: that is how
+    /// a peer in audit mode is told apart from one whom the Service's owner has not admitted.
+    Only(BTreeSet<CallerPattern>),
+}
+
+impl Callers {
+    /// Whether nobody is admitted.
+    pub fn is_nobody(&self) -> bool {
+        matches!(self, Self::Only(patterns) if patterns.is_empty())
+    }
+
+    /// Whether `id` is one of them.
+    pub fn admit(&self, id: &SpiffeId<'_>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Only(patterns) => id.caller().is_some_and(|(namespace, service_account)| {
+                patterns.iter().any(|p| p.namespace.matches(namespace) && p.service_account.matches(service_account))
+            }),
+        }
+    }
+}
+
+impl From<InvalidPattern> for InvalidName {
+    fn from(_: InvalidPattern) -> Self {
+        InvalidName::Character("lower-case letters, digits, '-', '.' and '*'")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_is_any_run() {
+        for (pattern, name, expected) in [
+            ("shop", "shop", true),
+            ("shop", "shops", false),
+            ("*", "", true),
+            ("*", "anything", true),
+            ("shop-*", "shop-1", true),
+            ("shop-*", "shop", false),
+            ("*-web", "a-web-web", true),
+            ("a*b*c", "axxbyyc", true),
+            ("a*b*c", "axxbyy", false),
+            ("**a", "bba", true),
+            ("a*", "ba", false),
+        ] {
+            assert_eq!(Pattern::parse(pattern).unwrap().matches(name), expected, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn a_long_pattern_against_a_long_name_is_quick() {
+        let pattern = Pattern::parse(&("a*".repeat(120) + "b")).unwrap();
+        assert!(!pattern.matches(&"a".repeat(253)));
+    }
+
+    #[test]
+    fn refuses_what_can_match_nothing() {
+        for bad in ["", "Shop", "a/b", "a?", "a_b", &"a".repeat(254)] {
+            assert!(Pattern::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn agrees_with_a_recursive_twin(pattern in "[ab*]{1,8}", name in "[ab]{0,8}") {
+            fn twin(p: &[u8], n: &[u8]) -> bool {
+                match p.split_first() {
+                    None => n.is_empty(),
+                    Some((b'*', rest)) => (0..=n.len()).any(|i| twin(rest, &n[i..])),
+                    Some((b, rest)) => n.split_first().is_some_and(|(c, tail)| b == c && twin(rest, tail)),
+                }
+            }
+            proptest::prop_assert_eq!(
+                Pattern::parse(&pattern).unwrap().matches(&name),
+                twin(pattern.as_bytes(), name.as_bytes())
+            );
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The plugin's configuration: a JSON object with a header that people can read, and the table in base64.
+
+use crate::table::{FORMAT_VERSION, MAX_TABLE_BYTES, Table, TableError};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+/// The most bytes of configuration that are looked at: the largest table in base64, and its header.
+pub const MAX_CONFIGURATION_BYTES: usize = MAX_TABLE_BYTES / 3 * 4 + (64 << 10);
+
+/// What the filter is given. The table's own numbers stand in the header as well, so that `kubectl get` and `jq` show
+/// them; a header that contradicts the table is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PluginConfiguration<'a> {
+    /// The table's format version.
+    pub format: u32,
+    /// Grows with each published table.
+    pub generation: u64,
+    /// `sha256:` and the hash of the table in hexadecimal.
+    pub content_hash: Cow<'a, str>,
+    /// The trust domain of the cluster whose gateway this is.
+    pub trust_domain: Cow<'a, str>,
+    /// How many services (`host:port`) are exported.
+    pub exports: u32,
+    /// How many peers there are.
+    pub peers: u32,
+    /// How many different grant sets the exports share.
+    pub grant_sets: u32,
+    /// How the filter works.
+    #[serde(default)]
+    pub options: Options,
+    /// The table in base64 (RFC 4648, section 4).
+    #[serde(borrow)]
+    pub table: Cow<'a, str>,
+}
+
+/// How the filter works, apart from what it decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Options {
+    /// What a connection does until its identity is known.
+    pub wait_for_identity: WaitForIdentity,
+    /// How long an admitted connection may take to show its identity, in milliseconds (100 to 600,000; default 15,000,
+    /// as Istio's gateways allow for a handshake).
+    pub identity_timeout_ms: u32,
+    /// How many peers are counted by name (at most 1,000; default 100); the others are counted together, as `other`.
+    pub named_peers: u32,
+}
+
+/// What a connection does until its identity is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum WaitForIdentity {
+    /// tcp_proxy has not started: the upstream is not touched, and servers may speak first. Needs Envoy 1.37 or later with
+    /// `max_early_data_bytes` set on tcp_proxy.
+    #[default]
+    Paused,
+    /// For older Envoys: tcp_proxy connects to the named service at once, and no byte passes before the decision. A server
+    /// that speaks before the handshake is finished loses its connection, so server-first protocols cannot be used.
+    Connected,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { wait_for_identity: WaitForIdentity::default(), identity_timeout_ms: 15_000, named_peers: 100 }
+    }
+}
+
+/// Why a configuration is refused. The last good one stays in force.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigurationError {
+    /// It is longer than any valid one.
+    #[error("the configuration has {0} bytes, at most {MAX_CONFIGURATION_BYTES} are read")]
+    TooLarge(usize),
+    /// It is no JSON object of the expected form.
+    #[error("the configuration is not the JSON object that this filter expects: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A number in the options is out of its range.
+    #[error("the configuration's options.{field} is {value}, expected {expected}")]
+    Option {
+        /// The field's name.
+        field: &'static str,
+        /// What it says.
+        value: u32,
+        /// What it may say.
+        expected: &'static str,
+    },
+    /// The table is no base64.
+    #[error("the configuration's table is not base64")]
+    Base64,
+    /// The table itself is refused.
+    #[error("the configuration's table is refused: {0}")]
+    Table(#[from] TableError),
+    /// Header and table don't belong together.
+    #[error("the configuration's {0} is not that of its table")]
+    Header(&'static str),
+}
+
+/// Reads a configuration and checks everything in it.
+///
+/// # Errors
+/// [`ConfigurationError`] for any bytes that are no valid configuration; none panic.
+pub fn read_configuration(json: &[u8]) -> Result<(Table, Options), ConfigurationError> {
+    if json.len() > MAX_CONFIGURATION_BYTES {
+        return Err(ConfigurationError::TooLarge(json.len()));
+    }
+    let configuration: PluginConfiguration<'_> = serde_json::from_slice(json)?;
+    if configuration.format != FORMAT_VERSION {
+        return Err(TableError::Version(configuration.format).into());
+    }
+    check_options(&configuration.options)?;
+    let bytes = BASE64_STANDARD.decode(configuration.table.as_bytes()).map_err(|_| ConfigurationError::Base64)?;
+    let table = Table::read(bytes)?;
+    check_header(&configuration, &table)?;
+    Ok((table, configuration.options))
+}
+
+/// Writes the configuration of a table.
+pub fn write_configuration(table: &Table, options: Options) -> PluginConfiguration<'static> {
+    PluginConfiguration { options, table: Cow::Owned(BASE64_STANDARD.encode(table.as_bytes())), ..header_of(table) }
+}
+
+fn header_of(table: &Table) -> PluginConfiguration<'static> {
+    PluginConfiguration {
+        format: FORMAT_VERSION,
+        generation: table.generation(),
+        content_hash: Cow::Owned(table.hash().to_string()),
+        trust_domain: Cow::Owned(table.trust_domain().to_owned()),
+        exports: table.rows(),
+        peers: table.peer_count(),
+        grant_sets: table.grant_set_count(),
+        options: Options::default(),
+        table: Cow::Borrowed(""),
+    }
+}
+
+fn check_options(options: &Options) -> Result<(), ConfigurationError> {
+    let refused = |field, value, expected| Err(ConfigurationError::Option { field, value, expected });
+    if !(100..=600_000).contains(&options.identity_timeout_ms) {
+        return refused("identityTimeoutMs", options.identity_timeout_ms, "100 to 600000");
+    }
+    if options.named_peers > 1_000 {
+        return refused("namedPeers", options.named_peers, "0 to 1000");
+    }
+    Ok(())
+}
+
+fn check_header(configuration: &PluginConfiguration<'_>, table: &Table) -> Result<(), ConfigurationError> {
+    let expected = header_of(table);
+    let differing = [
+        ("generation", configuration.generation == expected.generation),
+        ("contentHash", configuration.content_hash == expected.content_hash),
+        ("trustDomain", configuration.trust_domain == expected.trust_domain),
+        ("exports", configuration.exports == expected.exports),
+        ("peers", configuration.peers == expected.peers),
+        ("grantSets", configuration.grant_sets == expected.grant_sets),
+    ];
+    match differing.into_iter().find(|(_, same)| !same) {
+        Some((field, _)) => Err(ConfigurationError::Header(field)),
+        None => Ok(()),
+    }
+}

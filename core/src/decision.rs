@@ -1,0 +1,173 @@
+//! The decision: may this connection pass, and where to.
+
+use crate::name::{ServicePort, Sni, SniError, SpiffeId};
+use crate::table::{Export, Granted, Mode, PeerRow, Table};
+
+/// The one word for why a connection was let through or refused. Logs, metrics, `explain` and Events print it, and it
+/// stays the same from release to release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// The gateway has no table: nothing is exported yet.
+    NoTable,
+    /// The client sent no server name.
+    NoSni,
+    /// The server name has not the form `outbound_.PORT_.SUBSET_.HOST`.
+    BadSni,
+    /// No such `host:port` is exported.
+    UnknownService,
+    /// The client showed no certificate with a URI SAN.
+    NoIdentity,
+    /// The URI SAN is no workload's SPIFFE ID, or there is more than one.
+    BadIdentity,
+    /// The identity's trust domain is no peer's.
+    UnknownPeer,
+    /// The peer has no grant on the service.
+    NotGranted,
+    /// The peer has a grant, for other callers.
+    CallerNotGranted,
+    /// The connection may pass.
+    Granted,
+}
+
+impl Reason {
+    /// All reasons, in the order in which they are judged.
+    pub const ALL: [Self; 10] = [
+        Self::NoTable,
+        Self::NoSni,
+        Self::BadSni,
+        Self::UnknownService,
+        Self::NoIdentity,
+        Self::BadIdentity,
+        Self::UnknownPeer,
+        Self::NotGranted,
+        Self::CallerNotGranted,
+        Self::Granted,
+    ];
+
+    /// The stable word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::NoTable => "no_table",
+            Self::NoSni => "no_sni",
+            Self::BadSni => "bad_sni",
+            Self::UnknownService => "unknown_service",
+            Self::NoIdentity => "no_identity",
+            Self::BadIdentity => "bad_identity",
+            Self::UnknownPeer => "unknown_peer",
+            Self::NotGranted => "not_granted",
+            Self::CallerNotGranted => "caller_not_granted",
+            Self::Granted => "granted",
+        }
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// What happens to the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It passes.
+    Allowed,
+    /// It passes although it is not granted, since the peer is in audit mode.
+    Audited,
+    /// It is closed.
+    Refused,
+}
+
+impl Outcome {
+    /// The stable word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Audited => "audited",
+            Self::Refused => "refused",
+        }
+    }
+
+    /// Whether the connection passes.
+    pub fn passes(self) -> bool {
+        self != Self::Refused
+    }
+}
+
+/// An outcome, why, and the peer as far as one was recognised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision<'t> {
+    /// What happens to the connection.
+    pub outcome: Outcome,
+    /// Why.
+    pub reason: Reason,
+    /// Who called, when the identity is of a peer.
+    pub peer: Option<PeerRow<'t>>,
+}
+
+/// A connection whose server name names an exported service. What is left to judge is who calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admission<'s> {
+    sni: Sni<'s>,
+    export: Export,
+}
+
+impl Admission<'_> {
+    /// The exported service's host, in lower case.
+    pub fn host(&self) -> &str {
+        self.sni.host()
+    }
+
+    /// The exported service's port.
+    pub fn port(&self) -> ServicePort {
+        self.sni.port()
+    }
+
+    /// The service's row.
+    pub fn export(&self) -> Export {
+        self.export
+    }
+}
+
+/// First half, before the handshake: is the server name that of an exported service?
+///
+/// # Errors
+/// [`Reason::NoSni`], [`Reason::BadSni`] or [`Reason::UnknownService`].
+pub fn admit<'s>(table: &Table, server_name: Option<&'s str>) -> Result<Admission<'s>, Reason> {
+    let sni = Sni::parse(server_name.unwrap_or_default()).map_err(|error| match error {
+        SniError::Absent => Reason::NoSni,
+        SniError::Form(_) => Reason::BadSni,
+    })?;
+    match table.export(sni.host(), sni.port()) {
+        Some(export) => Ok(Admission { sni, export }),
+        None => Err(Reason::UnknownService),
+    }
+}
+
+/// Second half, after the handshake: may the caller reach the export? `uri_san` is the first URI SAN of its certificate.
+pub fn judge<'t>(table: &'t Table, export: Export, uri_san: Option<&str>) -> Decision<'t> {
+    let refused = |reason, peer| Decision { outcome: Outcome::Refused, reason, peer };
+    let Some(uri) = uri_san.filter(|uri| !uri.is_empty()) else { return refused(Reason::NoIdentity, None) };
+    let Ok(id) = SpiffeId::parse(uri) else { return refused(Reason::BadIdentity, None) };
+    let Some(peer) = table.peer_of(id.trust_domain()) else { return refused(Reason::UnknownPeer, None) };
+    let reason = match table.granted(export, &peer, &id) {
+        Granted::Yes => return Decision { outcome: Outcome::Allowed, reason: Reason::Granted, peer: Some(peer) },
+        // Without an entry the Service's owner has not admitted the peer, and audit mode does not overrule the owner.
+        Granted::No => return refused(Reason::NotGranted, Some(peer)),
+        Granted::Nobody => Reason::NotGranted,
+        Granted::OtherCallers => Reason::CallerNotGranted,
+    };
+    let outcome = match peer.mode {
+        Mode::Audit => Outcome::Audited,
+        Mode::Enforce => Outcome::Refused,
+    };
+    Decision { outcome, reason, peer: Some(peer) }
+}
+
+/// Both halves at once, for a connection that is known whole: live connections against a new table, `explain`, tests.
+pub fn decide<'t>(table: &'t Table, server_name: Option<&str>, uri_san: Option<&str>) -> Decision<'t> {
+    match admit(table, server_name) {
+        Ok(admission) => judge(table, admission.export(), uri_san),
+        Err(reason) => Decision { outcome: Outcome::Refused, reason, peer: None },
+    }
+}

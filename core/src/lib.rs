@@ -1,0 +1,26 @@
+//! Names, the compiled table and the decision: what the gateway filter and the controller share.
+//!
+//! Everything here is a pure function of its arguments. There is no clock, randomness, file, socket, thread or log, and
+//! nothing that knows proxy-wasm, so that the same code runs in the controller, in the filter and in a test.
+//!
+//! The way through the crate: bytes of a stranger become a [`Sni`] and a [`SpiffeId`] (or a refusal), a [`Table`] is
+//! built by a [`TableBuilder`] and read in place, and [`decide`] answers with an outcome and its one [`Reason`].
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+mod callers;
+mod configuration;
+mod decision;
+mod name;
+mod table;
+
+pub use callers::{CallerPattern, Callers, InvalidPattern, Pattern};
+pub use configuration::{
+    ConfigurationError, MAX_CONFIGURATION_BYTES, Options, PluginConfiguration, WaitForIdentity, read_configuration,
+    write_configuration,
+};
+pub use decision::{Admission, Decision, Outcome, Reason, admit, decide, judge};
+pub use name::{Hostname, InvalidName, PeerName, ServiceName, ServicePort, Sni, SniError, SpiffeId, TrustDomain};
+pub use table::{
+    BuildError, ContentHash, Export, FORMAT_VERSION, Grant, MAX_TABLE_BYTES, Mode, Peer, PeerIndex, PeerRow, Table,
+    TableBuilder, TableError,
+};

@@ -1,0 +1,75 @@
+use super::{InvalidName, owned_name};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+/// A DNS host name (RFC 1123, section 2.1) folded to lower case: at most 253 bytes, labels of 1 to 63 bytes of `a-z`,
+/// `0-9`, `-` and `_`, no dot at the end, no `-` at either end of a label.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Hostname(Box<str>);
+
+owned_name!(Hostname);
+
+impl Hostname {
+    /// The most bytes that a host name may have.
+    pub const MAX_BYTES: usize = 253;
+
+    /// Checks `text` and folds it.
+    ///
+    /// # Errors
+    /// [`InvalidName`] when it is no host name.
+    pub fn parse(text: &str) -> Result<Self, InvalidName> {
+        Ok(Self(fold(text)?.into()))
+    }
+
+    /// A name that [`fold`] has checked already.
+    pub(super) fn from_folded(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+/// Checks a host name and folds it to lower case; allocates only when there is something to fold.
+pub(crate) fn fold(text: &str) -> Result<Cow<'_, str>, InvalidName> {
+    if text.len() > Hostname::MAX_BYTES {
+        return Err(InvalidName::TooLong(Hostname::MAX_BYTES));
+    }
+    text.split('.').try_for_each(check_label)?;
+    match text.bytes().any(|b| b.is_ascii_uppercase()) {
+        true => Ok(Cow::Owned(text.to_ascii_lowercase())),
+        false => Ok(Cow::Borrowed(text)),
+    }
+}
+
+fn check_label(label: &str) -> Result<(), InvalidName> {
+    match label.len() {
+        0 => return Err(InvalidName::Empty),
+        1..=63 => {}
+        _ => return Err(InvalidName::Form("labels of at most 63 bytes")),
+    }
+    if label.starts_with('-') || label.ends_with('-') {
+        return Err(InvalidName::Form("labels that neither start nor end with '-'"));
+    }
+    match label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) {
+        true => Ok(()),
+        false => Err(InvalidName::Character("letters, digits, '-', '_' and '.'")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folds_to_lower_case() {
+        assert_eq!(Hostname::parse("Web.Shop.svc.BETA.example").unwrap().as_str(), "web.shop.svc.beta.example");
+        assert!(matches!(fold("web.shop"), Ok(Cow::Borrowed("web.shop"))));
+    }
+
+    #[test]
+    fn refuses_what_is_no_host_name() {
+        let too_long = vec!["a".repeat(63); 4].join(".") + ".a";
+        for bad in ["", ".", "a..b", "a.", ".a", "-a", "a-", "a b", "a\0", "ä", "*.a", "a/b", &"a".repeat(64), &too_long] {
+            assert!(Hostname::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

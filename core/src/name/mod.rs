@@ -1,0 +1,74 @@
+//! Validated names. A value of one of these types is proof that its text was checked; nobody checks it again.
+
+mod hostname;
+mod peer_name;
+mod service_name;
+mod sni;
+mod spiffe_id;
+mod trust_domain;
+
+pub(crate) use hostname::fold as fold_host;
+pub use hostname::Hostname;
+pub use peer_name::PeerName;
+pub use service_name::{ServiceName, ServicePort};
+pub use sni::{Sni, SniError};
+pub use spiffe_id::SpiffeId;
+pub use trust_domain::TrustDomain;
+
+/// Why a text is not the name that it should be. The text itself is left out: it is a stranger's, and may be long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidName {
+    /// There is no text at all, or a part that must not be empty is.
+    #[error("it is empty, or has an empty part")]
+    Empty,
+    /// More bytes than the standard of that name allows.
+    #[error("it is longer than {0} bytes")]
+    TooLong(usize),
+    /// A byte outside of the name's alphabet.
+    #[error("it contains a character that is not allowed (expected {0})")]
+    Character(&'static str),
+    /// The text has not the required shape.
+    #[error("it has not the form {0}")]
+    Form(&'static str),
+}
+
+/// Adds what every owned name has: access to its text, display, and parsing by way of `FromStr`, `TryFrom` and serde.
+macro_rules! owned_name {
+    ($name:ident) => {
+        impl $name {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = $crate::InvalidName;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Self::parse(text)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = $crate::InvalidName;
+
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                Self::parse(&text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> String {
+                name.0.into()
+            }
+        }
+    };
+}
+pub(crate) use owned_name;

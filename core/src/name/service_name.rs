@@ -1,0 +1,117 @@
+use super::{Hostname, InvalidName};
+use serde::{Deserialize, Serialize};
+use std::num::NonZeroU16;
+
+/// A port of a Service: 1 to 65535.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ServicePort(NonZeroU16);
+
+impl ServicePort {
+    /// The port `number`; `None` for 0.
+    pub fn new(number: u16) -> Option<Self> {
+        NonZeroU16::new(number).map(Self)
+    }
+
+    /// Reads a decimal number without sign, space or leading zero, so that each port has one spelling only.
+    ///
+    /// # Errors
+    /// [`InvalidName`] for anything else.
+    pub fn parse(text: &str) -> Result<Self, InvalidName> {
+        const FORM: InvalidName = InvalidName::Form("a port from 1 to 65535");
+        if text.starts_with('0') || !text.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(FORM);
+        }
+        text.parse().ok().and_then(Self::new).ok_or(FORM)
+    }
+
+    /// The port's number.
+    pub fn get(self) -> u16 {
+        self.0.get()
+    }
+}
+
+impl std::fmt::Display for ServicePort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What is exported, granted and called: one port of one Service, written `host:port`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ServiceName {
+    /// `<name>.<namespace>.svc.<trust domain>`.
+    pub host: Hostname,
+    /// The Service's port, not the workload's.
+    pub port: ServicePort,
+}
+
+impl ServiceName {
+    /// Reads `host:port`.
+    ///
+    /// # Errors
+    /// [`InvalidName`] when either half is wrong.
+    pub fn parse(text: &str) -> Result<Self, InvalidName> {
+        let (host, port) = text.rsplit_once(':').ok_or(InvalidName::Form("<host>:<port>"))?;
+        Ok(Self { host: Hostname::parse(host)?, port: ServicePort::parse(port)? })
+    }
+
+    /// The server name that a client sends for this service (Istio's form, without a subset).
+    pub fn sni(&self) -> String {
+        format!("outbound_.{}_._.{}", self.port, self.host)
+    }
+
+    /// The Envoy cluster of this service (Istio's form, without a subset).
+    pub fn cluster(&self) -> String {
+        format!("outbound|{}||{}", self.port, self.host)
+    }
+}
+
+impl std::fmt::Display for ServiceName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+impl std::str::FromStr for ServiceName {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}
+
+impl TryFrom<String> for ServiceName {
+    type Error = InvalidName;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text)
+    }
+}
+
+impl From<ServiceName> for String {
+    fn from(name: ServiceName) -> String {
+        name.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_has_one_spelling() {
+        assert_eq!(ServicePort::parse("443").unwrap().get(), 443);
+        for bad in ["", "0", "080", "+80", " 80", "65536", "8o", "-1"] {
+            assert!(ServicePort::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn knows_its_names_in_envoy() {
+        let web = ServiceName::parse("web.shop.svc.beta.example:80").unwrap();
+        assert_eq!(web.sni(), "outbound_.80_._.web.shop.svc.beta.example");
+        assert_eq!(web.cluster(), "outbound|80||web.shop.svc.beta.example");
+        assert_eq!(web.to_string(), "web.shop.svc.beta.example:80");
+    }
+}

@@ -1,0 +1,115 @@
+use super::{InvalidName, trust_domain};
+
+/// A workload's SPIFFE ID (SPIFFE-ID, section 2; X509-SVID, section 2): `spiffe://<trust domain>/<path>`, borrowed from
+/// the certificate's URI SAN.
+///
+/// The path has one segment at least: an ID without a path names the trust domain itself, which no leaf certificate may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpiffeId<'a> {
+    trust_domain: &'a str,
+    path: &'a str,
+}
+
+impl<'a> SpiffeId<'a> {
+    /// The most bytes that a SPIFFE ID may have (SPIFFE-ID, section 2.3).
+    pub const MAX_BYTES: usize = 2048;
+
+    /// Checks `uri`, byte by byte and without normalising: an ID that would have to be normalised first is not one.
+    ///
+    /// # Errors
+    /// [`InvalidName`] when it is anything else than a workload's SPIFFE ID.
+    pub fn parse(uri: &'a str) -> Result<Self, InvalidName> {
+        const FORM: InvalidName = InvalidName::Form("spiffe://<trust domain>/<path>");
+        if uri.len() > Self::MAX_BYTES {
+            return Err(InvalidName::TooLong(Self::MAX_BYTES));
+        }
+        let rest = uri.strip_prefix("spiffe://").ok_or(FORM)?;
+        let (trust_domain, path) = rest.split_once('/').ok_or(FORM)?;
+        trust_domain::check(trust_domain)?;
+        path.split('/').try_for_each(check_segment)?;
+        Ok(Self { trust_domain, path })
+    }
+
+    /// The trust domain whose root must have signed the certificate.
+    pub fn trust_domain(&self) -> &'a str {
+        self.trust_domain
+    }
+
+    /// The path without its leading slash.
+    pub fn path(&self) -> &'a str {
+        self.path
+    }
+
+    /// Namespace and service account, when the path is Istio's `ns/<namespace>/sa/<service account>`.
+    pub fn caller(&self) -> Option<(&'a str, &'a str)> {
+        let mut segments = self.path.split('/');
+        let caller = match (segments.next()?, segments.next()?, segments.next()?, segments.next()?) {
+            ("ns", namespace, "sa", service_account) => (namespace, service_account),
+            _ => return None,
+        };
+        segments.next().is_none().then_some(caller)
+    }
+}
+
+impl std::fmt::Display for SpiffeId<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "spiffe://{}/{}", self.trust_domain, self.path)
+    }
+}
+
+/// SPIFFE-ID, section 2.2: letters, digits, `.`, `-`, `_`; not empty, not `.` or `..`.
+fn check_segment(segment: &str) -> Result<(), InvalidName> {
+    match segment {
+        "" => Err(InvalidName::Empty),
+        "." | ".." => Err(InvalidName::Form("a path without '.' and '..' segments")),
+        _ if segment.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')) => Ok(()),
+        _ => Err(InvalidName::Character("letters, digits, '.', '-' and '_' in each path segment")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_an_istio_identity() {
+        let id = SpiffeId::parse("spiffe://alpha.example/ns/shop/sa/web").unwrap();
+        assert_eq!((id.trust_domain(), id.path(), id.caller()), ("alpha.example", "ns/shop/sa/web", Some(("shop", "web"))));
+    }
+
+    #[test]
+    fn other_paths_are_identities_without_a_caller() {
+        for path in ["web", "ns/shop", "ns/shop/sa", "ns/shop/sa/web/x", "NS/shop/sa/web", "ns/shop/SA/web"] {
+            let uri = format!("spiffe://alpha.example/{path}");
+            assert_eq!(SpiffeId::parse(&uri).unwrap().caller(), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_not_a_workload_identity() {
+        for bad in [
+            "",
+            "spiffe://",
+            "spiffe:///ns/a/sa/b",
+            "spiffe://alpha.example",
+            "spiffe://alpha.example/",
+            "spiffe://alpha.example/ns//sa/b",
+            "spiffe://alpha.example/ns/a/sa/b/",
+            "spiffe://alpha.example/ns/../sa/b",
+            "spiffe://alpha.example/ns/./sa/b",
+            "spiffe://alpha.example/ns/a%2Fb/sa/c",
+            "spiffe://alpha.example/ns/a/sa/b?x",
+            "spiffe://alpha.example/ns/a/sa/b#x",
+            "spiffe://ALPHA.example/ns/a/sa/b",
+            "spiffe://user@alpha.example/ns/a/sa/b",
+            "spiffe://alpha.example:443/ns/a/sa/b",
+            "SPIFFE://alpha.example/ns/a/sa/b",
+            "https://alpha.example/ns/a/sa/b",
+            " spiffe://alpha.example/ns/a/sa/b",
+            "spiffe://alpha.example/ns/a/sa/b,spiffe://beta.example/ns/a/sa/b",
+            &format!("spiffe://alpha.example/{}", "a".repeat(2048)),
+        ] {
+            assert!(SpiffeId::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

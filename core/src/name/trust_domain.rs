@@ -1,0 +1,84 @@
+use super::{InvalidName, owned_name};
+use serde::{Deserialize, Serialize};
+
+/// A trust domain name (SPIFFE-ID, section 2.1): 1 to 255 bytes of `a-z`, `0-9`, `.`, `-` and `_`.
+///
+/// Upper case is refused and not folded: Envoy's SPIFFE validator compares trust domains by bytes, so a folded name would
+/// be one that no certificate matches.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TrustDomain(Box<str>);
+
+owned_name!(TrustDomain);
+
+impl TrustDomain {
+    /// The most bytes that a trust domain may have.
+    pub const MAX_BYTES: usize = 255;
+
+    /// Checks `text`.
+    ///
+    /// # Errors
+    /// [`InvalidName`] when it is empty, too long, or has a character outside of the alphabet.
+    pub fn parse(text: &str) -> Result<Self, InvalidName> {
+        check(text)?;
+        Ok(Self(text.into()))
+    }
+
+    /// Whether `host` is `<service>.<namespace>.svc.<this trust domain>`: a peer's names have this form, and no others are believed.
+    pub fn owns(&self, host: &super::Hostname) -> bool {
+        let Some(service) = host.as_str().strip_suffix(self.as_str()).and_then(|rest| rest.strip_suffix(".svc.")) else {
+            return false;
+        };
+        service.split('.').count() == 2
+    }
+}
+
+pub(super) fn check(text: &str) -> Result<(), InvalidName> {
+    if text.is_empty() {
+        return Err(InvalidName::Empty);
+    }
+    if text.len() > TrustDomain::MAX_BYTES {
+        return Err(InvalidName::TooLong(TrustDomain::MAX_BYTES));
+    }
+    if !text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_')) {
+        return Err(InvalidName::Character("lower-case letters, digits, '.', '-' and '_'"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepts_what_the_spiffe_id_document_accepts() {
+        for good in ["a", "beta.example", "staging_1.beta-2.example", &"a".repeat(255)] {
+            assert!(TrustDomain::parse(good).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn refuses_the_rest() {
+        for bad in ["", "Beta.example", "beta.example:443", "user@beta", "beta/x", "bêta", "b%65ta", &"a".repeat(256)] {
+            assert!(TrustDomain::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn owns_only_service_names_of_its_own() {
+        let beta = TrustDomain::parse("beta.example").unwrap();
+        let owns = |host: &str| beta.owns(&super::super::Hostname::parse(host).unwrap());
+        assert!(owns("web.shop.svc.beta.example"));
+        for other in [
+            "web.shop.svc.alpha.example",
+            "web.shop.svc.evilbeta.example",
+            "web.shop.beta.example",
+            "beta.example",
+            "svc.beta.example",
+            "shop.svc.beta.example",
+            "a.web.shop.svc.beta.example",
+        ] {
+            assert!(!owns(other), "{other}");
+        }
+    }
+}

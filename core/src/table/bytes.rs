@@ -1,0 +1,88 @@
+//! Reading numbers out of bytes: each read may fail, none may panic.
+
+pub(super) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..)?.first_chunk().map(|b| u16::from_le_bytes(*b))
+}
+
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().map(|b| u32::from_le_bytes(*b))
+}
+
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..)?.first_chunk().map(|b| u64::from_le_bytes(*b))
+}
+
+/// A position in bytes that moves forward with each read.
+#[derive(Clone, Copy)]
+pub(super) struct Cursor<'t> {
+    rest: &'t [u8],
+}
+
+impl<'t> Cursor<'t> {
+    pub(super) fn new(rest: &'t [u8]) -> Self {
+        Self { rest }
+    }
+
+    pub(super) fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
+    pub(super) fn take(&mut self, count: usize) -> Option<&'t [u8]> {
+        let (taken, rest) = self.rest.split_at_checked(count)?;
+        self.rest = rest;
+        Some(taken)
+    }
+
+    /// An unsigned LEB128 number of at most 32 bits in its shortest form, so that each table has one spelling.
+    pub(super) fn number(&mut self) -> Option<u32> {
+        let (&first, mut rest) = self.rest.split_first()?;
+        let mut value = u32::from(first & 0x7f);
+        let mut last = first;
+        let mut shift = 7;
+        while last & 0x80 != 0 {
+            let (&byte, tail) = rest.split_first()?;
+            let bits = u32::from(byte & 0x7f);
+            if shift > 28 || (shift == 28 && bits > 0xf) || byte == 0 {
+                return None;
+            }
+            value |= bits << shift;
+            (last, rest, shift) = (byte, tail, shift + 7);
+        }
+        self.rest = rest;
+        Some(value)
+    }
+}
+
+pub(super) fn push_number(out: &mut Vec<u8>, mut value: u32) {
+    while value >= 0x80 {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn a_number_comes_back(value: u32) {
+            let mut out = Vec::new();
+            push_number(&mut out, value);
+            let mut cursor = Cursor::new(&out);
+            proptest::prop_assert_eq!(cursor.number(), Some(value));
+            proptest::prop_assert_eq!(cursor.remaining(), 0);
+        }
+
+        #[test]
+        fn a_number_has_one_spelling(bytes in proptest::collection::vec(0u8.., 1..8)) {
+            let mut cursor = Cursor::new(&bytes);
+            if let Some(value) = cursor.number() {
+                let mut out = Vec::new();
+                push_number(&mut out, value);
+                proptest::prop_assert_eq!(&out[..], &bytes[..bytes.len() - cursor.remaining()]);
+            }
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The filter module: built by whoever loads it, so that nobody tests yesterday's.
+
+use crate::{cargo, run, target};
+use anyhow::{Context, Result};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// The module's target. It has no WASI imports: the filter needs nothing of its host but proxy-wasm.
+pub const TARGET: &str = "wasm32-unknown-unknown";
+
+/// Builds the filter module, or finds that it is up to date, and returns where it is.
+///
+/// It has a target folder of its own, so that a test that runs under cargo never waits for the lock of the cargo that
+/// runs it.
+///
+/// # Errors
+/// When the wasm target cannot be installed, or the module does not compile.
+pub fn build() -> Result<PathBuf> {
+    install_target()?;
+    let folder = target().join("filter");
+    run(cargo()
+        .args(["build", "--quiet", "--package", "fedgate-filter", "--lib", "--profile", "wasm", "--target", TARGET])
+        .arg("--target-dir")
+        .arg(&folder)
+        // Flags meant for native code (sanitizers, coverage) must not reach the module.
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS"))?;
+    Ok(folder.join(TARGET).join("wasm/fedgate_filter.wasm"))
+}
+
+/// `rust-toolchain.toml` names the target, but rustup does not install it by itself where auto-install is off.
+fn install_target() -> Result<()> {
+    let output = Command::new("rustc")
+        .current_dir(crate::root())
+        .args(["--print", "target-libdir", "--target", TARGET])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot start rustc: install Rust with rustup (https://rustup.rs)")?;
+    if PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()).is_dir() {
+        return Ok(());
+    }
+    eprintln!("installing the Rust target {TARGET} with rustup");
+    run(Command::new("rustup").current_dir(crate::root()).args(["target", "add", TARGET])).with_context(|| {
+        format!("the gateway filter needs the Rust target {TARGET}; install it with `rustup target add {TARGET}`")
+    })
+}
