@@ -1,2 +1,3 @@
-//! controller
+//! `fedgate`: the controller and the command line.
+
 fn main() {}

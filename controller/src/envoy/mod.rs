@@ -1,0 +1,1 @@
+//! Envoy's file-based xDS: the sink of the files platform.

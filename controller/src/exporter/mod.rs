@@ -1,0 +1,1 @@
+//! What peers may fetch, over HTTPS.

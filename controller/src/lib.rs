@@ -1,0 +1,7 @@
+//! The controller: adapters around `fedgate_federation::federate`.
+
+pub mod command;
+pub mod envoy;
+pub mod exporter;
+pub mod files;
+pub mod importer;
