@@ -1,5 +1,6 @@
 //! The controller: adapters around `fedgate_federation::federate`.
 
+pub mod clock;
 pub mod command;
 pub mod envoy;
 pub mod exporter;
