@@ -68,7 +68,9 @@ mod tests {
     #[test]
     fn refuses_what_is_no_host_name() {
         let too_long = vec!["a".repeat(63); 4].join(".") + ".a";
-        for bad in ["", ".", "a..b", "a.", ".a", "-a", "a-", "a b", "a\0", "ä", "*.a", "a/b", &"a".repeat(64), &too_long] {
+        for bad in
+            ["", ".", "a..b", "a.", ".a", "-a", "a-", "a b", "a\0", "ä", "*.a", "a/b", &"a".repeat(64), &too_long]
+        {
             assert!(Hostname::parse(bad).is_err(), "{bad}");
         }
     }

@@ -7,8 +7,8 @@ mod sni;
 mod spiffe_id;
 mod trust_domain;
 
-pub(crate) use hostname::fold as fold_host;
 pub use hostname::Hostname;
+pub(crate) use hostname::fold as fold_host;
 pub use peer_name::PeerName;
 pub use service_name::{ServiceName, ServicePort};
 pub use sni::{Sni, SniError};

@@ -74,7 +74,10 @@ mod tests {
     #[test]
     fn reads_an_istio_identity() {
         let id = SpiffeId::parse("spiffe://alpha.example/ns/shop/sa/web").unwrap();
-        assert_eq!((id.trust_domain(), id.path(), id.caller()), ("alpha.example", "ns/shop/sa/web", Some(("shop", "web"))));
+        assert_eq!(
+            (id.trust_domain(), id.path(), id.caller()),
+            ("alpha.example", "ns/shop/sa/web", Some(("shop", "web")))
+        );
     }
 
     #[test]

@@ -26,7 +26,8 @@ impl TrustDomain {
 
     /// Whether `host` is `<service>.<namespace>.svc.<this trust domain>`: a peer's names have this form, and no others are believed.
     pub fn owns(&self, host: &super::Hostname) -> bool {
-        let Some(service) = host.as_str().strip_suffix(self.as_str()).and_then(|rest| rest.strip_suffix(".svc.")) else {
+        let Some(service) = host.as_str().strip_suffix(self.as_str()).and_then(|rest| rest.strip_suffix(".svc."))
+        else {
             return false;
         };
         service.split('.').count() == 2
@@ -59,7 +60,8 @@ mod tests {
 
     #[test]
     fn refuses_the_rest() {
-        for bad in ["", "Beta.example", "beta.example:443", "user@beta", "beta/x", "bêta", "b%65ta", &"a".repeat(256)] {
+        for bad in ["", "Beta.example", "beta.example:443", "user@beta", "beta/x", "bêta", "b%65ta", &"a".repeat(256)]
+        {
             assert!(TrustDomain::parse(bad).is_err(), "{bad}");
         }
     }

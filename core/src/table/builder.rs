@@ -1,10 +1,9 @@
-use super::layout::{ANY_CALLER, FORMAT_VERSION, Header, MAGIC, MAX_TABLE_BYTES};
-use super::rows::{Key, encode, shared_length};
-use super::{ContentHash, Mode};
-use crate::callers::{CallerPattern, Callers};
+use super::encode::encode;
+use super::layout::MAX_TABLE_BYTES;
+use super::{MAX_CALLER_PATTERNS, Mode};
+use crate::callers::Callers;
 use crate::name::{PeerName, ServiceName, TrustDomain};
-use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// A peer as the gateway knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +18,7 @@ pub struct Peer {
 
 /// A peer's place in a [`TableBuilder`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PeerIndex(usize);
+pub struct PeerIndex(pub(super) usize);
 
 /// Who of one peer may reach an export.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,18 +58,24 @@ pub enum BuildError {
 
 /// Collects peers and exports, and writes them as a table.
 ///
-/// The same input in any order gives the same bytes, so equal content has an equal hash.
+/// The same input in any order gives the same bytes. So whether there is anything new to publish is seen by building with
+/// the generation that was published last.
 #[derive(Debug, Clone)]
 pub struct TableBuilder {
-    trust_domain: TrustDomain,
-    peers: Vec<Peer>,
-    exports: BTreeMap<ServiceName, Vec<Grant>>,
+    pub(super) trust_domain: TrustDomain,
+    pub(super) peers: Vec<Peer>,
+    places: BTreeMap<TrustDomain, usize>,
+    /// Each service, with the number of its grants.
+    pub(super) exports: BTreeMap<ServiceName, usize>,
+    /// Grants in order of peer, stored once: services by peers is a product.
+    pub(super) grants: BTreeMap<Vec<Grant>, usize>,
 }
 
 impl TableBuilder {
     /// An empty table of the cluster with this trust domain: it refuses everything.
     pub fn new(trust_domain: TrustDomain) -> Self {
-        Self { trust_domain, peers: Vec::new(), exports: BTreeMap::new() }
+        let (peers, places) = (Vec::new(), BTreeMap::new());
+        Self { trust_domain, peers, places, exports: BTreeMap::new(), grants: BTreeMap::new() }
     }
 
     /// Adds a peer.
@@ -78,26 +83,33 @@ impl TableBuilder {
     /// # Errors
     /// [`BuildError::SameTrustDomain`] when there is one with its trust domain already.
     pub fn peer(&mut self, peer: Peer) -> Result<PeerIndex, BuildError> {
-        if let Some(other) = self.peers.iter().find(|other| other.trust_domain == peer.trust_domain) {
+        if let Some(other) = self.places.get(&peer.trust_domain).and_then(|&place| self.peers.get(place)) {
             return Err(BuildError::SameTrustDomain(other.name.clone(), peer.name, peer.trust_domain));
         }
+        let place = self.peers.len();
+        self.places.insert(peer.trust_domain.clone(), place);
         self.peers.push(peer);
-        Ok(PeerIndex(self.peers.len() - 1))
+        Ok(PeerIndex(place))
     }
 
     /// Adds an exported service with its grants; without any it is known, and refused to all.
     ///
     /// # Errors
-    /// [`BuildError::SameService`] or [`BuildError::WrongGrant`].
-    pub fn export(&mut self, service: ServiceName, grants: Vec<Grant>) -> Result<(), BuildError> {
-        let peers: BTreeSet<_> = grants.iter().map(|grant| grant.peer).collect();
-        if peers.len() != grants.len() || peers.iter().any(|peer| peer.0 >= self.peers.len()) {
+    /// [`BuildError::SameService`], [`BuildError::WrongGrant`], or [`BuildError::TooMany`] when one grant has more than
+    /// [`MAX_CALLER_PATTERNS`] patterns.
+    pub fn export(&mut self, service: ServiceName, mut grants: Vec<Grant>) -> Result<(), BuildError> {
+        grants.sort_unstable_by_key(|grant| grant.peer);
+        let twice = grants.windows(2).any(|two| matches!(two, [a, b] if a.peer == b.peer));
+        if twice || grants.last().is_some_and(|last| last.peer.0 >= self.peers.len()) {
             return Err(BuildError::WrongGrant(service));
         }
+        grants.iter().try_for_each(|grant| check_callers(&grant.callers))?;
         if self.exports.contains_key(&service) {
             return Err(BuildError::SameService(service));
         }
-        self.exports.insert(service, grants);
+        let next = self.grants.len();
+        let number = *self.grants.entry(grants).or_insert(next);
+        self.exports.insert(service, number);
         Ok(())
     }
 
@@ -106,187 +118,20 @@ impl TableBuilder {
     /// # Errors
     /// [`BuildError::TooMany`] or [`BuildError::TooLarge`]; a table is never cut short.
     pub fn build(&self, generation: u64) -> Result<Vec<u8>, BuildError> {
-        let mut sections = Sections::new(&self.trust_domain);
-        let keys = self.sorted_keys();
-        let prefix = common_prefix(&keys);
-        let prefix_length = sections.string(prefix).1;
-
-        let places = sections.peers(&self.peers)?;
-        let mut rows = Vec::with_capacity(keys.len());
-        for (key, service, grants) in &keys {
-            let own = key.get(prefix.len()..).unwrap_or_default();
-            rows.push((own, service.port.get(), sections.grant_set(grants, &places)?));
-        }
-        let (row_bytes, blocks) = encode(rows.iter().copied());
-
-        let header = Header {
-            generation,
-            trust_domain: self.trust_domain.as_str().len() as u32,
-            prefix: prefix_length,
-            strings: count("bytes of names", sections.strings.len())?,
-            peers: count("peers", self.peers.len())?,
-            patterns: count("caller patterns", sections.patterns.len() / super::layout::PATTERN_BYTES)?,
-            caller_sets: count("caller sets", sections.caller_ends.len())?,
-            entries: count("grants", sections.entries.len() / super::layout::ENTRY_BYTES)?,
-            grant_sets: count("grant sets", sections.set_ends.len())?,
-            rows: count("exports", rows.len())?,
-            row_bytes: count("bytes of exports", row_bytes.len())?,
-        };
-        sections.write(header, &blocks, &row_bytes)
-    }
-
-    fn sorted_keys(&self) -> Vec<(Vec<u8>, &ServiceName, &[Grant])> {
-        let key = |service: &ServiceName| Key::new(service.host.as_str()).map(|key| key.as_bytes().to_vec());
-        let mut keys: Vec<_> = self
-            .exports
-            .iter()
-            .filter_map(|(service, grants)| Some((key(service)?, service, grants.as_slice())))
-            .collect();
-        keys.sort_unstable_by(|a, b| (&a.0, a.1.port).cmp(&(&b.0, b.1.port)));
-        keys
+        encode(self, generation)
     }
 }
 
-fn count(what: &'static str, count: usize) -> Result<u32, BuildError> {
-    u32::try_from(count).map_err(|_| BuildError::TooMany { what, count, most: u32::MAX as usize })
-}
-
-/// What all keys begin with: that of the first and the last, since they are in order.
-fn common_prefix<'a>(keys: &'a [(Vec<u8>, &ServiceName, &[Grant])]) -> &'a [u8] {
-    match (keys.first(), keys.last()) {
-        (Some((first, ..)), Some((last, ..))) => first.get(..shared_length(first, last)).unwrap_or_default(),
-        _ => &[],
+fn check_callers(callers: &Callers) -> Result<(), BuildError> {
+    match callers {
+        Callers::Only(patterns) => at_most("caller patterns in one grant", patterns.len(), MAX_CALLER_PATTERNS),
+        Callers::Any => Ok(()),
     }
 }
 
-/// The sections while they grow, and what has been stored already.
-struct Sections {
-    strings: Vec<u8>,
-    peers: Vec<u8>,
-    patterns: Vec<u8>,
-    caller_ends: Vec<u32>,
-    entries: Vec<u8>,
-    set_ends: Vec<u32>,
-    known_strings: BTreeMap<Vec<u8>, u32>,
-    known_callers: BTreeMap<BTreeSet<CallerPattern>, u16>,
-    known_sets: BTreeMap<Vec<(u16, u16)>, u32>,
-}
-
-impl Sections {
-    fn new(trust_domain: &TrustDomain) -> Self {
-        Self {
-            strings: trust_domain.as_str().into(),
-            peers: Vec::new(),
-            patterns: Vec::new(),
-            caller_ends: Vec::new(),
-            entries: Vec::new(),
-            set_ends: Vec::new(),
-            known_strings: BTreeMap::new(),
-            known_callers: BTreeMap::new(),
-            known_sets: BTreeMap::new(),
-        }
-    }
-
-    /// Stores `text` once; its place and length.
-    fn string(&mut self, text: &[u8]) -> (u32, u32) {
-        let place = match self.known_strings.get(text) {
-            Some(&place) => place,
-            None => {
-                let place = self.strings.len() as u32;
-                self.strings.extend_from_slice(text);
-                self.known_strings.insert(text.to_vec(), place);
-                place
-            }
-        };
-        (place, text.len() as u32)
-    }
-
-    /// Stores the peers in order of trust domain; the new place of each.
-    fn peers(&mut self, peers: &[Peer]) -> Result<Vec<u16>, BuildError> {
-        let most = usize::from(u16::MAX);
-        if peers.len() > most {
-            return Err(BuildError::TooMany { what: "peers", count: peers.len(), most });
-        }
-        let mut order: Vec<(usize, &Peer)> = peers.iter().enumerate().collect();
-        order.sort_unstable_by(|a, b| a.1.trust_domain.cmp(&b.1.trust_domain));
-        let mut places = vec![0; peers.len()];
-        for (place, (index, peer)) in order.into_iter().enumerate() {
-            if let Some(slot) = places.get_mut(index) {
-                *slot = place as u16;
-            }
-            self.peer(peer);
-        }
-        Ok(places)
-    }
-
-    fn peer(&mut self, peer: &Peer) {
-        let (domain, domain_length) = self.string(peer.trust_domain.as_str().as_bytes());
-        let (name, name_length) = self.string(peer.name.as_str().as_bytes());
-        let mode: u32 = match peer.mode {
-            Mode::Enforce => 0,
-            Mode::Audit => 1,
-        };
-        let lengths = domain_length | name_length << 16;
-        self.peers.extend([domain, lengths, name, mode].into_iter().flat_map(u32::to_le_bytes));
-    }
-
-    fn callers(&mut self, callers: &Callers) -> Result<u16, BuildError> {
-        let Callers::Only(patterns) = callers else { return Ok(ANY_CALLER) };
-        if let Some(&known) = self.known_callers.get(patterns) {
-            return Ok(known);
-        }
-        let number = self.caller_ends.len();
-        let most = usize::from(ANY_CALLER);
-        if number >= most {
-            return Err(BuildError::TooMany { what: "caller sets", count: number + 1, most });
-        }
-        for pattern in patterns {
-            let (namespace, namespace_length) = self.string(pattern.namespace.as_str().as_bytes());
-            let (account, account_length) = self.string(pattern.service_account.as_str().as_bytes());
-            let lengths = namespace_length | account_length << 16;
-            self.patterns.extend([namespace, account, lengths].into_iter().flat_map(u32::to_le_bytes));
-        }
-        self.caller_ends.push((self.patterns.len() / super::layout::PATTERN_BYTES) as u32);
-        self.known_callers.insert(patterns.clone(), number as u16);
-        Ok(number as u16)
-    }
-
-    fn grant_set(&mut self, grants: &[Grant], places: &[u16]) -> Result<u32, BuildError> {
-        let mut set = Vec::with_capacity(grants.len());
-        for grant in grants {
-            let place = places.get(grant.peer.0).copied().unwrap_or_default();
-            set.push((place, self.callers(&grant.callers)?));
-        }
-        set.sort_unstable();
-        if let Some(&known) = self.known_sets.get(&set) {
-            return Ok(known);
-        }
-        self.entries.extend(set.iter().flat_map(|&(peer, callers)| [peer, callers]).flat_map(u16::to_le_bytes));
-        let number = count("grant sets", self.set_ends.len())?;
-        self.set_ends.push(count("grants", self.entries.len() / super::layout::ENTRY_BYTES)?);
-        self.known_sets.insert(set, number);
-        Ok(number)
-    }
-
-    fn write(self, header: Header, blocks: &[u32], rows: &[u8]) -> Result<Vec<u8>, BuildError> {
-        let mut out = Vec::new();
-        out.extend(MAGIC);
-        out.extend(FORMAT_VERSION.to_le_bytes());
-        out.extend(header.generation.to_le_bytes());
-        out.extend(header.words().into_iter().flat_map(u32::to_le_bytes));
-        out.extend(&self.strings);
-        out.extend(&self.peers);
-        out.extend(&self.patterns);
-        out.extend(self.caller_ends.into_iter().flat_map(u32::to_le_bytes));
-        out.extend(&self.entries);
-        out.extend(self.set_ends.into_iter().flat_map(u32::to_le_bytes));
-        out.extend(blocks.iter().copied().flat_map(u32::to_le_bytes));
-        out.extend(rows);
-        let hash = ContentHash(Sha256::digest(&out).into());
-        out.extend(hash.0);
-        match out.len() <= MAX_TABLE_BYTES {
-            true => Ok(out),
-            false => Err(BuildError::TooLarge(out.len())),
-        }
+pub(super) fn at_most(what: &'static str, count: usize, most: usize) -> Result<(), BuildError> {
+    match count <= most {
+        true => Ok(()),
+        false => Err(BuildError::TooMany { what, count, most }),
     }
 }

@@ -33,6 +33,12 @@ impl<'t> Cursor<'t> {
         Some(taken)
     }
 
+    pub(super) fn byte(&mut self) -> Option<u8> {
+        let (&first, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(first)
+    }
+
     /// An unsigned LEB128 number of at most 32 bits in its shortest form, so that each table has one spelling.
     pub(super) fn number(&mut self) -> Option<u32> {
         let (&first, mut rest) = self.rest.split_first()?;

@@ -1,14 +1,20 @@
 //! The one check that a table's bytes go through before anything is looked up in them.
+//!
+//! It takes time and memory linear in the number of bytes. What it lets pass is what [`super::TableBuilder`] would have
+//! written: everything is in order, stored once, and used, so equal content has equal bytes.
 
+use super::ContentHash;
 use super::bytes::{Cursor, u32_at, u64_at};
 use super::layout::{
-    ANY_CALLER, FORMAT_VERSION, HASH_BYTES, HEADER_BYTES, Header, MAGIC, MAX_TABLE_BYTES, ROWS_PER_BLOCK,
+    ANY_CALLER, COUNTS_AT, FORMAT_VERSION, GENERATION_AT, HASH_BYTES, HEADER_BYTES, Header, MAGIC, MAX_CALLER_PATTERNS,
+    MAX_PEERS, MAX_TABLE_BYTES, ROWS_PER_BLOCK, SECTIONS, Section, VERSION_AT,
 };
-use super::rows::{Key, Row};
-use super::{ContentHash, Table};
+use super::rows::{Row, shared_length};
+use super::sections::{Sections, extend_with_own};
 use crate::callers::check_pattern;
-use crate::name::{Hostname, PeerName, TrustDomain};
+use crate::name::{Hostname, PeerName, TrustDomain, fold_host};
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// Why bytes are no table.
@@ -18,7 +24,9 @@ pub enum TableError {
     #[error("this is no fedgate table: it does not begin with the magic bytes")]
     Magic,
     /// The format is another one.
-    #[error("the table has format version {0}, this program reads version {FORMAT_VERSION}: run filter and controller of one release")]
+    #[error(
+        "the table has format version {0}, this program reads version {FORMAT_VERSION}: run filter and controller of one release"
+    )]
     Version(u32),
     /// There are more bytes than are read.
     #[error("the table has {0} bytes, at most {MAX_TABLE_BYTES} are read")]
@@ -39,7 +47,16 @@ pub enum TableError {
     Content(&'static str),
 }
 
-pub(super) fn header(bytes: &[u8]) -> Result<(Header, [Range<usize>; 8]), TableError> {
+pub(super) fn check(bytes: Box<[u8]>) -> Result<(Sections, ContentHash), TableError> {
+    let header = header(&bytes)?;
+    let ranges = ranges(&header, bytes.len())?;
+    let hash = trailer(&bytes)?;
+    let sections = Sections { bytes, header, ranges };
+    content(&sections)?;
+    Ok((sections, hash))
+}
+
+fn header(bytes: &[u8]) -> Result<Header, TableError> {
     if bytes.len() > MAX_TABLE_BYTES {
         return Err(TableError::TooLarge(bytes.len()));
     }
@@ -47,27 +64,27 @@ pub(super) fn header(bytes: &[u8]) -> Result<(Header, [Range<usize>; 8]), TableE
         return Err(TableError::Magic);
     }
     let short = TableError::Length { expected: (HEADER_BYTES + HASH_BYTES) as u64, actual: bytes.len() as u64 };
-    let version = u32_at(bytes, 8).ok_or(short)?;
+    let version = u32_at(bytes, VERSION_AT).ok_or(short)?;
     if version != FORMAT_VERSION {
         return Err(TableError::Version(version));
     }
-    let generation = u64_at(bytes, 12).ok_or(short)?;
-    let mut words = [0; 10];
-    for (number, word) in words.iter_mut().enumerate() {
-        *word = u32_at(bytes, 20 + 4 * number).ok_or(short)?;
+    let generation = u64_at(bytes, GENERATION_AT).ok_or(short)?;
+    let mut counts = [0; 9];
+    for (number, count) in counts.iter_mut().enumerate() {
+        *count = u32_at(bytes, COUNTS_AT + 4 * number).ok_or(short)?;
     }
-    let header = Header::from_words(generation, words);
-    Ok((header, sections(&header, bytes.len())?))
+    Ok(Header::new(generation, counts))
 }
 
 /// Where each section lies; together they fill the table exactly.
-fn sections(header: &Header, length: usize) -> Result<[Range<usize>; 8], TableError> {
+fn ranges(header: &Header, length: usize) -> Result<[Range<usize>; SECTIONS], TableError> {
     let lengths = header.section_lengths();
     let expected = lengths.iter().sum::<u64>() + (HEADER_BYTES + HASH_BYTES) as u64;
     if expected != length as u64 {
         return Err(TableError::Length { expected, actual: length as u64 });
     }
     let mut end = HEADER_BYTES;
+    // None is longer than the whole, which has a `usize`.
     Ok(lengths.map(|length| {
         let start = end;
         end = start + length as usize;
@@ -75,7 +92,7 @@ fn sections(header: &Header, length: usize) -> Result<[Range<usize>; 8], TableEr
     }))
 }
 
-pub(super) fn trailer(bytes: &[u8]) -> Result<ContentHash, TableError> {
+fn trailer(bytes: &[u8]) -> Result<ContentHash, TableError> {
     let (content, hash) = bytes.split_last_chunk::<HASH_BYTES>().ok_or(TableError::Checksum)?;
     let actual: [u8; HASH_BYTES] = Sha256::digest(content).into();
     match actual == *hash {
@@ -84,8 +101,8 @@ pub(super) fn trailer(bytes: &[u8]) -> Result<ContentHash, TableError> {
     }
 }
 
-pub(super) fn content(table: &Table) -> Result<(), TableError> {
-    names(table).ok_or(TableError::Content("header"))?;
+fn content(table: &Sections) -> Result<(), TableError> {
+    names(table).ok_or(TableError::Content("names"))?;
     peers(table).ok_or(TableError::Content("peers"))?;
     caller_sets(table).ok_or(TableError::Content("callers"))?;
     grant_sets(table).ok_or(TableError::Content("grants"))?;
@@ -96,103 +113,181 @@ fn require(condition: bool) -> Option<()> {
     condition.then_some(())
 }
 
-fn names(table: &Table) -> Option<()> {
-    let header = &table.header;
-    require(u64::from(header.trust_domain) + u64::from(header.prefix) <= u64::from(header.strings))?;
-    TrustDomain::parse(table.string(0, header.trust_domain)?).ok()?;
+/// What has been used of things that are numbered: all must be, in the end.
+struct Used(Vec<bool>);
+
+impl Used {
+    fn none_of(count: u32) -> Self {
+        Self(vec![false; count as usize])
+    }
+
+    /// `None` when there is no such thing.
+    fn mark(&mut self, number: u32) -> Option<()> {
+        self.0.get_mut(number as usize).map(|used| *used = true)
+    }
+
+    fn all(self) -> Option<()> {
+        require(self.0.into_iter().all(|used| used))
+    }
+}
+
+/// Each name ends where the next begins, and the last one at the end.
+fn names(table: &Sections) -> Option<()> {
+    require(table.header.peers <= MAX_PEERS)?;
+    let (ends, _) = table.section(Section::NameEnds).as_chunks();
+    let mut before = 0;
+    for end in ends {
+        let end = u32::from_le_bytes(*end);
+        require(before <= end)?;
+        before = end;
+    }
+    require(before == table.header.name_bytes)?;
+    TrustDomain::parse(table.trust_domain()?).ok()?;
     require(table.prefix().len() <= Hostname::MAX_BYTES)
 }
 
-fn peers(table: &Table) -> Option<()> {
+fn peers(table: &Sections) -> Option<()> {
     let mut before = "";
     for index in 0..table.header.peers {
-        let peer = table.peer(u16::try_from(index).ok()?)?;
-        TrustDomain::parse(peer.trust_domain).ok()?;
-        PeerName::parse(peer.name).ok()?;
-        require(before < peer.trust_domain)?;
-        before = peer.trust_domain;
+        let (trust_domain, name, _) = table.peer(u16::try_from(index).ok()?)?;
+        TrustDomain::parse(trust_domain).ok()?;
+        PeerName::parse(name).ok()?;
+        require(before < trust_domain)?;
+        before = trust_domain;
     }
     Some(())
 }
 
-fn caller_sets(table: &Table) -> Option<()> {
+fn caller_sets(table: &Sections) -> Option<()> {
+    texts(table)?;
     require(table.header.caller_sets <= u32::from(ANY_CALLER))?;
-    let mut end = 0;
+    let mut used = Used::none_of(table.header.texts);
+    let mut before = 0..0;
     for number in 0..table.header.caller_sets {
         let patterns = table.caller_patterns(u16::try_from(number).ok()?)?;
-        require(patterns.start == end && patterns.end >= end && patterns.end <= table.header.patterns)?;
-        end = patterns.end;
+        require(patterns.end <= table.header.patterns && patterns.len() <= MAX_CALLER_PATTERNS)?;
+        require(follows(&before, &patterns, number == 0, |number| table.pattern(number)))?;
+        caller_set(table, patterns.clone(), &mut used)?;
+        before = patterns;
     }
-    require(end == table.header.patterns)?;
-    (0..table.header.patterns).try_for_each(|number| {
-        let (namespace, service_account) = table.pattern(number)?;
-        check_pattern(namespace).ok()?;
-        check_pattern(service_account).ok()
-    })
+    require(before.end == table.header.patterns)?;
+    used.all()
 }
 
-fn grant_sets(table: &Table) -> Option<()> {
-    let mut end = 0;
+fn caller_set(table: &Sections, patterns: Range<u32>, used: &mut Used) -> Option<()> {
+    let mut before = None;
+    for number in patterns {
+        let pattern = table.pattern(number)?;
+        require(before < Some(pattern))?;
+        used.mark(pattern.0)?;
+        used.mark(pattern.1)?;
+        before = Some(pattern);
+    }
+    Some(())
+}
+
+fn texts(table: &Sections) -> Option<()> {
+    let mut before = "";
+    for number in 0..table.header.texts {
+        let text = table.text(number)?;
+        check_pattern(text).ok()?;
+        require(before < text)?;
+        before = text;
+    }
+    Some(())
+}
+
+/// Whether set `next` begins where set `before` ends and is larger: sets are in order, so that no two are equal.
+fn follows<T: Ord>(before: &Range<u32>, next: &Range<u32>, is_first: bool, item: impl Fn(u32) -> T) -> bool {
+    let is_next = next.start == before.end && next.start <= next.end;
+    is_next && (is_first || before.clone().map(&item).lt(next.clone().map(&item)))
+}
+
+fn grant_sets(table: &Sections) -> Option<()> {
+    let mut used = Used::none_of(table.header.caller_sets);
+    let mut before = 0..0;
     for number in 0..table.header.grant_sets {
         let entries = table.set_entries(number)?;
-        require(entries.start == end && entries.end >= end && entries.end <= table.header.entries)?;
-        end = entries.end;
-        grant_set(table, entries)?;
+        require(entries.end <= table.header.entries)?;
+        require(follows(&before, &entries, number == 0, |number| table.entry(number)))?;
+        grant_set(table, entries.clone(), &mut used)?;
+        before = entries;
     }
-    require(end == table.header.entries)
+    require(before.end == table.header.entries)?;
+    used.all()
 }
 
-fn grant_set(table: &Table, entries: Range<u32>) -> Option<()> {
+fn grant_set(table: &Sections, entries: Range<u32>, used: &mut Used) -> Option<()> {
     let mut least = 0;
     for number in entries {
         let (peer, callers) = table.entry(number)?;
-        require(u32::from(peer) >= least && u32::from(peer) < table.header.peers)?;
-        require(callers == ANY_CALLER || u32::from(callers) < table.header.caller_sets)?;
+        require(least <= u32::from(peer) && u32::from(peer) < table.header.peers)?;
         least = u32::from(peer) + 1;
+        if callers != ANY_CALLER {
+            used.mark(callers.into())?;
+        }
     }
     Some(())
 }
 
-fn rows(table: &Table) -> Option<()> {
-    let section = table.section(7);
+/// Rows are in order, blocks begin where the index says, and the prefix is as long as it can be.
+fn rows(table: &Sections) -> Option<()> {
+    let section = table.section(Section::Rows);
     let mut cursor = Cursor::new(section);
-    let mut key = table.prefix().to_vec();
-    let prefix = key.len();
-    let mut port_before = 0;
+    let mut walk = Walk::new(table);
+    let mut first = Vec::new();
     for number in 0..table.header.rows {
         let starts_block = number % ROWS_PER_BLOCK == 0;
         if starts_block {
             require(table.block_start(number / ROWS_PER_BLOCK)? == section.len() - cursor.remaining())?;
         }
-        let row = Row::read(&mut cursor)?;
-        require(row.grant_set < table.header.grant_sets && row.port != 0)?;
-        require(if starts_block { row.shared == 0 } else { true })?;
-        require(number == 0 || is_behind(&row, key.get(prefix..)?, port_before, starts_block))?;
-        key.truncate(prefix.checked_add(row.shared)?);
-        require(key.len() == prefix + row.shared)?;
-        key.extend_from_slice(row.own);
-        host(&key)?;
-        port_before = row.port;
+        walk.step(&Row::read(&mut cursor)?, starts_block)?;
+        if number == 0 {
+            first.clone_from(&walk.key);
+        }
     }
-    require(cursor.remaining() == 0)
+    require(cursor.remaining() == 0 && shared_length(&first, &walk.key) == walk.prefix)?;
+    walk.used.all()
 }
 
-/// Whether `row` stands behind the row before, and shares with it exactly the bytes that it says.
-fn is_behind(row: &Row<'_>, before: &[u8], port: u16, starts_block: bool) -> bool {
-    if starts_block {
-        return (before, port) < (row.own, row.port);
+/// A walk from row to row: the keys of this one and the one before, the prefix included.
+struct Walk {
+    prefix: usize,
+    key: Vec<u8>,
+    before: Vec<u8>,
+    port: u16,
+    used: Used,
+}
+
+impl Walk {
+    fn new(table: &Sections) -> Self {
+        let key = table.prefix().to_vec();
+        let used = Used::none_of(table.header.grant_sets);
+        Self { prefix: key.len(), key, before: Vec::new(), port: 0, used }
     }
-    match (before.get(row.shared), row.own.first()) {
-        (None, Some(_)) => row.shared == before.len(),
-        (None, None) => row.shared == before.len() && port < row.port,
-        (Some(old), Some(new)) => old < new,
-        (Some(_), None) => false,
+
+    /// `row` must name a host, follow the row before, and share with it as many letters as it can.
+    fn step(&mut self, row: &Row<'_>, starts_block: bool) -> Option<()> {
+        std::mem::swap(&mut self.key, &mut self.before);
+        self.set_key(row)?;
+        require(row.port != 0 && (&self.before, self.port) < (&self.key, row.port))?;
+        match starts_block {
+            true => require(row.shared == 0)?,
+            false => require(shared_length(&self.before, &self.key) == self.prefix + row.shared)?,
+        }
+        self.port = row.port;
+        self.used.mark(row.grant_set)
+    }
+
+    fn set_key(&mut self, row: &Row<'_>) -> Option<()> {
+        self.key.clear();
+        self.key.extend_from_slice(self.before.get(..self.prefix + row.shared)?);
+        extend_with_own(&mut self.key, row)?;
+        require(row.is_padded_with_zeros() && is_host(&self.key))
     }
 }
 
-/// The key must be that of a host name in lower case.
-fn host(key: &[u8]) -> Option<()> {
-    let host = Key::new(std::str::from_utf8(key).ok()?)?;
-    let host = std::str::from_utf8(host.as_bytes()).ok()?;
-    require(matches!(crate::name::fold_host(host), Ok(std::borrow::Cow::Borrowed(_))))
+/// Whether `key` is a host name in lower case. Labels in reverse order are labels all the same.
+fn is_host(key: &[u8]) -> bool {
+    std::str::from_utf8(key).is_ok_and(|host| matches!(fold_host(host), Ok(Cow::Borrowed(_))))
 }

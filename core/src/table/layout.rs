@@ -6,7 +6,14 @@ pub const FORMAT_VERSION: u32 = 1;
 /// The most bytes that a table may have: ten times what 100,000 exports take. A longer one is refused unread.
 pub const MAX_TABLE_BYTES: usize = 16 << 20;
 
+/// The most caller patterns that one grant may have: they are tried one by one for each connection.
+pub const MAX_CALLER_PATTERNS: usize = 1_000;
+
 pub(super) const MAGIC: [u8; 8] = *b"FEDGATE\0";
+pub(super) const VERSION_AT: usize = 8;
+pub(super) const GENERATION_AT: usize = 12;
+pub(super) const COUNTS_AT: usize = 20;
+pub(super) const HEADER_BYTES: usize = COUNTS_AT + 9 * 4;
 pub(super) const HASH_BYTES: usize = 32;
 
 /// Rows between two points that the binary search can go to.
@@ -15,57 +22,80 @@ pub(super) const ROWS_PER_BLOCK: u32 = 16;
 /// A grant's callers are given by number; this one means every caller of the peer.
 pub(super) const ANY_CALLER: u16 = u16::MAX;
 
-pub(super) const PEER_BYTES: usize = 16;
-pub(super) const PATTERN_BYTES: usize = 12;
+/// The most peers: their numbers have 16 bits.
+pub(super) const MAX_PEERS: u32 = u16::MAX as u32;
+
+/// The number of the first peer's trust domain among the names; its name follows, then the next peer.
+pub(super) const FIRST_PEER_NAME: u32 = 2;
+
+pub(super) const PATTERN_BYTES: usize = 8;
 pub(super) const ENTRY_BYTES: usize = 4;
 
-/// The header's numbers, in their order in the table, after magic and version.
+/// The header's counts, in their order in the table, behind magic, version and generation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) generation: u64,
-    /// Length of the local trust domain, which stands at the beginning of the strings.
-    pub(super) trust_domain: u32,
-    /// Length of the shared key prefix, which stands behind the local trust domain.
-    pub(super) prefix: u32,
-    pub(super) strings: u32,
+    /// Bytes of all names together.
+    pub(super) name_bytes: u32,
     pub(super) peers: u32,
+    /// Different texts of caller patterns.
+    pub(super) texts: u32,
     pub(super) patterns: u32,
     pub(super) caller_sets: u32,
     pub(super) entries: u32,
     pub(super) grant_sets: u32,
     pub(super) rows: u32,
-    /// Length of the rows in bytes.
+    /// Bytes of all rows together.
     pub(super) row_bytes: u32,
 }
 
-pub(super) const HEADER_BYTES: usize = 8 + 4 + 8 + 10 * 4;
+/// The sections in their order in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Section {
+    NameEnds,
+    Names,
+    Modes,
+    Patterns,
+    CallerEnds,
+    Entries,
+    SetEnds,
+    BlockStarts,
+    Rows,
+}
+
+pub(super) const SECTIONS: usize = 9;
 
 impl Header {
     pub(super) fn blocks(&self) -> u32 {
         self.rows.div_ceil(ROWS_PER_BLOCK)
     }
 
-    /// The lengths of the sections in bytes, in their order in the table.
-    pub(super) fn section_lengths(&self) -> [u64; 8] {
-        let table = |count: u32, bytes: usize| u64::from(count) * bytes as u64;
+    /// The number of names. In 64 bits, since the counts may be anybody's.
+    fn names(&self) -> u64 {
+        u64::from(FIRST_PEER_NAME) + 2 * u64::from(self.peers) + u64::from(self.texts)
+    }
+
+    /// The lengths of the sections in bytes.
+    pub(super) fn section_lengths(&self) -> [u64; SECTIONS] {
+        let records = |count: u32, bytes: usize| u64::from(count) * bytes as u64;
         [
-            u64::from(self.strings),
-            table(self.peers, PEER_BYTES),
-            table(self.patterns, PATTERN_BYTES),
-            table(self.caller_sets, 4),
-            table(self.entries, ENTRY_BYTES),
-            table(self.grant_sets, 4),
-            table(self.blocks(), 4),
-            u64::from(self.row_bytes),
+            self.names() * 4,
+            self.name_bytes.into(),
+            self.peers.into(),
+            records(self.patterns, PATTERN_BYTES),
+            records(self.caller_sets, 4),
+            records(self.entries, ENTRY_BYTES),
+            records(self.grant_sets, 4),
+            records(self.blocks(), 4),
+            self.row_bytes.into(),
         ]
     }
 
-    pub(super) fn words(&self) -> [u32; 10] {
+    pub(super) fn counts(&self) -> [u32; 9] {
         [
-            self.trust_domain,
-            self.prefix,
-            self.strings,
+            self.name_bytes,
             self.peers,
+            self.texts,
             self.patterns,
             self.caller_sets,
             self.entries,
@@ -75,20 +105,8 @@ impl Header {
         ]
     }
 
-    pub(super) fn from_words(generation: u64, words: [u32; 10]) -> Self {
-        let [trust_domain, prefix, strings, peers, patterns, caller_sets, entries, grant_sets, rows, row_bytes] = words;
-        Self {
-            generation,
-            trust_domain,
-            prefix,
-            strings,
-            peers,
-            patterns,
-            caller_sets,
-            entries,
-            grant_sets,
-            rows,
-            row_bytes,
-        }
+    pub(super) fn new(generation: u64, counts: [u32; 9]) -> Self {
+        let [name_bytes, peers, texts, patterns, caller_sets, entries, grant_sets, rows, row_bytes] = counts;
+        Self { generation, name_bytes, peers, texts, patterns, caller_sets, entries, grant_sets, rows, row_bytes }
     }
 }

@@ -4,41 +4,48 @@
 //! # Format (version 1; all numbers little-endian)
 //!
 //! ```text
-//! header   magic "FEDGATE\0", version u32, sizes and counts (see `layout`)
-//! strings  every name of the sections below, and what all exported hosts have in common
-//! peers    one record of 16 bytes for each peer, in order of trust domain: binary search
-//! patterns one record of 12 bytes for each caller pattern
-//! callers  where each set of caller patterns ends
-//! entries  (peer, callers) pairs of 4 bytes, in order of peer within a grant set: binary search
-//! sets     where each grant set ends. Services by peers is a product, so equal sets are stored once
-//! blocks   where each block of rows begins
-//! rows     the exports in order of key, front-coded in blocks of 16
+//! header   magic "FEDGATE\0", version u32, generation u64, nine counts u32 (see `layout`)
+//! names    where each name ends (u32), then the names: local trust domain, key prefix, trust domain and name of each
+//!          peer in order of trust domain (binary search), then the texts of all caller patterns in order
+//! modes    one byte for each peer: 0 enforce, 1 audit
+//! patterns (namespace, service account) of caller patterns, by number of the text, u32 each
+//! callers  where each set of caller patterns ends (u32)
+//! entries  (peer, callers) pairs, u16 each, in order of peer within a grant set: binary search
+//! sets     where each grant set ends (u32). Services by peers is a product, so equal sets are stored once
+//! blocks   where each block of rows begins (u32): binary search
+//! rows     the exports in order of key, front-coded in blocks of 16 (see `rows`)
 //! trailer  SHA-256 of everything before
 //! ```
 //!
 //! A row's key is the host with its labels reversed, so that hosts of one namespace are neighbours and share all but
-//! their first label. The labels that *all* hosts share (`example.beta.svc.`) are stored once. What is left of a row:
-//! the number of bytes it shares with the row before, the number of bytes of its own, these bytes, the port, the number
-//! of its grant set; the numbers as LEB128, so most take one byte. That is 7 to 13 bytes for names as people give them.
+//! their first label. What *all* keys begin with (`example.beta.svc.`) is stored once. What is left of a row: the number
+//! of letters it shares with the row before, the number of letters of its own, these letters, three in two bytes, the port,
+//! the number of its grant set. That is 10 to 16 bytes for names as people and programs give them.
+//!
+//! Everything that is stored is in order, stored once, and used, and the reader insists on that: one content has one
+//! spelling, and no table is larger than it must be.
 //!
 //! The naive form is a map from `host:port` to a list of grants. Each complication above was forced: reading in place (a
-//! wasm VM must not build a map of 100,000 strings at each update, in each worker), front coding (10,000 exports must fit in
-//! a Kubernetes object), shared sets (500 peers times 10,000 exports).
+//! wasm VM must not build a map of 100,000 strings at each update, in each worker), front coding and packed letters
+//! (100,000 exports in 16 bytes each, 10,000 in one Kubernetes object), shared sets (500 peers times 10,000 exports).
 //!
 //! A cluster's name is not stored: it follows from host and port ([`crate::ServiceName::cluster`]).
 
 mod builder;
 mod bytes;
 mod check;
+mod encode;
 mod layout;
+mod letters;
 mod reader;
 mod rows;
+mod sections;
 
 pub use builder::{BuildError, Grant, Peer, PeerIndex, TableBuilder};
 pub use check::TableError;
-pub use layout::{FORMAT_VERSION, MAX_TABLE_BYTES};
-pub use reader::{Export, PeerRow, Table};
+pub use layout::{FORMAT_VERSION, MAX_CALLER_PATTERNS, MAX_TABLE_BYTES};
 pub(crate) use reader::Granted;
+pub use reader::{Export, PeerRow, Table};
 
 use serde::{Deserialize, Serialize};
 
@@ -51,7 +58,7 @@ pub enum Mode {
     Audit,
 }
 
-/// SHA-256 of a table: the name of its content, whatever its generation says.
+/// SHA-256 of a table, its generation included.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ContentHash(pub(crate) [u8; 32]);
 

@@ -1,7 +1,11 @@
 //! The rows: front-coded keys in order.
+//!
+//! A row is: how many letters its key shares with the row before (one byte; none in the first row of a block), how many
+//! are its own (one byte), these letters packed (see `letters`), the port and the number of the grant set (LEB128).
 
 use super::bytes::{Cursor, push_number};
 use super::layout::ROWS_PER_BLOCK;
+use super::letters::{Letters, pack, packed_length, unpack};
 use crate::name::Hostname;
 use std::cmp::Ordering;
 
@@ -45,49 +49,72 @@ pub(super) fn host_of(key: &[u8]) -> Option<String> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Row<'t> {
     pub(super) shared: usize,
-    pub(super) own: &'t [u8],
+    own: usize,
+    packed: &'t [u8],
     pub(super) port: u16,
     pub(super) grant_set: u32,
 }
 
 impl<'t> Row<'t> {
     pub(super) fn read(cursor: &mut Cursor<'t>) -> Option<Self> {
-        let shared = cursor.number()? as usize;
-        let length = cursor.number()? as usize;
-        let own = cursor.take(length)?;
+        let shared = cursor.byte()?.into();
+        let own = cursor.byte()?.into();
+        let packed = cursor.take(packed_length(own))?;
         let port = cursor.number()?.try_into().ok()?;
-        Some(Self { shared, own, port, grant_set: cursor.number()? })
+        Some(Self { shared, own, packed, port, grant_set: cursor.number()? })
+    }
+
+    /// The key's letters that the row before does not have.
+    pub(super) fn own(&self) -> impl Iterator<Item = u8> {
+        unpack(self.packed).take(self.own)
+    }
+
+    /// Whether there are zeros and nothing else behind the last letter.
+    pub(super) fn is_padded_with_zeros(&self) -> bool {
+        unpack(self.packed).skip(self.own).all(|letter| letter == 0)
+    }
+
+    /// How this row, the first of a block, stands to the export that is looked for.
+    pub(super) fn compare_as_first(&self, key: &Letters, port: u16) -> Ordering {
+        self.packed.cmp(key.packed()).then(self.port.cmp(&port))
+    }
+
+    /// How the own letters stand to `wanted`, and how many of them are the same.
+    fn compare_own(&self, wanted: &[u8]) -> (usize, Ordering) {
+        let mut same = 0;
+        for letter in self.own() {
+            match wanted.get(same) {
+                Some(other) if *other == letter => same += 1,
+                Some(other) => return (same, letter.cmp(other)),
+                None => return (same, Ordering::Greater),
+            }
+        }
+        (same, same.cmp(&wanted.len()))
     }
 }
 
-/// Writes rows, which must come in order of `(key, port)`; returns the rows and the beginning of each block.
-pub(super) fn encode<'a>(rows: impl Iterator<Item = (&'a [u8], u16, u32)>) -> (Vec<u8>, Vec<u32>) {
+/// Writes rows, which must come in order of letters and port; returns the rows and the beginning of each block.
+pub(super) fn encode(rows: impl Iterator<Item = (Vec<u8>, u16, u32)>) -> (Vec<u8>, Vec<u32>) {
     let (mut out, mut blocks) = (Vec::new(), Vec::new());
-    let mut before: &[u8] = &[];
-    for (number, (key, port, grant_set)) in rows.enumerate() {
+    let mut before = Vec::new();
+    for (number, (letters, port, grant_set)) in rows.enumerate() {
         if number % ROWS_PER_BLOCK as usize == 0 {
             blocks.push(out.len() as u32);
-            before = &[];
+            before.clear();
         }
-        let shared = shared_length(before, key);
-        let own = key.get(shared..).unwrap_or_default();
-        push_number(&mut out, shared as u32);
-        push_number(&mut out, own.len() as u32);
-        out.extend_from_slice(own);
+        let shared = shared_length(&before, &letters);
+        let own = letters.get(shared..).unwrap_or_default();
+        out.extend([shared as u8, own.len() as u8]);
+        out.extend(pack(own));
         push_number(&mut out, u32::from(port));
         push_number(&mut out, grant_set);
-        before = key;
+        before = letters;
     }
     (out, blocks)
 }
 
-/// How `row`, the first of a block, stands to the key that is looked for.
-pub(super) fn compare_first(row: &Row<'_>, key: &[u8], port: u16) -> Ordering {
-    row.own.cmp(key).then(row.port.cmp(&port))
-}
-
-/// Looks for `(key, port)` in one block of at most `ROWS_PER_BLOCK` rows without putting any key together: `matched` is how many
-/// bytes of the key the row before has.
+/// Looks for a key and port in one block of at most `ROWS_PER_BLOCK` rows without putting any key together: `matched` is
+/// how many letters of the key the row before has.
 pub(super) fn find_in_block(block: &[u8], key: &[u8], port: u16) -> Option<u32> {
     let mut cursor = Cursor::new(block);
     let mut matched = 0;
@@ -100,18 +127,12 @@ pub(super) fn find_in_block(block: &[u8], key: &[u8], port: u16) -> Option<u32> 
             Ordering::Less => return None,
             Ordering::Equal => {}
         }
-        let wanted = key.get(matched..)?;
-        let more = shared_length(row.own, wanted);
-        matched += more;
-        match (row.own.get(more), wanted.get(more)) {
-            (None, None) => match row.port.cmp(&port) {
-                Ordering::Equal => return Some(row.grant_set),
-                Ordering::Greater => return None,
-                Ordering::Less => {}
-            },
-            (Some(own), Some(wanted)) if own > wanted => return None,
-            (Some(_), None) => return None,
-            _ => {}
+        let (same, order) = row.compare_own(key.get(matched..)?);
+        matched += same;
+        match order.then(row.port.cmp(&port)) {
+            Ordering::Equal => return Some(row.grant_set),
+            Ordering::Greater => return None,
+            Ordering::Less => {}
         }
     }
     None

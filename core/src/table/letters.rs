@@ -1,0 +1,121 @@
+//! The 39 characters of a host name as numbers, three of which fit in two bytes.
+//!
+//! Three letters are one number to the base of 40, big-endian; behind the last letter stand zeros. Letters are numbered in
+//! the order of their ASCII codes, and none is zero, so packed texts compare, byte by byte, as the texts do.
+
+use crate::name::Hostname;
+
+const BASE: u16 = 40;
+
+/// The letter of a character; `None` for one that stands in no host name in lower case.
+pub(super) fn letter_of(character: u8) -> Option<u8> {
+    match character {
+        b'-' => Some(1),
+        b'.' => Some(2),
+        b'0'..=b'9' => Some(character - b'0' + 3),
+        b'_' => Some(13),
+        b'a'..=b'z' => Some(character - b'a' + 14),
+        _ => None,
+    }
+}
+
+/// The character of a letter.
+pub(super) fn character_of(letter: u8) -> Option<u8> {
+    match letter {
+        1 => Some(b'-'),
+        2 => Some(b'.'),
+        3..=12 => Some(letter - 3 + b'0'),
+        13 => Some(b'_'),
+        14..=39 => Some(letter - 14 + b'a'),
+        _ => None,
+    }
+}
+
+/// How many bytes `letters` letters take.
+pub(super) fn packed_length(letters: usize) -> usize {
+    letters.div_ceil(3) * 2
+}
+
+/// Packs letters; the iterator gives two bytes for three of them.
+pub(super) fn pack(letters: &[u8]) -> impl Iterator<Item = u8> {
+    letters.chunks(3).flat_map(|three| {
+        let letter = |place| three.get(place).copied().map_or(0, u16::from);
+        ((letter(0) * BASE + letter(1)) * BASE + letter(2)).to_be_bytes()
+    })
+}
+
+/// Reads packed letters, with the zeros behind the last.
+pub(super) fn unpack(packed: &[u8]) -> impl Iterator<Item = u8> {
+    packed.as_chunks::<2>().0.iter().flat_map(|two| {
+        let number = u16::from_be_bytes(*two);
+        [number / BASE / BASE, number / BASE % BASE, number % BASE].map(|letter| letter as u8)
+    })
+}
+
+/// A text that rows are searched for, both as letters and packed.
+pub(super) struct Letters {
+    letters: [u8; Hostname::MAX_BYTES],
+    packed: [u8; Hostname::MAX_BYTES.div_ceil(3) * 2],
+    length: usize,
+}
+
+impl Letters {
+    /// `None` when `text` has other characters than a host name, or too many.
+    pub(super) fn new(text: &[u8]) -> Option<Self> {
+        let mut new = Self { letters: [0; _], packed: [0; _], length: text.len() };
+        for (place, &character) in new.letters.get_mut(..text.len())?.iter_mut().zip(text) {
+            *place = letter_of(character)?;
+        }
+        let Self { letters, packed, .. } = &mut new;
+        packed.iter_mut().zip(pack(letters.get(..text.len())?)).for_each(|(place, byte)| *place = byte);
+        Some(new)
+    }
+
+    pub(super) fn as_slice(&self) -> &[u8] {
+        self.letters.get(..self.length).unwrap_or_default()
+    }
+
+    pub(super) fn packed(&self) -> &[u8] {
+        self.packed.get(..packed_length(self.length)).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_are_in_the_order_of_their_characters() {
+        let characters: Vec<u8> = (0..=255).filter(|&c| letter_of(c).is_some()).collect();
+        assert_eq!(characters, b"-.0123456789_abcdefghijklmnopqrstuvwxyz");
+        let letters: Vec<u8> = characters.iter().filter_map(|&c| letter_of(c)).collect();
+        assert_eq!(letters, (1..40).collect::<Vec<u8>>());
+        assert_eq!(letters.iter().filter_map(|&l| character_of(l)).collect::<Vec<_>>(), characters);
+        assert_eq!((character_of(0), character_of(40)), (None, None));
+    }
+
+    #[test]
+    fn the_longest_text_fits_and_no_longer_one() {
+        assert_eq!(Letters::new(&[b'z'; 253]).unwrap().packed().len(), 170);
+        assert!(Letters::new(&[b'z'; 254]).is_none());
+        assert!(Letters::new(b"A").is_none());
+        assert!(Letters::new(b"").unwrap().packed().is_empty());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_packed_comes_back(text in "[a-z0-9._-]{0,40}") {
+            let letters = Letters::new(text.as_bytes()).unwrap();
+            let back: Vec<u8> = unpack(letters.packed()).collect();
+            proptest::prop_assert_eq!(&back[..text.len()], letters.as_slice());
+            proptest::prop_assert!(back[text.len()..].iter().all(|&letter| letter == 0));
+            proptest::prop_assert_eq!(letters.packed().len(), packed_length(text.len()));
+        }
+
+        #[test]
+        fn packed_texts_compare_as_the_texts_do(a in "[ab._-]{0,7}", b in "[ab._-]{0,7}") {
+            let (packed_a, packed_b) = (Letters::new(a.as_bytes()).unwrap(), Letters::new(b.as_bytes()).unwrap());
+            proptest::prop_assert_eq!(packed_a.packed().cmp(packed_b.packed()), a.cmp(&b));
+        }
+    }
+}
