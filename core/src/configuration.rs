@@ -75,7 +75,7 @@ pub enum ConfigurationError {
     TooLarge(usize),
     /// It is no JSON object of the expected form.
     #[error("the configuration is not the JSON object that this filter expects: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(String),
     /// A number in the options is out of its range.
     #[error("the configuration's options.{field} is {value}, expected {expected}")]
     Option {
@@ -105,7 +105,8 @@ pub fn read_configuration(json: &[u8]) -> Result<(Table, Options), Configuration
     if json.len() > MAX_CONFIGURATION_BYTES {
         return Err(ConfigurationError::TooLarge(json.len()));
     }
-    let configuration: PluginConfiguration<'_> = serde_json::from_slice(json)?;
+    let configuration: PluginConfiguration<'_> =
+        serde_json::from_slice(json).map_err(|error| no_object(json, &error))?;
     if configuration.format != FORMAT_VERSION {
         return Err(TableError::Version(configuration.format).into());
     }
@@ -114,6 +115,19 @@ pub fn read_configuration(json: &[u8]) -> Result<(Table, Options), Configuration
     let table = Table::read(bytes)?;
     check_header(&configuration, &table)?;
     Ok((table, configuration.options))
+}
+
+/// Why `json` could not be read: a newer format may well have fields that are unknown here.
+fn no_object(json: &[u8], error: &serde_json::Error) -> ConfigurationError {
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    match serde_json::from_slice(json) {
+        Ok(Format { format }) if format != FORMAT_VERSION => TableError::Version(format).into(),
+        // The message may quote a value as long as the whole configuration.
+        _ => ConfigurationError::Json(error.to_string().chars().take(200).collect()),
+    }
 }
 
 /// Writes the configuration of a table.

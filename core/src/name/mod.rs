@@ -28,7 +28,7 @@ pub enum InvalidName {
     #[error("it contains a character that is not allowed (expected {0})")]
     Character(&'static str),
     /// The text has not the required shape.
-    #[error("it has not the form {0}")]
+    #[error("it is not what it should be: expected {0}")]
     Form(&'static str),
 }
 

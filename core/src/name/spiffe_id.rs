@@ -1,5 +1,8 @@
 use super::{InvalidName, trust_domain};
 
+/// The most bytes of a name in Kubernetes. With it, matching a caller against a pattern takes a bounded time.
+const MAX_CALLER_BYTES: usize = 253;
+
 /// A workload's SPIFFE ID (SPIFFE-ID, section 2; X509-SVID, section 2): `spiffe://<trust domain>/<path>`, borrowed from
 /// the certificate's URI SAN.
 ///
@@ -40,14 +43,16 @@ impl<'a> SpiffeId<'a> {
         self.path
     }
 
-    /// Namespace and service account, when the path is Istio's `ns/<namespace>/sa/<service account>`.
+    /// Namespace and service account, when the path is Istio's `ns/<namespace>/sa/<service account>` and neither is longer
+    /// than a name in Kubernetes may be: 253 bytes.
     pub fn caller(&self) -> Option<(&'a str, &'a str)> {
         let mut segments = self.path.split('/');
         let caller = match (segments.next()?, segments.next()?, segments.next()?, segments.next()?) {
             ("ns", namespace, "sa", service_account) => (namespace, service_account),
             _ => return None,
         };
-        segments.next().is_none().then_some(caller)
+        let fits = caller.0.len() <= MAX_CALLER_BYTES && caller.1.len() <= MAX_CALLER_BYTES;
+        (fits && segments.next().is_none()).then_some(caller)
     }
 }
 
@@ -81,8 +86,26 @@ mod tests {
     }
 
     #[test]
+    fn a_caller_may_have_the_longest_names_of_kubernetes() {
+        let name = "a".repeat(253);
+        let uri = format!("spiffe://alpha.example/ns/{name}/sa/{name}");
+        assert_eq!(SpiffeId::parse(&uri).unwrap().caller(), Some((name.as_str(), name.as_str())));
+    }
+
+    #[test]
     fn other_paths_are_identities_without_a_caller() {
-        for path in ["web", "ns/shop", "ns/shop/sa", "ns/shop/sa/web/x", "NS/shop/sa/web", "ns/shop/SA/web"] {
+        let long = "a".repeat(254);
+        let (long_namespace, long_account) = (format!("ns/{long}/sa/web"), format!("ns/shop/sa/{long}"));
+        for path in [
+            &long_namespace,
+            &long_account,
+            "web",
+            "ns/shop",
+            "ns/shop/sa",
+            "ns/shop/sa/web/x",
+            "NS/shop/sa/web",
+            "ns/shop/SA/web",
+        ] {
             let uri = format!("spiffe://alpha.example/{path}");
             assert_eq!(SpiffeId::parse(&uri).unwrap().caller(), None, "{path}");
         }

@@ -113,7 +113,7 @@ impl TableBuilder {
         Ok(())
     }
 
-    /// Writes the table.
+    /// Writes the table. `generation` must be below 2^53, since numbers in JSON are doubles on their way through Istio.
     ///
     /// # Errors
     /// [`BuildError::TooMany`] or [`BuildError::TooLarge`]; a table is never cut short.

@@ -114,6 +114,7 @@ struct Sections {
     caller_ends: Vec<u32>,
     entries: Vec<[u16; 2]>,
     set_ends: Vec<u32>,
+    listings: Vec<(u16, u32)>,
     block_starts: Vec<u32>,
     rows: Vec<u8>,
     row_count: usize,
@@ -159,7 +160,10 @@ impl Sections {
 
     fn rows(&mut self, rows: &[KeyedRow], prefix: usize) {
         let letters = |key: &[u8]| -> Vec<u8> { key.iter().skip(prefix).filter_map(|&c| letter_of(c)).collect() };
-        (self.rows, self.block_starts) = encode_rows(rows.iter().map(|(key, port, set)| (letters(key), *port, *set)));
+        let listings = numbered(rows.iter().map(|(_, port, grant_set)| (*port, *grant_set)));
+        let listing = |(key, port, set): &KeyedRow| (letters(key), number_of(&listings, &(*port, *set)));
+        (self.rows, self.block_starts) = encode_rows(rows.iter().map(listing));
+        self.listings = listings.into_keys().collect();
     }
 
     fn header(&self, generation: u64) -> Header {
@@ -172,6 +176,7 @@ impl Sections {
             caller_sets: self.caller_ends.len() as u32,
             entries: self.entries.len() as u32,
             grant_sets: self.set_ends.len() as u32,
+            listings: self.listings.len() as u32,
             rows: self.row_count as u32,
             row_bytes: self.rows.len() as u32,
         }
@@ -191,6 +196,10 @@ impl Sections {
         push(&mut out, &self.caller_ends);
         out.extend(self.entries.as_flattened().iter().flat_map(|number| number.to_le_bytes()));
         push(&mut out, &self.set_ends);
+        for (port, grant_set) in self.listings {
+            out.extend(port.to_le_bytes());
+            push(&mut out, &[grant_set]);
+        }
         push(&mut out, &self.block_starts);
         out.extend(self.rows);
         let hash = Sha256::digest(&out);

@@ -13,11 +13,13 @@ pub(super) const MAGIC: [u8; 8] = *b"FEDGATE\0";
 pub(super) const VERSION_AT: usize = 8;
 pub(super) const GENERATION_AT: usize = 12;
 pub(super) const COUNTS_AT: usize = 20;
-pub(super) const HEADER_BYTES: usize = COUNTS_AT + 9 * 4;
+pub(super) const HEADER_BYTES: usize = COUNTS_AT + COUNTS * 4;
+/// How many counts stand in the header.
+pub(super) const COUNTS: usize = 10;
 pub(super) const HASH_BYTES: usize = 32;
 
 /// Rows between two points that the binary search can go to.
-pub(super) const ROWS_PER_BLOCK: u32 = 16;
+pub(super) const ROWS_PER_BLOCK: u32 = 32;
 
 /// A grant's callers are given by number; this one means every caller of the peer.
 pub(super) const ANY_CALLER: u16 = u16::MAX;
@@ -30,6 +32,7 @@ pub(super) const FIRST_PEER_NAME: u32 = 2;
 
 pub(super) const PATTERN_BYTES: usize = 8;
 pub(super) const ENTRY_BYTES: usize = 4;
+pub(super) const LISTING_BYTES: usize = 6;
 
 /// The header's counts, in their order in the table, behind magic, version and generation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,6 +47,8 @@ pub(super) struct Header {
     pub(super) caller_sets: u32,
     pub(super) entries: u32,
     pub(super) grant_sets: u32,
+    /// Different pairs of port and grant set.
+    pub(super) listings: u32,
     pub(super) rows: u32,
     /// Bytes of all rows together.
     pub(super) row_bytes: u32,
@@ -59,11 +64,12 @@ pub(super) enum Section {
     CallerEnds,
     Entries,
     SetEnds,
+    Listings,
     BlockStarts,
     Rows,
 }
 
-pub(super) const SECTIONS: usize = 9;
+pub(super) const SECTIONS: usize = 10;
 
 impl Header {
     pub(super) fn blocks(&self) -> u32 {
@@ -86,12 +92,13 @@ impl Header {
             records(self.caller_sets, 4),
             records(self.entries, ENTRY_BYTES),
             records(self.grant_sets, 4),
+            records(self.listings, LISTING_BYTES),
             records(self.blocks(), 4),
             self.row_bytes.into(),
         ]
     }
 
-    pub(super) fn counts(&self) -> [u32; 9] {
+    pub(super) fn counts(&self) -> [u32; COUNTS] {
         [
             self.name_bytes,
             self.peers,
@@ -100,13 +107,26 @@ impl Header {
             self.caller_sets,
             self.entries,
             self.grant_sets,
+            self.listings,
             self.rows,
             self.row_bytes,
         ]
     }
 
-    pub(super) fn new(generation: u64, counts: [u32; 9]) -> Self {
-        let [name_bytes, peers, texts, patterns, caller_sets, entries, grant_sets, rows, row_bytes] = counts;
-        Self { generation, name_bytes, peers, texts, patterns, caller_sets, entries, grant_sets, rows, row_bytes }
+    pub(super) fn new(generation: u64, counts: [u32; COUNTS]) -> Self {
+        let [name_bytes, peers, texts, patterns, caller_sets, entries, grant_sets, listings, rows, row_bytes] = counts;
+        Self {
+            generation,
+            name_bytes,
+            peers,
+            texts,
+            patterns,
+            caller_sets,
+            entries,
+            grant_sets,
+            listings,
+            rows,
+            row_bytes,
+        }
     }
 }

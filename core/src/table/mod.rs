@@ -4,7 +4,7 @@
 //! # Format (version 1; all numbers little-endian)
 //!
 //! ```text
-//! header   magic "FEDGATE\0", version u32, generation u64, nine counts u32 (see `layout`)
+//! header   magic "FEDGATE\0", version u32, generation u64, ten counts u32 (see `layout`)
 //! names    where each name ends (u32), then the names: local trust domain, key prefix, trust domain and name of each
 //!          peer in order of trust domain (binary search), then the texts of all caller patterns in order
 //! modes    one byte for each peer: 0 enforce, 1 audit
@@ -12,15 +12,16 @@
 //! callers  where each set of caller patterns ends (u32)
 //! entries  (peer, callers) pairs, u16 each, in order of peer within a grant set: binary search
 //! sets     where each grant set ends (u32). Services by peers is a product, so equal sets are stored once
+//! listings pairs of port (u16) and grant set (u32) in order: services are many, these pairs are few
 //! blocks   where each block of rows begins (u32): binary search
-//! rows     the exports in order of key, front-coded in blocks of 16 (see `rows`)
+//! rows     the exports in order of key, front-coded in blocks of 32 (see `rows`)
 //! trailer  SHA-256 of everything before
 //! ```
 //!
 //! A row's key is the host with its labels reversed, so that hosts of one namespace are neighbours and share all but
 //! their first label. What *all* keys begin with (`example.beta.svc.`) is stored once. What is left of a row: the number
-//! of letters it shares with the row before, the number of letters of its own, these letters, three in two bytes, the port,
-//! the number of its grant set. That is 10 to 16 bytes for names as people and programs give them.
+//! of letters it shares with the row before, the number of letters of its own, these letters, three in two bytes, and
+//! the number of its listing. That is 10 to 16 bytes for names as people and programs give them.
 //!
 //! Everything that is stored is in order, stored once, and used, and the reader insists on that: one content has one
 //! spelling, and no table is larger than it must be.
@@ -34,6 +35,7 @@
 mod builder;
 mod bytes;
 mod check;
+mod content;
 mod encode;
 mod layout;
 mod letters;

@@ -1,6 +1,6 @@
 use super::layout::ANY_CALLER;
 use super::letters::Letters;
-use super::rows::{Key, find_in_block, host_of};
+use super::rows::{Key, host_of};
 use super::sections::Sections;
 use super::{ContentHash, Mode, TableError, check};
 use crate::callers::{CallerPattern, Callers, Pattern, pattern_matches};
@@ -94,8 +94,8 @@ impl Table {
     pub fn export(&self, host: &str, port: ServicePort) -> Option<Export> {
         let key = Key::new(host)?;
         let key = Letters::new(key.as_bytes().strip_prefix(self.sections.prefix())?)?;
-        let block = self.sections.block_of(&key, port.get())?;
-        find_in_block(block, key.as_slice(), port.get()).map(|grant_set| self.export_with(grant_set))
+        let (_, grant_set) = self.sections.listing(self.sections.find_row(&key, port.get())?)?;
+        Some(self.export_with(grant_set))
     }
 
     /// Looks up the peer that has a trust domain.
@@ -112,8 +112,8 @@ impl Table {
     pub fn exports(&self) -> impl Iterator<Item = (ServiceName, Export)> {
         self.sections.keys().map_while(|(key, row)| {
             let host = Hostname::parse(&host_of(&key)?).ok()?;
-            let service = ServiceName { host, port: ServicePort::new(row.port)? };
-            Some((service, self.export_with(row.grant_set)))
+            let (port, grant_set) = self.sections.listing(row.listing)?;
+            Some((ServiceName { host, port: ServicePort::new(port)? }, self.export_with(grant_set)))
         })
     }
 

@@ -1,7 +1,7 @@
 //! The rows: front-coded keys in order.
 //!
 //! A row is: how many letters its key shares with the row before (one byte; none in the first row of a block), how many
-//! are its own (one byte), these letters packed (see `letters`), the port and the number of the grant set (LEB128).
+//! are its own (one byte), these letters packed (see `letters`), and the number of its listing: its port and grant set (LEB128).
 
 use super::bytes::{Cursor, push_number};
 use super::layout::ROWS_PER_BLOCK;
@@ -51,8 +51,7 @@ pub(super) struct Row<'t> {
     pub(super) shared: usize,
     own: usize,
     packed: &'t [u8],
-    pub(super) port: u16,
-    pub(super) grant_set: u32,
+    pub(super) listing: u32,
 }
 
 impl<'t> Row<'t> {
@@ -60,8 +59,7 @@ impl<'t> Row<'t> {
         let shared = cursor.byte()?.into();
         let own = cursor.byte()?.into();
         let packed = cursor.take(packed_length(own))?;
-        let port = cursor.number()?.try_into().ok()?;
-        Some(Self { shared, own, packed, port, grant_set: cursor.number()? })
+        Some(Self { shared, own, packed, listing: cursor.number()? })
     }
 
     /// The key's letters that the row before does not have.
@@ -74,9 +72,9 @@ impl<'t> Row<'t> {
         unpack(self.packed).skip(self.own).all(|letter| letter == 0)
     }
 
-    /// How this row, the first of a block, stands to the export that is looked for.
-    pub(super) fn compare_as_first(&self, key: &Letters, port: u16) -> Ordering {
-        self.packed.cmp(key.packed()).then(self.port.cmp(&port))
+    /// How the key of this row, the first of a block, stands to the one that is looked for.
+    pub(super) fn compare_as_first(&self, key: &Letters) -> Ordering {
+        self.packed.cmp(key.packed())
     }
 
     /// How the own letters stand to `wanted`, and how many of them are the same.
@@ -93,11 +91,11 @@ impl<'t> Row<'t> {
     }
 }
 
-/// Writes rows, which must come in order of letters and port; returns the rows and the beginning of each block.
-pub(super) fn encode(rows: impl Iterator<Item = (Vec<u8>, u16, u32)>) -> (Vec<u8>, Vec<u32>) {
+/// Writes rows, which must come in order of letters and port, each with its listing; returns the rows and the beginning of each block.
+pub(super) fn encode(rows: impl Iterator<Item = (Vec<u8>, u32)>) -> (Vec<u8>, Vec<u32>) {
     let (mut out, mut blocks) = (Vec::new(), Vec::new());
     let mut before = Vec::new();
-    for (number, (letters, port, grant_set)) in rows.enumerate() {
+    for (number, (letters, listing)) in rows.enumerate() {
         if number % ROWS_PER_BLOCK as usize == 0 {
             blocks.push(out.len() as u32);
             before.clear();
@@ -106,16 +104,15 @@ pub(super) fn encode(rows: impl Iterator<Item = (Vec<u8>, u16, u32)>) -> (Vec<u8
         let own = letters.get(shared..).unwrap_or_default();
         out.extend([shared as u8, own.len() as u8]);
         out.extend(pack(own));
-        push_number(&mut out, u32::from(port));
-        push_number(&mut out, grant_set);
+        push_number(&mut out, listing);
         before = letters;
     }
     (out, blocks)
 }
 
-/// Looks for a key and port in one block of at most `ROWS_PER_BLOCK` rows without putting any key together: `matched` is
-/// how many letters of the key the row before has.
-pub(super) fn find_in_block(block: &[u8], key: &[u8], port: u16) -> Option<u32> {
+/// Looks for a key, and for a listing that `compare_port` finds equal, in one block of at most `ROWS_PER_BLOCK` rows
+/// without putting any key together: `matched` is how many letters of the key the row before has.
+pub(super) fn find_in_block(block: &[u8], key: &[u8], compare_port: impl Fn(u32) -> Option<Ordering>) -> Option<u32> {
     let mut cursor = Cursor::new(block);
     let mut matched = 0;
     for _ in 0..ROWS_PER_BLOCK {
@@ -129,8 +126,12 @@ pub(super) fn find_in_block(block: &[u8], key: &[u8], port: u16) -> Option<u32> 
         }
         let (same, order) = row.compare_own(key.get(matched..)?);
         matched += same;
-        match order.then(row.port.cmp(&port)) {
-            Ordering::Equal => return Some(row.grant_set),
+        let order = match order {
+            Ordering::Equal => compare_port(row.listing)?,
+            other => other,
+        };
+        match order {
+            Ordering::Equal => return Some(row.listing),
             Ordering::Greater => return None,
             Ordering::Less => {}
         }

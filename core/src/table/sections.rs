@@ -3,9 +3,9 @@
 
 use super::Mode;
 use super::bytes::{Cursor, u16_at, u32_at};
-use super::layout::{ENTRY_BYTES, FIRST_PEER_NAME, Header, PATTERN_BYTES, SECTIONS, Section};
+use super::layout::{ENTRY_BYTES, FIRST_PEER_NAME, Header, LISTING_BYTES, PATTERN_BYTES, SECTIONS, Section};
 use super::letters::{Letters, character_of};
-use super::rows::Row;
+use super::rows::{Row, find_in_block};
 use std::cmp::Ordering;
 use std::ops::Range;
 
@@ -110,19 +110,42 @@ impl Sections {
         Some(self.entry(found)?.1)
     }
 
+    /// A port and the grant set of the services that are listed so.
+    pub(super) fn listing(&self, number: u32) -> Option<(u16, u32)> {
+        let at = place(number, LISTING_BYTES)?;
+        let listings = self.section(Section::Listings);
+        Some((u16_at(listings, at)?, u32_at(listings, at.checked_add(2)?)?))
+    }
+
+    /// How the port of a listing stands to the one that is looked for.
+    fn compare_port(&self, listing: u32, port: u16) -> Option<Ordering> {
+        Some(self.listing(listing)?.0.cmp(&port))
+    }
+
     pub(super) fn block_start(&self, number: u32) -> Option<usize> {
         u32_at(self.section(Section::BlockStarts), place(number, 4)?).map(|start| start as usize)
     }
 
+    /// The listing of an export.
+    pub(super) fn find_row(&self, key: &Letters, port: u16) -> Option<u32> {
+        let block = self.block_of(key, port)?;
+        find_in_block(block, key.as_slice(), |listing| self.compare_port(listing, port))
+    }
+
     /// The last block whose first row is not behind the key.
-    pub(super) fn block_of(&self, key: &Letters, port: u16) -> Option<&[u8]> {
+    fn block_of(&self, key: &Letters, port: u16) -> Option<&[u8]> {
         let rows = self.section(Section::Rows);
         let (mut low, mut high) = (0, self.header.blocks());
         let mut found = None;
         while low < high {
             let middle = low + (high - low) / 2;
             let block = rows.get(self.block_start(middle)?..)?;
-            match Row::read(&mut Cursor::new(block))?.compare_as_first(key, port) {
+            let first = Row::read(&mut Cursor::new(block))?;
+            let order = match first.compare_as_first(key) {
+                Ordering::Equal => self.compare_port(first.listing, port)?,
+                other => other,
+            };
+            match order {
                 Ordering::Greater => high = middle,
                 _ => {
                     found = Some(block);

@@ -1,0 +1,219 @@
+//! Checks what stands in a table whose length and checksum are right: it may still be anybody's.
+//!
+//! This takes time and memory linear in the number of bytes. What it lets pass is what [`super::TableBuilder`] would have
+//! written: everything is in order, stored once, and used, so equal content has equal bytes.
+
+use super::TableError;
+use super::bytes::Cursor;
+use super::layout::{ANY_CALLER, MAX_CALLER_PATTERNS, MAX_PEERS, ROWS_PER_BLOCK, Section};
+use super::rows::{Row, shared_length};
+use super::sections::{Sections, extend_with_own};
+use crate::callers::check_pattern;
+use crate::name::{Hostname, PeerName, TrustDomain, fold_host};
+use std::borrow::Cow;
+use std::ops::Range;
+
+pub(super) fn check(table: &Sections) -> Result<(), TableError> {
+    names(table).ok_or(TableError::Content("names"))?;
+    peers(table).ok_or(TableError::Content("peers"))?;
+    caller_sets(table).ok_or(TableError::Content("callers"))?;
+    grant_sets(table).ok_or(TableError::Content("grants"))?;
+    listings(table).ok_or(TableError::Content("listings"))?;
+    rows(table).ok_or(TableError::Content("exports"))
+}
+
+fn require(condition: bool) -> Option<()> {
+    condition.then_some(())
+}
+
+/// What has been used of things that are numbered: all must be, in the end.
+struct Used(Vec<bool>);
+
+impl Used {
+    fn none_of(count: u32) -> Self {
+        Self(vec![false; count as usize])
+    }
+
+    /// `None` when there is no such thing.
+    fn mark(&mut self, number: u32) -> Option<()> {
+        self.0.get_mut(number as usize).map(|used| *used = true)
+    }
+
+    fn all(self) -> Option<()> {
+        require(self.0.into_iter().all(|used| used))
+    }
+}
+
+/// Each name ends where the next begins, and the last one at the end.
+fn names(table: &Sections) -> Option<()> {
+    require(table.header.peers <= MAX_PEERS)?;
+    let (ends, _) = table.section(Section::NameEnds).as_chunks();
+    let mut before = 0;
+    for end in ends {
+        let end = u32::from_le_bytes(*end);
+        require(before <= end)?;
+        before = end;
+    }
+    require(before == table.header.name_bytes)?;
+    TrustDomain::parse(table.trust_domain()?).ok()?;
+    require(table.prefix().len() <= Hostname::MAX_BYTES)
+}
+
+fn peers(table: &Sections) -> Option<()> {
+    let mut before = "";
+    for index in 0..table.header.peers {
+        let (trust_domain, name, _) = table.peer(u16::try_from(index).ok()?)?;
+        TrustDomain::parse(trust_domain).ok()?;
+        PeerName::parse(name).ok()?;
+        require(before < trust_domain)?;
+        before = trust_domain;
+    }
+    Some(())
+}
+
+fn caller_sets(table: &Sections) -> Option<()> {
+    texts(table)?;
+    require(table.header.caller_sets <= u32::from(ANY_CALLER))?;
+    let mut used = Used::none_of(table.header.texts);
+    let mut before = 0..0;
+    for number in 0..table.header.caller_sets {
+        let patterns = table.caller_patterns(u16::try_from(number).ok()?)?;
+        require(patterns.end <= table.header.patterns && patterns.len() <= MAX_CALLER_PATTERNS)?;
+        require(follows(&before, &patterns, number == 0, |number| table.pattern(number)))?;
+        caller_set(table, patterns.clone(), &mut used)?;
+        before = patterns;
+    }
+    require(before.end == table.header.patterns)?;
+    used.all()
+}
+
+fn caller_set(table: &Sections, patterns: Range<u32>, used: &mut Used) -> Option<()> {
+    let mut before = None;
+    for number in patterns {
+        let pattern = table.pattern(number)?;
+        require(before < Some(pattern))?;
+        used.mark(pattern.0)?;
+        used.mark(pattern.1)?;
+        before = Some(pattern);
+    }
+    Some(())
+}
+
+fn texts(table: &Sections) -> Option<()> {
+    let mut before = "";
+    for number in 0..table.header.texts {
+        let text = table.text(number)?;
+        check_pattern(text).ok()?;
+        require(before < text)?;
+        before = text;
+    }
+    Some(())
+}
+
+/// Whether set `next` begins where set `before` ends and is larger: sets are in order, so that no two are equal.
+fn follows<T: Ord>(before: &Range<u32>, next: &Range<u32>, is_first: bool, item: impl Fn(u32) -> T) -> bool {
+    let is_next = next.start == before.end && next.start <= next.end;
+    is_next && (is_first || before.clone().map(&item).lt(next.clone().map(&item)))
+}
+
+fn grant_sets(table: &Sections) -> Option<()> {
+    let mut used = Used::none_of(table.header.caller_sets);
+    let mut before = 0..0;
+    for number in 0..table.header.grant_sets {
+        let entries = table.set_entries(number)?;
+        require(entries.end <= table.header.entries)?;
+        require(follows(&before, &entries, number == 0, |number| table.entry(number)))?;
+        grant_set(table, entries.clone(), &mut used)?;
+        before = entries;
+    }
+    require(before.end == table.header.entries)?;
+    used.all()
+}
+
+fn grant_set(table: &Sections, entries: Range<u32>, used: &mut Used) -> Option<()> {
+    let mut least = 0;
+    for number in entries {
+        let (peer, callers) = table.entry(number)?;
+        require(least <= u32::from(peer) && u32::from(peer) < table.header.peers)?;
+        least = u32::from(peer) + 1;
+        if callers != ANY_CALLER {
+            used.mark(callers.into())?;
+        }
+    }
+    Some(())
+}
+
+fn listings(table: &Sections) -> Option<()> {
+    let mut used = Used::none_of(table.header.grant_sets);
+    let mut before = None;
+    for number in 0..table.header.listings {
+        let listing = table.listing(number)?;
+        require(listing.0 != 0 && before < Some(listing))?;
+        used.mark(listing.1)?;
+        before = Some(listing);
+    }
+    used.all()
+}
+
+/// Rows are in order, blocks begin where the index says, and the prefix is as long as it can be.
+fn rows(table: &Sections) -> Option<()> {
+    let section = table.section(Section::Rows);
+    let mut cursor = Cursor::new(section);
+    let mut walk = Walk::new(table);
+    let mut first = Vec::new();
+    for number in 0..table.header.rows {
+        let starts_block = number % ROWS_PER_BLOCK == 0;
+        if starts_block {
+            require(table.block_start(number / ROWS_PER_BLOCK)? == section.len() - cursor.remaining())?;
+        }
+        let row = Row::read(&mut cursor)?;
+        walk.step(&row, table.listing(row.listing)?.0, starts_block)?;
+        if number == 0 {
+            first.clone_from(&walk.key);
+        }
+    }
+    require(cursor.remaining() == 0 && shared_length(&first, &walk.key) == walk.prefix)?;
+    walk.used.all()
+}
+
+/// A walk from row to row: the keys of this one and the one before, the prefix included.
+struct Walk {
+    prefix: usize,
+    key: Vec<u8>,
+    before: Vec<u8>,
+    port: u16,
+    used: Used,
+}
+
+impl Walk {
+    fn new(table: &Sections) -> Self {
+        let key = table.prefix().to_vec();
+        let used = Used::none_of(table.header.listings);
+        Self { prefix: key.len(), key, before: Vec::new(), port: 0, used }
+    }
+
+    /// `row` must name a host, follow the row before, and share with it as many letters as it can.
+    fn step(&mut self, row: &Row<'_>, port: u16, starts_block: bool) -> Option<()> {
+        std::mem::swap(&mut self.key, &mut self.before);
+        self.set_key(row)?;
+        require((&self.before, self.port) < (&self.key, port))?;
+        match starts_block {
+            true => require(row.shared == 0)?,
+            false => require(shared_length(&self.before, &self.key) == self.prefix + row.shared)?,
+        }
+        self.port = port;
+        self.used.mark(row.listing)
+    }
+
+    fn set_key(&mut self, row: &Row<'_>) -> Option<()> {
+        self.key.clear();
+        self.key.extend_from_slice(self.before.get(..self.prefix + row.shared)?);
+        extend_with_own(&mut self.key, row)?;
+        require(row.is_padded_with_zeros() && is_host(&self.key))
+    }
+}
+
+/// Whether `key` is a host name in lower case. Labels in reverse order are labels all the same.
+fn is_host(key: &[u8]) -> bool {
+    std::str::from_utf8(key).is_ok_and(|host| matches!(fold_host(host), Ok(Cow::Borrowed(_))))
+}
