@@ -1,7 +1,6 @@
 //! The one check that a table's bytes go through before anything is looked up in them: header, length and checksum here,
 //! the rest in `content`.
 
-use super::ContentHash;
 use super::bytes::{u32_at, u64_at};
 use super::layout::{
     COUNTS, COUNTS_AT, FORMAT_VERSION, GENERATION_AT, HASH_BYTES, HEADER_BYTES, Header, MAGIC, MAX_TABLE_BYTES,
