@@ -1,1 +1,49 @@
-//! filter
+//! The gateway filter: a proxy-wasm network filter that decides, for each mTLS connection to the ingress gateway, whether
+//! it may pass and to which service it goes.
+//!
+//! # A connection's life
+//!
+//! ```text
+//!  new connection ── SNI is no exported service ─────────────────────► closed, before the handshake
+//!        │
+//!    awaiting (paused: tcp_proxy behind us has not started)
+//!        │  first downstream data, or a tick that finds the handshake finished (protocols whose server speaks first)
+//!        ▼
+//!   who calls? ── refused ───────────────────────────────────────────► closed
+//!        │ passes: the cluster is set, tcp_proxy starts
+//!     passed ── a new table no longer grants it ─────────────────────► closed
+//! ```
+//!
+//! There is no callback for a finished handshake, tcp_proxy picks its cluster when it starts, and data before that start
+//! stalls unless tcp_proxy has `max_early_data_bytes`: that is why the filter pauses and ticks. [`stream`] has the life
+//! cycle, [`scope`] what the connections of one plugin share, [`shared`] how a table reaches VMs that are no longer
+//! configured.
+//!
+//! # How it is put together
+//!
+//! All of it is plain code over [`host::Host`]. Only `abi` and `imports`, compiled for wasm alone, know that the host is
+//! a proxy. Nothing here panics, whatever the peer, the table or the host says: a trap in wasm takes down every
+//! connection of a worker, so a failed host call costs the one connection that it was for.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+#[cfg(target_arch = "wasm32")]
+mod abi;
+mod clock;
+mod configuration;
+mod connection;
+pub mod host;
+mod identity;
+#[cfg(target_arch = "wasm32")]
+mod imports;
+pub mod leaf;
+mod metrics;
+mod report;
+mod route;
+pub mod scope;
+pub mod shared;
+pub mod stream;
+mod tick;
+mod vm;
+
+pub use stream::Stream;
+pub use vm::{Root, Vm};

@@ -1,0 +1,36 @@
+//! A table and its options as they are in force, and the name of that state.
+
+use fedgate_core::{ConfigurationError, Options, Table, WaitForIdentity, read_configuration};
+
+/// A good configuration.
+#[derive(Debug)]
+pub(crate) struct Configuration {
+    pub(crate) table: Table,
+    pub(crate) options: Options,
+    /// Its name.
+    pub(crate) version: String,
+}
+
+impl Configuration {
+    /// Reads and checks a plugin's configuration.
+    pub(crate) fn read(json: &[u8]) -> Result<Self, ConfigurationError> {
+        let (table, options) = read_configuration(json)?;
+        let version = version(&table, &options);
+        Ok(Self { table, options, version })
+    }
+}
+
+/// Says in one line all that distinguishes two configurations: the table by its generation and hash, the options in full.
+fn version(table: &Table, options: &Options) -> String {
+    let Options { wait_for_identity, identity_timeout_ms, named_peers } = options;
+    let waits = match wait_for_identity {
+        WaitForIdentity::Paused => "paused",
+        WaitForIdentity::Connected => "connected",
+    };
+    format!("{} {} {waits} {identity_timeout_ms} {named_peers}", table.generation(), table.hash())
+}
+
+/// The generation that a version begins with.
+pub(crate) fn generation_of(version: &str) -> Option<u64> {
+    version.split(' ').next()?.parse().ok()
+}

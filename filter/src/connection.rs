@@ -1,0 +1,68 @@
+//! One connection that was admitted.
+
+use crate::host::ContextId;
+use fedgate_core::{Admission, Export, Sni, WaitForIdentity};
+use std::cell::{Cell, OnceCell};
+use std::time::Duration;
+
+/// Where a connection is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Its service is exported; who calls is not known yet.
+    Awaiting,
+    /// It was decided that it may pass.
+    Passed,
+    /// It was decided that it may not (any longer); nothing of it passes from here on.
+    Closing,
+    /// The proxy has closed it.
+    Gone,
+}
+
+/// What is kept of a connection as long as it is open: enough to judge it again.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) id: ContextId,
+    pub(crate) state: Cell<State>,
+    /// The server name as the client sent it; it names an exported service.
+    pub(crate) server_name: Box<str>,
+    /// The service's row. Belongs to the table in force as long as the connection awaits its decision.
+    pub(crate) export: Cell<Export>,
+    /// What it does until the decision; options may change meanwhile.
+    pub(crate) waits: WaitForIdentity,
+    /// The first URI SAN that it was let through with.
+    pub(crate) uri_san: OnceCell<Box<str>>,
+    pub(crate) admitted_at: Duration,
+    /// When the tick looks for its identity next.
+    pub(crate) next_look: Cell<Duration>,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        id: ContextId,
+        server_name: &str,
+        admission: &Admission<'_>,
+        waits: WaitForIdentity,
+        now: Duration,
+    ) -> Self {
+        Self {
+            id,
+            state: Cell::new(State::Awaiting),
+            server_name: server_name.into(),
+            export: Cell::new(admission.export()),
+            waits,
+            uri_san: OnceCell::new(),
+            admitted_at: now,
+            next_look: Cell::new(now),
+        }
+    }
+
+    pub(crate) fn is(&self, state: State) -> bool {
+        self.state.get() == state
+    }
+}
+
+/// The service that a server name names, as `host:port`; `None` for a name of another form, so that nothing else of
+/// what a stranger says is ever written down.
+pub(crate) fn service_of(server_name: &str) -> Option<String> {
+    Sni::parse(server_name).ok().map(|sni| sni.service().to_string())
+}

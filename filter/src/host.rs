@@ -1,0 +1,136 @@
+//! What the filter needs of the proxy that runs it.
+//!
+//! The calls follow proxy-wasm 0.2.1 one to one, with two differences: a status other than OK is a value, never a panic,
+//! and properties are an enumeration, so that this page lists all that the filter reads.
+//!
+//! Every call acts for one *context*: the one that the host is calling, or the one that [`Host::act_for`] named since.
+//! None of them calls back into the filter before it returns: the host puts off resuming and closing until the filter
+//! has returned (cpp-host `addAfterVmCallAction`).
+
+use std::time::Duration;
+
+/// A context of the proxy: one for each connection (stream context), one for each configured plugin (root context).
+pub type ContextId = u32;
+
+/// What the filter asks about a connection or a plugin (Envoy: "Attributes").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Property {
+    /// The server name of the ClientHello; there before the handshake when the listener has `tls_inspector`.
+    ServerName,
+    /// One byte, 1 when the client has sent a certificate. That may be before the handshake is finished.
+    CertificatePresented,
+    /// One byte, 1 when the client's certificate was verified. New in Envoy 1.40.
+    CertificateVerified,
+    /// `TLSv1.3` and the like; there before the handshake is finished.
+    TlsVersion,
+    /// The first URI SAN of the client's certificate. Only the first.
+    UriSan,
+    /// The client's own certificate as URL-encoded PEM.
+    Certificate,
+    /// The `root_id` of the plugin.
+    RootId,
+}
+
+impl Property {
+    /// The property's path in the form of the ABI: segments with a NUL between each two.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::ServerName => "connection\0requested_server_name",
+            Self::CertificatePresented => "connection\0mtls",
+            Self::CertificateVerified => "connection\0peer_certificate_valid",
+            Self::TlsVersion => "connection\0tls_version",
+            Self::UriSan => "connection\0uri_san_peer_certificate",
+            Self::Certificate => "connection\0peer_certificate",
+            Self::RootId => "plugin_root_id",
+        }
+    }
+}
+
+/// How loud a log line is (proxy-wasm `LogLevel`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Level {
+    /// What happens to single connections.
+    Debug = 1,
+    /// What happens seldom and is right.
+    Info = 2,
+    /// What somebody should look at.
+    Warn = 3,
+    /// What somebody must repair.
+    Error = 4,
+}
+
+/// What kind a metric is (proxy-wasm `MetricType`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum MetricKind {
+    /// It only grows.
+    Counter = 0,
+    /// It is set.
+    Gauge = 1,
+}
+
+/// A host call's status other than OK, by its number in proxy-wasm (1 is "not found", 2 "bad argument").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status(pub u32);
+
+/// Whether the proxy goes on to the next filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Action {
+    /// It goes on.
+    Continue = 0,
+    /// It stops here until it is told to resume.
+    Pause = 1,
+}
+
+/// The proxy, as the filter sees it.
+pub trait Host {
+    /// The plugin's configuration; empty when there is none. Only a root context has one.
+    fn configuration(&self) -> Vec<u8>;
+
+    /// A property of the context; `None` when the proxy doesn't know it (yet).
+    fn property(&self, property: Property) -> Option<Vec<u8>>;
+
+    /// Sets the filter state `wasm.<name>` of the connection, for access logs.
+    fn set_property(&self, name: &str, value: &[u8]) -> Result<(), Status>;
+
+    /// Calls a function of the proxy that is not part of the ABI.
+    fn call_foreign_function(&self, name: &str, argument: &[u8]) -> Result<(), Status>;
+
+    /// What any VM with our `vm_id` has stored under a key.
+    fn shared_data(&self, key: &str) -> Option<Vec<u8>>;
+
+    /// Stores a value for all VMs with our `vm_id`.
+    fn set_shared_data(&self, key: &str, value: &[u8]) -> Result<(), Status>;
+
+    /// The wall clock's time since 1970.
+    fn now(&self) -> Duration;
+
+    /// How often the root of the context is ticked, from now on; zero for never.
+    fn set_tick_period(&self, period: Duration);
+
+    /// Acts for another context until the filter returns; `false` when there is none with this number.
+    fn act_for(&self, context: ContextId) -> bool;
+
+    /// Resumes a paused connection, once the filter has returned.
+    fn resume_downstream(&self) -> Result<(), Status>;
+
+    /// Closes a connection, once the filter has returned.
+    fn close_downstream(&self) -> Result<(), Status>;
+
+    /// Defines a metric, or finds one that another VM defined; `None` when the proxy refuses.
+    fn define_metric(&self, kind: MetricKind, name: &str) -> Option<u32>;
+
+    /// Adds to a counter.
+    fn increment_metric(&self, metric: u32, by: u64);
+
+    /// Sets a gauge.
+    fn record_metric(&self, metric: u32, value: u64);
+
+    /// Whether lines of this level are printed; asked before a line for a single connection is put together.
+    fn logs(&self, level: Level) -> bool;
+
+    /// Writes a log line.
+    fn log(&self, level: Level, line: &str);
+}

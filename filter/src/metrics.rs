@@ -1,0 +1,109 @@
+//! Counters and gauges.
+//!
+//! proxy-wasm's metrics have no labels, and the proxy never forgets a name. So the labels stand in the names, in a form
+//! that a stats tag can take them out of, and their number is bounded: outcomes and reasons are enumerations, and only
+//! the first peers of a table are counted by name, the others as `other`. Peers come and go while a VM lives on; once it
+//! has named [`LIFETIME`] times as many peers as a table may name at a time, new ones are `other` as well.
+//!
+//! | name | |
+//! | --- | --- |
+//! | `fedgate.connections.outcome.<outcome>.reason.<reason>` | counter: decided connections |
+//! | `fedgate.peer_connections.outcome.<outcome>.peer.<peer>` | counter: those whose peer was recognised |
+//! | `fedgate.revoked_connections` | counter: connections that had passed and were closed by a new table |
+//! | `fedgate.undecided_connections` | counter: connections that ended before their client had shown an identity |
+//! | `fedgate.route_failures` | counter: allowed connections that the proxy took no cluster for, and that were closed |
+//! | `fedgate.table.generation`, `fedgate.table.rows` | gauges: the table in force |
+
+use crate::host::{Host, MetricKind};
+use fedgate_core::{Outcome, Reason, Table};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How many times the number of peers that a table may name a VM names over its life.
+const LIFETIME: usize = 4;
+
+/// What is counted apart from decisions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Event {
+    Revoked,
+    Undecided,
+    RouteFailed,
+}
+
+/// The metrics of one scope in one VM: the proxy's numbers of those that were used.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    decisions: RefCell<BTreeMap<(&'static str, Reason), u32>>,
+    events: RefCell<BTreeMap<&'static str, u32>>,
+    peers: RefCell<Peers>,
+}
+
+#[derive(Debug, Default)]
+struct Peers {
+    /// Those that the table in force names.
+    named: BTreeSet<Box<str>>,
+    /// How many the VM names in all.
+    limit: usize,
+    series: BTreeMap<Box<str>, BTreeMap<&'static str, u32>>,
+}
+
+impl Metrics {
+    /// Shows the table in force and chooses the peers that are counted by name.
+    pub(crate) fn adopt(&self, host: &impl Host, table: &Table, named_peers: u32) {
+        let gauge = |name, value| host.define_metric(MetricKind::Gauge, name).map(|id| host.record_metric(id, value));
+        gauge("fedgate.table.generation", table.generation());
+        gauge("fedgate.table.rows", table.rows().into());
+        let named_peers = usize::try_from(named_peers).unwrap_or(usize::MAX);
+        let mut names: Vec<&str> = table.peers().map(|peer| peer.name).collect();
+        names.sort_unstable();
+        let mut peers = self.peers.borrow_mut();
+        peers.named = names.into_iter().take(named_peers).map(Box::from).collect();
+        peers.limit = named_peers.saturating_mul(LIFETIME);
+    }
+
+    /// Counts a decided connection.
+    pub(crate) fn decided(&self, host: &impl Host, outcome: Outcome, reason: Reason, peer: Option<&str>) {
+        let name = || format!("fedgate.connections.outcome.{}.reason.{reason}", outcome.word());
+        increment(host, &mut self.decisions.borrow_mut(), (outcome.word(), reason), name);
+        if let Some(peer) = peer {
+            self.peers.borrow_mut().count(host, outcome, peer);
+        }
+    }
+
+    /// Counts an event.
+    pub(crate) fn happened(&self, host: &impl Host, event: Event) {
+        let name = match event {
+            Event::Revoked => "fedgate.revoked_connections",
+            Event::Undecided => "fedgate.undecided_connections",
+            Event::RouteFailed => "fedgate.route_failures",
+        };
+        increment(host, &mut self.events.borrow_mut(), name, || name.to_owned());
+    }
+}
+
+impl Peers {
+    fn count(&mut self, host: &impl Host, outcome: Outcome, peer: &str) {
+        let known = self.series.contains_key(peer) || self.series.len() < self.limit;
+        let label = if known && self.named.contains(peer) { peer } else { "other" };
+        if !self.series.contains_key(label) {
+            self.series.insert(label.into(), BTreeMap::new());
+        }
+        if let Some(numbers) = self.series.get_mut(label) {
+            let name = || format!("fedgate.peer_connections.outcome.{}.peer.{label}", outcome.word());
+            increment(host, numbers, outcome.word(), name);
+        }
+    }
+}
+
+/// Adds one to a counter that is defined at its first use.
+fn increment<K: Ord>(host: &impl Host, numbers: &mut BTreeMap<K, u32>, key: K, name: impl FnOnce() -> String) {
+    let number = match numbers.get(&key) {
+        Some(&number) => number,
+        None => {
+            let Some(number) = host.define_metric(MetricKind::Counter, &name()) else { return };
+            numbers.insert(key, number);
+            number
+        }
+    };
+    host.increment_metric(number, 1);
+}

@@ -1,0 +1,83 @@
+//! What is told of a decision: filter state for access logs, counters, and a line in the log.
+
+use crate::connection::service_of;
+use crate::host::{Host, Level};
+use crate::metrics::{Event, Metrics};
+use fedgate_core::{Decision, Outcome, Reason};
+
+/// A decision that outlives the table that it was made by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) outcome: Outcome,
+    pub(crate) reason: Reason,
+    pub(crate) peer: Option<Box<str>>,
+    /// Of the table; `None` without one.
+    pub(crate) generation: Option<u64>,
+    /// It ends a connection that had passed.
+    pub(crate) revokes: bool,
+}
+
+impl Verdict {
+    pub(crate) fn new(decision: &Decision<'_>, generation: u64) -> Self {
+        let Decision { outcome, reason, peer } = decision;
+        let peer = peer.map(|peer| peer.name.into());
+        Self { outcome: *outcome, reason: *reason, peer, generation: Some(generation), revokes: false }
+    }
+
+    pub(crate) fn refused(reason: Reason, generation: Option<u64>) -> Self {
+        Self { outcome: Outcome::Refused, reason, peer: None, generation, revokes: false }
+    }
+
+    pub(crate) fn revoking(self) -> Self {
+        Self { revokes: true, ..self }
+    }
+}
+
+/// Tells of a decision on the connection that the host acts for.
+pub(crate) fn tell(host: &impl Host, metrics: &Metrics, verdict: &Verdict, server_name: &str) {
+    let service = service_of(server_name);
+    write_filter_state(host, verdict, verdict.reason.word(), service.as_deref());
+    match verdict.revokes {
+        true => metrics.happened(host, Event::Revoked),
+        false => metrics.decided(host, verdict.outcome, verdict.reason, verdict.peer.as_deref()),
+    }
+    if host.logs(Level::Debug) {
+        host.log(Level::Debug, &line(verdict, verdict.reason.word(), service.as_deref()));
+    }
+}
+
+/// The word in place of a reason when the proxy took no cluster for an allowed connection.
+const NO_ROUTE: &str = "no_route";
+
+/// Tells of an allowed connection that is closed since the proxy took no cluster for it.
+pub(crate) fn tell_route_failure(host: &impl Host, metrics: &Metrics, verdict: &Verdict, server_name: &str) {
+    let verdict = Verdict { outcome: Outcome::Refused, ..verdict.clone() };
+    write_filter_state(host, &verdict, NO_ROUTE, service_of(server_name).as_deref());
+    metrics.happened(host, Event::RouteFailed);
+}
+
+/// Filter state helps the one who reads access logs. A proxy that takes none still has its decision carried out.
+fn write_filter_state(host: &impl Host, verdict: &Verdict, reason: &str, service: Option<&str>) {
+    let write = |name, value: &str| {
+        let _ = host.set_property(name, value.as_bytes());
+    };
+    write("fedgate.outcome", verdict.outcome.word());
+    write("fedgate.reason", reason);
+    if let Some(peer) = &verdict.peer {
+        write("fedgate.peer", peer);
+    }
+    if let Some(service) = service {
+        write("fedgate.service", service);
+    }
+    if let Some(generation) = verdict.generation {
+        write("fedgate.generation", &generation.to_string());
+    }
+}
+
+fn line(verdict: &Verdict, reason: &str, service: Option<&str>) -> String {
+    let outcome = if verdict.revokes { "revoked" } else { verdict.outcome.word() };
+    let peer = verdict.peer.as_deref().unwrap_or("-");
+    let generation = verdict.generation.map_or_else(|| "-".to_owned(), |generation| generation.to_string());
+    let service = service.unwrap_or("-");
+    format!("connection {outcome}: reason={reason} service={service} peer={peer} generation={generation}")
+}

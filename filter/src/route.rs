@@ -1,0 +1,48 @@
+//! Where an allowed connection goes.
+
+use crate::host::{Host, Status};
+
+/// The filter state that tcp_proxy takes its cluster from when it starts (Envoy: "Well Known Filter State Objects").
+const CLUSTER: &str = "envoy.tcp_proxy.cluster";
+
+/// Names the cluster of a connection. Without effect once tcp_proxy has started.
+///
+/// # Errors
+/// The proxy's status. The connection must be closed then: tcp_proxy would send it to its default cluster.
+pub(crate) fn set_cluster(host: &impl Host, cluster: &str) -> Result<(), Status> {
+    host.call_foreign_function("set_envoy_filter_state", &filter_state(CLUSTER, cluster))
+}
+
+/// Envoy's `SetEnvoyFilterStateArguments {1: path, 2: value, 3: span}` in protobuf. A span that is left out is 0,
+/// `FilterChain`: as long as the connection's filters.
+fn filter_state(path: &str, value: &str) -> Vec<u8> {
+    let mut message = Vec::with_capacity(path.len() + value.len() + 8);
+    for (tag, text) in [(0x0a, path), (0x12, value)] {
+        message.push(tag);
+        push_length(&mut message, text.len());
+        message.extend_from_slice(text.as_bytes());
+    }
+    message
+}
+
+/// A length as protobuf's varint.
+fn push_length(message: &mut Vec<u8>, mut length: usize) {
+    while length > 0x7f {
+        message.push((length & 0x7f | 0x80) as u8);
+        length >>= 7;
+    }
+    message.push(length as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_protobuf() {
+        assert_eq!(filter_state("a.b", "c"), b"\x0a\x03a.b\x12\x01c");
+        let long = "x".repeat(300);
+        assert_eq!(filter_state("a", &long)[3..6], [0x12, 0xac, 0x02]);
+        assert_eq!(filter_state("a", &long).len(), 6 + 300);
+    }
+}

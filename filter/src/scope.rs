@@ -1,0 +1,273 @@
+//! What all connections of one plugin share, in one VM.
+//!
+//! # Why this is not the root context
+//!
+//! Rust's statics belong to a VM, and a VM has several root contexts: one for each plugin that has the same code and
+//! `vm_id`, and after an update also the old one, as long as it has connections. The old connections must be judged by the
+//! new table, and those of another plugin must not be. So the state belongs to neither: it is a *scope*, found by the
+//! plugin's `root_id`, and the root contexts with that `root_id` come and go within it.
+//!
+//! # Who ticks
+//!
+//! Of several root contexts the newest ticks for the whole scope; when it goes, the one before takes over. Each sets its
+//! period when it is configured and clears it at its end: Envoy keeps a timer that fires for ever for a root that forgets
+//! to, and it may move its timers in memory when a root gets its first one while another is ticking.
+
+use crate::clock::Clock;
+use crate::configuration::Configuration;
+use crate::connection::{Connection, State};
+use crate::host::{ContextId, Host, Level};
+use crate::metrics::{Event, Metrics};
+use crate::report::Verdict;
+use crate::shared::{self, Published};
+use fedgate_core::{Admission, Table, WaitForIdentity, admit, decide};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How often a scope is ticked when nothing is due: how late an old VM hears of a new table.
+pub const SLOW: Duration = Duration::from_millis(500);
+/// How often a scope is ticked while connections wait for their identity: what a server that speaks first waits longer.
+pub const FAST: Duration = Duration::from_millis(5);
+/// How often a scope is ticked while connections wait to be closed.
+pub const FASTEST: Duration = Duration::from_millis(1);
+
+/// The connections of one plugin, and what they are judged by.
+#[derive(Debug)]
+pub(crate) struct Scope<H> {
+    pub(crate) host: H,
+    pub(crate) name: Box<str>,
+    pub(crate) metrics: Metrics,
+    pub(crate) clock: Clock,
+    configuration: RefCell<Option<Rc<Configuration>>>,
+    /// A version in shared data that could not be adopted, so that it is not tried at every tick.
+    unusable: RefCell<String>,
+    live: RefCell<BTreeMap<ContextId, Rc<Connection>>>,
+    /// Those that the tick looks at. Some are decided already; the tick drops them.
+    pub(crate) awaiting: RefCell<Vec<Rc<Connection>>>,
+    pub(crate) closing: RefCell<VecDeque<(Rc<Connection>, Verdict)>>,
+    roots: RefCell<Vec<ContextId>>,
+    period: Cell<Duration>,
+    pub(crate) told_route_failure: Cell<bool>,
+}
+
+impl<H: Host> Scope<H> {
+    pub(crate) fn new(host: H, name: &str) -> Self {
+        Self {
+            host,
+            name: name.into(),
+            metrics: Metrics::default(),
+            clock: Clock::default(),
+            configuration: RefCell::default(),
+            unusable: RefCell::default(),
+            live: RefCell::default(),
+            awaiting: RefCell::default(),
+            closing: RefCell::default(),
+            roots: RefCell::default(),
+            period: Cell::default(),
+            told_route_failure: Cell::default(),
+        }
+    }
+
+    /// The configuration in force.
+    pub(crate) fn configuration(&self) -> Option<Rc<Configuration>> {
+        self.configuration.borrow().clone()
+    }
+
+    /// Takes the configuration of a root context; `false` refuses it, and what was in force stays so.
+    pub(crate) fn configure(&self, root: ContextId) -> bool {
+        let json = self.host.configuration();
+        let accepted = if json.is_empty() { self.accept_no_table() } else { self.accept(&json) };
+        if accepted {
+            self.enter(root);
+        }
+        accepted
+    }
+
+    /// A gateway may start before its first table is there. Without one every connection is refused; a table that is
+    /// known, here or to another VM, is not given up for nothing.
+    fn accept_no_table(&self) -> bool {
+        let known = self.configuration.borrow().is_some() || !shared::current_version(&self.host, &self.name).is_empty();
+        match known {
+            true => self.host.log(Level::Error, "the configuration is empty, expected a JSON object with a table; refused, the last good table stays in force"),
+            false => self.host.log(Level::Warn, "no table yet: the configuration is empty, and every connection is refused as no_table"),
+        }
+        !known
+    }
+
+    fn accept(&self, json: &[u8]) -> bool {
+        let configuration = match Configuration::read(json) {
+            Ok(configuration) => configuration,
+            Err(error) => {
+                self.host.log(Level::Error, &format!("{error}; refused, the last good table stays in force"));
+                return false;
+            }
+        };
+        let replaced = shared::publish(&self.host, &self.name, &configuration, json) == Published::Replaced;
+        // If what replaced it cannot be read, what we were given is the best that there is.
+        if !(replaced && self.adopt_shared()) {
+            self.adopt(configuration);
+        }
+        true
+    }
+
+    /// Adopts the configuration that another VM was given, if there is a new one; `false` if it cannot be read.
+    pub(crate) fn adopt_shared(&self) -> bool {
+        let version = shared::current_version(&self.host, &self.name);
+        if version.is_empty() || self.configuration().is_some_and(|current| current.version == version) {
+            return true;
+        }
+        if *self.unusable.borrow() == version {
+            return false;
+        }
+        match shared::current(&self.host, &self.name, &version) {
+            Some(configuration) => {
+                self.adopt(configuration);
+                true
+            }
+            None => {
+                self.host.log(Level::Warn, &format!("shared data names the table {version} but has no such table; the last good table stays in force"));
+                self.unusable.replace(version);
+                false
+            }
+        }
+    }
+
+    /// Puts a configuration in force, for the connections that are open as well.
+    fn adopt(&self, configuration: Configuration) {
+        if self.configuration().is_some_and(|current| current.version == configuration.version) {
+            return;
+        }
+        self.metrics.adopt(&self.host, &configuration.table, configuration.options.named_peers);
+        let configuration = Rc::new(configuration);
+        self.configuration.replace(Some(Rc::clone(&configuration)));
+        let open = self.live.borrow().len();
+        let closes = self.judge_again(&configuration.table);
+        let level = if closes == 0 { Level::Debug } else { Level::Info };
+        if self.host.logs(level) {
+            self.host.log(level, &adopted_line(&configuration.table, open, closes));
+        }
+    }
+
+    /// Judges all open connections by a new table and returns how many it closes. They are closed in the ticks that
+    /// follow, a few at a time.
+    fn judge_again(&self, table: &Table) -> usize {
+        let before = self.closing.borrow().len();
+        let live: Vec<_> = self.live.borrow().values().cloned().collect();
+        for connection in &live {
+            match connection.state.get() {
+                State::Awaiting => self.admit_again(table, connection),
+                State::Passed => self.decide_again(table, connection),
+                State::Closing | State::Gone => {}
+            }
+        }
+        self.closing.borrow().len() - before
+    }
+
+    fn admit_again(&self, table: &Table, connection: &Rc<Connection>) {
+        match admit(table, Some(&connection.server_name)) {
+            Ok(admission) => connection.export.set(admission.export()),
+            Err(reason) => self.close_later(connection, Verdict::refused(reason, Some(table.generation()))),
+        }
+    }
+
+    fn decide_again(&self, table: &Table, connection: &Rc<Connection>) {
+        let uri_san = connection.uri_san.get().map(AsRef::as_ref);
+        let decision = decide(table, Some(&connection.server_name), uri_san);
+        if !decision.outcome.passes() {
+            self.close_later(connection, Verdict::new(&decision, table.generation()).revoking());
+        }
+    }
+
+    /// From here on nothing of the connection passes; a tick closes it.
+    pub(crate) fn close_later(&self, connection: &Rc<Connection>, verdict: Verdict) {
+        connection.state.set(State::Closing);
+        self.closing.borrow_mut().push_back((Rc::clone(connection), verdict));
+    }
+
+    /// Takes in a connection whose service is exported.
+    pub(crate) fn admit(
+        &self,
+        id: ContextId,
+        server_name: &str,
+        admission: &Admission<'_>,
+        waits: WaitForIdentity,
+    ) -> Rc<Connection> {
+        let now = self.clock.advance(self.host.now());
+        let connection = Rc::new(Connection::new(id, server_name, admission, waits, now));
+        self.live.borrow_mut().insert(id, Rc::clone(&connection));
+        self.awaiting.borrow_mut().push(Rc::clone(&connection));
+        connection
+    }
+
+    /// Forgets a connection that the proxy has closed.
+    pub(crate) fn forget(&self, connection: &Connection) {
+        let state = connection.state.replace(State::Gone);
+        if state == State::Gone {
+            return;
+        }
+        self.live.borrow_mut().remove(&connection.id);
+        if state == State::Awaiting {
+            self.metrics.happened(&self.host, Event::Undecided);
+        }
+    }
+
+    fn enter(&self, root: ContextId) {
+        let mut roots = self.roots.borrow_mut();
+        roots.retain(|&other| other != root);
+        roots.push(root);
+        drop(roots);
+        self.period.set(Duration::ZERO);
+        self.keep_pace();
+    }
+
+    /// A root context ends; returns whether it was the last one.
+    pub(crate) fn leave(&self, root: ContextId) -> bool {
+        self.host.set_tick_period(Duration::ZERO);
+        let ticked = self.ticks(root);
+        self.roots.borrow_mut().retain(|&other| other != root);
+        if ticked {
+            self.period.set(Duration::ZERO);
+            self.keep_pace();
+        }
+        self.roots.borrow().is_empty()
+    }
+
+    /// Whether this root context is the one that ticks for the scope.
+    pub(crate) fn ticks(&self, root: ContextId) -> bool {
+        self.roots.borrow().last() == Some(&root)
+    }
+
+    /// Sets the period that the work at hand asks for. Comes last in a callback, since it acts for the root.
+    pub(crate) fn keep_pace(&self) {
+        let period = self.period_due();
+        let root = self.roots.borrow().last().copied();
+        if let Some(root) = root.filter(|_| self.period.get() != period)
+            && self.host.act_for(root)
+        {
+            self.host.set_tick_period(period);
+            self.period.set(period);
+        }
+    }
+
+    fn period_due(&self) -> Duration {
+        let paused = |connection: &Rc<Connection>| {
+            connection.is(State::Awaiting) && connection.waits == WaitForIdentity::Paused
+        };
+        if !self.closing.borrow().is_empty() {
+            FASTEST
+        } else if self.awaiting.borrow().iter().any(paused) {
+            FAST
+        } else {
+            SLOW
+        }
+    }
+}
+
+fn adopted_line(table: &Table, open: usize, closes: usize) -> String {
+    let (generation, hash, exports, peers) = (table.generation(), table.hash(), table.rows(), table.peer_count());
+    format!(
+        "table in force: generation {generation} ({hash}), {exports} exports, {peers} peers; closes {closes} of {open} open connections"
+    )
+}

@@ -1,0 +1,189 @@
+//! The life of one connection.
+//!
+//! | callback | before the decision | after it |
+//! | --- | --- | --- |
+//! | new connection | admits by the SNI, or closes; pauses (or, for old Envoys, goes on with the cluster set) | |
+//! | downstream data | decides: the handshake is finished, since these bytes came out of it | goes on |
+//! | upstream data | see below | goes on |
+//! | tick | decides once the handshake is proven, or closes after the timeout | |
+//! | done | forgets the connection | forgets the connection |
+//!
+//! Upstream data before the decision cannot be while tcp_proxy has not started; should another filter write any, they
+//! are held back ([`WaitForIdentity::Paused`]). With [`WaitForIdentity::Connected`] tcp_proxy has started, and a server that
+//! speaks first is ahead of the handshake: what it says cannot be held back, for the proxy knows no way to resume it. So
+//! the connection is decided by what is to be seen, and an identity that is not proven is none.
+//!
+//! Once a connection is to be closed nothing passes in either direction, even if its client never reads what is still to
+//! be flushed. A stream that was never admitted passes nothing either.
+
+use crate::connection::{Connection, State};
+use crate::host::{Action, ContextId, Host, Level, Property};
+use crate::identity::{Identity, is_proven};
+use crate::report::{Verdict, tell, tell_route_failure};
+use crate::route::set_cluster;
+use crate::scope::Scope;
+use fedgate_core::{Admission, Reason, Sni, WaitForIdentity, admit, judge};
+use std::rc::Rc;
+
+/// The callbacks of one connection.
+#[derive(Debug)]
+pub struct Stream<H: Host> {
+    id: ContextId,
+    scope: Rc<Scope<H>>,
+    /// There once it is admitted.
+    connection: Option<Rc<Connection>>,
+}
+
+impl<H: Host> Stream<H> {
+    pub(crate) fn new(id: ContextId, scope: Rc<Scope<H>>) -> Self {
+        Self { id, scope, connection: None }
+    }
+
+    /// The connection was accepted and its ClientHello read; the handshake comes later. Nothing is read of the client's
+    /// certificate here: Envoy before 1.34.3 would remember for ever that there is none.
+    pub fn on_new_connection(&mut self) -> Action {
+        let scope = Rc::clone(&self.scope);
+        let server_name = scope.host.property(Property::ServerName).unwrap_or_default();
+        // A name that is no text is none of ours; the replacement character is in no SNI.
+        let server_name = String::from_utf8_lossy(&server_name);
+        let Some(configuration) = scope.configuration() else {
+            return scope.refuse_early(&server_name, Reason::NoTable, None);
+        };
+        match admit(&configuration.table, Some(&server_name)) {
+            Err(reason) => scope.refuse_early(&server_name, reason, Some(configuration.table.generation())),
+            Ok(admission) => self.await_identity(&server_name, &admission, configuration.options.wait_for_identity),
+        }
+    }
+
+    fn await_identity(&mut self, server_name: &str, admission: &Admission<'_>, waits: WaitForIdentity) -> Action {
+        let connection = self.scope.admit(self.id, server_name, admission, waits);
+        self.connection = Some(Rc::clone(&connection));
+        match waits {
+            WaitForIdentity::Paused => {
+                self.scope.keep_pace();
+                Action::Pause
+            }
+            WaitForIdentity::Connected => self.scope.connect(&connection),
+        }
+    }
+
+    /// The client sent data, or ended its half of the connection.
+    pub fn on_downstream_data(&mut self) -> Action {
+        self.on_data(|scope, connection| scope.finish(scope.decide(connection)))
+    }
+
+    /// The service sent data, or ended its half of the connection.
+    pub fn on_upstream_data(&mut self) -> Action {
+        self.on_data(|scope, connection| match connection.waits {
+            WaitForIdentity::Paused => Action::Pause,
+            WaitForIdentity::Connected => scope.finish(scope.decide_by_what_is_proven(connection)),
+        })
+    }
+
+    fn on_data(&self, undecided: impl FnOnce(&Scope<H>, &Rc<Connection>) -> Action) -> Action {
+        match &self.connection {
+            Some(connection) if connection.is(State::Passed) => Action::Continue,
+            Some(connection) if connection.is(State::Awaiting) => undecided(&self.scope, connection),
+            _ => Action::Pause,
+        }
+    }
+
+    /// The proxy has closed the connection. Dropping the stream does the same.
+    pub fn on_done(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.scope.forget(&connection);
+        }
+    }
+}
+
+impl<H: Host> Drop for Stream<H> {
+    fn drop(&mut self) {
+        self.on_done();
+    }
+}
+
+/// Deciding. The host acts for the connection in question.
+impl<H: Host> Scope<H> {
+    fn refuse_early(&self, server_name: &str, reason: Reason, generation: Option<u64>) -> Action {
+        tell(&self.host, &self.metrics, &Verdict::refused(reason, generation), server_name);
+        self.close_now();
+        Action::Pause
+    }
+
+    /// Starts tcp_proxy before the decision, towards the one service that the SNI names.
+    fn connect(&self, connection: &Connection) -> Action {
+        if self.route(connection) {
+            return Action::Continue;
+        }
+        let generation = self.configuration().map(|configuration| configuration.table.generation());
+        self.route_failed(connection, &Verdict::refused(Reason::Granted, generation));
+        self.finish(false)
+    }
+
+    /// Decides by the identity as it is to be seen after the handshake, and tells; returns whether the connection passes.
+    pub(crate) fn decide(&self, connection: &Connection) -> bool {
+        self.decide_by(connection, Identity::read(&self.host))
+    }
+
+    /// Decides when the identity did not come in time.
+    pub(crate) fn decide_without_identity(&self, connection: &Connection) -> bool {
+        self.decide_by(connection, Identity::default())
+    }
+
+    /// Decides at a moment when the handshake need not be finished.
+    fn decide_by_what_is_proven(&self, connection: &Connection) -> bool {
+        if is_proven(&self.host) { self.decide(connection) } else { self.decide_without_identity(connection) }
+    }
+
+    fn decide_by(&self, connection: &Connection, identity: Identity) -> bool {
+        let Some(configuration) = self.configuration() else { return false };
+        let table = &configuration.table;
+        let decision = identity.overrule(judge(table, connection.export.get(), identity.uri_san.as_deref()));
+        let verdict = Verdict::new(&decision, table.generation());
+        let passes = verdict.outcome.passes();
+        if passes && connection.waits == WaitForIdentity::Paused && !self.route(connection) {
+            self.route_failed(connection, &verdict);
+            return false;
+        }
+        tell(&self.host, &self.metrics, &verdict, &connection.server_name);
+        connection.state.set(if passes { State::Passed } else { State::Closing });
+        if let Some(uri_san) = identity.uri_san.filter(|_| passes) {
+            let _ = connection.uri_san.set(uri_san.into());
+        }
+        passes
+    }
+
+    fn route(&self, connection: &Connection) -> bool {
+        let Ok(sni) = Sni::parse(&connection.server_name) else { return false };
+        let cluster = sni.service().cluster();
+        match set_cluster(&self.host, &cluster) {
+            Ok(()) => true,
+            Err(status) => {
+                if !self.told_route_failure.replace(true) {
+                    self.host.log(Level::Error, &format!("the proxy does not take the cluster {cluster} for a connection (status {}); such connections are closed, and this is logged once", status.0));
+                }
+                false
+            }
+        }
+    }
+
+    fn route_failed(&self, connection: &Connection, verdict: &Verdict) {
+        connection.state.set(State::Closing);
+        tell_route_failure(&self.host, &self.metrics, verdict, &connection.server_name);
+    }
+
+    fn finish(&self, passes: bool) -> Action {
+        if passes {
+            return Action::Continue;
+        }
+        self.close_now();
+        Action::Pause
+    }
+
+    /// A proxy that doesn't close leaves the connection paused: nothing passes.
+    pub(crate) fn close_now(&self) {
+        if let Err(status) = self.host.close_downstream() {
+            self.host.log(Level::Error, &format!("the proxy does not close a refused connection (status {})", status.0));
+        }
+    }
+}

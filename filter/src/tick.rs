@@ -1,0 +1,86 @@
+//! What is due at each tick of a scope.
+//!
+//! Everything here is bounded by tick, not by connections: strangers can open connections that name an exported service
+//! and never finish a handshake, as many as they like. Each is looked at after longer and longer waits ([`wait_after`]), and
+//! only so many are looked at, resumed or closed in one go. The latter has a second reason: Envoy carries out what a
+//! callback asked for *after* it, and closing a connection calls back again, so a thousand closes in one callback are a
+//! thousand calls deep in its stack.
+
+use crate::connection::{Connection, State};
+use crate::host::{ContextId, Host};
+use crate::identity::is_proven;
+use crate::report::tell;
+use crate::scope::{FAST, Scope};
+use fedgate_core::WaitForIdentity;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How many waiting connections are looked at in one tick.
+const LOOKS: usize = 64;
+/// How many connections are closed in one tick: 64 a millisecond.
+const CLOSES: usize = 64;
+
+impl<H: Host> Scope<H> {
+    pub(crate) fn tick(&self, root: ContextId) {
+        if !self.ticks(root) {
+            return self.host.set_tick_period(Duration::ZERO);
+        }
+        let now = self.clock.advance(self.host.now());
+        self.adopt_shared();
+        self.look_at_waiting(now);
+        self.close_some();
+        self.keep_pace();
+    }
+
+    fn look_at_waiting(&self, now: Duration) {
+        let Some(configuration) = self.configuration() else { return };
+        let timeout = Duration::from_millis(configuration.options.identity_timeout_ms.into());
+        for connection in self.take_due(now) {
+            if !self.host.act_for(connection.id) {
+                // The proxy has ended it without a word.
+                self.forget(&connection);
+                continue;
+            }
+            let age = now.saturating_sub(connection.admitted_at);
+            connection.next_look.set(now.saturating_add(wait_after(age)));
+            let proven = is_proven(&self.host);
+            if proven || age >= timeout {
+                self.settle(&connection, proven);
+            }
+        }
+    }
+
+    /// The waiting connections whose turn it is; those that are decided or gone are dropped from the list.
+    fn take_due(&self, now: Duration) -> Vec<Rc<Connection>> {
+        let mut awaiting = self.awaiting.borrow_mut();
+        awaiting.retain(|connection| connection.is(State::Awaiting));
+        awaiting.iter().filter(|connection| connection.next_look.get() <= now).take(LOOKS).cloned().collect()
+    }
+
+    /// Decides without data: the client may be silent after the handshake and wait for the server's first word.
+    fn settle(&self, connection: &Connection, proven: bool) {
+        let passes = if proven { self.decide(connection) } else { self.decide_without_identity(connection) };
+        // With `Connected` it was never stopped.
+        let resumes = passes && connection.waits == WaitForIdentity::Paused;
+        if !passes || resumes && self.host.resume_downstream().is_err() {
+            self.close_now();
+        }
+    }
+
+    /// Closes a few of those that were decided to be closed.
+    fn close_some(&self) {
+        for _ in 0..CLOSES {
+            let Some((connection, verdict)) = self.closing.borrow_mut().pop_front() else { return };
+            if connection.is(State::Closing) && self.host.act_for(connection.id) {
+                tell(&self.host, &self.metrics, &verdict, &connection.server_name);
+                self.close_now();
+            }
+        }
+    }
+}
+
+/// How long to wait before the next look at a connection of this age: a quarter of its age, so that a slow handshake is
+/// found at most a quarter later, and 15 seconds of silence cost about 35 looks.
+fn wait_after(age: Duration) -> Duration {
+    FAST.max(age / 4)
+}
