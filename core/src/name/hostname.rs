@@ -33,23 +33,27 @@ pub(crate) fn fold(text: &str) -> Result<Cow<'_, str>, InvalidName> {
     if text.len() > Hostname::MAX_BYTES {
         return Err(InvalidName::TooLong(Hostname::MAX_BYTES));
     }
-    text.split('.').try_for_each(check_label)?;
+    check_labels(text.as_bytes())?;
     match text.bytes().any(|b| b.is_ascii_uppercase()) {
         true => Ok(Cow::Owned(text.to_ascii_lowercase())),
         false => Ok(Cow::Borrowed(text)),
     }
 }
 
-fn check_label(label: &str) -> Result<(), InvalidName> {
-    match label.len() {
-        0 => return Err(InvalidName::Empty),
-        1..=63 => {}
-        _ => return Err(InvalidName::Form("labels of at most 63 bytes")),
+/// Checks labels with dots between them; upper case passes.
+pub(crate) fn check_labels(labels: &[u8]) -> Result<(), InvalidName> {
+    labels.split(|&byte| byte == b'.').try_for_each(check_label)
+}
+
+fn check_label(label: &[u8]) -> Result<(), InvalidName> {
+    let (Some(first), Some(last)) = (label.first(), label.last()) else { return Err(InvalidName::Empty) };
+    if label.len() > 63 {
+        return Err(InvalidName::Form("labels of at most 63 bytes"));
     }
-    if label.starts_with('-') || label.ends_with('-') {
+    if *first == b'-' || *last == b'-' {
         return Err(InvalidName::Form("labels that neither start nor end with '-'"));
     }
-    match label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) {
+    match label.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) {
         true => Ok(()),
         false => Err(InvalidName::Character("letters, digits, '-', '_' and '.'")),
     }

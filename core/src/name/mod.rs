@@ -8,7 +8,7 @@ mod spiffe_id;
 mod trust_domain;
 
 pub use hostname::Hostname;
-pub(crate) use hostname::fold as fold_host;
+pub(crate) use hostname::check_labels;
 pub use peer_name::PeerName;
 pub use service_name::{ServiceName, ServicePort};
 pub use sni::{Sni, SniError};

@@ -6,11 +6,11 @@
 use super::TableError;
 use super::bytes::Cursor;
 use super::layout::{ANY_CALLER, MAX_CALLER_PATTERNS, MAX_PEERS, ROWS_PER_BLOCK, Section};
+use super::letters::letter_of;
 use super::rows::{Row, shared_length};
 use super::sections::{Sections, extend_with_own};
 use crate::callers::check_pattern;
-use crate::name::{Hostname, PeerName, TrustDomain, fold_host};
-use std::borrow::Cow;
+use crate::name::{Hostname, PeerName, TrustDomain, check_labels};
 use std::ops::Range;
 
 pub(super) fn check(table: &Sections) -> Result<(), TableError> {
@@ -56,7 +56,7 @@ fn names(table: &Sections) -> Option<()> {
     }
     require(before == table.header.name_bytes)?;
     TrustDomain::parse(table.trust_domain()?).ok()?;
-    require(table.prefix().len() <= Hostname::MAX_BYTES)
+    require(table.prefix().len() <= Hostname::MAX_BYTES && table.prefix().iter().all(|&c| letter_of(c).is_some()))
 }
 
 fn peers(table: &Sections) -> Option<()> {
@@ -176,12 +176,18 @@ fn rows(table: &Sections) -> Option<()> {
     walk.used.all()
 }
 
+/// Whether keys that are the same up to a place share no more.
+fn differ_at(before: &[u8], key: &[u8], place: usize) -> bool {
+    key.get(place).is_none_or(|new| before.get(place) != Some(new))
+}
+
 /// A walk from row to row: the keys of this one and the one before, the prefix included.
 struct Walk {
     prefix: usize,
     key: Vec<u8>,
     before: Vec<u8>,
     port: u16,
+    is_first: bool,
     used: Used,
 }
 
@@ -189,7 +195,7 @@ impl Walk {
     fn new(table: &Sections) -> Self {
         let key = table.prefix().to_vec();
         let used = Used::none_of(table.header.listings);
-        Self { prefix: key.len(), key, before: Vec::new(), port: 0, used }
+        Self { prefix: key.len(), key, before: Vec::new(), port: 0, is_first: true, used }
     }
 
     /// `row` must name a host, follow the row before, and share with it as many letters as it can.
@@ -199,21 +205,24 @@ impl Walk {
         require((&self.before, self.port) < (&self.key, port))?;
         match starts_block {
             true => require(row.shared == 0)?,
-            false => require(shared_length(&self.before, &self.key) == self.prefix + row.shared)?,
+            false => require(differ_at(&self.before, &self.key, self.prefix + row.shared))?,
         }
-        self.port = port;
+        (self.port, self.is_first) = (port, false);
         self.used.mark(row.listing)
     }
 
     fn set_key(&mut self, row: &Row<'_>) -> Option<()> {
+        let shared = self.prefix + row.shared;
         self.key.clear();
-        self.key.extend_from_slice(self.before.get(..self.prefix + row.shared)?);
+        self.key.extend_from_slice(self.before.get(..shared)?);
         extend_with_own(&mut self.key, row)?;
-        require(row.is_padded_with_zeros() && is_host(&self.key))
+        require(row.is_padded_with_zeros() && self.key.len() <= Hostname::MAX_BYTES)?;
+        check_labels(self.key.get(self.first_new_label(shared)..)?).ok()
     }
-}
 
-/// Whether `key` is a host name in lower case. Labels in reverse order are labels all the same.
-fn is_host(key: &[u8]) -> bool {
-    std::str::from_utf8(key).is_ok_and(|host| matches!(fold_host(host), Ok(Cow::Borrowed(_))))
+    /// Where the first label begins that the row before does not have. Labels in reverse order are labels all the same.
+    fn first_new_label(&self, shared: usize) -> usize {
+        let mut known = self.before.iter().take(if self.is_first { 0 } else { shared });
+        known.rposition(|&byte| byte == b'.').map_or(0, |dot| dot + 1)
+    }
 }

@@ -108,7 +108,7 @@ fn peer(number: usize) -> Peer {
     Peer {
         name: format!("peer-{number}").parse().unwrap(),
         trust_domain: format!("cluster-{number}.example").parse().unwrap(),
-        mode: if number % 10 == 0 { Mode::Audit } else { Mode::Enforce },
+        mode: if number.is_multiple_of(10) { Mode::Audit } else { Mode::Enforce },
     }
 }
 
