@@ -1,24 +1,47 @@
-//! Writes a table: everything in order, stored once, and numbered in that order.
+//! Makes a builder's content into the parts of a table: everything in order, stored once, and numbered in that order.
 
-use super::Mode;
 use super::builder::{BuildError, Grant, TableBuilder, at_most};
-use super::layout::{ANY_CALLER, FORMAT_VERSION, Header, MAGIC, MAX_PEERS, MAX_TABLE_BYTES};
+use super::layout::{ANY_CALLER, MAX_PEERS, MAX_TABLE_BYTES, mode_byte};
 use super::letters::letter_of;
-use super::rows::{Key, encode as encode_rows, shared_length};
-use crate::callers::{CallerPattern, Callers};
-use sha2::{Digest, Sha256};
+use super::parts::Parts;
+use super::rows::{Key, shared_length};
+use crate::callers::{CallerPattern, Callers, Pattern};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn encode(builder: &TableBuilder, generation: u64) -> Result<Vec<u8>, BuildError> {
+    let bytes = parts(builder)?.write(generation);
+    match bytes.len() <= MAX_TABLE_BYTES {
+        true => Ok(bytes),
+        false => Err(BuildError::TooLarge(bytes.len())),
+    }
+}
+
+/// Puts everything in order.
+pub(super) fn parts(builder: &TableBuilder) -> Result<Parts, BuildError> {
     let numbers = Numbers::new(builder)?;
-    let rows = rows(builder, &numbers);
+    let rows = keyed_rows(builder, &numbers);
+    let listings = numbered(rows.iter().map(|(_, port, grant_set)| (*port, *grant_set)));
     let prefix = common_prefix(&rows);
-    let mut sections = Sections { row_count: rows.len(), ..Sections::default() };
-    sections.names(builder, prefix, &numbers);
-    sections.callers(&numbers);
-    sections.grant_sets(&numbers);
-    sections.rows(&rows, prefix.len());
-    sections.write(generation)
+    let letters = |key: &[u8]| key.iter().skip(prefix.len()).filter_map(|&c| letter_of(c)).collect();
+    let row = |(key, port, set): &KeyedRow| (letters(key), number_of(&listings, &(*port, *set)));
+    let (peer_names, modes) = peers(builder);
+    let names = [builder.trust_domain.as_str().as_bytes(), prefix].into_iter().chain(peer_names);
+    Ok(Parts {
+        names: names.chain(numbers.texts.keys().map(|text| text.as_bytes())).map(<[u8]>::to_vec).collect(),
+        modes,
+        caller_sets: numbers.caller_sets.keys().map(|patterns| numbers.patterns(patterns)).collect(),
+        rows: rows.iter().map(row).collect(),
+        listings: listings.into_keys().collect(),
+        grant_sets: numbers.grant_sets.into_keys().collect(),
+    })
+}
+
+/// The peers' trust domains and names, in order of trust domain, and their modes.
+fn peers(builder: &TableBuilder) -> (Vec<&[u8]>, Vec<u8>) {
+    let mut peers: Vec<_> = builder.peers.iter().collect();
+    peers.sort_unstable_by_key(|peer| &peer.trust_domain);
+    let names = peers.iter().flat_map(|peer| [peer.trust_domain.as_str().as_bytes(), peer.name.as_str().as_bytes()]);
+    (names.collect(), peers.iter().map(|peer| mode_byte(peer.mode)).collect())
 }
 
 /// Everything that is referred to by number. In the order of these maps it is numbered, and written.
@@ -28,7 +51,7 @@ struct Numbers<'b> {
     texts: BTreeMap<&'b str, u32>,
     caller_sets: BTreeMap<&'b BTreeSet<CallerPattern>, u32>,
     /// Peers and callers by their own numbers.
-    grant_sets: BTreeMap<Vec<(u16, u16)>, u32>,
+    grant_sets: BTreeMap<Vec<[u16; 2]>, u32>,
     /// From the builder's number of some grants to their grant set's.
     renumbered: Vec<u32>,
 }
@@ -49,6 +72,11 @@ impl<'b> Numbers<'b> {
         Ok(numbers.with_grant_sets(builder))
     }
 
+    fn patterns(&self, patterns: &BTreeSet<CallerPattern>) -> Vec<[u32; 2]> {
+        let number = |text: &Pattern| number_of(&self.texts, text.as_str());
+        patterns.iter().map(|pattern| [number(&pattern.namespace), number(&pattern.service_account)]).collect()
+    }
+
     fn with_grant_sets(mut self, builder: &TableBuilder) -> Self {
         let mut sets: Vec<_> =
             builder.grants.iter().map(|(grants, old)| (old, self.entries(builder, grants))).collect();
@@ -58,14 +86,14 @@ impl<'b> Numbers<'b> {
         self
     }
 
-    fn entries(&self, builder: &TableBuilder, grants: &[Grant]) -> Vec<(u16, u16)> {
+    fn entries(&self, builder: &TableBuilder, grants: &[Grant]) -> Vec<[u16; 2]> {
         let entry = |grant: &Grant| {
             let trust_domain = builder.peers.get(grant.peer.0)?.trust_domain.as_str();
             let callers = match &grant.callers {
                 Callers::Any => ANY_CALLER,
                 Callers::Only(patterns) => number_of(&self.caller_sets, patterns) as u16,
             };
-            Some((number_of(&self.peers, trust_domain) as u16, callers))
+            Some([number_of(&self.peers, trust_domain) as u16, callers])
         };
         let mut entries: Vec<_> = grants.iter().filter_map(entry).collect();
         entries.sort_unstable();
@@ -85,7 +113,7 @@ fn number_of<T: Ord + std::borrow::Borrow<Q>, Q: Ord + ?Sized>(numbers: &BTreeMa
 /// An export on its way into the table: key, port, grant set.
 type KeyedRow = (Vec<u8>, u16, u32);
 
-fn rows(builder: &TableBuilder, numbers: &Numbers<'_>) -> Vec<KeyedRow> {
+fn keyed_rows(builder: &TableBuilder, numbers: &Numbers<'_>) -> Vec<KeyedRow> {
     let row = |(service, grants): (&crate::ServiceName, &usize)| {
         let key = Key::new(service.host.as_str())?.as_bytes().to_vec();
         Some((key, service.port.get(), *numbers.renumbered.get(*grants)?))
@@ -100,113 +128,5 @@ fn common_prefix(rows: &[KeyedRow]) -> &[u8] {
     match (rows.first(), rows.last()) {
         (Some((first, ..)), Some((last, ..))) => first.get(..shared_length(first, last)).unwrap_or_default(),
         _ => &[],
-    }
-}
-
-/// The sections while they grow. Their numbers cannot overflow in a table that is not refused as too large in the end.
-#[derive(Default)]
-struct Sections {
-    name_ends: Vec<u32>,
-    names: Vec<u8>,
-    modes: Vec<u8>,
-    text_count: usize,
-    patterns: Vec<[u32; 2]>,
-    caller_ends: Vec<u32>,
-    entries: Vec<[u16; 2]>,
-    set_ends: Vec<u32>,
-    listings: Vec<(u16, u32)>,
-    block_starts: Vec<u32>,
-    rows: Vec<u8>,
-    row_count: usize,
-}
-
-impl Sections {
-    fn name(&mut self, name: &[u8]) {
-        self.names.extend_from_slice(name);
-        self.name_ends.push(self.names.len() as u32);
-    }
-
-    fn names(&mut self, builder: &TableBuilder, prefix: &[u8], numbers: &Numbers<'_>) {
-        self.name(builder.trust_domain.as_str().as_bytes());
-        self.name(prefix);
-        let mut peers: Vec<_> = builder.peers.iter().collect();
-        peers.sort_unstable_by_key(|peer| &peer.trust_domain);
-        for peer in peers {
-            self.name(peer.trust_domain.as_str().as_bytes());
-            self.name(peer.name.as_str().as_bytes());
-            self.modes.push(match peer.mode {
-                Mode::Enforce => 0,
-                Mode::Audit => 1,
-            });
-        }
-        numbers.texts.keys().for_each(|text| self.name(text.as_bytes()));
-        self.text_count = numbers.texts.len();
-    }
-
-    fn callers(&mut self, numbers: &Numbers<'_>) {
-        let text = |pattern: &crate::Pattern| number_of(&numbers.texts, pattern.as_str());
-        for patterns in numbers.caller_sets.keys() {
-            self.patterns.extend(patterns.iter().map(|p| [text(&p.namespace), text(&p.service_account)]));
-            self.caller_ends.push(self.patterns.len() as u32);
-        }
-    }
-
-    fn grant_sets(&mut self, numbers: &Numbers<'_>) {
-        for entries in numbers.grant_sets.keys() {
-            self.entries.extend(entries.iter().map(|&(peer, callers)| [peer, callers]));
-            self.set_ends.push(self.entries.len() as u32);
-        }
-    }
-
-    fn rows(&mut self, rows: &[KeyedRow], prefix: usize) {
-        let letters = |key: &[u8]| -> Vec<u8> { key.iter().skip(prefix).filter_map(|&c| letter_of(c)).collect() };
-        let listings = numbered(rows.iter().map(|(_, port, grant_set)| (*port, *grant_set)));
-        let listing = |(key, port, set): &KeyedRow| (letters(key), number_of(&listings, &(*port, *set)));
-        (self.rows, self.block_starts) = encode_rows(rows.iter().map(listing));
-        self.listings = listings.into_keys().collect();
-    }
-
-    fn header(&self, generation: u64) -> Header {
-        Header {
-            generation,
-            name_bytes: self.names.len() as u32,
-            peers: self.modes.len() as u32,
-            texts: self.text_count as u32,
-            patterns: self.patterns.len() as u32,
-            caller_sets: self.caller_ends.len() as u32,
-            entries: self.entries.len() as u32,
-            grant_sets: self.set_ends.len() as u32,
-            listings: self.listings.len() as u32,
-            rows: self.row_count as u32,
-            row_bytes: self.rows.len() as u32,
-        }
-    }
-
-    fn write(self, generation: u64) -> Result<Vec<u8>, BuildError> {
-        let header = self.header(generation);
-        let mut out = MAGIC.to_vec();
-        let push = |out: &mut Vec<u8>, numbers: &[u32]| out.extend(numbers.iter().flat_map(|n| n.to_le_bytes()));
-        push(&mut out, &[FORMAT_VERSION]);
-        out.extend(generation.to_le_bytes());
-        push(&mut out, &header.counts());
-        push(&mut out, &self.name_ends);
-        out.extend(self.names);
-        out.extend(self.modes);
-        push(&mut out, self.patterns.as_flattened());
-        push(&mut out, &self.caller_ends);
-        out.extend(self.entries.as_flattened().iter().flat_map(|number| number.to_le_bytes()));
-        push(&mut out, &self.set_ends);
-        for (port, grant_set) in self.listings {
-            out.extend(port.to_le_bytes());
-            push(&mut out, &[grant_set]);
-        }
-        push(&mut out, &self.block_starts);
-        out.extend(self.rows);
-        let hash = Sha256::digest(&out);
-        out.extend_from_slice(&hash);
-        match out.len() <= MAX_TABLE_BYTES {
-            true => Ok(out),
-            false => Err(BuildError::TooLarge(out.len())),
-        }
     }
 }

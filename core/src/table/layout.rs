@@ -1,5 +1,7 @@
 //! Where things stand in a table. Builder and reader both go by this file.
 
+use super::Mode;
+
 /// The version of the format that this code writes and reads. Any other is refused.
 pub const FORMAT_VERSION: u32 = 1;
 
@@ -33,6 +35,18 @@ pub(super) const FIRST_PEER_NAME: u32 = 2;
 pub(super) const PATTERN_BYTES: usize = 8;
 pub(super) const ENTRY_BYTES: usize = 4;
 pub(super) const LISTING_BYTES: usize = 6;
+
+/// How a mode is written.
+pub(super) fn mode_byte(mode: Mode) -> u8 {
+    match mode {
+        Mode::Enforce => 0,
+        Mode::Audit => 1,
+    }
+}
+
+pub(super) fn mode_of(byte: u8) -> Option<Mode> {
+    [Mode::Enforce, Mode::Audit].into_iter().find(|&mode| mode_byte(mode) == byte)
+}
 
 /// The header's counts, in their order in the table, behind magic, version and generation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -39,6 +39,7 @@ mod content;
 mod encode;
 mod layout;
 mod letters;
+mod parts;
 mod reader;
 mod rows;
 mod sections;

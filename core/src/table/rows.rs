@@ -92,19 +92,19 @@ impl<'t> Row<'t> {
 }
 
 /// Writes rows, which must come in order of letters and port, each with its listing; returns the rows and the beginning of each block.
-pub(super) fn encode(rows: impl Iterator<Item = (Vec<u8>, u32)>) -> (Vec<u8>, Vec<u32>) {
+pub(super) fn encode(rows: &[(Vec<u8>, u32)]) -> (Vec<u8>, Vec<u32>) {
     let (mut out, mut blocks) = (Vec::new(), Vec::new());
-    let mut before = Vec::new();
-    for (number, (letters, listing)) in rows.enumerate() {
+    let mut before: &[u8] = &[];
+    for (number, (letters, listing)) in rows.iter().enumerate() {
         if number % ROWS_PER_BLOCK as usize == 0 {
             blocks.push(out.len() as u32);
-            before.clear();
+            before = &[];
         }
-        let shared = shared_length(&before, &letters);
+        let shared = shared_length(before, letters);
         let own = letters.get(shared..).unwrap_or_default();
         out.extend([shared as u8, own.len() as u8]);
         out.extend(pack(own));
-        push_number(&mut out, listing);
+        push_number(&mut out, *listing);
         before = letters;
     }
     (out, blocks)

@@ -3,7 +3,7 @@
 
 use super::Mode;
 use super::bytes::{Cursor, u16_at, u32_at};
-use super::layout::{ENTRY_BYTES, FIRST_PEER_NAME, Header, LISTING_BYTES, PATTERN_BYTES, SECTIONS, Section};
+use super::layout::{ENTRY_BYTES, FIRST_PEER_NAME, Header, LISTING_BYTES, PATTERN_BYTES, SECTIONS, Section, mode_of};
 use super::letters::{Letters, character_of};
 use super::rows::{Row, find_in_block};
 use std::cmp::Ordering;
@@ -58,11 +58,7 @@ impl Sections {
     }
 
     pub(super) fn peer(&self, index: u16) -> Option<(&str, &str, Mode)> {
-        let mode = match self.section(Section::Modes).get(usize::from(index))? {
-            0 => Mode::Enforce,
-            1 => Mode::Audit,
-            _ => return None,
-        };
+        let mode = mode_of(*self.section(Section::Modes).get(usize::from(index))?)?;
         Some((self.peer_trust_domain(index)?, self.name(Self::peer_name(index) + 1)?, mode))
     }
 
