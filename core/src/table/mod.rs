@@ -37,6 +37,8 @@ mod bytes;
 mod check;
 mod content;
 mod encode;
+#[cfg(test)]
+mod hostile;
 mod layout;
 mod letters;
 mod parts;

@@ -1,0 +1,289 @@
+//! Tables with the right length and checksum that nobody should have written: each is refused, for the right reason.
+
+use super::builder::{Grant, Peer, TableBuilder};
+use super::check::check;
+use super::encode::parts;
+use super::layout::{ANY_CALLER, COUNTS, COUNTS_AT, MAX_CALLER_PATTERNS, Section};
+use super::letters::letter_of;
+use super::parts::Parts;
+use super::{Mode, Table, TableError};
+use crate::callers::{CallerPattern, Callers, Pattern};
+use sha2::{Digest, Sha256};
+
+/// Two peers, three sets of callers, three grant sets, five listings, 40 rows in two blocks.
+fn builder() -> TableBuilder {
+    let mut builder = TableBuilder::new("alpha.example".parse().unwrap());
+    let mut peer = |name: &str, mode| {
+        let trust_domain = format!("{name}.example").parse().unwrap();
+        builder.peer(Peer { name: name.parse().unwrap(), trust_domain, mode }).unwrap()
+    };
+    let (beta, gamma) = (peer("beta", Mode::Enforce), peer("gamma", Mode::Audit));
+    let shop = Callers::Only([pattern("shop", "*"), pattern("shop", "web")].into());
+    let nobody = Callers::Only([].into());
+    let grants = [
+        vec![],
+        vec![Grant { peer: beta, callers: Callers::Any }, Grant { peer: gamma, callers: nobody }],
+        vec![Grant { peer: beta, callers: shop }],
+    ];
+    for number in 0..20 {
+        let host = format!("web-{number}.shop.svc.alpha.example");
+        let set = &grants[number % 3];
+        builder.export(format!("{host}:80").parse().unwrap(), set.clone()).unwrap();
+        builder.export(format!("{host}:443").parse().unwrap(), set.clone()).unwrap();
+    }
+    builder
+}
+
+fn pattern(namespace: &str, service_account: &str) -> CallerPattern {
+    let parse = |text| Pattern::parse(text).unwrap();
+    CallerPattern { namespace: parse(namespace), service_account: parse(service_account) }
+}
+
+/// Why the table is refused after `change`.
+#[track_caller]
+fn refused(what: &'static str, change: impl FnOnce(&mut Parts)) {
+    let mut parts = parts(&builder()).unwrap();
+    change(&mut parts);
+    assert_eq!(Table::read(parts.write(1)).unwrap_err(), TableError::Content(what));
+}
+
+/// The same for a change of the bytes of one section.
+#[track_caller]
+fn refused_bytes(what: &'static str, section: Section, change: impl FnOnce(&mut [u8])) {
+    let mut bytes = parts(&builder()).unwrap().write(1);
+    let range = check(bytes.clone().into()).unwrap().0.ranges[section as usize].clone();
+    change(&mut bytes[range]);
+    seal(&mut bytes);
+    assert_eq!(Table::read(bytes).unwrap_err(), TableError::Content(what));
+}
+
+fn seal(bytes: &mut [u8]) {
+    let (content, hash) = bytes.split_last_chunk_mut::<32>().unwrap();
+    *hash = Sha256::digest(content).into();
+}
+
+fn letters(text: &str) -> Vec<u8> {
+    text.bytes().map(|character| letter_of(character).unwrap()).collect()
+}
+
+#[test]
+fn as_it_is_it_is_read() {
+    let parts = parts(&builder()).unwrap();
+    assert_eq!(
+        (parts.caller_sets.len(), parts.grant_sets.len(), parts.listings.len(), parts.rows.len()),
+        (2, 3, 6, 40)
+    );
+    assert_eq!(Table::read(parts.write(1)).unwrap().rows(), 40);
+}
+
+#[test]
+fn names_are_checked() {
+    refused("names", |parts| parts.names[0] = b"Alpha".to_vec());
+    refused("names", |parts| parts.names[0] = vec![]);
+    refused("names", |parts| parts.names[0] = b"\xff".to_vec());
+    refused("names", |parts| parts.names[1] = b"Example".to_vec());
+    refused("names", |parts| parts.names[1] = vec![b'a'; 254]);
+    let swap_ends = |ends: &mut [u8]| (0..4).for_each(|byte| ends.swap(8 + byte, 12 + byte));
+    refused_bytes("names", Section::NameEnds, swap_ends);
+    refused_bytes("names", Section::NameEnds, |ends| ends[..4].fill(0xff));
+    let shorten_the_last = |ends: &mut [u8]| *ends.iter_mut().nth_back(3).unwrap() -= 1;
+    refused_bytes("names", Section::NameEnds, shorten_the_last);
+}
+
+#[test]
+fn peers_are_checked() {
+    refused("peers", |parts| parts.names.swap(2, 4));
+    refused("peers", |parts| parts.names[4] = parts.names[2].clone());
+    refused("peers", |parts| parts.names[2] = b"BETA".to_vec());
+    refused("peers", |parts| parts.names[2] = vec![]);
+    refused("peers", |parts| parts.names[3] = b"not a name".to_vec());
+    refused("peers", |parts| parts.modes[1] = 2);
+}
+
+#[test]
+fn texts_of_patterns_are_checked() {
+    refused("callers", |parts| parts.names.swap(6, 7));
+    refused("callers", |parts| parts.names[7] = parts.names[6].clone());
+    refused("callers", |parts| parts.names[7] = b"Shop".to_vec());
+    refused("callers", |parts| parts.names[6] = vec![]);
+    refused("callers", |parts| parts.names.push(b"unused".to_vec()));
+}
+
+#[test]
+fn callers_are_checked() {
+    refused("callers", |parts| parts.caller_sets[1][0] = [7, 0]);
+    refused("callers", |parts| parts.caller_sets[1][0] = [0, u32::MAX]);
+    refused("callers", |parts| parts.caller_sets[1].swap(0, 1));
+    refused("callers", |parts| parts.caller_sets[1][1] = parts.caller_sets[1][0]);
+    refused("callers", |parts| parts.caller_sets.swap(0, 1));
+    refused("callers", |parts| parts.caller_sets.push(parts.caller_sets[1].clone()));
+    refused_bytes("callers", Section::CallerEnds, |ends| ends[0] = 3);
+    refused_bytes("callers", Section::CallerEnds, |ends| ends[4] = 1);
+    refused_bytes("callers", Section::CallerEnds, |ends| ends[4..].fill(0xff));
+    refused_bytes("callers", Section::CallerEnds, |ends| ends.fill(0xff));
+}
+
+#[test]
+fn a_set_of_callers_has_a_limit() {
+    let sets = |count: usize| {
+        let mut parts = parts(&builder()).unwrap();
+        let texts: Vec<Vec<u8>> = (0..count).map(|number| format!("a-{number:04}").into_bytes()).collect();
+        parts.names.splice(6.., texts);
+        parts.caller_sets[1] = (0..count as u32).map(|number| [number, number]).collect();
+        Table::read(parts.write(1)).map(|table| table.rows())
+    };
+    assert_eq!(sets(MAX_CALLER_PATTERNS), Ok(40));
+    assert_eq!(sets(MAX_CALLER_PATTERNS + 1), Err(TableError::Content("callers")));
+}
+
+#[test]
+fn grants_are_checked() {
+    refused("grants", |parts| parts.grant_sets[1][0][0] = 2);
+    refused("grants", |parts| parts.grant_sets[1][0][1] = 2);
+    refused("grants", |parts| parts.grant_sets[1][0][1] = ANY_CALLER - 1);
+    refused("grants", |parts| parts.grant_sets[2].swap(0, 1));
+    refused("grants", |parts| parts.grant_sets[2][1][0] = 0);
+    refused("grants", |parts| parts.grant_sets.swap(1, 2));
+    refused("grants", |parts| parts.grant_sets[2] = parts.grant_sets[1].clone());
+    refused("grants", |parts| parts.caller_sets.push(vec![[1, 1]]));
+    refused_bytes("grants", Section::SetEnds, |ends| ends[4] = 0xff);
+    refused_bytes("grants", Section::SetEnds, |ends| ends[0] = 1);
+    refused_bytes("grants", Section::SetEnds, |ends| ends[8] -= 1);
+}
+
+#[test]
+fn listings_are_checked() {
+    refused("listings", |parts| parts.listings[0].0 = 0);
+    refused("listings", |parts| parts.listings[5].1 = 3);
+    refused("listings", |parts| parts.listings[1] = parts.listings[0]);
+    refused("listings", |parts| parts.listings.swap(0, 1));
+    refused("listings", |parts| parts.grant_sets.push(vec![[1, ANY_CALLER]]));
+}
+
+#[test]
+fn rows_are_checked() {
+    refused("exports", |parts| parts.rows[7].1 = 6);
+    refused("exports", |parts| parts.rows.swap(3, 4));
+    refused("exports", |parts| parts.rows.swap(31, 32));
+    refused("exports", |parts| parts.rows[3] = parts.rows[2].clone());
+    refused("exports", |parts| parts.rows[32] = parts.rows[31].clone());
+    refused("exports", |parts| parts.listings.push((444, 0)));
+    refused("exports", |parts| drop(parts.rows.drain(..)));
+    refused("exports", |parts| parts.rows.insert(0, (letters("-"), 0)));
+    for bad in ["z.", "z..z", "z-.z", "z.-z", &"z".repeat(64), &"z.".repeat(127)] {
+        refused("exports", |parts| parts.rows[39].0 = letters(bad));
+    }
+    refused("exports", |parts| parts.rows[39].0 = vec![40]);
+    refused("exports", |parts| parts.rows[39].0 = vec![39, 0, 39]);
+}
+
+#[test]
+fn the_longest_host_is_the_limit() {
+    let hosts = |length: usize| {
+        let mut parts = parts(&builder()).unwrap();
+        // Behind the prefix comes the first host's number; then labels of 50 letters.
+        let length = length - parts.names[1].len();
+        let text: String = (0..length).map(|place| if place % 51 == 50 { '.' } else { 'z' }).collect();
+        parts.rows[39].0 = letters(&text);
+        Table::read(parts.write(1)).map(|table| table.rows())
+    };
+    assert_eq!(hosts(253), Ok(40));
+    assert_eq!(hosts(254), Err(TableError::Content("exports")));
+}
+
+#[test]
+fn the_prefix_is_as_long_as_it_can_be() {
+    refused("exports", |parts| {
+        let moved = letter_of(parts.names[1].pop().unwrap()).unwrap();
+        parts.rows.iter_mut().for_each(|(letters, _)| letters.insert(0, moved));
+    });
+    refused("exports", |parts| {
+        parts.rows.truncate(1);
+        parts.listings.truncate(1);
+        parts.grant_sets.truncate(1);
+        parts.caller_sets.clear();
+        parts.names.truncate(6);
+    });
+    let empty = parts(&TableBuilder::new("alpha.example".parse().unwrap())).unwrap();
+    assert!(Table::read(empty.write(1)).is_ok());
+    let with_prefix = Parts { names: vec![empty.names[0].clone(), b"a".to_vec()], ..empty };
+    assert_eq!(Table::read(with_prefix.write(1)).unwrap_err(), TableError::Content("exports"));
+}
+
+#[test]
+fn the_rows_bytes_are_checked() {
+    refused_bytes("exports", Section::BlockStarts, |starts| starts[4] += 1);
+    refused_bytes("exports", Section::BlockStarts, |starts| starts[0] = 1);
+    // Rows begin: `0` on port 80, `0` on 443, `1` on 80, `1` on 443, `10` on 80.
+    let pack = |text: &str| -> Vec<u8> { super::letters::pack(&letters(text)).collect() };
+    let start = |rows: &[u8]| assert_eq!((&rows[..2], rows[5], &rows[16..18]), (&[0, 1][..], 1, &[1, 1][..]));
+    refused_bytes("exports", Section::Rows, |rows| {
+        start(rows);
+        rows[2..4].copy_from_slice(&pack("0-"));
+    });
+    refused_bytes("exports", Section::Rows, |rows| rows[5] = 0);
+    refused_bytes("exports", Section::Rows, |rows| rows[5] = 2);
+    refused_bytes("exports", Section::Rows, |rows| {
+        rows[16..18].copy_from_slice(&[0, 2]);
+        rows[18..20].copy_from_slice(&pack("10"));
+    });
+}
+
+#[test]
+fn a_block_shares_nothing_with_the_one_before() {
+    let bytes = parts(&builder()).unwrap().write(1);
+    let start = check(bytes.into()).unwrap().0.block_start(1).unwrap();
+    // `4` on port 80, of which the row before has nothing: what is said to be shared stands in the prefix.
+    refused_bytes("exports", Section::Rows, |rows| rows[start] = 1);
+}
+
+#[test]
+fn no_count_can_be_another() {
+    let whole = parts(&builder()).unwrap().write(1);
+    for count in 0..COUNTS {
+        let at = COUNTS_AT + 4 * count;
+        let old = u32::from_le_bytes(*whole[at..].first_chunk().unwrap());
+        for new in [0, old - 1, old + 1, u32::MAX / 4, u32::MAX - 1, u32::MAX] {
+            let mut bytes = whole.clone();
+            bytes[at..at + 4].copy_from_slice(&new.to_le_bytes());
+            seal(&mut bytes);
+            let error = Table::read(bytes).unwrap_err();
+            assert!(
+                matches!(error, TableError::Length { .. } | TableError::Content(_)),
+                "count {count}: {new}: {error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn bytes_that_are_cut_or_added_are_named() {
+    let whole = parts(&builder()).unwrap().write(1);
+    for length in 0..whole.len() {
+        let expected = if length < 8 { "no fedgate table" } else { "truncated" };
+        let error = Table::read(whole[..length].to_vec()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{length}: {error}");
+    }
+    let longer = [whole.as_slice(), &[0]].concat();
+    assert!(matches!(Table::read(longer), Err(TableError::Length { .. })));
+}
+
+#[test]
+fn a_changed_byte_is_noticed() {
+    let whole = parts(&builder()).unwrap().write(1);
+    for place in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[place] ^= 1;
+        assert!(Table::read(bytes).is_err(), "{place}");
+    }
+}
+
+#[test]
+fn another_version_and_a_table_too_large_are_refused_unread() {
+    let mut bytes = parts(&builder()).unwrap().write(1);
+    bytes[8] = 2;
+    assert_eq!(Table::read(bytes).unwrap_err(), TableError::Version(2));
+    let size = super::MAX_TABLE_BYTES;
+    assert_eq!(Table::read(vec![0; size + 1]).unwrap_err(), TableError::TooLarge(size + 1));
+    assert_eq!(Table::read(vec![0; size]).unwrap_err(), TableError::Magic);
+}
