@@ -1,0 +1,143 @@
+//! Random models, with names as people give them and names that are meant to trip a search: prefixes of one another, the
+//! characters around the dot in ASCII, the longest ones.
+
+use super::model::{Grants, Model};
+use fedgate_core::{CallerPattern, Callers, Hostname, Mode, Pattern};
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+const PEERS: [&str; 6] = ["beta.example", "gamma.example", "beta.example.org", "b", "beta-example", "z_1"];
+
+/// Models with up to 120 exports, so up to four blocks of rows.
+pub fn model() -> impl Strategy<Value = Model> {
+    (btree_map(select(&PEERS[..]), mode(), 0..PEERS.len()), vec(vec(callers(), PEERS.len()), 1..6), exports())
+        .prop_map(|(peers, grant_sets, exports)| assemble(&peers, &grant_sets, exports))
+}
+
+type Exports = Vec<((String, u16), Index)>;
+
+fn assemble(
+    peers: &std::collections::BTreeMap<&str, Mode>,
+    grant_sets: &[Vec<Option<Callers>>],
+    exports: Exports,
+) -> Model {
+    let grants = |set: &Vec<Option<Callers>>| -> Grants {
+        peers.keys().zip(set).filter_map(|(peer, callers)| Some((peer.to_string(), callers.clone()?))).collect()
+    };
+    Model {
+        peers: peers.iter().map(|(domain, mode)| (domain.to_string(), (domain.replace('_', "-"), *mode))).collect(),
+        exports: exports.into_iter().map(|(service, set)| (service, grants(set.get(grant_sets)))).collect(),
+    }
+}
+
+fn mode() -> impl Strategy<Value = Mode> {
+    select(vec![Mode::Enforce, Mode::Audit])
+}
+
+fn exports() -> impl Strategy<Value = Exports> {
+    let count = prop_oneof![3 => 0..4usize, 3 => 0..40usize, 1 => 90..120usize];
+    (count, hosts())
+        .prop_flat_map(|(count, host)| vec(((host, select(vec![1, 80, 443, 8080, u16::MAX])), any::<Index>()), count))
+}
+
+/// One kind of host for a whole model, or a mixture.
+fn hosts() -> impl Strategy<Value = BoxedStrategy<String>> {
+    let mixture = prop_oneof![realistic(), adversarial(), longest()].boxed();
+    select(vec![realistic().boxed(), adversarial().boxed(), mixture])
+}
+
+fn realistic() -> impl Strategy<Value = String> {
+    "(web|api|db)(-[0-9a-f]{1,5})?\\.(shop|team-[1-3])\\.svc\\.alpha\\.example"
+}
+
+fn adversarial() -> impl Strategy<Value = String> {
+    let label = "[ab0_]([ab0_-]{0,2}[ab0_])?";
+    vec(label, 1..4).prop_map(|labels| labels.join("."))
+}
+
+fn longest() -> impl Strategy<Value = String> {
+    ("[ab]{61}", 57..=61usize).prop_map(|(last, length)| {
+        let label = "a".repeat(63);
+        [&label, &label, &label, &last[..length]].join(".")
+    })
+}
+
+/// Nothing, everyone, or some patterns.
+fn callers() -> impl Strategy<Value = Option<Callers>> {
+    let pattern = ("[ab*]{1,3}", "[ab*]{1,3}").prop_map(|(namespace, service_account)| CallerPattern {
+        namespace: Pattern::parse(&namespace).unwrap(),
+        service_account: Pattern::parse(&service_account).unwrap(),
+    });
+    let patterns = btree_set(pattern, 0..4).prop_map(|patterns| Some(Callers::Only(patterns)));
+    prop_oneof![Just(None), Just(Some(Callers::Any)), patterns]
+}
+
+/// Server names: of an exported service, of one that is nearly one, and others.
+pub fn server_name() -> impl Strategy<Value = ServerName> {
+    let change = prop_oneof![
+        6 => Just(Change::None),
+        1 => Just(Change::UpperCase),
+        1 => (any::<Index>(), select(b"-._0abz".to_vec())).prop_map(|(place, byte)| Change::Replace(place, byte)),
+        1 => (any::<Index>(), select(b"-._0abz".to_vec())).prop_map(|(place, byte)| Change::Insert(place, byte)),
+        1 => any::<Index>().prop_map(Change::Remove),
+        1 => select(vec![1, 79, 80, 81, 443, 8080, u16::MAX]).prop_map(Change::Port),
+        1 => "\\PC{0,20}".prop_map(Change::Text),
+    ];
+    (any::<Index>(), change).prop_map(|(export, change)| ServerName { export, change })
+}
+
+/// A server name that is made for a model.
+#[derive(Debug, Clone)]
+pub struct ServerName {
+    export: Index,
+    change: Change,
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    None,
+    UpperCase,
+    Replace(Index, u8),
+    Insert(Index, u8),
+    Remove(Index),
+    Port(u16),
+    Text(String),
+}
+
+impl ServerName {
+    pub fn of(&self, model: &Model) -> String {
+        let exports: Vec<_> = model.exports.keys().cloned().collect();
+        let (mut host, mut port) = match exports.is_empty() {
+            true => ("web.shop.svc.alpha.example".to_owned(), 80),
+            false => self.export.get(&exports).clone(),
+        };
+        match &self.change {
+            Change::None => {}
+            Change::UpperCase => host.make_ascii_uppercase(),
+            Change::Replace(place, byte) => {
+                let place = place.index(host.len());
+                host.replace_range(place..=place, char::from(*byte).encode_utf8(&mut [0]));
+            }
+            Change::Insert(place, byte) => host.insert(place.index(host.len() + 1), char::from(*byte)),
+            Change::Remove(place) => drop(host.remove(place.index(host.len()))),
+            Change::Port(other) => port = *other,
+            Change::Text(text) => return text.clone(),
+        }
+        format!("outbound_.{port}_._.{host}")
+    }
+}
+
+/// Host names of any kind, each of which is valid.
+pub fn host() -> impl Strategy<Value = String> {
+    prop_oneof![realistic(), adversarial(), longest()].prop_filter("a host", |host| Hostname::parse(host).is_ok())
+}
+
+/// Identities of peers, nearly of peers, and other texts.
+pub fn uri_san() -> impl Strategy<Value = Option<String>> {
+    let trust_domain = prop_oneof![8 => select(&PEERS[..]).prop_map(str::to_owned), 1 => "[a-z.]{0,12}"];
+    let istio = (trust_domain, "[ab]{0,3}", "[ab]{0,3}")
+        .prop_map(|(domain, namespace, account)| Some(format!("spiffe://{domain}/ns/{namespace}/sa/{account}")));
+    let other_path = select(&PEERS[..]).prop_map(|domain| Some(format!("spiffe://{domain}/ns/a/sa/a/b")));
+    prop_oneof![8 => istio, 1 => other_path, 1 => "\\PC{0,20}".prop_map(Some), 1 => Just(None)]
+}
