@@ -1,1 +1,50 @@
-//! wasm-host-tests
+//! A proxy-wasm 0.2.1 host on wasmtime that drives the real filter module, and behaves as Envoy does.
+//!
+//! It has state, not a script of expected calls: a test says what clients, servers and operators do, and looks at what
+//! became of the connections. Written to be read as documentation of the part of the ABI that the filter uses.
+//!
+//! ```text
+//! Proxy      the process: clock, shared data by vm_id, metrics, log, clusters     (proxy, process)
+//!  └ Vm      one instance of the module on one worker; timers, deferred actions    (vm, vm_state)
+//!     ├ Root     one plugin configuration: what ticks                              (vm_state)
+//!     └ Stream   one connection: handshake, buffers, filter state, tcp_proxy       (stream, connection)
+//! ```
+//!
+//! What a module asks of the host is in `imports`; what it is told is in `connection` and `vm`. Sources: proxy-wasm-cpp-host
+//! (`exports.cc`, `context.cc`, `wasm.cc`, `shared_data.cc`), Envoy (`extensions/common/wasm/context.cc`, `foreign.cc`,
+//! `network/filter_manager_impl.cc`, `tcp_proxy.cc`), and what was seen on Envoy 1.40.
+//!
+//! The things that have cost people a day, and where they are here:
+//!
+//! - `proxy_on_new_connection` comes before the TLS handshake, and nothing tells of its end (`connection`, `properties`).
+//! - tcp_proxy keeps the socket from being read until its upstream is connected, so pausing before it stalls the handshake,
+//!   unless it takes early data (`connection::read_socket`).
+//! - It picks its cluster when it starts, and never again (`stream::TcpProxy::route`).
+//! - Closing and resuming happen after the callback (`vm::do_deferred`); a paused write is lost (`connection::server_sends`).
+//! - A new configuration is a new root context; old connections stay with the old one, for ever (`proxy::configure`).
+//! - A root context that refuses its configuration has failed its whole VM (`vm::configure`).
+//! - Setting the tick period starts it anew, for the root of the *acting* context (`vm_state::set_tick_period`).
+
+pub mod abi;
+mod certificate;
+mod connection;
+mod foreign;
+mod imports;
+mod memory;
+mod metrics;
+mod module;
+mod plugin;
+mod process;
+mod properties;
+mod proxy;
+mod shared_data;
+mod stream;
+mod vm;
+mod vm_state;
+
+pub use certificate::Certificate;
+pub use module::{FilterModule, Metering};
+pub use plugin::{BLACK_HOLE, FailurePolicy, Plugin, TcpProxySettings};
+pub use process::LogLine;
+pub use proxy::{Proxy, Refused};
+pub use stream::{Client, ConnectionId, Ending, Handshake, Stream};

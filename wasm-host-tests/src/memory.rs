@@ -1,0 +1,61 @@
+//! The module's memory: what a host function is given and gives back are places in it.
+
+use crate::abi::Status;
+use crate::vm_state::VmState;
+use wasmtime::{AsContext, AsContextMut, Caller, Memory};
+
+/// A host function's view of the VM that calls it.
+pub(crate) type Vm<'a> = Caller<'a, VmState>;
+
+/// A host function ends with a status for the module, or, if something in the host breaks, with a trap.
+pub(crate) enum Failure {
+    Answer(Status),
+    Trap(wasmtime::Error),
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        Self::Answer(status)
+    }
+}
+
+impl From<wasmtime::Error> for Failure {
+    fn from(error: wasmtime::Error) -> Self {
+        Self::Trap(error)
+    }
+}
+
+fn memory(vm: &Vm<'_>) -> Result<Memory, Failure> {
+    vm.data().memory.ok_or(Failure::Answer(Status::InvalidMemoryAccess))
+}
+
+/// Reads `size` bytes at `place`.
+pub(crate) fn read(vm: &Vm<'_>, place: u32, size: u32) -> Result<Vec<u8>, Failure> {
+    let start = place as usize;
+    let bytes = memory(vm)?.data(vm.as_context()).get(start..start.saturating_add(size as usize));
+    Ok(bytes.ok_or(Status::InvalidMemoryAccess)?.to_vec())
+}
+
+/// Reads a text; a module's text is a Rust string.
+pub(crate) fn read_text(vm: &Vm<'_>, place: u32, size: u32) -> Result<String, Failure> {
+    Ok(String::from_utf8_lossy(&read(vm, place, size)?).into_owned())
+}
+
+/// Writes bytes at `place`.
+pub(crate) fn write(vm: &mut Vm<'_>, place: u32, bytes: &[u8]) -> Result<(), Failure> {
+    let memory = memory(vm)?;
+    memory.write(vm.as_context_mut(), place as usize, bytes).map_err(|_| Status::InvalidMemoryAccess.into())
+}
+
+/// Hands bytes over (`copyToPointerSize`): the module's `malloc` gives a place for them, and where that is and how many
+/// there are is written to the two pointers. The module owns the memory from then on. No bytes are a null pointer.
+pub(crate) fn hand_over(vm: &mut Vm<'_>, bytes: &[u8], to_place: u32, to_size: u32) -> Result<(), Failure> {
+    let mut place = 0;
+    if !bytes.is_empty() {
+        let malloc = vm.data().malloc.clone().ok_or(Status::InvalidMemoryAccess)?;
+        place = malloc.call(vm.as_context_mut(), bytes.len() as u32)?;
+        write(vm, place, bytes)?;
+    }
+    write(vm, to_place, &place.to_le_bytes())?;
+    write(vm, to_size, &(bytes.len() as u32).to_le_bytes())
+}

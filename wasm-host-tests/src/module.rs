@@ -1,0 +1,69 @@
+//! The module: built, compiled once for the process, and linked with the host functions.
+
+use crate::imports;
+use crate::vm_state::VmState;
+use anyhow::{Context, Result, anyhow};
+use std::path::Path;
+use std::sync::OnceLock;
+use wasmtime::{Config, Engine, InstancePre, Linker, Module, OptLevel};
+
+/// Whether executed instructions are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Metering {
+    /// Each executed instruction consumes fuel: an exact and repeatable figure.
+    Fuel,
+    /// Nothing is counted: the speed that an operator sees.
+    Off,
+}
+
+/// A compiled module that VMs are made of. V8 does the same: it compiles once and clones.
+pub struct FilterModule {
+    pub(crate) engine: Engine,
+    pub(crate) pre: InstancePre<VmState>,
+    pub(crate) metering: Metering,
+}
+
+impl FilterModule {
+    /// The filter, built from this checkout and compiled once in this process.
+    ///
+    /// # Panics
+    /// When it cannot be built or is no proxy-wasm module: there is nothing that a test could go on with.
+    #[allow(clippy::expect_used, reason = "every test needs the module")]
+    pub fn shared(metering: Metering) -> &'static Self {
+        static FUEL: OnceLock<FilterModule> = OnceLock::new();
+        static OFF: OnceLock<FilterModule> = OnceLock::new();
+        let place = match metering {
+            Metering::Fuel => &FUEL,
+            Metering::Off => &OFF,
+        };
+        place.get_or_init(|| {
+            let path = xtask::wasm::build().expect("the filter module is built");
+            Self::compile(&path, metering).expect("the filter module is compiled")
+        })
+    }
+
+    /// Compiles a module.
+    ///
+    /// # Errors
+    /// When it is no WebAssembly, has no export for a known version of the ABI, or imports what is no host function.
+    pub fn compile(path: &Path, metering: Metering) -> Result<Self> {
+        let mut config = Config::new();
+        config.consume_fuel(metering == Metering::Fuel);
+        config.cranelift_opt_level(OptLevel::Speed);
+        let engine = Engine::new(&config).map_err(wasm_error)?;
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let module = Module::new(&engine, bytes).map_err(wasm_error)?;
+        if module.get_export("proxy_abi_version_0_2_1").is_none() {
+            return Err(anyhow!("missing or unknown Proxy-Wasm ABI version: no export proxy_abi_version_0_2_1"));
+        }
+        let mut linker = Linker::new(&engine);
+        imports::register(&mut linker).map_err(wasm_error)?;
+        let pre = linker.instantiate_pre(&module).map_err(wasm_error)?;
+        Ok(Self { engine, pre, metering })
+    }
+}
+
+/// An error of wasmtime as one of ours, with all its causes.
+pub(crate) fn wasm_error(error: wasmtime::Error) -> anyhow::Error {
+    anyhow!("{error:?}")
+}

@@ -1,0 +1,78 @@
+//! What a listener is configured with.
+
+use crate::vm::{RootKey, VmKey};
+use std::rc::Rc;
+
+/// The Wasm filter's configuration (`envoy.extensions.wasm.v3.PluginConfig`), as far as it matters here.
+#[derive(Debug, Clone)]
+pub struct Plugin {
+    pub(crate) vm: VmKey,
+    pub(crate) root: RootKey,
+    pub(crate) failure_policy: FailurePolicy,
+}
+
+/// What happens to new connections when the VM has failed. (`FAIL_OPEN`, under which they pass unfiltered, is not modelled:
+/// never use it.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailurePolicy {
+    /// They are closed.
+    Closed,
+    /// The next one gets a new VM, at most one each second; until then they are closed.
+    Reload,
+}
+
+impl Plugin {
+    /// A plugin with this `root_id` and this configuration, in the VM that all plugins with a blank `vm_id` share.
+    pub fn new(root_id: &str, configuration: impl AsRef<[u8]>) -> Self {
+        Self {
+            vm: VmKey { vm_id: "".into(), vm_configuration: [].into() },
+            root: RootKey {
+                root_id: root_id.into(),
+                plugin_name: "fedgate".into(),
+                configuration: configuration.as_ref().into(),
+            },
+            failure_policy: FailurePolicy::Reload,
+        }
+    }
+
+    /// In a VM with this `vm_id`.
+    pub fn in_vm(mut self, vm_id: &str) -> Self {
+        self.vm.vm_id = vm_id.into();
+        self
+    }
+
+    /// In a VM of this version. A WasmPlugin of Istio has its resource version in the VM's environment, so each update
+    /// makes new VMs; an EnvoyFilter keeps them.
+    pub fn of_version(mut self, version: &str) -> Self {
+        self.vm.vm_configuration = version.as_bytes().into();
+        self
+    }
+
+    /// With this failure policy.
+    pub fn failing(mut self, policy: FailurePolicy) -> Self {
+        self.failure_policy = policy;
+        self
+    }
+}
+
+/// The rest of a listener: how its tcp_proxy is set up.
+#[derive(Debug, Clone)]
+pub struct TcpProxySettings {
+    pub(crate) takes_early_data: bool,
+    pub(crate) default_cluster: Rc<str>,
+}
+
+impl TcpProxySettings {
+    /// Envoy 1.37 or later, with `max_early_data_bytes` set and a black hole as default.
+    pub fn with_early_data() -> Self {
+        Self { takes_early_data: true, default_cluster: BLACK_HOLE.into() }
+    }
+
+    /// An older Envoy: reads are disabled until the upstream is connected.
+    pub fn without_early_data() -> Self {
+        Self { takes_early_data: false, ..Self::with_early_data() }
+    }
+}
+
+/// The cluster that a listener's tcp_proxy has by default: it has no endpoint.
+pub const BLACK_HOLE: &str = "blackhole";

@@ -1,0 +1,406 @@
+//! The proxy: threads with VMs, listeners with plugins, connections, and a clock.
+
+use crate::abi::{LogLevel, Status};
+use crate::module::FilterModule;
+use crate::plugin::{BLACK_HOLE, FailurePolicy, Plugin, TcpProxySettings};
+use crate::process::{LogLine, Process, SharedProcess};
+use crate::stream::{Client, ConnectionId, Ending, Handshake, Stream, TcpProxy};
+use crate::vm::Vm;
+use anyhow::{Result, anyhow};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+/// A proxy that runs the filter.
+///
+/// Every method is one event of Envoy's event loop, run to its end: what the callbacks put off is done, what can happen
+/// by itself has happened, closed connections are deleted.
+pub struct Proxy {
+    module: &'static FilterModule,
+    process: SharedProcess,
+    threads: usize,
+    /// Never shrinks, so that a place in it stays valid.
+    vms: Vec<Vm>,
+    listeners: BTreeMap<String, Listener>,
+    open: HashMap<ConnectionId, (usize, u32)>,
+    ended: HashMap<ConnectionId, Stream>,
+    last_connection: u64,
+}
+
+struct Listener {
+    plugin: Plugin,
+    tcp_proxy: TcpProxySettings,
+    /// The VM and the root context on each thread.
+    roots: Vec<(usize, u32)>,
+    reloaded_at: Option<u64>,
+}
+
+/// A configuration was refused: Envoy answers the update with a NACK, and what was there before stays.
+#[derive(Debug)]
+pub struct Refused;
+
+impl Proxy {
+    /// A proxy with one worker.
+    pub fn new(module: &'static FilterModule) -> Self {
+        Self::with_workers(module, 1)
+    }
+
+    /// A proxy with so many workers, each of which has its own VMs.
+    pub fn with_workers(module: &'static FilterModule, threads: usize) -> Self {
+        let mut process = Process::new();
+        process.clusters.empty.insert(BLACK_HOLE.to_owned());
+        Self {
+            module,
+            process: Rc::new(RefCell::new(process)),
+            threads,
+            vms: Vec::new(),
+            listeners: BTreeMap::new(),
+            open: HashMap::new(),
+            ended: HashMap::new(),
+            last_connection: 0,
+        }
+    }
+
+    /// Gives a listener its plugin, or another one in place of that (an ECDS update): new connections go to the new root
+    /// context, those that are open stay with the old one.
+    ///
+    /// # Errors
+    /// [`Refused`] when the plugin does not take its configuration. That is found out in a VM that is made for it and
+    /// thrown away, so nothing else is touched; what the plugin has put into shared data stays there.
+    pub fn configure(&mut self, listener: &str, plugin: Plugin) -> Result<(), Refused> {
+        let trial = self.start_vm(0, &plugin).ok().and_then(|mut vm| vm.configure(&plugin.root));
+        trial.ok_or(Refused)?;
+        let roots = (0..self.threads).map(|thread| self.root_on(thread, &plugin)).collect();
+        let tcp_proxy = TcpProxySettings::with_early_data();
+        let new = Listener { plugin, tcp_proxy, roots, reloaded_at: None };
+        match self.listeners.get_mut(listener) {
+            None => drop(self.listeners.insert(listener.to_owned(), new)),
+            Some(old) => {
+                let tcp_proxy = old.tcp_proxy.clone();
+                let old = std::mem::replace(old, Listener { tcp_proxy, ..new });
+                self.release(&old.roots);
+            }
+        }
+        self.finish_event();
+        Ok(())
+    }
+
+    /// Takes a listener away. Its open connections stay.
+    pub fn remove(&mut self, listener: &str) {
+        if let Some(old) = self.listeners.remove(listener) {
+            self.release(&old.roots);
+            self.finish_event();
+        }
+    }
+
+    /// Sets up the tcp_proxy of a listener, for new connections.
+    pub fn set_tcp_proxy(&mut self, listener: &str, settings: TcpProxySettings) {
+        if let Some(listener) = self.listeners.get_mut(listener) {
+            listener.tcp_proxy = settings;
+        }
+    }
+
+    fn start_vm(&self, thread: usize, plugin: &Plugin) -> Result<Vm> {
+        Vm::start(self.module, Rc::clone(&self.process), thread, plugin.vm.clone())
+    }
+
+    /// The plugin's root context on a thread: found, or made in the VM that it shares with others, or in a new one.
+    fn root_on(&mut self, thread: usize, plugin: &Plugin) -> (usize, u32) {
+        let same = |vm: &Vm| vm.thread == thread && vm.key == plugin.vm && vm.is_alive();
+        let place = match self.vms.iter().position(same) {
+            Some(place) => place,
+            None => self.add_vm(thread, plugin),
+        };
+        let vm = &mut self.vms[place];
+        let root = vm.find_root(&plugin.root).or_else(|| vm.configure(&plugin.root)).unwrap_or_default();
+        if let Some(root) = vm.state_mut().root_mut(root) {
+            root.listeners += 1;
+        }
+        (place, root)
+    }
+
+    #[allow(clippy::expect_used, reason = "another VM of this module has just been started")]
+    fn add_vm(&mut self, thread: usize, plugin: &Plugin) -> usize {
+        self.vms.push(self.start_vm(thread, plugin).expect("the VM starts"));
+        self.vms.len() - 1
+    }
+
+    fn release(&mut self, roots: &[(usize, u32)]) {
+        for &(place, context) in roots {
+            if let Some(root) = self.vms[place].state_mut().root_mut(context) {
+                root.listeners -= 1;
+            }
+            self.vms[place].end_unused_root(context);
+        }
+    }
+
+    /// A client connects to a listener, on the first worker.
+    pub fn connect(&mut self, listener: &str, client: Client) -> ConnectionId {
+        self.connect_on(0, listener, client)
+    }
+
+    /// A client connects to a listener, on one of the workers.
+    ///
+    /// # Panics
+    /// When there is no such listener or worker.
+    pub fn connect_on(&mut self, thread: usize, listener: &str, client: Client) -> ConnectionId {
+        self.reload_failed_vm(thread, listener);
+        let settings = &self.listeners[listener];
+        let (place, root) = settings.roots[thread];
+        let tcp_proxy =
+            TcpProxy::new(settings.tcp_proxy.takes_early_data, Rc::clone(&settings.tcp_proxy.default_cluster));
+        self.last_connection += 1;
+        let id = ConnectionId(self.last_connection);
+        if self.vms[place].failure.is_some() {
+            let mut stream = Stream::new(id, 0, root, client, tcp_proxy);
+            stream.ending = Some(Ending::ByFailedVm);
+            self.ended.insert(id, stream);
+            return id;
+        }
+        let context = self.vms[place].connect(id, root, client, tcp_proxy);
+        self.open.insert(id, (place, context));
+        self.finish_event();
+        id
+    }
+
+    fn reload_failed_vm(&mut self, thread: usize, listener: &str) {
+        const BACKOFF_NANOSECONDS: u64 = 1_000_000_000;
+        let now = self.process.borrow().now_nanoseconds;
+        let Some(settings) = self.listeners.get(listener) else { return };
+        let failed = self.vms[settings.roots[thread].0].failure.is_some();
+        let due = settings.reloaded_at.is_none_or(|last| now >= last + BACKOFF_NANOSECONDS);
+        if failed && due && settings.plugin.failure_policy == FailurePolicy::Reload {
+            let plugin = settings.plugin.clone();
+            let root = self.root_on(thread, &plugin);
+            if let Some(settings) = self.listeners.get_mut(listener) {
+                settings.roots[thread] = root;
+                settings.reloaded_at = Some(now);
+            }
+        }
+    }
+
+    /// The client sends its certificate, and not yet the proof that it has the key.
+    pub fn client_shows_certificate(&mut self, id: ConnectionId) {
+        self.at(id, |vm, context| vm.handshake_arrives(context, Handshake::CertificateSeen));
+    }
+
+    /// The client sends the rest of its handshake.
+    pub fn client_finishes_handshake(&mut self, id: ConnectionId) {
+        self.at(id, |vm, context| vm.handshake_arrives(context, Handshake::Finished));
+    }
+
+    /// The client sends data.
+    pub fn client_sends(&mut self, id: ConnectionId, data: &[u8]) {
+        self.at(id, |vm, context| vm.client_sends(context, data, false));
+    }
+
+    /// The client ends its half of the connection.
+    pub fn client_ends(&mut self, id: ConnectionId) {
+        self.at(id, |vm, context| vm.client_sends(context, &[], true));
+    }
+
+    /// The client goes away.
+    pub fn client_disconnects(&mut self, id: ConnectionId) {
+        self.at(id, |vm, context| vm.close(context, Ending::ByClient));
+    }
+
+    /// The server accepts the connection, if it is in a cluster that was made [`Proxy::make_slow`].
+    pub fn server_accepts(&mut self, id: ConnectionId) {
+        self.at(id, Vm::server_accepts);
+    }
+
+    /// The server sends data.
+    ///
+    /// # Panics
+    /// When tcp_proxy is not connected to one: the test is wrong then.
+    pub fn server_sends(&mut self, id: ConnectionId, data: &[u8]) {
+        self.assert_connected(id);
+        self.at(id, |vm, context| vm.server_sends(context, data, false));
+    }
+
+    /// The server ends its half of the connection.
+    ///
+    /// # Panics
+    /// As [`Proxy::server_sends`].
+    pub fn server_ends(&mut self, id: ConnectionId) {
+        self.assert_connected(id);
+        self.at(id, |vm, context| vm.server_sends(context, &[], true));
+    }
+
+    fn assert_connected(&self, id: ConnectionId) {
+        let connected = self.stream(id).tcp_proxy.upstream.as_ref().is_some_and(|upstream| upstream.connected);
+        assert!(connected, "no server is connected, so none can send");
+    }
+
+    /// Does something to an open connection; nothing happens to one that has ended.
+    fn at(&mut self, id: ConnectionId, event: impl FnOnce(&mut Vm, u32)) {
+        if let Some(&(place, context)) = self.open.get(&id) {
+            event(&mut self.vms[place], context);
+            self.finish_event();
+        }
+    }
+
+    /// Lets so much time pass, tick by tick.
+    pub fn advance(&mut self, milliseconds: u64) {
+        let end = self.process.borrow().now_nanoseconds + milliseconds * 1_000_000;
+        while let Some(next) = self.vms.iter().filter_map(Vm::next_tick).min().filter(|next| *next <= end) {
+            let now = self.process.borrow().now_nanoseconds.max(next);
+            self.process.borrow_mut().now_nanoseconds = now;
+            for vm in &mut self.vms {
+                if vm.next_tick().is_some_and(|due| due <= now) {
+                    vm.tick(now);
+                }
+            }
+            self.finish_event();
+        }
+        self.process.borrow_mut().now_nanoseconds = end;
+    }
+
+    /// Somebody corrects the wall clock by so many milliseconds. Ticks don't go by it.
+    pub fn correct_clock(&mut self, milliseconds: i64) {
+        let shift = milliseconds * 1_000_000;
+        let mut process = self.process.borrow_mut();
+        process.now_nanoseconds = process.now_nanoseconds.saturating_add_signed(shift);
+        for timer in self.vms.iter_mut().flat_map(|vm| vm.state_mut().timers.values_mut()) {
+            timer.due_nanoseconds = timer.due_nanoseconds.saturating_add_signed(shift);
+        }
+    }
+
+    fn finish_event(&mut self) {
+        for vm in &mut self.vms {
+            while !(vm.unsettled.is_empty() && vm.dying.is_empty()) {
+                vm.settle();
+                for stream in vm.bury() {
+                    self.open.remove(&stream.id);
+                    self.ended.insert(stream.id, stream);
+                }
+            }
+        }
+    }
+
+    /// A connection, open or ended.
+    ///
+    /// # Panics
+    /// When there never was one with this number, or it was [forgotten](Proxy::forget_ended).
+    pub fn stream(&self, id: ConnectionId) -> &Stream {
+        let open = self.open.get(&id).and_then(|&(place, context)| self.vms[place].state().stream(context));
+        open.unwrap_or_else(|| &self.ended[&id])
+    }
+
+    /// Forgets the connections that have ended: whoever makes millions of them needs the memory.
+    pub fn forget_ended(&mut self) {
+        self.ended.clear();
+    }
+
+    /// How many connections are open.
+    pub fn open_connections(&self) -> usize {
+        self.open.len()
+    }
+
+    /// The cluster exists no more.
+    pub fn remove_cluster(&mut self, name: &str) {
+        self.process.borrow_mut().clusters.unknown.insert(name.to_owned());
+    }
+
+    /// The cluster's server accepts only when it is told to.
+    pub fn make_slow(&mut self, name: &str) {
+        self.process.borrow_mut().clusters.slow.insert(name.to_owned());
+    }
+
+    /// A counter's or gauge's value; `None` when nobody has defined it.
+    pub fn metric(&self, name: &str) -> Option<u64> {
+        self.process.borrow().metrics.value(name)
+    }
+
+    /// All metrics and their values.
+    pub fn metrics(&self) -> BTreeMap<String, u64> {
+        self.process.borrow().metrics.all().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// From which level on log lines are kept; `Info` at first.
+    pub fn set_log_level(&mut self, level: LogLevel) {
+        self.process.borrow_mut().log_level = level;
+    }
+
+    /// Takes the log lines.
+    pub fn take_log(&mut self) -> Vec<LogLine> {
+        std::mem::take(&mut self.process.borrow_mut().log)
+    }
+
+    /// A value of the shared data.
+    pub fn shared_data(&self, vm_id: &str, key: &str) -> Option<Vec<u8>> {
+        self.process.borrow().shared_data.get(&vm_id.into(), key.as_bytes()).map(|(value, _)| value.to_vec())
+    }
+
+    /// The keys of the shared data of a `vm_id`.
+    pub fn shared_data_keys(&self, vm_id: &str) -> Vec<String> {
+        let keys = self.process.borrow().shared_data.keys(vm_id);
+        keys.into_iter().map(|key| String::from_utf8_lossy(&key).into_owned()).collect()
+    }
+
+    /// Puts a value into the shared data, as any other plugin with this `vm_id` could.
+    pub fn set_shared_data(&mut self, vm_id: &str, key: &str, value: &[u8]) {
+        self.process.borrow_mut().shared_data.set(&vm_id.into(), key.as_bytes(), value, 0);
+    }
+
+    /// A host function answers with this status from now on and does nothing; `None` makes it work again.
+    pub fn refuse_calls(&mut self, function: &str, status: Option<Status>) {
+        let refused = &mut self.process.borrow_mut().refused_calls;
+        match status {
+            Some(status) => drop(refused.insert(function.to_owned(), status)),
+            None => drop(refused.remove(function)),
+        }
+    }
+
+    /// How many VMs are there: with root contexts, or failed.
+    pub fn vm_count(&self) -> usize {
+        self.vms.iter().filter(|vm| vm.has_contexts()).count()
+    }
+
+    /// How many root contexts there are.
+    pub fn root_count(&self) -> usize {
+        self.vms.iter().flat_map(|vm| vm.state().roots()).count()
+    }
+
+    /// How many ticks all root contexts have got that are still there.
+    pub fn ticks(&self) -> u64 {
+        self.vms.iter().flat_map(|vm| vm.state().roots()).map(|root| root.ticks).sum()
+    }
+
+    /// Why VMs have failed.
+    pub fn failures(&self) -> Vec<&str> {
+        self.vms.iter().filter_map(|vm| vm.failure.as_deref()).collect()
+    }
+
+    /// The VMs fail, as if they had been trapped.
+    pub fn fail_vms(&mut self) {
+        self.vms.iter_mut().for_each(|vm| vm.fail("made to fail".to_owned()));
+    }
+
+    /// The next contexts get numbers from here on, if they are not in use: after 4 billion of them they come again.
+    pub fn set_next_context(&mut self, number: u32) {
+        self.vms.iter_mut().for_each(|vm| vm.next_context = number);
+    }
+
+    /// How much fuel all callbacks have consumed, if it is metered.
+    pub fn fuel(&self) -> u64 {
+        self.vms.iter().map(|vm| vm.fuel).sum()
+    }
+
+    /// The most closes and resumes that a single callback has asked for. Envoy does each inside of the one before, so
+    /// thousands of them would end its stack.
+    pub fn most_deferred(&self) -> usize {
+        self.vms.iter().map(|vm| vm.most_deferred).max().unwrap_or_default()
+    }
+
+    /// Bytes of memory of all VMs that are there.
+    pub fn memory_bytes(&self) -> usize {
+        self.vms.iter().filter(|vm| vm.has_contexts()).map(Vm::memory_bytes).sum()
+    }
+}
+
+impl From<Refused> for anyhow::Error {
+    fn from(_: Refused) -> Self {
+        anyhow!("the plugin refused its configuration")
+    }
+}

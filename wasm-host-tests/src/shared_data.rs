@@ -1,0 +1,57 @@
+//! Shared data: what outlives VMs and configuration updates.
+
+use crate::abi::Status;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// One map for the process, keyed by `vm_id` and key (`shared_data.cc` of proxy-wasm-cpp-host). All plugins with a blank
+/// `vm_id` share one name space. Nothing ever leaves it before the last VM of a `vm_id` does.
+#[derive(Debug, Default)]
+pub(crate) struct SharedData {
+    values: HashMap<(Rc<str>, Vec<u8>), (Rc<[u8]>, u32)>,
+    last_cas: u32,
+}
+
+impl SharedData {
+    pub(crate) fn get(&self, vm_id: &Rc<str>, key: &[u8]) -> Option<(Rc<[u8]>, u32)> {
+        self.values.get(&(vm_id.clone(), key.to_vec())).cloned()
+    }
+
+    /// `cas` is the number that came with the value when it was read; 0 writes whatever is there. For a key that is not
+    /// there yet any `cas` will do.
+    pub(crate) fn set(&mut self, vm_id: &Rc<str>, key: &[u8], value: &[u8], cas: u32) -> Status {
+        let place = (vm_id.clone(), key.to_vec());
+        if let Some((_, current)) = self.values.get(&place)
+            && cas != 0
+            && cas != *current
+        {
+            return Status::CasMismatch;
+        }
+        self.last_cas += 1;
+        self.values.insert(place, (value.into(), self.last_cas));
+        Status::Ok
+    }
+
+    pub(crate) fn keys(&self, vm_id: &str) -> Vec<Vec<u8>> {
+        self.values.keys().filter(|(id, _)| &**id == vm_id).map(|(_, key)| key.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_written_only_by_who_has_read_the_newest() {
+        let (mut data, vm) = (SharedData::default(), Rc::from(""));
+        assert_eq!(data.set(&vm, b"k", b"1", 99), Status::Ok);
+        let (value, cas) = data.get(&vm, b"k").unwrap();
+        assert_eq!(&*value, b"1");
+        assert_eq!(data.set(&vm, b"k", b"2", cas + 1), Status::CasMismatch);
+        assert_eq!(data.set(&vm, b"k", b"2", cas), Status::Ok);
+        assert_eq!(data.set(&vm, b"k", b"3", cas), Status::CasMismatch);
+        assert_eq!(data.set(&vm, b"k", b"3", 0), Status::Ok);
+        assert_eq!(&*data.get(&vm, b"k").unwrap().0, b"3");
+        assert!(data.get(&Rc::from("other"), b"k").is_none());
+    }
+}

@@ -1,0 +1,233 @@
+//! One downstream connection: what the filter can see and do of it, and what it cost the service behind.
+
+use crate::certificate::Certificate;
+use crate::process::Clusters;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// A connection's number, which no other connection of the proxy ever has. (The number of a stream *context* may be used
+/// again.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// The one who connects.
+#[derive(Debug, Clone, Default)]
+pub struct Client {
+    pub(crate) server_name: Option<String>,
+    pub(crate) certificate: Option<Certificate>,
+    pub(crate) tls_1_2: bool,
+}
+
+impl Client {
+    /// A client that sends this server name, without a certificate.
+    pub fn calling(server_name: &str) -> Self {
+        Self { server_name: Some(server_name.to_owned()), ..Self::default() }
+    }
+
+    /// A client that sends no server name.
+    pub fn calling_nobody() -> Self {
+        Self::default()
+    }
+
+    /// It has this certificate.
+    pub fn with(self, certificate: &Certificate) -> Self {
+        Self { certificate: Some(certificate.clone()), ..self }
+    }
+
+    /// It speaks TLS 1.2.
+    pub fn over_tls_1_2(self) -> Self {
+        Self { tls_1_2: true, ..self }
+    }
+}
+
+/// How far the TLS handshake is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Handshake {
+    /// The ClientHello was read by `tls_inspector`, no more.
+    Hello,
+    /// The client's certificate is there, and shown to filters; that the client has its key is not proven yet.
+    CertificateSeen,
+    /// It is finished.
+    Finished,
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The filter closed it (`%DOWNSTREAM_LOCAL_CLOSE_REASON%` is `wasm_downstream_close`).
+    ByFilter,
+    /// The filter's VM has failed, and connections of a failed VM are closed.
+    ByFailedVm,
+    /// tcp_proxy found no cluster of that name (response flag `NC`).
+    NoCluster,
+    /// tcp_proxy found no endpoint in the cluster (response flag `UH`).
+    NoEndpoint,
+    /// The client went away.
+    ByClient,
+    /// The server went away, or both ends were done.
+    ByServer,
+}
+
+/// A connection to the gateway.
+#[derive(Debug)]
+pub struct Stream {
+    pub(crate) id: ConnectionId,
+    pub(crate) context: u32,
+    pub(crate) root: u32,
+    pub(crate) client: Client,
+    pub(crate) handshake: Handshake,
+    /// What of the client's handshake has arrived, while nobody reads from the socket.
+    pub(crate) arrived: Handshake,
+    /// Reads from the socket are disabled: that is what tcp_proxy does until the upstream is connected, unless it may
+    /// take early data.
+    pub(crate) reads_disabled: bool,
+    /// The filter's `proxy_on_new_connection` has been called.
+    pub(crate) filter_started: bool,
+    /// Sent by the client, not yet read.
+    pub(crate) unread: Vec<u8>,
+    pub(crate) unread_end: bool,
+    /// Read, and not yet taken by a filter.
+    pub(crate) read_buffer: Vec<u8>,
+    pub(crate) read_end: bool,
+    pub(crate) read_end_raised: bool,
+    /// What the filter's `proxy_on_upstream_data` may look at.
+    pub(crate) write_buffer: Vec<u8>,
+    pub(crate) filter_state: BTreeMap<String, Vec<u8>>,
+    pub(crate) tcp_proxy: TcpProxy,
+    pub(crate) to_client: Vec<u8>,
+    pub(crate) lost_to_client: usize,
+    pub(crate) server_ended: bool,
+    pub(crate) ending: Option<Ending>,
+    pub(crate) callbacks: Vec<&'static str>,
+}
+
+/// The terminal filter.
+#[derive(Debug)]
+pub(crate) struct TcpProxy {
+    /// tcp_proxy has `max_early_data_bytes`: it does not disable reads while the upstream is not connected.
+    pub(crate) takes_early_data: bool,
+    pub(crate) default_cluster: Rc<str>,
+    /// There once it has started; from then on no filter state changes the cluster.
+    pub(crate) upstream: Option<Upstream>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    pub(crate) cluster: String,
+    pub(crate) connected: bool,
+    pub(crate) received: Vec<u8>,
+    pub(crate) end_received: bool,
+}
+
+/// What came of tcp_proxy's start.
+pub(crate) enum Route {
+    To(String),
+    Nowhere(Ending),
+}
+
+impl TcpProxy {
+    pub(crate) fn new(takes_early_data: bool, default_cluster: Rc<str>) -> Self {
+        Self { takes_early_data, default_cluster, upstream: None }
+    }
+
+    /// `onNewConnection`: the cluster is picked here, once.
+    pub(crate) fn route(&self, filter_state: &BTreeMap<String, Vec<u8>>, clusters: &Clusters) -> Route {
+        let chosen = filter_state.get("envoy.tcp_proxy.cluster");
+        let cluster =
+            chosen.map_or(self.default_cluster.to_string(), |name| String::from_utf8_lossy(name).into_owned());
+        if clusters.unknown.contains(&cluster) {
+            Route::Nowhere(Ending::NoCluster)
+        } else if clusters.empty.contains(&cluster) {
+            Route::Nowhere(Ending::NoEndpoint)
+        } else {
+            Route::To(cluster)
+        }
+    }
+}
+
+impl Stream {
+    pub(crate) fn new(id: ConnectionId, context: u32, root: u32, client: Client, tcp_proxy: TcpProxy) -> Self {
+        Self {
+            id,
+            context,
+            root,
+            client,
+            handshake: Handshake::Hello,
+            arrived: Handshake::Hello,
+            reads_disabled: !tcp_proxy.takes_early_data,
+            filter_started: false,
+            unread: Vec::new(),
+            unread_end: false,
+            read_buffer: Vec::new(),
+            read_end: false,
+            read_end_raised: false,
+            write_buffer: Vec::new(),
+            filter_state: BTreeMap::new(),
+            tcp_proxy,
+            to_client: Vec::new(),
+            lost_to_client: 0,
+            server_ended: false,
+            ending: None,
+            callbacks: Vec::new(),
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.ending.is_none()
+    }
+
+    /// The connection's number.
+    pub fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// The number of its stream context in the VM.
+    pub fn context(&self) -> u32 {
+        self.context
+    }
+
+    /// How it ended; `None` as long as it is open.
+    pub fn ending(&self) -> Option<Ending> {
+        self.ending
+    }
+
+    /// How far the handshake is.
+    pub fn handshake(&self) -> Handshake {
+        self.handshake
+    }
+
+    /// The cluster that tcp_proxy connected to, so that the service behind was touched. `None` when it was never started.
+    pub fn upstream(&self) -> Option<&str> {
+        self.tcp_proxy.upstream.as_ref().map(|upstream| upstream.cluster.as_str())
+    }
+
+    /// What the service received.
+    pub fn at_server(&self) -> &[u8] {
+        self.tcp_proxy.upstream.as_ref().map_or(&[], |upstream| &upstream.received)
+    }
+
+    /// Whether the service was told that the client has ended its half.
+    pub fn end_at_server(&self) -> bool {
+        self.tcp_proxy.upstream.as_ref().is_some_and(|upstream| upstream.end_received)
+    }
+
+    /// What the client received.
+    pub fn at_client(&self) -> &[u8] {
+        &self.to_client
+    }
+
+    /// How many bytes of the service were thrown away, since the filter answered `proxy_on_upstream_data` with a pause.
+    pub fn lost_to_client(&self) -> usize {
+        self.lost_to_client
+    }
+
+    /// A value of the filter state, as the access log operator `%FILTER_STATE(<key>:PLAIN)%` prints it.
+    pub fn filter_state(&self, key: &str) -> Option<&str> {
+        self.filter_state.get(key).and_then(|value| std::str::from_utf8(value).ok())
+    }
+
+    /// The callbacks that the module got for this connection, in their order.
+    pub fn callbacks(&self) -> &[&'static str] {
+        &self.callbacks
+    }
+}

@@ -1,0 +1,281 @@
+//! One VM: an instance of the module on one thread of the proxy, with its root contexts and connections.
+
+use crate::module::{FilterModule, Metering, wasm_error};
+use crate::process::SharedProcess;
+use crate::vm_state::{Context, Deferred, Root, Timer, VmState};
+use anyhow::{Context as _, Result};
+use std::rc::Rc;
+use wasmtime::{Instance, Store, TypedFunc, WasmParams, WasmResults};
+
+/// What makes two plugins on one thread share a VM: equal `vm_id`, equal VM configuration (on Istio the environment counts
+/// as well, and it changes with each version of a WasmPlugin), equal code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct VmKey {
+    pub(crate) vm_id: Rc<str>,
+    pub(crate) vm_configuration: Rc<[u8]>,
+}
+
+/// What a plugin's root context is made from. An equal one is the same context, and is not configured again.
+#[derive(Debug, Clone)]
+pub(crate) struct RootKey {
+    pub(crate) root_id: Rc<str>,
+    pub(crate) plugin_name: Rc<str>,
+    pub(crate) configuration: Rc<[u8]>,
+}
+
+pub(crate) struct Vm {
+    pub(crate) key: VmKey,
+    pub(crate) thread: usize,
+    pub(crate) store: Store<VmState>,
+    pub(crate) exports: Exports,
+    /// Why it has failed. A failed VM is never called again.
+    pub(crate) failure: Option<String>,
+    pub(crate) next_context: u32,
+    /// Connections whose state changed outside of a callback, to be looked at before the event is over.
+    pub(crate) unsettled: Vec<u32>,
+    /// Closed connections. Envoy deletes them when the event is over, not in the middle of it.
+    pub(crate) dying: Vec<u32>,
+    pub(crate) fuel: u64,
+    metering: Metering,
+    /// The most closes and resumes that one callback has asked for. Envoy does them one inside of the other.
+    pub(crate) most_deferred: usize,
+}
+
+/// The callbacks that the module exports.
+pub(crate) struct Exports {
+    pub(crate) on_context_create: TypedFunc<(u32, u32), ()>,
+    pub(crate) on_vm_start: TypedFunc<(u32, u32), u32>,
+    pub(crate) on_configure: TypedFunc<(u32, u32), u32>,
+    pub(crate) on_tick: TypedFunc<u32, ()>,
+    pub(crate) on_new_connection: TypedFunc<u32, u32>,
+    pub(crate) on_downstream_data: TypedFunc<(u32, u32, u32), u32>,
+    pub(crate) on_upstream_data: TypedFunc<(u32, u32, u32), u32>,
+    pub(crate) on_downstream_close: TypedFunc<(u32, u32), ()>,
+    pub(crate) on_upstream_close: TypedFunc<(u32, u32), ()>,
+    pub(crate) on_done: TypedFunc<u32, u32>,
+    pub(crate) on_log: TypedFunc<u32, ()>,
+    pub(crate) on_delete: TypedFunc<u32, ()>,
+}
+
+impl Exports {
+    fn of(instance: Instance, store: &mut Store<VmState>) -> Result<Self> {
+        Ok(Self {
+            on_context_create: function(instance, store, "proxy_on_context_create")?,
+            on_vm_start: function(instance, store, "proxy_on_vm_start")?,
+            on_configure: function(instance, store, "proxy_on_configure")?,
+            on_tick: function(instance, store, "proxy_on_tick")?,
+            on_new_connection: function(instance, store, "proxy_on_new_connection")?,
+            on_downstream_data: function(instance, store, "proxy_on_downstream_data")?,
+            on_upstream_data: function(instance, store, "proxy_on_upstream_data")?,
+            on_downstream_close: function(instance, store, "proxy_on_downstream_connection_close")?,
+            on_upstream_close: function(instance, store, "proxy_on_upstream_connection_close")?,
+            on_done: function(instance, store, "proxy_on_done")?,
+            on_log: function(instance, store, "proxy_on_log")?,
+            on_delete: function(instance, store, "proxy_on_delete")?,
+        })
+    }
+}
+
+fn function<P: WasmParams, R: WasmResults>(
+    instance: Instance,
+    store: &mut Store<VmState>,
+    name: &str,
+) -> Result<TypedFunc<P, R>> {
+    instance.get_typed_func(store, name).map_err(wasm_error).with_context(|| format!("the module's export {name}"))
+}
+
+impl Vm {
+    /// Makes an instance and starts it: `_initialize` if the module is a reactor, else `_start`.
+    pub(crate) fn start(module: &FilterModule, process: SharedProcess, thread: usize, key: VmKey) -> Result<Self> {
+        let state = VmState::new(process, Rc::clone(&key.vm_id), Rc::clone(&key.vm_configuration));
+        let mut store = Store::new(&module.engine, state);
+        store.limiter(|state| &mut state.limits);
+        if module.metering == Metering::Fuel {
+            store.set_fuel(u64::MAX).map_err(wasm_error)?;
+        }
+        let instance = module.pre.instantiate(&mut store).map_err(wasm_error)?;
+        store.data_mut().memory = instance.get_memory(&mut store, "memory");
+        let malloc = instance.get_typed_func(&mut store, "malloc");
+        let malloc = malloc.or_else(|_| instance.get_typed_func(&mut store, "proxy_on_memory_allocate"));
+        store.data_mut().malloc = Some(malloc.map_err(wasm_error).context("the module has no malloc")?);
+        for name in ["_initialize", "_start"] {
+            if let Ok(start) = instance.get_typed_func::<(), ()>(&mut store, name) {
+                start.call(&mut store, ()).map_err(wasm_error)?;
+                break;
+            }
+        }
+        let exports = Exports::of(instance, &mut store)?;
+        Ok(Self {
+            key,
+            thread,
+            store,
+            exports,
+            failure: None,
+            next_context: 1,
+            unsettled: Vec::new(),
+            dying: Vec::new(),
+            fuel: 0,
+            metering: module.metering,
+            most_deferred: 0,
+        })
+    }
+
+    pub(crate) fn state(&self) -> &VmState {
+        self.store.data()
+    }
+
+    pub(crate) fn state_mut(&mut self) -> &mut VmState {
+        self.store.data_mut()
+    }
+
+    /// A VM without contexts is none any longer: Envoy lets go of it.
+    pub(crate) fn has_contexts(&self) -> bool {
+        !self.state().contexts.is_empty()
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.failure.is_none() && self.has_contexts()
+    }
+
+    pub(crate) fn fail(&mut self, why: String) {
+        self.failure.get_or_insert(why);
+    }
+
+    /// Calls the module for a context; `None` when the VM has failed, now or before. What the callback asked for is done
+    /// before the caller goes on with its answer.
+    pub(crate) fn call<P: WasmParams, R: WasmResults>(
+        &mut self,
+        context: u32,
+        function: impl Fn(&Exports) -> &TypedFunc<P, R>,
+        arguments: P,
+    ) -> Option<R> {
+        if self.failure.is_some() {
+            return None;
+        }
+        let outer = std::mem::replace(&mut self.state_mut().current, context);
+        let outer_effective = std::mem::take(&mut self.state_mut().effective);
+        let before = self.fuel_left();
+        let answer = function(&self.exports).call(&mut self.store, arguments);
+        self.fuel += before - self.fuel_left();
+        self.state_mut().current = outer;
+        self.state_mut().effective = outer_effective;
+        let answer = answer.inspect_err(|error| self.failure = Some(format!("{error:?}"))).ok();
+        self.do_deferred();
+        answer.filter(|_| self.failure.is_none())
+    }
+
+    fn fuel_left(&self) -> u64 {
+        match self.metering {
+            Metering::Fuel => self.store.get_fuel().unwrap_or_default(),
+            Metering::Off => 0,
+        }
+    }
+
+    /// Notes a callback on its connection, so that tests can see which came in which order.
+    pub(crate) fn note(&mut self, context: u32, callback: &'static str) {
+        if let Some(stream) = self.state_mut().stream_mut(context) {
+            stream.callbacks.push(callback);
+        }
+    }
+
+    /// Does what the callback has asked for. Closing calls the module again; in Envoy that inner call does the rest of the
+    /// queue before it returns, so the queue's length is the depth of the stack there.
+    fn do_deferred(&mut self) {
+        self.most_deferred = self.most_deferred.max(self.state().deferred.len());
+        while let Some(action) = self.state_mut().deferred.pop_front() {
+            match action {
+                Deferred::Resume(context) => self.resume(context),
+                Deferred::Close(context) => self.close(context, crate::stream::Ending::ByFilter),
+            }
+        }
+    }
+
+    /// The next number of a context. It is never one that is in use, and after 4 billion contexts one that was used before.
+    pub(crate) fn allocate_context(&mut self) -> u32 {
+        loop {
+            let number = self.next_context;
+            self.next_context = number.wrapping_add(1).max(1);
+            if !self.state().contexts.contains_key(&number) {
+                return number;
+            }
+        }
+    }
+
+    pub(crate) fn find_root(&self, key: &RootKey) -> Option<u32> {
+        let same = |root: &Root| root.root_id == key.root_id && root.configuration == key.configuration;
+        let roots = self.state().contexts.iter();
+        roots
+            .filter_map(|(number, context)| matches!(context, Context::Root(root) if same(root)).then_some(*number))
+            .min()
+    }
+
+    /// Makes a root context and configures it; `None` when it refuses. A VM that refuses has failed: that is why Envoy
+    /// tries each configuration in a VM of its own first.
+    pub(crate) fn configure(&mut self, key: &RootKey) -> Option<u32> {
+        let context = self.allocate_context();
+        let root = Root {
+            root_id: Rc::clone(&key.root_id),
+            plugin_name: Rc::clone(&key.plugin_name),
+            configuration: Rc::clone(&key.configuration),
+            listeners: 0,
+            streams: 0,
+            ticks: 0,
+        };
+        self.state_mut().contexts.insert(context, Context::Root(root));
+        let accepted = self.start_root(context, key);
+        if accepted.is_none() {
+            self.fail(format!("root context {} refused to start or its configuration", key.root_id));
+        }
+        accepted.map(|()| context)
+    }
+
+    fn start_root(&mut self, context: u32, key: &RootKey) -> Option<()> {
+        let vm_size = self.key.vm_configuration.len() as u32;
+        self.call(context, |exports| &exports.on_context_create, (context, 0))?;
+        let started = self.call(context, |exports| &exports.on_vm_start, (context, vm_size))?;
+        self.state_mut().configuration = Some(Rc::clone(&key.configuration));
+        let size = key.configuration.len() as u32;
+        let configured = self.call(context, |exports| &exports.on_configure, (context, size));
+        self.state_mut().configuration = None;
+        (started != 0 && configured? != 0).then_some(())
+    }
+
+    /// Ends a root context that no listener and no connection has any longer.
+    pub(crate) fn end_unused_root(&mut self, context: u32) {
+        let unused = self.state().root(context).is_some_and(|root| root.listeners == 0 && root.streams == 0);
+        if unused {
+            self.call(context, |exports| &exports.on_done, context);
+            self.call(context, |exports| &exports.on_delete, context);
+            self.state_mut().contexts.remove(&context);
+        }
+    }
+
+    /// When the next tick is due.
+    pub(crate) fn next_tick(&self) -> Option<u64> {
+        if self.failure.is_some() {
+            return None;
+        }
+        self.state().timers.values().map(|timer| timer.due_nanoseconds).min()
+    }
+
+    /// Ticks the root contexts that are due. A timer outlives its context and then ticks nobody.
+    pub(crate) fn tick(&mut self, now: u64) {
+        let due = |(context, timer): (&u32, &Timer)| (timer.due_nanoseconds <= now).then_some(*context);
+        let due: Vec<u32> = self.state().timers.iter().filter_map(due).collect();
+        for context in due {
+            if let Some(root) = self.state_mut().root_mut(context) {
+                root.ticks += 1;
+                self.call(context, |exports| &exports.on_tick, context);
+            }
+            // Whatever the tick has set, the timer starts again from now.
+            if let Some(timer) = self.state_mut().timers.get_mut(&context) {
+                timer.due_nanoseconds = now + timer.period_nanoseconds;
+            }
+        }
+    }
+
+    /// Bytes of the module's memory. It only grows.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.state().memory.map_or(0, |memory| memory.data_size(&self.store))
+    }
+}
