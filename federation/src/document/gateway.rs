@@ -1,0 +1,187 @@
+use fedgate_core::{Hostname, InvalidName, ServicePort, SpiffeId};
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// Where a gateway can be reached. In order of address, then port.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct GatewayAddress {
+    /// An IP address or a DNS name.
+    pub address: GatewayHost,
+    /// The port.
+    pub port: ServicePort,
+}
+
+/// An IP address or a DNS name that a connection can be opened to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum GatewayHost {
+    /// An IP address.
+    Ip(IpAddr),
+    /// A DNS name.
+    Name(Hostname),
+}
+
+/// Why a text is no [`GatewayHost`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidGateway {
+    /// It is an address that is no single reachable host.
+    #[error("expected the address of a host, found an unspecified, multicast, broadcast or link-local one")]
+    NoHost,
+    /// It is no name.
+    #[error("expected an IP address or a DNS name: {0}")]
+    Name(#[from] InvalidName),
+    /// It looks like an IPv4 address and is none.
+    #[error("expected an IP address or a DNS name, found a name whose last label is a number")]
+    Numeric,
+}
+
+impl GatewayHost {
+    /// Checks `text`.
+    ///
+    /// Link-local addresses are refused because cloud metadata services live there; loopback ones are not, since gateways
+    /// of several clusters may well run on one host.
+    ///
+    /// # Errors
+    /// [`InvalidGateway`] when nobody can be reached there.
+    pub fn parse(text: &str) -> Result<Self, InvalidGateway> {
+        if let Ok(ip) = text.parse::<IpAddr>() {
+            let ip = ip.to_canonical();
+            return match is_host(ip) {
+                true => Ok(Self::Ip(ip)),
+                false => Err(InvalidGateway::NoHost),
+            };
+        }
+        let name = Hostname::parse(text)?;
+        // RFC 1123, section 2.1: the last label of a name is never all digits. Resolvers take `127.1` for an address.
+        match text.rsplit('.').next().is_some_and(|label| label.starts_with(|c: char| c.is_ascii_digit())) {
+            true => Err(InvalidGateway::Numeric),
+            false => Ok(Self::Name(name)),
+        }
+    }
+
+    /// Whether it is an IP address.
+    pub fn is_ip(&self) -> bool {
+        matches!(self, Self::Ip(_))
+    }
+}
+
+fn is_host(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => !(ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast() || ip.is_link_local()),
+        IpAddr::V6(ip) => !(ip.is_unspecified() || ip.is_multicast() || ip.is_unicast_link_local()),
+    }
+}
+
+impl std::fmt::Display for GatewayHost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ip(ip) => ip.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
+}
+
+impl std::fmt::Display for GatewayAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.address {
+            GatewayHost::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]:{}", self.port),
+            address => write!(f, "{address}:{}", self.port),
+        }
+    }
+}
+
+impl TryFrom<String> for GatewayHost {
+    type Error = InvalidGateway;
+
+    fn try_from(text: String) -> Result<Self, InvalidGateway> {
+        Self::parse(&text)
+    }
+}
+
+impl From<GatewayHost> for String {
+    fn from(host: GatewayHost) -> String {
+        host.to_string()
+    }
+}
+
+/// A workload's SPIFFE ID, kept.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct WorkloadIdentity(Box<str>);
+
+impl WorkloadIdentity {
+    /// Checks `uri`.
+    ///
+    /// # Errors
+    /// [`InvalidName`] when it is no workload's SPIFFE ID.
+    pub fn parse(uri: &str) -> Result<Self, InvalidName> {
+        SpiffeId::parse(uri).map(|_| Self(uri.into()))
+    }
+
+    /// The whole URI.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Its trust domain.
+    pub fn trust_domain(&self) -> &str {
+        SpiffeId::parse(&self.0).map(|id| id.trust_domain()).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Display for WorkloadIdentity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for WorkloadIdentity {
+    type Error = InvalidName;
+
+    fn try_from(text: String) -> Result<Self, InvalidName> {
+        Self::parse(&text)
+    }
+}
+
+impl From<WorkloadIdentity> for String {
+    fn from(identity: WorkloadIdentity) -> String {
+        identity.0.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_hosts() {
+        for good in ["10.0.0.1", "127.0.0.1", "::1", "2001:db8::1", "gw.beta.example", "localhost"] {
+            assert!(GatewayHost::parse(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "0.0.0.0",
+            "::",
+            "224.0.0.1",
+            "ff02::1",
+            "255.255.255.255",
+            "169.254.169.254",
+            "fe80::1",
+            "::ffff:169.254.169.254",
+            "10.0.0.1:80",
+            "a b",
+            "127.1",
+            "0x7f.1",
+            "300.1.1.1",
+            "[::1]",
+            "10.0.0.1/32",
+        ] {
+            assert!(GatewayHost::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_mapped_address_is_the_address() {
+        assert_eq!(GatewayHost::parse("::ffff:10.0.0.1"), GatewayHost::parse("10.0.0.1"));
+    }
+}

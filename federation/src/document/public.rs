@@ -1,0 +1,120 @@
+use super::{ClusterUuid, DocumentError, Limits, Parsed, check_size, json_error};
+use crate::bundle::{Root, roots_from_pem, roots_to_pem};
+use crate::finding::{FindingReason, Findings, ObjectRef, Severity, shown};
+use crate::key::PublicKey;
+use fedgate_core::TrustDomain;
+use serde::{Deserialize, Serialize};
+
+/// Who a cluster is: what anybody may fetch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublicDocument {
+    /// The cluster's UUID.
+    pub cluster_uuid: ClusterUuid,
+    /// The key that its tokens are signed with.
+    pub authn_key: PublicKey,
+    /// Its roots, in order of fingerprint; never empty.
+    pub roots: Vec<Root>,
+    /// What clusters of ours add.
+    pub extension: Option<PublicExtension>,
+}
+
+/// What clusters of ours add to the public document, under the key `fedgate`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PublicExtension {
+    /// The cluster's trust domain: a peer's object that says another one is noticed.
+    pub trust_domain: TrustDomain,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Written<'a> {
+    #[serde(rename = "clusterUUID")]
+    cluster_uuid: &'a str,
+    authn_key_pub: String,
+    #[serde(rename = "rootCA")]
+    root_ca: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fedgate: Option<&'a PublicExtension>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Read {
+    #[serde(rename = "clusterUUID", default)]
+    cluster_uuid: String,
+    #[serde(default)]
+    authn_key_pub: String,
+    #[serde(rename = "rootCA", default)]
+    root_ca: String,
+    #[serde(default)]
+    fedgate: Option<serde_json::Value>,
+}
+
+impl PublicDocument {
+    /// Takes a body as the public document of the peer whose object is `object`. A bad root is dropped with a finding.
+    ///
+    /// # Errors
+    /// [`DocumentError`] when it is no JSON object, too large, or without a valid UUID, key or root. DKP exporters that are not
+    /// ready publish empty strings, which is such a case.
+    pub fn parse(body: &[u8], object: &ObjectRef, limits: &Limits) -> Result<Parsed<Self>, DocumentError> {
+        check_size(body, limits)?;
+        let read: Read = serde_json::from_slice(body).map_err(|error| json_error(&error))?;
+        let mut findings = Findings::new(object.clone(), limits.findings);
+        let cluster_uuid = parse_uuid(&read.cluster_uuid)?;
+        let authn_key = PublicKey::from_pem(&read.authn_key_pub)
+            .map_err(|error| DocumentError::invalid("authnKeyPub", error.to_string()))?;
+        let roots = parse_roots(&read.root_ca, limits, &mut findings)?;
+        let extension = read.fedgate.and_then(|value| parse_extension(&value, &mut findings));
+        let document = Self { cluster_uuid, authn_key, roots, extension };
+        Ok(Parsed { document, findings: findings.into_vec() })
+    }
+
+    /// Writes the body.
+    pub fn to_json(&self) -> Vec<u8> {
+        let written = Written {
+            cluster_uuid: self.cluster_uuid.as_str(),
+            authn_key_pub: self.authn_key.to_pem(),
+            root_ca: roots_to_pem(&self.roots),
+            fedgate: self.extension.as_ref(),
+        };
+        // Strings only: there is nothing in it that could fail.
+        serde_json::to_vec(&written).unwrap_or_default()
+    }
+}
+
+fn parse_uuid(text: &str) -> Result<ClusterUuid, DocumentError> {
+    let invalid = |error| DocumentError::invalid("clusterUUID", format!("{error}, found {:?}", shown(text)));
+    ClusterUuid::parse(text).map_err(invalid)
+}
+
+fn parse_roots(text: &str, limits: &Limits, findings: &mut Findings) -> Result<Vec<Root>, DocumentError> {
+    let found = roots_from_pem(text, limits.certificate_bytes);
+    if found.len() > limits.roots {
+        return Err(DocumentError::too_many("rootCA", found.len(), limits.roots));
+    }
+    let mut roots = Vec::new();
+    for (place, root) in found.into_iter().enumerate() {
+        match root {
+            Ok(root) => roots.push(root),
+            Err(error) => {
+                let message = format!("certificate {} was dropped: {error}", place + 1);
+                findings.add(Severity::Error, FindingReason::InvalidRoot, "rootCA", message);
+            }
+        }
+    }
+    roots.sort();
+    roots.dedup();
+    match roots.is_empty() {
+        true => Err(DocumentError::invalid("rootCA", "expected a CA certificate in PEM at least, found no valid one")),
+        false => Ok(roots),
+    }
+}
+
+fn parse_extension(value: &serde_json::Value, findings: &mut Findings) -> Option<PublicExtension> {
+    let refused = |error: serde_json::Error| {
+        let message = format!("it was left out: {}", shown(&error.to_string()));
+        findings.add(Severity::Warning, FindingReason::InvalidExtension, "fedgate", message);
+    };
+    PublicExtension::deserialize(value).map_err(refused).ok()
+}

@@ -1,0 +1,234 @@
+//! Exports, and the table that they are compiled to.
+
+use super::Inputs;
+use crate::document::PublicServicePort;
+use crate::document::is_port_name;
+use crate::finding::{Finding, FindingReason, ObjectRef, shown};
+use crate::grant::{Admitted, Granter, PeerGrant, Subject};
+use crate::object::{
+    PUBLIC_SERVICE_LABEL, Peer, ServiceObject, ServicePortSpec, TransportProtocol, check_cluster_domain,
+};
+use fedgate_core::{
+    BuildError, Grant, Hostname, PeerIndex, PeerName, ServiceName, ServicePort, Table, TableBuilder, TableError,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// An exported port of a Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Export {
+    /// Its name for the peers.
+    pub service: ServiceName,
+    /// The Service's namespace.
+    pub namespace: String,
+    /// The Service's name.
+    pub name: String,
+    /// The port's name.
+    pub port_name: String,
+    /// What each accepted peer may do with it, in order of peer; shared among exports with the same grants.
+    pub grants: Arc<[PeerGrant]>,
+}
+
+impl Export {
+    /// What a peer may do with it; `None` for one that is not accepted.
+    pub fn grant_of(&self, peer: &PeerName) -> Option<&PeerGrant> {
+        self.grants.iter().find(|grant| grant.peer == *peer)
+    }
+}
+
+/// Why there is no new table.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum TableFailure {
+    /// It cannot be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// It was built and cannot be read: a fault of this program.
+    #[error("the table that was built cannot be read: {0}")]
+    Read(#[from] TableError),
+}
+
+impl TableFailure {
+    pub(super) fn finding(&self, local: ObjectRef) -> Finding {
+        let message = format!("{self}; the last good table stays in force");
+        Finding::error(FindingReason::TableNotBuilt, local, "", message)
+    }
+}
+
+/// A labelled Service that can be exported, all its ports included.
+pub(super) struct Offer {
+    pub(super) hostname: Hostname,
+    namespace: String,
+    name: String,
+    pub(super) ports: Vec<OfferedPort>,
+}
+
+pub(super) struct OfferedPort {
+    pub(super) row: PublicServicePort,
+    protocol: TransportProtocol,
+    pub(super) grants: Arc<[PeerGrant]>,
+}
+
+/// The labelled Services, in order of host name. `known` are the names of all peers' objects.
+pub(super) fn offers(
+    inputs: &Inputs<'_>,
+    known: &BTreeSet<&str>,
+    granter: &mut Granter<'_>,
+    findings: &mut Vec<Finding>,
+) -> Vec<Offer> {
+    if check_cluster_domain(&inputs.local.trust_domain).is_err() {
+        return Vec::new();
+    }
+    let mut ordered: Vec<_> = inputs.objects.services.iter().collect();
+    ordered.sort_by(|a, b| (&a.namespace, &a.name, &a.source).cmp(&(&b.namespace, &b.name, &b.source)));
+    let mut offers: BTreeMap<Hostname, Offer> = BTreeMap::new();
+    for service in ordered {
+        let checked = match is_labelled(service) {
+            Ok(false) => continue,
+            Ok(true) => check(inputs, service),
+            Err(finding) => Err(finding),
+        };
+        match checked {
+            Ok((hostname, _)) if offers.contains_key(&hostname) => {
+                let message = "another Service has this namespace and name, and was taken; remove one of the two";
+                findings.push(Finding::error(
+                    FindingReason::DuplicateObject,
+                    service.object(),
+                    "metadata.name",
+                    message,
+                ));
+            }
+            Ok((hostname, ports)) => {
+                let admitted = Admitted::read(service, known, findings);
+                let ports = ports.into_iter().map(|row| offered_port(service, row, &admitted, granter)).collect();
+                let (namespace, name) = (service.namespace.clone(), service.name.clone());
+                offers.insert(hostname.clone(), Offer { hostname, namespace, name, ports });
+            }
+            Err(finding) => findings.push(finding),
+        }
+    }
+    offers.into_values().collect()
+}
+
+/// Whether the owner exports it. Everything but an exactly empty value is a mistake, and exports nothing.
+fn is_labelled(service: &ServiceObject) -> Result<bool, Finding> {
+    match service.labels.get(PUBLIC_SERVICE_LABEL).map(String::as_str) {
+        None => Ok(false),
+        Some("") => Ok(true),
+        Some(value) => {
+            let message = format!("expected an empty value, found {:?}, so the Service is not exported", shown(value));
+            let field = format!("metadata.labels[{PUBLIC_SERVICE_LABEL}]");
+            Err(Finding::warning(FindingReason::LabelNotEmpty, service.object(), field, message))
+        }
+    }
+}
+
+type Ports = Vec<(PublicServicePort, TransportProtocol)>;
+
+fn check(inputs: &Inputs<'_>, service: &ServiceObject) -> Result<(Hostname, Ports), Finding> {
+    let refused = |reason, field: &str, message: String| {
+        Finding::error(reason, service.object(), field, format!("{message}; the Service is not exported"))
+    };
+    if service.service_type.as_deref() == Some("ExternalName") {
+        let message = "expected a Service with workloads behind it, found type ExternalName".to_owned();
+        return Err(refused(FindingReason::ExternalName, "spec.type", message));
+    }
+    if service.ports.is_empty() {
+        return Err(refused(FindingReason::NoPorts, "spec.ports", "expected a port at least, found none".to_owned()));
+    }
+    let ours = &inputs.local.trust_domain;
+    let text = format!("{}.{}.svc.{ours}", service.name, service.namespace);
+    let hostname = Hostname::parse(&text).ok().filter(|hostname| ours.owns(hostname)).ok_or_else(|| {
+        let message = format!("expected a name and a namespace that make a host name, found {:?}", shown(&text));
+        refused(FindingReason::InvalidName, "metadata.name", message)
+    })?;
+    let mut ports: Ports = Vec::new();
+    for (place, spec) in service.ports.iter().enumerate() {
+        let port = check_port(spec, &ports)
+            .map_err(|(reason, message)| refused(reason, &format!("spec.ports[{place}]"), message))?;
+        ports.push((port, spec.protocol));
+    }
+    Ok((hostname, ports))
+}
+
+fn check_port(spec: &ServicePortSpec, before: &Ports) -> Result<PublicServicePort, (FindingReason, String)> {
+    let Some(name) = spec.name.as_deref().filter(|name| !name.is_empty()) else {
+        let message = "expected a port with a name, which tells peers its protocol; found none".to_owned();
+        return Err((FindingReason::UnnamedPort, message));
+    };
+    if !is_port_name(name) {
+        let message = format!("expected a port name (RFC 1123 label), found {:?}", shown(name));
+        return Err((FindingReason::InvalidPort, message));
+    }
+    let Some(port) = ServicePort::new(spec.port) else {
+        return Err((FindingReason::InvalidPort, "expected a port from 1 to 65535, found 0".to_owned()));
+    };
+    let twice = |(row, protocol): &(PublicServicePort, TransportProtocol)| {
+        row.name == name || (row.port == port && *protocol == spec.protocol)
+    };
+    match before.iter().any(twice) {
+        true => Err((
+            FindingReason::DuplicatePort,
+            format!("port {port} ({name}) has the name or the number of one before it"),
+        )),
+        false => Ok(PublicServicePort { name: name.to_owned(), port }),
+    }
+}
+
+fn offered_port(
+    service: &ServiceObject,
+    (row, protocol): (PublicServicePort, TransportProtocol),
+    admitted: &Admitted,
+    granter: &mut Granter<'_>,
+) -> OfferedPort {
+    let subject =
+        Subject { namespace: &service.namespace, labels: &service.labels, port: row.port.get(), port_name: &row.name };
+    let grants = granter.grants(admitted, &subject);
+    OfferedPort { row, protocol, grants }
+}
+
+/// The offers' TCP ports: the gateway forwards nothing else.
+pub(super) fn exports(offers: &[Offer]) -> Vec<Export> {
+    let export = |offer: &Offer, port: &OfferedPort| Export {
+        service: ServiceName { host: offer.hostname.clone(), port: port.row.port },
+        namespace: offer.namespace.clone(),
+        name: offer.name.clone(),
+        port_name: port.row.name.clone(),
+        grants: Arc::clone(&port.grants),
+    };
+    let tcp = |offer: &'_ Offer| {
+        let ports = offer.ports.iter().filter(|port| port.protocol == TransportProtocol::Tcp);
+        ports.map(|port| export(offer, port)).collect::<Vec<_>>()
+    };
+    let mut exports: Vec<_> = offers.iter().flat_map(tcp).collect();
+    exports.sort_by(|a, b| a.service.cmp(&b.service));
+    exports
+}
+
+/// Compiles the table. It keeps its generation as long as its content is the same.
+pub(super) fn table<'a>(
+    inputs: &Inputs<'_>,
+    peers: impl Iterator<Item = &'a Peer>,
+    granter: &Granter<'_>,
+    exports: &[Export],
+) -> Result<Table, TableFailure> {
+    let mut builder = TableBuilder::new(inputs.local.trust_domain.clone());
+    let mut places = BTreeMap::new();
+    for (peer, (_, mode)) in peers.zip(granter.modes()) {
+        let row = fedgate_core::Peer { name: peer.name.clone(), trust_domain: peer.trust_domain.clone(), mode };
+        places.insert(&peer.name, builder.peer(row)?);
+    }
+    for export in exports {
+        builder.export(export.service.clone(), grants(export, &places))?;
+    }
+    let before = inputs.previous;
+    let table = Table::read(builder.build(before.generation)?)?;
+    match before.generation > 0 && before.table.as_ref() == Some(&table.hash().to_string()) {
+        true => Ok(table),
+        false => Ok(Table::read(builder.build(before.generation.saturating_add(1))?)?),
+    }
+}
+
+fn grants(export: &Export, places: &BTreeMap<&PeerName, PeerIndex>) -> Vec<Grant> {
+    let grant = |grant: &PeerGrant| Some(Grant { peer: *places.get(&grant.peer)?, callers: grant.callers()? });
+    export.grants.iter().filter_map(grant).collect()
+}

@@ -1,0 +1,166 @@
+//! Imports and trust bundles: what is made reachable here, and whose roots are believed.
+
+use super::{Candidate, Inputs};
+use crate::bundle::TrustBundle;
+use crate::document::{GatewayAddress, PrivateDocument, PublicService, WorkloadIdentity};
+use crate::finding::{Finding, FindingReason};
+use fedgate_core::{PeerName, ServiceName, TrustDomain};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// A port of a peer's Service, made reachable here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Import {
+    /// Whose it is.
+    pub peer: PeerName,
+    /// The peer's trust domain: the server's identity must be in it, and its bundle must have signed it.
+    pub trust_domain: TrustDomain,
+    /// Host and port; the host ends in `.svc.<trust domain>`.
+    pub service: ServiceName,
+    /// The port's name.
+    pub port_name: String,
+    /// What is spoken, by the port's name.
+    pub protocol: Protocol,
+    /// Where the peer's gateways are; never empty. Shared among the peer's imports.
+    pub gateways: Arc<[GatewayAddress]>,
+    /// Who must answer. Shared among the peer's imports.
+    pub server: Arc<ServerIdentity>,
+}
+
+/// Who must answer for an import.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServerIdentity {
+    /// Any identity of the peer's trust domain: the peer names no gateway identities.
+    AnyOf(TrustDomain),
+    /// One of these, all of them of the peer's trust domain; never empty.
+    Exactly(Vec<WorkloadIdentity>),
+}
+
+/// What is spoken on a port (Istio's protocol selection by port name).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Protocol {
+    /// TLS that ends at the workload.
+    Tls,
+    /// HTTP/2, gRPC included.
+    Http2,
+    /// HTTP/1.1.
+    Http,
+    /// Anything else.
+    Tcp,
+}
+
+impl Protocol {
+    /// Derives the protocol from a port's name (peer protocol, section 5): by its part before the first `-`.
+    pub fn of_port_name(name: &str) -> Self {
+        let base = name.split('-').next().unwrap_or_default();
+        let known = [
+            ("https", Self::Tls),
+            ("http2", Self::Http2),
+            ("http", Self::Http),
+            ("grpc", Self::Http2),
+            ("tls", Self::Tls),
+        ];
+        known.into_iter().find(|(word, _)| base.contains(word)).map_or(Self::Tcp, |(_, protocol)| protocol)
+    }
+
+    /// The protocol's name in Istio's resources.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Tls => "TLS",
+            Self::Http2 => "HTTP2",
+            Self::Http => "HTTP",
+            Self::Tcp => "TCP",
+        }
+    }
+}
+
+/// The roots of the accepted peers. Expired ones are left out; a trust domain without any is, too.
+pub(super) fn bundles<'a, 'k: 'a>(
+    inputs: &Inputs<'_>,
+    accepted: impl Iterator<Item = &'a Candidate<'k>>,
+    findings: &mut Vec<Finding>,
+) -> BTreeMap<TrustDomain, TrustBundle> {
+    let mut bundles = BTreeMap::new();
+    for candidate in accepted {
+        let Some(document) = candidate.public(inputs) else { continue };
+        let (expired, roots): (Vec<_>, Vec<_>) =
+            document.roots.iter().cloned().partition(|root| root.is_expired(inputs.now));
+        for root in expired {
+            let message = format!(
+                "root {} ({}) expired at {} and is not used",
+                root.fingerprint(),
+                root.subject(),
+                root.not_after()
+            );
+            findings.push(Finding::error(FindingReason::ExpiredRoot, candidate.peer.object(), "rootCA", message));
+        }
+        if !roots.is_empty() {
+            let trust_domain = candidate.peer.trust_domain.clone();
+            bundles.insert(trust_domain.clone(), TrustBundle { trust_domain, roots });
+        }
+    }
+    bundles
+}
+
+/// The services of these peers, in order.
+pub(super) fn imports<'a, 'k: 'a>(
+    inputs: &Inputs<'_>,
+    believed: impl Iterator<Item = &'a Candidate<'k>>,
+    findings: &mut Vec<Finding>,
+) -> Vec<Import> {
+    let mut imports = Vec::new();
+    for candidate in believed {
+        let Some(document) = candidate.private(inputs) else { continue };
+        if document.gateways.is_empty() && !document.services.is_empty() {
+            let message = "the peer announces services and no gateway, so they cannot be reached";
+            findings.push(Finding::error(
+                FindingReason::NoGateways,
+                candidate.peer.object(),
+                "ingressGateways",
+                message,
+            ));
+        }
+        if !document.gateways.is_empty() {
+            imports.extend(imports_of(candidate, document));
+        }
+    }
+    imports.sort_by(|a, b| a.service.cmp(&b.service));
+    imports
+}
+
+fn imports_of(candidate: &Candidate<'_>, document: &PrivateDocument) -> Vec<Import> {
+    let peer = &candidate.peer;
+    let gateways: Arc<[GatewayAddress]> = document.gateways.clone().into();
+    let server = Arc::new(server_identity(&peer.trust_domain, document));
+    let import = |service, port_name: &String| Import {
+        peer: peer.name.clone(),
+        trust_domain: peer.trust_domain.clone(),
+        service,
+        port_name: port_name.clone(),
+        protocol: Protocol::of_port_name(port_name),
+        gateways: Arc::clone(&gateways),
+        server: Arc::clone(&server),
+    };
+    // The names were checked when the document came; what comes from a state file is checked here again.
+    let owned = document.services.iter().filter(|service| peer.trust_domain.owns(&service.hostname));
+    owned.flat_map(ports).map(|(service, name)| import(service, name)).collect()
+}
+
+/// A host's ports, each number once. A Service may have one number for both TCP and UDP; which is which is not announced, and
+/// TCP is all that a gateway forwards.
+fn ports(service: &PublicService) -> Vec<(ServiceName, &String)> {
+    let mut seen = BTreeSet::new();
+    let first = service.ports.iter().filter(|row| seen.insert(row.port));
+    first.map(|row| (ServiceName { host: service.hostname.clone(), port: row.port }, &row.name)).collect()
+}
+
+fn server_identity(trust_domain: &TrustDomain, document: &PrivateDocument) -> ServerIdentity {
+    let named = document.extension.iter().flat_map(|extension| &extension.gateway_identities);
+    let own: Vec<_> = named.filter(|identity| identity.trust_domain() == trust_domain.as_str()).cloned().collect();
+    match own.is_empty() {
+        true => ServerIdentity::AnyOf(trust_domain.clone()),
+        false => ServerIdentity::Exactly(own),
+    }
+}

@@ -1,0 +1,219 @@
+//! From what is known to what is in force: one pure function, [`federate`].
+//!
+//! ```text
+//! objects ──► peers ──► standings (who is refused, and why) ──┬─► imports, trust bundles
+//!      │                     ▲                                ├─► documents for the peers
+//!      │        knowledge ───┘                                ├─► reports
+//!      └───► policies ──► grants ──► exports ─────────────────┴─► table
+//! ```
+//!
+//! Nothing in here fails as a whole. What is wrong with one object, peer or document becomes a finding about it, and the rest
+//! goes on. The same inputs give the same outputs, in the same order, byte for byte.
+
+mod export;
+mod import;
+mod publish;
+mod report;
+mod standing;
+
+pub use export::{Export, TableFailure};
+pub use import::{Import, Protocol, ServerIdentity};
+pub use publish::{DocumentVersion, Published};
+pub use report::{Condition, ConditionStatus, ConditionType, PeerReport};
+pub use standing::Standing;
+
+use crate::bundle::{Root, TrustBundle};
+use crate::document::{
+    ClusterUuid, GatewayAddress, Network, PrivateDocument, PublicDocument, SpiffeBundle, WorkloadIdentity,
+};
+use crate::finding::{Finding, ObjectRef};
+use crate::grant::{Granter, Policies};
+use crate::key::PublicKey;
+use crate::knowledge::{Age, PeerKnowledge, Times};
+use crate::object::{Objects, Peer, check_cluster_domain, peers};
+use fedgate_core::{PeerName, Table, TrustDomain};
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// This cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalCluster {
+    /// Its trust domain, which is its cluster domain as well.
+    pub trust_domain: TrustDomain,
+    /// Its UUID.
+    pub cluster_uuid: ClusterUuid,
+    /// The key that its tokens are signed with.
+    pub authn_key: PublicKey,
+    /// Its roots.
+    pub roots: Vec<Root>,
+    /// Its network.
+    pub network: Network,
+    /// Where its gateways can be reached by the peers.
+    pub gateways: Vec<GatewayAddress>,
+    /// The SPIFFE IDs of its gateways; empty: the peers accept any identity of its trust domain.
+    pub gateway_identities: Vec<WorkloadIdentity>,
+}
+
+/// Everything that [`federate`] looks at.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    /// This cluster.
+    pub local: &'a LocalCluster,
+    /// What its operators wrote.
+    pub objects: &'a Objects,
+    /// What is known of the peers, by name.
+    pub knowledge: &'a BTreeMap<PeerName, PeerKnowledge>,
+    /// The versions of what was published last: [`Federation::published`] of the last run, or the default for the first.
+    pub previous: &'a Published,
+    /// When knowledge is stale.
+    pub times: Times,
+    /// The time of day.
+    pub now: Timestamp,
+}
+
+/// Everything that follows from the inputs.
+#[derive(Debug, Clone)]
+pub struct Federation {
+    /// The table for the gateway. On failure the last good one stays in force; a finding says so too.
+    pub table: Result<Table, TableFailure>,
+    /// The exports, in order of service: TCP ports only, as in the table.
+    pub exports: Vec<Export>,
+    /// The imports, in order of service.
+    pub imports: Vec<Import>,
+    /// The roots of each peer whose identities may be believed.
+    pub bundles: BTreeMap<TrustDomain, TrustBundle>,
+    /// The peers that may ask for their private document, by the UUID that their tokens have as subject.
+    pub members: BTreeMap<ClusterUuid, Member>,
+    /// What anybody may fetch.
+    pub public_document: PublicDocument,
+    /// What each peer may fetch.
+    pub private_documents: BTreeMap<PeerName, Arc<PrivateDocument>>,
+    /// Our roots, for readers that know SPIFFE only.
+    pub spiffe_bundle: SpiffeBundle,
+    /// How it is with each peer, in order of name; those that are refused included.
+    pub peers: Vec<PeerReport>,
+    /// What the operator should know, errors first. What the adapter found is part of it.
+    pub findings: Vec<Finding>,
+    /// To be kept, and handed in as [`Inputs::previous`] next time.
+    pub published: Published,
+    /// When the result will be another one though nothing else changes: something gets stale, or expires.
+    pub next_change: Option<Timestamp>,
+}
+
+/// A peer that may ask for its private document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its name here.
+    pub peer: PeerName,
+    /// The key that its tokens are signed with.
+    pub key: PublicKey,
+}
+
+/// A valid peer, with what is known of it and whether it takes part.
+pub(crate) struct Candidate<'a> {
+    pub(crate) peer: Peer,
+    pub(crate) knowledge: Option<&'a PeerKnowledge>,
+    pub(crate) standing: Standing,
+}
+
+impl Candidate<'_> {
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.standing == Standing::Accepted
+    }
+
+    /// The public document, unless it is too old to be used.
+    pub(crate) fn public(&self, inputs: &Inputs<'_>) -> Option<&PublicDocument> {
+        let known = self.knowledge?.public.as_ref()?;
+        (inputs.times.age(known.confirmed, inputs.now) < Age::Expired).then_some(&known.document)
+    }
+
+    /// The private document, unless it is too old to be used.
+    pub(crate) fn private(&self, inputs: &Inputs<'_>) -> Option<&PrivateDocument> {
+        let known = self.knowledge?.private.as_ref()?;
+        (inputs.times.age(known.confirmed, inputs.now) < Age::Expired).then_some(&known.document)
+    }
+}
+
+impl Federation {
+    /// The report on a peer.
+    pub fn peer(&self, name: &PeerName) -> Option<&PeerReport> {
+        self.peers.iter().find(|report| report.peer.name == *name)
+    }
+
+    /// The key of the peer that a token says it comes from; for [`crate::token::verify`].
+    pub fn key_of(&self, cluster: &ClusterUuid) -> Option<PublicKey> {
+        self.members.get(cluster).map(|member| member.key)
+    }
+
+    /// What a peer that was verified may fetch.
+    pub fn private_document_for(&self, cluster: &ClusterUuid) -> Option<&Arc<PrivateDocument>> {
+        self.members.get(cluster).and_then(|member| self.private_documents.get(&member.peer))
+    }
+}
+
+/// Works out what is in force.
+pub fn federate(inputs: &Inputs<'_>) -> Federation {
+    let mut findings = inputs.objects.findings.clone();
+    let candidates = candidates(inputs, &mut findings);
+    let accepted = || candidates.iter().filter(|candidate| candidate.is_accepted());
+
+    let names: BTreeSet<&str> = inputs.objects.federations.iter().map(|named| named.name.as_str()).collect();
+    let policies = Policies::compile(&inputs.objects.policies, &names, &mut findings);
+    let mut granter = Granter::new(&policies, accepted().map(|candidate| &candidate.peer.name));
+    let offers = export::offers(inputs, &names, &mut granter, &mut findings);
+    let exports = export::exports(&offers);
+    let table = export::table(inputs, accepted().map(|candidate| &candidate.peer), &granter, &exports);
+
+    let bundles = import::bundles(inputs, accepted(), &mut findings);
+    let imports =
+        import::imports(inputs, accepted().filter(|c| bundles.contains_key(&c.peer.trust_domain)), &mut findings);
+    let published = publish::publish(inputs, accepted().map(|candidate| &candidate.peer.name), &offers, &table);
+
+    let modes: BTreeMap<_, _> = granter.modes().collect();
+    let local = ObjectRef::cluster(inputs.local.trust_domain.as_str());
+    findings.extend(granter.into_findings());
+    findings.extend(table.as_ref().err().map(|failure| failure.finding(local)));
+    let peers = report::reports(inputs, &candidates, &modes, &exports, &imports, &mut findings);
+    findings
+        .sort_by(|a, b| (a.severity, &a.object, &a.field, a.reason).cmp(&(b.severity, &b.object, &b.field, b.reason)));
+    findings.dedup();
+    Federation {
+        next_change: report::next_change(inputs, &candidates),
+        members: members(inputs, accepted()),
+        public_document: publish::public_document(inputs.local),
+        private_documents: published.documents,
+        spiffe_bundle: published.bundle,
+        published: published.versions,
+        table,
+        exports,
+        imports,
+        bundles,
+        peers,
+        findings,
+    }
+}
+
+/// All peers, each judged. When our own trust domain cannot be federated, nobody's can with it.
+fn candidates<'a>(inputs: &Inputs<'a>, findings: &mut Vec<Finding>) -> Vec<Candidate<'a>> {
+    let ours = &inputs.local.trust_domain;
+    if let Err((reason, why)) = check_cluster_domain(ours) {
+        findings.push(Finding::error(reason, ObjectRef::cluster(ours.as_str()), "trustDomain", why));
+        return Vec::new();
+    }
+    let (peers, more) = peers(&inputs.objects.federations, ours);
+    findings.extend(more);
+    standing::judge(inputs, peers, findings)
+}
+
+fn members<'a, 'k: 'a>(
+    inputs: &Inputs<'_>,
+    accepted: impl Iterator<Item = &'a Candidate<'k>>,
+) -> BTreeMap<ClusterUuid, Member> {
+    let member = |candidate: &'a Candidate<'k>| {
+        let document = candidate.public(inputs)?;
+        let member = Member { peer: candidate.peer.name.clone(), key: document.authn_key };
+        Some((document.cluster_uuid.clone(), member))
+    };
+    accepted.filter_map(member).collect()
+}

@@ -1,0 +1,160 @@
+//! What is handed out: the documents, and the numbers that grow when they change.
+
+use super::export::Offer;
+use super::{Inputs, LocalCluster, TableFailure};
+use crate::document::{
+    PrivateDocument, PrivateExtension, PublicDocument, PublicExtension, PublicService, SpiffeBundle,
+};
+use crate::grant::PeerGrant;
+use fedgate_core::{PeerName, Table};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The versions of what was published last. Keep it over restarts: without it generations begin anew.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Published {
+    /// The table's generation; 0 before the first.
+    pub generation: u64,
+    /// The table's content hash.
+    pub table: Option<String>,
+    /// Each peer's private document.
+    pub documents: BTreeMap<PeerName, DocumentVersion>,
+    /// Our SPIFFE bundle.
+    pub bundle: Option<DocumentVersion>,
+}
+
+/// The version of a document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DocumentVersion {
+    /// Its sequence.
+    pub sequence: u64,
+    /// SHA-256 of its content without the sequence, in hexadecimal.
+    pub content: String,
+}
+
+/// The documents, and their versions.
+pub(super) struct Publication {
+    pub(super) documents: BTreeMap<PeerName, Arc<PrivateDocument>>,
+    pub(super) bundle: SpiffeBundle,
+    pub(super) versions: Published,
+}
+
+/// What anybody may know of this cluster.
+pub(super) fn public_document(local: &LocalCluster) -> PublicDocument {
+    let mut roots = local.roots.clone();
+    roots.sort();
+    roots.dedup();
+    PublicDocument {
+        cluster_uuid: local.cluster_uuid.clone(),
+        authn_key: local.authn_key,
+        roots,
+        extension: Some(PublicExtension { trust_domain: local.trust_domain.clone() }),
+    }
+}
+
+/// The documents of the accepted peers, and our SPIFFE bundle.
+pub(super) fn publish<'a>(
+    inputs: &Inputs<'_>,
+    peers: impl Iterator<Item = &'a PeerName>,
+    offers: &[Offer],
+    table: &Result<Table, TableFailure>,
+) -> Publication {
+    let before = inputs.previous;
+    let mut versions = Published { documents: BTreeMap::new(), bundle: None, ..before.clone() };
+    if let Ok(table) = table {
+        versions.generation = table.generation();
+        versions.table = Some(table.hash().to_string());
+    }
+    let mut contents = Contents::new(inputs.local, offers);
+    let mut documents = BTreeMap::new();
+    for (place, peer) in peers.enumerate() {
+        let (content, hash) = contents.of_peer(place);
+        let version = next_version(inputs, before.documents.get(peer), hash);
+        documents.insert(peer.clone(), Arc::new(with_sequence(&content, version.sequence)));
+        versions.documents.insert(peer.clone(), version);
+    }
+    let bundle = spiffe_bundle(inputs);
+    versions.bundle = Some(bundle.1);
+    Publication { documents, bundle: bundle.0, versions }
+}
+
+fn spiffe_bundle(inputs: &Inputs<'_>) -> (SpiffeBundle, DocumentVersion) {
+    let roots = public_document(inputs.local).roots;
+    let unnumbered = SpiffeBundle { sequence: 0, roots };
+    let version = next_version(inputs, inputs.previous.bundle.as_ref(), hash(&unnumbered.to_json()));
+    (SpiffeBundle { sequence: version.sequence, ..unnumbered }, version)
+}
+
+/// The version before when the content is the same. Otherwise a sequence that is higher, also when the state was lost: the time of
+/// the change, in milliseconds.
+fn next_version(inputs: &Inputs<'_>, before: Option<&DocumentVersion>, content: String) -> DocumentVersion {
+    if let Some(same) = before.filter(|before| before.content == content) {
+        return same.clone();
+    }
+    let millisecond = u64::try_from(inputs.now.as_millisecond()).unwrap_or_default();
+    let sequence = before.map_or(1, |before| before.sequence.saturating_add(1)).max(millisecond);
+    DocumentVersion { sequence, content }
+}
+
+fn with_sequence(content: &PrivateDocument, sequence: u64) -> PrivateDocument {
+    let extension = content.extension.clone().map(|extension| PrivateExtension { sequence, ..extension });
+    PrivateDocument { extension, ..content.clone() }
+}
+
+fn hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The contents of the peers' documents, each worked out once: with many peers, most may see the same.
+struct Contents<'a> {
+    local: &'a LocalCluster,
+    offers: &'a [Offer],
+    /// The different lists of grants, by address.
+    classes: BTreeMap<*const PeerGrant, &'a [PeerGrant]>,
+    known: BTreeMap<BTreeSet<*const PeerGrant>, (PrivateDocument, String)>,
+}
+
+impl<'a> Contents<'a> {
+    fn new(local: &'a LocalCluster, offers: &'a [Offer]) -> Self {
+        let ports = offers.iter().flat_map(|offer| &offer.ports);
+        let classes = ports.map(|port| (port.grants.as_ptr(), port.grants.as_ref())).collect();
+        Self { local, offers, classes, known: BTreeMap::new() }
+    }
+
+    /// The document of the peer at a place among the accepted ones, its sequence 0, and the content's hash.
+    fn of_peer(&mut self, place: usize) -> (PrivateDocument, String) {
+        let is_visible = |grants: &[PeerGrant]| grants.get(place).is_some_and(PeerGrant::is_visible);
+        let visible = self.classes.iter().filter(|(_, grants)| is_visible(grants)).map(|(address, _)| *address);
+        let visible: BTreeSet<_> = visible.collect();
+        if let Some(known) = self.known.get(&visible) {
+            return known.clone();
+        }
+        let document = document(self.local, self.offers, &visible);
+        let hash = hash(&document.to_json());
+        self.known.insert(visible, (document.clone(), hash.clone()));
+        (document, hash)
+    }
+}
+
+fn document(local: &LocalCluster, offers: &[Offer], visible: &BTreeSet<*const PeerGrant>) -> PrivateDocument {
+    let service = |offer: &Offer| {
+        let ports = offer.ports.iter().filter(|port| visible.contains(&port.grants.as_ptr()));
+        let ports: Vec<_> = ports.map(|port| port.row.clone()).collect();
+        (!ports.is_empty()).then(|| PublicService { hostname: offer.hostname.clone(), ports })
+    };
+    let services: Arc<[PublicService]> = offers.iter().filter_map(service).collect();
+    let mut gateways = local.gateways.clone();
+    gateways.sort_by_key(|gateway| (gateway.address.to_string(), gateway.port));
+    gateways.dedup();
+    let extension = PrivateExtension {
+        sequence: 0,
+        service_count: services.len() as u64,
+        network: local.network.clone(),
+        gateway_identities: local.gateway_identities.clone(),
+    };
+    PrivateDocument { gateways, services, extension: Some(extension) }
+}

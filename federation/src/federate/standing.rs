@@ -1,0 +1,133 @@
+//! Which of the valid peers take part. A refusal is one peer's matter: it gets no row in the table, no trust bundle, no import
+//! and no document; the others never notice.
+
+use super::{Candidate, Inputs};
+use crate::finding::{Finding, FindingReason};
+use crate::knowledge::PeerKnowledge;
+use crate::object::Peer;
+use fedgate_core::{PeerName, TrustDomain};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, btree_map::Entry};
+
+/// Whether a peer takes part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Standing {
+    /// It does.
+    Accepted,
+    /// It does not.
+    Refused {
+        /// `same_trust_domain`, `our_uuid`, `uuid_taken` or `network_overlap`.
+        reason: FindingReason,
+        /// Why, for people.
+        message: String,
+    },
+}
+
+impl Standing {
+    /// Whether a token may be sent to the peer's endpoint.
+    ///
+    /// A token's audience is the UUID that the peer claims. To a peer that claims another cluster's UUID none must be sent: it
+    /// could hand the token on to that cluster, and fetch there what is meant for us.
+    pub fn may_send_token(&self) -> bool {
+        match self {
+            Self::Accepted => true,
+            Self::Refused { reason, .. } => *reason == FindingReason::NetworkOverlap,
+        }
+    }
+}
+
+/// Judges all peers.
+pub(super) fn judge<'a>(inputs: &Inputs<'a>, peers: Vec<Peer>, findings: &mut Vec<Finding>) -> Vec<Candidate<'a>> {
+    let candidate = |peer: Peer| {
+        let knowledge =
+            inputs.knowledge.get(&peer.name).filter(|knowledge| knowledge.trust_domain == peer.trust_domain);
+        Candidate { peer, knowledge, standing: Standing::Accepted }
+    };
+    let mut candidates: Vec<_> = peers.into_iter().map(candidate).collect();
+    refuse_same_trust_domain(&mut candidates);
+    refuse_uuids(inputs, &mut candidates);
+    findings.extend(candidates.iter_mut().filter_map(|candidate| judge_network(inputs, candidate)));
+    findings.extend(candidates.iter().filter_map(refusal));
+    candidates
+}
+
+fn refuse(candidate: &mut Candidate<'_>, reason: FindingReason, message: String) {
+    candidate.standing = Standing::Refused { reason, message };
+}
+
+fn refusal(candidate: &Candidate<'_>) -> Option<Finding> {
+    let Standing::Refused { reason, message } = &candidate.standing else { return None };
+    let field = match reason {
+        FindingReason::SameTrustDomain => "spec.trustDomain",
+        _ => "spec.metadataEndpoint",
+    };
+    Some(Finding::error(*reason, candidate.peer.object(), field, message.clone()))
+}
+
+/// Of peers with one trust domain the first by name stays.
+fn refuse_same_trust_domain(candidates: &mut [Candidate<'_>]) {
+    let mut owners: BTreeMap<TrustDomain, PeerName> = BTreeMap::new();
+    for candidate in candidates {
+        match owners.entry(candidate.peer.trust_domain.clone()) {
+            Entry::Vacant(entry) => {
+                entry.insert(candidate.peer.name.clone());
+            }
+            Entry::Occupied(owner) => {
+                let message = format!("IstioFederation {} has the trust domain {} already", owner.get(), owner.key());
+                refuse(candidate, FindingReason::SameTrustDomain, message);
+            }
+        }
+    }
+}
+
+/// Our own UUID is nobody else's, and of peers that claim the same one the one that had it first keeps it. Being out of reach
+/// for long does not lose a peer its UUID.
+fn refuse_uuids(inputs: &Inputs<'_>, candidates: &mut [Candidate<'_>]) {
+    let mut order: Vec<_> = candidates.iter_mut().filter(|candidate| candidate.is_accepted()).collect();
+    let since = |candidate: &Candidate<'_>| candidate.knowledge.and_then(|knowledge| knowledge.uuid_since);
+    order.sort_by(|a, b| (since(a), &a.peer.name).cmp(&(since(b), &b.peer.name)));
+    let mut owners = BTreeMap::new();
+    for candidate in order {
+        let Some(uuid) = candidate.knowledge.and_then(PeerKnowledge::cluster_uuid) else { continue };
+        if *uuid == inputs.local.cluster_uuid {
+            let message =
+                format!("the peer claims this cluster's UUID {uuid}; its operator must give it one of its own");
+            refuse(candidate, FindingReason::OurUuid, message);
+            continue;
+        }
+        match owners.entry(uuid.clone()) {
+            Entry::Vacant(entry) => {
+                entry.insert(candidate.peer.name.clone());
+            }
+            Entry::Occupied(owner) => {
+                let message =
+                    format!("the peer claims the UUID {uuid}, which IstioFederation {} had before", owner.get());
+                refuse(candidate, FindingReason::UuidTaken, message);
+            }
+        }
+    }
+}
+
+/// Overlapping addresses: in a shared network they make the peer's pods unreachable, so it is refused; otherwise traffic goes by the
+/// gateways, and it is worth a warning only.
+fn judge_network(inputs: &Inputs<'_>, candidate: &mut Candidate<'_>) -> Option<Finding> {
+    if !candidate.is_accepted() {
+        return None;
+    }
+    let theirs = &candidate.knowledge?.private.as_ref()?.document.extension.as_ref()?.network;
+    let ours = &inputs.local.network;
+    let (our_range, their_range) = ours.overlap(theirs)?;
+    if ours.is_shared_with(theirs) {
+        let name = crate::finding::shown(ours.name.as_deref().unwrap_or_default());
+        let message =
+            format!("{their_range} of the peer overlaps our {our_range}, and both clusters are in the network {name}");
+        refuse(candidate, FindingReason::NetworkOverlap, message);
+        return None;
+    }
+    let message = format!(
+        "{their_range} of the peer overlaps our {our_range}; this works as long as all traffic goes by the gateways"
+    );
+    let field = "spec.metadataEndpoint";
+    Some(Finding::warning(FindingReason::NetworkOverlap, candidate.peer.object(), field, message))
+}

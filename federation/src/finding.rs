@@ -1,0 +1,374 @@
+//! What an operator is told: values, not log lines.
+//!
+//! Whatever is refused, dropped or noteworthy becomes a [`Finding`] that names the object, the field, one stable word
+//! ([`FindingReason`]) and a message that says what was expected, what was found and what to do. Findings end up in
+//! statuses and terminals, so what a stranger wrote gets into them only by way of [`shown`].
+
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+/// The object that something is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectRef {
+    /// Its Kubernetes kind; `Cluster` for this cluster's own settings, `File` for a file that could not be read.
+    pub kind: Cow<'static, str>,
+    /// Its namespace, when it has one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// The file that it comes from, in files mode.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub source: Option<String>,
+}
+
+impl ObjectRef {
+    /// An object of a cluster-scoped kind.
+    pub fn new(kind: &'static str, name: impl Into<String>) -> Self {
+        Self { kind: Cow::Borrowed(kind), namespace: None, name: name.into(), source: None }
+    }
+
+    /// A peer's object.
+    pub fn federation(name: impl Into<String>) -> Self {
+        Self::new("IstioFederation", name)
+    }
+
+    /// A policy.
+    pub fn policy(name: impl Into<String>) -> Self {
+        Self::new("FederationPolicy", name)
+    }
+
+    /// A Service.
+    pub fn service(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: Some(namespace.into()), ..Self::new("Service", name) }
+    }
+
+    /// This cluster's own settings.
+    pub fn cluster(name: impl Into<String>) -> Self {
+        Self::new("Cluster", name)
+    }
+
+    /// The same object, with the file that it comes from.
+    pub fn from_source(self, source: Option<String>) -> Self {
+        Self { source, ..self }
+    }
+}
+
+impl std::fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ", self.kind)?;
+        if let Some(namespace) = &self.namespace {
+            write!(f, "{}/", shown(namespace))?;
+        }
+        write!(f, "{}", shown(&self.name))?;
+        match &self.source {
+            Some(source) => write!(f, " ({source})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Something was refused or dropped and does not work until somebody acts.
+    Error,
+    /// It works, but somebody should look.
+    Warning,
+    /// Good to know.
+    Info,
+}
+
+/// Something that an operator should know about one object.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// What it is about.
+    pub object: ObjectRef,
+    /// The path of the field, as one would write it for `kubectl explain`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub field: Option<String>,
+    /// The stable word.
+    pub reason: FindingReason,
+    /// How much it matters.
+    pub severity: Severity,
+    /// What was expected, what was found, what to do.
+    pub message: String,
+}
+
+impl Finding {
+    /// A finding about `field` of `object`; `field` may be empty.
+    pub fn new(
+        severity: Severity,
+        reason: FindingReason,
+        object: ObjectRef,
+        field: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        let field = Some(field.into()).filter(|field: &String| !field.is_empty());
+        Self { object, field, reason, severity, message: message.into() }
+    }
+
+    /// An error.
+    pub fn error(
+        reason: FindingReason,
+        object: ObjectRef,
+        field: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self::new(Severity::Error, reason, object, field, message)
+    }
+
+    /// A warning.
+    pub fn warning(
+        reason: FindingReason,
+        object: ObjectRef,
+        field: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self::new(Severity::Warning, reason, object, field, message)
+    }
+
+    /// A piece of information.
+    pub fn info(
+        reason: FindingReason,
+        object: ObjectRef,
+        field: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self::new(Severity::Info, reason, object, field, message)
+    }
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.object)?;
+        if let Some(field) = &self.field {
+            write!(f, " {field}")?;
+        }
+        write!(f, ": {}: {}", self.reason, self.message)
+    }
+}
+
+macro_rules! finding_reasons {
+    ($($(#[$doc:meta])* $variant:ident = $word:literal,)*) => {
+        /// The one word for what was found. Words stay the same from release to release.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum FindingReason {
+            $($(#[$doc])* #[serde(rename = $word)] $variant,)*
+        }
+
+        impl FindingReason {
+            /// All reasons.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The stable word.
+            pub fn word(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)*
+                }
+            }
+        }
+    };
+}
+
+finding_reasons! {
+    // What an adapter finds before anything gets here.
+    /// A file or an object could not be read at all.
+    Unreadable = "unreadable",
+    /// An object does not have its kind's form.
+    InvalidObject = "invalid_object",
+    /// An object's kind is none that is used here.
+    UnknownKind = "unknown_kind",
+
+    // Objects.
+    /// There is an object of this kind and name already; this one is left out.
+    DuplicateObject = "duplicate_object",
+    /// A name is not one that Kubernetes would take.
+    InvalidName = "invalid_name",
+    /// A trust domain is none, or none that can be a cluster domain.
+    InvalidTrustDomain = "invalid_trust_domain",
+    /// `cluster.local` is every cluster's alias for itself, so it cannot name one cluster to another.
+    ClusterLocal = "cluster_local",
+    /// A metadata endpoint is no https URL of the required form.
+    InvalidEndpoint = "invalid_endpoint",
+    /// `spec.metadata.ca` holds no certificates.
+    InvalidCa = "invalid_ca",
+    /// The endpoint's certificate is not verified.
+    InsecureEndpoint = "insecure_endpoint",
+    /// The object describes this cluster, so it is no peer.
+    ThisCluster = "this_cluster",
+    /// A policy cannot be understood; it allows nothing to the peers that it selects.
+    InvalidPolicy = "invalid_policy",
+    /// The policies that allow an export to a peer name more callers together than a grant can hold; the surplus is refused.
+    TooManyCallers = "too_many_callers",
+    /// A policy or an annotation names a peer that does not exist.
+    UnknownPeer = "unknown_peer",
+    /// An annotation of ours cannot be understood.
+    InvalidAnnotation = "invalid_annotation",
+    /// The export label has a value, so the Service is not exported.
+    LabelNotEmpty = "label_not_empty",
+    /// A labelled Service is of type `ExternalName`.
+    ExternalName = "external_name",
+    /// A labelled Service has no ports.
+    NoPorts = "no_ports",
+    /// A labelled Service has a port without a name.
+    UnnamedPort = "unnamed_port",
+    /// A port's number, name or protocol is wrong.
+    InvalidPort = "invalid_port",
+    /// A port stands twice in one Service.
+    DuplicatePort = "duplicate_port",
+
+    // Peers' documents.
+    /// A document was refused as a whole; what was known stays.
+    InvalidDocument = "invalid_document",
+    /// A document is older than the one that is known; what was known stays.
+    ReplayedDocument = "replayed_document",
+    /// A document says suspiciously little; what was known stays until the staleness limit.
+    HeldDocument = "held_document",
+    /// The `fedgate` part of a document cannot be understood and was left out.
+    InvalidExtension = "invalid_extension",
+    /// A root is no usable CA certificate.
+    InvalidRoot = "invalid_root",
+    /// A root has expired.
+    ExpiredRoot = "expired_root",
+    /// A service row cannot be understood.
+    InvalidService = "invalid_service",
+    /// A service stands twice in one document.
+    DuplicateService = "duplicate_service",
+    /// A peer announced a name that is not under its own trust domain.
+    ForeignName = "foreign_name",
+    /// A gateway identity is not one of the peer's trust domain.
+    ForeignIdentity = "foreign_identity",
+    /// A gateway address is none, or one that nobody can be reached at.
+    InvalidGateway = "invalid_gateway",
+    /// A peer announces no gateway, so its services cannot be reached.
+    NoGateways = "no_gateways",
+    /// More was found than is listed.
+    MoreFindings = "more_findings",
+
+    // Peers.
+    /// Another peer has this trust domain.
+    SameTrustDomain = "same_trust_domain",
+    /// Another peer had this cluster UUID first.
+    UuidTaken = "uuid_taken",
+    /// A peer claims this cluster's UUID.
+    OurUuid = "our_uuid",
+    /// A peer's document says another trust domain than its object.
+    OtherTrustDomain = "other_trust_domain",
+    /// A peer's Pod or Service CIDRs overlap ours.
+    NetworkOverlap = "network_overlap",
+    /// A peer's cluster UUID changed.
+    UuidChanged = "uuid_changed",
+    /// A peer's key for tokens changed.
+    KeyChanged = "key_changed",
+    /// A peer's roots changed.
+    RootsChanged = "roots_changed",
+    /// What is known of a peer was not confirmed for a while; it is still used.
+    Stale = "stale",
+    /// What is known of a peer was not confirmed for so long that it is not used any more.
+    Expired = "expired",
+
+    // This cluster.
+    /// The table could not be built; the last good one stays.
+    TableNotBuilt = "table_not_built",
+}
+
+impl std::fmt::Display for FindingReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// The most characters of a stranger's text that are shown.
+const SHOWN: usize = 100;
+
+/// A stranger's text, fit for a terminal and a status: control and formatting characters escaped, cut after 100 characters.
+pub fn shown(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars().take(SHOWN) {
+        match c {
+            // Bidirectional controls and the like reorder what follows them on a screen.
+            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => {
+                out.extend(c.escape_unicode())
+            }
+            c if c.is_control() => out.extend(c.escape_default()),
+            c => out.push(c),
+        }
+    }
+    if text.chars().nth(SHOWN).is_some() {
+        out.push('…');
+    }
+    out
+}
+
+/// Collects findings about one document, up to a limit: a stranger decides how many there would be.
+#[derive(Debug)]
+pub(crate) struct Findings {
+    object: ObjectRef,
+    most: usize,
+    kept: Vec<Finding>,
+    dropped: usize,
+}
+
+impl Findings {
+    pub(crate) fn new(object: ObjectRef, most: usize) -> Self {
+        Self { object, most, kept: Vec::new(), dropped: 0 }
+    }
+
+    pub(crate) fn add(
+        &mut self,
+        severity: Severity,
+        reason: FindingReason,
+        field: impl Into<String>,
+        message: impl Into<String>,
+    ) {
+        match self.kept.len() < self.most {
+            true => self.kept.push(Finding::new(severity, reason, self.object.clone(), field, message)),
+            false => self.dropped += 1,
+        }
+    }
+
+    pub(crate) fn into_vec(mut self) -> Vec<Finding> {
+        if self.dropped > 0 {
+            let message = format!("{} more rows were dropped or changed; mend those listed first", self.dropped);
+            self.kept.push(Finding::warning(FindingReason::MoreFindings, self.object, "", message));
+        }
+        self.kept
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_strangers_text_is_short_and_harmless() {
+        assert_eq!(shown("web\n\u{1b}[31mred\u{202e}x"), "web\\n\\u{1b}[31mred\\u{202e}x");
+        assert_eq!(shown(&"ä".repeat(200)).chars().count(), 101);
+        assert_eq!(shown("web.shop"), "web.shop");
+    }
+
+    #[test]
+    fn words_are_unique_and_are_what_serde_writes() {
+        let words: std::collections::BTreeSet<_> = FindingReason::ALL.iter().map(|reason| reason.word()).collect();
+        assert_eq!(words.len(), FindingReason::ALL.len());
+        for reason in FindingReason::ALL {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.word());
+        }
+    }
+
+    #[test]
+    fn findings_are_limited() {
+        let mut findings = Findings::new(ObjectRef::federation("beta"), 2);
+        for _ in 0..5 {
+            findings.add(Severity::Error, FindingReason::ForeignName, "x", "y");
+        }
+        let kept = findings.into_vec();
+        assert_eq!(kept.len(), 3);
+        assert_eq!(kept[2].reason, FindingReason::MoreFindings);
+        assert!(kept[2].message.starts_with("3 more"));
+    }
+}

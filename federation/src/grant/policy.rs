@@ -1,0 +1,185 @@
+pub(crate) use super::selector::Subject;
+use super::selector::{Rule, empty_list};
+use crate::finding::{Finding, FindingReason, ObjectRef, shown};
+use crate::object::{CallerSpec, FederationPolicySpec, PeerSelection, PolicyBody, PolicyObject, ServiceRule};
+use fedgate_core::{CallerPattern, Callers, MAX_CALLER_PATTERNS, Mode, Pattern, PeerName};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// All policies, in order of name.
+#[derive(Debug, Default)]
+pub(crate) struct Policies(Vec<Policy>);
+
+/// A policy, as far as it can be understood.
+#[derive(Debug)]
+pub(crate) struct Policy {
+    pub(crate) object: ObjectRef,
+    name: Arc<str>,
+    peers: PeerSelection,
+    mode: Mode,
+    /// `None` for a policy that is not valid: it allows nothing.
+    allows: Option<Allowed>,
+}
+
+#[derive(Debug)]
+struct Allowed {
+    services: Option<Vec<Rule>>,
+    callers: Callers,
+}
+
+/// A field of the spec, and what is wrong with it.
+type Wrong = (String, String);
+
+impl Policies {
+    /// Reads all policies. `known` are the names of all peers' objects.
+    pub(crate) fn compile(objects: &[PolicyObject], known: &BTreeSet<&str>, findings: &mut Vec<Finding>) -> Self {
+        let mut ordered: Vec<_> = objects.iter().collect();
+        ordered.sort_by(|a, b| (&a.name, &a.source).cmp(&(&b.name, &b.source)));
+        let mut seen = BTreeSet::new();
+        let policies = ordered.into_iter().map(|object| {
+            let policy = Policy::compile(object, known, findings);
+            match seen.insert(&object.name) {
+                true => policy,
+                false => {
+                    let message = "another policy has this name, and was taken; this one allows nothing to the peers that it selects";
+                    findings.push(Finding::error(FindingReason::DuplicateObject, object.object(), "metadata.name", message));
+                    policy.closed()
+                }
+            }
+        });
+        Self(policies.collect())
+    }
+
+    /// The policies that select a peer.
+    pub(crate) fn selecting(&self, peer: &PeerName) -> Vec<usize> {
+        self.places(|policy| policy.peers.selects(peer))
+    }
+
+    /// The policies that allow something on an export.
+    pub(crate) fn allowing(&self, subject: &Subject<'_>) -> Vec<usize> {
+        self.places(|policy| policy.allows.as_ref().is_some_and(|allowed| allowed.matches(subject)))
+    }
+
+    /// Audit when there are policies that select the peer, and all of them say so.
+    pub(crate) fn mode_of(&self, peer: &PeerName) -> Mode {
+        let mut modes = self.0.iter().filter(|policy| policy.peers.selects(peer)).map(|policy| policy.mode).peekable();
+        match modes.peek().is_some() && modes.all(|mode| mode == Mode::Audit) {
+            true => Mode::Audit,
+            false => Mode::Enforce,
+        }
+    }
+
+    pub(crate) fn names(&self, places: &[usize]) -> Vec<Arc<str>> {
+        places.iter().filter_map(|place| self.0.get(*place)).map(|policy| Arc::clone(&policy.name)).collect()
+    }
+
+    pub(crate) fn callers<'a>(&'a self, places: &'a [usize]) -> impl Iterator<Item = (&'a Policy, &'a Callers)> {
+        let policies = places.iter().filter_map(|place| self.0.get(*place));
+        policies.filter_map(|policy| policy.allows.as_ref().map(|allowed| (policy, &allowed.callers)))
+    }
+
+    fn places(&self, condition: impl Fn(&Policy) -> bool) -> Vec<usize> {
+        self.0.iter().enumerate().filter(|(_, policy)| condition(policy)).map(|(place, _)| place).collect()
+    }
+}
+
+impl Allowed {
+    fn matches(&self, subject: &Subject<'_>) -> bool {
+        self.services.as_ref().is_none_or(|rules| rules.iter().any(|rule| rule.matches(subject)))
+    }
+}
+
+impl Policy {
+    fn compile(object: &PolicyObject, known: &BTreeSet<&str>, findings: &mut Vec<Finding>) -> Self {
+        let name: Arc<str> = shown(&object.name).into();
+        let closed =
+            |peers| Self { object: object.object(), name: Arc::clone(&name), peers, mode: Mode::Enforce, allows: None };
+        let spec = match &object.body {
+            PolicyBody::Spec(spec) => spec,
+            PolicyBody::Unreadable(peers) => return closed(peers.clone()),
+        };
+        findings.extend(unknown_peers(object, spec, known));
+        match compile_spec(spec) {
+            Ok((peers, allowed)) => {
+                Self { mode: spec.mode.unwrap_or(Mode::Enforce), allows: Some(allowed), ..closed(peers) }
+            }
+            Err((field, why)) => {
+                findings.push(object.invalid(format!("spec.{field}"), why));
+                closed(PeerSelection::readable(spec.peers.as_deref()))
+            }
+        }
+    }
+
+    fn closed(self) -> Self {
+        Self { mode: Mode::Enforce, allows: None, ..self }
+    }
+}
+
+fn compile_spec(spec: &FederationPolicySpec) -> Result<(PeerSelection, Allowed), Wrong> {
+    let peers = match &spec.peers {
+        None => PeerSelection::All,
+        Some(names) => PeerSelection::Only(peer_names(names)?),
+    };
+    let services = match &spec.services {
+        None => None,
+        Some(rules) => Some(compile_rules(rules)?),
+    };
+    let callers = match &spec.callers {
+        None => Callers::Any,
+        Some(callers) => Callers::Only(compile_callers(callers)?),
+    };
+    Ok((peers, Allowed { services, callers }))
+}
+
+fn peer_names(names: &[String]) -> Result<BTreeSet<PeerName>, Wrong> {
+    if names.is_empty() {
+        return Err(("peers".to_owned(), empty_list()));
+    }
+    let parse = |(place, name): (usize, &String)| {
+        let why = |error| format!("expected the name of an IstioFederation, found {:?}: {error}", shown(name));
+        PeerName::parse(name).map_err(|error| (format!("peers[{place}]"), why(error)))
+    };
+    names.iter().enumerate().map(parse).collect()
+}
+
+fn compile_rules(rules: &[ServiceRule]) -> Result<Vec<Rule>, Wrong> {
+    if rules.is_empty() {
+        return Err(("services".to_owned(), empty_list()));
+    }
+    let compile =
+        |(place, rule)| Rule::compile(rule).map_err(|(field, why)| (format!("services[{place}].{field}"), why));
+    rules.iter().enumerate().map(compile).collect()
+}
+
+fn compile_callers(callers: &[CallerSpec]) -> Result<BTreeSet<CallerPattern>, Wrong> {
+    if callers.is_empty() {
+        return Err(("callers".to_owned(), empty_list()));
+    }
+    if callers.len() > MAX_CALLER_PATTERNS {
+        let why = format!("there are {}, at most {MAX_CALLER_PATTERNS} fit in a grant; use patterns", callers.len());
+        return Err(("callers".to_owned(), why));
+    }
+    callers.iter().enumerate().map(|(place, caller)| compile_caller(caller, place)).collect()
+}
+
+fn compile_caller(caller: &CallerSpec, place: usize) -> Result<CallerPattern, Wrong> {
+    let pattern = |field: &str, text: &Option<String>| {
+        let text = text.as_deref().unwrap_or("*");
+        let wrong = |error| (format!("callers[{place}].{field}"), format!("{error}, found {:?}", shown(text)));
+        Pattern::parse(text).map_err(wrong)
+    };
+    Ok(CallerPattern {
+        namespace: pattern("namespace", &caller.namespace)?,
+        service_account: pattern("serviceAccount", &caller.service_account)?,
+    })
+}
+
+fn unknown_peers(object: &PolicyObject, spec: &FederationPolicySpec, known: &BTreeSet<&str>) -> Vec<Finding> {
+    let names = spec.peers.iter().flatten().enumerate();
+    let unknown = names.filter(|(_, name)| !known.contains(name.as_str()) && PeerName::parse(name).is_ok());
+    let finding = |(place, name): (usize, &String)| {
+        let message = format!("there is no IstioFederation {name:?}; mend the name, or create the object");
+        Finding::warning(FindingReason::UnknownPeer, object.object(), format!("spec.peers[{place}]"), message)
+    };
+    unknown.map(finding).collect()
+}

@@ -1,0 +1,178 @@
+//! Ed25519 keys (RFC 8032), in the two PEM dialects that are in use: DKP labels its blocks `ED25519 PUBLIC KEY` and
+//! `ED25519 PRIVATE KEY`, everybody else `PUBLIC KEY` and `PRIVATE KEY`; the contents are the same (RFC 8410). Both are read,
+//! DKP's are written.
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use jsonwebtoken::jwk::{AlgorithmParameters, Jwk};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
+use serde::{Deserialize, Serialize};
+
+/// SubjectPublicKeyInfo of an Ed25519 key, up to the 32 bytes of the key.
+const SPKI: &[u8] = &[0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+/// PrivateKeyInfo version 1 of an Ed25519 key, up to the 32 bytes of the seed.
+const PKCS8: &[u8] = &[0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+
+const PUBLIC_LABELS: [&str; 2] = ["ED25519 PUBLIC KEY", "PUBLIC KEY"];
+const PRIVATE_LABELS: [&str; 2] = ["ED25519 PRIVATE KEY", "PRIVATE KEY"];
+
+/// The most bytes of a PEM key that are looked at; a real one has about 120.
+const MAX_PEM_BYTES: usize = 4096;
+
+/// Why a text is no key. It says nothing of the text, which may be a private key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// Nothing there: DKP exporters that have no key yet publish an empty string.
+    #[error("the key is empty")]
+    Empty,
+    /// It is too long to be one.
+    #[error("the key has more than {MAX_PEM_BYTES} bytes")]
+    TooLong,
+    /// It is no PEM block, or there is more than one.
+    #[error("the key is not one PEM block")]
+    Pem,
+    /// The block has another label.
+    #[error("the key's PEM label is not {0:?} or {1:?}")]
+    Label(&'static str, &'static str),
+    /// The block holds something else.
+    #[error("the PEM block holds no Ed25519 key (RFC 8410)")]
+    NotEd25519,
+}
+
+/// A public key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PublicKey([u8; 32]);
+
+impl PublicKey {
+    /// Reads a PEM block.
+    ///
+    /// # Errors
+    /// [`KeyError`] when it holds no Ed25519 public key.
+    pub fn from_pem(text: &str) -> Result<Self, KeyError> {
+        let der = block(text, PUBLIC_LABELS)?;
+        let key = der.strip_prefix(SPKI).ok_or(KeyError::NotEd25519)?;
+        key.try_into().map(Self).map_err(|_| KeyError::NotEd25519)
+    }
+
+    /// Writes a PEM block with DKP's label.
+    pub fn to_pem(&self) -> String {
+        pem_block(PUBLIC_LABELS[0], SPKI, &self.0)
+    }
+
+    /// The key's 32 bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    pub(crate) fn decoding_key(&self) -> DecodingKey {
+        DecodingKey::from_ed_der(&self.0)
+    }
+}
+
+impl TryFrom<String> for PublicKey {
+    type Error = KeyError;
+
+    fn try_from(text: String) -> Result<Self, KeyError> {
+        Self::from_pem(&text)
+    }
+}
+
+impl From<PublicKey> for String {
+    fn from(key: PublicKey) -> String {
+        key.to_pem()
+    }
+}
+
+/// A private key. Nothing shows it: `Debug` prints no part of it, and there is no `Display` and no serialisation but
+/// [`SigningKey::to_pem`].
+#[derive(Clone)]
+pub struct SigningKey {
+    key: EncodingKey,
+    public: PublicKey,
+}
+
+impl SigningKey {
+    /// The key that belongs to a seed (RFC 8032, section 5.1.5). The seed must come from a cryptographic source of randomness,
+    /// which this crate has none of.
+    ///
+    /// # Errors
+    /// [`KeyError::NotEd25519`] when the cryptography refuses the seed; it refuses none that is known.
+    pub fn from_seed(seed: &[u8; 32]) -> Result<Self, KeyError> {
+        let key = EncodingKey::from_ed_der(&[PKCS8, seed].concat());
+        let public = public_of(&key).ok_or(KeyError::NotEd25519)?;
+        Ok(Self { key, public })
+    }
+
+    /// Reads a PEM block with a PKCS#8 key, version 1 or 2 (RFC 5958).
+    ///
+    /// # Errors
+    /// [`KeyError`] when it holds no Ed25519 private key.
+    pub fn from_pem(text: &str) -> Result<Self, KeyError> {
+        let der = block(text, PRIVATE_LABELS)?;
+        Self::from_seed(&seed_of(&der).ok_or(KeyError::NotEd25519)?)
+    }
+
+    /// Writes a PEM block with DKP's label. This is the secret itself: for a file that only the owner may read.
+    pub fn to_pem(&self) -> String {
+        let seed = self.key.as_bytes().get(PKCS8.len()..).unwrap_or_default();
+        pem_block(PRIVATE_LABELS[0], PKCS8, seed)
+    }
+
+    /// The public half.
+    pub fn public(&self) -> PublicKey {
+        self.public
+    }
+
+    pub(crate) fn encoding_key(&self) -> &EncodingKey {
+        &self.key
+    }
+}
+
+impl std::fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SigningKey(..)")
+    }
+}
+
+fn block(text: &str, labels: [&'static str; 2]) -> Result<Vec<u8>, KeyError> {
+    if text.trim().is_empty() {
+        return Err(KeyError::Empty);
+    }
+    if text.len() > MAX_PEM_BYTES {
+        return Err(KeyError::TooLong);
+    }
+    let mut blocks = pem::parse_many(text).map_err(|_| KeyError::Pem)?;
+    let block = blocks.pop().filter(|_| blocks.is_empty()).ok_or(KeyError::Pem)?;
+    match labels.contains(&block.tag()) {
+        true => Ok(block.into_contents()),
+        false => Err(KeyError::Label(labels[0], labels[1])),
+    }
+}
+
+fn pem_block(label: &str, prefix: &[u8], key: &[u8]) -> String {
+    let config = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+    pem::encode_config(&pem::Pem::new(label, [prefix, key].concat()), config)
+}
+
+/// The seed in a PKCS#8 structure. Version 2 differs in the outer length, the version and in what follows the seed.
+fn seed_of(der: &[u8]) -> Option<[u8; 32]> {
+    let (head, rest) = der.split_at_checked(PKCS8.len())?;
+    let (seed, attributes) = rest.split_at_checked(32)?;
+    let fixed =
+        |bytes: &[u8]| Some([bytes.first().copied()?].into_iter().chain(bytes.get(5..)?.iter().copied()).collect());
+    let version = head.get(4).copied()?;
+    let length = head.get(1).copied()?;
+    let known = fixed(head) == fixed(PKCS8) as Option<Vec<u8>> && head.get(2..4) == Some(&[2, 1]);
+    let whole = usize::from(length) + 2 == der.len() && version <= 1 && (version == 1 || attributes.is_empty());
+    match known && whole {
+        true => seed.try_into().ok(),
+        false => None,
+    }
+}
+
+fn public_of(key: &EncodingKey) -> Option<PublicKey> {
+    let jwk = Jwk::from_encoding_key(key, Algorithm::EdDSA).ok()?;
+    let AlgorithmParameters::OctetKeyPair(parameters) = jwk.algorithm else { return None };
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(parameters.x).ok()?;
+    bytes.try_into().ok().map(PublicKey)
+}

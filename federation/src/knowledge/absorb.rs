@@ -1,0 +1,211 @@
+//! Taking a fetched document into what is known, or not.
+
+use super::{Age, DocumentKind, ExchangeReason, Held, Known, PeerKnowledge, Times};
+use crate::document::{DocumentError, Limits, Parsed, PrivateDocument, PrivateExtension, PublicDocument};
+use crate::finding::{Finding, FindingReason};
+use crate::object::Peer;
+use jiff::Timestamp;
+
+/// A peer with fewer services than this may lose any number of them at once without arousing suspicion.
+const FEW_SERVICES: usize = 4;
+
+/// What became of a fetched document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Absorbed {
+    /// It was taken, and is another one than before. The findings are what changed and what was dropped.
+    Taken(Vec<Finding>),
+    /// It says what is known already.
+    Confirmed,
+    /// It is not believed yet: what is known stays, and ages.
+    Held(Finding),
+    /// It was refused: what is known stays, and ages.
+    Refused(Finding),
+}
+
+impl Absorbed {
+    /// Whether what is known is different from before.
+    pub fn is_taken(&self) -> bool {
+        matches!(self, Self::Taken(_))
+    }
+
+    /// What to tell the operator.
+    pub fn into_findings(self) -> Vec<Finding> {
+        match self {
+            Self::Taken(findings) => findings,
+            Self::Confirmed => Vec::new(),
+            Self::Held(finding) | Self::Refused(finding) => vec![finding],
+        }
+    }
+}
+
+impl PeerKnowledge {
+    /// Takes a fetched public document (status 200). When the peer's object has another trust domain than before, everything
+    /// that was known is forgotten first.
+    pub fn absorb_public(
+        &mut self,
+        peer: &Peer,
+        body: &[u8],
+        etag: Option<String>,
+        limits: &Limits,
+        now: Timestamp,
+    ) -> Absorbed {
+        self.belong_to(peer);
+        let parsed =
+            PublicDocument::parse(body, &peer.object(), limits).and_then(|parsed| check_trust_domain(peer, parsed));
+        let Parsed { document, findings } = match parsed {
+            Ok(parsed) => parsed,
+            Err(error) => return self.refuse(peer, DocumentKind::Public, &error, now),
+        };
+        self.ended(DocumentKind::Public, ExchangeReason::Succeeded, "", now);
+        if let Some(known) = self.public.as_mut().filter(|known| known.document == document) {
+            known.confirm(etag, findings, now);
+            return Absorbed::Confirmed;
+        }
+        let mut news = self.note_changes(peer, &document, now);
+        if self.cluster_uuid() != Some(&document.cluster_uuid) {
+            self.uuid_since = Some(now);
+        }
+        news.extend(findings.iter().cloned());
+        self.public = Some(Known { document, fetched: now, confirmed: now, etag, findings });
+        Absorbed::Taken(news)
+    }
+
+    /// Takes a fetched private document (status 200).
+    pub fn absorb_private(
+        &mut self,
+        peer: &Peer,
+        body: &[u8],
+        etag: Option<String>,
+        limits: &Limits,
+        times: &Times,
+        now: Timestamp,
+    ) -> Absorbed {
+        self.belong_to(peer);
+        let parsed = PrivateDocument::parse(body, &peer.trust_domain, &peer.object(), limits);
+        let Parsed { document, findings } = match parsed {
+            Ok(parsed) => parsed,
+            Err(error) => return self.refuse(peer, DocumentKind::Private, &error, now),
+        };
+        if let Some(known) = self.private.as_mut().filter(|known| known.document.same_content(&document)) {
+            known.document.extension = newer(known.document.extension.take(), document.extension);
+            known.confirm(etag, findings, now);
+            self.held = None;
+            self.ended(DocumentKind::Private, ExchangeReason::Succeeded, "", now);
+            return Absorbed::Confirmed;
+        }
+        if let Some(absorbed) = self.doubt(peer, &document, times, now) {
+            return absorbed;
+        }
+        self.held = None;
+        self.ended(DocumentKind::Private, ExchangeReason::Succeeded, "", now);
+        self.private = Some(Known { document, fetched: now, confirmed: now, etag, findings: findings.clone() });
+        Absorbed::Taken(findings)
+    }
+
+    /// Forgets what belongs to another trust domain.
+    fn belong_to(&mut self, peer: &Peer) {
+        if self.trust_domain != peer.trust_domain {
+            *self = Self::new(peer);
+        }
+    }
+
+    fn refuse(&mut self, peer: &Peer, kind: DocumentKind, error: &DocumentError, now: Timestamp) -> Absorbed {
+        let (reason, field) = match (error, kind) {
+            (DocumentError::Json(_), DocumentKind::Public) => (ExchangeReason::InvalidJson, "public.json"),
+            (DocumentError::Json(_), DocumentKind::Private) => (ExchangeReason::InvalidJson, "federation.json"),
+            (_, DocumentKind::Public) => (ExchangeReason::InvalidPublicMetadata, "public.json"),
+            (_, DocumentKind::Private) => (ExchangeReason::InvalidPrivateMetadata, "federation.json"),
+        };
+        let message = error.to_string();
+        self.ended(kind, reason, &message, now);
+        let message = format!("the document was refused, what was known stays: {message}");
+        Absorbed::Refused(Finding::error(FindingReason::InvalidDocument, peer.object(), field, message))
+    }
+
+    /// Whether what is known is to be kept in place of `new`, which says something else.
+    fn doubt(&mut self, peer: &Peer, new: &PrivateDocument, times: &Times, now: Timestamp) -> Option<Absorbed> {
+        let known = self.private.as_ref()?;
+        if times.age(known.confirmed, now) == Age::Expired {
+            return None;
+        }
+        if let Some(why) = replayed(&known.document, new) {
+            self.ended(DocumentKind::Private, ExchangeReason::InvalidPrivateMetadata, &why, now);
+            let message = format!("the document was refused, what was known stays: {why}");
+            let object = peer.object();
+            return Some(Absorbed::Refused(Finding::error(
+                FindingReason::ReplayedDocument,
+                object,
+                "fedgate.sequence",
+                message,
+            )));
+        }
+        let why = suspicious(&known.document, new)?;
+        let since = self.held.as_ref().map_or(now, |held| held.since);
+        self.held = Some(Held { since, why: why.clone() });
+        // The exchange itself works; that its result is held is a state of its own.
+        self.ended(DocumentKind::Private, ExchangeReason::Succeeded, "", now);
+        let message = format!("{why}; what was known stays until the staleness limit");
+        Some(Absorbed::Held(Finding::warning(FindingReason::HeldDocument, peer.object(), "federation.json", message)))
+    }
+}
+
+impl<T> Known<T> {
+    fn confirm(&mut self, etag: Option<String>, findings: Vec<Finding>, now: Timestamp) {
+        self.confirmed = now;
+        self.etag = etag;
+        self.findings = findings;
+    }
+}
+
+fn check_trust_domain(peer: &Peer, parsed: Parsed<PublicDocument>) -> Result<Parsed<PublicDocument>, DocumentError> {
+    match &parsed.document.extension {
+        Some(extension) if extension.trust_domain != peer.trust_domain => Err(DocumentError::Invalid {
+            field: "fedgate.trustDomain",
+            why: format!(
+                "the peer says that its trust domain is {}, its object says {}; mend spec.trustDomain",
+                crate::finding::shown(extension.trust_domain.as_str()),
+                peer.trust_domain
+            ),
+        }),
+        _ => Ok(parsed),
+    }
+}
+
+/// Of two extensions with the same content, that with the higher sequence. Two replicas of an exporter number the same
+/// content differently.
+fn newer(known: Option<PrivateExtension>, new: Option<PrivateExtension>) -> Option<PrivateExtension> {
+    match (&known, &new) {
+        (Some(a), Some(b)) if a.sequence > b.sequence => known,
+        _ => new,
+    }
+}
+
+/// Why `new` is older than what is known. A document without a sequence could be of any age, so where there was one there must
+/// be one.
+fn replayed(known: &PrivateDocument, new: &PrivateDocument) -> Option<String> {
+    let known = known.extension.as_ref()?.sequence;
+    match new.extension.as_ref().map(|extension| extension.sequence) {
+        None => Some(format!("expected a sequence, since the known document has {known}; found none")),
+        Some(new) if new < known => {
+            Some(format!("expected a sequence of at least {known}, as the known document has it; found {new}"))
+        }
+        Some(_) => None,
+    }
+}
+
+/// What is suspicious about `new`, given what is known.
+fn suspicious(known: &PrivateDocument, new: &PrivateDocument) -> Option<String> {
+    if new.gateways.is_empty() && !known.gateways.is_empty() {
+        return Some(format!("the peer announces no valid gateway, before there were {}", known.gateways.len()));
+    }
+    if new.extension.is_some() {
+        // Its count was compared with its rows when it was parsed: it is whole.
+        return None;
+    }
+    let (before, after) = (known.services.len(), new.services.len());
+    let halved = before >= FEW_SERVICES && after * 2 < before;
+    match halved || (after == 0 && before > 0) {
+        true => Some(format!("the peer announces {after} valid services, before there were {before}")),
+        false => None,
+    }
+}

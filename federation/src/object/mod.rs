@@ -1,0 +1,53 @@
+//! The objects that an operator writes, as an adapter hands them over: Kubernetes kinds, not yet believed.
+//!
+//! An adapter reads bytes (a file, an API server's answer) into these; what it could not read it reports as findings of
+//! its own, in [`Objects::findings`]. All rules about what the fields may say are here and in [`crate::federate`], so that
+//! both platforms have the same ones.
+
+mod peer;
+mod policy;
+mod service;
+
+pub(crate) use peer::check_cluster_domain;
+pub use peer::{EndpointTls, IstioFederationSpec, MetadataEndpoint, MetadataSpec, Peer, peers};
+pub use policy::{
+    CallerSpec, FederationPolicySpec, LabelSelector, LabelSelectorOperator, LabelSelectorRequirement, PeerSelection,
+    PolicyBody, PolicyObject, PortRef, ServiceRule,
+};
+pub use service::{PEERS_ANNOTATION, PUBLIC_SERVICE_LABEL, ServiceObject, ServicePortSpec, TransportProtocol};
+
+use crate::finding::{Finding, ObjectRef};
+use serde::{Deserialize, Serialize};
+
+/// A spec with the name and the source of its object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Named<T> {
+    /// `metadata.name`, not yet checked.
+    pub name: String,
+    /// The file that it comes from, in files mode.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub source: Option<String>,
+    /// The spec.
+    pub spec: T,
+}
+
+impl Named<IstioFederationSpec> {
+    /// How findings name it.
+    pub fn object(&self) -> ObjectRef {
+        ObjectRef::federation(&self.name).from_source(self.source.clone())
+    }
+}
+
+/// All objects of this cluster that matter, in any order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Objects {
+    /// The peers' objects.
+    pub federations: Vec<Named<IstioFederationSpec>>,
+    /// The administrator's policies, those that could not be read included: they close, they don't vanish.
+    pub policies: Vec<PolicyObject>,
+    /// The Services; those without the export label don't matter and may be left out.
+    pub services: Vec<ServiceObject>,
+    /// What the adapter refused already.
+    pub findings: Vec<Finding>,
+}

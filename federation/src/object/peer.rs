@@ -1,0 +1,249 @@
+//! `IstioFederation` (`deckhouse.io/v1alpha1`): one object for each peer.
+
+use super::Named;
+use crate::finding::{Finding, FindingReason, ObjectRef, shown};
+use fedgate_core::{Hostname, PeerName, TrustDomain};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// The spec of an `IstioFederation`. The kind is not ours, so fields that we don't know are passed over.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IstioFederationSpec {
+    /// The peer's trust domain, which is its cluster domain as well.
+    pub trust_domain: String,
+    /// Where the peer serves its metadata.
+    pub metadata_endpoint: String,
+    /// How the endpoint is verified.
+    #[serde(default)]
+    pub metadata: MetadataSpec,
+}
+
+/// How a metadata endpoint is verified.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MetadataSpec {
+    /// PEM certificates that are trusted in addition to the system's roots.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// Whether any certificate will do; ignored when `ca` is set.
+    pub insecure_skip_verify: bool,
+}
+
+/// A peer whose object is valid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Its object's name.
+    pub name: PeerName,
+    /// Its trust domain and cluster domain.
+    pub trust_domain: TrustDomain,
+    /// Where it serves its metadata.
+    pub endpoint: MetadataEndpoint,
+    /// How that endpoint is verified.
+    pub tls: EndpointTls,
+    /// The file that its object comes from, in files mode.
+    pub source: Option<String>,
+}
+
+/// A metadata endpoint: `https`, with a host, without user, query and fragment, and without a slash at the end.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MetadataEndpoint(url::Url);
+
+/// How a metadata endpoint's certificate is verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EndpointTls {
+    /// By the system's roots.
+    System,
+    /// By the system's roots and these certificates (DER).
+    SystemAnd(Vec<Box<[u8]>>),
+    /// Not at all. Whoever answers is believed to be the peer.
+    Unverified,
+}
+
+impl MetadataEndpoint {
+    /// Reads an endpoint as `spec.metadataEndpoint` has it.
+    ///
+    /// # Errors
+    /// What was expected in place of it.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        if text.contains('#') {
+            return Err("a URL without '#'");
+        }
+        let mut url = url::Url::parse(text).map_err(|_| "a URL such as https://host/metadata")?;
+        if url.scheme() != "https" {
+            return Err("a URL with the scheme https");
+        }
+        if url.host_str().is_none_or(str::is_empty) {
+            return Err("a URL with a host");
+        }
+        if url.query().is_some() {
+            return Err("a URL without a query ('?')");
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("a URL without user name and password");
+        }
+        if let Some(path) = url.path().strip_suffix('/').map(str::to_owned) {
+            url.set_path(&path);
+        }
+        Ok(Self(url))
+    }
+
+    /// The URL of a document, by its suffix (for example `/public/public.json`).
+    pub fn document(&self, suffix: &str) -> String {
+        format!("{}{suffix}", self.as_str())
+    }
+
+    /// The endpoint without a slash at the end.
+    pub fn as_str(&self) -> &str {
+        // A URL of a special scheme always has a path, so the root's slash comes back.
+        self.0.as_str().strip_suffix('/').unwrap_or(self.0.as_str())
+    }
+
+    /// The host, as it stands in the URL.
+    pub fn host(&self) -> &str {
+        self.0.host_str().unwrap_or_default()
+    }
+
+    /// The port; 443 unless the URL says another.
+    pub fn port(&self) -> u16 {
+        self.0.port_or_known_default().unwrap_or(443)
+    }
+}
+
+impl std::fmt::Display for MetadataEndpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Peer {
+    /// Checks an object.
+    ///
+    /// # Errors
+    /// Every field that is wrong, not only the first. On success there may be findings as well.
+    pub fn parse(named: &Named<IstioFederationSpec>) -> Result<(Self, Vec<Finding>), Vec<Finding>> {
+        let mut findings = Vec::new();
+        let name = parse_name(named, &mut findings);
+        let trust_domain = parse_trust_domain(named, &mut findings);
+        let endpoint = parse_endpoint(named, &mut findings);
+        let tls = parse_tls(named, &mut findings);
+        match (name, trust_domain, endpoint, tls) {
+            (Some(name), Some(trust_domain), Some(endpoint), Some(tls)) => {
+                Ok((Self { name, trust_domain, endpoint, tls, source: named.source.clone() }, findings))
+            }
+            _ => Err(findings),
+        }
+    }
+
+    /// How findings name its object.
+    pub fn object(&self) -> ObjectRef {
+        ObjectRef::federation(self.name.as_str()).from_source(self.source.clone())
+    }
+}
+
+/// The peers among the objects, in order of their names: those that are valid and don't describe this cluster itself.
+///
+/// This is whom an importer polls, peers that [`crate::federate`] goes on to refuse included, so that they can recover.
+pub fn peers(objects: &[Named<IstioFederationSpec>], ours: &TrustDomain) -> (Vec<Peer>, Vec<Finding>) {
+    let mut ordered: Vec<_> = objects.iter().collect();
+    ordered.sort_by(|a, b| (&a.name, &a.source).cmp(&(&b.name, &b.source)));
+    let (mut peers, mut findings, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
+    for named in ordered {
+        if !seen.insert(&named.name) {
+            let message = "another object has this name, and was taken; remove one of the two";
+            findings.push(Finding::error(FindingReason::DuplicateObject, named.object(), "metadata.name", message));
+        } else if named.spec.trust_domain == ours.as_str() {
+            let message = format!("{ours} is this cluster's own trust domain, so this object is no peer here");
+            findings.push(Finding::info(FindingReason::ThisCluster, named.object(), "spec.trustDomain", message));
+        } else {
+            match Peer::parse(named) {
+                Ok((peer, more)) => {
+                    peers.push(peer);
+                    findings.extend(more);
+                }
+                Err(more) => findings.extend(more),
+            }
+        }
+    }
+    (peers, findings)
+}
+
+/// Why no cluster of a federation may have a trust domain.
+pub(crate) fn check_cluster_domain(trust_domain: &TrustDomain) -> Result<(), (FindingReason, &'static str)> {
+    if trust_domain.as_str() == "cluster.local" {
+        const WHY: &str = "cluster.local is the alias of every cluster for itself, so names under it never leave the cluster; \
+                           set a cluster domain of its own";
+        return Err((FindingReason::ClusterLocal, WHY));
+    }
+    // Its services are named under it, so it has to be a host name too.
+    match Hostname::parse(trust_domain.as_str()) {
+        Ok(_) => Ok(()),
+        Err(_) => Err((FindingReason::InvalidTrustDomain, "expected a trust domain that is a DNS name as well")),
+    }
+}
+
+fn parse_name(named: &Named<IstioFederationSpec>, findings: &mut Vec<Finding>) -> Option<PeerName> {
+    let refused = |error| {
+        let message = format!("expected an object name (RFC 1123), found {:?}: {error}", shown(&named.name));
+        Finding::error(FindingReason::InvalidName, named.object(), "metadata.name", message)
+    };
+    PeerName::parse(&named.name).map_err(|error| findings.push(refused(error))).ok()
+}
+
+fn parse_trust_domain(named: &Named<IstioFederationSpec>, findings: &mut Vec<Finding>) -> Option<TrustDomain> {
+    let text = &named.spec.trust_domain;
+    let mut refuse = |reason, message: String| {
+        findings.push(Finding::error(reason, named.object(), "spec.trustDomain", message));
+    };
+    let trust_domain = match TrustDomain::parse(text) {
+        Ok(trust_domain) => trust_domain,
+        Err(error) => {
+            let message = format!("expected the peer's trust domain, found {:?}: {error}", shown(text));
+            refuse(FindingReason::InvalidTrustDomain, message);
+            return None;
+        }
+    };
+    match check_cluster_domain(&trust_domain) {
+        Ok(()) => Some(trust_domain),
+        Err((reason, why)) => {
+            refuse(reason, format!("{why} (found {:?})", shown(text)));
+            None
+        }
+    }
+}
+
+fn parse_endpoint(named: &Named<IstioFederationSpec>, findings: &mut Vec<Finding>) -> Option<MetadataEndpoint> {
+    let text = &named.spec.metadata_endpoint;
+    let refused = |expected| {
+        // What stands before '@' may be a password.
+        let found = text.rsplit_once('@').map_or(text.as_str(), |(_, rest)| rest);
+        let message = format!("expected {expected}, found {:?}", shown(found));
+        Finding::error(FindingReason::InvalidEndpoint, named.object(), "spec.metadataEndpoint", message)
+    };
+    MetadataEndpoint::parse(text).map_err(|expected| findings.push(refused(expected))).ok()
+}
+
+fn parse_tls(named: &Named<IstioFederationSpec>, findings: &mut Vec<Finding>) -> Option<EndpointTls> {
+    let Some(ca) = &named.spec.metadata.ca else {
+        return Some(unverified_or_system(named, findings));
+    };
+    let blocks = pem::parse_many(ca).unwrap_or_default();
+    let is_certificate = |der: &[u8]| x509_parser::parse_x509_certificate(der).is_ok_and(|(rest, _)| rest.is_empty());
+    if blocks.is_empty() || !blocks.iter().all(|b| b.tag() == "CERTIFICATE" && is_certificate(b.contents())) {
+        let message = "expected one or more PEM blocks CERTIFICATE and nothing else; give the CA of the endpoint, or leave the field out";
+        findings.push(Finding::error(FindingReason::InvalidCa, named.object(), "spec.metadata.ca", message));
+        return None;
+    }
+    Some(EndpointTls::SystemAnd(blocks.into_iter().map(|block| block.into_contents().into()).collect()))
+}
+
+fn unverified_or_system(named: &Named<IstioFederationSpec>, findings: &mut Vec<Finding>) -> EndpointTls {
+    if !named.spec.metadata.insecure_skip_verify {
+        return EndpointTls::System;
+    }
+    let message = "the endpoint's certificate is not verified, so whoever answers there can name the peer's roots and keys; \
+                   set spec.metadata.ca";
+    let field = "spec.metadata.insecureSkipVerify";
+    findings.push(Finding::warning(FindingReason::InsecureEndpoint, named.object(), field, message));
+    EndpointTls::Unverified
+}
