@@ -1,6 +1,9 @@
 //! What the project's commands and its tests have in common: the filter module, an Envoy, and where things are.
 
+pub mod check;
 pub mod envoy;
+pub mod fedgate;
+pub mod tests;
 pub mod wasm;
 
 use anyhow::{Context, Result, bail};

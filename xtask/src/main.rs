@@ -2,9 +2,12 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use xtask::{check, envoy, fedgate, tests, wasm};
 
-/// The project's own commands.
+/// The project's own commands. Each does all the set-up that it needs: it fetches Envoy, installs the wasm target and
+/// builds the filter and the controller.
 #[derive(Parser)]
+#[command(name = "cargo xtask")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -12,16 +15,66 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run three federated clusters on this machine and show what fedgate does, in eleven scenes.
+    ///
+    /// Options are passed on: `--keep` leaves the clusters running and writes target/demo/demo.json, which says where
+    /// everything is.
+    Demo(More),
+    /// Run the tests of the workspace, one of those on real Envoys included.
+    ///
+    /// Further words go to `cargo test`, for example `cargo xtask test -- spiffe`.
+    Test(More),
+    /// Run the tests on real Envoys.
+    ///
+    /// Further words go to `cargo test`, for example `cargo xtask e2e -- revocation`.
+    E2e(More),
+    /// Run the benches. Further words go to `cargo bench`.
+    Bench(More),
     /// Build the gateway filter and print where it is.
     Wasm,
     /// Fetch Envoy unless ENVOY points at one, and print where it is.
     Envoy,
+    /// Build the controller and print where it is.
+    Fedgate,
+    /// Check that every file is formatted.
+    Fmt,
+    /// Run clippy, for the native target and the filter's; any warning fails.
+    Clippy,
+    /// Build the documentation; any warning fails.
+    Doc,
+    /// Check licenses, sources and duplicates of the dependencies (deny.toml), offline.
+    Deny {
+        /// Only build cargo-deny, once, into .tools.
+        #[arg(long)]
+        install: bool,
+    },
+}
+
+/// Words that are passed on.
+#[derive(clap::Args)]
+struct More {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    more: Vec<String>,
 }
 
 fn main() -> Result<()> {
     match Cli::parse().command {
-        Command::Wasm => println!("{}", xtask::wasm::build()?.display()),
-        Command::Envoy => println!("{}", xtask::envoy::path()?.display()),
+        Command::Demo(More { more }) => tests::demo(&more),
+        Command::Test(More { more }) => tests::workspace(&more),
+        Command::E2e(More { more }) => tests::end_to_end(&more),
+        Command::Bench(More { more }) => tests::bench(&more),
+        Command::Wasm => shown(wasm::build()?),
+        Command::Envoy => shown(envoy::path()?),
+        Command::Fedgate => shown(fedgate::build()?),
+        Command::Fmt => check::fmt(),
+        Command::Clippy => check::clippy(),
+        Command::Doc => check::doc(),
+        Command::Deny { install: true } => check::cargo_deny().and_then(shown),
+        Command::Deny { install: false } => check::deny(),
     }
+}
+
+fn shown(path: std::path::PathBuf) -> Result<()> {
+    println!("{}", path.display());
     Ok(())
 }

@@ -29,7 +29,7 @@ pub fn build() -> Result<PathBuf> {
 }
 
 /// `rust-toolchain.toml` names the target, but rustup does not install it by itself where auto-install is off.
-fn install_target() -> Result<()> {
+pub(crate) fn install_target() -> Result<()> {
     let output = Command::new("rustc")
         .current_dir(crate::root())
         .args(["--print", "target-libdir", "--target", TARGET])

@@ -1,0 +1,213 @@
+//! Certificate authorities and the certificates that they sign, hostile ones included. All keys are made at run time.
+
+use anyhow::Result;
+use rcgen::string::Ia5String;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose, SanType,
+};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// How long certificates are good for, unless a test says otherwise.
+const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A root or intermediate certificate with its key.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    /// The certificates between a leaf and the root, the leaf's issuer first; empty for a root.
+    chain: Vec<rcgen::Certificate>,
+}
+
+/// A certificate with its key and the certificates between it and the root.
+#[derive(Debug)]
+pub struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    chain_pem: String,
+    key: PrivateKeyDer<'static>,
+    key_pem: String,
+}
+
+/// What a leaf is to say.
+#[derive(Debug, Clone)]
+pub struct Leaf {
+    names: Vec<SanType>,
+    valid_from: SystemTime,
+    valid_until: SystemTime,
+    is_ca: bool,
+}
+
+impl Authority {
+    /// A new root.
+    ///
+    /// # Errors
+    /// When no key can be made.
+    pub fn root(name: &str) -> Result<Self> {
+        Ok(Self { issuer: CertifiedIssuer::self_signed(ca(name)?, KeyPair::generate()?)?, chain: Vec::new() })
+    }
+
+    /// An intermediate that this authority signs.
+    ///
+    /// # Errors
+    /// When no key can be made.
+    pub fn intermediate(&self, name: &str) -> Result<Self> {
+        let issuer = CertifiedIssuer::signed_by(ca(name)?, KeyPair::generate()?, &self.issuer)?;
+        let own: &rcgen::Certificate = issuer.as_ref();
+        let mut chain = vec![own.clone()];
+        chain.extend(self.chain.iter().cloned());
+        Ok(Self { issuer, chain })
+    }
+
+    /// The authority's own certificate.
+    pub fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    /// The same in DER.
+    pub fn der(&self) -> CertificateDer<'static> {
+        self.issuer.der().clone()
+    }
+
+    /// Signs a leaf.
+    ///
+    /// # Errors
+    /// When no key can be made, or the leaf asks for what X.509 cannot say.
+    pub fn sign(&self, leaf: &Leaf) -> Result<Identity> {
+        let key = KeyPair::generate()?;
+        let certificate = leaf.parameters().signed_by(&key, &self.issuer)?;
+        let all = || std::iter::once(&certificate).chain(&self.chain);
+        Ok(Identity {
+            chain: all().map(|certificate| certificate.der().clone()).collect(),
+            chain_pem: all().map(rcgen::Certificate::pem).collect(),
+            key: PrivateKeyDer::try_from(key.serialize_der()).map_err(anyhow::Error::msg)?,
+            key_pem: key.serialize_pem(),
+        })
+    }
+
+    /// Signs a workload's leaf: one URI SAN.
+    ///
+    /// # Errors
+    /// As [`Authority::sign`].
+    pub fn workload(&self, spiffe_id: &str) -> Result<Identity> {
+        self.sign(&Leaf::new().uri(spiffe_id)?)
+    }
+}
+
+impl Leaf {
+    /// A leaf without a name, good from an hour ago until tomorrow.
+    pub fn new() -> Self {
+        let now = SystemTime::now();
+        let valid_from = now - Duration::from_secs(60 * 60);
+        Self { names: Vec::new(), valid_from, valid_until: now + LIFETIME, is_ca: false }
+    }
+
+    /// With one more URI SAN, after those that it has.
+    ///
+    /// # Errors
+    /// When it is not ASCII.
+    pub fn uri(mut self, uri: &str) -> Result<Self> {
+        self.names.push(SanType::URI(Ia5String::try_from(uri)?));
+        Ok(self)
+    }
+
+    /// With one more DNS SAN.
+    ///
+    /// # Errors
+    /// When it is not ASCII.
+    pub fn dns(mut self, name: &str) -> Result<Self> {
+        self.names.push(SanType::DnsName(Ia5String::try_from(name)?));
+        Ok(self)
+    }
+
+    /// With one more address SAN.
+    pub fn address(mut self, address: std::net::IpAddr) -> Self {
+        self.names.push(SanType::IpAddress(address));
+        self
+    }
+
+    /// Expired half an hour ago.
+    pub fn expired(mut self) -> Self {
+        self.valid_until = SystemTime::now() - Duration::from_secs(30 * 60);
+        self
+    }
+
+    /// A leaf that claims to be a CA.
+    pub fn with_ca_flag(mut self) -> Self {
+        self.is_ca = true;
+        self
+    }
+
+    fn parameters(&self) -> CertificateParams {
+        let mut parameters = CertificateParams::default();
+        parameters.distinguished_name.push(DnType::CommonName, "fedgate test leaf");
+        parameters.subject_alt_names.clone_from(&self.names);
+        parameters.not_before = self.valid_from.into();
+        parameters.not_after = self.valid_until.into();
+        parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        if self.is_ca {
+            parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
+        parameters
+    }
+}
+
+impl Default for Leaf {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Identity {
+    /// The leaf and what is between it and the root.
+    pub fn chain(&self) -> Vec<CertificateDer<'static>> {
+        self.chain.clone()
+    }
+
+    /// The key.
+    pub fn key(&self) -> PrivateKeyDer<'static> {
+        self.key.clone_key()
+    }
+
+    /// Writes `NAME.pem` and `NAME.key` into a folder.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write(&self, folder: &Path, name: &str) -> Result<IdentityFiles> {
+        let files =
+            IdentityFiles { certificate: folder.join(format!("{name}.pem")), key: folder.join(format!("{name}.key")) };
+        write_secret(&files.key, &self.key_pem)?;
+        std::fs::write(&files.certificate, &self.chain_pem)?;
+        Ok(files)
+    }
+}
+
+/// Where an identity was written to.
+#[derive(Debug, Clone)]
+pub struct IdentityFiles {
+    /// The certificate chain in PEM.
+    pub certificate: PathBuf,
+    /// The key in PEM.
+    pub key: PathBuf,
+}
+
+/// Writes a file that only its owner can read.
+fn write_secret(path: &Path, text: &str) -> Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    Ok(file.write_all(text.as_bytes())?)
+}
+
+fn ca(name: &str) -> Result<CertificateParams> {
+    let mut parameters = CertificateParams::default();
+    parameters.distinguished_name.push(DnType::OrganizationName, "fedgate test");
+    parameters.distinguished_name.push(DnType::CommonName, name);
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let now = SystemTime::now();
+    parameters.not_before = (now - Duration::from_secs(60 * 60)).into();
+    parameters.not_after = (now + LIFETIME).into();
+    Ok(parameters)
+}

@@ -1,0 +1,94 @@
+//! Small back ends that say who they are and count who comes.
+
+use anyhow::Result;
+use axum::Router;
+use axum::routing::get;
+use axum::serve::ListenerExt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// A back end on a loopback port. It ends when dropped.
+#[derive(Debug)]
+pub struct Backend {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    task: JoinHandle<()>,
+}
+
+impl Backend {
+    /// An HTTP server that answers every path with [`identity`].
+    ///
+    /// # Errors
+    /// When there is no free port.
+    pub async fn http(service: &str, cluster: &str) -> Result<Self> {
+        let (listener, address, connections) = listen().await?;
+        let counted = connections.clone();
+        let listener = listener.tap_io(move |_| {
+            counted.fetch_add(1, Ordering::SeqCst);
+        });
+        let answer = format!("{}\n", identity(service, cluster));
+        let router = Router::new().fallback(get(async move || answer));
+        let task = tokio::spawn(async move {
+            let _ = axum::serve(listener, router).await;
+        });
+        Ok(Self { address, connections, task })
+    }
+
+    /// A server that speaks first, as a mail server does: it greets with [`identity`] and sends every line back.
+    ///
+    /// # Errors
+    /// When there is no free port.
+    pub async fn greeting(service: &str, cluster: &str) -> Result<Self> {
+        let (listener, address, connections) = listen().await?;
+        let counted = connections.clone();
+        let greeting = format!("220 {}\r\n", identity(service, cluster));
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(greet_and_echo(stream, greeting.clone()));
+            }
+        });
+        Ok(Self { address, connections, task })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many connections it has accepted.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// How a back end calls itself.
+pub fn identity(service: &str, cluster: &str) -> String {
+    format!("this is {service} of {cluster}")
+}
+
+async fn listen() -> Result<(TcpListener, SocketAddr, Arc<AtomicUsize>)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let address = listener.local_addr()?;
+    Ok((listener, address, Arc::default()))
+}
+
+async fn greet_and_echo(mut stream: TcpStream, greeting: String) -> std::io::Result<()> {
+    stream.write_all(greeting.as_bytes()).await?;
+    let (read, mut write) = stream.split();
+    let mut lines = BufReader::new(read).lines();
+    while let Some(line) = lines.next_line().await? {
+        write.write_all(format!("250 {line}\r\n").as_bytes()).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,249 @@
+//! Clients: one that can hold any certificate and ask for any name, and a plain one for the egress.
+
+use crate::authority::Identity;
+use anyhow::{Context, Result, bail};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, HandshakeKind, SignatureScheme};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// How long anything may take that a client waits for.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// An HTTP response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// The body.
+    pub body: String,
+}
+
+/// A TLS client that believes every server: it is an attacker, or the test looks at the server's side.
+#[derive(Debug, Clone)]
+pub struct Client {
+    config: Arc<ClientConfig>,
+}
+
+/// An open connection.
+pub type Connection = BufReader<TlsStream<TcpStream>>;
+
+impl Client {
+    /// A client with a certificate, or without.
+    ///
+    /// # Errors
+    /// When the certificate and the key are no pair.
+    pub fn new(identity: Option<&Identity>) -> Result<Self> {
+        Self::with_versions(identity, rustls::DEFAULT_VERSIONS)
+    }
+
+    /// A client that offers these TLS versions only.
+    ///
+    /// # Errors
+    /// When the certificate and the key are no pair.
+    pub fn with_versions(
+        identity: Option<&Identity>,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> Result<Self> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(versions)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AnyServer(provider)));
+        let config = match identity {
+            Some(identity) => builder.with_client_auth_cert(identity.chain(), identity.key())?,
+            None => builder.with_no_client_auth(),
+        };
+        Ok(Self { config: Arc::new(config) })
+    }
+
+    /// Opens a connection and finishes the client's side of the handshake. In TLS 1.3 that is before the server has
+    /// judged the client's certificate: a refusal comes with the first read.
+    ///
+    /// # Errors
+    /// When the connection or the handshake fails.
+    pub async fn connect(&self, gateway: SocketAddr, sni: &str) -> Result<Connection> {
+        let name = ServerName::try_from(sni.to_owned())?;
+        let connector = TlsConnector::from(self.config.clone());
+        self.finish(gateway, connector, name).await
+    }
+
+    /// The same without an SNI.
+    ///
+    /// # Errors
+    /// When the connection or the handshake fails.
+    pub async fn connect_without_sni(&self, gateway: SocketAddr) -> Result<Connection> {
+        // For an address, TLS sends no SNI (RFC 6066, section 3).
+        self.finish(gateway, TlsConnector::from(self.config.clone()), ServerName::from(gateway.ip())).await
+    }
+
+    async fn finish(
+        &self,
+        gateway: SocketAddr,
+        connector: TlsConnector,
+        name: ServerName<'static>,
+    ) -> Result<Connection> {
+        let connect = async {
+            let stream = TcpStream::connect(gateway).await.context("in the connect")?;
+            connector.connect(name, stream).await.context("in the handshake")
+        };
+        Ok(BufReader::new(timeout(PATIENCE, connect).await.context("in the handshake: no answer")??))
+    }
+
+    /// Connects, asks for `/` and closes.
+    ///
+    /// # Errors
+    /// When anything but an HTTP response comes back.
+    pub async fn get(&self, gateway: SocketAddr, sni: &str, host: &str) -> Result<Response> {
+        let mut connection = self.connect(gateway, sni).await?;
+        get_on(&mut connection, host).await
+    }
+
+    /// Connects and reads the first line that the server sends by itself.
+    ///
+    /// # Errors
+    /// When the connection fails or is closed before that.
+    pub async fn greeting(&self, gateway: SocketAddr, sni: &str) -> Result<(Connection, String)> {
+        let mut connection = self.connect(gateway, sni).await?;
+        let line = read_line(&mut connection).await?;
+        Ok((connection, line))
+    }
+}
+
+/// Whether the handshake resumed an earlier session.
+pub fn resumed(connection: &Connection) -> bool {
+    connection.get_ref().get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed)
+}
+
+/// Asks for `/` on a plain connection, as a program behind the egress does.
+///
+/// # Errors
+/// When anything but an HTTP response comes back.
+pub async fn plain_get(egress: SocketAddr, host: &str) -> Result<Response> {
+    let stream = timeout(PATIENCE, TcpStream::connect(egress)).await??;
+    get_on(&mut BufReader::new(stream), host).await
+}
+
+/// Opens a plain connection and reads the first line that the server sends by itself.
+///
+/// # Errors
+/// When the connection fails or is closed before that.
+pub async fn plain_greeting(egress: SocketAddr) -> Result<(BufReader<TcpStream>, String)> {
+    let mut stream = BufReader::new(timeout(PATIENCE, TcpStream::connect(egress)).await??);
+    let line = read_line(&mut stream).await?;
+    Ok((stream, line))
+}
+
+/// Sends a line and reads the one that comes back.
+///
+/// # Errors
+/// When the connection is closed.
+pub async fn say<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut BufReader<S>, line: &str) -> Result<String> {
+    stream.write_all(format!("{line}\r\n").as_bytes()).await?;
+    stream.flush().await?;
+    read_line(stream).await
+}
+
+/// Waits until the other side closes the connection.
+///
+/// # Errors
+/// When it does not within `deadline`, or sends something.
+pub async fn wait_closed<S: AsyncRead + Unpin>(stream: &mut BufReader<S>, deadline: Duration) -> Result<()> {
+    let mut buffer = [0; 256];
+    match timeout(deadline, stream.read(&mut buffer)).await {
+        // A reset, or TLS without its goodbye, is a close as well.
+        Ok(Ok(0) | Err(_)) => Ok(()),
+        Ok(Ok(count)) => {
+            bail!("expected a close, found {count} bytes: {:?}", String::from_utf8_lossy(&buffer[..count]))
+        }
+        Err(_) => bail!("the connection was still open after {deadline:?}"),
+    }
+}
+
+/// Reads a line, without its end.
+///
+/// # Errors
+/// When the connection is closed before a line came.
+pub async fn read_line<S: AsyncRead + Unpin>(stream: &mut BufReader<S>) -> Result<String> {
+    let mut line = String::new();
+    match timeout(PATIENCE, stream.read_line(&mut line))
+        .await
+        .context("no line came")?
+        .context("after the handshake")?
+    {
+        0 => bail!("after the handshake: closed without a word"),
+        _ => Ok(line.trim_end().to_owned()),
+    }
+}
+
+/// Asks for `/` on an open connection that is closed after it.
+///
+/// # Errors
+/// When anything but an HTTP response comes back.
+pub async fn get_on<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut BufReader<S>, host: &str) -> Result<Response> {
+    let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.context("after the handshake")?;
+    stream.flush().await.context("after the handshake")?;
+    let mut answer = Vec::new();
+    let read = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.context("no response came")?;
+    let text = String::from_utf8_lossy(&answer);
+    match parse_response(&text) {
+        Some(response) => Ok(response),
+        None => {
+            read.context("after the handshake")?;
+            bail!("after the handshake: closed, and instead of an HTTP response came {text:?}")
+        }
+    }
+}
+
+fn parse_response(text: &str) -> Option<Response> {
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
+    Some(Response { status, body: body.trim_end().to_owned() })
+}
+
+#[derive(Debug)]
+struct AnyServer(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

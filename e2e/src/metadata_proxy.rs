@@ -1,0 +1,182 @@
+//! A proxy in front of a controller's metadata endpoint, so that a peer can be made to lie, to stall or to vanish: a
+//! controller of ours would not say what a hostile one says.
+
+use crate::authority::Identity;
+use anyhow::{Context, Result};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::serve::Listener;
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// What comes back for a request.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// The status code.
+    pub status: u16,
+    /// The body.
+    pub body: Vec<u8>,
+    /// The `Location` header, for redirects.
+    pub location: Option<String>,
+    /// Whether nothing is sent at all, and the connection stays open.
+    pub stalls: bool,
+}
+
+impl Reply {
+    /// Status 200 and a body.
+    pub fn ok(body: impl Into<Vec<u8>>) -> Self {
+        Self { status: 200, body: body.into(), location: None, stalls: false }
+    }
+}
+
+/// Makes of a true reply the one that is sent. Gets the suffix of the path, for example `/public/public.json`.
+type Alter = dyn Fn(&str, Reply) -> Reply + Send + Sync;
+
+/// A running proxy. It ends when dropped.
+pub struct MetadataProxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+struct Shared {
+    upstream: String,
+    client: reqwest::Client,
+    alter: Mutex<Arc<Alter>>,
+    seen: Mutex<Vec<String>>,
+}
+
+impl MetadataProxy {
+    /// Starts a proxy that passes on what the endpoint `upstream` says, until [`MetadataProxy::alter`] is called.
+    ///
+    /// # Errors
+    /// When there is no free port, or a certificate is unusable.
+    pub async fn start(upstream: &str, upstream_ca: &str, server: &Identity) -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            upstream: upstream.to_owned(),
+            client: reqwest::Client::builder()
+                .tls_certs_only([reqwest::Certificate::from_pem(upstream_ca.as_bytes())?])
+                .timeout(Duration::from_secs(5))
+                .build()?,
+            alter: Mutex::new(Arc::new(|_, reply| reply)),
+            seen: Mutex::default(),
+        });
+        let listener = TlsListener { listener, acceptor: acceptor(server)? };
+        let router = Router::new().fallback(answer).with_state(shared.clone());
+        let task = tokio::spawn(async move {
+            let _ = axum::serve(listener, router).await;
+        });
+        Ok(Self { address, shared, task })
+    }
+
+    /// The URL to write into the peers' `metadataEndpoint`.
+    pub fn url(&self) -> String {
+        format!("https://{}/metadata", self.address)
+    }
+
+    /// From now on `alter` makes the replies.
+    pub fn alter(&self, alter: impl Fn(&str, Reply) -> Reply + Send + Sync + 'static) {
+        *self.shared.alter.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(alter);
+    }
+
+    /// From now on it changes one JSON document, and passes on the others.
+    pub fn alter_json(&self, suffix: &'static str, alter: impl Fn(&mut serde_json::Value) + Send + Sync + 'static) {
+        self.alter(move |path, mut reply| {
+            if path == suffix
+                && reply.status == 200
+                && let Ok(mut document) = serde_json::from_slice(&reply.body)
+            {
+                alter(&mut document);
+                reply.body = document.to_string().into_bytes();
+            }
+            reply
+        });
+    }
+
+    /// How often a document was asked for since the start.
+    pub fn requests(&self, suffix: &str) -> usize {
+        let seen = self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.iter().filter(|path| *path == suffix).count()
+    }
+}
+
+impl Drop for MetadataProxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let suffix = request.uri().path().trim_start_matches("/metadata").to_owned();
+    shared.seen.lock().unwrap_or_else(PoisonError::into_inner).push(suffix.clone());
+    let truth = match fetch(&shared, &suffix, request.headers().get(header::AUTHORIZATION)).await {
+        Ok(reply) => reply,
+        Err(error) => Reply { status: 502, ..Reply::ok(format!("{error:#}")) },
+    };
+    let alter = shared.alter.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let reply = alter(&suffix, truth);
+    if reply.stalls {
+        std::future::pending::<()>().await;
+    }
+    let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::BAD_GATEWAY);
+    let mut response = (status, Body::from(reply.body)).into_response();
+    if let Some(location) = reply.location.and_then(|location| location.parse().ok()) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+/// Asks without the condition of the request (`If-None-Match`), since what is sent may be altered.
+async fn fetch(shared: &Shared, suffix: &str, token: Option<&header::HeaderValue>) -> Result<Reply> {
+    let mut request = shared.client.get(format!("{}{suffix}", shared.upstream));
+    if let Some(token) = token {
+        request = request.header(header::AUTHORIZATION, token.as_bytes());
+    }
+    let response = request.send().await?;
+    Ok(Reply { status: response.status().as_u16(), ..Reply::ok(response.bytes().await?) })
+}
+
+fn acceptor(server: &Identity) -> Result<TlsAcceptor> {
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(server.chain(), server.key())
+        .context("the proxy's certificate")?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+struct TlsListener {
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+impl Listener for TlsListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (stream, address) = Listener::accept(&mut self.listener).await;
+            let handshake = tokio::time::timeout(Duration::from_secs(2), self.acceptor.accept(stream)).await;
+            if let Ok(Ok(stream)) = handshake {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.listener.local_addr()
+    }
+}

@@ -1,0 +1,140 @@
+//! Other programs, run for as long as this one.
+//!
+//! A process is killed when its [`Process`] is dropped, which covers tests that fail or panic. When this program is
+//! itself killed nothing is dropped; so, where util-linux is there, the kernel is asked to kill the process with its
+//! parent (`setpriv --pdeathsig`, see prctl(2), PR_SET_PDEATHSIG). The kernel takes 'parent' to be the *thread* that
+//! started the process, so all of them are started by one thread that never ends.
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{LazyLock, Mutex, mpsc};
+use std::time::Duration;
+
+/// A running program. Dropping it kills it.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `program`; what it prints is added to the file `log`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(name: &str, program: &Path, arguments: &[&OsStr], log: &Path) -> Result<Self> {
+        let output = File::options().create(true).append(true).open(log)?;
+        let mut command = with_parent(program, arguments);
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let child = spawn(command).with_context(|| format!("cannot start {name}: {}", program.display()))?;
+        Ok(Self { name: name.into(), child, log: log.into() })
+    }
+
+    /// What it is called in messages.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// An error when it has ended, with the last lines of its log.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn check(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => bail!("{} ended with {status}; the end of its log:\n{}", self.name, self.log_tail(20)),
+        }
+    }
+
+    /// Kills it, as a crash would, and waits until it is gone.
+    ///
+    /// # Errors
+    /// When it cannot be killed or waited for.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill().and_then(|()| self.child.wait()).with_context(|| format!("cannot kill {}", self.name))?;
+        Ok(())
+    }
+
+    /// Asks it to end (SIGTERM), as an orchestrator would.
+    ///
+    /// # Errors
+    /// When it does not end within `deadline`.
+    pub async fn terminate(&mut self, deadline: Duration) -> Result<ExitStatus> {
+        let pid = i32::try_from(self.id()).ok().and_then(Pid::from_raw).context("a process id")?;
+        rustix::process::kill_process(pid, Signal::TERM)?;
+        let what = format!("{} to end after SIGTERM", self.name);
+        crate::wait::until(&what, deadline, async || self.child.try_wait().map_err(Into::into)).await
+    }
+
+    /// The last lines of what it printed.
+    pub fn log_tail(&self, lines: usize) -> String {
+        tail(&self.log, lines)
+    }
+
+    /// All that it printed so far.
+    pub fn log_text(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The last lines of a file; empty when it cannot be read.
+pub fn tail(file: &Path, lines: usize) -> String {
+    let text = std::fs::read(file).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+/// The command that runs `program` until its parent ends, or just runs it where there is no setpriv.
+fn with_parent(program: &Path, arguments: &[&OsStr]) -> Command {
+    static SETPRIV: LazyLock<bool> = LazyLock::new(|| {
+        let mut setpriv = Command::new("setpriv");
+        setpriv.args(["--pdeathsig", "KILL", "true"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        setpriv.status().is_ok_and(|status| status.success())
+    });
+    let mut words: Vec<OsString> = Vec::new();
+    if *SETPRIV {
+        words.extend(["setpriv", "--pdeathsig", "KILL"].map(Into::into));
+    }
+    words.push(program.into());
+    words.extend(arguments.iter().map(|&argument| argument.into()));
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]);
+    command
+}
+
+type Answer = mpsc::Sender<std::io::Result<Child>>;
+
+/// Starts a command from the thread that never ends.
+fn spawn(command: Command) -> std::io::Result<Child> {
+    static SPAWNER: LazyLock<Mutex<mpsc::Sender<(Command, Answer)>>> = LazyLock::new(|| {
+        let (requests, inbox) = mpsc::channel::<(Command, Answer)>();
+        std::thread::spawn(move || {
+            for (mut command, answer) in inbox {
+                let _ = answer.send(command.spawn());
+            }
+        });
+        Mutex::new(requests)
+    });
+    let (answer, result) = mpsc::channel();
+    let gone = || std::io::Error::other("the thread that starts processes is gone");
+    SPAWNER.lock().map_err(|_| gone())?.send((command, answer)).map_err(|_| gone())?;
+    result.recv().map_err(|_| gone())?
+}

@@ -1,0 +1,52 @@
+//! Waiting for a condition, never for a time.
+
+use anyhow::{Result, bail};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often a condition is looked at.
+const PACE: Duration = Duration::from_millis(20);
+
+/// Looks again and again until `look` finds something, and returns it. An error of `look` counts as 'not yet'.
+///
+/// # Errors
+/// When `deadline` has passed; the message says what was waited for, and the last error if there was one.
+pub async fn until<T>(what: &str, deadline: Duration, mut look: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        let last = match tokio::time::timeout_at(start + deadline, look()).await {
+            Ok(Ok(Some(found))) => return Ok(found),
+            Ok(Ok(None)) => None,
+            Ok(Err(error)) => Some(error),
+            Err(_) => Some(anyhow::anyhow!("no answer")),
+        };
+        if start.elapsed() >= deadline {
+            let last = last.map(|error| format!("; the last look said: {error:#}")).unwrap_or_default();
+            bail!("waited {deadline:?} in vain for {what}{last}");
+        }
+        tokio::time::sleep(PACE).await;
+    }
+}
+
+/// Waits until `look` says yes.
+///
+/// # Errors
+/// As [`until`].
+pub async fn until_true(what: &str, deadline: Duration, mut look: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+    until(what, deadline, async || Ok(look().await?.then_some(()))).await
+}
+
+/// Checks that something stays true for a time.
+///
+/// # Errors
+/// When it does not; the message says what was expected.
+pub async fn stays(what: &str, time: Duration, mut look: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+    let start = Instant::now();
+    while start.elapsed() < time {
+        if !look().await? {
+            bail!("expected that {what} for {time:?}, it lasted {:?}", start.elapsed());
+        }
+        tokio::time::sleep(PACE).await;
+    }
+    Ok(())
+}
