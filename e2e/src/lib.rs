@@ -7,6 +7,8 @@
 pub mod authority;
 pub mod backend;
 pub mod client;
+pub mod envoy;
+pub mod manifest;
 pub mod metadata_proxy;
 pub mod ports;
 pub mod process;

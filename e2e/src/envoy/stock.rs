@@ -1,0 +1,98 @@
+//! A gateway as one builds it without fedgate: Envoy's default validator with the roots of all clusters in one list, and an
+//! RBAC rule on the identity (which is what an Istio AuthorizationPolicy becomes). It is what the demo attacks for
+//! comparison.
+
+use super::Envoy;
+use crate::authority::IdentityFiles;
+use crate::ports;
+use crate::run_folder::RunFolder;
+use anyhow::Result;
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// A running stock gateway.
+#[derive(Debug)]
+pub struct StockGateway {
+    /// Its Envoy.
+    pub envoy: Envoy,
+    /// Where it takes connections.
+    pub address: SocketAddr,
+}
+
+impl StockGateway {
+    /// Starts a gateway that believes all of `roots` (PEM) and lets only the identity `allowed` through to `backend`.
+    ///
+    /// # Errors
+    /// When Envoy does not start.
+    pub async fn start(
+        run: &RunFolder,
+        roots: &str,
+        identity: &IdentityFiles,
+        allowed: &str,
+        backend: SocketAddr,
+    ) -> Result<Self> {
+        let roots_file = run.path().join("stock-roots.pem");
+        std::fs::write(&roots_file, roots)?;
+        let address = ports::free()?;
+        let bootstrap = run.path().join("stock-bootstrap.json");
+        let config = json!({
+            "admin": { "address": socket(([127, 0, 0, 1], 0).into()) },
+            "static_resources": {
+                "listeners": [listener(address, &roots_file, identity, allowed)],
+                "clusters": [cluster(backend)],
+            },
+        });
+        std::fs::write(&bootstrap, config.to_string())?;
+        Ok(Self { envoy: Envoy::start("stock gateway", &bootstrap, &run.log("stock-gateway")).await?, address })
+    }
+}
+
+fn listener(address: SocketAddr, roots: &Path, identity: &IdentityFiles, allowed: &str) -> Value {
+    let tls = json!({
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        "require_client_certificate": true,
+        "common_tls_context": {
+            "tls_certificates": [{
+                "certificate_chain": { "filename": identity.certificate },
+                "private_key": { "filename": identity.key },
+            }],
+            "validation_context": { "trusted_ca": { "filename": roots } },
+        },
+    });
+    let principal = json!({ "authenticated": { "principal_name": { "exact": allowed } } });
+    let rbac = json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC",
+        "stat_prefix": "stock",
+        "rules": { "policies": { "allowed": { "permissions": [{ "any": true }], "principals": [principal] } } },
+    });
+    let tcp_proxy = json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        "stat_prefix": "stock",
+        "cluster": "backend",
+    });
+    json!({
+        "name": "stock",
+        "address": socket(address),
+        "filter_chains": [{
+            "transport_socket": { "name": "envoy.transport_sockets.tls", "typed_config": tls },
+            "filters": [
+                { "name": "envoy.filters.network.rbac", "typed_config": rbac },
+                { "name": "envoy.filters.network.tcp_proxy", "typed_config": tcp_proxy },
+            ],
+        }],
+    })
+}
+
+fn cluster(backend: SocketAddr) -> Value {
+    let endpoint = json!({ "endpoint": { "address": socket(backend) } });
+    json!({
+        "name": "backend",
+        "type": "STATIC",
+        "load_assignment": { "cluster_name": "backend", "endpoints": [{ "lb_endpoints": [endpoint] }] },
+    })
+}
+
+fn socket(address: SocketAddr) -> Value {
+    json!({ "socket_address": { "address": address.ip(), "port_value": address.port() } })
+}

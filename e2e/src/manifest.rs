@@ -1,0 +1,133 @@
+//! The manifests of a cluster folder, as an operator would write them.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+
+/// The label that exports a Service.
+pub const EXPORT_LABEL: &str = "federation.istio.deckhouse.io/public-service";
+
+/// A Service with its one EndpointSlice.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its ports; those of one Service here all have the same end points.
+    pub ports: Vec<Port>,
+    /// Whether it has the export label.
+    pub exported: bool,
+    /// The annotation `fedgate.dev/peers`.
+    pub peers: Option<String>,
+    /// Further labels.
+    pub labels: Vec<(String, String)>,
+}
+
+/// A port of a Service.
+#[derive(Debug, Clone)]
+pub struct Port {
+    /// Its name.
+    pub name: String,
+    /// Its number, which is part of the SNI.
+    pub number: u16,
+    /// Where the back end listens.
+    pub target: SocketAddr,
+}
+
+impl Service {
+    /// A Service `shop/NAME` with one port, not exported.
+    pub fn new(name: &str, port: &str, number: u16, target: SocketAddr) -> Self {
+        let port = Port { name: port.into(), number, target };
+        Self {
+            namespace: "shop".into(),
+            name: name.into(),
+            ports: vec![port],
+            exported: false,
+            peers: None,
+            labels: Vec::new(),
+        }
+    }
+
+    /// The same with the export label.
+    pub fn exported(self) -> Self {
+        Self { exported: true, ..self }
+    }
+
+    /// The same, for these peers only (`fedgate.dev/peers`).
+    pub fn for_peers(self, peers: &str) -> Self {
+        Self { peers: Some(peers.into()), ..self }
+    }
+
+    /// The file below `manifests/`.
+    pub fn file(&self) -> String {
+        format!("service-{}-{}.yaml", self.namespace, self.name)
+    }
+
+    /// Its name in a cluster.
+    pub fn host(&self, trust_domain: &str) -> String {
+        format!("{}.{}.svc.{trust_domain}", self.name, self.namespace)
+    }
+
+    /// The server name that clients of its first port send.
+    pub fn sni(&self, trust_domain: &str) -> String {
+        let number = self.ports.first().map_or(0, |port| port.number);
+        format!("outbound_.{number}_._.{}", self.host(trust_domain))
+    }
+
+    /// As YAML.
+    pub fn yaml(&self) -> String {
+        let Self { namespace, name, .. } = self;
+        let mut yaml = format!("apiVersion: v1\nkind: Service\nmetadata:\n  namespace: {namespace}\n  name: {name}\n");
+        let export = self.exported.then(|| (EXPORT_LABEL.to_owned(), String::new()));
+        let mut labels = export.iter().chain(&self.labels).peekable();
+        if labels.peek().is_some() {
+            yaml += "  labels:\n";
+        }
+        for (label, value) in labels {
+            let _ = writeln!(yaml, "    {label}: \"{value}\"");
+        }
+        if let Some(peers) = &self.peers {
+            let _ = write!(yaml, "  annotations:\n    fedgate.dev/peers: \"{peers}\"\n");
+        }
+        yaml += "spec:\n  ports:\n";
+        for Port { name, number, .. } in &self.ports {
+            let _ = writeln!(yaml, "    - {{name: {name}, port: {number}}}");
+        }
+        yaml + &self.endpoints()
+    }
+
+    fn endpoints(&self) -> String {
+        let Self { namespace, name, .. } = self;
+        let mut yaml = format!(
+            "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  namespace: {namespace}\n  \
+             name: {name}-1\n  labels:\n    kubernetes.io/service-name: {name}\naddressType: IPv4\nports:\n"
+        );
+        for Port { name, target, .. } in &self.ports {
+            let _ = writeln!(yaml, "  - {{name: {name}, port: {}}}", target.port());
+        }
+        yaml += "endpoints:\n";
+        if let Some(port) = self.ports.first() {
+            let _ = writeln!(yaml, "  - addresses: [{}]", port.target.ip());
+        }
+        yaml
+    }
+}
+
+/// A peer's `IstioFederation`.
+pub fn federation(name: &str, trust_domain: &str, endpoint: &str, ca: &str) -> String {
+    format!(
+        "apiVersion: deckhouse.io/v1alpha1\nkind: IstioFederation\nmetadata:\n  name: {name}\nspec:\n  \
+         trustDomain: {trust_domain}\n  metadataEndpoint: {endpoint}\n  metadata:\n    ca: |\n{}",
+        indent(ca, 6)
+    )
+}
+
+/// A `FederationPolicy` with this spec, which is JSON or YAML flow style.
+pub fn policy(name: &str, spec: &str) -> String {
+    format!("apiVersion: fedgate.dev/v1alpha1\nkind: FederationPolicy\nmetadata:\n  name: {name}\nspec: {spec}\n")
+}
+
+/// Each line moved to the right.
+pub fn indent(text: &str, by: usize) -> String {
+    text.lines().map(|line| format!("{:by$}{line}\n", "")).collect()
+}
