@@ -4,8 +4,7 @@ pub mod access_log;
 pub mod stock;
 
 use crate::process::Process;
-use crate::wait;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -33,9 +32,7 @@ impl Envoy {
         let _ = std::fs::remove_file(&admin_file);
         let mut process = Process::start(name, &xtask::envoy::path()?, &arguments(bootstrap, &admin_file), log)?;
         let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build()?;
-        let admin = wait_ready(&mut process, &client, &admin_file).await.with_context(|| {
-            format!("{name} does not serve; the end of its log:\n{}", process.log_tail(20))
-        })?;
+        let admin = wait_ready(&mut process, &client, &admin_file).await?;
         Ok(Self { process, log: log.into(), admin, client })
     }
 
@@ -91,7 +88,7 @@ impl Envoy {
     }
 }
 
-fn arguments<'a>(bootstrap: &'a Path, admin_file: &'a Path) -> [&'a OsStr; 12] {
+fn arguments<'a>(bootstrap: &'a Path, admin_file: &'a Path) -> [&'a OsStr; 13] {
     [
         "--config-path".as_ref(),
         bootstrap.as_ref(),
@@ -105,18 +102,19 @@ fn arguments<'a>(bootstrap: &'a Path, admin_file: &'a Path) -> [&'a OsStr; 12] {
         "20".as_ref(),
         "--drain-time-s".as_ref(),
         "600".as_ref(),
-        "--log-level=info".as_ref(),
+        "--log-level".as_ref(),
+        "info".as_ref(),
     ]
 }
 
 async fn wait_ready(process: &mut Process, client: &reqwest::Client, admin_file: &Path) -> Result<SocketAddr> {
     let what = format!("{} to be ready", process.name());
-    wait::until(&what, START, async || {
-        process.check()?;
-        let Ok(text) = std::fs::read_to_string(admin_file) else { return Ok(None) };
-        let admin: SocketAddr = text.trim().parse()?;
-        let ready = client.get(format!("http://{admin}/ready")).send().await?;
-        Ok(ready.status().is_success().then_some(admin))
-    })
-    .await
+    process
+        .wait_until(&what, START, async || {
+            let Ok(text) = std::fs::read_to_string(admin_file) else { return Ok(None) };
+            let admin: SocketAddr = text.trim().parse()?;
+            let ready = client.get(format!("http://{admin}/ready")).send().await?;
+            Ok(ready.status().is_success().then_some(admin))
+        })
+        .await
 }

@@ -13,4 +13,5 @@ pub mod metadata_proxy;
 pub mod ports;
 pub mod process;
 pub mod run_folder;
+pub mod scenario;
 pub mod wait;

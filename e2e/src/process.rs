@@ -56,6 +56,23 @@ impl Process {
         }
     }
 
+    /// Waits as [`crate::wait::until`] does, but no longer than the process runs.
+    ///
+    /// # Errors
+    /// When it ends or the deadline passes; the message has the end of its log.
+    pub async fn wait_until<T>(
+        &mut self,
+        what: &str,
+        deadline: Duration,
+        mut look: impl AsyncFnMut() -> Result<Option<T>>,
+    ) -> Result<T> {
+        let found = crate::wait::until(what, deadline, async || match self.check() {
+            Ok(()) => Ok(look().await?.map(Ok)),
+            Err(ended) => Ok(Some(Err(ended))),
+        });
+        found.await.with_context(|| format!("the end of its log:\n{}", tail(&self.log, 20)))?
+    }
+
     /// Kills it, as a crash would, and waits until it is gone.
     ///
     /// # Errors
