@@ -7,7 +7,9 @@
 pub mod authority;
 pub mod backend;
 pub mod client;
+pub mod cluster;
 pub mod envoy;
+pub mod federation;
 pub mod manifest;
 pub mod metadata_proxy;
 pub mod ports;

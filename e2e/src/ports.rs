@@ -3,25 +3,41 @@
 use anyhow::{Result, bail};
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::RangeInclusive;
 use std::sync::Mutex;
 
 /// Below the range that kernels take the ports of outgoing connections from (Linux: 32768 and up), so that no client
 /// gets there first.
 const RANGE: std::ops::Range<u16> = 10_000..32_000;
 
+static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
 /// A loopback address with a port that nobody listens at, and that is given out once.
 ///
 /// # Errors
 /// When none is found.
 pub fn free() -> Result<SocketAddr> {
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    Ok(loopback(*free_range(1)?.start()))
+}
+
+/// Ports in a row that nobody listens at, and that are given out once.
+///
+/// # Errors
+/// When none are found.
+pub fn free_range(length: u16) -> Result<RangeInclusive<u16>> {
     let Ok(mut given) = GIVEN.lock() else { bail!("the list of ports in use is broken") };
     for _ in 0..1_000 {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, fastrand::u16(RANGE)));
-        if !given.contains(&address.port()) && TcpListener::bind(address).is_ok() {
-            given.insert(address.port());
-            return Ok(address);
+        let first = fastrand::u16(RANGE.start..RANGE.end - length);
+        let ports = first..=first + length - 1;
+        let is_free = |port| !given.contains(&port) && TcpListener::bind(loopback(port)).is_ok();
+        if ports.clone().all(is_free) {
+            given.extend(ports.clone());
+            return Ok(ports);
         }
     }
-    bail!("no free port found between {} and {}", RANGE.start, RANGE.end)
+    bail!("no {length} free ports in a row found between {} and {}", RANGE.start, RANGE.end)
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }

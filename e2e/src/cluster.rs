@@ -1,0 +1,221 @@
+//! One cluster: its authorities, its folder, and its three processes (controller, gateway, egress).
+
+mod folder;
+mod status;
+
+pub use folder::{Settings, metadata_leaf};
+pub use status::{Finding, SOON, Status};
+
+use crate::authority::{Authority, Identity};
+use crate::envoy::Envoy;
+use crate::envoy::access_log::AccessLog;
+use crate::process::Process;
+use crate::run_folder::RunFolder;
+use anyhow::{Context, Result};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long the controller may take to write its first files.
+const START: Duration = Duration::from_secs(15);
+
+/// A cluster of a federation.
+pub struct Cluster {
+    name: String,
+    folder: PathBuf,
+    logs: PathBuf,
+    settings: Settings,
+    authority: Authority,
+    metadata_authority: Authority,
+    controller: Option<Process>,
+    gateway: Option<Envoy>,
+    egress: Option<Envoy>,
+}
+
+impl Cluster {
+    /// Makes the folder of a cluster `name` with the trust domain `NAME.example`: settings, root, certificates. Nothing is
+    /// started.
+    ///
+    /// # Errors
+    /// When there is no free port, or a file cannot be written.
+    pub fn new(run: &RunFolder, name: &str) -> Result<Self> {
+        let folder = run.path().join(name);
+        std::fs::create_dir_all(folder.join("manifests"))?;
+        let cluster = Self {
+            name: name.into(),
+            settings: Settings::new(name)?,
+            authority: Authority::root(&format!("root of {name}"))?,
+            metadata_authority: Authority::root(&format!("metadata root of {name}"))?,
+            folder,
+            logs: run.path().into(),
+            controller: None,
+            gateway: None,
+            egress: None,
+        };
+        cluster.write_identities()?;
+        cluster.write_settings()?;
+        Ok(cluster)
+    }
+
+    /// Its name: that of its `IstioFederation` in the other clusters.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its trust domain.
+    pub fn trust_domain(&self) -> &str {
+        &self.settings.trust_domain
+    }
+
+    /// Its folder, which `fedgate run` was given.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The root of its workloads and gateways.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// Replaces the root that signs from now on. What was written is not touched.
+    pub fn replace_authority(&mut self, authority: Authority) {
+        self.authority = authority;
+    }
+
+    /// The root of its metadata endpoint.
+    pub fn metadata_authority(&self) -> &Authority {
+        &self.metadata_authority
+    }
+
+    /// What `fedgate.yaml` says; to be changed before [`Cluster::write_settings`].
+    pub fn settings(&mut self) -> &mut Settings {
+        &mut self.settings
+    }
+
+    /// Where its gateway takes peers' connections.
+    pub fn gateway_address(&self) -> SocketAddr {
+        self.settings.gateway
+    }
+
+    /// Its metadata endpoint.
+    pub fn metadata_url(&self) -> String {
+        format!("https://{}/metadata", self.settings.metadata)
+    }
+
+    /// A SPIFFE ID in its trust domain, namespace `shop`.
+    pub fn spiffe_id(&self, service_account: &str) -> String {
+        format!("spiffe://{}/ns/shop/sa/{service_account}", self.trust_domain())
+    }
+
+    /// The certificate of its workload `shop/cart`.
+    ///
+    /// # Errors
+    /// When no key can be made.
+    pub fn workload(&self) -> Result<Identity> {
+        self.authority.workload(&self.spiffe_id("cart"))
+    }
+
+    /// Starts the controller and waits until it has written the files of both Envoys.
+    ///
+    /// # Errors
+    /// When it ends or takes too long.
+    pub async fn start_controller(&mut self) -> Result<()> {
+        let arguments = ["run".as_ref(), "--dir".as_ref(), self.folder.as_os_str()];
+        let name = format!("{}'s controller", self.name);
+        let log = self.logs.join(format!("{}-controller.log", self.name));
+        let mut process = Process::start(&name, &xtask::fedgate::build()?, &arguments, &log)?;
+        let files = ["gateway", "egress"].map(|role| self.bootstrap(role));
+        let written = async || Ok(files.iter().all(|file| file.is_file()).then_some(()));
+        process.wait_until(&format!("{name} to write Envoy's files"), START, written).await?;
+        self.controller = Some(process);
+        Ok(())
+    }
+
+    /// Kills the controller, as a crash would.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn kill_controller(&mut self) -> Result<()> {
+        self.controller.take().context("the controller does not run")?.kill()
+    }
+
+    /// The controller's process.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn controller(&mut self) -> Result<&mut Process> {
+        self.controller.as_mut().context("the controller does not run")
+    }
+
+    /// Starts the gateway, killing the one that runs.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub async fn start_gateway(&mut self) -> Result<()> {
+        self.gateway = None;
+        self.gateway = Some(self.envoy("gateway").await?);
+        Ok(())
+    }
+
+    /// Starts the egress, killing the one that runs.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub async fn start_egress(&mut self) -> Result<()> {
+        self.egress = None;
+        self.egress = Some(self.envoy("egress").await?);
+        Ok(())
+    }
+
+    /// Starts all three.
+    ///
+    /// # Errors
+    /// When one does not get ready.
+    pub async fn start(&mut self) -> Result<()> {
+        self.start_controller().await?;
+        self.start_envoys().await
+    }
+
+    /// Starts the gateway and the egress.
+    ///
+    /// # Errors
+    /// When one does not get ready.
+    pub async fn start_envoys(&mut self) -> Result<()> {
+        let (gateway, egress) = tokio::try_join!(self.envoy("gateway"), self.envoy("egress"))?;
+        (self.gateway, self.egress) = (Some(gateway), Some(egress));
+        Ok(())
+    }
+
+    /// The gateway.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn gateway(&self) -> Result<&Envoy> {
+        self.gateway.as_ref().context("the gateway does not run")
+    }
+
+    /// The egress.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn egress(&self) -> Result<&Envoy> {
+        self.egress.as_ref().context("the egress does not run")
+    }
+
+    /// The gateway's access log from now on.
+    ///
+    /// # Errors
+    /// When the gateway does not run.
+    pub fn access_log(&self) -> Result<AccessLog> {
+        Ok(AccessLog::from_now(self.gateway()?.log()))
+    }
+
+    async fn envoy(&self, role: &str) -> Result<Envoy> {
+        let log = self.logs.join(format!("{}-{role}.log", self.name));
+        Envoy::start(&format!("{}'s {role}", self.name), &self.bootstrap(role), &log).await
+    }
+
+    fn bootstrap(&self, role: &str) -> PathBuf {
+        self.folder.join("envoy").join(role).join("bootstrap.json")
+    }
+}

@@ -1,0 +1,168 @@
+//! What stands in a cluster's folder, and how an operator changes it. Files are replaced by rename, as editors and
+//! configuration management do.
+
+use super::Cluster;
+use crate::authority::Leaf;
+use crate::manifest::{self, Service};
+use crate::ports;
+use anyhow::{Context, Result};
+use std::fmt::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+/// What `fedgate.yaml` says.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The cluster's trust domain, which is its cluster domain too.
+    pub trust_domain: String,
+    /// The cluster's UUID.
+    pub uuid: String,
+    /// Where the gateway takes peers' connections.
+    pub gateway: SocketAddr,
+    /// The gateway addresses that peers are told.
+    pub advertise: Vec<SocketAddr>,
+    /// Where the metadata endpoint is.
+    pub metadata: SocketAddr,
+    /// The egress's local ports.
+    pub egress_ports: RangeInclusive<u16>,
+    /// How often peers are asked.
+    pub poll: String,
+    /// How long what is known of a peer is used without being confirmed.
+    pub staleness: String,
+    /// Further lines.
+    pub more: String,
+}
+
+impl Settings {
+    pub(super) fn new(name: &str) -> Result<Self> {
+        let gateway = ports::free()?;
+        Ok(Self {
+            trust_domain: format!("{name}.example"),
+            uuid: uuid::Uuid::new_v4().to_string(),
+            gateway,
+            advertise: vec![gateway],
+            metadata: ports::free()?,
+            egress_ports: ports::free_range(50)?,
+            poll: "1s".into(),
+            staleness: "1h".into(),
+            more: String::new(),
+        })
+    }
+
+    fn yaml(&self) -> String {
+        let mut yaml = format!("trustDomain: {}\nclusterUUID: {}\n", self.trust_domain, self.uuid);
+        let _ = write!(yaml, "gateway:\n  listen: {}\n  advertise:\n", self.gateway);
+        for address in &self.advertise {
+            let _ = writeln!(yaml, "    - {address}");
+        }
+        let (first, last) = (self.egress_ports.start(), self.egress_ports.end());
+        let _ = write!(yaml, "egress:\n  listen: 127.0.0.1\n  ports: {first}-{last}\n");
+        let _ = write!(yaml, "metadata:\n  listen: {}\n", self.metadata);
+        yaml += "  tls:\n    certificate: identity/metadata.pem\n    key: identity/metadata.key\n";
+        yaml += "identity:\n  certificate: identity/gateway.pem\n  key: identity/gateway.key\n  roots: identity/roots.pem\n";
+        let _ = write!(yaml, "poll: {}\nstaleness: {}\n{}", self.poll, self.staleness, self.more);
+        yaml
+    }
+}
+
+impl Cluster {
+    /// Writes `fedgate.yaml`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_settings(&self) -> Result<()> {
+        self.put("fedgate.yaml", &self.settings.yaml())
+    }
+
+    /// Signs and writes the certificates of the gateway and of the metadata endpoint, and the roots.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write_identities(&self) -> Result<()> {
+        let folder = self.folder.join("identity");
+        std::fs::create_dir_all(&folder)?;
+        let gateway = self.authority.workload(&self.spiffe_id("gateway"))?;
+        gateway.write(&folder, "gateway")?;
+        self.metadata_authority.sign(&metadata_leaf()?)?.write(&folder, "metadata")?;
+        self.put("identity/roots.pem", &self.authority.pem())
+    }
+
+    /// Writes or replaces a Service.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn put_service(&self, service: &Service) -> Result<()> {
+        self.put_manifest(&service.file(), &service.yaml())
+    }
+
+    /// Makes another cluster a peer, with this URL as its metadata endpoint, and the root of its certificate.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn put_peer(&self, peer: &Cluster, url: &str) -> Result<()> {
+        let ca = peer.metadata_authority.pem();
+        self.put_manifest(&peer_file(&peer.name), &manifest::federation(&peer.name, peer.trust_domain(), url, &ca))
+    }
+
+    /// Removes a peer.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn remove_peer(&self, name: &str) -> Result<()> {
+        self.remove_manifest(&peer_file(name))
+    }
+
+    /// Writes or replaces a `FederationPolicy` with this spec, in JSON.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn put_policy(&self, name: &str, spec: &str) -> Result<()> {
+        self.put_manifest(&format!("policy-{name}.yaml"), &manifest::policy(name, spec))
+    }
+
+    /// Writes or replaces a file below `manifests/`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn put_manifest(&self, file: &str, text: &str) -> Result<()> {
+        self.put(&format!("manifests/{file}"), text)
+    }
+
+    /// Removes a file below `manifests/`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn remove_manifest(&self, file: &str) -> Result<()> {
+        std::fs::remove_file(self.folder.join("manifests").join(file)).with_context(|| format!("removing {file}"))
+    }
+
+    /// Writes or replaces a file of the cluster's folder.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn put(&self, file: &str, text: &str) -> Result<()> {
+        replace(&self.folder.join(file), text)
+    }
+}
+
+fn peer_file(name: &str) -> String {
+    format!("peer-{name}.yaml")
+}
+
+/// A certificate for loopback.
+///
+/// # Errors
+/// Never, in fact.
+pub fn metadata_leaf() -> Result<Leaf> {
+    Ok(Leaf::new().dns("localhost")?.address(IpAddr::V4(Ipv4Addr::LOCALHOST)))
+}
+
+fn replace(file: &Path, text: &str) -> Result<()> {
+    // A dot at the beginning: it is nobody's manifest while it is being written.
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let new = file.with_file_name(format!(".{name}.new"));
+    std::fs::write(&new, text)
+        .and_then(|()| std::fs::rename(&new, file))
+        .with_context(|| format!("cannot write {}", file.display()))
+}

@@ -1,0 +1,112 @@
+//! What `fedgate status` says, as an operator's script reads it.
+
+use super::Cluster;
+use crate::wait;
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// How long a change may take to arrive everywhere, polls included.
+pub const SOON: Duration = Duration::from_secs(10);
+
+/// The answer of `fedgate status --output json`.
+#[derive(Debug, Clone)]
+pub struct Status(pub Value);
+
+/// What an operator is told about one object.
+#[derive(Debug, Clone, serde::Deserialize)]
+pub struct Finding {
+    /// The object.
+    pub object: Value,
+    /// The field.
+    pub field: Option<String>,
+    /// The stable word.
+    pub reason: String,
+    /// `error`, `warning` or `info`.
+    pub severity: String,
+    /// The text.
+    pub message: String,
+}
+
+impl Status {
+    /// All findings.
+    pub fn findings(&self) -> Vec<Finding> {
+        let findings = self.0["findings"].as_array().cloned().unwrap_or_default();
+        findings.into_iter().filter_map(|finding| serde_json::from_value(finding).ok()).collect()
+    }
+
+    /// The first finding with this word.
+    pub fn finding(&self, reason: &str) -> Option<Finding> {
+        self.findings().into_iter().find(|finding| finding.reason == reason)
+    }
+
+    /// The egress's port for an imported `host:port`.
+    pub fn import(&self, service: &str) -> Option<SocketAddr> {
+        let imports = self.0["imports"].as_array()?;
+        let import = imports.iter().find(|import| import["service"] == service)?;
+        import["address"].as_str()?.parse().ok()
+    }
+}
+
+impl Cluster {
+    /// Asks the controller for its status.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn status(&self) -> Result<Status> {
+        let output = self.fedgate(&["status", "--output", "json"]).await?;
+        Ok(Status(
+            serde_json::from_slice(&output.stdout)
+                .with_context(|| format!("fedgate status said {:?}", String::from_utf8_lossy(&output.stderr)))?,
+        ))
+    }
+
+    /// Runs a command of `fedgate` on this cluster's folder.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn fedgate(&self, arguments: &[&str]) -> Result<std::process::Output> {
+        let mut command = tokio::process::Command::new(xtask::fedgate::binary("fedgate"));
+        command.args(arguments).arg("--dir").arg(&self.folder).kill_on_drop(true);
+        tokio::time::timeout(SOON, command.output()).await?.context("cannot start fedgate")
+    }
+
+    /// Waits until the egress has a port for `host:port` and listens at it.
+    ///
+    /// # Errors
+    /// When it does not come.
+    pub async fn wait_import(&self, service: &str) -> Result<SocketAddr> {
+        let what = format!("{} to import {service}", self.name());
+        wait::until(&what, SOON, async || {
+            let Some(address) = self.status().await?.import(service) else { return Ok(None) };
+            Ok(self.egress()?.listeners().await?.contains(&address).then_some(address))
+        })
+        .await
+    }
+
+    /// Waits until the import `host:port` has gone.
+    ///
+    /// # Errors
+    /// When it stays.
+    pub async fn wait_no_import(&self, service: &str) -> Result<()> {
+        let what = format!("{} not to import {service} any more", self.name());
+        wait::until_true(&what, SOON, async || Ok(self.status().await?.import(service).is_none())).await
+    }
+
+    /// Waits for a finding.
+    ///
+    /// # Errors
+    /// When it does not come; the message has those that are there.
+    pub async fn wait_finding(&self, reason: &str) -> Result<Finding> {
+        let what = format!("{} to report {reason}", self.name());
+        wait::until(&what, SOON, async || {
+            let status = self.status().await?;
+            match status.finding(reason) {
+                Some(finding) => Ok(Some(finding)),
+                None => bail!("the findings are {:#?}", status.findings()),
+            }
+        })
+        .await
+    }
+}

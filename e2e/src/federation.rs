@@ -1,0 +1,42 @@
+//! Several clusters, each the peer of every other.
+
+use crate::cluster::Cluster;
+use crate::run_folder::RunFolder;
+use anyhow::Result;
+
+/// A federation of clusters.
+pub struct Federation<const N: usize> {
+    /// The clusters, in the order of their names in [`Federation::new`].
+    pub clusters: [Cluster; N],
+}
+
+impl<const N: usize> Federation<N> {
+    /// Makes the folders of clusters with these names, each with an `IstioFederation` for every other. Nothing is started.
+    ///
+    /// # Errors
+    /// When a folder cannot be written.
+    pub fn new(run: &RunFolder, names: [&str; N]) -> Result<Self> {
+        let clusters: Vec<Cluster> = names.iter().map(|name| Cluster::new(run, name)).collect::<Result<_>>()?;
+        for cluster in &clusters {
+            for peer in clusters.iter().filter(|peer| peer.name() != cluster.name()) {
+                cluster.put_peer(peer, &peer.metadata_url())?;
+            }
+        }
+        let Ok(clusters) = clusters.try_into() else { unreachable!("there are as many clusters as names") };
+        Ok(Self { clusters })
+    }
+
+    /// Starts all clusters.
+    ///
+    /// # Errors
+    /// When a process does not get ready.
+    pub async fn start(&mut self) -> Result<()> {
+        for cluster in &mut self.clusters {
+            cluster.start_controller().await?;
+        }
+        for cluster in &mut self.clusters {
+            cluster.start_envoys().await?;
+        }
+        Ok(())
+    }
+}
