@@ -64,6 +64,14 @@ impl Authority {
         self.issuer.pem()
     }
 
+    /// Writes `NAME.pem` and `NAME.key` into a folder, for those who want to sign certificates of their own.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write(&self, folder: &Path, name: &str) -> Result<IdentityFiles> {
+        write_files(folder, name, &self.pem(), &self.issuer.key().serialize_pem())
+    }
+
     /// The same in DER.
     pub fn der(&self) -> CertificateDer<'static> {
         self.issuer.der().clone()
@@ -175,11 +183,7 @@ impl Identity {
     /// # Errors
     /// When they cannot be written.
     pub fn write(&self, folder: &Path, name: &str) -> Result<IdentityFiles> {
-        let files =
-            IdentityFiles { certificate: folder.join(format!("{name}.pem")), key: folder.join(format!("{name}.key")) };
-        write_secret(&files.key, &self.key_pem)?;
-        std::fs::write(&files.certificate, &self.chain_pem)?;
-        Ok(files)
+        write_files(folder, name, &self.chain_pem, &self.key_pem)
     }
 }
 
@@ -190,6 +194,14 @@ pub struct IdentityFiles {
     pub certificate: PathBuf,
     /// The key in PEM.
     pub key: PathBuf,
+}
+
+fn write_files(folder: &Path, name: &str, certificate: &str, key: &str) -> Result<IdentityFiles> {
+    let files =
+        IdentityFiles { certificate: folder.join(format!("{name}.pem")), key: folder.join(format!("{name}.key")) };
+    write_secret(&files.key, key)?;
+    std::fs::write(&files.certificate, certificate)?;
+    Ok(files)
 }
 
 /// Writes a file that only its owner can read.

@@ -68,10 +68,18 @@ impl Service {
         format!("{}.{}.svc.{trust_domain}", self.name, self.namespace)
     }
 
+    /// `host:port` of its first port, as peers call it.
+    pub fn import(&self, trust_domain: &str) -> String {
+        format!("{}:{}", self.host(trust_domain), self.number())
+    }
+
     /// The server name that clients of its first port send.
     pub fn sni(&self, trust_domain: &str) -> String {
-        let number = self.ports.first().map_or(0, |port| port.number);
-        format!("outbound_.{number}_._.{}", self.host(trust_domain))
+        format!("outbound_.{}_._.{}", self.number(), self.host(trust_domain))
+    }
+
+    fn number(&self) -> u16 {
+        self.ports.first().map_or(0, |port| port.number)
     }
 
     /// As YAML.

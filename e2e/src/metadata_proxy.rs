@@ -2,6 +2,7 @@
 //! controller of ours would not say what a hostile one says.
 
 use crate::authority::Identity;
+use crate::cluster::{Cluster, metadata_leaf};
 use anyhow::{Context, Result};
 use axum::Router;
 use axum::body::Body;
@@ -57,6 +58,15 @@ struct Shared {
 }
 
 impl MetadataProxy {
+    /// Starts a proxy in front of a cluster's endpoint, with a certificate of the same authority.
+    ///
+    /// # Errors
+    /// As [`MetadataProxy::start`].
+    pub async fn in_front_of(cluster: &Cluster) -> Result<Self> {
+        let authority = cluster.metadata_authority();
+        Self::start(&cluster.metadata_url(), &authority.pem(), &authority.sign(&metadata_leaf()?)?).await
+    }
+
     /// Starts a proxy that passes on what the endpoint `upstream` says, until [`MetadataProxy::alter`] is called.
     ///
     /// # Errors

@@ -1,0 +1,59 @@
+//! `target/demo/demo.json`: where everything is, for those who want to attack it with their own tools.
+
+use crate::stage::Stage;
+use anyhow::Result;
+use fedgate_e2e::authority::Identity;
+use fedgate_e2e::cluster::Cluster;
+use serde_json::{Map, Value, json};
+use std::path::PathBuf;
+
+/// Writes the file and returns where it is.
+pub(crate) async fn write(stage: &Stage) -> Result<PathBuf> {
+    let mut clusters = Map::new();
+    for (cluster, workload) in stage.federation.clusters.iter().zip(&stage.workloads) {
+        clusters.insert(cluster.name().to_owned(), describe(stage, cluster, workload).await?);
+    }
+    let folder = xtask::target().join("demo");
+    std::fs::create_dir_all(&folder)?;
+    let file = folder.join("demo.json");
+    let text = serde_json::to_string_pretty(&json!({ "process": std::process::id(), "clusters": clusters }))?;
+    std::fs::write(&file, text + "\n")?;
+    Ok(file)
+}
+
+async fn describe(stage: &Stage, cluster: &Cluster, workload: &Identity) -> Result<Value> {
+    let root = cluster.folder().join("identity/roots.pem");
+    let leaf = workload.write(&cluster.folder().join("identity"), "workload")?;
+    let authority = cluster.authority().write(&cluster.folder().join("identity"), "root")?;
+    let metadata_root = cluster.folder().join("identity/metadata-root.pem");
+    std::fs::write(&metadata_root, cluster.metadata_authority().pem())?;
+    let status = cluster.status().await?;
+    Ok(json!({
+        "trustDomain": cluster.trust_domain(),
+        "folder": cluster.folder(),
+        "gateway": { "address": cluster.gateway_address(), "admin": cluster.gateway()?.admin() },
+        "egress": { "admin": cluster.egress()?.admin() },
+        "metadata": { "url": cluster.metadata_url(), "ca": metadata_root },
+        "ca": { "certificate": root, "key": authority.key },
+        "workload": { "spiffeId": cluster.spiffe_id("cart"), "certificate": leaf.certificate, "key": leaf.key },
+        "exports": exports(stage, cluster),
+        "imports": status.0["imports"],
+    }))
+}
+
+fn exports(stage: &Stage, cluster: &Cluster) -> Vec<Value> {
+    let of_beta = [&stage.web, &stage.mail, &stage.catalog];
+    let staged: &[_] = match cluster.name() {
+        "beta" => &of_beta,
+        "gamma" => &[&stage.stock],
+        _ => &[],
+    };
+    let export = |service: &&crate::stage::Staged| {
+        json!({
+            "service": service.import(cluster.name()),
+            "sni": service.sni(cluster.name()),
+            "backend": service.backend.address(),
+        })
+    };
+    staged.iter().map(export).collect()
+}

@@ -1,0 +1,113 @@
+//! What the audience sees. Plain text; colours on a terminal only.
+
+use fedgate_e2e::cluster::Cluster;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// The width that text is wrapped to, after the labels.
+const WIDTH: usize = 96;
+
+pub(crate) struct Screen {
+    colours: bool,
+    scenes: usize,
+    failed: Vec<usize>,
+}
+
+impl Screen {
+    pub(crate) fn new() -> Self {
+        let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        Self { colours, scenes: 0, failed: Vec::new() }
+    }
+
+    pub(crate) fn opening(&self) {
+        println!("Three clusters, each with its own root CA, controller, gateway Envoy and egress Envoy:\n");
+    }
+
+    pub(crate) fn clusters(&self, clusters: &[Cluster], time: Duration) {
+        for cluster in clusters {
+            let (name, domain) = (cluster.name(), cluster.trust_domain());
+            println!(
+                "  {name:6} {domain:15} gateway {:16} metadata {}",
+                cluster.gateway_address(),
+                cluster.metadata_url()
+            );
+        }
+        println!("\nRunning, and imported from each other, after {:.1} s.\n", time.as_secs_f64());
+    }
+
+    /// Plays one scene: says what it does and expects, and then what happened.
+    pub(crate) async fn scene(
+        &mut self,
+        does: &str,
+        expects: &str,
+        play: impl Future<Output = anyhow::Result<String>>,
+    ) {
+        self.scenes += 1;
+        println!("{:>3}. {}", self.scenes, wrap(&self.bold(does), 5));
+        println!("     expected {}", wrap(expects, 14));
+        let start = Instant::now();
+        let (verdict, text) = match play.await {
+            Ok(text) => (self.green("ok"), text),
+            Err(error) => {
+                self.failed.push(self.scenes);
+                (self.red("FAILED"), format!("{error:#}"))
+            }
+        };
+        println!("     happened {}", wrap(&text, 14));
+        println!("     {verdict} ({:.1} s)\n", start.elapsed().as_secs_f64());
+    }
+
+    /// Says how it went; whether all scenes were as expected.
+    pub(crate) fn closing(&self, time: Duration) -> bool {
+        let seconds = time.as_secs_f64();
+        match self.failed.as_slice() {
+            [] => println!("All {} scenes went as expected, in {seconds:.0} s.", self.scenes),
+            failed => {
+                println!("{} of {} scenes FAILED: {failed:?}. It took {seconds:.0} s.", failed.len(), self.scenes)
+            }
+        }
+        self.failed.is_empty()
+    }
+
+    pub(crate) fn kept(&self, file: &Path) {
+        println!("The clusters go on running; {} says where everything is. Ctrl-C ends them.", file.display());
+    }
+
+    fn bold(&self, text: &str) -> String {
+        self.coloured("1", text)
+    }
+
+    fn green(&self, text: &str) -> String {
+        self.coloured("32", text)
+    }
+
+    fn red(&self, text: &str) -> String {
+        self.coloured("1;31", text)
+    }
+
+    fn coloured(&self, code: &str, text: &str) -> String {
+        match self.colours {
+            true => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
+            false => text.to_owned(),
+        }
+    }
+}
+
+/// Breaks long lines at spaces; further lines start at column `indent`.
+fn wrap(text: &str, indent: usize) -> String {
+    let mut out = String::new();
+    let mut column = 0;
+    for word in text.split_whitespace() {
+        if column > 0 && column + 1 + word.chars().count() > WIDTH {
+            out.push_str(&format!("\n{:indent$}", ""));
+            column = 0;
+        } else if column > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += word.chars().count();
+    }
+    out
+}
