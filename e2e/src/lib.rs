@@ -8,6 +8,7 @@ pub mod authority;
 pub mod backend;
 pub mod client;
 pub mod cluster;
+pub mod deployed;
 pub mod envoy;
 pub mod federation;
 pub mod manifest;

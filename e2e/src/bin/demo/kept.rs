@@ -4,6 +4,7 @@ use crate::stage::Stage;
 use anyhow::Result;
 use fedgate_e2e::authority::Identity;
 use fedgate_e2e::cluster::Cluster;
+use fedgate_e2e::deployed::Deployed;
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 
@@ -48,12 +49,6 @@ fn exports(stage: &Stage, cluster: &Cluster) -> Vec<Value> {
         "gamma" => &[&stage.stock],
         _ => &[],
     };
-    let export = |service: &&crate::stage::Staged| {
-        json!({
-            "service": service.import(cluster.name()),
-            "sni": service.sni(cluster.name()),
-            "backend": service.backend.address(),
-        })
-    };
+    let export = |service: &&Deployed| json!({ "service": service.name(), "sni": service.sni(), "backend": service.backend.address() });
     staged.iter().map(export).collect()
 }

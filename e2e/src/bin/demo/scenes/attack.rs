@@ -1,9 +1,10 @@
 //! Who may not, does not. The client here is a TLS client of its own, so that it can ask for anything with anything.
 
-use crate::stage::{Stage, Staged};
-use anyhow::{Context, Result, bail, ensure};
+use crate::stage::Stage;
+use anyhow::{Context, Result, ensure};
 use fedgate_e2e::authority::{Identity, Leaf};
 use fedgate_e2e::client::Client;
+use fedgate_e2e::deployed::Deployed;
 use fedgate_e2e::envoy::access_log::Entry;
 
 pub(crate) async fn unlabelled(stage: &Stage) -> Result<String> {
@@ -54,27 +55,19 @@ pub(crate) async fn two_names(stage: &Stage) -> Result<String> {
     ))
 }
 
-/// Tries to reach a service of beta; what the client saw when it was refused, as it must be. The back end must have been
-/// left alone.
-async fn refused(stage: &Stage, identity: &Identity, service: &Staged) -> Result<String> {
-    let before = service.backend.connections();
-    let host = service.host("beta");
-    let answer = Client::new(Some(identity))?.get(stage.beta().gateway_address(), &service.sni("beta"), &host).await;
-    let Err(error) = answer else { bail!("it got through: {answer:?}") };
-    let after = service.backend.connections();
-    ensure!(before == after, "the back end was touched: {} connections more", after - before);
-    Ok(format!("{error:#}"))
+async fn refused(stage: &Stage, identity: &Identity, service: &Deployed) -> Result<String> {
+    service.refuses(&Client::new(Some(identity))?, stage.beta()).await
 }
 
 /// Reaches a server-first service of beta.
-async fn allowed(stage: &Stage, identity: &Identity, service: &Staged) -> Result<String> {
+async fn allowed(stage: &Stage, identity: &Identity, service: &Deployed) -> Result<String> {
     let client = Client::new(Some(identity))?;
-    Ok(client.greeting(stage.beta().gateway_address(), &service.sni("beta")).await?.1)
+    Ok(client.greeting(stage.beta().gateway_address(), &service.sni()).await?.1)
 }
 
 async fn stock_body(stage: &Stage, identity: &Identity) -> Result<String> {
     let client = Client::new(Some(identity))?;
-    let answer = client.get(stage.stock_gateway.address, &stage.web.sni("beta"), &stage.web.host("beta")).await;
+    let answer = client.get(stage.stock_gateway.address, &stage.web.sni(), &stage.web.host()).await;
     Ok(answer.context("the stock gateway should have let it in")?.body)
 }
 

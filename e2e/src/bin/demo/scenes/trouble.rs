@@ -1,21 +1,20 @@
 //! What goes wrong, and how far it reaches.
 
-use super::reach::call;
 use crate::stage::Stage;
 use anyhow::{Result, ensure};
 use serde_json::json;
 
 pub(crate) async fn controller_down(stage: &mut Stage) -> Result<String> {
     stage.beta_mut().kill_controller()?;
-    call(stage, &stage.web, "beta").await?;
+    stage.web.call_from(stage.alpha()).await?;
     stage.beta_mut().start_gateway().await?;
-    let body = call(stage, &stage.web, "beta").await?;
+    let body = stage.web.call_from(stage.alpha()).await?;
     stage.beta_mut().start_controller().await?;
     Ok(format!("\"{body}\", with the controller gone and the gateway restarted"))
 }
 
 pub(crate) async fn foreign_name(stage: &Stage) -> Result<String> {
-    let foreign = stage.web.host("beta");
+    let foreign = stage.web.host();
     let row = json!({ "hostname": foreign.clone(), "ports": [{ "name": "http", "port": 80 }] });
     stage.gamma_metadata.alter_json("/private/federation.json", move |document| {
         if let Some(services) = document["publicServices"].as_array_mut() {
@@ -24,8 +23,8 @@ pub(crate) async fn foreign_name(stage: &Stage) -> Result<String> {
     });
     let finding = stage.alpha().wait_finding("foreign_name").await?;
     ensure!(finding.message.contains(&foreign), "the message is {:?}", finding.message);
-    call(stage, &stage.stock, "gamma").await?;
-    call(stage, &stage.web, "beta").await?;
+    stage.stock.call_from(stage.alpha()).await?;
+    stage.web.call_from(stage.alpha()).await?;
     stage.gamma_metadata.alter(|_, reply| reply);
     Ok(format!("alpha says {}: \"{}\"; gamma's stock and beta's web answer as before", finding.reason, finding.message))
 }
@@ -39,7 +38,7 @@ pub(crate) async fn broken_manifest(stage: &Stage) -> Result<String> {
     let source = finding.object["source"].as_str().unwrap_or_default();
     ensure!(source.ends_with(FILE), "the file is {source:?}");
     ensure!(finding.field.as_deref() == Some("spec.metadataEndpoint"), "the field is {:?}", finding.field);
-    call(stage, &stage.web, "beta").await?;
+    stage.web.call_from(stage.alpha()).await?;
     stage.beta().remove_manifest(FILE)?;
     let field = finding.field.unwrap_or_default();
     Ok(format!("{source}, {field}: {}: {}. web answers as before", finding.reason, finding.message))
