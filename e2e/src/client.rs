@@ -123,6 +123,11 @@ pub fn resumed(connection: &Connection) -> bool {
     connection.get_ref().get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed)
 }
 
+/// The certificate that the server showed.
+pub fn server_certificate(connection: &Connection) -> Option<CertificateDer<'static>> {
+    Some(connection.get_ref().get_ref().1.peer_certificates()?.first()?.clone().into_owned())
+}
+
 /// Asks for `/` on a plain connection, as a program behind the egress does.
 ///
 /// # Errors

@@ -77,9 +77,9 @@ impl Cluster {
         &self.authority
     }
 
-    /// Replaces the root that signs from now on. What was written is not touched.
-    pub fn replace_authority(&mut self, authority: Authority) {
-        self.authority = authority;
+    /// The root that signs, to be replaced. What was written is not touched.
+    pub fn authority_mut(&mut self) -> &mut Authority {
+        &mut self.authority
     }
 
     /// The root of its metadata endpoint.
@@ -155,6 +155,11 @@ impl Cluster {
         self.gateway = None;
         self.gateway = Some(self.envoy("gateway").await?);
         Ok(())
+    }
+
+    /// Kills the gateway.
+    pub fn stop_gateway(&mut self) {
+        self.gateway = None;
     }
 
     /// Starts the egress, killing the one that runs.

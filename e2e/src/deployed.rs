@@ -1,10 +1,12 @@
 //! A Service together with the back end behind it.
 
 use crate::backend::{self, Backend};
-use crate::client::{Client, Response, plain_get};
-use crate::cluster::Cluster;
+use crate::client::{Client, Connection, Response, plain_get};
+use crate::cluster::{Cluster, SOON};
 use crate::manifest::Service;
+use crate::wait;
 use anyhow::{Result, ensure};
+use std::net::SocketAddr;
 
 /// A Service of a cluster, with its back end.
 #[derive(Debug)]
@@ -75,7 +77,24 @@ impl Deployed {
     /// When it does not.
     pub async fn call_from(&self, from: &Cluster) -> Result<String> {
         let egress = from.wait_import(&self.name()).await?;
+        self.call_through(egress).await
+    }
+
+    /// The same through a known port of an egress, which needs no controller.
+    ///
+    /// # Errors
+    /// When it does not answer as itself.
+    pub async fn call_through(&self, egress: SocketAddr) -> Result<String> {
         self.check(plain_get(egress, &self.host()).await?)
+    }
+
+    /// Waits until a program in `from` gets an answer through the egress.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn wait_callable_from(&self, from: &Cluster) -> Result<()> {
+        let what = format!("{} to call {}", from.name(), self.name());
+        wait::until(&what, SOON, async || self.call_from(from).await.map(Some)).await.map(drop)
     }
 
     /// A client of its own calls it at the gateway of the cluster `at`: it must answer as itself.
@@ -84,6 +103,37 @@ impl Deployed {
     /// When it does not.
     pub async fn call(&self, client: &Client, at: &Cluster) -> Result<String> {
         self.check(client.get(at.gateway_address(), &self.sni(), &self.host()).await?)
+    }
+
+    /// Waits until a client gets through at the gateway of `at`: what the controllers tell each other takes a moment.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn wait_reachable(&self, client: &Client, at: &Cluster) -> Result<()> {
+        let what = format!("{} to be reachable", self.name());
+        wait::until(&what, SOON, async || self.call(client, at).await.map(Some)).await.map(drop)
+    }
+
+    /// Waits until a client is greeted at the gateway of `at`, and returns the open connection.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub async fn wait_greeting(&self, client: &Client, at: &Cluster) -> Result<Connection> {
+        let what = format!("{} to greet", self.name());
+        let greeted = async || client.greeting(at.gateway_address(), &self.sni()).await.map(Some);
+        let (connection, greeting) = wait::until(&what, SOON, greeted).await?;
+        ensure!(greeting == format!("220 {}", self.identity()), "the greeting was {greeting:?}");
+        Ok(connection)
+    }
+
+    /// Waits until a client is refused there.
+    ///
+    /// # Errors
+    /// When it goes on getting through.
+    pub async fn wait_refused(&self, client: &Client, at: &Cluster) -> Result<()> {
+        let what = format!("{} to be refused", self.name());
+        wait::until_true(&what, SOON, async || Ok(self.call(client, at).await.is_err())).await?;
+        self.refuses(client, at).await.map(drop)
     }
 
     fn check(&self, response: Response) -> Result<String> {

@@ -26,14 +26,23 @@ impl<const N: usize> Federation<N> {
         Ok(Self { clusters })
     }
 
+    /// Starts all controllers.
+    ///
+    /// # Errors
+    /// When one does not get ready.
+    pub async fn start_controllers(&mut self) -> Result<()> {
+        for cluster in &mut self.clusters {
+            cluster.start_controller().await?;
+        }
+        Ok(())
+    }
+
     /// Starts all clusters.
     ///
     /// # Errors
     /// When a process does not get ready.
     pub async fn start(&mut self) -> Result<()> {
-        for cluster in &mut self.clusters {
-            cluster.start_controller().await?;
-        }
+        self.start_controllers().await?;
         for cluster in &mut self.clusters {
             cluster.start_envoys().await?;
         }

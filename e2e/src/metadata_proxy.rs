@@ -55,6 +55,7 @@ struct Shared {
     client: reqwest::Client,
     alter: Mutex<Arc<Alter>>,
     seen: Mutex<Vec<String>>,
+    tokens: Mutex<Vec<String>>,
 }
 
 impl MetadataProxy {
@@ -82,6 +83,7 @@ impl MetadataProxy {
                 .build()?,
             alter: Mutex::new(Arc::new(|_, reply| reply)),
             seen: Mutex::default(),
+            tokens: Mutex::default(),
         });
         let listener = TlsListener { listener, acceptor: acceptor(server)? };
         let router = Router::new().fallback(answer).with_state(shared.clone());
@@ -115,6 +117,11 @@ impl MetadataProxy {
         });
     }
 
+    /// The tokens that were shown.
+    pub fn tokens(&self) -> Vec<String> {
+        self.shared.tokens.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// How often a document was asked for since the start.
     pub fn requests(&self, suffix: &str) -> usize {
         let seen = self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -131,6 +138,10 @@ impl Drop for MetadataProxy {
 async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let suffix = request.uri().path().trim_start_matches("/metadata").to_owned();
     shared.seen.lock().unwrap_or_else(PoisonError::into_inner).push(suffix.clone());
+    let token = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if let Some(token) = token.and_then(|value| value.strip_prefix("Bearer ")) {
+        shared.tokens.lock().unwrap_or_else(PoisonError::into_inner).push(token.to_owned());
+    }
     let truth = match fetch(&shared, &suffix, request.headers().get(header::AUTHORIZATION)).await {
         Ok(reply) => reply,
         Err(error) => Reply { status: 502, ..Reply::ok(format!("{error:#}")) },

@@ -2,14 +2,14 @@
 //! configuration management do.
 
 use super::Cluster;
-use crate::authority::Leaf;
+use crate::authority::{Identity, Leaf};
 use crate::manifest::{self, Service};
 use crate::ports;
 use anyhow::{Context, Result};
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What `fedgate.yaml` says.
 #[derive(Debug, Clone)]
@@ -80,12 +80,24 @@ impl Cluster {
     /// # Errors
     /// When they cannot be written.
     pub fn write_identities(&self) -> Result<()> {
-        let folder = self.folder.join("identity");
-        std::fs::create_dir_all(&folder)?;
-        let gateway = self.authority.workload(&self.spiffe_id("gateway"))?;
-        gateway.write(&folder, "gateway")?;
-        self.metadata_authority.sign(&metadata_leaf()?)?.write(&folder, "metadata")?;
+        self.write_gateway_identity()?;
+        self.metadata_authority.sign(&metadata_leaf()?)?.write(&self.identity_folder(), "metadata")?;
         self.put("identity/roots.pem", &self.authority.pem())
+    }
+
+    /// Signs and writes a new certificate of the gateway, key first.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_gateway_identity(&self) -> Result<Identity> {
+        std::fs::create_dir_all(self.identity_folder())?;
+        let gateway = self.authority.workload(&self.spiffe_id("gateway"))?;
+        gateway.write(&self.identity_folder(), "gateway")?;
+        Ok(gateway)
+    }
+
+    fn identity_folder(&self) -> PathBuf {
+        self.folder.join("identity")
     }
 
     /// Writes or replaces a Service.

@@ -109,4 +109,13 @@ impl Cluster {
         })
         .await
     }
+
+    /// Waits until there is no such finding any more.
+    ///
+    /// # Errors
+    /// When it stays.
+    pub async fn wait_no_finding(&self, reason: &str) -> Result<()> {
+        let what = format!("{} not to report {reason} any more", self.name());
+        wait::until_true(&what, SOON, async || Ok(self.status().await?.finding(reason).is_none())).await
+    }
 }

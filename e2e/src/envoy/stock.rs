@@ -32,14 +32,38 @@ impl StockGateway {
         allowed: &str,
         backend: SocketAddr,
     ) -> Result<Self> {
+        Self::start_at(ports::free()?, run, roots, identity, json!({ "exact": allowed }), backend).await
+    }
+
+    /// Starts a gateway that lets in anybody whom one of `roots` has signed, at an address where another gateway was.
+    ///
+    /// # Errors
+    /// When Envoy does not start.
+    pub async fn start_in_place(
+        address: SocketAddr,
+        run: &RunFolder,
+        roots: &str,
+        identity: &IdentityFiles,
+        backend: SocketAddr,
+    ) -> Result<Self> {
+        Self::start_at(address, run, roots, identity, json!({ "prefix": "spiffe://" }), backend).await
+    }
+
+    async fn start_at(
+        address: SocketAddr,
+        run: &RunFolder,
+        roots: &str,
+        identity: &IdentityFiles,
+        allowed: Value,
+        backend: SocketAddr,
+    ) -> Result<Self> {
         let roots_file = run.path().join("stock-roots.pem");
         std::fs::write(&roots_file, roots)?;
-        let address = ports::free()?;
         let bootstrap = run.path().join("stock-bootstrap.json");
         let config = json!({
             "admin": { "address": socket(([127, 0, 0, 1], 0).into()) },
             "static_resources": {
-                "listeners": [listener(address, &roots_file, identity, allowed)],
+                "listeners": [listener(address, &roots_file, identity, &allowed)],
                 "clusters": [cluster(backend)],
             },
         });
@@ -48,7 +72,7 @@ impl StockGateway {
     }
 }
 
-fn listener(address: SocketAddr, roots: &Path, identity: &IdentityFiles, allowed: &str) -> Value {
+fn listener(address: SocketAddr, roots: &Path, identity: &IdentityFiles, allowed: &Value) -> Value {
     let tls = json!({
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
         "require_client_certificate": true,
@@ -60,7 +84,7 @@ fn listener(address: SocketAddr, roots: &Path, identity: &IdentityFiles, allowed
             "validation_context": { "trusted_ca": { "filename": roots } },
         },
     });
-    let principal = json!({ "authenticated": { "principal_name": { "exact": allowed } } });
+    let principal = json!({ "authenticated": { "principal_name": allowed } });
     let rbac = json!({
         "@type": "type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC",
         "stat_prefix": "stock",

@@ -1,3 +1,13 @@
 //! Tests on real Envoys and real controllers; `cargo xtask e2e` runs them. Each allow has its deny.
 
+mod controller;
+mod egress;
+mod exposure;
+mod fixture;
 mod harness;
+mod identity;
+mod peers;
+mod policy;
+mod revocation;
+mod rotation;
+mod secrets;

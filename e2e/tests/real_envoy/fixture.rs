@@ -1,0 +1,83 @@
+//! What most tests start from.
+
+use anyhow::Result;
+use fedgate_e2e::client::Client;
+use fedgate_e2e::cluster::Cluster;
+use fedgate_e2e::deployed::Deployed;
+use fedgate_e2e::federation::Federation;
+use fedgate_e2e::manifest::Service;
+use fedgate_e2e::run_folder::RunFolder;
+
+/// alpha and gamma are callers, with nothing but a controller; beta has a gateway, and exports `web` to both.
+pub(crate) struct Gateway {
+    pub(crate) federation: Federation<3>,
+    pub(crate) web: Deployed,
+    /// A workload of alpha.
+    pub(crate) alpha_client: Client,
+    /// A workload of gamma.
+    pub(crate) gamma_client: Client,
+}
+
+impl Gateway {
+    pub(crate) async fn start(run: &RunFolder) -> Result<Self> {
+        let mut federation = Federation::new(run, ["alpha", "beta", "gamma"])?;
+        let [alpha, beta, gamma] = &federation.clusters;
+        let mut web = Deployed::http(beta, "web").await?;
+        web.apply(beta, Service::exported)?;
+        let alpha_client = Client::new(Some(&alpha.workload()?))?;
+        let gamma_client = Client::new(Some(&gamma.workload()?))?;
+        federation.start_controllers().await?;
+        let [_, beta, _] = &mut federation.clusters;
+        beta.start_gateway().await?;
+        web.wait_reachable(&alpha_client, beta).await?;
+        web.wait_reachable(&gamma_client, beta).await?;
+        Ok(Self { federation, web, alpha_client, gamma_client })
+    }
+
+    pub(crate) fn alpha(&self) -> &Cluster {
+        &self.federation.clusters[0]
+    }
+
+    pub(crate) fn beta(&self) -> &Cluster {
+        &self.federation.clusters[1]
+    }
+
+    pub(crate) fn gamma(&self) -> &Cluster {
+        &self.federation.clusters[2]
+    }
+}
+
+/// alpha and beta complete; beta exports `web` and `mail`, and alpha has imported them.
+pub(crate) struct Pair {
+    pub(crate) federation: Federation<2>,
+    pub(crate) web: Deployed,
+    pub(crate) mail: Deployed,
+}
+
+impl Pair {
+    /// Started, after `prepare` has changed what it likes.
+    pub(crate) async fn start(
+        run: &RunFolder,
+        prepare: impl FnOnce(&mut Cluster, &mut Cluster) -> Result<()>,
+    ) -> Result<Self> {
+        let mut federation = Federation::new(run, ["alpha", "beta"])?;
+        let [alpha, beta] = &mut federation.clusters;
+        prepare(alpha, beta)?;
+        let mut web = Deployed::http(beta, "web").await?;
+        web.apply(beta, Service::exported)?;
+        let mut mail = Deployed::greeting(beta, "mail").await?;
+        mail.apply(beta, Service::exported)?;
+        federation.start().await?;
+        let pair = Self { federation, web, mail };
+        pair.web.wait_callable_from(pair.alpha()).await?;
+        Ok(pair)
+    }
+
+    pub(crate) fn alpha(&self) -> &Cluster {
+        &self.federation.clusters[0]
+    }
+
+    pub(crate) fn beta(&self) -> &Cluster {
+        &self.federation.clusters[1]
+    }
+}

@@ -1,0 +1,89 @@
+//! An identity is accepted only from a root of its own trust domain, and only when it is one.
+
+use crate::fixture::Gateway;
+use anyhow::{Context, Result, ensure};
+use fedgate_e2e::authority::{Authority, Identity, Leaf};
+use fedgate_e2e::client::Client;
+use fedgate_e2e::run_folder::RunFolder;
+use fedgate_e2e::scenario::scenario;
+
+/// What is to become of a client.
+enum Fate {
+    Allowed,
+    /// Refused by the filter, for this reason.
+    Refused(&'static str),
+    /// Refused in the handshake.
+    NoHandshake,
+}
+
+#[test]
+fn who_signed_what_decides() {
+    scenario("identity", async |run: &RunFolder| {
+        let gateway = Gateway::start(run).await?;
+        for (what, identity, fate) in cases(&gateway)? {
+            check(&gateway, identity.as_ref(), fate).await.with_context(|| format!("a client with {what}"))?;
+        }
+        Ok(())
+    });
+}
+
+type Case = (&'static str, Option<Identity>, Fate);
+
+fn cases(gateway: &Gateway) -> Result<Vec<Case>> {
+    use Fate::{Allowed, NoHandshake, Refused};
+    let (alpha, beta, gamma) = (gateway.alpha(), gateway.beta(), gateway.gamma());
+    let (a, g) = (alpha.authority(), gamma.authority());
+    let (name, other) = (alpha.spiffe_id("cart"), gamma.spiffe_id("cart"));
+    let leaf = Leaf::new;
+    let cases = [
+        ("its own name", Some(a.workload(&name)?), Allowed),
+        ("its own name, by an intermediate", Some(a.intermediate("inner")?.workload(&name)?), Allowed),
+        ("another peer's name", Some(g.workload(&name)?), NoHandshake),
+        (
+            "another peer's name, by an intermediate",
+            Some(g.intermediate("root of alpha")?.workload(&name)?),
+            NoHandshake,
+        ),
+        ("a name of this cluster, by a peer", Some(a.workload(&beta.spiffe_id("cart"))?), NoHandshake),
+        ("a name of this cluster, by this cluster", Some(beta.workload()?), NoHandshake),
+        ("a name and a stranger's root", Some(Authority::root("root of alpha")?.workload(&name)?), NoHandshake),
+        ("an unknown trust domain", Some(a.workload("spiffe://delta.example/ns/shop/sa/cart")?), NoHandshake),
+        ("a trust domain in capitals", Some(a.workload("spiffe://ALPHA.example/ns/shop/sa/cart")?), NoHandshake),
+        ("two names, its own first", Some(g.sign(&leaf().uri(&other)?.uri(&name)?)?), Refused("bad_identity")),
+        ("two names, the other first", Some(g.sign(&leaf().uri(&name)?.uri(&other)?)?), NoHandshake),
+        (
+            "no SPIFFE ID but a path that climbs",
+            Some(a.workload("spiffe://alpha.example/ns/../x")?),
+            Refused("bad_identity"),
+        ),
+        ("a name without a path", Some(a.workload("spiffe://alpha.example")?), NoHandshake),
+        ("a DNS name only", Some(a.sign(&leaf().dns("cart.alpha.example")?)?), NoHandshake),
+        ("no name at all", Some(a.sign(&leaf())?), NoHandshake),
+        ("an expired certificate", Some(a.sign(&leaf().uri(&name)?.expired())?), NoHandshake),
+        ("a CA's certificate", Some(a.sign(&leaf().uri(&name)?.with_ca_flag())?), NoHandshake),
+        ("no certificate", None, NoHandshake),
+    ];
+    Ok(cases.into())
+}
+
+async fn check(gateway: &Gateway, identity: Option<&Identity>, fate: Fate) -> Result<()> {
+    let client = Client::new(identity)?;
+    let log = gateway.beta().access_log()?;
+    match fate {
+        Fate::Allowed => {
+            gateway.web.call(&client, gateway.beta()).await?;
+            let entry = log.wait_for_reason("granted").await?;
+            ensure!(entry.peer.as_deref() == Some("alpha"), "{entry:?}");
+        }
+        Fate::Refused(reason) => {
+            gateway.web.refuses(&client, gateway.beta()).await?;
+            log.wait_for_reason(reason).await?;
+        }
+        Fate::NoHandshake => {
+            gateway.web.refuses(&client, gateway.beta()).await?;
+            let entry = log.wait_for("a failed handshake", |entry| entry.tls_failure.is_some()).await?;
+            ensure!(entry.reason.is_none() && entry.endpoint.is_none(), "{entry:?}");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! What a peer says is checked, bounded, and never wipes what is known good.
+
+use crate::fixture::Pair;
+use anyhow::{Result, bail, ensure};
+use fedgate_e2e::client::plain_get;
+use fedgate_e2e::cluster::{Cluster, SOON};
+use fedgate_e2e::deployed::Deployed;
+use fedgate_e2e::federation::Federation;
+use fedgate_e2e::manifest::Service;
+use fedgate_e2e::metadata_proxy::{MetadataProxy, Reply};
+use fedgate_e2e::run_folder::RunFolder;
+use fedgate_e2e::scenario::scenario;
+use fedgate_e2e::wait;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const PUBLIC: &str = "/public/public.json";
+const PRIVATE: &str = "/private/federation.json";
+
+/// alpha imports from beta, which is honest, and from gamma, whose documents go through a proxy.
+struct Liar {
+    federation: Federation<3>,
+    /// beta's.
+    web: Deployed,
+    /// gamma's.
+    stock: Deployed,
+    gamma: MetadataProxy,
+}
+
+impl Liar {
+    async fn start(run: &RunFolder, staleness: &str) -> Result<Self> {
+        let mut federation = Federation::new(run, ["alpha", "beta", "gamma"])?;
+        let [alpha, beta, gamma] = &mut federation.clusters;
+        alpha.settings().staleness = staleness.into();
+        alpha.write_settings()?;
+        let mut web = Deployed::http(beta, "web").await?;
+        web.apply(beta, Service::exported)?;
+        let mut stock = Deployed::http(gamma, "stock").await?;
+        stock.apply(gamma, Service::exported)?;
+        let proxy = MetadataProxy::in_front_of(gamma).await?;
+        alpha.put_peer(gamma, &proxy.url())?;
+        federation.start().await?;
+        let liar = Self { federation, web, stock, gamma: proxy };
+        liar.web.wait_callable_from(liar.alpha()).await?;
+        liar.stock.wait_callable_from(liar.alpha()).await?;
+        Ok(liar)
+    }
+
+    fn alpha(&self) -> &Cluster {
+        &self.federation.clusters[0]
+    }
+
+    /// Waits until alpha has asked gamma for a document that often again.
+    async fn asked(&self, suffix: &str, times: usize) -> Result<()> {
+        let enough = self.gamma.requests(suffix) + times;
+        let what = format!("alpha to ask for {suffix}");
+        wait::until_true(&what, SOON, async || Ok(self.gamma.requests(suffix) >= enough)).await
+    }
+
+    /// Whatever gamma did, both peers' services are reachable as before.
+    async fn all_is_well(&self) -> Result<()> {
+        self.web.call_from(self.alpha()).await?;
+        self.stock.call_from(self.alpha()).await.map(drop)
+    }
+}
+
+/// Names of others, of nobody, and of no form: each is dropped and reported, the good one stays.
+#[test]
+fn a_foreign_name_is_dropped_and_the_rest_stays() {
+    scenario("foreign-names", async |run: &RunFolder| {
+        let liar = Liar::start(run, "1h").await?;
+        let foreign = [
+            "web.shop.svc.beta.example",
+            "web.shop.svc.alpha.example",
+            "kubernetes.default.svc.cluster.local",
+            "stock.shop.svc.evil-gamma.example",
+            "gamma.example",
+        ];
+        for name in foreign {
+            liar.gamma.alter_json(PRIVATE, move |document| add_service(document, name));
+            liar.asked(PRIVATE, 2).await?;
+            let finding = liar.alpha().wait_finding("foreign_name").await?;
+            ensure!(finding.message.contains(name), "{name}: {finding:?}");
+            ensure!(finding.object["name"] == "gamma", "{name}: {finding:?}");
+            liar.all_is_well().await?;
+        }
+        liar.gamma.alter(|_, reply| reply);
+        liar.alpha().wait_no_finding("foreign_name").await
+    });
+}
+
+/// Documents that say nothing, or nonsense, or too much, or nothing at all.
+#[test]
+fn no_document_wipes_what_is_known() {
+    scenario("documents", async |run: &RunFolder| {
+        let liar = Liar::start(run, "1h").await?;
+        for (what, reply) in bad_replies() {
+            for suffix in [PUBLIC, PRIVATE] {
+                let reply = reply.clone();
+                liar.gamma.alter(move |path, truth| if path == suffix { reply.clone() } else { truth });
+                liar.asked(suffix, 2).await?;
+                if let Err(error) = liar.all_is_well().await {
+                    bail!("{what} as {suffix}: {error:#}");
+                }
+            }
+        }
+        // Not an error to a fault: when gamma is sane again, what is new is taken.
+        liar.gamma.alter(|_, reply| reply);
+        let gamma = &liar.federation.clusters[2];
+        let mut more = Deployed::http(gamma, "more").await?;
+        more.apply(gamma, Service::exported)?;
+        more.wait_callable_from(liar.alpha()).await
+    });
+}
+
+fn bad_replies() -> Vec<(&'static str, Reply)> {
+    let status = |status| Reply { status, ..Reply::ok("{}") };
+    vec![
+        ("status 500", status(500)),
+        ("status 401", status(401)),
+        ("a redirect", Reply { location: Some("https://127.0.0.1:1/".into()), ..status(302) }),
+        ("nothing", Reply::ok("")),
+        ("no JSON", Reply::ok("<html>")),
+        ("an empty object", Reply::ok("{}")),
+        ("null", Reply::ok("null")),
+        ("an empty list of gateways", Reply::ok(r#"{"ingressGateways": [], "publicServices": []}"#)),
+        ("no gateways and no services", Reply::ok(r#"{"ingressGateways": null, "publicServices": null}"#)),
+        ("an empty root", Reply::ok(r#"{"clusterUUID": "x", "authnKeyPub": "", "rootCA": ""}"#)),
+        ("deep JSON", Reply::ok("[".repeat(100_000))),
+        ("64 MiB", Reply::ok(vec![b' '; 64 << 20])),
+    ]
+}
+
+/// A peer that takes connections and never answers holds up nobody else.
+#[test]
+fn a_silent_peer_holds_up_nobody() {
+    scenario("silent-peer", async |run: &RunFolder| {
+        let liar = Liar::start(run, "1h").await?;
+        liar.gamma.alter(|_, reply| Reply { stalls: true, ..reply });
+        liar.asked(PUBLIC, 1).await?;
+        let beta = &liar.federation.clusters[1];
+        let mut more = Deployed::http(beta, "more").await?;
+        more.apply(beta, Service::exported)?;
+        let start = std::time::Instant::now();
+        more.wait_callable_from(liar.alpha()).await?;
+        ensure!(start.elapsed() < Duration::from_secs(5), "it took {:?}", start.elapsed());
+        liar.all_is_well().await
+    });
+}
+
+/// What is not confirmed for too long is first shown as stale, and used; then it is not used any more.
+#[test]
+fn what_is_stale_is_shown_and_ends_at_the_limit() {
+    scenario("stale", async |run: &RunFolder| {
+        let liar = Liar::start(run, "8s").await?;
+        let port = liar.alpha().wait_import(&liar.stock.name()).await?;
+        liar.gamma.alter(|_, _| Reply { status: 503, ..Reply::ok("") });
+        let finding = liar.alpha().wait_finding("stale").await?;
+        ensure!(finding.object["name"] == "gamma", "{finding:?}");
+        liar.stock.call_through(port).await?;
+        liar.alpha().wait_finding("expired").await?;
+        liar.alpha().wait_no_import(&liar.stock.name()).await?;
+        let gone = async || Ok(plain_get(port, "stock").await.is_err());
+        wait::until_true("the import's port to close", SOON, gone).await?;
+        liar.web.call_from(liar.alpha()).await?;
+        liar.gamma.alter(|_, reply| reply);
+        liar.stock.wait_callable_from(liar.alpha()).await
+    });
+}
+
+/// The slot of another peer, or ours, cannot be taken by saying its UUID.
+#[test]
+fn a_uuid_belongs_to_one_cluster() {
+    scenario("uuid", async |run: &RunFolder| {
+        let mut liar = Liar::start(run, "1h").await?;
+        for (cluster, reason) in [(1, "uuid_taken"), (0, "our_uuid")] {
+            let uuid = liar.federation.clusters[cluster].settings().uuid.clone();
+            liar.gamma.alter_json(PUBLIC, move |document| document["clusterUUID"] = uuid.clone().into());
+            let finding = liar.alpha().wait_finding(reason).await?;
+            ensure!(finding.object["name"] == "gamma", "{finding:?}");
+            liar.web.call_from(liar.alpha()).await?;
+        }
+        Ok(())
+    });
+}
+
+/// A stranger without a token, or with somebody else's, learns nothing but that.
+#[test]
+fn the_private_document_is_for_peers() {
+    scenario("token", async |run: &RunFolder| {
+        let pair = Pair::start(run, |_, _| Ok(())).await?;
+        let ca = reqwest::Certificate::from_pem(pair.beta().metadata_authority().pem().as_bytes())?;
+        let client = reqwest::Client::builder().tls_certs_only([ca]).build()?;
+        let url = pair.beta().metadata_url() + PRIVATE;
+        let mut bodies = Vec::new();
+        for token in ["", "Bearer ", "Bearer a.b.c", "Basic YTpi", "Bearer eyJhbGciOiJub25lIn0.e30."] {
+            let response = client.get(&url).header("authorization", token).send().await?;
+            ensure!(response.status() == 401, "{token:?}: status {}", response.status());
+            bodies.push(response.text().await?);
+        }
+        ensure!(bodies.iter().all(|body| *body == bodies[0]), "the answers differ: {bodies:?}");
+        let public = client.get(pair.beta().metadata_url() + PUBLIC).send().await?;
+        ensure!(public.status() == 200, "the public document: status {}", public.status());
+        Ok(())
+    });
+}
+
+fn add_service(document: &mut Value, host: &str) {
+    if let Some(services) = document["publicServices"].as_array_mut() {
+        services.push(json!({ "hostname": host, "ports": [{ "name": "http", "port": 80 }] }));
+    }
+}

@@ -1,0 +1,111 @@
+//! What is taken away is gone at once, for open connections too; and nobody else notices.
+
+use crate::fixture::Gateway;
+use anyhow::{Context, Result, ensure};
+use fedgate_e2e::authority::Authority;
+use fedgate_e2e::client::{self, Client, Connection, resumed, say, wait_closed};
+use fedgate_e2e::cluster::Cluster;
+use fedgate_e2e::deployed::Deployed;
+use fedgate_e2e::manifest::Service;
+use fedgate_e2e::run_folder::RunFolder;
+use fedgate_e2e::scenario::scenario;
+use std::time::{Duration, SystemTime};
+
+/// How soon after the table's arrival an open connection must be closed.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// Open connections of both callers to beta's `mail`.
+struct Open {
+    gateway: Gateway,
+    mail: Deployed,
+    alpha: Connection,
+    gamma: Connection,
+}
+
+impl Open {
+    async fn start(run: &RunFolder) -> Result<Self> {
+        let gateway = Gateway::start(run).await?;
+        let mut mail = Deployed::greeting(gateway.beta(), "mail").await?;
+        mail.apply(gateway.beta(), Service::exported)?;
+        let alpha = mail.wait_greeting(&gateway.alpha_client, gateway.beta()).await?;
+        let gamma = mail.wait_greeting(&gateway.gamma_client, gateway.beta()).await?;
+        Ok(Self { gateway, mail, alpha, gamma })
+    }
+
+    /// alpha's connection is closed in time after a new table, and gamma's goes on.
+    async fn alpha_is_cut_and_gamma_is_not(&mut self) -> Result<()> {
+        let arrived = closed_after_table(&mut self.alpha, self.gateway.beta()).await?;
+        ensure!(arrived <= LIMIT, "it took {arrived:?} from the table's arrival");
+        ensure!(say(&mut self.gamma, "still here").await? == "250 still here", "gamma's connection was cut");
+        Ok(())
+    }
+}
+
+#[test]
+fn removing_a_peer_closes_its_connections() {
+    scenario("peer-removed", async |run: &RunFolder| {
+        let mut open = Open::start(run).await?;
+        open.gateway.beta().remove_peer("alpha")?;
+        open.alpha_is_cut_and_gamma_is_not().await?;
+        let Open { gateway, .. } = &open;
+        gateway.web.refuses(&gateway.alpha_client, gateway.beta()).await?;
+        gateway.web.call(&gateway.gamma_client, gateway.beta()).await.map(drop)
+    });
+}
+
+#[test]
+fn removing_a_grant_closes_its_connections() {
+    scenario("grant-removed", async |run: &RunFolder| {
+        let mut open = Open::start(run).await?;
+        open.mail.apply(&open.gateway.federation.clusters[1], |service| service.for_peers("gamma"))?;
+        open.alpha_is_cut_and_gamma_is_not().await?;
+        // alpha lost one service, not the gateway.
+        let Open { gateway, .. } = &open;
+        gateway.web.call(&gateway.alpha_client, gateway.beta()).await.map(drop)
+    });
+}
+
+#[test]
+fn removing_an_export_closes_all_its_connections() {
+    scenario("export-removed", async |run: &RunFolder| {
+        let mut open = Open::start(run).await?;
+        let beta = &open.gateway.federation.clusters[1];
+        open.mail.apply(beta, |service| Service { exported: false, ..service })?;
+        let arrived = closed_after_table(&mut open.alpha, beta).await?;
+        ensure!(arrived <= LIMIT, "it took {arrived:?} from the table's arrival");
+        wait_closed(&mut open.gamma, LIMIT).await
+    });
+}
+
+/// A session that was made before its root was removed must not be resumed after it.
+#[test]
+fn a_removed_root_ends_sessions_too() {
+    scenario("root-removed", async |run: &RunFolder| {
+        let mut gateway = Gateway::start(run).await?;
+        let beta = gateway.beta();
+        for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+            let client = Client::with_versions(Some(&gateway.alpha().workload()?), &[version])?;
+            for _ in 0..3 {
+                let mut connection = client.connect(beta.gateway_address(), &gateway.web.sni()).await?;
+                client::get_on(&mut connection, &gateway.web.host()).await?;
+                ensure!(!resumed(&connection), "{version:?}: the gateway resumed a session");
+            }
+        }
+        // The peer stays, with another root: what the old one signed is worth nothing.
+        let old = gateway.alpha().workload()?;
+        let [alpha, beta, _] = &mut gateway.federation.clusters;
+        *alpha.authority_mut() = Authority::root("new root of alpha")?;
+        alpha.write_identities()?;
+        let new = Client::new(Some(&alpha.workload()?))?;
+        gateway.web.wait_reachable(&new, beta).await?;
+        gateway.web.refuses(&Client::new(Some(&old))?, beta).await.map(drop)
+    });
+}
+
+/// Waits until a connection is closed; how long that was after the newest table was put in place.
+async fn closed_after_table(connection: &mut Connection, owner: &Cluster) -> Result<Duration> {
+    wait_closed(connection, Duration::from_secs(10)).await?;
+    let closed = SystemTime::now();
+    let table = owner.folder().join("envoy/gateway/filter/filter.json");
+    closed.duration_since(std::fs::metadata(table)?.modified()?).context("closed before the table came")
+}
