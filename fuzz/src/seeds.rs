@@ -1,0 +1,55 @@
+use fedgate_core::{
+    CallerPattern, Callers, Grant, Mode, Options, Pattern, Peer, PeerIndex, Table, TableBuilder, write_configuration,
+};
+
+/// Good inputs of each target, from which the fuzzer starts.
+pub fn seeds(target: &str) -> Vec<Vec<u8>> {
+    let tables = [0, 1, 2, 5, 40].map(example);
+    let text = |texts: &[&str]| texts.iter().map(|text| text.as_bytes().to_vec()).collect();
+    match target {
+        "table" => tables.to_vec(),
+        "sealed_table" => tables.iter().map(|table| table[..table.len() - 32].to_vec()).collect(),
+        "configuration" => tables.into_iter().map(configuration).collect(),
+        "decision" => text(&[
+            "outbound_.80_._.web-0.shop.svc.alpha.example\0spiffe://beta.example/ns/orders/sa/worker",
+            "outbound_.443_.v1_.Web-7.team.svc.alpha.example\0spiffe://gamma.example/ns/orders/sa/worker",
+        ]),
+        "sni" => text(&["outbound_.80_._.web.shop.svc.beta.example", "outbound_.8443_.v1_.Web.Shop.svc.beta.example"]),
+        "spiffe_id" => text(&["spiffe://beta.example/ns/orders/sa/worker", "spiffe://b/a.b-c_d"]),
+        _ => Vec::new(),
+    }
+}
+
+fn configuration(table: Vec<u8>) -> Vec<u8> {
+    let table = Table::read(table).expect("the builder's table");
+    serde_json::to_vec(&write_configuration(&table, Options::default())).expect("plain data")
+}
+
+/// A table with two peers, grants of every kind, and `exports` exports.
+pub(crate) fn example(exports: usize) -> Vec<u8> {
+    let mut builder = TableBuilder::new("alpha.example".parse().expect("a trust domain"));
+    let (beta, gamma) = (peer(&mut builder, "beta", Mode::Enforce), peer(&mut builder, "gamma", Mode::Audit));
+    let sets = [
+        vec![],
+        vec![(beta, Callers::Any), (gamma, Callers::Only([].into()))],
+        vec![(beta, only("orders", "w*"))],
+        vec![(beta, only("*", "worker")), (gamma, only("a*", "b"))],
+    ];
+    for number in 0..exports {
+        let (namespace, port) = (["shop", "team"][number / 5 % 2], [80, 443, 8080][number % 3]);
+        let service = format!("web-{}.{namespace}.svc.alpha.example:{port}", number / 2);
+        let grants = sets[number % sets.len()].iter().cloned().map(|(peer, callers)| Grant { peer, callers });
+        builder.export(service.parse().expect("a service"), grants.collect()).expect("a new service");
+    }
+    builder.build(1).expect("a small table")
+}
+
+fn peer(builder: &mut TableBuilder, name: &str, mode: Mode) -> PeerIndex {
+    let trust_domain = format!("{name}.example").parse().expect("a trust domain");
+    builder.peer(Peer { name: name.parse().expect("a name"), trust_domain, mode }).expect("a new peer")
+}
+
+fn only(namespace: &str, service_account: &str) -> Callers {
+    let parse = |text| Pattern::parse(text).expect("a pattern");
+    Callers::Only([CallerPattern { namespace: parse(namespace), service_account: parse(service_account) }].into())
+}
