@@ -17,6 +17,8 @@ pub type ContextId = u32;
 pub enum Property {
     /// The server name of the ClientHello; there before the handshake when the listener has `tls_inspector`.
     ServerName,
+    /// Filter state that the listener sets when the handshake is finished; see [`Property::path`].
+    HandshakeFinished,
     /// One byte, 1 when the client has sent a certificate. That may be before the handshake is finished.
     CertificatePresented,
     /// One byte, 1 when the client's certificate was verified. New in Envoy 1.40.
@@ -36,6 +38,7 @@ impl Property {
     pub fn path(self) -> &'static str {
         match self {
             Self::ServerName => "connection\0requested_server_name",
+            Self::HandshakeFinished => "filter_state\0fedgate.handshake",
             Self::CertificatePresented => "connection\0mtls",
             Self::CertificateVerified => "connection\0peer_certificate_valid",
             Self::TlsVersion => "connection\0tls_version",

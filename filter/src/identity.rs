@@ -37,12 +37,17 @@ impl Identity {
 
 /// Whether the handshake is finished, as far as that can be known without a byte of data.
 ///
-/// The proxy shows a certificate as soon as the client has sent it, that is before the client has proved that it has
-/// the key. In TLS 1.3 Envoy verifies the certificate when the proof is there and checks both in one step, so a verified
-/// certificate is a proven one. In TLS 1.2 it verifies first, so there only data proves the handshake.
+/// The proxy shows a certificate as soon as the client has sent it: before it is verified, and before the client has
+/// proved that it has the key. Certificates are no secret, so until then anybody can show anybody's.
+///
+/// A listener says it outright when a `set_filter_state` filter before this one sets `fedgate.handshake` in
+/// `on_downstream_tls_handshake` (Envoy 1.37 and later). Otherwise only a verified certificate in TLS 1.3 counts: there
+/// Envoy verifies the certificate when the proof has arrived and checks both in one step. In TLS 1.2 it verifies first.
 pub(crate) fn is_proven(host: &impl Host) -> bool {
     let flag = |property| host.property(property).is_some_and(|value| value.first() == Some(&1));
+    // Until then a look costs one question.
     flag(Property::CertificatePresented)
-        && flag(Property::CertificateVerified)
-        && host.property(Property::TlsVersion).is_some_and(|version| version == b"TLSv1.3")
+        && (host.property(Property::HandshakeFinished).is_some_and(|value| !value.is_empty())
+            || flag(Property::CertificateVerified)
+                && host.property(Property::TlsVersion).is_some_and(|version| version == b"TLSv1.3"))
 }

@@ -76,6 +76,10 @@ impl<H: Host> Scope<H> {
     }
 
     /// Takes the configuration of a root context; `false` refuses it, and what was in force stays so.
+    ///
+    /// The answer depends on the configuration's bytes alone, never on what is in force: Envoy asks a trial VM first, and
+    /// remembers its answer for these bytes. A worker's VM that then refuses what the trial VM accepted leaves the worker
+    /// without the filter, and its connections go on to tcp_proxy unfiltered (seen on 1.40, whatever the failure policy).
     pub(crate) fn configure(&self, root: ContextId) -> bool {
         let json = self.host.configuration();
         let accepted = if json.is_empty() { self.accept_no_table() } else { self.accept(&json) };
@@ -85,15 +89,18 @@ impl<H: Host> Scope<H> {
         accepted
     }
 
-    /// A gateway may start before its first table is there. Without one every connection is refused; a table that is
-    /// known, here or to another VM, is not given up for nothing.
+    /// A gateway may start before its first table is there: every connection is refused then. A table that is known,
+    /// here or to another VM, is not given up for nothing.
     fn accept_no_table(&self) -> bool {
-        let known = self.configuration.borrow().is_some() || !shared::current_version(&self.host, &self.name).is_empty();
-        match known {
-            true => self.host.log(Level::Error, "the configuration is empty, expected a JSON object with a table; refused, the last good table stays in force"),
-            false => self.host.log(Level::Warn, "no table yet: the configuration is empty, and every connection is refused as no_table"),
-        }
-        !known
+        let known = self.adopt_shared() && self.configuration().is_some();
+        let line = match known {
+            true => {
+                "the configuration is empty, expected a JSON object with a table; the last good table stays in force"
+            }
+            false => "the configuration is empty: there is no table yet, and every connection is refused as no_table",
+        };
+        self.host.log(Level::Warn, line);
+        true
     }
 
     fn accept(&self, json: &[u8]) -> bool {
@@ -252,9 +259,8 @@ impl<H: Host> Scope<H> {
     }
 
     fn period_due(&self) -> Duration {
-        let paused = |connection: &Rc<Connection>| {
-            connection.is(State::Awaiting) && connection.waits == WaitForIdentity::Paused
-        };
+        let paused =
+            |connection: &Rc<Connection>| connection.is(State::Awaiting) && connection.waits == WaitForIdentity::Paused;
         if !self.closing.borrow().is_empty() {
             FASTEST
         } else if self.awaiting.borrow().iter().any(paused) {

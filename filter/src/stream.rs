@@ -183,7 +183,8 @@ impl<H: Host> Scope<H> {
     /// A proxy that doesn't close leaves the connection paused: nothing passes.
     pub(crate) fn close_now(&self) {
         if let Err(status) = self.host.close_downstream() {
-            self.host.log(Level::Error, &format!("the proxy does not close a refused connection (status {})", status.0));
+            self.host
+                .log(Level::Error, &format!("the proxy does not close a refused connection (status {})", status.0));
         }
     }
 }

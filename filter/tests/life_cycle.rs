@@ -1,0 +1,299 @@
+//! One connection, from its ClientHello to its end.
+
+mod support;
+
+use fedgate_core::{Options, Reason, WaitForIdentity};
+use fedgate_filter::host::{Level, Property};
+use std::time::Duration;
+use support::*;
+
+const WEB_CLUSTER: &str = "outbound|80||web.shop.svc.beta.example";
+const DB_CLUSTER: &str = "outbound|3306||db.shop.svc.beta.example";
+
+#[test]
+fn a_granted_caller_reaches_its_service() {
+    let mut gateway = Gateway::with(&usual());
+    let client = gateway.connect(WEB);
+    assert!(gateway.clients[&client].paused, "tcp_proxy must not start before the decision");
+    gateway.handshake(client, ALPHA);
+    assert!(gateway.downstream_data(client));
+    assert_eq!(gateway.upstream(client).as_deref(), Some(WEB_CLUSTER));
+    assert!(gateway.upstream_data(client));
+}
+
+#[test]
+fn a_server_may_speak_first() {
+    let mut gateway = Gateway::with(&usual());
+    let client = gateway.connect(DB);
+    gateway.tick();
+    assert_eq!(gateway.upstream(client), None, "before the handshake");
+    gateway.handshake(client, ALPHA);
+    gateway.tick();
+    assert_eq!(gateway.upstream(client).as_deref(), Some(DB_CLUSTER));
+    assert!(gateway.upstream_data(client) && gateway.downstream_data(client));
+}
+
+#[test]
+fn a_server_that_speaks_first_is_not_reached_by_others() {
+    let mut gateway = Gateway::with(&usual());
+    let client = gateway.connect(DB);
+    gateway.handshake(client, GAMMA);
+    gateway.tick();
+    assert!(!gateway.is_open(client));
+    assert_eq!(gateway.reason(client), "not_granted");
+}
+
+/// Every row of the decision, with what the access log says of it.
+#[test]
+fn each_refusal_has_its_reason() {
+    let early = |server_name: &str, reason: Reason, service: Option<&str>| {
+        let mut gateway = Gateway::with(&usual());
+        let client = gateway.connect_by_name(server_name);
+        assert!(!gateway.is_open(client), "{server_name}");
+        assert_told(&gateway, client, reason, service, None);
+    };
+    early("", Reason::NoSni, None);
+    early("web.shop.svc.beta.example", Reason::BadSni, None);
+    early(
+        "outbound_.80_._.other.shop.svc.beta.example",
+        Reason::UnknownService,
+        Some("other.shop.svc.beta.example:80"),
+    );
+    early("outbound_.81_._.web.shop.svc.beta.example", Reason::UnknownService, Some("web.shop.svc.beta.example:81"));
+
+    let callers = usual_with("web.shop.svc.beta.example:80=alpha(shop/*)");
+    let late = |json: &str, uri_san: &str, reason: Reason, peer: Option<&str>| {
+        let mut gateway = Gateway::with(json);
+        let client = gateway.connect(WEB);
+        gateway.handshake(client, uri_san);
+        assert!(!gateway.downstream_data(client) && !gateway.is_open(client), "{uri_san}");
+        assert_told(&gateway, client, reason, Some(WEB), peer);
+    };
+    late(&usual(), "", Reason::NoIdentity, None);
+    late(&usual(), "https://alpha.example/ns/shop/sa/web", Reason::BadIdentity, None);
+    late(&usual(), "spiffe://alpha.example/ns/shop/sa/web\u{fffd}", Reason::BadIdentity, None);
+    late(&usual(), "spiffe://delta.example/ns/shop/sa/web", Reason::UnknownPeer, None);
+    late(&usual(), GAMMA, Reason::NotGranted, Some("gamma"));
+    late(&callers, "spiffe://alpha.example/ns/other/sa/web", Reason::CallerNotGranted, Some("alpha"));
+
+    let mut gateway = Gateway::with(&callers);
+    let client = gateway.connect(WEB);
+    gateway.handshake(client, ALPHA);
+    assert!(gateway.downstream_data(client));
+    assert_eq!(gateway.filter_state(client, "outcome").as_deref(), Some("allowed"));
+    assert_eq!(gateway.filter_state(client, "peer").as_deref(), Some("alpha"));
+}
+
+fn usual_with(export: &str) -> String {
+    json(&table(1, PEERS, &[export]), Options::default())
+}
+
+fn assert_told(gateway: &Gateway, client: u32, reason: Reason, service: Option<&str>, peer: Option<&str>) {
+    let told = |name| gateway.filter_state(client, name);
+    assert_eq!(told("outcome").as_deref(), Some("refused"));
+    assert_eq!(told("reason").as_deref(), Some(reason.word()));
+    assert_eq!(told("service").as_deref(), service, "{reason}");
+    assert_eq!(told("peer").as_deref(), peer, "{reason}");
+    assert_eq!(told("generation").as_deref(), Some("1"));
+    let counter = format!("fedgate.connections.outcome.refused.reason.{reason}");
+    assert_eq!(gateway.process.metric(&counter), 1);
+    assert_eq!(gateway.log(Level::Debug).iter().filter(|line| line.starts_with("connection ")).count(), 1);
+}
+
+#[test]
+fn a_server_name_that_is_no_text_is_refused_and_not_repeated() {
+    let mut gateway = Gateway::with(&usual());
+    let root = gateway.roots()[0];
+    let client = gateway.connect_at(root, b"outbound_.80_._.web\xff\n.shop.svc.beta.example");
+    assert!(!gateway.is_open(client));
+    assert_eq!((gateway.reason(client).as_str(), gateway.filter_state(client, "service")), ("bad_sni", None));
+}
+
+/// A certificate is no secret. Until its key was used anybody may have sent it.
+#[test]
+fn a_certificate_without_proof_of_its_key_is_not_believed() {
+    let mut gateway = Gateway::with(&usual());
+    let unverified = gateway.connect(DB);
+    gateway.show_certificate(unverified, ALPHA);
+    let verified_early = gateway.connect(DB);
+    gateway.handshake(verified_early, ALPHA);
+    gateway.set(verified_early, Property::TlsVersion, b"TLSv1.2");
+    for _ in 0..100 {
+        gateway.tick();
+    }
+    assert_eq!((gateway.upstream(unverified), gateway.upstream(verified_early)), (None, None));
+
+    // The listener says that the handshake is finished, or data says so.
+    gateway.set(verified_early, Property::HandshakeFinished, b"finished");
+    gateway.tick_after(Duration::from_millis(500));
+    assert_eq!(gateway.upstream(verified_early).as_deref(), Some(DB_CLUSTER));
+    assert!(gateway.downstream_data(unverified));
+    assert_eq!(gateway.upstream(unverified).as_deref(), Some(DB_CLUSTER));
+}
+
+#[test]
+fn an_identity_that_does_not_come_in_time_is_none() {
+    let options = Options { identity_timeout_ms: 300, ..Options::default() };
+    let mut gateway = Gateway::with(&json(&table(1, PEERS, &["web.shop.svc.beta.example:80=alpha"]), options));
+    let silent = gateway.connect(WEB);
+    let shows = gateway.connect(WEB);
+    gateway.show_certificate(shows, ALPHA);
+    for _ in 0..59 {
+        gateway.tick();
+    }
+    assert!(gateway.is_open(silent) && gateway.is_open(shows), "after 295 ms");
+    for _ in 0..40 {
+        gateway.tick();
+    }
+    for client in [silent, shows] {
+        assert!(!gateway.is_open(client));
+        assert_eq!(gateway.reason(client), "no_identity");
+    }
+}
+
+#[test]
+fn a_correction_of_the_clock_times_nobody_out() {
+    let mut gateway = Gateway::with(&usual());
+    let client = gateway.connect(WEB);
+    gateway.tick();
+    gateway.tick_after(Duration::from_secs(86_400));
+    assert!(gateway.is_open(client));
+}
+
+#[test]
+fn the_end_of_the_clients_half_decides_like_data() {
+    for (uri_san, passes) in [(ALPHA, true), (GAMMA, false)] {
+        let mut gateway = Gateway::with(&usual());
+        let client = gateway.connect(WEB);
+        gateway.handshake(client, uri_san);
+        // No byte, end of stream: the ABI calls the same callback.
+        assert_eq!(gateway.downstream_data(client), passes);
+        assert_eq!(gateway.is_open(client), passes);
+    }
+}
+
+#[test]
+fn a_client_that_leaves_while_it_is_awaited_is_forgotten() {
+    let mut gateway = Gateway::with(&usual());
+    let client = gateway.connect(WEB);
+    gateway.hang_up(client);
+    gateway.tick();
+    assert_eq!(gateway.process.metric("fedgate.undecided_connections"), 1);
+    assert_eq!(gateway.period(), Duration::from_millis(500), "nobody is awaited any more");
+    // Its number is another connection's now; what is done is done to that one.
+    gateway.reuse(client);
+    let other = gateway.connect(WEB);
+    assert_eq!(other, client);
+    gateway.handshake(other, ALPHA);
+    gateway.tick();
+    assert_eq!(gateway.upstream(other).as_deref(), Some(WEB_CLUSTER));
+    gateway.hang_up(other);
+    assert_eq!(gateway.process.metric("fedgate.undecided_connections"), 1, "this one was decided");
+}
+
+#[test]
+fn after_the_decision_data_cost_no_host_call() {
+    let mut gateway = Gateway::with(&usual());
+    let client = gateway.connect(WEB);
+    gateway.handshake(client, ALPHA);
+    gateway.downstream_data(client);
+    gateway.take_calls();
+    for _ in 0..10 {
+        assert!(gateway.downstream_data(client) && gateway.upstream_data(client));
+    }
+    assert_eq!(gateway.take_calls(), Vec::<&str>::new());
+}
+
+#[test]
+fn before_the_decision_no_upstream_data_pass() {
+    let mut gateway = Gateway::with(&usual());
+    let client = gateway.connect(WEB);
+    gateway.handshake(client, ALPHA);
+    assert!(!gateway.upstream_data(client));
+    assert!(gateway.is_open(client), "held back, not closed");
+    assert!(gateway.downstream_data(client) && gateway.upstream_data(client));
+}
+
+#[test]
+fn an_allowed_connection_without_a_cluster_is_closed() {
+    let mut gateway = Gateway::with(&usual());
+    gateway.fail("call_foreign_function");
+    let clients = [gateway.connect(WEB), gateway.connect(WEB)];
+    for client in clients {
+        gateway.handshake(client, ALPHA);
+        assert!(!gateway.downstream_data(client));
+        assert!(!gateway.is_open(client), "never to tcp_proxy's own cluster");
+        assert_eq!(gateway.reason(client), "no_route");
+    }
+    assert_eq!(gateway.log(Level::Error).len(), 1, "once, not for each connection");
+    assert_eq!(gateway.process.metric("fedgate.route_failures"), 2);
+    assert_eq!(gateway.process.metric("fedgate.connections.outcome.allowed.reason.granted"), 0);
+}
+
+#[test]
+fn the_same_holds_for_servers_that_speak_first() {
+    let mut gateway = Gateway::with(&usual());
+    let client = gateway.connect(DB);
+    gateway.handshake(client, ALPHA);
+    gateway.fail("call_foreign_function");
+    gateway.tick();
+    assert!(!gateway.is_open(client));
+}
+
+mod connected {
+    use super::*;
+
+    fn gateway() -> Gateway {
+        let options = Options { wait_for_identity: WaitForIdentity::Connected, ..Options::default() };
+        Gateway::with(&json(&table(1, PEERS, &["web.shop.svc.beta.example:80=alpha"]), options))
+    }
+
+    #[test]
+    fn tcp_proxy_starts_at_once_with_the_right_cluster() {
+        let mut gateway = gateway();
+        let client = gateway.connect(WEB);
+        assert_eq!(gateway.upstream(client).as_deref(), Some(WEB_CLUSTER));
+        gateway.handshake(client, ALPHA);
+        assert!(gateway.downstream_data(client) && gateway.upstream_data(client));
+    }
+
+    #[test]
+    fn no_byte_of_others_passes() {
+        let mut gateway = gateway();
+        let client = gateway.connect(WEB);
+        gateway.handshake(client, GAMMA);
+        assert!(!gateway.downstream_data(client) && !gateway.is_open(client));
+        assert!(!gateway.is_open(gateway.clients.len() as u32));
+    }
+
+    #[test]
+    fn a_server_that_is_ahead_of_the_handshake_loses_its_connection() {
+        let mut gateway = gateway();
+        let early = gateway.connect(WEB);
+        gateway.show_certificate(early, ALPHA);
+        assert!(!gateway.upstream_data(early) && !gateway.is_open(early));
+        assert_eq!(gateway.reason(early), "no_identity");
+        let late = gateway.connect(WEB);
+        gateway.handshake(late, ALPHA);
+        assert!(gateway.upstream_data(late));
+    }
+
+    #[test]
+    fn without_a_cluster_the_connection_is_closed() {
+        let mut gateway = gateway();
+        gateway.fail("call_foreign_function");
+        let client = gateway.connect(WEB);
+        assert!(!gateway.is_open(client));
+    }
+
+    #[test]
+    fn it_asks_for_no_fast_ticks_and_still_times_out() {
+        let mut gateway = gateway();
+        let client = gateway.connect(WEB);
+        assert_eq!(gateway.period(), Duration::from_millis(500));
+        for _ in 0..31 {
+            gateway.tick_after(Duration::from_millis(500));
+        }
+        assert!(!gateway.is_open(client));
+    }
+}
