@@ -1,1 +1,128 @@
-//! What peers may fetch, over HTTPS.
+//! What peers may fetch, over HTTPS: the public document, the SPIFFE bundle, and for each peer its own private document.
+//!
+//! Nobody who connects here has shown any right yet, so everything that a client can hold or spend has a limit
+//! ([`Limits`]): connections, a source's share of them, the time of the handshake and of a request's head, its bytes, the
+//! life of a connection. Requests have no body and are GET or HEAD. Documents are ready-made bytes ([`Published`]),
+//! swapped whole when the federation changes; a request costs a lookup and, for the private one, one signature check.
+//!
+//! Who may read a private document is decided in one place (`authorize`), and every refusal looks the same from outside:
+//! a stranger does not learn who is a member.
+
+mod connection;
+mod limits;
+mod metrics;
+mod published;
+mod request;
+mod routes;
+mod settings;
+mod tls;
+
+pub use limits::Limits;
+pub use metrics::{DocumentLabel, Dropped, DroppedLabels, Metrics, RequestLabels, TokenLabels};
+pub use published::{Document, Published};
+pub use settings::{ExporterSettings, InvalidPath, MetadataPath, Transport};
+pub use tls::{ServerTls, ServerTlsError};
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use connection::{Connection, Open};
+use limits::Sources;
+use metrics::Dropped as Reason;
+use std::{future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tracing::warn;
+
+/// How long to wait when the system has no file descriptor left: some connection will close.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves until `shutdown` is ready, then lets open connections finish within [`Limits::drain`].
+///
+/// Each request is answered from what `published` holds at that moment.
+pub async fn serve(
+    listener: TcpListener,
+    settings: ExporterSettings,
+    published: Arc<ArcSwap<Published>>,
+    shutdown: impl Future<Output = ()>,
+) {
+    let mut server = Server::new(settings, published);
+    let mut shutdown = pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = shutdown.as_mut() => break,
+            accepted = server.accept(&listener) => server.begin(accepted),
+        }
+    }
+    drop(listener);
+    server.drain().await;
+}
+
+struct Server {
+    settings: Arc<ExporterSettings>,
+    router: Router,
+    places: Arc<Semaphore>,
+    sources: Arc<Sources>,
+    stop: watch::Sender<bool>,
+    connections: JoinSet<()>,
+}
+
+type Accepted = (TcpStream, SocketAddr, OwnedSemaphorePermit);
+
+impl Server {
+    fn new(settings: ExporterSettings, published: Arc<ArcSwap<Published>>) -> Self {
+        let settings = Arc::new(settings);
+        Self {
+            router: routes::router(settings.clone(), published),
+            places: Arc::new(Semaphore::new(settings.limits.connections)),
+            sources: Sources::new(settings.limits.connections_per_source),
+            stop: watch::Sender::new(false),
+            connections: JoinSet::new(),
+            settings,
+        }
+    }
+
+    /// The next connection, once there is a place for it.
+    async fn accept(&self, listener: &TcpListener) -> Accepted {
+        loop {
+            // Never closed, so there is always a place sooner or later.
+            let Ok(place) = self.places.clone().acquire_owned().await else { std::future::pending().await };
+            match listener.accept().await {
+                Ok((stream, address)) => return (stream, address, place),
+                Err(error) => {
+                    warn!(%error, "cannot accept a connection for metadata");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, (stream, address, place): Accepted) {
+        // Those that ended: the set grows no larger than the number of open connections was.
+        while self.connections.try_join_next().is_some() {}
+        let Some(source) = self.sources.admit(address.ip()) else {
+            self.settings.metrics.dropped(Reason::SourceLimit);
+            return;
+        };
+        let connection = Connection {
+            _open: Open::new(self.settings.metrics.connections.clone()),
+            settings: self.settings.clone(),
+            router: self.router.clone(),
+            stop: self.stop.subscribe(),
+            _place: place,
+            _source: source,
+        };
+        self.connections.spawn(connection.serve(stream));
+    }
+
+    async fn drain(mut self) {
+        let _ = self.stop.send(true);
+        let all = async { while self.connections.join_next().await.is_some() {} };
+        if timeout(self.settings.limits.drain, all).await.is_err() {
+            self.connections.shutdown().await;
+        }
+    }
+}

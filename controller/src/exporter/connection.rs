@@ -1,0 +1,122 @@
+//! One client's connection: the handshake, a few requests, the end. Each step has its own time, and all together have one.
+
+use super::{ExporterSettings, ServerTls, Transport, limits::SourceSlot, metrics::Dropped, request};
+use axum::{Router, body::Body, http::Request};
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use prometheus_client::metrics::gauge::Gauge;
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, watch},
+    time::timeout,
+};
+use tokio_rustls::server::TlsStream;
+use tracing::debug;
+
+/// An accepted connection with its places in the counts, which it gives back when it ends.
+pub(super) struct Connection {
+    pub(super) settings: Arc<ExporterSettings>,
+    pub(super) router: Router,
+    pub(super) stop: watch::Receiver<bool>,
+    pub(super) _open: Open,
+    pub(super) _place: OwnedSemaphorePermit,
+    pub(super) _source: SourceSlot,
+}
+
+/// Counts as an open connection until it is dropped.
+pub(super) struct Open(Gauge);
+
+impl Open {
+    pub(super) fn new(gauge: Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Connection {
+    /// Serves until the client, a limit or the order to stop ends it.
+    pub(super) async fn serve(self, stream: TcpStream) {
+        // What this answers is small, and all of it is there at once.
+        let _ = stream.set_nodelay(true);
+        if timeout(self.settings.limits.connection_life, self.converse(stream)).await.is_err() {
+            self.settings.metrics.dropped(Dropped::Life);
+        }
+    }
+
+    async fn converse(&self, stream: TcpStream) {
+        match &self.settings.transport {
+            Transport::Plain => self.answer(stream).await,
+            Transport::Tls(tls) => {
+                if let Some(stream) = self.handshake(tls, stream).await {
+                    self.answer(stream).await;
+                }
+            }
+        }
+    }
+
+    async fn handshake(&self, tls: &ServerTls, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
+        let handshake = timeout(self.settings.limits.handshake, tls.acceptor().accept(stream));
+        let done = tokio::select! {
+            done = handshake => done,
+            () = stopped(self.stop.clone()) => return None,
+        };
+        match done {
+            Ok(Ok(stream)) => return Some(stream),
+            Ok(Err(error)) => {
+                debug!(%error, "TLS handshake failed");
+                self.settings.metrics.dropped(Dropped::Handshake);
+            }
+            Err(_) => self.settings.metrics.dropped(Dropped::HandshakeTimeout),
+        }
+        None
+    }
+
+    async fn answer(&self, stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let limits = &self.settings.limits;
+        let router = TowerToHyperService::new(self.router.clone());
+        let served = AtomicU32::new(0);
+        let service = service_fn(|request: Request<hyper::body::Incoming>| {
+            let last = served.fetch_add(1, Ordering::Relaxed) + 1 >= limits.requests_per_connection;
+            request::answer(request.map(Body::new), &router, last, &self.settings.metrics)
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.request_head)
+            .max_header_size(limits.request_head_bytes)
+            .max_buf_size(limits.request_head_bytes)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stopped(self.stop.clone()) => {
+                connection.as_mut().graceful_shutdown();
+                timeout(limits.drain, connection).await.unwrap_or(Ok(()))
+            }
+        };
+        if let Err(error) = ended {
+            debug!(%error, "connection ended");
+        }
+    }
+}
+
+/// Ready when the order to stop is given, or whoever could give it is gone.
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}

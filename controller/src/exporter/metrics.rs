@@ -1,0 +1,85 @@
+//! What the exporter counts. Every label is one of a few words of ours, so that no stranger makes series.
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+/// The exporter's counters; clones count together.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    /// Requests, by document and status.
+    pub requests: Family<RequestLabels, Counter>,
+    /// Refused tokens, by reason.
+    pub refused_tokens: Family<TokenLabels, Counter>,
+    /// Connections that were closed without an answer, by reason.
+    pub dropped_connections: Family<DroppedLabels, Counter>,
+    /// Open connections.
+    pub connections: Gauge,
+}
+
+/// What a request was for, and how it ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RequestLabels {
+    /// The document.
+    pub document: DocumentLabel,
+    /// The HTTP status.
+    pub code: u16,
+}
+
+/// The documents, and `Other` for whatever else was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[allow(missing_docs, reason = "the words say it")]
+pub enum DocumentLabel {
+    Public,
+    Bundle,
+    Private,
+    Other,
+}
+
+/// Why a token was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TokenLabels {
+    /// The stable word.
+    pub reason: &'static str,
+}
+
+/// Why a connection was closed without an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DroppedLabels {
+    /// The reason.
+    pub reason: Dropped,
+}
+
+/// Why a connection was closed without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Dropped {
+    /// Its source has as many connections as it may.
+    SourceLimit,
+    /// The TLS handshake failed.
+    Handshake,
+    /// The TLS handshake took too long.
+    HandshakeTimeout,
+    /// It lived as long as a connection may.
+    Life,
+}
+
+impl Metrics {
+    /// Names the counters in `registry`, below the prefix that it has.
+    pub fn register(&self, registry: &mut Registry) {
+        let metrics = registry.sub_registry_with_prefix("exporter");
+        metrics.register("requests", "Requests for metadata", self.requests.clone());
+        metrics.register("refused_tokens", "Refused tokens", self.refused_tokens.clone());
+        metrics.register("dropped_connections", "Connections closed unanswered", self.dropped_connections.clone());
+        metrics.register("connections", "Open connections", self.connections.clone());
+    }
+
+    pub(super) fn dropped(&self, reason: Dropped) {
+        self.dropped_connections.get_or_create(&DroppedLabels { reason }).inc();
+    }
+
+    pub(super) fn answered(&self, document: DocumentLabel, code: u16) {
+        self.requests.get_or_create(&RequestLabels { document, code }).inc();
+    }
+}

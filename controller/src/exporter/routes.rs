@@ -1,0 +1,75 @@
+//! From a path to a document.
+
+use super::{Document, ExporterSettings, Published, metrics::DocumentLabel};
+use arc_swap::ArcSwap;
+use axum::{
+    Router,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use std::sync::Arc;
+
+/// What every handler has.
+pub(super) struct Exporter {
+    pub(super) settings: Arc<ExporterSettings>,
+    pub(super) published: Arc<ArcSwap<Published>>,
+}
+
+/// The documents' paths. A path is compared byte by byte, so that there is one way to write each.
+pub(super) fn router(settings: Arc<ExporterSettings>, published: Arc<ArcSwap<Published>>) -> Router {
+    let path = |suffix| format!("{}{suffix}", settings.path.as_str());
+    let (public, bundle, private) =
+        (path("/public/public.json"), path("/public/spiffe-bundle-endpoint"), path("/private/federation.json"));
+    Router::new()
+        .route(&public, get(public_document))
+        .route(&bundle, get(bundle_document))
+        .route(&private, get(private_document))
+        .fallback(nothing_here)
+        .with_state(Arc::new(Exporter { settings, published }))
+}
+
+async fn public_document(State(exporter): State<Arc<Exporter>>, headers: HeaderMap) -> Response {
+    let published = exporter.published.load();
+    exporter.counted(DocumentLabel::Public, open(published.public.as_ref(), &headers))
+}
+
+async fn bundle_document(State(exporter): State<Arc<Exporter>>, headers: HeaderMap) -> Response {
+    let published = exporter.published.load();
+    exporter.counted(DocumentLabel::Bundle, open(published.bundle.as_ref(), &headers))
+}
+
+async fn private_document(State(exporter): State<Arc<Exporter>>) -> Response {
+    exporter.counted(DocumentLabel::Private, StatusCode::UNAUTHORIZED.into_response())
+}
+
+async fn nothing_here(State(exporter): State<Arc<Exporter>>) -> Response {
+    exporter.counted(DocumentLabel::Other, (StatusCode::NOT_FOUND, "not found\n").into_response())
+}
+
+impl Exporter {
+    fn counted(&self, document: DocumentLabel, response: Response) -> Response {
+        self.settings.metrics.answered(document, response.status().as_u16());
+        response
+    }
+}
+
+/// A document, or that the client has it already, or that there is none yet: half a document would count as broken.
+fn open(document: Option<&Document>, headers: &HeaderMap) -> Response {
+    match document {
+        Some(document) => answer(document, headers),
+        None => (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")], "not ready\n").into_response(),
+    }
+}
+
+fn answer(document: &Document, headers: &HeaderMap) -> Response {
+    // Whoever stores it asks again each time, and nobody stores it for others: the private one is for one peer.
+    let etag = [(header::ETAG, document.etag().clone())];
+    let rules = [(header::CACHE_CONTROL, "private, no-cache")];
+    if headers.get_all(header::IF_NONE_MATCH).iter().any(|sent| document.is_in(sent)) {
+        return (StatusCode::NOT_MODIFIED, etag, rules).into_response();
+    }
+    let form = [(header::CONTENT_TYPE, "application/json")];
+    (etag, rules, form, document.bytes().clone()).into_response()
+}

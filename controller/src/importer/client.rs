@@ -1,0 +1,86 @@
+//! The HTTPS client of one round with one peer.
+//!
+//! It is made anew for each round and dropped after it: the two fetches of a round share a connection, no connection
+//! idles between rounds, and every round checks the endpoint's certificate in full.
+
+use super::{FetchFailure, FetchLimits};
+use fedgate_federation::EndpointTls;
+use reqwest::{Client, ClientBuilder, redirect::Policy, retry};
+use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, pki_types::CertificateDer};
+use std::{fmt, sync::Arc};
+use tracing::warn;
+
+/// More headers than any server of metadata has a reason to send.
+const MAX_HEADERS: usize = 64;
+
+/// The roots of the machine, loaded once and shared by all peers.
+#[derive(Clone)]
+pub struct SystemRoots(Arc<RootCertStore>);
+
+impl SystemRoots {
+    /// Loads the machine's roots (`SSL_CERT_FILE` and `SSL_CERT_DIR` are honoured). What cannot be read is logged and left
+    /// out; without any root, only peers with a `ca` of their own can be verified.
+    pub fn load() -> Self {
+        let found = rustls_native_certs::load_native_certs();
+        for error in &found.errors {
+            warn!(%error, "cannot load a system root");
+        }
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(found.certs);
+        Self(Arc::new(roots))
+    }
+
+    /// These roots and no others.
+    ///
+    /// # Errors
+    /// When one of them is no certificate.
+    pub fn only(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> Result<Self, rustls::Error> {
+        let mut roots = RootCertStore::empty();
+        certificates.into_iter().try_for_each(|certificate| roots.add(certificate))?;
+        Ok(Self(Arc::new(roots)))
+    }
+
+    fn and(&self, more: &[Box<[u8]>]) -> Result<Arc<RootCertStore>, rustls::Error> {
+        let mut roots = RootCertStore::clone(&self.0);
+        for certificate in more {
+            roots.add(CertificateDer::from_slice(certificate))?;
+        }
+        Ok(Arc::new(roots))
+    }
+}
+
+impl fmt::Debug for SystemRoots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SystemRoots({})", self.0.len())
+    }
+}
+
+/// A client for one peer: HTTP/1.1, TLS 1.2 or 1.3, no redirects, no proxy, no compression, no second try.
+pub(super) fn client(tls: &EndpointTls, roots: &SystemRoots, limits: &FetchLimits) -> Result<Client, FetchFailure> {
+    let builder = Client::builder()
+        .user_agent(concat!("fedgate/", env!("CARGO_PKG_VERSION")))
+        .https_only(true)
+        .http1_only()
+        .http1_max_headers(MAX_HEADERS)
+        .redirect(Policy::none())
+        .retry(retry::never())
+        .referer(false)
+        .no_proxy()
+        .connect_timeout(limits.connect)
+        .timeout(limits.fetch);
+    let builder = verified_by(builder, tls, roots).map_err(|error| FetchFailure::Tls(super::failure::tls(&error)))?;
+    builder.build().map_err(|error| FetchFailure::from(&error))
+}
+
+fn verified_by(builder: ClientBuilder, tls: &EndpointTls, roots: &SystemRoots) -> Result<ClientBuilder, rustls::Error> {
+    let roots = match tls {
+        EndpointTls::System => roots.0.clone(),
+        EndpointTls::SystemAnd(more) => roots.and(more)?,
+        EndpointTls::Unverified => return Ok(builder.tls_danger_accept_invalid_certs(true)),
+    };
+    let config = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(builder.tls_backend_preconfigured(config))
+}
