@@ -6,3 +6,5 @@ pub mod envoy;
 pub mod exporter;
 pub mod files;
 pub mod importer;
+#[cfg(test)]
+mod loopback;

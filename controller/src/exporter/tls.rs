@@ -46,7 +46,7 @@ impl ServerTls {
         Ok(())
     }
 
-    pub(super) fn acceptor(&self) -> tokio_rustls::TlsAcceptor {
+    pub(crate) fn acceptor(&self) -> tokio_rustls::TlsAcceptor {
         self.0.load_full().into()
     }
 }

@@ -58,25 +58,33 @@ impl From<&reqwest::Error> for FetchFailure {
 
 /// What lies below `error`.
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(error.source(), |error| error.source())
+    std::iter::successors(error.source(), |error| Error::source(*error))
 }
 
 fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a TlsError> {
-    // An I/O error's source is its content's source, so the content itself has to be asked for.
-    let inner = error.downcast_ref::<io::Error>().and_then(|error| error.get_ref());
-    inner.and_then(|inner| inner.downcast_ref()).or_else(|| error.downcast_ref())
+    // An I/O error's source is its content's source, so the content itself has to be asked for, and it may be wrapped twice.
+    match error.downcast_ref::<io::Error>() {
+        Some(error) => error.get_ref().and_then(|inner| tls_error(inner)),
+        None => error.downcast_ref(),
+    }
 }
 
 /// A TLS error with what to do about it.
 pub(super) fn tls(error: &TlsError) -> String {
     use CertificateError::{
-        Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet, NotValidYetContext, UnknownIssuer,
+        BadSignature, Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet,
+        NotValidYetContext, UnknownIssuer,
     };
     let TlsError::InvalidCertificate(invalid) = error else { return shown(&error.to_string()) };
     match invalid {
-        UnknownIssuer => "the endpoint's certificate comes from no system root and not from spec.metadata.ca".into(),
+        // A bad signature: a CA of the same name, but with another key.
+        UnknownIssuer | BadSignature => {
+            "the endpoint's certificate comes from no system root and not from spec.metadata.ca".into()
+        }
         Expired | ExpiredContext { .. } => "the endpoint's certificate has expired".into(),
-        NotValidYet | NotValidYetContext { .. } => "the endpoint's certificate is not valid yet; compare the clocks".into(),
+        NotValidYet | NotValidYetContext { .. } => {
+            "the endpoint's certificate is not valid yet; compare the clocks".into()
+        }
         NotValidForName | NotValidForNameContext { .. } => {
             "the endpoint's certificate is for another host than spec.metadataEndpoint names".into()
         }

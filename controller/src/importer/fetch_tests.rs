@@ -1,0 +1,256 @@
+//! One fetch against servers that lie, hang, swell and break. Each refusal has a twin that is let through.
+
+use super::{
+    FetchFailure, FetchLimits, SystemRoots,
+    client::client,
+    fetch::{Answer, Get, get},
+};
+use crate::loopback::{Leaf, Server, TestCa};
+use fedgate_federation::EndpointTls;
+use reqwest::header::HeaderValue;
+use std::{future::pending, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_rustls::server::TlsStream;
+
+const LIMIT: usize = 1000;
+
+fn limits() -> FetchLimits {
+    FetchLimits { connect: Duration::from_millis(500), fetch: Duration::from_millis(900), ..FetchLimits::default() }
+}
+
+fn no_roots() -> SystemRoots {
+    SystemRoots::only([]).unwrap()
+}
+
+async fn fetch_with(server: &Server, tls: &EndpointTls, roots: &SystemRoots) -> Result<Answer, FetchFailure> {
+    let client = client(tls, roots, &limits()).unwrap();
+    get(&client, Get { url: server.url("/x"), bearer: None, known: None, limit: LIMIT }).await
+}
+
+async fn fetch(server: &Server, ca: &TestCa) -> Result<Answer, FetchFailure> {
+    fetch_with(server, &EndpointTls::SystemAnd(vec![ca.der()]), &no_roots()).await
+}
+
+/// A server that sends `response`, then closes.
+async fn says(leaf: &Leaf, response: impl Into<Vec<u8>>) -> Server {
+    let response = response.into();
+    Server::tls(leaf, move |_, stream| send(stream, response.clone())).await
+}
+
+async fn send(mut stream: TlsStream<TcpStream>, response: Vec<u8>) {
+    let _ = stream.write_all(&response).await;
+    let _ = stream.shutdown().await;
+    // Closing with bytes unread would reset the connection, and the client might lose the response.
+    let _ = stream.read_to_end(&mut Vec::new()).await;
+}
+
+/// What comes of a server, whose certificate is good, that sends `response`.
+async fn answer_to(response: impl Into<Vec<u8>>) -> Result<Answer, FetchFailure> {
+    let ca = TestCa::new();
+    fetch(&says(&ca.leaf(), response).await, &ca).await
+}
+
+fn fresh(body: &str) -> Result<Answer, FetchFailure> {
+    Ok(Answer::Fresh { body: body.into(), etag: None })
+}
+
+#[tokio::test]
+async fn a_document_is_fetched_whatever_its_content_type() {
+    assert_eq!(answer_to("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").await, fresh("{}"));
+    let texted =
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
+    assert_eq!(answer_to(texted).await, fresh("{}"));
+    assert_eq!(answer_to("HTTP/1.1 200 OK\r\nContent-Encoding: identity\r\n\r\n{}").await, fresh("{}"));
+}
+
+#[tokio::test]
+async fn the_request_is_plain_http_1_1_without_accept_encoding() {
+    let ca = TestCa::new();
+    let echo = Server::tls(&ca.leaf(), |head, stream| {
+        send(stream, format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{head}", head.len()).into())
+    })
+    .await;
+    let Ok(Answer::Fresh { body, .. }) = fetch(&echo, &ca).await else { panic!("no answer") };
+    let head = String::from_utf8(body).unwrap().to_lowercase();
+    assert!(head.starts_with("get /x http/1.1\r\n"), "{head}");
+    assert!(
+        !head.contains("accept-encoding") && !head.contains("authorization") && !head.contains("if-none-match"),
+        "{head}"
+    );
+}
+
+#[tokio::test]
+async fn only_200_is_success_and_nothing_is_followed() {
+    let ca = TestCa::new();
+    let there = says(&ca.leaf(), "HTTP/1.1 200 OK\r\n\r\nthere").await;
+    for status in [301, 302, 307, 308] {
+        let redirect = format!("HTTP/1.1 {status} Go\r\nLocation: {}\r\nContent-Length: 0\r\n\r\n", there.url("/x"));
+        let here = says(&ca.leaf(), redirect).await;
+        assert_eq!(fetch(&here, &ca).await, Err(FetchFailure::Status(status)));
+    }
+    for status in [201, 204, 206, 304, 401, 404, 500, 503] {
+        assert_eq!(
+            answer_to(format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n")).await,
+            Err(FetchFailure::Status(status))
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_entity_tag_comes_back_as_it_was_and_304_is_understood() {
+    let ca = TestCa::new();
+    let server = Server::tls(&ca.leaf(), |head, stream| {
+        let known = head.to_lowercase().contains("if-none-match: w/\"7\"");
+        let status = if known { "304 Not Modified" } else { "200 OK" };
+        send(stream, format!("HTTP/1.1 {status}\r\nETag: W/\"7\"\r\nContent-Length: 0\r\n\r\n").into())
+    })
+    .await;
+    let Ok(Answer::Fresh { etag: Some(etag), .. }) = fetch(&server, &ca).await else { panic!("no tag") };
+    let client = client(&EndpointTls::SystemAnd(vec![ca.der()]), &no_roots(), &limits()).unwrap();
+    let again = |known| Get { url: server.url("/x"), bearer: None, known: Some(known), limit: LIMIT };
+    assert_eq!(get(&client, again(&etag)).await, Ok(Answer::NotModified));
+    assert!(matches!(get(&client, again(&HeaderValue::from_static("\"8\""))).await, Ok(Answer::Fresh { .. })));
+}
+
+#[tokio::test]
+async fn a_long_entity_tag_is_passed_over() {
+    let response = format!("HTTP/1.1 200 OK\r\nETag: \"{}\"\r\nContent-Length: 2\r\n\r\n{{}}", "x".repeat(300));
+    assert_eq!(answer_to(response).await, fresh("{}"));
+}
+
+#[tokio::test]
+async fn a_body_may_be_as_large_as_the_limit_and_no_larger() {
+    let too_large = Err(FetchFailure::TooLarge { limit: LIMIT });
+    let (fits, over) = ("x".repeat(LIMIT), "x".repeat(LIMIT + 1));
+    assert_eq!(answer_to(format!("HTTP/1.1 200 OK\r\n\r\n{fits}")).await, fresh(&fits));
+    assert_eq!(answer_to(format!("HTTP/1.1 200 OK\r\n\r\n{over}")).await, too_large);
+    let announced = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", LIMIT + 1);
+    assert_eq!(answer_to(announced).await, too_large);
+    let chunked =
+        format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1f4\r\n{0}\r\n1f5\r\n{0}x\r\n", "x".repeat(500));
+    assert_eq!(answer_to(chunked).await, too_large);
+}
+
+#[tokio::test]
+async fn an_endless_body_ends_at_the_limit() {
+    let ca = TestCa::new();
+    let server = Server::tls(&ca.leaf(), |_, mut stream| async move {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+        while stream.write_all(&[b' '; 100]).await.is_ok() {}
+    })
+    .await;
+    assert_eq!(fetch(&server, &ca).await, Err(FetchFailure::TooLarge { limit: LIMIT }));
+}
+
+#[tokio::test]
+async fn less_than_was_announced_is_no_document() {
+    let failure = answer_to("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}").await.unwrap_err();
+    assert!(matches!(failure, FetchFailure::Broken(_)), "{failure:?}");
+    let failure = answer_to("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{}").await.unwrap_err();
+    assert!(matches!(failure, FetchFailure::Broken(_)), "{failure:?}");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_reset_in_mid_body_is_a_failure() {
+    let ca = TestCa::new();
+    let server = Server::tls(&ca.leaf(), |_, mut stream| async move {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{").await;
+        let _ = stream.flush().await;
+        let _ = stream.get_ref().0.set_zero_linger();
+    })
+    .await;
+    let failure = fetch(&server, &ca).await.unwrap_err();
+    assert!(matches!(failure, FetchFailure::Broken(_)), "{failure:?}");
+}
+
+#[tokio::test]
+async fn compression_that_nobody_asked_for_is_refused() {
+    let failure =
+        answer_to("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}").await.unwrap_err();
+    assert_eq!(failure.to_string(), "the document has the content encoding \"gzip\", which was not asked for");
+}
+
+#[tokio::test]
+async fn a_huge_head_is_refused() {
+    let long = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n{{}}", "x".repeat(2_000_000));
+    assert!(matches!(answer_to(long).await, Err(FetchFailure::Broken(_))));
+    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n{{}}", "X: y\r\n".repeat(200));
+    assert!(matches!(answer_to(many).await, Err(FetchFailure::Broken(_))));
+}
+
+#[tokio::test]
+async fn slowness_ends_at_the_timeout_wherever_it_happens() {
+    let ca = TestCa::new();
+    let at_handshake = Server::tcp(|stream| async move {
+        let _stream = stream;
+        pending().await
+    })
+    .await;
+    assert_eq!(fetch(&at_handshake, &ca).await, Err(FetchFailure::Timeout("while connecting")));
+    let before_head = Server::tls(&ca.leaf(), |_, _stream| async move {
+        let _stream = _stream;
+        pending().await
+    })
+    .await;
+    assert_eq!(fetch(&before_head, &ca).await, Err(FetchFailure::Timeout("while fetching")));
+    // A byte now and then: no single read takes long.
+    let in_body = Server::tls(&ca.leaf(), |_, mut stream| async move {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n").await;
+        let mut tick = tokio::time::interval(Duration::from_millis(20));
+        while stream.write_all(b" ").await.is_ok() && stream.flush().await.is_ok() {
+            tick.tick().await;
+        }
+    })
+    .await;
+    assert_eq!(fetch(&in_body, &ca).await, Err(FetchFailure::Timeout("while fetching")));
+}
+
+#[tokio::test]
+async fn the_certificate_must_come_from_the_peers_ca_or_a_system_root() {
+    let (ca, other) = (TestCa::new(), TestCa::new());
+    let server = says(&ca.leaf(), "HTTP/1.1 200 OK\r\n\r\n{}").await;
+    let own = |ca: &TestCa| EndpointTls::SystemAnd(vec![ca.der()]);
+    let system = SystemRoots::only([ca.der().into_vec().into()]).unwrap();
+    assert_eq!(fetch_with(&server, &own(&ca), &no_roots()).await, fresh("{}"));
+    assert_eq!(fetch_with(&server, &EndpointTls::System, &system).await, fresh("{}"));
+    // In addition to the system's roots, not in place of them.
+    assert_eq!(fetch_with(&server, &own(&other), &system).await, fresh("{}"));
+    for tls in [own(&other), EndpointTls::System] {
+        let failure = fetch_with(&server, &tls, &no_roots()).await.unwrap_err();
+        assert!(failure.to_string().contains("spec.metadata.ca"), "{failure}");
+    }
+}
+
+#[tokio::test]
+async fn the_certificate_must_be_valid_now_and_for_the_host() {
+    let ca = TestCa::new();
+    for (leaf, word) in [(ca.expired_leaf(), "expired"), (ca.leaf_for("beta.example"), "another host")] {
+        let server = says(&leaf, "HTTP/1.1 200 OK\r\n\r\n{}").await;
+        let failure = fetch(&server, &ca).await.unwrap_err();
+        assert!(matches!(&failure, FetchFailure::Tls(message) if message.contains(word)), "{failure:?}");
+        // The twin: only the certificate was at fault.
+        assert_eq!(fetch_with(&server, &EndpointTls::Unverified, &no_roots()).await, fresh("{}"));
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_tls_and_who_does_not_answer_are_told_apart() {
+    let ca = TestCa::new();
+    let plain = Server::tcp(|mut stream| async move {
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+    })
+    .await;
+    assert!(matches!(fetch(&plain, &ca).await, Err(FetchFailure::Tls(_))));
+    let gone = Server::tcp(|_| async {}).await;
+    let address = gone.address;
+    drop(gone);
+    let client = client(&EndpointTls::System, &no_roots(), &limits()).unwrap();
+    let refused = Get { url: format!("https://{address}/secret?x"), bearer: Some("tok.en"), known: None, limit: LIMIT };
+    let failure = get(&client, refused).await.unwrap_err();
+    let told = format!("{failure} {failure:?}");
+    assert!(matches!(failure, FetchFailure::Connect(_)), "{told}");
+    assert!(!told.contains("secret") && !told.contains("tok.en"), "{told}");
+}

@@ -1,0 +1,117 @@
+//! For tests: a CA, and TLS servers on loopback that do whatever a test makes them do.
+
+use crate::exporter::ServerTls;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use std::{future::Future, net::SocketAddr, sync::Arc};
+use tokio::{
+    io::AsyncReadExt,
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+use tokio_rustls::server::TlsStream;
+
+/// A CA whose key was made a moment ago.
+pub(crate) struct TestCa(CertifiedIssuer<'static, KeyPair>);
+
+/// A server's certificate and key, PEM.
+pub(crate) struct Leaf {
+    pub(crate) chain: String,
+    pub(crate) key: String,
+}
+
+impl TestCa {
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::new([]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    pub(crate) fn der(&self) -> Box<[u8]> {
+        self.0.der().to_vec().into()
+    }
+
+    /// For 127.0.0.1.
+    pub(crate) fn leaf(&self) -> Leaf {
+        self.sign(CertificateParams::new(["127.0.0.1".to_owned()]).unwrap())
+    }
+
+    pub(crate) fn leaf_for(&self, name: &str) -> Leaf {
+        self.sign(CertificateParams::new([name.to_owned()]).unwrap())
+    }
+
+    pub(crate) fn expired_leaf(&self) -> Leaf {
+        let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        params.not_after = date_time_ymd(2001, 1, 1);
+        self.sign(params)
+    }
+
+    fn sign(&self, params: CertificateParams) -> Leaf {
+        let key = KeyPair::generate().unwrap();
+        Leaf { chain: params.signed_by(&key, &self.0).unwrap().pem(), key: key.serialize_pem() }
+    }
+}
+
+impl Leaf {
+    pub(crate) fn tls(&self) -> Arc<ServerTls> {
+        Arc::new(ServerTls::from_pem(self.chain.as_bytes(), self.key.as_bytes()).unwrap())
+    }
+}
+
+/// A server that ends with the test.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Server {
+    /// Hands each TCP connection to `handle`.
+    pub(crate) async fn tcp<F: Future<Output = ()> + Send + 'static>(
+        handle: impl Fn(TcpStream) -> F + Send + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(handle(stream));
+            }
+        });
+        Self { address, task }
+    }
+
+    /// Hands each connection to `handle` once TLS came about, and the head of a request is there.
+    pub(crate) async fn tls<F: Future<Output = ()> + Send + 'static>(
+        leaf: &Leaf,
+        handle: impl Fn(String, TlsStream<TcpStream>) -> F + Clone + Send + Sync + 'static,
+    ) -> Self {
+        let tls = leaf.tls();
+        Self::tcp(move |stream| {
+            let (tls, handle) = (tls.clone(), handle.clone());
+            async move {
+                let Ok(mut stream) = tls.acceptor().accept(stream).await else { return };
+                if let Some(head) = read_head(&mut stream).await {
+                    handle(head, stream).await;
+                }
+            }
+        })
+        .await
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("https://{}{path}", self.address)
+    }
+}
+
+/// A request's head, blank line included; `None` when the client is gone.
+pub(crate) async fn read_head(stream: &mut (impl AsyncReadExt + Unpin)) -> Option<String> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        head.push(stream.read_u8().await.ok()?.into());
+    }
+    Some(head)
+}
