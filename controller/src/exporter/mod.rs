@@ -14,6 +14,8 @@ mod metrics;
 mod published;
 mod request;
 mod routes;
+#[cfg(test)]
+mod server_tests;
 mod settings;
 mod tls;
 
