@@ -8,6 +8,7 @@
 //! Who may read a private document is decided in one place (`authorize`), and every refusal looks the same from outside:
 //! a stranger does not learn who is a member.
 
+mod authorize;
 mod connection;
 mod limits;
 mod metrics;
@@ -21,9 +22,11 @@ mod tls;
 
 pub use limits::Limits;
 pub use metrics::{DocumentLabel, Dropped, DroppedLabels, Metrics, RequestLabels, TokenLabels};
-pub use published::{Document, Published};
+pub use published::{Access, Document, Published};
 pub use settings::{ExporterSettings, InvalidPath, MetadataPath, Transport};
 pub use tls::{ServerTls, ServerTlsError};
+
+use published::PeerAccess;
 
 use arc_swap::ArcSwap;
 use axum::Router;

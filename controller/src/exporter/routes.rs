@@ -1,6 +1,6 @@
 //! From a path to a document.
 
-use super::{Document, ExporterSettings, Published, metrics::DocumentLabel};
+use super::{Document, ExporterSettings, Published, authorize::Authorizer, metrics::DocumentLabel};
 use arc_swap::ArcSwap;
 use axum::{
     Router,
@@ -9,25 +9,25 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use fedgate_federation::document::{PRIVATE_PATH, PUBLIC_PATH, SPIFFE_BUNDLE_PATH};
 use std::sync::Arc;
 
 /// What every handler has.
 pub(super) struct Exporter {
     pub(super) settings: Arc<ExporterSettings>,
     pub(super) published: Arc<ArcSwap<Published>>,
+    pub(super) authorizer: Authorizer,
 }
 
 /// The documents' paths. A path is compared byte by byte, so that there is one way to write each.
 pub(super) fn router(settings: Arc<ExporterSettings>, published: Arc<ArcSwap<Published>>) -> Router {
     let path = |suffix| format!("{}{suffix}", settings.path.as_str());
-    let (public, bundle, private) =
-        (path("/public/public.json"), path("/public/spiffe-bundle-endpoint"), path("/private/federation.json"));
     Router::new()
-        .route(&public, get(public_document))
-        .route(&bundle, get(bundle_document))
-        .route(&private, get(private_document))
+        .route(&path(PUBLIC_PATH), get(public_document))
+        .route(&path(SPIFFE_BUNDLE_PATH), get(bundle_document))
+        .route(&path(PRIVATE_PATH), get(private_document))
         .fallback(nothing_here)
-        .with_state(Arc::new(Exporter { settings, published }))
+        .with_state(Arc::new(Exporter { authorizer: Authorizer::new(settings.metrics.clone()), settings, published }))
 }
 
 async fn public_document(State(exporter): State<Arc<Exporter>>, headers: HeaderMap) -> Response {
@@ -40,8 +40,14 @@ async fn bundle_document(State(exporter): State<Arc<Exporter>>, headers: HeaderM
     exporter.counted(DocumentLabel::Bundle, open(published.bundle.as_ref(), &headers))
 }
 
-async fn private_document(State(exporter): State<Arc<Exporter>>) -> Response {
-    exporter.counted(DocumentLabel::Private, StatusCode::UNAUTHORIZED.into_response())
+async fn private_document(State(exporter): State<Arc<Exporter>>, headers: HeaderMap) -> Response {
+    let published = exporter.published.load_full();
+    let now = exporter.settings.clock.now();
+    let response = match exporter.authorizer.authorize(&published, &headers, now) {
+        Ok(peer) => answer(&peer.document, &headers),
+        Err(_) => unauthorized(),
+    };
+    exporter.counted(DocumentLabel::Private, response)
 }
 
 async fn nothing_here(State(exporter): State<Arc<Exporter>>) -> Response {
@@ -61,6 +67,11 @@ fn open(document: Option<&Document>, headers: &HeaderMap) -> Response {
         Some(document) => answer(document, headers),
         None => (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")], "not ready\n").into_response(),
     }
+}
+
+/// The one answer to whoever may not read it.
+fn unauthorized() -> Response {
+    (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], "unauthorized\n").into_response()
 }
 
 fn answer(document: &Document, headers: &HeaderMap) -> Response {

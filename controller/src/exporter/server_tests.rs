@@ -6,6 +6,7 @@ use crate::{
     loopback::{TestCa, read_head},
 };
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -45,7 +46,7 @@ impl TestServer {
     }
 
     pub(super) async fn plain(limits: Limits) -> Self {
-        Self::start(documents(), limits, Transport::Plain, Arc::new(|| 0)).await
+        Self::start(documents(), limits, Transport::Plain, Arc::new(|| Timestamp::UNIX_EPOCH)).await
     }
 
     pub(super) async fn connect(&self) -> TcpStream {
@@ -215,7 +216,7 @@ async fn a_slow_head_and_an_idle_connection_are_closed() {
 #[tokio::test]
 async fn a_handshake_that_does_not_come_is_not_waited_for() {
     let tls = Transport::Tls(TestCa::new().leaf().tls());
-    let server = TestServer::start(documents(), quick(), tls, Arc::new(|| 0)).await;
+    let server = TestServer::start(documents(), quick(), tls, Arc::new(|| Timestamp::UNIX_EPOCH)).await;
     let mut silent = server.connect().await;
     assert_eq!(read_all(&mut silent).await, "");
     let mut half = server.connect().await;
@@ -295,7 +296,13 @@ async fn it_stops_when_told_with_connections_open() {
 async fn a_new_certificate_is_served_without_a_restart_and_an_old_connection_goes_on() {
     let (ca, next) = (TestCa::new(), TestCa::new());
     let tls: Arc<ServerTls> = ca.leaf().tls();
-    let server = TestServer::start(documents(), Limits::default(), Transport::Tls(tls.clone()), Arc::new(|| 0)).await;
+    let server = TestServer::start(
+        documents(),
+        Limits::default(),
+        Transport::Tls(tls.clone()),
+        Arc::new(|| Timestamp::UNIX_EPOCH),
+    )
+    .await;
     let url = format!("https://{}/metadata/public/public.json", server.address);
     let client = |ca: &TestCa| {
         let root = reqwest::Certificate::from_der(&ca.der()).unwrap();

@@ -4,7 +4,7 @@
 //! idles between rounds, and every round checks the endpoint's certificate in full.
 
 use super::{FetchFailure, FetchLimits};
-use fedgate_federation::EndpointTls;
+use fedgate_federation::object::EndpointTls;
 use reqwest::{Client, ClientBuilder, redirect::Policy, retry};
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, pki_types::CertificateDer};
 use std::{fmt, sync::Arc};

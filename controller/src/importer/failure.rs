@@ -1,6 +1,6 @@
 //! Why a fetch failed, said so that an operator knows where to look: short, and without anything secret.
 
-use fedgate_federation::shown;
+use fedgate_federation::{knowledge::ExchangeReason, shown};
 use rustls::{CertificateError, Error as TlsError};
 use std::{error::Error, io};
 
@@ -31,6 +31,21 @@ pub enum FetchFailure {
     /// The body is compressed though nobody asked for that.
     #[error("the document has the content encoding {:?}, which was not asked for", shown(.0))]
     Encoded(String),
+}
+
+impl FetchFailure {
+    /// The word of DKP's conditions.
+    pub fn reason(&self) -> ExchangeReason {
+        match self {
+            Self::Status(_) => ExchangeReason::NonOkResponse,
+            _ => ExchangeReason::FetchFailed,
+        }
+    }
+
+    /// Whether the server did not get as far as an answer, so that another question has no better chance.
+    pub(super) fn is_silence(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::Tls(_) | Self::Timeout(_) | Self::Broken(_))
+    }
 }
 
 impl From<reqwest::Error> for FetchFailure {

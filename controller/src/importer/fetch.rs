@@ -15,7 +15,7 @@ pub(super) struct Get<'a> {
     /// The token, for a document that needs one.
     pub(super) bearer: Option<&'a str>,
     /// The entity tag of the document that is known.
-    pub(super) known: Option<&'a HeaderValue>,
+    pub(super) known: Option<&'a str>,
     /// The most bytes of the body.
     pub(super) limit: usize,
 }
@@ -24,7 +24,7 @@ pub(super) struct Get<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// The document, and its entity tag if the server has such.
-    Fresh { body: Vec<u8>, etag: Option<HeaderValue> },
+    Fresh { body: Vec<u8>, etag: Option<String> },
     /// The document that is known is still the newest.
     NotModified,
 }
@@ -34,18 +34,25 @@ pub(super) async fn get(client: &Client, get: Get<'_>) -> Result<Answer, FetchFa
     if let Some(token) = get.bearer {
         request = request.bearer_auth(token);
     }
-    if let Some(etag) = get.known {
+    let known = get.known.and_then(|etag| HeaderValue::from_str(etag).ok());
+    let may_be_known = known.is_some();
+    if let Some(etag) = known {
         request = request.header(IF_NONE_MATCH, etag);
     }
     let response = request.send().await?;
     match response.status() {
         StatusCode::OK => {
-            let etag = response.headers().get(ETAG).filter(|etag| etag.len() <= MAX_ETAG).cloned();
+            let etag = entity_tag(&response);
             Ok(Answer::Fresh { body: body(response, get.limit).await?, etag })
         }
-        StatusCode::NOT_MODIFIED if get.known.is_some() => Ok(Answer::NotModified),
+        StatusCode::NOT_MODIFIED if may_be_known => Ok(Answer::NotModified),
         other => Err(FetchFailure::Status(other.as_u16())),
     }
+}
+
+fn entity_tag(response: &Response) -> Option<String> {
+    let etag = response.headers().get(ETAG)?.to_str().ok()?;
+    (etag.len() <= MAX_ETAG).then(|| etag.to_owned())
 }
 
 async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>, FetchFailure> {

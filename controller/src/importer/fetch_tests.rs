@@ -6,8 +6,7 @@ use super::{
     fetch::{Answer, Get, get},
 };
 use crate::loopback::{Leaf, Server, TestCa};
-use fedgate_federation::EndpointTls;
-use reqwest::header::HeaderValue;
+use fedgate_federation::object::EndpointTls;
 use std::{future::pending, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -112,7 +111,7 @@ async fn an_entity_tag_comes_back_as_it_was_and_304_is_understood() {
     let client = client(&EndpointTls::SystemAnd(vec![ca.der()]), &no_roots(), &limits()).unwrap();
     let again = |known| Get { url: server.url("/x"), bearer: None, known: Some(known), limit: LIMIT };
     assert_eq!(get(&client, again(&etag)).await, Ok(Answer::NotModified));
-    assert!(matches!(get(&client, again(&HeaderValue::from_static("\"8\""))).await, Ok(Answer::Fresh { .. })));
+    assert!(matches!(get(&client, again("\"8\"")).await, Ok(Answer::Fresh { .. })));
 }
 
 #[tokio::test]

@@ -1,12 +1,186 @@
-//! Fetching what peers publish.
+//! Fetching what peers publish: one task for each peer, all at once, so that a slow one delays nobody.
+//!
+//! ```text
+//! set_peers ──► task ──► round: GET public ──► GET private ──► PeerKnowledge ──► PeerUpdate to the caller
+//!                 ▲                                                  │
+//!                 └────────── wait: interval, or backoff ◄───────────┘
+//! ```
+//!
+//! A peer is a stranger until its documents are validated, which `fedgate_federation` does; here everything that it could use
+//! to hold or swamp us is bounded ([`FetchLimits`]): time, bytes, headers, redirects (none), how many are asked at once.
+//!
+//! What is known of a peer is a value that goes from round to round. Each round's result is sent to the caller, who keeps it,
+//! compiles from it and writes it down.
+
 mod client;
 mod failure;
 mod fetch;
 #[cfg(test)]
 mod fetch_tests;
+#[cfg(test)]
+mod importer_tests;
+mod metrics;
 mod pace;
+mod round;
 mod settings;
 
 pub use client::SystemRoots;
 pub use failure::FetchFailure;
-pub use settings::{FetchLimits, ImporterSettings};
+pub use metrics::{ExchangeLabels, Metrics};
+pub use settings::{FetchLimits, Identity, ImporterSettings};
+
+use fedgate_core::PeerName;
+use fedgate_federation::{
+    Finding,
+    knowledge::{Exchange, PeerKnowledge},
+    object::Peer,
+    token::TokenSource,
+};
+use pace::Pace;
+use round::Asker;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinHandle,
+    time::sleep,
+};
+use tracing::info;
+
+/// How a round with a peer ended.
+#[derive(Clone, Debug)]
+pub struct PeerUpdate {
+    /// The peer. It may have been removed meanwhile: then the update is to be passed over.
+    pub peer: PeerName,
+    /// What is known of it now.
+    pub knowledge: PeerKnowledge,
+    /// Whether anything but times is different from the round before, so that there is a reason to compile and to tell.
+    pub changed: bool,
+    /// What was found in this round's documents. The same finding comes again each round until the peer mends it.
+    pub findings: Vec<Finding>,
+}
+
+/// Polls peers. Dropping it ends all of that at once.
+#[derive(Debug)]
+pub struct Importer {
+    shared: Arc<Shared>,
+    tasks: BTreeMap<PeerName, Running>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    settings: Arc<ImporterSettings>,
+    places: Semaphore,
+    updates: mpsc::Sender<PeerUpdate>,
+}
+
+/// A peer's task, which ends when this is dropped.
+#[derive(Debug)]
+struct Running {
+    peer: Arc<Peer>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Importer {
+    /// Polls nobody yet. Each round's end goes to `updates`; a full channel makes the peers wait.
+    pub fn new(settings: ImporterSettings, updates: mpsc::Sender<PeerUpdate>) -> Self {
+        let places = Semaphore::new(settings.limits.at_once);
+        Self { shared: Arc::new(Shared { settings: Arc::new(settings), places, updates }), tasks: BTreeMap::new() }
+    }
+
+    /// Polls these peers and no others. A peer that is as before goes on undisturbed; a new or changed one is asked at once,
+    /// beginning from what is known of it; one that is gone is dropped in the middle of whatever it does.
+    ///
+    /// To be called within a tokio runtime.
+    pub fn set_peers(&mut self, peers: &[Peer], knowledge: &BTreeMap<PeerName, PeerKnowledge>) {
+        let wanted: BTreeSet<_> = peers.iter().map(|peer| &peer.name).collect();
+        self.tasks.retain(|name, _| wanted.contains(name));
+        for peer in peers {
+            let goes_on = |running: &Running| *running.peer == *peer && !running.task.is_finished();
+            if !self.tasks.get(&peer.name).is_some_and(goes_on) {
+                let running = self.start(peer, knowledge.get(&peer.name));
+                self.tasks.insert(peer.name.clone(), running);
+            }
+        }
+        self.shared.settings.metrics.peers.set(self.tasks.len().try_into().unwrap_or(i64::MAX));
+    }
+
+    fn start(&self, peer: &Peer, known: Option<&PeerKnowledge>) -> Running {
+        let peer = Arc::new(peer.clone());
+        let known = known.filter(|known| known.trust_domain == peer.trust_domain);
+        let asker = Asker {
+            settings: self.shared.settings.clone(),
+            peer: peer.clone(),
+            knowledge: known.cloned().unwrap_or_else(|| PeerKnowledge::new(&peer)),
+            tokens: TokenSource::default(),
+            findings: Vec::new(),
+        };
+        Running { peer, task: tokio::spawn(poll(self.shared.clone(), asker)) }
+    }
+}
+
+/// Rounds with one peer, until the task is aborted or nobody wants to know.
+async fn poll(shared: Arc<Shared>, mut asker: Asker) {
+    let mut pace = Pace::new(shared.settings.poll);
+    loop {
+        let before = asker.knowledge.clone();
+        // Never closed.
+        let place = shared.places.acquire().await;
+        let ended = asker.round().await;
+        drop(place);
+        let update = PeerUpdate {
+            peer: asker.peer.name.clone(),
+            changed: is_news(&before, &asker.knowledge),
+            knowledge: asker.knowledge.clone(),
+            findings: std::mem::take(&mut asker.findings),
+        };
+        log(&before, &update);
+        if shared.updates.send(update).await.is_err() {
+            return;
+        }
+        sleep(pace.after(ended, fastrand::f64())).await;
+    }
+}
+
+/// Whether something but times is different.
+fn is_news(before: &PeerKnowledge, after: &PeerKnowledge) -> bool {
+    let public = |of: &PeerKnowledge| of.public.as_ref().map(|known| (known.document.clone(), known.findings.clone()));
+    let private =
+        |of: &PeerKnowledge| of.private.as_ref().map(|known| (known.document.clone(), known.findings.clone()));
+    let exchanges = |of: &PeerKnowledge| [told(of.public_exchange.as_ref()), told(of.private_exchange.as_ref())];
+    let held = |of: &PeerKnowledge| of.held.as_ref().map(|held| held.why.clone());
+    public(before) != public(after)
+        || private(before) != private(after)
+        || exchanges(before) != exchanges(after)
+        || held(before) != held(after)
+}
+
+fn told(exchange: Option<&Exchange>) -> Option<String> {
+    exchange.map(|exchange| match exchange.message.as_str() {
+        "" => exchange.reason.to_string(),
+        message => format!("{}: {message}", exchange.reason),
+    })
+}
+
+/// Says so when an exchange ends in another way than before.
+fn log(before: &PeerKnowledge, update: &PeerUpdate) {
+    let after = &update.knowledge;
+    let exchanges = [
+        ("public", &before.public_exchange, &after.public_exchange),
+        ("private", &before.private_exchange, &after.private_exchange),
+    ];
+    for (document, before, after) in exchanges {
+        let (before, after) = (told(before.as_ref()), told(after.as_ref()));
+        if let Some(after) = after.filter(|after| before.as_ref() != Some(after)) {
+            info!(peer = %update.peer, document, "{after}");
+        }
+    }
+}

@@ -1,7 +1,12 @@
 //! How the importer is set up.
 
-use super::SystemRoots;
+use super::{Metrics, SystemRoots};
 use crate::clock::Clock;
+use fedgate_federation::{
+    document::{ClusterUuid, Limits},
+    key::SigningKey,
+    knowledge::Times,
+};
 use std::{fmt, sync::Arc, time::Duration};
 
 /// What all peers have in common.
@@ -11,10 +16,27 @@ pub struct ImporterSettings {
     pub poll: Duration,
     /// How much a peer may take.
     pub limits: FetchLimits,
+    /// How much of a document is taken.
+    pub documents: Limits,
+    /// When knowledge is stale.
+    pub times: Times,
+    /// Who asks.
+    pub identity: Identity,
+    /// What is counted.
+    pub metrics: Metrics,
     /// The roots that every endpoint's certificate may come from.
     pub roots: SystemRoots,
     /// What tokens' times are taken from.
     pub clock: Arc<dyn Clock>,
+}
+
+/// This cluster, as its tokens name it.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Its UUID.
+    pub cluster_uuid: ClusterUuid,
+    /// What its tokens are signed with.
+    pub key: SigningKey,
 }
 
 /// How much a peer may take of the importer.
@@ -24,10 +46,8 @@ pub struct FetchLimits {
     pub connect: Duration,
     /// The time for one document, from the look-up of the name to its last byte.
     pub fetch: Duration,
-    /// The most bytes of a public document.
+    /// The most bytes of a public document. Of a private one it is [`Limits::body_bytes`].
     pub public_bytes: usize,
-    /// The most bytes of a private document.
-    pub private_bytes: usize,
     /// How many peers are asked at once; the others wait for their turn, first come first served.
     pub at_once: usize,
 }
@@ -37,8 +57,8 @@ impl Default for FetchLimits {
         Self {
             connect: Duration::from_secs(5),
             fetch: Duration::from_secs(15),
-            public_bytes: 256 * 1024,
-            private_bytes: 4 * 1024 * 1024,
+            // 16 roots of 16 KiB, in base64.
+            public_bytes: 512 * 1024,
             at_once: 64,
         }
     }

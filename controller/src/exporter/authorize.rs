@@ -1,0 +1,136 @@
+//! Who may read a private document, and which. The only place that decides it.
+//!
+//! From outside all refusals are one: the same bytes, and the same work, a signature check, whether the token's subject is a
+//! member or not. Why it was refused is for our own log and counters.
+
+use super::{Metrics, PeerAccess, Published, metrics::TokenLabels};
+use axum::http::{HeaderMap, header};
+use fedgate_federation::{
+    document::ClusterUuid,
+    token::{DEFAULT_LEEWAY, ReplayCache, TokenError, VerifiedToken, verify},
+};
+use jiff::Timestamp;
+use std::{
+    cell::Cell,
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::time::Instant;
+use tracing::{debug, info};
+
+/// Tokens of one peer that are remembered until they expire. One a second makes 120 of them.
+const TOKENS_PER_PEER: usize = 1024;
+/// How often one reason is logged for operators; between, it is counted. A stranger decides how often it happens.
+const LOG_PAUSE: Duration = Duration::from_secs(60);
+
+/// Why a request for a private document is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("there is no bearer token")]
+    NoToken,
+    #[error("this cluster publishes nothing yet")]
+    NotReady,
+    #[error(transparent)]
+    Token(#[from] TokenError),
+}
+
+impl Refusal {
+    fn word(self) -> &'static str {
+        match self {
+            Self::NoToken => "no_token",
+            Self::NotReady => "not_ready",
+            Self::Token(error) => error.word(),
+        }
+    }
+}
+
+/// Checks tokens, and remembers those that were used.
+pub(super) struct Authorizer {
+    metrics: Metrics,
+    used: Mutex<Used>,
+    logged: Mutex<HashMap<&'static str, Instant>>,
+}
+
+struct Used {
+    tokens: ReplayCache,
+    /// Whose tokens are remembered.
+    members: Arc<Published>,
+}
+
+impl Authorizer {
+    pub(super) fn new(metrics: Metrics) -> Self {
+        let used = Used { tokens: ReplayCache::new(TOKENS_PER_PEER), members: Arc::default() };
+        Self { metrics, used: Mutex::new(used), logged: Mutex::default() }
+    }
+
+    /// The peer that asks. A token is good for one answer.
+    pub(super) fn authorize<'p>(
+        &self,
+        published: &'p Arc<Published>,
+        headers: &HeaderMap,
+        now: Timestamp,
+    ) -> Result<&'p PeerAccess, Refusal> {
+        let checked = check(published, headers, now).and_then(|(token, peer)| {
+            self.accept_once(published, &token, now)?;
+            Ok(peer)
+        });
+        checked.inspect_err(|refusal| self.report(*refusal))
+    }
+
+    fn accept_once(&self, published: &Arc<Published>, token: &VerifiedToken, now: Timestamp) -> Result<(), TokenError> {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&used.members, published) {
+            used.tokens.keep_only(|cluster| published.peer(cluster).is_some());
+            used.members = published.clone();
+        }
+        used.tokens.accept(token, now)
+    }
+
+    fn report(&self, refusal: Refusal) {
+        let reason = refusal.word();
+        self.metrics.refused_tokens.get_or_create(&TokenLabels { reason }).inc();
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        let lately = logged.get(reason).is_some_and(|at| at.elapsed() < LOG_PAUSE);
+        match lately {
+            true => debug!(reason, "refused a request for the private document"),
+            false => {
+                info!(
+                    reason,
+                    "refused a request for the private document: {refusal}; more of the same is only counted for a minute"
+                );
+                logged.insert(reason, Instant::now());
+            }
+        }
+    }
+}
+
+fn check<'p>(
+    published: &'p Published,
+    headers: &HeaderMap,
+    now: Timestamp,
+) -> Result<(VerifiedToken, &'p PeerAccess), Refusal> {
+    let token = bearer(headers).ok_or(Refusal::NoToken)?;
+    let access = published.access.as_ref().ok_or(Refusal::NotReady)?;
+    let is_member = Cell::new(false);
+    let key_of = |subject: &ClusterUuid| {
+        let peer = access.peer(subject);
+        is_member.set(peer.is_some());
+        // Our own key stands in for a stranger's, for the work alone: whatever comes of it is a refusal.
+        Some(peer.map_or(access.own_key, |peer| peer.key))
+    };
+    match verify(token, &access.audience, key_of, now, DEFAULT_LEEWAY) {
+        Ok(token) => access.peer(&token.subject).map(|peer| (token, peer)).ok_or(TokenError::UnknownSubject),
+        Err(TokenError::Signature) if !is_member.get() => Err(TokenError::UnknownSubject),
+        Err(error) => Err(error),
+    }
+    .map_err(Refusal::Token)
+}
+
+/// The token of the one `Authorization` header that there may be (RFC 6750 section 2.1).
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (value, None) = (values.next()?, values.next()) else { return None };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim_matches(' '))
+}

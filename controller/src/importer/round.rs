@@ -1,0 +1,173 @@
+//! One round with one peer: its public document, then, with a fresh token, its private one.
+
+use super::{
+    FetchFailure, ImporterSettings,
+    client::client,
+    fetch::{Answer, Get, get},
+    pace::Ended,
+};
+use fedgate_federation::{
+    Finding,
+    document::{PRIVATE_PATH, PUBLIC_PATH},
+    knowledge::{Absorbed, DocumentKind, ExchangeReason, PeerKnowledge},
+    object::Peer,
+    token::TokenSource,
+};
+use reqwest::Client;
+use std::sync::Arc;
+
+/// What a peer answers until it has our object and has read our key.
+const UNAUTHORIZED: u16 = 401;
+
+/// One peer, and what is known of it.
+pub(super) struct Asker {
+    pub(super) settings: Arc<ImporterSettings>,
+    pub(super) peer: Arc<Peer>,
+    pub(super) knowledge: PeerKnowledge,
+    pub(super) tokens: TokenSource,
+    /// What the round that is going on found.
+    pub(super) findings: Vec<Finding>,
+}
+
+impl Asker {
+    /// Asks for both documents. Whatever happens, what is known says how it ended.
+    pub(super) async fn round(&mut self) -> Ended {
+        let client = match client(&self.peer.tls, &self.settings.roots, &self.settings.limits) {
+            Ok(client) => client,
+            Err(failure) => return self.unreachable(&failure),
+        };
+        let public = match self.fetch_public(&client).await {
+            Err(failure) if failure.is_silence() => return self.unreachable(&failure),
+            other => other.is_ok_and(|good| good),
+        };
+        match (public, self.fetch_private(&client).await) {
+            (true, Ended::Well) => Ended::Well,
+            (true, Ended::Pairing) => Ended::Pairing,
+            _ => Ended::Badly,
+        }
+    }
+
+    /// Nothing can be had from the peer. The private document is not asked for: that would take as long to fail again.
+    fn unreachable(&mut self, failure: &FetchFailure) -> Ended {
+        for kind in [DocumentKind::Public, DocumentKind::Private] {
+            self.failed(kind, failure.reason(), &failure.to_string());
+        }
+        Ended::Badly
+    }
+
+    /// Whether the public document was fetched and is good.
+    async fn fetch_public(&mut self, client: &Client) -> Result<bool, FetchFailure> {
+        let get_public = Get {
+            url: self.peer.endpoint.document(PUBLIC_PATH),
+            bearer: None,
+            known: self.knowledge.etag(DocumentKind::Public),
+            limit: self.settings.limits.public_bytes,
+        };
+        match get(client, get_public).await {
+            Ok(answer) => {
+                let uuid = self.knowledge.cluster_uuid().cloned();
+                let good = self.take(DocumentKind::Public, answer).await;
+                if self.knowledge.cluster_uuid() != uuid.as_ref() {
+                    // Nobody asks for tokens for the old one any more.
+                    self.tokens = TokenSource::default();
+                }
+                Ok(good)
+            }
+            Err(failure) => {
+                self.failed(DocumentKind::Public, failure.reason(), &failure.to_string());
+                Err(failure)
+            }
+        }
+    }
+
+    async fn fetch_private(&mut self, client: &Client) -> Ended {
+        let kind = DocumentKind::Private;
+        let Some(audience) = self.knowledge.cluster_uuid() else {
+            self.failed(kind, ExchangeReason::AwaitingPublic, "the peer's public document is not known yet");
+            return Ended::Badly;
+        };
+        let (identity, now) = (&self.settings.identity, self.settings.clock.now());
+        let token = match self.tokens.issue(&identity.key, &identity.cluster_uuid, audience, now) {
+            Ok(token) => token,
+            Err(error) => {
+                self.failed(kind, ExchangeReason::TokenGenerationFailed, &error.to_string());
+                return Ended::Badly;
+            }
+        };
+        let get_private = Get {
+            url: self.peer.endpoint.document(PRIVATE_PATH),
+            bearer: Some(&token),
+            known: self.knowledge.etag(kind),
+            limit: self.settings.documents.body_bytes,
+        };
+        match get(client, get_private).await {
+            Ok(answer) => match self.take(kind, answer).await {
+                true => Ended::Well,
+                false => Ended::Badly,
+            },
+            Err(FetchFailure::Status(UNAUTHORIZED)) => {
+                let message = "401: the peer does not know us yet; it needs an IstioFederation for this cluster, and some minutes";
+                self.failed(kind, ExchangeReason::NonOkResponse, message);
+                Ended::Pairing
+            }
+            Err(failure) => {
+                self.failed(kind, failure.reason(), &failure.to_string());
+                Ended::Badly
+            }
+        }
+    }
+
+    /// Takes an answer into what is known. Whether the peer said something good.
+    async fn take(&mut self, kind: DocumentKind, answer: Answer) -> bool {
+        let now = self.settings.clock.now();
+        let Answer::Fresh { body, etag } = answer else {
+            self.knowledge.not_modified(kind, now);
+            return self.ended(kind);
+        };
+        let (settings, peer, mut knowledge) = (self.settings.clone(), self.peer.clone(), self.knowledge.clone());
+        // A large document takes long enough to keep others waiting, so it is read aside.
+        let absorbing = tokio::task::spawn_blocking(move || {
+            let absorbed = match kind {
+                DocumentKind::Public => knowledge.absorb_public(&peer, &body, etag, &settings.documents, now),
+                DocumentKind::Private => {
+                    knowledge.absorb_private(&peer, &body, etag, &settings.documents, &settings.times, now)
+                }
+            };
+            (knowledge, absorbed)
+        });
+        match absorbing.await {
+            Ok((knowledge, absorbed)) => {
+                self.knowledge = knowledge;
+                let held = matches!(absorbed, Absorbed::Held(_));
+                self.findings.extend(absorbed.into_findings());
+                self.ended(kind) && !held
+            }
+            // Only a fault of ours gets here; it must not end the peer.
+            Err(error) => {
+                tracing::error!(peer = %self.peer.name, %error, "reading a document failed");
+                self.failed(
+                    kind,
+                    ExchangeReason::FetchFailed,
+                    "reading the document failed; this is a fault of fedgate",
+                );
+                false
+            }
+        }
+    }
+
+    fn failed(&mut self, kind: DocumentKind, reason: ExchangeReason, message: &str) {
+        self.knowledge.failed(kind, reason, message, self.settings.clock.now());
+        self.ended(kind);
+    }
+
+    /// Counts an attempt. Whether it succeeded.
+    fn ended(&self, kind: DocumentKind) -> bool {
+        let exchange = match kind {
+            DocumentKind::Public => &self.knowledge.public_exchange,
+            DocumentKind::Private => &self.knowledge.private_exchange,
+        };
+        let Some(exchange) = exchange else { return false };
+        self.settings.metrics.ended(kind, exchange.reason);
+        exchange.reason == ExchangeReason::Succeeded
+    }
+}
