@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::serve::Listener;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
+use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -42,6 +43,21 @@ impl Reply {
 
 /// Makes of a true reply the one that is sent. Gets the suffix of the path, for example `/public/public.json`.
 type Alter = dyn Fn(&str, Reply) -> Reply + Send + Sync;
+
+/// The path of the public document, below the endpoint's URL.
+pub const PUBLIC: &str = "/public/public.json";
+
+/// The path of the private document.
+pub const PRIVATE: &str = "/private/federation.json";
+
+/// Adds a service to a private document, which goes on being as whole as it says.
+pub fn announce(document: &mut Value, host: &str) {
+    if let Some(services) = document["publicServices"].as_array_mut() {
+        services.push(json!({ "hostname": host, "ports": [{ "name": "http", "port": 80 }] }));
+        let count = services.len();
+        document["fedgate"]["serviceCount"] = count.into();
+    }
+}
 
 /// A running proxy. It ends when dropped.
 pub struct MetadataProxy {
@@ -104,7 +120,7 @@ impl MetadataProxy {
     }
 
     /// From now on it changes one JSON document, and passes on the others.
-    pub fn alter_json(&self, suffix: &'static str, alter: impl Fn(&mut serde_json::Value) + Send + Sync + 'static) {
+    pub fn alter_json(&self, suffix: &'static str, alter: impl Fn(&mut Value) + Send + Sync + 'static) {
         self.alter(move |path, mut reply| {
             if path == suffix
                 && reply.status == 200

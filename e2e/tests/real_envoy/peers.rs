@@ -7,15 +7,11 @@ use fedgate_e2e::cluster::{Cluster, SOON};
 use fedgate_e2e::deployed::Deployed;
 use fedgate_e2e::federation::Federation;
 use fedgate_e2e::manifest::Service;
-use fedgate_e2e::metadata_proxy::{MetadataProxy, Reply};
+use fedgate_e2e::metadata_proxy::{MetadataProxy, PRIVATE, PUBLIC, Reply, announce};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
 use fedgate_e2e::wait;
-use serde_json::{Value, json};
 use std::time::Duration;
-
-const PUBLIC: &str = "/public/public.json";
-const PRIVATE: &str = "/private/federation.json";
 
 /// alpha imports from beta, which is honest, and from gamma, whose documents go through a proxy.
 struct Liar {
@@ -77,7 +73,7 @@ fn a_foreign_name_is_dropped_and_the_rest_stays() {
             "gamma.example",
         ];
         for name in foreign {
-            liar.gamma.alter_json(PRIVATE, move |document| add_service(document, name));
+            liar.gamma.alter_json(PRIVATE, move |document| announce(document, name));
             liar.asked(PRIVATE, 2).await?;
             let finding = liar.alpha().wait_finding("foreign_name").await?;
             ensure!(finding.message.contains(name), "{name}: {finding:?}");
@@ -129,6 +125,31 @@ fn bad_replies() -> Vec<(&'static str, Reply)> {
         ("deep JSON", Reply::ok("[".repeat(100_000))),
         ("64 MiB", Reply::ok(vec![b' '; 64 << 20])),
     ]
+}
+
+/// A document from before is not believed, however well it was signed then.
+#[test]
+fn a_replayed_document_changes_nothing() {
+    scenario("replay", async |run: &RunFolder| {
+        let liar = Liar::start(run, "1h").await?;
+        let (sender, old) = std::sync::mpsc::channel();
+        liar.gamma.alter(move |path, reply| {
+            if path == PRIVATE {
+                let _ = sender.send(reply.body.clone());
+            }
+            reply
+        });
+        let old = wait::until("gamma's document", SOON, async || Ok(old.try_recv().ok())).await?;
+        let gamma = &liar.federation.clusters[2];
+        let mut more = Deployed::http(gamma, "more").await?;
+        more.apply(gamma, Service::exported)?;
+        more.wait_callable_from(liar.alpha()).await?;
+        let replay = move |path: &str, truth| if path == PRIVATE { Reply::ok(old.clone()) } else { truth };
+        liar.gamma.alter(replay);
+        liar.asked(PRIVATE, 3).await?;
+        more.call_from(liar.alpha()).await?;
+        liar.all_is_well().await
+    });
 }
 
 /// A peer that takes connections and never answers holds up nobody else.
@@ -203,10 +224,4 @@ fn the_private_document_is_for_peers() {
         ensure!(public.status() == 200, "the public document: status {}", public.status());
         Ok(())
     });
-}
-
-fn add_service(document: &mut Value, host: &str) {
-    if let Some(services) = document["publicServices"].as_array_mut() {
-        services.push(json!({ "hostname": host, "ports": [{ "name": "http", "port": 80 }] }));
-    }
 }

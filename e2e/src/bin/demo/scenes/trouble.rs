@@ -2,7 +2,7 @@
 
 use crate::stage::Stage;
 use anyhow::{Result, ensure};
-use serde_json::json;
+use fedgate_e2e::metadata_proxy::{PRIVATE, announce};
 
 pub(crate) async fn controller_down(stage: &mut Stage) -> Result<String> {
     stage.beta_mut().kill_controller()?;
@@ -15,12 +15,8 @@ pub(crate) async fn controller_down(stage: &mut Stage) -> Result<String> {
 
 pub(crate) async fn foreign_name(stage: &Stage) -> Result<String> {
     let foreign = stage.web.host();
-    let row = json!({ "hostname": foreign.clone(), "ports": [{ "name": "http", "port": 80 }] });
-    stage.gamma_metadata.alter_json("/private/federation.json", move |document| {
-        if let Some(services) = document["publicServices"].as_array_mut() {
-            services.push(row.clone());
-        }
-    });
+    let announced = foreign.clone();
+    stage.gamma_metadata.alter_json(PRIVATE, move |document| announce(document, &announced));
     let finding = stage.alpha().wait_finding("foreign_name").await?;
     ensure!(finding.message.contains(&foreign), "the message is {:?}", finding.message);
     stage.stock.call_from(stage.alpha()).await?;
