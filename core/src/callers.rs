@@ -1,6 +1,6 @@
 //! Which workloads of a peer a grant is for.
 
-use crate::name::{InvalidName, SpiffeId};
+use crate::name::SpiffeId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -120,12 +120,6 @@ impl Callers {
                 patterns.iter().any(|p| p.namespace.matches(namespace) && p.service_account.matches(service_account))
             }),
         }
-    }
-}
-
-impl From<InvalidPattern> for InvalidName {
-    fn from(_: InvalidPattern) -> Self {
-        InvalidName::Character("lower-case letters, digits, '-', '.' and '*'")
     }
 }
 

@@ -4,6 +4,7 @@ use crate::table::{FORMAT_VERSION, MAX_TABLE_BYTES, Table, TableError};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::fmt::Display;
 
 /// The most bytes of configuration that are looked at: the largest table in base64, and its header.
 pub const MAX_CONFIGURATION_BYTES: usize = MAX_TABLE_BYTES / 3 * 4 + (64 << 10);
@@ -93,8 +94,15 @@ pub enum ConfigurationError {
     #[error("the configuration's table is refused: {0}")]
     Table(#[from] TableError),
     /// Header and table don't belong together.
-    #[error("the configuration's {0} is not that of its table")]
-    Header(&'static str),
+    #[error("the configuration's {field} is {found}, that of its table is {expected}: publish both together")]
+    Header {
+        /// The field's name.
+        field: &'static str,
+        /// What the header says; a long text is cut.
+        found: String,
+        /// What the table says.
+        expected: String,
+    },
 }
 
 /// Reads a configuration and checks everything in it.
@@ -125,8 +133,7 @@ fn no_object(json: &[u8], error: &serde_json::Error) -> ConfigurationError {
     }
     match serde_json::from_slice(json) {
         Ok(Format { format }) if format != FORMAT_VERSION => TableError::Version(format).into(),
-        // The message may quote a value as long as the whole configuration.
-        _ => ConfigurationError::Json(error.to_string().chars().take(200).collect()),
+        _ => ConfigurationError::Json(shortened(error)),
     }
 }
 
@@ -162,16 +169,22 @@ fn check_options(options: &Options) -> Result<(), ConfigurationError> {
 
 fn check_header(configuration: &PluginConfiguration<'_>, table: &Table) -> Result<(), ConfigurationError> {
     let expected = header_of(table);
-    let differing = [
-        ("generation", configuration.generation == expected.generation),
-        ("contentHash", configuration.content_hash == expected.content_hash),
-        ("trustDomain", configuration.trust_domain == expected.trust_domain),
-        ("exports", configuration.exports == expected.exports),
-        ("peers", configuration.peers == expected.peers),
-        ("grantSets", configuration.grant_sets == expected.grant_sets),
-    ];
-    match differing.into_iter().find(|(_, same)| !same) {
-        Some((field, _)) => Err(ConfigurationError::Header(field)),
-        None => Ok(()),
-    }
+    let same = |field, found: &dyn Display, expected: &dyn Display| {
+        let (found, expected) = (shortened(found), expected.to_string());
+        match found == expected {
+            true => Ok(()),
+            false => Err(ConfigurationError::Header { field, found, expected }),
+        }
+    };
+    same("generation", &configuration.generation, &expected.generation)?;
+    same("contentHash", &configuration.content_hash, &expected.content_hash)?;
+    same("trustDomain", &configuration.trust_domain, &expected.trust_domain)?;
+    same("exports", &configuration.exports, &expected.exports)?;
+    same("peers", &configuration.peers, &expected.peers)?;
+    same("grantSets", &configuration.grant_sets, &expected.grant_sets)
+}
+
+/// A text for a message. It may quote a value as long as the whole configuration; no right one has more than 255 bytes.
+fn shortened(text: &dyn Display) -> String {
+    text.to_string().chars().take(256).collect()
 }

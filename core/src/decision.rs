@@ -145,6 +145,7 @@ pub fn admit<'s>(table: &Table, server_name: Option<&'s str>) -> Result<Admissio
 }
 
 /// Second half, after the handshake: may the caller reach the export? `uri_san` is the first URI SAN of its certificate.
+/// An export of another table is granted to nobody: when a new table has come in between, [`admit`] anew or [`decide`].
 pub fn judge<'t>(table: &'t Table, export: Export, uri_san: Option<&str>) -> Decision<'t> {
     let refused = |reason, peer| Decision { outcome: Outcome::Refused, reason, peer };
     let Some(uri) = uri_san.filter(|uri| !uri.is_empty()) else { return refused(Reason::NoIdentity, None) };

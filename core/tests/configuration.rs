@@ -72,12 +72,15 @@ fn another_format_is_refused_before_anything_else() {
 
 #[test]
 fn a_header_that_contradicts_the_table_is_refused() {
-    refused(|value| value["generation"] = json!(8), "generation is not that of its table");
-    refused(|value| value["contentHash"] = json!("sha256:00"), "contentHash is not");
-    refused(|value| value["trustDomain"] = json!("gamma.example"), "trustDomain is not");
-    refused(|value| value["exports"] = json!(11), "exports is not");
-    refused(|value| value["peers"] = json!(0), "peers is not");
-    refused(|value| value["grantSets"] = json!(4), "grantSets is not");
+    refused(|value| value["generation"] = json!(8), "generation is 8, that of its table is 7");
+    refused(
+        |value| value["contentHash"] = json!("sha256:00"),
+        "contentHash is sha256:00, that of its table is sha256:",
+    );
+    refused(|value| value["trustDomain"] = json!("gamma.example"), "trustDomain is gamma.example, that");
+    refused(|value| value["exports"] = json!(11), "exports is 11, that of its table is 10");
+    refused(|value| value["peers"] = json!(0), "peers is 0, that of its table is 50");
+    refused(|value| value["grantSets"] = json!(4), "grantSets is 4, that of its table is 10");
 }
 
 #[test]
@@ -123,8 +126,10 @@ fn what_is_no_json_object_is_refused() {
 
 #[test]
 fn a_long_text_in_a_wrong_place_does_not_fill_the_log() {
-    let json = changed(|value| value["exports"] = json!("x".repeat(100_000)));
-    assert!(read_configuration(&json).unwrap_err().to_string().len() < 400);
+    for field in ["exports", "trustDomain", "contentHash", "table"] {
+        let json = changed(|value| value[field] = json!("x".repeat(100_000)));
+        assert!(read_configuration(&json).unwrap_err().to_string().len() < 500, "{field}");
+    }
 }
 
 #[test]
