@@ -256,8 +256,6 @@ finding_reasons! {
     UuidTaken = "uuid_taken",
     /// A peer claims this cluster's UUID.
     OurUuid = "our_uuid",
-    /// A peer's document says another trust domain than its object.
-    OtherTrustDomain = "other_trust_domain",
     /// A peer's Pod or Service CIDRs overlap ours.
     NetworkOverlap = "network_overlap",
     /// A peer's cluster UUID changed.

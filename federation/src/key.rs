@@ -154,20 +154,13 @@ fn pem_block(label: &str, prefix: &[u8], key: &[u8]) -> String {
     pem::encode_config(&pem::Pem::new(label, [prefix, key].concat()), config)
 }
 
-/// The seed in a PKCS#8 structure. Version 2 differs in the outer length, the version and in what follows the seed.
+/// The seed in a PKCS#8 structure. Version 2 differs in the outer length, the version and in what may follow the seed.
 fn seed_of(der: &[u8]) -> Option<[u8; 32]> {
-    let (head, rest) = der.split_at_checked(PKCS8.len())?;
-    let (seed, attributes) = rest.split_at_checked(32)?;
-    let fixed =
-        |bytes: &[u8]| Some([bytes.first().copied()?].into_iter().chain(bytes.get(5..)?.iter().copied()).collect());
-    let version = head.get(4).copied()?;
-    let length = head.get(1).copied()?;
-    let known = fixed(head) == fixed(PKCS8) as Option<Vec<u8>> && head.get(2..4) == Some(&[2, 1]);
-    let whole = usize::from(length) + 2 == der.len() && version <= 1 && (version == 1 || attributes.is_empty());
-    match known && whole {
-        true => seed.try_into().ok(),
-        false => None,
-    }
+    let (head, rest) = der.split_first_chunk()?;
+    let [0x30, length, 0x02, 0x01, version] = *head else { return None };
+    let (seed, attributes) = rest.strip_prefix(PKCS8.get(head.len()..)?)?.split_first_chunk()?;
+    let whole = usize::from(length) + 2 == der.len() && (version == 1 || (version == 0 && attributes.is_empty()));
+    whole.then_some(*seed)
 }
 
 fn public_of(key: &EncodingKey) -> Option<PublicKey> {

@@ -10,6 +10,7 @@ use crate::object::{
 };
 use fedgate_core::{
     BuildError, Grant, Hostname, PeerIndex, PeerName, ServiceName, ServicePort, Table, TableBuilder, TableError,
+    TrustDomain,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -103,30 +104,30 @@ pub(super) fn offers(
                 let (namespace, name) = (service.namespace.clone(), service.name.clone());
                 offers.insert(hostname.clone(), Offer { hostname, namespace, name, ports });
             }
-            Err(finding) => findings.push(finding),
+            Err(finding) => findings.push(*finding),
         }
     }
     offers.into_values().collect()
 }
 
 /// Whether the owner exports it. Everything but an exactly empty value is a mistake, and exports nothing.
-fn is_labelled(service: &ServiceObject) -> Result<bool, Finding> {
+fn is_labelled(service: &ServiceObject) -> Result<bool, Box<Finding>> {
     match service.labels.get(PUBLIC_SERVICE_LABEL).map(String::as_str) {
         None => Ok(false),
         Some("") => Ok(true),
         Some(value) => {
             let message = format!("expected an empty value, found {:?}, so the Service is not exported", shown(value));
             let field = format!("metadata.labels[{PUBLIC_SERVICE_LABEL}]");
-            Err(Finding::warning(FindingReason::LabelNotEmpty, service.object(), field, message))
+            Err(Finding::warning(FindingReason::LabelNotEmpty, service.object(), field, message).into())
         }
     }
 }
 
 type Ports = Vec<(PublicServicePort, TransportProtocol)>;
 
-fn check(inputs: &Inputs<'_>, service: &ServiceObject) -> Result<(Hostname, Ports), Finding> {
+fn check(inputs: &Inputs<'_>, service: &ServiceObject) -> Result<(Hostname, Ports), Box<Finding>> {
     let refused = |reason, field: &str, message: String| {
-        Finding::error(reason, service.object(), field, format!("{message}; the Service is not exported"))
+        Box::new(Finding::error(reason, service.object(), field, format!("{message}; the Service is not exported")))
     };
     if service.service_type.as_deref() == Some("ExternalName") {
         let message = "expected a Service with workloads behind it, found type ExternalName".to_owned();
@@ -135,12 +136,8 @@ fn check(inputs: &Inputs<'_>, service: &ServiceObject) -> Result<(Hostname, Port
     if service.ports.is_empty() {
         return Err(refused(FindingReason::NoPorts, "spec.ports", "expected a port at least, found none".to_owned()));
     }
-    let ours = &inputs.local.trust_domain;
-    let text = format!("{}.{}.svc.{ours}", service.name, service.namespace);
-    let hostname = Hostname::parse(&text).ok().filter(|hostname| ours.owns(hostname)).ok_or_else(|| {
-        let message = format!("expected a name and a namespace that make a host name, found {:?}", shown(&text));
-        refused(FindingReason::InvalidName, "metadata.name", message)
-    })?;
+    let hostname = hostname(&inputs.local.trust_domain, service)
+        .map_err(|message| refused(FindingReason::InvalidName, "metadata.name", message))?;
     let mut ports: Ports = Vec::new();
     for (place, spec) in service.ports.iter().enumerate() {
         let port = check_port(spec, &ports)
@@ -148,6 +145,13 @@ fn check(inputs: &Inputs<'_>, service: &ServiceObject) -> Result<(Hostname, Port
         ports.push((port, spec.protocol));
     }
     Ok((hostname, ports))
+}
+
+fn hostname(ours: &TrustDomain, service: &ServiceObject) -> Result<Hostname, String> {
+    let text = format!("{}.{}.svc.{ours}", service.name, service.namespace);
+    // Folded to lower case it would be another Service's name.
+    let own = Hostname::parse(&text).ok().filter(|hostname| ours.owns(hostname) && hostname.as_str() == text);
+    own.ok_or_else(|| format!("expected a name and a namespace that make a host name, found {:?}", shown(&text)))
 }
 
 fn check_port(spec: &ServicePortSpec, before: &Ports) -> Result<PublicServicePort, (FindingReason, String)> {

@@ -146,6 +146,15 @@ impl Federation {
         self.members.get(cluster).map(|member| member.key)
     }
 
+    /// The audience of a token for a peer; `None` when none may be sent to it.
+    ///
+    /// It is answered from here and not from what is known of the one peer, because a peer may claim another cluster's UUID, and
+    /// the token would then open that cluster's document for us to the wrong one. So after a public document with a new UUID, the
+    /// private document waits for the next [`federate`].
+    pub fn token_audience(&self, peer: &PeerName) -> Option<&ClusterUuid> {
+        self.peer(peer).filter(|report| report.standing.may_send_token())?.cluster_uuid.as_ref()
+    }
+
     /// What a peer that was verified may fetch.
     pub fn private_document_for(&self, cluster: &ClusterUuid) -> Option<&Arc<PrivateDocument>> {
         self.members.get(cluster).and_then(|member| self.private_documents.get(&member.peer))

@@ -86,7 +86,9 @@ fn refuse_same_trust_domain(candidates: &mut [Candidate<'_>]) {
 fn refuse_uuids(inputs: &Inputs<'_>, candidates: &mut [Candidate<'_>]) {
     let mut order: Vec<_> = candidates.iter_mut().filter(|candidate| candidate.is_accepted()).collect();
     let since = |candidate: &Candidate<'_>| candidate.knowledge.and_then(|knowledge| knowledge.uuid_since);
-    order.sort_by(|a, b| (since(a), &a.peer.name).cmp(&(since(b), &b.peer.name)));
+    // Whoever cannot say since when had it last.
+    let rank = |candidate: &Candidate<'_>| since(candidate).map_or((true, None), |since| (false, Some(since)));
+    order.sort_by(|a, b| (rank(a), &a.peer.name).cmp(&(rank(b), &b.peer.name)));
     let mut owners = BTreeMap::new();
     for candidate in order {
         let Some(uuid) = candidate.knowledge.and_then(PeerKnowledge::cluster_uuid) else { continue };

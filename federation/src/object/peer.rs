@@ -45,7 +45,7 @@ pub struct Peer {
     pub source: Option<String>,
 }
 
-/// A metadata endpoint: `https`, with a host, without user, query and fragment, and without a slash at the end.
+/// A metadata endpoint: `https`, with a host, without user, query and fragment.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MetadataEndpoint(url::Url);
 
@@ -69,7 +69,7 @@ impl MetadataEndpoint {
         if text.contains('#') {
             return Err("a URL without '#'");
         }
-        let mut url = url::Url::parse(text).map_err(|_| "a URL such as https://host/metadata")?;
+        let url = url::Url::parse(text).map_err(|_| "a URL such as https://host/metadata")?;
         if url.scheme() != "https" {
             return Err("a URL with the scheme https");
         }
@@ -82,9 +82,6 @@ impl MetadataEndpoint {
         if !url.username().is_empty() || url.password().is_some() {
             return Err("a URL without user name and password");
         }
-        if let Some(path) = url.path().strip_suffix('/').map(str::to_owned) {
-            url.set_path(&path);
-        }
         Ok(Self(url))
     }
 
@@ -93,9 +90,8 @@ impl MetadataEndpoint {
         format!("{}{suffix}", self.as_str())
     }
 
-    /// The endpoint without a slash at the end.
+    /// The endpoint without the slash at its end; of several, without the last.
     pub fn as_str(&self) -> &str {
-        // A URL of a special scheme always has a path, so the root's slash comes back.
         self.0.as_str().strip_suffix('/').unwrap_or(self.0.as_str())
     }
 

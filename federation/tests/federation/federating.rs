@@ -1,0 +1,248 @@
+//! Exports, imports, documents and the numbers that grow.
+
+use crate::rig::{Rig, at, found, gateway, name, offered, port, private, root, service, the};
+use fedgate_federation::Federation;
+use fedgate_federation::FindingReason as Reason;
+use fedgate_federation::document::{Limits, PrivateDocument, PublicDocument, WorkloadIdentity};
+use fedgate_federation::federate::{Protocol, ServerIdentity};
+use fedgate_federation::object::{PUBLIC_SERVICE_LABEL, ServicePortSpec, TransportProtocol};
+
+fn exported(federation: &Federation) -> Vec<String> {
+    federation.exports.iter().map(|export| export.service.to_string()).collect()
+}
+
+fn imported(federation: &Federation) -> Vec<String> {
+    federation.imports.iter().map(|import| import.service.to_string()).collect()
+}
+
+fn only(services: Vec<fedgate_federation::object::ServiceObject>) -> Federation {
+    let mut rig = Rig::new();
+    rig.objects.services = services;
+    rig.federate()
+}
+
+#[test]
+fn the_label_exports_and_nothing_else_does() {
+    let mut rig = Rig::new();
+    rig.objects.services[0].labels.clear();
+    rig.objects.services[1].labels.insert(PUBLIC_SERVICE_LABEL.to_owned(), "true".to_owned());
+    let federation = rig.federate();
+    assert!(exported(&federation).is_empty());
+    assert_eq!(the(&federation.findings, Reason::LabelNotEmpty).object.name, "db");
+}
+
+#[test]
+fn services_that_cannot_be_exported_are_refused_by_name_and_the_others_stay() {
+    let unnamed = ServicePortSpec { port: 80, ..ServicePortSpec::default() };
+    let mut external = service("external", vec![port("http", 80)]);
+    external.service_type = Some("ExternalName".to_owned());
+    for (bad, reason) in [
+        (service("bad", vec![]), Reason::NoPorts),
+        (service("bad", vec![port("http", 80), unnamed]), Reason::UnnamedPort),
+        (service("bad", vec![port("", 80)]), Reason::UnnamedPort),
+        (service("bad", vec![port("http", 0)]), Reason::InvalidPort),
+        (service("bad", vec![port("Http", 80)]), Reason::InvalidPort),
+        (service("bad", vec![port("http", 80), port("http", 81)]), Reason::DuplicatePort),
+        (service("bad", vec![port("http", 80), port("web", 80)]), Reason::DuplicatePort),
+        (service("bad.name", vec![port("http", 80)]), Reason::InvalidName),
+        (service("Bad", vec![port("http", 80)]), Reason::InvalidName),
+        (service(&"b".repeat(64), vec![port("http", 80)]), Reason::InvalidName),
+        (service("", vec![port("http", 80)]), Reason::InvalidName),
+        (service("web", vec![port("http", 81)]), Reason::DuplicateObject),
+        (external, Reason::ExternalName),
+    ] {
+        let federation = only(vec![service("web", vec![port("http", 80)]), bad]);
+        assert_eq!(exported(&federation), ["web.shop.svc.alpha.example:80"], "{reason}");
+        the(&federation.findings, reason);
+        assert!(federation.table.is_ok());
+    }
+}
+
+#[test]
+fn other_protocols_are_announced_and_not_in_the_table() {
+    let udp = ServicePortSpec { protocol: TransportProtocol::Udp, ..port("dns", 53) };
+    let federation = only(vec![service("dns", vec![udp, port("dns-tcp", 53)])]);
+    assert_eq!(exported(&federation), ["dns.shop.svc.alpha.example:53"]);
+    let ports = &federation.private_documents[&name("beta")].services[0].ports;
+    assert_eq!(ports.iter().map(|port| port.name.as_str()).collect::<Vec<_>>(), ["dns", "dns-tcp"]);
+}
+
+#[test]
+fn a_port_number_is_imported_once() {
+    let mut rig = Rig::new();
+    let dns = offered("dns.net.svc.beta.example", &[("dns", 53), ("dns-tcp", 53), ("grpc", 80)]);
+    rig.told("beta", &private(2, &["192.0.2.9"], vec![dns]), at(1));
+    assert_eq!(
+        imported(&rig.federate()),
+        ["dns.net.svc.beta.example:53", "dns.net.svc.beta.example:80", "web.shop.svc.gamma.example:80"]
+    );
+}
+
+#[test]
+fn a_protocol_follows_from_the_ports_name() {
+    use Protocol::{Http, Http2, Tcp, Tls};
+    for (name, protocol) in [
+        ("https", Tls),
+        ("https-api", Tls),
+        ("http2", Http2),
+        ("http2-x", Http2),
+        ("http", Http),
+        ("http-https", Http),
+        ("grpc", Http2),
+        ("grpc-web", Http2),
+        ("tls", Tls),
+        ("tls-x", Tls),
+        ("tcp", Tcp),
+        ("tcp-http", Tcp),
+        ("mysql", Tcp),
+        ("xhttpx", Http),
+        ("", Tcp),
+    ] {
+        assert_eq!(Protocol::of_port_name(name), protocol, "{name}");
+    }
+}
+
+#[test]
+fn imports_say_where_and_who() {
+    let mut rig = Rig::new();
+    let mut document =
+        private(2, &["192.0.2.9", "gw.beta.example"], vec![offered("web.shop.svc.beta.example", &[("http", 80)])]);
+    let own = WorkloadIdentity::parse("spiffe://beta.example/ns/istio-system/sa/gateway").unwrap();
+    document.extension.as_mut().unwrap().gateway_identities = vec![own.clone()];
+    rig.told("beta", &document, at(1));
+    let federation = rig.federate();
+    let [beta, gamma] = federation.imports.as_slice() else { panic!("{:?}", federation.imports) };
+    assert_eq!(*beta.server, ServerIdentity::Exactly(vec![own]));
+    assert_eq!(*gamma.server, ServerIdentity::AnyOf(crate::rig::domain("gamma.example")));
+    assert_eq!(beta.gateways.len(), 2);
+    assert_eq!((beta.protocol, beta.port_name.as_str()), (Protocol::Http, "http"));
+    // What a state file says is not believed either.
+    let known = rig.known("beta").private.as_mut().unwrap();
+    known.document.services = vec![offered("web.shop.svc.gamma.example", &[("http", 80)])].into();
+    let foreign = WorkloadIdentity::parse("spiffe://gamma.example/ns/a/sa/b").unwrap();
+    known.document.extension.as_mut().unwrap().gateway_identities = vec![foreign];
+    assert_eq!(imported(&rig.federate()), ["web.shop.svc.gamma.example:80"]);
+}
+
+#[test]
+fn documents_are_what_peers_take() {
+    let mut rig = Rig::new();
+    rig.local.gateways = vec![gateway("192.0.2.2"), gateway("192.0.2.10"), gateway("192.0.2.2")];
+    rig.local.roots = vec![root(), root()];
+    let federation = rig.federate();
+    let about = crate::rig::beta();
+    let limits = Limits::default();
+    let public = PublicDocument::parse(&federation.public_document.to_json(), &about, &limits).unwrap();
+    assert_eq!((public.document, public.findings.len()), (federation.public_document.clone(), 0));
+    let body = federation.private_documents[&name("beta")].to_json();
+    let private = PrivateDocument::parse(&body, &rig.local.trust_domain, &about, &limits).unwrap();
+    assert_eq!(private.findings, []);
+    assert_eq!(private.document.services, federation.private_documents[&name("beta")].services);
+    // In order of address as text, as DKP's are.
+    assert!(String::from_utf8(body).unwrap().starts_with("{\"ingressGateways\":[{\"address\":\"192.0.2.10\""));
+    assert_eq!(federation.spiffe_bundle.roots.len(), 2);
+}
+
+#[test]
+fn an_unchanged_table_keeps_its_generation() {
+    let mut rig = Rig::new();
+    let first = rig.federate();
+    assert_eq!(first.table.as_ref().unwrap().generation(), 1);
+    rig.previous = first.published;
+    rig.now = at(20);
+    // Another import does not touch the table.
+    rig.told("beta", &private(2, &["192.0.2.9"], vec![]), at(11));
+    let second = rig.federate();
+    assert_eq!(second.table.as_ref().unwrap().generation(), 1);
+    assert_eq!(second.table.as_ref().unwrap().hash(), first.table.as_ref().unwrap().hash());
+    rig.previous = second.published;
+    rig.objects.services.pop();
+    let third = rig.federate();
+    assert_eq!(third.table.as_ref().unwrap().generation(), 2);
+    // Back to what was: a new generation all the same.
+    rig.previous = third.published;
+    rig.objects.services = Rig::new().objects.services;
+    assert_eq!(rig.federate().table.unwrap().generation(), 3);
+}
+
+#[test]
+fn a_sequence_grows_with_the_content() {
+    let mut rig = Rig::new();
+    let sequence = |federation: &Federation, peer: &str| {
+        federation.private_documents[&name(peer)].extension.as_ref().unwrap().sequence
+    };
+    let first = rig.federate();
+    assert_eq!(sequence(&first, "beta"), at(10).as_millisecond() as u64);
+    rig.previous = first.published.clone();
+    rig.now = at(20);
+    assert_eq!(sequence(&rig.federate(), "beta"), sequence(&first, "beta"));
+    // A change for one peer is one for that peer only.
+    rig.objects.services[0].annotations.insert("fedgate.dev/peers".to_owned(), "gamma".to_owned());
+    let second = rig.federate();
+    assert_eq!(sequence(&second, "beta"), at(20).as_millisecond() as u64);
+    assert_eq!(sequence(&second, "gamma"), sequence(&first, "gamma"));
+    // A clock that was set back does not make it shrink.
+    rig.previous = second.published.clone();
+    rig.now = at(5);
+    rig.objects.services[0].annotations.clear();
+    let third = rig.federate();
+    assert_eq!(sequence(&third, "beta"), sequence(&second, "beta") + 1);
+    // What is kept is what was published.
+    let json = serde_json::to_string(&third.published).unwrap();
+    assert_eq!(serde_json::from_str::<fedgate_federation::federate::Published>(&json).unwrap(), third.published);
+}
+
+#[test]
+fn the_bundles_sequence_grows_with_the_roots() {
+    let mut rig = Rig::new();
+    let first = rig.federate();
+    rig.previous = first.published.clone();
+    rig.now = at(20);
+    assert_eq!(rig.federate().spiffe_bundle, first.spiffe_bundle);
+    rig.local.roots.push(root());
+    assert!(rig.federate().spiffe_bundle.sequence > first.spiffe_bundle.sequence);
+}
+
+#[test]
+fn a_table_that_cannot_be_built_stops_nothing_else() {
+    let mut rig = Rig::new();
+    let first = rig.federate();
+    rig.previous = first.published.clone();
+    rig.objects.federations.extend(crate::rig::more_peers_than_fit());
+    let federation = rig.federate();
+    assert!(federation.table.is_err());
+    the(&federation.findings, Reason::TableNotBuilt);
+    assert_eq!(federation.imports.len(), 2);
+    assert_eq!(
+        (federation.published.generation, federation.published.table),
+        (first.published.generation, first.published.table)
+    );
+}
+
+#[test]
+fn the_order_of_the_input_does_not_matter() {
+    let mut rig = Rig::new();
+    rig.objects.services.push(service("api", vec![port("grpc", 90)]));
+    let first = rig.federate();
+    rig.objects.services.reverse();
+    rig.objects.federations.reverse();
+    let second = rig.federate();
+    assert_eq!(first.table.unwrap().hash(), second.table.unwrap().hash());
+    assert_eq!(
+        (first.exports, first.imports, first.findings, first.published),
+        (second.exports, second.imports, second.findings, second.published)
+    );
+}
+
+#[test]
+fn what_the_adapter_found_is_passed_on() {
+    let mut rig = Rig::new();
+    let finding = fedgate_federation::Finding::error(
+        Reason::Unreadable,
+        fedgate_federation::ObjectRef::new("File", "x.yaml"),
+        "",
+        "no YAML",
+    );
+    rig.objects.findings = vec![finding.clone()];
+    assert_eq!(found(&rig.federate().findings, Reason::Unreadable), [&finding]);
+}

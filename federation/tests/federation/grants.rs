@@ -1,0 +1,453 @@
+//! Who may reach an export: cases, and a naive twin.
+
+use crate::rig::{Rig, domain, found, name, port, service, the};
+use fedgate_core::Mode;
+use fedgate_core::{Decision, Outcome, Reason as Word, decide};
+use fedgate_federation::Federation;
+use fedgate_federation::FindingReason as Reason;
+use fedgate_federation::federate::Export;
+use fedgate_federation::grant::Verdict;
+use fedgate_federation::object::{
+    CallerSpec, FederationPolicySpec, LabelSelector, LabelSelectorOperator, LabelSelectorRequirement, PEERS_ANNOTATION,
+    PeerSelection, PolicyBody, PolicyObject, PortRef, ServiceRule,
+};
+use proptest::prelude::*;
+use serde_json::json;
+
+fn policy(name: &str, spec: serde_json::Value) -> PolicyObject {
+    let (policy, finding) = PolicyObject::read(name, None, &spec);
+    assert_eq!(finding, None);
+    policy
+}
+
+/// The decision on a call to `web:80`.
+fn call<'f>(federation: &'f Federation, peer: &str, caller: &str) -> Decision<'f> {
+    let san = format!("spiffe://{peer}.example/{caller}");
+    decide(federation.table.as_ref().unwrap(), Some("outbound_.80_._.web.shop.svc.alpha.example"), Some(&san))
+}
+
+fn outcome(federation: &Federation, peer: &str) -> (Outcome, Word) {
+    let decision = call(federation, peer, "ns/shop/sa/web");
+    (decision.outcome, decision.reason)
+}
+
+const GRANTED: (Outcome, Word) = (Outcome::Allowed, Word::Granted);
+const NOT_GRANTED: (Outcome, Word) = (Outcome::Refused, Word::NotGranted);
+const AUDITED: (Outcome, Word) = (Outcome::Audited, Word::NotGranted);
+
+fn web(federation: &Federation) -> &Export {
+    federation.exports.iter().find(|export| export.service.to_string() == "web.shop.svc.alpha.example:80").unwrap()
+}
+
+fn verdict(federation: &Federation, peer: &str) -> Verdict {
+    web(federation).grant_of(&name(peer)).unwrap().verdict.clone()
+}
+
+/// The hosts and ports that a peer gets to know of.
+fn announced(federation: &Federation, peer: &str) -> Vec<String> {
+    let services = federation.private_documents[&name(peer)].services.iter();
+    services
+        .flat_map(|s| s.ports.iter().map(|p| format!("{}:{}", s.hostname.as_str().split('.').next().unwrap(), p.port)))
+        .collect()
+}
+
+#[test]
+fn without_policies_what_is_labelled_is_public_to_all_peers() {
+    let federation = Rig::new().federate();
+    for peer in ["beta", "gamma"] {
+        assert_eq!(outcome(&federation, peer), GRANTED);
+        assert_eq!(verdict(&federation, peer), Verdict::Public);
+        assert_eq!(announced(&federation, peer), ["db:5432", "web:80", "web:9000"]);
+    }
+    assert_eq!(outcome(&federation, "delta"), (Outcome::Refused, Word::UnknownPeer));
+}
+
+#[test]
+fn the_owner_narrows_to_some_peers() {
+    let mut rig = Rig::new();
+    let annotate = |rig: &mut Rig, text: &str| {
+        rig.objects.services[0].annotations.insert(PEERS_ANNOTATION.to_owned(), text.to_owned());
+        rig.federate()
+    };
+    for text in ["beta", " beta ,delta", "beta,beta"] {
+        let federation = annotate(&mut rig, text);
+        assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (GRANTED, NOT_GRANTED), "{text}");
+        assert_eq!(verdict(&federation, "gamma"), Verdict::OwnerExcludes);
+        assert_eq!(announced(&federation, "gamma"), ["db:5432"]);
+    }
+    the(&annotate(&mut rig, "beta,delta").findings, Reason::UnknownPeer);
+    // What cannot be read admits nobody.
+    for text in ["", "*", "Beta", "beta gamma"] {
+        let federation = annotate(&mut rig, text);
+        the(&federation.findings, Reason::InvalidAnnotation);
+        assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (NOT_GRANTED, NOT_GRANTED), "{text}");
+    }
+}
+
+#[test]
+fn a_peer_that_a_policy_selects_gets_what_policies_allow() {
+    let mut rig = Rig::new();
+    rig.objects.policies = vec![policy("db-only", json!({"peers": ["beta"], "services": [{"ports": ["tcp-sql"]}]}))];
+    let federation = rig.federate();
+    assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (NOT_GRANTED, GRANTED));
+    assert_eq!(verdict(&federation, "beta"), Verdict::NoPolicyAllows { selected_by: vec!["db-only".into()] });
+    assert_eq!(announced(&federation, "beta"), ["db:5432"]);
+    // A second policy adds.
+    rig.objects.policies.push(policy("web", json!({"services": [{"namespaces": ["sh*"], "ports": [80]}]})));
+    let federation = rig.federate();
+    assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (GRANTED, GRANTED));
+    assert!(matches!(verdict(&federation, "beta"), Verdict::Allowed { policies, .. } if policies == ["web".into()]));
+    assert_eq!(announced(&federation, "beta"), ["db:5432", "web:80"]);
+    assert_eq!(announced(&federation, "gamma"), ["web:80"]);
+}
+
+#[test]
+fn owner_and_administrator_must_both_agree() {
+    let mut rig = Rig::new();
+    rig.objects.policies = vec![policy("all", json!({}))];
+    rig.objects.services[0].annotations.insert(PEERS_ANNOTATION.to_owned(), "beta".to_owned());
+    let federation = rig.federate();
+    assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (GRANTED, NOT_GRANTED));
+}
+
+#[test]
+fn callers_are_judged() {
+    let mut rig = Rig::new();
+    let callers = json!([{"namespace": "shop", "serviceAccount": "web-*"}, {"namespace": "ops"}]);
+    rig.objects.policies = vec![policy("callers", json!({"peers": ["beta"], "callers": callers}))];
+    let federation = rig.federate();
+    let reason = |peer, caller| call(&federation, peer, caller).reason;
+    assert_eq!(reason("beta", "ns/shop/sa/web-1"), Word::Granted);
+    assert_eq!(reason("beta", "ns/ops/sa/any"), Word::Granted);
+    for other in ["ns/shop/sa/api", "ns/dev/sa/web-1", "workload/web-1"] {
+        assert_eq!(reason("beta", other), Word::CallerNotGranted, "{other}");
+    }
+    assert_eq!(reason("gamma", "workload/web-1"), Word::Granted);
+    // Policies add up.
+    rig.objects.policies.push(policy("more", json!({"peers": ["beta"], "callers": [{"serviceAccount": "api"}]})));
+    assert_eq!(call(&rig.federate(), "beta", "ns/shop/sa/api").reason, Word::Granted);
+    rig.objects.policies.push(policy("any", json!({"peers": ["beta"]})));
+    assert_eq!(call(&rig.federate(), "beta", "workload/x").reason, Word::Granted);
+}
+
+#[test]
+fn audit_reports_and_lets_through() {
+    let mut rig = Rig::new();
+    rig.objects.policies =
+        vec![policy("trial", json!({"peers": ["beta"], "services": [{"ports": [5432]}], "mode": "Audit"}))];
+    let federation = rig.federate();
+    assert_eq!(outcome(&federation, "beta"), AUDITED);
+    assert_eq!(federation.peer(&name("beta")).unwrap().mode, Mode::Audit);
+    assert_eq!(announced(&federation, "beta"), ["db:5432", "web:80", "web:9000"]);
+    assert_eq!(federation.peer(&name("beta")).unwrap().granted_exports, 1);
+    // The owner is not overruled by it.
+    rig.objects.services[0].annotations.insert(PEERS_ANNOTATION.to_owned(), "gamma".to_owned());
+    let federation = rig.federate();
+    assert_eq!(outcome(&federation, "beta"), NOT_GRANTED);
+    assert_eq!(announced(&federation, "beta"), ["db:5432"]);
+}
+
+#[test]
+fn any_policy_that_enforces_wins() {
+    let mut rig = Rig::new();
+    let audit = policy("audit", json!({"peers": ["beta"], "services": [{"ports": [5432]}], "mode": "Audit"}));
+    for other in [
+        policy("enforce", json!({"services": [{"ports": [5432]}]})),
+        PolicyObject { name: "broken".to_owned(), source: None, body: PolicyBody::Unreadable(PeerSelection::All) },
+        policy("invalid", json!({"peers": ["beta", "-"], "mode": "Audit"})),
+    ] {
+        rig.objects.policies = vec![audit.clone(), other.clone()];
+        assert_eq!(outcome(&rig.federate(), "beta"), NOT_GRANTED, "{other:?}");
+    }
+    rig.objects.policies = vec![audit.clone(), policy("other-peer", json!({"peers": ["gamma"]}))];
+    assert_eq!(outcome(&rig.federate(), "beta"), AUDITED);
+}
+
+#[test]
+fn a_policy_that_is_not_valid_closes_and_never_opens() {
+    for spec in [
+        json!({"peers": ["beta"], "services": []}),
+        json!({"peers": ["beta"], "callers": []}),
+        json!({"peers": ["beta"], "services": [{"namespaces": []}]}),
+        json!({"peers": ["beta"], "services": [{"namespaces": ["Shop"]}]}),
+        json!({"peers": ["beta"], "services": [{"ports": []}]}),
+        json!({"peers": ["beta"], "services": [{"selector": {"matchLabels": {"": "x"}}}]}),
+        json!({"peers": ["beta"], "services": [{"selector": {"matchExpressions": [{"key": "a", "operator": "NotIn"}]}}]}),
+        json!({"peers": ["beta"], "services": [{"selector": {"matchExpressions": [{"key": "a", "operator": "DoesNotExist", "values": ["x"]}]}}]}),
+        json!({"peers": ["beta"], "services": [{"selector": {"matchExpressions": [{"key": "", "operator": "DoesNotExist"}]}}]}),
+        json!({"peers": ["beta"], "callers": [{"namespace": "Shop"}]}),
+        json!({"peers": ["beta"], "callers": [{"serviceAccount": ""}]}),
+        json!({"peers": ["beta", "Gamma"]}),
+        json!({"peers": ["beta"], "callers": vec![json!({}); 1001]}),
+    ] {
+        let mut rig = Rig::new();
+        rig.objects.policies = vec![policy("p", spec.clone())];
+        let federation = rig.federate();
+        the(&federation.findings, Reason::InvalidPolicy);
+        assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (NOT_GRANTED, GRANTED), "{spec}");
+    }
+    for spec in [json!({"peers": []}), json!({"peers": ["Beta"]})] {
+        let mut rig = Rig::new();
+        rig.objects.policies = vec![policy("p", spec.clone())];
+        let federation = rig.federate();
+        the(&federation.findings, Reason::InvalidPolicy);
+        assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (NOT_GRANTED, NOT_GRANTED), "{spec}");
+    }
+}
+
+#[test]
+fn a_policy_that_cannot_be_read_closes_its_peers_and_no_others() {
+    let mut rig = Rig::new();
+    let (broken, finding) = PolicyObject::read("p", None, &json!({"peers": ["beta"], "service": []}));
+    assert_eq!(finding.unwrap().reason, Reason::InvalidPolicy);
+    rig.objects.policies = vec![broken];
+    let federation = rig.federate();
+    assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (NOT_GRANTED, GRANTED));
+}
+
+#[test]
+fn of_two_policies_with_one_name_the_first_allows() {
+    let mut rig = Rig::new();
+    let mut second = policy("p", json!({"peers": ["beta", "gamma"]}));
+    second.source = Some("b.yaml".to_owned());
+    rig.objects.policies = vec![second, policy("p", json!({"peers": ["beta"], "services": [{"ports": [80]}]}))];
+    let federation = rig.federate();
+    the(&federation.findings, Reason::DuplicateObject);
+    assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (GRANTED, NOT_GRANTED));
+}
+
+#[test]
+fn a_policy_that_names_an_unknown_peer_is_reported() {
+    let mut rig = Rig::new();
+    rig.objects.policies = vec![policy("p", json!({"peers": ["betta"]}))];
+    let federation = rig.federate();
+    assert_eq!(the(&federation.findings, Reason::UnknownPeer).field.as_deref(), Some("spec.peers[0]"));
+    assert_eq!(outcome(&federation, "beta"), GRANTED);
+}
+
+#[test]
+fn more_callers_than_a_grant_holds_are_refused() {
+    let mut rig = Rig::new();
+    let callers = |prefix: &str| (0..600).map(|n| json!({"namespace": format!("{prefix}{n}")})).collect::<Vec<_>>();
+    rig.objects.policies =
+        vec![policy("a", json!({"callers": callers("a")})), policy("b", json!({"callers": callers("b")}))];
+    let federation = rig.federate();
+    assert_eq!(the(&federation.findings, Reason::TooManyCallers).object.name, "b");
+    assert_eq!(call(&federation, "beta", "ns/a599/sa/x").reason, Word::Granted);
+    assert_eq!(call(&federation, "beta", "ns/b0/sa/x").reason, Word::CallerNotGranted);
+}
+
+#[test]
+fn labels_are_selected_as_kubernetes_does() {
+    let selects = |selector: serde_json::Value| {
+        let mut rig = Rig::new();
+        rig.objects.services[0]
+            .labels
+            .extend([("tier".to_owned(), "front".to_owned()), ("empty".to_owned(), String::new())]);
+        rig.objects.policies = vec![policy("p", json!({"services": [{"selector": selector}]}))];
+        outcome(&rig.federate(), "beta") == GRANTED
+    };
+    let expression = |key: &str, operator: &str, values: &[&str]| {
+        selects(json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]}))
+    };
+    assert!(selects(json!({})));
+    assert!(selects(json!({"matchLabels": {"tier": "front"}})));
+    assert!(!selects(json!({"matchLabels": {"tier": "back"}})));
+    assert!(!selects(json!({"matchLabels": {"tier": "front", "other": ""}})));
+    assert!(
+        expression("tier", "In", &["back", "front"])
+            && !expression("tier", "In", &["back"])
+            && !expression("x", "In", &["back"])
+    );
+    assert!(
+        expression("tier", "NotIn", &["back"])
+            && !expression("tier", "NotIn", &["front"])
+            && expression("x", "NotIn", &["front"])
+    );
+    assert!(expression("empty", "Exists", &[]) && !expression("x", "Exists", &[]));
+    assert!(expression("x", "DoesNotExist", &[]) && !expression("tier", "DoesNotExist", &[]));
+}
+
+#[test]
+fn a_grant_says_who_decided() {
+    let mut rig = Rig::new();
+    let says = |rig: &Rig| web(&rig.federate()).grant_of(&name("beta")).unwrap().to_string();
+    assert_eq!(says(&rig), "the Service is exported, and no policy selects the peer");
+    rig.objects.policies = vec![policy("a", json!({"services": [{"ports": [1]}]})), policy("b", json!({}))];
+    assert_eq!(says(&rig), "allowed by FederationPolicy b");
+    rig.objects.policies.pop();
+    assert_eq!(says(&rig), "no policy allows it, and the peer is selected by FederationPolicy a");
+}
+
+// The twin: policies, annotations and callers from small pools, decided by the plainest code that one can write.
+
+#[derive(Debug, Clone)]
+struct Case {
+    policies: Vec<FederationPolicySpec>,
+    admitted: Vec<Option<Vec<&'static str>>>,
+}
+
+fn some_of(pool: &'static [&'static str]) -> impl Strategy<Value = Option<Vec<String>>> {
+    let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
+    proptest::option::of(proptest::sample::subsequence(pool, 1..=pool.len()).prop_map(owned))
+}
+
+fn requirement() -> impl Strategy<Value = LabelSelectorRequirement> {
+    use LabelSelectorOperator::{DoesNotExist, Exists, In, NotIn};
+    let operator = proptest::sample::select(vec![In, NotIn, Exists, DoesNotExist]);
+    (proptest::sample::select(vec!["tier", "team"]), operator).prop_map(|(key, operator)| LabelSelectorRequirement {
+        key: key.to_owned(),
+        operator,
+        values: if matches!(operator, In | NotIn) { vec!["a".to_owned()] } else { vec![] },
+    })
+}
+
+fn rule() -> impl Strategy<Value = ServiceRule> {
+    let ports = proptest::option::of(proptest::sample::select(vec![
+        PortRef::Number(80),
+        PortRef::Name("http".to_owned()),
+        PortRef::Number(1),
+    ]));
+    let selector = proptest::option::of(proptest::collection::vec(requirement(), 0..2));
+    (some_of(&["shop", "s*", "other", "*"]), selector, ports).prop_map(|(namespaces, expressions, port)| ServiceRule {
+        namespaces,
+        selector: expressions.map(|match_expressions| LabelSelector { match_expressions, ..LabelSelector::default() }),
+        ports: port.map(|port| vec![port]),
+    })
+}
+
+fn caller() -> impl Strategy<Value = CallerSpec> {
+    let pool =
+        || proptest::option::of(proptest::sample::select(vec!["shop".to_owned(), "w*".to_owned(), "*".to_owned()]));
+    (pool(), pool()).prop_map(|(namespace, service_account)| CallerSpec { namespace, service_account })
+}
+
+fn spec() -> impl Strategy<Value = FederationPolicySpec> {
+    let list = |strategy| proptest::option::of(proptest::collection::vec(strategy, 1..3));
+    let callers = proptest::option::of(proptest::collection::vec(caller(), 1..3));
+    let mode = proptest::option::of(proptest::sample::select(vec![Mode::Enforce, Mode::Audit]));
+    (some_of(&["beta", "gamma", "delta"]), list(rule().boxed()), callers, mode)
+        .prop_map(|(peers, services, callers, mode)| FederationPolicySpec { peers, services, callers, mode })
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let admitted = proptest::option::of(proptest::sample::subsequence(vec!["beta", "gamma"], 1..=2));
+    (proptest::collection::vec(spec(), 0..4), proptest::collection::vec(admitted, 4))
+        .prop_map(|(policies, admitted)| Case { policies, admitted })
+}
+
+/// Four Services with different labels and ports, in two namespaces.
+fn rig_of(case: &Case) -> Rig {
+    let mut rig = Rig::new();
+    rig.objects.services = (0..4)
+        .map(|n| {
+            let mut one = service(&format!("s{n}"), vec![port("http", if n == 3 { 81 } else { 80 })]);
+            one.namespace = if n % 2 == 0 { "shop" } else { "other" }.to_owned();
+            one.labels
+                .insert(if n < 2 { "tier" } else { "team" }.to_owned(), if n == 1 { "b" } else { "a" }.to_owned());
+            if let Some(peers) = &case.admitted[n] {
+                one.annotations.insert(PEERS_ANNOTATION.to_owned(), peers.join(","));
+            }
+            one
+        })
+        .collect();
+    let object = |(n, spec): (usize, &FederationPolicySpec)| PolicyObject {
+        name: format!("p{n}"),
+        source: None,
+        body: PolicyBody::Spec(spec.clone()),
+    };
+    rig.objects.policies = case.policies.iter().enumerate().map(object).collect();
+    rig
+}
+
+fn glob(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((before, after)) => {
+            text.len() >= before.len() + after.len() && text.starts_with(before) && text.ends_with(after)
+        }
+    }
+}
+
+fn twin_rule(rule: &ServiceRule, service: &fedgate_federation::object::ServiceObject) -> bool {
+    let spec = &service.ports[0];
+    let namespaces = rule.namespaces.as_ref().is_none_or(|list| list.iter().any(|p| glob(p, &service.namespace)));
+    let ports = rule.ports.as_ref().is_none_or(|list| {
+        list.contains(&PortRef::Number(spec.port)) || list.contains(&PortRef::Name("http".to_owned()))
+    });
+    let labels = rule.selector.as_ref().is_none_or(|s| {
+        s.match_expressions.iter().all(|e| {
+            let value = service.labels.get(&e.key);
+            match e.operator {
+                LabelSelectorOperator::In => value.is_some_and(|v| e.values.contains(v)),
+                LabelSelectorOperator::NotIn => !value.is_some_and(|v| e.values.contains(v)),
+                LabelSelectorOperator::Exists => value.is_some(),
+                LabelSelectorOperator::DoesNotExist => value.is_none(),
+            }
+        })
+    });
+    namespaces && ports && labels
+}
+
+fn twin(
+    case: &Case,
+    n: usize,
+    service: &fedgate_federation::object::ServiceObject,
+    peer: &str,
+    caller: Option<(&str, &str)>,
+) -> (Outcome, Word) {
+    if case.admitted[n].as_ref().is_some_and(|list| !list.contains(&peer)) {
+        return NOT_GRANTED;
+    }
+    let selecting: Vec<_> =
+        case.policies.iter().filter(|p| p.peers.as_ref().is_none_or(|list| list.iter().any(|n| n == peer))).collect();
+    if selecting.is_empty() {
+        return GRANTED;
+    }
+    let audit = selecting.iter().all(|p| p.mode == Some(Mode::Audit));
+    let refused = if audit { Outcome::Audited } else { Outcome::Refused };
+    let allowing: Vec<_> = selecting
+        .iter()
+        .filter(|p| p.services.as_ref().is_none_or(|list| list.iter().any(|r| twin_rule(r, service))))
+        .collect();
+    if allowing.is_empty() {
+        return (refused, Word::NotGranted);
+    }
+    let matches = |c: &CallerSpec| {
+        caller.is_some_and(|(ns, sa)| {
+            glob(c.namespace.as_deref().unwrap_or("*"), ns) && glob(c.service_account.as_deref().unwrap_or("*"), sa)
+        })
+    };
+    match allowing.iter().any(|p| p.callers.as_ref().is_none_or(|list| list.iter().any(matches))) {
+        true => GRANTED,
+        false => (refused, Word::CallerNotGranted),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_table_decides_as_the_twin(case in case()) {
+        let rig = rig_of(&case);
+        let federation = rig.federate();
+        prop_assert!(found(&federation.findings, Reason::InvalidPolicy).is_empty());
+        let table = federation.table.as_ref().unwrap();
+        for (n, service) in rig.objects.services.iter().enumerate() {
+            let host = format!("{}.{}.svc.alpha.example", service.name, service.namespace);
+            let sni = format!("outbound_.{}_._.{host}", service.ports[0].port);
+            for peer in ["beta", "gamma"] {
+                for caller in [Some(("shop", "web")), Some(("other", "api")), None] {
+                    let path = caller.map_or("workload/1".to_owned(), |(ns, sa)| format!("ns/{ns}/sa/{sa}"));
+                    let decision = decide(table, Some(&sni), Some(&format!("spiffe://{peer}.example/{path}")));
+                    prop_assert_eq!((decision.outcome, decision.reason), twin(&case, n, service, peer, caller));
+                }
+                // What a peer gets to know of is what some caller of it could reach.
+                let known = federation.private_documents[&name(peer)].services.iter().any(|s| s.hostname.as_str() == host);
+                let reachable = table.export(&host, fedgate_core::ServicePort::new(service.ports[0].port).unwrap())
+                    .is_some_and(|export| table.grants(export).iter().any(|(row, _)| row.trust_domain == domain(&format!("{peer}.example")).as_str()));
+                prop_assert_eq!(known, reachable);
+            }
+        }
+    }
+}

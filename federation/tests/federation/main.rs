@@ -1,0 +1,14 @@
+//! The crate from outside, as the controller uses it.
+
+mod documents;
+mod federating;
+mod grants;
+mod keys;
+mod knowing;
+mod objects;
+mod peering;
+mod reasons;
+mod rig;
+mod snapshot;
+mod tokens;
+mod unbroken;

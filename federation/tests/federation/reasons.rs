@@ -1,0 +1,127 @@
+//! Every finding reason can be produced. Those of the adapters are theirs to test.
+
+use crate::rig::{Rig, at, dkp, federation_object, port, private, public, root, root_until, service};
+use fedgate_federation::document::Limits;
+use fedgate_federation::object::{PEERS_ANNOTATION, PolicyObject, ServicePortSpec};
+use fedgate_federation::{Finding, FindingReason};
+use serde_json::json;
+use std::collections::BTreeSet;
+
+const OF_ADAPTERS: [FindingReason; 3] =
+    [FindingReason::Unreadable, FindingReason::InvalidObject, FindingReason::UnknownKind];
+
+/// Objects with everything wrong in them.
+fn objects() -> Vec<Finding> {
+    let mut rig = Rig::new();
+    let mut insecure = federation_object("delta", "delta.example");
+    insecure.spec.metadata.insecure_skip_verify = true;
+    let mut bad = federation_object("Epsilon", "Epsilon.example");
+    bad.spec.metadata_endpoint = "http://x".to_owned();
+    bad.spec.metadata.ca = Some("x".to_owned());
+    rig.objects.federations.extend([insecure, bad]);
+    rig.objects.federations.push(federation_object("local", "cluster.local"));
+    rig.objects.federations.push(federation_object("us", "alpha.example"));
+    rig.objects.federations.push(federation_object("us", "alpha.example"));
+    let unnamed = ServicePortSpec { port: 80, ..ServicePortSpec::default() };
+    let mut external = service("external", vec![port("http", 80)]);
+    external.service_type = Some("ExternalName".to_owned());
+    let mut labelled = service("labelled", vec![port("http", 80)]);
+    labelled.labels.values_mut().for_each(|value| *value = "yes".to_owned());
+    let mut annotated = service("annotated", vec![port("http", 80)]);
+    annotated.annotations.insert(PEERS_ANNOTATION.to_owned(), "*,nobody".to_owned());
+    rig.objects.services.extend([
+        external,
+        labelled,
+        annotated,
+        service("empty", vec![]),
+        service("unnamed", vec![unnamed]),
+        service("zero", vec![port("http", 0)]),
+        service("twice", vec![port("http", 80), port("http", 81)]),
+    ]);
+    let callers = |prefix: &str| (0..600).map(|n| json!({"namespace": format!("{prefix}{n}")})).collect::<Vec<_>>();
+    let policies = [json!({"peers": []}), json!({"callers": callers("a")}), json!({"callers": callers("b")})];
+    rig.objects.policies =
+        policies.iter().enumerate().map(|(n, spec)| PolicyObject::read(format!("p{n}"), None, spec).0).collect();
+    rig.federate().findings
+}
+
+/// Peers that clash.
+fn clashes() -> Vec<Finding> {
+    let mut rig = Rig::new();
+    rig.add_peer("beta2", "beta.example", '4');
+    rig.add_peer("delta", "delta.example", '3');
+    rig.add_peer("epsilon", "epsilon.example", '1');
+    let network: fedgate_federation::document::Network =
+        serde_json::from_value(json!({"podCIDRs": ["10.0.0.0/8"]})).unwrap();
+    rig.local.network = network.clone();
+    let mut document = private(2, &["192.0.2.9"], vec![]);
+    document.extension.as_mut().unwrap().network = network;
+    rig.told("beta", &document, at(1));
+    rig.federate().findings
+}
+
+/// Documents with everything wrong in them.
+fn documents() -> Vec<Finding> {
+    let mut rig = Rig::new();
+    let peer = fedgate_federation::object::Peer::parse(rig.object("beta")).unwrap().0;
+    let limits = Limits { findings: 12, ..Limits::default() };
+    let row = |host: &str, ports: serde_json::Value| json!({"hostname": host, "ports": ports});
+    let http = json!([{"name": "http", "port": 80}, {"name": "http", "port": 81}, {"name": "x", "port": 0}]);
+    let mut rows = vec![
+        row("a.b.svc.beta.example", http.clone()),
+        row("a.b.svc.beta.example", json!([{"name": "http", "port": 80}])),
+        row("foreign.example", http),
+    ];
+    rows.extend(vec![json!(0); 20]);
+    let count = rows.len();
+    let body = json!({
+        "ingressGateways": [{"address": "0.0.0.0", "port": 1}],
+        "publicServices": rows,
+        "fedgate": {"sequence": 2, "serviceCount": count, "gatewayIdentities": ["x"]},
+    });
+    let known = rig.known("beta");
+    known.private = None;
+    known.absorb_private(&peer, body.to_string().as_bytes(), None, &limits, &crate::rig::TIMES, at(1));
+    let mut body = serde_json::from_slice::<serde_json::Value>(
+        &public('5', 9, "beta.example", vec![root(), root_until(2021)]).to_json(),
+    )
+    .unwrap();
+    body["rootCA"] = json!(format!("{}-----BEGIN X", body["rootCA"].as_str().unwrap()));
+    let mut findings = known.absorb_public(&peer, body.to_string().as_bytes(), None, &limits, at(1)).into_findings();
+    findings.extend(known.absorb_public(&peer, b"{}", None, &limits, at(1)).into_findings());
+    body["fedgate"] = json!(1);
+    findings.extend(known.absorb_public(&peer, body.to_string().as_bytes(), None, &limits, at(1)).into_findings());
+    findings.extend(rig.federate().findings);
+
+    findings.extend(rig.told("gamma", &private(0, &["192.0.2.9"], vec![]), at(1)).into_findings());
+    rig.known("gamma").private.as_mut().unwrap().document.extension = None;
+    findings.extend(rig.told("gamma", &dkp(private(0, &[], vec![])), at(1)).into_findings());
+    rig.now = at(300);
+    findings.extend(rig.federate().findings);
+    rig.now = at(3600);
+    findings.extend(rig.federate().findings);
+    findings
+}
+
+/// More than fits in a table.
+fn table() -> Vec<Finding> {
+    let mut rig = Rig::new();
+    rig.objects.federations = crate::rig::more_peers_than_fit();
+    rig.objects.services.clear();
+    rig.federate().findings
+}
+
+#[test]
+fn every_reason_is_produced() {
+    let findings = [objects(), clashes(), documents(), table()].concat();
+    let produced: BTreeSet<_> = findings.iter().map(|finding| finding.reason).collect();
+    let missing: Vec<_> = FindingReason::ALL
+        .iter()
+        .filter(|reason| !produced.contains(reason) && !OF_ADAPTERS.contains(reason))
+        .collect();
+    assert_eq!(missing, Vec::<&FindingReason>::new());
+    for finding in findings {
+        assert!(!finding.message.is_empty() && finding.message.len() < 600, "{finding}");
+        assert!(!finding.message.chars().any(char::is_control), "{finding}");
+    }
+}
