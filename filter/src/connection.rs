@@ -3,6 +3,8 @@
 use crate::host::ContextId;
 use fedgate_core::{Admission, Export, Sni, WaitForIdentity};
 use std::cell::{Cell, OnceCell};
+use std::cmp::Ordering;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Where a connection is in its life.
@@ -32,8 +34,6 @@ pub(crate) struct Connection {
     /// The first URI SAN that it was let through with.
     pub(crate) uri_san: OnceCell<Box<str>>,
     pub(crate) admitted_at: Duration,
-    /// When the tick looks for its identity next.
-    pub(crate) next_look: Cell<Duration>,
 }
 
 impl Connection {
@@ -52,7 +52,6 @@ impl Connection {
             waits,
             uri_san: OnceCell::new(),
             admitted_at: now,
-            next_look: Cell::new(now),
         }
     }
 
@@ -60,6 +59,33 @@ impl Connection {
         self.state.get() == state
     }
 }
+
+/// A connection that a tick is to look at, in order of time.
+#[derive(Debug)]
+pub(crate) struct Look {
+    pub(crate) at: Duration,
+    pub(crate) connection: Rc<Connection>,
+}
+
+impl Ord for Look {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.at, self.connection.id).cmp(&(other.at, other.connection.id))
+    }
+}
+
+impl PartialOrd for Look {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Look {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Look {}
 
 /// The service that a server name names, as `host:port`; `None` for a name of another form, so that nothing else of
 /// what a stranger says is ever written down.

@@ -15,14 +15,15 @@
 
 use crate::clock::Clock;
 use crate::configuration::Configuration;
-use crate::connection::{Connection, State};
+use crate::connection::{Connection, Look, State};
 use crate::host::{ContextId, Host, Level};
 use crate::metrics::{Event, Metrics};
 use crate::report::Verdict;
 use crate::shared::{self, Published};
 use fedgate_core::{Admission, Table, WaitForIdentity, admit, decide};
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -44,8 +45,8 @@ pub(crate) struct Scope<H> {
     /// A version in shared data that could not be adopted, so that it is not tried at every tick.
     unusable: RefCell<String>,
     live: RefCell<BTreeMap<ContextId, Rc<Connection>>>,
-    /// Those that the tick looks at. Some are decided already; the tick drops them.
-    pub(crate) awaiting: RefCell<Vec<Rc<Connection>>>,
+    /// Those that the tick looks at, the one that is due first on top. Some are decided already; the tick drops them.
+    pub(crate) looks: RefCell<BinaryHeap<Reverse<Look>>>,
     pub(crate) closing: RefCell<VecDeque<(Rc<Connection>, Verdict)>>,
     roots: RefCell<Vec<ContextId>>,
     period: Cell<Duration>,
@@ -62,7 +63,7 @@ impl<H: Host> Scope<H> {
             configuration: RefCell::default(),
             unusable: RefCell::default(),
             live: RefCell::default(),
-            awaiting: RefCell::default(),
+            looks: RefCell::default(),
             closing: RefCell::default(),
             roots: RefCell::default(),
             period: Cell::default(),
@@ -204,8 +205,13 @@ impl<H: Host> Scope<H> {
         let now = self.clock.advance(self.host.now());
         let connection = Rc::new(Connection::new(id, server_name, admission, waits, now));
         self.live.borrow_mut().insert(id, Rc::clone(&connection));
-        self.awaiting.borrow_mut().push(Rc::clone(&connection));
+        self.look_at(now, &connection);
         connection
+    }
+
+    /// Has a tick look at a connection.
+    pub(crate) fn look_at(&self, at: Duration, connection: &Rc<Connection>) {
+        self.looks.borrow_mut().push(Reverse(Look { at, connection: Rc::clone(connection) }));
     }
 
     /// Forgets a connection that the proxy has closed.
@@ -260,10 +266,10 @@ impl<H: Host> Scope<H> {
 
     fn period_due(&self) -> Duration {
         let paused =
-            |connection: &Rc<Connection>| connection.is(State::Awaiting) && connection.waits == WaitForIdentity::Paused;
+            |connection: &Connection| connection.is(State::Awaiting) && connection.waits == WaitForIdentity::Paused;
         if !self.closing.borrow().is_empty() {
             FASTEST
-        } else if self.awaiting.borrow().iter().any(paused) {
+        } else if self.looks.borrow().iter().any(|Reverse(look)| paused(&look.connection)) {
             FAST
         } else {
             SLOW

@@ -12,6 +12,7 @@ use crate::identity::is_proven;
 use crate::report::tell;
 use crate::scope::{FAST, Scope};
 use fedgate_core::WaitForIdentity;
+use std::cmp::Reverse;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -42,19 +43,25 @@ impl<H: Host> Scope<H> {
                 continue;
             }
             let age = now.saturating_sub(connection.admitted_at);
-            connection.next_look.set(now.saturating_add(wait_after(age)));
             let proven = is_proven(&self.host);
             if proven || age >= timeout {
                 self.settle(&connection, proven);
+            } else {
+                self.look_at(now.saturating_add(wait_after(age)), &connection);
             }
         }
     }
 
-    /// The waiting connections whose turn it is; those that are decided or gone are dropped from the list.
+    /// The waiting connections whose turn it is. Those that were decided meanwhile cost nothing.
     fn take_due(&self, now: Duration) -> Vec<Rc<Connection>> {
-        let mut awaiting = self.awaiting.borrow_mut();
-        awaiting.retain(|connection| connection.is(State::Awaiting));
-        awaiting.iter().filter(|connection| connection.next_look.get() <= now).take(LOOKS).cloned().collect()
+        let mut due = Vec::new();
+        let mut looks = self.looks.borrow_mut();
+        while due.len() < LOOKS && looks.peek().is_some_and(|Reverse(look)| look.at <= now) {
+            due.extend(
+                looks.pop().map(|Reverse(look)| look.connection).filter(|connection| connection.is(State::Awaiting)),
+            );
+        }
+        due
     }
 
     /// Decides without data: the client may be silent after the handshake and wait for the server's first word.
