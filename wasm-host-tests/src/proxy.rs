@@ -1,12 +1,11 @@
 //! The proxy: threads with VMs, listeners with plugins, connections, and a clock.
 
-use crate::abi::{LogLevel, Status};
 use crate::module::FilterModule;
 use crate::plugin::{BLACK_HOLE, FailurePolicy, Plugin, TcpProxySettings};
-use crate::process::{LogLine, Process, SharedProcess};
+use crate::process::{Process, SharedProcess};
 use crate::stream::{Client, ConnectionId, Ending, Handshake, Stream, TcpProxy};
-use crate::vm::Vm;
-use anyhow::{Result, anyhow};
+use crate::vm::{Failure, Vm};
+use anyhow::Result;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
@@ -17,13 +16,13 @@ use std::rc::Rc;
 /// by itself has happened, closed connections are deleted.
 pub struct Proxy {
     module: &'static FilterModule,
-    process: SharedProcess,
+    pub(crate) process: SharedProcess,
     threads: usize,
     /// Never shrinks, so that a place in it stays valid.
-    vms: Vec<Vm>,
+    pub(crate) vms: Vec<Vm>,
     listeners: BTreeMap<String, Listener>,
-    open: HashMap<ConnectionId, (usize, u32)>,
-    ended: HashMap<ConnectionId, Stream>,
+    pub(crate) open: HashMap<ConnectionId, (usize, u32)>,
+    pub(crate) ended: HashMap<ConnectionId, Stream>,
     last_connection: u64,
 }
 
@@ -35,9 +34,9 @@ struct Listener {
     reloaded_at: Option<u64>,
 }
 
-/// A configuration was refused: Envoy answers the update with a NACK, and what was there before stays.
-#[derive(Debug)]
-pub struct Refused;
+/// A configuration was not taken: Envoy answers the update with a NACK, and what was there before stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected(pub Failure);
 
 impl Proxy {
     /// A proxy with one worker.
@@ -65,11 +64,13 @@ impl Proxy {
     /// context, those that are open stay with the old one.
     ///
     /// # Errors
-    /// [`Refused`] when the plugin does not take its configuration. That is found out in a VM that is made for it and
+    /// [`Rejected`] when the plugin does not take its configuration. That is found out in a VM that is made for it and
     /// thrown away, so nothing else is touched; what the plugin has put into shared data stays there.
-    pub fn configure(&mut self, listener: &str, plugin: Plugin) -> Result<(), Refused> {
-        let trial = self.start_vm(0, &plugin).ok().and_then(|mut vm| vm.configure(&plugin.root));
-        trial.ok_or(Refused)?;
+    pub fn configure(&mut self, listener: &str, plugin: Plugin) -> Result<(), Rejected> {
+        let mut trial = self.start_vm(0, &plugin).map_err(|error| Rejected(Failure::Trapped(format!("{error:?}"))))?;
+        if trial.configure(&plugin.root).is_none() {
+            return Err(Rejected(trial.failure.unwrap_or(Failure::Refused)));
+        }
         let roots = (0..self.threads).map(|thread| self.root_on(thread, &plugin)).collect();
         let tcp_proxy = TcpProxySettings::with_early_data();
         let new = Listener { plugin, tcp_proxy, roots, reloaded_at: None };
@@ -276,131 +277,5 @@ impl Proxy {
                 }
             }
         }
-    }
-
-    /// A connection, open or ended.
-    ///
-    /// # Panics
-    /// When there never was one with this number, or it was [forgotten](Proxy::forget_ended).
-    pub fn stream(&self, id: ConnectionId) -> &Stream {
-        let open = self.open.get(&id).and_then(|&(place, context)| self.vms[place].state().stream(context));
-        open.unwrap_or_else(|| &self.ended[&id])
-    }
-
-    /// Forgets the connections that have ended: whoever makes millions of them needs the memory.
-    pub fn forget_ended(&mut self) {
-        self.ended.clear();
-    }
-
-    /// How many connections are open.
-    pub fn open_connections(&self) -> usize {
-        self.open.len()
-    }
-
-    /// The cluster exists no more.
-    pub fn remove_cluster(&mut self, name: &str) {
-        self.process.borrow_mut().clusters.unknown.insert(name.to_owned());
-    }
-
-    /// The cluster's server accepts only when it is told to.
-    pub fn make_slow(&mut self, name: &str) {
-        self.process.borrow_mut().clusters.slow.insert(name.to_owned());
-    }
-
-    /// A counter's or gauge's value; `None` when nobody has defined it.
-    pub fn metric(&self, name: &str) -> Option<u64> {
-        self.process.borrow().metrics.value(name)
-    }
-
-    /// All metrics and their values.
-    pub fn metrics(&self) -> BTreeMap<String, u64> {
-        self.process.borrow().metrics.all().map(|(name, value)| (name.to_owned(), value)).collect()
-    }
-
-    /// From which level on log lines are kept; `Info` at first.
-    pub fn set_log_level(&mut self, level: LogLevel) {
-        self.process.borrow_mut().log_level = level;
-    }
-
-    /// Takes the log lines.
-    pub fn take_log(&mut self) -> Vec<LogLine> {
-        std::mem::take(&mut self.process.borrow_mut().log)
-    }
-
-    /// A value of the shared data.
-    pub fn shared_data(&self, vm_id: &str, key: &str) -> Option<Vec<u8>> {
-        self.process.borrow().shared_data.get(&vm_id.into(), key.as_bytes()).map(|(value, _)| value.to_vec())
-    }
-
-    /// The keys of the shared data of a `vm_id`.
-    pub fn shared_data_keys(&self, vm_id: &str) -> Vec<String> {
-        let keys = self.process.borrow().shared_data.keys(vm_id);
-        keys.into_iter().map(|key| String::from_utf8_lossy(&key).into_owned()).collect()
-    }
-
-    /// Puts a value into the shared data, as any other plugin with this `vm_id` could.
-    pub fn set_shared_data(&mut self, vm_id: &str, key: &str, value: &[u8]) {
-        self.process.borrow_mut().shared_data.set(&vm_id.into(), key.as_bytes(), value, 0);
-    }
-
-    /// A host function answers with this status from now on and does nothing; `None` makes it work again.
-    pub fn refuse_calls(&mut self, function: &str, status: Option<Status>) {
-        let refused = &mut self.process.borrow_mut().refused_calls;
-        match status {
-            Some(status) => drop(refused.insert(function.to_owned(), status)),
-            None => drop(refused.remove(function)),
-        }
-    }
-
-    /// How many VMs are there: with root contexts, or failed.
-    pub fn vm_count(&self) -> usize {
-        self.vms.iter().filter(|vm| vm.has_contexts()).count()
-    }
-
-    /// How many root contexts there are.
-    pub fn root_count(&self) -> usize {
-        self.vms.iter().flat_map(|vm| vm.state().roots()).count()
-    }
-
-    /// How many ticks all root contexts have got that are still there.
-    pub fn ticks(&self) -> u64 {
-        self.vms.iter().flat_map(|vm| vm.state().roots()).map(|root| root.ticks).sum()
-    }
-
-    /// Why VMs have failed.
-    pub fn failures(&self) -> Vec<&str> {
-        self.vms.iter().filter_map(|vm| vm.failure.as_deref()).collect()
-    }
-
-    /// The VMs fail, as if they had been trapped.
-    pub fn fail_vms(&mut self) {
-        self.vms.iter_mut().for_each(|vm| vm.fail("made to fail".to_owned()));
-    }
-
-    /// The next contexts get numbers from here on, if they are not in use: after 4 billion of them they come again.
-    pub fn set_next_context(&mut self, number: u32) {
-        self.vms.iter_mut().for_each(|vm| vm.next_context = number);
-    }
-
-    /// How much fuel all callbacks have consumed, if it is metered.
-    pub fn fuel(&self) -> u64 {
-        self.vms.iter().map(|vm| vm.fuel).sum()
-    }
-
-    /// The most closes and resumes that a single callback has asked for. Envoy does each inside of the one before, so
-    /// thousands of them would end its stack.
-    pub fn most_deferred(&self) -> usize {
-        self.vms.iter().map(|vm| vm.most_deferred).max().unwrap_or_default()
-    }
-
-    /// Bytes of memory of all VMs that are there.
-    pub fn memory_bytes(&self) -> usize {
-        self.vms.iter().filter(|vm| vm.has_contexts()).map(Vm::memory_bytes).sum()
-    }
-}
-
-impl From<Refused> for anyhow::Error {
-    fn from(_: Refused) -> Self {
-        anyhow!("the plugin refused its configuration")
     }
 }

@@ -8,12 +8,15 @@ use std::rc::Rc;
 /// `vm_id` share one name space. Nothing ever leaves it before the last VM of a `vm_id` does.
 #[derive(Debug, Default)]
 pub(crate) struct SharedData {
-    values: HashMap<(Rc<str>, Vec<u8>), (Rc<[u8]>, u32)>,
+    values: HashMap<(Rc<str>, Vec<u8>), Value>,
     last_cas: u32,
 }
 
+/// A value, and the number that it got when it was written.
+type Value = (Rc<[u8]>, u32);
+
 impl SharedData {
-    pub(crate) fn get(&self, vm_id: &Rc<str>, key: &[u8]) -> Option<(Rc<[u8]>, u32)> {
+    pub(crate) fn get(&self, vm_id: &Rc<str>, key: &[u8]) -> Option<Value> {
         self.values.get(&(vm_id.clone(), key.to_vec())).cloned()
     }
 

@@ -29,7 +29,7 @@ pub(crate) struct Vm {
     pub(crate) store: Store<VmState>,
     pub(crate) exports: Exports,
     /// Why it has failed. A failed VM is never called again.
-    pub(crate) failure: Option<String>,
+    pub(crate) failure: Option<Failure>,
     pub(crate) next_context: u32,
     /// Connections whose state changed outside of a callback, to be looked at before the event is over.
     pub(crate) unsettled: Vec<u32>,
@@ -39,6 +39,17 @@ pub(crate) struct Vm {
     metering: Metering,
     /// The most closes and resumes that one callback has asked for. Envoy does them one inside of the other.
     pub(crate) most_deferred: usize,
+}
+
+/// Why a VM has failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// A root context refused to start, or its configuration.
+    Refused,
+    /// The module was trapped: it panicked, ran out of memory, or called what is no host function.
+    Trapped(String),
+    /// A test wanted it so.
+    Ordered,
 }
 
 /// The callbacks that the module exports.
@@ -137,7 +148,7 @@ impl Vm {
         self.failure.is_none() && self.has_contexts()
     }
 
-    pub(crate) fn fail(&mut self, why: String) {
+    pub(crate) fn fail(&mut self, why: Failure) {
         self.failure.get_or_insert(why);
     }
 
@@ -159,7 +170,7 @@ impl Vm {
         self.fuel += before - self.fuel_left();
         self.state_mut().current = outer;
         self.state_mut().effective = outer_effective;
-        let answer = answer.inspect_err(|error| self.failure = Some(format!("{error:?}"))).ok();
+        let answer = answer.inspect_err(|error| self.failure = Some(Failure::Trapped(format!("{error:?}")))).ok();
         self.do_deferred();
         answer.filter(|_| self.failure.is_none())
     }
@@ -224,7 +235,7 @@ impl Vm {
         self.state_mut().contexts.insert(context, Context::Root(root));
         let accepted = self.start_root(context, key);
         if accepted.is_none() {
-            self.fail(format!("root context {} refused to start or its configuration", key.root_id));
+            self.fail(Failure::Refused);
         }
         accepted.map(|()| context)
     }

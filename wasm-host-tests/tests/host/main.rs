@@ -1,1 +1,14 @@
-//! x
+//! The real filter module in a proxy of our own, by theme.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod support;
+
+mod configuration;
+mod connected;
+mod decision;
+mod failure;
+mod life_cycle;
+mod metrics;
+mod revocation;
+mod several;

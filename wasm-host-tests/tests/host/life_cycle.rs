@@ -1,0 +1,327 @@
+//! A connection's life: what comes in an order, or does not come at all, that one would not expect.
+
+use crate::support::*;
+use fedgate_wasm_host::{Client, Ending, Handshake, Proxy};
+
+const LIFE: [&str; 6] = ["new_connection", "downstream_data", "downstream_close", "done", "log", "delete"];
+
+#[test]
+fn callbacks_come_in_envoys_order() {
+    let mut proxy = gateway(&Exports::standard(1));
+    let connection = open(&mut proxy, WEB, ALPHA);
+    proxy.client_disconnects(connection);
+    assert_eq!(proxy.stream(connection).callbacks(), LIFE);
+    let refused = connect(&mut proxy, "secret.shop.svc.beta.example:80", ALPHA);
+    assert_eq!(proxy.stream(refused).callbacks(), ["new_connection", "downstream_close", "done", "log", "delete"]);
+}
+
+#[test]
+fn a_client_that_only_says_hello_touches_nothing() {
+    let mut proxy = gateway(&Exports::standard(1));
+    let connection = connect(&mut proxy, WEB, ALPHA);
+    proxy.advance(10_000);
+    assert!(is_open(&proxy, connection));
+    assert_eq!(proxy.stream(connection).upstream(), None);
+    // Ticks during the handshake have decided nothing.
+    proxy.client_finishes_handshake(connection);
+    proxy.client_sends(connection, b"hello");
+    assert_passes(&proxy, connection, WEB);
+}
+
+#[test]
+fn an_identity_that_does_not_come_in_time_is_none() {
+    let mut proxy = gateway(&Exports::standard(1).with(|options| options.identity_timeout_ms = 1_000));
+    let slow = connect(&mut proxy, WEB, ALPHA);
+    let silent = connect(&mut proxy, WEB, ALPHA);
+    proxy.advance(900);
+    proxy.client_finishes_handshake(slow);
+    proxy.client_sends(slow, b"hello");
+    proxy.advance(700);
+    assert_passes(&proxy, slow, WEB);
+    assert_refused(&proxy, silent, "no_identity");
+}
+
+#[test]
+fn a_corrected_clock_ends_no_handshake() {
+    let mut proxy = gateway(&Exports::standard(1));
+    let connection = connect(&mut proxy, WEB, ALPHA);
+    proxy.advance(1_000);
+    proxy.correct_clock(3_600_000);
+    proxy.advance(1_000);
+    proxy.correct_clock(-7_200_000);
+    proxy.advance(1_000);
+    assert!(is_open(&proxy, connection));
+    proxy.advance(20_000);
+    assert_refused(&proxy, connection, "no_identity");
+}
+
+#[test]
+fn a_certificate_that_is_shown_and_not_proven_is_no_identity() {
+    for client in [client(FEED, ALPHA), client(FEED, ALPHA).over_tls_1_2()] {
+        let mut proxy = gateway(&Exports::standard(1));
+        let connection = proxy.connect(LISTENER, client);
+        proxy.client_shows_certificate(connection);
+        proxy.advance(10_000);
+        assert_eq!(proxy.stream(connection).handshake(), Handshake::CertificateSeen);
+        assert_eq!(proxy.stream(connection).upstream(), None);
+        assert!(is_open(&proxy, connection));
+        proxy.advance(10_000);
+        assert_refused(&proxy, connection, "no_identity");
+    }
+}
+
+#[test]
+fn a_server_may_speak_first() {
+    let mut proxy = gateway(&Exports::standard(1));
+    let connection = connect(&mut proxy, FEED, GAMMA);
+    proxy.advance(50);
+    proxy.client_finishes_handshake(connection);
+    assert_eq!(proxy.stream(connection).upstream(), None);
+    proxy.advance(25);
+    assert_passes(&proxy, connection, FEED);
+    assert_eq!(verdict(&proxy, connection), ("allowed", "granted"));
+    proxy.server_sends(connection, b"220 ready");
+    assert_eq!(proxy.stream(connection).at_client(), b"220 ready");
+    proxy.client_sends(connection, b"EHLO");
+    assert_eq!(proxy.stream(connection).at_server(), b"EHLO");
+}
+
+#[test]
+fn before_a_refused_client_no_server_speaks() {
+    for (service, caller, reason) in [(FEED, STRANGER, "unknown_peer"), (WEB, GAMMA, "not_granted")] {
+        let mut proxy = gateway(&Exports::standard(1));
+        let connection = connect(&mut proxy, service, caller);
+        proxy.client_finishes_handshake(connection);
+        proxy.advance(50);
+        assert_refused(&proxy, connection, reason);
+    }
+}
+
+/// TLS 1.2 shows a verified certificate before the client has proved its key, so only data proves the handshake.
+#[test]
+fn over_tls_1_2_the_client_has_to_speak_first() {
+    let mut proxy = gateway(&Exports::standard(1));
+    let speaks = call(&mut proxy, client(FEED, ALPHA).over_tls_1_2());
+    assert_passes(&proxy, speaks, FEED);
+    let silent = proxy.connect(LISTENER, client(FEED, ALPHA).over_tls_1_2());
+    proxy.client_finishes_handshake(silent);
+    proxy.advance(20_000);
+    assert_refused(&proxy, silent, "no_identity");
+}
+
+#[test]
+fn a_handshake_is_found_however_many_connections_come_meanwhile() {
+    let mut proxy = gateway(&Exports::standard(1));
+    let connection = connect(&mut proxy, FEED, ALPHA);
+    proxy.client_finishes_handshake(connection);
+    // Whoever sets the tick period at each of them would put the tick off for ever.
+    for _ in 0..50 {
+        connect(&mut proxy, WEB, ALPHA);
+        proxy.advance(1);
+    }
+    assert_passes(&proxy, connection, FEED);
+}
+
+#[test]
+fn a_crowd_that_never_finishes_its_handshake_starves_nobody() {
+    let mut proxy = gateway(&Exports::standard(1));
+    let certificate = certificate(ALPHA);
+    for _ in 0..2_000 {
+        proxy.connect(LISTENER, Client::calling(&sni(WEB)).with(&certificate));
+    }
+    proxy.advance(2_000);
+    let connection = connect(&mut proxy, FEED, ALPHA);
+    proxy.client_finishes_handshake(connection);
+    proxy.advance(500);
+    assert_passes(&proxy, connection, FEED);
+    assert!(proxy.most_deferred() <= 64);
+}
+
+#[test]
+fn half_a_connection_ends_before_the_decision() {
+    let mut proxy = gateway(&Exports::standard(1));
+    let connection = connect(&mut proxy, WEB, ALPHA);
+    proxy.client_sends(connection, b"all of it");
+    proxy.client_finishes_handshake(connection);
+    proxy.client_ends(connection);
+    assert_passes(&proxy, connection, WEB);
+    assert_eq!(proxy.stream(connection).at_server(), b"all of it");
+    assert!(proxy.stream(connection).end_at_server());
+    proxy.server_sends(connection, b"answer");
+    proxy.server_ends(connection);
+    assert_eq!(proxy.stream(connection).at_client(), b"answer");
+    assert_eq!(proxy.stream(connection).ending(), Some(Ending::ByServer));
+    let end = ["upstream_data", "upstream_close", "downstream_close", "done", "log", "delete"];
+    assert!(proxy.stream(connection).callbacks().ends_with(&end), "{:?}", proxy.stream(connection).callbacks());
+}
+
+#[test]
+fn the_end_of_a_half_alone_is_decided_as_data_is() {
+    for (caller, passes) in [(ALPHA, true), (GAMMA, false)] {
+        let mut proxy = gateway(&Exports::standard(1));
+        let connection = connect(&mut proxy, WEB, caller);
+        proxy.client_finishes_handshake(connection);
+        proxy.client_ends(connection);
+        match passes {
+            true => assert!(proxy.stream(connection).end_at_server()),
+            false => assert_refused(&proxy, connection, "not_granted"),
+        }
+    }
+}
+
+#[test]
+fn a_server_may_end_its_half_first() {
+    let mut proxy = gateway(&Exports::standard(1));
+    let connection = open(&mut proxy, WEB, ALPHA);
+    proxy.server_ends(connection);
+    assert!(is_open(&proxy, connection));
+    proxy.client_sends(connection, b" more");
+    assert_eq!(proxy.stream(connection).at_server(), b"hello more");
+    proxy.client_ends(connection);
+    assert_eq!(proxy.stream(connection).ending(), Some(Ending::ByServer));
+}
+
+#[test]
+fn a_client_that_leaves_while_it_is_paused_leaves_nothing_behind() {
+    let mut proxy = gateway(&Exports::standard(1));
+    let hello = connect(&mut proxy, WEB, ALPHA);
+    let handshake = connect(&mut proxy, WEB, ALPHA);
+    proxy.client_finishes_handshake(handshake);
+    for connection in [hello, handshake] {
+        proxy.client_disconnects(connection);
+        assert_eq!(proxy.stream(connection).ending(), Some(Ending::ByClient));
+    }
+    assert_eq!(proxy.metric("fedgate.undecided_connections"), Some(2));
+    assert_back_to_slow_ticks(&mut proxy);
+    assert_eq!(decided(&proxy, "refused", "no_identity"), 0);
+    open(&mut proxy, WEB, ALPHA);
+}
+
+#[test]
+fn a_handshake_that_fails_leaves_nothing_behind() {
+    let mut proxy = gateway(&Exports::standard(1));
+    let connection = connect(&mut proxy, WEB, ALPHA);
+    proxy.client_ends(connection);
+    assert_eq!(proxy.stream(connection).ending(), Some(Ending::ByClient));
+    assert_back_to_slow_ticks(&mut proxy);
+}
+
+#[track_caller]
+fn assert_back_to_slow_ticks(proxy: &mut Proxy) {
+    proxy.advance(1_000);
+    let before = proxy.ticks();
+    proxy.advance(10_000);
+    assert_eq!(proxy.open_connections(), 0);
+    assert!((20..=25).contains(&(proxy.ticks() - before)), "{} ticks in 10 s", proxy.ticks() - before);
+    assert!(proxy.failures().is_empty());
+}
+
+#[test]
+fn ticks_are_slow_unless_somebody_waits() {
+    let mut proxy = gateway(&Exports::standard(1));
+    proxy.advance(10_000);
+    assert!((20..=25).contains(&proxy.ticks()), "{}", proxy.ticks());
+    let connection = open(&mut proxy, WEB, ALPHA);
+    proxy.advance(1_000);
+    let before = proxy.ticks();
+    proxy.advance(10_000);
+    assert!((20..=25).contains(&(proxy.ticks() - before)), "an open connection costs ticks");
+    proxy.client_disconnects(connection);
+    assert_back_to_slow_ticks(&mut proxy);
+}
+
+#[test]
+fn a_number_that_is_used_again_is_another_connection() {
+    let mut proxy = gateway(&Exports::standard(1));
+    let waiting = connect(&mut proxy, WEB, ALPHA);
+    let number = proxy.stream(waiting).context();
+    proxy.client_disconnects(waiting);
+    proxy.set_next_context(number);
+    let refused = call(&mut proxy, client(FEED, STRANGER));
+    assert_eq!(proxy.stream(refused).context(), number);
+    assert_refused(&proxy, refused, "unknown_peer");
+    proxy.set_next_context(number);
+    let passes = connect(&mut proxy, FEED, ALPHA);
+    assert_eq!(proxy.stream(passes).context(), number);
+    proxy.client_finishes_handshake(passes);
+    proxy.advance(20_000);
+    assert_passes(&proxy, passes, FEED);
+}
+
+#[test]
+fn a_number_that_is_used_again_inherits_no_revocation() {
+    let mut proxy = gateway(&Exports::standard(1));
+    let revoked = open(&mut proxy, WEB, ALPHA);
+    let number = proxy.stream(revoked).context();
+    update(&mut proxy, &Exports::standard(2).without_grant(WEB, "alpha"));
+    assert!(is_open(&proxy, revoked), "closed in the callback that configures");
+    proxy.client_disconnects(revoked);
+    proxy.set_next_context(number);
+    let granted = open(&mut proxy, DB, GAMMA);
+    assert_eq!(proxy.stream(granted).context(), number);
+    proxy.advance(2_000);
+    assert_passes(&proxy, granted, DB);
+}
+
+#[test]
+fn the_cluster_is_the_one_that_tcp_proxy_starts_with() {
+    let mut proxy = gateway(&Exports::standard(1));
+    let connection = connect(&mut proxy, WEB, ALPHA);
+    assert_eq!(proxy.stream(connection).filter_state("envoy.tcp_proxy.cluster"), None);
+    proxy.client_finishes_handshake(connection);
+    proxy.client_sends(connection, b"hello");
+    let stream = proxy.stream(connection);
+    assert_eq!(stream.filter_state("envoy.tcp_proxy.cluster"), Some(cluster(WEB).as_str()));
+    assert_eq!(stream.upstream(), Some(cluster(WEB).as_str()));
+}
+
+#[test]
+fn a_cluster_that_is_gone_ends_the_connection() {
+    let mut proxy = gateway(&Exports::standard(1));
+    proxy.remove_cluster(&cluster(WEB));
+    let connection = call(&mut proxy, client(WEB, ALPHA));
+    assert_eq!(proxy.stream(connection).ending(), Some(Ending::NoCluster));
+    assert_eq!(verdict(&proxy, connection), ("allowed", "granted"));
+}
+
+#[test]
+fn nothing_is_lost_while_the_server_is_slow_to_accept() {
+    let mut proxy = gateway(&Exports::standard(1));
+    proxy.make_slow(&cluster(WEB));
+    let connection = call(&mut proxy, client(WEB, ALPHA));
+    proxy.client_sends(connection, b" again");
+    proxy.advance(1_000);
+    proxy.server_accepts(connection);
+    assert_eq!(proxy.stream(connection).at_server(), b"hello again");
+}
+
+#[test]
+fn a_new_table_judges_those_that_wait() {
+    for (change, expected) in [
+        (Exports::standard(2), ("allowed", "granted")),
+        (Exports::standard(2).without_grant(WEB, "alpha"), ("refused", "not_granted")),
+        (Exports::standard(2).without_export(WEB), ("refused", "unknown_service")),
+    ] {
+        let mut proxy = gateway(&Exports::standard(1));
+        let connection = connect(&mut proxy, WEB, ALPHA);
+        update(&mut proxy, &change);
+        proxy.client_finishes_handshake(connection);
+        proxy.client_sends(connection, b"hello");
+        proxy.advance(10);
+        assert_eq!(verdict(&proxy, connection), expected);
+        assert_eq!(proxy.stream(connection).filter_state("wasm.fedgate.generation"), Some("2"));
+        let passes = expected.0 == "allowed";
+        assert_eq!(proxy.stream(connection).upstream().is_some(), passes);
+        assert_eq!(is_open(&proxy, connection), passes);
+    }
+}
+
+#[test]
+fn a_new_table_grants_to_those_that_wait() {
+    let mut proxy = gateway(&Exports::standard(1).without_grant(WEB, "alpha"));
+    let connection = connect(&mut proxy, WEB, ALPHA);
+    update(&mut proxy, &Exports::standard(2));
+    proxy.client_finishes_handshake(connection);
+    proxy.client_sends(connection, b"hello");
+    assert_passes(&proxy, connection, WEB);
+}
