@@ -20,6 +20,7 @@ pub mod document;
 pub mod federate;
 mod finding;
 pub mod grant;
+mod json;
 pub mod key;
 pub mod knowledge;
 pub mod object;

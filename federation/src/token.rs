@@ -6,6 +6,7 @@
 //! answer to the stranger is the same 401; [`TokenError`] is for our own log.
 
 use crate::document::ClusterUuid;
+use crate::json::read_object;
 use crate::key::{PublicKey, SigningKey};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
@@ -210,7 +211,7 @@ fn check_header(encoded: &str) -> Result<(), TokenError> {
         _typ: Option<String>,
     }
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(encoded).map_err(|_| TokenError::Form)?;
-    let header: Bare = serde_json::from_slice(&bytes).map_err(|_| TokenError::Header)?;
+    let header: Bare = read_object(&bytes).map_err(|_| TokenError::Header)?;
     match header.alg == "EdDSA" {
         true => Ok(()),
         false => Err(TokenError::Header),
@@ -219,7 +220,7 @@ fn check_header(encoded: &str) -> Result<(), TokenError> {
 
 fn read_claims(encoded: &str) -> Result<Claims, TokenError> {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(encoded).map_err(|_| TokenError::Form)?;
-    serde_json::from_slice(&bytes).map_err(|_| TokenError::Form)
+    read_object(&bytes).map_err(|_| TokenError::Form)
 }
 
 fn check_purpose(claims: &Claims, audience: &ClusterUuid) -> Result<ClusterUuid, TokenError> {

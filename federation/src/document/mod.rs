@@ -22,6 +22,7 @@ pub use public::{PublicDocument, PublicExtension};
 pub use spiffe::SpiffeBundle;
 
 use crate::finding::Finding;
+use crate::json::read_object;
 use serde::{Deserialize, Serialize};
 
 /// Path of the public document, after the metadata endpoint.
@@ -106,14 +107,9 @@ impl DocumentError {
     }
 }
 
-fn check_size(body: &[u8], limits: &Limits) -> Result<(), DocumentError> {
+fn read_body<'a, T: Deserialize<'a>>(body: &'a [u8], limits: &Limits) -> Result<T, DocumentError> {
     match body.len() <= limits.body_bytes {
-        true => Ok(()),
+        true => read_object(body).map_err(DocumentError::Json),
         false => Err(DocumentError::TooLarge(body.len(), limits.body_bytes)),
     }
-}
-
-/// The parser's own words, which may quote the stranger's text.
-fn json_error(error: &serde_json::Error) -> DocumentError {
-    DocumentError::Json(crate::finding::shown(&error.to_string()))
 }

@@ -1,7 +1,6 @@
-use super::{
-    DocumentError, GatewayAddress, GatewayHost, Limits, Network, Parsed, WorkloadIdentity, check_size, json_error,
-};
+use super::{DocumentError, GatewayAddress, GatewayHost, Limits, Network, Parsed, WorkloadIdentity, read_body};
 use crate::finding::{FindingReason, Findings, ObjectRef, Severity, shown};
+use crate::json::read_object;
 use fedgate_core::{Hostname, ServicePort, TrustDomain};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -123,8 +122,7 @@ impl PrivateDocument {
         object: &ObjectRef,
         limits: &Limits,
     ) -> Result<Parsed<Self>, DocumentError> {
-        check_size(body, limits)?;
-        let read: Read<'_> = serde_json::from_slice(body).map_err(|error| json_error(&error))?;
+        let read: Read<'_> = read_body(body, limits)?;
         let missing = |field| DocumentError::invalid(field, "expected a list, found none");
         let gateway_rows = read.ingress_gateways.ok_or_else(|| missing("ingressGateways"))?;
         let service_rows = read.public_services.ok_or_else(|| missing("publicServices"))?.unwrap_or_default();
@@ -263,10 +261,10 @@ impl Reader<'_> {
     }
 
     fn extension(&mut self, raw: &RawValue) -> Option<PrivateExtension> {
-        let read: ReadExtension = match serde_json::from_str(raw.get()) {
+        let read: ReadExtension = match read_object(raw.get().as_bytes()) {
             Ok(read) => read,
             Err(error) => {
-                self.refuse_extension(shown(&error.to_string()));
+                self.refuse_extension(error);
                 return None;
             }
         };
@@ -327,8 +325,7 @@ fn port(row: &RawValue) -> Result<PublicServicePort, String> {
 }
 
 fn parse_row<'a, T: Deserialize<'a>>(row: &'a RawValue) -> Result<T, String> {
-    serde_json::from_str(row.get())
-        .map_err(|error| format!("it has not the expected form: {}", shown(&error.to_string())))
+    read_object(row.get().as_bytes()).map_err(|error| format!("it has not the expected form: {error}"))
 }
 
 fn parse_port(number: u16) -> Result<ServicePort, String> {

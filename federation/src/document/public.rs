@@ -1,9 +1,11 @@
-use super::{ClusterUuid, DocumentError, Limits, Parsed, check_size, json_error};
+use super::{ClusterUuid, DocumentError, Limits, Parsed, read_body};
 use crate::bundle::{Root, roots_from_pem, roots_to_pem};
 use crate::finding::{FindingReason, Findings, ObjectRef, Severity, shown};
+use crate::json::read_object;
 use crate::key::PublicKey;
 use fedgate_core::TrustDomain;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 /// Who a cluster is: what anybody may fetch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +50,7 @@ struct Read {
     #[serde(rename = "rootCA", default)]
     root_ca: String,
     #[serde(default)]
-    fedgate: Option<serde_json::Value>,
+    fedgate: Option<Box<RawValue>>,
 }
 
 impl PublicDocument {
@@ -58,14 +60,13 @@ impl PublicDocument {
     /// [`DocumentError`] when it is no JSON object, too large, or without a valid UUID, key or root. DKP exporters that are not
     /// ready publish empty strings, which is such a case.
     pub fn parse(body: &[u8], object: &ObjectRef, limits: &Limits) -> Result<Parsed<Self>, DocumentError> {
-        check_size(body, limits)?;
-        let read: Read = serde_json::from_slice(body).map_err(|error| json_error(&error))?;
+        let read: Read = read_body(body, limits)?;
         let mut findings = Findings::new(object.clone(), limits.findings);
         let cluster_uuid = parse_uuid(&read.cluster_uuid)?;
         let authn_key = PublicKey::from_pem(&read.authn_key_pub)
             .map_err(|error| DocumentError::invalid("authnKeyPub", error.to_string()))?;
         let roots = parse_roots(&read.root_ca, limits, &mut findings)?;
-        let extension = read.fedgate.and_then(|value| parse_extension(&value, &mut findings));
+        let extension = read.fedgate.and_then(|raw| parse_extension(&raw, &mut findings));
         let document = Self { cluster_uuid, authn_key, roots, extension };
         Ok(Parsed { document, findings: findings.into_vec() })
     }
@@ -111,10 +112,10 @@ fn parse_roots(text: &str, limits: &Limits, findings: &mut Findings) -> Result<V
     }
 }
 
-fn parse_extension(value: &serde_json::Value, findings: &mut Findings) -> Option<PublicExtension> {
-    let refused = |error: serde_json::Error| {
-        let message = format!("it was left out: {}", shown(&error.to_string()));
+fn parse_extension(raw: &RawValue, findings: &mut Findings) -> Option<PublicExtension> {
+    let refused = |error| {
+        let message = format!("it was left out: {error}");
         findings.add(Severity::Warning, FindingReason::InvalidExtension, "fedgate", message);
     };
-    PublicExtension::deserialize(value).map_err(refused).ok()
+    read_object(raw.get().as_bytes()).map_err(refused).ok()
 }

@@ -1,4 +1,4 @@
-use super::{DocumentError, Limits, check_size, json_error};
+use super::{DocumentError, Limits, read_body};
 use crate::bundle::Root;
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
@@ -65,8 +65,7 @@ impl SpiffeBundle {
     /// # Errors
     /// [`DocumentError`] when it is no bundle, exceeds a limit, or has no valid root.
     pub fn parse(body: &[u8], limits: &Limits) -> Result<Self, DocumentError> {
-        check_size(body, limits)?;
-        let read: Read = serde_json::from_slice(body).map_err(|error| json_error(&error))?;
+        let read: Read = read_body(body, limits)?;
         if read.keys.len() > limits.roots {
             return Err(DocumentError::too_many("keys", read.keys.len(), limits.roots));
         }

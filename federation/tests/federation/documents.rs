@@ -184,6 +184,7 @@ fn names_of_others_are_dropped_and_the_rest_stays() {
 fn bad_rows_are_dropped_and_the_rest_stays() {
     for (row, reason) in [
         (json!(5), Reason::InvalidService),
+        (json!(["a.b.svc.beta.example", [{"name": "http", "port": 80}]]), Reason::InvalidService),
         (json!({"hostname": "web.shop.svc.beta.example"}), Reason::InvalidService),
         (json!({"hostname": "web shop", "ports": []}), Reason::InvalidService),
         (json!({"hostname": "a.b.svc.beta.example", "ports": []}), Reason::InvalidService),

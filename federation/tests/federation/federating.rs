@@ -234,6 +234,26 @@ fn the_order_of_the_input_does_not_matter() {
     );
 }
 
+/// Prints how long it takes: `cargo test -p fedgate-federation --release -- --ignored --nocapture how_long`.
+#[test]
+#[ignore = "a measurement"]
+fn how_long_ten_thousand_services_take() {
+    let mut rig = Rig::new();
+    for n in 0..198 {
+        rig.objects.federations.push(crate::rig::federation_object(&format!("p{n}"), &format!("t{n}.example")));
+    }
+    rig.objects.services = (0..10_000).map(|n| service(&format!("service-{n}"), vec![port("http", 80)])).collect();
+    let policy = |n: usize| {
+        let spec = serde_json::json!({"peers": [format!("p{n}")], "services": [{"namespaces": ["shop"], "selector": {"matchLabels": {"n": "x"}}}]});
+        fedgate_federation::object::PolicyObject::read(format!("policy-{n}"), None, &spec).0
+    };
+    rig.objects.policies = (0..100).map(policy).collect();
+    let start = std::time::Instant::now();
+    let federation = rig.federate();
+    println!("{} exports, {} peers: {:?}", federation.exports.len(), federation.peers.len(), start.elapsed());
+    assert_eq!(federation.private_documents.len(), 200);
+}
+
 #[test]
 fn what_the_adapter_found_is_passed_on() {
     let mut rig = Rig::new();

@@ -128,6 +128,9 @@ fn each_claim_must_be_there() {
         assert_eq!(check(&without(claim), at(0)), Err(TokenError::Form), "{claim}");
     }
     assert_eq!(check(&with("exp", json!(1.5)), at(0)), Err(TokenError::Form));
+    let (now, alpha, beta) = (at(0).as_second(), alpha().to_string(), beta().to_string());
+    let in_order = json!([beta, now + 60, "d8-istio", now, "private-federation", alpha]);
+    assert_eq!(check(&forge(&eddsa(), &in_order), at(0)), Err(TokenError::Form));
     assert_eq!(check(&with("nbf", json!("0")), at(0)), Err(TokenError::Form));
 }
 
