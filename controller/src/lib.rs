@@ -8,3 +8,4 @@ pub mod files;
 pub mod importer;
 #[cfg(test)]
 mod loopback;
+pub mod yaml;

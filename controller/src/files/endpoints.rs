@@ -1,0 +1,85 @@
+//! Where local workloads listen: EndpointSlices, by Service and port.
+
+use super::object::Found;
+use fedgate_core::{Hostname, ServiceName, ServicePort, TrustDomain};
+use fedgate_federation::object::{ServiceObject, TransportProtocol};
+use fedgate_federation::{Finding, FindingReason, shown};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+/// The addresses of the ready workloads of each Service port.
+pub type Endpoints = BTreeMap<ServiceName, BTreeSet<SocketAddr>>;
+
+/// The label by which a slice belongs to a Service.
+const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+
+/// Addresses by namespace and name of the Service, and by the port's name.
+type ByPortName = BTreeMap<(String, String), BTreeMap<String, BTreeSet<SocketAddr>>>;
+
+/// Brings Services and their slices together: a slice's port is that of the Service's port with the same name.
+pub(super) fn endpoints(
+    services: &[ServiceObject],
+    slices: &[(&Found, &EndpointSlice)],
+    trust_domain: &TrustDomain,
+    findings: &mut Vec<Finding>,
+) -> Endpoints {
+    let mut by_service = ByPortName::new();
+    for (found, slice) in slices {
+        add(&mut by_service, found, slice, findings);
+    }
+    let mut endpoints = Endpoints::new();
+    for service in services {
+        let Some(ports) = by_service.get(&(service.namespace.clone(), service.name.clone())) else { continue };
+        for port in service.ports.iter().filter(|port| port.protocol == TransportProtocol::Tcp) {
+            let addresses = ports.get(port.name.as_deref().unwrap_or_default());
+            if let (Some(name), Some(addresses)) = (service_name(service, port.port, trust_domain), addresses) {
+                endpoints.entry(name).or_default().extend(addresses);
+            }
+        }
+    }
+    endpoints
+}
+
+fn service_name(service: &ServiceObject, port: u16, trust_domain: &TrustDomain) -> Option<ServiceName> {
+    let host = Hostname::parse(&format!("{}.{}.svc.{trust_domain}", service.name, service.namespace)).ok()?;
+    Some(ServiceName { host, port: ServicePort::new(port)? })
+}
+
+fn add(by_service: &mut ByPortName, found: &Found, slice: &EndpointSlice, findings: &mut Vec<Finding>) {
+    let mut refuse = |field: &str, message: String| {
+        findings.push(Finding::warning(FindingReason::InvalidObject, found.id.object(&found.source), field, message));
+    };
+    let label = slice.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_NAME_LABEL));
+    let Some(service) = label.filter(|name| !name.is_empty()) else {
+        let message =
+            "expected the name of the Service that it belongs to, found none; the slice is not used".to_owned();
+        return refuse(&format!("metadata.labels[{SERVICE_NAME_LABEL}]"), message);
+    };
+    let ports = by_service.entry((found.id.namespace.clone(), service.clone())).or_default();
+    for (place, endpoint) in slice.endpoints.iter().enumerate().filter(|(_, endpoint)| is_ready(endpoint)) {
+        for text in &endpoint.addresses {
+            match text.parse::<IpAddr>() {
+                Ok(address) => add_address(ports, address, slice.ports.as_deref().unwrap_or_default()),
+                Err(_) => {
+                    let field = format!("endpoints[{place}].addresses");
+                    refuse(&field, format!("expected an IP address, found {:?}, which is left out", shown(text)));
+                }
+            }
+        }
+    }
+}
+
+fn add_address(ports: &mut BTreeMap<String, BTreeSet<SocketAddr>>, address: IpAddr, slice_ports: &[EndpointPort]) {
+    for port in slice_ports.iter().filter(|port| matches!(port.protocol.as_deref(), None | Some("TCP"))) {
+        if let Some(number) = port.port.and_then(|number| u16::try_from(number).ok()).filter(|number| *number > 0) {
+            let name = port.name.clone().unwrap_or_default();
+            ports.entry(name).or_default().insert(SocketAddr::new(address, number));
+        }
+    }
+}
+
+/// Kubernetes says to take an unknown readiness for ready.
+fn is_ready(endpoint: &Endpoint) -> bool {
+    endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
+}

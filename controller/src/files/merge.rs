@@ -1,0 +1,110 @@
+//! What a file says now, and what it said when it was last good.
+
+use super::manifest::Content;
+use super::object::{Broken, Found, Kind, Object, ObjectId};
+use fedgate_core::PeerName;
+use fedgate_federation::Finding;
+use fedgate_federation::object::{FederationPolicySpec, PeerSelection, PolicyBody, PolicyObject};
+use std::collections::BTreeSet;
+
+/// What is in force of one file.
+#[derive(Debug, Default)]
+pub(super) struct InForce {
+    pub(super) objects: Vec<Found>,
+    /// Policies that could not be read and were never good: they close.
+    pub(super) closing: Vec<PolicyObject>,
+    pub(super) findings: Vec<Finding>,
+}
+
+/// Takes what is good, and of what is broken the last good objects in `before`.
+///
+/// When it is known which objects are broken, only these are taken from before. Otherwise any object that the file has not any
+/// more may be the broken one, so all stay.
+pub(super) fn merge(before: Vec<Found>, content: Content) -> InForce {
+    let Content { good, broken, mut findings } = content;
+    let now: BTreeSet<ObjectId> = good.iter().map(|found| found.id.clone()).collect();
+    let named: BTreeSet<&ObjectId> = broken.iter().filter_map(|broken| broken.id.as_ref()).collect();
+    let nameless = broken.iter().any(|broken| broken.id.is_none());
+    let stays = |found: &Found| !now.contains(&found.id) && (nameless || named.contains(&found.id));
+    let kept: Vec<Found> = before.into_iter().filter(stays).collect();
+    let mut closing = Closing::new(&kept, &named);
+    for broken in &broken {
+        findings.push(told(broken, &kept));
+        closing.add(broken);
+    }
+    let closing = closing.policies;
+    InForce { objects: good.into_iter().chain(kept).collect(), closing, findings }
+}
+
+/// The finding, with what is in force in place of the broken document.
+fn told(broken: &Broken, kept: &[Found]) -> Finding {
+    let last = match &broken.id {
+        Some(id) => kept.iter().any(|found| found.id == *id),
+        None => !kept.is_empty(),
+    };
+    let then = match (last, &broken.id, &broken.policy) {
+        (true, Some(_), _) => "what it said when it was last good stays in force",
+        (true, None, _) => "the objects that the file had when it was last good stay in force",
+        (false, _, Some(_)) => "until this is mended the peers that it selects get nothing that no other policy allows",
+        (false, _, None) => "it is left out, and everything else goes on",
+    };
+    Finding { message: format!("{}; {then}", broken.finding.message), ..broken.finding.clone() }
+}
+
+/// Collects what must close.
+struct Closing<'a> {
+    kept: &'a [Found],
+    /// Policies from before that may be the ones in documents that cannot be read at all.
+    spare: usize,
+    policies: Vec<PolicyObject>,
+}
+
+impl<'a> Closing<'a> {
+    fn new(kept: &'a [Found], named: &BTreeSet<&ObjectId>) -> Self {
+        let spare = kept.iter().filter(|found| found.id.kind == Kind::Policy && !named.contains(&found.id)).count();
+        Self { kept, spare, policies: Vec::new() }
+    }
+
+    fn add(&mut self, broken: &Broken) {
+        let Some(selection) = &broken.policy else { return };
+        match &broken.id {
+            Some(id) => match self.kept.iter().find(|found| found.id == *id) {
+                Some(last) => self.close_more(broken, selection, last),
+                None => self.close(broken, &id.name, selection.clone()),
+            },
+            None if self.spare > 0 => self.spare -= 1,
+            None => self.close(broken, "(unreadable)", selection.clone()),
+        }
+    }
+
+    /// The last good policy stays in force for the peers that it selects. One that the broken document names in addition is
+    /// closed, or it would have everything until the document is mended.
+    fn close_more(&mut self, broken: &Broken, selection: &PeerSelection, last: &Found) {
+        let (PeerSelection::Only(names), Some(spec)) = (selection, spec_of(last)) else { return };
+        let more: BTreeSet<PeerName> = names.iter().filter(|name| !selects(spec, name)).cloned().collect();
+        if !more.is_empty() {
+            self.close(broken, &format!("{} (as it was changed)", last.id.name), PeerSelection::Only(more));
+        }
+    }
+
+    fn close(&mut self, broken: &Broken, name: &str, selection: PeerSelection) {
+        let source = broken.finding.object.source.clone();
+        // Names must differ, and two files may each have a policy without one.
+        let name = match &broken.id {
+            Some(_) => name.to_owned(),
+            None => format!("{name} {}", source.as_deref().unwrap_or_default()),
+        };
+        self.policies.push(PolicyObject { name, source, body: PolicyBody::Unreadable(selection) });
+    }
+}
+
+fn spec_of(found: &Found) -> Option<&FederationPolicySpec> {
+    match &found.object {
+        Object::Policy(PolicyObject { body: PolicyBody::Spec(spec), .. }) => Some(spec),
+        _ => None,
+    }
+}
+
+fn selects(spec: &FederationPolicySpec, name: &PeerName) -> bool {
+    spec.peers.as_ref().is_none_or(|peers| peers.iter().any(|peer| peer == name.as_str()))
+}

@@ -1,0 +1,178 @@
+//! The tree.
+
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::Number;
+use serde_saphyr::Spanned;
+use std::fmt;
+
+/// A value and the line on which it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// The line, counted from 1.
+    pub line: u64,
+    /// The value.
+    pub value: Value,
+}
+
+/// A YAML value of the JSON kind.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// `~`, `null`, or nothing.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A number.
+    Number(Number),
+    /// Text.
+    String(String),
+    /// A list.
+    Sequence(Vec<Node>),
+    /// Fields in the order in which they were written.
+    Mapping(Vec<Entry>),
+}
+
+/// A field of a mapping.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// Its name.
+    pub key: String,
+    /// The line of its name.
+    pub line: u64,
+    /// Its value.
+    pub node: Node,
+}
+
+impl Node {
+    /// The value at a path of field names and places in lists.
+    pub fn get(&self, path: &[&str]) -> Option<&Self> {
+        let Some((first, rest)) = path.split_first() else { return Some(self) };
+        let next = match &self.value {
+            Value::Mapping(entries) => &entries.iter().find(|entry| entry.key == *first)?.node,
+            Value::Sequence(rows) => rows.get(first.parse::<usize>().ok()?)?,
+            _ => return None,
+        };
+        next.get(rest)
+    }
+
+    /// The text at a path.
+    pub fn text(&self, path: &[&str]) -> Option<&str> {
+        match &self.get(path)?.value {
+            Value::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The same as JSON, without lines.
+    pub fn to_json(&self) -> serde_json::Value {
+        match &self.value {
+            Value::Null => serde_json::Value::Null,
+            Value::Bool(value) => (*value).into(),
+            Value::Number(value) => value.clone().into(),
+            Value::String(value) => value.as_str().into(),
+            Value::Sequence(rows) => rows.iter().map(Self::to_json).collect(),
+            Value::Mapping(entries) => entries.iter().map(|entry| (entry.key.clone(), entry.node.to_json())).collect(),
+        }
+    }
+
+    /// Counts lines from a later beginning.
+    pub(super) fn shift(&mut self, lines: u64) {
+        self.line += lines;
+        match &mut self.value {
+            Value::Sequence(rows) => rows.iter_mut().for_each(|row| row.shift(lines)),
+            Value::Mapping(entries) => entries.iter_mut().for_each(|entry| {
+                entry.line += lines;
+                entry.node.shift(lines);
+            }),
+            _ => {}
+        }
+    }
+}
+
+impl Value {
+    /// What it is, for messages.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "nothing",
+            Self::Bool(_) => "a boolean",
+            Self::Number(_) => "a number",
+            Self::String(_) => "a text",
+            Self::Sequence(_) => "a list",
+            Self::Mapping(_) => "a mapping",
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<Value>::deserialize(deserializer)?;
+        Ok(Self { line: spanned.referenced.line(), value: spanned.value })
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("expected a finite number"))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<Value, A::Error> {
+        let mut found = Vec::new();
+        while let Some(row) = rows.next_element()? {
+            found.push(row);
+        }
+        Ok(Value::Sequence(found))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut found = Vec::new();
+        while let Some(key) = map.next_key::<Spanned<String>>()? {
+            found.push(Entry { line: key.referenced.line(), key: key.value, node: map.next_value()? });
+        }
+        Ok(Value::Mapping(found))
+    }
+}
