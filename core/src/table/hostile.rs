@@ -10,7 +10,7 @@ use super::{Mode, Table, TableError};
 use crate::callers::{CallerPattern, Callers, Pattern};
 use sha2::{Digest, Sha256};
 
-/// Two peers, three sets of callers, three grant sets, five listings, 40 rows in two blocks.
+/// Two peers, two sets of callers, three grant sets, six listings, 40 rows in two blocks.
 fn builder() -> TableBuilder {
     let mut builder = TableBuilder::new("alpha.example".parse().unwrap());
     let mut peer = |name: &str, mode| {
@@ -25,7 +25,7 @@ fn builder() -> TableBuilder {
         vec![Grant { peer: beta, callers: Callers::Any }, Grant { peer: gamma, callers: nobody }],
         vec![Grant { peer: beta, callers: shop }],
     ];
-    for number in 0..20 {
+    for number in 10..30 {
         let host = format!("web-{number}.shop.svc.alpha.example");
         let set = &grants[number % 3];
         builder.export(format!("{host}:80").parse().unwrap(), set.clone()).unwrap();
@@ -64,6 +64,10 @@ fn seal(bytes: &mut [u8]) {
 
 fn letters(text: &str) -> Vec<u8> {
     text.bytes().map(|character| letter_of(character).unwrap()).collect()
+}
+
+fn pack(text: &str) -> Vec<u8> {
+    super::letters::pack(&letters(text)).collect()
 }
 
 #[test]
@@ -114,7 +118,7 @@ fn callers_are_checked() {
     refused("callers", |parts| parts.caller_sets[1][0] = [7, 0]);
     refused("callers", |parts| parts.caller_sets[1][0] = [0, u32::MAX]);
     refused("callers", |parts| parts.caller_sets[1].swap(0, 1));
-    refused("callers", |parts| parts.caller_sets[1][1] = parts.caller_sets[1][0]);
+    refused("callers", |parts| parts.caller_sets[1].extend_from_within(1..));
     refused("callers", |parts| parts.caller_sets.swap(0, 1));
     refused("callers", |parts| parts.caller_sets.push(parts.caller_sets[1].clone()));
     refused_bytes("callers", Section::CallerEnds, |ends| ends[0] = 3);
@@ -214,18 +218,18 @@ fn the_prefix_is_as_long_as_it_can_be() {
 fn the_rows_bytes_are_checked() {
     refused_bytes("exports", Section::BlockStarts, |starts| starts[4] += 1);
     refused_bytes("exports", Section::BlockStarts, |starts| starts[0] = 1);
-    // Rows begin: `0` on port 80, `0` on 443, `1` on 80, `1` on 443, `10` on 80.
-    let pack = |text: &str| -> Vec<u8> { super::letters::pack(&letters(text)).collect() };
-    let start = |rows: &[u8]| assert_eq!((&rows[..2], rows[5], &rows[16..18]), (&[0, 1][..], 1, &[1, 1][..]));
+    // Rows begin: `10` on port 80, `10` on 443, `11` on 80.
+    let start =
+        |rows: &[u8]| assert_eq!((&rows[..2], &rows[5..7], &rows[8..10]), (&[0, 2][..], &[2, 0][..], &[1, 1][..]));
     refused_bytes("exports", Section::Rows, |rows| {
         start(rows);
-        rows[2..4].copy_from_slice(&pack("0-"));
+        rows[2..4].copy_from_slice(&pack("10-"));
     });
-    refused_bytes("exports", Section::Rows, |rows| rows[5] = 0);
-    refused_bytes("exports", Section::Rows, |rows| rows[5] = 2);
+    refused_bytes("exports", Section::Rows, |rows| rows[5] = 1);
+    refused_bytes("exports", Section::Rows, |rows| rows[5] = 3);
     refused_bytes("exports", Section::Rows, |rows| {
-        rows[16..18].copy_from_slice(&[0, 2]);
-        rows[18..20].copy_from_slice(&pack("10"));
+        rows[8..10].copy_from_slice(&[0, 2]);
+        rows[10..12].copy_from_slice(&pack("11"));
     });
 }
 
@@ -233,8 +237,12 @@ fn the_rows_bytes_are_checked() {
 fn a_block_shares_nothing_with_the_one_before() {
     let bytes = parts(&builder()).unwrap().write(1);
     let start = check(bytes.into()).unwrap().0.block_start(1).unwrap();
-    // `4` on port 80, of which the row before has nothing: what is said to be shared stands in the prefix.
-    refused_bytes("exports", Section::Rows, |rows| rows[start] = 1);
+    // The block begins with `26`, and the row before is `25`.
+    refused_bytes("exports", Section::Rows, |rows| {
+        assert_eq!(rows[start..start + 4], [&[0, 2], &pack("26")[..]].concat());
+        rows[start..start + 2].copy_from_slice(&[1, 1]);
+        rows[start + 2..start + 4].copy_from_slice(&pack("6"));
+    });
 }
 
 #[test]
