@@ -1,1 +1,99 @@
-//! Envoy's file-based xDS: the sink of the files platform.
+//! The sink of the files platform: what two Envoys read.
+//!
+//! Pure functions turn [`GatewayInputs`] and [`EgressInputs`] into files, and [`EnvoyFiles::write`] puts them in place by
+//! rename. Envoy watches them, so nothing is ever restarted or told. A cluster's folder `envoy/`:
+//!
+//! | file | what it is | changes when |
+//! | --- | --- | --- |
+//! | `gateway/bootstrap.json` | what Envoy is started with (`--config-path`) | the settings do |
+//! | `gateway/lds.json` | the federation listener | the settings do; never with a table |
+//! | `gateway/cds.json` | a cluster for each export, and the black hole | exports or their endpoints do |
+//! | `gateway/identity.json` | where the cluster's own certificate and key are | the settings do |
+//! | `gateway/trust/bundles.json` | the peers' roots, each bound to its trust domain | a peer's roots do |
+//! | `gateway/filter/filter.json` | the filter and its table | each table |
+//! | `gateway/filter/fedgate_filter-<hash>.wasm` | the filter's module | the program is another one |
+//! | `egress/bootstrap.json` | what Envoy is started with | the settings do |
+//! | `egress/lds.json` | a local port for each import | imports come and go |
+//! | `egress/cds.json` | a cluster for each import: the peer's gateways | a peer's gateways do |
+//! | `egress/identity.json` | where the cluster's own certificate and key are | the settings do |
+//! | `egress/trust/<trust domain>.json` | one peer's roots and the identities that its gateways may have | either does |
+//!
+//! Envoy 1.40 was asked about each of these, and the answers shaped the files:
+//!
+//! - The table's file has a folder of its own. Envoy watches folders; of two files in one folder it may read the one that
+//!   was written second first (63 of 100 tries, when they are watched as folders), and the table would name clusters that
+//!   are not there. In different folders it reads them in the order in which they were written (0 of 100).
+//! - Certificates come as secrets (SDS from a file). Inline they are read once and never again; and each watched file
+//!   costs an inotify instance, of which a user has 128: with secrets it is one for each peer, not two for each import.
+//! - An empty bundle map is refused: at start the listener is missing, later the last peer's roots stay in force. So it is
+//!   never empty: without peers it has the cluster's own roots, under a trust domain that no certificate can be of.
+//! - Clusters that change or go away close no connection; it is the filter that closes what is no longer granted.
+//! - A cluster of names whose name server is silent holds up the whole start, for 53 s, unless it is told not to
+//!   (`wait_for_warm_on_init`).
+//!
+//! Known debts: a port that another program takes between allocation and use is reported by Envoy alone, and tried again
+//! only with the next change of `lds.json`. The number of Envoy's workers and the drain time are on its command line.
+
+mod access_log;
+mod bootstrap;
+mod cluster;
+mod egress;
+mod file;
+mod filter;
+mod gateway;
+mod inputs;
+mod listener;
+mod ports;
+mod resource;
+mod stats;
+mod trust;
+mod write;
+
+pub use file::{File, FilePath, PathError};
+pub use filter::FilterModule;
+pub use inputs::{AccessLog, Connections, EgressInputs, GatewayInputs, Identity};
+pub use ports::{Allocation, allocate};
+pub use write::{WriteError, Written};
+
+use std::path::Path;
+
+/// The folder that Envoy reads, see the [module](self).
+#[derive(Debug, Clone)]
+pub struct EnvoyFiles {
+    folder: FilePath,
+}
+
+impl EnvoyFiles {
+    /// The folder `folder`, which need not exist yet. A relative path is taken from the current directory, once, here.
+    ///
+    /// # Errors
+    /// [`PathError`] when the path cannot stand in a JSON file.
+    pub fn new(folder: &Path) -> Result<Self, PathError> {
+        Ok(Self { folder: FilePath::new(folder)? })
+    }
+
+    /// All files of the gateway Envoy, `gateway/bootstrap.json` the one that it is started with.
+    pub fn gateway(&self, inputs: &GatewayInputs<'_>) -> Vec<File> {
+        gateway::files(&self.folder, inputs)
+    }
+
+    /// All files of the egress Envoy, `egress/bootstrap.json` the one that it is started with.
+    pub fn egress(&self, inputs: &EgressInputs<'_>) -> Vec<File> {
+        egress::files(&self.folder, inputs)
+    }
+
+    /// Where a file with this relative path is.
+    pub fn path(&self, relative: &str) -> FilePath {
+        self.folder.join(relative)
+    }
+
+    /// Puts files in place: those whose bytes changed, in an order in which nothing names what is not there yet. Of an
+    /// Envoy that `files` has files of, it removes those that are no longer wanted; nothing that has not one of our names.
+    ///
+    /// # Errors
+    /// [`WriteError`] for the first file that cannot be read, written or removed. What was written before it is in force and
+    /// consistent; writing the same files again completes them.
+    pub fn write(&self, files: &[File]) -> Result<Written, WriteError> {
+        write::write(&self.folder, files)
+    }
+}

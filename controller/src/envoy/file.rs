@@ -1,0 +1,107 @@
+//! Files and their paths.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// An absolute path that can stand in a JSON file: Envoy's working directory is anybody's guess.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FilePath(String);
+
+/// Why a path is none that Envoy can be told.
+#[derive(Debug, thiserror::Error)]
+pub enum PathError {
+    /// It is relative, and the current directory cannot be found out; or it is empty.
+    #[error("the path {0:?} cannot be made absolute: {1}")]
+    Absolute(PathBuf, #[source] std::io::Error),
+    /// JSON is UTF-8.
+    #[error("the path {0:?} is not UTF-8, and Envoy's files are: rename it")]
+    NotUtf8(PathBuf),
+}
+
+impl FilePath {
+    /// Makes `path` absolute.
+    ///
+    /// # Errors
+    /// [`PathError`] when it is not UTF-8, or empty.
+    pub fn new(path: &Path) -> Result<Self, PathError> {
+        let absolute = std::path::absolute(path).map_err(|error| PathError::Absolute(path.to_owned(), error))?;
+        match absolute.to_str() {
+            Some(text) => Ok(Self(text.to_owned())),
+            None => Err(PathError::NotUtf8(absolute)),
+        }
+    }
+
+    /// The path as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(super) fn join(&self, relative: &str) -> Self {
+        Self(format!("{}/{relative}", self.0.trim_end_matches('/')))
+    }
+
+    pub(super) fn folder(&self) -> &str {
+        Path::new(&self.0).parent().and_then(Path::to_str).unwrap_or("/")
+    }
+}
+
+impl AsRef<Path> for FilePath {
+    fn as_ref(&self) -> &Path {
+        Path::new(&self.0)
+    }
+}
+
+/// A file that Envoy reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    /// Where it is, relative to the folder of [`EnvoyFiles`](super::EnvoyFiles).
+    pub path: String,
+    /// Its bytes.
+    pub contents: Vec<u8>,
+    pub(super) step: Step,
+}
+
+/// In this order files are written. What is named comes before what names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Step {
+    /// The filter's module, secrets, trust bundles: they name none of the others.
+    Base,
+    /// They name secrets.
+    Clusters,
+    /// It names clusters and the module.
+    Table,
+    /// They name clusters and the filter.
+    Listeners,
+    /// It names the files with the listeners and the clusters.
+    Bootstrap,
+}
+
+impl File {
+    pub(super) fn new(step: Step, path: impl Into<String>, contents: impl Into<Vec<u8>>) -> Self {
+        Self { path: path.into(), contents: contents.into(), step }
+    }
+
+    pub(super) fn json(step: Step, path: impl Into<String>, value: &Value) -> Self {
+        Self::new(step, path, format!("{value:#}\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_absolute() {
+        assert_eq!(FilePath::new(Path::new("/a/b/")).unwrap().join("c").as_str(), "/a/b/c");
+        assert!(FilePath::new(Path::new("a")).unwrap().as_str().starts_with('/'));
+        assert!(matches!(FilePath::new(Path::new("")), Err(PathError::Absolute(..))));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn paths_that_are_not_utf8_are_refused() {
+        use std::os::unix::ffi::OsStrExt;
+        let path = Path::new(std::ffi::OsStr::from_bytes(b"/a\xff"));
+        assert!(matches!(FilePath::new(path), Err(PathError::NotUtf8(_))));
+    }
+}

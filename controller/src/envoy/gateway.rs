@@ -1,0 +1,29 @@
+//! The gateway's files.
+
+use super::bootstrap::bootstrap;
+use super::file::Step;
+use super::resource::discovery;
+use super::{File, FilePath, GatewayInputs, cluster, filter, listener, trust};
+
+const IDENTITY: &str = "gateway/identity.json";
+const BUNDLES: &str = "gateway/trust/bundles.json";
+const TABLE: &str = "gateway/filter/filter.json";
+
+pub(super) fn files(folder: &FilePath, inputs: &GatewayInputs<'_>) -> Vec<File> {
+    let module = format!("gateway/filter/{}", inputs.module.file_name());
+    let extension = filter::extension_config(inputs, &folder.join(&module));
+    let federation = listener::federation(inputs, &folder.join(IDENTITY), &folder.join(BUNDLES), &folder.join(TABLE));
+    let exports = inputs.exports.iter().map(|(service, endpoints)| cluster::export(service, endpoints));
+    let clusters = std::iter::once(cluster::black_hole()).chain(exports).collect();
+    let bootstrap =
+        bootstrap("gateway", &folder.join("gateway"), inputs.trust_domain, inputs.admin, inputs.connections);
+    vec![
+        File::new(Step::Base, module, inputs.module.bytes()),
+        File::json(Step::Base, IDENTITY, &trust::identity_secret(inputs.identity)),
+        File::new(Step::Base, BUNDLES, trust::peers_bundles(inputs)),
+        File::json(Step::Clusters, "gateway/cds.json", &discovery(clusters)),
+        File::json(Step::Table, TABLE, &extension),
+        File::json(Step::Listeners, "gateway/lds.json", &discovery(vec![federation])),
+        File::json(Step::Bootstrap, "gateway/bootstrap.json", &bootstrap),
+    ]
+}

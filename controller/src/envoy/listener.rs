@@ -1,0 +1,84 @@
+//! Listeners: the gateway's one, and the egress's one for each import.
+
+use super::access_log::{egress_log, gateway_log};
+use super::resource::{address, extension, metric_name, typed};
+use super::{AccessLog, FilePath, GatewayInputs, cluster, filter, trust};
+use fedgate_core::ServiceName;
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+
+const LISTENER: &str = "config.listener.v3.Listener";
+
+/// How long a client may take for its TLS handshake, as Istio's gateways allow.
+const HANDSHAKE: &str = "15s";
+
+/// How many gateways of a peer a connection tries one after another, before it is given up. Bytes that the client has sent
+/// by then wait; a server that was not reached has seen none of them.
+const CONNECT_ATTEMPTS: u32 = 3;
+
+/// The federation listener.
+///
+/// Its own route is the black hole, so without the filter nothing passes. tcp_proxy takes its cluster when it starts, and it
+/// starts when the filter lets the connection on; `max_early_data_bytes` makes it leave the connection readable until then,
+/// without which a paused connection never finishes its handshake.
+pub(super) fn federation(
+    inputs: &GatewayInputs<'_>,
+    identity: &FilePath,
+    bundles: &FilePath,
+    table: &FilePath,
+) -> Value {
+    let inspector = "extensions.filters.listener.tls_inspector.v3.TlsInspector";
+    let mut listener = json!({
+        "name": "federation",
+        "stat_prefix": "federation",
+        "address": address(inputs.listen),
+        "access_log": [gateway_log(inputs.access_log)],
+        "listener_filters": [extension("envoy.filters.listener.tls_inspector", inspector, json!({}))],
+        "filter_chains": [{
+            "name": "federation",
+            "transport_socket_connect_timeout": HANDSHAKE,
+            "transport_socket": trust::downstream_tls(identity, bundles),
+            "filters": [
+                filter::in_listener(table),
+                tcp_proxy(json!({
+                    "stat_prefix": "federation",
+                    "cluster": cluster::BLACK_HOLE,
+                    "max_early_data_bytes": 0,
+                })),
+            ],
+        }],
+    });
+    accept_both_families(&mut listener, inputs.listen);
+    typed(LISTENER, listener)
+}
+
+/// `[::]` takes IPv4 as well.
+fn accept_both_families(listener: &mut Value, listen: SocketAddr) {
+    if listen.is_ipv6() && listen.ip().is_unspecified() {
+        listener["address"]["socket_address"]["ipv4_compat"] = true.into();
+    }
+}
+
+/// The local port of an import.
+///
+/// Envoy would share the port with any other Envoy of the same user (`SO_REUSEPORT`), and each would get some of the
+/// connections; so one socket for all workers, and whoever comes second is refused.
+pub(super) fn import(service: &ServiceName, listen: SocketAddr, access_log: &AccessLog) -> Value {
+    let listener = json!({
+        "name": service.to_string(),
+        "stat_prefix": metric_name(&service.cluster()),
+        "address": address(listen),
+        "enable_reuse_port": false,
+        "access_log": [egress_log(access_log)],
+        "filter_chains": [{ "filters": [tcp_proxy(json!({
+            "stat_prefix": metric_name(&service.cluster()),
+            "cluster": service.cluster(),
+            "max_connect_attempts": CONNECT_ATTEMPTS,
+        }))] }],
+    });
+    typed(LISTENER, listener)
+}
+
+fn tcp_proxy(fields: Value) -> Value {
+    extension("envoy.filters.network.tcp_proxy", "extensions.filters.network.tcp_proxy.v3.TcpProxy", fields)
+}

@@ -1,0 +1,110 @@
+//! Who is believed: roots bound to their trust domains, the cluster's own certificate, and what TLS must be like.
+//!
+//! The roots of each trust domain are apart: Envoy's SPIFFE validator picks them by the trust domain in the certificate's
+//! first URI SAN, so no root can speak for another trust domain than its own.
+
+use super::resource::{discovery, extension, source, typed};
+use super::{FilePath, GatewayInputs, Identity};
+use fedgate_core::TrustDomain;
+use fedgate_federation::bundle::{TrustBundle, bundle_map};
+use fedgate_federation::federate::ServerIdentity;
+use serde_json::{Value, json};
+
+const SECRET: &str = "extensions.transport_sockets.tls.v3.Secret";
+const IDENTITY: &str = "identity";
+
+/// The name of a trust domain that no certificate can be of: the validator takes what is in front of the first `/`.
+const NOBODY: &str = "nobody/has/this/trust/domain";
+
+/// The peers' roots, by trust domain.
+///
+/// Envoy refuses an empty map, and since a refused map leaves the last good one in force, the last peer's removal would be
+/// one that nobody carries out. Without peers the map holds `local_roots` under a trust domain that no certificate can be of.
+pub(super) fn peers_bundles(inputs: &GatewayInputs<'_>) -> Vec<u8> {
+    if inputs.bundles.values().any(|bundle| !bundle.roots.is_empty()) {
+        return bundle_map(inputs.bundles.values());
+    }
+    let local = TrustBundle { trust_domain: inputs.trust_domain.clone(), roots: inputs.local_roots.to_vec() };
+    let mut map: Value = serde_json::from_slice(&bundle_map([&local])).unwrap_or_default();
+    let bundle = map["trust_domains"][inputs.trust_domain.as_str()].take();
+    json!({ "trust_domains": { NOBODY: bundle } }).to_string().into_bytes()
+}
+
+fn spiffe_validator(trust_bundles: Value) -> Value {
+    let message = "extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig";
+    extension("envoy.tls.cert_validator.spiffe", message, json!({ "trust_bundles": trust_bundles }))
+}
+
+/// The TLS side of the federation listener.
+///
+/// No resumption: a resumed session outlives the root that it was made with. No ALPN: whatever a client offers is agreed
+/// to by not answering, so nobody speaks `istio-peer-exchange` to us.
+pub(super) fn downstream_tls(identity: &FilePath, bundles: &FilePath) -> Value {
+    let trust_bundles = json!({ "filename": bundles.as_str(), "watched_directory": { "path": bundles.folder() } });
+    let fields = json!({
+        "require_client_certificate": true,
+        "disable_stateless_session_resumption": true,
+        "disable_stateful_session_resumption": true,
+        "common_tls_context": {
+            "tls_params": tls_params(),
+            "tls_certificate_sds_secret_configs": [{ "name": IDENTITY, "sds_config": source(identity) }],
+            "validation_context": { "custom_validator_config": spiffe_validator(trust_bundles) },
+        },
+    });
+    extension("envoy.transport_sockets.tls", "extensions.transport_sockets.tls.v3.DownstreamTlsContext", fields)
+}
+
+/// The TLS side of an import: the service by its SNI, and `peer` and nobody else as the server.
+///
+/// ALPN `istio` is what the chains of an `AUTO_PASSTHROUGH` gateway are matched by. No session is kept, for the same reason
+/// as on the listener.
+pub(super) fn upstream_tls(identity: &FilePath, peer: &TrustDomain, peer_file: &FilePath, sni: &str) -> Value {
+    let fields = json!({
+        "sni": sni,
+        "max_session_keys": 0,
+        "common_tls_context": {
+            "alpn_protocols": ["istio"],
+            "tls_params": tls_params(),
+            "tls_certificate_sds_secret_configs": [{ "name": IDENTITY, "sds_config": source(identity) }],
+            "validation_context_sds_secret_config": { "name": peer.as_str(), "sds_config": source(peer_file) },
+        },
+    });
+    extension("envoy.transport_sockets.tls", "extensions.transport_sockets.tls.v3.UpstreamTlsContext", fields)
+}
+
+fn tls_params() -> Value {
+    json!({ "tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3" })
+}
+
+/// The secret that says where the cluster's certificate and key are.
+///
+/// Both in one folder: the folder is watched, so that a swapped symbolic link (a Kubernetes Secret as a volume) is seen as
+/// well. In different folders: each file is watched for renames.
+pub(super) fn identity_secret(identity: &Identity) -> Value {
+    let Identity { certificate_chain, private_key } = identity;
+    let mut certificate = json!({
+        "certificate_chain": { "filename": certificate_chain.as_str() },
+        "private_key": { "filename": private_key.as_str() },
+    });
+    if certificate_chain.folder() == private_key.folder() {
+        certificate["watched_directory"] = json!({ "path": private_key.folder() });
+    }
+    discovery(vec![typed(SECRET, json!({ "name": IDENTITY, "tls_certificate": certificate }))])
+}
+
+/// The secret that says by which roots, and as whom, a peer's gateways are believed.
+pub(super) fn peer_secret(bundle: &TrustBundle, server: &ServerIdentity) -> Value {
+    let matcher = |matcher: Value| json!({ "san_type": "URI", "matcher": matcher });
+    let matchers: Vec<_> = match server {
+        ServerIdentity::AnyOf(trust_domain) => vec![matcher(json!({ "prefix": format!("spiffe://{trust_domain}/") }))],
+        ServerIdentity::Exactly(identities) => {
+            identities.iter().map(|id| matcher(json!({ "exact": id.as_str() }))).collect()
+        }
+    };
+    let map = String::from_utf8_lossy(&bundle_map([bundle])).into_owned();
+    let validation = json!({
+        "match_typed_subject_alt_names": matchers,
+        "custom_validator_config": spiffe_validator(json!({ "inline_string": map })),
+    });
+    discovery(vec![typed(SECRET, json!({ "name": bundle.trust_domain.as_str(), "validation_context": validation }))])
+}

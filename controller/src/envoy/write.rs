@@ -1,0 +1,270 @@
+//! Puts files where Envoy sees them.
+//!
+//! Each file is written beside its place and renamed: Envoy sees the old bytes or the new ones. What is named is written
+//! before what names it ([`Step`]). A cluster goes the other way: as long as the old table or an old listener may name it,
+//! it stays, so clusters that go away are written twice, at first together with those that come.
+
+use super::file::{File, FilePath, Step};
+use serde_json::Value;
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+
+/// What changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Files with new bytes, in the order in which they were written.
+    pub changed: Vec<String>,
+    /// Files that are no longer wanted.
+    pub removed: Vec<String>,
+}
+
+/// Why a file could not be put in place.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {path}: {source}; check the folder's owner and mode, and the free space")]
+pub struct WriteError {
+    action: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> WriteError + 'a {
+    move |source| WriteError { action, path: path.to_owned(), source }
+}
+
+pub(super) fn write(folder: &FilePath, files: &[File]) -> Result<Written, WriteError> {
+    let mut changes = Vec::new();
+    for file in files {
+        let path = folder.join(&file.path);
+        let before = read(path.as_ref())?;
+        if before.as_deref() != Some(&file.contents) {
+            changes.push(Change { file, path, before });
+        }
+    }
+    changes.sort_by_key(|change| change.file.step);
+    for (path, contents) in sequence(&changes) {
+        replace(path.as_ref(), &contents)?;
+    }
+    let changed = changes.iter().map(|change| change.file.path.clone()).collect();
+    Ok(Written { changed, removed: remove_unwanted(folder, files)? })
+}
+
+struct Change<'a> {
+    file: &'a File,
+    path: FilePath,
+    before: Option<Vec<u8>>,
+}
+
+impl Change<'_> {
+    /// What is written when it is this file's turn: for clusters, those that are there and will go as well.
+    fn at_first(&self) -> Cow<'_, [u8]> {
+        let with_going = match (&self.before, self.file.step) {
+            (Some(before), Step::Clusters) => union(before, &self.file.contents),
+            _ => None,
+        };
+        with_going.map_or(Cow::Borrowed(&self.file.contents), Cow::Owned)
+    }
+}
+
+/// What is written, one after the other; `changes` are in the order of their steps.
+fn sequence<'a>(changes: &'a [Change<'_>]) -> Vec<(&'a FilePath, Cow<'a, [u8]>)> {
+    let mut sequence: Vec<_> = changes.iter().map(|change| (&change.path, change.at_first())).collect();
+    let at_last = |change: &&Change<'_>| matches!(change.at_first(), Cow::Owned(_));
+    let last = changes.iter().filter(at_last);
+    sequence.extend(last.map(|change| (&change.path, Cow::Borrowed(&*change.file.contents))));
+    sequence
+}
+
+/// The resources of `after`, and those of `before` whose names are not among them; `None` when there are none.
+fn union(before: &[u8], after: &[u8]) -> Option<Vec<u8>> {
+    let before: Value = serde_json::from_slice(before).ok()?;
+    let mut after: Value = serde_json::from_slice(after).ok()?;
+    let resources = after.get_mut("resources")?.as_array_mut()?;
+    let names: BTreeSet<String> = resources.iter().filter_map(name).map(str::to_owned).collect();
+    let is_going = |resource: &&Value| name(resource).is_some_and(|name| !names.contains(name));
+    let going: Vec<_> = before.get("resources")?.as_array()?.iter().filter(is_going).cloned().collect();
+    if going.is_empty() {
+        return None;
+    }
+    resources.extend(going);
+    Some(format!("{after:#}\n").into_bytes())
+}
+
+fn name(resource: &Value) -> Option<&str> {
+    resource.get("name")?.as_str()
+}
+
+fn read(path: &Path) -> Result<Option<Vec<u8>>, WriteError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("read", path)(error)),
+    }
+}
+
+/// The bytes reach the disk before the name does, so that an Envoy that starts after a power cut finds no empty file.
+fn replace(path: &Path, contents: &[u8]) -> Result<(), WriteError> {
+    let folder = path.parent().unwrap_or(path);
+    fs::create_dir_all(folder).map_err(failed("create the folder", folder))?;
+    let partial = folder.join(format!(".{}.tmp", path.file_name().unwrap_or_default().display()));
+    let mut file = fs::File::create(&partial).map_err(failed("create", &partial))?;
+    file.write_all(contents).and_then(|()| file.sync_all()).map_err(failed("write", &partial))?;
+    fs::rename(&partial, path).map_err(failed("rename a file to", path))
+}
+
+/// The folders with files that come and go, and how those are named.
+const COMING_AND_GOING: [(&str, &str, &str); 2] =
+    [("gateway/filter", "fedgate_filter-", ".wasm"), ("egress/trust", "", ".json")];
+
+fn remove_unwanted(folder: &FilePath, files: &[File]) -> Result<Vec<String>, WriteError> {
+    let wanted: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
+    let roles: BTreeSet<&str> = wanted.iter().filter_map(|path| path.split('/').next()).collect();
+    let mut removed = Vec::new();
+    for (place, prefix, suffix) in COMING_AND_GOING {
+        if !place.split('/').next().is_some_and(|role| roles.contains(role)) {
+            continue;
+        }
+        for name in names_in(folder.join(place).as_ref())? {
+            let relative = format!("{place}/{name}");
+            if name.starts_with(prefix) && name.ends_with(suffix) && !wanted.contains(relative.as_str()) {
+                let path = folder.join(&relative);
+                fs::remove_file(&path).map_err(failed("remove", path.as_ref()))?;
+                removed.push(relative);
+            }
+        }
+    }
+    Ok(removed)
+}
+
+/// The UTF-8 names in a folder, sorted; ours are. A folder that is not there is empty.
+fn names_in(folder: &Path) -> Result<Vec<String>, WriteError> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(failed("list", folder))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(entry.map_err(failed("list", folder))?.file_name().into_string());
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::envoy::EnvoyFiles;
+    use crate::envoy::resource::discovery;
+    use serde_json::json;
+
+    fn clusters(names: &[&str]) -> Value {
+        discovery(names.iter().map(|name| json!({ "name": name })).collect())
+    }
+
+    /// A gateway whose table names `clusters`.
+    fn gateway(names: &[&str]) -> Vec<File> {
+        vec![
+            File::json(Step::Bootstrap, "gateway/bootstrap.json", &json!({})),
+            File::json(Step::Table, "gateway/filter/filter.json", &json!({ "table": names })),
+            File::json(Step::Listeners, "gateway/lds.json", &json!({})),
+            File::json(Step::Clusters, "gateway/cds.json", &clusters(names)),
+            File::new(Step::Base, "gateway/filter/fedgate_filter-1.wasm", *b"module"),
+        ]
+    }
+
+    fn start() -> (tempfile::TempDir, EnvoyFiles) {
+        let folder = tempfile::tempdir().unwrap();
+        let files = EnvoyFiles::new(&folder.path().join("envoy")).unwrap();
+        (folder, files)
+    }
+
+    fn json_at(files: &EnvoyFiles, path: &str) -> Value {
+        serde_json::from_slice(&fs::read(files.path(path)).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_is_named_is_written_first() {
+        let (_folder, files) = start();
+        let written = files.write(&gateway(&["a"])).unwrap();
+        let expected = ["filter/fedgate_filter-1.wasm", "cds.json", "filter/filter.json", "lds.json", "bootstrap.json"];
+        assert_eq!(written.changed, expected.map(|name| format!("gateway/{name}")));
+        assert_eq!(json_at(&files, "gateway/cds.json"), clusters(&["a"]));
+    }
+
+    #[test]
+    fn only_what_changed_is_written() {
+        let (_folder, files) = start();
+        files.write(&gateway(&["a"])).unwrap();
+        assert_eq!(files.write(&gateway(&["a"])).unwrap(), Written::default());
+        let written = files.write(&gateway(&["a", "b"])).unwrap();
+        assert_eq!(written.changed, ["gateway/cds.json", "gateway/filter/filter.json"]);
+    }
+
+    #[test]
+    fn at_no_time_does_the_table_name_a_cluster_that_is_not_there() {
+        let folder = FilePath::new(Path::new("/envoy")).unwrap();
+        let before = gateway(&["a", "b"]);
+        let after = gateway(&["b", "c"]);
+        let change = |file| Change {
+            file,
+            path: folder.join(&file.path),
+            before: before.iter().find(|other| other.path == file.path).map(|file| file.contents.clone()),
+        };
+        let changes: Vec<_> = [3, 1].into_iter().map(|index| change(&after[index])).collect();
+        let mut there = serde_json::from_slice::<Value>(&before[3].contents).unwrap();
+        let mut table = serde_json::from_slice::<Value>(&before[1].contents).unwrap();
+        for (path, contents) in sequence(&changes) {
+            let value = serde_json::from_slice(&contents).unwrap();
+            match path.as_str() {
+                "/envoy/gateway/cds.json" => there = value,
+                _ => table = value,
+            }
+            let names: BTreeSet<_> = there["resources"].as_array().unwrap().iter().filter_map(name).collect();
+            let named = table["table"].as_array().unwrap();
+            assert!(named.iter().all(|cluster| names.contains(cluster.as_str().unwrap())), "{named:?} {names:?}");
+        }
+        assert_eq!((there, table["table"].clone()), (clusters(&["b", "c"]), json!(["b", "c"])));
+    }
+
+    #[test]
+    fn clusters_that_are_no_longer_wanted_are_gone_in_the_end() {
+        let (_folder, files) = start();
+        files.write(&gateway(&["a", "b"])).unwrap();
+        files.write(&gateway(&["b", "c"])).unwrap();
+        assert_eq!(json_at(&files, "gateway/cds.json"), clusters(&["b", "c"]));
+    }
+
+    #[test]
+    fn a_damaged_file_is_replaced() {
+        let (_folder, files) = start();
+        files.write(&gateway(&["a"])).unwrap();
+        fs::write(files.path("gateway/cds.json"), b"{").unwrap();
+        assert_eq!(files.write(&gateway(&["a"])).unwrap().changed, ["gateway/cds.json"]);
+        assert_eq!(json_at(&files, "gateway/cds.json"), clusters(&["a"]));
+    }
+
+    #[test]
+    fn only_our_own_files_of_the_same_envoy_are_removed() {
+        let (_folder, files) = start();
+        let strangers = ["gateway/filter/notes.txt", "gateway/mine.json", "egress/trust/README", "other/x.json"];
+        let ours = ["gateway/filter/fedgate_filter-0.wasm", "egress/trust/gone.example.json"];
+        for path in strangers.iter().chain(&ours) {
+            replace(files.path(path).as_ref(), b"").unwrap();
+        }
+        assert_eq!(files.write(&gateway(&["a"])).unwrap().removed, ["gateway/filter/fedgate_filter-0.wasm"]);
+        let egress = [File::json(Step::Bootstrap, "egress/bootstrap.json", &json!({}))];
+        assert_eq!(files.write(&egress).unwrap().removed, ["egress/trust/gone.example.json"]);
+        assert!(strangers.iter().all(|path| files.path(path).as_ref().exists()));
+        assert!(files.path("gateway/filter/fedgate_filter-1.wasm").as_ref().exists());
+    }
+
+    #[test]
+    fn errors_name_the_file_and_say_what_to_do() {
+        let (_folder, files) = start();
+        replace(files.path("gateway").as_ref(), b"a file in place of the folder").unwrap();
+        let error = files.write(&gateway(&["a"])).unwrap_err().to_string();
+        assert!(error.contains(files.path("gateway").as_str()) && error.contains("owner and mode"), "{error}");
+    }
+}

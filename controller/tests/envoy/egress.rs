@@ -1,0 +1,248 @@
+//! The egress's files on a real Envoy.
+
+use super::pki::Authority;
+use super::process::{free_port, until};
+use super::tls::{Echo, TlsEcho, open_plain, ping};
+use super::world::{Cluster, service};
+use fedgate_federation::document::WorkloadIdentity;
+use fedgate_federation::federate::ServerIdentity;
+use std::fs;
+use std::sync::Arc;
+
+const WEB: &str = "web.shop.svc.beta.example:80";
+const DB: &str = "db.shop.svc.beta.example:5432";
+
+/// alpha that imports `web` from a peer beta, whose gateway remembers what it sees.
+fn alpha_with_beta() -> (Cluster, Authority, TlsEcho) {
+    let mut alpha = Cluster::new("alpha.example");
+    let beta = Authority::new("beta.example");
+    let gateway = TlsEcho::start(&beta.workload("ns/istio-system/sa/gateway"), &alpha.authority);
+    alpha.peer(&beta);
+    alpha.import(WEB, &[("127.0.0.1", gateway.address.port())]);
+    alpha.publish_imports();
+    (alpha, beta, gateway)
+}
+
+#[test]
+fn without_imports_it_starts() {
+    let mut alpha = Cluster::new("alpha.example");
+    alpha.publish_imports();
+    let envoy = alpha.egress();
+    assert_eq!(envoy.stat("listener_manager.total_listeners_active"), 0);
+}
+
+#[test]
+fn a_call_passes_through_egress_and_gateway_to_the_peers_service() {
+    let echo = Echo::start();
+    let (mut alpha, mut beta) = (Cluster::new("alpha.example"), Cluster::new("beta.example"));
+    beta.peer(&alpha.authority);
+    beta.export(WEB, echo.address, &[&alpha.authority]);
+    beta.publish();
+    alpha.peer(&beta.authority);
+    let gateway = beta.gateway();
+    alpha.import(WEB, &[("127.0.0.1", beta.address().port())]);
+    alpha.import(DB, &[("127.0.0.1", beta.address().port())]);
+    alpha.publish_imports();
+    let egress = alpha.egress();
+    drop(open_plain(alpha.port(WEB)).unwrap());
+    assert!(open_plain(alpha.port(DB)).is_err());
+    assert_eq!(
+        gateway.logged("reason", "granted")["client_uri_san"],
+        "spiffe://alpha.example/ns/istio-system/sa/gateway"
+    );
+    gateway.logged("reason", "unknown_service");
+    let line = egress.logged("cluster", &service(WEB).cluster());
+    assert_eq!(line["gateway_uri_san"], "spiffe://beta.example/ns/istio-system/sa/gateway");
+    assert_eq!(line["gateway"], beta.address().to_string());
+    assert_eq!(echo.connections(), 1);
+}
+
+#[test]
+fn the_gateway_sees_sni_alpn_and_certificate_and_no_resumed_session() {
+    let (alpha, _beta, gateway) = alpha_with_beta();
+    let _envoy = alpha.egress();
+    for _ in 0..3 {
+        open_plain(alpha.port(WEB)).unwrap();
+    }
+    let own = fs::read_to_string(&alpha.identity.certificate_chain).unwrap();
+    for seen in gateway.seen() {
+        assert_eq!(seen.server_name, Some(service(WEB).sni()));
+        assert_eq!(seen.alpn.as_deref(), Some(&b"istio"[..]));
+        assert!(!seen.resumed);
+        let pem = rustls_pem(seen.client.as_deref().unwrap());
+        assert_eq!(pem, own.split_whitespace().collect::<String>());
+    }
+    assert_eq!(gateway.seen().len(), 3);
+}
+
+/// A certificate as PEM, without the line breaks.
+fn rustls_pem(der: &[u8]) -> String {
+    use base64::{Engine, prelude::BASE64_STANDARD};
+    format!("-----BEGINCERTIFICATE-----{}-----ENDCERTIFICATE-----", BASE64_STANDARD.encode(der))
+}
+
+#[test]
+fn only_the_peer_itself_is_believed() {
+    let (mut alpha, beta, gateway) = alpha_with_beta();
+    let gamma = Authority::new("gamma.example");
+    alpha.peer(&gamma);
+    alpha.import("web.shop.svc.gamma.example:80", &[("127.0.0.1", gateway.address.port())]);
+    alpha.publish_imports();
+    let envoy = alpha.egress();
+    assert!(open_plain(alpha.port(WEB)).is_ok());
+
+    gateway.show(&gamma.leaf("spiffe://beta.example/ns/istio-system/sa/gateway"));
+    assert!(open_plain(alpha.port(WEB)).is_err(), "another peer's root");
+    gateway.show(&alpha.authority.leaf("spiffe://beta.example/ns/istio-system/sa/gateway"));
+    assert!(open_plain(alpha.port(WEB)).is_err(), "our own root");
+    gateway.show(&gamma.workload("ns/istio-system/sa/gateway"));
+    assert!(open_plain(alpha.port(WEB)).is_err(), "another peer");
+    assert!(open_plain(alpha.port("web.shop.svc.gamma.example:80")).is_ok(), "it is believed as itself");
+    gateway.show(&beta.leaf("spiffe://gamma.example/ns/istio-system/sa/gateway"));
+    assert!(open_plain(alpha.port(WEB)).is_err(), "the peer's root in another peer's name");
+    assert!(open_plain(alpha.port("web.shop.svc.gamma.example:80")).is_err(), "that name, by the wrong root");
+    gateway.show(&beta.leaf("spiffe://beta.example.evil/ns/istio-system/sa/gateway"));
+    assert!(open_plain(alpha.port(WEB)).is_err(), "a name that only begins like the peer's");
+    let failed = until("a line with the reason", || {
+        envoy.access_log().into_iter().find(|line| line["gateway_failure"].as_str().is_some())
+    });
+    assert!(failed["gateway_failure"].as_str().unwrap().contains("CERTIFICATE_VERIFY_FAILED"), "{failed}");
+}
+
+#[test]
+fn a_peer_may_name_the_identities_of_its_gateways() {
+    let (mut alpha, beta, gateway) = alpha_with_beta();
+    let envoy = alpha.egress();
+    let clusters = fs::read(alpha.path("egress/cds.json")).unwrap();
+    let identity = |text: &str| WorkloadIdentity::parse(text).unwrap();
+    let named =
+        vec![identity("spiffe://beta.example/ns/a/sa/gateway"), identity("spiffe://beta.example/ns/b/sa/gateway")];
+    alpha.imports[0].server = Arc::new(ServerIdentity::Exactly(named));
+    assert_eq!(alpha.publish_imports().changed, ["egress/trust/beta.example.json"]);
+    until("the unnamed gateway is refused", || open_plain(alpha.port(WEB)).err());
+    gateway.show(&beta.workload("ns/b/sa/gateway"));
+    assert!(open_plain(alpha.port(WEB)).is_ok());
+    gateway.show(&beta.workload("ns/b/sa/gateway-2"));
+    assert!(open_plain(alpha.port(WEB)).is_err());
+    assert_eq!(fs::read(alpha.path("egress/cds.json")).unwrap(), clusters);
+    assert_eq!(envoy.stat("cluster_manager.cluster_modified"), 0);
+}
+
+#[test]
+fn roots_and_the_own_certificate_are_replaced_by_rename() {
+    let (mut alpha, beta, gateway) = alpha_with_beta();
+    let envoy = alpha.egress();
+    let before = envoy.listener_changes();
+    let mut open = open_plain(alpha.port(WEB)).unwrap();
+    let successor = Authority::new("beta.example");
+    gateway.show(&successor.workload("ns/istio-system/sa/gateway"));
+    assert!(open_plain(alpha.port(WEB)).is_err());
+    alpha.bundles.get_mut(&beta.trust_domain).unwrap().roots.extend(successor.bundle().roots);
+    assert_eq!(alpha.publish_imports().changed, ["egress/trust/beta.example.json"]);
+    until("the new root is believed", || open_plain(alpha.port(WEB)).ok());
+    alpha.peer(&successor);
+    alpha.publish_imports();
+    gateway.show(&beta.workload("ns/istio-system/sa/gateway"));
+    until("the old root is not", || open_plain(alpha.port(WEB)).err());
+    gateway.show(&successor.workload("ns/istio-system/sa/gateway"));
+
+    let renewed = alpha.authority.workload("ns/istio-system/sa/egress");
+    renewed.store(&alpha.folder.path().join("identity"));
+    until("the gateway sees the new certificate", || {
+        open_plain(alpha.port(WEB)).unwrap();
+        (gateway.seen().last()?.client.as_deref() == Some(&*renewed.chain()[0])).then_some(())
+    });
+    ping(&mut open).unwrap();
+    assert_eq!(envoy.listener_changes(), before);
+    assert_eq!(envoy.stat("cluster_manager.cluster_modified"), 0);
+}
+
+#[test]
+fn a_dead_gateway_fails_no_call_and_leaves_rotation() {
+    let (mut alpha, _beta, gateway) = alpha_with_beta();
+    alpha.import(WEB, &[("127.0.0.1", free_port()), ("127.0.0.1", gateway.address.port())]);
+    alpha.publish_imports();
+    let envoy = alpha.egress();
+    until("the dead gateway is out", || {
+        open_plain(alpha.port(WEB)).unwrap();
+        let gauge = r"cluster\..*\.outlier_detection\.ejections_active";
+        (envoy.stat(gauge) == 1).then_some(())
+    });
+}
+
+#[test]
+fn gateways_may_be_names_and_addresses() {
+    let (mut alpha, _beta, gateway) = alpha_with_beta();
+    let port = gateway.address.port();
+    alpha.import(WEB, &[("127.0.0.1", port), ("localhost", port), ("gateway.invalid", port)]);
+    alpha.import(DB, &[("gateway.invalid", port)]);
+    alpha.publish_imports();
+    let _envoy = alpha.egress();
+    until("the names are resolved, or known not to be", || open_plain(alpha.port(WEB)).ok());
+    for _ in 0..10 {
+        open_plain(alpha.port(WEB)).unwrap();
+    }
+    assert!(open_plain(alpha.port(DB)).is_err());
+}
+
+#[test]
+fn imports_come_and_go_and_leave_the_others_alone() {
+    let (mut alpha, _beta, gateway) = alpha_with_beta();
+    let envoy = alpha.egress();
+    let mut open = open_plain(alpha.port(WEB)).unwrap();
+    alpha.import(DB, &[("127.0.0.1", gateway.address.port())]);
+    alpha.publish_imports();
+    until("the second import is there", || open_plain(alpha.port(DB)).ok());
+    let db = alpha.port(DB);
+    alpha.imports.retain(|import| import.service != service(DB));
+    alpha.publish_imports();
+    until("its port is closed", || std::net::TcpStream::connect(db).err());
+    until("its cluster is gone", || (envoy.stat("cluster_manager.active_clusters") == 1).then_some(()));
+    ping(&mut open).unwrap();
+    assert!(open_plain(alpha.port(WEB)).is_ok());
+    assert_eq!(envoy.stat("listener_manager.listener_modified"), 0);
+}
+
+#[test]
+fn a_peer_that_goes_leaves_no_file() {
+    let (mut alpha, _beta, _gateway) = alpha_with_beta();
+    let _envoy = alpha.egress();
+    let port = alpha.port(WEB);
+    alpha.imports.clear();
+    alpha.bundles.clear();
+    assert_eq!(alpha.publish_imports().removed, ["egress/trust/beta.example.json"]);
+    until("its port is closed", || std::net::TcpStream::connect(port).err());
+}
+
+#[test]
+fn an_import_without_a_bundle_has_no_port() {
+    let (mut alpha, _beta, _gateway) = alpha_with_beta();
+    alpha.import("web.shop.svc.gamma.example:80", &[("127.0.0.1", 1)]);
+    alpha.publish_imports();
+    let envoy = alpha.egress();
+    assert_eq!(envoy.stat("listener_manager.total_listeners_active"), 1);
+    assert!(open_plain(alpha.port(WEB)).is_ok());
+    assert!(std::net::TcpStream::connect(alpha.port("web.shop.svc.gamma.example:80")).is_err());
+}
+
+#[test]
+fn a_port_that_is_in_use_costs_its_import_and_no_other() {
+    let (mut alpha, _beta, gateway) = alpha_with_beta();
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    alpha.import(DB, &[("127.0.0.1", gateway.address.port())]);
+    alpha.ports.insert(service(DB), other.local_addr().unwrap().port());
+    alpha.publish_imports();
+    let envoy = alpha.egress();
+    assert!(open_plain(alpha.port(WEB)).is_ok());
+    assert_eq!(envoy.stat("listener_manager.listener_create_failure"), 1);
+}
+
+/// With `SO_REUSEPORT`, which is Envoy's default, both would listen and each would get some of the connections.
+#[test]
+fn two_egresses_do_not_share_a_port() {
+    let (alpha, _beta, _gateway) = alpha_with_beta();
+    let _first = alpha.egress();
+    let second = alpha.egress();
+    assert_eq!(second.stat("listener_manager.listener_create_failure"), 1);
+    assert_eq!(second.stat("listener_manager.total_listeners_active"), 0);
+}

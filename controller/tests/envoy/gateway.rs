@@ -1,0 +1,320 @@
+//! The gateway's files on a real Envoy, with the real filter.
+
+use super::pki::{Authority, replace};
+use super::process::{Envoy, until};
+use super::tls::{Echo, TlsClient, open_tls, ping};
+use super::world::{Cluster, service};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+
+const WEB: &str = "web.shop.svc.alpha.example:80";
+const DB: &str = "db.shop.svc.alpha.example:5432";
+
+/// alpha with a peer beta that `web` is granted to.
+fn alpha_with_beta(echo: &Echo) -> (Cluster, Authority) {
+    let mut alpha = Cluster::new("alpha.example");
+    let beta = Authority::new("beta.example");
+    alpha.peer(&beta);
+    alpha.export(WEB, echo.address, &[&beta]);
+    alpha.publish();
+    (alpha, beta)
+}
+
+fn call(alpha: &Cluster, caller: &Authority, name: &str) -> io::Result<TlsClient> {
+    open_tls(alpha.address(), &caller.workload("ns/shop/sa/client"), &service(name).sni())
+}
+
+/// Waits until `caller` is let in.
+#[track_caller]
+fn until_let_in(alpha: &Cluster, caller: &Authority, name: &str) -> TlsClient {
+    until("the caller is let in", || call(alpha, caller, name).ok())
+}
+
+/// Waits until the table in force is of this generation.
+#[track_caller]
+fn until_generation(envoy: &Envoy, generation: u64) {
+    let name = "wasmcustom.fedgate.table.generation";
+    until("the table is in force", || (envoy.stat(name) == generation).then_some(()));
+}
+
+#[test]
+fn without_peers_it_starts_and_refuses_everybody() {
+    let echo = Echo::start();
+    let mut alpha = Cluster::new("alpha.example");
+    alpha.export(WEB, echo.address, &[]);
+    alpha.publish();
+    let envoy = alpha.gateway();
+    assert_eq!(envoy.stat("listener_manager.total_listeners_active"), 1);
+    assert!(call(&alpha, &Authority::new("beta.example"), WEB).is_err());
+    let own = alpha.authority.workload("ns/shop/sa/client");
+    assert!(open_tls(alpha.address(), &own, &service(WEB).sni()).is_err(), "the own roots must let nobody in");
+    let odd = alpha.authority.leaf("spiffe://nobody/has/this/trust/domain/x");
+    assert!(open_tls(alpha.address(), &odd, &service(WEB).sni()).is_err(), "nobody's trust domain is nobody's");
+    until("three failed handshakes", || (envoy.stat("listener.federation.ssl.fail_verify_error") == 3).then_some(()));
+    assert_eq!(echo.connections(), 0);
+}
+
+#[test]
+fn a_granted_peer_passes_and_the_rest_is_refused_with_its_reason() {
+    let echo = Echo::start();
+    let (mut alpha, beta) = alpha_with_beta(&echo);
+    let gamma = Authority::new("gamma.example");
+    alpha.peer(&gamma);
+    alpha.publish();
+    let envoy = alpha.gateway();
+    drop(call(&alpha, &beta, WEB).unwrap());
+    assert!(call(&alpha, &beta, DB).is_err());
+    assert!(call(&alpha, &gamma, WEB).is_err());
+    let forged = gamma.leaf("spiffe://beta.example/ns/shop/sa/client");
+    assert!(open_tls(alpha.address(), &forged, &service(WEB).sni()).is_err());
+    assert_eq!(echo.connections(), 1);
+
+    let granted = envoy.logged("reason", "granted");
+    assert_eq!(granted["outcome"], "allowed");
+    assert_eq!(granted["peer"], "beta");
+    assert_eq!(granted["service"], WEB);
+    assert_eq!(granted["generation"], "2");
+    assert_eq!(granted["sni"], service(WEB).sni());
+    assert_eq!(granted["client_uri_san"], "spiffe://beta.example/ns/shop/sa/client");
+    assert_eq!(granted["cluster"], service(WEB).cluster());
+    assert_eq!(granted["endpoint"], echo.address.to_string());
+    assert_eq!((&granted["bytes_received"], &granted["bytes_sent"]), (&4.into(), &4.into()));
+    assert_eq!(envoy.logged("reason", "unknown_service")["outcome"], "refused");
+    assert_eq!(envoy.logged("reason", "not_granted")["peer"], "gamma");
+    let forged = until("the forged certificate's line", || {
+        let is_failure =
+            |line: &serde_json::Value| line["tls_failure"].as_str().is_some_and(|text| text.contains("verify"));
+        envoy.access_log().into_iter().find(is_failure)
+    });
+    assert_eq!(forged["endpoint"], serde_json::Value::Null);
+
+    let metrics = envoy.get("/stats/prometheus").unwrap();
+    for expected in [
+        r#"fedgate_connections{outcome="allowed",reason="granted"} 1"#,
+        r#"fedgate_connections{outcome="refused",reason="not_granted"} 1"#,
+        r#"fedgate_peer_connections{outcome="allowed",peer="beta"} 1"#,
+        r#"fedgate_peer_connections{outcome="refused",peer="gamma"} 1"#,
+    ] {
+        assert!(metrics.contains(expected), "{expected} in {metrics}");
+    }
+}
+
+#[test]
+fn connections_that_say_nothing_are_logged_as_well() {
+    let echo = Echo::start();
+    let (alpha, _beta) = alpha_with_beta(&echo);
+    let envoy = alpha.gateway();
+    let client = std::net::TcpStream::connect(alpha.address()).unwrap();
+    let address = client.local_addr().unwrap().to_string();
+    drop(client);
+    assert_eq!(envoy.logged("client", &address)["outcome"], serde_json::Value::Null);
+}
+
+#[test]
+fn a_new_table_changes_no_listener_and_no_connection() {
+    let (echo, db) = (Echo::start(), Echo::start());
+    let (mut alpha, beta) = alpha_with_beta(&echo);
+    let listener = fs::read(alpha.path("gateway/lds.json")).unwrap();
+    let envoy = alpha.gateway();
+    let (before, updates) = (envoy.listener_changes(), envoy.stat("listener_manager.lds.update_success"));
+    let mut open = call(&alpha, &beta, WEB).unwrap();
+
+    let gamma = Authority::new("gamma.example");
+    alpha.peer(&gamma);
+    alpha.export(DB, db.address, &[&gamma]);
+    let written = alpha.publish();
+    let expected = ["gateway/trust/bundles.json", "gateway/cds.json", "gateway/filter/filter.json"];
+    assert_eq!(written.changed, expected);
+    until_let_in(&alpha, &gamma, DB);
+    ping(&mut open).unwrap();
+
+    assert_eq!(fs::read(alpha.path("gateway/lds.json")).unwrap(), listener);
+    assert_eq!(envoy.listener_changes(), before);
+    assert_eq!(envoy.stat("listener_manager.lds.update_success"), updates);
+}
+
+#[test]
+fn a_new_export_is_never_a_cluster_that_is_not_there() {
+    let echo = Echo::start();
+    let (mut alpha, beta) = alpha_with_beta(&echo);
+    let envoy = alpha.gateway();
+    for number in 0..20 {
+        let name = format!("web-{number}.shop.svc.alpha.example:80");
+        alpha.export(&name, echo.address, &[&beta]);
+        alpha.publish();
+        until_let_in(&alpha, &beta, &name);
+    }
+    assert_eq!(envoy.stat("wasmcustom.fedgate.route_failures"), 0);
+    assert!(envoy.access_log().iter().all(|line| line["flags"] != "NC"));
+}
+
+#[test]
+fn roots_come_and_go_by_rename() {
+    let echo = Echo::start();
+    let (mut alpha, beta) = alpha_with_beta(&echo);
+    let envoy = alpha.gateway();
+    let before = envoy.listener_changes();
+    let successor = Authority::new("beta.example");
+    assert!(call(&alpha, &successor, WEB).is_err());
+
+    alpha.bundles.get_mut(&beta.trust_domain).unwrap().roots.extend(successor.bundle().roots);
+    assert_eq!(alpha.publish().changed, ["gateway/trust/bundles.json", "gateway/filter/filter.json"]);
+    until_let_in(&alpha, &successor, WEB);
+    assert!(call(&alpha, &beta, WEB).is_ok());
+
+    alpha.peer(&successor);
+    alpha.publish();
+    until("the old root is gone", || call(&alpha, &beta, WEB).err());
+    assert!(call(&alpha, &successor, WEB).is_ok());
+
+    alpha.bundles.clear();
+    alpha.export(WEB, echo.address, &[]);
+    alpha.publish();
+    let failures = envoy.stat("listener.federation.ssl.fail_verify_error");
+    until("the last peer is refused in the handshake", || {
+        assert!(call(&alpha, &successor, WEB).is_err());
+        (envoy.stat("listener.federation.ssl.fail_verify_error") > failures).then_some(())
+    });
+    assert_eq!(envoy.listener_changes(), before);
+}
+
+#[test]
+fn the_certificate_is_replaced_by_rename() {
+    let echo = Echo::start();
+    let (alpha, beta) = alpha_with_beta(&echo);
+    let envoy = alpha.gateway();
+    let before = envoy.listener_changes();
+    let shown = || call(&alpha, &beta, WEB).unwrap().conn.peer_certificates().unwrap().to_vec();
+    let old = shown();
+
+    let renewed = alpha.authority.workload("ns/istio-system/sa/gateway");
+    let folder = alpha.folder.path().join("identity");
+    renewed.store_certificate(&folder);
+    until("Envoy has seen the certificate without its key", || {
+        (envoy.stat("sds.identity.key_rotation_failed") > 0).then_some(())
+    });
+    assert_eq!(shown(), old, "half a pair changes nothing");
+    renewed.store(&folder);
+    until("the new certificate is shown", || (shown() == renewed.chain()).then_some(()));
+    assert_eq!(envoy.listener_changes(), before);
+}
+
+#[test]
+fn a_certificate_and_a_key_in_different_folders_are_replaced_as_well() {
+    let echo = Echo::start();
+    let (mut alpha, beta) = alpha_with_beta(&echo);
+    let folder = alpha.folder.path().to_owned();
+    let chain = alpha.authority.workload("ns/istio-system/sa/gateway").store(&folder.join("chain")).certificate_chain;
+    alpha.identity.certificate_chain = chain;
+    let first = alpha.authority.workload("ns/istio-system/sa/gateway");
+    let store = |leaf: &super::pki::Leaf| {
+        leaf.store(&folder.join("chain"));
+        leaf.store(&folder.join("identity"));
+    };
+    store(&first);
+    alpha.publish();
+    let _envoy = alpha.gateway();
+    let shown = || call(&alpha, &beta, WEB).unwrap().conn.peer_certificates().unwrap().to_vec();
+    assert_eq!(shown(), first.chain());
+    let second = alpha.authority.workload("ns/istio-system/sa/gateway");
+    store(&second);
+    until("the new certificate is shown", || (shown() == second.chain()).then_some(()));
+}
+
+#[test]
+fn a_broken_table_leaves_the_last_good_one() {
+    let echo = Echo::start();
+    let (mut alpha, beta) = alpha_with_beta(&echo);
+    let envoy = alpha.gateway();
+    let path = alpha.path("gateway/filter/filter.json");
+    let good = fs::read_to_string(&path).unwrap();
+    let refused = |after: u64| {
+        until("the update is refused", || {
+            let failed = envoy.stat("extension_config_discovery.network_filter.fedgate.config_fail")
+                + envoy.stat("extension_config_discovery.network_filter.fedgate.update_rejected")
+                + envoy.stat("extension_config_discovery.network_filter.fedgate.update_failure");
+            (failed > after).then_some(failed)
+        })
+    };
+    let count = refused_after_writing(&path, &good.replace("contentHash", "contentHush"), || refused(0));
+    assert!(call(&alpha, &beta, WEB).is_ok());
+    refused_after_writing(&path, "{", || refused(count));
+    assert!(call(&alpha, &beta, WEB).is_ok());
+
+    alpha.exports.clear();
+    alpha.publish();
+    until_generation(&envoy, 2);
+    until("the next good table is in force", || call(&alpha, &beta, WEB).err());
+}
+
+fn refused_after_writing<T>(path: &std::path::Path, text: &str, refused: impl FnOnce() -> T) -> T {
+    replace(path, text);
+    refused()
+}
+
+#[test]
+fn a_withdrawn_export_is_closed_and_its_cluster_goes() {
+    let (echo, db) = (Echo::start(), Echo::start());
+    let (mut alpha, beta) = alpha_with_beta(&echo);
+    alpha.export(DB, db.address, &[&beta]);
+    alpha.publish();
+    let envoy = alpha.gateway();
+    let (mut web, mut withdrawn) = (call(&alpha, &beta, WEB).unwrap(), call(&alpha, &beta, DB).unwrap());
+
+    alpha.exports.remove(&service(DB));
+    alpha.publish();
+    until("the open connection is closed", || ping(&mut withdrawn).err());
+    until("the cluster is gone", || (envoy.stat("cluster_manager.active_clusters") == 2).then_some(()));
+    assert!(call(&alpha, &beta, DB).is_err());
+    envoy.logged("reason", "unknown_service");
+    ping(&mut web).unwrap();
+}
+
+#[test]
+fn endpoints_change_under_an_open_connection() {
+    let (first, second) = (Echo::start(), Echo::start());
+    let (mut alpha, beta) = alpha_with_beta(&first);
+    let _envoy = alpha.gateway();
+    let mut open = call(&alpha, &beta, WEB).unwrap();
+    alpha.exports.get_mut(&service(WEB)).unwrap().0 = BTreeSet::from([second.address]);
+    alpha.publish();
+    until("new connections go to the new endpoint", || {
+        call(&alpha, &beta, WEB).unwrap();
+        (second.connections() > 0).then_some(())
+    });
+    ping(&mut open).unwrap();
+}
+
+#[test]
+fn it_comes_back_from_its_files_alone() {
+    let echo = Echo::start();
+    let (alpha, beta) = alpha_with_beta(&echo);
+    drop(alpha.gateway());
+    let _envoy = alpha.gateway();
+    assert!(call(&alpha, &beta, WEB).is_ok());
+}
+
+/// What the filter's own source calls is allowed; and so is nothing that the module does not know.
+#[test]
+fn the_filter_is_allowed_what_it_calls() {
+    let echo = Echo::start();
+    let (alpha, _beta) = alpha_with_beta(&echo);
+    let filter: serde_json::Value =
+        serde_json::from_slice(&fs::read(alpha.path("gateway/filter/filter.json")).unwrap()).unwrap();
+    let plugin = &filter["resources"][0]["typed_config"]["config"];
+    let allowed = plugin["capability_restriction_config"]["allowed_capabilities"].as_object().unwrap();
+    let source = fs::read_to_string(xtask::root().join("filter/src/imports.rs")).unwrap();
+    let called: BTreeSet<_> = source
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("fn ")?.split('(').next())
+        .filter(is_host_call)
+        .collect();
+    assert!(called.len() > 10);
+    let calls: BTreeSet<_> = allowed.keys().map(String::as_str).filter(|name| !name.starts_with("proxy_on_")).collect();
+    assert_eq!(calls, called);
+}
+
+fn is_host_call(name: &&str) -> bool {
+    name.starts_with("proxy_")
+}

@@ -1,0 +1,9 @@
+//! The files of the files platform, and a real Envoy that reads them.
+
+mod egress;
+mod gateway;
+mod pki;
+mod process;
+mod snapshots;
+mod tls;
+mod world;

@@ -1,0 +1,141 @@
+//! A running Envoy, which ends with the value that stands for it.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// Long, since the machine may be busy. A test that fails waits this long; none that passes does.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Waits until `condition` has an answer.
+#[track_caller]
+pub(crate) fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    while Instant::now() < deadline {
+        if let Some(answer) = condition() {
+            return answer;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("waited {DEADLINE:?} in vain: {what}");
+}
+
+/// Fetched once, however many tests begin at the same time.
+fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| xtask::envoy::path().unwrap())
+}
+
+pub(crate) struct Envoy {
+    child: Child,
+    folder: PathBuf,
+    admin: String,
+}
+
+impl Envoy {
+    /// Starts it with a bootstrap, and waits until it is ready. Its logs and its admin address are kept in `folder`.
+    pub(crate) fn start(bootstrap: impl AsRef<Path>, folder: &Path) -> Self {
+        fs::create_dir_all(folder).unwrap();
+        let admin_path = folder.join("admin");
+        let _ = fs::remove_file(&admin_path);
+        let child = Command::new(binary())
+            .arg("--config-path")
+            .arg(bootstrap.as_ref())
+            .args(["--use-dynamic-base-id", "--concurrency", "2", "--file-flush-interval-msec", "50"])
+            .args(["--drain-time-s", "600", "--admin-address-path"])
+            .arg(&admin_path)
+            .stdin(Stdio::null())
+            .stdout(File::create(folder.join("access.log")).unwrap())
+            .stderr(File::create(folder.join("envoy.log")).unwrap())
+            .spawn()
+            .unwrap();
+        let mut envoy = Self { child, folder: folder.to_owned(), admin: String::new() };
+        envoy.admin = until("Envoy's admin address", || envoy.admin_address(&admin_path));
+        until("Envoy is ready", || envoy.get("/ready").filter(|answer| answer.contains("LIVE")));
+        envoy
+    }
+
+    fn admin_address(&mut self, path: &Path) -> Option<String> {
+        if let Some(status) = self.child.try_wait().unwrap() {
+            panic!("Envoy ended with {status}");
+        }
+        fs::read_to_string(path).ok().filter(|text| text.parse::<SocketAddr>().is_ok())
+    }
+
+    /// What the admin interface answers; `None` when it does not.
+    pub(crate) fn get(&self, path: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(&self.admin).ok()?;
+        stream.set_read_timeout(Some(DEADLINE)).ok()?;
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer)
+    }
+
+    /// A counter or a gauge by its name, a regular expression; 0 when there is none.
+    pub(crate) fn stat(&self, name: &str) -> u64 {
+        let answer = self.get(&format!("/stats?filter=^{name}$")).unwrap();
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        body.lines().find_map(|line| line.split_once(": ")?.1.trim().parse().ok()).unwrap_or(0)
+    }
+
+    /// Where a listener listens.
+    #[track_caller]
+    pub(crate) fn listener(&self, name: &str) -> SocketAddr {
+        until(&format!("listener {name}"), || {
+            let answer = self.get("/listeners")?;
+            answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix("::")?.trim().parse().ok())
+        })
+    }
+
+    /// All that would show that a listener was touched.
+    pub(crate) fn listener_changes(&self) -> [u64; 6] {
+        [
+            "listener_manager.listener_added",
+            "listener_manager.listener_modified",
+            "listener_manager.listener_in_place_updated",
+            "listener_manager.listener_removed",
+            "listener_manager.total_listeners_draining",
+            "listener_manager.total_filter_chains_draining",
+        ]
+        .map(|name| self.stat(name))
+    }
+
+    /// The lines of the access log so far.
+    pub(crate) fn access_log(&self) -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(self.folder.join("access.log")).unwrap();
+        let complete = text.rsplit_once('\n').map_or("", |(complete, _)| complete);
+        complete.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The first line of the access log whose `field` is `value`.
+    #[track_caller]
+    pub(crate) fn logged(&self, field: &str, value: &str) -> serde_json::Value {
+        until(&format!("a line with {field}={value}"), || {
+            self.access_log().into_iter().find(|line| line[field].as_str() == Some(value))
+        })
+    }
+}
+
+impl Drop for Envoy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            for name in ["envoy.log", "access.log"] {
+                let text = fs::read_to_string(self.folder.join(name)).unwrap_or_default();
+                let last: Vec<_> = text.lines().rev().take(15).collect();
+                eprintln!("the end of {name}:\n{}", last.into_iter().rev().collect::<Vec<_>>().join("\n"));
+            }
+        }
+    }
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
