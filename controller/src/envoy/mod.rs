@@ -28,6 +28,8 @@
 //! - An empty bundle map is refused: at start the listener is missing, later the last peer's roots stay in force. So it is
 //!   never empty: without peers it has the cluster's own roots, under a trust domain that no certificate can be of.
 //! - Clusters that change or go away close no connection; it is the filter that closes what is no longer granted.
+//! - Two Envoys of one user listen on the same port without an error, and each gets some of the connections. So imports'
+//!   ports are not shared (`enable_reuse_port`), and a port that is taken costs its own import and no other.
 //! - A cluster of names whose name server is silent holds up the whole start, for 53 s, unless it is told not to
 //!   (`wait_for_warm_on_init`).
 //!

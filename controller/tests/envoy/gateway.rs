@@ -2,11 +2,11 @@
 
 use super::pki::{Authority, replace};
 use super::process::{Envoy, until};
-use super::tls::{Echo, TlsClient, open_tls, ping};
+use super::tls::{Echo, TlsClient, connect_tls, open_tls, ping};
 use super::world::{Cluster, service};
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 
 const WEB: &str = "web.shop.svc.alpha.example:80";
 const DB: &str = "db.shop.svc.alpha.example:5432";
@@ -317,4 +317,29 @@ fn the_filter_is_allowed_what_it_calls() {
 
 fn is_host_call(name: &&str) -> bool {
     name.starts_with("proxy_")
+}
+
+#[test]
+fn a_server_may_speak_first() {
+    let greeter = Echo::greeting(b"220 ready");
+    let (alpha, beta) = alpha_with_beta(&greeter);
+    let _envoy = alpha.gateway();
+    let leaf = beta.workload("ns/shop/sa/client");
+    let mut client = connect_tls(alpha.address(), &leaf, &service(WEB).sni()).unwrap();
+    let mut greeting = [0; 9];
+    client.read_exact(&mut greeting).unwrap();
+    assert_eq!(&greeting, b"220 ready");
+    let gamma = Authority::new("gamma.example").workload("ns/shop/sa/client");
+    assert!(connect_tls(alpha.address(), &gamma, &service(WEB).sni()).unwrap().read_exact(&mut greeting).is_err());
+    assert_eq!(greeter.connections(), 1);
+}
+
+#[test]
+fn envoy_accepts_the_bootstraps() {
+    let echo = Echo::start();
+    let (mut alpha, _beta) = alpha_with_beta(&echo);
+    alpha.publish_imports();
+    for role in ["gateway", "egress"] {
+        super::process::validate(&alpha.path(&format!("{role}/bootstrap.json")));
+    }
 }

@@ -30,6 +30,13 @@ fn binary() -> &'static Path {
     BINARY.get_or_init(|| xtask::envoy::path().unwrap())
 }
 
+/// Has Envoy check a bootstrap.
+#[track_caller]
+pub(crate) fn validate(bootstrap: &Path) {
+    let output = Command::new(binary()).args(["--mode", "validate", "--config-path"]).arg(bootstrap).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 pub(crate) struct Envoy {
     child: Child,
     folder: PathBuf,

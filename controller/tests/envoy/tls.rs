@@ -44,8 +44,15 @@ pub(crate) fn open_plain(address: SocketAddr) -> io::Result<TcpStream> {
 
 pub(crate) type TlsClient = StreamOwned<ClientConnection, TcpStream>;
 
-/// A connection that has answered once, with TLS. The server may be anybody: these tests are about what it lets in.
+/// A connection that has answered once, with TLS.
 pub(crate) fn open_tls(address: SocketAddr, leaf: &Leaf, server_name: &str) -> io::Result<TlsClient> {
+    let mut stream = connect_tls(address, leaf, server_name)?;
+    ping(&mut stream)?;
+    Ok(stream)
+}
+
+/// A connection whose handshake comes with the first byte. The server may be anybody: these tests are about what it lets in.
+pub(crate) fn connect_tls(address: SocketAddr, leaf: &Leaf, server_name: &str) -> io::Result<TlsClient> {
     let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -55,9 +62,7 @@ pub(crate) fn open_tls(address: SocketAddr, leaf: &Leaf, server_name: &str) -> i
         .unwrap();
     let name = ServerName::try_from(server_name.to_owned()).unwrap();
     let connection = ClientConnection::new(Arc::new(config), name).unwrap();
-    let mut stream = StreamOwned::new(connection, connect(address)?);
-    ping(&mut stream)?;
-    Ok(stream)
+    Ok(StreamOwned::new(connection, connect(address)?))
 }
 
 #[derive(Debug)]
@@ -106,14 +111,19 @@ pub(crate) struct Echo {
 
 impl Echo {
     pub(crate) fn start() -> Self {
+        Self::greeting(b"")
+    }
+
+    /// One that speaks first.
+    pub(crate) fn greeting(greeting: &'static [u8]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
         let counter = connections.clone();
         thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
+            for mut stream in listener.incoming().flatten() {
                 counter.fetch_add(1, Ordering::SeqCst);
-                thread::spawn(move || echo(stream));
+                thread::spawn(move || stream.write_all(greeting).map(|()| echo(stream)));
             }
         });
         Self { address, connections }

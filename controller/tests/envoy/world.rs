@@ -3,7 +3,7 @@
 use super::pki::Authority;
 use super::process::{Envoy, free_port};
 use fedgate_controller::envoy::{
-    AccessLog, Connections, EgressInputs, EnvoyFiles, FilterModule, GatewayInputs, Identity, Written, allocate,
+    AccessLog, Connections, EgressInputs, EnvoyFiles, FilterModule, GatewayInputs, Identity, Written,
 };
 use fedgate_core::{
     Callers, Grant, Mode, Options, Peer, PeerName, ServiceName, ServicePort, Table, TableBuilder, TrustDomain,
