@@ -21,6 +21,8 @@ pub(super) enum Bytes {
     Read(Vec<u8>),
     /// It has more bytes than are read.
     TooMany,
+    /// It is a folder, a pipe or the like.
+    NoFile,
     /// The system's words.
     Failed(String),
 }
@@ -37,7 +39,7 @@ pub(super) fn bytes(path: &Path, limits: &Limits) -> Option<Bytes> {
 fn try_bytes(path: &Path, limits: &Limits) -> std::io::Result<Bytes> {
     // Opening a pipe would wait for a writer.
     if !std::fs::metadata(path)?.is_file() {
-        return Ok(Bytes::Failed("it is no regular file".into()));
+        return Ok(Bytes::NoFile);
     }
     let mut bytes = Vec::new();
     std::fs::File::open(path)?.take(limits.bytes as u64 + 1).read_to_end(&mut bytes)?;
@@ -48,6 +50,7 @@ fn try_bytes(path: &Path, limits: &Limits) -> std::io::Result<Bytes> {
 pub(super) fn content(bytes: &Bytes, file: &str, limits: &Limits) -> Content {
     let text = match bytes {
         Bytes::Failed(error) => return unreadable(file, true, format!("it cannot be read: {error}")),
+        Bytes::NoFile => return unreadable(file, false, "expected a file, found something else".into()),
         Bytes::TooMany => {
             return unreadable(
                 file,

@@ -45,7 +45,12 @@ fn told(broken: &Broken, kept: &[Found]) -> Finding {
     let then = match (last, &broken.id, &broken.policy) {
         (true, Some(_), _) => "what it said when it was last good stays in force",
         (true, None, _) => "the objects that the file had when it was last good stay in force",
-        (false, _, Some(_)) => "until this is mended the peers that it selects get nothing that no other policy allows",
+        (false, _, Some(PeerSelection::Only(_))) => {
+            "until this is mended the peers that it selects get nothing but what another policy allows"
+        }
+        (false, _, Some(PeerSelection::All)) => {
+            "it is or may be a policy for all peers, so until this is mended they get nothing but what another policy allows"
+        }
         (false, _, None) => "it is left out, and everything else goes on",
     };
     Finding { message: format!("{}; {then}", broken.finding.message), ..broken.finding.clone() }

@@ -17,6 +17,8 @@ mod manifest;
 mod merge;
 mod object;
 mod source;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 pub use endpoints::Endpoints;

@@ -43,7 +43,7 @@ struct File {
 impl ManifestSource {
     /// The manifests in `folder` of the cluster with this trust domain. What files say when they are good is kept in `state`.
     pub fn new(folder: &Path, state: &Path, trust_domain: &TrustDomain) -> Self {
-        let mut source = Self::without_state(folder, trust_domain);
+        let mut source = Self::without_memory(folder, trust_domain);
         let mut last_good = LastGood::new(state);
         let objects = last_good.load(|file| source.shown(file), &source.limits);
         let file = |objects| File { content: None, in_force: InForce { objects, ..InForce::default() } };
@@ -53,7 +53,7 @@ impl ManifestSource {
     }
 
     /// The same for one look, as `fedgate validate` takes it: nothing is kept, and nothing is known from before.
-    pub fn without_state(folder: &Path, trust_domain: &TrustDomain) -> Self {
+    pub fn without_memory(folder: &Path, trust_domain: &TrustDomain) -> Self {
         let (folder, trust_domain) = (folder.to_owned(), trust_domain.clone());
         Self { folder, trust_domain, limits: Limits::default(), files: BTreeMap::new(), last_good: None }
     }
@@ -114,6 +114,7 @@ impl ManifestSource {
 fn hash(bytes: &Bytes) -> [u8; 32] {
     match bytes {
         Bytes::Read(bytes) => Sha256::digest(bytes).into(),
+        Bytes::NoFile => Sha256::digest("no file").into(),
         Bytes::TooMany => Sha256::digest("too many bytes").into(),
         Bytes::Failed(error) => Sha256::digest(format!("failed: {error}")).into(),
     }

@@ -63,11 +63,11 @@ impl Error for TypeError {
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn serde::de::Expected) -> Self {
-        Self::custom(format_args!("expected {expected}, found {found}"))
+        Self::custom(format_args!("expected {}, found {found}", in_words(&expected.to_string())))
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn serde::de::Expected) -> Self {
-        Self::custom(format_args!("expected {expected}, found {found}"))
+        Self::custom(format_args!("expected {}, found {found}", in_words(&expected.to_string())))
     }
 
     fn missing_field(field: &'static str) -> Self {
@@ -77,6 +77,16 @@ impl Error for TypeError {
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
         let field = fedgate_federation::shown(field);
         Self::custom(format_args!("there is no field {field:?}, expected one of {}", expected.join(", ")))
+    }
+}
+
+/// What a type is called by people who write YAML.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "i8" | "i16" | "i32" | "i64" | "u8" | "u16" | "u32" | "u64" => "a whole number",
+        "a string" => "a text",
+        "a sequence" => "a list",
+        other => other,
     }
 }
 
@@ -117,9 +127,22 @@ impl<'de> Deserializer<'de> for &'de Node {
         }
     }
 
+    /// A derived type would take a list for its fields in their order, so that `[]` reads like one without any.
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, TypeError> {
+        match &self.value {
+            Value::Mapping(_) => self.deserialize_any(visitor),
+            other => Err(TypeError::custom(format_args!("expected fields, found {}", other.kind()))),
+        }
+    }
+
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
-        tuple_struct map struct identifier ignored_any
+        tuple_struct map identifier ignored_any
     }
 }
 
@@ -218,7 +241,7 @@ mod tests {
         let text = "apiVersion: v1\nkind: Service\nspec:\n  ports:\n  - name: http\n    port: eighty\n";
         let error = read::<Service>(text).unwrap_err();
         assert_eq!((error.line, error.field.as_str()), (6, "spec.ports[0].port"));
-        assert_eq!(error.message, "expected i32, found string \"eighty\"");
+        assert_eq!(error.message, "expected a whole number, found string \"eighty\"");
     }
 
     #[test]
