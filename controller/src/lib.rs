@@ -1,11 +1,31 @@
 //! The controller: adapters around `fedgate_federation::federate`.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`settings`], [`files`], [`local`] | sources: `fedgate.yaml`, the folder of manifests, the cluster's own certificates |
+//! | [`importer`] | source: what peers publish |
+//! | [`controller`] | one snapshot of all sources, compiled, and handed to the sinks |
+//! | [`envoy`], [`exporter`], [`admin`] | sinks: Envoy's files, what peers may fetch, what operators ask |
+//! | [`run`] | the loop that ties them together |
+//! | [`command`] | the command line |
 
+pub mod admin;
 pub mod clock;
 pub mod command;
+pub mod controller;
 pub mod envoy;
+pub mod explain;
 pub mod exporter;
 pub mod files;
 pub mod importer;
+pub mod in_force;
+pub mod local;
+pub mod logging;
 #[cfg(test)]
 mod loopback;
+pub mod run;
+pub mod settings;
+pub mod sinks;
+pub mod state;
+pub mod status;
 pub mod yaml;

@@ -1,3 +1,8 @@
 //! `fedgate`: the controller and the command line.
 
-fn main() {}
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    fedgate_controller::command::Cli::parse().run()
+}

@@ -1,1 +1,117 @@
 //! The command line.
+
+mod ask;
+mod explain;
+mod keygen;
+mod run;
+mod status;
+mod table;
+mod validate;
+
+pub(crate) use table::from_file as table_of;
+
+use crate::logging::LogFormat;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Joins the Istio meshes of independent clusters into a federation.
+#[derive(Debug, Parser)]
+#[command(name = "fedgate", version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the controller on a cluster's folder
+    #[command(after_help = "Example:\n  fedgate run --dir /etc/fedgate")]
+    Run(run::Run),
+    /// Check a cluster's folder without running anything
+    #[command(after_help = "Example:\n  fedgate validate /etc/fedgate\n\nExits with 1 when there is an error.")]
+    Validate(validate::Validate),
+    /// Show peers, imports, exports and findings of a running controller
+    #[command(
+        after_help = "Example:\n  fedgate status --dir /etc/fedgate\n\nExits with 1 when a peer is not ready or something is in error."
+    )]
+    Status(status::StatusCommand),
+    /// Say why a call passes or not, step by step
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(explain::Explain),
+    /// Show what a table says: of a running controller, or in a file
+    #[command(
+        after_help = "Examples:\n  fedgate table --dir /etc/fedgate\n  fedgate table envoy/gateway/filter/filter.json --host web.shop.svc.beta.example"
+    )]
+    Table(table::TableCommand),
+    /// Make the key that requests for metadata are signed with
+    #[command(after_help = "Example:\n  fedgate keygen --out authn.key")]
+    Keygen(keygen::Keygen),
+}
+
+const EXPLAIN_EXAMPLES: &str = "Examples:
+  May this workload of a peer reach our service?
+    fedgate explain --to web.shop.svc.beta.example:80 --from spiffe://alpha.example/ns/shop/sa/cart
+  May the peer gamma reach it at all?
+    fedgate explain --to web.shop.svc.beta.example:80 --peer gamma
+  How do calls from here get to a peer's service?
+    fedgate explain --to stock.shop.svc.gamma.example:80
+
+Exits with 1 when the call does not pass.";
+
+/// A cluster's folder.
+#[derive(Debug, Args)]
+pub(crate) struct Folder {
+    /// The cluster's folder, which has fedgate.yaml
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    dir: PathBuf,
+}
+
+/// How an answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Output {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}
+
+/// How a command ended, for scripts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// All is well.
+    Well,
+    /// It worked, and there is something to be looked at.
+    Finding,
+}
+
+impl Cli {
+    /// Carries the command out. Exit status 0: all is well; 1: a finding, or it did not work; 2: wrong use.
+    pub fn run(self) -> ExitCode {
+        let outcome = match self.command {
+            Command::Run(command) => command.run(),
+            Command::Validate(command) => command.run(),
+            Command::Status(command) => command.run(),
+            Command::Explain(command) => command.run(),
+            Command::Table(command) => command.run(),
+            Command::Keygen(command) => command.run(),
+        };
+        match outcome {
+            Ok(Outcome::Well) => ExitCode::SUCCESS,
+            Ok(Outcome::Finding) => ExitCode::from(1),
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::from(1)
+            }
+        }
+    }
+}
+
+/// Log format of a long-running command.
+#[derive(Debug, Args)]
+pub(crate) struct Logging {
+    /// The form of log lines
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormat,
+}

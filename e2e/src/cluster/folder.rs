@@ -60,8 +60,8 @@ impl Settings {
         let _ = write!(yaml, "egress:\n  listen: 127.0.0.1\n  ports: {first}-{last}\n");
         let _ = write!(yaml, "metadata:\n  listen: {}\n", self.metadata);
         yaml += "  tls:\n    certificate: identity/metadata.pem\n    key: identity/metadata.key\n";
-        yaml += "identity:\n  certificate: identity/gateway.pem\n  key: identity/gateway.key\n  roots: identity/roots.pem\n";
-        let _ = write!(yaml, "poll: {}\nstaleness: {}\n{}", self.poll, self.staleness, self.more);
+        yaml += "identity:\n  certificateChain: identity/gateway.pem\n  privateKey: identity/gateway.key\n  roots: identity/roots.pem\n";
+        let _ = write!(yaml, "times:\n  poll: {}\n  staleAfter: 5s\n  stalenessLimit: {}\n{}", self.poll, self.staleness, self.more);
         yaml
     }
 }

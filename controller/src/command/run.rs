@@ -1,0 +1,20 @@
+use super::{Folder, Logging, Outcome};
+use anyhow::Result;
+use clap::Args;
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    folder: Folder,
+    #[command(flatten)]
+    logging: Logging,
+}
+
+impl Run {
+    pub(super) fn run(self) -> Result<Outcome> {
+        crate::logging::start(self.logging.log_format);
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(crate::run::run(&self.folder.dir))?;
+        Ok(Outcome::Well)
+    }
+}

@@ -1,0 +1,119 @@
+use super::ask::ask;
+use super::{Folder, Outcome, Output};
+use crate::status::{PeerStatus, Status};
+use anyhow::Result;
+use clap::Args;
+use fedgate_federation::Severity;
+use fedgate_federation::federate::{ConditionStatus, ConditionType};
+use std::fmt::Write;
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusCommand {
+    #[command(flatten)]
+    folder: Folder,
+    /// The form of the answer
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+impl StatusCommand {
+    pub(super) fn run(self) -> Result<Outcome> {
+        let status: Status = ask(&self.folder, "/status", &[])?;
+        match self.output {
+            Output::Json => println!("{}", serde_json::to_string_pretty(&status)?),
+            Output::Text => print!("{}", text(&status)),
+        }
+        let well = status.peers.iter().all(|peer| peer.ready)
+            && status.findings.iter().all(|finding| finding.severity != Severity::Error);
+        Ok(if well { Outcome::Well } else { Outcome::Finding })
+    }
+}
+
+fn text(status: &Status) -> String {
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let _ = write(&mut out, status);
+    out
+}
+
+fn write(out: &mut String, status: &Status) -> std::fmt::Result {
+    let table = &status.table;
+    writeln!(out, "{}  cluster {}", status.cluster.trust_domain, status.cluster.cluster_uuid)?;
+    writeln!(out, "  gateway   {}", status.cluster.gateways.join(", "))?;
+    let outdated = if table.outdated { ", OUTDATED: the last one could not be built" } else { "" };
+    writeln!(
+        out,
+        "  table     generation {}, {} exports, {} bytes{outdated}",
+        table.generation, table.exports, table.bytes
+    )?;
+    rows(out, "peers", status.peers.iter().map(peer))?;
+    rows(
+        out,
+        "exports",
+        status.exports.iter().map(|export| {
+            let to = if export.granted_to.is_empty() { "nobody".to_owned() } else { export.granted_to.join(", ") };
+            vec![export.service.to_string(), format!("granted to {to}")]
+        }),
+    )?;
+    rows(
+        out,
+        "imports",
+        status.imports.iter().map(|import| {
+            let at = import.address.map_or("no port left".to_owned(), |address| address.to_string());
+            vec![
+                import.service.to_string(),
+                import.protocol.clone(),
+                format!("at {at}"),
+                format!("from {}", import.peer),
+            ]
+        }),
+    )?;
+    rows(
+        out,
+        "findings",
+        status
+            .findings
+            .iter()
+            .map(|finding| vec![format!("{:?}", finding.severity).to_lowercase(), finding.to_string()]),
+    )
+}
+
+fn peer(peer: &PeerStatus) -> Vec<String> {
+    let state = if peer.ready { "ready".to_owned() } else { format!("NOT READY: {}", why(peer)) };
+    let counts = format!("{} exports to it, {} imports", peer.granted_exports, peer.imports);
+    vec![peer.name.clone(), peer.trust_domain.clone(), counts, state]
+}
+
+/// The first condition that keeps a peer from being ready.
+fn why(peer: &PeerStatus) -> String {
+    let bad = peer.conditions.iter().find(|condition| match condition.kind {
+        ConditionType::Stale => condition.status == ConditionStatus::True,
+        ConditionType::Accepted
+        | ConditionType::PublicMetadataExchangeReady
+        | ConditionType::PrivateMetadataExchangeReady => condition.status != ConditionStatus::True,
+        _ => false,
+    });
+    match bad {
+        Some(condition) if condition.message.is_empty() => format!("{:?} {}", condition.kind, condition.reason),
+        Some(condition) => format!("{:?} {}: {}", condition.kind, condition.reason, condition.message),
+        None => String::new(),
+    }
+}
+
+/// A headed block of aligned rows; the last column is as wide as it is.
+fn rows(out: &mut String, heading: &str, rows: impl Iterator<Item = Vec<String>>) -> std::fmt::Result {
+    let rows: Vec<_> = rows.collect();
+    writeln!(out, "\n{heading} ({})", rows.len())?;
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let width =
+        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or_default();
+    let widths: Vec<_> = (0..columns).map(width).collect();
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            write!(line, "  {cell:width$}")?;
+        }
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,117 @@
+use super::ask::ask;
+use super::{Folder, Outcome, Output};
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use fedgate_core::{Callers, Export, Hostname, Mode, PluginConfiguration, ServiceName, Table, read_configuration};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Args)]
+pub(crate) struct TableCommand {
+    /// A file with a table: a plugin configuration, or Envoy's file that has one; without it, the running controller is asked
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    folder: Folder,
+    /// Only the exports of this host
+    #[arg(long, value_name = "HOST")]
+    host: Option<Hostname>,
+    /// The form of the answer
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+impl TableCommand {
+    pub(super) fn run(self) -> Result<Outcome> {
+        let table = match &self.file {
+            Some(file) => from_file(file)?,
+            None => from_controller(&self.folder)?,
+        };
+        let wanted = |service: &ServiceName| self.host.as_ref().is_none_or(|host| *host == service.host);
+        let exports: Vec<_> = table.exports().filter(|(service, _)| wanted(service)).collect();
+        match self.output {
+            Output::Json => println!("{}", serde_json::to_string_pretty(&as_json(&table, &exports))?),
+            Output::Text => print!("{}", text(&table, &exports)),
+        }
+        Ok(if exports.is_empty() && self.host.is_some() { Outcome::Finding } else { Outcome::Well })
+    }
+}
+
+fn from_controller(folder: &Folder) -> Result<Table> {
+    let configuration: Value = ask(folder, "/table", &[])?;
+    Ok(read_configuration(configuration.to_string().as_bytes())?.0)
+}
+
+/// Reads the table of a plugin configuration, or of any JSON that has one as a text in it, as Envoy's files do.
+///
+/// # Errors
+/// When the file cannot be read, or has no valid table.
+pub(crate) fn from_file(file: &Path) -> Result<Table> {
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let json: Value = serde_json::from_slice(&bytes).with_context(|| format!("{} is no JSON", file.display()))?;
+    let Some(configuration) = find(&json) else {
+        bail!("{} has no table in it: expected a plugin configuration, or Envoy's filter.json", file.display());
+    };
+    let (table, _) = read_configuration(configuration.as_bytes()).with_context(|| format!("in {}", file.display()))?;
+    Ok(table)
+}
+
+/// The first plugin configuration in a JSON document, itself or as a text.
+fn find(json: &Value) -> Option<String> {
+    match json {
+        Value::Object(fields) if fields.contains_key("table") && fields.contains_key("contentHash") => {
+            Some(json.to_string())
+        }
+        Value::Object(fields) => fields.values().find_map(find),
+        Value::Array(items) => items.iter().find_map(find),
+        Value::String(text) if text.starts_with('{') => {
+            serde_json::from_str::<PluginConfiguration<'_>>(text).is_ok().then(|| text.clone())
+        }
+        _ => None,
+    }
+}
+
+fn grants(table: &Table, export: Export) -> Vec<String> {
+    let grant = |(peer, callers): (fedgate_core::PeerRow<'_>, Callers)| match callers {
+        Callers::Any => peer.name.to_owned(),
+        Callers::Only(patterns) if patterns.is_empty() => format!("{} (audited: nobody is granted)", peer.name),
+        Callers::Only(patterns) => {
+            let patterns: Vec<_> = patterns.iter().map(|p| format!("{}/{}", p.namespace, p.service_account)).collect();
+            format!("{} ({})", peer.name, patterns.join(", "))
+        }
+    };
+    table.grants(export).into_iter().map(grant).collect()
+}
+
+fn text(table: &Table, exports: &[(ServiceName, Export)]) -> String {
+    let mut out = format!("{}  generation {}, {}\n", table.trust_domain(), table.generation(), table.hash());
+    out += &format!("\npeers ({})\n", table.peer_count());
+    for peer in table.peers() {
+        let audit = if peer.mode == Mode::Audit { "  audit" } else { "" };
+        out += &format!("  {}  {}{audit}\n", peer.name, peer.trust_domain);
+    }
+    out += &format!("\nexports ({} of {})\n", exports.len(), table.rows());
+    for (service, export) in exports {
+        let grants = grants(table, *export);
+        let to = if grants.is_empty() { "nobody".to_owned() } else { grants.join(", ") };
+        out += &format!("  {service}  granted to {to}\n");
+    }
+    out
+}
+
+fn as_json(table: &Table, exports: &[(ServiceName, Export)]) -> Value {
+    let peers: Vec<_> = table
+        .peers()
+        .map(|peer| json!({ "name": peer.name, "trustDomain": peer.trust_domain, "mode": peer.mode }))
+        .collect();
+    let exports: Vec<_> = exports
+        .iter()
+        .map(|(service, export)| json!({ "service": service, "cluster": service.cluster(), "sni": service.sni(), "grants": grants(table, *export) }))
+        .collect();
+    json!({
+        "trustDomain": table.trust_domain(),
+        "generation": table.generation(),
+        "contentHash": table.hash().to_string(),
+        "peers": peers,
+        "exports": exports,
+    })
+}

@@ -1,0 +1,57 @@
+use super::{Outcome, Output};
+use crate::files::ManifestSource;
+use crate::settings::Settings;
+use anyhow::Result;
+use clap::Args;
+use fedgate_federation::federate::Published;
+use fedgate_federation::{Finding, Inputs, Severity, federate};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub(crate) struct Validate {
+    /// The cluster's folder
+    #[arg(value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
+    /// The form of the answer
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+impl Validate {
+    pub(super) fn run(self) -> Result<Outcome> {
+        let settings = Settings::read(&self.dir)?;
+        let findings = findings(&settings)?;
+        match self.output {
+            Output::Json => println!("{}", serde_json::to_string_pretty(&findings)?),
+            Output::Text => print!("{}", text(&findings)),
+        }
+        let errors = findings.iter().any(|finding| finding.severity == Severity::Error);
+        Ok(if errors { Outcome::Finding } else { Outcome::Well })
+    }
+}
+
+/// What `federate` would say of the folder if it ran now for the first time.
+fn findings(settings: &Settings) -> Result<Vec<Finding>> {
+    let local = crate::local::stand_in(settings)?;
+    let manifests = ManifestSource::without_memory(&settings.manifests, &settings.trust_domain).read();
+    let federation = federate(&Inputs {
+        local: &local,
+        objects: &manifests.objects,
+        knowledge: &BTreeMap::new(),
+        previous: &Published::default(),
+        times: settings.times.knowledge,
+        now: Timestamp::now(),
+    });
+    Ok(federation.findings)
+}
+
+fn text(findings: &[Finding]) -> String {
+    let mut out = String::new();
+    for finding in findings {
+        out += &format!("{}: {finding}\n", format!("{:?}", finding.severity).to_lowercase());
+    }
+    let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
+    out + &format!("{} errors, {} warnings\n", count(Severity::Error), count(Severity::Warning))
+}

@@ -1,0 +1,281 @@
+//! Why a call passes or not: the steps of the decision, each with what it was judged by.
+//!
+//! The answer is asked of the very table that is in force ([`admit`], [`judge`]); the compiled federation adds who decided it. So an
+//! explanation cannot say something else than the gateway does.
+
+use fedgate_core::{Admission, Callers, Decision, PeerName, ServiceName, SpiffeId, Table, TrustDomain, admit, judge};
+use fedgate_federation::Federation;
+use fedgate_federation::federate::{Import, PeerReport, ServerIdentity, Standing};
+use fedgate_federation::grant::Verdict;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+/// What is asked: may `from` reach `to`?
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Question {
+    /// The service that is called: one of ours, or a peer's.
+    pub to: ServiceName,
+    /// Who calls.
+    #[serde(default)]
+    pub from: Caller,
+}
+
+/// Who calls.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Caller {
+    /// Nobody in particular: only what does not depend on the caller is explained.
+    #[default]
+    Unknown,
+    /// The workload with this SPIFFE ID.
+    Identity(String),
+    /// Some workload of this peer.
+    Peer(PeerName),
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// What was asked about.
+    pub to: ServiceName,
+    /// The steps, in the order in which they are judged; the last one decides.
+    pub steps: Vec<Step>,
+    /// Whether the call passes, as far as this cluster can tell.
+    pub passes: bool,
+    /// The reason word of the decision; `None` for an import, about which the peer's gateway decides.
+    pub reason: Option<String>,
+}
+
+/// One step of the way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    /// What is judged.
+    pub check: String,
+    /// Whether it holds.
+    pub holds: bool,
+    /// By what.
+    pub detail: String,
+}
+
+/// What an explanation is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Sources<'a> {
+    /// What is in force.
+    pub federation: &'a Federation,
+    /// The table in force, which is older than the federation when the last one could not be built.
+    pub table: &'a Table,
+    /// Where each import has its local port.
+    pub egress: &'a BTreeMap<ServiceName, SocketAddr>,
+}
+
+/// Answers a question.
+pub fn explain(sources: &Sources<'_>, question: &Question) -> Explanation {
+    let ours = TrustDomain::parse(sources.table.trust_domain());
+    match ours.is_ok_and(|ours| ours.owns(&question.to.host)) {
+        true => Way::default().export(sources, question),
+        false => Way::default().import(sources, question),
+    }
+}
+
+#[derive(Default)]
+struct Way {
+    steps: Vec<Step>,
+}
+
+impl Way {
+    fn step(&mut self, check: &str, holds: bool, detail: impl Into<String>) {
+        self.steps.push(Step { check: check.to_owned(), holds, detail: detail.into() });
+    }
+
+    fn end(self, question: &Question, reason: Option<&str>) -> Explanation {
+        let passes = self.steps.iter().all(|step| step.holds);
+        Explanation { to: question.to.clone(), steps: self.steps, passes, reason: reason.map(str::to_owned) }
+    }
+
+    /// A call from a peer to one of our services: what the gateway's filter does.
+    fn export(mut self, sources: &Sources<'_>, question: &Question) -> Explanation {
+        let sni = question.to.sni();
+        self.step("server name", true, format!("{sni} is of Istio's form"));
+        let admission = match admit(sources.table, Some(&sni)) {
+            Ok(admission) => admission,
+            Err(reason) => {
+                let detail = format!(
+                    "{} is not exported: no Service with the label federation.istio.deckhouse.io/public-service: \"\" has this name and port",
+                    question.to
+                );
+                self.step("exported", false, detail);
+                return self.end(question, Some(reason.word()));
+            }
+        };
+        self.step("exported", true, format!("{} is in table generation {}", question.to, sources.table.generation()));
+        match &question.from {
+            Caller::Unknown => self.end(question, None),
+            Caller::Identity(uri) => self.identity(sources, question, &admission, uri),
+            Caller::Peer(peer) => self.peer(sources, question, peer),
+        }
+    }
+
+    fn identity(
+        mut self,
+        sources: &Sources<'_>,
+        question: &Question,
+        admission: &Admission<'_>,
+        uri: &str,
+    ) -> Explanation {
+        let decision = judge(sources.table, admission.export(), Some(uri));
+        let reason = Some(decision.reason.word());
+        let id = match SpiffeId::parse(uri) {
+            Ok(id) => id,
+            Err(error) => {
+                self.step("identity", false, format!("the URI SAN is no workload's SPIFFE ID: {error}"));
+                return self.end(question, reason);
+            }
+        };
+        self.step("identity", true, format!("{id} is a SPIFFE ID"));
+        let Some(peer) = decision.peer else {
+            let detail = format!("no IstioFederation has the trust domain {}", id.trust_domain());
+            self.step("peer", false, detail);
+            return self.end(question, reason);
+        };
+        self.step("peer", true, format!("{} is peer {}", peer.trust_domain, peer.name));
+        self.grant(sources, question, &decision);
+        if let Some(report) = report(sources, peer.name) {
+            self.trust(sources, report);
+        }
+        self.end(question, reason)
+    }
+
+    /// What the table says of this caller, and who decided it.
+    fn grant(&mut self, sources: &Sources<'_>, question: &Question, decision: &Decision<'_>) {
+        let decided = decided_by(sources, question, decision.peer.map(|peer| peer.name));
+        let audited = match decision.outcome {
+            fedgate_core::Outcome::Audited => " (audit mode: reported, and let through)",
+            _ => "",
+        };
+        self.step("granted", decision.outcome.passes(), format!("{}: {decided}{audited}", decision.reason));
+    }
+
+    fn peer(mut self, sources: &Sources<'_>, question: &Question, name: &PeerName) -> Explanation {
+        let Some(report) = report(sources, name.as_str()) else {
+            self.step("peer", false, format!("there is no valid IstioFederation {name}"));
+            return self.end(question, Some("unknown_peer"));
+        };
+        if let Standing::Refused { message, .. } = &report.standing {
+            self.step("peer", false, format!("{name} is refused: {message}"));
+            return self.end(question, Some("unknown_peer"));
+        }
+        self.step("peer", true, format!("{name} has the trust domain {}", report.peer.trust_domain));
+        let decided = decided_by(sources, question, Some(name.as_str()));
+        let granted =
+            grant_of(sources, question, name.as_str()).is_some_and(|grant| grant.is_granted() || grant.is_visible());
+        self.step("granted", granted, decided);
+        self.trust(sources, report);
+        self.end(question, Some(if granted { "granted" } else { "not_granted" }))
+    }
+
+    /// A call from here to a peer's service: what this cluster does, up to the peer's gateway.
+    fn import(mut self, sources: &Sources<'_>, question: &Question) -> Explanation {
+        let host = &question.to.host;
+        let owner = sources.federation.peers.iter().find(|report| report.peer.trust_domain.owns(host));
+        let Some(report) = owner else {
+            self.step("owner", false, format!("{host} is under the trust domain of no peer, nor under ours"));
+            return self.end(question, None);
+        };
+        self.step("owner", true, format!("{host} belongs to peer {}", report.peer.name));
+        if let Standing::Refused { message, .. } = &report.standing {
+            self.step("peer accepted", false, message.clone());
+            return self.end(question, None);
+        }
+        self.trust(sources, report);
+        match sources.federation.imports.iter().find(|import| import.service == question.to) {
+            Some(import) => self.route(sources, import),
+            None => self.step("announced", false, not_announced(report)),
+        }
+        self.end(question, None)
+    }
+
+    fn route(&mut self, sources: &Sources<'_>, import: &Import) {
+        self.step("announced", true, format!("peer {} offers it, as {}", import.peer, import.protocol.word()));
+        let gateways: Vec<_> = import.gateways.iter().map(ToString::to_string).collect();
+        self.step("gateway", true, format!("{} with server name {}", gateways.join(", "), import.service.sni()));
+        let server = match import.server.as_ref() {
+            ServerIdentity::AnyOf(trust_domain) => format!("any identity of {trust_domain}"),
+            ServerIdentity::Exactly(identities) => {
+                identities.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
+            }
+        };
+        self.step("server identity", true, format!("{server}, signed by a root of {}", import.trust_domain));
+        match sources.egress.get(&import.service) {
+            Some(address) => self.step("local port", true, format!("{address}, of the egress Envoy")),
+            None => self.step("local port", false, "the range of egress ports is exhausted; widen egress.ports"),
+        }
+    }
+
+    /// Whether identities of the peer can be verified.
+    fn trust(&mut self, sources: &Sources<'_>, report: &PeerReport) {
+        let trust_domain = &report.peer.trust_domain;
+        match sources.federation.bundles.get(trust_domain) {
+            Some(bundle) => {
+                let roots: Vec<_> = bundle.roots.iter().map(|root| root.fingerprint().to_string()).collect();
+                let confirmed = report.public_confirmed.map(|at| format!(", confirmed at {at:.0}")).unwrap_or_default();
+                self.step("trust bundle", true, format!("roots of {trust_domain}: {}{confirmed}", roots.join(", ")));
+            }
+            None => {
+                let detail = format!(
+                    "no usable root of {trust_domain} is known: its handshakes fail. {}",
+                    exchange(report, "Public")
+                );
+                self.step("trust bundle", false, detail);
+            }
+        }
+    }
+}
+
+fn report<'a>(sources: &Sources<'a>, peer: &str) -> Option<&'a PeerReport> {
+    sources.federation.peers.iter().find(|report| report.peer.name.as_str() == peer)
+}
+
+fn grant_of<'a>(
+    sources: &Sources<'a>,
+    question: &Question,
+    peer: &str,
+) -> Option<&'a fedgate_federation::grant::PeerGrant> {
+    let export = sources.federation.exports.iter().find(|export| export.service == question.to)?;
+    export.grants.iter().find(|grant| grant.peer.as_str() == peer)
+}
+
+/// Who decided over a peer's grant, in a sentence.
+fn decided_by(sources: &Sources<'_>, question: &Question, peer: Option<&str>) -> String {
+    let Some(grant) = peer.and_then(|peer| grant_of(sources, question, peer)) else {
+        return "the table is older than the objects; see the findings of `fedgate status`".to_owned();
+    };
+    match &grant.verdict {
+        Verdict::Allowed { callers: Callers::Only(patterns), .. } => {
+            let patterns: Vec<_> = patterns.iter().map(|p| format!("{}/{}", p.namespace, p.service_account)).collect();
+            format!("{grant}, for the callers (namespace/service account) {}", patterns.join(", "))
+        }
+        _ => grant.to_string(),
+    }
+}
+
+fn not_announced(report: &PeerReport) -> String {
+    format!(
+        "peer {} does not offer it to us: it is not labelled there, or not granted to us. {}",
+        report.peer.name,
+        exchange(report, "Private")
+    )
+}
+
+/// How the last exchange of a document went.
+fn exchange(report: &PeerReport, document: &str) -> String {
+    let found = report.conditions.iter().find(|condition| format!("{:?}", condition.kind).starts_with(document));
+    match found {
+        Some(condition) if condition.message.is_empty() => format!("{document} metadata: {}", condition.reason),
+        Some(condition) => format!("{document} metadata: {}: {}", condition.reason, condition.message),
+        None => String::new(),
+    }
+}

@@ -1,0 +1,142 @@
+//! This cluster, from its settings and the files that they name.
+
+use crate::settings::Settings;
+use crate::state::{StateError, StateFolder};
+use anyhow::{Context, Result, bail};
+use fedgate_core::ServicePort;
+use fedgate_federation::LocalCluster;
+use fedgate_federation::bundle::{Root, roots_from_pem};
+use fedgate_federation::document::{ClusterUuid, GatewayAddress, GatewayHost, Limits, WorkloadIdentity};
+use fedgate_federation::key::SigningKey;
+use std::fs;
+use std::path::Path;
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+/// The cluster, and the key that its tokens are signed with.
+pub struct Local {
+    /// What peers may know of it.
+    pub cluster: LocalCluster,
+    /// What they may not.
+    pub key: SigningKey,
+}
+
+/// Reads what the settings name. The UUID and the key are made when they are missing, and kept in `state/`.
+///
+/// # Errors
+/// When a file cannot be read or does not hold what it should; the message names the file and what to do.
+pub fn read(settings: &Settings, state: &StateFolder) -> Result<Local> {
+    let key = signing_key(&settings.key_file, state)?;
+    let cluster = cluster(settings, cluster_uuid(settings, state)?, &key)?;
+    Ok(Local { cluster, key })
+}
+
+/// This cluster as far as its settings say, for a check that writes nothing: UUID and key may be made up.
+///
+/// # Errors
+/// As [`read`].
+pub fn stand_in(settings: &Settings) -> Result<LocalCluster> {
+    let made_up = || ClusterUuid::parse(&uuid::Uuid::new_v4().to_string()).context("a new UUID is not one");
+    let uuid = settings.cluster_uuid.clone().map_or_else(made_up, Ok)?;
+    cluster(settings, uuid, &new_key()?)
+}
+
+fn cluster(settings: &Settings, cluster_uuid: ClusterUuid, key: &SigningKey) -> Result<LocalCluster> {
+    Ok(LocalCluster {
+        trust_domain: settings.trust_domain.clone(),
+        cluster_uuid,
+        authn_key: key.public(),
+        roots: roots(&settings.identity.roots)?,
+        network: settings.network.clone(),
+        gateways: gateways(settings),
+        gateway_identities: identities(&settings.identity.certificate_chain)?,
+    })
+}
+
+fn cluster_uuid(settings: &Settings, state: &StateFolder) -> Result<ClusterUuid> {
+    if let Some(uuid) = &settings.cluster_uuid {
+        return Ok(uuid.clone());
+    }
+    const FILE: &str = "cluster-uuid.json";
+    if let Some(uuid) = state.load(FILE) {
+        return Ok(uuid);
+    }
+    let uuid = ClusterUuid::parse(&uuid::Uuid::new_v4().to_string()).context("a new UUID is not one")?;
+    state.save(FILE, &uuid)?;
+    tracing::info!(%uuid, "this cluster has a UUID now");
+    Ok(uuid)
+}
+
+fn signing_key(path: &Path, state: &StateFolder) -> Result<SigningKey> {
+    if !path.exists() {
+        let key = new_key()?;
+        save_key(&key, path, state)?;
+        tracing::info!(path = %path.display(), "made a key for signing requests for metadata");
+        return Ok(key);
+    }
+    let pem = fs::read_to_string(path).with_context(|| format!("cannot read keyFile {}", path.display()))?;
+    SigningKey::from_pem(&pem).with_context(|| {
+        format!("keyFile {} holds no Ed25519 private key in PEM; make one with `fedgate keygen`", path.display())
+    })
+}
+
+/// A new key, from the system's randomness.
+///
+/// # Errors
+/// When the system has none.
+pub fn new_key() -> Result<SigningKey> {
+    let mut seed = [0; 32];
+    rustls::crypto::aws_lc_rs::default_provider()
+        .secure_random
+        .fill(&mut seed)
+        .map_err(|_| anyhow::anyhow!("the system gives no random bytes"))?;
+    Ok(SigningKey::from_seed(&seed)?)
+}
+
+fn save_key(key: &SigningKey, path: &Path, state: &StateFolder) -> Result<(), StateError> {
+    state.save_secret(path, key.to_pem().as_bytes())
+}
+
+fn roots(path: &Path) -> Result<Vec<Root>> {
+    let pem = fs::read_to_string(path).with_context(|| format!("cannot read identity.roots {}", path.display()))?;
+    let limits = Limits::default();
+    let roots = roots_from_pem(&pem, limits.certificate_bytes).into_iter().collect::<Result<Vec<_>, _>>();
+    let roots = roots.with_context(|| {
+        format!("identity.roots {} must hold CA certificates in PEM and nothing else", path.display())
+    })?;
+    if roots.is_empty() {
+        bail!("identity.roots {} holds no CA certificate: put this cluster's root CA there, in PEM", path.display());
+    }
+    Ok(roots)
+}
+
+/// Where peers connect to: the advertised addresses, else the one that the gateway listens on.
+fn gateways(settings: &Settings) -> Vec<GatewayAddress> {
+    let listen = settings.gateway.listen;
+    match settings.gateway.advertise.is_empty() && !listen.ip().is_unspecified() {
+        true => ServicePort::new(listen.port())
+            .map(|port| GatewayAddress { address: GatewayHost::Ip(listen.ip()), port })
+            .into_iter()
+            .collect(),
+        false => settings.gateway.advertise.clone(),
+    }
+}
+
+/// The SPIFFE ID of the certificate that the gateway shows, so that peers expect it and no other.
+fn identities(path: &Path) -> Result<Vec<WorkloadIdentity>> {
+    let named = || format!("identity.certificateChain {}", path.display());
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", named()))?;
+    let (_, pem) = x509_parser::pem::parse_x509_pem(&bytes)
+        .map_err(|_| anyhow::anyhow!("{} is no certificate in PEM", named()))?;
+    let (_, leaf) =
+        X509Certificate::from_der(&pem.contents).map_err(|_| anyhow::anyhow!("{} is no X.509 certificate", named()))?;
+    let names = leaf.subject_alternative_name().ok().flatten().map(|extension| &extension.value.general_names);
+    let uris = names.into_iter().flatten().filter_map(|name| match name {
+        GeneralName::URI(uri) => Some(*uri),
+        _ => None,
+    });
+    let identities: Vec<_> = uris.filter_map(|uri| WorkloadIdentity::parse(uri).ok()).collect();
+    match identities.is_empty() {
+        true => bail!("{} has no SPIFFE ID as URI SAN: peers would not know whom to expect", named()),
+        false => Ok(identities),
+    }
+}
