@@ -50,7 +50,12 @@ fn refused(what: &'static str, change: impl FnOnce(&mut Parts)) {
 /// The same for a change of the bytes of one section.
 #[track_caller]
 fn refused_bytes(what: &'static str, section: Section, change: impl FnOnce(&mut [u8])) {
-    let mut bytes = parts(&builder()).unwrap().write(1);
+    refused_bytes_of(&parts(&builder()).unwrap(), what, section, change);
+}
+
+#[track_caller]
+fn refused_bytes_of(parts: &Parts, what: &'static str, section: Section, change: impl FnOnce(&mut [u8])) {
+    let mut bytes = parts.write(1);
     let range = check(bytes.clone().into()).unwrap().0.ranges[section as usize].clone();
     change(&mut bytes[range]);
     seal(&mut bytes);
@@ -128,6 +133,15 @@ fn callers_are_checked() {
 }
 
 #[test]
+fn each_pattern_and_each_entry_belongs_to_a_set() {
+    let mut parts = parts(&builder()).unwrap();
+    parts.caller_sets[1] = vec![[1, 0], [1, 2], [2, 0]];
+    refused_bytes_of(&parts, "callers", Section::CallerEnds, |ends| ends[4] = 2);
+    parts.grant_sets = vec![vec![], vec![[0, 0], [1, 1]], vec![[0, ANY_CALLER], [1, ANY_CALLER]]];
+    refused_bytes_of(&parts, "grants", Section::SetEnds, |ends| ends[8] = 3);
+}
+
+#[test]
 fn a_set_of_callers_has_a_limit() {
     let sets = |count: usize| {
         let mut parts = parts(&builder()).unwrap();
@@ -174,6 +188,8 @@ fn rows_are_checked() {
     refused("exports", |parts| parts.listings.push((444, 0)));
     refused("exports", |parts| drop(parts.rows.drain(..)));
     refused("exports", |parts| parts.rows.insert(0, (letters("-"), 0)));
+    refused("exports", |parts| parts.names[1] = b"example-.svc.shop.web-".to_vec());
+    refused("exports", |parts| parts.names[1] = b"example..svc.shop.web-".to_vec());
     for bad in ["z.", "z..z", "z-.z", "z.-z", &"z".repeat(64), &"z.".repeat(127)] {
         refused("exports", |parts| parts.rows[39].0 = letters(bad));
     }
