@@ -19,6 +19,26 @@
 //! cycle, [`scope`] what the connections of one plugin share, [`shared`] how a table reaches VMs that are no longer
 //! configured.
 //!
+//! # What the listener must have
+//!
+//! `tls_inspector` before it; a TLS context that asks for the client's certificate and binds it to a root of its own trust
+//! domain, which no filter can do; behind the filter a tcp_proxy with `max_early_data_bytes` (0 is enough) whose own cluster
+//! is a black hole. The last one matters: Envoy goes on *without* the filter when a worker could not configure it.
+//!
+//! For servers that speak first, either TLS 1.3 and Envoy 1.40, or (any TLS version) this before the filter:
+//!
+//! ```yaml
+//! name: envoy.filters.network.set_filter_state
+//! typed_config:
+//!   "@type": type.googleapis.com/envoy.extensions.filters.network.set_filter_state.v3.Config
+//!   on_downstream_tls_handshake:
+//!   - object_key: fedgate.handshake
+//!     factory_key: envoy.string
+//!     format_string: {text_format_source: {inline_string: finished}}
+//! ```
+//!
+//! Until then a certificate that is shown proves nothing, since a client may send anybody's and keep the proof back.
+//!
 //! # How it is put together
 //!
 //! All of it is plain code over [`host::Host`]. Only `abi` and `imports`, compiled for wasm alone, know that the host is

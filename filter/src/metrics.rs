@@ -5,6 +5,16 @@
 //! the first peers of a table are counted by name, the others as `other`. Peers come and go while a VM lives on; once it
 //! has named [`LIFETIME`] times as many peers as a table may name at a time, new ones are `other` as well.
 //!
+//! The tags (Envoy: `stats_config.stats_tags`), seen to work; a peer's name may have dots, so it comes last:
+//!
+//! ```text
+//! outcome  ^wasmcustom\.fedgate\.(?:peer_)?connections\.(outcome\.(\w+)\.)
+//! reason   ^wasmcustom\.fedgate\.connections\..*?(\.reason\.(\w+))$
+//! peer     ^wasmcustom\.fedgate\.peer_connections\..*?(\.peer\.(.+))$
+//! ```
+//!
+//! All plugins and VMs of a process count in the same metrics.
+//!
 //! | name | |
 //! | --- | --- |
 //! | `fedgate.connections.outcome.<outcome>.reason.<reason>` | counter: decided connections |

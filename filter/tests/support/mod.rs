@@ -3,188 +3,21 @@
 //! [`Process`] is what all VMs share, [`Gateway`] one VM with its plugins, [`Client`] one connection with its handshake
 //! and the tcp_proxy behind the filter.
 #![allow(dead_code, unreachable_pub, reason = "each test file is a crate of its own and uses a part")]
+#![allow(unused_imports, reason = "as above")]
 
-use fedgate_core::{
-    CallerPattern, Callers, Grant, Mode, Options, Pattern, Peer, PeerName, ServiceName, Table, TableBuilder,
-    TrustDomain, write_configuration,
-};
-use fedgate_filter::host::{Action, ContextId, Host, Level, MetricKind, Property, Status};
+mod host;
+mod tables;
+
+pub use host::{Context, FakeHost, Process, State};
+pub use tables::*;
+
+use fedgate_core::ServiceName;
+use fedgate_filter::host::{Action, ContextId, Level, Property};
 use fedgate_filter::{Root, Stream, Vm};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
-
-pub const WEB: &str = "web.shop.svc.beta.example:80";
-pub const DB: &str = "db.shop.svc.beta.example:3306";
-pub const ALPHA: &str = "spiffe://alpha.example/ns/shop/sa/web";
-pub const GAMMA: &str = "spiffe://gamma.example/ns/shop/sa/web";
-
-/// What outlives a VM.
-#[derive(Debug, Default)]
-pub struct Process {
-    pub shared: RefCell<BTreeMap<String, Vec<u8>>>,
-    pub metrics: RefCell<Vec<(String, u64)>>,
-    pub now: Cell<Duration>,
-}
-
-impl Process {
-    pub fn metric(&self, name: &str) -> u64 {
-        let metrics = self.metrics.borrow();
-        metrics.iter().find(|(found, _)| found == name).map(|(_, value)| *value).unwrap_or_default()
-    }
-
-    pub fn metric_names(&self, prefix: &str) -> Vec<String> {
-        let names = self.metrics.borrow().iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
-        names.into_iter().filter(|name| name.starts_with(prefix)).collect()
-    }
-
-    pub fn pass(&self, time: Duration) {
-        self.now.set(self.now.get() + time);
-    }
-}
-
-/// One context of the proxy.
-#[derive(Debug, Default, Clone)]
-pub struct Context {
-    pub root: ContextId,
-    pub properties: BTreeMap<Property, Vec<u8>>,
-    pub configuration: Vec<u8>,
-    pub tick_period: Duration,
-    pub filter_state: BTreeMap<String, String>,
-    pub cluster: Option<String>,
-    pub asked_to_resume: bool,
-    pub asked_to_close: bool,
-}
-
-#[derive(Debug)]
-struct State {
-    process: Rc<Process>,
-    contexts: RefCell<BTreeMap<ContextId, Context>>,
-    effective: Cell<ContextId>,
-    /// What the filter asked to be resumed or closed.
-    asked: RefCell<BTreeSet<ContextId>>,
-    failing: RefCell<BTreeSet<&'static str>>,
-    calls: RefCell<Vec<&'static str>>,
-    log: RefCell<Vec<(Level, String)>>,
-}
-
-/// The proxy as one VM sees it.
-#[derive(Debug, Clone)]
-pub struct FakeHost(Rc<State>);
-
-impl FakeHost {
-    fn call(&self, name: &'static str) -> Result<(), Status> {
-        self.0.calls.borrow_mut().push(name);
-        if self.0.failing.borrow().contains(name) { Err(Status(12)) } else { Ok(()) }
-    }
-
-    fn with<T>(&self, act: impl FnOnce(&mut Context) -> T) -> T {
-        act(self.0.contexts.borrow_mut().get_mut(&self.0.effective.get()).expect("acts for a context that is there"))
-    }
-}
-
-impl Host for FakeHost {
-    fn configuration(&self) -> Vec<u8> {
-        self.with(|context| context.configuration.clone())
-    }
-
-    fn property(&self, property: Property) -> Option<Vec<u8>> {
-        self.call("property").ok()?;
-        self.with(|context| context.properties.get(&property).cloned())
-    }
-
-    fn set_property(&self, name: &str, value: &[u8]) -> Result<(), Status> {
-        self.call("set_property")?;
-        let value = String::from_utf8(value.to_vec()).expect("filter state is text");
-        self.with(|context| context.filter_state.insert(name.to_owned(), value));
-        Ok(())
-    }
-
-    fn call_foreign_function(&self, name: &str, argument: &[u8]) -> Result<(), Status> {
-        self.call("call_foreign_function")?;
-        assert_eq!(name, "set_envoy_filter_state");
-        let rest = argument.strip_prefix(b"\x0a\x17envoy.tcp_proxy.cluster\x12").expect("the cluster's key");
-        let (length, value) = rest.split_first().expect("a length");
-        assert_eq!(usize::from(*length), value.len());
-        self.with(|context| context.cluster = Some(String::from_utf8(value.to_vec()).expect("a name")));
-        Ok(())
-    }
-
-    fn shared_data(&self, key: &str) -> Option<Vec<u8>> {
-        self.call("shared_data").ok()?;
-        self.0.process.shared.borrow().get(key).cloned()
-    }
-
-    fn set_shared_data(&self, key: &str, value: &[u8]) -> Result<(), Status> {
-        self.call("set_shared_data")?;
-        self.0.process.shared.borrow_mut().insert(key.to_owned(), value.to_vec());
-        Ok(())
-    }
-
-    fn now(&self) -> Duration {
-        self.0.process.now.get()
-    }
-
-    /// As in cpp-host, the period is that of the root of the context that the filter acts for.
-    fn set_tick_period(&self, period: Duration) {
-        if self.call("set_tick_period").is_ok() {
-            let root = self.with(|context| context.root);
-            self.0.contexts.borrow_mut().get_mut(&root).expect("the root is there").tick_period = period;
-        }
-    }
-
-    fn act_for(&self, context: ContextId) -> bool {
-        let there = self.call("act_for").is_ok() && self.0.contexts.borrow().contains_key(&context);
-        if there {
-            self.0.effective.set(context);
-        }
-        there
-    }
-
-    fn resume_downstream(&self) -> Result<(), Status> {
-        self.call("resume_downstream")?;
-        self.with(|context| context.asked_to_resume = true);
-        self.0.asked.borrow_mut().insert(self.0.effective.get());
-        Ok(())
-    }
-
-    fn close_downstream(&self) -> Result<(), Status> {
-        self.call("close_downstream")?;
-        self.with(|context| {
-            assert!(!context.asked_to_close, "closed twice");
-            context.asked_to_close = true;
-        });
-        self.0.asked.borrow_mut().insert(self.0.effective.get());
-        Ok(())
-    }
-
-    fn define_metric(&self, _: MetricKind, name: &str) -> Option<u32> {
-        self.call("define_metric").ok()?;
-        let mut metrics = self.0.process.metrics.borrow_mut();
-        let place = metrics.iter().position(|(found, _)| found == name).unwrap_or_else(|| {
-            metrics.push((name.to_owned(), 0));
-            metrics.len() - 1
-        });
-        Some(place as u32)
-    }
-
-    fn increment_metric(&self, metric: u32, by: u64) {
-        self.0.process.metrics.borrow_mut()[metric as usize].1 += by;
-    }
-
-    fn record_metric(&self, metric: u32, value: u64) {
-        self.0.process.metrics.borrow_mut()[metric as usize].1 = value;
-    }
-
-    fn logs(&self, _: Level) -> bool {
-        true
-    }
-
-    fn log(&self, level: Level, line: &str) {
-        self.0.log.borrow_mut().push((level, line.to_owned()));
-    }
-}
 
 /// One VM.
 pub struct Gateway {
@@ -417,6 +250,13 @@ impl Gateway {
         log.iter().filter(|(found, _)| *found == level).map(|(_, line)| line.clone()).collect()
     }
 
+    /// The newest plugin is withdrawn while an older one has connections.
+    pub fn end_newest_root(&mut self) {
+        let newest = *self.roots.keys().next_back().expect("a root");
+        self.replaced.insert(newest);
+        self.settle();
+    }
+
     pub fn roots(&self) -> Vec<ContextId> {
         self.roots.keys().copied().collect()
     }
@@ -487,70 +327,5 @@ impl Gateway {
             assert!(!ticks_on || self.host.0.failing.borrow().contains("set_tick_period"), "its timer fires for ever");
             self.host.0.contexts.borrow_mut().remove(&id);
         }
-    }
-}
-
-/// A table in words: `peers` as `name=trust domain` or `name:audit=trust domain`, `exports` as `service=peer+peer`, where a
-/// peer may be `name(namespace/service account)` or `name()` for nobody.
-pub fn table(generation: u64, peers: &[&str], exports: &[&str]) -> Table {
-    let mut builder = TableBuilder::new(TrustDomain::parse("beta.example").unwrap());
-    let mut indexes = BTreeMap::new();
-    for peer in peers {
-        let (name, trust_domain) = peer.split_once('=').unwrap();
-        let (name, mode) = name.strip_suffix(":audit").map_or((name, Mode::Enforce), |name| (name, Mode::Audit));
-        let trust_domain = TrustDomain::parse(trust_domain).unwrap();
-        let peer = Peer { name: PeerName::parse(name).unwrap(), trust_domain, mode };
-        indexes.insert(name, builder.peer(peer).unwrap());
-    }
-    for export in exports {
-        let (service, grants) = export.split_once('=').unwrap();
-        let grants = grants.split('+').filter(|grant| !grant.is_empty()).map(|grant| {
-            let (name, callers) = grant.split_once('(').map_or((grant, None), |(name, rest)| (name, Some(rest)));
-            Grant { peer: indexes[name], callers: callers.map_or(Callers::Any, callers_of) }
-        });
-        builder.export(ServiceName::parse(service).unwrap(), grants.collect()).unwrap();
-    }
-    Table::read(builder.build(generation).unwrap()).unwrap()
-}
-
-fn callers_of(text: &str) -> Callers {
-    let patterns = text.trim_end_matches(')').split(',').filter(|pattern| !pattern.is_empty()).map(|pattern| {
-        let (namespace, account) = pattern.split_once('/').unwrap();
-        CallerPattern {
-            namespace: Pattern::parse(namespace).unwrap(),
-            service_account: Pattern::parse(account).unwrap(),
-        }
-    });
-    Callers::Only(patterns.collect())
-}
-
-pub fn json(table: &Table, options: Options) -> String {
-    serde_json::to_string(&write_configuration(table, options)).unwrap()
-}
-
-pub const PEERS: &[&str] = &["alpha=alpha.example", "gamma=gamma.example"];
-
-/// The usual configuration: alpha may reach `web` and `db`, gamma is a peer without a grant.
-pub fn usual() -> String {
-    json(
-        &table(1, PEERS, &["web.shop.svc.beta.example:80=alpha", "db.shop.svc.beta.example:3306=alpha"]),
-        Options::default(),
-    )
-}
-
-/// A later one: `web` is gamma's now, `db` as before.
-pub fn later() -> String {
-    json(
-        &table(2, PEERS, &["web.shop.svc.beta.example:80=gamma", "db.shop.svc.beta.example:3306=alpha"]),
-        Options::default(),
-    )
-}
-
-impl Gateway {
-    /// The newest plugin is withdrawn while an older one has connections.
-    pub fn end_newest_root(&mut self) {
-        let newest = *self.roots.keys().next_back().expect("a root");
-        self.replaced.insert(newest);
-        self.settle();
     }
 }
