@@ -2,12 +2,12 @@
 //!
 //! Each file is written beside its place and renamed: Envoy sees the old bytes or the new ones. What is named is written
 //! before what names it ([`Step`]). A cluster goes the other way: as long as the old table or an old listener may name it,
-//! it stays, so clusters that go away are written twice, at first together with those that come.
+//! it stays. So clusters that only go are written last, and when others come, they are written twice ([`Turn`]).
 
 use super::file::{File, FilePath, Step};
 use serde_json::Value;
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
@@ -57,39 +57,61 @@ struct Change<'a> {
     before: Option<Vec<u8>>,
 }
 
+/// When the new bytes of a file are written.
+enum Turn {
+    /// When it is the turn of the file's step.
+    Now,
+    /// After everything that may name what goes: nothing comes.
+    AtLast,
+    /// After that as well, since something goes; and since something comes, these in the step's turn: what was, and what comes.
+    Twice(Vec<u8>),
+}
+
 impl Change<'_> {
-    /// What is written when it is this file's turn: for clusters, those that are there and will go as well.
-    fn at_first(&self) -> Cow<'_, [u8]> {
-        let with_going = match (&self.before, self.file.step) {
-            (Some(before), Step::Clusters) => union(before, &self.file.contents),
-            _ => None,
-        };
-        with_going.map_or(Cow::Borrowed(&self.file.contents), Cow::Owned)
+    fn turn(&self) -> Turn {
+        match (&self.before, self.file.step) {
+            (Some(before), Step::Clusters) => turn(before, &self.file.contents).unwrap_or(Turn::Now),
+            _ => Turn::Now,
+        }
     }
 }
 
 /// What is written, one after the other; `changes` are in the order of their steps.
 fn sequence<'a>(changes: &'a [Change<'_>]) -> Vec<(&'a FilePath, Cow<'a, [u8]>)> {
-    let mut sequence: Vec<_> = changes.iter().map(|change| (&change.path, change.at_first())).collect();
-    let at_last = |change: &&Change<'_>| matches!(change.at_first(), Cow::Owned(_));
-    let last = changes.iter().filter(at_last);
-    sequence.extend(last.map(|change| (&change.path, Cow::Borrowed(&*change.file.contents))));
+    let (mut sequence, mut at_last) = (Vec::new(), Vec::new());
+    for change in changes {
+        let new = (&change.path, Cow::Borrowed(&*change.file.contents));
+        match change.turn() {
+            Turn::Now => sequence.push(new),
+            Turn::AtLast => at_last.push(new),
+            Turn::Twice(both) => {
+                sequence.push((&change.path, Cow::Owned(both)));
+                at_last.push(new);
+            }
+        }
+    }
+    sequence.extend(at_last);
     sequence
 }
 
-/// The resources of `after`, and those of `before` whose names are not among them; `None` when there are none.
-fn union(before: &[u8], after: &[u8]) -> Option<Vec<u8>> {
+/// `None` when one of them has not the form of resources; then there is nothing to be kept.
+fn turn(before: &[u8], after: &[u8]) -> Option<Turn> {
     let before: Value = serde_json::from_slice(before).ok()?;
     let mut after: Value = serde_json::from_slice(after).ok()?;
+    let before: BTreeMap<_, _> = before.get("resources")?.as_array()?.iter().map(|one| (name(one), one)).collect();
     let resources = after.get_mut("resources")?.as_array_mut()?;
-    let names: BTreeSet<String> = resources.iter().filter_map(name).map(str::to_owned).collect();
-    let is_going = |resource: &&Value| name(resource).is_some_and(|name| !names.contains(name));
-    let going: Vec<_> = before.get("resources")?.as_array()?.iter().filter(is_going).cloned().collect();
+    let names: BTreeSet<_> = resources.iter().map(name).collect();
+    let going: Vec<Value> =
+        before.iter().filter(|(name, _)| !names.contains(*name)).map(|(_, one)| (*one).clone()).collect();
+    let comes = resources.iter().any(|one| before.get(&name(one)) != Some(&one));
     if going.is_empty() {
-        return None;
+        return Some(Turn::Now);
+    }
+    if !comes {
+        return Some(Turn::AtLast);
     }
     resources.extend(going);
-    Some(format!("{after:#}\n").into_bytes())
+    Some(Turn::Twice(format!("{after:#}\n").into_bytes()))
 }
 
 fn name(resource: &Value) -> Option<&str> {
@@ -204,9 +226,15 @@ mod tests {
 
     #[test]
     fn at_no_time_does_the_table_name_a_cluster_that_is_not_there() {
+        assert_eq!(writes(&["a", "b"], &["b", "c"]), ["cds.json", "filter.json", "cds.json"]);
+        assert_eq!(writes(&["a"], &["a", "b"]), ["cds.json", "filter.json"]);
+        assert_eq!(writes(&["a", "b"], &["a"]), ["filter.json", "cds.json"]);
+    }
+
+    /// Checks the state after each write, and returns what was written.
+    fn writes(names_before: &[&str], names_after: &[&str]) -> Vec<String> {
         let folder = FilePath::new(Path::new("/envoy")).unwrap();
-        let before = gateway(&["a", "b"]);
-        let after = gateway(&["b", "c"]);
+        let (before, after) = (gateway(names_before), gateway(names_after));
         let change = |file| Change {
             file,
             path: folder.join(&file.path),
@@ -215,8 +243,9 @@ mod tests {
         let changes: Vec<_> = [3, 1].into_iter().map(|index| change(&after[index])).collect();
         let mut there = serde_json::from_slice::<Value>(&before[3].contents).unwrap();
         let mut table = serde_json::from_slice::<Value>(&before[1].contents).unwrap();
-        for (path, contents) in sequence(&changes) {
-            let value = serde_json::from_slice(&contents).unwrap();
+        let sequence = sequence(&changes);
+        for (path, contents) in &sequence {
+            let value = serde_json::from_slice(contents).unwrap();
             match path.as_str() {
                 "/envoy/gateway/cds.json" => there = value,
                 _ => table = value,
@@ -225,7 +254,8 @@ mod tests {
             let named = table["table"].as_array().unwrap();
             assert!(named.iter().all(|cluster| names.contains(cluster.as_str().unwrap())), "{named:?} {names:?}");
         }
-        assert_eq!((there, table["table"].clone()), (clusters(&["b", "c"]), json!(["b", "c"])));
+        assert_eq!((there, table["table"].clone()), (clusters(names_after), json!(names_after)));
+        sequence.iter().map(|(path, _)| path.as_str().rsplit('/').next().unwrap().to_owned()).collect()
     }
 
     #[test]

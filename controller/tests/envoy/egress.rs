@@ -3,14 +3,17 @@
 use super::pki::Authority;
 use super::process::{free_port, until};
 use super::tls::{Echo, TlsEcho, open_plain, ping};
-use super::world::{Cluster, service};
+use super::world::{Cluster, LOOPBACK, service};
 use fedgate_federation::document::WorkloadIdentity;
 use fedgate_federation::federate::ServerIdentity;
 use std::fs;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 const WEB: &str = "web.shop.svc.beta.example:80";
 const DB: &str = "db.shop.svc.beta.example:5432";
+/// How many gateways are out of rotation.
+const EJECTED: &str = r"cluster\..*\.outlier_detection\.ejections_active";
 
 /// alpha that imports `web` from a peer beta, whose gateway remembers what it sees.
 fn alpha_with_beta() -> (Cluster, Authority, TlsEcho) {
@@ -165,9 +168,24 @@ fn a_dead_gateway_fails_no_call_and_leaves_rotation() {
     let envoy = alpha.egress();
     until("the dead gateway is out", || {
         open_plain(alpha.port(WEB)).unwrap();
-        let gauge = r"cluster\..*\.outlier_detection\.ejections_active";
-        (envoy.stat(gauge) == 1).then_some(())
+        (envoy.stat(EJECTED) == 1).then_some(())
     });
+}
+
+#[test]
+fn a_gateway_that_comes_back_is_found_at_once_when_it_is_the_only_one() {
+    let (mut alpha, beta, _gateway) = alpha_with_beta();
+    let address = SocketAddr::new(LOOPBACK, free_port());
+    alpha.import(WEB, &[("127.0.0.1", address.port())]);
+    alpha.publish_imports();
+    let envoy = alpha.egress();
+    until("the only gateway is out", || {
+        assert!(open_plain(alpha.port(WEB)).is_err());
+        (envoy.stat(EJECTED) == 1).then_some(())
+    });
+    let _gateway = TlsEcho::listen(address, &beta.workload("ns/istio-system/sa/gateway"), &alpha.authority);
+    assert!(open_plain(alpha.port(WEB)).is_ok());
+    assert_eq!(envoy.stat(EJECTED), 1);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::pki::{Authority, replace};
 use super::process::{Envoy, until};
-use super::tls::{Echo, TlsClient, connect_tls, open_tls, ping};
+use super::tls::{Echo, TlsClient, client_config, connect_tls, connect_with, open_tls, ping};
 use super::world::{Cluster, service};
 use std::collections::BTreeSet;
 use std::fs;
@@ -317,6 +317,20 @@ fn the_filter_is_allowed_what_it_calls() {
 
 fn is_host_call(name: &&str) -> bool {
     name.starts_with("proxy_")
+}
+
+#[test]
+fn no_session_is_resumed() {
+    let echo = Echo::start();
+    let (alpha, beta) = alpha_with_beta(&echo);
+    let _envoy = alpha.gateway();
+    let config = client_config(&beta.workload("ns/shop/sa/client"));
+    for _ in 0..3 {
+        let mut client = connect_with(config.clone(), alpha.address(), &service(WEB).sni()).unwrap();
+        ping(&mut client).unwrap();
+        ping(&mut client).unwrap();
+        assert_ne!(client.conn.handshake_kind(), Some(rustls::HandshakeKind::Resumed));
+    }
 }
 
 #[test]

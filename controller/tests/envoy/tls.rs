@@ -53,6 +53,11 @@ pub(crate) fn open_tls(address: SocketAddr, leaf: &Leaf, server_name: &str) -> i
 
 /// A connection whose handshake comes with the first byte. The server may be anybody: these tests are about what it lets in.
 pub(crate) fn connect_tls(address: SocketAddr, leaf: &Leaf, server_name: &str) -> io::Result<TlsClient> {
+    connect_with(client_config(leaf), address, server_name)
+}
+
+/// A client's configuration, with the sessions that it may resume.
+pub(crate) fn client_config(leaf: &Leaf) -> Arc<ClientConfig> {
     let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -60,8 +65,12 @@ pub(crate) fn connect_tls(address: SocketAddr, leaf: &Leaf, server_name: &str) -
         .with_custom_certificate_verifier(Arc::new(Anybody(provider())))
         .with_client_auth_cert(leaf.chain(), leaf.key())
         .unwrap();
+    Arc::new(config)
+}
+
+pub(crate) fn connect_with(config: Arc<ClientConfig>, address: SocketAddr, server_name: &str) -> io::Result<TlsClient> {
     let name = ServerName::try_from(server_name.to_owned()).unwrap();
-    let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+    let connection = ClientConnection::new(config, name).unwrap();
     Ok(StreamOwned::new(connection, connect(address)?))
 }
 
@@ -162,7 +171,11 @@ pub(crate) struct TlsEcho {
 
 impl TlsEcho {
     pub(crate) fn start(leaf: &Leaf, trusted: &Authority) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::listen(SocketAddr::new(super::world::LOOPBACK, 0), leaf, trusted)
+    }
+
+    pub(crate) fn listen(address: SocketAddr, leaf: &Leaf, trusted: &Authority) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let config = Arc::new(Mutex::new(server_config(leaf, trusted.root())));
         let seen = Arc::new(Mutex::new(Vec::new()));
