@@ -2,19 +2,17 @@
 
 use serde_json::{Value, json};
 
-/// Envoy shows a plugin's metrics as `wasmcustom.<name>`.
-const COUNTERS: &str = r"^wasmcustom\.fedgate\.(?:peer_)?connections\.";
-
 /// `StatsConfig`: the first group of each expression is taken out of the name, the second is the label's value.
 ///
-/// A peer's name may have dots, so it reaches to the end; it comes last.
+/// Envoy shows a plugin's metrics as `wasmcustom.<name>`. A peer's name may have dots, and words such as `reason` between
+/// them, so it comes last, and each expression says which metric it is for.
 pub(super) fn stats_config() -> Value {
-    let tag = |name: &str, rest: &str| json!({ "tag_name": name, "regex": format!("{COUNTERS}{rest}") });
+    let tag = |name: &str, rest: &str| json!({ "tag_name": name, "regex": format!(r"^wasmcustom\.fedgate\.{rest}") });
     json!({
         "stats_tags": [
-            tag("outcome", r"(outcome\.([^.]+)\.)"),
-            tag("reason", r".*?(\.reason\.([^.]+))$"),
-            tag("peer", r".*?(\.peer\.(.+))$"),
+            tag("outcome", r"(?:peer_)?connections\.(outcome\.(\w+)\.)"),
+            tag("reason", r"connections\..*?(\.reason\.(\w+))$"),
+            tag("peer", r"peer_connections\..*?(\.peer\.(.+))$"),
         ],
     })
 }

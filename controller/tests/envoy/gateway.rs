@@ -59,7 +59,7 @@ fn without_peers_it_starts_and_refuses_everybody() {
 fn a_granted_peer_passes_and_the_rest_is_refused_with_its_reason() {
     let echo = Echo::start();
     let (mut alpha, beta) = alpha_with_beta(&echo);
-    let gamma = Authority::new("gamma.example");
+    let gamma = Authority::new("gamma.reason.a.peer.b.example");
     alpha.peer(&gamma);
     alpha.publish();
     let envoy = alpha.gateway();
@@ -81,7 +81,7 @@ fn a_granted_peer_passes_and_the_rest_is_refused_with_its_reason() {
     assert_eq!(granted["endpoint"], echo.address.to_string());
     assert_eq!((&granted["bytes_received"], &granted["bytes_sent"]), (&4.into(), &4.into()));
     assert_eq!(envoy.logged("reason", "unknown_service")["outcome"], "refused");
-    assert_eq!(envoy.logged("reason", "not_granted")["peer"], "gamma");
+    assert_eq!(envoy.logged("reason", "not_granted")["peer"], "gamma.reason.a.peer.b");
     let forged = until("the forged certificate's line", || {
         let is_failure =
             |line: &serde_json::Value| line["tls_failure"].as_str().is_some_and(|text| text.contains("verify"));
@@ -94,7 +94,7 @@ fn a_granted_peer_passes_and_the_rest_is_refused_with_its_reason() {
         r#"fedgate_connections{outcome="allowed",reason="granted"} 1"#,
         r#"fedgate_connections{outcome="refused",reason="not_granted"} 1"#,
         r#"fedgate_peer_connections{outcome="allowed",peer="beta"} 1"#,
-        r#"fedgate_peer_connections{outcome="refused",peer="gamma"} 1"#,
+        r#"fedgate_peer_connections{outcome="refused",peer="gamma.reason.a.peer.b"} 1"#,
     ] {
         assert!(metrics.contains(expected), "{expected} in {metrics}");
     }
