@@ -60,7 +60,8 @@ fn refusal(candidate: &Candidate<'_>) -> Option<Finding> {
     let Standing::Refused { reason, message } = &candidate.standing else { return None };
     let field = match reason {
         FindingReason::SameTrustDomain => "spec.trustDomain",
-        _ => "spec.metadataEndpoint",
+        // What the peer says, not what its object says.
+        _ => "",
     };
     Some(Finding::error(*reason, candidate.peer.object(), field, message.clone()))
 }
@@ -130,6 +131,5 @@ fn judge_network(inputs: &Inputs<'_>, candidate: &mut Candidate<'_>) -> Option<F
     let message = format!(
         "{their_range} of the peer overlaps our {our_range}; this works as long as all traffic goes by the gateways"
     );
-    let field = "spec.metadataEndpoint";
-    Some(Finding::warning(FindingReason::NetworkOverlap, candidate.peer.object(), field, message))
+    Some(Finding::warning(FindingReason::NetworkOverlap, candidate.peer.object(), "", message))
 }

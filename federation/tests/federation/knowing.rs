@@ -158,7 +158,7 @@ fn changes_are_taken_and_reported() {
     assert_eq!(absorb(&mut knowledge, &document, 0), Absorbed::Taken(vec![]));
     assert_eq!(absorb(&mut knowledge, &document, 1), Absorbed::Confirmed);
 
-    document.roots = vec![old.clone(), new.clone()];
+    document.roots = vec![old, new.clone()];
     document.roots.sort();
     let findings = absorb(&mut knowledge, &document, 2).into_findings();
     let message = &the(&findings, Reason::RootsChanged).message;

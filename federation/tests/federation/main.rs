@@ -3,6 +3,7 @@
 mod documents;
 mod federating;
 mod grants;
+mod grants_twin;
 mod keys;
 mod knowing;
 mod objects;

@@ -51,7 +51,7 @@ fn one_trust_domain_belongs_to_the_first_by_name() {
     rig.objects.federations.reverse();
     let federation = rig.federate();
     assert_eq!(the(&federation.findings, Reason::SameTrustDomain).object.name, "beta2");
-    assert_eq!(federation.peer(&name("beta2")).unwrap().standing.may_send_token(), false);
+    assert!(!federation.peer(&name("beta2")).unwrap().standing.may_send_token());
     assert_eq!(
         federation.table.as_ref().unwrap().peers().map(|row| row.name.to_owned()).collect::<Vec<_>>(),
         ["beta", "gamma"]

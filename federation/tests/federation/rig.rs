@@ -222,12 +222,12 @@ impl Rig {
     }
 }
 
-pub(crate) fn found<'a>(findings: &'a [Finding], reason: FindingReason) -> Vec<&'a Finding> {
+pub(crate) fn found(findings: &[Finding], reason: FindingReason) -> Vec<&Finding> {
     findings.iter().filter(|finding| finding.reason == reason).collect()
 }
 
 /// The one finding with a reason.
-pub(crate) fn the<'a>(findings: &'a [Finding], reason: FindingReason) -> &'a Finding {
+pub(crate) fn the(findings: &[Finding], reason: FindingReason) -> &Finding {
     match found(findings, reason).as_slice() {
         [one] => one,
         others => panic!("expected one {reason}, found {others:?} among {findings:#?}"),

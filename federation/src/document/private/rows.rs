@@ -1,0 +1,262 @@
+//! The rows of a private document, each for itself.
+
+use super::{PrivateDocument, PrivateExtension, PublicService, PublicServicePort};
+use crate::document::{
+    DocumentError, GatewayAddress, GatewayHost, Limits, Network, Parsed, WorkloadIdentity, read_body,
+};
+use crate::finding::{FindingReason, Findings, ObjectRef, Severity, shown};
+use crate::json::read_object;
+use fedgate_core::{Hostname, ServicePort, TrustDomain};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::collections::BTreeSet;
+
+/// Rows are read one by one, so that a bad one is that row's matter.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Read<'a> {
+    #[serde(borrow, default)]
+    ingress_gateways: Option<Vec<&'a RawValue>>,
+    // The outer Option is whether the key is there: DKP writes `null` for a cluster that offers nothing.
+    #[serde(borrow, default, deserialize_with = "present")]
+    public_services: Option<Option<Vec<&'a RawValue>>>,
+    #[serde(borrow, default)]
+    fedgate: Option<&'a RawValue>,
+}
+
+fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+#[derive(Deserialize)]
+struct ReadGateway {
+    address: String,
+    port: u16,
+}
+
+#[derive(Deserialize)]
+struct ReadService<'a> {
+    hostname: String,
+    #[serde(borrow)]
+    ports: Vec<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct ReadPort {
+    name: String,
+    port: u16,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReadExtension {
+    sequence: u64,
+    service_count: u64,
+    #[serde(default)]
+    network: Network,
+    #[serde(default)]
+    gateway_identities: Vec<String>,
+}
+
+/// See [`PrivateDocument::parse`].
+pub(super) fn parse(
+    body: &[u8],
+    trust_domain: &TrustDomain,
+    object: &ObjectRef,
+    limits: &Limits,
+) -> Result<Parsed<PrivateDocument>, DocumentError> {
+    let read: Read<'_> = read_body(body, limits)?;
+    let missing = |field| DocumentError::invalid(field, "expected a list, found none");
+    let gateway_rows = read.ingress_gateways.ok_or_else(|| missing("ingressGateways"))?;
+    let service_rows = read.public_services.ok_or_else(|| missing("publicServices"))?.unwrap_or_default();
+    check_count("ingressGateways", gateway_rows.len(), limits.gateways)?;
+    check_count("publicServices", service_rows.len(), limits.services)?;
+
+    let mut reader = Reader { trust_domain, limits, findings: Findings::new(object.clone(), limits.findings) };
+    let extension = read.fedgate.and_then(|raw| reader.extension(raw));
+    check_whole(extension.as_ref(), service_rows.len())?;
+    let gateways = reader.gateways(&gateway_rows);
+    let services = reader.services(&service_rows).into();
+    Ok(Parsed { document: PrivateDocument { gateways, services, extension }, findings: reader.findings.into_vec() })
+}
+
+fn check_count(field: &'static str, count: usize, most: usize) -> Result<(), DocumentError> {
+    match count <= most {
+        true => Ok(()),
+        false => Err(DocumentError::too_many(field, count, most)),
+    }
+}
+
+fn check_whole(extension: Option<&PrivateExtension>, rows: usize) -> Result<(), DocumentError> {
+    match extension {
+        Some(extension) if extension.service_count != rows as u64 => Err(DocumentError::invalid(
+            "fedgate.serviceCount",
+            format!("it says {} and publicServices has {rows} rows, so something is missing", extension.service_count),
+        )),
+        _ => Ok(()),
+    }
+}
+
+struct Reader<'a> {
+    trust_domain: &'a TrustDomain,
+    limits: &'a Limits,
+    findings: Findings,
+}
+
+impl Reader<'_> {
+    fn drop_row(&mut self, reason: FindingReason, field: String, why: String) {
+        self.findings.add(Severity::Error, reason, field, format!("{why}; the row was dropped"));
+    }
+
+    fn gateways(&mut self, rows: &[&RawValue]) -> Vec<GatewayAddress> {
+        let mut gateways = BTreeSet::new();
+        for (place, row) in rows.iter().enumerate() {
+            match gateway(row) {
+                Ok(gateway) => {
+                    gateways.insert(gateway);
+                }
+                Err(why) => self.drop_row(FindingReason::InvalidGateway, format!("ingressGateways[{place}]"), why),
+            }
+        }
+        gateways.into_iter().collect()
+    }
+
+    fn services(&mut self, rows: &[&RawValue]) -> Vec<PublicService> {
+        let mut services: Vec<PublicService> = Vec::new();
+        let mut seen = BTreeSet::new();
+        for (place, row) in rows.iter().enumerate() {
+            let field = format!("publicServices[{place}]");
+            let Some(service) = self.service(row, &field) else { continue };
+            match seen.insert(service.hostname.clone()) {
+                true => services.push(service),
+                false => {
+                    let why = format!("{} stands there before", service.hostname);
+                    self.drop_row(FindingReason::DuplicateService, field, why);
+                }
+            }
+        }
+        services.sort();
+        services
+    }
+
+    fn service(&mut self, row: &RawValue, field: &str) -> Option<PublicService> {
+        let hostname_and_ports = service(row);
+        let (hostname, rows) = match hostname_and_ports {
+            Ok(parts) => parts,
+            Err(why) => {
+                self.drop_row(FindingReason::InvalidService, field.to_owned(), why);
+                return None;
+            }
+        };
+        if !self.trust_domain.owns(&hostname) {
+            let why =
+                format!("expected <name>.<namespace>.svc.{}, found {:?}", self.trust_domain, shown(hostname.as_str()));
+            self.drop_row(FindingReason::ForeignName, format!("{field}.hostname"), why);
+            return None;
+        }
+        let ports = self.ports(&rows, field);
+        if ports.is_empty() {
+            self.drop_row(FindingReason::InvalidService, field.to_owned(), format!("{hostname} has no valid port"));
+            return None;
+        }
+        Some(PublicService { hostname, ports })
+    }
+
+    fn ports(&mut self, rows: &[&RawValue], field: &str) -> Vec<PublicServicePort> {
+        let mut ports: Vec<PublicServicePort> = Vec::new();
+        if rows.len() > self.limits.ports_per_service {
+            let why = format!("there are {} ports, at most {} are taken", rows.len(), self.limits.ports_per_service);
+            self.drop_row(FindingReason::InvalidPort, format!("{field}.ports"), why);
+            return ports;
+        }
+        for (place, row) in rows.iter().enumerate() {
+            let field = format!("{field}.ports[{place}]");
+            match port(row) {
+                Ok(port) if ports.iter().any(|other| other.name == port.name) => {
+                    let why = format!("the name {} stands there before", port.name);
+                    self.drop_row(FindingReason::DuplicatePort, field, why);
+                }
+                Ok(port) => ports.push(port),
+                Err(why) => self.drop_row(FindingReason::InvalidPort, field, why),
+            }
+        }
+        ports
+    }
+
+    fn extension(&mut self, raw: &RawValue) -> Option<PrivateExtension> {
+        let read: ReadExtension = match read_object(raw.get().as_bytes()) {
+            Ok(read) => read,
+            Err(error) => {
+                self.refuse_extension(error);
+                return None;
+            }
+        };
+        let rows = [read.gateway_identities.len(), read.network.pod_cidrs.len(), read.network.service_cidrs.len()];
+        if let Some(rows) = rows.into_iter().find(|rows| *rows > self.limits.extension_rows) {
+            self.refuse_extension(format!("a list has {rows} rows, at most {} are taken", self.limits.extension_rows));
+            return None;
+        }
+        if read.network.name.as_ref().is_some_and(|name| name.is_empty() || name.len() > 253) {
+            self.refuse_extension("a network's name has 1 to 253 bytes".to_owned());
+            return None;
+        }
+        let gateway_identities = self.identities(&read.gateway_identities);
+        let ReadExtension { sequence, service_count, network, .. } = read;
+        Some(PrivateExtension { sequence, service_count, network, gateway_identities })
+    }
+
+    fn refuse_extension(&mut self, why: String) {
+        let message = format!("it was left out: {why}");
+        self.findings.add(Severity::Warning, FindingReason::InvalidExtension, "fedgate", message);
+    }
+
+    fn identities(&mut self, uris: &[String]) -> Vec<WorkloadIdentity> {
+        let mut identities = BTreeSet::new();
+        for (place, uri) in uris.iter().enumerate() {
+            match WorkloadIdentity::parse(uri) {
+                Ok(identity) if identity.trust_domain() == self.trust_domain.as_str() => {
+                    identities.insert(identity);
+                }
+                _ => {
+                    let why = format!("expected spiffe://{}/<path>, found {:?}", self.trust_domain, shown(uri));
+                    self.drop_row(FindingReason::ForeignIdentity, format!("fedgate.gatewayIdentities[{place}]"), why);
+                }
+            }
+        }
+        identities.into_iter().collect()
+    }
+}
+
+fn gateway(row: &RawValue) -> Result<GatewayAddress, String> {
+    let read: ReadGateway = parse_row(row)?;
+    let address = GatewayHost::parse(&read.address).map_err(|error| format!("{error} ({:?})", shown(&read.address)))?;
+    Ok(GatewayAddress { address, port: parse_port(read.port)? })
+}
+
+fn service<'a>(row: &'a RawValue) -> Result<(Hostname, Vec<&'a RawValue>), String> {
+    let read: ReadService<'a> = parse_row(row)?;
+    let error = |error| format!("expected a host name, found {:?}: {error}", shown(&read.hostname));
+    Ok((Hostname::parse(&read.hostname).map_err(error)?, read.ports))
+}
+
+fn port(row: &RawValue) -> Result<PublicServicePort, String> {
+    let read: ReadPort = parse_row(row)?;
+    match is_port_name(&read.name) {
+        true => Ok(PublicServicePort { port: parse_port(read.port)?, name: read.name }),
+        false => Err(format!("expected a port name (RFC 1123 label), found {:?}", shown(&read.name))),
+    }
+}
+
+fn parse_row<'a, T: Deserialize<'a>>(row: &'a RawValue) -> Result<T, String> {
+    read_object(row.get().as_bytes()).map_err(|error| format!("it has not the expected form: {error}"))
+}
+
+fn parse_port(number: u16) -> Result<ServicePort, String> {
+    ServicePort::new(number).ok_or_else(|| "expected a port from 1 to 65535, found 0".to_owned())
+}
+
+/// A DNS label (RFC 1123): how Kubernetes names Service ports.
+pub(crate) fn is_port_name(name: &str) -> bool {
+    let inner = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-');
+    (1..=63).contains(&name.len()) && name.bytes().all(inner) && !name.starts_with('-') && !name.ends_with('-')
+}
