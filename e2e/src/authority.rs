@@ -199,17 +199,19 @@ pub struct IdentityFiles {
 fn write_files(folder: &Path, name: &str, certificate: &str, key: &str) -> Result<IdentityFiles> {
     let files =
         IdentityFiles { certificate: folder.join(format!("{name}.pem")), key: folder.join(format!("{name}.key")) };
-    write_secret(&files.key, key)?;
-    std::fs::write(&files.certificate, certificate)?;
+    replace(&files.key, key)?;
+    replace(&files.certificate, certificate)?;
     Ok(files)
 }
 
-/// Writes a file that only its owner can read.
-fn write_secret(path: &Path, text: &str) -> Result<()> {
+/// Writes a file that only its owner can read, and puts it in place by rename: whoever watches it sees it whole.
+fn replace(path: &Path, text: &str) -> Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    Ok(file.write_all(text.as_bytes())?)
+    let new = path.with_extension("new");
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(text.as_bytes())?;
+    Ok(std::fs::rename(&new, path)?)
 }
 
 fn ca(name: &str) -> Result<CertificateParams> {

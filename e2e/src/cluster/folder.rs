@@ -28,10 +28,12 @@ pub struct Settings {
     pub egress_ports: RangeInclusive<u16>,
     /// How often peers are asked.
     pub poll: String,
-    /// How long what is known of a peer is used without being confirmed.
-    pub staleness: String,
-    /// Further lines.
-    pub more: String,
+    /// From when on what is known of a peer is shown as stale.
+    pub stale_after: String,
+    /// How long it is used without being confirmed.
+    pub staleness_limit: String,
+    /// The gateway filter.
+    pub filter_module: PathBuf,
 }
 
 impl Settings {
@@ -45,23 +47,28 @@ impl Settings {
             metadata: ports::free()?,
             egress_ports: ports::free_range(50)?,
             poll: "1s".into(),
-            staleness: "1h".into(),
-            more: String::new(),
+            stale_after: "5m".into(),
+            staleness_limit: "1h".into(),
+            filter_module: xtask::wasm::build()?,
         })
     }
 
     fn yaml(&self) -> String {
         let mut yaml = format!("trustDomain: {}\nclusterUUID: {}\n", self.trust_domain, self.uuid);
-        let _ = write!(yaml, "gateway:\n  listen: {}\n  advertise:\n", self.gateway);
+        let _ = write!(yaml, "gateway:\n  listen: {}\n", self.gateway);
+        let _ = write!(yaml, "  filterModule: {}\n  advertise:\n", self.filter_module.display());
         for address in &self.advertise {
             let _ = writeln!(yaml, "    - {address}");
         }
         let (first, last) = (self.egress_ports.start(), self.egress_ports.end());
-        let _ = write!(yaml, "egress:\n  listen: 127.0.0.1\n  ports: {first}-{last}\n");
-        let _ = write!(yaml, "metadata:\n  listen: {}\n", self.metadata);
-        yaml += "  tls:\n    certificate: identity/metadata.pem\n    key: identity/metadata.key\n";
-        yaml += "identity:\n  certificateChain: identity/gateway.pem\n  privateKey: identity/gateway.key\n  roots: identity/roots.pem\n";
-        let _ = write!(yaml, "times:\n  poll: {}\n  staleAfter: 5s\n  stalenessLimit: {}\n{}", self.poll, self.staleness, self.more);
+        let _ = write!(yaml, "egress:\n  ports: {first}-{last}\n");
+        let _ = write!(yaml, "metadata:\n  listen: {}\n  tls:\n", self.metadata);
+        yaml += "    certificate: identity/metadata.pem\n    key: identity/metadata.key\n";
+        yaml += "identity:\n  certificateChain: identity/gateway.pem\n  privateKey: identity/gateway.key\n";
+        yaml += "  roots: identity/roots.pem\n";
+        let Self { poll, stale_after, staleness_limit, .. } = self;
+        let _ = write!(yaml, "times:\n  poll: {poll}\n  timeout: 5s\n  staleAfter: {stale_after}\n");
+        let _ = writeln!(yaml, "  stalenessLimit: {staleness_limit}");
         yaml
     }
 }

@@ -24,11 +24,13 @@ struct Liar {
 }
 
 impl Liar {
-    async fn start(run: &RunFolder, staleness: &str) -> Result<Self> {
+    async fn start(run: &RunFolder, stale: Option<(&str, &str)>) -> Result<Self> {
         let mut federation = Federation::new(run, ["alpha", "beta", "gamma"])?;
         let [alpha, beta, gamma] = &mut federation.clusters;
-        alpha.settings().staleness = staleness.into();
-        alpha.write_settings()?;
+        if let Some((after, limit)) = stale {
+            (alpha.settings().stale_after, alpha.settings().staleness_limit) = (after.into(), limit.into());
+            alpha.write_settings()?;
+        }
         let mut web = Deployed::http(beta, "web").await?;
         web.apply(beta, Service::exported)?;
         let mut stock = Deployed::http(gamma, "stock").await?;
@@ -64,7 +66,7 @@ impl Liar {
 #[test]
 fn a_foreign_name_is_dropped_and_the_rest_stays() {
     scenario("foreign-names", async |run: &RunFolder| {
-        let liar = Liar::start(run, "1h").await?;
+        let liar = Liar::start(run, None).await?;
         let foreign = [
             "web.shop.svc.beta.example",
             "web.shop.svc.alpha.example",
@@ -89,7 +91,7 @@ fn a_foreign_name_is_dropped_and_the_rest_stays() {
 #[test]
 fn no_document_wipes_what_is_known() {
     scenario("documents", async |run: &RunFolder| {
-        let liar = Liar::start(run, "1h").await?;
+        let liar = Liar::start(run, None).await?;
         for (what, reply) in bad_replies() {
             for suffix in [PUBLIC, PRIVATE] {
                 let reply = reply.clone();
@@ -131,7 +133,7 @@ fn bad_replies() -> Vec<(&'static str, Reply)> {
 #[test]
 fn a_replayed_document_changes_nothing() {
     scenario("replay", async |run: &RunFolder| {
-        let liar = Liar::start(run, "1h").await?;
+        let liar = Liar::start(run, None).await?;
         let (sender, old) = std::sync::mpsc::channel();
         liar.gamma.alter(move |path, reply| {
             if path == PRIVATE {
@@ -156,7 +158,7 @@ fn a_replayed_document_changes_nothing() {
 #[test]
 fn a_silent_peer_holds_up_nobody() {
     scenario("silent-peer", async |run: &RunFolder| {
-        let liar = Liar::start(run, "1h").await?;
+        let liar = Liar::start(run, None).await?;
         liar.gamma.alter(|_, reply| Reply { stalls: true, ..reply });
         liar.asked(PUBLIC, 1).await?;
         let beta = &liar.federation.clusters[1];
@@ -173,7 +175,7 @@ fn a_silent_peer_holds_up_nobody() {
 #[test]
 fn what_is_stale_is_shown_and_ends_at_the_limit() {
     scenario("stale", async |run: &RunFolder| {
-        let liar = Liar::start(run, "8s").await?;
+        let liar = Liar::start(run, Some(("3s", "8s"))).await?;
         let port = liar.alpha().wait_import(&liar.stock.name()).await?;
         liar.gamma.alter(|_, _| Reply { status: 503, ..Reply::ok("") });
         let finding = liar.alpha().wait_finding("stale").await?;
@@ -193,7 +195,7 @@ fn what_is_stale_is_shown_and_ends_at_the_limit() {
 #[test]
 fn a_uuid_belongs_to_one_cluster() {
     scenario("uuid", async |run: &RunFolder| {
-        let mut liar = Liar::start(run, "1h").await?;
+        let mut liar = Liar::start(run, None).await?;
         for (cluster, reason) in [(1, "uuid_taken"), (0, "our_uuid")] {
             let uuid = liar.federation.clusters[cluster].settings().uuid.clone();
             liar.gamma.alter_json(PUBLIC, move |document| document["clusterUUID"] = uuid.clone().into());
