@@ -39,6 +39,7 @@ pub(super) fn federation(
             "transport_socket_connect_timeout": HANDSHAKE,
             "transport_socket": trust::downstream_tls(identity, bundles),
             "filters": [
+                handshake_finished(),
                 filter::in_listener(table),
                 tcp_proxy(json!({
                     "stat_prefix": "federation",
@@ -50,6 +51,18 @@ pub(super) fn federation(
     });
     accept_both_families(&mut listener, inputs.listen);
     typed(LISTENER, listener)
+}
+
+/// Tells the filter that the handshake is over. What a client shows before that proves nothing: it may send anybody's
+/// certificate and keep the proof of its key back.
+fn handshake_finished() -> Value {
+    let finished = json!({ "text_format_source": { "inline_string": "finished" } });
+    let state = json!({ "object_key": "fedgate.handshake", "factory_key": "envoy.string", "format_string": finished });
+    extension(
+        "envoy.filters.network.set_filter_state",
+        "extensions.filters.network.set_filter_state.v3.Config",
+        json!({ "on_downstream_tls_handshake": [state] }),
+    )
 }
 
 /// `[::]` takes IPv4 as well.

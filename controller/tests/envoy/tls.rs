@@ -7,7 +7,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, ServerConfig, ServerConnection,
-    SignatureScheme, StreamOwned,
+    SignatureScheme, StreamOwned, SupportedProtocolVersion,
 };
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -58,8 +58,13 @@ pub(crate) fn connect_tls(address: SocketAddr, leaf: &Leaf, server_name: &str) -
 
 /// A client's configuration, with the sessions that it may resume.
 pub(crate) fn client_config(leaf: &Leaf) -> Arc<ClientConfig> {
+    client_config_of(leaf, rustls::DEFAULT_VERSIONS)
+}
+
+/// The same, for these versions of TLS only.
+pub(crate) fn client_config_of(leaf: &Leaf, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
     let config = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Anybody(provider())))

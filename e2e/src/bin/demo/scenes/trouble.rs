@@ -32,7 +32,7 @@ pub(crate) async fn broken_manifest(stage: &Stage) -> Result<String> {
     stage.beta().put_manifest(FILE, manifest)?;
     let finding = stage.beta().wait_finding("invalid_endpoint").await?;
     let source = finding.object["source"].as_str().unwrap_or_default();
-    ensure!(source.ends_with(FILE), "the file is {source:?}");
+    ensure!(source == format!("manifests/{FILE}:1"), "the file is {source:?}");
     ensure!(finding.field.as_deref() == Some("spec.metadataEndpoint"), "the field is {:?}", finding.field);
     stage.web.call_from(stage.alpha()).await?;
     stage.beta().remove_manifest(FILE)?;
