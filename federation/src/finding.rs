@@ -272,6 +272,8 @@ finding_reasons! {
     // This cluster.
     /// The table could not be built; the last good one stays.
     TableNotBuilt = "table_not_built",
+
+    // What an adapter finds when it puts things in force.
     /// No local port is left for an import.
     NoEgressPort = "no_egress_port",
     /// What is in force could not be handed to the gateway; it is tried again.
