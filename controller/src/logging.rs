@@ -1,6 +1,7 @@
 //! Logs: one event for each thing that happened, on standard error.
 
 use clap::ValueEnum;
+use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 /// The form of a log line.
@@ -16,7 +17,11 @@ pub enum LogFormat {
 /// Begins to log. `FEDGATE_LOG` chooses what: a level, or `tracing-subscriber` directives; `info` unless set.
 pub fn start(format: LogFormat) {
     let filter = EnvFilter::try_from_env("FEDGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal());
     // A second call (in tests) keeps the first subscriber.
     let _ = match format {
         LogFormat::Text => subscriber.try_init(),

@@ -278,6 +278,8 @@ finding_reasons! {
     NoEgressPort = "no_egress_port",
     /// What is in force could not be handed to the gateway; it is tried again.
     NotWritten = "not_written",
+    /// A setting was changed that takes effect after a restart only.
+    RestartNeeded = "restart_needed",
 }
 
 impl std::fmt::Display for FindingReason {

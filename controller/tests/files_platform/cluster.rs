@@ -58,7 +58,7 @@ identity:
   certificateChain: identity/gateway.pem
   privateKey: identity/gateway.key
   roots: identity/roots.pem
-times: {{poll: 200ms}}
+times: {{poll: 1s}}
 ",
             name = self.name,
             gateway = free_port(),
