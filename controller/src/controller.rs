@@ -12,6 +12,7 @@ use crate::files::Endpoints;
 use crate::importer::PeerUpdate;
 use crate::in_force::InForce;
 use crate::local::{self, Local};
+use crate::run::reload::restart_needed;
 use crate::settings::Settings;
 use crate::sinks::{self, Deployment};
 use crate::state::StateFolder;
@@ -20,7 +21,7 @@ use fedgate_core::{PeerName, ServiceName, Table, TableBuilder};
 use fedgate_federation::federate::Published;
 use fedgate_federation::knowledge::PeerKnowledge;
 use fedgate_federation::object::{Objects, Peer};
-use fedgate_federation::{Federation, Finding, FindingReason, Inputs, ObjectRef, federate};
+use fedgate_federation::{Federation, Finding, FindingReason, Inputs, LocalCluster, ObjectRef, Severity, federate};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -110,10 +111,22 @@ impl Controller {
     }
 
     /// Reads the files that the settings name again. On failure what was read before stays in force.
-    pub fn reload_identity(&mut self) {
+    pub fn reload_identity(&mut self) -> Option<Finding> {
+        let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
         match local::read(&self.settings, &self.state) {
-            Ok(local) => self.local = local,
-            Err(error) => tracing::error!("what was read before stays in force: {error:#}"),
+            Ok(Local { cluster, key }) if key.public() == self.local.key.public() => {
+                self.local.cluster = cluster;
+                None
+            }
+            // Requests are signed with the key from the start, so that one is what peers must know.
+            Ok(Local { cluster: new, .. }) => {
+                self.local.cluster = LocalCluster { authn_key: self.local.key.public(), ..new };
+                Some(restart_needed(cluster, "keyFile"))
+            }
+            Err(error) => {
+                let message = format!("{error:#}; what was read before stays in force");
+                Some(Finding::error(FindingReason::Unreadable, cluster, "", message))
+            }
         }
     }
 
@@ -239,12 +252,21 @@ impl Controller {
         let known =
             |finding: &Finding| before.as_ref().is_some_and(|before| before.federation.findings.contains(finding));
         for finding in federation.findings.iter().filter(|finding| !known(finding)) {
-            tracing::warn!(reason = %finding.reason, "{finding}");
+            tell(finding);
         }
         let listen = self.settings.egress.listen;
         let egress = ports.into_iter().map(|(service, port)| (service, SocketAddr::new(listen, port))).collect();
         let (local, table) = (self.local.cluster.clone(), self.table.clone());
         self.in_force.store(Some(Arc::new(InForce { local, federation, table, egress, findings })));
+    }
+}
+
+fn tell(finding: &Finding) {
+    let reason = finding.reason.word();
+    match finding.severity {
+        Severity::Error => tracing::error!(reason, "{finding}"),
+        Severity::Warning => tracing::warn!(reason, "{finding}"),
+        Severity::Info => tracing::info!(reason, "{finding}"),
     }
 }
 

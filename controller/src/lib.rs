@@ -23,6 +23,7 @@ pub mod local;
 pub mod logging;
 #[cfg(test)]
 mod loopback;
+pub mod metrics;
 pub mod run;
 pub mod settings;
 pub mod sinks;

@@ -20,8 +20,8 @@ pub fn start(format: LogFormat) {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false);
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal());
     // A second call (in tests) keeps the first subscriber.
     let _ = match format {
         LogFormat::Text => subscriber.try_init(),

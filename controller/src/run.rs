@@ -1,6 +1,7 @@
 //! `fedgate run`: the controller on a folder, from start to stop.
 
 mod pace;
+pub(crate) mod reload;
 mod signals;
 
 use crate::admin::{self, AdminAddress};
@@ -8,17 +9,18 @@ use crate::clock::SystemClock;
 use crate::controller::Controller;
 use crate::envoy::{AccessLog, EnvoyFiles, FilePath, FilterModule};
 use crate::exporter::{self, ExporterSettings, Limits, ServerTls, Transport};
-use crate::files::{self, ManifestSource};
+use crate::files;
 use crate::importer::{self, FetchLimits, Importer, ImporterSettings, SystemRoots};
 use crate::local::{self, Local};
-use crate::settings::{MetadataTransport, Settings};
+use crate::metrics::Metrics;
+use crate::settings::{self, MetadataTransport, Settings};
 use crate::sinks::{self, Deployment};
 use crate::state::StateFolder;
 use anyhow::{Context, Result};
 use fedgate_federation::document;
 use jiff::Timestamp;
 use pace::Pace;
-use prometheus_client::registry::Registry;
+use reload::Reload;
 use signals::Signals;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -38,29 +40,32 @@ pub async fn run(dir: &Path) -> Result<()> {
     let state = StateFolder::open(&settings.state)?;
     let local = local::read(&settings, &state)?;
     let deployment = deployment(&settings)?;
-    let mut source = ManifestSource::new(&settings.manifests, &settings.state, &settings.trust_domain);
-    let mut changes = files::watch(&watched(&settings))?;
+    let mut reload = Reload::new(dir, &settings)?;
+    let mut changes = files::watch(&watched(dir, &settings))?;
+    let metrics = Metrics::default();
 
     let (stop, stopped) = watch::channel(false);
     let (updates, mut learned) = mpsc::channel(LEARNED);
-    let mut importer = Importer::new(importer_settings(&settings, &local), updates);
+    let mut importer = Importer::new(importer_settings(&settings, &local, &metrics), updates);
     let mut controller = Controller::new(settings, local, state, deployment)?;
-    let mut servers = serve(&controller, &stopped).await?;
+    let mut servers = serve(&controller, reload.tls(), &metrics, &stopped).await?;
 
     let mut signals = Signals::new()?;
     let mut pace = Pace::default();
-    load(&mut controller, &mut source);
+    reload.into_controller(&mut controller);
     loop {
         if pace.is_due() {
             let next = controller.compile(Timestamp::now());
             importer.set_peers(controller.peers(), controller.knowledge());
             pace.compiled(&next);
+            if let Some(in_force) = controller.in_force().load().as_ref() {
+                metrics.show(in_force);
+            }
         }
         tokio::select! {
             () = signals.next() => break,
             () = changes.next() => {
-                controller.reload_identity();
-                load(&mut controller, &mut source);
+                reload.into_controller(&mut controller);
                 pace.now();
             }
             Some(update) = learned.recv() => match controller.learned(update) {
@@ -83,12 +88,6 @@ const LEARNED: usize = 256;
 /// How soon a status tells of what only times changed in.
 const REFRESH: Duration = Duration::from_secs(10);
 
-/// Reads the folder's manifests into the controller.
-fn load(controller: &mut Controller, source: &mut ManifestSource) {
-    let manifests = source.read();
-    controller.reload(manifests.objects, manifests.endpoints);
-}
-
 fn deployment(settings: &Settings) -> Result<Deployment> {
     let files = EnvoyFiles::new(&settings.envoy)?;
     let module = std::fs::read(&settings.gateway.filter_module).map(FilterModule::new).with_context(|| {
@@ -105,9 +104,15 @@ fn deployment(settings: &Settings) -> Result<Deployment> {
 }
 
 /// The folders and files whose changes are picked up.
-fn watched(settings: &Settings) -> Vec<PathBuf> {
+fn watched(dir: &Path, settings: &Settings) -> Vec<PathBuf> {
     let identity = &settings.identity;
-    let mut paths = vec![settings.manifests.clone(), identity.certificate_chain.clone(), identity.roots.clone()];
+    let mut paths = vec![
+        dir.join(settings::FILE),
+        settings.manifests.clone(),
+        settings.key_file.clone(),
+        identity.certificate_chain.clone(),
+        identity.roots.clone(),
+    ];
     if let MetadataTransport::Tls { certificate, key } = &settings.metadata.transport {
         paths.extend([certificate.clone(), key.clone()]);
     }
@@ -115,17 +120,22 @@ fn watched(settings: &Settings) -> Vec<PathBuf> {
 }
 
 /// Starts the exporter and the admin address.
-async fn serve(controller: &Controller, stopped: &watch::Receiver<bool>) -> Result<JoinSet<()>> {
+async fn serve(
+    controller: &Controller,
+    tls: Option<Arc<ServerTls>>,
+    metrics: &Metrics,
+    stopped: &watch::Receiver<bool>,
+) -> Result<JoinSet<()>> {
     let settings = &controller.settings;
     let mut servers = JoinSet::new();
     let metadata = listen("metadata.listen", settings.metadata.listen).await?;
-    let exporter = exporter_settings(controller)?;
+    let exporter = exporter_settings(controller, tls, metrics);
     servers.spawn(exporter::serve(metadata, exporter, controller.published(), stop_of(stopped)));
     let listener = listen("admin.listen", settings.admin.listen).await?;
     controller.state().save("admin.json", &AdminAddress { address: listener.local_addr()? })?;
-    let (in_force, stop) = (controller.in_force(), stop_of(stopped));
+    let (in_force, registry, stop) = (controller.in_force(), metrics.registry(), stop_of(stopped));
     servers.spawn(async move {
-        if let Err(error) = admin::serve(listener, in_force, Registry::default(), stop).await {
+        if let Err(error) = admin::serve(listener, in_force, registry, stop).await {
             tracing::error!("the admin address has failed: {error}");
         }
     });
@@ -148,40 +158,30 @@ fn stop_of(stopped: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send +
     }
 }
 
-fn exporter_settings(controller: &Controller) -> Result<ExporterSettings> {
-    let metadata = &controller.settings.metadata;
-    let (transport, per_source) = match &metadata.transport {
-        MetadataTransport::Plain => (Transport::Plain, None),
-        MetadataTransport::Tls { certificate, key } => {
-            (Transport::Tls(server_tls(certificate, key)?), Limits::default().connections_per_source)
-        }
+fn exporter_settings(controller: &Controller, tls: Option<Arc<ServerTls>>, metrics: &Metrics) -> ExporterSettings {
+    let limits = Limits::default();
+    let (transport, connections_per_source) = match tls {
+        // Behind a proxy all connections have one source.
+        None => (Transport::Plain, None),
+        Some(tls) => (Transport::Tls(tls), limits.connections_per_source),
     };
-    Ok(ExporterSettings {
-        path: metadata.path.clone(),
+    ExporterSettings {
+        path: controller.settings.metadata.path.clone(),
         transport,
-        limits: Limits { connections_per_source: per_source, ..Limits::default() },
+        limits: Limits { connections_per_source, ..limits },
         clock: Arc::new(SystemClock),
-        metrics: exporter::Metrics::default(),
-    })
+        metrics: metrics.exporter.clone(),
+    }
 }
 
-fn server_tls(certificate: &Path, key: &Path) -> Result<Arc<ServerTls>> {
-    let read = |setting: &str, path: &Path| {
-        std::fs::read(path).with_context(|| format!("cannot read {setting} {}", path.display()))
-    };
-    let chain = read("metadata.tls.certificate", certificate)?;
-    let tls = ServerTls::from_pem(&chain, &read("metadata.tls.key", key)?);
-    Ok(Arc::new(tls.with_context(|| format!("metadata.tls ({}, {})", certificate.display(), key.display()))?))
-}
-
-fn importer_settings(settings: &Settings, local: &Local) -> ImporterSettings {
+fn importer_settings(settings: &Settings, local: &Local, metrics: &Metrics) -> ImporterSettings {
     ImporterSettings {
         poll: settings.times.poll,
         limits: FetchLimits { fetch: settings.times.timeout, ..FetchLimits::default() },
         documents: document::Limits::default(),
         times: settings.times.knowledge,
         identity: importer::Identity { cluster_uuid: local.cluster.cluster_uuid.clone(), key: local.key.clone() },
-        metrics: importer::Metrics::default(),
+        metrics: metrics.importer.clone(),
         roots: SystemRoots::load(),
         clock: Arc::new(SystemClock),
     }

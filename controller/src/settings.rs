@@ -1,7 +1,8 @@
 //! `fedgate.yaml`: what a cluster's folder is set up with.
 
 use crate::exporter::MetadataPath;
-use crate::yaml::{self, Document, Limits, Node, Problem, Problems, Section, duration, explained, parsed};
+pub use crate::yaml::Problem;
+use crate::yaml::{self, Document, Limits, Node, Problems, Section, duration, explained, parsed};
 use anyhow::{Context, Result, bail};
 use fedgate_core::{ServicePort, TrustDomain};
 use fedgate_federation::document::{ClusterUuid, GatewayAddress, GatewayHost, Network};
@@ -158,6 +159,31 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Takes from newer settings what can change while the controller runs; the names of the fields that differ and cannot.
+    pub fn take(&mut self, new: Self) -> Vec<&'static str> {
+        let changed = [
+            ("trustDomain", self.trust_domain == new.trust_domain),
+            ("clusterUUID", self.cluster_uuid == new.cluster_uuid),
+            ("gateway.listen", self.gateway.listen == new.gateway.listen),
+            ("gateway.admin", self.gateway.admin == new.gateway.admin),
+            ("gateway.filterModule", self.gateway.filter_module == new.gateway.filter_module),
+            ("gateway.accessLog", self.gateway.access_log == new.gateway.access_log),
+            ("egress.listen", self.egress.listen == new.egress.listen),
+            ("egress.admin", self.egress.admin == new.egress.admin),
+            ("metadata", self.metadata == new.metadata),
+            ("identity", self.identity == new.identity),
+            ("keyFile", self.key_file == new.key_file),
+            ("times", self.times == new.times),
+            ("admin", self.admin == new.admin),
+        ];
+        self.network = new.network;
+        self.gateway.advertise = new.gateway.advertise;
+        self.egress.ports = new.egress.ports;
+        changed.into_iter().filter(|(_, same)| !same).map(|(field, _)| field).collect()
+    }
+}
+
 fn listed(file: &Path, problems: &[Problem]) -> String {
     let line = |problem: &Problem| match problem.line {
         0 => format!("{}: {problem}", file.display()),
@@ -217,7 +243,7 @@ fn gateway(dir: &Path, section: Section<'_>) -> Gateway {
         filter_module: section.or("filterModule", beside.join("fedgate_filter.wasm"), path(dir)),
         access_log: section.optional("accessLog", path(dir)),
     };
-    if gateway.listen.ip().is_unspecified() && gateway.advertise.is_empty() {
+    if gateway.listen.ip().is_unspecified() && !section.has("advertise") {
         section.refuse("advertise", "it must be set, since gateway.listen names no single address; write for example \"advertise: [192.0.2.1:15443]\"");
     }
     section.finish();
@@ -241,10 +267,19 @@ fn metadata(dir: &Path, section: Section<'_>) -> Option<Metadata> {
     let transport = match (plain, section.has("tls")) {
         (true, false) => Some(MetadataTransport::Plain),
         (true, true) => {
+            // Asked for, so that it is not taken for an unknown field too.
+            let _ = section.section("tls");
             section.refuse("plain", "it cannot be true beside tls: choose one of the two");
             None
         }
-        (false, _) => {
+        (false, false) => {
+            let _ = section.section("tls");
+            let message =
+                "it must be set: tls with certificate and key, or \"plain: true\" behind a proxy that terminates TLS";
+            section.refuse("tls", message);
+            None
+        }
+        (false, true) => {
             let tls = section.section("tls");
             let certificate = tls.required("certificate", "metadata.pem", path(dir));
             let key = tls.required("key", "metadata.key", path(dir));
@@ -268,7 +303,8 @@ fn times(section: Section<'_>) -> Times {
     const SECOND: Duration = Duration::from_secs(1);
     const HOUR: Duration = Duration::from_secs(3600);
     let defaults = KnowledgeTimes::default();
-    let poll = section.or("poll", 30 * SECOND, duration(SECOND / 10, HOUR));
+    // Tokens of one second are the same token, so a peer cannot be asked more often.
+    let poll = section.or("poll", 30 * SECOND, duration(SECOND, HOUR));
     let timeout = section.or("timeout", 15 * SECOND, duration(SECOND / 10, 60 * SECOND));
     let knowledge = KnowledgeTimes {
         stale_after: section.or("staleAfter", defaults.stale_after, duration(SECOND, 24 * HOUR)),

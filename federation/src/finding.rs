@@ -272,10 +272,14 @@ finding_reasons! {
     // This cluster.
     /// The table could not be built; the last good one stays.
     TableNotBuilt = "table_not_built",
+
+    // What an adapter finds when it puts things in force.
     /// No local port is left for an import.
     NoEgressPort = "no_egress_port",
     /// What is in force could not be handed to the gateway; it is tried again.
     NotWritten = "not_written",
+    /// A setting was changed that takes effect after a restart only.
+    RestartNeeded = "restart_needed",
 }
 
 impl std::fmt::Display for FindingReason {

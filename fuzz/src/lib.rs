@@ -4,10 +4,12 @@
 //! The functions are plain, so that `tests/smoke.rs` runs them on a stable compiler; `fuzz_targets` hands them to libFuzzer.
 
 mod names;
+mod peer;
 mod seeds;
 mod table;
 
 pub use names::{sni, spiffe_id};
+pub use peer::{certificate, private_document, public_document, spiffe_bundle, token};
 pub use seeds::seeds;
 pub use table::{configuration, decision, sealed_table, table};
 
@@ -15,11 +17,16 @@ pub use table::{configuration, decision, sealed_table, table};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 11] = [
     ("table", table),
     ("sealed_table", sealed_table),
     ("decision", decision),
     ("sni", sni),
     ("spiffe_id", spiffe_id),
     ("configuration", configuration),
+    ("public_document", public_document),
+    ("private_document", private_document),
+    ("spiffe_bundle", spiffe_bundle),
+    ("certificate", certificate),
+    ("token", token),
 ];

@@ -1,6 +1,11 @@
+use crate::peer::{ALPHA_UUID, BETA_UUID, key, now, uuid};
 use fedgate_core::{
     CallerPattern, Callers, Grant, Mode, Options, Pattern, Peer, PeerIndex, Table, TableBuilder, write_configuration,
 };
+use fedgate_federation::bundle::Root;
+use fedgate_federation::document::{PublicDocument, SpiffeBundle};
+use fedgate_federation::token::sign;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
 /// Good inputs of each target, from which the fuzzer starts.
 pub fn seeds(target: &str) -> Vec<Vec<u8>> {
@@ -16,8 +21,36 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         ]),
         "sni" => text(&["outbound_.80_._.web.shop.svc.beta.example", "outbound_.8443_.v1_.Web.Shop.svc.beta.example"]),
         "spiffe_id" => text(&["spiffe://beta.example/ns/orders/sa/worker", "spiffe://b/a.b-c_d"]),
+        "public_document" => vec![public_document()],
+        "private_document" => text(&[PRIVATE, PRIVATE_OF_DKP]),
+        "spiffe_bundle" => vec![SpiffeBundle { sequence: 1, roots: vec![root(), root()] }.to_json()],
+        "certificate" => vec![root().der().to_vec()],
+        "token" => vec![sign(&key(), &uuid(ALPHA_UUID), &uuid(BETA_UUID), now()).expect("a token").into_bytes()],
         _ => Vec::new(),
     }
+}
+
+const PRIVATE: &str = r#"{
+  "ingressGateways": [{"address": "192.0.2.1", "port": 15443}, {"address": "gw.beta.example", "port": 15443}],
+  "publicServices": [{"hostname": "web.shop.svc.beta.example", "ports": [{"name": "http", "port": 80}]}],
+  "fedgate": {"sequence": 1767225600000, "serviceCount": 1, "network": {"name": "n", "podCIDRs": ["10.0.0.0/16"]},
+    "gatewayIdentities": ["spiffe://beta.example/ns/istio-system/sa/gateway"]}
+}"#;
+
+const PRIVATE_OF_DKP: &str = r#"{"ingressGateways": [{"address": "192.0.2.1", "port": 15443}], "publicServices": null}"#;
+
+fn public_document() -> Vec<u8> {
+    let extension = None;
+    let document =
+        PublicDocument { cluster_uuid: uuid(BETA_UUID), authn_key: key().public(), roots: vec![root()], extension };
+    document.to_json()
+}
+
+fn root() -> Root {
+    let mut parameters = CertificateParams::new(Vec::new()).expect("no names");
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().expect("a key");
+    Root::from_der(parameters.self_signed(&key).expect("a certificate").der()).expect("a root")
 }
 
 fn configuration(table: Vec<u8>) -> Vec<u8> {

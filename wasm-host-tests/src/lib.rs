@@ -47,6 +47,6 @@ pub use certificate::Certificate;
 pub use module::{FilterModule, Metering};
 pub use plugin::{BLACK_HOLE, FailurePolicy, Plugin, TcpProxySettings};
 pub use process::LogLine;
-pub use proxy::{Proxy, Rejected};
+pub use proxy::{Proxy, Rehearsal, Rejected};
 pub use stream::{Client, ConnectionId, Ending, Handshake, Stream};
 pub use vm::Failure;

@@ -9,6 +9,7 @@ use anyhow::Result;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 /// A proxy that runs the filter.
 ///
@@ -37,6 +38,17 @@ struct Listener {
 /// A configuration was not taken: Envoy answers the update with a NACK, and what was there before stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected(pub Failure);
+
+/// What it took to configure a plugin in a new VM.
+#[derive(Debug, Clone, Copy)]
+pub struct Rehearsal {
+    /// How long the callbacks ran, what the host did for them included.
+    pub time: Duration,
+    /// The fuel that they consumed, if it is metered.
+    pub fuel: u64,
+    /// The VM's memory afterwards.
+    pub memory_bytes: usize,
+}
 
 impl Proxy {
     /// A proxy with one worker.
@@ -67,10 +79,7 @@ impl Proxy {
     /// [`Rejected`] when the plugin does not take its configuration. That is found out in a VM that is made for it and
     /// thrown away, so nothing else is touched; what the plugin has put into shared data stays there.
     pub fn configure(&mut self, listener: &str, plugin: Plugin) -> Result<(), Rejected> {
-        let mut trial = self.start_vm(0, &plugin).map_err(|error| Rejected(Failure::Trapped(format!("{error:?}"))))?;
-        if trial.configure(&plugin.root).is_none() {
-            return Err(Rejected(trial.failure.unwrap_or(Failure::Refused)));
-        }
+        self.rehearse(&plugin)?;
         let roots = (0..self.threads).map(|thread| self.root_on(thread, &plugin)).collect();
         let tcp_proxy = TcpProxySettings::with_early_data();
         let new = Listener { plugin, tcp_proxy, roots, reloaded_at: None };
@@ -84,6 +93,22 @@ impl Proxy {
         }
         self.finish_event();
         Ok(())
+    }
+
+    /// Configures a plugin in a VM that is made for it and thrown away, as Envoy does before each update.
+    ///
+    /// # Errors
+    /// [`Rejected`] when the plugin does not take its configuration.
+    pub fn rehearse(&self, plugin: &Plugin) -> Result<Rehearsal, Rejected> {
+        let start = self.start_vm(0, plugin);
+        let mut vm = start.map_err(|error| Rejected(Failure::Trapped(format!("{error:?}"))))?;
+        let started = Instant::now();
+        let accepted = vm.configure(&plugin.root).is_some();
+        let time = started.elapsed();
+        match accepted {
+            true => Ok(Rehearsal { time, fuel: vm.fuel, memory_bytes: vm.memory_bytes() }),
+            false => Err(Rejected(vm.failure.unwrap_or(Failure::Refused))),
+        }
     }
 
     /// Takes a listener away. Its open connections stay.

@@ -1,6 +1,7 @@
 use super::{Outcome, Output};
 use crate::files::ManifestSource;
-use crate::settings::Settings;
+use crate::run::reload::MetadataTls;
+use crate::settings::{MetadataTransport, Settings};
 use anyhow::Result;
 use clap::Args;
 use fedgate_federation::federate::Published;
@@ -35,6 +36,9 @@ impl Validate {
 /// What `federate` would say of the folder if it ran now for the first time.
 fn findings(settings: &Settings) -> Result<Vec<Finding>> {
     let local = crate::local::stand_in(settings)?;
+    if let MetadataTransport::Tls { certificate, key } = &settings.metadata.transport {
+        MetadataTls::read(certificate, key)?;
+    }
     let manifests = ManifestSource::without_memory(&settings.manifests, &settings.trust_domain).read();
     let federation = federate(&Inputs {
         local: &local,

@@ -7,8 +7,13 @@ use fedgate_federation::{Finding, FindingReason};
 use serde_json::json;
 use std::collections::BTreeSet;
 
-const OF_ADAPTERS: [FindingReason; 3] =
-    [FindingReason::Unreadable, FindingReason::InvalidObject, FindingReason::UnknownKind];
+const OF_ADAPTERS: [FindingReason; 5] = [
+    FindingReason::Unreadable,
+    FindingReason::InvalidObject,
+    FindingReason::UnknownKind,
+    FindingReason::NoEgressPort,
+    FindingReason::NotWritten,
+];
 
 /// Objects with everything wrong in them.
 fn objects() -> Vec<Finding> {

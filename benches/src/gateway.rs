@@ -1,0 +1,66 @@
+//! A gateway that runs the real module.
+
+use crate::exports::Question;
+use fedgate_core::Outcome;
+use fedgate_wasm_host::{Certificate, Client, FilterModule, Metering, Plugin, Proxy};
+
+const LISTENER: &str = "federation";
+
+/// A certificate as istiod issues them by default: RSA, 2048 bits, one URI SAN. Its own name does not matter here: a filter
+/// gets the first URI SAN beside it, and looks into it only to count them. It is a file since the instructions that this
+/// takes go by its bytes.
+const LEAF: &str = include_str!("leaf.pem");
+
+/// A proxy with one worker, the module, and a table.
+pub struct Gateway {
+    proxy: Proxy,
+}
+
+impl Gateway {
+    /// A gateway with this configuration.
+    ///
+    /// # Panics
+    /// When the module refuses it.
+    #[allow(clippy::expect_used, reason = "a bench needs its gateway")]
+    pub fn new(metering: Metering, configuration: &str) -> Self {
+        let mut proxy = Proxy::new(FilterModule::shared(metering));
+        proxy.configure(LISTENER, Plugin::new("fedgate", configuration)).expect("the configuration is taken");
+        Self { proxy }
+    }
+
+    /// Clients that ask these questions.
+    pub fn clients(questions: &[Question]) -> Vec<(Client, Outcome)> {
+        let certificate = |question: &Question| Certificate::from_pem(LEAF, &[&question.uri_san]);
+        let client = |question: &Question| Client::calling(&question.server_name).with(&certificate(question));
+        questions.iter().map(|question| (client(question), question.outcome)).collect()
+    }
+
+    /// A whole life of a connection: it comes, finishes its handshake, sends a request, gets an answer, ends. If it is
+    /// refused, its life is shorter.
+    ///
+    /// # Panics
+    /// When the outcome is another one than expected.
+    pub fn live(&mut self, client: &Client, expected: Outcome) {
+        let connection = self.proxy.connect(LISTENER, client.clone());
+        self.proxy.client_finishes_handshake(connection);
+        self.proxy.client_sends(connection, b"hello");
+        let passes = self.proxy.stream(connection).upstream().is_some();
+        assert_eq!(passes, expected == Outcome::Allowed);
+        if passes {
+            self.proxy.server_sends(connection, b"hello");
+            self.proxy.client_disconnects(connection);
+        }
+        assert!(self.proxy.stream(connection).ending().is_some());
+        self.proxy.forget_ended();
+    }
+
+    /// Lets a tick come, so that the filter can tidy up.
+    pub fn tick(&mut self) {
+        self.proxy.advance(600);
+    }
+
+    /// The fuel that all callbacks so far have consumed.
+    pub fn fuel(&self) -> u64 {
+        self.proxy.fuel()
+    }
+}

@@ -1,0 +1,35 @@
+//! How large a table is, and that the table and its twins agree.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use fedgate_benches::{Exports, HashTwin, Kind, RuleList};
+use fedgate_core::decide;
+
+/// Names that people give take 12 to 14 bytes. A hash of ten digits in each and every name is five bytes of pure chance
+/// more, and has a limit of its own.
+#[test]
+fn a_row_takes_at_most_16_bytes_at_100_000_exports() {
+    for (kind, limit) in [(Kind::Words, 16.0), (Kind::Mixed, 16.0), (Kind::Hashes, 16.7)] {
+        let exports = Exports::new(kind, 100_000);
+        let bytes = exports.table().as_bytes().len();
+        let hosts: usize = exports.services.iter().map(|service| service.host.as_str().len()).sum();
+        let row = bytes as f64 / 1e5;
+        println!("{kind:?}: {bytes} bytes, {row:.2} a row, for hosts of {:.1} bytes", hosts as f64 / 1e5);
+        assert!(row <= limit, "{kind:?}: {row} bytes a row");
+    }
+}
+
+#[test]
+fn the_table_and_its_twins_agree() {
+    let exports = Exports::new(Kind::Mixed, 1_000);
+    let (table, twin, rules) = (exports.table(), HashTwin::new(&exports), RuleList::new(&exports));
+    let questions = [exports.allowed(500), exports.refused_early(500), exports.refused_late(500)].concat();
+    assert_eq!(questions.len(), 1_500);
+    for question in questions {
+        let (name, uri) = (&question.server_name, &question.uri_san);
+        let decision = decide(&table, Some(name), Some(uri));
+        assert_eq!((decision.outcome, decision.reason), (question.outcome, question.reason), "{question:?}");
+        assert_eq!(twin.decide(name, uri), question.outcome, "{question:?}");
+        assert_eq!(rules.decide(name, uri), question.outcome, "{question:?}");
+    }
+}

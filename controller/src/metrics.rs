@@ -1,0 +1,106 @@
+//! What Prometheus fetches from the admin address, under the prefix `fedgate_`.
+//!
+//! Gauges follow what is in force; the exporter and the importer count for themselves. Labels are words of ours, or names of
+//! `IstioFederation`s, which an operator made; of these the first hundred only.
+
+use crate::in_force::InForce;
+use crate::status::Status;
+use crate::{exporter, importer};
+use fedgate_federation::Severity;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
+use prometheus_client::registry::Registry;
+
+/// How many peers are shown by name.
+const NAMED_PEERS: usize = 100;
+
+/// All of the controller's metrics; clones show the same.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    /// The exporter's.
+    pub exporter: exporter::Metrics,
+    /// The importer's.
+    pub importer: importer::Metrics,
+    compilations: Counter,
+    table_generation: Gauge,
+    table_bytes: Gauge,
+    table_outdated: Gauge,
+    exports: Gauge,
+    imports: Gauge,
+    peers: Family<PeersLabels, Gauge>,
+    peer_ready: Family<PeerLabels, Gauge>,
+    findings: Family<FindingsLabels, Gauge>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PeersLabels {
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+enum State {
+    Ready,
+    NotReady,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PeerLabels {
+    peer: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FindingsLabels {
+    severity: &'static str,
+}
+
+impl Metrics {
+    /// Names all of them.
+    pub fn registry(&self) -> Registry {
+        let mut registry = Registry::with_prefix("fedgate");
+        registry.register("compilations", "How often everything was worked out", self.compilations.clone());
+        registry.register("table_generation", "The generation of the table in force", self.table_generation.clone());
+        registry.register("table_bytes", "The size of the table in force", self.table_bytes.clone());
+        let outdated = "1 when the newest table could not be built, so that an older one is in force";
+        registry.register("table_outdated", outdated, self.table_outdated.clone());
+        registry.register("exports", "Service ports that peers may be granted", self.exports.clone());
+        registry.register("imports", "Service ports of peers that can be reached", self.imports.clone());
+        registry.register("peers", "Peers, by whether they are ready", self.peers.clone());
+        registry.register("peer_ready", "1 when a peer is ready; the first 100 peers by name", self.peer_ready.clone());
+        registry.register("findings", "What an operator should know, by severity", self.findings.clone());
+        self.exporter.register(&mut registry);
+        self.importer.register(&mut registry);
+        registry
+    }
+
+    /// Shows what is in force now.
+    pub fn show(&self, in_force: &InForce) {
+        let status = in_force.status();
+        self.compilations.inc();
+        self.table_generation.set(number(status.table.generation));
+        self.table_bytes.set(number(status.table.bytes as u64));
+        self.table_outdated.set(status.table.outdated.into());
+        self.exports.set(number(status.exports.len() as u64));
+        self.imports.set(number(status.imports.len() as u64));
+        self.show_peers(&status);
+        for (severity, word) in [(Severity::Error, "error"), (Severity::Warning, "warning"), (Severity::Info, "info")] {
+            let count = status.findings.iter().filter(|finding| finding.severity == severity).count();
+            self.findings.get_or_create(&FindingsLabels { severity: word }).set(number(count as u64));
+        }
+    }
+
+    fn show_peers(&self, status: &Status) {
+        let ready = status.peers.iter().filter(|peer| peer.ready).count();
+        for (state, count) in [(State::Ready, ready), (State::NotReady, status.peers.len() - ready)] {
+            self.peers.get_or_create(&PeersLabels { state }).set(number(count as u64));
+        }
+        // Those that are gone must not stay.
+        self.peer_ready.clear();
+        for peer in status.peers.iter().take(NAMED_PEERS) {
+            self.peer_ready.get_or_create(&PeerLabels { peer: peer.name.clone() }).set(peer.ready.into());
+        }
+    }
+}
+
+fn number(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,224 @@
+//! A cluster's folder with everything that a controller needs, and the program on it. All keys are made at run time.
+
+use rcgen::string::Ia5String;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose, SanType};
+use serde_json::Value;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long anything may take that happens by itself.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+pub(crate) struct Cluster {
+    pub(crate) name: String,
+    pub(crate) metadata_port: u16,
+    pub(crate) root_pem: String,
+    authority: CertifiedIssuer<'static, KeyPair>,
+    folder: TempDir,
+    controller: Option<Child>,
+}
+
+impl Cluster {
+    /// A folder with settings and certificates, and no manifests.
+    pub(crate) fn new(name: &str) -> Self {
+        let authority = authority();
+        let cluster = Self {
+            name: name.to_owned(),
+            metadata_port: free_port(),
+            root_pem: authority.pem(),
+            authority,
+            folder: TempDir::new().unwrap(),
+            controller: None,
+        };
+        for folder in ["identity", "manifests"] {
+            fs::create_dir(cluster.path(folder)).unwrap();
+        }
+        cluster.put("fedgate_filter.wasm", "\0asm");
+        cluster.put_identity();
+        cluster.put("fedgate.yaml", &cluster.settings());
+        cluster
+    }
+
+    pub(crate) fn settings(&self) -> String {
+        format!(
+            "trustDomain: {name}.example
+gateway:
+  listen: 127.0.0.1:{gateway}
+  filterModule: fedgate_filter.wasm
+egress:
+  ports: {egress}-{egress_end}
+metadata:
+  listen: 127.0.0.1:{metadata}
+  tls: {{certificate: identity/metadata.pem, key: identity/metadata.key}}
+identity:
+  certificateChain: identity/gateway.pem
+  privateKey: identity/gateway.key
+  roots: identity/roots.pem
+times: {{poll: 1s}}
+",
+            name = self.name,
+            gateway = free_port(),
+            metadata = self.metadata_port,
+            // Ports of the range that are taken are passed over.
+            egress = 20_000 + free_port() % 20_000,
+            egress_end = 45_000,
+        )
+    }
+
+    /// New certificates of the gateway and of the metadata endpoint, by the cluster's authority.
+    pub(crate) fn put_identity(&self) {
+        let uri = format!("spiffe://{}.example/ns/fedgate/sa/gateway", self.name);
+        self.sign("gateway", SanType::URI(Ia5String::try_from(uri).unwrap()));
+        self.sign("metadata", SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        self.put("identity/roots.pem", &self.root_pem);
+    }
+
+    fn sign(&self, name: &str, subject: SanType) {
+        let key = KeyPair::generate().unwrap();
+        let mut parameters = CertificateParams::default();
+        parameters.subject_alt_names = vec![subject];
+        let certificate = parameters.signed_by(&key, &self.authority).unwrap();
+        self.put(&format!("identity/{name}.key"), &key.serialize_pem());
+        self.put(&format!("identity/{name}.pem"), &certificate.pem());
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Replaces a file by rename.
+    pub(crate) fn put(&self, name: &str, text: &str) {
+        let partial = self.path(".partial");
+        fs::write(&partial, text).unwrap();
+        fs::rename(partial, self.path(name)).unwrap();
+    }
+
+    /// A Service `shop/NAME` with port 80, exported.
+    pub(crate) fn put_service(&self, name: &str) {
+        self.put(&format!("manifests/{name}.yaml"), &service(name));
+    }
+
+    /// Makes another cluster a peer.
+    pub(crate) fn put_peer(&self, peer: &Self) {
+        let ca: String = peer.root_pem.lines().map(|line| format!("      {line}\n")).collect();
+        let text = format!(
+            "apiVersion: deckhouse.io/v1alpha1\nkind: IstioFederation\nmetadata: {{name: {name}}}\nspec:\n  \
+             trustDomain: {name}.example\n  metadataEndpoint: https://127.0.0.1:{port}/metadata\n  metadata:\n    ca: |\n{ca}",
+            name = peer.name,
+            port = peer.metadata_port,
+        );
+        self.put(&format!("manifests/peer-{}.yaml", peer.name), &text);
+    }
+
+    pub(crate) fn start(&mut self) {
+        let log = fs::File::create(self.path("log")).unwrap();
+        let mut command = fedgate();
+        command.args(["run", "--dir"]).arg(self.folder()).stderr(log).stdout(Stdio::null());
+        self.controller = Some(command.spawn().unwrap());
+        self.wait("the controller to answer", |status| Some(()).filter(|()| status.is_object()));
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.controller.as_ref().unwrap().id()
+    }
+
+    /// Asks the controller to stop; its exit status.
+    pub(crate) fn stop(&mut self) -> i32 {
+        let mut controller = self.controller.take().unwrap();
+        let stopped = Command::new("kill").arg(controller.id().to_string()).status().unwrap();
+        assert!(stopped.success());
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = controller.try_wait().unwrap() {
+                return status.code().unwrap_or(-1);
+            }
+            if Instant::now() > deadline {
+                let _ = controller.kill();
+                panic!("the controller does not stop\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// The status of the running controller.
+    pub(crate) fn status(&self) -> Option<Value> {
+        serde_json::from_slice(&self.run(&["status", "--output", "json"]).stdout).ok()
+    }
+
+    /// Waits until the status says something.
+    pub(crate) fn wait<T>(&self, what: &str, found: impl Fn(&Value) -> Option<T>) -> T {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let status = self.status();
+            if let Some(found) = status.as_ref().and_then(&found) {
+                return found;
+            }
+            let status = status.unwrap_or_default();
+            assert!(Instant::now() < deadline, "waited for {what}\n{status:#}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Runs a command on the folder.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        let (command, rest) = arguments.split_first().unwrap();
+        fedgate().arg(command).arg("--dir").arg(self.folder()).args(rest).output().unwrap()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if let Some(controller) = &mut self.controller {
+            let _ = controller.kill();
+            let _ = controller.wait();
+        }
+    }
+}
+
+pub(crate) fn fedgate() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_fedgate"))
+}
+
+pub(crate) fn service(name: &str) -> String {
+    format!(
+        "apiVersion: v1
+kind: Service
+metadata:
+  name: {name}
+  namespace: shop
+  labels: {{federation.istio.deckhouse.io/public-service: ''}}
+spec:
+  ports: [{{name: http, port: 80}}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: {name}-1, namespace: shop, labels: {{kubernetes.io/service-name: {name}}}}}
+addressType: IPv4
+ports: [{{name: http, port: 8080}}]
+endpoints: [{{addresses: [127.0.0.1]}}]
+"
+    )
+}
+
+fn authority() -> CertifiedIssuer<'static, KeyPair> {
+    let mut parameters = CertificateParams::default();
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap()
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}

@@ -1,0 +1,104 @@
+//! The command line without a running controller: what it prints, and how it ends.
+
+use crate::cluster::{Cluster, fedgate};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output};
+
+/// Status, standard output and standard error as one text, with the folder's changing parts replaced.
+fn shown(output: &Output, cluster: &Cluster) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(&cluster.folder().display().to_string(), "DIR");
+    let (out, error) = (text(&output.stdout), text(&output.stderr));
+    format!(
+        "exit status {}\n{out}{}{error}",
+        output.status.code().unwrap_or(-1),
+        if error.is_empty() { "" } else { "--\n" }
+    )
+}
+
+fn run(command: &mut Command) -> Output {
+    command.env_remove("FEDGATE_LOG").output().unwrap()
+}
+
+fn validate(cluster: &Cluster, more: &[&str]) -> Output {
+    run(fedgate().arg("validate").arg(cluster.folder()).args(more))
+}
+
+#[test]
+fn validate_is_content_with_a_good_folder() {
+    let cluster = Cluster::new("alpha");
+    cluster.put_service("web");
+    cluster.put_peer(&Cluster::new("beta"));
+    insta::assert_snapshot!(shown(&validate(&cluster, &[]), &cluster));
+    assert!(!cluster.path("state").exists(), "looking leaves nothing behind");
+}
+
+#[test]
+fn validate_names_file_line_field_and_what_to_do() {
+    let cluster = Cluster::new("alpha");
+    cluster.put_service("web");
+    cluster.put(
+        "manifests/bad.yaml",
+        "apiVersion: v1\nkind: Service\nmetadata: {name: db, namespace: shop}\nspec:\n  ports:\n  - port: many\n---\n{\n",
+    );
+    cluster.put(
+        "manifests/policy.yaml",
+        "apiVersion: fedgate.dev/v1alpha1\nkind: FederationPolicy\nmetadata: {name: p}\nspec: {modus: Audit}\n",
+    );
+    let output = validate(&cluster, &[]);
+    insta::assert_snapshot!(shown(&output, &cluster));
+    assert_eq!(output.status.code(), Some(1));
+    let json: serde_json::Value = serde_json::from_slice(&validate(&cluster, &["--output", "json"]).stdout).unwrap();
+    assert_eq!(json.as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn wrong_settings_are_told_with_their_lines() {
+    let cluster = Cluster::new("alpha");
+    cluster.put("fedgate.yaml", &cluster.settings().replace("listen:", "lisen:"));
+    insta::assert_snapshot!(shown(&validate(&cluster, &[]), &cluster));
+    let output = run(fedgate().args(["run", "--dir"]).arg(cluster.folder()));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("did you mean \"listen\"?"));
+}
+
+#[test]
+fn wrong_use_ends_with_2() {
+    for arguments in
+        [&["frobnicate"][..], &["explain"], &["keygen"], &["validate", "a", "b"], &["status", "--output", "xml"]]
+    {
+        assert_eq!(run(fedgate().args(arguments)).status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn asking_without_a_controller_says_what_to_do() {
+    let cluster = Cluster::new("alpha");
+    for arguments in [&["status"][..], &["table"], &["explain", "--to", "web.shop.svc.beta.example:80"]] {
+        let output = cluster.run(arguments);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("fedgate run --dir"), "{}", shown(&output, &cluster));
+    }
+}
+
+#[test]
+fn keygen_makes_a_key_for_its_owner_and_never_replaces_one() {
+    let cluster = Cluster::new("alpha");
+    let path = cluster.path("new.key");
+    let output = run(fedgate().args(["keygen", "--out"]).arg(&path));
+    assert!(output.status.success());
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let key = std::fs::read_to_string(&path).unwrap();
+    assert!(key.contains("PRIVATE KEY"));
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("PRIVATE"), "the key is in the file only");
+    assert_eq!(run(fedgate().args(["keygen", "--out"]).arg(&path)).status.code(), Some(1));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), key);
+}
+
+#[test]
+fn every_command_has_a_help_text_with_an_example() {
+    for command in ["run", "validate", "status", "explain", "table", "keygen"] {
+        let output = run(fedgate().args([command, "--help"]));
+        let help = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && help.contains("Example"), "{command}: {help}");
+    }
+}

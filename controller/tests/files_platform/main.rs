@@ -1,0 +1,6 @@
+//! The files platform from outside: settings, the command line, and controllers that pair over real TLS on loopback.
+
+mod cluster;
+mod commands;
+mod running;
+mod settings;

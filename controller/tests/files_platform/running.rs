@@ -1,0 +1,187 @@
+//! Controllers that run: pairing over TLS, changes, restarts.
+
+use crate::cluster::{Cluster, fedgate, service};
+use serde_json::Value;
+use std::fs;
+
+fn row<'a>(status: &'a Value, list: &str, field: &str, value: &str) -> Option<&'a Value> {
+    status[list].as_array()?.iter().find(|row| row[field] == value)
+}
+
+/// Two clusters that know each other; beta exports `web`.
+fn pair() -> (Cluster, Cluster) {
+    let (mut alpha, mut beta) = (Cluster::new("alpha"), Cluster::new("beta"));
+    alpha.put_peer(&beta);
+    beta.put_peer(&alpha);
+    beta.put_service("web");
+    alpha.start();
+    beta.start();
+    (alpha, beta)
+}
+
+fn import(status: &Value, service: &str) -> Option<String> {
+    let found = status["imports"].as_array()?.iter().find(|row| service_of(row) == service)?;
+    found["address"].as_str().map(str::to_owned)
+}
+
+/// A service is written as host and port, or as one text.
+fn service_of(row: &Value) -> String {
+    match &row["service"] {
+        Value::String(text) => text.clone(),
+        fields => format!("{}:{}", fields["host"].as_str().unwrap_or_default(), fields["port"]),
+    }
+}
+
+const WEB: &str = "web.shop.svc.beta.example:80";
+
+#[test]
+fn two_clusters_pair_and_a_new_export_arrives() {
+    let (alpha, beta) = pair();
+    let address = alpha.wait("the import", |status| import(status, WEB));
+    assert!(address.starts_with("127.0.0.1:"), "{address}");
+    beta.wait("alpha to be ready", |status| {
+        row(status, "peers", "name", "alpha").filter(|peer| peer["ready"] == true).map(drop)
+    });
+    beta.put_service("cart");
+    alpha.wait("the second import", |status| import(status, "cart.shop.svc.beta.example:80"));
+    assert_eq!(alpha.wait("the first import", |status| import(status, WEB)), address, "it keeps its port");
+
+    let passes = beta.run(&["explain", "--to", WEB, "--from", "spiffe://alpha.example/ns/shop/sa/cart"]);
+    let text = String::from_utf8_lossy(&passes.stdout);
+    assert!(passes.status.success() && text.contains("granted"), "{text}");
+    let refused = beta.run(&["explain", "--to", WEB, "--from", "spiffe://gamma.example/ns/shop/sa/cart"]);
+    let text = String::from_utf8_lossy(&refused.stdout);
+    assert!(refused.status.code() == Some(1) && text.contains("unknown_peer"), "{text}");
+    let imported = alpha.run(&["explain", "--to", WEB]);
+    let text = String::from_utf8_lossy(&imported.stdout);
+    assert!(imported.status.success() && text.contains(&address), "{text}");
+    let table = beta.run(&["table", "--host", "web.shop.svc.beta.example"]);
+    let text = String::from_utf8_lossy(&table.stdout);
+    assert!(table.status.success() && text.contains(WEB) && !text.contains("cart"), "{text}");
+}
+
+#[test]
+fn a_broken_manifest_is_named_and_everything_else_goes_on() {
+    let (alpha, beta) = pair();
+    alpha.wait("the import", |status| import(status, WEB));
+    beta.put("manifests/web.yaml", &service("web").replace("port: 80}", "port: eighty}"));
+    beta.put_service("cart");
+    let finding = beta.wait("the finding", |status| {
+        let findings = status["findings"].as_array()?;
+        findings.iter().find(|finding| finding["reason"] == "invalid_object").cloned()
+    });
+    assert_eq!(finding["field"], "spec.ports[0].port");
+    assert_eq!(finding["object"]["source"], "manifests/web.yaml:8");
+    alpha.wait("the other export", |status| import(status, "cart.shop.svc.beta.example:80"));
+    assert!(alpha.wait("web, as it was", |status| import(status, WEB)).contains(':'));
+}
+
+#[test]
+fn a_restart_begins_from_what_was_known() {
+    let (mut alpha, mut beta) = pair();
+    let address = alpha.wait("the import", |status| import(status, WEB));
+    let generation = beta.status().unwrap()["table"]["generation"].clone();
+    let uuid = beta.status().unwrap()["cluster"]["clusterUuid"].clone();
+    assert_eq!((alpha.stop(), beta.stop()), (0, 0), "{}", alpha.log());
+    // beta stays away: alpha knows it from before.
+    alpha.start();
+    assert_eq!(alpha.wait("the import", |status| import(status, WEB)), address);
+    beta.start();
+    let status = beta.wait("beta", |status| Some(status.clone()));
+    assert_eq!((&status["table"]["generation"], &status["cluster"]["clusterUuid"]), (&generation, &uuid));
+}
+
+#[test]
+fn a_second_controller_in_one_folder_is_refused() {
+    let mut alpha = Cluster::new("alpha");
+    alpha.start();
+    let second = fedgate().args(["run", "--dir"]).arg(alpha.folder()).output().unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&second.stderr).contains("in use by another"));
+    assert!(alpha.status().is_some(), "{}", alpha.pid());
+}
+
+#[test]
+fn a_new_root_of_ours_reaches_the_peer_without_a_restart() {
+    let (alpha, beta) = pair();
+    alpha.wait("the import", |status| import(status, WEB));
+    let roots =
+        |status: &Value| row(status, "peers", "name", "beta").map(|peer| peer["roots"].as_array().map_or(0, Vec::len));
+    assert_eq!(alpha.status().as_ref().and_then(roots), Some(1));
+    beta.put("identity/roots.pem", &format!("{}{}", beta.root_pem, alpha.root_pem));
+    alpha.wait("both roots", |status| roots(status).filter(|count| *count == 2));
+}
+
+#[test]
+fn a_new_certificate_of_the_metadata_endpoint_is_served_without_a_restart() {
+    let (alpha, mut beta) = pair();
+    alpha.wait("the import", |status| import(status, WEB));
+    // Another authority signs for beta now; alpha still expects the old one.
+    let other = Cluster::new("beta");
+    for file in ["metadata.key", "metadata.pem"] {
+        beta.put(&format!("identity/{file}"), &fs::read_to_string(other.path(&format!("identity/{file}"))).unwrap());
+    }
+    let exchange = |status: &Value| {
+        let conditions = row(status, "peers", "name", "beta")?["conditions"].as_array()?;
+        let ready = conditions.iter().find(|condition| condition["type"] == "PublicMetadataExchangeReady")?;
+        (ready["status"] == "False").then(|| ready["message"].to_string())
+    };
+    let message = alpha.wait("the new certificate", exchange);
+    assert!(message.contains("spec.metadata.ca"), "{message}");
+    assert!(alpha.wait("web, as it was", |status| import(status, WEB)).contains(':'));
+    beta.root_pem.clone_from(&other.root_pem);
+    alpha.put_peer(&beta);
+    alpha.wait("beta to be ready", |status| {
+        row(status, "peers", "name", "beta").filter(|peer| peer["ready"] == true).map(drop)
+    });
+}
+
+#[test]
+fn settings_that_can_change_do_and_the_others_ask_for_a_restart() {
+    let (alpha, beta) = pair();
+    alpha.wait("the import", |status| import(status, WEB));
+    let settings = fs::read_to_string(beta.path("fedgate.yaml")).unwrap();
+    beta.put("fedgate.yaml", &settings.replace("  filterModule", "  advertise: ['192.0.2.7:15443']\n  filterModule"));
+    let gateway = |status: &Value| Some(status["imports"][0]["gateways"][0].as_str()?.to_owned());
+    alpha.wait("the other gateway", |status| gateway(status).filter(|gateway| gateway == "192.0.2.7:15443"));
+    beta.put("fedgate.yaml", "trustDomain: [\n");
+    beta.wait("the finding", |status| {
+        let findings = status["findings"].as_array()?;
+        findings
+            .iter()
+            .find(|f| f["object"]["source"].as_str().is_some_and(|s| s.starts_with("fedgate.yaml")))
+            .map(drop)
+    });
+    assert_eq!(alpha.status().as_ref().and_then(gateway).as_deref(), Some("192.0.2.7:15443"));
+    beta.put("fedgate.yaml", &settings.replace("beta.example", "delta.example"));
+    let message = beta.wait("the finding", |status| {
+        let findings = status["findings"].as_array()?;
+        let found = findings.iter().find(|finding| finding["field"] == "trustDomain")?;
+        Some(found["message"].to_string())
+    });
+    assert!(message.contains("restart"), "{message}");
+}
+
+#[test]
+fn the_admin_address_has_metrics_and_probes() {
+    let (alpha, _beta) = pair();
+    alpha.wait("the import", |status| import(status, WEB));
+    let admin: Value = serde_json::from_slice(&fs::read(alpha.path("state/admin.json")).unwrap()).unwrap();
+    let address = admin["address"].as_str().unwrap();
+    assert!(get(address, "/healthz").contains(" 200 "));
+    assert!(get(address, "/readyz").contains(" 200 "));
+    let metrics = get(address, "/metrics");
+    for name in ["fedgate_table_generation", "fedgate_peers", "fedgate_findings"] {
+        assert!(metrics.contains(name), "{name} is not in\n{metrics}");
+    }
+    assert!(!get(address, "/status").contains("PRIVATE"));
+}
+
+fn get(address: &str, path: &str) -> String {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
