@@ -4,10 +4,12 @@
 //! next read calls it again with all of it; resuming goes on with the filter *behind* it and does not call it again.
 
 use crate::abi::{CONTINUE, CloseType};
+use crate::plugin::ListenerSettings;
 use crate::process::Clusters;
 use crate::stream::{Client, ConnectionId, Ending, Handshake, Route, Stream, TcpProxy, Upstream};
 use crate::vm::Vm;
 use crate::vm_state::Context;
+use std::rc::Rc;
 
 /// Where in the chain to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,9 +20,15 @@ enum From {
 
 impl Vm {
     /// A client has connected and its ClientHello was read.
-    pub(crate) fn connect(&mut self, id: ConnectionId, root: u32, client: Client, tcp_proxy: TcpProxy) -> u32 {
+    pub(crate) fn connect(
+        &mut self,
+        id: ConnectionId,
+        root: u32,
+        client: Client,
+        listener: Rc<ListenerSettings>,
+    ) -> u32 {
         let context = self.allocate_context();
-        let stream = Stream::new(id, context, root, client, tcp_proxy);
+        let stream = Stream::new(id, context, root, client, listener);
         self.state_mut().contexts.insert(context, Context::Stream(Box::new(stream)));
         if let Some(root) = self.state_mut().root_mut(root) {
             root.streams += 1;
@@ -146,7 +154,7 @@ impl Vm {
         if stream.reads_disabled || !stream.is_open() {
             return;
         }
-        stream.handshake = stream.arrived;
+        stream.handshake_goes_on();
         if stream.handshake < Handshake::Finished {
             // An end of the connection here is a failed handshake.
             if std::mem::take(&mut stream.unread_end) {
@@ -210,7 +218,7 @@ impl Vm {
         };
         let route = {
             let clusters: &Clusters = &self.state().process.borrow().clusters;
-            stream.tcp_proxy.route(&stream.filter_state, clusters)
+            TcpProxy::route(&stream.listener.default_cluster, &stream.filter_state, clusters)
         };
         match route {
             Route::Nowhere(ending) => self.close(context, ending),

@@ -22,7 +22,8 @@
 //! - It picks its cluster when it starts, and never again (`stream::TcpProxy::route`).
 //! - Closing and resuming happen after the callback (`vm::do_deferred`); a paused write is lost (`connection::server_sends`).
 //! - A new configuration is a new root context; old connections stay with the old one, for ever (`proxy::configure`).
-//! - A root context that refuses its configuration has failed its whole VM (`vm::configure`).
+//! - A configuration is tried in a VM of its own. A worker that then refuses what the trial took has no filter at all, and
+//!   its connections pass (`proxy::root_on` panics).
 //! - Setting the tick period starts it anew, for the root of the *acting* context (`vm_state::set_tick_period`).
 
 pub mod abi;
@@ -45,7 +46,7 @@ mod vm_state;
 
 pub use certificate::Certificate;
 pub use module::{FilterModule, Metering};
-pub use plugin::{BLACK_HOLE, FailurePolicy, Plugin, TcpProxySettings};
+pub use plugin::{BLACK_HOLE, FailurePolicy, ListenerSettings, Plugin};
 pub use process::LogLine;
 pub use proxy::{Proxy, Rehearsal, Rejected};
 pub use stream::{Client, ConnectionId, Ending, Handshake, Stream};

@@ -55,22 +55,35 @@ impl Plugin {
     }
 }
 
-/// The rest of a listener: how its tcp_proxy is set up.
+/// The rest of a listener: the filters around ours, and what this Envoy can do.
 #[derive(Debug, Clone)]
-pub struct TcpProxySettings {
+pub struct ListenerSettings {
     pub(crate) takes_early_data: bool,
     pub(crate) default_cluster: Rc<str>,
+    pub(crate) handshake_key: Option<Rc<str>>,
+    pub(crate) shows_validity: bool,
 }
 
-impl TcpProxySettings {
-    /// Envoy 1.37 or later, with `max_early_data_bytes` set and a black hole as default.
-    pub fn with_early_data() -> Self {
-        Self { takes_early_data: true, default_cluster: BLACK_HOLE.into() }
+impl ListenerSettings {
+    /// Envoy 1.40: tcp_proxy has `max_early_data_bytes` and a black hole as default.
+    pub fn envoy_1_40() -> Self {
+        Self { takes_early_data: true, default_cluster: BLACK_HOLE.into(), handshake_key: None, shows_validity: true }
     }
 
-    /// An older Envoy: reads are disabled until the upstream is connected.
-    pub fn without_early_data() -> Self {
-        Self { takes_early_data: false, ..Self::with_early_data() }
+    /// Envoy 1.37: the same, without the attribute `connection.peer_certificate_valid`.
+    pub fn envoy_1_37() -> Self {
+        Self { shows_validity: false, ..Self::envoy_1_40() }
+    }
+
+    /// Envoy 1.36: tcp_proxy disables reads until the upstream is connected.
+    pub fn envoy_1_36() -> Self {
+        Self { takes_early_data: false, ..Self::envoy_1_37() }
+    }
+
+    /// A `set_filter_state` filter stands before ours and sets this key `on_downstream_tls_handshake`, that is when the
+    /// handshake is finished. It holds nobody up.
+    pub fn telling_of_handshakes(self, key: &str) -> Self {
+        Self { handshake_key: Some(key.into()), ..self }
     }
 }
 

@@ -73,7 +73,7 @@ fn of_connection(stream: &Stream, name: &str) -> Option<Vec<u8>> {
         "id" => number(stream.id.0),
         "mtls" => truth(certificate.is_some()),
         // TLS 1.2 verifies a certificate when it comes, TLS 1.3 with the proof that the client has its key.
-        "peer_certificate_valid" => {
+        "peer_certificate_valid" if stream.listener.shows_validity => {
             truth(certificate.is_some() && (stream.handshake == Handshake::Finished || stream.client.tls_1_2))
         }
         // A client without a server name: there, and empty.

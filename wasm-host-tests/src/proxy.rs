@@ -1,9 +1,9 @@
 //! The proxy: threads with VMs, listeners with plugins, connections, and a clock.
 
 use crate::module::FilterModule;
-use crate::plugin::{BLACK_HOLE, FailurePolicy, Plugin, TcpProxySettings};
+use crate::plugin::{BLACK_HOLE, FailurePolicy, ListenerSettings, Plugin};
 use crate::process::{Process, SharedProcess};
-use crate::stream::{Client, ConnectionId, Ending, Handshake, Stream, TcpProxy};
+use crate::stream::{Client, ConnectionId, Ending, Handshake, Stream};
 use crate::vm::{Failure, Vm};
 use anyhow::Result;
 use std::cell::RefCell;
@@ -29,7 +29,7 @@ pub struct Proxy {
 
 struct Listener {
     plugin: Plugin,
-    tcp_proxy: TcpProxySettings,
+    settings: Rc<ListenerSettings>,
     /// The VM and the root context on each thread.
     roots: Vec<(usize, u32)>,
     reloaded_at: Option<u64>,
@@ -81,13 +81,13 @@ impl Proxy {
     pub fn configure(&mut self, listener: &str, plugin: Plugin) -> Result<(), Rejected> {
         self.rehearse(&plugin)?;
         let roots = (0..self.threads).map(|thread| self.root_on(thread, &plugin)).collect();
-        let tcp_proxy = TcpProxySettings::with_early_data();
-        let new = Listener { plugin, tcp_proxy, roots, reloaded_at: None };
+        let settings = Rc::new(ListenerSettings::envoy_1_40());
+        let new = Listener { plugin, settings, roots, reloaded_at: None };
         match self.listeners.get_mut(listener) {
             None => drop(self.listeners.insert(listener.to_owned(), new)),
             Some(old) => {
-                let tcp_proxy = old.tcp_proxy.clone();
-                let old = std::mem::replace(old, Listener { tcp_proxy, ..new });
+                let settings = Rc::clone(&old.settings);
+                let old = std::mem::replace(old, Listener { settings, ..new });
                 self.release(&old.roots);
             }
         }
@@ -119,10 +119,10 @@ impl Proxy {
         }
     }
 
-    /// Sets up the tcp_proxy of a listener, for new connections.
-    pub fn set_tcp_proxy(&mut self, listener: &str, settings: TcpProxySettings) {
+    /// Sets up the rest of a listener, for new connections. At first it is that of Envoy 1.40.
+    pub fn set_listener(&mut self, listener: &str, settings: ListenerSettings) {
         if let Some(listener) = self.listeners.get_mut(listener) {
-            listener.tcp_proxy = settings;
+            listener.settings = Rc::new(settings);
         }
     }
 
@@ -131,6 +131,10 @@ impl Proxy {
     }
 
     /// The plugin's root context on a thread: found, or made in the VM that it shares with others, or in a new one.
+    #[allow(
+        clippy::expect_used,
+        reason = "a filter that comes here is a hole in the gateway, whatever the test is about"
+    )]
     fn root_on(&mut self, thread: usize, plugin: &Plugin) -> (usize, u32) {
         let same = |vm: &Vm| vm.thread == thread && vm.key == plugin.vm && vm.is_alive();
         let place = match self.vms.iter().position(same) {
@@ -138,7 +142,9 @@ impl Proxy {
             None => self.add_vm(thread, plugin),
         };
         let vm = &mut self.vms[place];
-        let root = vm.find_root(&plugin.root).or_else(|| vm.configure(&plugin.root)).unwrap_or_default();
+        let root = vm.find_root(&plugin.root).or_else(|| vm.configure(&plugin.root));
+        let root =
+            root.expect("Envoy asks a trial VM first; a worker that refuses then has no filter, and lets all pass");
         if let Some(root) = vm.state_mut().root_mut(root) {
             root.listeners += 1;
         }
@@ -171,19 +177,17 @@ impl Proxy {
     /// When there is no such listener or worker.
     pub fn connect_on(&mut self, thread: usize, listener: &str, client: Client) -> ConnectionId {
         self.reload_failed_vm(thread, listener);
-        let settings = &self.listeners[listener];
-        let (place, root) = settings.roots[thread];
-        let tcp_proxy =
-            TcpProxy::new(settings.tcp_proxy.takes_early_data, Rc::clone(&settings.tcp_proxy.default_cluster));
+        let Listener { settings, roots, .. } = &self.listeners[listener];
+        let ((place, root), settings) = (roots[thread], Rc::clone(settings));
         self.last_connection += 1;
         let id = ConnectionId(self.last_connection);
         if self.vms[place].failure.is_some() {
-            let mut stream = Stream::new(id, 0, root, client, tcp_proxy);
+            let mut stream = Stream::new(id, 0, root, client, settings);
             stream.ending = Some(Ending::ByFailedVm);
             self.ended.insert(id, stream);
             return id;
         }
-        let context = self.vms[place].connect(id, root, client, tcp_proxy);
+        let context = self.vms[place].connect(id, root, client, settings);
         self.open.insert(id, (place, context));
         self.finish_event();
         id

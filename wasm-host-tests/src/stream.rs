@@ -1,6 +1,7 @@
 //! One downstream connection: what the filter can see and do of it, and what it cost the service behind.
 
 use crate::certificate::Certificate;
+use crate::plugin::ListenerSettings;
 use crate::process::Clusters;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -75,6 +76,7 @@ pub struct Stream {
     pub(crate) context: u32,
     pub(crate) root: u32,
     pub(crate) client: Client,
+    pub(crate) listener: Rc<ListenerSettings>,
     pub(crate) handshake: Handshake,
     /// What of the client's handshake has arrived, while nobody reads from the socket.
     pub(crate) arrived: Handshake,
@@ -102,11 +104,8 @@ pub struct Stream {
 }
 
 /// The terminal filter.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct TcpProxy {
-    /// tcp_proxy has `max_early_data_bytes`: it does not disable reads while the upstream is not connected.
-    pub(crate) takes_early_data: bool,
-    pub(crate) default_cluster: Rc<str>,
     /// There once it has started; from then on no filter state changes the cluster.
     pub(crate) upstream: Option<Upstream>,
 }
@@ -126,15 +125,10 @@ pub(crate) enum Route {
 }
 
 impl TcpProxy {
-    pub(crate) fn new(takes_early_data: bool, default_cluster: Rc<str>) -> Self {
-        Self { takes_early_data, default_cluster, upstream: None }
-    }
-
     /// `onNewConnection`: the cluster is picked here, once.
-    pub(crate) fn route(&self, filter_state: &BTreeMap<String, Vec<u8>>, clusters: &Clusters) -> Route {
+    pub(crate) fn route(default: &str, filter_state: &BTreeMap<String, Vec<u8>>, clusters: &Clusters) -> Route {
         let chosen = filter_state.get("envoy.tcp_proxy.cluster");
-        let cluster =
-            chosen.map_or(self.default_cluster.to_string(), |name| String::from_utf8_lossy(name).into_owned());
+        let cluster = chosen.map_or(default.to_owned(), |name| String::from_utf8_lossy(name).into_owned());
         if clusters.unknown.contains(&cluster) {
             Route::Nowhere(Ending::NoCluster)
         } else if clusters.empty.contains(&cluster) {
@@ -146,15 +140,22 @@ impl TcpProxy {
 }
 
 impl Stream {
-    pub(crate) fn new(id: ConnectionId, context: u32, root: u32, client: Client, tcp_proxy: TcpProxy) -> Self {
+    pub(crate) fn new(
+        id: ConnectionId,
+        context: u32,
+        root: u32,
+        client: Client,
+        listener: Rc<ListenerSettings>,
+    ) -> Self {
         Self {
             id,
             context,
             root,
             client,
+            reads_disabled: !listener.takes_early_data,
+            listener,
             handshake: Handshake::Hello,
             arrived: Handshake::Hello,
-            reads_disabled: !tcp_proxy.takes_early_data,
             filter_started: false,
             unread: Vec::new(),
             unread_end: false,
@@ -163,12 +164,22 @@ impl Stream {
             read_end_raised: false,
             write_buffer: Vec::new(),
             filter_state: BTreeMap::new(),
-            tcp_proxy,
+            tcp_proxy: TcpProxy::default(),
             to_client: Vec::new(),
             lost_to_client: 0,
             server_ended: false,
             ending: None,
             callbacks: Vec::new(),
+        }
+    }
+
+    /// The handshake goes as far as what has arrived. Filters that are told of its end (ours is not) act on it.
+    pub(crate) fn handshake_goes_on(&mut self) {
+        self.handshake = self.arrived;
+        if self.handshake == Handshake::Finished
+            && let Some(key) = &self.listener.handshake_key
+        {
+            self.filter_state.entry(key.to_string()).or_insert_with(|| b"finished".to_vec());
         }
     }
 

@@ -2,11 +2,11 @@
 
 use crate::support::*;
 use fedgate_core::WaitForIdentity;
-use fedgate_wasm_host::{Client, Ending, Handshake, Proxy, TcpProxySettings};
+use fedgate_wasm_host::{Client, Ending, Handshake, ListenerSettings, Proxy};
 
 fn old_envoy(wait: WaitForIdentity) -> Proxy {
     let mut proxy = gateway(&Exports::standard(1).with(|options| options.wait_for_identity = wait));
-    proxy.set_tcp_proxy(LISTENER, TcpProxySettings::without_early_data());
+    proxy.set_listener(LISTENER, ListenerSettings::envoy_1_36());
     proxy
 }
 
@@ -70,14 +70,30 @@ fn a_server_that_speaks_before_the_handshake_loses_the_connection() {
     }
 }
 
+/// These Envoys have no way to tell a filter that the handshake is finished, so it does not help the server to be late.
 #[test]
-fn a_server_that_speaks_after_the_handshake_is_heard() {
+fn a_server_that_speaks_before_its_client_loses_the_connection() {
     let mut proxy = old_envoy(WaitForIdentity::Connected);
     let connection = connect(&mut proxy, FEED, ALPHA);
     proxy.client_finishes_handshake(connection);
     proxy.server_sends(connection, b"220 ready");
-    assert_eq!(verdict(&proxy, connection), ("allowed", "granted"));
-    assert_eq!(proxy.stream(connection).at_client(), b"220 ready");
+    assert_eq!(verdict(&proxy, connection), ("refused", "no_identity"));
+    assert_eq!(proxy.stream(connection).at_client(), b"");
+}
+
+#[test]
+fn a_server_that_speaks_after_the_handshake_is_heard_where_that_can_be_known() {
+    for settings in
+        [ListenerSettings::envoy_1_40(), ListenerSettings::envoy_1_37().telling_of_handshakes("fedgate.handshake")]
+    {
+        let mut proxy = old_envoy(WaitForIdentity::Connected);
+        proxy.set_listener(LISTENER, settings);
+        let connection = connect(&mut proxy, FEED, ALPHA);
+        proxy.client_finishes_handshake(connection);
+        proxy.server_sends(connection, b"220 ready");
+        assert_eq!(verdict(&proxy, connection), ("allowed", "granted"));
+        assert_eq!(proxy.stream(connection).at_client(), b"220 ready");
+    }
 }
 
 #[test]
