@@ -2,6 +2,7 @@
 //! the certificate.
 
 use crate::finding::shown;
+use crate::strict;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use fedgate_core::TrustDomain;
 use jiff::Timestamp;
@@ -68,7 +69,7 @@ pub enum RootError {
     #[error("the certificate has {0} bytes, at most {1} are taken")]
     TooLong(usize, usize),
     /// It is no certificate, or has something behind it.
-    #[error("expected an X.509 version 3 certificate in DER and nothing else")]
+    #[error("expected an X.509 version 3 certificate in strict DER and nothing else")]
     Der,
     /// Its extensions contradict themselves, or stand twice.
     #[error("its extensions cannot be understood")]
@@ -90,6 +91,9 @@ impl Root {
     /// # Errors
     /// [`RootError`].
     pub fn from_der(der: &[u8]) -> Result<Self, RootError> {
+        if !strict::is_certificate(der) {
+            return Err(RootError::Der);
+        }
         let (rest, certificate) = X509Certificate::from_der(der).map_err(|_| RootError::Der)?;
         if !rest.is_empty() || certificate.version() != X509Version::V3 {
             return Err(RootError::Der);

@@ -282,6 +282,18 @@ finding_reasons! {
     RestartNeeded = "restart_needed",
 }
 
+impl FindingReason {
+    /// The reasons that adapters produce, and nobody in this crate.
+    pub const OF_ADAPTERS: &'static [Self] = &[
+        Self::Unreadable,
+        Self::InvalidObject,
+        Self::UnknownKind,
+        Self::NoEgressPort,
+        Self::NotWritten,
+        Self::RestartNeeded,
+    ];
+}
+
 impl std::fmt::Display for FindingReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.word())

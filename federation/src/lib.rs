@@ -1,5 +1,5 @@
 //! What the controller knows and decides, without touching the world: documents, tokens, trust bundles, policies, and
-//! [`federate`], which turns all of it into what is in force.
+//! [`federate()`], which turns all of it into what is in force.
 //!
 //! There is no I/O, async, clock or randomness in here. Time is an argument ([`jiff::Timestamp`]), keys are made from seeds
 //! that somebody else drew, and everything that an operator should see comes out as values ([`Finding`]).
@@ -24,6 +24,7 @@ mod json;
 pub mod key;
 pub mod knowledge;
 pub mod object;
+mod strict;
 pub mod token;
 
 pub use federate::{Federation, Inputs, LocalCluster, federate};

@@ -1,4 +1,4 @@
-//! From what is known to what is in force: one pure function, [`federate`].
+//! From what is known to what is in force: one pure function, [`federate()`].
 //!
 //! ```text
 //! objects ──► peers ──► standings (who is refused, and why) ──┬─► imports, trust bundles
@@ -55,7 +55,7 @@ pub struct LocalCluster {
     pub gateway_identities: Vec<WorkloadIdentity>,
 }
 
-/// Everything that [`federate`] looks at.
+/// Everything that [`federate()`] looks at.
 #[derive(Debug, Clone, Copy)]
 pub struct Inputs<'a> {
     /// This cluster.
@@ -150,7 +150,7 @@ impl Federation {
     ///
     /// It is answered from here and not from what is known of the one peer, because a peer may claim another cluster's UUID, and
     /// the token would then open that cluster's document for us to the wrong one. So after a public document with a new UUID, the
-    /// private document waits for the next [`federate`].
+    /// private document waits for the next [`federate()`].
     pub fn token_audience(&self, peer: &PeerName) -> Option<&ClusterUuid> {
         self.peer(peer).filter(|report| report.standing.may_send_token())?.cluster_uuid.as_ref()
     }

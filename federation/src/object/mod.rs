@@ -1,7 +1,7 @@
 //! The objects that an operator writes, as an adapter hands them over: Kubernetes kinds, not yet believed.
 //!
 //! An adapter reads bytes (a file, an API server's answer) into these; what it could not read it reports as findings of
-//! its own, in [`Objects::findings`]. All rules about what the fields may say are here and in [`crate::federate`], so that
+//! its own, in [`Objects::findings`]. All rules about what the fields may say are here and in [`crate::federate()`], so that
 //! both platforms have the same ones.
 
 mod peer;

@@ -139,7 +139,7 @@ impl Peer {
 
 /// The peers among the objects, in order of their names: those that are valid and don't describe this cluster itself.
 ///
-/// This is whom an importer polls, peers that [`crate::federate`] goes on to refuse included, so that they can recover.
+/// This is whom an importer polls, peers that [`crate::federate()`] goes on to refuse included, so that they can recover.
 pub fn peers(objects: &[Named<IstioFederationSpec>], ours: &TrustDomain) -> (Vec<Peer>, Vec<Finding>) {
     let mut ordered: Vec<_> = objects.iter().collect();
     ordered.sort_by(|a, b| (&a.name, &a.source).cmp(&(&b.name, &b.source)));
