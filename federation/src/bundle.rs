@@ -284,7 +284,7 @@ struct BundleKey {
 
 /// The SPIFFE bundle map that Envoy's SPIFFE validator reads (`SPIFFECertValidatorConfig.trust_bundles`). Envoy refuses the
 /// whole map for a trust domain without keys or a key of another use, so neither is ever written. Envoy does not look at
-/// `spiffe_sequence`.
+/// `spiffe_sequence`. Nor does Envoy take a map without any trust domain: without bundles, the caller has to think of something.
 pub fn bundle_map<'a>(bundles: impl IntoIterator<Item = &'a TrustBundle>) -> Vec<u8> {
     let key = |root: &Root| BundleKey { usage: "x509-svid", kty: root.key_type.kty(), x5c: [root.base64()] };
     let filled = bundles.into_iter().filter(|bundle| !bundle.roots.is_empty());
