@@ -3,7 +3,7 @@
 use super::builder::{Grant, Peer, TableBuilder};
 use super::check::check;
 use super::encode::parts;
-use super::layout::{ANY_CALLER, COUNTS, COUNTS_AT, MAX_CALLER_PATTERNS, Section};
+use super::layout::{ANY_CALLER, COUNTS, COUNTS_AT, MAX_CALLER_PATTERNS, MAX_PEERS, Section};
 use super::letters::letter_of;
 use super::parts::Parts;
 use super::{Mode, Table, TableError};
@@ -107,6 +107,18 @@ fn peers_are_checked() {
     refused("peers", |parts| parts.names[2] = vec![]);
     refused("peers", |parts| parts.names[3] = b"not a name".to_vec());
     refused("peers", |parts| parts.modes[1] = 2);
+}
+
+#[test]
+fn one_peer_too_many_is_refused() {
+    let peers = |count: u32| {
+        let mut parts = parts(&TableBuilder::new("alpha.example".parse().unwrap())).unwrap();
+        parts.names.extend((0..count).flat_map(|number| [format!("p{number:05}").into_bytes(), b"peer".to_vec()]));
+        parts.modes = vec![0; count as usize];
+        Table::read(parts.write(1)).map(|table| table.peer_count())
+    };
+    assert_eq!(peers(MAX_PEERS), Ok(MAX_PEERS));
+    assert_eq!(peers(MAX_PEERS + 1), Err(TableError::Content("names")));
 }
 
 #[test]
