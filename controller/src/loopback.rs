@@ -1,8 +1,17 @@
 //! For tests: a CA, and TLS servers on loopback that do whatever a test makes them do.
 
-use crate::exporter::ServerTls;
+use crate::{clock::Clock, exporter::ServerTls, importer::Identity};
+use fedgate_federation::{document::ClusterUuid, key::SigningKey};
+use jiff::Timestamp;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
-use std::{future::Future, net::SocketAddr, sync::Arc};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
 use tokio::{
     io::AsyncReadExt,
     net::{TcpListener, TcpStream},
@@ -114,4 +123,32 @@ pub(crate) async fn read_head(stream: &mut (impl AsyncReadExt + Unpin)) -> Optio
         head.push(stream.read_u8().await.ok()?.into());
     }
     Some(head)
+}
+
+/// A cluster's UUID and key, made a moment ago.
+pub(crate) fn identity() -> Identity {
+    let cluster_uuid = ClusterUuid::parse(&uuid::Uuid::new_v4().to_string()).unwrap();
+    let mut seed = [0; 32];
+    seed.iter_mut().for_each(|byte| *byte = fastrand::u8(..));
+    Identity { cluster_uuid, key: SigningKey::from_seed(&seed).unwrap() }
+}
+
+/// A clock that a test sets.
+#[derive(Clone)]
+pub(crate) struct TestClock(Arc<AtomicI64>);
+
+impl TestClock {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(AtomicI64::new(1_767_225_600)))
+    }
+
+    pub(crate) fn advance(&self, seconds: i64) {
+        self.0.fetch_add(seconds, Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_second(self.0.load(Ordering::SeqCst)).unwrap()
+    }
 }

@@ -12,11 +12,13 @@ mod authorize;
 mod connection;
 mod limits;
 mod metrics;
+#[cfg(test)]
+mod private_tests;
 mod published;
 mod request;
 mod routes;
 #[cfg(test)]
-mod server_tests;
+pub(crate) mod server_tests;
 mod settings;
 mod tls;
 

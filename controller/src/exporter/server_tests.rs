@@ -19,16 +19,16 @@ use tokio::{
 /// Longer than anything here takes, shorter than a person waits.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-pub(super) struct TestServer {
-    pub(super) address: SocketAddr,
-    pub(super) published: Arc<ArcSwap<Published>>,
-    pub(super) metrics: Metrics,
+pub(crate) struct TestServer {
+    pub(crate) address: SocketAddr,
+    pub(crate) published: Arc<ArcSwap<Published>>,
+    pub(crate) metrics: Metrics,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
 
 impl TestServer {
-    pub(super) async fn start(
+    pub(crate) async fn start(
         published: Published,
         limits: Limits,
         transport: Transport,
@@ -45,16 +45,16 @@ impl TestServer {
         Self { address, published, metrics, stop: Some(stop), task }
     }
 
-    pub(super) async fn plain(limits: Limits) -> Self {
+    pub(crate) async fn plain(limits: Limits) -> Self {
         Self::start(documents(), limits, Transport::Plain, Arc::new(|| Timestamp::UNIX_EPOCH)).await
     }
 
-    pub(super) async fn connect(&self) -> TcpStream {
+    pub(crate) async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }
 
     /// Sends `request` and reads until the server closes.
-    pub(super) async fn says(&self, request: impl AsRef<[u8]>) -> String {
+    pub(crate) async fn says(&self, request: impl AsRef<[u8]>) -> String {
         let mut stream = self.connect().await;
         // The server may refuse before it has read everything.
         let _ = stream.write_all(request.as_ref()).await;
@@ -62,7 +62,7 @@ impl TestServer {
     }
 
     /// The status of one request.
-    pub(super) async fn status(&self, request_line: &str) -> u16 {
+    pub(crate) async fn status(&self, request_line: &str) -> u16 {
         let response = self.says(format!("{request_line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await;
         response.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{response:?}"))
     }
@@ -76,7 +76,7 @@ async fn read_all(stream: &mut TcpStream) -> String {
     String::from_utf8(response).unwrap()
 }
 
-pub(super) fn documents() -> Published {
+pub(crate) fn documents() -> Published {
     Published {
         public: Some(Document::new("{\"public\":1}")),
         bundle: Some(Document::new("{\"keys\":[]}")),
