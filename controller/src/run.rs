@@ -56,9 +56,9 @@ pub async fn run(dir: &Path) -> Result<()> {
     loop {
         if pace.is_due() {
             let next = controller.compile(Timestamp::now());
-            importer.set_peers(controller.peers(), controller.knowledge());
             pace.compiled(&next);
             if let Some(in_force) = controller.in_force().load().as_ref() {
+                importer.follow(&in_force.federation, controller.knowledge());
                 metrics.show(in_force);
             }
         }

@@ -1,6 +1,9 @@
 //! The server against clients that don't behave. What a client gets is compared byte by byte where it matters.
 
-use super::{Document, ExporterSettings, Limits, MetadataPath, Metrics, Published, ServerTls, Transport, serve};
+use super::{
+    Document, Dropped, DroppedLabels, ExporterSettings, Limits, MetadataPath, Metrics, Published, ServerTls, Transport,
+    serve,
+};
 use crate::{
     clock::Clock,
     loopback::{TestCa, read_head},
@@ -226,7 +229,8 @@ async fn a_handshake_that_does_not_come_is_not_waited_for() {
 
 #[tokio::test]
 async fn a_connection_has_a_life_and_a_number_of_requests() {
-    let limits = Limits { connection_life: Duration::from_millis(300), ..Limits::default() };
+    let limits =
+        Limits { connection_life: Duration::from_millis(300), requests_per_connection: u32::MAX, ..Limits::default() };
     let server = TestServer::plain(limits).await;
     let mut busy = server.connect().await;
     let ended = timeout(DEADLINE, async {
@@ -237,6 +241,7 @@ async fn a_connection_has_a_life_and_a_number_of_requests() {
         }
     });
     ended.await.expect("the connection ends");
+    assert_eq!(server.metrics.dropped_connections.get_or_create(&DroppedLabels { reason: Dropped::Life }).get(), 1);
 
     let limits = Limits { requests_per_connection: 3, ..Limits::default() };
     let server = TestServer::plain(limits).await;
@@ -282,7 +287,8 @@ async fn held(server: &TestServer) -> TcpStream {
 
 #[tokio::test]
 async fn it_stops_when_told_with_connections_open() {
-    let mut server = TestServer::plain(Limits::default()).await;
+    // None of them is in the middle of an answer, so there is nothing to wait for.
+    let mut server = TestServer::plain(Limits { drain: 1000 * DEADLINE, ..Limits::default() }).await;
     let mut open = held(&server).await;
     let _silent = server.connect().await;
     drop(server.stop.take());

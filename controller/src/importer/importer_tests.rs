@@ -1,6 +1,9 @@
 //! The importer against our own exporter, and against peers that spoil it for the others, or would.
 
-use super::{FetchLimits, Identity, Importer, ImporterSettings, Metrics, PeerUpdate, SystemRoots};
+use super::{
+    FetchLimits, Identity, Importer, ImporterSettings, Metrics, PeerUpdate, SystemRoots,
+    verdict::{Verdict, Verdicts},
+};
 use crate::{
     exporter::{
         Access, Document, DocumentLabel, Limits as ExporterLimits, Published, RequestLabels, Transport,
@@ -45,6 +48,7 @@ struct Scene {
     identity: Identity,
     ca: TestCa,
     clock: TestClock,
+    verdicts: Verdicts,
 }
 
 impl Scene {
@@ -65,7 +69,14 @@ impl Scene {
             clock: Arc::new(clock.clone()),
         };
         let (sender, updates) = mpsc::channel(16);
-        Self { importer: Importer::new(settings, sender), updates, identity, ca: TestCa::new(), clock }
+        Self {
+            importer: Importer::new(settings, sender),
+            updates,
+            identity,
+            ca: TestCa::new(),
+            clock,
+            verdicts: Verdicts::new(),
+        }
     }
 
     fn peer(&self, name: &str, address: SocketAddr) -> Peer {
@@ -78,15 +89,25 @@ impl Scene {
         }
     }
 
-    /// An exporter that knows us.
-    async fn exporter(&self, cluster: &TestCluster) -> TestServer {
+    /// An exporter that knows us, and that may be sent tokens.
+    async fn exporter(&mut self, cluster: &TestCluster) -> TestServer {
+        self.judge(cluster, true);
         let tls = Transport::Tls(self.ca.leaf().tls());
         let published = cluster.published(Some(&self.identity));
         TestServer::start(published, ExporterLimits::default(), tls, Arc::new(self.clock.clone())).await
     }
 
+    fn judge(&mut self, cluster: &TestCluster, may_send_token: bool) {
+        let verdict = Verdict { cluster_uuid: cluster.identity.cluster_uuid.clone(), may_send_token };
+        self.verdicts.insert(PeerName::parse(cluster.name).unwrap(), verdict);
+    }
+
     fn poll(&mut self, peers: &[Peer]) {
-        self.importer.set_peers(peers, &BTreeMap::new());
+        self.poll_from(peers, &BTreeMap::new());
+    }
+
+    fn poll_from(&mut self, peers: &[Peer], known: &BTreeMap<PeerName, PeerKnowledge>) {
+        self.importer.poll(peers.iter(), self.verdicts.clone(), known);
     }
 
     async fn next(&mut self) -> PeerUpdate {
@@ -107,7 +128,9 @@ impl Scene {
     }
 }
 
-use ExchangeReason::{AwaitingPublic, FetchFailed, InvalidJson, InvalidPublicMetadata, NonOkResponse, Succeeded};
+use ExchangeReason::{
+    AwaitingPublic, FetchFailed, InvalidJson, InvalidPublicMetadata, NonOkResponse, Succeeded, TokenGenerationFailed,
+};
 
 fn reasons(update: &PeerUpdate) -> (ExchangeReason, ExchangeReason) {
     let reason = |exchange: &Option<Exchange>| exchange.as_ref().unwrap().reason;
@@ -286,7 +309,7 @@ async fn a_restart_begins_from_what_is_known() {
     let saved: PeerKnowledge = serde_json::from_slice(&saved).unwrap();
     scene.poll(&[]);
     scene.clock.advance(1);
-    scene.importer.set_peers(std::slice::from_ref(&peer), &BTreeMap::from([(peer.name.clone(), saved.clone())]));
+    scene.poll_from(std::slice::from_ref(&peer), &BTreeMap::from([(peer.name.clone(), saved.clone())]));
     let update = scene.next().await;
     assert!(!update.changed && update.knowledge.private.is_some());
     assert_eq!(answered(&server, DocumentLabel::Private, 304), 1);
@@ -294,7 +317,7 @@ async fn a_restart_begins_from_what_is_known() {
     // Of another trust domain nothing is known, whatever the peer's name is.
     let other = Peer { trust_domain: TrustDomain::parse("other.example").unwrap(), ..peer };
     scene.clock.advance(1);
-    scene.importer.set_peers(std::slice::from_ref(&other), &BTreeMap::from([(other.name.clone(), saved)]));
+    scene.poll_from(std::slice::from_ref(&other), &BTreeMap::from([(other.name.clone(), saved)]));
     let update = scene.next().await;
     assert_eq!(update.knowledge.trust_domain.as_str(), "other.example");
     assert!(
@@ -365,4 +388,48 @@ async fn only_so_many_are_asked_at_once_and_all_get_their_turn() {
         failed.insert(update.peer);
     }
     assert_eq!(most.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_token_waits_for_the_verdict_on_the_uuid_that_the_peer_claims() {
+    let mut scene = Scene::new(NEVER);
+    let beta = TestCluster::new("beta", &["web"]);
+    let server = scene.exporter(&beta).await;
+    let peers = [scene.peer("beta", server.address)];
+    scene.verdicts.clear();
+    scene.poll(&peers);
+    assert_eq!(reasons(&scene.next().await), (Succeeded, AwaitingPublic));
+    // A verdict on another UUID is none, and a refusal is no reason to ask.
+    scene.judge(&TestCluster { name: "beta", ..TestCluster::new("gamma", &[]) }, true);
+    scene.poll(&peers);
+    scene.judge(&beta, false);
+    scene.poll(&peers);
+    let asked = |code| answered(&server, DocumentLabel::Private, code);
+    let update = scene.next().await;
+    assert_eq!((reasons(&update), asked(200), asked(401)), ((Succeeded, TokenGenerationFailed), 0, 0));
+    scene.judge(&beta, true);
+    scene.poll(&peers);
+    assert_eq!(reasons(&scene.next().await), (Succeeded, Succeeded));
+    assert_eq!((asked(200), asked(401)), (1, 0));
+}
+
+#[tokio::test]
+async fn a_peer_that_changes_its_uuid_to_another_clusters_gets_no_token_for_it() {
+    let mut scene = Scene::new(Duration::from_millis(20));
+    let (mut gamma, beta) = (TestCluster::new("gamma", &["web"]), TestCluster::new("beta", &[]));
+    let server = scene.exporter(&gamma).await;
+    scene.poll(&[scene.peer("gamma", server.address)]);
+    scene.until("gamma", (Succeeded, Succeeded)).await;
+    let own = gamma.identity.cluster_uuid.clone();
+    gamma.identity.cluster_uuid = beta.identity.cluster_uuid;
+    server.published.store(Arc::new(gamma.published(Some(&scene.identity))));
+    let update = scene.until("gamma", (Succeeded, AwaitingPublic)).await;
+    assert_ne!(update.knowledge.cluster_uuid(), Some(&own));
+    assert!(update.findings.iter().any(|finding| finding.reason.word() == "uuid_changed"));
+    // A token for the old one may have been on its way, as 401; for the new one there was none.
+    let spent = answered(&server, DocumentLabel::Private, 200);
+    gamma.identity.cluster_uuid = own;
+    server.published.store(Arc::new(gamma.published(Some(&scene.identity))));
+    scene.until("gamma", (Succeeded, Succeeded)).await;
+    assert!(answered(&server, DocumentLabel::Private, 200) <= spent + 1);
 }

@@ -1,16 +1,18 @@
 //! Fetching what peers publish: one task for each peer, all at once, so that a slow one delays nobody.
 //!
 //! ```text
-//! set_peers ──► task ──► round: GET public ──► GET private ──► PeerKnowledge ──► PeerUpdate to the caller
-//!                 ▲                                                  │
-//!                 └────────── wait: interval, or backoff ◄───────────┘
+//! follow ──► task ──► round: GET public ──► GET private ──► PeerKnowledge ──► PeerUpdate to the caller
+//!    ▲         ▲                                                  │                  │
+//!    │         └────────── wait: interval, or backoff ◄───────────┘                  │
+//!    └───────────────────────────── federate ◄────────────────────────────────────────┘
 //! ```
 //!
 //! A peer is a stranger until its documents are validated, which `fedgate_federation` does; here everything that it could use
 //! to hold or swamp us is bounded ([`FetchLimits`]): time, bytes, headers, redirects (none), how many are asked at once.
 //!
 //! What is known of a peer is a value that goes from round to round. Each round's result is sent to the caller, who keeps it,
-//! compiles from it and writes it down.
+//! compiles from it and writes it down. What `federate` makes of it comes back by [`Importer::follow`]: which peers there are, and
+//! to which of them a token may be sent.
 
 mod client;
 mod failure;
@@ -23,6 +25,7 @@ mod metrics;
 mod pace;
 mod round;
 mod settings;
+mod verdict;
 
 pub use client::SystemRoots;
 pub use failure::FetchFailure;
@@ -31,23 +34,21 @@ pub use settings::{FetchLimits, Identity, ImporterSettings};
 
 use fedgate_core::PeerName;
 use fedgate_federation::{
-    Finding,
+    Federation, Finding,
     knowledge::{Exchange, PeerKnowledge},
     object::Peer,
     token::TokenSource,
 };
-use pace::Pace;
+use pace::{Ended, Pace};
 use round::Asker;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, mpsc, watch},
     task::JoinHandle,
     time::sleep,
 };
 use tracing::info;
+use verdict::{Judged, Verdicts};
 
 /// How a round with a peer ended.
 #[derive(Clone, Debug)]
@@ -66,6 +67,7 @@ pub struct PeerUpdate {
 #[derive(Debug)]
 pub struct Importer {
     shared: Arc<Shared>,
+    verdicts: watch::Sender<Arc<Verdicts>>,
     tasks: BTreeMap<PeerName, Running>,
 }
 
@@ -93,22 +95,37 @@ impl Importer {
     /// Polls nobody yet. Each round's end goes to `updates`; a full channel makes the peers wait.
     pub fn new(settings: ImporterSettings, updates: mpsc::Sender<PeerUpdate>) -> Self {
         let places = Semaphore::new(settings.limits.at_once);
-        Self { shared: Arc::new(Shared { settings: Arc::new(settings), places, updates }), tasks: BTreeMap::new() }
+        Self {
+            shared: Arc::new(Shared { settings: Arc::new(settings), places, updates }),
+            verdicts: watch::Sender::default(),
+            tasks: BTreeMap::new(),
+        }
     }
 
-    /// Polls these peers and no others. A peer that is as before goes on undisturbed; a new or changed one is asked at once,
-    /// beginning from what is known of it; one that is gone is dropped in the middle of whatever it does.
+    /// Polls the peers of `federation` and no others. To be called after each `federate`, with the knowledge that went into it.
+    ///
+    /// A peer that is as before goes on undisturbed; a new or changed one is asked at once, beginning from what is known of
+    /// it; one that is gone is dropped in the middle of whatever it does. A peer is sent tokens only for a UUID that has been
+    /// through `federate`, so a new peer's private document comes after the second call.
     ///
     /// To be called within a tokio runtime.
-    pub fn set_peers(&mut self, peers: &[Peer], knowledge: &BTreeMap<PeerName, PeerKnowledge>) {
-        let wanted: BTreeSet<_> = peers.iter().map(|peer| &peer.name).collect();
-        self.tasks.retain(|name, _| wanted.contains(name));
+    pub fn follow(&mut self, federation: &Federation, knowledge: &BTreeMap<PeerName, PeerKnowledge>) {
+        self.poll(federation.peers.iter().map(|report| &report.peer), verdict::verdicts(federation), knowledge);
+    }
+
+    fn poll<'p>(
+        &mut self,
+        peers: impl Iterator<Item = &'p Peer>,
+        verdicts: Verdicts,
+        knowledge: &BTreeMap<PeerName, PeerKnowledge>,
+    ) {
+        self.verdicts.send_replace(Arc::new(verdicts));
+        let mut before = std::mem::take(&mut self.tasks);
         for peer in peers {
             let goes_on = |running: &Running| *running.peer == *peer && !running.task.is_finished();
-            if !self.tasks.get(&peer.name).is_some_and(goes_on) {
-                let running = self.start(peer, knowledge.get(&peer.name));
-                self.tasks.insert(peer.name.clone(), running);
-            }
+            let running = before.remove(&peer.name).filter(goes_on);
+            let running = running.unwrap_or_else(|| self.start(peer, knowledge.get(&peer.name)));
+            self.tasks.insert(peer.name.clone(), running);
         }
         self.shared.settings.metrics.peers.set(self.tasks.len().try_into().unwrap_or(i64::MAX));
     }
@@ -121,14 +138,15 @@ impl Importer {
             peer: peer.clone(),
             knowledge: known.cloned().unwrap_or_else(|| PeerKnowledge::new(&peer)),
             tokens: TokenSource::default(),
+            judged: Judged(self.verdicts.subscribe()),
             findings: Vec::new(),
         };
-        Running { peer, task: tokio::spawn(poll(self.shared.clone(), asker)) }
+        Running { peer, task: tokio::spawn(run(self.shared.clone(), asker)) }
     }
 }
 
 /// Rounds with one peer, until the task is aborted or nobody wants to know.
-async fn poll(shared: Arc<Shared>, mut asker: Asker) {
+async fn run(shared: Arc<Shared>, mut asker: Asker) {
     let mut pace = Pace::new(shared.settings.poll);
     loop {
         let before = asker.knowledge.clone();
@@ -146,7 +164,10 @@ async fn poll(shared: Arc<Shared>, mut asker: Asker) {
         if shared.updates.send(update).await.is_err() {
             return;
         }
-        sleep(pace.after(ended, fastrand::f64())).await;
+        tokio::select! {
+            () = sleep(pace.after(ended, fastrand::f64())) => {}
+            () = asker.allowed(), if ended == Ended::NoToken => {}
+        }
     }
 }
 

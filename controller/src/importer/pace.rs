@@ -6,7 +6,8 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_secs(1);
 /// The longest wait after failures, unless peers are polled less often than that: a peer that returns is seen soon.
 const LONGEST: Duration = Duration::from_secs(60);
-/// The first and the longest wait while the peer does not know us yet. Somebody is setting it up, so it will not be long.
+/// The first and the longest wait while the peer does not know us yet, or we don't trust it yet. Somebody is setting it up, so it
+/// will not be long.
 const FIRST_PAIRING: Duration = Duration::from_secs(2);
 const LONGEST_PAIRING: Duration = Duration::from_secs(20);
 
@@ -17,6 +18,8 @@ pub(super) enum Ended {
     Well,
     /// The peer refuses our token, as every peer does until it has our object and has read our key.
     Pairing,
+    /// No token may be sent, or not yet.
+    NoToken,
     /// Anything else.
     Badly,
 }
@@ -41,7 +44,7 @@ impl Pace {
         match ended {
             // Spreads peers that were asked at the same moment.
             Ended::Well => self.poll.mul_f64(0.9 + 0.2 * random),
-            Ended::Pairing => self.growing(FIRST_PAIRING, LONGEST_PAIRING, random),
+            Ended::Pairing | Ended::NoToken => self.growing(FIRST_PAIRING, LONGEST_PAIRING, random),
             Ended::Badly => self.growing(FIRST, LONGEST.max(self.poll), random),
         }
     }

@@ -5,6 +5,7 @@ use super::{
     client::client,
     fetch::{Answer, Get, get},
     pace::Ended,
+    verdict::Judged,
 };
 use fedgate_federation::{
     Finding,
@@ -14,7 +15,7 @@ use fedgate_federation::{
     token::TokenSource,
 };
 use reqwest::Client;
-use std::sync::Arc;
+use std::{future::pending, sync::Arc};
 
 /// What a peer answers until it has our object and has read our key.
 const UNAUTHORIZED: u16 = 401;
@@ -25,6 +26,7 @@ pub(super) struct Asker {
     pub(super) peer: Arc<Peer>,
     pub(super) knowledge: PeerKnowledge,
     pub(super) tokens: TokenSource,
+    pub(super) judged: Judged,
     /// What the round that is going on found.
     pub(super) findings: Vec<Finding>,
 }
@@ -41,9 +43,16 @@ impl Asker {
             other => other.is_ok_and(|good| good),
         };
         match (public, self.fetch_private(&client).await) {
-            (true, Ended::Well) => Ended::Well,
-            (true, Ended::Pairing) => Ended::Pairing,
-            _ => Ended::Badly,
+            (true, other) => other,
+            (false, _) => Ended::Badly,
+        }
+    }
+
+    /// Ready when the token that this round lacked may be sent.
+    pub(super) async fn allowed(&mut self) {
+        match self.knowledge.cluster_uuid() {
+            Some(claimed) => self.judged.allowed(&self.peer.name, claimed).await,
+            None => pending().await,
         }
     }
 
@@ -86,6 +95,22 @@ impl Asker {
             self.failed(kind, ExchangeReason::AwaitingPublic, "the peer's public document is not known yet");
             return Ended::Badly;
         };
+        match self.judged.may_send_token(&self.peer.name, audience) {
+            Some(true) => {}
+            Some(false) => {
+                let message = "the peer is refused for the UUID that it claims, so no token is sent to it";
+                self.failed(kind, ExchangeReason::TokenGenerationFailed, message);
+                return Ended::NoToken;
+            }
+            None => {
+                self.failed(
+                    kind,
+                    ExchangeReason::AwaitingPublic,
+                    "the peer's UUID is new, and compared with the others",
+                );
+                return Ended::NoToken;
+            }
+        }
         let (identity, now) = (&self.settings.identity, self.settings.clock.now());
         let token = match self.tokens.issue(&identity.key, &identity.cluster_uuid, audience, now) {
             Ok(token) => token,
