@@ -23,6 +23,8 @@ mod fetch_tests;
 mod importer_tests;
 mod metrics;
 mod pace;
+#[cfg(test)]
+mod pairing_tests;
 mod round;
 mod settings;
 mod verdict;

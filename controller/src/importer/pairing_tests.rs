@@ -1,0 +1,210 @@
+//! Whole clusters, each with its exporter, its importer and `federate` between them, on loopback.
+
+use super::{FetchLimits, Identity, Importer, ImporterSettings, Metrics, PeerUpdate, SystemRoots};
+use crate::{
+    clock::Clock,
+    exporter::{Limits as ExporterLimits, Published, Transport, server_tests::TestServer},
+    loopback::{Server, TestCa, TestClock, identity},
+};
+use fedgate_core::{PeerName, ServicePort, TrustDomain};
+use fedgate_federation::{
+    Federation, Inputs, LocalCluster,
+    bundle::Root,
+    document::{GatewayAddress, GatewayHost, Limits, Network, PublicDocument},
+    federate,
+    federate::Published as Versions,
+    knowledge::{ExchangeReason, PeerKnowledge, Times},
+    object::{IstioFederationSpec, MetadataSpec, Named, Objects, PUBLIC_SERVICE_LABEL, ServiceObject, ServicePortSpec},
+};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::{io::AsyncWriteExt, sync::mpsc, time::timeout};
+
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A cluster that exports `web` to its peers.
+struct Cluster {
+    local: LocalCluster,
+    objects: Objects,
+    knowledge: BTreeMap<PeerName, PeerKnowledge>,
+    versions: Versions,
+    clock: TestClock,
+    importer: Importer,
+    updates: mpsc::Receiver<PeerUpdate>,
+    exporter: TestServer,
+    ca: TestCa,
+}
+
+impl Cluster {
+    async fn new(name: &str, clock: &TestClock) -> Self {
+        let (identity, ca, root) = (identity(), TestCa::new(), TestCa::new());
+        let tls = Transport::Tls(ca.leaf().tls());
+        let exporter =
+            TestServer::start(Published::default(), ExporterLimits::default(), tls, Arc::new(clock.clone())).await;
+        let (sender, updates) = mpsc::channel(16);
+        let gateway = GatewayHost::parse("192.0.2.7").unwrap();
+        Self {
+            local: LocalCluster {
+                trust_domain: TrustDomain::parse(&format!("{name}.example")).unwrap(),
+                cluster_uuid: identity.cluster_uuid.clone(),
+                authn_key: identity.key.public(),
+                roots: vec![Root::from_der(&root.der()).unwrap()],
+                network: Network::default(),
+                gateways: vec![GatewayAddress { address: gateway, port: ServicePort::new(15443).unwrap() }],
+                gateway_identities: Vec::new(),
+            },
+            objects: Objects { services: vec![web()], ..Objects::default() },
+            knowledge: BTreeMap::new(),
+            versions: Versions::default(),
+            clock: clock.clone(),
+            importer: Importer::new(settings(identity, clock), sender),
+            updates,
+            exporter,
+            ca,
+        }
+    }
+
+    fn federate_with(&mut self, name: &str, address: SocketAddr, ca: &TestCa) {
+        let pem = pem_of(ca);
+        let spec = IstioFederationSpec {
+            trust_domain: format!("{name}.example"),
+            metadata_endpoint: format!("https://{address}/metadata"),
+            metadata: MetadataSpec { ca: Some(pem), insecure_skip_verify: false },
+        };
+        self.objects.federations.push(Named { name: name.to_owned(), source: None, spec });
+    }
+
+    /// What a controller does on each change.
+    fn compile(&mut self) -> Federation {
+        let federation = federate(&Inputs {
+            local: &self.local,
+            objects: &self.objects,
+            knowledge: &self.knowledge,
+            previous: &self.versions,
+            times: Times::default(),
+            now: self.clock.now(),
+        });
+        self.versions = federation.published.clone();
+        self.exporter.published.store(Arc::new(Published::of(&federation)));
+        self.importer.follow(&federation, &self.knowledge);
+        federation
+    }
+
+    /// Goes on until `is_so`.
+    async fn until(&mut self, is_so: impl Fn(&Federation, &BTreeMap<PeerName, PeerKnowledge>) -> bool) {
+        let so = async {
+            loop {
+                let federation = self.compile();
+                if is_so(&federation, &self.knowledge) {
+                    return;
+                }
+                let update = self.updates.recv().await.unwrap();
+                self.knowledge.insert(update.peer, update.knowledge);
+            }
+        };
+        timeout(DEADLINE, so).await.expect("it comes to that");
+    }
+}
+
+fn settings(identity: Identity, clock: &TestClock) -> ImporterSettings {
+    ImporterSettings {
+        poll: Duration::from_millis(50),
+        limits: FetchLimits::default(),
+        documents: Limits::default(),
+        times: Times::default(),
+        identity,
+        metrics: Metrics::default(),
+        roots: SystemRoots::only([]).unwrap(),
+        clock: Arc::new(clock.clone()),
+    }
+}
+
+fn web() -> ServiceObject {
+    ServiceObject {
+        namespace: "shop".into(),
+        name: "web".into(),
+        labels: BTreeMap::from([(PUBLIC_SERVICE_LABEL.into(), String::new())]),
+        ports: vec![ServicePortSpec { name: Some("http".into()), port: 80, ..ServicePortSpec::default() }],
+        ..ServiceObject::default()
+    }
+}
+
+fn pem_of(ca: &TestCa) -> String {
+    Root::from_der(&ca.der()).unwrap().to_pem()
+}
+
+fn private_reason(known: &BTreeMap<PeerName, PeerKnowledge>, peer: &str) -> Option<ExchangeReason> {
+    let name = PeerName::parse(peer).unwrap();
+    known.get(&name).and_then(|known| known.private_exchange.as_ref()).map(|exchange| exchange.reason)
+}
+
+fn imports(federation: &Federation, peer: &str) -> usize {
+    federation.peers.iter().find(|report| report.peer.name.as_str() == peer).map_or(0, |report| report.imports)
+}
+
+async fn pair() -> (Cluster, Cluster) {
+    let clock = TestClock::new();
+    let (mut alpha, mut beta) = (Cluster::new("alpha", &clock).await, Cluster::new("beta", &clock).await);
+    alpha.federate_with("beta", beta.exporter.address, &beta.ca);
+    beta.federate_with("alpha", alpha.exporter.address, &alpha.ca);
+    tokio::join!(
+        alpha.until(|federation, _| imports(federation, "beta") == 1),
+        beta.until(|federation, _| imports(federation, "alpha") == 1)
+    );
+    (alpha, beta)
+}
+
+#[tokio::test]
+async fn two_clusters_find_each_other() {
+    let (mut alpha, mut beta) = pair().await;
+    // Something new in beta comes to alpha, and a removed peer is a stranger again.
+    beta.objects.services.push(ServiceObject { name: "api".into(), ..web() });
+    beta.compile();
+    alpha.until(|federation, _| imports(federation, "beta") == 2).await;
+    beta.objects.federations.clear();
+    beta.compile();
+    alpha.until(|_, known| private_reason(known, "beta") == Some(ExchangeReason::NonOkResponse)).await;
+    assert_eq!(imports(&alpha.compile(), "beta"), 2, "what is known is not given up for a 401");
+}
+
+#[tokio::test]
+async fn a_peer_with_another_peers_uuid_gets_no_token_that_it_could_hand_on() {
+    let (mut alpha, beta) = pair().await;
+    let ca = TestCa::new();
+    let lie = PublicDocument {
+        cluster_uuid: beta.local.cluster_uuid.clone(),
+        authn_key: identity().key.public(),
+        roots: vec![Root::from_der(&ca.der()).unwrap()],
+        extension: None,
+    };
+    let (lie, heads) = (lie.to_json(), Arc::new(Mutex::new(Vec::new())));
+    let heard = heads.clone();
+    let gamma = Server::tls(&ca.leaf(), move |head, mut stream| {
+        heard.lock().unwrap().push(head);
+        let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", lie.len());
+        let response = [head.into_bytes(), lie.clone()].concat();
+        async move {
+            let _ = stream.write_all(&response).await;
+            let _ = stream.shutdown().await;
+        }
+    })
+    .await;
+    alpha.federate_with("gamma", gamma.address, &ca);
+    alpha.until(|_, known| private_reason(known, "gamma") == Some(ExchangeReason::TokenGenerationFailed)).await;
+    let heads = heads.lock().unwrap();
+    assert!(!heads.is_empty() && heads.iter().all(|head| !head.to_lowercase().contains("authorization")), "{heads:?}");
+    assert_eq!(imports(&alpha.compile(), "beta"), 1, "beta keeps what it has");
+}
+
+#[tokio::test]
+async fn a_cluster_without_roots_publishes_nothing_broken() {
+    let mut alpha = Cluster::new("alpha", &TestClock::new()).await;
+    assert!(Published::of(&alpha.compile()).public.is_some());
+    alpha.local.roots.clear();
+    let published = Published::of(&alpha.compile());
+    assert!(published.public.is_none() && published.bundle.is_none());
+}
