@@ -141,6 +141,7 @@ impl Importer {
             knowledge: known.cloned().unwrap_or_else(|| PeerKnowledge::new(&peer)),
             tokens: TokenSource::default(),
             judged: Judged(self.verdicts.subscribe()),
+            verdict: None,
             findings: Vec::new(),
         };
         Running { peer, task: tokio::spawn(run(self.shared.clone(), asker)) }
@@ -168,7 +169,7 @@ async fn run(shared: Arc<Shared>, mut asker: Asker) {
         }
         tokio::select! {
             () = sleep(pace.after(ended, fastrand::f64())) => {}
-            () = asker.allowed(), if ended == Ended::NoToken => {}
+            () = asker.judged(), if ended == Ended::NoToken => {}
         }
     }
 }

@@ -6,8 +6,7 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_secs(1);
 /// The longest wait after failures, unless peers are polled less often than that: a peer that returns is seen soon.
 const LONGEST: Duration = Duration::from_secs(60);
-/// The first and the longest wait while the peer does not know us yet, or we don't trust it yet. Somebody is setting it up, so it
-/// will not be long.
+/// The first and the longest wait while the peer does not know us yet. Somebody is setting it up, so it will not be long.
 const FIRST_PAIRING: Duration = Duration::from_secs(2);
 const LONGEST_PAIRING: Duration = Duration::from_secs(20);
 
@@ -42,9 +41,9 @@ impl Pace {
         self.in_a_row = if ended == self.last { self.in_a_row.saturating_add(1) } else { 1 };
         self.last = ended;
         match ended {
-            // Spreads peers that were asked at the same moment.
-            Ended::Well => self.poll.mul_f64(0.9 + 0.2 * random),
-            Ended::Pairing | Ended::NoToken => self.growing(FIRST_PAIRING, LONGEST_PAIRING, random),
+            // Spreads peers that were asked at the same moment. A verdict ends the wait for one.
+            Ended::Well | Ended::NoToken => self.poll.mul_f64(0.9 + 0.2 * random),
+            Ended::Pairing => self.growing(FIRST_PAIRING, LONGEST_PAIRING, random),
             Ended::Badly => self.growing(FIRST, LONGEST.max(self.poll), random),
         }
     }

@@ -27,6 +27,8 @@ pub(super) struct Asker {
     pub(super) knowledge: PeerKnowledge,
     pub(super) tokens: TokenSource,
     pub(super) judged: Judged,
+    /// The verdict that the last round went by.
+    pub(super) verdict: Option<bool>,
     /// What the round that is going on found.
     pub(super) findings: Vec<Finding>,
 }
@@ -48,10 +50,10 @@ impl Asker {
         }
     }
 
-    /// Ready when the token that this round lacked may be sent.
-    pub(super) async fn allowed(&mut self) {
+    /// Ready when there is another verdict than in this round.
+    pub(super) async fn judged(&mut self) {
         match self.knowledge.cluster_uuid() {
-            Some(claimed) => self.judged.allowed(&self.peer.name, claimed).await,
+            Some(claimed) => self.judged.changed(&self.peer.name, claimed, self.verdict).await,
             None => pending().await,
         }
     }
@@ -95,7 +97,8 @@ impl Asker {
             self.failed(kind, ExchangeReason::AwaitingPublic, "the peer's public document is not known yet");
             return Ended::Badly;
         };
-        match self.judged.may_send_token(&self.peer.name, audience) {
+        self.verdict = self.judged.may_send_token(&self.peer.name, audience);
+        match self.verdict {
             Some(true) => {}
             Some(false) => {
                 let message = "the peer is refused for the UUID that it claims, so no token is sent to it";

@@ -36,22 +36,20 @@ pub(super) struct Judged(pub(super) watch::Receiver<Arc<Verdicts>>);
 impl Judged {
     /// Whether `peer` may be sent a token for `claimed`; `None` when nothing has been decided about that UUID.
     pub(super) fn may_send_token(&self, peer: &PeerName, claimed: &ClusterUuid) -> Option<bool> {
-        let verdicts = self.0.borrow();
-        verdicts.get(peer).filter(|verdict| is_about(verdict, claimed)).map(|verdict| verdict.may_send_token)
+        may_send_token(&self.0.borrow(), peer, claimed)
     }
 
-    /// Ready when `peer` may be sent a token for `claimed`.
-    pub(super) async fn allowed(&mut self, peer: &PeerName, claimed: &ClusterUuid) {
-        let allows =
-            |verdicts: &Arc<Verdicts>| verdicts.get(peer).is_some_and(|v| v.may_send_token && is_about(v, claimed));
-        if self.0.wait_for(allows).await.is_err() {
+    /// Ready when the answer is another one than `before`.
+    pub(super) async fn changed(&mut self, peer: &PeerName, claimed: &ClusterUuid, before: Option<bool>) {
+        if self.0.wait_for(|verdicts| may_send_token(verdicts, peer, claimed) != before).await.is_err() {
             // The importer is gone, and this task with it.
             std::future::pending::<()>().await;
         }
     }
 }
 
-/// By spelling, too: the token is made of what the peer claims now.
-fn is_about(verdict: &Verdict, claimed: &ClusterUuid) -> bool {
-    verdict.cluster_uuid.as_str() == claimed.as_str()
+fn may_send_token(verdicts: &Verdicts, peer: &PeerName, claimed: &ClusterUuid) -> Option<bool> {
+    // By spelling: the token is made of what the peer claims now.
+    let is_about = |verdict: &&Verdict| verdict.cluster_uuid.as_str() == claimed.as_str();
+    verdicts.get(peer).filter(is_about).map(|verdict| verdict.may_send_token)
 }
