@@ -74,6 +74,7 @@ async fn stock_body(stage: &Stage, identity: &Identity) -> Result<String> {
 /// Envoy's words, readable.
 fn tls_failure(entry: &Entry) -> String {
     let text = entry.tls_failure.as_deref().unwrap_or_default();
-    let cause = text.rsplit(':').find(|part| part.contains('_')).unwrap_or(text);
-    format!("refused in the handshake ({})", cause.to_lowercase().replace('_', " ").trim())
+    let mut parts = text.split(':').map(|part| part.trim_matches('_')).filter(|part| *part != "TLS_error_end");
+    let cause = parts.next_back().unwrap_or(text).replace('_', " ");
+    format!("refused in the handshake ({cause})")
 }
