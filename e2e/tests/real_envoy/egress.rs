@@ -36,7 +36,6 @@ fn the_server_must_be_of_the_peers_trust_domain() {
             let files = identity.write(run.path(), "impostor")?;
             let _gateway = StockGateway::start_in_place(address, run, &roots, &files, impostor.address()).await?;
             ensure!(plain_get(egress, "web").await.is_err(), "{what}: the egress believed it");
-            ensure!(impostor.connections() == 0, "{what}: the back end was touched");
         }
         // The same gateway with beta's own certificate is beta.
         let files = beta.authority().workload(&beta.spiffe_id("gateway"))?.write(run.path(), "impostor")?;

@@ -4,6 +4,7 @@ use crate::fixture::Gateway;
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::authority::{Authority, Identity, Leaf};
 use fedgate_e2e::client::Client;
+use fedgate_e2e::envoy::access_log::Entry;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
 
@@ -72,8 +73,9 @@ async fn check(gateway: &Gateway, identity: Option<&Identity>, fate: Fate) -> Re
     match fate {
         Fate::Allowed => {
             gateway.web.call(&client, gateway.beta()).await?;
-            let entry = log.wait_for_reason("granted").await?;
-            ensure!(entry.peer.as_deref() == Some("alpha"), "{entry:?}");
+            let as_alpha =
+                |entry: &Entry| entry.reason.as_deref() == Some("granted") && entry.peer.as_deref() == Some("alpha");
+            log.wait_for("a connection that is granted to alpha", as_alpha).await?;
         }
         Fate::Refused(reason) => {
             gateway.web.refuses(&client, gateway.beta()).await?;

@@ -100,6 +100,9 @@ fn no_document_wipes_what_is_known() {
                 if let Err(error) = liar.all_is_well().await {
                     bail!("{what} as {suffix}: {error:#}");
                 }
+                // Failures in a row make alpha ask less often.
+                liar.gamma.alter(|_, truth| truth);
+                liar.asked(PRIVATE, 1).await?;
             }
         }
         // Not an error to a fault: when gamma is sane again, what is new is taken.
