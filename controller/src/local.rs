@@ -129,6 +129,7 @@ fn identities(path: &Path) -> Result<Vec<WorkloadIdentity>> {
         .map_err(|_| anyhow::anyhow!("{} is no certificate in PEM", named()))?;
     let (_, leaf) =
         X509Certificate::from_der(&pem.contents).map_err(|_| anyhow::anyhow!("{} is no X.509 certificate", named()))?;
+    check_usage(&leaf).map_err(|why| anyhow::anyhow!("{} {why}", named()))?;
     let names = leaf.subject_alternative_name().ok().flatten().map(|extension| &extension.value.general_names);
     let uris = names.into_iter().flatten().filter_map(|name| match name {
         GeneralName::URI(uri) => Some(*uri),
@@ -138,5 +139,17 @@ fn identities(path: &Path) -> Result<Vec<WorkloadIdentity>> {
     match identities.is_empty() {
         true => bail!("{} has no SPIFFE ID as URI SAN: peers would not know whom to expect", named()),
         false => Ok(identities),
+    }
+}
+
+/// What Envoy's SPIFFE validator asks of a leaf (X.509-SVID, section 4). It refuses others with a word that nobody understands.
+fn check_usage(leaf: &X509Certificate<'_>) -> Result<(), &'static str> {
+    if leaf.is_ca() {
+        return Err("is a CA certificate: expected a leaf, the gateway's own");
+    }
+    let usage = leaf.key_usage().ok().flatten().map(|extension| extension.value);
+    match usage.is_some_and(|usage| usage.digital_signature() && !usage.key_cert_sign() && !usage.crl_sign()) {
+        true => Ok(()),
+        false => Err("has not the key usage of a workload: expected keyUsage=digitalSignature, or peers refuse it"),
     }
 }

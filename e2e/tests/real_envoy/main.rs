@@ -8,6 +8,7 @@ mod harness;
 mod identity;
 mod peers;
 mod policy;
+mod quick_start;
 mod revocation;
 mod rotation;
 mod secrets;
