@@ -52,7 +52,7 @@ pub async fn run(dir: &Path) -> Result<()> {
 
     let mut signals = Signals::new()?;
     let mut pace = Pace::default();
-    reload.into_controller(&mut controller);
+    reload.all(&mut controller);
     loop {
         if pace.is_due() {
             let next = controller.compile(Timestamp::now());
@@ -65,7 +65,7 @@ pub async fn run(dir: &Path) -> Result<()> {
         tokio::select! {
             () = signals.next() => break,
             () = changes.next() => {
-                reload.into_controller(&mut controller);
+                reload.all(&mut controller);
                 pace.now();
             }
             Some(update) = learned.recv() => match controller.learned(update) {

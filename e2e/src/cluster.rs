@@ -10,6 +10,7 @@ use crate::authority::{Authority, Identity};
 use crate::envoy::Envoy;
 use crate::envoy::access_log::AccessLog;
 use crate::process::Process;
+use crate::programs;
 use crate::run_folder::RunFolder;
 use anyhow::{Context, Result};
 use std::net::SocketAddr;
@@ -123,7 +124,7 @@ impl Cluster {
         let arguments = ["run".as_ref(), "--dir".as_ref(), self.folder.as_os_str()];
         let name = format!("{}'s controller", self.name);
         let log = self.logs.join(format!("{}-controller.log", self.name));
-        let mut process = Process::start(&name, &xtask::fedgate::build()?, &arguments, &log)?;
+        let mut process = Process::start(&name, programs::fedgate()?, &arguments, &log)?;
         let files = ["gateway", "egress"].map(|role| self.bootstrap(role));
         let written = async || Ok(files.iter().all(|file| file.is_file()).then_some(()));
         process.wait_until(&format!("{name} to write Envoy's files"), START, written).await?;

@@ -4,6 +4,7 @@ pub mod access_log;
 pub mod stock;
 
 use crate::process::Process;
+use crate::programs;
 use anyhow::Result;
 use std::ffi::OsStr;
 use std::net::SocketAddr;
@@ -30,7 +31,7 @@ impl Envoy {
     pub async fn start(name: &str, bootstrap: &Path, log: &Path) -> Result<Self> {
         let admin_file = log.with_extension("admin");
         let _ = std::fs::remove_file(&admin_file);
-        let mut process = Process::start(name, &xtask::envoy::path()?, &arguments(bootstrap, &admin_file), log)?;
+        let mut process = Process::start(name, programs::envoy()?, &arguments(bootstrap, &admin_file), log)?;
         let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build()?;
         let admin = wait_ready(&mut process, &client, &admin_file).await?;
         Ok(Self { process, log: log.into(), admin, client })

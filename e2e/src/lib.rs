@@ -15,6 +15,7 @@ pub mod manifest;
 pub mod metadata_proxy;
 pub mod ports;
 pub mod process;
+pub mod programs;
 pub mod run_folder;
 pub mod scenario;
 pub mod wait;

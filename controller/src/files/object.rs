@@ -2,8 +2,8 @@
 
 use crate::yaml::{Node, TypeError};
 use fedgate_federation::object::{
-    FederationPolicySpec, IstioFederationSpec, Named, PeerSelection, PolicyBody, PolicyObject, ServiceObject,
-    ServicePortSpec, TransportProtocol,
+    IstioFederationSpec, Named, PeerSelection, PolicyBody, PolicyObject, ServiceObject, ServicePortSpec,
+    TransportProtocol,
 };
 use fedgate_federation::{Finding, FindingReason, ObjectRef, shown};
 use k8s_openapi::api::core::v1::Service;
@@ -119,7 +119,7 @@ fn read_one(node: &Node, file: &str) -> Read {
                 let source = document.source(node.line);
                 Read::Good(Box::new(Found { id, line: node.line, source, object, json: node.to_json() }))
             }
-            Err(broken) => Read::Broken(Box::new(broken)),
+            Err(broken) => Read::Broken(broken),
         },
         Err(read) => *read,
     }
@@ -196,7 +196,7 @@ impl Document<'_> {
         PeerSelection::readable(names.as_deref())
     }
 
-    fn read(&self, kind: Kind) -> Result<(ObjectId, Object), Broken> {
+    fn read(&self, kind: Kind) -> Result<(ObjectId, Object), Box<Broken>> {
         let id = self.id(kind);
         if id.name.is_empty() {
             let error = TypeError {
@@ -204,14 +204,14 @@ impl Document<'_> {
                 field: "metadata.name".into(),
                 message: "expected the object's name, found none".into(),
             };
-            return Err(Broken { id: None, ..self.broken(&id, error) });
+            return Err(Box::new(Broken { id: None, ..self.broken(&id, error) }));
         }
         let source = Some(self.source(self.node.line));
         let object = match kind {
             Kind::Federation => {
                 self.spec().map(|spec| Object::Federation(Named { name: id.name.clone(), source, spec }))
             }
-            Kind::Policy => self.policy_spec().map(|spec| {
+            Kind::Policy => self.spec().map(|spec| {
                 Object::Policy(PolicyObject { name: id.name.clone(), source, body: PolicyBody::Spec(spec) })
             }),
             Kind::Service => {
@@ -221,7 +221,7 @@ impl Document<'_> {
         };
         match object {
             Ok(object) => Ok((id, object)),
-            Err(error) => Err(self.broken(&id, error)),
+            Err(error) => Err(Box::new(self.broken(&id, error))),
         }
     }
 
@@ -244,11 +244,6 @@ impl Document<'_> {
             });
         };
         spec.read().map_err(|error| TypeError { field: join("spec", &error.field), ..error })
-    }
-
-    /// A policy without a spec, or with an empty one, would allow everything to everybody; nobody means that by leaving it out.
-    fn policy_spec(&self) -> Result<FederationPolicySpec, TypeError> {
-        self.spec()
     }
 }
 

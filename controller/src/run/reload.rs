@@ -40,7 +40,7 @@ impl Reload {
     }
 
     /// Reads everything into the controller.
-    pub(super) fn into_controller(&mut self, controller: &mut Controller) {
+    pub(super) fn all(&mut self, controller: &mut Controller) {
         let mut findings = self.settings(controller);
         findings.extend(controller.reload_identity());
         findings.extend(self.certificate(controller));

@@ -4,7 +4,7 @@
 use super::Cluster;
 use crate::authority::{Identity, Leaf};
 use crate::manifest::{self, Service};
-use crate::ports;
+use crate::{ports, programs};
 use anyhow::{Context, Result};
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -49,7 +49,7 @@ impl Settings {
             poll: "1s".into(),
             stale_after: "5m".into(),
             staleness_limit: "1h".into(),
-            filter_module: xtask::wasm::build()?,
+            filter_module: programs::filter()?.to_owned(),
         })
     }
 

@@ -1,7 +1,7 @@
 //! What `fedgate status` says, as an operator's script reads it.
 
 use super::Cluster;
-use crate::wait;
+use crate::{programs, wait};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -67,7 +67,7 @@ impl Cluster {
     /// # Errors
     /// When it cannot be started.
     pub async fn fedgate(&self, arguments: &[&str]) -> Result<std::process::Output> {
-        let mut command = tokio::process::Command::new(xtask::fedgate::binary("fedgate"));
+        let mut command = tokio::process::Command::new(programs::fedgate()?);
         command.args(arguments).arg("--dir").arg(&self.folder).kill_on_drop(true);
         tokio::time::timeout(SOON, command.output()).await?.context("cannot start fedgate")
     }
