@@ -6,6 +6,7 @@ mod exposure;
 mod fixture;
 mod harness;
 mod identity;
+mod manifests;
 mod peers;
 mod policy;
 mod quick_start;

@@ -6,10 +6,29 @@ use fedgate_e2e::authority::Identity;
 use fedgate_e2e::cluster::Cluster;
 use fedgate_e2e::deployed::Deployed;
 use serde_json::{Map, Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// Writes the file and returns where it is.
-pub(crate) async fn write(stage: &Stage) -> Result<PathBuf> {
+/// The file. It goes with the clusters that it describes.
+pub(crate) struct Kept(PathBuf);
+
+impl Kept {
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // Unless another demo has written its own by now.
+        let ours = format!("\"process\": {}", std::process::id());
+        if std::fs::read_to_string(&self.0).is_ok_and(|text| text.contains(&ours)) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+}
+
+/// Writes the file.
+pub(crate) async fn write(stage: &Stage) -> Result<Kept> {
     let mut clusters = Map::new();
     for (cluster, workload) in stage.federation.clusters.iter().zip(&stage.workloads) {
         clusters.insert(cluster.name().to_owned(), describe(stage, cluster, workload).await?);
@@ -19,7 +38,7 @@ pub(crate) async fn write(stage: &Stage) -> Result<PathBuf> {
     let file = folder.join("demo.json");
     let text = serde_json::to_string_pretty(&json!({ "process": std::process::id(), "clusters": clusters }))?;
     std::fs::write(&file, text + "\n")?;
-    Ok(file)
+    Ok(Kept(file))
 }
 
 async fn describe(stage: &Stage, cluster: &Cluster, workload: &Identity) -> Result<Value> {

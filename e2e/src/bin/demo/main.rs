@@ -63,7 +63,8 @@ async fn perform(run: &RunFolder, keep: bool) -> Result<bool> {
     scenes::all(&mut stage, &mut screen).await;
     let good = screen.closing(start.elapsed());
     if keep {
-        screen.kept(&kept::write(&stage).await?);
+        let kept = kept::write(&stage).await?;
+        screen.kept(kept.path());
         std::future::pending::<()>().await;
     }
     Ok(good)
