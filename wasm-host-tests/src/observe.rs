@@ -97,6 +97,11 @@ impl Proxy {
         self.vms.iter().flat_map(|vm| vm.state().roots()).map(|root| root.ticks).sum()
     }
 
+    /// How many timers run. One whose root context has gone runs on and ticks nobody.
+    pub fn timers(&self) -> usize {
+        self.vms.iter().map(|vm| vm.state().timers.len()).sum()
+    }
+
     /// Why VMs have failed.
     pub fn failures(&self) -> Vec<&Failure> {
         self.vms.iter().filter_map(|vm| vm.failure.as_ref()).collect()

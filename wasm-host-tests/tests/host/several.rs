@@ -223,6 +223,22 @@ fn ticks_do_not_multiply_with_updates() {
     connections.iter().for_each(|&connection| assert_passes(&proxy, connection, WEB));
 }
 
+/// Envoy lets a timer run on whose root context has gone.
+#[test]
+fn a_root_context_that_ends_leaves_no_timer_behind() {
+    let mut proxy = gateway(&Exports::standard(1));
+    for generation in 2..12 {
+        let connection = open(&mut proxy, WEB, ALPHA);
+        update(&mut proxy, &Exports::standard(generation));
+        proxy.advance(1_000);
+        proxy.client_disconnects(connection);
+        proxy.advance(1_000);
+        assert_eq!((proxy.root_count(), proxy.timers()), (1, 1));
+    }
+    proxy.remove(LISTENER);
+    assert_eq!((proxy.root_count(), proxy.timers()), (0, 0));
+}
+
 #[test]
 fn the_same_configuration_again_is_no_update() {
     let mut proxy = gateway(&Exports::standard(1));
