@@ -9,15 +9,18 @@ const REFERENCE: &str = include_str!("../../docs/reference.md");
 fn the_reference_has_every_word() {
     let reasons = Reason::ALL.iter().map(|reason| reason.word());
     let findings = FindingReason::ALL.iter().map(|reason| reason.word());
-    let missing: Vec<_> = reasons.chain(findings).filter(|word| !REFERENCE.contains(&format!("| `{word}` |"))).collect();
+    let missing: Vec<_> =
+        reasons.chain(findings).filter(|word| !REFERENCE.contains(&format!("| `{word}` |"))).collect();
     assert!(missing.is_empty(), "docs/reference.md does not explain {missing:?}");
 }
 
 #[test]
 fn the_reference_has_every_setting() {
     let source = include_str!("../src/settings.rs");
-    let asked = source.split(['(', '&']).filter_map(|part| part.strip_prefix('"')?.split_once('"')).map(|(name, _)| name);
-    let is_field = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric()) && name.starts_with(char::is_lowercase);
+    let asked =
+        source.split(['(', '&']).filter_map(|part| part.strip_prefix('"')?.split_once('"')).map(|(name, _)| name);
+    let is_field =
+        |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric()) && name.starts_with(char::is_lowercase);
     let missing: Vec<_> = asked.filter(is_field).filter(|name| !REFERENCE.contains(name)).collect();
     assert!(missing.is_empty(), "docs/reference.md does not explain {missing:?}");
 }

@@ -72,14 +72,22 @@ times: {{poll: 1s}}
     /// New certificates of the gateway and of the metadata endpoint, by the cluster's authority.
     pub(crate) fn put_identity(&self) {
         let uri = format!("spiffe://{}.example/ns/fedgate/sa/gateway", self.name);
-        self.sign("gateway", SanType::URI(Ia5String::try_from(uri).unwrap()));
-        self.sign("metadata", SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        let usage = [KeyUsagePurpose::DigitalSignature];
+        self.sign("gateway", SanType::URI(Ia5String::try_from(uri).unwrap()), &usage);
+        self.sign("metadata", SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)), &usage);
         self.put("identity/roots.pem", &self.root_pem);
     }
 
-    fn sign(&self, name: &str, subject: SanType) {
+    /// A certificate of the gateway that says nothing of its key's usage, which Envoy's SPIFFE validator refuses.
+    pub(crate) fn put_identity_without_usage(&self) {
+        let uri = format!("spiffe://{}.example/ns/fedgate/sa/gateway", self.name);
+        self.sign("gateway", SanType::URI(Ia5String::try_from(uri).unwrap()), &[]);
+    }
+
+    fn sign(&self, name: &str, subject: SanType, usage: &[KeyUsagePurpose]) {
         let key = KeyPair::generate().unwrap();
         let mut parameters = CertificateParams::default();
+        parameters.key_usages = usage.to_vec();
         parameters.subject_alt_names = vec![subject];
         let certificate = parameters.signed_by(&key, &self.authority).unwrap();
         self.put(&format!("identity/{name}.key"), &key.serialize_pem());

@@ -62,6 +62,15 @@ fn wrong_settings_are_told_with_their_lines() {
 }
 
 #[test]
+fn a_certificate_that_peers_would_refuse_is_told() {
+    let cluster = Cluster::new("alpha");
+    cluster.put_identity_without_usage();
+    let output = validate(&cluster, &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(shown(&output, &cluster).contains("expected keyUsage=digitalSignature"), "{}", shown(&output, &cluster));
+}
+
+#[test]
 fn wrong_use_ends_with_2() {
     for arguments in
         [&["frobnicate"][..], &["explain"], &["keygen"], &["validate", "a", "b"], &["status", "--output", "xml"]]

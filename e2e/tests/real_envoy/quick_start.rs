@@ -29,7 +29,10 @@ async fn the_quick_start_works_as_it_is_written() -> Result<()> {
     symlink(xtask::envoy::path()?, programs.join("envoy"))?;
 
     // Whatever happens, the script's own processes end with it.
-    let head = format!("set -eu\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\ntrap 'exit 1' TERM\nPATH={}:$PATH\n", programs.display());
+    let head = format!(
+        "set -eu\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\ntrap 'exit 1' TERM\nPATH={}:$PATH\n",
+        programs.display()
+    );
     let script = run.path().join("quick-start.sh");
     std::fs::write(&script, head + &with_own_addresses(&commands()))?;
     let folder = run.path().join("work");
