@@ -2,7 +2,7 @@
 
 use super::pki::{Authority, replace};
 use super::process::{Envoy, until};
-use super::tls::{Echo, TlsClient, client_config, client_config_of, connect_tls, connect_with, open_tls, ping};
+use super::tls::{Echo, TlsClient, client_config, client_config_of, connect_with, open_tls, ping};
 use super::world::{Cluster, service};
 use std::collections::BTreeSet;
 use std::fs;
