@@ -52,7 +52,8 @@ impl Liar {
     async fn asked(&self, suffix: &str, times: usize) -> Result<()> {
         let enough = self.gamma.requests(suffix) + times;
         let what = format!("alpha to ask for {suffix}");
-        wait::until_true(&what, SOON, async || Ok(self.gamma.requests(suffix) >= enough)).await
+        // Failures in a row make alpha ask less often: after three of them it waits for some seconds.
+        wait::until_true(&what, 4 * SOON, async || Ok(self.gamma.requests(suffix) >= enough)).await
     }
 
     /// Whatever gamma did, both peers' services are reachable as before.
