@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 use xtask::{check, envoy, fedgate, tests, wasm};
 
 /// The project's own commands. Each does all the set-up that it needs: it fetches Envoy, installs the wasm target and
@@ -57,8 +58,19 @@ struct More {
     more: Vec<String>,
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    match carry_out(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without the backtrace that RUST_BACKTRACE would add: what failed is a command, and it has said why.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn carry_out(command: Command) -> Result<()> {
+    match command {
         Command::Demo(More { more }) => tests::demo(&more),
         Command::Test(More { more }) => tests::workspace(&more),
         Command::E2e(More { more }) => tests::end_to_end(&more),
