@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use std::time::Duration;
 
 /// More than any test takes on a slow machine.
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_secs(420);
 
 /// Runs the body of a test. On failure it panics with the error and the end of each log, and the folder stays.
 ///
