@@ -140,6 +140,14 @@ impl Finding {
     ) -> Self {
         Self::new(Severity::Info, reason, object, field, message)
     }
+
+    /// The message, after the field when there is one: for where the object is known.
+    pub fn with_field(&self) -> String {
+        match &self.field {
+            Some(field) => format!("{field}: {}", self.message),
+            None => self.message.clone(),
+        }
+    }
 }
 
 impl std::fmt::Display for Finding {
@@ -292,6 +300,16 @@ impl FindingReason {
         Self::NotWritten,
         Self::RestartNeeded,
     ];
+
+    /// The word as Kubernetes wants the reasons of conditions and Events: `this_cluster` is `ThisCluster`.
+    pub fn camel_case(self) -> String {
+        let capitalised = |part: &str| {
+            let mut characters = part.chars();
+            let first = characters.next().map(|first| first.to_ascii_uppercase());
+            first.into_iter().chain(characters).collect::<String>()
+        };
+        self.word().split('_').map(capitalised).collect()
+    }
 }
 
 impl std::fmt::Display for FindingReason {
@@ -376,6 +394,16 @@ mod tests {
         for reason in FindingReason::ALL {
             assert_eq!(serde_json::to_value(reason).unwrap(), reason.word());
         }
+    }
+
+    #[test]
+    fn words_in_camel_case_are_what_kubernetes_takes_and_unique() {
+        let words: std::collections::BTreeSet<_> =
+            FindingReason::ALL.iter().map(|reason| reason.camel_case()).collect();
+        assert_eq!(words.len(), FindingReason::ALL.len());
+        assert!(words.contains("ThisCluster") && words.contains("OurUuid") && words.contains("Stale"));
+        let fits = |word: &String| word.len() <= 1024 && word.chars().all(|c| c.is_ascii_alphabetic());
+        assert!(words.iter().all(fits), "{words:?}");
     }
 
     #[test]
