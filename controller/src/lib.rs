@@ -8,6 +8,7 @@
 //! | [`controller`] | the files platform: from the brain to the sinks |
 //! | [`envoy`], [`exporter`], [`admin`] | sinks: Envoy's files, what peers may fetch, what operators ask |
 //! | [`run`] | the loop that ties them together |
+//! | [`kubernetes`] | the Kubernetes platform: its sources, its sinks, its loop |
 //! | [`command`] | the command line |
 
 pub mod admin;
@@ -21,6 +22,7 @@ pub mod exporter;
 pub mod files;
 pub mod importer;
 pub mod in_force;
+pub mod kubernetes;
 pub mod local;
 pub mod logging;
 #[cfg(test)]
