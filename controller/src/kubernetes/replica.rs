@@ -14,10 +14,13 @@ use arc_swap::ArcSwap;
 use fedgate_core::{PeerName, Table, TableBuilder};
 use fedgate_federation::Federation;
 use fedgate_federation::federate::Published;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
+
+/// How long a follower waits for the leader to publish what it has compiled.
+const DIFFERENCE: SignedDuration = SignedDuration::from_secs(5);
 
 /// One replica's memory. One task owns it.
 pub(super) struct Replica {
@@ -29,6 +32,8 @@ pub(super) struct Replica {
     has_table: bool,
     saved: BTreeMap<PeerName, Arc<[u8]>>,
     importer: Option<Importer>,
+    /// Since when a follower has compiled something else than what the leader published.
+    differs_since: Option<Timestamp>,
     asking: (ImporterSettings, mpsc::Sender<PeerUpdate>),
     newest: watch::Sender<Option<Arc<Compiled>>>,
     published: Arc<ArcSwap<exporter::Published>>,
@@ -62,6 +67,7 @@ impl Replica {
             has_table,
             saved,
             importer,
+            differs_since: None,
             asking,
             newest,
             published,
@@ -71,6 +77,11 @@ impl Replica {
     /// What is waited for before anything can be compiled.
     pub(super) fn missing(&self) -> Vec<String> {
         self.sources.missing()
+    }
+
+    /// Whether peers get an answer.
+    pub(super) fn answers_peers(&self) -> bool {
+        self.published.load().public.is_some()
     }
 
     /// Takes what a round with a peer gave; whether something follows from it.
@@ -99,7 +110,7 @@ impl Replica {
         self.brain.objects.findings.extend(findings);
         let federation = self.brain.compile(now);
         self.has_table |= federation.table.is_ok();
-        self.hand_on(&seen, federation, stored.as_ref())
+        self.hand_on(&seen, federation, stored.as_ref(), now)
     }
 
     /// Beginning from what the last leader wrote down.
@@ -117,16 +128,41 @@ impl Replica {
         self.brain.previous = stored.unwrap_or_default();
     }
 
-    fn hand_on(&mut self, seen: &Seen, federation: Federation, stored: Option<&Published>) -> Option<Timestamp> {
-        let next = federation.next_change;
+    /// What a follower serves: what it compiled, as soon as that is what the leader published. When it is not for long, the two are
+    /// set up differently, as in the middle of an upgrade; then it serves its own, under the leader's versions: a version of its own
+    /// would make the leader's look like a replay. Returns when to look again.
+    fn serve(&mut self, federation: &Federation, stored: Option<&Published>, now: Timestamp) -> Option<Timestamp> {
+        if stored == Some(&federation.published) {
+            self.differs_since = None;
+            self.published.store(Arc::new(exporter::Published::of(federation)));
+            return None;
+        }
+        let stored = stored?;
+        let since = *self.differs_since.get_or_insert(now);
+        if now.duration_since(since) < DIFFERENCE {
+            return since.checked_add(DIFFERENCE).ok();
+        }
+        tracing::warn!("this replica publishes something else than the leader; are all replicas set up the same?");
+        self.published.store(Arc::new(exporter::Published::of(&under_versions_of(federation, stored))));
+        None
+    }
+
+    fn hand_on(
+        &mut self,
+        seen: &Seen,
+        federation: Federation,
+        stored: Option<&Published>,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let mut next = federation.next_change;
         if let Some(importer) = &mut self.importer {
             for gone in self.brain.forget_the_others() {
                 self.saved.remove(&gone);
             }
             self.brain.previous = federation.published.clone();
             importer.follow(&federation, &self.brain.knowledge);
-        } else if stored == Some(&federation.published) {
-            self.published.store(Arc::new(exporter::Published::of(&federation)));
+        } else {
+            next = self.serve(&federation, stored, now).into_iter().chain(next).min();
         }
         let before = self.newest.borrow().clone();
         tell_new(&federation.findings, before.as_ref().map(|before| &before.in_force.federation));
@@ -147,4 +183,19 @@ impl Replica {
         })));
         next
     }
+}
+
+/// The same documents under the sequences that the leader gave to them.
+fn under_versions_of(federation: &Federation, stored: &Published) -> Federation {
+    let mut federation = federation.clone();
+    for (peer, document) in &mut federation.private_documents {
+        let extension = Arc::make_mut(document).extension.as_mut();
+        if let (Some(extension), Some(version)) = (extension, stored.documents.get(peer)) {
+            extension.sequence = version.sequence;
+        }
+    }
+    if let Some(version) = &stored.bundle {
+        federation.spiffe_bundle.sequence = version.sequence;
+    }
+    federation
 }

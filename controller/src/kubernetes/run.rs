@@ -79,11 +79,10 @@ pub async fn run(settings: ControllerSettings) -> Result<()> {
     let mut replica =
         Replica::new(Arc::clone(&settings), identity, sources, leadership.clone(), asking, newest, published)?;
 
-    let (mut pace, mut beat) = (Pace::default(), interval(BEAT));
+    let (mut pace, mut beat) = (Pace::default(), interval(BEAT / 5));
     loop {
         if pace.is_due() {
             let missing = replica.missing();
-            health.waiting_for((!missing.is_empty()).then(|| missing.join(", ")));
             if missing.is_empty() {
                 pace.compiles();
                 let next = replica.compile(Timestamp::now());
@@ -94,6 +93,7 @@ pub async fn run(settings: ControllerSettings) -> Result<()> {
             } else {
                 pace.later(BEAT);
             }
+            health.waiting_for(waiting_for(&missing, &replica));
         }
         tokio::select! {
             () = signals.next() => break,
@@ -103,7 +103,10 @@ pub async fn run(settings: ControllerSettings) -> Result<()> {
                 pace.changed();
             }
             Some(update) = learned.recv() => if replica.learned(update) { pace.changed() },
-            _ = beat.tick() => health.beat(),
+            _ = beat.tick() => {
+                health.beat();
+                health.waiting_for(waiting_for(&replica.missing(), &replica));
+            }
             () = pace.wait() => {}
         }
     }
@@ -112,6 +115,15 @@ pub async fn run(settings: ControllerSettings) -> Result<()> {
     let _ = stop.send(true);
     while servers.join_next().await.is_some() {}
     Ok(())
+}
+
+/// What keeps this replica from answering peers.
+fn waiting_for(missing: &[String], replica: &Replica) -> Option<String> {
+    match missing {
+        [] if replica.answers_peers() => None,
+        [] => Some("the first publication: it needs this cluster's roots, and a leader".to_owned()),
+        missing => Some(missing.join(", ")),
+    }
 }
 
 async fn serve_probes(
