@@ -32,7 +32,9 @@ impl Credentials {
         authority.sign(&serving)?.write(&folder, "serving")?;
         let admin_token = uuid::Uuid::new_v4().to_string();
         std::fs::write(folder.join("tokens.csv"), format!("{admin_token},{ADMIN},1,\"system:masters\"\n"))?;
-        std::fs::write(folder.join("service-accounts.key"), rcgen::KeyPair::generate()?.serialize_pem())?;
+        let service_accounts = rcgen::KeyPair::generate()?;
+        std::fs::write(folder.join("service-accounts.key"), service_accounts.serialize_pem())?;
+        std::fs::write(folder.join("service-accounts.pub"), service_accounts.public_key_pem())?;
         std::fs::write(folder.join("audit-policy.yaml"), AUDIT_POLICY)?;
         Ok(Self { folder, authority, admin_token })
     }
@@ -62,7 +64,7 @@ impl Credentials {
             format!("--tls-private-key-file={}", file("serving.key")),
             format!("--token-auth-file={}", file("tokens.csv")),
             "--service-account-issuer=https://kubernetes.default.svc".into(),
-            format!("--service-account-key-file={}", file("service-accounts.key")),
+            format!("--service-account-key-file={}", file("service-accounts.pub")),
             format!("--service-account-signing-key-file={}", file("service-accounts.key")),
             format!("--audit-policy-file={}", file("audit-policy.yaml")),
             format!("--audit-log-path={}", self.audit_log().display()),

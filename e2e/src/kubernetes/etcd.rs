@@ -21,6 +21,7 @@ impl Etcd {
         let url = format!("http://{}", ports::free()?);
         let peer_url = format!("http://{}", ports::free()?);
         let arguments = [
+            "--name=default-member".into(),
             format!("--data-dir={}", run.path().join(format!("{name}-etcd")).display()),
             format!("--listen-client-urls={url}"),
             format!("--advertise-client-urls={url}"),
