@@ -178,6 +178,7 @@ impl Replica {
             in_force,
             has_table: self.has_table,
             generations,
+            uids: seen.uids(),
             knowledge: self.brain.knowledge.clone(),
             saved: self.saved.clone(),
         })));

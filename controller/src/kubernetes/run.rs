@@ -50,6 +50,7 @@ pub async fn run(settings: ControllerSettings) -> Result<()> {
 
     let identity = tokio::select! {
         identity = identity::obtain(&client, &settings) => identity?,
+        () = health.beating() => return Ok(()),
         () = signals.next() => return Ok(()),
     };
     let (wakes, mut tasks) = (Wakes::default(), JoinSet::new());
@@ -87,8 +88,9 @@ pub async fn run(settings: ControllerSettings) -> Result<()> {
                 pace.compiles();
                 let next = replica.compile(Timestamp::now());
                 pace.compiled(next);
-                if let Some(compiled) = compiled.borrow().as_ref() {
-                    metrics.show(&compiled.in_force);
+                match compiled.borrow().as_ref().filter(|_| leadership.leads()) {
+                    Some(compiled) => metrics.show(&compiled.in_force),
+                    None => metrics.hide(),
                 }
             } else {
                 pace.later(BEAT);

@@ -125,8 +125,8 @@ impl Writer {
             tracing::error!(reason = finding.reason.word(), "{finding}");
         }
         if whole {
-            self.metrics.show_findings(&findings);
-            let happened = events::of_findings(&findings, &mut remembered.told, &self.settings);
+            self.metrics.show_findings(&pass.findings);
+            let happened = events::of_findings(&findings, &mut remembered.told, &self.settings, &compiled.uids);
             happened.into_iter().for_each(|happened| self.events.tell(happened));
         }
         pass.again
@@ -139,6 +139,11 @@ impl Writer {
         let (objects, too_large) = gateway::objects(&self.settings, local, &federation.bundles, table);
         pass.findings.extend(too_large);
         for desired in &objects {
+            if compiled.awaits_first_answer() && desired.name == gateway::TRUST_BUNDLE && self.is_there(desired) {
+                // Roots of a peer that nobody has asked yet are not to be taken from the gateway.
+                pass.wanted.add(desired);
+                continue;
+            }
             self.write_one(desired, remembered, pass).await;
         }
         for desired in self.memory(compiled) {
@@ -156,10 +161,15 @@ impl Writer {
         true
     }
 
+    fn is_there(&self, desired: &Desired) -> bool {
+        let output = self.outputs.of(desired.kind, &desired.namespace);
+        output.is_some_and(|output| output.watched.get(&key(desired)).is_some())
+    }
+
     fn memory(&self, compiled: &Compiled) -> Vec<Desired> {
         let places = &self.settings.places;
         let record = ClusterRecord::of(&compiled.in_force.local, self.settings.knowledge_times(), places);
-        let peers = compiled.saved.iter().filter_map(|(peer, packed)| memory::peer(places, peer, packed));
+        let peers = compiled.saved.iter().map(|(peer, packed)| memory::peer(places, peer, packed));
         peers.chain([memory::state(places, &compiled.in_force.federation.published, &record)]).collect()
     }
 
