@@ -15,7 +15,7 @@ use fedgate_core::{PeerName, Table, TableBuilder};
 use fedgate_federation::Federation;
 use fedgate_federation::federate::Published;
 use jiff::{SignedDuration, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
@@ -32,6 +32,8 @@ pub(super) struct Replica {
     has_table: bool,
     saved: BTreeMap<PeerName, Arc<[u8]>>,
     importer: Option<Importer>,
+    /// The peers that have been asked since this replica leads.
+    asked: BTreeSet<PeerName>,
     /// Since when a follower has compiled something else than what the leader published.
     differs_since: Option<Timestamp>,
     asking: (ImporterSettings, mpsc::Sender<PeerUpdate>),
@@ -67,6 +69,7 @@ impl Replica {
             has_table,
             saved,
             importer,
+            asked: BTreeSet::new(),
             differs_since: None,
             asking,
             newest,
@@ -88,10 +91,12 @@ impl Replica {
     pub(super) fn learned(&mut self, update: PeerUpdate) -> bool {
         let peer = update.peer.clone();
         let changed = self.importer.is_some() && self.brain.learned(update);
+        // What was written down is older than what the last leader knew, so the first answer is news in any case.
+        let first = self.importer.is_some() && self.asked.insert(peer.clone());
         if changed && let Some(knowledge) = self.brain.knowledge.get(&peer) {
             self.saved.insert(peer, pack(knowledge).into());
         }
-        changed
+        changed || first
     }
 
     /// Works out what is in force, and hands it on. Returns when the result will be another one though nothing else changes.
@@ -118,6 +123,7 @@ impl Replica {
         self.follow(seen, stored);
         self.saved =
             self.brain.knowledge.iter().map(|(peer, knowledge)| (peer.clone(), pack(knowledge).into())).collect();
+        self.asked.clear();
         let (settings, updates) = self.asking.clone();
         self.importer = Some(Importer::new(settings, updates));
     }
@@ -181,6 +187,7 @@ impl Replica {
             uids: seen.uids(),
             knowledge: self.brain.knowledge.clone(),
             saved: self.saved.clone(),
+            asked: self.asked.clone(),
         })));
         next
     }

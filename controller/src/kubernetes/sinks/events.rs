@@ -42,13 +42,13 @@ impl Events {
 }
 
 /// What is new among the findings. `told` are those that were told already, and are kept here.
-pub(crate) fn of_findings(
-    findings: &[Finding],
+pub(crate) fn of_findings<'a>(
+    findings: impl Iterator<Item = &'a Finding>,
     told: &mut BTreeSet<Finding>,
     settings: &ControllerSettings,
     uids: &Uids,
 ) -> Vec<Happened> {
-    let now: BTreeSet<Finding> = findings.iter().cloned().collect();
+    let now: BTreeSet<Finding> = findings.cloned().collect();
     let new: Vec<_> = now.difference(told).cloned().collect();
     let more = new.len().saturating_sub(AT_ONCE);
     let mut happened: Vec<_> = new.iter().take(AT_ONCE).map(|finding| of_finding(finding, settings, uids)).collect();
