@@ -6,6 +6,7 @@
 //! | [`importer`] | source: what peers publish |
 //! | [`controller`] | one snapshot of all sources, compiled, and handed to the sinks |
 //! | [`envoy`], [`exporter`], [`admin`] | sinks: Envoy's files, what peers may fetch, what operators ask |
+//! | [`kubernetes`] | Kubernetes as source and sink |
 //! | [`run`] | the loop that ties them together |
 //! | [`command`] | the command line |
 
@@ -19,6 +20,7 @@ pub mod exporter;
 pub mod files;
 pub mod importer;
 pub mod in_force;
+pub mod kubernetes;
 pub mod local;
 pub mod logging;
 #[cfg(test)]

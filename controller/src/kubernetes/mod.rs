@@ -1,0 +1,3 @@
+//! Kubernetes as source and sink.
+
+pub mod crd;
