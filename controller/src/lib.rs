@@ -4,13 +4,15 @@
 //! | --- | --- |
 //! | [`settings`], [`files`], [`local`] | sources: `fedgate.yaml`, the folder of manifests, the cluster's own certificates |
 //! | [`importer`] | source: what peers publish |
-//! | [`controller`] | one snapshot of all sources, compiled, and handed to the sinks |
+//! | [`brain`] | one snapshot of all sources, compiled |
+//! | [`controller`] | the files platform: from the brain to the sinks |
 //! | [`envoy`], [`exporter`], [`admin`] | sinks: Envoy's files, what peers may fetch, what operators ask |
 //! | [`kubernetes`] | Kubernetes as source and sink |
 //! | [`run`] | the loop that ties them together |
 //! | [`command`] | the command line |
 
 pub mod admin;
+pub mod brain;
 pub mod clock;
 pub mod command;
 pub mod controller;
