@@ -3,6 +3,7 @@
 pub mod check;
 pub mod envoy;
 pub mod fedgate;
+pub mod generate;
 pub mod tests;
 pub mod wasm;
 

@@ -48,7 +48,7 @@ pub struct ServiceRule {
     /// What the Service's labels must be. Leave it out for all Services.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub selector: Option<LabelSelector>,
-    /// The Service's ports, by number or by name. Leave it out for all ports.
+    /// The Service's ports, by number (without quotes) or by name. Leave it out for all ports.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(length(max = 100))]
     pub ports: Option<Vec<PortRef>>,
@@ -96,14 +96,14 @@ pub enum LabelSelectorOperator {
     DoesNotExist,
 }
 
-/// A port, by number or by name.
+/// A port, by number (without quotes) or by name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum PortRef {
     /// The Service's port number.
-    Number(u16),
-    /// The Service's port name.
-    Name(String),
+    Number(#[schemars(range(min = 1, max = 65_535))] u16),
+    /// The Service's port name. A name of digits alone is a number in quotes, by mistake.
+    Name(#[schemars(length(max = 63), regex(pattern = "^[0-9a-z-]*[a-z][0-9a-z-]*$"))] String),
 }
 
 /// Which callers: those for which both patterns match.
@@ -166,6 +166,26 @@ impl PolicyObject {
                 (policy, Some(finding))
             }
         }
+    }
+
+    /// Reads a whole policy, given as JSON. A field beside `spec` makes it unreadable as well: it was meant to be a part of it.
+    pub fn read_object(
+        name: impl Into<String>,
+        source: Option<String>,
+        object: &serde_json::Value,
+    ) -> (Self, Option<Finding>) {
+        const FIELDS: [&str; 4] = ["apiVersion", "kind", "metadata", "spec"];
+        let spec = object.get("spec").unwrap_or(&serde_json::Value::Null);
+        let (policy, finding) = Self::read(name, source, spec);
+        let fields = object.as_object().into_iter().flat_map(|object| object.keys());
+        let Some(stray) = fields.map(String::as_str).find(|field| !FIELDS.contains(field)) else {
+            return (policy, finding);
+        };
+        let names = spec.get("peers").and_then(|peers| Vec::<String>::deserialize(peers).ok());
+        let body = PolicyBody::Unreadable(PeerSelection::readable(names.as_deref()));
+        let finding = policy
+            .invalid(shown(stray), "expected no field beside spec; what a policy says belongs under spec".to_owned());
+        (Self { body, ..policy }, Some(finding))
     }
 
     /// How findings name it.

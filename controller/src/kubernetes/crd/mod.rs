@@ -3,6 +3,8 @@
 //! They are checked in under `deploy/kubernetes/crds/`, one file each: where the platform brings its own `IstioFederation` (DKP does),
 //! ours is left out. `cargo xtask generate` writes the files; a test compares.
 
+#[cfg(test)]
+mod manifests;
 mod rules;
 mod schema;
 pub mod status;
@@ -68,7 +70,7 @@ fn istio_federations() -> CustomResourceDefinition {
         age(),
         wide("Endpoint", ".spec.metadataEndpoint", "Where the peer serves its metadata."),
         wide("UUID", ".status.metadataCache.public.clusterUUID", "The UUID that the peer claims."),
-        wide("Gateways", ".status.metadataCache.private.ingressGateways[*].address", "Where its gateways are."),
+        wide("Gateway", ".status.metadataCache.private.ingressGateways[0].address", "Its first gateway."),
     ];
     let schema = schema::of::<IstioFederation>(rules::ISTIO_FEDERATION);
     let names = names("istiofederations", "istiofederation", "IstioFederation");
@@ -114,10 +116,7 @@ fn names(plural: &str, singular: &str, kind: &str) -> CustomResourceDefinitionNa
     }
 }
 
-fn version(
-    schema: JSONSchemaProps,
-    columns: Vec<CustomResourceColumnDefinition>,
-) -> CustomResourceDefinitionVersion {
+fn version(schema: JSONSchemaProps, columns: Vec<CustomResourceColumnDefinition>) -> CustomResourceDefinitionVersion {
     CustomResourceDefinitionVersion {
         name: "v1alpha1".to_owned(),
         served: true,
@@ -129,8 +128,10 @@ fn version(
 }
 
 fn with_status(version: CustomResourceDefinitionVersion) -> CustomResourceDefinitionVersion {
-    let subresources =
-        CustomResourceSubresources { status: Some(CustomResourceSubresourceStatus(serde_json::json!({}))), scale: None };
+    let subresources = CustomResourceSubresources {
+        status: Some(CustomResourceSubresourceStatus(serde_json::json!({}))),
+        scale: None,
+    };
     CustomResourceDefinitionVersion { subresources: Some(subresources), ..version }
 }
 

@@ -32,7 +32,11 @@ pub(super) const ISTIO_FEDERATION: &[Rule] = &[
         "!isURL(self) || url(self).getScheme() == 'https'",
         "expected a URL that begins with https://; the peer's roots and keys come from there, so it has to prove who it is",
     ),
-    rule(ENDPOINT, "!isURL(self) || url(self).getHostname() != ''", "expected a URL with a host, such as https://fedgate.beta.example/metadata"),
+    rule(
+        ENDPOINT,
+        "!isURL(self) || url(self).getHostname() != ''",
+        "expected a URL with a host, such as https://fedgate.beta.example/metadata",
+    ),
     rule(
         ENDPOINT,
         "!self.contains('?') && !self.contains('#')",
@@ -71,11 +75,6 @@ pub(super) const FEDERATION_POLICY: &[Rule] = &[
     rule("spec.services[].namespaces[]", PATTERN, PATTERN_EXPECTED),
     rule("spec.callers[].namespace", PATTERN, PATTERN_EXPECTED),
     rule("spec.callers[].serviceAccount", PATTERN, PATTERN_EXPECTED),
-    rule(
-        "spec.services[].ports[]",
-        "type(self) == int ? self >= 1 && self <= 65535 : self.matches('^[0-9a-z-]*[a-z-][0-9a-z-]*$')",
-        "expected a port of the Service: a number from 1 to 65535 without quotes, or its name",
-    ),
     rule(
         "spec.services[].selector.matchLabels",
         "self.all(label, label != '')",

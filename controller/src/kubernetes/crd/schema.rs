@@ -28,7 +28,8 @@ pub(super) fn of<T: JsonSchema>(rules: &[Rule]) -> JSONSchemaProps {
     let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
     for rule in rules {
         let place = schema.pointer_mut(&pointer(rule.field));
-        let place = place.and_then(Value::as_object_mut).unwrap_or_else(|| panic!("no field {} in the schema", rule.field));
+        let place =
+            place.and_then(Value::as_object_mut).unwrap_or_else(|| panic!("no field {} in the schema", rule.field));
         let rules = place.entry("x-kubernetes-validations").or_insert_with(|| json!([]));
         if let Some(rules) = rules.as_array_mut() {
             rules.push(json!({ "rule": rule.rule, "message": rule.message }));
@@ -52,13 +53,19 @@ fn keep_unknown_fields(schema: &mut Schema) {
     }
 }
 
-/// Kubernetes has a form of its own for what is either a number or a text.
+/// Kubernetes has a form of its own for what is either a number or a text; the bounds of both stand side by side in it.
 fn int_or_string(schema: &mut Schema) {
+    const BOUNDS: [&str; 4] = ["minimum", "maximum", "maxLength", "pattern"];
     transform_subschemas(&mut int_or_string, schema);
-    let types = |any: &Value| any.as_array().map(|any| any.iter().map(|any| any["type"].clone()).collect::<Vec<_>>());
-    if schema.get("anyOf").and_then(types) == Some(vec![json!("integer"), json!("string")]) {
+    let Some(Value::Array(variants)) = schema.get("anyOf").cloned() else { return };
+    let types: Vec<_> = variants.iter().map(|variant| variant["type"].as_str()).collect();
+    if types == [Some("integer"), Some("string")] {
         schema.remove("anyOf");
         schema.insert("x-kubernetes-int-or-string".to_owned(), Value::Bool(true));
+        let bounds = variants.iter().flat_map(|variant| BOUNDS.map(|bound| (bound, variant[bound].clone())));
+        for (bound, value) in bounds.filter(|(_, value)| !value.is_null()) {
+            schema.insert(bound.to_owned(), value);
+        }
     }
 }
 
@@ -67,7 +74,7 @@ fn tidy(schema: &mut Schema) {
     transform_subschemas(&mut tidy, schema);
     let Some(schema) = schema.as_object_mut() else { return };
     schema.remove("title");
-    // An absent field is left out; null is refused, since what it stands for is anybody's guess.
+    // The API server takes null for absent where it isn't allowed, so that nobody need read it.
     schema.remove("nullable");
     // The type has the bounds; of all formats of numbers Kubernetes knows two.
     schema.retain(|key, value| key != "format" || !value.as_str().is_some_and(|format| format.starts_with("uint")));
