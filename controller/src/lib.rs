@@ -7,8 +7,8 @@
 //! | [`brain`] | one snapshot of all sources, compiled |
 //! | [`controller`] | the files platform: from the brain to the sinks |
 //! | [`envoy`], [`exporter`], [`admin`] | sinks: Envoy's files, what peers may fetch, what operators ask |
-//! | [`kubernetes`] | Kubernetes as source and sink |
 //! | [`run`] | the loop that ties them together |
+//! | [`kubernetes`] | the Kubernetes platform: its sources, its sinks, its loop |
 //! | [`command`] | the command line |
 
 pub mod admin;

@@ -140,6 +140,14 @@ impl Finding {
     ) -> Self {
         Self::new(Severity::Info, reason, object, field, message)
     }
+
+    /// The message, after the field when there is one: for where the object is known.
+    pub fn with_field(&self) -> String {
+        match &self.field {
+            Some(field) => format!("{field}: {}", self.message),
+            None => self.message.clone(),
+        }
+    }
 }
 
 impl std::fmt::Display for Finding {
@@ -273,11 +281,22 @@ finding_reasons! {
     /// The table could not be built; the last good one stays.
     TableNotBuilt = "table_not_built",
 
+    /// This cluster's roots are missing, so nothing is published.
+    NoRoots = "no_roots",
+    /// Peers cannot be told where this cluster's gateway is.
+    NoGatewayAddress = "no_gateway_address",
+
     // What an adapter finds when it puts things in force.
     /// No local port is left for an import.
     NoEgressPort = "no_egress_port",
     /// What is in force could not be handed to the gateway; it is tried again.
     NotWritten = "not_written",
+    /// The table is larger than an object may be; the last one that was not stays.
+    TableTooLarge = "table_too_large",
+    /// An object of somebody else has a name that one of ours must have; it is left alone.
+    Conflict = "conflict",
+    /// An object of ours is changed by somebody else again and again.
+    Contested = "contested",
     /// A setting was changed that takes effect after a restart only.
     RestartNeeded = "restart_needed",
 }
@@ -288,10 +307,25 @@ impl FindingReason {
         Self::Unreadable,
         Self::InvalidObject,
         Self::UnknownKind,
+        Self::NoRoots,
+        Self::NoGatewayAddress,
+        Self::TableTooLarge,
+        Self::Conflict,
+        Self::Contested,
         Self::NoEgressPort,
         Self::NotWritten,
         Self::RestartNeeded,
     ];
+
+    /// The word as Kubernetes wants the reasons of conditions and Events: `this_cluster` is `ThisCluster`.
+    pub fn camel_case(self) -> String {
+        let capitalised = |part: &str| {
+            let mut characters = part.chars();
+            let first = characters.next().map(|first| first.to_ascii_uppercase());
+            first.into_iter().chain(characters).collect::<String>()
+        };
+        self.word().split('_').map(capitalised).collect()
+    }
 }
 
 impl std::fmt::Display for FindingReason {
@@ -376,6 +410,16 @@ mod tests {
         for reason in FindingReason::ALL {
             assert_eq!(serde_json::to_value(reason).unwrap(), reason.word());
         }
+    }
+
+    #[test]
+    fn words_in_camel_case_are_what_kubernetes_takes_and_unique() {
+        let words: std::collections::BTreeSet<_> =
+            FindingReason::ALL.iter().map(|reason| reason.camel_case()).collect();
+        assert_eq!(words.len(), FindingReason::ALL.len());
+        assert!(words.contains("ThisCluster") && words.contains("OurUuid") && words.contains("Stale"));
+        let fits = |word: &String| word.len() <= 1024 && word.chars().all(|c| c.is_ascii_alphabetic());
+        assert!(words.iter().all(fits), "{words:?}");
     }
 
     #[test]

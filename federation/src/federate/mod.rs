@@ -12,6 +12,7 @@
 
 mod export;
 mod import;
+mod others;
 mod publish;
 mod report;
 mod standing;
@@ -93,6 +94,9 @@ pub struct Federation {
     pub spiffe_bundle: SpiffeBundle,
     /// How it is with each peer, in order of name; those that are refused included.
     pub peers: Vec<PeerReport>,
+    /// The condition of each `IstioFederation` that is no valid peer and has no report, by the object's name: `Accepted` is
+    /// False, with why. The object that describes this cluster is among them (reason `ThisCluster`).
+    pub others: BTreeMap<String, Condition>,
     /// What the operator should know, errors first. What the adapter found is part of it.
     pub findings: Vec<Finding>,
     /// To be kept, and handed in as [`Inputs::previous`] next time.
@@ -164,7 +168,7 @@ impl Federation {
 /// Works out what is in force.
 pub fn federate(inputs: &Inputs<'_>) -> Federation {
     let mut findings = inputs.objects.findings.clone();
-    let candidates = candidates(inputs, &mut findings);
+    let (candidates, others) = candidates(inputs, &mut findings);
     let accepted = || candidates.iter().filter(|candidate| candidate.is_accepted());
 
     let names: BTreeSet<&str> = inputs.objects.federations.iter().map(|named| named.name.as_str()).collect();
@@ -199,20 +203,29 @@ pub fn federate(inputs: &Inputs<'_>) -> Federation {
         imports,
         bundles,
         peers,
+        others,
         findings,
     }
 }
 
-/// All peers, each judged. When our own trust domain cannot be federated, nobody's can with it.
-fn candidates<'a>(inputs: &Inputs<'a>, findings: &mut Vec<Finding>) -> Vec<Candidate<'a>> {
+/// All peers, each judged, and what to say of the objects that are none. When our own trust domain cannot be federated,
+/// nobody's can with it.
+fn candidates<'a>(
+    inputs: &Inputs<'a>,
+    findings: &mut Vec<Finding>,
+) -> (Vec<Candidate<'a>>, BTreeMap<String, Condition>) {
     let ours = &inputs.local.trust_domain;
+    let objects = &inputs.objects.federations;
     if let Err((reason, why)) = check_cluster_domain(ours) {
         findings.push(Finding::error(reason, ObjectRef::cluster(ours.as_str()), "trustDomain", why));
-        return Vec::new();
+        let message = format!("this cluster's own trust domain is {ours}: {why}");
+        let refusals = objects.iter().map(|named| Finding::error(reason, named.object(), "", message.as_str()));
+        return (Vec::new(), others::others(inputs.objects, &[], &refusals.collect::<Vec<_>>()));
     }
-    let (peers, more) = peers(&inputs.objects.federations, ours);
+    let (peers, more) = peers(objects, ours);
+    let others = others::others(inputs.objects, &peers, &more);
     findings.extend(more);
-    standing::judge(inputs, peers, findings)
+    (standing::judge(inputs, peers, findings), others)
 }
 
 fn members<'a, 'k: 'a>(

@@ -224,7 +224,7 @@ const DROPPED: &[FindingReason] = &[
 fn accepted(standing: &Standing) -> Condition {
     let (status, reason, message) = match standing {
         Standing::Accepted => (ConditionStatus::True, "Accepted".to_owned(), String::new()),
-        Standing::Refused { reason, message } => (ConditionStatus::False, camel_case(reason.word()), message.clone()),
+        Standing::Refused { reason, message } => (ConditionStatus::False, reason.camel_case(), message.clone()),
     };
     Condition { kind: ConditionType::Accepted, status, reason, message }
 }
@@ -256,20 +256,23 @@ fn listed<'f>(kind: ConditionType, otherwise: &str, findings: impl Iterator<Item
         let (status, reason) = (ConditionStatus::False, otherwise.to_owned());
         return Condition { kind, status, reason, message: String::new() };
     };
-    let mut message = findings.iter().take(3).map(|finding| finding.message.as_str()).collect::<Vec<_>>().join("; ");
-    if findings.len() > 3 {
-        message.push_str(&format!("; and {} more", findings.len() - 3));
-    }
-    Condition { kind, status: ConditionStatus::True, reason: camel_case(first.reason.word()), message }
+    let message = messages(findings.iter().map(|finding| &finding.message));
+    Condition { kind, status: ConditionStatus::True, reason: first.reason.camel_case(), message }
 }
 
-/// Kubernetes wants reasons in camel case.
-fn camel_case(word: &str) -> String {
-    let capitalised = |part: &str| {
-        let mut characters = part.chars();
-        characters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(characters).collect::<String>()
-    };
-    word.split('_').map(capitalised).collect()
+/// The first three messages, and how many more there are.
+pub(super) fn messages<T: AsRef<str>>(mut messages: impl ExactSizeIterator<Item = T>) -> String {
+    let mut message = String::new();
+    for (place, next) in messages.by_ref().take(3).enumerate() {
+        if place > 0 {
+            message.push_str("; ");
+        }
+        message.push_str(next.as_ref());
+    }
+    match messages.len() {
+        0 => message,
+        more => format!("{message}; and {more} more"),
+    }
 }
 
 /// The next moment at which something gets stale or expires.

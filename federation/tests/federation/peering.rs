@@ -1,10 +1,10 @@
 //! Which peers take part, and what becomes of those that don't.
 
 use crate::rig::{Rig, at, domain, found, hours, name, private, root_until, the, uuid};
-use fedgate_federation::Federation;
 use fedgate_federation::FindingReason as Reason;
 use fedgate_federation::document::{Network, PrivateDocument};
 use fedgate_federation::federate::{ConditionStatus, ConditionType, Standing};
+use fedgate_federation::{Federation, Finding, ObjectRef};
 
 fn is_in(federation: &Federation, peer: &str) -> bool {
     let trust_domain = domain(&federation.peer(&name(peer)).unwrap().peer.trust_domain.to_string());
@@ -243,4 +243,51 @@ fn dropped_rows_and_held_documents_are_conditions() {
     );
     the(&federation.findings, Reason::ForeignName);
     assert_eq!(federation.imports.len(), 2);
+}
+
+fn other(federation: &Federation, object: &str) -> (ConditionStatus, String, String) {
+    let condition = &federation.others[object];
+    assert_eq!(condition.kind, ConditionType::Accepted);
+    assert!(federation.peers.iter().all(|report| report.peer.name.as_str() != object), "{object} has a report too");
+    (condition.status, condition.reason.clone(), condition.message.clone())
+}
+
+#[test]
+fn an_object_that_is_no_peer_has_a_condition_that_says_why() {
+    let mut rig = Rig::new();
+    let mut broken = crate::rig::federation_object("broken", "Broken.example");
+    broken.spec.metadata_endpoint = "http://x".to_owned();
+    rig.objects.federations.extend([broken, crate::rig::federation_object("us", "alpha.example")]);
+    let unreadable = |object| Finding::error(Reason::InvalidObject, object, "spec", "expected an object, found 1");
+    rig.objects.findings = vec![unreadable(ObjectRef::federation("strange")), unreadable(ObjectRef::policy("strict"))];
+    let federation = rig.federate();
+
+    assert_eq!(federation.others.keys().collect::<Vec<_>>(), ["broken", "strange", "us"], "valid peers have reports");
+    let (status, reason, message) = other(&federation, "us");
+    assert_eq!((status, reason.as_str()), (ConditionStatus::False, "ThisCluster"));
+    assert!(message.contains("alpha.example is this cluster's own trust domain"), "{message}");
+    let (status, reason, message) = other(&federation, "broken");
+    assert_eq!((status, reason.as_str()), (ConditionStatus::False, "InvalidTrustDomain"));
+    assert!(message.contains("spec.trustDomain: ") && message.contains("; spec.metadataEndpoint: "), "{message}");
+    let (_, reason, message) = other(&federation, "strange");
+    assert_eq!((reason.as_str(), message.as_str()), ("InvalidObject", "spec: expected an object, found 1"));
+}
+
+#[test]
+fn when_the_last_good_object_is_used_the_broken_one_has_no_condition_of_its_own() {
+    let mut rig = Rig::new();
+    rig.objects.findings = vec![Finding::error(Reason::InvalidObject, crate::rig::beta(), "spec", "broken")];
+    assert_eq!(rig.federate().others, Default::default());
+}
+
+#[test]
+fn in_a_cluster_that_cannot_be_federated_every_object_says_so() {
+    let mut rig = Rig::new();
+    rig.local.trust_domain = domain("cluster.local");
+    let federation = rig.federate();
+    for object in ["beta", "gamma"] {
+        let (status, reason, message) = other(&federation, object);
+        assert_eq!((status, reason.as_str()), (ConditionStatus::False, "ClusterLocal"));
+        assert!(message.starts_with("this cluster's own trust domain is cluster.local: "), "{message}");
+    }
 }

@@ -1,0 +1,49 @@
+//! What one compilation gave, as the writer takes it.
+
+use crate::in_force::InForce;
+use crate::kubernetes::kind::Kind;
+use crate::kubernetes::watch::Key;
+use fedgate_core::PeerName;
+use fedgate_federation::federate::Standing;
+use fedgate_federation::knowledge::PeerKnowledge;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What one compilation gave.
+#[derive(Debug)]
+pub(super) struct Compiled {
+    /// What is in force.
+    pub in_force: InForce,
+    /// Whether a table could be built since the start. Without one the gateway keeps what it has.
+    pub has_table: bool,
+    /// The generation of each `IstioFederation` that was looked at, by name.
+    pub generations: BTreeMap<String, Option<i64>>,
+    /// The `metadata.uid` of each object that an operator wrote.
+    pub(super) uids: BTreeMap<(Kind, Key), String>,
+    /// What is known of each peer.
+    pub knowledge: BTreeMap<PeerName, PeerKnowledge>,
+    /// What is kept of each peer over a restart, packed.
+    pub saved: BTreeMap<PeerName, Arc<[u8]>>,
+}
+
+impl Compiled {
+    /// Whether a peer has not even been asked since the start, and nothing was kept of it. Until then its roots are unknown, and the
+    /// gateway keeps those that it has.
+    pub(super) fn awaits_first_answer(&self) -> bool {
+        let unasked = |knowledge: Option<&PeerKnowledge>| {
+            knowledge.is_none_or(|knowledge| knowledge.public.is_none() && knowledge.public_exchange.is_none())
+        };
+        let peers = self.in_force.federation.peers.iter().filter(|report| report.standing == Standing::Accepted);
+        peers.map(|report| self.knowledge.get(&report.peer.name)).any(unasked)
+    }
+
+    /// The peers whose private document has not been heard of since the start, nor was kept from before: what they offered then
+    /// stays for now.
+    pub(super) fn unheard(&self) -> BTreeSet<String> {
+        let unheard = |name: &&PeerName| {
+            self.knowledge.get(*name).is_none_or(|knowledge| knowledge.private.is_none() && knowledge.held.is_none())
+        };
+        let names = self.in_force.federation.peers.iter().map(|report| &report.peer.name);
+        names.filter(unheard).map(ToString::to_string).collect()
+    }
+}
