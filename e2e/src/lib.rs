@@ -19,4 +19,5 @@ pub mod process;
 pub mod programs;
 pub mod run_folder;
 pub mod scenario;
+mod tls_listener;
 pub mod wait;

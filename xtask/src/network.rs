@@ -4,17 +4,12 @@ use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
 use std::process::{Command, Stdio};
 
-/// The addresses on the loopback device there, besides 127.0.0.1: Kubernetes refuses loopback addresses for Pods, Nodes
-/// and endpoints, and these are just as local.
-pub const ADDRESSES: [&str; 5] = ["10.77.0.1", "10.77.0.2", "10.77.0.3", "10.77.0.4", "10.77.0.5"];
+/// What is on the loopback device there besides 127.0.0.1/8, all of it local: Kubernetes refuses loopback addresses for
+/// Pods, Nodes, gateways and endpoints.
+pub const NETWORK: &str = "10.77.0.1/16";
 
 /// Runs inside: sets the addresses, then becomes the program.
-const SET_UP: &str = r#"
-ip link set lo up
-for address in $ADDRESSES; do ip address add "$address/32" dev lo; done
-unset ADDRESSES
-exec "$@"
-"#;
+const SET_UP: &str = r#"ip link set lo up && ip address add "$0" dev lo && exec "$@""#;
 
 /// The command that runs `program` in a network of its own; it becomes the program, with the same process id, so
 /// whoever ends the one ends the other. Its arguments are still to be added.
@@ -26,7 +21,7 @@ pub fn isolated(program: &OsStr) -> Result<Command> {
     works(Command::new("ip").arg("-Version"))
         .context("`ip` is needed to set addresses in a network of its own: install iproute2")?;
     let mut command = Command::new("unshare");
-    command.args(unshare).args(["sh", "-euc", SET_UP, "sh"]).arg(program).env("ADDRESSES", ADDRESSES.join(" "));
+    command.args(unshare).args(["sh", "-c", SET_UP, NETWORK]).arg(program);
     Ok(command)
 }
 

@@ -21,14 +21,14 @@ impl Etcd {
         let url = format!("http://{}", ports::free()?);
         let peer_url = format!("http://{}", ports::free()?);
         let arguments = [
-            "--name=default-member".into(),
+            "--name=member".into(),
             format!("--data-dir={}", run.path().join(format!("{name}-etcd")).display()),
             format!("--listen-client-urls={url}"),
             format!("--advertise-client-urls={url}"),
             format!("--listen-peer-urls={peer_url}"),
             format!("--initial-advertise-peer-urls={peer_url}"),
-            format!("--initial-cluster=default={peer_url}"),
-            "--log-level=warn".into(),
+            format!("--initial-cluster=member={peer_url}"),
+            "--log-level=error".into(),
             // A crash of the machine is not what the tests are about.
             "--unsafe-no-fsync".into(),
         ];
