@@ -6,6 +6,7 @@
 //!
 //! One task owns this value, so nothing in it is locked. Readers (exporter, admin address) see snapshots that are swapped whole.
 
+use crate::brain::{Brain, tell_new};
 use crate::envoy::WriteError;
 use crate::exporter;
 use crate::files::Endpoints;
@@ -19,11 +20,12 @@ use crate::state::StateFolder;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use fedgate_core::{PeerName, ServiceName, Table, TableBuilder};
 use fedgate_federation::federate::Published;
+use fedgate_federation::key::SigningKey;
 use fedgate_federation::knowledge::PeerKnowledge;
-use fedgate_federation::object::{Objects, Peer};
-use fedgate_federation::{Federation, Finding, FindingReason, Inputs, LocalCluster, ObjectRef, Severity, federate};
+use fedgate_federation::object::Objects;
+use fedgate_federation::{Federation, Finding, FindingReason, LocalCluster, ObjectRef};
 use jiff::Timestamp;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -31,17 +33,12 @@ use std::sync::Arc;
 pub struct Controller {
     /// The settings.
     pub settings: Settings,
-    /// This cluster and its key.
-    pub local: Local,
+    brain: Brain,
+    key: SigningKey,
     state: StateFolder,
     deployment: Deployment,
-    objects: Objects,
     endpoints: Endpoints,
-    peers: Vec<Peer>,
-    knowledge: BTreeMap<PeerName, PeerKnowledge>,
-    previous: Published,
     reserved_ports: BTreeMap<ServiceName, u16>,
-    table: Table,
     in_force: Arc<ArcSwapOption<InForce>>,
     published: Arc<ArcSwap<exporter::Published>>,
 }
@@ -63,20 +60,17 @@ impl Controller {
     pub fn new(settings: Settings, local: Local, state: StateFolder, deployment: Deployment) -> anyhow::Result<Self> {
         let previous: Published = state.load(PUBLISHED).unwrap_or_default();
         let table = last_table(&deployment, &local, previous.generation)?;
+        let Local { cluster, key } = local;
         Ok(Self {
-            knowledge: load_knowledge(&state),
+            brain: Brain::new(cluster, settings.times.knowledge, load_knowledge(&state), previous, table),
+            key,
             reserved_ports: state.load(EGRESS_PORTS).unwrap_or_default(),
-            objects: Objects::default(),
-            peers: Vec::new(),
             endpoints: Endpoints::new(),
             in_force: Arc::default(),
             published: Arc::default(),
             settings,
-            local,
             state,
             deployment,
-            previous,
-            table,
         })
     }
 
@@ -90,14 +84,9 @@ impl Controller {
         Arc::clone(&self.published)
     }
 
-    /// The peers to be asked for their metadata.
-    pub fn peers(&self) -> &[Peer] {
-        &self.peers
-    }
-
     /// What is known of the peers.
     pub fn knowledge(&self) -> &BTreeMap<PeerName, PeerKnowledge> {
-        &self.knowledge
+        &self.brain.knowledge
     }
 
     /// The state folder.
@@ -107,20 +96,20 @@ impl Controller {
 
     /// Takes the objects that the folder has now.
     pub fn reload(&mut self, objects: Objects, endpoints: Endpoints) {
-        (self.objects, self.endpoints) = (objects, endpoints);
+        (self.brain.objects, self.endpoints) = (objects, endpoints);
     }
 
     /// Reads the files that the settings name again. On failure what was read before stays in force.
     pub fn reload_identity(&mut self) -> Option<Finding> {
         let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
         match local::read(&self.settings, &self.state) {
-            Ok(Local { cluster, key }) if key.public() == self.local.key.public() => {
-                self.local.cluster = cluster;
+            Ok(Local { cluster, key }) if key.public() == self.key.public() => {
+                self.brain.cluster = cluster;
                 None
             }
             // Requests are signed with the key from the start, so that one is what peers must know.
             Ok(Local { cluster: new, .. }) => {
-                self.local.cluster = LocalCluster { authn_key: self.local.key.public(), ..new };
+                self.brain.cluster = LocalCluster { authn_key: self.key.public(), ..new };
                 Some(restart_needed(cluster, "keyFile"))
             }
             Err(error) => {
@@ -132,54 +121,33 @@ impl Controller {
 
     /// Takes what a round with a peer gave; whether something follows from it.
     pub fn learned(&mut self, update: PeerUpdate) -> bool {
-        let PeerUpdate { peer, knowledge, changed, .. } = update;
-        if !self.peers.iter().any(|known| known.name == peer) {
-            return false;
-        }
-        if changed && let Err(error) = self.state.save(&knowledge_file(&peer), &knowledge) {
+        let peer = update.peer.clone();
+        let changed = self.brain.learned(update);
+        if changed
+            && let Some(knowledge) = self.brain.knowledge.get(&peer)
+            && let Err(error) = self.state.save(&knowledge_file(&peer), knowledge)
+        {
             tracing::error!(%peer, "what was learned is not kept over a restart: {error}");
         }
-        self.knowledge.insert(peer, knowledge);
         changed
     }
 
     /// Works out what is in force, and hands it to the sinks: the gateway first, so that a service is announced when the gateway
     /// knows it.
     pub fn compile(&mut self, now: Timestamp) -> Next {
-        let federation = federate(&Inputs {
-            local: &self.local.cluster,
-            objects: &self.objects,
-            knowledge: &self.knowledge,
-            previous: &self.previous,
-            times: self.settings.times.knowledge,
-            now,
-        });
-        if let Ok(table) = &federation.table {
-            self.table_changes(table);
-        }
+        let federation = self.brain.compile(now);
         let mut findings = Vec::new();
         let egress = self.allocate_ports(&federation, &mut findings);
         let retry = self.write(&federation, &egress, &mut findings);
         if !retry {
             self.publish(&federation);
         }
-        self.peers = federation.peers.iter().map(|report| report.peer.clone()).collect();
-        self.forget_the_others();
+        for gone in self.brain.forget_the_others() {
+            self.state.remove(&knowledge_file(&gone));
+        }
         let next = Next { at: federation.next_change, retry };
         self.swap(federation, egress, findings);
         next
-    }
-
-    fn table_changes(&mut self, table: &Table) {
-        if table.hash() != self.table.hash() {
-            tracing::info!(
-                generation = table.generation(),
-                exports = table.rows(),
-                peers = table.peer_count(),
-                "new table"
-            );
-            self.table = table.clone();
-        }
     }
 
     fn allocate_ports(&mut self, federation: &Federation, findings: &mut Vec<Finding>) -> BTreeMap<ServiceName, u16> {
@@ -200,8 +168,8 @@ impl Controller {
 
     /// Writes Envoy's files; whether that failed.
     fn write(&self, federation: &Federation, ports: &BTreeMap<ServiceName, u16>, findings: &mut Vec<Finding>) -> bool {
-        let (settings, local) = (&self.settings, &self.local.cluster);
-        let gateway = self.deployment.gateway(settings, local, federation, &self.table, &self.endpoints);
+        let (settings, local) = (&self.settings, &self.brain.cluster);
+        let gateway = self.deployment.gateway(settings, local, federation, &self.brain.table, &self.endpoints);
         let egress = self.deployment.egress(settings, federation, ports);
         let mut failed = false;
         for files in [gateway, egress] {
@@ -225,48 +193,22 @@ impl Controller {
 
     /// Hands the documents to the exporter. Their versions are kept first: a version that was seen must never come back.
     fn publish(&mut self, federation: &Federation) {
-        if federation.published != self.previous {
+        if federation.published != self.brain.previous {
             if let Err(error) = self.state.save(PUBLISHED, &federation.published) {
                 tracing::error!("the versions of what is published are not kept over a restart: {error}");
             }
-            self.previous = federation.published.clone();
+            self.brain.previous = federation.published.clone();
         }
         self.published.store(Arc::new(exporter::Published::of(federation)));
     }
 
-    /// Drops what is known of peers whose objects are gone.
-    fn forget_the_others(&mut self) {
-        let names: BTreeSet<&PeerName> = self.peers.iter().map(|peer| &peer.name).collect();
-        let state = &self.state;
-        self.knowledge.retain(|name, _| {
-            let stays = names.contains(name);
-            if !stays {
-                state.remove(&knowledge_file(name));
-            }
-            stays
-        });
-    }
-
     fn swap(&self, federation: Federation, ports: BTreeMap<ServiceName, u16>, findings: Vec<Finding>) {
         let before = self.in_force.load();
-        let known =
-            |finding: &Finding| before.as_ref().is_some_and(|before| before.federation.findings.contains(finding));
-        for finding in federation.findings.iter().filter(|finding| !known(finding)) {
-            tell(finding);
-        }
+        tell_new(&federation.findings, before.as_ref().map(|before| &before.federation));
         let listen = self.settings.egress.listen;
         let egress = ports.into_iter().map(|(service, port)| (service, SocketAddr::new(listen, port))).collect();
-        let (local, table) = (self.local.cluster.clone(), self.table.clone());
+        let (local, table) = (self.brain.cluster.clone(), self.brain.table.clone());
         self.in_force.store(Some(Arc::new(InForce { local, federation, table, egress, findings })));
-    }
-}
-
-fn tell(finding: &Finding) {
-    let reason = finding.reason.word();
-    match finding.severity {
-        Severity::Error => tracing::error!(reason, "{finding}"),
-        Severity::Warning => tracing::warn!(reason, "{finding}"),
-        Severity::Info => tracing::info!(reason, "{finding}"),
     }
 }
 

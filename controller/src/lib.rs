@@ -4,12 +4,15 @@
 //! | --- | --- |
 //! | [`settings`], [`files`], [`local`] | sources: `fedgate.yaml`, the folder of manifests, the cluster's own certificates |
 //! | [`importer`] | source: what peers publish |
-//! | [`controller`] | one snapshot of all sources, compiled, and handed to the sinks |
+//! | [`brain`] | one snapshot of all sources, compiled |
+//! | [`controller`] | the files platform: from the brain to the sinks |
 //! | [`envoy`], [`exporter`], [`admin`] | sinks: Envoy's files, what peers may fetch, what operators ask |
 //! | [`run`] | the loop that ties them together |
+//! | [`kubernetes`] | the Kubernetes platform: its sources, its sinks, its loop |
 //! | [`command`] | the command line |
 
 pub mod admin;
+pub mod brain;
 pub mod clock;
 pub mod command;
 pub mod controller;
@@ -19,6 +22,7 @@ pub mod exporter;
 pub mod files;
 pub mod importer;
 pub mod in_force;
+pub mod kubernetes;
 pub mod local;
 pub mod logging;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 mod pace;
 pub(crate) mod reload;
-mod signals;
+pub(crate) mod signals;
 
 use crate::admin::{self, AdminAddress};
 use crate::clock::SystemClock;
@@ -142,7 +142,7 @@ async fn serve(
     Ok(servers)
 }
 
-async fn listen(setting: &str, address: SocketAddr) -> Result<TcpListener> {
+pub(crate) async fn listen(setting: &str, address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
         format!(
             "cannot listen on {setting} {address}: is another program using it? Choose another address in fedgate.yaml"
@@ -151,7 +151,7 @@ async fn listen(setting: &str, address: SocketAddr) -> Result<TcpListener> {
 }
 
 /// Ready when the process is told to stop.
-fn stop_of(stopped: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + use<> {
+pub(crate) fn stop_of(stopped: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + use<> {
     let mut stopped = stopped.clone();
     async move {
         let _ = stopped.wait_for(|stopped| *stopped).await;

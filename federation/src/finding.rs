@@ -281,11 +281,22 @@ finding_reasons! {
     /// The table could not be built; the last good one stays.
     TableNotBuilt = "table_not_built",
 
+    /// This cluster's roots are missing, so nothing is published.
+    NoRoots = "no_roots",
+    /// Peers cannot be told where this cluster's gateway is.
+    NoGatewayAddress = "no_gateway_address",
+
     // What an adapter finds when it puts things in force.
     /// No local port is left for an import.
     NoEgressPort = "no_egress_port",
     /// What is in force could not be handed to the gateway; it is tried again.
     NotWritten = "not_written",
+    /// The table is larger than an object may be; the last one that was not stays.
+    TableTooLarge = "table_too_large",
+    /// An object of somebody else has a name that one of ours must have; it is left alone.
+    Conflict = "conflict",
+    /// An object of ours is changed by somebody else again and again.
+    Contested = "contested",
     /// A setting was changed that takes effect after a restart only.
     RestartNeeded = "restart_needed",
 }
@@ -296,6 +307,11 @@ impl FindingReason {
         Self::Unreadable,
         Self::InvalidObject,
         Self::UnknownKind,
+        Self::NoRoots,
+        Self::NoGatewayAddress,
+        Self::TableTooLarge,
+        Self::Conflict,
+        Self::Contested,
         Self::NoEgressPort,
         Self::NotWritten,
         Self::RestartNeeded,

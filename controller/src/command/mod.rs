@@ -1,6 +1,7 @@
 //! The command line.
 
 mod ask;
+mod controller;
 mod explain;
 mod keygen;
 mod run;
@@ -28,6 +29,11 @@ enum Command {
     /// Run the controller on a cluster's folder
     #[command(after_help = "Example:\n  fedgate run --dir /etc/fedgate")]
     Run(run::Run),
+    /// Run the controller on Kubernetes
+    #[command(
+        after_help = "Example:\n  fedgate controller --trust-domain alpha.example --metadata-tls /etc/fedgate/tls\n\nEach flag has an environment variable. The API server is found by KUBECONFIG, ~/.kube/config or the pod's service account."
+    )]
+    Controller(Box<controller::Controller>),
     /// Check a cluster's folder without running anything
     #[command(after_help = "Example:\n  fedgate validate /etc/fedgate\n\nExits with 1 when there is an error.")]
     Validate(validate::Validate),
@@ -91,6 +97,7 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let outcome = match self.command {
             Command::Run(command) => command.run(),
+            Command::Controller(command) => command.run(),
             Command::Validate(command) => command.run(),
             Command::Status(command) => command.run(),
             Command::Explain(command) => command.run(),

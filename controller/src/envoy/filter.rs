@@ -69,16 +69,20 @@ impl FilterModule {
 
 /// The filter's place in the listener: it says where the filter is to be found, and nothing of its table.
 pub(super) fn in_listener(file: &FilePath) -> Value {
-    let type_url = format!("type.googleapis.com/envoy.{WASM}");
-    json!({ "name": NAME, "config_discovery": { "config_source": source(file), "type_urls": [type_url] } })
+    placeholder(source(file))
 }
 
 /// The filter itself, as `gateway/filter/filter.json` has it.
+pub(super) fn extension_config(inputs: &GatewayInputs<'_>, module: &FilePath) -> Value {
+    let configuration = json!(write_configuration(inputs.table, inputs.options)).to_string();
+    discovery(vec![typed("config.core.v3.TypedExtensionConfig", extension_of(configuration, module.as_str()))])
+}
+
+/// Name and configuration of the extension. `module` is a file where Envoy runs.
 ///
 /// A failed VM is replaced (`FAIL_RELOAD`), and until then connections are closed. The VM has an ID of its own, since the
 /// newest table goes through the data that VMs of one ID share.
-pub(super) fn extension_config(inputs: &GatewayInputs<'_>, module: &FilePath) -> Value {
-    let configuration = json!(write_configuration(inputs.table, inputs.options)).to_string();
+pub(crate) fn extension_of(configuration: String, module: &str) -> Value {
     let allowed: Map<_, _> = CAPABILITIES.iter().map(|name| ((*name).to_owned(), json!({}))).collect();
     let plugin = json!({
         "name": NAME,
@@ -89,9 +93,14 @@ pub(super) fn extension_config(inputs: &GatewayInputs<'_>, module: &FilePath) ->
         "vm_config": {
             "vm_id": NAME,
             "runtime": "envoy.wasm.runtime.v8",
-            "code": { "local": { "filename": module.as_str() } },
+            "code": { "local": { "filename": module } },
         },
     });
-    let typed_config = typed(WASM, json!({ "config": plugin }));
-    discovery(vec![typed("config.core.v3.TypedExtensionConfig", json!({ "name": NAME, "typed_config": typed_config }))])
+    json!({ "name": NAME, "typed_config": typed(WASM, json!({ "config": plugin })) })
+}
+
+/// The filter's place in a listener: `source` says where it comes from.
+pub(crate) fn placeholder(source: Value) -> Value {
+    let type_url = format!("type.googleapis.com/envoy.{WASM}");
+    json!({ "name": NAME, "config_discovery": { "config_source": source, "type_urls": [type_url] } })
 }

@@ -55,7 +55,7 @@ pub(super) fn federation(
 
 /// Tells the filter that the handshake is over. What a client shows before that proves nothing: it may send anybody's
 /// certificate and keep the proof of its key back.
-fn handshake_finished() -> Value {
+pub(crate) fn handshake_finished() -> Value {
     let finished = json!({ "text_format_source": { "inline_string": "finished" } });
     let state = json!({ "object_key": "fedgate.handshake", "factory_key": "envoy.string", "format_string": finished });
     extension(
@@ -92,6 +92,6 @@ pub(super) fn import(service: &ServiceName, listen: SocketAddr, access_log: &Acc
     typed(LISTENER, listener)
 }
 
-fn tcp_proxy(fields: Value) -> Value {
+pub(crate) fn tcp_proxy(fields: Value) -> Value {
     extension("envoy.filters.network.tcp_proxy", "extensions.filters.network.tcp_proxy.v3.TcpProxy", fields)
 }

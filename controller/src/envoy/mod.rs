@@ -41,14 +41,14 @@ mod bootstrap;
 mod cluster;
 mod egress;
 mod file;
-mod filter;
+pub(crate) mod filter;
 mod gateway;
 mod inputs;
-mod listener;
+pub(crate) mod listener;
 mod ports;
-mod resource;
+pub(crate) mod resource;
 mod stats;
-mod trust;
+pub(crate) mod trust;
 mod write;
 
 pub use file::{File, FilePath, PathError};

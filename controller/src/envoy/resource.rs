@@ -6,13 +6,13 @@ use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
 /// `google.protobuf.Any` as JSON: the fields, with the message's name (without `envoy.`) beside them.
-pub(super) fn typed(message: &str, mut fields: Value) -> Value {
+pub(crate) fn typed(message: &str, mut fields: Value) -> Value {
     fields["@type"] = format!("type.googleapis.com/envoy.{message}").into();
     fields
 }
 
 /// An extension: its name, and its configuration.
-pub(super) fn extension(name: &str, message: &str, fields: Value) -> Value {
+pub(crate) fn extension(name: &str, message: &str, fields: Value) -> Value {
     json!({ "name": name, "typed_config": typed(message, fields) })
 }
 
@@ -43,7 +43,7 @@ pub(super) fn metric_name(name: &str) -> String {
 }
 
 /// SHA-256 in hexadecimal: a name for what has none that is short enough.
-pub(super) fn hash(bytes: &[u8]) -> String {
+pub(crate) fn hash(bytes: &[u8]) -> String {
     let mut text = String::new();
     for byte in Sha256::digest(bytes) {
         let _ = write!(text, "{byte:02x}");

@@ -6,9 +6,10 @@
 use super::resource::{discovery, extension, source, typed};
 use super::{FilePath, GatewayInputs, Identity};
 use fedgate_core::TrustDomain;
-use fedgate_federation::bundle::{TrustBundle, bundle_map};
+use fedgate_federation::bundle::{Root, TrustBundle, bundle_map};
 use fedgate_federation::federate::ServerIdentity;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 const SECRET: &str = "extensions.transport_sockets.tls.v3.Secret";
 const IDENTITY: &str = "identity";
@@ -21,16 +22,26 @@ const NOBODY: &str = "nobody/has/this/trust/domain";
 /// Envoy refuses an empty map, and since a refused map leaves the last good one in force, the last peer's removal would be
 /// one that nobody carries out. Without peers the map holds `local_roots` under a trust domain that no certificate can be of.
 pub(super) fn peers_bundles(inputs: &GatewayInputs<'_>) -> Vec<u8> {
-    if inputs.bundles.values().any(|bundle| !bundle.roots.is_empty()) {
-        return bundle_map(inputs.bundles.values());
+    bundles_or_nobody(inputs.trust_domain, inputs.local_roots, inputs.bundles)
+}
+
+/// The same from its parts.
+pub(crate) fn bundles_or_nobody(
+    trust_domain: &TrustDomain,
+    local_roots: &[Root],
+    bundles: &BTreeMap<TrustDomain, TrustBundle>,
+) -> Vec<u8> {
+    if bundles.values().any(|bundle| !bundle.roots.is_empty()) {
+        return bundle_map(bundles.values());
     }
-    let local = TrustBundle { trust_domain: inputs.trust_domain.clone(), roots: inputs.local_roots.to_vec() };
+    let local = TrustBundle { trust_domain: trust_domain.clone(), roots: local_roots.to_vec() };
     let mut map: Value = serde_json::from_slice(&bundle_map([&local])).unwrap_or_default();
-    let bundle = map["trust_domains"][inputs.trust_domain.as_str()].take();
+    let bundle = map["trust_domains"][trust_domain.as_str()].take();
     json!({ "trust_domains": { NOBODY: bundle } }).to_string().into_bytes()
 }
 
-fn spiffe_validator(trust_bundles: Value) -> Value {
+/// The validator that binds each root to its trust domain; `trust_bundles` is a `DataSource`.
+pub(crate) fn spiffe_validator(trust_bundles: Value) -> Value {
     let message = "extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig";
     extension("envoy.tls.cert_validator.spiffe", message, json!({ "trust_bundles": trust_bundles }))
 }

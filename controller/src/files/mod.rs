@@ -22,5 +22,6 @@ mod tests;
 mod watch;
 
 pub use endpoints::Endpoints;
+pub(crate) use object::service_object;
 pub use source::{ManifestSource, Manifests};
 pub use watch::{Changes, watch};

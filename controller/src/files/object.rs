@@ -215,7 +215,8 @@ impl Document<'_> {
                 Object::Policy(PolicyObject { name: id.name.clone(), source, body: PolicyBody::Spec(spec) })
             }),
             Kind::Service => {
-                self.node.read().and_then(|service| service_object(service, &id, source)).map(Object::Service)
+                let read = |service| service_object(service, &id.namespace, &id.name, source);
+                self.node.read().and_then(read).map(Object::Service)
             }
             Kind::EndpointSlice => self.node.read().map(Box::new).map(Object::EndpointSlice),
         };
@@ -264,7 +265,16 @@ pub(super) fn mentions_policy(text: &str) -> bool {
     text.to_ascii_lowercase().contains("federationpolic")
 }
 
-fn service_object(service: Service, id: &ObjectId, source: Option<String>) -> Result<ServiceObject, TypeError> {
+/// What exports need of a Service.
+///
+/// # Errors
+/// The field that is wrong, and what was expected.
+pub(crate) fn service_object(
+    service: Service,
+    namespace: &str,
+    name: &str,
+    source: Option<String>,
+) -> Result<ServiceObject, TypeError> {
     let spec = service.spec.unwrap_or_default();
     let ports = spec.ports.unwrap_or_default().into_iter().enumerate().map(|(place, port)| {
         let wrong = |field: &str, message: String| TypeError {
@@ -285,8 +295,8 @@ fn service_object(service: Service, id: &ObjectId, source: Option<String>) -> Re
         Ok(ServicePortSpec { name: port.name, port: number, protocol })
     });
     Ok(ServiceObject {
-        namespace: id.namespace.clone(),
-        name: id.name.clone(),
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
         source,
         service_type: spec.type_,
         labels: map(service.metadata.labels),

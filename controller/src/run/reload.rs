@@ -21,7 +21,8 @@ pub(super) struct Reload {
 pub(crate) struct MetadataTls {
     certificate: PathBuf,
     key: PathBuf,
-    tls: Arc<ServerTls>,
+    /// What the exporter serves with.
+    pub(crate) tls: Arc<ServerTls>,
 }
 
 impl Reload {
@@ -102,7 +103,11 @@ impl MetadataTls {
         Ok(Self { tls: Arc::new(tls), certificate, key })
     }
 
-    fn replace(&self) -> Result<()> {
+    /// Reads both files again.
+    ///
+    /// # Errors
+    /// As [`Self::read`]; what was read before is still served.
+    pub(crate) fn replace(&self) -> Result<()> {
         let (chain, secret) = (read("certificate", &self.certificate)?, read("key", &self.key)?);
         self.tls.replace(&chain, &secret).with_context(|| named(&self.certificate, &self.key))
     }

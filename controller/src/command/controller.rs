@@ -1,0 +1,21 @@
+use super::{Logging, Outcome};
+use crate::kubernetes::settings::ControllerSettings;
+use anyhow::Result;
+use clap::Args;
+
+#[derive(Debug, Args)]
+pub(crate) struct Controller {
+    #[command(flatten)]
+    settings: ControllerSettings,
+    #[command(flatten)]
+    logging: Logging,
+}
+
+impl Controller {
+    pub(super) fn run(self) -> Result<Outcome> {
+        crate::logging::start(self.logging.log_format);
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(crate::kubernetes::run::run(self.settings))?;
+        Ok(Outcome::Well)
+    }
+}

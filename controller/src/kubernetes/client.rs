@@ -1,0 +1,59 @@
+//! The client of the API server.
+
+use anyhow::{Context, Result};
+use kube::core::Status;
+use kube::{Client, Config};
+use std::time::Duration;
+
+/// How long a connection to the API server may take.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// The most characters of an error that are shown: the API server's may quote a whole object.
+const LONGEST_ERROR: usize = 400;
+
+/// The client that `KUBECONFIG`, `~/.kube/config` or the pod's service account say, in this order.
+///
+/// # Errors
+/// When none of them is there, or one of them cannot be used.
+pub async fn connect() -> Result<Client> {
+    let config = Config::infer().await.context(
+        "no way to the API server: expected a kubeconfig (KUBECONFIG or ~/.kube/config), or a pod with a service account",
+    )?;
+    with(config)
+}
+
+/// A client with this configuration.
+///
+/// # Errors
+/// When the configuration has certificates or keys that cannot be used.
+pub fn with(mut config: Config) -> Result<Client> {
+    config.connect_timeout = Some(CONNECT);
+    let url = config.cluster_url.clone();
+    Client::try_from(config).with_context(|| format!("the kubeconfig for {url} cannot be used"))
+}
+
+/// An error with its causes, in one line: what the API server said, if it said something. The client's errors quote no credentials.
+pub(super) fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = || std::iter::successors(Some(error), |error| error.source());
+    let said = match causes().find_map(|cause| status(cause)) {
+        Some(status) => format!("the API server says {}: {}", status.code, status.message),
+        None => causes().map(ToString::to_string).collect::<Vec<_>>().join(": "),
+    };
+    said.chars().take(LONGEST_ERROR).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+fn status<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Status> {
+    error.downcast_ref::<Box<Status>>().map(AsRef::as_ref).or_else(|| error.downcast_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_api_server_says_stands_alone() {
+        let status = Status { code: 403, message: "services is forbidden".to_owned(), ..Status::default() };
+        let error = kube::runtime::watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status)));
+        assert_eq!(told(&error), "the API server says 403: services is forbidden");
+    }
+}

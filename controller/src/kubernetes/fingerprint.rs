@@ -1,0 +1,94 @@
+//! Whether an object is as it should be, told by hashes: with fifty thousand imports the objects themselves would fill the memory.
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+/// The hash of a JSON value, whatever the order of its keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint([u8; 16]);
+
+/// The labels and annotations that are ours to write. Others may stand beside them.
+const OURS: [&str; 2] = ["fedgate.dev/", "app.kubernetes.io/managed-by"];
+
+/// The fingerprint of a value.
+pub fn fingerprint(value: &Value) -> Fingerprint {
+    let mut hash = Sha256::new();
+    add(&mut hash, value);
+    finish(hash)
+}
+
+/// The fingerprint of what we write of an object: its content, and those of its labels and annotations that are ours.
+pub fn of_object(object: &Value) -> Fingerprint {
+    let mut hash = Sha256::new();
+    let fields = object.as_object().into_iter().flatten();
+    for (key, value) in fields.filter(|(key, _)| !["apiVersion", "kind", "metadata", "status"].contains(&key.as_str()))
+    {
+        add_text(&mut hash, b'f', key);
+        add(&mut hash, value);
+    }
+    for place in ["labels", "annotations"] {
+        let pairs = object["metadata"][place].as_object().into_iter().flatten();
+        for (key, value) in pairs.filter(|(key, _)| OURS.iter().any(|ours| key.starts_with(ours))) {
+            add_text(&mut hash, b'm', key);
+            add(&mut hash, value);
+        }
+    }
+    finish(hash)
+}
+
+fn finish(hash: Sha256) -> Fingerprint {
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash.finalize()[..16]);
+    Fingerprint(bytes)
+}
+
+/// Each value begins with a letter for its kind and has its length in front, so no two values look the same.
+fn add(hash: &mut Sha256, value: &Value) {
+    match value {
+        Value::Null => hash.update(b"0"),
+        Value::Bool(yes) => hash.update(if *yes { b"y" } else { b"n" }),
+        Value::Number(number) => add_text(hash, b'#', &number.to_string()),
+        Value::String(text) => add_text(hash, b's', text),
+        Value::Array(items) => {
+            add_text(hash, b'a', &items.len().to_string());
+            items.iter().for_each(|item| add(hash, item));
+        }
+        Value::Object(fields) => {
+            add_text(hash, b'o', &fields.len().to_string());
+            let mut fields: Vec<_> = fields.iter().collect();
+            fields.sort_by_key(|(key, _)| key.as_str());
+            for (key, value) in fields {
+                add_text(hash, b'k', key);
+                add(hash, value);
+            }
+        }
+    }
+}
+
+fn add_text(hash: &mut Sha256, kind: u8, text: &str) {
+    hash.update([kind]);
+    hash.update((text.len() as u64).to_le_bytes());
+    hash.update(text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_content_counts_and_so_do_our_labels() {
+        let object = |labels: Value, spec: Value| {
+            of_object(
+                &json!({ "kind": "X", "metadata": { "name": "x", "labels": labels, "uid": "1" }, "spec": spec, "status": 1 }),
+            )
+        };
+        let ours = json!({ "fedgate.dev/owner": "a" });
+        let first = object(ours.clone(), json!({ "b": [1, 2], "a": "x" }));
+        assert_eq!(first, object(json!({ "fedgate.dev/owner": "a", "team": "x" }), json!({ "a": "x", "b": [1, 2] })));
+        assert_ne!(first, object(json!({ "fedgate.dev/owner": "b" }), json!({ "a": "x", "b": [1, 2] })));
+        assert_ne!(first, object(ours.clone(), json!({ "a": "x", "b": [2, 1] })));
+        assert_ne!(first, object(ours.clone(), json!({ "a": "x", "b": [1, 2], "c": null })));
+        assert_ne!(object(ours.clone(), json!({ "a": "1" })), object(ours, json!({ "a": 1 })));
+    }
+}

@@ -1,0 +1,114 @@
+//! The kinds that are read and written, by their names in the API.
+
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::{Api, Client};
+
+/// A kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// A peer (`deckhouse.io`).
+    IstioFederation,
+    /// What an administrator allows (`fedgate.dev`).
+    FederationPolicy,
+    /// A Service.
+    Service,
+    /// A Pod.
+    Pod,
+    /// A Node.
+    Node,
+    /// A range of Services' addresses (Kubernetes 1.33 and later).
+    ServiceCidr,
+    /// A ConfigMap.
+    ConfigMap,
+    /// The name of an import for the mesh.
+    ServiceEntry,
+    /// How an import is called.
+    DestinationRule,
+    /// A change of what istiod tells Envoy.
+    EnvoyFilter,
+    /// A filter, by Istio's own resource.
+    WasmPlugin,
+}
+
+impl Kind {
+    /// The group; empty for the core one.
+    pub const fn group(self) -> &'static str {
+        match self {
+            Self::IstioFederation => "deckhouse.io",
+            Self::FederationPolicy => "fedgate.dev",
+            Self::Service | Self::Pod | Self::Node | Self::ConfigMap => "",
+            Self::ServiceCidr => "networking.k8s.io",
+            Self::ServiceEntry | Self::DestinationRule => "networking.istio.io",
+            Self::EnvoyFilter => "networking.istio.io",
+            Self::WasmPlugin => "extensions.istio.io",
+        }
+    }
+
+    /// The version.
+    pub const fn version(self) -> &'static str {
+        match self {
+            Self::IstioFederation | Self::FederationPolicy | Self::WasmPlugin => "v1alpha1",
+            Self::Service | Self::Pod | Self::Node | Self::ConfigMap | Self::ServiceCidr => "v1",
+            Self::ServiceEntry | Self::DestinationRule => "v1",
+            Self::EnvoyFilter => "v1alpha3",
+        }
+    }
+
+    /// The kind's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::IstioFederation => "IstioFederation",
+            Self::FederationPolicy => "FederationPolicy",
+            Self::Service => "Service",
+            Self::Pod => "Pod",
+            Self::Node => "Node",
+            Self::ServiceCidr => "ServiceCIDR",
+            Self::ConfigMap => "ConfigMap",
+            Self::ServiceEntry => "ServiceEntry",
+            Self::DestinationRule => "DestinationRule",
+            Self::EnvoyFilter => "EnvoyFilter",
+            Self::WasmPlugin => "WasmPlugin",
+        }
+    }
+
+    /// The plural, as it stands in paths and RBAC rules.
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Self::IstioFederation => "istiofederations",
+            Self::FederationPolicy => "federationpolicies",
+            Self::Service => "services",
+            Self::Pod => "pods",
+            Self::Node => "nodes",
+            Self::ServiceCidr => "servicecidrs",
+            Self::ConfigMap => "configmaps",
+            Self::ServiceEntry => "serviceentries",
+            Self::DestinationRule => "destinationrules",
+            Self::EnvoyFilter => "envoyfilters",
+            Self::WasmPlugin => "wasmplugins",
+        }
+    }
+
+    /// `apiVersion`, as objects have it.
+    pub fn api_version(self) -> String {
+        match self.group() {
+            "" => self.version().to_owned(),
+            group => format!("{group}/{}", self.version()),
+        }
+    }
+
+    /// How the client finds it.
+    pub fn resource(self) -> ApiResource {
+        let kind = GroupVersionKind::gvk(self.group(), self.version(), self.name());
+        ApiResource::from_gvk_with_plural(&kind, self.plural())
+    }
+
+    /// The objects of a namespace.
+    pub fn within(self, client: &Client, namespace: &str) -> Api<DynamicObject> {
+        Api::namespaced_with(client.clone(), namespace, &self.resource())
+    }
+
+    /// The objects of the whole cluster.
+    pub fn everywhere(self, client: &Client) -> Api<DynamicObject> {
+        Api::all_with(client.clone(), &self.resource())
+    }
+}

@@ -1,0 +1,40 @@
+//! The Kubernetes platform: `fedgate controller`.
+//!
+//! ```text
+//!             every replica                                   the leader alone
+//! watches ──► Seen ──► Brain::compile ──► Compiled ──► Writer ──► gateway's objects, memory, statuses, imports
+//!               ▲            ▲                │
+//!             memory      importer            └──► exporter (a follower serves what the leader has published)
+//! ```
+//!
+//! Every replica watches everything and compiles it, so any of them can take over at once and any of them answers peers. Only the
+//! leader asks peers and writes. What it learned, and the versions of what it published, are objects ([`sources::memory`]): a follower serves
+//! a document only under a version that the leader gave it, since a peer takes an older one for a replay.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`settings`] | flags and environment |
+//! | [`sources`] | what is read |
+//! | [`sinks`] | what is written |
+//! | [`watch`] | watching one kind |
+//! | [`election`] | who leads |
+//! | [`identity`] | UUID and key |
+//! | [`run`] | the loop |
+//! | [`probes`], [`metrics`] | what the kubelet and Prometheus ask |
+
+pub mod client;
+mod compiled;
+pub mod election;
+pub mod fingerprint;
+pub mod identity;
+pub mod kind;
+pub mod metrics;
+pub mod owner;
+pub mod probes;
+mod replica;
+pub mod run;
+pub mod settings;
+pub mod sinks;
+pub mod sources;
+pub mod status;
+pub mod watch;

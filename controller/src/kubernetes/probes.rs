@@ -1,0 +1,124 @@
+//! What the kubelet and Prometheus ask: whether this replica lives, whether it can answer peers, what it counts.
+//!
+//! Nothing on this address tells more than counts, so it may listen on the pod's address.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+/// The loop beats at least this often; a replica whose loop has not beaten for much longer hangs.
+pub const BEAT: Duration = Duration::from_secs(5);
+const DEAD: Duration = Duration::from_secs(60);
+
+/// How it is with this replica.
+#[derive(Clone)]
+pub struct Health(Arc<Mutex<Inner>>);
+
+struct Inner {
+    beat: Instant,
+    /// What is waited for before peers can be answered; `None` when they can.
+    waiting_for: Option<String>,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        let waiting_for = Some("the start".to_owned());
+        Self(Arc::new(Mutex::new(Inner { beat: Instant::now(), waiting_for })))
+    }
+}
+
+impl Health {
+    /// The loop is alive.
+    pub fn beat(&self) {
+        self.lock().beat = Instant::now();
+    }
+
+    /// What is waited for; `None`: peers are answered.
+    pub fn waiting_for(&self, what: Option<String>) {
+        self.lock().waiting_for = what;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn live(&self) -> Result<(), String> {
+        let since = self.lock().beat.elapsed();
+        (since < DEAD).then_some(()).ok_or_else(|| format!("nothing has moved for {} s\n", since.as_secs()))
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.live()?;
+        match &self.lock().waiting_for {
+            None => Ok(()),
+            Some(what) => Err(format!("waiting for {what}\n")),
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Asked {
+    health: Health,
+    registry: Arc<Registry>,
+}
+
+/// Serves until `stop` is ready.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    health: Health,
+    registry: Registry,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let router = Router::new()
+        .route("/healthz", get(|State(asked): State<Asked>| async move { answer(asked.health.live()) }))
+        .route("/readyz", get(|State(asked): State<Asked>| async move { answer(asked.health.ready()) }))
+        .route("/metrics", get(metrics))
+        .with_state(Asked { health, registry: Arc::new(registry) });
+    axum::serve(listener, router).with_graceful_shutdown(stop).await
+}
+
+fn answer(health: Result<(), String>) -> Response {
+    match health {
+        Ok(()) => "ok\n".into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, why).into_response(),
+    }
+}
+
+async fn metrics(State(asked): State<Asked>) -> Response {
+    let mut text = String::new();
+    match encode(&mut text, &asked.registry) {
+        Ok(()) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+            .into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_truth_is_told() {
+        let health = Health::default();
+        assert!(health.live().is_ok() && health.ready().unwrap_err().contains("the start"));
+        health.waiting_for(Some("Nodes: forbidden".to_owned()));
+        assert!(health.ready().unwrap_err().contains("Nodes: forbidden"));
+        health.waiting_for(None);
+        assert!(health.ready().is_ok());
+        tokio::time::advance(DEAD).await;
+        assert!(health.live().is_err() && health.ready().is_err());
+        health.beat();
+        assert!(health.ready().is_ok());
+    }
+}

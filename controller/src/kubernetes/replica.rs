@@ -1,0 +1,150 @@
+//! One replica: what it knows, and what it does with it as a leader or a follower.
+
+use super::compiled::Compiled;
+use super::election::Leadership;
+use super::identity::ClusterIdentity;
+use super::settings::ControllerSettings;
+use super::sources::memory::pack;
+use super::sources::{Seen, Sources};
+use crate::brain::{Brain, tell_new};
+use crate::exporter;
+use crate::importer::{Importer, ImporterSettings, PeerUpdate};
+use crate::in_force::InForce;
+use arc_swap::ArcSwap;
+use fedgate_core::{PeerName, Table, TableBuilder};
+use fedgate_federation::Federation;
+use fedgate_federation::federate::Published;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+
+/// One replica's memory. One task owns it.
+pub(super) struct Replica {
+    settings: Arc<ControllerSettings>,
+    identity: ClusterIdentity,
+    sources: Sources,
+    leadership: Leadership,
+    brain: Brain,
+    has_table: bool,
+    saved: BTreeMap<PeerName, Arc<[u8]>>,
+    importer: Option<Importer>,
+    asking: (ImporterSettings, mpsc::Sender<PeerUpdate>),
+    newest: watch::Sender<Option<Arc<Compiled>>>,
+    published: Arc<ArcSwap<exporter::Published>>,
+}
+
+impl Replica {
+    /// A replica that knows nothing yet. `newest` is where compilations go, `asking` how peers are asked and where the answers go.
+    ///
+    /// # Errors
+    /// When an empty table cannot be built, which does not happen.
+    pub(super) fn new(
+        settings: Arc<ControllerSettings>,
+        identity: ClusterIdentity,
+        sources: Sources,
+        leadership: Leadership,
+        asking: (ImporterSettings, mpsc::Sender<PeerUpdate>),
+        newest: watch::Sender<Option<Arc<Compiled>>>,
+        published: Arc<ArcSwap<exporter::Published>>,
+    ) -> anyhow::Result<Self> {
+        let (cluster, _) = Seen::default().cluster(&settings, &identity);
+        let table = Table::read(TableBuilder::new(settings.trust_domain.clone()).build(0)?)?;
+        let times = settings.knowledge_times();
+        let brain = Brain::new(cluster, times, BTreeMap::new(), Published::default(), table);
+        let (has_table, saved, importer) = (false, BTreeMap::new(), None);
+        Ok(Self {
+            settings,
+            identity,
+            sources,
+            leadership,
+            brain,
+            has_table,
+            saved,
+            importer,
+            asking,
+            newest,
+            published,
+        })
+    }
+
+    /// What is waited for before anything can be compiled.
+    pub(super) fn missing(&self) -> Vec<String> {
+        self.sources.missing()
+    }
+
+    /// Takes what a round with a peer gave; whether something follows from it.
+    pub(super) fn learned(&mut self, update: PeerUpdate) -> bool {
+        let peer = update.peer.clone();
+        let changed = self.importer.is_some() && self.brain.learned(update);
+        if changed && let Some(knowledge) = self.brain.knowledge.get(&peer) {
+            self.saved.insert(peer, pack(knowledge).into());
+        }
+        changed
+    }
+
+    /// Works out what is in force, and hands it on. Returns when the result will be another one though nothing else changes.
+    #[tracing::instrument(name = "compile", skip_all)]
+    pub(super) fn compile(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let seen = self.sources.seen();
+        let stored = seen.published();
+        match (self.leadership.leads(), self.importer.is_some()) {
+            (true, false) => self.begin_to_lead(&seen, stored.clone()),
+            (true, true) => {}
+            (false, _) => self.follow(&seen, stored.clone()),
+        }
+        let (cluster, findings) = seen.cluster(&self.settings, &self.identity);
+        self.brain.cluster = cluster;
+        self.brain.objects = seen.objects();
+        self.brain.objects.findings.extend(findings);
+        let federation = self.brain.compile(now);
+        self.has_table |= federation.table.is_ok();
+        self.hand_on(&seen, federation, stored.as_ref())
+    }
+
+    /// Beginning from what the last leader wrote down.
+    fn begin_to_lead(&mut self, seen: &Seen, stored: Option<Published>) {
+        self.follow(seen, stored);
+        self.saved =
+            self.brain.knowledge.iter().map(|(peer, knowledge)| (peer.clone(), pack(knowledge).into())).collect();
+        let (settings, updates) = self.asking.clone();
+        self.importer = Some(Importer::new(settings, updates));
+    }
+
+    fn follow(&mut self, seen: &Seen, stored: Option<Published>) {
+        self.importer = None;
+        self.brain.knowledge = seen.knowledge();
+        self.brain.previous = stored.unwrap_or_default();
+    }
+
+    fn hand_on(&mut self, seen: &Seen, federation: Federation, stored: Option<&Published>) -> Option<Timestamp> {
+        let next = federation.next_change;
+        if let Some(importer) = &mut self.importer {
+            for gone in self.brain.forget_the_others() {
+                self.saved.remove(&gone);
+            }
+            self.brain.previous = federation.published.clone();
+            importer.follow(&federation, &self.brain.knowledge);
+        } else if stored == Some(&federation.published) {
+            self.published.store(Arc::new(exporter::Published::of(&federation)));
+        }
+        let before = self.newest.borrow().clone();
+        tell_new(&federation.findings, before.as_ref().map(|before| &before.in_force.federation));
+        let generations = seen.federations.iter().map(|(key, object)| (key.name.clone(), object.generation)).collect();
+        let in_force = InForce {
+            local: self.brain.cluster.clone(),
+            federation,
+            table: self.brain.table.clone(),
+            egress: BTreeMap::new(),
+            findings: Vec::new(),
+        };
+        self.newest.send_replace(Some(Arc::new(Compiled {
+            in_force,
+            has_table: self.has_table,
+            generations,
+            knowledge: self.brain.knowledge.clone(),
+            saved: self.saved.clone(),
+        })));
+        next
+    }
+}

@@ -1,0 +1,158 @@
+//! Writing one object: server-side apply with our field manager, of an object that is ours or is not there.
+
+use super::object::Desired;
+use super::outputs::{Found, Output, keep};
+use crate::kubernetes::client::told;
+use crate::kubernetes::fingerprint::of_object;
+use crate::kubernetes::owner::FIELD_MANAGER;
+use crate::kubernetes::watch::Key;
+use fedgate_federation::{Finding, FindingReason, ObjectRef};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use serde_json::{Map, Value, json};
+
+/// What became of an object.
+#[derive(Debug)]
+pub(crate) enum Applied {
+    /// It is there as it should be.
+    Written,
+    /// Somebody else's object has the name.
+    Conflict(Finding),
+}
+
+/// How the object is told in findings.
+pub(crate) fn object_ref(desired: &Desired) -> ObjectRef {
+    let namespace = Some(desired.namespace.clone());
+    ObjectRef { namespace, ..ObjectRef::new(desired.kind.name(), desired.name.as_str()) }
+}
+
+/// The finding about an object of somebody else under a name of ours.
+pub(crate) fn conflict(desired: &Desired, why: &str) -> Finding {
+    let message = format!("{why}, so it is left alone and ours is not written; rename or delete it");
+    Finding::error(FindingReason::Conflict, object_ref(desired), "metadata.name", message)
+}
+
+/// Creates the object, unless somebody else's is there.
+///
+/// # Errors
+/// What the API server said.
+pub(crate) async fn create(output: &Output, desired: &Desired) -> kube::Result<Applied> {
+    if output.sees_ours_only && output.api.get_metadata_opt(&desired.name).await?.is_some() {
+        return Ok(Applied::Conflict(conflict(desired, "an object of this name is there without fedgate's label")));
+    }
+    // Without force: should somebody else create it at this very moment, the fields are theirs.
+    let parameters = PatchParams::apply(FIELD_MANAGER);
+    match output.api.patch(&desired.name, &parameters, &Patch::Apply(&desired.body)).await {
+        Ok(object) => {
+            written(output, desired, object);
+            Ok(Applied::Written)
+        }
+        Err(kube::Error::Api(status)) if status.is_conflict() => {
+            Ok(Applied::Conflict(conflict(desired, "somebody else has just written an object of this name")))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Puts an object of ours right: what we say of it holds, whoever said something else, and what others added goes.
+///
+/// # Errors
+/// What the API server said; a conflict when the object is another one by now.
+pub(crate) async fn update(output: &Output, desired: &Desired, found: &Found) -> kube::Result<()> {
+    let mut body = desired.body.clone();
+    body["metadata"]["uid"] = found.uid.clone().into();
+    let parameters = PatchParams::apply(FIELD_MANAGER).force();
+    let object = output.api.patch(&desired.name, &parameters, &Patch::Apply(&body)).await?;
+    let json = serde_json::to_value(&object).unwrap_or_default();
+    if of_object(&json) == desired.fingerprint {
+        written(output, desired, object);
+        return Ok(());
+    }
+    let Some(mut patch) = removal(&json, &desired.body) else {
+        written(output, desired, object);
+        return Ok(());
+    };
+    patch["metadata"]["uid"] = found.uid.clone().into();
+    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let object = output.api.patch(&desired.name, &parameters, &Patch::Merge(&patch)).await?;
+    written(output, desired, object);
+    Ok(())
+}
+
+/// Deletes an object of ours, and no other one of its name.
+///
+/// # Errors
+/// What the API server said. An object that is gone already is none.
+pub(crate) async fn delete(output: &Output, key: &Key, found: &Found) -> kube::Result<()> {
+    let preconditions = Preconditions { uid: Some(found.uid.clone()), resource_version: None };
+    let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+    match output.api.delete(&key.name, &parameters).await {
+        Ok(_) => {}
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
+        Err(error) => return Err(error),
+    }
+    output.watched.wrote(key.clone(), None);
+    Ok(())
+}
+
+/// Remembers what the API server gave back, so that the watch's echo of it is no news.
+fn written(output: &Output, desired: &Desired, object: DynamicObject) {
+    let key = Key { namespace: desired.namespace.clone(), name: desired.name.clone() };
+    output.watched.wrote(key, Some(keep(object)));
+}
+
+/// The merge patch (RFC 7396) that takes away what stands beside our fields, metadata apart; `None` when nothing does.
+///
+/// Server-side apply leaves fields that another manager added, and an addition can widen what we say.
+fn removal(is: &Value, wanted: &Value) -> Option<Value> {
+    let mut patch = Map::new();
+    for (key, value) in is.as_object()? {
+        if ["apiVersion", "kind", "metadata", "status"].contains(&key.as_str()) {
+            continue;
+        }
+        match wanted.get(key) {
+            None => drop(patch.insert(key.clone(), Value::Null)),
+            Some(wanted) => patch.extend(difference(value, wanted).map(|difference| (key.clone(), difference))),
+        }
+    }
+    (!patch.is_empty()).then(|| json!(patch))
+}
+
+fn difference(is: &Value, wanted: &Value) -> Option<Value> {
+    match (is, wanted) {
+        (Value::Object(is), Value::Object(wanted)) => {
+            let changed = |(key, value): (&String, &Value)| match wanted.get(key) {
+                None => Some((key.clone(), Value::Null)),
+                Some(wanted) => difference(value, wanted).map(|difference| (key.clone(), difference)),
+            };
+            let patch: Map<_, _> = is.iter().filter_map(changed).collect();
+            (!patch.is_empty()).then_some(Value::Object(patch))
+        }
+        (is, wanted) if is == wanted => None,
+        (_, wanted) => Some(wanted.clone()),
+    }
+}
+
+/// A failure, told with its object.
+pub(crate) fn failed(desired: &ObjectRef, error: &kube::Error) -> Finding {
+    let message = format!("it cannot be written, and is tried again: {}", told(error));
+    Finding::error(FindingReason::NotWritten, desired.clone(), "", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_added_is_taken_away_and_nothing_else() {
+        let wanted = json!({ "spec": { "hosts": ["a"], "tls": { "mode": "X" } } });
+        let is = json!({
+            "metadata": { "labels": { "team": "a" } },
+            "spec": { "hosts": ["a", "b"], "tls": { "mode": "X", "more": 1 }, "exportTo": ["*"] },
+            "extra": {},
+        });
+        let patch = removal(&is, &wanted).unwrap();
+        let expected = json!({ "spec": { "hosts": ["a"], "tls": { "more": null }, "exportTo": null }, "extra": null });
+        assert_eq!(patch, expected);
+        assert_eq!(removal(&wanted, &wanted), None);
+    }
+}

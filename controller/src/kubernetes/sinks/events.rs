@@ -1,0 +1,165 @@
+//! Events: what changed for an operator, once, on the object that it is about.
+
+use crate::kubernetes::client::told;
+use crate::kubernetes::kind::Kind;
+use crate::kubernetes::settings::ControllerSettings;
+use crate::kubernetes::status::Transition;
+use fedgate_federation::{Finding, Severity};
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use std::collections::BTreeSet;
+use tokio::sync::mpsc;
+
+/// How many Events may wait. Further ones are dropped: what they say is in the status as well.
+const WAITING: usize = 256;
+/// How many new findings of one compilation are told one by one.
+const AT_ONCE: usize = 50;
+/// The most bytes of a message (Kubernetes: 1 kB).
+const LONGEST: usize = 1000;
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Happened {
+    regarding: ObjectReference,
+    warning: bool,
+    reason: String,
+    note: String,
+}
+
+/// Where Events are handed in.
+#[derive(Clone)]
+pub(crate) struct Events(mpsc::Sender<Happened>);
+
+impl Events {
+    /// Hands one in, without waiting.
+    pub(crate) fn tell(&self, happened: Happened) {
+        if self.0.try_send(happened).is_err() {
+            tracing::warn!("more Events than can be written; one is dropped");
+        }
+    }
+}
+
+/// What is new among the findings. `told` are those that were told already, and are kept here.
+pub(crate) fn of_findings(
+    findings: &[Finding],
+    told: &mut BTreeSet<Finding>,
+    settings: &ControllerSettings,
+) -> Vec<Happened> {
+    let now: BTreeSet<Finding> = findings.iter().cloned().collect();
+    let new: Vec<_> = now.difference(told).cloned().collect();
+    let more = new.len().saturating_sub(AT_ONCE);
+    let mut happened: Vec<_> = new.iter().take(AT_ONCE).map(|finding| of_finding(finding, settings)).collect();
+    if more > 0 {
+        happened.push(Happened {
+            regarding: this_pod(settings),
+            warning: true,
+            reason: "MoreFindings".to_owned(),
+            note: format!("{more} more findings; `fedgate status` lists them all"),
+        });
+    }
+    *told = now;
+    happened
+}
+
+/// A condition of a peer has another status now. That it has one at all is none.
+pub(crate) fn of_transition(name: &str, uid: &str, transition: &Transition) -> Option<Happened> {
+    let condition = &transition.condition;
+    let before = transition.before.as_ref()?;
+    let message = if condition.message.is_empty() { String::new() } else { format!(": {}", condition.message) };
+    Some(Happened {
+        regarding: reference(Kind::IstioFederation, None, name, Some(uid)),
+        warning: is_bad(&condition.kind, &condition.status),
+        reason: condition.reason.clone(),
+        note: cut(format!("{} is {}, was {before}{message}", condition.kind, condition.status)),
+    })
+}
+
+/// Conditions that are good when they are True end so; the others are reports of trouble.
+fn is_bad(kind: &str, status: &str) -> bool {
+    let good = kind == "Accepted" || kind.ends_with("Ready") || kind.ends_with("Acknowledged");
+    match status {
+        "True" => !good,
+        "False" => good,
+        _ => false,
+    }
+}
+
+fn of_finding(finding: &Finding, settings: &ControllerSettings) -> Happened {
+    let object = &finding.object;
+    let regarding = match object.kind.as_ref() {
+        "IstioFederation" => reference(Kind::IstioFederation, None, &object.name, None),
+        "FederationPolicy" => reference(Kind::FederationPolicy, None, &object.name, None),
+        "Service" => reference(Kind::Service, object.namespace.as_deref(), &object.name, None),
+        // This cluster, and objects that are not there: by the pod that tells.
+        _ => this_pod(settings),
+    };
+    let field = finding.field.as_deref().map(|field| format!("{field}: ")).unwrap_or_default();
+    let about = if regarding == this_pod(settings) { format!("{object}: ") } else { String::new() };
+    Happened {
+        regarding,
+        warning: finding.severity != Severity::Info,
+        reason: finding.reason.camel_case(),
+        note: cut(format!("{about}{field}{}", finding.message)),
+    }
+}
+
+fn this_pod(settings: &ControllerSettings) -> ObjectReference {
+    reference(Kind::Pod, Some(&settings.places.namespace), &settings.pod_name, None)
+}
+
+fn reference(kind: Kind, namespace: Option<&str>, name: &str, uid: Option<&str>) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(kind.api_version()),
+        kind: Some(kind.name().to_owned()),
+        namespace: namespace.map(str::to_owned),
+        name: Some(name.to_owned()),
+        uid: uid.map(str::to_owned),
+        ..ObjectReference::default()
+    }
+}
+
+fn cut(text: String) -> String {
+    match text.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= LONGEST).last() {
+        Some(end) if end < text.len() => text[..end].to_owned(),
+        _ => text,
+    }
+}
+
+/// Writes Events for as long as somebody may hand some in.
+pub(crate) fn start(
+    client: Client,
+    settings: &ControllerSettings,
+) -> (Events, impl Future<Output = ()> + Send + 'static) {
+    let (sender, mut waiting) = mpsc::channel::<Happened>(WAITING);
+    let reporter = Reporter { controller: "fedgate".to_owned(), instance: Some(settings.pod_name.clone()) };
+    let recorder = Recorder::new(client, reporter);
+    let write = async move {
+        while let Some(happened) = waiting.recv().await {
+            let Happened { regarding, warning, reason, note } = happened;
+            let type_ = if warning { EventType::Warning } else { EventType::Normal };
+            let event = Event { type_, reason, note: Some(note), action: "Federate".to_owned(), secondary: None };
+            if let Err(error) = recorder.publish(&event, &regarding).await {
+                tracing::warn!(reason = event.reason, "an Event cannot be written: {}", told(&error));
+            }
+        }
+    };
+    (Events(sender), write)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_message_is_cut_between_characters() {
+        assert_eq!(cut("ä".repeat(2000)).len(), LONGEST);
+        assert_eq!(cut("short".to_owned()), "short");
+    }
+
+    #[test]
+    fn trouble_is_a_warning_and_its_end_is_not() {
+        assert!(is_bad("PrivateMetadataExchangeReady", "False") && !is_bad("PrivateMetadataExchangeReady", "True"));
+        assert!(is_bad("Stale", "True") && !is_bad("Stale", "False") && !is_bad("Accepted", "Unknown"));
+    }
+}

@@ -1,0 +1,176 @@
+//! The gateway's objects: its trust bundle, its table, and what makes the listener use both.
+//!
+//! The table has an object of its own, so that the listener stays the same from one table to the next and no connection drains.
+
+use super::object::{Desired, Head};
+use crate::envoy::{filter, listener, trust};
+use crate::kubernetes::kind::Kind;
+use crate::kubernetes::settings::{ControllerSettings, Delivery};
+use fedgate_core::{Options, Table, write_configuration};
+use fedgate_federation::bundle::TrustBundle;
+use fedgate_federation::{Finding, FindingReason, LocalCluster, ObjectRef};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// The ConfigMap with the peers' roots, which is mounted into the gateway.
+pub(crate) const TRUST_BUNDLE: &str = "fedgate-trust-bundle";
+/// Its key.
+pub(crate) const BUNDLES: &str = "bundles.json";
+/// The EnvoyFilter with the table.
+pub(crate) const TABLE: &str = "fedgate-table";
+/// The EnvoyFilter that changes the listener.
+pub(crate) const LISTENER: &str = "fedgate-gateway";
+/// The WasmPlugin.
+pub(crate) const PLUGIN: &str = "fedgate";
+
+/// The most bytes of an object with a table. etcd refuses requests of 1.5 MiB, and the object has more than the table in it.
+pub(crate) const LARGEST_TABLE_OBJECT: usize = 1 << 20;
+
+type Bundles = BTreeMap<fedgate_core::TrustDomain, TrustBundle>;
+
+/// The objects, in the order in which they are to be written: the roots before a table that counts on them.
+///
+/// `table` is `None` when none could be built since the start: what is there stays. A table that is too large for an object is a finding, and its object stays as it is: it is never cut.
+pub(crate) fn objects(
+    settings: &ControllerSettings,
+    local: &LocalCluster,
+    bundles: &Bundles,
+    table: Option<&Table>,
+) -> (Vec<Desired>, Option<Finding>) {
+    let objects = Objects { settings };
+    let mut wanted = Vec::new();
+    // Without any root there is no bundle map that Envoy would take.
+    if !bundles.is_empty() || !local.roots.is_empty() {
+        wanted.push(objects.trust_bundle(local, bundles));
+    }
+    wanted.push(objects.listener());
+    let Some(table) = table else { return (wanted, None) };
+    let (table, size) = objects.table(table);
+    if size <= LARGEST_TABLE_OBJECT {
+        wanted.push(table);
+        return (wanted, None);
+    }
+    let message = format!(
+        "it has {size} bytes as an object, and at most {LARGEST_TABLE_OBJECT} can be stored; the last one that was not too \
+         large stays in force. Export fewer Services"
+    );
+    let cluster = ObjectRef::cluster(local.trust_domain.as_str());
+    (wanted, Some(Finding::error(FindingReason::TableTooLarge, cluster, "", message)))
+}
+
+/// The names of the gateway's objects that stay though none of them is wanted at the moment.
+pub(crate) fn keeps(kind: Kind, name: &str, delivery: Delivery) -> bool {
+    match kind {
+        Kind::ConfigMap => name == TRUST_BUNDLE,
+        Kind::EnvoyFilter => name == LISTENER || (name == TABLE && delivery == Delivery::EnvoyFilter),
+        Kind::WasmPlugin => name == PLUGIN && delivery == Delivery::WasmPlugin,
+        _ => false,
+    }
+}
+
+struct Objects<'a> {
+    settings: &'a ControllerSettings,
+}
+
+impl Objects<'_> {
+    fn head<'a>(&'a self, kind: Kind, name: &'a str) -> Head<'a> {
+        let places = &self.settings.places;
+        Head { kind, namespace: places.gateway(), name, owner: &places.namespace, peer: None }
+    }
+
+    fn trust_bundle(&self, local: &LocalCluster, bundles: &Bundles) -> Desired {
+        let map = trust::bundles_or_nobody(&local.trust_domain, &local.roots, bundles);
+        let map = String::from_utf8_lossy(&map).into_owned();
+        Desired::new(self.head(Kind::ConfigMap, TRUST_BUNDLE), json!({ "data": { BUNDLES: map } }))
+    }
+
+    /// The object with the table, and its size in bytes.
+    fn table(&self, table: &Table) -> (Desired, usize) {
+        let configuration = write_configuration(table, Options::default());
+        let desired = match self.settings.places.delivery {
+            Delivery::EnvoyFilter => {
+                let module = self.settings.gateway.filter_module.trim_start_matches("file://");
+                let extension = filter::extension_of(json!(configuration).to_string(), module);
+                let patch = json!({
+                    "applyTo": "EXTENSION_CONFIG",
+                    "match": { "context": "GATEWAY" },
+                    "patch": { "operation": "ADD", "value": extension },
+                });
+                self.envoy_filter(TABLE, vec![patch])
+            }
+            Delivery::WasmPlugin => {
+                let spec = json!({
+                    "selector": { "matchLabels": self.settings.gateway.selector.0 },
+                    "type": "NETWORK",
+                    "phase": "AUTHN",
+                    "url": self.settings.gateway.filter_module,
+                    "failStrategy": "FAIL_RELOAD",
+                    "pluginName": PLUGIN,
+                    "pluginConfig": configuration,
+                });
+                Desired::new(self.head(Kind::WasmPlugin, PLUGIN), json!({ "spec": spec }))
+            }
+        };
+        let size = desired.body.to_string().len();
+        (desired, size)
+    }
+
+    /// On the chain of the federation server (hosts `*.<trust domain>`): each root bound to its trust domain, no session resumption, the
+    /// filter in front of tcp_proxy, and tcp_proxy waiting for it.
+    fn listener(&self) -> Desired {
+        let mut patches = vec![self.transport_socket(), self.inserted(listener::handshake_finished())];
+        if self.settings.places.delivery == Delivery::EnvoyFilter {
+            let source = json!({ "ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3" });
+            patches.push(self.inserted(filter::placeholder(source)));
+        }
+        patches.push(self.waiting_tcp_proxy());
+        self.envoy_filter(LISTENER, patches)
+    }
+
+    fn transport_socket(&self) -> Value {
+        let folder = self.settings.gateway.trust_folder.trim_end_matches('/');
+        let bundles = json!({ "filename": format!("{folder}/{BUNDLES}"), "watched_directory": { "path": folder } });
+        let validation = json!({ "custom_validator_config": trust::spiffe_validator(bundles) });
+        let context = crate::envoy::resource::extension(
+            "envoy.transport_sockets.tls",
+            "extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+            json!({
+                "disable_stateless_session_resumption": true,
+                "disable_stateful_session_resumption": true,
+                "common_tls_context": { "combined_validation_context": { "default_validation_context": validation } },
+            }),
+        );
+        json!({
+            "applyTo": "FILTER_CHAIN",
+            "match": { "context": "GATEWAY", "listener": { "filterChain": { "sni": self.sni() } } },
+            "patch": { "operation": "MERGE", "value": { "transport_socket": context } },
+        })
+    }
+
+    fn inserted(&self, value: Value) -> Value {
+        self.at_tcp_proxy("INSERT_BEFORE", value)
+    }
+
+    fn waiting_tcp_proxy(&self) -> Value {
+        self.at_tcp_proxy("MERGE", listener::tcp_proxy(json!({ "max_early_data_bytes": 0 })))
+    }
+
+    fn at_tcp_proxy(&self, operation: &str, value: Value) -> Value {
+        let chain = json!({ "sni": self.sni(), "filter": { "name": "envoy.filters.network.tcp_proxy" } });
+        json!({
+            "applyTo": "NETWORK_FILTER",
+            "match": { "context": "GATEWAY", "listener": { "filterChain": chain } },
+            "patch": { "operation": operation, "value": value },
+        })
+    }
+
+    fn sni(&self) -> String {
+        format!("*.{}", self.settings.trust_domain)
+    }
+
+    fn envoy_filter(&self, name: &str, patches: Vec<Value>) -> Desired {
+        let selector = json!({ "labels": self.settings.gateway.selector.0 });
+        let spec = json!({ "workloadSelector": selector, "configPatches": patches });
+        Desired::new(self.head(Kind::EnvoyFilter, name), json!({ "spec": spec }))
+    }
+}

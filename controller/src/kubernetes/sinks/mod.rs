@@ -1,0 +1,24 @@
+//! What is written: which objects there must be ([`gateway`], [`imports`], [`memory`]), pure functions of what was compiled, and how
+//! they get there ([`writer`]).
+//!
+//! | where | object | changes when |
+//! | --- | --- | --- |
+//! | gateway namespace | ConfigMap `fedgate-trust-bundle` | a peer's roots do |
+//! | gateway namespace | EnvoyFilter `fedgate-table`, or WasmPlugin `fedgate` | each table |
+//! | gateway namespace | EnvoyFilter `fedgate-gateway` | the settings do; never with a table |
+//! | imports namespace | ServiceEntry, DestinationRule: one for each imported host, by its name | the import does |
+//! | mesh root namespace | EnvoyFilter: one for each imported host, by its name | the peer's roots do |
+//! | fedgate's namespace | ConfigMap `fedgate-state` | what is published does |
+//! | fedgate's namespace | ConfigMap `fedgate-peer-…`: one for each peer | the peer's documents do |
+
+pub(super) mod apply;
+pub(super) mod events;
+pub(super) mod gateway;
+pub(super) mod imports;
+pub(super) mod memory;
+pub(super) mod object;
+pub(super) mod outputs;
+pub(super) mod pace;
+pub(super) mod plan;
+pub(super) mod statuses;
+pub(super) mod writer;

@@ -1,0 +1,101 @@
+//! The objects that are there already, ours and others', of the kinds and in the namespaces that we write to.
+
+use crate::kubernetes::fingerprint::{Fingerprint, of_object};
+use crate::kubernetes::kind::Kind;
+use crate::kubernetes::owner::{OWNER, PEER};
+use crate::kubernetes::settings::Places;
+use crate::kubernetes::sources::Wakes;
+use crate::kubernetes::watch::{Watch, Watched};
+use kube::api::DynamicObject;
+use kube::runtime::watcher::Config;
+use kube::{Api, Client, ResourceExt};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tokio::task::JoinSet;
+
+/// What is kept of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// `metadata.uid`: a write is for this object and no other one of the same name.
+    pub uid: String,
+    /// The value of the label that says whose it is.
+    pub owner: Option<String>,
+    /// The peer that it is there for.
+    pub peer: Option<String>,
+    /// Of its content.
+    pub fingerprint: Fingerprint,
+}
+
+/// The objects of a kind in a namespace.
+#[derive(Clone)]
+pub(crate) struct Output {
+    /// What is there.
+    pub watched: Watched<Found>,
+    /// How it is written.
+    pub api: Api<DynamicObject>,
+    /// Whether only objects with our label are seen, so that one of somebody else has to be asked for.
+    pub sees_ours_only: bool,
+}
+
+/// All that are written to.
+pub(crate) struct Outputs(BTreeMap<(Kind, String), Output>);
+
+impl Outputs {
+    /// Begins to watch, for as long as `tasks` lives.
+    pub(crate) fn start(client: &Client, places: &Places, wakes: &Wakes, tasks: &mut JoinSet<()>) -> Self {
+        let written: BTreeSet<(Kind, &str)> = [
+            (Kind::ConfigMap, places.namespace.as_str()),
+            (Kind::ConfigMap, places.gateway()),
+            (Kind::EnvoyFilter, places.gateway()),
+            (Kind::WasmPlugin, places.gateway()),
+            (Kind::ServiceEntry, places.imports()),
+            (Kind::DestinationRule, places.imports()),
+            (Kind::EnvoyFilter, places.root.as_str()),
+        ]
+        .into();
+        let output = |(kind, namespace): (Kind, &str)| {
+            let api = kind.within(client, namespace);
+            // ConfigMaps are many and large, and most are nobody's business here.
+            let sees_ours_only = kind == Kind::ConfigMap;
+            let ours = Config::default().labels(&format!("{OWNER}={}", places.namespace));
+            let watch = Watch {
+                name: kind.plural(),
+                api: api.clone(),
+                config: if sees_ours_only { ours } else { Config::default() },
+                keep,
+                is_news: |_, _| true,
+                wake: Arc::clone(&wakes.outputs),
+                otherwise: Arc::clone(&wakes.outputs),
+            };
+            ((kind, namespace.to_owned()), Output { watched: Watched::start(watch, tasks), api, sees_ours_only })
+        };
+        Self(written.into_iter().map(output).collect())
+    }
+
+    /// Those of a kind in a namespace.
+    pub(crate) fn of(&self, kind: Kind, namespace: &str) -> Option<&Output> {
+        self.0.get(&(kind, namespace.to_owned()))
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&(Kind, String), &Output)> {
+        self.0.iter()
+    }
+
+    /// What was not listed yet, with the reason if there is one.
+    pub(crate) fn missing(&self) -> Vec<String> {
+        let missing = |((_, namespace), output): (&(Kind, String), &Output)| {
+            crate::kubernetes::sources::missing(&output.watched).map(|what| format!("{namespace}: {what}"))
+        };
+        self.0.iter().filter_map(missing).collect()
+    }
+}
+
+/// What is kept of an object.
+pub(crate) fn keep(object: DynamicObject) -> Found {
+    let label = object.labels().get(OWNER).cloned();
+    let peer = object.annotations().get(PEER).cloned();
+    let uid = object.uid().unwrap_or_default();
+    let json = serde_json::to_value(&object).unwrap_or_default();
+    Found { uid, owner: label, peer, fingerprint: of_object(&json) }
+}

@@ -1,0 +1,88 @@
+//! The status of each `IstioFederation`, and which of them are to be written.
+
+use crate::kubernetes::compiled::Compiled;
+use crate::kubernetes::fingerprint::Fingerprint;
+use crate::kubernetes::kind::Kind;
+use crate::kubernetes::owner::FIELD_MANAGER;
+use crate::kubernetes::sources::federation::{FederationObject, keep};
+use crate::kubernetes::status::{DesiredStatus, desired};
+use crate::kubernetes::watch::Key;
+use fedgate_core::PeerName;
+use fedgate_federation::federate::Condition;
+use jiff::Timestamp;
+use kube::Api;
+use kube::api::{DynamicObject, Patch, PatchParams};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// Fingerprints of statuses that the API server did not keep as they were written: a CRD that is not ours drops fields that
+/// it does not know. What came back counts as what was written.
+#[derive(Debug, Default)]
+pub(crate) struct Kept(BTreeMap<Key, (Fingerprint, Fingerprint)>);
+
+impl Kept {
+    /// Whether the object's status is as it should be.
+    fn is_settled(&self, key: &Key, is: Fingerprint, wanted: Fingerprint) -> bool {
+        is == wanted || self.0.get(key) == Some(&(wanted, is))
+    }
+}
+
+/// The statuses that are not as they should be.
+pub(crate) fn to_write(
+    compiled: &Compiled,
+    federations: &BTreeMap<Key, FederationObject>,
+    kept: &Kept,
+    now: Timestamp,
+) -> Vec<(Key, DesiredStatus)> {
+    let conditions = conditions(compiled);
+    let status = |(key, object): (&Key, &FederationObject)| {
+        let conditions = conditions.get(key.name.as_str())?;
+        if compiled.generations.get(&key.name) != Some(&object.generation) {
+            // A newer spec, which the next compilation is about.
+            return None;
+        }
+        let knowledge = PeerName::parse(&key.name).ok().and_then(|name| compiled.knowledge.get(&name));
+        let wanted = desired(object, conditions, knowledge, now);
+        (!kept.is_settled(key, object.status, wanted.fingerprint)).then(|| (key.clone(), wanted))
+    };
+    federations.iter().filter_map(status).collect()
+}
+
+/// The conditions of each object: of peers from their reports, of the others why they are none.
+fn conditions(compiled: &Compiled) -> BTreeMap<&str, Vec<Condition>> {
+    let federation = &compiled.in_force.federation;
+    let peers = federation.peers.iter().map(|report| (report.peer.name.as_str(), report.conditions.clone()));
+    let others = federation.others.iter().map(|(name, condition)| (name.as_str(), vec![condition.clone()]));
+    peers.chain(others).collect()
+}
+
+/// Writes one status by server-side apply. What came back is remembered.
+///
+/// # Errors
+/// What the API server said. An object that is gone is none.
+pub(crate) async fn write(
+    api: &Api<DynamicObject>,
+    key: &Key,
+    wanted: &DesiredStatus,
+    kept: &mut Kept,
+) -> kube::Result<Option<FederationObject>> {
+    let body = json!({
+        "apiVersion": Kind::IstioFederation.api_version(),
+        "kind": Kind::IstioFederation.name(),
+        "metadata": { "name": key.name },
+        "status": wanted.value,
+    });
+    let parameters = PatchParams::apply(FIELD_MANAGER).force();
+    match api.patch_status(&key.name, &parameters, &Patch::Apply(&body)).await {
+        Ok(object) => {
+            let object = keep(object);
+            match object.status == wanted.fingerprint {
+                true => drop(kept.0.remove(key)),
+                false => drop(kept.0.insert(key.clone(), (wanted.fingerprint, object.status))),
+            }
+            Ok(Some(object))
+        }
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}

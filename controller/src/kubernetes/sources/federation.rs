@@ -1,0 +1,95 @@
+//! `IstioFederation`s: the spec for the brain, and of the status what is needed to write the next one.
+
+use super::super::fingerprint::{Fingerprint, fingerprint};
+use super::super::status::WrittenCondition;
+use fedgate_federation::object::{IstioFederationSpec, Named};
+use fedgate_federation::{Finding, FindingReason, ObjectRef, shown};
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// An `IstioFederation`, read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FederationObject {
+    /// The spec, or why it is none.
+    pub spec: Result<Named<IstioFederationSpec>, Finding>,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.generation`.
+    pub generation: Option<i64>,
+    /// The conditions that it has.
+    pub conditions: Vec<WrittenCondition>,
+    /// The whole status.
+    pub status: Fingerprint,
+}
+
+/// What is kept of an object.
+pub(crate) fn keep(object: DynamicObject) -> FederationObject {
+    let status = object.data.get("status").cloned().unwrap_or(Value::Null);
+    FederationObject {
+        uid: object.uid().unwrap_or_default(),
+        generation: object.metadata.generation,
+        conditions: conditions(&status),
+        status: fingerprint(&status),
+        spec: spec(&object),
+    }
+}
+
+/// A status that somebody wrote is no news for the brain.
+pub(crate) fn is_news(before: &FederationObject, after: &FederationObject) -> bool {
+    before.spec != after.spec || before.uid != after.uid
+}
+
+fn spec(object: &DynamicObject) -> Result<Named<IstioFederationSpec>, Finding> {
+    let name = object.name_any();
+    let spec = object.data.get("spec").unwrap_or(&Value::Null);
+    IstioFederationSpec::deserialize(spec).map(|spec| Named { name: name.clone(), source: None, spec }).map_err(
+        |error| {
+            let message = format!("it is not what an IstioFederation says: {}; mend it", shown(&error.to_string()));
+            Finding::error(FindingReason::InvalidObject, ObjectRef::federation(name), "spec", message)
+        },
+    )
+}
+
+/// Those that have a condition's form; whatever else stands there is somebody else's.
+fn conditions(status: &Value) -> Vec<WrittenCondition> {
+    let listed = status.get("conditions").and_then(Value::as_array);
+    listed.into_iter().flatten().filter_map(|condition| WrittenCondition::deserialize(condition).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn object(value: Value) -> FederationObject {
+        keep(serde_json::from_value(value).unwrap())
+    }
+
+    #[test]
+    fn a_spec_of_another_form_is_a_finding_and_nothing_else() {
+        let broken = object(json!({ "metadata": { "name": "beta" }, "spec": { "trustDomain": 7 } }));
+        let finding = broken.spec.unwrap_err();
+        assert_eq!((finding.reason, finding.object.name.as_str()), (FindingReason::InvalidObject, "beta"));
+        assert!(object(json!({ "metadata": { "name": "beta" } })).spec.is_err());
+        let spec = json!({ "trustDomain": "beta.example", "metadataEndpoint": "https://beta.example/metadata" });
+        assert!(object(json!({ "metadata": { "name": "beta" }, "spec": spec })).spec.is_ok());
+    }
+
+    #[test]
+    fn only_the_spec_is_news() {
+        let spec = json!({ "trustDomain": "beta.example", "metadataEndpoint": "https://beta.example/metadata" });
+        let with = |spec: &Value, status: Value| {
+            object(json!({ "metadata": { "name": "beta", "uid": "1" }, "spec": spec, "status": status }))
+        };
+        let before = with(&spec, json!({}));
+        let told =
+            with(&spec, json!({ "conditions": [{ "type": "Accepted", "status": "True", "reason": "Accepted" }] }));
+        assert!(before != told && !is_news(&before, &told));
+        assert_eq!(told.conditions.len(), 1);
+        let mut other = spec.clone();
+        other["trustDomain"] = "gamma.example".into();
+        assert!(is_news(&before, &with(&other, json!({}))));
+    }
+}

@@ -1,0 +1,67 @@
+//! Services with the export label. The API server sends no others.
+
+use fedgate_federation::object::{PEERS_ANNOTATION, PUBLIC_SERVICE_LABEL, ServiceObject};
+use fedgate_federation::{Finding, FindingReason, ObjectRef, shown};
+use k8s_openapi::api::core::v1::Service;
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+
+/// A labelled Service, or why it is none.
+pub(crate) type Labelled = Result<ServiceObject, Finding>;
+
+/// The selector for those Services; also for those whose label has a value by mistake.
+pub(crate) const SELECTOR: &str = PUBLIC_SERVICE_LABEL;
+
+/// What is kept of an object.
+pub(crate) fn keep(object: DynamicObject) -> Labelled {
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let refused = |field: String, message: String| {
+        let message = format!("{message}; the Service is not exported");
+        Finding::error(FindingReason::InvalidObject, ObjectRef::service(&namespace, &name), field, message)
+    };
+    let json = serde_json::to_value(&object).map_err(|error| refused(String::new(), error.to_string()))?;
+    let service: Service =
+        serde_json::from_value(json).map_err(|error| refused(String::new(), shown(&error.to_string())))?;
+    let mut service = crate::files::service_object(service, &namespace, &name, None)
+        .map_err(|error| refused(error.field, error.message))?;
+    // Whatever else is annotated may be large and changes for other people's reasons.
+    service.annotations.retain(|key, _| key == PEERS_ANNOTATION);
+    Ok(service)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_service_is_read_with_what_exports_need() {
+        let service = keep(
+            serde_json::from_value(json!({
+                "metadata": {
+                    "name": "web", "namespace": "shop", "labels": { PUBLIC_SERVICE_LABEL: "" },
+                    "annotations": { PEERS_ANNOTATION: "beta", "kubectl.kubernetes.io/last-applied-configuration": "{}" },
+                },
+                "spec": { "ports": [{ "name": "http", "port": 80 }], "type": "ClusterIP" },
+            }))
+            .unwrap(),
+        )
+        .unwrap();
+        assert_eq!((service.namespace.as_str(), service.name.as_str(), service.ports.len()), ("shop", "web", 1));
+        assert_eq!(service.annotations.len(), 1);
+    }
+
+    #[test]
+    fn a_malformed_one_is_a_finding_that_names_it() {
+        let finding = keep(
+            serde_json::from_value(json!({
+                "metadata": { "name": "web", "namespace": "shop" },
+                "spec": { "ports": [{ "name": "http", "port": 80_000 }] },
+            }))
+            .unwrap(),
+        )
+        .unwrap_err();
+        assert_eq!(finding.object, ObjectRef::service("shop", "web"));
+        assert!(finding.field.is_some_and(|field| field == "spec.ports[0].port"));
+    }
+}
