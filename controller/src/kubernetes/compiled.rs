@@ -5,6 +5,7 @@ use crate::kubernetes::kind::Kind;
 use crate::kubernetes::sources::memory::pack;
 use crate::kubernetes::watch::Key;
 use fedgate_core::PeerName;
+use fedgate_federation::Finding;
 use fedgate_federation::federate::{PeerReport, Standing};
 use fedgate_federation::knowledge::PeerKnowledge;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,8 @@ use std::sync::Arc;
 pub(super) struct Compiled {
     /// What is in force.
     pub in_force: InForce,
+    /// What is missing in this cluster: roots, a gateway that peers can reach.
+    pub(super) missing: Vec<Finding>,
     /// Whether a table could be built since the start. Without one the gateway keeps what it has.
     pub has_table: bool,
     /// The generation of each `IstioFederation` that was looked at, by name.

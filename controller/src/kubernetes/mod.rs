@@ -20,6 +20,7 @@
 //! | [`election`] | who leads |
 //! | [`identity`] | UUID and key |
 //! | [`run`] | the loop |
+//! | [`snapshot`] | the same at one moment, for the command line |
 //! | [`crd`] | the definitions of our kinds, as files |
 //! | [`probes`], [`metrics`] | what the kubelet and Prometheus ask |
 
@@ -37,6 +38,7 @@ mod replica;
 pub mod run;
 pub mod settings;
 pub mod sinks;
+pub(crate) mod snapshot;
 pub mod sources;
 pub mod status;
 pub mod watch;

@@ -11,8 +11,8 @@ use crate::importer::{Importer, ImporterSettings, PeerUpdate};
 use crate::in_force::InForce;
 use arc_swap::ArcSwap;
 use fedgate_core::{PeerName, Table, TableBuilder};
-use fedgate_federation::Federation;
 use fedgate_federation::federate::Published;
+use fedgate_federation::{Federation, Finding};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -120,10 +120,10 @@ impl Replica {
         let (cluster, findings) = seen.cluster(&self.settings, &self.identity);
         self.brain.cluster = cluster;
         self.brain.objects = seen.objects();
-        self.brain.objects.findings.extend(findings);
+        self.brain.objects.findings.extend(findings.iter().cloned());
         let federation = self.brain.compile(now);
         self.has_table |= federation.table.is_ok();
-        self.hand_on(&seen, federation, stored.as_ref(), now)
+        self.hand_on(&seen, federation, findings, stored.as_ref(), now)
     }
 
     /// Beginning from what the last leader wrote down.
@@ -165,6 +165,7 @@ impl Replica {
         &mut self,
         seen: &Seen,
         federation: Federation,
+        missing: Vec<Finding>,
         stored: Option<&Published>,
         now: Timestamp,
     ) -> Option<Timestamp> {
@@ -185,11 +186,12 @@ impl Replica {
             local: self.brain.cluster.clone(),
             federation,
             table: self.brain.table.clone(),
-            egress: BTreeMap::new(),
+            egress: None,
             findings: Vec::new(),
         };
         self.newest.send_replace(Some(Arc::new(Compiled {
             in_force,
+            missing,
             has_table: self.has_table,
             generations,
             uids: seen.uids(),
