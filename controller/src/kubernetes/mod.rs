@@ -18,6 +18,7 @@
 //! | [`sinks`] | what is written |
 //! | [`watch`] | watching one kind |
 //! | [`election`] | who leads |
+//! | [`confirmations`] | when peers were heard of, on the Lease |
 //! | [`identity`] | UUID and key |
 //! | [`run`] | the loop |
 //! | [`snapshot`] | the same at one moment, for the command line |
@@ -26,6 +27,7 @@
 
 pub mod client;
 mod compiled;
+pub mod confirmations;
 pub mod crd;
 pub mod election;
 pub mod fingerprint;

@@ -2,6 +2,8 @@
 //! the controller's over it. The controller itself is not asked, so that it may be down.
 
 use super::client::told;
+use super::confirmations;
+use super::election::LEASE;
 use super::kind::Kind;
 use super::settings::Delivery;
 use super::sinks::gateway;
@@ -12,11 +14,13 @@ use super::watch::Key;
 use crate::in_force::InForce;
 use crate::plugin::find_configuration;
 use anyhow::{Context, Result};
-use fedgate_core::{Table, TableBuilder, read_configuration};
+use fedgate_core::{PeerName, Table, TableBuilder, read_configuration};
+use fedgate_federation::knowledge::PeerKnowledge;
 use fedgate_federation::{Federation, Finding, FindingReason, Inputs, LocalCluster, ObjectRef, federate};
 use jiff::Timestamp;
-use kube::Client;
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::DynamicObject;
+use kube::{Api, Client};
 use std::collections::BTreeMap;
 
 /// A cluster at one moment.
@@ -25,8 +29,19 @@ pub(crate) struct Snapshot {
     pub in_force: InForce,
     /// What the controller wrote down of the cluster.
     pub record: ClusterRecord,
-    /// What was listed.
-    pub seen: Seen,
+    /// What is known of the peers.
+    pub knowledge: BTreeMap<PeerName, PeerKnowledge>,
+    /// Who leads.
+    pub lease: Option<Lease>,
+}
+
+/// What is listed of a cluster.
+pub(super) struct Listed {
+    pub(super) seen: Seen,
+    pub(super) lease: Option<Lease>,
+    pub(super) record: ClusterRecord,
+    /// The object with the table.
+    pub(super) table: Option<DynamicObject>,
 }
 
 impl Snapshot {
@@ -35,16 +50,36 @@ impl Snapshot {
     /// # Errors
     /// When no controller has run there, or something cannot be listed; the message says which permission is missing.
     pub(crate) async fn take(client: &Client, namespace: &str, now: Timestamp) -> Result<Self> {
-        let seen = seen(client, namespace).await?;
+        let (seen, lease) = tokio::try_join!(seen(client, namespace), lease(client, namespace))?;
         let record = memory::record(&seen.memory).cloned().with_context(|| no_controller(namespace))?;
+        let table = table(client, &record).await?;
+        Self::of(Listed { seen, lease, record, table }, now)
+    }
+
+    /// What follows from what was listed.
+    pub(super) fn of(listed: Listed, now: Timestamp) -> Result<Self> {
+        let Listed { seen, lease, record, table } = listed;
         let local = record.cluster().with_context(|| {
+            let namespace = &record.places.namespace;
             format!("ConfigMap {namespace}/{STATE} is not what a controller writes; delete it, and it is written anew")
         })?;
-        let table = table(client, &record).await?;
-        let federation = compile(&seen, &record, &local, now);
+        let mut knowledge = seen.knowledge();
+        if let Some(lease) = &lease {
+            confirmations::apply(lease, &mut knowledge);
+        }
+        let mut objects = seen.objects();
+        objects.findings.extend(record.findings.iter().cloned());
+        let federation = federate(&Inputs {
+            local: &local,
+            objects: &objects,
+            knowledge: &knowledge,
+            previous: &seen.published().unwrap_or_default(),
+            times: record.times,
+            now,
+        });
         let (table, findings) = judge(table, &record, &federation, &local)?;
         let in_force = InForce { local, federation, table, egress: None, findings };
-        Ok(Self { in_force, record, seen })
+        Ok(Self { in_force, record, knowledge, lease })
     }
 }
 
@@ -66,29 +101,35 @@ async fn seen(client: &Client, namespace: &str) -> Result<Seen> {
     Ok(Seen { memory, federations, policies, services, ..Seen::default() })
 }
 
-/// Lists objects, and keeps of each what the controller's watch keeps.
+async fn lease(client: &Client, namespace: &str) -> Result<Option<Lease>> {
+    let found = Api::<Lease>::namespaced(client.clone(), namespace).get_opt(LEASE).await;
+    found.map_err(|error| refused(&error, "get", "leases.coordination.k8s.io", Some(namespace)))
+}
+
+/// Lists objects, and keeps of each what is wanted of it.
 pub(super) async fn list<T>(client: &Client, place: Place, keep: fn(DynamicObject) -> T) -> Result<BTreeMap<Key, T>> {
     let listed = place.api(client).list(&place.listed()).await;
-    let listed = listed.map_err(|error| refused(&error, place.kind, "list", place.namespace.as_deref()))?;
+    let listed =
+        listed.map_err(|error| refused(&error, "list", &place.kind.qualified(), place.namespace.as_deref()))?;
     Ok(listed.items.into_iter().map(|object| (Key::of(&object), keep(object))).collect())
 }
 
-/// A failure, with what to do about it.
-pub(super) fn refused(error: &kube::Error, kind: Kind, verb: &str, namespace: Option<&str>) -> anyhow::Error {
-    let what = kind.qualified();
+/// A failure, with what to do about it. `what` is a plural with its group.
+pub(super) fn refused(error: &kube::Error, verb: &str, what: &str, namespace: Option<&str>) -> anyhow::Error {
     let place =
         namespace.map_or("in the whole cluster".to_owned(), |namespace| format!("in the namespace {namespace}"));
-    let said = told(error);
     let hint = match error {
         kube::Error::Api(status) if status.is_forbidden() => {
             format!("; you need a role that lets you {verb} {what} {place}")
         }
         kube::Error::Api(status) if status.is_not_found() => {
-            format!("; install the CustomResourceDefinition of {what} with version {}", kind.version())
+            format!(
+                "; is the CustomResourceDefinition of {what} installed? `fedgate check` says which version is expected"
+            )
         }
         _ => String::new(),
     };
-    anyhow::anyhow!("cannot {verb} {what} {place}: {said}{hint}")
+    anyhow::anyhow!("cannot {verb} {what} {place}: {}{hint}", told(error))
 }
 
 /// The object with the table, as the delivery has it.
@@ -103,21 +144,7 @@ async fn table(client: &Client, record: &ClusterRecord) -> Result<Option<Dynamic
     let (kind, name) = table_object(record.places.delivery);
     let namespace = record.places.gateway();
     let found = kind.within(client, namespace).get_opt(name).await;
-    found.map_err(|error| refused(&error, kind, "get", Some(namespace)))
-}
-
-/// What the controller would make of the objects now.
-fn compile(seen: &Seen, record: &ClusterRecord, local: &LocalCluster, now: Timestamp) -> Federation {
-    let mut objects = seen.objects();
-    objects.findings.extend(record.findings.iter().cloned());
-    federate(&Inputs {
-        local,
-        objects: &objects,
-        knowledge: &seen.knowledge(),
-        previous: &seen.published().unwrap_or_default(),
-        times: record.times,
-        now,
-    })
+    found.map_err(|error| refused(&error, "get", &kind.qualified(), Some(namespace)))
 }
 
 /// The table that the gateway is given, and what is wrong with it. Without one nothing is exported.
@@ -144,7 +171,8 @@ fn judge(
         (Err(why), _) => Ok((none()?, error(format!("{why}; delete it, and it is written anew")))),
         (Ok((table, _)), Ok(made)) if made.hash() != table.hash() => {
             let message = format!(
-                "it has generation {}, and the objects make generation {}: the controller has not written it yet",
+                "it has generation {}, and the objects make generation {}: the controller is about to write it, or cannot; its log says \
+                 which",
                 table.generation(),
                 made.generation()
             );
