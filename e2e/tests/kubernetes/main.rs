@@ -1,5 +1,6 @@
 //! Tests on real Kubernetes API servers; `cargo xtask e2e kubernetes` runs them. Each allow has its deny.
 
+mod admission;
 mod fixture;
 mod privilege;
 mod recovery;
