@@ -88,6 +88,14 @@ impl Metrics {
         }
     }
 
+    /// Shows nothing of peers: a replica that does not lead has not asked them.
+    pub fn hide(&self) {
+        self.peers.clear();
+        self.peer_ready.clear();
+        self.findings.clear();
+        self.imports.set(0);
+    }
+
     fn show_peers(&self, status: &Status) {
         let ready = status.peers.iter().filter(|peer| peer.ready).count();
         for (state, count) in [(State::Ready, ready), (State::NotReady, status.peers.len() - ready)] {

@@ -3,23 +3,18 @@
 
 use crate::authority::Identity;
 use crate::cluster::{Cluster, metadata_leaf};
-use anyhow::{Context, Result};
+use crate::tls_listener::TlsListener;
+use anyhow::Result;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::serve::Listener;
-use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs;
 use serde_json::{Value, json};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 /// What comes back for a request.
 #[derive(Debug, Clone)]
@@ -89,8 +84,8 @@ impl MetadataProxy {
     /// # Errors
     /// When there is no free port, or a certificate is unusable.
     pub async fn start(upstream: &str, upstream_ca: &str, server: &Identity) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
+        let listener = TlsListener::bind(server).await?;
+        let address = listener.address();
         let shared = Arc::new(Shared {
             upstream: upstream.to_owned(),
             client: reqwest::Client::builder()
@@ -101,7 +96,6 @@ impl MetadataProxy {
             seen: Mutex::default(),
             tokens: Mutex::default(),
         });
-        let listener = TlsListener { listener, acceptor: acceptor(server)? };
         let router = Router::new().fallback(answer).with_state(shared.clone());
         let task = tokio::spawn(async move {
             let _ = axum::serve(listener, router).await;
@@ -183,37 +177,4 @@ async fn fetch(shared: &Shared, suffix: &str, token: Option<&header::HeaderValue
     }
     let response = request.send().await?;
     Ok(Reply { status: response.status().as_u16(), ..Reply::ok(response.bytes().await?) })
-}
-
-fn acceptor(server: &Identity) -> Result<TlsAcceptor> {
-    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(server.chain(), server.key())
-        .context("the proxy's certificate")?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-struct TlsListener {
-    listener: TcpListener,
-    acceptor: TlsAcceptor,
-}
-
-impl Listener for TlsListener {
-    type Io = TlsStream<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        loop {
-            let (stream, address) = Listener::accept(&mut self.listener).await;
-            let handshake = tokio::time::timeout(Duration::from_secs(2), self.acceptor.accept(stream)).await;
-            if let Ok(Ok(stream)) = handshake {
-                return (stream, address);
-            }
-        }
-    }
-
-    fn local_addr(&self) -> std::io::Result<Self::Addr> {
-        self.listener.local_addr()
-    }
 }

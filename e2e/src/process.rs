@@ -7,6 +7,7 @@
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal};
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -28,9 +29,23 @@ impl Process {
     /// # Errors
     /// When it cannot be started.
     pub fn start(name: &str, program: &Path, arguments: &[&OsStr], log: &Path) -> Result<Self> {
+        Self::start_with(name, program, arguments, &BTreeMap::new(), log)
+    }
+
+    /// The same with these environment variables besides those of this program.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_with(
+        name: &str,
+        program: &Path,
+        arguments: &[&OsStr],
+        variables: &BTreeMap<String, String>,
+        log: &Path,
+    ) -> Result<Self> {
         let output = File::options().create(true).append(true).open(log)?;
         let mut command = with_parent(program, arguments);
-        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        command.envs(variables).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let child = spawn(command).with_context(|| format!("cannot start {name}: {}", program.display()))?;
         Ok(Self { name: name.into(), child, log: log.into() })
     }

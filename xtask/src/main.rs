@@ -3,10 +3,10 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use xtask::{check, envoy, fedgate, tests, wasm};
+use xtask::{check, envoy, fedgate, generate, tests, wasm};
 
 /// The project's own commands. Each does all the set-up that it needs: it fetches Envoy, installs the wasm target and
-/// builds the filter and the controller.
+/// builds the filter, the controller and a Kubernetes API server.
 #[derive(Parser)]
 #[command(name = "cargo xtask")]
 struct Cli {
@@ -25,18 +25,34 @@ enum Command {
     ///
     /// Further words go to `cargo test`, for example `cargo xtask test -- spiffe`.
     Test(More),
-    /// Run the tests on real Envoys.
+    /// Run the end-to-end tests: on real Envoys, then on real Kubernetes API servers in a network of their own.
     ///
-    /// Further words go to `cargo test`, for example `cargo xtask e2e -- revocation`.
-    E2e(More),
+    /// After the name of a part, a further word picks tests by name, for example `cargo xtask e2e kubernetes rig`.
+    E2e {
+        /// Only this part.
+        part: Option<Part>,
+        /// Words that are passed on.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        more: Vec<String>,
+    },
     /// Run the benches. Further words go to `cargo bench`.
     Bench(More),
     /// Build the gateway filter and print where it is.
     Wasm,
     /// Fetch Envoy unless ENVOY points at one, and print where it is.
     Envoy,
+    /// Build kube-apiserver, etcd and kubectl, fetch Istio's definitions, and print where they are.
+    ///
+    /// It takes 10 minutes on two cores, once, and needs Go. KUBE_APISERVER, ETCD and KUBECTL may point at ready binaries.
+    Kubernetes,
     /// Build the controller and print where it is.
     Fedgate,
+    /// Write the files that are made from the Rust types: the CustomResourceDefinitions in deploy/kubernetes/crds.
+    Generate {
+        /// Write nothing; fail when a file is not what it would be.
+        #[arg(long)]
+        check: bool,
+    },
     /// Check that every file is formatted.
     Fmt,
     /// Run clippy, for the native target and the filter's; any warning fails.
@@ -49,6 +65,15 @@ enum Command {
         #[arg(long)]
         install: bool,
     },
+}
+
+/// A part of the end-to-end tests.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Part {
+    /// Real Envoys, clusters from folders.
+    Envoy,
+    /// Real Kubernetes API servers.
+    Kubernetes,
 }
 
 /// Words that are passed on.
@@ -73,11 +98,16 @@ fn carry_out(command: Command) -> Result<()> {
     match command {
         Command::Demo(More { more }) => tests::demo(&more),
         Command::Test(More { more }) => tests::workspace(&more),
-        Command::E2e(More { more }) => tests::end_to_end(&more),
+        Command::E2e { part: None, .. } => tests::on_envoy(&[]).and_then(|()| tests::on_kubernetes(&[])),
+        Command::E2e { part: Some(Part::Envoy), more } => tests::on_envoy(&more),
+        Command::E2e { part: Some(Part::Kubernetes), more } => tests::on_kubernetes(&more),
         Command::Bench(More { more }) => tests::bench(&more),
         Command::Wasm => shown(wasm::build()?),
         Command::Envoy => shown(envoy::path()?),
+        Command::Kubernetes => tests::kubernetes_programs()?.into_iter().try_for_each(shown),
         Command::Fedgate => shown(fedgate::build()?),
+        Command::Generate { check: true } => generate::check(),
+        Command::Generate { check: false } => generate::write(),
         Command::Fmt => check::fmt(),
         Command::Clippy => check::clippy(),
         Command::Doc => check::doc(),

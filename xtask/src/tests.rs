@@ -1,10 +1,17 @@
 //! What runs the project: its tests, its demo, its benches.
 
-use crate::{cargo, envoy, fedgate, run, wasm};
+use crate::{cargo, envoy, fedgate, istio, kubernetes, network, root, run, wasm};
 use anyhow::{Context, Result};
-use std::process::Command;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
-/// The tests of the whole workspace, and one of the end-to-end tests; the others are [`end_to_end`].
+/// Both kinds of end-to-end tests at once, so that going from one to the other compiles nothing twice.
+const END_TO_END: [&str; 2] = ["--features", "fedgate-e2e/real-envoy,fedgate-e2e/kubernetes"];
+
+/// How many tests with API servers run at once: each has one to three, at 350 MB with their etcd.
+const KUBERNETES_TESTS_AT_ONCE: &str = "4";
+
+/// The tests of the whole workspace, and one of the end-to-end tests; the others are [`on_envoy`] and [`on_kubernetes`].
 ///
 /// # Errors
 /// When something cannot be built or fetched, or a test fails.
@@ -18,11 +25,60 @@ pub fn workspace(more: &[String]) -> Result<()> {
 ///
 /// # Errors
 /// When something cannot be built or fetched, or a test fails.
-pub fn end_to_end(more: &[String]) -> Result<()> {
+pub fn on_envoy(more: &[String]) -> Result<()> {
     prepare(&["fedgate"])?;
-    step("running the end-to-end tests");
-    let features = ["--features", "fedgate-e2e/real-envoy"];
-    run(cargo().args(["test", "--workspace", "--test", "smoke", "--test", "real_envoy"]).args(features).args(more))
+    step("running the end-to-end tests on Envoy");
+    run(cargo().args(["test", "--workspace", "--test", "smoke", "--test", "real_envoy"]).args(END_TO_END).args(more))
+}
+
+/// The tests on real Kubernetes API servers, in a network of their own. Returns only when they could not be started:
+/// they take this process's place, so that Ctrl-C and the exit status are their own.
+///
+/// # Errors
+/// When something cannot be built, fetched or started.
+pub fn on_kubernetes(more: &[String]) -> Result<()> {
+    step("looking for kube-apiserver, etcd, kubectl and Istio's definitions");
+    for file in kubernetes_programs()? {
+        eprintln!("xtask: {}", file.display());
+    }
+    step("building the controller and the tests");
+    fedgate::build_binaries(&["fedgate"])?;
+    let tests = test_binary("kubernetes")?;
+    step("running the end-to-end tests on Kubernetes");
+    let mut command = network::isolated(tests.as_os_str())?;
+    command.current_dir(root().join("e2e")).env("CARGO_NET_OFFLINE", "true");
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        command.env("RUST_TEST_THREADS", KUBERNETES_TESTS_AT_ONCE);
+    }
+    become_command(command.args(more))
+}
+
+/// Builds or fetches all that the tests on Kubernetes need and that is no part of this workspace.
+///
+/// # Errors
+/// When something cannot be built or fetched.
+pub fn kubernetes_programs() -> Result<[PathBuf; 4]> {
+    Ok([kubernetes::etcd()?, kubernetes::api_server()?, kubernetes::kubectl()?, istio::crds()?])
+}
+
+/// Builds a test target of the end-to-end tests and returns where its program is: in a network of its own, cargo could
+/// fetch nothing.
+fn test_binary(target: &str) -> Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["test", "--quiet", "--workspace", "--test", target, "--no-run"]).args(END_TO_END);
+    build.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
+    let output = build.output().context("cannot start cargo")?;
+    anyhow::ensure!(output.status.success(), "{build:?} ended with {}", output.status);
+    let messages = output.stdout.split(|&byte| byte == b'\n');
+    let binary = messages.filter_map(|line| executable(line, target)).next();
+    binary.with_context(|| format!("cargo does not say where the test program {target} is"))
+}
+
+/// The program that a message of cargo is about, if it is that of this target.
+fn executable(message: &[u8], target: &str) -> Option<PathBuf> {
+    let message: serde_json::Value = serde_json::from_slice(message).ok()?;
+    let executable = message["executable"].as_str()?;
+    (message["target"]["name"] == target).then(|| executable.into())
 }
 
 /// The benches.

@@ -2,6 +2,7 @@
 
 mod ask;
 mod controller;
+mod crd;
 mod explain;
 mod keygen;
 mod run;
@@ -53,6 +54,9 @@ enum Command {
     /// Make the key that requests for metadata are signed with
     #[command(after_help = "Example:\n  fedgate keygen --out authn.key")]
     Keygen(keygen::Keygen),
+    /// Print a CustomResourceDefinition
+    #[command(hide = true)]
+    Crd(crd::Crd),
 }
 
 const EXPLAIN_EXAMPLES: &str = "Examples:
@@ -103,6 +107,7 @@ impl Cli {
             Command::Explain(command) => command.run(),
             Command::Table(command) => command.run(),
             Command::Keygen(command) => command.run(),
+            Command::Crd(command) => command.run(),
         };
         match outcome {
             Ok(Outcome::Well) => ExitCode::SUCCESS,

@@ -1,7 +1,10 @@
 //! What one compilation gave, as the writer takes it.
 
 use crate::in_force::InForce;
+use crate::kubernetes::kind::Kind;
+use crate::kubernetes::watch::Key;
 use fedgate_core::PeerName;
+use fedgate_federation::federate::{PeerReport, Standing};
 use fedgate_federation::knowledge::PeerKnowledge;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,13 +18,35 @@ pub(super) struct Compiled {
     pub has_table: bool,
     /// The generation of each `IstioFederation` that was looked at, by name.
     pub generations: BTreeMap<String, Option<i64>>,
+    /// The `metadata.uid` of each object that an operator wrote.
+    pub(super) uids: BTreeMap<(Kind, Key), String>,
     /// What is known of each peer.
     pub knowledge: BTreeMap<PeerName, PeerKnowledge>,
+    /// The peers that have been asked since this replica leads.
+    pub(super) asked: BTreeSet<PeerName>,
     /// What is kept of each peer over a restart, packed.
     pub saved: BTreeMap<PeerName, Arc<[u8]>>,
 }
 
 impl Compiled {
+    /// Whether there is nothing new to be said of an `IstioFederation`: a leader that has just begun knows of a peer what was written
+    /// down, which is older than what its status says.
+    pub(super) fn is_pending(&self, name: &str) -> bool {
+        let accepted = |report: &&PeerReport| report.standing == Standing::Accepted;
+        let report = self.in_force.federation.peers.iter().find(|report| report.peer.name.as_str() == name);
+        report.filter(accepted).is_some_and(|report| !self.asked.contains(&report.peer.name))
+    }
+
+    /// Whether a peer has not even been asked since the start, and nothing was kept of it. Until then its roots are unknown, and the
+    /// gateway keeps those that it has.
+    pub(super) fn awaits_first_answer(&self) -> bool {
+        let unasked = |knowledge: Option<&PeerKnowledge>| {
+            knowledge.is_none_or(|knowledge| knowledge.public.is_none() && knowledge.public_exchange.is_none())
+        };
+        let peers = self.in_force.federation.peers.iter().filter(|report| report.standing == Standing::Accepted);
+        peers.map(|report| self.knowledge.get(&report.peer.name)).any(unasked)
+    }
+
     /// The peers whose private document has not been heard of since the start, nor was kept from before: what they offered then
     /// stays for now.
     pub(super) fn unheard(&self) -> BTreeSet<String> {

@@ -71,8 +71,8 @@ impl Metrics {
         registry.register("writes", "Objects written, by kind and verb", self.writes.clone());
         registry.register("failed_writes", "Writes that the API server refused, by kind", self.failed_writes.clone());
         registry.register("reconcile_seconds", "How long a pass over all objects takes", self.passes.clone());
-        let findings = "What an operator should know, what the writer found included, by severity";
-        registry.register("all_findings", findings, self.findings.clone());
+        let findings = "What was found in writing: conflicts, failures, quarrels; by severity";
+        registry.register("write_findings", findings, self.findings.clone());
         let interrupted = "Watches that do not run at the moment";
         registry.register("watches_interrupted", interrupted, self.watches_interrupted.clone());
     }
@@ -97,7 +97,7 @@ impl Metrics {
         PassTimer { began: Instant::now(), passes: self.passes.clone() }
     }
 
-    /// How many findings there are.
+    /// What was found in writing.
     pub fn show_findings(&self, findings: &[Finding]) {
         for (severity, word) in [(Severity::Error, "error"), (Severity::Warning, "warning"), (Severity::Info, "info")] {
             let count = findings.iter().filter(|finding| finding.severity == severity).count();

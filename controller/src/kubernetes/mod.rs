@@ -20,10 +20,12 @@
 //! | [`election`] | who leads |
 //! | [`identity`] | UUID and key |
 //! | [`run`] | the loop |
+//! | [`crd`] | the definitions of our kinds, as files |
 //! | [`probes`], [`metrics`] | what the kubelet and Prometheus ask |
 
 pub mod client;
 mod compiled;
+pub mod crd;
 pub mod election;
 pub mod fingerprint;
 pub mod identity;

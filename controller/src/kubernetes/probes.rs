@@ -41,6 +41,14 @@ impl Health {
         self.lock().beat = Instant::now();
     }
 
+    /// Beats for ever, while there is no loop yet that does.
+    pub async fn beating(&self) {
+        loop {
+            self.beat();
+            tokio::time::sleep(BEAT).await;
+        }
+    }
+
     /// What is waited for; `None`: peers are answered.
     pub fn waiting_for(&self, what: Option<String>) {
         self.lock().waiting_for = what;

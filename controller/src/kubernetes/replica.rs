@@ -14,10 +14,13 @@ use arc_swap::ArcSwap;
 use fedgate_core::{PeerName, Table, TableBuilder};
 use fedgate_federation::Federation;
 use fedgate_federation::federate::Published;
-use jiff::Timestamp;
-use std::collections::BTreeMap;
+use jiff::{SignedDuration, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
+
+/// How long a follower waits for the leader to publish what it has compiled.
+const DIFFERENCE: SignedDuration = SignedDuration::from_secs(5);
 
 /// One replica's memory. One task owns it.
 pub(super) struct Replica {
@@ -29,6 +32,10 @@ pub(super) struct Replica {
     has_table: bool,
     saved: BTreeMap<PeerName, Arc<[u8]>>,
     importer: Option<Importer>,
+    /// The peers that have been asked since this replica leads.
+    asked: BTreeSet<PeerName>,
+    /// Since when a follower has compiled something else than what the leader published.
+    differs_since: Option<Timestamp>,
     asking: (ImporterSettings, mpsc::Sender<PeerUpdate>),
     newest: watch::Sender<Option<Arc<Compiled>>>,
     published: Arc<ArcSwap<exporter::Published>>,
@@ -62,6 +69,8 @@ impl Replica {
             has_table,
             saved,
             importer,
+            asked: BTreeSet::new(),
+            differs_since: None,
             asking,
             newest,
             published,
@@ -73,14 +82,21 @@ impl Replica {
         self.sources.missing()
     }
 
+    /// Whether peers get an answer.
+    pub(super) fn answers_peers(&self) -> bool {
+        self.published.load().public.is_some()
+    }
+
     /// Takes what a round with a peer gave; whether something follows from it.
     pub(super) fn learned(&mut self, update: PeerUpdate) -> bool {
         let peer = update.peer.clone();
         let changed = self.importer.is_some() && self.brain.learned(update);
+        // What was written down is older than what the last leader knew, so the first answer is news in any case.
+        let first = self.importer.is_some() && self.asked.insert(peer.clone());
         if changed && let Some(knowledge) = self.brain.knowledge.get(&peer) {
             self.saved.insert(peer, pack(knowledge).into());
         }
-        changed
+        changed || first
     }
 
     /// Works out what is in force, and hands it on. Returns when the result will be another one though nothing else changes.
@@ -99,7 +115,7 @@ impl Replica {
         self.brain.objects.findings.extend(findings);
         let federation = self.brain.compile(now);
         self.has_table |= federation.table.is_ok();
-        self.hand_on(&seen, federation, stored.as_ref())
+        self.hand_on(&seen, federation, stored.as_ref(), now)
     }
 
     /// Beginning from what the last leader wrote down.
@@ -107,6 +123,7 @@ impl Replica {
         self.follow(seen, stored);
         self.saved =
             self.brain.knowledge.iter().map(|(peer, knowledge)| (peer.clone(), pack(knowledge).into())).collect();
+        self.asked.clear();
         let (settings, updates) = self.asking.clone();
         self.importer = Some(Importer::new(settings, updates));
     }
@@ -117,16 +134,41 @@ impl Replica {
         self.brain.previous = stored.unwrap_or_default();
     }
 
-    fn hand_on(&mut self, seen: &Seen, federation: Federation, stored: Option<&Published>) -> Option<Timestamp> {
-        let next = federation.next_change;
+    /// What a follower serves: what it compiled, as soon as that is what the leader published. When it is not for long, the two are
+    /// set up differently, as in the middle of an upgrade; then it serves its own, under the leader's versions: a version of its own
+    /// would make the leader's look like a replay. Returns when to look again.
+    fn serve(&mut self, federation: &Federation, stored: Option<&Published>, now: Timestamp) -> Option<Timestamp> {
+        if stored == Some(&federation.published) {
+            self.differs_since = None;
+            self.published.store(Arc::new(exporter::Published::of(federation)));
+            return None;
+        }
+        let stored = stored?;
+        let since = *self.differs_since.get_or_insert(now);
+        if now.duration_since(since) < DIFFERENCE {
+            return since.checked_add(DIFFERENCE).ok();
+        }
+        tracing::warn!("this replica publishes something else than the leader; are all replicas set up the same?");
+        self.published.store(Arc::new(exporter::Published::of(&under_versions_of(federation, stored))));
+        None
+    }
+
+    fn hand_on(
+        &mut self,
+        seen: &Seen,
+        federation: Federation,
+        stored: Option<&Published>,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let mut next = federation.next_change;
         if let Some(importer) = &mut self.importer {
             for gone in self.brain.forget_the_others() {
                 self.saved.remove(&gone);
             }
             self.brain.previous = federation.published.clone();
             importer.follow(&federation, &self.brain.knowledge);
-        } else if stored == Some(&federation.published) {
-            self.published.store(Arc::new(exporter::Published::of(&federation)));
+        } else {
+            next = self.serve(&federation, stored, now).into_iter().chain(next).min();
         }
         let before = self.newest.borrow().clone();
         tell_new(&federation.findings, before.as_ref().map(|before| &before.in_force.federation));
@@ -142,9 +184,26 @@ impl Replica {
             in_force,
             has_table: self.has_table,
             generations,
+            uids: seen.uids(),
             knowledge: self.brain.knowledge.clone(),
             saved: self.saved.clone(),
+            asked: self.asked.clone(),
         })));
         next
     }
+}
+
+/// The same documents under the sequences that the leader gave to them.
+fn under_versions_of(federation: &Federation, stored: &Published) -> Federation {
+    let mut federation = federation.clone();
+    for (peer, document) in &mut federation.private_documents {
+        let extension = Arc::make_mut(document).extension.as_mut();
+        if let (Some(extension), Some(version)) = (extension, stored.documents.get(peer)) {
+            extension.sequence = version.sequence;
+        }
+    }
+    if let Some(version) = &stored.bundle {
+        federation.spiffe_bundle.sequence = version.sequence;
+    }
+    federation
 }

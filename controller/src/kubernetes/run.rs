@@ -50,6 +50,7 @@ pub async fn run(settings: ControllerSettings) -> Result<()> {
 
     let identity = tokio::select! {
         identity = identity::obtain(&client, &settings) => identity?,
+        () = health.beating() => return Ok(()),
         () = signals.next() => return Ok(()),
     };
     let (wakes, mut tasks) = (Wakes::default(), JoinSet::new());
@@ -79,21 +80,22 @@ pub async fn run(settings: ControllerSettings) -> Result<()> {
     let mut replica =
         Replica::new(Arc::clone(&settings), identity, sources, leadership.clone(), asking, newest, published)?;
 
-    let (mut pace, mut beat) = (Pace::default(), interval(BEAT));
+    let (mut pace, mut beat) = (Pace::default(), interval(BEAT / 5));
     loop {
         if pace.is_due() {
             let missing = replica.missing();
-            health.waiting_for((!missing.is_empty()).then(|| missing.join(", ")));
             if missing.is_empty() {
                 pace.compiles();
                 let next = replica.compile(Timestamp::now());
                 pace.compiled(next);
-                if let Some(compiled) = compiled.borrow().as_ref() {
-                    metrics.show(&compiled.in_force);
+                match compiled.borrow().as_ref().filter(|_| leadership.leads()) {
+                    Some(compiled) => metrics.show(&compiled.in_force),
+                    None => metrics.hide(),
                 }
             } else {
                 pace.later(BEAT);
             }
+            health.waiting_for(waiting_for(&missing, &replica));
         }
         tokio::select! {
             () = signals.next() => break,
@@ -103,7 +105,10 @@ pub async fn run(settings: ControllerSettings) -> Result<()> {
                 pace.changed();
             }
             Some(update) = learned.recv() => if replica.learned(update) { pace.changed() },
-            _ = beat.tick() => health.beat(),
+            _ = beat.tick() => {
+                health.beat();
+                health.waiting_for(waiting_for(&replica.missing(), &replica));
+            }
             () = pace.wait() => {}
         }
     }
@@ -112,6 +117,15 @@ pub async fn run(settings: ControllerSettings) -> Result<()> {
     let _ = stop.send(true);
     while servers.join_next().await.is_some() {}
     Ok(())
+}
+
+/// What keeps this replica from answering peers.
+fn waiting_for(missing: &[String], replica: &Replica) -> Option<String> {
+    match missing {
+        [] if replica.answers_peers() => None,
+        [] => Some("the first publication: it needs this cluster's roots, and a leader".to_owned()),
+        missing => Some(missing.join(", ")),
+    }
 }
 
 async fn serve_probes(

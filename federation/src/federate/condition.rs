@@ -3,6 +3,7 @@
 use super::{Candidate, Inputs, Standing};
 use crate::finding::{Finding, FindingReason, messages};
 use crate::knowledge::{DataplaneReason, Exchange, ExchangeReason, PeerKnowledge};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -63,7 +64,7 @@ impl ConditionType {
 }
 
 /// Whether a condition holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum ConditionStatus {
     /// It does.
     True,

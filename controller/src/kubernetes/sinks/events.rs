@@ -4,11 +4,12 @@ use crate::kubernetes::client::told;
 use crate::kubernetes::kind::Kind;
 use crate::kubernetes::settings::ControllerSettings;
 use crate::kubernetes::status::Transition;
-use fedgate_federation::{Finding, Severity};
+use crate::kubernetes::watch::Key;
+use fedgate_federation::{Finding, ObjectRef, Severity};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::mpsc;
 
 /// How many Events may wait. Further ones are dropped: what they say is in the status as well.
@@ -41,15 +42,16 @@ impl Events {
 }
 
 /// What is new among the findings. `told` are those that were told already, and are kept here.
-pub(crate) fn of_findings(
-    findings: &[Finding],
+pub(crate) fn of_findings<'a>(
+    findings: impl Iterator<Item = &'a Finding>,
     told: &mut BTreeSet<Finding>,
     settings: &ControllerSettings,
+    uids: &Uids,
 ) -> Vec<Happened> {
-    let now: BTreeSet<Finding> = findings.iter().cloned().collect();
+    let now: BTreeSet<Finding> = findings.cloned().collect();
     let new: Vec<_> = now.difference(told).cloned().collect();
     let more = new.len().saturating_sub(AT_ONCE);
-    let mut happened: Vec<_> = new.iter().take(AT_ONCE).map(|finding| of_finding(finding, settings)).collect();
+    let mut happened: Vec<_> = new.iter().take(AT_ONCE).map(|finding| of_finding(finding, settings, uids)).collect();
     if more > 0 {
         happened.push(Happened {
             regarding: this_pod(settings),
@@ -61,6 +63,9 @@ pub(crate) fn of_findings(
     *told = now;
     happened
 }
+
+/// The `metadata.uid` of objects: `kubectl describe` finds Events by it.
+type Uids = BTreeMap<(Kind, Key), String>;
 
 /// A condition of a peer has another status now. That it has one at all is none.
 pub(crate) fn of_transition(name: &str, uid: &str, transition: &Transition) -> Option<Happened> {
@@ -85,15 +90,9 @@ fn is_bad(kind: &str, status: &str) -> bool {
     }
 }
 
-fn of_finding(finding: &Finding, settings: &ControllerSettings) -> Happened {
+fn of_finding(finding: &Finding, settings: &ControllerSettings, uids: &Uids) -> Happened {
     let object = &finding.object;
-    let regarding = match object.kind.as_ref() {
-        "IstioFederation" => reference(Kind::IstioFederation, None, &object.name, None),
-        "FederationPolicy" => reference(Kind::FederationPolicy, None, &object.name, None),
-        "Service" => reference(Kind::Service, object.namespace.as_deref(), &object.name, None),
-        // This cluster, and objects that are not there: by the pod that tells.
-        _ => this_pod(settings),
-    };
+    let regarding = regarding(object, uids).unwrap_or_else(|| this_pod(settings));
     let field = finding.field.as_deref().map(|field| format!("{field}: ")).unwrap_or_default();
     let about = if regarding == this_pod(settings) { format!("{object}: ") } else { String::new() };
     Happened {
@@ -102,6 +101,15 @@ fn of_finding(finding: &Finding, settings: &ControllerSettings) -> Happened {
         reason: finding.reason.camel_case(),
         note: cut(format!("{about}{field}{}", finding.message)),
     }
+}
+
+/// The object, if it is there. What is about this cluster, or about an object that is missing, is told by the pod.
+fn regarding(object: &ObjectRef, uids: &Uids) -> Option<ObjectReference> {
+    let kinds = [Kind::IstioFederation, Kind::FederationPolicy, Kind::Service];
+    let kind = kinds.into_iter().find(|kind| kind.name() == object.kind)?;
+    let key = Key { namespace: object.namespace.clone().unwrap_or_default(), name: object.name.clone() };
+    let uid = uids.get(&(kind, key))?;
+    Some(reference(kind, object.namespace.as_deref(), &object.name, Some(uid)))
 }
 
 fn this_pod(settings: &ControllerSettings) -> ObjectReference {

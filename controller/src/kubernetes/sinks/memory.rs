@@ -13,9 +13,6 @@ use fedgate_core::PeerName;
 use fedgate_federation::federate::Published;
 use serde_json::json;
 
-/// The most bytes of packed knowledge that an object can have, base64 included.
-const LARGEST: usize = 1 << 20;
-
 /// The ConfigMap that tells of this cluster.
 pub(crate) fn state(places: &Places, published: &Published, record: &ClusterRecord) -> Desired {
     let owner = places.namespace.as_str();
@@ -24,17 +21,13 @@ pub(crate) fn state(places: &Places, published: &Published, record: &ClusterReco
     Desired::labelled(head, json!({ "data": data }), &[(LABEL, CLUSTER)])
 }
 
-/// The ConfigMap that tells of a peer; `None` when it would be too large: then a restart begins without it.
-pub(crate) fn peer(places: &Places, peer: &PeerName, packed: &[u8]) -> Option<Desired> {
+/// The ConfigMap that tells of a peer.
+pub(crate) fn peer(places: &Places, peer: &PeerName, packed: &[u8]) -> Desired {
     let packed = BASE64_STANDARD.encode(packed);
-    if packed.len() > LARGEST {
-        tracing::warn!(%peer, bytes = packed.len(), "what is known of the peer is too large for an object, and is not kept over a restart");
-        return None;
-    }
     let owner = places.namespace.as_str();
     let name = name(peer);
     let head = Head { kind: Kind::ConfigMap, namespace: owner, name: &name, owner, peer: Some(peer.as_str()) };
-    Some(Desired::labelled(head, json!({ "binaryData": { KNOWLEDGE_KEY: packed } }), &[(LABEL, PEER)]))
+    Desired::labelled(head, json!({ "binaryData": { KNOWLEDGE_KEY: packed } }), &[(LABEL, PEER)])
 }
 
 /// An object's name has at most 253 characters, and so has a peer's.

@@ -41,6 +41,9 @@ pub(crate) fn to_write(
             // A newer spec, which the next compilation is about.
             return None;
         }
+        if !object.conditions.is_empty() && compiled.is_pending(&key.name) {
+            return None;
+        }
         let knowledge = PeerName::parse(&key.name).ok().and_then(|name| compiled.knowledge.get(&name));
         let wanted = desired(object, conditions, knowledge, now);
         (!kept.is_settled(key, object.status, wanted.fingerprint)).then(|| (key.clone(), wanted))

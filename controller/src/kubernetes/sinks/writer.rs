@@ -105,7 +105,12 @@ impl Writer {
             }
             again = None;
             let newest = self.newest.borrow_and_update().clone();
-            let Some(compiled) = newest.filter(|_| self.leadership.leads()) else { continue };
+            let Some(compiled) = newest else { continue };
+            if !self.leadership.leads() {
+                // The leader tells; should this replica lead next, it does not tell all of it again.
+                remembered.told = compiled.in_force.federation.findings.iter().cloned().collect();
+                continue;
+            }
             if !self.outputs.missing().is_empty() {
                 again = Some(Instant::now() + RETRY);
                 continue;
@@ -120,13 +125,13 @@ impl Writer {
         let _timer = self.metrics.pass();
         let mut pass = Pass::default();
         let whole = self.write_all(compiled, remembered, &mut pass).await;
-        let findings: Vec<_> = compiled.in_force.federation.findings.iter().chain(&pass.findings).cloned().collect();
         for finding in pass.findings.iter().filter(|finding| !remembered.told.contains(finding)) {
             tracing::error!(reason = finding.reason.word(), "{finding}");
         }
         if whole {
-            self.metrics.show_findings(&findings);
-            let happened = events::of_findings(&findings, &mut remembered.told, &self.settings);
+            self.metrics.show_findings(&pass.findings);
+            let findings = news(compiled).chain(&pass.findings);
+            let happened = events::of_findings(findings, &mut remembered.told, &self.settings, &compiled.uids);
             happened.into_iter().for_each(|happened| self.events.tell(happened));
         }
         pass.again
@@ -139,6 +144,11 @@ impl Writer {
         let (objects, too_large) = gateway::objects(&self.settings, local, &federation.bundles, table);
         pass.findings.extend(too_large);
         for desired in &objects {
+            if compiled.awaits_first_answer() && desired.name == gateway::TRUST_BUNDLE && self.is_there(desired) {
+                // Roots of a peer that nobody has asked yet are not to be taken from the gateway.
+                pass.wanted.add(desired);
+                continue;
+            }
             self.write_one(desired, remembered, pass).await;
         }
         for desired in self.memory(compiled) {
@@ -156,10 +166,15 @@ impl Writer {
         true
     }
 
+    fn is_there(&self, desired: &Desired) -> bool {
+        let output = self.outputs.of(desired.kind, &desired.namespace);
+        output.is_some_and(|output| output.watched.get(&key(desired)).is_some())
+    }
+
     fn memory(&self, compiled: &Compiled) -> Vec<Desired> {
         let places = &self.settings.places;
         let record = ClusterRecord::of(&compiled.in_force.local, self.settings.knowledge_times(), places);
-        let peers = compiled.saved.iter().filter_map(|(peer, packed)| memory::peer(places, peer, packed));
+        let peers = compiled.saved.iter().map(|(peer, packed)| memory::peer(places, peer, packed));
         peers.chain([memory::state(places, &compiled.in_force.federation.published, &record)]).collect()
     }
 
@@ -321,6 +336,14 @@ impl Writer {
             pass.again_at(Instant::now() + RETRY);
         }
     }
+}
+
+/// The findings that are told by Events: not those about what is only known from before.
+fn news(compiled: &Compiled) -> impl Iterator<Item = &Finding> {
+    let pending = |finding: &Finding| {
+        finding.object.kind == Kind::IstioFederation.name() && compiled.is_pending(&finding.object.name)
+    };
+    compiled.in_force.federation.findings.iter().filter(move |finding| !pending(finding))
 }
 
 fn contested(desired: &Desired) -> Finding {

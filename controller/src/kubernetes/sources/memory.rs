@@ -139,8 +139,20 @@ fn peer(object: &DynamicObject) -> Option<Memory> {
     Some(Memory::Peer(name, std::sync::Arc::new(unpack(&packed)?)))
 }
 
-/// Packs knowledge; the same knowledge gives the same bytes.
+/// The most bytes of packed knowledge that an object can have beside everything else.
+const PACKED: usize = 768 << 10;
+
+/// Packs knowledge; the same knowledge gives the same bytes. What is too large for an object goes without the private document: a
+/// restart then knows the peer's roots and key, and asks for the rest.
 pub(crate) fn pack(knowledge: &PeerKnowledge) -> Vec<u8> {
+    let packed = packed(knowledge);
+    match packed.len() <= PACKED {
+        true => packed,
+        false => self::packed(&PeerKnowledge { private: None, held: None, ..knowledge.clone() }),
+    }
+}
+
+fn packed(knowledge: &PeerKnowledge) -> Vec<u8> {
     let json = serde_json::to_vec(knowledge).unwrap_or_default();
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     // Writing to memory cannot fail.

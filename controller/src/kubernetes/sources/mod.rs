@@ -25,6 +25,7 @@ mod watching;
 pub(super) use watching::{Sources, Wakes, missing};
 
 use super::identity::ClusterIdentity;
+use super::kind::Kind;
 use super::settings::ControllerSettings;
 use super::watch::Key;
 use fedgate_core::PeerName;
@@ -58,17 +59,26 @@ impl Seen {
                 Err(finding) => objects.findings.push(finding.clone()),
             }
         }
-        for (policy, finding) in self.policies.values() {
-            objects.policies.push(policy.clone());
-            objects.findings.extend(finding.clone());
+        for policy in self.policies.values() {
+            objects.policies.push(policy.policy.clone());
+            objects.findings.extend(policy.finding.clone());
         }
         for service in self.services.values() {
-            match service {
+            match &service.service {
                 Ok(service) => objects.services.push(service.clone()),
                 Err(finding) => objects.findings.push(finding.clone()),
             }
         }
         objects
+    }
+
+    /// The `metadata.uid` of each object that an operator wrote, for Events.
+    pub(super) fn uids(&self) -> BTreeMap<(Kind, Key), String> {
+        let federations = self.federations.iter().map(|(key, object)| (Kind::IstioFederation, key, &object.uid));
+        let policies = self.policies.iter().map(|(key, object)| (Kind::FederationPolicy, key, &object.uid));
+        let services = self.services.iter().map(|(key, object)| (Kind::Service, key, &object.uid));
+        let all = federations.chain(policies).chain(services);
+        all.map(|(kind, key, uid)| ((kind, key.clone()), uid.clone())).collect()
     }
 
     /// This cluster, and what is missing in it.

@@ -6,14 +6,24 @@ use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 
-/// A labelled Service, or why it is none.
-pub(crate) type Labelled = Result<ServiceObject, Finding>;
+/// A labelled Service.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Labelled {
+    /// `metadata.uid`.
+    pub(crate) uid: String,
+    /// What exports need of it, or why it is none.
+    pub(crate) service: Result<ServiceObject, Finding>,
+}
 
 /// The selector for those Services; also for those whose label has a value by mistake.
 pub(crate) const SELECTOR: &str = PUBLIC_SERVICE_LABEL;
 
 /// What is kept of an object.
 pub(crate) fn keep(object: DynamicObject) -> Labelled {
+    Labelled { uid: object.uid().unwrap_or_default(), service: service(object) }
+}
+
+fn service(object: DynamicObject) -> Result<ServiceObject, Finding> {
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let refused = |field: String, message: String| {
         let message = format!("{message}; the Service is not exported");
@@ -46,6 +56,7 @@ mod tests {
             }))
             .unwrap(),
         )
+        .service
         .unwrap();
         assert_eq!((service.namespace.as_str(), service.name.as_str(), service.ports.len()), ("shop", "web", 1));
         assert_eq!(service.annotations.len(), 1);
@@ -60,6 +71,7 @@ mod tests {
             }))
             .unwrap(),
         )
+        .service
         .unwrap_err();
         assert_eq!(finding.object, ObjectRef::service("shop", "web"));
         assert!(finding.field.is_some_and(|field| field == "spec.ports[0].port"));

@@ -1,0 +1,24 @@
+//! Clusters on real Kubernetes API servers, several on one machine. They run in the network that
+//! `cargo xtask e2e kubernetes` makes (`xtask::network`).
+//!
+//! There is no kubelet, scheduler or controller manager: what these would write (a Pod's status, a node's addresses), a
+//! test writes, see [`platform`].
+
+pub mod addresses;
+pub mod audit;
+pub mod balancer;
+pub mod cluster;
+pub mod control_plane;
+mod credentials;
+mod etcd;
+pub mod install;
+mod kinds;
+mod kubeconfig;
+pub mod objects;
+pub mod platform;
+pub mod replica;
+
+pub use audit::{AuditLog, Request};
+pub use cluster::KubernetesCluster;
+pub use control_plane::{ControlPlane, Options};
+pub use objects::{Key, Objects};

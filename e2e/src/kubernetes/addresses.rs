@@ -1,0 +1,64 @@
+//! What a cluster has for itself in the network that all clusters of a run share.
+
+use anyhow::{Result, ensure};
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+/// The addresses of one cluster. No two clusters of a test have one in common.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    /// Where peers find the gateway; local in the network that `cargo xtask e2e kubernetes` makes.
+    pub gateway: Ipv4Addr,
+    /// Where its gateway's Pod and its node are; local as well.
+    pub node: Ipv4Addr,
+    /// Where the addresses of its Services come from.
+    pub services: String,
+    /// Where those of its Pods come from.
+    pub pods: String,
+}
+
+impl Addresses {
+    /// Those of the next cluster.
+    ///
+    /// # Errors
+    /// After some ten thousand clusters.
+    pub fn next() -> Result<Self> {
+        static COUNT: AtomicU16 = AtomicU16::new(1);
+        Self::of(COUNT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn of(number: u16) -> Result<Self> {
+        // Below xtask::network::NETWORK, 10.77.0.0/16.
+        ensure!(number < 10_000, "there are no addresses for a cluster number {number}");
+        let local = |offset: u16| {
+            let [high, low] = (number * 2 + offset).to_be_bytes();
+            Ipv4Addr::new(10, 77, high, low)
+        };
+        // Tests that run at once have some ten clusters, so what comes again after 50 is in nobody's way.
+        let (services, pods) = (100 + number % 50, 150 + number % 50);
+        Ok(Self {
+            gateway: local(0),
+            node: local(1),
+            services: format!("10.{services}.0.0/16"),
+            pods: format!("10.{pods}.0.0/16"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Addresses;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn clusters_of_a_test_share_no_address() {
+        let clusters: Vec<_> = (1..=300).map(|number| Addresses::of(number).unwrap()).collect();
+        let local: BTreeSet<_> = clusters.iter().flat_map(|cluster| [cluster.gateway, cluster.node]).collect();
+        assert_eq!(local.len(), 600);
+        for near in clusters.windows(50) {
+            let ranges: BTreeSet<_> = near.iter().flat_map(|cluster| [&cluster.services, &cluster.pods]).collect();
+            assert_eq!(ranges.len(), 100);
+        }
+        assert!(Addresses::of(10_000).is_err());
+    }
+}

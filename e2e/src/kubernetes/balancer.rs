@@ -1,0 +1,57 @@
+//! A Service in front of several replicas, as kube-proxy makes one: connections go to one that lives.
+
+use anyhow::Result;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+/// Passes connections on. It ends when dropped, and its connections with it.
+pub struct Balancer {
+    address: SocketAddr,
+    targets: Arc<Mutex<Vec<SocketAddr>>>,
+    _tasks: JoinSet<()>,
+}
+
+impl Balancer {
+    /// Listens at a free loopback port; there is nobody to pass on to yet.
+    ///
+    /// # Errors
+    /// When there is no free port.
+    pub async fn start() -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let targets: Arc<Mutex<Vec<SocketAddr>>> = Arc::default();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(serve(listener, targets.clone()));
+        Ok(Self { address, targets, _tasks: tasks })
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// From now on new connections go to the first of these that takes them.
+    pub fn set_targets(&self, targets: Vec<SocketAddr>) {
+        *self.targets.lock().unwrap_or_else(PoisonError::into_inner) = targets;
+    }
+}
+
+async fn serve(listener: TcpListener, targets: Arc<Mutex<Vec<SocketAddr>>>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok((mut client, _)) = listener.accept().await else { continue };
+        let targets = targets.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        connections.spawn(async move {
+            for target in targets {
+                if let Ok(mut server) = TcpStream::connect(target).await {
+                    let _ = copy_bidirectional(&mut client, &mut server).await;
+                    return;
+                }
+            }
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}

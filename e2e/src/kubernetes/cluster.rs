@@ -1,0 +1,265 @@
+//! A cluster with everything that an installation of fedgate has, and its controllers.
+
+use super::addresses::Addresses;
+use super::balancer::Balancer;
+use super::control_plane::{ControlPlane, Options};
+use super::install::install;
+use super::objects::{Key, Objects, SOON};
+use super::replica::Replica;
+use crate::authority::Authority;
+use crate::cluster::metadata_leaf;
+use crate::manifest::{self, Service};
+use crate::run_folder::RunFolder;
+use crate::{programs, wait};
+use anyhow::{Context, Result};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+/// fedgate's own namespace, which is the gateway's and that of the imports as well.
+pub const NAMESPACE: &str = "fedgate-system";
+
+/// The mesh's root namespace.
+pub const MESH_NAMESPACE: &str = "istio-system";
+
+/// The namespace of the workloads.
+pub const SHOP: &str = "shop";
+
+/// The ServiceAccount of the controller.
+pub const SERVICE_ACCOUNT: &str = "fedgate";
+
+/// The user of the controller's requests, for [`super::AuditLog`].
+pub const CONTROLLER: &str = "system:serviceaccount:fedgate-system:fedgate";
+
+/// A cluster on an API server of its own. All of it ends when dropped.
+pub struct KubernetesCluster {
+    name: String,
+    addresses: Addresses,
+    authority: Authority,
+    metadata_authority: Authority,
+    settings: BTreeMap<String, String>,
+    balancer: Balancer,
+    logs: PathBuf,
+    started: usize,
+    objects: Objects,
+    // Before the API server: they are dropped first.
+    replicas: Vec<Replica>,
+    plane: ControlPlane,
+}
+
+impl KubernetesCluster {
+    /// Starts an API server for the cluster `name` with the trust domain `NAME.example` and installs all but the controller:
+    /// definitions, RBAC, admission policies, namespaces, the mesh's root, the gateway's Service, Pod and node.
+    ///
+    /// # Errors
+    /// When a program does not get ready, or an object is refused.
+    pub async fn start(run: &RunFolder, name: &str) -> Result<Self> {
+        let addresses = Addresses::next()?;
+        let plane = ControlPlane::start(run, name, Options { service_cidr: addresses.services.clone() }).await?;
+        let objects = Objects::new(plane.client());
+        let authority = Authority::root(&format!("root of {name}"))?;
+        install(&objects, &addresses, &authority.pem()).await.with_context(|| format!("installing into {name}"))?;
+        let mut cluster = Self {
+            name: name.into(),
+            addresses,
+            authority,
+            metadata_authority: Authority::root(&format!("metadata root of {name}"))?,
+            settings: BTreeMap::new(),
+            balancer: Balancer::start().await?,
+            logs: run.path().into(),
+            started: 0,
+            objects,
+            replicas: Vec::new(),
+            plane,
+        };
+        cluster.settings = cluster.first_settings().await?;
+        Ok(cluster)
+    }
+
+    /// What the controllers are told by environment variables, each replica's own ones aside.
+    async fn first_settings(&self) -> Result<BTreeMap<String, String>> {
+        let kubeconfig = self.plane.service_account_kubeconfig(NAMESPACE, SERVICE_ACCOUNT).await?;
+        let shown = |path: &Path| path.display().to_string();
+        let settings = [
+            ("KUBECONFIG", shown(&kubeconfig)),
+            ("FEDGATE_TRUST_DOMAIN", self.trust_domain()),
+            ("FEDGATE_METADATA_TLS", shown(&self.write_metadata_certificate()?)),
+            ("FEDGATE_POLL", "1s".into()),
+            ("RUST_LOG", "info".into()),
+        ];
+        Ok(settings.map(|(variable, value)| (variable.to_owned(), value)).into())
+    }
+
+    /// A folder as a Secret of type `kubernetes.io/tls` is mounted.
+    fn write_metadata_certificate(&self) -> Result<PathBuf> {
+        let folder = self.logs.join(format!("{}-metadata-tls", self.name));
+        std::fs::create_dir_all(&folder)?;
+        let files = self.metadata_authority.sign(&metadata_leaf()?)?.write(&folder, "tls")?;
+        std::fs::rename(files.certificate, folder.join("tls.crt"))?;
+        Ok(folder)
+    }
+
+    /// Its name: that of its `IstioFederation` in the other clusters.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its trust domain.
+    pub fn trust_domain(&self) -> String {
+        format!("{}.example", self.name)
+    }
+
+    /// Its addresses.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// The root of its mesh.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// The root of its metadata endpoint.
+    pub fn metadata_authority(&self) -> &Authority {
+        &self.metadata_authority
+    }
+
+    /// Its metadata endpoint: that of whatever replica lives.
+    pub fn metadata_url(&self) -> String {
+        format!("https://{}/metadata", self.balancer.address())
+    }
+
+    /// Its API server.
+    pub fn plane(&self) -> &ControlPlane {
+        &self.plane
+    }
+
+    /// Its API server, to be killed and started.
+    pub fn plane_mut(&mut self) -> &mut ControlPlane {
+        &mut self.plane
+    }
+
+    /// Its objects, as one who may do everything.
+    pub fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
+    /// The environment variables of replicas that are started from now on, for example `FEDGATE_POLL`.
+    pub fn settings(&mut self) -> &mut BTreeMap<String, String> {
+        &mut self.settings
+    }
+
+    /// Starts one more controller, `NAME-NUMBER`, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it ends or takes too long.
+    pub async fn start_replica(&mut self) -> Result<()> {
+        self.started += 1;
+        let name = format!("{}-{}", self.name, self.started);
+        let log = self.logs.join(format!("{name}.log"));
+        let mut replica = Replica::start(&name, &self.settings, &log).await?;
+        replica.wait_ready().await?;
+        self.replicas.push(replica);
+        self.balance();
+        Ok(())
+    }
+
+    /// The controllers that run, in the order of their start.
+    pub fn replicas(&mut self) -> &mut [Replica] {
+        &mut self.replicas
+    }
+
+    /// Kills a controller, as a crash would.
+    ///
+    /// # Errors
+    /// When there is no such one.
+    pub fn kill_replica(&mut self, name: &str) -> Result<()> {
+        self.take_replica(name)?.process.kill()
+    }
+
+    /// Ends a controller, as an orchestrator would (SIGTERM).
+    ///
+    /// # Errors
+    /// When there is no such one, or it does not end in time.
+    pub async fn stop_replica(&mut self, name: &str) -> Result<std::process::ExitStatus> {
+        self.take_replica(name)?.process.terminate(SOON).await
+    }
+
+    /// Waits for a leader that runs, and returns its name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn leader(&self) -> Result<String> {
+        let lease = Key::namespaced("coordination.k8s.io/v1", "Lease", NAMESPACE, "fedgate-controller");
+        wait::until(&format!("a leader in {}", self.name), SOON, async || {
+            let lease = self.objects.get(lease).await?.context("there is no Lease")?;
+            let holder = lease["spec"]["holderIdentity"].as_str().context("nobody holds the Lease")?.to_owned();
+            Ok(self.replicas.iter().any(|replica| replica.name() == holder).then_some(holder))
+        })
+        .await
+    }
+
+    /// Makes another cluster a peer.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn put_peer(&self, peer: &KubernetesCluster) -> Result<()> {
+        let ca = peer.metadata_authority.pem();
+        let federation = manifest::federation(&peer.name, &peer.trust_domain(), &peer.metadata_url(), &ca);
+        self.objects.apply(&federation).await
+    }
+
+    /// Removes a peer.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub async fn remove_peer(&self, name: &str) -> Result<()> {
+        self.objects.delete(Key::cluster_scoped("deckhouse.io/v1alpha1", "IstioFederation", name)).await
+    }
+
+    /// Writes or replaces a Service and its EndpointSlice.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn put_service(&self, service: &Service) -> Result<()> {
+        self.objects.apply(&service.yaml()).await
+    }
+
+    /// Runs a command of `fedgate` as an operator, by kubeconfig.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn fedgate(&self, arguments: &[&str]) -> Result<Output> {
+        self.run(programs::fedgate()?, arguments).await
+    }
+
+    /// Runs kubectl as an operator.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn kubectl(&self, arguments: &[&str]) -> Result<Output> {
+        self.run(programs::kubectl()?, arguments).await
+    }
+
+    async fn run(&self, program: &Path, arguments: &[&str]) -> Result<Output> {
+        let mut command = tokio::process::Command::new(program);
+        command.args(arguments).env("KUBECONFIG", self.plane.admin_kubeconfig()?).kill_on_drop(true);
+        // `fedgate` is found as a plugin of kubectl by the PATH.
+        let folder = programs::fedgate()?.parent().map(Path::as_os_str).unwrap_or_default();
+        command.env("PATH", [folder, &std::env::var_os("PATH").unwrap_or_default()].join(OsStr::new(":")));
+        let output = tokio::time::timeout(SOON, command.output()).await;
+        output?.with_context(|| format!("cannot start {}", program.display()))
+    }
+
+    fn take_replica(&mut self, name: &str) -> Result<Replica> {
+        let place = self.replicas.iter().position(|replica| replica.name() == name);
+        let replica = self.replicas.remove(place.with_context(|| format!("no controller {name} runs"))?);
+        self.balance();
+        Ok(replica)
+    }
+
+    fn balance(&self) {
+        self.balancer.set_targets(self.replicas.iter().map(Replica::metadata).collect());
+    }
+}

@@ -1,0 +1,200 @@
+//! One API server with its etcd.
+
+use super::AuditLog;
+use super::credentials::{ADMIN, Credentials};
+use super::etcd::Etcd;
+use super::kubeconfig::{client, kubeconfig};
+use crate::process::Process;
+use crate::run_folder::RunFolder;
+use crate::{ports, programs};
+use anyhow::{Context, Result};
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::Api;
+use kube::api::PostParams;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long an API server may take to start on a machine with as many tests as it can bear.
+const START: Duration = Duration::from_secs(120);
+
+/// How long a ServiceAccount's token is good for, in seconds: longer than any test.
+const TOKEN_LIFETIME: i64 = 24 * 60 * 60;
+
+/// What can be chosen about an API server.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The addresses of its Services.
+    pub service_cidr: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { service_cidr: "10.0.0.0/16".into() }
+    }
+}
+
+/// A running API server and its etcd. Both end when dropped.
+pub struct ControlPlane {
+    name: String,
+    address: SocketAddr,
+    credentials: Credentials,
+    options: Options,
+    log: PathBuf,
+    client: kube::Client,
+    // Before etcd: it is dropped first.
+    api_server: Option<Process>,
+    etcd: Etcd,
+}
+
+impl ControlPlane {
+    /// Starts both and waits until the API server is ready.
+    ///
+    /// # Errors
+    /// When a program cannot be built, or one does not get ready.
+    pub async fn start(run: &RunFolder, name: &str, options: Options) -> Result<Self> {
+        let credentials = Credentials::write(run.path().join(format!("{name}-api-server")), name)?;
+        let address = ports::free()?;
+        let client = client(kubeconfig(address, &credentials.ca(), ADMIN, credentials.admin_token())).await?;
+        let etcd = Etcd::start(run, name).await?;
+        let log = run.log(&format!("{name}-api-server"));
+        let name = name.to_owned();
+        let mut plane = Self { name, address, credentials, options, log, client, api_server: None, etcd };
+        plane.start_api_server().await?;
+        Ok(plane)
+    }
+
+    /// Starts the API server at the same port and with the same data as before; one that runs is killed first.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub async fn start_api_server(&mut self) -> Result<()> {
+        self.api_server = None;
+        let flags = self.flags();
+        let flags: Vec<_> = flags.iter().map(AsRef::as_ref).collect();
+        let mut process =
+            Process::start(&format!("{}'s API server", self.name), programs::api_server()?, &flags, &self.log)?;
+        let client = self.client.clone();
+        let ready = async || {
+            let request = http_get("/readyz")?;
+            Ok((client.request_text(request).await? == "ok").then_some(()))
+        };
+        process.wait_until("the API server to be ready", START, ready).await?;
+        self.api_server = Some(process);
+        Ok(())
+    }
+
+    /// Kills the API server, as a crash would. etcd goes on.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn kill_api_server(&mut self) -> Result<()> {
+        self.api_server.take().context("the API server does not run")?.kill()
+    }
+
+    /// Makes etcd forget everything but the newest state. A watch from an older resource version is refused with 410 once
+    /// the API server, which remembers the last changes of each resource itself, has been started anew
+    /// ([`ControlPlane::start_api_server`]).
+    ///
+    /// # Errors
+    /// When etcd refuses.
+    pub async fn compact(&self) -> Result<u64> {
+        self.etcd.compact().await
+    }
+
+    /// What it is called in messages and logs.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where the API server listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A client that may do everything.
+    pub fn client(&self) -> kube::Client {
+        self.client.clone()
+    }
+
+    /// All requests to the API server from now on.
+    pub fn audit(&self) -> AuditLog {
+        AuditLog::from_now(&self.credentials.audit_log())
+    }
+
+    /// The process ids of etcd and of the API server, which must run.
+    ///
+    /// # Errors
+    /// When the API server does not run.
+    pub fn process_ids(&self) -> Result<[u32; 2]> {
+        let api_server = self.api_server.as_ref().context("the API server does not run")?;
+        Ok([self.etcd.process().id(), api_server.id()])
+    }
+
+    /// Writes a kubeconfig of the user who may do everything, and returns the file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn admin_kubeconfig(&self) -> Result<PathBuf> {
+        self.write_kubeconfig(ADMIN, self.credentials.admin_token())
+    }
+
+    /// Writes a kubeconfig of a ServiceAccount, which must exist, with a token that is good for a day, and returns the
+    /// file.
+    ///
+    /// # Errors
+    /// When there is no such ServiceAccount, or the file cannot be written.
+    pub async fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> Result<PathBuf> {
+        let token = self.service_account_token(namespace, name).await?;
+        self.write_kubeconfig(&format!("{namespace}-{name}"), &token)
+    }
+
+    /// A client of a ServiceAccount, which must exist.
+    ///
+    /// # Errors
+    /// When there is no such ServiceAccount.
+    pub async fn service_account_client(&self, namespace: &str, name: &str) -> Result<kube::Client> {
+        let token = self.service_account_token(namespace, name).await?;
+        client(kubeconfig(self.address, &self.credentials.ca(), name, &token)).await
+    }
+
+    async fn service_account_token(&self, namespace: &str, name: &str) -> Result<String> {
+        let spec = TokenRequestSpec { expiration_seconds: Some(TOKEN_LIFETIME), ..Default::default() };
+        let request = TokenRequest { spec, ..Default::default() };
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client(), namespace);
+        let answer = accounts.create_token_request(name, &PostParams::default(), &request).await;
+        let answer = answer.with_context(|| format!("a token for the ServiceAccount {namespace}/{name}"))?;
+        Ok(answer.status.context("the API server gave no token")?.token)
+    }
+
+    fn write_kubeconfig(&self, user: &str, token: &str) -> Result<PathBuf> {
+        let file = self.credentials.folder().join(format!("kubeconfig-{user}.json"));
+        std::fs::write(&file, kubeconfig(self.address, &self.credentials.ca(), user, token).to_string())?;
+        Ok(file)
+    }
+
+    fn flags(&self) -> Vec<String> {
+        let mut flags = self.credentials.flags();
+        flags.extend([
+            format!("--etcd-servers={}", self.etcd.url()),
+            format!("--bind-address={}", self.address.ip()),
+            format!("--secure-port={}", self.address.port()),
+            // Nobody uses it, but the API server refuses loopback addresses, and guesses one where it is told none.
+            "--advertise-address=10.77.0.1".into(),
+            "--endpoint-reconciler-type=none".into(),
+            format!("--service-cluster-ip-range={}", self.options.service_cidr),
+            "--authorization-mode=RBAC".into(),
+            // It would refuse Pods without a token volume, which a controller manager provides.
+            "--disable-admission-plugins=ServiceAccount".into(),
+            // Only when a test says so.
+            "--etcd-compaction-interval=0".into(),
+            "--profiling=false".into(),
+        ]);
+        flags
+    }
+}
+
+fn http_get(path: &str) -> Result<axum::http::Request<Vec<u8>>> {
+    Ok(axum::http::Request::get(path).body(Vec::new())?)
+}

@@ -1,0 +1,74 @@
+//! The store of one API server.
+
+use crate::process::Process;
+use crate::run_folder::RunFolder;
+use crate::{ports, programs};
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const START: Duration = Duration::from_secs(30);
+
+/// A running etcd of one member. It ends when dropped; its data goes with the run's folder.
+pub(crate) struct Etcd {
+    url: String,
+    http: reqwest::Client,
+    process: Process,
+}
+
+impl Etcd {
+    pub(crate) async fn start(run: &RunFolder, name: &str) -> Result<Self> {
+        let url = format!("http://{}", ports::free()?);
+        let peer_url = format!("http://{}", ports::free()?);
+        let arguments = [
+            "--name=member".into(),
+            format!("--data-dir={}", run.path().join(format!("{name}-etcd")).display()),
+            format!("--listen-client-urls={url}"),
+            format!("--advertise-client-urls={url}"),
+            format!("--listen-peer-urls={peer_url}"),
+            format!("--initial-advertise-peer-urls={peer_url}"),
+            format!("--initial-cluster=member={peer_url}"),
+            "--log-level=error".into(),
+            // A crash of the machine is not what the tests are about.
+            "--unsafe-no-fsync".into(),
+        ];
+        let arguments: Vec<_> = arguments.iter().map(AsRef::as_ref).collect();
+        let name = format!("{name}-etcd");
+        let process = Process::start(&name, programs::etcd()?, &arguments, &run.log(&name))?;
+        let mut etcd = Self { url, http: reqwest::Client::new(), process };
+        etcd.wait_ready().await?;
+        Ok(etcd)
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Forgets all that was before the newest revision, and returns that.
+    pub(crate) async fn compact(&self) -> Result<u64> {
+        let status = self.call("maintenance/status", &json!({})).await?;
+        let revision = status["header"]["revision"].as_str().and_then(|revision| revision.parse().ok());
+        let revision: u64 = revision.with_context(|| format!("etcd told no revision: {status}"))?;
+        self.call("kv/compaction", &json!({ "revision": revision, "physical": true })).await?;
+        Ok(revision)
+    }
+
+    async fn wait_ready(&mut self) -> Result<()> {
+        let (http, url) = (self.http.clone(), format!("{}/readyz", self.url));
+        let ready = async || Ok(http.get(&url).send().await?.status().is_success().then_some(()));
+        self.process.wait_until("etcd to be ready", START, ready).await
+    }
+
+    /// etcd's gRPC API in its JSON form.
+    async fn call(&self, method: &str, body: &Value) -> Result<Value> {
+        let response = self.http.post(format!("{}/v3/{method}", self.url)).json(body).send().await?;
+        let status = response.status();
+        let answer = response.text().await?;
+        anyhow::ensure!(status.is_success(), "etcd answered {status} to {method}: {answer}");
+        Ok(serde_json::from_str(&answer)?)
+    }
+}

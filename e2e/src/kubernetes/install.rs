@@ -1,0 +1,80 @@
+//! What is in a cluster before its controller: what an operator installs, and what the mesh and its gateway bring.
+
+use super::addresses::Addresses;
+use super::cluster::{MESH_NAMESPACE, NAMESPACE, SHOP};
+use super::objects::Objects;
+use super::platform::{Node, Pod};
+use crate::programs;
+use crate::run_folder::files_below;
+use anyhow::Result;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// The gateway's Service and Pods, with the names of the controller's defaults.
+pub const GATEWAY: &str = "fedgate-gateway";
+
+/// The port that peers connect to.
+pub const GATEWAY_PORT: u16 = 15443;
+
+/// The gateway's node.
+pub const NODE: &str = "node-1";
+
+pub(super) async fn install(objects: &Objects, addresses: &Addresses, mesh_root: &str) -> Result<()> {
+    for namespace in [NAMESPACE, MESH_NAMESPACE, SHOP] {
+        let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } });
+        objects.apply_one(&namespace).await?;
+    }
+    objects.apply_file(programs::istio_crds()?).await?;
+    for file in deployment()? {
+        objects.apply_file(&file).await?;
+    }
+    mesh_root_certificate(objects, mesh_root).await?;
+    gateway(objects, addresses).await
+}
+
+/// The files of `deploy/kubernetes`, definitions first.
+fn deployment() -> Result<Vec<PathBuf>> {
+    let folder = xtask::root().join("deploy/kubernetes");
+    let mut files = files_below(&folder)?;
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
+    files.sort_by_key(|file| (!file.starts_with(folder.join("crds")), file.clone()));
+    Ok(files)
+}
+
+/// Replaces the mesh's root, as istiod would in every namespace.
+///
+/// # Errors
+/// When the API server refuses.
+pub async fn mesh_root_certificate(objects: &Objects, pem: &str) -> Result<()> {
+    let metadata = json!({ "namespace": NAMESPACE, "name": "istio-ca-root-cert" });
+    let data = json!({ "root-cert.pem": pem });
+    let roots = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data });
+    objects.apply_one(&roots).await.map(drop)
+}
+
+/// A gateway behind a load balancer: its Service, its one Pod and that one's node.
+async fn gateway(objects: &Objects, addresses: &Addresses) -> Result<()> {
+    let labels = json!({ "istio": "fedgate" });
+    let port = json!({ "name": "tls", "port": GATEWAY_PORT });
+    objects
+        .apply_one(&json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": { "namespace": NAMESPACE, "name": GATEWAY },
+            "spec": { "type": "LoadBalancer", "selector": labels, "ports": [port] },
+        }))
+        .await?;
+    objects.put_load_balancer(NAMESPACE, GATEWAY, &json!([{ "ip": addresses.gateway.to_string() }])).await?;
+    let node = Node { pod_cidr: Some(addresses.pods.clone()), ..Node::new(NODE, addresses.node) };
+    objects.put_node(&node).await?;
+    let pod = Pod {
+        namespace: NAMESPACE.into(),
+        name: format!("{GATEWAY}-1"),
+        node: NODE.into(),
+        service_account: GATEWAY.into(),
+        labels,
+        address: addresses.node.to_string(),
+        ready: true,
+    };
+    objects.put_pod(&pod).await
+}

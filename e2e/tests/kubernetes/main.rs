@@ -1,0 +1,3 @@
+//! Tests on real Kubernetes API servers; `cargo xtask e2e kubernetes` runs them. Each allow has its deny.
+
+mod rig;

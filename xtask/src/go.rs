@@ -1,0 +1,112 @@
+//! Programs in Go that the end-to-end tests run, built once from pinned modules (`e2e/programs/`).
+
+use crate::once::made_once;
+use crate::{root, run, tools};
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The folder of a pinned module: its `go.mod` says the versions, its `go.sum` the bytes.
+pub(crate) struct Module {
+    folder: PathBuf,
+}
+
+/// A program, and how it is built.
+pub(crate) struct Program<'a> {
+    /// What it is called, and the file's name.
+    pub(crate) name: &'a str,
+    /// The Go package of its `main`.
+    pub(crate) package: &'a str,
+    /// Values for Go's linker to set, `package.variable=value`.
+    pub(crate) stamps: Vec<String>,
+    /// The environment variable that may point at a ready binary.
+    pub(crate) variable: &'a str,
+    /// How long the first build takes on two cores.
+    pub(crate) takes: &'a str,
+}
+
+impl Module {
+    /// The module in `e2e/programs/NAME`.
+    pub(crate) fn new(name: &str) -> Self {
+        Self { folder: root().join("e2e/programs").join(name) }
+    }
+
+    /// The version of a module that this one requires, for example `v1.36.4`.
+    ///
+    /// # Errors
+    /// When `go.mod` cannot be read or does not require it on a line of its own.
+    pub(crate) fn version_of(&self, required: &str) -> Result<String> {
+        let file = self.folder.join("go.mod");
+        let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("require {required} ")));
+        Ok(line.with_context(|| format!("{} has no line 'require {required} VERSION'", file.display()))?.trim().into())
+    }
+
+    /// Where the program is: where its variable points, or in `.tools`, built first when it is not there.
+    ///
+    /// # Errors
+    /// When the variable points at nothing, or the program cannot be built; the message says what to do.
+    pub(crate) fn program(&self, program: &Program) -> Result<PathBuf> {
+        if let Some(path) = crate::pointed_at(program.variable, &format!("a {} binary", program.name))? {
+            return Ok(path);
+        }
+        let flags = program.flags();
+        let folder = tools().join(format!("{}-{}", program.name, self.hash(&flags)?));
+        let binary = folder.join(program.name);
+        made_once(program.name, &binary, |partial| self.build(program, &flags, partial))?;
+        Ok(binary)
+    }
+
+    /// Where Go has put the files of a module that this one requires; downloaded first when they are not there.
+    ///
+    /// # Errors
+    /// When Go is missing or the module cannot be downloaded.
+    pub(crate) fn files_of(&self, required: &str) -> Result<PathBuf> {
+        run(self.go()?.args(["mod", "download", required]))?;
+        let output = self.go()?.args(["list", "-m", "-f", "{{.Dir}}", required]).stderr(Stdio::inherit()).output()?;
+        let folder = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+        if !folder.is_dir() {
+            bail!("`go list -m` does not say where the files of {required} are");
+        }
+        Ok(folder)
+    }
+
+    fn build(&self, program: &Program, flags: &[String], binary: &Path) -> Result<()> {
+        let Program { name, package, variable, takes, .. } = program;
+        eprintln!("building {name}, once; it takes {takes} on two cores");
+        let build = |mut go: Command| {
+            run(go.arg("build").args(flags).arg("-o").arg(binary).arg(package).env("CGO_ENABLED", "0"))
+        };
+        let advice = || format!("{name} could not be built; to use a ready binary, set {variable} to its path");
+        self.go().and_then(build).with_context(advice)
+    }
+
+    /// Go, in the module's folder.
+    fn go(&self) -> Result<Command> {
+        let found = Command::new("go").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        if !found.is_ok_and(|status| status.success()) {
+            bail!("Go is missing: install Go 1.26 or later (https://go.dev/doc/install), so that `go` is on the PATH");
+        }
+        let mut go = Command::new("go");
+        go.current_dir(&self.folder);
+        Ok(go)
+    }
+
+    /// Names what a build is made from: another version or another flag gives another folder.
+    fn hash(&self, flags: &[String]) -> Result<String> {
+        let mut hash = Sha256::new();
+        for file in ["go.mod", "go.sum"].map(|name| self.folder.join(name)) {
+            hash.update(std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?);
+        }
+        hash.update(flags.join(" "));
+        Ok(hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+impl Program<'_> {
+    fn flags(&self) -> Vec<String> {
+        let stamps: String = self.stamps.iter().map(|stamp| format!(" -X {stamp}")).collect();
+        vec!["-trimpath".into(), "-buildvcs=false".into(), "-ldflags".into(), format!("-s -w{stamps}")]
+    }
+}
