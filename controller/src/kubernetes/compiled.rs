@@ -2,6 +2,7 @@
 
 use crate::in_force::InForce;
 use crate::kubernetes::kind::Kind;
+use crate::kubernetes::sources::memory::pack;
 use crate::kubernetes::watch::Key;
 use fedgate_core::PeerName;
 use fedgate_federation::federate::{PeerReport, Standing};
@@ -22,10 +23,25 @@ pub(super) struct Compiled {
     pub(super) uids: BTreeMap<(Kind, Key), String>,
     /// What is known of each peer.
     pub knowledge: BTreeMap<PeerName, PeerKnowledge>,
+    /// What is kept of each peer over a restart.
+    pub(super) saved: BTreeMap<PeerName, Saved>,
     /// The peers that have been asked since this replica leads.
     pub(super) asked: BTreeSet<PeerName>,
-    /// What is kept of each peer over a restart, packed.
-    pub saved: BTreeMap<PeerName, Arc<[u8]>>,
+}
+
+/// What is kept of a peer over a restart.
+#[derive(Debug, Clone)]
+pub(super) struct Saved {
+    /// What was known when it was kept.
+    pub(super) knowledge: Arc<PeerKnowledge>,
+    /// The same, packed.
+    pub(super) packed: Arc<[u8]>,
+}
+
+impl Saved {
+    pub(super) fn new(knowledge: &PeerKnowledge) -> Self {
+        Self { knowledge: Arc::new(knowledge.clone()), packed: pack(knowledge).into() }
+    }
 }
 
 impl Compiled {

@@ -1,10 +1,9 @@
 //! One replica: what it knows, and what it does with it as a leader or a follower.
 
-use super::compiled::Compiled;
+use super::compiled::{Compiled, Saved};
 use super::election::Leadership;
 use super::identity::ClusterIdentity;
 use super::settings::ControllerSettings;
-use super::sources::memory::pack;
 use super::sources::{Seen, Sources};
 use crate::brain::{Brain, tell_new};
 use crate::exporter;
@@ -30,7 +29,7 @@ pub(super) struct Replica {
     leadership: Leadership,
     brain: Brain,
     has_table: bool,
-    saved: BTreeMap<PeerName, Arc<[u8]>>,
+    saved: BTreeMap<PeerName, Saved>,
     importer: Option<Importer>,
     /// The peers that have been asked since this replica leads.
     asked: BTreeSet<PeerName>,
@@ -93,10 +92,19 @@ impl Replica {
         let changed = self.importer.is_some() && self.brain.learned(update);
         // What was written down is older than what the last leader knew, so the first answer is news in any case.
         let first = self.importer.is_some() && self.asked.insert(peer.clone());
-        if changed && let Some(knowledge) = self.brain.knowledge.get(&peer) {
-            self.saved.insert(peer, pack(knowledge).into());
+        let saves = self.importer.is_some() && self.save(&peer);
+        changed || first || saves
+    }
+
+    /// Keeps what is known of a peer over a restart; whether that is something else than what was kept.
+    fn save(&mut self, peer: &PeerName) -> bool {
+        let Some(knowledge) = self.brain.knowledge.get(peer) else { return false };
+        let saved = self.saved.get(peer).map(|saved| saved.knowledge.as_ref());
+        let worth = knowledge.worth_saving(saved, &self.brain.times());
+        if worth {
+            self.saved.insert(peer.clone(), Saved::new(knowledge));
         }
-        changed || first
+        worth
     }
 
     /// Works out what is in force, and hands it on. Returns when the result will be another one though nothing else changes.
@@ -122,7 +130,7 @@ impl Replica {
     fn begin_to_lead(&mut self, seen: &Seen, stored: Option<Published>) {
         self.follow(seen, stored);
         self.saved =
-            self.brain.knowledge.iter().map(|(peer, knowledge)| (peer.clone(), pack(knowledge).into())).collect();
+            self.brain.knowledge.iter().map(|(peer, knowledge)| (peer.clone(), Saved::new(knowledge))).collect();
         self.asked.clear();
         let (settings, updates) = self.asking.clone();
         self.importer = Some(Importer::new(settings, updates));

@@ -1,3 +1,7 @@
 //! Tests on real Kubernetes API servers; `cargo xtask e2e kubernetes` runs them. Each allow has its deny.
 
+mod fixture;
+mod privilege;
+mod recovery;
 mod rig;
+mod writes;

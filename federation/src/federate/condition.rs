@@ -45,6 +45,8 @@ pub enum ConditionType {
     RowsDropped,
     /// The peer's Pod or Service CIDRs overlap ours.
     NetworkOverlap,
+    /// The table does not fit in an object, so what this peer is granted may be what it was before. Only where the table is an object.
+    TableTooLarge,
 }
 
 impl ConditionType {
@@ -72,6 +74,11 @@ pub enum ConditionStatus {
     False,
     /// It cannot be told.
     Unknown,
+}
+
+/// [`ConditionType::TableTooLarge`], by what the writer of the table found.
+pub fn table_too_large(finding: Option<&Finding>) -> Condition {
+    listed(ConditionType::TableTooLarge, "Fits", finding.into_iter())
 }
 
 /// The conditions of a peer. `findings` are those about its documents, `overlap` the one about its network; `has_gateways`: whether

@@ -18,7 +18,7 @@ mod publish;
 mod report;
 mod standing;
 
-pub use condition::{Condition, ConditionStatus, ConditionType};
+pub use condition::{Condition, ConditionStatus, ConditionType, table_too_large};
 pub use export::{Export, TableFailure};
 pub use import::{Import, ProbeTarget, Protocol, ServerIdentity};
 pub use publish::{DocumentVersion, Published};

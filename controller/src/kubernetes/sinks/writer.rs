@@ -142,7 +142,7 @@ impl Writer {
         let InForce { local, federation, table, .. } = &compiled.in_force;
         let table = compiled.has_table.then_some(table);
         let (objects, too_large) = gateway::objects(&self.settings, local, &federation.bundles, table);
-        pass.findings.extend(too_large);
+        pass.findings.extend(too_large.clone());
         for desired in &objects {
             if compiled.awaits_first_answer() && desired.name == gateway::TRUST_BUNDLE && self.is_there(desired) {
                 // Roots of a peer that nobody has asked yet are not to be taken from the gateway.
@@ -158,7 +158,7 @@ impl Writer {
             return false;
         }
         self.published.store(Arc::new(exporter::Published::of(federation)));
-        self.write_statuses(compiled, remembered, pass).await;
+        self.write_statuses(compiled, too_large.as_ref(), remembered, pass).await;
         if !self.write_imports(compiled, remembered, pass).await {
             return false;
         }
@@ -174,7 +174,7 @@ impl Writer {
     fn memory(&self, compiled: &Compiled) -> Vec<Desired> {
         let places = &self.settings.places;
         let record = ClusterRecord::of(&compiled.in_force.local, self.settings.knowledge_times(), places);
-        let peers = compiled.saved.iter().map(|(peer, packed)| memory::peer(places, peer, packed));
+        let peers = compiled.saved.iter().map(|(peer, saved)| memory::peer(places, peer, &saved.packed));
         peers.chain([memory::state(places, &compiled.in_force.federation.published, &record)]).collect()
     }
 
@@ -283,9 +283,17 @@ impl Writer {
         }
     }
 
-    async fn write_statuses(&self, compiled: &Compiled, remembered: &mut Remembered, pass: &mut Pass) {
+    async fn write_statuses(
+        &self,
+        compiled: &Compiled,
+        too_large: Option<&Finding>,
+        remembered: &mut Remembered,
+        pass: &mut Pass,
+    ) {
         let api = Kind::IstioFederation.everywhere(&self.client);
-        for (key, wanted) in statuses::to_write(compiled, &self.federations.all(), &remembered.kept, Timestamp::now()) {
+        for (key, wanted) in
+            statuses::to_write(compiled, too_large, &self.federations.all(), &remembered.kept, Timestamp::now())
+        {
             if !self.leadership.leads() {
                 return;
             }
