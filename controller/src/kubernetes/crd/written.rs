@@ -43,6 +43,7 @@ fn knowledge() -> PeerKnowledge {
         public_exchange: None,
         private_exchange: None,
         held: None,
+        dataplane: None,
         changes: Vec::new(),
     }
 }
