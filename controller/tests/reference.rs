@@ -2,6 +2,7 @@
 
 use fedgate_core::Reason;
 use fedgate_federation::FindingReason;
+use fedgate_federation::federate::ConditionType;
 
 const REFERENCE: &str = include_str!("../../docs/reference.md");
 
@@ -9,8 +10,9 @@ const REFERENCE: &str = include_str!("../../docs/reference.md");
 fn the_reference_has_every_word() {
     let reasons = Reason::ALL.iter().map(|reason| reason.word());
     let findings = FindingReason::ALL.iter().map(|reason| reason.word());
-    let missing: Vec<_> =
-        reasons.chain(findings).filter(|word| !REFERENCE.contains(&format!("| `{word}` |"))).collect();
+    let words = reasons.chain(findings).map(str::to_owned);
+    let words = words.chain(ConditionType::ALL.iter().map(|kind| format!("{kind:?}")));
+    let missing: Vec<_> = words.filter(|word| !REFERENCE.contains(&format!("| `{word}` |"))).collect();
     assert!(missing.is_empty(), "docs/reference.md does not explain {missing:?}");
 }
 

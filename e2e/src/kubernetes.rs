@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod control_plane;
 mod credentials;
 mod etcd;
+pub mod federation;
 pub mod install;
 mod kinds;
 mod kubeconfig;
@@ -19,6 +20,7 @@ pub mod platform;
 pub mod replica;
 
 pub use audit::{AuditLog, Request};
-pub use cluster::KubernetesCluster;
+pub use cluster::{CONTROLLER, KubernetesCluster, MESH_NAMESPACE, NAMESPACE, SERVICE_ACCOUNT, SHOP};
 pub use control_plane::{ControlPlane, Options};
-pub use objects::{Key, Objects};
+pub use federation::KubernetesFederation;
+pub use objects::{Key, Objects, condition};

@@ -159,7 +159,7 @@ async fn run(shared: Arc<Shared>, mut asker: Asker) {
         drop(place);
         let update = PeerUpdate {
             peer: asker.peer.name.clone(),
-            changed: is_news(&before, &asker.knowledge),
+            changed: asker.knowledge.is_news_after(&before),
             knowledge: asker.knowledge.clone(),
             findings: std::mem::take(&mut asker.findings),
         };
@@ -172,19 +172,6 @@ async fn run(shared: Arc<Shared>, mut asker: Asker) {
             () = asker.judged(), if ended == Ended::NoToken => {}
         }
     }
-}
-
-/// Whether something but times is different.
-fn is_news(before: &PeerKnowledge, after: &PeerKnowledge) -> bool {
-    let public = |of: &PeerKnowledge| of.public.as_ref().map(|known| (known.document.clone(), known.findings.clone()));
-    let private =
-        |of: &PeerKnowledge| of.private.as_ref().map(|known| (known.document.clone(), known.findings.clone()));
-    let exchanges = |of: &PeerKnowledge| [told(of.public_exchange.as_ref()), told(of.private_exchange.as_ref())];
-    let held = |of: &PeerKnowledge| of.held.as_ref().map(|held| held.why.clone());
-    public(before) != public(after)
-        || private(before) != private(after)
-        || exchanges(before) != exchanges(after)
-        || held(before) != held(after)
 }
 
 fn told(exchange: Option<&Exchange>) -> Option<String> {

@@ -12,7 +12,7 @@ use fedgate_federation::{
     bundle::Root,
     document::{GatewayAddress, GatewayHost, Limits, Network, PublicDocument},
     federate,
-    federate::Published as Versions,
+    federate::{Condition, ConditionStatus, ConditionType, Published as Versions},
     knowledge::{ExchangeReason, PeerKnowledge, Times},
     object::{IstioFederationSpec, MetadataSpec, Named, Objects, PUBLIC_SERVICE_LABEL, ServiceObject, ServicePortSpec},
 };
@@ -169,6 +169,23 @@ async fn two_clusters_find_each_other() {
     beta.compile();
     alpha.until(|_, known| private_reason(known, "beta") == Some(ExchangeReason::NonOkResponse)).await;
     assert_eq!(imports(&alpha.compile(), "beta"), 2, "what is known is not given up for a 401");
+}
+
+fn roots_acknowledged(federation: &Federation, peer: &str) -> Option<ConditionStatus> {
+    let report = federation.peer(&PeerName::parse(peer).unwrap())?;
+    let acknowledged = |condition: &&Condition| condition.kind == ConditionType::RootsAcknowledged;
+    report.conditions.iter().find(acknowledged).map(|condition| condition.status)
+}
+
+#[tokio::test]
+async fn a_new_root_is_acknowledged_once_the_peer_has_it_in_force() {
+    let (mut alpha, mut beta) = pair().await;
+    beta.until(|federation, _| roots_acknowledged(federation, "alpha") == Some(ConditionStatus::True)).await;
+    beta.local.roots.push(Root::from_der(&TestCa::new().der()).unwrap());
+    assert_eq!(roots_acknowledged(&beta.compile(), "alpha"), Some(ConditionStatus::False), "alpha has not heard of it");
+    let domain = beta.local.trust_domain.clone();
+    alpha.until(|federation, _| federation.bundles[&domain].roots.len() == 2).await;
+    beta.until(|federation, _| roots_acknowledged(federation, "alpha") == Some(ConditionStatus::True)).await;
 }
 
 #[tokio::test]

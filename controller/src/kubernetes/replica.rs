@@ -1,10 +1,9 @@
 //! One replica: what it knows, and what it does with it as a leader or a follower.
 
-use super::compiled::Compiled;
+use super::compiled::{Compiled, Saved};
 use super::election::Leadership;
 use super::identity::ClusterIdentity;
 use super::settings::ControllerSettings;
-use super::sources::memory::pack;
 use super::sources::{Seen, Sources};
 use crate::brain::{Brain, tell_new};
 use crate::exporter;
@@ -15,7 +14,7 @@ use fedgate_core::{PeerName, Table, TableBuilder};
 use fedgate_federation::Federation;
 use fedgate_federation::federate::Published;
 use jiff::{SignedDuration, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
@@ -30,8 +29,10 @@ pub(super) struct Replica {
     leadership: Leadership,
     brain: Brain,
     has_table: bool,
-    saved: BTreeMap<PeerName, Arc<[u8]>>,
+    saved: BTreeMap<PeerName, Saved>,
     importer: Option<Importer>,
+    /// The peers that have been asked since this replica leads.
+    asked: BTreeSet<PeerName>,
     /// Since when a follower has compiled something else than what the leader published.
     differs_since: Option<Timestamp>,
     asking: (ImporterSettings, mpsc::Sender<PeerUpdate>),
@@ -67,6 +68,7 @@ impl Replica {
             has_table,
             saved,
             importer,
+            asked: BTreeSet::new(),
             differs_since: None,
             asking,
             newest,
@@ -88,10 +90,21 @@ impl Replica {
     pub(super) fn learned(&mut self, update: PeerUpdate) -> bool {
         let peer = update.peer.clone();
         let changed = self.importer.is_some() && self.brain.learned(update);
-        if changed && let Some(knowledge) = self.brain.knowledge.get(&peer) {
-            self.saved.insert(peer, pack(knowledge).into());
+        // What was written down is older than what the last leader knew, so the first answer is news in any case.
+        let first = self.importer.is_some() && self.asked.insert(peer.clone());
+        let saves = self.importer.is_some() && self.save(&peer);
+        changed || first || saves
+    }
+
+    /// Keeps what is known of a peer over a restart; whether that is something else than what was kept.
+    fn save(&mut self, peer: &PeerName) -> bool {
+        let Some(knowledge) = self.brain.knowledge.get(peer) else { return false };
+        let saved = self.saved.get(peer).map(|saved| saved.knowledge.as_ref());
+        let worth = knowledge.worth_saving(saved, &self.brain.times());
+        if worth {
+            self.saved.insert(peer.clone(), Saved::new(knowledge));
         }
-        changed
+        worth
     }
 
     /// Works out what is in force, and hands it on. Returns when the result will be another one though nothing else changes.
@@ -117,7 +130,8 @@ impl Replica {
     fn begin_to_lead(&mut self, seen: &Seen, stored: Option<Published>) {
         self.follow(seen, stored);
         self.saved =
-            self.brain.knowledge.iter().map(|(peer, knowledge)| (peer.clone(), pack(knowledge).into())).collect();
+            self.brain.knowledge.iter().map(|(peer, knowledge)| (peer.clone(), Saved::new(knowledge))).collect();
+        self.asked.clear();
         let (settings, updates) = self.asking.clone();
         self.importer = Some(Importer::new(settings, updates));
     }
@@ -181,6 +195,7 @@ impl Replica {
             uids: seen.uids(),
             knowledge: self.brain.knowledge.clone(),
             saved: self.saved.clone(),
+            asked: self.asked.clone(),
         })));
         next
     }

@@ -195,7 +195,9 @@ impl KubernetesCluster {
         wait::until(&format!("a leader in {}", self.name), SOON, async || {
             let lease = self.objects.get(lease).await?.context("there is no Lease")?;
             let holder = lease["spec"]["holderIdentity"].as_str().context("nobody holds the Lease")?.to_owned();
-            Ok(self.replicas.iter().any(|replica| replica.name() == holder).then_some(holder))
+            // Behind the Pod's name stands what makes each process another one.
+            let holder = holder.split('_').next().unwrap_or_default();
+            Ok(self.replicas.iter().any(|replica| replica.name() == holder).then(|| holder.to_owned()))
         })
         .await
     }

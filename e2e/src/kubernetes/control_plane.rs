@@ -93,9 +93,9 @@ impl ControlPlane {
         self.api_server.take().context("the API server does not run")?.kill()
     }
 
-    /// Makes etcd forget everything but the newest state. A watch from an older resource version is refused with 410 once
-    /// the API server, which remembers the last changes of each resource itself, has been started anew
-    /// ([`ControlPlane::start_api_server`]).
+    /// Makes etcd forget everything but the newest state: older states can be read no more (410). Watches from an older
+    /// resource version go on being served by what the API server itself remembers, which is all since its start; so to have
+    /// them refused with 410, start it anew ([`ControlPlane::start_api_server`]).
     ///
     /// # Errors
     /// When etcd refuses.

@@ -1,7 +1,6 @@
 //! What to say on an `IstioFederation` that is no valid peer, so that its writer sees it on the object itself.
 
-use super::report::messages;
-use super::{Condition, ConditionStatus, ConditionType};
+use super::condition::{Condition, ConditionStatus, ConditionType, messages};
 use crate::finding::{Finding, ObjectRef, Severity};
 use crate::object::{Objects, Peer};
 use std::collections::{BTreeMap, BTreeSet};

@@ -11,6 +11,7 @@
 
 mod absorb;
 mod change;
+mod keep;
 
 pub use absorb::Absorbed;
 pub use change::Change;

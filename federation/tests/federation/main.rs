@@ -10,6 +10,7 @@ mod objects;
 mod peering;
 mod reasons;
 mod rig;
+mod rotating;
 mod snapshot;
 mod tokens;
 mod unbroken;

@@ -167,9 +167,7 @@ fn a_policy_with_a_field_beside_its_spec_is_not_understood() {
 
     let (bad, finding) = object(json!({"callers": [{"namespace": "shop"}]}));
     let PolicyBody::Unreadable(selection) = &bad.body else { panic!("{bad:?}") };
-    assert!(
-        selection.selects(&name("beta")) && !selection.selects(&name("gamma"))
-    );
+    assert!(selection.selects(&name("beta")) && !selection.selects(&name("gamma")));
     let finding = finding.unwrap();
     assert_eq!((finding.reason, finding.field.as_deref()), (Reason::InvalidPolicy, Some("callers")));
 
