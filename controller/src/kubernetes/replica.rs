@@ -190,6 +190,7 @@ impl Replica {
         };
         self.newest.send_replace(Some(Arc::new(Compiled {
             in_force,
+            as_leader: self.importer.is_some(),
             has_table: self.has_table,
             generations,
             uids: seen.uids(),

@@ -14,6 +14,7 @@ use crate::exporter::{self, ExporterSettings, Limits, Transport};
 use crate::files;
 use crate::importer::{self, FetchLimits, ImporterSettings, SystemRoots};
 use crate::metrics::Metrics;
+use crate::probe::ProbeSettings;
 use crate::run::reload::MetadataTls;
 use crate::run::signals::Signals;
 use crate::run::{listen, stop_of};
@@ -204,6 +205,7 @@ fn importer_settings(
     ImporterSettings {
         poll: settings.times.poll,
         limits: FetchLimits { fetch: settings.times.timeout, ..FetchLimits::default() },
+        probe: ProbeSettings { interval: settings.times.probe, ..ProbeSettings::default() },
         documents: document::Limits::default(),
         times: settings.knowledge_times(),
         identity: importer::Identity { cluster_uuid: identity.cluster_uuid.clone(), key: identity.key.clone() },

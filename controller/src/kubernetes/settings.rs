@@ -174,6 +174,9 @@ pub struct TimeSettings {
     /// How often each peer is asked, from 1s on
     #[arg(long, env = "FEDGATE_POLL", value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub poll: Duration,
+    /// How often each peer's gateways are connected to, to see that they can be reached
+    #[arg(long, env = "FEDGATE_PROBE", value_name = "TIME", default_value = "60s", value_parser = duration)]
+    pub probe: Duration,
     /// How long one document may take
     #[arg(long, env = "FEDGATE_TIMEOUT", value_name = "TIME", default_value = "15s", value_parser = duration)]
     pub timeout: Duration,

@@ -73,12 +73,16 @@ fn what_somebody_changed_is_put_right() {
     scenario("repair", async |run: &RunFolder| {
         let pair = Pair::start(run).await?;
         let objects = pair.alpha().objects();
-        for key in import_objects(&pair.web).into_iter().chain([TABLE]) {
+        let [entry, rule, filter] = import_objects(&pair.web);
+        // A field of ours with another value, and one that stands beside ours.
+        for (key, changed) in [
+            (entry, json!({ "resolution": "DNS", "addresses": ["10.9.9.9"] })),
+            (rule, json!({ "exportTo": ["nowhere"], "trafficPolicy": { "tls": { "mode": "DISABLE", "sni": "x" } } })),
+            (filter, json!({ "configPatches": [], "priority": 7 })),
+            (TABLE, json!({ "configPatches": [], "priority": 7 })),
+        ] {
             let good = objects.wait_present(key).await?["spec"].clone();
-            // A field of ours with another value, and one that stands beside ours.
-            let changed =
-                json!({ "spec": { "exportTo": ["nowhere"], "workloadSelector": { "labels": { "app": "x" } } } });
-            objects.patch(key, &changed).await?;
+            objects.patch(key, &json!({ "spec": changed })).await?;
             objects.wait_for(key, "to be as before", |object| object["spec"] == good).await?;
             objects.delete(key).await?;
             objects.wait_for(key, "to be there again", |object| object["spec"] == good).await?;

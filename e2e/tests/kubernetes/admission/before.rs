@@ -29,7 +29,6 @@ fn what_was_wrong_before_can_still_be_changed_elsewhere_mended_and_deleted() {
         server.objects.patch(SERVICE, &target).await?;
         server.objects.patch(FEDERATION, &json!({ "spec": { "metadataEndpoint": "https://beta.example/a" } })).await?;
 
-            .await?;
         refused(&server, SERVICE, json!({ "metadata": { "labels": { EXPORTED: "yes" } } })).await?;
         refused(&server, POLICY, json!({ "spec": { "modus": "Audit" } })).await?;
         refused(&server, POLICY, json!({ "callers": [{}] })).await?;
