@@ -126,7 +126,7 @@ pub struct GatewaySettings {
 }
 
 /// Labels that must be there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Selector(pub std::collections::BTreeMap<String, String>);
 
 /// The network.

@@ -176,7 +176,7 @@ impl Writer {
 
     fn memory(&self, compiled: &Compiled) -> Vec<Desired> {
         let places = &self.settings.places;
-        let record = ClusterRecord::of(&compiled.in_force.local, self.settings.knowledge_times(), places);
+        let record = ClusterRecord::of(&compiled.in_force.local, &self.settings, &compiled.missing);
         let peers = compiled.saved.iter().map(|(peer, saved)| memory::peer(places, peer, &saved.packed));
         peers.chain([memory::state(places, &compiled.in_force.federation.published, &record)]).collect()
     }
