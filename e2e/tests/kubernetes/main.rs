@@ -2,6 +2,7 @@
 
 mod admission;
 mod fixture;
+mod guide;
 mod privilege;
 mod recovery;
 mod rig;
