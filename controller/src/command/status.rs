@@ -5,7 +5,7 @@ use crate::status::{PeerStatus, Status};
 use anyhow::Result;
 use clap::Args;
 use fedgate_federation::Severity;
-use fedgate_federation::federate::{ConditionStatus, ConditionType};
+use fedgate_federation::federate::{Condition, ConditionStatus, ConditionType};
 use std::fmt::Write;
 
 #[derive(Debug, Args)]
@@ -83,8 +83,23 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
 
 fn peer(peer: &PeerStatus) -> Vec<String> {
     let state = if peer.ready { "ready".to_owned() } else { format!("NOT READY: {}", why(peer)) };
+    let state = state + &gateways(peer);
     let counts = format!("{} exports to it, {} imports", peer.granted_exports, peer.imports);
     vec![peer.name.clone(), peer.trust_domain.clone(), counts, state]
+}
+
+/// What the last probe of a peer's gateways has to tell; nothing when all is well.
+fn gateways(peer: &PeerStatus) -> String {
+    let is_probe = |condition: &&Condition| condition.kind == ConditionType::DataplaneConnectionReady;
+    match peer.conditions.iter().find(is_probe) {
+        Some(probe) if probe.status == ConditionStatus::False => {
+            format!("; GATEWAYS {}: {}", probe.reason, probe.message)
+        }
+        Some(probe) if probe.status == ConditionStatus::True && !probe.message.is_empty() => {
+            format!("; gateways: {}", probe.message)
+        }
+        _ => String::new(),
+    }
 }
 
 /// The first condition that keeps a peer from being ready.
@@ -119,4 +134,49 @@ fn rows(out: &mut String, heading: &str, rows: impl Iterator<Item = Vec<String>>
         writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fedgate_core::Mode;
+
+    fn beta(probe: Option<(ConditionStatus, &str, &str)>) -> PeerStatus {
+        let condition = |(status, reason, message): (_, &str, &str)| Condition {
+            kind: ConditionType::DataplaneConnectionReady,
+            status,
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+        };
+        PeerStatus {
+            name: "beta".to_owned(),
+            trust_domain: "beta.example".to_owned(),
+            metadata_endpoint: String::new(),
+            cluster_uuid: None,
+            mode: Mode::Enforce,
+            ready: true,
+            roots: Vec::new(),
+            public_confirmed: None,
+            private_confirmed: None,
+            granted_exports: 1,
+            imports: 2,
+            conditions: probe.map(condition).into_iter().collect(),
+        }
+    }
+
+    #[test]
+    fn a_peers_row_tells_of_gateways_that_fail_and_only_then() {
+        let state = |probe| peer(&beta(probe)).pop().unwrap();
+        for well in [
+            None,
+            Some((ConditionStatus::Unknown, "Pending", "not probed yet")),
+            Some((ConditionStatus::True, "Succeeded", "")),
+        ] {
+            assert_eq!(state(well), "ready");
+        }
+        let one = Some((ConditionStatus::True, "Succeeded", "192.0.2.1:15443: connection refused"));
+        assert_eq!(state(one), "ready; gateways: 192.0.2.1:15443: connection refused");
+        let none = Some((ConditionStatus::False, "ProbeFailed", "192.0.2.1:15443: connection refused"));
+        assert_eq!(state(none), "ready; GATEWAYS ProbeFailed: 192.0.2.1:15443: connection refused");
+    }
 }

@@ -16,6 +16,8 @@ use std::sync::Arc;
 pub(super) struct Compiled {
     /// What is in force.
     pub in_force: InForce,
+    /// Whether a leader compiled it. What a follower knows is no reason to write or delete anything, also when it has just become the leader.
+    pub(super) as_leader: bool,
     /// What is missing in this cluster: roots, a gateway that peers can reach.
     pub(super) missing: Vec<Finding>,
     /// Whether a table could be built since the start. Without one the gateway keeps what it has.

@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// The annotation.
 pub const ANNOTATION: &str = "fedgate.dev/confirmed";
 
-/// The most bytes of it: the API server takes 256 KiB of annotations. Beyond that, peers may look older than they are.
-const LARGEST: usize = 128 << 10;
+/// The most bytes of it, since it is stored anew every two seconds. Beyond that, peers may look older than they are.
+const LARGEST: usize = 32 << 10;
 
 /// The times; clones show the same.
 #[derive(Debug, Clone, Default)]

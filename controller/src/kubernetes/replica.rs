@@ -202,6 +202,7 @@ impl Replica {
         };
         self.outcomes.newest.send_replace(Some(Arc::new(Compiled {
             in_force,
+            as_leader: self.importer.is_some(),
             missing,
             has_table: self.has_table,
             generations,

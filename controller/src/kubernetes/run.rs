@@ -15,6 +15,7 @@ use crate::exporter::{self, ExporterSettings, Limits, Transport};
 use crate::files;
 use crate::importer::{self, FetchLimits, ImporterSettings, SystemRoots};
 use crate::metrics::Metrics;
+use crate::probe::ProbeSettings;
 use crate::run::reload::MetadataTls;
 use crate::run::signals::Signals;
 use crate::run::{listen, stop_of};
@@ -39,6 +40,7 @@ const LEARNED: usize = 256;
 /// When it cannot begin: no way to the API server, an address in use, a certificate that is none, an identity that contradicts
 /// the flags. Once it runs, nothing ends it but a signal.
 pub async fn run(settings: ControllerSettings) -> Result<()> {
+    settings.check()?;
     let settings = Arc::new(settings);
     let mut signals = Signals::new()?;
     let client = client::connect().await?;
@@ -207,6 +209,7 @@ fn importer_settings(
     ImporterSettings {
         poll: settings.times.poll,
         limits: FetchLimits { fetch: settings.times.timeout, ..FetchLimits::default() },
+        probe: ProbeSettings { interval: settings.times.probe, ..ProbeSettings::default() },
         documents: document::Limits::default(),
         times: settings.knowledge_times(),
         identity: importer::Identity { cluster_uuid: identity.cluster_uuid.clone(), key: identity.key.clone() },

@@ -13,7 +13,7 @@ use fedgate_core::{PeerName, ServicePort, TrustDomain};
 use fedgate_federation::bundle::Root;
 use fedgate_federation::document::{GatewayAddress, GatewayHost, Limits, Network};
 use fedgate_federation::federate::Published;
-use fedgate_federation::knowledge::{PeerKnowledge, Times};
+use fedgate_federation::knowledge::{PeerKnowledge, Probed, Times};
 use fedgate_federation::object::{Named, Objects, PUBLIC_SERVICE_LABEL, Peer};
 use fedgate_federation::{Federation, Finding, Inputs, LocalCluster, federate};
 use jiff::Timestamp;
@@ -102,6 +102,8 @@ impl Sample {
         let mut knowledge = known_publicly("beta", &published, now);
         let private = &published.private_documents[&PeerName::parse("alpha").unwrap()];
         knowledge.absorb_private(&peer, &private.to_json(), None, &limits, &times, now);
+        let outcomes = beta.gateways.iter().map(|gateway| (gateway.clone(), Ok(()))).collect();
+        knowledge.probed(&Probed::Gateways { outcomes, verified: true }, now);
         self.keep_knowledge(peer.name, &knowledge);
     }
 

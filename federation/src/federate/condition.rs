@@ -1,8 +1,8 @@
 //! Conditions as Kubernetes has them, those of DKP with its types and reasons among them.
 
 use super::{Candidate, Inputs, Standing};
-use crate::finding::{Finding, FindingReason};
-use crate::knowledge::{Exchange, ExchangeReason, PeerKnowledge};
+use crate::finding::{Finding, FindingReason, messages};
+use crate::knowledge::{DataplaneReason, Exchange, ExchangeReason, PeerKnowledge};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -31,6 +31,8 @@ pub enum ConditionType {
     PublicMetadataExchangeReady,
     /// The private document could be fetched and was taken (DKP's type).
     PrivateMetadataExchangeReady,
+    /// A gateway of the peer can be connected to and proves to be the peer's (DKP's type).
+    DataplaneConnectionReady,
     /// The peer has put all our roots in force: as far as it is concerned, certificates that any of them signed may be used.
     RootsAcknowledged,
     /// What is known of the peer was not confirmed for a while.
@@ -53,6 +55,7 @@ impl ConditionType {
         Self::Accepted,
         Self::PublicMetadataExchangeReady,
         Self::PrivateMetadataExchangeReady,
+        Self::DataplaneConnectionReady,
         Self::RootsAcknowledged,
         Self::Stale,
         Self::Held,
@@ -78,12 +81,14 @@ pub fn table_too_large(finding: Option<&Finding>) -> Condition {
     listed(ConditionType::TableTooLarge, "Fits", finding.into_iter())
 }
 
-/// The conditions of a peer. `findings` are those about its documents, `overlap` the one about its network.
+/// The conditions of a peer. `findings` are those about its documents, `overlap` the one about its network; `has_gateways`: whether
+/// there are gateways of it in force.
 pub(super) fn conditions(
     inputs: &Inputs<'_>,
     candidate: &Candidate<'_>,
     findings: &[Finding],
     overlap: Option<&Finding>,
+    has_gateways: bool,
 ) -> Vec<Condition> {
     let knowledge = candidate.knowledge;
     let of = |reasons: &'static [FindingReason]| findings.iter().filter(|finding| reasons.contains(&finding.reason));
@@ -91,6 +96,7 @@ pub(super) fn conditions(
         accepted(&candidate.standing),
         exchange(ConditionType::PublicMetadataExchangeReady, knowledge.and_then(|k| k.public_exchange.as_ref())),
         exchange(ConditionType::PrivateMetadataExchangeReady, private_exchange(inputs, knowledge).as_ref()),
+        dataplane(knowledge, has_gateways),
         roots_acknowledged(inputs, candidate),
         listed(ConditionType::Stale, "Confirmed", of(&[FindingReason::Stale, FindingReason::Expired])),
         listed(ConditionType::Held, "Believed", of(&[FindingReason::HeldDocument])),
@@ -144,6 +150,22 @@ fn unknown(kind: ConditionType, reason: &str, message: &str) -> Condition {
     Condition { kind, status: ConditionStatus::Unknown, reason: reason.to_owned(), message: message.to_owned() }
 }
 
+/// A probe that succeeded when the peer had gateways says nothing once it has none.
+fn dataplane(knowledge: Option<&PeerKnowledge>, has_gateways: bool) -> Condition {
+    let kind = ConditionType::DataplaneConnectionReady;
+    let probed = knowledge.and_then(|knowledge| knowledge.dataplane.as_ref());
+    let (status, reason, message) = match (has_gateways, probed) {
+        (true, None) => return unknown(kind, "Pending", "not probed yet"),
+        (true, Some(probed)) => (probed.reason == DataplaneReason::Succeeded, probed.reason.word(), &*probed.message),
+        (false, None) => return unknown(kind, NO_GATEWAYS, "no gateway of the peer is known"),
+        (false, Some(_)) => (false, NO_GATEWAYS, "no gateway of the peer is in force"),
+    };
+    let status = if status { ConditionStatus::True } else { ConditionStatus::False };
+    Condition { kind, status, reason: reason.to_owned(), message: message.to_owned() }
+}
+
+const NO_GATEWAYS: &str = "MetadataUnavailable";
+
 /// Whether the peer says that it has put in force all roots that we publish and that have not expired.
 fn roots_acknowledged(inputs: &Inputs<'_>, candidate: &Candidate<'_>) -> Condition {
     let kind = ConditionType::RootsAcknowledged;
@@ -185,19 +207,4 @@ fn listed<'f>(kind: ConditionType, otherwise: &str, findings: impl Iterator<Item
     };
     let message = messages(findings.iter().map(|finding| &finding.message));
     Condition { kind, status: ConditionStatus::True, reason: first.reason.camel_case(), message }
-}
-
-/// The first three messages, and how many more there are.
-pub(super) fn messages<T: AsRef<str>>(mut messages: impl ExactSizeIterator<Item = T>) -> String {
-    let mut message = String::new();
-    for (place, next) in messages.by_ref().take(3).enumerate() {
-        if place > 0 {
-            message.push_str("; ");
-        }
-        message.push_str(next.as_ref());
-    }
-    match messages.len() {
-        0 => message,
-        more => format!("{message}; and {more} more"),
-    }
 }

@@ -20,7 +20,7 @@ mod standing;
 
 pub use condition::{Condition, ConditionStatus, ConditionType, table_too_large};
 pub use export::{Export, TableFailure};
-pub use import::{Import, Protocol, ServerIdentity};
+pub use import::{Import, ProbeTarget, Protocol, ServerIdentity};
 pub use publish::{DocumentVersion, Published};
 pub use report::PeerReport;
 pub use standing::Standing;
@@ -84,6 +84,8 @@ pub struct Federation {
     pub exports: Vec<Export>,
     /// The imports, in order of service.
     pub imports: Vec<Import>,
+    /// What of each peer's gateways is to be probed; peers of which no gateway is in force have nothing.
+    pub probe_targets: BTreeMap<PeerName, ProbeTarget>,
     /// The roots of each peer whose identities may be believed.
     pub bundles: BTreeMap<TrustDomain, TrustBundle>,
     /// The peers that may ask for their private document, by the UUID that their tokens have as subject.
@@ -182,8 +184,7 @@ pub fn federate(inputs: &Inputs<'_>) -> Federation {
     let table = export::table(inputs, accepted().map(|candidate| &candidate.peer), &granter, &exports);
 
     let bundles = import::bundles(inputs, accepted(), &mut findings);
-    let imports =
-        import::imports(inputs, accepted().filter(|c| bundles.contains_key(&c.peer.trust_domain)), &mut findings);
+    let imports = import::imports(inputs, accepted(), &bundles, &mut findings);
     let published = publish::publish(inputs, accepted().map(|candidate| &candidate.peer), &bundles, &offers, &table);
 
     let modes: BTreeMap<_, _> = granter.modes().collect();
@@ -203,7 +204,8 @@ pub fn federate(inputs: &Inputs<'_>) -> Federation {
         published: published.versions,
         table,
         exports,
-        imports,
+        imports: imports.rows,
+        probe_targets: imports.targets,
         bundles,
         peers,
         others,

@@ -1,6 +1,7 @@
 //! How it is with each peer.
 
 use super::condition::{Condition, conditions};
+use super::import::Imports;
 use super::{Candidate, Export, Import, Inputs, Standing};
 use crate::bundle::Fingerprint;
 use crate::document::ClusterUuid;
@@ -46,17 +47,18 @@ pub(super) fn reports(
     candidates: &[Candidate<'_>],
     modes: &BTreeMap<&PeerName, Mode>,
     exports: &[Export],
-    imports: &[Import],
+    imports: &Imports,
     findings: &mut Vec<Finding>,
 ) -> Vec<PeerReport> {
-    let counts = Counts::new(exports, imports);
+    let counts = Counts::new(exports, &imports.rows);
     let mut reports = Vec::new();
     for candidate in candidates {
         let own = peer_findings(inputs, candidate);
         let overlap = findings.iter().find(|finding| {
             finding.reason == FindingReason::NetworkOverlap && finding.object == candidate.peer.object()
         });
-        let conditions = conditions(inputs, candidate, &own, overlap);
+        let conditions =
+            conditions(inputs, candidate, &own, overlap, imports.targets.contains_key(&candidate.peer.name));
         findings.extend(own);
         let mode = modes.get(&candidate.peer.name).copied().unwrap_or(Mode::Enforce);
         reports.push(report(candidate, mode, conditions, &counts));

@@ -1,6 +1,6 @@
 //! When there is something to tell, and when there is something to write down.
 
-use super::{Exchange, ExchangeReason, Known, PeerKnowledge, Times};
+use super::{Dataplane, DataplaneReason, Exchange, ExchangeReason, Known, PeerKnowledge, Times};
 use crate::finding::Finding;
 use jiff::{SignedDuration, Timestamp};
 
@@ -15,6 +15,7 @@ impl PeerKnowledge {
             || said(&self.private) != said(&before.private)
             || ended(&self.public_exchange) != ended(&before.public_exchange)
             || ended(&self.private_exchange) != ended(&before.private_exchange)
+            || probed(&self.dataplane) != probed(&before.dataplane)
             || self.held.as_ref().map(|held| &held.why) != before.held.as_ref().map(|held| &held.why)
     }
 
@@ -39,6 +40,10 @@ fn said<T>(known: &Option<Known<T>>) -> Option<(&T, &[Finding])> {
 
 fn ended(exchange: &Option<Exchange>) -> Option<(ExchangeReason, &str)> {
     exchange.as_ref().map(|exchange| (exchange.reason, exchange.message.as_str()))
+}
+
+fn probed(dataplane: &Option<Dataplane>) -> Option<(DataplaneReason, &str)> {
+    dataplane.as_ref().map(|dataplane| (dataplane.reason, dataplane.message.as_str()))
 }
 
 fn confirmed<T>(known: &Option<Known<T>>) -> Option<Timestamp> {

@@ -8,6 +8,7 @@ mod keys;
 mod knowing;
 mod objects;
 mod peering;
+mod probing;
 mod reasons;
 mod rig;
 mod rotating;

@@ -71,6 +71,7 @@ fn line(
             let since = knowledge.and_then(|known| known.private_exchange.as_ref()).map(|exchange| exchange.since);
             exchange("private-metadata", PRIVATE, condition, (private, since, now), peer)
         }
+        ConditionType::DataplaneConnectionReady => dataplane(condition),
         ConditionType::RootsAcknowledged => acknowledged(condition),
         ConditionType::Stale => stale(condition),
         ConditionType::Held => bad("metadata-believed", "what it says is believed", condition, hint::HELD),
@@ -128,6 +129,15 @@ fn stale(condition: &Condition) -> Check {
         (ConditionStatus::True, "Expired") => Check::failed("fresh", TITLE, told(condition), hint::EXPIRED),
         (ConditionStatus::True, _) => Check::warning("fresh", TITLE, told(condition), hint::STALE),
         _ => Check::ok("fresh", TITLE, ""),
+    }
+}
+
+/// What is not probed yet cannot be told.
+fn dataplane(condition: &Condition) -> Check {
+    const TITLE: &str = "a gateway of it can be connected to, and is its own";
+    match condition.status {
+        ConditionStatus::Unknown => Check::skipped("peer-gateway", TITLE, told(condition)),
+        _ => good("peer-gateway", TITLE, condition, &condition.message, hint::GATEWAY),
     }
 }
 

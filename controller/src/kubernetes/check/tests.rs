@@ -9,8 +9,9 @@ use crate::kubernetes::kind::Kind;
 use crate::kubernetes::sample::{NAMESPACE, Sample, federation_object, keyed, read};
 use crate::kubernetes::sources::{Seen, federation, service};
 use crate::kubernetes::watch::Key;
+use fedgate_federation::document::{GatewayAddress, GatewayHost};
 use fedgate_federation::federate::Published;
-use fedgate_federation::knowledge::{DocumentKind, ExchangeReason};
+use fedgate_federation::knowledge::{DocumentKind, ExchangeReason, Probed};
 use jiff::{SignedDuration, ToSpan};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -275,6 +276,28 @@ fn what_keeps_metadata_from_being_exchanged() {
     told(&unknown, Outcome::Failed, "private-metadata", &["401", "our trust domain"]);
     let other = failed(public, ExchangeReason::NonOkResponse, "expected HTTP status 200, found 404");
     told(&other, Outcome::Failed, "public-metadata", &["404", "spec.metadataEndpoint"]);
+}
+
+#[test]
+fn gateways_of_a_peer() {
+    let probed = |probed: Probed| {
+        changed(
+            move |sample| {
+                let now = sample.now;
+                sample.change_knowledge(|knowledge| knowledge.probed(&probed, now));
+            },
+            nothing,
+        )
+    };
+    let gateway = |address| GatewayAddress {
+        address: GatewayHost::parse(address).unwrap(),
+        port: fedgate_core::ServicePort::new(15443).unwrap(),
+    };
+    let refused = || (gateway("192.0.2.7"), Err("connection refused".to_owned()));
+    let all = probed(Probed::Gateways { outcomes: vec![refused()], verified: true });
+    told(&all, Outcome::Failed, "peer-gateway", &["ProbeFailed", "192.0.2.7:15443: connection refused", "firewalls"]);
+    let one = probed(Probed::Gateways { outcomes: vec![refused(), (gateway("192.0.2.8"), Ok(()))], verified: true });
+    assert_eq!((one.count(Outcome::Failed), one.count(Outcome::Skipped)), (0, 0));
 }
 
 #[test]

@@ -111,6 +111,9 @@ impl Writer {
                 remembered.told = compiled.in_force.federation.findings.iter().cloned().collect();
                 continue;
             }
+            if !compiled.as_leader {
+                continue;
+            }
             if !self.outputs.missing().is_empty() {
                 again = Some(Instant::now() + RETRY);
                 continue;

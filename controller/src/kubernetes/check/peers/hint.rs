@@ -4,6 +4,7 @@ use fedgate_federation::federate::Condition;
 use fedgate_federation::knowledge::ExchangeReason;
 use fedgate_federation::object::Peer;
 
+pub(super) const GATEWAY: &str = "calls to it end there: see firewalls between the clusters, the peer's gateway Service, and the roots that its gateway shows";
 pub(super) const STALE: &str =
     "it is still used; see the lines about its metadata, and whether a controller leads here";
 pub(super) const EXPIRED: &str =
