@@ -12,6 +12,7 @@ pub mod control_plane;
 mod credentials;
 mod etcd;
 pub mod federation;
+pub mod gateway;
 pub mod install;
 mod kinds;
 mod kubeconfig;

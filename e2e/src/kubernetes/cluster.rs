@@ -247,11 +247,23 @@ impl KubernetesCluster {
     async fn run(&self, program: &Path, arguments: &[&str]) -> Result<Output> {
         let mut command = tokio::process::Command::new(program);
         command.args(arguments).env("KUBECONFIG", self.plane.admin_kubeconfig()?).kill_on_drop(true);
-        // `fedgate` is found as a plugin of kubectl by the PATH.
-        let folder = programs::fedgate()?.parent().map(Path::as_os_str).unwrap_or_default();
-        command.env("PATH", [folder, &std::env::var_os("PATH").unwrap_or_default()].join(OsStr::new(":")));
+        command.env(
+            "PATH",
+            [self.plugins()?.as_os_str(), &std::env::var_os("PATH").unwrap_or_default()].join(OsStr::new(":")),
+        );
         let output = tokio::time::timeout(SOON, command.output()).await;
         output?.with_context(|| format!("cannot start {}", program.display()))
+    }
+
+    /// A folder in which kubectl finds `fedgate` as its plugin.
+    fn plugins(&self) -> Result<PathBuf> {
+        let folder = self.logs.join(format!("{}-plugins", self.name));
+        std::fs::create_dir_all(&folder)?;
+        let link = folder.join("kubectl-fedgate");
+        if !link.exists() {
+            std::os::unix::fs::symlink(programs::fedgate()?, link)?;
+        }
+        Ok(folder)
     }
 
     fn take_replica(&mut self, name: &str) -> Result<Replica> {

@@ -30,7 +30,15 @@ pub(crate) struct Pair {
 
 impl Pair {
     pub(crate) async fn start(run: &RunFolder) -> Result<Self> {
+        Self::start_with(run, &[]).await
+    }
+
+    /// With these environment variables for both controllers.
+    pub(crate) async fn start_with(run: &RunFolder, settings: &[(&str, &str)]) -> Result<Self> {
         let mut federation = KubernetesFederation::start(run, ["alpha", "beta"]).await?;
+        for cluster in &mut federation.clusters {
+            cluster.settings().extend(settings.iter().map(|(name, value)| ((*name).into(), (*value).into())));
+        }
         federation.pair().await?;
         let [_, beta] = &federation.clusters;
         let web = exported("web");
