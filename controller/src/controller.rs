@@ -38,6 +38,8 @@ pub struct Controller {
     state: StateFolder,
     deployment: Deployment,
     endpoints: Endpoints,
+    /// What is known of the peers, as the state folder has it.
+    saved: BTreeMap<PeerName, PeerKnowledge>,
     reserved_ports: BTreeMap<ServiceName, u16>,
     in_force: Arc<ArcSwapOption<InForce>>,
     published: Arc<ArcSwap<exporter::Published>>,
@@ -61,9 +63,11 @@ impl Controller {
         let previous: Published = state.load(PUBLISHED).unwrap_or_default();
         let table = last_table(&deployment, &local, previous.generation)?;
         let Local { cluster, key } = local;
+        let saved = load_knowledge(&state);
         Ok(Self {
-            brain: Brain::new(cluster, settings.times.knowledge, load_knowledge(&state), previous, table),
+            brain: Brain::new(cluster, settings.times.knowledge, saved.clone(), previous, table),
             key,
+            saved,
             reserved_ports: state.load(EGRESS_PORTS).unwrap_or_default(),
             endpoints: Endpoints::new(),
             in_force: Arc::default(),
@@ -123,13 +127,20 @@ impl Controller {
     pub fn learned(&mut self, update: PeerUpdate) -> bool {
         let peer = update.peer.clone();
         let changed = self.brain.learned(update);
-        if changed
-            && let Some(knowledge) = self.brain.knowledge.get(&peer)
-            && let Err(error) = self.state.save(&knowledge_file(&peer), knowledge)
-        {
-            tracing::error!(%peer, "what was learned is not kept over a restart: {error}");
-        }
+        self.save(&peer);
         changed
+    }
+
+    /// Keeps what is known of a peer over a restart. When that fails it is tried again after the next round with the peer.
+    fn save(&mut self, peer: &PeerName) {
+        let Some(knowledge) = self.brain.knowledge.get(peer) else { return };
+        if !knowledge.worth_saving(self.saved.get(peer), &self.brain.times()) {
+            return;
+        }
+        match self.state.save(&knowledge_file(peer), knowledge) {
+            Ok(()) => drop(self.saved.insert(peer.clone(), knowledge.clone())),
+            Err(error) => tracing::error!(%peer, "what was learned is not kept over a restart: {error}"),
+        }
     }
 
     /// Works out what is in force, and hands it to the sinks: the gateway first, so that a service is announced when the gateway
@@ -144,6 +155,7 @@ impl Controller {
         }
         for gone in self.brain.forget_the_others() {
             self.state.remove(&knowledge_file(&gone));
+            self.saved.remove(&gone);
         }
         let next = Next { at: federation.next_change, retry };
         self.swap(federation, egress, findings);
@@ -206,8 +218,9 @@ impl Controller {
         let before = self.in_force.load();
         tell_new(&federation.findings, before.as_ref().map(|before| &before.federation));
         let listen = self.settings.egress.listen;
-        let egress = ports.into_iter().map(|(service, port)| (service, SocketAddr::new(listen, port))).collect();
+        let egress = ports.into_iter().map(|(service, port)| (service, SocketAddr::new(listen, port)));
         let (local, table) = (self.brain.cluster.clone(), self.brain.table.clone());
+        let egress = Some(egress.collect());
         self.in_force.store(Some(Arc::new(InForce { local, federation, table, egress, findings })));
     }
 }

@@ -3,7 +3,7 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | [`settings`], [`files`], [`local`] | sources: `fedgate.yaml`, the folder of manifests, the cluster's own certificates |
-//! | [`importer`] | source: what peers publish |
+//! | [`importer`], [`probe`] | source: what peers publish, and whether their gateways can be reached |
 //! | [`brain`] | one snapshot of all sources, compiled |
 //! | [`controller`] | the files platform: from the brain to the sinks |
 //! | [`envoy`], [`exporter`], [`admin`] | sinks: Envoy's files, what peers may fetch, what operators ask |
@@ -28,6 +28,8 @@ pub mod logging;
 #[cfg(test)]
 mod loopback;
 pub mod metrics;
+pub mod plugin;
+pub mod probe;
 pub mod run;
 pub mod settings;
 pub mod sinks;

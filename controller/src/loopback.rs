@@ -3,7 +3,7 @@
 use crate::{clock::Clock, exporter::ServerTls, importer::Identity};
 use fedgate_federation::{document::ClusterUuid, key::SigningKey};
 use jiff::Timestamp;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType, date_time_ymd};
 use std::{
     future::Future,
     net::SocketAddr,
@@ -48,6 +48,17 @@ impl TestCa {
         self.sign(CertificateParams::new([name.to_owned()]).unwrap())
     }
 
+    /// Of a workload with these URI SANs, in this order.
+    pub(crate) fn leaf_of(&self, uris: &[&str]) -> Leaf {
+        self.sign(with_uris(uris))
+    }
+
+    pub(crate) fn expired_leaf_of(&self, uri: &str) -> Leaf {
+        let mut params = with_uris(&[uri]);
+        params.not_after = date_time_ymd(2001, 1, 1);
+        self.sign(params)
+    }
+
     pub(crate) fn expired_leaf(&self) -> Leaf {
         let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
         params.not_after = date_time_ymd(2001, 1, 1);
@@ -58,6 +69,12 @@ impl TestCa {
         let key = KeyPair::generate().unwrap();
         Leaf { chain: params.signed_by(&key, &self.0).unwrap().pem(), key: key.serialize_pem() }
     }
+}
+
+fn with_uris(uris: &[&str]) -> CertificateParams {
+    let mut params = CertificateParams::new([]).unwrap();
+    params.subject_alt_names = uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())).collect();
+    params
 }
 
 impl Leaf {
@@ -83,7 +100,14 @@ impl Server {
     pub(crate) async fn tcp<F: Future<Output = ()> + Send + 'static>(
         handle: impl Fn(TcpStream) -> F + Send + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::tcp_on("127.0.0.1:0", handle).await
+    }
+
+    pub(crate) async fn tcp_on<F: Future<Output = ()> + Send + 'static>(
+        address: &str,
+        handle: impl Fn(TcpStream) -> F + Send + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {

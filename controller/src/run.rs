@@ -13,6 +13,7 @@ use crate::files;
 use crate::importer::{self, FetchLimits, Importer, ImporterSettings, SystemRoots};
 use crate::local::{self, Local};
 use crate::metrics::Metrics;
+use crate::probe::ProbeSettings;
 use crate::settings::{self, MetadataTransport, Settings};
 use crate::sinks::{self, Deployment};
 use crate::state::StateFolder;
@@ -178,6 +179,7 @@ fn importer_settings(settings: &Settings, local: &Local, metrics: &Metrics) -> I
     ImporterSettings {
         poll: settings.times.poll,
         limits: FetchLimits { fetch: settings.times.timeout, ..FetchLimits::default() },
+        probe: ProbeSettings { interval: settings.times.probe, ..ProbeSettings::default() },
         documents: document::Limits::default(),
         times: settings.times.knowledge,
         identity: importer::Identity { cluster_uuid: local.cluster.cluster_uuid.clone(), key: local.key.clone() },

@@ -113,6 +113,8 @@ pub struct IdentityFiles {
 pub struct Times {
     /// `poll` (`30s`): how often a peer is asked.
     pub poll: Duration,
+    /// `probe` (`60s`): how often a peer's gateways are connected to.
+    pub probe: Duration,
     /// `timeout` (`15s`): for one document.
     pub timeout: Duration,
     /// `staleAfter` (`5m`) and `stalenessLimit` (`24h`).
@@ -305,6 +307,7 @@ fn times(section: Section<'_>) -> Times {
     let defaults = KnowledgeTimes::default();
     // Tokens of one second are the same token, so a peer cannot be asked more often.
     let poll = section.or("poll", 30 * SECOND, duration(SECOND, HOUR));
+    let probe = section.or("probe", 60 * SECOND, duration(SECOND, HOUR));
     let timeout = section.or("timeout", 15 * SECOND, duration(SECOND / 10, 60 * SECOND));
     let knowledge = KnowledgeTimes {
         stale_after: section.or("staleAfter", defaults.stale_after, duration(SECOND, 24 * HOUR)),
@@ -314,7 +317,7 @@ fn times(section: Section<'_>) -> Times {
         section.refuse("stalenessLimit", "it must not be shorter than times.staleAfter");
     }
     section.finish();
-    Times { poll, timeout, knowledge }
+    Times { poll, probe, timeout, knowledge }
 }
 
 fn any(port: u16) -> SocketAddr {

@@ -21,8 +21,8 @@ pub mod platform;
 pub mod replica;
 
 pub use audit::{AuditLog, Request};
-pub use cluster::KubernetesCluster;
+pub use cluster::{CONTROLLER, KubernetesCluster, MESH_NAMESPACE, NAMESPACE, SERVICE_ACCOUNT, SHOP};
 pub use control_plane::{ControlPlane, Options};
 pub use federation::KubernetesFederation;
 pub use fleet::Fleet;
-pub use objects::{Key, Objects};
+pub use objects::{Key, Objects, condition};

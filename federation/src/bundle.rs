@@ -1,13 +1,16 @@
 //! Roots and trust bundles. A root belongs to one trust domain; which one follows from whose document it came in, never from
 //! the certificate.
 
+mod fingerprint;
+
+pub use fingerprint::{Fingerprint, InvalidFingerprint};
+
 use crate::finding::shown;
 use crate::strict;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use fedgate_core::TrustDomain;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,17 +18,6 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::oid_registry::{OID_EC_P256, OID_NIST_EC_P384, OID_NIST_EC_P521};
 use x509_parser::prelude::{FromDer, X509Version};
 use x509_parser::public_key::PublicKey as SubjectKey;
-
-/// SHA-256 of a certificate's DER form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Fingerprint([u8; 32]);
-
-impl std::fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("sha256:")?;
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
 
 /// The kind of a root's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -108,7 +100,7 @@ impl Root {
         Ok(Self {
             key_type: key_type(&certificate)?,
             subject: shown(&certificate.subject().to_string()).into(),
-            fingerprint: Fingerprint(Sha256::digest(der).into()),
+            fingerprint: Fingerprint::of(der),
             der: der.into(),
             not_before,
             not_after,

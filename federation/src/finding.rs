@@ -356,6 +356,21 @@ pub fn shown(text: &str) -> String {
     out
 }
 
+/// The first three messages, and how many more there are.
+pub(crate) fn messages<T: AsRef<str>>(mut messages: impl ExactSizeIterator<Item = T>) -> String {
+    let mut message = String::new();
+    for (place, next) in messages.by_ref().take(3).enumerate() {
+        if place > 0 {
+            message.push_str("; ");
+        }
+        message.push_str(next.as_ref());
+    }
+    match messages.len() {
+        0 => message,
+        more => format!("{message}; and {more} more"),
+    }
+}
+
 /// Collects findings about one document, up to a limit: a stranger decides how many there would be.
 #[derive(Debug)]
 pub(crate) struct Findings {

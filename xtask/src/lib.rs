@@ -4,6 +4,7 @@
 pub mod check;
 pub mod envoy;
 pub mod fedgate;
+pub mod generate;
 mod go;
 pub mod istio;
 pub mod kubernetes;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use xtask::{check, envoy, fedgate, tests, wasm};
+use xtask::{check, envoy, fedgate, generate, tests, wasm};
 
 /// The project's own commands. Each does all the set-up that it needs: it fetches Envoy, installs the wasm target and
 /// builds the filter, the controller and a Kubernetes API server.
@@ -47,6 +47,12 @@ enum Command {
     Kubernetes,
     /// Build the controller and print where it is.
     Fedgate,
+    /// Write the files that are made from the Rust types: the CustomResourceDefinitions in deploy/kubernetes/crds.
+    Generate {
+        /// Write nothing; fail when a file is not what it would be.
+        #[arg(long)]
+        check: bool,
+    },
     /// Check that every file is formatted.
     Fmt,
     /// Run clippy, for the native target and the filter's; any warning fails.
@@ -100,6 +106,8 @@ fn carry_out(command: Command) -> Result<()> {
         Command::Envoy => shown(envoy::path()?),
         Command::Kubernetes => tests::kubernetes_programs()?.into_iter().try_for_each(shown),
         Command::Fedgate => shown(fedgate::build()?),
+        Command::Generate { check: true } => generate::check(),
+        Command::Generate { check: false } => generate::write(),
         Command::Fmt => check::fmt(),
         Command::Clippy => check::clippy(),
         Command::Doc => check::doc(),

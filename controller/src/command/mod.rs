@@ -2,17 +2,19 @@
 
 mod ask;
 mod controller;
+mod crd;
 mod explain;
 mod keygen;
 mod run;
 mod status;
 mod table;
+mod target;
 mod validate;
 
 pub(crate) use table::from_file as table_of;
 
 use crate::logging::LogFormat;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -37,22 +39,25 @@ enum Command {
     /// Check a cluster's folder without running anything
     #[command(after_help = "Example:\n  fedgate validate /etc/fedgate\n\nExits with 1 when there is an error.")]
     Validate(validate::Validate),
-    /// Show peers, imports, exports and findings of a running controller
+    /// Show peers, imports, exports and findings of a cluster
     #[command(
-        after_help = "Example:\n  fedgate status --dir /etc/fedgate\n\nExits with 1 when a peer is not ready or something is in error."
+        after_help = "Examples:\n  fedgate status --context alpha\n  fedgate status --dir /etc/fedgate\n\nExits with 1 when a peer is not ready or something is in error."
     )]
     Status(status::StatusCommand),
     /// Say why a call passes or not, step by step
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(explain::Explain),
-    /// Show what a table says: of a running controller, or in a file
+    /// Show what a table says: the one that a cluster's gateway is given, or one in a file
     #[command(
-        after_help = "Examples:\n  fedgate table --dir /etc/fedgate\n  fedgate table envoy/gateway/filter/filter.json --host web.shop.svc.beta.example"
+        after_help = "Examples:\n  fedgate table --context alpha\n  fedgate table --dir /etc/fedgate\n  fedgate table envoy/gateway/filter/filter.json --host web.shop.svc.beta.example"
     )]
     Table(table::TableCommand),
     /// Make the key that requests for metadata are signed with
     #[command(after_help = "Example:\n  fedgate keygen --out authn.key")]
     Keygen(keygen::Keygen),
+    /// Print a CustomResourceDefinition
+    #[command(hide = true)]
+    Crd(crd::Crd),
 }
 
 const EXPLAIN_EXAMPLES: &str = "Examples:
@@ -92,7 +97,25 @@ pub(crate) enum Outcome {
     Finding,
 }
 
+/// The name by which `kubectl` finds its plugin.
+const PLUGIN: &str = "kubectl-fedgate";
+
+/// Whether `kubectl fedgate …` started this program: by a link of that name.
+fn is_kubectl_plugin() -> bool {
+    let program = std::env::args_os().next().map(PathBuf::from);
+    program.is_some_and(|program| program.file_stem().is_some_and(|name| name == PLUGIN))
+}
+
 impl Cli {
+    /// Reads the command line. Wrong use ends the program with 2.
+    pub fn read() -> Self {
+        let command = match is_kubectl_plugin() {
+            true => Self::command().name(PLUGIN).bin_name("kubectl fedgate"),
+            false => Self::command(),
+        };
+        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
     /// Carries the command out. Exit status 0: all is well; 1: a finding, or it did not work; 2: wrong use.
     pub fn run(self) -> ExitCode {
         let outcome = match self.command {
@@ -103,6 +126,7 @@ impl Cli {
             Command::Explain(command) => command.run(),
             Command::Table(command) => command.run(),
             Command::Keygen(command) => command.run(),
+            Command::Crd(command) => command.run(),
         };
         match outcome {
             Ok(Outcome::Well) => ExitCode::SUCCESS,

@@ -1,24 +1,28 @@
 use super::ask::ask;
-use super::{Folder, Outcome, Output};
+use super::target::{Platform, Target};
+use super::{Outcome, Output};
 use crate::status::{PeerStatus, Status};
 use anyhow::Result;
 use clap::Args;
 use fedgate_federation::Severity;
-use fedgate_federation::federate::{ConditionStatus, ConditionType};
+use fedgate_federation::federate::{Condition, ConditionStatus, ConditionType};
 use std::fmt::Write;
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusCommand {
-    #[command(flatten)]
-    folder: Folder,
     /// The form of the answer
     #[arg(long, value_enum, default_value_t)]
     output: Output,
+    #[command(flatten)]
+    target: Target,
 }
 
 impl StatusCommand {
     pub(super) fn run(self) -> Result<Outcome> {
-        let status: Status = ask(&self.folder, "/status", &[])?;
+        let status: Status = match self.target.platform() {
+            Platform::Files(folder) => ask(&folder, "/status", &[])?,
+            Platform::Kubernetes(cluster) => cluster.snapshot()?.in_force.status(),
+        };
         match self.output {
             Output::Json => println!("{}", serde_json::to_string_pretty(&status)?),
             Output::Text => print!("{}", text(&status)),
@@ -40,7 +44,7 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
     let table = &status.table;
     writeln!(out, "{}  cluster {}", status.cluster.trust_domain, status.cluster.cluster_uuid)?;
     writeln!(out, "  gateway   {}", status.cluster.gateways.join(", "))?;
-    let outdated = if table.outdated { ", OUTDATED: the last one could not be built" } else { "" };
+    let outdated = if table.outdated { ", OUTDATED: not the one that the objects make" } else { "" };
     writeln!(
         out,
         "  table     generation {}, {} exports, {} bytes{outdated}",
@@ -59,13 +63,12 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
         out,
         "imports",
         status.imports.iter().map(|import| {
-            let at = import.address.map_or("no port left".to_owned(), |address| address.to_string());
-            vec![
-                import.service.to_string(),
-                import.protocol.clone(),
-                format!("at {at}"),
-                format!("from {}", import.peer),
-            ]
+            let place = match import.address {
+                _ if import.in_mesh => "in the mesh".to_owned(),
+                Some(address) => format!("at {address}"),
+                None => "at no port: none is left".to_owned(),
+            };
+            vec![import.service.to_string(), import.protocol.clone(), place, format!("from {}", import.peer)]
         }),
     )?;
     rows(
@@ -80,8 +83,23 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
 
 fn peer(peer: &PeerStatus) -> Vec<String> {
     let state = if peer.ready { "ready".to_owned() } else { format!("NOT READY: {}", why(peer)) };
+    let state = state + &gateways(peer);
     let counts = format!("{} exports to it, {} imports", peer.granted_exports, peer.imports);
     vec![peer.name.clone(), peer.trust_domain.clone(), counts, state]
+}
+
+/// What the last probe of a peer's gateways has to tell; nothing when all is well.
+fn gateways(peer: &PeerStatus) -> String {
+    let is_probe = |condition: &&Condition| condition.kind == ConditionType::DataplaneConnectionReady;
+    match peer.conditions.iter().find(is_probe) {
+        Some(probe) if probe.status == ConditionStatus::False => {
+            format!("; GATEWAYS {}: {}", probe.reason, probe.message)
+        }
+        Some(probe) if probe.status == ConditionStatus::True && !probe.message.is_empty() => {
+            format!("; gateways: {}", probe.message)
+        }
+        _ => String::new(),
+    }
 }
 
 /// The first condition that keeps a peer from being ready.
@@ -116,4 +134,49 @@ fn rows(out: &mut String, heading: &str, rows: impl Iterator<Item = Vec<String>>
         writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fedgate_core::Mode;
+
+    fn beta(probe: Option<(ConditionStatus, &str, &str)>) -> PeerStatus {
+        let condition = |(status, reason, message): (_, &str, &str)| Condition {
+            kind: ConditionType::DataplaneConnectionReady,
+            status,
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+        };
+        PeerStatus {
+            name: "beta".to_owned(),
+            trust_domain: "beta.example".to_owned(),
+            metadata_endpoint: String::new(),
+            cluster_uuid: None,
+            mode: Mode::Enforce,
+            ready: true,
+            roots: Vec::new(),
+            public_confirmed: None,
+            private_confirmed: None,
+            granted_exports: 1,
+            imports: 2,
+            conditions: probe.map(condition).into_iter().collect(),
+        }
+    }
+
+    #[test]
+    fn a_peers_row_tells_of_gateways_that_fail_and_only_then() {
+        let state = |probe| peer(&beta(probe)).pop().unwrap();
+        for well in [
+            None,
+            Some((ConditionStatus::Unknown, "Pending", "not probed yet")),
+            Some((ConditionStatus::True, "Succeeded", "")),
+        ] {
+            assert_eq!(state(well), "ready");
+        }
+        let one = Some((ConditionStatus::True, "Succeeded", "192.0.2.1:15443: connection refused"));
+        assert_eq!(state(one), "ready; gateways: 192.0.2.1:15443: connection refused");
+        let none = Some((ConditionStatus::False, "ProbeFailed", "192.0.2.1:15443: connection refused"));
+        assert_eq!(state(none), "ready; GATEWAYS ProbeFailed: 192.0.2.1:15443: connection refused");
+    }
 }

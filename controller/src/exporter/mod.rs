@@ -10,11 +10,14 @@
 
 mod authorize;
 mod connection;
+mod document;
 mod limits;
 mod metrics;
 #[cfg(test)]
 mod private_tests;
 mod published;
+#[cfg(test)]
+mod published_tests;
 mod request;
 mod routes;
 #[cfg(test)]
@@ -22,9 +25,10 @@ pub(crate) mod server_tests;
 mod settings;
 mod tls;
 
+pub use document::Document;
 pub use limits::Limits;
 pub use metrics::{DocumentLabel, Dropped, DroppedLabels, Metrics, RequestLabels, TokenLabels};
-pub use published::{Access, Document, Published};
+pub use published::{Access, Published};
 pub use settings::{ExporterSettings, InvalidPath, MetadataPath, Transport};
 pub use tls::{ServerTls, ServerTlsError};
 

@@ -72,7 +72,8 @@ fn published(ours: &Identity, peers: &[(&Identity, &'static str)]) -> Published 
 async fn each_peer_gets_its_own_document() {
     let mut scene = Scene::new().await;
     let (beta, gamma) = (scene.beta(), scene.fresh(&scene.gamma.clone()));
-    assert!(scene.ask(&beta).await.ends_with("\r\n\r\nfor beta"));
+    let whole = scene.ask(&beta).await;
+    assert!(whole.contains("content-length: 8\r\n") && whole.ends_with("\r\n\r\nfor beta"), "{whole}");
     assert!(scene.ask(&gamma).await.ends_with("\r\n\r\nfor gamma"));
     let token = scene.beta();
     assert!(scene.ask_with(&format!("authorization: bearer  {token}\r\n")).await.starts_with("HTTP/1.1 200 "));

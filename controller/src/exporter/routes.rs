@@ -82,5 +82,5 @@ fn answer(document: &Document, headers: &HeaderMap) -> Response {
         return (StatusCode::NOT_MODIFIED, etag, rules).into_response();
     }
     let form = [(header::CONTENT_TYPE, "application/json")];
-    (etag, rules, form, document.bytes().clone()).into_response()
+    (etag, rules, form, document.body()).into_response()
 }

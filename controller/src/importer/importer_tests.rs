@@ -10,6 +10,7 @@ use crate::{
         server_tests::TestServer,
     },
     loopback::{Server, TestCa, TestClock, identity},
+    probe::ProbeSettings,
 };
 use fedgate_core::{Hostname, PeerName, ServicePort, TrustDomain};
 use fedgate_federation::{
@@ -61,6 +62,7 @@ impl Scene {
         let settings = ImporterSettings {
             poll,
             limits,
+            probe: ProbeSettings::default(),
             documents: Limits::default(),
             times: Times::default(),
             identity: identity.clone(),

@@ -11,8 +11,9 @@
 //! to hold or swamp us is bounded ([`FetchLimits`]): time, bytes, headers, redirects (none), how many are asked at once.
 //!
 //! What is known of a peer is a value that goes from round to round. Each round's result is sent to the caller, who keeps it,
-//! compiles from it and writes it down. What `federate` makes of it comes back by [`Importer::follow`]: which peers there are, and
-//! to which of them a token may be sent.
+//! compiles from it and writes it down. What `federate` makes of it comes back by [`Importer::follow`]: which peers there are, to
+//! which of them a token may be sent, and which gateways are to be probed ([`crate::probe`]), the outcome of which is part of what
+//! is known.
 
 mod client;
 mod failure;
@@ -31,37 +32,39 @@ mod verdict;
 
 pub use client::SystemRoots;
 pub use failure::FetchFailure;
-pub use metrics::{ExchangeLabels, Metrics};
+pub use metrics::{ExchangeLabels, Metrics, ProbeLabels};
 pub use settings::{FetchLimits, Identity, ImporterSettings};
 
+use crate::probe::{Prober, Probing, Target};
 use fedgate_core::PeerName;
 use fedgate_federation::{
     Federation, Finding,
+    federate::ProbeTarget,
     knowledge::{Exchange, PeerKnowledge},
     object::Peer,
     token::TokenSource,
 };
 use pace::{Ended, Pace};
 use round::Asker;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     task::JoinHandle,
-    time::sleep,
+    time::{Instant, sleep, sleep_until},
 };
 use tracing::info;
 use verdict::{Judged, Verdicts};
 
-/// How a round with a peer ended.
+/// How a round with a peer ended, or a probe of its gateways.
 #[derive(Clone, Debug)]
 pub struct PeerUpdate {
     /// The peer. It may have been removed meanwhile: then the update is to be passed over.
     pub peer: PeerName,
     /// What is known of it now.
     pub knowledge: PeerKnowledge,
-    /// Whether anything but times is different from the round before, so that there is a reason to compile and to tell.
+    /// Whether anything but times is different from before, so that there is a reason to compile and to tell.
     pub changed: bool,
-    /// What was found in this round's documents. The same finding comes again each round until the peer mends it.
+    /// What was found in a round's documents. The same finding comes again each round until the peer mends it.
     pub findings: Vec<Finding>,
 }
 
@@ -77,6 +80,7 @@ pub struct Importer {
 struct Shared {
     settings: Arc<ImporterSettings>,
     places: Semaphore,
+    probing: Arc<Probing>,
     updates: mpsc::Sender<PeerUpdate>,
 }
 
@@ -84,6 +88,7 @@ struct Shared {
 #[derive(Debug)]
 struct Running {
     peer: Arc<Peer>,
+    target: watch::Sender<Target>,
     task: JoinHandle<()>,
 }
 
@@ -97,8 +102,9 @@ impl Importer {
     /// Polls nobody yet. Each round's end goes to `updates`; a full channel makes the peers wait.
     pub fn new(settings: ImporterSettings, updates: mpsc::Sender<PeerUpdate>) -> Self {
         let places = Semaphore::new(settings.limits.at_once);
+        let probing = Arc::new(Probing::new(settings.probe.clone()));
         Self {
-            shared: Arc::new(Shared { settings: Arc::new(settings), places, updates }),
+            shared: Arc::new(Shared { settings: Arc::new(settings), places, probing, updates }),
             verdicts: watch::Sender::default(),
             tasks: BTreeMap::new(),
         }
@@ -113,6 +119,9 @@ impl Importer {
     /// To be called within a tokio runtime.
     pub fn follow(&mut self, federation: &Federation, knowledge: &BTreeMap<PeerName, PeerKnowledge>) {
         self.poll(federation.peers.iter().map(|report| &report.peer), verdict::verdicts(federation), knowledge);
+        for (name, running) in &self.tasks {
+            running.probe(federation.probe_targets.get(name));
+        }
     }
 
     fn poll<'p>(
@@ -133,6 +142,8 @@ impl Importer {
     }
 
     fn start(&self, peer: &Peer, known: Option<&PeerKnowledge>) -> Running {
+        let (target, targets) = watch::channel(None);
+        let prober = Prober::start(self.shared.probing.clone(), targets);
         let peer = Arc::new(peer.clone());
         let known = known.filter(|known| known.trust_domain == peer.trust_domain);
         let asker = Asker {
@@ -144,67 +155,98 @@ impl Importer {
             verdict: None,
             findings: Vec::new(),
         };
-        Running { peer, task: tokio::spawn(run(self.shared.clone(), asker)) }
+        Running { peer, target, task: tokio::spawn(run(self.shared.clone(), asker, prober)) }
     }
 }
 
+impl Running {
+    /// Says what is to be probed, if that is something else than before.
+    fn probe(&self, target: Option<&ProbeTarget>) {
+        self.target.send_if_modified(|before| {
+            let differs = before.as_deref() != target;
+            if differs {
+                *before = target.cloned().map(Arc::new);
+            }
+            differs
+        });
+    }
+}
+
+/// How long to wait at least before the first round with a peer that another process may have asked a moment ago: tokens of the same
+/// second are the same token, and the peer takes one only once.
+const AFTER_ANOTHER: Duration = Duration::from_secs(1);
+
 /// Rounds with one peer, until the task is aborted or nobody wants to know.
-async fn run(shared: Arc<Shared>, mut asker: Asker) {
+async fn run(shared: Arc<Shared>, mut asker: Asker, mut prober: Prober) {
     let mut pace = Pace::new(shared.settings.poll);
+    if asker.knowledge.private.is_some() {
+        sleep(AFTER_ANOTHER.mul_f64(1.0 + fastrand::f64())).await;
+    }
     loop {
         let before = asker.knowledge.clone();
         // Never closed.
         let place = shared.places.acquire().await;
         let ended = asker.round().await;
         drop(place);
-        let update = PeerUpdate {
-            peer: asker.peer.name.clone(),
-            changed: is_news(&before, &asker.knowledge),
-            knowledge: asker.knowledge.clone(),
-            findings: std::mem::take(&mut asker.findings),
-        };
-        log(&before, &update);
-        if shared.updates.send(update).await.is_err() {
+        if !shared.tell(&before, &mut asker).await {
             return;
         }
-        tokio::select! {
-            () = sleep(pace.after(ended, fastrand::f64())) => {}
-            () = asker.judged(), if ended == Ended::NoToken => {}
+        let next = Instant::now() + pace.after(ended, fastrand::f64());
+        loop {
+            tokio::select! {
+                () = sleep_until(next) => break,
+                () = asker.judged(), if ended == Ended::NoToken => break,
+                probed = prober.next() => {
+                    let before = asker.knowledge.clone();
+                    asker.probed(&probed);
+                    if !shared.tell(&before, &mut asker).await {
+                        return;
+                    }
+                }
+            }
         }
     }
 }
 
-/// Whether something but times is different.
-fn is_news(before: &PeerKnowledge, after: &PeerKnowledge) -> bool {
-    let public = |of: &PeerKnowledge| of.public.as_ref().map(|known| (known.document.clone(), known.findings.clone()));
-    let private =
-        |of: &PeerKnowledge| of.private.as_ref().map(|known| (known.document.clone(), known.findings.clone()));
-    let exchanges = |of: &PeerKnowledge| [told(of.public_exchange.as_ref()), told(of.private_exchange.as_ref())];
-    let held = |of: &PeerKnowledge| of.held.as_ref().map(|held| held.why.clone());
-    public(before) != public(after)
-        || private(before) != private(after)
-        || exchanges(before) != exchanges(after)
-        || held(before) != held(after)
+impl Shared {
+    /// Hands on what is known now; whether anybody wants to know.
+    async fn tell(&self, before: &PeerKnowledge, asker: &mut Asker) -> bool {
+        let update = PeerUpdate {
+            peer: asker.peer.name.clone(),
+            changed: asker.knowledge.is_news_after(before),
+            knowledge: asker.knowledge.clone(),
+            findings: std::mem::take(&mut asker.findings),
+        };
+        log(before, &update);
+        self.updates.send(update).await.is_ok()
+    }
 }
 
 fn told(exchange: Option<&Exchange>) -> Option<String> {
-    exchange.map(|exchange| match exchange.message.as_str() {
-        "" => exchange.reason.to_string(),
-        message => format!("{}: {message}", exchange.reason),
-    })
+    exchange.map(|exchange| said(&exchange.reason, &exchange.message))
 }
 
-/// Says so when an exchange ends in another way than before.
+fn said(reason: &impl ToString, message: &str) -> String {
+    match message {
+        "" => reason.to_string(),
+        message => format!("{}: {message}", reason.to_string()),
+    }
+}
+
+/// Says so when an exchange or a probe ends in another way than before.
 fn log(before: &PeerKnowledge, update: &PeerUpdate) {
     let after = &update.knowledge;
-    let exchanges = [
-        ("public", &before.public_exchange, &after.public_exchange),
-        ("private", &before.private_exchange, &after.private_exchange),
-    ];
-    for (document, before, after) in exchanges {
-        let (before, after) = (told(before.as_ref()), told(after.as_ref()));
+    let ends = |of: &PeerKnowledge| {
+        let probe = of.dataplane.as_ref().map(|probe| said(&probe.reason, &probe.message));
+        [
+            ("public", told(of.public_exchange.as_ref())),
+            ("private", told(of.private_exchange.as_ref())),
+            ("gateways", probe),
+        ]
+    };
+    for ((_, before), (what, after)) in ends(before).into_iter().zip(ends(after)) {
         if let Some(after) = after.filter(|after| before.as_ref() != Some(after)) {
-            info!(peer = %update.peer, document, "{after}");
+            info!(peer = %update.peer, what, "{after}");
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Whole clusters, each with its exporter, its importer and `federate` between them, on loopback.
 
-use super::{FetchLimits, Identity, Importer, ImporterSettings, Metrics, PeerUpdate, SystemRoots};
+use super::{FetchLimits, Identity, Importer, ImporterSettings, Metrics, PeerUpdate, ProbeLabels, SystemRoots};
 use crate::{
     clock::Clock,
     exporter::{Limits as ExporterLimits, Published, Transport, server_tests::TestServer},
     loopback::{Server, TestCa, TestClock, identity},
+    probe::{ProbeSettings, probe_tests::gateway},
 };
 use fedgate_core::{PeerName, ServicePort, TrustDomain};
 use fedgate_federation::{
@@ -12,10 +13,11 @@ use fedgate_federation::{
     bundle::Root,
     document::{GatewayAddress, GatewayHost, Limits, Network, PublicDocument},
     federate,
-    federate::Published as Versions,
-    knowledge::{ExchangeReason, PeerKnowledge, Times},
+    federate::{Condition, ConditionStatus, ConditionType, Published as Versions},
+    knowledge::{DataplaneReason, ExchangeReason, PeerKnowledge, Times},
     object::{IstioFederationSpec, MetadataSpec, Named, Objects, PUBLIC_SERVICE_LABEL, ServiceObject, ServicePortSpec},
 };
+use rustls::version::TLS13;
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -34,9 +36,12 @@ struct Cluster {
     versions: Versions,
     clock: TestClock,
     importer: Importer,
+    metrics: Metrics,
     updates: mpsc::Receiver<PeerUpdate>,
     exporter: TestServer,
     ca: TestCa,
+    /// What its gateway's certificate comes from.
+    root: TestCa,
 }
 
 impl Cluster {
@@ -46,6 +51,7 @@ impl Cluster {
         let exporter =
             TestServer::start(Published::default(), ExporterLimits::default(), tls, Arc::new(clock.clone())).await;
         let (sender, updates) = mpsc::channel(16);
+        let metrics = Metrics::default();
         let gateway = GatewayHost::parse("192.0.2.7").unwrap();
         Self {
             local: LocalCluster {
@@ -61,10 +67,12 @@ impl Cluster {
             knowledge: BTreeMap::new(),
             versions: Versions::default(),
             clock: clock.clone(),
-            importer: Importer::new(settings(identity, clock), sender),
+            importer: Importer::new(settings(identity, clock, &metrics), sender),
+            metrics,
             updates,
             exporter,
             ca,
+            root,
         }
     }
 
@@ -94,6 +102,13 @@ impl Cluster {
         federation
     }
 
+    /// Takes in what the importer learned next; whether that is news.
+    async fn learn(&mut self) -> bool {
+        let update = self.updates.recv().await.unwrap();
+        self.knowledge.insert(update.peer, update.knowledge);
+        update.changed
+    }
+
     /// Goes on until `is_so`.
     async fn until(&mut self, is_so: impl Fn(&Federation, &BTreeMap<PeerName, PeerKnowledge>) -> bool) {
         let so = async {
@@ -102,22 +117,22 @@ impl Cluster {
                 if is_so(&federation, &self.knowledge) {
                     return;
                 }
-                let update = self.updates.recv().await.unwrap();
-                self.knowledge.insert(update.peer, update.knowledge);
+                self.learn().await;
             }
         };
         timeout(DEADLINE, so).await.expect("it comes to that");
     }
 }
 
-fn settings(identity: Identity, clock: &TestClock) -> ImporterSettings {
+fn settings(identity: Identity, clock: &TestClock, metrics: &Metrics) -> ImporterSettings {
     ImporterSettings {
         poll: Duration::from_millis(50),
         limits: FetchLimits::default(),
+        probe: ProbeSettings { interval: Duration::from_millis(50), ..ProbeSettings::default() },
         documents: Limits::default(),
         times: Times::default(),
         identity,
-        metrics: Metrics::default(),
+        metrics: metrics.clone(),
         roots: SystemRoots::only([]).unwrap(),
         clock: Arc::new(clock.clone()),
     }
@@ -169,6 +184,75 @@ async fn two_clusters_find_each_other() {
     beta.compile();
     alpha.until(|_, known| private_reason(known, "beta") == Some(ExchangeReason::NonOkResponse)).await;
     assert_eq!(imports(&alpha.compile(), "beta"), 2, "what is known is not given up for a 401");
+}
+
+fn condition(federation: &Federation, peer: &str, kind: ConditionType) -> Option<Condition> {
+    let report = federation.peer(&PeerName::parse(peer).unwrap())?;
+    report.conditions.iter().find(|condition| condition.kind == kind).cloned()
+}
+
+fn roots_acknowledged(federation: &Federation, peer: &str) -> Option<ConditionStatus> {
+    condition(federation, peer, ConditionType::RootsAcknowledged).map(|condition| condition.status)
+}
+
+fn dataplane(federation: &Federation, peer: &str) -> Option<ConditionStatus> {
+    condition(federation, peer, ConditionType::DataplaneConnectionReady).map(|condition| condition.status)
+}
+
+/// Makes a gateway for a cluster, which shows a certificate by `ca`; by the cluster's own root without one.
+async fn put_gateway(cluster: &mut Cluster, ca: Option<&TestCa>) -> Server {
+    let identity = format!("spiffe://{}/ns/istio/sa/gateway", cluster.local.trust_domain);
+    let leaf = ca.unwrap_or(&cluster.root).leaf_of(&[&identity]);
+    let server = gateway(&leaf, &[&TLS13]).await;
+    let address = GatewayHost::Ip(server.address.ip());
+    cluster.local.gateways = vec![GatewayAddress { address, port: ServicePort::new(server.address.port()).unwrap() }];
+    server
+}
+
+#[tokio::test]
+async fn a_gateway_is_probed_by_what_its_peer_says_and_the_same_outcome_is_no_news() {
+    let clock = TestClock::new();
+    let (mut alpha, mut beta) = (Cluster::new("alpha", &clock).await, Cluster::new("beta", &clock).await);
+    alpha.federate_with("beta", beta.exporter.address, &beta.ca);
+    beta.federate_with("alpha", alpha.exporter.address, &alpha.ca);
+    let _good = put_gateway(&mut beta, None).await;
+    tokio::join!(
+        // Both, so that beta has nothing left to say.
+        alpha.until(|federation, _| {
+            let conditions = [dataplane(federation, "beta"), roots_acknowledged(federation, "beta")];
+            conditions == [Some(ConditionStatus::True); 2]
+        }),
+        beta.until(|federation, _| imports(federation, "alpha") == 1)
+    );
+    let probes = |cluster: &Cluster| {
+        let reason = DataplaneReason::Succeeded.word();
+        cluster.metrics.probes.get_or_create(&ProbeLabels { reason }).get()
+    };
+    let (before, mut news) = (probes(&alpha), 0);
+    while probes(&alpha) < before + 3 {
+        news += u32::from(alpha.learn().await);
+    }
+    assert_eq!(news, 0);
+
+    // A gateway that somebody else runs, at an address that beta announces.
+    let _bad = put_gateway(&mut beta, Some(&TestCa::new())).await;
+    beta.compile();
+    alpha.until(|federation, _| dataplane(federation, "beta") == Some(ConditionStatus::False)).await;
+    let federation = alpha.compile();
+    let message = condition(&federation, "beta", ConditionType::DataplaneConnectionReady).unwrap().message;
+    assert!(message.contains("signed by no root of the peer"), "{message}");
+    assert_eq!(imports(&federation, "beta"), 1, "imports stay");
+}
+
+#[tokio::test]
+async fn a_new_root_is_acknowledged_once_the_peer_has_it_in_force() {
+    let (mut alpha, mut beta) = pair().await;
+    beta.until(|federation, _| roots_acknowledged(federation, "alpha") == Some(ConditionStatus::True)).await;
+    beta.local.roots.push(Root::from_der(&TestCa::new().der()).unwrap());
+    assert_eq!(roots_acknowledged(&beta.compile(), "alpha"), Some(ConditionStatus::False), "alpha has not heard of it");
+    let domain = beta.local.trust_domain.clone();
+    alpha.until(|federation, _| federation.bundles[&domain].roots.len() == 2).await;
+    beta.until(|federation, _| roots_acknowledged(federation, "alpha") == Some(ConditionStatus::True)).await;
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use super::{
 use fedgate_federation::{
     Finding,
     document::{PRIVATE_PATH, PUBLIC_PATH},
-    knowledge::{Absorbed, DocumentKind, ExchangeReason, PeerKnowledge},
+    knowledge::{Absorbed, DocumentKind, ExchangeReason, PeerKnowledge, Probed},
     object::Peer,
     token::TokenSource,
 };
@@ -47,6 +47,14 @@ impl Asker {
         match (public, self.fetch_private(&client).await) {
             (true, other) => other,
             (false, _) => Ended::Badly,
+        }
+    }
+
+    /// Takes what a probe of the peer's gateways gave.
+    pub(super) fn probed(&mut self, probed: &Probed) {
+        self.knowledge.probed(probed, self.settings.clock.now());
+        if let Some(dataplane) = &self.knowledge.dataplane {
+            self.settings.metrics.probed(dataplane.reason);
         }
     }
 

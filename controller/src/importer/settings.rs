@@ -1,7 +1,7 @@
 //! How the importer is set up.
 
 use super::{Metrics, SystemRoots};
-use crate::clock::Clock;
+use crate::{clock::Clock, probe::ProbeSettings};
 use fedgate_federation::{
     document::{ClusterUuid, Limits},
     key::SigningKey,
@@ -16,6 +16,8 @@ pub struct ImporterSettings {
     pub poll: Duration,
     /// How much a peer may take.
     pub limits: FetchLimits,
+    /// How the peers' gateways are probed.
+    pub probe: ProbeSettings,
     /// How much of a document is taken.
     pub documents: Limits,
     /// When knowledge is stale.
@@ -69,6 +71,7 @@ impl fmt::Debug for ImporterSettings {
         f.debug_struct("ImporterSettings")
             .field("poll", &self.poll)
             .field("limits", &self.limits)
+            .field("probe", &self.probe)
             .field("roots", &self.roots)
             .finish_non_exhaustive()
     }

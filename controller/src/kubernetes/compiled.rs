@@ -2,9 +2,11 @@
 
 use crate::in_force::InForce;
 use crate::kubernetes::kind::Kind;
+use crate::kubernetes::sources::memory::pack;
 use crate::kubernetes::watch::Key;
 use fedgate_core::PeerName;
-use fedgate_federation::federate::Standing;
+use fedgate_federation::Finding;
+use fedgate_federation::federate::{PeerReport, Standing};
 use fedgate_federation::knowledge::PeerKnowledge;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,6 +16,10 @@ use std::sync::Arc;
 pub(super) struct Compiled {
     /// What is in force.
     pub in_force: InForce,
+    /// Whether a leader compiled it. What a follower knows is no reason to write or delete anything, also when it has just become the leader.
+    pub(super) as_leader: bool,
+    /// What is missing in this cluster: roots, a gateway that peers can reach.
+    pub(super) missing: Vec<Finding>,
     /// Whether a table could be built since the start. Without one the gateway keeps what it has.
     pub has_table: bool,
     /// The generation of each `IstioFederation` that was looked at, by name.
@@ -22,11 +28,36 @@ pub(super) struct Compiled {
     pub(super) uids: BTreeMap<(Kind, Key), String>,
     /// What is known of each peer.
     pub knowledge: BTreeMap<PeerName, PeerKnowledge>,
-    /// What is kept of each peer over a restart, packed.
-    pub saved: BTreeMap<PeerName, Arc<[u8]>>,
+    /// What is kept of each peer over a restart.
+    pub(super) saved: BTreeMap<PeerName, Saved>,
+    /// The peers that have been asked since this replica leads.
+    pub(super) asked: BTreeSet<PeerName>,
+}
+
+/// What is kept of a peer over a restart.
+#[derive(Debug, Clone)]
+pub(super) struct Saved {
+    /// What was known when it was kept.
+    pub(super) knowledge: Arc<PeerKnowledge>,
+    /// The same, packed.
+    pub(super) packed: Arc<[u8]>,
+}
+
+impl Saved {
+    pub(super) fn new(knowledge: &PeerKnowledge) -> Self {
+        Self { knowledge: Arc::new(knowledge.clone()), packed: pack(knowledge).into() }
+    }
 }
 
 impl Compiled {
+    /// Whether there is nothing new to be said of an `IstioFederation`: a leader that has just begun knows of a peer what was written
+    /// down, which is older than what its status says.
+    pub(super) fn is_pending(&self, name: &str) -> bool {
+        let accepted = |report: &&PeerReport| report.standing == Standing::Accepted;
+        let report = self.in_force.federation.peers.iter().find(|report| report.peer.name.as_str() == name);
+        report.filter(accepted).is_some_and(|report| !self.asked.contains(&report.peer.name))
+    }
+
     /// Whether a peer has not even been asked since the start, and nothing was kept of it. Until then its roots are unknown, and the
     /// gateway keeps those that it has.
     pub(super) fn awaits_first_answer(&self) -> bool {

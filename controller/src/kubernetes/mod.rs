@@ -18,12 +18,17 @@
 //! | [`sinks`] | what is written |
 //! | [`watch`] | watching one kind |
 //! | [`election`] | who leads |
+//! | [`confirmations`] | when peers were heard of, on the Lease |
 //! | [`identity`] | UUID and key |
 //! | [`run`] | the loop |
+//! | [`snapshot`] | the same at one moment, for the command line |
+//! | [`crd`] | the definitions of our kinds, as files |
 //! | [`probes`], [`metrics`] | what the kubelet and Prometheus ask |
 
 pub mod client;
 mod compiled;
+pub mod confirmations;
+pub mod crd;
 pub mod election;
 pub mod fingerprint;
 pub mod identity;
@@ -35,6 +40,7 @@ mod replica;
 pub mod run;
 pub mod settings;
 pub mod sinks;
+pub(crate) mod snapshot;
 pub mod sources;
 pub mod status;
 pub mod watch;

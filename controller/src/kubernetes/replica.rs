@@ -1,10 +1,10 @@
 //! One replica: what it knows, and what it does with it as a leader or a follower.
 
-use super::compiled::Compiled;
+use super::compiled::{Compiled, Saved};
+use super::confirmations::Confirmations;
 use super::election::Leadership;
 use super::identity::ClusterIdentity;
 use super::settings::ControllerSettings;
-use super::sources::memory::pack;
 use super::sources::{Seen, Sources};
 use crate::brain::{Brain, tell_new};
 use crate::exporter;
@@ -12,10 +12,10 @@ use crate::importer::{Importer, ImporterSettings, PeerUpdate};
 use crate::in_force::InForce;
 use arc_swap::ArcSwap;
 use fedgate_core::{PeerName, Table, TableBuilder};
-use fedgate_federation::Federation;
 use fedgate_federation::federate::Published;
+use fedgate_federation::{Federation, Finding};
 use jiff::{SignedDuration, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
@@ -30,17 +30,28 @@ pub(super) struct Replica {
     leadership: Leadership,
     brain: Brain,
     has_table: bool,
-    saved: BTreeMap<PeerName, Arc<[u8]>>,
+    saved: BTreeMap<PeerName, Saved>,
     importer: Option<Importer>,
+    /// The peers that have been asked since this replica leads.
+    asked: BTreeSet<PeerName>,
     /// Since when a follower has compiled something else than what the leader published.
     differs_since: Option<Timestamp>,
     asking: (ImporterSettings, mpsc::Sender<PeerUpdate>),
-    newest: watch::Sender<Option<Arc<Compiled>>>,
-    published: Arc<ArcSwap<exporter::Published>>,
+    outcomes: Outcomes,
+}
+
+/// Where a replica puts what it works out.
+pub(super) struct Outcomes {
+    /// For the writer.
+    pub newest: watch::Sender<Option<Arc<Compiled>>>,
+    /// For the exporter.
+    pub published: Arc<ArcSwap<exporter::Published>>,
+    /// For the Lease.
+    pub confirmations: Confirmations,
 }
 
 impl Replica {
-    /// A replica that knows nothing yet. `newest` is where compilations go, `asking` how peers are asked and where the answers go.
+    /// A replica that knows nothing yet. `asking`: how peers are asked, and where the answers go.
     ///
     /// # Errors
     /// When an empty table cannot be built, which does not happen.
@@ -50,8 +61,7 @@ impl Replica {
         sources: Sources,
         leadership: Leadership,
         asking: (ImporterSettings, mpsc::Sender<PeerUpdate>),
-        newest: watch::Sender<Option<Arc<Compiled>>>,
-        published: Arc<ArcSwap<exporter::Published>>,
+        outcomes: Outcomes,
     ) -> anyhow::Result<Self> {
         let (cluster, _) = Seen::default().cluster(&settings, &identity);
         let table = Table::read(TableBuilder::new(settings.trust_domain.clone()).build(0)?)?;
@@ -67,10 +77,10 @@ impl Replica {
             has_table,
             saved,
             importer,
+            asked: BTreeSet::new(),
             differs_since: None,
             asking,
-            newest,
-            published,
+            outcomes,
         })
     }
 
@@ -81,17 +91,29 @@ impl Replica {
 
     /// Whether peers get an answer.
     pub(super) fn answers_peers(&self) -> bool {
-        self.published.load().public.is_some()
+        self.outcomes.published.load().public.is_some()
     }
 
     /// Takes what a round with a peer gave; whether something follows from it.
     pub(super) fn learned(&mut self, update: PeerUpdate) -> bool {
         let peer = update.peer.clone();
         let changed = self.importer.is_some() && self.brain.learned(update);
-        if changed && let Some(knowledge) = self.brain.knowledge.get(&peer) {
-            self.saved.insert(peer, pack(knowledge).into());
+        // What was written down is older than what the last leader knew, so the first answer is news in any case.
+        let first = self.importer.is_some() && self.asked.insert(peer.clone());
+        let saves = self.importer.is_some() && self.save(&peer);
+        changed || first || saves
+    }
+
+    /// Notes when a peer was confirmed, and keeps what is known of it over a restart; whether that is something else than what was kept.
+    fn save(&mut self, peer: &PeerName) -> bool {
+        let Some(knowledge) = self.brain.knowledge.get(peer) else { return false };
+        self.outcomes.confirmations.note(peer, knowledge);
+        let saved = self.saved.get(peer).map(|saved| saved.knowledge.as_ref());
+        let worth = knowledge.worth_saving(saved, &self.brain.times());
+        if worth {
+            self.saved.insert(peer.clone(), Saved::new(knowledge));
         }
-        changed
+        worth
     }
 
     /// Works out what is in force, and hands it on. Returns when the result will be another one though nothing else changes.
@@ -107,23 +129,25 @@ impl Replica {
         let (cluster, findings) = seen.cluster(&self.settings, &self.identity);
         self.brain.cluster = cluster;
         self.brain.objects = seen.objects();
-        self.brain.objects.findings.extend(findings);
+        self.brain.objects.findings.extend(findings.iter().cloned());
         let federation = self.brain.compile(now);
         self.has_table |= federation.table.is_ok();
-        self.hand_on(&seen, federation, stored.as_ref(), now)
+        self.hand_on(&seen, federation, findings, stored.as_ref(), now)
     }
 
     /// Beginning from what the last leader wrote down.
     fn begin_to_lead(&mut self, seen: &Seen, stored: Option<Published>) {
         self.follow(seen, stored);
         self.saved =
-            self.brain.knowledge.iter().map(|(peer, knowledge)| (peer.clone(), pack(knowledge).into())).collect();
+            self.brain.knowledge.iter().map(|(peer, knowledge)| (peer.clone(), Saved::new(knowledge))).collect();
+        self.asked.clear();
         let (settings, updates) = self.asking.clone();
         self.importer = Some(Importer::new(settings, updates));
     }
 
     fn follow(&mut self, seen: &Seen, stored: Option<Published>) {
         self.importer = None;
+        self.outcomes.confirmations.clear();
         self.brain.knowledge = seen.knowledge();
         self.brain.previous = stored.unwrap_or_default();
     }
@@ -134,7 +158,7 @@ impl Replica {
     fn serve(&mut self, federation: &Federation, stored: Option<&Published>, now: Timestamp) -> Option<Timestamp> {
         if stored == Some(&federation.published) {
             self.differs_since = None;
-            self.published.store(Arc::new(exporter::Published::of(federation)));
+            self.outcomes.published.store(Arc::new(exporter::Published::of(federation)));
             return None;
         }
         let stored = stored?;
@@ -143,7 +167,7 @@ impl Replica {
             return since.checked_add(DIFFERENCE).ok();
         }
         tracing::warn!("this replica publishes something else than the leader; are all replicas set up the same?");
-        self.published.store(Arc::new(exporter::Published::of(&under_versions_of(federation, stored))));
+        self.outcomes.published.store(Arc::new(exporter::Published::of(&under_versions_of(federation, stored))));
         None
     }
 
@@ -151,6 +175,7 @@ impl Replica {
         &mut self,
         seen: &Seen,
         federation: Federation,
+        missing: Vec<Finding>,
         stored: Option<&Published>,
         now: Timestamp,
     ) -> Option<Timestamp> {
@@ -158,29 +183,33 @@ impl Replica {
         if let Some(importer) = &mut self.importer {
             for gone in self.brain.forget_the_others() {
                 self.saved.remove(&gone);
+                self.outcomes.confirmations.forget(&gone);
             }
             self.brain.previous = federation.published.clone();
             importer.follow(&federation, &self.brain.knowledge);
         } else {
             next = self.serve(&federation, stored, now).into_iter().chain(next).min();
         }
-        let before = self.newest.borrow().clone();
+        let before = self.outcomes.newest.borrow().clone();
         tell_new(&federation.findings, before.as_ref().map(|before| &before.in_force.federation));
         let generations = seen.federations.iter().map(|(key, object)| (key.name.clone(), object.generation)).collect();
         let in_force = InForce {
             local: self.brain.cluster.clone(),
             federation,
             table: self.brain.table.clone(),
-            egress: BTreeMap::new(),
+            egress: None,
             findings: Vec::new(),
         };
-        self.newest.send_replace(Some(Arc::new(Compiled {
+        self.outcomes.newest.send_replace(Some(Arc::new(Compiled {
             in_force,
+            as_leader: self.importer.is_some(),
+            missing,
             has_table: self.has_table,
             generations,
             uids: seen.uids(),
             knowledge: self.brain.knowledge.clone(),
             saved: self.saved.clone(),
+            asked: self.asked.clone(),
         })));
         next
     }

@@ -1,48 +1,28 @@
 //! The status of an `IstioFederation`: DKP's fields, and conditions of ours beside DKP's.
 
+use super::crd::status::{
+    GatewayAddress, IstioFederationStatus, MetadataCache, PeerCondition, PrivateCache, PublicCache, PublicPort,
+    PublicService,
+};
 use super::fingerprint::{Fingerprint, fingerprint};
 use super::sources::federation::FederationObject;
 use fedgate_federation::bundle::roots_to_pem;
-use fedgate_federation::document::{PrivateDocument, PublicDocument};
+use fedgate_federation::document::{self, PrivateDocument, PublicDocument};
 use fedgate_federation::federate::{Condition, ConditionStatus, Protocol};
 use fedgate_federation::knowledge::PeerKnowledge;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-/// The most bytes of a peer's services in a status: the object has to stay well below what etcd takes (1.5 MiB).
+/// The most bytes of a peer's services in a status, roughly: the object has to stay well below what etcd takes (1.5 MiB).
 const CACHED_SERVICES: usize = 512 << 10;
-
-/// A condition as the object has it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct WrittenCondition {
-    /// What it is about.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// `True`, `False` or `Unknown`.
-    pub status: String,
-    /// One word.
-    #[serde(default)]
-    pub reason: String,
-    /// More of it.
-    #[serde(default)]
-    pub message: String,
-    /// When the status became what it is (RFC 3339).
-    #[serde(default)]
-    pub last_transition_time: Option<String>,
-    /// The generation of the spec that it is about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-}
 
 /// A condition whose status is another one now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transition {
     /// The condition as it is now.
-    pub condition: WrittenCondition,
+    pub condition: PeerCondition,
     /// The status that it had; `None` when it is new.
-    pub before: Option<String>,
+    pub before: Option<ConditionStatus>,
 }
 
 /// The status that an object should have.
@@ -70,92 +50,83 @@ pub fn desired(
         condition
     };
     let written: Vec<_> = conditions.iter().map(one).collect();
-    let mut status = json!({ "conditions": written });
-    if let Some(generation) = object.generation {
-        status["observedGeneration"] = generation.into();
-    }
-    if let Some(cache) = knowledge.and_then(metadata_cache) {
-        status["metadataCache"] = cache;
-    }
+    let status = IstioFederationStatus {
+        observed_generation: object.generation,
+        metadata_cache: knowledge.and_then(metadata_cache),
+        conditions: written,
+    };
+    let status = json!(status);
     DesiredStatus { fingerprint: fingerprint(&status), value: status, transitions }
 }
 
-fn written(object: &FederationObject, condition: &Condition, now: Timestamp) -> (WrittenCondition, Option<Transition>) {
+fn written(object: &FederationObject, condition: &Condition, now: Timestamp) -> (PeerCondition, Option<Transition>) {
     let kind = format!("{:?}", condition.kind);
-    let status = match condition.status {
-        ConditionStatus::True => "True",
-        ConditionStatus::False => "False",
-        ConditionStatus::Unknown => "Unknown",
-    };
     let before = object.conditions.iter().find(|before| before.kind == kind);
-    let same = before.filter(|before| before.status == status);
-    let since = same.and_then(|before| before.last_transition_time.clone());
-    let condition = WrittenCondition {
+    let same = before.filter(|before| before.status == condition.status);
+    let since = same.and_then(|before| before.last_transition_time).unwrap_or(now);
+    let condition = PeerCondition {
         kind,
-        status: status.to_owned(),
+        status: condition.status,
         reason: condition.reason.clone(),
         message: condition.message.clone(),
-        last_transition_time: Some(since.unwrap_or_else(|| rfc3339(now))),
+        last_transition_time: Some(whole_seconds(since)),
+        last_probe_time: None,
         observed_generation: object.generation,
     };
-    let transition = same
-        .is_none()
-        .then(|| Transition { condition: condition.clone(), before: before.map(|before| before.status.clone()) });
+    let transition =
+        same.is_none().then(|| Transition { condition: condition.clone(), before: before.map(|before| before.status) });
     (condition, transition)
 }
 
-/// To the second, as Kubernetes writes times.
-fn rfc3339(time: Timestamp) -> String {
-    Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
+/// As Kubernetes has times.
+fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
-/// What is known of the peer, in DKP's form. A list of services that is too long for an object is left out, and a field says so.
-fn metadata_cache(knowledge: &PeerKnowledge) -> Option<Value> {
-    let mut cache = Map::new();
+/// What is known of the peer. A list of services that is too long for an object is left out.
+fn metadata_cache(knowledge: &PeerKnowledge) -> Option<MetadataCache> {
+    if knowledge.public.is_none() && knowledge.private.is_none() {
+        return None;
+    }
+    let mut cache = MetadataCache::default();
     if let Some(known) = &knowledge.public {
-        cache.insert("public".into(), public(&known.document));
-        cache.insert("publicLastFetchTimestamp".into(), rfc3339(known.fetched).into());
+        cache.public = Some(public(&known.document));
+        cache.public_last_fetch_timestamp = Some(whole_seconds(known.fetched));
     }
     if let Some(known) = &knowledge.private {
-        let private = private(&known.document);
-        if private.to_string().len() <= CACHED_SERVICES {
-            cache.insert("private".into(), private);
-        }
-        cache.insert("privateLastFetchTimestamp".into(), rfc3339(known.fetched).into());
+        let services: usize = known.document.services.iter().map(|service| 64 + 64 * service.ports.len()).sum();
+        cache.private = (services <= CACHED_SERVICES).then(|| private(&known.document));
+        cache.private_last_fetch_timestamp = Some(whole_seconds(known.fetched));
     }
-    (!cache.is_empty()).then_some(Value::Object(cache))
+    Some(cache)
 }
 
-fn public(document: &PublicDocument) -> Value {
-    json!({
-        "clusterUUID": document.cluster_uuid.as_str(),
-        "authnKeyPub": document.authn_key.to_pem(),
-        "rootCA": roots_to_pem(&document.roots),
-    })
+fn public(document: &PublicDocument) -> PublicCache {
+    PublicCache {
+        cluster_uuid: document.cluster_uuid.to_string(),
+        authn_key_pub: document.authn_key.to_pem(),
+        root_ca: roots_to_pem(&document.roots),
+    }
 }
 
-fn private(document: &PrivateDocument) -> Value {
-    let gateways: Vec<_> = document
-        .gateways
-        .iter()
-        .map(|gateway| json!({ "address": gateway.address.to_string(), "port": gateway.port.get() }))
-        .collect();
-    let services: Vec<_> = document
-        .services
-        .iter()
-        .map(|service| {
-            let ports: Vec<_> = service
-                .ports
-                .iter()
-                .map(|port| {
-                    let protocol = Protocol::of_port_name(&port.name).word();
-                    json!({ "name": port.name, "port": port.port.get(), "protocol": protocol })
-                })
-                .collect();
-            json!({ "hostname": service.hostname.as_str(), "ports": ports })
-        })
-        .collect();
-    json!({ "ingressGateways": gateways, "publicServices": services })
+fn private(document: &PrivateDocument) -> PrivateCache {
+    let gateway = |gateway: &document::GatewayAddress| GatewayAddress {
+        address: gateway.address.to_string(),
+        port: gateway.port.get(),
+    };
+    PrivateCache {
+        ingress_gateways: document.gateways.iter().map(gateway).collect(),
+        public_services: document.services.iter().map(service).collect(),
+    }
+}
+
+fn service(service: &document::PublicService) -> PublicService {
+    let port = |port: &document::PublicServicePort| PublicPort {
+        name: port.name.clone(),
+        port: port.port.get(),
+        protocol: Protocol::of_port_name(&port.name).word().to_owned(),
+    };
+    PublicService { hostname: service.hostname.to_string(), ports: service.ports.iter().map(port).collect() }
 }
 
 #[cfg(test)]
@@ -192,7 +163,7 @@ mod tests {
         assert_eq!(reason.value["conditions"][0]["lastTransitionTime"], "1970-01-01T00:00:10Z");
         let other = desired(&seen, &accepted(ConditionStatus::False, "OurUuid"), None, at(40));
         assert_eq!(other.value["conditions"][0]["lastTransitionTime"], "1970-01-01T00:00:40Z");
-        assert_eq!(other.transitions[0].before.as_deref(), Some("True"));
+        assert_eq!(other.transitions[0].before, Some(ConditionStatus::True));
         assert_eq!(other.value["observedGeneration"], 3);
     }
 }

@@ -92,6 +92,25 @@ fn a_restart_begins_from_what_was_known() {
 }
 
 #[test]
+fn that_a_peer_says_the_same_is_kept_as_well() {
+    let (mut alpha, mut beta) = (Cluster::new("alpha"), Cluster::new("beta"));
+    alpha.put_peer(&beta);
+    beta.put_peer(&alpha);
+    beta.put_service("web");
+    let times = "times: {poll: 1s, staleAfter: 4s, stalenessLimit: 8s}";
+    alpha.put("fedgate.yaml", &alpha.settings().replace("times: {poll: 1s}", times));
+    alpha.start();
+    beta.start();
+    alpha.wait("the import", |status| import(status, WEB));
+    // Beta has nothing new to say; what is kept of it stays young all the same.
+    alpha.wait("a document that is kept long after it came, as confirmed just now", |_| {
+        let kept: Value = serde_json::from_slice(&fs::read(alpha.path("state/peers/beta.json")).ok()?).ok()?;
+        let time = |field: &str| kept["private"][field].as_str()?.parse::<jiff::Timestamp>().ok();
+        (time("confirmed")?.duration_since(time("fetched")?).as_secs() >= 5).then_some(())
+    });
+}
+
+#[test]
 fn a_second_controller_in_one_folder_is_refused() {
     let mut alpha = Cluster::new("alpha");
     alpha.start();

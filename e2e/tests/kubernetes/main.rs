@@ -1,4 +1,9 @@
 //! Tests on real Kubernetes API servers; `cargo xtask e2e kubernetes` runs them. Each allow has its deny.
 
-mod pairing;
+mod admission;
+mod fixture;
+mod guide;
+mod privilege;
+mod recovery;
 mod rig;
+mod writes;

@@ -3,6 +3,7 @@ mod rows;
 pub(crate) use rows::is_port_name;
 
 use super::{DocumentError, GatewayAddress, Limits, Network, Parsed, WorkloadIdentity};
+use crate::bundle::Fingerprint;
 use crate::finding::ObjectRef;
 use fedgate_core::{Hostname, ServicePort, TrustDomain};
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,9 @@ pub struct PrivateExtension {
     /// The SPIFFE IDs of its gateways. Empty: any identity of its trust domain.
     #[serde(default)]
     pub gateway_identities: Vec<WorkloadIdentity>,
+    /// The reader's roots that the cluster has put in force, in order. `None`: it does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied_roots: Option<Vec<Fingerprint>>,
 }
 
 #[derive(Serialize)]
@@ -59,8 +63,6 @@ pub struct PrivateExtension {
 struct Written<'a> {
     ingress_gateways: &'a [GatewayAddress],
     public_services: &'a [PublicService],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fedgate: Option<&'a PrivateExtension>,
 }
 
 impl PrivateDocument {
@@ -79,15 +81,26 @@ impl PrivateDocument {
         rows::parse(body, trust_domain, object, limits)
     }
 
-    /// Writes the body.
+    /// Writes the body: [`Self::head_json`], then [`Self::tail_json`].
     pub fn to_json(&self) -> Vec<u8> {
-        let written = Written {
-            ingress_gateways: &self.gateways,
-            public_services: &self.services,
-            fedgate: self.extension.as_ref(),
-        };
+        [self.head_json(), self.tail_json()].concat()
+    }
+
+    /// The part of the body that is the same for all peers that may see the same: gateways and services. It is the larger one by
+    /// far, so that those who keep the bodies of many peers keep it once.
+    pub fn head_json(&self) -> Vec<u8> {
+        let written = Written { ingress_gateways: &self.gateways, public_services: &self.services };
         // Strings and numbers only: there is nothing in it that could fail.
-        serde_json::to_vec(&written).unwrap_or_default()
+        let mut json = serde_json::to_vec(&written).unwrap_or_default();
+        // The tail closes the object.
+        json.pop();
+        json
+    }
+
+    /// The rest of the body: the extension, which has to do with the one peer.
+    pub fn tail_json(&self) -> Vec<u8> {
+        let Some(extension) = &self.extension else { return b"}".to_vec() };
+        [br#","fedgate":"#.as_slice(), &serde_json::to_vec(extension).unwrap_or_default(), b"}"].concat()
     }
 
     /// Whether both say the same, whatever their sequences are.

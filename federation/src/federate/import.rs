@@ -37,6 +37,22 @@ pub enum ServerIdentity {
     Exactly(Vec<WorkloadIdentity>),
 }
 
+/// What is to be probed of a peer's gateways: what a client of its services would rely on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeTarget {
+    /// The import to ask for in the TLS handshake; `None` when there is none that fits.
+    pub service: Option<ServiceName>,
+    /// The gateways; never empty.
+    pub gateways: Arc<[GatewayAddress]>,
+    /// Who must answer.
+    pub server: Arc<ServerIdentity>,
+    /// By whose roots.
+    pub bundle: TrustBundle,
+}
+
+/// The longest name that DNS has, dots included.
+const LONGEST_NAME: usize = 253;
+
 /// What is spoken on a port (Istio's protocol selection by port name).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -104,16 +120,27 @@ pub(super) fn bundles<'a, 'k: 'a>(
     bundles
 }
 
-/// The services of these peers, in order.
+/// What is made reachable, and what is to be probed.
+pub(super) struct Imports {
+    /// In order of service.
+    pub(super) rows: Vec<Import>,
+    pub(super) targets: BTreeMap<PeerName, ProbeTarget>,
+}
+
+/// The services and gateways of the peers that have a bundle.
 pub(super) fn imports<'a, 'k: 'a>(
     inputs: &Inputs<'_>,
-    believed: impl Iterator<Item = &'a Candidate<'k>>,
+    accepted: impl Iterator<Item = &'a Candidate<'k>>,
+    bundles: &BTreeMap<TrustDomain, TrustBundle>,
     findings: &mut Vec<Finding>,
-) -> Vec<Import> {
-    let mut imports = Vec::new();
-    for candidate in believed {
+) -> Imports {
+    let mut imports = Imports { rows: Vec::new(), targets: BTreeMap::new() };
+    for candidate in accepted {
+        let Some(bundle) = bundles.get(&candidate.peer.trust_domain) else { continue };
         let Some(document) = candidate.private(inputs) else { continue };
-        if document.gateways.is_empty() && !document.services.is_empty() {
+        if !document.gateways.is_empty() {
+            imports.of(candidate, document, bundle);
+        } else if !document.services.is_empty() {
             let message = "the peer announces services and no gateway, so they cannot be reached";
             findings.push(Finding::error(
                 FindingReason::NoGateways,
@@ -122,30 +149,34 @@ pub(super) fn imports<'a, 'k: 'a>(
                 message,
             ));
         }
-        if !document.gateways.is_empty() {
-            imports.extend(imports_of(candidate, document));
-        }
     }
-    imports.sort_by(|a, b| a.service.cmp(&b.service));
+    imports.rows.sort_by(|a, b| a.service.cmp(&b.service));
     imports
 }
 
-fn imports_of(candidate: &Candidate<'_>, document: &PrivateDocument) -> Vec<Import> {
-    let peer = &candidate.peer;
-    let gateways: Arc<[GatewayAddress]> = document.gateways.clone().into();
-    let server = Arc::new(server_identity(&peer.trust_domain, document));
-    let import = |service, port_name: &String| Import {
-        peer: peer.name.clone(),
-        trust_domain: peer.trust_domain.clone(),
-        service,
-        port_name: port_name.clone(),
-        protocol: Protocol::of_port_name(port_name),
-        gateways: Arc::clone(&gateways),
-        server: Arc::clone(&server),
-    };
-    // The names were checked when the document came; what comes from a state file is checked here again.
-    let owned = document.services.iter().filter(|service| peer.trust_domain.owns(&service.hostname));
-    owned.flat_map(ports).map(|(service, name)| import(service, name)).collect()
+impl Imports {
+    /// Adds those of one peer.
+    fn of(&mut self, candidate: &Candidate<'_>, document: &PrivateDocument, bundle: &TrustBundle) {
+        let peer = &candidate.peer;
+        let gateways: Arc<[GatewayAddress]> = document.gateways.clone().into();
+        let server = Arc::new(server_identity(&peer.trust_domain, document));
+        let import = |(service, port_name): (ServiceName, &String)| Import {
+            peer: peer.name.clone(),
+            trust_domain: peer.trust_domain.clone(),
+            service,
+            port_name: port_name.clone(),
+            protocol: Protocol::of_port_name(port_name),
+            gateways: Arc::clone(&gateways),
+            server: Arc::clone(&server),
+        };
+        // The names were checked when the document came; what comes from a state file is checked here again.
+        let owned = document.services.iter().filter(|service| peer.trust_domain.owns(&service.hostname));
+        let rows: Vec<_> = owned.flat_map(ports).map(import).collect();
+        let service = rows.iter().map(|row| &row.service).filter(|service| service.sni().len() <= LONGEST_NAME).min();
+        let target = ProbeTarget { service: service.cloned(), gateways, server, bundle: bundle.clone() };
+        self.targets.insert(peer.name.clone(), target);
+        self.rows.extend(rows);
+    }
 }
 
 /// A host's ports, each number once. A Service may have one number for both TCP and UDP; which is which is not announced, and

@@ -10,6 +10,7 @@
 //! Nothing in here fails as a whole. What is wrong with one object, peer or document becomes a finding about it, and the rest
 //! goes on. The same inputs give the same outputs, in the same order, byte for byte.
 
+mod condition;
 mod export;
 mod import;
 mod others;
@@ -17,10 +18,11 @@ mod publish;
 mod report;
 mod standing;
 
+pub use condition::{Condition, ConditionStatus, ConditionType, table_too_large};
 pub use export::{Export, TableFailure};
-pub use import::{Import, Protocol, ServerIdentity};
+pub use import::{Import, ProbeTarget, Protocol, ServerIdentity};
 pub use publish::{DocumentVersion, Published};
-pub use report::{Condition, ConditionStatus, ConditionType, PeerReport};
+pub use report::PeerReport;
 pub use standing::Standing;
 
 use crate::bundle::{Root, TrustBundle};
@@ -82,13 +84,16 @@ pub struct Federation {
     pub exports: Vec<Export>,
     /// The imports, in order of service.
     pub imports: Vec<Import>,
+    /// What of each peer's gateways is to be probed; peers of which no gateway is in force have nothing.
+    pub probe_targets: BTreeMap<PeerName, ProbeTarget>,
     /// The roots of each peer whose identities may be believed.
     pub bundles: BTreeMap<TrustDomain, TrustBundle>,
     /// The peers that may ask for their private document, by the UUID that their tokens have as subject.
     pub members: BTreeMap<ClusterUuid, Member>,
     /// What anybody may fetch.
     pub public_document: PublicDocument,
-    /// What each peer may fetch.
+    /// What each peer may fetch. It tells the peer which of its roots are in `bundles`, so those have to be handed to the gateway
+    /// before it is handed out.
     pub private_documents: BTreeMap<PeerName, Arc<PrivateDocument>>,
     /// Our roots, for readers that know SPIFFE only.
     pub spiffe_bundle: SpiffeBundle,
@@ -179,9 +184,8 @@ pub fn federate(inputs: &Inputs<'_>) -> Federation {
     let table = export::table(inputs, accepted().map(|candidate| &candidate.peer), &granter, &exports);
 
     let bundles = import::bundles(inputs, accepted(), &mut findings);
-    let imports =
-        import::imports(inputs, accepted().filter(|c| bundles.contains_key(&c.peer.trust_domain)), &mut findings);
-    let published = publish::publish(inputs, accepted().map(|candidate| &candidate.peer.name), &offers, &table);
+    let imports = import::imports(inputs, accepted(), &bundles, &mut findings);
+    let published = publish::publish(inputs, accepted().map(|candidate| &candidate.peer), &bundles, &offers, &table);
 
     let modes: BTreeMap<_, _> = granter.modes().collect();
     let local = ObjectRef::cluster(inputs.local.trust_domain.as_str());
@@ -200,7 +204,8 @@ pub fn federate(inputs: &Inputs<'_>) -> Federation {
         published: published.versions,
         table,
         exports,
-        imports,
+        imports: imports.rows,
+        probe_targets: imports.targets,
         bundles,
         peers,
         others,

@@ -1,8 +1,7 @@
 //! What to say on an `IstioFederation` that is no valid peer, so that its writer sees it on the object itself.
 
-use super::report::messages;
-use super::{Condition, ConditionStatus, ConditionType};
-use crate::finding::{Finding, ObjectRef, Severity};
+use super::condition::{Condition, ConditionStatus, ConditionType};
+use crate::finding::{Finding, ObjectRef, Severity, messages};
 use crate::object::{Objects, Peer};
 use std::collections::{BTreeMap, BTreeSet};
 

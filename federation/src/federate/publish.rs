@@ -2,11 +2,13 @@
 
 use super::export::Offer;
 use super::{Inputs, LocalCluster, TableFailure};
+use crate::bundle::{Fingerprint, TrustBundle};
 use crate::document::{
     PrivateDocument, PrivateExtension, PublicDocument, PublicExtension, PublicService, SpiffeBundle,
 };
 use crate::grant::PeerGrant;
-use fedgate_core::{PeerName, Table};
+use crate::object::Peer;
+use fedgate_core::{PeerName, Table, TrustDomain};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,7 +61,8 @@ pub(super) fn public_document(local: &LocalCluster) -> PublicDocument {
 /// The documents of the accepted peers, and our SPIFFE bundle.
 pub(super) fn publish<'a>(
     inputs: &Inputs<'_>,
-    peers: impl Iterator<Item = &'a PeerName>,
+    peers: impl Iterator<Item = &'a Peer>,
+    bundles: &BTreeMap<TrustDomain, TrustBundle>,
     offers: &[Offer],
     table: &Result<Table, TableFailure>,
 ) -> Publication {
@@ -72,10 +75,14 @@ pub(super) fn publish<'a>(
     let mut contents = Contents::new(inputs.local, offers);
     let mut documents = BTreeMap::new();
     for (place, peer) in peers.enumerate() {
-        let (content, hash) = contents.of_peer(place);
-        let version = next_version(inputs, before.documents.get(peer), hash);
-        documents.insert(peer.clone(), Arc::new(with_sequence(&content, version.sequence)));
-        versions.documents.insert(peer.clone(), version);
+        let Content { mut document, head } = contents.of_peer(place);
+        let applied = bundles.get(&peer.trust_domain).map(applied_roots).unwrap_or_default();
+        document.extension.iter_mut().for_each(|extension| extension.applied_roots = Some(applied.clone()));
+        let hash = hexadecimal(&head.chain_update(document.tail_json()).finalize());
+        let version = next_version(inputs, before.documents.get(&peer.name), hash);
+        document.extension.iter_mut().for_each(|extension| extension.sequence = version.sequence);
+        documents.insert(peer.name.clone(), Arc::new(document));
+        versions.documents.insert(peer.name.clone(), version);
     }
     let bundle = spiffe_bundle(inputs);
     versions.bundle = Some(bundle.1);
@@ -85,7 +92,8 @@ pub(super) fn publish<'a>(
 fn spiffe_bundle(inputs: &Inputs<'_>) -> (SpiffeBundle, DocumentVersion) {
     let roots = public_document(inputs.local).roots;
     let unnumbered = SpiffeBundle { sequence: 0, roots };
-    let version = next_version(inputs, inputs.previous.bundle.as_ref(), hash(&unnumbered.to_json()));
+    let version =
+        next_version(inputs, inputs.previous.bundle.as_ref(), hexadecimal(&Sha256::digest(unnumbered.to_json())));
     (SpiffeBundle { sequence: version.sequence, ..unnumbered }, version)
 }
 
@@ -100,13 +108,13 @@ fn next_version(inputs: &Inputs<'_>, before: Option<&DocumentVersion>, content: 
     DocumentVersion { sequence, content }
 }
 
-fn with_sequence(content: &PrivateDocument, sequence: u64) -> PrivateDocument {
-    let extension = content.extension.clone().map(|extension| PrivateExtension { sequence, ..extension });
-    PrivateDocument { extension, ..content.clone() }
+fn applied_roots(bundle: &TrustBundle) -> Vec<Fingerprint> {
+    let roots: BTreeSet<_> = bundle.roots.iter().map(|root| root.fingerprint()).collect();
+    roots.into_iter().collect()
 }
 
-fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The contents of the peers' documents, each worked out once: with many peers, most may see the same.
@@ -115,7 +123,16 @@ struct Contents<'a> {
     offers: &'a [Offer],
     /// The different lists of grants, by address.
     classes: BTreeMap<*const PeerGrant, &'a [PeerGrant]>,
-    known: BTreeMap<BTreeSet<*const PeerGrant>, (PrivateDocument, String)>,
+    known: BTreeMap<BTreeSet<*const PeerGrant>, Content>,
+}
+
+/// What the documents of peers that may see the same have in common.
+#[derive(Clone)]
+struct Content {
+    /// Its sequence is 0.
+    document: PrivateDocument,
+    /// The hash, as far as the body is the same.
+    head: Sha256,
 }
 
 impl<'a> Contents<'a> {
@@ -125,8 +142,8 @@ impl<'a> Contents<'a> {
         Self { local, offers, classes, known: BTreeMap::new() }
     }
 
-    /// The document of the peer at a place among the accepted ones, its sequence 0, and the content's hash.
-    fn of_peer(&mut self, place: usize) -> (PrivateDocument, String) {
+    /// The content for the peer at a place among the accepted ones.
+    fn of_peer(&mut self, place: usize) -> Content {
         let is_visible = |grants: &[PeerGrant]| grants.get(place).is_some_and(PeerGrant::is_visible);
         let visible = self.classes.iter().filter(|(_, grants)| is_visible(grants)).map(|(address, _)| *address);
         let visible: BTreeSet<_> = visible.collect();
@@ -134,9 +151,9 @@ impl<'a> Contents<'a> {
             return known.clone();
         }
         let document = document(self.local, self.offers, &visible);
-        let hash = hash(&document.to_json());
-        self.known.insert(visible, (document.clone(), hash.clone()));
-        (document, hash)
+        let content = Content { head: Sha256::new_with_prefix(document.head_json()), document };
+        self.known.insert(visible, content.clone());
+        content
     }
 }
 
@@ -155,6 +172,7 @@ fn document(local: &LocalCluster, offers: &[Offer], visible: &BTreeSet<*const Pe
         service_count: services.len() as u64,
         network: local.network.clone(),
         gateway_identities: local.gateway_identities.clone(),
+        applied_roots: None,
     };
     PrivateDocument { gateways, services, extension: Some(extension) }
 }

@@ -11,9 +11,12 @@
 
 mod absorb;
 mod change;
+mod keep;
+mod probe;
 
 pub use absorb::Absorbed;
 pub use change::Change;
+pub use probe::{Dataplane, DataplaneReason, Probed};
 
 use crate::document::{ClusterUuid, PrivateDocument, PublicDocument};
 use crate::finding::{Finding, shown};
@@ -178,6 +181,9 @@ pub struct PeerKnowledge {
     pub public_exchange: Option<Exchange>,
     /// How the last fetch of the private document ended.
     pub private_exchange: Option<Exchange>,
+    /// What came of the last probe of the peer's gateways.
+    #[serde(default)]
+    pub dataplane: Option<Dataplane>,
     /// The private document that came last, when it is not believed yet.
     pub held: Option<Held>,
     /// The latest changes of UUID, key and roots, oldest first; at most 16.
@@ -195,6 +201,7 @@ impl PeerKnowledge {
             uuid_since: None,
             public_exchange: None,
             private_exchange: None,
+            dataplane: None,
             held: None,
             changes: Vec::new(),
         }

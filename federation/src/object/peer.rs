@@ -3,30 +3,40 @@
 use super::Named;
 use crate::finding::{Finding, FindingReason, ObjectRef, shown};
 use fedgate_core::{Hostname, PeerName, TrustDomain};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// The spec of an `IstioFederation`. The kind is not ours, so fields that we don't know are passed over.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// The fields' comments are what `kubectl explain` shows. Lengths bound what an API server takes and what its rules cost.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IstioFederationSpec {
-    /// The peer's trust domain, which is its cluster domain as well.
+    /// The peer's trust domain, in lower case, for example beta.example. It is the peer's cluster domain as well: its Services are
+    /// named NAME.NAMESPACE.svc.TRUSTDOMAIN, and other names of the peer are not believed. An object with this cluster's own trust
+    /// domain is no peer, so that the same objects can be applied to every cluster. cluster.local is refused.
+    #[schemars(length(min = 1, max = 253))]
     pub trust_domain: String,
-    /// Where the peer serves its metadata.
+    /// The https URL under which the peer serves its metadata, for example https://fedgate.beta.example/metadata. It has neither
+    /// a query nor a fragment.
+    #[schemars(length(min = 1, max = 2048))]
     pub metadata_endpoint: String,
-    /// How the endpoint is verified.
+    /// How the certificate of metadataEndpoint is verified. Without it the system's roots are trusted.
     #[serde(default)]
     pub metadata: MetadataSpec,
 }
 
 /// How a metadata endpoint is verified.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MetadataSpec {
-    /// PEM certificates that are trusted in addition to the system's roots.
+    /// CA certificates in PEM that are trusted for metadataEndpoint, in addition to the system's roots.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 262_144))]
     pub ca: Option<String>,
-    /// Whether any certificate will do; ignored when `ca` is set.
+    /// Whether any certificate will do: whoever answers at metadataEndpoint can then name the peer's roots and keys. Ignored when
+    /// ca is set.
     pub insecure_skip_verify: bool,
 }
 

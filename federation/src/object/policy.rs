@@ -5,70 +5,86 @@
 //! [`PolicyBody::Unreadable`]: it selects the peers that it readably names, or all when it cannot be told, and allows nothing.
 
 use crate::finding::{Finding, FindingReason, ObjectRef, shown};
-use fedgate_core::{Mode, PeerName};
+use fedgate_core::{MAX_CALLER_PATTERNS, Mode, PeerName};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The spec of a `FederationPolicy`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// The fields' comments are what `kubectl explain` shows. Lengths bound what an API server takes and what its rules cost.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FederationPolicySpec {
-    /// The peers that it is about, by the names of their `IstioFederation`s. Absent: all.
+    /// The peers that the policy is about, by the names of their IstioFederation objects. They get what policies allow and
+    /// nothing else. Leave it out for all peers.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(length(max = 1_000), inner(length(max = 253)))]
     pub peers: Option<Vec<String>>,
-    /// The exports that it allows: those that match one of these. Absent: all.
+    /// The exports that the policy allows: those that match one entry at least. Leave it out for all exports.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(length(max = 100))]
     pub services: Option<Vec<ServiceRule>>,
-    /// The peers' callers that it allows: those that match one of these. Absent: any.
+    /// The callers of these peers that the policy allows: those that match one entry at least. Leave it out for any caller.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(length(max = MAX_CALLER_PATTERNS))]
     pub callers: Option<Vec<CallerSpec>>,
-    /// Whether refusals take effect. Absent: `Enforce`.
+    /// Enforce refuses what no policy allows. Audit reports it and lets it through, so that a policy can be tried before it bites.
+    /// A peer is in audit mode when all policies that are about it say Audit.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(with = "String", extend("enum" = [Mode::Enforce, Mode::Audit], "default" = Mode::Enforce))]
     pub mode: Option<Mode>,
 }
 
 /// Which exports: those for which all the given fields match.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ServiceRule {
-    /// Patterns of namespaces, `*` for any run of characters. Absent: all.
+    /// Patterns of the Service's namespace, one of which must match; '*' stands for any run of characters. Leave it out for all
+    /// namespaces.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(length(max = 100), inner(length(max = 253)))]
     pub namespaces: Option<Vec<String>>,
-    /// The Service's labels. Absent: whatever they are.
+    /// What the Service's labels must be. Leave it out for all Services.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub selector: Option<LabelSelector>,
-    /// The Service's ports, by number or name. Absent: all.
+    /// The Service's ports, by number (without quotes) or by name. Leave it out for all ports.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(length(max = 100))]
     pub ports: Option<Vec<PortRef>>,
 }
 
 /// A Kubernetes label selector; an empty one matches everything.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LabelSelector {
-    /// Labels and the values that they must have.
+    /// Labels and the values that they must have, all of them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    #[schemars(extend("maxProperties" = 64))]
     pub match_labels: BTreeMap<String, String>,
     /// Further conditions, all of which must hold.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[schemars(length(max = 64))]
     pub match_expressions: Vec<LabelSelectorRequirement>,
 }
 
 /// One condition of a label selector.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LabelSelectorRequirement {
-    /// The label.
+    /// The label's name.
+    #[schemars(length(min = 1, max = 317))]
     pub key: String,
-    /// What must hold.
+    /// What must hold: In and NotIn compare the label with values; Exists and DoesNotExist ask only whether it is there.
     pub operator: LabelSelectorOperator,
-    /// The values of `In` and `NotIn`.
+    /// The values of In and NotIn, one at least; none with Exists and DoesNotExist.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[schemars(length(max = 64), inner(length(max = 63)))]
     pub values: Vec<String>,
 }
 
 /// What must hold for a label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum LabelSelectorOperator {
     /// It is there and has one of the values.
     In,
@@ -80,25 +96,29 @@ pub enum LabelSelectorOperator {
     DoesNotExist,
 }
 
-/// A port, by number or by name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A port, by number (without quotes) or by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum PortRef {
     /// The Service's port number.
-    Number(u16),
-    /// The Service's port name.
-    Name(String),
+    Number(#[schemars(range(min = 1, max = 65_535))] u16),
+    /// The Service's port name. A name of digits alone is a number in quotes, by mistake.
+    Name(#[schemars(length(max = 63), regex(pattern = "^[0-9a-z-]*[a-z][0-9a-z-]*$"))] String),
 }
 
-/// Which callers: those for which both patterns match. A field that is absent matches all.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Which callers: those for which both patterns match.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CallerSpec {
-    /// A pattern of the caller's namespace.
+    /// A pattern of the caller's namespace: NAMESPACE in spiffe://TRUSTDOMAIN/ns/NAMESPACE/sa/ACCOUNT. '*' stands for any run of
+    /// characters. Leave it out for any namespace.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(length(max = 253))]
     pub namespace: Option<String>,
-    /// A pattern of the caller's service account.
+    /// A pattern of the caller's service account: ACCOUNT in spiffe://TRUSTDOMAIN/ns/NAMESPACE/sa/ACCOUNT. '*' stands for any run
+    /// of characters. Leave it out for any account.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(length(max = 253))]
     pub service_account: Option<String>,
 }
 
@@ -146,6 +166,26 @@ impl PolicyObject {
                 (policy, Some(finding))
             }
         }
+    }
+
+    /// Reads a whole policy, given as JSON. A field beside `spec` makes it unreadable as well: it was meant to be a part of it.
+    pub fn read_object(
+        name: impl Into<String>,
+        source: Option<String>,
+        object: &serde_json::Value,
+    ) -> (Self, Option<Finding>) {
+        const FIELDS: [&str; 4] = ["apiVersion", "kind", "metadata", "spec"];
+        let spec = object.get("spec").unwrap_or(&serde_json::Value::Null);
+        let (policy, finding) = Self::read(name, source, spec);
+        let fields = object.as_object().into_iter().flat_map(|object| object.keys());
+        let Some(stray) = fields.map(String::as_str).find(|field| !FIELDS.contains(field)) else {
+            return (policy, finding);
+        };
+        let names = spec.get("peers").and_then(|peers| Vec::<String>::deserialize(peers).ok());
+        let body = PolicyBody::Unreadable(PeerSelection::readable(names.as_deref()));
+        let finding = policy
+            .invalid(shown(stray), "expected no field beside spec; what a policy says belongs under spec".to_owned());
+        (Self { body, ..policy }, Some(finding))
     }
 
     /// How findings name it.

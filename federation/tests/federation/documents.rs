@@ -133,6 +133,41 @@ fn a_private_document_comes_back_as_it_went() {
 }
 
 #[test]
+fn applied_roots_come_back_as_they_went_none_at_all_included() {
+    for applied in [None, Some(vec![]), Some(vec![root().fingerprint()])] {
+        let mut document = private(7, &["192.0.2.1"], vec![]);
+        document.extension.as_mut().unwrap().applied_roots = applied;
+        let parsed = PrivateDocument::parse(
+            &document.to_json(),
+            &domain("beta.example"),
+            &crate::rig::beta(),
+            &Limits::default(),
+        );
+        assert_eq!(parsed.unwrap(), Parsed { document, findings: vec![] });
+    }
+}
+
+#[test]
+fn applied_roots_are_fingerprints_and_few() {
+    let good = root().fingerprint();
+    let with = |roots: Value| {
+        let mut value = with_services(json!([]));
+        value["fedgate"] = json!({"sequence": 1, "serviceCount": 0, "appliedRoots": roots});
+        read_private(&value).unwrap()
+    };
+    let parsed = with(json!([good.to_string(), "sha256:12", good.to_string()]));
+    assert_eq!(parsed.document.extension.unwrap().applied_roots, Some(vec![good]));
+    let finding = the(&parsed.findings, Reason::InvalidExtension);
+    assert_eq!(finding.field.as_deref(), Some("fedgate.appliedRoots[1]"));
+
+    let many = |count: usize| json!(vec![good.to_string(); count]);
+    assert!(with(many(Limits::default().roots)).document.extension.is_some());
+    let parsed = with(many(Limits::default().roots + 1));
+    assert_eq!(parsed.document.extension, None);
+    assert!(the(&parsed.findings, Reason::InvalidExtension).message.contains("at most 16"));
+}
+
+#[test]
 fn a_private_document_has_dkps_keys_and_never_null() {
     let value: Value = serde_json::from_slice(&private(7, &[], vec![]).to_json()).unwrap();
     assert_eq!(value["ingressGateways"], json!([]));

@@ -245,3 +245,59 @@ fn age_has_two_limits() {
     }
     assert_eq!(TIMES.age(at(100), at(0)), Age::Fresh);
 }
+
+#[test]
+fn what_is_kept_is_never_much_older_than_what_is_known() {
+    let first = knowing(&ours(1, 2));
+    assert!(first.worth_saving(None, &TIMES));
+    assert!(!first.worth_saving(Some(&first), &TIMES));
+    // The limit is an hour, a quarter of it 900 s. The peer says the same each time.
+    let says_the_same_at = |seconds| {
+        let mut knowledge = first.clone();
+        for kind in [DocumentKind::Public, DocumentKind::Private] {
+            knowledge.not_modified(kind, at(seconds));
+        }
+        assert!(!knowledge.is_news_after(&first));
+        knowledge
+    };
+    assert!(!says_the_same_at(899).worth_saving(Some(&first), &TIMES));
+    assert!(says_the_same_at(900).worth_saving(Some(&first), &TIMES));
+    assert!(!says_the_same_at(1700).worth_saving(Some(&says_the_same_at(900)), &TIMES));
+    // One document is enough.
+    for kind in [DocumentKind::Public, DocumentKind::Private] {
+        let mut knowledge = first.clone();
+        knowledge.not_modified(kind, at(900));
+        assert!(knowledge.worth_saving(Some(&first), &TIMES), "{kind:?}");
+    }
+    // A peer that is out of reach confirms nothing.
+    let mut silent = first.clone();
+    silent.failed(DocumentKind::Private, ExchangeReason::FetchFailed, "x", at(900));
+    silent.failed(DocumentKind::Public, ExchangeReason::FetchFailed, "x", at(900));
+    let mut still_silent = silent.clone();
+    still_silent.failed(DocumentKind::Private, ExchangeReason::FetchFailed, "x", at(1900));
+    assert!(silent.worth_saving(Some(&first), &TIMES), "that is news");
+    assert!(!still_silent.worth_saving(Some(&silent), &TIMES));
+    // A clock that was set back makes nothing old.
+    assert!(!first.worth_saving(Some(&says_the_same_at(900)), &TIMES));
+}
+
+#[test]
+fn everything_but_times_is_news() {
+    let first = knowing(&ours(1, 2));
+    let changes: [fn(&mut PeerKnowledge); 6] = [
+        |knowledge| drop(tell(knowledge, &beta(), &ours(2, 3), at(9))),
+        |knowledge| drop(absorb(knowledge, &public('2', 2, "beta.example", vec![root()]), 9)),
+        |knowledge| knowledge.failed(DocumentKind::Public, ExchangeReason::FetchFailed, "x", at(9)),
+        |knowledge| knowledge.failed(DocumentKind::Private, ExchangeReason::Succeeded, "x", at(9)),
+        |knowledge| drop(tell(knowledge, &beta(), &private(9, &[], vec![]), at(9))),
+        |knowledge| drop(tell(knowledge, &peer("beta", "other.example"), &ours(2, 2), at(9))),
+    ];
+    for (place, change) in changes.iter().enumerate() {
+        let mut knowledge = first.clone();
+        change(&mut knowledge);
+        assert!(knowledge.is_news_after(&first) && knowledge.worth_saving(Some(&first), &TIMES), "change {place}");
+    }
+    let mut same = first.clone();
+    tell(&mut same, &beta(), &ours(1, 2), at(9));
+    assert!(!same.is_news_after(&first));
+}

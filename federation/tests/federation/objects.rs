@@ -152,3 +152,24 @@ fn a_policy_that_cannot_be_read_is_not_gone() {
         assert_eq!(found(finding.as_slice(), Reason::InvalidPolicy).len(), 1, "{spec}");
     }
 }
+
+#[test]
+fn a_policy_with_a_field_beside_its_spec_is_not_understood() {
+    let object = |more: serde_json::Value| {
+        let mut object = json!({
+            "apiVersion": "fedgate.dev/v1alpha1", "kind": "FederationPolicy", "metadata": {"name": "p"}, "spec": {"peers": ["beta"]}
+        });
+        object.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        PolicyObject::read_object("p", None, &object)
+    };
+    let (good, finding) = object(json!({}));
+    assert!(matches!(good.body, PolicyBody::Spec(_)) && finding.is_none());
+
+    let (bad, finding) = object(json!({"callers": [{"namespace": "shop"}]}));
+    let PolicyBody::Unreadable(selection) = &bad.body else { panic!("{bad:?}") };
+    assert!(selection.selects(&name("beta")) && !selection.selects(&name("gamma")));
+    let finding = finding.unwrap();
+    assert_eq!((finding.reason, finding.field.as_deref()), (Reason::InvalidPolicy, Some("callers")));
+
+    assert!(matches!(object(json!({"spec": null})).0.body, PolicyBody::Unreadable(PeerSelection::All)));
+}

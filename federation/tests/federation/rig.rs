@@ -119,6 +119,7 @@ pub(crate) fn private(sequence: u64, gateways: &[&str], services: Vec<PublicServ
         service_count: services.len() as u64,
         network: Network::default(),
         gateway_identities: Vec::new(),
+        applied_roots: None,
     };
     PrivateDocument {
         gateways: gateways.iter().map(|address| gateway(address)).collect(),

@@ -5,6 +5,7 @@ use crate::kubernetes::kind::Kind;
 use crate::kubernetes::settings::ControllerSettings;
 use crate::kubernetes::status::Transition;
 use crate::kubernetes::watch::Key;
+use fedgate_federation::federate::ConditionStatus;
 use fedgate_federation::{Finding, ObjectRef, Severity};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
@@ -42,13 +43,13 @@ impl Events {
 }
 
 /// What is new among the findings. `told` are those that were told already, and are kept here.
-pub(crate) fn of_findings(
-    findings: &[Finding],
+pub(crate) fn of_findings<'a>(
+    findings: impl Iterator<Item = &'a Finding>,
     told: &mut BTreeSet<Finding>,
     settings: &ControllerSettings,
     uids: &Uids,
 ) -> Vec<Happened> {
-    let now: BTreeSet<Finding> = findings.iter().cloned().collect();
+    let now: BTreeSet<Finding> = findings.cloned().collect();
     let new: Vec<_> = now.difference(told).cloned().collect();
     let more = new.len().saturating_sub(AT_ONCE);
     let mut happened: Vec<_> = new.iter().take(AT_ONCE).map(|finding| of_finding(finding, settings, uids)).collect();
@@ -70,23 +71,23 @@ type Uids = BTreeMap<(Kind, Key), String>;
 /// A condition of a peer has another status now. That it has one at all is none.
 pub(crate) fn of_transition(name: &str, uid: &str, transition: &Transition) -> Option<Happened> {
     let condition = &transition.condition;
-    let before = transition.before.as_ref()?;
+    let before = transition.before?;
     let message = if condition.message.is_empty() { String::new() } else { format!(": {}", condition.message) };
     Some(Happened {
         regarding: reference(Kind::IstioFederation, None, name, Some(uid)),
-        warning: is_bad(&condition.kind, &condition.status),
+        warning: is_bad(&condition.kind, condition.status),
         reason: condition.reason.clone(),
-        note: cut(format!("{} is {}, was {before}{message}", condition.kind, condition.status)),
+        note: cut(format!("{} is {:?}, was {before:?}{message}", condition.kind, condition.status)),
     })
 }
 
 /// Conditions that are good when they are True end so; the others are reports of trouble.
-fn is_bad(kind: &str, status: &str) -> bool {
+fn is_bad(kind: &str, status: ConditionStatus) -> bool {
     let good = kind == "Accepted" || kind.ends_with("Ready") || kind.ends_with("Acknowledged");
     match status {
-        "True" => !good,
-        "False" => good,
-        _ => false,
+        ConditionStatus::True => !good,
+        ConditionStatus::False => good,
+        ConditionStatus::Unknown => false,
     }
 }
 
@@ -167,7 +168,14 @@ mod tests {
 
     #[test]
     fn trouble_is_a_warning_and_its_end_is_not() {
-        assert!(is_bad("PrivateMetadataExchangeReady", "False") && !is_bad("PrivateMetadataExchangeReady", "True"));
-        assert!(is_bad("Stale", "True") && !is_bad("Stale", "False") && !is_bad("Accepted", "Unknown"));
+        assert!(
+            is_bad("PrivateMetadataExchangeReady", ConditionStatus::False)
+                && !is_bad("PrivateMetadataExchangeReady", ConditionStatus::True)
+        );
+        assert!(
+            is_bad("Stale", ConditionStatus::True)
+                && !is_bad("Stale", ConditionStatus::False)
+                && !is_bad("Accepted", ConditionStatus::Unknown)
+        );
     }
 }

@@ -8,7 +8,8 @@ use crate::kubernetes::sources::federation::{FederationObject, keep};
 use crate::kubernetes::status::{DesiredStatus, desired};
 use crate::kubernetes::watch::Key;
 use fedgate_core::PeerName;
-use fedgate_federation::federate::Condition;
+use fedgate_federation::Finding;
+use fedgate_federation::federate::{Condition, PeerReport, table_too_large};
 use jiff::Timestamp;
 use kube::Api;
 use kube::api::{DynamicObject, Patch, PatchParams};
@@ -30,15 +31,19 @@ impl Kept {
 /// The statuses that are not as they should be.
 pub(crate) fn to_write(
     compiled: &Compiled,
+    too_large: Option<&Finding>,
     federations: &BTreeMap<Key, FederationObject>,
     kept: &Kept,
     now: Timestamp,
 ) -> Vec<(Key, DesiredStatus)> {
-    let conditions = conditions(compiled);
+    let conditions = conditions(compiled, too_large);
     let status = |(key, object): (&Key, &FederationObject)| {
         let conditions = conditions.get(key.name.as_str())?;
         if compiled.generations.get(&key.name) != Some(&object.generation) {
             // A newer spec, which the next compilation is about.
+            return None;
+        }
+        if !object.conditions.is_empty() && compiled.is_pending(&key.name) {
             return None;
         }
         let knowledge = PeerName::parse(&key.name).ok().and_then(|name| compiled.knowledge.get(&name));
@@ -49,9 +54,13 @@ pub(crate) fn to_write(
 }
 
 /// The conditions of each object: of peers from their reports, of the others why they are none.
-fn conditions(compiled: &Compiled) -> BTreeMap<&str, Vec<Condition>> {
+fn conditions<'a>(compiled: &'a Compiled, too_large: Option<&Finding>) -> BTreeMap<&'a str, Vec<Condition>> {
     let federation = &compiled.in_force.federation;
-    let peers = federation.peers.iter().map(|report| (report.peer.name.as_str(), report.conditions.clone()));
+    let peer = |report: &'a PeerReport| {
+        let own = report.conditions.iter().cloned();
+        (report.peer.name.as_str(), own.chain([table_too_large(too_large)]).collect())
+    };
+    let peers = federation.peers.iter().map(peer);
     let others = federation.others.iter().map(|(name, condition)| (name.as_str(), vec![condition.clone()]));
     peers.chain(others).collect()
 }

@@ -105,7 +105,15 @@ impl Writer {
             }
             again = None;
             let newest = self.newest.borrow_and_update().clone();
-            let Some(compiled) = newest.filter(|_| self.leadership.leads()) else { continue };
+            let Some(compiled) = newest else { continue };
+            if !self.leadership.leads() {
+                // The leader tells; should this replica lead next, it does not tell all of it again.
+                remembered.told = compiled.in_force.federation.findings.iter().cloned().collect();
+                continue;
+            }
+            if !compiled.as_leader {
+                continue;
+            }
             if !self.outputs.missing().is_empty() {
                 again = Some(Instant::now() + RETRY);
                 continue;
@@ -120,13 +128,13 @@ impl Writer {
         let _timer = self.metrics.pass();
         let mut pass = Pass::default();
         let whole = self.write_all(compiled, remembered, &mut pass).await;
-        let findings: Vec<_> = compiled.in_force.federation.findings.iter().chain(&pass.findings).cloned().collect();
         for finding in pass.findings.iter().filter(|finding| !remembered.told.contains(finding)) {
             tracing::error!(reason = finding.reason.word(), "{finding}");
         }
         if whole {
             self.metrics.show_findings(&pass.findings);
-            let happened = events::of_findings(&findings, &mut remembered.told, &self.settings, &compiled.uids);
+            let findings = news(compiled).chain(&pass.findings);
+            let happened = events::of_findings(findings, &mut remembered.told, &self.settings, &compiled.uids);
             happened.into_iter().for_each(|happened| self.events.tell(happened));
         }
         pass.again
@@ -137,7 +145,7 @@ impl Writer {
         let InForce { local, federation, table, .. } = &compiled.in_force;
         let table = compiled.has_table.then_some(table);
         let (objects, too_large) = gateway::objects(&self.settings, local, &federation.bundles, table);
-        pass.findings.extend(too_large);
+        pass.findings.extend(too_large.clone());
         for desired in &objects {
             if compiled.awaits_first_answer() && desired.name == gateway::TRUST_BUNDLE && self.is_there(desired) {
                 // Roots of a peer that nobody has asked yet are not to be taken from the gateway.
@@ -153,7 +161,7 @@ impl Writer {
             return false;
         }
         self.published.store(Arc::new(exporter::Published::of(federation)));
-        self.write_statuses(compiled, remembered, pass).await;
+        self.write_statuses(compiled, too_large.as_ref(), remembered, pass).await;
         if !self.write_imports(compiled, remembered, pass).await {
             return false;
         }
@@ -168,8 +176,8 @@ impl Writer {
 
     fn memory(&self, compiled: &Compiled) -> Vec<Desired> {
         let places = &self.settings.places;
-        let record = ClusterRecord::of(&compiled.in_force.local, self.settings.knowledge_times(), places);
-        let peers = compiled.saved.iter().map(|(peer, packed)| memory::peer(places, peer, packed));
+        let record = ClusterRecord::of(&compiled.in_force.local, &self.settings, &compiled.missing);
+        let peers = compiled.saved.iter().map(|(peer, saved)| memory::peer(places, peer, &saved.packed));
         peers.chain([memory::state(places, &compiled.in_force.federation.published, &record)]).collect()
     }
 
@@ -278,9 +286,17 @@ impl Writer {
         }
     }
 
-    async fn write_statuses(&self, compiled: &Compiled, remembered: &mut Remembered, pass: &mut Pass) {
+    async fn write_statuses(
+        &self,
+        compiled: &Compiled,
+        too_large: Option<&Finding>,
+        remembered: &mut Remembered,
+        pass: &mut Pass,
+    ) {
         let api = Kind::IstioFederation.everywhere(&self.client);
-        for (key, wanted) in statuses::to_write(compiled, &self.federations.all(), &remembered.kept, Timestamp::now()) {
+        for (key, wanted) in
+            statuses::to_write(compiled, too_large, &self.federations.all(), &remembered.kept, Timestamp::now())
+        {
             if !self.leadership.leads() {
                 return;
             }
@@ -331,6 +347,14 @@ impl Writer {
             pass.again_at(Instant::now() + RETRY);
         }
     }
+}
+
+/// The findings that are told by Events: not those about what is only known from before.
+fn news(compiled: &Compiled) -> impl Iterator<Item = &Finding> {
+    let pending = |finding: &Finding| {
+        finding.object.kind == Kind::IstioFederation.name() && compiled.is_pending(&finding.object.name)
+    };
+    compiled.in_force.federation.findings.iter().filter(move |finding| !pending(finding))
 }
 
 fn contested(desired: &Desired) -> Finding {

@@ -1,7 +1,7 @@
 //! `IstioFederation`s: the spec for the brain, and of the status what is needed to write the next one.
 
+use super::super::crd::status::PeerCondition;
 use super::super::fingerprint::{Fingerprint, fingerprint};
-use super::super::status::WrittenCondition;
 use fedgate_federation::object::{IstioFederationSpec, Named};
 use fedgate_federation::{Finding, FindingReason, ObjectRef, shown};
 use kube::ResourceExt;
@@ -19,7 +19,7 @@ pub struct FederationObject {
     /// `metadata.generation`.
     pub generation: Option<i64>,
     /// The conditions that it has.
-    pub conditions: Vec<WrittenCondition>,
+    pub conditions: Vec<PeerCondition>,
     /// The whole status.
     pub status: Fingerprint,
 }
@@ -53,9 +53,9 @@ fn spec(object: &DynamicObject) -> Result<Named<IstioFederationSpec>, Finding> {
 }
 
 /// Those that have a condition's form; whatever else stands there is somebody else's.
-fn conditions(status: &Value) -> Vec<WrittenCondition> {
+fn conditions(status: &Value) -> Vec<PeerCondition> {
     let listed = status.get("conditions").and_then(Value::as_array);
-    listed.into_iter().flatten().filter_map(|condition| WrittenCondition::deserialize(condition).ok()).collect()
+    listed.into_iter().flatten().filter_map(|condition| PeerCondition::deserialize(condition).ok()).collect()
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub(super) mod federation;
 pub(super) mod gateway;
 pub(super) mod memory;
 pub(super) mod network;
+pub(super) mod place;
 pub(super) mod policy;
 pub(super) mod roots;
 pub(super) mod service;

@@ -4,7 +4,6 @@ use fedgate_federation::Finding;
 use fedgate_federation::object::PolicyObject;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
-use serde_json::Value;
 
 /// A policy, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,8 +18,7 @@ pub(crate) struct Policy {
 
 /// What is kept of an object.
 pub(crate) fn keep(object: DynamicObject) -> Policy {
-    let (policy, finding) =
-        PolicyObject::read(object.name_any(), None, object.data.get("spec").unwrap_or(&Value::Null));
+    let (policy, finding) = PolicyObject::read_object(object.name_any(), None, &object.data);
     Policy { uid: object.uid().unwrap_or_default(), policy, finding }
 }
 
@@ -28,7 +26,7 @@ pub(crate) fn keep(object: DynamicObject) -> Policy {
 mod tests {
     use super::*;
     use fedgate_federation::object::PolicyBody;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     #[test]
     fn a_policy_that_cannot_be_read_is_kept_as_one_that_closes() {
@@ -38,5 +36,15 @@ mod tests {
         assert!(matches!(policy.body, PolicyBody::Unreadable(_)) && finding.is_some());
         let Policy { policy, finding, .. } = read(json!({ "peers": ["beta"] }));
         assert!(matches!(policy.body, PolicyBody::Spec(_)) && finding.is_none());
+    }
+
+    #[test]
+    fn a_line_that_slipped_out_of_the_spec_closes_as_well() {
+        let object = json!({
+            "apiVersion": "fedgate.dev/v1alpha1", "kind": "FederationPolicy", "metadata": { "name": "p" },
+            "spec": { "peers": ["beta"] }, "callers": [{ "namespace": "shop" }],
+        });
+        let Policy { policy, finding, .. } = keep(serde_json::from_value(object).unwrap());
+        assert!(matches!(policy.body, PolicyBody::Unreadable(_)) && finding.is_some());
     }
 }

@@ -1,6 +1,7 @@
 //! The rows of a private document, each for itself.
 
 use super::{PrivateDocument, PrivateExtension, PublicService, PublicServicePort};
+use crate::bundle::Fingerprint;
 use crate::document::{
     DocumentError, GatewayAddress, GatewayHost, Limits, Network, Parsed, WorkloadIdentity, read_body,
 };
@@ -56,6 +57,8 @@ struct ReadExtension {
     network: Network,
     #[serde(default)]
     gateway_identities: Vec<String>,
+    #[serde(default)]
+    applied_roots: Option<Vec<String>>,
 }
 
 /// See [`PrivateDocument::parse`].
@@ -200,9 +203,14 @@ impl Reader<'_> {
             self.refuse_extension("a network's name has 1 to 253 bytes".to_owned());
             return None;
         }
+        if let Some(roots) = read.applied_roots.as_ref().map(Vec::len).filter(|roots| *roots > self.limits.roots) {
+            self.refuse_extension(format!("appliedRoots has {roots} rows, at most {} are taken", self.limits.roots));
+            return None;
+        }
         let gateway_identities = self.identities(&read.gateway_identities);
+        let applied_roots = read.applied_roots.map(|roots| self.fingerprints(&roots));
         let ReadExtension { sequence, service_count, network, .. } = read;
-        Some(PrivateExtension { sequence, service_count, network, gateway_identities })
+        Some(PrivateExtension { sequence, service_count, network, gateway_identities, applied_roots })
     }
 
     fn refuse_extension(&mut self, why: String) {
@@ -224,6 +232,22 @@ impl Reader<'_> {
             }
         }
         identities.into_iter().collect()
+    }
+
+    fn fingerprints(&mut self, texts: &[String]) -> Vec<Fingerprint> {
+        let mut fingerprints = BTreeSet::new();
+        for (place, text) in texts.iter().enumerate() {
+            match Fingerprint::parse(text) {
+                Ok(fingerprint) => {
+                    fingerprints.insert(fingerprint);
+                }
+                Err(error) => {
+                    let why = format!("{error}, found {:?}", shown(text));
+                    self.drop_row(FindingReason::InvalidExtension, format!("fedgate.appliedRoots[{place}]"), why);
+                }
+            }
+        }
+        fingerprints.into_iter().collect()
     }
 }
 

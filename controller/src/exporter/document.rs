@@ -1,0 +1,143 @@
+//! One document, ready to be sent. Those of peers that may see the same share their large part.
+
+use axum::{
+    body::{Body, Bytes},
+    http::HeaderValue,
+};
+use hyper::body::{Frame, SizeHint};
+use sha2::{Digest, Sha256};
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+/// The beginning of several documents, kept once however many there are.
+#[derive(Clone, Debug)]
+pub(super) struct Head {
+    bytes: Bytes,
+    hash: Sha256,
+}
+
+impl Head {
+    pub(super) fn new(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        Self { hash: Sha256::new_with_prefix(&bytes), bytes }
+    }
+
+    /// The document that goes on with `tail`.
+    pub(super) fn with(&self, tail: impl Into<Bytes>) -> Document {
+        let tail = tail.into();
+        let etag = entity_tag(self.hash.clone().chain_update(&tail));
+        Document { head: self.bytes.clone(), tail, etag }
+    }
+}
+
+/// One document: its bytes and its strong entity tag (RFC 9110 section 8.8.3), which is a hash of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    head: Bytes,
+    tail: Bytes,
+    etag: HeaderValue,
+}
+
+impl Document {
+    /// A document of these bytes.
+    pub fn new(bytes: impl Into<Bytes>) -> Self {
+        Head::new(bytes).with(Bytes::new())
+    }
+
+    /// The bytes, as a response's body.
+    pub(super) fn body(&self) -> Body {
+        Body::new(Parts([self.head.clone(), self.tail.clone()]))
+    }
+
+    #[cfg(test)]
+    pub(super) fn shares_head_with(&self, other: &Self) -> bool {
+        self.head.as_ptr() == other.head.as_ptr()
+    }
+
+    /// The entity tag, quotes included.
+    pub fn etag(&self) -> &HeaderValue {
+        &self.etag
+    }
+
+    /// Whether a client that sent this `If-None-Match` has the document already (RFC 9110 section 13.1.2, weak comparison).
+    pub(super) fn is_in(&self, if_none_match: &HeaderValue) -> bool {
+        let tags = if_none_match.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+        tags.map(|tag| tag.strip_prefix(b"W/").unwrap_or(tag)).any(|tag| tag == b"*" || tag == self.etag.as_bytes())
+    }
+}
+
+/// The parts that are still to be sent; those that were are empty.
+struct Parts([Bytes; 2]);
+
+impl hyper::body::Body for Parts {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let next = self.0.iter_mut().find(|part| !part.is_empty()).map(std::mem::take);
+        Poll::Ready(next.map(|part| Ok(Frame::data(part))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.iter().all(Bytes::is_empty)
+    }
+
+    /// Known, so that the response says its length.
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.iter().map(|part| part.len() as u64).sum())
+    }
+}
+
+fn entity_tag(hash: Sha256) -> HeaderValue {
+    use std::fmt::Write;
+    let mut tag = String::from('"');
+    for byte in &hash.finalize()[..16] {
+        // Writing to a string cannot fail.
+        let _ = write!(tag, "{byte:02x}");
+    }
+    tag.push('"');
+    // Hexadecimal digits in quotes are a valid header value.
+    HeaderValue::try_from(tag).unwrap_or(HeaderValue::from_static("\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(text: &str) -> HeaderValue {
+        HeaderValue::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn equal_bytes_have_equal_tags_and_others_dont() {
+        let (one, same, other) = (Document::new("{}"), Document::new(b"{}".to_vec()), Document::new("{} "));
+        assert_eq!(one.etag(), same.etag());
+        assert_ne!(one.etag(), other.etag());
+        // sha256("{}") is known.
+        assert_eq!(one.etag(), "\"44136fa355b3678a1146ad16f7e8649e\"");
+    }
+
+    #[test]
+    fn parts_make_one_document_and_the_large_one_is_kept_once() {
+        let head = Head::new("{\"a\":1");
+        let (whole, parts, other) = (Document::new("{\"a\":1,\"b\":2}"), head.with(",\"b\":2}"), head.with("}"));
+        assert_eq!(parts.etag(), whole.etag());
+        assert_ne!(parts.etag(), other.etag());
+        assert!(parts.shares_head_with(&other));
+    }
+
+    #[test]
+    fn if_none_match_is_a_list_with_weak_tags_and_a_star() {
+        let document = Document::new("{}");
+        let tag = document.etag().to_str().unwrap();
+        for has in [tag.to_owned(), format!("W/{tag}"), format!("\"x\", {tag} ,\"y\""), "*".into()] {
+            assert!(document.is_in(&sent(&has)), "{has}");
+        }
+        for has_not in ["", "\"\"", "44136fa355b3678a1146ad16f7e8649e", "\"44136fa355b3678a\"", ","] {
+            assert!(!document.is_in(&sent(has_not)), "{has_not}");
+        }
+    }
+}

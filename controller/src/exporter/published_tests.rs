@@ -1,0 +1,108 @@
+//! What a whole federation makes of its documents: right for each peer, and kept once where it can be.
+
+use super::{Published, published::PeerAccess};
+use crate::loopback::{TestCa, identity};
+use fedgate_core::{PeerName, ServicePort, TrustDomain};
+use fedgate_federation::{
+    Federation, Inputs, LocalCluster,
+    bundle::Root,
+    document::{ClusterUuid, GatewayAddress, GatewayHost, Limits, Network, PublicDocument},
+    federate,
+    knowledge::{PeerKnowledge, Times},
+    object::{IstioFederationSpec, Named, Objects, PUBLIC_SERVICE_LABEL, Peer, ServiceObject, ServicePortSpec},
+};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+
+/// A cluster with two exports, and peers that all see both.
+fn federation(peers: &[&str]) -> Federation {
+    let ours = identity();
+    let local = LocalCluster {
+        trust_domain: TrustDomain::parse("alpha.example").unwrap(),
+        cluster_uuid: ours.cluster_uuid,
+        authn_key: ours.key.public(),
+        roots: vec![root()],
+        network: Network::default(),
+        gateways: vec![GatewayAddress {
+            address: GatewayHost::parse("192.0.2.7").unwrap(),
+            port: ServicePort::new(15443).unwrap(),
+        }],
+        gateway_identities: Vec::new(),
+    };
+    let objects = Objects {
+        federations: peers.iter().map(|peer| object(peer)).collect(),
+        services: ["web", "api"].map(service).into(),
+        ..Objects::default()
+    };
+    let now = Timestamp::UNIX_EPOCH;
+    let knowledge: BTreeMap<_, _> = objects.federations.iter().map(|object| knowledge(object, now)).collect();
+    let (times, previous) = (Times::default(), &Default::default());
+    federate(&Inputs { local: &local, objects: &objects, knowledge: &knowledge, previous, times, now })
+}
+
+fn root() -> Root {
+    Root::from_der(&TestCa::new().der()).unwrap()
+}
+
+fn object(peer: &str) -> Named<IstioFederationSpec> {
+    let spec = IstioFederationSpec {
+        trust_domain: format!("{peer}.example"),
+        metadata_endpoint: format!("https://{peer}.test/metadata"),
+        ..IstioFederationSpec::default()
+    };
+    Named { name: peer.to_owned(), source: None, spec }
+}
+
+fn service(name: &str) -> ServiceObject {
+    ServiceObject {
+        namespace: "shop".into(),
+        name: name.into(),
+        labels: BTreeMap::from([(PUBLIC_SERVICE_LABEL.into(), String::new())]),
+        ports: vec![ServicePortSpec { name: Some("http".into()), port: 80, ..ServicePortSpec::default() }],
+        ..ServiceObject::default()
+    }
+}
+
+fn knowledge(object: &Named<IstioFederationSpec>, now: Timestamp) -> (PeerName, PeerKnowledge) {
+    let (peer, identity) = (Peer::parse(object).unwrap().0, identity());
+    let says = PublicDocument {
+        cluster_uuid: identity.cluster_uuid,
+        authn_key: identity.key.public(),
+        roots: vec![root()],
+        extension: None,
+    };
+    let mut knowledge = PeerKnowledge::new(&peer);
+    assert!(knowledge.absorb_public(&peer, &says.to_json(), None, &Limits::default(), now).is_taken());
+    (peer.name, knowledge)
+}
+
+fn access<'p>(published: &'p Published, federation: &Federation, peer: &str) -> &'p PeerAccess {
+    let is_peer = |(_, member): &(&ClusterUuid, &fedgate_federation::federate::Member)| member.peer.as_str() == peer;
+    published.peer(federation.members.iter().find(is_peer).unwrap().0).unwrap()
+}
+
+async fn body(access: &PeerAccess) -> Vec<u8> {
+    axum::body::to_bytes(access.document.body(), usize::MAX).await.unwrap().into()
+}
+
+#[tokio::test]
+async fn each_peers_document_is_its_own_and_the_services_are_kept_once() {
+    let mut federation = federation(&["beta", "gamma", "delta"]);
+    // Delta sees something else than the others.
+    let delta = PeerName::parse("delta").unwrap();
+    let other = fedgate_federation::document::PrivateDocument {
+        services: Vec::new().into(),
+        ..federation.private_documents[&delta].as_ref().clone()
+    };
+    federation.private_documents.insert(delta, other.into());
+    let published = Published::of(&federation);
+    let [beta, gamma, delta] = ["beta", "gamma", "delta"].map(|peer| access(&published, &federation, peer));
+
+    for (peer, access) in [("beta", beta), ("gamma", gamma), ("delta", delta)] {
+        let document = &federation.private_documents[&PeerName::parse(peer).unwrap()];
+        assert_eq!(body(access).await, document.to_json(), "{peer}");
+    }
+    assert_ne!(beta.document.etag(), gamma.document.etag(), "each names its own roots");
+    assert!(beta.document.shares_head_with(&gamma.document));
+    assert!(!beta.document.shares_head_with(&delta.document));
+}

@@ -1,0 +1,88 @@
+//! What `deploy/kubernetes/` says apart from the definitions, where it must agree with them or with itself.
+
+use super::tests::{checked_in, schema};
+use super::{definitions, schema::pointer};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+fn objects(file: &str) -> Vec<Value> {
+    let objects: Vec<Option<Value>> = serde_saphyr::from_multiple(&checked_in(file)).unwrap();
+    objects.into_iter().flatten().collect()
+}
+
+fn of_kind<'a>(objects: &'a [Value], kind: &'a str) -> impl Iterator<Item = &'a Value> {
+    objects.iter().filter(move |object| object["kind"] == kind)
+}
+
+fn names<'a>(objects: impl Iterator<Item = &'a Value>) -> BTreeSet<&'a str> {
+    objects.filter_map(|object| object["metadata"]["name"].as_str()).collect()
+}
+
+/// The list of words that a variable of the policy on FederationPolicies is.
+fn words(admission: &[Value], variable: &str) -> BTreeSet<String> {
+    let policy = of_kind(admission, "ValidatingAdmissionPolicy")
+        .find(|policy| policy["metadata"]["name"] == "policies.fedgate.dev")
+        .unwrap();
+    let variables = policy["spec"]["variables"].as_array().unwrap();
+    let found = variables.iter().find(|found| found["name"] == variable).unwrap();
+    let list = found["expression"].as_str().unwrap().replace('\'', "\"");
+    serde_json::from_str::<Vec<String>>(&list).unwrap().into_iter().collect()
+}
+
+#[test]
+fn the_fields_that_admission_knows_are_those_of_the_types() {
+    let admission = objects("admission.yaml");
+    let [policies, _] = definitions();
+    let schema = schema(&policies);
+    for (variable, field) in [
+        ("specFields", "spec"),
+        ("serviceFields", "spec.services[]"),
+        ("selectorFields", "spec.services[].selector"),
+        ("requirementFields", "spec.services[].selector.matchExpressions[]"),
+        ("callerFields", "spec.callers[]"),
+    ] {
+        let place = schema.pointer(&pointer(field)).unwrap();
+        let fields: BTreeSet<_> = place["properties"].as_object().unwrap().keys().cloned().collect();
+        assert_eq!(words(&admission, variable), fields, "{field}");
+    }
+}
+
+#[test]
+fn each_admission_policy_is_in_force() {
+    let admission = objects("admission.yaml");
+    let policies = names(of_kind(&admission, "ValidatingAdmissionPolicy"));
+    let bindings = of_kind(&admission, "ValidatingAdmissionPolicyBinding");
+    let denied = bindings.filter(|binding| binding["spec"]["validationActions"] == serde_json::json!(["Deny"]));
+    assert_eq!(denied.filter_map(|binding| binding["spec"]["policyName"].as_str()).collect::<BTreeSet<_>>(), policies);
+    assert_eq!(policies.len(), 3);
+}
+
+#[test]
+fn nothing_is_granted_by_a_wildcard_and_no_secret_is_read_but_our_own() {
+    let rbac = objects("rbac.yaml");
+    let roles = rbac.iter().filter(|object| object["rules"].is_array());
+    let rules: Vec<_> = roles.flat_map(|role| role["rules"].as_array().unwrap()).collect();
+    assert!(rules.len() > 10, "{}", rules.len());
+    for rule in rules {
+        assert!(!rule.to_string().contains('*'), "{rule}");
+        let has = |list: &str, word: &str| rule[list].as_array().is_some_and(|list| list.iter().any(|has| has == word));
+        if has("resources", "secrets") && rule["verbs"] != serde_json::json!(["create"]) {
+            assert_eq!(rule["verbs"], serde_json::json!(["get"]), "{rule}");
+            assert_eq!(rule["resourceNames"], serde_json::json!(["fedgate-identity"]), "{rule}");
+        }
+    }
+}
+
+#[test]
+fn each_role_is_bound_to_the_controller() {
+    let rbac = objects("rbac.yaml");
+    for (role, binding) in [("ClusterRole", "ClusterRoleBinding"), ("Role", "RoleBinding")] {
+        let place = |object: &Value| (object["metadata"]["namespace"].clone(), object["metadata"]["name"].clone());
+        let roles: Vec<_> = of_kind(&rbac, role).map(place).collect();
+        let bound: Vec<_> = of_kind(&rbac, binding)
+            .filter(|binding| binding["subjects"][0]["name"] == "fedgate" && binding["roleRef"]["kind"] == role)
+            .map(|binding| (binding["metadata"]["namespace"].clone(), binding["roleRef"]["name"].clone()))
+            .collect();
+        assert_eq!(roles, bound);
+    }
+}

@@ -1,0 +1,160 @@
+//! The CustomResourceDefinitions, made from the Rust types, so that what the API server takes and what we read are one thing.
+//!
+//! They are checked in under `deploy/kubernetes/crds/`, one file each: where the platform brings its own `IstioFederation` (DKP does),
+//! ours is left out. `cargo xtask generate` writes the files; a test compares.
+
+#[cfg(test)]
+mod manifests;
+mod rules;
+mod schema;
+pub mod status;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod written;
+
+use fedgate_federation::object::{FederationPolicySpec, IstioFederationSpec};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceColumnDefinition, CustomResourceDefinition, CustomResourceDefinitionNames,
+    CustomResourceDefinitionSpec, CustomResourceDefinitionVersion, CustomResourceSubresourceStatus,
+    CustomResourceSubresources, CustomResourceValidation, JSONSchemaProps,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use schemars::JsonSchema;
+use status::IstioFederationStatus;
+
+/// A peer: another cluster of the federation. There is one object for each of them.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct IstioFederation {
+    /// What this cluster has to be told about the peer.
+    spec: IstioFederationSpec,
+    /// What was learnt from the peer, and how it is with it.
+    status: Option<IstioFederationStatus>,
+}
+
+/// What the administrator allows to which peers. A peer that no policy is about gets all that the owners of Services export; a peer
+/// that some policy is about gets what policies allow, and nothing else. Policies add up. A policy that cannot be understood allows
+/// nothing to the peers that it is about.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct FederationPolicy {
+    /// Which peers, which exports, which callers.
+    spec: FederationPolicySpec,
+}
+
+/// All definitions, in order of name.
+pub fn definitions() -> [CustomResourceDefinition; 2] {
+    [federation_policies(), istio_federations()]
+}
+
+/// A definition as the file under `deploy/kubernetes/crds/` has it.
+///
+/// # Errors
+/// When it cannot be written as YAML.
+pub fn yaml(definition: &CustomResourceDefinition) -> anyhow::Result<String> {
+    let header = "# Made from the Rust types by `cargo xtask generate`. Change those, not this file.\n";
+    Ok(format!("{header}{}", serde_saphyr::to_string(&serde_json::to_value(definition)?)?))
+}
+
+fn istio_federations() -> CustomResourceDefinition {
+    let condition = |name, kind: &str, description| {
+        column(name, &format!(r#".status.conditions[?(@.type=="{kind}")].status"#), description)
+    };
+    let columns = vec![
+        column("Trust Domain", ".spec.trustDomain", "The peer's trust domain."),
+        condition("Accepted", "Accepted", "Whether the peer takes part."),
+        condition("Public", "PublicMetadataExchangeReady", "Whether its public document could be fetched."),
+        condition("Private", "PrivateMetadataExchangeReady", "Whether its private document could be fetched."),
+        condition("Dataplane", "DataplaneConnectionReady", "Whether its gateway answers."),
+        condition("Stale", "Stale", "Whether what is known of it was not confirmed for a while."),
+        age(),
+        wide("Endpoint", ".spec.metadataEndpoint", "Where the peer serves its metadata."),
+        wide("UUID", ".status.metadataCache.public.clusterUUID", "The UUID that the peer claims."),
+        wide("Gateway", ".status.metadataCache.private.ingressGateways[0].address", "Its first gateway."),
+    ];
+    let schema = schema::of::<IstioFederation>(rules::ISTIO_FEDERATION);
+    let names = names("istiofederations", "istiofederation", "IstioFederation");
+    definition("deckhouse.io", names, with_status(version(schema, columns)))
+}
+
+fn federation_policies() -> CustomResourceDefinition {
+    let columns = vec![
+        column("Peers", ".spec.peers", "The peers that it is about; none for all."),
+        column("Mode", ".spec.mode", "Whether its refusals take effect."),
+        age(),
+    ];
+    let schema = schema::of::<FederationPolicy>(rules::FEDERATION_POLICY);
+    let names = names("federationpolicies", "federationpolicy", "FederationPolicy");
+    definition("fedgate.dev", names, version(schema, columns))
+}
+
+fn definition(
+    group: &str,
+    names: CustomResourceDefinitionNames,
+    version: CustomResourceDefinitionVersion,
+) -> CustomResourceDefinition {
+    CustomResourceDefinition {
+        metadata: ObjectMeta { name: Some(format!("{}.{group}", names.plural)), ..ObjectMeta::default() },
+        spec: CustomResourceDefinitionSpec {
+            group: group.to_owned(),
+            names,
+            scope: "Cluster".to_owned(),
+            versions: vec![version],
+            ..CustomResourceDefinitionSpec::default()
+        },
+        status: None,
+    }
+}
+
+fn names(plural: &str, singular: &str, kind: &str) -> CustomResourceDefinitionNames {
+    CustomResourceDefinitionNames {
+        plural: plural.to_owned(),
+        singular: Some(singular.to_owned()),
+        kind: kind.to_owned(),
+        list_kind: Some(format!("{kind}List")),
+        ..CustomResourceDefinitionNames::default()
+    }
+}
+
+fn version(schema: JSONSchemaProps, columns: Vec<CustomResourceColumnDefinition>) -> CustomResourceDefinitionVersion {
+    CustomResourceDefinitionVersion {
+        name: "v1alpha1".to_owned(),
+        served: true,
+        storage: true,
+        schema: Some(CustomResourceValidation { open_api_v3_schema: Some(schema) }),
+        additional_printer_columns: Some(columns),
+        ..CustomResourceDefinitionVersion::default()
+    }
+}
+
+fn with_status(version: CustomResourceDefinitionVersion) -> CustomResourceDefinitionVersion {
+    let subresources = CustomResourceSubresources {
+        status: Some(CustomResourceSubresourceStatus(serde_json::json!({}))),
+        scale: None,
+    };
+    CustomResourceDefinitionVersion { subresources: Some(subresources), ..version }
+}
+
+fn column(name: &str, json_path: &str, description: &str) -> CustomResourceColumnDefinition {
+    CustomResourceColumnDefinition {
+        name: name.to_owned(),
+        json_path: json_path.to_owned(),
+        type_: "string".to_owned(),
+        description: Some(description.to_owned()),
+        ..CustomResourceColumnDefinition::default()
+    }
+}
+
+/// A column that `kubectl get --output wide` shows.
+fn wide(name: &str, json_path: &str, description: &str) -> CustomResourceColumnDefinition {
+    CustomResourceColumnDefinition { priority: Some(1), ..column(name, json_path, description) }
+}
+
+fn age() -> CustomResourceColumnDefinition {
+    CustomResourceColumnDefinition {
+        type_: "date".to_owned(),
+        ..column("Age", ".metadata.creationTimestamp", "How long the object has been there.")
+    }
+}

@@ -1,0 +1,88 @@
+//! What the API server checks of an object beyond the types of its fields, in CEL, with messages that say what to do.
+//!
+//! The controller checks all of it again: an object may be older than the rules, or the definition another's.
+
+/// A rule on one field.
+pub(super) struct Rule {
+    /// The field, in the form `spec.services[].ports`.
+    pub(super) field: &'static str,
+    /// What must hold, in CEL; `self` is the field's value.
+    pub(super) rule: &'static str,
+    /// What was expected, and what to do.
+    pub(super) message: &'static str,
+}
+
+const fn rule(field: &'static str, rule: &'static str, message: &'static str) -> Rule {
+    Rule { field, rule, message }
+}
+
+const ENDPOINT: &str = "spec.metadataEndpoint";
+
+/// Of `IstioFederation`.
+pub(super) const ISTIO_FEDERATION: &[Rule] = &[
+    rule(
+        "spec.trustDomain",
+        "self.matches('^[0-9a-z._-]+$')",
+        "expected a trust domain such as beta.example, of lower-case letters, digits, '.', '-' and '_'; \
+         give the peer's own, without spiffe:// and without a port",
+    ),
+    rule(ENDPOINT, "isURL(self)", "expected a URL such as https://fedgate.beta.example/metadata"),
+    rule(
+        ENDPOINT,
+        "!isURL(self) || url(self).getScheme() == 'https'",
+        "expected a URL that begins with https://; the peer's roots and keys come from there, so it has to prove who it is",
+    ),
+    rule(
+        ENDPOINT,
+        "!isURL(self) || url(self).getHostname() != ''",
+        "expected a URL with a host, such as https://fedgate.beta.example/metadata",
+    ),
+    rule(
+        ENDPOINT,
+        "!self.contains('?') && !self.contains('#')",
+        "expected a URL without '?' and '#'; leave out what follows them, the names of the documents are appended to the URL",
+    ),
+    rule(
+        ENDPOINT,
+        "!self.matches('^[^/]*//[^/?#]*@')",
+        "expected a URL without user name and password; they would be visible to everyone who reads this object, and peers don't ask for them",
+    ),
+    rule(
+        "spec.metadata.ca",
+        "self.contains('-----BEGIN CERTIFICATE-----')",
+        "expected CA certificates in PEM, which begin with -----BEGIN CERTIFICATE-----; leave the field out to trust the system's roots only",
+    ),
+];
+
+const ONE_ENTRY: &str = "expected one entry at least; leave the field out for all";
+const PATTERN: &str = "self.matches('^[0-9a-z.*-]+$')";
+const PATTERN_EXPECTED: &str =
+    "expected a pattern of lower-case letters, digits, '-', '.' and '*', where '*' stands for any run of characters";
+
+/// Of `FederationPolicy`.
+pub(super) const FEDERATION_POLICY: &[Rule] = &[
+    // An empty list is refused: some tools write it for an absent one, which means the opposite.
+    rule("spec.peers", "self.size() > 0", ONE_ENTRY),
+    rule("spec.services", "self.size() > 0", ONE_ENTRY),
+    rule("spec.callers", "self.size() > 0", ONE_ENTRY),
+    rule("spec.services[].namespaces", "self.size() > 0", ONE_ENTRY),
+    rule("spec.services[].ports", "self.size() > 0", ONE_ENTRY),
+    rule(
+        "spec.peers[]",
+        "self.matches('^[0-9a-z]([0-9a-z-]*[0-9a-z])?([.][0-9a-z]([0-9a-z-]*[0-9a-z])?)*$')",
+        "expected the name of an IstioFederation object; it is neither a trust domain nor a pattern",
+    ),
+    rule("spec.services[].namespaces[]", PATTERN, PATTERN_EXPECTED),
+    rule("spec.callers[].namespace", PATTERN, PATTERN_EXPECTED),
+    rule("spec.callers[].serviceAccount", PATTERN, PATTERN_EXPECTED),
+    rule(
+        "spec.services[].selector.matchLabels",
+        "self.all(label, label != '')",
+        "expected the names of labels, found an empty one",
+    ),
+    rule(
+        "spec.services[].selector.matchExpressions[]",
+        "(self.operator in ['In', 'NotIn']) == (has(self.values) && self.values.size() > 0)",
+        "In and NotIn need one value at least; Exists and DoesNotExist take none",
+    ),
+];

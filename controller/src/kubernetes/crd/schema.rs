@@ -1,0 +1,92 @@
+//! From a Rust type to the structural schema that the API server wants.
+
+use super::rules::Rule;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
+use kube::core::schema::{OptionalEnum, StructuralSchemaRewriter};
+use schemars::generate::SchemaSettings;
+use schemars::transform::{AddNullable, transform_subschemas};
+use schemars::{JsonSchema, Schema};
+use serde_json::{Map, Value, json};
+
+/// The schema of an object whose fields are those of `T`, with rules added.
+///
+/// # Panics
+/// When a rule is for a field that is not there, or the schema cannot be made structural: the types are at fault then, and the tests
+/// make all schemas.
+pub(super) fn of<T: JsonSchema>(rules: &[Rule]) -> JSONSchemaProps {
+    let settings = SchemaSettings::openapi3().with(|settings| {
+        settings.inline_subschemas = true;
+        settings.meta_schema = None;
+    });
+    let settings = settings
+        .with_transform(AddNullable::default())
+        .with_transform(keep_unknown_fields)
+        .with_transform(int_or_string)
+        .with_transform(StructuralSchemaRewriter)
+        .with_transform(OptionalEnum)
+        .with_transform(tidy);
+    let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
+    for rule in rules {
+        let place = schema.pointer_mut(&pointer(rule.field));
+        let place =
+            place.and_then(Value::as_object_mut).unwrap_or_else(|| panic!("no field {} in the schema", rule.field));
+        let rules = place.entry("x-kubernetes-validations").or_insert_with(|| json!([]));
+        if let Some(rules) = rules.as_array_mut() {
+            rules.push(json!({ "rule": rule.rule, "message": rule.message }));
+        }
+    }
+    serde_json::from_value(schema).expect("a structural schema")
+}
+
+/// Where the schema of a field is: `spec.services[].ports` is at `/properties/spec/properties/services/items/properties/ports`.
+pub(super) fn pointer(field: &str) -> String {
+    field.split('.').map(|part| format!("/properties/{}", part.replace("[]", "/items"))).collect()
+}
+
+/// A type that refuses fields that it doesn't know must get to see them. The API server would drop them unseen, and a policy with a
+/// typing error would allow more than was meant.
+fn keep_unknown_fields(schema: &mut Schema) {
+    transform_subschemas(&mut keep_unknown_fields, schema);
+    if schema.get("additionalProperties") == Some(&Value::Bool(false)) {
+        schema.remove("additionalProperties");
+        schema.insert("x-kubernetes-preserve-unknown-fields".to_owned(), Value::Bool(true));
+    }
+}
+
+/// Kubernetes has a form of its own for what is either a number or a text; the bounds of both stand side by side in it.
+fn int_or_string(schema: &mut Schema) {
+    const BOUNDS: [&str; 4] = ["minimum", "maximum", "maxLength", "pattern"];
+    transform_subschemas(&mut int_or_string, schema);
+    let Some(Value::Array(variants)) = schema.get("anyOf").cloned() else { return };
+    let types: Vec<_> = variants.iter().map(|variant| variant["type"].as_str()).collect();
+    if types == [Some("integer"), Some("string")] {
+        schema.remove("anyOf");
+        schema.insert("x-kubernetes-int-or-string".to_owned(), Value::Bool(true));
+        let bounds = variants.iter().flat_map(|variant| BOUNDS.map(|bound| (bound, variant[bound].clone())));
+        for (bound, value) in bounds.filter(|(_, value)| !value.is_null()) {
+            schema.insert(bound.to_owned(), value);
+        }
+    }
+}
+
+/// Takes away what says nothing to an API server, or what it would warn about.
+fn tidy(schema: &mut Schema) {
+    transform_subschemas(&mut tidy, schema);
+    let Some(schema) = schema.as_object_mut() else { return };
+    schema.remove("title");
+    // The API server takes null for absent where it isn't allowed, so that nobody need read it.
+    schema.remove("nullable");
+    // The type has the bounds; of all formats of numbers Kubernetes knows two.
+    schema.retain(|key, value| key != "format" || !value.as_str().is_some_and(|format| format.starts_with("uint")));
+    // A default is written into the object. That is of use for a single word, but whole objects would only be noise.
+    schema.retain(|key, value| key != "default" || !matches!(value, Value::Null | Value::Array(_) | Value::Object(_)));
+    one_line_for_each_paragraph(schema);
+}
+
+/// Whoever shows a description wraps it; the lines of the Rust comment mean nothing.
+fn one_line_for_each_paragraph(schema: &mut Map<String, Value>) {
+    if let Some(Value::String(description)) = schema.get_mut("description") {
+        let paragraphs: Vec<_> = description.split("\n\n").map(|paragraph| paragraph.replace('\n', " ")).collect();
+        *description = paragraphs.join("\n\n");
+    }
+}

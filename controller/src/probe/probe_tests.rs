@@ -1,0 +1,318 @@
+//! Probes of gateways on loopback that demand a client certificate, as every gateway does. Each that is good has twins that are not.
+
+use super::{OF_ONE_PEER, ProbeSettings, Prober, Probing, Target, probe};
+use crate::loopback::{Leaf, Server, TestCa};
+use fedgate_core::{ServicePort, TrustDomain};
+use fedgate_federation::{
+    bundle::{Root, TrustBundle},
+    document::{GatewayAddress, GatewayHost, WorkloadIdentity},
+    federate::{ProbeTarget, ServerIdentity},
+    knowledge::Probed,
+};
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::WebPkiClientVerifier,
+    version::{TLS12, TLS13},
+};
+use std::{
+    future::pending,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    io::AsyncReadExt,
+    net::{TcpListener, TcpStream},
+    sync::{mpsc, watch},
+    time::{Instant, timeout},
+};
+use tokio_rustls::TlsAcceptor;
+
+/// Longer than anything here takes, shorter than a person waits.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+const GATEWAY: &str = "spiffe://beta.example/ns/istio/sa/gateway";
+
+/// Beta, as this cluster knows it.
+struct Beta {
+    ca: TestCa,
+    expected: ServerIdentity,
+}
+
+impl Beta {
+    fn new() -> Self {
+        let gateway = WorkloadIdentity::parse(GATEWAY).unwrap();
+        Self { ca: TestCa::new(), expected: ServerIdentity::Exactly(vec![gateway]) }
+    }
+
+    fn of_any_identity() -> Self {
+        Self { expected: ServerIdentity::AnyOf(TrustDomain::parse("beta.example").unwrap()), ..Self::new() }
+    }
+
+    fn target(&self, gateways: &[SocketAddr]) -> ProbeTarget {
+        let root = Root::from_der(&self.ca.der()).unwrap();
+        ProbeTarget {
+            service: Some("web.shop.svc.beta.example:80".parse().unwrap()),
+            gateways: gateways.iter().map(address_of).collect(),
+            server: Arc::new(self.expected.clone()),
+            bundle: TrustBundle { trust_domain: TrustDomain::parse("beta.example").unwrap(), roots: vec![root] },
+        }
+    }
+
+    /// What comes of a gateway that shows this certificate.
+    async fn seeing(&self, leaf: &Leaf) -> Result<(), String> {
+        self.at(gateway(leaf, &[&TLS13, &TLS12]).await.address).await
+    }
+
+    /// What comes of the gateway at an address.
+    async fn at(&self, gateway: SocketAddr) -> Result<(), String> {
+        let probed = probe(&probing(), &self.target(&[gateway])).await;
+        let Probed::Gateways { outcomes, verified: true } = probed else { panic!("{probed:?}") };
+        let [(_, outcome)] = outcomes.try_into().unwrap();
+        outcome
+    }
+}
+
+fn probing() -> Probing {
+    Probing::new(ProbeSettings { time: Duration::from_millis(800), ..ProbeSettings::default() })
+}
+
+fn address_of(gateway: &SocketAddr) -> GatewayAddress {
+    GatewayAddress { address: GatewayHost::Ip(gateway.ip()), port: ServicePort::new(gateway.port()).unwrap() }
+}
+
+/// A server that shows `leaf`, and turns away whoever has no certificate of its own CA: nobody here has one.
+pub(crate) async fn gateway(leaf: &Leaf, versions: &[&'static rustls::SupportedProtocolVersion]) -> Server {
+    let acceptor = acceptor(leaf, versions);
+    Server::tcp(move |stream| {
+        let acceptor = acceptor.clone();
+        async move { drop(acceptor.accept(stream).await) }
+    })
+    .await
+}
+
+fn acceptor(leaf: &Leaf, versions: &[&'static rustls::SupportedProtocolVersion]) -> TlsAcceptor {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut clients = RootCertStore::empty();
+    clients.add(CertificateDer::from(TestCa::new().der().into_vec())).unwrap();
+    let clients = WebPkiClientVerifier::builder_with_provider(clients.into(), provider.clone()).build().unwrap();
+    let config = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
+    let chain = CertificateDer::pem_slice_iter(leaf.chain.as_bytes()).map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap();
+    Arc::new(config.with_client_cert_verifier(clients).with_single_cert(chain, key).unwrap()).into()
+}
+
+fn refused(outcome: Result<(), String>, because: &str) {
+    let why = outcome.expect_err("the gateway is none of beta's");
+    assert!(why.contains(because), "{why}");
+}
+
+#[tokio::test]
+async fn a_gateway_of_the_peer_is_good_though_it_demands_a_certificate() {
+    let beta = Beta::new();
+    assert_eq!(beta.seeing(&beta.ca.leaf_of(&[GATEWAY])).await, Ok(()));
+    let any = Beta::of_any_identity();
+    assert_eq!(any.seeing(&any.ca.leaf_of(&["spiffe://beta.example/ns/shop/sa/web"])).await, Ok(()));
+}
+
+#[tokio::test]
+async fn another_ca_cannot_speak_for_the_peer() {
+    let (beta, other) = (Beta::new(), TestCa::new());
+    refused(beta.seeing(&other.leaf_of(&[GATEWAY])).await, "signed by no root of the peer");
+    let any = Beta::of_any_identity();
+    refused(any.seeing(&other.leaf_of(&[GATEWAY])).await, "signed by no root of the peer");
+}
+
+#[tokio::test]
+async fn the_first_identity_is_the_one_that_counts() {
+    let beta = Beta::new();
+    let web = "spiffe://beta.example/ns/shop/sa/web";
+    refused(beta.seeing(&beta.ca.leaf_of(&[web])).await, &format!("its identity is {web}, expected {GATEWAY}"));
+    refused(beta.seeing(&beta.ca.leaf_of(&[web, GATEWAY])).await, &format!("its identity is {web}"));
+    refused(beta.seeing(&beta.ca.leaf()).await, "its identity is none (no URI SAN)");
+    let any = Beta::of_any_identity();
+    for other in
+        ["spiffe://gamma.example/ns/istio/sa/gateway", "spiffe://beta.example.org/ns/a/sa/b", "https://beta.example/x"]
+    {
+        refused(any.seeing(&any.ca.leaf_of(&[other])).await, &format!("its identity is {other}, expected any of"));
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_has_to_be_valid_now() {
+    let beta = Beta::new();
+    refused(beta.seeing(&beta.ca.expired_leaf_of(GATEWAY)).await, "has expired");
+}
+
+#[tokio::test]
+async fn a_gateway_that_does_not_answer_as_one_is_told_apart() {
+    let beta = Beta::new();
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    refused(beta.at(closed).await, "connection refused");
+    let silent = Server::tcp(|stream| async move {
+        let _held = stream;
+        pending().await
+    });
+    refused(beta.at(silent.await.address).await, "no TLS handshake within 800ms");
+    let hangs_up = Server::tcp(|mut stream: TcpStream| async move { drop(stream.read_u8().await) });
+    refused(beta.at(hangs_up.await.address).await, "hung up in the TLS handshake for web.shop.svc.beta.example:80");
+    let old = gateway(&beta.ca.leaf_of(&[GATEWAY]), &[&TLS12]).await;
+    refused(beta.at(old.address).await, "TLS: ");
+}
+
+#[tokio::test]
+async fn it_asks_for_the_service_as_istio_does() {
+    let beta = Beta::new();
+    let (acceptor, (sender, mut seen)) = (acceptor(&beta.ca.leaf_of(&[GATEWAY]), &[&TLS13]), mpsc::channel(1));
+    let server = Server::tcp(move |stream| {
+        let (acceptor, sender) = (acceptor.clone(), sender.clone());
+        async move {
+            let start =
+                tokio_rustls::LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await.unwrap();
+            let hello = start.client_hello();
+            let alpn: Vec<_> = hello.alpn().into_iter().flatten().map(<[u8]>::to_vec).collect();
+            let name = hello.server_name().map(str::to_owned);
+            let let_in = start.into_stream(acceptor.config().clone()).await.is_ok();
+            sender.send((name, alpn, let_in)).await.unwrap();
+        }
+    })
+    .await;
+    assert_eq!(beta.at(server.address).await, Ok(()));
+    let (name, alpn, let_in) = seen.recv().await.unwrap();
+    assert_eq!(name.as_deref(), Some("outbound_.80_._.web.shop.svc.beta.example"));
+    assert_eq!(alpn, [b"istio".to_vec()]);
+    assert!(!let_in, "it has no certificate to show");
+}
+
+#[tokio::test]
+async fn without_a_service_nothing_is_sent() {
+    let (beta, (sender, mut received)) = (Beta::new(), mpsc::channel(1));
+    let server = Server::tcp(move |mut stream: TcpStream| {
+        let sender = sender.clone();
+        async move { sender.send(stream.read_to_end(&mut Vec::new()).await.unwrap()).await.unwrap() }
+    })
+    .await;
+    let target = ProbeTarget { service: None, ..beta.target(&[server.address]) };
+    let outcomes = vec![(address_of(&server.address), Ok(()))];
+    assert_eq!(probe(&probing(), &target).await, Probed::Gateways { outcomes, verified: false });
+    assert_eq!(received.recv().await, Some(0));
+}
+
+#[tokio::test]
+async fn every_gateway_is_tried_and_each_is_told_in_order() {
+    let beta = Beta::new();
+    let good = gateway(&beta.ca.leaf_of(&[GATEWAY]), &[&TLS13]).await;
+    let bad = gateway(&TestCa::new().leaf_of(&[GATEWAY]), &[&TLS13]).await;
+    let addresses = [bad.address, good.address, bad.address];
+    let Probed::Gateways { outcomes, .. } = probe(&probing(), &beta.target(&addresses)).await else { unreachable!() };
+    assert_eq!(
+        outcomes.iter().map(|(gateway, _)| gateway.clone()).collect::<Vec<_>>(),
+        addresses.map(|a| address_of(&a))
+    );
+    assert_eq!(outcomes.iter().map(|(_, outcome)| outcome.is_ok()).collect::<Vec<_>>(), [false, true, false]);
+}
+
+#[tokio::test]
+async fn a_name_is_looked_up() {
+    let beta = Beta::new();
+    let server = gateway(&beta.ca.leaf_of(&[GATEWAY]), &[&TLS13]).await;
+    let mut target = beta.target(&[server.address]);
+    let mut named = target.gateways[0].clone();
+    named.address = GatewayHost::parse("localhost").unwrap();
+    target.gateways = [named.clone()].into();
+    let outcomes = vec![(named, Ok(()))];
+    assert_eq!(probe(&probing(), &target).await, Probed::Gateways { outcomes, verified: true });
+}
+
+/// A server on all addresses of the loopback network that counts, and holds, the connections that are open.
+struct Holding {
+    server: Server,
+    most: Arc<AtomicUsize>,
+}
+
+impl Holding {
+    async fn new(time: Duration) -> Self {
+        let (open, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let seen = most.clone();
+        let server = Server::tcp_on("0.0.0.0:0", move |mut stream: TcpStream| {
+            let (open, most) = (open.clone(), seen.clone());
+            async move {
+                most.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                // Until the prober gives up.
+                let _ = timeout(time, stream.read_to_end(&mut Vec::new())).await;
+                open.fetch_sub(1, Ordering::SeqCst);
+            }
+        });
+        Self { server: server.await, most }
+    }
+
+    fn addresses(&self, count: u8) -> Vec<SocketAddr> {
+        (1..=count).map(|last| SocketAddr::from(([127, 0, 0, last], self.server.address.port()))).collect()
+    }
+}
+
+#[tokio::test]
+async fn few_gateways_are_connected_to_at_once() {
+    let (beta, holding) = (Beta::new(), Holding::new(DEADLINE).await);
+    let settings = ProbeSettings { time: Duration::from_millis(500), ..ProbeSettings::default() };
+    let probed = probe(&Probing::new(settings.clone()), &beta.target(&holding.addresses(12))).await;
+    assert!(matches!(probed, Probed::Gateways { outcomes, .. } if outcomes.len() == 12));
+    assert_eq!(holding.most.swap(0, Ordering::SeqCst), OF_ONE_PEER);
+
+    // Of all peers together.
+    let probing = Probing::new(ProbeSettings { at_once: 2, ..settings });
+    let (one, other) = (beta.target(&holding.addresses(3)), beta.target(&holding.addresses(3)));
+    tokio::join!(probe(&probing, &one), probe(&probing, &other));
+    assert_eq!(holding.most.load(Ordering::SeqCst), 2);
+}
+
+/// A prober, and the switch for what it probes.
+fn prober(interval: Duration) -> (Prober, watch::Sender<Target>) {
+    let (target, targets) = watch::channel(None);
+    let settings = ProbeSettings { interval, ..ProbeSettings::default() };
+    (Prober::start(Arc::new(Probing::new(settings)), targets), target)
+}
+
+async fn next(prober: &mut Prober) -> bool {
+    let probed = timeout(DEADLINE, prober.next()).await.expect("a probe ends");
+    let Probed::Gateways { outcomes, .. } = probed else { panic!("{probed:?}") };
+    outcomes.iter().all(|(_, outcome)| outcome.is_ok())
+}
+
+#[tokio::test]
+async fn gateways_are_probed_again_and_again_while_there_are_some() {
+    let beta = Beta::new();
+    let server = gateway(&beta.ca.leaf_of(&[GATEWAY]), &[&TLS13]).await;
+    let (mut prober, target) = prober(Duration::from_millis(40));
+    target.send_replace(Some(Arc::new(beta.target(&[server.address]))));
+    for _ in 0..3 {
+        assert!(next(&mut prober).await);
+    }
+    drop(server);
+    while next(&mut prober).await {}
+    target.send_replace(None);
+    // One may be on its way still.
+    let _ = timeout(Duration::from_millis(200), prober.next()).await;
+    assert!(timeout(Duration::from_millis(200), prober.next()).await.is_err(), "there is nothing to probe");
+}
+
+#[tokio::test]
+async fn new_gateways_are_probed_soon_but_not_as_often_as_the_peer_likes() {
+    let beta = Beta::new();
+    let server = gateway(&beta.ca.leaf_of(&[GATEWAY]), &[&TLS13]).await;
+    let interval = Duration::from_secs(4);
+    let (mut prober, target) = prober(interval);
+    let begun = Instant::now();
+    target.send_replace(Some(Arc::new(beta.target(&[server.address]))));
+    assert!(next(&mut prober).await);
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    target.send_replace(Some(Arc::new(beta.target(&[closed]))));
+    assert!(!next(&mut prober).await);
+    let took = begun.elapsed();
+    assert!(interval / 4 <= took && took < interval.mul_f64(0.9), "{took:?}");
+}

@@ -1,0 +1,149 @@
+//! Least privilege: every verb that is granted is used, and nothing else is possible.
+
+use crate::fixture::{Pair, exported, import_objects};
+use anyhow::{Context, Result, ensure};
+use fedgate_e2e::kubernetes::{CONTROLLER, Key, NAMESPACE, Objects, SERVICE_ACCOUNT, SHOP};
+use fedgate_e2e::run_folder::RunFolder;
+use fedgate_e2e::scenario::scenario;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+const RBAC: &str = "rbac.authorization.k8s.io/v1";
+const WASM_PLUGIN: Key<'_> = Key::namespaced("extensions.istio.io/v1alpha1", "WasmPlugin", NAMESPACE, "fedgate");
+const TABLE: Key<'_> = Key::namespaced("networking.istio.io/v1alpha3", "EnvoyFilter", NAMESPACE, "fedgate-table");
+
+/// Group, resource (with its subresource) and verb.
+type Grant = (String, String, String);
+
+/// Everything that the controller's roles grant, by namespace; cluster-wide under an empty one.
+async fn granted(objects: &Objects) -> Result<BTreeSet<(String, Grant)>> {
+    let mut granted = BTreeSet::new();
+    let cluster = objects.list((RBAC, "ClusterRole"), None, "").await?;
+    let own = cluster.into_iter().filter(|role| role["metadata"]["name"] == "fedgate");
+    let roles = objects.list((RBAC, "Role"), None, "").await?;
+    let roles = roles
+        .into_iter()
+        .filter(|role| role["metadata"]["name"].as_str().is_some_and(|name| name.starts_with("fedgate")));
+    for role in own.chain(roles) {
+        let namespace = role["metadata"]["namespace"].as_str().unwrap_or_default();
+        for rule in role["rules"].as_array().context("a role has rules")? {
+            for (group, resource, verb) in product(rule)? {
+                ensure!(group != "*" && resource != "*" && verb != "*", "a wildcard in {rule}");
+                granted.insert((namespace.to_owned(), (group, resource, verb)));
+            }
+        }
+    }
+    Ok(granted)
+}
+
+fn product(rule: &Value) -> Result<Vec<Grant>> {
+    let texts = |field: &str| -> Result<Vec<String>> { Ok(serde_json::from_value(rule[field].clone())?) };
+    let mut all = Vec::new();
+    for group in texts("apiGroups")? {
+        for resource in texts("resources")? {
+            for verb in texts("verbs")? {
+                all.push((group.clone(), resource.clone(), verb));
+            }
+        }
+    }
+    Ok(all)
+}
+
+#[test]
+fn every_verb_that_is_granted_is_used() {
+    scenario("verbs", async |run: &RunFolder| {
+        let mut federation = fedgate_e2e::kubernetes::KubernetesFederation::<2>::start(run, ["alpha", "beta"]).await?;
+        let audit = federation.clusters[0].plane().audit();
+        federation.pair().await?;
+        let web = exported("web");
+        federation.clusters[1].put_service(&web).await?;
+        federation.start_controllers().await?;
+        let [alpha, beta] = &mut federation.clusters;
+        let imported = web.host(&beta.trust_domain());
+        for object in import_objects(&imported) {
+            alpha.objects().wait_present(object).await?;
+        }
+        // A table and a trust bundle that change, and an object that somebody changed.
+        alpha.put_service(&exported("stock")).await?;
+        let bundle = Key::namespaced("v1", "ConfigMap", NAMESPACE, "fedgate-trust-bundle");
+        alpha.objects().patch(bundle, &json!({ "data": { "bundles.json": "{}" } })).await?;
+        alpha.objects().wait_for(bundle, "to be put right", |object| object["data"]["bundles.json"] != "{}").await?;
+        // The other delivery, and back.
+        for (delivery, comes, goes) in [("WasmPlugin", WASM_PLUGIN, TABLE), ("EnvoyFilter", TABLE, WASM_PLUGIN)] {
+            let leader = alpha.leader().await?;
+            alpha.stop_replica(&leader).await?;
+            alpha.settings().insert("FEDGATE_DELIVERY".into(), delivery.into());
+            alpha.start_replica().await?;
+            alpha.objects().wait_present(comes).await?;
+            alpha.objects().wait_absent(goes).await?;
+            if delivery == "WasmPlugin" {
+                alpha.objects().patch(WASM_PLUGIN, &json!({ "spec": { "failStrategy": "FAIL_OPEN" } })).await?;
+                alpha
+                    .objects()
+                    .wait_for(WASM_PLUGIN, "to fail closed", |object| object["spec"]["failStrategy"] == "FAIL_RELOAD")
+                    .await?;
+            }
+        }
+        // A peer that goes.
+        alpha.remove_peer("beta").await?;
+        for object in import_objects(&imported) {
+            alpha.objects().wait_absent(object).await?;
+        }
+        alpha.objects().wait_absent(Key::namespaced("v1", "ConfigMap", NAMESPACE, "fedgate-peer-beta")).await?;
+
+        let requests = audit.matching(|request| request.user == CONTROLLER);
+        let refused: Vec<_> = requests.iter().filter(|request| request.status == 403).collect();
+        ensure!(refused.is_empty(), "{refused:#?}");
+        let unused: Vec<_> = granted(alpha.objects())
+            .await?
+            .into_iter()
+            .filter(|(namespace, (group, resource, verb))| {
+                !requests.iter().any(|request| {
+                    let asked = match request.subresource.as_str() {
+                        "" => request.resource.clone(),
+                        subresource => format!("{}/{subresource}", request.resource),
+                    };
+                    (namespace.is_empty() || request.namespace == *namespace)
+                        && (&request.group, &asked, &request.verb) == (group, resource, verb)
+                })
+            })
+            .collect();
+        // An API server that lets a name be applied asks for the right to create it; the audit log calls the request a patch.
+        let unused: Vec<_> = unused.into_iter().filter(|(_, (_, _, verb))| verb != "create").collect();
+        ensure!(unused.is_empty(), "granted and never used: {unused:#?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn other_secrets_and_other_namespaces_are_refused() {
+    scenario("secrets", async |run: &RunFolder| {
+        let pair = Pair::start(run).await?;
+        let client = pair.alpha().plane().service_account_client(NAMESPACE, SERVICE_ACCOUNT).await?;
+        let (admin, controller) = (pair.alpha().objects(), Objects::new(client));
+        let secret = |namespace: &str, name: &str| json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name, "namespace": namespace }, "stringData": { "a": "b" } });
+        for (namespace, name) in [(NAMESPACE, "another"), (SHOP, "fedgate-identity")] {
+            admin.apply_one(&secret(namespace, name)).await?;
+            let key = Key::namespaced("v1", "Secret", namespace, name);
+            refused(controller.get(key).await.map(drop))?;
+            refused(controller.patch(key, &json!({ "stringData": { "a": "c" } })).await.map(drop))?;
+            refused(controller.delete(key).await)?;
+        }
+        refused(controller.list(("v1", "Secret"), Some(NAMESPACE), "").await.map(drop))?;
+        let web = Key::namespaced("networking.istio.io/v1", "ServiceEntry", SHOP, "x");
+        refused(controller.get(web).await.map(drop))?;
+        refused(controller.patch(BETA, &json!({ "spec": { "trustDomain": "evil.example" } })).await.map(drop))?;
+        // Its own is readable, as it must be.
+        let own = controller.get(Key::namespaced("v1", "Secret", NAMESPACE, "fedgate-identity")).await?;
+        ensure!(own.is_some());
+        Ok(())
+    });
+}
+
+const BETA: Key<'_> = Key::cluster_scoped("deckhouse.io/v1alpha1", "IstioFederation", "beta");
+
+fn refused(result: Result<()>) -> Result<()> {
+    let error = result.err().context("it was allowed")?;
+    ensure!(format!("{error:#}").contains("forbidden"), "{error:#}");
+    Ok(())
+}

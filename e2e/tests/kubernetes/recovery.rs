@@ -1,0 +1,115 @@
+//! What is killed comes back, and nothing flickers meanwhile.
+
+use crate::fixture::{Pair, exported, import_objects};
+use anyhow::{Result, ensure};
+use fedgate_e2e::kubernetes::{CONTROLLER, Key, NAMESPACE};
+use fedgate_e2e::manifest::Service;
+use fedgate_e2e::run_folder::RunFolder;
+use fedgate_e2e::scenario::scenario;
+use serde_json::Value;
+use std::time::{Duration, Instant};
+
+/// A lost leader is replaced within so long.
+const TAKEOVER: Duration = Duration::from_secs(15);
+
+impl Pair {
+    /// Exports one more Service in beta, and waits until alpha has imported it.
+    async fn import_another(&self, name: &str) -> Result<()> {
+        let service: Service = exported(name);
+        self.beta().put_service(&service).await?;
+        let host = service.host(&self.beta().trust_domain());
+        for object in import_objects(&host) {
+            self.alpha().objects().wait_present(object).await?;
+        }
+        Ok(())
+    }
+
+    async fn uid(&self, key: Key<'_>) -> Result<Value> {
+        Ok(self.alpha().objects().wait_present(key).await?["metadata"]["uid"].clone())
+    }
+
+    /// Nothing of the imports was deleted since then.
+    fn nothing_was_deleted(&self, audit: &fedgate_e2e::kubernetes::AuditLog) -> Result<()> {
+        let deleted = audit.matching(|request| request.user == CONTROLLER && request.verb == "delete");
+        ensure!(deleted.is_empty(), "{deleted:#?}");
+        Ok(())
+    }
+}
+
+#[test]
+fn a_killed_api_server_and_a_compacted_etcd_are_survived() {
+    scenario("api-server", async |run: &RunFolder| {
+        let mut pair = Pair::start(run).await?;
+        let entry = pair.web.clone();
+        let uid = pair.uid(import_objects(&entry)[0]).await?;
+        let audit = pair.alpha().plane().audit();
+        pair.alpha_mut().plane_mut().kill_api_server()?;
+        // The controller goes on: peers are answered from memory.
+        let leader = &pair.alpha_mut().replicas()[0];
+        leader.get("/healthz").await?;
+        pair.alpha().plane().compact().await?;
+        pair.alpha_mut().plane_mut().start_api_server().await?;
+        pair.import_another("after-restart").await?;
+        ensure!(pair.uid(import_objects(&entry)[0]).await? == uid, "the import is the same object");
+        pair.nothing_was_deleted(&audit)
+    });
+}
+
+#[test]
+fn a_killed_leader_is_replaced_and_every_replica_answers_peers() {
+    scenario("leader", async |run: &RunFolder| {
+        let mut pair = Pair::start(run).await?;
+        pair.alpha_mut().start_replica().await?;
+        let first = pair.alpha().leader().await?;
+        let uid = pair.uid(import_objects(&pair.web)[0]).await?;
+        // In the middle of writing: many imports at once.
+        for number in 0..30 {
+            pair.beta().put_service(&exported(&format!("many-{number}"))).await?;
+        }
+        let last = exported("many-29").host(&pair.beta().trust_domain());
+        pair.alpha()
+            .objects()
+            .wait_present(import_objects(&exported("many-0").host(&pair.beta().trust_domain()))[0])
+            .await?;
+        let audit = pair.alpha().plane().audit();
+        pair.alpha_mut().kill_replica(&first)?;
+        let killed = Instant::now();
+        let second = pair.alpha().leader().await?;
+        ensure!(second != first && killed.elapsed() < TAKEOVER, "{second} leads after {:?}", killed.elapsed());
+        for object in import_objects(&last) {
+            pair.alpha().objects().wait_present(object).await?;
+        }
+        eprintln!("a new leader wrote the last import {:?} after the old one was killed", killed.elapsed());
+        ensure!(pair.uid(import_objects(&pair.web)[0]).await? == uid, "the import is the same object");
+        pair.nothing_was_deleted(&audit)?;
+
+        // A leader that is stopped gives the Lease back, and the next one need not wait.
+        pair.alpha_mut().start_replica().await?;
+        let stopped = Instant::now();
+        let status = pair.alpha_mut().stop_replica(&second).await?;
+        ensure!(status.success(), "{status}");
+        let third = pair.alpha().leader().await?;
+        ensure!(third != second && stopped.elapsed() < Duration::from_secs(8), "{:?}", stopped.elapsed());
+        pair.import_another("after-takeover").await?;
+        pair.nothing_was_deleted(&audit)
+    });
+}
+
+#[test]
+fn of_several_replicas_that_start_at_once_one_makes_the_key_and_one_leads() {
+    scenario("replicas", async |run: &RunFolder| {
+        let mut pair = Pair::start(run).await?;
+        let secret = Key::namespaced("v1", "Secret", NAMESPACE, "fedgate-identity");
+        let before = pair.alpha().objects().wait_present(secret).await?;
+        pair.alpha_mut().start_replica().await?;
+        pair.alpha_mut().start_replica().await?;
+        let mut leaders = 0.0;
+        for replica in pair.alpha_mut().replicas() {
+            leaders += replica.metric("fedgate_leader").await?;
+        }
+        ensure!(leaders == 1.0, "{leaders} of three lead");
+        let after = pair.alpha().objects().wait_present(secret).await?;
+        ensure!(before["data"] == after["data"], "the key is the one that was made first");
+        Ok(())
+    });
+}

@@ -1,0 +1,139 @@
+//! What is written: nothing that is so already, everything that somebody changed, and nothing that is somebody else's.
+
+use crate::fixture::{Pair, import_objects};
+use anyhow::{Context, Result, ensure};
+use fedgate_e2e::kubernetes::{AuditLog, CONTROLLER, Key, NAMESPACE, condition};
+use fedgate_e2e::run_folder::RunFolder;
+use fedgate_e2e::scenario::scenario;
+use fedgate_e2e::wait;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Several polls of each peer, and several renewals of the Lease.
+const STEADY: Duration = Duration::from_secs(8);
+
+const BETA: Key<'_> = Key::cluster_scoped("deckhouse.io/v1alpha1", "IstioFederation", "beta");
+const TABLE: Key<'_> = Key::namespaced("networking.istio.io/v1alpha3", "EnvoyFilter", NAMESPACE, "fedgate-table");
+
+/// What the controller tried to write, the Lease apart, which has to be renewed.
+fn writes(audit: &AuditLog) -> Vec<String> {
+    let writes = audit.writes_by(CONTROLLER).into_iter().filter(|request| request.resource != "leases");
+    writes
+        .map(|request| format!("{} {}/{} {}", request.verb, request.resource, request.subresource, request.name))
+        .collect()
+}
+
+async fn nothing_is_written(audit: &AuditLog) -> Result<()> {
+    let quiet = wait::stays("nothing is written", STEADY, async || Ok(writes(audit).is_empty())).await;
+    quiet.with_context(|| format!("written: {:?}", writes(audit)))
+}
+
+#[test]
+fn nothing_is_written_in_a_steady_state_nor_by_a_second_run() {
+    scenario("steady", async |run: &RunFolder| {
+        let mut pair = Pair::start(run).await?;
+        let private = |object: &Value| condition(object, "PrivateMetadataExchangeReady") == Some("True");
+        pair.alpha().objects().wait_for(BETA, "to have exchanged metadata", private).await?;
+        wait::until_true("the writes to end", Duration::from_secs(20), async || {
+            let audit = pair.alpha().plane().audit();
+            Ok(wait::stays("it is quiet", Duration::from_secs(2), async || Ok(writes(&audit).is_empty())).await.is_ok())
+        })
+        .await?;
+
+        let audit = pair.alpha().plane().audit();
+        nothing_is_written(&audit).await?;
+
+        // Its twin: when something is to be written, the same look sees it.
+        let other = crate::fixture::exported("other");
+        pair.beta().put_service(&other).await?;
+        let host = other.host(&pair.beta().trust_domain());
+        pair.alpha().objects().wait_present(import_objects(&host)[0]).await?;
+        ensure!(!writes(&audit).is_empty());
+        pair.alpha()
+            .objects()
+            .wait_for(BETA, "to list both", |object| {
+                object["status"]["metadataCache"]["private"]["publicServices"]
+                    .as_array()
+                    .is_some_and(|all| all.len() == 2)
+            })
+            .await?;
+
+        let first = pair.alpha().leader().await?;
+        pair.alpha_mut().stop_replica(&first).await?;
+        let audit = pair.alpha().plane().audit();
+        pair.alpha_mut().start_replica().await?;
+        pair.alpha().leader().await?;
+        nothing_is_written(&audit).await
+    });
+}
+
+#[test]
+fn what_somebody_changed_is_put_right() {
+    scenario("repair", async |run: &RunFolder| {
+        let pair = Pair::start(run).await?;
+        let objects = pair.alpha().objects();
+        let [entry, rule, filter] = import_objects(&pair.web);
+        // A field of ours with another value, and one that stands beside ours.
+        for (key, changed) in [
+            (entry, json!({ "resolution": "DNS", "addresses": ["10.9.9.9"] })),
+            (rule, json!({ "exportTo": ["nowhere"], "trafficPolicy": { "tls": { "mode": "DISABLE", "sni": "x" } } })),
+            (filter, json!({ "configPatches": [], "priority": 7 })),
+            (TABLE, json!({ "configPatches": [], "priority": 7 })),
+        ] {
+            let good = objects.wait_present(key).await?["spec"].clone();
+            objects.patch(key, &json!({ "spec": changed })).await?;
+            objects.wait_for(key, "to be as before", |object| object["spec"] == good).await?;
+            objects.delete(key).await?;
+            objects.wait_for(key, "to be there again", |object| object["spec"] == good).await?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn what_is_somebody_elses_is_left_alone_and_reported() {
+    scenario("foreign", async |run: &RunFolder| {
+        let pair = Pair::start(run).await?;
+        let objects = pair.alpha().objects();
+        let theirs = crate::fixture::exported("theirs");
+        let host = theirs.host(&pair.beta().trust_domain());
+        let [entry, rule, filter] = import_objects(&host);
+        let foreign = json!({
+            "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry",
+            "metadata": { "name": host, "namespace": NAMESPACE, "labels": { "team": "a" } },
+            "spec": { "hosts": ["theirs.example"], "resolution": "NONE", "ports": [{ "number": 80, "name": "http", "protocol": "HTTP" }] },
+        });
+        let before = objects.apply_one(&foreign).await?;
+        let stale = json!({ "apiVersion": "v1", "kind": "ConfigMap", "data": { "a": "b" },
+            "metadata": { "name": "fedgate-trust-bundle-2", "namespace": NAMESPACE } });
+        let bystander = objects.apply_one(&stale).await?;
+
+        pair.beta().put_service(&theirs).await?;
+        // The import's other objects come, and so does what was there before.
+        objects.wait_present(rule).await?;
+        objects.wait_present(filter).await?;
+        pair.wait_imported().await?;
+        let pod = |event: &Value| {
+            event["reason"] == "Conflict" && event["note"].as_str().is_some_and(|note| note.contains(&host))
+        };
+        wait::until_true("an Event about the conflict", Duration::from_secs(20), async || {
+            Ok(objects.list(("events.k8s.io/v1", "Event"), None, "").await?.iter().any(pod))
+        })
+        .await?;
+        let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
+        ensure!(objects.get(entry).await?.is_some_and(|object| version(&object) == version(&before)), "untouched");
+
+        // Its owner takes it away, and ours comes.
+        objects.delete(entry).await?;
+        objects.wait_for(entry, "to be ours", |object| object["spec"]["hosts"][0] == host.as_str()).await?;
+
+        // What was removed with the Service is ours and nothing else.
+        pair.beta().objects().delete(Key::namespaced("v1", "Service", "shop", "theirs")).await?;
+        for object in [entry, rule, filter] {
+            objects.wait_absent(object).await?;
+        }
+        let bystander_now = objects.get(Key::of(&bystander)?).await?;
+        ensure!(bystander_now.is_some_and(|object| version(&object) == version(&bystander)), "untouched");
+        Ok(())
+    });
+}

@@ -1,0 +1,85 @@
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// SHA-256 of a certificate's DER form. Written as `sha256:` and 64 lower-case hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Fingerprint([u8; 32]);
+
+/// Why a text is no [`Fingerprint`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected sha256: and 64 lower-case hexadecimal digits")]
+pub struct InvalidFingerprint;
+
+const PREFIX: &str = "sha256:";
+
+impl Fingerprint {
+    /// The fingerprint of a certificate.
+    pub fn of(der: &[u8]) -> Self {
+        Self(Sha256::digest(der).into())
+    }
+
+    /// Reads what `Display` writes.
+    ///
+    /// # Errors
+    /// [`InvalidFingerprint`] for anything else, upper-case digits included: there is one way to write each.
+    pub fn parse(text: &str) -> Result<Self, InvalidFingerprint> {
+        let digits = text.strip_prefix(PREFIX).map(str::as_bytes).filter(|digits| digits.len() == 64);
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(digits.ok_or(InvalidFingerprint)?.chunks_exact(2)) {
+            for digit in pair {
+                *byte = *byte << 4 | value(*digit)?;
+            }
+        }
+        Ok(Self(bytes))
+    }
+}
+
+fn value(digit: u8) -> Result<u8, InvalidFingerprint> {
+    match digit {
+        b'0'..=b'9' => Ok(digit - b'0'),
+        b'a'..=b'f' => Ok(digit - b'a' + 10),
+        _ => Err(InvalidFingerprint),
+    }
+}
+
+impl std::fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(PREFIX)?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl TryFrom<String> for Fingerprint {
+    type Error = InvalidFingerprint;
+
+    fn try_from(text: String) -> Result<Self, InvalidFingerprint> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Fingerprint> for String {
+    fn from(fingerprint: Fingerprint) -> String {
+        fingerprint.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_read_as_it_is_written_and_in_no_other_way() {
+        // sha256("") is known.
+        let text = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(Fingerprint::of(b"").to_string(), text);
+        assert_eq!(Fingerprint::parse(text), Ok(Fingerprint::of(b"")));
+        let upper = text.to_uppercase().replace("SHA", "sha");
+        let non_hex = text.replace("e3", "g3");
+        for bad in
+            ["", "sha256:", &text[7..], &text[..70], &format!("{text}0"), &upper, &non_hex, &text.replace("sha", "SHA")]
+        {
+            assert_eq!(Fingerprint::parse(bad), Err(InvalidFingerprint), "{bad}");
+        }
+    }
+}

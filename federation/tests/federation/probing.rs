@@ -1,0 +1,151 @@
+//! What is to be probed of a peer's gateways, and what becomes of the outcome.
+
+use crate::rig::{Rig, at, domain, gateway, name, offered, private, uuid};
+use fedgate_core::ServiceName;
+use fedgate_federation::document::WorkloadIdentity;
+use fedgate_federation::federate::{Condition, ConditionStatus, ConditionType, ProbeTarget, ServerIdentity};
+use fedgate_federation::knowledge::{DataplaneReason, Probed};
+
+fn target(rig: &Rig) -> Option<ProbeTarget> {
+    rig.federate().probe_targets.remove(&name("beta"))
+}
+
+fn condition(rig: &Rig) -> Condition {
+    let federation = rig.federate();
+    let conditions = &federation.peer(&name("beta")).unwrap().conditions;
+    conditions.iter().find(|condition| condition.kind == ConditionType::DataplaneConnectionReady).unwrap().clone()
+}
+
+fn state(rig: &Rig) -> (ConditionStatus, String) {
+    let condition = condition(rig);
+    (condition.status, condition.reason)
+}
+
+/// A probe of gateways 192.0.2.1, 192.0.2.2 and so on.
+fn gateways(outcomes: &[Result<(), &str>]) -> Probed {
+    let outcome = |(place, outcome): (usize, &Result<(), &str>)| {
+        (gateway(&format!("192.0.2.{}", place + 1)), outcome.map_err(str::to_owned))
+    };
+    Probed::Gateways { outcomes: outcomes.iter().enumerate().map(outcome).collect(), verified: true }
+}
+
+fn is(status: ConditionStatus, reason: &str) -> (ConditionStatus, String) {
+    (status, reason.to_owned())
+}
+
+#[test]
+fn a_target_is_what_a_client_would_rely_on() {
+    let mut rig = Rig::new();
+    let federation = rig.federate();
+    let beta = &federation.probe_targets[&name("beta")];
+    assert_eq!(beta.service, Some("web.shop.svc.beta.example:80".parse::<ServiceName>().unwrap()));
+    assert_eq!(*beta.gateways, [gateway("192.0.2.9")]);
+    assert_eq!(*beta.server, ServerIdentity::AnyOf(domain("beta.example")));
+    assert_eq!(beta.bundle, federation.bundles[&domain("beta.example")]);
+
+    let identity = WorkloadIdentity::parse("spiffe://beta.example/ns/istio/sa/gateway").unwrap();
+    let services = vec![offered("web.shop.svc.beta.example", &[("http", 80)])];
+    let mut document = private(2, &["192.0.2.9", "gw.beta.example"], services);
+    document.extension.as_mut().unwrap().gateway_identities = vec![identity.clone()];
+    rig.told("beta", &document, at(1));
+    let beta = target(&rig).unwrap();
+    assert_eq!(*beta.gateways, [gateway("192.0.2.9"), gateway("gw.beta.example")]);
+    assert_eq!(*beta.server, ServerIdentity::Exactly(vec![identity]));
+}
+
+#[test]
+fn a_name_that_is_too_long_for_a_handshake_is_not_asked_for() {
+    let mut rig = Rig::new();
+    let long_domain = [&*"c".repeat(63), &"d".repeat(63), &"e".repeat(50), "example"].join(".");
+    rig.add_peer("delta", &long_domain, '4');
+    let asked_for = |rig: &Rig| rig.federate().probe_targets.remove(&name("delta")).unwrap().service;
+    let short = format!("web.shop.svc.{long_domain}");
+    let long = format!("{}.shop.svc.{long_domain}", "a".repeat(60));
+    assert_eq!((short.len(), long.len()), (199, 256));
+    let services = |hosts: &[&str]| hosts.iter().map(|host| offered(host, &[("http", 80)])).collect::<Vec<_>>();
+    rig.told("delta", &private(2, &["192.0.2.9"], services(&[&long[10..], &short])), at(1));
+    assert_eq!(rig.federate().imports.len(), 4);
+    assert_eq!(asked_for(&rig).unwrap().host.as_str(), short);
+    rig.told("delta", &private(3, &["192.0.2.9"], services(&[&long[10..]])), at(1));
+    assert_eq!(asked_for(&rig), None);
+    rig.told("delta", &private(4, &["192.0.2.9"], vec![]), at(1));
+    assert_eq!(asked_for(&rig), None, "TCP can be tried without a service");
+}
+
+#[test]
+fn only_gateways_in_force_are_probed() {
+    let mut rig = Rig::new();
+    assert!(target(&rig).is_some());
+    rig.local.cluster_uuid = uuid('2');
+    assert_eq!(target(&rig), None, "a refused peer's gateways are not connected to");
+    let mut rig = Rig::new();
+    rig.now = at(3600);
+    assert_eq!(target(&rig), None, "nor are those of a peer that has not been heard of for too long");
+    let mut rig = Rig::new();
+    rig.known("beta").private = None;
+    rig.told("beta", &private(2, &[], vec![]), at(1));
+    assert_eq!(target(&rig), None);
+}
+
+#[test]
+fn the_condition_tells_the_last_outcome() {
+    let mut rig = Rig::new();
+    assert_eq!(state(&rig), is(ConditionStatus::Unknown, "Pending"));
+    rig.known("beta").probed(&gateways(&[Ok(()), Ok(())]), at(1));
+    assert_eq!(state(&rig), is(ConditionStatus::True, "Succeeded"));
+    assert_eq!(condition(&rig).message, "");
+
+    // One good gateway is enough; the other one is named.
+    rig.known("beta").probed(&gateways(&[Err("connection refused"), Ok(())]), at(2));
+    assert_eq!(state(&rig), is(ConditionStatus::True, "Succeeded"));
+    assert_eq!(condition(&rig).message, "192.0.2.1:15443: connection refused");
+
+    rig.known("beta").probed(&gateways(&[Err("a"), Err("b"), Err("c"), Err("d"), Err("e")]), at(3));
+    assert_eq!(state(&rig), is(ConditionStatus::False, "ProbeFailed"));
+    let message = condition(&rig).message;
+    assert_eq!(message, "192.0.2.1:15443: a; 192.0.2.2:15443: b; 192.0.2.3:15443: c; and 2 more");
+    assert_eq!(rig.federate().imports.len(), 2, "imports stay: a probe is not what traffic depends on");
+
+    rig.known("beta").probed(&Probed::Impossible("no root of the peer can be used".to_owned()), at(4));
+    assert_eq!(state(&rig), is(ConditionStatus::False, "ConfigurationError"));
+    assert_eq!(condition(&rig).message, "no root of the peer can be used");
+}
+
+#[test]
+fn a_connection_without_a_handshake_is_no_proof_and_says_so() {
+    let mut rig = Rig::new();
+    let Probed::Gateways { outcomes, .. } = gateways(&[Ok(()), Err("timeout")]) else { unreachable!() };
+    rig.known("beta").probed(&Probed::Gateways { outcomes, verified: false }, at(1));
+    let message = condition(&rig).message;
+    assert!(message.starts_with("only TCP was tried") && message.ends_with("; 192.0.2.2:15443: timeout"), "{message}");
+}
+
+#[test]
+fn an_outcome_is_not_shown_for_gateways_that_are_gone() {
+    let mut rig = Rig::new();
+    let known = rig.known("beta").private.take();
+    assert_eq!(state(&rig), is(ConditionStatus::Unknown, "MetadataUnavailable"));
+    rig.known("beta").private = known;
+    rig.known("beta").probed(&gateways(&[Ok(())]), at(1));
+    assert_eq!(state(&rig), is(ConditionStatus::True, "Succeeded"));
+    rig.now = at(3600);
+    assert_eq!(state(&rig), is(ConditionStatus::False, "MetadataUnavailable"));
+}
+
+#[test]
+fn the_same_outcome_is_no_news() {
+    let mut rig = Rig::new();
+    rig.known("beta").probed(&gateways(&[Err("x")]), at(1));
+    let first = rig.known("beta").clone();
+    rig.known("beta").probed(&gateways(&[Err("x")]), at(60));
+    let second = rig.known("beta").clone();
+    assert!(!second.is_news_after(&first));
+    let dataplane = second.dataplane.as_ref().unwrap();
+    assert_eq!((dataplane.reason, dataplane.since, dataplane.at), (DataplaneReason::ProbeFailed, at(1), at(60)));
+
+    rig.known("beta").probed(&gateways(&[Err("y")]), at(120));
+    assert!(rig.known("beta").is_news_after(&second));
+    assert_eq!(rig.known("beta").dataplane.as_ref().unwrap().since, at(1));
+    rig.known("beta").probed(&gateways(&[Ok(())]), at(180));
+    assert_eq!(rig.known("beta").dataplane.as_ref().unwrap().since, at(180));
+}
