@@ -1,6 +1,7 @@
 //! The command line.
 
 mod ask;
+mod check;
 mod controller;
 mod crd;
 mod explain;
@@ -44,6 +45,11 @@ enum Command {
         after_help = "Examples:\n  fedgate status --context alpha\n  fedgate status --dir /etc/fedgate\n\nExits with 1 when a peer is not ready or something is in error."
     )]
     Status(status::StatusCommand),
+    /// Check a Kubernetes cluster: what must be there, line by line, and what to do about what is not
+    #[command(
+        after_help = "Example:\n  fedgate check --context alpha\n\nExits with 1 when a line fails. Warnings are worth a look, and leave it at 0."
+    )]
+    Check(check::CheckCommand),
     /// Say why a call passes or not, step by step
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(explain::Explain),
@@ -123,6 +129,7 @@ impl Cli {
             Command::Controller(command) => command.run(),
             Command::Validate(command) => command.run(),
             Command::Status(command) => command.run(),
+            Command::Check(command) => command.run(),
             Command::Explain(command) => command.run(),
             Command::Table(command) => command.run(),
             Command::Keygen(command) => command.run(),

@@ -36,7 +36,8 @@ pub async fn of_user(file: Option<&Path>, context: Option<&str>) -> Result<Clien
     let config = match (file, context) {
         (Some(file), _) => {
             let kubeconfig = Kubeconfig::read_from(file);
-            let kubeconfig = kubeconfig.with_context(|| format!("cannot read the kubeconfig {}", file.display()))?;
+            // The error's own text has its cause.
+            let kubeconfig = kubeconfig.map_err(|error| anyhow::anyhow!("--kubeconfig {}: {error}", file.display()))?;
             Config::from_custom_kubeconfig(kubeconfig, &options).await
         }
         (None, Some(_)) => Config::from_kubeconfig(&options).await,

@@ -21,10 +21,11 @@
 //! | [`confirmations`] | when peers were heard of, on the Lease |
 //! | [`identity`] | UUID and key |
 //! | [`run`] | the loop |
-//! | [`snapshot`] | the same at one moment, for the command line |
+//! | [`snapshot`], [`check`] | the same at one moment, for the command line |
 //! | [`crd`] | the definitions of our kinds, as files |
 //! | [`probes`], [`metrics`] | what the kubelet and Prometheus ask |
 
+pub(crate) mod check;
 pub mod client;
 mod compiled;
 pub mod confirmations;
@@ -38,6 +39,8 @@ pub mod owner;
 pub mod probes;
 mod replica;
 pub mod run;
+#[cfg(test)]
+mod sample;
 pub mod settings;
 pub mod sinks;
 pub(crate) mod snapshot;

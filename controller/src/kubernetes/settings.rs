@@ -189,6 +189,12 @@ pub struct TimeSettings {
 }
 
 impl Places {
+    /// What the defaults say for a fedgate in this namespace.
+    pub fn all_in(namespace: &str) -> Self {
+        let (namespace, root) = (namespace.to_owned(), "istio-system".to_owned());
+        Self { namespace, gateway: None, imports: None, root, delivery: Delivery::default() }
+    }
+
     /// The gateway's namespace.
     pub fn gateway(&self) -> &str {
         self.gateway.as_deref().unwrap_or(&self.namespace)

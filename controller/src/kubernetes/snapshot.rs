@@ -15,6 +15,7 @@ use crate::in_force::InForce;
 use crate::plugin::find_configuration;
 use anyhow::{Context, Result};
 use fedgate_core::{PeerName, Table, TableBuilder, read_configuration};
+use fedgate_federation::federate::{ConditionStatus, ConditionType};
 use fedgate_federation::knowledge::PeerKnowledge;
 use fedgate_federation::{Federation, Finding, FindingReason, Inputs, LocalCluster, ObjectRef, federate};
 use jiff::Timestamp;
@@ -77,7 +78,8 @@ impl Snapshot {
             times: record.times,
             now,
         });
-        let (table, findings) = judge(table, &record, &federation, &local)?;
+        let too_large = seen.too_large();
+        let (table, findings) = judge(table, &record, &federation, &local, too_large)?;
         let in_force = InForce { local, federation, table, egress: None, findings };
         Ok(Self { in_force, record, knowledge, lease })
     }
@@ -132,6 +134,17 @@ pub(super) fn refused(error: &kube::Error, verb: &str, what: &str, namespace: Op
     anyhow::anyhow!("cannot {verb} {what} {place}: {}{hint}", told(error))
 }
 
+impl Seen {
+    /// What the controller says of a table that is too large; only it knows how large the object would be.
+    fn too_large(&self) -> Option<String> {
+        let conditions = self.federations.values().flat_map(|object| &object.conditions);
+        let kind = format!("{:?}", ConditionType::TableTooLarge);
+        let mut found =
+            conditions.filter(|condition| condition.kind == kind && condition.status == ConditionStatus::True);
+        found.next().map(|condition| condition.message.clone())
+    }
+}
+
 /// The object with the table, as the delivery has it.
 pub(crate) fn table_object(delivery: Delivery) -> (Kind, &'static str) {
     match delivery {
@@ -153,6 +166,7 @@ fn judge(
     record: &ClusterRecord,
     federation: &Federation,
     local: &LocalCluster,
+    too_large: Option<String>,
 ) -> Result<(Table, Vec<Finding>)> {
     let (kind, name) = table_object(record.places.delivery);
     let about = ObjectRef { namespace: Some(record.places.gateway().to_owned()), ..ObjectRef::new(kind.name(), name) };
@@ -170,6 +184,10 @@ fn judge(
     match (read_configuration(configuration.as_bytes()), &federation.table) {
         (Err(why), _) => Ok((none()?, error(format!("{why}; delete it, and it is written anew")))),
         (Ok((table, _)), Ok(made)) if made.hash() != table.hash() => {
+            if let Some(message) = too_large {
+                let about = ObjectRef::cluster(local.trust_domain.as_str());
+                return Ok((table, vec![Finding::error(FindingReason::TableTooLarge, about, "", message)]));
+            }
             let message = format!(
                 "it has generation {}, and the objects make generation {}: the controller is about to write it, or cannot; its log says \
                  which",
@@ -179,5 +197,63 @@ fn judge(
             Ok((table, vec![Finding::warning(FindingReason::NotWritten, about, "spec", message)]))
         }
         (Ok((table, _)), _) => Ok((table, Vec::new())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::Sample;
+    use super::*;
+    use crate::explain::{Caller, Question};
+    use jiff::SignedDuration;
+
+    #[test]
+    fn what_the_controller_wrote_is_what_the_command_line_says() {
+        let status = Sample::healthy().snapshot().in_force.status();
+        assert!(status.peers.iter().all(|peer| peer.ready) && status.findings.is_empty(), "{status:#?}");
+        assert_eq!((status.exports.len(), status.imports.len(), status.table.exports), (1, 1, 1));
+        assert!(status.imports[0].in_mesh && !status.table.outdated);
+    }
+
+    #[test]
+    fn explanations_are_those_of_the_table_in_the_cluster() {
+        let mut sample = Sample::healthy();
+        let passes = |sample: &Sample, to: &str, from: Caller| {
+            let question = Question { to: to.parse().unwrap(), from };
+            sample.snapshot().in_force.explain(&question).passes
+        };
+        let caller = || Caller::Identity("spiffe://beta.example/ns/shop/sa/cart".to_owned());
+        assert!(passes(&sample, "web.shop.svc.alpha.example:80", caller()));
+        assert!(passes(&sample, "web.shop.svc.beta.example:80", Caller::Unknown));
+        sample.table = None;
+        assert!(!passes(&sample, "web.shop.svc.alpha.example:80", caller()));
+    }
+
+    #[test]
+    fn a_table_that_is_missing_or_another_one_is_told() {
+        let mut sample = Sample::healthy();
+        sample.seen.services.clear();
+        let status = sample.snapshot().in_force.status();
+        assert!(status.table.outdated && status.findings[0].message.contains("generation 1"), "{status:#?}");
+        sample.table = None;
+        let status = sample.snapshot().in_force.status();
+        assert_eq!((status.table.generation, status.findings[0].severity), (0, fedgate_federation::Severity::Error));
+    }
+
+    #[test]
+    fn a_quiet_peer_is_fresh_by_the_lease_and_stale_without() {
+        let mut sample = Sample::healthy();
+        let confirmations = confirmations::Confirmations::default();
+        sample.now += SignedDuration::from_mins(10);
+        let later = sample.now;
+        sample.change_knowledge(|knowledge| {
+            let mut heard = knowledge.clone();
+            heard.not_modified(fedgate_federation::knowledge::DocumentKind::Public, later);
+            heard.not_modified(fedgate_federation::knowledge::DocumentKind::Private, later);
+            confirmations.note(&PeerName::parse("beta").unwrap(), &heard);
+        });
+        assert!(!sample.snapshot().in_force.status().peers[0].ready);
+        confirmations.write(sample.lease.as_mut().unwrap());
+        assert!(sample.snapshot().in_force.status().peers[0].ready);
     }
 }
