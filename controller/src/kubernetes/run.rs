@@ -40,6 +40,7 @@ const LEARNED: usize = 256;
 /// When it cannot begin: no way to the API server, an address in use, a certificate that is none, an identity that contradicts
 /// the flags. Once it runs, nothing ends it but a signal.
 pub async fn run(settings: ControllerSettings) -> Result<()> {
+    settings.check()?;
     let settings = Arc::new(settings);
     let mut signals = Signals::new()?;
     let client = client::connect().await?;

@@ -5,6 +5,7 @@ mod claims;
 mod events;
 mod exports;
 mod fixture;
+mod guide;
 mod malformed;
 mod moves;
 mod network;
