@@ -164,7 +164,8 @@ impl PeerStatus {
     }
 }
 
-fn is_ready(conditions: &[Condition]) -> bool {
+/// Whether a peer takes part, and both its documents are there and fresh.
+pub(crate) fn is_ready(conditions: &[Condition]) -> bool {
     let has = |kind, status| conditions.iter().any(|condition| condition.kind == kind && condition.status == status);
     let exchanges = [ConditionType::PublicMetadataExchangeReady, ConditionType::PrivateMetadataExchangeReady];
     has(ConditionType::Accepted, ConditionStatus::True)

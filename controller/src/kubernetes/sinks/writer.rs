@@ -41,6 +41,8 @@ use tokio::time::{Instant, sleep_until};
 
 /// How many objects are written at once.
 const AT_ONCE: usize = 16;
+/// How many objects are made before they are written.
+const BATCH: usize = 512;
 /// How soon what failed is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -189,27 +191,43 @@ impl Writer {
         }
     }
 
-    /// Whether everything was written, or a newer compilation came.
+    /// Whether everything was written; a newer compilation stops it. The objects are made batch by batch: all of them together may be
+    /// hundreds of megabytes.
     async fn write_imports(&self, compiled: &Compiled, remembered: &mut Remembered, pass: &mut Pass) -> bool {
-        let mut waiting = Vec::new();
         let federation = &compiled.in_force.federation;
-        for desired in imports::objects(&self.settings, &federation.imports, &federation.bundles) {
-            pass.wanted.add(&desired);
-            if let Some(todo) = self.todo(&desired, remembered, pass) {
-                waiting.push((desired, todo));
+        let mut objects = imports::objects(&self.settings, &federation.imports, &federation.bundles);
+        loop {
+            let batch = self.next_batch(&mut objects, remembered, pass);
+            if batch.is_empty() {
+                return true;
             }
-        }
-        let is_newest = || !self.newest.has_changed().unwrap_or(true);
-        let writes =
-            stream::iter(waiting).take_while(|_| std::future::ready(is_newest())).map(|(desired, todo)| async {
+            if self.newest.has_changed().unwrap_or(true) {
+                return false;
+            }
+            let writes = stream::iter(batch).map(|(desired, todo)| async {
                 let done = self.carry_out(&desired, todo).await;
                 (desired, done)
             });
-        let done: Vec<_> = writes.buffer_unordered(AT_ONCE).collect().await;
-        for (desired, done) in done {
-            self.done(&desired, done, remembered, pass);
+            let done: Vec<_> = writes.buffer_unordered(AT_ONCE).collect().await;
+            for (desired, done) in done {
+                self.done(&desired, done, remembered, pass);
+            }
         }
-        is_newest()
+    }
+
+    /// The next objects that something is to be done about; those before them are as they should be.
+    fn next_batch(
+        &self,
+        objects: &mut impl Iterator<Item = Desired>,
+        remembered: &Remembered,
+        pass: &mut Pass,
+    ) -> Vec<(Desired, Step)> {
+        let todo = objects.filter_map(|desired| {
+            pass.wanted.add(&desired);
+            let todo = self.todo(&desired, remembered, pass)?;
+            Some((desired, todo))
+        });
+        todo.take(BATCH).collect()
     }
 
     /// What is to be done about an object now.

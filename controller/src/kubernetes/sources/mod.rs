@@ -57,7 +57,7 @@ impl Seen {
         for federation in self.federations.values() {
             match &federation.spec {
                 Ok(named) => objects.federations.push(named.clone()),
-                Err(finding) => objects.findings.push(finding.clone()),
+                Err(finding) => objects.findings.push(finding.as_ref().clone()),
             }
         }
         for policy in self.policies.values() {
@@ -67,7 +67,7 @@ impl Seen {
         for service in self.services.values() {
             match &service.service {
                 Ok(service) => objects.services.push(service.clone()),
-                Err(finding) => objects.findings.push(finding.clone()),
+                Err(finding) => objects.findings.push(finding.as_ref().clone()),
             }
         }
         objects
