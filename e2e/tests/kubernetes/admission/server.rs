@@ -8,6 +8,9 @@ use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::wait;
 use serde_json::{Value, json};
 
+/// How long a policy must have been in force without a break.
+const SETTLED: std::time::Duration = std::time::Duration::from_millis(700);
+
 /// Where objects of a kind are created.
 pub(super) const SERVICES: &str = "/api/v1/namespaces/default/services";
 pub(super) const FEDERATIONS: &str = "/apis/deckhouse.io/v1alpha1/istiofederations";
@@ -61,10 +64,12 @@ impl Server {
             ),
             (POLICIES, policy(&json!({ "typo": 1 })), "policies.fedgate.dev"),
         ] {
-            wait::until_true(&format!("{policy} to be in force"), SOON, async || {
+            let refused = async || {
                 Ok(self.attempt(place, &object, Unknown::Warn).await.is_err_and(|message| message.contains(policy)))
-            })
-            .await?;
+            };
+            // The API server puts policies in force one after another, and each time all of them anew.
+            let settled = async || Ok(wait::stays("it is refused", SETTLED, refused).await.is_ok());
+            wait::until_true(&format!("{policy} to be in force"), SOON, settled).await?;
         }
         Ok(())
     }
