@@ -15,5 +15,6 @@ mod recovery;
 mod removal;
 mod rig;
 mod table;
+mod thousand;
 mod trio;
 mod writes;
