@@ -9,6 +9,7 @@ use fedgate_e2e::scenario::scenario;
 use fedgate_e2e::wait;
 use serde_json::json;
 use std::path::Path;
+use std::process::Stdio;
 
 const MAP: Key<'static> = Key::namespaced("v1", "ConfigMap", "default", "map");
 
@@ -149,12 +150,9 @@ fn nothing_is_left_of_a_run_that_is_killed() {
     scenario("killed", async |run: &RunFolder| {
         let file = run.path().join("pids");
         let mut inner = tokio::process::Command::new(std::env::current_exe()?);
-        let mut inner = inner
-            .args(["--exact", NAME])
-            .env(INNER, &file)
-            .env("CARGO_TARGET_DIR", run.path())
-            .kill_on_drop(true)
-            .spawn()?;
+        // Its folder is in this one's, since nobody is left to remove it.
+        let inner = inner.args(["--exact", NAME]).env(INNER, &file).env("CARGO_TARGET_DIR", run.path());
+        let mut inner = inner.stdout(Stdio::null()).kill_on_drop(true).spawn()?;
         let pids = wait::until("the inner run's processes", SOON, async || {
             let text = std::fs::read_to_string(&file)?;
             let pids = text.lines().map(|pid| rustix::process::Pid::from_raw(pid.parse().ok()?));
