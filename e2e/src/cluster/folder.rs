@@ -28,6 +28,8 @@ pub struct Settings {
     pub egress_ports: RangeInclusive<u16>,
     /// How often peers are asked.
     pub poll: String,
+    /// How often peers' gateways are probed.
+    pub probe: String,
     /// From when on what is known of a peer is shown as stale.
     pub stale_after: String,
     /// How long it is used without being confirmed.
@@ -47,6 +49,7 @@ impl Settings {
             metadata: ports::free()?,
             egress_ports: ports::free_range(50)?,
             poll: "1s".into(),
+            probe: "60s".into(),
             stale_after: "5m".into(),
             staleness_limit: "1h".into(),
             filter_module: programs::filter()?.to_owned(),
@@ -66,9 +69,9 @@ impl Settings {
         yaml += "    certificate: identity/metadata.pem\n    key: identity/metadata.key\n";
         yaml += "identity:\n  certificateChain: identity/gateway.pem\n  privateKey: identity/gateway.key\n";
         yaml += "  roots: identity/roots.pem\n";
-        let Self { poll, stale_after, staleness_limit, .. } = self;
+        let Self { poll, probe, stale_after, staleness_limit, .. } = self;
         let _ = write!(yaml, "times:\n  poll: {poll}\n  timeout: 5s\n  staleAfter: {stale_after}\n");
-        let _ = writeln!(yaml, "  stalenessLimit: {staleness_limit}");
+        let _ = writeln!(yaml, "  stalenessLimit: {staleness_limit}\n  probe: {probe}");
         yaml
     }
 }

@@ -41,6 +41,13 @@ impl Status {
         self.findings().into_iter().find(|finding| finding.reason == reason)
     }
 
+    /// A condition of a peer: its status, reason and message.
+    pub fn condition(&self, peer: &str, kind: &str) -> Option<[&str; 3]> {
+        let peer = self.0["peers"].as_array()?.iter().find(|row| row["name"] == peer)?;
+        let condition = peer["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)?;
+        Some([condition["status"].as_str()?, condition["reason"].as_str()?, condition["message"].as_str()?])
+    }
+
     /// The egress's port for an imported `host:port`.
     pub fn import(&self, service: &str) -> Option<SocketAddr> {
         let imports = self.0["imports"].as_array()?;
@@ -92,6 +99,22 @@ impl Cluster {
     pub async fn wait_no_import(&self, service: &str) -> Result<()> {
         let what = format!("{} not to import {service} any more", self.name());
         wait::until_true(&what, SOON, async || Ok(self.status().await?.import(service).is_none())).await
+    }
+
+    /// Waits until a condition of a peer has this status and reason; its message.
+    ///
+    /// # Errors
+    /// When it does not come to that; the message has what it is.
+    pub async fn wait_condition(&self, peer: &str, kind: &str, wanted: [&str; 2]) -> Result<String> {
+        let what = format!("{}: {kind} of {peer} to be {}", self.name(), wanted.join(" "));
+        wait::until(&what, SOON, async || {
+            let status = self.status().await?;
+            match status.condition(peer, kind) {
+                Some([status, reason, message]) if [status, reason] == wanted => Ok(Some(message.to_owned())),
+                other => bail!("it is {other:?}"),
+            }
+        })
+        .await
     }
 
     /// Waits for a finding.

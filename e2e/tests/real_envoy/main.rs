@@ -9,6 +9,7 @@ mod identity;
 mod manifests;
 mod peers;
 mod policy;
+mod probes;
 mod quick_start;
 mod revocation;
 mod rotation;
