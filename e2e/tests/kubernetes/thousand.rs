@@ -1,7 +1,7 @@
 //! A thousand Services labelled at once.
 
 use crate::fixture::{Pair, exported};
-use anyhow::{Result, ensure};
+use anyhow::ensure;
 use fedgate_e2e::kubernetes::{AuditLog, CONTROLLER, Key, NAMESPACE, SHOP};
 use fedgate_e2e::manifest::EXPORT_LABEL;
 use fedgate_e2e::run_folder::RunFolder;
