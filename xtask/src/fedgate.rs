@@ -13,6 +13,13 @@ pub fn build() -> Result<PathBuf> {
     Ok(binary("fedgate"))
 }
 
+/// The variable by which a measurement asks for the optimized program.
+pub const OPTIMIZED: &str = "FEDGATE_OPTIMIZED";
+
+fn is_optimized() -> bool {
+    std::env::var_os(OPTIMIZED).is_some()
+}
+
 /// Builds binaries of this workspace by name.
 ///
 /// With `--workspace` cargo gives the dependencies the same features as `cargo test --workspace` does; with
@@ -22,10 +29,20 @@ pub fn build() -> Result<PathBuf> {
 /// When they do not compile.
 pub fn build_binaries(names: &[&str]) -> Result<()> {
     let names = names.iter().flat_map(|name| ["--bin", name]);
-    run(cargo().args(["build", "--quiet", "--workspace"]).args(names))
+    let profile: &[&str] = if is_optimized() { &["--release"] } else { &[] };
+    run(cargo().args(["build", "--quiet", "--workspace"]).args(profile).args(names))
 }
 
-/// Where cargo puts a binary of the development profile.
+/// Builds the optimized `fedgate`, for measurements.
+///
+/// # Errors
+/// When it does not compile.
+pub fn build_optimized() -> Result<()> {
+    run(cargo().args(["build", "--quiet", "--workspace", "--release", "--bin", "fedgate"]))
+}
+
+/// Where cargo puts a binary.
 pub fn binary(name: &str) -> PathBuf {
-    target().join("debug").join(name).with_extension(std::env::consts::EXE_EXTENSION)
+    let profile = if is_optimized() { "release" } else { "debug" };
+    target().join(profile).join(name).with_extension(std::env::consts::EXE_EXTENSION)
 }

@@ -60,11 +60,15 @@ pub fn on_kubernetes(more: &[String]) -> Result<()> {
 pub fn load(more: &[String]) -> Result<()> {
     kubernetes_programs()?;
     step("building the controller and the load");
-    fedgate::build_binaries(&["fedgate"])?;
+    fedgate::build_optimized()?;
     let load = test_binary("load")?;
     step("running the load; it takes some minutes");
     let mut command = network::isolated(load.as_os_str())?;
-    command.current_dir(root().join("e2e")).env("CARGO_NET_OFFLINE", "true").env("RUST_TEST_THREADS", "1");
+    command
+        .current_dir(root().join("e2e"))
+        .env("CARGO_NET_OFFLINE", "true")
+        .env("RUST_TEST_THREADS", "1")
+        .env(fedgate::OPTIMIZED, "1");
     become_command(command.arg("--nocapture").args(more))
 }
 
