@@ -218,8 +218,9 @@ impl Controller {
         let before = self.in_force.load();
         tell_new(&federation.findings, before.as_ref().map(|before| &before.federation));
         let listen = self.settings.egress.listen;
-        let egress = ports.into_iter().map(|(service, port)| (service, SocketAddr::new(listen, port))).collect();
+        let egress = ports.into_iter().map(|(service, port)| (service, SocketAddr::new(listen, port)));
         let (local, table) = (self.brain.cluster.clone(), self.brain.table.clone());
+        let egress = Some(egress.collect());
         self.in_force.store(Some(Arc::new(InForce { local, federation, table, egress, findings })));
     }
 }

@@ -68,8 +68,8 @@ pub struct Sources<'a> {
     pub federation: &'a Federation,
     /// The table in force, which is older than the federation when the last one could not be built.
     pub table: &'a Table,
-    /// Where each import has its local port.
-    pub egress: &'a BTreeMap<ServiceName, SocketAddr>,
+    /// Where each import has its local port; `None` where imports are names in the mesh.
+    pub egress: Option<&'a BTreeMap<ServiceName, SocketAddr>>,
 }
 
 /// Answers a question.
@@ -209,9 +209,10 @@ impl Way {
             }
         };
         self.step("server identity", true, format!("{server}, signed by a root of {}", import.trust_domain));
-        match sources.egress.get(&import.service) {
-            Some(address) => self.step("local port", true, format!("{address}, of the egress Envoy")),
-            None => self.step("local port", false, "the range of egress ports is exhausted; widen egress.ports"),
+        match sources.egress.map(|egress| egress.get(&import.service)) {
+            None => self.step("in the mesh", true, format!("workloads of this mesh call {}", import.service)),
+            Some(Some(address)) => self.step("local port", true, format!("{address}, of the egress Envoy")),
+            Some(None) => self.step("local port", false, "the range of egress ports is exhausted; widen egress.ports"),
         }
     }
 

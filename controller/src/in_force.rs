@@ -16,8 +16,8 @@ pub struct InForce {
     pub federation: Federation,
     /// The table in force: the last one that could be built.
     pub table: Table,
-    /// Where each import has its local port.
-    pub egress: BTreeMap<ServiceName, SocketAddr>,
+    /// Where each import has its local port; `None` where imports are names in the mesh.
+    pub egress: Option<BTreeMap<ServiceName, SocketAddr>>,
     /// What the sinks have to tell.
     pub findings: Vec<Finding>,
 }
@@ -25,7 +25,7 @@ pub struct InForce {
 impl InForce {
     /// How it is with the federation.
     pub fn status(&self) -> Status {
-        let mut status = Status::new(&self.local, &self.federation, &self.table, &self.egress);
+        let mut status = Status::new(&self.local, &self.federation, &self.table, self.egress.as_ref());
         status.findings.extend(self.findings.iter().cloned());
         status.findings.sort_by_key(|finding| finding.severity);
         status
@@ -33,7 +33,7 @@ impl InForce {
 
     /// Why a call passes or not.
     pub fn explain(&self, question: &Question) -> Explanation {
-        let sources = Sources { federation: &self.federation, table: &self.table, egress: &self.egress };
+        let sources = Sources { federation: &self.federation, table: &self.table, egress: self.egress.as_ref() };
         explain(&sources, question)
     }
 

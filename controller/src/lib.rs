@@ -28,6 +28,7 @@ pub mod logging;
 #[cfg(test)]
 mod loopback;
 pub mod metrics;
+pub mod plugin;
 pub mod probe;
 pub mod run;
 pub mod settings;

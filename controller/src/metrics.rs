@@ -4,9 +4,10 @@
 //! `IstioFederation`s, which an operator made; of these the first hundred only.
 
 use crate::in_force::InForce;
-use crate::status::Status;
+use crate::status::is_ready;
 use crate::{exporter, importer};
 use fedgate_federation::Severity;
+use fedgate_federation::federate::PeerReport;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
 use prometheus_client::registry::Registry;
@@ -72,18 +73,19 @@ impl Metrics {
         registry
     }
 
-    /// Shows what is in force now.
+    /// Shows what is in force now. It is told without making the whole status, which may be large.
     pub fn show(&self, in_force: &InForce) {
-        let status = in_force.status();
+        let InForce { federation, table, findings, .. } = in_force;
         self.compilations.inc();
-        self.table_generation.set(number(status.table.generation));
-        self.table_bytes.set(number(status.table.bytes as u64));
-        self.table_outdated.set(status.table.outdated.into());
-        self.exports.set(number(status.exports.len() as u64));
-        self.imports.set(number(status.imports.len() as u64));
-        self.show_peers(&status);
+        self.table_generation.set(number(table.generation()));
+        self.table_bytes.set(number(table.as_bytes().len() as u64));
+        self.table_outdated.set(federation.table.as_ref().map_or(true, |made| made.hash() != table.hash()).into());
+        self.exports.set(number(federation.exports.len() as u64));
+        self.imports.set(number(federation.imports.len() as u64));
+        self.show_peers(&federation.peers);
         for (severity, word) in [(Severity::Error, "error"), (Severity::Warning, "warning"), (Severity::Info, "info")] {
-            let count = status.findings.iter().filter(|finding| finding.severity == severity).count();
+            let all = federation.findings.iter().chain(findings);
+            let count = all.filter(|finding| finding.severity == severity).count();
             self.findings.get_or_create(&FindingsLabels { severity: word }).set(number(count as u64));
         }
     }
@@ -96,15 +98,16 @@ impl Metrics {
         self.imports.set(0);
     }
 
-    fn show_peers(&self, status: &Status) {
-        let ready = status.peers.iter().filter(|peer| peer.ready).count();
-        for (state, count) in [(State::Ready, ready), (State::NotReady, status.peers.len() - ready)] {
+    fn show_peers(&self, reports: &[PeerReport]) {
+        let ready = reports.iter().filter(|report| is_ready(&report.conditions)).count();
+        for (state, count) in [(State::Ready, ready), (State::NotReady, reports.len() - ready)] {
             self.peers.get_or_create(&PeersLabels { state }).set(number(count as u64));
         }
         // Those that are gone must not stay.
         self.peer_ready.clear();
-        for peer in status.peers.iter().take(NAMED_PEERS) {
-            self.peer_ready.get_or_create(&PeerLabels { peer: peer.name.clone() }).set(peer.ready.into());
+        for report in reports.iter().take(NAMED_PEERS) {
+            let labels = PeerLabels { peer: report.peer.name.to_string() };
+            self.peer_ready.get_or_create(&labels).set(is_ready(&report.conditions).into());
         }
     }
 }

@@ -50,7 +50,7 @@ pub struct TableStatus {
     pub exports: u32,
     /// How many bytes it has.
     pub bytes: usize,
-    /// Whether it is older than the objects, since the last one could not be built.
+    /// Whether it is another one than the objects make: the last one could not be built, or is not where the gateway reads it.
     pub outdated: bool,
 }
 
@@ -108,17 +108,21 @@ pub struct ImportStatus {
     pub protocol: String,
     /// The peer's gateways.
     pub gateways: Vec<String>,
-    /// Where programs of this site reach it: a port of the egress Envoy. `None` when no port is left.
+    /// Where programs of this site reach it: a port of the egress Envoy. `None` when no port is left, and in a mesh.
     pub address: Option<SocketAddr>,
+    /// Whether it is a name in this cluster's mesh, so that no port is needed.
+    #[serde(default)]
+    pub in_mesh: bool,
 }
 
 impl Status {
-    /// The status of what is in force; `egress` tells where each import has its local port.
+    /// The status of what is in force; `egress` tells where each import has its local port, and is `None` where imports are names in the
+    /// mesh.
     pub fn new(
         local: &LocalCluster,
         federation: &Federation,
         table: &Table,
-        egress: &BTreeMap<ServiceName, SocketAddr>,
+        egress: Option<&BTreeMap<ServiceName, SocketAddr>>,
     ) -> Self {
         Self {
             cluster: ClusterStatus {
@@ -131,7 +135,7 @@ impl Status {
                 content_hash: table.hash().to_string(),
                 exports: table.rows(),
                 bytes: table.as_bytes().len(),
-                outdated: federation.table.is_err(),
+                outdated: federation.table.as_ref().map_or(true, |made| made.hash() != table.hash()),
             },
             peers: federation.peers.iter().map(PeerStatus::new).collect(),
             exports: federation.exports.iter().map(ExportStatus::new).collect(),
@@ -160,7 +164,8 @@ impl PeerStatus {
     }
 }
 
-fn is_ready(conditions: &[Condition]) -> bool {
+/// Whether a peer takes part, and both its documents are there and fresh.
+pub(crate) fn is_ready(conditions: &[Condition]) -> bool {
     let has = |kind, status| conditions.iter().any(|condition| condition.kind == kind && condition.status == status);
     let exchanges = [ConditionType::PublicMetadataExchangeReady, ConditionType::PrivateMetadataExchangeReady];
     has(ConditionType::Accepted, ConditionStatus::True)
@@ -180,13 +185,14 @@ impl ExportStatus {
 }
 
 impl ImportStatus {
-    fn new(import: &Import, egress: &BTreeMap<ServiceName, SocketAddr>) -> Self {
+    fn new(import: &Import, egress: Option<&BTreeMap<ServiceName, SocketAddr>>) -> Self {
         Self {
             service: import.service.clone(),
             peer: import.peer.to_string(),
             protocol: import.protocol.word().to_owned(),
             gateways: import.gateways.iter().map(ToString::to_string).collect(),
-            address: egress.get(&import.service).copied(),
+            address: egress.and_then(|egress| egress.get(&import.service)).copied(),
+            in_mesh: egress.is_none(),
         }
     }
 }

@@ -20,4 +20,5 @@ pub mod programs;
 pub mod run_folder;
 pub mod scenario;
 mod tls_listener;
+pub mod usage;
 pub mod wait;

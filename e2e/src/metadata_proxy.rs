@@ -3,6 +3,7 @@
 
 use crate::authority::Identity;
 use crate::cluster::{Cluster, metadata_leaf};
+use crate::kubernetes::KubernetesCluster;
 use crate::tls_listener::TlsListener;
 use anyhow::Result;
 use axum::Router;
@@ -75,6 +76,15 @@ impl MetadataProxy {
     /// # Errors
     /// As [`MetadataProxy::start`].
     pub async fn in_front_of(cluster: &Cluster) -> Result<Self> {
+        let authority = cluster.metadata_authority();
+        Self::start(&cluster.metadata_url(), &authority.pem(), &authority.sign(&metadata_leaf()?)?).await
+    }
+
+    /// The same for a cluster on Kubernetes.
+    ///
+    /// # Errors
+    /// As [`MetadataProxy::start`].
+    pub async fn in_front_of_kubernetes(cluster: &KubernetesCluster) -> Result<Self> {
         let authority = cluster.metadata_authority();
         Self::start(&cluster.metadata_url(), &authority.pem(), &authority.sign(&metadata_leaf()?)?).await
     }

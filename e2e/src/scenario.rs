@@ -13,8 +13,17 @@ const LIMIT: Duration = Duration::from_secs(420);
 /// When the body fails or takes too long.
 #[track_caller]
 pub fn scenario(name: &str, body: impl AsyncFnOnce(&RunFolder) -> Result<()>) {
+    long_scenario(name, LIMIT, body);
+}
+
+/// The same for a measurement, which takes its time.
+///
+/// # Panics
+/// When the body fails or takes longer than `limit`.
+#[track_caller]
+pub fn long_scenario(name: &str, limit: Duration, body: impl AsyncFnOnce(&RunFolder) -> Result<()>) {
     let outcome = RunFolder::new(name).and_then(|mut run| {
-        let result = block_on(async { tokio::time::timeout(LIMIT, body(&run)).await.context("it took too long")? });
+        let result = block_on(async { tokio::time::timeout(limit, body(&run)).await.context("it took too long")? });
         result.inspect_err(|_| run.keep()).with_context(|| format!("{}{name} failed", run.log_tails(15)))
     });
     if let Err(error) = outcome {

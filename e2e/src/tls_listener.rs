@@ -17,7 +17,7 @@ use tokio_rustls::server::TlsStream;
 /// How long a client may take for its handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// Listens at a free loopback port. Handshakes run beside each other, so a slow client holds up nobody.
+/// Listens at an address. Handshakes run beside each other, so a slow client holds up nobody.
 pub(crate) struct TlsListener {
     address: SocketAddr,
     accepted: mpsc::Receiver<(TlsStream<TcpStream>, SocketAddr)>,
@@ -25,9 +25,14 @@ pub(crate) struct TlsListener {
 }
 
 impl TlsListener {
+    /// Listens at a free loopback port.
     pub(crate) async fn bind(server: &Identity) -> Result<Self> {
+        Self::bind_at((Ipv4Addr::LOCALHOST, 0).into(), server).await
+    }
+
+    pub(crate) async fn bind_at(address: SocketAddr, server: &Identity) -> Result<Self> {
         let acceptor = acceptor(server)?;
-        let mut listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let mut listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen at {address}"))?;
         let address = listener.local_addr()?;
         let (sender, accepted) = mpsc::channel(16);
         let task = tokio::spawn(async move {

@@ -35,7 +35,7 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         more: Vec<String>,
     },
-    /// Run the benches. Further words go to `cargo bench`.
+    /// Run the benches. Further words go to `cargo bench`; `cargo xtask bench kubernetes` measures the controller on a real API server.
     Bench(More),
     /// Build the gateway filter and print where it is.
     Wasm,
@@ -101,7 +101,10 @@ fn carry_out(command: Command) -> Result<()> {
         Command::E2e { part: None, .. } => tests::on_envoy(&[]).and_then(|()| tests::on_kubernetes(&[])),
         Command::E2e { part: Some(Part::Envoy), more } => tests::on_envoy(&more),
         Command::E2e { part: Some(Part::Kubernetes), more } => tests::on_kubernetes(&more),
-        Command::Bench(More { more }) => tests::bench(&more),
+        Command::Bench(More { more }) => match more.split_first() {
+            Some((first, rest)) if first == "kubernetes" => tests::load(rest),
+            _ => tests::bench(&more),
+        },
         Command::Wasm => shown(wasm::build()?),
         Command::Envoy => shown(envoy::path()?),
         Command::Kubernetes => tests::kubernetes_programs()?.into_iter().try_for_each(shown),

@@ -53,6 +53,21 @@ pub fn on_kubernetes(more: &[String]) -> Result<()> {
     become_command(command.args(more))
 }
 
+/// What the controller costs on a real API server, in a network of its own. Returns only when it could not be started.
+///
+/// # Errors
+/// When something cannot be built, fetched or started.
+pub fn load(more: &[String]) -> Result<()> {
+    kubernetes_programs()?;
+    step("building the controller and the load");
+    fedgate::build_binaries(&["fedgate"])?;
+    let load = test_binary("load")?;
+    step("running the load; it takes some minutes");
+    let mut command = network::isolated(load.as_os_str())?;
+    command.current_dir(root().join("e2e")).env("CARGO_NET_OFFLINE", "true").env("RUST_TEST_THREADS", "1");
+    become_command(command.arg("--nocapture").args(more))
+}
+
 /// Builds or fetches all that the tests on Kubernetes need and that is no part of this workspace.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 use super::ask::ask;
+use super::target::{Platform, Target};
 use super::{Folder, Outcome, Output};
-use crate::explain::Explanation;
+use crate::explain::{Caller, Explanation, Question};
 use anyhow::Result;
 use clap::Args;
 use fedgate_core::{PeerName, ServiceName};
@@ -16,24 +17,41 @@ pub(crate) struct Explain {
     /// The peer that calls, by the name of its IstioFederation
     #[arg(long, value_name = "NAME")]
     peer: Option<PeerName>,
-    #[command(flatten)]
-    folder: Folder,
     /// The form of the answer
     #[arg(long, value_enum, default_value_t)]
     output: Output,
+    #[command(flatten)]
+    target: Target,
 }
 
 impl Explain {
     pub(super) fn run(self) -> Result<Outcome> {
-        let query = [("to", Some(self.to.to_string())), ("from", self.from), ("peer", self.peer.map(String::from))];
-        let query: Vec<_> = query.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-        let explanation: Explanation = ask(&self.folder, "/explain", &query)?;
+        let from = match (self.from, self.peer) {
+            (Some(uri), _) => Caller::Identity(uri),
+            (None, Some(peer)) => Caller::Peer(peer),
+            (None, None) => Caller::Unknown,
+        };
+        let question = Question { to: self.to, from };
+        let explanation = match self.target.platform() {
+            Platform::Files(folder) => ask_controller(&folder, &question)?,
+            Platform::Kubernetes(cluster) => cluster.snapshot()?.in_force.explain(&question),
+        };
         match self.output {
             Output::Json => println!("{}", serde_json::to_string_pretty(&explanation)?),
             Output::Text => print!("{}", text(&explanation)),
         }
         Ok(if explanation.passes { Outcome::Well } else { Outcome::Finding })
     }
+}
+
+fn ask_controller(folder: &Folder, question: &Question) -> Result<Explanation> {
+    let from = match &question.from {
+        Caller::Identity(uri) => Some(("from", uri.clone())),
+        Caller::Peer(peer) => Some(("peer", peer.to_string())),
+        Caller::Unknown => None,
+    };
+    let query: Vec<_> = [("to", question.to.to_string())].into_iter().chain(from).collect();
+    ask(folder, "/explain", &query)
 }
 
 fn text(explanation: &Explanation) -> String {

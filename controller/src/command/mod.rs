@@ -1,6 +1,7 @@
 //! The command line.
 
 mod ask;
+mod check;
 mod controller;
 mod crd;
 mod explain;
@@ -8,12 +9,13 @@ mod keygen;
 mod run;
 mod status;
 mod table;
+mod target;
 mod validate;
 
 pub(crate) use table::from_file as table_of;
 
 use crate::logging::LogFormat;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -38,17 +40,22 @@ enum Command {
     /// Check a cluster's folder without running anything
     #[command(after_help = "Example:\n  fedgate validate /etc/fedgate\n\nExits with 1 when there is an error.")]
     Validate(validate::Validate),
-    /// Show peers, imports, exports and findings of a running controller
+    /// Show peers, imports, exports and findings of a cluster
     #[command(
-        after_help = "Example:\n  fedgate status --dir /etc/fedgate\n\nExits with 1 when a peer is not ready or something is in error."
+        after_help = "Examples:\n  fedgate status --context alpha\n  fedgate status --dir /etc/fedgate\n\nExits with 1 when a peer is not ready or something is in error."
     )]
     Status(status::StatusCommand),
+    /// Check a Kubernetes cluster: what must be there, line by line, and what to do about what is not
+    #[command(
+        after_help = "Example:\n  fedgate check --context alpha\n\nExits with 1 when a line fails. Warnings are worth a look, and leave it at 0."
+    )]
+    Check(check::CheckCommand),
     /// Say why a call passes or not, step by step
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(explain::Explain),
-    /// Show what a table says: of a running controller, or in a file
+    /// Show what a table says: the one that a cluster's gateway is given, or one in a file
     #[command(
-        after_help = "Examples:\n  fedgate table --dir /etc/fedgate\n  fedgate table envoy/gateway/filter/filter.json --host web.shop.svc.beta.example"
+        after_help = "Examples:\n  fedgate table --context alpha\n  fedgate table --dir /etc/fedgate\n  fedgate table envoy/gateway/filter/filter.json --host web.shop.svc.beta.example"
     )]
     Table(table::TableCommand),
     /// Make the key that requests for metadata are signed with
@@ -96,7 +103,25 @@ pub(crate) enum Outcome {
     Finding,
 }
 
+/// The name by which `kubectl` finds its plugin.
+const PLUGIN: &str = "kubectl-fedgate";
+
+/// Whether `kubectl fedgate …` started this program: by a link of that name.
+fn is_kubectl_plugin() -> bool {
+    let program = std::env::args_os().next().map(PathBuf::from);
+    program.is_some_and(|program| program.file_stem().is_some_and(|name| name == PLUGIN))
+}
+
 impl Cli {
+    /// Reads the command line. Wrong use ends the program with 2.
+    pub fn read() -> Self {
+        let command = match is_kubectl_plugin() {
+            true => Self::command().name(PLUGIN).bin_name("kubectl fedgate"),
+            false => Self::command(),
+        };
+        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
     /// Carries the command out. Exit status 0: all is well; 1: a finding, or it did not work; 2: wrong use.
     pub fn run(self) -> ExitCode {
         let outcome = match self.command {
@@ -104,6 +129,7 @@ impl Cli {
             Command::Controller(command) => command.run(),
             Command::Validate(command) => command.run(),
             Command::Status(command) => command.run(),
+            Command::Check(command) => command.run(),
             Command::Explain(command) => command.run(),
             Command::Table(command) => command.run(),
             Command::Keygen(command) => command.run(),

@@ -1,5 +1,6 @@
 use super::ask::ask;
-use super::{Folder, Outcome, Output};
+use super::target::{Platform, Target};
+use super::{Outcome, Output};
 use crate::status::{PeerStatus, Status};
 use anyhow::Result;
 use clap::Args;
@@ -9,16 +10,19 @@ use std::fmt::Write;
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusCommand {
-    #[command(flatten)]
-    folder: Folder,
     /// The form of the answer
     #[arg(long, value_enum, default_value_t)]
     output: Output,
+    #[command(flatten)]
+    target: Target,
 }
 
 impl StatusCommand {
     pub(super) fn run(self) -> Result<Outcome> {
-        let status: Status = ask(&self.folder, "/status", &[])?;
+        let status: Status = match self.target.platform() {
+            Platform::Files(folder) => ask(&folder, "/status", &[])?,
+            Platform::Kubernetes(cluster) => cluster.snapshot()?.in_force.status(),
+        };
         match self.output {
             Output::Json => println!("{}", serde_json::to_string_pretty(&status)?),
             Output::Text => print!("{}", text(&status)),
@@ -40,7 +44,7 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
     let table = &status.table;
     writeln!(out, "{}  cluster {}", status.cluster.trust_domain, status.cluster.cluster_uuid)?;
     writeln!(out, "  gateway   {}", status.cluster.gateways.join(", "))?;
-    let outdated = if table.outdated { ", OUTDATED: the last one could not be built" } else { "" };
+    let outdated = if table.outdated { ", OUTDATED: not the one that the objects make" } else { "" };
     writeln!(
         out,
         "  table     generation {}, {} exports, {} bytes{outdated}",
@@ -59,13 +63,12 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
         out,
         "imports",
         status.imports.iter().map(|import| {
-            let at = import.address.map_or("no port left".to_owned(), |address| address.to_string());
-            vec![
-                import.service.to_string(),
-                import.protocol.clone(),
-                format!("at {at}"),
-                format!("from {}", import.peer),
-            ]
+            let place = match import.address {
+                _ if import.in_mesh => "in the mesh".to_owned(),
+                Some(address) => format!("at {address}"),
+                None => "at no port: none is left".to_owned(),
+            };
+            vec![import.service.to_string(), import.protocol.clone(), place, format!("from {}", import.peer)]
         }),
     )?;
     rows(

@@ -1,30 +1,36 @@
 use super::ask::ask;
+use super::target::{Platform, Target};
 use super::{Folder, Outcome, Output};
+use crate::plugin::find_configuration;
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use fedgate_core::{Callers, Export, Hostname, Mode, PluginConfiguration, ServiceName, Table, read_configuration};
+use fedgate_core::{Callers, Export, Hostname, Mode, ServiceName, Table, read_configuration};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
 pub(crate) struct TableCommand {
-    /// A file with a table: a plugin configuration, or Envoy's file that has one; without it, the running controller is asked
+    /// A file with a table: a plugin configuration, or a file of Envoy's or an object of Istio's that has one
+    #[arg(conflicts_with_all = ["dir", "kubeconfig", "context", "namespace"])]
     file: Option<PathBuf>,
-    #[command(flatten)]
-    folder: Folder,
     /// Only the exports of this host
     #[arg(long, value_name = "HOST")]
     host: Option<Hostname>,
     /// The form of the answer
     #[arg(long, value_enum, default_value_t)]
     output: Output,
+    #[command(flatten)]
+    target: Target,
 }
 
 impl TableCommand {
     pub(super) fn run(self) -> Result<Outcome> {
         let table = match &self.file {
             Some(file) => from_file(file)?,
-            None => from_controller(&self.folder)?,
+            None => match self.target.platform() {
+                Platform::Files(folder) => from_controller(&folder)?,
+                Platform::Kubernetes(cluster) => cluster.snapshot()?.in_force.table,
+            },
         };
         let wanted = |service: &ServiceName| self.host.as_ref().is_none_or(|host| *host == service.host);
         let exports: Vec<_> = table.exports().filter(|(service, _)| wanted(service)).collect();
@@ -48,26 +54,11 @@ fn from_controller(folder: &Folder) -> Result<Table> {
 pub(crate) fn from_file(file: &Path) -> Result<Table> {
     let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let json: Value = serde_json::from_slice(&bytes).with_context(|| format!("{} is no JSON", file.display()))?;
-    let Some(configuration) = find(&json) else {
+    let Some(configuration) = find_configuration(&json) else {
         bail!("{} has no table in it: expected a plugin configuration, or Envoy's filter.json", file.display());
     };
     let (table, _) = read_configuration(configuration.as_bytes()).with_context(|| format!("in {}", file.display()))?;
     Ok(table)
-}
-
-/// The first plugin configuration in a JSON document, itself or as a text.
-fn find(json: &Value) -> Option<String> {
-    match json {
-        Value::Object(fields) if fields.contains_key("table") && fields.contains_key("contentHash") => {
-            Some(json.to_string())
-        }
-        Value::Object(fields) => fields.values().find_map(find),
-        Value::Array(items) => items.iter().find_map(find),
-        Value::String(text) if text.starts_with('{') => {
-            serde_json::from_str::<PluginConfiguration<'_>>(text).is_ok().then(|| text.clone())
-        }
-        _ => None,
-    }
 }
 
 fn grants(table: &Table, export: Export) -> Vec<String> {

@@ -46,11 +46,11 @@ use fedgate_federation::{
 };
 use pace::{Ended, Pace};
 use round::Asker;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     task::JoinHandle,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 use tracing::info;
 use verdict::{Judged, Verdicts};
@@ -172,9 +172,16 @@ impl Running {
     }
 }
 
+/// How long to wait at least before the first round with a peer that another process may have asked a moment ago: tokens of the same
+/// second are the same token, and the peer takes one only once.
+const AFTER_ANOTHER: Duration = Duration::from_secs(1);
+
 /// Rounds with one peer, until the task is aborted or nobody wants to know.
 async fn run(shared: Arc<Shared>, mut asker: Asker, mut prober: Prober) {
     let mut pace = Pace::new(shared.settings.poll);
+    if asker.knowledge.private.is_some() {
+        sleep(AFTER_ANOTHER.mul_f64(1.0 + fastrand::f64())).await;
+    }
     loop {
         let before = asker.knowledge.clone();
         // Never closed.

@@ -1,12 +1,17 @@
 //! The client of the API server.
 
 use anyhow::{Context, Result};
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::Status;
 use kube::{Client, Config};
+use std::path::Path;
 use std::time::Duration;
 
 /// How long a connection to the API server may take.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// How long a user waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The most characters of an error that are shown: the API server's may quote a whole object.
 const LONGEST_ERROR: usize = 400;
@@ -19,6 +24,35 @@ pub async fn connect() -> Result<Client> {
     let config = Config::infer().await.context(
         "no way to the API server: expected a kubeconfig (KUBECONFIG or ~/.kube/config), or a pod with a service account",
     )?;
+    with(config)
+}
+
+/// The client that a user's kubeconfig says: the one in `file`, with `context`; else as [`connect`].
+///
+/// # Errors
+/// When there is none, or it cannot be used.
+pub async fn of_user(file: Option<&Path>, context: Option<&str>) -> Result<Client> {
+    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+    let config = match (file, context) {
+        (Some(file), _) => {
+            let kubeconfig = Kubeconfig::read_from(file);
+            // The error's own text has its cause.
+            let kubeconfig = kubeconfig.map_err(|error| anyhow::anyhow!("--kubeconfig {}: {error}", file.display()))?;
+            Config::from_custom_kubeconfig(kubeconfig, &options).await
+        }
+        (None, Some(_)) => Config::from_kubeconfig(&options).await,
+        (None, None) => match Config::infer().await {
+            Ok(config) => Ok(config),
+            Err(error) => {
+                return Err(error).context(
+                    "no cluster to ask: expected a folder with fedgate.yaml (--dir), a kubeconfig (--kubeconfig, KUBECONFIG or \
+                     ~/.kube/config), or a pod with a service account",
+                );
+            }
+        },
+    };
+    let mut config = config.context("the kubeconfig cannot be used; see `kubectl config view`")?;
+    config.read_timeout = Some(PATIENCE);
     with(config)
 }
 

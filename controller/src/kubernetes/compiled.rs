@@ -5,6 +5,7 @@ use crate::kubernetes::kind::Kind;
 use crate::kubernetes::sources::memory::pack;
 use crate::kubernetes::watch::Key;
 use fedgate_core::PeerName;
+use fedgate_federation::Finding;
 use fedgate_federation::federate::{PeerReport, Standing};
 use fedgate_federation::knowledge::PeerKnowledge;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,10 @@ use std::sync::Arc;
 pub(super) struct Compiled {
     /// What is in force.
     pub in_force: InForce,
+    /// Whether a leader compiled it. What a follower knows is no reason to write or delete anything, also when it has just become the leader.
+    pub(super) as_leader: bool,
+    /// What is missing in this cluster: roots, a gateway that peers can reach.
+    pub(super) missing: Vec<Finding>,
     /// Whether a table could be built since the start. Without one the gateway keeps what it has.
     pub has_table: bool,
     /// The generation of each `IstioFederation` that was looked at, by name.

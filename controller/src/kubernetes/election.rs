@@ -9,6 +9,7 @@
 //! can believe for a while that they lead.
 
 use super::client::told;
+use super::confirmations::Confirmations;
 use super::owner::managed_by;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -60,6 +61,7 @@ impl Leadership {
 pub struct Election {
     leases: Api<Lease>,
     identity: String,
+    confirmations: Confirmations,
     leadership: Leadership,
     changes: watch::Sender<bool>,
     /// The last Lease of somebody else, and when it was first seen as it is.
@@ -67,12 +69,12 @@ pub struct Election {
 }
 
 impl Election {
-    /// Prepares it. `identity` must be another one for each process.
-    pub fn new(client: &Client, namespace: &str, identity: String) -> (Self, Leadership) {
+    /// Prepares it. `identity` must be another one for each process; `confirmations` are written with each renewal.
+    pub fn new(client: &Client, namespace: &str, identity: String, confirmations: Confirmations) -> (Self, Leadership) {
         let (changes, receiver) = watch::channel(false);
         let leadership = Leadership { began: Instant::now(), until: Arc::default(), changes: receiver };
         let leases = Api::namespaced(client.clone(), namespace);
-        (Self { leases, identity, leadership: leadership.clone(), changes, seen: None }, leadership)
+        (Self { leases, identity, confirmations, leadership: leadership.clone(), changes, seen: None }, leadership)
     }
 
     /// Runs until `stop` is ready, and then gives the Lease back, so that another replica need not wait.
@@ -132,6 +134,7 @@ impl Election {
 
     async fn take(&self, mut lease: Lease) -> kube::Result<bool> {
         lease.spec = Some(self.spec(lease.spec.as_ref()));
+        self.confirmations.write(&mut lease);
         won(self.leases.replace(LEASE, &PostParams::default(), &lease).await)
     }
 

@@ -88,6 +88,14 @@ impl Kind {
         }
     }
 
+    /// Plural and group, as `kubectl` has them: `istiofederations.deckhouse.io`.
+    pub fn qualified(self) -> String {
+        match self.group() {
+            "" => self.plural().to_owned(),
+            group => format!("{}.{group}", self.plural()),
+        }
+    }
+
     /// `apiVersion`, as objects have it.
     pub fn api_version(self) -> String {
         match self.group() {

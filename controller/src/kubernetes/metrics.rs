@@ -21,7 +21,6 @@ pub struct Metrics {
     failed_writes: Family<KindLabels, Counter>,
     passes: Histogram,
     findings: Family<FindingsLabels, Gauge>,
-    watches_interrupted: Gauge,
 }
 
 /// How an object is written.
@@ -59,7 +58,6 @@ impl Default for Metrics {
             failed_writes: Family::default(),
             passes: Histogram::new(PASS_SECONDS),
             findings: Family::default(),
-            watches_interrupted: Gauge::default(),
         }
     }
 }
@@ -73,8 +71,6 @@ impl Metrics {
         registry.register("reconcile_seconds", "How long a pass over all objects takes", self.passes.clone());
         let findings = "What was found in writing: conflicts, failures, quarrels; by severity";
         registry.register("write_findings", findings, self.findings.clone());
-        let interrupted = "Watches that do not run at the moment";
-        registry.register("watches_interrupted", interrupted, self.watches_interrupted.clone());
     }
 
     /// Whether this replica leads.
@@ -104,11 +100,6 @@ impl Metrics {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             self.findings.get_or_create(&FindingsLabels { severity: word }).set(count);
         }
-    }
-
-    /// How many watches don't run.
-    pub fn show_interrupted(&self, count: usize) {
-        self.watches_interrupted.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 }
 

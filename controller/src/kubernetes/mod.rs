@@ -18,13 +18,17 @@
 //! | [`sinks`] | what is written |
 //! | [`watch`] | watching one kind |
 //! | [`election`] | who leads |
+//! | [`confirmations`] | when peers were heard of, on the Lease |
 //! | [`identity`] | UUID and key |
 //! | [`run`] | the loop |
+//! | [`snapshot`], [`check`] | the same at one moment, for the command line |
 //! | [`crd`] | the definitions of our kinds, as files |
 //! | [`probes`], [`metrics`] | what the kubelet and Prometheus ask |
 
+pub(crate) mod check;
 pub mod client;
 mod compiled;
+pub mod confirmations;
 pub mod crd;
 pub mod election;
 pub mod fingerprint;
@@ -35,8 +39,11 @@ pub mod owner;
 pub mod probes;
 mod replica;
 pub mod run;
+#[cfg(test)]
+mod sample;
 pub mod settings;
 pub mod sinks;
+pub(crate) mod snapshot;
 pub mod sources;
 pub mod status;
 pub mod watch;

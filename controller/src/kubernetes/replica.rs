@@ -1,6 +1,7 @@
 //! One replica: what it knows, and what it does with it as a leader or a follower.
 
 use super::compiled::{Compiled, Saved};
+use super::confirmations::Confirmations;
 use super::election::Leadership;
 use super::identity::ClusterIdentity;
 use super::settings::ControllerSettings;
@@ -11,8 +12,8 @@ use crate::importer::{Importer, ImporterSettings, PeerUpdate};
 use crate::in_force::InForce;
 use arc_swap::ArcSwap;
 use fedgate_core::{PeerName, Table, TableBuilder};
-use fedgate_federation::Federation;
 use fedgate_federation::federate::Published;
+use fedgate_federation::{Federation, Finding};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -36,12 +37,21 @@ pub(super) struct Replica {
     /// Since when a follower has compiled something else than what the leader published.
     differs_since: Option<Timestamp>,
     asking: (ImporterSettings, mpsc::Sender<PeerUpdate>),
-    newest: watch::Sender<Option<Arc<Compiled>>>,
-    published: Arc<ArcSwap<exporter::Published>>,
+    outcomes: Outcomes,
+}
+
+/// Where a replica puts what it works out.
+pub(super) struct Outcomes {
+    /// For the writer.
+    pub newest: watch::Sender<Option<Arc<Compiled>>>,
+    /// For the exporter.
+    pub published: Arc<ArcSwap<exporter::Published>>,
+    /// For the Lease.
+    pub confirmations: Confirmations,
 }
 
 impl Replica {
-    /// A replica that knows nothing yet. `newest` is where compilations go, `asking` how peers are asked and where the answers go.
+    /// A replica that knows nothing yet. `asking`: how peers are asked, and where the answers go.
     ///
     /// # Errors
     /// When an empty table cannot be built, which does not happen.
@@ -51,8 +61,7 @@ impl Replica {
         sources: Sources,
         leadership: Leadership,
         asking: (ImporterSettings, mpsc::Sender<PeerUpdate>),
-        newest: watch::Sender<Option<Arc<Compiled>>>,
-        published: Arc<ArcSwap<exporter::Published>>,
+        outcomes: Outcomes,
     ) -> anyhow::Result<Self> {
         let (cluster, _) = Seen::default().cluster(&settings, &identity);
         let table = Table::read(TableBuilder::new(settings.trust_domain.clone()).build(0)?)?;
@@ -71,8 +80,7 @@ impl Replica {
             asked: BTreeSet::new(),
             differs_since: None,
             asking,
-            newest,
-            published,
+            outcomes,
         })
     }
 
@@ -83,7 +91,7 @@ impl Replica {
 
     /// Whether peers get an answer.
     pub(super) fn answers_peers(&self) -> bool {
-        self.published.load().public.is_some()
+        self.outcomes.published.load().public.is_some()
     }
 
     /// Takes what a round with a peer gave; whether something follows from it.
@@ -96,9 +104,10 @@ impl Replica {
         changed || first || saves
     }
 
-    /// Keeps what is known of a peer over a restart; whether that is something else than what was kept.
+    /// Notes when a peer was confirmed, and keeps what is known of it over a restart; whether that is something else than what was kept.
     fn save(&mut self, peer: &PeerName) -> bool {
         let Some(knowledge) = self.brain.knowledge.get(peer) else { return false };
+        self.outcomes.confirmations.note(peer, knowledge);
         let saved = self.saved.get(peer).map(|saved| saved.knowledge.as_ref());
         let worth = knowledge.worth_saving(saved, &self.brain.times());
         if worth {
@@ -120,10 +129,10 @@ impl Replica {
         let (cluster, findings) = seen.cluster(&self.settings, &self.identity);
         self.brain.cluster = cluster;
         self.brain.objects = seen.objects();
-        self.brain.objects.findings.extend(findings);
+        self.brain.objects.findings.extend(findings.iter().cloned());
         let federation = self.brain.compile(now);
         self.has_table |= federation.table.is_ok();
-        self.hand_on(&seen, federation, stored.as_ref(), now)
+        self.hand_on(&seen, federation, findings, stored.as_ref(), now)
     }
 
     /// Beginning from what the last leader wrote down.
@@ -138,6 +147,7 @@ impl Replica {
 
     fn follow(&mut self, seen: &Seen, stored: Option<Published>) {
         self.importer = None;
+        self.outcomes.confirmations.clear();
         self.brain.knowledge = seen.knowledge();
         self.brain.previous = stored.unwrap_or_default();
     }
@@ -148,7 +158,7 @@ impl Replica {
     fn serve(&mut self, federation: &Federation, stored: Option<&Published>, now: Timestamp) -> Option<Timestamp> {
         if stored == Some(&federation.published) {
             self.differs_since = None;
-            self.published.store(Arc::new(exporter::Published::of(federation)));
+            self.outcomes.published.store(Arc::new(exporter::Published::of(federation)));
             return None;
         }
         let stored = stored?;
@@ -157,7 +167,7 @@ impl Replica {
             return since.checked_add(DIFFERENCE).ok();
         }
         tracing::warn!("this replica publishes something else than the leader; are all replicas set up the same?");
-        self.published.store(Arc::new(exporter::Published::of(&under_versions_of(federation, stored))));
+        self.outcomes.published.store(Arc::new(exporter::Published::of(&under_versions_of(federation, stored))));
         None
     }
 
@@ -165,6 +175,7 @@ impl Replica {
         &mut self,
         seen: &Seen,
         federation: Federation,
+        missing: Vec<Finding>,
         stored: Option<&Published>,
         now: Timestamp,
     ) -> Option<Timestamp> {
@@ -172,24 +183,27 @@ impl Replica {
         if let Some(importer) = &mut self.importer {
             for gone in self.brain.forget_the_others() {
                 self.saved.remove(&gone);
+                self.outcomes.confirmations.forget(&gone);
             }
             self.brain.previous = federation.published.clone();
             importer.follow(&federation, &self.brain.knowledge);
         } else {
             next = self.serve(&federation, stored, now).into_iter().chain(next).min();
         }
-        let before = self.newest.borrow().clone();
+        let before = self.outcomes.newest.borrow().clone();
         tell_new(&federation.findings, before.as_ref().map(|before| &before.in_force.federation));
         let generations = seen.federations.iter().map(|(key, object)| (key.name.clone(), object.generation)).collect();
         let in_force = InForce {
             local: self.brain.cluster.clone(),
             federation,
             table: self.brain.table.clone(),
-            egress: BTreeMap::new(),
+            egress: None,
             findings: Vec::new(),
         };
-        self.newest.send_replace(Some(Arc::new(Compiled {
+        self.outcomes.newest.send_replace(Some(Arc::new(Compiled {
             in_force,
+            as_leader: self.importer.is_some(),
+            missing,
             has_table: self.has_table,
             generations,
             uids: seen.uids(),

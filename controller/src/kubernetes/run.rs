@@ -1,9 +1,10 @@
 //! `fedgate controller`, from start to stop.
 
+use super::confirmations::Confirmations;
 use super::election::Election;
 use super::metrics::Metrics as OwnMetrics;
 use super::probes::{self, BEAT, Health};
-use super::replica::Replica;
+use super::replica::{Outcomes, Replica};
 use super::settings::ControllerSettings;
 use super::sinks::outputs::Outputs;
 use super::sinks::{events, writer::Writer};
@@ -39,6 +40,7 @@ const LEARNED: usize = 256;
 /// When it cannot begin: no way to the API server, an address in use, a certificate that is none, an identity that contradicts
 /// the flags. Once it runs, nothing ends it but a signal.
 pub async fn run(settings: ControllerSettings) -> Result<()> {
+    settings.check()?;
     let settings = Arc::new(settings);
     let mut signals = Signals::new()?;
     let client = client::connect().await?;
@@ -57,7 +59,9 @@ pub async fn run(settings: ControllerSettings) -> Result<()> {
     let (wakes, mut tasks) = (Wakes::default(), JoinSet::new());
     let sources = Sources::start(&client, &settings, &wakes, &mut tasks);
     let replica_name = format!("{}_{}", settings.pod_name, uuid::Uuid::new_v4());
-    let (election, mut leadership) = Election::new(&client, &settings.places.namespace, replica_name);
+    let confirmations = Confirmations::default();
+    let (election, mut leadership) =
+        Election::new(&client, &settings.places.namespace, replica_name, confirmations.clone());
     servers.spawn(election.run(stop_of(&stopped)));
 
     let (updates, mut learned) = mpsc::channel(LEARNED);
@@ -78,8 +82,8 @@ pub async fn run(settings: ControllerSettings) -> Result<()> {
     };
     tasks.spawn(writer.run());
     let asking = (importer_settings(&settings, &identity, &metrics), updates);
-    let mut replica =
-        Replica::new(Arc::clone(&settings), identity, sources, leadership.clone(), asking, newest, published)?;
+    let outcomes = Outcomes { newest, published, confirmations };
+    let mut replica = Replica::new(Arc::clone(&settings), identity, sources, leadership.clone(), asking, outcomes)?;
 
     let (mut pace, mut beat) = (Pace::default(), interval(BEAT / 5));
     loop {

@@ -126,7 +126,7 @@ pub struct GatewaySettings {
 }
 
 /// Labels that must be there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Selector(pub std::collections::BTreeMap<String, String>);
 
 /// The network.
@@ -172,7 +172,7 @@ pub struct MetadataSettings {
 #[derive(Debug, Clone, Args)]
 pub struct TimeSettings {
     /// How often each peer is asked, from 1s on
-    #[arg(long, env = "FEDGATE_POLL", value_name = "TIME", default_value = "30s", value_parser = duration)]
+    #[arg(long, env = "FEDGATE_POLL", value_name = "TIME", default_value = "30s", value_parser = poll)]
     pub poll: Duration,
     /// How often each peer's gateways are connected to, to see that they can be reached
     #[arg(long, env = "FEDGATE_PROBE", value_name = "TIME", default_value = "60s", value_parser = duration)]
@@ -189,6 +189,12 @@ pub struct TimeSettings {
 }
 
 impl Places {
+    /// What the defaults say for a fedgate in this namespace.
+    pub fn all_in(namespace: &str) -> Self {
+        let (namespace, root) = (namespace.to_owned(), "istio-system".to_owned());
+        Self { namespace, gateway: None, imports: None, root, delivery: Delivery::default() }
+    }
+
     /// The gateway's namespace.
     pub fn gateway(&self) -> &str {
         self.gateway.as_deref().unwrap_or(&self.namespace)
@@ -205,6 +211,24 @@ impl ControllerSettings {
     pub fn gateway_identity(&self) -> Option<WorkloadIdentity> {
         let (namespace, account) = (self.places.gateway(), &self.gateway.service_account);
         WorkloadIdentity::parse(&format!("spiffe://{}/ns/{namespace}/sa/{account}", self.trust_domain)).ok()
+    }
+
+    /// Checks what no field can be checked for alone.
+    ///
+    /// # Errors
+    /// What contradicts what.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let TimeSettings { stale_after, staleness_limit, .. } = self.times;
+        anyhow::ensure!(
+            staleness_limit >= stale_after,
+            "--staleness-limit is {staleness_limit:?}, and --stale-after {stale_after:?}: what is not used any more is stale before"
+        );
+        anyhow::ensure!(
+            self.places.delivery == Delivery::WasmPlugin || self.gateway.filter_module.starts_with("file://"),
+            "--filter-module is {:?}: expected a file of the gateway's container (file:///…), unless --delivery is WasmPlugin",
+            self.gateway.filter_module
+        );
+        Ok(())
     }
 
     /// When knowledge is stale.
@@ -250,6 +274,12 @@ fn advertised(text: &str) -> Result<GatewayAddress, String> {
     read().ok_or_else(|| format!("expected a host and port such as gw.example:15443, found {text:?}"))
 }
 
+/// Tokens of one second are the same token, so a peer cannot be asked more often.
+fn poll(text: &str) -> Result<Duration, String> {
+    let poll = duration(text)?;
+    (poll >= Duration::from_secs(1)).then_some(poll).ok_or_else(|| format!("expected 1s or more, found {text:?}"))
+}
+
 /// A time from a tenth of a second to 30 days.
 fn duration(text: &str) -> Result<Duration, String> {
     let expected = || format!("expected a time such as 500ms, 30s, 5m or 24h, found {text:?}");
@@ -291,7 +321,8 @@ mod tests {
     fn what_is_wrong_is_named_with_what_was_expected() {
         for (flag, value, expected) in [
             ("--poll", "soon", "30s"),
-            ("--poll", "10ms", "from 100ms"),
+            ("--timeout", "10ms", "from 100ms"),
+            ("--poll", "500ms", "1s or more"),
             ("--advertise", "gw.example", "gw.example:15443"),
             ("--gateway-selector", "istio", "istio=fedgate"),
             ("--pod-cidrs", "10.0.0.0", "CIDR"),

@@ -8,7 +8,7 @@ use super::fingerprint::{Fingerprint, fingerprint};
 use super::sources::federation::FederationObject;
 use fedgate_federation::bundle::roots_to_pem;
 use fedgate_federation::document::{self, PrivateDocument, PublicDocument};
-use fedgate_federation::federate::{Condition, ConditionStatus, Protocol};
+use fedgate_federation::federate::{Condition, ConditionStatus, ConditionType, Protocol};
 use fedgate_federation::knowledge::PeerKnowledge;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -49,7 +49,8 @@ pub fn desired(
         transitions.extend(transition);
         condition
     };
-    let written: Vec<_> = conditions.iter().map(one).collect();
+    let mut written: Vec<_> = conditions.iter().map(one).collect();
+    written.extend(object.conditions.iter().filter(|condition| !is_ours(&condition.kind)).cloned());
     let status = IstioFederationStatus {
         observed_generation: object.generation,
         metadata_cache: knowledge.and_then(metadata_cache),
@@ -76,6 +77,11 @@ fn written(object: &FederationObject, condition: &Condition, now: Timestamp) -> 
     let transition =
         same.is_none().then(|| Transition { condition: condition.clone(), before: before.map(|before| before.status) });
     (condition, transition)
+}
+
+/// Whether a condition is of a type that this program writes. Others are somebody else's, and stay.
+fn is_ours(kind: &str) -> bool {
+    ConditionType::ALL.iter().chain([&ConditionType::TableTooLarge]).any(|ours| format!("{ours:?}") == kind)
 }
 
 /// As Kubernetes has times.
@@ -132,7 +138,6 @@ fn service(service: &document::PublicService) -> PublicService {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fedgate_federation::federate::ConditionType;
 
     fn object(conditions: Value) -> FederationObject {
         let object = json!({
@@ -165,5 +170,24 @@ mod tests {
         assert_eq!(other.value["conditions"][0]["lastTransitionTime"], "1970-01-01T00:00:40Z");
         assert_eq!(other.transitions[0].before, Some(ConditionStatus::True));
         assert_eq!(other.value["observedGeneration"], 3);
+    }
+
+    #[test]
+    fn conditions_of_others_stay_and_ours_that_hold_no_more_go() {
+        let there = json!([
+            { "type": "Stale", "status": "True", "reason": "Stale" },
+            { "type": "Audited", "status": "True", "reason": "ByHand", "lastTransitionTime": "2026-01-01T00:00:00Z" },
+        ]);
+        let is = object(there);
+        let wanted = desired(&is, &accepted(ConditionStatus::False, "ThisCluster"), None, at(10));
+        let kinds: Vec<_> = wanted.value["conditions"].as_array().unwrap().iter().map(|c| &c["type"]).collect();
+        assert_eq!(kinds, ["Accepted", "Audited"]);
+        let settled = desired(
+            &object(wanted.value["conditions"].clone()),
+            &accepted(ConditionStatus::False, "ThisCluster"),
+            None,
+            at(20),
+        );
+        assert_eq!(settled.fingerprint, wanted.fingerprint, "nothing is written");
     }
 }

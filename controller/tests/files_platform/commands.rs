@@ -72,9 +72,16 @@ fn a_certificate_that_peers_would_refuse_is_told() {
 
 #[test]
 fn wrong_use_ends_with_2() {
-    for arguments in
-        [&["frobnicate"][..], &["explain"], &["keygen"], &["validate", "a", "b"], &["status", "--output", "xml"]]
-    {
+    for arguments in [
+        &["frobnicate"][..],
+        &["explain"],
+        &["keygen"],
+        &["validate", "a", "b"],
+        &["status", "--output", "xml"],
+        &["status", "--dir", "a", "--context", "b"],
+        &["table", "a.json", "--namespace", "b"],
+        &["check", "--dir", "a"],
+    ] {
         assert_eq!(run(fedgate().args(arguments)).status.code(), Some(2), "{arguments:?}");
     }
 }
@@ -105,7 +112,7 @@ fn keygen_makes_a_key_for_its_owner_and_never_replaces_one() {
 
 #[test]
 fn every_command_has_a_help_text_with_an_example() {
-    for command in ["run", "validate", "status", "explain", "table", "keygen"] {
+    for command in ["run", "validate", "status", "check", "explain", "table", "keygen"] {
         let output = run(fedgate().args([command, "--help"]));
         let help = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success() && help.contains("Example"), "{command}: {help}");

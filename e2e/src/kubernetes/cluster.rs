@@ -165,6 +165,23 @@ impl KubernetesCluster {
         Ok(())
     }
 
+    /// Ends all controllers and starts one that is set up differently; a variable with an empty value is taken away.
+    ///
+    /// # Errors
+    /// When one does not end, or the new one does not get ready.
+    pub async fn restart_with(&mut self, settings: &[(&str, &str)]) -> Result<()> {
+        for name in self.replicas.iter().map(|replica| replica.name().to_owned()).collect::<Vec<_>>() {
+            self.stop_replica(&name).await?;
+        }
+        for (variable, value) in settings {
+            match value.is_empty() {
+                true => drop(self.settings.remove(*variable)),
+                false => drop(self.settings.insert((*variable).to_owned(), (*value).to_owned())),
+            }
+        }
+        self.start_replica().await
+    }
+
     /// The controllers that run, in the order of their start.
     pub fn replicas(&mut self) -> &mut [Replica] {
         &mut self.replicas
@@ -207,9 +224,16 @@ impl KubernetesCluster {
     /// # Errors
     /// When the API server refuses.
     pub async fn put_peer(&self, peer: &KubernetesCluster) -> Result<()> {
+        self.put_peer_at(peer, &peer.metadata_url()).await
+    }
+
+    /// Makes another cluster a peer whose metadata is asked for at another URL, with a certificate of the same authority.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn put_peer_at(&self, peer: &KubernetesCluster, url: &str) -> Result<()> {
         let ca = peer.metadata_authority.pem();
-        let federation = manifest::federation(&peer.name, &peer.trust_domain(), &peer.metadata_url(), &ca);
-        self.objects.apply(&federation).await
+        self.objects.apply(&manifest::federation(&peer.name, &peer.trust_domain(), url, &ca)).await
     }
 
     /// Removes a peer.
@@ -247,11 +271,23 @@ impl KubernetesCluster {
     async fn run(&self, program: &Path, arguments: &[&str]) -> Result<Output> {
         let mut command = tokio::process::Command::new(program);
         command.args(arguments).env("KUBECONFIG", self.plane.admin_kubeconfig()?).kill_on_drop(true);
-        // `fedgate` is found as a plugin of kubectl by the PATH.
-        let folder = programs::fedgate()?.parent().map(Path::as_os_str).unwrap_or_default();
-        command.env("PATH", [folder, &std::env::var_os("PATH").unwrap_or_default()].join(OsStr::new(":")));
+        command.env(
+            "PATH",
+            [self.plugins()?.as_os_str(), &std::env::var_os("PATH").unwrap_or_default()].join(OsStr::new(":")),
+        );
         let output = tokio::time::timeout(SOON, command.output()).await;
         output?.with_context(|| format!("cannot start {}", program.display()))
+    }
+
+    /// A folder in which kubectl finds `fedgate` as its plugin.
+    fn plugins(&self) -> Result<PathBuf> {
+        let folder = self.logs.join(format!("{}-plugins", self.name));
+        std::fs::create_dir_all(&folder)?;
+        let link = folder.join("kubectl-fedgate");
+        if !link.exists() {
+            std::os::unix::fs::symlink(programs::fedgate()?, link)?;
+        }
+        Ok(folder)
     }
 
     fn take_replica(&mut self, name: &str) -> Result<Replica> {

@@ -215,8 +215,14 @@ impl Objects {
 
 /// The status of a condition of an object: `True`, `False` or `Unknown`; `None` when it has no such condition.
 pub fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a str> {
+    Some(condition_with_reason(object, kind)?.0)
+}
+
+/// The status and the reason of a condition of an object; `None` when it has no such condition.
+pub fn condition_with_reason<'a>(object: &'a Value, kind: &str) -> Option<(&'a str, &'a str)> {
     let conditions = object["status"]["conditions"].as_array()?;
-    conditions.iter().find(|condition| condition["type"] == kind)?["status"].as_str()
+    let condition = conditions.iter().find(|condition| condition["type"] == kind)?;
+    Some((condition["status"].as_str()?, condition["reason"].as_str()?))
 }
 
 fn json(object: DynamicObject) -> Result<Value> {

@@ -1,9 +1,11 @@
 //! What most tests start from.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use fedgate_e2e::kubernetes::objects::condition_with_reason;
 use fedgate_e2e::kubernetes::{Key, KubernetesCluster, KubernetesFederation, MESH_NAMESPACE, NAMESPACE};
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::run_folder::RunFolder;
+use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// The Service `shop/NAME` of a cluster, exported.
@@ -21,6 +23,58 @@ pub(crate) fn import_objects(host: &str) -> [Key<'_>; 3] {
     ]
 }
 
+/// A peer's object, by its name.
+pub(crate) const fn peer(name: &str) -> Key<'_> {
+    Key::cluster_scoped("deckhouse.io/v1alpha1", "IstioFederation", name)
+}
+
+/// A ConfigMap of fedgate's own namespace.
+pub(crate) const fn config_map(name: &str) -> Key<'_> {
+    Key::namespaced("v1", "ConfigMap", NAMESPACE, name)
+}
+
+/// The gateway's table.
+pub(crate) const TABLE: Key<'_> =
+    Key::namespaced("networking.istio.io/v1alpha3", "EnvoyFilter", NAMESPACE, "fedgate-table");
+
+/// Waits until all objects of an import are there.
+pub(crate) async fn wait_imported(cluster: &KubernetesCluster, host: &str) -> Result<()> {
+    for object in import_objects(host) {
+        cluster.objects().wait_present(object).await?;
+    }
+    Ok(())
+}
+
+/// Waits until no object of an import is there.
+pub(crate) async fn wait_not_imported(cluster: &KubernetesCluster, host: &str) -> Result<()> {
+    for object in import_objects(host) {
+        cluster.objects().wait_absent(object).await?;
+    }
+    Ok(())
+}
+
+/// The identity and the version of objects that are there: the same as long as nobody writes them.
+pub(crate) async fn versions(cluster: &KubernetesCluster, keys: &[Key<'_>]) -> Result<Vec<[Value; 2]>> {
+    let mut versions = Vec::new();
+    for key in keys {
+        let metadata = &cluster.objects().get(*key).await?.with_context(|| format!("there is no {key}"))?["metadata"];
+        versions.push([metadata["uid"].clone(), metadata["resourceVersion"].clone()]);
+    }
+    Ok(versions)
+}
+
+/// Waits until a condition of a peer's object has this status and reason.
+pub(crate) async fn wait_condition(
+    cluster: &KubernetesCluster,
+    name: &str,
+    kind: &str,
+    (status, reason): (&str, &str),
+) -> Result<Value> {
+    let what = format!("of {} to have the condition {kind}={status} ({reason})", cluster.name());
+    let matches = |object: &Value| condition_with_reason(object, kind) == Some((status, reason));
+    cluster.objects().wait_for(peer(name), &what, matches).await
+}
+
 /// alpha and beta, paired, each with one controller; beta exports `web`, and alpha has imported it.
 pub(crate) struct Pair {
     pub(crate) federation: KubernetesFederation<2>,
@@ -30,7 +84,15 @@ pub(crate) struct Pair {
 
 impl Pair {
     pub(crate) async fn start(run: &RunFolder) -> Result<Self> {
+        Self::start_with(run, &[]).await
+    }
+
+    /// With these environment variables for both controllers.
+    pub(crate) async fn start_with(run: &RunFolder, settings: &[(&str, &str)]) -> Result<Self> {
         let mut federation = KubernetesFederation::start(run, ["alpha", "beta"]).await?;
+        for cluster in &mut federation.clusters {
+            cluster.settings().extend(settings.iter().map(|(name, value)| ((*name).into(), (*value).into())));
+        }
         federation.pair().await?;
         let [_, beta] = &federation.clusters;
         let web = exported("web");
@@ -43,10 +105,7 @@ impl Pair {
     }
 
     pub(crate) async fn wait_imported(&self) -> Result<()> {
-        for object in import_objects(&self.web) {
-            self.alpha().objects().wait_present(object).await?;
-        }
-        Ok(())
+        wait_imported(self.alpha(), &self.web).await
     }
 
     pub(crate) fn alpha(&self) -> &KubernetesCluster {

@@ -1,7 +1,20 @@
 //! Tests on real Kubernetes API servers; `cargo xtask e2e kubernetes` runs them. Each allow has its deny.
 
+mod admission;
+mod claims;
+mod command_line;
+mod events;
+mod exports;
 mod fixture;
+mod guide;
+mod malformed;
+mod moves;
+mod network;
 mod privilege;
 mod recovery;
+mod removal;
 mod rig;
+mod table;
+mod thousand;
+mod trio;
 mod writes;

@@ -2,9 +2,11 @@
 
 use crate::fixture::{Pair, exported, import_objects};
 use anyhow::{Context, Result, ensure};
+use fedgate_e2e::kubernetes::objects::SOON;
 use fedgate_e2e::kubernetes::{CONTROLLER, Key, NAMESPACE, Objects, SERVICE_ACCOUNT, SHOP};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
+use fedgate_e2e::wait;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -49,6 +51,13 @@ fn product(rule: &Value) -> Result<Vec<Grant>> {
     Ok(all)
 }
 
+/// How often there was an Event about two peers with one trust domain.
+async fn same_trust_domain(objects: &Objects) -> Result<u64> {
+    let events = objects.list(("events.k8s.io/v1", "Event"), None, "").await?;
+    let told = events.iter().filter(|event| event["reason"] == "SameTrustDomain");
+    Ok(told.map(|event| event["series"]["count"].as_u64().unwrap_or(1)).sum())
+}
+
 #[test]
 fn every_verb_that_is_granted_is_used() {
     scenario("verbs", async |run: &RunFolder| {
@@ -68,6 +77,27 @@ fn every_verb_that_is_granted_is_used() {
         let bundle = Key::namespaced("v1", "ConfigMap", NAMESPACE, "fedgate-trust-bundle");
         alpha.objects().patch(bundle, &json!({ "data": { "bundles.json": "{}" } })).await?;
         alpha.objects().wait_for(bundle, "to be put right", |object| object["data"]["bundles.json"] != "{}").await?;
+        // The same trouble twice: its Event is counted on.
+        let beta_again = json!({
+            "apiVersion": "deckhouse.io/v1alpha1", "kind": "IstioFederation", "metadata": { "name": "beta-again" },
+            "spec": { "trustDomain": "beta.example", "metadataEndpoint": "https://beta.example/metadata" },
+        });
+        for _ in 0..2 {
+            let before = same_trust_domain(alpha.objects()).await?;
+            alpha.objects().apply_one(&beta_again).await?;
+            let told = async || Ok(same_trust_domain(alpha.objects()).await? > before);
+            wait::until_true("the Event", SOON, told).await?;
+            let own = json!({ "spec": { "trustDomain": "delta.example" } });
+            alpha.objects().patch(Key::of(&beta_again)?, &own).await?;
+            // Compiled without it, so that it is news when it comes again.
+            alpha.put_service(&exported("marker")).await?;
+            let marker = |table: &Value| table.to_string().contains("\\\"exports\\\":2");
+            alpha.objects().wait_for(TABLE, "to have the marker", marker).await?;
+            alpha.objects().delete(Key::namespaced("v1", "Service", SHOP, "marker")).await?;
+            let gone = |table: &Value| table.to_string().contains("\\\"exports\\\":1");
+            alpha.objects().wait_for(TABLE, "to be without the marker", gone).await?;
+        }
+        alpha.objects().delete(Key::of(&beta_again)?).await?;
         // The other delivery, and back.
         for (delivery, comes, goes) in [("WasmPlugin", WASM_PLUGIN, TABLE), ("EnvoyFilter", TABLE, WASM_PLUGIN)] {
             let leader = alpha.leader().await?;

@@ -3,12 +3,13 @@
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::kubernetes::cluster::{CONTROLLER, MESH_NAMESPACE, NAMESPACE, SERVICE_ACCOUNT};
 use fedgate_e2e::kubernetes::objects::SOON;
-use fedgate_e2e::kubernetes::{ControlPlane, Key, KubernetesCluster, Objects, Options};
+use fedgate_e2e::kubernetes::{ControlPlane, Fleet, Key, KubernetesCluster, Objects, Options};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
 use fedgate_e2e::wait;
 use serde_json::json;
 use std::path::Path;
+use std::process::Stdio;
 
 const MAP: Key<'static> = Key::namespaced("v1", "ConfigMap", "default", "map");
 
@@ -149,7 +150,9 @@ fn nothing_is_left_of_a_run_that_is_killed() {
     scenario("killed", async |run: &RunFolder| {
         let file = run.path().join("pids");
         let mut inner = tokio::process::Command::new(std::env::current_exe()?);
-        let mut inner = inner.args(["--exact", NAME]).env(INNER, &file).kill_on_drop(true).spawn()?;
+        // Its folder is in this one's, since nobody is left to remove it.
+        let inner = inner.args(["--exact", NAME]).env(INNER, &file).env("CARGO_TARGET_DIR", run.path());
+        let mut inner = inner.stdout(Stdio::null()).kill_on_drop(true).spawn()?;
         let pids = wait::until("the inner run's processes", SOON, async || {
             let text = std::fs::read_to_string(&file)?;
             let pids = text.lines().map(|pid| rustix::process::Pid::from_raw(pid.parse().ok()?));
@@ -169,4 +172,24 @@ async fn hold_a_control_plane(run: &RunFolder, file: &Path) -> Result<()> {
     let [etcd, api_server] = plane.process_ids()?;
     std::fs::write(file, format!("{etcd}\n{api_server}\n"))?;
     std::future::pending().await
+}
+
+#[test]
+fn the_peers_of_a_fleet_are_taken_as_peers() {
+    scenario("fleet", async |run: &RunFolder| {
+        let mut cluster = KubernetesCluster::start(run, "alpha").await?;
+        let fleet = Fleet::start(20, 3).await?;
+        cluster.objects().apply(&fleet.federations()).await?;
+        cluster.start_replica().await?;
+        let imported = async || {
+            let kind = ("networking.istio.io/v1", "ServiceEntry");
+            Ok(cluster.objects().list(kind, Some(NAMESPACE), "").await?.len() == 20 * 3)
+        };
+        wait::until_true("all imports of the fleet", SOON, imported).await?;
+        let last = fleet.host(19, 2);
+        let entry = Key::namespaced("networking.istio.io/v1", "ServiceEntry", NAMESPACE, &last);
+        cluster.objects().get(entry).await?.context("the last peer's last Service")?;
+        ensure!(fleet.requests() >= 40, "each has two documents, and was asked {} times", fleet.requests());
+        Ok(())
+    });
 }

@@ -10,6 +10,8 @@ mod schema;
 pub mod status;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod written;
 
 use fedgate_federation::object::{FederationPolicySpec, IstioFederationSpec};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{

@@ -72,8 +72,8 @@ pub struct PrivateCache {
 }
 
 /// Where a gateway is.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct GatewayAddress {
     /// An IP address or a host name.
     pub address: String,
@@ -82,26 +82,26 @@ pub struct GatewayAddress {
 }
 
 /// A Service that a peer exports.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct PublicService {
     /// The name under which it is reached: NAME.NAMESPACE.svc.TRUSTDOMAIN.
     pub hostname: String,
     /// The Service's ports.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub ports: Vec<PublicPort>,
 }
 
 /// A port of a Service that a peer exports.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct PublicPort {
     /// The port's name.
     pub name: String,
     /// The port's number.
     pub port: u16,
     /// What is spoken on it: HTTP, HTTP2, TLS or TCP, as its name says.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", default)]
     pub protocol: String,
 }
 

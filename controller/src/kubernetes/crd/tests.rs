@@ -125,3 +125,9 @@ fn the_words_are_those_that_are_read() {
     let status = super::schema::pointer("status.conditions[].status");
     assert_eq!(schema(&federations).pointer(&status).unwrap()["enum"], json!(["True", "False", "Unknown"]));
 }
+
+/// What the API server adds to a status would make the controller write it again and again.
+#[test]
+fn a_status_has_no_defaults() {
+    each_schema(|field, schema| assert!(!field.contains(".status") || schema["default"].is_null(), "{field}"));
+}

@@ -10,13 +10,15 @@ use fedgate_federation::{Finding, ObjectRef, Severity};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tokio::sync::mpsc;
 
 /// How many Events may wait. Further ones are dropped: what they say is in the status as well.
 const WAITING: usize = 256;
 /// How many new findings of one compilation are told one by one.
 const AT_ONCE: usize = 50;
+/// How many different messages are remembered, so that one that comes again is counted.
+const MESSAGES: usize = 256;
 /// The most bytes of a message (Kubernetes: 1 kB).
 const LONGEST: usize = 1000;
 
@@ -68,10 +70,10 @@ pub(crate) fn of_findings<'a>(
 /// The `metadata.uid` of objects: `kubectl describe` finds Events by it.
 type Uids = BTreeMap<(Kind, Key), String>;
 
-/// A condition of a peer has another status now. That it has one at all is none.
+/// A condition of a peer has another status now. That it has one at all is none, and trouble that is a finding is told as one.
 pub(crate) fn of_transition(name: &str, uid: &str, transition: &Transition) -> Option<Happened> {
     let condition = &transition.condition;
-    let before = transition.before?;
+    let before = transition.before.filter(|_| !is_a_finding(&condition.kind, condition.status))?;
     let message = if condition.message.is_empty() { String::new() } else { format!(": {}", condition.message) };
     Some(Happened {
         regarding: reference(Kind::IstioFederation, None, name, Some(uid)),
@@ -81,9 +83,18 @@ pub(crate) fn of_transition(name: &str, uid: &str, transition: &Transition) -> O
     })
 }
 
-/// Conditions that are good when they are True end so; the others are reports of trouble.
+/// Whether the condition says what a finding says as well. The results of exchanges and probes are no findings.
+fn is_a_finding(kind: &str, status: ConditionStatus) -> bool {
+    is_bad(kind, status) && !is_a_result(kind)
+}
+
+fn is_a_result(kind: &str) -> bool {
+    kind.ends_with("Ready") || kind.ends_with("Acknowledged")
+}
+
+/// Acceptance and results are good when they are True; the others are reports of trouble.
 fn is_bad(kind: &str, status: ConditionStatus) -> bool {
-    let good = kind == "Accepted" || kind.ends_with("Ready") || kind.ends_with("Acknowledged");
+    let good = kind == "Accepted" || is_a_result(kind);
     match status {
         ConditionStatus::True => !good,
         ConditionStatus::False => good,
@@ -142,11 +153,12 @@ pub(crate) fn start(
 ) -> (Events, impl Future<Output = ()> + Send + 'static) {
     let (sender, mut waiting) = mpsc::channel::<Happened>(WAITING);
     let reporter = Reporter { controller: "fedgate".to_owned(), instance: Some(settings.pod_name.clone()) };
-    let recorder = Recorder::new(client, reporter);
+    let mut recorders = Recorders { client, reporter, of_note: HashMap::new() };
     let write = async move {
         while let Some(happened) = waiting.recv().await {
             let Happened { regarding, warning, reason, note } = happened;
             let type_ = if warning { EventType::Warning } else { EventType::Normal };
+            let recorder = recorders.of(&note);
             let event = Event { type_, reason, note: Some(note), action: "Federate".to_owned(), secondary: None };
             if let Err(error) = recorder.publish(&event, &regarding).await {
                 tracing::warn!(reason = event.reason, "an Event cannot be written: {}", told(&error));
@@ -154,6 +166,24 @@ pub(crate) fn start(
         }
     };
     (Events(sender), write)
+}
+
+/// A recorder for each message. To one recorder all Events of one reason about one object are the same, whatever they say, and
+/// only the first message is ever written.
+struct Recorders {
+    client: Client,
+    reporter: Reporter,
+    of_note: HashMap<String, Recorder>,
+}
+
+impl Recorders {
+    fn of(&mut self, note: &str) -> Recorder {
+        if self.of_note.len() >= MESSAGES && !self.of_note.contains_key(note) {
+            self.of_note.clear();
+        }
+        let new = || Recorder::new(self.client.clone(), self.reporter.clone());
+        self.of_note.entry(note.to_owned()).or_insert_with(new).clone()
+    }
 }
 
 #[cfg(test)]
@@ -177,5 +207,17 @@ mod tests {
                 && !is_bad("Stale", ConditionStatus::False)
                 && !is_bad("Accepted", ConditionStatus::Unknown)
         );
+    }
+
+    #[test]
+    fn what_a_finding_tells_is_not_told_again() {
+        let told = |kind: &str, status| {
+            let condition = serde_json::json!({ "type": kind, "status": status, "reason": "Why" });
+            let condition = serde_json::from_value(condition).unwrap();
+            of_transition("beta", "1", &Transition { condition, before: Some(ConditionStatus::Unknown) }).is_some()
+        };
+        assert!(!told("NamesRefused", "True") && told("NamesRefused", "False"));
+        assert!(!told("Accepted", "False") && told("Accepted", "True"));
+        assert!(told("PublicMetadataExchangeReady", "False") && told("RootsAcknowledged", "False"));
     }
 }

@@ -2,7 +2,6 @@
 
 use crate::kubernetes::compiled::Compiled;
 use crate::kubernetes::fingerprint::Fingerprint;
-use crate::kubernetes::kind::Kind;
 use crate::kubernetes::owner::FIELD_MANAGER;
 use crate::kubernetes::sources::federation::{FederationObject, keep};
 use crate::kubernetes::status::{DesiredStatus, desired};
@@ -65,7 +64,10 @@ fn conditions<'a>(compiled: &'a Compiled, too_large: Option<&Finding>) -> BTreeM
     peers.chain(others).collect()
 }
 
-/// Writes one status by server-side apply. What came back is remembered.
+/// Writes one status, whole. What came back is remembered.
+///
+/// Not by server-side apply, which refuses fields that the definition does not have, and with them everything: a definition of somebody
+/// else may lack some of ours. Of a patch the API server takes what it knows.
 ///
 /// # Errors
 /// What the API server said. An object that is gone is none.
@@ -75,14 +77,11 @@ pub(crate) async fn write(
     wanted: &DesiredStatus,
     kept: &mut Kept,
 ) -> kube::Result<Option<FederationObject>> {
-    let body = json!({
-        "apiVersion": Kind::IstioFederation.api_version(),
-        "kind": Kind::IstioFederation.name(),
-        "metadata": { "name": key.name },
-        "status": wanted.value,
-    });
-    let parameters = PatchParams::apply(FIELD_MANAGER).force();
-    match api.patch_status(&key.name, &parameters, &Patch::Apply(&body)).await {
+    // To add a field that is there is to replace it.
+    let patch = json!([{ "op": "add", "path": "/status", "value": wanted.value }]);
+    let patch: Patch<()> = Patch::Json(serde_json::from_value(patch).map_err(kube::Error::SerdeError)?);
+    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    match api.patch_status(&key.name, &parameters, &patch).await {
         Ok(object) => {
             let object = keep(object);
             match object.status == wanted.fingerprint {

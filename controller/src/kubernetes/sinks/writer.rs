@@ -8,14 +8,15 @@
 //! peer that is gone loses its table row and roots before its imports. A newer compilation makes the writer begin again with it: what was
 //! written by then is as it should be, and is passed over. Nothing is written that is so already.
 
-use super::apply::{self, Applied};
+mod objects;
+
 use super::events::{self, Events};
 use super::object::Desired;
 use super::outputs::Outputs;
-use super::pace::{CONTESTED, Corrections};
-use super::plan::{Step, Wanted, step, unwanted};
+use super::pace::Corrections;
+use super::plan::Wanted;
 use super::statuses::{self, Kept};
-use super::{gateway, imports, memory};
+use super::{gateway, memory};
 use crate::exporter;
 use crate::in_force::InForce;
 use crate::kubernetes::client::told;
@@ -29,7 +30,6 @@ use crate::kubernetes::sources::memory::ClusterRecord;
 use crate::kubernetes::watch::{Key, Watched};
 use arc_swap::ArcSwap;
 use fedgate_federation::{Finding, FindingReason};
-use futures_util::stream::{self, StreamExt};
 use jiff::Timestamp;
 use kube::Client;
 use kube::api::DynamicObject;
@@ -39,8 +39,6 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
-/// How many objects are written at once.
-const AT_ONCE: usize = 16;
 /// How soon what failed is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -111,6 +109,9 @@ impl Writer {
                 remembered.told = compiled.in_force.federation.findings.iter().cloned().collect();
                 continue;
             }
+            if !compiled.as_leader {
+                continue;
+            }
             if !self.outputs.missing().is_empty() {
                 again = Some(Instant::now() + RETRY);
                 continue;
@@ -173,114 +174,9 @@ impl Writer {
 
     fn memory(&self, compiled: &Compiled) -> Vec<Desired> {
         let places = &self.settings.places;
-        let record = ClusterRecord::of(&compiled.in_force.local, self.settings.knowledge_times(), places);
+        let record = ClusterRecord::of(&compiled.in_force.local, &self.settings, &compiled.missing);
         let peers = compiled.saved.iter().map(|(peer, saved)| memory::peer(places, peer, &saved.packed));
         peers.chain([memory::state(places, &compiled.in_force.federation.published, &record)]).collect()
-    }
-
-    async fn write_one(&self, desired: &Desired, remembered: &mut Remembered, pass: &mut Pass) {
-        pass.wanted.add(desired);
-        if let Some(todo) = self.todo(desired, remembered, pass) {
-            let done = self.carry_out(desired, todo).await;
-            self.done(desired, done, remembered, pass);
-        }
-    }
-
-    /// Whether everything was written, or a newer compilation came.
-    async fn write_imports(&self, compiled: &Compiled, remembered: &mut Remembered, pass: &mut Pass) -> bool {
-        let mut waiting = Vec::new();
-        let federation = &compiled.in_force.federation;
-        for desired in imports::objects(&self.settings, &federation.imports, &federation.bundles) {
-            pass.wanted.add(&desired);
-            if let Some(todo) = self.todo(&desired, remembered, pass) {
-                waiting.push((desired, todo));
-            }
-        }
-        let is_newest = || !self.newest.has_changed().unwrap_or(true);
-        let writes =
-            stream::iter(waiting).take_while(|_| std::future::ready(is_newest())).map(|(desired, todo)| async {
-                let done = self.carry_out(&desired, todo).await;
-                (desired, done)
-            });
-        let done: Vec<_> = writes.buffer_unordered(AT_ONCE).collect().await;
-        for (desired, done) in done {
-            self.done(&desired, done, remembered, pass);
-        }
-        is_newest()
-    }
-
-    /// What is to be done about an object now.
-    fn todo(&self, desired: &Desired, remembered: &Remembered, pass: &mut Pass) -> Option<Step> {
-        let key = key(desired);
-        let output = self.outputs.of(desired.kind, &desired.namespace)?;
-        match step(desired, output.watched.get(&key), &self.settings.places.namespace)? {
-            Step::Foreign => {
-                pass.findings.push(apply::conflict(desired, "an object of this name is there without fedgate's label"));
-                None
-            }
-            Step::Update(found) => match remembered.corrections.not_before(desired.kind, &key, desired.fingerprint) {
-                None => Some(Step::Update(found)),
-                Some(then) => {
-                    pass.again_at(then);
-                    None
-                }
-            },
-            Step::Create => Some(Step::Create),
-        }
-    }
-
-    async fn carry_out(&self, desired: &Desired, todo: Step) -> kube::Result<Option<(Applied, bool)>> {
-        let Some(output) = self.outputs.of(desired.kind, &desired.namespace) else { return Ok(None) };
-        if !self.leadership.leads() {
-            return Ok(None);
-        }
-        match todo {
-            Step::Create => {
-                self.metrics.write(desired.kind, Verb::Create);
-                apply::create(output, desired).await.map(|applied| Some((applied, false)))
-            }
-            Step::Update(found) => {
-                self.metrics.write(desired.kind, Verb::Apply);
-                apply::update(output, desired, &found).await?;
-                Ok(Some((Applied::Written, true)))
-            }
-            Step::Foreign => Ok(None),
-        }
-    }
-
-    fn done(
-        &self,
-        desired: &Desired,
-        done: kube::Result<Option<(Applied, bool)>>,
-        remembered: &mut Remembered,
-        pass: &mut Pass,
-    ) {
-        match done {
-            Ok(None) => {}
-            Ok(Some((Applied::Conflict(finding), _))) => {
-                pass.findings.push(finding);
-                pass.again_at(Instant::now() + RETRY * 15);
-            }
-            Ok(Some((Applied::Written, corrected))) => {
-                tracing::debug!(
-                    kind = desired.kind.name(),
-                    namespace = desired.namespace,
-                    name = desired.name,
-                    "written"
-                );
-                if corrected {
-                    let count = remembered.corrections.corrected(desired.kind, &key(desired), desired.fingerprint);
-                    if count >= CONTESTED {
-                        pass.findings.push(contested(desired));
-                    }
-                }
-            }
-            Err(error) => {
-                self.metrics.failed_write(desired.kind);
-                pass.findings.push(apply::failed(&apply::object_ref(desired), &error));
-                pass.again_at(Instant::now() + RETRY);
-            }
-        }
     }
 
     async fn write_statuses(
@@ -322,28 +218,6 @@ impl Writer {
         self.federations.wrote(key.clone(), Some(object));
         Ok(())
     }
-
-    async fn delete(&self, compiled: &Compiled, pass: &mut Pass) {
-        let gone = unwanted(&self.outputs, &pass.wanted, &self.settings.places, &compiled.unheard());
-        let deletions = stream::iter(gone).map(|(kind, key, found)| async move {
-            let output = self.outputs.of(kind, &key.namespace).filter(|_| self.leadership.leads())?;
-            self.metrics.write(kind, Verb::Delete);
-            tracing::debug!(
-                kind = kind.name(),
-                namespace = key.namespace,
-                name = key.name,
-                "deleting what nobody wants any more"
-            );
-            apply::delete(output, &key, &found).await.err().map(|error| (kind, key, error))
-        });
-        let failed: Vec<_> = deletions.buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await;
-        for (kind, key, error) in failed {
-            self.metrics.failed_write(kind);
-            let (kind, Key { namespace, name }) = (kind.name(), key);
-            tracing::warn!("{kind} {namespace}/{name} cannot be deleted, and is tried again: {}", told(&error));
-            pass.again_at(Instant::now() + RETRY);
-        }
-    }
 }
 
 /// The findings that are told by Events: not those about what is only known from before.
@@ -352,12 +226,6 @@ fn news(compiled: &Compiled) -> impl Iterator<Item = &Finding> {
         finding.object.kind == Kind::IstioFederation.name() && compiled.is_pending(&finding.object.name)
     };
     compiled.in_force.federation.findings.iter().filter(move |finding| !pending(finding))
-}
-
-fn contested(desired: &Desired) -> Finding {
-    let message = "somebody else changes it again and again; it is put right less and less often. Find out who with \
-                   `kubectl get --show-managed-fields`";
-    Finding::warning(FindingReason::Contested, apply::object_ref(desired), "", message)
 }
 
 fn key(desired: &Desired) -> Key {

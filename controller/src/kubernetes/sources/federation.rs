@@ -13,7 +13,7 @@ use serde_json::Value;
 #[derive(Debug, Clone, PartialEq)]
 pub struct FederationObject {
     /// The spec, or why it is none.
-    pub spec: Result<Named<IstioFederationSpec>, Finding>,
+    pub spec: Result<Named<IstioFederationSpec>, Box<Finding>>,
     /// `metadata.uid`.
     pub uid: String,
     /// `metadata.generation`.
@@ -41,13 +41,13 @@ pub(crate) fn is_news(before: &FederationObject, after: &FederationObject) -> bo
     before.spec != after.spec || before.uid != after.uid
 }
 
-fn spec(object: &DynamicObject) -> Result<Named<IstioFederationSpec>, Finding> {
+fn spec(object: &DynamicObject) -> Result<Named<IstioFederationSpec>, Box<Finding>> {
     let name = object.name_any();
     let spec = object.data.get("spec").unwrap_or(&Value::Null);
     IstioFederationSpec::deserialize(spec).map(|spec| Named { name: name.clone(), source: None, spec }).map_err(
         |error| {
             let message = format!("it is not what an IstioFederation says: {}; mend it", shown(&error.to_string()));
-            Finding::error(FindingReason::InvalidObject, ObjectRef::federation(name), "spec", message)
+            Box::new(Finding::error(FindingReason::InvalidObject, ObjectRef::federation(name), "spec", message))
         },
     )
 }
@@ -88,7 +88,7 @@ mod tests {
             with(&spec, json!({ "conditions": [{ "type": "Accepted", "status": "True", "reason": "Accepted" }] }));
         assert!(before != told && !is_news(&before, &told));
         assert_eq!(told.conditions.len(), 1);
-        let mut other = spec.clone();
+        let mut other = spec;
         other["trustDomain"] = "gamma.example".into();
         assert!(is_news(&before, &with(&other, json!({}))));
     }

@@ -35,6 +35,13 @@ pub(crate) struct GatewayPod {
     node: Option<String>,
 }
 
+impl GatewayPod {
+    /// Whether it takes traffic.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.node.is_some()
+    }
+}
+
 /// What is kept of a Node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Node {

@@ -5,15 +5,15 @@
 //!
 //! A peer's knowledge is packed (gzip): ten thousand services are a megabyte of text, and an object may have about that much.
 
-use super::super::settings::{Delivery, Places};
+use super::super::settings::{ControllerSettings, Places, Selector};
 use crate::kubernetes::watch::Key;
 use fedgate_core::PeerName;
-use fedgate_federation::LocalCluster;
 use fedgate_federation::bundle::{roots_from_pem, roots_to_pem};
 use fedgate_federation::document::{ClusterUuid, GatewayAddress, Limits, Network, WorkloadIdentity};
 use fedgate_federation::federate::Published;
 use fedgate_federation::key::PublicKey;
 use fedgate_federation::knowledge::{PeerKnowledge, Times};
+use fedgate_federation::{Finding, LocalCluster};
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
@@ -52,7 +52,7 @@ pub(crate) enum Memory {
         /// The versions of what was published.
         published: Published,
         /// This cluster, and where its objects are.
-        record: Option<ClusterRecord>,
+        record: Option<Box<ClusterRecord>>,
     },
     /// Of a peer.
     Peer(PeerName, std::sync::Arc<PeerKnowledge>),
@@ -75,11 +75,17 @@ pub(crate) struct ClusterRecord {
     pub times: Times,
     /// Where objects are.
     pub places: Places,
+    /// The labels of the gateway's Pods.
+    #[serde(default)]
+    pub gateway_selector: Selector,
+    /// What is missing in the cluster.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
 }
 
 impl ClusterRecord {
-    /// What is written down of a cluster.
-    pub(crate) fn of(cluster: &LocalCluster, times: Times, places: &Places) -> Self {
+    /// What is written down of a cluster, in which `findings` are missing.
+    pub(crate) fn of(cluster: &LocalCluster, settings: &ControllerSettings, findings: &[Finding]) -> Self {
         Self {
             trust_domain: cluster.trust_domain.clone(),
             cluster_uuid: cluster.cluster_uuid.clone(),
@@ -88,8 +94,10 @@ impl ClusterRecord {
             network: cluster.network.clone(),
             gateways: cluster.gateways.clone(),
             gateway_identities: cluster.gateway_identities.clone(),
-            times,
-            places: places.clone(),
+            times: settings.knowledge_times(),
+            places: settings.places.clone(),
+            gateway_selector: settings.gateway.selector.clone(),
+            findings: findings.to_vec(),
         }
     }
 
@@ -105,11 +113,6 @@ impl ClusterRecord {
             gateways: self.gateways.clone(),
             gateway_identities: self.gateway_identities.clone(),
         })
-    }
-
-    /// How the gateway gets its table.
-    pub(crate) fn delivery(&self) -> Delivery {
-        self.places.delivery
     }
 }
 
@@ -184,9 +187,9 @@ pub(crate) fn published(memory: &BTreeMap<Key, Memory>) -> Option<Published> {
 }
 
 /// This cluster, as the controller wrote it down.
-pub(crate) fn record(memory: &BTreeMap<Key, Memory>) -> Option<ClusterRecord> {
+pub(crate) fn record(memory: &BTreeMap<Key, Memory>) -> Option<&ClusterRecord> {
     memory.values().find_map(|memory| match memory {
-        Memory::Cluster { record, .. } => record.clone(),
+        Memory::Cluster { record, .. } => record.as_deref(),
         _ => None,
     })
 }

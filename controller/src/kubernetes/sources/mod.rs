@@ -17,6 +17,7 @@ pub(super) mod federation;
 pub(super) mod gateway;
 pub(super) mod memory;
 pub(super) mod network;
+pub(super) mod place;
 pub(super) mod policy;
 pub(super) mod roots;
 pub(super) mod service;
@@ -56,7 +57,7 @@ impl Seen {
         for federation in self.federations.values() {
             match &federation.spec {
                 Ok(named) => objects.federations.push(named.clone()),
-                Err(finding) => objects.findings.push(finding.clone()),
+                Err(finding) => objects.findings.push(finding.as_ref().clone()),
             }
         }
         for policy in self.policies.values() {
@@ -66,7 +67,7 @@ impl Seen {
         for service in self.services.values() {
             match &service.service {
                 Ok(service) => objects.services.push(service.clone()),
-                Err(finding) => objects.findings.push(finding.clone()),
+                Err(finding) => objects.findings.push(finding.as_ref().clone()),
             }
         }
         objects

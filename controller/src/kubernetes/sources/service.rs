@@ -12,7 +12,7 @@ pub(crate) struct Labelled {
     /// `metadata.uid`.
     pub(crate) uid: String,
     /// What exports need of it, or why it is none.
-    pub(crate) service: Result<ServiceObject, Finding>,
+    pub(crate) service: Result<ServiceObject, Box<Finding>>,
 }
 
 /// The selector for those Services; also for those whose label has a value by mistake.
@@ -23,11 +23,11 @@ pub(crate) fn keep(object: DynamicObject) -> Labelled {
     Labelled { uid: object.uid().unwrap_or_default(), service: service(object) }
 }
 
-fn service(object: DynamicObject) -> Result<ServiceObject, Finding> {
+fn service(object: DynamicObject) -> Result<ServiceObject, Box<Finding>> {
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let refused = |field: String, message: String| {
         let message = format!("{message}; the Service is not exported");
-        Finding::error(FindingReason::InvalidObject, ObjectRef::service(&namespace, &name), field, message)
+        Box::new(Finding::error(FindingReason::InvalidObject, ObjectRef::service(&namespace, &name), field, message))
     };
     let json = serde_json::to_value(&object).map_err(|error| refused(String::new(), error.to_string()))?;
     let service: Service =

@@ -1,12 +1,11 @@
 //! The watches of all sources.
 
+use super::place::{self, Place};
 use super::{Seen, federation, gateway, memory, network, policy, roots, service};
-use crate::kubernetes::kind::Kind;
 use crate::kubernetes::settings::ControllerSettings;
 use crate::kubernetes::watch::{Watch, Watched};
 use kube::Client;
 use kube::api::DynamicObject;
-use kube::runtime::watcher::Config;
 use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -41,78 +40,38 @@ impl Sources {
         wakes: &Wakes,
         tasks: &mut JoinSet<()>,
     ) -> Self {
-        let (places, all) = (&settings.places, Config::default);
-        let named = |name: &str| all().fields(&format!("metadata.name={name}"));
+        let (places, gateway) = (&settings.places, &settings.gateway);
         Self {
             federations: Watched::start(
-                Watch {
-                    name: "IstioFederations",
-                    api: Kind::IstioFederation.everywhere(client),
-                    config: all(),
-                    keep: federation::keep,
-                    is_news: federation::is_news,
-                    wake: Arc::clone(&wakes.inputs),
-                    otherwise: Arc::clone(&wakes.outputs),
-                },
+                Watch { is_news: federation::is_news, ..watch(client, place::federations(), federation::keep, wakes) },
                 tasks,
             ),
-            policies: source(
-                "FederationPolicies",
-                Kind::FederationPolicy.everywhere(client),
-                all(),
-                policy::keep,
-                wakes,
-                tasks,
-            ),
-            services: source(
-                "exported Services",
-                Kind::Service.everywhere(client),
-                all().labels(service::SELECTOR),
-                service::keep,
-                wakes,
-                tasks,
-            ),
+            policies: source(client, place::policies(), policy::keep, wakes, tasks),
+            services: source(client, place::services(), service::keep, wakes, tasks),
             gateway_services: source(
-                "the gateway's Service",
-                Kind::Service.within(client, places.gateway()),
-                named(&settings.gateway.service),
+                client,
+                place::gateway_service(places.gateway(), &gateway.service),
                 gateway::keep_service,
                 wakes,
                 tasks,
             ),
             pods: source(
-                "the gateway's Pods",
-                Kind::Pod.within(client, places.gateway()),
-                all().labels(&settings.gateway.selector.to_string()),
+                client,
+                place::gateway_pods(places.gateway(), &gateway.selector),
                 gateway::keep_pod,
                 wakes,
                 tasks,
             ),
-            nodes: source("Nodes", Kind::Node.everywhere(client), all(), gateway::keep_node, wakes, tasks),
-            service_cidrs: source(
-                "ServiceCIDRs",
-                Kind::ServiceCidr.everywhere(client),
-                all(),
-                network::keep,
-                wakes,
-                tasks,
-            ),
+            nodes: source(client, place::nodes(), gateway::keep_node, wakes, tasks),
+            service_cidrs: source(client, place::service_cidrs(), network::keep, wakes, tasks),
             roots: source(
-                "this cluster's roots",
-                Kind::ConfigMap.within(client, &places.namespace),
-                named(&settings.metadata.roots_configmap),
+                client,
+                place::roots(&places.namespace, &settings.metadata.roots_configmap),
                 roots::keep,
                 wakes,
                 tasks,
             ),
-            memory: source(
-                "fedgate's memory",
-                Kind::ConfigMap.within(client, &places.namespace),
-                all().labels(memory::LABEL),
-                memory::keep,
-                wakes,
-                tasks,
-            ),
+            memory: source(client, place::memory(&places.namespace), memory::keep, wakes, tasks),
         }
     }
 
@@ -155,16 +114,26 @@ impl Sources {
 }
 
 fn source<T: Clone + PartialEq + Send + 'static>(
-    name: &'static str,
-    api: kube::Api<DynamicObject>,
-    config: Config,
+    client: &Client,
+    place: Place,
     keep: fn(DynamicObject) -> T,
     wakes: &Wakes,
     tasks: &mut JoinSet<()>,
 ) -> Watched<T> {
-    let (wake, otherwise) = (Arc::clone(&wakes.inputs), Arc::clone(&wakes.outputs));
-    // Every difference of what is kept is news.
-    Watched::start(Watch { name, api, config, keep, is_news: |_, _| true, wake, otherwise }, tasks)
+    Watched::start(watch(client, place, keep, wakes), tasks)
+}
+
+/// Every difference of what is kept is news.
+fn watch<T>(client: &Client, place: Place, keep: fn(DynamicObject) -> T, wakes: &Wakes) -> Watch<T> {
+    Watch {
+        name: place.name,
+        api: place.api(client),
+        config: place.watched(),
+        keep,
+        is_news: |_, _| true,
+        wake: Arc::clone(&wakes.inputs),
+        otherwise: Arc::clone(&wakes.outputs),
+    }
 }
 
 /// What a watch waits for.

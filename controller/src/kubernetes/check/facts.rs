@@ -1,0 +1,72 @@
+//! What was found in a cluster, before anybody judges it.
+
+use super::permissions::Need;
+use crate::kubernetes::kind::Kind;
+use crate::kubernetes::snapshot::Snapshot;
+use crate::kubernetes::watch::Key;
+use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
+
+/// Everything that was found.
+pub(crate) struct Facts {
+    /// fedgate's namespace.
+    pub namespace: String,
+    /// The controller's ServiceAccount, in that namespace.
+    pub service_account: String,
+    /// The time by the API server's clock, if it told it.
+    pub now: Timestamp,
+    /// The API server; `Err`: why it cannot be asked.
+    pub api: Result<Api, String>,
+    /// What the controller needs, and whether it may; `Err`: why that cannot be asked.
+    pub permissions: Result<Vec<(Need, bool)>, String>,
+    /// What is in force; `Err`: why that cannot be told.
+    pub snapshot: Result<Snapshot, String>,
+    /// What the gateway's Pods say.
+    pub pods: Pods,
+    /// The objects of the kinds that fedgate writes.
+    pub written: Written,
+}
+
+/// An API server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Api {
+    /// Its version.
+    pub version: String,
+    /// How far this machine's clock is before its clock; `None` when it does not tell the time.
+    pub ahead: Option<SignedDuration>,
+    /// How each kind is served.
+    pub kinds: BTreeMap<Kind, Served>,
+}
+
+/// How a kind is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Served {
+    /// In the version that is used.
+    Yes,
+    /// Not in the version that is used. Those in which the group is served.
+    No(Vec<String>),
+}
+
+/// The gateway's Pods, by name; `Err`: why they cannot be listed.
+pub(crate) type Pods = Result<BTreeMap<String, Pod>, String>;
+
+/// A Pod of the gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pod {
+    /// Whether it takes traffic.
+    pub ready: bool,
+    /// The generation of the table that its filter has, `None` without any; `Err`: why it cannot be asked.
+    pub generation: Result<Option<u64>, String>,
+}
+
+/// The objects of the kinds and in the namespaces that fedgate writes to; `Err`: why they cannot be listed.
+pub(crate) type Written = Result<BTreeMap<(Kind, Key), Owned>, String>;
+
+/// Whose an object is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owned {
+    /// This fedgate's.
+    Ours,
+    /// Somebody else's.
+    Foreign,
+}

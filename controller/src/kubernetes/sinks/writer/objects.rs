@@ -1,0 +1,176 @@
+//! Objects, one by one: what is to be done about each, doing it, and what came of it.
+
+use super::{Pass, RETRY, Remembered, Writer, key};
+use crate::kubernetes::client::told;
+use crate::kubernetes::compiled::Compiled;
+use crate::kubernetes::metrics::Verb;
+use crate::kubernetes::sinks::apply::{self, Applied};
+use crate::kubernetes::sinks::imports;
+use crate::kubernetes::sinks::object::Desired;
+use crate::kubernetes::sinks::pace::CONTESTED;
+use crate::kubernetes::sinks::plan::{Step, step, unwanted};
+use crate::kubernetes::watch::Key;
+use fedgate_federation::{Finding, FindingReason};
+use futures_util::stream::{self, StreamExt};
+use tokio::time::Instant;
+
+/// How many objects are written at once.
+const AT_ONCE: usize = 16;
+/// How many objects are made before they are written.
+const BATCH: usize = 512;
+
+impl Writer {
+    pub(super) async fn write_one(&self, desired: &Desired, remembered: &mut Remembered, pass: &mut Pass) {
+        pass.wanted.add(desired);
+        if let Some(todo) = self.todo(desired, remembered, pass) {
+            let done = self.carry_out(desired, todo).await;
+            self.done(desired, done, remembered, pass);
+        }
+    }
+
+    /// Whether everything was written; a newer compilation stops it. The objects are made batch by batch: all of them together may be
+    /// hundreds of megabytes.
+    pub(super) async fn write_imports(
+        &self,
+        compiled: &Compiled,
+        remembered: &mut Remembered,
+        pass: &mut Pass,
+    ) -> bool {
+        let federation = &compiled.in_force.federation;
+        let mut objects = imports::objects(&self.settings, &federation.imports, &federation.bundles);
+        loop {
+            let batch = self.next_batch(&mut objects, remembered, pass);
+            if batch.is_empty() {
+                return true;
+            }
+            if self.newest.has_changed().unwrap_or(true) {
+                return false;
+            }
+            let writes = stream::iter(batch).map(|(desired, todo)| async {
+                let done = self.carry_out(&desired, todo).await;
+                (desired, done)
+            });
+            let done: Vec<_> = writes.buffer_unordered(AT_ONCE).collect().await;
+            for (desired, done) in done {
+                self.done(&desired, done, remembered, pass);
+            }
+        }
+    }
+
+    /// The next objects that something is to be done about; those before them are as they should be.
+    fn next_batch(
+        &self,
+        objects: &mut impl Iterator<Item = Desired>,
+        remembered: &Remembered,
+        pass: &mut Pass,
+    ) -> Vec<(Desired, Step)> {
+        let todo = objects.filter_map(|desired| {
+            pass.wanted.add(&desired);
+            let todo = self.todo(&desired, remembered, pass)?;
+            Some((desired, todo))
+        });
+        todo.take(BATCH).collect()
+    }
+
+    /// What is to be done about an object now.
+    fn todo(&self, desired: &Desired, remembered: &Remembered, pass: &mut Pass) -> Option<Step> {
+        let key = key(desired);
+        let output = self.outputs.of(desired.kind, &desired.namespace)?;
+        match step(desired, output.watched.get(&key), &self.settings.places.namespace)? {
+            Step::Foreign => {
+                pass.findings.push(apply::conflict(desired, "an object of this name is there without fedgate's label"));
+                None
+            }
+            Step::Update(found) => match remembered.corrections.not_before(desired.kind, &key, desired.fingerprint) {
+                None => Some(Step::Update(found)),
+                Some(then) => {
+                    pass.again_at(then);
+                    None
+                }
+            },
+            Step::Create => Some(Step::Create),
+        }
+    }
+
+    async fn carry_out(&self, desired: &Desired, todo: Step) -> kube::Result<Option<(Applied, bool)>> {
+        let Some(output) = self.outputs.of(desired.kind, &desired.namespace) else { return Ok(None) };
+        if !self.leadership.leads() {
+            return Ok(None);
+        }
+        match todo {
+            Step::Create => {
+                self.metrics.write(desired.kind, Verb::Create);
+                apply::create(output, desired).await.map(|applied| Some((applied, false)))
+            }
+            Step::Update(found) => {
+                self.metrics.write(desired.kind, Verb::Apply);
+                apply::update(output, desired, &found).await?;
+                Ok(Some((Applied::Written, true)))
+            }
+            Step::Foreign => Ok(None),
+        }
+    }
+
+    fn done(
+        &self,
+        desired: &Desired,
+        done: kube::Result<Option<(Applied, bool)>>,
+        remembered: &mut Remembered,
+        pass: &mut Pass,
+    ) {
+        match done {
+            Ok(None) => {}
+            Ok(Some((Applied::Conflict(finding), _))) => {
+                pass.findings.push(finding);
+                pass.again_at(Instant::now() + RETRY * 15);
+            }
+            Ok(Some((Applied::Written, corrected))) => {
+                tracing::debug!(
+                    kind = desired.kind.name(),
+                    namespace = desired.namespace,
+                    name = desired.name,
+                    "written"
+                );
+                if corrected {
+                    let count = remembered.corrections.corrected(desired.kind, &key(desired), desired.fingerprint);
+                    if count >= CONTESTED {
+                        pass.findings.push(contested(desired));
+                    }
+                }
+            }
+            Err(error) => {
+                self.metrics.failed_write(desired.kind);
+                pass.findings.push(apply::failed(&apply::object_ref(desired), &error));
+                pass.again_at(Instant::now() + RETRY);
+            }
+        }
+    }
+
+    pub(super) async fn delete(&self, compiled: &Compiled, pass: &mut Pass) {
+        let gone = unwanted(&self.outputs, &pass.wanted, &self.settings.places, &compiled.unheard());
+        let deletions = stream::iter(gone).map(|(kind, key, found)| async move {
+            let output = self.outputs.of(kind, &key.namespace).filter(|_| self.leadership.leads())?;
+            self.metrics.write(kind, Verb::Delete);
+            tracing::debug!(
+                kind = kind.name(),
+                namespace = key.namespace,
+                name = key.name,
+                "deleting what nobody wants any more"
+            );
+            apply::delete(output, &key, &found).await.err().map(|error| (kind, key, error))
+        });
+        let failed: Vec<_> = deletions.buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await;
+        for (kind, key, error) in failed {
+            self.metrics.failed_write(kind);
+            let (kind, Key { namespace, name }) = (kind.name(), key);
+            tracing::warn!("{kind} {namespace}/{name} cannot be deleted, and is tried again: {}", told(&error));
+            pass.again_at(Instant::now() + RETRY);
+        }
+    }
+}
+
+fn contested(desired: &Desired) -> Finding {
+    let message = "somebody else changes it again and again; it is put right less and less often. Find out who with \
+                   `kubectl get --show-managed-fields`";
+    Finding::warning(FindingReason::Contested, apply::object_ref(desired), "", message)
+}

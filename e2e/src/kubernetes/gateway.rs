@@ -1,0 +1,56 @@
+//! What stands for a gateway where no Envoy runs: a server that shows the gateway's certificate, and the counters of its Pod.
+
+use super::cluster::{KubernetesCluster, NAMESPACE};
+use super::install::{GATEWAY, GATEWAY_PORT};
+use crate::tls_listener::TlsListener;
+use anyhow::{Context, Result};
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+/// Where Istio's proxies show what they count.
+const STATS_PORT: u16 = 15090;
+
+/// A gateway that answers at its address, and whose Pod says which table it has. It ends when dropped.
+pub struct StandInGateway {
+    generation: Arc<AtomicU64>,
+    // Aborted when dropped.
+    _tasks: JoinSet<()>,
+}
+
+impl StandInGateway {
+    /// Starts one at the addresses that the installation gave to the gateway of `cluster` and its Pod.
+    ///
+    /// # Errors
+    /// When an address is taken.
+    pub async fn start(cluster: &KubernetesCluster) -> Result<Self> {
+        let (addresses, generation) = (cluster.addresses(), Arc::<AtomicU64>::default());
+        let identity = format!("spiffe://{}/ns/{NAMESPACE}/sa/{GATEWAY}", cluster.trust_domain());
+        let identity = cluster.authority().workload(&identity)?;
+        let gateway = TlsListener::bind_at((addresses.gateway, GATEWAY_PORT).into(), &identity).await?;
+        let stats = TcpListener::bind((addresses.node, STATS_PORT)).await.context("the Pod's counters")?;
+        let router = Router::new().route("/stats/prometheus", get(shown)).with_state(Arc::clone(&generation));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let _ = axum::serve(gateway, Router::new()).await;
+        });
+        tasks.spawn(async move {
+            let _ = axum::serve(stats, router).await;
+        });
+        Ok(Self { generation, _tasks: tasks })
+    }
+
+    /// From now on the Pod says that its filter has the table of this generation.
+    pub fn loads(&self, generation: u64) {
+        self.generation.store(generation, Ordering::Relaxed);
+    }
+}
+
+async fn shown(State(generation): State<Arc<AtomicU64>>) -> String {
+    let generation = generation.load(Ordering::Relaxed);
+    format!("# TYPE fedgate_table_generation gauge\nfedgate_table_generation{{}} {generation}\n")
+}

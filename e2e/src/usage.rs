@@ -1,0 +1,62 @@
+//! What a process takes of the machine, by Linux's `/proc`.
+
+use crate::process::Process;
+use anyhow::{Context, Result};
+use std::time::Duration;
+
+/// The unit of times in `/proc/PID/stat`: Linux has shown hundredths of a second on every machine for decades.
+const TICK: Duration = Duration::from_millis(10);
+
+/// What a process has taken so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Resident memory now, in bytes.
+    pub memory: u64,
+    /// The most resident memory so far, in bytes.
+    pub peak_memory: u64,
+    /// Time on processors, all threads together.
+    pub cpu: Duration,
+}
+
+impl Process {
+    /// What it has taken so far.
+    ///
+    /// # Errors
+    /// When it has ended, or there is no `/proc`.
+    pub fn usage(&self) -> Result<Usage> {
+        let read = |file: &str| {
+            let path = format!("/proc/{}/{file}", self.id());
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
+        };
+        parse(&read("status")?, &read("stat")?).with_context(|| format!("the usage of {}", self.name()))
+    }
+}
+
+fn parse(status: &str, stat: &str) -> Option<Usage> {
+    let bytes = |field: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+        Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+    };
+    // The second field is the program's name in brackets, which may have spaces in it; user and system time are the
+    // 14th and the 15th.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<u32>().ok();
+    let cpu = TICK * (ticks()? + ticks()?);
+    Some(Usage { memory: bytes("VmRSS")?, peak_memory: bytes("VmHWM")?, cpu })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Usage, parse};
+    use std::time::Duration;
+
+    #[test]
+    fn memory_and_time_are_found() {
+        let status = "Name:\tx\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\n";
+        let stat = "7 (a ) b) S 1 7 7 0 -1 4194560 100 0 0 0 150 50 0 0 20 0 1 0";
+        let usage = Usage { memory: 1 << 20, peak_memory: 2 << 20, cpu: Duration::from_secs(2) };
+        assert_eq!(parse(status, stat), Some(usage));
+        assert_eq!(parse("Name:\tx\n", stat), None);
+        assert_eq!(parse(status, "7 (x"), None);
+    }
+}

@@ -1,0 +1,142 @@
+//! An API server with what `deploy/kubernetes` has, and attempts to create objects.
+
+use anyhow::{Context, Result, bail, ensure};
+use axum::http::{Method, Request};
+use fedgate_e2e::kubernetes::objects::SOON;
+use fedgate_e2e::kubernetes::{ControlPlane, Objects, Options};
+use fedgate_e2e::run_folder::RunFolder;
+use fedgate_e2e::wait;
+use serde_json::{Value, json};
+
+/// How long a policy must have been in force without a break.
+const SETTLED: std::time::Duration = std::time::Duration::from_millis(700);
+
+/// Where objects of a kind are created.
+pub(super) const SERVICES: &str = "/api/v1/namespaces/default/services";
+pub(super) const FEDERATIONS: &str = "/apis/deckhouse.io/v1alpha1/istiofederations";
+pub(super) const POLICIES: &str = "/apis/fedgate.dev/v1alpha1/federationpolicies";
+
+pub(super) const EXPORTED: &str = "federation.istio.deckhouse.io/public-service";
+
+/// What an API server does with fields that it doesn't know.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Unknown {
+    /// kubectl's choice.
+    Refuse,
+    /// The choice of a client that asks for nothing.
+    Warn,
+}
+
+/// An API server on which no controller runs.
+pub(super) struct Server {
+    pub(super) objects: Objects,
+    // Ends when dropped.
+    _plane: ControlPlane,
+}
+
+impl Server {
+    /// With the definitions.
+    pub(super) async fn with_definitions(run: &RunFolder) -> Result<Self> {
+        let plane = ControlPlane::start(run, "alpha", Options::default()).await?;
+        let objects = Objects::new(plane.client());
+        for file in ["crds/federationpolicies.yaml", "crds/istiofederations.yaml"] {
+            objects.apply_file(&manifest(file)).await?;
+        }
+        Ok(Self { objects, _plane: plane })
+    }
+
+    /// With the definitions and the admission policies, which are in force.
+    pub(super) async fn with_admission(run: &RunFolder) -> Result<Self> {
+        let server = Self::with_definitions(run).await?;
+        server.admit().await?;
+        Ok(server)
+    }
+
+    /// Applies the admission policies and waits until they are in force, each by something that it alone refuses.
+    pub(super) async fn admit(&self) -> Result<()> {
+        self.objects.apply_file(&manifest("admission.yaml")).await?;
+        for (place, object, policy) in [
+            (SERVICES, service(&json!({ EXPORTED: "" }), &json!({ "ports": [{ "port": 80 }] })), "exports.fedgate.dev"),
+            (
+                FEDERATIONS,
+                federation(&json!({ "trustDomain": "cluster.local", "metadataEndpoint": "https://b" })),
+                "peers.fedgate.dev",
+            ),
+            (POLICIES, policy(&json!({ "typo": 1 })), "policies.fedgate.dev"),
+        ] {
+            let refused = async || {
+                Ok(self.attempt(place, &object, Unknown::Warn).await.is_err_and(|message| message.contains(policy)))
+            };
+            // The API server puts policies in force one after another, and each time all of them anew.
+            let settled = async || Ok(wait::stays("it is refused", SETTLED, refused).await.is_ok());
+            wait::until_true(&format!("{policy} to be in force"), SOON, settled).await?;
+        }
+        Ok(())
+    }
+
+    /// What would become of an object; when it is refused, the API server's message.
+    pub(super) async fn attempt(&self, place: &str, object: &Value, unknown: Unknown) -> Result<Value, String> {
+        self.send(Method::POST, &format!("{place}?dryRun=All&fieldValidation={unknown}"), object).await
+    }
+
+    /// Creates an object.
+    pub(super) async fn create(&self, place: &str, object: &Value) -> Result<Value> {
+        self.send(Method::POST, place, object).await.map_err(anyhow::Error::msg).context("creating it")
+    }
+
+    async fn send(&self, method: Method, uri: &str, body: &Value) -> Result<Value, String> {
+        let request = Request::builder().method(method).uri(uri).header("content-type", "application/json");
+        let request = request.body(body.to_string().into_bytes()).map_err(|error| error.to_string())?;
+        match self.objects.client().request(request).await {
+            Ok(object) => Ok(object),
+            Err(kube::Error::Api(status)) => Err(status.message.clone()),
+            Err(error) => Err(format!("no answer of the API server: {error}")),
+        }
+    }
+
+    /// Checks that each object is taken.
+    pub(super) async fn takes(&self, place: &str, objects: impl IntoIterator<Item = Value>) -> Result<()> {
+        for object in objects {
+            if let Err(message) = self.attempt(place, &object, Unknown::Refuse).await {
+                bail!("expected to be taken: {object}\nfound: {message}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that each object is refused with a message that has these words.
+    pub(super) async fn refuses(&self, place: &str, objects: impl IntoIterator<Item = (Value, &str)>) -> Result<()> {
+        for (object, words) in objects {
+            match self.attempt(place, &object, Unknown::Warn).await {
+                Ok(_) => bail!("expected to be refused with {words:?}: {object}"),
+                Err(message) => ensure!(message.contains(words), "{object}\nexpected: {words}\nfound: {message}"),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Display for Unknown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Refuse => "Strict",
+            Self::Warn => "Warn",
+        })
+    }
+}
+
+fn manifest(file: &str) -> std::path::PathBuf {
+    xtask::root().join("deploy/kubernetes").join(file)
+}
+
+pub(super) fn service(labels: &Value, spec: &Value) -> Value {
+    json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "web", "labels": labels }, "spec": spec })
+}
+
+pub(super) fn federation(spec: &Value) -> Value {
+    json!({ "apiVersion": "deckhouse.io/v1alpha1", "kind": "IstioFederation", "metadata": { "name": "beta" }, "spec": spec })
+}
+
+pub(super) fn policy(spec: &Value) -> Value {
+    json!({ "apiVersion": "fedgate.dev/v1alpha1", "kind": "FederationPolicy", "metadata": { "name": "shop" }, "spec": spec })
+}

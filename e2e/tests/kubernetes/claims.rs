@@ -1,0 +1,152 @@
+//! Peers that claim what is another's, and objects that are no peers at all. Each is refused alone; the others never notice.
+
+use crate::events::Events;
+use crate::fixture::{exported, import_objects, peer, versions, wait_condition, wait_imported, wait_not_imported};
+use crate::trio::Trio;
+use anyhow::{Context, Result, ensure};
+use fedgate_e2e::kubernetes::objects::SOON;
+use fedgate_e2e::kubernetes::{Key, KubernetesCluster};
+use fedgate_e2e::manifest;
+use fedgate_e2e::metadata_proxy::{MetadataProxy, PRIVATE, PUBLIC, announce};
+use fedgate_e2e::run_folder::RunFolder;
+use fedgate_e2e::scenario::scenario;
+use fedgate_e2e::wait;
+use serde_json::Value;
+
+const PEERS_POLICY: Key<'_> =
+    Key::cluster_scoped("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding", "peers.fedgate.dev");
+
+/// alpha imports `web` of beta, which is honest, and `stock` of gamma, which can lie.
+struct Claims<'a> {
+    trio: &'a Trio,
+    gamma: MetadataProxy,
+    web: String,
+    stock: String,
+    /// beta's imports, as they were in the beginning.
+    honest: Vec<[Value; 2]>,
+}
+
+impl<'a> Claims<'a> {
+    async fn new(trio: &'a Trio) -> Result<Self> {
+        let gamma = trio.let_gamma_lie().await?;
+        let [web, stock] = trio.export_to_alpha(&exported("web"), &exported("stock")).await?;
+        let honest = versions(&trio.clusters()[0], &import_objects(&web)).await?;
+        Ok(Self { trio, gamma, web, stock, honest })
+    }
+
+    fn alpha(&self) -> &KubernetesCluster {
+        &self.trio.clusters()[0]
+    }
+
+    async fn uuid(&self, cluster: usize) -> Result<String> {
+        let cluster = &self.trio.clusters()[cluster];
+        let url = cluster.metadata_url() + PUBLIC;
+        let ca = reqwest::Certificate::from_pem(cluster.metadata_authority().pem().as_bytes())?;
+        let client = reqwest::Client::builder().tls_certs_only([ca]).build()?;
+        let document: Value = client.get(url).send().await?.json().await?;
+        Ok(document["clusterUUID"].as_str().context("a UUID")?.to_owned())
+    }
+
+    /// Waits until alpha has asked gamma for a document that often again.
+    async fn asked(&self, suffix: &str, times: usize) -> Result<()> {
+        let enough = self.gamma.requests(suffix) + times;
+        let what = format!("alpha to ask for {suffix}");
+        wait::until_true(&what, SOON, async || Ok(self.gamma.requests(suffix) >= enough)).await
+    }
+
+    /// What alpha imports of beta was not touched.
+    async fn beta_is_untouched(&self) -> Result<()> {
+        let now = versions(self.alpha(), &import_objects(&self.web)).await?;
+        ensure!(now == self.honest, "beta's imports were written: {:?}, now {now:?}", self.honest);
+        Ok(())
+    }
+
+    /// gamma claims the UUID of this cluster.
+    async fn claims_uuid_of(&self, cluster: usize, reason: &str) -> Result<()> {
+        let uuid = self.uuid(cluster).await?;
+        self.gamma.alter_json(PUBLIC, move |document| document["clusterUUID"] = uuid.clone().into());
+        wait_condition(self.alpha(), "gamma", "Accepted", ("False", reason)).await?;
+        wait_not_imported(self.alpha(), &self.stock).await?;
+        // A token for that UUID would be good at the other cluster.
+        let tokens = self.gamma.tokens().len();
+        self.asked(PUBLIC, 2).await?;
+        ensure!(self.gamma.tokens().len() == tokens, "gamma was sent a token for another's UUID");
+        self.beta_is_untouched().await?;
+        self.gamma.alter(|_, reply| reply);
+        wait_condition(self.alpha(), "gamma", "Accepted", ("True", "Accepted")).await?;
+        wait_imported(self.alpha(), &self.stock).await
+    }
+
+    /// An object that is no peer, because of its trust domain.
+    async fn is_no_peer(&self, name: &str, trust_domain: &str, reason: &str) -> Result<()> {
+        let gamma = &self.trio.clusters()[2];
+        let ca = gamma.metadata_authority().pem();
+        let object = manifest::federation(name, trust_domain, &self.gamma.url(), &ca);
+        self.alpha().objects().apply(&object).await?;
+        wait_condition(self.alpha(), name, "Accepted", ("False", reason)).await?;
+        self.beta_is_untouched().await?;
+        wait_condition(self.alpha(), "beta", "Accepted", ("True", "Accepted")).await?;
+        wait_condition(self.alpha(), "gamma", "Accepted", ("True", "Accepted")).await?;
+        wait_imported(self.alpha(), &self.stock).await
+    }
+
+    /// A name outside of gamma's domain is dropped and told, once; what is gamma's stays.
+    async fn foreign_name(&self) -> Result<()> {
+        let alpha = self.alpha();
+        let good = versions(alpha, &import_objects(&self.stock)).await?;
+        let events = Events::of(alpha, peer("gamma")).await?;
+        for name in [self.web.as_str(), "db.shop.svc.alpha.example", "kubernetes.default.svc.cluster.local"] {
+            let announced = name.to_owned();
+            self.gamma.alter_json(PRIVATE, move |document| announce(document, &announced));
+            let told = |object: &Value| {
+                let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+                let mut refused = conditions.filter(|condition| condition["type"] == "NamesRefused");
+                refused.any(|condition| condition["message"].as_str().is_some_and(|message| message.contains(name)))
+            };
+            alpha.objects().wait_for(peer("gamma"), &format!("to say that {name} is refused"), told).await?;
+            wait_condition(alpha, "gamma", "NamesRefused", ("True", "ForeignName")).await?;
+            events.wait_told("Warning", "ForeignName", name).await?;
+            ensure!(events.times(name).await? == 1, "one change, one Event: {:#?}", events.list().await?);
+            let before = events.times("").await?;
+            self.asked(PRIVATE, 3).await?;
+            ensure!(events.times("").await? == before, "no Event for each cycle: {:#?}", events.list().await?);
+        }
+        ensure!(versions(alpha, &import_objects(&self.stock)).await? == good, "gamma's good name was touched");
+        self.beta_is_untouched().await?;
+        for key in import_objects("db.shop.svc.alpha.example") {
+            ensure!(alpha.objects().get(key).await?.is_none(), "{key}");
+        }
+        self.gamma.alter(|_, reply| reply);
+        wait_condition(alpha, "gamma", "NamesRefused", ("False", "AllOwn")).await?;
+        events.wait_told("Normal", "AllOwn", "NamesRefused").await?;
+        let described = self.alpha().kubectl(&["describe", "istiofederation", "gamma"]).await?;
+        let described = String::from_utf8_lossy(&described.stdout).into_owned();
+        ensure!(described.contains("ForeignName") && described.contains(&self.web), "{described}");
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_anothers_cannot_be_claimed() {
+    scenario("claims", async |run: &RunFolder| {
+        let trio = Trio::start(run).await?;
+        let claims = Claims::new(&trio).await?;
+        claims.claims_uuid_of(1, "UuidTaken").await?;
+        claims.claims_uuid_of(0, "OurUuid").await?;
+        claims.is_no_peer("zeta", "beta.example", "SameTrustDomain").await?;
+        claims.is_no_peer("alpha", "alpha.example", "ThisCluster").await?;
+
+        let local = claims.is_no_peer("local", "cluster.local", "ClusterLocal").await;
+        let refused = local.err().context("the admission policy took cluster.local")?;
+        ensure!(format!("{refused:#}").contains("cluster.local is refused"), "{refused:#}");
+        // One that was there before the policy.
+        let alpha = claims.alpha();
+        alpha.objects().delete(PEERS_POLICY).await?;
+        wait::until("the policy to end", SOON, async || {
+            claims.is_no_peer("local", "cluster.local", "ClusterLocal").await.map(Some)
+        })
+        .await?;
+
+        claims.foreign_name().await
+    });
+}

@@ -1,0 +1,147 @@
+//! The command line as an operator uses it, by kubeconfig and as a plugin of kubectl.
+
+use crate::fixture::{Pair, exported};
+use anyhow::{Context, Result, ensure};
+use fedgate_e2e::kubernetes::gateway::StandInGateway;
+use fedgate_e2e::kubernetes::objects::SOON;
+use fedgate_e2e::kubernetes::{Key, KubernetesCluster, NAMESPACE};
+use fedgate_e2e::run_folder::RunFolder;
+use fedgate_e2e::scenario::scenario;
+use fedgate_e2e::wait;
+use serde_json::{Value, json};
+use std::process::Output;
+
+fn json_of(output: &Output) -> Result<Value> {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    serde_json::from_slice(&output.stdout).with_context(|| format!("it said {errors:?}"))
+}
+
+/// The names of the lines of `fedgate check` that fail, once for each, and the exit status.
+async fn failures(cluster: &KubernetesCluster) -> Result<(Vec<String>, Option<i32>, Value)> {
+    let output = cluster.fedgate(&["check", "--output", "json"]).await?;
+    let report = json_of(&output)?;
+    let sections = report["sections"].as_array().into_iter().flatten();
+    let checks = sections.flat_map(|section| section["checks"].as_array().into_iter().flatten());
+    let failed: Vec<_> = checks.filter(|check| check["outcome"] == "failed").collect();
+    ensure!(failed.iter().all(|check| check["hint"].is_string()), "each comes with a hint: {report:#}");
+    let mut names: Vec<_> = failed.iter().filter_map(|check| check["name"].as_str()).map(str::to_owned).collect();
+    names.dedup();
+    Ok((names, output.status.code(), report))
+}
+
+/// Waits until these lines fail and no other, and the exit status says so.
+async fn wait_failures(cluster: &KubernetesCluster, expected: &[&str]) -> Result<()> {
+    let status = if expected.is_empty() { 0 } else { 1 };
+    wait::until(&format!("fedgate check to fail in {expected:?}"), SOON, async || {
+        let (failed, code, report) = failures(cluster).await?;
+        ensure!(failed == expected && code == Some(status), "{failed:?}, exit status {code:?}: {report:#}");
+        Ok(Some(()))
+    })
+    .await
+}
+
+const STATUS: &[&str] = &["status", "--output", "json"];
+
+#[test]
+fn check_passes_on_a_healthy_pair_and_says_what_breaks() {
+    scenario("check", async |run: &RunFolder| {
+        let mut pair = Pair::start_with(run, &[("FEDGATE_PROBE", "1s")]).await?;
+        let alphas = StandInGateway::start(pair.alpha()).await?;
+        let betas = StandInGateway::start(pair.beta()).await?;
+        let table = json_of(&pair.alpha().fedgate(STATUS).await?)?["table"]["generation"].as_u64();
+        let table = table.context("a generation")?;
+        alphas.loads(table);
+        wait_failures(pair.alpha(), &[]).await?;
+
+        // A gateway that has not got the table.
+        alphas.loads(table - 1);
+        wait_failures(pair.alpha(), &["table-loaded"]).await?;
+        alphas.loads(table);
+
+        // A permission that is gone.
+        let objects = pair.alpha().objects();
+        let binding = Key::namespaced("rbac.authorization.k8s.io/v1", "RoleBinding", NAMESPACE, "fedgate-imports");
+        let bound = objects.get(binding).await?.context("the imports' RoleBinding")?;
+        objects.delete(binding).await?;
+        wait_failures(pair.alpha(), &["permissions"]).await?;
+        let bound = json!({ "apiVersion": bound["apiVersion"], "kind": bound["kind"], "roleRef": bound["roleRef"],
+            "subjects": bound["subjects"], "metadata": { "name": "fedgate-imports", "namespace": NAMESPACE } });
+        objects.apply_one(&bound).await?;
+        wait_failures(pair.alpha(), &[]).await?;
+
+        // A peer's gateway that nobody reaches.
+        drop(betas);
+        wait_failures(pair.alpha(), &["peer-gateway"]).await?;
+        let _betas = StandInGateway::start(pair.beta()).await?;
+        wait_failures(pair.alpha(), &[]).await?;
+
+        // A peer that does not know us any more.
+        pair.beta().remove_peer("alpha").await?;
+        wait_failures(pair.alpha(), &["private-metadata"]).await?;
+        pair.beta().put_peer(pair.alpha()).await?;
+        wait_failures(pair.alpha(), &[]).await?;
+
+        let leader = pair.alpha().leader().await?;
+        pair.alpha_mut().stop_replica(&leader).await?;
+        wait_failures(pair.alpha(), &["controller-leads"]).await
+    });
+}
+
+#[test]
+fn status_and_explain_tell_what_the_gateway_does() {
+    scenario("status", async |run: &RunFolder| {
+        let pair = Pair::start(run).await?;
+        let web = exported("own");
+        pair.alpha().put_service(&web).await?;
+        let ours = format!("{}:80", web.host("alpha.example"));
+        wait::until("alpha's table to have its own export", SOON, async || {
+            let status = json_of(&pair.alpha().fedgate(STATUS).await?)?;
+            ensure!(status["table"]["exports"] == 1 && status["table"]["outdated"] == false, "{status:#}");
+            ensure!(status["peers"][0]["ready"] == true, "{status:#}");
+            let import = &status["imports"][0];
+            ensure!(import["service"] == format!("{}:80", pair.web).as_str() && import["inMesh"] == true, "{status:#}");
+            Ok(Some(()))
+        })
+        .await?;
+        let well = pair.alpha().kubectl(&["fedgate", "status"]).await?;
+        ensure!(well.status.success() && String::from_utf8_lossy(&well.stdout).contains("in the mesh"), "{well:?}");
+
+        let explains = async |to: &str, from: &str| {
+            let output = pair.alpha().fedgate(&["explain", "--to", to, "--from", from]).await?;
+            anyhow::Ok((output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned()))
+        };
+        let (code, said) = explains(&ours, "spiffe://beta.example/ns/shop/sa/cart").await?;
+        ensure!(code == Some(0) && said.contains("passes: granted"), "{said}");
+        let (code, said) = explains(&ours, "spiffe://gamma.example/ns/shop/sa/cart").await?;
+        ensure!(code == Some(1) && said.contains("does not pass: unknown_peer"), "{said}");
+        let (code, said) = explains("other.shop.svc.alpha.example:80", "spiffe://beta.example/ns/a/sa/b").await?;
+        ensure!(code == Some(1) && said.contains("unknown_service"), "{said}");
+
+        let table = json_of(&pair.alpha().fedgate(&["table", "--output", "json"]).await?)?;
+        ensure!(table["exports"][0]["service"] == ours.as_str(), "{table:#}");
+        Ok(())
+    });
+}
+
+#[test]
+fn what_an_operator_may_not_read_or_has_misnamed_is_told() {
+    scenario("told", async |run: &RunFolder| {
+        let pair = Pair::start(run).await?;
+        let nobody = json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "nobody", "namespace": "default" } });
+        pair.alpha().objects().apply_one(&nobody).await?;
+        let kubeconfig = pair.alpha().plane().service_account_kubeconfig("default", "nobody").await?;
+        let kubeconfig = kubeconfig.to_str().context("a path that is text")?;
+        for (arguments, expected) in [
+            (&["status", "--kubeconfig", kubeconfig][..], "you need a role that lets you list"),
+            (&["status", "--namespace", "default"], "no controller has run in the namespace default"),
+            (&["status", "--context", "nowhere"], "nowhere"),
+        ] {
+            let output = pair.alpha().fedgate(arguments).await?;
+            let said = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.code() == Some(1) && said.contains(expected), "{arguments:?}: {output:?}");
+        }
+        let both = pair.alpha().fedgate(&["status", "--dir", ".", "--namespace", "default"]).await?;
+        ensure!(both.status.code() == Some(2), "{both:?}");
+        Ok(())
+    });
+}

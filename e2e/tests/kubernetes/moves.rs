@@ -1,0 +1,92 @@
+//! A peer whose gateway moves.
+
+use crate::fixture::{Pair, import_objects, wait_condition};
+use anyhow::{Result, ensure};
+use fedgate_e2e::kubernetes::install::{GATEWAY, GATEWAY_PORT, NODE};
+use fedgate_e2e::kubernetes::{AuditLog, CONTROLLER, Key, KubernetesCluster, NAMESPACE};
+use fedgate_e2e::run_folder::RunFolder;
+use fedgate_e2e::scenario::scenario;
+use serde_json::{Value, json};
+
+const GATEWAY_SERVICE: Key<'_> = Key::namespaced("v1", "Service", NAMESPACE, GATEWAY);
+
+/// An import of beta's in alpha, while beta's gateway moves.
+struct Moving<'a> {
+    alpha: &'a KubernetesCluster,
+    host: &'a str,
+    uid: Value,
+    audit: AuditLog,
+}
+
+impl<'a> Moving<'a> {
+    async fn new(alpha: &'a KubernetesCluster, host: &'a str) -> Result<Self> {
+        let entry = alpha.objects().wait_present(import_objects(host)[0]).await?;
+        Ok(Self { alpha, host, uid: entry["metadata"]["uid"].clone(), audit: alpha.plane().audit() })
+    }
+
+    /// Waits until the import goes to these addresses, in this order.
+    async fn wait_at(&self, resolution: &str, expected: &[(&str, u16)]) -> Result<()> {
+        let expected: Value =
+            expected.iter().map(|(address, port)| json!({ "address": address, "ports": { "http": port } })).collect();
+        let there =
+            |object: &Value| object["spec"]["resolution"] == resolution && object["spec"]["endpoints"] == expected;
+        let what = format!("to go to {expected} by {resolution}");
+        let object = self.alpha.objects().wait_for(import_objects(self.host)[0], &what, there).await?;
+        ensure!(object["metadata"]["uid"] == self.uid, "the import is another object now");
+        Ok(())
+    }
+
+    /// The entry was written over, nothing was deleted or created, and what does not depend on the gateway was left alone.
+    fn was_only_updated(&self) -> Result<()> {
+        let written = self.audit.matching(|request| request.user == CONTROLLER && request.name == self.host);
+        let update = |request: &fedgate_e2e::kubernetes::Request| {
+            (request.verb.as_str(), request.resource.as_str(), request.status) == ("patch", "serviceentries", 200)
+        };
+        ensure!(!written.is_empty() && written.iter().all(update), "{written:#?}");
+        Ok(())
+    }
+}
+
+#[test]
+fn a_gateway_that_moves_is_an_update_of_the_same_import() {
+    scenario("moves", async |run: &RunFolder| {
+        let mut pair = Pair::start(run).await?;
+        let host = pair.web.clone();
+        let [alpha, beta] = &mut pair.federation.clusters;
+        let import = Moving::new(alpha, &host).await?;
+        let first = beta.addresses().gateway.to_string();
+        import.wait_at("STATIC", &[(&first, GATEWAY_PORT)]).await?;
+
+        // Another address, several of them, a name; of an entry with both the address counts.
+        let ingress = json!([{ "ip": "2001:db8::9" }, { "ip": "192.0.2.9", "hostname": "not-this.example" }]);
+        beta.objects().put_load_balancer(NAMESPACE, GATEWAY, &ingress).await?;
+        import.wait_at("STATIC", &[("192.0.2.9", GATEWAY_PORT), ("2001:db8::9", GATEWAY_PORT)]).await?;
+        let ingress = json!([{ "hostname": "gateway.beta.example" }]);
+        beta.objects().put_load_balancer(NAMESPACE, GATEWAY, &ingress).await?;
+        import.wait_at("DNS", &[("gateway.beta.example", GATEWAY_PORT)]).await?;
+
+        // No address at all is no reason to lose the last one.
+        beta.objects().put_load_balancer(NAMESPACE, GATEWAY, &json!([])).await?;
+        wait_condition(alpha, "beta", "Held", ("True", "HeldDocument")).await?;
+        import.wait_at("DNS", &[("gateway.beta.example", GATEWAY_PORT)]).await?;
+
+        // A node port, at the nodes that run a gateway: external addresses first.
+        let node_port = json!({ "spec": { "type": "NodePort", "ports": [{ "name": "tls", "port": GATEWAY_PORT, "nodePort": 30443 }] } });
+        beta.objects().patch(GATEWAY_SERVICE, &node_port).await?;
+        let internal = beta.addresses().node.to_string();
+        import.wait_at("STATIC", &[(&internal, 30443)]).await?;
+        let addresses =
+            json!([{ "type": "InternalIP", "address": internal }, { "type": "ExternalIP", "address": "2001:db8::1" }]);
+        beta.objects()
+            .patch_status(Key::cluster_scoped("v1", "Node", NODE), &json!({ "addresses": addresses }))
+            .await?;
+        import.wait_at("STATIC", &[("2001:db8::1", 30443)]).await?;
+
+        // What is configured goes before what is found.
+        beta.restart_with(&[("FEDGATE_ADVERTISE", "[2001:db8::5]:443,192.0.2.5:8443")]).await?;
+        import.wait_at("STATIC", &[("192.0.2.5", 8443), ("2001:db8::5", 443)]).await?;
+        beta.restart_with(&[("FEDGATE_ADVERTISE", "")]).await?;
+        import.wait_at("STATIC", &[("2001:db8::1", 30443)]).await?;
+        import.was_only_updated()
+    });
+}

@@ -1,0 +1,44 @@
+//! Three clusters.
+
+use crate::fixture::wait_imported;
+use anyhow::Result;
+use fedgate_e2e::kubernetes::{KubernetesCluster, KubernetesFederation};
+use fedgate_e2e::manifest::Service;
+use fedgate_e2e::metadata_proxy::MetadataProxy;
+use fedgate_e2e::run_folder::RunFolder;
+
+/// alpha, beta and gamma, each the peer of both others, with one controller each.
+pub(crate) struct Trio(KubernetesFederation<3>);
+
+impl Trio {
+    pub(crate) async fn start(run: &RunFolder) -> Result<Self> {
+        let mut federation = KubernetesFederation::start(run, ["alpha", "beta", "gamma"]).await?;
+        federation.pair().await?;
+        federation.start_controllers().await?;
+        Ok(Self(federation))
+    }
+
+    pub(crate) fn clusters(&self) -> &[KubernetesCluster; 3] {
+        &self.0.clusters
+    }
+
+    /// Exports a Service in beta and another one in gamma, and waits until alpha has imported both, which are returned as hosts.
+    pub(crate) async fn export_to_alpha(&self, web: &Service, stock: &Service) -> Result<[String; 2]> {
+        let [alpha, beta, gamma] = self.clusters();
+        beta.put_service(web).await?;
+        gamma.put_service(stock).await?;
+        let hosts = [web.host(&beta.trust_domain()), stock.host(&gamma.trust_domain())];
+        for host in &hosts {
+            wait_imported(alpha, host).await?;
+        }
+        Ok(hosts)
+    }
+
+    /// From now on alpha hears gamma through a proxy, which can be made to lie.
+    pub(crate) async fn let_gamma_lie(&self) -> Result<MetadataProxy> {
+        let [alpha, _, gamma] = self.clusters();
+        let proxy = MetadataProxy::in_front_of_kubernetes(gamma).await?;
+        alpha.put_peer_at(gamma, &proxy.url()).await?;
+        Ok(proxy)
+    }
+}

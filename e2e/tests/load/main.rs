@@ -1,0 +1,140 @@
+//! What the controller costs on a real API server; `cargo xtask bench kubernetes` runs it, alone on the machine. The numbers are in
+//! `docs/cost.md`.
+
+use anyhow::{Context, Result, ensure};
+use fedgate_e2e::kubernetes::{
+    AuditLog, CONTROLLER, Fleet, Key, KubernetesCluster, KubernetesFederation, NAMESPACE, Objects,
+};
+use fedgate_e2e::manifest::Service;
+use fedgate_e2e::run_folder::RunFolder;
+use fedgate_e2e::scenario::long_scenario;
+use fedgate_e2e::usage::Usage;
+use fedgate_e2e::wait;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(1800);
+
+fn exported(name: &str) -> Service {
+    Service::new(name, "http", 80, SocketAddr::from((Ipv4Addr::new(10, 77, 0, 5), 8080))).exported()
+}
+
+fn entry(host: &str) -> Key<'_> {
+    Key::namespaced("networking.istio.io/v1", "ServiceEntry", NAMESPACE, host)
+}
+
+async fn imports(objects: &Objects) -> Result<usize> {
+    Ok(objects.list(("networking.istio.io/v1", "ServiceEntry"), Some(NAMESPACE), "").await?.len())
+}
+
+/// Writes of the controller, the Lease apart.
+fn writes(audit: &AuditLog) -> usize {
+    audit.writes_by(CONTROLLER).into_iter().filter(|request| request.resource != "leases").count()
+}
+
+/// From a label in beta to the import in alpha, while alpha asks 100 other peers once a second.
+#[test]
+fn from_label_to_import_beside_a_hundred_idle_peers() {
+    const SAMPLES: usize = 100;
+    long_scenario("label", PATIENCE, async |run: &RunFolder| {
+        let mut federation = KubernetesFederation::start(run, ["alpha", "beta"]).await?;
+        let fleet = Fleet::start(100, 1).await?;
+        federation.clusters[0].objects().apply(&fleet.federations()).await?;
+        federation.pair().await?;
+        federation.start_controllers().await?;
+        let [alpha, beta] = &federation.clusters;
+        let all = async || Ok(imports(alpha.objects()).await? == 100);
+        wait::until_true("the fleet's imports", Duration::from_secs(120), all).await?;
+        let first = exported("first");
+        beta.objects().apply_one(&labelled(&first)?).await?;
+        alpha.objects().wait_present(entry(&first.host(&beta.trust_domain()))).await?;
+        let mut times = Vec::new();
+        for sample in 0..SAMPLES {
+            let service = exported(&format!("sample-{sample}"));
+            let host = service.host(&beta.trust_domain());
+            // Not in step with the polls.
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(0..1000))).await;
+            beta.objects().apply_one(&labelled(&service)?).await?;
+            let began = Instant::now();
+            alpha.objects().wait_present(entry(&host)).await?;
+            times.push(began.elapsed());
+        }
+        times.sort();
+        let at = |share: usize| times[(times.len() * share / 100).min(times.len() - 1)];
+        println!(
+            "from label to import, 100 idle peers, poll 1 s: p50 {:?}, p90 {:?}, p99 {:?}",
+            at(50),
+            at(90),
+            at(99)
+        );
+        ensure!(at(50) < Duration::from_secs(1) && at(99) < Duration::from_secs(2));
+        Ok(())
+    });
+}
+
+/// The Service alone, without its EndpointSlice.
+fn labelled(service: &Service) -> Result<serde_json::Value> {
+    let port = service.ports.first().context("a port")?;
+    Ok(serde_json::json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": { "namespace": service.namespace, "name": service.name,
+            "labels": { fedgate_e2e::manifest::EXPORT_LABEL: "" } },
+        "spec": { "ports": [{ "name": port.name, "port": port.number }] },
+    }))
+}
+
+/// 500 peers with 100 Services each: memory, and what it takes when nothing changes.
+#[test]
+fn five_hundred_peers_with_a_hundred_services_each() {
+    let peers = number("LOAD_PEERS", 500);
+    let services = number("LOAD_SERVICES", 100);
+    long_scenario("fleet", PATIENCE, async |run: &RunFolder| {
+        let mut cluster = KubernetesCluster::start(run, "alpha").await?;
+        cluster.settings().insert("FEDGATE_POLL".into(), "30s".into());
+        let fleet = Fleet::start(peers, services).await?;
+        cluster.objects().apply(&fleet.federations()).await?;
+        let began = Instant::now();
+        cluster.start_replica().await?;
+        let audit = cluster.plane().audit();
+        let all = async || {
+            let replica = cluster.replicas().first().context("a replica")?;
+            Ok(replica.metric("fedgate_imports").await? >= (peers * services) as f64)
+        };
+        wait::until_true("all peers to be known", PATIENCE, all).await?;
+        println!("{peers} peers, {services} Services each: all known after {:?}", began.elapsed());
+        let mut before = writes(&audit);
+        loop {
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            let now = writes(&audit);
+            println!("  {now} writes after {:?}, {}", began.elapsed(), shown(&usage(&mut cluster)?));
+            if now == before {
+                break;
+            }
+            before = now;
+        }
+        ensure!(imports(cluster.objects()).await? == peers * services);
+
+        let (audit, first) = (cluster.plane().audit(), usage(&mut cluster)?);
+        let idle = Duration::from_secs(120);
+        tokio::time::sleep(idle).await;
+        let last = usage(&mut cluster)?;
+        let share = (last.cpu - first.cpu).as_secs_f64() / idle.as_secs_f64() * 100.0;
+        println!("idle for {idle:?}: {share:.1} % of one core, {}, {} writes", shown(&last), writes(&audit));
+        ensure!(writes(&audit) == 0, "{:?}", audit.writes_by(CONTROLLER));
+        ensure!(last.memory < 300 << 20, "{}", shown(&last));
+        ensure!(share < 5.0, "{share} % of one core");
+        Ok(())
+    });
+}
+
+fn usage(cluster: &mut KubernetesCluster) -> Result<Usage> {
+    cluster.replicas().first().context("a replica")?.process.usage()
+}
+
+fn shown(usage: &Usage) -> String {
+    format!("{} MB resident, {} MB at most", usage.memory >> 20, usage.peak_memory >> 20)
+}
+
+fn number(variable: &str, otherwise: usize) -> usize {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
