@@ -2,7 +2,7 @@
 
 use crate::{clock::Clock, exporter::ServerTls, importer::Identity};
 use fedgate_federation::{document::ClusterUuid, key::SigningKey};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType, date_time_ymd};
 use std::{
     future::Future,
@@ -159,20 +159,34 @@ pub(crate) fn identity() -> Identity {
 
 /// A clock that a test sets.
 #[derive(Clone)]
-pub(crate) struct TestClock(Arc<AtomicI64>);
+pub(crate) struct TestClock {
+    /// Seconds since 1970, or how far it is ahead of the machine's clock when it goes.
+    seconds: Arc<AtomicI64>,
+    goes: bool,
+}
 
 impl TestClock {
+    /// It stands at 2026-01-01T00:00:00Z.
     pub(crate) fn new() -> Self {
-        Self(Arc::new(AtomicI64::new(1_767_225_600)))
+        Self { seconds: Arc::new(AtomicI64::new(1_767_225_600)), goes: false }
+    }
+
+    /// It goes as the machine's does, which is also what HTTP servers tell their clients.
+    pub(crate) fn going() -> Self {
+        Self { seconds: Arc::default(), goes: true }
     }
 
     pub(crate) fn advance(&self, seconds: i64) {
-        self.0.fetch_add(seconds, Ordering::SeqCst);
+        self.seconds.fetch_add(seconds, Ordering::SeqCst);
     }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_second(self.0.load(Ordering::SeqCst)).unwrap()
+        let seconds = self.seconds.load(Ordering::SeqCst);
+        match self.goes {
+            true => Timestamp::now().checked_add(SignedDuration::from_secs(seconds)).unwrap(),
+            false => Timestamp::from_second(seconds).unwrap(),
+        }
     }
 }

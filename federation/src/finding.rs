@@ -272,6 +272,8 @@ finding_reasons! {
     KeyChanged = "key_changed",
     /// A peer's roots changed.
     RootsChanged = "roots_changed",
+    /// A peer's clock differs from ours by more than half of what a token allows.
+    ClockSkew = "clock_skew",
     /// What is known of a peer was not confirmed for a while; it is still used.
     Stale = "stale",
     /// What is known of a peer was not confirmed for so long that it is not used any more.

@@ -1,9 +1,12 @@
 //! One GET whose every dimension is bounded: time by the client, bytes here.
 
 use super::FetchFailure;
+use crate::clock::Clock;
+use fedgate_federation::knowledge::ClockReading;
+use jiff::{Timestamp, fmt::rfc2822::DateTimeParser};
 use reqwest::{
     Client, Response, StatusCode,
-    header::{CONTENT_ENCODING, ETAG, HeaderValue, IF_NONE_MATCH},
+    header::{AGE, CONTENT_ENCODING, DATE, ETAG, HeaderValue, IF_NONE_MATCH},
 };
 
 /// The longest entity tag that is kept; a longer one is passed over, and the document is fetched in full each time.
@@ -29,7 +32,14 @@ pub(super) enum Answer {
     NotModified,
 }
 
-pub(super) async fn get(client: &Client, get: Get<'_>) -> Result<Answer, FetchFailure> {
+/// What came back, and what it tells of the server's clock.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Fetched {
+    pub(super) answer: Result<Answer, FetchFailure>,
+    pub(super) clock: Option<ClockReading>,
+}
+
+pub(super) async fn get(client: &Client, get: Get<'_>, clock: &dyn Clock) -> Fetched {
     let mut request = client.get(&get.url);
     if let Some(token) = get.bearer {
         request = request.bearer_auth(token);
@@ -39,15 +49,33 @@ pub(super) async fn get(client: &Client, get: Get<'_>) -> Result<Answer, FetchFa
     if let Some(etag) = known {
         request = request.header(IF_NONE_MATCH, etag);
     }
-    let response = request.send().await?;
+    let sent = clock.now();
+    match request.send().await {
+        Err(error) => Fetched { answer: Err(error.into()), clock: None },
+        Ok(response) => Fetched {
+            clock: date(&response).map(|theirs| ClockReading::of_answer(theirs, sent, clock.now())),
+            answer: answer(response, may_be_known, get.limit).await,
+        },
+    }
+}
+
+async fn answer(response: Response, may_be_known: bool, limit: usize) -> Result<Answer, FetchFailure> {
     match response.status() {
         StatusCode::OK => {
             let etag = entity_tag(&response);
-            Ok(Answer::Fresh { body: body(response, get.limit).await?, etag })
+            Ok(Answer::Fresh { body: body(response, limit).await?, etag })
         }
         StatusCode::NOT_MODIFIED if may_be_known => Ok(Answer::NotModified),
         other => Err(FetchFailure::Status(other.as_u16())),
     }
+}
+
+/// When the answer was made (RFC 9110 section 6.6.1), by the server's clock. One from a cache (section 5.1 of RFC 9111) is older.
+fn date(response: &Response) -> Option<Timestamp> {
+    if response.headers().contains_key(AGE) {
+        return None;
+    }
+    DateTimeParser::new().parse_timestamp(response.headers().get(DATE)?.as_bytes()).ok()
 }
 
 fn entity_tag(response: &Response) -> Option<String> {

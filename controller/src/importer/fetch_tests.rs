@@ -3,9 +3,12 @@
 use super::{
     FetchFailure, FetchLimits, SystemRoots,
     client::client,
-    fetch::{Answer, Get, get},
+    fetch::{Answer, Fetched, Get, get},
 };
-use crate::loopback::{Leaf, Server, TestCa};
+use crate::{
+    clock::Clock,
+    loopback::{Leaf, Server, TestCa, TestClock},
+};
 use fedgate_federation::object::EndpointTls;
 use std::{future::pending, time::Duration};
 use tokio::{
@@ -25,8 +28,12 @@ fn no_roots() -> SystemRoots {
 }
 
 async fn fetch_with(server: &Server, tls: &EndpointTls, roots: &SystemRoots) -> Result<Answer, FetchFailure> {
+    fetched_with(server, tls, roots, &TestClock::new()).await.answer
+}
+
+async fn fetched_with(server: &Server, tls: &EndpointTls, roots: &SystemRoots, clock: &TestClock) -> Fetched {
     let client = client(tls, roots, &limits()).unwrap();
-    get(&client, Get { url: server.url("/x"), bearer: None, known: None, limit: LIMIT }).await
+    get(&client, Get { url: server.url("/x"), bearer: None, known: None, limit: LIMIT }, clock).await
 }
 
 async fn fetch(server: &Server, ca: &TestCa) -> Result<Answer, FetchFailure> {
@@ -109,9 +116,10 @@ async fn an_entity_tag_comes_back_as_it_was_and_304_is_understood() {
     .await;
     let Ok(Answer::Fresh { etag: Some(etag), .. }) = fetch(&server, &ca).await else { panic!("no tag") };
     let client = client(&EndpointTls::SystemAnd(vec![ca.der()]), &no_roots(), &limits()).unwrap();
+    let clock = TestClock::new();
     let again = |known| Get { url: server.url("/x"), bearer: None, known: Some(known), limit: LIMIT };
-    assert_eq!(get(&client, again(&etag)).await, Ok(Answer::NotModified));
-    assert!(matches!(get(&client, again("\"8\"")).await, Ok(Answer::Fresh { .. })));
+    assert_eq!(get(&client, again(&etag), &clock).await.answer, Ok(Answer::NotModified));
+    assert!(matches!(get(&client, again("\"8\""), &clock).await.answer, Ok(Answer::Fresh { .. })));
 }
 
 #[tokio::test]
@@ -248,8 +256,30 @@ async fn what_is_not_tls_and_who_does_not_answer_are_told_apart() {
     drop(gone);
     let client = client(&EndpointTls::System, &no_roots(), &limits()).unwrap();
     let refused = Get { url: format!("https://{address}/secret?x"), bearer: Some("tok.en"), known: None, limit: LIMIT };
-    let failure = get(&client, refused).await.unwrap_err();
+    let failure = get(&client, refused, &TestClock::new()).await.answer.unwrap_err();
     let told = format!("{failure} {failure:?}");
     assert!(matches!(failure, FetchFailure::Connect(_)), "{told}");
     assert!(!told.contains("secret") && !told.contains("tok.en"), "{told}");
+}
+
+#[tokio::test]
+async fn every_answer_tells_of_the_servers_clock_a_refusal_too() {
+    let (ca, clock) = (TestCa::new(), TestClock::new());
+    let now = clock.now();
+    let tls = EndpointTls::SystemAnd(vec![ca.der()]);
+    let reading = async |head: &str| {
+        let server = says(&ca.leaf(), format!("HTTP/1.1 {head}Content-Length: 0\r\nConnection: close\r\n\r\n")).await;
+        fetched_with(&server, &tls, &no_roots(), &clock).await.clock
+    };
+    // The test's clock stands at 2026-01-01, midnight.
+    for status in ["200 OK", "401 Unauthorized", "304 Not Modified"] {
+        let clock = reading(&format!("{status}\r\nDate: Thu, 01 Jan 2026 00:00:40 GMT\r\n")).await.unwrap();
+        assert_eq!((clock.ours, clock.skew().as_secs()), (now, 40), "{status}");
+    }
+    let behind = reading("200 OK\r\nDate: Wed, 31 Dec 2025 23:59:00 GMT\r\n").await.unwrap();
+    assert_eq!(behind.skew().as_secs(), -59, "up to a second may be its rounding");
+    assert_eq!(reading("200 OK\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\n").await.unwrap().skew().as_secs(), 0);
+    for silent in ["", "Date: yesterday\r\n", "Age: 30\r\nDate: Thu, 01 Jan 2026 00:00:40 GMT\r\n"] {
+        assert_eq!(reading(&format!("200 OK\r\n{silent}")).await, None, "{silent}");
+    }
 }

@@ -58,7 +58,7 @@ impl Scene {
     }
 
     fn with(poll: Duration, limits: FetchLimits) -> Self {
-        let (identity, clock) = (identity(), TestClock::new());
+        let (identity, clock) = (identity(), TestClock::going());
         let settings = ImporterSettings {
             poll,
             limits,

@@ -9,7 +9,7 @@ use crate::{
 };
 use fedgate_core::{PeerName, ServicePort, TrustDomain};
 use fedgate_federation::{
-    Federation, Inputs, LocalCluster,
+    Federation, FindingReason, Inputs, LocalCluster,
     bundle::Root,
     document::{GatewayAddress, GatewayHost, Limits, Network, PublicDocument},
     federate,
@@ -162,7 +162,7 @@ fn imports(federation: &Federation, peer: &str) -> usize {
 }
 
 async fn pair() -> (Cluster, Cluster) {
-    let clock = TestClock::new();
+    let clock = TestClock::going();
     let (mut alpha, mut beta) = (Cluster::new("alpha", &clock).await, Cluster::new("beta", &clock).await);
     alpha.federate_with("beta", beta.exporter.address, &beta.ca);
     beta.federate_with("alpha", alpha.exporter.address, &alpha.ca);
@@ -211,7 +211,7 @@ async fn put_gateway(cluster: &mut Cluster, ca: Option<&TestCa>) -> Server {
 
 #[tokio::test]
 async fn a_gateway_is_probed_by_what_its_peer_says_and_the_same_outcome_is_no_news() {
-    let clock = TestClock::new();
+    let clock = TestClock::going();
     let (mut alpha, mut beta) = (Cluster::new("alpha", &clock).await, Cluster::new("beta", &clock).await);
     alpha.federate_with("beta", beta.exporter.address, &beta.ca);
     beta.federate_with("alpha", alpha.exporter.address, &alpha.ca);
@@ -285,8 +285,34 @@ async fn a_peer_with_another_peers_uuid_gets_no_token_that_it_could_hand_on() {
 }
 
 #[tokio::test]
+async fn clocks_that_are_too_far_apart_are_named_by_who_is_refused() {
+    let (fast, clock) = (TestClock::going(), TestClock::going());
+    fast.advance(100);
+    let (mut alpha, mut beta) = (Cluster::new("alpha", &fast).await, Cluster::new("beta", &clock).await);
+    alpha.federate_with("beta", beta.exporter.address, &beta.ca);
+    beta.federate_with("alpha", alpha.exporter.address, &alpha.ca);
+    let skew = |federation: &Federation| {
+        let findings = federation.findings.iter().filter(|finding| finding.reason == FindingReason::ClockSkew);
+        findings.map(|finding| finding.message.clone()).next()
+    };
+    tokio::join!(
+        alpha.until(|federation, known| {
+            skew(federation).is_some() && private_reason(known, "beta") == Some(ExchangeReason::NonOkResponse)
+        }),
+        beta.until(|federation, _| federation.members.len() == 1)
+    );
+    let message = skew(&alpha.compile()).unwrap();
+    assert!(message.contains(" s behind ours"), "{message}");
+    assert_eq!(
+        skew(&beta.compile()),
+        None,
+        "what alpha's endpoint says is the machine's time, which beta's clock agrees with"
+    );
+}
+
+#[tokio::test]
 async fn a_cluster_without_roots_publishes_nothing_broken() {
-    let mut alpha = Cluster::new("alpha", &TestClock::new()).await;
+    let mut alpha = Cluster::new("alpha", &TestClock::going()).await;
     assert!(Published::of(&alpha.compile()).public.is_some());
     alpha.local.roots.clear();
     let published = Published::of(&alpha.compile());

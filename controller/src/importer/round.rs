@@ -3,7 +3,7 @@
 use super::{
     FetchFailure, ImporterSettings,
     client::client,
-    fetch::{Answer, Get, get},
+    fetch::{Answer, Fetched, Get, get},
     pace::Ended,
     verdict::Judged,
 };
@@ -82,7 +82,8 @@ impl Asker {
             known: self.knowledge.etag(DocumentKind::Public),
             limit: self.settings.limits.public_bytes,
         };
-        match get(client, get_public).await {
+        let fetched = get(client, get_public, &*self.settings.clock).await;
+        match self.read_clock(fetched) {
             Ok(answer) => {
                 let uuid = self.knowledge.cluster_uuid().cloned();
                 let good = self.take(DocumentKind::Public, answer).await;
@@ -136,7 +137,8 @@ impl Asker {
             known: self.knowledge.etag(kind),
             limit: self.settings.documents.body_bytes,
         };
-        match get(client, get_private).await {
+        let fetched = get(client, get_private, &*self.settings.clock).await;
+        match self.read_clock(fetched) {
             Ok(answer) => match self.take(kind, answer).await {
                 true => Ended::Well,
                 false => Ended::Badly,
@@ -151,6 +153,14 @@ impl Asker {
                 Ended::Badly
             }
         }
+    }
+
+    /// Every answer tells of the peer's clock, a refusal too: clocks that differ may be why.
+    fn read_clock(&mut self, fetched: Fetched) -> Result<Answer, FetchFailure> {
+        if let Some(reading) = fetched.clock {
+            self.knowledge.clock_read(reading);
+        }
+        fetched.answer
     }
 
     /// Takes an answer into what is known. Whether the peer said something good.

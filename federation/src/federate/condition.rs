@@ -45,6 +45,8 @@ pub enum ConditionType {
     RowsDropped,
     /// The peer's Pod or Service CIDRs overlap ours.
     NetworkOverlap,
+    /// The peer's clock is so far from ours that tokens may be refused.
+    ClocksDiffer,
     /// The table does not fit in an object, so what this peer is granted may be what it was before. Only where the table is an object.
     TableTooLarge,
 }
@@ -62,6 +64,7 @@ impl ConditionType {
         Self::NamesRefused,
         Self::RowsDropped,
         Self::NetworkOverlap,
+        Self::ClocksDiffer,
     ];
 }
 
@@ -103,6 +106,7 @@ pub(super) fn conditions(
         listed(ConditionType::NamesRefused, "AllOwn", of(&[FindingReason::ForeignName])),
         listed(ConditionType::RowsDropped, "AllTaken", of(DROPPED)),
         listed(ConditionType::NetworkOverlap, "NoOverlap", overlap.into_iter()),
+        listed(ConditionType::ClocksDiffer, "Agree", of(&[FindingReason::ClockSkew])),
     ]
 }
 

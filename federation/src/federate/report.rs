@@ -120,6 +120,7 @@ fn peer_findings(inputs: &Inputs<'_>, candidate: &Candidate<'_>) -> Vec<Finding>
     findings.extend(knowledge.public.iter().flat_map(|known| of_document(inputs, candidate, known, "public.json")));
     findings
         .extend(knowledge.private.iter().flat_map(|known| of_document(inputs, candidate, known, "federation.json")));
+    findings.extend(knowledge.clock.and_then(|clock| clock.finding(candidate.peer.object())));
     findings.extend(knowledge.held.as_ref().map(|held| {
         let message = format!("since {}: {}; what was known stays until the staleness limit", held.since, held.why);
         Finding::warning(FindingReason::HeldDocument, candidate.peer.object(), "federation.json", message)

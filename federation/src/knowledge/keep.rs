@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 const PARTS: u32 = 4;
 
 impl PeerKnowledge {
-    /// Whether anything but times is different from `before`, so that there is a reason to compile and to tell.
+    /// Whether it says something else than `before`, whenever that was learned: so there is a reason to compile and to tell.
     pub fn is_news_after(&self, before: &Self) -> bool {
         self.trust_domain != before.trust_domain
             || said(&self.public) != said(&before.public)
@@ -16,6 +16,7 @@ impl PeerKnowledge {
             || ended(&self.public_exchange) != ended(&before.public_exchange)
             || ended(&self.private_exchange) != ended(&before.private_exchange)
             || probed(&self.dataplane) != probed(&before.dataplane)
+            || self.clock != before.clock
             || self.held.as_ref().map(|held| &held.why) != before.held.as_ref().map(|held| &held.why)
     }
 

@@ -11,11 +11,13 @@
 
 mod absorb;
 mod change;
+mod clock;
 mod keep;
 mod probe;
 
 pub use absorb::Absorbed;
 pub use change::Change;
+pub use clock::ClockReading;
 pub use probe::{Dataplane, DataplaneReason, Probed};
 
 use crate::document::{ClusterUuid, PrivateDocument, PublicDocument};
@@ -184,6 +186,9 @@ pub struct PeerKnowledge {
     /// What came of the last probe of the peer's gateways.
     #[serde(default)]
     pub dataplane: Option<Dataplane>,
+    /// The clocks when their difference became what it is; `None` when they agree, or nothing is known of the peer's.
+    #[serde(default)]
+    pub clock: Option<ClockReading>,
     /// The private document that came last, when it is not believed yet.
     pub held: Option<Held>,
     /// The latest changes of UUID, key and roots, oldest first; at most 16.
@@ -202,6 +207,7 @@ impl PeerKnowledge {
             public_exchange: None,
             private_exchange: None,
             dataplane: None,
+            clock: None,
             held: None,
             changes: Vec::new(),
         }

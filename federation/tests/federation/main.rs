@@ -1,5 +1,6 @@
 //! The crate from outside, as the controller uses it.
 
+mod clocks;
 mod documents;
 mod federating;
 mod grants;

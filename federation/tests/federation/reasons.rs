@@ -90,6 +90,8 @@ fn documents() -> Vec<Finding> {
     findings.extend(known.absorb_public(&peer, body.to_string().as_bytes(), None, &limits, at(1)).into_findings());
     findings.extend(rig.federate().findings);
 
+    let (ours, theirs) = (at(1), at(100));
+    rig.known("beta").clock_read(fedgate_federation::knowledge::ClockReading { ours, theirs });
     findings.extend(rig.told("gamma", &private(0, &["192.0.2.9"], vec![]), at(1)).into_findings());
     rig.known("gamma").private.as_mut().unwrap().document.extension = None;
     findings.extend(rig.told("gamma", &dkp(private(0, &[], vec![])), at(1)).into_findings());

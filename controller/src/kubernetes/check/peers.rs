@@ -80,6 +80,7 @@ fn line(
         // The same for all peers, and told of the table.
         ConditionType::TableTooLarge => return None,
         ConditionType::NetworkOverlap => bad("network", "its addresses are others than ours", condition, hint::NETWORK),
+        ConditionType::ClocksDiffer => bad("peer-clock", "its clock agrees with ours", condition, hint::CLOCKS),
     })
 }
 

@@ -11,7 +11,7 @@ use crate::kubernetes::sources::{Seen, federation, service};
 use crate::kubernetes::watch::Key;
 use fedgate_federation::document::{GatewayAddress, GatewayHost};
 use fedgate_federation::federate::Published;
-use fedgate_federation::knowledge::{DocumentKind, ExchangeReason, Probed};
+use fedgate_federation::knowledge::{ClockReading, DocumentKind, ExchangeReason, Probed};
 use jiff::{SignedDuration, ToSpan};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -298,6 +298,19 @@ fn gateways_of_a_peer() {
     told(&all, Outcome::Failed, "peer-gateway", &["ProbeFailed", "192.0.2.7:15443: connection refused", "firewalls"]);
     let one = probed(Probed::Gateways { outcomes: vec![refused(), (gateway("192.0.2.8"), Ok(()))], verified: true });
     assert_eq!((one.count(Outcome::Failed), one.count(Outcome::Skipped)), (0, 0));
+}
+
+#[test]
+fn a_peers_clock() {
+    let skewed = |seconds| {
+        let read = move |sample: &mut Sample| {
+            let (ours, theirs) = (sample.now, sample.now + SignedDuration::from_secs(seconds));
+            sample.change_knowledge(|knowledge| knowledge.clock_read(ClockReading { ours, theirs }));
+        };
+        changed(read, nothing)
+    };
+    told(&skewed(-45), Outcome::Warning, "peer-clock", &["45 s behind ours", "NTP"]);
+    assert_eq!(skewed(20).count(Outcome::Warning), 0);
 }
 
 #[test]

@@ -44,6 +44,7 @@ fn knowledge() -> PeerKnowledge {
         private_exchange: None,
         held: None,
         dataplane: None,
+        clock: None,
         changes: Vec::new(),
     }
 }

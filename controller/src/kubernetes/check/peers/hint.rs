@@ -16,6 +16,8 @@ pub(super) const ROWS: &str =
     "the rest of it is used; show this to its operator, or look for a newer version of fedgate";
 pub(super) const NETWORK: &str =
     "Pods of the two can never talk directly; give one of the clusters other CIDRs, or another network name";
+pub(super) const CLOCKS: &str =
+    "see to NTP on both sides; from a difference of a minute on, metadata is refused (401) or will be";
 pub(super) const ACKNOWLEDGED: &str =
     "do not sign with the new root yet; this passes by itself when its controller runs";
 
