@@ -2,8 +2,8 @@
 //!
 //! A replica takes the Lease when its holder has not renewed it for [`DURATION`], measured by its own clock from the moment at which it
 //! saw the last renewal, so clocks need not agree. Every write carries the resource version that was read, so of two that try at
-//! once one fails. A leader that could not renew for [`DEADLINE`] stops leading by itself, before anybody may take the Lease; with
-//! requests that end within [`PATIENCE`], two never lead at once.
+//! once one fails. A leader that could not renew for `DEADLINE` stops leading by itself, before anybody may take the Lease; with
+//! requests that end within `PATIENCE`, two never lead at once.
 //!
 //! The libraries for this (kube-lease-manager 0.13, kube-leader-election 0.44) take over without a resource version, so that two replicas
 //! can believe for a while that they lead.

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Every replica watches everything and compiles it, so any of them can take over at once and any of them answers peers. Only the
-//! leader asks peers and writes. What it learned, and the versions of what it published, are objects ([`sources::memory`]): a follower serves
+//! leader asks peers and writes. What it learned, and the versions of what it published, are objects (`sources::memory`): a follower serves
 //! a document only under a version that the leader gave it, since a peer takes an older one for a replay.
 //!
 //! | module | what it is |
@@ -18,10 +18,10 @@
 //! | [`sinks`] | what is written |
 //! | [`watch`] | watching one kind |
 //! | [`election`] | who leads |
-//! | [`confirmations`] | when peers were heard of, on the Lease |
+//! | `confirmations` | when peers were heard of, on the Lease |
 //! | [`identity`] | UUID and key |
 //! | [`run`] | the loop |
-//! | [`snapshot`], [`check`] | the same at one moment, for the command line |
+//! | `snapshot`, `check` | the same at one moment, for the command line |
 //! | [`crd`] | the definitions of our kinds, as files |
 //! | [`probes`], [`metrics`] | what the kubelet and Prometheus ask |
 

@@ -20,6 +20,7 @@ pub struct IstioFederationSpec {
     pub trust_domain: String,
     /// The https URL under which the peer serves its metadata, for example https://fedgate.beta.example/metadata. It has neither
     /// a query nor a fragment.
+    #[allow(rustdoc::bare_urls, reason = "kubectl explain shows the text as it is")]
     #[schemars(length(min = 1, max = 2048))]
     pub metadata_endpoint: String,
     /// How the certificate of metadataEndpoint is verified. Without it the system's roots are trusted.

@@ -1,5 +1,5 @@
-//! What is written: which objects there must be ([`gateway`], [`imports`], [`memory`]), pure functions of what was compiled, and how
-//! they get there ([`writer`]).
+//! What is written: which objects there must be (`gateway`, `imports`, `memory`), pure functions of what was compiled, and how
+//! they get there (`writer`).
 //!
 //! | where | object | changes when |
 //! | --- | --- | --- |

@@ -2,13 +2,13 @@
 //!
 //! | module | what it reads |
 //! | --- | --- |
-//! | [`federation`] | `IstioFederation`s |
-//! | [`policy`] | `FederationPolicy`s |
-//! | [`service`] | Services with the export label |
-//! | [`gateway`] | where peers reach the gateway: its Service, its Pods, their Nodes |
-//! | [`network`] | Pod and Service CIDRs |
-//! | [`roots`] | this cluster's root certificates |
-//! | [`memory`] | what a replica wrote down for the others, and for the next start |
+//! | `federation` | `IstioFederation`s |
+//! | `policy` | `FederationPolicy`s |
+//! | `service` | Services with the export label |
+//! | `gateway` | where peers reach the gateway: its Service, its Pods, their Nodes |
+//! | `network` | Pod and Service CIDRs |
+//! | `roots` | this cluster's root certificates |
+//! | `memory` | what a replica wrote down for the others, and for the next start |
 //!
 //! [`Seen`] is all of it at one moment. The controller takes it from watches, the command line from one list of each kind; what
 //! follows from it is the same.
