@@ -51,7 +51,9 @@ impl Snapshot {
     /// # Errors
     /// When no controller has run there, or something cannot be listed; the message says which permission is missing.
     pub(crate) async fn take(client: &Client, namespace: &str, now: Timestamp) -> Result<Self> {
-        let (seen, lease) = tokio::try_join!(seen(client, namespace), lease(client, namespace))?;
+        // Of several refusals the same one is told each time, whichever comes first.
+        let (seen, lease) = tokio::join!(seen(client, namespace), lease(client, namespace));
+        let (seen, lease) = (seen?, lease?);
         let record = memory::record(&seen.memory).cloned().with_context(|| no_controller(namespace))?;
         let table = table(client, &record).await?;
         Self::of(Listed { seen, lease, record, table }, now)
