@@ -1,6 +1,7 @@
 //! Time as something that is handed in, so that tests set it.
 
 use jiff::Timestamp;
+use tokio::time::{Instant, sleep_until};
 
 /// What tells the time of day. Timers use tokio's own clock; this one is for what is written down, or compared with a peer's
 /// clock. Any `Fn() -> Timestamp` is one.
@@ -22,5 +23,13 @@ impl Clock for SystemClock {
 impl<F: Fn() -> Timestamp + Send + Sync> Clock for F {
     fn now(&self) -> Timestamp {
         self()
+    }
+}
+
+/// Ready at a moment of tokio's clock; without one, never.
+pub(crate) async fn until(then: Option<Instant>) {
+    match then {
+        Some(then) => sleep_until(then).await,
+        None => std::future::pending().await,
     }
 }

@@ -5,7 +5,7 @@ pub use crate::yaml::Problem;
 use crate::yaml::{self, Document, Limits, Node, Problems, Section, duration, explained, parsed};
 use anyhow::{Context, Result, bail};
 use fedgate_core::{ServicePort, TrustDomain};
-use fedgate_federation::document::{ClusterUuid, GatewayAddress, GatewayHost, Network};
+use fedgate_federation::document::{ClusterUuid, GatewayAddress, Network};
 use fedgate_federation::knowledge::Times as KnowledgeTimes;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -343,11 +343,7 @@ fn loopback_address(node: &Node) -> Result<SocketAddr, String> {
 }
 
 fn advertised(node: &Node) -> Result<GatewayAddress, String> {
-    let read = |text: String| {
-        let (host, port) = text.rsplit_once(':')?;
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        Some(GatewayAddress { address: GatewayHost::parse(host).ok()?, port: ServicePort::parse(port).ok()? })
-    };
+    let read = |text: String| GatewayAddress::parse(&text);
     yaml::text(node).ok().and_then(read).ok_or_else(|| "a host and port such as gw.example:15443".to_owned())
 }
 

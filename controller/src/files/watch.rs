@@ -5,6 +5,7 @@
 //! behind a symbolic link, what the entry leads to. After each change all watches are set again, since the entries may lead to
 //! other places by now, and only then the change is reported: whatever happens later is reported again.
 
+use crate::clock::until;
 use anyhow::{Context, Result};
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 /// A change is reported when nothing more has happened for so long: programs often write several files.
 const QUIET: Duration = Duration::from_millis(50);
@@ -107,13 +108,6 @@ impl Changes {
             }
         }
         self.rescan = (!all_watched).then(|| Instant::now() + RESCAN);
-    }
-}
-
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }
 

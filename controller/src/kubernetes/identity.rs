@@ -105,17 +105,10 @@ fn read(secret: &Secret, settings: &ControllerSettings) -> Result<ClusterIdentit
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        settings: ControllerSettings,
-    }
+    use crate::kubernetes::settings::tests::read as flags;
 
     fn settings(more: &[&str]) -> ControllerSettings {
-        let line = ["fedgate", "--trust-domain", "alpha.example", "--metadata-plain"].iter().chain(more);
-        Line::parse_from(line).settings
+        flags(more).unwrap()
     }
 
     #[test]

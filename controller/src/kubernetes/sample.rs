@@ -8,7 +8,6 @@ use super::sources::memory::{self, ClusterRecord, Memory};
 use super::sources::{Seen, federation, service};
 use super::watch::Key;
 use crate::loopback::{TestCa, identity};
-use clap::Parser;
 use fedgate_core::{PeerName, ServicePort, TrustDomain};
 use fedgate_federation::bundle::Root;
 use fedgate_federation::document::{GatewayAddress, GatewayHost, Limits, Network};
@@ -38,16 +37,10 @@ pub(super) struct Sample {
     pub(super) table: Option<DynamicObject>,
 }
 
-#[derive(Parser)]
-struct Line {
-    #[command(flatten)]
-    settings: ControllerSettings,
-}
-
 impl Sample {
     /// Everything is as it should be: alpha exports `web` to beta and imports beta's.
     pub(super) fn healthy() -> Self {
-        let settings = Line::parse_from(["fedgate", "--trust-domain", "alpha.example", "--metadata-plain"]).settings;
+        let settings = super::settings::tests::read(&[]).unwrap();
         let now = Timestamp::from_second(1_800_000_000).unwrap();
         let (local, beta) = (local("alpha.example"), local("beta.example"));
         let seen = Seen {

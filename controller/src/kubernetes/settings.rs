@@ -2,8 +2,8 @@
 
 use crate::exporter::MetadataPath;
 use clap::{Args, ValueEnum};
-use fedgate_core::{ServicePort, TrustDomain};
-use fedgate_federation::document::{ClusterUuid, GatewayAddress, GatewayHost, Network, WorkloadIdentity};
+use fedgate_core::TrustDomain;
+use fedgate_federation::document::{ClusterUuid, GatewayAddress, Network, WorkloadIdentity};
 use fedgate_federation::knowledge::Times;
 use ipnet::IpNet;
 use jiff::SignedDuration;
@@ -266,12 +266,8 @@ impl std::fmt::Display for Selector {
 }
 
 fn advertised(text: &str) -> Result<GatewayAddress, String> {
-    let read = || {
-        let (host, port) = text.trim().rsplit_once(':')?;
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        Some(GatewayAddress { address: GatewayHost::parse(host).ok()?, port: ServicePort::parse(port).ok()? })
-    };
-    read().ok_or_else(|| format!("expected a host and port such as gw.example:15443, found {text:?}"))
+    let expected = || format!("expected a host and port such as gw.example:15443, found {text:?}");
+    GatewayAddress::parse(text.trim()).ok_or_else(expected)
 }
 
 /// Tokens of one second are the same token, so a peer cannot be asked more often.
@@ -290,7 +286,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use clap::Parser;
 
@@ -300,7 +296,8 @@ mod tests {
         settings: ControllerSettings,
     }
 
-    fn read(more: &[&str]) -> Result<ControllerSettings, String> {
+    /// The settings of a plain case with these flags besides.
+    pub(in crate::kubernetes) fn read(more: &[&str]) -> Result<ControllerSettings, String> {
         let line = ["fedgate", "--trust-domain", "alpha.example", "--metadata-plain"].iter().chain(more);
         Line::try_parse_from(line).map(|line| line.settings).map_err(|error| error.to_string())
     }

@@ -1,9 +1,10 @@
 //! When to compile: at once after a change, again after a failure, and when time alone changes something.
 
+use crate::clock::until;
 use crate::controller::Next;
 use jiff::Timestamp;
 use std::time::Duration;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 /// How soon a sink that failed is tried again.
 const RETRY: Duration = Duration::from_secs(2);
@@ -50,10 +51,7 @@ impl Pace {
 
     /// Until it is time.
     pub(super) async fn wait(&self) {
-        match self.due {
-            Some(due) => sleep_until(due).await,
-            None => std::future::pending().await,
-        }
+        until(self.due).await;
     }
 }
 

@@ -35,6 +35,15 @@ pub enum InvalidGateway {
     Numeric,
 }
 
+impl GatewayAddress {
+    /// Reads `host:port`, an IPv6 address in brackets, as [`Self`] is shown; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (host, port) = text.rsplit_once(':')?;
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        Some(Self { address: GatewayHost::parse(host).ok()?, port: ServicePort::parse(port).ok()? })
+    }
+}
+
 impl GatewayHost {
     /// Checks `text`.
     ///
@@ -177,6 +186,16 @@ mod tests {
             "10.0.0.1/32",
         ] {
             assert!(GatewayHost::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_read_as_it_is_shown() {
+        for text in ["gw.beta.example:15443", "192.0.2.1:443", "[2001:db8::1]:15443"] {
+            assert_eq!(GatewayAddress::parse(text).unwrap().to_string(), text);
+        }
+        for bad in ["gw.beta.example", "192.0.2.1:0", ":15443", "[2001:db8::1]", "a b:1"] {
+            assert_eq!(GatewayAddress::parse(bad), None, "{bad}");
         }
     }
 

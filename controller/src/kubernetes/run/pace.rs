@@ -1,8 +1,9 @@
 //! When to compile: soon after a change, with the changes that come along with it, and when time alone changes something.
 
+use crate::clock::until;
 use jiff::Timestamp;
 use std::time::Duration;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 /// Changes seldom come alone: a compilation waits until none has come for so long.
 const QUIET: Duration = Duration::from_millis(25);
@@ -65,10 +66,7 @@ impl Pace {
 
     /// Until it is time.
     pub(super) async fn wait(&self) {
-        match self.due {
-            Some(due) => sleep_until(due).await,
-            None => std::future::pending().await,
-        }
+        until(self.due).await;
     }
 }
 

@@ -13,8 +13,10 @@ use serde_json::{Map, Value, json};
 /// What became of an object.
 #[derive(Debug)]
 pub(crate) enum Applied {
-    /// It is there as it should be.
-    Written,
+    /// It was not there, and is as it should be.
+    Created,
+    /// It was there in another form, and is as it should be.
+    Corrected,
     /// Somebody else's object has the name.
     Conflict(Finding),
 }
@@ -44,7 +46,7 @@ pub(crate) async fn create(output: &Output, desired: &Desired) -> kube::Result<A
     match output.api.patch(&desired.name, &parameters, &Patch::Apply(&desired.body)).await {
         Ok(object) => {
             written(output, desired, object);
-            Ok(Applied::Written)
+            Ok(Applied::Created)
         }
         Err(kube::Error::Api(status)) if status.is_conflict() => {
             Ok(Applied::Conflict(conflict(desired, "somebody else has just written an object of this name")))
@@ -57,7 +59,7 @@ pub(crate) async fn create(output: &Output, desired: &Desired) -> kube::Result<A
 ///
 /// # Errors
 /// What the API server said; a conflict when the object is another one by now.
-pub(crate) async fn update(output: &Output, desired: &Desired, found: &Found) -> kube::Result<()> {
+pub(crate) async fn update(output: &Output, desired: &Desired, found: &Found) -> kube::Result<Applied> {
     let mut body = desired.body.clone();
     body["metadata"]["uid"] = found.uid.clone().into();
     let parameters = PatchParams::apply(FIELD_MANAGER).force();
@@ -65,17 +67,17 @@ pub(crate) async fn update(output: &Output, desired: &Desired, found: &Found) ->
     let json = serde_json::to_value(&object).unwrap_or_default();
     if of_object(&json) == desired.fingerprint {
         written(output, desired, object);
-        return Ok(());
+        return Ok(Applied::Corrected);
     }
     let Some(mut patch) = removal(&json, &desired.body) else {
         written(output, desired, object);
-        return Ok(());
+        return Ok(Applied::Corrected);
     };
     patch["metadata"]["uid"] = found.uid.clone().into();
     let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     let object = output.api.patch(&desired.name, &parameters, &Patch::Merge(&patch)).await?;
     written(output, desired, object);
-    Ok(())
+    Ok(Applied::Corrected)
 }
 
 /// Deletes an object of ours, and no other one of its name.

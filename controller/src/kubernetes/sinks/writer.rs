@@ -17,6 +17,7 @@ use super::pace::Corrections;
 use super::plan::Wanted;
 use super::statuses::{self, Kept};
 use super::{gateway, memory};
+use crate::clock::until;
 use crate::exporter;
 use crate::in_force::InForce;
 use crate::kubernetes::client::told;
@@ -34,10 +35,10 @@ use jiff::Timestamp;
 use kube::Client;
 use kube::api::DynamicObject;
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 /// How soon what failed is tried again.
 const RETRY: Duration = Duration::from_secs(2);
@@ -72,6 +73,8 @@ struct Remembered {
     corrections: Corrections,
     kept: Kept,
     told: BTreeSet<Finding>,
+    /// What the exporter serves: a pass that only puts an object right need not write all documents anew.
+    served: Weak<Compiled>,
 }
 
 /// How a pass ended.
@@ -106,6 +109,7 @@ impl Writer {
             let Some(compiled) = newest else { continue };
             if !self.leadership.leads() {
                 // The leader tells; should this replica lead next, it does not tell all of it again.
+                remembered.served = Weak::new();
                 remembered.told = compiled.in_force.federation.findings.iter().cloned().collect();
                 continue;
             }
@@ -122,7 +126,7 @@ impl Writer {
 
     /// One pass; when the next one is due though nothing changes.
     #[tracing::instrument(name = "reconcile", skip_all, fields(generation = compiled.in_force.table.generation()))]
-    async fn pass(&self, compiled: &Compiled, remembered: &mut Remembered) -> Option<Instant> {
+    async fn pass(&self, compiled: &Arc<Compiled>, remembered: &mut Remembered) -> Option<Instant> {
         let _timer = self.metrics.pass();
         let mut pass = Pass::default();
         let whole = self.write_all(compiled, remembered, &mut pass).await;
@@ -139,13 +143,14 @@ impl Writer {
     }
 
     /// Whether it got to the end: a newer compilation or a failure that the rest depends on stops it.
-    async fn write_all(&self, compiled: &Compiled, remembered: &mut Remembered, pass: &mut Pass) -> bool {
+    async fn write_all(&self, compiled: &Arc<Compiled>, remembered: &mut Remembered, pass: &mut Pass) -> bool {
         let InForce { local, federation, table, .. } = &compiled.in_force;
         let table = compiled.has_table.then_some(table);
         let (objects, too_large) = gateway::objects(&self.settings, local, &federation.bundles, table);
         pass.findings.extend(too_large.clone());
+        let awaits_first_answer = compiled.awaits_first_answer();
         for desired in &objects {
-            if compiled.awaits_first_answer() && desired.name == gateway::TRUST_BUNDLE && self.is_there(desired) {
+            if awaits_first_answer && desired.name == gateway::TRUST_BUNDLE && self.is_there(desired) {
                 // Roots of a peer that nobody has asked yet are not to be taken from the gateway.
                 pass.wanted.add(desired);
                 continue;
@@ -158,7 +163,10 @@ impl Writer {
         if pass.findings.iter().any(|finding| finding.reason == FindingReason::NotWritten) {
             return false;
         }
-        self.published.store(Arc::new(exporter::Published::of(federation)));
+        if !remembered.served.ptr_eq(&Arc::downgrade(compiled)) {
+            self.published.store(Arc::new(exporter::Published::of(federation)));
+            remembered.served = Arc::downgrade(compiled);
+        }
         self.write_statuses(compiled, too_large.as_ref(), remembered, pass).await;
         if !self.write_imports(compiled, remembered, pass).await {
             return false;
@@ -230,11 +238,4 @@ fn news(compiled: &Compiled) -> impl Iterator<Item = &Finding> {
 
 fn key(desired: &Desired) -> Key {
     Key { namespace: desired.namespace.clone(), name: desired.name.clone() }
-}
-
-async fn until(then: Option<Instant>) {
-    match then {
-        Some(then) => sleep_until(then).await,
-        None => std::future::pending().await,
-    }
 }

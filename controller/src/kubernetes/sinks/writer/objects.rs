@@ -92,7 +92,7 @@ impl Writer {
         }
     }
 
-    async fn carry_out(&self, desired: &Desired, todo: Step) -> kube::Result<Option<(Applied, bool)>> {
+    async fn carry_out(&self, desired: &Desired, todo: Step) -> kube::Result<Option<Applied>> {
         let Some(output) = self.outputs.of(desired.kind, &desired.namespace) else { return Ok(None) };
         if !self.leadership.leads() {
             return Ok(None);
@@ -100,12 +100,11 @@ impl Writer {
         match todo {
             Step::Create => {
                 self.metrics.write(desired.kind, Verb::Create);
-                apply::create(output, desired).await.map(|applied| Some((applied, false)))
+                apply::create(output, desired).await.map(Some)
             }
             Step::Update(found) => {
                 self.metrics.write(desired.kind, Verb::Apply);
-                apply::update(output, desired, &found).await?;
-                Ok(Some((Applied::Written, true)))
+                apply::update(output, desired, &found).await.map(Some)
             }
             Step::Foreign => Ok(None),
         }
@@ -114,24 +113,24 @@ impl Writer {
     fn done(
         &self,
         desired: &Desired,
-        done: kube::Result<Option<(Applied, bool)>>,
+        done: kube::Result<Option<Applied>>,
         remembered: &mut Remembered,
         pass: &mut Pass,
     ) {
         match done {
             Ok(None) => {}
-            Ok(Some((Applied::Conflict(finding), _))) => {
+            Ok(Some(Applied::Conflict(finding))) => {
                 pass.findings.push(finding);
                 pass.again_at(Instant::now() + RETRY * 15);
             }
-            Ok(Some((Applied::Written, corrected))) => {
+            Ok(Some(applied)) => {
                 tracing::debug!(
                     kind = desired.kind.name(),
                     namespace = desired.namespace,
                     name = desired.name,
                     "written"
                 );
-                if corrected {
+                if matches!(applied, Applied::Corrected) {
                     let count = remembered.corrections.corrected(desired.kind, &key(desired), desired.fingerprint);
                     if count >= CONTESTED {
                         pass.findings.push(contested(desired));
