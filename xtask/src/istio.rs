@@ -1,6 +1,6 @@
-//! Istio's custom resource definitions, of a pinned version, out of its Go module.
+//! Istio of a pinned version, out of its Go module: its custom resource definitions, istiod, istio-agent and istioctl.
 
-use crate::go::Module;
+use crate::go::{Module, Program};
 use crate::once::made_once;
 use crate::tools;
 use anyhow::{Context, Result};
@@ -8,18 +8,61 @@ use std::path::PathBuf;
 
 const MODULE: &str = "istio.io/istio";
 const CRDS: &str = "manifests/charts/base/files/crd-all.gen.yaml";
+const BOOTSTRAP: &str = "tools/packaging/common/envoy_bootstrap.json";
+
+/// The path of istiod, which is built first when there is none.
+///
+/// # Errors
+/// When `PILOT_DISCOVERY` points at nothing, or it cannot be built; the message says what to do.
+pub fn istiod() -> Result<PathBuf> {
+    program("pilot-discovery", "pilot/cmd", "PILOT_DISCOVERY", "about 5 minutes")
+}
+
+/// The path of istio-agent, which is built first when there is none.
+///
+/// # Errors
+/// When `PILOT_AGENT` points at nothing, or it cannot be built; the message says what to do.
+pub fn agent() -> Result<PathBuf> {
+    program("pilot-agent", "pilot/cmd", "PILOT_AGENT", "about a minute")
+}
+
+/// The path of istioctl, which is built first when there is none.
+///
+/// # Errors
+/// When `ISTIOCTL` points at nothing, or it cannot be built; the message says what to do.
+pub fn istioctl() -> Result<PathBuf> {
+    program("istioctl", "istioctl/cmd", "ISTIOCTL", "about a minute")
+}
+
+fn program(name: &str, parent: &str, variable: &str, takes: &str) -> Result<PathBuf> {
+    let package = format!("{MODULE}/{parent}/{name}");
+    Module::new("istio").program(&Program { name, package: &package, stamps: Vec::new(), variable, takes })
+}
 
 /// The path of a YAML file with all of Istio's definitions, which is fetched first when there is none.
 ///
 /// # Errors
 /// When Go is missing or the module cannot be downloaded.
 pub fn crds() -> Result<PathBuf> {
+    file("istio-crds", "yaml", CRDS)
+}
+
+/// The path of the template from which istio-agent makes an Envoy's first configuration; fetched first when there is none.
+///
+/// # Errors
+/// When Go is missing or the module cannot be downloaded.
+pub fn bootstrap() -> Result<PathBuf> {
+    file("istio-bootstrap", "json", BOOTSTRAP)
+}
+
+/// A file of Istio's module, by its path there.
+fn file(name: &str, extension: &str, path: &str) -> Result<PathBuf> {
     let module = Module::new("istio");
     let version = module.version_of(MODULE)?;
-    let file = tools().join(format!("istio-crds-{version}.yaml"));
-    made_once("istio-crds", &file, |partial| {
-        eprintln!("fetching Istio's definitions {version}, once (12 MB, unpacked 58 MB)");
-        let source = module.files_of(MODULE)?.join(CRDS);
+    let file = tools().join(format!("{name}-{version}.{extension}"));
+    made_once(name, &file, |partial| {
+        eprintln!("fetching {name} {version}, once (Istio's sources: 12 MB, unpacked 58 MB)");
+        let source = module.files_of(MODULE)?.join(path);
         let text = std::fs::read(&source).with_context(|| format!("cannot read {}", source.display()))?;
         Ok(std::fs::write(partial, text)?)
     })?;

@@ -6,6 +6,7 @@ pub mod envoy;
 pub mod fedgate;
 pub mod generate;
 mod go;
+pub mod helm;
 pub mod istio;
 pub mod kubernetes;
 pub mod network;

@@ -1,6 +1,6 @@
 //! What runs the project: its tests, its demo, its benches.
 
-use crate::{cargo, envoy, fedgate, istio, kubernetes, network, root, run, wasm};
+use crate::{cargo, envoy, fedgate, helm, istio, kubernetes, network, root, run, wasm};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -78,6 +78,14 @@ pub fn load(more: &[String]) -> Result<()> {
 /// When something cannot be built or fetched.
 pub fn kubernetes_programs() -> Result<[PathBuf; 4]> {
     Ok([kubernetes::etcd()?, kubernetes::api_server()?, kubernetes::kubectl()?, istio::crds()?])
+}
+
+/// Builds or fetches all that the tests on istiod need beyond [`kubernetes_programs`].
+///
+/// # Errors
+/// When something cannot be built or fetched.
+pub fn istio_programs() -> Result<[PathBuf; 5]> {
+    Ok([istio::istiod()?, istio::agent()?, istio::istioctl()?, istio::bootstrap()?, helm::helm()?])
 }
 
 /// Builds a test target of the end-to-end tests and returns where its program is: in a network of its own, cargo could
