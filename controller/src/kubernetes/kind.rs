@@ -28,6 +28,10 @@ pub enum Kind {
     EnvoyFilter,
     /// A filter, by Istio's own resource.
     WasmPlugin,
+    /// A port of a gateway.
+    Gateway,
+    /// A route.
+    VirtualService,
 }
 
 impl Kind {
@@ -39,7 +43,7 @@ impl Kind {
             Self::Service | Self::Pod | Self::Node | Self::ConfigMap => "",
             Self::ServiceCidr => "networking.k8s.io",
             Self::ServiceEntry | Self::DestinationRule => "networking.istio.io",
-            Self::EnvoyFilter => "networking.istio.io",
+            Self::EnvoyFilter | Self::Gateway | Self::VirtualService => "networking.istio.io",
             Self::WasmPlugin => "extensions.istio.io",
         }
     }
@@ -49,7 +53,7 @@ impl Kind {
         match self {
             Self::IstioFederation | Self::FederationPolicy | Self::WasmPlugin => "v1alpha1",
             Self::Service | Self::Pod | Self::Node | Self::ConfigMap | Self::ServiceCidr => "v1",
-            Self::ServiceEntry | Self::DestinationRule => "v1",
+            Self::ServiceEntry | Self::DestinationRule | Self::Gateway | Self::VirtualService => "v1",
             Self::EnvoyFilter => "v1alpha3",
         }
     }
@@ -68,6 +72,8 @@ impl Kind {
             Self::DestinationRule => "DestinationRule",
             Self::EnvoyFilter => "EnvoyFilter",
             Self::WasmPlugin => "WasmPlugin",
+            Self::Gateway => "Gateway",
+            Self::VirtualService => "VirtualService",
         }
     }
 
@@ -85,6 +91,8 @@ impl Kind {
             Self::DestinationRule => "destinationrules",
             Self::EnvoyFilter => "envoyfilters",
             Self::WasmPlugin => "wasmplugins",
+            Self::Gateway => "gateways",
+            Self::VirtualService => "virtualservices",
         }
     }
 

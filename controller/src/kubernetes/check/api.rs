@@ -9,7 +9,14 @@ use jiff::SignedDuration;
 const CLOCKS: SignedDuration = SignedDuration::from_secs(5);
 
 const OURS: &[Kind] = &[Kind::IstioFederation, Kind::FederationPolicy];
-const ISTIOS: &[Kind] = &[Kind::ServiceEntry, Kind::DestinationRule, Kind::EnvoyFilter, Kind::WasmPlugin];
+const ISTIOS: &[Kind] = &[
+    Kind::ServiceEntry,
+    Kind::DestinationRule,
+    Kind::EnvoyFilter,
+    Kind::WasmPlugin,
+    Kind::Gateway,
+    Kind::VirtualService,
+];
 
 /// All kinds that must be served.
 pub(super) fn kinds() -> impl Iterator<Item = Kind> {

@@ -70,7 +70,9 @@ pub(super) fn needs(places: &Places) -> Vec<Need> {
         needs.of_kind(gateway, kind, WATCH);
     }
     needs.of_kind(gateway, Kind::ConfigMap, LOOK);
-    for kind in [Kind::ConfigMap, Kind::EnvoyFilter, Kind::WasmPlugin] {
+    for kind in
+        [Kind::ConfigMap, Kind::EnvoyFilter, Kind::WasmPlugin, Kind::Gateway, Kind::VirtualService, Kind::ServiceEntry]
+    {
         needs.of_kind(gateway, kind, WRITE);
     }
     let imports = (Place::Imports, Some(places.imports()));

@@ -6,6 +6,7 @@
 //! | gateway namespace | ConfigMap `fedgate-trust-bundle` | a peer's roots do |
 //! | gateway namespace | EnvoyFilter `fedgate-table`, or WasmPlugin `fedgate` | each table |
 //! | gateway namespace | EnvoyFilter `fedgate-gateway` | the settings do; never with a table |
+//! | gateway namespace | Gateway `fedgate-gateway`, VirtualService and ServiceEntry `fedgate-black-hole` | the settings do |
 //! | imports namespace | ServiceEntry, DestinationRule: one for each imported host, by its name | the import does |
 //! | mesh root namespace | EnvoyFilter: one for each imported host, by its name | the peer's roots do |
 //! | fedgate's namespace | ConfigMap `fedgate-state` | what is published does |

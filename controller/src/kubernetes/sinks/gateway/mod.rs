@@ -1,9 +1,15 @@
-//! The gateway's objects: its trust bundle, its table, and what makes the listener use both.
+//! The gateway's objects: its trust bundle, its table, its listener (`server`), and what makes the listener use both (`patches`).
 //!
 //! The table has an object of its own, so that the listener stays the same from one table to the next and no connection drains.
+//!
+//! All of them are the controller's and none is the chart's: they find each other by names, server names and ports, must come in an order, and
+//! are put right when somebody changes them. So an upgrade of the chart alone changes no listener.
+
+mod patches;
+mod server;
 
 use super::object::{Desired, Head};
-use crate::envoy::{filter, listener, trust};
+use crate::envoy::{filter, trust};
 use crate::kubernetes::kind::Kind;
 use crate::kubernetes::settings::{ControllerSettings, Delivery};
 use fedgate_core::{Options, Table, write_configuration};
@@ -20,6 +26,10 @@ pub(crate) const BUNDLES: &str = "bundles.json";
 pub(crate) const TABLE: &str = "fedgate-table";
 /// The EnvoyFilter that changes the listener.
 pub(crate) const LISTENER: &str = "fedgate-gateway";
+/// The Gateway.
+pub(crate) const GATEWAY: &str = "fedgate-gateway";
+/// Where a connection ends that no filter has sent anywhere: the VirtualService, and the ServiceEntry without endpoints.
+pub(crate) const BLACK_HOLE: &str = "fedgate-black-hole";
 /// The WasmPlugin.
 pub(crate) const PLUGIN: &str = "fedgate";
 
@@ -28,7 +38,8 @@ pub(crate) const LARGEST_TABLE_OBJECT: usize = 1 << 20;
 
 type Bundles = BTreeMap<fedgate_core::TrustDomain, TrustBundle>;
 
-/// The objects, in the order in which they are to be written: the roots before a table that counts on them.
+/// The objects, in the order in which they are to be written: the roots before a table that counts on them, and the Gateway, which opens the
+/// port, after all that closes it.
 ///
 /// `table` is `None` when none could be built since the start: what is there stays. A table that is too large for an object is a finding, and its object stays as it is: it is never cut.
 pub(crate) fn objects(
@@ -43,11 +54,13 @@ pub(crate) fn objects(
     if !bundles.is_empty() || !local.roots.is_empty() {
         wanted.push(objects.trust_bundle(local, bundles));
     }
-    wanted.push(objects.listener());
-    let Some(table) = table else { return (wanted, None) };
-    let (table, size) = objects.table(table);
-    if size <= LARGEST_TABLE_OBJECT {
-        wanted.push(table);
+    wanted.extend([objects.black_hole_host(), objects.black_hole_route(), objects.patches()]);
+    let table = table.map(|table| objects.table(table));
+    let size = table.as_ref().map_or(0, |(_, size)| *size);
+    let fits = size <= LARGEST_TABLE_OBJECT;
+    wanted.extend(table.filter(|_| fits).map(|(table, _)| table));
+    wanted.push(objects.server());
+    if fits {
         return (wanted, None);
     }
     let message = format!(
@@ -64,6 +77,8 @@ pub(crate) fn keeps(kind: Kind, name: &str, delivery: Delivery) -> bool {
         Kind::ConfigMap => name == TRUST_BUNDLE,
         Kind::EnvoyFilter => name == LISTENER || (name == TABLE && delivery == Delivery::EnvoyFilter),
         Kind::WasmPlugin => name == PLUGIN && delivery == Delivery::WasmPlugin,
+        Kind::Gateway => name == GATEWAY,
+        Kind::VirtualService | Kind::ServiceEntry => name == BLACK_HOLE,
         _ => false,
     }
 }
@@ -115,56 +130,8 @@ impl Objects<'_> {
         (desired, size)
     }
 
-    /// On the chain of the federation server (hosts `*.<trust domain>`): each root bound to its trust domain, no session resumption, the
-    /// filter in front of tcp_proxy, and tcp_proxy waiting for it.
-    fn listener(&self) -> Desired {
-        let mut patches = vec![self.transport_socket(), self.inserted(listener::handshake_finished())];
-        if self.settings.places.delivery == Delivery::EnvoyFilter {
-            let source = json!({ "ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3" });
-            patches.push(self.inserted(filter::placeholder(source)));
-        }
-        patches.push(self.waiting_tcp_proxy());
-        self.envoy_filter(LISTENER, patches)
-    }
-
-    fn transport_socket(&self) -> Value {
-        let folder = self.settings.gateway.trust_folder.trim_end_matches('/');
-        let bundles = json!({ "filename": format!("{folder}/{BUNDLES}"), "watched_directory": { "path": folder } });
-        let validation = json!({ "custom_validator_config": trust::spiffe_validator(bundles) });
-        let context = crate::envoy::resource::extension(
-            "envoy.transport_sockets.tls",
-            "extensions.transport_sockets.tls.v3.DownstreamTlsContext",
-            json!({
-                "disable_stateless_session_resumption": true,
-                "disable_stateful_session_resumption": true,
-                "common_tls_context": { "combined_validation_context": { "default_validation_context": validation } },
-            }),
-        );
-        json!({
-            "applyTo": "FILTER_CHAIN",
-            "match": { "context": "GATEWAY", "listener": { "filterChain": { "sni": self.sni() } } },
-            "patch": { "operation": "MERGE", "value": { "transport_socket": context } },
-        })
-    }
-
-    fn inserted(&self, value: Value) -> Value {
-        self.at_tcp_proxy("INSERT_BEFORE", value)
-    }
-
-    fn waiting_tcp_proxy(&self) -> Value {
-        self.at_tcp_proxy("MERGE", listener::tcp_proxy(json!({ "max_early_data_bytes": 0 })))
-    }
-
-    fn at_tcp_proxy(&self, operation: &str, value: Value) -> Value {
-        let chain = json!({ "sni": self.sni(), "filter": { "name": "envoy.filters.network.tcp_proxy" } });
-        json!({
-            "applyTo": "NETWORK_FILTER",
-            "match": { "context": "GATEWAY", "listener": { "filterChain": chain } },
-            "patch": { "operation": operation, "value": value },
-        })
-    }
-
-    fn sni(&self) -> String {
+    /// The names that callers ask for: all hosts of this cluster.
+    fn hosts(&self) -> String {
         format!("*.{}", self.settings.trust_domain)
     }
 

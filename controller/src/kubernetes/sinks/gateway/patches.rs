@@ -1,0 +1,58 @@
+//! What is changed in the listener that istiod makes of the Gateway.
+
+use super::{BUNDLES, LISTENER, Objects};
+use crate::envoy::{filter, listener, trust};
+use crate::kubernetes::settings::Delivery;
+use crate::kubernetes::sinks::object::Desired;
+use serde_json::{Value, json};
+
+impl Objects<'_> {
+    /// On the chain of the federation server (hosts `*.<trust domain>`): each root bound to its trust domain, no session resumption, the
+    /// filter in front of tcp_proxy, and tcp_proxy waiting for it.
+    pub(super) fn patches(&self) -> Desired {
+        let mut patches = vec![self.transport_socket(), self.inserted(listener::handshake_finished())];
+        if self.settings.places.delivery == Delivery::EnvoyFilter {
+            let source = json!({ "ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3" });
+            patches.push(self.inserted(filter::placeholder(source)));
+        }
+        patches.push(self.waiting_tcp_proxy());
+        self.envoy_filter(LISTENER, patches)
+    }
+
+    fn transport_socket(&self) -> Value {
+        let folder = self.settings.gateway.trust_folder.trim_end_matches('/');
+        let bundles = json!({ "filename": format!("{folder}/{BUNDLES}"), "watched_directory": { "path": folder } });
+        let validation = json!({ "custom_validator_config": trust::spiffe_validator(bundles) });
+        let context = crate::envoy::resource::extension(
+            "envoy.transport_sockets.tls",
+            "extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+            json!({
+                "disable_stateless_session_resumption": true,
+                "disable_stateful_session_resumption": true,
+                "common_tls_context": { "combined_validation_context": { "default_validation_context": validation } },
+            }),
+        );
+        json!({
+            "applyTo": "FILTER_CHAIN",
+            "match": { "context": "GATEWAY", "listener": { "filterChain": { "sni": self.hosts() } } },
+            "patch": { "operation": "MERGE", "value": { "transport_socket": context } },
+        })
+    }
+
+    fn inserted(&self, value: Value) -> Value {
+        self.at_tcp_proxy("INSERT_BEFORE", value)
+    }
+
+    fn waiting_tcp_proxy(&self) -> Value {
+        self.at_tcp_proxy("MERGE", listener::tcp_proxy(json!({ "max_early_data_bytes": 0 })))
+    }
+
+    fn at_tcp_proxy(&self, operation: &str, value: Value) -> Value {
+        let chain = json!({ "sni": self.hosts(), "filter": { "name": "envoy.filters.network.tcp_proxy" } });
+        json!({
+            "applyTo": "NETWORK_FILTER",
+            "match": { "context": "GATEWAY", "listener": { "filterChain": chain } },
+            "patch": { "operation": operation, "value": value },
+        })
+    }
+}
