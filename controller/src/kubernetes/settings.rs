@@ -120,6 +120,15 @@ pub struct GatewaySettings {
     /// The folder that the trust bundle is mounted at in the gateway's container
     #[arg(long, env = "FEDGATE_TRUST_FOLDER", value_name = "DIR", default_value = "/etc/fedgate/trust")]
     pub trust_folder: String,
+    /// Whether the gateway prints a line for each connection, with what was decided and why
+    #[arg(
+        long = "gateway-access-log",
+        env = "FEDGATE_GATEWAY_ACCESS_LOG",
+        value_name = "BOOL",
+        default_value_t = true,
+        action = clap::ArgAction::Set
+    )]
+    pub access_log: bool,
     /// The namespaces that may see imports
     #[arg(long, env = "FEDGATE_EXPORT_TO", value_name = "NAMESPACE", value_delimiter = ',', default_value = "*")]
     pub export_to: Vec<String>,

@@ -1,0 +1,3 @@
+//! Federations of real meshes: `cargo xtask e2e istio`.
+
+mod calls;
