@@ -4,6 +4,7 @@
 //! ConfigMap, and [`agent::Agent`] is the one container. Envoy is the plain one, without Istio's own filters; istiod is told not to send those.
 
 pub mod agent;
+mod dns;
 pub mod gateway;
 pub mod istiod;
 pub mod mesh;

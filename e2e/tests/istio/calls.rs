@@ -25,7 +25,8 @@ async fn a_sidecar_calls_an_imported_service() -> Result<()> {
     let import = Import { host: host.clone(), port: 80, protocol: "HTTP".into() };
     let client = Client::start(&alpha, "client", &[import]).await?;
     let answer = wait::until("an answer", Duration::from_secs(30), async || {
-        let answer = plain_get(client.address(80), &host).await?;
+        let name = host.clone();
+        let answer = client.call(&host, 80, move |address| async move { plain_get(address, &name).await }).await?;
         anyhow::ensure!(answer.status == 200, "{answer:?}");
         Ok(Some(answer))
     })
