@@ -1,5 +1,7 @@
 //! Small back ends that say who they are and count who comes.
 
+use crate::authority::Identity;
+use crate::tls_listener::TlsListener;
 use anyhow::Result;
 use axum::Router;
 use axum::routing::get;
@@ -44,6 +46,21 @@ impl Backend {
             let _ = axum::serve(listener, router).await;
         });
         Ok(Self { address, connections, task })
+    }
+
+    /// An HTTPS server at an address, with this certificate, that answers every path with [`identity`]. It does not count.
+    ///
+    /// # Errors
+    /// When the address is taken, or certificate and key are no pair.
+    pub async fn https_at(address: SocketAddr, certificate: &Identity, service: &str, cluster: &str) -> Result<Self> {
+        let listener = TlsListener::bind_at(address, certificate).await?;
+        let address = listener.address();
+        let answer = format!("{}\n", identity(service, cluster));
+        let router = Router::new().fallback(get(async move || answer));
+        let task = tokio::spawn(async move {
+            let _ = axum::serve(listener, router).await;
+        });
+        Ok(Self { address, connections: Arc::default(), task })
     }
 
     /// A server on a loopback port that speaks first, as a mail server does: it greets with [`identity`] and sends every line back.

@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod deployed;
 pub mod envoy;
 pub mod federation;
+pub mod http2;
 pub mod istio;
 pub mod kubernetes;
 pub mod manifest;

@@ -265,7 +265,9 @@ fn variables(
         ("ISTIO_META_DNS_CAPTURE", "true".into()),
         ("PROXY_CONFIG", config.to_string()),
     ];
-    Ok(variables.map(|(variable, value)| (variable.to_owned(), value)).into())
+    let mut variables: BTreeMap<_, _> = variables.map(|(variable, value)| (variable.to_owned(), value)).into();
+    variables.extend(istiod.agent_variables().clone());
+    Ok(variables)
 }
 
 async fn get(client: &reqwest::Client, address: SocketAddr, path: &str) -> Result<String> {

@@ -25,6 +25,8 @@ pub struct MeshOptions {
     pub mesh_config: BTreeMap<String, Value>,
     /// Environment variables of istiod.
     pub variables: BTreeMap<String, String>,
+    /// Environment variables of the agents.
+    pub agent_variables: BTreeMap<String, String>,
 }
 
 /// A running istiod. It ends when dropped.
@@ -35,6 +37,7 @@ pub struct Istiod {
     folder: PathBuf,
     words: Vec<String>,
     variables: BTreeMap<String, String>,
+    agent_variables: BTreeMap<String, String>,
     log: PathBuf,
     process: Option<Process>,
 }
@@ -78,7 +81,17 @@ impl Istiod {
         .into();
         variables.extend(options.variables.clone());
         let log = run.log(&name);
-        let mut istiod = Self { address, http, monitoring, folder, words, variables, log, process: None };
+        let mut istiod = Self {
+            address,
+            http,
+            monitoring,
+            folder,
+            words,
+            variables,
+            agent_variables: options.agent_variables.clone(),
+            log,
+            process: None,
+        };
         istiod.restart().await?;
         Ok(istiod)
     }
@@ -114,6 +127,11 @@ impl Istiod {
     /// When it does not run.
     pub fn process_id(&self) -> Result<u32> {
         Ok(self.process.as_ref().context("istiod does not run")?.id())
+    }
+
+    /// What its agents are told by environment variables.
+    pub(super) fn agent_variables(&self) -> &BTreeMap<String, String> {
+        &self.agent_variables
     }
 
     /// Where agents find it.

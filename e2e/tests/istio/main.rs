@@ -1,3 +1,6 @@
-//! Federations of real meshes: `cargo xtask e2e istio`.
+//! Federations of real meshes: `cargo xtask e2e istio`. Each allow has its deny.
 
 mod calls;
+mod fixture;
+mod refusals;
+mod revocation;
