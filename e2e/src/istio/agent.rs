@@ -20,6 +20,9 @@ const START: Duration = Duration::from_secs(120);
 /// Where istio-agent says whether the proxy is ready.
 const STATUS_PORT: u16 = 15020;
 
+/// Where the kubelet asks whether the proxy is ready.
+const READY_PORT: u16 = 15021;
+
 /// Where Envoy's admin interface is in each Pod, on its loopback address.
 const ADMIN_PORT: u16 = 15000;
 
@@ -138,8 +141,13 @@ impl Agent {
         crate::wait::until_true(&what, START, async || Ok(self.ask(path).await?.contains(text))).await
     }
 
+    /// Whether the proxy is ready, as the kubelet would ask.
+    pub async fn is_ready(&self) -> bool {
+        get(&self.client, (self.address(), READY_PORT).into(), "/healthz/ready").await.is_ok()
+    }
+
     async fn wait_ready(&mut self) -> Result<()> {
-        let (client, status) = (self.client.clone(), SocketAddr::from((self.address(), 15021)));
+        let (client, status) = (self.client.clone(), SocketAddr::from((self.address(), READY_PORT)));
         let ready = async || get(&client, status, "/healthz/ready").await.map(|_| Some(()));
         self.process.wait_until("the proxy to be ready", START, ready).await
     }
@@ -165,11 +173,21 @@ impl Prepared {
         &self.network
     }
 
-    /// Starts the agent, and waits until the proxy is ready when that is asked for: a gateway without a port never is.
+    /// Starts the agent, and waits until the proxy is ready.
     ///
     /// # Errors
     /// When it does not get ready.
     pub async fn start(self, cluster: &KubernetesCluster, istiod: &Istiod, role: Role) -> Result<Agent> {
+        let mut agent = self.start_pending(cluster, istiod, role).await?;
+        agent.wait_ready().await?;
+        Ok(agent)
+    }
+
+    /// Starts the agent.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn start_pending(self, cluster: &KubernetesCluster, istiod: &Istiod, role: Role) -> Result<Agent> {
         let Self { identity, folder, log, network } = self;
         credentials(cluster, &identity, &folder).await?;
         let template = programs::istio_bootstrap()?.display().to_string();
@@ -188,9 +206,7 @@ impl Prepared {
         let variables = variables(cluster, istiod, &identity, network.address())?;
         let process = network.start_process(&identity.name, &folder, &words, &variables, &log)?;
         let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build()?;
-        let mut agent = Agent { folder, log, client, process, network };
-        agent.wait_ready().await?;
-        Ok(agent)
+        Ok(Agent { folder, log, client, process, network })
     }
 }
 

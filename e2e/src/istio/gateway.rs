@@ -1,6 +1,6 @@
 //! A Pod of the gateway: istio-agent with Envoy, and what is mounted beside it.
 
-use super::agent::{Agent, Identity, Role};
+use super::agent::{Agent, Identity, Prepared, Role};
 use super::istiod::Istiod;
 use super::volume::ConfigMapVolume;
 use crate::kubernetes::install::{GATEWAY, GATEWAY_PORT};
@@ -22,22 +22,29 @@ pub struct GatewayPod {
 }
 
 impl GatewayPod {
-    /// Starts one. The controller must run: a Pod waits for what it mounts.
+    /// Starts one. A controller must have run: a Pod waits for what it mounts.
     ///
     /// # Errors
     /// When it does not get ready.
     pub async fn start(cluster: &KubernetesCluster, istiod: &Istiod, run: &Path, name: &str) -> Result<Self> {
-        let identity = Identity {
-            namespace: NAMESPACE.into(),
-            name: name.into(),
-            service_account: GATEWAY.into(),
-            labels: json!({ "istio": "fedgate" }),
-        };
-        let pod = Agent::prepare(cluster, run, &identity).await?;
-        let folder = pod.folder.join(TRUST_FOLDER);
-        let trust = ConfigMapVolume::mount(cluster.objects(), NAMESPACE, "fedgate-trust-bundle", folder).await?;
+        let (pod, volumes) = mounted(cluster, run, name).await?;
         let agent = pod.start(cluster, istiod, Role::Router).await?;
-        Ok(Self { name: name.into(), agent, _volumes: vec![trust] })
+        Ok(Self { name: name.into(), agent, _volumes: volumes })
+    }
+
+    /// The same without waiting until it is ready.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn start_pending(cluster: &KubernetesCluster, istiod: &Istiod, run: &Path, name: &str) -> Result<Self> {
+        let (pod, volumes) = mounted(cluster, run, name).await?;
+        let agent = pod.start_pending(cluster, istiod, Role::Router).await?;
+        Ok(Self { name: name.into(), agent, _volumes: volumes })
+    }
+
+    /// Whether it is ready, as the kubelet would ask.
+    pub async fn is_ready(&self) -> bool {
+        self.agent.is_ready().await
     }
 
     /// Its name.
@@ -62,4 +69,18 @@ impl GatewayPod {
     pub async fn table_generation(&self) -> Result<u64> {
         Ok(self.agent.stat("wasmcustom.fedgate.table.generation").await?.unwrap_or(0))
     }
+}
+
+/// The Pod with its volumes, before anything runs in it.
+async fn mounted(cluster: &KubernetesCluster, run: &Path, name: &str) -> Result<(Prepared, Vec<ConfigMapVolume>)> {
+    let identity = Identity {
+        namespace: NAMESPACE.into(),
+        name: name.into(),
+        service_account: GATEWAY.into(),
+        labels: json!({ "istio": "fedgate" }),
+    };
+    let pod = Agent::prepare(cluster, run, &identity).await?;
+    let folder = pod.folder.join(TRUST_FOLDER);
+    let trust = ConfigMapVolume::mount(cluster.objects(), NAMESPACE, "fedgate-trust-bundle", folder).await?;
+    Ok((pod, vec![trust]))
 }

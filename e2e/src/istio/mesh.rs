@@ -49,12 +49,25 @@ impl Mesh {
     /// # Errors
     /// When it does not get ready.
     pub async fn start_gateway(&mut self) -> Result<()> {
-        self.started += 1;
-        let name = format!("{GATEWAY}-{}", self.started);
+        let name = self.next_name();
         let pod = GatewayPod::start(&self.cluster, &self.istiod, &self.folder, &name).await?;
         self.gateways.push(pod);
         self.balance();
         self.wait_tables().await
+    }
+
+    /// Starts a Pod of the gateway that may not get ready, and that no connection is balanced to.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn start_pending_gateway(&mut self) -> Result<GatewayPod> {
+        let name = self.next_name();
+        GatewayPod::start_pending(&self.cluster, &self.istiod, &self.folder, &name).await
+    }
+
+    fn next_name(&mut self) -> String {
+        self.started += 1;
+        format!("{GATEWAY}-{}", self.started)
     }
 
     /// Ends the Pods of the gateway at once, as a crash of their node would.

@@ -2,5 +2,7 @@
 
 mod calls;
 mod fixture;
+mod outages;
 mod refusals;
 mod revocation;
+mod tampering;

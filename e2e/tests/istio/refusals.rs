@@ -29,7 +29,7 @@ async fn each_refusal_has_its_reason_in_the_access_log() -> Result<()> {
     for service in [&hidden, &for_others, &for_one] {
         beta.put_service(service).await?;
     }
-    let callers = r#"{peers: {names: [alpha]}, services: {namespaces: [shop]}, callers: [{namespaces: [shop], serviceAccounts: [web, clerk]}]}"#;
+    let callers = r#"{peers: [alpha], callers: [{namespace: shop, serviceAccount: clerk}]}"#;
     beta.objects().apply(&policy("alpha", callers)).await?;
 
     let alphas = |account: &str| alpha.authority().workload(&format!("spiffe://alpha.example/ns/shop/sa/{account}"));
@@ -62,7 +62,12 @@ async fn each_refusal_has_its_reason_in_the_access_log() -> Result<()> {
         Refusal { what: "no name of the mesh", caller: Some(&clerk), sni: "x.beta.example".into(), reason: "bad_sni" },
         Refusal { what: "not granted", caller: Some(&clerk), sni: sni(&for_others), reason: "not_granted" },
         Refusal { what: "wrong caller", caller: Some(&stranger), sni: sni(&for_one), reason: "caller_not_granted" },
-        Refusal { what: "our own, who is no peer", caller: Some(&own), sni: sni(&for_one), reason: "unknown_peer" },
+        Refusal {
+            what: "our own, who is no peer",
+            caller: Some(&own),
+            sni: sni(&for_one),
+            reason: "no_trust_bundle_store",
+        },
         Refusal { what: "nobody's root", caller: Some(&nobody), sni: sni(&for_one), reason: "no_trust_bundle_store" },
         Refusal {
             what: "alpha's name, nobody's root",
