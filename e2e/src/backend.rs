@@ -4,6 +4,7 @@ use crate::authority::Identity;
 use crate::tls_listener::TlsListener;
 use anyhow::Result;
 use axum::Router;
+use axum::http::header::CONNECTION;
 use axum::routing::get;
 use axum::serve::ListenerExt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -56,7 +57,8 @@ impl Backend {
         let listener = TlsListener::bind_at(address, certificate).await?;
         let address = listener.address();
         let answer = format!("{}\n", identity(service, cluster));
-        let router = Router::new().fallback(get(async move || answer));
+        // Nobody keeps a connection for later, which would outlive this server.
+        let router = Router::new().fallback(get(async move || ([(CONNECTION, "close")], answer)));
         let task = tokio::spawn(async move {
             let _ = axum::serve(listener, router).await;
         });

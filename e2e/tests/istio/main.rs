@@ -1,8 +1,11 @@
 //! Federations of real meshes: `cargo xtask e2e istio`. Each allow has its deny.
 
 mod calls;
+mod deliveries;
 mod fixture;
+mod headline;
 mod outages;
 mod refusals;
 mod revocation;
+mod rotation;
 mod tampering;
