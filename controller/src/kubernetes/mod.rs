@@ -35,6 +35,7 @@ pub mod fingerprint;
 pub mod identity;
 pub mod kind;
 pub mod metrics;
+mod module;
 pub mod owner;
 pub mod probes;
 mod replica;

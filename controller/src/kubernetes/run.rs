@@ -3,6 +3,7 @@
 use super::confirmations::Confirmations;
 use super::election::Election;
 use super::metrics::Metrics as OwnMetrics;
+use super::module::Module;
 use super::probes::{self, BEAT, Health};
 use super::replica::{Outcomes, Replica};
 use super::settings::ControllerSettings;
@@ -41,6 +42,10 @@ const LEARNED: usize = 256;
 /// the flags. Once it runs, nothing ends it but a signal.
 pub async fn run(settings: ControllerSettings) -> Result<()> {
     settings.check()?;
+    let module = match &settings.gateway.filter_module {
+        None => Some(Module::read(&settings.gateway.filter_file()?)?),
+        Some(_) => None,
+    };
     let settings = Arc::new(settings);
     let mut signals = Signals::new()?;
     let client = client::connect().await?;
@@ -71,6 +76,8 @@ pub async fn run(settings: ControllerSettings) -> Result<()> {
     let writer = Writer {
         settings: Arc::clone(&settings),
         outputs: Outputs::start(&client, &settings.places, &wakes, &mut tasks),
+        module,
+        pods: sources.pods().clone(),
         federations: sources.federations().clone(),
         leadership: leadership.clone(),
         newest: compiled.clone(),

@@ -14,6 +14,7 @@ mod privilege;
 mod recovery;
 mod removal;
 mod rig;
+mod shipping;
 mod table;
 mod thousand;
 mod trio;

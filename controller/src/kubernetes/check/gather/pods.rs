@@ -4,7 +4,7 @@ use super::super::facts::{Pod, Pods};
 use crate::kubernetes::client::told;
 use crate::kubernetes::snapshot::list;
 use crate::kubernetes::sources::memory::ClusterRecord;
-use crate::kubernetes::sources::{gateway, place};
+use crate::kubernetes::sources::{place, pod};
 use futures_util::stream::{self, StreamExt};
 use hyper::Request;
 use kube::Client;
@@ -23,7 +23,7 @@ const AT_ONCE: usize = 8;
 pub(super) async fn ask(client: &Client, record: &ClusterRecord) -> Pods {
     let namespace = record.places.gateway();
     let place = place::gateway_pods(namespace, &record.gateway_selector);
-    let pods = list(client, place, gateway::keep_pod).await.map_err(|error| format!("{error:#}"))?;
+    let pods = list(client, place, pod::keep).await.map_err(|error| format!("{error:#}"))?;
     let asked = stream::iter(pods).map(async |(key, pod)| {
         let ready = pod.is_ready();
         let generation = if ready { generation(client, namespace, &key.name).await } else { Ok(None) };
