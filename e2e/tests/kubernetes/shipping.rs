@@ -4,11 +4,12 @@ use crate::fixture::{TABLE, config_map};
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::kubernetes::objects::SOON;
 use fedgate_e2e::kubernetes::platform::Pod;
-use fedgate_e2e::kubernetes::{Key, KubernetesCluster, NAMESPACE};
+use fedgate_e2e::kubernetes::{CONTROLLER, Key, KubernetesCluster, NAMESPACE, install};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
 use fedgate_e2e::wait;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 const WASM_PLUGIN: Key<'_> = Key::namespaced("extensions.istio.io/v1alpha1", "WasmPlugin", NAMESPACE, "fedgate");
 const MODULES: Key<'_> = config_map("fedgate-filter");
@@ -118,6 +119,57 @@ fn an_upgrade_names_the_new_module_when_every_pod_has_it() {
         alpha.objects().wait_for(TABLE, "to name the operator's", own).await?;
         alpha.objects().wait_absent(MODULES).await
     });
+}
+
+#[test]
+fn pods_are_told_of_changed_config_maps_once() {
+    scenario("mounts", async |run: &RunFolder| {
+        let mut alpha = KubernetesCluster::start(run, "alpha").await?;
+        let objects = alpha.objects().clone();
+        let gone = json!({ "phase": "Failed", "conditions": [] });
+        put_pod(&alpha, "fedgate-gateway-evicted", jiff::Timestamp::now()).await?;
+        let evicted = Key::namespaced("v1", "Pod", NAMESPACE, "fedgate-gateway-evicted");
+        objects.patch_status(evicted, &gone).await?;
+        alpha.start_replica().await?;
+        let first = told(&alpha, "fedgate-gateway-1", "").await?;
+
+        // A Pod that starts is told once, and nobody else is.
+        put_pod(&alpha, "fedgate-gateway-2", jiff::Timestamp::now()).await?;
+        ensure!(told(&alpha, "fedgate-gateway-2", "").await? == first);
+        let audit = alpha.plane().audit();
+        let patches = || {
+            audit
+                .matching(|request| request.user == CONTROLLER && request.resource == "pods" && request.verb == "patch")
+        };
+        let quiet = wait::stays("no Pod is told", Duration::from_secs(4), async || Ok(patches().is_empty())).await;
+        quiet.with_context(|| format!("{:?}", patches()))?;
+
+        // Another root: another bundle.
+        let root = fedgate_e2e::authority::Authority::root("another root of alpha")?;
+        install::mesh_root_certificate(&objects, &root.pem()).await?;
+        let second = told(&alpha, "fedgate-gateway-1", &first).await?;
+        ensure!(told(&alpha, "fedgate-gateway-2", &first).await? == second);
+        let quiet = wait::stays("each is told once", Duration::from_secs(4), async || Ok(patches().len() == 2)).await;
+        quiet.with_context(|| format!("{:?}", patches()))?;
+
+        // Another module.
+        let upgraded = alpha.write_filter("new", NEW)?.display().to_string();
+        alpha.restart_with(&[("FEDGATE_FILTER_FILE", &upgraded)]).await?;
+        told(&alpha, "fedgate-gateway-1", &second).await?;
+        ensure!(
+            objects.wait_present(evicted).await?["metadata"]["annotations"].is_null(),
+            "it has no kubelet any more"
+        );
+        Ok(())
+    });
+}
+
+/// Waits until a Pod was told something else than `before`, and returns that.
+async fn told(cluster: &KubernetesCluster, pod: &str, before: &str) -> Result<String> {
+    let annotation = |pod: &Value| pod["metadata"]["annotations"]["fedgate.dev/bundle"].as_str().map(str::to_owned);
+    let news = |pod: &Value| annotation(pod).is_some_and(|hash| hash != before);
+    let pod = cluster.objects().wait_for(Key::namespaced("v1", "Pod", NAMESPACE, pod), "to be told", news).await?;
+    annotation(&pod).context("the annotation")
 }
 
 /// Waits for the Event that names the Pods that are waited for.

@@ -8,6 +8,7 @@
 //! peer that is gone loses its table row and roots before its imports. A newer compilation makes the writer begin again with it: what was
 //! written by then is as it should be, and is passed over. Nothing is written that is so already.
 
+mod mounts;
 mod objects;
 
 use super::events::{self, Events};
@@ -178,6 +179,9 @@ impl Writer {
                 continue;
             }
             self.write_one(desired, remembered, pass).await;
+        }
+        if !pass.has_failed() {
+            self.bring_mounts_up_to_date(pass).await;
         }
         for desired in self.memory(compiled) {
             self.write_one(&desired, remembered, pass).await;

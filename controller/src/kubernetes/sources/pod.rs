@@ -26,6 +26,11 @@ impl GatewayPod {
     pub(crate) fn is_ready(&self) -> bool {
         self.node.is_some()
     }
+
+    /// Whether it runs, or did a moment ago.
+    pub(crate) fn runs(&self) -> bool {
+        !self.ended && (self.started.is_some() || self.is_ready())
+    }
 }
 
 /// What is kept of a Pod.
