@@ -34,6 +34,7 @@ pub mod election;
 pub mod fingerprint;
 pub mod identity;
 pub mod kind;
+mod loaded;
 pub mod metrics;
 mod module;
 pub mod owner;

@@ -198,6 +198,14 @@ impl KubernetesCluster {
         &mut self.replicas
     }
 
+    /// The controller that was started first, of those that run.
+    ///
+    /// # Errors
+    /// When none runs.
+    pub fn first_replica(&self) -> Result<&Replica> {
+        self.replicas.first().with_context(|| format!("no controller of {} runs", self.name))
+    }
+
     /// Kills a controller, as a crash would.
     ///
     /// # Errors

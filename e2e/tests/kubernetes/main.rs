@@ -7,6 +7,7 @@ mod events;
 mod exports;
 mod fixture;
 mod guide;
+mod loaded;
 mod malformed;
 mod moves;
 mod network;

@@ -18,7 +18,7 @@ use super::object::Desired;
 use super::outputs::Outputs;
 use super::pace::Corrections;
 use super::plan::Wanted;
-use super::statuses::{self, Kept};
+use super::statuses::{self, Kept, OfGateway};
 use crate::clock::until;
 use crate::exporter;
 use crate::in_force::InForce;
@@ -26,15 +26,18 @@ use crate::kubernetes::client::told;
 use crate::kubernetes::compiled::Compiled;
 use crate::kubernetes::election::Leadership;
 use crate::kubernetes::kind::Kind;
+use crate::kubernetes::loaded::Loaded;
 use crate::kubernetes::metrics::{Metrics, Verb};
 use crate::kubernetes::module::{MODULES, Module};
 use crate::kubernetes::settings::ControllerSettings;
+use crate::kubernetes::snapshot::table_object;
 use crate::kubernetes::sources::federation::FederationObject;
 use crate::kubernetes::sources::memory::ClusterRecord;
 use crate::kubernetes::sources::pod::GatewayPod;
 use crate::kubernetes::watch::{Key, Watched};
 use arc_swap::ArcSwap;
-use fedgate_federation::{Finding, FindingReason, Severity};
+use fedgate_federation::federate::{Condition, ConditionStatus};
+use fedgate_federation::{Finding, FindingReason, ObjectRef, Severity};
 use jiff::Timestamp;
 use kube::Client;
 use kube::api::DynamicObject;
@@ -59,6 +62,8 @@ pub(crate) struct Writer {
     pub module: Option<Module>,
     /// The gateway's Pods.
     pub pods: Watched<GatewayPod>,
+    /// Which table they have.
+    pub loaded: Loaded,
     /// The objects whose status is written.
     pub federations: Watched<FederationObject>,
     /// Whether this replica leads.
@@ -193,7 +198,9 @@ impl Writer {
             self.published.store(Arc::new(exporter::Published::of(federation)));
             remembered.served = Arc::downgrade(compiled);
         }
-        self.write_statuses(compiled, too_large.as_ref(), remembered, pass).await;
+        let of_gateway = OfGateway { too_large: too_large.as_ref(), loaded: self.loaded.condition() };
+        pass.findings.extend(of_gateway.loaded.as_ref().and_then(|loaded| not_loaded(loaded, &self.settings)));
+        self.write_statuses(compiled, &of_gateway, remembered, pass).await;
         if !self.write_imports(compiled, remembered, pass).await {
             return false;
         }
@@ -233,13 +240,13 @@ impl Writer {
     async fn write_statuses(
         &self,
         compiled: &Compiled,
-        too_large: Option<&Finding>,
+        of_gateway: &OfGateway<'_>,
         remembered: &mut Remembered,
         pass: &mut Pass,
     ) {
         let api = Kind::IstioFederation.everywhere(&self.client);
         for (key, wanted) in
-            statuses::to_write(compiled, too_large, &self.federations.all(), &remembered.kept, Timestamp::now())
+            statuses::to_write(compiled, of_gateway, &self.federations.all(), &remembered.kept, Timestamp::now())
         {
             if !self.leadership.leads() {
                 return;
@@ -277,6 +284,16 @@ fn news(compiled: &Compiled) -> impl Iterator<Item = &Finding> {
         finding.object.kind == Kind::IstioFederation.name() && compiled.is_pending(&finding.object.name)
     };
     compiled.in_force.federation.findings.iter().filter(move |finding| !pending(finding))
+}
+
+/// What is told of a gateway that does not have the table: once, where the condition tells it of each peer.
+fn not_loaded(loaded: &Condition, settings: &ControllerSettings) -> Option<Finding> {
+    let (kind, name) = table_object(settings.places.delivery);
+    let namespace = Some(settings.places.gateway().to_owned());
+    let about = ObjectRef { namespace, ..ObjectRef::new(kind.name(), name) };
+    let message = format!("not every Pod of the gateway has this table in force: {}", loaded.message);
+    (loaded.status == ConditionStatus::False)
+        .then(|| Finding::warning(FindingReason::TableNotLoaded, about, "", message))
 }
 
 fn key(desired: &Desired) -> Key {

@@ -4,9 +4,14 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use serde_json::Value;
+use std::net::{IpAddr, SocketAddr};
 
 /// The annotation that makes a Pod's kubelet look at its mounted ConfigMaps at once; its value says at which.
 pub(crate) const BUNDLE: &str = "fedgate.dev/bundle";
+
+/// Where istio-agent shows what its Envoy counts.
+const STATS_PORT: u16 = 15020;
+const STATS_PATH: &str = "/stats/prometheus";
 
 /// What is kept of a gateway's Pod.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,6 +24,8 @@ pub(crate) struct GatewayPod {
     pub(crate) ended: bool,
     /// The value of [`BUNDLE`].
     pub(crate) told: Option<String>,
+    /// Where its proxy shows what it counts: a URL.
+    pub(crate) stats: Option<String>,
 }
 
 impl GatewayPod {
@@ -43,7 +50,20 @@ pub(crate) fn keep(object: DynamicObject) -> GatewayPod {
         started: started(status),
         ended: ["Succeeded", "Failed"].iter().any(|phase| status["phase"] == *phase),
         told: object.annotations().get(BUNDLE).cloned(),
+        stats: stats(&object),
     }
+}
+
+/// Where Prometheus would ask, by the annotations that Istio gives to its Pods; else where Istio has it always.
+fn stats(object: &DynamicObject) -> Option<String> {
+    let annotation = |name: &str| object.annotations().get(name).map(String::as_str);
+    let address: IpAddr = object.data["status"]["podIP"].as_str()?.parse().ok()?;
+    let port: u16 = annotation("prometheus.io/port").and_then(|port| port.parse().ok()).unwrap_or(STATS_PORT);
+    let is_path = |path: &&str| {
+        path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte))
+    };
+    let path = annotation("prometheus.io/path").filter(is_path).unwrap_or(STATS_PATH);
+    Some(format!("http://{}{path}", SocketAddr::from((address, port))))
 }
 
 /// Whether what became of a Pod is more than a matter of its own: where peers find the gateway.
@@ -100,6 +120,24 @@ mod tests {
         assert_eq!(since(json!({ "containerStatuses": [container(0, Some(later))] })).as_deref(), Some(later));
         let two = json!([container(1, Some(later)), container(0, Some(later))]);
         assert_eq!(of(two).as_deref(), Some(first), "the oldest counts");
+    }
+
+    #[test]
+    fn counters_are_where_prometheus_would_ask() {
+        let stats = |annotations: Value, address: &str| {
+            let pod =
+                json!({ "metadata": { "name": "x", "annotations": annotations }, "status": { "podIP": address } });
+            keep(serde_json::from_value(pod).unwrap()).stats.unwrap_or_default()
+        };
+        assert_eq!(stats(json!({}), "10.1.2.3"), "http://10.1.2.3:15020/stats/prometheus");
+        assert_eq!(
+            stats(json!({ "prometheus.io/port": "15090" }), "2001:db8::1"),
+            "http://[2001:db8::1]:15090/stats/prometheus"
+        );
+        assert_eq!(stats(json!({ "prometheus.io/path": "/metrics" }), "10.1.2.3"), "http://10.1.2.3:15020/metrics");
+        let nonsense = json!({ "prometheus.io/port": "99999", "prometheus.io/path": "@evil.example/?x" });
+        assert_eq!(stats(nonsense, "10.1.2.3"), "http://10.1.2.3:15020/stats/prometheus");
+        assert_eq!(stats(json!({}), ""), "");
     }
 
     #[test]
