@@ -105,6 +105,20 @@ impl Agent {
         &mut self.process
     }
 
+    /// Asks the agent to end (SIGTERM), as a kubelet does: it lets open connections end for the mesh's `terminationDrainDuration`.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub async fn terminate(&mut self) -> Result<()> {
+        // What was started is nsenter, which waits for the agent.
+        let nsenter = self.process.id();
+        let children = std::fs::read_to_string(format!("/proc/{nsenter}/task/{nsenter}/children"))?;
+        let agent =
+            children.trim().parse().ok().and_then(rustix::process::Pid::from_raw).context("there is no agent")?;
+        rustix::process::kill_process(agent, rustix::process::Signal::TERM)?;
+        crate::wait::until_true("the agent to end", SOON, async || Ok(self.process.check().is_err())).await
+    }
+
     /// Asks Envoy's admin interface.
     ///
     /// # Errors
@@ -189,6 +203,7 @@ impl Prepared {
     /// When it cannot be started.
     pub async fn start_pending(self, cluster: &KubernetesCluster, istiod: &Istiod, role: Role) -> Result<Agent> {
         let Self { identity, folder, log, network } = self;
+        tell_start(cluster, &identity).await?;
         credentials(cluster, &identity, &folder).await?;
         let template = programs::istio_bootstrap()?.display().to_string();
         let domain = format!("{}.svc.{}", identity.namespace, cluster.trust_domain());
@@ -233,6 +248,21 @@ async fn put_pod(cluster: &KubernetesCluster, identity: &Identity, address: Ipv4
     objects.put_pod(&pod).await
 }
 
+/// The kubelet says that the container runs.
+async fn tell_start(cluster: &KubernetesCluster, identity: &Identity) -> Result<()> {
+    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let container = json!({
+        "name": "istio-proxy",
+        "image": "",
+        "imageID": "",
+        "ready": true,
+        "restartCount": 0,
+        "state": { "running": { "startedAt": now } },
+    });
+    let status = json!({ "startTime": now, "containerStatuses": [container] });
+    cluster.objects().patch_status(Key::namespaced("v1", "Pod", &identity.namespace, &identity.name), &status).await
+}
+
 /// What is mounted into the Pod: the token that istiod reviews, and istiod's own root.
 async fn credentials(cluster: &KubernetesCluster, identity: &Identity, folder: &Path) -> Result<()> {
     let Identity { namespace, service_account, .. } = identity;
@@ -265,7 +295,6 @@ fn variables(
         "concurrency": 2,
         "statusPort": STATUS_PORT,
         "drainDuration": "5s",
-        "terminationDrainDuration": "3s",
         "proxyStatsMatcher": { "inclusionRegexps": [".*"] },
     });
     let variables = [
@@ -279,6 +308,9 @@ fn variables(
         ("ISTIOD_SAN", "istiod.istio-system.svc".into()),
         ("ISTIO_METAJSON_LABELS", identity.labels.to_string()),
         ("ISTIO_META_DNS_CAPTURE", "true".into()),
+        // As in the chart: what ends waits for its connections.
+        ("EXIT_ON_ZERO_ACTIVE_CONNECTIONS", "true".into()),
+        ("MINIMUM_DRAIN_DURATION", "1s".into()),
         ("PROXY_CONFIG", config.to_string()),
     ];
     let mut variables: BTreeMap<_, _> = variables.map(|(variable, value)| (variable.to_owned(), value)).into();

@@ -14,6 +14,9 @@ use std::path::Path;
 /// here several Pods share one file system.
 pub const TRUST_FOLDER: &str = "etc/fedgate/trust";
 
+/// Where the ConfigMap `fedgate-filter` is.
+pub const FILTER_FOLDER: &str = "etc/fedgate/filter";
+
 /// A running Pod of the gateway. It ends when dropped.
 pub struct GatewayPod {
     name: String,
@@ -62,6 +65,14 @@ impl GatewayPod {
         &self.agent
     }
 
+    /// Ends it as a kubelet does.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub async fn terminate(mut self) -> Result<()> {
+        self.agent.terminate().await
+    }
+
     /// The generation of the table that the filter has in force; 0 when it has none.
     ///
     /// # Errors
@@ -80,7 +91,10 @@ async fn mounted(cluster: &KubernetesCluster, run: &Path, name: &str) -> Result<
         labels: json!({ "istio": "fedgate" }),
     };
     let pod = Agent::prepare(cluster, run, &identity).await?;
-    let folder = pod.folder.join(TRUST_FOLDER);
-    let trust = ConfigMapVolume::mount(cluster.objects(), NAMESPACE, "fedgate-trust-bundle", folder).await?;
-    Ok((pod, vec![trust]))
+    let mut volumes = Vec::new();
+    for (config_map, folder) in [("fedgate-trust-bundle", TRUST_FOLDER), ("fedgate-filter", FILTER_FOLDER)] {
+        let folder = pod.folder.join(folder);
+        volumes.push(ConfigMapVolume::mount(cluster.objects(), NAMESPACE, config_map, folder).await?);
+    }
+    Ok((pod, volumes))
 }

@@ -1,6 +1,6 @@
 //! A cluster with its mesh: API server, istiod, fedgate's controller, and the gateway behind a load balancer.
 
-use super::gateway::{GatewayPod, TRUST_FOLDER};
+use super::gateway::{FILTER_FOLDER, GatewayPod, TRUST_FOLDER};
 use super::istiod::{Istiod, MeshOptions};
 use crate::kubernetes::balancer::Balancer;
 use crate::kubernetes::install::{GATEWAY, GATEWAY_PORT};
@@ -36,8 +36,11 @@ impl Mesh {
         let mut cluster = KubernetesCluster::start(run, name).await?;
         // The Pod of the installation stands for a gateway where none runs.
         cluster.objects().delete_now(Key::namespaced("v1", "Pod", NAMESPACE, &format!("{GATEWAY}-1"))).await?;
-        let module = format!("file://{}", programs::filter()?.display());
-        let settings = [("FEDGATE_TRUST_FOLDER", TRUST_FOLDER.to_owned()), ("FEDGATE_FILTER_MODULE", module)];
+        let settings = [
+            ("FEDGATE_TRUST_FOLDER", TRUST_FOLDER.to_owned()),
+            ("FEDGATE_FILTER_FOLDER", FILTER_FOLDER.to_owned()),
+            ("FEDGATE_FILTER_FILE", programs::filter()?.display().to_string()),
+        ];
         cluster.settings().extend(settings.map(|(variable, value)| (variable.to_owned(), value)));
         let istiod = Istiod::start(run, &cluster, options).await?;
         let balancer = Balancer::start_at((cluster.addresses().gateway, GATEWAY_PORT).into()).await?;
@@ -80,6 +83,19 @@ impl Mesh {
         }
         self.balance();
         Ok(())
+    }
+
+    /// Takes the first Pod of the gateway out of rotation and ends it, as a Deployment does that is rolled.
+    ///
+    /// # Errors
+    /// When there is none, or it does not end.
+    pub async fn retire_gateway(&mut self) -> Result<()> {
+        ensure!(!self.gateways.is_empty(), "there is no gateway");
+        let pod = self.gateways.remove(0);
+        self.balance();
+        let name = pod.name().to_owned();
+        pod.terminate().await?;
+        self.cluster.objects().delete_now(Key::namespaced("v1", "Pod", NAMESPACE, &name)).await
     }
 
     /// The Pods of the gateway, in the order of their start.

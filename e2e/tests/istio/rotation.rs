@@ -1,6 +1,7 @@
 //! beta's root is replaced under load: no request fails, no connection is cut.
 
 use super::fixture::{SOON, run};
+use super::load::Load;
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::authority::Authority;
 use fedgate_e2e::backend::Backend;
@@ -12,8 +13,6 @@ use fedgate_e2e::kubernetes::{Key, NAMESPACE};
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::wait;
 use serde_json::Value;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::BufReader;
 use tokio::net::TcpStream;
@@ -74,52 +73,9 @@ async fn a_root_is_replaced_under_load() -> Result<()> {
         wait_roots(&alpha, 1).await?;
         wait::stays("web answers", Duration::from_secs(2), answers).await
     };
-    let result = load.beside(&client, &host, rotate).await;
-    println!("{} requests, {} failed", load.asked.load(Ordering::Relaxed), load.failed.load(Ordering::Relaxed));
-    result?;
-    ensure!(load.asked.load(Ordering::Relaxed) > 100, "there was no load");
-    ensure!(load.failed.load(Ordering::Relaxed) == 0, "requests failed");
+    load.beside(&client, &host, rotate).await?;
     ensure!(say(&mut connection, "NOOP").await? == "250 NOOP", "the open connection is gone");
     Ok(())
-}
-
-/// Requests one after another, each on a connection of its own, by a few callers at once.
-#[derive(Default)]
-struct Load {
-    ends: Arc<AtomicBool>,
-    asked: Arc<AtomicUsize>,
-    failed: Arc<AtomicUsize>,
-}
-
-impl Load {
-    /// Runs for as long as `work` does.
-    async fn beside<T>(&self, client: &Client, host: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let caller = async || {
-            let (ends, asked, failed) = (self.ends.clone(), self.asked.clone(), self.failed.clone());
-            let name = host.to_owned();
-            let calls = move |address| async move {
-                while !ends.load(Ordering::Relaxed) {
-                    let answer = plain_get(address, &name).await;
-                    asked.fetch_add(1, Ordering::Relaxed);
-                    if !answer.as_ref().is_ok_and(|answer| answer.status == 200) {
-                        failed.fetch_add(1, Ordering::Relaxed);
-                        println!("failed: {answer:?}");
-                    }
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-                Ok(())
-            };
-            client.call(host, 80, calls).await
-        };
-        let work = async {
-            let done = work.await;
-            self.ends.store(true, Ordering::Relaxed);
-            done
-        };
-        let (done, first, second) = tokio::join!(work, caller(), caller());
-        first.and(second)?;
-        done
-    }
 }
 
 /// Waits until the client side of alpha believes this many roots of beta.
