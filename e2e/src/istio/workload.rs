@@ -32,13 +32,7 @@ impl Client {
     /// # Errors
     /// When an import does not come, or its sidecar does not get ready.
     pub async fn start(mesh: &Mesh, name: &str, imports: &[Import]) -> Result<Self> {
-        let identity = Identity {
-            namespace: SHOP.into(),
-            name: name.into(),
-            service_account: name.into(),
-            labels: json!({ "app": name }),
-        };
-        let pod = Agent::prepare(&mesh.cluster, mesh.folder(), &identity).await?;
+        let pod = Agent::prepare(&mesh.cluster, mesh.folder(), &identity(name)).await?;
         let mut egress = Vec::new();
         for Import { host, port, protocol } in imports {
             egress.push(json!({
@@ -66,6 +60,15 @@ impl Client {
         Ok(client)
     }
 
+    /// Starts a Pod whose sidecar gets all that the mesh has, and listens nowhere that a program could reach.
+    ///
+    /// # Errors
+    /// When its sidecar does not get ready.
+    pub async fn start_with_all(mesh: &Mesh, name: &str) -> Result<Self> {
+        let pod = Agent::prepare(&mesh.cluster, mesh.folder(), &identity(name)).await?;
+        Ok(Self { agent: pod.start(&mesh.cluster, &mesh.istiod, Role::Sidecar).await? })
+    }
+
     /// Does what the Pod's program would do with an import: asks for its address, and calls it there. `call` runs in the Pod.
     ///
     /// # Errors
@@ -88,6 +91,11 @@ impl Client {
     pub fn agent(&self) -> &Agent {
         &self.agent
     }
+}
+
+fn identity(name: &str) -> Identity {
+    let (namespace, labels) = (SHOP.into(), json!({ "app": name }));
+    Identity { namespace, name: name.into(), service_account: name.into(), labels }
 }
 
 /// The address that istiod gave to an import.
