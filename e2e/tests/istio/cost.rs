@@ -34,30 +34,44 @@ async fn bindings_of_several_hundred_imports() -> Result<()> {
     alpha.cluster.start_replica().await?;
     let bindings = wait::until("all imports", PATIENCE, async || {
         let found = bindings(&alpha).await?;
-        Ok((found.len() == IMPORTS).then_some(found))
+        Ok((patches(&found).count() == IMPORTS).then_some(found))
     })
     .await?;
     let leader = alpha.cluster.leader().await?;
     alpha.cluster.stop_replica(&leader).await?;
+    let all: Vec<Value> = patches(&bindings).cloned().collect();
 
-    measure(&alpha, "one EnvoyFilter for each host", IMPORTS).await?;
-
-    for binding in &bindings {
-        alpha.cluster.objects().delete(key(binding)?).await?;
-    }
+    // The first sidecar of a mesh waits for what istiod has not done yet.
+    measure(&alpha, "warming up", IMPORTS).await?;
+    measure(&alpha, &format!("as built, {} objects", bindings.len()), IMPORTS).await?;
+    replace(&alpha, &[]).await?;
     measure(&alpha, "no binding", 0).await?;
+    replace(&alpha, &[all.clone()]).await?;
+    measure(&alpha, "one object for the peer", IMPORTS).await?;
+    replace(&alpha, &all.into_iter().map(|patch| vec![patch]).collect::<Vec<_>>()).await?;
+    measure(&alpha, "an object for each host", IMPORTS).await
+}
 
-    let patches: Vec<_> = bindings
-        .iter()
-        .flat_map(|binding| binding["spec"]["configPatches"].as_array().cloned().unwrap_or_default())
-        .collect();
-    let metadata = json!({ "namespace": MESH_NAMESPACE, "name": "beta" });
-    let whole = json!({
-        "apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter", "metadata": metadata, "spec": { "configPatches": patches },
-    });
-    println!("one EnvoyFilter for the peer has {} KiB", whole.to_string().len() / 1024);
-    alpha.cluster.objects().apply_one(&whole).await?;
-    measure(&alpha, "one EnvoyFilter for the peer", IMPORTS).await
+fn patches(bindings: &[Value]) -> impl Iterator<Item = &Value> {
+    bindings.iter().filter_map(|binding| binding["spec"]["configPatches"].as_array()).flatten()
+}
+
+/// Has these EnvoyFilters, each with its patches, and no others.
+async fn replace(mesh: &Mesh, wanted: &[Vec<Value>]) -> Result<()> {
+    for binding in bindings(mesh).await? {
+        mesh.cluster.objects().delete(key(&binding)?).await?;
+    }
+    for (number, patches) in wanted.iter().enumerate() {
+        let metadata = json!({ "namespace": MESH_NAMESPACE, "name": format!("binding-{number}") });
+        let object = json!({
+            "apiVersion": "networking.istio.io/v1alpha3",
+            "kind": "EnvoyFilter",
+            "metadata": metadata,
+            "spec": { "configPatches": patches },
+        });
+        mesh.cluster.objects().apply_one(&object).await?;
+    }
+    Ok(())
 }
 
 async fn bindings(mesh: &Mesh) -> Result<Vec<Value>> {
