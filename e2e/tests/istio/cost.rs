@@ -46,7 +46,7 @@ async fn bindings_of_several_hundred_imports() -> Result<()> {
     measure(&alpha, &format!("as built, {} objects", bindings.len()), IMPORTS).await?;
     replace(&alpha, &[]).await?;
     measure(&alpha, "no binding", 0).await?;
-    replace(&alpha, &[all.clone()]).await?;
+    replace(&alpha, std::slice::from_ref(&all)).await?;
     measure(&alpha, "one object for the peer", IMPORTS).await?;
     replace(&alpha, &all.into_iter().map(|patch| vec![patch]).collect::<Vec<_>>()).await?;
     measure(&alpha, "an object for each host", IMPORTS).await
