@@ -4,6 +4,7 @@ mod calls;
 mod cost;
 mod deliveries;
 mod fixture;
+mod guide;
 mod headline;
 mod load;
 mod outages;

@@ -42,8 +42,7 @@ fn a_thousand_services_that_are_labelled_at_once_are_imported_with_one_write_for
         each(|name| service(name, true)).await?;
         let labelled = began.elapsed();
 
-        let kind = ("networking.istio.io/v1", "ServiceEntry");
-        let imported = async || Ok(alpha.list(kind, Some(NAMESPACE), "").await?.len() == SERVICES + 1);
+        let imported = async || Ok(pair.alpha().count_imports().await? == SERVICES + 1);
         wait::until_true("a thousand imports", PATIENCE, imported).await?;
         let complete = began.elapsed();
         let last = exported("many-999").host(&pair.beta().trust_domain());
