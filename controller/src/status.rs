@@ -52,6 +52,9 @@ pub struct TableStatus {
     pub bytes: usize,
     /// Whether it is another one than the objects make: the last one could not be built, or is not where the gateway reads it.
     pub outdated: bool,
+    /// Whether every gateway has it in force, where that is known: on Kubernetes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loaded: Option<Condition>,
 }
 
 /// One peer.
@@ -136,6 +139,7 @@ impl Status {
                 exports: table.rows(),
                 bytes: table.as_bytes().len(),
                 outdated: federation.table.as_ref().map_or(true, |made| made.hash() != table.hash()),
+                loaded: None,
             },
             peers: federation.peers.iter().map(PeerStatus::new).collect(),
             exports: federation.exports.iter().map(ExportStatus::new).collect(),

@@ -13,7 +13,7 @@ fn the_reference_has_every_word() {
     let reasons = Reason::ALL.iter().map(|reason| reason.word());
     let findings = FindingReason::ALL.iter().map(|reason| reason.word());
     let words = reasons.chain(findings).map(str::to_owned);
-    let words = words.chain(ConditionType::ALL.iter().map(|kind| format!("{kind:?}")));
+    let words = words.chain(ConditionType::ALL.iter().chain(ConditionType::OF_GATEWAY).map(|kind| format!("{kind:?}")));
     let missing: Vec<_> = words.filter(|word| !REFERENCE.contains(&format!("| `{word}` |"))).collect();
     assert!(missing.is_empty(), "docs/reference.md does not explain {missing:?}");
 }

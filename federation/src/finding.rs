@@ -295,6 +295,10 @@ finding_reasons! {
     NotWritten = "not_written",
     /// The table is larger than an object may be; the last one that was not stays.
     TableTooLarge = "table_too_large",
+    /// A Pod of the gateway does not have the newest table in force, though it has had the time.
+    TableNotLoaded = "table_not_loaded",
+    /// The gateway goes on with the filter of before, since some of its Pods may not have the new one yet.
+    ModuleHeldBack = "module_held_back",
     /// An object of somebody else has a name that one of ours must have; it is left alone.
     Conflict = "conflict",
     /// An object of ours is changed by somebody else again and again.
@@ -312,6 +316,8 @@ impl FindingReason {
         Self::NoRoots,
         Self::NoGatewayAddress,
         Self::TableTooLarge,
+        Self::TableNotLoaded,
+        Self::ModuleHeldBack,
         Self::Conflict,
         Self::Contested,
         Self::NoEgressPort,

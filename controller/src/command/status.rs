@@ -21,14 +21,15 @@ impl StatusCommand {
     pub(super) fn run(self) -> Result<Outcome> {
         let status: Status = match self.target.platform() {
             Platform::Files(folder) => ask(&folder, "/status", &[])?,
-            Platform::Kubernetes(cluster) => cluster.snapshot()?.in_force.status(),
+            Platform::Kubernetes(cluster) => cluster.snapshot()?.status(),
         };
         match self.output {
             Output::Json => println!("{}", serde_json::to_string_pretty(&status)?),
             Output::Text => print!("{}", text(&status)),
         }
         let well = status.peers.iter().all(|peer| peer.ready)
-            && status.findings.iter().all(|finding| finding.severity != Severity::Error);
+            && status.findings.iter().all(|finding| finding.severity != Severity::Error)
+            && status.table.loaded.as_ref().is_none_or(|loaded| loaded.status != ConditionStatus::False);
         Ok(if well { Outcome::Well } else { Outcome::Finding })
     }
 }
@@ -47,8 +48,11 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
     let outdated = if table.outdated { ", OUTDATED: not the one that the objects make" } else { "" };
     writeln!(
         out,
-        "  table     generation {}, {} exports, {} bytes{outdated}",
-        table.generation, table.exports, table.bytes
+        "  table     generation {}, {} exports, {} bytes{outdated}{}",
+        table.generation,
+        table.exports,
+        table.bytes,
+        loaded(table.loaded.as_ref())
     )?;
     rows(out, "peers", status.peers.iter().map(peer))?;
     rows(
@@ -79,6 +83,16 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
             .iter()
             .map(|finding| vec![format!("{:?}", finding.severity).to_lowercase(), finding.to_string()]),
     )
+}
+
+/// Whether the gateway has the table, where that is known.
+fn loaded(condition: Option<&Condition>) -> String {
+    match condition.map(|loaded| (loaded.status, loaded)) {
+        None => String::new(),
+        Some((ConditionStatus::True, _)) => ", in force in every gateway Pod".to_owned(),
+        Some((ConditionStatus::False, loaded)) => format!(", NOT IN FORCE {}: {}", loaded.reason, loaded.message),
+        Some((ConditionStatus::Unknown, loaded)) => format!(", in force as far as known; {}", loaded.message),
+    }
 }
 
 fn peer(peer: &PeerStatus) -> Vec<String> {
@@ -162,6 +176,18 @@ mod tests {
             imports: 2,
             conditions: probe.map(condition).into_iter().collect(),
         }
+    }
+
+    #[test]
+    fn a_table_that_the_gateway_does_not_have_is_told() {
+        let said = |status, message: &str| {
+            let (reason, message) = ("Behind".to_owned(), message.to_owned());
+            loaded(Some(&Condition { kind: ConditionType::TableLoaded, status, reason, message }))
+        };
+        assert_eq!(loaded(None), "");
+        assert_eq!(said(ConditionStatus::True, ""), ", in force in every gateway Pod");
+        assert_eq!(said(ConditionStatus::False, "a stays at 3"), ", NOT IN FORCE Behind: a stays at 3");
+        assert!(said(ConditionStatus::Unknown, "a: refused").ends_with("as far as known; a: refused"));
     }
 
     #[test]

@@ -7,6 +7,13 @@ use sha2::{Digest, Sha256};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint([u8; 16]);
 
+/// The first eight bytes in hexadecimal: enough for a name.
+impl std::fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().take(8).try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 /// The labels and annotations that are ours to write. Others may stand beside them.
 const OURS: [&str; 2] = ["fedgate.dev/", "app.kubernetes.io/managed-by"];
 
@@ -90,5 +97,13 @@ mod tests {
         assert_ne!(first, object(ours.clone(), json!({ "a": "x", "b": [2, 1] })));
         assert_ne!(first, object(ours.clone(), json!({ "a": "x", "b": [1, 2], "c": null })));
         assert_ne!(object(ours.clone(), json!({ "a": "1" })), object(ours, json!({ "a": 1 })));
+    }
+
+    #[test]
+    fn the_files_of_a_config_map_count() {
+        let of = |file: &str| of_object(&json!({ "metadata": { "name": "x" }, "binaryData": { "a.wasm": file } }));
+        assert_eq!(of("AGFzbQ=="), of("AGFzbQ=="));
+        assert_ne!(of("AGFzbQ=="), of("AGFzbQE="));
+        assert_ne!(of("AGFzbQ==").to_string(), of("AGFzbQE=").to_string());
     }
 }

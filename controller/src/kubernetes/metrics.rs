@@ -1,6 +1,7 @@
 //! What the Kubernetes platform counts beside what both platforms do.
 
 use super::kind::Kind;
+use super::loaded::Counts;
 use fedgate_federation::{Finding, Severity};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
@@ -21,6 +22,8 @@ pub struct Metrics {
     failed_writes: Family<KindLabels, Counter>,
     passes: Histogram,
     findings: Family<FindingsLabels, Gauge>,
+    gateway_pods: Family<StateLabels, Gauge>,
+    gateway_generation: Gauge,
 }
 
 /// How an object is written.
@@ -46,6 +49,11 @@ struct KindLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabels {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FindingsLabels {
     severity: &'static str,
 }
@@ -58,6 +66,8 @@ impl Default for Metrics {
             failed_writes: Family::default(),
             passes: Histogram::new(PASS_SECONDS),
             findings: Family::default(),
+            gateway_pods: Family::default(),
+            gateway_generation: Gauge::default(),
         }
     }
 }
@@ -71,6 +81,10 @@ impl Metrics {
         registry.register("reconcile_seconds", "How long a pass over all objects takes", self.passes.clone());
         let findings = "What was found in writing: conflicts, failures, quarrels; by severity";
         registry.register("write_findings", findings, self.findings.clone());
+        let pods = "Ready Pods of the gateway that have the newest table, have another one or none, or do not answer";
+        registry.register("gateway_pods", pods, self.gateway_pods.clone());
+        let lowest = "The lowest generation of a table that a Pod of the gateway has in force";
+        registry.register("gateway_table_generation", lowest, self.gateway_generation.clone());
     }
 
     /// Whether this replica leads.
@@ -91,6 +105,15 @@ impl Metrics {
     /// Measures until it is dropped.
     pub fn pass(&self) -> impl Drop + use<> {
         PassTimer { began: Instant::now(), passes: self.passes.clone() }
+    }
+
+    /// Which tables the gateway's Pods have.
+    pub(super) fn show_gateway(&self, counts: &Counts) {
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        for (state, count) in [("Loaded", counts.loaded), ("Behind", counts.behind), ("Unknown", counts.unknown)] {
+            self.gateway_pods.get_or_create(&StateLabels { state }).set(number(count));
+        }
+        self.gateway_generation.set(i64::try_from(counts.lowest).unwrap_or(i64::MAX));
     }
 
     /// What was found in writing.

@@ -2,7 +2,9 @@
 
 use super::confirmations::Confirmations;
 use super::election::Election;
+use super::loaded::{Asking, Loaded};
 use super::metrics::Metrics as OwnMetrics;
+use super::module::Module;
 use super::probes::{self, BEAT, Health};
 use super::replica::{Outcomes, Replica};
 use super::settings::ControllerSettings;
@@ -41,6 +43,10 @@ const LEARNED: usize = 256;
 /// the flags. Once it runs, nothing ends it but a signal.
 pub async fn run(settings: ControllerSettings) -> Result<()> {
     settings.check()?;
+    let module = match &settings.gateway.filter_module {
+        None => Some(Module::read(&settings.gateway.filter_file()?)?),
+        Some(_) => None,
+    };
     let settings = Arc::new(settings);
     let mut signals = Signals::new()?;
     let client = client::connect().await?;
@@ -68,9 +74,22 @@ pub async fn run(settings: ControllerSettings) -> Result<()> {
     let (newest, compiled) = watch::channel(None);
     let (events, write_events) = events::start(client.clone(), &settings);
     tasks.spawn(write_events);
+    let loaded = Loaded::default();
+    let asking = Asking {
+        pods: sources.pods().clone(),
+        newest: compiled.clone(),
+        leadership: leadership.clone(),
+        loaded: loaded.clone(),
+        wake: Arc::clone(&wakes.outputs),
+        metrics: own_metrics.clone(),
+    };
+    tasks.spawn(asking.run());
     let writer = Writer {
         settings: Arc::clone(&settings),
         outputs: Outputs::start(&client, &settings.places, &wakes, &mut tasks),
+        module,
+        pods: sources.pods().clone(),
+        loaded,
         federations: sources.federations().clone(),
         leadership: leadership.clone(),
         newest: compiled.clone(),

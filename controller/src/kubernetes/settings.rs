@@ -109,17 +109,36 @@ pub struct GatewaySettings {
     /// Where peers are told to connect, in place of the Service's addresses
     #[arg(long, env = "FEDGATE_ADVERTISE", value_name = "HOST:PORT", value_delimiter = ',', value_parser = advertised)]
     pub advertise: Vec<GatewayAddress>,
-    /// The filter: a file in the gateway's container (file://…), or with the WasmPlugin a registry (oci://…)
-    #[arg(
-        long,
-        env = "FEDGATE_FILTER_MODULE",
-        value_name = "URL",
-        default_value = "file:///etc/fedgate/filter/fedgate_filter.wasm"
-    )]
-    pub filter_module: String,
+    /// The filter that the gateway is given, by the ConfigMap fedgate-filter [default: fedgate_filter.wasm beside this program]
+    #[arg(long, env = "FEDGATE_FILTER_FILE", value_name = "FILE")]
+    pub filter_file: Option<PathBuf>,
+    /// The folder that the ConfigMap fedgate-filter is mounted at in the gateway's container
+    #[arg(long, env = "FEDGATE_FILTER_FOLDER", value_name = "DIR", default_value = "/etc/fedgate/filter")]
+    pub filter_folder: String,
+    /// The filter where the gateway has it without the controller: a file in its container (file://…), or with the WasmPlugin a registry (oci://…)
+    #[arg(long, env = "FEDGATE_FILTER_MODULE", value_name = "URL")]
+    pub filter_module: Option<String>,
     /// The folder that the trust bundle is mounted at in the gateway's container
     #[arg(long, env = "FEDGATE_TRUST_FOLDER", value_name = "DIR", default_value = "/etc/fedgate/trust")]
     pub trust_folder: String,
+    /// Whether the gateway prints a line for each connection, with what was decided and why
+    #[arg(
+        long = "gateway-access-log",
+        env = "FEDGATE_GATEWAY_ACCESS_LOG",
+        value_name = "BOOL",
+        default_value_t = true,
+        action = clap::ArgAction::Set
+    )]
+    pub access_log: bool,
+    /// How long HTTP requests to a peer share a connection: a gateway of the peer's that is to end waits as long
+    #[arg(
+        long = "connection-lifetime",
+        env = "FEDGATE_CONNECTION_LIFETIME",
+        value_name = "TIME",
+        default_value = "60s",
+        value_parser = poll
+    )]
+    pub connection_lifetime: Duration,
     /// The namespaces that may see imports
     #[arg(long, env = "FEDGATE_EXPORT_TO", value_name = "NAMESPACE", value_delimiter = ',', default_value = "*")]
     pub export_to: Vec<String>,
@@ -206,6 +225,19 @@ impl Places {
     }
 }
 
+impl GatewaySettings {
+    /// The file of the filter that this program brings.
+    ///
+    /// # Errors
+    /// When none is named, and nobody can say where this program is.
+    pub fn filter_file(&self) -> anyhow::Result<PathBuf> {
+        match &self.filter_file {
+            Some(file) => Ok(file.clone()),
+            None => Ok(std::env::current_exe()?.with_file_name("fedgate_filter.wasm")),
+        }
+    }
+}
+
 impl ControllerSettings {
     /// The SPIFFE ID of the gateway; `None` when namespace and service account make none.
     pub fn gateway_identity(&self) -> Option<WorkloadIdentity> {
@@ -224,9 +256,9 @@ impl ControllerSettings {
             "--staleness-limit is {staleness_limit:?}, and --stale-after {stale_after:?}: what is not used any more is stale before"
         );
         anyhow::ensure!(
-            self.places.delivery == Delivery::WasmPlugin || self.gateway.filter_module.starts_with("file://"),
+            self.places.delivery == Delivery::WasmPlugin || !is_elsewhere(self.gateway.filter_module.as_ref()),
             "--filter-module is {:?}: expected a file of the gateway's container (file:///…), unless --delivery is WasmPlugin",
-            self.gateway.filter_module
+            self.gateway.filter_module.as_deref().unwrap_or_default()
         );
         Ok(())
     }
@@ -263,6 +295,10 @@ impl std::fmt::Display for Selector {
         let pairs: Vec<_> = self.0.iter().map(|(key, value)| format!("{key}={value}")).collect();
         f.write_str(&pairs.join(","))
     }
+}
+
+fn is_elsewhere(module: Option<&String>) -> bool {
+    module.is_some_and(|url| !url.starts_with("file://"))
 }
 
 fn advertised(text: &str) -> Result<GatewayAddress, String> {
@@ -312,6 +348,17 @@ pub(super) mod tests {
         );
         assert_eq!(settings.times.poll, Duration::from_secs(30));
         assert_eq!(settings.places.delivery, Delivery::EnvoyFilter);
+        assert!(settings.check().is_ok());
+    }
+
+    #[test]
+    fn a_module_of_a_registry_is_for_the_wasm_plugin_alone() {
+        let oci = ["--filter-module", "oci://registry.example/fedgate-filter:1"];
+        let said = read(&oci).unwrap().check().unwrap_err().to_string();
+        assert!(said.contains("oci://registry.example") && said.contains("WasmPlugin"), "{said}");
+        let [flag, url] = oci;
+        assert!(read(&[flag, url, "--delivery", "WasmPlugin"]).unwrap().check().is_ok());
+        assert!(read(&["--filter-module", "file:///filter.wasm"]).unwrap().check().is_ok());
     }
 
     #[test]

@@ -13,9 +13,10 @@ use super::sources::{Seen, federation, policy, service};
 use super::watch::Key;
 use crate::in_force::InForce;
 use crate::plugin::find_configuration;
+use crate::status::Status;
 use anyhow::{Context, Result};
 use fedgate_core::{PeerName, Table, TableBuilder, read_configuration};
-use fedgate_federation::federate::{ConditionStatus, ConditionType};
+use fedgate_federation::federate::{Condition, ConditionStatus, ConditionType};
 use fedgate_federation::knowledge::PeerKnowledge;
 use fedgate_federation::{Federation, Finding, FindingReason, Inputs, LocalCluster, ObjectRef, federate};
 use jiff::Timestamp;
@@ -34,6 +35,8 @@ pub(crate) struct Snapshot {
     pub knowledge: BTreeMap<PeerName, PeerKnowledge>,
     /// Who leads.
     pub lease: Option<Lease>,
+    /// Whether the gateway's Pods have the table, as far as the controller has told.
+    pub table_loaded: Option<Condition>,
 }
 
 /// What is listed of a cluster.
@@ -46,6 +49,13 @@ pub(super) struct Listed {
 }
 
 impl Snapshot {
+    /// How it is with the federation.
+    pub(crate) fn status(&self) -> Status {
+        let mut status = self.in_force.status();
+        status.table.loaded = self.table_loaded.clone();
+        status
+    }
+
     /// Takes one of the cluster whose fedgate is in `namespace`.
     ///
     /// # Errors
@@ -83,7 +93,8 @@ impl Snapshot {
         let too_large = seen.too_large();
         let (table, findings) = judge(table, &record, &federation, &local, too_large)?;
         let in_force = InForce { local, federation, table, egress: None, findings };
-        Ok(Self { in_force, record, knowledge, lease })
+        let table_loaded = seen.federations.values().find_map(|object| object.condition(ConditionType::TableLoaded));
+        Ok(Self { in_force, record, knowledge, lease, table_loaded })
     }
 }
 
@@ -139,11 +150,9 @@ pub(super) fn refused(error: &kube::Error, verb: &str, what: &str, namespace: Op
 impl Seen {
     /// What the controller says of a table that is too large; only it knows how large the object would be.
     fn too_large(&self) -> Option<String> {
-        let conditions = self.federations.values().flat_map(|object| &object.conditions);
-        let kind = format!("{:?}", ConditionType::TableTooLarge);
-        let mut found =
-            conditions.filter(|condition| condition.kind == kind && condition.status == ConditionStatus::True);
-        found.next().map(|condition| condition.message.clone())
+        let conditions = self.federations.values().filter_map(|object| object.condition(ConditionType::TableTooLarge));
+        let mut found = conditions.filter(|condition| condition.status == ConditionStatus::True);
+        found.next().map(|condition| condition.message)
     }
 }
 

@@ -81,7 +81,7 @@ fn written(object: &FederationObject, condition: &Condition, now: Timestamp) -> 
 
 /// Whether a condition is of a type that this program writes. Others are somebody else's, and stay.
 fn is_ours(kind: &str) -> bool {
-    ConditionType::ALL.iter().chain([&ConditionType::TableTooLarge]).any(|ours| format!("{ours:?}") == kind)
+    ConditionType::ALL.iter().chain(ConditionType::OF_GATEWAY).any(|ours| format!("{ours:?}") == kind)
 }
 
 /// As Kubernetes has times.

@@ -85,10 +85,21 @@ impl KubernetesCluster {
             ("KUBECONFIG", shown(&kubeconfig)),
             ("FEDGATE_TRUST_DOMAIN", self.trust_domain()),
             ("FEDGATE_METADATA_TLS", shown(&self.write_metadata_certificate()?)),
+            ("FEDGATE_FILTER_FILE", shown(&self.write_filter("filter", b"\0asm\x01\0\0\0")?)),
             ("FEDGATE_POLL", "1s".into()),
             ("RUST_LOG", "info".into()),
         ];
         Ok(settings.map(|(variable, value)| (variable.to_owned(), value)).into())
+    }
+
+    /// Writes what stands for the filter's module where no Envoy loads it, and returns the file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_filter(&self, name: &str, bytes: &[u8]) -> Result<PathBuf> {
+        let file = self.logs.join(format!("{}-{name}.wasm", self.name));
+        std::fs::write(&file, bytes)?;
+        Ok(file)
     }
 
     /// A folder as a Secret of type `kubernetes.io/tls` is mounted.
@@ -185,6 +196,14 @@ impl KubernetesCluster {
     /// The controllers that run, in the order of their start.
     pub fn replicas(&mut self) -> &mut [Replica] {
         &mut self.replicas
+    }
+
+    /// The controller that was started first, of those that run.
+    ///
+    /// # Errors
+    /// When none runs.
+    pub fn first_replica(&self) -> Result<&Replica> {
+        self.replicas.first().with_context(|| format!("no controller of {} runs", self.name))
     }
 
     /// Kills a controller, as a crash would.

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-/// Where Istio's proxies show what they count.
-const STATS_PORT: u16 = 15090;
+/// Where Istio's proxies show what they count: Envoy, and istio-agent, which adds its own.
+const STATS_PORTS: [u16; 2] = [15090, 15020];
 
 /// A gateway that answers at its address, and whose Pod says which table it has. It ends when dropped.
 pub struct StandInGateway {
@@ -32,15 +32,18 @@ impl StandInGateway {
         let identity = format!("spiffe://{}/ns/{NAMESPACE}/sa/{GATEWAY}", cluster.trust_domain());
         let identity = cluster.authority().workload(&identity)?;
         let gateway = TlsListener::bind_at((addresses.gateway, GATEWAY_PORT).into(), &identity).await?;
-        let stats = TcpListener::bind((addresses.node, STATS_PORT)).await.context("the Pod's counters")?;
         let router = Router::new().route("/stats/prometheus", get(shown)).with_state(Arc::clone(&generation));
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let _ = axum::serve(gateway, Router::new()).await;
         });
-        tasks.spawn(async move {
-            let _ = axum::serve(stats, router).await;
-        });
+        for port in STATS_PORTS {
+            let stats = TcpListener::bind((addresses.node, port)).await.context("the Pod's counters")?;
+            let router = router.clone();
+            tasks.spawn(async move {
+                let _ = axum::serve(stats, router).await;
+            });
+        }
         Ok(Self { generation, _tasks: tasks })
     }
 

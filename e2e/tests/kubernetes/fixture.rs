@@ -112,6 +112,11 @@ impl Pair {
         &self.federation.clusters[0]
     }
 
+    /// The value of a metric of the controller of alpha.
+    pub(crate) async fn alpha_metric(&self, series: &str) -> Result<f64> {
+        self.alpha().first_replica()?.metric(series).await
+    }
+
     pub(crate) fn beta(&self) -> &KubernetesCluster {
         &self.federation.clusters[1]
     }

@@ -34,6 +34,8 @@ fn nothing_is_written_in_a_steady_state_nor_by_a_second_run() {
         let mut pair = Pair::start(run).await?;
         let private = |object: &Value| condition(object, "PrivateMetadataExchangeReady") == Some("True");
         pair.alpha().objects().wait_for(BETA, "to have exchanged metadata", private).await?;
+        // It is known that nobody knows which table the gateway has.
+        crate::fixture::wait_condition(pair.alpha(), "beta", "TableLoaded", ("Unknown", "Unreachable")).await?;
         wait::until_true("the writes to end", Duration::from_secs(20), async || {
             let audit = pair.alpha().plane().audit();
             Ok(wait::stays("it is quiet", Duration::from_secs(2), async || Ok(writes(&audit).is_empty())).await.is_ok())

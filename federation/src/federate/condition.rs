@@ -49,6 +49,8 @@ pub enum ConditionType {
     ClocksDiffer,
     /// The table does not fit in an object, so what this peer is granted may be what it was before. Only where the table is an object.
     TableTooLarge,
+    /// Every ready Pod of the gateway has the newest table in force. Only on Kubernetes.
+    TableLoaded,
 }
 
 impl ConditionType {
@@ -66,6 +68,8 @@ impl ConditionType {
         Self::NetworkOverlap,
         Self::ClocksDiffer,
     ];
+    /// Those about the gateway, of each peer the same, where tables are objects: on Kubernetes.
+    pub const OF_GATEWAY: &'static [Self] = &[Self::TableTooLarge, Self::TableLoaded];
 }
 
 /// Whether a condition holds.

@@ -78,7 +78,7 @@ fn line(
         ConditionType::NamesRefused => bad("names", "all names that it offers are its own", condition, hint::NAMES),
         ConditionType::RowsDropped => bad("rows", "all that it offers can be used", condition, hint::ROWS),
         // The same for all peers, and told of the table.
-        ConditionType::TableTooLarge => return None,
+        ConditionType::TableTooLarge | ConditionType::TableLoaded => return None,
         ConditionType::NetworkOverlap => bad("network", "its addresses are others than ours", condition, hint::NETWORK),
         ConditionType::ClocksDiffer => bad("peer-clock", "its clock agrees with ours", condition, hint::CLOCKS),
     })

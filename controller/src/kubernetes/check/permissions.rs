@@ -69,6 +69,7 @@ pub(super) fn needs(places: &Places) -> Vec<Need> {
     for kind in [Kind::Service, Kind::Pod] {
         needs.of_kind(gateway, kind, WATCH);
     }
+    needs.of_kind(gateway, Kind::Pod, &["patch"]);
     needs.of_kind(gateway, Kind::ConfigMap, LOOK);
     for kind in
         [Kind::ConfigMap, Kind::EnvoyFilter, Kind::WasmPlugin, Kind::Gateway, Kind::VirtualService, Kind::ServiceEntry]

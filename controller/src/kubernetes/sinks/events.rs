@@ -5,7 +5,7 @@ use crate::kubernetes::kind::Kind;
 use crate::kubernetes::settings::ControllerSettings;
 use crate::kubernetes::status::Transition;
 use crate::kubernetes::watch::Key;
-use fedgate_federation::federate::ConditionStatus;
+use fedgate_federation::federate::{ConditionStatus, ConditionType};
 use fedgate_federation::{Finding, ObjectRef, Severity};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
@@ -73,6 +73,10 @@ type Uids = BTreeMap<(Kind, Key), String>;
 /// A condition of a peer has another status now. That it has one at all is none, and trouble that is a finding is told as one.
 pub(crate) fn of_transition(name: &str, uid: &str, transition: &Transition) -> Option<Happened> {
     let condition = &transition.condition;
+    if condition.kind == format!("{:?}", ConditionType::TableLoaded) {
+        // It is the same for all peers, and told once.
+        return None;
+    }
     let before = transition.before.filter(|_| !is_a_finding(&condition.kind, condition.status))?;
     let message = if condition.message.is_empty() { String::new() } else { format!(": {}", condition.message) };
     Some(Happened {

@@ -10,7 +10,7 @@ use crate::kubernetes::kind::Kind;
 use crate::kubernetes::settings::ControllerSettings;
 use fedgate_core::TrustDomain;
 use fedgate_federation::bundle::{TrustBundle, bundle_map};
-use fedgate_federation::federate::{Import, ServerIdentity};
+use fedgate_federation::federate::{Import, Protocol, ServerIdentity};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -75,21 +75,48 @@ impl Host<'_> {
         Desired::new(self.head(Kind::ServiceEntry), json!({ "spec": spec }))
     }
 
-    /// Mutual TLS by the mesh's own certificates. A gateway that takes no connection leaves rotation.
+    /// Mutual TLS by the mesh's own certificates. All gateways of the peer are alike wherever they are: with Istio's locality preference,
+    /// which comes with outlier detection, those of unknown locality would get all calls or none. A gateway that takes no connection, or
+    /// whose TLS handshake fails, leaves rotation; what a server answers is no reason, since one gateway stands for all servers.
     fn destination_rule(&self) -> Desired {
         let policy = json!({
             "tls": { "mode": "ISTIO_MUTUAL" },
+            "loadBalancer": { "localityLbSetting": { "enabled": false } },
             "outlierDetection": {
+                // Unless it is said, five answers of 5xx in a row put a gateway out of rotation that has only passed them on.
+                "consecutive5xxErrors": 0,
                 "splitExternalLocalOriginErrors": true,
                 "consecutiveLocalOriginFailures": 2,
                 "interval": "5s",
                 "baseEjectionTime": "10s",
                 "maxEjectionPercent": 100,
+                // When all have left, all are tried.
+                "minHealthPercent": 1,
             },
         });
+        let renewed = self.renewed_connections(&policy);
+        let mut policy = policy;
+        if !renewed.is_empty() {
+            policy["portLevelSettings"] = renewed.into();
+        }
         let host = self.first.service.host.as_str();
         let spec = json!({ "host": host, "trafficPolicy": policy, "exportTo": self.settings.gateway.export_to });
         Desired::new(self.head(Kind::DestinationRule), json!({ "spec": spec }))
+    }
+
+    /// Where requests share connections, a connection ends between two requests after a time. The gateway, which sees TCP alone, cannot end
+    /// it so when it is to go itself. Connections of other protocols are left alone: nobody but the program knows when they may end.
+    fn renewed_connections(&self, policy: &Value) -> Vec<Value> {
+        let http = self.ports.iter().filter(|import| matches!(import.protocol, Protocol::Http | Protocol::Http2));
+        let lifetime = format!("{}s", self.settings.gateway.connection_lifetime.as_secs_f64());
+        let of_port = |import: &Import| {
+            // What is said of a port is all that counts for it.
+            let mut policy = policy.clone();
+            policy["port"] = json!({ "number": import.service.port.get() });
+            policy["connectionPool"] = json!({ "tcp": { "maxConnectionDuration": lifetime } });
+            policy
+        };
+        http.map(of_port).collect()
     }
 
     /// For this host the peer's roots are believed and no others, whatever the mesh believes otherwise.

@@ -4,6 +4,7 @@
 //! | where | object | changes when |
 //! | --- | --- | --- |
 //! | gateway namespace | ConfigMap `fedgate-trust-bundle` | a peer's roots do |
+//! | gateway namespace | ConfigMap `fedgate-filter` | the controller's version does |
 //! | gateway namespace | EnvoyFilter `fedgate-table`, or WasmPlugin `fedgate` | each table |
 //! | gateway namespace | EnvoyFilter `fedgate-gateway` | the settings do; never with a table |
 //! | gateway namespace | Gateway `fedgate-gateway`, VirtualService and ServiceEntry `fedgate-black-hole` | the settings do |

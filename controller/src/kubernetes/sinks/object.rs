@@ -63,4 +63,11 @@ impl Desired {
             body: content,
         }
     }
+
+    /// The same with one more annotation, which must be one of ours (`fedgate.dev/…`).
+    pub(crate) fn annotated(mut self, key: &str, value: &str) -> Self {
+        self.body["metadata"]["annotations"][key] = value.into();
+        self.fingerprint = of_object(&self.body);
+        self
+    }
 }

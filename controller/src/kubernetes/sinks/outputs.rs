@@ -2,6 +2,7 @@
 
 use crate::kubernetes::fingerprint::{Fingerprint, of_object};
 use crate::kubernetes::kind::Kind;
+use crate::kubernetes::module::{MODULES, Shipped};
 use crate::kubernetes::owner::{OWNER, PEER};
 use crate::kubernetes::settings::Places;
 use crate::kubernetes::sources::Wakes;
@@ -24,6 +25,8 @@ pub(crate) struct Found {
     pub peer: Option<String>,
     /// Of its content.
     pub fingerprint: Fingerprint,
+    /// The modules in it, of the one ConfigMap that has any.
+    pub shipped: Option<Arc<Shipped>>,
 }
 
 /// The objects of a kind in a namespace.
@@ -100,5 +103,7 @@ pub(crate) fn keep(object: DynamicObject) -> Found {
     let peer = object.annotations().get(PEER).cloned();
     let uid = object.uid().unwrap_or_default();
     let json = serde_json::to_value(&object).unwrap_or_default();
-    Found { uid, owner: label, peer, fingerprint: of_object(&json) }
+    let shipped = (object.name_any() == MODULES && object.data.get("binaryData").is_some())
+        .then(|| Arc::new(Shipped::of(&object)));
+    Found { uid, owner: label, peer, fingerprint: of_object(&json), shipped }
 }

@@ -8,7 +8,7 @@ use crate::kubernetes::status::{DesiredStatus, desired};
 use crate::kubernetes::watch::Key;
 use fedgate_core::PeerName;
 use fedgate_federation::Finding;
-use fedgate_federation::federate::{Condition, PeerReport, table_too_large};
+use fedgate_federation::federate::{Condition, ConditionType, PeerReport, table_too_large};
 use jiff::Timestamp;
 use kube::Api;
 use kube::api::{DynamicObject, Patch, PatchParams};
@@ -27,17 +27,29 @@ impl Kept {
     }
 }
 
+/// What is told of the gateway, of each peer the same.
+#[derive(Debug, Default)]
+pub(crate) struct OfGateway<'a> {
+    /// The table is too large for an object.
+    pub(crate) too_large: Option<&'a Finding>,
+    /// Whether its Pods have the table; `None`: what was told before.
+    pub(crate) loaded: Option<Condition>,
+}
+
 /// The statuses that are not as they should be.
 pub(crate) fn to_write(
     compiled: &Compiled,
-    too_large: Option<&Finding>,
+    of_gateway: &OfGateway<'_>,
     federations: &BTreeMap<Key, FederationObject>,
     kept: &Kept,
     now: Timestamp,
 ) -> Vec<(Key, DesiredStatus)> {
-    let conditions = conditions(compiled, too_large);
+    let conditions = conditions(compiled, of_gateway);
     let status = |(key, object): (&Key, &FederationObject)| {
-        let conditions = conditions.get(key.name.as_str())?;
+        let mut conditions = conditions.get(key.name.as_str())?.clone();
+        if of_gateway.loaded.is_none() && is_peer(&conditions) {
+            conditions.extend(object.condition(ConditionType::TableLoaded));
+        }
         if compiled.generations.get(&key.name) != Some(&object.generation) {
             // A newer spec, which the next compilation is about.
             return None;
@@ -46,18 +58,24 @@ pub(crate) fn to_write(
             return None;
         }
         let knowledge = PeerName::parse(&key.name).ok().and_then(|name| compiled.knowledge.get(&name));
-        let wanted = desired(object, conditions, knowledge, now);
+        let wanted = desired(object, &conditions, knowledge, now);
         (!kept.is_settled(key, object.status, wanted.fingerprint)).then(|| (key.clone(), wanted))
     };
     federations.iter().filter_map(status).collect()
 }
 
+/// What is told of the gateway is told of peers, and not of objects that are none.
+fn is_peer(conditions: &[Condition]) -> bool {
+    conditions.iter().any(|condition| condition.kind == ConditionType::TableTooLarge)
+}
+
 /// The conditions of each object: of peers from their reports, of the others why they are none.
-fn conditions<'a>(compiled: &'a Compiled, too_large: Option<&Finding>) -> BTreeMap<&'a str, Vec<Condition>> {
+fn conditions<'a>(compiled: &'a Compiled, of_gateway: &OfGateway<'_>) -> BTreeMap<&'a str, Vec<Condition>> {
+    let OfGateway { too_large, loaded } = of_gateway;
     let federation = &compiled.in_force.federation;
     let peer = |report: &'a PeerReport| {
         let own = report.conditions.iter().cloned();
-        (report.peer.name.as_str(), own.chain([table_too_large(too_large)]).collect())
+        (report.peer.name.as_str(), own.chain([table_too_large(*too_large)]).chain(loaded.clone()).collect())
     };
     let peers = federation.peers.iter().map(peer);
     let others = federation.others.iter().map(|(name, condition)| (name.as_str(), vec![condition.clone()]));

@@ -8,15 +8,17 @@
 //! peer that is gone loses its table row and roots before its imports. A newer compilation makes the writer begin again with it: what was
 //! written by then is as it should be, and is passed over. Nothing is written that is so already.
 
+mod mounts;
 mod objects;
 
 use super::events::{self, Events};
+use super::gateway::{self, Shipping};
+use super::memory;
 use super::object::Desired;
 use super::outputs::Outputs;
 use super::pace::Corrections;
 use super::plan::Wanted;
-use super::statuses::{self, Kept};
-use super::{gateway, memory};
+use super::statuses::{self, Kept, OfGateway};
 use crate::clock::until;
 use crate::exporter;
 use crate::in_force::InForce;
@@ -24,13 +26,18 @@ use crate::kubernetes::client::told;
 use crate::kubernetes::compiled::Compiled;
 use crate::kubernetes::election::Leadership;
 use crate::kubernetes::kind::Kind;
+use crate::kubernetes::loaded::Loaded;
 use crate::kubernetes::metrics::{Metrics, Verb};
+use crate::kubernetes::module::{MODULES, Module};
 use crate::kubernetes::settings::ControllerSettings;
+use crate::kubernetes::snapshot::table_object;
 use crate::kubernetes::sources::federation::FederationObject;
 use crate::kubernetes::sources::memory::ClusterRecord;
+use crate::kubernetes::sources::pod::GatewayPod;
 use crate::kubernetes::watch::{Key, Watched};
 use arc_swap::ArcSwap;
-use fedgate_federation::{Finding, FindingReason};
+use fedgate_federation::federate::{Condition, ConditionStatus};
+use fedgate_federation::{Finding, FindingReason, ObjectRef, Severity};
 use jiff::Timestamp;
 use kube::Client;
 use kube::api::DynamicObject;
@@ -51,6 +58,12 @@ pub(crate) struct Writer {
     pub client: Client,
     /// What is there.
     pub outputs: Outputs,
+    /// The filter that this program brings; `None` where the operator does.
+    pub module: Option<Module>,
+    /// The gateway's Pods.
+    pub pods: Watched<GatewayPod>,
+    /// Which table they have.
+    pub loaded: Loaded,
     /// The objects whose status is written.
     pub federations: Watched<FederationObject>,
     /// Whether this replica leads.
@@ -87,6 +100,11 @@ struct Pass {
 }
 
 impl Pass {
+    /// Whether something could not be written.
+    fn has_failed(&self) -> bool {
+        self.findings.iter().any(|finding| finding.reason == FindingReason::NotWritten)
+    }
+
     fn again_at(&mut self, then: Instant) {
         self.again = Some(self.again.map_or(then, |again| again.min(then)));
     }
@@ -131,7 +149,11 @@ impl Writer {
         let mut pass = Pass::default();
         let whole = self.write_all(compiled, remembered, &mut pass).await;
         for finding in pass.findings.iter().filter(|finding| !remembered.told.contains(finding)) {
-            tracing::error!(reason = finding.reason.word(), "{finding}");
+            match finding.severity {
+                Severity::Info => tracing::info!(reason = finding.reason.word(), "{finding}"),
+                Severity::Warning => tracing::warn!(reason = finding.reason.word(), "{finding}"),
+                Severity::Error => tracing::error!(reason = finding.reason.word(), "{finding}"),
+            }
         }
         if whole {
             self.metrics.show_findings(&pass.findings);
@@ -146,7 +168,8 @@ impl Writer {
     async fn write_all(&self, compiled: &Arc<Compiled>, remembered: &mut Remembered, pass: &mut Pass) -> bool {
         let InForce { local, federation, table, .. } = &compiled.in_force;
         let table = compiled.has_table.then_some(table);
-        let (objects, too_large) = gateway::objects(&self.settings, local, &federation.bundles, table);
+        let shipping = self.shipping(pass);
+        let (objects, too_large) = gateway::objects(&self.settings, local, &federation.bundles, table, &shipping);
         pass.findings.extend(too_large.clone());
         let awaits_first_answer = compiled.awaits_first_answer();
         for desired in &objects {
@@ -155,24 +178,51 @@ impl Writer {
                 pass.wanted.add(desired);
                 continue;
             }
+            if desired.name == MODULES && shipping.drops && pass.has_failed() {
+                // The table that is there may name the module that is to go.
+                pass.wanted.add(desired);
+                continue;
+            }
             self.write_one(desired, remembered, pass).await;
+        }
+        if !pass.has_failed() {
+            self.bring_mounts_up_to_date(pass).await;
         }
         for desired in self.memory(compiled) {
             self.write_one(&desired, remembered, pass).await;
         }
-        if pass.findings.iter().any(|finding| finding.reason == FindingReason::NotWritten) {
+        if pass.has_failed() {
             return false;
         }
         if !remembered.served.ptr_eq(&Arc::downgrade(compiled)) {
             self.published.store(Arc::new(exporter::Published::of(federation)));
             remembered.served = Arc::downgrade(compiled);
         }
-        self.write_statuses(compiled, too_large.as_ref(), remembered, pass).await;
+        let of_gateway = OfGateway { too_large: too_large.as_ref(), loaded: self.loaded.condition() };
+        pass.findings.extend(of_gateway.loaded.as_ref().and_then(|loaded| not_loaded(loaded, &self.settings)));
+        self.write_statuses(compiled, &of_gateway, remembered, pass).await;
         if !self.write_imports(compiled, remembered, pass).await {
             return false;
         }
         self.delete(compiled, pass).await;
         true
+    }
+
+    /// What is done about the filter's module now.
+    fn shipping(&self, pass: &mut Pass) -> Shipping {
+        let (settings, now) = (&self.settings, Timestamp::now());
+        let Some(own) = &self.module else {
+            return Shipping::by_operator(settings.gateway.filter_module.as_deref().unwrap_or_default());
+        };
+        let key = Key { namespace: settings.places.gateway().to_owned(), name: MODULES.to_owned() };
+        let output = self.outputs.of(Kind::ConfigMap, settings.places.gateway());
+        let shipped = output.and_then(|output| output.watched.get(&key)?.shipped).unwrap_or_default();
+        let shipping = Shipping::of(own, (&settings.gateway, &settings.places), &shipped, &self.pods.all(), now);
+        pass.findings.extend(shipping.held_back.clone());
+        if let Some(then) = shipping.again {
+            pass.again_at(Instant::now() + Duration::try_from(then.duration_since(now)).unwrap_or(RETRY));
+        }
+        shipping
     }
 
     fn is_there(&self, desired: &Desired) -> bool {
@@ -190,13 +240,13 @@ impl Writer {
     async fn write_statuses(
         &self,
         compiled: &Compiled,
-        too_large: Option<&Finding>,
+        of_gateway: &OfGateway<'_>,
         remembered: &mut Remembered,
         pass: &mut Pass,
     ) {
         let api = Kind::IstioFederation.everywhere(&self.client);
         for (key, wanted) in
-            statuses::to_write(compiled, too_large, &self.federations.all(), &remembered.kept, Timestamp::now())
+            statuses::to_write(compiled, of_gateway, &self.federations.all(), &remembered.kept, Timestamp::now())
         {
             if !self.leadership.leads() {
                 return;
@@ -234,6 +284,16 @@ fn news(compiled: &Compiled) -> impl Iterator<Item = &Finding> {
         finding.object.kind == Kind::IstioFederation.name() && compiled.is_pending(&finding.object.name)
     };
     compiled.in_force.federation.findings.iter().filter(move |finding| !pending(finding))
+}
+
+/// What is told of a gateway that does not have the table: once, where the condition tells it of each peer.
+fn not_loaded(loaded: &Condition, settings: &ControllerSettings) -> Option<Finding> {
+    let (kind, name) = table_object(settings.places.delivery);
+    let namespace = Some(settings.places.gateway().to_owned());
+    let about = ObjectRef { namespace, ..ObjectRef::new(kind.name(), name) };
+    let message = format!("not every Pod of the gateway has this table in force: {}", loaded.message);
+    (loaded.status == ConditionStatus::False)
+        .then(|| Finding::warning(FindingReason::TableNotLoaded, about, "", message))
 }
 
 fn key(desired: &Desired) -> Key {

@@ -2,6 +2,7 @@
 
 use super::super::crd::status::PeerCondition;
 use super::super::fingerprint::{Fingerprint, fingerprint};
+use fedgate_federation::federate::{Condition, ConditionType};
 use fedgate_federation::object::{IstioFederationSpec, Named};
 use fedgate_federation::{Finding, FindingReason, ObjectRef, shown};
 use kube::ResourceExt;
@@ -22,6 +23,15 @@ pub struct FederationObject {
     pub conditions: Vec<PeerCondition>,
     /// The whole status.
     pub status: Fingerprint,
+}
+
+impl FederationObject {
+    /// A condition that it has.
+    pub(crate) fn condition(&self, kind: ConditionType) -> Option<Condition> {
+        let found = self.conditions.iter().find(|condition| condition.kind == format!("{kind:?}"))?;
+        let (reason, message) = (found.reason.clone(), found.message.clone());
+        Some(Condition { kind, status: found.status, reason, message })
+    }
 }
 
 /// What is kept of an object.

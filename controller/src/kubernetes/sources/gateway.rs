@@ -2,6 +2,7 @@
 //! nodes of a `NodePort`.
 
 use super::Seen;
+use super::pod::GatewayPod;
 use crate::kubernetes::settings::ControllerSettings;
 use crate::kubernetes::watch::Key;
 use fedgate_core::ServicePort;
@@ -29,19 +30,6 @@ struct Port {
     node_port: Option<u16>,
 }
 
-/// What is kept of a gateway's Pod: the node of one that is ready.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct GatewayPod {
-    node: Option<String>,
-}
-
-impl GatewayPod {
-    /// Whether it takes traffic.
-    pub(crate) fn is_ready(&self) -> bool {
-        self.node.is_some()
-    }
-}
-
 /// What is kept of a Node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Node {
@@ -62,13 +50,6 @@ pub(crate) fn keep_service(object: DynamicObject) -> GatewayService {
         ports: list(&spec["ports"]).filter_map(|port| Port::deserialize(port).ok()).collect(),
         ingress: list(&status["loadBalancer"]["ingress"]).filter_map(ingress).collect(),
     }
-}
-
-/// What is kept of a Pod.
-pub(crate) fn keep_pod(object: DynamicObject) -> GatewayPod {
-    let goes = object.metadata.deletion_timestamp.is_some();
-    let ready = !goes && is_true(&object.data["status"]["conditions"], "Ready");
-    GatewayPod { node: text(&object.data["spec"]["nodeName"]).filter(|_| ready) }
 }
 
 /// What is kept of a Node.
@@ -144,15 +125,15 @@ fn ordered(mut addresses: Vec<GatewayAddress>) -> Vec<GatewayAddress> {
     addresses
 }
 
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
+pub(super) fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-fn text(value: &Value) -> Option<String> {
+pub(super) fn text(value: &Value) -> Option<String> {
     value.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
-fn is_true(conditions: &Value, kind: &str) -> bool {
+pub(super) fn is_true(conditions: &Value, kind: &str) -> bool {
     list(conditions).any(|condition| condition["type"] == kind && condition["status"] == "True")
 }
 
@@ -185,7 +166,7 @@ mod tests {
         };
         let pod = |name: &str, node: &str, ready: &str| {
             let key = Key { namespace: "fedgate-system".into(), name: name.into() };
-            let pod = keep_pod(read(json!({
+            let pod = super::super::pod::keep(read(json!({
                 "metadata": { "name": name },
                 "spec": { "nodeName": node },
                 "status": { "conditions": [{ "type": "Ready", "status": ready }] },

@@ -6,6 +6,7 @@
 //! | `policy` | `FederationPolicy`s |
 //! | `service` | Services with the export label |
 //! | `gateway` | where peers reach the gateway: its Service, its Pods, their Nodes |
+//! | `pod` | the gateway's Pods, one by one |
 //! | `network` | Pod and Service CIDRs |
 //! | `roots` | this cluster's root certificates |
 //! | `memory` | what a replica wrote down for the others, and for the next start |
@@ -18,6 +19,7 @@ pub(super) mod gateway;
 pub(super) mod memory;
 pub(super) mod network;
 pub(super) mod place;
+pub(super) mod pod;
 pub(super) mod policy;
 pub(super) mod roots;
 pub(super) mod service;
@@ -43,7 +45,7 @@ pub struct Seen {
     pub(super) policies: BTreeMap<Key, policy::Policy>,
     pub(super) services: BTreeMap<Key, service::Labelled>,
     pub(super) gateway_services: BTreeMap<Key, gateway::GatewayService>,
-    pub(super) pods: BTreeMap<Key, gateway::GatewayPod>,
+    pub(super) pods: BTreeMap<Key, pod::GatewayPod>,
     pub(super) nodes: BTreeMap<Key, gateway::Node>,
     pub(super) service_cidrs: BTreeMap<Key, network::ServiceCidr>,
     pub(super) roots: BTreeMap<Key, roots::Roots>,

@@ -1,7 +1,7 @@
 //! The watches of all sources.
 
 use super::place::{self, Place};
-use super::{Seen, federation, gateway, memory, network, policy, roots, service};
+use super::{Seen, federation, gateway, memory, network, pod, policy, roots, service};
 use crate::kubernetes::settings::ControllerSettings;
 use crate::kubernetes::watch::{Watch, Watched};
 use kube::Client;
@@ -25,7 +25,7 @@ pub(crate) struct Sources {
     policies: Watched<policy::Policy>,
     services: Watched<service::Labelled>,
     gateway_services: Watched<gateway::GatewayService>,
-    pods: Watched<gateway::GatewayPod>,
+    pods: Watched<pod::GatewayPod>,
     nodes: Watched<gateway::Node>,
     service_cidrs: Watched<network::ServiceCidr>,
     roots: Watched<roots::Roots>,
@@ -55,11 +55,11 @@ impl Sources {
                 wakes,
                 tasks,
             ),
-            pods: source(
-                client,
-                place::gateway_pods(places.gateway(), &gateway.selector),
-                gateway::keep_pod,
-                wakes,
+            pods: Watched::start(
+                Watch {
+                    is_news: pod::is_news,
+                    ..watch(client, place::gateway_pods(places.gateway(), &gateway.selector), pod::keep, wakes)
+                },
                 tasks,
             ),
             nodes: source(client, place::nodes(), gateway::keep_node, wakes, tasks),
@@ -93,6 +93,11 @@ impl Sources {
     /// The `IstioFederation`s, whose status is written.
     pub(crate) fn federations(&self) -> &Watched<federation::FederationObject> {
         &self.federations
+    }
+
+    /// The gateway's Pods.
+    pub(crate) fn pods(&self) -> &Watched<pod::GatewayPod> {
+        &self.pods
     }
 
     /// What was not listed yet, with the reason if there is one. ServiceCIDRs are not waited for: older clusters have none.

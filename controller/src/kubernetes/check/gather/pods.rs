@@ -2,19 +2,18 @@
 
 use super::super::facts::{Pod, Pods};
 use crate::kubernetes::client::told;
+use crate::kubernetes::loaded::gauge;
 use crate::kubernetes::snapshot::list;
 use crate::kubernetes::sources::memory::ClusterRecord;
-use crate::kubernetes::sources::{gateway, place};
+use crate::kubernetes::sources::{place, pod};
 use futures_util::stream::{self, StreamExt};
 use hyper::Request;
 use kube::Client;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// Where Istio's proxies show what they count, and of that the one gauge.
-const STATS: &str = "15090/proxy/stats/prometheus?filter=fedgate.table.generation";
-/// The gauge, as it is shown there.
-const GAUGE: &str = "fedgate_table_generation";
+/// Where Istio's proxies show what they count.
+const STATS: &str = "15090/proxy/stats/prometheus";
 /// How long a Pod may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How many are asked at once.
@@ -23,7 +22,7 @@ const AT_ONCE: usize = 8;
 pub(super) async fn ask(client: &Client, record: &ClusterRecord) -> Pods {
     let namespace = record.places.gateway();
     let place = place::gateway_pods(namespace, &record.gateway_selector);
-    let pods = list(client, place, gateway::keep_pod).await.map_err(|error| format!("{error:#}"))?;
+    let pods = list(client, place, pod::keep).await.map_err(|error| format!("{error:#}"))?;
     let asked = stream::iter(pods).map(async |(key, pod)| {
         let ready = pod.is_ready();
         let generation = if ready { generation(client, namespace, &key.name).await } else { Ok(None) };
@@ -33,33 +32,14 @@ pub(super) async fn ask(client: &Client, record: &ClusterRecord) -> Pods {
 }
 
 async fn generation(client: &Client, namespace: &str, pod: &str) -> Result<Option<u64>, String> {
-    let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{STATS}");
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{STATS}?{}", gauge::QUERY);
     let request = Request::get(path).body(Vec::new()).map_err(|error| error.to_string())?;
     match timeout(PATIENCE, client.request_text(request)).await {
-        Ok(Ok(text)) => Ok(gauge(&text)),
+        Ok(Ok(text)) => Ok(gauge::in_text(&text)),
         Ok(Err(kube::Error::Api(status))) if status.is_forbidden() => {
             Err(format!("you may not ask it: that takes a role that lets you get pods/proxy in {namespace}"))
         }
         Ok(Err(error)) => Err(told(&error)),
         Err(_) => Err(format!("it has not answered within {PATIENCE:?}")),
-    }
-}
-
-/// The gauge's value in Prometheus' text.
-fn gauge(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(GAUGE).filter(|rest| rest.starts_with(['{', ' '])))?;
-    line.rsplit_once(' ')?.1.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_gauge_is_found_among_others() {
-        let text =
-            "# TYPE fedgate_table_generation gauge\nfedgate_table_generation_x{} 1\nfedgate_table_generation{} 7\n";
-        assert_eq!(gauge(text), Some(7));
-        assert_eq!(gauge("# TYPE fedgate_table_generation gauge\n"), None);
     }
 }

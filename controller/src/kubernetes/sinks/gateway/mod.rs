@@ -1,12 +1,15 @@
 //! The gateway's objects: its trust bundle, its table, its listener (`server`), and what makes the listener use both (`patches`).
 //!
-//! The table has an object of its own, so that the listener stays the same from one table to the next and no connection drains.
+//! The filter's module comes by a ConfigMap (`shipping`). The table has an object of its own, so that the listener stays the same from one table to the next and no connection drains.
 //!
 //! All of them are the controller's and none is the chart's: they find each other by names, server names and ports, must come in an order, and
 //! are put right when somebody changes them. So an upgrade of the chart alone changes no listener.
 
 mod patches;
 mod server;
+mod shipping;
+
+pub(crate) use shipping::Shipping;
 
 use super::object::{Desired, Head};
 use crate::envoy::{filter, trust};
@@ -38,8 +41,8 @@ pub(crate) const LARGEST_TABLE_OBJECT: usize = 1 << 20;
 
 type Bundles = BTreeMap<fedgate_core::TrustDomain, TrustBundle>;
 
-/// The objects, in the order in which they are to be written: the roots before a table that counts on them, and the Gateway, which opens the
-/// port, after all that closes it.
+/// The objects, in the order in which they are to be written: the module and the roots before a table that counts on them, and the Gateway,
+/// which opens the port, after all that closes it. A module that goes, goes last.
 ///
 /// `table` is `None` when none could be built since the start: what is there stays. A table that is too large for an object is a finding, and its object stays as it is: it is never cut.
 pub(crate) fn objects(
@@ -47,9 +50,11 @@ pub(crate) fn objects(
     local: &LocalCluster,
     bundles: &Bundles,
     table: Option<&Table>,
+    shipping: &Shipping,
 ) -> (Vec<Desired>, Option<Finding>) {
-    let objects = Objects { settings };
-    let mut wanted = Vec::new();
+    let objects = Objects { settings, shipping };
+    let modules = shipping.config_map.clone();
+    let mut wanted: Vec<_> = modules.iter().filter(|_| !shipping.drops).cloned().collect();
     // Without any root there is no bundle map that Envoy would take.
     if !bundles.is_empty() || !local.roots.is_empty() {
         wanted.push(objects.trust_bundle(local, bundles));
@@ -60,6 +65,7 @@ pub(crate) fn objects(
     let fits = size <= LARGEST_TABLE_OBJECT;
     wanted.extend(table.filter(|_| fits).map(|(table, _)| table));
     wanted.push(objects.server());
+    wanted.extend(modules.filter(|_| shipping.drops));
     if fits {
         return (wanted, None);
     }
@@ -85,6 +91,7 @@ pub(crate) fn keeps(kind: Kind, name: &str, delivery: Delivery) -> bool {
 
 struct Objects<'a> {
     settings: &'a ControllerSettings,
+    shipping: &'a Shipping,
 }
 
 impl Objects<'_> {
@@ -104,8 +111,7 @@ impl Objects<'_> {
         let configuration = write_configuration(table, Options::default());
         let desired = match self.settings.places.delivery {
             Delivery::EnvoyFilter => {
-                let module = self.settings.gateway.filter_module.trim_start_matches("file://");
-                let extension = filter::extension_of(json!(configuration).to_string(), module);
+                let extension = filter::extension_of(json!(configuration).to_string(), self.shipping.path());
                 let patch = json!({
                     "applyTo": "EXTENSION_CONFIG",
                     "match": { "context": "GATEWAY" },
@@ -118,7 +124,7 @@ impl Objects<'_> {
                     "selector": { "matchLabels": self.settings.gateway.selector.0 },
                     "type": "NETWORK",
                     "phase": "AUTHN",
-                    "url": self.settings.gateway.filter_module,
+                    "url": self.shipping.url,
                     "failStrategy": "FAIL_RELOAD",
                     "pluginName": PLUGIN,
                     "pluginConfig": configuration,

@@ -1,0 +1,72 @@
+//! Which table the gateway has in force, as the controller tells it.
+
+use crate::fixture::{Pair, exported, wait_condition};
+use anyhow::{Context, Result, ensure};
+use fedgate_e2e::kubernetes::gateway::StandInGateway;
+use fedgate_e2e::kubernetes::{CONTROLLER, Key, NAMESPACE};
+use fedgate_e2e::run_folder::RunFolder;
+use fedgate_e2e::scenario::scenario;
+use fedgate_e2e::wait;
+use serde_json::Value;
+use std::time::Duration;
+
+const TABLE: &str = "TableLoaded";
+
+/// The generation of the table that the cluster has.
+async fn generation(pair: &Pair) -> Result<u64> {
+    let metric = pair.alpha_metric("fedgate_table_generation").await?;
+    Ok(metric as u64)
+}
+
+#[test]
+fn a_gateway_that_stays_behind_is_told_and_one_that_follows_is_not() {
+    scenario("loaded", async |run: &RunFolder| {
+        let pair = Pair::start(run).await?;
+        let alpha = pair.alpha();
+        // Nobody answers at the Pod's address.
+        let unknown = wait_condition(alpha, "beta", TABLE, ("Unknown", "Unreachable")).await?;
+        ensure!(unknown.to_string().contains("fedgate-gateway-1: Connection refused"), "{unknown:#}");
+
+        let gateway = StandInGateway::start(alpha).await?;
+        gateway.loads(generation(&pair).await?);
+        wait_condition(alpha, "beta", TABLE, ("True", "Loaded")).await?;
+        ensure!(pair.alpha_metric("fedgate_gateway_pods{state=\"Loaded\"}").await? == 1.0);
+        let said = alpha.fedgate(&["status"]).await?;
+        ensure!(String::from_utf8_lossy(&said.stdout).contains("in force in every gateway Pod"), "{said:?}");
+
+        // Tables that are loaded soon change nothing, however many.
+        let audit = alpha.plane().audit();
+        for name in ["one", "two", "three"] {
+            let before = generation(&pair).await?;
+            alpha.put_service(&exported(name)).await?;
+            wait::until_true("a new table", Duration::from_secs(20), async || Ok(generation(&pair).await? > before))
+                .await?;
+            gateway.loads(generation(&pair).await?);
+        }
+        let written = || {
+            audit.matching(|request| {
+                request.user == CONTROLLER && request.resource == "istiofederations" && request.verb == "patch"
+            })
+        };
+        let quiet =
+            wait::stays("no status is written", Duration::from_secs(3), async || Ok(written().is_empty())).await;
+        quiet.with_context(|| format!("{:?}", written()))?;
+
+        // One that does not follow.
+        let stays = generation(&pair).await?;
+        alpha.objects().delete(Key::namespaced("v1", "Service", "shop", "one")).await?;
+        let behind = wait_condition(alpha, "beta", TABLE, ("False", "Behind")).await?;
+        let told = format!("fedgate-gateway-1 stays at generation {stays}");
+        ensure!(behind.to_string().contains(&told), "{behind:#}");
+        let said = alpha.fedgate(&["status"]).await?;
+        ensure!(!said.status.success() && String::from_utf8_lossy(&said.stdout).contains(&told), "{said:?}");
+        let event = |event: &Value| event["reason"] == "TableNotLoaded" && event["regarding"]["namespace"] == NAMESPACE;
+        wait::until_true("an Event", Duration::from_secs(20), async || {
+            Ok(alpha.objects().list(("events.k8s.io/v1", "Event"), None, "").await?.iter().any(event))
+        })
+        .await?;
+        gateway.loads(generation(&pair).await?);
+        wait_condition(alpha, "beta", TABLE, ("True", "Loaded")).await?;
+        Ok(())
+    });
+}
