@@ -48,6 +48,8 @@
   value: {{ $v.gateway.filterFolder | quote }}
 - name: FEDGATE_TRUST_FOLDER
   value: {{ $v.gateway.trustFolder | quote }}
+- name: FEDGATE_GATEWAY_ACCESS_LOG
+  value: {{ $v.gateway.accessLog | quote }}
 - name: FEDGATE_METADATA_LISTEN
   value: {{ printf "0.0.0.0:%d" (int $v.metadata.port) | quote }}
 - name: FEDGATE_PROBES_LISTEN
@@ -65,6 +67,8 @@
 {{- include "fedgate.optional" (dict "name" "FEDGATE_ADVERTISE" "value" (join "," $v.gateway.advertise)) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_FILTER_MODULE" "value" $v.gateway.filterModule) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_FILTER_FILE" "value" $v.controller.filterFile) }}
+{{- include "fedgate.optional" (dict "name" "FEDGATE_WAIT_FOR_IDENTITY" "value" $v.gateway.waitForIdentity) }}
+{{- include "fedgate.optional" (dict "name" "FEDGATE_CONNECTION_LIFETIME" "value" $v.imports.connectionLifetime) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_EXPORT_TO" "value" (join "," $v.imports.exportTo)) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_NETWORK" "value" $v.network.name) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_POD_CIDRS" "value" (join "," $v.network.podCIDRs)) }}
