@@ -26,7 +26,7 @@ pub fn fmt() -> Result<()> {
 /// When it finds something, or clippy or the target cannot be installed.
 pub fn clippy() -> Result<()> {
     component("clippy", "cargo-clippy")?;
-    wasm::install_target()?;
+    wasm::install_target(wasm::TARGET, wasm::FOR)?;
     let deny = ["--", "--deny", "warnings"];
     run(cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", "--all-features"]).args(deny))?;
     run(cargo().args(["clippy", "--quiet", "--lib", "--target", wasm::TARGET]).args(IN_ENVOY).args(deny))

@@ -1,6 +1,7 @@
-//! Files that are made from the Rust types and checked in, so that nobody needs a compiler to apply them.
+//! Files that are made from others and checked in, so that nobody needs a compiler or Helm to apply them: the definitions from the Rust
+//! types, the manifests from the chart.
 
-use crate::{fedgate, root};
+use crate::{fedgate, manifests, root};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,24 +9,31 @@ use std::process::Command;
 /// The CustomResourceDefinitions, by their plural names.
 const DEFINITIONS: [&str; 2] = ["federationpolicies", "istiofederations"];
 
+/// Where they are.
+const FOLDERS: [&str; 2] = ["deploy/kubernetes/crds", "deploy/chart/files/crds"];
+
 /// Writes the files.
 ///
 /// # Errors
-/// When the controller cannot be built, or a file cannot be written.
+/// When the controller or helm cannot be built, the chart cannot be rendered, or a file cannot be written.
 pub fn write() -> Result<()> {
-    for (file, text) in files()? {
-        std::fs::write(root().join(&file), text).with_context(|| format!("cannot write {}", file.display()))?;
-        println!("{}", file.display());
-    }
-    Ok(())
+    definitions()?.iter().try_for_each(written)?;
+    // The chart has the definitions in it, so it is rendered with those that were written.
+    manifests::files()?.iter().try_for_each(written)
 }
 
-/// Whether each file is what [`write()`] would make it.
+/// Whether each file is as [`write()`] would make it.
 ///
 /// # Errors
-/// When one is not; the message has the first line that differs. When the controller cannot be built.
+/// When one is not; the message has the first line that differs. When the controller or helm cannot be built.
 pub fn check() -> Result<()> {
-    files()?.iter().try_for_each(|(file, text)| compare(file, text))
+    definitions()?.iter().chain(&manifests::files()?).try_for_each(|(file, text)| compare(file, text))
+}
+
+fn written((file, text): &(PathBuf, String)) -> Result<()> {
+    std::fs::write(root().join(file), text).with_context(|| format!("cannot write {}", file.display()))?;
+    println!("{}", file.display());
+    Ok(())
 }
 
 fn compare(file: &Path, expected: &str) -> Result<()> {
@@ -48,15 +56,18 @@ fn first_difference(a: &str, b: &str) -> Option<usize> {
     (0..a.len().max(b.len())).find(|&place| a.get(place) != b.get(place))
 }
 
-/// What each file must be.
-fn files() -> Result<Vec<(PathBuf, String)>> {
+/// What the definitions must be: for the chart, and for those without Helm.
+fn definitions() -> Result<Vec<(PathBuf, String)>> {
     let fedgate = fedgate::build()?;
-    let file = |plural: &&str| {
+    let mut files = Vec::new();
+    for plural in DEFINITIONS {
         let output = Command::new(&fedgate).args(["crd", plural]).output().context("cannot start fedgate")?;
         ensure!(output.status.success(), "fedgate crd {plural}: {}", String::from_utf8_lossy(&output.stderr));
-        Ok((Path::new("deploy/kubernetes/crds").join(format!("{plural}.yaml")), String::from_utf8(output.stdout)?))
-    };
-    DEFINITIONS.iter().map(file).collect()
+        let text = String::from_utf8(output.stdout)?;
+        let file = |folder: &str| (Path::new(folder).join(format!("{plural}.yaml")), text.clone());
+        files.extend(FOLDERS.map(file));
+    }
+    Ok(files)
 }
 
 #[cfg(test)]

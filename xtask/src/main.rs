@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use xtask::{check, envoy, fedgate, generate, tests, wasm};
+use xtask::{check, envoy, fedgate, generate, image, tests, wasm};
 
 /// The project's own commands. Each does all the set-up that it needs: it fetches Envoy, installs the wasm target and
 /// builds the filter, the controller and a Kubernetes API server.
@@ -53,7 +53,12 @@ enum Command {
     Istio,
     /// Build the controller and print where it is.
     Fedgate,
-    /// Write the files that are made from the Rust types: the CustomResourceDefinitions in deploy/kubernetes/crds.
+    /// Build what the container image is made of, a static fedgate and the filter's module, and print the folder.
+    ///
+    /// It needs musl's C compiler (Debian and Ubuntu: the package musl-tools).
+    ImageFiles,
+    /// Write the files that are made from others: the CustomResourceDefinitions from the Rust types, for the chart and for
+    /// deploy/kubernetes, and the manifests in deploy/kubernetes from the chart.
     Generate {
         /// Write nothing; fail when a file is not what it would be.
         #[arg(long)]
@@ -124,6 +129,7 @@ fn carry_out(command: Command) -> Result<()> {
         Command::Kubernetes => tests::kubernetes_programs()?.into_iter().try_for_each(shown),
         Command::Istio => tests::istio_programs()?.into_iter().try_for_each(shown),
         Command::Fedgate => shown(fedgate::build()?),
+        Command::ImageFiles => shown(image::files()?),
         Command::Generate { check: true } => generate::check(),
         Command::Generate { check: false } => generate::write(),
         Command::Fmt => check::fmt(),

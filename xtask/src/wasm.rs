@@ -8,6 +8,9 @@ use std::process::{Command, Stdio};
 /// The module's target. It has no WASI imports: the filter needs nothing of its host but proxy-wasm.
 pub const TARGET: &str = "wasm32-unknown-unknown";
 
+/// Who needs it.
+pub(crate) const FOR: &str = "the gateway filter";
+
 /// Builds the filter module, or finds that it is up to date, and returns where it is.
 ///
 /// It has a target folder of its own, so that a test that runs under cargo never waits for the lock of the cargo that
@@ -16,7 +19,7 @@ pub const TARGET: &str = "wasm32-unknown-unknown";
 /// # Errors
 /// When the wasm target cannot be installed, or the module does not compile.
 pub fn build() -> Result<PathBuf> {
-    install_target()?;
+    install_target(TARGET, FOR)?;
     let folder = target().join("filter");
     run(cargo()
         .args(["build", "--quiet", "--package", "fedgate-filter", "--lib", "--profile", "wasm", "--target", TARGET])
@@ -28,19 +31,19 @@ pub fn build() -> Result<PathBuf> {
     Ok(folder.join(TARGET).join("wasm/fedgate_filter.wasm"))
 }
 
-/// `rust-toolchain.toml` names the target, but rustup does not install it by itself where auto-install is off.
-pub(crate) fn install_target() -> Result<()> {
+/// Installs a Rust target where it is missing; `who` needs it. `rust-toolchain.toml` names the filter's, but rustup does not install it by
+/// itself where auto-install is off.
+pub(crate) fn install_target(target: &str, who: &str) -> Result<()> {
     let output = Command::new("rustc")
         .current_dir(crate::root())
-        .args(["--print", "target-libdir", "--target", TARGET])
+        .args(["--print", "target-libdir", "--target", target])
         .stderr(Stdio::inherit())
         .output()
         .context("cannot start rustc: install Rust with rustup (https://rustup.rs)")?;
     if PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()).is_dir() {
         return Ok(());
     }
-    eprintln!("installing the Rust target {TARGET} with rustup");
-    run(Command::new("rustup").current_dir(crate::root()).args(["target", "add", TARGET])).with_context(|| {
-        format!("the gateway filter needs the Rust target {TARGET}; install it with `rustup target add {TARGET}`")
-    })
+    eprintln!("installing the Rust target {target} with rustup");
+    run(Command::new("rustup").current_dir(crate::root()).args(["target", "add", target]))
+        .with_context(|| format!("{who} needs the Rust target {target}; install it with `rustup target add {target}`"))
 }

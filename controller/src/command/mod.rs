@@ -10,6 +10,7 @@ mod run;
 mod status;
 mod table;
 mod target;
+mod uninstall;
 mod validate;
 
 pub(crate) use table::from_file as table_of;
@@ -61,6 +62,11 @@ enum Command {
     /// Make the key that requests for metadata are signed with
     #[command(after_help = "Example:\n  fedgate keygen --out authn.key")]
     Keygen(keygen::Keygen),
+    /// Take out of a Kubernetes cluster everything that a controller has written, and nothing else
+    #[command(
+        after_help = "Example:\n  fedgate uninstall --context alpha\n\nA controller that runs stops writing; stop it within ten seconds after this has ended, or it begins anew.\nExits with 1 when something could not be deleted."
+    )]
+    Uninstall(uninstall::Uninstall),
     /// Print a CustomResourceDefinition
     #[command(hide = true)]
     Crd(crd::Crd),
@@ -133,6 +139,7 @@ impl Cli {
             Command::Explain(command) => command.run(),
             Command::Table(command) => command.run(),
             Command::Keygen(command) => command.run(),
+            Command::Uninstall(command) => command.run(),
             Command::Crd(command) => command.run(),
         };
         match outcome {

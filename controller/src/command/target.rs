@@ -2,6 +2,7 @@
 
 use super::Folder;
 use crate::kubernetes::client;
+use crate::kubernetes::settings::Places;
 use crate::kubernetes::snapshot::Snapshot;
 use anyhow::Result;
 use clap::Args;
@@ -72,6 +73,13 @@ impl Kubernetes {
     /// The API server, by the user's credentials.
     pub(super) async fn client(&self) -> Result<kube::Client> {
         client::of_user(self.kubeconfig.as_deref(), self.context.as_deref()).await
+    }
+
+    /// Where a controller has written down that its objects are; without that, where the defaults say.
+    pub(super) async fn places(&self, client: &kube::Client) -> Places {
+        let namespace = self.namespace();
+        let record = crate::kubernetes::snapshot::record(client, namespace).await;
+        record.map_or_else(|| Places::all_in(namespace), |record| record.places)
     }
 
     /// The cluster as it is now.

@@ -16,3 +16,15 @@ pub(super) fn stats_config() -> Value {
         ],
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where Istio starts Envoy, the chart hands it these labels.
+    #[test]
+    fn the_chart_says_the_same() {
+        let chart = include_str!("../../../deploy/chart/files/gateway-bootstrap.json");
+        assert_eq!(serde_json::from_str::<Value>(chart).unwrap(), json!({ "stats_config": stats_config() }));
+    }
+}

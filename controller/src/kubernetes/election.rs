@@ -90,6 +90,40 @@ impl Election {
         self.release().await;
     }
 
+    /// Takes the Lease from whoever holds it: an operator's wish, and no part of an election. The former holder stops leading when it looks
+    /// next, and [`DURATION`] later at the latest.
+    ///
+    /// # Errors
+    /// What the API server said.
+    pub async fn seize(&mut self) -> kube::Result<()> {
+        loop {
+            // The holder's own renewal may come in between.
+            let taken = match self.leases.get_opt(LEASE).await? {
+                None => self.try_hold().await?,
+                Some(lease) => self.take(lease).await?,
+            };
+            if taken {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Renews the Lease, which must be ours.
+    ///
+    /// # Errors
+    /// What the API server said.
+    pub async fn renew(&mut self) -> kube::Result<()> {
+        self.try_hold().await.map(drop)
+    }
+
+    /// Renews the Lease for as long as it runs, and leaves it held.
+    pub async fn hold(&mut self) -> std::convert::Infallible {
+        loop {
+            self.round().await;
+            sleep(PERIOD).await;
+        }
+    }
+
     async fn round(&mut self) {
         let began = Instant::now();
         match timeout(PATIENCE, self.try_hold()).await {

@@ -21,6 +21,7 @@
 //! | `confirmations` | when peers were heard of, on the Lease |
 //! | [`identity`] | UUID and key |
 //! | [`run`] | the loop |
+//! | `uninstall` | taking everything out again |
 //! | `snapshot`, `check` | the same at one moment, for the command line |
 //! | [`crd`] | the definitions of our kinds, as files |
 //! | [`probes`], [`metrics`] | what the kubelet and Prometheus ask |
@@ -48,4 +49,5 @@ pub mod sinks;
 pub(crate) mod snapshot;
 pub mod sources;
 pub mod status;
+pub(crate) mod uninstall;
 pub mod watch;

@@ -214,6 +214,14 @@ impl Places {
         Self { namespace, gateway: None, imports: None, root, delivery: Delivery::default() }
     }
 
+    /// The same with these namespaces in place of those that it has, where one is given.
+    pub(crate) fn moved(mut self, gateway: Option<String>, imports: Option<String>, root: Option<String>) -> Self {
+        self.gateway = gateway.or(self.gateway);
+        self.imports = imports.or(self.imports);
+        self.root = root.unwrap_or(self.root);
+        self
+    }
+
     /// The gateway's namespace.
     pub fn gateway(&self) -> &str {
         self.gateway.as_deref().unwrap_or(&self.namespace)

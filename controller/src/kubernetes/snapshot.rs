@@ -121,6 +121,15 @@ async fn lease(client: &Client, namespace: &str) -> Result<Option<Lease>> {
     found.map_err(|error| refused(&error, "get", "leases.coordination.k8s.io", Some(namespace)))
 }
 
+/// What the controller of a namespace wrote down of its cluster; `None`: nothing, or nothing that can be read.
+pub(crate) async fn record(client: &Client, namespace: &str) -> Option<ClusterRecord> {
+    let object = Kind::ConfigMap.within(client, namespace).get_opt(STATE).await.ok()??;
+    match memory::keep(object) {
+        memory::Memory::Cluster { record, .. } => record.map(|record| *record),
+        _ => None,
+    }
+}
+
 /// Lists objects, and keeps of each what is wanted of it.
 pub(super) async fn list<T>(client: &Client, place: Place, keep: fn(DynamicObject) -> T) -> Result<BTreeMap<Key, T>> {
     let listed = place.api(client).list(&place.listed()).await;

@@ -41,12 +41,12 @@ pub(super) async fn install_mesh(objects: &Objects, addresses: &Addresses) -> Re
     objects.put_node(&node).await
 }
 
-/// The files of `deploy/kubernetes`, definitions first.
+/// What `deploy/kubernetes` has but the Deployments, which would need kubelets: definitions, roles, admission policies.
 fn deployment() -> Result<Vec<PathBuf>> {
     let folder = xtask::root().join("deploy/kubernetes");
-    let mut files = files_below(&folder)?;
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
-    files.sort_by_key(|file| (!file.starts_with(folder.join("crds")), file.clone()));
+    let mut files = files_below(&folder.join("crds"))?;
+    files.sort();
+    files.extend(["rbac.yaml", "admission.yaml"].map(|file| folder.join(file)));
     Ok(files)
 }
 

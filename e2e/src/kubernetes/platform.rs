@@ -74,12 +74,15 @@ impl Objects {
     /// When the API server refuses.
     pub async fn put_pod(&self, pod: &Pod) -> Result<()> {
         let Pod { namespace, name, node, service_account, labels, address, ready } = pod;
-        let containers = json!([{ "name": "main", "image": "none" }]);
+        // fedgate's namespace takes no other Pods (Pod Security `restricted`).
+        let container = json!({ "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } });
+        let containers = json!([{ "name": "main", "image": "none", "securityContext": container }]);
+        let security = json!({ "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } });
         self.apply_one(&json!({
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": { "namespace": namespace, "name": name, "labels": labels },
-            "spec": { "nodeName": node, "serviceAccountName": service_account, "containers": containers },
+            "spec": { "nodeName": node, "serviceAccountName": service_account, "containers": containers, "securityContext": security },
         }))
         .await?;
         let status = json!({

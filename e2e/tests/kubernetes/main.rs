@@ -19,4 +19,5 @@ mod shipping;
 mod table;
 mod thousand;
 mod trio;
+mod uninstall;
 mod writes;

@@ -124,6 +124,13 @@ fn every_verb_that_is_granted_is_used() {
         let requests = audit.matching(|request| request.user == CONTROLLER);
         let refused: Vec<_> = requests.iter().filter(|request| request.status == 403).collect();
         ensure!(refused.is_empty(), "{refused:#?}");
+        // What only an uninstallation deletes. It may not look everywhere, and looks where the controller writes.
+        let leader = alpha.leader().await?;
+        alpha.stop_replica(&leader).await?;
+        let kubeconfig = alpha.settings()["KUBECONFIG"].clone();
+        let output = alpha.fedgate(&["uninstall", "--kubeconfig", &kubeconfig]).await?;
+        ensure!(output.status.success(), "{output:?}");
+        let requests = audit.matching(|request| request.user == CONTROLLER);
         let unused: Vec<_> = granted(alpha.objects())
             .await?
             .into_iter()

@@ -1,0 +1,81 @@
+{{/* The settings of the controller that say what this installation is: all its commands are given the same. */}}
+{{- define "fedgate.environment" -}}
+{{- $v := .Values }}
+- name: FEDGATE_NAMESPACE
+  value: {{ .Release.Namespace | quote }}
+- name: FEDGATE_GATEWAY_NAMESPACE
+  value: {{ include "fedgate.gatewayNamespace" . | quote }}
+- name: FEDGATE_IMPORTS_NAMESPACE
+  value: {{ include "fedgate.importsNamespace" . | quote }}
+- name: FEDGATE_ROOT_NAMESPACE
+  value: {{ $v.istio.rootNamespace | quote }}
+- name: POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+- name: FEDGATE_LOG
+  value: {{ $v.controller.logLevel | quote }}
+{{- end }}
+
+{{/* A setting that is given only when the value is not empty; otherwise the controller's own default holds. */}}
+{{- define "fedgate.optional" -}}
+{{- if .value }}
+- name: {{ .name }}
+  value: {{ .value | quote }}
+{{- end }}
+{{- end }}
+
+{{- define "fedgate.controllerEnvironment" -}}
+{{- $v := .Values }}
+{{- $selector := list }}
+{{- range $key, $value := $v.gateway.labels }}
+{{- $selector = append $selector (printf "%s=%s" $key $value) }}
+{{- end }}
+- name: FEDGATE_TRUST_DOMAIN
+  value: {{ $v.trustDomain | quote }}
+{{- include "fedgate.environment" . }}
+- name: FEDGATE_DELIVERY
+  value: {{ $v.delivery | quote }}
+- name: FEDGATE_GATEWAY_SERVICE
+  value: {{ $v.gateway.service.name | quote }}
+- name: FEDGATE_GATEWAY_PORT
+  value: {{ $v.gateway.port | quote }}
+- name: FEDGATE_GATEWAY_SELECTOR
+  value: {{ join "," $selector | quote }}
+- name: FEDGATE_GATEWAY_SERVICE_ACCOUNT
+  value: {{ $v.gateway.serviceAccount | quote }}
+- name: FEDGATE_FILTER_FOLDER
+  value: {{ $v.gateway.filterFolder | quote }}
+- name: FEDGATE_TRUST_FOLDER
+  value: {{ $v.gateway.trustFolder | quote }}
+- name: FEDGATE_GATEWAY_ACCESS_LOG
+  value: {{ $v.gateway.accessLog | quote }}
+- name: FEDGATE_METADATA_LISTEN
+  value: {{ printf "0.0.0.0:%d" (int $v.metadata.port) | quote }}
+- name: FEDGATE_PROBES_LISTEN
+  value: {{ printf "0.0.0.0:%d" (int $v.controller.probesPort) | quote }}
+{{- if $v.metadata.plain }}
+- name: FEDGATE_METADATA_PLAIN
+  value: "true"
+{{- else }}
+- name: FEDGATE_METADATA_TLS
+  value: /etc/fedgate/tls
+{{- end }}
+{{- include "fedgate.optional" (dict "name" "FEDGATE_CLUSTER_UUID" "value" $v.clusterUUID) }}
+{{- include "fedgate.optional" (dict "name" "FEDGATE_METADATA_PATH" "value" $v.metadata.path) }}
+{{- include "fedgate.optional" (dict "name" "FEDGATE_ROOTS_CONFIGMAP" "value" $v.metadata.rootsConfigMap) }}
+{{- include "fedgate.optional" (dict "name" "FEDGATE_ADVERTISE" "value" (join "," $v.gateway.advertise)) }}
+{{- include "fedgate.optional" (dict "name" "FEDGATE_FILTER_MODULE" "value" $v.gateway.filterModule) }}
+{{- include "fedgate.optional" (dict "name" "FEDGATE_FILTER_FILE" "value" $v.controller.filterFile) }}
+{{- include "fedgate.optional" (dict "name" "FEDGATE_WAIT_FOR_IDENTITY" "value" $v.gateway.waitForIdentity) }}
+{{- include "fedgate.optional" (dict "name" "FEDGATE_CONNECTION_LIFETIME" "value" $v.imports.connectionLifetime) }}
+{{- include "fedgate.optional" (dict "name" "FEDGATE_EXPORT_TO" "value" (join "," $v.imports.exportTo)) }}
+{{- include "fedgate.optional" (dict "name" "FEDGATE_NETWORK" "value" $v.network.name) }}
+{{- include "fedgate.optional" (dict "name" "FEDGATE_POD_CIDRS" "value" (join "," $v.network.podCIDRs)) }}
+{{- include "fedgate.optional" (dict "name" "FEDGATE_SERVICE_CIDRS" "value" (join "," $v.network.serviceCIDRs)) }}
+{{- include "fedgate.optional" (dict "name" "FEDGATE_POLL" "value" $v.times.poll) }}
+{{- include "fedgate.optional" (dict "name" "FEDGATE_PROBE" "value" $v.times.probe) }}
+{{- include "fedgate.optional" (dict "name" "FEDGATE_TIMEOUT" "value" $v.times.timeout) }}
+{{- include "fedgate.optional" (dict "name" "FEDGATE_STALE_AFTER" "value" $v.times.staleAfter) }}
+{{- include "fedgate.optional" (dict "name" "FEDGATE_STALENESS_LIMIT" "value" $v.times.stalenessLimit) }}
+{{- end }}

@@ -1,0 +1,95 @@
+{{/* Names are fixed: there is one fedgate in a cluster, since its definitions and its peers are the cluster's. */}}
+
+{{- define "fedgate.gatewayNamespace" -}}
+{{- .Values.gateway.namespace | default .Release.Namespace -}}
+{{- end }}
+
+{{- define "fedgate.importsNamespace" -}}
+{{- .Values.imports.namespace | default .Release.Namespace -}}
+{{- end }}
+
+{{- define "fedgate.image" -}}
+{{- $image := .Values.image -}}
+{{- if $image.digest -}}
+{{- printf "%s@%s" $image.repository $image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $image.repository ($image.tag | default .Chart.AppVersion) -}}
+{{- end -}}
+{{- end }}
+
+{{/* Of what is common to all. */}}
+{{- define "fedgate.labels" -}}
+app.kubernetes.io/name: fedgate
+app.kubernetes.io/part-of: fedgate
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+{{- end }}
+
+{{- define "fedgate.controllerLabels" -}}
+app.kubernetes.io/name: fedgate
+app.kubernetes.io/component: controller
+{{- end }}
+
+{{/* Those that Istio's objects select the gateway by. */}}
+{{- define "fedgate.gatewaySelector" -}}
+{{- toYaml .Values.gateway.labels -}}
+{{- end }}
+
+{{/* Replicas on different nodes and in different zones, where that is possible. */}}
+{{- define "fedgate.placement" -}}
+{{- with .settings.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .settings.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .settings.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+affinity:
+{{- with .settings.affinity }}
+  {{- toYaml . | nindent 2 }}
+{{- else }}
+  podAntiAffinity:
+    preferredDuringSchedulingIgnoredDuringExecution:
+      - weight: 100
+        podAffinityTerm:
+          topologyKey: kubernetes.io/hostname
+          labelSelector:
+            matchLabels: {{- .selector | nindent 14 }}
+{{- end }}
+topologySpreadConstraints:
+{{- with .settings.topologySpreadConstraints }}
+  {{- toYaml . | nindent 2 }}
+{{- else }}
+  - maxSkew: 1
+    topologyKey: topology.kubernetes.io/zone
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels: {{- .selector | nindent 8 }}
+{{- end }}
+{{- end }}
+
+{{/* What `restricted` asks of a container. */}}
+{{- define "fedgate.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+privileged: false
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{- define "fedgate.pullSecrets" -}}
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+{{- range . }}
+  - name: {{ . }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "fedgate.uninstallHook" -}}
+helm.sh/hook: pre-delete
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}

@@ -1,0 +1,52 @@
+//! What the container image is made of: a static `fedgate`, and the filter's module that it hands out.
+
+use crate::{cargo, run, target, wasm};
+use anyhow::{Context, Result, ensure};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The program's target: linked with musl, it needs no other file.
+const TARGET: &str = "x86_64-unknown-linux-musl";
+
+/// The C compiler for it: aws-lc and ring are C and assembly.
+const COMPILER: &str = "musl-gcc";
+
+/// Builds both and returns the folder that `deploy/Dockerfile` copies from, `target/image-files`.
+///
+/// # Errors
+/// When the target or its C compiler is missing, or something does not compile.
+pub fn files() -> Result<PathBuf> {
+    let found = Command::new(COMPILER).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    ensure!(
+        found.is_ok_and(|status| status.success()),
+        "{COMPILER} is missing, which compiles C for a static program: install musl (Debian and Ubuntu: the package musl-tools)"
+    );
+    wasm::install_target(TARGET, "the image's program")?;
+    let build = target().join("image");
+    run(cargo()
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "fedgate",
+            "--bin",
+            "fedgate",
+            "--profile",
+            "image",
+            "--target",
+            TARGET,
+        ])
+        .arg("--target-dir")
+        .arg(&build))?;
+    let program = build.join(TARGET).join("image/fedgate");
+    let folder = target().join("image-files");
+    std::fs::create_dir_all(&folder)?;
+    copy(&program, &folder.join("fedgate"))?;
+    copy(&wasm::build()?, &folder.join("fedgate_filter.wasm"))?;
+    Ok(folder)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    std::fs::copy(from, to).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+    Ok(())
+}

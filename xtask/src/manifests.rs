@@ -1,0 +1,83 @@
+//! The manifests for those without Helm, rendered from the chart, so that there is one source.
+
+use crate::helm;
+use crate::root;
+use anyhow::{Context, Result, ensure};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The files in `deploy/kubernetes`, by the template that each is rendered from.
+const FILES: [&str; 4] = ["rbac", "admission", "controller", "gateway"];
+
+/// The API version of the cluster that is rendered for; nothing that is rendered depends on it but the chart's own check.
+const KUBERNETES: &str = "1.33.0";
+
+/// What a reader has to replace. Neither is valid where it stands, so that what was forgotten is refused and not run.
+const REPLACED: [(&str, &str); 2] = [("trust-domain.to.replace", "TRUST_DOMAIN"), ("image/to-replace:0", "IMAGE")];
+
+/// The values.
+const VALUES: [&str; 4] = [
+    "trustDomain=trust-domain.to.replace",
+    "image.repository=image/to-replace",
+    "image.tag=0",
+    "metadata.tls.secretName=fedgate-metadata-tls",
+];
+
+const HEADER: &str = "# Rendered from deploy/chart by `cargo xtask generate`. Change that, not this file.\n";
+
+/// The namespace that Helm would make by `--create-namespace`.
+const NAMESPACE: &str = "\
+---
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: fedgate-system
+  labels:
+    # Everything in it can do with the least.
+    pod-security.kubernetes.io/enforce: restricted
+";
+
+/// What each file must be.
+///
+/// # Errors
+/// When helm cannot be built, or the chart cannot be rendered.
+pub(crate) fn files() -> Result<Vec<(PathBuf, String)>> {
+    let helm = helm::helm()?;
+    FILES.iter().map(|name| Ok((path(name), file(&helm, name)?))).collect()
+}
+
+fn path(name: &str) -> PathBuf {
+    Path::new("deploy/kubernetes").join(format!("{name}.yaml"))
+}
+
+fn file(helm: &Path, name: &str) -> Result<String> {
+    let mut command = Command::new(helm);
+    command.current_dir(root()).args(["template", "fedgate", "deploy/chart", "--namespace", "fedgate-system"]);
+    command.args(["--kube-version", KUBERNETES, "--no-hooks", "--show-only", &format!("templates/{name}.yaml")]);
+    command.args(VALUES.iter().flat_map(|value| ["--set-string", value]));
+    let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
+    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let rendered = cleaned(&String::from_utf8(output.stdout)?);
+    Ok(match name {
+        "rbac" => format!("{HEADER}{NAMESPACE}{rendered}"),
+        _ => format!("{HEADER}{rendered}"),
+    })
+}
+
+/// Without what only Helm's users care for.
+fn cleaned(rendered: &str) -> String {
+    let lines = rendered.lines().map(str::trim_end).filter(|line| !line.starts_with("# Source: ") && !line.is_empty());
+    let text: String = lines.flat_map(|line| [line, "\n"]).collect();
+    REPLACED.iter().fold(text, |text, (value, word)| text.replace(value, word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cleaned;
+
+    #[test]
+    fn what_a_reader_replaces_stands_out() {
+        let rendered = "---\n# Source: fedgate/templates/x.yaml\nimage: \"image/to-replace:0\"  \n\nvalue: trust-domain.to.replace\n";
+        assert_eq!(cleaned(rendered), "---\nimage: \"IMAGE\"\nvalue: TRUST_DOMAIN\n");
+    }
+}
