@@ -7,6 +7,7 @@ pub mod agent;
 mod dns;
 pub mod gateway;
 pub mod istiod;
+pub mod kubelet;
 pub mod mesh;
 pub mod pod;
 pub mod volume;

@@ -96,6 +96,15 @@ pub fn istioctl() -> Result<&'static Path> {
     path(&ISTIOCTL)
 }
 
+/// helm.
+///
+/// # Errors
+/// When it cannot be built.
+pub fn helm() -> Result<&'static Path> {
+    static HELM: Built = LazyLock::new(xtask::helm::helm);
+    path(&HELM)
+}
+
 /// The template of an Envoy's first configuration, as istio-agent takes it.
 ///
 /// # Errors

@@ -35,7 +35,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         more: Vec<String>,
     },
-    /// Run the benches. Further words go to `cargo bench`; `cargo xtask bench kubernetes` measures the controller on a real API server.
+    /// Run the benches. Further words go to `cargo bench`; `cargo xtask bench kubernetes` measures the controller on a real API
+    /// server, `cargo xtask bench istio` what imports cost istiod and a sidecar.
     Bench(More),
     /// Build the gateway filter and print where it is.
     Wasm,
@@ -120,6 +121,7 @@ fn carry_out(command: Command) -> Result<()> {
         Command::E2e { part: Some(Part::Istio), more } => tests::on_istio(&more),
         Command::Bench(More { more }) => match more.split_first() {
             Some((first, rest)) if first == "kubernetes" => tests::load(rest),
+            Some((first, rest)) if first == "istio" => tests::cost_on_istio(rest),
             _ => tests::bench(&more),
         },
         Command::Wasm => shown(wasm::build()?),

@@ -8,8 +8,13 @@ use std::process::{Command, Stdio};
 /// Pods, Nodes, gateways and endpoints.
 pub const NETWORK: &str = "10.77.0.1/16";
 
-/// Runs inside: sets the addresses, then becomes the program.
-const SET_UP: &str = r#"ip link set lo up && ip address add "$0" dev lo && exec "$@""#;
+/// Runs inside: sets the addresses, puts a copy in the place of `/etc/hosts`, so that names can be given to addresses that nobody outside
+/// sees, then becomes the program. The copy goes with the last who has it mounted.
+const SET_UP: &str = r#"
+ip link set lo up && ip address add "$0" dev lo &&
+hosts=$(mktemp) && cat /etc/hosts >"$hosts" && mount --bind "$hosts" /etc/hosts && rm "$hosts" &&
+exec "$@"
+"#;
 
 /// The command that runs `program` in a network of its own; it becomes the program, with the same process id, so
 /// whoever ends the one ends the other. Its arguments are still to be added.
@@ -27,13 +32,13 @@ pub fn isolated(program: &OsStr) -> Result<Command> {
 
 /// How this user may make a network: root as it is, others as the root of a user namespace.
 fn unshare() -> Result<&'static [&'static str]> {
-    const WAYS: [&[&str]; 2] = [&["--net"], &["--user", "--map-root-user", "--net"]];
+    const WAYS: [&[&str]; 2] = [&["--net", "--mount"], &["--user", "--map-root-user", "--net", "--mount"]];
     works(Command::new("unshare").arg("--version"))
         .context("`unshare` is needed to make a network of its own: install util-linux")?;
     match WAYS.into_iter().find(|way| works(Command::new("unshare").args(*way).arg("true")).is_ok()) {
         Some(way) => Ok(way),
         None => bail!(
-            "this user can make no network of its own (`unshare --user --map-root-user --net true` fails): run as root, \
+            "this user can make no network of its own (`unshare --user --map-root-user --net --mount true` fails): run as root, \
              or allow user namespaces (sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces above 0, \
              kernel.apparmor_restrict_unprivileged_userns=0); in a container, add the capability SYS_ADMIN"
         ),

@@ -61,6 +61,15 @@ pub fn on_istio(more: &[String]) -> Result<()> {
     in_network("istio", ISTIO_TESTS_AT_ONCE, more)
 }
 
+/// What imports cost istiod and a sidecar.
+///
+/// # Errors
+/// When something cannot be built, fetched or started.
+pub fn cost_on_istio(more: &[String]) -> Result<()> {
+    let measure = ["--ignored", "--nocapture"].map(str::to_owned);
+    on_istio(&measure.into_iter().chain(more.iter().cloned()).collect::<Vec<_>>())
+}
+
 /// Runs a test target in a network of its own. It is killed with this process.
 fn in_network(target: &str, at_once: &str, more: &[String]) -> Result<()> {
     let tests = test_binary(target)?;

@@ -119,6 +119,24 @@ impl Agent {
         crate::wait::until_true("the agent to end", SOON, async || Ok(self.process.check().is_err())).await
     }
 
+    /// The agent's process id.
+    fn id(&self) -> Result<u32> {
+        // What was started is nsenter, which waits for the agent.
+        child(self.process.id()).context("the agent")
+    }
+
+    /// Envoy's process id.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn envoy_id(&self) -> Result<u32> {
+        // Any thread of the agent may have started it.
+        let agent = self.id()?;
+        let threads = std::fs::read_dir(format!("/proc/{agent}/task"))?;
+        let mut threads = threads.flatten().filter_map(|thread| thread.file_name().to_str()?.parse().ok());
+        threads.find_map(|thread| child_of_thread(agent, thread)).context("Envoy does not run")
+    }
+
     /// Asks Envoy's admin interface.
     ///
     /// # Errors
@@ -261,6 +279,15 @@ async fn tell_start(cluster: &KubernetesCluster, identity: &Identity) -> Result<
     });
     let status = json!({ "startTime": now, "containerStatuses": [container] });
     cluster.objects().patch_status(Key::namespaced("v1", "Pod", &identity.namespace, &identity.name), &status).await
+}
+
+fn child(process: u32) -> Option<u32> {
+    child_of_thread(process, process)
+}
+
+fn child_of_thread(process: u32, thread: u32) -> Option<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{process}/task/{thread}/children")).ok()?;
+    children.split_whitespace().next()?.parse().ok()
 }
 
 /// What is mounted into the Pod: the token that istiod reviews, and istiod's own root.

@@ -121,12 +121,12 @@ impl Istiod {
         self.process.take().context("istiod does not run")?.kill()
     }
 
-    /// Its process id.
+    /// What it has taken of the machine so far.
     ///
     /// # Errors
     /// When it does not run.
-    pub fn process_id(&self) -> Result<u32> {
-        Ok(self.process.as_ref().context("istiod does not run")?.id())
+    pub fn usage(&self) -> Result<crate::usage::Usage> {
+        self.process.as_ref().context("istiod does not run")?.usage()
     }
 
     /// What its agents are told by environment variables.

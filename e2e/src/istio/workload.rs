@@ -2,12 +2,14 @@
 
 use super::agent::{Agent, Identity, Role};
 use super::dns;
+use super::istiod::Istiod;
 use super::mesh::Mesh;
 use crate::kubernetes::objects::Key;
-use crate::kubernetes::{NAMESPACE, SHOP};
+use crate::kubernetes::{KubernetesCluster, NAMESPACE, SHOP};
 use anyhow::{Context, Result};
 use serde_json::json;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 
 /// An imported service, as a client's sidecar listens for it.
 #[derive(Debug, Clone)]
@@ -32,17 +34,24 @@ impl Client {
     /// # Errors
     /// When an import does not come, or its sidecar does not get ready.
     pub async fn start(mesh: &Mesh, name: &str, imports: &[Import]) -> Result<Self> {
-        let identity = Identity {
-            namespace: SHOP.into(),
-            name: name.into(),
-            service_account: name.into(),
-            labels: json!({ "app": name }),
-        };
-        let pod = Agent::prepare(&mesh.cluster, mesh.folder(), &identity).await?;
+        Self::start_in((&mesh.cluster, &mesh.istiod), mesh.folder(), name, imports).await
+    }
+
+    /// The same in a cluster with an istiod.
+    ///
+    /// # Errors
+    /// As [`Client::start`].
+    pub async fn start_in(
+        (cluster, istiod): (&KubernetesCluster, &Istiod),
+        folder: &Path,
+        name: &str,
+        imports: &[Import],
+    ) -> Result<Self> {
+        let pod = Agent::prepare(cluster, folder, &identity(name)).await?;
         let mut egress = Vec::new();
         for Import { host, port, protocol } in imports {
             egress.push(json!({
-                "bind": allocated(mesh, host).await?.to_string(),
+                "bind": allocated(cluster, host).await?.to_string(),
                 "captureMode": "NONE",
                 "port": { "number": port, "protocol": protocol, "name": format!("import-{}", egress.len()) },
                 "hosts": [format!("*/{host}")],
@@ -52,8 +61,8 @@ impl Client {
         let metadata = json!({ "namespace": SHOP, "name": name });
         let sidecar =
             json!({ "apiVersion": "networking.istio.io/v1", "kind": "Sidecar", "metadata": metadata, "spec": spec });
-        mesh.cluster.objects().apply_one(&sidecar).await?;
-        let agent = pod.start(&mesh.cluster, &mesh.istiod, Role::Sidecar).await?;
+        cluster.objects().apply_one(&sidecar).await?;
+        let agent = pod.start(cluster, istiod, Role::Sidecar).await?;
         let client = Self { agent };
         for import in imports {
             let what = format!("the sidecar of {name} to listen for {}:{}", import.host, import.port);
@@ -64,6 +73,15 @@ impl Client {
             .await?;
         }
         Ok(client)
+    }
+
+    /// Starts a Pod whose sidecar gets all that the mesh has, and listens nowhere that a program could reach.
+    ///
+    /// # Errors
+    /// When its sidecar does not get ready.
+    pub async fn start_with_all(mesh: &Mesh, name: &str) -> Result<Self> {
+        let pod = Agent::prepare(&mesh.cluster, mesh.folder(), &identity(name)).await?;
+        Ok(Self { agent: pod.start(&mesh.cluster, &mesh.istiod, Role::Sidecar).await? })
     }
 
     /// Does what the Pod's program would do with an import: asks for its address, and calls it there. `call` runs in the Pod.
@@ -90,13 +108,18 @@ impl Client {
     }
 }
 
+fn identity(name: &str) -> Identity {
+    let (namespace, labels) = (SHOP.into(), json!({ "app": name }));
+    Identity { namespace, name: name.into(), service_account: name.into(), labels }
+}
+
 /// The address that istiod gave to an import.
-async fn allocated(mesh: &Mesh, host: &str) -> Result<Ipv4Addr> {
+async fn allocated(cluster: &KubernetesCluster, host: &str) -> Result<Ipv4Addr> {
     let address = |object: &serde_json::Value| {
         let values = object["status"]["addresses"].as_array()?.iter();
         values.filter_map(|address| address["value"].as_str()?.parse().ok()).next()
     };
     let key = Key::namespaced("networking.istio.io/v1", "ServiceEntry", NAMESPACE, host);
-    let entry = mesh.cluster.objects().wait_for(key, "to have an address", |object| address(object).is_some()).await?;
+    let entry = cluster.objects().wait_for(key, "to have an address", |object| address(object).is_some()).await?;
     address(&entry).context("it has one")
 }

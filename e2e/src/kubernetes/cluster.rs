@@ -3,7 +3,7 @@
 use super::addresses::Addresses;
 use super::balancer::Balancer;
 use super::control_plane::{ControlPlane, Options};
-use super::install::install;
+use super::install::{install, install_mesh};
 use super::objects::{Key, Objects, SOON};
 use super::replica::Replica;
 use crate::authority::Authority;
@@ -55,15 +55,31 @@ impl KubernetesCluster {
     /// # Errors
     /// When a program does not get ready, or an object is refused.
     pub async fn start(run: &RunFolder, name: &str) -> Result<Self> {
+        let mut cluster = Self::start_api_server(run, name).await?;
+        let installed = install(&cluster.objects, &cluster.addresses, &cluster.authority.pem()).await;
+        installed.with_context(|| format!("installing into {name}"))?;
+        cluster.settings = cluster.first_settings().await?;
+        Ok(cluster)
+    }
+
+    /// The same with what a mesh needs and nothing of fedgate's: an operator installs that.
+    ///
+    /// # Errors
+    /// When a program does not get ready, or an object is refused.
+    pub async fn start_empty(run: &RunFolder, name: &str) -> Result<Self> {
+        let cluster = Self::start_api_server(run, name).await?;
+        install_mesh(&cluster.objects, &cluster.addresses).await.with_context(|| format!("installing into {name}"))?;
+        Ok(cluster)
+    }
+
+    async fn start_api_server(run: &RunFolder, name: &str) -> Result<Self> {
         let addresses = Addresses::next()?;
         let plane = ControlPlane::start(run, name, Options { service_cidr: addresses.services.clone() }).await?;
         let objects = Objects::new(plane.client());
-        let authority = Authority::root(&format!("root of {name}"))?;
-        install(&objects, &addresses, &authority.pem()).await.with_context(|| format!("installing into {name}"))?;
-        let mut cluster = Self {
+        Ok(Self {
             name: name.into(),
             addresses,
-            authority,
+            authority: Authority::root(&format!("root of {name}"))?,
             metadata_authority: Authority::root(&format!("metadata root of {name}"))?,
             settings: BTreeMap::new(),
             balancer: Balancer::start().await?,
@@ -72,9 +88,7 @@ impl KubernetesCluster {
             objects,
             replicas: Vec::new(),
             plane,
-        };
-        cluster.settings = cluster.first_settings().await?;
-        Ok(cluster)
+        })
     }
 
     /// What the controllers are told by environment variables, each replica's own ones aside.
@@ -269,6 +283,16 @@ impl KubernetesCluster {
     /// When the API server refuses.
     pub async fn put_service(&self, service: &Service) -> Result<()> {
         self.objects.apply(&service.yaml()).await
+    }
+
+    /// How many hosts it has imported.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn count_imports(&self) -> Result<usize> {
+        let entries = self.objects.list(("networking.istio.io/v1", "ServiceEntry"), Some(NAMESPACE), "").await?;
+        // The gateway has some too, which are no peer's.
+        Ok(entries.iter().filter(|entry| entry["metadata"]["annotations"]["fedgate.dev/peer"].is_string()).count())
     }
 
     /// Runs a command of `fedgate` as an operator, by kubeconfig.

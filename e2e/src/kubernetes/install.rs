@@ -20,16 +20,25 @@ pub const GATEWAY_PORT: u16 = 15443;
 pub const NODE: &str = "node-1";
 
 pub(super) async fn install(objects: &Objects, addresses: &Addresses, mesh_root: &str) -> Result<()> {
-    for namespace in [NAMESPACE, MESH_NAMESPACE, SHOP] {
-        let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } });
-        objects.apply_one(&namespace).await?;
-    }
-    objects.apply_file(programs::istio_crds()?).await?;
+    let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } });
+    objects.apply_one(&namespace).await?;
+    install_mesh(objects, addresses).await?;
     for file in deployment()? {
         objects.apply_file(&file).await?;
     }
     mesh_root_certificate(objects, mesh_root).await?;
     gateway(objects, addresses).await
+}
+
+/// What is there before fedgate: namespaces, Istio's definitions, a node.
+pub(super) async fn install_mesh(objects: &Objects, addresses: &Addresses) -> Result<()> {
+    for namespace in [MESH_NAMESPACE, SHOP] {
+        let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } });
+        objects.apply_one(&namespace).await?;
+    }
+    objects.apply_file(programs::istio_crds()?).await?;
+    let node = Node { pod_cidr: Some(addresses.pods.clone()), ..Node::new(NODE, addresses.node) };
+    objects.put_node(&node).await
 }
 
 /// What `deploy/kubernetes` has but the Deployments, which would need kubelets: definitions, roles, admission policies.
@@ -65,8 +74,6 @@ async fn gateway(objects: &Objects, addresses: &Addresses) -> Result<()> {
         }))
         .await?;
     objects.put_load_balancer(NAMESPACE, GATEWAY, &json!([{ "ip": addresses.gateway.to_string() }])).await?;
-    let node = Node { pod_cidr: Some(addresses.pods.clone()), ..Node::new(NODE, addresses.node) };
-    objects.put_node(&node).await?;
     let pod = Pod {
         namespace: NAMESPACE.into(),
         name: format!("{GATEWAY}-1"),

@@ -24,7 +24,7 @@ pub struct Replica {
 impl Replica {
     /// Starts one with these settings, which are environment variables; those that are its own are added. It is alive, but not
     /// ready yet, when this returns.
-    pub(super) async fn start(name: &str, settings: &BTreeMap<String, String>, log: &Path) -> Result<Self> {
+    pub(crate) async fn start(name: &str, settings: &BTreeMap<String, String>, log: &Path) -> Result<Self> {
         let (metadata, probes) = (ports::free()?, ports::free()?);
         let mut settings = settings.clone();
         settings.insert("POD_NAME".into(), name.into());

@@ -1,8 +1,10 @@
 //! Federations of real meshes: `cargo xtask e2e istio`. Each allow has its deny.
 
 mod calls;
+mod cost;
 mod deliveries;
 mod fixture;
+mod guide;
 mod headline;
 mod load;
 mod outages;
