@@ -6,6 +6,7 @@
 
 pub mod authority;
 pub mod backend;
+pub mod chart;
 pub mod client;
 pub mod cluster;
 pub mod deployed;

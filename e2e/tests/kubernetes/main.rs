@@ -1,6 +1,7 @@
 //! Tests on real Kubernetes API servers; `cargo xtask e2e kubernetes` runs them. Each allow has its deny.
 
 mod admission;
+mod chart;
 mod claims;
 mod command_line;
 mod events;

@@ -1,0 +1,8 @@
+//! The chart: what it renders, that a real API server takes it, and that it installs, upgrades and uninstalls.
+
+mod admitted;
+mod combinations;
+mod lifecycle;
+mod monitoring;
+mod settings;
+mod values;

@@ -1,0 +1,56 @@
+//! What alerts and the dashboard ask for is there to be asked for.
+
+use anyhow::ensure;
+use fedgate_e2e::chart;
+use fedgate_e2e::run_folder::RunFolder;
+use fedgate_e2e::scenario::scenario;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+const REFERENCE: &str = include_str!("../../../../docs/reference.md");
+
+/// The names of our metrics in a text.
+fn metrics(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with("fedgate_")).collect()
+}
+
+fn is_documented(series: &str) -> bool {
+    let metric = series.trim_end_matches("_total").trim_end_matches("_bucket");
+    REFERENCE.contains(&format!("`{metric}`"))
+}
+
+fn texts<'a>(value: &'a Value, field: &str, found: &mut Vec<&'a str>) {
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(name, value)| match value.as_str() {
+            Some(text) if name == field => found.push(text),
+            _ => texts(value, field, found),
+        }),
+        Value::Array(values) => values.iter().for_each(|value| texts(value, field, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn alerts_and_panels_ask_for_metrics_that_are_there() {
+    assert!(!is_documented("fedgate_no_such_thing"));
+    scenario("monitoring", async |_: &RunFolder| {
+        let rendered = chart::render_file(&chart::folder().join("ci/monitoring.yaml")).await?;
+        let rules = rendered.object("PrometheusRule", "fedgate")?;
+        let dashboard = rendered.object("ConfigMap", "fedgate-dashboard")?;
+        let dashboard: Value = serde_json::from_str(dashboard["data"]["fedgate.json"].as_str().unwrap_or_default())?;
+        let mut asked = Vec::new();
+        texts(rules, "expr", &mut asked);
+        ensure!(asked.len() >= 8, "{asked:?}");
+        texts(&dashboard, "expr", &mut asked);
+        ensure!(asked.len() >= 25, "{asked:?}");
+        for expression in asked {
+            let metrics = metrics(expression);
+            ensure!(!metrics.is_empty() && metrics.iter().all(|metric| is_documented(metric)), "{expression}");
+        }
+        let mut told = Vec::new();
+        texts(rules, "description", &mut told);
+        ensure!(told.len() >= 8 && told.iter().all(|text| text.ends_with(['.', '?'])), "{told:?}");
+        Ok(())
+    });
+}
