@@ -70,7 +70,7 @@ pub async fn run(settings: ControllerSettings) -> Result<()> {
     tasks.spawn(write_events);
     let writer = Writer {
         settings: Arc::clone(&settings),
-        outputs: Outputs::start(&client, &settings.places, &wakes, &mut tasks),
+        outputs: Outputs::start(&client, &settings, &wakes, &mut tasks),
         federations: sources.federations().clone(),
         leadership: leadership.clone(),
         newest: compiled.clone(),

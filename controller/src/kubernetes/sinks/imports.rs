@@ -75,16 +75,23 @@ impl Host<'_> {
         Desired::new(self.head(Kind::ServiceEntry), json!({ "spec": spec }))
     }
 
-    /// Mutual TLS by the mesh's own certificates. A gateway that takes no connection leaves rotation.
+    /// Mutual TLS by the mesh's own certificates. All gateways of the peer are alike wherever they are: with Istio's locality preference,
+    /// which comes with outlier detection, those of unknown locality would get all calls or none. A gateway that takes no connection, or
+    /// whose TLS handshake fails, leaves rotation; what a server answers is no reason, since one gateway stands for all servers.
     fn destination_rule(&self) -> Desired {
         let policy = json!({
             "tls": { "mode": "ISTIO_MUTUAL" },
+            "loadBalancer": { "localityLbSetting": { "enabled": false } },
             "outlierDetection": {
+                // Unless it is said, five answers of 5xx in a row put a gateway out of rotation that has only passed them on.
+                "consecutive5xxErrors": 0,
                 "splitExternalLocalOriginErrors": true,
                 "consecutiveLocalOriginFailures": 2,
                 "interval": "5s",
                 "baseEjectionTime": "10s",
                 "maxEjectionPercent": 100,
+                // When all have left, all are tried.
+                "minHealthPercent": 1,
             },
         });
         let host = self.first.service.host.as_str();

@@ -1,7 +1,7 @@
 //! The leader's task that makes the cluster be as was compiled.
 //!
 //! ```text
-//! newest ──► gateway's objects ──► memory ──► exporter ──► statuses ──► imports ──► deletions
+//! newest ──► gateway's objects ──► workloads ──► memory ──► exporter ──► statuses ──► imports ──► deletions
 //! ```
 //!
 //! In this order a service is announced only when the gateway knows it, a version is served only when a restart would know it, and a
@@ -146,7 +146,7 @@ impl Writer {
     async fn write_all(&self, compiled: &Arc<Compiled>, remembered: &mut Remembered, pass: &mut Pass) -> bool {
         let InForce { local, federation, table, .. } = &compiled.in_force;
         let table = compiled.has_table.then_some(table);
-        let (objects, too_large) = gateway::objects(&self.settings, local, &federation.bundles, table);
+        let (objects, too_large) = gateway::objects(&self.settings, local, federation, table);
         pass.findings.extend(too_large.clone());
         let awaits_first_answer = compiled.awaits_first_answer();
         for desired in &objects {
@@ -157,6 +157,7 @@ impl Writer {
             }
             self.write_one(desired, remembered, pass).await;
         }
+        let unprepared = self.prepare_passthrough(compiled, remembered, pass).await;
         for desired in self.memory(compiled) {
             self.write_one(&desired, remembered, pass).await;
         }
@@ -171,6 +172,7 @@ impl Writer {
         if !self.write_imports(compiled, remembered, pass).await {
             return false;
         }
+        pass.findings.extend(unprepared);
         self.delete(compiled, pass).await;
         true
     }

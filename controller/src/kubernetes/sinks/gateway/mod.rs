@@ -12,11 +12,11 @@ use super::object::{Desired, Head};
 use crate::envoy::{filter, trust};
 use crate::kubernetes::kind::Kind;
 use crate::kubernetes::settings::{ControllerSettings, Delivery};
-use fedgate_core::{Options, Table, write_configuration};
+use fedgate_core::{Hostname, Options, Table, TrustDomain, write_configuration};
 use fedgate_federation::bundle::TrustBundle;
-use fedgate_federation::{Finding, FindingReason, LocalCluster, ObjectRef};
+use fedgate_federation::{Federation, Finding, FindingReason, LocalCluster, ObjectRef};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The ConfigMap with the peers' roots, which is mounted into the gateway.
 pub(crate) const TRUST_BUNDLE: &str = "fedgate-trust-bundle";
@@ -30,13 +30,13 @@ pub(crate) const LISTENER: &str = "fedgate-gateway";
 pub(crate) const GATEWAY: &str = "fedgate-gateway";
 /// Where a connection ends that no filter has sent anywhere: the VirtualService, and the ServiceEntry without endpoints.
 pub(crate) const BLACK_HOLE: &str = "fedgate-black-hole";
+/// The ServiceEntry of the health name.
+pub(crate) const HEALTH: &str = "fedgate-health";
 /// The WasmPlugin.
 pub(crate) const PLUGIN: &str = "fedgate";
 
 /// The most bytes of an object with a table. etcd refuses requests of 1.5 MiB, and the object has more than the table in it.
 pub(crate) const LARGEST_TABLE_OBJECT: usize = 1 << 20;
-
-type Bundles = BTreeMap<fedgate_core::TrustDomain, TrustBundle>;
 
 /// The objects, in the order in which they are to be written: the roots before a table that counts on them, and the Gateway, which opens the
 /// port, after all that closes it.
@@ -45,21 +45,24 @@ type Bundles = BTreeMap<fedgate_core::TrustDomain, TrustBundle>;
 pub(crate) fn objects(
     settings: &ControllerSettings,
     local: &LocalCluster,
-    bundles: &Bundles,
+    federation: &Federation,
     table: Option<&Table>,
 ) -> (Vec<Desired>, Option<Finding>) {
-    let objects = Objects { settings };
+    let (objects, bundles) = (Objects { settings }, &federation.bundles);
     let mut wanted = Vec::new();
     // Without any root there is no bundle map that Envoy would take.
     if !bundles.is_empty() || !local.roots.is_empty() {
         wanted.push(objects.trust_bundle(local, bundles));
     }
     wanted.extend([objects.black_hole_host(), objects.black_hole_route(), objects.patches()]);
+    wanted.extend(federation.health.as_ref().map(|health| objects.health_host(health)));
+    // Without a table nobody can say which Services' TLS is passed through, and what is there stays.
+    let server = (table.is_some() || !settings.gateway.passthrough).then(|| objects.server(&passed_through(table)));
     let table = table.map(|table| objects.table(table));
     let size = table.as_ref().map_or(0, |(_, size)| *size);
     let fits = size <= LARGEST_TABLE_OBJECT;
     wanted.extend(table.filter(|_| fits).map(|(table, _)| table));
-    wanted.push(objects.server());
+    wanted.extend(server);
     if fits {
         return (wanted, None);
     }
@@ -83,6 +86,12 @@ pub(crate) fn keeps(kind: Kind, name: &str, delivery: Delivery) -> bool {
     }
 }
 
+/// The hosts whose TLS is passed through, in order.
+fn passed_through(table: Option<&Table>) -> BTreeSet<Hostname> {
+    let exports = table.into_iter().flat_map(Table::exports);
+    exports.filter(|(_, export)| export.is_passthrough()).map(|(service, _)| service.host).collect()
+}
+
 struct Objects<'a> {
     settings: &'a ControllerSettings,
 }
@@ -93,7 +102,7 @@ impl Objects<'_> {
         Head { kind, namespace: places.gateway(), name, owner: &places.namespace, peer: None }
     }
 
-    fn trust_bundle(&self, local: &LocalCluster, bundles: &Bundles) -> Desired {
+    fn trust_bundle(&self, local: &LocalCluster, bundles: &BTreeMap<TrustDomain, TrustBundle>) -> Desired {
         let map = trust::bundles_or_nobody(&local.trust_domain, &local.roots, bundles);
         let map = String::from_utf8_lossy(&map).into_owned();
         Desired::new(self.head(Kind::ConfigMap, TRUST_BUNDLE), json!({ "data": { BUNDLES: map } }))
