@@ -25,7 +25,7 @@ enum Command {
     ///
     /// Further words go to `cargo test`, for example `cargo xtask test -- spiffe`.
     Test(More),
-    /// Run the end-to-end tests: on real Envoys, then on real Kubernetes API servers in a network of their own.
+    /// Run the end-to-end tests: on real Envoys, then on real Kubernetes API servers and on real istiods in networks of their own.
     ///
     /// After the name of a part, a further word picks tests by name, for example `cargo xtask e2e kubernetes rig`.
     E2e {
@@ -79,6 +79,8 @@ enum Part {
     Envoy,
     /// Real Kubernetes API servers.
     Kubernetes,
+    /// Real istiods and istio-agents on real Kubernetes API servers.
+    Istio,
 }
 
 /// Words that are passed on.
@@ -103,9 +105,14 @@ fn carry_out(command: Command) -> Result<()> {
     match command {
         Command::Demo(More { more }) => tests::demo(&more),
         Command::Test(More { more }) => tests::workspace(&more),
-        Command::E2e { part: None, .. } => tests::on_envoy(&[]).and_then(|()| tests::on_kubernetes(&[])),
+        Command::E2e { part: None, .. } => {
+            tests::on_envoy(&[])?;
+            tests::on_kubernetes(&[])?;
+            tests::on_istio(&[])
+        }
         Command::E2e { part: Some(Part::Envoy), more } => tests::on_envoy(&more),
         Command::E2e { part: Some(Part::Kubernetes), more } => tests::on_kubernetes(&more),
+        Command::E2e { part: Some(Part::Istio), more } => tests::on_istio(&more),
         Command::Bench(More { more }) => match more.split_first() {
             Some((first, rest)) if first == "kubernetes" => tests::load(rest),
             _ => tests::bench(&more),

@@ -82,7 +82,7 @@ impl Sample {
     /// Writes the table as the controller does.
     fn deliver(&mut self, federation: &Federation) {
         let table = federation.table.as_ref().unwrap();
-        let (objects, _) = gateway::objects(&self.settings, &self.local, &federation, Some(table));
+        let (objects, _) = gateway::objects(&self.settings, &self.local, federation, Some(table));
         let table = objects.into_iter().find(|object| object.name == gateway::TABLE).unwrap();
         self.table = Some(read(table.body));
     }

@@ -126,6 +126,15 @@ pub struct GatewaySettings {
     /// Pass TLS through to Services that ask for it; needs the ClusterRole fedgate-passthrough
     #[arg(long, env = "FEDGATE_PASSTHROUGH")]
     pub passthrough: bool,
+    /// Whether the gateway prints a line for each connection, with what was decided and why
+    #[arg(
+        long = "gateway-access-log",
+        env = "FEDGATE_GATEWAY_ACCESS_LOG",
+        value_name = "BOOL",
+        default_value_t = true,
+        action = clap::ArgAction::Set
+    )]
+    pub access_log: bool,
     /// The namespaces that may see imports
     #[arg(long, env = "FEDGATE_EXPORT_TO", value_name = "NAMESPACE", value_delimiter = ',', default_value = "*")]
     pub export_to: Vec<String>,
@@ -292,7 +301,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::kubernetes) mod tests {
     use super::*;
     use clap::Parser;
 

@@ -14,7 +14,7 @@ pub(crate) const LABEL: &str = "fedgate.dev/passthrough";
 const PREFIX: &str = "fedgate-passthrough-";
 
 /// What lets the controller write them.
-pub(crate) const CURE: &str = "apply deploy/kubernetes/passthrough.yaml, whose ClusterRole fedgate-passthrough lets the controller write \
+pub(crate) const CURE: &str = "apply deploy/passthrough/rbac.yaml, whose ClusterRole fedgate-passthrough lets the controller write \
                                EnvoyFilters in the namespaces of such Services";
 
 /// The name of the EnvoyFilter for a Service of its namespace.
@@ -53,6 +53,29 @@ pub(crate) fn passthrough(seen: &Seen) -> Passthrough {
         Some(Ok(keys)) => {
             let service = |key: &Key| Some((key.namespace.clone(), key.name.strip_prefix(PREFIX)?.to_owned()));
             Passthrough::Prepared(keys.iter().filter_map(service).collect())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(namespace: &str, name: &str) -> Key {
+        Key { namespace: namespace.into(), name: name.into() }
+    }
+
+    #[test]
+    fn a_service_is_prepared_when_its_object_is_there() {
+        let keys = BTreeSet::from([key("shop", &name_for("web")), key("shop", "other")]);
+        assert_eq!(passthrough(&Some(Ok(keys))), Passthrough::Prepared([("shop".into(), "web".into())].into()));
+    }
+
+    #[test]
+    fn what_stands_in_the_way_is_told_with_the_cure() {
+        for seen in [None, Some(Err("the API server says 403: no".to_owned()))] {
+            let Passthrough::Impossible(why) = passthrough(&seen) else { panic!("it is not possible") };
+            assert!(why.contains("deploy/passthrough/rbac.yaml"), "{why}");
         }
     }
 }

@@ -150,3 +150,107 @@ impl Objects<'_> {
         Desired::new(self.head(Kind::EnvoyFilter, name), json!({ "spec": spec }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kubernetes::sample::Sample;
+    use crate::kubernetes::settings::tests::read;
+    use fedgate_core::TableBuilder;
+
+    fn table(passed_through: &[&str]) -> Table {
+        let mut builder = TableBuilder::new("alpha.example".parse().unwrap());
+        for service in passed_through {
+            builder.passthrough(service.parse().unwrap()).unwrap();
+        }
+        Table::read(builder.build(1).unwrap()).unwrap()
+    }
+
+    fn made(flags: &[&str], passed_through: &[&str]) -> BTreeMap<(Kind, String), Value> {
+        let sample = Sample::healthy();
+        let (settings, federation) = (read(flags).unwrap(), sample.snapshot().in_force.federation);
+        let (objects, finding) = objects(&settings, &sample.local, &federation, Some(&table(passed_through)));
+        assert_eq!(finding, None);
+        objects.into_iter().map(|object| ((object.kind, object.name), object.body["spec"].clone())).collect()
+    }
+
+    fn listener(made: &BTreeMap<(Kind, String), Value>) -> &Value {
+        &made[&(Kind::EnvoyFilter, LISTENER.to_owned())]
+    }
+
+    const WEB: &str = "web.shop.svc.alpha.example:80";
+
+    #[test]
+    fn without_passthrough_the_port_has_its_one_server() {
+        let made = made(&[], &[]);
+        let server = json!({
+            "port": { "number": 15443, "name": "tls-federation", "protocol": "TLS" },
+            "hosts": ["*.alpha.example"],
+            "tls": { "mode": "ISTIO_MUTUAL" },
+        });
+        let expected = json!({ "selector": { "istio": "fedgate" }, "servers": [server] });
+        assert_eq!(made[&(Kind::Gateway, GATEWAY.to_owned())], expected);
+        assert!(!listener(&made).to_string().contains("passthrough"));
+    }
+
+    #[test]
+    fn what_is_passed_through_has_a_server_and_the_listeners_patches_stay() {
+        let (before, after) =
+            (made(&["--passthrough"], &[]), made(&["--passthrough"], &[WEB, "db.shop.svc.alpha.example:5432"]));
+        let servers = |made: &BTreeMap<_, Value>| made[&(Kind::Gateway, GATEWAY.to_owned())]["servers"].clone();
+        assert_eq!(servers(&before).as_array().map(Vec::len), Some(1));
+        let passthrough = json!({
+            "port": { "number": 15443, "name": "tls-passthrough", "protocol": "TLS" },
+            "hosts": ["shop/db.shop.svc.alpha.example", "shop/web.shop.svc.alpha.example"],
+            "tls": { "mode": "AUTO_PASSTHROUGH" },
+        });
+        assert_eq!(servers(&after)[1], passthrough);
+        assert_eq!(listener(&before), listener(&after), "the listener would drain with each export");
+    }
+
+    /// The filter must not run before it is told that the chain passes TLS through.
+    #[test]
+    fn the_filter_is_told_first_in_both_deliveries() {
+        for (flags, filters) in [(["--passthrough"].as_slice(), 1), (&["--passthrough", "--delivery", "WasmPlugin"], 0)]
+        {
+            let made = made(flags, &[WEB]);
+            let patches = listener(&made)["configPatches"].as_array().unwrap().clone();
+            let chain = |patch: &&Value| patch["match"]["listener"]["filterChain"]["applicationProtocols"].is_string();
+            let operations: Vec<_> =
+                patches.iter().filter(chain).map(|patch| patch["patch"]["operation"].as_str().unwrap()).collect();
+            let expected: Vec<_> = std::iter::repeat_n("INSERT_BEFORE", filters).chain(["INSERT_FIRST"]).collect();
+            assert_eq!(operations, expected, "INSERT_FIRST comes last, and so in front of all");
+        }
+    }
+
+    #[test]
+    fn without_a_table_nobody_takes_hosts_away() {
+        let sample = Sample::healthy();
+        let federation = sample.snapshot().in_force.federation;
+        let has_gateway = |flags: &[&str]| {
+            let (objects, _) = objects(&read(flags).unwrap(), &sample.local, &federation, None);
+            objects.iter().any(|object| object.kind == Kind::Gateway)
+        };
+        assert!(!has_gateway(&["--passthrough"]) && has_gateway(&[]));
+    }
+
+    #[test]
+    fn the_health_name_leads_to_the_gateways_own_listener_or_is_nowhere() {
+        let mut sample = Sample::healthy();
+        sample.local.health_name = true;
+        sample.write(&fedgate_federation::federate::Published::default());
+        let federation = sample.snapshot().in_force.federation;
+        let (objects, _) = objects(&sample.settings, &sample.local, &federation, None);
+        let entry = objects.iter().find(|object| object.name == HEALTH).unwrap();
+        let address = entry.body["spec"]["endpoints"][0]["address"].as_str().unwrap();
+        assert_eq!(entry.body["spec"]["exportTo"], json!(["."]));
+        let listener = objects.iter().find(|object| object.name == LISTENER).unwrap();
+        let socket = address.strip_prefix("unix://").unwrap();
+        assert!(socket.starts_with('@') && listener.body.to_string().contains(socket), "{address}");
+        let off = made(&["--health-name", "false"], &[]);
+        assert!(
+            !off.contains_key(&(Kind::ServiceEntry, HEALTH.to_owned()))
+                && !self::listener(&off).to_string().contains("/healthz")
+        );
+    }
+}
