@@ -121,6 +121,12 @@ pub struct GatewaySettings {
     /// The folder that the trust bundle is mounted at in the gateway's container
     #[arg(long, env = "FEDGATE_TRUST_FOLDER", value_name = "DIR", default_value = "/etc/fedgate/trust")]
     pub trust_folder: String,
+    /// Whether peers are offered the name that DKP's clusters probe once a minute; the gateway answers it
+    #[arg(long, env = "FEDGATE_HEALTH_NAME", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub health_name: bool,
+    /// Pass TLS through to Services that ask for it; needs the ClusterRole fedgate-passthrough
+    #[arg(long, env = "FEDGATE_PASSTHROUGH")]
+    pub passthrough: bool,
     /// Whether the gateway prints a line for each connection, with what was decided and why
     #[arg(
         long = "gateway-access-log",
@@ -330,7 +336,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::kubernetes) mod tests {
     use super::*;
     use clap::Parser;
 

@@ -54,10 +54,10 @@ fn nothing_is_written_in_a_steady_state_nor_by_a_second_run() {
         ensure!(!writes(&audit).is_empty());
         pair.alpha()
             .objects()
-            .wait_for(BETA, "to list both", |object| {
+            .wait_for(BETA, "to list both and the health name", |object| {
                 object["status"]["metadataCache"]["private"]["publicServices"]
                     .as_array()
-                    .is_some_and(|all| all.len() == 2)
+                    .is_some_and(|all| all.len() == 3)
             })
             .await?;
 

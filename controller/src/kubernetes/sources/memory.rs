@@ -10,7 +10,7 @@ use crate::kubernetes::watch::Key;
 use fedgate_core::PeerName;
 use fedgate_federation::bundle::{roots_from_pem, roots_to_pem};
 use fedgate_federation::document::{ClusterUuid, GatewayAddress, Limits, Network, WorkloadIdentity};
-use fedgate_federation::federate::Published;
+use fedgate_federation::federate::{Passthrough, Published};
 use fedgate_federation::key::PublicKey;
 use fedgate_federation::knowledge::{PeerKnowledge, Times};
 use fedgate_federation::{Finding, LocalCluster};
@@ -71,6 +71,10 @@ pub(crate) struct ClusterRecord {
     network: Network,
     gateways: Vec<GatewayAddress>,
     gateway_identities: Vec<WorkloadIdentity>,
+    #[serde(default)]
+    health_name: bool,
+    #[serde(default)]
+    passthrough: Passthrough,
     /// When knowledge is stale.
     pub times: Times,
     /// Where objects are.
@@ -94,6 +98,8 @@ impl ClusterRecord {
             network: cluster.network.clone(),
             gateways: cluster.gateways.clone(),
             gateway_identities: cluster.gateway_identities.clone(),
+            health_name: cluster.health_name,
+            passthrough: cluster.passthrough.clone(),
             times: settings.knowledge_times(),
             places: settings.places.clone(),
             gateway_selector: settings.gateway.selector.clone(),
@@ -112,6 +118,8 @@ impl ClusterRecord {
             network: self.network.clone(),
             gateways: self.gateways.clone(),
             gateway_identities: self.gateway_identities.clone(),
+            health_name: self.health_name,
+            passthrough: self.passthrough.clone(),
         })
     }
 }

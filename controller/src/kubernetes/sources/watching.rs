@@ -1,7 +1,7 @@
 //! The watches of all sources.
 
 use super::place::{self, Place};
-use super::{Seen, federation, gateway, memory, network, pod, policy, roots, service};
+use super::{Seen, federation, gateway, memory, network, passthrough, pod, policy, roots, service};
 use crate::kubernetes::settings::ControllerSettings;
 use crate::kubernetes::watch::{Watch, Watched};
 use kube::Client;
@@ -29,6 +29,8 @@ pub(crate) struct Sources {
     nodes: Watched<gateway::Node>,
     service_cidrs: Watched<network::ServiceCidr>,
     roots: Watched<roots::Roots>,
+    /// `None` where passthrough is not switched on.
+    passthrough: Option<Watched<()>>,
     memory: Watched<memory::Memory>,
 }
 
@@ -71,6 +73,9 @@ impl Sources {
                 wakes,
                 tasks,
             ),
+            passthrough: gateway
+                .passthrough
+                .then(|| source(client, place::passthrough(&places.namespace), passthrough::keep, wakes, tasks)),
             memory: source(client, place::memory(&places.namespace), memory::keep, wakes, tasks),
         }
     }
@@ -86,6 +91,7 @@ impl Sources {
             nodes: self.nodes.all(),
             service_cidrs: self.service_cidrs.all(),
             roots: self.roots.all(),
+            passthrough: self.passthrough.as_ref().map(passthrough::seen),
             memory: self.memory.all(),
         }
     }
@@ -111,6 +117,7 @@ impl Sources {
             missing(&self.nodes),
             missing(&self.roots),
             missing(&self.memory),
+            self.passthrough.as_ref().and_then(passthrough::missing),
         ]
         .into_iter()
         .flatten()
