@@ -2,6 +2,7 @@
 
 use super::{memory, service};
 use crate::kubernetes::kind::Kind;
+use crate::kubernetes::owner::OWNER;
 use crate::kubernetes::settings::Selector;
 use kube::api::{DynamicObject, ListParams};
 use kube::runtime::watcher::Config;
@@ -94,6 +95,11 @@ pub(crate) fn service_cidrs() -> Place {
 /// This cluster's roots.
 pub(crate) fn roots(namespace: &str, name: &str) -> Place {
     Place::within("this cluster's roots", Kind::ConfigMap, namespace).named(name)
+}
+
+/// Others' ServiceEntries.
+pub(crate) fn entries(owner: &str) -> Place {
+    Place::everywhere("others' ServiceEntries", Kind::ServiceEntry).labelled(&format!("{OWNER}!={owner}"))
 }
 
 /// What fedgate keeps in its namespace.

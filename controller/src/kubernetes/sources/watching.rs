@@ -1,7 +1,7 @@
 //! The watches of all sources.
 
 use super::place::{self, Place};
-use super::{Seen, federation, gateway, memory, network, pod, policy, roots, service};
+use super::{Seen, entries, federation, gateway, memory, network, pod, policy, roots, service};
 use crate::kubernetes::settings::ControllerSettings;
 use crate::kubernetes::watch::{Watch, Watched};
 use kube::Client;
@@ -30,6 +30,7 @@ pub(crate) struct Sources {
     service_cidrs: Watched<network::ServiceCidr>,
     roots: Watched<roots::Roots>,
     memory: Watched<memory::Memory>,
+    entries: Watched<entries::Hosts>,
 }
 
 impl Sources {
@@ -72,6 +73,7 @@ impl Sources {
                 tasks,
             ),
             memory: source(client, place::memory(&places.namespace), memory::keep, wakes, tasks),
+            entries: source(client, place::entries(&places.namespace), entries::keep, wakes, tasks),
         }
     }
 
@@ -87,6 +89,7 @@ impl Sources {
             service_cidrs: self.service_cidrs.all(),
             roots: self.roots.all(),
             memory: self.memory.all(),
+            entries: self.entries.all(),
         }
     }
 
@@ -100,7 +103,8 @@ impl Sources {
         &self.pods
     }
 
-    /// What was not listed yet, with the reason if there is one. ServiceCIDRs are not waited for: older clusters have none.
+    /// What was not listed yet, with the reason if there is one. ServiceCIDRs are not waited for: older clusters have none. Nor
+    /// are others' ServiceEntries: what they are for can be told later.
     pub(crate) fn missing(&self) -> Vec<String> {
         [
             missing(&self.federations),
