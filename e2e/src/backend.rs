@@ -1,7 +1,10 @@
 //! Small back ends that say who they are and count who comes.
 
+use crate::authority::Identity;
+use crate::tls_listener::TlsListener;
 use anyhow::Result;
 use axum::Router;
+use axum::http::header::CONNECTION;
 use axum::routing::get;
 use axum::serve::ListenerExt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,7 +14,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// A back end on a loopback port. It ends when dropped.
+/// A back end. It ends when dropped.
 #[derive(Debug)]
 pub struct Backend {
     address: SocketAddr,
@@ -20,12 +23,20 @@ pub struct Backend {
 }
 
 impl Backend {
-    /// An HTTP server that answers every path with [`identity`].
+    /// An HTTP server on a loopback port that answers every path with [`identity`].
     ///
     /// # Errors
     /// When there is no free port.
     pub async fn http(service: &str, cluster: &str) -> Result<Self> {
-        let (listener, address, connections) = listen().await?;
+        Self::http_at(Ipv4Addr::LOCALHOST, service, cluster).await
+    }
+
+    /// The same at an address, where Pods reach it.
+    ///
+    /// # Errors
+    /// When there is no free port.
+    pub async fn http_at(address: Ipv4Addr, service: &str, cluster: &str) -> Result<Self> {
+        let (listener, address, connections) = listen(address).await?;
         let counted = connections.clone();
         let listener = listener.tap_io(move |_| {
             counted.fetch_add(1, Ordering::SeqCst);
@@ -38,12 +49,36 @@ impl Backend {
         Ok(Self { address, connections, task })
     }
 
-    /// A server that speaks first, as a mail server does: it greets with [`identity`] and sends every line back.
+    /// An HTTPS server at an address, with this certificate, that answers every path with [`identity`]. It does not count.
+    ///
+    /// # Errors
+    /// When the address is taken, or certificate and key are no pair.
+    pub async fn https_at(address: SocketAddr, certificate: &Identity, service: &str, cluster: &str) -> Result<Self> {
+        let listener = TlsListener::bind_at(address, certificate).await?;
+        let address = listener.address();
+        let answer = format!("{}\n", identity(service, cluster));
+        // Nobody keeps a connection for later, which would outlive this server.
+        let router = Router::new().fallback(get(async move || ([(CONNECTION, "close")], answer)));
+        let task = tokio::spawn(async move {
+            let _ = axum::serve(listener, router).await;
+        });
+        Ok(Self { address, connections: Arc::default(), task })
+    }
+
+    /// A server on a loopback port that speaks first, as a mail server does: it greets with [`identity`] and sends every line back.
     ///
     /// # Errors
     /// When there is no free port.
     pub async fn greeting(service: &str, cluster: &str) -> Result<Self> {
-        let (listener, address, connections) = listen().await?;
+        Self::greeting_at(Ipv4Addr::LOCALHOST, service, cluster).await
+    }
+
+    /// The same at an address, where Pods reach it.
+    ///
+    /// # Errors
+    /// When there is no free port.
+    pub async fn greeting_at(address: Ipv4Addr, service: &str, cluster: &str) -> Result<Self> {
+        let (listener, address, connections) = listen(address).await?;
         let counted = connections.clone();
         let greeting = format!("220 {}\r\n", identity(service, cluster));
         let task = tokio::spawn(async move {
@@ -77,8 +112,8 @@ pub fn identity(service: &str, cluster: &str) -> String {
     format!("this is {service} of {cluster}")
 }
 
-async fn listen() -> Result<(TcpListener, SocketAddr, Arc<AtomicUsize>)> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+async fn listen(address: Ipv4Addr) -> Result<(TcpListener, SocketAddr, Arc<AtomicUsize>)> {
+    let listener = TcpListener::bind((address, 0)).await?;
     let address = listener.local_addr()?;
     Ok((listener, address, Arc::default()))
 }

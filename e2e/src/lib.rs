@@ -11,6 +11,8 @@ pub mod cluster;
 pub mod deployed;
 pub mod envoy;
 pub mod federation;
+pub mod http2;
+pub mod istio;
 pub mod kubernetes;
 pub mod manifest;
 pub mod metadata_proxy;

@@ -69,6 +69,42 @@ pub fn istio_crds() -> Result<&'static Path> {
     path(&ISTIO_CRDS)
 }
 
+/// istiod.
+///
+/// # Errors
+/// When it cannot be built.
+pub fn istiod() -> Result<&'static Path> {
+    static ISTIOD: Built = LazyLock::new(xtask::istio::istiod);
+    path(&ISTIOD)
+}
+
+/// istio-agent, which starts an Envoy and gets its certificates.
+///
+/// # Errors
+/// When it cannot be built.
+pub fn istio_agent() -> Result<&'static Path> {
+    static AGENT: Built = LazyLock::new(xtask::istio::agent);
+    path(&AGENT)
+}
+
+/// istioctl.
+///
+/// # Errors
+/// When it cannot be built.
+pub fn istioctl() -> Result<&'static Path> {
+    static ISTIOCTL: Built = LazyLock::new(xtask::istio::istioctl);
+    path(&ISTIOCTL)
+}
+
+/// The template of an Envoy's first configuration, as istio-agent takes it.
+///
+/// # Errors
+/// When it cannot be fetched.
+pub fn istio_bootstrap() -> Result<&'static Path> {
+    static BOOTSTRAP: Built = LazyLock::new(xtask::istio::bootstrap);
+    path(&BOOTSTRAP)
+}
+
 fn path(built: &'static Built) -> Result<&'static Path> {
     built.as_deref().map_err(|error| anyhow!("{error:#}"))
 }

@@ -24,12 +24,20 @@ impl Process {
     /// # Errors
     /// When it has ended, or there is no `/proc`.
     pub fn usage(&self) -> Result<Usage> {
-        let read = |file: &str| {
-            let path = format!("/proc/{}/{file}", self.id());
-            std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
-        };
-        parse(&read("status")?, &read("stat")?).with_context(|| format!("the usage of {}", self.name()))
+        of(self.id()).with_context(|| format!("the usage of {}", self.name()))
     }
+}
+
+/// What the process with this id has taken so far.
+///
+/// # Errors
+/// When it has ended, or there is no `/proc`.
+pub fn of(id: u32) -> Result<Usage> {
+    let read = |file: &str| {
+        let path = format!("/proc/{id}/{file}");
+        std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
+    };
+    parse(&read("status")?, &read("stat")?).context("not as Linux writes it")
 }
 
 fn parse(status: &str, stat: &str) -> Option<Usage> {

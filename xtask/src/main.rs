@@ -25,7 +25,7 @@ enum Command {
     ///
     /// Further words go to `cargo test`, for example `cargo xtask test -- spiffe`.
     Test(More),
-    /// Run the end-to-end tests: on real Envoys, then on real Kubernetes API servers in a network of their own.
+    /// Run the end-to-end tests: on real Envoys, then on real Kubernetes API servers and on real istiods in networks of their own.
     ///
     /// After the name of a part, a further word picks tests by name, for example `cargo xtask e2e kubernetes rig`.
     E2e {
@@ -35,7 +35,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         more: Vec<String>,
     },
-    /// Run the benches. Further words go to `cargo bench`; `cargo xtask bench kubernetes` measures the controller on a real API server.
+    /// Run the benches. Further words go to `cargo bench`; `cargo xtask bench kubernetes` measures the controller on a real API
+    /// server, `cargo xtask bench istio` what imports cost istiod and a sidecar.
     Bench(More),
     /// Build the gateway filter and print where it is.
     Wasm,
@@ -79,6 +80,8 @@ enum Part {
     Envoy,
     /// Real Kubernetes API servers.
     Kubernetes,
+    /// Real istiods and istio-agents on real Kubernetes API servers.
+    Istio,
 }
 
 /// Words that are passed on.
@@ -103,11 +106,17 @@ fn carry_out(command: Command) -> Result<()> {
     match command {
         Command::Demo(More { more }) => tests::demo(&more),
         Command::Test(More { more }) => tests::workspace(&more),
-        Command::E2e { part: None, .. } => tests::on_envoy(&[]).and_then(|()| tests::on_kubernetes(&[])),
+        Command::E2e { part: None, .. } => {
+            tests::on_envoy(&[])?;
+            tests::on_kubernetes(&[])?;
+            tests::on_istio(&[])
+        }
         Command::E2e { part: Some(Part::Envoy), more } => tests::on_envoy(&more),
         Command::E2e { part: Some(Part::Kubernetes), more } => tests::on_kubernetes(&more),
+        Command::E2e { part: Some(Part::Istio), more } => tests::on_istio(&more),
         Command::Bench(More { more }) => match more.split_first() {
             Some((first, rest)) if first == "kubernetes" => tests::load(rest),
+            Some((first, rest)) if first == "istio" => tests::cost_on_istio(rest),
             _ => tests::bench(&more),
         },
         Command::Wasm => shown(wasm::build()?),

@@ -5,11 +5,14 @@ use anyhow::{Context, Result};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// Both kinds of end-to-end tests at once, so that going from one to the other compiles nothing twice.
-const END_TO_END: [&str; 2] = ["--features", "fedgate-e2e/real-envoy,fedgate-e2e/kubernetes"];
+/// All kinds of end-to-end tests at once, so that going from one to another compiles nothing twice.
+const END_TO_END: [&str; 2] = ["--features", "fedgate-e2e/real-envoy,fedgate-e2e/kubernetes,fedgate-e2e/istio"];
 
 /// How many tests with API servers run at once: each has one to three, at 350 MB with their etcd.
 const KUBERNETES_TESTS_AT_ONCE: &str = "4";
+
+/// How many tests with meshes run at once: each has two or three, with an istiod and some Envoys each.
+const ISTIO_TESTS_AT_ONCE: &str = "2";
 
 /// The tests of the whole workspace, and one of the end-to-end tests; the others are [`on_envoy`] and [`on_kubernetes`].
 ///
@@ -31,11 +34,10 @@ pub fn on_envoy(more: &[String]) -> Result<()> {
     run(cargo().args(["test", "--workspace", "--test", "smoke", "--test", "real_envoy"]).args(END_TO_END).args(more))
 }
 
-/// The tests on real Kubernetes API servers, in a network of their own. Returns only when they could not be started:
-/// they take this process's place, so that Ctrl-C and the exit status are their own.
+/// The tests on real Kubernetes API servers.
 ///
 /// # Errors
-/// When something cannot be built, fetched or started.
+/// When something cannot be built, fetched or started, or a test fails.
 pub fn on_kubernetes(more: &[String]) -> Result<()> {
     step("looking for kube-apiserver, etcd, kubectl and Istio's definitions");
     for file in kubernetes_programs()? {
@@ -43,14 +45,41 @@ pub fn on_kubernetes(more: &[String]) -> Result<()> {
     }
     step("building the controller and the tests");
     fedgate::build_binaries(&["fedgate"])?;
-    let tests = test_binary("kubernetes")?;
-    step("running the end-to-end tests on Kubernetes");
+    in_network("kubernetes", KUBERNETES_TESTS_AT_ONCE, more)
+}
+
+/// The tests on real istiods and istio-agents.
+///
+/// # Errors
+/// When something cannot be built, fetched or started, or a test fails.
+pub fn on_istio(more: &[String]) -> Result<()> {
+    step("looking for kube-apiserver, etcd, kubectl, istiod, istio-agent and helm");
+    for file in kubernetes_programs()?.into_iter().chain(istio_programs()?) {
+        eprintln!("xtask: {}", file.display());
+    }
+    prepare(&["fedgate"])?;
+    in_network("istio", ISTIO_TESTS_AT_ONCE, more)
+}
+
+/// What imports cost istiod and a sidecar.
+///
+/// # Errors
+/// When something cannot be built, fetched or started.
+pub fn cost_on_istio(more: &[String]) -> Result<()> {
+    let measure = ["--ignored", "--nocapture"].map(str::to_owned);
+    on_istio(&measure.into_iter().chain(more.iter().cloned()).collect::<Vec<_>>())
+}
+
+/// Runs a test target in a network of its own. It is killed with this process.
+fn in_network(target: &str, at_once: &str, more: &[String]) -> Result<()> {
+    let tests = test_binary(target)?;
+    step(&format!("running the end-to-end tests: {target}"));
     let mut command = network::isolated(tests.as_os_str())?;
     command.current_dir(root().join("e2e")).env("CARGO_NET_OFFLINE", "true");
     if std::env::var_os("RUST_TEST_THREADS").is_none() {
-        command.env("RUST_TEST_THREADS", KUBERNETES_TESTS_AT_ONCE);
+        command.env("RUST_TEST_THREADS", at_once);
     }
-    become_command(command.args(more))
+    run(command.args(more))
 }
 
 /// What the controller costs on a real API server, in a network of its own. Returns only when it could not be started.

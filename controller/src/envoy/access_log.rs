@@ -7,7 +7,7 @@ use super::resource::extension;
 use serde_json::{Value, json};
 
 /// What the gateway knows of a connection: the filter's decision, who the client is, how it ended.
-pub(super) fn gateway_log(log: &AccessLog) -> Value {
+pub(crate) fn gateway_log(log: &AccessLog) -> Value {
     let format = json!({
         "time": "%START_TIME%",
         "connection": "%CONNECTION_ID%",

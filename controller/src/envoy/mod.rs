@@ -36,7 +36,7 @@
 //! Known debts: a port that another program takes between allocation and use is reported by Envoy alone, and tried again
 //! only with the next change of `lds.json`. The number of Envoy's workers and the drain time are on its command line.
 
-mod access_log;
+pub(crate) mod access_log;
 mod bootstrap;
 mod cluster;
 mod egress;

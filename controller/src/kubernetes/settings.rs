@@ -124,6 +124,24 @@ pub struct GatewaySettings {
     /// What a connection does until its caller is known; Connected is for gateways of Istio 1.28 and before
     #[arg(long, env = "FEDGATE_WAIT_FOR_IDENTITY", value_enum, default_value_t)]
     pub wait_for_identity: Waiting,
+    /// Whether the gateway prints a line for each connection, with what was decided and why
+    #[arg(
+        long = "gateway-access-log",
+        env = "FEDGATE_GATEWAY_ACCESS_LOG",
+        value_name = "BOOL",
+        default_value_t = true,
+        action = clap::ArgAction::Set
+    )]
+    pub access_log: bool,
+    /// How long HTTP requests to a peer share a connection: a gateway of the peer's that is to end waits as long
+    #[arg(
+        long = "connection-lifetime",
+        env = "FEDGATE_CONNECTION_LIFETIME",
+        value_name = "TIME",
+        default_value = "60s",
+        value_parser = poll
+    )]
+    pub connection_lifetime: Duration,
     /// The namespaces that may see imports
     #[arg(long, env = "FEDGATE_EXPORT_TO", value_name = "NAMESPACE", value_delimiter = ',', default_value = "*")]
     pub export_to: Vec<String>,

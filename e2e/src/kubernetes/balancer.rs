@@ -1,6 +1,6 @@
 //! A Service in front of several replicas, as kube-proxy makes one: connections go to one that lives.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::copy_bidirectional;
@@ -20,7 +20,15 @@ impl Balancer {
     /// # Errors
     /// When there is no free port.
     pub async fn start() -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into()).await
+    }
+
+    /// The same at an address.
+    ///
+    /// # Errors
+    /// When it is taken.
+    pub async fn start_at(address: SocketAddr) -> Result<Self> {
+        let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen at {address}"))?;
         let address = listener.local_addr()?;
         let targets: Arc<Mutex<Vec<SocketAddr>>> = Arc::default();
         let mut tasks = JoinSet::new();

@@ -146,7 +146,7 @@ impl ControlPlane {
     /// # Errors
     /// When there is no such ServiceAccount, or the file cannot be written.
     pub async fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> Result<PathBuf> {
-        let token = self.service_account_token(namespace, name).await?;
+        let token = self.service_account_token(namespace, name, None).await?;
         self.write_kubeconfig(&format!("{namespace}-{name}"), &token)
     }
 
@@ -155,12 +155,21 @@ impl ControlPlane {
     /// # Errors
     /// When there is no such ServiceAccount.
     pub async fn service_account_client(&self, namespace: &str, name: &str) -> Result<kube::Client> {
-        let token = self.service_account_token(namespace, name).await?;
+        let token = self.service_account_token(namespace, name, None).await?;
         client(kubeconfig(self.address, &self.credentials.ca(), name, &token)).await
     }
 
-    async fn service_account_token(&self, namespace: &str, name: &str) -> Result<String> {
-        let spec = TokenRequestSpec { expiration_seconds: Some(TOKEN_LIFETIME), ..Default::default() };
+    /// A token of a ServiceAccount, which must exist, for an audience of its own, for example istiod's CA.
+    ///
+    /// # Errors
+    /// When there is no such ServiceAccount.
+    pub async fn service_account_token_for(&self, namespace: &str, name: &str, audience: &str) -> Result<String> {
+        self.service_account_token(namespace, name, Some(audience)).await
+    }
+
+    async fn service_account_token(&self, namespace: &str, name: &str, audience: Option<&str>) -> Result<String> {
+        let audiences = audience.map(|audience| vec![audience.to_owned()]).unwrap_or_default();
+        let spec = TokenRequestSpec { audiences, expiration_seconds: Some(TOKEN_LIFETIME), ..Default::default() };
         let request = TokenRequest { spec, ..Default::default() };
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client(), namespace);
         let answer = accounts.create_token_request(name, &PostParams::default(), &request).await;

@@ -174,6 +174,15 @@ impl Objects {
         deleted.map(drop).with_context(|| format!("deleting {key}"))
     }
 
+    /// Deletes an object at once, as a kubelet does with a Pod that has ended.
+    ///
+    /// # Errors
+    /// When there is none or the API server refuses.
+    pub async fn delete_now(&self, key: Key<'_>) -> Result<()> {
+        let deleted = self.api(key).await?.delete(key.name, &DeleteParams::default().grace_period(0)).await;
+        deleted.map(drop).with_context(|| format!("deleting {key}"))
+    }
+
     /// Waits until an object is there that `matches` says yes to, and returns it; `what` completes the sentence
     /// 'waited for the object …'.
     ///

@@ -1,10 +1,11 @@
 //! What most tests start from.
 
 use anyhow::{Context, Result};
-use fedgate_e2e::kubernetes::objects::condition_with_reason;
-use fedgate_e2e::kubernetes::{Key, KubernetesCluster, KubernetesFederation, MESH_NAMESPACE, NAMESPACE};
+use fedgate_e2e::kubernetes::objects::{SOON, condition_with_reason};
+use fedgate_e2e::kubernetes::{Key, KubernetesCluster, KubernetesFederation, MESH_NAMESPACE, NAMESPACE, Objects};
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::run_folder::RunFolder;
+use fedgate_e2e::wait;
 use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -14,13 +15,21 @@ pub(crate) fn exported(name: &str) -> Service {
     Service::new(name, "http", 80, target).exported()
 }
 
-/// The objects of an import in the importing cluster, by its host.
-pub(crate) fn import_objects(host: &str) -> [Key<'_>; 3] {
-    [
-        Key::namespaced("networking.istio.io/v1", "ServiceEntry", NAMESPACE, host),
-        Key::namespaced("networking.istio.io/v1", "DestinationRule", NAMESPACE, host),
-        Key::namespaced("networking.istio.io/v1alpha3", "EnvoyFilter", MESH_NAMESPACE, host),
-    ]
+/// The objects of an import's own in the importing cluster, by its host.
+pub(crate) fn import_objects(host: &str) -> [Key<'_>; 2] {
+    ["ServiceEntry", "DestinationRule"].map(|kind| Key::namespaced("networking.istio.io/v1", kind, NAMESPACE, host))
+}
+
+/// The EnvoyFilter that binds a host to its owner's roots, by name; others may be bound by it too.
+pub(crate) async fn binding(cluster: &KubernetesCluster, host: &str) -> Result<Option<String>> {
+    let kind = ("networking.istio.io/v1alpha3", "EnvoyFilter");
+    let filters = cluster.objects().list(kind, Some(MESH_NAMESPACE), "").await?;
+    let binds = |filter: &&Value| {
+        let patches = filter["spec"]["configPatches"].as_array().into_iter().flatten();
+        patches.into_iter().any(|patch| patch["match"]["cluster"]["service"] == host)
+    };
+    let name = |filter: &Value| filter["metadata"]["name"].as_str().map(str::to_owned);
+    Ok(filters.iter().find(binds).and_then(name))
 }
 
 /// A peer's object, by its name.
@@ -42,7 +51,13 @@ pub(crate) async fn wait_imported(cluster: &KubernetesCluster, host: &str) -> Re
     for object in import_objects(host) {
         cluster.objects().wait_present(object).await?;
     }
-    Ok(())
+    wait::until(&format!("{host} to be bound"), SOON, async || binding(cluster, host).await).await.map(drop)
+}
+
+/// How many ServiceEntries there are of imports.
+pub(crate) async fn imported_entries(objects: &Objects) -> Result<usize> {
+    let entries = objects.list(("networking.istio.io/v1", "ServiceEntry"), Some(NAMESPACE), "").await?;
+    Ok(entries.iter().filter(|entry| entry["metadata"]["annotations"]["fedgate.dev/peer"].is_string()).count())
 }
 
 /// Waits until no object of an import is there.
@@ -50,7 +65,8 @@ pub(crate) async fn wait_not_imported(cluster: &KubernetesCluster, host: &str) -
     for object in import_objects(host) {
         cluster.objects().wait_absent(object).await?;
     }
-    Ok(())
+    let is_unbound = async || Ok(binding(cluster, host).await?.is_none());
+    wait::until_true(&format!("{host} to be bound no more"), SOON, is_unbound).await
 }
 
 /// The identity and the version of objects that are there: the same as long as nobody writes them.

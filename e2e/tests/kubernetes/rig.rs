@@ -181,10 +181,7 @@ fn the_peers_of_a_fleet_are_taken_as_peers() {
         let fleet = Fleet::start(20, 3).await?;
         cluster.objects().apply(&fleet.federations()).await?;
         cluster.start_replica().await?;
-        let imported = async || {
-            let kind = ("networking.istio.io/v1", "ServiceEntry");
-            Ok(cluster.objects().list(kind, Some(NAMESPACE), "").await?.len() == 20 * 3)
-        };
+        let imported = async || Ok(crate::fixture::imported_entries(cluster.objects()).await? == 20 * 3);
         wait::until_true("all imports of the fleet", SOON, imported).await?;
         let last = fleet.host(19, 2);
         let entry = Key::namespaced("networking.istio.io/v1", "ServiceEntry", NAMESPACE, &last);

@@ -1,8 +1,9 @@
 //! What is written: nothing that is so already, everything that somebody changed, and nothing that is somebody else's.
 
-use crate::fixture::{Pair, import_objects};
+use crate::fixture::{Pair, binding, import_objects};
 use anyhow::{Context, Result, ensure};
-use fedgate_e2e::kubernetes::{AuditLog, CONTROLLER, Key, NAMESPACE, condition};
+use fedgate_e2e::kubernetes::objects::SOON;
+use fedgate_e2e::kubernetes::{AuditLog, CONTROLLER, Key, MESH_NAMESPACE, NAMESPACE, condition};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
 use fedgate_e2e::wait;
@@ -74,7 +75,9 @@ fn what_somebody_changed_is_put_right() {
     scenario("repair", async |run: &RunFolder| {
         let pair = Pair::start(run).await?;
         let objects = pair.alpha().objects();
-        let [entry, rule, filter] = import_objects(&pair.web);
+        let [entry, rule] = import_objects(&pair.web);
+        let binding = binding(pair.alpha(), &pair.web).await?.context("web is not bound")?;
+        let filter = Key::namespaced("networking.istio.io/v1alpha3", "EnvoyFilter", MESH_NAMESPACE, &binding);
         // A field of ours with another value, and one that stands beside ours.
         for (key, changed) in [
             (entry, json!({ "resolution": "DNS", "addresses": ["10.9.9.9"] })),
@@ -99,7 +102,7 @@ fn what_is_somebody_elses_is_left_alone_and_reported() {
         let objects = pair.alpha().objects();
         let theirs = crate::fixture::exported("theirs");
         let host = theirs.host(&pair.beta().trust_domain());
-        let [entry, rule, filter] = import_objects(&host);
+        let [entry, rule] = import_objects(&host);
         let foreign = json!({
             "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry",
             "metadata": { "name": host, "namespace": NAMESPACE, "labels": { "team": "a" } },
@@ -113,7 +116,8 @@ fn what_is_somebody_elses_is_left_alone_and_reported() {
         pair.beta().put_service(&theirs).await?;
         // The import's other objects come, and so does what was there before.
         objects.wait_present(rule).await?;
-        objects.wait_present(filter).await?;
+        let bound = async || binding(pair.alpha(), &host).await;
+        wait::until("the host to be bound", SOON, bound).await?;
         pair.wait_imported().await?;
         let pod = |event: &Value| {
             event["reason"] == "Conflict" && event["note"].as_str().is_some_and(|note| note.contains(&host))
@@ -131,7 +135,7 @@ fn what_is_somebody_elses_is_left_alone_and_reported() {
 
         // What was removed with the Service is ours and nothing else.
         pair.beta().objects().delete(Key::namespaced("v1", "Service", "shop", "theirs")).await?;
-        for object in [entry, rule, filter] {
+        for object in [entry, rule] {
             objects.wait_absent(object).await?;
         }
         let bystander_now = objects.get(Key::of(&bystander)?).await?;

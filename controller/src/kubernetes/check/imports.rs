@@ -1,22 +1,23 @@
-//! What the mesh is given: for each imported host a ServiceEntry, a DestinationRule, and an EnvoyFilter that binds it to its owner's roots.
+//! What the mesh is given: for each imported host a ServiceEntry and a DestinationRule, and an EnvoyFilter that binds it, with others, to its owner's roots.
 
 use super::facts::{Owned, Written};
 use super::report::{Check, Section};
 use crate::kubernetes::kind::Kind;
+use crate::kubernetes::sinks::bindings;
 use crate::kubernetes::snapshot::Snapshot;
 use crate::kubernetes::watch::Key;
 use std::collections::BTreeSet;
 
 pub(super) fn section(snapshot: &Snapshot, written: &Written) -> Section {
     let places = &snapshot.record.places;
-    let hosts: BTreeSet<_> =
-        snapshot.in_force.federation.imports.iter().map(|import| import.service.host.as_str()).collect();
-    let wanted = hosts.iter().flat_map(|host| {
-        let key = |namespace: &str| Key { namespace: namespace.to_owned(), name: (*host).to_owned() };
+    let imports = &snapshot.in_force.federation.imports;
+    let hosts: BTreeSet<_> = imports.iter().map(|import| (&import.service.host, &import.trust_domain)).collect();
+    let wanted = hosts.iter().flat_map(|(host, trust_domain)| {
+        let key = |namespace: &str, name: String| Key { namespace: namespace.to_owned(), name };
         [
-            (Kind::ServiceEntry, key(places.imports())),
-            (Kind::DestinationRule, key(places.imports())),
-            (Kind::EnvoyFilter, key(&places.root)),
+            (Kind::ServiceEntry, key(places.imports(), host.to_string())),
+            (Kind::DestinationRule, key(places.imports(), host.to_string())),
+            (Kind::EnvoyFilter, key(&places.root, bindings::name(host, trust_domain))),
         ]
     });
     let title = "each imported host has its objects";

@@ -25,7 +25,7 @@ fn facts(sample: &Sample) -> Facts {
         (Kind::EnvoyFilter, NAMESPACE, "fedgate-table"),
         (Kind::ServiceEntry, NAMESPACE, host),
         (Kind::DestinationRule, NAMESPACE, host),
-        (Kind::EnvoyFilter, "istio-system", host),
+        (Kind::EnvoyFilter, "istio-system", "4.beta.example"),
     ];
     let ours = objects.map(|(kind, namespace, name)| ((kind, key(namespace, name)), Owned::Ours));
     let proxy = Some("docker.io/istio/proxyv2:1.29.2".to_owned());

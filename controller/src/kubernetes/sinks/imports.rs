@@ -1,21 +1,20 @@
-//! The objects of imports: for each imported host a name in the mesh, how to call it, and whose roots are believed for it.
+//! The objects of imports: for each imported host a name in the mesh, and how to call it. Whose roots are believed for it is said in
+//! `bindings`.
 //!
 //! Each has the host as its name, so a gateway that moves is an update of the same objects, and an operator finds them by the name
 //! that programs call.
 
 use super::object::{Desired, Head};
-use crate::envoy::resource::extension;
-use crate::envoy::trust::spiffe_validator;
 use crate::kubernetes::kind::Kind;
 use crate::kubernetes::settings::ControllerSettings;
 use fedgate_core::TrustDomain;
-use fedgate_federation::bundle::{TrustBundle, bundle_map};
-use fedgate_federation::federate::{Import, ServerIdentity};
+use fedgate_federation::bundle::TrustBundle;
+use fedgate_federation::federate::{Import, Protocol, ServerIdentity};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// The objects of all imports. `imports` are in order of host, as `federate` gives them. They are made one after another and can be
-/// dropped before the next: there may be very many.
+/// dropped before the next: there may be very many. A host without a root that could be believed has none.
 pub(crate) fn objects<'a>(
     settings: &'a ControllerSettings,
     imports: &'a [Import],
@@ -23,8 +22,9 @@ pub(crate) fn objects<'a>(
 ) -> impl Iterator<Item = Desired> + 'a {
     let hosts = imports.chunk_by(|a, b| a.service.host == b.service.host);
     hosts
-        .filter_map(|ports| Some(Host { settings, ports, first: ports.first()?, bundles }))
-        .flat_map(|host| host.objects())
+        .filter_map(|ports| Some(Host { settings, ports, first: ports.first()? }))
+        .filter(|host| bundles.contains_key(&host.first.trust_domain))
+        .flat_map(|host| [host.destination_rule(), host.service_entry()])
 }
 
 /// One imported host with all its ports.
@@ -32,21 +32,13 @@ struct Host<'a> {
     settings: &'a ControllerSettings,
     ports: &'a [Import],
     first: &'a Import,
-    bundles: &'a BTreeMap<TrustDomain, TrustBundle>,
 }
 
 impl Host<'_> {
-    /// The binding comes first, so that there is no moment in which any root is believed for the host.
-    fn objects(&self) -> Vec<Desired> {
-        let Some(bundle) = self.bundles.get(&self.first.trust_domain) else { return Vec::new() };
-        vec![self.binding(bundle), self.destination_rule(), self.service_entry()]
-    }
-
     fn head(&self, kind: Kind) -> Head<'_> {
         let places = &self.settings.places;
-        let namespace = if kind == Kind::EnvoyFilter { &places.root } else { places.imports() };
         let (name, peer) = (self.first.service.host.as_str(), self.first.peer.as_str());
-        Head { kind, namespace, name, owner: &places.namespace, peer: Some(peer) }
+        Head { kind, namespace: places.imports(), name, owner: &places.namespace, peer: Some(peer) }
     }
 
     fn service_entry(&self) -> Desired {
@@ -75,35 +67,47 @@ impl Host<'_> {
         Desired::new(self.head(Kind::ServiceEntry), json!({ "spec": spec }))
     }
 
-    /// Mutual TLS by the mesh's own certificates. A gateway that takes no connection leaves rotation.
+    /// Mutual TLS by the mesh's own certificates. All gateways of the peer are alike wherever they are: with Istio's locality preference,
+    /// which comes with outlier detection, those of unknown locality would get all calls or none. A gateway that takes no connection, or
+    /// whose TLS handshake fails, leaves rotation; what a server answers is no reason, since one gateway stands for all servers.
     fn destination_rule(&self) -> Desired {
         let policy = json!({
             "tls": { "mode": "ISTIO_MUTUAL" },
+            "loadBalancer": { "localityLbSetting": { "enabled": false } },
             "outlierDetection": {
+                // Unless it is said, five answers of 5xx in a row put a gateway out of rotation that has only passed them on.
+                "consecutive5xxErrors": 0,
                 "splitExternalLocalOriginErrors": true,
                 "consecutiveLocalOriginFailures": 2,
                 "interval": "5s",
                 "baseEjectionTime": "10s",
                 "maxEjectionPercent": 100,
+                // When all have left, all are tried.
+                "minHealthPercent": 1,
             },
         });
+        let renewed = self.renewed_connections(&policy);
+        let mut policy = policy;
+        if !renewed.is_empty() {
+            policy["portLevelSettings"] = renewed.into();
+        }
         let host = self.first.service.host.as_str();
         let spec = json!({ "host": host, "trafficPolicy": policy, "exportTo": self.settings.gateway.export_to });
         Desired::new(self.head(Kind::DestinationRule), json!({ "spec": spec }))
     }
 
-    /// For this host the peer's roots are believed and no others, whatever the mesh believes otherwise.
-    fn binding(&self, bundle: &TrustBundle) -> Desired {
-        let map = String::from_utf8_lossy(&bundle_map([bundle])).into_owned();
-        let validation = json!({ "custom_validator_config": spiffe_validator(json!({ "inline_string": map })) });
-        let context = json!({ "common_tls_context": { "combined_validation_context": { "default_validation_context": validation } } });
-        let socket: Value =
-            extension("envoy.transport_sockets.tls", "extensions.transport_sockets.tls.v3.UpstreamTlsContext", context);
-        let patch = json!({
-            "applyTo": "CLUSTER",
-            "match": { "context": "SIDECAR_OUTBOUND", "cluster": { "service": self.first.service.host.as_str() } },
-            "patch": { "operation": "MERGE", "value": { "transport_socket": socket } },
-        });
-        Desired::new(self.head(Kind::EnvoyFilter), json!({ "spec": { "configPatches": [patch] } }))
+    /// Where requests share connections, a connection ends between two requests after a time. The gateway, which sees TCP alone, cannot end
+    /// it so when it is to go itself. Connections of other protocols are left alone: nobody but the program knows when they may end.
+    fn renewed_connections(&self, policy: &Value) -> Vec<Value> {
+        let http = self.ports.iter().filter(|import| matches!(import.protocol, Protocol::Http | Protocol::Http2));
+        let lifetime = format!("{}s", self.settings.gateway.connection_lifetime.as_secs_f64());
+        let of_port = |import: &Import| {
+            // What is said of a port is all that counts for it.
+            let mut policy = policy.clone();
+            policy["port"] = json!({ "number": import.service.port.get() });
+            policy["connectionPool"] = json!({ "tcp": { "maxConnectionDuration": lifetime } });
+            policy
+        };
+        http.map(of_port).collect()
     }
 }

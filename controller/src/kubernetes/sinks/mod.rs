@@ -9,11 +9,12 @@
 //! | gateway namespace | EnvoyFilter `fedgate-gateway` | the settings do; never with a table |
 //! | gateway namespace | Gateway `fedgate-gateway`, VirtualService and ServiceEntry `fedgate-black-hole` | the settings do |
 //! | imports namespace | ServiceEntry, DestinationRule: one for each imported host, by its name | the import does |
-//! | mesh root namespace | EnvoyFilter: one for each imported host, by its name | the peer's roots do |
+//! | mesh root namespace | EnvoyFilter: at most sixteen for each peer, with a patch for each imported host | an import comes or goes, the peer's roots change |
 //! | fedgate's namespace | ConfigMap `fedgate-state` | what is published does |
 //! | fedgate's namespace | ConfigMap `fedgate-peer-…`: one for each peer | the peer's documents do |
 
 pub(super) mod apply;
+pub(super) mod bindings;
 pub(super) mod events;
 pub(super) mod gateway;
 pub(super) mod imports;

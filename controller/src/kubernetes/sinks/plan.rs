@@ -36,8 +36,12 @@ pub(crate) struct Wanted(BTreeMap<(Kind, String), BTreeSet<String>>);
 impl Wanted {
     /// One more.
     pub(crate) fn add(&mut self, desired: &Desired) {
-        let names = self.0.entry((desired.kind, desired.namespace.clone())).or_default();
-        names.insert(desired.name.clone());
+        self.add_name(desired.kind, &desired.namespace, &desired.name);
+    }
+
+    /// The same by its name.
+    pub(crate) fn add_name(&mut self, kind: Kind, namespace: &str, name: &str) {
+        self.0.entry((kind, namespace.to_owned())).or_default().insert(name.to_owned());
     }
 
     fn has(&self, kind: Kind, key: &Key) -> bool {

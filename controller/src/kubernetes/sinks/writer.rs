@@ -204,7 +204,7 @@ impl Writer {
         if !self.write_imports(compiled, remembered, pass).await {
             return false;
         }
-        self.delete(compiled, pass).await;
+        self.delete(compiled, pass, |_| true).await;
         true
     }
 

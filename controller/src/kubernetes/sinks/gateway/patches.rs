@@ -1,7 +1,8 @@
 //! What is changed in the listener that istiod makes of the Gateway.
 
 use super::{BUNDLES, LISTENER, Objects};
-use crate::envoy::{filter, listener, trust};
+use crate::envoy::access_log::gateway_log;
+use crate::envoy::{AccessLog, filter, listener, trust};
 use crate::kubernetes::settings::{Delivery, Waiting};
 use crate::kubernetes::sinks::object::Desired;
 use serde_json::{Value, json};
@@ -19,6 +20,9 @@ impl Objects<'_> {
             patches.push(self.inserted(filter::placeholder(source)));
         }
         patches.extend(waits.then(|| self.waiting_tcp_proxy()));
+        if self.settings.gateway.access_log {
+            patches.push(self.access_log());
+        }
         self.envoy_filter(LISTENER, patches)
     }
 
@@ -56,6 +60,15 @@ impl Objects<'_> {
             "applyTo": "NETWORK_FILTER",
             "match": { "context": "GATEWAY", "listener": { "filterChain": chain } },
             "patch": { "operation": operation, "value": value },
+        })
+    }
+
+    /// One line for each connection, with what the filter decided and why: Istio's own format has neither.
+    fn access_log(&self) -> Value {
+        json!({
+            "applyTo": "LISTENER",
+            "match": { "context": "GATEWAY", "listener": { "portNumber": self.settings.gateway.port } },
+            "patch": { "operation": "MERGE", "value": { "access_log": [gateway_log(&AccessLog::Stdout)] } },
         })
     }
 }

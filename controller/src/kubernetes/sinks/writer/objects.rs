@@ -3,12 +3,13 @@
 use super::{Pass, RETRY, Remembered, Writer, key};
 use crate::kubernetes::client::told;
 use crate::kubernetes::compiled::Compiled;
+use crate::kubernetes::kind::Kind;
 use crate::kubernetes::metrics::Verb;
 use crate::kubernetes::sinks::apply::{self, Applied};
-use crate::kubernetes::sinks::imports;
 use crate::kubernetes::sinks::object::Desired;
 use crate::kubernetes::sinks::pace::CONTESTED;
 use crate::kubernetes::sinks::plan::{Step, step, unwanted};
+use crate::kubernetes::sinks::{bindings, imports};
 use crate::kubernetes::watch::Key;
 use fedgate_federation::{Finding, FindingReason};
 use futures_util::stream::{self, StreamExt};
@@ -28,8 +29,8 @@ impl Writer {
         }
     }
 
-    /// Whether everything was written; a newer compilation stops it. The objects are made batch by batch: all of them together may be
-    /// hundreds of megabytes.
+    /// Whether everything was written; a newer compilation stops it. A name that is imported no more goes first and a new one comes last, so
+    /// that there is no moment in which a host is there and not bound to its owner's roots.
     pub(super) async fn write_imports(
         &self,
         compiled: &Compiled,
@@ -37,7 +38,23 @@ impl Writer {
         pass: &mut Pass,
     ) -> bool {
         let federation = &compiled.in_force.federation;
-        let mut objects = imports::objects(&self.settings, &federation.imports, &federation.bundles);
+        let (settings, imports, bundles) = (&self.settings, &federation.imports, &federation.bundles);
+        for import in imports.iter().filter(|import| bundles.contains_key(&import.trust_domain)) {
+            pass.wanted.add_name(Kind::ServiceEntry, settings.places.imports(), import.service.host.as_str());
+        }
+        self.delete(compiled, pass, |kind| kind == Kind::ServiceEntry).await;
+        self.write_each(bindings::objects(settings, imports, bundles), remembered, pass).await
+            && self.write_each(imports::objects(settings, imports, bundles), remembered, pass).await
+    }
+
+    /// Whether all were written; a newer compilation stops it. The objects are made batch by batch: all of them together may be hundreds of
+    /// megabytes.
+    async fn write_each(
+        &self,
+        mut objects: impl Iterator<Item = Desired>,
+        remembered: &mut Remembered,
+        pass: &mut Pass,
+    ) -> bool {
         loop {
             let batch = self.next_batch(&mut objects, remembered, pass);
             if batch.is_empty() {
@@ -145,8 +162,10 @@ impl Writer {
         }
     }
 
-    pub(super) async fn delete(&self, compiled: &Compiled, pass: &mut Pass) {
-        let gone = unwanted(&self.outputs, &pass.wanted, &self.settings.places, &compiled.unheard());
+    /// Deletes objects of these kinds that nobody wants any more.
+    pub(super) async fn delete(&self, compiled: &Compiled, pass: &mut Pass, kinds: impl Fn(Kind) -> bool) {
+        let mut gone = unwanted(&self.outputs, &pass.wanted, &self.settings.places, &compiled.unheard());
+        gone.retain(|(kind, ..)| kinds(*kind));
         let deletions = stream::iter(gone).map(|(kind, key, found)| async move {
             let output = self.outputs.of(kind, &key.namespace).filter(|_| self.leadership.leads())?;
             self.metrics.write(kind, Verb::Delete);

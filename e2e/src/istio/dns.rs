@@ -1,0 +1,56 @@
+//! A question to istio-agent's DNS proxy, which answers with the addresses that istiod gave to imports (RFC 1035).
+
+use anyhow::{Context, Result, ensure};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+use tokio::net::UdpSocket;
+use tokio::time::timeout;
+
+/// Where istio-agent answers, in each Pod. iptables would bring questions to port 53 there.
+pub(super) const PROXY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 15053);
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The header: our id, recursion desired, one question.
+const HEADER: [u8; 12] = [0x0f, 0xed, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+
+/// Type A, class IN.
+const ADDRESS: [u8; 4] = [0, 1, 0, 1];
+
+/// The first IPv4 address of a name.
+///
+/// # Errors
+/// When there is none, or no answer comes.
+pub(super) async fn resolve(server: SocketAddr, name: &str) -> Result<Ipv4Addr> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let question = question(name)?;
+    socket.send_to(&question, server).await?;
+    let mut answer = [0; 512];
+    let length = timeout(PATIENCE, socket.recv(&mut answer)).await.context("the DNS proxy does not answer")??;
+    address(&answer[..length], question.len()).with_context(|| format!("{name} has no address in the mesh's DNS"))
+}
+
+fn question(name: &str) -> Result<Vec<u8>> {
+    let mut question = HEADER.to_vec();
+    for label in name.split('.') {
+        ensure!((1..64).contains(&label.len()), "{name} is no DNS name");
+        question.push(u8::try_from(label.len())?);
+        question.extend(label.as_bytes());
+    }
+    question.push(0);
+    question.extend(ADDRESS);
+    Ok(question)
+}
+
+/// The first answer stands behind the question; its name is either a pointer (2 bytes) or written out as in the question.
+fn address(answer: &[u8], question: usize) -> Option<Ipv4Addr> {
+    let answers = u16::from_be_bytes([*answer.get(6)?, *answer.get(7)?]);
+    let name = match answer.get(question)? & 0xc0 {
+        0xc0 => 2,
+        _ => question - HEADER.len() - ADDRESS.len(),
+    };
+    // Type, class, time to live and length: 10 bytes.
+    let record = answer.get(question + name..)?;
+    let data: [u8; 4] = record.get(10..14)?.try_into().ok()?;
+    (answers > 0 && record.starts_with(&ADDRESS)).then(|| Ipv4Addr::from(data))
+}

@@ -1,0 +1,100 @@
+//! A Pod of the gateway: istio-agent with Envoy, and what is mounted beside it.
+
+use super::agent::{Agent, Identity, Prepared, Role};
+use super::istiod::Istiod;
+use super::volume::ConfigMapVolume;
+use crate::kubernetes::install::{GATEWAY, GATEWAY_PORT};
+use crate::kubernetes::{KubernetesCluster, NAMESPACE};
+use anyhow::Result;
+use serde_json::json;
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// Where the ConfigMap `fedgate-trust-bundle` is mounted, from the working folder of a Pod. In a container it is an absolute path;
+/// here several Pods share one file system.
+pub const TRUST_FOLDER: &str = "etc/fedgate/trust";
+
+/// Where the ConfigMap `fedgate-filter` is.
+pub const FILTER_FOLDER: &str = "etc/fedgate/filter";
+
+/// A running Pod of the gateway. It ends when dropped.
+pub struct GatewayPod {
+    name: String,
+    agent: Agent,
+    _volumes: Vec<ConfigMapVolume>,
+}
+
+impl GatewayPod {
+    /// Starts one. A controller must have run: a Pod waits for what it mounts.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub async fn start(cluster: &KubernetesCluster, istiod: &Istiod, run: &Path, name: &str) -> Result<Self> {
+        let (pod, volumes) = mounted(cluster, run, name).await?;
+        let agent = pod.start(cluster, istiod, Role::Router).await?;
+        Ok(Self { name: name.into(), agent, _volumes: volumes })
+    }
+
+    /// The same without waiting until it is ready.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn start_pending(cluster: &KubernetesCluster, istiod: &Istiod, run: &Path, name: &str) -> Result<Self> {
+        let (pod, volumes) = mounted(cluster, run, name).await?;
+        let agent = pod.start_pending(cluster, istiod, Role::Router).await?;
+        Ok(Self { name: name.into(), agent, _volumes: volumes })
+    }
+
+    /// Whether it is ready, as the kubelet would ask.
+    pub async fn is_ready(&self) -> bool {
+        self.agent.is_ready().await
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where peers connect, past any load balancer.
+    pub fn address(&self) -> SocketAddr {
+        (self.agent.address(), GATEWAY_PORT).into()
+    }
+
+    /// Agent and Envoy.
+    pub fn agent(&self) -> &Agent {
+        &self.agent
+    }
+
+    /// Ends it as a kubelet does.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub async fn terminate(mut self) -> Result<()> {
+        self.agent.terminate().await
+    }
+
+    /// The generation of the table that the filter has in force; 0 when it has none.
+    ///
+    /// # Errors
+    /// When Envoy does not answer.
+    pub async fn table_generation(&self) -> Result<u64> {
+        Ok(self.agent.stat("wasmcustom.fedgate.table.generation").await?.unwrap_or(0))
+    }
+}
+
+/// The Pod with its volumes, before anything runs in it.
+async fn mounted(cluster: &KubernetesCluster, run: &Path, name: &str) -> Result<(Prepared, Vec<ConfigMapVolume>)> {
+    let identity = Identity {
+        namespace: NAMESPACE.into(),
+        name: name.into(),
+        service_account: GATEWAY.into(),
+        labels: json!({ "istio": "fedgate" }),
+    };
+    let pod = Agent::prepare(cluster, run, &identity).await?;
+    let mut volumes = Vec::new();
+    for (config_map, folder) in [("fedgate-trust-bundle", TRUST_FOLDER), ("fedgate-filter", FILTER_FOLDER)] {
+        let folder = pod.folder.join(folder);
+        volumes.push(ConfigMapVolume::mount(cluster.objects(), NAMESPACE, config_map, folder).await?);
+    }
+    Ok((pod, volumes))
+}

@@ -1,0 +1,172 @@
+//! A cluster with its mesh: API server, istiod, fedgate's controller, and the gateway behind a load balancer.
+
+use super::gateway::{FILTER_FOLDER, GatewayPod, TRUST_FOLDER};
+use super::istiod::{Istiod, MeshOptions};
+use crate::kubernetes::balancer::Balancer;
+use crate::kubernetes::install::{GATEWAY, GATEWAY_PORT};
+use crate::kubernetes::objects::{Key, SOON};
+use crate::kubernetes::{KubernetesCluster, NAMESPACE};
+use crate::programs;
+use crate::run_folder::RunFolder;
+use crate::wait;
+use anyhow::{Context, Result, ensure};
+use futures_util::future::try_join_all;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// A mesh. All of it ends when dropped.
+pub struct Mesh {
+    // Before the API server, which is the cluster's: they are dropped first.
+    gateways: Vec<GatewayPod>,
+    started: usize,
+    /// Its istiod.
+    pub istiod: Istiod,
+    /// Its objects and its controllers.
+    pub cluster: KubernetesCluster,
+    balancer: Balancer,
+    folder: PathBuf,
+}
+
+impl Mesh {
+    /// Starts API server and istiod, without controller and gateway.
+    ///
+    /// # Errors
+    /// When a program does not get ready.
+    pub async fn start(run: &RunFolder, name: &str, options: &MeshOptions) -> Result<Self> {
+        let mut cluster = KubernetesCluster::start(run, name).await?;
+        // The Pod of the installation stands for a gateway where none runs.
+        cluster.objects().delete_now(Key::namespaced("v1", "Pod", NAMESPACE, &format!("{GATEWAY}-1"))).await?;
+        let settings = [
+            ("FEDGATE_TRUST_FOLDER", TRUST_FOLDER.to_owned()),
+            ("FEDGATE_FILTER_FOLDER", FILTER_FOLDER.to_owned()),
+            ("FEDGATE_FILTER_FILE", programs::filter()?.display().to_string()),
+        ];
+        cluster.settings().extend(settings.map(|(variable, value)| (variable.to_owned(), value)));
+        let istiod = Istiod::start(run, &cluster, options).await?;
+        let balancer = Balancer::start_at((cluster.addresses().gateway, GATEWAY_PORT).into()).await?;
+        Ok(Self { gateways: Vec::new(), started: 0, istiod, cluster, balancer, folder: run.path().into() })
+    }
+
+    /// Starts one more Pod of the gateway, and waits until its filter has the newest table.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub async fn start_gateway(&mut self) -> Result<()> {
+        let name = self.next_name();
+        let pod = GatewayPod::start(&self.cluster, &self.istiod, &self.folder, &name).await?;
+        self.gateways.push(pod);
+        self.balance();
+        self.wait_tables().await
+    }
+
+    /// Starts a Pod of the gateway that may not get ready, and that no connection is balanced to.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn start_pending_gateway(&mut self) -> Result<GatewayPod> {
+        let name = self.next_name();
+        GatewayPod::start_pending(&self.cluster, &self.istiod, &self.folder, &name).await
+    }
+
+    fn next_name(&mut self) -> String {
+        self.started += 1;
+        format!("{GATEWAY}-{}", self.started)
+    }
+
+    /// Ends the Pods of the gateway at once, as a crash of their node would.
+    ///
+    /// # Errors
+    /// When their objects cannot be deleted.
+    pub async fn stop_gateways(&mut self) -> Result<()> {
+        for pod in std::mem::take(&mut self.gateways) {
+            self.cluster.objects().delete_now(Key::namespaced("v1", "Pod", NAMESPACE, pod.name())).await?;
+        }
+        self.balance();
+        Ok(())
+    }
+
+    /// Takes the first Pod of the gateway out of rotation and ends it, as a Deployment does that is rolled.
+    ///
+    /// # Errors
+    /// When there is none, or it does not end.
+    pub async fn retire_gateway(&mut self) -> Result<()> {
+        ensure!(!self.gateways.is_empty(), "there is no gateway");
+        let pod = self.gateways.remove(0);
+        self.balance();
+        let name = pod.name().to_owned();
+        pod.terminate().await?;
+        self.cluster.objects().delete_now(Key::namespaced("v1", "Pod", NAMESPACE, &name)).await
+    }
+
+    /// The Pods of the gateway, in the order of their start.
+    pub fn gateways(&self) -> &[GatewayPod] {
+        &self.gateways
+    }
+
+    /// The first Pod of the gateway.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn gateway(&self) -> Result<&GatewayPod> {
+        self.gateways.first().context("there is no gateway")
+    }
+
+    /// Where peers connect.
+    pub fn gateway_address(&self) -> SocketAddr {
+        self.balancer.address()
+    }
+
+    /// Where the files of Pods are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Waits until all Pods of the gateway have one generation of the table, the one that the table's object has.
+    ///
+    /// # Errors
+    /// When they do not get it.
+    pub async fn wait_tables(&self) -> Result<()> {
+        let what = format!("the gateway of {} to have the newest table", self.cluster.name());
+        wait::until_true(&what, SOON, async || {
+            let wanted = self.published_generation().await?;
+            for pod in &self.gateways {
+                let found = pod.table_generation().await?;
+                ensure!(found == wanted, "{} has generation {found}, and {wanted} was published", pod.name());
+            }
+            Ok(wanted > 0)
+        })
+        .await
+    }
+
+    /// The generation of the table that is to be in force.
+    async fn published_generation(&self) -> Result<u64> {
+        let output = self.cluster.fedgate(&["table", "--output", "json"]).await?;
+        let said = || format!("fedgate table says: {}", String::from_utf8_lossy(&output.stderr));
+        let table: serde_json::Value = serde_json::from_slice(&output.stdout).with_context(said)?;
+        table["generation"].as_u64().with_context(|| format!("no generation in {table}"))
+    }
+
+    fn balance(&self) {
+        self.balancer.set_targets(self.gateways.iter().map(GatewayPod::address).collect());
+    }
+}
+
+/// Meshes with these names, each the peer of every other, each with a controller and one Pod of the gateway.
+///
+/// # Errors
+/// When a program does not get ready, or an object is refused.
+pub async fn federation<const N: usize>(run: &RunFolder, names: [&str; N], options: &MeshOptions) -> Result<[Mesh; N]> {
+    let mut meshes = try_join_all(names.map(|name| Mesh::start(run, name, options))).await?;
+    for mesh in &meshes {
+        for peer in meshes.iter().filter(|peer| peer.cluster.name() != mesh.cluster.name()) {
+            mesh.cluster.put_peer(&peer.cluster).await?;
+        }
+    }
+    try_join_all(meshes.iter_mut().map(async |mesh| {
+        mesh.cluster.start_replica().await?;
+        mesh.start_gateway().await
+    }))
+    .await?;
+    let Ok(meshes) = meshes.try_into() else { unreachable!("there are as many meshes as names") };
+    Ok(meshes)
+}

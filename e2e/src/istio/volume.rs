@@ -1,0 +1,91 @@
+//! A ConfigMap as a folder, as a kubelet mounts it: a change is a new folder and a swapped link, all files at once.
+
+use crate::kubernetes::Objects;
+use crate::wait;
+use anyhow::Result;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+/// How often it is looked at. A real kubelet takes up to a minute, or is told by an annotation of the Pod.
+const PACE: Duration = Duration::from_millis(100);
+
+/// How long a Pod may wait for the ConfigMap.
+const START: Duration = Duration::from_secs(60);
+
+/// A ConfigMap that is mounted for as long as this lives.
+pub struct ConfigMapVolume {
+    task: JoinHandle<()>,
+}
+
+impl ConfigMapVolume {
+    /// Waits until the ConfigMap is there, as a Pod does that mounts it, and mounts it at `folder`.
+    ///
+    /// # Errors
+    /// When it does not come.
+    pub async fn mount(objects: &Objects, namespace: &str, name: &str, folder: PathBuf) -> Result<Self> {
+        std::fs::create_dir_all(&folder)?;
+        let api: Api<ConfigMap> = Api::namespaced(objects.client(), namespace);
+        let what = format!("the ConfigMap {namespace}/{name}, which a Pod mounts");
+        let first = wait::until(&what, START, async || Ok(api.get_opt(name).await?)).await?;
+        let mut mounted = files(first);
+        swap(&folder, &mounted)?;
+        let name = name.to_owned();
+        let task = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(PACE).await;
+                // One that is gone, and an API server that does not answer, leave the files as they are.
+                let Ok(Some(object)) = api.get_opt(&name).await else { continue };
+                let files = files(object);
+                if files != mounted && swap(&folder, &files).is_ok() {
+                    mounted = files;
+                }
+            }
+        });
+        Ok(Self { task })
+    }
+}
+
+impl Drop for ConfigMapVolume {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+type Files = BTreeMap<String, Vec<u8>>;
+
+fn files(object: ConfigMap) -> Files {
+    let text = object.data.unwrap_or_default().into_iter().map(|(name, text)| (name, text.into_bytes()));
+    let bytes = object.binary_data.unwrap_or_default().into_iter().map(|(name, bytes)| (name, bytes.0));
+    text.chain(bytes).collect()
+}
+
+/// `..data` names the folder that has the files, and each file is a link through it.
+fn swap(folder: &Path, files: &Files) -> Result<()> {
+    let data = folder.join("..data");
+    let before = std::fs::read_link(&data).ok();
+    let version = format!("..{}", uuid::Uuid::new_v4());
+    std::fs::create_dir(folder.join(&version))?;
+    for (name, bytes) in files {
+        std::fs::write(folder.join(&version).join(name), bytes)?;
+    }
+    let link = folder.join("..data_tmp");
+    std::os::unix::fs::symlink(&version, &link)?;
+    std::fs::rename(&link, &data)?;
+    for name in files.keys().filter(|name| folder.join(name).symlink_metadata().is_err()) {
+        std::os::unix::fs::symlink(Path::new("..data").join(name), folder.join(name))?;
+    }
+    for entry in std::fs::read_dir(folder)?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !name.starts_with("..") && !files.contains_key(&name) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    if let Some(before) = before {
+        std::fs::remove_dir_all(folder.join(before))?;
+    }
+    Ok(())
+}

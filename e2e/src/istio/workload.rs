@@ -1,0 +1,110 @@
+//! A program in a mesh that calls through its sidecar.
+
+use super::agent::{Agent, Identity, Role};
+use super::dns;
+use super::mesh::Mesh;
+use crate::kubernetes::objects::Key;
+use crate::kubernetes::{NAMESPACE, SHOP};
+use anyhow::{Context, Result};
+use serde_json::json;
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// An imported service, as a client's sidecar listens for it.
+#[derive(Debug, Clone)]
+pub struct Import {
+    /// The host.
+    pub host: String,
+    /// The Service's port.
+    pub port: u16,
+    /// Istio's word for its protocol.
+    pub protocol: &'static str,
+}
+
+/// A Pod with a sidecar. Its program asks the mesh's DNS for an import and calls the address that it is told; there the sidecar
+/// listens. In a real Pod iptables bring the packets to the sidecar, here it listens at these addresses itself (`captureMode: NONE`).
+pub struct Client {
+    agent: Agent,
+}
+
+impl Client {
+    /// Starts the Pod `shop/NAME` with the service account NAME, when the mesh knows all these imports.
+    ///
+    /// # Errors
+    /// When an import does not come, or its sidecar does not get ready.
+    pub async fn start(mesh: &Mesh, name: &str, imports: &[Import]) -> Result<Self> {
+        let pod = Agent::prepare(&mesh.cluster, mesh.folder(), &identity(name)).await?;
+        let mut egress = Vec::new();
+        for Import { host, port, protocol } in imports {
+            egress.push(json!({
+                "bind": allocated(mesh, host).await?.to_string(),
+                "captureMode": "NONE",
+                "port": { "number": port, "protocol": protocol, "name": format!("import-{}", egress.len()) },
+                "hosts": [format!("*/{host}")],
+            }));
+        }
+        let spec = json!({ "workloadSelector": { "labels": { "app": name } }, "egress": egress });
+        let metadata = json!({ "namespace": SHOP, "name": name });
+        let sidecar =
+            json!({ "apiVersion": "networking.istio.io/v1", "kind": "Sidecar", "metadata": metadata, "spec": spec });
+        mesh.cluster.objects().apply_one(&sidecar).await?;
+        let agent = pod.start(&mesh.cluster, &mesh.istiod, Role::Sidecar).await?;
+        let client = Self { agent };
+        for import in imports {
+            let what = format!("the sidecar of {name} to listen for {}:{}", import.host, import.port);
+            crate::wait::until(&what, crate::kubernetes::objects::SOON, async || {
+                let connected = async |address| Ok(tokio::net::TcpStream::connect(address).await.map(drop)?);
+                client.call(&import.host, import.port, connected).await.map(Some)
+            })
+            .await?;
+        }
+        Ok(client)
+    }
+
+    /// Starts a Pod whose sidecar gets all that the mesh has, and listens nowhere that a program could reach.
+    ///
+    /// # Errors
+    /// When its sidecar does not get ready.
+    pub async fn start_with_all(mesh: &Mesh, name: &str) -> Result<Self> {
+        let pod = Agent::prepare(&mesh.cluster, mesh.folder(), &identity(name)).await?;
+        Ok(Self { agent: pod.start(&mesh.cluster, &mesh.istiod, Role::Sidecar).await? })
+    }
+
+    /// Does what the Pod's program would do with an import: asks for its address, and calls it there. `call` runs in the Pod.
+    ///
+    /// # Errors
+    /// When the name has no address, and those of the call.
+    pub async fn call<T: Send + 'static, F: Future<Output = Result<T>>>(
+        &self,
+        host: &str,
+        port: u16,
+        call: impl FnOnce(SocketAddr) -> F + Send + 'static,
+    ) -> Result<T> {
+        let host = host.to_owned();
+        let work = async move || {
+            let address = dns::resolve(dns::PROXY, &host).await?;
+            call((address, port).into()).await
+        };
+        self.agent.network().inside(work).await
+    }
+
+    /// Agent and Envoy.
+    pub fn agent(&self) -> &Agent {
+        &self.agent
+    }
+}
+
+fn identity(name: &str) -> Identity {
+    let (namespace, labels) = (SHOP.into(), json!({ "app": name }));
+    Identity { namespace, name: name.into(), service_account: name.into(), labels }
+}
+
+/// The address that istiod gave to an import.
+async fn allocated(mesh: &Mesh, host: &str) -> Result<Ipv4Addr> {
+    let address = |object: &serde_json::Value| {
+        let values = object["status"]["addresses"].as_array()?.iter();
+        values.filter_map(|address| address["value"].as_str()?.parse().ok()).next()
+    };
+    let key = Key::namespaced("networking.istio.io/v1", "ServiceEntry", NAMESPACE, host);
+    let entry = mesh.cluster.objects().wait_for(key, "to have an address", |object| address(object).is_some()).await?;
+    address(&entry).context("it has one")
+}

@@ -1,0 +1,113 @@
+//! Calls from a sidecar in one mesh to a service in another, in each protocol, both ways.
+
+use super::fixture::{SOON, run};
+use anyhow::{Result, ensure};
+use fedgate_e2e::authority::{Authority, Leaf};
+use fedgate_e2e::backend::{Backend, identity};
+use fedgate_e2e::client::{self, plain_get, plain_greeting, say};
+use fedgate_e2e::http2::{self, Http2Backend};
+use fedgate_e2e::istio::istiod::MeshOptions;
+use fedgate_e2e::istio::mesh::federation;
+use fedgate_e2e::istio::{Client, Import, Mesh};
+use fedgate_e2e::manifest::Service;
+use fedgate_e2e::wait;
+use std::net::SocketAddr;
+
+/// Name of the Service, name of its port, its number, and what Istio calls the protocol.
+type Offer = (&'static str, &'static str, u16, &'static str);
+
+/// One Service for each protocol. `mail` and `news` have the same port, and their servers speak first: what is called is known by the
+/// address alone.
+const OFFERS: [Offer; 7] = [
+    ("web", "http", 80, "HTTP"),
+    ("files", "http2", 81, "HTTP2"),
+    ("health", "grpc", 82, "GRPC"),
+    ("shop", "tls", 443, "TLS"),
+    ("plain", "tcp", 83, "TCP"),
+    ("mail", "smtp", 25, "TCP"),
+    ("news", "smtp", 25, "TCP"),
+];
+
+/// The back ends of a mesh.
+struct Backends {
+    _one: Vec<Backend>,
+    _two: Http2Backend,
+}
+
+impl Backends {
+    async fn start(mesh: &Mesh) -> Result<Self> {
+        let (name, address) = (mesh.cluster.name(), mesh.cluster.addresses().node);
+        // What an application holds for itself: fedgate knows nothing of it.
+        let host = format!("shop.shop.svc.{}", mesh.cluster.trust_domain());
+        let certificate = Authority::root("application")?.sign(&Leaf::new().dns(&host)?)?;
+        let one = vec![
+            Backend::http_at(address, "web", name).await?,
+            Backend::https_at((address, 0).into(), &certificate, "shop", name).await?,
+            Backend::http_at(address, "plain", name).await?,
+            Backend::greeting_at(address, "mail", name).await?,
+            Backend::greeting_at(address, "news", name).await?,
+        ];
+        let two = Http2Backend::start_at(address, "files", name).await?;
+        let at = |service: &str| match service {
+            "web" => one[0].address(),
+            "shop" => one[1].address(),
+            "plain" => one[2].address(),
+            "mail" => one[3].address(),
+            "news" => one[4].address(),
+            _ => two.address(),
+        };
+        for (service, port, number, _) in OFFERS {
+            mesh.cluster.put_service(&Service::new(service, port, number, at(service)).exported()).await?;
+        }
+        Ok(Self { _one: one, _two: two })
+    }
+}
+
+/// A client in one mesh of all that the other one offers.
+async fn client_of(mesh: &Mesh, peer: &Mesh) -> Result<Client> {
+    let host = |service: &str| format!("{service}.shop.svc.{}", peer.cluster.trust_domain());
+    let imports = OFFERS.map(|(service, _, port, protocol)| Import { host: host(service), port, protocol });
+    Client::start(mesh, "client", &imports).await
+}
+
+async fn call_all(client: &Client, peer: &Mesh) -> Result<()> {
+    for offer in OFFERS {
+        let (service, _, port, protocol) = offer;
+        let host = format!("{service}.shop.svc.{}", peer.cluster.trust_domain());
+        let expected = identity(service, peer.cluster.name());
+        let what = format!("{service} ({protocol}) of {} to answer", peer.cluster.name());
+        wait::until(&what, SOON, async || {
+            let (name, expected) = (host.clone(), expected.clone());
+            client.call(&host, port, move |address| call(offer, address, name, expected)).await.map(Some)
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// Calls as a program of that protocol does, and checks who has answered.
+async fn call((service, ..): Offer, address: SocketAddr, host: String, expected: String) -> Result<()> {
+    let found = match service {
+        "web" | "plain" => plain_get(address, &host).await?.body,
+        "files" => http2::get(address, &host).await?,
+        "health" => return http2::grpc_check(address, &host).await,
+        "shop" => client::Client::new(None)?.get(address, &host, &host).await?.body,
+        _ => {
+            let (mut connection, greeting) = plain_greeting(address).await?;
+            ensure!(say(&mut connection, "HELO").await? == "250 HELO", "no echo");
+            greeting.trim_start_matches("220 ").to_owned()
+        }
+    };
+    ensure!(found == expected, "expected {expected:?}, found {found:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_protocol_passes_both_ways() -> Result<()> {
+    let run = run("calls")?;
+    let [alpha, beta] = federation(&run, ["alpha", "beta"], &MeshOptions::default()).await?;
+    let _backends = (Backends::start(&alpha).await?, Backends::start(&beta).await?);
+    let (from_alpha, from_beta) = tokio::try_join!(client_of(&alpha, &beta), client_of(&beta, &alpha))?;
+    call_all(&from_alpha, &beta).await?;
+    call_all(&from_beta, &alpha).await
+}

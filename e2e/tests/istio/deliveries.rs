@@ -1,0 +1,97 @@
+//! What fifty tables cost a gateway, in either delivery: virtual machines, listeners, drains.
+
+use super::fixture::{Pair, run, set_exported};
+use anyhow::{Result, ensure};
+use fedgate_e2e::backend::Backend;
+use fedgate_e2e::client::{plain_greeting, say};
+use fedgate_e2e::istio::{Client, Import};
+use fedgate_e2e::kubernetes::{Key, NAMESPACE};
+use fedgate_e2e::manifest::Service;
+use fedgate_e2e::wait;
+use tokio::io::BufReader;
+use tokio::net::TcpStream;
+
+const TABLES: u64 = 50;
+
+/// What Envoy counts of its listeners.
+const LISTENERS: [&str; 5] = [
+    "listener_manager.listener_added",
+    "listener_manager.listener_modified",
+    "listener_manager.listener_in_place_updated",
+    "listener_manager.listener_removed",
+    DRAINING,
+];
+
+const DRAINING: &str = "listener_manager.total_filter_chains_draining";
+
+const CREATED: &str = "wasm.envoy.wasm.runtime.v8.created";
+const ACTIVE: &str = "wasm.envoy.wasm.runtime.v8.active";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_an_envoy_filter_fifty_tables_touch_no_listener_and_keep_the_workers_machines() -> Result<()> {
+    let (created, active) = fifty_tables("EnvoyFilter").await?;
+    // Envoy tries each configuration in a machine of its own, on the main thread.
+    ensure!(created <= TABLES + 1, "{created} machines were made for {TABLES} tables");
+    ensure!(active.1 <= active.0 + 1, "{active:?} machines");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_a_wasm_plugin_fifty_tables_touch_no_listener() -> Result<()> {
+    let (created, active) = fifty_tables("WasmPlugin").await?;
+    // The old machine of a worker that still holds a connection stays, and no other.
+    ensure!(created > TABLES, "each table makes new machines, as documented; {created} were made");
+    ensure!(active.1 <= active.0 * 3, "machines pile up: {active:?}");
+    Ok(())
+}
+
+/// The number of machines that were made, and how many there were before and after.
+async fn fifty_tables(delivery: &str) -> Result<(u64, (u64, u64))> {
+    let run = run(&format!("deliveries-{delivery}"))?;
+    let mut pair = Pair::start(&run).await?;
+    pair.beta.cluster.restart_with(&[("FEDGATE_DELIVERY", delivery)]).await?;
+    let mail = Backend::greeting_at(pair.beta.cluster.addresses().node, "mail", "beta").await?;
+    let service = Service::new("mail", "smtp", 25, mail.address()).exported();
+    pair.beta.cluster.put_service(&service).await?;
+    let host = service.host("beta.example");
+    let client =
+        Client::start(&pair.alpha, "client", &[Import { host: host.clone(), port: 25, protocol: "TCP" }]).await?;
+    let open = async || {
+        client
+            .call(&host, 25, async |address| Ok(plain_greeting(address).await?.0.into_inner().into_std()?))
+            .await
+            .map(Some)
+    };
+    let stream = wait::until("a greeting", super::fixture::SOON, open).await?;
+    let mut connection = BufReader::new(TcpStream::from_std(stream)?);
+    // The other delivery's object is gone and will change nothing any more.
+    let other = match delivery {
+        "WasmPlugin" => Key::namespaced("networking.istio.io/v1alpha3", "EnvoyFilter", NAMESPACE, "fedgate-table"),
+        _ => Key::namespaced("extensions.istio.io/v1alpha1", "WasmPlugin", NAMESPACE, "fedgate"),
+    };
+    pair.beta.cluster.objects().wait_absent(other).await?;
+    pair.beta.wait_tables().await?;
+
+    let gateway = pair.beta.gateway()?;
+    let count = async |name: &str| anyhow::Ok(gateway.agent().stat(name).await?.unwrap_or(0));
+    let (created, active) = (count(CREATED).await?, count(ACTIVE).await?);
+    wait::until_true("the last drain to end", super::fixture::SOON, async || Ok(count(DRAINING).await? == 0)).await?;
+    let mut listeners = Vec::new();
+    for name in LISTENERS {
+        listeners.push(count(name).await?);
+    }
+    for change in 0..TABLES {
+        let before = gateway.table_generation().await?;
+        set_exported(&pair.beta, "web", change % 2 == 1).await?;
+        let changed = async || Ok(gateway.table_generation().await? > before);
+        wait::until_true("the next table in the filter", super::fixture::SOON, changed).await?;
+    }
+    for (name, before) in LISTENERS.iter().zip(listeners) {
+        let after = count(name).await?;
+        ensure!(after == before, "{name} was {before} and is {after} after {TABLES} tables");
+    }
+    ensure!(say(&mut connection, "NOOP").await? == "250 NOOP", "the open connection is gone");
+    let (made, now) = (count(CREATED).await? - created, count(ACTIVE).await?);
+    println!("{delivery}: {TABLES} tables, {made} machines made, {active} before and {now} after, no listener touched");
+    Ok((made, (active, now)))
+}

@@ -1,0 +1,93 @@
+//! What most tests start from.
+
+use anyhow::{Result, ensure};
+use fedgate_e2e::backend::Backend;
+use fedgate_e2e::client::{Response, plain_get};
+use fedgate_e2e::envoy::access_log::AccessLog;
+use fedgate_e2e::istio::istiod::MeshOptions;
+use fedgate_e2e::istio::mesh::federation;
+use fedgate_e2e::istio::{Client, Import, Mesh};
+use fedgate_e2e::kubernetes::{Key, SHOP};
+use fedgate_e2e::manifest::{EXPORT_LABEL, Service};
+use fedgate_e2e::run_folder::RunFolder;
+use fedgate_e2e::wait;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How long it may take until a change in one mesh has its effect in another one.
+pub(crate) const SOON: Duration = Duration::from_secs(30);
+
+/// A folder of its own, which stays when `KEEP` is set.
+pub(crate) fn run(name: &str) -> Result<RunFolder> {
+    let mut run = RunFolder::new(&format!("istio-{name}"))?;
+    if std::env::var_os("KEEP").is_some() {
+        run.keep();
+    }
+    Ok(run)
+}
+
+/// alpha and beta, peers of each other; beta exports `web`, HTTP.
+pub(crate) struct Pair {
+    pub(crate) alpha: Mesh,
+    pub(crate) beta: Mesh,
+    pub(crate) web: Service,
+    pub(crate) backend: Backend,
+}
+
+impl Pair {
+    pub(crate) async fn start(run: &RunFolder) -> Result<Self> {
+        let [alpha, beta] = federation(run, ["alpha", "beta"], &MeshOptions::default()).await?;
+        let backend = Backend::http_at(beta.cluster.addresses().node, "web", "beta").await?;
+        let web = Service::new("web", "http", 80, backend.address()).exported();
+        beta.cluster.put_service(&web).await?;
+        Ok(Self { alpha, beta, web, backend })
+    }
+
+    /// The name of `web` in alpha.
+    pub(crate) fn host(&self) -> String {
+        self.web.host("beta.example")
+    }
+
+    /// `web`, as a client's sidecar knows it.
+    pub(crate) fn import(&self) -> Import {
+        Import { host: self.host(), port: 80, protocol: "HTTP" }
+    }
+
+    /// Calls `web` by a sidecar of alpha.
+    pub(crate) async fn call(&self, client: &Client) -> Result<Response> {
+        let host = self.host();
+        client.call(&self.host(), 80, move |address| async move { plain_get(address, &host).await }).await
+    }
+
+    /// Waits until `web` answers.
+    pub(crate) async fn wait_answers(&self, client: &Client) -> Result<()> {
+        wait::until("web to answer", SOON, async || {
+            let answer = self.call(client).await?;
+            ensure!(answer.status == 200 && answer.body == "this is web of beta", "{answer:?}");
+            Ok(Some(()))
+        })
+        .await
+    }
+
+    /// Waits until `web` does not answer any more, and checks that not one connection has reached it in that time.
+    pub(crate) async fn wait_refused(&self, client: &Client) -> Result<()> {
+        let refused = async || Ok(self.call(client).await.map_or(true, |answer| answer.status == 503));
+        wait::until_true("web to be refused", SOON, refused).await?;
+        let before = self.backend.connections();
+        wait::stays("web is refused", Duration::from_millis(500), refused).await?;
+        ensure!(self.backend.connections() == before, "a connection reached web");
+        Ok(())
+    }
+
+    /// beta's access log from now on.
+    pub(crate) fn beta_log(&self) -> Result<AccessLog> {
+        Ok(AccessLog::from_now(self.beta.gateway()?.agent().log()))
+    }
+}
+
+/// Exports a Service, or takes it back.
+pub(crate) async fn set_exported(mesh: &Mesh, name: &str, exported: bool) -> Result<()> {
+    let label = if exported { json!("") } else { Value::Null };
+    let patch = json!({ "metadata": { "labels": { EXPORT_LABEL: label } } });
+    mesh.cluster.objects().patch(Key::namespaced("v1", "Service", SHOP, name), &patch).await.map(drop)
+}

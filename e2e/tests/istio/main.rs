@@ -1,0 +1,14 @@
+//! Federations of real meshes: `cargo xtask e2e istio`. Each allow has its deny.
+
+mod calls;
+mod cost;
+mod deliveries;
+mod fixture;
+mod headline;
+mod load;
+mod outages;
+mod refusals;
+mod revocation;
+mod rotation;
+mod tampering;
+mod upgrade;

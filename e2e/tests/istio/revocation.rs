@@ -1,0 +1,79 @@
+//! What is taken back is closed, open connections included.
+
+use super::fixture::{SOON, run, set_exported};
+use anyhow::Result;
+use fedgate_e2e::backend::Backend;
+use fedgate_e2e::client::{plain_greeting, say, wait_closed};
+use fedgate_e2e::istio::istiod::MeshOptions;
+use fedgate_e2e::istio::mesh::federation;
+use fedgate_e2e::istio::{Client, Import};
+use fedgate_e2e::manifest::Service;
+use fedgate_e2e::wait;
+use std::net::SocketAddr;
+use std::time::Instant;
+use tokio::io::BufReader;
+use tokio::net::TcpStream;
+
+/// From the change of an object to the close: the API server, the controller, istiod, Envoy and the filter's two seconds.
+const LIMIT: std::time::Duration = std::time::Duration::from_secs(5);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_an_envoy_filter_open_connections_are_closed() -> Result<()> {
+    open_connections_are_closed("EnvoyFilter").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_a_wasm_plugin_open_connections_are_closed() -> Result<()> {
+    open_connections_are_closed("WasmPlugin").await
+}
+
+async fn open_connections_are_closed(delivery: &str) -> Result<()> {
+    let run = run(&format!("revocation-{delivery}"))?;
+    let [alpha, mut beta] = federation(&run, ["alpha", "beta"], &MeshOptions::default()).await?;
+    beta.cluster.restart_with(&[("FEDGATE_DELIVERY", delivery)]).await?;
+    let address = beta.cluster.addresses().node;
+    let backends =
+        [Backend::greeting_at(address, "mail", "beta").await?, Backend::greeting_at(address, "news", "beta").await?];
+    let [mail, news] = [("mail", &backends[0]), ("news", &backends[1])]
+        .map(|(name, backend)| Service::new(name, "smtp", 25, backend.address()).exported());
+    for service in [&mail, &news] {
+        beta.cluster.put_service(service).await?;
+    }
+    let import = |service: &Service| Import { host: service.host("beta.example"), port: 25, protocol: "TCP" };
+    let client = Client::start(&alpha, "client", &[import(&mail), import(&news)]).await?;
+
+    // A Service that is offered no more closes its own connections and no others.
+    let (mut to_mail, mut to_news) = (open(&client, &mail).await?, open(&client, &news).await?);
+    let changed = Instant::now();
+    set_exported(&beta, "mail", false).await?;
+    wait_closed(&mut to_mail, LIMIT).await?;
+    println!("{delivery}: closed {:?} after the label went", changed.elapsed());
+    assert_eq!(say(&mut to_news, "NOOP").await?, "250 NOOP");
+    assert!(once(&client, &mail).await.is_err(), "mail is offered no more");
+
+    // A peer that is gone has no connection left.
+    let changed = Instant::now();
+    beta.cluster.remove_peer("alpha").await?;
+    wait_closed(&mut to_news, LIMIT).await?;
+    println!("{delivery}: closed {:?} after the peer went", changed.elapsed());
+    assert!(once(&client, &news).await.is_err(), "alpha is no peer any more");
+    Ok(())
+}
+
+/// Opens a connection through the client's sidecar.
+async fn open(client: &Client, service: &Service) -> Result<BufReader<TcpStream>> {
+    let open = async || client.call(&service.host("beta.example"), 25, greeted).await.map(Some);
+    let stream = wait::until("a greeting", SOON, open).await?;
+    Ok(BufReader::new(TcpStream::from_std(stream)?))
+}
+
+/// A socket stays in the network that it was made in, whichever thread uses it.
+async fn greeted(address: SocketAddr) -> Result<std::net::TcpStream> {
+    let (mut connection, _) = plain_greeting(address).await?;
+    say(&mut connection, "HELO").await?;
+    Ok(connection.into_inner().into_std()?)
+}
+
+async fn once(client: &Client, service: &Service) -> Result<()> {
+    client.call(&service.host("beta.example"), 25, greeted).await.map(drop)
+}

@@ -1,0 +1,80 @@
+//! From one build to the next under load. The next build's module differs by a section that nobody reads, so that it is another file.
+
+use super::fixture::{Pair, run};
+use super::load::Load;
+use anyhow::{Result, ensure};
+use fedgate_e2e::istio::Client;
+use fedgate_e2e::kubernetes::{Key, NAMESPACE};
+use fedgate_e2e::{programs, wait};
+use serde_json::Value;
+use std::path::Path;
+use std::time::Duration;
+
+const TABLE: Key<'_> = Key::namespaced("networking.istio.io/v1alpha3", "EnvoyFilter", NAMESPACE, "fedgate-table");
+
+/// A custom section of WebAssembly: id 0, its size, and its name with its length.
+const SECTION: &[u8] = b"\x00\x05\x04next";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn controllers_and_gateways_are_rolled_under_load() -> Result<()> {
+    let run = run("upgrade")?;
+    let mut pair = Pair::start(&run).await?;
+    pair.alpha.cluster.restart_with(&[("FEDGATE_CONNECTION_LIFETIME", "2s")]).await?;
+    pair.beta.start_gateway().await?;
+    let client = Client::start(&pair.alpha, "client", &[pair.import()]).await?;
+    pair.wait_answers(&client).await?;
+    let old = module(&pair.beta.cluster.objects().wait_present(TABLE).await?);
+    ensure!(old.ends_with(".wasm"), "the table names no file");
+    let next = next_build(run.path())?;
+    let host = pair.host();
+
+    let beta = &mut pair.beta;
+    let roll = async {
+        // The controllers are rolled first: the next one comes, the old one goes.
+        beta.cluster.settings().insert("FEDGATE_FILTER_FILE".into(), next);
+        let leader = beta.cluster.leader().await?;
+        beta.cluster.start_replica().await?;
+        beta.cluster.stop_replica(&leader).await?;
+        let both = |object: &Value| object["binaryData"].as_object().is_some_and(|files| files.len() == 2);
+        let modules = Key::namespaced("v1", "ConfigMap", NAMESPACE, "fedgate-filter");
+        beta.cluster.objects().wait_for(modules, "to have both modules", both).await?;
+        // Kubernetes tells times in seconds: a Pod of the same second might have started before.
+        let second = jiff::Timestamp::now().as_second();
+        let later = async || Ok(jiff::Timestamp::now().as_second() > second);
+        wait::until_true("the next second", Duration::from_secs(5), later).await?;
+
+        // The gateway's Pods follow, one after another. As long as an old one is there, the table names the old module.
+        for _ in 0..2 {
+            beta.start_gateway().await?;
+            let named = module(&beta.cluster.objects().wait_present(TABLE).await?);
+            ensure!(named == old, "the table names {named:?} though an old Pod is there");
+            beta.retire_gateway().await?;
+        }
+        let another = |object: &Value| module(object) != old;
+        beta.cluster.objects().wait_for(TABLE, "to name the next module", another).await?;
+        let one = |object: &Value| object["binaryData"].as_object().is_some_and(|files| files.len() == 1);
+        beta.cluster.objects().wait_for(modules, "to have the next module alone", one).await?;
+        beta.wait_tables().await
+    };
+    Load::default().beside(&client, &host, roll).await?;
+    for pod in pair.beta.gateways() {
+        let config = pod.agent().ask("/config_dump?resource=ecds_filters").await?;
+        ensure!(!config.contains(&old), "{} still runs {old}", pod.name());
+    }
+    pair.wait_answers(&client).await
+}
+
+/// The file that the table's object names; empty when it names none.
+fn module(object: &Value) -> String {
+    let text = object.to_string();
+    let named = text.split_once(r#""filename":""#).and_then(|(_, rest)| rest.split_once('"'));
+    named.map(|(file, _)| file.rsplit('/').next().unwrap_or_default().to_owned()).unwrap_or_default()
+}
+
+fn next_build(folder: &Path) -> Result<String> {
+    let mut module = std::fs::read(programs::filter()?)?;
+    module.extend(SECTION);
+    let file = folder.join("next.wasm");
+    std::fs::write(&file, module)?;
+    Ok(file.display().to_string())
+}
