@@ -309,6 +309,8 @@ finding_reasons! {
     Conflict = "conflict",
     /// An object of ours is changed by somebody else again and again.
     Contested = "contested",
+    /// An imported host is one of somebody else's as well, and calls may end there.
+    HostTaken = "host_taken",
     /// A setting was changed that takes effect after a restart only.
     RestartNeeded = "restart_needed",
 }
@@ -324,6 +326,7 @@ impl FindingReason {
         Self::TableTooLarge,
         Self::TableNotLoaded,
         Self::ModuleHeldBack,
+        Self::HostTaken,
         Self::Conflict,
         Self::Contested,
         Self::NoEgressPort,

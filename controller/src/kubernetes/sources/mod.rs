@@ -5,6 +5,7 @@
 //! | `federation` | `IstioFederation`s |
 //! | `policy` | `FederationPolicy`s |
 //! | `service` | Services with the export label |
+//! | `entries` | others' ServiceEntries |
 //! | `gateway` | where peers reach the gateway: its Service, its Pods, their Nodes |
 //! | `pod` | the gateway's Pods, one by one |
 //! | `network` | Pod and Service CIDRs |
@@ -15,6 +16,7 @@
 //! [`Seen`] is all of it at one moment. The controller takes it from watches, the command line from one list of each kind; what
 //! follows from it is the same.
 
+pub(super) mod entries;
 pub(super) mod federation;
 pub(super) mod gateway;
 pub(super) mod memory;
@@ -53,6 +55,7 @@ pub struct Seen {
     pub(super) roots: BTreeMap<Key, roots::Roots>,
     pub(super) passthrough: passthrough::Seen,
     pub(super) memory: BTreeMap<Key, memory::Memory>,
+    pub(super) entries: BTreeMap<Key, entries::Hosts>,
 }
 
 impl Seen {

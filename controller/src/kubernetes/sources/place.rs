@@ -103,6 +103,11 @@ pub(crate) fn passthrough(namespace: &str) -> Place {
     Place::everywhere("EnvoyFilters for passthrough", Kind::EnvoyFilter).labelled(&labels)
 }
 
+/// Others' ServiceEntries.
+pub(crate) fn entries(owner: &str) -> Place {
+    Place::everywhere("others' ServiceEntries", Kind::ServiceEntry).labelled(&format!("{OWNER}!={owner}"))
+}
+
 /// What fedgate keeps in its namespace.
 pub(crate) fn memory(namespace: &str) -> Place {
     Place::within("fedgate's memory", Kind::ConfigMap, namespace).labelled(memory::LABEL)

@@ -1,7 +1,7 @@
 //! The watches of all sources.
 
 use super::place::{self, Place};
-use super::{Seen, federation, gateway, memory, network, passthrough, pod, policy, roots, service};
+use super::{Seen, entries, federation, gateway, memory, network, passthrough, pod, policy, roots, service};
 use crate::kubernetes::settings::ControllerSettings;
 use crate::kubernetes::watch::{Watch, Watched};
 use kube::Client;
@@ -32,6 +32,7 @@ pub(crate) struct Sources {
     /// `None` where passthrough is not switched on.
     passthrough: Option<Watched<()>>,
     memory: Watched<memory::Memory>,
+    entries: Watched<entries::Hosts>,
 }
 
 impl Sources {
@@ -77,6 +78,7 @@ impl Sources {
                 .passthrough
                 .then(|| source(client, place::passthrough(&places.namespace), passthrough::keep, wakes, tasks)),
             memory: source(client, place::memory(&places.namespace), memory::keep, wakes, tasks),
+            entries: source(client, place::entries(&places.namespace), entries::keep, wakes, tasks),
         }
     }
 
@@ -93,6 +95,7 @@ impl Sources {
             roots: self.roots.all(),
             passthrough: self.passthrough.as_ref().map(passthrough::seen),
             memory: self.memory.all(),
+            entries: self.entries.all(),
         }
     }
 
@@ -106,7 +109,8 @@ impl Sources {
         &self.pods
     }
 
-    /// What was not listed yet, with the reason if there is one. ServiceCIDRs are not waited for: older clusters have none.
+    /// What was not listed yet, with the reason if there is one. ServiceCIDRs are not waited for: older clusters have none. Nor
+    /// are others' ServiceEntries: what they are for can be told later.
     pub(crate) fn missing(&self) -> Vec<String> {
         [
             missing(&self.federations),
