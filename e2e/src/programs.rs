@@ -114,15 +114,6 @@ pub fn istio_bootstrap() -> Result<&'static Path> {
     path(&BOOTSTRAP)
 }
 
-/// helm.
-///
-/// # Errors
-/// When it cannot be built.
-pub fn helm() -> Result<&'static Path> {
-    static HELM: Built = LazyLock::new(xtask::helm::helm);
-    path(&HELM)
-}
-
 fn path(built: &'static Built) -> Result<&'static Path> {
     built.as_deref().map_err(|error| anyhow!("{error:#}"))
 }
