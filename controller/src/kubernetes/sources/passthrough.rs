@@ -14,7 +14,7 @@ pub(crate) const LABEL: &str = "fedgate.dev/passthrough";
 const PREFIX: &str = "fedgate-passthrough-";
 
 /// What lets the controller write them.
-pub(crate) const CURE: &str = "apply deploy/passthrough/rbac.yaml, whose ClusterRole fedgate-passthrough lets the controller write \
+pub(crate) const CURE: &str = "set gateway.passthrough in the chart's values, or apply deploy/passthrough/rbac.yaml, whose ClusterRole fedgate-passthrough lets the controller write \
                                EnvoyFilters in the namespaces of such Services";
 
 /// The name of the EnvoyFilter for a Service of its namespace.
