@@ -1,6 +1,7 @@
 //! Federations of real meshes: `cargo xtask e2e istio`. Each allow has its deny.
 
 mod calls;
+mod clashes;
 mod cost;
 mod deliveries;
 mod fixture;
