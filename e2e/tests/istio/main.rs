@@ -6,6 +6,7 @@ mod deliveries;
 mod fixture;
 mod guide;
 mod headline;
+mod injection;
 mod load;
 mod outages;
 mod refusals;
