@@ -3,7 +3,9 @@
 //! The answer is asked of the very table that is in force ([`admit`], [`judge`]); the compiled federation adds who decided it. So an
 //! explanation cannot say something else than the gateway does.
 
-use fedgate_core::{Admission, Callers, Decision, PeerName, ServiceName, SpiffeId, Table, TrustDomain, admit, judge};
+use fedgate_core::{
+    Admission, Callers, Decision, PeerName, ServiceName, SpiffeId, Table, TrustDomain, admit, decide_passthrough, judge,
+};
 use fedgate_federation::Federation;
 use fedgate_federation::federate::{Import, PeerReport, ServerIdentity, Standing};
 use fedgate_federation::grant::Verdict;
@@ -100,6 +102,9 @@ impl Way {
     fn export(mut self, sources: &Sources<'_>, question: &Question) -> Explanation {
         let sni = question.to.sni();
         self.step("server name", true, format!("{sni} is of Istio's form"));
+        if decide_passthrough(sources.table, Some(&sni)).outcome.passes() {
+            return self.passed_through(question, sources.table.generation());
+        }
         let admission = match admit(sources.table, Some(&sni)) {
             Ok(admission) => admission,
             Err(reason) => {
@@ -117,6 +122,14 @@ impl Way {
             Caller::Identity(uri) => self.identity(sources, question, &admission, uri),
             Caller::Peer(peer) => self.peer(sources, question, peer),
         }
+    }
+
+    /// A call whose TLS goes through the gateway.
+    fn passed_through(mut self, question: &Question, generation: u64) -> Explanation {
+        self.step("exported", true, format!("{} is in table generation {generation}", question.to));
+        let detail = "the gateway passes TLS through and sees no caller; whom the workload lets in its own AuthorizationPolicy says";
+        self.step("gateway mode", true, detail);
+        self.end(question, Some("granted"))
     }
 
     fn identity(
@@ -170,8 +183,9 @@ impl Way {
         }
         self.step("peer", true, format!("{name} has the trust domain {}", report.peer.trust_domain));
         let decided = decided_by(sources, question, Some(name.as_str()));
-        let granted =
-            grant_of(sources, question, name.as_str()).is_some_and(|grant| grant.is_granted() || grant.is_visible());
+        let is_health = sources.federation.health.as_ref() == Some(&question.to);
+        let granted = is_health
+            || grant_of(sources, question, name.as_str()).is_some_and(|grant| grant.is_granted() || grant.is_visible());
         self.step("granted", granted, decided);
         self.trust(sources, report);
         self.end(question, Some(if granted { "granted" } else { "not_granted" }))
@@ -203,6 +217,9 @@ impl Way {
         let gateways: Vec<_> = import.gateways.iter().map(ToString::to_string).collect();
         self.step("gateway", true, format!("{} with server name {}", gateways.join(", "), import.service.sni()));
         let server = match import.server.as_ref() {
+            ServerIdentity::AnyOf(trust_domain) if import.passthrough => {
+                format!("the workload, any identity of {trust_domain} (TLS goes through the gateway)")
+            }
             ServerIdentity::AnyOf(trust_domain) => format!("any identity of {trust_domain}"),
             ServerIdentity::Exactly(identities) => {
                 identities.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
@@ -251,6 +268,9 @@ fn grant_of<'a>(
 
 /// Who decided over a peer's grant, in a sentence.
 fn decided_by(sources: &Sources<'_>, question: &Question, peer: Option<&str>) -> String {
+    if sources.federation.health.as_ref() == Some(&question.to) {
+        return "peers probe it to see whether they get through, and all of them may".to_owned();
+    }
     let Some(grant) = peer.and_then(|peer| grant_of(sources, question, peer)) else {
         return "the table is older than the objects; see the findings of `fedgate status`".to_owned();
     };

@@ -7,10 +7,15 @@ use fedgate_core::ServicePort;
 use fedgate_federation::LocalCluster;
 use fedgate_federation::bundle::{Root, roots_from_pem};
 use fedgate_federation::document::{ClusterUuid, GatewayAddress, GatewayHost, Limits, WorkloadIdentity};
+use fedgate_federation::federate::Passthrough;
 use fedgate_federation::key::SigningKey;
 use std::fs;
 use std::path::Path;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+/// On a site without Istio there are no sidecars that could be told whose roots to believe.
+const NO_PASSTHROUGH: &str =
+    "here TLS always ends at the gateway, and passing it through needs a cluster with Istio: remove the annotation";
 
 /// The cluster, and the key that its tokens are signed with.
 pub struct Local {
@@ -49,6 +54,8 @@ fn cluster(settings: &Settings, cluster_uuid: ClusterUuid, key: &SigningKey) -> 
         network: settings.network.clone(),
         gateways: gateways(settings),
         gateway_identities: identities(&settings.identity.certificate_chain)?,
+        health_name: settings.gateway.health_name,
+        passthrough: Passthrough::Impossible(NO_PASSTHROUGH.to_owned()),
     })
 }
 

@@ -59,6 +59,8 @@ pub struct Gateway {
     pub filter_module: PathBuf,
     /// `accessLog`: a file; Envoy's standard output when it is absent.
     pub access_log: Option<PathBuf>,
+    /// `healthName` (true): whether the name that DKP's clusters probe is offered to peers; this gateway answers it.
+    pub health_name: bool,
 }
 
 /// `egress`: the Envoy that local programs call.
@@ -171,6 +173,7 @@ impl Settings {
             ("gateway.admin", self.gateway.admin == new.gateway.admin),
             ("gateway.filterModule", self.gateway.filter_module == new.gateway.filter_module),
             ("gateway.accessLog", self.gateway.access_log == new.gateway.access_log),
+            ("gateway.healthName", self.gateway.health_name == new.gateway.health_name),
             ("egress.listen", self.egress.listen == new.egress.listen),
             ("egress.admin", self.egress.admin == new.egress.admin),
             ("metadata", self.metadata == new.metadata),
@@ -244,6 +247,7 @@ fn gateway(dir: &Path, section: Section<'_>) -> Gateway {
         admin: section.or("admin", loopback(0), loopback_address),
         filter_module: section.or("filterModule", beside.join("fedgate_filter.wasm"), path(dir)),
         access_log: section.optional("accessLog", path(dir)),
+        health_name: section.or("healthName", true, yaml::boolean),
     };
     if gateway.listen.ip().is_unspecified() && !section.has("advertise") {
         section.refuse("advertise", "it must be set, since gateway.listen names no single address; write for example \"advertise: [192.0.2.1:15443]\"");

@@ -45,6 +45,7 @@ impl Deployment {
             local_roots: &local.roots,
             bundles: &federation.bundles,
             exports: &exports.collect(),
+            health: federation.health.as_ref(),
             table,
             options: Options::default(),
             module: &self.module,

@@ -1,6 +1,6 @@
 //! The plugin's configuration: a JSON object with a header that people can read, and the table in base64.
 
-use crate::table::{FORMAT_VERSION, MAX_TABLE_BYTES, Table, TableError};
+use crate::table::{MAX_TABLE_BYTES, Table, TableError, is_known};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -115,7 +115,7 @@ pub fn read_configuration(json: &[u8]) -> Result<(Table, Options), Configuration
     }
     let configuration: PluginConfiguration<'_> =
         serde_json::from_slice(json).map_err(|error| no_object(json, &error))?;
-    if configuration.format != FORMAT_VERSION {
+    if !is_known(configuration.format) {
         return Err(TableError::Version(configuration.format).into());
     }
     check_options(&configuration.options)?;
@@ -132,7 +132,7 @@ fn no_object(json: &[u8], error: &serde_json::Error) -> ConfigurationError {
         format: u32,
     }
     match serde_json::from_slice(json) {
-        Ok(Format { format }) if format != FORMAT_VERSION => TableError::Version(format).into(),
+        Ok(Format { format }) if !is_known(format) => TableError::Version(format).into(),
         _ => ConfigurationError::Json(shortened(error)),
     }
 }
@@ -144,7 +144,7 @@ pub fn write_configuration(table: &Table, options: Options) -> PluginConfigurati
 
 fn header_of(table: &Table) -> PluginConfiguration<'static> {
     PluginConfiguration {
-        format: FORMAT_VERSION,
+        format: table.format_version(),
         generation: table.generation(),
         content_hash: Cow::Owned(table.hash().to_string()),
         trust_domain: Cow::Owned(table.trust_domain().to_owned()),
@@ -176,6 +176,7 @@ fn check_header(configuration: &PluginConfiguration<'_>, table: &Table) -> Resul
             false => Err(ConfigurationError::Header { field, found, expected }),
         }
     };
+    same("format", &configuration.format, &expected.format)?;
     same("generation", &configuration.generation, &expected.generation)?;
     same("contentHash", &configuration.content_hash, &expected.content_hash)?;
     same("trustDomain", &configuration.trust_domain, &expected.trust_domain)?;

@@ -131,9 +131,32 @@ impl Admission<'_> {
 
 /// First half, before the handshake: is the server name that of an exported service?
 ///
+/// This is for connections whose TLS the gateway terminates. A service whose TLS is to be passed through is unknown here: without an
+/// identity to judge, and with the gateway's own identity towards the workload, nobody would be kept out.
+///
 /// # Errors
 /// [`Reason::NoSni`], [`Reason::BadSni`] or [`Reason::UnknownService`].
 pub fn admit<'s>(table: &Table, server_name: Option<&'s str>) -> Result<Admission<'s>, Reason> {
+    find(table, server_name).and_then(|found| match found.export.is_passthrough() {
+        true => Err(Reason::UnknownService),
+        false => Ok(found),
+    })
+}
+
+/// The whole decision on a connection whose TLS the gateway passes through: is the server name that of a service that is exported so?
+/// A service whose callers the gateway has to judge is unknown here.
+pub fn decide_passthrough(table: &Table, server_name: Option<&str>) -> Decision<'static> {
+    let reason = match find(table, server_name) {
+        Ok(found) if found.export.is_passthrough() => {
+            return Decision { outcome: Outcome::Allowed, reason: Reason::Granted, peer: None };
+        }
+        Ok(_) => Reason::UnknownService,
+        Err(reason) => reason,
+    };
+    Decision { outcome: Outcome::Refused, reason, peer: None }
+}
+
+fn find<'s>(table: &Table, server_name: Option<&'s str>) -> Result<Admission<'s>, Reason> {
     let sni = Sni::parse(server_name.unwrap_or_default()).map_err(|error| match error {
         SniError::Absent => Reason::NoSni,
         SniError::Form(_) => Reason::BadSni,

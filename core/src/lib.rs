@@ -18,7 +18,7 @@ pub use configuration::{
     ConfigurationError, MAX_CONFIGURATION_BYTES, Options, PluginConfiguration, WaitForIdentity, read_configuration,
     write_configuration,
 };
-pub use decision::{Admission, Decision, Outcome, Reason, admit, decide, judge};
+pub use decision::{Admission, Decision, Outcome, Reason, admit, decide, decide_passthrough, judge};
 pub use name::{Hostname, InvalidName, PeerName, ServiceName, ServicePort, Sni, SniError, SpiffeId, TrustDomain};
 pub use table::{
     BuildError, ContentHash, Export, FORMAT_VERSION, Grant, MAX_CALLER_PATTERNS, MAX_TABLE_BYTES, Mode, Peer,

@@ -64,10 +64,11 @@ fn escaped_text_is_read_all_the_same() {
 
 #[test]
 fn another_format_is_refused_before_anything_else() {
-    let version = "format version 2, this program reads version 1";
-    refused(|value| value["format"] = json!(2), version);
-    let newer = br#"{"format": 2, "something": "new"}"#;
-    assert!(matches!(read_configuration(newer), Err(ConfigurationError::Table(TableError::Version(2)))));
+    let version = "format version 3, this program reads version 1 to 2";
+    refused(|value| value["format"] = json!(3), version);
+    refused(|value| value["format"] = json!(2), "format is 2, that of its table is 1");
+    let newer = br#"{"format": 3, "something": "new"}"#;
+    assert!(matches!(read_configuration(newer), Err(ConfigurationError::Table(TableError::Version(3)))));
 }
 
 #[test]

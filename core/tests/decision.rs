@@ -2,7 +2,7 @@
 
 use fedgate_core::{
     CallerPattern, Callers, Grant, Mode, Outcome, Pattern, Peer, Reason, ServicePort, Table, TableBuilder, admit,
-    decide, judge,
+    decide, decide_passthrough, judge,
 };
 
 const WEB: &str = "outbound_.80_._.web.shop.svc.alpha.example";
@@ -194,4 +194,29 @@ fn reason_words_are_stable() {
     let outcomes = [Outcome::Allowed, Outcome::Audited, Outcome::Refused];
     assert_eq!(outcomes.map(Outcome::word), ["allowed", "audited", "refused"]);
     assert_eq!(outcomes.map(Outcome::passes), [true, true, false]);
+}
+
+#[test]
+fn a_service_that_is_passed_through_is_known_there_alone_and_one_with_grants_is_not() {
+    const LEGACY: &str = "outbound_.80_._.legacy.shop.svc.alpha.example";
+    let mut builder = TableBuilder::new("alpha.example".parse().unwrap());
+    let trust_domain = "beta.example".parse().unwrap();
+    let beta = builder.peer(Peer { name: "beta".parse().unwrap(), trust_domain, mode: Mode::Audit }).unwrap();
+    let grant = Grant { peer: beta, callers: Callers::Any };
+    builder.export("web.shop.svc.alpha.example:80".parse().unwrap(), vec![grant]).unwrap();
+    builder.passthrough("legacy.shop.svc.alpha.example:80".parse().unwrap()).unwrap();
+    let table = Table::read(builder.build(1).unwrap()).unwrap();
+
+    let through = |name: &'static str| decide_passthrough(&table, Some(name));
+    assert_eq!((through(LEGACY).outcome, through(LEGACY).reason), (Outcome::Allowed, Reason::Granted));
+    assert_eq!(through(WEB).reason, Reason::UnknownService);
+    assert_eq!(through("outbound_.81_._.legacy.shop.svc.alpha.example").reason, Reason::UnknownService);
+    assert_eq!(through("legacy.shop.svc.alpha.example").reason, Reason::BadSni);
+    assert_eq!(decide_passthrough(&table, None).reason, Reason::NoSni);
+
+    assert_eq!(decide(&table, Some(WEB), Some(BETA)).outcome, Outcome::Allowed);
+    assert_eq!(decide(&table, Some(LEGACY), Some(BETA)).reason, Reason::UnknownService);
+    let (_, legacy) = table.exports().find(|(_, export)| export.is_passthrough()).unwrap();
+    assert_eq!(judge(&table, legacy, Some(BETA)).reason, Reason::NotGranted);
+    assert!(table.grants(legacy).is_empty());
 }

@@ -1,12 +1,15 @@
 //! The table against its twin, a map: every decision is the same.
 
 mod support;
-use fedgate_core::{Table, decide};
+use fedgate_core::{Table, decide, decide_passthrough};
 use proptest::prelude::*;
 use support::model::Model;
 use support::strategies::{model, server_name, uri_san};
 
 fn check(table: &Table, model: &Model, server_name: Option<&str>, uri_san: Option<&str>) -> Result<(), TestCaseError> {
+    let passed_through = decide_passthrough(table, server_name);
+    let expected = model.decide_passthrough(server_name);
+    prop_assert_eq!((passed_through.outcome, passed_through.reason), expected, "{:?}", server_name);
     let decision = decide(table, server_name, uri_san);
     let peer = decision.peer.map(|peer| peer.trust_domain.to_owned());
     let expected = model.decide(server_name, uri_san);
@@ -58,6 +61,8 @@ proptest! {
         let bytes = model.builder(1).build(generation).unwrap();
         let table = Table::read(bytes.clone()).unwrap();
         prop_assert_eq!(table.generation(), generation);
+        let passes_through = model.exports.values().any(Option::is_none);
+        prop_assert_eq!(table.format_version(), if passes_through { 2 } else { 1 });
         prop_assert_eq!(table.rows() as usize, model.exports.len());
         prop_assert_eq!(table.peer_count() as usize, model.peers.len());
         prop_assert_eq!(support::rebuilt(&table).build(generation).unwrap(), bytes);

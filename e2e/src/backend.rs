@@ -36,7 +36,15 @@ impl Backend {
     /// # Errors
     /// When there is no free port.
     pub async fn http_at(address: Ipv4Addr, service: &str, cluster: &str) -> Result<Self> {
-        let (listener, address, connections) = listen(address).await?;
+        Self::http_on(TcpListener::bind((address, 0)).await?, service, cluster)
+    }
+
+    /// The same on a socket that is there already, for example one of a Pod's network.
+    ///
+    /// # Errors
+    /// When the socket has no address.
+    pub fn http_on(listener: TcpListener, service: &str, cluster: &str) -> Result<Self> {
+        let (address, connections) = (listener.local_addr()?, Arc::<AtomicUsize>::default());
         let counted = connections.clone();
         let listener = listener.tap_io(move |_| {
             counted.fetch_add(1, Ordering::SeqCst);

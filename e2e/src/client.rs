@@ -107,6 +107,22 @@ impl Client {
         get_on(&mut connection, host).await
     }
 
+    /// The same for another path than `/`.
+    ///
+    /// # Errors
+    /// When anything but an HTTP response comes back.
+    pub async fn get_path(&self, gateway: SocketAddr, sni: &str, host: &str, path: &str) -> Result<Response> {
+        let mut connection = self.connect(gateway, sni).await?;
+        get_path_on(&mut connection, host, path).await
+    }
+
+    /// The same client, which offers `istio` as application protocol, as sidecars do: a gateway that passes TLS through asks for it.
+    pub fn offering_istio(&self) -> Self {
+        let mut config = (*self.config).clone();
+        config.alpn_protocols = vec![b"istio".to_vec()];
+        Self { config: Arc::new(config) }
+    }
+
     /// Connects and reads the first line that the server sends by itself.
     ///
     /// # Errors
@@ -194,7 +210,15 @@ pub async fn read_line<S: AsyncRead + Unpin>(stream: &mut BufReader<S>) -> Resul
 /// # Errors
 /// When anything but an HTTP response comes back.
 pub async fn get_on<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut BufReader<S>, host: &str) -> Result<Response> {
-    let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    get_path_on(stream, host, "/").await
+}
+
+async fn get_path_on<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut BufReader<S>,
+    host: &str,
+    path: &str,
+) -> Result<Response> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.context("after the handshake")?;
     stream.flush().await.context("after the handshake")?;
     let mut answer = Vec::new();

@@ -10,9 +10,11 @@ pub mod istiod;
 pub mod kubelet;
 pub mod mesh;
 pub mod pod;
+pub mod server;
 pub mod volume;
 pub mod workload;
 
 pub use gateway::GatewayPod;
 pub use mesh::Mesh;
+pub use server::Server;
 pub use workload::{Client, Import};

@@ -19,6 +19,10 @@ pub struct Service {
     pub exported: bool,
     /// The annotation `fedgate.dev/peers`.
     pub peers: Option<String>,
+    /// The annotation `fedgate.dev/gateway-mode`.
+    pub gateway_mode: Option<String>,
+    /// The Pod of this Service's namespace that stands behind it; the Service selects it by its label `app`.
+    pub pod: Option<String>,
     /// Further labels.
     pub labels: Vec<(String, String)>,
 }
@@ -44,6 +48,8 @@ impl Service {
             ports: vec![port],
             exported: false,
             peers: None,
+            gateway_mode: None,
+            pod: None,
             labels: Vec::new(),
         }
     }
@@ -56,6 +62,16 @@ impl Service {
     /// The same, for these peers only (`fedgate.dev/peers`).
     pub fn for_peers(self, peers: &str) -> Self {
         Self { peers: Some(peers.into()), ..self }
+    }
+
+    /// The same, with TLS going through the gateway to the workload.
+    pub fn passed_through(self) -> Self {
+        Self { gateway_mode: Some("passthrough".into()), ..self }
+    }
+
+    /// The same, with this Pod behind it.
+    pub fn of_pod(self, pod: &str) -> Self {
+        Self { pod: Some(pod.into()), ..self }
     }
 
     /// The file below `manifests/`.
@@ -94,10 +110,19 @@ impl Service {
         for (label, value) in labels {
             let _ = writeln!(yaml, "    {label}: \"{value}\"");
         }
-        if let Some(peers) = &self.peers {
-            let _ = write!(yaml, "  annotations:\n    fedgate.dev/peers: \"{peers}\"\n");
+        let annotations = [("peers", &self.peers), ("gateway-mode", &self.gateway_mode)];
+        let mut annotations = annotations.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))).peekable();
+        if annotations.peek().is_some() {
+            yaml += "  annotations:\n";
         }
-        yaml += "spec:\n  ports:\n";
+        for (name, value) in annotations {
+            let _ = writeln!(yaml, "    fedgate.dev/{name}: \"{value}\"");
+        }
+        yaml += "spec:\n";
+        if let Some(pod) = &self.pod {
+            let _ = writeln!(yaml, "  selector: {{app: {pod}}}");
+        }
+        yaml += "  ports:\n";
         for Port { name, number, .. } in &self.ports {
             let _ = writeln!(yaml, "    - {{name: {name}, port: {number}}}");
         }
@@ -116,6 +141,9 @@ impl Service {
         yaml += "endpoints:\n";
         if let Some(port) = self.ports.first() {
             let _ = writeln!(yaml, "  - addresses: [{}]", port.target.ip());
+        }
+        if let Some(pod) = &self.pod {
+            let _ = writeln!(yaml, "    targetRef: {{kind: Pod, namespace: {namespace}, name: {pod}}}");
         }
         yaml
     }

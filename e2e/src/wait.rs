@@ -13,17 +13,20 @@ const PACE: Duration = Duration::from_millis(20);
 /// When `deadline` has passed; the message says what was waited for, and the last error if there was one.
 pub async fn until<T>(what: &str, deadline: Duration, mut look: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
     let start = Instant::now();
+    let mut before = None;
     loop {
         let last = match tokio::time::timeout_at(start + deadline, look()).await {
             Ok(Ok(Some(found))) => return Ok(found),
             Ok(Ok(None)) => None,
             Ok(Err(error)) => Some(error),
-            Err(_) => Some(anyhow::anyhow!("no answer")),
+            // The deadline came in the middle of a look. The one before it says more.
+            Err(_) => before.take().or_else(|| Some(anyhow::anyhow!("no answer"))),
         };
         if start.elapsed() >= deadline {
             let last = last.map(|error| format!("; the last look said: {error:#}")).unwrap_or_default();
             bail!("waited {deadline:?} in vain for {what}{last}");
         }
+        before = last;
         tokio::time::sleep(PACE).await;
     }
 }

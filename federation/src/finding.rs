@@ -216,6 +216,12 @@ finding_reasons! {
     UnknownPeer = "unknown_peer",
     /// An annotation of ours cannot be understood.
     InvalidAnnotation = "invalid_annotation",
+    /// TLS cannot be passed through here.
+    PassthroughUnavailable = "passthrough_unavailable",
+    /// TLS is to be passed through to a Service whose callers the gateway would have to judge, or that names no workloads.
+    PassthroughRefused = "passthrough_refused",
+    /// The workloads of a Service whose TLS is to be passed through do not believe the peers' roots yet.
+    PassthroughPending = "passthrough_pending",
     /// The export label has a value, so the Service is not exported.
     LabelNotEmpty = "label_not_empty",
     /// A labelled Service is of type `ExternalName`.
@@ -303,6 +309,8 @@ finding_reasons! {
     Conflict = "conflict",
     /// An object of ours is changed by somebody else again and again.
     Contested = "contested",
+    /// An imported host is one of somebody else's as well, and calls may end there.
+    HostTaken = "host_taken",
     /// A setting was changed that takes effect after a restart only.
     RestartNeeded = "restart_needed",
 }
@@ -318,6 +326,7 @@ impl FindingReason {
         Self::TableTooLarge,
         Self::TableNotLoaded,
         Self::ModuleHeldBack,
+        Self::HostTaken,
         Self::Conflict,
         Self::Contested,
         Self::NoEgressPort,

@@ -27,8 +27,9 @@ pub(crate) struct Connection {
     pub(crate) state: Cell<State>,
     /// The server name as the client sent it; it names an exported service.
     pub(crate) server_name: Box<str>,
-    /// The service's row. Belongs to the table in force as long as the connection awaits its decision.
-    pub(crate) export: Cell<Export>,
+    /// The service's row. Belongs to the table in force as long as the connection awaits its decision. `None` where TLS is passed
+    /// through: there is no identity to judge.
+    pub(crate) export: Cell<Option<Export>>,
     /// What it does until the decision; options may change meanwhile.
     pub(crate) waits: WaitForIdentity,
     /// The first URI SAN that it was let through with.
@@ -48,11 +49,28 @@ impl Connection {
             id,
             state: Cell::new(State::Awaiting),
             server_name: server_name.into(),
-            export: Cell::new(admission.export()),
+            export: Cell::new(Some(admission.export())),
             waits,
             uri_san: OnceCell::new(),
             admitted_at: now,
         }
+    }
+
+    /// One whose TLS is passed through: all that there is to decide about it was decided.
+    pub(crate) fn passed_through(id: ContextId, server_name: &str, now: Duration) -> Self {
+        Self {
+            id,
+            state: Cell::new(State::Passed),
+            server_name: server_name.into(),
+            export: Cell::new(None),
+            waits: WaitForIdentity::Connected,
+            uri_san: OnceCell::new(),
+            admitted_at: now,
+        }
+    }
+
+    pub(crate) fn is_passed_through(&self) -> bool {
+        self.export.get().is_none()
     }
 
     pub(crate) fn is(&self, state: State) -> bool {

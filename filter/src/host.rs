@@ -19,6 +19,8 @@ pub enum Property {
     ServerName,
     /// Filter state that the listener sets when the handshake is finished; see [`Property::path`].
     HandshakeFinished,
+    /// Filter state that a listener sets on the connections whose TLS it passes through; see [`Property::path`].
+    PassedThrough,
     /// One byte, 1 when the client has sent a certificate. That may be before the handshake is finished.
     CertificatePresented,
     /// One byte, 1 when the client's certificate was verified. New in Envoy 1.40.
@@ -39,6 +41,7 @@ impl Property {
         match self {
             Self::ServerName => "connection\0requested_server_name",
             Self::HandshakeFinished => "filter_state\0fedgate.handshake",
+            Self::PassedThrough => "filter_state\0fedgate.passthrough",
             Self::CertificatePresented => "connection\0mtls",
             Self::CertificateVerified => "connection\0peer_certificate_valid",
             Self::TlsVersion => "connection\0tls_version",

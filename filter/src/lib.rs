@@ -39,6 +39,19 @@
 //!
 //! Until then a certificate that is shown proves nothing, since a client may send anybody's and keep the proof back.
 //!
+//! A chain that passes TLS through (no TLS context, tcp_proxy with the cluster of the SNI that the chain is matched by) has this before the
+//! filter, and no chain that terminates TLS may have it:
+//!
+//! ```yaml
+//! name: envoy.filters.network.set_filter_state
+//! typed_config:
+//!   "@type": type.googleapis.com/envoy.extensions.filters.network.set_filter_state.v3.Config
+//!   on_new_connection:
+//!   - object_key: fedgate.passthrough
+//!     factory_key: envoy.string
+//!     format_string: {text_format_source: {inline_string: passed}}
+//! ```
+//!
 //! # How it is put together
 //!
 //! All of it is plain code over [`host::Host`]. Only `abi` and `imports`, compiled for wasm alone, know that the host is

@@ -20,7 +20,7 @@ use crate::host::{ContextId, Host, Level};
 use crate::metrics::{Event, Metrics};
 use crate::report::Verdict;
 use crate::shared::{self, Published};
-use fedgate_core::{Admission, Table, WaitForIdentity, admit, decide};
+use fedgate_core::{Admission, Table, WaitForIdentity, admit, decide, decide_passthrough};
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -175,14 +175,17 @@ impl<H: Host> Scope<H> {
 
     fn admit_again(&self, table: &Table, connection: &Rc<Connection>) {
         match admit(table, Some(&connection.server_name)) {
-            Ok(admission) => connection.export.set(admission.export()),
+            Ok(admission) => connection.export.set(Some(admission.export())),
             Err(reason) => self.close_later(connection, Verdict::refused(reason, Some(table.generation()))),
         }
     }
 
     fn decide_again(&self, table: &Table, connection: &Rc<Connection>) {
-        let uri_san = connection.uri_san.get().map(AsRef::as_ref);
-        let decision = decide(table, Some(&connection.server_name), uri_san);
+        let server_name = Some(connection.server_name.as_ref());
+        let decision = match connection.is_passed_through() {
+            true => decide_passthrough(table, server_name),
+            false => decide(table, server_name, connection.uri_san.get().map(AsRef::as_ref)),
+        };
         if !decision.outcome.passes() {
             self.close_later(connection, Verdict::new(&decision, table.generation()).revoking());
         }
@@ -206,6 +209,14 @@ impl<H: Host> Scope<H> {
         let connection = Rc::new(Connection::new(id, server_name, admission, waits, now));
         self.live.borrow_mut().insert(id, Rc::clone(&connection));
         self.look_at(now, &connection);
+        connection
+    }
+
+    /// Takes in a connection whose TLS is passed through, so that a new table judges it again.
+    pub(crate) fn pass_through(&self, id: ContextId, server_name: &str) -> Rc<Connection> {
+        let now = self.clock.advance(self.host.now());
+        let connection = Rc::new(Connection::passed_through(id, server_name, now));
+        self.live.borrow_mut().insert(id, Rc::clone(&connection));
         connection
     }
 

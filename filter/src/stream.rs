@@ -13,6 +13,10 @@
 //! speaks first is ahead of the handshake: what it says cannot be held back, for the proxy knows no way to resume it. So
 //! the connection is decided by what is to be seen, and an identity that is not proven is none.
 //!
+//! Where the listener passes TLS through (it says so by [`Property::PassedThrough`]) there is no identity to wait for. The connection is
+//! decided by its SNI when it begins, and tcp_proxy's own cluster is the right one: its chain was chosen by that SNI. A service belongs to
+//! one of the two kinds of chains and is unknown in the other, so no caller gets to a service that judges callers without one.
+//!
 //! Once a connection is to be closed nothing passes in either direction, even if its client never reads what is still to
 //! be flushed. A stream that was never admitted passes nothing either.
 
@@ -22,7 +26,7 @@ use crate::identity::{Identity, is_proven};
 use crate::report::{Verdict, tell, tell_route_failure};
 use crate::route::set_cluster;
 use crate::scope::Scope;
-use fedgate_core::{Admission, Reason, Sni, WaitForIdentity, admit, judge};
+use fedgate_core::{Admission, Reason, Sni, Table, WaitForIdentity, admit, decide_passthrough, judge};
 use std::rc::Rc;
 
 /// The callbacks of one connection.
@@ -49,10 +53,25 @@ impl<H: Host> Stream<H> {
         let Some(configuration) = scope.configuration() else {
             return scope.refuse_early(&server_name, Reason::NoTable, None);
         };
+        if scope.host.property(Property::PassedThrough).is_some_and(|value| !value.is_empty()) {
+            return self.pass_through(&configuration.table, &server_name);
+        }
         match admit(&configuration.table, Some(&server_name)) {
             Err(reason) => scope.refuse_early(&server_name, reason, Some(configuration.table.generation())),
             Ok(admission) => self.await_identity(&server_name, &admission, configuration.options.wait_for_identity),
         }
+    }
+
+    /// Decides by the server name alone. Nothing else is known, and the workload judges the caller.
+    fn pass_through(&mut self, table: &Table, server_name: &str) -> Action {
+        let decision = decide_passthrough(table, Some(server_name));
+        if !decision.outcome.passes() {
+            return self.scope.refuse_early(server_name, decision.reason, Some(table.generation()));
+        }
+        self.connection = Some(self.scope.pass_through(self.id, server_name));
+        let verdict = Verdict::new(&decision, table.generation());
+        tell(&self.scope.host, &self.scope.metrics, &verdict, server_name);
+        Action::Continue
     }
 
     fn await_identity(&mut self, server_name: &str, admission: &Admission<'_>, waits: WaitForIdentity) -> Action {
@@ -137,8 +156,9 @@ impl<H: Host> Scope<H> {
 
     fn decide_by(&self, connection: &Connection, identity: Identity) -> bool {
         let Some(configuration) = self.configuration() else { return false };
+        let Some(export) = connection.export.get() else { return false };
         let table = &configuration.table;
-        let decision = identity.overrule(judge(table, connection.export.get(), identity.uri_san.as_deref()));
+        let decision = identity.overrule(judge(table, export, identity.uri_san.as_deref()));
         let verdict = Verdict::new(&decision, table.generation());
         let passes = verdict.outcome.passes();
         if passes && connection.waits == WaitForIdentity::Paused && !self.route(connection) {

@@ -9,7 +9,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
 /// Good inputs of each target, from which the fuzzer starts.
 pub fn seeds(target: &str) -> Vec<Vec<u8>> {
-    let tables = [0, 1, 2, 5, 40].map(example);
+    let tables = [example(0), example(1), example(2), example(5), example(40), passthrough()];
     let text = |texts: &[&str]| texts.iter().map(|text| text.as_bytes().to_vec()).collect();
     match target {
         "table" => tables.to_vec(),
@@ -74,6 +74,16 @@ pub(crate) fn example(exports: usize) -> Vec<u8> {
         let grants = sets[number % sets.len()].iter().cloned().map(|(peer, callers)| Grant { peer, callers });
         builder.export(service.parse().expect("a service"), grants.collect()).expect("a new service");
     }
+    builder.build(1).expect("a small table")
+}
+
+/// A table with a service of either way.
+fn passthrough() -> Vec<u8> {
+    let mut builder = TableBuilder::new("alpha.example".parse().expect("a trust domain"));
+    let service = |text: &str| text.parse().expect("a service");
+    let grant = Grant { peer: peer(&mut builder, "beta", Mode::Enforce), callers: Callers::Any };
+    builder.export(service("web.shop.svc.alpha.example:80"), vec![grant]).expect("a new service");
+    builder.passthrough(service("db.shop.svc.alpha.example:5432")).expect("a new service");
     builder.build(1).expect("a small table")
 }
 

@@ -1,7 +1,7 @@
 use crate::seeds::example;
 use fedgate_core::{
-    Grant, Options, Outcome, Peer, Sni, SpiffeId, Table, TableBuilder, admit, decide, read_configuration,
-    write_configuration,
+    Grant, Options, Outcome, Peer, Sni, SpiffeId, Table, TableBuilder, admit, decide, decide_passthrough,
+    read_configuration, write_configuration,
 };
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -49,6 +49,9 @@ fn ask_everything(table: &Table) {
     assert_eq!(exports.len(), table.rows() as usize);
     for (service, export) in exports {
         assert_eq!(table.export(service.host.as_str(), service.port), Some(export));
+        // One of the two ways, and never both.
+        let passes = decide_passthrough(table, Some(&service.sni())).outcome.passes();
+        assert_eq!((passes, admit(table, Some(&service.sni())).is_err()), (export.is_passthrough(), export.is_passthrough()));
         for peer in table.peers() {
             decide(table, Some(&service.sni()), Some(&format!("spiffe://{}/ns/a/sa/b", peer.trust_domain)));
         }
@@ -71,6 +74,10 @@ fn rebuilt(table: &Table) -> TableBuilder {
         indices.insert(row.trust_domain, builder.peer(peer).unwrap());
     }
     for (service, export) in table.exports() {
+        if export.is_passthrough() {
+            builder.passthrough(service).unwrap();
+            continue;
+        }
         let grants = table.grants(export).into_iter();
         let grants = grants.map(|(peer, callers)| Grant { peer: indices[peer.trust_domain], callers });
         builder.export(service, grants.collect()).unwrap();

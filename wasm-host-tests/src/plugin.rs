@@ -62,12 +62,19 @@ pub struct ListenerSettings {
     pub(crate) default_cluster: Rc<str>,
     pub(crate) handshake_key: Option<Rc<str>>,
     pub(crate) shows_validity: bool,
+    pub(crate) passed_through_key: Option<Rc<str>>,
 }
 
 impl ListenerSettings {
     /// Envoy 1.40: tcp_proxy has `max_early_data_bytes` and a black hole as default.
     pub fn envoy_1_40() -> Self {
-        Self { takes_early_data: true, default_cluster: BLACK_HOLE.into(), handshake_key: None, shows_validity: true }
+        Self {
+            takes_early_data: true,
+            default_cluster: BLACK_HOLE.into(),
+            handshake_key: None,
+            shows_validity: true,
+            passed_through_key: None,
+        }
     }
 
     /// Envoy 1.37: the same, without the attribute `connection.peer_certificate_valid`.
@@ -84,6 +91,12 @@ impl ListenerSettings {
     /// handshake is finished. It holds nobody up.
     pub fn telling_of_handshakes(self, key: &str) -> Self {
         Self { handshake_key: Some(key.into()), ..self }
+    }
+
+    /// No TLS context: what the client sends goes on as it is. tcp_proxy has this cluster, and a `set_filter_state` filter before ours
+    /// sets this key when the connection begins.
+    pub fn passing_through(self, key: &str, cluster: &str) -> Self {
+        Self { takes_early_data: false, passed_through_key: Some(key.into()), default_cluster: cluster.into(), ..self }
     }
 }
 

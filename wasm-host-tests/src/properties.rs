@@ -67,7 +67,8 @@ fn of_stream(stream: &Stream, segments: &[&str]) -> Option<Vec<u8>> {
 /// `connection.*`. The client's certificate is there as soon as the client has sent it, which is before it has proved that
 /// it has the key; before that the properties are absent, and `mtls` is false.
 fn of_connection(stream: &Stream, name: &str) -> Option<Vec<u8>> {
-    let shown = stream.handshake >= Handshake::CertificateSeen;
+    let passed_through = stream.listener.passed_through_key.is_some();
+    let shown = stream.handshake >= Handshake::CertificateSeen && !passed_through;
     let certificate = stream.client.certificate.as_ref().filter(|_| shown);
     match name {
         "id" => number(stream.id.0),
@@ -79,7 +80,7 @@ fn of_connection(stream: &Stream, name: &str) -> Option<Vec<u8>> {
         // A client without a server name: there, and empty.
         "requested_server_name" => text(stream.client.server_name.as_deref().unwrap_or_default()),
         // Not a sign of a finished handshake: it is there from the beginning.
-        "tls_version" => text(if stream.client.tls_1_2 { "TLSv1.2" } else { "TLSv1.3" }),
+        "tls_version" if !passed_through => text(if stream.client.tls_1_2 { "TLSv1.2" } else { "TLSv1.3" }),
         "uri_san_local_certificate" => text("spiffe://beta.example/ns/istio-system/sa/ingressgateway"),
         "uri_san_peer_certificate" => text(certificate?.first_uri_san()?),
         "peer_certificate" => text(certificate?.url_encoded_pem()),

@@ -147,6 +147,10 @@ impl Stream {
         client: Client,
         listener: Rc<ListenerSettings>,
     ) -> Self {
+        let passed_through = listener.passed_through_key.as_ref();
+        let filter_state = passed_through.map(|key| (key.to_string(), b"passed".to_vec())).into_iter().collect();
+        // Without TLS of its own the listener has nothing to wait for.
+        let handshake = if passed_through.is_some() { Handshake::Finished } else { Handshake::Hello };
         Self {
             id,
             context,
@@ -154,8 +158,8 @@ impl Stream {
             client,
             reads_disabled: !listener.takes_early_data,
             listener,
-            handshake: Handshake::Hello,
-            arrived: Handshake::Hello,
+            handshake,
+            arrived: handshake,
             filter_started: false,
             unread: Vec::new(),
             unread_end: false,
@@ -163,7 +167,7 @@ impl Stream {
             read_end: false,
             read_end_raised: false,
             write_buffer: Vec::new(),
-            filter_state: BTreeMap::new(),
+            filter_state,
             tcp_proxy: TcpProxy::default(),
             to_client: Vec::new(),
             lost_to_client: 0,

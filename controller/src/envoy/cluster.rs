@@ -1,7 +1,7 @@
 //! Clusters: of the gateway to the exports' endpoints, of the egress to the peers' gateways.
 
 use super::resource::{address, metric_name, socket_address, typed};
-use super::{FilePath, trust};
+use super::{FilePath, health, trust};
 use fedgate_core::ServiceName;
 use fedgate_federation::document::{GatewayAddress, GatewayHost};
 use fedgate_federation::federate::Import;
@@ -22,6 +22,11 @@ pub(super) fn black_hole() -> Value {
 /// The cluster of an export. Its endpoints are in this cluster; they get the bytes as they came out of TLS.
 pub(super) fn export(service: &ServiceName, endpoints: &BTreeSet<SocketAddr>) -> Value {
     cluster(&service.cluster(), "STATIC", endpoints.iter().copied().map(address).collect())
+}
+
+/// The cluster of the health name: this Envoy's own listener.
+pub(super) fn health(service: &ServiceName, socket: &str) -> Value {
+    cluster(&service.cluster(), "STATIC", vec![health::address(socket)])
 }
 
 /// The cluster of an import: the gateways of its peer.

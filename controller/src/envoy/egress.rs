@@ -4,7 +4,7 @@ use super::bootstrap::bootstrap;
 use super::file::Step;
 use super::resource::discovery;
 use super::{EgressInputs, File, FilePath, cluster, listener, trust};
-use fedgate_core::{ServiceName, TrustDomain};
+use fedgate_core::ServiceName;
 use fedgate_federation::bundle::TrustBundle;
 use fedgate_federation::federate::Import;
 use serde_json::Value;
@@ -45,18 +45,17 @@ fn outlets<'a>(inputs: &EgressInputs<'a>) -> Outlets<'a> {
     inputs.imports.iter().filter_map(outlet).collect()
 }
 
-/// One for each peer: who must answer is the same for all imports of a peer.
+/// One for each peer and way: who must answer is the same for all imports of a peer whose TLS ends at its gateway, and for all others.
 fn peer_files(outlets: &Outlets<'_>) -> Vec<File> {
-    let peers: BTreeMap<_, _> = outlets.values().map(|outlet| (&outlet.bundle.trust_domain, outlet)).collect();
+    let files: BTreeMap<_, _> = outlets.values().map(|outlet| (peer_file(outlet.import), outlet)).collect();
     let secret = |outlet: &Outlet<'_>| trust::peer_secret(outlet.bundle, &outlet.import.server);
-    peers.into_iter().map(|(name, outlet)| File::json(Step::Base, peer_file(name), &secret(outlet))).collect()
+    files.into_iter().map(|(name, outlet)| File::json(Step::Base, name, &secret(outlet))).collect()
 }
 
 fn clusters(folder: &FilePath, outlets: &Outlets<'_>) -> Value {
     let identity = folder.join(IDENTITY);
-    let cluster = |Outlet { import, .. }: &Outlet<'_>| {
-        cluster::import(import, &identity, &folder.join(&peer_file(&import.trust_domain)))
-    };
+    let cluster =
+        |Outlet { import, .. }: &Outlet<'_>| cluster::import(import, &identity, &folder.join(&peer_file(import)));
     discovery(outlets.values().map(cluster).collect())
 }
 
@@ -73,10 +72,12 @@ fn bootstrap_of(folder: &FilePath, inputs: &EgressInputs<'_>) -> Value {
 
 /// A trust domain's letters are all fit for a file's name, and it may be longer than a file's name may be (255 bytes, with
 /// the ending and the letters that a name has while it is being written).
-fn peer_file(trust_domain: &TrustDomain) -> String {
+fn peer_file(import: &Import) -> String {
     const LONGEST: usize = 200;
-    match trust_domain.as_str() {
-        name if name.len() <= LONGEST => format!("egress/trust/{name}.json"),
-        name => format!("egress/trust/{}.json", super::resource::hash(name.as_bytes())),
+    // No trust domain has this letter.
+    let way = if import.passthrough { "+passthrough" } else { "" };
+    match import.trust_domain.as_str() {
+        name if name.len() <= LONGEST => format!("egress/trust/{name}{way}.json"),
+        name => format!("egress/trust/{}{way}.json", super::resource::hash(name.as_bytes())),
     }
 }

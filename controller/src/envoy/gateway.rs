@@ -3,7 +3,7 @@
 use super::bootstrap::bootstrap;
 use super::file::Step;
 use super::resource::discovery;
-use super::{File, FilePath, GatewayInputs, cluster, filter, listener, trust};
+use super::{File, FilePath, GatewayInputs, cluster, filter, health, listener, trust};
 
 const IDENTITY: &str = "gateway/identity.json";
 const BUNDLES: &str = "gateway/trust/bundles.json";
@@ -13,8 +13,13 @@ pub(super) fn files(folder: &FilePath, inputs: &GatewayInputs<'_>) -> Vec<File> 
     let module = format!("gateway/filter/{}", inputs.module.file_name());
     let extension = filter::extension_config(inputs, &folder.join(&module));
     let federation = listener::federation(inputs, &folder.join(IDENTITY), &folder.join(BUNDLES), &folder.join(TABLE));
-    let exports = inputs.exports.iter().map(|(service, endpoints)| cluster::export(service, endpoints));
+    let socket = health::socket(folder.as_str());
+    let exports = inputs.exports.iter().map(|(service, endpoints)| match inputs.health == Some(service) {
+        true => cluster::health(service, &socket),
+        false => cluster::export(service, endpoints),
+    });
     let clusters = std::iter::once(cluster::black_hole()).chain(exports).collect();
+    let listeners = [federation].into_iter().chain(inputs.health.map(|_| health::typed_listener(&socket)));
     let bootstrap =
         bootstrap("gateway", &folder.join("gateway"), inputs.trust_domain, inputs.admin, inputs.connections);
     vec![
@@ -23,7 +28,7 @@ pub(super) fn files(folder: &FilePath, inputs: &GatewayInputs<'_>) -> Vec<File> 
         File::new(Step::Base, BUNDLES, trust::peers_bundles(inputs)),
         File::json(Step::Clusters, "gateway/cds.json", &discovery(clusters)),
         File::json(Step::Table, TABLE, &extension),
-        File::json(Step::Listeners, "gateway/lds.json", &discovery(vec![federation])),
+        File::json(Step::Listeners, "gateway/lds.json", &discovery(listeners.collect())),
         File::json(Step::Bootstrap, "gateway/bootstrap.json", &bootstrap),
     ]
 }

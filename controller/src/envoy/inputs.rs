@@ -55,6 +55,8 @@ pub struct GatewayInputs<'a> {
     pub bundles: &'a BTreeMap<TrustDomain, TrustBundle>,
     /// Each export with its ready endpoints. The table names no others.
     pub exports: &'a BTreeMap<ServiceName, BTreeSet<SocketAddr>>,
+    /// The name that peers probe, if it is offered: the gateway answers it itself.
+    pub health: Option<&'a ServiceName>,
     /// The table.
     pub table: &'a Table,
     /// How the filter works.

@@ -65,6 +65,17 @@ pub(crate) fn handshake_finished() -> Value {
     )
 }
 
+/// Tells the filter that this chain passes TLS through, so that there is no identity to wait for.
+pub(crate) fn passed_through() -> Value {
+    let passed = json!({ "text_format_source": { "inline_string": "passed" } });
+    let state = json!({ "object_key": "fedgate.passthrough", "factory_key": "envoy.string", "format_string": passed });
+    extension(
+        "envoy.filters.network.set_filter_state",
+        "extensions.filters.network.set_filter_state.v3.Config",
+        json!({ "on_new_connection": [state] }),
+    )
+}
+
 /// `[::]` takes IPv4 as well.
 fn accept_both_families(listener: &mut Value, listen: SocketAddr) {
     if listen.is_ipv6() && listen.ip().is_unspecified() {

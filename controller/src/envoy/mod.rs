@@ -6,7 +6,7 @@
 //! | file | what it is | changes when |
 //! | --- | --- | --- |
 //! | `gateway/bootstrap.json` | what Envoy is started with (`--config-path`) | the settings do |
-//! | `gateway/lds.json` | the federation listener | the settings do; never with a table |
+//! | `gateway/lds.json` | the federation listener, and the one that answers for the health name | the settings do; never with a table |
 //! | `gateway/cds.json` | a cluster for each export, and the black hole | exports or their endpoints do |
 //! | `gateway/identity.json` | where the cluster's own certificate and key are | the settings do |
 //! | `gateway/trust/bundles.json` | the peers' roots, each bound to its trust domain | a peer's roots do |
@@ -17,6 +17,7 @@
 //! | `egress/cds.json` | a cluster for each import: the peer's gateways | a peer's gateways do |
 //! | `egress/identity.json` | where the cluster's own certificate and key are | the settings do |
 //! | `egress/trust/<trust domain>.json` | one peer's roots and the identities that its gateways may have | either does |
+//! | `egress/trust/<trust domain>+passthrough.json` | the same roots, and any identity of the peer: where TLS goes through to its workloads | the roots do |
 //!
 //! Envoy 1.40 was asked about each of these, and the answers shaped the files:
 //!
@@ -43,6 +44,7 @@ mod egress;
 mod file;
 pub(crate) mod filter;
 mod gateway;
+pub(crate) mod health;
 mod inputs;
 pub(crate) mod listener;
 mod ports;

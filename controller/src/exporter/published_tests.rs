@@ -28,6 +28,8 @@ fn federation(peers: &[&str]) -> Federation {
             port: ServicePort::new(15443).unwrap(),
         }],
         gateway_identities: Vec::new(),
+        health_name: false,
+        passthrough: fedgate_federation::federate::Passthrough::default(),
     };
     let objects = Objects {
         federations: peers.iter().map(|peer| object(peer)).collect(),

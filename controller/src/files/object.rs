@@ -301,6 +301,7 @@ pub(crate) fn service_object(
         service_type: spec.type_,
         labels: map(service.metadata.labels),
         annotations: map(service.metadata.annotations),
+        selector: map(spec.selector),
         ports: ports.collect::<Result<_, _>>()?,
     })
 }

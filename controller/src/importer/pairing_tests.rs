@@ -62,6 +62,8 @@ impl Cluster {
                 network: Network::default(),
                 gateways: vec![GatewayAddress { address: gateway, port: ServicePort::new(15443).unwrap() }],
                 gateway_identities: Vec::new(),
+                health_name: false,
+                passthrough: fedgate_federation::federate::Passthrough::default(),
             },
             objects: Objects { services: vec![web()], ..Objects::default() },
             knowledge: BTreeMap::new(),

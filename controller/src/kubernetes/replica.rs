@@ -5,7 +5,7 @@ use super::confirmations::Confirmations;
 use super::election::Leadership;
 use super::identity::ClusterIdentity;
 use super::settings::ControllerSettings;
-use super::sources::{Seen, Sources};
+use super::sources::{Seen, Sources, entries};
 use crate::brain::{Brain, tell_new};
 use crate::exporter;
 use crate::importer::{Importer, ImporterSettings, PeerUpdate};
@@ -13,7 +13,7 @@ use crate::in_force::InForce;
 use arc_swap::ArcSwap;
 use fedgate_core::{PeerName, Table, TableBuilder};
 use fedgate_federation::federate::Published;
-use fedgate_federation::{Federation, Finding};
+use fedgate_federation::{Federation, Finding, Severity};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -130,7 +130,12 @@ impl Replica {
         self.brain.cluster = cluster;
         self.brain.objects = seen.objects();
         self.brain.objects.findings.extend(findings.iter().cloned());
-        let federation = self.brain.compile(now);
+        let mut federation = self.brain.compile(now);
+        let taken = entries::taken(&seen.entries, &federation.imports);
+        // In the order in which findings are: errors first.
+        let errors = federation.findings.partition_point(|finding| finding.severity <= Severity::Warning);
+        federation.findings.splice(errors..errors, taken.iter().cloned());
+        let findings = [findings, taken].concat();
         self.has_table |= federation.table.is_ok();
         self.hand_on(&seen, federation, findings, stored.as_ref(), now)
     }

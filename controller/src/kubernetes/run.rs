@@ -86,7 +86,7 @@ pub async fn run(settings: ControllerSettings) -> Result<()> {
     tasks.spawn(asking.run());
     let writer = Writer {
         settings: Arc::clone(&settings),
-        outputs: Outputs::start(&client, &settings.places, &wakes, &mut tasks),
+        outputs: Outputs::start(&client, &settings, &wakes, &mut tasks),
         module,
         pods: sources.pods().clone(),
         loaded,

@@ -85,7 +85,7 @@ impl Sample {
         let (objects, _) = gateway::objects(
             &self.settings,
             &self.local,
-            &federation.bundles,
+            federation,
             Some(table),
             &gateway::Shipping::by_operator("file:///etc/fedgate/filter/sample.wasm"),
         );
@@ -131,6 +131,8 @@ fn local(trust_domain: &str) -> LocalCluster {
         network: Network::default(),
         gateways: vec![gateway],
         gateway_identities: Vec::new(),
+        health_name: false,
+        passthrough: fedgate_federation::federate::Passthrough::default(),
     }
 }
 

@@ -51,6 +51,7 @@ fn gateway(exports: &[(&str, &[&str])], bundles: &BTreeMap<TrustDomain, TrustBun
         bundles,
         table: &table(&exports),
         exports: &exports,
+        health: None,
         options: Options::default(),
         module: &FilterModule::new(*b"module"),
         access_log: &AccessLog::File(path("/var/log/alpha/gateway.log")),
@@ -70,6 +71,7 @@ fn import(name: &str, gateways: &[&str], server: ServerIdentity) -> Import {
         port_name: "http".into(),
         protocol: Protocol::Http,
         gateways: gateways.iter().map(gateway).collect(),
+        passthrough: false,
         server: Arc::new(server),
     }
 }

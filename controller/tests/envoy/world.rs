@@ -106,6 +106,7 @@ impl Cluster {
             local_roots: &self.authority.bundle().roots,
             bundles: &self.bundles,
             exports: &endpoints,
+            health: None,
             table: &table,
             options: Options::default(),
             module: module(),
@@ -127,6 +128,7 @@ impl Cluster {
             port_name: "tcp".into(),
             protocol: Protocol::Tcp,
             gateways: gateways.iter().map(|(host, port)| gateway_address(host, *port)).collect(),
+            passthrough: false,
             server: Arc::new(ServerIdentity::AnyOf(trust_domain.clone())),
             trust_domain,
         });

@@ -65,8 +65,8 @@ pub struct TableBuilder {
     pub(super) trust_domain: TrustDomain,
     pub(super) peers: Vec<Peer>,
     places: BTreeMap<TrustDomain, usize>,
-    /// Each service, with the number of its grants.
-    pub(super) exports: BTreeMap<ServiceName, usize>,
+    /// Each service, with the number of its grants; `None` where TLS is passed through.
+    pub(super) exports: BTreeMap<ServiceName, Option<usize>>,
     /// Grants in order of peer, stored once: services by peers is a product.
     pub(super) grants: BTreeMap<Vec<Grant>, usize>,
 }
@@ -104,13 +104,29 @@ impl TableBuilder {
             return Err(BuildError::WrongGrant(service));
         }
         grants.iter().try_for_each(|grant| check_callers(&grant.callers))?;
-        if self.exports.contains_key(&service) {
-            return Err(BuildError::SameService(service));
-        }
+        self.check_new(&service)?;
         let next = self.grants.len();
         let number = *self.grants.entry(grants).or_insert(next);
-        self.exports.insert(service, number);
+        self.exports.insert(service, Some(number));
         Ok(())
+    }
+
+    /// Adds an exported service whose TLS the gateway passes through to the workload. It has no grants: the gateway sees no caller, so
+    /// that whoever reaches the gateway reaches the workload, which judges.
+    ///
+    /// # Errors
+    /// [`BuildError::SameService`].
+    pub fn passthrough(&mut self, service: ServiceName) -> Result<(), BuildError> {
+        self.check_new(&service)?;
+        self.exports.insert(service, None);
+        Ok(())
+    }
+
+    fn check_new(&self, service: &ServiceName) -> Result<(), BuildError> {
+        match self.exports.contains_key(service) {
+            true => Err(BuildError::SameService(service.clone())),
+            false => Ok(()),
+        }
     }
 
     /// Writes the table. `generation` must be below 2^53, since numbers in JSON are doubles on their way through Istio.

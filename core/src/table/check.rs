@@ -4,7 +4,7 @@
 use super::bytes::{u32_at, u64_at};
 use super::layout::{
     COUNTS, COUNTS_AT, FORMAT_VERSION, GENERATION_AT, HASH_BYTES, HEADER_BYTES, Header, MAGIC, MAX_TABLE_BYTES,
-    SECTIONS, VERSION_AT,
+    PLAIN_VERSION, SECTIONS, VERSION_AT,
 };
 use super::sections::Sections;
 use super::{ContentHash, content};
@@ -19,7 +19,7 @@ pub enum TableError {
     Magic,
     /// The format is another one.
     #[error(
-        "the table has format version {0}, this program reads version {FORMAT_VERSION}: run filter and controller of one release"
+        "the table has format version {0}, this program reads version {PLAIN_VERSION} to {FORMAT_VERSION}: run filter and controller of one release"
     )]
     Version(u32),
     /// There are more bytes than are read.
@@ -59,7 +59,7 @@ fn header(bytes: &[u8]) -> Result<Header, TableError> {
     }
     let short = TableError::Length { expected: (HEADER_BYTES + HASH_BYTES) as u64, actual: bytes.len() as u64 };
     let version = u32_at(bytes, VERSION_AT).ok_or(short)?;
-    if version != FORMAT_VERSION {
+    if !is_known(version) {
         return Err(TableError::Version(version));
     }
     let generation = u64_at(bytes, GENERATION_AT).ok_or(short)?;
@@ -67,7 +67,12 @@ fn header(bytes: &[u8]) -> Result<Header, TableError> {
     for (number, count) in counts.iter_mut().enumerate() {
         *count = u32_at(bytes, COUNTS_AT + 4 * number).ok_or(short)?;
     }
-    Ok(Header::new(generation, counts))
+    Ok(Header::new(version, generation, counts))
+}
+
+/// Whether tables of this version can be read.
+pub(crate) fn is_known(version: u32) -> bool {
+    (PLAIN_VERSION..=FORMAT_VERSION).contains(&version)
 }
 
 /// Where each section lies; together they fill the table exactly.

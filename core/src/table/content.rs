@@ -5,7 +5,7 @@
 
 use super::TableError;
 use super::bytes::Cursor;
-use super::layout::{ANY_CALLER, MAX_CALLER_PATTERNS, MAX_PEERS, ROWS_PER_BLOCK, Section};
+use super::layout::{ANY_CALLER, MAX_CALLER_PATTERNS, MAX_PEERS, PASSTHROUGH, PLAIN_VERSION, ROWS_PER_BLOCK, Section};
 use super::letters::letter_of;
 use super::rows::{Row, shared_length};
 use super::sections::{Sections, extend_with_own};
@@ -146,12 +146,18 @@ fn grant_set(table: &Sections, entries: Range<u32>, used: &mut Used) -> Option<(
 fn listings(table: &Sections) -> Option<()> {
     let mut used = Used::none_of(table.header.grant_sets);
     let mut before = None;
+    let mut passes_through = false;
     for number in 0..table.header.listings {
         let listing = table.listing(number)?;
         require(listing.0 != 0 && before < Some(listing))?;
-        used.mark(listing.1)?;
+        match listing.1 {
+            PASSTHROUGH => passes_through = true,
+            grant_set => used.mark(grant_set)?,
+        }
         before = Some(listing);
     }
+    // The older version says everything else in the same way, and one content has one spelling.
+    require(passes_through == (table.header.version > PLAIN_VERSION))?;
     used.all()
 }
 

@@ -1,7 +1,7 @@
 //! Makes a builder's content into the parts of a table: everything in order, stored once, and numbered in that order.
 
 use super::builder::{BuildError, Grant, TableBuilder, at_most};
-use super::layout::{ANY_CALLER, MAX_PEERS, MAX_TABLE_BYTES, mode_byte};
+use super::layout::{ANY_CALLER, MAX_PEERS, MAX_TABLE_BYTES, PASSTHROUGH, mode_byte};
 use super::letters::letter_of;
 use super::parts::Parts;
 use super::rows::{Key, shared_length};
@@ -114,9 +114,13 @@ fn number_of<T: Ord + std::borrow::Borrow<Q>, Q: Ord + ?Sized>(numbers: &BTreeMa
 type KeyedRow = (Vec<u8>, u16, u32);
 
 fn keyed_rows(builder: &TableBuilder, numbers: &Numbers<'_>) -> Vec<KeyedRow> {
-    let row = |(service, grants): (&crate::ServiceName, &usize)| {
+    let row = |(service, grants): (&crate::ServiceName, &Option<usize>)| {
         let key = Key::new(service.host.as_str())?.as_bytes().to_vec();
-        Some((key, service.port.get(), *numbers.renumbered.get(*grants)?))
+        let grant_set = match grants {
+            Some(grants) => *numbers.renumbered.get(*grants)?,
+            None => PASSTHROUGH,
+        };
+        Some((key, service.port.get(), grant_set))
     };
     let mut rows: Vec<KeyedRow> = builder.exports.iter().filter_map(row).collect();
     rows.sort_unstable();

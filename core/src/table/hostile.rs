@@ -314,11 +314,39 @@ fn a_changed_byte_is_noticed() {
     }
 }
 
+/// The builder's content, and one service whose TLS is passed through.
+fn passthrough() -> Parts {
+    let mut builder = builder();
+    builder.passthrough("legacy.shop.svc.alpha.example:80".parse().unwrap()).unwrap();
+    parts(&builder).unwrap()
+}
+
+#[test]
+fn passthrough_is_what_the_newer_version_is_for_and_nothing_else() {
+    let (plain, newer) = (parts(&builder()).unwrap().write(1), passthrough().write(1));
+    assert_eq!((plain[8], newer[8]), (1, 2));
+    assert!(Table::read(newer.clone()).is_ok());
+    for (mut bytes, other) in [(plain, 2), (newer, 1)] {
+        bytes[8] = other;
+        seal(&mut bytes);
+        assert_eq!(Table::read(bytes).unwrap_err(), TableError::Content("listings"), "version {other}");
+    }
+}
+
+#[test]
+fn a_grant_set_that_only_passthrough_would_use_is_refused() {
+    let mut parts = passthrough();
+    parts.grant_sets.push(vec![[1, ANY_CALLER]]);
+    assert_eq!(Table::read(parts.write(1)).unwrap_err(), TableError::Content("listings"));
+}
+
 #[test]
 fn another_version_and_a_table_too_large_are_refused_unread() {
     let mut bytes = parts(&builder()).unwrap().write(1);
-    bytes[8] = 2;
-    assert_eq!(Table::read(bytes).unwrap_err(), TableError::Version(2));
+    for version in [0, 3] {
+        bytes[8] = version;
+        assert_eq!(Table::read(bytes.clone()).unwrap_err(), TableError::Version(version.into()));
+    }
     let size = super::MAX_TABLE_BYTES;
     assert_eq!(Table::read(vec![0; size + 1]).unwrap_err(), TableError::TooLarge(size + 1));
     assert_eq!(Table::read(vec![0; size]).unwrap_err(), TableError::Magic);

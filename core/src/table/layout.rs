@@ -2,8 +2,12 @@
 
 use super::Mode;
 
-/// The version of the format that this code writes and reads. Any other is refused.
-pub const FORMAT_VERSION: u32 = 1;
+/// The newest version of the format that this code reads. It is written when it is needed, and no newer one is read.
+pub const FORMAT_VERSION: u32 = 2;
+
+/// The version of a table in which no TLS is passed through. It is written wherever it says enough, so that a filter that is older than
+/// the controller can go on reading.
+pub(super) const PLAIN_VERSION: u32 = 1;
 
 /// The most bytes that a table may have: ten times what 100,000 exports take. A longer one is refused unread.
 pub const MAX_TABLE_BYTES: usize = 16 << 20;
@@ -25,6 +29,9 @@ pub(super) const ROWS_PER_BLOCK: u32 = 32;
 
 /// A grant's callers are given by number; this one means every caller of the peer.
 pub(super) const ANY_CALLER: u16 = u16::MAX;
+
+/// In place of a listing's grant set: TLS is passed through, so that the gateway sees no caller that could be granted anything.
+pub(super) const PASSTHROUGH: u32 = u32::MAX;
 
 /// The most peers: their numbers have 16 bits.
 pub(super) const MAX_PEERS: u32 = u16::MAX as u32;
@@ -51,6 +58,7 @@ pub(super) fn mode_of(byte: u8) -> Option<Mode> {
 /// The header's counts, in their order in the table, behind magic, version and generation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Header {
+    pub(super) version: u32,
     pub(super) generation: u64,
     /// Bytes of all names together.
     pub(super) name_bytes: u32,
@@ -127,9 +135,10 @@ impl Header {
         ]
     }
 
-    pub(super) fn new(generation: u64, counts: [u32; COUNTS]) -> Self {
+    pub(super) fn new(version: u32, generation: u64, counts: [u32; COUNTS]) -> Self {
         let [name_bytes, peers, texts, patterns, caller_sets, entries, grant_sets, listings, rows, row_bytes] = counts;
         Self {
+            version,
             generation,
             name_bytes,
             peers,

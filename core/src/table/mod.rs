@@ -1,7 +1,7 @@
 //! The compiled table: one byte string with all exports, grants and peers, built by the controller and read in place by
 //! the filter.
 //!
-//! # Format (version 1; all numbers little-endian)
+//! # Format (versions 1 and 2; all numbers little-endian)
 //!
 //! ```text
 //! header   magic "FEDGATE\0", version u32, generation u64, ten counts u32 (see `layout`)
@@ -12,7 +12,8 @@
 //! callers  where each set of caller patterns ends (u32)
 //! entries  (peer, callers) pairs, u16 each, in order of peer within a grant set: binary search
 //! sets     where each grant set ends (u32). Services by peers is a product, so equal sets are stored once
-//! listings pairs of port (u16) and grant set (u32) in order: services are many, these pairs are few
+//! listings pairs of port (u16) and grant set (u32) in order: services are many, these pairs are few. In version 2 all ones in place
+//!          of a grant set stand for passthrough: the gateway sees no caller, so there is nothing to grant
 //! blocks   where each block of rows begins (u32): binary search
 //! rows     the exports in order of key, front-coded in blocks of 32 (see `rows`)
 //! trailer  SHA-256 of everything before
@@ -22,6 +23,9 @@
 //! their first label. What *all* keys begin with (`example.beta.svc.`) is stored once. What is left of a row: the number
 //! of letters it shares with the row before, the number of letters of its own, these letters, three in two bytes, and
 //! the number of its listing. That is 10 to 16 bytes for names as people and programs give them.
+//!
+//! A table in which nothing is passed through has version 1, and any other one version 2, so that a filter that reads version 1 alone
+//! goes on until somebody uses passthrough, and then keeps its last good table.
 //!
 //! Everything that is stored is in order, stored once, and used, and the reader insists on that: one content has one
 //! spelling, and no table is larger than it must be.
@@ -48,6 +52,7 @@ mod sections;
 
 pub use builder::{BuildError, Grant, Peer, PeerIndex, TableBuilder};
 pub use check::TableError;
+pub(crate) use check::is_known;
 pub use layout::{FORMAT_VERSION, MAX_CALLER_PATTERNS, MAX_TABLE_BYTES};
 pub(crate) use reader::Granted;
 pub use reader::{Export, PeerRow, Table};

@@ -1,6 +1,6 @@
 //! The parts of a table, ready to be written.
 
-use super::layout::{FIRST_PEER_NAME, FORMAT_VERSION, Header, MAGIC};
+use super::layout::{FIRST_PEER_NAME, FORMAT_VERSION, Header, MAGIC, PASSTHROUGH, PLAIN_VERSION};
 use super::rows;
 use sha2::{Digest, Sha256};
 
@@ -23,7 +23,7 @@ impl Parts {
         let (rows, block_starts) = rows::encode(&self.rows);
         let header = self.header(generation, rows.len());
         let mut out = MAGIC.to_vec();
-        out.extend(FORMAT_VERSION.to_le_bytes());
+        out.extend(header.version.to_le_bytes());
         out.extend(generation.to_le_bytes());
         push(&mut out, header.counts());
         push(&mut out, ends(&self.names));
@@ -46,7 +46,9 @@ impl Parts {
 
     fn header(&self, generation: u64, row_bytes: usize) -> Header {
         let texts = self.names.len().saturating_sub(FIRST_PEER_NAME as usize + 2 * self.modes.len());
+        let passes_through = self.listings.iter().any(|(_, grant_set)| *grant_set == PASSTHROUGH);
         Header {
+            version: if passes_through { FORMAT_VERSION } else { PLAIN_VERSION },
             generation,
             name_bytes: items(&self.names),
             peers: self.modes.len() as u32,

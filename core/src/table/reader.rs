@@ -1,4 +1,4 @@
-use super::layout::ANY_CALLER;
+use super::layout::{ANY_CALLER, PASSTHROUGH};
 use super::letters::Letters;
 use super::rows::{Key, host_of};
 use super::sections::Sections;
@@ -21,6 +21,13 @@ pub struct Export {
     grant_set: u32,
     /// The first bytes of the table's hash.
     table: u64,
+}
+
+impl Export {
+    /// Whether the gateway passes the service's TLS through. It has no grants then.
+    pub fn is_passthrough(self) -> bool {
+        self.grant_set == PASSTHROUGH
+    }
 }
 
 /// A peer of the table.
@@ -53,6 +60,11 @@ impl Table {
     pub fn read(bytes: impl Into<Box<[u8]>>) -> Result<Self, TableError> {
         let (sections, hash) = check::check(bytes.into())?;
         Ok(Self { sections, hash })
+    }
+
+    /// The version of the format that the table has.
+    pub fn format_version(&self) -> u32 {
+        self.sections.header.version
     }
 
     /// The number that grows with each published table.
@@ -141,7 +153,7 @@ impl Table {
     }
 
     fn grant_set_of(&self, export: Export) -> Option<u32> {
-        (export.table == self.tag()).then_some(export.grant_set)
+        (export.table == self.tag() && !export.is_passthrough()).then_some(export.grant_set)
     }
 
     fn tag(&self) -> u64 {

@@ -25,6 +25,10 @@ pub fn rebuilt(table: &Table) -> TableBuilder {
         indices.insert(row.trust_domain, builder.peer(peer).unwrap());
     }
     for (service, export) in table.exports() {
+        if export.is_passthrough() {
+            builder.passthrough(service).unwrap();
+            continue;
+        }
         let grants = table.grants(export).into_iter();
         let grants = grants.map(|(peer, callers)| Grant { peer: indices[peer.trust_domain], callers });
         builder.export(service, grants.collect()).unwrap();

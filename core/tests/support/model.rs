@@ -13,8 +13,8 @@ pub type Grants = BTreeMap<String, Callers>;
 pub struct Model {
     /// Name and mode by trust domain.
     pub peers: BTreeMap<String, (String, Mode)>,
-    /// Grants by host and port.
-    pub exports: BTreeMap<(String, u16), Grants>,
+    /// Grants by host and port; `None` where TLS is passed through.
+    pub exports: BTreeMap<(String, u16), Option<Grants>>,
 }
 
 impl Model {
@@ -32,11 +32,16 @@ impl Model {
         let mut exports: Vec<_> = self.exports.iter().collect();
         rng.shuffle(&mut exports);
         for ((host, port), grants) in exports {
+            let service = ServiceName::parse(&format!("{host}:{port}")).unwrap();
+            let Some(grants) = grants else {
+                builder.passthrough(service).unwrap();
+                continue;
+            };
             let grant =
                 |(peer, callers): (&String, &Callers)| Grant { peer: indices[peer.as_str()], callers: callers.clone() };
             let mut grants: Vec<Grant> = grants.iter().map(grant).collect();
             rng.shuffle(&mut grants);
-            builder.export(ServiceName::parse(&format!("{host}:{port}")).unwrap(), grants).unwrap();
+            builder.export(service, grants).unwrap();
         }
         builder
     }
@@ -46,7 +51,7 @@ impl Model {
         let refused = |reason| (Outcome::Refused, reason, None);
         let Some(server_name) = server_name.filter(|name| !name.is_empty()) else { return refused(Reason::NoSni) };
         let Some(service) = service(server_name) else { return refused(Reason::BadSni) };
-        let Some(grants) = self.exports.get(&service) else { return refused(Reason::UnknownService) };
+        let Some(Some(grants)) = self.exports.get(&service) else { return refused(Reason::UnknownService) };
         let Some(uri) = uri_san.filter(|uri| !uri.is_empty()) else { return refused(Reason::NoIdentity) };
         let Ok(id) = SpiffeId::parse(uri) else { return refused(Reason::BadIdentity) };
         let trust_domain = id.trust_domain().to_owned();
@@ -62,6 +67,20 @@ impl Model {
             },
         };
         (outcome, reason, Some(trust_domain))
+    }
+}
+
+impl Model {
+    /// What must be decided where TLS is passed through.
+    pub fn decide_passthrough(&self, server_name: Option<&str>) -> (Outcome, Reason) {
+        let Some(server_name) = server_name.filter(|name| !name.is_empty()) else {
+            return (Outcome::Refused, Reason::NoSni);
+        };
+        let Some(service) = service(server_name) else { return (Outcome::Refused, Reason::BadSni) };
+        match self.exports.get(&service) {
+            Some(None) => (Outcome::Allowed, Reason::Granted),
+            Some(Some(_)) | None => (Outcome::Refused, Reason::UnknownService),
+        }
     }
 }
 

@@ -11,7 +11,8 @@ const PEERS: [&str; 6] = ["beta.example", "gamma.example", "beta.example.org", "
 
 /// Models with up to 120 exports, so up to four blocks of rows.
 pub fn model() -> impl Strategy<Value = Model> {
-    (btree_map(select(&PEERS[..]), mode(), 0..PEERS.len()), vec(vec(callers(), PEERS.len()), 1..6), exports())
+    let grant_set = prop_oneof![5 => vec(callers(), PEERS.len()).prop_map(Some), 1 => Just(None)];
+    (btree_map(select(&PEERS[..]), mode(), 0..PEERS.len()), vec(grant_set, 1..6), exports())
         .prop_map(|(peers, grant_sets, exports)| assemble(&peers, &grant_sets, exports))
 }
 
@@ -19,7 +20,7 @@ type Exports = Vec<((String, u16), Index)>;
 
 fn assemble(
     peers: &std::collections::BTreeMap<&str, Mode>,
-    grant_sets: &[Vec<Option<Callers>>],
+    grant_sets: &[Option<Vec<Option<Callers>>>],
     exports: Exports,
 ) -> Model {
     let grants = |set: &Vec<Option<Callers>>| -> Grants {
@@ -27,7 +28,10 @@ fn assemble(
     };
     Model {
         peers: peers.iter().map(|(domain, mode)| (domain.to_string(), (domain.replace('_', "-"), *mode))).collect(),
-        exports: exports.into_iter().map(|(service, set)| (service, grants(set.get(grant_sets)))).collect(),
+        exports: exports
+            .into_iter()
+            .map(|(service, set)| (service, set.get(grant_sets).as_ref().map(grants)))
+            .collect(),
     }
 }
 

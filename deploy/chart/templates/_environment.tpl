@@ -67,6 +67,10 @@
 {{- include "fedgate.optional" (dict "name" "FEDGATE_ADVERTISE" "value" (join "," $v.gateway.advertise)) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_FILTER_MODULE" "value" $v.gateway.filterModule) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_FILTER_FILE" "value" $v.controller.filterFile) }}
+- name: FEDGATE_HEALTH_NAME
+  value: {{ $v.gateway.healthName | quote }}
+- name: FEDGATE_PASSTHROUGH
+  value: {{ $v.gateway.passthrough | quote }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_WAIT_FOR_IDENTITY" "value" $v.gateway.waitForIdentity) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_CONNECTION_LIFETIME" "value" $v.imports.connectionLifetime) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_EXPORT_TO" "value" (join "," $v.imports.exportTo)) }}

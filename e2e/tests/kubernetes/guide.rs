@@ -20,7 +20,8 @@ fn the_guides_commands_work_as_they_are_written() {
     scenario("guide", async |run: &RunFolder| {
         let plane = ControlPlane::start(run, "alpha", Options::default()).await?;
         let folder = programs::kubectl()?.parent().map(Path::display).context("kubectl is in a folder")?;
-        let head = format!("set -eu\nPATH={folder}:$PATH\n");
+        let fedgate = programs::fedgate()?.parent().map(Path::display).context("fedgate is in a folder")?;
+        let head = format!("set -eu\nPATH={folder}:{fedgate}:$PATH\n");
         let mut bash = tokio::process::Command::new("bash");
         bash.args(["-c", &(head + &commands())]).current_dir(xtask::root()).stdin(Stdio::null()).kill_on_drop(true);
         let output = bash.env("KUBECONFIG", plane.admin_kubeconfig()?).output().await?;

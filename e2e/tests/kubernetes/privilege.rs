@@ -91,10 +91,10 @@ fn every_verb_that_is_granted_is_used() {
             alpha.objects().patch(Key::of(&beta_again)?, &own).await?;
             // Compiled without it, so that it is news when it comes again.
             alpha.put_service(&exported("marker")).await?;
-            let marker = |table: &Value| table.to_string().contains("\\\"exports\\\":2");
+            let marker = |table: &Value| table.to_string().contains("\\\"exports\\\":3");
             alpha.objects().wait_for(TABLE, "to have the marker", marker).await?;
             alpha.objects().delete(Key::namespaced("v1", "Service", SHOP, "marker")).await?;
-            let gone = |table: &Value| table.to_string().contains("\\\"exports\\\":1");
+            let gone = |table: &Value| table.to_string().contains("\\\"exports\\\":2");
             alpha.objects().wait_for(TABLE, "to be without the marker", gone).await?;
         }
         alpha.objects().delete(Key::of(&beta_again)?).await?;

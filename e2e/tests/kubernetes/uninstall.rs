@@ -107,7 +107,7 @@ fn all_that_is_ours_goes_and_nothing_else() {
 
         // What cannot be deleted is named, and what a further try needs stays.
         let alpha = pair.alpha();
-        let [_, rule, _] = import_objects(&pair.web);
+        let [_, rule] = import_objects(&pair.web);
         let held = |finalizers: &[&str]| json!({ "metadata": { "finalizers": finalizers } });
         alpha.objects().patch(rule, &held(&["example.com/hold"])).await?;
         let partly = alpha.fedgate(&["uninstall"]).await?;

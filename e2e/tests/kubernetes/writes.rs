@@ -54,10 +54,10 @@ fn nothing_is_written_in_a_steady_state_nor_by_a_second_run() {
         ensure!(!writes(&audit).is_empty());
         pair.alpha()
             .objects()
-            .wait_for(BETA, "to list both", |object| {
+            .wait_for(BETA, "to list both and the health name", |object| {
                 object["status"]["metadataCache"]["private"]["publicServices"]
                     .as_array()
-                    .is_some_and(|all| all.len() == 2)
+                    .is_some_and(|all| all.len() == 3)
             })
             .await?;
 
@@ -141,5 +141,42 @@ fn what_is_somebody_elses_is_left_alone_and_reported() {
         let bystander_now = objects.get(Key::of(&bystander)?).await?;
         ensure!(bystander_now.is_some_and(|object| version(&object) == version(&bystander)), "untouched");
         Ok(())
+    });
+}
+
+#[test]
+fn an_imported_host_of_somebody_elses_entry_is_reported_and_nothing_freezes() {
+    scenario("taken", async |run: &RunFolder| {
+        let pair = Pair::start(run).await?;
+        let objects = pair.alpha().objects();
+        let theirs = json!({
+            "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry",
+            "metadata": { "name": "theirs", "namespace": "shop" },
+            "spec": { "hosts": [pair.web], "resolution": "NONE", "ports": [{ "number": 80, "name": "http", "protocol": "HTTP" }] },
+        });
+        let before = crate::fixture::versions(pair.alpha(), &import_objects(&pair.web)).await?;
+        objects.apply_one(&theirs).await?;
+        let events = crate::events::Events::of(pair.alpha(), BETA).await?;
+        events.wait_told("Warning", "HostTaken", "shop/theirs").await?;
+        let said = async || {
+            let output = pair.alpha().fedgate(&["status"]).await?;
+            anyhow::Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        };
+        wait::until_true("status to tell it", Duration::from_secs(20), async || {
+            Ok(said().await?.contains("host_taken"))
+        })
+        .await?;
+
+        // Everything else goes on, and what is there already stays as it is.
+        let other = crate::fixture::exported("other");
+        pair.beta().put_service(&other).await?;
+        crate::fixture::wait_imported(pair.alpha(), &other.host(&pair.beta().trust_domain())).await?;
+        ensure!(crate::fixture::versions(pair.alpha(), &import_objects(&pair.web)).await? == before);
+
+        objects.delete(Key::of(&theirs)?).await?;
+        wait::until_true("status to be quiet", Duration::from_secs(20), async || {
+            Ok(!said().await?.contains("host_taken"))
+        })
+        .await
     });
 }

@@ -5,6 +5,7 @@ mod egress;
 mod exposure;
 mod fixture;
 mod harness;
+mod health;
 mod identity;
 mod manifests;
 mod peers;

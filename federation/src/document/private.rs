@@ -53,6 +53,10 @@ pub struct PrivateExtension {
     /// The SPIFFE IDs of its gateways. Empty: any identity of its trust domain.
     #[serde(default)]
     pub gateway_identities: Vec<WorkloadIdentity>,
+    /// The hosts of `publicServices` whose TLS goes through the gateway to the workload, so that not the gateway's identity answers but
+    /// the workload's, any of the cluster's trust domain. In order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passthrough_hosts: Vec<Hostname>,
     /// The reader's roots that the cluster has put in force, in order. `None`: it does not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied_roots: Option<Vec<Fingerprint>>,

@@ -1,12 +1,14 @@
 //! Exports, and the table that they are compiled to.
 
 use super::Inputs;
+use super::passthrough::{self, PassthroughService};
 use crate::document::PublicServicePort;
 use crate::document::is_port_name;
 use crate::finding::{Finding, FindingReason, ObjectRef, shown};
 use crate::grant::{Admitted, Granter, PeerGrant, Subject};
 use crate::object::{
-    PUBLIC_SERVICE_LABEL, Peer, ServiceObject, ServicePortSpec, TransportProtocol, check_cluster_domain,
+    GATEWAY_MODE_ANNOTATION, GatewayMode, PUBLIC_SERVICE_LABEL, Peer, ServiceObject, ServicePortSpec,
+    TransportProtocol, check_cluster_domain,
 };
 use fedgate_core::{
     BuildError, Grant, Hostname, PeerIndex, PeerName, ServiceName, ServicePort, Table, TableBuilder, TableError,
@@ -26,6 +28,8 @@ pub struct Export {
     pub name: String,
     /// The port's name.
     pub port_name: String,
+    /// What the gateway does with the callers' TLS.
+    pub mode: GatewayMode,
     /// What each accepted peer may do with it, in order of peer; shared among exports with the same grants.
     pub grants: Arc<[PeerGrant]>,
 }
@@ -55,29 +59,32 @@ impl TableFailure {
     }
 }
 
-/// A labelled Service that can be exported, all its ports included.
+/// What peers are offered under a host name, all its ports included: a labelled Service that can be exported, or the health name.
 pub(super) struct Offer {
     pub(super) hostname: Hostname,
-    namespace: String,
-    name: String,
+    /// Namespace and name of the Service; `None` for the health name.
+    pub(super) service: Option<(String, String)>,
+    pub(super) mode: GatewayMode,
     pub(super) ports: Vec<OfferedPort>,
 }
 
 pub(super) struct OfferedPort {
     pub(super) row: PublicServicePort,
-    protocol: TransportProtocol,
+    pub(super) protocol: TransportProtocol,
     pub(super) grants: Arc<[PeerGrant]>,
 }
 
-/// The labelled Services, in order of host name. `known` are the names of all peers' objects.
+/// The labelled Services by host name, and those whose TLS is to be passed through, whether they are offered yet or not. `known` are the
+/// names of all peers' objects.
 pub(super) fn offers(
     inputs: &Inputs<'_>,
     known: &BTreeSet<&str>,
     granter: &mut Granter<'_>,
     findings: &mut Vec<Finding>,
-) -> Vec<Offer> {
+) -> (BTreeMap<Hostname, Offer>, Vec<PassthroughService>) {
+    let mut passed_through = Vec::new();
     if check_cluster_domain(&inputs.local.trust_domain).is_err() {
-        return Vec::new();
+        return (BTreeMap::new(), passed_through);
     }
     let mut ordered: Vec<_> = inputs.objects.services.iter().collect();
     ordered.sort_by(|a, b| (&a.namespace, &a.name, &a.source).cmp(&(&b.namespace, &b.name, &b.source)));
@@ -98,16 +105,20 @@ pub(super) fn offers(
                     message,
                 ));
             }
-            Ok((hostname, ports)) => {
+            Ok((hostname, Checked { mode, ports })) => {
                 let admitted = Admitted::read(service, known, findings);
                 let ports = ports.into_iter().map(|row| offered_port(service, row, &admitted, granter)).collect();
-                let (namespace, name) = (service.namespace.clone(), service.name.clone());
-                offers.insert(hostname.clone(), Offer { hostname, namespace, name, ports });
+                let offered = Some((service.namespace.clone(), service.name.clone()));
+                let offer = Offer { hostname: hostname.clone(), service: offered, mode, ports };
+                match passthrough::check(inputs.local, service, &offer, &mut passed_through) {
+                    Ok(()) => drop(offers.insert(hostname, offer)),
+                    Err(finding) => findings.push(*finding),
+                }
             }
             Err(finding) => findings.push(*finding),
         }
     }
-    offers.into_values().collect()
+    (offers, passed_through)
 }
 
 /// Whether the owner exports it. Everything but an exactly empty value is a mistake, and exports nothing.
@@ -125,7 +136,13 @@ fn is_labelled(service: &ServiceObject) -> Result<bool, Box<Finding>> {
 
 type Ports = Vec<(PublicServicePort, TransportProtocol)>;
 
-fn check(inputs: &Inputs<'_>, service: &ServiceObject) -> Result<(Hostname, Ports), Box<Finding>> {
+/// What a Service says of itself.
+struct Checked {
+    mode: GatewayMode,
+    ports: Ports,
+}
+
+fn check(inputs: &Inputs<'_>, service: &ServiceObject) -> Result<(Hostname, Checked), Box<Finding>> {
     let refused = |reason, field: &str, message: String| {
         Box::new(Finding::error(reason, service.object(), field, format!("{message}; the Service is not exported")))
     };
@@ -144,7 +161,22 @@ fn check(inputs: &Inputs<'_>, service: &ServiceObject) -> Result<(Hostname, Port
             .map_err(|(reason, message)| refused(reason, &format!("spec.ports[{place}]"), message))?;
         ports.push((port, spec.protocol));
     }
-    Ok((hostname, ports))
+    let mode = mode(service).map_err(|message| {
+        let field = format!("metadata.annotations[{GATEWAY_MODE_ANNOTATION}]");
+        refused(FindingReason::InvalidAnnotation, &field, message)
+    })?;
+    Ok((hostname, Checked { mode, ports }))
+}
+
+fn mode(service: &ServiceObject) -> Result<GatewayMode, String> {
+    match service.annotations.get(GATEWAY_MODE_ANNOTATION).map(String::as_str) {
+        None => Ok(GatewayMode::Terminate),
+        Some("passthrough") => Ok(GatewayMode::Passthrough),
+        Some(other) => Err(format!(
+            "expected \"passthrough\", found {:?}; to have TLS end at the gateway remove the annotation",
+            shown(other)
+        )),
+    }
 }
 
 fn hostname(ours: &TrustDomain, service: &ServiceObject) -> Result<Hostname, String> {
@@ -191,19 +223,21 @@ fn offered_port(
 }
 
 /// The offers' TCP ports: the gateway forwards nothing else.
-pub(super) fn exports(offers: &[Offer]) -> Vec<Export> {
-    let export = |offer: &Offer, port: &OfferedPort| Export {
+pub(super) fn exports(offers: &BTreeMap<Hostname, Offer>) -> Vec<Export> {
+    let export = |offer: &Offer, (namespace, name): &(String, String), port: &OfferedPort| Export {
         service: ServiceName { host: offer.hostname.clone(), port: port.row.port },
-        namespace: offer.namespace.clone(),
-        name: offer.name.clone(),
+        namespace: namespace.clone(),
+        name: name.clone(),
         port_name: port.row.name.clone(),
+        mode: offer.mode,
         grants: Arc::clone(&port.grants),
     };
     let tcp = |offer: &'_ Offer| {
+        let service = offer.service.as_ref();
         let ports = offer.ports.iter().filter(|port| port.protocol == TransportProtocol::Tcp);
-        ports.map(|port| export(offer, port)).collect::<Vec<_>>()
+        ports.filter_map(|port| Some(export(offer, service?, port))).collect::<Vec<_>>()
     };
-    let mut exports: Vec<_> = offers.iter().flat_map(tcp).collect();
+    let mut exports: Vec<_> = offers.values().flat_map(tcp).collect();
     exports.sort_by(|a, b| a.service.cmp(&b.service));
     exports
 }
@@ -214,6 +248,7 @@ pub(super) fn table<'a>(
     peers: impl Iterator<Item = &'a Peer>,
     granter: &Granter<'_>,
     exports: &[Export],
+    health: Option<&ServiceName>,
 ) -> Result<Table, TableFailure> {
     let mut builder = TableBuilder::new(inputs.local.trust_domain.clone());
     let mut places = BTreeMap::new();
@@ -222,7 +257,13 @@ pub(super) fn table<'a>(
         places.insert(&peer.name, builder.peer(row)?);
     }
     for export in exports {
-        builder.export(export.service.clone(), grants(export, &places))?;
+        match export.mode {
+            GatewayMode::Terminate => builder.export(export.service.clone(), grants(&export.grants, &places))?,
+            GatewayMode::Passthrough => builder.passthrough(export.service.clone())?,
+        }
+    }
+    if let Some(health) = health {
+        builder.export(health.clone(), grants(&granter.public(), &places))?;
     }
     let before = inputs.previous;
     let table = Table::read(builder.build(before.generation)?)?;
@@ -232,7 +273,7 @@ pub(super) fn table<'a>(
     }
 }
 
-fn grants(export: &Export, places: &BTreeMap<&PeerName, PeerIndex>) -> Vec<Grant> {
+fn grants(grants: &[PeerGrant], places: &BTreeMap<&PeerName, PeerIndex>) -> Vec<Grant> {
     let grant = |grant: &PeerGrant| Some(Grant { peer: *places.get(&grant.peer)?, callers: grant.callers()? });
-    export.grants.iter().filter_map(grant).collect()
+    grants.iter().filter_map(grant).collect()
 }

@@ -1,10 +1,10 @@
 //! Imports and trust bundles: what is made reachable here, and whose roots are believed.
 
-use super::{Candidate, Inputs};
+use super::{Candidate, Inputs, health};
 use crate::bundle::TrustBundle;
 use crate::document::{GatewayAddress, PrivateDocument, PublicService, WorkloadIdentity};
 use crate::finding::{Finding, FindingReason};
-use fedgate_core::{PeerName, ServiceName, TrustDomain};
+use fedgate_core::{Hostname, PeerName, ServiceName, TrustDomain};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,14 +24,16 @@ pub struct Import {
     pub protocol: Protocol,
     /// Where the peer's gateways are; never empty. Shared among the peer's imports.
     pub gateways: Arc<[GatewayAddress]>,
-    /// Who must answer. Shared among the peer's imports.
+    /// Whether TLS goes through the gateway to the workload.
+    pub passthrough: bool,
+    /// Who must answer: the gateway, or where TLS goes through to it, the workload. Shared among the peer's imports.
     pub server: Arc<ServerIdentity>,
 }
 
 /// Who must answer for an import.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerIdentity {
-    /// Any identity of the peer's trust domain: the peer names no gateway identities.
+    /// Any identity of the peer's trust domain: the peer names no gateway identities, or TLS goes through to the workload.
     AnyOf(TrustDomain),
     /// One of these, all of them of the peer's trust domain; never empty.
     Exactly(Vec<WorkloadIdentity>),
@@ -139,7 +141,10 @@ pub(super) fn imports<'a, 'k: 'a>(
         let Some(bundle) = bundles.get(&candidate.peer.trust_domain) else { continue };
         let Some(document) = candidate.private(inputs) else { continue };
         if !document.gateways.is_empty() {
-            imports.of(candidate, document, bundle);
+            let health = candidate
+                .public(inputs)
+                .and_then(|public| health::name(&public.cluster_uuid, &candidate.peer.trust_domain));
+            imports.of(candidate, document, bundle, health.as_ref());
         } else if !document.services.is_empty() {
             let message = "the peer announces services and no gateway, so they cannot be reached";
             findings.push(Finding::error(
@@ -155,25 +160,45 @@ pub(super) fn imports<'a, 'k: 'a>(
 }
 
 impl Imports {
-    /// Adds those of one peer.
-    fn of(&mut self, candidate: &Candidate<'_>, document: &PrivateDocument, bundle: &TrustBundle) {
+    /// Adds those of one peer, whose health name is `health`.
+    fn of(
+        &mut self,
+        candidate: &Candidate<'_>,
+        document: &PrivateDocument,
+        bundle: &TrustBundle,
+        health: Option<&ServiceName>,
+    ) {
         let peer = &candidate.peer;
         let gateways: Arc<[GatewayAddress]> = document.gateways.clone().into();
         let server = Arc::new(server_identity(&peer.trust_domain, document));
-        let import = |(service, port_name): (ServiceName, &String)| Import {
-            peer: peer.name.clone(),
-            trust_domain: peer.trust_domain.clone(),
-            service,
-            port_name: port_name.clone(),
-            protocol: Protocol::of_port_name(port_name),
-            gateways: Arc::clone(&gateways),
-            server: Arc::clone(&server),
+        let workload = Arc::new(ServerIdentity::AnyOf(peer.trust_domain.clone()));
+        let passed_through: BTreeSet<&Hostname> =
+            document.extension.iter().flat_map(|extension| &extension.passthrough_hosts).collect();
+        let import = |(service, port_name): (ServiceName, &String)| {
+            let passthrough = passed_through.contains(&service.host);
+            Import {
+                peer: peer.name.clone(),
+                trust_domain: peer.trust_domain.clone(),
+                service,
+                port_name: port_name.clone(),
+                protocol: Protocol::of_port_name(port_name),
+                gateways: Arc::clone(&gateways),
+                passthrough,
+                server: Arc::clone(if passthrough { &workload } else { &server }),
+            }
         };
         // The names were checked when the document came; what comes from a state file is checked here again.
         let owned = document.services.iter().filter(|service| peer.trust_domain.owns(&service.hostname));
-        let rows: Vec<_> = owned.flat_map(ports).map(import).collect();
-        let service = rows.iter().map(|row| &row.service).filter(|service| service.sni().len() <= LONGEST_NAME).min();
-        let target = ProbeTarget { service: service.cloned(), gateways, server, bundle: bundle.clone() };
+        let rows = owned.flat_map(ports).map(import);
+        let (health, rows): (Vec<_>, Vec<_>) = rows.partition(|row| Some(&row.service) == health);
+        // The gateway answers for the health name to everybody, whatever is granted to us of the rest. Where TLS goes through to a
+        // workload it is not the gateway that answers.
+        let of_gateway = |rows: &[Import]| {
+            let rows = rows.iter().filter(|row| !row.passthrough).map(|row| &row.service);
+            rows.filter(|service| service.sni().len() <= LONGEST_NAME).min().cloned()
+        };
+        let service = of_gateway(&health).or_else(|| of_gateway(&rows));
+        let target = ProbeTarget { service, gateways, server, bundle: bundle.clone() };
         self.targets.insert(peer.name.clone(), target);
         self.rows.extend(rows);
     }

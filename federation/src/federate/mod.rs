@@ -12,8 +12,10 @@
 
 mod condition;
 mod export;
+mod health;
 mod import;
 mod others;
+mod passthrough;
 mod publish;
 mod report;
 mod standing;
@@ -21,6 +23,7 @@ mod standing;
 pub use condition::{Condition, ConditionStatus, ConditionType, table_too_large};
 pub use export::{Export, TableFailure};
 pub use import::{Import, ProbeTarget, Protocol, ServerIdentity};
+pub use passthrough::{Passthrough, PassthroughService};
 pub use publish::{DocumentVersion, Published};
 pub use report::PeerReport;
 pub use standing::Standing;
@@ -34,7 +37,7 @@ use crate::grant::{Granter, Policies};
 use crate::key::PublicKey;
 use crate::knowledge::{Age, PeerKnowledge, Times};
 use crate::object::{Objects, Peer, check_cluster_domain, peers};
-use fedgate_core::{PeerName, Table, TrustDomain};
+use fedgate_core::{PeerName, ServiceName, Table, TrustDomain};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -56,6 +59,11 @@ pub struct LocalCluster {
     pub gateways: Vec<GatewayAddress>,
     /// The SPIFFE IDs of its gateways; empty: the peers accept any identity of its trust domain.
     pub gateway_identities: Vec<WorkloadIdentity>,
+    /// Whether the name that DKP's clusters probe ([peer protocol, section 4](crate::document)) is offered to every peer. Somebody behind
+    /// the gateway has to answer it.
+    pub health_name: bool,
+    /// Whether TLS can be passed through to workloads.
+    pub passthrough: Passthrough,
 }
 
 /// Everything that [`federate()`] looks at.
@@ -82,6 +90,11 @@ pub struct Federation {
     pub table: Result<Table, TableFailure>,
     /// The exports, in order of service: TCP ports only, as in the table.
     pub exports: Vec<Export>,
+    /// The name by which peers find out whether they get through, if it is offered: a row of the table that no Service stands behind.
+    pub health: Option<ServiceName>,
+    /// The Services whose TLS is to be passed through, in order: their workloads have to believe the peers' roots beside ours. Each is
+    /// among the exports as soon as [`Passthrough::Prepared`] says that they do.
+    pub passthrough: Vec<PassthroughService>,
     /// The imports, in order of service.
     pub imports: Vec<Import>,
     /// What of each peer's gateways is to be probed; peers of which no gateway is in force have nothing.
@@ -179,9 +192,10 @@ pub fn federate(inputs: &Inputs<'_>) -> Federation {
     let names: BTreeSet<&str> = inputs.objects.federations.iter().map(|named| named.name.as_str()).collect();
     let policies = Policies::compile(&inputs.objects.policies, &names, &mut findings);
     let mut granter = Granter::new(&policies, accepted().map(|candidate| &candidate.peer.name));
-    let offers = export::offers(inputs, &names, &mut granter, &mut findings);
+    let (mut offers, passthrough) = export::offers(inputs, &names, &mut granter, &mut findings);
+    let health = health::add(inputs.local, &mut offers, &granter);
     let exports = export::exports(&offers);
-    let table = export::table(inputs, accepted().map(|candidate| &candidate.peer), &granter, &exports);
+    let table = export::table(inputs, accepted().map(|candidate| &candidate.peer), &granter, &exports, health.as_ref());
 
     let bundles = import::bundles(inputs, accepted(), &mut findings);
     let imports = import::imports(inputs, accepted(), &bundles, &mut findings);
@@ -204,6 +218,8 @@ pub fn federate(inputs: &Inputs<'_>) -> Federation {
         published: published.versions,
         table,
         exports,
+        health,
+        passthrough,
         imports: imports.rows,
         probe_targets: imports.targets,
         bundles,

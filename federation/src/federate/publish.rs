@@ -7,8 +7,8 @@ use crate::document::{
     PrivateDocument, PrivateExtension, PublicDocument, PublicExtension, PublicService, SpiffeBundle,
 };
 use crate::grant::PeerGrant;
-use crate::object::Peer;
-use fedgate_core::{PeerName, Table, TrustDomain};
+use crate::object::{GatewayMode, Peer};
+use fedgate_core::{Hostname, PeerName, Table, TrustDomain};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,7 +63,7 @@ pub(super) fn publish<'a>(
     inputs: &Inputs<'_>,
     peers: impl Iterator<Item = &'a Peer>,
     bundles: &BTreeMap<TrustDomain, TrustBundle>,
-    offers: &[Offer],
+    offers: &BTreeMap<Hostname, Offer>,
     table: &Result<Table, TableFailure>,
 ) -> Publication {
     let before = inputs.previous;
@@ -120,7 +120,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
 /// The contents of the peers' documents, each worked out once: with many peers, most may see the same.
 struct Contents<'a> {
     local: &'a LocalCluster,
-    offers: &'a [Offer],
+    offers: &'a BTreeMap<Hostname, Offer>,
     /// The different lists of grants, by address.
     classes: BTreeMap<*const PeerGrant, &'a [PeerGrant]>,
     known: BTreeMap<BTreeSet<*const PeerGrant>, Content>,
@@ -136,8 +136,8 @@ struct Content {
 }
 
 impl<'a> Contents<'a> {
-    fn new(local: &'a LocalCluster, offers: &'a [Offer]) -> Self {
-        let ports = offers.iter().flat_map(|offer| &offer.ports);
+    fn new(local: &'a LocalCluster, offers: &'a BTreeMap<Hostname, Offer>) -> Self {
+        let ports = offers.values().flat_map(|offer| &offer.ports);
         let classes = ports.map(|port| (port.grants.as_ptr(), port.grants.as_ref())).collect();
         Self { local, offers, classes, known: BTreeMap::new() }
     }
@@ -157,13 +157,20 @@ impl<'a> Contents<'a> {
     }
 }
 
-fn document(local: &LocalCluster, offers: &[Offer], visible: &BTreeSet<*const PeerGrant>) -> PrivateDocument {
+fn document(
+    local: &LocalCluster,
+    offers: &BTreeMap<Hostname, Offer>,
+    visible: &BTreeSet<*const PeerGrant>,
+) -> PrivateDocument {
     let service = |offer: &Offer| {
         let ports = offer.ports.iter().filter(|port| visible.contains(&port.grants.as_ptr()));
         let ports: Vec<_> = ports.map(|port| port.row.clone()).collect();
         (!ports.is_empty()).then(|| PublicService { hostname: offer.hostname.clone(), ports })
     };
-    let services: Arc<[PublicService]> = offers.iter().filter_map(service).collect();
+    let services: Arc<[PublicService]> = offers.values().filter_map(service).collect();
+    let is_passed_through =
+        |host: &&Hostname| offers.get(*host).is_some_and(|offer| offer.mode == GatewayMode::Passthrough);
+    let passthrough_hosts = services.iter().map(|service| &service.hostname).filter(is_passed_through).cloned();
     let mut gateways = local.gateways.clone();
     gateways.sort_by_key(|gateway| (gateway.address.to_string(), gateway.port));
     gateways.dedup();
@@ -172,6 +179,7 @@ fn document(local: &LocalCluster, offers: &[Offer], visible: &BTreeSet<*const Pe
         service_count: services.len() as u64,
         network: local.network.clone(),
         gateway_identities: local.gateway_identities.clone(),
+        passthrough_hosts: passthrough_hosts.collect(),
         applied_roots: None,
     };
     PrivateDocument { gateways, services, extension: Some(extension) }

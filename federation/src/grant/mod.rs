@@ -144,6 +144,16 @@ impl<'a> Granter<'a> {
         grants
     }
 
+    /// The grants on what nobody narrows: every peer, every caller.
+    pub(crate) fn public(&self) -> Arc<[PeerGrant]> {
+        let public = |selected: &Selected<'_>| PeerGrant {
+            peer: selected.peer.clone(),
+            mode: selected.mode,
+            verdict: Verdict::Public,
+        };
+        self.peers.iter().map(public).collect()
+    }
+
     pub(crate) fn into_findings(self) -> impl Iterator<Item = Finding> {
         self.findings.into_iter()
     }

@@ -14,7 +14,10 @@ pub use policy::{
     CallerSpec, FederationPolicySpec, LabelSelector, LabelSelectorOperator, LabelSelectorRequirement, PeerSelection,
     PolicyBody, PolicyObject, PortRef, ServiceRule,
 };
-pub use service::{PEERS_ANNOTATION, PUBLIC_SERVICE_LABEL, ServiceObject, ServicePortSpec, TransportProtocol};
+pub use service::{
+    GATEWAY_MODE_ANNOTATION, GatewayMode, PEERS_ANNOTATION, PUBLIC_SERVICE_LABEL, ServiceObject, ServicePortSpec,
+    TransportProtocol,
+};
 
 use crate::finding::{Finding, ObjectRef};
 use serde::{Deserialize, Serialize};

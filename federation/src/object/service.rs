@@ -10,6 +10,20 @@ pub const PUBLIC_SERVICE_LABEL: &str = "federation.istio.deckhouse.io/public-ser
 /// The annotation by which the owner narrows an export to some peers: names of `IstioFederation`s, separated by commas.
 pub const PEERS_ANNOTATION: &str = "fedgate.dev/peers";
 
+/// The annotation by which the owner says what the gateway does with the TLS of callers; see [`GatewayMode`].
+pub const GATEWAY_MODE_ANNOTATION: &str = "fedgate.dev/gateway-mode";
+
+/// What the gateway does with the TLS of an export's callers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GatewayMode {
+    /// It ends there: the gateway judges the callers, and the workload sees the gateway's identity.
+    #[default]
+    Terminate,
+    /// It goes on to the workload, which sees the callers' identities and judges them; the gateway sees none.
+    Passthrough,
+}
+
 /// A Service.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServiceObject {
@@ -25,6 +39,8 @@ pub struct ServiceObject {
     pub labels: BTreeMap<String, String>,
     /// `metadata.annotations`; only our own are looked at.
     pub annotations: BTreeMap<String, String>,
+    /// `spec.selector`: the labels of its workloads.
+    pub selector: BTreeMap<String, String>,
     /// `spec.ports`, in their order.
     pub ports: Vec<ServicePortSpec>,
 }

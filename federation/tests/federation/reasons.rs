@@ -2,7 +2,10 @@
 
 use crate::rig::{Rig, at, dkp, federation_object, port, private, public, root, root_until, service};
 use fedgate_federation::document::Limits;
-use fedgate_federation::object::{PEERS_ANNOTATION, PolicyObject, ServicePortSpec};
+use fedgate_federation::federate::Passthrough;
+use fedgate_federation::object::{
+    GATEWAY_MODE_ANNOTATION, PEERS_ANNOTATION, PolicyObject, ServiceObject, ServicePortSpec,
+};
 use fedgate_federation::{Finding, FindingReason};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -40,6 +43,21 @@ fn objects() -> Vec<Finding> {
     rig.objects.policies =
         policies.iter().enumerate().map(|(n, spec)| PolicyObject::read(format!("p{n}"), None, spec).0).collect();
     rig.federate().findings
+}
+
+/// Services whose TLS is to be passed through, and cannot be.
+fn passthrough() -> Vec<Finding> {
+    let mut rig = Rig::new();
+    let mut web = service("through", vec![port("http", 80)]);
+    web.annotations.insert(GATEWAY_MODE_ANNOTATION.to_owned(), "passthrough".to_owned());
+    rig.objects.services.push(web.clone());
+    let mut findings = rig.federate().findings;
+    rig.local.passthrough = Passthrough::Prepared(BTreeSet::new());
+    findings.extend(rig.federate().findings);
+    web.selector.insert("app".to_owned(), "through".to_owned());
+    rig.objects.services.push(ServiceObject { name: "pending".to_owned(), ..web });
+    findings.extend(rig.federate().findings);
+    findings
 }
 
 /// Peers that clash.
@@ -112,7 +130,7 @@ fn table() -> Vec<Finding> {
 
 #[test]
 fn every_reason_is_produced() {
-    let findings = [objects(), clashes(), documents(), table()].concat();
+    let findings = [objects(), passthrough(), clashes(), documents(), table()].concat();
     let produced: BTreeSet<_> = findings.iter().map(|finding| finding.reason).collect();
     let missing: Vec<_> = FindingReason::ALL
         .iter()

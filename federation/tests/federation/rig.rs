@@ -7,7 +7,7 @@ use fedgate_federation::document::{
     ClusterUuid, GatewayAddress, GatewayHost, Limits, Network, PrivateDocument, PrivateExtension, PublicDocument,
     PublicExtension, PublicService, PublicServicePort,
 };
-use fedgate_federation::federate::Published;
+use fedgate_federation::federate::{Passthrough, Published};
 use fedgate_federation::key::SigningKey;
 use fedgate_federation::knowledge::{Absorbed, PeerKnowledge, Times};
 use fedgate_federation::object::{
@@ -119,6 +119,7 @@ pub(crate) fn private(sequence: u64, gateways: &[&str], services: Vec<PublicServ
         service_count: services.len() as u64,
         network: Network::default(),
         gateway_identities: Vec::new(),
+        passthrough_hosts: Vec::new(),
         applied_roots: None,
     };
     PrivateDocument {
@@ -168,6 +169,8 @@ impl Rig {
                 network: Network::default(),
                 gateways: vec![gateway("192.0.2.1")],
                 gateway_identities: Vec::new(),
+                health_name: false,
+                passthrough: Passthrough::Impossible("it cannot be done here".to_owned()),
             },
             objects: Objects {
                 services: vec![

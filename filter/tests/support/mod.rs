@@ -110,8 +110,24 @@ impl Gateway {
     }
 
     pub fn connect_at(&mut self, root: ContextId, server_name: &[u8]) -> ContextId {
+        self.connect_with(root, server_name, BTreeMap::from([(Property::TlsVersion, b"TLSv1.3".to_vec())]))
+    }
+
+    /// A connection to the newest plugin by a chain that passes TLS through.
+    pub fn connect_passing_through(&mut self, service: &str) -> ContextId {
+        let root = *self.roots.keys().rev().find(|root| !self.replaced.contains(root)).expect("a plugin");
+        let server_name = ServiceName::parse(service).expect("a service").sni();
+        let properties = BTreeMap::from([(Property::PassedThrough, b"passed".to_vec())]);
+        self.connect_with(root, server_name.as_bytes(), properties)
+    }
+
+    fn connect_with(
+        &mut self,
+        root: ContextId,
+        server_name: &[u8],
+        mut properties: BTreeMap<Property, Vec<u8>>,
+    ) -> ContextId {
         let id = self.allocate();
-        let mut properties = BTreeMap::from([(Property::TlsVersion, b"TLSv1.3".to_vec())]);
         if !server_name.is_empty() {
             properties.insert(Property::ServerName, server_name.to_vec());
         }

@@ -12,7 +12,7 @@ pub const ALPHA: &str = "spiffe://alpha.example/ns/shop/sa/web";
 pub const GAMMA: &str = "spiffe://gamma.example/ns/shop/sa/web";
 
 /// A table in words: `peers` as `name=trust domain` or `name:audit=trust domain`, `exports` as `service=peer+peer`, where a
-/// peer may be `name(namespace/service account)` or `name()` for nobody.
+/// peer may be `name(namespace/service account)` or `name()` for nobody. A service alone is passed through.
 pub fn table(generation: u64, peers: &[&str], exports: &[&str]) -> Table {
     let mut builder = TableBuilder::new(TrustDomain::parse("beta.example").unwrap());
     let mut indexes = BTreeMap::new();
@@ -24,7 +24,10 @@ pub fn table(generation: u64, peers: &[&str], exports: &[&str]) -> Table {
         indexes.insert(name, builder.peer(peer).unwrap());
     }
     for export in exports {
-        let (service, grants) = export.split_once('=').unwrap();
+        let Some((service, grants)) = export.split_once('=') else {
+            builder.passthrough(ServiceName::parse(export).unwrap()).unwrap();
+            continue;
+        };
         let grants = grants.split('+').filter(|grant| !grant.is_empty()).map(|grant| {
             let (name, callers) = grant.split_once('(').map_or((grant, None), |(name, rest)| (name, Some(rest)));
             Grant { peer: indexes[name], callers: callers.map_or(Callers::Any, callers_of) }

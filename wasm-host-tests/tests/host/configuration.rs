@@ -95,7 +95,7 @@ fn an_empty_configuration_takes_no_table_away() {
 
 #[test]
 fn a_field_that_is_wrong_is_refused() {
-    assert_refused_configuration(changed(|json| json["format"] = json!(2)), "format version 2");
+    assert_refused_configuration(changed(|json| json["format"] = json!(3)), "format version 3");
     assert_refused_configuration(changed(|json| json["surprise"] = json!(1)), "surprise");
     assert_refused_configuration(changed(|json| json["generation"] = json!(3)), "configuration's generation is");
     assert_refused_configuration(changed(|json| json["trustDomain"] = json!("x")), "trustDomain is");

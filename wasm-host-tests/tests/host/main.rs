@@ -10,5 +10,6 @@ mod decision;
 mod failure;
 mod life_cycle;
 mod metrics;
+mod passthrough;
 mod revocation;
 mod several;

@@ -33,13 +33,20 @@ pub(crate) struct Exports {
     pub(crate) generation: u64,
     pub(crate) peers: BTreeMap<String, Mode>,
     pub(crate) grants: BTreeMap<String, BTreeMap<String, Callers>>,
+    pub(crate) passed_through: Vec<String>,
     pub(crate) options: Options,
 }
 
 impl Exports {
     /// Nothing is exported, and there are no peers.
     pub(crate) fn none(generation: u64) -> Self {
-        Self { generation, peers: BTreeMap::new(), grants: BTreeMap::new(), options: Options::default() }
+        Self {
+            generation,
+            peers: BTreeMap::new(),
+            grants: BTreeMap::new(),
+            passed_through: Vec::new(),
+            options: Options::default(),
+        }
     }
 
     /// The table of this page.
@@ -74,6 +81,11 @@ impl Exports {
         self
     }
 
+    pub(crate) fn passing_through(mut self, service: &str) -> Self {
+        self.passed_through.push(service.to_owned());
+        self
+    }
+
     pub(crate) fn without_grant(mut self, service: &str, peer: &str) -> Self {
         self.grants.get_mut(service).unwrap().remove(peer).unwrap();
         self
@@ -101,6 +113,9 @@ impl Exports {
         for (service, grants) in &self.grants {
             let grant = |(peer, callers): (&String, &Callers)| Grant { peer: indices[peer], callers: callers.clone() };
             builder.export(ServiceName::parse(service).unwrap(), grants.iter().map(grant).collect()).unwrap();
+        }
+        for service in &self.passed_through {
+            builder.passthrough(ServiceName::parse(service).unwrap()).unwrap();
         }
         builder.build(self.generation).unwrap()
     }

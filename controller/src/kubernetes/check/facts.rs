@@ -5,6 +5,7 @@ use crate::kubernetes::kind::Kind;
 use crate::kubernetes::snapshot::Snapshot;
 use crate::kubernetes::watch::Key;
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Everything that was found.
@@ -23,6 +24,8 @@ pub(crate) struct Facts {
     pub snapshot: Result<Snapshot, String>,
     /// What the gateway's Pods say.
     pub pods: Pods,
+    /// The mesh's control plane.
+    pub mesh: Mesh,
     /// The objects of the kinds that fedgate writes.
     pub written: Written,
 }
@@ -57,6 +60,30 @@ pub(crate) struct Pod {
     pub ready: bool,
     /// The generation of the table that its filter has, `None` without any; `Err`: why it cannot be asked.
     pub generation: Result<Option<u64>, String>,
+    /// The image of Istio's proxy in it.
+    pub proxy: Option<String>,
+    /// Istio's revision.
+    pub revision: Option<String>,
+}
+
+/// The mesh's control plane.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Mesh {
+    /// The mesh's configuration; `Err`: why it cannot be read.
+    pub config: Result<Value, String>,
+    /// The istiods; `Err`: why they cannot be listed.
+    pub istiods: Result<Vec<Istiod>, String>,
+}
+
+/// A Deployment of istiod.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Istiod {
+    /// Its name.
+    pub name: String,
+    /// The image of its first container.
+    pub image: String,
+    /// The environment of that container, as far as it stands in the Deployment.
+    pub environment: BTreeMap<String, String>,
 }
 
 /// The objects of the kinds and in the namespaces that fedgate writes to; `Err`: why they cannot be listed.

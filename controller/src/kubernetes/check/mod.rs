@@ -10,6 +10,7 @@
 //! | [`controller`] | whether one leads |
 //! | [`cluster`] | what this cluster is to its peers |
 //! | [`gateway`] | what the gateway is given, and what it has |
+//! | [`mesh`] | whether this can work in the mesh |
 //! | [`imports`] | what the mesh is given |
 //! | [`peers`] | each peer |
 
@@ -20,6 +21,7 @@ mod facts;
 mod gateway;
 mod gather;
 mod imports;
+mod mesh;
 mod peers;
 mod permissions;
 mod report;
@@ -43,6 +45,7 @@ pub(crate) fn judge(facts: &Facts) -> Report {
     if let (Ok(_), Ok(snapshot)) = (&facts.api, &facts.snapshot) {
         sections.push(cluster::section(snapshot, facts.now));
         sections.push(gateway::section(snapshot, &facts.pods, &facts.written));
+        sections.push(mesh::section(snapshot, facts));
         sections.push(imports::section(snapshot, &facts.written));
         sections.extend(peers::sections(snapshot, facts.now));
     }

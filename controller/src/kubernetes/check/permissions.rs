@@ -54,6 +54,7 @@ pub(super) fn needs(places: &Places) -> Vec<Need> {
     for kind in [Kind::IstioFederation, Kind::FederationPolicy, Kind::Service, Kind::Node, Kind::ServiceCidr] {
         needs.of_kind(cluster, kind, WATCH);
     }
+    needs.of_kind(cluster, Kind::ServiceEntry, WATCH);
     needs.add(cluster, ("deckhouse.io", "istiofederations", "status"), None, &["patch"]);
     needs.add(cluster, ("events.k8s.io", "events", ""), None, &["create", "patch"]);
 

@@ -1,6 +1,6 @@
 //! Each line in a cluster that is as it should be, and in one that is not.
 
-use super::facts::{Api, Facts, Owned, Pod, Served};
+use super::facts::{Api, Facts, Istiod, Mesh, Owned, Pod, Served};
 use super::permissions::needs;
 use super::{Check, Outcome, Report, api, judge};
 use crate::importer::FetchFailure;
@@ -28,7 +28,19 @@ fn facts(sample: &Sample) -> Facts {
         (Kind::EnvoyFilter, "istio-system", "4.beta.example"),
     ];
     let ours = objects.map(|(kind, namespace, name)| ((kind, key(namespace, name)), Owned::Ours));
-    let pod = Pod { ready: true, generation: Ok(Some(1)) };
+    let proxy = Some("docker.io/istio/proxyv2:1.29.2".to_owned());
+    let pod = Pod { ready: true, generation: Ok(Some(1)), proxy, revision: None };
+    let mesh = Mesh {
+        config: Ok(json!({
+            "trustDomain": "alpha.example",
+            "defaultConfig": { "proxyMetadata": { "ISTIO_META_DNS_CAPTURE": "true" } },
+        })),
+        istiods: Ok(vec![Istiod {
+            name: "istiod".to_owned(),
+            image: "docker.io/istio/pilot:1.30.0".to_owned(),
+            environment: BTreeMap::new(),
+        }]),
+    };
     let kinds = api::kinds().map(|kind| (kind, Served::Yes)).collect();
     Facts {
         namespace: NAMESPACE.to_owned(),
@@ -38,6 +50,7 @@ fn facts(sample: &Sample) -> Facts {
         permissions: Ok(needs(&sample.settings.places).into_iter().map(|need| (need, true)).collect()),
         snapshot: Ok(sample.snapshot()),
         pods: Ok(BTreeMap::from([("gateway-1".to_owned(), pod)])),
+        mesh,
         written: Ok(ours.into()),
     }
 }
@@ -82,7 +95,7 @@ fn all_is_well() {
     let bad: Vec<_> =
         report.sections.iter().flat_map(|section| &section.checks).filter(|c| c.outcome != Outcome::Ok).collect();
     assert!(bad.is_empty(), "{bad:#?}");
-    assert_eq!(report.sections.len(), 7);
+    assert_eq!(report.sections.len(), 8);
 }
 
 #[test]
@@ -359,4 +372,5 @@ fn an_object_that_is_no_peer_is_told_and_our_own_is_not() {
     assert_eq!((ours.count(Outcome::Failed), ours.count(Outcome::Skipped)), (0, 1));
 }
 
+mod mesh;
 mod rbac;

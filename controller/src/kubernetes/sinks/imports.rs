@@ -111,3 +111,49 @@ impl Host<'_> {
         http.map(of_port).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kubernetes::sample::Sample;
+    use std::sync::Arc;
+
+    /// The objects of beta's `web`, by kind.
+    fn made(change: impl FnOnce(&mut Import)) -> BTreeMap<Kind, Value> {
+        let sample = Sample::healthy();
+        let federation = sample.snapshot().in_force.federation;
+        let mut imports = federation.imports.clone();
+        change(&mut imports[0]);
+        let objects = objects(&sample.settings, &imports, &federation.bundles);
+        objects.map(|object| (object.kind, object.body["spec"].clone())).collect()
+    }
+
+    #[test]
+    fn all_gateways_are_alike_and_one_that_cannot_be_connected_to_leaves() {
+        let policy = &made(|_| ())[&Kind::DestinationRule]["trafficPolicy"];
+        assert_eq!(policy["loadBalancer"]["localityLbSetting"]["enabled"], false);
+        let outliers = &policy["outlierDetection"];
+        assert_eq!(outliers["consecutive5xxErrors"], 0, "what a server answers is not the gateway's fault");
+        assert_eq!(
+            (&outliers["consecutiveLocalOriginFailures"], &outliers["maxEjectionPercent"]),
+            (&json!(2), &json!(100))
+        );
+        assert_eq!(outliers["minHealthPercent"], 1, "when all have left all are tried");
+    }
+
+    #[test]
+    fn the_server_is_the_gateway_or_any_workload_of_the_peer() {
+        let gateway = "spiffe://beta.example/ns/gw/sa/gw";
+        let identity = fedgate_federation::document::WorkloadIdentity::parse(gateway).unwrap();
+        let exactly = made(|import| import.server = Arc::new(ServerIdentity::Exactly(vec![identity])));
+        assert_eq!(exactly[&Kind::ServiceEntry]["subjectAltNames"], json!([gateway]));
+        let workload = made(|import| {
+            import.passthrough = true;
+            import.server = Arc::new(ServerIdentity::AnyOf(import.trust_domain.clone()));
+        });
+        assert_eq!(workload[&Kind::ServiceEntry].get("subjectAltNames"), None);
+        // Whoever it is has to be signed by the peer's own roots.
+        let binding = workload[&Kind::EnvoyFilter].to_string();
+        assert!(binding.contains("beta.example") && !binding.contains("alpha.example"), "{binding}");
+    }
+}

@@ -22,6 +22,7 @@ pub(super) mod memory;
 pub(super) mod object;
 pub(super) mod outputs;
 pub(super) mod pace;
+pub(super) mod passthrough;
 pub(super) mod plan;
 pub(super) mod statuses;
 pub(super) mod writer;

@@ -4,12 +4,13 @@ use crate::kubernetes::fingerprint::{Fingerprint, of_object};
 use crate::kubernetes::kind::Kind;
 use crate::kubernetes::module::{MODULES, Shipped};
 use crate::kubernetes::owner::{OWNER, PEER};
-use crate::kubernetes::settings::Places;
-use crate::kubernetes::sources::Wakes;
+use crate::kubernetes::settings::ControllerSettings;
+use crate::kubernetes::sources::{Wakes, place};
 use crate::kubernetes::watch::{Watch, Watched};
 use kube::api::DynamicObject;
 use kube::runtime::watcher::Config;
 use kube::{Api, Client, ResourceExt};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -41,11 +42,28 @@ pub(crate) struct Output {
 }
 
 /// All that are written to.
-pub(crate) struct Outputs(BTreeMap<(Kind, String), Output>);
+pub(crate) struct Outputs {
+    places: BTreeMap<(Kind, String), Output>,
+    /// In whatever namespace a Service is whose TLS is passed through; `None` where that is not switched on.
+    passthrough: Option<Passthrough>,
+}
+
+/// The EnvoyFilters for the workloads that TLS is passed through to.
+pub(crate) struct Passthrough {
+    client: Client,
+    /// All of ours, of all namespaces.
+    pub watched: Watched<Found>,
+}
 
 impl Outputs {
     /// Begins to watch, for as long as `tasks` lives.
-    pub(crate) fn start(client: &Client, places: &Places, wakes: &Wakes, tasks: &mut JoinSet<()>) -> Self {
+    pub(crate) fn start(
+        client: &Client,
+        settings: &ControllerSettings,
+        wakes: &Wakes,
+        tasks: &mut JoinSet<()>,
+    ) -> Self {
+        let places = &settings.places;
         let written: BTreeSet<(Kind, &str)> = [
             (Kind::ConfigMap, places.namespace.as_str()),
             (Kind::ConfigMap, places.gateway()),
@@ -59,7 +77,7 @@ impl Outputs {
             (Kind::EnvoyFilter, places.root.as_str()),
         ]
         .into();
-        let output = |(kind, namespace): (Kind, &str)| {
+        let output = |tasks: &mut JoinSet<()>, (kind, namespace): (Kind, &str)| {
             let api = kind.within(client, namespace);
             // ConfigMaps are many and large, and most are nobody's business here.
             let sees_ours_only = kind == Kind::ConfigMap;
@@ -75,17 +93,41 @@ impl Outputs {
             };
             ((kind, namespace.to_owned()), Output { watched: Watched::start(watch, tasks), api, sees_ours_only })
         };
-        Self(written.into_iter().map(output).collect())
+        let passthrough = |tasks: &mut JoinSet<()>| {
+            let place = place::passthrough(&places.namespace);
+            let watch = Watch {
+                name: place.name,
+                api: place.api(client),
+                config: place.watched(),
+                keep,
+                is_news: |_: &Found, _: &Found| true,
+                wake: Arc::clone(&wakes.outputs),
+                otherwise: Arc::clone(&wakes.outputs),
+            };
+            Passthrough { client: client.clone(), watched: Watched::start(watch, tasks) }
+        };
+        let all = written.into_iter().map(|written| output(tasks, written)).collect();
+        Self { places: all, passthrough: settings.gateway.passthrough.then(|| passthrough(tasks)) }
     }
 
     /// Those of a kind in a namespace.
-    pub(crate) fn of(&self, kind: Kind, namespace: &str) -> Option<&Output> {
-        self.0.get(&(kind, namespace.to_owned()))
+    pub(crate) fn of(&self, kind: Kind, namespace: &str) -> Option<Cow<'_, Output>> {
+        let known = self.places.get(&(kind, namespace.to_owned())).map(Cow::Borrowed);
+        known.or_else(|| {
+            let passthrough = self.passthrough.as_ref().filter(|_| kind == Kind::EnvoyFilter)?;
+            let (api, watched) = (kind.within(&passthrough.client, namespace), passthrough.watched.clone());
+            Some(Cow::Owned(Output { watched, api, sees_ours_only: true }))
+        })
     }
 
-    /// All of them.
+    /// All of them, but for those that only passthrough needs.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&(Kind, String), &Output)> {
-        self.0.iter()
+        self.places.iter()
+    }
+
+    /// Those that only passthrough needs.
+    pub(crate) fn passthrough(&self) -> Option<&Passthrough> {
+        self.passthrough.as_ref()
     }
 
     /// What was not listed yet, with the reason if there is one.
@@ -93,7 +135,7 @@ impl Outputs {
         let missing = |((_, namespace), output): (&(Kind, String), &Output)| {
             crate::kubernetes::sources::missing(&output.watched).map(|what| format!("{namespace}: {what}"))
         };
-        self.0.iter().filter_map(missing).collect()
+        self.places.iter().filter_map(missing).collect()
     }
 }
 

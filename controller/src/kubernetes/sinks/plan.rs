@@ -71,7 +71,14 @@ pub(crate) fn unwanted(
             Some((*kind, key, found))
         }));
     }
+    unwanted.extend(unwanted_for_passthrough(outputs, wanted));
     unwanted
+}
+
+fn unwanted_for_passthrough(outputs: &Outputs, wanted: &Wanted) -> Vec<(Kind, Key, Found)> {
+    let Some(passthrough) = outputs.passthrough() else { return Vec::new() };
+    let keys = passthrough.watched.keys(|key, _| !wanted.has(Kind::EnvoyFilter, key));
+    keys.into_iter().filter_map(|key| Some((Kind::EnvoyFilter, key.clone(), passthrough.watched.get(&key)?))).collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The leader's task that makes the cluster be as was compiled.
 //!
 //! ```text
-//! newest ──► gateway's objects ──► memory ──► exporter ──► statuses ──► imports ──► deletions
+//! newest ──► gateway's objects ──► workloads ──► memory ──► exporter ──► statuses ──► imports ──► deletions
 //! ```
 //!
 //! In this order a service is announced only when the gateway knows it, a version is served only when a restart would know it, and a
@@ -169,7 +169,7 @@ impl Writer {
         let InForce { local, federation, table, .. } = &compiled.in_force;
         let table = compiled.has_table.then_some(table);
         let shipping = self.shipping(pass);
-        let (objects, too_large) = gateway::objects(&self.settings, local, &federation.bundles, table, &shipping);
+        let (objects, too_large) = gateway::objects(&self.settings, local, federation, table, &shipping);
         pass.findings.extend(too_large.clone());
         let awaits_first_answer = compiled.awaits_first_answer();
         for desired in &objects {
@@ -188,6 +188,7 @@ impl Writer {
         if !pass.has_failed() {
             self.bring_mounts_up_to_date(pass).await;
         }
+        let unprepared = self.prepare_passthrough(compiled, remembered, pass).await;
         for desired in self.memory(compiled) {
             self.write_one(&desired, remembered, pass).await;
         }
@@ -204,6 +205,7 @@ impl Writer {
         if !self.write_imports(compiled, remembered, pass).await {
             return false;
         }
+        pass.findings.extend(unprepared);
         self.delete(compiled, pass, |_| true).await;
         true
     }

@@ -5,12 +5,12 @@
 //!
 //! A peer's knowledge is packed (gzip): ten thousand services are a megabyte of text, and an object may have about that much.
 
-use super::super::settings::{ControllerSettings, Places, Selector};
+use super::super::settings::{ControllerSettings, Places, Selector, Waiting};
 use crate::kubernetes::watch::Key;
 use fedgate_core::PeerName;
 use fedgate_federation::bundle::{roots_from_pem, roots_to_pem};
 use fedgate_federation::document::{ClusterUuid, GatewayAddress, Limits, Network, WorkloadIdentity};
-use fedgate_federation::federate::Published;
+use fedgate_federation::federate::{Passthrough, Published};
 use fedgate_federation::key::PublicKey;
 use fedgate_federation::knowledge::{PeerKnowledge, Times};
 use fedgate_federation::{Finding, LocalCluster};
@@ -71,6 +71,10 @@ pub(crate) struct ClusterRecord {
     network: Network,
     gateways: Vec<GatewayAddress>,
     gateway_identities: Vec<WorkloadIdentity>,
+    #[serde(default)]
+    health_name: bool,
+    #[serde(default)]
+    passthrough: Passthrough,
     /// When knowledge is stale.
     pub times: Times,
     /// Where objects are.
@@ -78,6 +82,9 @@ pub(crate) struct ClusterRecord {
     /// The labels of the gateway's Pods.
     #[serde(default)]
     pub gateway_selector: Selector,
+    /// What a connection does until its caller is known.
+    #[serde(default)]
+    pub waiting: Waiting,
     /// What is missing in the cluster.
     #[serde(default)]
     pub findings: Vec<Finding>,
@@ -94,9 +101,12 @@ impl ClusterRecord {
             network: cluster.network.clone(),
             gateways: cluster.gateways.clone(),
             gateway_identities: cluster.gateway_identities.clone(),
+            health_name: cluster.health_name,
+            passthrough: cluster.passthrough.clone(),
             times: settings.knowledge_times(),
             places: settings.places.clone(),
             gateway_selector: settings.gateway.selector.clone(),
+            waiting: settings.gateway.wait_for_identity,
             findings: findings.to_vec(),
         }
     }
@@ -112,6 +122,8 @@ impl ClusterRecord {
             network: self.network.clone(),
             gateways: self.gateways.clone(),
             gateway_identities: self.gateway_identities.clone(),
+            health_name: self.health_name,
+            passthrough: self.passthrough.clone(),
         })
     }
 }

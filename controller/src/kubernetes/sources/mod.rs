@@ -5,19 +5,23 @@
 //! | `federation` | `IstioFederation`s |
 //! | `policy` | `FederationPolicy`s |
 //! | `service` | Services with the export label |
+//! | `entries` | others' ServiceEntries |
 //! | `gateway` | where peers reach the gateway: its Service, its Pods, their Nodes |
 //! | `pod` | the gateway's Pods, one by one |
 //! | `network` | Pod and Service CIDRs |
 //! | `roots` | this cluster's root certificates |
+//! | `passthrough` | the Services that TLS can be passed through to |
 //! | `memory` | what a replica wrote down for the others, and for the next start |
 //!
 //! [`Seen`] is all of it at one moment. The controller takes it from watches, the command line from one list of each kind; what
 //! follows from it is the same.
 
+pub(super) mod entries;
 pub(super) mod federation;
 pub(super) mod gateway;
 pub(super) mod memory;
 pub(super) mod network;
+pub(super) mod passthrough;
 pub(super) mod place;
 pub(super) mod pod;
 pub(super) mod policy;
@@ -49,7 +53,9 @@ pub struct Seen {
     pub(super) nodes: BTreeMap<Key, gateway::Node>,
     pub(super) service_cidrs: BTreeMap<Key, network::ServiceCidr>,
     pub(super) roots: BTreeMap<Key, roots::Roots>,
+    pub(super) passthrough: passthrough::Seen,
     pub(super) memory: BTreeMap<Key, memory::Memory>,
+    pub(super) entries: BTreeMap<Key, entries::Hosts>,
 }
 
 impl Seen {
@@ -102,6 +108,8 @@ impl Seen {
             network: network::network(settings.network(), &self.nodes, &self.service_cidrs),
             gateways,
             gateway_identities: settings.gateway_identity().into_iter().collect(),
+            health_name: settings.gateway.health_name,
+            passthrough: passthrough::passthrough(&self.passthrough),
         };
         (cluster, findings)
     }

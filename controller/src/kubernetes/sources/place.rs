@@ -1,7 +1,8 @@
 //! Where each source has its objects: the controller watches there, and the command line lists there.
 
-use super::{memory, service};
+use super::{memory, passthrough, service};
 use crate::kubernetes::kind::Kind;
+use crate::kubernetes::owner::OWNER;
 use crate::kubernetes::settings::Selector;
 use kube::api::{DynamicObject, ListParams};
 use kube::runtime::watcher::Config;
@@ -94,6 +95,17 @@ pub(crate) fn service_cidrs() -> Place {
 /// This cluster's roots.
 pub(crate) fn roots(namespace: &str, name: &str) -> Place {
     Place::within("this cluster's roots", Kind::ConfigMap, namespace).named(name)
+}
+
+/// What tells workloads that TLS is passed through to, to believe the peers' roots.
+pub(crate) fn passthrough(namespace: &str) -> Place {
+    let labels = format!("{OWNER}={namespace},{}", passthrough::LABEL);
+    Place::everywhere("EnvoyFilters for passthrough", Kind::EnvoyFilter).labelled(&labels)
+}
+
+/// Others' ServiceEntries.
+pub(crate) fn entries(owner: &str) -> Place {
+    Place::everywhere("others' ServiceEntries", Kind::ServiceEntry).labelled(&format!("{OWNER}!={owner}"))
 }
 
 /// What fedgate keeps in its namespace.

@@ -1,6 +1,6 @@
 //! Services with the export label. The API server sends no others.
 
-use fedgate_federation::object::{PEERS_ANNOTATION, PUBLIC_SERVICE_LABEL, ServiceObject};
+use fedgate_federation::object::{GATEWAY_MODE_ANNOTATION, PEERS_ANNOTATION, PUBLIC_SERVICE_LABEL, ServiceObject};
 use fedgate_federation::{Finding, FindingReason, ObjectRef, shown};
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
@@ -35,7 +35,7 @@ fn service(object: DynamicObject) -> Result<ServiceObject, Box<Finding>> {
     let mut service = crate::files::service_object(service, &namespace, &name, None)
         .map_err(|error| refused(error.field, error.message))?;
     // Whatever else is annotated may be large and changes for other people's reasons.
-    service.annotations.retain(|key, _| key == PEERS_ANNOTATION);
+    service.annotations.retain(|key, _| [PEERS_ANNOTATION, GATEWAY_MODE_ANNOTATION].contains(&key.as_str()));
     Ok(service)
 }
 
@@ -50,16 +50,16 @@ mod tests {
             serde_json::from_value(json!({
                 "metadata": {
                     "name": "web", "namespace": "shop", "labels": { PUBLIC_SERVICE_LABEL: "" },
-                    "annotations": { PEERS_ANNOTATION: "beta", "kubectl.kubernetes.io/last-applied-configuration": "{}" },
+                    "annotations": { PEERS_ANNOTATION: "beta", GATEWAY_MODE_ANNOTATION: "passthrough", "kubectl.kubernetes.io/last-applied-configuration": "{}" },
                 },
-                "spec": { "ports": [{ "name": "http", "port": 80 }], "type": "ClusterIP" },
+                "spec": { "ports": [{ "name": "http", "port": 80 }], "type": "ClusterIP", "selector": { "app": "web" } },
             }))
             .unwrap(),
         )
         .service
         .unwrap();
         assert_eq!((service.namespace.as_str(), service.name.as_str(), service.ports.len()), ("shop", "web", 1));
-        assert_eq!(service.annotations.len(), 1);
+        assert_eq!((service.annotations.len(), service.selector["app"].as_str()), (2, "web"));
     }
 
     #[test]

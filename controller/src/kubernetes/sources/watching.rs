@@ -1,7 +1,7 @@
 //! The watches of all sources.
 
 use super::place::{self, Place};
-use super::{Seen, federation, gateway, memory, network, pod, policy, roots, service};
+use super::{Seen, entries, federation, gateway, memory, network, passthrough, pod, policy, roots, service};
 use crate::kubernetes::settings::ControllerSettings;
 use crate::kubernetes::watch::{Watch, Watched};
 use kube::Client;
@@ -29,7 +29,10 @@ pub(crate) struct Sources {
     nodes: Watched<gateway::Node>,
     service_cidrs: Watched<network::ServiceCidr>,
     roots: Watched<roots::Roots>,
+    /// `None` where passthrough is not switched on.
+    passthrough: Option<Watched<()>>,
     memory: Watched<memory::Memory>,
+    entries: Watched<entries::Hosts>,
 }
 
 impl Sources {
@@ -71,7 +74,11 @@ impl Sources {
                 wakes,
                 tasks,
             ),
+            passthrough: gateway
+                .passthrough
+                .then(|| source(client, place::passthrough(&places.namespace), passthrough::keep, wakes, tasks)),
             memory: source(client, place::memory(&places.namespace), memory::keep, wakes, tasks),
+            entries: source(client, place::entries(&places.namespace), entries::keep, wakes, tasks),
         }
     }
 
@@ -86,7 +93,9 @@ impl Sources {
             nodes: self.nodes.all(),
             service_cidrs: self.service_cidrs.all(),
             roots: self.roots.all(),
+            passthrough: self.passthrough.as_ref().map(passthrough::seen),
             memory: self.memory.all(),
+            entries: self.entries.all(),
         }
     }
 
@@ -100,7 +109,8 @@ impl Sources {
         &self.pods
     }
 
-    /// What was not listed yet, with the reason if there is one. ServiceCIDRs are not waited for: older clusters have none.
+    /// What was not listed yet, with the reason if there is one. ServiceCIDRs are not waited for: older clusters have none. Nor
+    /// are others' ServiceEntries: what they are for can be told later.
     pub(crate) fn missing(&self) -> Vec<String> {
         [
             missing(&self.federations),
@@ -111,6 +121,7 @@ impl Sources {
             missing(&self.nodes),
             missing(&self.roots),
             missing(&self.memory),
+            self.passthrough.as_ref().and_then(passthrough::missing),
         ]
         .into_iter()
         .flatten()

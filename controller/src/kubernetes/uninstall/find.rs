@@ -77,7 +77,7 @@ impl Find<'_> {
     async fn list(&self, kind: Kind, api: &Api<DynamicObject>) -> kube::Result<Vec<Item>> {
         let ours = ListParams::default().labels(&format!("{OWNER}={}", self.places.namespace));
         let listed = match api.list_metadata(&ours).await {
-            Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(Vec::new()),
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Vec::new()),
             listed => listed?,
         };
         let item = |object: PartialObjectMeta<DynamicObject>| {

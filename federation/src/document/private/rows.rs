@@ -58,6 +58,8 @@ struct ReadExtension {
     #[serde(default)]
     gateway_identities: Vec<String>,
     #[serde(default)]
+    passthrough_hosts: Vec<String>,
+    #[serde(default)]
     applied_roots: Option<Vec<String>>,
 }
 
@@ -207,10 +209,43 @@ impl Reader<'_> {
             self.refuse_extension(format!("appliedRoots has {roots} rows, at most {} are taken", self.limits.roots));
             return None;
         }
+        let hosts = read.passthrough_hosts.len();
+        if hosts > self.limits.services {
+            self.refuse_extension(format!(
+                "passthroughHosts has {hosts} rows, at most {} are taken",
+                self.limits.services
+            ));
+            return None;
+        }
+        let passthrough_hosts = self.hosts(&read.passthrough_hosts);
         let gateway_identities = self.identities(&read.gateway_identities);
         let applied_roots = read.applied_roots.map(|roots| self.fingerprints(&roots));
         let ReadExtension { sequence, service_count, network, .. } = read;
-        Some(PrivateExtension { sequence, service_count, network, gateway_identities, applied_roots })
+        Some(PrivateExtension {
+            sequence,
+            service_count,
+            network,
+            gateway_identities,
+            passthrough_hosts,
+            applied_roots,
+        })
+    }
+
+    /// A host that is dropped here is expected to answer as the gateway, so that its calls fail and nobody else is believed.
+    fn hosts(&mut self, texts: &[String]) -> Vec<Hostname> {
+        let mut hosts = BTreeSet::new();
+        for (place, text) in texts.iter().enumerate() {
+            match Hostname::parse(text) {
+                Ok(host) if self.trust_domain.owns(&host) => {
+                    hosts.insert(host);
+                }
+                _ => {
+                    let why = format!("expected <name>.<namespace>.svc.{}, found {:?}", self.trust_domain, shown(text));
+                    self.drop_row(FindingReason::ForeignName, format!("fedgate.passthroughHosts[{place}]"), why);
+                }
+            }
+        }
+        hosts.into_iter().collect()
     }
 
     fn refuse_extension(&mut self, why: String) {

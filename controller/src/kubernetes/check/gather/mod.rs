@@ -1,11 +1,12 @@
 //! Asking the API server for the facts, with the user's credentials.
 
 mod api;
+mod mesh;
 mod pods;
 mod reviews;
 mod written;
 
-use super::facts::{Facts, Pods};
+use super::facts::{Facts, Mesh, Pods};
 use super::permissions::needs;
 use crate::kubernetes::settings::Places;
 use crate::kubernetes::snapshot::Snapshot;
@@ -29,12 +30,16 @@ pub(crate) async fn gather(client: &Client, namespace: &str, service_account: &s
     };
     let record = snapshot.as_ref().ok().map(|snapshot| &snapshot.record);
     let places = record.map_or_else(|| Places::all_in(namespace), |record| record.places.clone());
-    let (permissions, written) = match &api {
+    let (permissions, written, mesh) = match &api {
         Ok(_) => tokio::join!(
             reviews::ask(client, needs(&places), namespace, service_account),
-            written::ask(client, &places)
+            written::ask(client, &places),
+            mesh::ask(client, &places.root, &pods)
         ),
-        Err(why) => (Err(why.clone()), Err(why.clone())),
+        Err(why) => {
+            let mesh = Mesh { config: Err(why.clone()), istiods: Err(why.clone()) };
+            (Err(why.clone()), Err(why.clone()), mesh)
+        }
     };
     Facts {
         namespace: namespace.to_owned(),
@@ -44,6 +49,7 @@ pub(crate) async fn gather(client: &Client, namespace: &str, service_account: &s
         permissions,
         snapshot,
         pods,
+        mesh,
         written,
     }
 }

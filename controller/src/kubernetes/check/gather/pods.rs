@@ -8,12 +8,17 @@ use crate::kubernetes::sources::memory::ClusterRecord;
 use crate::kubernetes::sources::{place, pod};
 use futures_util::stream::{self, StreamExt};
 use hyper::Request;
-use kube::Client;
+use kube::api::DynamicObject;
+use kube::{Client, ResourceExt};
 use std::time::Duration;
 use tokio::time::timeout;
 
 /// Where Istio's proxies show what they count.
 const STATS: &str = "15090/proxy/stats/prometheus";
+/// The container with Istio's proxy.
+const PROXY: &str = "istio-proxy";
+/// The label that says whose control plane's Pod it is.
+const REVISION: &str = "istio.io/rev";
 /// How long a Pod may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How many are asked at once.
@@ -22,13 +27,22 @@ const AT_ONCE: usize = 8;
 pub(super) async fn ask(client: &Client, record: &ClusterRecord) -> Pods {
     let namespace = record.places.gateway();
     let place = place::gateway_pods(namespace, &record.gateway_selector);
-    let pods = list(client, place, pod::keep).await.map_err(|error| format!("{error:#}"))?;
+    let pods = list(client, place, keep).await.map_err(|error| format!("{error:#}"))?;
     let asked = stream::iter(pods).map(async |(key, pod)| {
-        let ready = pod.is_ready();
-        let generation = if ready { generation(client, namespace, &key.name).await } else { Ok(None) };
-        (key.name, Pod { ready, generation })
+        let generation = if pod.ready { generation(client, namespace, &key.name).await } else { Ok(None) };
+        (key.name, Pod { generation, ..pod })
     });
     Ok(asked.buffer_unordered(AT_ONCE).collect().await)
+}
+
+/// What the object says.
+fn keep(object: DynamicObject) -> Pod {
+    let spec = &object.data["spec"];
+    let containers = ["containers", "initContainers"].into_iter().filter_map(|field| spec[field].as_array()).flatten();
+    let proxy =
+        containers.filter(|container| container["name"] == PROXY).find_map(|container| container["image"].as_str());
+    let (proxy, revision) = (proxy.map(str::to_owned), object.labels().get(REVISION).cloned());
+    Pod { ready: pod::keep(object).is_ready(), generation: Ok(None), proxy, revision }
 }
 
 async fn generation(client: &Client, namespace: &str, pod: &str) -> Result<Option<u64>, String> {

@@ -14,12 +14,12 @@ pub(crate) use shipping::Shipping;
 use super::object::{Desired, Head};
 use crate::envoy::{filter, trust};
 use crate::kubernetes::kind::Kind;
-use crate::kubernetes::settings::{ControllerSettings, Delivery};
-use fedgate_core::{Options, Table, write_configuration};
+use crate::kubernetes::settings::{ControllerSettings, Delivery, Waiting};
+use fedgate_core::{Hostname, Options, Table, TrustDomain, WaitForIdentity, write_configuration};
 use fedgate_federation::bundle::TrustBundle;
-use fedgate_federation::{Finding, FindingReason, LocalCluster, ObjectRef};
+use fedgate_federation::{Federation, Finding, FindingReason, LocalCluster, ObjectRef};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The ConfigMap with the peers' roots, which is mounted into the gateway.
 pub(crate) const TRUST_BUNDLE: &str = "fedgate-trust-bundle";
@@ -33,13 +33,13 @@ pub(crate) const LISTENER: &str = "fedgate-gateway";
 pub(crate) const GATEWAY: &str = "fedgate-gateway";
 /// Where a connection ends that no filter has sent anywhere: the VirtualService, and the ServiceEntry without endpoints.
 pub(crate) const BLACK_HOLE: &str = "fedgate-black-hole";
+/// The ServiceEntry of the health name.
+pub(crate) const HEALTH: &str = "fedgate-health";
 /// The WasmPlugin.
 pub(crate) const PLUGIN: &str = "fedgate";
 
 /// The most bytes of an object with a table. etcd refuses requests of 1.5 MiB, and the object has more than the table in it.
 pub(crate) const LARGEST_TABLE_OBJECT: usize = 1 << 20;
-
-type Bundles = BTreeMap<fedgate_core::TrustDomain, TrustBundle>;
 
 /// The objects, in the order in which they are to be written: the module and the roots before a table that counts on them, and the Gateway,
 /// which opens the port, after all that closes it. A module that goes, goes last.
@@ -48,11 +48,11 @@ type Bundles = BTreeMap<fedgate_core::TrustDomain, TrustBundle>;
 pub(crate) fn objects(
     settings: &ControllerSettings,
     local: &LocalCluster,
-    bundles: &Bundles,
+    federation: &Federation,
     table: Option<&Table>,
     shipping: &Shipping,
 ) -> (Vec<Desired>, Option<Finding>) {
-    let objects = Objects { settings, shipping };
+    let (objects, bundles) = (Objects { settings, shipping }, &federation.bundles);
     let modules = shipping.config_map.clone();
     let mut wanted: Vec<_> = modules.iter().filter(|_| !shipping.drops).cloned().collect();
     // Without any root there is no bundle map that Envoy would take.
@@ -60,11 +60,14 @@ pub(crate) fn objects(
         wanted.push(objects.trust_bundle(local, bundles));
     }
     wanted.extend([objects.black_hole_host(), objects.black_hole_route(), objects.patches()]);
+    wanted.extend(federation.health.as_ref().map(|health| objects.health_host(health)));
+    // Without a table nobody can say which Services' TLS is passed through, and what is there stays.
+    let server = (table.is_some() || !settings.gateway.passthrough).then(|| objects.server(&passed_through(table)));
     let table = table.map(|table| objects.table(table));
     let size = table.as_ref().map_or(0, |(_, size)| *size);
     let fits = size <= LARGEST_TABLE_OBJECT;
     wanted.extend(table.filter(|_| fits).map(|(table, _)| table));
-    wanted.push(objects.server());
+    wanted.extend(server);
     wanted.extend(modules.filter(|_| shipping.drops));
     if fits {
         return (wanted, None);
@@ -89,6 +92,12 @@ pub(crate) fn keeps(kind: Kind, name: &str, delivery: Delivery) -> bool {
     }
 }
 
+/// The hosts whose TLS is passed through, in order.
+fn passed_through(table: Option<&Table>) -> BTreeSet<Hostname> {
+    let exports = table.into_iter().flat_map(Table::exports);
+    exports.filter(|(_, export)| export.is_passthrough()).map(|(service, _)| service.host).collect()
+}
+
 struct Objects<'a> {
     settings: &'a ControllerSettings,
     shipping: &'a Shipping,
@@ -100,7 +109,7 @@ impl Objects<'_> {
         Head { kind, namespace: places.gateway(), name, owner: &places.namespace, peer: None }
     }
 
-    fn trust_bundle(&self, local: &LocalCluster, bundles: &Bundles) -> Desired {
+    fn trust_bundle(&self, local: &LocalCluster, bundles: &BTreeMap<TrustDomain, TrustBundle>) -> Desired {
         let map = trust::bundles_or_nobody(&local.trust_domain, &local.roots, bundles);
         let map = String::from_utf8_lossy(&map).into_owned();
         Desired::new(self.head(Kind::ConfigMap, TRUST_BUNDLE), json!({ "data": { BUNDLES: map } }))
@@ -108,7 +117,7 @@ impl Objects<'_> {
 
     /// The object with the table, and its size in bytes.
     fn table(&self, table: &Table) -> (Desired, usize) {
-        let configuration = write_configuration(table, Options::default());
+        let configuration = write_configuration(table, self.options());
         let desired = match self.settings.places.delivery {
             Delivery::EnvoyFilter => {
                 let extension = filter::extension_of(json!(configuration).to_string(), self.shipping.path());
@@ -136,6 +145,14 @@ impl Objects<'_> {
         (desired, size)
     }
 
+    fn options(&self) -> Options {
+        let wait_for_identity = match self.settings.gateway.wait_for_identity {
+            Waiting::Paused => WaitForIdentity::Paused,
+            Waiting::Connected => WaitForIdentity::Connected,
+        };
+        Options { wait_for_identity, ..Options::default() }
+    }
+
     /// The names that callers ask for: all hosts of this cluster.
     fn hosts(&self) -> String {
         format!("*.{}", self.settings.trust_domain)
@@ -145,5 +162,141 @@ impl Objects<'_> {
         let selector = json!({ "labels": self.settings.gateway.selector.0 });
         let spec = json!({ "workloadSelector": selector, "configPatches": patches });
         Desired::new(self.head(Kind::EnvoyFilter, name), json!({ "spec": spec }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kubernetes::sample::Sample;
+    use crate::kubernetes::settings::tests::read;
+    use fedgate_core::TableBuilder;
+
+    fn table(passed_through: &[&str]) -> Table {
+        let mut builder = TableBuilder::new("alpha.example".parse().unwrap());
+        for service in passed_through {
+            builder.passthrough(service.parse().unwrap()).unwrap();
+        }
+        Table::read(builder.build(1).unwrap()).unwrap()
+    }
+
+    fn made(flags: &[&str], passed_through: &[&str]) -> BTreeMap<(Kind, String), Value> {
+        let sample = Sample::healthy();
+        let (settings, federation) = (read(flags).unwrap(), sample.snapshot().in_force.federation);
+        let (objects, finding) =
+            objects(&settings, &sample.local, &federation, Some(&table(passed_through)), &shipped());
+        assert_eq!(finding, None);
+        objects.into_iter().map(|object| ((object.kind, object.name), object.body["spec"].clone())).collect()
+    }
+
+    fn listener(made: &BTreeMap<(Kind, String), Value>) -> &Value {
+        &made[&(Kind::EnvoyFilter, LISTENER.to_owned())]
+    }
+
+    const WEB: &str = "web.shop.svc.alpha.example:80";
+
+    fn shipped() -> Shipping {
+        Shipping::by_operator("file:///etc/fedgate/filter/sample.wasm")
+    }
+
+    #[test]
+    fn without_passthrough_the_port_has_its_one_server() {
+        let made = made(&[], &[]);
+        let server = json!({
+            "port": { "number": 15443, "name": "tls-federation", "protocol": "TLS" },
+            "hosts": ["*.alpha.example"],
+            "tls": { "mode": "ISTIO_MUTUAL" },
+        });
+        let expected = json!({ "selector": { "istio": "fedgate" }, "servers": [server] });
+        assert_eq!(made[&(Kind::Gateway, GATEWAY.to_owned())], expected);
+        assert!(!listener(&made).to_string().contains("passthrough"));
+    }
+
+    #[test]
+    fn what_is_passed_through_has_a_server_and_the_listeners_patches_stay() {
+        let (before, after) =
+            (made(&["--passthrough"], &[]), made(&["--passthrough"], &[WEB, "db.shop.svc.alpha.example:5432"]));
+        let servers = |made: &BTreeMap<_, Value>| made[&(Kind::Gateway, GATEWAY.to_owned())]["servers"].clone();
+        assert_eq!(servers(&before).as_array().map(Vec::len), Some(1));
+        let passthrough = json!({
+            "port": { "number": 15443, "name": "tls-passthrough", "protocol": "TLS" },
+            "hosts": ["shop/db.shop.svc.alpha.example", "shop/web.shop.svc.alpha.example"],
+            "tls": { "mode": "AUTO_PASSTHROUGH" },
+        });
+        assert_eq!(servers(&after)[1], passthrough);
+        assert_eq!(listener(&before), listener(&after), "the listener would drain with each export");
+    }
+
+    /// The filter must not run before it is told that the chain passes TLS through.
+    #[test]
+    fn the_filter_is_told_first_in_both_deliveries() {
+        for (flags, filters) in [(["--passthrough"].as_slice(), 1), (&["--passthrough", "--delivery", "WasmPlugin"], 0)]
+        {
+            let made = made(flags, &[WEB]);
+            let patches = listener(&made)["configPatches"].as_array().unwrap().clone();
+            let chain = |patch: &&Value| patch["match"]["listener"]["filterChain"]["applicationProtocols"].is_string();
+            let operations: Vec<_> =
+                patches.iter().filter(chain).map(|patch| patch["patch"]["operation"].as_str().unwrap()).collect();
+            let expected: Vec<_> = std::iter::repeat_n("INSERT_BEFORE", filters).chain(["INSERT_FIRST"]).collect();
+            assert_eq!(operations, expected, "INSERT_FIRST comes last, and so in front of all");
+        }
+    }
+
+    #[test]
+    fn without_a_table_nobody_takes_hosts_away() {
+        let sample = Sample::healthy();
+        let federation = sample.snapshot().in_force.federation;
+        let has_gateway = |flags: &[&str]| {
+            let (objects, _) = objects(&read(flags).unwrap(), &sample.local, &federation, None, &shipped());
+            objects.iter().any(|object| object.kind == Kind::Gateway)
+        };
+        assert!(!has_gateway(&["--passthrough"]) && has_gateway(&[]));
+    }
+
+    #[test]
+    fn the_health_name_leads_to_the_gateways_own_listener_or_is_nowhere() {
+        let mut sample = Sample::healthy();
+        sample.local.health_name = true;
+        sample.write(&fedgate_federation::federate::Published::default());
+        let federation = sample.snapshot().in_force.federation;
+        let (objects, _) = objects(&sample.settings, &sample.local, &federation, None, &shipped());
+        let entry = objects.iter().find(|object| object.name == HEALTH).unwrap();
+        let address = entry.body["spec"]["endpoints"][0]["address"].as_str().unwrap();
+        assert_eq!(entry.body["spec"]["exportTo"], json!(["."]));
+        let listener = objects.iter().find(|object| object.name == LISTENER).unwrap();
+        let socket = address.strip_prefix("unix://").unwrap();
+        assert!(socket.starts_with('@') && listener.body.to_string().contains(socket), "{address}");
+        let off = made(&["--health-name", "false"], &[]);
+        assert!(
+            !off.contains_key(&(Kind::ServiceEntry, HEALTH.to_owned()))
+                && !self::listener(&off).to_string().contains("/healthz")
+        );
+    }
+
+    /// The listener's patches and the table, as texts.
+    fn written(flags: &[&str]) -> [String; 2] {
+        let in_force = Sample::healthy().snapshot().in_force;
+        let settings = read(flags).unwrap();
+        let shipping = Shipping::by_operator("file:///filter.wasm");
+        let (objects, _) =
+            super::objects(&settings, &in_force.local, &in_force.federation, Some(&in_force.table), &shipping);
+        let text = |name: &str| {
+            let is = |object: &&Desired| object.kind == Kind::EnvoyFilter && object.name == name;
+            objects.iter().find(is).unwrap().body.to_string()
+        };
+        [text(LISTENER), text(TABLE)]
+    }
+
+    #[test]
+    fn an_older_envoy_is_given_no_field_that_it_does_not_know() {
+        // Each is known from Envoy 1.37 on.
+        let newer = ["max_early_data_bytes", "on_downstream_tls_handshake"];
+        let [listener, table] = written(&[]);
+        assert!(newer.iter().all(|field| listener.contains(field)), "{listener}");
+        assert!(table.contains("paused") && !table.contains("connected"), "{table}");
+        let [listener, table] = written(&["--wait-for-identity", "Connected"]);
+        assert!(newer.iter().all(|field| !listener.contains(field)), "{listener}");
+        assert!(listener.contains("config_discovery") && listener.contains("trust_bundles"), "all the rest stays");
+        assert!(table.contains("connected") && !table.contains("paused"), "{table}");
     }
 }

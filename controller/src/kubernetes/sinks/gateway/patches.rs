@@ -2,23 +2,41 @@
 
 use super::{BUNDLES, LISTENER, Objects};
 use crate::envoy::access_log::gateway_log;
-use crate::envoy::{AccessLog, filter, listener, trust};
-use crate::kubernetes::settings::Delivery;
+use crate::envoy::{AccessLog, filter, health, listener, trust};
+use crate::kubernetes::settings::{Delivery, Waiting};
 use crate::kubernetes::sinks::object::Desired;
 use serde_json::{Value, json};
 
+const TCP_PROXY: &str = "envoy.filters.network.tcp_proxy";
+
+/// The ALPNs that tell istiod's chains for AUTO_PASSTHROUGH from all others on a gateway (`builtAutoPassthroughFilterChains`).
+const PASSED_THROUGH: &str = "istio,istio-peer-exchange,istio-http/1.0,istio-http/1.1,istio-h2";
+
+/// The filter comes from istiod.
+fn ads() -> Value {
+    json!({ "ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3" })
+}
+
 impl Objects<'_> {
     /// On the chain of the federation server (hosts `*.<trust domain>`): each root bound to its trust domain, no session resumption, the
-    /// filter in front of tcp_proxy, and tcp_proxy waiting for it.
+    /// filter in front of tcp_proxy, and tcp_proxy waiting for it where Envoy can do that.
     pub(super) fn patches(&self) -> Desired {
-        let mut patches = vec![self.transport_socket(), self.inserted(listener::handshake_finished())];
+        // What an Envoy does not know, it refuses with all that stands beside it.
+        let waits = self.settings.gateway.wait_for_identity == Waiting::Paused;
+        let mut patches = vec![self.transport_socket()];
+        patches.extend(waits.then(|| self.inserted(listener::handshake_finished())));
         if self.settings.places.delivery == Delivery::EnvoyFilter {
-            let source = json!({ "ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3" });
-            patches.push(self.inserted(filter::placeholder(source)));
+            patches.push(self.inserted(filter::placeholder(ads())));
         }
-        patches.push(self.waiting_tcp_proxy());
+        patches.extend(waits.then(|| self.waiting_tcp_proxy()));
         if self.settings.gateway.access_log {
             patches.push(self.access_log());
+        }
+        if self.settings.gateway.health_name {
+            patches.push(self.health_listener());
+        }
+        if self.settings.gateway.passthrough {
+            patches.extend(self.passthrough());
         }
         self.envoy_filter(LISTENER, patches)
     }
@@ -43,6 +61,41 @@ impl Objects<'_> {
         })
     }
 
+    /// On each chain that passes TLS through: the filter, and before it what tells the filter so. Such chains are those that are matched by
+    /// Istio's ALPNs, whatever their hosts, so that this stays the same from one export to the next; the filter knows which are exported.
+    fn passthrough(&self) -> Vec<Value> {
+        let tcp_proxy = json!({ "applicationProtocols": PASSED_THROUGH, "filter": { "name": TCP_PROXY } });
+        let chain = json!({ "applicationProtocols": PASSED_THROUGH });
+        let filter = |chain: Value, operation: &str, value: Value| {
+            json!({
+                "applyTo": "NETWORK_FILTER",
+                "match": { "context": "GATEWAY", "listener": { "filterChain": chain } },
+                "patch": { "operation": operation, "value": value },
+            })
+        };
+        let mut patches = Vec::new();
+        if self.settings.places.delivery == Delivery::EnvoyFilter {
+            patches.push(filter(tcp_proxy, "INSERT_BEFORE", filter::placeholder(ads())));
+        }
+        // A WasmPlugin stands there already.
+        patches.push(filter(chain, "INSERT_FIRST", listener::passed_through()));
+        patches
+    }
+
+    /// What answers for the health name.
+    fn health_listener(&self) -> Value {
+        json!({
+            "applyTo": "LISTENER",
+            "match": { "context": "GATEWAY" },
+            "patch": { "operation": "ADD", "value": health::listener(&self.health_socket()) },
+        })
+    }
+
+    /// Gateways of two clusters may share a network namespace, as those of a test do.
+    pub(super) fn health_socket(&self) -> String {
+        health::socket(&format!("{}/{}", self.settings.trust_domain, self.settings.places.gateway()))
+    }
+
     fn inserted(&self, value: Value) -> Value {
         self.at_tcp_proxy("INSERT_BEFORE", value)
     }
@@ -52,7 +105,7 @@ impl Objects<'_> {
     }
 
     fn at_tcp_proxy(&self, operation: &str, value: Value) -> Value {
-        let chain = json!({ "sni": self.hosts(), "filter": { "name": "envoy.filters.network.tcp_proxy" } });
+        let chain = json!({ "sni": self.hosts(), "filter": { "name": TCP_PROXY } });
         json!({
             "applyTo": "NETWORK_FILTER",
             "match": { "context": "GATEWAY", "listener": { "filterChain": chain } },

@@ -1,10 +1,12 @@
 //! The gateway's port: its server, and the route that leads nowhere. Without the filter every connection ends there, so that the
 //! default is to deny whatever happens to the other objects.
 
-use super::{BLACK_HOLE, GATEWAY, Objects};
+use super::{BLACK_HOLE, GATEWAY, HEALTH, Objects};
 use crate::kubernetes::kind::Kind;
 use crate::kubernetes::sinks::object::Desired;
+use fedgate_core::{Hostname, ServiceName};
 use serde_json::json;
+use std::collections::BTreeSet;
 
 /// A host that is nobody's (RFC 2606, section 2).
 const NOWHERE: &str = "fedgate-black-hole.invalid";
@@ -12,16 +14,38 @@ const NOWHERE: &str = "fedgate-black-hole.invalid";
 const PORT: u16 = 443;
 
 impl Objects<'_> {
-    /// The server: mutual TLS with the gateway's own certificate from istiod, for all hosts of this cluster.
-    pub(super) fn server(&self) -> Desired {
+    /// The server: mutual TLS with the gateway's own certificate from istiod, for all hosts of this cluster. Beside it on the same port, one
+    /// that passes TLS through to exactly these hosts; istiod makes chains of them that are matched before the wildcard.
+    pub(super) fn server(&self, passed_through: &BTreeSet<Hostname>) -> Desired {
         let gateway = &self.settings.gateway;
         let federation = json!({
             "port": { "number": gateway.port, "name": "tls-federation", "protocol": "TLS" },
             "hosts": [self.hosts()],
             "tls": { "mode": "ISTIO_MUTUAL" },
         });
-        let spec = json!({ "selector": gateway.selector.0, "servers": [federation] });
+        let mut servers = vec![federation];
+        if !passed_through.is_empty() {
+            servers.push(json!({
+                "port": { "number": gateway.port, "name": "tls-passthrough", "protocol": "TLS" },
+                "hosts": passed_through.iter().filter_map(in_namespace).collect::<Vec<_>>(),
+                "tls": { "mode": "AUTO_PASSTHROUGH" },
+            }));
+        }
+        let spec = json!({ "selector": gateway.selector.0, "servers": servers });
         Desired::new(self.head(Kind::Gateway, GATEWAY), json!({ "spec": spec }))
+    }
+
+    /// The health name, for the gateway alone: its own listener answers (`crate::envoy::health`).
+    pub(super) fn health_host(&self, health: &ServiceName) -> Desired {
+        let spec = json!({
+            "hosts": [health.host.as_str()],
+            "location": "MESH_INTERNAL",
+            "resolution": "STATIC",
+            "ports": [{ "number": health.port.get(), "name": "http", "protocol": "HTTP" }],
+            "endpoints": [{ "address": format!("unix://{}", self.health_socket()) }],
+            "exportTo": ["."],
+        });
+        Desired::new(self.head(Kind::ServiceEntry, HEALTH), json!({ "spec": spec }))
     }
 
     /// A host without endpoints.
@@ -47,4 +71,10 @@ impl Objects<'_> {
         });
         Desired::new(self.head(Kind::VirtualService, BLACK_HOLE), json!({ "spec": spec }))
     }
+}
+
+/// A host as a Gateway has it: `<namespace>/<host>`, so that no Service of another namespace is meant.
+fn in_namespace(host: &Hostname) -> Option<String> {
+    let namespace = host.as_str().split('.').nth(1)?;
+    Some(format!("{namespace}/{host}"))
 }

@@ -40,7 +40,8 @@ impl Writer {
         let namespace = self.settings.places.gateway();
         let output = self.outputs.of(Kind::ConfigMap, namespace);
         let of = |name: &str| {
-            let found = output?.watched.get(&Key { namespace: namespace.to_owned(), name: name.to_owned() })?;
+            let found =
+                output.as_ref()?.watched.get(&Key { namespace: namespace.to_owned(), name: name.to_owned() })?;
             Some(found.fingerprint.to_string())
         };
         fingerprint(&json!([of(TRUST_BUNDLE), of(MODULES)])).to_string()

@@ -1,6 +1,7 @@
 //! Objects, one by one: what is to be done about each, doing it, and what came of it.
 
 use super::{Pass, RETRY, Remembered, Writer, key};
+use crate::in_force::InForce;
 use crate::kubernetes::client::told;
 use crate::kubernetes::compiled::Compiled;
 use crate::kubernetes::kind::Kind;
@@ -9,7 +10,8 @@ use crate::kubernetes::sinks::apply::{self, Applied};
 use crate::kubernetes::sinks::object::Desired;
 use crate::kubernetes::sinks::pace::CONTESTED;
 use crate::kubernetes::sinks::plan::{Step, step, unwanted};
-use crate::kubernetes::sinks::{bindings, imports};
+use crate::kubernetes::sinks::{bindings, imports, passthrough};
+use crate::kubernetes::sources::passthrough::CURE;
 use crate::kubernetes::watch::Key;
 use fedgate_federation::{Finding, FindingReason};
 use futures_util::stream::{self, StreamExt};
@@ -27,6 +29,23 @@ impl Writer {
             let done = self.carry_out(desired, todo).await;
             self.done(desired, done, remembered, pass);
         }
+    }
+
+    /// Tells the workloads that TLS is passed through to, whose roots to believe. What cannot be written costs its own Service alone, which
+    /// is not announced before; so it holds up nobody, and is told at the end.
+    pub(super) async fn prepare_passthrough(
+        &self,
+        compiled: &Compiled,
+        remembered: &mut Remembered,
+        pass: &mut Pass,
+    ) -> Vec<Finding> {
+        let InForce { local, federation, .. } = &compiled.in_force;
+        let others = std::mem::take(&mut pass.findings);
+        for desired in passthrough::objects(&self.settings, local, federation) {
+            self.write_one(&desired, remembered, pass).await;
+        }
+        let own = std::mem::replace(&mut pass.findings, others);
+        own.into_iter().map(with_cure).collect()
     }
 
     /// Whether everything was written; a newer compilation stops it. A name that is imported no more goes first and a new one comes last, so
@@ -117,11 +136,11 @@ impl Writer {
         match todo {
             Step::Create => {
                 self.metrics.write(desired.kind, Verb::Create);
-                apply::create(output, desired).await.map(Some)
+                apply::create(&output, desired).await.map(Some)
             }
             Step::Update(found) => {
                 self.metrics.write(desired.kind, Verb::Apply);
-                apply::update(output, desired, &found).await.map(Some)
+                apply::update(&output, desired, &found).await.map(Some)
             }
             Step::Foreign => Ok(None),
         }
@@ -175,7 +194,7 @@ impl Writer {
                 name = key.name,
                 "deleting what nobody wants any more"
             );
-            apply::delete(output, &key, &found).await.err().map(|error| (kind, key, error))
+            apply::delete(&output, &key, &found).await.err().map(|error| (kind, key, error))
         });
         let failed: Vec<_> = deletions.buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await;
         for (kind, key, error) in failed {
@@ -184,6 +203,13 @@ impl Writer {
             tracing::warn!("{kind} {namespace}/{name} cannot be deleted, and is tried again: {}", told(&error));
             pass.again_at(Instant::now() + RETRY);
         }
+    }
+}
+
+fn with_cure(finding: Finding) -> Finding {
+    match finding.reason {
+        FindingReason::NotWritten => Finding { message: format!("{}; {CURE}", finding.message), ..finding },
+        _ => finding,
     }
 }
 

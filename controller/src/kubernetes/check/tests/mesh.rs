@@ -1,0 +1,105 @@
+//! The lines about the mesh.
+
+use super::{changed, facts, nothing, told};
+use crate::kubernetes::check::facts::Facts;
+use crate::kubernetes::check::{Outcome, Report, judge};
+use crate::kubernetes::sample::Sample;
+use crate::kubernetes::settings::tests::read;
+use fedgate_federation::bundle::{Root, roots_to_pem};
+use serde_json::{Value, json};
+
+fn config(path: &str, value: Value) -> Report {
+    changed(nothing, |facts| {
+        let config = facts.mesh.config.as_mut().unwrap();
+        let (parent, field) = path.rsplit_once('/').unwrap_or(("", path));
+        let parent = if parent.is_empty() { config } else { config.pointer_mut(&format!("/{parent}")).unwrap() };
+        parent[field] = value;
+    })
+}
+
+fn environment(name: &str, value: &str) -> Report {
+    changed(nothing, |facts| {
+        let istiods = facts.mesh.istiods.as_mut().unwrap();
+        istiods[0].environment.insert(name.to_owned(), value.to_owned());
+    })
+}
+
+fn older(facts: &mut Facts) {
+    let pod = facts.pods.as_mut().unwrap().values_mut().next().unwrap();
+    pod.proxy = Some("docker.io/istio/proxyv2:1.28.4".to_owned());
+}
+
+#[test]
+fn an_older_istio_is_refused_with_what_it_takes() {
+    let report = changed(nothing, older);
+    told(
+        &report,
+        Outcome::Failed,
+        "istio-version",
+        &["Pod gateway-1", "1.28.4", "1.29", "--wait-for-identity Connected"],
+    );
+    let old = "docker.io/istio/pilot:1.27.0".to_owned();
+    let report = changed(nothing, |facts| facts.mesh.istiods.as_mut().unwrap()[0].image = old);
+    told(&report, Outcome::Failed, "istio-version", &["Deployment istiod", "1.27.0"]);
+
+    let connected = || {
+        let mut sample = Sample::healthy();
+        sample.settings = read(&["--wait-for-identity", "Connected"]).unwrap();
+        let published = sample.snapshot().in_force.federation.published;
+        sample.write(&published);
+        sample
+    };
+    let mut found = facts(&connected());
+    older(&mut found);
+    let report = judge(&found);
+    assert_eq!((report.count(Outcome::Failed), report.count(Outcome::Warning)), (0, 0), "{report:#?}");
+    told(&judge(&facts(&connected())), Outcome::Warning, "istio-version", &["needs it no more"]);
+}
+
+#[test]
+fn what_cannot_be_read_is_skipped() {
+    let report = changed(nothing, |facts| {
+        facts.mesh.config = Err("you may not".to_owned());
+        facts.mesh.istiods = Ok(Vec::new());
+        facts.pods.as_mut().unwrap().values_mut().for_each(|pod| pod.proxy = Some("auto".to_owned()));
+    });
+    assert_eq!((report.count(Outcome::Failed), report.count(Outcome::Skipped)), (0, 6), "{report:#?}");
+}
+
+#[test]
+fn the_meshs_configuration() {
+    let differs = config("trustDomain", json!("other.example"));
+    told(&differs, Outcome::Failed, "mesh-trust-domain", &["other.example", "alpha.example"]);
+    let unset = config("trustDomain", Value::Null);
+    told(&unset, Outcome::Failed, "mesh-trust-domain", &["cluster.local"]);
+    let registry = config("outboundTrafficPolicy", json!({ "mode": "REGISTRY_ONLY" }));
+    assert_eq!(registry.count(Outcome::Failed) + registry.count(Outcome::Warning), 0);
+    let dns = config("defaultConfig/proxyMetadata", json!({}));
+    told(&dns, Outcome::Warning, "dns-capture", &["ISTIO_META_DNS_CAPTURE", "restart the workloads"]);
+    let addresses = environment("PILOT_ENABLE_IP_AUTOALLOCATE", "false");
+    told(&addresses, Outcome::Warning, "dns-capture", &["no addresses", "PILOT_ENABLE_IP_AUTOALLOCATE"]);
+    let filtered = environment("PILOT_FILTER_GATEWAY_CLUSTER_CONFIG", "true");
+    told(
+        &filtered,
+        Outcome::Failed,
+        "gateway-clusters",
+        &["no_route", "take PILOT_FILTER_GATEWAY_CLUSTER_CONFIG away"],
+    );
+    assert_eq!(environment("PILOT_FILTER_GATEWAY_CLUSTER_CONFIG", "false").count(Outcome::Failed), 0);
+}
+
+#[test]
+fn peers_roots_in_the_mesh_are_told_and_others_are_not() {
+    let mut found = facts(&Sample::healthy());
+    let bundles = &found.snapshot.as_ref().unwrap().in_force.federation.bundles;
+    let beta = roots_to_pem(&bundles.values().next().unwrap().roots);
+    found.mesh.config.as_mut().unwrap()["caCertificates"] = json!([{ "pem": beta }]);
+    let words = ["meshConfig.caCertificates has those of beta", "of any other one"];
+    told(&judge(&found), Outcome::Warning, "mesh-roots", &words);
+    let named = json!([{ "pem": "", "trustDomains": ["beta.example"] }]);
+    told(&config("caCertificates", named), Outcome::Warning, "mesh-roots", &words);
+    let other = Root::from_der(&crate::loopback::TestCa::new().der()).unwrap();
+    let other = roots_to_pem(&[other]);
+    let others = json!([{ "pem": other, "trustDomains": ["other.example"] }]);
+    assert_eq!(config("caCertificates", others).count(Outcome::Warning), 0);
+}

@@ -1,0 +1,67 @@
+//! A program in a mesh that is called through its sidecar.
+
+use super::agent::{Agent, Identity, Role};
+use super::mesh::Mesh;
+use crate::backend::Backend;
+use crate::kubernetes::SHOP;
+use anyhow::Result;
+use serde_json::json;
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// Where the sidecar listens. In a real Pod iptables bring the packets to it, here it listens itself (`captureMode: NONE`).
+const PORT: u16 = 8080;
+
+/// A Pod with a sidecar, and an HTTP server behind it that only the sidecar reaches.
+pub struct Server {
+    agent: Agent,
+    backend: Backend,
+}
+
+impl Server {
+    /// Starts the Pod `shop/NAME` with the label `app: NAME` and the service account NAME.
+    ///
+    /// # Errors
+    /// When its sidecar does not get ready.
+    pub async fn start(mesh: &Mesh, name: &str) -> Result<Self> {
+        let identity = Identity {
+            namespace: SHOP.into(),
+            name: name.into(),
+            service_account: name.into(),
+            // As Istio's injection labels a Pod that takes mutual TLS.
+            labels: json!({ "app": name, "security.istio.io/tlsMode": "istio" }),
+        };
+        let pod = Agent::prepare(&mesh.cluster, mesh.folder(), &identity).await?;
+        let socket = pod.network().inside(async || Ok(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?)).await?;
+        socket.set_nonblocking(true)?;
+        let backend = Backend::http_on(tokio::net::TcpListener::from_std(socket)?, name, mesh.cluster.name())?;
+        let ingress = json!({
+            "port": { "number": PORT, "protocol": "HTTP", "name": "http" },
+            "bind": pod.address().to_string(),
+            "captureMode": "NONE",
+            "defaultEndpoint": format!("127.0.0.1:{}", backend.address().port()),
+        });
+        let selector = json!({ "labels": { "app": name } });
+        let spec = json!({ "workloadSelector": selector, "ingress": [ingress], "egress": [{ "hosts": ["~/*"] }] });
+        let metadata = json!({ "namespace": SHOP, "name": name });
+        let sidecar =
+            json!({ "apiVersion": "networking.istio.io/v1", "kind": "Sidecar", "metadata": metadata, "spec": spec });
+        mesh.cluster.objects().apply_one(&sidecar).await?;
+        let agent = pod.start(&mesh.cluster, &mesh.istiod, Role::Sidecar).await?;
+        Ok(Self { agent, backend })
+    }
+
+    /// Where its sidecar is called.
+    pub fn address(&self) -> SocketAddr {
+        (self.agent.address(), PORT).into()
+    }
+
+    /// Agent and Envoy.
+    pub fn agent(&self) -> &Agent {
+        &self.agent
+    }
+
+    /// The program.
+    pub fn backend(&self) -> &Backend {
+        &self.backend
+    }
+}
