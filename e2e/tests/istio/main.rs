@@ -8,6 +8,7 @@ mod fixture;
 mod guide;
 mod headline;
 mod health;
+mod injection;
 mod load;
 mod outages;
 mod passthrough;
