@@ -114,6 +114,15 @@ pub fn istio_bootstrap() -> Result<&'static Path> {
     path(&BOOTSTRAP)
 }
 
+/// The ConfigMap from which istiod injects proxies.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn istio_injection() -> Result<&'static Path> {
+    static ISTIO_INJECTION: Built = LazyLock::new(xtask::istio::injection);
+    path(&ISTIO_INJECTION)
+}
+
 fn path(built: &'static Built) -> Result<&'static Path> {
     built.as_deref().map_err(|error| anyhow!("{error:#}"))
 }

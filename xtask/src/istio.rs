@@ -2,12 +2,14 @@
 
 use crate::go::{Module, Program};
 use crate::once::made_once;
-use crate::tools;
-use anyhow::{Context, Result};
+use crate::{helm, tools};
+use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
+use std::process::Command;
 
 const MODULE: &str = "istio.io/istio";
 const CRDS: &str = "manifests/charts/base/files/crd-all.gen.yaml";
+const CHART: &str = "manifests/charts/istio-control/istio-discovery";
 const BOOTSTRAP: &str = "tools/packaging/common/envoy_bootstrap.json";
 
 /// The path of istiod, which is built first when there is none.
@@ -53,6 +55,25 @@ pub fn crds() -> Result<PathBuf> {
 /// When Go is missing or the module cannot be downloaded.
 pub fn bootstrap() -> Result<PathBuf> {
     file("istio-bootstrap", "json", BOOTSTRAP)
+}
+
+/// The path of the ConfigMap from which istiod injects proxies, as Istio's own chart makes it; rendered first when there is none.
+///
+/// # Errors
+/// When the module cannot be downloaded, or helm cannot be built.
+pub fn injection() -> Result<PathBuf> {
+    let module = Module::new("istio");
+    let file = tools().join(format!("istio-injection-{}.yaml", module.version_of(MODULE)?));
+    made_once("istio-injection", &file, |partial| {
+        let mut helm = Command::new(helm::helm()?);
+        helm.arg("template").arg("istiod").arg(module.files_of(MODULE)?.join(CHART));
+        helm.args(["--namespace", "istio-system", "--kube-version", "1.33.0"]);
+        helm.args(["--show-only", "templates/istiod-injector-configmap.yaml"]);
+        let output = helm.output().with_context(|| format!("cannot start {helm:?}"))?;
+        ensure!(output.status.success(), "{helm:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(std::fs::write(partial, output.stdout)?)
+    })?;
+    Ok(file)
 }
 
 /// A file of Istio's module, by its path there.

@@ -42,13 +42,14 @@ enum Command {
     Wasm,
     /// Fetch Envoy unless ENVOY points at one, and print where it is.
     Envoy,
-    /// Build kube-apiserver, etcd and kubectl, fetch Istio's definitions, and print where they are.
+    /// Build kube-apiserver, etcd, kubectl and helm, fetch Istio's definitions, and print where they are.
     ///
-    /// It takes 10 minutes on two cores, once, and needs Go. KUBE_APISERVER, ETCD and KUBECTL may point at ready binaries.
+    /// It takes 10 minutes on two cores, once, and needs Go. KUBE_APISERVER, ETCD, KUBECTL and HELM may point at ready
+    /// binaries.
     Kubernetes,
-    /// Build istiod, istio-agent, istioctl and helm, and print where they are.
+    /// Build istiod, istio-agent and istioctl, and print where they are.
     ///
-    /// It takes 8 minutes on two cores, once, and needs Go. PILOT_DISCOVERY, PILOT_AGENT, ISTIOCTL and HELM may point at ready
+    /// It takes 8 minutes on two cores, once, and needs Go. PILOT_DISCOVERY, PILOT_AGENT and ISTIOCTL may point at ready
     /// binaries.
     Istio,
     /// Build the controller and print where it is.

@@ -39,7 +39,7 @@ pub fn on_envoy(more: &[String]) -> Result<()> {
 /// # Errors
 /// When something cannot be built, fetched or started, or a test fails.
 pub fn on_kubernetes(more: &[String]) -> Result<()> {
-    step("looking for kube-apiserver, etcd, kubectl and Istio's definitions");
+    step("looking for kube-apiserver, etcd, kubectl, helm and Istio's definitions");
     for file in kubernetes_programs()? {
         eprintln!("xtask: {}", file.display());
     }
@@ -53,7 +53,7 @@ pub fn on_kubernetes(more: &[String]) -> Result<()> {
 /// # Errors
 /// When something cannot be built, fetched or started, or a test fails.
 pub fn on_istio(more: &[String]) -> Result<()> {
-    step("looking for kube-apiserver, etcd, kubectl, istiod, istio-agent and helm");
+    step("looking for kube-apiserver, etcd, kubectl, helm, istiod and istio-agent");
     for file in kubernetes_programs()?.into_iter().chain(istio_programs()?) {
         eprintln!("xtask: {}", file.display());
     }
@@ -105,8 +105,8 @@ pub fn load(more: &[String]) -> Result<()> {
 ///
 /// # Errors
 /// When something cannot be built or fetched.
-pub fn kubernetes_programs() -> Result<[PathBuf; 4]> {
-    Ok([kubernetes::etcd()?, kubernetes::api_server()?, kubernetes::kubectl()?, istio::crds()?])
+pub fn kubernetes_programs() -> Result<[PathBuf; 5]> {
+    Ok([kubernetes::etcd()?, kubernetes::api_server()?, kubernetes::kubectl()?, istio::crds()?, helm::helm()?])
 }
 
 /// Builds or fetches all that the tests on istiod need beyond [`kubernetes_programs`].
@@ -114,7 +114,7 @@ pub fn kubernetes_programs() -> Result<[PathBuf; 4]> {
 /// # Errors
 /// When something cannot be built or fetched.
 pub fn istio_programs() -> Result<[PathBuf; 5]> {
-    Ok([istio::istiod()?, istio::agent()?, istio::istioctl()?, istio::bootstrap()?, helm::helm()?])
+    Ok([istio::istiod()?, istio::agent()?, istio::istioctl()?, istio::bootstrap()?, istio::injection()?])
 }
 
 /// Builds a test target of the end-to-end tests and returns where its program is: in a network of its own, cargo could

@@ -1,12 +1,14 @@
 //! Federations of real meshes: `cargo xtask e2e istio`. Each allow has its deny.
 
 mod calls;
+mod clashes;
 mod cost;
 mod deliveries;
 mod fixture;
 mod guide;
 mod headline;
 mod health;
+mod injection;
 mod load;
 mod outages;
 mod passthrough;

@@ -55,7 +55,8 @@ pub(crate) fn objects<'a>(
 fn patch(host: &Hostname, socket: &Value) -> Value {
     json!({
         "applyTo": "CLUSTER",
-        "match": { "context": "SIDECAR_OUTBOUND", "cluster": { "service": host.as_str() } },
+        // Whoever of the mesh calls: sidecars, and gateways that lead to an import.
+        "match": { "context": "ANY", "cluster": { "service": host.as_str() } },
         "patch": { "operation": "MERGE", "value": { "transport_socket": socket } },
     })
 }

@@ -116,6 +116,7 @@ impl Host<'_> {
 mod tests {
     use super::*;
     use crate::kubernetes::sample::Sample;
+    use crate::kubernetes::sinks::bindings;
     use std::sync::Arc;
 
     /// The objects of beta's `web`, by kind.
@@ -124,7 +125,8 @@ mod tests {
         let federation = sample.snapshot().in_force.federation;
         let mut imports = federation.imports.clone();
         change(&mut imports[0]);
-        let objects = objects(&sample.settings, &imports, &federation.bundles);
+        let bindings = bindings::objects(&sample.settings, &imports, &federation.bundles);
+        let objects = bindings.chain(objects(&sample.settings, &imports, &federation.bundles));
         objects.map(|object| (object.kind, object.body["spec"].clone())).collect()
     }
 
