@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use fedgate_e2e::kubernetes::objects::{SOON, condition_with_reason};
-use fedgate_e2e::kubernetes::{Key, KubernetesCluster, KubernetesFederation, MESH_NAMESPACE, NAMESPACE, Objects};
+use fedgate_e2e::kubernetes::{Key, KubernetesCluster, KubernetesFederation, MESH_NAMESPACE, NAMESPACE};
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::wait;
