@@ -61,18 +61,18 @@ fn the_injected_gateway_has_what_it_needs_and_is_admitted() {
         ensure!(proxy["securityContext"]["readOnlyRootFilesystem"] == true, "{proxy}");
         ensure!(template["spec"]["terminationGracePeriodSeconds"] == 300, "{template}");
 
-        let pod = |template: &Value| {
+        let pod = |name: &str, template: &Value| {
             let mut pod = template.clone();
             pod["apiVersion"] = json!("v1");
             pod["kind"] = json!("Pod");
-            pod["metadata"]["name"] = json!("fedgate-gateway-1");
+            pod["metadata"]["name"] = json!(name);
             pod["metadata"]["namespace"] = json!("fedgate-system");
             pod
         };
-        objects.apply_one(&pod(template)).await?;
+        objects.apply_one(&pod("fedgate-gateway-1", template)).await?;
         let mut weaker = template.clone();
         weaker["spec"]["containers"][0]["securityContext"]["runAsUser"] = json!(0);
-        let refused = objects.apply_one(&pod(&weaker)).await.err().context("root was admitted")?;
+        let refused = objects.apply_one(&pod("denied", &weaker)).await.err().context("root was admitted")?;
         ensure!(format!("{refused:#}").contains("violates PodSecurity"), "{refused:#}");
         Ok(())
     });
