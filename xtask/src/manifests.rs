@@ -23,6 +23,9 @@ const VALUES: [&str; 4] = [
     "metadata.tls.secretName=fedgate-metadata-tls",
 ];
 
+/// The values besides for the role that is only needed with passthrough. Who has no Helm uninstalls as himself.
+const PASSTHROUGH: [&str; 2] = ["gateway.passthrough=true", "uninstall.cleanUp=false"];
+
 const HEADER: &str = "# Rendered from deploy/chart by `cargo xtask generate`. Change that, not this file.\n";
 
 /// The namespace that Helm would make by `--create-namespace`.
@@ -43,18 +46,22 @@ metadata:
 /// When helm cannot be built, or the chart cannot be rendered.
 pub(crate) fn files() -> Result<Vec<(PathBuf, String)>> {
     let helm = helm::helm()?;
-    FILES.iter().map(|name| Ok((path(name), file(&helm, name)?))).collect()
+    let files = FILES.iter().map(|name| Ok((path(name), file(&helm, name, &[])?)));
+    let passthrough =
+        file(&helm, "passthrough", &PASSTHROUGH).map(|text| ("deploy/passthrough/rbac.yaml".into(), text));
+    files.chain([passthrough]).collect()
 }
 
 fn path(name: &str) -> PathBuf {
     Path::new("deploy/kubernetes").join(format!("{name}.yaml"))
 }
 
-fn file(helm: &Path, name: &str) -> Result<String> {
+fn file(helm: &Path, name: &str, more: &[&str]) -> Result<String> {
     let mut command = Command::new(helm);
     command.current_dir(root()).args(["template", "fedgate", "deploy/chart", "--namespace", "fedgate-system"]);
     command.args(["--kube-version", KUBERNETES, "--no-hooks", "--show-only", &format!("templates/{name}.yaml")]);
     command.args(VALUES.iter().flat_map(|value| ["--set-string", value]));
+    command.args(more.iter().flat_map(|value| ["--set", value]));
     let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
     ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     let rendered = cleaned(&String::from_utf8(output.stdout)?);

@@ -46,6 +46,28 @@ pub(crate) fn spiffe_validator(trust_bundles: Value) -> Value {
     extension("envoy.tls.cert_validator.spiffe", message, json!({ "trust_bundles": trust_bundles }))
 }
 
+/// What is merged into a listener's TLS context that somebody else has made: whom to believe, and no resumption, since a resumed session
+/// outlives the root that it was made with.
+pub(crate) fn into_downstream_tls(validation: Value) -> Value {
+    let fields = json!({
+        "disable_stateless_session_resumption": true,
+        "disable_stateful_session_resumption": true,
+        "common_tls_context": in_combined_context(validation),
+    });
+    extension("envoy.transport_sockets.tls", "extensions.transport_sockets.tls.v3.DownstreamTlsContext", fields)
+}
+
+/// What is merged into a cluster's TLS context that somebody else has made: whom to believe.
+pub(crate) fn into_upstream_tls(validation: Value) -> Value {
+    let fields = json!({ "common_tls_context": in_combined_context(validation) });
+    extension("envoy.transport_sockets.tls", "extensions.transport_sockets.tls.v3.UpstreamTlsContext", fields)
+}
+
+/// istiod has the mesh's roots come by SDS beside what stands here.
+fn in_combined_context(validation: Value) -> Value {
+    json!({ "combined_validation_context": { "default_validation_context": validation } })
+}
+
 /// The TLS side of the federation listener.
 ///
 /// No resumption: a resumed session outlives the root that it was made with. No ALPN: whatever a client offers is agreed

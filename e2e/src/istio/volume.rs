@@ -31,17 +31,21 @@ impl ConfigMapVolume {
         let api: Api<ConfigMap> = Api::namespaced(objects.client(), namespace);
         let what = format!("the ConfigMap {namespace}/{name}, which a Pod mounts");
         let first = wait::until(&what, START, async || Ok(api.get_opt(name).await?)).await?;
-        let mut mounted = files(first);
-        swap(&folder, &mounted)?;
+        let mut mounted = first.metadata.resource_version.clone();
+        swap(&folder, &files(first))?;
         let name = name.to_owned();
         let task = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(PACE).await;
                 // One that is gone, and an API server that does not answer, leave the files as they are.
+                let Ok(Some(version)) = api.get_metadata_opt(&name).await else { continue };
+                if version.metadata.resource_version == mounted {
+                    continue;
+                }
                 let Ok(Some(object)) = api.get_opt(&name).await else { continue };
-                let files = files(object);
-                if files != mounted && swap(&folder, &files).is_ok() {
-                    mounted = files;
+                let version = object.metadata.resource_version.clone();
+                if swap(&folder, &files(object)).is_ok() {
+                    mounted = version;
                 }
             }
         });

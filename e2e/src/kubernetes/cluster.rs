@@ -228,6 +228,15 @@ impl KubernetesCluster {
         self.take_replica(name)?.process.kill()
     }
 
+    /// Kills the controller that leads.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn kill_leader(&mut self) -> Result<()> {
+        let leader = self.leader().await?;
+        self.kill_replica(&leader)
+    }
+
     /// Ends a controller, as an orchestrator would (SIGTERM).
     ///
     /// # Errors

@@ -2,7 +2,6 @@
 
 use super::fixture::{Pair, SOON, run, set_exported};
 use anyhow::{Result, ensure};
-use fedgate_e2e::istio::Client;
 use fedgate_e2e::kubernetes::{Key, SHOP};
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::wait;
@@ -12,8 +11,7 @@ use serde_json::json;
 async fn a_service_entry_of_the_same_host_is_told_and_nothing_freezes() -> Result<()> {
     let run = run("clashes")?;
     let pair = Pair::start(&run).await?;
-    let client = Client::start(&pair.alpha, "client", &[pair.import()]).await?;
-    pair.wait_answers(&client).await?;
+    let client = pair.client().await?;
     let objects = pair.alpha.cluster.objects();
 
     let theirs = json!({

@@ -53,6 +53,13 @@ impl Pair {
         Import { host: self.host(), port: 80, protocol: "HTTP" }
     }
 
+    /// A client in alpha whose calls of `web` are answered.
+    pub(crate) async fn client(&self) -> Result<Client> {
+        let client = Client::start(&self.alpha, "client", &[self.import()]).await?;
+        self.wait_answers(&client).await?;
+        Ok(client)
+    }
+
     /// Calls `web` by a sidecar of alpha.
     pub(crate) async fn call(&self, client: &Client) -> Result<Response> {
         let host = self.host();

@@ -14,12 +14,9 @@ const RECONNECT: Duration = Duration::from_secs(120);
 async fn the_gateway_goes_on_without_the_controller() -> Result<()> {
     let run = run("no-controller")?;
     let mut pair = Pair::start(&run).await?;
-    let client = Client::start(&pair.alpha, "client", &[pair.import()]).await?;
-    pair.wait_answers(&client).await?;
-    let leader = pair.beta.cluster.leader().await?;
-    pair.beta.cluster.kill_replica(&leader)?;
-    let leader = pair.alpha.cluster.leader().await?;
-    pair.alpha.cluster.kill_replica(&leader)?;
+    let client = pair.client().await?;
+    pair.beta.cluster.kill_leader().await?;
+    pair.alpha.cluster.kill_leader().await?;
     pair.wait_answers(&client).await?;
 
     // A gateway that starts has the last table from istiod and the last roots from its volume.
@@ -40,8 +37,7 @@ async fn the_gateway_goes_on_without_the_controller() -> Result<()> {
 async fn the_gateway_goes_on_without_istiod_but_does_not_start() -> Result<()> {
     let run = run("no-istiod")?;
     let mut pair = Pair::start(&run).await?;
-    let client = Client::start(&pair.alpha, "client", &[pair.import()]).await?;
-    pair.wait_answers(&client).await?;
+    let client = pair.client().await?;
     pair.beta.istiod.kill()?;
     pair.wait_answers(&client).await?;
 

@@ -2,7 +2,6 @@
 
 use super::fixture::{Pair, run};
 use anyhow::Result;
-use fedgate_e2e::istio::Client;
 use fedgate_e2e::kubernetes::{Key, NAMESPACE};
 
 const fn of_gateway<'a>(api_version: &'a str, kind: &'a str, name: &'a str) -> Key<'a> {
@@ -13,16 +12,14 @@ const fn of_gateway<'a>(api_version: &'a str, kind: &'a str, name: &'a str) -> K
 async fn without_its_filter_the_gateway_is_a_black_hole() -> Result<()> {
     let run = run("tampering")?;
     let mut pair = Pair::start(&run).await?;
-    let client = Client::start(&pair.alpha, "client", &[pair.import()]).await?;
-    pair.wait_answers(&client).await?;
+    let client = pair.client().await?;
 
     let envoy_filter = "networking.istio.io/v1alpha3";
     let table = of_gateway(envoy_filter, "EnvoyFilter", "fedgate-table");
     let listener = of_gateway(envoy_filter, "EnvoyFilter", "fedgate-gateway");
 
     // Nobody is there to put it right: the filter and its table go, and nothing passes.
-    let leader = pair.beta.cluster.leader().await?;
-    pair.beta.cluster.kill_replica(&leader)?;
+    pair.beta.cluster.kill_leader().await?;
     pair.beta.cluster.objects().delete(listener).await?;
     pair.wait_refused(&client).await?;
     pair.beta.cluster.objects().delete(table).await?;
@@ -59,11 +56,9 @@ async fn without_its_wasm_plugin_the_gateway_is_a_black_hole() -> Result<()> {
         .objects()
         .wait_absent(of_gateway("networking.istio.io/v1alpha3", "EnvoyFilter", "fedgate-table"))
         .await?;
-    let client = Client::start(&pair.alpha, "client", &[pair.import()]).await?;
-    pair.wait_answers(&client).await?;
+    let client = pair.client().await?;
 
-    let leader = pair.beta.cluster.leader().await?;
-    pair.beta.cluster.kill_replica(&leader)?;
+    pair.beta.cluster.kill_leader().await?;
     pair.beta.cluster.objects().delete(plugin).await?;
     pair.wait_refused(&client).await?;
     pair.beta.cluster.start_replica().await?;

@@ -3,7 +3,6 @@
 use super::fixture::{Pair, run};
 use super::load::Load;
 use anyhow::{Result, ensure};
-use fedgate_e2e::istio::Client;
 use fedgate_e2e::kubernetes::{Key, NAMESPACE};
 use fedgate_e2e::{programs, wait};
 use serde_json::Value;
@@ -21,8 +20,7 @@ async fn controllers_and_gateways_are_rolled_under_load() -> Result<()> {
     let mut pair = Pair::start(&run).await?;
     pair.alpha.cluster.restart_with(&[("FEDGATE_CONNECTION_LIFETIME", "2s")]).await?;
     pair.beta.start_gateway().await?;
-    let client = Client::start(&pair.alpha, "client", &[pair.import()]).await?;
-    pair.wait_answers(&client).await?;
+    let client = pair.client().await?;
     let old = module(&pair.beta.cluster.objects().wait_present(TABLE).await?);
     ensure!(old.ends_with(".wasm"), "the table names no file");
     let next = next_build(run.path())?;

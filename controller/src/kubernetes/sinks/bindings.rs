@@ -6,8 +6,7 @@
 //! peer are in sixteen objects at most, by the host's name: a new import changes one of them, and none grows too large to be stored.
 
 use super::object::{Desired, Head};
-use crate::envoy::resource::extension;
-use crate::envoy::trust::spiffe_validator;
+use crate::envoy::trust::{into_upstream_tls, spiffe_validator};
 use crate::kubernetes::kind::Kind;
 use crate::kubernetes::settings::ControllerSettings;
 use fedgate_core::{Hostname, TrustDomain};
@@ -65,6 +64,5 @@ fn patch(host: &Hostname, socket: &Value) -> Value {
 fn socket(bundle: &TrustBundle) -> Value {
     let map = String::from_utf8_lossy(&bundle_map([bundle])).into_owned();
     let validation = json!({ "custom_validator_config": spiffe_validator(json!({ "inline_string": map })) });
-    let context = json!({ "common_tls_context": { "combined_validation_context": { "default_validation_context": validation } } });
-    extension("envoy.transport_sockets.tls", "extensions.transport_sockets.tls.v3.UpstreamTlsContext", context)
+    into_upstream_tls(validation)
 }

@@ -71,7 +71,7 @@ impl Host<'_> {
     /// which comes with outlier detection, those of unknown locality would get all calls or none. A gateway that takes no connection, or
     /// whose TLS handshake fails, leaves rotation; what a server answers is no reason, since one gateway stands for all servers.
     fn destination_rule(&self) -> Desired {
-        let policy = json!({
+        let mut policy = json!({
             "tls": { "mode": "ISTIO_MUTUAL" },
             "loadBalancer": { "localityLbSetting": { "enabled": false } },
             "outlierDetection": {
@@ -87,7 +87,6 @@ impl Host<'_> {
             },
         });
         let renewed = self.renewed_connections(&policy);
-        let mut policy = policy;
         if !renewed.is_empty() {
             policy["portLevelSettings"] = renewed.into();
         }

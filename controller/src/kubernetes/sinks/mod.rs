@@ -23,6 +23,7 @@ pub(super) mod object;
 pub(super) mod outputs;
 pub(super) mod pace;
 pub(super) mod passthrough;
+mod patch;
 pub(super) mod plan;
 pub(super) mod statuses;
 pub(super) mod writer;

@@ -4,7 +4,7 @@ use crate::kubernetes::fingerprint::{Fingerprint, of_object};
 use crate::kubernetes::kind::Kind;
 use crate::kubernetes::module::{MODULES, Shipped};
 use crate::kubernetes::owner::{OWNER, PEER};
-use crate::kubernetes::settings::ControllerSettings;
+use crate::kubernetes::settings::{ControllerSettings, Places};
 use crate::kubernetes::sources::{Wakes, place};
 use crate::kubernetes::watch::{Watch, Watched};
 use kube::api::DynamicObject;
@@ -41,6 +41,23 @@ pub(crate) struct Output {
     pub sees_ours_only: bool,
 }
 
+/// The kinds that are written, each with a namespace that it is written to; those apart that only passthrough needs.
+pub(crate) fn written(places: &Places) -> BTreeSet<(Kind, &str)> {
+    [
+        (Kind::ConfigMap, places.namespace.as_str()),
+        (Kind::ConfigMap, places.gateway()),
+        (Kind::EnvoyFilter, places.gateway()),
+        (Kind::WasmPlugin, places.gateway()),
+        (Kind::Gateway, places.gateway()),
+        (Kind::VirtualService, places.gateway()),
+        (Kind::ServiceEntry, places.gateway()),
+        (Kind::ServiceEntry, places.imports()),
+        (Kind::DestinationRule, places.imports()),
+        (Kind::EnvoyFilter, places.root.as_str()),
+    ]
+    .into()
+}
+
 /// All that are written to.
 pub(crate) struct Outputs {
     places: BTreeMap<(Kind, String), Output>,
@@ -64,49 +81,30 @@ impl Outputs {
         tasks: &mut JoinSet<()>,
     ) -> Self {
         let places = &settings.places;
-        let written: BTreeSet<(Kind, &str)> = [
-            (Kind::ConfigMap, places.namespace.as_str()),
-            (Kind::ConfigMap, places.gateway()),
-            (Kind::EnvoyFilter, places.gateway()),
-            (Kind::WasmPlugin, places.gateway()),
-            (Kind::Gateway, places.gateway()),
-            (Kind::VirtualService, places.gateway()),
-            (Kind::ServiceEntry, places.gateway()),
-            (Kind::ServiceEntry, places.imports()),
-            (Kind::DestinationRule, places.imports()),
-            (Kind::EnvoyFilter, places.root.as_str()),
-        ]
-        .into();
+        let watch = |name, api, config| Watch {
+            name,
+            api,
+            config,
+            keep,
+            is_news: |_: &Found, _: &Found| true,
+            wake: Arc::clone(&wakes.outputs),
+            otherwise: Arc::clone(&wakes.outputs),
+        };
         let output = |tasks: &mut JoinSet<()>, (kind, namespace): (Kind, &str)| {
             let api = kind.within(client, namespace);
             // ConfigMaps are many and large, and most are nobody's business here.
             let sees_ours_only = kind == Kind::ConfigMap;
             let ours = Config::default().labels(&format!("{OWNER}={}", places.namespace));
-            let watch = Watch {
-                name: kind.plural(),
-                api: api.clone(),
-                config: if sees_ours_only { ours } else { Config::default() },
-                keep,
-                is_news: |_, _| true,
-                wake: Arc::clone(&wakes.outputs),
-                otherwise: Arc::clone(&wakes.outputs),
-            };
+            let config = if sees_ours_only { ours } else { Config::default() };
+            let watch = watch(kind.plural(), api.clone(), config);
             ((kind, namespace.to_owned()), Output { watched: Watched::start(watch, tasks), api, sees_ours_only })
         };
         let passthrough = |tasks: &mut JoinSet<()>| {
             let place = place::passthrough(&places.namespace);
-            let watch = Watch {
-                name: place.name,
-                api: place.api(client),
-                config: place.watched(),
-                keep,
-                is_news: |_: &Found, _: &Found| true,
-                wake: Arc::clone(&wakes.outputs),
-                otherwise: Arc::clone(&wakes.outputs),
-            };
+            let watch = watch(place.name, place.api(client), place.watched());
             Passthrough { client: client.clone(), watched: Watched::start(watch, tasks) }
         };
-        let all = written.into_iter().map(|written| output(tasks, written)).collect();
+        let all = written(places).into_iter().map(|written| output(tasks, written)).collect();
         Self { places: all, passthrough: settings.gateway.passthrough.then(|| passthrough(tasks)) }
     }
 

@@ -9,8 +9,9 @@
 //! the mode PERMISSIVE, and who may call is said by AuthorizationPolicies, which see the callers' identities.
 
 use super::object::{Desired, Head};
+use super::patch::on_chain;
 use crate::envoy::resource::extension;
-use crate::envoy::trust::spiffe_validator;
+use crate::envoy::trust::{into_downstream_tls, spiffe_validator};
 use crate::kubernetes::kind::Kind;
 use crate::kubernetes::settings::ControllerSettings;
 use crate::kubernetes::sources::passthrough::{LABEL, name_for};
@@ -56,17 +57,7 @@ fn trusting(alpn: &str, bundles: &[&TrustBundle]) -> Value {
         "match_subject_alt_names": names.collect::<Vec<_>>(),
         "custom_validator_config": spiffe_validator(json!({ "inline_string": map })),
     });
-    let context = extension(
-        "envoy.transport_sockets.tls",
-        "extensions.transport_sockets.tls.v3.DownstreamTlsContext",
-        json!({
-            // A session that is resumed outlives the root that it was made with.
-            "disable_stateless_session_resumption": true,
-            "disable_stateful_session_resumption": true,
-            "common_tls_context": { "combined_validation_context": { "default_validation_context": validation } },
-        }),
-    );
-    on_chain(alpn, "FILTER_CHAIN", "MERGE", json!({ "transport_socket": context }))
+    on_mutual_tls(alpn, "FILTER_CHAIN", "MERGE", json!({ "transport_socket": into_downstream_tls(validation) }))
 }
 
 /// Whoever shows more than one name is refused. The validator goes by the first URI SAN and an AuthorizationPolicy by any of them, so that a
@@ -90,16 +81,13 @@ fn one_name(alpn: &str) -> Value {
         "extensions.filters.network.rbac.v3.RBAC",
         json!({ "stat_prefix": "fedgate_names.", "matcher": matcher }),
     );
-    on_chain(alpn, "NETWORK_FILTER", "INSERT_FIRST", filter)
+    on_mutual_tls(alpn, "NETWORK_FILTER", "INSERT_FIRST", filter)
 }
 
-fn on_chain(alpn: &str, what: &str, operation: &str, value: Value) -> Value {
+/// On the chains that istiod makes for mutual TLS and this ALPN.
+fn on_mutual_tls(alpn: &str, apply_to: &str, operation: &str, value: Value) -> Value {
     let chain = json!({ "transportProtocol": "tls", "applicationProtocols": alpn });
-    json!({
-        "applyTo": what,
-        "match": { "context": "SIDECAR_INBOUND", "listener": { "filterChain": chain } },
-        "patch": { "operation": operation, "value": value },
-    })
+    on_chain("SIDECAR_INBOUND", &chain, apply_to, operation, &value)
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! What there is of ours in a cluster.
 
-use super::stage::{Stage, WRITTEN};
+use super::stage::Stage;
 use crate::kubernetes::client::told;
 use crate::kubernetes::kind::Kind;
 use crate::kubernetes::owner::{OWNER, PEER};
 use crate::kubernetes::settings::Places;
+use crate::kubernetes::sinks::outputs::written;
 use kube::api::{DynamicObject, ListParams};
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client, ResourceExt};
@@ -37,8 +38,10 @@ impl Find<'_> {
     /// All objects, in the order in which they go, and what cannot be looked for.
     pub(super) async fn all(&self) -> (Vec<Item>, Vec<String>) {
         let (mut items, mut problems) = (BTreeSet::new(), Vec::new());
-        for kind in WRITTEN {
-            match self.of_kind(*kind).await {
+        let written = written(self.places);
+        for kind in written.iter().map(|(kind, _)| *kind).collect::<BTreeSet<_>>() {
+            let namespaces = written.iter().filter(|(written, _)| *written == kind).map(|(_, namespace)| *namespace);
+            match self.of_kind(kind, namespaces).await {
                 Ok(found) => items.extend(found),
                 Err(why) => problems.extend(why),
             }
@@ -47,22 +50,14 @@ impl Find<'_> {
     }
 
     /// Those of a kind in the whole cluster; for one who may not look there, in the namespaces that a controller writes to.
-    async fn of_kind(&self, kind: Kind) -> Result<Vec<Item>, Vec<String>> {
+    async fn of_kind(&self, kind: Kind, namespaces: impl Iterator<Item = &str>) -> Result<Vec<Item>, Vec<String>> {
         match self.list(kind, &kind.everywhere(self.client)).await {
             Ok(items) => return Ok(items),
             Err(kube::Error::Api(status)) if status.is_forbidden() => {}
             Err(error) => return Err(vec![format!("{}: cannot be listed: {}", kind.qualified(), told(&error))]),
         }
-        let places = self.places;
-        let namespaces = match kind {
-            Kind::ConfigMap => vec![places.namespace.as_str(), places.gateway()],
-            Kind::ServiceEntry => vec![places.gateway(), places.imports()],
-            Kind::DestinationRule => vec![places.imports()],
-            Kind::EnvoyFilter => vec![places.gateway(), places.root.as_str()],
-            _ => vec![places.gateway()],
-        };
         let (mut items, mut problems) = (Vec::new(), Vec::new());
-        for namespace in BTreeSet::from_iter(namespaces) {
+        for namespace in namespaces {
             match self.list(kind, &kind.within(self.client, namespace)).await {
                 Ok(found) => items.extend(found),
                 Err(error) => {

@@ -35,17 +35,6 @@ impl Stage {
     }
 }
 
-/// All kinds that a controller writes.
-pub(super) const WRITTEN: &[Kind] = &[
-    Kind::ServiceEntry,
-    Kind::DestinationRule,
-    Kind::EnvoyFilter,
-    Kind::Gateway,
-    Kind::VirtualService,
-    Kind::WasmPlugin,
-    Kind::ConfigMap,
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,11 @@ use crate::envoy::access_log::gateway_log;
 use crate::envoy::{AccessLog, filter, health, listener, trust};
 use crate::kubernetes::settings::{Delivery, Waiting};
 use crate::kubernetes::sinks::object::Desired;
+use crate::kubernetes::sinks::patch::on_chain;
 use serde_json::{Value, json};
+
+/// Istio's word for the proxies that are changed.
+const GATEWAY: &str = "GATEWAY";
 
 const TCP_PROXY: &str = "envoy.filters.network.tcp_proxy";
 
@@ -45,20 +49,8 @@ impl Objects<'_> {
         let folder = self.settings.gateway.trust_folder.trim_end_matches('/');
         let bundles = json!({ "filename": format!("{folder}/{BUNDLES}"), "watched_directory": { "path": folder } });
         let validation = json!({ "custom_validator_config": trust::spiffe_validator(bundles) });
-        let context = crate::envoy::resource::extension(
-            "envoy.transport_sockets.tls",
-            "extensions.transport_sockets.tls.v3.DownstreamTlsContext",
-            json!({
-                "disable_stateless_session_resumption": true,
-                "disable_stateful_session_resumption": true,
-                "common_tls_context": { "combined_validation_context": { "default_validation_context": validation } },
-            }),
-        );
-        json!({
-            "applyTo": "FILTER_CHAIN",
-            "match": { "context": "GATEWAY", "listener": { "filterChain": { "sni": self.hosts() } } },
-            "patch": { "operation": "MERGE", "value": { "transport_socket": context } },
-        })
+        let socket = json!({ "transport_socket": trust::into_downstream_tls(validation) });
+        on_chain(GATEWAY, &json!({ "sni": self.hosts() }), "FILTER_CHAIN", "MERGE", &socket)
     }
 
     /// On each chain that passes TLS through: the filter, and before it what tells the filter so. Such chains are those that are matched by
@@ -66,19 +58,13 @@ impl Objects<'_> {
     fn passthrough(&self) -> Vec<Value> {
         let tcp_proxy = json!({ "applicationProtocols": PASSED_THROUGH, "filter": { "name": TCP_PROXY } });
         let chain = json!({ "applicationProtocols": PASSED_THROUGH });
-        let filter = |chain: Value, operation: &str, value: Value| {
-            json!({
-                "applyTo": "NETWORK_FILTER",
-                "match": { "context": "GATEWAY", "listener": { "filterChain": chain } },
-                "patch": { "operation": operation, "value": value },
-            })
-        };
         let mut patches = Vec::new();
         if self.settings.places.delivery == Delivery::EnvoyFilter {
-            patches.push(filter(tcp_proxy, "INSERT_BEFORE", filter::placeholder(ads())));
+            let filter = filter::placeholder(ads());
+            patches.push(on_chain(GATEWAY, &tcp_proxy, "NETWORK_FILTER", "INSERT_BEFORE", &filter));
         }
         // A WasmPlugin stands there already.
-        patches.push(filter(chain, "INSERT_FIRST", listener::passed_through()));
+        patches.push(on_chain(GATEWAY, &chain, "NETWORK_FILTER", "INSERT_FIRST", &listener::passed_through()));
         patches
     }
 
@@ -86,7 +72,7 @@ impl Objects<'_> {
     fn health_listener(&self) -> Value {
         json!({
             "applyTo": "LISTENER",
-            "match": { "context": "GATEWAY" },
+            "match": { "context": GATEWAY },
             "patch": { "operation": "ADD", "value": health::listener(&self.health_socket()) },
         })
     }
@@ -106,18 +92,14 @@ impl Objects<'_> {
 
     fn at_tcp_proxy(&self, operation: &str, value: Value) -> Value {
         let chain = json!({ "sni": self.hosts(), "filter": { "name": TCP_PROXY } });
-        json!({
-            "applyTo": "NETWORK_FILTER",
-            "match": { "context": "GATEWAY", "listener": { "filterChain": chain } },
-            "patch": { "operation": operation, "value": value },
-        })
+        on_chain(GATEWAY, &chain, "NETWORK_FILTER", operation, &value)
     }
 
     /// One line for each connection, with what the filter decided and why: Istio's own format has neither.
     fn access_log(&self) -> Value {
         json!({
             "applyTo": "LISTENER",
-            "match": { "context": "GATEWAY", "listener": { "portNumber": self.settings.gateway.port } },
+            "match": { "context": GATEWAY, "listener": { "portNumber": self.settings.gateway.port } },
             "patch": { "operation": "MERGE", "value": { "access_log": [gateway_log(&AccessLog::Stdout)] } },
         })
     }
