@@ -34,7 +34,9 @@ async fn bindings_of_several_hundred_imports() -> Result<()> {
     alpha.cluster.start_replica().await?;
     let bindings = wait::until("all imports", PATIENCE, async || {
         let found = bindings(&alpha).await?;
-        Ok((patches(&found).count() == IMPORTS).then_some(found))
+        // A host's ServiceEntry comes after what binds it.
+        let all = patches(&found).count() == IMPORTS && alpha.cluster.count_imports().await? == IMPORTS;
+        Ok(all.then_some(found))
     })
     .await?;
     let leader = alpha.cluster.leader().await?;

@@ -2,7 +2,7 @@
 //!
 //! It is said on the client's side, in the mesh's root namespace, by EnvoyFilters that merge a SPIFFE validator into the host's clusters. A
 //! patch can only be for one host. istiod reads all EnvoyFilters anew whenever one has changed, and that costs by their number: 400 imports
-//! with an object each made a push three times as dear as the same patches in one object (`cargo xtask bench istio`). So the patches of a
+//! with an object each made a push twice as dear as the same patches in one object (`cargo xtask bench istio`). So the patches of a
 //! peer are in sixteen objects at most, by the host's name: a new import changes one of them, and none grows too large to be stored.
 
 use super::object::{Desired, Head};
