@@ -13,6 +13,8 @@ pub mod pod;
 pub mod server;
 pub mod volume;
 pub mod workload;
+pub mod workload_api;
+pub mod ztunnel;
 
 pub use gateway::GatewayPod;
 pub use mesh::Mesh;

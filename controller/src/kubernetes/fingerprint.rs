@@ -16,6 +16,8 @@ impl std::fmt::Display for Fingerprint {
 
 /// The labels and annotations that are ours to write. Others may stand beside them.
 const OURS: [&str; 2] = ["fedgate.dev/", "app.kubernetes.io/managed-by"];
+/// Ours as well, on a ServiceEntry: which waypoint calls its hosts in place of an ambient Pod's ztunnel.
+pub const USE_WAYPOINT: &str = "istio.io/use-waypoint";
 
 /// The fingerprint of a value.
 pub fn fingerprint(value: &Value) -> Fingerprint {
@@ -33,9 +35,12 @@ pub fn of_object(object: &Value) -> Fingerprint {
         add_text(&mut hash, b'f', key);
         add(&mut hash, value);
     }
+    // Lists do not always say the kind of their items. No other kind that we write has this field.
+    let service_entry = object["spec"]["resolution"].is_string();
+    let ours = |key: &str| OURS.iter().any(|ours| key.starts_with(ours)) || service_entry && key == USE_WAYPOINT;
     for place in ["labels", "annotations"] {
         let pairs = object["metadata"][place].as_object().into_iter().flatten();
-        for (key, value) in pairs.filter(|(key, _)| OURS.iter().any(|ours| key.starts_with(ours))) {
+        for (key, value) in pairs.filter(|(key, _)| ours(key)) {
             add_text(&mut hash, b'm', key);
             add(&mut hash, value);
         }
@@ -97,6 +102,16 @@ mod tests {
         assert_ne!(first, object(ours.clone(), json!({ "a": "x", "b": [2, 1] })));
         assert_ne!(first, object(ours.clone(), json!({ "a": "x", "b": [1, 2], "c": null })));
         assert_ne!(object(ours.clone(), json!({ "a": "1" })), object(ours, json!({ "a": 1 })));
+    }
+
+    #[test]
+    fn the_waypoint_of_a_service_entry_counts() {
+        let of = |waypoint: &str, spec: Value| {
+            of_object(&json!({ "metadata": { "labels": { USE_WAYPOINT: waypoint } }, "spec": spec }))
+        };
+        let entry = json!({ "hosts": ["web.shop.svc.beta.example"], "resolution": "STATIC" });
+        assert_ne!(of("none", entry.clone()), of("theirs", entry));
+        assert_eq!(of("none", json!({ "host": "x" })), of("theirs", json!({ "host": "x" })));
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub struct MeshOptions {
 pub struct Istiod {
     address: Ipv4Addr,
     http: SocketAddr,
+    plaintext: SocketAddr,
     monitoring: SocketAddr,
     folder: PathBuf,
     words: Vec<String>,
@@ -54,7 +55,7 @@ impl Istiod {
         let address = cluster.addresses().node;
         let config = folder.join("mesh.yaml");
         std::fs::write(&config, mesh_config(cluster, address, options).to_string())?;
-        let (http, monitoring) = (ports::free()?, ports::free()?);
+        let (http, plaintext, monitoring) = (ports::free()?, ports::free()?, ports::free()?);
         let words = vec![
             programs::istiod()?.display().to_string(),
             "discovery".into(),
@@ -62,7 +63,7 @@ impl Istiod {
             format!("--meshConfig={}", config.display()),
             format!("--domain={}", cluster.trust_domain()),
             format!("--httpAddr={http}"),
-            format!("--grpcAddr={}", ports::free()?),
+            format!("--grpcAddr={plaintext}"),
             format!("--httpsAddr={}", ports::free()?),
             format!("--secureGRPCAddr={address}:{SECURE_GRPC}"),
             format!("--monitoringAddr={monitoring}"),
@@ -84,6 +85,7 @@ impl Istiod {
         let mut istiod = Self {
             address,
             http,
+            plaintext,
             monitoring,
             folder,
             words,
@@ -137,6 +139,11 @@ impl Istiod {
     /// Where agents find it.
     pub fn discovery(&self) -> String {
         format!("{}:{SECURE_GRPC}", self.address)
+    }
+
+    /// Where it serves xDS without TLS and to everybody.
+    pub fn plaintext(&self) -> SocketAddr {
+        self.plaintext
     }
 
     /// What it counts, as Prometheus reads it.

@@ -36,7 +36,11 @@ pub(crate) struct Pair {
 
 impl Pair {
     pub(crate) async fn start(run: &RunFolder) -> Result<Self> {
-        let [alpha, beta] = federation(run, ["alpha", "beta"], &MeshOptions::default()).await?;
+        Self::start_with(run, &MeshOptions::default()).await
+    }
+
+    pub(crate) async fn start_with(run: &RunFolder, options: &MeshOptions) -> Result<Self> {
+        let [alpha, beta] = federation(run, ["alpha", "beta"], options).await?;
         let backend = Backend::http_at(beta.cluster.addresses().node, "web", "beta").await?;
         let web = Service::new("web", "http", 80, backend.address()).exported();
         beta.cluster.put_service(&web).await?;

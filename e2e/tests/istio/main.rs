@@ -1,5 +1,6 @@
 //! Federations of real meshes: `cargo xtask e2e istio`. Each allow has its deny.
 
+mod ambient;
 mod calls;
 mod clashes;
 mod cost;

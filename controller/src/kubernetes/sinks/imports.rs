@@ -5,6 +5,7 @@
 //! that programs call.
 
 use super::object::{Desired, Head};
+use crate::kubernetes::fingerprint::USE_WAYPOINT;
 use crate::kubernetes::kind::Kind;
 use crate::kubernetes::settings::ControllerSettings;
 use fedgate_core::TrustDomain;
@@ -12,6 +13,18 @@ use fedgate_federation::bundle::TrustBundle;
 use fedgate_federation::federate::{Import, Protocol, ServerIdentity};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+
+/// The network of the peers' gateways, in Istio's sense. No network of a mesh has this name and no gateway leads to it, and that is the point:
+/// ztunnel knows neither DestinationRules nor `exportTo` and would send an ambient Pod's bytes to an endpoint as they are, but it refuses an
+/// endpoint of a network that it has no gateway to (`build_request_through_gateway` in its `outbound.rs`, since Istio 1.26). Sidecars connect to it
+/// directly, as they do to every network without gateways. And an address that a peer announces never is one of this mesh's workloads.
+pub(crate) const PEERS_NETWORK: &str = "fedgate.dev";
+
+/// Keeps the namespace's waypoint away, which would call in ztunnel's place.
+pub(super) const NO_WAYPOINT: (&str, &str) = (USE_WAYPOINT, "none");
+
+/// Makes sidecars use mutual TLS even where our DestinationRule does not apply: it was deleted, or another one comes before it.
+const MUTUAL_TLS: (&str, &str) = ("security.istio.io/tlsMode", "istio");
 
 /// The objects of all imports. `imports` are in order of host, as `federate` gives them. They are made one after another and can be
 /// dropped before the next: there may be very many. A host without a root that could be believed has none.
@@ -50,7 +63,12 @@ impl Host<'_> {
             .map(|gateway| {
                 let ports: BTreeMap<_, _> =
                     self.ports.iter().map(|import| (import.port_name.as_str(), gateway.port.get())).collect();
-                json!({ "address": gateway.address.to_string(), "ports": ports })
+                json!({
+                    "address": gateway.address.to_string(),
+                    "ports": ports,
+                    "network": PEERS_NETWORK,
+                    "labels": { MUTUAL_TLS.0: MUTUAL_TLS.1 },
+                })
             })
             .collect();
         let mut spec = json!({
@@ -64,7 +82,7 @@ impl Host<'_> {
         if let ServerIdentity::Exactly(identities) = self.first.server.as_ref() {
             spec["subjectAltNames"] = identities.iter().map(|identity| identity.as_str()).collect();
         }
-        Desired::new(self.head(Kind::ServiceEntry), json!({ "spec": spec }))
+        Desired::labelled(self.head(Kind::ServiceEntry), json!({ "spec": spec }), &[NO_WAYPOINT])
     }
 
     /// Mutual TLS by the mesh's own certificates. All gateways of the peer are alike wherever they are: with Istio's locality preference,
@@ -140,6 +158,22 @@ mod tests {
             (&json!(2), &json!(100))
         );
         assert_eq!(outliers["minHealthPercent"], 1, "when all have left all are tried");
+    }
+
+    /// Without either, ambient Pods would call in clear text; without the label on the endpoint, so would sidecars to which our DestinationRule
+    /// does not apply. What Istio makes of it is tried on a real istiod.
+    #[test]
+    fn an_endpoint_is_in_a_network_of_its_own_and_takes_mutual_tls() {
+        let sample = Sample::healthy();
+        let federation = sample.snapshot().in_force.federation;
+        let written = objects(&sample.settings, &federation.imports, &federation.bundles);
+        let entry = written.into_iter().find(|object| object.kind == Kind::ServiceEntry).unwrap().body;
+        assert_eq!(entry["metadata"]["labels"][USE_WAYPOINT], "none");
+        for endpoint in entry["spec"]["endpoints"].as_array().unwrap() {
+            assert_eq!(endpoint["network"], PEERS_NETWORK);
+            assert_eq!(endpoint["labels"], json!({ "security.istio.io/tlsMode": "istio" }));
+        }
+        assert_ne!(entry["spec"]["endpoints"], json!([]));
     }
 
     #[test]

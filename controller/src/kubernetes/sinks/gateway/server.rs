@@ -3,6 +3,7 @@
 
 use super::{BLACK_HOLE, GATEWAY, HEALTH, Objects};
 use crate::kubernetes::kind::Kind;
+use crate::kubernetes::sinks::imports::NO_WAYPOINT;
 use crate::kubernetes::sinks::object::Desired;
 use fedgate_core::{Hostname, ServiceName};
 use serde_json::json;
@@ -45,7 +46,7 @@ impl Objects<'_> {
             "endpoints": [{ "address": format!("unix://{}", self.health_socket()) }],
             "exportTo": ["."],
         });
-        Desired::new(self.head(Kind::ServiceEntry, HEALTH), json!({ "spec": spec }))
+        Desired::labelled(self.head(Kind::ServiceEntry, HEALTH), json!({ "spec": spec }), &[NO_WAYPOINT])
     }
 
     /// A host without endpoints.
@@ -57,7 +58,7 @@ impl Objects<'_> {
             "ports": [{ "number": PORT, "name": "tcp", "protocol": "TCP" }],
             "exportTo": ["."],
         });
-        Desired::new(self.head(Kind::ServiceEntry, BLACK_HOLE), json!({ "spec": spec }))
+        Desired::labelled(self.head(Kind::ServiceEntry, BLACK_HOLE), json!({ "spec": spec }), &[NO_WAYPOINT])
     }
 
     /// The route of every connection that no filter sends elsewhere.

@@ -1,0 +1,215 @@
+//! What istiod tells ztunnels: Istio's workload API, asked as a ztunnel does (`type.googleapis.com/istio.workload.Address` over incremental xDS).
+//!
+//! The messages are those parts of Istio's `pkg/workloadapi/workload.proto` and of Envoy's `discovery.proto` that are looked at here.
+
+use crate::client::PATIENCE;
+use anyhow::{Context, Result, ensure};
+use futures_util::{StreamExt, stream};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Bytes, Frame};
+use hyper::header::{CONTENT_TYPE, TE};
+use hyper::{Request, Uri};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::Message;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+const METHOD: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+const ADDRESS: &str = "type.googleapis.com/istio.workload.Address";
+
+/// Before each message of gRPC: a byte that says whether it is compressed, and four of its length.
+const PREFIX: usize = 5;
+
+/// All that a mesh's ztunnels know.
+#[derive(Debug, Default)]
+pub struct AddressBook {
+    /// Services, by namespace and host (`NAMESPACE/HOST`).
+    pub services: BTreeMap<String, Service>,
+    /// Workloads: Pods, and the endpoints of ServiceEntries.
+    pub workloads: Vec<Workload>,
+}
+
+/// A service, of which a ServiceEntry makes one for each host.
+#[derive(Clone, PartialEq, Message)]
+pub struct Service {
+    /// The namespace of its object.
+    #[prost(string, tag = "2")]
+    pub namespace: String,
+    /// Its host.
+    #[prost(string, tag = "3")]
+    pub hostname: String,
+    /// The waypoint that its calls are sent to, if there is one. What it says is not looked at.
+    #[prost(message, optional, tag = "7")]
+    pub waypoint: Option<Empty>,
+    /// How one of its endpoints is picked.
+    #[prost(message, optional, tag = "8")]
+    pub load_balancing: Option<LoadBalancing>,
+}
+
+/// How an endpoint is picked.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct LoadBalancing {
+    /// 3 (`PASSTHROUGH`): none is, a call goes to the address that was asked for.
+    #[prost(int32, tag = "2")]
+    pub mode: i32,
+}
+
+/// An endpoint.
+#[derive(Clone, PartialEq, Message)]
+pub struct Workload {
+    /// Its addresses, 4 or 16 bytes each.
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub addresses: Vec<Vec<u8>>,
+    /// Its network.
+    #[prost(string, tag = "4")]
+    pub network: String,
+    /// 1 (`HBONE`): it is called through a tunnel with mutual TLS; 0: as it is.
+    #[prost(int32, tag = "5")]
+    pub tunnel_protocol: i32,
+    /// The gateway that leads to its network, if there is one. What it says is not looked at.
+    #[prost(message, optional, tag = "19")]
+    pub network_gateway: Option<Empty>,
+    /// Its services, by namespace and host, with their ports.
+    #[prost(btree_map = "string, message", tag = "22")]
+    pub services: BTreeMap<String, PortList>,
+}
+
+/// The ports of a service at an endpoint.
+#[derive(Clone, PartialEq, Message)]
+pub struct PortList {
+    /// The ports.
+    #[prost(message, repeated, tag = "1")]
+    pub ports: Vec<Port>,
+}
+
+/// A port of a service at an endpoint.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct Port {
+    /// The service's.
+    #[prost(uint32, tag = "1")]
+    pub service_port: u32,
+    /// The endpoint's.
+    #[prost(uint32, tag = "2")]
+    pub target_port: u32,
+}
+
+/// A message of which no field is looked at.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct Empty {}
+
+#[derive(Clone, PartialEq, Message)]
+struct Address {
+    #[prost(oneof = "AddressType", tags = "1, 2")]
+    kind: Option<AddressType>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum AddressType {
+    #[prost(message, tag = "1")]
+    Workload(Workload),
+    #[prost(message, tag = "2")]
+    Service(Service),
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Node {
+    #[prost(string, tag = "1")]
+    id: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct DeltaDiscoveryRequest {
+    #[prost(message, optional, tag = "1")]
+    node: Option<Node>,
+    #[prost(string, tag = "2")]
+    type_url: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct DeltaDiscoveryResponse {
+    #[prost(message, repeated, tag = "2")]
+    resources: Vec<Resource>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Resource {
+    #[prost(message, optional, tag = "2")]
+    resource: Option<Any>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Any {
+    #[prost(bytes = "vec", tag = "2")]
+    value: Vec<u8>,
+}
+
+impl AddressBook {
+    /// Asks an istiod at its port without TLS for everything, as a ztunnel does when it starts.
+    ///
+    /// # Errors
+    /// When no answer comes or it is not understood.
+    pub async fn ask(istiod: SocketAddr) -> Result<Self> {
+        let node = Node { id: "ztunnel~10.0.0.1~ztunnel.istio-system~istio-system.svc.cluster.local".to_owned() };
+        let request = DeltaDiscoveryRequest { node: Some(node), type_url: ADDRESS.to_owned() };
+        let response = timeout(PATIENCE, first_message(istiod, &request.encode_to_vec())).await;
+        let response = response.context("istiod has not answered")??;
+        let mut book = Self::default();
+        for resource in DeltaDiscoveryResponse::decode(response)?.resources {
+            book.add(Address::decode(resource.resource.unwrap_or_default().value.as_slice())?);
+        }
+        Ok(book)
+    }
+
+    fn add(&mut self, address: Address) {
+        match address.kind {
+            Some(AddressType::Service(service)) => {
+                let name = format!("{}/{}", service.namespace, service.hostname);
+                self.services.insert(name, service);
+            }
+            Some(AddressType::Workload(workload)) => self.workloads.push(workload),
+            None => {}
+        }
+    }
+}
+
+/// Sends one message and returns the first that comes back. The request stays open until then, as a stream of xDS does.
+async fn first_message(server: SocketAddr, message: &[u8]) -> Result<Bytes> {
+    let stream = TcpStream::connect(server).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+    let connection = tokio::spawn(connection);
+    let sent = stream::iter([Ok::<_, Infallible>(Frame::data(prefixed(message)?))]).chain(stream::pending());
+    let uri = Uri::builder().scheme("http").authority(server.to_string()).path_and_query(METHOD).build()?;
+    let request =
+        Request::post(uri).header(CONTENT_TYPE, "application/grpc").header(TE, "trailers").body(StreamBody::new(sent));
+    let mut response = sender.send_request(request?).await?.into_body();
+    let mut received = Vec::new();
+    let message = loop {
+        let frame = response.frame().await.context("istiod closed the stream without an answer")??;
+        if let Some(trailers) = frame.trailers_ref() {
+            anyhow::bail!("istiod refused the request: {trailers:?}");
+        }
+        received.extend(frame.into_data().unwrap_or_default());
+        if let Some(message) = whole(&received)? {
+            break message;
+        }
+    };
+    connection.abort();
+    Ok(message)
+}
+
+fn prefixed(message: &[u8]) -> Result<Bytes> {
+    let length = u32::try_from(message.len())?.to_be_bytes();
+    Ok([&[0][..], &length, message].concat().into())
+}
+
+/// The first message in these bytes, if all of it is there.
+fn whole(received: &[u8]) -> Result<Option<Bytes>> {
+    let Some((prefix, rest)) = received.split_at_checked(PREFIX) else { return Ok(None) };
+    ensure!(prefix[0] == 0, "istiod sent a compressed message");
+    let length = u32::from_be_bytes(prefix[1..].try_into()?) as usize;
+    Ok(rest.get(..length).map(Bytes::copy_from_slice))
+}
