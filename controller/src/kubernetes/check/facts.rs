@@ -6,7 +6,7 @@ use crate::kubernetes::snapshot::Snapshot;
 use crate::kubernetes::watch::Key;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything that was found.
 pub(crate) struct Facts {
@@ -73,6 +73,30 @@ pub(crate) struct Mesh {
     pub config: Result<Value, String>,
     /// The istiods; `Err`: why they cannot be listed.
     pub istiods: Result<Vec<Istiod>, String>,
+    /// Who has ztunnel in place of a sidecar; `Err`: why that cannot be told.
+    pub ambient: Result<AmbientClients, String>,
+}
+
+/// What is in ambient mode.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct AmbientClients {
+    /// Namespaces.
+    pub namespaces: BTreeSet<String>,
+    /// Other namespaces, which have Pods that are.
+    pub pods: BTreeSet<String>,
+}
+
+impl AmbientClients {
+    /// From the namespaces with the label, and the namespaces of the Pods with it.
+    pub(crate) fn new(namespaces: BTreeSet<String>, pods: BTreeSet<String>) -> Self {
+        let pods = pods.difference(&namespaces).cloned().collect();
+        Self { namespaces, pods }
+    }
+
+    /// Whether nothing is.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.namespaces.is_empty() && self.pods.is_empty()
+    }
 }
 
 /// A Deployment of istiod.

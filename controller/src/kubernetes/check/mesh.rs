@@ -1,5 +1,6 @@
 //! Whether the mesh is one that this can work in.
 
+use super::ambient;
 use super::facts::{Facts, Istiod};
 use super::report::{Check, Section};
 use crate::kubernetes::settings::Waiting;
@@ -35,6 +36,8 @@ pub(super) fn section(snapshot: &Snapshot, facts: &Facts) -> Section {
         of_istiods("gateway-clusters", CLUSTERS, &clusters),
         of_config("dns-capture", DNS, &|config| dns(config, istiods)),
         of_config("mesh-roots", ROOTS, &|config| roots(config, snapshot)),
+        ambient::clients(snapshot, facts),
+        of_config("peers-network", ambient::NETWORKS, &|config| ambient::networks(config, istiods)),
     ];
     Section { name, checks }
 }
@@ -145,7 +148,7 @@ fn dns(config: &Value, istiods: &[Istiod]) -> Check {
     Check::ok("dns-capture", DNS, "")
 }
 
-fn is(value: Option<&str>, expected: &str) -> bool {
+pub(super) fn is(value: Option<&str>, expected: &str) -> bool {
     value.is_some_and(|value| value.eq_ignore_ascii_case(expected))
 }
 

@@ -14,6 +14,7 @@
 //! | [`imports`] | what the mesh is given |
 //! | [`peers`] | each peer |
 
+mod ambient;
 mod api;
 mod cluster;
 mod controller;

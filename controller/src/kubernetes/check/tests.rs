@@ -1,6 +1,6 @@
 //! Each line in a cluster that is as it should be, and in one that is not.
 
-use super::facts::{Api, Facts, Istiod, Mesh, Owned, Pod, Served};
+use super::facts::{AmbientClients, Api, Facts, Istiod, Mesh, Owned, Pod, Served};
 use super::permissions::needs;
 use super::{Check, Outcome, Report, api, judge};
 use crate::importer::FetchFailure;
@@ -40,6 +40,7 @@ fn facts(sample: &Sample) -> Facts {
             image: "docker.io/istio/pilot:1.30.0".to_owned(),
             environment: BTreeMap::new(),
         }]),
+        ambient: Ok(AmbientClients::default()),
     };
     let kinds = api::kinds().map(|kind| (kind, Served::Yes)).collect();
     Facts {

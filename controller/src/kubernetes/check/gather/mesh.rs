@@ -1,6 +1,7 @@
-//! The mesh's configuration, and its istiods.
+//! The mesh's configuration, its istiods, and who is in ambient mode.
 
 use super::super::facts::{Istiod, Mesh, Pods};
+use super::ambient;
 use crate::kubernetes::client::told;
 use crate::kubernetes::snapshot::refused;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -18,14 +19,15 @@ const ISTIOD: &str = "app=istiod";
 pub(super) async fn ask(client: &Client, root: &str, pods: &Pods) -> Mesh {
     let mut revisions = pods.iter().flatten().filter_map(|(_, pod)| pod.revision.as_deref());
     let revision = revisions.find(|revision| *revision != "default");
-    let (config, istiods) = tokio::join!(config(client, root, revision), istiods(client, root, revision));
-    Mesh { config, istiods }
+    let (config, istiods, ambient) =
+        tokio::join!(config(client, root, revision), istiods(client, root, revision), ambient::ask(client));
+    Mesh { config, istiods, ambient }
 }
 
 async fn config(client: &Client, root: &str, revision: Option<&str>) -> Result<Value, String> {
     let name = revision.map_or_else(|| "istio".to_owned(), |revision| format!("istio-{revision}"));
     let found = Api::<ConfigMap>::namespaced(client.clone(), root).get_opt(&name).await;
-    let found = found.map_err(|error| denied(&error, "get", "configmaps", root))?;
+    let found = found.map_err(|error| denied(&error, "get", "configmaps", Some(root)))?;
     let map = found.ok_or_else(|| {
         format!("there is no ConfigMap {root}/{name}; --root-namespace of the controller names the mesh's root")
     })?;
@@ -38,7 +40,7 @@ async fn istiods(client: &Client, root: &str, revision: Option<&str>) -> Result<
     let deployments = Api::<Deployment>::namespaced(client.clone(), root);
     let labels = revision.map_or_else(|| ISTIOD.to_owned(), |revision| format!("{ISTIOD},istio.io/rev={revision}"));
     let listed = deployments.list(&ListParams::default().labels(&labels)).await;
-    let listed = listed.map_err(|error| denied(&error, "list", "deployments.apps", root))?;
+    let listed = listed.map_err(|error| denied(&error, "list", "deployments.apps", Some(root)))?;
     Ok(listed.items.into_iter().map(istiod).collect())
 }
 
@@ -51,9 +53,9 @@ fn istiod(deployment: Deployment) -> Istiod {
     Istiod { name, image: container.image.unwrap_or_default(), environment }
 }
 
-fn denied(error: &kube::Error, verb: &str, what: &str, root: &str) -> String {
+pub(super) fn denied(error: &kube::Error, verb: &str, what: &str, namespace: Option<&str>) -> String {
     match error {
-        kube::Error::Api(status) if status.is_forbidden() => format!("{:#}", refused(error, verb, what, Some(root))),
+        kube::Error::Api(status) if status.is_forbidden() => format!("{:#}", refused(error, verb, what, namespace)),
         error => told(error),
     }
 }

@@ -1,5 +1,6 @@
 //! Asking the API server for the facts, with the user's credentials.
 
+mod ambient;
 mod api;
 mod mesh;
 mod pods;
@@ -37,7 +38,7 @@ pub(crate) async fn gather(client: &Client, namespace: &str, service_account: &s
             mesh::ask(client, &places.root, &pods)
         ),
         Err(why) => {
-            let mesh = Mesh { config: Err(why.clone()), istiods: Err(why.clone()) };
+            let mesh = Mesh { config: Err(why.clone()), istiods: Err(why.clone()), ambient: Err(why.clone()) };
             (Err(why.clone()), Err(why.clone()), mesh)
         }
     };

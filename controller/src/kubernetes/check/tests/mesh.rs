@@ -1,7 +1,7 @@
 //! The lines about the mesh.
 
 use super::{changed, facts, nothing, told};
-use crate::kubernetes::check::facts::Facts;
+use crate::kubernetes::check::facts::{AmbientClients, Facts};
 use crate::kubernetes::check::{Outcome, Report, judge};
 use crate::kubernetes::sample::Sample;
 use crate::kubernetes::settings::tests::read;
@@ -61,9 +61,10 @@ fn what_cannot_be_read_is_skipped() {
     let report = changed(nothing, |facts| {
         facts.mesh.config = Err("you may not".to_owned());
         facts.mesh.istiods = Ok(Vec::new());
+        facts.mesh.ambient = Err("you may not".to_owned());
         facts.pods.as_mut().unwrap().values_mut().for_each(|pod| pod.proxy = Some("auto".to_owned()));
     });
-    assert_eq!((report.count(Outcome::Failed), report.count(Outcome::Skipped)), (0, 6), "{report:#?}");
+    assert_eq!((report.count(Outcome::Failed), report.count(Outcome::Skipped)), (0, 8), "{report:#?}");
 }
 
 #[test]
@@ -86,6 +87,38 @@ fn the_meshs_configuration() {
         &["no_route", "take PILOT_FILTER_GATEWAY_CLUSTER_CONFIG away"],
     );
     assert_eq!(environment("PILOT_FILTER_GATEWAY_CLUSTER_CONFIG", "false").count(Outcome::Failed), 0);
+}
+
+#[test]
+fn ambient_clients_are_named_with_what_becomes_of_their_calls() {
+    let named = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let ambient = |namespaces: &[&str], pods: &[&str]| {
+        let clients = AmbientClients::new(named(namespaces), named(pods));
+        changed(nothing, |facts| facts.mesh.ambient = Ok(clients))
+    };
+    let words = ["the namespaces mail, web", "Pods in tools", "refuses their calls", "before a byte leaves", "sidecar"];
+    told(&ambient(&["web", "mail"], &["tools", "web"]), Outcome::Warning, "ambient-clients", &words);
+    told(&ambient(&[], &["tools"]), Outcome::Warning, "ambient-clients", &["in ambient mode: Pods in tools; "]);
+
+    let mut found = facts(&Sample::healthy());
+    found.mesh.ambient = Ok(AmbientClients::new(named(&["web"]), named(&[])));
+    found.snapshot.as_mut().unwrap().in_force.federation.imports.clear();
+    let line = judge(&found).sections.into_iter().flat_map(|section| section.checks);
+    let line = line.into_iter().find(|check| check.name == "ambient-clients").unwrap();
+    assert_eq!(
+        (line.outcome, line.detail.as_str()),
+        (Outcome::Ok, "in ambient mode: the namespaces web; there are no imports")
+    );
+}
+
+#[test]
+fn networks_that_hide_the_peers_gateways() {
+    let multi = environment("AMBIENT_ENABLE_MULTI_NETWORK", "true");
+    told(&multi, Outcome::Warning, "peers-network", &["AMBIENT_ENABLE_MULTI_NETWORK=true", "refused"]);
+    let view =
+        |networks: &str| config("defaultConfig/proxyMetadata/ISTIO_META_REQUESTED_NETWORK_VIEW", json!(networks));
+    told(&view("one,two"), Outcome::Failed, "peers-network", &["one,two", "add fedgate.dev"]);
+    assert_eq!(view("one,fedgate.dev").count(Outcome::Failed), 0);
 }
 
 #[test]
