@@ -51,6 +51,8 @@ pub fn doc() -> Result<()> {
 /// When a dependency is against the rules, or cargo-deny cannot be installed.
 pub fn deny() -> Result<()> {
     let mut command = Command::new(cargo_deny()?);
+    // Those of all platforms are looked at, and a build downloads only what this one needs.
+    run(cargo().args(["fetch", "--quiet", "--locked"]))?;
     run(command.current_dir(crate::root()).args(["--workspace", "--offline", "check", "bans", "licenses", "sources"]))
 }
 

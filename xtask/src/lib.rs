@@ -8,8 +8,11 @@ pub mod generate;
 mod go;
 pub mod helm;
 pub mod image;
+#[cfg(target_os = "linux")]
+mod inotify;
 pub mod istio;
 pub mod kubernetes;
+pub mod machine;
 mod manifests;
 pub mod network;
 mod once;

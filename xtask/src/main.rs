@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use xtask::{check, envoy, fedgate, generate, image, tests, wasm};
+use xtask::{check, envoy, fedgate, generate, image, machine, tests, wasm};
 
 /// The project's own commands. Each does all the set-up that it needs: it fetches Envoy, installs the wasm target and
 /// builds the filter, the controller and a Kubernetes API server.
@@ -16,6 +16,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Say what a whole run of the checks needs and this machine lacks.
+    Machine,
     /// Run three federated clusters on this machine and show what fedgate does, in eleven scenes.
     ///
     /// Options are passed on: `--keep` leaves the clusters running and writes target/demo/demo.json, which says where
@@ -26,6 +28,8 @@ enum Command {
     /// Further words go to `cargo test`, for example `cargo xtask test -- spiffe`.
     Test(More),
     /// Run the end-to-end tests: on real Envoys, then on real Kubernetes API servers and on real istiods in networks of their own.
+    ///
+    /// All parts run, also after one that has failed, and a summary is at the end.
     ///
     /// After the name of a part, a further word picks tests by name, for example `cargo xtask e2e kubernetes rig`.
     E2e {
@@ -110,13 +114,10 @@ fn main() -> ExitCode {
 
 fn carry_out(command: Command) -> Result<()> {
     match command {
+        Command::Machine => machine::check(),
         Command::Demo(More { more }) => tests::demo(&more),
         Command::Test(More { more }) => tests::workspace(&more),
-        Command::E2e { part: None, .. } => {
-            tests::on_envoy(&[])?;
-            tests::on_kubernetes(&[])?;
-            tests::on_istio(&[])
-        }
+        Command::E2e { part: None, .. } => tests::end_to_end(),
         Command::E2e { part: Some(Part::Envoy), more } => tests::on_envoy(&more),
         Command::E2e { part: Some(Part::Kubernetes), more } => tests::on_kubernetes(&more),
         Command::E2e { part: Some(Part::Istio), more } => tests::on_istio(&more),

@@ -31,7 +31,7 @@ pub fn isolated(program: &OsStr) -> Result<Command> {
 }
 
 /// How this user may make a network: root as it is, others as the root of a user namespace.
-fn unshare() -> Result<&'static [&'static str]> {
+pub(crate) fn unshare() -> Result<&'static [&'static str]> {
     const WAYS: [&[&str]; 2] = [&["--net", "--mount"], &["--user", "--map-root-user", "--net", "--mount"]];
     works(Command::new("unshare").arg("--version"))
         .context("`unshare` is needed to make a network of its own: install util-linux")?;

@@ -4,6 +4,7 @@ use crate::{cargo, envoy, fedgate, helm, istio, kubernetes, network, root, run, 
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 /// All kinds of end-to-end tests at once, so that going from one to another compiles nothing twice.
 const END_TO_END: [&str; 2] = ["--features", "fedgate-e2e/real-envoy,fedgate-e2e/kubernetes,fedgate-e2e/istio"];
@@ -21,7 +22,30 @@ const ISTIO_TESTS_AT_ONCE: &str = "2";
 pub fn workspace(more: &[String]) -> Result<()> {
     prepare(&["fedgate"])?;
     step("running the tests");
-    run(cargo().args(["test", "--workspace"]).args(more))
+    run(cargo().args(["test", "--workspace", "--no-fail-fast"]).args(more))
+}
+
+/// A part of the end-to-end tests, which is given words for its tests.
+type Part = fn(&[String]) -> Result<()>;
+
+/// All end-to-end tests, part by part: one that fails does not hide what the others find.
+///
+/// # Errors
+/// When a part has failed, at the end of all.
+pub fn end_to_end() -> Result<()> {
+    let parts: [(&str, Part); 3] = [("envoy", on_envoy), ("kubernetes", on_kubernetes), ("istio", on_istio)];
+    let mut failed = Vec::new();
+    let mut summary = String::new();
+    for (name, part) in parts {
+        let start = Instant::now();
+        let result = part(&[]);
+        let verdict = result.as_ref().map_or_else(|error| format!("FAILED: {error:#}"), |()| "passed".to_owned());
+        summary.push_str(&format!("\nxtask: {name:<10} {:>5} s  {verdict}", start.elapsed().as_secs()));
+        failed.extend(result.err().map(|_| name));
+    }
+    eprintln!("xtask: the end-to-end tests by part:{summary}");
+    anyhow::ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    Ok(())
 }
 
 /// The tests on real Envoys.
@@ -31,7 +55,8 @@ pub fn workspace(more: &[String]) -> Result<()> {
 pub fn on_envoy(more: &[String]) -> Result<()> {
     prepare(&["fedgate"])?;
     step("running the end-to-end tests on Envoy");
-    run(cargo().args(["test", "--workspace", "--test", "smoke", "--test", "real_envoy"]).args(END_TO_END).args(more))
+    let tests = ["test", "--workspace", "--no-fail-fast", "--test", "smoke", "--test", "real_envoy"];
+    run(cargo().args(tests).args(END_TO_END).args(more))
 }
 
 /// The tests on real Kubernetes API servers.
@@ -160,6 +185,8 @@ pub fn demo(more: &[String]) -> Result<()> {
 
 /// Fetches and builds all that a run needs, and says so: the first time takes minutes.
 fn prepare(binaries: &[&str]) -> Result<()> {
+    #[cfg(target_os = "linux")]
+    crate::inotify::check()?;
     step("looking for Envoy");
     envoy::path()?;
     step("building the filter");

@@ -1,0 +1,78 @@
+//! inotify instances: a user may have some 128 of them, each Envoy takes several, and one that gets none aborts with a backtrace. So it is
+//! looked at before anything starts.
+
+use anyhow::{Result, bail};
+use rustix::fs::inotify;
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// How many the end-to-end tests or the demo have at once, at most.
+const NEEDED: usize = 64;
+/// Where the kernel says how many a user may have.
+const LIMIT: &str = "/proc/sys/fs/inotify/max_user_instances";
+/// What a descriptor of one links to.
+const INSTANCE: &str = "anon_inode:inotify";
+
+/// Whether this user can have as many more as a run needs, by taking them for a moment.
+///
+/// # Errors
+/// When it cannot; the message says who has them, and what to do.
+pub(crate) fn check() -> Result<()> {
+    let taken: Vec<_> = (0..NEEDED).map_while(|_| inotify::init(inotify::CreateFlags::CLOEXEC).ok()).collect();
+    if taken.len() == NEEDED {
+        return Ok(());
+    }
+    let free = taken.len();
+    drop(taken);
+    let limit = std::fs::read_to_string(LIMIT).unwrap_or_default();
+    bail!(
+        "inotify instances of this user: {free} of {} are free, and the Envoys of a run need {NEEDED}; they are held by {}; end what is not needed, or \
+         allow more: sysctl fs.inotify.max_user_instances=1024",
+        limit.trim(),
+        shown(&holders()),
+    )
+}
+
+/// The programs of this user that have instances, and how many. A program whose descriptors cannot be read counts none.
+fn holders() -> BTreeMap<String, usize> {
+    let user = rustix::process::getuid().as_raw();
+    let mut holders = BTreeMap::new();
+    for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let ours = process.metadata().is_ok_and(|metadata| metadata.uid() == user);
+        let count = if ours { instances(&process.path()) } else { 0 };
+        if count > 0 {
+            let name = std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+            *holders.entry(name.trim().to_owned()).or_default() += count;
+        }
+    }
+    holders
+}
+
+fn instances(process: &Path) -> usize {
+    let descriptors = std::fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
+    descriptors.filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|link| link.as_os_str() == INSTANCE)).count()
+}
+
+/// Those with most first: `envoy (96), code (20)`.
+fn shown(holders: &BTreeMap<String, usize>) -> String {
+    let mut sorted: Vec<_> = holders.iter().collect();
+    sorted.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let shown: Vec<_> = sorted.iter().take(5).map(|(name, count)| format!("{name} ({count})")).collect();
+    if shown.is_empty() { "programs that this user cannot see".to_owned() } else { shown.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_is_held_is_counted_and_told_first() {
+        let before = holders().values().sum::<usize>();
+        let held: Vec<_> = (0..3).map(|_| inotify::init(inotify::CreateFlags::CLOEXEC).unwrap()).collect();
+        assert!(instances(Path::new("/proc/self")) >= 3, "{before}");
+        drop(held);
+        let holders = [("code".to_owned(), 20), ("envoy".to_owned(), 96)].into();
+        assert_eq!(shown(&holders), "envoy (96), code (20)");
+    }
+}
