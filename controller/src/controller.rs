@@ -23,7 +23,7 @@ use fedgate_federation::federate::Published;
 use fedgate_federation::key::SigningKey;
 use fedgate_federation::knowledge::PeerKnowledge;
 use fedgate_federation::object::Objects;
-use fedgate_federation::{Federation, Finding, FindingReason, LocalCluster, ObjectRef};
+use fedgate_federation::{Federation, Finding, FindingReason, ObjectRef};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -104,23 +104,32 @@ impl Controller {
     }
 
     /// Reads the files that the settings name again. On failure what was read before stays in force.
-    pub fn reload_identity(&mut self) -> Option<Finding> {
+    pub fn reload_identity(&mut self) -> Vec<Finding> {
         let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
-        match local::read(&self.settings, &self.state) {
-            Ok(Local { cluster, key }) if key.public() == self.key.public() => {
-                self.brain.cluster = cluster;
-                None
-            }
-            // Requests are signed with the key from the start, so that one is what peers must know.
-            Ok(Local { cluster: new, .. }) => {
-                self.brain.cluster = LocalCluster { authn_key: self.key.public(), ..new };
-                Some(restart_needed(cluster, "keyFile"))
-            }
+        let unreadable = |field: &str, error: anyhow::Error| {
+            let message = format!("{error:#}; what was read before stays in force");
+            Finding::error(FindingReason::Unreadable, cluster.clone(), field, message)
+        };
+        let Local { cluster: mut new, key } = match local::read(&self.settings, &self.state) {
+            Ok(local) => local,
+            Err(error) => return vec![unreadable("", error)],
+        };
+        let mut findings = Vec::new();
+        // Envoy keeps the last good pair, so peers must go on expecting what that one says.
+        match sinks::identity(&self.settings) {
+            Ok(identity) => self.deployment.identity = identity,
             Err(error) => {
-                let message = format!("{error:#}; what was read before stays in force");
-                Some(Finding::error(FindingReason::Unreadable, cluster, "", message))
+                new.gateway_identities.clone_from(&self.brain.cluster.gateway_identities);
+                findings.push(unreadable("identity", error));
             }
         }
+        // Requests are signed with the key from the start, so that one is what peers must know.
+        if key.public() != self.key.public() {
+            new.authn_key = self.key.public();
+            findings.push(restart_needed(cluster, "keyFile"));
+        }
+        self.brain.cluster = new;
+        findings
     }
 
     /// Takes what a round with a peer gave; whether something follows from it.

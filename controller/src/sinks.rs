@@ -1,15 +1,16 @@
 //! From what is in force to what the sinks of the files platform write.
 
 use crate::envoy::{
-    AccessLog, Allocation, Connections, EgressInputs, EnvoyFiles, File, FilePath, FilterModule, GatewayInputs,
-    Identity, PathError, allocate,
+    AccessLog, Allocation, Connections, EgressInputs, EnvoyFiles, File, FilterModule, GatewayInputs, Identity, allocate,
 };
 use crate::files::Endpoints;
-use crate::settings::Settings;
+use crate::settings::{IdentityFiles, Settings};
+use anyhow::{Context, Result};
 use fedgate_core::{Options, ServiceName, Table};
 use fedgate_federation::{Federation, LocalCluster};
 use std::collections::BTreeMap;
 use std::net::TcpListener;
+use std::path::Path;
 
 /// What does not change from one table to the next.
 pub struct Deployment {
@@ -82,13 +83,16 @@ pub fn egress_ports(settings: &Settings, federation: &Federation, reserved: &BTr
     allocate(reserved, &imports, settings.egress.ports.clone(), is_free)
 }
 
-/// Where the two Envoys find the cluster's certificate and key.
+/// Reads the certificate and the key that both Envoys show.
 ///
 /// # Errors
-/// When a path cannot stand in a JSON file.
-pub fn identity(settings: &Settings) -> Result<Identity, PathError> {
-    Ok(Identity {
-        certificate_chain: FilePath::new(&settings.identity.certificate_chain)?,
-        private_key: FilePath::new(&settings.identity.private_key)?,
-    })
+/// When a file cannot be read, or they do not belong together. The message names the file and quotes neither.
+pub fn identity(settings: &Settings) -> Result<Identity> {
+    let IdentityFiles { certificate_chain, private_key, .. } = &settings.identity;
+    let read = |field: &str, path: &Path| {
+        std::fs::read(path).with_context(|| format!("identity.{field} {}: cannot be read", path.display()))
+    };
+    let (chain, key) = (read("certificateChain", certificate_chain)?, read("privateKey", private_key)?);
+    Identity::from_pem(&chain, &key)
+        .with_context(|| format!("{} and {}", certificate_chain.display(), private_key.display()))
 }

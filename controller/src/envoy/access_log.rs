@@ -4,6 +4,7 @@
 
 use super::AccessLog;
 use super::resource::extension;
+use fedgate_core::ServiceName;
 use serde_json::{Value, json};
 
 /// What the gateway knows of a connection: the filter's decision, who the client is, how it ended.
@@ -39,11 +40,12 @@ fn decided(what: &str) -> String {
     format!("%FILTER_STATE(wasm.fedgate.{what}:PLAIN)%")
 }
 
-/// What the egress knows of a connection: which gateway of the peer took it, or why none did.
-pub(super) fn egress_log(log: &AccessLog) -> Value {
+/// What the egress knows of a connection: for which service it was, which gateway of the peer took it, or why none did.
+pub(super) fn egress_log(log: &AccessLog, service: &ServiceName) -> Value {
     let format = json!({
         "time": "%START_TIME%",
         "connection": "%CONNECTION_ID%",
+        "service": service.to_string(),
         "client": "%DOWNSTREAM_REMOTE_ADDRESS%",
         "cluster": "%UPSTREAM_CLUSTER_RAW%",
         "gateway": "%UPSTREAM_HOST%",

@@ -3,6 +3,7 @@
 use super::resource::{address, metric_name, socket_address, typed};
 use super::{FilePath, health, trust};
 use fedgate_core::ServiceName;
+use fedgate_federation::bundle::TrustBundle;
 use fedgate_federation::document::{GatewayAddress, GatewayHost};
 use fedgate_federation::federate::Import;
 use serde_json::{Value, json};
@@ -29,16 +30,15 @@ pub(super) fn health(service: &ServiceName, socket: &str) -> Value {
     cluster(&service.cluster(), "STATIC", vec![health::address(socket)])
 }
 
-/// The cluster of an import: the gateways of its peer.
+/// The cluster of a way to a peer, for all imports that go there: the peer's gateways.
 ///
 /// A gateway that takes no connection leaves rotation after two tries, for 10 s at first and 60 s at most. When all of them
 /// have left, all are tried (`healthy_panic_threshold`, in percent).
-pub(super) fn import(import: &Import, identity: &FilePath, peer_file: &FilePath) -> Value {
-    let service = &import.service;
+pub(super) fn peer(name: &str, import: &Import, bundle: &TrustBundle, identity: &FilePath) -> Value {
     let named = import.gateways.iter().any(|gateway| matches!(gateway.address, GatewayHost::Name(_)));
     let gateways = import.gateways.iter().map(gateway_address).collect();
-    let mut cluster = cluster(&service.cluster(), if named { "STRICT_DNS" } else { "STATIC" }, gateways);
-    cluster["transport_socket"] = trust::upstream_tls(identity, &import.trust_domain, peer_file, &service.sni());
+    let mut cluster = cluster(name, if named { "STRICT_DNS" } else { "STATIC" }, gateways);
+    cluster["transport_socket"] = trust::upstream_tls(identity, bundle, &import.server);
     cluster["common_lb_config"] = json!({ "healthy_panic_threshold": { "value": 1 } });
     cluster["outlier_detection"] = json!({
         "split_external_local_origin_errors": true,

@@ -1,6 +1,7 @@
 //! Files and their paths.
 
 use serde_json::Value;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// An absolute path that can stand in a JSON file: Envoy's working directory is anybody's guess.
@@ -52,13 +53,22 @@ impl AsRef<Path> for FilePath {
 }
 
 /// A file that Envoy reads.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct File {
     /// Where it is, relative to the folder of [`EnvoyFiles`](super::EnvoyFiles).
     pub path: String,
     /// Its bytes.
     pub contents: Vec<u8>,
+    /// It holds a private key: only its owner may read it (mode 0600).
+    pub secret: bool,
     pub(super) step: Step,
+}
+
+/// Without the contents.
+impl fmt::Debug for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("File").field("path", &self.path).field("bytes", &self.contents.len()).finish()
+    }
 }
 
 /// In this order files are written. What is named comes before what names it.
@@ -78,11 +88,16 @@ pub(super) enum Step {
 
 impl File {
     pub(super) fn new(step: Step, path: impl Into<String>, contents: impl Into<Vec<u8>>) -> Self {
-        Self { path: path.into(), contents: contents.into(), step }
+        Self { path: path.into(), contents: contents.into(), secret: false, step }
     }
 
     pub(super) fn json(step: Step, path: impl Into<String>, value: &Value) -> Self {
         Self::new(step, path, format!("{value:#}\n"))
+    }
+
+    /// A file with a private key.
+    pub(super) fn secret(path: impl Into<String>, value: &Value) -> Self {
+        Self { secret: true, ..Self::json(Step::Base, path, value) }
     }
 }
 

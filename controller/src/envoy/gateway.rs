@@ -5,7 +5,7 @@ use super::file::Step;
 use super::resource::discovery;
 use super::{File, FilePath, GatewayInputs, cluster, filter, health, listener, trust};
 
-const IDENTITY: &str = "gateway/identity.json";
+pub(super) const IDENTITY: &str = "gateway/identity.json";
 const BUNDLES: &str = "gateway/trust/bundles.json";
 const TABLE: &str = "gateway/filter/filter.json";
 
@@ -24,7 +24,7 @@ pub(super) fn files(folder: &FilePath, inputs: &GatewayInputs<'_>) -> Vec<File> 
         bootstrap("gateway", &folder.join("gateway"), inputs.trust_domain, inputs.admin, inputs.connections);
     vec![
         File::new(Step::Base, module, inputs.module.bytes()),
-        File::json(Step::Base, IDENTITY, &trust::identity_secret(inputs.identity)),
+        File::secret(IDENTITY, &trust::identity_secret(inputs.identity)),
         File::new(Step::Base, BUNDLES, trust::peers_bundles(inputs)),
         File::json(Step::Clusters, "gateway/cds.json", &discovery(clusters)),
         File::json(Step::Table, TABLE, &extension),

@@ -1,21 +1,11 @@
 //! What the files are made of.
 
-use super::{FilePath, FilterModule};
+use super::{FilePath, FilterModule, Identity};
 use fedgate_core::{Options, ServiceName, Table, TrustDomain};
 use fedgate_federation::bundle::{Root, TrustBundle};
 use fedgate_federation::federate::Import;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-
-/// The certificate chain and the key by which the cluster's Envoys show who they are. The files stay where they are; Envoy
-/// reads them, and reads them anew when they are replaced by rename.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// PEM, the leaf first.
-    pub certificate_chain: FilePath,
-    /// PEM.
-    pub private_key: FilePath,
-}
 
 /// Where one line of JSON for each connection goes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -68,7 +68,12 @@ pub(crate) fn handshake_finished() -> Value {
 /// Tells the filter that this chain passes TLS through, so that there is no identity to wait for.
 pub(crate) fn passed_through() -> Value {
     let passed = json!({ "text_format_source": { "inline_string": "passed" } });
-    let state = json!({ "object_key": "fedgate.passthrough", "factory_key": "envoy.string", "format_string": passed });
+    on_new_connection(
+        json!({ "object_key": "fedgate.passthrough", "factory_key": "envoy.string", "format_string": passed }),
+    )
+}
+
+fn on_new_connection(state: Value) -> Value {
     extension(
         "envoy.filters.network.set_filter_state",
         "extensions.filters.network.set_filter_state.v3.Config",
@@ -83,24 +88,30 @@ fn accept_both_families(listener: &mut Value, listen: SocketAddr) {
     }
 }
 
-/// The local port of an import.
+/// The local port of an import, whose connections go through the cluster `way` under the service's own server name.
 ///
 /// Envoy would share the port with any other Envoy of the same user (`SO_REUSEPORT`), and each would get some of the
 /// connections; so one socket for all workers, and whoever comes second is refused.
-pub(super) fn import(service: &ServiceName, listen: SocketAddr, access_log: &AccessLog) -> Value {
+pub(super) fn import(service: &ServiceName, way: &str, listen: SocketAddr, access_log: &AccessLog) -> Value {
     let listener = json!({
         "name": service.to_string(),
         "stat_prefix": metric_name(&service.cluster()),
         "address": address(listen),
         "enable_reuse_port": false,
-        "access_log": [egress_log(access_log)],
-        "filter_chains": [{ "filters": [tcp_proxy(json!({
+        "access_log": [egress_log(access_log, service)],
+        "filter_chains": [{ "filters": [server_name(service), tcp_proxy(json!({
             "stat_prefix": metric_name(&service.cluster()),
-            "cluster": service.cluster(),
+            "cluster": way,
             "max_connect_attempts": CONNECT_ATTEMPTS,
         }))] }],
     });
     typed(LISTENER, listener)
+}
+
+/// Which of the peer's services is asked for: the TLS client takes its server name from the connection.
+fn server_name(service: &ServiceName) -> Value {
+    let name = json!({ "text_format_source": { "inline_string": service.sni() } });
+    on_new_connection(json!({ "object_key": "envoy.network.upstream_server_name", "format_string": name }))
 }
 
 pub(crate) fn tcp_proxy(fields: Value) -> Value {

@@ -8,24 +8,27 @@
 //! | `gateway/bootstrap.json` | what Envoy is started with (`--config-path`) | the settings do |
 //! | `gateway/lds.json` | the federation listener, and the one that answers for the health name | the settings do; never with a table |
 //! | `gateway/cds.json` | a cluster for each export, and the black hole | exports or their endpoints do |
-//! | `gateway/identity.json` | where the cluster's own certificate and key are | the settings do |
+//! | `gateway/identity.json` | the cluster's own certificate and key (mode 0600) | they are renewed |
 //! | `gateway/trust/bundles.json` | the peers' roots, each bound to its trust domain | a peer's roots do |
 //! | `gateway/filter/filter.json` | the filter and its table | each table |
 //! | `gateway/filter/fedgate_filter-<hash>.wasm` | the filter's module | the program is another one |
 //! | `egress/bootstrap.json` | what Envoy is started with | the settings do |
 //! | `egress/lds.json` | a local port for each import | imports come and go |
-//! | `egress/cds.json` | a cluster for each import: the peer's gateways | a peer's gateways do |
-//! | `egress/identity.json` | where the cluster's own certificate and key are | the settings do |
-//! | `egress/trust/<trust domain>.json` | one peer's roots and the identities that its gateways may have | either does |
-//! | `egress/trust/<trust domain>+passthrough.json` | the same roots, and any identity of the peer: where TLS goes through to its workloads | the roots do |
+//! | `egress/cds.json` | a cluster for each peer: its gateways, its roots, the identities that its gateways may have; and another one where TLS goes through to its workloads | any of these does |
+//! | `egress/identity.json` | the cluster's own certificate and key (mode 0600) | they are renewed |
 //!
 //! Envoy 1.40 was asked about each of these, and the answers shaped the files:
 //!
 //! - The table's file has a folder of its own. Envoy watches folders; of two files in one folder it may read the one that
 //!   was written second first (63 of 100 tries, when they are watched as folders), and the table would name clusters that
 //!   are not there. In different folders it reads them in the order in which they were written (0 of 100).
-//! - Certificates come as secrets (SDS from a file). Inline they are read once and never again; and each watched file
-//!   costs an inotify instance, of which a user has 128: with secrets it is one for each peer, not two for each import.
+//! - Each watched file costs an inotify instance, of which a user has 128, and Envoy aborts when it gets none. So their
+//!   number does not depend on peers: a peer's roots stand in its cluster, and only the cluster's own identity is a secret
+//!   (SDS from a file). It holds the bytes and not the paths of certificate and key: Envoy watches renames only, and reads
+//!   two files one after the other.
+//! - Of a certificate with several URI SANs the SPIFFE validator takes the first, and `match_typed_subject_alt_names` any.
+//!   So one bundle map for all peers, with a matcher in each cluster, would let a peer pass for another; each cluster
+//!   has its peer's roots alone.
 //! - An empty bundle map is refused: at start the listener is missing, later the last peer's roots stay in force. So it is
 //!   never empty: without peers it has the cluster's own roots, under a trust domain that no certificate can be of.
 //! - Clusters that change or go away close no connection; it is the filter that closes what is no longer granted.
@@ -45,6 +48,7 @@ mod file;
 pub(crate) mod filter;
 mod gateway;
 pub(crate) mod health;
+mod identity;
 mod inputs;
 pub(crate) mod listener;
 mod ports;
@@ -55,7 +59,8 @@ mod write;
 
 pub use file::{File, FilePath, PathError};
 pub use filter::FilterModule;
-pub use inputs::{AccessLog, Connections, EgressInputs, GatewayInputs, Identity};
+pub use identity::{Identity, IdentityError};
+pub use inputs::{AccessLog, Connections, EgressInputs, GatewayInputs};
 pub use ports::{Allocation, allocate};
 pub use write::{WriteError, Written};
 
@@ -84,6 +89,11 @@ impl EnvoyFiles {
     /// All files of the egress Envoy, `egress/bootstrap.json` the one that it is started with.
     pub fn egress(&self, inputs: &EgressInputs<'_>) -> Vec<File> {
         egress::files(&self.folder, inputs)
+    }
+
+    /// The certificate and key that the gateway was given last; `None` when there are none.
+    pub fn last_identity(&self) -> Option<Identity> {
+        Identity::from_secret(&std::fs::read(self.path(gateway::IDENTITY)).ok()?)
     }
 
     /// Where a file with this relative path is.

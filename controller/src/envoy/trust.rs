@@ -5,6 +5,7 @@
 
 use super::resource::{discovery, extension, source, typed};
 use super::{FilePath, GatewayInputs, Identity};
+use base64::{Engine, prelude::BASE64_STANDARD};
 use fedgate_core::TrustDomain;
 use fedgate_federation::bundle::{Root, TrustBundle, bundle_map};
 use fedgate_federation::federate::ServerIdentity;
@@ -87,57 +88,53 @@ pub(super) fn downstream_tls(identity: &FilePath, bundles: &FilePath) -> Value {
     extension("envoy.transport_sockets.tls", "extensions.transport_sockets.tls.v3.DownstreamTlsContext", fields)
 }
 
-/// The TLS side of an import: the service by its SNI, and `peer` and nobody else as the server.
+/// The TLS side of a way to a peer: `server` and nobody else, by the roots of its trust domain and no others.
+///
+/// The roots stand in the cluster itself. As a secret of its own (SDS from a file) each peer would take an inotify instance,
+/// and Envoy aborts when it gets none. One bundle map for all peers would not do: the validator picks the roots by the first
+/// URI SAN, while the matcher takes any of them, so a certificate with the SANs `gamma`, `beta` by gamma's root would pass
+/// for beta.
 ///
 /// ALPN `istio` is what the chains of an `AUTO_PASSTHROUGH` gateway are matched by. No session is kept, for the same reason
-/// as on the listener.
-pub(super) fn upstream_tls(identity: &FilePath, peer: &TrustDomain, peer_file: &FilePath, sni: &str) -> Value {
+/// as on the listener. The server name is the connection's own, see [`listener::import`](super::listener).
+pub(super) fn upstream_tls(identity: &FilePath, bundle: &TrustBundle, server: &ServerIdentity) -> Value {
+    let map = String::from_utf8_lossy(&bundle_map([bundle])).into_owned();
     let fields = json!({
-        "sni": sni,
         "max_session_keys": 0,
         "common_tls_context": {
             "alpn_protocols": ["istio"],
             "tls_params": tls_params(),
             "tls_certificate_sds_secret_configs": [{ "name": IDENTITY, "sds_config": source(identity) }],
-            "validation_context_sds_secret_config": { "name": peer.as_str(), "sds_config": source(peer_file) },
+            "validation_context": {
+                "match_typed_subject_alt_names": matchers(server),
+                "custom_validator_config": spiffe_validator(json!({ "inline_string": map })),
+            },
         },
     });
     extension("envoy.transport_sockets.tls", "extensions.transport_sockets.tls.v3.UpstreamTlsContext", fields)
+}
+
+/// Whom a peer's server may be.
+fn matchers(server: &ServerIdentity) -> Vec<Value> {
+    let matcher = |matcher: Value| json!({ "san_type": "URI", "matcher": matcher });
+    match server {
+        ServerIdentity::AnyOf(trust_domain) => vec![matcher(json!({ "prefix": format!("spiffe://{trust_domain}/") }))],
+        ServerIdentity::Exactly(identities) => {
+            identities.iter().map(|id| matcher(json!({ "exact": id.as_str() }))).collect()
+        }
+    }
 }
 
 fn tls_params() -> Value {
     json!({ "tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3" })
 }
 
-/// The secret that says where the cluster's certificate and key are.
-///
-/// Both in one folder: the folder is watched, so that a swapped symbolic link (a Kubernetes Secret as a volume) is seen as
-/// well. In different folders: each file is watched for renames.
+/// The secret with the cluster's certificate and key: one file for both, so that Envoy never sees one without the other.
 pub(super) fn identity_secret(identity: &Identity) -> Value {
-    let Identity { certificate_chain, private_key } = identity;
-    let mut certificate = json!({
-        "certificate_chain": { "filename": certificate_chain.as_str() },
-        "private_key": { "filename": private_key.as_str() },
+    let inline = |pem: &str| json!({ "inline_bytes": BASE64_STANDARD.encode(pem) });
+    let certificate = json!({
+        "certificate_chain": inline(identity.chain_pem()),
+        "private_key": inline(identity.key_pem()),
     });
-    if certificate_chain.folder() == private_key.folder() {
-        certificate["watched_directory"] = json!({ "path": private_key.folder() });
-    }
     discovery(vec![typed(SECRET, json!({ "name": IDENTITY, "tls_certificate": certificate }))])
-}
-
-/// The secret that says by which roots, and as whom, a peer's gateways are believed.
-pub(super) fn peer_secret(bundle: &TrustBundle, server: &ServerIdentity) -> Value {
-    let matcher = |matcher: Value| json!({ "san_type": "URI", "matcher": matcher });
-    let matchers: Vec<_> = match server {
-        ServerIdentity::AnyOf(trust_domain) => vec![matcher(json!({ "prefix": format!("spiffe://{trust_domain}/") }))],
-        ServerIdentity::Exactly(identities) => {
-            identities.iter().map(|id| matcher(json!({ "exact": id.as_str() }))).collect()
-        }
-    };
-    let map = String::from_utf8_lossy(&bundle_map([bundle])).into_owned();
-    let validation = json!({
-        "match_typed_subject_alt_names": matchers,
-        "custom_validator_config": spiffe_validator(json!({ "inline_string": map })),
-    });
-    discovery(vec![typed(SECRET, json!({ "name": bundle.trust_domain.as_str(), "validation_context": validation }))])
 }

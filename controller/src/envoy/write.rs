@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// What changed.
@@ -44,8 +45,8 @@ pub(super) fn write(folder: &FilePath, files: &[File]) -> Result<Written, WriteE
         }
     }
     changes.sort_by_key(|change| change.file.step);
-    for (path, contents) in sequence(&changes) {
-        replace(path.as_ref(), &contents)?;
+    for Write { path, contents, secret } in sequence(&changes) {
+        replace(path.as_ref(), &contents, secret)?;
     }
     let changed = changes.iter().map(|change| change.file.path.clone()).collect();
     Ok(Written { changed, removed: remove_unwanted(folder, files)? })
@@ -76,16 +77,23 @@ impl Change<'_> {
     }
 }
 
+struct Write<'a> {
+    path: &'a FilePath,
+    contents: Cow<'a, [u8]>,
+    secret: bool,
+}
+
 /// What is written, one after the other; `changes` are in the order of their steps.
-fn sequence<'a>(changes: &'a [Change<'_>]) -> Vec<(&'a FilePath, Cow<'a, [u8]>)> {
+fn sequence<'a>(changes: &'a [Change<'_>]) -> Vec<Write<'a>> {
     let (mut sequence, mut at_last) = (Vec::new(), Vec::new());
     for change in changes {
-        let new = (&change.path, Cow::Borrowed(&*change.file.contents));
+        let secret = change.file.secret;
+        let new = Write { path: &change.path, contents: Cow::Borrowed(&*change.file.contents), secret };
         match change.turn() {
             Turn::Now => sequence.push(new),
             Turn::AtLast => at_last.push(new),
             Turn::Twice(both) => {
-                sequence.push((&change.path, Cow::Owned(both)));
+                sequence.push(Write { path: &change.path, contents: Cow::Owned(both), secret });
                 at_last.push(new);
             }
         }
@@ -127,13 +135,23 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, WriteError> {
 }
 
 /// The bytes reach the disk before the name does, so that an Envoy that starts after a power cut finds no empty file.
-fn replace(path: &Path, contents: &[u8]) -> Result<(), WriteError> {
+fn replace(path: &Path, contents: &[u8], secret: bool) -> Result<(), WriteError> {
     let folder = path.parent().unwrap_or(path);
     fs::create_dir_all(folder).map_err(failed("create the folder", folder))?;
     let partial = folder.join(format!(".{}.tmp", path.file_name().unwrap_or_default().display()));
-    let mut file = fs::File::create(&partial).map_err(failed("create", &partial))?;
+    let mut file = create(&partial, secret).map_err(failed("create", &partial))?;
     file.write_all(contents).and_then(|()| file.sync_all()).map_err(failed("write", &partial))?;
     fs::rename(&partial, path).map_err(failed("rename a file to", path))
+}
+
+/// A new file. One that an interrupted write left behind may have another owner or mode.
+fn create(path: &Path, secret: bool) -> io::Result<fs::File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mode = if secret { 0o600 } else { 0o666 };
+    fs::File::options().write(true).create_new(true).mode(mode).open(path)
 }
 
 /// The folders with files that come and go, and how those are named.
@@ -244,7 +262,7 @@ mod tests {
         let mut there = serde_json::from_slice::<Value>(&before[3].contents).unwrap();
         let mut table = serde_json::from_slice::<Value>(&before[1].contents).unwrap();
         let sequence = sequence(&changes);
-        for (path, contents) in &sequence {
+        for Write { path, contents, .. } in &sequence {
             let value = serde_json::from_slice(contents).unwrap();
             match path.as_str() {
                 "/envoy/gateway/cds.json" => there = value,
@@ -255,7 +273,7 @@ mod tests {
             assert!(named.iter().all(|cluster| names.contains(cluster.as_str().unwrap())), "{named:?} {names:?}");
         }
         assert_eq!((there, table["table"].clone()), (clusters(names_after), json!(names_after)));
-        sequence.iter().map(|(path, _)| path.as_str().rsplit('/').next().unwrap().to_owned()).collect()
+        sequence.iter().map(|write| write.path.as_str().rsplit('/').next().unwrap().to_owned()).collect()
     }
 
     #[test]
@@ -281,7 +299,7 @@ mod tests {
         let strangers = ["gateway/filter/notes.txt", "gateway/mine.json", "egress/trust/README", "other/x.json"];
         let ours = ["gateway/filter/fedgate_filter-0.wasm", "egress/trust/gone.example.json"];
         for path in strangers.iter().chain(&ours) {
-            replace(files.path(path).as_ref(), b"").unwrap();
+            replace(files.path(path).as_ref(), b"", false).unwrap();
         }
         assert_eq!(files.write(&gateway(&["a"])).unwrap().removed, ["gateway/filter/fedgate_filter-0.wasm"]);
         let egress = [File::json(Step::Bootstrap, "egress/bootstrap.json", &json!({}))];
@@ -291,9 +309,24 @@ mod tests {
     }
 
     #[test]
+    fn a_private_key_is_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let (_folder, files) = start();
+        let place = files.path("gateway/identity.json");
+        let mode = || fs::metadata(&place).unwrap().permissions().mode() & 0o777;
+        // A write that was interrupted by another program left a file that all may read.
+        fs::create_dir_all(files.path("gateway")).unwrap();
+        fs::write(files.path("gateway/.identity.json.tmp"), b"").unwrap();
+        for number in 0..2 {
+            files.write(&[File::secret("gateway/identity.json", &json!({ "number": number }))]).unwrap();
+            assert_eq!(mode(), 0o600);
+        }
+    }
+
+    #[test]
     fn errors_name_the_file_and_say_what_to_do() {
         let (_folder, files) = start();
-        replace(files.path("gateway").as_ref(), b"a file in place of the folder").unwrap();
+        replace(files.path("gateway").as_ref(), b"a file in place of the folder", false).unwrap();
         let error = files.write(&gateway(&["a"])).unwrap_err().to_string();
         assert!(error.contains(files.path("gateway").as_str()) && error.contains("owner and mode"), "{error}");
     }

@@ -6,7 +6,6 @@ use super::tls::{Echo, TlsEcho, open_plain, ping};
 use super::world::{Cluster, LOOPBACK, service};
 use fedgate_federation::document::WorkloadIdentity;
 use fedgate_federation::federate::ServerIdentity;
-use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -54,7 +53,7 @@ fn a_call_passes_through_egress_and_gateway_to_the_peers_service() {
         "spiffe://alpha.example/ns/istio-system/sa/gateway"
     );
     gateway.logged("reason", "unknown_service");
-    let line = egress.logged("cluster", &service(WEB).cluster());
+    let line = egress.logged("service", WEB);
     assert_eq!(line["gateway_uri_san"], "spiffe://beta.example/ns/istio-system/sa/gateway");
     assert_eq!(line["gateway"], beta.address().to_string());
     assert_eq!(echo.connections(), 1);
@@ -67,21 +66,13 @@ fn the_gateway_sees_sni_alpn_and_certificate_and_no_resumed_session() {
     for _ in 0..3 {
         open_plain(alpha.port(WEB)).unwrap();
     }
-    let own = fs::read_to_string(&alpha.identity.certificate_chain).unwrap();
     for seen in gateway.seen() {
         assert_eq!(seen.server_name, Some(service(WEB).sni()));
         assert_eq!(seen.alpn.as_deref(), Some(&b"istio"[..]));
         assert!(!seen.resumed);
-        let pem = rustls_pem(seen.client.as_deref().unwrap());
-        assert_eq!(pem, own.split_whitespace().collect::<String>());
+        assert_eq!(seen.client.as_deref(), Some(&*alpha.certificate));
     }
     assert_eq!(gateway.seen().len(), 3);
-}
-
-/// A certificate as PEM, without the line breaks.
-fn rustls_pem(der: &[u8]) -> String {
-    use base64::{Engine, prelude::BASE64_STANDARD};
-    format!("-----BEGINCERTIFICATE-----{}-----ENDCERTIFICATE-----", BASE64_STANDARD.encode(der))
 }
 
 #[test]
@@ -104,6 +95,13 @@ fn only_the_peer_itself_is_believed() {
     gateway.show(&beta.leaf("spiffe://gamma.example/ns/istio-system/sa/gateway"));
     assert!(open_plain(alpha.port(WEB)).is_err(), "the peer's root in another peer's name");
     assert!(open_plain(alpha.port("web.shop.svc.gamma.example:80")).is_err(), "that name, by the wrong root");
+    // Of several URI SANs the first says which roots count, and any of them may be the one that is asked for.
+    let [beta_name, gamma_name] =
+        ["beta", "gamma"].map(|name| format!("spiffe://{name}.example/ns/istio-system/sa/gateway"));
+    for names in [[&*gamma_name, &beta_name], [&beta_name, &gamma_name]] {
+        gateway.show(&gamma.leaf_of(&names));
+        assert!(open_plain(alpha.port(WEB)).is_err(), "another peer that is {names:?}");
+    }
     gateway.show(&beta.leaf("spiffe://beta.example.evil/ns/istio-system/sa/gateway"));
     assert!(open_plain(alpha.port(WEB)).is_err(), "a name that only begins like the peer's");
     let failed = until("a line with the reason", || {
@@ -116,23 +114,24 @@ fn only_the_peer_itself_is_believed() {
 fn a_peer_may_name_the_identities_of_its_gateways() {
     let (mut alpha, beta, gateway) = alpha_with_beta();
     let envoy = alpha.egress();
-    let clusters = fs::read(alpha.path("egress/cds.json")).unwrap();
     let identity = |text: &str| WorkloadIdentity::parse(text).unwrap();
     let named =
         vec![identity("spiffe://beta.example/ns/a/sa/gateway"), identity("spiffe://beta.example/ns/b/sa/gateway")];
     alpha.imports[0].server = Arc::new(ServerIdentity::Exactly(named));
-    assert_eq!(alpha.publish_imports().changed, ["egress/trust/beta.example.json"]);
+    let mut open = open_plain(alpha.port(WEB)).unwrap();
+    let before = envoy.listener_changes();
+    assert_eq!(alpha.publish_imports().changed, ["egress/cds.json"]);
     until("the unnamed gateway is refused", || open_plain(alpha.port(WEB)).err());
     gateway.show(&beta.workload("ns/b/sa/gateway"));
     assert!(open_plain(alpha.port(WEB)).is_ok());
     gateway.show(&beta.workload("ns/b/sa/gateway-2"));
     assert!(open_plain(alpha.port(WEB)).is_err());
-    assert_eq!(fs::read(alpha.path("egress/cds.json")).unwrap(), clusters);
-    assert_eq!(envoy.stat("cluster_manager.cluster_modified"), 0);
+    ping(&mut open).unwrap();
+    assert_eq!(envoy.listener_changes(), before);
 }
 
 #[test]
-fn roots_and_the_own_certificate_are_replaced_by_rename() {
+fn roots_and_the_own_certificate_are_replaced_under_open_connections() {
     let (mut alpha, beta, gateway) = alpha_with_beta();
     let envoy = alpha.egress();
     let before = envoy.listener_changes();
@@ -141,7 +140,7 @@ fn roots_and_the_own_certificate_are_replaced_by_rename() {
     gateway.show(&successor.workload("ns/istio-system/sa/gateway"));
     assert!(open_plain(alpha.port(WEB)).is_err());
     alpha.bundles.get_mut(&beta.trust_domain).unwrap().roots.extend(successor.bundle().roots);
-    assert_eq!(alpha.publish_imports().changed, ["egress/trust/beta.example.json"]);
+    assert_eq!(alpha.publish_imports().changed, ["egress/cds.json"]);
     until("the new root is believed", || open_plain(alpha.port(WEB)).ok());
     alpha.peer(&successor);
     alpha.publish_imports();
@@ -150,14 +149,14 @@ fn roots_and_the_own_certificate_are_replaced_by_rename() {
     gateway.show(&successor.workload("ns/istio-system/sa/gateway"));
 
     let renewed = alpha.authority.workload("ns/istio-system/sa/egress");
-    renewed.store(&alpha.folder.path().join("identity"));
+    alpha.identity = renewed.identity();
+    assert_eq!(alpha.publish_imports().changed, ["egress/identity.json"]);
     until("the gateway sees the new certificate", || {
         open_plain(alpha.port(WEB)).unwrap();
         (gateway.seen().last()?.client.as_deref() == Some(&*renewed.chain()[0])).then_some(())
     });
     ping(&mut open).unwrap();
     assert_eq!(envoy.listener_changes(), before);
-    assert_eq!(envoy.stat("cluster_manager.cluster_modified"), 0);
 }
 
 #[test]
@@ -193,14 +192,44 @@ fn gateways_may_be_names_and_addresses() {
     let (mut alpha, _beta, gateway) = alpha_with_beta();
     let port = gateway.address.port();
     alpha.import(WEB, &[("127.0.0.1", port), ("localhost", port), ("gateway.invalid", port)]);
-    alpha.import(DB, &[("gateway.invalid", port)]);
+    let unknown = "web.shop.svc.gamma.example:80";
+    alpha.peer(&Authority::new("gamma.example"));
+    alpha.import(unknown, &[("gateway.invalid", port)]);
     alpha.publish_imports();
     let _envoy = alpha.egress();
     until("the names are resolved, or known not to be", || open_plain(alpha.port(WEB)).ok());
     for _ in 0..10 {
         open_plain(alpha.port(WEB)).unwrap();
     }
-    assert!(open_plain(alpha.port(DB)).is_err());
+    assert!(open_plain(alpha.port(unknown)).is_err());
+}
+
+/// A user has 128 inotify instances, and an Envoy that gets none aborts.
+#[test]
+fn peers_and_imports_take_no_inotify_instance() {
+    let (mut alpha, _beta, gateway) = alpha_with_beta();
+    let envoy = alpha.egress();
+    let before = envoy.inotify_instances();
+    assert!((1..=4).contains(&before), "{before}");
+    let peers: Vec<_> = (0..200).map(|number| Authority::new(&format!("peer-{number}.example"))).collect();
+    for peer in &peers {
+        alpha.peer(peer);
+        for port in [80, 443] {
+            let name = format!("web.shop.svc.{}:{port}", peer.trust_domain);
+            alpha.import(&name, &[("127.0.0.1", gateway.address.port())]);
+        }
+    }
+    alpha.publish_imports();
+    until("all peers are there", || (envoy.stat("cluster_manager.active_clusters") == 201).then_some(()));
+    assert_eq!(envoy.inotify_instances(), before);
+    drop(envoy);
+    let envoy = alpha.egress();
+    assert_eq!(envoy.stat("cluster_manager.active_clusters"), 201);
+    assert_eq!(envoy.inotify_instances(), before, "from the start");
+    assert!(open_plain(alpha.port(WEB)).is_ok());
+    gateway.show(&peers[199].workload("ns/istio-system/sa/gateway"));
+    assert!(open_plain(alpha.port("web.shop.svc.peer-199.example:443")).is_ok(), "a peer among 200 is itself");
+    assert!(open_plain(alpha.port("web.shop.svc.peer-198.example:443")).is_err(), "and no other");
 }
 
 #[test]
@@ -215,21 +244,22 @@ fn imports_come_and_go_and_leave_the_others_alone() {
     alpha.imports.retain(|import| import.service != service(DB));
     alpha.publish_imports();
     until("its port is closed", || std::net::TcpStream::connect(db).err());
-    until("its cluster is gone", || (envoy.stat("cluster_manager.active_clusters") == 1).then_some(()));
+    assert_eq!(envoy.stat("cluster_manager.active_clusters"), 1, "the peer's, for what is left");
     ping(&mut open).unwrap();
     assert!(open_plain(alpha.port(WEB)).is_ok());
     assert_eq!(envoy.stat("listener_manager.listener_modified"), 0);
 }
 
 #[test]
-fn a_peer_that_goes_leaves_no_file() {
+fn a_peer_that_goes_leaves_nothing() {
     let (mut alpha, _beta, _gateway) = alpha_with_beta();
-    let _envoy = alpha.egress();
+    let envoy = alpha.egress();
     let port = alpha.port(WEB);
     alpha.imports.clear();
     alpha.bundles.clear();
-    assert_eq!(alpha.publish_imports().removed, ["egress/trust/beta.example.json"]);
+    alpha.publish_imports();
     until("its port is closed", || std::net::TcpStream::connect(port).err());
+    until("its cluster is gone", || (envoy.stat("cluster_manager.active_clusters") == 0).then_some(()));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The gateway's files on a real Envoy, with the real filter.
 
-use super::pki::{Authority, replace};
+use super::pki::Authority;
 use super::process::{Envoy, until};
 use super::tls::{Echo, TlsClient, client_config, client_config_of, connect_with, open_tls, ping};
 use super::world::{Cluster, service};
@@ -180,46 +180,38 @@ fn roots_come_and_go_by_rename() {
 }
 
 #[test]
-fn the_certificate_is_replaced_by_rename() {
-    let echo = Echo::start();
-    let (alpha, beta) = alpha_with_beta(&echo);
-    let envoy = alpha.gateway();
-    let before = envoy.listener_changes();
-    let shown = || call(&alpha, &beta, WEB).unwrap().conn.peer_certificates().unwrap().to_vec();
-    let old = shown();
-
-    let renewed = alpha.authority.workload("ns/istio-system/sa/gateway");
-    let folder = alpha.folder.path().join("identity");
-    renewed.store_certificate(&folder);
-    until("Envoy has seen the certificate without its key", || {
-        (envoy.stat("sds.identity.key_rotation_failed") > 0).then_some(())
-    });
-    assert_eq!(shown(), old, "half a pair changes nothing");
-    renewed.store(&folder);
-    until("the new certificate is shown", || (shown() == renewed.chain()).then_some(()));
-    assert_eq!(envoy.listener_changes(), before);
-}
-
-#[test]
-fn a_certificate_and_a_key_in_different_folders_are_replaced_as_well() {
+fn the_certificate_is_renewed_under_open_connections() {
     let echo = Echo::start();
     let (mut alpha, beta) = alpha_with_beta(&echo);
-    let folder = alpha.folder.path().to_owned();
-    let chain = alpha.authority.workload("ns/istio-system/sa/gateway").store(&folder.join("chain")).certificate_chain;
-    alpha.identity.certificate_chain = chain;
-    let first = alpha.authority.workload("ns/istio-system/sa/gateway");
-    let store = |leaf: &super::pki::Leaf| {
-        leaf.store(&folder.join("chain"));
-        leaf.store(&folder.join("identity"));
-    };
-    store(&first);
-    alpha.publish();
-    let _envoy = alpha.gateway();
-    let shown = || call(&alpha, &beta, WEB).unwrap().conn.peer_certificates().unwrap().to_vec();
-    assert_eq!(shown(), first.chain());
-    let second = alpha.authority.workload("ns/istio-system/sa/gateway");
-    store(&second);
-    until("the new certificate is shown", || (shown() == second.chain()).then_some(()));
+    let envoy = alpha.gateway();
+    let before = envoy.listener_changes();
+    let shown = |alpha: &Cluster| call(alpha, &beta, WEB).unwrap().conn.peer_certificates().unwrap().to_vec();
+    let mut open = call(&alpha, &beta, WEB).unwrap();
+    for _ in 0..3 {
+        let renewed = alpha.authority.workload("ns/istio-system/sa/gateway");
+        alpha.identity = renewed.identity();
+        let written = alpha.publish().changed;
+        assert!(written.contains(&"gateway/identity.json".to_owned()), "{written:?}");
+        until("the new certificate is shown", || (shown(&alpha) == renewed.chain()).then_some(()));
+    }
+    ping(&mut open).unwrap();
+    assert_eq!(envoy.listener_changes(), before);
+    assert_eq!(envoy.stat("sds.identity.key_rotation_failed"), 0);
+}
+
+/// Whoever reaches the admin interface can stop Envoy, and yet must not become the cluster.
+#[test]
+fn the_admin_interface_does_not_show_the_key() {
+    let echo = Echo::start();
+    let (alpha, _beta) = alpha_with_beta(&echo);
+    let envoy = alpha.gateway();
+    let dump = envoy.get("/config_dump").unwrap();
+    // `[redacted]` in base64.
+    assert!(dump.contains("W3JlZGFjdGVkXQ=="), "the secret is in the dump, without what it says");
+    let file: serde_json::Value =
+        serde_json::from_slice(&fs::read(alpha.path("gateway/identity.json")).unwrap()).unwrap();
+    let key = &file["resources"][0]["tls_certificate"]["private_key"]["inline_bytes"];
+    assert!(!dump.contains(key.as_str().unwrap()));
 }
 
 #[test]
@@ -249,7 +241,9 @@ fn a_broken_table_leaves_the_last_good_one() {
 }
 
 fn refused_after_writing<T>(path: &std::path::Path, text: &str, refused: impl FnOnce() -> T) -> T {
-    replace(path, text);
+    let partial = path.with_extension("partial");
+    fs::write(&partial, text).unwrap();
+    fs::rename(&partial, path).unwrap();
     refused()
 }
 
@@ -284,6 +278,22 @@ fn endpoints_change_under_an_open_connection() {
         (second.connections() > 0).then_some(())
     });
     ping(&mut open).unwrap();
+}
+
+#[test]
+fn peers_and_exports_take_no_inotify_instance() {
+    let echo = Echo::start();
+    let (mut alpha, beta) = alpha_with_beta(&echo);
+    let envoy = alpha.gateway();
+    let before = envoy.inotify_instances();
+    assert!((1..=6).contains(&before), "{before}");
+    for number in 0..20 {
+        alpha.peer(&Authority::new(&format!("peer-{number}.example")));
+        alpha.export(&format!("web-{number}.shop.svc.alpha.example:80"), echo.address, &[&beta]);
+    }
+    alpha.publish();
+    until_let_in(&alpha, &beta, "web-19.shop.svc.alpha.example:80");
+    assert_eq!(envoy.inotify_instances(), before);
 }
 
 #[test]

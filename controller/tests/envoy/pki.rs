@@ -1,6 +1,6 @@
 //! Roots and leaf certificates, made at run time.
 
-use fedgate_controller::envoy::{FilePath, Identity};
+use fedgate_controller::envoy::Identity;
 use fedgate_core::TrustDomain;
 use fedgate_federation::bundle::{Root, TrustBundle};
 use rcgen::{
@@ -8,7 +8,6 @@ use rcgen::{
     SanType,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use std::path::Path;
 
 pub(crate) struct Authority {
     pub(crate) trust_domain: TrustDomain,
@@ -38,10 +37,15 @@ impl Authority {
 
     /// A leaf for any URI, of the own trust domain or not.
     pub(crate) fn leaf(&self, san: &str) -> Leaf {
+        self.leaf_of(&[san])
+    }
+
+    /// A leaf with these URI SANs, in this order.
+    pub(crate) fn leaf_of(&self, sans: &[&str]) -> Leaf {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.subject_alt_names = vec![uri(san)];
+        params.subject_alt_names = sans.iter().map(|san| uri(san)).collect();
         // Without it BoringSSL takes the first of two roots with one name (old and new of a rotation) and stops there.
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate().unwrap();
@@ -73,22 +77,8 @@ impl Leaf {
         PrivateKeyDer::try_from(self.key.serialize_der()).unwrap()
     }
 
-    /// Writes both files by rename, the certificate first.
-    pub(crate) fn store(&self, folder: &Path) -> Identity {
-        self.store_certificate(folder);
-        replace(&folder.join("key.pem"), &self.key.serialize_pem());
-        let path = |name| FilePath::new(&folder.join(name)).unwrap();
-        Identity { certificate_chain: path("cert.pem"), private_key: path("key.pem") }
+    /// As Envoy is given it.
+    pub(crate) fn identity(&self) -> Identity {
+        Identity::from_pem(self.certificate.pem().as_bytes(), self.key.serialize_pem().as_bytes()).unwrap()
     }
-
-    pub(crate) fn store_certificate(&self, folder: &Path) {
-        replace(&folder.join("cert.pem"), &self.certificate.pem());
-    }
-}
-
-pub(crate) fn replace(path: &Path, text: &str) {
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let partial = path.with_extension("partial");
-    std::fs::write(&partial, text).unwrap();
-    std::fs::rename(&partial, path).unwrap();
 }

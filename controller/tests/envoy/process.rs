@@ -90,6 +90,13 @@ impl Envoy {
         body.lines().find_map(|line| line.split_once(": ")?.1.trim().parse().ok()).unwrap_or(0)
     }
 
+    /// How many inotify instances it holds.
+    pub(crate) fn inotify_instances(&self) -> usize {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().flatten();
+        let targets = descriptors.filter_map(|entry| fs::read_link(entry.path()).ok());
+        targets.filter(|target| target.as_os_str() == "anon_inode:inotify").count()
+    }
+
     /// Where a listener listens.
     #[track_caller]
     pub(crate) fn listener(&self, name: &str) -> SocketAddr {

@@ -13,7 +13,7 @@ use fedgate_federation::federate::{Import, Protocol, ServerIdentity};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 const WEB: &str = "web.shop.svc.alpha.example:80";
 
@@ -21,8 +21,11 @@ fn path(text: &str) -> FilePath {
     FilePath::new(Path::new(text)).unwrap()
 }
 
-fn identity() -> Identity {
-    Identity { certificate_chain: path("/etc/alpha/cert.pem"), private_key: path("/etc/alpha/key.pem") }
+/// The same for all tests of a run.
+fn identity() -> &'static Identity {
+    static IDENTITY: OnceLock<Identity> = OnceLock::new();
+    IDENTITY
+        .get_or_init(|| super::pki::Authority::new("alpha.example").workload("ns/istio-system/sa/gateway").identity())
 }
 
 fn trust_domain(text: &str) -> TrustDomain {
@@ -46,7 +49,7 @@ fn gateway(exports: &[(&str, &[&str])], bundles: &BTreeMap<TrustDomain, TrustBun
         trust_domain: &trust_domain("alpha.example"),
         listen: "[::]:15443".parse().unwrap(),
         admin: "127.0.0.1:15000".parse().unwrap(),
-        identity: &identity(),
+        identity: identity(),
         local_roots: &[],
         bundles,
         table: &table(&exports),
@@ -82,7 +85,7 @@ fn egress(imports: &[Import], bundles: &BTreeMap<TrustDomain, TrustBundle>) -> V
         trust_domain: &trust_domain("alpha.example"),
         listen: "127.0.0.1".parse().unwrap(),
         admin: "127.0.0.1:15010".parse().unwrap(),
-        identity: &identity(),
+        identity: identity(),
         imports,
         ports: &ports,
         bundles,
@@ -111,13 +114,23 @@ fn snapshot(name: &str, value: Value) {
 }
 
 /// Keys are made at run time, so what is made of them is not in the snapshots.
-fn without_roots(mut value: Value) -> Value {
-    let validator = "/resources/0/validation_context/custom_validator_config/typed_config/trust_bundles/inline_string";
-    if let Some(roots) = value.pointer_mut(validator) {
-        assert!(roots.as_str().unwrap().contains("x5c"));
-        *roots = "the roots".into();
-    }
+fn without_keys(mut value: Value) -> Value {
+    hide(&mut value);
     value
+}
+
+fn hide(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            if let Some(bytes) = fields.get_mut("inline_bytes") {
+                *bytes = "the bytes".into();
+            }
+            fields.values_mut().for_each(hide);
+        }
+        Value::Array(items) => items.iter_mut().for_each(hide),
+        Value::String(text) if text.contains("x5c") => *text = "the roots".into(),
+        _ => {}
+    }
 }
 
 /// The table's own form is the core's.
@@ -135,7 +148,7 @@ fn without_table(mut value: Value) -> Value {
 fn the_gateways_files() {
     let files = gateway(&[(WEB, &["10.0.0.2:8080", "10.0.0.1:8080", "[fd00::1]:8080"])], &bundles());
     for name in ["bootstrap", "lds", "cds", "identity"] {
-        snapshot(&format!("gateway_{name}"), json(&files, &format!("gateway/{name}.json")));
+        snapshot(&format!("gateway_{name}"), without_keys(json(&files, &format!("gateway/{name}.json"))));
     }
     snapshot("gateway_filter", without_table(json(&files, "gateway/filter/filter.json")));
 }
@@ -145,12 +158,11 @@ fn the_egresss_files() {
     let identity = |text: &str| WorkloadIdentity::parse(text).unwrap();
     let exactly = ServerIdentity::Exactly(vec![identity("spiffe://beta.example/ns/istio-system/sa/gateway")]);
     let web = import("web.shop.svc.beta.example:80", &["192.0.2.1", "2001:db8::1"], exactly.clone());
-    let db = import("db.shop.svc.beta.example:5432", &["192.0.2.1", "gw.beta.example"], exactly);
+    let db = import("db.shop.svc.beta.example:5432", &["192.0.2.1", "2001:db8::1"], exactly);
     let files = egress(&[db, web], &bundles());
     for name in ["bootstrap", "lds", "cds", "identity"] {
-        snapshot(&format!("egress_{name}"), json(&files, &format!("egress/{name}.json")));
+        snapshot(&format!("egress_{name}"), without_keys(json(&files, &format!("egress/{name}.json"))));
     }
-    snapshot("egress_trust", without_roots(json(&files, "egress/trust/beta.example.json")));
 }
 
 #[test]
@@ -184,17 +196,4 @@ fn a_peers_gateways_change_no_listener() {
     let name = egress(&[import("web.shop.svc.beta.example:80", &["gw.beta.example"], any())], &bundles);
     assert_eq!(find(&ip, "egress/lds.json"), find(&name, "egress/lds.json"));
     assert_ne!(find(&ip, "egress/cds.json"), find(&name, "egress/cds.json"));
-}
-
-#[test]
-fn long_trust_domains_have_files_with_short_names() {
-    let long = trust_domain(&"a".repeat(255));
-    let bundle = TrustBundle { trust_domain: long.clone(), roots: bundles().into_values().next().unwrap().roots };
-    let import = Import {
-        trust_domain: long.clone(),
-        ..import("web.shop.svc.beta.example:80", &[], ServerIdentity::AnyOf(long.clone()))
-    };
-    let files = egress(&[import], &BTreeMap::from([(long, bundle)]));
-    let trust = files.iter().find(|file| file.path.starts_with("egress/trust/")).unwrap();
-    assert!(trust.path.len() < 100 && trust.path.ends_with(".json"), "{}", trust.path);
 }

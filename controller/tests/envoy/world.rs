@@ -39,6 +39,8 @@ pub(crate) struct Cluster {
     pub(crate) folder: TempDir,
     pub(crate) files: EnvoyFiles,
     pub(crate) identity: Identity,
+    /// The first certificate that its Envoys were given, DER.
+    pub(crate) certificate: Vec<u8>,
     /// Where the gateway listens, once it has been started.
     address: Cell<SocketAddr>,
     /// Each peer of the table, and its roots.
@@ -54,12 +56,13 @@ impl Cluster {
     pub(crate) fn new(trust_domain: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new(trust_domain);
-        let identity = authority.workload("ns/istio-system/sa/gateway").store(&folder.path().join("identity"));
+        let leaf = authority.workload("ns/istio-system/sa/gateway");
         Self {
             authority,
             files: EnvoyFiles::new(&folder.path().join("envoy")).unwrap(),
             folder,
-            identity,
+            identity: leaf.identity(),
+            certificate: leaf.chain()[0].to_vec(),
             address: Cell::new(ANY_PORT),
             bundles: BTreeMap::new(),
             exports: BTreeMap::new(),

@@ -12,6 +12,7 @@ mod peers;
 mod policy;
 mod probes;
 mod quick_start;
+mod renewal;
 mod revocation;
 mod rotation;
 mod secrets;

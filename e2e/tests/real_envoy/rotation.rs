@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 /// What alpha believes of beta, and beta of alpha.
 const SERVER_SIDE: &str = "envoy/gateway/trust/bundles.json";
-const CLIENT_SIDE: &str = "envoy/egress/trust/beta.example.json";
+const CLIENT_SIDE: &str = "envoy/egress/cds.json";
 
 #[test]
 fn the_owner_gets_a_new_root() {

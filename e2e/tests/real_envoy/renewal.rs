@@ -1,0 +1,95 @@
+//! The gateway's own certificate, renewed in all the ways in which programs write files, and in ways that go wrong.
+
+use crate::fixture::Pair;
+use anyhow::{Result, ensure};
+use fedgate_e2e::authority::Identity;
+use fedgate_e2e::client::{self, Client, plain_greeting, say};
+use fedgate_e2e::cluster::{Cluster, SOON};
+use fedgate_e2e::run_folder::RunFolder;
+use fedgate_e2e::scenario::scenario;
+use fedgate_e2e::wait;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// `cp` and `openssl -out` write over the file that is there. Envoy alone would never see it.
+#[test]
+fn a_certificate_that_is_written_over_in_place_is_shown() {
+    scenario("renewal-in-place", async |run: &RunFolder| {
+        let pair = Pair::start(run, |_, _| Ok(())).await?;
+        let (mut open, _) = plain_greeting(pair.alpha().wait_import(&pair.mail.name()).await?).await?;
+        for order in [["gateway.key", "gateway.pem"], ["gateway.pem", "gateway.key"]] {
+            let renewed = made(run, pair.beta())?;
+            for file in order {
+                write_over(pair.beta(), file, &std::fs::read_to_string(run.path().join(file))?)?;
+            }
+            wait_shown(&pair, &renewed).await?;
+        }
+        ensure!(say(&mut open, "still here").await? == "250 still here", "the open connection was cut");
+        pair.beta().wait_no_finding("unreadable").await
+    });
+}
+
+/// What does not go together is told, and what is shown stays, also over restarts; with the right key it is taken at once.
+#[test]
+fn a_pair_that_does_not_match_is_never_shown() {
+    scenario("renewal-mismatch", async |run: &RunFolder| {
+        let mut pair = Pair::start(run, |_, _| Ok(())).await?;
+        let before = shown(&pair).await?;
+        let renewed = made(run, pair.beta())?;
+        let text = |file: &str| std::fs::read_to_string(run.path().join(file));
+        let (chain, key) = (text("gateway.pem")?, text("gateway.key")?);
+        let half = &chain[..chain.len() / 2];
+        for (what, certificate) in [("another certificate", &*chain), ("half of one", half), ("nothing", "")] {
+            write_over(pair.beta(), "gateway.pem", certificate)?;
+            let finding = pair.beta().wait_finding("unreadable").await?;
+            ensure!(finding.message.contains("identity."), "{what}: {finding:?}");
+            ensure!(shown(&pair).await? == before, "{what} is shown");
+        }
+        write_over(pair.beta(), "gateway.pem", &chain)?;
+        let [_, beta] = &mut pair.federation.clusters;
+        beta.kill_controller()?;
+        beta.start_controller().await?;
+        beta.start_gateway().await?;
+        ensure!(shown(&pair).await? == before, "after a restart");
+        pair.web.wait_callable_from(pair.alpha()).await?;
+
+        write_over(pair.beta(), "gateway.key", &key)?;
+        wait_shown(&pair, &renewed).await?;
+        pair.beta().wait_no_finding("unreadable").await?;
+        only_its_owner_reads_the_key(pair.beta())
+    });
+}
+
+fn only_its_owner_reads_the_key(cluster: &Cluster) -> Result<()> {
+    for role in ["gateway", "egress"] {
+        let file = cluster.folder().join(format!("envoy/{role}/identity.json"));
+        let mode = std::fs::metadata(&file)?.permissions().mode() & 0o777;
+        ensure!(mode == 0o600, "{} has mode {mode:o}", file.display());
+    }
+    Ok(())
+}
+
+/// A new certificate of the cluster's gateway, written to the run's own folder.
+fn made(run: &RunFolder, cluster: &Cluster) -> Result<Identity> {
+    let identity = cluster.authority().workload(&cluster.spiffe_id("gateway"))?;
+    identity.write(run.path(), "gateway")?;
+    Ok(identity)
+}
+
+/// As `cp` does: the file stays the same one.
+fn write_over(cluster: &Cluster, file: &str, text: &str) -> Result<()> {
+    let path: &Path = &cluster.folder().join("identity").join(file);
+    Ok(std::fs::write(path, text)?)
+}
+
+/// The leaf that beta's gateway shows, DER.
+async fn shown(pair: &Pair) -> Result<Vec<u8>> {
+    let connection = Client::new(None)?.connect(pair.beta().gateway_address(), &pair.web.sni()).await?;
+    Ok(client::server_certificate(&connection).map(|leaf| leaf.to_vec()).unwrap_or_default())
+}
+
+async fn wait_shown(pair: &Pair, identity: &Identity) -> Result<()> {
+    let leaf = identity.chain().first().map(|leaf| leaf.to_vec()).unwrap_or_default();
+    let renewed = async || Ok(shown(pair).await? == leaf);
+    wait::until_true("the gateway to show its new certificate", SOON, renewed).await
+}
