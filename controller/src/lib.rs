@@ -7,7 +7,7 @@
 //! | [`brain`] | one snapshot of all sources, compiled |
 //! | [`controller`] | the files platform: from the brain to the sinks |
 //! | [`envoy`], [`exporter`], [`admin`] | sinks: Envoy's files, what peers may fetch, what operators ask |
-//! | [`run`] | the loop that ties them together |
+//! | [`run`] | the loop that ties them together; `tasks`: what must run for as long as it does |
 //! | [`kubernetes`] | the Kubernetes platform: its sources, its sinks, its loop |
 //! | [`command`] | the command line |
 
@@ -35,4 +35,5 @@ pub mod settings;
 pub mod sinks;
 pub mod state;
 pub mod status;
+mod tasks;
 pub mod yaml;

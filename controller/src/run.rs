@@ -17,6 +17,7 @@ use crate::probe::ProbeSettings;
 use crate::settings::{self, MetadataTransport, Settings};
 use crate::sinks::{self, Deployment};
 use crate::state::StateFolder;
+use crate::tasks::Tasks;
 use anyhow::{Context, Result};
 use fedgate_federation::document;
 use jiff::Timestamp;
@@ -30,12 +31,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 
 /// Runs the controller on a folder until it is told to stop (SIGTERM, SIGINT).
 ///
 /// # Errors
-/// When it cannot begin: wrong settings, a file that is missing, an address in use. Once it runs, nothing ends it but a signal.
+/// When it cannot begin: wrong settings, a file that is missing, an address in use. Once it runs, nothing ends it but a signal and the
+/// end of a task that it cannot be without.
 pub async fn run(dir: &Path) -> Result<()> {
     let settings = Settings::read(dir)?;
     let state = StateFolder::open(&settings.state)?;
@@ -54,7 +55,7 @@ pub async fn run(dir: &Path) -> Result<()> {
     let mut signals = Signals::new()?;
     let mut pace = Pace::default();
     reload.all(&mut controller);
-    loop {
+    let ended = loop {
         if pace.is_due() {
             let next = controller.compile(Timestamp::now());
             pace.compiled(&next);
@@ -64,7 +65,8 @@ pub async fn run(dir: &Path) -> Result<()> {
             }
         }
         tokio::select! {
-            () = signals.next() => break,
+            () = signals.next() => break Ok(()),
+            ended = servers.ended() => break Err(ended),
             () = changes.next() => {
                 reload.all(&mut controller);
                 pace.now();
@@ -75,12 +77,25 @@ pub async fn run(dir: &Path) -> Result<()> {
             },
             () = pace.wait() => {}
         }
-    }
-    tracing::info!("stopping");
+    };
     drop(importer);
+    stop_all(&stop, servers, &ended).await;
+    ended
+}
+
+/// How long tasks may take to end once they are told to.
+const STOP: Duration = Duration::from_secs(10);
+
+/// Tells the tasks to end, and waits until they have. `ended` is why the process ends.
+pub(crate) async fn stop_all(stop: &watch::Sender<bool>, tasks: Tasks, ended: &Result<()>) {
+    match ended {
+        Ok(()) => tracing::info!("stopping"),
+        Err(why) => tracing::error!("stopping, to be started again: {why:#}"),
+    }
     let _ = stop.send(true);
-    while servers.join_next().await.is_some() {}
-    Ok(())
+    for failure in tasks.stop(STOP).await {
+        tracing::warn!("{failure}");
+    }
 }
 
 /// How many peers' news may wait to be taken in.
@@ -132,20 +147,17 @@ async fn serve(
     tls: Option<Arc<ServerTls>>,
     metrics: &Metrics,
     stopped: &watch::Receiver<bool>,
-) -> Result<JoinSet<()>> {
+) -> Result<Tasks> {
     let settings = &controller.settings;
-    let mut servers = JoinSet::new();
+    let mut servers = Tasks::default();
     let metadata = listen("metadata.listen", settings.metadata.listen).await?;
     let exporter = exporter_settings(controller, tls, metrics);
-    servers.spawn(exporter::serve(metadata, exporter, controller.published(), stop_of(stopped)));
+    let serve = exporter::serve(metadata, exporter, controller.published(), stop_of(stopped));
+    servers.spawn("the metadata endpoint", serve);
     let listener = listen("admin.listen", settings.admin.listen).await?;
     controller.state().save("admin.json", &AdminAddress { address: listener.local_addr()? })?;
     let (in_force, registry, stop) = (controller.in_force(), metrics.registry(), stop_of(stopped));
-    servers.spawn(async move {
-        if let Err(error) = admin::serve(listener, in_force, registry, stop).await {
-            tracing::error!("the admin address has failed: {error}");
-        }
-    });
+    servers.spawn("the admin address", admin::serve(listener, in_force, registry, stop));
     Ok(servers)
 }
 

@@ -15,7 +15,9 @@ impl Controller {
     pub(super) fn run(self) -> Result<Outcome> {
         crate::logging::start(self.logging.log_format);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(crate::kubernetes::run::run(self.settings))?;
-        Ok(Outcome::Well)
+        let ended = runtime.block_on(crate::kubernetes::run::run(self.settings));
+        // Whatever still blocks a thread, such as a look-up of a name, is not waited for.
+        runtime.shutdown_background();
+        ended.map(|()| Outcome::Well)
     }
 }

@@ -14,7 +14,9 @@ impl Run {
     pub(super) fn run(self) -> Result<Outcome> {
         crate::logging::start(self.logging.log_format);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(crate::run::run(&self.folder.dir))?;
-        Ok(Outcome::Well)
+        let ended = runtime.block_on(crate::run::run(&self.folder.dir));
+        // Whatever still blocks a thread, such as a look-up of a name, is not waited for.
+        runtime.shutdown_background();
+        ended.map(|()| Outcome::Well)
     }
 }
