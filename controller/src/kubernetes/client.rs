@@ -1,17 +1,17 @@
 //! The client of the API server.
 
+mod limited;
+
 use anyhow::{Context, Result};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::Status;
 use kube::{Client, Config};
+use limited::{Limited, NoAnswer};
 use std::path::Path;
 use std::time::Duration;
 
 /// How long a connection to the API server may take.
 const CONNECT: Duration = Duration::from_secs(5);
-
-/// How long a user waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The most characters of an error that are shown: the API server's may quote a whole object.
 const LONGEST_ERROR: usize = 400;
@@ -51,27 +51,33 @@ pub async fn of_user(file: Option<&Path>, context: Option<&str>) -> Result<Clien
             }
         },
     };
-    let mut config = config.context("the kubeconfig cannot be used; see `kubectl config view`")?;
-    config.read_timeout = Some(PATIENCE);
-    with(config)
+    with(config.context("the kubeconfig cannot be used; see `kubectl config view`")?)
 }
 
-/// A client with this configuration.
+/// A client with this configuration. Each of its requests ends, with or without an answer.
 ///
 /// # Errors
 /// When the configuration has certificates or keys that cannot be used.
 pub fn with(mut config: Config) -> Result<Client> {
     config.connect_timeout = Some(CONNECT);
     let url = config.cluster_url.clone();
-    Client::try_from(config).with_context(|| format!("the kubeconfig for {url} cannot be used"))
+    let way = Client::try_from(config.clone()).with_context(|| format!("the kubeconfig for {url} cannot be used"))?;
+    Ok(over(way, move || Client::try_from(config.clone()).ok()))
+}
+
+/// A client that sends its requests this way, and by a new one after there was no answer.
+pub(super) fn over(way: Client, open: impl FnMut() -> Option<Client> + Send + 'static) -> Client {
+    let namespace = way.default_namespace().to_owned();
+    Client::new(Limited::new(way, open), namespace)
 }
 
 /// An error with its causes, in one line: what the API server said, if it said something. The client's errors quote no credentials.
 pub(super) fn told(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = || std::iter::successors(Some(error), |error| error.source());
+    let no_answer = || causes().find_map(|cause| cause.downcast_ref::<NoAnswer>()).map(ToString::to_string);
     let said = match causes().find_map(|cause| status(cause)) {
         Some(status) => format!("the API server says {}: {}", status.code, status.message),
-        None => causes().map(ToString::to_string).collect::<Vec<_>>().join(": "),
+        None => no_answer().unwrap_or_else(|| causes().map(ToString::to_string).collect::<Vec<_>>().join(": ")),
     };
     said.chars().take(LONGEST_ERROR).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -11,6 +11,7 @@
 use super::client::told;
 use super::confirmations::Confirmations;
 use super::owner::managed_by;
+use super::watch::{Rollbacks, Version};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// The Lease's name.
 pub const LEASE: &str = "fedgate-controller";
@@ -55,6 +56,18 @@ impl Leadership {
             std::future::pending::<()>().await;
         }
     }
+
+    /// Ready when this replica does not lead: at once when the election says so, and without a word of it when the time is over.
+    pub async fn ended(&self) {
+        let mut told = self.clone();
+        while self.leads() {
+            let until = self.began + Duration::from_millis(self.until.load(Ordering::Acquire));
+            tokio::select! {
+                () = sleep_until(until) => {}
+                () = told.changed() => {}
+            }
+        }
+    }
 }
 
 /// Takes part in the election.
@@ -66,6 +79,9 @@ pub struct Election {
     changes: watch::Sender<bool>,
     /// The last Lease of somebody else, and when it was first seen as it is.
     seen: Option<(String, Instant)>,
+    /// The last version of the Lease, whoever wrote it.
+    version: Version,
+    rollbacks: Rollbacks,
 }
 
 impl Election {
@@ -74,7 +90,23 @@ impl Election {
         let (changes, receiver) = watch::channel(false);
         let leadership = Leadership { began: Instant::now(), until: Arc::default(), changes: receiver };
         let leases = Api::namespaced(client.clone(), namespace);
-        (Self { leases, identity, confirmations, leadership: leadership.clone(), changes, seen: None }, leadership)
+        let (version, rollbacks) = (Version::default(), Rollbacks::default());
+        let election = Self {
+            leases,
+            identity,
+            confirmations,
+            leadership: leadership.clone(),
+            changes,
+            seen: None,
+            version,
+            rollbacks,
+        };
+        (election, leadership)
+    }
+
+    /// Tells of a Lease whose version went back. Nothing else is looked at as often.
+    pub(super) fn noticing(self, rollbacks: Rollbacks) -> Self {
+        Self { rollbacks, ..self }
     }
 
     /// Runs until `stop` is ready, and then gives the Lease back, so that another replica need not wait.
@@ -142,8 +174,10 @@ impl Election {
             lease.metadata.name = Some(LEASE.to_owned());
             lease.metadata.labels = Some(BTreeMap::from([managed_by()]));
             lease.spec = Some(self.spec(None));
-            return won(self.leases.create(&PostParams::default(), &lease).await);
+            let created = self.leases.create(&PostParams::default(), &lease).await;
+            return self.won(created);
         };
+        self.saw(&lease);
         match self.may_take(&lease) {
             true => self.take(lease).await,
             false => Ok(false),
@@ -166,10 +200,31 @@ impl Election {
         }
     }
 
-    async fn take(&self, mut lease: Lease) -> kube::Result<bool> {
+    async fn take(&mut self, mut lease: Lease) -> kube::Result<bool> {
         lease.spec = Some(self.spec(lease.spec.as_ref()));
         self.confirmations.write(&mut lease);
-        won(self.leases.replace(LEASE, &PostParams::default(), &lease).await)
+        let replaced = self.leases.replace(LEASE, &PostParams::default(), &lease).await;
+        self.won(replaced)
+    }
+
+    /// A conflict means that another replica was first.
+    fn won(&mut self, result: kube::Result<Lease>) -> kube::Result<bool> {
+        match result {
+            Ok(lease) => {
+                self.saw(&lease);
+                Ok(true)
+            }
+            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn saw(&mut self, lease: &Lease) {
+        let version = Version::of(lease);
+        if version.is_before(self.version) {
+            self.rollbacks.noticed(self.rollbacks.count(), "the Lease");
+        }
+        self.version = version;
     }
 
     fn spec(&self, before: Option<&LeaseSpec>) -> LeaseSpec {
@@ -218,14 +273,5 @@ impl Election {
         };
         // Whatever comes of it, the Lease runs out.
         let _ = timeout(PATIENCE, free).await;
-    }
-}
-
-/// A conflict means that another replica was first.
-fn won(result: kube::Result<Lease>) -> kube::Result<bool> {
-    match result {
-        Ok(_) => Ok(true),
-        Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => Ok(false),
-        Err(error) => Err(error),
     }
 }

@@ -32,6 +32,8 @@ mod compiled;
 pub mod confirmations;
 pub mod crd;
 pub mod election;
+#[cfg(test)]
+mod fake;
 pub mod fingerprint;
 pub mod identity;
 pub mod kind;

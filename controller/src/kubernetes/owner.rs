@@ -1,7 +1,6 @@
 //! How objects of ours are known from others': by labels. What has not ours is never touched.
 
 use kube::ResourceExt;
-use kube::api::DynamicObject;
 
 /// Whose an object is: the namespace of the fedgate that wrote it. Two in one cluster don't take each other's objects away.
 pub const OWNER: &str = "fedgate.dev/owner";
@@ -16,6 +15,6 @@ pub fn managed_by() -> (String, String) {
 }
 
 /// Whether the fedgate of this namespace wrote the object.
-pub fn is_ours(object: &DynamicObject, namespace: &str) -> bool {
+pub fn is_ours(object: &impl ResourceExt, namespace: &str) -> bool {
     object.labels().get(OWNER).is_some_and(|owner| owner == namespace)
 }

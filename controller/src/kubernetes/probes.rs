@@ -26,12 +26,14 @@ struct Inner {
     beat: Instant,
     /// What is waited for before peers can be answered; `None` when they can.
     waiting_for: Option<String>,
+    /// Why this replica ends.
+    dead: Option<String>,
 }
 
 impl Default for Health {
     fn default() -> Self {
         let waiting_for = Some("the start".to_owned());
-        Self(Arc::new(Mutex::new(Inner { beat: Instant::now(), waiting_for })))
+        Self(Arc::new(Mutex::new(Inner { beat: Instant::now(), waiting_for, dead: None })))
     }
 }
 
@@ -54,12 +56,21 @@ impl Health {
         self.lock().waiting_for = what;
     }
 
+    /// Something has ended that this replica cannot be without.
+    pub fn died(&self, why: String) {
+        self.lock().dead = Some(why);
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn live(&self) -> Result<(), String> {
-        let since = self.lock().beat.elapsed();
+        let inner = self.lock();
+        if let Some(why) = &inner.dead {
+            return Err(format!("{why}\n"));
+        }
+        let since = inner.beat.elapsed();
         (since < DEAD).then_some(()).ok_or_else(|| format!("nothing has moved for {} s\n", since.as_secs()))
     }
 
@@ -128,5 +139,7 @@ mod tests {
         assert!(health.live().is_err() && health.ready().is_err());
         health.beat();
         assert!(health.ready().is_ok());
+        health.died("the writer: it has returned".to_owned());
+        assert!(health.live().unwrap_err().contains("the writer") && health.ready().is_err());
     }
 }

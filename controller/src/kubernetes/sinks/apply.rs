@@ -1,12 +1,13 @@
 //! Writing one object: server-side apply with our field manager, of an object that is ours or is not there.
 
 use super::object::Desired;
-use super::outputs::{Found, Output, keep};
+use super::outputs::{Found, Output};
 use crate::kubernetes::client::told;
 use crate::kubernetes::fingerprint::of_object;
-use crate::kubernetes::owner::FIELD_MANAGER;
-use crate::kubernetes::watch::Key;
+use crate::kubernetes::owner::{FIELD_MANAGER, is_ours};
+use crate::kubernetes::watch::{Key, Sent};
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
+use kube::ResourceExt;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use serde_json::{Map, Value, json};
 
@@ -37,15 +38,27 @@ pub(crate) fn conflict(desired: &Desired, why: &str) -> Finding {
 ///
 /// # Errors
 /// What the API server said.
-pub(crate) async fn create(output: &Output, desired: &Desired) -> kube::Result<Applied> {
-    if output.sees_ours_only && output.api.get_metadata_opt(&desired.name).await?.is_some() {
-        return Ok(Applied::Conflict(conflict(desired, "an object of this name is there without fedgate's label")));
+pub(crate) async fn create(output: &Output, desired: &Desired, owner: &str) -> kube::Result<Applied> {
+    let there = match output.sees_ours_only {
+        true => output.api.get_metadata_opt(&desired.name).await?,
+        false => None,
+    };
+    match there {
+        // Ours is there, and the watch has not shown it yet: the answer to an earlier write was lost.
+        Some(there) if is_ours(&there, owner) => {
+            return update(output, desired, &there.uid().unwrap_or_default()).await;
+        }
+        Some(_) => {
+            return Ok(Applied::Conflict(conflict(desired, "an object of this name is there without fedgate's label")));
+        }
+        None => {}
     }
+    let sent = output.watched.sending();
     // Without force: should somebody else create it at this very moment, the fields are theirs.
     let parameters = PatchParams::apply(FIELD_MANAGER);
     match output.api.patch(&desired.name, &parameters, &Patch::Apply(&desired.body)).await {
         Ok(object) => {
-            written(output, desired, object);
+            written(output, desired, sent, object);
             Ok(Applied::Created)
         }
         Err(kube::Error::Api(status)) if status.is_conflict() => {
@@ -59,24 +72,22 @@ pub(crate) async fn create(output: &Output, desired: &Desired) -> kube::Result<A
 ///
 /// # Errors
 /// What the API server said; a conflict when the object is another one by now.
-pub(crate) async fn update(output: &Output, desired: &Desired, found: &Found) -> kube::Result<Applied> {
+pub(crate) async fn update(output: &Output, desired: &Desired, uid: &str) -> kube::Result<Applied> {
     let mut body = desired.body.clone();
-    body["metadata"]["uid"] = found.uid.clone().into();
+    body["metadata"]["uid"] = uid.into();
+    let sent = output.watched.sending();
     let parameters = PatchParams::apply(FIELD_MANAGER).force();
     let object = output.api.patch(&desired.name, &parameters, &Patch::Apply(&body)).await?;
     let json = serde_json::to_value(&object).unwrap_or_default();
-    if of_object(&json) == desired.fingerprint {
-        written(output, desired, object);
-        return Ok(Applied::Corrected);
-    }
-    let Some(mut patch) = removal(&json, &desired.body) else {
-        written(output, desired, object);
+    let is_right = of_object(&json) == desired.fingerprint;
+    let Some(mut patch) = removal(&json, &desired.body).filter(|_| !is_right) else {
+        written(output, desired, sent, object);
         return Ok(Applied::Corrected);
     };
-    patch["metadata"]["uid"] = found.uid.clone().into();
+    patch["metadata"]["uid"] = uid.into();
     let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     let object = output.api.patch(&desired.name, &parameters, &Patch::Merge(&patch)).await?;
-    written(output, desired, object);
+    written(output, desired, sent, object);
     Ok(Applied::Corrected)
 }
 
@@ -88,18 +99,19 @@ pub(crate) async fn delete(output: &Output, key: &Key, found: &Found) -> kube::R
     let preconditions = Preconditions { uid: Some(found.uid.clone()), resource_version: None };
     let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
     match output.api.delete(&key.name, &parameters).await {
+        // It stays until whoever has put a finalizer on it lets it go; the watch tells.
+        Ok(answer) if answer.is_left() => return Ok(()),
         Ok(_) => {}
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
         Err(error) => return Err(error),
     }
-    output.watched.wrote(key.clone(), None);
+    output.watched.deleted(key, |there| there.uid == found.uid);
     Ok(())
 }
 
 /// Remembers what the API server gave back, so that the watch's echo of it is no news.
-fn written(output: &Output, desired: &Desired, object: DynamicObject) {
-    let key = Key { namespace: desired.namespace.clone(), name: desired.name.clone() };
-    output.watched.wrote(key, Some(keep(object)));
+fn written(output: &Output, desired: &Desired, sent: Sent, object: DynamicObject) {
+    output.watched.wrote(sent, object, |found| found.fingerprint == desired.fingerprint);
 }
 
 /// The merge patch (RFC 7396) that takes away what stands beside our fields, metadata apart; `None` when nothing does.

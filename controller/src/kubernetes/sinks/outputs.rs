@@ -7,13 +7,13 @@ use crate::kubernetes::owner::{OWNER, PEER};
 use crate::kubernetes::settings::{ControllerSettings, Places};
 use crate::kubernetes::sources::{Wakes, place};
 use crate::kubernetes::watch::{Watch, Watched};
+use crate::tasks::Tasks;
 use kube::api::DynamicObject;
 use kube::runtime::watcher::Config;
 use kube::{Api, Client, ResourceExt};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tokio::task::JoinSet;
 
 /// What is kept of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,23 +74,19 @@ pub(crate) struct Passthrough {
 
 impl Outputs {
     /// Begins to watch, for as long as `tasks` lives.
-    pub(crate) fn start(
-        client: &Client,
-        settings: &ControllerSettings,
-        wakes: &Wakes,
-        tasks: &mut JoinSet<()>,
-    ) -> Self {
+    pub(crate) fn start(client: &Client, settings: &ControllerSettings, wakes: &Wakes, tasks: &mut Tasks) -> Self {
         let places = &settings.places;
         let watch = |name, api, config| Watch {
             name,
             api,
             config,
             keep,
-            is_news: |_: &Found, _: &Found| true,
+            is_news: |_: &Found, _: &Found| false,
             wake: Arc::clone(&wakes.outputs),
             otherwise: Arc::clone(&wakes.outputs),
+            rollbacks: wakes.rollbacks.clone(),
         };
-        let output = |tasks: &mut JoinSet<()>, (kind, namespace): (Kind, &str)| {
+        let output = |tasks: &mut Tasks, (kind, namespace): (Kind, &str)| {
             let api = kind.within(client, namespace);
             // ConfigMaps are many and large, and most are nobody's business here.
             let sees_ours_only = kind == Kind::ConfigMap;
@@ -99,7 +95,7 @@ impl Outputs {
             let watch = watch(kind.plural(), api.clone(), config);
             ((kind, namespace.to_owned()), Output { watched: Watched::start(watch, tasks), api, sees_ours_only })
         };
-        let passthrough = |tasks: &mut JoinSet<()>| {
+        let passthrough = |tasks: &mut Tasks| {
             let place = place::passthrough(&places.namespace);
             let watch = watch(place.name, place.api(client), place.watched());
             Passthrough { client: client.clone(), watched: Watched::start(watch, tasks) }
@@ -134,6 +130,12 @@ impl Outputs {
             crate::kubernetes::sources::missing(&output.watched).map(|what| format!("{namespace}: {what}"))
         };
         self.places.iter().filter_map(missing).collect()
+    }
+
+    /// What is listed again, as the API server's data went back.
+    pub(crate) fn relisting(&self) -> Vec<String> {
+        let again = self.places.iter().filter(|(_, output)| output.watched.is_relisting());
+        again.map(|((_, namespace), output)| format!("{namespace}: {}", output.watched.name())).collect()
     }
 }
 

@@ -82,7 +82,7 @@ fn conditions<'a>(compiled: &'a Compiled, of_gateway: &OfGateway<'_>) -> BTreeMa
     peers.chain(others).collect()
 }
 
-/// Writes one status, whole. What came back is remembered.
+/// Writes one status, whole. What came back is for the watch to take; whether the status is as it was meant is remembered.
 ///
 /// Not by server-side apply, which refuses fields that the definition does not have, and with them everything: a definition of somebody
 /// else may lack some of ours. Of a patch the API server takes what it knows.
@@ -94,17 +94,17 @@ pub(crate) async fn write(
     key: &Key,
     wanted: &DesiredStatus,
     kept: &mut Kept,
-) -> kube::Result<Option<FederationObject>> {
+) -> kube::Result<Option<DynamicObject>> {
     // To add a field that is there is to replace it.
     let patch = json!([{ "op": "add", "path": "/status", "value": wanted.value }]);
     let patch: Patch<()> = Patch::Json(serde_json::from_value(patch).map_err(kube::Error::SerdeError)?);
     let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     match api.patch_status(&key.name, &parameters, &patch).await {
         Ok(object) => {
-            let object = keep(object);
-            match object.status == wanted.fingerprint {
+            let is = keep(object.clone()).status;
+            match is == wanted.fingerprint {
                 true => drop(kept.0.remove(key)),
-                false => drop(kept.0.insert(key.clone(), (wanted.fingerprint, object.status))),
+                false => drop(kept.0.insert(key.clone(), (wanted.fingerprint, is))),
             }
             Ok(Some(object))
         }

@@ -17,7 +17,7 @@ use super::memory;
 use super::object::Desired;
 use super::outputs::Outputs;
 use super::pace::Corrections;
-use super::plan::Wanted;
+use super::plan::{Wanted, step};
 use super::statuses::{self, Kept, OfGateway};
 use crate::clock::until;
 use crate::exporter;
@@ -39,8 +39,8 @@ use arc_swap::ArcSwap;
 use fedgate_federation::federate::{Condition, ConditionStatus};
 use fedgate_federation::{Finding, FindingReason, ObjectRef, Severity};
 use jiff::Timestamp;
-use kube::Client;
 use kube::api::DynamicObject;
+use kube::{Client, ResourceExt};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -57,7 +57,7 @@ pub(crate) struct Writer {
     /// The API server.
     pub client: Client,
     /// What is there.
-    pub outputs: Outputs,
+    pub outputs: Arc<Outputs>,
     /// The filter that this program brings; `None` where the operator does.
     pub module: Option<Module>,
     /// The gateway's Pods.
@@ -111,7 +111,7 @@ impl Pass {
 }
 
 impl Writer {
-    /// Runs for ever.
+    /// Runs for as long as somebody compiles.
     pub(crate) async fn run(mut self) {
         let mut remembered = Remembered::default();
         let mut again = None;
@@ -138,7 +138,14 @@ impl Writer {
                 again = Some(Instant::now() + RETRY);
                 continue;
             }
-            again = self.pass(&compiled, &mut remembered).await;
+            let leadership = self.leadership.clone();
+            again = tokio::select! {
+                again = self.pass(&compiled, &mut remembered) => again,
+                () = leadership.ended() => {
+                    tracing::warn!("this replica leads no more: what it was writing is left to the next leader");
+                    None
+                }
+            };
         }
     }
 
@@ -189,16 +196,11 @@ impl Writer {
             self.bring_mounts_up_to_date(pass).await;
         }
         let unprepared = self.prepare_passthrough(compiled, remembered, pass).await;
-        for desired in self.memory(compiled) {
-            self.write_one(&desired, remembered, pass).await;
-        }
-        if pass.has_failed() {
+        let state = self.remember(compiled, remembered, pass).await;
+        if pass.has_failed() || !self.leadership.leads() {
             return false;
         }
-        if !remembered.served.ptr_eq(&Arc::downgrade(compiled)) {
-            self.published.store(Arc::new(exporter::Published::of(federation)));
-            remembered.served = Arc::downgrade(compiled);
-        }
+        self.serve(compiled, &state, remembered);
         let of_gateway = OfGateway { too_large: too_large.as_ref(), loaded: self.loaded.condition() };
         pass.findings.extend(of_gateway.loaded.as_ref().and_then(|loaded| not_loaded(loaded, &self.settings)));
         self.write_statuses(compiled, &of_gateway, remembered, pass).await;
@@ -232,11 +234,33 @@ impl Writer {
         output.is_some_and(|output| output.watched.get(&key(desired)).is_some())
     }
 
-    fn memory(&self, compiled: &Compiled) -> Vec<Desired> {
+    /// Writes down what a restart begins from. Returns the object with the versions of what is published.
+    async fn remember(&self, compiled: &Compiled, remembered: &mut Remembered, pass: &mut Pass) -> Desired {
         let places = &self.settings.places;
-        let record = ClusterRecord::of(&compiled.in_force.local, &self.settings, &compiled.missing);
         let peers = compiled.saved.iter().map(|(peer, saved)| memory::peer(places, peer, &saved.packed));
-        peers.chain([memory::state(places, &compiled.in_force.federation.published, &record)]).collect()
+        self.write_all_of(peers, remembered, pass).await;
+        let record = ClusterRecord::of(&compiled.in_force.local, &self.settings, &compiled.missing);
+        let state = memory::state(places, &compiled.in_force.federation.published, &record);
+        self.write_one(&state, remembered, pass).await;
+        state
+    }
+
+    /// Serves what was compiled, unless it is served already. Its versions must be those that are written down: a peer that has seen a
+    /// version takes an earlier one for a replay, which is what it would get from whoever begins from an older object. The object may be
+    /// another one though no write has failed: somebody else's, or one that is not to be written before a while.
+    fn serve(&self, compiled: &Arc<Compiled>, state: &Desired, remembered: &mut Remembered) {
+        if remembered.served.ptr_eq(&Arc::downgrade(compiled)) || !self.is_as(state) {
+            return;
+        }
+        self.published.store(Arc::new(exporter::Published::of(&compiled.in_force.federation)));
+        remembered.served = Arc::downgrade(compiled);
+    }
+
+    /// Whether the object is there, as it should be.
+    fn is_as(&self, desired: &Desired) -> bool {
+        let output = self.outputs.of(desired.kind, &desired.namespace);
+        let found = output.and_then(|output| output.watched.get(&key(desired)));
+        step(desired, found, &self.settings.places.namespace).is_none()
     }
 
     async fn write_statuses(
@@ -269,13 +293,16 @@ impl Writer {
         wanted: &crate::kubernetes::status::DesiredStatus,
         kept: &mut Kept,
     ) -> kube::Result<()> {
+        let sent = self.federations.sending();
         let Some(object) = statuses::write(api, key, wanted, kept).await? else { return Ok(()) };
+        let uid = object.uid().unwrap_or_default();
         for transition in &wanted.transitions {
-            if let Some(happened) = events::of_transition(&key.name, &object.uid, transition) {
+            if let Some(happened) = events::of_transition(&key.name, &uid, transition) {
                 self.events.tell(happened);
             }
         }
-        self.federations.wrote(key.clone(), Some(object));
+        // The whole status is ours; whatever else is different somebody else wrote.
+        self.federations.wrote(sent, object, |_| true);
         Ok(())
     }
 }

@@ -3,20 +3,22 @@
 use super::place::{self, Place};
 use super::{Seen, entries, federation, gateway, memory, network, passthrough, pod, policy, roots, service};
 use crate::kubernetes::settings::ControllerSettings;
-use crate::kubernetes::watch::{Watch, Watched};
+use crate::kubernetes::watch::{Rollbacks, Watch, Watched};
+use crate::tasks::Tasks;
 use kube::Client;
 use kube::api::DynamicObject;
 use std::sync::Arc;
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
 
-/// Who is woken.
+/// Who is woken, and by what.
 #[derive(Clone, Default)]
 pub(crate) struct Wakes {
     /// By anything that the brain works from.
     pub inputs: Arc<Notify>,
     /// By anything else: an object that we write was changed.
     pub outputs: Arc<Notify>,
+    /// All watches at once, when the API server's data went back.
+    pub rollbacks: Rollbacks,
 }
 
 /// All watches.
@@ -37,12 +39,7 @@ pub(crate) struct Sources {
 
 impl Sources {
     /// Begins to watch, for as long as `tasks` lives.
-    pub(crate) fn start(
-        client: &Client,
-        settings: &ControllerSettings,
-        wakes: &Wakes,
-        tasks: &mut JoinSet<()>,
-    ) -> Self {
+    pub(crate) fn start(client: &Client, settings: &ControllerSettings, wakes: &Wakes, tasks: &mut Tasks) -> Self {
         let (places, gateway) = (&settings.places, &settings.gateway);
         Self {
             federations: Watched::start(
@@ -134,7 +131,7 @@ fn source<T: Clone + PartialEq + Send + 'static>(
     place: Place,
     keep: fn(DynamicObject) -> T,
     wakes: &Wakes,
-    tasks: &mut JoinSet<()>,
+    tasks: &mut Tasks,
 ) -> Watched<T> {
     Watched::start(watch(client, place, keep, wakes), tasks)
 }
@@ -149,6 +146,7 @@ fn watch<T>(client: &Client, place: Place, keep: fn(DynamicObject) -> T, wakes: 
         is_news: |_, _| true,
         wake: Arc::clone(&wakes.inputs),
         otherwise: Arc::clone(&wakes.outputs),
+        rollbacks: wakes.rollbacks.clone(),
     }
 }
 

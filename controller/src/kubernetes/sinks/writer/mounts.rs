@@ -11,7 +11,7 @@ use crate::kubernetes::metrics::Verb;
 use crate::kubernetes::module::MODULES;
 use crate::kubernetes::owner::FIELD_MANAGER;
 use crate::kubernetes::sinks::gateway::TRUST_BUNDLE;
-use crate::kubernetes::sources::pod::{self, BUNDLE};
+use crate::kubernetes::sources::pod::BUNDLE;
 use crate::kubernetes::watch::Key;
 use futures_util::stream::{self, StreamExt};
 use kube::api::{Patch, PatchParams};
@@ -56,8 +56,9 @@ impl Writer {
         let patch = Patch::Merge(json!({ "metadata": { "annotations": { BUNDLE: hash } } }));
         let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         self.metrics.write(Kind::Pod, Verb::Apply);
+        let sent = self.pods.sending();
         match api.patch(&key.name, &parameters, &patch).await {
-            Ok(object) => self.pods.wrote(key, Some(pod::keep(object))),
+            Ok(object) => self.pods.wrote(sent, object, |pod| pod.told.as_deref() == Some(hash)),
             Err(kube::Error::Api(status)) if status.is_not_found() => {}
             Err(error) => {
                 self.metrics.failed_write(Kind::Pod);

@@ -15,12 +15,15 @@ use crate::kubernetes::sources::passthrough::CURE;
 use crate::kubernetes::watch::Key;
 use fedgate_federation::{Finding, FindingReason};
 use futures_util::stream::{self, StreamExt};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// How many objects are written at once.
 const AT_ONCE: usize = 16;
 /// How many objects are made before they are written.
 const BATCH: usize = 512;
+/// A batch that takes longer makes way for what was compiled meanwhile.
+const LONG: Duration = Duration::from_secs(5);
 
 impl Writer {
     pub(super) async fn write_one(&self, desired: &Desired, remembered: &mut Remembered, pass: &mut Pass) {
@@ -79,18 +82,48 @@ impl Writer {
             if batch.is_empty() {
                 return true;
             }
-            if self.newest.has_changed().unwrap_or(true) {
+            if self.is_superseded() || !self.leadership.leads() {
                 return false;
             }
-            let writes = stream::iter(batch).map(|(desired, todo)| async {
-                let done = self.carry_out(&desired, todo).await;
-                (desired, done)
-            });
-            let done: Vec<_> = writes.buffer_unordered(AT_ONCE).collect().await;
-            for (desired, done) in done {
-                self.done(&desired, done, remembered, pass);
-            }
+            self.write_batch(batch, remembered, pass).await;
         }
+    }
+
+    /// Writes objects of which none waits for another. All are written, whatever is compiled meanwhile.
+    pub(super) async fn write_all_of(
+        &self,
+        mut objects: impl Iterator<Item = Desired>,
+        remembered: &mut Remembered,
+        pass: &mut Pass,
+    ) {
+        loop {
+            let batch = self.next_batch(&mut objects, remembered, pass);
+            if batch.is_empty() {
+                return;
+            }
+            self.write_batch(batch, remembered, pass).await;
+        }
+    }
+
+    /// Once a write takes long, no further ones are begun for a compilation that is not the newest any more.
+    async fn write_batch(&self, batch: Vec<(Desired, Step)>, remembered: &mut Remembered, pass: &mut Pass) {
+        let began = Instant::now();
+        let writes = stream::iter(batch).map(|(desired, todo)| async move {
+            if began.elapsed() > LONG && self.is_superseded() {
+                return (desired, Ok(None));
+            }
+            let done = self.carry_out(&desired, todo).await;
+            (desired, done)
+        });
+        let done: Vec<_> = writes.buffer_unordered(AT_ONCE).collect().await;
+        for (desired, done) in done {
+            self.done(&desired, done, remembered, pass);
+        }
+    }
+
+    /// Whether something newer was compiled.
+    fn is_superseded(&self) -> bool {
+        self.newest.has_changed().unwrap_or(true)
     }
 
     /// The next objects that something is to be done about; those before them are as they should be.
@@ -136,11 +169,11 @@ impl Writer {
         match todo {
             Step::Create => {
                 self.metrics.write(desired.kind, Verb::Create);
-                apply::create(&output, desired).await.map(Some)
+                apply::create(&output, desired, &self.settings.places.namespace).await.map(Some)
             }
             Step::Update(found) => {
                 self.metrics.write(desired.kind, Verb::Apply);
-                apply::update(&output, desired, &found).await.map(Some)
+                apply::update(&output, desired, &found.uid).await.map(Some)
             }
             Step::Foreign => Ok(None),
         }

@@ -1,0 +1,163 @@
+//! The loop of a replica, with the tasks that work for it: watches in, compilations out.
+
+use super::pace::Pace;
+use super::{LEARNED, importer_settings};
+use crate::exporter;
+use crate::importer::PeerUpdate;
+use crate::kubernetes::compiled::Compiled;
+use crate::kubernetes::confirmations::Confirmations;
+use crate::kubernetes::election::{Election, Leadership};
+use crate::kubernetes::identity::ClusterIdentity;
+use crate::kubernetes::loaded::{Asking, Loaded};
+use crate::kubernetes::metrics::Metrics as OwnMetrics;
+use crate::kubernetes::module::Module;
+use crate::kubernetes::probes::{BEAT, Health};
+use crate::kubernetes::replica::{Outcomes, Replica};
+use crate::kubernetes::settings::ControllerSettings;
+use crate::kubernetes::sinks::outputs::Outputs;
+use crate::kubernetes::sinks::{events, writer::Writer};
+use crate::kubernetes::sources::{Sources, Wakes};
+use crate::metrics::Metrics;
+use crate::tasks::Tasks;
+use anyhow::Result;
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use kube::Client;
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+use tokio::time::interval;
+
+/// What a replica is made of.
+pub(in crate::kubernetes) struct Parts {
+    pub(in crate::kubernetes) client: Client,
+    pub(in crate::kubernetes) settings: Arc<ControllerSettings>,
+    pub(in crate::kubernetes) identity: ClusterIdentity,
+    /// The filter that this program brings; `None` where the operator does.
+    pub(in crate::kubernetes) module: Option<Module>,
+    /// What the exporter serves.
+    pub(in crate::kubernetes) published: Arc<ArcSwap<exporter::Published>>,
+    pub(in crate::kubernetes) health: Health,
+    pub(in crate::kubernetes) metrics: Metrics,
+    pub(in crate::kubernetes) own_metrics: OwnMetrics,
+}
+
+/// A replica at work. Dropping it ends its tasks in the middle of whatever they do.
+pub(in crate::kubernetes) struct ReplicaLoop {
+    replica: Replica,
+    outputs: Arc<Outputs>,
+    tasks: Tasks,
+    leadership: Leadership,
+    wakes: Wakes,
+    learned: mpsc::Receiver<PeerUpdate>,
+    compiled: watch::Receiver<Option<Arc<Compiled>>>,
+    health: Health,
+    metrics: Metrics,
+    own_metrics: OwnMetrics,
+}
+
+impl ReplicaLoop {
+    /// Starts its tasks. The election, which is to give the Lease back at the end, is for the caller to run.
+    ///
+    /// # Errors
+    /// When an empty table cannot be built, which does not happen.
+    pub(in crate::kubernetes) fn start(parts: Parts) -> Result<(Self, Election)> {
+        let Parts { client, settings, identity, module, published, health, metrics, own_metrics } = parts;
+        let (wakes, mut tasks) = (Wakes::default(), Tasks::default());
+        let sources = Sources::start(&client, &settings, &wakes, &mut tasks);
+        let replica_name = format!("{}_{}", settings.pod_name, uuid::Uuid::new_v4());
+        let confirmations = Confirmations::default();
+        let (election, leadership) =
+            Election::new(&client, &settings.places.namespace, replica_name, confirmations.clone());
+        let election = election.noticing(wakes.rollbacks.clone());
+
+        let (updates, learned) = mpsc::channel(LEARNED);
+        let (newest, compiled) = watch::channel(None);
+        let (events, write_events) = events::start(client.clone(), &settings);
+        tasks.spawn("the writer of Events", write_events);
+        let loaded = Loaded::default();
+        let asking = Asking {
+            pods: sources.pods().clone(),
+            newest: compiled.clone(),
+            leadership: leadership.clone(),
+            loaded: loaded.clone(),
+            wake: Arc::clone(&wakes.outputs),
+            metrics: own_metrics.clone(),
+        };
+        tasks.spawn("the question for the gateway's tables", asking.run());
+        let outputs = Arc::new(Outputs::start(&client, &settings, &wakes, &mut tasks));
+        let writer = Writer {
+            settings: Arc::clone(&settings),
+            outputs: Arc::clone(&outputs),
+            module,
+            pods: sources.pods().clone(),
+            loaded,
+            federations: sources.federations().clone(),
+            leadership: leadership.clone(),
+            newest: compiled.clone(),
+            changed: Arc::clone(&wakes.outputs),
+            published: Arc::clone(&published),
+            events,
+            metrics: own_metrics.clone(),
+            client,
+        };
+        tasks.spawn("the writer", writer.run());
+        let asking = (importer_settings(&settings, &identity, &metrics), updates);
+        let outcomes = Outcomes { newest, published, confirmations };
+        let replica = Replica::new(settings, identity, sources, leadership.clone(), asking, outcomes)?;
+        Ok((
+            Self { replica, outputs, tasks, leadership, wakes, learned, compiled, health, metrics, own_metrics },
+            election,
+        ))
+    }
+
+    /// Runs until one of the tasks ends, which none should; returns why it did.
+    pub(in crate::kubernetes) async fn run(&mut self) -> anyhow::Error {
+        let (mut pace, mut beat) = (Pace::default(), interval(BEAT / 5));
+        loop {
+            if pace.is_due() {
+                self.compile(&mut pace);
+            }
+            tokio::select! {
+                ended = self.tasks.ended() => return ended,
+                () = self.wakes.inputs.notified() => pace.changed(),
+                () = self.leadership.changed() => {
+                    self.own_metrics.show_leader(self.leadership.leads());
+                    pace.changed();
+                }
+                Some(update) = self.learned.recv() => if self.replica.learned(update) { pace.changed() },
+                _ = beat.tick() => {
+                    self.health.beat();
+                    self.tell_health(&self.replica.missing());
+                }
+                () = pace.wait() => {}
+            }
+        }
+    }
+
+    fn compile(&mut self, pace: &mut Pace) {
+        let missing = self.replica.missing();
+        if missing.is_empty() {
+            pace.compiles();
+            let next = self.replica.compile(Timestamp::now());
+            pace.compiled(next);
+            match self.compiled.borrow().as_ref().filter(|_| self.leadership.leads()) {
+                Some(compiled) => self.metrics.show(&compiled.in_force),
+                None => self.metrics.hide(),
+            }
+        } else {
+            pace.later(BEAT);
+        }
+        self.tell_health(&missing);
+    }
+
+    /// What keeps this replica from answering peers.
+    fn tell_health(&self, missing: &[String]) {
+        let relisting = self.outputs.relisting();
+        self.health.waiting_for(match missing {
+            [] if !relisting.is_empty() => Some(relisting.join(", ")),
+            [] if self.replica.answers_peers() => None,
+            [] => Some("the first publication: it needs this cluster's roots, and a leader".to_owned()),
+            missing => Some(missing.join(", ")),
+        });
+    }
+}
