@@ -19,8 +19,19 @@ use std::time::Duration;
 /// The most bytes of a token that are looked at; a real one has about 400.
 pub const MAX_TOKEN_BYTES: usize = 2048;
 
-/// How far clocks may be apart (default for the argument of [`verify`]). It also covers a [`TokenSource`] that runs ahead.
-pub const DEFAULT_LEEWAY: Duration = Duration::from_secs(60);
+/// How far clocks may be apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leeway {
+    /// How long before its `nbf` a token is taken: the peer's clock may be ahead by that.
+    pub early: Duration,
+    /// How long after its `exp` a token is taken. Little is needed: the token of a peer whose clock is behind is valid for as much less,
+    /// and every second more is one in which a token that somebody got hold of may pass.
+    pub late: Duration,
+}
+
+/// A minute either way: a token is valid for a minute itself, so that of a peer whose clock is a minute behind is just expiring when it
+/// comes. `early` also covers a [`TokenSource`] that runs ahead.
+pub const DEFAULT_LEEWAY: Leeway = Leeway { early: Duration::from_secs(60), late: Duration::from_secs(10) };
 
 const ISSUER: &str = "d8-istio";
 const SCOPE: &str = "private-federation";
@@ -74,6 +85,9 @@ pub enum TokenError {
     /// It was used before.
     #[error("the token was used before")]
     Replayed,
+    /// It was issued before this verifier began to remember tokens, so that it may have been used.
+    #[error("the token was issued before this program started, so it may have been used already")]
+    BeforeStart,
     /// Its peer sent so many that they cannot be remembered.
     #[error("the peer sent more tokens than can be remembered")]
     TooMany,
@@ -94,6 +108,7 @@ impl TokenError {
             Self::NotYetValid => "not_yet_valid",
             Self::Lifetime => "lifetime",
             Self::Replayed => "replayed",
+            Self::BeforeStart => "before_start",
             Self::TooMany => "too_many",
         }
     }
@@ -109,6 +124,8 @@ pub struct SigningFailed;
 pub struct VerifiedToken {
     /// The cluster that asks.
     pub subject: ClusterUuid,
+    /// When it was issued, by the peer's clock, to the second.
+    pub not_before: Timestamp,
     /// Up to when it would be accepted again, leeway included.
     pub acceptable_until: Timestamp,
     /// SHA-256 of what is signed. The signature is left out, so that no other spelling of it passes for another token.
@@ -182,7 +199,7 @@ pub fn verify(
     audience: &ClusterUuid,
     key_of: impl FnOnce(&ClusterUuid) -> Option<PublicKey>,
     now: Timestamp,
-    leeway: Duration,
+    leeway: Leeway,
 ) -> Result<VerifiedToken, TokenError> {
     if token.len() > MAX_TOKEN_BYTES {
         return Err(TokenError::TooLong);
@@ -197,8 +214,8 @@ pub fn verify(
     if !genuine.unwrap_or(false) {
         return Err(TokenError::Signature);
     }
-    let acceptable_until = check_times(&claims, now, leeway)?;
-    Ok(VerifiedToken { subject, acceptable_until, digest: Sha256::digest(message).into() })
+    let (not_before, acceptable_until) = check_times(&claims, now, leeway)?;
+    Ok(VerifiedToken { subject, not_before, acceptable_until, digest: Sha256::digest(message).into() })
 }
 
 /// Exactly `alg` and, at most, `typ`: anything else in a header asks a verifier to trust what the token says of itself.
@@ -233,57 +250,89 @@ fn check_purpose(claims: &Claims, audience: &ClusterUuid) -> Result<ClusterUuid,
     ClusterUuid::parse(&claims.sub).map_err(|_| TokenError::UnknownSubject)
 }
 
-fn check_times(claims: &Claims, now: Timestamp, leeway: Duration) -> Result<Timestamp, TokenError> {
+/// When the token was issued, and up to when it is taken.
+fn check_times(claims: &Claims, now: Timestamp, leeway: Leeway) -> Result<(Timestamp, Timestamp), TokenError> {
     let lifetime = claims.exp.checked_sub(claims.nbf).ok_or(TokenError::Lifetime)?;
     if !(1..=MOST_LIFETIME_SECONDS).contains(&lifetime) {
         return Err(TokenError::Lifetime);
     }
-    let leeway = SignedDuration::try_from(leeway).unwrap_or(SignedDuration::MAX);
+    let signed = |leeway| SignedDuration::try_from(leeway).unwrap_or(SignedDuration::MAX);
     let moment = |second| Timestamp::from_second(second).map_err(|_| TokenError::Lifetime);
-    let until = moment(claims.exp)?.saturating_add(leeway).map_err(|_| TokenError::Lifetime)?;
-    let from = moment(claims.nbf)?.saturating_sub(leeway).map_err(|_| TokenError::Lifetime)?;
+    let issued = moment(claims.nbf)?;
+    let until = moment(claims.exp)?.saturating_add(signed(leeway.late)).map_err(|_| TokenError::Lifetime)?;
+    let from = issued.saturating_sub(signed(leeway.early)).map_err(|_| TokenError::Lifetime)?;
     match (now < from, now < until) {
         (true, _) => Err(TokenError::NotYetValid),
         (false, false) => Err(TokenError::Expired),
-        (false, true) => Ok(until),
+        (false, true) => Ok((issued, until)),
     }
 }
 
+/// Within how long after its first use a token is taken again. A DKP cluster asks twice in a second at times, with the same token,
+/// since its tokens are to the second and their signature is deterministic.
+const SAME_ANSWER_FOR: SignedDuration = SignedDuration::from_secs(1);
+/// How often it is taken within that time.
+const SAME_ANSWERS: u8 = 4;
+
 /// The tokens that were used and could be used again. Only verified ones get in, so only peers fill it, and each peer has a
 /// share of its own.
+///
+/// A token is good for one second from its first use on, and a few answers. Whoever got hold of a token could as well have been
+/// faster than its owner, so that this second gives nothing to him that he does not have without it.
 #[derive(Debug, Clone)]
 pub struct ReplayCache {
     per_peer: usize,
-    used: BTreeMap<ClusterUuid, HashMap<[u8; 32], Timestamp>>,
+    used: BTreeMap<ClusterUuid, HashMap<[u8; 32], Used>>,
+}
+
+#[derive(Debug, Clone)]
+struct Used {
+    first: Timestamp,
+    times: u8,
+    until: Timestamp,
 }
 
 impl ReplayCache {
-    /// A cache that remembers up to `per_peer` tokens of each peer (64 bytes each).
+    /// A cache that remembers up to `per_peer` tokens of each peer (some 80 bytes each).
     pub fn new(per_peer: usize) -> Self {
         Self { per_peer, used: BTreeMap::new() }
     }
 
-    /// Accepts a token once.
+    /// Accepts a token once, and up to three times more within a second.
     ///
     /// # Errors
-    /// [`TokenError::Replayed`] the second time, [`TokenError::TooMany`] when its peer's share is used up.
+    /// [`TokenError::Replayed`] from then on, [`TokenError::TooMany`] when its peer's share is used up.
     pub fn accept(&mut self, token: &VerifiedToken, now: Timestamp) -> Result<(), TokenError> {
         let used = self.used.entry(token.subject.clone()).or_default();
-        if used.contains_key(&token.digest) {
-            return Err(TokenError::Replayed);
+        if let Some(before) = used.get_mut(&token.digest) {
+            return before.again(now);
         }
         if used.len() >= self.per_peer {
-            used.retain(|_, until| *until > now);
+            used.retain(|_, used| used.until > now);
         }
         if used.len() >= self.per_peer {
             return Err(TokenError::TooMany);
         }
-        used.insert(token.digest, token.acceptable_until);
+        used.insert(token.digest, Used { first: now, times: 1, until: token.acceptable_until });
         Ok(())
     }
 
     /// Forgets the tokens of clusters that are no peers any more.
     pub fn keep_only(&mut self, is_peer: impl Fn(&ClusterUuid) -> bool) {
         self.used.retain(|peer, _| is_peer(peer));
+    }
+}
+
+impl Used {
+    fn again(&mut self, now: Timestamp) -> Result<(), TokenError> {
+        let since = now.duration_since(self.first);
+        // A clock that was set back says nothing about the time that has passed.
+        match !since.is_negative() && since < SAME_ANSWER_FOR && self.times < SAME_ANSWERS {
+            true => {
+                self.times += 1;
+                Ok(())
+            }
+            false => Err(TokenError::Replayed),
+        }
     }
 }

@@ -13,7 +13,10 @@ use jiff::Timestamp;
 use std::{
     cell::Cell,
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 use tokio::time::Instant;
@@ -48,6 +51,9 @@ impl Refusal {
 /// Checks tokens, and remembers those that were used.
 pub(super) struct Authorizer {
     metrics: Metrics,
+    /// From which second on used tokens are remembered. A token that is older may have been used before this program was started. A
+    /// peer whose clock is behind gets no answer for as long as it is behind, which is a minute at most: see [`DEFAULT_LEEWAY`].
+    since: AtomicI64,
     used: Mutex<Used>,
     logged: Mutex<HashMap<&'static str, Instant>>,
 }
@@ -59,23 +65,35 @@ struct Used {
 }
 
 impl Authorizer {
-    pub(super) fn new(metrics: Metrics) -> Self {
+    pub(super) fn new(metrics: Metrics, now: Timestamp) -> Self {
         let used = Used { tokens: ReplayCache::new(TOKENS_PER_PEER), members: Arc::default() };
-        Self { metrics, used: Mutex::new(used), logged: Mutex::default() }
+        let since = AtomicI64::new(now.as_second());
+        Self { metrics, since, used: Mutex::new(used), logged: Mutex::default() }
     }
 
-    /// The peer that asks. A token is good for one answer.
+    /// The peer that asks. A token is good for one answer, or the same one again within a second.
     pub(super) fn authorize<'p>(
         &self,
         published: &'p Arc<Published>,
         headers: &HeaderMap,
         now: Timestamp,
-    ) -> Result<&'p PeerAccess, Refusal> {
+    ) -> Result<(ClusterUuid, &'p PeerAccess), Refusal> {
         let checked = check(published, headers, now).and_then(|(token, peer)| {
+            self.check_start(&token, now)?;
             self.accept_once(published, &token, now)?;
-            Ok(peer)
+            Ok((token.subject, peer))
         });
         checked.inspect_err(|refusal| self.report(*refusal))
+    }
+
+    fn check_start(&self, token: &VerifiedToken, now: Timestamp) -> Result<(), TokenError> {
+        // When our clock was ahead at the start and was set right since, peers must not wait until it gets there again.
+        let now = now.as_second();
+        let since = self.since.fetch_min(now, Ordering::Relaxed).min(now);
+        match token.not_before.as_second() < since {
+            true => Err(TokenError::BeforeStart),
+            false => Ok(()),
+        }
     }
 
     fn accept_once(&self, published: &Arc<Published>, token: &VerifiedToken, now: Timestamp) -> Result<(), TokenError> {

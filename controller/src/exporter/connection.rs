@@ -1,6 +1,6 @@
 //! One client's connection: the handshake, a few requests, the end. Each step has its own time, and all together have one.
 
-use super::{ExporterSettings, ServerTls, Transport, limits::SourceSlot, metrics::Dropped, request};
+use super::{ExporterSettings, ServerTls, Transport, admission::Place, metrics::Dropped, request};
 use axum::{Router, body::Body, http::Request};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::{
@@ -18,7 +18,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    sync::{OwnedSemaphorePermit, watch},
+    sync::watch,
     time::timeout,
 };
 use tokio_rustls::server::TlsStream;
@@ -30,8 +30,8 @@ pub(super) struct Connection {
     pub(super) router: Router,
     pub(super) stop: watch::Receiver<bool>,
     pub(super) _open: Open,
-    pub(super) _place: OwnedSemaphorePermit,
-    pub(super) _source: SourceSlot,
+    /// Shared with the requests: one that shows a valid token makes it a peer's.
+    pub(super) place: Arc<Place>,
 }
 
 /// Counts as an open connection until it is dropped.
@@ -51,12 +51,16 @@ impl Drop for Open {
 }
 
 impl Connection {
-    /// Serves until the client, a limit or the order to stop ends it.
+    /// Serves until the client, a limit, another connection that needs the place or the order to stop ends it.
     pub(super) async fn serve(self, stream: TcpStream) {
         // What this answers is small, and all of it is there at once.
         let _ = stream.set_nodelay(true);
-        if timeout(self.settings.limits.connection_life, self.converse(stream)).await.is_err() {
-            self.settings.metrics.dropped(Dropped::Life);
+        let dropped = tokio::select! {
+            ended = timeout(self.settings.limits.connection_life, self.converse(stream)) => ended.err().map(|_| Dropped::Life),
+            reason = self.place.lost() => Some(reason),
+        };
+        if let Some(reason) = dropped {
+            self.settings.metrics.dropped(reason);
         }
     }
 
@@ -94,7 +98,9 @@ impl Connection {
         let served = AtomicU32::new(0);
         let service = service_fn(|request: Request<hyper::body::Incoming>| {
             let last = served.fetch_add(1, Ordering::Relaxed) + 1 >= limits.requests_per_connection;
-            request::answer(request.map(Body::new), &router, last, &self.settings.metrics)
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(self.place.clone());
+            request::answer(request, &router, last, &self.settings.metrics)
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())

@@ -55,8 +55,10 @@ pub struct DroppedLabels {
 /// Why a connection was closed without an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum Dropped {
-    /// Its source has as many connections as it may.
+    /// It made room for a newer one of its source, which has as many connections as it may.
     SourceLimit,
+    /// It made room for a newer one, since all places were taken.
+    Crowded,
     /// The TLS handshake failed.
     Handshake,
     /// The TLS handshake took too long.

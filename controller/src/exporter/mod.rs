@@ -8,6 +8,7 @@
 //! Who may read a private document is decided in one place (`authorize`), and every refusal looks the same from outside:
 //! a stranger does not learn who is a member.
 
+mod admission;
 mod authorize;
 mod connection;
 mod document;
@@ -34,21 +35,20 @@ pub use tls::{ServerTls, ServerTlsError};
 
 use published::PeerAccess;
 
+use admission::Admission;
 use arc_swap::ArcSwap;
 use axum::Router;
 use connection::{Connection, Open};
-use limits::Sources;
-use metrics::Dropped as Reason;
 use std::{future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
 };
 use tracing::warn;
 
-/// How long to wait when the system has no file descriptor left: some connection will close.
+/// How long to wait when the system has no file descriptor left: a connection is closed for that.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until `shutdown` is ready, then lets open connections finish within [`Limits::drain`].
@@ -75,56 +75,46 @@ pub async fn serve(
 struct Server {
     settings: Arc<ExporterSettings>,
     router: Router,
-    places: Arc<Semaphore>,
-    sources: Arc<Sources>,
+    admission: Arc<Admission>,
     stop: watch::Sender<bool>,
     connections: JoinSet<()>,
 }
-
-type Accepted = (TcpStream, SocketAddr, OwnedSemaphorePermit);
 
 impl Server {
     fn new(settings: ExporterSettings, published: Arc<ArcSwap<Published>>) -> Self {
         let settings = Arc::new(settings);
         Self {
             router: routes::router(settings.clone(), published),
-            places: Arc::new(Semaphore::new(settings.limits.connections)),
-            sources: Sources::new(settings.limits.connections_per_source),
+            admission: Admission::new(settings.limits.connections, settings.limits.connections_per_source),
             stop: watch::Sender::new(false),
             connections: JoinSet::new(),
             settings,
         }
     }
 
-    /// The next connection, once there is a place for it.
-    async fn accept(&self, listener: &TcpListener) -> Accepted {
+    /// The next connection. It is taken at once, however many are open: see [`admission`].
+    async fn accept(&self, listener: &TcpListener) -> (TcpStream, SocketAddr) {
         loop {
-            // Never closed, so there is always a place sooner or later.
-            let Ok(place) = self.places.clone().acquire_owned().await else { std::future::pending().await };
             match listener.accept().await {
-                Ok((stream, address)) => return (stream, address, place),
+                Ok(accepted) => return accepted,
                 Err(error) => {
                     warn!(%error, "cannot accept a connection for metadata");
+                    self.admission.make_room();
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
     }
 
-    fn begin(&mut self, (stream, address, place): Accepted) {
+    fn begin(&mut self, (stream, address): (TcpStream, SocketAddr)) {
         // Those that ended: the set grows no larger than the number of open connections was.
         while self.connections.try_join_next().is_some() {}
-        let Some(source) = self.sources.admit(address.ip()) else {
-            self.settings.metrics.dropped(Reason::SourceLimit);
-            return;
-        };
         let connection = Connection {
             _open: Open::new(self.settings.metrics.connections.clone()),
             settings: self.settings.clone(),
             router: self.router.clone(),
             stop: self.stop.subscribe(),
-            _place: place,
-            _source: source,
+            place: Arc::new(self.admission.admit(address.ip())),
         };
         self.connections.spawn(connection.serve(stream));
     }

@@ -31,7 +31,22 @@ impl Scene {
         let clock = TestClock::new();
         let published = published(&ours, &[(&beta, "for beta"), (&gamma, "for gamma")]);
         let server = TestServer::start(published, Limits::default(), Transport::Plain, Arc::new(clock.clone())).await;
-        Self { server, clock, ours, beta, gamma, tokens: TokenSource::default() }
+        let scene = Self { server, clock, ours, beta, gamma, tokens: TokenSource::default() };
+        scene.begin().await;
+        scene
+    }
+
+    /// Another process serves the same.
+    async fn restart(&mut self) {
+        let published = Published::clone(&self.server.published.load());
+        self.server =
+            TestServer::start(published, Limits::default(), Transport::Plain, Arc::new(self.clock.clone())).await;
+        self.begin().await;
+    }
+
+    /// It counts as started from its first answer on at the latest.
+    async fn begin(&self) {
+        assert_eq!(self.server.status("GET /").await, 404);
     }
 
     /// A token for us as nobody has used it yet.
@@ -94,13 +109,15 @@ async fn a_peer_that_has_its_document_is_told_so_and_a_stranger_is_not() {
 async fn all_refusals_are_one() {
     let mut scene = Scene::new().await;
     let (ours, beta, gamma, stranger) = (scene.ours.clone(), scene.beta.clone(), scene.gamma.clone(), identity());
-    let now = scene.clock.now();
-    let at = |seconds| now.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap();
+    let scene_now = scene.clock.now();
+    let at = |seconds| scene_now.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap();
     let token = |key: &Identity, subject: &Identity, audience: &Identity, at| {
         sign(&key.key, &subject.cluster_uuid, &audience.cluster_uuid, at).unwrap()
     };
     let good = scene.beta();
     assert!(scene.ask(&good).await.starts_with("HTTP/1.1 200 "));
+    scene.clock.advance(1);
+    let now = scene.clock.now();
     let spare = scene.beta();
     let (_, payload) = spare.split_once('.').unwrap();
     let headed = |header: &str| format!("{}.{payload}", BASE64_URL_SAFE_NO_PAD.encode(header));
@@ -124,15 +141,16 @@ async fn all_refusals_are_one() {
         ("header", none),
         ("header", headed(r#"{"alg":"HS256"}"#)),
         ("header", headed(r#"{"alg":"EdDSA","kid":"x"}"#)),
-        ("replayed", good),
+        ("replayed", good.clone()),
         ("audience", token(&beta, &beta, &gamma, now)),
         ("signature", token(&gamma, &beta, &ours, now)),
         ("signature", token(&ours, &beta, &ours, now)),
         ("unknown_subject", token(&stranger, &stranger, &ours, now)),
         ("unknown_subject", token(&ours, &stranger, &ours, now)),
         ("unknown_subject", token(&ours, &ours, &ours, now)),
-        ("expired", token(&beta, &beta, &ours, at(-121))),
-        ("not_yet_valid", token(&beta, &beta, &ours, at(61))),
+        ("expired", token(&beta, &beta, &ours, at(-69))),
+        ("before_start", token(&beta, &beta, &ours, at(-1))),
+        ("not_yet_valid", token(&beta, &beta, &ours, at(62))),
     ];
     refused.extend(tokens.map(|(reason, token)| (reason, format!("Authorization: Bearer {token}\r\n"))));
     for (reason, headers) in refused {
@@ -148,10 +166,57 @@ async fn all_refusals_are_one() {
 async fn clocks_may_differ_a_little() {
     let mut scene = Scene::new().await;
     let token = scene.beta();
-    scene.clock.advance(119);
+    scene.clock.advance(69);
     assert!(scene.ask(&token).await.starts_with("HTTP/1.1 200 "));
     let token = scene.beta();
-    scene.clock.advance(120);
+    scene.clock.advance(70);
+    assert!(scene.ask(&token).await.starts_with("HTTP/1.1 401 "));
+    let ahead = scene.beta();
+    scene.clock.advance(-60);
+    assert!(scene.ask(&ahead).await.starts_with("HTTP/1.1 200 "));
+}
+
+/// Two polls of a DKP cluster within one second carry the same token, and get the same answer.
+#[tokio::test]
+async fn a_token_gets_its_answer_again_within_a_second_and_not_after() {
+    let mut scene = Scene::new().await;
+    let token = scene.beta();
+    let first = scene.ask(&token).await;
+    assert!(first.ends_with("for beta"), "{first}");
+    assert_eq!(scene.ask(&token).await, first);
+    scene.clock.advance(1);
+    assert!(scene.ask(&token).await.starts_with("HTTP/1.1 401 "));
+    // Nobody is a member only because a token was good a moment ago.
+    let token = scene.beta();
+    assert!(scene.ask(&token).await.ends_with("for beta"));
+    scene.server.published.store(Arc::new(published(&scene.ours, &[(&scene.gamma, "for gamma")])));
+    assert!(scene.ask(&token).await.starts_with("HTTP/1.1 401 "));
+}
+
+#[tokio::test]
+async fn a_token_from_before_a_restart_is_not_taken_and_a_new_one_is() {
+    let mut scene = Scene::new().await;
+    let (used, unused) = (scene.beta(), scene.beta());
+    assert!(scene.ask(&used).await.starts_with("HTTP/1.1 200 "));
+    scene.clock.advance(5);
+    scene.restart().await;
+    for token in [used, unused] {
+        assert!(scene.ask(&token).await.starts_with("HTTP/1.1 401 "));
+    }
+    assert_eq!(scene.refused_as("before_start"), 2);
+    let new = scene.beta();
+    assert!(scene.ask(&new).await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn a_start_in_the_future_locks_nobody_out_once_the_clock_is_right() {
+    let mut scene = Scene::new().await;
+    scene.clock.advance(24 * 60 * 60);
+    scene.restart().await;
+    scene.clock.advance(-24 * 60 * 60);
+    let token = scene.beta();
+    assert!(scene.ask(&token).await.starts_with("HTTP/1.1 200 "));
+    scene.clock.advance(1);
     assert!(scene.ask(&token).await.starts_with("HTTP/1.1 401 "));
 }
 
@@ -172,6 +237,7 @@ async fn a_used_token_is_remembered_over_a_new_federation() {
     let token = scene.beta();
     assert!(scene.ask(&token).await.starts_with("HTTP/1.1 200 "));
     scene.server.published.store(Arc::new(published(&scene.ours, &[(&scene.beta, "new for beta")])));
+    scene.clock.advance(1);
     assert!(scene.ask(&token).await.starts_with("HTTP/1.1 401 "));
     let token = scene.beta();
     assert!(scene.ask(&token).await.ends_with("new for beta"));

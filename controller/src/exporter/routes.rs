@@ -1,10 +1,10 @@
 //! From a path to a document.
 
-use super::{Document, ExporterSettings, Published, authorize::Authorizer, metrics::DocumentLabel};
+use super::{Document, ExporterSettings, Published, admission::Place, authorize::Authorizer, metrics::DocumentLabel};
 use arc_swap::ArcSwap;
 use axum::{
     Router,
-    extract::State,
+    extract::{Extension, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
@@ -27,7 +27,11 @@ pub(super) fn router(settings: Arc<ExporterSettings>, published: Arc<ArcSwap<Pub
         .route(&path(SPIFFE_BUNDLE_PATH), get(bundle_document))
         .route(&path(PRIVATE_PATH), get(private_document))
         .fallback(nothing_here)
-        .with_state(Arc::new(Exporter { authorizer: Authorizer::new(settings.metrics.clone()), settings, published }))
+        .with_state(Arc::new(Exporter {
+            authorizer: Authorizer::new(settings.metrics.clone(), settings.clock.now()),
+            settings,
+            published,
+        }))
 }
 
 async fn public_document(State(exporter): State<Arc<Exporter>>, headers: HeaderMap) -> Response {
@@ -40,11 +44,18 @@ async fn bundle_document(State(exporter): State<Arc<Exporter>>, headers: HeaderM
     exporter.counted(DocumentLabel::Bundle, open(published.bundle.as_ref(), &headers))
 }
 
-async fn private_document(State(exporter): State<Arc<Exporter>>, headers: HeaderMap) -> Response {
+async fn private_document(
+    State(exporter): State<Arc<Exporter>>,
+    Extension(place): Extension<Arc<Place>>,
+    headers: HeaderMap,
+) -> Response {
     let published = exporter.published.load_full();
     let now = exporter.settings.clock.now();
     let response = match exporter.authorizer.authorize(&published, &headers, now) {
-        Ok(peer) => answer(&peer.document, &headers),
+        Ok((cluster, peer)) => {
+            place.proven(&cluster);
+            answer(&peer.document, &headers)
+        }
         Err(_) => unauthorized(),
     };
     exporter.counted(DocumentLabel::Private, response)

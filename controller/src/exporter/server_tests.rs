@@ -254,26 +254,94 @@ async fn a_connection_has_a_life_and_a_number_of_requests() {
 async fn one_source_has_its_share_and_all_together_have_theirs() {
     let limits = Limits { connections: 4, connections_per_source: Some(2), ..Limits::default() };
     let server = TestServer::plain(limits.clone()).await;
-    let two = [held(&server).await, held(&server).await];
-    assert_eq!(server.says(format!("{PUBLIC}\r\n")).await, "");
-    drop(two);
-    let came_back = async { while server.says(format!("{PUBLIC}Connection: close\r\n\r\n")).await.is_empty() {} };
-    timeout(DEADLINE, came_back).await.expect("a place is free again");
+    let mut two = [held(&server).await, held(&server).await];
+    assert!(server.says(format!("{PUBLIC}Connection: close\r\n\r\n")).await.starts_with("HTTP/1.1 200 "));
+    assert_eq!(read_all(&mut two[0]).await, "", "the oldest made room");
+    assert!(timeout(Duration::from_millis(100), two[1].read_u8()).await.is_err(), "the other one is still open");
+    assert_eq!(dropped(&server, Dropped::SourceLimit), 1);
 
-    // Without shares the fifth waits until one of the four is gone.
+    // Behind a proxy there are no shares, and the oldest of all makes room.
     let server = TestServer::plain(Limits { connections_per_source: None, ..limits }).await;
     let mut four = Vec::new();
     for _ in 0..4 {
         four.push(held(&server).await);
     }
-    let mut fifth = server.connect().await;
-    fifth.write_all(format!("{PUBLIC}Connection: close\r\n\r\n").as_bytes()).await.unwrap();
-    assert!(
-        timeout(Duration::from_millis(100), fifth.read_u8()).await.is_err(),
-        "it is answered though there is no place"
-    );
-    four.pop();
-    assert!(read_all(&mut fifth).await.starts_with("HTTP/1.1 200 "));
+    assert!(server.says(format!("{PUBLIC}Connection: close\r\n\r\n")).await.starts_with("HTTP/1.1 200 "));
+    assert_eq!(read_all(&mut four[0]).await, "");
+    assert_eq!((dropped(&server, Dropped::Crowded), dropped(&server, Dropped::SourceLimit)), (1, 0));
+}
+
+fn dropped(server: &TestServer, reason: Dropped) -> u64 {
+    server.metrics.dropped_connections.get_or_create(&DroppedLabels { reason }).get()
+}
+
+/// A connection from one of loopback's addresses.
+async fn connect_from(source: &str, server: &TestServer) -> std::io::Result<TcpStream> {
+    let socket = tokio::net::TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(SocketAddr::new(source.parse().unwrap(), 0))?;
+    socket.connect(server.address).await
+}
+
+/// Opens connections that say nothing, from ten addresses by turns, as fast as it can, until it is dropped.
+fn idle_flood(server: &Arc<TestServer>, opened: &Arc<std::sync::atomic::AtomicUsize>) -> tokio::task::JoinSet<()> {
+    let mut flood = tokio::task::JoinSet::new();
+    for n in 0..10 {
+        let (server, opened) = (server.clone(), opened.clone());
+        flood.spawn(async move {
+            let mut kept = std::collections::VecDeque::new();
+            loop {
+                if let Ok(stream) = connect_from(&format!("127.0.9.{}", n + 1), &server).await {
+                    opened.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    kept.push_back(stream);
+                }
+                // The attacker's descriptors are this process's: the oldest of its sockets are let go, long after the server did.
+                if kept.len() > 40 {
+                    kept.pop_front();
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+    flood
+}
+
+/// Connections that only stay open must keep nobody out, whoever is asked for and from wherever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_gets_through_a_flood_of_idle_connections() {
+    let ca = TestCa::new();
+    let limits = Limits { connections: 64, connections_per_source: Some(16), ..Limits::default() };
+    let tls = Transport::Tls(ca.leaf().tls());
+    let server = Arc::new(TestServer::start(documents(), limits, tls, Arc::new(|| Timestamp::UNIX_EPOCH)).await);
+    let opened = Arc::default();
+    let flood = idle_flood(&server, &opened);
+    let all_taken = async {
+        while dropped(&server, Dropped::Crowded) + dropped(&server, Dropped::SourceLimit) < 500 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, all_taken).await.expect("the flood fills all places many times over");
+    let root = reqwest::Certificate::from_der(&ca.der()).unwrap();
+    let client = |source: &str| {
+        let builder = reqwest::Client::builder().tls_certs_only([root.clone()]).no_proxy().timeout(DEADLINE);
+        builder.local_address(Some(source.parse::<std::net::IpAddr>().unwrap())).build().unwrap()
+    };
+    let url = format!("https://{}/metadata/public/public.json", server.address);
+    for _ in 0..10 {
+        let answer = client("127.0.8.1").get(&url).send().await.expect("the peer gets through");
+        assert_eq!(answer.text().await.unwrap(), "{\"public\":1}");
+    }
+    drop(flood);
+    let shrunk = async {
+        while server.metrics.connections.get() > 64 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, shrunk).await.expect("no more stay open than there are places");
+    // The twin: who floods loses his own connections, the oldest first.
+    let mut oldest = connect_from("127.0.9.1", &server).await.unwrap();
+    let _more = futures_util::future::join_all((0..16).map(|_| connect_from("127.0.9.1", &server))).await;
+    assert_eq!(read_all(&mut oldest).await, "");
 }
 
 /// A connection that was answered and is still open.

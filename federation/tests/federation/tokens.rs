@@ -3,7 +3,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use fedgate_federation::document::ClusterUuid;
 use fedgate_federation::key::{PublicKey, SigningKey};
 use fedgate_federation::token::{
-    DEFAULT_LEEWAY, MAX_TOKEN_BYTES, ReplayCache, TokenError, TokenSource, VerifiedToken, sign, verify,
+    DEFAULT_LEEWAY, Leeway, MAX_TOKEN_BYTES, ReplayCache, TokenError, TokenSource, VerifiedToken, sign, verify,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// The token of peer protocol section 3.
 const VECTOR: &str = "eyJhbGciOiJFZERTQSJ9.eyJhdWQiOiIyMjIyMjIyMi1iYmJiLTRiYmItOGJiYi0yMjIyMjIyMjIyMjIiLCJleHAiOjE3NjcyMjU2NjAsImlzcyI6ImQ4LWlzdGlvIiwibmJmIjoxNzY3MjI1NjAwLCJzY29wZSI6InByaXZhdGUtZmVkZXJhdGlvbiIsInN1YiI6IjExMTExMTExLWFhYWEtNGFhYS04YWFhLTExMTExMTExMTExMSJ9.37a9InjLcCFb7oPKDceKq17FlQLNXSavQFx7BK7HD16G8o16xbnFhFJ892f75O1lec1aO9kNeAVN6eKf61jLCQ";
+
+const STRICT: Leeway = Leeway { early: Duration::ZERO, late: Duration::ZERO };
 
 fn vector_key() -> SigningKey {
     SigningKey::from_seed(&std::array::from_fn(|place| place as u8)).unwrap()
@@ -27,7 +29,7 @@ fn beta() -> ClusterUuid {
 /// As beta, to whom alpha alone is a peer.
 fn check(token: &str, now: Timestamp) -> Result<VerifiedToken, TokenError> {
     let keys = |from: &ClusterUuid| -> Option<PublicKey> { (*from == alpha()).then(|| vector_key().public()) };
-    verify(token, &beta(), keys, now, Duration::ZERO)
+    verify(token, &beta(), keys, now, STRICT)
 }
 
 /// A token with any header and claims, signed by alpha's key.
@@ -89,11 +91,21 @@ fn a_forged_token_that_is_right_in_all_is_accepted() {
 fn time_has_limits_and_a_leeway() {
     assert_eq!(check(VECTOR, at(-1)), Err(TokenError::NotYetValid));
     assert_eq!(check(VECTOR, at(60)), Err(TokenError::Expired));
-    let lenient = |now| verify(VECTOR, &beta(), |_| Some(vector_key().public()), now, Duration::from_secs(10));
-    assert!(lenient(at(-10)).is_ok() && lenient(at(69)).is_ok());
-    assert_eq!(lenient(at(-11)), Err(TokenError::NotYetValid));
+    let leeway = Leeway { early: Duration::from_secs(20), late: Duration::from_secs(10) };
+    let lenient = |now| verify(VECTOR, &beta(), |_| Some(vector_key().public()), now, leeway);
+    assert!(lenient(at(-20)).is_ok() && lenient(at(69)).is_ok());
+    assert_eq!(lenient(at(-21)), Err(TokenError::NotYetValid));
     assert_eq!(lenient(at(70)), Err(TokenError::Expired));
-    assert_eq!(lenient(at(0)).unwrap().acceptable_until, at(70));
+    let token = lenient(at(0)).unwrap();
+    assert_eq!((token.not_before, token.acceptable_until), (at(0), at(70)));
+}
+
+#[test]
+fn clocks_a_minute_apart_are_taken_either_way_and_a_token_is_not_good_for_longer_than_that_needs() {
+    let taken = |now| verify(VECTOR, &beta(), |_| Some(vector_key().public()), now, DEFAULT_LEEWAY);
+    assert!(taken(at(-60)).is_ok() && taken(at(60)).is_ok());
+    assert_eq!(taken(at(-61)), Err(TokenError::NotYetValid));
+    assert_eq!(taken(at(70)), Err(TokenError::Expired));
 }
 
 #[test]
@@ -205,6 +217,20 @@ fn a_token_is_good_for_once() {
     assert_eq!(cache.accept(&with_type, at(1)), Ok(()));
 }
 
+/// Two polls of a DKP cluster within one second carry the same token.
+#[test]
+fn the_same_token_is_taken_again_within_a_second_and_a_few_times() {
+    let mut cache = ReplayCache::new(2);
+    let token = check(VECTOR, at(0)).unwrap();
+    let milliseconds = |count| at(0).checked_add(jiff::SignedDuration::from_millis(count)).unwrap();
+    assert_eq!(cache.accept(&token, milliseconds(300)), Ok(()));
+    assert_eq!(cache.accept(&token, milliseconds(1299)), Ok(()));
+    assert_eq!(cache.accept(&token, milliseconds(1300)), Err(TokenError::Replayed));
+    assert_eq!(cache.accept(&token, milliseconds(299)), Err(TokenError::Replayed), "a clock that was set back");
+    let outcomes: Vec<_> = (0..4).map(|_| cache.accept(&token, milliseconds(400)).is_ok()).collect();
+    assert_eq!(outcomes, [true, true, false, false]);
+}
+
 #[test]
 fn a_replay_cache_is_bounded_for_each_peer() {
     let mut cache = ReplayCache::new(2);
@@ -212,13 +238,8 @@ fn a_replay_cache_is_bounded_for_each_peer() {
     assert_eq!(cache.accept(&token(0), at(0)), Ok(()));
     assert_eq!(cache.accept(&token(1), at(1)), Ok(()));
     assert_eq!(cache.accept(&token(2), at(2)), Err(TokenError::TooMany));
-    let others = verify(
-        &sign(&key(9), &uuid('9'), &beta(), at(2)).unwrap(),
-        &beta(),
-        |_| Some(key(9).public()),
-        at(2),
-        Duration::ZERO,
-    );
+    let others =
+        verify(&sign(&key(9), &uuid('9'), &beta(), at(2)).unwrap(), &beta(), |_| Some(key(9).public()), at(2), STRICT);
     assert_eq!(cache.accept(&others.unwrap(), at(2)), Ok(()));
     // What has expired makes room; what has not is still remembered.
     assert_eq!(cache.accept(&token(60), at(60)), Ok(()));

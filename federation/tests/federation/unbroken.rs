@@ -6,7 +6,7 @@ use fedgate_federation::bundle::Root;
 use fedgate_federation::document::{Limits, PrivateDocument, PublicDocument, SpiffeBundle};
 use fedgate_federation::knowledge::{DocumentKind, ExchangeReason, PeerKnowledge};
 use fedgate_federation::object::{IstioFederationSpec, Named, Peer, PolicyObject, ServiceObject, ServicePortSpec};
-use fedgate_federation::token::verify;
+use fedgate_federation::token::{DEFAULT_LEEWAY, verify};
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
@@ -175,7 +175,7 @@ proptest! {
         let _ = Root::from_der(&bytes);
         let text = String::from_utf8_lossy(&bytes);
         let _ = fedgate_federation::bundle::roots_from_pem(&format!("-----BEGIN CERTIFICATE-----{text}"), 100);
-        prop_assert!(verify(&text, &uuid('1'), |_| Some(key(1).public()), at(0), TIMES.stale_after).is_err());
+        prop_assert!(verify(&text, &uuid('1'), |_| Some(key(1).public()), at(0), DEFAULT_LEEWAY).is_err());
         let _ = Peer::parse(&federation_object(&text, &text));
     }
 
