@@ -28,6 +28,7 @@ pub mod logging;
 #[cfg(test)]
 mod loopback;
 pub mod metrics;
+mod pace;
 pub mod plugin;
 pub mod probe;
 pub mod run;

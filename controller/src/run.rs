@@ -1,6 +1,5 @@
 //! `fedgate run`: the controller on a folder, from start to stop.
 
-mod pace;
 pub(crate) mod reload;
 pub(crate) mod signals;
 
@@ -13,6 +12,7 @@ use crate::files;
 use crate::importer::{self, FetchLimits, Importer, ImporterSettings, SystemRoots};
 use crate::local::{self, Local};
 use crate::metrics::Metrics;
+use crate::pace::Pace;
 use crate::probe::ProbeSettings;
 use crate::settings::{self, MetadataTransport, Settings};
 use crate::sinks::{self, Deployment};
@@ -21,7 +21,6 @@ use crate::tasks::Tasks;
 use anyhow::{Context, Result};
 use fedgate_federation::document;
 use jiff::Timestamp;
-use pace::Pace;
 use reload::Reload;
 use signals::Signals;
 use std::future::Future;
@@ -57,8 +56,12 @@ pub async fn run(dir: &Path) -> Result<()> {
     reload.all(&mut controller);
     let ended = loop {
         if pace.is_due() {
+            pace.compiles();
             let next = controller.compile(Timestamp::now());
-            pace.compiled(&next);
+            pace.compiled(next.at);
+            if next.retry {
+                pace.soon(RETRY);
+            }
             if let Some(in_force) = controller.in_force().load().as_ref() {
                 importer.follow(&in_force.federation, controller.knowledge());
                 metrics.show(in_force);
@@ -69,10 +72,10 @@ pub async fn run(dir: &Path) -> Result<()> {
             ended = servers.ended() => break Err(ended),
             () = changes.next() => {
                 reload.all(&mut controller);
-                pace.now();
+                pace.changed();
             }
             Some(update) = learned.recv() => match controller.learned(update) {
-                true => pace.now(),
+                true => pace.changed(),
                 false => pace.soon(REFRESH),
             },
             () = pace.wait() => {}
@@ -100,6 +103,9 @@ pub(crate) async fn stop_all(stop: &watch::Sender<bool>, tasks: Tasks, ended: &R
 
 /// How many peers' news may wait to be taken in.
 const LEARNED: usize = 256;
+
+/// How soon a sink that failed is tried again.
+const RETRY: Duration = Duration::from_secs(2);
 
 /// How soon a status tells of what only times changed in.
 const REFRESH: Duration = Duration::from_secs(10);
@@ -178,7 +184,7 @@ pub(crate) fn stop_of(stopped: &watch::Receiver<bool>) -> impl Future<Output = (
 }
 
 fn exporter_settings(controller: &Controller, tls: Option<Arc<ServerTls>>, metrics: &Metrics) -> ExporterSettings {
-    let limits = Limits::default();
+    let limits = Limits::default().within_descriptors();
     let (transport, connections_per_source) = match tls {
         // Behind a proxy all connections have one source.
         None => (Transport::Plain, None),

@@ -24,7 +24,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-mod pace;
 pub(super) mod replica_loop;
 
 /// How many peers' news may wait to be taken in.
@@ -112,6 +111,7 @@ async fn serve_metadata(
             (transport, limits.connections_per_source)
         }
     };
+    let limits = limits.within_descriptors();
     let listener = listen("--metadata-listen", settings.metadata.listen).await?;
     let exporter = ExporterSettings {
         path: settings.metadata.path.clone(),

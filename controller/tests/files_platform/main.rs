@@ -2,5 +2,6 @@
 
 mod cluster;
 mod commands;
+mod crowd;
 mod running;
 mod settings;

@@ -1,6 +1,5 @@
 //! The loop of a replica, with the tasks that work for it: watches in, compilations out.
 
-use super::pace::Pace;
 use super::{LEARNED, importer_settings};
 use crate::exporter;
 use crate::importer::PeerUpdate;
@@ -18,6 +17,7 @@ use crate::kubernetes::sinks::outputs::Outputs;
 use crate::kubernetes::sinks::{events, writer::Writer};
 use crate::kubernetes::sources::{Sources, Wakes};
 use crate::metrics::Metrics;
+use crate::pace::Pace;
 use crate::tasks::Tasks;
 use anyhow::Result;
 use arc_swap::ArcSwap;

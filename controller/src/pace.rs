@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// When to compile next.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     due: Option<Instant>,
     /// When the first change came that is not compiled yet.
     first: Option<Instant>,
@@ -35,7 +35,7 @@ impl Default for Pace {
 
 impl Pace {
     /// Something changed.
-    pub(super) fn changed(&mut self) {
+    pub(crate) fn changed(&mut self) {
         let now = Instant::now();
         let first = *self.first.get_or_insert(now);
         let then = (now + QUIET).min(first + LONGEST).max(self.rested);
@@ -43,29 +43,35 @@ impl Pace {
     }
 
     /// Nothing can be compiled yet.
-    pub(super) fn later(&mut self, pause: Duration) {
+    pub(crate) fn later(&mut self, pause: Duration) {
         self.due = Some(Instant::now() + pause);
     }
 
+    /// Within this time, unless it is sooner anyway.
+    pub(crate) fn soon(&mut self, within: Duration) {
+        let then = Instant::now() + within;
+        self.due = Some(self.due.map_or(then, |due| due.min(then)));
+    }
+
     /// Whether it is time.
-    pub(super) fn is_due(&self) -> bool {
+    pub(crate) fn is_due(&self) -> bool {
         self.due.is_some_and(|due| due <= Instant::now())
     }
 
     /// A compilation begins.
-    pub(super) fn compiles(&mut self) {
+    pub(crate) fn compiles(&mut self) {
         (self.began, self.first, self.due) = (Instant::now(), None, None);
     }
 
     /// It has ended; `next` is when its result will be another one by itself.
-    pub(super) fn compiled(&mut self, next: Option<Timestamp>) {
+    pub(crate) fn compiled(&mut self, next: Option<Timestamp>) {
         let now = Instant::now();
         self.rested = now + ((now - self.began) * (SHARE - 1)).min(PATIENCE);
         self.due = next.map(|at| now + Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default());
     }
 
     /// Until it is time.
-    pub(super) async fn wait(&self) {
+    pub(crate) async fn wait(&self) {
         until(self.due).await;
     }
 }
@@ -74,6 +80,18 @@ impl Pace {
 mod tests {
     use super::*;
     use tokio::time::advance;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_nearest_reason_counts() {
+        let mut pace = Pace::default();
+        compiled(&mut pace);
+        assert!(!pace.is_due());
+        pace.soon(Duration::from_secs(60));
+        pace.soon(Duration::from_secs(5));
+        let began = Instant::now();
+        pace.wait().await;
+        assert_eq!(began.elapsed().as_secs(), 5);
+    }
 
     fn compiled(pace: &mut Pace) {
         pace.compiles();
