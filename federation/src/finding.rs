@@ -234,6 +234,8 @@ finding_reasons! {
     InvalidPort = "invalid_port",
     /// A port stands twice in one Service.
     DuplicatePort = "duplicate_port",
+    /// A Service has more ports than a peer takes.
+    TooManyPorts = "too_many_ports",
 
     // Peers' documents.
     /// A document was refused as a whole; what was known stays.
@@ -278,6 +280,8 @@ finding_reasons! {
     KeyChanged = "key_changed",
     /// A peer's roots changed.
     RootsChanged = "roots_changed",
+    /// Something that is published is more than peers take.
+    LimitExceeded = "limit_exceeded",
     /// A peer's clock differs from ours by more than half of what a token allows.
     ClockSkew = "clock_skew",
     /// What is known of a peer was not confirmed for a while; it is still used.
@@ -289,6 +293,8 @@ finding_reasons! {
     /// The table could not be built; the last good one stays.
     TableNotBuilt = "table_not_built",
 
+    /// The UUID or the key that peers know this cluster by was lost, and another one was made.
+    IdentityReplaced = "identity_replaced",
     /// This cluster's roots are missing, so nothing is published.
     NoRoots = "no_roots",
     /// Peers cannot be told where this cluster's gateway is.
@@ -321,6 +327,7 @@ impl FindingReason {
         Self::Unreadable,
         Self::InvalidObject,
         Self::UnknownKind,
+        Self::IdentityReplaced,
         Self::NoRoots,
         Self::NoGatewayAddress,
         Self::TableTooLarge,
@@ -353,11 +360,22 @@ impl std::fmt::Display for FindingReason {
 
 /// The most characters of a stranger's text that are shown.
 const SHOWN: usize = 100;
+/// The most characters of a message.
+const SHOWN_LONG: usize = 1000;
 
 /// A stranger's text, fit for a terminal and a status: control and formatting characters escaped, cut after 100 characters.
 pub fn shown(text: &str) -> String {
+    shown_up_to(text, SHOWN)
+}
+
+/// The same for a whole message, in which parts may be a stranger's: cut after 1000 characters.
+pub fn shown_long(text: &str) -> String {
+    shown_up_to(text, SHOWN_LONG)
+}
+
+fn shown_up_to(text: &str, most: usize) -> String {
     let mut out = String::new();
-    for c in text.chars().take(SHOWN) {
+    for c in text.chars().take(most) {
         match c {
             // Bidirectional controls and the like reorder what follows them on a screen.
             '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => {
@@ -367,7 +385,7 @@ pub fn shown(text: &str) -> String {
             c => out.push(c),
         }
     }
-    if text.chars().nth(SHOWN).is_some() {
+    if text.chars().nth(most).is_some() {
         out.push('…');
     }
     out

@@ -1,16 +1,149 @@
-//! Reading a stranger's JSON objects.
+//! Reading a stranger's JSON objects, and saying what came in place of one.
 
 use crate::finding::shown;
 use serde::Deserialize;
 
+/// Why a text is not the object that was expected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct JsonError {
+    /// Line and column, from 1; `None` when it is about the text as a whole.
+    place: Option<(usize, usize)>,
+    what: String,
+}
+
+impl JsonError {
+    fn whole(what: impl Into<String>) -> Self {
+        Self { place: None, what: what.into() }
+    }
+
+    /// The same error about `part` with its place in `whole`, of which `part` is a slice.
+    pub(crate) fn within(self, whole: &[u8], part: &[u8]) -> Self {
+        let offset = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize);
+        let before = offset.and_then(|offset| whole.get(..offset));
+        let Some((before, (line, column))) = before.zip(self.place) else { return self };
+        let lines = before.iter().filter(|byte| **byte == b'\n').count();
+        let last = before.iter().rev().take_while(|byte| **byte != b'\n').count();
+        let column = if line == 1 { last + column } else { column };
+        Self { place: Some((lines + line, column)), ..self }
+    }
+}
+
+impl std::fmt::Display for JsonError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.place {
+            Some((line, column)) => write!(f, "line {line}, column {column}: {}", self.what),
+            None => f.write_str(&self.what),
+        }
+    }
+}
+
 /// Reads a JSON object. serde's derived structs also take an array with the fields in their order; that is nobody's protocol,
 /// so it is refused here.
-pub(crate) fn read_object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, String> {
+pub(crate) fn read_object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, JsonError> {
     if text.trim_ascii_start().first() != Some(&b'{') {
-        return Err("expected a JSON object".to_owned());
+        return Err(JsonError::whole(format!("expected a JSON object, found {}", what_came(text))));
     }
-    // The parser's own words may quote the stranger's text.
-    serde_json::from_slice(text).map_err(|error| shown(&error.to_string()))
+    if text.get(1) == Some(&0) {
+        return Err(JsonError::whole("expected a JSON object in UTF-8, found UTF-16 text; save it as UTF-8"));
+    }
+    serde_json::from_slice(text).map_err(|error| {
+        let place = (error.line() > 0).then(|| (error.line(), error.column()));
+        JsonError { place, what: plain(&error) }
+    })
+}
+
+/// What a text is that is no JSON object.
+fn what_came(text: &[u8]) -> String {
+    let start = text.trim_ascii();
+    match start {
+        [] => "nothing: the body is empty".to_owned(),
+        [0xef, 0xbb, 0xbf, ..] => "a byte order mark (BOM) at the beginning; save it as UTF-8 without one".to_owned(),
+        [0xfe, 0xff, ..] | [0xff, 0xfe, ..] | [0, ..] | [_, 0, ..] => "UTF-16 text; save it as UTF-8".to_owned(),
+        [0x1f, 0x8b, ..] => "data that is compressed with gzip".to_owned(),
+        [b'<', ..] => markup(start),
+        [b'[', ..] => "a JSON list".to_owned(),
+        [b'"', ..] => "a JSON string".to_owned(),
+        [b'-', b'-', ..] => "PEM".to_owned(),
+        [b'-' | b'0'..=b'9', ..] => "a number".to_owned(),
+        b"true" | b"false" => "true or false".to_owned(),
+        b"null" => "null".to_owned(),
+        _ => match std::str::from_utf8(start) {
+            Ok(text) => format!("text that begins with {:?}", shown(first_line(text))),
+            Err(_) => "bytes that are not UTF-8 text".to_owned(),
+        },
+    }
+}
+
+/// A page that a proxy or a login answers with. Its title says best which.
+fn markup(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let lower = text.to_ascii_lowercase();
+    let kind = match lower.contains("<html") || lower.starts_with("<!doctype html") {
+        true => "an HTML page",
+        false => "a text that begins with '<', as HTML and XML do",
+    };
+    // Letter case changes no place: only ASCII is folded.
+    let title = lower.find("<title>").map(|at| at + "<title>".len()).and_then(|from| {
+        let to = from + lower.get(from..)?.find("</title>")?;
+        text.get(from..to).map(str::trim).filter(|title| !title.is_empty())
+    });
+    match title {
+        Some(title) => format!("{kind} with the title {:?}", shown(title)),
+        None => kind.to_owned(),
+    }
+}
+
+fn first_line(text: &str) -> &str {
+    let line = text.lines().next().unwrap_or_default();
+    line.char_indices().nth(40).map_or(line, |(end, _)| line.get(..end).unwrap_or(line))
+}
+
+/// The parser's message in words of JSON; its own are those of its language and of its reader's types.
+fn plain(error: &serde_json::Error) -> String {
+    // Its words may quote the stranger's text.
+    let text = shown(&error.to_string());
+    let text = text.split(" at line ").next().unwrap_or(&text);
+    if error.is_eof() {
+        return "the text ends in the middle of the object".to_owned();
+    }
+    if let Some(field) = between(text, "missing field `", "`") {
+        return format!("expected a field {field}, found none");
+    }
+    if let Some(field) = between(text, "duplicate field `", "`") {
+        return format!("the field {field} is there twice");
+    }
+    for wrong in ["invalid type: ", "invalid value: "] {
+        if let Some((found, expected)) = text.strip_prefix(wrong).and_then(|rest| rest.rsplit_once(", expected ")) {
+            return format!("expected {}, found {}", kind(expected), kind(found));
+        }
+    }
+    match text {
+        "trailing characters" => "there is something after the object".to_owned(),
+        "expected value" => "expected a JSON value".to_owned(),
+        "recursion limit exceeded" => "lists and objects are nested too deep".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+fn between<'t>(text: &'t str, before: &str, after: &str) -> Option<&'t str> {
+    text.strip_prefix(before)?.split(after).next()
+}
+
+fn kind(word: &str) -> String {
+    match word {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number that is not negative".to_owned(),
+        "i8" | "i16" | "i32" | "i64" => "a whole number".to_owned(),
+        "map" | "a map" => "an object".to_owned(),
+        "sequence" | "a sequence" => "a list".to_owned(),
+        "null" | "unit" | "unit value" | "Option value" => "null".to_owned(),
+        "a borrowed string" | "string" | "str" => "a string".to_owned(),
+        word if word.starts_with("struct ") => "an object".to_owned(),
+        word => {
+            let numbers = ["integer `", "floating point `", "boolean `"];
+            let number = numbers.iter().find_map(|kind| between(word, kind, "`"));
+            number.unwrap_or(word).to_owned()
+        }
+    }
 }
 
 #[cfg(test)]
@@ -19,7 +152,11 @@ mod tests {
 
     #[derive(Debug, PartialEq, Deserialize)]
     struct Row {
-        a: u8,
+        a: u16,
+    }
+
+    fn error(text: impl AsRef<[u8]>) -> String {
+        read_object::<Row>(text.as_ref()).unwrap_err().to_string()
     }
 
     #[test]
@@ -28,5 +165,67 @@ mod tests {
         for bad in ["[1]", "", "1", "null", "{\"a\": 1} x", "{\"a\": 1, \"a\": 1}"] {
             assert!(read_object::<Row>(bad.as_bytes()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn it_is_said_what_came() {
+        let html = "<!DOCTYPE html>\n<html><head><TITLE> 502 Bad\u{1b}Gateway </title>";
+        let utf16: Vec<u8> = "{\"a\":1}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for (text, said) in [
+            (b"".as_slice(), "expected a JSON object, found nothing: the body is empty"),
+            (b" \n", "expected a JSON object, found nothing: the body is empty"),
+            (
+                b"\xef\xbb\xbf{\"a\":1}",
+                "expected a JSON object, found a byte order mark (BOM) at the beginning; save it as UTF-8 without one",
+            ),
+            (b"\xff\xfe{\0", "expected a JSON object, found UTF-16 text; save it as UTF-8"),
+            (utf16.as_slice(), "expected a JSON object in UTF-8, found UTF-16 text; save it as UTF-8"),
+            (b"\0{\0}", "expected a JSON object, found UTF-16 text; save it as UTF-8"),
+            (html.as_bytes(), "expected a JSON object, found an HTML page with the title \"502 Bad\\\\u{1b}Gateway\""),
+            (b"<html><body>login", "expected a JSON object, found an HTML page"),
+            (
+                b"<?xml version='1.0'?><Error/>",
+                "expected a JSON object, found a text that begins with '<', as HTML and XML do",
+            ),
+            (b"\x1f\x8b\x08\0", "expected a JSON object, found data that is compressed with gzip"),
+            (b"[1]", "expected a JSON object, found a JSON list"),
+            (b"\"x\"", "expected a JSON object, found a JSON string"),
+            (b"7", "expected a JSON object, found a number"),
+            (b"null", "expected a JSON object, found null"),
+            (
+                b"upstream connect error\nx",
+                "expected a JSON object, found text that begins with \"upstream connect error\"",
+            ),
+            (b"\xc3\x28\xff", "expected a JSON object, found bytes that are not UTF-8 text"),
+        ] {
+            assert_eq!(error(text), said);
+        }
+    }
+
+    #[test]
+    fn errors_have_a_place_and_no_words_of_the_parser() {
+        for (text, said) in [
+            ("{\n \"a\": 70000}", "line 2, column 11: expected a whole number that is not negative, found 70000"),
+            ("{\"a\": \"x\"}", "line 1, column 9: expected a whole number that is not negative, found string \"x\""),
+            ("{\"a\": {}}", "line 1, column 6: expected a whole number that is not negative, found an object"),
+            ("{\"a\": [1]}", "line 1, column 6: expected a whole number that is not negative, found a list"),
+            ("{\"a\": null}", "line 1, column 10: expected a whole number that is not negative, found null"),
+            ("{}", "line 1, column 2: expected a field a, found none"),
+            ("{\"a\":1,\"a\":1}", "line 1, column 10: the field a is there twice"),
+            ("{\"a\":1", "line 1, column 6: the text ends in the middle of the object"),
+            ("{\"a\":1} x", "line 1, column 9: there is something after the object"),
+        ] {
+            assert_eq!(error(text), said);
+        }
+    }
+
+    #[test]
+    fn a_place_in_a_part_is_told_as_one_in_the_whole() {
+        let whole = b"{\"rows\": [\n  {\"a\": 1},\n  {\"a\":\n -1}\n]}";
+        let part = whole.get(25..35).unwrap();
+        let error = read_object::<Row>(part).unwrap_err();
+        assert_eq!(error.clone().within(whole, part).to_string().split(':').next(), Some("line 4, column 3"));
+        // A text from elsewhere keeps its own places.
+        assert_eq!(error.clone().within(b"{}", part), error);
     }
 }

@@ -2,6 +2,7 @@
 //! `ED25519 PRIVATE KEY`, everybody else `PUBLIC KEY` and `PRIVATE KEY`; the contents are the same (RFC 8410). Both are read,
 //! DKP's are written.
 
+use crate::bundle::Fingerprint;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
@@ -62,6 +63,11 @@ impl PublicKey {
     /// The key's 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+
+    /// SHA-256 of the key as SubjectPublicKeyInfo, by which people compare keys: `openssl pkey -pubin -outform der | sha256sum`.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&[SPKI, &self.0].concat())
     }
 
     pub(crate) fn decoding_key(&self) -> DecodingKey {

@@ -52,7 +52,7 @@ fn object(peer: &str) -> Named<IstioFederationSpec> {
         metadata_endpoint: format!("https://{peer}.test/metadata"),
         ..IstioFederationSpec::default()
     };
-    Named { name: peer.to_owned(), source: None, spec }
+    Named::new(peer, spec)
 }
 
 fn service(name: &str) -> ServiceObject {

@@ -2,8 +2,8 @@
 
 use crate::yaml::{Node, TypeError};
 use fedgate_federation::object::{
-    IstioFederationSpec, Named, PeerSelection, PolicyBody, PolicyObject, ServiceObject, ServicePortSpec,
-    TransportProtocol,
+    ACCEPT_DOCUMENT_ANNOTATION, IstioFederationSpec, Named, PeerSelection, PolicyBody, PolicyObject, ServiceObject,
+    ServicePortSpec, TransportProtocol,
 };
 use fedgate_federation::{Finding, FindingReason, ObjectRef, shown};
 use k8s_openapi::api::core::v1::Service;
@@ -209,7 +209,10 @@ impl Document<'_> {
         let source = Some(self.source(self.node.line));
         let object = match kind {
             Kind::Federation => {
-                self.spec().map(|spec| Object::Federation(Named { name: id.name.clone(), source, spec }))
+                let accepted_document =
+                    self.node.text(&["metadata", "annotations", ACCEPT_DOCUMENT_ANNOTATION]).map(str::to_owned);
+                self.spec()
+                    .map(|spec| Object::Federation(Named { name: id.name.clone(), source, accepted_document, spec }))
             }
             Kind::Policy => self.spec().map(|spec| {
                 Object::Policy(PolicyObject { name: id.name.clone(), source, body: PolicyBody::Spec(spec) })

@@ -1,16 +1,19 @@
 //! One GET whose every dimension is bounded: time by the client, bytes here.
 
-use super::FetchFailure;
+use super::{FetchFailure, failure::Refused};
 use crate::clock::Clock;
 use fedgate_federation::knowledge::ClockReading;
 use jiff::{Timestamp, fmt::rfc2822::DateTimeParser};
 use reqwest::{
     Client, Response, StatusCode,
-    header::{AGE, CONTENT_ENCODING, DATE, ETAG, HeaderValue, IF_NONE_MATCH},
+    header::{AGE, CONTENT_ENCODING, DATE, ETAG, HeaderValue, IF_NONE_MATCH, LOCATION, RETRY_AFTER},
 };
 
 /// The longest entity tag that is kept; a longer one is passed over, and the document is fetched in full each time.
 const MAX_ETAG: usize = 256;
+
+/// The most bytes that are read of a body that says why there is no document.
+const EXPLANATION: usize = 2048;
 
 /// What to get.
 pub(super) struct Get<'a> {
@@ -54,20 +57,55 @@ pub(super) async fn get(client: &Client, get: Get<'_>, clock: &dyn Clock) -> Fet
         Err(error) => Fetched { answer: Err(error.into()), clock: None },
         Ok(response) => Fetched {
             clock: date(&response).map(|theirs| ClockReading::of_answer(theirs, sent, clock.now())),
-            answer: answer(response, may_be_known, get.limit).await,
+            answer: answer(response, may_be_known, &get).await,
         },
     }
 }
 
-async fn answer(response: Response, may_be_known: bool, limit: usize) -> Result<Answer, FetchFailure> {
+async fn answer(response: Response, may_be_known: bool, get: &Get<'_>) -> Result<Answer, FetchFailure> {
     match response.status() {
         StatusCode::OK => {
             let etag = entity_tag(&response);
-            Ok(Answer::Fresh { body: body(response, limit).await?, etag })
+            Ok(Answer::Fresh { body: body(response, get.limit).await?, etag })
         }
         StatusCode::NOT_MODIFIED if may_be_known => Ok(Answer::NotModified),
-        other => Err(FetchFailure::Status(other.as_u16())),
+        _ => Err(FetchFailure::Status(refused(response, get.bearer).await)),
     }
+}
+
+/// What an answer says of why it is none. A server may repeat what it was asked, so the token is taken out of it.
+async fn refused(response: Response, token: Option<&str>) -> Refused {
+    let header = |name| {
+        let value = response.headers().get(name)?;
+        Some(without_token(&String::from_utf8_lossy(value.as_bytes()), token))
+    };
+    let status = response.status().as_u16();
+    let location = header(LOCATION).filter(|_| response.status().is_redirection());
+    let retry_after = header(RETRY_AFTER);
+    let explains = response.status().is_client_error() || response.status().is_server_error();
+    let line = if explains { first_line(response, token).await } else { None };
+    Refused { status, location, retry_after, line }
+}
+
+/// The first line of a body that is text.
+async fn first_line(mut response: Response, token: Option<&str>) -> Option<String> {
+    if response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        return None;
+    }
+    let mut start = Vec::new();
+    while start.len() < EXPLANATION {
+        let Ok(Some(chunk)) = response.chunk().await else { break };
+        start.extend(chunk.iter().take(EXPLANATION - start.len()));
+    }
+    let text = String::from_utf8(start).ok()?;
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
+    Some(without_token(line, token))
+}
+
+/// The text without any part of the token.
+fn without_token(text: &str, token: Option<&str>) -> String {
+    let parts = token.into_iter().flat_map(|token| token.split('.')).filter(|part| part.len() >= 8);
+    parts.fold(text.to_owned(), |text, part| text.replace(part, "<token>"))
 }
 
 /// When the answer was made (RFC 9110 section 6.6.1), by the server's clock. One from a cache (section 5.1 of RFC 9111) is older.

@@ -88,6 +88,7 @@ impl Scene {
             endpoint: MetadataEndpoint::parse(&format!("https://{address}/metadata/")).unwrap(),
             tls: EndpointTls::SystemAnd(vec![self.ca.der()]),
             source: None,
+            accepted_document: None,
         }
     }
 
@@ -224,7 +225,7 @@ async fn both_documents_are_fetched_and_a_change_is_seen() {
 
     let first = scene.next().await;
     assert_eq!(reasons(&first), (Succeeded, Succeeded));
-    assert!(first.changed && first.findings.is_empty());
+    assert!(first.changed && first.knowledge.notices.is_empty());
     assert_eq!(first.knowledge.public.as_ref().unwrap().document, beta.public());
     assert_eq!(first.knowledge.private.as_ref().unwrap().document, beta.private());
 
@@ -427,5 +428,5 @@ async fn a_peer_that_changes_its_uuid_gets_no_token_for_the_new_one_yet() {
     server.published.store(Arc::new(gamma.published(Some(&scene.identity))));
     let update = scene.until("gamma", (Succeeded, AwaitingPublic)).await;
     assert_ne!(update.knowledge.cluster_uuid(), Some(&own));
-    assert!(update.findings.iter().any(|finding| finding.reason.word() == "uuid_changed"));
+    assert!(update.knowledge.notices.iter().any(|notice| notice.reason.word() == "uuid_changed"));
 }

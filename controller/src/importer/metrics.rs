@@ -1,10 +1,16 @@
-//! What the importer counts. Peers' names are no labels: how it is with each stands in its status.
+//! What the importer counts. Peers' names are labels only where an operator has to know which, and then of a hundred peers at most.
 
+use fedgate_core::PeerName;
+use fedgate_federation::FindingReason;
 use fedgate_federation::knowledge::{DataplaneReason, DocumentKind, ExchangeReason};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
+};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 /// The importer's counters; clones count together.
@@ -14,8 +20,33 @@ pub struct Metrics {
     pub exchanges: Family<ExchangeLabels, Counter>,
     /// Probes of peers' gateways, by reason.
     pub probes: Family<ProbeLabels, Counter>,
+    /// What happened with a peer's documents, by peer and reason.
+    pub notices: Family<NoticeLabels, Counter>,
     /// Peers that are polled.
     pub peers: Gauge,
+    named: Arc<Mutex<BTreeSet<PeerName>>>,
+}
+
+/// What is counted as a notice.
+const NOTICES: [FindingReason; 6] = [
+    FindingReason::UuidChanged,
+    FindingReason::KeyChanged,
+    FindingReason::RootsChanged,
+    FindingReason::InvalidDocument,
+    FindingReason::ReplayedDocument,
+    FindingReason::HeldDocument,
+];
+
+/// How many peers have a label of their own.
+const NAMED_PEERS: usize = 100;
+
+/// What happened, and with whose documents.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct NoticeLabels {
+    /// The peer's name; empty, which no peer's is, for all peers from the hundred and first on.
+    pub peer: String,
+    /// The stable word.
+    pub reason: &'static str,
 }
 
 /// How an attempt ended.
@@ -40,11 +71,38 @@ impl Metrics {
         let metrics = registry.sub_registry_with_prefix("importer");
         metrics.register("exchanges", "Ended attempts to fetch a document from a peer", self.exchanges.clone());
         metrics.register("probes", "Probes of a peer's gateways", self.probes.clone());
+        let notices = "Changes of a peer's UUID, key and roots, and documents that were refused or held";
+        metrics.register("notices", notices, self.notices.clone());
         metrics.register("peers", "Peers that are polled", self.peers.clone());
     }
 
     pub(super) fn probed(&self, reason: DataplaneReason) {
         self.probes.get_or_create(&ProbeLabels { reason: reason.word() }).inc();
+    }
+
+    /// Counts what happened, if it is no matter of single rows.
+    pub(super) fn noticed(&self, peer: &PeerName, reason: FindingReason) {
+        if NOTICES.contains(&reason) {
+            let labels = NoticeLabels { peer: self.label(peer), reason: reason.word() };
+            self.notices.get_or_create(&labels).inc();
+        }
+    }
+
+    fn label(&self, peer: &PeerName) -> String {
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        if named.len() < NAMED_PEERS {
+            named.insert(peer.clone());
+        }
+        named.get(peer).map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// A peer that is gone leaves its label to another one.
+    pub(super) fn forget(&self, peer: &PeerName) {
+        if self.named.lock().unwrap_or_else(PoisonError::into_inner).remove(peer) {
+            for reason in NOTICES {
+                self.notices.remove(&NoticeLabels { peer: peer.to_string(), reason: reason.word() });
+            }
+        }
     }
 
     pub(super) fn ended(&self, kind: DocumentKind, reason: ExchangeReason) {
@@ -53,5 +111,28 @@ impl Metrics {
             DocumentKind::Private => "private",
         };
         self.exchanges.get_or_create(&ExchangeLabels { document, reason: reason.word() }).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hundred_peers_have_labels_and_one_that_is_gone_leaves_its_own() {
+        let metrics = Metrics::default();
+        let peer = |n: usize| PeerName::parse(&format!("p{n}")).unwrap();
+        for n in 0..150 {
+            metrics.noticed(&peer(n), FindingReason::KeyChanged);
+            metrics.noticed(&peer(n), FindingReason::InvalidRoot);
+        }
+        let count = |name: &str| {
+            let labels = NoticeLabels { peer: name.to_owned(), reason: "key_changed" };
+            metrics.notices.get_or_create(&labels).get()
+        };
+        assert_eq!((count("p0"), count("p99"), count("p100"), count("")), (1, 1, 0, 50));
+        metrics.forget(&peer(7));
+        metrics.noticed(&peer(120), FindingReason::KeyChanged);
+        assert_eq!((count("p7"), count("p120"), count("")), (0, 1, 50));
     }
 }

@@ -32,13 +32,13 @@ mod verdict;
 
 pub use client::SystemRoots;
 pub use failure::FetchFailure;
-pub use metrics::{ExchangeLabels, Metrics, ProbeLabels};
+pub use metrics::{ExchangeLabels, Metrics, NoticeLabels, ProbeLabels};
 pub use settings::{FetchLimits, Identity, ImporterSettings};
 
 use crate::probe::{Prober, Probing, Target};
 use fedgate_core::PeerName;
 use fedgate_federation::{
-    Federation, Finding,
+    Federation,
     federate::ProbeTarget,
     knowledge::{Exchange, PeerKnowledge},
     object::Peer,
@@ -64,8 +64,6 @@ pub struct PeerUpdate {
     pub knowledge: PeerKnowledge,
     /// Whether anything but times is different from before, so that there is a reason to compile and to tell.
     pub changed: bool,
-    /// What was found in a round's documents. The same finding comes again each round until the peer mends it.
-    pub findings: Vec<Finding>,
 }
 
 /// Polls peers. Dropping it ends all of that at once.
@@ -138,6 +136,9 @@ impl Importer {
             let running = running.unwrap_or_else(|| self.start(peer, knowledge.get(&peer.name)));
             self.tasks.insert(peer.name.clone(), running);
         }
+        for gone in before.keys() {
+            self.shared.settings.metrics.forget(gone);
+        }
         self.shared.settings.metrics.peers.set(self.tasks.len().try_into().unwrap_or(i64::MAX));
     }
 
@@ -153,7 +154,6 @@ impl Importer {
             tokens: TokenSource::default(),
             judged: Judged(self.verdicts.subscribe()),
             verdict: None,
-            findings: Vec::new(),
         };
         Running { peer, target, task: tokio::spawn(run(self.shared.clone(), asker, prober)) }
     }
@@ -188,7 +188,7 @@ async fn run(shared: Arc<Shared>, mut asker: Asker, mut prober: Prober) {
         let place = shared.places.acquire().await;
         let ended = asker.round().await;
         drop(place);
-        if !shared.tell(&before, &mut asker).await {
+        if !shared.tell(&before, &asker).await {
             return;
         }
         let next = Instant::now() + pace.after(ended, fastrand::f64());
@@ -199,7 +199,7 @@ async fn run(shared: Arc<Shared>, mut asker: Asker, mut prober: Prober) {
                 probed = prober.next() => {
                     let before = asker.knowledge.clone();
                     asker.probed(&probed);
-                    if !shared.tell(&before, &mut asker).await {
+                    if !shared.tell(&before, &asker).await {
                         return;
                     }
                 }
@@ -210,12 +210,11 @@ async fn run(shared: Arc<Shared>, mut asker: Asker, mut prober: Prober) {
 
 impl Shared {
     /// Hands on what is known now; whether anybody wants to know.
-    async fn tell(&self, before: &PeerKnowledge, asker: &mut Asker) -> bool {
+    async fn tell(&self, before: &PeerKnowledge, asker: &Asker) -> bool {
         let update = PeerUpdate {
             peer: asker.peer.name.clone(),
             changed: asker.knowledge.is_news_after(before),
             knowledge: asker.knowledge.clone(),
-            findings: std::mem::take(&mut asker.findings),
         };
         log(before, &update);
         self.updates.send(update).await.is_ok()

@@ -85,7 +85,7 @@ impl Cluster {
             metadata_endpoint: format!("https://{address}/metadata"),
             metadata: MetadataSpec { ca: Some(pem), insecure_skip_verify: false },
         };
-        self.objects.federations.push(Named { name: name.to_owned(), source: None, spec });
+        self.objects.federations.push(Named::new(name, spec));
     }
 
     /// What a controller does on each change.

@@ -8,7 +8,6 @@ use super::{
     verdict::Judged,
 };
 use fedgate_federation::{
-    Finding,
     document::{PRIVATE_PATH, PUBLIC_PATH},
     knowledge::{Absorbed, DocumentKind, ExchangeReason, PeerKnowledge, Probed},
     object::Peer,
@@ -29,8 +28,6 @@ pub(super) struct Asker {
     pub(super) judged: Judged,
     /// The verdict that the last round went by.
     pub(super) verdict: Option<bool>,
-    /// What the round that is going on found.
-    pub(super) findings: Vec<Finding>,
 }
 
 impl Asker {
@@ -143,15 +140,24 @@ impl Asker {
                 true => Ended::Well,
                 false => Ended::Badly,
             },
-            Err(FetchFailure::Status(UNAUTHORIZED)) => {
-                let message = "401: the peer does not know us yet; it needs an IstioFederation for this cluster, and some minutes";
-                self.failed(kind, ExchangeReason::NonOkResponse, message);
+            Err(FetchFailure::Status(refused)) if refused.status == UNAUTHORIZED => {
+                self.failed(kind, ExchangeReason::NonOkResponse, &self.unauthorized());
                 Ended::Pairing
             }
             Err(failure) => {
                 self.failed(kind, failure.reason(), &failure.to_string());
                 Ended::Badly
             }
+        }
+    }
+
+    /// Why a peer refuses our token, as far as that can be told from here.
+    fn unauthorized(&self) -> String {
+        match self.knowledge.clock.and_then(|clock| clock.trouble()) {
+            Some(trouble) => format!("401: the peer refuses the token: {trouble}"),
+            None => "401: the peer does not know us yet: it needs an IstioFederation for this cluster, and some minutes to read \
+                     our key"
+                .to_owned(),
         }
     }
 
@@ -185,7 +191,10 @@ impl Asker {
             Ok((knowledge, absorbed)) => {
                 self.knowledge = knowledge;
                 let held = matches!(absorbed, Absorbed::Held(_));
-                self.findings.extend(absorbed.into_findings());
+                // Findings of rows are those of what is known from now on; these here are not to be seen any more in the next round.
+                for finding in absorbed.into_findings() {
+                    self.settings.metrics.noticed(&self.peer.name, finding.reason);
+                }
                 self.ended(kind) && !held
             }
             // Only a fault of ours gets here; it must not end the peer.

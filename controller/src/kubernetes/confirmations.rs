@@ -108,7 +108,7 @@ mod tests {
         let spec =
             serde_json::json!({ "trustDomain": "beta.example", "metadataEndpoint": "https://beta.example/metadata" });
         let spec = serde_json::from_value(spec).unwrap();
-        Peer::parse(&Named { name: "beta".into(), source: None, spec }).unwrap().0
+        Peer::parse(&Named::new("beta", spec)).unwrap().0
     }
 
     #[test]

@@ -161,7 +161,7 @@ pub(super) fn federation_object(name: &str) -> Value {
 
 fn peer(name: &str) -> Peer {
     let spec = serde_json::from_value(federation_object(name)["spec"].clone()).unwrap();
-    Peer::parse(&Named { name: name.to_owned(), source: None, spec }).unwrap().0
+    Peer::parse(&Named::new(name, spec)).unwrap().0
 }
 
 fn web() -> Value {

@@ -236,6 +236,23 @@ mod tests {
     }
 
     #[test]
+    fn a_peers_new_key_is_told_from_what_was_written_down() {
+        let mut sample = Sample::healthy();
+        let now = sample.now;
+        sample.change_knowledge(|knowledge| {
+            let json = serde_json::json!([{ "since": now, "reason": "key_changed", "message": "another one" }]);
+            knowledge.notices = serde_json::from_value(json).unwrap();
+        });
+        let told = |sample: &Sample| {
+            let findings = sample.snapshot().in_force.status().findings;
+            findings.iter().any(|finding| finding.reason == FindingReason::KeyChanged)
+        };
+        assert!(told(&sample));
+        sample.change_knowledge(|knowledge| knowledge.notices.clear());
+        assert!(!told(&sample));
+    }
+
+    #[test]
     fn explanations_are_those_of_the_table_in_the_cluster() {
         let mut sample = Sample::healthy();
         let passes = |sample: &Sample, to: &str, from: Caller| {

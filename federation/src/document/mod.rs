@@ -54,18 +54,23 @@ pub struct Limits {
     pub findings: usize,
 }
 
+impl Limits {
+    /// What fedgate takes of a peer, and so the most that it publishes without saying so.
+    pub const DEFAULT: Self = Self {
+        body_bytes: 8 << 20,
+        services: 20_000,
+        ports_per_service: 64,
+        gateways: 64,
+        roots: 16,
+        certificate_bytes: 16 << 10,
+        extension_rows: 64,
+        findings: 20,
+    };
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            body_bytes: 8 << 20,
-            services: 20_000,
-            ports_per_service: 64,
-            gateways: 64,
-            roots: 16,
-            certificate_bytes: 16 << 10,
-            extension_rows: 64,
-            findings: 20,
-        }
+        Self::DEFAULT
     }
 }
 
@@ -82,10 +87,10 @@ pub struct Parsed<T> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DocumentError {
     /// More bytes than are read.
-    #[error("the document has {0} bytes, at most {1} are read")]
+    #[error("the document: expected at most {1} bytes, found {0}")]
     TooLarge(usize, usize),
     /// It is no JSON object of the expected form.
-    #[error("the document is not the JSON object that was expected: {0}")]
+    #[error("the document: {0}")]
     Json(String),
     /// It is JSON and says something that cannot be.
     #[error("{field}: {why}")]
@@ -103,13 +108,13 @@ impl DocumentError {
     }
 
     fn too_many(field: &'static str, count: usize, most: usize) -> Self {
-        Self::invalid(field, format!("there are {count} rows, at most {most} are taken"))
+        Self::invalid(field, format!("expected at most {most} rows, found {count}"))
     }
 }
 
 fn read_body<'a, T: Deserialize<'a>>(body: &'a [u8], limits: &Limits) -> Result<T, DocumentError> {
     match body.len() <= limits.body_bytes {
-        true => read_object(body).map_err(DocumentError::Json),
+        true => read_object(body).map_err(|error| DocumentError::Json(error.to_string())),
         false => Err(DocumentError::TooLarge(body.len(), limits.body_bytes)),
     }
 }

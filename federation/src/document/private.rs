@@ -7,6 +7,7 @@ use crate::bundle::Fingerprint;
 use crate::finding::ObjectRef;
 use fedgate_core::{Hostname, ServicePort, TrustDomain};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
 /// What a cluster offers to one peer: where its gateways are, and which services that peer may know of.
@@ -105,6 +106,14 @@ impl PrivateDocument {
     pub fn tail_json(&self) -> Vec<u8> {
         let Some(extension) = &self.extension else { return b"}".to_vec() };
         [br#","fedgate":"#.as_slice(), &serde_json::to_vec(extension).unwrap_or_default(), b"}"].concat()
+    }
+
+    /// A name of what it says, whatever its sequence is: 16 hexadecimal digits. By it an operator accepts a document that is held, and no
+    /// other one.
+    pub fn id(&self) -> String {
+        let unnumbered = self.extension.clone().map(|extension| PrivateExtension { sequence: 0, ..extension });
+        let unnumbered = Self { extension: unnumbered, ..self.clone() };
+        Sha256::digest(unnumbered.to_json()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Whether both say the same, whatever their sequences are.

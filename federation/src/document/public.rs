@@ -1,7 +1,7 @@
 use super::{ClusterUuid, DocumentError, Limits, Parsed, read_body};
 use crate::bundle::{Root, roots_from_pem, roots_to_pem};
 use crate::finding::{FindingReason, Findings, ObjectRef, Severity, shown};
-use crate::json::read_object;
+use crate::json::{JsonError, read_object};
 use crate::key::PublicKey;
 use fedgate_core::TrustDomain;
 use serde::{Deserialize, Serialize};
@@ -42,15 +42,15 @@ struct Written<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Read {
+struct Read<'a> {
     #[serde(rename = "clusterUUID", default)]
     cluster_uuid: String,
     #[serde(default)]
     authn_key_pub: String,
     #[serde(rename = "rootCA", default)]
     root_ca: String,
-    #[serde(default)]
-    fedgate: Option<Box<RawValue>>,
+    #[serde(borrow, default)]
+    fedgate: Option<&'a RawValue>,
 }
 
 impl PublicDocument {
@@ -60,13 +60,13 @@ impl PublicDocument {
     /// [`DocumentError`] when it is no JSON object, too large, or without a valid UUID, key or root. DKP exporters that are not
     /// ready publish empty strings, which is such a case.
     pub fn parse(body: &[u8], object: &ObjectRef, limits: &Limits) -> Result<Parsed<Self>, DocumentError> {
-        let read: Read = read_body(body, limits)?;
+        let read: Read<'_> = read_body(body, limits)?;
         let mut findings = Findings::new(object.clone(), limits.findings);
         let cluster_uuid = parse_uuid(&read.cluster_uuid)?;
         let authn_key = PublicKey::from_pem(&read.authn_key_pub)
             .map_err(|error| DocumentError::invalid("authnKeyPub", error.to_string()))?;
         let roots = parse_roots(&read.root_ca, limits, &mut findings)?;
-        let extension = read.fedgate.and_then(|raw| parse_extension(&raw, &mut findings));
+        let extension = read.fedgate.and_then(|raw| parse_extension(body, raw, &mut findings));
         let document = Self { cluster_uuid, authn_key, roots, extension };
         Ok(Parsed { document, findings: findings.into_vec() })
     }
@@ -112,10 +112,11 @@ fn parse_roots(text: &str, limits: &Limits, findings: &mut Findings) -> Result<V
     }
 }
 
-fn parse_extension(raw: &RawValue, findings: &mut Findings) -> Option<PublicExtension> {
-    let refused = |error| {
-        let message = format!("it was left out: {error}");
+fn parse_extension(body: &[u8], raw: &RawValue, findings: &mut Findings) -> Option<PublicExtension> {
+    let text = raw.get().as_bytes();
+    let refused = |error: JsonError| {
+        let message = format!("it was left out: {}", error.within(body, text));
         findings.add(Severity::Warning, FindingReason::InvalidExtension, "fedgate", message);
     };
-    read_object(raw.get().as_bytes()).map_err(refused).ok()
+    read_object(text).map_err(refused).ok()
 }

@@ -2,8 +2,7 @@
 
 use super::Inputs;
 use super::passthrough::{self, PassthroughService};
-use crate::document::PublicServicePort;
-use crate::document::is_port_name;
+use crate::document::{Limits, PublicServicePort, is_port_name};
 use crate::finding::{Finding, FindingReason, ObjectRef, shown};
 use crate::grant::{Admitted, Granter, PeerGrant, Subject};
 use crate::object::{
@@ -152,6 +151,14 @@ fn check(inputs: &Inputs<'_>, service: &ServiceObject) -> Result<(Hostname, Chec
     }
     if service.ports.is_empty() {
         return Err(refused(FindingReason::NoPorts, "spec.ports", "expected a port at least, found none".to_owned()));
+    }
+    if service.ports.len() > Limits::DEFAULT.ports_per_service {
+        let message = format!(
+            "expected at most {} ports, which is what peers take, found {}; spread them over several Services",
+            Limits::DEFAULT.ports_per_service,
+            service.ports.len()
+        );
+        return Err(refused(FindingReason::TooManyPorts, "spec.ports", message));
     }
     let hostname = hostname(&inputs.local.trust_domain, service)
         .map_err(|message| refused(FindingReason::InvalidName, "metadata.name", message))?;

@@ -14,6 +14,7 @@ mod condition;
 mod export;
 mod health;
 mod import;
+mod limits;
 mod others;
 mod passthrough;
 mod publish;
@@ -200,6 +201,7 @@ pub fn federate(inputs: &Inputs<'_>) -> Federation {
     let bundles = import::bundles(inputs, accepted(), &mut findings);
     let imports = import::imports(inputs, accepted(), &bundles, &mut findings);
     let published = publish::publish(inputs, accepted().map(|candidate| &candidate.peer), &bundles, &offers, &table);
+    findings.extend(published.findings);
 
     let modes: BTreeMap<_, _> = granter.modes().collect();
     let local = ObjectRef::cluster(inputs.local.trust_domain.as_str());

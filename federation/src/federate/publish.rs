@@ -1,11 +1,12 @@
 //! What is handed out: the documents, and the numbers that grow when they change.
 
 use super::export::Offer;
-use super::{Inputs, LocalCluster, TableFailure};
+use super::{Inputs, LocalCluster, TableFailure, limits};
 use crate::bundle::{Fingerprint, TrustBundle};
 use crate::document::{
-    PrivateDocument, PrivateExtension, PublicDocument, PublicExtension, PublicService, SpiffeBundle,
+    Limits, PrivateDocument, PrivateExtension, PublicDocument, PublicExtension, PublicService, SpiffeBundle,
 };
+use crate::finding::Finding;
 use crate::grant::PeerGrant;
 use crate::object::{GatewayMode, Peer};
 use fedgate_core::{Hostname, PeerName, Table, TrustDomain};
@@ -43,6 +44,8 @@ pub(super) struct Publication {
     pub(super) documents: BTreeMap<PeerName, Arc<PrivateDocument>>,
     pub(super) bundle: SpiffeBundle,
     pub(super) versions: Published,
+    /// What is more than peers take.
+    pub(super) findings: Vec<Finding>,
 }
 
 /// What anybody may know of this cluster.
@@ -73,12 +76,14 @@ pub(super) fn publish<'a>(
         versions.table = Some(table.hash().to_string());
     }
     let mut contents = Contents::new(inputs.local, offers);
-    let mut documents = BTreeMap::new();
+    let (mut documents, mut bytes) = (BTreeMap::new(), BTreeMap::new());
     for (place, peer) in peers.enumerate() {
-        let Content { mut document, head } = contents.of_peer(place);
+        let Content { mut document, head, head_bytes } = contents.of_peer(place);
         let applied = bundles.get(&peer.trust_domain).map(applied_roots).unwrap_or_default();
         document.extension.iter_mut().for_each(|extension| extension.applied_roots = Some(applied.clone()));
-        let hash = hexadecimal(&head.chain_update(document.tail_json()).finalize());
+        let tail = document.tail_json();
+        bytes.insert(peer.name.clone(), head_bytes + tail.len());
+        let hash = hexadecimal(&head.chain_update(tail).finalize());
         let version = next_version(inputs, before.documents.get(&peer.name), hash);
         document.extension.iter_mut().for_each(|extension| extension.sequence = version.sequence);
         documents.insert(peer.name.clone(), Arc::new(document));
@@ -86,7 +91,8 @@ pub(super) fn publish<'a>(
     }
     let bundle = spiffe_bundle(inputs);
     versions.bundle = Some(bundle.1);
-    Publication { documents, bundle: bundle.0, versions }
+    let findings = limits::findings(inputs, &documents, &bytes);
+    Publication { documents, bundle: bundle.0, versions, findings }
 }
 
 fn spiffe_bundle(inputs: &Inputs<'_>) -> (SpiffeBundle, DocumentVersion) {
@@ -133,6 +139,8 @@ struct Content {
     document: PrivateDocument,
     /// The hash, as far as the body is the same.
     head: Sha256,
+    /// The size of that part.
+    head_bytes: usize,
 }
 
 impl<'a> Contents<'a> {
@@ -151,7 +159,8 @@ impl<'a> Contents<'a> {
             return known.clone();
         }
         let document = document(self.local, self.offers, &visible);
-        let content = Content { head: Sha256::new_with_prefix(document.head_json()), document };
+        let head = document.head_json();
+        let content = Content { head: Sha256::new_with_prefix(&head), head_bytes: head.len(), document };
         self.known.insert(visible, content.clone());
         content
     }
@@ -174,6 +183,8 @@ fn document(
     let mut gateways = local.gateways.clone();
     gateways.sort_by_key(|gateway| (gateway.address.to_string(), gateway.port));
     gateways.dedup();
+    // Peers refuse a document with more, and any of them will do.
+    gateways.truncate(Limits::DEFAULT.gateways);
     let extension = PrivateExtension {
         sequence: 0,
         service_count: services.len() as u64,

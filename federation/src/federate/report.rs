@@ -7,7 +7,7 @@ use crate::bundle::Fingerprint;
 use crate::document::ClusterUuid;
 use crate::finding::{Finding, FindingReason, Severity};
 use crate::grant::PeerGrant;
-use crate::knowledge::{Age, Change, Known};
+use crate::knowledge::{Age, Known, Notice};
 use crate::object::Peer;
 use fedgate_core::{Mode, PeerName};
 use jiff::{SignedDuration, Timestamp};
@@ -35,8 +35,8 @@ pub struct PeerReport {
     pub granted_exports: usize,
     /// How many imports there are of it.
     pub imports: usize,
-    /// The latest changes of its UUID, key and roots, oldest first.
-    pub changes: Vec<Change>,
+    /// The latest changes of its UUID, key and roots, and its documents that were refused, oldest first.
+    pub notices: Vec<Notice>,
     /// The conditions, in order of type.
     pub conditions: Vec<Condition>,
 }
@@ -54,6 +54,9 @@ pub(super) fn reports(
     let mut reports = Vec::new();
     for candidate in candidates {
         let own = peer_findings(inputs, candidate);
+        // Of a peer that is refused too: a stolen endpoint shows in what changes.
+        findings
+            .extend(candidate.knowledge.iter().flat_map(|known| known.notice_findings(&candidate.peer, inputs.now)));
         let overlap = findings.iter().find(|finding| {
             finding.reason == FindingReason::NetworkOverlap && finding.object == candidate.peer.object()
         });
@@ -107,7 +110,7 @@ fn report(candidate: &Candidate<'_>, mode: Mode, conditions: Vec<Condition>, cou
         private_confirmed: private.map(|known| known.confirmed),
         granted_exports: count(&counts.granted),
         imports: count(&counts.imports),
-        changes: knowledge.map(|knowledge| knowledge.changes.clone()).unwrap_or_default(),
+        notices: knowledge.map(|knowledge| knowledge.notices.clone()).unwrap_or_default(),
         conditions,
         peer: candidate.peer.clone(),
     }
@@ -121,10 +124,8 @@ fn peer_findings(inputs: &Inputs<'_>, candidate: &Candidate<'_>) -> Vec<Finding>
     findings
         .extend(knowledge.private.iter().flat_map(|known| of_document(inputs, candidate, known, "federation.json")));
     findings.extend(knowledge.clock.and_then(|clock| clock.finding(candidate.peer.object())));
-    findings.extend(knowledge.held.as_ref().map(|held| {
-        let message = format!("since {}: {}; what was known stays until the staleness limit", held.since, held.why);
-        Finding::warning(FindingReason::HeldDocument, candidate.peer.object(), "federation.json", message)
-    }));
+    let expiry = knowledge.private.as_ref().and_then(|known| after(known.confirmed, inputs.times.staleness_limit));
+    findings.extend(knowledge.held.as_ref().map(|held| held.finding(&candidate.peer, expiry)));
     findings
 }
 
@@ -145,7 +146,6 @@ fn of_document<T>(inputs: &Inputs<'_>, candidate: &Candidate<'_>, known: &Known<
 
 /// The next moment at which something gets stale or expires.
 pub(super) fn next_change(inputs: &Inputs<'_>, candidates: &[Candidate<'_>]) -> Option<Timestamp> {
-    let after = |confirmed: Timestamp, time: Duration| confirmed.checked_add(SignedDuration::try_from(time).ok()?).ok();
     let times = [inputs.times.stale_after, inputs.times.staleness_limit];
     let known = || candidates.iter().filter_map(|candidate| candidate.knowledge);
     let confirmed = known().flat_map(|knowledge| {
@@ -157,5 +157,10 @@ pub(super) fn next_change(inputs: &Inputs<'_>, candidates: &[Candidate<'_>]) -> 
     let theirs = known().filter_map(|knowledge| knowledge.public.as_ref()).flat_map(|known| &known.document.roots);
     let roots = theirs.chain(&inputs.local.roots);
     let expiries = roots.filter_map(|root| after(root.not_after(), Duration::from_secs(1)));
-    ages.chain(expiries).filter(|moment| *moment > inputs.now).min()
+    let notices = known().flat_map(|knowledge| &knowledge.notices).filter_map(Notice::ends);
+    ages.chain(expiries).chain(notices).filter(|moment| *moment > inputs.now).min()
+}
+
+fn after(moment: Timestamp, time: Duration) -> Option<Timestamp> {
+    moment.checked_add(SignedDuration::try_from(time).ok()?).ok()
 }

@@ -3,7 +3,7 @@
 use super::{Age, DocumentKind, ExchangeReason, Held, Known, PeerKnowledge, Times};
 use crate::document::{DocumentError, Limits, Parsed, PrivateDocument, PrivateExtension, PublicDocument};
 use crate::finding::{Finding, FindingReason};
-use crate::object::Peer;
+use crate::object::{ACCEPT_DOCUMENT_ANNOTATION, Peer};
 use jiff::Timestamp;
 
 /// A peer with fewer services than this may lose any number of them at once without arousing suspicion.
@@ -110,43 +110,70 @@ impl PeerKnowledge {
     }
 
     fn refuse(&mut self, peer: &Peer, kind: DocumentKind, error: &DocumentError, now: Timestamp) -> Absorbed {
-        let (reason, field) = match (error, kind) {
-            (DocumentError::Json(_), DocumentKind::Public) => (ExchangeReason::InvalidJson, "public.json"),
-            (DocumentError::Json(_), DocumentKind::Private) => (ExchangeReason::InvalidJson, "federation.json"),
-            (_, DocumentKind::Public) => (ExchangeReason::InvalidPublicMetadata, "public.json"),
-            (_, DocumentKind::Private) => (ExchangeReason::InvalidPrivateMetadata, "federation.json"),
+        let reason = match (error, kind) {
+            (DocumentError::Json(_), _) => ExchangeReason::InvalidJson,
+            (_, DocumentKind::Public) => ExchangeReason::InvalidPublicMetadata,
+            (_, DocumentKind::Private) => ExchangeReason::InvalidPrivateMetadata,
         };
         let message = error.to_string();
         self.ended(kind, reason, &message, now);
+        self.note_refusal(FindingReason::InvalidDocument, kind, &message, now);
         let message = format!("the document was refused, what was known stays: {message}");
-        Absorbed::Refused(Finding::error(FindingReason::InvalidDocument, peer.object(), field, message))
+        Absorbed::Refused(Finding::error(FindingReason::InvalidDocument, peer.object(), kind.file(), message))
     }
 
-    /// Whether what is known is to be kept in place of `new`, which says something else.
+    /// Whether what is known is to be kept in place of `new`, which says something else. Of a document that the operator accepted by its
+    /// name there is no doubt.
     fn doubt(&mut self, peer: &Peer, new: &PrivateDocument, times: &Times, now: Timestamp) -> Option<Absorbed> {
         let known = self.private.as_ref()?;
         if times.age(known.confirmed, now) == Age::Expired {
             return None;
         }
-        if let Some(why) = replayed(&known.document, new) {
-            self.ended(DocumentKind::Private, ExchangeReason::InvalidPrivateMetadata, &why, now);
-            let message = format!("the document was refused, what was known stays: {why}");
-            let object = peer.object();
-            return Some(Absorbed::Refused(Finding::error(
-                FindingReason::ReplayedDocument,
-                object,
-                "fedgate.sequence",
-                message,
-            )));
+        let (replayed, suspicious) = (replayed(&known.document, new, now), suspicious(&known.document, new));
+        if replayed.is_none() && suspicious.is_none() {
+            return None;
         }
-        let why = suspicious(&known.document, new)?;
+        let id = new.id();
+        if peer.accepted_document.as_deref() == Some(id.as_str()) {
+            return None;
+        }
+        match replayed {
+            Some(why) => Some(self.refuse_replayed(peer, &why, &id, now)),
+            None => Some(self.hold(peer, suspicious?, id, now)),
+        }
+    }
+
+    fn refuse_replayed(&mut self, peer: &Peer, why: &str, id: &str, now: Timestamp) -> Absorbed {
+        let message = format!("{why}; if the peer lost its state or set its clock back, {}", how_to_accept(id));
+        self.ended(DocumentKind::Private, ExchangeReason::InvalidPrivateMetadata, &message, now);
+        self.note_refusal(FindingReason::ReplayedDocument, DocumentKind::Private, &message, now);
+        let message = format!("the document was refused, what was known stays: {message}");
+        Absorbed::Refused(Finding::error(FindingReason::ReplayedDocument, peer.object(), "fedgate.sequence", message))
+    }
+
+    fn hold(&mut self, peer: &Peer, why: String, id: String, now: Timestamp) -> Absorbed {
         let since = self.held.as_ref().map_or(now, |held| held.since);
-        self.held = Some(Held { since, why: why.clone() });
+        let held = self.held.insert(Held { since, why, id });
+        let finding = held.finding(peer, None);
         // The exchange itself works; that its result is held is a state of its own.
         self.ended(DocumentKind::Private, ExchangeReason::Succeeded, "", now);
-        let message = format!("{why}; what was known stays until the staleness limit");
-        Some(Absorbed::Held(Finding::warning(FindingReason::HeldDocument, peer.object(), "federation.json", message)))
+        Absorbed::Held(finding)
     }
+}
+
+impl Held {
+    /// What to tell; `expiry` is when what is known is given up anyway.
+    pub(crate) fn finding(&self, peer: &Peer, expiry: Option<Timestamp>) -> Finding {
+        let until = expiry.map_or_else(|| "until the staleness limit".to_owned(), |expiry| format!("until {expiry}"));
+        let (since, why, how) = (self.since, &self.why, how_to_accept(&self.id));
+        let message = format!("since {since}: {why}; what was known stays {until}; if the peer means it, {how}");
+        Finding::warning(FindingReason::HeldDocument, peer.object(), DocumentKind::Private.file(), message)
+    }
+}
+
+/// What an operator does who knows better.
+fn how_to_accept(id: &str) -> String {
+    format!("accept this document by the annotation {ACCEPT_DOCUMENT_ANNOTATION}: \"{id}\" on its IstioFederation")
 }
 
 impl<T> Known<T> {
@@ -182,14 +209,25 @@ fn newer(known: Option<PrivateExtension>, new: Option<PrivateExtension>) -> Opti
 
 /// Why `new` is older than what is known. A document without a sequence could be of any age, so where there was one there must
 /// be one.
-fn replayed(known: &PrivateDocument, new: &PrivateDocument) -> Option<String> {
+fn replayed(known: &PrivateDocument, new: &PrivateDocument, now: Timestamp) -> Option<String> {
     let known = known.extension.as_ref()?.sequence;
+    let ahead = ahead(known, now);
     match new.extension.as_ref().map(|extension| extension.sequence) {
-        None => Some(format!("expected a sequence, since the known document has {known}; found none")),
+        None => Some(format!("expected a sequence, since the known document has {known}{ahead}; found none")),
         Some(new) if new < known => {
-            Some(format!("expected a sequence of at least {known}, as the known document has it; found {new}"))
+            Some(format!("expected a sequence of at least {known}, which the known document has{ahead}; found {new}"))
         }
         Some(_) => None,
+    }
+}
+
+/// A cluster of ours numbers its documents with the time in milliseconds. What is in the future shows that its clock was ahead.
+fn ahead(sequence: u64, now: Timestamp) -> String {
+    let time = i64::try_from(sequence).ok().and_then(|sequence| Timestamp::from_millisecond(sequence).ok());
+    let soon = now.checked_add(jiff::SignedDuration::from_mins(5)).unwrap_or(now);
+    match time.filter(|time| *time > soon) {
+        Some(time) => format!(" (it is the time {time}: the peer's clock was ahead when it was made)"),
+        None => String::new(),
     }
 }
 

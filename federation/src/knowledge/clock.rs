@@ -35,18 +35,23 @@ impl ClockReading {
         self.theirs.duration_since(self.ours)
     }
 
-    pub(crate) fn finding(&self, object: ObjectRef) -> Option<Finding> {
+    /// What to tell when the clocks are so far apart that tokens are refused, or soon may be.
+    pub fn trouble(&self) -> Option<String> {
         let skew = self.skew();
         if skew.abs() <= TELL {
             return None;
         }
         let side = if skew.is_negative() { "behind" } else { "ahead of" };
-        let message = format!(
+        Some(format!(
             "the clock at its endpoint is {} s {side} ours: it said {} when ours said {}; tokens are good for a minute, so set the one that is wrong",
             skew.abs().as_secs(),
             self.theirs,
             self.ours
-        );
+        ))
+    }
+
+    pub(crate) fn finding(&self, object: ObjectRef) -> Option<Finding> {
+        let message = self.trouble()?;
         Some(Finding::warning(FindingReason::ClockSkew, object, "spec.metadataEndpoint", message))
     }
 }

@@ -1,7 +1,7 @@
 //! When there is something to tell, and when there is something to write down.
 
 use super::{Dataplane, DataplaneReason, Exchange, ExchangeReason, Known, PeerKnowledge, Times};
-use crate::finding::Finding;
+use crate::finding::{Finding, FindingReason};
 use jiff::{SignedDuration, Timestamp};
 
 /// What is written down is at most this part of the staleness limit older than what is known.
@@ -17,7 +17,9 @@ impl PeerKnowledge {
             || ended(&self.private_exchange) != ended(&before.private_exchange)
             || probed(&self.dataplane) != probed(&before.dataplane)
             || self.clock != before.clock
-            || self.held.as_ref().map(|held| &held.why) != before.held.as_ref().map(|held| &held.why)
+            || self.held.as_ref().map(|held| (&held.why, &held.id))
+                != before.held.as_ref().map(|held| (&held.why, &held.id))
+            || noticed(self).ne(noticed(before))
     }
 
     /// Whether it has to be written down, given what was written down last.
@@ -32,6 +34,7 @@ impl PeerKnowledge {
         self.is_news_after(saved)
             || confirmed(&self.public).zip(confirmed(&saved.public)).is_some_and(aged)
             || confirmed(&self.private).zip(confirmed(&saved.private)).is_some_and(aged)
+            || self.notices.iter().zip(&saved.notices).any(|(now, then)| aged((now.seen(), then.seen())))
     }
 }
 
@@ -41,6 +44,11 @@ fn said<T>(known: &Option<Known<T>>) -> Option<(&T, &[Finding])> {
 
 fn ended(exchange: &Option<Exchange>) -> Option<(ExchangeReason, &str)> {
     exchange.as_ref().map(|exchange| (exchange.reason, exchange.message.as_str()))
+}
+
+/// What the notices say, but for when it was seen last.
+fn noticed(knowledge: &PeerKnowledge) -> impl Iterator<Item = (FindingReason, Timestamp, &str)> {
+    knowledge.notices.iter().map(|notice| (notice.reason, notice.since, notice.message.as_str()))
 }
 
 fn probed(dataplane: &Option<Dataplane>) -> Option<(DataplaneReason, &str)> {

@@ -10,18 +10,18 @@
 //! answers "not modified" confirms what is known, and a held document comes again in full each time.
 
 mod absorb;
-mod change;
 mod clock;
 mod keep;
+mod notice;
 mod probe;
 
 pub use absorb::Absorbed;
-pub use change::Change;
 pub use clock::ClockReading;
+pub use notice::Notice;
 pub use probe::{Dataplane, DataplaneReason, Probed};
 
 use crate::document::{ClusterUuid, PrivateDocument, PublicDocument};
-use crate::finding::{Finding, shown};
+use crate::finding::{Finding, shown_long};
 use crate::object::Peer;
 use fedgate_core::TrustDomain;
 use jiff::{SignedDuration, Timestamp};
@@ -80,6 +80,16 @@ pub enum DocumentKind {
     Private,
 }
 
+impl DocumentKind {
+    /// Its file's name, by which findings name it.
+    pub fn file(self) -> &'static str {
+        match self {
+            Self::Public => "public.json",
+            Self::Private => "federation.json",
+        }
+    }
+}
+
 /// A document that is believed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -106,6 +116,9 @@ pub struct Held {
     pub since: Timestamp,
     /// What is suspicious.
     pub why: String,
+    /// What the document is accepted by; see [`crate::document::PrivateDocument::id`].
+    #[serde(default)]
+    pub id: String,
 }
 
 /// How the last attempt to fetch a document ended.
@@ -191,9 +204,9 @@ pub struct PeerKnowledge {
     pub clock: Option<ClockReading>,
     /// The private document that came last, when it is not believed yet.
     pub held: Option<Held>,
-    /// The latest changes of UUID, key and roots, oldest first; at most 16.
-    #[serde(default)]
-    pub changes: Vec<Change>,
+    /// The latest changes of UUID, key and roots, and the documents that were refused, oldest first; at most 16.
+    #[serde(default, alias = "changes")]
+    pub notices: Vec<Notice>,
 }
 
 impl PeerKnowledge {
@@ -209,7 +222,7 @@ impl PeerKnowledge {
             dataplane: None,
             clock: None,
             held: None,
-            changes: Vec::new(),
+            notices: Vec::new(),
         }
     }
 
@@ -253,6 +266,6 @@ impl PeerKnowledge {
             DocumentKind::Private => &mut self.private_exchange,
         };
         let since = exchange.as_ref().filter(|before| before.reason == reason).map_or(now, |before| before.since);
-        *exchange = Some(Exchange { reason, message: shown(message), since, at: now });
+        *exchange = Some(Exchange { reason, message: shown_long(message), since, at: now });
     }
 }

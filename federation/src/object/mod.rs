@@ -9,7 +9,9 @@ mod policy;
 mod service;
 
 pub(crate) use peer::check_cluster_domain;
-pub use peer::{EndpointTls, IstioFederationSpec, MetadataEndpoint, MetadataSpec, Peer, peers};
+pub use peer::{
+    ACCEPT_DOCUMENT_ANNOTATION, EndpointTls, IstioFederationSpec, MetadataEndpoint, MetadataSpec, Peer, peers,
+};
 pub use policy::{
     CallerSpec, FederationPolicySpec, LabelSelector, LabelSelectorOperator, LabelSelectorRequirement, PeerSelection,
     PolicyBody, PolicyObject, PortRef, ServiceRule,
@@ -31,8 +33,18 @@ pub struct Named<T> {
     /// The file that it comes from, in files mode.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub source: Option<String>,
+    /// The annotation [`ACCEPT_DOCUMENT_ANNOTATION`], not yet checked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub accepted_document: Option<String>,
     /// The spec.
     pub spec: T,
+}
+
+impl<T> Named<T> {
+    /// An object without source and annotations.
+    pub fn new(name: impl Into<String>, spec: T) -> Self {
+        Self { name: name.into(), source: None, accepted_document: None, spec }
+    }
 }
 
 impl Named<IstioFederationSpec> {

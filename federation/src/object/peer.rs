@@ -7,6 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
+/// The annotation of an `IstioFederation` by which an operator accepts one document of the peer that is held or refused as a replay. Its
+/// value is that document's [`id`](crate::document::PrivateDocument::id), so that it lets no later one pass.
+pub const ACCEPT_DOCUMENT_ANNOTATION: &str = "fedgate.dev/accept-document";
+
 /// The spec of an `IstioFederation`. The kind is not ours, so fields that we don't know are passed over.
 ///
 /// The fields' comments are what `kubectl explain` shows. Lengths bound what an API server takes and what its rules cost.
@@ -54,6 +58,8 @@ pub struct Peer {
     pub tls: EndpointTls,
     /// The file that its object comes from, in files mode.
     pub source: Option<String>,
+    /// Which document its operator accepts whatever it says; see [`ACCEPT_DOCUMENT_ANNOTATION`].
+    pub accepted_document: Option<String>,
 }
 
 /// A metadata endpoint: `https`, with a host, without user, query and fragment.
@@ -136,7 +142,8 @@ impl Peer {
         let tls = parse_tls(named, &mut findings);
         match (name, trust_domain, endpoint, tls) {
             (Some(name), Some(trust_domain), Some(endpoint), Some(tls)) => {
-                Ok((Self { name, trust_domain, endpoint, tls, source: named.source.clone() }, findings))
+                let (source, accepted_document) = (named.source.clone(), parse_accepted(named, &mut findings));
+                Ok((Self { name, trust_domain, endpoint, tls, source, accepted_document }, findings))
             }
             _ => Err(findings),
         }
@@ -217,6 +224,22 @@ fn parse_trust_domain(named: &Named<IstioFederationSpec>, findings: &mut Vec<Fin
             None
         }
     }
+}
+
+/// A document's name; anything else accepts nothing.
+fn parse_accepted(named: &Named<IstioFederationSpec>, findings: &mut Vec<Finding>) -> Option<String> {
+    let text = named.accepted_document.as_deref()?.trim();
+    if text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+        return Some(text.to_owned());
+    }
+    let message = format!(
+        "expected the 16 hexadecimal digits that the finding held_document or replayed_document tells, found {:?}; nothing is \
+         accepted by it",
+        shown(text)
+    );
+    let field = format!("metadata.annotations[{ACCEPT_DOCUMENT_ANNOTATION}]");
+    findings.push(Finding::warning(FindingReason::InvalidAnnotation, named.object(), field, message));
+    None
 }
 
 fn parse_endpoint(named: &Named<IstioFederationSpec>, findings: &mut Vec<Finding>) -> Option<MetadataEndpoint> {

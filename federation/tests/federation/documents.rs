@@ -112,6 +112,31 @@ fn a_root_is_a_ca_certificate_with_a_usable_key() {
 }
 
 #[test]
+fn a_bad_row_is_told_with_its_place_in_the_document_and_what_was_found() {
+    let body = "{\n  \"ingressGateways\": [{\"address\": \"192.0.2.1\", \"port\": 70000}],\n  \"publicServices\": [\n    \
+                {\"hostname\": 5, \"ports\": []},\n    {\"hostname\": \"a.b.svc.beta.example\",\n     \"ports\": [{\"port\": 80}, \
+                {\"name\": \"http\", \"port\": \"80\"}, {\"name\": \"x\", \"port\": -1}, {\"name\": \"y\", \"port\": 1.5}]}\n  ],\n  \
+                \"fedgate\": {\"sequence\": -1}\n}";
+    let parsed =
+        PrivateDocument::parse(body.as_bytes(), &domain("beta.example"), &crate::rig::beta(), &Limits::default());
+    let findings = parsed.unwrap().findings;
+    let told = |field: &str| {
+        let finding = findings.iter().find(|finding| finding.field.as_deref() == Some(field));
+        finding.unwrap_or_else(|| panic!("{field}: {findings:#?}")).message.clone()
+    };
+    let port = "expected a port from 1 to 65535, found";
+    assert_eq!(told("ingressGateways[0]"), format!("{port} 70000; the row was dropped"));
+    assert!(told("publicServices[0]").starts_with("line 4, column 18: expected a string, found 5"), "{findings:#?}");
+    assert!(told("publicServices[1].ports[0]").starts_with("line 6, column "), "{findings:#?}");
+    assert!(told("publicServices[1].ports[0]").contains("expected a field name, found none"), "{findings:#?}");
+    assert_eq!(told("publicServices[1].ports[1]"), format!("{port} \"80\"; the row was dropped"));
+    assert_eq!(told("publicServices[1].ports[2]"), format!("{port} -1; the row was dropped"));
+    assert_eq!(told("publicServices[1].ports[3]"), format!("{port} 1.5; the row was dropped"));
+    let extension = told("fedgate");
+    assert!(extension.contains("line 8, ") && extension.contains("a whole number that is not negative"), "{extension}");
+}
+
+#[test]
 fn a_certificate_has_a_limit() {
     let pem = root().to_pem();
     assert!(roots_from_pem(&pem, 2000)[0].is_ok());

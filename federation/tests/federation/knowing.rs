@@ -170,7 +170,7 @@ fn changes_are_taken_and_reported() {
     document.cluster_uuid = crate::rig::uuid('4');
     the(&absorb(&mut knowledge, &document, 4).into_findings(), Reason::UuidChanged);
     assert_eq!(knowledge.uuid_since, Some(at(4)));
-    assert_eq!(knowledge.changes.iter().map(|change| change.at).collect::<Vec<_>>(), [at(2), at(3), at(4)]);
+    assert_eq!(knowledge.notices.iter().map(|notice| notice.since).collect::<Vec<_>>(), [at(2), at(3), at(4)]);
 }
 
 #[test]
@@ -180,8 +180,8 @@ fn few_changes_are_remembered() {
     for n in 0..40 {
         absorb(&mut knowledge, &public('2', 2, "beta.example", vec![roots[n % 2].clone()]), n as i64);
     }
-    assert_eq!(knowledge.changes.len(), 16);
-    assert_eq!(knowledge.changes.last().unwrap().at, at(39));
+    assert_eq!(knowledge.notices.len(), 16);
+    assert_eq!(knowledge.notices.last().unwrap().since, at(39));
 }
 
 #[test]

@@ -8,6 +8,8 @@ mod grants_twin;
 mod health;
 mod keys;
 mod knowing;
+mod limiting;
+mod noticing;
 mod objects;
 mod passing_through;
 mod peering;

@@ -22,6 +22,7 @@ fn objects() -> Vec<Finding> {
     rig.objects.federations.push(federation_object("local", "cluster.local"));
     rig.objects.federations.push(federation_object("us", "alpha.example"));
     rig.objects.federations.push(federation_object("us", "alpha.example"));
+    rig.local.gateways = (0..65).map(|n| crate::rig::gateway(&format!("192.0.2.{n}"))).collect();
     let unnamed = ServicePortSpec { port: 80, ..ServicePortSpec::default() };
     let mut external = service("external", vec![port("http", 80)]);
     external.service_type = Some("ExternalName".to_owned());
@@ -34,6 +35,7 @@ fn objects() -> Vec<Finding> {
         labelled,
         annotated,
         service("empty", vec![]),
+        service("many", (1..=65).map(|n| port(&format!("p{n}"), n)).collect()),
         service("unnamed", vec![unnamed]),
         service("zero", vec![port("http", 0)]),
         service("twice", vec![port("http", 80), port("http", 81)]),
@@ -140,5 +142,8 @@ fn every_reason_is_produced() {
     for finding in findings {
         assert!(!finding.message.is_empty() && finding.message.len() < 600, "{finding}");
         assert!(!finding.message.chars().any(char::is_control), "{finding}");
+        let foreign =
+            [" u8", " u16", " u32", " u64", "usize", "struct ", "Option", "serde", "invalid type", "EOF", "Err("];
+        assert!(foreign.iter().all(|word| !finding.message.contains(word)), "a word of the language: {finding}");
     }
 }

@@ -87,7 +87,7 @@ pub(crate) fn federation_object(name: &str, trust_domain: &str) -> Named<IstioFe
         metadata_endpoint: format!("https://metadata.{name}.test/metadata/"),
         ..IstioFederationSpec::default()
     };
-    Named { name: name.to_owned(), source: None, spec }
+    Named::new(name, spec)
 }
 
 pub(crate) fn peer(name: &str, trust_domain: &str) -> Peer {

@@ -94,6 +94,7 @@ fn objects() -> impl Strategy<Value = (Vec<Named<IstioFederationSpec>>, Vec<Serv
     let federation = (text(), text(), text()).prop_map(|(name, trust_domain, metadata_endpoint)| Named {
         name,
         source: None,
+        accepted_document: None,
         spec: IstioFederationSpec { trust_domain, metadata_endpoint, ..Default::default() },
     });
     let port = (proptest::option::of(text()), any::<u16>()).prop_map(|(name, port)| ServicePortSpec {

@@ -45,7 +45,7 @@ fn knowledge() -> PeerKnowledge {
         held: None,
         dataplane: None,
         clock: None,
-        changes: Vec::new(),
+        notices: Vec::new(),
     }
 }
 

@@ -214,6 +214,22 @@ mod tests {
     }
 
     #[test]
+    fn a_peers_new_key_is_an_event_on_its_object_and_once() {
+        use fedgate_federation::FindingReason;
+        let settings = crate::kubernetes::settings::tests::read(&[]).unwrap();
+        let key = Key { namespace: String::new(), name: "beta".to_owned() };
+        let uids = BTreeMap::from([((Kind::IstioFederation, key), "1".to_owned())]);
+        let object = ObjectRef::federation("beta");
+        let finding =
+            Finding::warning(FindingReason::KeyChanged, object, "", "at 2026-01-01T00:00:00Z: it is another one");
+        let mut told = BTreeSet::new();
+        let happened = of_findings([&finding].into_iter(), &mut told, &settings, &uids);
+        assert_eq!((happened.len(), happened[0].reason.as_str(), happened[0].warning), (1, "KeyChanged", true));
+        assert_eq!(happened[0].regarding.name.as_deref(), Some("beta"));
+        assert!(of_findings([&finding].into_iter(), &mut told, &settings, &uids).is_empty());
+    }
+
+    #[test]
     fn what_a_finding_tells_is_not_told_again() {
         let told = |kind: &str, status| {
             let condition = serde_json::json!({ "type": kind, "status": status, "reason": "Why" });

@@ -3,7 +3,7 @@
 use super::super::crd::status::PeerCondition;
 use super::super::fingerprint::{Fingerprint, fingerprint};
 use fedgate_federation::federate::{Condition, ConditionType};
-use fedgate_federation::object::{IstioFederationSpec, Named};
+use fedgate_federation::object::{ACCEPT_DOCUMENT_ANNOTATION, IstioFederationSpec, Named};
 use fedgate_federation::{Finding, FindingReason, ObjectRef, shown};
 use kube::ResourceExt;
 use kube::api::DynamicObject;
@@ -54,12 +54,13 @@ pub(crate) fn is_news(before: &FederationObject, after: &FederationObject) -> bo
 fn spec(object: &DynamicObject) -> Result<Named<IstioFederationSpec>, Box<Finding>> {
     let name = object.name_any();
     let spec = object.data.get("spec").unwrap_or(&Value::Null);
-    IstioFederationSpec::deserialize(spec).map(|spec| Named { name: name.clone(), source: None, spec }).map_err(
-        |error| {
+    let accepted_document = object.annotations().get(ACCEPT_DOCUMENT_ANNOTATION).cloned();
+    IstioFederationSpec::deserialize(spec)
+        .map(|spec| Named { accepted_document, ..Named::new(name.as_str(), spec) })
+        .map_err(|error| {
             let message = format!("it is not what an IstioFederation says: {}; mend it", shown(&error.to_string()));
             Box::new(Finding::error(FindingReason::InvalidObject, ObjectRef::federation(name), "spec", message))
-        },
-    )
+        })
 }
 
 /// Those that have a condition's form; whatever else stands there is somebody else's.
@@ -98,6 +99,12 @@ mod tests {
             with(&spec, json!({ "conditions": [{ "type": "Accepted", "status": "True", "reason": "Accepted" }] }));
         assert!(before != told && !is_news(&before, &told));
         assert_eq!(told.conditions.len(), 1);
+        let annotated = |value: &str| {
+            let metadata = json!({ "name": "beta", "uid": "1", "annotations": { ACCEPT_DOCUMENT_ANNOTATION: value } });
+            object(json!({ "metadata": metadata, "spec": spec, "status": {} }))
+        };
+        assert!(is_news(&before, &annotated("0123456789abcdef")));
+        assert_eq!(annotated("x").spec.unwrap().accepted_document.as_deref(), Some("x"));
         let mut other = spec;
         other["trustDomain"] = "gamma.example".into();
         assert!(is_news(&before, &with(&other, json!({}))));

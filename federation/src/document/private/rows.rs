@@ -9,7 +9,7 @@ use crate::finding::{FindingReason, Findings, ObjectRef, Severity, shown};
 use crate::json::read_object;
 use fedgate_core::{Hostname, ServicePort, TrustDomain};
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use std::collections::BTreeSet;
 
 /// Rows are read one by one, so that a bad one is that row's matter.
@@ -29,10 +29,11 @@ fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: 
     T::deserialize(deserializer).map(Some)
 }
 
+/// Ports are read as whatever they are, so that the message says what was found in place of a port.
 #[derive(Deserialize)]
 struct ReadGateway {
     address: String,
-    port: u16,
+    port: Value,
 }
 
 #[derive(Deserialize)]
@@ -45,7 +46,7 @@ struct ReadService<'a> {
 #[derive(Deserialize)]
 struct ReadPort {
     name: String,
-    port: u16,
+    port: Value,
 }
 
 #[derive(Deserialize)]
@@ -77,7 +78,7 @@ pub(super) fn parse(
     check_count("ingressGateways", gateway_rows.len(), limits.gateways)?;
     check_count("publicServices", service_rows.len(), limits.services)?;
 
-    let mut reader = Reader { trust_domain, limits, findings: Findings::new(object.clone(), limits.findings) };
+    let mut reader = Reader { body, trust_domain, limits, findings: Findings::new(object.clone(), limits.findings) };
     let extension = read.fedgate.and_then(|raw| reader.extension(raw));
     check_whole(extension.as_ref(), service_rows.len())?;
     let gateways = reader.gateways(&gateway_rows);
@@ -103,6 +104,7 @@ fn check_whole(extension: Option<&PrivateExtension>, rows: usize) -> Result<(), 
 }
 
 struct Reader<'a> {
+    body: &'a [u8],
     trust_domain: &'a TrustDomain,
     limits: &'a Limits,
     findings: Findings,
@@ -116,7 +118,7 @@ impl Reader<'_> {
     fn gateways(&mut self, rows: &[&RawValue]) -> Vec<GatewayAddress> {
         let mut gateways = BTreeSet::new();
         for (place, row) in rows.iter().enumerate() {
-            match gateway(row) {
+            match gateway(self.body, row) {
                 Ok(gateway) => {
                     gateways.insert(gateway);
                 }
@@ -145,7 +147,7 @@ impl Reader<'_> {
     }
 
     fn service(&mut self, row: &RawValue, field: &str) -> Option<PublicService> {
-        let hostname_and_ports = service(row);
+        let hostname_and_ports = service(self.body, row);
         let (hostname, rows) = match hostname_and_ports {
             Ok(parts) => parts,
             Err(why) => {
@@ -159,24 +161,29 @@ impl Reader<'_> {
             self.drop_row(FindingReason::ForeignName, format!("{field}.hostname"), why);
             return None;
         }
-        let ports = self.ports(&rows, field);
+        let ports = self.ports(&hostname, &rows, field);
         if ports.is_empty() {
-            self.drop_row(FindingReason::InvalidService, field.to_owned(), format!("{hostname} has no valid port"));
+            let why = format!("{hostname}: expected a valid port at least, found none");
+            self.drop_row(FindingReason::InvalidService, field.to_owned(), why);
             return None;
         }
         Some(PublicService { hostname, ports })
     }
 
-    fn ports(&mut self, rows: &[&RawValue], field: &str) -> Vec<PublicServicePort> {
+    fn ports(&mut self, hostname: &Hostname, rows: &[&RawValue], field: &str) -> Vec<PublicServicePort> {
         let mut ports: Vec<PublicServicePort> = Vec::new();
         if rows.len() > self.limits.ports_per_service {
-            let why = format!("there are {} ports, at most {} are taken", rows.len(), self.limits.ports_per_service);
+            let why = format!(
+                "{hostname}: expected at most {} ports, found {}; its owner has to spread them over several Services",
+                self.limits.ports_per_service,
+                rows.len()
+            );
             self.drop_row(FindingReason::InvalidPort, format!("{field}.ports"), why);
             return ports;
         }
         for (place, row) in rows.iter().enumerate() {
             let field = format!("{field}.ports[{place}]");
-            match port(row) {
+            match port(self.body, row) {
                 Ok(port) if ports.iter().any(|other| other.name == port.name) => {
                     let why = format!("the name {} stands there before", port.name);
                     self.drop_row(FindingReason::DuplicatePort, field, why);
@@ -189,10 +196,11 @@ impl Reader<'_> {
     }
 
     fn extension(&mut self, raw: &RawValue) -> Option<PrivateExtension> {
-        let read: ReadExtension = match read_object(raw.get().as_bytes()) {
+        let text = raw.get().as_bytes();
+        let read: ReadExtension = match read_object(text) {
             Ok(read) => read,
             Err(error) => {
-                self.refuse_extension(error);
+                self.refuse_extension(error.within(self.body, text).to_string());
                 return None;
             }
         };
@@ -286,32 +294,36 @@ impl Reader<'_> {
     }
 }
 
-fn gateway(row: &RawValue) -> Result<GatewayAddress, String> {
-    let read: ReadGateway = parse_row(row)?;
+fn gateway(body: &[u8], row: &RawValue) -> Result<GatewayAddress, String> {
+    let read: ReadGateway = parse_row(body, row)?;
     let address = GatewayHost::parse(&read.address).map_err(|error| format!("{error} ({:?})", shown(&read.address)))?;
-    Ok(GatewayAddress { address, port: parse_port(read.port)? })
+    Ok(GatewayAddress { address, port: parse_port(&read.port)? })
 }
 
-fn service<'a>(row: &'a RawValue) -> Result<(Hostname, Vec<&'a RawValue>), String> {
-    let read: ReadService<'a> = parse_row(row)?;
+fn service<'a>(body: &[u8], row: &'a RawValue) -> Result<(Hostname, Vec<&'a RawValue>), String> {
+    let read: ReadService<'a> = parse_row(body, row)?;
     let error = |error| format!("expected a host name, found {:?}: {error}", shown(&read.hostname));
     Ok((Hostname::parse(&read.hostname).map_err(error)?, read.ports))
 }
 
-fn port(row: &RawValue) -> Result<PublicServicePort, String> {
-    let read: ReadPort = parse_row(row)?;
+fn port(body: &[u8], row: &RawValue) -> Result<PublicServicePort, String> {
+    let read: ReadPort = parse_row(body, row)?;
     match is_port_name(&read.name) {
-        true => Ok(PublicServicePort { port: parse_port(read.port)?, name: read.name }),
+        true => Ok(PublicServicePort { port: parse_port(&read.port)?, name: read.name }),
         false => Err(format!("expected a port name (RFC 1123 label), found {:?}", shown(&read.name))),
     }
 }
 
-fn parse_row<'a, T: Deserialize<'a>>(row: &'a RawValue) -> Result<T, String> {
-    read_object(row.get().as_bytes()).map_err(|error| format!("it has not the expected form: {error}"))
+/// `row` is a part of `body`, which is what the reader of a message has before him.
+fn parse_row<'a, T: Deserialize<'a>>(body: &[u8], row: &'a RawValue) -> Result<T, String> {
+    let text = row.get().as_bytes();
+    read_object(text).map_err(|error| error.within(body, text).to_string())
 }
 
-fn parse_port(number: u16) -> Result<ServicePort, String> {
-    ServicePort::new(number).ok_or_else(|| "expected a port from 1 to 65535, found 0".to_owned())
+fn parse_port(port: &Value) -> Result<ServicePort, String> {
+    let number = port.as_u64().and_then(|number| u16::try_from(number).ok());
+    let expected = || format!("expected a port from 1 to 65535, found {}", shown(&port.to_string()));
+    number.and_then(ServicePort::new).ok_or_else(expected)
 }
 
 /// A DNS label (RFC 1123): how Kubernetes names Service ports.

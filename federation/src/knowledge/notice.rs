@@ -1,0 +1,178 @@
+//! What happened once and must not be missed: a peer's new UUID, key or roots, and documents that were refused.
+//!
+//! A notice is kept with what is known of the peer, over restarts and changes of the leader. [`crate::federate()`] makes findings of
+//! notices for as long as [`Notice::ends`] says.
+
+use super::{DocumentKind, Exchange, ExchangeReason, PeerKnowledge};
+use crate::document::PublicDocument;
+use crate::finding::{Finding, FindingReason, Severity, shown_long};
+use crate::object::Peer;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How many notices are kept of one peer; the oldest go first.
+const MOST_NOTICES: usize = 16;
+
+/// How long a change of what a peer is known by is told: over a long weekend.
+const CHANGES_ARE_TOLD_FOR: SignedDuration = SignedDuration::from_hours(72);
+/// How long it is told that a document was refused, after the last one that was.
+const REFUSALS_ARE_TOLD_FOR: SignedDuration = SignedDuration::from_hours(24);
+
+/// Something that happened, for operators: nobody else can tell whether it was meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Notice {
+    /// When it was seen first.
+    #[serde(alias = "at")]
+    pub since: Timestamp,
+    /// When it was seen last: a document that is refused again each minute is one notice.
+    #[serde(default)]
+    pub last: Option<Timestamp>,
+    /// `uuid_changed`, `key_changed`, `roots_changed`, `invalid_document` or `replayed_document`.
+    pub reason: FindingReason,
+    /// Which document was refused; `None` for a change.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub document: Option<DocumentKind>,
+    /// What it was.
+    pub message: String,
+}
+
+impl Notice {
+    /// When it was seen last.
+    pub fn seen(&self) -> Timestamp {
+        self.last.unwrap_or(self.since)
+    }
+
+    /// Up to when it is told.
+    pub fn ends(&self) -> Option<Timestamp> {
+        let time = match self.document {
+            Some(_) => REFUSALS_ARE_TOLD_FOR,
+            None => CHANGES_ARE_TOLD_FOR,
+        };
+        self.seen().checked_add(time).ok()
+    }
+
+    fn is_told(&self, now: Timestamp) -> bool {
+        self.ends().is_some_and(|ends| now < ends)
+    }
+}
+
+impl PeerKnowledge {
+    /// Notes what is different in the `new` public document, and answers with it.
+    pub(super) fn note_changes(&mut self, peer: &Peer, new: &PublicDocument, now: Timestamp) -> Vec<Finding> {
+        let Some(old) = self.public.as_ref().map(|known| &known.document) else { return Vec::new() };
+        let changes = differences(old, new);
+        let finding =
+            |(reason, message): &(FindingReason, String)| Finding::warning(*reason, peer.object(), "", message.clone());
+        let findings = changes.iter().map(finding).collect();
+        for (reason, message) in changes {
+            self.note(Notice { since: now, last: None, reason, document: None, message });
+        }
+        findings
+    }
+
+    /// Notes that a document was refused. As long as it is told of one, another for the same reason is the same notice.
+    pub(super) fn note_refusal(&mut self, reason: FindingReason, kind: DocumentKind, message: &str, now: Timestamp) {
+        let same = |notice: &&mut Notice| notice.reason == reason && notice.document == Some(kind);
+        let message = shown_long(message);
+        match self.notices.iter_mut().filter(|notice| notice.is_told(now)).find(same) {
+            Some(notice) => (notice.last, notice.message) = (Some(now), message),
+            None => self.note(Notice { since: now, last: Some(now), reason, document: Some(kind), message }),
+        }
+    }
+
+    fn note(&mut self, notice: Notice) {
+        self.notices.push(notice);
+        let surplus = self.notices.len().saturating_sub(MOST_NOTICES);
+        self.notices.drain(..surplus);
+    }
+
+    /// What is told of the notices, one finding for each reason and document: the latest, and how many there were before it.
+    pub(crate) fn notice_findings(&self, peer: &Peer, now: Timestamp) -> Vec<Finding> {
+        let mut told: BTreeMap<_, (&Notice, usize)> = BTreeMap::new();
+        for notice in self.notices.iter().filter(|notice| notice.is_told(now)) {
+            let entry = told.entry((notice.reason, notice.document)).or_insert((notice, 0));
+            *entry = (notice, entry.1 + 1);
+        }
+        told.values().map(|(notice, count)| self.notice_finding(peer, notice, count - 1)).collect()
+    }
+
+    fn notice_finding(&self, peer: &Peer, notice: &Notice, before: usize) -> Finding {
+        let (since, message) = (notice.since, &notice.message);
+        let before = match before {
+            0 => String::new(),
+            before => format!(" ({before} more times before, within three days)"),
+        };
+        let (severity, field, message) = match notice.document {
+            None => (
+                Severity::Warning,
+                "",
+                format!("at {since}: {message}{before}; if nobody announced this, ask the peer's operator"),
+            ),
+            Some(kind) if self.is_refusing(kind) => (
+                Severity::Error,
+                kind.file(),
+                format!("the document has been refused since {since}, and what was known stays: {message}"),
+            ),
+            Some(kind) => (
+                Severity::Warning,
+                kind.file(),
+                format!("a document was refused at {since}, and a good one has come since: {message}"),
+            ),
+        };
+        Finding::new(severity, notice.reason, peer.object(), field, message)
+    }
+
+    /// Whether the last document of a kind that came was refused.
+    fn is_refusing(&self, kind: DocumentKind) -> bool {
+        let exchange = match kind {
+            DocumentKind::Public => &self.public_exchange,
+            DocumentKind::Private => &self.private_exchange,
+        };
+        let refused = |exchange: &Exchange| exchange.reason.is_refusal();
+        exchange.as_ref().is_some_and(refused)
+    }
+}
+
+impl ExchangeReason {
+    fn is_refusal(self) -> bool {
+        matches!(self, Self::InvalidJson | Self::InvalidPublicMetadata | Self::InvalidPrivateMetadata)
+    }
+}
+
+fn differences(old: &PublicDocument, new: &PublicDocument) -> Vec<(FindingReason, String)> {
+    let mut changes = Vec::new();
+    if old.cluster_uuid != new.cluster_uuid {
+        let message = format!("the peer's cluster UUID was {} and is {}", old.cluster_uuid, new.cluster_uuid);
+        changes.push((FindingReason::UuidChanged, message));
+    }
+    if old.authn_key != new.authn_key {
+        let message = format!(
+            "the peer's key for tokens was {} and is {}",
+            old.authn_key.fingerprint(),
+            new.authn_key.fingerprint()
+        );
+        changes.push((FindingReason::KeyChanged, message));
+    }
+    if old.roots != new.roots {
+        changes.push((FindingReason::RootsChanged, roots_message(old, new)));
+    }
+    changes
+}
+
+fn roots_message(old: &PublicDocument, new: &PublicDocument) -> String {
+    let list = |of: &PublicDocument, without: &PublicDocument| {
+        let only: Vec<_> = of
+            .roots
+            .iter()
+            .filter(|root| !without.roots.contains(root))
+            .map(|root| root.fingerprint().to_string())
+            .collect();
+        match only.is_empty() {
+            true => "none".to_owned(),
+            false => only.join(", "),
+        }
+    };
+    format!("the peer's roots changed: added {}; removed {}", list(new, old), list(old, new))
+}
