@@ -14,6 +14,7 @@
 pub mod admin;
 pub mod brain;
 pub mod clock;
+mod cluster_identity;
 pub mod command;
 pub mod controller;
 pub mod envoy;

@@ -1,7 +1,8 @@
 //! This cluster, from its settings and the files that they name.
 
+use crate::cluster_identity;
 use crate::settings::Settings;
-use crate::state::{StateError, StateFolder};
+use crate::state::StateFolder;
 use anyhow::{Context, Result, bail};
 use fedgate_core::ServicePort;
 use fedgate_federation::LocalCluster;
@@ -25,13 +26,13 @@ pub struct Local {
     pub key: SigningKey,
 }
 
-/// Reads what the settings name. The UUID and the key are made when they are missing, and kept in `state/`.
+/// Reads what the settings name. The UUID and the key are made at the first start, and kept in `state/`.
 ///
 /// # Errors
 /// When a file cannot be read or does not hold what it should; the message names the file and what to do.
 pub fn read(settings: &Settings, state: &StateFolder) -> Result<Local> {
-    let key = signing_key(&settings.key_file, state)?;
-    let cluster = cluster(settings, cluster_uuid(settings, state)?, &key)?;
+    let (cluster_uuid, key) = cluster_identity::obtain(settings, state)?;
+    let cluster = cluster(settings, cluster_uuid, &key)?;
     Ok(Local { cluster, key })
 }
 
@@ -59,33 +60,6 @@ fn cluster(settings: &Settings, cluster_uuid: ClusterUuid, key: &SigningKey) -> 
     })
 }
 
-fn cluster_uuid(settings: &Settings, state: &StateFolder) -> Result<ClusterUuid> {
-    if let Some(uuid) = &settings.cluster_uuid {
-        return Ok(uuid.clone());
-    }
-    const FILE: &str = "cluster-uuid.json";
-    if let Some(uuid) = state.load(FILE) {
-        return Ok(uuid);
-    }
-    let uuid = ClusterUuid::parse(&uuid::Uuid::new_v4().to_string()).context("a new UUID is not one")?;
-    state.save(FILE, &uuid)?;
-    tracing::info!(%uuid, "this cluster has a UUID now");
-    Ok(uuid)
-}
-
-fn signing_key(path: &Path, state: &StateFolder) -> Result<SigningKey> {
-    if !path.exists() {
-        let key = new_key()?;
-        save_key(&key, path, state)?;
-        tracing::info!(path = %path.display(), "made a key for signing requests for metadata");
-        return Ok(key);
-    }
-    let pem = fs::read_to_string(path).with_context(|| format!("cannot read keyFile {}", path.display()))?;
-    SigningKey::from_pem(&pem).with_context(|| {
-        format!("keyFile {} holds no Ed25519 private key in PEM; make one with `fedgate keygen`", path.display())
-    })
-}
-
 /// A new key, from the system's randomness.
 ///
 /// # Errors
@@ -97,10 +71,6 @@ pub fn new_key() -> Result<SigningKey> {
         .fill(&mut seed)
         .map_err(|_| anyhow::anyhow!("the system gives no random bytes"))?;
     Ok(SigningKey::from_seed(&seed)?)
-}
-
-fn save_key(key: &SigningKey, path: &Path, state: &StateFolder) -> Result<(), StateError> {
-    state.save_secret(path, key.to_pem().as_bytes())
 }
 
 fn roots(path: &Path) -> Result<Vec<Root>> {

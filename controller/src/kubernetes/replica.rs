@@ -126,7 +126,8 @@ impl Replica {
             (true, true) => {}
             (false, _) => self.follow(&seen, stored.clone()),
         }
-        let (cluster, findings) = seen.cluster(&self.settings, &self.identity);
+        let (cluster, mut findings) = seen.cluster(&self.settings, &self.identity);
+        findings.extend(self.identity.replaced(&self.settings, now));
         self.brain.cluster = cluster;
         self.brain.objects = seen.objects();
         self.brain.objects.findings.extend(findings.iter().cloned());

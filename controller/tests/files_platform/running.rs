@@ -131,6 +131,63 @@ fn a_new_root_of_ours_reaches_the_peer_without_a_restart() {
     alpha.wait("both roots", |status| roots(status).filter(|count| *count == 2));
 }
 
+fn finding<'a>(status: &'a Value, reason: &str) -> Option<&'a Value> {
+    status["findings"].as_array()?.iter().find(|finding| finding["reason"] == reason)
+}
+
+#[test]
+fn a_peers_new_root_and_key_are_told_also_after_a_restart() {
+    let (mut alpha, mut beta) = pair();
+    alpha.wait("the import", |status| import(status, WEB));
+    assert!(alpha.status().is_some_and(|status| finding(&status, "roots_changed").is_none()));
+    beta.put("identity/roots.pem", &format!("{}{}", beta.root_pem, alpha.root_pem));
+    let told = alpha.wait("the new root", |status| finding(status, "roots_changed").cloned());
+    assert_eq!((&told["object"]["name"], &told["severity"]), (&Value::from("beta"), &Value::from("warning")));
+    let admin: Value = serde_json::from_slice(&fs::read(alpha.path("state/admin.json")).unwrap()).unwrap();
+    let metrics = get(admin["address"].as_str().unwrap(), "/metrics");
+    let counted = "fedgate_importer_notices_total{peer=\"beta\",reason=\"roots_changed\"} 1";
+    assert!(metrics.contains(counted), "{metrics}");
+    assert!(alpha.log().contains("roots_changed"));
+
+    assert_eq!((alpha.stop(), beta.stop()), (0, 0));
+    fs::remove_file(beta.path("state/authn.key")).unwrap();
+    let made = fedgate().args(["keygen", "--out"]).arg(beta.path("state/authn.key")).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    alpha.start();
+    beta.start();
+    alpha.wait("the new key", |status| finding(status, "key_changed").map(drop));
+    let after = alpha.wait("the new root still", |status| finding(status, "roots_changed").cloned());
+    assert_eq!(after, told);
+}
+
+#[test]
+fn an_identity_that_is_lost_or_damaged_is_told_and_not_made_anew() {
+    let mut alpha = Cluster::new("alpha");
+    alpha.start();
+    let uuid = alpha.status().unwrap()["cluster"]["clusterUuid"].clone();
+    // A running controller goes on with what it has read.
+    let file = alpha.path("state/cluster-uuid.json");
+    let good = fs::read(&file).unwrap();
+    fs::write(&file, "").unwrap();
+    alpha.put_service("web");
+    let said = alpha.wait("the finding", |status| Some(finding(status, "unreadable")?["message"].to_string()));
+    assert!(said.contains("cluster-uuid.json") && said.contains("an empty file"), "{said}");
+    assert_eq!(alpha.status().unwrap()["cluster"]["clusterUuid"], uuid);
+    assert_eq!(alpha.stop(), 0);
+    for lose in
+        [|file: &std::path::Path| fs::write(file, "").unwrap(), |file: &std::path::Path| fs::remove_file(file).unwrap()]
+    {
+        lose(&file);
+        let refused = alpha.run(&["run"]);
+        assert_eq!(refused.status.code(), Some(1));
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(said.contains("cluster-uuid.json") && said.contains("clusterUUID"), "{said}");
+    }
+    fs::write(&file, good).unwrap();
+    alpha.start();
+    assert_eq!(alpha.status().unwrap()["cluster"]["clusterUuid"], uuid);
+}
+
 #[test]
 fn a_new_certificate_of_the_metadata_endpoint_is_served_without_a_restart() {
     let (alpha, mut beta) = pair();

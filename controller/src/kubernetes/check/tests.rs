@@ -171,7 +171,8 @@ fn what_is_missing_in_the_cluster() {
     let report = changed(
         |sample| {
             let identity = crate::loopback::identity();
-            let identity = ClusterIdentity { cluster_uuid: identity.cluster_uuid, key: identity.key };
+            let identity =
+                ClusterIdentity { cluster_uuid: identity.cluster_uuid, key: identity.key, replaced_at: None };
             (sample.local, sample.missing) = Seen::default().cluster(&sample.settings, &identity);
             sample.write(&Published::default());
         },

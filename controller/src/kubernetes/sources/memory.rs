@@ -111,6 +111,11 @@ impl ClusterRecord {
         }
     }
 
+    /// The UUID that peers know the cluster by.
+    pub(crate) fn cluster_uuid(&self) -> &ClusterUuid {
+        &self.cluster_uuid
+    }
+
     /// The cluster; `None` when its key or a root is none.
     pub(crate) fn cluster(&self) -> Option<LocalCluster> {
         let roots = roots_from_pem(&self.root_ca, Limits::default().certificate_bytes);
