@@ -1,7 +1,8 @@
 //! What peers know this cluster by: its UUID, and the key that its tokens are signed with.
 //!
-//! Both are made once, at the first start. Later on neither is ever made anew: one that is damaged or gone is told, and an operator
-//! restores it or decides for a new one. To the peers a new UUID is another cluster, and a new key may be a thief's.
+//! Both are made once, at the first start. Later on one that is damaged or gone is told, and an operator restores it or decides for a
+//! new one: to the peers a new UUID is another cluster, and a new key may be a thief's. Only when the whole folder `state/` is gone is there
+//! nothing to restore from; then both are made anew, and that is told before anything is signed with them.
 
 use crate::local::new_key;
 use crate::settings::Settings;
@@ -9,46 +10,69 @@ use crate::state::StateFolder;
 use anyhow::{Context, Result, bail};
 use fedgate_federation::document::ClusterUuid;
 use fedgate_federation::key::SigningKey;
-use fedgate_federation::shown;
+use fedgate_federation::{Finding, FindingReason, ObjectRef, shown};
+use jiff::{SignedDuration, Timestamp};
 use std::fs;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The file in `state/`, with the UUID as a JSON string.
 const UUID_FILE: &str = "cluster-uuid.json";
 
-/// Files that a controller writes once it has told peers who it is: in `state/`, and in the folder that Envoy reads.
+/// What a controller has written once it has told peers who it is: in `state/`, and in the folder that Envoy reads.
 const PUBLISHED: &str = "published.json";
 const TABLE: &str = "gateway/filter/filter.json";
+
+/// The file in `state/` that says when the identity was made anew, since all of the folder was gone.
+const REPLACED: &str = "identity-replaced.json";
+/// Over a long weekend.
+pub(crate) const REPLACED_IS_TOLD_FOR: SignedDuration = SignedDuration::from_hours(72);
 
 /// Reads the UUID and the key, and makes what is missing at the first start.
 ///
 /// # Errors
-/// When one of them is damaged or cannot be read, or is gone though the cluster ran before. The message names the file, what was found, and
-/// what to do.
+/// When one of them is damaged or cannot be read, or is gone while the rest of `state/` is there. The message names the file, what was
+/// found, and what to do.
 pub(crate) fn obtain(settings: &Settings, state: &StateFolder) -> Result<(ClusterUuid, SigningKey)> {
-    let traces = traces(settings, state);
     let kept = read_uuid(&state.path(UUID_FILE))?;
-    let key = match read_key(&settings.key_file)? {
-        Some(key) => key,
-        None => {
-            if let Some(trace) = kept.is_some().then(|| state.path(UUID_FILE)).or_else(|| traces.clone()) {
-                bail!(lost_key(&settings.key_file, &trace));
-            }
-            make_key(&settings.key_file, state)?
-        }
-    };
-    match (&settings.cluster_uuid, kept, traces) {
-        (Some(uuid), _, _) => Ok((uuid.clone(), key)),
-        (None, Some(uuid), _) => Ok((uuid, key)),
-        (None, None, Some(trace)) => bail!(lost_uuid(&state.path(UUID_FILE), &trace)),
-        (None, None, None) => Ok((make_uuid(state)?, key)),
+    let key = read_key(&settings.key_file)?;
+    let uuid = settings.cluster_uuid.clone().or_else(|| kept.clone());
+    if let (Some(uuid), Some(key)) = (&uuid, &key) {
+        return Ok((uuid.clone(), key.clone()));
     }
+    let rest = kept.map(|_| state.path(UUID_FILE)).or_else(|| Some(state.path(PUBLISHED)).filter(|path| path.exists()));
+    match (&key, rest) {
+        (None, Some(rest)) => bail!(lost_key(&settings.key_file, &rest)),
+        (Some(_), Some(rest)) => bail!(lost_uuid(&state.path(UUID_FILE), &rest)),
+        (_, None) => {}
+    }
+    let trace = settings.envoy.join(TABLE);
+    if trace.exists() {
+        note_replaced(state, &trace)?;
+    }
+    let key = key.map_or_else(|| make_key(&settings.key_file, state), Ok)?;
+    Ok((uuid.map_or_else(|| make_uuid(state), Ok)?, key))
 }
 
-/// What shows that this cluster ran before.
-fn traces(settings: &Settings, state: &StateFolder) -> Option<PathBuf> {
-    [state.path(PUBLISHED), settings.envoy.join(TABLE)].into_iter().find(|path| path.exists())
+/// Tells that all is gone that peers know this cluster by, before any of it is made anew.
+fn note_replaced(state: &StateFolder, trace: &Path) -> Result<()> {
+    tracing::error!("{}, though this cluster ran before ({} is there)", GONE, trace.display());
+    state.save(REPLACED, &Timestamp::now())?;
+    Ok(())
+}
+
+const GONE: &str = "the folder state was gone: a new UUID or key is made, and peers are told of a change (uuid_changed, key_changed). If it \
+                    is only not mounted, stop this controller and mount it; otherwise tell the peers' operators";
+
+/// When the identity was made anew; `None`: never.
+pub(crate) fn replaced_at(state: &StateFolder) -> Option<Timestamp> {
+    state.load(REPLACED)
+}
+
+/// What is told for three days after that.
+pub(crate) fn replaced(at: Option<Timestamp>, cluster: ObjectRef, now: Timestamp) -> Option<Finding> {
+    let at = at.filter(|at| now.duration_since(*at) < REPLACED_IS_TOLD_FOR)?;
+    Some(Finding::warning(FindingReason::IdentityReplaced, cluster, "", format!("at {at}: {GONE}")))
 }
 
 fn read_uuid(path: &Path) -> Result<Option<ClusterUuid>> {
@@ -122,7 +146,7 @@ fn lost_key(path: &Path, trace: &Path) -> String {
 fn lost_uuid(path: &Path, trace: &Path) -> String {
     format!(
         "{}: this cluster's UUID is gone, though it ran before ({} is there): restore the file, or set clusterUUID in fedgate.yaml to the \
-         UUID that the peers know (`fedgate status` of a peer shows it). To begin as a new cluster remove the folders state and envoy",
+         UUID that the peers know (`fedgate status` of a peer shows it). To begin as a new cluster remove the whole folder state",
         path.display(),
         trace.display()
     )
@@ -131,6 +155,7 @@ fn lost_uuid(path: &Path, trace: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::PathBuf;
     use tempfile::TempDir;
 
     struct Site {
@@ -238,14 +263,22 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_state_folder_is_seen_by_what_envoy_was_given() {
+    fn a_lost_state_folder_is_told_by_what_envoy_was_given() {
         let site = Site::new();
         let table = site.settings.envoy.join(TABLE);
         fs::create_dir_all(table.parent().unwrap()).unwrap();
         fs::write(&table, "{}").unwrap();
-        assert!(site.obtain().unwrap_err().contains("the key is gone"));
-        // The twin: without that it is a new cluster.
-        fs::remove_file(table).unwrap();
-        assert!(site.obtain().is_ok());
+        let made = site.obtain().unwrap();
+        let at = replaced_at(&site.state);
+        let told =
+            |hours| replaced(at, ObjectRef::cluster("alpha.example"), at.unwrap() + SignedDuration::from_hours(hours));
+        assert_eq!(told(71).unwrap().reason, FindingReason::IdentityReplaced);
+        assert_eq!(told(72), None);
+        assert_eq!(site.obtain().unwrap(), made, "it is made once");
+        assert_eq!(replaced_at(&site.state), at);
+        // The twin: a new cluster has lost nothing.
+        let site = Site::new();
+        site.obtain().unwrap();
+        assert_eq!(replaced_at(&site.state), None);
     }
 }

@@ -7,6 +7,7 @@
 //! One task owns this value, so nothing in it is locked. Readers (exporter, admin address) see snapshots that are swapped whole.
 
 use crate::brain::{Brain, tell_new};
+use crate::cluster_identity;
 use crate::envoy::WriteError;
 use crate::exporter;
 use crate::files::Endpoints;
@@ -35,6 +36,8 @@ pub struct Controller {
     pub settings: Settings,
     brain: Brain,
     key: SigningKey,
+    /// When the cluster's UUID or key was made anew, since what was kept of it was gone.
+    replaced_at: Option<Timestamp>,
     state: StateFolder,
     deployment: Deployment,
     endpoints: Endpoints,
@@ -67,6 +70,7 @@ impl Controller {
         Ok(Self {
             brain: Brain::new(cluster, settings.times.knowledge, saved.clone(), previous, table),
             key,
+            replaced_at: cluster_identity::replaced_at(&state),
             saved,
             reserved_ports: state.load(EGRESS_PORTS).unwrap_or_default(),
             endpoints: Endpoints::new(),
@@ -156,7 +160,8 @@ impl Controller {
     /// knows it.
     pub fn compile(&mut self, now: Timestamp) -> Next {
         let federation = self.brain.compile(now);
-        let mut findings = Vec::new();
+        let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
+        let mut findings: Vec<_> = cluster_identity::replaced(self.replaced_at, cluster, now).into_iter().collect();
         let egress = self.allocate_ports(&federation, &mut findings);
         let retry = self.write(&federation, &egress, &mut findings);
         if !retry {

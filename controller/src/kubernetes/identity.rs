@@ -4,12 +4,13 @@ use super::client::told;
 use super::kind::Kind;
 use super::settings::ControllerSettings;
 use super::sources::memory::{self, Memory, STATE};
+use crate::cluster_identity::REPLACED_IS_TOLD_FOR;
 use crate::local::new_key;
 use anyhow::{Context, Result, bail};
 use fedgate_federation::document::ClusterUuid;
 use fedgate_federation::key::SigningKey;
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ObjectReference, Secret};
 use kube::api::PostParams;
@@ -29,9 +30,6 @@ const CLUSTER_UUID: &str = "cluster-uuid";
 const REPLACED_AT: &str = "fedgate.dev/replaced-at";
 const REPLACED: &str = "the Secret was gone, so a new key is made, and peers are told of another key (key_changed). Tell their operators; \
                         if nobody deleted the Secret knowingly, find out who did";
-/// Over a long weekend.
-const REPLACED_IS_TOLD_FOR: SignedDuration = SignedDuration::from_hours(72);
-
 /// How often to try while the API server does not answer.
 const PAUSE: Duration = Duration::from_secs(2);
 
@@ -197,6 +195,7 @@ mod tests {
     use crate::kubernetes::settings::tests::read as flags;
     use crate::kubernetes::sources::Seen;
     use crate::kubernetes::sources::memory::ClusterRecord;
+    use jiff::SignedDuration;
 
     fn settings(more: &[&str]) -> ControllerSettings {
         flags(more).unwrap()

@@ -186,6 +186,13 @@ fn an_identity_that_is_lost_or_damaged_is_told_and_not_made_anew() {
     fs::write(&file, good).unwrap();
     alpha.start();
     assert_eq!(alpha.status().unwrap()["cluster"]["clusterUuid"], uuid);
+    assert!(alpha.status().is_some_and(|status| finding(&status, "identity_replaced").is_none()));
+    assert_eq!(alpha.stop(), 0);
+    // All of it is gone: there is nothing to restore from, and it is told.
+    fs::remove_dir_all(alpha.path("state")).unwrap();
+    alpha.start();
+    alpha.wait("the finding", |status| finding(status, "identity_replaced").map(drop));
+    assert_ne!(alpha.status().unwrap()["cluster"]["clusterUuid"], uuid);
 }
 
 #[test]

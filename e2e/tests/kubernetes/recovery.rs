@@ -1,6 +1,7 @@
 //! What is killed comes back, and nothing flickers meanwhile.
 
-use crate::fixture::{Pair, exported, import_objects};
+use crate::events::Events;
+use crate::fixture::{Pair, exported, import_objects, peer};
 use anyhow::{Result, ensure};
 use fedgate_e2e::kubernetes::{CONTROLLER, Key, NAMESPACE};
 use fedgate_e2e::manifest::Service;
@@ -92,6 +93,31 @@ fn a_killed_leader_is_replaced_and_every_replica_answers_peers() {
         ensure!(third != second && stopped.elapsed() < Duration::from_secs(8), "{:?}", stopped.elapsed());
         pair.import_another("after-takeover").await?;
         pair.nothing_was_deleted(&audit)
+    });
+}
+
+#[test]
+fn a_secret_that_is_gone_is_told_and_made_with_the_uuid_of_before() {
+    scenario("lost-secret", async |run: &RunFolder| {
+        let mut pair = Pair::start(run).await?;
+        let secret = Key::namespaced("v1", "Secret", NAMESPACE, "fedgate-identity");
+        let before = pair.alpha().objects().wait_present(secret).await?;
+        ensure!(before["metadata"]["annotations"]["fedgate.dev/replaced-at"].is_null(), "{before}");
+        let leader = pair.alpha().leader().await?;
+        pair.alpha_mut().stop_replica(&leader).await?;
+        pair.alpha().objects().delete(secret).await?;
+        pair.alpha().objects().wait_absent(secret).await?;
+        pair.alpha_mut().start_replica().await?;
+        let after = pair.alpha().objects().wait_present(secret).await?;
+        ensure!(after["data"]["cluster-uuid"] == before["data"]["cluster-uuid"], "the UUID is the one of before");
+        ensure!(after["data"]["authn.key"] != before["data"]["authn.key"], "the key is another one");
+        ensure!(after["metadata"]["annotations"]["fedgate.dev/replaced-at"].is_string(), "{after}");
+        let arguments = ["get", "events", "--namespace", NAMESPACE, "--output=json"];
+        let events = String::from_utf8(pair.alpha().kubectl(&arguments).await?.stdout)?;
+        ensure!(events.contains("IdentityReplaced"), "{events}");
+        // The peer tells it too, and the two go on.
+        Events::of(pair.beta(), peer("alpha")).await?.wait_told("Warning", "KeyChanged", "key for tokens").await?;
+        pair.import_another("after-the-loss").await
     });
 }
 
