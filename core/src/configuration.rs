@@ -45,7 +45,7 @@ pub struct Options {
     /// How long an admitted connection may take to show its identity, in milliseconds (100 to 600,000; default 15,000,
     /// as Istio's gateways allow for a handshake).
     pub identity_timeout_ms: u32,
-    /// How many peers are counted by name (at most 1,000; default 100); the others are counted together, as `other`.
+    /// How many peers are counted by name (at most 1,000; default 100); the others are counted together, as `_other`.
     pub named_peers: u32,
 }
 

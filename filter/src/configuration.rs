@@ -18,6 +18,15 @@ impl Configuration {
         let version = version(&table, &options);
         Ok(Self { table, options, version })
     }
+
+    /// What the versions of all configurations with this table begin with.
+    pub(crate) fn table_version(&self) -> String {
+        table_version(&self.table)
+    }
+}
+
+fn table_version(table: &Table) -> String {
+    format!("{} {} ", table.generation(), table.hash())
 }
 
 /// Says in one line all that distinguishes two configurations: the table by its generation and hash, the options in full.
@@ -27,7 +36,7 @@ fn version(table: &Table, options: &Options) -> String {
         WaitForIdentity::Paused => "paused",
         WaitForIdentity::Connected => "connected",
     };
-    format!("{} {} {waits} {identity_timeout_ms} {named_peers}", table.generation(), table.hash())
+    format!("{}{waits} {identity_timeout_ms} {named_peers}", table_version(table))
 }
 
 /// The generation that a version begins with.

@@ -80,6 +80,26 @@ pub enum MetricKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Status(pub u32);
 
+impl Status {
+    /// Another VM has written the shared data since it was read.
+    pub const CAS_MISMATCH: Self = Self(8);
+}
+
+/// A value of the shared data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedValue {
+    /// The value itself.
+    pub bytes: Vec<u8>,
+    /// The proxy's number of this value, never 0; each write gives the next one.
+    pub cas: u32,
+}
+
+/// The number to write with where there is no value yet: should another VM create one first, the write fails.
+///
+/// The proxy takes any number for a key that is not there, and for a key that is there only the number of its value
+/// (cpp-host `SharedData::set`). No value has this one before four billion writes.
+pub const CREATE: u32 = u32::MAX;
+
 /// Whether the proxy goes on to the next filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
@@ -105,10 +125,11 @@ pub trait Host {
     fn call_foreign_function(&self, name: &str, argument: &[u8]) -> Result<(), Status>;
 
     /// What any VM with our `vm_id` has stored under a key.
-    fn shared_data(&self, key: &str) -> Option<Vec<u8>>;
+    fn shared_data(&self, key: &str) -> Option<SharedValue>;
 
-    /// Stores a value for all VMs with our `vm_id`.
-    fn set_shared_data(&self, key: &str, value: &[u8]) -> Result<(), Status>;
+    /// Stores a value for all VMs with our `vm_id`, in place of the one with the number `cas`, or of none ([`CREATE`]).
+    /// [`Status::CAS_MISMATCH`] when there is another value by now.
+    fn set_shared_data(&self, key: &str, value: &[u8], cas: u32) -> Result<(), Status>;
 
     /// The wall clock's time since 1970.
     fn now(&self) -> Duration;

@@ -5,7 +5,7 @@
 //! it is the caller's decision. Everything else of the ABI (exports, memory, dispatch) is the SDK's.
 #![allow(unsafe_code, reason = "host calls take and give pointers; this module is the only one that sees them")]
 
-use crate::host::{ContextId, Host, Level, MetricKind, Property, Status};
+use crate::host::{ContextId, Host, Level, MetricKind, Property, SharedValue, Status};
 use std::ptr::{null, null_mut};
 use std::time::Duration;
 
@@ -96,15 +96,17 @@ impl Host for Proxy {
         received(call).map(drop)
     }
 
-    fn shared_data(&self, key: &str) -> Option<Vec<u8>> {
+    fn shared_data(&self, key: &str) -> Option<SharedValue> {
         let mut cas = 0;
         // SAFETY: pointer and length are of one slice, the others are to live variables.
-        received(|data, size| unsafe { proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &mut cas) }).ok()
+        let bytes =
+            received(|data, size| unsafe { proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &mut cas) });
+        Some(SharedValue { bytes: bytes.ok()?, cas })
     }
 
-    fn set_shared_data(&self, key: &str, value: &[u8]) -> Result<(), Status> {
-        // SAFETY: each pointer and length are of one slice. Without a compare-and-swap number it is set in any case.
-        checked(unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), 0) })
+    fn set_shared_data(&self, key: &str, value: &[u8], cas: u32) -> Result<(), Status> {
+        // SAFETY: each pointer and length are of one slice.
+        checked(unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) })
     }
 
     fn now(&self) -> Duration {

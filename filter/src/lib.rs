@@ -69,12 +69,13 @@ mod identity;
 #[cfg(target_arch = "wasm32")]
 mod imports;
 pub mod leaf;
-mod metrics;
+pub mod metrics;
 mod report;
 mod route;
 pub mod scope;
 pub mod shared;
 pub mod stream;
+pub mod threads;
 mod tick;
 mod vm;
 

@@ -2,8 +2,8 @@
 //!
 //! proxy-wasm's metrics have no labels, and the proxy never forgets a name. So the labels stand in the names, in a form
 //! that a stats tag can take them out of, and their number is bounded: outcomes and reasons are enumerations, and only
-//! the first peers of a table are counted by name, the others as `other`. Peers come and go while a VM lives on; once it
-//! has named [`LIFETIME`] times as many peers as a table may name at a time, new ones are `other` as well.
+//! the first peers of a table are counted by name, the others as [`OVERFLOW`]. Peers come and go while a VM lives on; once
+//! it has named [`LIFETIME`] times as many peers as a table may name at a time, new ones count there as well.
 //!
 //! The tags (Envoy: `stats_config.stats_tags`), seen to work; a peer's name may have dots, so it comes last:
 //!
@@ -22,7 +22,8 @@
 //! | `fedgate.revoked_connections` | counter: connections that had passed and were closed by a new table |
 //! | `fedgate.undecided_connections` | counter: connections that ended before their client had shown an identity |
 //! | `fedgate.route_failures` | counter: allowed connections that the proxy took no cluster for, and that were closed |
-//! | `fedgate.table.generation`, `fedgate.table.rows` | gauges: the table in force |
+//! | `fedgate.table.generation`, `fedgate.table.rows` | gauges: the table that the proxy has accepted |
+//! | `fedgate.table.threads` | gauge: how many threads (the workers and the main one) have that table in force |
 
 use crate::host::{Host, MetricKind};
 use fedgate_core::{Outcome, Reason, Table};
@@ -31,6 +32,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// How many times the number of peers that a table may name a VM names over its life.
 const LIFETIME: usize = 4;
+/// The label of the peers that are not counted by name. No peer can have this name: `_` is in no object's name.
+pub const OVERFLOW: &str = "_other";
 
 /// What is counted apart from decisions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +49,7 @@ pub(crate) struct Metrics {
     decisions: RefCell<BTreeMap<(&'static str, Reason), u32>>,
     events: RefCell<BTreeMap<&'static str, u32>>,
     peers: RefCell<Peers>,
+    gauges: RefCell<BTreeMap<&'static str, u32>>,
 }
 
 #[derive(Debug, Default)]
@@ -60,15 +64,26 @@ struct Peers {
 impl Metrics {
     /// Shows the table in force and chooses the peers that are counted by name.
     pub(crate) fn adopt(&self, host: &impl Host, table: &Table, named_peers: u32) {
-        let gauge = |name, value| host.define_metric(MetricKind::Gauge, name).map(|id| host.record_metric(id, value));
-        gauge("fedgate.table.generation", table.generation());
-        gauge("fedgate.table.rows", table.rows().into());
+        self.show(host, "fedgate.table.generation", table.generation());
+        self.show(host, "fedgate.table.rows", table.rows().into());
         let named_peers = usize::try_from(named_peers).unwrap_or(usize::MAX);
         let mut names: Vec<&str> = table.peers().map(|peer| peer.name).collect();
         names.sort_unstable();
         let mut peers = self.peers.borrow_mut();
         peers.named = names.into_iter().take(named_peers).map(Box::from).collect();
         peers.limit = named_peers.saturating_mul(LIFETIME);
+    }
+
+    /// Shows how many threads have the table in force.
+    pub(crate) fn threads(&self, host: &impl Host, threads: u64) {
+        self.show(host, "fedgate.table.threads", threads);
+    }
+
+    fn show(&self, host: &impl Host, gauge: &'static str, value: u64) {
+        let mut gauges = self.gauges.borrow_mut();
+        if let Some(number) = number(host, &mut gauges, gauge, MetricKind::Gauge, || gauge.to_owned()) {
+            host.record_metric(number, value);
+        }
     }
 
     /// Counts a decided connection.
@@ -94,7 +109,7 @@ impl Metrics {
 impl Peers {
     fn count(&mut self, host: &impl Host, outcome: Outcome, peer: &str) {
         let known = self.series.contains_key(peer) || self.series.len() < self.limit;
-        let label = if known && self.named.contains(peer) { peer } else { "other" };
+        let label = if known && self.named.contains(peer) { peer } else { OVERFLOW };
         if !self.series.contains_key(label) {
             self.series.insert(label.into(), BTreeMap::new());
         }
@@ -105,15 +120,25 @@ impl Peers {
     }
 }
 
-/// Adds one to a counter that is defined at its first use.
+/// Adds one to a counter.
 fn increment<K: Ord>(host: &impl Host, numbers: &mut BTreeMap<K, u32>, key: K, name: impl FnOnce() -> String) {
-    let number = match numbers.get(&key) {
-        Some(&number) => number,
-        None => {
-            let Some(number) = host.define_metric(MetricKind::Counter, &name()) else { return };
-            numbers.insert(key, number);
-            number
-        }
-    };
-    host.increment_metric(number, 1);
+    if let Some(number) = number(host, numbers, key, MetricKind::Counter, name) {
+        host.increment_metric(number, 1);
+    }
+}
+
+/// The proxy's number of a metric, which is defined at its first use: each definition takes memory there for ever.
+fn number<K: Ord>(
+    host: &impl Host,
+    numbers: &mut BTreeMap<K, u32>,
+    key: K,
+    kind: MetricKind,
+    name: impl FnOnce() -> String,
+) -> Option<u32> {
+    if let Some(&number) = numbers.get(&key) {
+        return Some(number);
+    }
+    let number = host.define_metric(kind, &name())?;
+    numbers.insert(key, number);
+    Some(number)
 }

@@ -19,7 +19,8 @@ use crate::connection::{Connection, Look, State};
 use crate::host::{ContextId, Host, Level};
 use crate::metrics::{Event, Metrics};
 use crate::report::Verdict;
-use crate::shared::{self, Published};
+use crate::shared::{self, Published, Stored};
+use crate::threads::{self, Seat};
 use fedgate_core::{Admission, Table, WaitForIdentity, admit, decide, decide_passthrough};
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
@@ -33,6 +34,9 @@ pub const SLOW: Duration = Duration::from_millis(500);
 pub const FAST: Duration = Duration::from_millis(5);
 /// How often a scope is ticked while connections wait to be closed.
 pub const FASTEST: Duration = Duration::from_millis(1);
+/// How often a tick looks at the shared data, however often it ticks: a large table costs a copy each time. A little less
+/// than [`SLOW`], since timers and the clock don't go exactly alike.
+const LOOK: Duration = Duration::from_millis(400);
 
 /// The connections of one plugin, and what they are judged by.
 #[derive(Debug)]
@@ -42,8 +46,15 @@ pub(crate) struct Scope<H> {
     pub(crate) metrics: Metrics,
     pub(crate) clock: Clock,
     configuration: RefCell<Option<Rc<Configuration>>>,
-    /// A version in shared data that could not be adopted, so that it is not tried at every tick.
-    unusable: RefCell<String>,
+    /// The number of a value in the shared data that could not be adopted, so that it is not tried at every tick.
+    unusable: Cell<Option<u32>>,
+    /// The configuration in force, as it was given, when the proxy did not store it: to be tried again.
+    unstored: RefCell<Option<Vec<u8>>>,
+    /// The version that the newest root context was given.
+    given: RefCell<Option<String>>,
+    /// When a tick looked at the shared data.
+    looked_at: Cell<Option<Duration>>,
+    seat: Seat,
     live: RefCell<BTreeMap<ContextId, Rc<Connection>>>,
     /// Those that the tick looks at, the one that is due first on top. Some are decided already; the tick drops them.
     pub(crate) looks: RefCell<BinaryHeap<Reverse<Look>>>,
@@ -61,7 +72,11 @@ impl<H: Host> Scope<H> {
             metrics: Metrics::default(),
             clock: Clock::default(),
             configuration: RefCell::default(),
-            unusable: RefCell::default(),
+            unusable: Cell::default(),
+            unstored: RefCell::default(),
+            given: RefCell::default(),
+            looked_at: Cell::default(),
+            seat: Seat::default(),
             live: RefCell::default(),
             looks: RefCell::default(),
             closing: RefCell::default(),
@@ -112,34 +127,73 @@ impl<H: Host> Scope<H> {
                 return false;
             }
         };
-        let replaced = shared::publish(&self.host, &self.name, &configuration, json) == Published::Replaced;
+        self.given.replace(Some(configuration.version.clone()));
+        let published = shared::publish(&self.host, &self.name, &configuration, json);
+        self.unstored.replace((published == Published::Failed).then(|| json.to_vec()));
+        if published == Published::New {
+            // Before the generation: nobody may see the new one with the old one's threads.
+            self.metrics.threads(&self.host, 0);
+        }
         // If what replaced it cannot be read, what we were given is the best that there is.
-        if !(replaced && self.adopt_shared()) {
+        if !(published == Published::Replaced && self.adopt_shared()) {
             self.adopt(configuration);
         }
         true
     }
 
+    /// Keeps up with the other VMs of the process.
+    pub(crate) fn look_at_shared(&self, now: Duration) {
+        if self.looked_at.get().is_some_and(|before| now.saturating_sub(before) < LOOK) {
+            return;
+        }
+        self.looked_at.set(Some(now));
+        if !self.offer_again() {
+            return;
+        }
+        let Some(stored) = Stored::read(&self.host, &self.name) else { return };
+        self.adopt_stored(&stored);
+        self.be_counted(stored.version());
+    }
+
+    /// Offers again what the proxy did not store; `false` if it still does not. What other VMs have is older then.
+    fn offer_again(&self) -> bool {
+        let Some(json) = self.unstored.take() else { return true };
+        let Some(configuration) = self.configuration() else { return true };
+        let published = shared::publish(&self.host, &self.name, &configuration, &json);
+        if published == Published::Failed {
+            self.unstored.replace(Some(json));
+        }
+        published != Published::Failed
+    }
+
+    /// Shows how many threads were given the current configuration; one that has it by hearsay alone does not count.
+    fn be_counted(&self, current: &str) {
+        let is_given = self.given.borrow().as_deref() == Some(current);
+        let has_it = is_given && self.configuration().is_some_and(|configuration| configuration.version == current);
+        if let Some(threads) = threads::count(&self.host, &self.name, &self.seat, has_it, current) {
+            self.metrics.threads(&self.host, threads);
+        }
+    }
+
     /// Adopts the configuration that another VM was given, if there is a new one; `false` if it cannot be read.
-    pub(crate) fn adopt_shared(&self) -> bool {
-        let version = shared::current_version(&self.host, &self.name);
-        if version.is_empty() || self.configuration().is_some_and(|current| current.version == version) {
+    fn adopt_shared(&self) -> bool {
+        Stored::read(&self.host, &self.name).is_none_or(|stored| self.adopt_stored(&stored))
+    }
+
+    fn adopt_stored(&self, stored: &Stored) -> bool {
+        if self.configuration().is_some_and(|current| current.version == stored.version()) {
             return true;
         }
-        if *self.unusable.borrow() == version {
+        if self.unusable.get() == Some(stored.cas()) {
             return false;
         }
-        match shared::current(&self.host, &self.name, &version) {
-            Some(configuration) => {
-                self.adopt(configuration);
-                true
-            }
-            None => {
-                self.host.log(Level::Warn, &format!("shared data names the table {version} but has no such table; the last good table stays in force"));
-                self.unusable.replace(version);
-                false
-            }
-        }
+        let Some(configuration) = stored.configuration() else {
+            self.host.log(Level::Warn, &format!("shared data: expected the table {}, found bytes that are not that table; the last good table stays in force", stored.version()));
+            self.unusable.set(Some(stored.cas()));
+            return false;
+        };
+        self.adopt(configuration);
+        true
     }
 
     /// Puts a configuration in force, for the connections that are open as well.
@@ -255,7 +309,11 @@ impl<H: Host> Scope<H> {
             self.period.set(Duration::ZERO);
             self.keep_pace();
         }
-        self.roots.borrow().is_empty()
+        let is_last = self.roots.borrow().is_empty();
+        if is_last {
+            threads::leave(&self.host, &self.name, &self.seat);
+        }
+        is_last
     }
 
     /// Whether this root context is the one that ticks for the scope.

@@ -27,7 +27,7 @@ impl<H: Host> Scope<H> {
             return self.host.set_tick_period(Duration::ZERO);
         }
         let now = self.clock.advance(self.host.now());
-        self.adopt_shared();
+        self.look_at_shared(now);
         self.look_at_waiting(now);
         self.close_some();
         self.keep_pace();

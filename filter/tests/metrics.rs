@@ -2,7 +2,8 @@
 
 mod support;
 
-use fedgate_core::Options;
+use fedgate_core::{Options, PeerName};
+use fedgate_filter::metrics::OVERFLOW;
 use std::collections::BTreeSet;
 use support::*;
 
@@ -50,8 +51,8 @@ fn only_the_first_peers_have_their_own_counter() {
     }
     let mut found = gateway.process.metric_names(PER_PEER);
     found.sort();
-    assert_eq!(found, ["a", "b.x", "other"].map(|name| format!("{PER_PEER}{name}")));
-    assert_eq!(gateway.process.metric(&format!("{PER_PEER}other")), 2);
+    assert_eq!(found, ["_other", "a", "b.x"].map(|name| format!("{PER_PEER}{name}")));
+    assert_eq!(gateway.process.metric(&format!("{PER_PEER}{OVERFLOW}")), 2);
 }
 
 #[test]
@@ -64,12 +65,117 @@ fn peers_that_come_and_go_do_not_add_up() {
     }
     let found: BTreeSet<_> = gateway.process.metric_names(PER_PEER).into_iter().collect();
     assert_eq!(found.len(), 5 * 4 + 1);
-    assert_eq!(gateway.process.metric(&format!("{PER_PEER}other")), 80);
+    assert_eq!(gateway.process.metric(&format!("{PER_PEER}{OVERFLOW}")), 80);
 }
 
 #[test]
 fn no_peer_at_all_may_be_named() {
     let mut gateway = Gateway::with(&peers(&["a".to_owned()], 1, 0));
     call(&mut gateway, "a");
-    assert_eq!(gateway.process.metric_names(PER_PEER), [format!("{PER_PEER}other")]);
+    assert_eq!(gateway.process.metric_names(PER_PEER), [format!("{PER_PEER}{OVERFLOW}")]);
+}
+
+#[test]
+fn a_peer_named_like_the_overflow_of_old_has_its_own_counter() {
+    let names: Vec<String> = ["other", "zeta"].map(str::to_owned).to_vec();
+    let mut gateway = Gateway::with(&peers(&names, 1, 1));
+    for name in &names {
+        call(&mut gateway, name);
+    }
+    let counted = |label: &str| gateway.process.metric(&format!("{PER_PEER}{label}"));
+    assert_eq!((counted("other"), counted(OVERFLOW)), (1, 1));
+}
+
+/// Whatever an operator calls a peer.
+#[test]
+fn no_peer_can_have_the_name_of_the_overflow() {
+    assert!(PeerName::parse(OVERFLOW).is_err() && PeerName::parse("other").is_ok());
+}
+
+mod threads {
+    use super::*;
+    use fedgate_filter::threads::EXPIRY;
+    use std::time::Duration;
+
+    const LOOK: Duration = Duration::from_millis(500);
+
+    fn threads(gateway: &Gateway) -> u64 {
+        gateway.process.metric("fedgate.table.threads")
+    }
+
+    fn vms(json: &str, count: usize) -> Vec<Gateway> {
+        let first = Gateway::with(json);
+        let mut vms = vec![first];
+        for _ in 1..count {
+            let mut next = Gateway::beside(&vms[0].process);
+            next.configure("fedgate", json).unwrap();
+            vms.push(next);
+        }
+        vms
+    }
+
+    fn tick(vms: &mut [Gateway]) {
+        vms.iter_mut().for_each(|vm| vm.tick_after(LOOK));
+    }
+
+    #[test]
+    fn the_trial_vm_does_not_count_and_the_others_do_from_their_first_tick_on() {
+        let mut vms = vms(&usual(), 4);
+        let trial = vms.remove(0);
+        assert_eq!((threads(&trial), trial.process.metric("fedgate.table.generation")), (0, 1));
+        for (already, vm) in vms.iter_mut().enumerate() {
+            assert_eq!(threads(&trial), already as u64);
+            vm.tick_after(LOOK);
+        }
+        assert_eq!(threads(&trial), 3);
+        (0..30).for_each(|_| tick(&mut vms));
+        assert_eq!(threads(&trial), 3, "each counts once");
+    }
+
+    #[test]
+    fn a_new_table_is_counted_from_none() {
+        let mut vms = vms(&usual(), 3);
+        tick(&mut vms);
+        assert_eq!(threads(&vms[0]), 3);
+        Gateway::beside(&vms[0].process).configure("fedgate", &later()).unwrap();
+        assert_eq!(
+            (threads(&vms[0]), vms[0].process.metric("fedgate.table.generation")),
+            (0, 2),
+            "the trial VM has it"
+        );
+        vms[1].configure("fedgate", &later()).unwrap();
+        vms[2].configure("fedgate", &later()).unwrap();
+        (0..3).for_each(|_| tick(&mut vms));
+        assert!(vms[0].call_as(GAMMA, WEB), "by hearsay");
+        assert_eq!(threads(&vms[0]), 2, "which says nothing of what its thread does with new connections");
+        vms[0].configure("fedgate", &later()).unwrap();
+        tick(&mut vms);
+        assert_eq!(threads(&vms[0]), 3);
+    }
+
+    #[test]
+    fn a_vm_that_has_ended_or_failed_does_not_count() {
+        let mut vms = vms(&usual(), 3);
+        tick(&mut vms);
+        vms[2].end_newest_root();
+        tick(&mut vms[..2]);
+        assert_eq!(threads(&vms[0]), 2, "it has ended");
+        let failed = vms.remove(1);
+        for _ in 0..=EXPIRY.as_millis() / LOOK.as_millis() {
+            tick(&mut vms[..1]);
+        }
+        assert_eq!(threads(&failed), 1, "it has failed without a word");
+    }
+
+    #[test]
+    fn a_clock_that_jumps_loses_nobody_for_long() {
+        let mut vms = vms(&usual(), 3);
+        vms[0].process.pass(Duration::from_secs(1_000_000));
+        tick(&mut vms);
+        for now in [5_000_000, 3, 900_000] {
+            vms[0].process.now.set(Duration::from_secs(now));
+            (0..2).for_each(|_| tick(&mut vms));
+            assert_eq!(threads(&vms[0]), 3, "at {now}");
+        }
+    }
 }

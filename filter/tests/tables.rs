@@ -4,7 +4,7 @@ mod support;
 
 use fedgate_core::Options;
 use fedgate_filter::host::Level;
-use fedgate_filter::shared::{configuration_key, version_key};
+use fedgate_filter::shared::{LATE, key};
 use std::time::Duration;
 use support::*;
 
@@ -176,6 +176,9 @@ mod root_contexts {
 mod vms {
     use super::*;
 
+    /// How long it takes at most until a tick looks at the shared data.
+    const LOOK: Duration = Duration::from_millis(500);
+
     /// What an update of a WasmPlugin does: the new VM is configured, the old one keeps its connections.
     #[test]
     fn an_old_vm_hears_of_the_new_table() {
@@ -185,7 +188,7 @@ mod vms {
         let mut new = Gateway::beside(&old.process);
         new.configure("fedgate", &later()).unwrap();
         assert_eq!(old.period(), Duration::from_millis(5), "it waits for somebody");
-        old.tick();
+        old.tick_after(LOOK);
         assert!(!old.is_open(web) && old.is_open(db));
         old.handshake(waiting, GAMMA);
         assert!(old.downstream_data(waiting));
@@ -200,49 +203,41 @@ mod vms {
         assert!(gateway.is_open(client));
     }
 
+    /// Whatever is stored there, by whom ever: only a whole table of the version that it is said to be is adopted.
     #[test]
-    fn a_half_written_table_is_not_adopted() {
+    fn what_is_no_whole_table_of_its_version_is_not_adopted() {
         let mut gateway = Gateway::with(&usual());
         let client = open(&mut gateway, ALPHA, WEB);
-        let (small, large) = (version_key("fedgate"), configuration_key("fedgate"));
         let process = gateway.process.clone();
-        let shared = || process.shared.borrow_mut();
-        let before = shared().clone();
-        Gateway::beside(&gateway.process).configure("fedgate", &later()).unwrap();
-        let after = shared().clone();
+        let before = process.shared(&key("fedgate"));
+        Gateway::beside(&process).configure("fedgate", &later()).unwrap();
+        let after = process.shared(&key("fedgate"));
+        let json = |value: &[u8]| value[value.windows(2).position(|two| two == b"\n\n").unwrap() + 2..].to_vec();
+        let head = |value: &[u8]| value[..value.len() - json(value).len()].to_vec();
 
-        // Only the large half is there.
-        *shared() = before.clone();
-        shared().insert(large.clone(), after[&large].clone());
-        gateway.tick();
-        assert!(gateway.is_open(client));
-        // Only the small half is there, or the large one is cut off, or is another's.
-        for broken in [&before[&large][..], &after[&large][..after[&large].len() / 2], b""] {
-            *shared() = after.clone();
-            shared().insert(large.clone(), broken.to_vec());
-            gateway.tick();
-            assert!(gateway.is_open(client));
+        let other_content = [head(&after), json(&before)].concat();
+        let cut_off = after[..after.len() / 2].to_vec();
+        for broken in [other_content, cut_off, head(&after), b"\n\n".to_vec(), b"x".to_vec(), Vec::new()] {
+            process.set_shared(&key("fedgate"), &broken, 0).unwrap();
+            gateway.tick_after(LOOK);
+            gateway.tick_after(LOOK);
+            assert!(gateway.is_open(client), "{}", String::from_utf8_lossy(&broken));
         }
-        // Once it is whole, with a newer version, it is taken.
-        *shared() = after;
-        let third = json(&table(3, PEERS, &["web.shop.svc.beta.example:80=gamma"]), Options::default());
-        Gateway::beside(&gateway.process).configure("fedgate", &third).unwrap();
-        assert!(shared()[&small].starts_with(b"3 "));
-        gateway.tick();
-        assert!(!gateway.is_open(client));
-        assert_eq!(gateway.log(Level::Warn).len(), 1, "what is not usable is told once");
+        assert_eq!(gateway.log(Level::Warn).len(), 4, "each is told once");
+        process.set_shared(&key("fedgate"), &after, 0).unwrap();
+        gateway.tick_after(LOOK);
+        assert!(!gateway.is_open(client), "as soon as it is whole");
     }
 
-    /// Two VMs have written at the same time: the halves are both good, and don't belong together.
+    /// The table is as large as a megabyte, and a tick may come each millisecond.
     #[test]
-    fn a_table_of_another_version_is_not_adopted() {
+    fn shared_data_are_looked_at_twice_a_second() {
         let mut gateway = Gateway::with(&usual());
-        let client = open(&mut gateway, ALPHA, WEB);
-        Gateway::beside(&gateway.process).configure("fedgate", &later()).unwrap();
-        let another = json(&table(5, PEERS, &[]), Options::default());
-        gateway.process.shared.borrow_mut().insert(configuration_key("fedgate"), another.into_bytes());
-        gateway.tick();
-        assert!(gateway.is_open(client) && gateway.call_as(ALPHA, WEB));
+        gateway.connect(WEB);
+        gateway.take_calls();
+        (0..400).for_each(|_| gateway.tick());
+        let looks = gateway.take_calls().iter().filter(|&&call| call == "shared_data").count();
+        assert!((8..=20).contains(&looks), "{looks} reads in two seconds");
     }
 
     /// Workers are configured one after the other. One that is late must not put an old table back.
@@ -254,13 +249,13 @@ mod vms {
         let mut late = Gateway::beside(&quick.process);
         late.configure("fedgate", &usual()).unwrap();
         assert!(late.call_as(GAMMA, WEB) && !late.call_as(ALPHA, WEB));
-        quick.tick();
+        quick.tick_after(LOOK);
         assert!(quick.is_open(client));
         late.configure("fedgate", &later()).unwrap();
         assert!(late.call_as(GAMMA, WEB));
     }
 
-    /// A controller that lost its state counts from 1 again, and is the one to follow.
+    /// A controller that lost its state, and whose clock went back, is the one to follow.
     #[test]
     fn a_lower_generation_is_not_an_older_table() {
         let exports = ["web.shop.svc.beta.example:80=gamma"];
@@ -268,7 +263,7 @@ mod vms {
         let mut old = Gateway::beside(&gateway.process);
         old.configure("fedgate", &json(&table(700, PEERS, &exports), Options::default())).unwrap();
         gateway.configure("fedgate", &usual()).unwrap();
-        old.tick();
+        old.tick_after(LOOK);
         for gateway in [&mut gateway, &mut old] {
             assert!(gateway.call_as(ALPHA, WEB) && !gateway.call_as(GAMMA, WEB));
         }
@@ -281,10 +276,128 @@ mod vms {
         let exports = ["web.shop.svc.beta.example:80=alpha", "db.shop.svc.beta.example:3306=alpha"];
         let hasty = Options { identity_timeout_ms: 100, ..Options::default() };
         Gateway::beside(&old.process).configure("fedgate", &json(&table(1, PEERS, &exports), hasty)).unwrap();
+        old.tick_after(LOOK);
         for _ in 0..30 {
             old.tick();
         }
         assert!(!old.is_open(client), "timed out by the new options");
+        let mut late = Gateway::beside(&old.process);
+        late.configure("fedgate", &usual()).unwrap();
+        assert_eq!(
+            version(&late).split(' ').nth(3),
+            Some("15000"),
+            "going back to the former options is no late worker"
+        );
+    }
+
+    /// A table that replaces another one of its own generation, as two controllers at a time could make them: the one that
+    /// is new here is taken, and a late worker does not put the other one back.
+    #[test]
+    fn an_equal_generation_with_another_content_is_a_new_table() {
+        let gamma = json(&table(1, PEERS, &["web.shop.svc.beta.example:80=gamma"]), Options::default());
+        let mut quick = Gateway::with(&usual());
+        quick.configure("fedgate", &gamma).unwrap();
+        let mut late = Gateway::beside(&quick.process);
+        for json in [&usual(), &gamma] {
+            late.configure("fedgate", json).unwrap();
+            quick.tick_after(LOOK);
+            for gateway in [&mut late, &mut quick] {
+                assert!(gateway.call_as(GAMMA, WEB) && !gateway.call_as(ALPHA, WEB));
+            }
+        }
+    }
+
+    /// No worker is minutes late: what was replaced long ago and comes again is what the operator wants, say after a
+    /// backup was restored.
+    #[test]
+    fn a_table_that_comes_again_after_long_is_taken() {
+        let mut gateway = Gateway::with(&usual());
+        let mut other = Gateway::beside(&gateway.process);
+        gateway.configure("fedgate", &later()).unwrap();
+        other.configure("fedgate", &later()).unwrap();
+        gateway.process.pass(LATE);
+        gateway.configure("fedgate", &usual()).unwrap();
+        other.tick_after(LOOK);
+        for gateway in [&mut gateway, &mut other] {
+            assert!(gateway.call_as(ALPHA, WEB) && !gateway.call_as(GAMMA, WEB));
+        }
+    }
+
+    /// A worker that stood still while hundreds of tables came: it has them all before it, one after the other.
+    #[test]
+    fn a_worker_that_is_very_late_ends_with_the_newest_table_and_so_do_the_others() {
+        let tables =
+            || (1..=300).map(|generation| peers_of(generation, if generation == 300 { "gamma" } else { "alpha" }));
+        let mut quick = Gateway::new();
+        tables().for_each(|json| assert!(quick.configure("fedgate", &json).is_some()));
+        let mut late = Gateway::beside(&quick.process);
+        for json in tables() {
+            late.configure("fedgate", &json).unwrap();
+            quick.tick_after(LOOK);
+        }
+        for gateway in [&mut late, &mut quick] {
+            assert!(gateway.call_as(GAMMA, WEB) && !gateway.call_as(ALPHA, WEB));
+        }
+        let size = quick.process.shared(&key("fedgate")).len();
+        assert!(size < 16 << 10, "{size} bytes with 300 tables replaced");
+    }
+
+    fn peers_of(generation: u64, peer: &str) -> String {
+        json(&table(generation, PEERS, &[&format!("{WEB}={peer}")]), Options::default())
+    }
+
+    /// Two workers write at the same time, and one is faster between any two calls of the other: from a first table on, and
+    /// with the first of all, for which there is no number to compare with.
+    #[test]
+    fn two_workers_at_a_time_end_with_the_newest_table() {
+        let newest = || peers_of(3, "gamma");
+        for calls in 0..8 {
+            for (slow, first) in [(usual(), Some(usual())), (later(), Some(usual())), (usual(), None), (later(), None)]
+            {
+                let mut worker = first.as_deref().map_or_else(Gateway::new, Gateway::with);
+                let process = worker.process.clone();
+                let elsewhere = process.clone();
+                let act = move || {
+                    let mut quick = Gateway::beside(&elsewhere);
+                    for json in [usual(), later(), newest()] {
+                        quick.configure("fedgate", &json).unwrap();
+                    }
+                };
+                process.elsewhere.replace(Some((calls, Box::new(act))));
+                worker.configure("fedgate", &slow).unwrap();
+                if process.elsewhere.take().is_some() {
+                    continue;
+                }
+                worker.tick_after(LOOK);
+                let stored = process.shared(&key("fedgate"));
+                assert!(stored.ends_with(newest().as_bytes()) && stored.starts_with(b"3 "), "after {calls} calls");
+                assert!(worker.call_as(GAMMA, WEB) && !worker.call_as(ALPHA, WEB), "after {calls} calls");
+                assert_eq!(worker.log(Level::Warn), Vec::<String>::new());
+            }
+        }
+    }
+
+    /// What the proxy did not store at first is offered again, and nothing older is taken in its place.
+    #[test]
+    fn a_table_that_could_not_be_stored_is_stored_later() {
+        let mut gateway = Gateway::with(&usual());
+        let mut other = Gateway::beside(&gateway.process);
+        other.configure("fedgate", &usual()).unwrap();
+        gateway.fail("set_shared_data");
+        gateway.configure("fedgate", &later()).unwrap();
+        gateway.tick_after(LOOK);
+        assert!(gateway.call_as(GAMMA, WEB) && other.call_as(ALPHA, WEB));
+        gateway.succeed("set_shared_data");
+        gateway.tick_after(LOOK);
+        other.tick_after(LOOK);
+        for gateway in [&mut gateway, &mut other] {
+            assert!(gateway.call_as(GAMMA, WEB) && !gateway.call_as(ALPHA, WEB));
+        }
+    }
+
+    fn version(gateway: &Gateway) -> String {
+        let stored = gateway.process.shared(&key("fedgate"));
+        String::from_utf8(stored).unwrap().lines().next().unwrap().to_owned()
     }
 }
 
@@ -330,7 +443,7 @@ fn only_so_many_are_looked_at_in_one_tick() {
         gateway.take_calls();
         gateway.tick();
         let calls = gateway.take_calls().len();
-        assert!(calls <= 64 * 2 + 4, "{calls} host calls in one tick");
+        assert!(calls <= 64 * 2 + 8, "{calls} host calls in one tick");
     }
 }
 

@@ -122,8 +122,17 @@ fn set_property(vm: &mut Vm<'_>, path: u32, path_size: u32, value: u32, size: u3
     Ok(())
 }
 
+/// Each call about shared data is one step, under a lock; between two of them other threads do theirs.
+fn let_others_go_first(vm: &mut Vm<'_>) {
+    let faster = vm.data().process.borrow_mut().faster();
+    if let Some(act) = faster {
+        act();
+    }
+}
+
 fn get_shared_data(vm: &mut Vm<'_>, key: u32, key_size: u32, to_place: u32, to_size: u32, to_cas: u32) -> Answer {
     let key = read(vm, key, key_size)?;
+    let_others_go_first(vm);
     let found = vm.data().process.borrow().shared_data.get(&vm.data().vm_id, &key);
     let (value, cas) = found.ok_or(Status::NotFound)?;
     hand_over(vm, &value, to_place, to_size)?;
@@ -132,6 +141,7 @@ fn get_shared_data(vm: &mut Vm<'_>, key: u32, key_size: u32, to_place: u32, to_s
 
 fn set_shared_data(vm: &mut Vm<'_>, key: u32, key_size: u32, value: u32, size: u32, cas: u32) -> Answer {
     let (key, value) = (read(vm, key, key_size)?, read(vm, value, size)?);
+    let_others_go_first(vm);
     let state = vm.data();
     match state.process.borrow_mut().shared_data.set(&state.vm_id, &key, &value, cas) {
         Status::Ok => Ok(()),

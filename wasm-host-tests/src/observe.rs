@@ -112,6 +112,11 @@ impl Proxy {
         self.vms.iter_mut().for_each(|vm| vm.fail(Failure::Ordered));
     }
 
+    /// The VMs of one worker fail.
+    pub fn fail_vms_of(&mut self, thread: usize) {
+        self.vms.iter_mut().filter(|vm| vm.thread == thread).for_each(|vm| vm.fail(Failure::Ordered));
+    }
+
     /// The next contexts get numbers from here on, if they are not in use: after 4 billion of them they come again.
     pub fn set_next_context(&mut self, number: u32) {
         self.vms.iter_mut().for_each(|vm| vm.next_context = number);

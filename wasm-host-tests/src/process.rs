@@ -14,6 +14,19 @@ pub(crate) type SharedProcess = Rc<RefCell<Process>>;
 /// The time at which every proxy starts: 2026-01-01, so that times look like real ones.
 const START_NANOSECONDS: u64 = 1_767_225_600 * 1_000_000_000;
 
+/// What another thread does while this one is in the middle of a callback.
+pub(crate) struct Elsewhere {
+    /// After so many more calls about shared data.
+    pub(crate) calls: usize,
+    pub(crate) act: Box<dyn FnOnce()>,
+}
+
+impl std::fmt::Debug for Elsewhere {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Elsewhere").field("calls", &self.calls).finish_non_exhaustive()
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Process {
     /// Virtual: it moves only when it is told to.
@@ -25,6 +38,7 @@ pub(crate) struct Process {
     pub(crate) clusters: Clusters,
     /// Host functions that answer with another status than they would, by name.
     pub(crate) refused_calls: BTreeMap<String, Status>,
+    pub(crate) elsewhere: Option<Elsewhere>,
 }
 
 /// A line that a module has logged.
@@ -59,6 +73,19 @@ impl Process {
             log: Vec::new(),
             clusters: Clusters::default(),
             refused_calls: BTreeMap::new(),
+            elsewhere: None,
+        }
+    }
+
+    /// What another thread does before the next call about shared data is carried out.
+    pub(crate) fn faster(&mut self) -> Option<Box<dyn FnOnce()>> {
+        let elsewhere = self.elsewhere.take()?;
+        match elsewhere.calls {
+            0 => Some(elsewhere.act),
+            calls => {
+                self.elsewhere = Some(Elsewhere { calls: calls - 1, ..elsewhere });
+                None
+            }
         }
     }
 }

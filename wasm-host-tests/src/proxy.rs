@@ -2,7 +2,7 @@
 
 use crate::module::FilterModule;
 use crate::plugin::{BLACK_HOLE, FailurePolicy, ListenerSettings, Plugin};
-use crate::process::{Process, SharedProcess};
+use crate::process::{Elsewhere, Process, SharedProcess};
 use crate::stream::{Client, ConnectionId, Ending, Handshake, Stream};
 use crate::vm::{Failure, Vm};
 use anyhow::Result;
@@ -70,6 +70,22 @@ impl Proxy {
             ended: HashMap::new(),
             last_connection: 0,
         }
+    }
+
+    /// More workers of the same process, with listeners of their own: they share the data, the metrics and the clock.
+    pub fn beside(&self) -> Self {
+        let process = Rc::clone(&self.process);
+        Self { process, vms: Vec::new(), listeners: BTreeMap::new(), ..Self::with_workers(self.module, self.threads) }
+    }
+
+    /// After so many more calls about shared data, whoever makes them, another thread is faster and does this.
+    pub fn interleave(&mut self, calls: usize, act: impl FnOnce() + 'static) {
+        self.process.borrow_mut().elsewhere = Some(Elsewhere { calls, act: Box::new(act) });
+    }
+
+    /// Whether what was to be [interleaved](Self::interleave) has happened. If not, it never will.
+    pub fn stop_interleaving(&mut self) -> bool {
+        self.process.borrow_mut().elsewhere.take().is_none()
     }
 
     /// Gives a listener its plugin, or another one in place of that (an ECDS update): new connections go to the new root

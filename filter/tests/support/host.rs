@@ -1,20 +1,57 @@
 //! The host calls, as Envoy answers them: what is asked for is noted down and carried out after the callback.
 
-use fedgate_filter::host::{ContextId, Host, Level, MetricKind, Property, Status};
+use fedgate_filter::host::{ContextId, Host, Level, MetricKind, Property, SharedValue, Status};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
+/// What another thread does.
+pub type Elsewhere = Box<dyn FnOnce()>;
+
 /// What outlives a VM.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Process {
-    pub shared: RefCell<BTreeMap<String, Vec<u8>>>,
+    pub shared: RefCell<BTreeMap<String, SharedValue>>,
     pub metrics: RefCell<Vec<(String, u64)>>,
     pub now: Cell<Duration>,
+    last_cas: Cell<u32>,
+    /// After so many more calls about shared data another thread is faster, and does this before the call is carried out.
+    pub elsewhere: RefCell<Option<(usize, Elsewhere)>>,
+}
+
+impl std::fmt::Debug for Process {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Process").field("metrics", &self.metrics).finish_non_exhaustive()
+    }
 }
 
 impl Process {
+    pub fn shared(&self, key: &str) -> Vec<u8> {
+        self.shared.borrow().get(key).map(|value| value.bytes.clone()).unwrap_or_default()
+    }
+
+    /// As cpp-host does: for a key that is not there any number will do, and 0 writes whatever is there.
+    pub fn set_shared(&self, key: &str, bytes: &[u8], cas: u32) -> Result<(), Status> {
+        let mut shared = self.shared.borrow_mut();
+        if shared.get(key).is_some_and(|value| cas != 0 && value.cas != cas) {
+            return Err(Status::CAS_MISMATCH);
+        }
+        self.last_cas.set(self.last_cas.get() + 1);
+        shared.insert(key.to_owned(), SharedValue { bytes: bytes.to_vec(), cas: self.last_cas.get() });
+        Ok(())
+    }
+
+    /// Another thread may be faster than the one that calls.
+    fn race(&self) {
+        let next = self.elsewhere.take();
+        match next {
+            Some((0, act)) => act(),
+            Some((calls, act)) => drop(self.elsewhere.replace(Some((calls - 1, act)))),
+            None => {}
+        }
+    }
+
     pub fn metric(&self, name: &str) -> u64 {
         let metrics = self.metrics.borrow();
         metrics.iter().find(|(found, _)| found == name).map(|(_, value)| *value).unwrap_or_default()
@@ -97,15 +134,16 @@ impl Host for FakeHost {
         Ok(())
     }
 
-    fn shared_data(&self, key: &str) -> Option<Vec<u8>> {
+    fn shared_data(&self, key: &str) -> Option<SharedValue> {
         self.call("shared_data").ok()?;
+        self.0.process.race();
         self.0.process.shared.borrow().get(key).cloned()
     }
 
-    fn set_shared_data(&self, key: &str, value: &[u8]) -> Result<(), Status> {
+    fn set_shared_data(&self, key: &str, value: &[u8], cas: u32) -> Result<(), Status> {
         self.call("set_shared_data")?;
-        self.0.process.shared.borrow_mut().insert(key.to_owned(), value.to_vec());
-        Ok(())
+        self.0.process.race();
+        self.0.process.set_shared(key, value, cas)
     }
 
     fn now(&self) -> Duration {

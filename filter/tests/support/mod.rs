@@ -256,6 +256,10 @@ impl Gateway {
         self.host.0.failing.borrow_mut().insert(call);
     }
 
+    pub fn succeed(&self, call: &'static str) {
+        self.host.0.failing.borrow_mut().remove(call);
+    }
+
     /// The host calls since the last time.
     pub fn take_calls(&self) -> Vec<&'static str> {
         self.host.0.calls.take()

@@ -26,7 +26,7 @@ fn assert_refused_late(client: Client, reason: &str, peer: Option<&str>) {
     assert_refused(&proxy, connection, reason);
     assert_eq!(decided(&proxy, "refused", reason), 1);
     assert_eq!(proxy.stream(connection).filter_state("wasm.fedgate.peer"), peer);
-    assert_eq!(decided_for(&proxy, "refused", peer.unwrap_or("other")), u64::from(peer.is_some()));
+    assert_eq!(decided_for(&proxy, "refused", peer.unwrap_or("_other")), u64::from(peer.is_some()));
 }
 
 #[track_caller]

@@ -104,7 +104,62 @@ fn configuring_counts_nothing() {
     proxy.configure(LISTENER, Exports::standard(1).plugin()).unwrap();
     update(&mut proxy, &Exports::standard(2));
     let names: Vec<String> = proxy.metrics().into_keys().collect();
-    assert_eq!(names, ["fedgate.table.generation", "fedgate.table.rows"]);
+    assert_eq!(names, ["fedgate.table.generation", "fedgate.table.rows", "fedgate.table.threads"]);
+    assert_eq!(proxy.metric("fedgate.table.threads"), Some(0), "none of them has ticked");
+}
+
+/// The trial VM has every table first, and says nothing of the workers.
+#[test]
+fn threads_count_once_they_work_with_the_table() {
+    let mut proxy = Proxy::with_workers(FilterModule::shared(Metering::Fuel), 4);
+    let shown =
+        |proxy: &Proxy| ["generation", "threads"].map(|name| proxy.metric(&format!("fedgate.table.{name}")).unwrap());
+    proxy.configure(LISTENER, Exports::standard(1).plugin()).unwrap();
+    proxy.advance(1_000);
+    assert_eq!(shown(&proxy), [1, 4]);
+    proxy.rehearse(&Exports::standard(2).plugin()).unwrap();
+    assert_eq!(shown(&proxy), [2, 0], "the trial VM alone has it");
+    proxy.advance(1_000);
+    assert_eq!(shown(&proxy), [2, 0], "by hearsay, which says nothing of new connections");
+    update(&mut proxy, &Exports::standard(2));
+    proxy.advance(1_000);
+    assert_eq!(shown(&proxy), [2, 4]);
+    proxy.advance(60_000);
+    assert_eq!(shown(&proxy), [2, 4]);
+}
+
+#[test]
+fn a_worker_whose_vm_has_failed_does_not_count() {
+    let mut proxy = Proxy::with_workers(FilterModule::shared(Metering::Fuel), 2);
+    proxy.configure(LISTENER, Exports::standard(1).plugin()).unwrap();
+    proxy.advance(1_000);
+    proxy.fail_vms_of(1);
+    proxy.advance(15_000);
+    assert_eq!(proxy.metric("fedgate.table.threads"), Some(1));
+}
+
+/// A worker is given table 1 while another one, which is faster between two of its calls, is given tables 1 and 2.
+#[test]
+fn a_worker_that_is_overtaken_in_mid_call_ends_with_the_newest_table() {
+    for first_is_new in [false, true] {
+        for calls in 0..8 {
+            let mut late = if first_is_new { proxy() } else { gateway(&Exports::standard(0)) };
+            let mut quick = late.beside();
+            late.interleave(calls, move || {
+                quick.configure(LISTENER, Exports::standard(1).plugin()).unwrap();
+                quick.configure(LISTENER, alpha_loses_web(2).plugin()).unwrap();
+            });
+            late.configure(LISTENER, Exports::standard(1).plugin()).unwrap();
+            if !late.stop_interleaving() {
+                continue;
+            }
+            late.advance(1_000);
+            let refused = call(&mut late, client(WEB, ALPHA));
+            assert_refused(&late, refused, "not_granted");
+            let stored = late.shared_data("", "fedgate.table.fedgate").unwrap();
+            assert!(stored.starts_with(b"2 "), "after {calls} calls");
+        }
+    }
 }
 
 const OTHER: &str = "other";
