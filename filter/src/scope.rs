@@ -37,6 +37,8 @@ pub const FASTEST: Duration = Duration::from_millis(1);
 /// How often a tick looks at the shared data, however often it ticks: a large table costs a copy each time. A little less
 /// than [`SLOW`], since timers and the clock don't go exactly alike.
 const LOOK: Duration = Duration::from_millis(400);
+/// After how many fast ticks it looks in any case: a proxy need not tell the time.
+const LOOK_TICKS: u32 = 80;
 
 /// The connections of one plugin, and what they are judged by.
 #[derive(Debug)]
@@ -53,7 +55,8 @@ pub(crate) struct Scope<H> {
     /// The version that the newest root context was given.
     given: RefCell<Option<String>>,
     /// When a tick looked at the shared data.
-    looked_at: Cell<Option<Duration>>,
+    looked_at: Cell<Duration>,
+    ticks_since: Cell<u32>,
     seat: Seat,
     live: RefCell<BTreeMap<ContextId, Rc<Connection>>>,
     /// Those that the tick looks at, the one that is due first on top. Some are decided already; the tick drops them.
@@ -76,6 +79,7 @@ impl<H: Host> Scope<H> {
             unstored: RefCell::default(),
             given: RefCell::default(),
             looked_at: Cell::default(),
+            ticks_since: Cell::default(),
             seat: Seat::default(),
             live: RefCell::default(),
             looks: RefCell::default(),
@@ -143,10 +147,13 @@ impl<H: Host> Scope<H> {
 
     /// Keeps up with the other VMs of the process.
     pub(crate) fn look_at_shared(&self, now: Duration) {
-        if self.looked_at.get().is_some_and(|before| now.saturating_sub(before) < LOOK) {
-            return;
+        let ticks = self.ticks_since.get().saturating_add(1);
+        let soon = now.saturating_sub(self.looked_at.get()) < LOOK;
+        if self.period.get() < SLOW && soon && ticks < LOOK_TICKS {
+            return self.ticks_since.set(ticks);
         }
-        self.looked_at.set(Some(now));
+        self.looked_at.set(now);
+        self.ticks_since.set(0);
         if !self.offer_again() {
             return;
         }

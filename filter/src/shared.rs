@@ -29,7 +29,7 @@ use std::time::Duration;
 /// How many replaced versions are remembered.
 const REPLACED: usize = 64;
 /// How long a replaced version is remembered.
-pub const LATE: Duration = Duration::from_secs(600);
+pub const LATE: Duration = Duration::from_secs(120);
 /// How often a write is tried anew because another VM was faster. Each of them is then at least as far as this one.
 const ATTEMPTS: usize = 64;
 

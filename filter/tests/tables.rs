@@ -229,6 +229,20 @@ mod vms {
         assert!(!gateway.is_open(client), "as soon as it is whole");
     }
 
+    #[test]
+    fn a_vm_whose_proxy_does_not_tell_the_time_hears_of_the_new_table() {
+        for waits in [false, true] {
+            let mut old = Gateway::with(&usual());
+            let client = open(&mut old, ALPHA, WEB);
+            if waits {
+                old.connect(WEB);
+            }
+            Gateway::beside(&old.process).configure("fedgate", &later()).unwrap();
+            (0..100).for_each(|_| old.tick_after(Duration::ZERO));
+            assert!(!old.is_open(client), "while another one waits: {waits}");
+        }
+    }
+
     /// The table is as large as a megabyte, and a tick may come each millisecond.
     #[test]
     fn shared_data_are_looked_at_twice_a_second() {
