@@ -232,6 +232,8 @@ finding_reasons! {
     UnnamedPort = "unnamed_port",
     /// A port's number, name or protocol is wrong.
     InvalidPort = "invalid_port",
+    /// A Service's server name (`outbound_.PORT_._.HOST`) is longer than the 255 bytes that TLS takes, so nobody could call it.
+    NameTooLong = "name_too_long",
     /// A port stands twice in one Service.
     DuplicatePort = "duplicate_port",
     /// A Service has more ports than a peer takes.
@@ -303,7 +305,7 @@ finding_reasons! {
     // What an adapter finds when it puts things in force.
     /// No local port is left for an import.
     NoEgressPort = "no_egress_port",
-    /// What is in force could not be handed to the gateway; it is tried again.
+    /// A file or an object could not be written; it is tried again, and what depends on it waits.
     NotWritten = "not_written",
     /// The table is larger than an object may be; the last one that was not stays.
     TableTooLarge = "table_too_large",

@@ -43,7 +43,7 @@ pub(super) fn endpoints(
 
 fn service_name(service: &ServiceObject, port: u16, trust_domain: &TrustDomain) -> Option<ServiceName> {
     let host = Hostname::parse(&format!("{}.{}.svc.{trust_domain}", service.name, service.namespace)).ok()?;
-    Some(ServiceName { host, port: ServicePort::new(port)? })
+    ServiceName::new(host, ServicePort::new(port)?).ok()
 }
 
 fn add(by_service: &mut ByPortName, found: &Found, slice: &EndpointSlice, findings: &mut Vec<Finding>) {

@@ -36,9 +36,10 @@ impl std::fmt::Display for ServicePort {
     }
 }
 
-/// What is exported, granted and called: one port of one Service, written `host:port`.
+/// What is exported, granted and called: one port of one Service, written `host:port`. Its server name is one that TLS takes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[non_exhaustive]
 pub struct ServiceName {
     /// `<name>.<namespace>.svc.<trust domain>`.
     pub host: Hostname,
@@ -47,13 +48,30 @@ pub struct ServiceName {
 }
 
 impl ServiceName {
+    /// The most bytes that a server name may have. BoringSSL, and so Envoy, neither sends nor takes a longer one
+    /// (`TLSEXT_MAXLEN_host_name`).
+    pub const MAX_SNI_BYTES: usize = 255;
+
+    /// The service at `port` of `host`.
+    ///
+    /// # Errors
+    /// [`InvalidName::ServerName`] when nobody could call it: a host name may have 253 bytes, and the server name has up to 19
+    /// more.
+    pub fn new(host: Hostname, port: ServicePort) -> Result<Self, InvalidName> {
+        let name = Self { host, port };
+        match name.sni().len() {
+            length if length > Self::MAX_SNI_BYTES => Err(InvalidName::ServerName(length)),
+            _ => Ok(name),
+        }
+    }
+
     /// Reads `host:port`.
     ///
     /// # Errors
-    /// [`InvalidName`] when either half is wrong.
+    /// [`InvalidName`] when either half is wrong, or both together are too long.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
         let (host, port) = text.rsplit_once(':').ok_or(InvalidName::Form("<host>:<port>"))?;
-        Ok(Self { host: Hostname::parse(host)?, port: ServicePort::parse(port)? })
+        Self::new(Hostname::parse(host)?, ServicePort::parse(port)?)
     }
 
     /// The server name that a client sends for this service (Istio's form, without a subset).
@@ -104,6 +122,26 @@ mod tests {
         assert_eq!(ServicePort::parse("443").unwrap().get(), 443);
         for bad in ["", "0", "080", "+80", " 80", "65536", "8o", "-1"] {
             assert!(ServicePort::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    /// A host name of so many bytes.
+    fn host(length: usize) -> Hostname {
+        let labels = "a".repeat(63) + ".";
+        let text: String = labels.chars().cycle().take(length - 1).chain(['b']).collect();
+        Hostname::parse(&text).unwrap()
+    }
+
+    #[test]
+    fn has_a_server_name_that_tls_takes() {
+        for (port, longest) in [(1, 240), (80, 239), (443, 238), (8080, 237), (65_535, 236)] {
+            let port = ServicePort::new(port).unwrap();
+            let name = ServiceName::new(host(longest), port).unwrap();
+            assert_eq!((name.host.as_str().len(), name.sni().len()), (longest, 255));
+            assert_eq!(ServiceName::parse(&name.to_string()), Ok(name));
+            let too_long = host(longest + 1);
+            assert_eq!(ServiceName::new(too_long.clone(), port), Err(InvalidName::ServerName(256)));
+            assert_eq!(ServiceName::parse(&format!("{too_long}:{port}")), Err(InvalidName::ServerName(256)));
         }
     }
 

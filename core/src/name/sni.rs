@@ -25,8 +25,8 @@ pub enum SniError {
 }
 
 impl<'a> Sni<'a> {
-    /// The most bytes of a server name that are looked at (RFC 6066 names are DNS names; the prefix and subset come on top).
-    pub const MAX_BYTES: usize = 512;
+    /// The most bytes that a server name may have; Envoy takes no ClientHello with a longer one.
+    pub const MAX_BYTES: usize = ServiceName::MAX_SNI_BYTES;
 
     /// Checks `text`; allocates only when the host has to be folded to lower case.
     ///

@@ -2,6 +2,7 @@
 
 use super::Inputs;
 use super::passthrough::{self, PassthroughService};
+use super::publish::next_number;
 use crate::document::{Limits, PublicServicePort, is_port_name};
 use crate::finding::{Finding, FindingReason, ObjectRef, shown};
 use crate::grant::{Admitted, Granter, PeerGrant, Subject};
@@ -165,6 +166,7 @@ fn check(inputs: &Inputs<'_>, service: &ServiceObject) -> Result<(Hostname, Chec
     let mut ports: Ports = Vec::new();
     for (place, spec) in service.ports.iter().enumerate() {
         let port = check_port(spec, &ports)
+            .and_then(|port| check_length(&hostname, port))
             .map_err(|(reason, message)| refused(reason, &format!("spec.ports[{place}]"), message))?;
         ports.push((port, spec.protocol));
     }
@@ -217,6 +219,20 @@ fn check_port(spec: &ServicePortSpec, before: &Ports) -> Result<PublicServicePor
     }
 }
 
+/// Whether clients can send the server name of a port.
+fn check_length(hostname: &Hostname, port: PublicServicePort) -> Result<PublicServicePort, (FindingReason, String)> {
+    match ServiceName::new(hostname.clone(), port.port) {
+        Ok(_) => Ok(port),
+        Err(why) => {
+            let port = port.port;
+            let message = format!(
+                "{hostname}:{port}: {why}; shorten the Service's name, its namespace or the cluster's trust domain"
+            );
+            Err((FindingReason::NameTooLong, message))
+        }
+    }
+}
+
 fn offered_port(
     service: &ServiceObject,
     (row, protocol): (PublicServicePort, TransportProtocol),
@@ -231,18 +247,20 @@ fn offered_port(
 
 /// The offers' TCP ports: the gateway forwards nothing else.
 pub(super) fn exports(offers: &BTreeMap<Hostname, Offer>) -> Vec<Export> {
-    let export = |offer: &Offer, (namespace, name): &(String, String), port: &OfferedPort| Export {
-        service: ServiceName { host: offer.hostname.clone(), port: port.row.port },
-        namespace: namespace.clone(),
-        name: name.clone(),
-        port_name: port.row.name.clone(),
-        mode: offer.mode,
-        grants: Arc::clone(&port.grants),
+    let export = |offer: &Offer, (namespace, name): &(String, String), port: &OfferedPort| {
+        Some(Export {
+            service: ServiceName::new(offer.hostname.clone(), port.row.port).ok()?,
+            namespace: namespace.clone(),
+            name: name.clone(),
+            port_name: port.row.name.clone(),
+            mode: offer.mode,
+            grants: Arc::clone(&port.grants),
+        })
     };
     let tcp = |offer: &'_ Offer| {
         let service = offer.service.as_ref();
         let ports = offer.ports.iter().filter(|port| port.protocol == TransportProtocol::Tcp);
-        ports.filter_map(|port| Some(export(offer, service?, port))).collect::<Vec<_>>()
+        ports.filter_map(|port| export(offer, service?, port)).collect::<Vec<_>>()
     };
     let mut exports: Vec<_> = offers.values().flat_map(tcp).collect();
     exports.sort_by(|a, b| a.service.cmp(&b.service));
@@ -276,7 +294,7 @@ pub(super) fn table<'a>(
     let table = Table::read(builder.build(before.generation)?)?;
     match before.generation > 0 && before.table.as_ref() == Some(&table.hash().to_string()) {
         true => Ok(table),
-        false => Ok(Table::read(builder.build(before.generation.saturating_add(1))?)?),
+        false => Ok(Table::read(builder.build(next_number(inputs.now, before.generation))?)?),
     }
 }
 

@@ -15,10 +15,10 @@ use std::collections::BTreeMap;
 /// DKP's clusters ask for this port, with HTTP.
 const PORT: u16 = 80;
 
-/// The name of the cluster with this UUID; `None` when it is too long for a host name.
+/// The name of the cluster with this UUID; `None` when it is too long for a host name or a server name.
 pub(super) fn name(cluster: &ClusterUuid, trust_domain: &TrustDomain) -> Option<ServiceName> {
     let host = Hostname::parse(&format!("alliance-healthcheck-{cluster}.d8-istio.svc.{trust_domain}")).ok()?;
-    Some(ServiceName { host, port: ServicePort::new(PORT)? })
+    ServiceName::new(host, ServicePort::new(PORT)?).ok()
 }
 
 /// Offers ours, unless it is switched off or a Service of this cluster has the name.

@@ -209,7 +209,7 @@ impl Imports {
 fn ports(service: &PublicService) -> Vec<(ServiceName, &String)> {
     let mut seen = BTreeSet::new();
     let first = service.ports.iter().filter(|row| seen.insert(row.port));
-    first.map(|row| (ServiceName { host: service.hostname.clone(), port: row.port }, &row.name)).collect()
+    first.filter_map(|row| Some((ServiceName::new(service.hostname.clone(), row.port).ok()?, &row.name))).collect()
 }
 
 fn server_identity(trust_domain: &TrustDomain, document: &PrivateDocument) -> ServerIdentity {

@@ -10,16 +10,17 @@ use crate::finding::Finding;
 use crate::grant::PeerGrant;
 use crate::object::{GatewayMode, Peer};
 use fedgate_core::{Hostname, PeerName, Table, TrustDomain};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// The versions of what was published last. Keep it over restarts: without it generations begin anew.
+/// The versions of what was published last. Keep it over restarts; without it they go on from the time of day.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Published {
-    /// The table's generation; 0 before the first.
+    /// The table's generation; 0 before the first. Grows as sequences do: with the time in milliseconds.
     pub generation: u64,
     /// The table's content hash.
     pub table: Option<String>,
@@ -27,6 +28,31 @@ pub struct Published {
     pub documents: BTreeMap<PeerName, DocumentVersion>,
     /// Our SPIFFE bundle.
     pub bundle: Option<DocumentVersion>,
+}
+
+impl Published {
+    /// What to go on from after a restart. `table` is the one that the gateway has, whatever was kept: a generation must not come
+    /// to mean another table, and one that the gateway has had must not come back.
+    #[must_use]
+    pub fn resumed(self, table: Option<&Table>) -> Self {
+        match table {
+            // It was kept, and not handed to the gateway: the same is made again.
+            Some(table) if table.generation() < self.generation => self,
+            Some(table) if table.generation() == self.generation && self.table == Some(table.hash().to_string()) => {
+                self
+            }
+            Some(table) if table.generation() > self.generation => {
+                Self { generation: table.generation(), table: Some(table.hash().to_string()), ..self }
+            }
+            _ => self.outgrowing(0),
+        }
+    }
+
+    /// The same, with a new generation for the next table in any case: higher than `generation`, which a gateway has.
+    #[must_use]
+    pub fn outgrowing(self, generation: u64) -> Self {
+        Self { generation: self.generation.max(generation), table: None, ..self }
+    }
 }
 
 /// The version of a document.
@@ -103,15 +129,20 @@ fn spiffe_bundle(inputs: &Inputs<'_>) -> (SpiffeBundle, DocumentVersion) {
     (SpiffeBundle { sequence: version.sequence, ..unnumbered }, version)
 }
 
-/// The version before when the content is the same. Otherwise a sequence that is higher, also when the state was lost: the time of
-/// the change, in milliseconds.
+/// The version before when the content is the same, otherwise one with the next sequence.
 fn next_version(inputs: &Inputs<'_>, before: Option<&DocumentVersion>, content: String) -> DocumentVersion {
     if let Some(same) = before.filter(|before| before.content == content) {
         return same.clone();
     }
-    let millisecond = u64::try_from(inputs.now.as_millisecond()).unwrap_or_default();
-    let sequence = before.map_or(1, |before| before.sequence.saturating_add(1)).max(millisecond);
+    let sequence = next_number(inputs.now, before.map_or(0, |before| before.sequence));
     DocumentVersion { sequence, content }
+}
+
+/// The number of a new version: one more, and at least the time in milliseconds. So it is higher than all before also when
+/// what was counted is lost, and it grows when the clock goes back.
+pub(super) fn next_number(now: Timestamp, before: u64) -> u64 {
+    let millisecond = u64::try_from(now.as_millisecond()).unwrap_or_default();
+    before.saturating_add(1).max(millisecond)
 }
 
 fn applied_roots(bundle: &TrustBundle) -> Vec<Fingerprint> {

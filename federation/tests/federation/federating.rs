@@ -4,7 +4,7 @@ use crate::rig::{Rig, at, found, gateway, name, offered, port, private, root, se
 use fedgate_federation::Federation;
 use fedgate_federation::FindingReason as Reason;
 use fedgate_federation::document::{Limits, PrivateDocument, PublicDocument, WorkloadIdentity};
-use fedgate_federation::federate::{Protocol, ServerIdentity};
+use fedgate_federation::federate::{Protocol, Published, ServerIdentity};
 use fedgate_federation::object::{PUBLIC_SERVICE_LABEL, ServicePortSpec, TransportProtocol};
 
 fn exported(federation: &Federation) -> Vec<String> {
@@ -143,26 +143,109 @@ fn documents_are_what_peers_take() {
     assert_eq!(federation.spiffe_bundle.roots.len(), 2);
 }
 
+/// `outbound_.80_._.web.shop.svc.<trust domain>` has 29 bytes more than the trust domain, and TLS takes 255.
+#[test]
+fn a_service_whose_server_name_is_too_long_is_refused_by_name() {
+    for (length, fits) in [(226, true), (227, false)] {
+        let mut rig = Rig::new();
+        rig.local.trust_domain = crate::rig::long_domain(length);
+        rig.objects.services = vec![service("web", vec![port("http", 80)])];
+        let federation = rig.federate();
+        assert_eq!(exported(&federation).len(), usize::from(fits), "{length}");
+        let announced = &federation.private_documents[&name("beta")].services;
+        let announced = announced.iter().filter(|service| service.hostname.as_str().starts_with("web.")).count();
+        assert_eq!(announced, usize::from(fits), "{length}");
+        if !fits {
+            let finding = the(&federation.findings, Reason::NameTooLong);
+            assert_eq!(finding.field.as_deref(), Some("spec.ports[0]"));
+            let named = finding.message.contains("web.shop.svc.a") && finding.message.contains("has 256 bytes");
+            assert!(named && finding.message.contains("at most 255"), "{}", finding.message);
+        }
+    }
+}
+
+#[test]
+fn a_peers_service_whose_server_name_is_too_long_is_refused_by_name() {
+    let ours = crate::rig::long_domain(226);
+    let document = |port: u16| {
+        let host = format!("web.shop.svc.{ours}");
+        let ports = serde_json::json!([{"name": "http", "port": 8}, {"name": "tls", "port": port}]);
+        let body = serde_json::json!({"ingressGateways": [], "publicServices": [{"hostname": host, "ports": ports}]});
+        PrivateDocument::parse(body.to_string().as_bytes(), &ours, &crate::rig::beta(), &Limits::default()).unwrap()
+    };
+    assert_eq!(document(80).findings, []);
+    let parsed = document(443);
+    assert_eq!(parsed.document.services[0].ports.len(), 1, "the other port stays");
+    let finding = the(&parsed.findings, Reason::NameTooLong);
+    assert_eq!(finding.field.as_deref(), Some("publicServices[0].ports[1]"));
+    assert!(finding.message.contains(":443: ") && finding.message.contains("has 256 bytes"), "{}", finding.message);
+}
+
 #[test]
 fn an_unchanged_table_keeps_its_generation() {
     let mut rig = Rig::new();
     let first = rig.federate();
-    assert_eq!(first.table.as_ref().unwrap().generation(), 1);
+    let generation = first.table.as_ref().unwrap().generation();
+    assert_eq!(generation, at(10).as_millisecond() as u64);
     rig.previous = first.published;
     rig.now = at(20);
     // Another import does not touch the table.
     rig.told("beta", &private(2, &["192.0.2.9"], vec![]), at(11));
     let second = rig.federate();
-    assert_eq!(second.table.as_ref().unwrap().generation(), 1);
+    assert_eq!(second.table.as_ref().unwrap().generation(), generation);
     assert_eq!(second.table.as_ref().unwrap().hash(), first.table.as_ref().unwrap().hash());
     rig.previous = second.published;
     rig.objects.services.pop();
     let third = rig.federate();
-    assert_eq!(third.table.as_ref().unwrap().generation(), 2);
+    assert_eq!(third.table.as_ref().unwrap().generation(), at(20).as_millisecond() as u64);
     // Back to what was: a new generation all the same.
     rig.previous = third.published;
     rig.objects.services = Rig::new().objects.services;
-    assert_eq!(rig.federate().table.unwrap().generation(), 3);
+    assert_eq!(rig.federate().table.unwrap().generation(), at(20).as_millisecond() as u64 + 1);
+}
+
+#[test]
+fn a_generation_is_never_one_that_was_before() {
+    let generation_after = |previous: Published, now: i64| {
+        let mut rig = Rig::new();
+        (rig.previous, rig.now) = (previous, at(now));
+        rig.federate().table.unwrap().generation()
+    };
+    let counted = |generation| Published { generation, table: Some("another".to_owned()), ..Published::default() };
+    let millisecond = |seconds| at(seconds).as_millisecond() as u64;
+    assert_eq!(generation_after(counted(12), 10), millisecond(10), "an upgrade from the time when they were counted");
+    assert_eq!(generation_after(Published::default(), 10), millisecond(10), "the state is lost");
+    assert_eq!(generation_after(counted(millisecond(90)), 10), millisecond(90) + 1, "the clock went back");
+    assert_eq!(generation_after(counted(u64::MAX), 10), u64::MAX, "nothing is higher");
+}
+
+#[test]
+fn after_a_restart_the_gateways_table_counts() {
+    let mut rig = Rig::new();
+    let first = rig.federate();
+    let (table, kept) = (first.table.unwrap(), first.published);
+    rig.now = at(20);
+    let mut generation_after = |previous: Published| {
+        rig.previous = previous;
+        rig.federate().table.unwrap().generation()
+    };
+    let (same, new) = (table.generation(), at(20).as_millisecond() as u64);
+    assert_eq!(generation_after(kept.clone().resumed(Some(&table))), same);
+    assert_eq!(generation_after(Published::default().resumed(Some(&table))), same, "the state is lost");
+    let older = Published { generation: 7, ..kept.clone() };
+    assert_eq!(generation_after(older.resumed(Some(&table))), same, "the state is older than the table");
+    assert_eq!(generation_after(kept.clone().resumed(None)), new, "the gateway's table is lost");
+    let other = Published { table: Some("another".to_owned()), ..kept.clone() };
+    assert_eq!(generation_after(other.resumed(Some(&table))), new, "one generation, two tables");
+    let far = at(1_000_000).as_millisecond() as u64;
+    assert_eq!(generation_after(kept.outgrowing(far)), far + 1, "a gateway has a table that nobody here knows");
+
+    rig.objects.services.pop();
+    let second = rig.federate();
+    rig.now = at(30);
+    rig.previous = second.published.resumed(Some(&table));
+    let third = rig.federate().table.unwrap().generation();
+    assert_eq!(third, second.table.unwrap().generation(), "it was kept and not handed over");
 }
 
 #[test]

@@ -61,12 +61,14 @@ fn a_name_that_is_too_long_for_a_handshake_is_not_asked_for() {
     let asked_for = |rig: &Rig| rig.federate().probe_targets.remove(&name("delta")).unwrap().service;
     let short = format!("web.shop.svc.{long_domain}");
     let long = format!("{}.shop.svc.{long_domain}", "a".repeat(60));
-    assert_eq!((short.len(), long.len()), (199, 256));
+    // TLS takes a server name of 255 bytes; as a name of DNS it is too long all the same.
+    let long = &long[17..];
+    assert_eq!((short.len(), long.len()), (199, 239));
     let services = |hosts: &[&str]| hosts.iter().map(|host| offered(host, &[("http", 80)])).collect::<Vec<_>>();
-    rig.told("delta", &private(2, &["192.0.2.9"], services(&[&long[10..], &short])), at(1));
+    rig.told("delta", &private(2, &["192.0.2.9"], services(&[long, &short])), at(1));
     assert_eq!(rig.federate().imports.len(), 4);
     assert_eq!(asked_for(&rig).unwrap().host.as_str(), short);
-    rig.told("delta", &private(3, &["192.0.2.9"], services(&[&long[10..]])), at(1));
+    rig.told("delta", &private(3, &["192.0.2.9"], services(&[long])), at(1));
     assert_eq!(asked_for(&rig), None);
     rig.told("delta", &private(4, &["192.0.2.9"], vec![]), at(1));
     assert_eq!(asked_for(&rig), None, "TCP can be tried without a service");

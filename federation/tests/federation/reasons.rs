@@ -47,6 +47,13 @@ fn objects() -> Vec<Finding> {
     rig.federate().findings
 }
 
+/// A cluster whose name leaves no room for its Services'.
+fn long_names() -> Vec<Finding> {
+    let mut rig = Rig::new();
+    rig.local.trust_domain = crate::rig::long_domain(227);
+    rig.federate().findings
+}
+
 /// Services whose TLS is to be passed through, and cannot be.
 fn passthrough() -> Vec<Finding> {
     let mut rig = Rig::new();
@@ -132,7 +139,7 @@ fn table() -> Vec<Finding> {
 
 #[test]
 fn every_reason_is_produced() {
-    let findings = [objects(), passthrough(), clashes(), documents(), table()].concat();
+    let findings = [objects(), long_names(), passthrough(), clashes(), documents(), table()].concat();
     let produced: BTreeSet<_> = findings.iter().map(|finding| finding.reason).collect();
     let missing: Vec<_> = FindingReason::ALL
         .iter()

@@ -71,6 +71,13 @@ pub(crate) fn port(name: &str, port: u16) -> ServicePortSpec {
 }
 
 /// A labelled Service in namespace `shop`.
+/// A trust domain of so many bytes.
+pub(crate) fn long_domain(length: usize) -> fedgate_core::TrustDomain {
+    let labels = "a".repeat(63) + ".";
+    let text: String = labels.chars().cycle().take(length - 1).chain(['b']).collect();
+    text.parse().unwrap()
+}
+
 pub(crate) fn service(name: &str, ports: Vec<ServicePortSpec>) -> ServiceObject {
     ServiceObject {
         namespace: "shop".to_owned(),

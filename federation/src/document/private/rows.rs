@@ -7,7 +7,7 @@ use crate::document::{
 };
 use crate::finding::{FindingReason, Findings, ObjectRef, Severity, shown};
 use crate::json::read_object;
-use fedgate_core::{Hostname, ServicePort, TrustDomain};
+use fedgate_core::{Hostname, ServiceName, ServicePort, TrustDomain};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 use std::collections::BTreeSet;
@@ -188,7 +188,13 @@ impl Reader<'_> {
                     let why = format!("the name {} stands there before", port.name);
                     self.drop_row(FindingReason::DuplicatePort, field, why);
                 }
-                Ok(port) => ports.push(port),
+                Ok(port) => match ServiceName::new(hostname.clone(), port.port) {
+                    Ok(_) => ports.push(port),
+                    Err(why) => {
+                        let why = format!("{hostname}:{}: {why}, so nobody can call it", port.port);
+                        self.drop_row(FindingReason::NameTooLong, field, why);
+                    }
+                },
                 Err(why) => self.drop_row(FindingReason::InvalidPort, field, why),
             }
         }
