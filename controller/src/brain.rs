@@ -22,7 +22,7 @@ pub struct Brain {
     pub knowledge: BTreeMap<PeerName, PeerKnowledge>,
     /// The versions of what was published last.
     pub previous: Published,
-    /// The table in force: the last one that could be built.
+    /// The table for the gateway: the last one that could be built.
     pub table: Table,
     times: Times,
     peers: Vec<Peer>,
@@ -83,7 +83,7 @@ impl Brain {
     }
 
     fn take_table(&mut self, table: &Table) {
-        if table.hash() != self.table.hash() {
+        if (table.generation(), table.hash()) != (self.table.generation(), self.table.hash()) {
             tracing::info!(
                 generation = table.generation(),
                 exports = table.rows(),
@@ -96,8 +96,8 @@ impl Brain {
 }
 
 /// Logs the findings that were not there before.
-pub fn tell_new(findings: &[Finding], before: Option<&Federation>) {
-    let known = |finding: &&Finding| before.is_some_and(|before| before.findings.contains(finding));
+pub fn tell_new(findings: &[Finding], before: Option<&[Finding]>) {
+    let known = |finding: &&Finding| before.is_some_and(|before| before.contains(finding));
     for finding in findings.iter().filter(|finding| !known(finding)) {
         let reason = finding.reason.word();
         match finding.severity {

@@ -6,9 +6,10 @@
 //!
 //! One task owns this value, so nothing in it is locked. Readers (exporter, admin address) see snapshots that are swapped whole.
 
+use crate::admin::AdminAddress;
 use crate::brain::{Brain, tell_new};
 use crate::cluster_identity;
-use crate::envoy::WriteError;
+use crate::envoy::{Allocation, File};
 use crate::exporter;
 use crate::files::Endpoints;
 use crate::importer::PeerUpdate;
@@ -17,14 +18,14 @@ use crate::local::{self, Local};
 use crate::run::reload::restart_needed;
 use crate::settings::Settings;
 use crate::sinks::{self, Deployment};
-use crate::state::StateFolder;
+use crate::state::{StateError, StateFolder};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use fedgate_core::{PeerName, ServiceName, Table, TableBuilder};
 use fedgate_federation::federate::Published;
 use fedgate_federation::key::SigningKey;
 use fedgate_federation::knowledge::PeerKnowledge;
 use fedgate_federation::object::Objects;
-use fedgate_federation::{Federation, Finding, FindingReason, ObjectRef};
+use fedgate_federation::{Federation, Finding, FindingReason, LocalCluster, ObjectRef};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -41,8 +42,16 @@ pub struct Controller {
     state: StateFolder,
     deployment: Deployment,
     endpoints: Endpoints,
+    /// The table that the gateway has.
+    written: Table,
     /// What is known of the peers, as the state folder has it.
     saved: BTreeMap<PeerName, PeerKnowledge>,
+    /// What of it could not be written there.
+    unsaved: BTreeMap<PeerName, StateError>,
+    /// The versions, as the state folder has them.
+    saved_versions: Published,
+    /// Where the command line finds this controller, until it is written down.
+    untold_address: Option<SocketAddr>,
     reserved_ports: BTreeMap<ServiceName, u16>,
     in_force: Arc<ArcSwapOption<InForce>>,
     published: Arc<ArcSwap<exporter::Published>>,
@@ -63,15 +72,24 @@ impl Controller {
     /// # Errors
     /// When the last table is gone and an empty one cannot be built, which does not happen.
     pub fn new(settings: Settings, local: Local, state: StateFolder, deployment: Deployment) -> anyhow::Result<Self> {
-        let previous: Published = state.load(PUBLISHED).unwrap_or_default();
-        let table = last_table(&deployment, &local, previous.generation)?;
+        let saved_versions: Published = state.load(PUBLISHED).unwrap_or_default();
         let Local { cluster, key } = local;
+        let on_disk = table_of_gateway(&deployment, &cluster);
+        let previous = saved_versions.clone().resumed(on_disk.as_ref());
+        let written = match on_disk {
+            Some(table) => table,
+            None => Table::read(TableBuilder::new(cluster.trust_domain.clone()).build(0)?)?,
+        };
         let saved = load_knowledge(&state);
         Ok(Self {
-            brain: Brain::new(cluster, settings.times.knowledge, saved.clone(), previous, table),
+            brain: Brain::new(cluster, settings.times.knowledge, saved.clone(), previous, written.clone()),
             key,
             replaced_at: cluster_identity::replaced_at(&state),
+            written,
             saved,
+            unsaved: BTreeMap::new(),
+            saved_versions,
+            untold_address: None,
             reserved_ports: state.load(EGRESS_PORTS).unwrap_or_default(),
             endpoints: Endpoints::new(),
             in_force: Arc::default(),
@@ -97,9 +115,10 @@ impl Controller {
         &self.brain.knowledge
     }
 
-    /// The state folder.
-    pub fn state(&self) -> &StateFolder {
-        &self.state
+    /// Writes down where the command line finds this controller. A full disk does not keep it from starting: it is tried again
+    /// with each compilation.
+    pub fn tell_address(&mut self, address: SocketAddr) {
+        self.untold_address = Some(address);
     }
 
     /// Takes the objects that the folder has now.
@@ -151,89 +170,140 @@ impl Controller {
             return;
         }
         match self.state.save(&knowledge_file(peer), knowledge) {
-            Ok(()) => drop(self.saved.insert(peer.clone(), knowledge.clone())),
-            Err(error) => tracing::error!(%peer, "what was learned is not kept over a restart: {error}"),
+            Ok(()) => {
+                self.unsaved.remove(peer);
+                self.saved.insert(peer.clone(), knowledge.clone());
+            }
+            Err(error) => drop(self.unsaved.insert(peer.clone(), error)),
         }
     }
 
     /// Works out what is in force, and hands it to the sinks: the gateway first, so that a service is announced when the gateway
     /// knows it.
+    ///
+    /// What depends on the state folder waits until it is kept there: documents wait for their versions, new imports for their
+    /// ports. The table does not wait, since its own file keeps its version ([`Published::resumed`]), and to take a grant back must
+    /// need as little as possible.
     pub fn compile(&mut self, now: Timestamp) -> Next {
         let federation = self.brain.compile(now);
+        self.brain.previous = federation.published.clone();
         let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
         let mut findings: Vec<_> = cluster_identity::replaced(self.replaced_at, cluster, now).into_iter().collect();
+        findings.extend(self.unsaved_knowledge());
+        findings.extend(self.write_address());
         let egress = self.allocate_ports(&federation, &mut findings);
-        let retry = self.write(&federation, &egress, &mut findings);
-        if !retry {
-            self.publish(&federation);
+        let is_written = self.write(&federation, &egress, &mut findings);
+        let is_kept = self.keep_versions(&federation, &mut findings);
+        if is_written && is_kept {
+            self.published.store(Arc::new(exporter::Published::of(&federation)));
         }
         for gone in self.brain.forget_the_others() {
             self.state.remove(&knowledge_file(&gone));
             self.saved.remove(&gone);
+            self.unsaved.remove(&gone);
         }
+        let retry = findings.iter().any(|finding| finding.reason == FindingReason::NotWritten);
         let next = Next { at: federation.next_change, retry };
         self.swap(federation, egress, findings);
         next
     }
 
-    fn allocate_ports(&mut self, federation: &Federation, findings: &mut Vec<Finding>) -> BTreeMap<ServiceName, u16> {
-        let allocation = sinks::egress_ports(&self.settings, federation, &self.reserved_ports);
-        if allocation.reserved != self.reserved_ports {
-            if let Err(error) = self.state.save(EGRESS_PORTS, &allocation.reserved) {
-                tracing::error!("the egress ports are not kept over a restart: {error}");
-            }
-            self.reserved_ports = allocation.reserved;
-        }
-        let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
-        findings.extend(allocation.without_port.iter().map(|service| {
-            let message = format!("no free port is left for {service}: widen the range");
-            Finding::error(FindingReason::NoEgressPort, cluster.clone(), "egress.ports", message)
-        }));
-        allocation.ports
+    fn write_address(&mut self) -> Option<Finding> {
+        let address = self.untold_address.take()?;
+        let error = self.state.save_anyhow("admin.json", &AdminAddress { address }).err()?;
+        self.untold_address = Some(address);
+        Some(self.not_written("state/", &error))
     }
 
-    /// Writes Envoy's files; whether that failed.
-    fn write(&self, federation: &Federation, ports: &BTreeMap<ServiceName, u16>, findings: &mut Vec<Finding>) -> bool {
-        let (settings, local) = (&self.settings, &self.brain.cluster);
-        let gateway = self.deployment.gateway(settings, local, federation, &self.brain.table, &self.endpoints);
-        let egress = self.deployment.egress(settings, federation, ports);
-        let mut failed = false;
-        for files in [gateway, egress] {
-            match self.deployment.files.write(&files) {
-                Ok(written) if written.changed.is_empty() => {}
-                Ok(written) => tracing::debug!(files = ?written.changed, "wrote Envoy's files"),
+    /// Tries again to keep what could not be kept of the peers.
+    fn unsaved_knowledge(&mut self) -> Vec<Finding> {
+        for peer in self.unsaved.keys().cloned().collect::<Vec<_>>() {
+            self.save(&peer);
+        }
+        self.unsaved.values().map(|error| self.not_written("state/peers/", error)).collect()
+    }
+
+    /// An import that has no port in the state folder has none at all: after a restart another import could have it.
+    fn allocate_ports(&mut self, federation: &Federation, findings: &mut Vec<Finding>) -> BTreeMap<ServiceName, u16> {
+        let Allocation { mut ports, reserved, without_port } =
+            sinks::egress_ports(&self.settings, federation, &self.reserved_ports);
+        if reserved != self.reserved_ports {
+            match self.state.save(EGRESS_PORTS, &reserved) {
+                Ok(()) => self.reserved_ports = reserved,
                 Err(error) => {
-                    findings.push(self.not_written(&error));
-                    failed = true;
+                    ports.retain(|service, port| self.reserved_ports.get(service) == Some(port));
+                    findings.push(self.not_written("state/", &error));
                 }
             }
         }
-        failed
-    }
-
-    fn not_written(&self, error: &WriteError) -> Finding {
-        tracing::error!("Envoy's files are not as they should be, and are tried again: {error}");
         let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
-        Finding::error(FindingReason::NotWritten, cluster, "envoy/", error.to_string())
+        findings.extend(without_port.iter().map(|service| {
+            let message = format!("no free port is left for {service}: widen the range");
+            Finding::error(FindingReason::NoEgressPort, cluster.clone(), "egress.ports", message)
+        }));
+        ports
     }
 
-    /// Hands the documents to the exporter. Their versions are kept first: a version that was seen must never come back.
-    fn publish(&mut self, federation: &Federation) {
-        if federation.published != self.brain.previous {
-            if let Err(error) = self.state.save(PUBLISHED, &federation.published) {
-                tracing::error!("the versions of what is published are not kept over a restart: {error}");
+    /// Writes Envoy's files; whether all of them are as they should be.
+    fn write(
+        &mut self,
+        federation: &Federation,
+        ports: &BTreeMap<ServiceName, u16>,
+        findings: &mut Vec<Finding>,
+    ) -> bool {
+        let (settings, local, table) = (&self.settings, &self.brain.cluster, &self.brain.table);
+        let gateway = self.deployment.gateway(settings, local, federation, table, &self.endpoints);
+        let egress = self.deployment.egress(settings, federation, ports);
+        let gateway = self.write_files(&gateway, findings);
+        // Some of the files may have been written, and the table's may be one of them.
+        self.written = match gateway {
+            true => self.brain.table.clone(),
+            false => table_of_gateway(&self.deployment, &self.brain.cluster).unwrap_or_else(|| self.written.clone()),
+        };
+        let egress = self.write_files(&egress, findings);
+        gateway && egress
+    }
+
+    fn write_files(&self, files: &[File], findings: &mut Vec<Finding>) -> bool {
+        match self.deployment.files.write(files) {
+            Ok(written) if written.changed.is_empty() => {}
+            Ok(written) => tracing::debug!(files = ?written.changed, "wrote Envoy's files"),
+            Err(error) => {
+                findings.push(self.not_written("envoy/", &error));
+                return false;
             }
-            self.brain.previous = federation.published.clone();
         }
-        self.published.store(Arc::new(exporter::Published::of(federation)));
+        true
+    }
+
+    /// A file that could not be written. It is tried again.
+    fn not_written(&self, folder: &str, error: &dyn std::fmt::Display) -> Finding {
+        let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
+        Finding::error(FindingReason::NotWritten, cluster, folder, error.to_string())
+    }
+
+    /// Keeps the versions of the documents, which come before those: a version that was seen must never come back.
+    fn keep_versions(&mut self, federation: &Federation, findings: &mut Vec<Finding>) -> bool {
+        if federation.published == self.saved_versions {
+            return true;
+        }
+        match self.state.save(PUBLISHED, &federation.published) {
+            Ok(()) => self.saved_versions = federation.published.clone(),
+            Err(error) => {
+                findings.push(self.not_written("state/", &error));
+                return false;
+            }
+        }
+        true
     }
 
     fn swap(&self, federation: Federation, ports: BTreeMap<ServiceName, u16>, findings: Vec<Finding>) {
         let before = self.in_force.load();
-        tell_new(&federation.findings, before.as_ref().map(|before| &before.federation));
+        tell_new(&federation.findings, before.as_ref().map(|before| before.federation.findings.as_slice()));
+        tell_new(&findings, before.as_ref().map(|before| before.findings.as_slice()));
         let listen = self.settings.egress.listen;
         let egress = ports.into_iter().map(|(service, port)| (service, SocketAddr::new(listen, port)));
-        let (local, table) = (self.brain.cluster.clone(), self.brain.table.clone());
+        let (local, table) = (self.brain.cluster.clone(), self.written.clone());
         let egress = Some(egress.collect());
         self.in_force.store(Some(Arc::new(InForce { local, federation, table, egress, findings })));
     }
@@ -252,12 +322,9 @@ fn load_knowledge(state: &StateFolder) -> BTreeMap<PeerName, PeerKnowledge> {
     state.names(PEERS).into_iter().filter_map(load).collect()
 }
 
-/// The table that the gateway has, so that one which can no longer be built does not take it away.
-fn last_table(deployment: &Deployment, local: &Local, generation: u64) -> anyhow::Result<Table> {
+/// The table in the file that the gateway's Envoy reads; `None` when there is none of this cluster.
+fn table_of_gateway(deployment: &Deployment, cluster: &LocalCluster) -> Option<Table> {
     let file = deployment.files.path("gateway/filter/filter.json");
-    let ours = |table: &Table| table.trust_domain() == local.cluster.trust_domain.as_str();
-    match crate::command::table_of(file.as_ref()).ok().filter(ours) {
-        Some(table) => Ok(table),
-        None => Ok(Table::read(TableBuilder::new(local.cluster.trust_domain.clone()).build(generation)?)?),
-    }
+    let table = crate::command::table_of(file.as_ref()).ok()?;
+    (table.trust_domain() == cluster.trust_domain.as_str()).then_some(table)
 }

@@ -4,7 +4,8 @@
 //! explanation cannot say something else than the gateway does.
 
 use fedgate_core::{
-    Admission, Callers, Decision, PeerName, ServiceName, SpiffeId, Table, TrustDomain, admit, decide_passthrough, judge,
+    Admission, Callers, Decision, Mode, PeerName, PeerRow, ServiceName, SpiffeId, Table, TrustDomain, admit,
+    decide_passthrough, judge,
 };
 use fedgate_federation::Federation;
 use fedgate_federation::federate::{Import, PeerReport, ServerIdentity, Standing};
@@ -173,21 +174,17 @@ impl Way {
     }
 
     fn peer(mut self, sources: &Sources<'_>, question: &Question, name: &PeerName) -> Explanation {
-        let Some(report) = report(sources, name.as_str()) else {
-            self.step("peer", false, format!("there is no valid IstioFederation {name}"));
+        let report = report(sources, name.as_str());
+        let Some(row) = sources.table.peers().find(|row| row.name == name.as_str()) else {
+            self.step("peer", false, not_in_table(sources, name, report));
             return self.end(question, Some("unknown_peer"));
         };
-        if let Standing::Refused { message, .. } = &report.standing {
-            self.step("peer", false, format!("{name} is refused: {message}"));
-            return self.end(question, Some("unknown_peer"));
+        self.step("peer", true, format!("{name} has the trust domain {}", row.trust_domain));
+        let granted = passes_some_caller(sources, question, &row);
+        self.step("granted", granted, decided_by(sources, question, Some(name.as_str())));
+        if let Some(report) = report {
+            self.trust(sources, report);
         }
-        self.step("peer", true, format!("{name} has the trust domain {}", report.peer.trust_domain));
-        let decided = decided_by(sources, question, Some(name.as_str()));
-        let is_health = sources.federation.health.as_ref() == Some(&question.to);
-        let granted = is_health
-            || grant_of(sources, question, name.as_str()).is_some_and(|grant| grant.is_granted() || grant.is_visible());
-        self.step("granted", granted, decided);
-        self.trust(sources, report);
         self.end(question, Some(if granted { "granted" } else { "not_granted" }))
     }
 
@@ -266,13 +263,44 @@ fn grant_of<'a>(
     export.grants.iter().find(|grant| grant.peer.as_str() == peer)
 }
 
+/// Why a peer is not in the table in force.
+fn not_in_table(sources: &Sources<'_>, name: &PeerName, report: Option<&PeerReport>) -> String {
+    match report.map(|report| &report.standing) {
+        None => format!("there is no valid IstioFederation {name}"),
+        Some(Standing::Refused { message, .. }) => format!("{name} is refused: {message}"),
+        Some(Standing::Accepted) => format!("{name} is not in it yet: {}", older(sources)),
+    }
+}
+
+/// Whether the table in force lets any caller of the peer through.
+fn passes_some_caller(sources: &Sources<'_>, question: &Question, peer: &PeerRow<'_>) -> bool {
+    let passes = |callers: &Callers| match callers {
+        Callers::Any => true,
+        Callers::Only(patterns) => !patterns.is_empty() || peer.mode == Mode::Audit,
+    };
+    let export = sources.table.export(question.to.host.as_str(), question.to.port);
+    let grants = export.map(|export| sources.table.grants(export)).unwrap_or_default();
+    grants.iter().any(|(row, callers)| row.name == peer.name && passes(callers))
+}
+
+/// What is to be said when the objects say something else than the gateway does.
+fn older(sources: &Sources<'_>) -> String {
+    let generation = sources.table.generation();
+    format!(
+        "the table in force (generation {generation}) is older than the objects; see the findings of `fedgate status`"
+    )
+}
+
 /// Who decided over a peer's grant, in a sentence.
 fn decided_by(sources: &Sources<'_>, question: &Question, peer: Option<&str>) -> String {
+    if sources.federation.table.as_ref().map_or(true, |made| made.hash() != sources.table.hash()) {
+        return older(sources);
+    }
     if sources.federation.health.as_ref() == Some(&question.to) {
         return "peers probe it to see whether they get through, and all of them may".to_owned();
     }
     let Some(grant) = peer.and_then(|peer| grant_of(sources, question, peer)) else {
-        return "the table is older than the objects; see the findings of `fedgate status`".to_owned();
+        return older(sources);
     };
     match &grant.verdict {
         Verdict::Allowed { callers: Callers::Only(patterns), .. } => {

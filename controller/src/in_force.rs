@@ -14,7 +14,7 @@ pub struct InForce {
     pub local: LocalCluster,
     /// What was compiled last.
     pub federation: Federation,
-    /// The table in force: the last one that could be built.
+    /// The table in force: the last one that could be built, and was put where the gateway reads it.
     pub table: Table,
     /// Where each import has its local port; `None` where imports are names in the mesh.
     pub egress: Option<BTreeMap<ServiceName, SocketAddr>>,

@@ -61,7 +61,7 @@ impl Metrics {
         registry.register("compilations", "How often everything was worked out", self.compilations.clone());
         registry.register("table_generation", "The generation of the table in force", self.table_generation.clone());
         registry.register("table_bytes", "The size of the table in force", self.table_bytes.clone());
-        let outdated = "1 when the newest table could not be built, so that an older one is in force";
+        let outdated = "1 when the newest table could not be built or written, so that an older one is in force";
         registry.register("table_outdated", outdated, self.table_outdated.clone());
         registry.register("exports", "Service ports that peers may be granted", self.exports.clone());
         registry.register("imports", "Service ports of peers that can be reached", self.imports.clone());

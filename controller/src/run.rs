@@ -3,7 +3,7 @@
 pub(crate) mod reload;
 pub(crate) mod signals;
 
-use crate::admin::{self, AdminAddress};
+use crate::admin;
 use crate::clock::SystemClock;
 use crate::controller::Controller;
 use crate::envoy::{AccessLog, EnvoyFiles, FilePath, FilterModule};
@@ -49,7 +49,7 @@ pub async fn run(dir: &Path) -> Result<()> {
     let (updates, mut learned) = mpsc::channel(LEARNED);
     let mut importer = Importer::new(importer_settings(&settings, &local, &metrics), updates);
     let mut controller = Controller::new(settings, local, state, deployment)?;
-    let mut servers = serve(&controller, reload.tls(), &metrics, &stopped).await?;
+    let mut servers = serve(&mut controller, reload.tls(), &metrics, &stopped).await?;
 
     let mut signals = Signals::new()?;
     let mut pace = Pace::default();
@@ -149,7 +149,7 @@ fn watched(dir: &Path, settings: &Settings) -> Vec<PathBuf> {
 
 /// Starts the exporter and the admin address.
 async fn serve(
-    controller: &Controller,
+    controller: &mut Controller,
     tls: Option<Arc<ServerTls>>,
     metrics: &Metrics,
     stopped: &watch::Receiver<bool>,
@@ -161,7 +161,7 @@ async fn serve(
     let serve = exporter::serve(metadata, exporter, controller.published(), stop_of(stopped));
     servers.spawn("the metadata endpoint", serve);
     let listener = listen("admin.listen", settings.admin.listen).await?;
-    controller.state().save("admin.json", &AdminAddress { address: listener.local_addr()? })?;
+    controller.tell_address(listener.local_addr()?);
     let (in_force, registry, stop) = (controller.in_force(), metrics.registry(), stop_of(stopped));
     servers.spawn("the admin address", admin::serve(listener, in_force, registry, stop));
     Ok(servers)

@@ -23,7 +23,7 @@ pub enum StateError {
     #[error("{0} is in use by another `fedgate run`: stop that one first, or give this one a folder of its own")]
     InUse(PathBuf),
     /// Something in it could not be read or written.
-    #[error("cannot {what} {path}: {error}; check that the folder exists and belongs to the user that runs fedgate")]
+    #[error("cannot {what} {path}: {error}; check the folder's owner and mode, and the free space")]
     Io {
         /// What was tried.
         what: &'static str,
@@ -47,7 +47,7 @@ impl StateFolder {
     pub fn open(path: &Path) -> Result<Self, StateError> {
         fs::create_dir_all(path).map_err(failed("create", path))?;
         let lock_path = path.join("lock");
-        let lock = File::create(&lock_path).map_err(failed("create", &lock_path))?;
+        let lock = lock_file(path, &lock_path).map_err(failed("create", &lock_path))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(StateError::InUse(path.to_owned())),
@@ -84,6 +84,23 @@ impl StateFolder {
         replace(&path, &json, 0o644)
     }
 
+    /// Replaces a small file, in place if there is no room beside it: for what is worth nothing when it is old.
+    ///
+    /// # Errors
+    /// [`StateError::Io`]; the file may then be broken.
+    pub fn save_anyhow(&self, name: &str, value: &impl Serialize) -> Result<(), StateError> {
+        let path = self.path(name);
+        self.save(name, value).or_else(|_| {
+            let json = serde_json::to_vec(value).map_err(|error| failed("write", &path)(error.into()))?;
+            let file = OpenOptions::new().write(true).open(&path);
+            let written = file.and_then(|mut file| {
+                file.write_all(&json)?;
+                file.set_len(json.len() as u64)
+            });
+            written.map_err(failed("write", &path))
+        })
+    }
+
     /// Replaces a file that only its owner may read.
     ///
     /// # Errors
@@ -102,6 +119,18 @@ impl StateFolder {
         let entries = fs::read_dir(self.path(folder)).into_iter().flatten().flatten();
         let name = |entry: fs::DirEntry| entry.file_name().to_str()?.strip_suffix(".json").map(str::to_owned);
         entries.filter_map(name).collect()
+    }
+}
+
+/// What is locked. A full disk has no room for a new file, and must not keep a controller from starting: the folder itself does
+/// as well then.
+fn lock_file(folder: &Path, lock: &Path) -> std::io::Result<File> {
+    let created = File::create(lock);
+    match &created {
+        Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+            File::open(lock).or_else(|_| File::open(folder))
+        }
+        _ => created,
     }
 }
 
@@ -126,8 +155,14 @@ fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StateError> {
         .mode(mode)
         .open(&partial)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
-    written.map_err(failed("write", &partial))?;
-    fs::rename(&partial, path).map_err(failed("replace", path))
+    let replaced = written
+        .map_err(failed("write", &partial))
+        .and_then(|()| fs::rename(&partial, path).map_err(failed("replace", path)));
+    if replaced.is_err() {
+        // On a full disk its bytes are missed elsewhere.
+        let _ = fs::remove_file(&partial);
+    }
+    replaced
 }
 
 #[cfg(test)]

@@ -140,8 +140,16 @@ fn replace(path: &Path, contents: &[u8], secret: bool) -> Result<(), WriteError>
     fs::create_dir_all(folder).map_err(failed("create the folder", folder))?;
     let partial = folder.join(format!(".{}.tmp", path.file_name().unwrap_or_default().display()));
     let mut file = create(&partial, secret).map_err(failed("create", &partial))?;
-    file.write_all(contents).and_then(|()| file.sync_all()).map_err(failed("write", &partial))?;
-    fs::rename(&partial, path).map_err(failed("rename a file to", path))
+    let replaced = file
+        .write_all(contents)
+        .and_then(|()| file.sync_all())
+        .map_err(failed("write", &partial))
+        .and_then(|()| fs::rename(&partial, path).map_err(failed("rename a file to", path)));
+    if replaced.is_err() {
+        // On a full disk its bytes are missed elsewhere.
+        let _ = fs::remove_file(&partial);
+    }
+    replaced
 }
 
 /// A new file. One that an interrupted write left behind may have another owner or mode.

@@ -197,7 +197,8 @@ impl Replica {
             next = self.serve(&federation, stored, now).into_iter().chain(next).min();
         }
         let before = self.outcomes.newest.borrow().clone();
-        tell_new(&federation.findings, before.as_ref().map(|before| &before.in_force.federation));
+        let told = before.as_ref().map(|before| before.in_force.federation.findings.as_slice());
+        tell_new(&federation.findings, told);
         let generations = seen.federations.iter().map(|(key, object)| (key.name.clone(), object.generation)).collect();
         let in_force = InForce {
             local: self.brain.cluster.clone(),

@@ -20,6 +20,8 @@ pub(crate) struct Cluster {
     authority: CertifiedIssuer<'static, KeyPair>,
     folder: TempDir,
     controller: Option<Child>,
+    /// Holds the mounts of [`Cluster::mount_small_disk`].
+    disk: Option<Child>,
 }
 
 impl Cluster {
@@ -33,6 +35,7 @@ impl Cluster {
             authority,
             folder: TempDir::new().unwrap(),
             controller: None,
+            disk: None,
         };
         for folder in ["identity", "manifests"] {
             fs::create_dir(cluster.path(folder)).unwrap();
@@ -128,7 +131,7 @@ times: {{poll: 1s}}
 
     pub(crate) fn start(&mut self) {
         let log = fs::File::create(self.path("log")).unwrap();
-        let mut command = fedgate();
+        let mut command = self.fedgate();
         command.args(["run", "--dir"]).arg(self.folder()).stderr(log).stdout(Stdio::null());
         self.controller = Some(command.spawn().unwrap());
         self.wait("the controller to answer", |status| Some(()).filter(|()| status.is_object()));
@@ -182,7 +185,43 @@ times: {{poll: 1s}}
     /// Runs a command on the folder.
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         let (command, rest) = arguments.split_first().unwrap();
-        fedgate().arg(command).arg("--dir").arg(self.folder()).args(rest).output().unwrap()
+        self.fedgate().arg(command).arg("--dir").arg(self.folder()).args(rest).output().unwrap()
+    }
+
+    fn fedgate(&self) -> Command {
+        let Some(disk) = &self.disk else { return fedgate() };
+        let mut command = Command::new("nsenter");
+        command.args(["--user", "--preserve-credentials", "--mount", "--target", &disk.id().to_string()]);
+        command.arg(env!("CARGO_BIN_EXE_fedgate"));
+        command
+    }
+
+    /// Gives what the controller writes a disk of its own of a quarter of a megabyte, in a mount namespace.
+    pub(crate) fn mount_small_disk(&mut self) {
+        let ready = self.path("disk.ready");
+        for folder in ["disk", "state", "envoy"] {
+            fs::create_dir(self.path(folder)).unwrap();
+        }
+        let script = format!(
+            "cd {} && mount -t tmpfs -o size=256k none disk && mkdir disk/state disk/envoy \
+             && mount --bind disk/state state && mount --bind disk/envoy envoy && touch {} && exec sleep 600",
+            self.folder().display(),
+            ready.display(),
+        );
+        let arguments = ["--user", "--map-root-user", "--mount", "sh", "-c", &script];
+        self.disk = Some(Command::new("unshare").args(arguments).spawn().unwrap());
+        let deadline = Instant::now() + DEADLINE;
+        while !ready.exists() {
+            assert!(Instant::now() < deadline, "the disk is not mounted; may this user have a user namespace?");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Where a file of that disk is seen from outside.
+    pub(crate) fn on_disk(&self, name: &str) -> PathBuf {
+        let disk = self.path(&format!("disk/{name}"));
+        let root = PathBuf::from(format!("/proc/{}/root", self.disk.as_ref().unwrap().id()));
+        root.join(disk.strip_prefix("/").unwrap())
     }
 }
 
@@ -191,6 +230,10 @@ impl Drop for Cluster {
         if let Some(controller) = &mut self.controller {
             let _ = controller.kill();
             let _ = controller.wait();
+        }
+        if let Some(disk) = &mut self.disk {
+            let _ = disk.kill();
+            let _ = disk.wait();
         }
     }
 }

@@ -3,5 +3,6 @@
 mod cluster;
 mod commands;
 mod crowd;
+mod disk;
 mod running;
 mod settings;

@@ -1,0 +1,222 @@
+//! What cannot be written, and what is lost: nobody is told of a table that the gateway does not have, and no number comes again.
+
+use crate::cluster::Cluster;
+use serde_json::Value;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+const WEB: &str = "web.shop.svc.alpha.example:80";
+const CART: &str = "cart.shop.svc.alpha.example:80";
+
+/// Alpha exports `web`, and beta, which does not run, is its peer.
+fn alpha() -> Cluster {
+    let alpha = Cluster::new("alpha");
+    alpha.put_peer(&Cluster::new("beta"));
+    alpha.put_service("web");
+    alpha
+}
+
+fn generation(cluster: &Cluster) -> u64 {
+    cluster.wait("a table", |status| status["table"]["generation"].as_u64().filter(|generation| *generation > 0))
+}
+
+fn not_written(status: &Value, place: &str) -> Option<String> {
+    let finding = |finding: &&Value| finding["reason"] == "not_written" && finding["field"] == place;
+    let found = status["findings"].as_array()?.iter().find(finding)?;
+    assert_eq!(found["severity"], "error");
+    found["message"].as_str().map(str::to_owned)
+}
+
+fn explain(cluster: &Cluster, arguments: &[&str]) -> (bool, String) {
+    let output = cluster.run(&[&["explain"], arguments].concat());
+    (output.status.success(), String::from_utf8(output.stdout).unwrap())
+}
+
+fn table(cluster: &Cluster) -> String {
+    String::from_utf8(cluster.run(&["table"]).stdout).unwrap()
+}
+
+/// Everything that is said is about the table that the gateway has: `web` and the health name for beta, and no `cart`.
+#[track_caller]
+fn assert_all_speak_of_the_old_table(alpha: &Cluster, generation: u64) {
+    let status = alpha.wait("the table to be outdated", |status| {
+        Some(status.clone()).filter(|status| status["table"]["outdated"] == true)
+    });
+    assert_eq!((&status["table"]["generation"], &status["table"]["exports"]), (&generation.into(), &2.into()));
+    assert!(not_written(&status, "envoy/").is_some(), "{status:#}");
+    assert_eq!(alpha.run(&["status"]).status.code(), Some(1));
+    let said = table(alpha);
+    assert!(said.contains(WEB) && !said.contains(CART) && said.contains(&generation.to_string()), "{said}");
+    let (_, text) = explain(alpha, &["--to", WEB, "--from", "spiffe://beta.example/ns/shop/sa/web"]);
+    assert!(text.contains("ok  granted") && text.contains("is older than the objects"), "{text}");
+    let (_, text) = explain(alpha, &["--to", WEB, "--peer", "beta"]);
+    assert!(text.contains("ok  granted"), "{text}");
+    let (passes, text) = explain(alpha, &["--to", CART, "--peer", "beta"]);
+    assert!(!passes && text.contains("is not exported"), "{text}");
+}
+
+/// `web` is beta's no more, and `cart` is new.
+fn change(alpha: &Cluster) {
+    fs::remove_file(alpha.path("manifests/web.yaml")).unwrap();
+    alpha.put_service("cart");
+}
+
+#[track_caller]
+fn assert_all_speak_of_the_new_table(alpha: &Cluster, before: u64) {
+    alpha.wait("the new table", |status| Some(()).filter(|()| status["table"]["outdated"] == false));
+    assert!(generation(alpha) > before);
+    let said = table(alpha);
+    assert!(said.contains(CART) && !said.contains(WEB), "{said}");
+    let (passes, text) = explain(alpha, &["--to", WEB, "--peer", "beta"]);
+    assert!(!passes && text.contains("is not exported"), "{text}");
+}
+
+#[test]
+fn a_table_that_cannot_be_written_is_not_said_to_be_in_force() {
+    let mut alpha = alpha();
+    alpha.start();
+    let before = generation(&alpha);
+    let in_the_way = alpha.path("envoy/gateway/filter/.filter.json.tmp");
+    fs::create_dir(&in_the_way).unwrap();
+    fs::remove_file(alpha.path("manifests/peer-beta.yaml")).unwrap();
+    change(&alpha);
+    assert_all_speak_of_the_old_table(&alpha, before);
+    // The next controller begins from what the gateway has, not from what it would have made.
+    alpha.stop();
+    alpha.start();
+    assert_all_speak_of_the_old_table(&alpha, before);
+    fs::remove_dir(in_the_way).unwrap();
+    assert_all_speak_of_the_new_table(&alpha, before);
+}
+
+/// On a disk that is really full: the controller goes on, ends, starts, and recovers.
+#[test]
+fn a_controller_lives_and_starts_on_a_full_disk() {
+    let mut alpha = alpha();
+    alpha.mount_small_disk();
+    alpha.start();
+    let before = generation(&alpha);
+    fill(&alpha.on_disk("filler"));
+    change(&alpha);
+    assert_all_speak_of_the_old_table(&alpha, before);
+    alpha.stop();
+    alpha.start();
+    assert_all_speak_of_the_old_table(&alpha, before);
+    let full = alpha.wait("the cause", |status| not_written(status, "envoy/"));
+    assert!(full.contains("No space left") && full.contains("free space"), "{full}");
+    fs::remove_file(alpha.on_disk("filler")).unwrap();
+    assert_all_speak_of_the_new_table(&alpha, before);
+    alpha.wait("no finding", |status| Some(()).filter(|()| not_written(status, "envoy/").is_none()));
+}
+
+fn fill(path: &Path) {
+    let mut file = fs::File::create(path).unwrap();
+    while file.write_all(&[0; 4096]).is_ok() {}
+    while file.write_all(&[0]).is_ok() {}
+}
+
+/// Two clusters that know each other; beta exports `web`.
+fn pair() -> (Cluster, Cluster) {
+    let (mut alpha, mut beta) = (Cluster::new("alpha"), Cluster::new("beta"));
+    alpha.put_peer(&beta);
+    beta.put_peer(&alpha);
+    beta.put_service("web");
+    alpha.start();
+    beta.start();
+    (alpha, beta)
+}
+
+fn import<'a>(status: &'a Value, name: &str) -> Option<&'a Value> {
+    let is = |row: &&Value| row["service"].to_string().contains(&format!("{name}.shop.svc.beta.example"));
+    status["imports"].as_array()?.iter().find(is)
+}
+
+fn confirmed(status: &Value) -> Option<jiff::Timestamp> {
+    status["peers"][0]["privateConfirmed"].as_str()?.parse().ok()
+}
+
+/// A version that was handed out and is forgotten could come again with other content.
+#[test]
+fn a_document_waits_until_its_version_is_kept() {
+    let (alpha, beta) = pair();
+    alpha.wait("web", |status| import(status, "web").map(drop));
+    let in_the_way = beta.path("state/published.json.partial");
+    fs::create_dir(&in_the_way).unwrap();
+    beta.put_service("cart");
+    beta.wait("the finding", |status| not_written(status, "state/"));
+    assert!(table(&beta).contains("cart"), "the table waits for nothing: its own file keeps its generation");
+    let now = alpha.wait("an answer", confirmed);
+    let later = |status: &Value| confirmed(status).filter(|at| at.duration_since(now).as_secs() >= 3);
+    alpha.wait("three more answers", later);
+    assert!(import(&alpha.status().unwrap(), "cart").is_none());
+    fs::remove_dir(in_the_way).unwrap();
+    alpha.wait("cart", |status| import(status, "cart").map(drop));
+    beta.wait("no finding", |status| Some(()).filter(|()| not_written(status, "state/").is_none()));
+}
+
+/// A program is told a port once. After a restart it could be another import's.
+#[test]
+fn an_import_has_no_port_before_that_is_kept() {
+    let (alpha, beta) = pair();
+    let address = |status: &Value, name| import(status, name)?["address"].as_str().map(str::to_owned);
+    let web = alpha.wait("web", |status| address(status, "web"));
+    let in_the_way = alpha.path("state/egress-ports.json.partial");
+    fs::create_dir(&in_the_way).unwrap();
+    beta.put_service("cart");
+    alpha.wait("cart without a port", |status| import(status, "cart").filter(|row| row["address"].is_null()).map(drop));
+    alpha.wait("the finding", |status| not_written(status, "state/"));
+    assert_eq!(alpha.wait("web", |status| address(status, "web")), web);
+    fs::remove_dir(in_the_way).unwrap();
+    alpha.wait("cart with a port", |status| address(status, "cart"));
+}
+
+#[test]
+fn what_is_learned_of_a_peer_is_tried_again_until_it_is_kept() {
+    let (mut alpha, beta) = (Cluster::new("alpha"), Cluster::new("beta"));
+    alpha.put_peer(&beta);
+    fs::create_dir_all(alpha.path("state/peers/beta.json.partial")).unwrap();
+    alpha.start();
+    let message = alpha.wait("the finding", |status| not_written(status, "state/peers/"));
+    assert!(message.contains("beta.json"), "{message}");
+    fs::remove_dir(alpha.path("state/peers/beta.json.partial")).unwrap();
+    alpha.wait("no finding", |status| Some(()).filter(|()| not_written(status, "state/peers/").is_none()));
+    assert!(alpha.path("state/peers/beta.json").exists());
+}
+
+/// A new table is never taken for one that a gateway has had, whatever was lost.
+#[test]
+fn generations_grow_over_any_loss() {
+    let mut alpha = alpha();
+    alpha.start();
+    let mut last = generation(&alpha);
+    let year_2026 = 1_767_225_600_000;
+    assert!(last > year_2026, "milliseconds since 1970: {last}");
+    for lost in [&["state/published.json"][..], &["envoy"], &["state", "envoy"]] {
+        alpha.stop();
+        for path in lost {
+            let path = alpha.path(path);
+            if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
+        }
+        alpha.put_service(&format!("new-{}", lost.len()));
+        alpha.start();
+        alpha.wait("a newer table", |status| status["table"]["generation"].as_u64().filter(|new| *new > last));
+        last = generation(&alpha);
+    }
+}
+
+/// Tables were counted from 1 in former versions.
+#[test]
+fn tables_that_were_counted_from_one_are_outgrown() {
+    let mut alpha = alpha();
+    alpha.start();
+    generation(&alpha);
+    alpha.stop();
+    let published = alpha.path("state/published.json");
+    let mut kept: Value = serde_json::from_slice(&fs::read(&published).unwrap()).unwrap();
+    kept["generation"] = 12.into();
+    fs::write(&published, kept.to_string()).unwrap();
+    fs::remove_dir_all(alpha.path("envoy")).unwrap();
+    alpha.start();
+    assert!(generation(&alpha) > 1_767_225_600_000);
+}
