@@ -79,6 +79,15 @@ impl Envoy {
         self.stat("wasmcustom.fedgate.table.generation").await
     }
 
+    /// How many threads have that table in force, and how many workers there are.
+    ///
+    /// # Errors
+    /// When the admin interface does not answer.
+    pub async fn table_threads(&self) -> Result<(u64, u64)> {
+        let threads = self.stat("wasmcustom.fedgate.table.threads").await?;
+        Ok((threads, self.stat("server.concurrency").await?))
+    }
+
     /// The addresses that it listens at.
     ///
     /// # Errors

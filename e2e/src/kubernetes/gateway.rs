@@ -55,5 +55,8 @@ impl StandInGateway {
 
 async fn shown(State(generation): State<Arc<AtomicU64>>) -> String {
     let generation = generation.load(Ordering::Relaxed);
-    format!("# TYPE fedgate_table_generation gauge\nfedgate_table_generation{{}} {generation}\n")
+    format!(
+        "# TYPE fedgate_table_generation gauge\nfedgate_table_generation{{}} {generation}\nfedgate_table_threads{{}} 3\n\
+         envoy_server_concurrency{{}} 2\n"
+    )
 }

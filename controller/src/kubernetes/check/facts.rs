@@ -2,6 +2,7 @@
 
 use super::permissions::Need;
 use crate::kubernetes::kind::Kind;
+use crate::kubernetes::loaded::gauge::Gauges;
 use crate::kubernetes::snapshot::Snapshot;
 use crate::kubernetes::watch::Key;
 use jiff::{SignedDuration, Timestamp};
@@ -58,8 +59,8 @@ pub(crate) type Pods = Result<BTreeMap<String, Pod>, String>;
 pub(crate) struct Pod {
     /// Whether it takes traffic.
     pub ready: bool,
-    /// The generation of the table that its filter has, `None` without any; `Err`: why it cannot be asked.
-    pub generation: Result<Option<u64>, String>,
+    /// What it says of its filter's table; `Err`: why it cannot be asked.
+    pub table: Result<Gauges, String>,
     /// The image of Istio's proxy in it.
     pub proxy: Option<String>,
     /// Istio's revision.

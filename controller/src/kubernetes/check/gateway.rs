@@ -68,25 +68,34 @@ fn runs(snapshot: &Snapshot, ready: usize) -> Check {
 fn loaded(snapshot: &Snapshot, name: &str, pod: &Pod) -> Check {
     let title = format!("Pod {name} has loaded the table");
     let wanted = snapshot.in_force.table.generation();
-    match &pod.generation {
-        Ok(Some(generation)) if *generation == wanted => {
-            Check::ok("table-loaded", title, format!("generation {generation}"))
-        }
-        Ok(Some(generation)) => {
-            let hint = "see that istiod runs and the Pod is connected to it (`istioctl proxy-status`); the Pod's log says when a table is refused";
-            let detail = format!("it has generation {generation}, the cluster's is {wanted}");
-            Check::failed("table-loaded", title, detail, hint)
-        }
-        Ok(None) => {
-            let hint = "until then it lets nobody in; its log says why the filter does not start, for example that the module is not mounted";
-            Check::failed("table-loaded", title, "its Envoy has no filter with a table", hint)
-        }
+    let gauges = match &pod.table {
+        Ok(gauges) => gauges,
         Err(why) => {
             let hint = format!(
                 "it is asked through the API server (pods/proxy, port 15090); else see fedgate_table_generation of the Pod in Prometheus: {wanted} \
                  is expected"
             );
-            Check::warning("table-loaded", title, why, hint)
+            return Check::warning("table-loaded", title, why, hint);
+        }
+    };
+    match (gauges.generation, gauges.lacking()) {
+        (Some(generation), None) if generation == wanted => {
+            Check::ok("table-loaded", title, format!("generation {generation}"))
+        }
+        (Some(generation), Some((threads, all))) if generation == wanted => {
+            let hint = "a new table takes a second; a thread that stays without it lets nobody in or decides by an older one: its log says \
+                        why, and a restart of the Pod helps";
+            let detail = format!("generation {generation} is in force on {threads} of {all} threads");
+            Check::failed("table-loaded", title, detail, hint)
+        }
+        (Some(generation), _) => {
+            let hint = "see that istiod runs and the Pod is connected to it (`istioctl proxy-status`); the Pod's log says when a table is refused";
+            let detail = format!("it has generation {generation}, the cluster's is {wanted}");
+            Check::failed("table-loaded", title, detail, hint)
+        }
+        (None, _) => {
+            let hint = "until then it lets nobody in; its log says why the filter does not start, for example that the module is not mounted";
+            Check::failed("table-loaded", title, "its Envoy has no filter with a table", hint)
         }
     }
 }

@@ -6,6 +6,7 @@ use super::{Check, Outcome, Report, api, judge};
 use crate::importer::FetchFailure;
 use crate::kubernetes::identity::ClusterIdentity;
 use crate::kubernetes::kind::Kind;
+use crate::kubernetes::loaded::gauge::Gauges;
 use crate::kubernetes::sample::{NAMESPACE, Sample, federation_object, keyed, read};
 use crate::kubernetes::sources::{Seen, federation, service};
 use crate::kubernetes::watch::Key;
@@ -29,7 +30,8 @@ fn facts(sample: &Sample) -> Facts {
     ];
     let ours = objects.map(|(kind, namespace, name)| ((kind, key(namespace, name)), Owned::Ours));
     let proxy = Some("docker.io/istio/proxyv2:1.29.2".to_owned());
-    let pod = Pod { ready: true, generation: Ok(Some(1)), proxy, revision: None };
+    let table = Ok(Gauges::everywhere(sample.snapshot().in_force.table.generation()));
+    let pod = Pod { ready: true, table, proxy, revision: None };
     let mesh = Mesh {
         config: Ok(json!({
             "trustDomain": "alpha.example",
@@ -251,14 +253,16 @@ fn what_is_written() {
 fn the_table_and_who_has_loaded_it() {
     let report = changed(
         |sample| sample.table = None,
-        |facts| facts.pods.as_mut().unwrap().get_mut("gateway-1").unwrap().generation = Ok(Some(0)),
+        |facts| facts.pods.as_mut().unwrap().get_mut("gateway-1").unwrap().table = Ok(Gauges::everywhere(0)),
     );
     told(&report, Outcome::Failed, "table", &["it is not there"]);
-    let loaded = |generation| {
-        changed(nothing, |facts| facts.pods.as_mut().unwrap().get_mut("gateway-1").unwrap().generation = generation)
-    };
-    told(&loaded(Ok(Some(7))), Outcome::Failed, "table-loaded", &["gateway-1", "generation 7", "istiod"]);
-    told(&loaded(Ok(None)), Outcome::Failed, "table-loaded", &["no filter"]);
+    let loaded =
+        |table| changed(nothing, |facts| facts.pods.as_mut().unwrap().get_mut("gateway-1").unwrap().table = table);
+    let wanted = Sample::healthy().snapshot().in_force.table.generation();
+    let some = loaded(Ok(Gauges::on_threads(wanted, 2)));
+    told(&some, Outcome::Failed, "table-loaded", &["gateway-1", "on 2 of 3 threads"]);
+    told(&loaded(Ok(Gauges::everywhere(7))), Outcome::Failed, "table-loaded", &["gateway-1", "generation 7", "istiod"]);
+    told(&loaded(Ok(Gauges::default())), Outcome::Failed, "table-loaded", &["no filter"]);
     told(&loaded(Err("forbidden".to_owned())), Outcome::Warning, "table-loaded", &["forbidden", "pods/proxy"]);
     let report = changed(nothing, |facts| facts.pods.as_mut().unwrap().get_mut("gateway-1").unwrap().ready = false);
     told(&report, Outcome::Failed, "gateway-pods", &["istio=fedgate"]);

@@ -1,6 +1,6 @@
 //! One question to one Pod.
 
-use super::gauge::{QUERY, Search};
+use super::gauge::{Gauges, QUERY, Search};
 use reqwest::{Client, redirect::Policy};
 use std::error::Error;
 use std::time::Duration;
@@ -21,8 +21,8 @@ impl Asker {
         Ok(Self(client.build()?))
     }
 
-    /// The generation of the table that the filter has in force; `None` when the proxy has no filter with a table.
-    pub(super) async fn generation(&self, url: &str) -> Result<Option<u64>, String> {
+    /// What the proxy says of its filter's table.
+    pub(super) async fn gauges(&self, url: &str) -> Result<Gauges, String> {
         let response = self.0.get(format!("{url}?{QUERY}")).send().await;
         let mut response = response.map_err(|error| told(&error))?;
         if !response.status().is_success() {
@@ -30,8 +30,8 @@ impl Asker {
         }
         let (mut search, mut read) = (Search::default(), 0);
         while let Some(piece) = response.chunk().await.map_err(|error| told(&error))? {
-            if let Some(generation) = search.piece(&piece) {
-                return Ok(Some(generation));
+            if let Some(gauges) = search.piece(&piece) {
+                return Ok(gauges);
             }
             read += piece.len();
             if read > LARGEST {
@@ -71,7 +71,12 @@ mod tests {
             ])))
         };
         let router = Router::new()
-            .route("/good", get(|| async { "a 1\nfedgate_table_generation{} 7\n" }))
+            .route(
+                "/good",
+                get(|| async {
+                    "a 1\nfedgate_table_generation{} 7\nfedgate_table_threads{} 3\nenvoy_server_concurrency{} 2\n"
+                }),
+            )
             .route("/none", get(|| async { "a 1\n" }))
             .route("/broken", get(|| async { StatusCode::SERVICE_UNAVAILABLE }))
             .route("/moved", get(|| async { axum::response::Redirect::to("/good") }))
@@ -83,14 +88,14 @@ mod tests {
     #[tokio::test]
     async fn answers_of_all_kinds() {
         let (url, asker) = (serve().await, Asker::new().unwrap());
-        let ask = async |path: &str| asker.generation(&format!("{url}{path}")).await;
-        assert_eq!(ask("/good").await, Ok(Some(7)));
-        assert_eq!(ask("/none").await, Ok(None));
+        let ask = async |path: &str| asker.gauges(&format!("{url}{path}")).await;
+        assert_eq!(ask("/good").await, Ok(Gauges::everywhere(7)));
+        assert_eq!(ask("/none").await, Ok(Gauges::default()));
         assert!(ask("/broken").await.unwrap_err().contains("503"));
         assert!(ask("/moved").await.unwrap_err().contains("303"), "it is not followed");
         let endless = ask("/endless").await.unwrap_err();
         assert!(endless.contains("bytes to tell") || endless.contains("within 5s"), "{endless}");
-        let nobody = asker.generation("http://127.0.0.1:1/").await.unwrap_err();
+        let nobody = asker.gauges("http://127.0.0.1:1/").await.unwrap_err();
         assert!(nobody.contains("refused"), "{nobody}");
     }
 }

@@ -1,50 +1,106 @@
-//! The filter's gauge, among everything that a proxy counts, in Prometheus' text.
+//! The filter's gauges, among everything that a proxy counts, in Prometheus' text.
 
-/// The query by which an Envoy shows the one gauge; who merges Envoy's counters with others' passes it over.
-pub(crate) const QUERY: &str = "filter=fedgate.table.generation";
-/// The gauge, as it is shown there.
-const GAUGE: &str = "fedgate_table_generation";
+/// The query by which an Envoy shows these gauges; who merges Envoy's counters with others' passes it over.
+pub(crate) const QUERY: &str = "filter=fedgate.table.%7Cserver.concurrency";
 
 /// The most bytes of a line that are looked at.
 const LONGEST: usize = 4096;
 
-/// The gauge's value in a whole text.
-pub(crate) fn in_text(text: &str) -> Option<u64> {
-    text.lines().find_map(in_line)
+/// What a proxy says of its filter's table.
+///
+/// The generation alone says little: Envoy has a trial VM accept a table before any of its threads works with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Gauges {
+    /// The generation that was accepted; `None` when there is no filter, or none with a table.
+    pub(crate) generation: Option<u64>,
+    /// How many threads have that table in force; `None` of a filter that does not count them yet.
+    threads: Option<u64>,
+    /// How many workers the proxy has, if it shows that.
+    workers: Option<u64>,
 }
 
-/// The gauge's value, if this line has it.
-fn in_line(line: &str) -> Option<u64> {
-    let rest = line.strip_prefix(GAUGE).filter(|rest| rest.starts_with(['{', ' ']))?;
-    rest.trim_end().rsplit_once(' ')?.1.parse().ok()
+impl Gauges {
+    /// Whether every thread has the table of this generation in force.
+    pub(crate) fn have(self, generation: u64) -> bool {
+        self.generation == Some(generation) && self.lacking().is_none()
+    }
+
+    /// How many threads have the table, and how many there are, when some have not. Beside the workers the main thread has a VM as well;
+    /// a proxy that does not show its workers has one at least.
+    pub(crate) fn lacking(self) -> Option<(u64, u64)> {
+        let (threads, all) = (self.threads?, self.workers.unwrap_or(1).saturating_add(1));
+        (threads < all).then_some((threads, all))
+    }
+
+    /// All of them in a whole text.
+    pub(crate) fn in_text(text: &str) -> Self {
+        let mut gauges = Self::default();
+        text.lines().for_each(|line| gauges.take(line));
+        gauges
+    }
+
+    /// Takes the value of a line, if it is one of them.
+    fn take(&mut self, line: &str) {
+        let Some((name, value)) = value(line) else { return };
+        let gauge = match name {
+            "fedgate_table_generation" => &mut self.generation,
+            "fedgate_table_threads" => &mut self.threads,
+            "envoy_server_concurrency" => &mut self.workers,
+            _ => return,
+        };
+        *gauge = Some(value);
+    }
+
+    fn is_whole(self) -> bool {
+        self.generation.is_some() && self.threads.is_some() && self.workers.is_some()
+    }
 }
 
-/// Looks for the gauge in a text that comes in pieces, of which nothing is kept but an unfinished line.
+fn value(line: &str) -> Option<(&str, u64)> {
+    let (series, value) = line.trim_end().rsplit_once(' ')?;
+    Some((series.split('{').next()?, value.parse().ok()?))
+}
+
+/// Looks for the gauges in a text that comes in pieces, of which nothing is kept but an unfinished line.
 #[derive(Debug, Default)]
 pub(crate) struct Search {
     line: Vec<u8>,
+    gauges: Gauges,
 }
 
 impl Search {
-    /// The next piece; the value as soon as it is there.
-    pub(crate) fn piece(&mut self, piece: &[u8]) -> Option<u64> {
+    /// The next piece; the gauges as soon as all are there.
+    pub(crate) fn piece(&mut self, piece: &[u8]) -> Option<Gauges> {
         for part in piece.split_inclusive(|byte| *byte == b'\n') {
             let room = LONGEST.saturating_sub(self.line.len());
             self.line.extend(part.iter().take(room));
             if part.ends_with(b"\n") {
-                let found = self.end();
-                if found.is_some() {
-                    return found;
-                }
+                self.end();
             }
         }
-        None
+        Some(self.gauges).filter(|gauges| gauges.is_whole())
     }
 
     /// The text has ended.
-    pub(crate) fn end(&mut self) -> Option<u64> {
+    pub(crate) fn end(&mut self) -> Gauges {
         let line = std::mem::take(&mut self.line);
-        std::str::from_utf8(&line).ok().and_then(|line| in_line(line.trim_end()))
+        if let Ok(line) = std::str::from_utf8(&line) {
+            self.gauges.take(line.trim_end());
+        }
+        self.gauges
+    }
+}
+
+#[cfg(test)]
+impl Gauges {
+    /// What a proxy with two workers says of which all have the table.
+    pub(crate) fn everywhere(generation: u64) -> Self {
+        Self { generation: Some(generation), threads: Some(3), workers: Some(2) }
+    }
+
+    /// The same with only so many threads.
+    pub(crate) fn on_threads(generation: u64, threads: u64) -> Self {
+        Self { threads: Some(threads), ..Self::everywhere(generation) }
     }
 }
 
@@ -52,24 +108,43 @@ impl Search {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "# TYPE fedgate_table_generation gauge\nfedgate_table_generation_x{} 1\nfedgate_table_generation{} 7\nother{} 9\n";
+    const TEXT: &str = "# TYPE fedgate_table_generation gauge\nfedgate_table_generation_x{} 1\nfedgate_table_generation{} 7\n\
+        fedgate_table_threads{} 3\nother{} 9\nenvoy_server_concurrency{} 2\n";
 
     #[test]
-    fn the_gauge_is_found_among_others() {
-        assert_eq!(in_text(TEXT), Some(7));
-        assert_eq!(in_text("# TYPE fedgate_table_generation gauge\n"), None);
+    fn the_gauges_are_found_among_others() {
+        assert_eq!(Gauges::in_text(TEXT), Gauges::everywhere(7));
+        assert_eq!(Gauges::in_text("# TYPE fedgate_table_generation gauge\n"), Gauges::default());
     }
 
     #[test]
-    fn the_gauge_is_found_in_pieces() {
+    fn the_gauges_are_found_in_pieces() {
         for size in [1, 5, 64, 4096] {
             let mut search = Search::default();
             let found = TEXT.as_bytes().chunks(size).find_map(|piece| search.piece(piece));
-            assert_eq!(found, Some(7), "{size}");
+            assert_eq!(found, Some(Gauges::everywhere(7)), "{size}");
         }
         let mut search = Search::default();
         assert_eq!(search.piece(b"fedgate_table_generation 12"), None);
-        assert_eq!(search.end(), Some(12), "without an end of line");
+        assert_eq!(search.end().generation, Some(12), "without an end of line");
+    }
+
+    #[test]
+    fn a_table_is_loaded_when_every_thread_has_it() {
+        let gauges = |threads, workers| Gauges { generation: Some(7), threads, workers };
+        for (threads, workers, lacking) in [
+            (Some(3), Some(2), None),
+            (Some(4), Some(2), None),
+            (Some(2), Some(2), Some((2, 3))),
+            (Some(0), Some(2), Some((0, 3))),
+            (Some(1), None, Some((1, 2))),
+            (Some(2), None, None),
+            (None, Some(2), None),
+        ] {
+            let gauges = gauges(threads, workers);
+            assert_eq!(gauges.lacking(), lacking, "{gauges:?}");
+            assert_eq!((gauges.have(7), gauges.have(8)), (lacking.is_none(), false), "{gauges:?}");
+        }
     }
 
     #[test]
@@ -79,6 +154,7 @@ mod tests {
             assert_eq!(search.piece(&[b'x'; 1000]), None);
         }
         assert!(search.line.len() <= LONGEST);
-        assert_eq!(search.piece(b"\nfedgate_table_generation 3\n"), Some(3));
+        search.piece(b"\nfedgate_table_generation 3\n");
+        assert_eq!(search.end().generation, Some(3));
     }
 }

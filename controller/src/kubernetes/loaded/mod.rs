@@ -1,11 +1,11 @@
-//! Which table each Pod of the gateway has in force: the leader asks the Pods for the filter's own gauge.
+//! Which table each Pod of the gateway has in force: the leader asks the Pods for the filter's own gauges.
 //!
 //! Soon after a new table, then less and less often, and once a minute when all have it. What is told of it changes only when a Pod has stayed
 //! behind for a while, so that tables on their way are no news.
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | [`gauge`] | the gauge among everything that a proxy counts |
+//! | [`gauge`] | the gauges among everything that a proxy counts |
 //! | `ask` | one question |
 //! | `verdict` | what the answers say together |
 
@@ -109,7 +109,7 @@ impl Asking {
             let (wanted, pods) = question;
             let of_pod = |(name, url): (String, Option<String>)| async {
                 let answer = match url {
-                    Some(url) => asker.generation(&url).await,
+                    Some(url) => asker.gauges(&url).await,
                     None => Err("it has no address".to_owned()),
                 };
                 (name, answer)

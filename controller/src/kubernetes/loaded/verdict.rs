@@ -1,5 +1,6 @@
 //! What the answers of all Pods say together.
 
+use super::gauge::Gauges;
 use fedgate_federation::federate::{Condition, ConditionStatus, ConditionType};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,8 +11,8 @@ const ON_ITS_WAY: Duration = Duration::from_secs(15);
 /// How many Pods are named.
 const NAMED: usize = 3;
 
-/// What a Pod says: the generation of its table, `None` without a filter that has one; `Err`: why it cannot be asked.
-pub(super) type Answer = Result<Option<u64>, String>;
+/// What a Pod says of its table; `Err`: why it cannot be asked.
+pub(super) type Answer = Result<Gauges, String>;
 
 /// The last answer of each Pod, and since when it says the same though something else is wanted.
 #[derive(Debug, Default)]
@@ -22,7 +23,7 @@ pub(super) struct Answers(BTreeMap<String, (Answer, Option<Instant>)>);
 pub(crate) struct Counts {
     /// They have it.
     pub(crate) loaded: usize,
-    /// They have another one, or none.
+    /// They have another one or none, or not all of their threads have it.
     pub(crate) behind: usize,
     /// They do not answer.
     pub(crate) unknown: usize,
@@ -37,8 +38,11 @@ impl Answers {
         let mut before = std::mem::take(&mut self.0);
         for (name, answer) in found {
             let since = match before.remove(&name) {
-                _ if answer == Ok(Some(wanted)) => None,
-                Some((Ok(same), Some(since))) if answer == Ok(same) => Some(since),
+                _ if has(&answer, wanted) => None,
+                // Threads come and go while the table stays away from some of them.
+                Some((Ok(same), Some(since))) if answer.as_ref().is_ok_and(|new| new.generation == same.generation) => {
+                    Some(since)
+                }
                 // What goes wrong may be told in other words each time.
                 Some((Err(_), Some(since))) if answer.is_err() => Some(since),
                 _ => Some(now),
@@ -52,10 +56,10 @@ impl Answers {
     pub(super) fn counts(&self, wanted: u64) -> Counts {
         let count =
             |which: fn(&Answer, u64) -> bool| self.0.values().filter(|(answer, _)| which(answer, wanted)).count();
-        let generations = self.0.values().filter_map(|(answer, _)| answer.as_ref().ok());
+        let generations = self.0.values().filter_map(|(answer, _)| Some(answer.as_ref().ok()?.generation));
         Counts {
-            loaded: count(|answer, wanted| *answer == Ok(Some(wanted))),
-            behind: count(|answer, wanted| answer.as_ref().is_ok_and(|generation| *generation != Some(wanted))),
+            loaded: count(has),
+            behind: count(|answer, wanted| answer.is_ok() && !has(answer, wanted)),
             unknown: count(|answer, _| answer.is_err()),
             lowest: generations.map(|generation| generation.unwrap_or_default()).min().unwrap_or_default(),
         }
@@ -75,10 +79,16 @@ impl Answers {
         }
         let is_late = |since: &Option<Instant>| since.is_some_and(|since| since.elapsed() >= ON_ITS_WAY);
         let late = || self.0.iter().filter(|(_, (_, since))| is_late(since));
-        let behind = late().filter_map(|(pod, (answer, _))| match answer {
-            Ok(Some(generation)) if *generation != wanted => Some(format!("{pod} stays at generation {generation}")),
-            Ok(None) => Some(format!("{pod} has no filter with a table")),
-            _ => None,
+        let behind = late().filter_map(|(pod, (answer, _))| {
+            let gauges = answer.as_ref().ok()?;
+            match (gauges.generation, gauges.lacking()) {
+                (None, _) => Some(format!("{pod} has no filter with a table")),
+                (Some(generation), _) if generation != wanted => {
+                    Some(format!("{pod} stays at generation {generation}"))
+                }
+                (_, Some((threads, all))) => Some(format!("{pod} has it on {threads} of {all} threads")),
+                _ => None,
+            }
         });
         let behind: Vec<_> = behind.collect();
         if !behind.is_empty() {
@@ -96,6 +106,10 @@ impl Answers {
     }
 }
 
+fn has(answer: &Answer, wanted: u64) -> bool {
+    answer.as_ref().is_ok_and(|gauges| gauges.have(wanted))
+}
+
 fn listed(all: &[String]) -> String {
     let (first, more) = all.split_at(all.len().min(NAMED));
     let first = first.join("; ");
@@ -111,6 +125,10 @@ mod tests {
         answers.iter().map(|(name, answer)| ((*name).to_owned(), answer.clone())).collect()
     }
 
+    fn everywhere(generation: u64) -> Answer {
+        Ok(Gauges::everywhere(generation))
+    }
+
     fn said(answers: &Answers, wanted: u64) -> Option<(ConditionStatus, String, String)> {
         answers.verdict(wanted).map(|condition| (condition.status, condition.reason, condition.message))
     }
@@ -118,20 +136,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_table_on_its_way_is_no_news_and_one_that_stays_out_is() {
         let mut answers = Answers::default();
-        assert!(answers.take(found(&[("a", Ok(Some(1))), ("b", Ok(Some(1)))]), 1));
+        assert!(answers.take(found(&[("a", everywhere(1)), ("b", everywhere(1))]), 1));
         let loaded = (ConditionStatus::True, "Loaded".to_owned(), String::new());
         assert_eq!(said(&answers, 1), Some(loaded.clone()));
         // The next table: nothing is told while it may be on its way, also after a long time with the one before.
         advance(ON_ITS_WAY * 10).await;
-        assert!(!answers.take(found(&[("a", Ok(Some(2))), ("b", Ok(Some(1)))]), 2));
+        assert!(!answers.take(found(&[("a", everywhere(2)), ("b", everywhere(1))]), 2));
         assert_eq!(said(&answers, 2), None);
         advance(ON_ITS_WAY).await;
         // There is one more by now, and a has every one of them a little late.
-        answers.take(found(&[("a", Ok(Some(2))), ("b", Ok(Some(1)))]), 3);
+        answers.take(found(&[("a", everywhere(2)), ("b", everywhere(1))]), 3);
         let (status, reason, message) = said(&answers, 3).unwrap();
         assert_eq!((status, reason.as_str()), (ConditionStatus::False, "Behind"));
         assert_eq!(message, "b stays at generation 1", "and nothing of what is wanted, which changes");
-        answers.take(found(&[("a", Ok(Some(3))), ("b", Ok(Some(3)))]), 3);
+        answers.take(found(&[("a", everywhere(3)), ("b", everywhere(3))]), 3);
         assert_eq!(said(&answers, 3), Some(loaded));
     }
 
@@ -139,16 +157,16 @@ mod tests {
     async fn pods_that_do_not_answer_are_unknown_and_those_without_a_filter_behind() {
         let mut answers = Answers::default();
         let refused = || Err("connection refused".to_owned());
-        answers.take(found(&[("a", refused()), ("b", Ok(Some(1)))]), 1);
+        answers.take(found(&[("a", refused()), ("b", everywhere(1))]), 1);
         assert_eq!(said(&answers, 1), None);
         advance(ON_ITS_WAY / 2).await;
-        answers.take(found(&[("a", Err("too late".to_owned())), ("b", Ok(Some(1)))]), 1);
+        answers.take(found(&[("a", Err("too late".to_owned())), ("b", everywhere(1))]), 1);
         advance(ON_ITS_WAY / 2).await;
-        answers.take(found(&[("a", refused()), ("b", Ok(Some(1)))]), 1);
+        answers.take(found(&[("a", refused()), ("b", everywhere(1))]), 1);
         let (status, reason, message) = said(&answers, 1).unwrap();
         assert_eq!((status, reason.as_str()), (ConditionStatus::Unknown, "Unreachable"));
         assert_eq!(message, "a: connection refused");
-        answers.take(found(&[("a", refused()), ("b", Ok(None))]), 1);
+        answers.take(found(&[("a", refused()), ("b", Ok(Gauges::default()))]), 1);
         advance(ON_ITS_WAY).await;
         let (_, reason, message) = said(&answers, 1).unwrap();
         assert_eq!((reason.as_str(), message.as_str()), ("Behind", "b has no filter with a table"));
@@ -160,7 +178,7 @@ mod tests {
         let mut answers = Answers::default();
         assert!(!answers.take(Vec::new(), 1));
         assert_eq!(said(&answers, 1).unwrap().1, "NoGateway");
-        let many: Vec<_> = (0..9).map(|number| (format!("pod-{number}"), Ok(Some(3)))).collect();
+        let many: Vec<_> = (0..9).map(|number| (format!("pod-{number}"), everywhere(3))).collect();
         answers.take(many.clone(), 4);
         advance(ON_ITS_WAY).await;
         answers.take(many, 4);
@@ -170,5 +188,24 @@ mod tests {
             "{message}"
         );
         assert_eq!(answers.counts(4), Counts { loaded: 0, behind: 9, unknown: 0, lowest: 3 });
+    }
+
+    /// The trial VM has accepted the table, and that is all.
+    #[tokio::test(start_paused = true)]
+    async fn a_table_that_not_all_threads_have_is_not_loaded() {
+        let mut answers = Answers::default();
+        let on = |threads| found(&[("a", Ok(Gauges::on_threads(1, threads)))]);
+        assert!(!answers.take(on(0), 1));
+        assert_eq!(said(&answers, 1), None, "it is on its way");
+        advance(ON_ITS_WAY / 2).await;
+        assert!(!answers.take(on(2), 1));
+        advance(ON_ITS_WAY / 2).await;
+        assert!(!answers.take(on(2), 1));
+        let (status, reason, message) = said(&answers, 1).unwrap();
+        assert_eq!((status, reason.as_str()), (ConditionStatus::False, "Behind"));
+        assert_eq!(message, "a has it on 2 of 3 threads");
+        assert_eq!(answers.counts(1), Counts { loaded: 0, behind: 1, unknown: 0, lowest: 1 });
+        assert!(answers.take(on(3), 1));
+        assert_eq!(said(&answers, 1).unwrap().0, ConditionStatus::True);
     }
 }

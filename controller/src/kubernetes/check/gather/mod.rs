@@ -81,6 +81,6 @@ async fn settled(client: &Client, namespace: &str, ahead: SignedDuration) -> (Re
 fn is_settled(snapshot: &Snapshot, pods: &Pods) -> bool {
     let generation = snapshot.in_force.table.generation();
     let mut ready = pods.iter().flatten().filter(|(_, pod)| pod.ready);
-    let behind = ready.any(|(_, pod)| pod.generation.as_ref().is_ok_and(|loaded| *loaded != Some(generation)));
+    let behind = ready.any(|(_, pod)| pod.table.as_ref().is_ok_and(|table| !table.have(generation)));
     snapshot.in_force.findings.is_empty() && !behind
 }

@@ -2,7 +2,7 @@
 
 use super::super::facts::{Pod, Pods};
 use crate::kubernetes::client::told;
-use crate::kubernetes::loaded::gauge;
+use crate::kubernetes::loaded::gauge::{Gauges, QUERY};
 use crate::kubernetes::snapshot::list;
 use crate::kubernetes::sources::memory::ClusterRecord;
 use crate::kubernetes::sources::{place, pod};
@@ -29,8 +29,8 @@ pub(super) async fn ask(client: &Client, record: &ClusterRecord) -> Pods {
     let place = place::gateway_pods(namespace, &record.gateway_selector);
     let pods = list(client, place, keep).await.map_err(|error| format!("{error:#}"))?;
     let asked = stream::iter(pods).map(async |(key, pod)| {
-        let generation = if pod.ready { generation(client, namespace, &key.name).await } else { Ok(None) };
-        (key.name, Pod { generation, ..pod })
+        let table = if pod.ready { table(client, namespace, &key.name).await } else { Ok(Gauges::default()) };
+        (key.name, Pod { table, ..pod })
     });
     Ok(asked.buffer_unordered(AT_ONCE).collect().await)
 }
@@ -42,14 +42,14 @@ fn keep(object: DynamicObject) -> Pod {
     let proxy =
         containers.filter(|container| container["name"] == PROXY).find_map(|container| container["image"].as_str());
     let (proxy, revision) = (proxy.map(str::to_owned), object.labels().get(REVISION).cloned());
-    Pod { ready: pod::keep(object).is_ready(), generation: Ok(None), proxy, revision }
+    Pod { ready: pod::keep(object).is_ready(), table: Ok(Gauges::default()), proxy, revision }
 }
 
-async fn generation(client: &Client, namespace: &str, pod: &str) -> Result<Option<u64>, String> {
-    let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{STATS}?{}", gauge::QUERY);
+async fn table(client: &Client, namespace: &str, pod: &str) -> Result<Gauges, String> {
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{STATS}?{QUERY}");
     let request = Request::get(path).body(Vec::new()).map_err(|error| error.to_string())?;
     match timeout(PATIENCE, client.request_text(request)).await {
-        Ok(Ok(text)) => Ok(gauge::in_text(&text)),
+        Ok(Ok(text)) => Ok(Gauges::in_text(&text)),
         Ok(Err(kube::Error::Api(status))) if status.is_forbidden() => {
             Err(format!("you may not ask it: that takes a role that lets you get pods/proxy in {namespace}"))
         }

@@ -27,7 +27,7 @@ impl Objects<'_> {
     pub(super) fn patches(&self) -> Desired {
         // What an Envoy does not know, it refuses with all that stands beside it.
         let waits = self.settings.gateway.wait_for_identity == Waiting::Paused;
-        let mut patches = vec![self.transport_socket()];
+        let mut patches = vec![self.transport_socket(), self.unread_timeout()];
         patches.extend(waits.then(|| self.inserted(listener::handshake_finished())));
         if self.settings.places.delivery == Delivery::EnvoyFilter {
             patches.push(self.inserted(filter::placeholder(ads())));
@@ -97,10 +97,18 @@ impl Objects<'_> {
 
     /// One line for each connection, with what the filter decided and why: Istio's own format has neither.
     fn access_log(&self) -> Value {
+        self.on_listener(json!({ "access_log": [gateway_log(&AccessLog::Stdout)] }))
+    }
+
+    fn unread_timeout(&self) -> Value {
+        self.on_listener(json!({ "socket_options": [listener::unread_timeout()] }))
+    }
+
+    fn on_listener(&self, value: Value) -> Value {
         json!({
             "applyTo": "LISTENER",
             "match": { "context": GATEWAY, "listener": { "portNumber": self.settings.gateway.port } },
-            "patch": { "operation": "MERGE", "value": { "access_log": [gateway_log(&AccessLog::Stdout)] } },
+            "patch": { "operation": "MERGE", "value": value },
         })
     }
 }
