@@ -12,6 +12,13 @@ const LISTENER: &str = "config.listener.v3.Listener";
 /// How long a client may take for its TLS handshake, as Istio's gateways allow.
 const HANDSHAKE: &str = "15s";
 
+/// How long a client may leave unread what is sent to it, in milliseconds, before its connection is ended; as long as nginx's
+/// `send_timeout` and MySQL's `net_write_timeout`.
+///
+/// The filter can close a connection in one way only: once everything has been sent. A client whose access was taken back, and
+/// who stopped reading before, would keep its connection open on both sides for as long as it answers the kernel's probes.
+const UNREAD: u32 = 60_000;
+
 /// How many gateways of a peer a connection tries one after another, before it is given up. Bytes that the client has sent
 /// by then wait; a server that was not reached has seen none of them.
 const CONNECT_ATTEMPTS: u32 = 3;
@@ -32,6 +39,7 @@ pub(super) fn federation(
         "name": "federation",
         "stat_prefix": "federation",
         "address": address(inputs.listen),
+        "socket_options": [unread_timeout()],
         "access_log": [gateway_log(inputs.access_log)],
         "listener_filters": [extension("envoy.filters.listener.tls_inspector", inspector, json!({}))],
         "filter_chains": [{
@@ -51,6 +59,20 @@ pub(super) fn federation(
     });
     accept_both_families(&mut listener, inputs.listen);
     typed(LISTENER, listener)
+}
+
+/// The socket option by which the kernel ends a connection whose client does not read, also when it still answers (Linux 5.11 and later).
+/// Accepted connections have it from their listener.
+pub(crate) fn unread_timeout() -> Value {
+    const IPPROTO_TCP: u32 = 6;
+    const TCP_USER_TIMEOUT: u32 = 18;
+    json!({
+        "description": "TCP_USER_TIMEOUT",
+        "level": IPPROTO_TCP,
+        "name": TCP_USER_TIMEOUT,
+        "int_value": UNREAD,
+        "state": "STATE_PREBIND",
+    })
 }
 
 /// Tells the filter that the handshake is over. What a client shows before that proves nothing: it may send anybody's

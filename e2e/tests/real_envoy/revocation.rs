@@ -6,10 +6,14 @@ use fedgate_e2e::authority::Authority;
 use fedgate_e2e::client::{self, Client, Connection, resumed, say, wait_closed};
 use fedgate_e2e::cluster::Cluster;
 use fedgate_e2e::deployed::Deployed;
+use fedgate_e2e::envoy::access_log::Entry;
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
+use fedgate_e2e::wait;
 use std::time::{Duration, SystemTime};
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
 
 /// How soon after the table's arrival an open connection must be closed.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -75,6 +79,56 @@ fn removing_an_export_closes_all_its_connections() {
         ensure!(arrived <= LIMIT, "it took {arrived:?} from the table's arrival");
         wait_closed(&mut open.gamma, LIMIT).await
     });
+}
+
+/// Each worker has a VM, and the main thread has one; the trial VM, which has every table first, is none of them.
+#[test]
+fn all_threads_have_the_table_and_each_counts_once() {
+    scenario("threads", async |run: &RunFolder| {
+        let mut gateway = Gateway::start(run).await?;
+        for peers in ["alpha", "gamma", "alpha,gamma"] {
+            let before = gateway.beta().gateway()?.table_generation().await?;
+            gateway.web.apply(&gateway.federation.clusters[1], |service| service.for_peers(peers))?;
+            let envoy = gateway.beta().gateway()?;
+            let newer = async || Ok(envoy.table_generation().await? > before);
+            wait::until_true("a new table", Duration::from_secs(20), newer).await?;
+            let all = async || Ok(envoy.table_threads().await? == (3, 2));
+            wait::until_true("three threads with it", Duration::from_secs(10), all).await?;
+        }
+        let envoy = gateway.beta().gateway()?;
+        let stays = async || Ok(envoy.table_threads().await? == (3, 2));
+        wait::stays("the count", Duration::from_secs(12), stays).await
+    });
+}
+
+/// The filter's close waits until the client has taken what was sent before, which this one never does. The kernel does not wait.
+#[test]
+fn a_client_that_does_not_read_is_cut_off_on_both_sides() {
+    scenario("unread", async |run: &RunFolder| {
+        let mut open = Open::start(run).await?;
+        flood(&mut open.alpha).await?;
+        let log = open.gateway.beta().access_log()?;
+        open.gateway.beta().remove_peer("alpha")?;
+        // Envoy writes the line when both sides are closed.
+        let closed = |entry: &Entry| entry.close_reason.as_deref() == Some("wasm_downstream_close");
+        let closed = async || Ok(log.entries().iter().any(closed));
+        wait::until_true("both sides to be closed", UNREAD + Duration::from_secs(30), closed).await?;
+        ensure!(say(&mut open.gamma, "still here").await? == "250 still here", "gamma's connection was cut");
+        Ok(())
+    });
+}
+
+/// How long the gateway lets a client leave unread what is sent to it.
+const UNREAD: Duration = Duration::from_secs(60);
+
+/// Makes the server send more than all buffers on the way take, and reads nothing.
+async fn flood(connection: &mut Connection) -> Result<()> {
+    let lines = "x".repeat(1022) + "\r\n";
+    let lines = lines.repeat(64);
+    while let Ok(written) = timeout(Duration::from_secs(3), connection.write_all(lines.as_bytes())).await {
+        written?;
+    }
+    Ok(())
 }
 
 /// A session that was made before its root was removed must not be resumed after it.
