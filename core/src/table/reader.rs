@@ -120,7 +120,8 @@ impl Table {
         (0..self.peer_count()).map_while(|index| self.peer(u16::try_from(index).ok()?))
     }
 
-    /// All exports in the table's order. This is for people and tests; it allocates.
+    /// All exports in the table's order. This is for people and tests; it allocates. A table's bytes may name a service whose server name
+    /// TLS does not take; it is listed, and nobody can call it.
     pub fn exports(&self) -> impl Iterator<Item = (ServiceName, Export)> {
         self.sections.keys().map_while(|(key, row)| {
             let host = Hostname::parse(&host_of(&key)?).ok()?;
