@@ -29,7 +29,7 @@ pub struct Question {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Caller {
-    /// Nobody in particular: only what does not depend on the caller is explained.
+    /// Nobody in particular: each peer is judged.
     #[default]
     Unknown,
     /// The workload with this SPIFFE ID.
@@ -46,10 +46,27 @@ pub struct Explanation {
     pub to: ServiceName,
     /// The steps, in the order in which they are judged; the last one decides.
     pub steps: Vec<Step>,
-    /// Whether the call passes, as far as this cluster can tell.
+    /// What holds for each peer, when the question names no caller of one of our services.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub peers: Vec<PeerAnswer>,
+    /// Whether the call passes, as far as this cluster can tell; when no caller is named, whether that of any peer does.
     pub passes: bool,
     /// The reason word of the decision; `None` for an import, about which the peer's gateway decides.
     pub reason: Option<String>,
+}
+
+/// Whether a call from some workload of a peer passes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerAnswer {
+    /// The peer.
+    pub peer: PeerName,
+    /// Whether it passes.
+    pub passes: bool,
+    /// The reason word of the decision.
+    pub reason: Option<String>,
+    /// The step that decided.
+    pub detail: String,
 }
 
 /// One step of the way.
@@ -96,7 +113,25 @@ impl Way {
 
     fn end(self, question: &Question, reason: Option<&str>) -> Explanation {
         let passes = self.steps.iter().all(|step| step.holds);
-        Explanation { to: question.to.clone(), steps: self.steps, passes, reason: reason.map(str::to_owned) }
+        // Where the gateway would let it pass, and it fails before or after, the gateway's word is not the reason.
+        let reason = reason.filter(|reason| passes || *reason != "granted").map(str::to_owned);
+        let to = question.to.clone();
+        Explanation { to, steps: self.steps, peers: Vec::new(), passes, reason }
+    }
+
+    /// A call from any peer: what holds for each.
+    fn any_peer(mut self, sources: &Sources<'_>, question: &Question) -> Explanation {
+        let peers = sources.federation.peers.iter().map(|report| &report.peer.name);
+        let peers: Vec<_> = peers.map(|peer| Self::default().peer(sources, question, peer).answer(peer)).collect();
+        if peers.is_empty() {
+            self.step("peer", false, "there is no IstioFederation of another cluster, so there is nobody to call");
+        }
+        let reason = match peers.iter().find(|answer| answer.passes).or(peers.first()) {
+            Some(answer) => answer.reason.clone(),
+            None => Some("unknown_peer".to_owned()),
+        };
+        let passes = peers.iter().any(|answer| answer.passes);
+        Explanation { to: question.to.clone(), steps: self.steps, peers, passes, reason }
     }
 
     /// A call from a peer to one of our services: what the gateway's filter does.
@@ -119,7 +154,7 @@ impl Way {
         };
         self.step("exported", true, format!("{} is in table generation {}", question.to, sources.table.generation()));
         match &question.from {
-            Caller::Unknown => self.end(question, None),
+            Caller::Unknown => self.any_peer(sources, question),
             Caller::Identity(uri) => self.identity(sources, question, &admission, uri),
             Caller::Peer(peer) => self.peer(sources, question, peer),
         }
@@ -247,6 +282,16 @@ impl Way {
                 self.step("trust bundle", false, detail);
             }
         }
+    }
+}
+
+impl Explanation {
+    /// In short: by the first step that does not hold, or by the grant.
+    fn answer(self, peer: &PeerName) -> PeerAnswer {
+        let refused = self.steps.iter().find(|step| !step.holds);
+        let decided = refused.or_else(|| self.steps.iter().find(|step| step.check == "granted"));
+        let detail = decided.map(|step| step.detail.clone()).unwrap_or_default();
+        PeerAnswer { peer: peer.clone(), passes: self.passes, reason: self.reason, detail }
     }
 }
 

@@ -55,16 +55,33 @@ fn ask_controller(folder: &Folder, question: &Question) -> Result<Explanation> {
 }
 
 fn text(explanation: &Explanation) -> String {
-    let width = explanation.steps.iter().map(|step| step.check.len()).max().unwrap_or_default();
+    let steps = explanation.steps.iter().map(|step| (step.holds, step.check.clone(), &step.detail));
+    let peers = explanation.peers.iter().map(|answer| (answer.passes, format!("peer {}", answer.peer), &answer.detail));
+    let rows: Vec<_> = steps.chain(peers).collect();
+    let width = rows.iter().map(|(_, check, _)| check.len()).max().unwrap_or_default();
     let mut out = format!("{}\n", explanation.to);
-    for step in &explanation.steps {
-        let mark = if step.holds { "ok " } else { "NO " };
-        out += &format!("  {mark} {:width$}  {}\n", step.check, step.detail);
+    for (holds, check, detail) in &rows {
+        let mark = if *holds { "ok " } else { "NO " };
+        out += &format!("  {mark} {check:width$}  {detail}\n");
     }
-    let verdict = if explanation.passes { "passes" } else { "does not pass" };
-    match &explanation.reason {
+    let verdict = verdict(explanation);
+    match explanation.reason.as_ref().filter(|_| explanation.peers.is_empty()) {
         Some(reason) => out + &format!("=> {verdict}: {reason}\n"),
         None => out + &format!("=> {verdict}\n"),
+    }
+}
+
+fn verdict(explanation: &Explanation) -> String {
+    let all = explanation.peers.len();
+    let passing = explanation.peers.iter().filter(|answer| answer.passes).count();
+    match (all, passing) {
+        (0, _) if explanation.passes => "passes".to_owned(),
+        (0, _) => "does not pass".to_owned(),
+        (1, 0) => "does not pass for the only peer".to_owned(),
+        (1, _) => "passes for the only peer".to_owned(),
+        (all, 0) => format!("does not pass for any of {all} peers"),
+        (all, passing) if passing == all => format!("passes for all {all} peers"),
+        (all, passing) => format!("passes for {passing} of {all} peers"),
     }
 }
 
@@ -79,6 +96,7 @@ mod tests {
         let explanation = Explanation {
             to: "web.shop.svc.beta.example:80".parse().unwrap(),
             steps: vec![step("server name", true, "fine"), step("exported", false, "no such Service")],
+            peers: Vec::new(),
             passes: false,
             reason: Some("unknown_service".into()),
         };
