@@ -38,4 +38,5 @@ pub mod sinks;
 pub mod state;
 pub mod status;
 mod tasks;
+pub mod words;
 pub mod yaml;

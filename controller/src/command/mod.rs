@@ -1,11 +1,23 @@
 //! The command line.
 
+// The commands below print by these, and not by the macros of the standard library, which panic when nobody reads any more.
+macro_rules! print {
+    ($($text:tt)*) => { $crate::command::out::print(format_args!($($text)*)) };
+}
+macro_rules! println {
+    ($($text:tt)*) => { $crate::command::out::print(format_args!("{}\n", format_args!($($text)*))) };
+}
+macro_rules! eprintln {
+    ($($text:tt)*) => { $crate::command::out::complain(format_args!("{}\n", format_args!($($text)*))) };
+}
+
 mod ask;
 mod check;
 mod controller;
 mod crd;
 mod explain;
 mod keygen;
+mod out;
 mod run;
 mod status;
 mod table;
@@ -77,10 +89,12 @@ const EXPLAIN_EXAMPLES: &str = "Examples:
     fedgate explain --to web.shop.svc.beta.example:80 --from spiffe://alpha.example/ns/shop/sa/cart
   May the peer gamma reach it at all?
     fedgate explain --to web.shop.svc.beta.example:80 --peer gamma
+  Which peers may reach it?
+    fedgate explain --to web.shop.svc.beta.example:80
   How do calls from here get to a peer's service?
     fedgate explain --to stock.shop.svc.gamma.example:80
 
-Exits with 1 when the call does not pass.";
+Exits with 1 when the call does not pass; without --from and --peer, when it passes for no peer.";
 
 /// A cluster's folder.
 #[derive(Debug, Args)]
@@ -146,7 +160,7 @@ impl Cli {
             Ok(Outcome::Well) => ExitCode::SUCCESS,
             Ok(Outcome::Finding) => ExitCode::from(1),
             Err(error) => {
-                eprintln!("error: {error:#}");
+                eprintln!("error: {}", crate::words::chain(&error));
                 ExitCode::from(1)
             }
         }
