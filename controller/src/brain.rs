@@ -7,7 +7,7 @@ use crate::importer::PeerUpdate;
 use fedgate_core::{PeerName, Table};
 use fedgate_federation::federate::Published;
 use fedgate_federation::knowledge::{PeerKnowledge, Times};
-use fedgate_federation::object::{Objects, Peer};
+use fedgate_federation::object::{IstioFederationSpec, Objects, Peer};
 use fedgate_federation::{Federation, Finding, Inputs, LocalCluster, Severity, federate};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,10 +47,11 @@ impl Brain {
 
     /// Takes what a round with a peer gave; whether something follows from it. News of a peer that is gone is passed over.
     pub fn learned(&mut self, update: PeerUpdate) -> bool {
-        let PeerUpdate { peer, knowledge, changed, .. } = update;
+        let PeerUpdate { peer, mut knowledge, changed, .. } = update;
         if !self.peers.iter().any(|known| known.name == peer) {
             return false;
         }
+        knowledge.object = self.last_valid(&peer);
         self.knowledge.insert(peer, knowledge);
         changed
     }
@@ -70,6 +71,13 @@ impl Brain {
         }
         self.peers = federation.peers.iter().map(|report| report.peer.clone()).collect();
         federation
+    }
+
+    /// The spec of a peer's object: as it is, if it is valid, and otherwise as it was when it was last valid.
+    fn last_valid(&self, peer: &PeerName) -> Option<IstioFederationSpec> {
+        let object = self.objects.federations.iter().find(|named| named.name == peer.as_str());
+        let valid = object.filter(|named| Peer::parse(named).is_ok()).map(|named| named.spec.clone());
+        valid.or_else(|| self.knowledge.get(peer).and_then(|known| known.object.clone()))
     }
 
     /// Drops what is known of peers whose objects are gone, and names them.

@@ -100,7 +100,7 @@ pub(super) fn conditions(
     let knowledge = candidate.knowledge;
     let of = |reasons: &'static [FindingReason]| findings.iter().filter(|finding| reasons.contains(&finding.reason));
     vec![
-        accepted(&candidate.standing),
+        accepted(candidate),
         exchange(ConditionType::PublicMetadataExchangeReady, knowledge.and_then(|k| k.public_exchange.as_ref())),
         exchange(ConditionType::PrivateMetadataExchangeReady, private_exchange(inputs, knowledge).as_ref()),
         dataplane(knowledge, has_gateways),
@@ -127,8 +127,11 @@ const DROPPED: &[FindingReason] = &[
     FindingReason::MoreFindings,
 ];
 
-fn accepted(standing: &Standing) -> Condition {
-    let (status, reason, message) = match standing {
+fn accepted(candidate: &Candidate<'_>) -> Condition {
+    if let (Standing::Accepted, Some(refused)) = (&candidate.standing, &candidate.refused) {
+        return refused.clone();
+    }
+    let (status, reason, message) = match &candidate.standing {
         Standing::Accepted => (ConditionStatus::True, "Accepted".to_owned(), String::new()),
         Standing::Refused { reason, message } => (ConditionStatus::False, reason.camel_case(), message.clone()),
     };

@@ -8,7 +8,7 @@ use crate::finding::{Finding, FindingReason, ObjectRef, shown};
 use crate::grant::{Admitted, Granter, PeerGrant, Subject};
 use crate::object::{
     GATEWAY_MODE_ANNOTATION, GatewayMode, PUBLIC_SERVICE_LABEL, Peer, ServiceObject, ServicePortSpec,
-    TransportProtocol, check_cluster_domain,
+    TransportProtocol, check_cluster_domain, is_dns_label,
 };
 use fedgate_core::{
     BuildError, Grant, Hostname, PeerIndex, PeerName, ServiceName, ServicePort, Table, TableBuilder, TableError,
@@ -97,7 +97,7 @@ pub(super) fn offers(
         };
         match checked {
             Ok((hostname, _)) if offers.contains_key(&hostname) => {
-                let message = "another Service has this namespace and name, and was taken; remove one of the two";
+                let message = "another Service has this namespace and name and is in force; remove one of the two";
                 findings.push(Finding::error(
                     FindingReason::DuplicateObject,
                     service.object(),
@@ -191,8 +191,12 @@ fn mode(service: &ServiceObject) -> Result<GatewayMode, String> {
 fn hostname(ours: &TrustDomain, service: &ServiceObject) -> Result<Hostname, String> {
     let text = format!("{}.{}.svc.{ours}", service.name, service.namespace);
     // Folded to lower case it would be another Service's name.
-    let own = Hostname::parse(&text).ok().filter(|hostname| ours.owns(hostname) && hostname.as_str() == text);
-    own.ok_or_else(|| format!("expected a name and a namespace that make a host name, found {:?}", shown(&text)))
+    let labels = is_dns_label(&service.name) && is_dns_label(&service.namespace);
+    let own = Hostname::parse(&text).ok().filter(|hostname| labels && ours.owns(hostname) && hostname.as_str() == text);
+    own.ok_or_else(|| {
+        let found = format!("{}/{}", service.namespace, service.name);
+        format!("expected a namespace and a name of lower-case letters, digits and '-', found {:?}", shown(&found))
+    })
 }
 
 fn check_port(spec: &ServicePortSpec, before: &Ports) -> Result<PublicServicePort, (FindingReason, String)> {

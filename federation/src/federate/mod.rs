@@ -14,6 +14,7 @@ mod condition;
 mod export;
 mod health;
 mod import;
+mod last_valid;
 mod limits;
 mod others;
 mod passthrough;
@@ -34,7 +35,7 @@ use crate::document::{
     ClusterUuid, GatewayAddress, Network, PrivateDocument, PublicDocument, SpiffeBundle, WorkloadIdentity,
 };
 use crate::finding::{Finding, ObjectRef};
-use crate::grant::{Granter, Policies};
+use crate::grant::{Granter, KnownPeers, Policies};
 use crate::key::PublicKey;
 use crate::knowledge::{Age, PeerKnowledge, Times};
 use crate::object::{Objects, Peer, check_cluster_domain, peers};
@@ -138,6 +139,8 @@ pub(crate) struct Candidate<'a> {
     pub(crate) peer: Peer,
     pub(crate) knowledge: Option<&'a PeerKnowledge>,
     pub(crate) standing: Standing,
+    /// Why its object is not valid now: then its last valid version is in force.
+    pub(crate) refused: Option<Condition>,
 }
 
 impl Candidate<'_> {
@@ -190,8 +193,12 @@ pub fn federate(inputs: &Inputs<'_>) -> Federation {
     let (candidates, others) = candidates(inputs, &mut findings);
     let accepted = || candidates.iter().filter(|candidate| candidate.is_accepted());
 
-    let names: BTreeSet<&str> = inputs.objects.federations.iter().map(|named| named.name.as_str()).collect();
-    let policies = Policies::compile(&inputs.objects.policies, &names, &mut findings);
+    let objects = inputs.objects.federations.iter().map(|named| named.name.as_str());
+    let names: BTreeSet<&str> =
+        objects.chain(candidates.iter().map(|candidate| candidate.peer.name.as_str())).collect();
+    let peers = candidates.iter().map(|candidate| (&candidate.peer.name, &candidate.peer.trust_domain)).collect();
+    let known = KnownPeers { names: &names, peers };
+    let policies = Policies::compile(&inputs.objects.policies, &known, &mut findings);
     let mut granter = Granter::new(&policies, accepted().map(|candidate| &candidate.peer.name));
     let (mut offers, passthrough) = export::offers(inputs, &names, &mut granter, &mut findings);
     let health = health::add(inputs.local, &mut offers, &granter);
@@ -243,12 +250,20 @@ fn candidates<'a>(
         findings.push(Finding::error(reason, ObjectRef::cluster(ours.as_str()), "trustDomain", why));
         let message = format!("this cluster's own trust domain is {ours}: {why}");
         let refusals = objects.iter().map(|named| Finding::error(reason, named.object(), "", message.as_str()));
-        return (Vec::new(), others::others(inputs.objects, &[], &refusals.collect::<Vec<_>>()));
+        let refusals = refusals.collect::<Vec<_>>();
+        return (Vec::new(), others::others(others::refused_objects(inputs.objects, &refusals), &BTreeSet::new()));
     }
-    let (peers, more) = peers(objects, ours);
-    let others = others::others(inputs.objects, &peers, &more);
+    let (mut peers, more) = peers(objects, ours);
+    let refused = others::refused_objects(inputs.objects, &more);
     findings.extend(more);
-    (standing::judge(inputs, peers, findings), others)
+    peers.extend(last_valid::peers(inputs, &peers, &refused, findings));
+    let mut candidates = standing::judge(inputs, peers, findings);
+    for candidate in &mut candidates {
+        candidate.refused = last_valid::condition(&candidate.peer, &refused);
+    }
+    let valid: BTreeSet<&str> = candidates.iter().map(|candidate| candidate.peer.name.as_str()).collect();
+    let others = others::others(refused, &valid);
+    (candidates, others)
 }
 
 fn members<'a, 'k: 'a>(

@@ -1,24 +1,31 @@
 //! What to say on an `IstioFederation` that is no valid peer, so that its writer sees it on the object itself.
 
 use super::condition::{Condition, ConditionStatus, ConditionType};
-use crate::finding::{Finding, ObjectRef, Severity, messages};
-use crate::object::{Objects, Peer};
+use crate::finding::{Finding, FindingReason, ObjectRef, Severity, messages};
+use crate::object::Objects;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The condition of each object that is none of the `peers`, by name: those of which `findings` say why not, and those that
-/// the adapter could not even read.
-pub(super) fn others(objects: &Objects, peers: &[Peer], findings: &[Finding]) -> BTreeMap<String, Condition> {
-    let valid: BTreeSet<_> = peers.iter().map(|peer| peer.name.as_str()).collect();
+/// The condition of each object that is not valid as it is now, by name: those of which `findings` say why not, and those that the
+/// adapter could not even read.
+pub(super) fn refused_objects(objects: &Objects, findings: &[Finding]) -> BTreeMap<String, Condition> {
     let unreadable = objects.findings.iter().filter(|finding| is_unreadable(finding));
     let mut refusals: BTreeMap<&str, Vec<&Finding>> = BTreeMap::new();
-    for finding in unreadable.chain(findings).filter(|finding| !valid.contains(finding.object.name.as_str())) {
+    for finding in unreadable.chain(findings).filter(|finding| finding.severity != Severity::Warning) {
         refusals.entry(&finding.object.name).or_default().push(finding);
     }
     refusals.into_iter().filter_map(|(name, findings)| Some((name.to_owned(), refused(&findings)?))).collect()
 }
 
+/// Those that are not peers.
+pub(super) fn others(mut refused: BTreeMap<String, Condition>, peers: &BTreeSet<&str>) -> BTreeMap<String, Condition> {
+    refused.retain(|name, _| !peers.contains(name.as_str()));
+    refused
+}
+
 fn is_unreadable(finding: &Finding) -> bool {
-    finding.severity == Severity::Error && finding.object.kind == ObjectRef::federation("").kind
+    finding.severity == Severity::Error
+        && finding.object.kind == ObjectRef::federation("").kind
+        && finding.reason != FindingReason::DuplicateObject
 }
 
 /// With the first finding's reason, and what each of them says.

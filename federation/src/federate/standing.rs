@@ -42,7 +42,7 @@ pub(super) fn judge<'a>(inputs: &Inputs<'a>, peers: Vec<Peer>, findings: &mut Ve
     let candidate = |peer: Peer| {
         let knowledge =
             inputs.knowledge.get(&peer.name).filter(|knowledge| knowledge.trust_domain == peer.trust_domain);
-        Candidate { peer, knowledge, standing: Standing::Accepted }
+        Candidate { peer, knowledge, standing: Standing::Accepted, refused: None }
     };
     let mut candidates: Vec<_> = peers.into_iter().map(candidate).collect();
     refuse_same_trust_domain(&mut candidates);

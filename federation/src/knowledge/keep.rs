@@ -32,6 +32,7 @@ impl PeerKnowledge {
         let most = SignedDuration::try_from(times.staleness_limit / PARTS).unwrap_or(SignedDuration::MAX);
         let aged = |(now, then): (Timestamp, Timestamp)| now.duration_since(then) >= most;
         self.is_news_after(saved)
+            || self.object != saved.object
             || confirmed(&self.public).zip(confirmed(&saved.public)).is_some_and(aged)
             || confirmed(&self.private).zip(confirmed(&saved.private)).is_some_and(aged)
             || self.notices.iter().zip(&saved.notices).any(|(now, then)| aged((now.seen(), then.seen())))

@@ -22,7 +22,7 @@ pub use probe::{Dataplane, DataplaneReason, Probed};
 
 use crate::document::{ClusterUuid, PrivateDocument, PublicDocument};
 use crate::finding::{Finding, shown_long};
-use crate::object::Peer;
+use crate::object::{IstioFederationSpec, Peer};
 use fedgate_core::TrustDomain;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -186,6 +186,9 @@ impl std::fmt::Display for ExchangeReason {
 pub struct PeerKnowledge {
     /// The trust domain that the peer's object had: knowledge of another trust domain is none.
     pub trust_domain: TrustDomain,
+    /// The spec of the peer's object when it was last valid, so that a mistake in the object does not end what works.
+    #[serde(default)]
+    pub object: Option<IstioFederationSpec>,
     /// Who the peer is.
     pub public: Option<Known<PublicDocument>>,
     /// What the peer offers.
@@ -214,6 +217,7 @@ impl PeerKnowledge {
     pub fn new(peer: &Peer) -> Self {
         Self {
             trust_domain: peer.trust_domain.clone(),
+            object: None,
             public: None,
             private: None,
             uuid_since: None,

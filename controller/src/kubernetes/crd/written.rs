@@ -24,6 +24,7 @@ fn knowledge() -> PeerKnowledge {
     let port = |number| ServicePort::new(number).unwrap();
     PeerKnowledge {
         trust_domain: TrustDomain::parse("beta.example").unwrap(),
+        object: None,
         public: known(PublicDocument {
             cluster_uuid: ClusterUuid::parse("11111111-aaaa-4aaa-8aaa-111111111111").unwrap(),
             authn_key: new_key().unwrap().public(),
