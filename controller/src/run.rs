@@ -8,7 +8,7 @@ use crate::clock::SystemClock;
 use crate::controller::Controller;
 use crate::envoy::{AccessLog, EnvoyFiles, FilePath, FilterModule};
 use crate::exporter::{self, ExporterSettings, Limits, ServerTls, Transport};
-use crate::files;
+use crate::files::{self, Changes};
 use crate::importer::{self, FetchLimits, Importer, ImporterSettings, SystemRoots};
 use crate::local::{self, Local};
 use crate::metrics::Metrics;
@@ -18,11 +18,12 @@ use crate::settings::{self, MetadataTransport, Settings};
 use crate::sinks::{self, Deployment};
 use crate::state::StateFolder;
 use crate::tasks::Tasks;
+use crate::words;
 use anyhow::{Context, Result};
 use fedgate_federation::document;
 use jiff::Timestamp;
 use reload::Reload;
-use signals::Signals;
+use signals::{Asked, Signals};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -31,7 +32,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
-/// Runs the controller on a folder until it is told to stop (SIGTERM, SIGINT).
+/// Runs the controller on a folder until it is told to stop (SIGTERM, SIGINT). SIGHUP makes it read all files again.
 ///
 /// # Errors
 /// When it cannot begin: wrong settings, a file that is missing, an address in use. Once it runs, nothing ends it but a signal and the
@@ -53,7 +54,7 @@ pub async fn run(dir: &Path) -> Result<()> {
 
     let mut signals = Signals::new()?;
     let mut pace = Pace::default();
-    reload.all(&mut controller);
+    reload_all(&mut reload, &mut controller, &mut changes);
     let ended = loop {
         if pace.is_due() {
             pace.compiles();
@@ -68,10 +69,17 @@ pub async fn run(dir: &Path) -> Result<()> {
             }
         }
         tokio::select! {
-            () = signals.next() => break Ok(()),
+            asked = signals.any() => match asked {
+                Asked::Stop => break Ok(()),
+                Asked::Reload => {
+                    tracing::info!("reading all files again (SIGHUP)");
+                    reload_all(&mut reload, &mut controller, &mut changes);
+                    pace.changed();
+                }
+            },
             ended = servers.ended() => break Err(ended),
             () = changes.next() => {
-                reload.all(&mut controller);
+                reload_all(&mut reload, &mut controller, &mut changes);
                 pace.changed();
             }
             Some(update) = learned.recv() => match controller.learned(update) {
@@ -100,6 +108,16 @@ pub(crate) async fn stop_all(stop: &watch::Sender<bool>, tasks: Tasks, ended: &R
         tracing::warn!("{failure}");
     }
 }
+
+/// Reads all files; those that are being written are looked at again soon.
+fn reload_all(reload: &mut Reload, controller: &mut Controller, changes: &mut Changes) {
+    if reload.all(controller, &changes.open_files()) {
+        changes.again_in(UNFINISHED);
+    }
+}
+
+/// How soon to look again at a file that is being written.
+const UNFINISHED: Duration = Duration::from_millis(100);
 
 /// How many peers' news may wait to be taken in.
 const LEARNED: usize = 256;
@@ -168,9 +186,12 @@ async fn serve(
 }
 
 pub(crate) async fn listen(setting: &str, address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
-        format!(
-            "cannot listen on {setting} {address}: is another program using it? Choose another address in fedgate.yaml"
+    TcpListener::bind(address).await.map_err(|error| {
+        // Settings of the files platform are fields, those of Kubernetes are flags.
+        let place = if setting.starts_with("--") { "by this flag" } else { "in fedgate.yaml" };
+        let why = words::io(&error);
+        anyhow::anyhow!(
+            "cannot listen on {setting} {address}: {why}; end that program, or choose another address {place}"
         )
     })
 }

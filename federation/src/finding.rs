@@ -188,8 +188,10 @@ finding_reasons! {
     Unreadable = "unreadable",
     /// An object does not have its kind's form.
     InvalidObject = "invalid_object",
-    /// An object's kind is none that is used here.
+    /// An object is of a kind that is not used here.
     UnknownKind = "unknown_kind",
+    /// An object has a field that means nothing here, and is not used.
+    UnknownField = "unknown_field",
 
     // Objects.
     /// There is an object of this kind and name already; this one is left out.
@@ -329,6 +331,7 @@ impl FindingReason {
         Self::Unreadable,
         Self::InvalidObject,
         Self::UnknownKind,
+        Self::UnknownField,
         Self::IdentityReplaced,
         Self::NoRoots,
         Self::NoGatewayAddress,

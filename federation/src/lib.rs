@@ -11,6 +11,7 @@
 //! | [`key`], [`token`] | who may fetch the private document |
 //! | [`bundle`] | roots, and the bundle map for Envoy |
 //! | [`knowledge`] | what is known of one peer, and what may change it |
+//! | [`form`], [`spelling`] | objects into types, and what is wrong with those that do not fit |
 //! | [`grant`] | who may reach an export |
 //! | [`mod@federate`] | all of it together |
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
@@ -19,11 +20,13 @@ pub mod bundle;
 pub mod document;
 pub mod federate;
 mod finding;
+pub mod form;
 pub mod grant;
 mod json;
 pub mod key;
 pub mod knowledge;
 pub mod object;
+pub mod spelling;
 mod strict;
 pub mod token;
 

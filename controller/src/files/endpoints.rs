@@ -53,7 +53,8 @@ fn add(by_service: &mut ByPortName, found: &Found, slice: &EndpointSlice, findin
     let label = slice.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_NAME_LABEL));
     let Some(service) = label.filter(|name| !name.is_empty()) else {
         let message =
-            "expected the name of the Service that it belongs to, found none; the slice is not used".to_owned();
+            "expected the name of the slice's Service, found none; set the label, until then the slice is not used"
+                .to_owned();
         return refuse(&format!("metadata.labels[{SERVICE_NAME_LABEL}]"), message);
     };
     let ports = by_service.entry((found.id.namespace.clone(), service.clone())).or_default();
@@ -63,7 +64,7 @@ fn add(by_service: &mut ByPortName, found: &Found, slice: &EndpointSlice, findin
                 Ok(address) => add_address(ports, address, slice.ports.as_deref().unwrap_or_default()),
                 Err(_) => {
                     let field = format!("endpoints[{place}].addresses");
-                    refuse(&field, format!("expected an IP address, found {:?}, which is left out", shown(text)));
+                    refuse(&field, format!("expected an IP address, found {:?}; it is left out", shown(text)));
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! What each file said when it was last good, kept in `state/` over a restart.
 
 use super::object::{self, Found, Read};
+use crate::words;
 use crate::yaml::{self, Document, Limits};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -13,6 +14,16 @@ use std::path::{Path, PathBuf};
 pub(super) struct LastGood {
     path: PathBuf,
     written: Option<Vec<u8>>,
+    mounted: bool,
+}
+
+/// What the file holds.
+#[derive(Default, Serialize, Deserialize)]
+struct Kept<F> {
+    /// The rows of each file.
+    files: F,
+    /// Whether the folder was one that a file system is mounted on. Without it, it must not look like one that was emptied.
+    mounted: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -23,7 +34,16 @@ struct Row {
 
 impl LastGood {
     pub(super) fn new(state: &Path) -> Self {
-        Self { path: state.join("manifests.json"), written: None }
+        Self { path: state.join("manifests.json"), written: None, mounted: false }
+    }
+
+    /// Whether the folder was one that a file system is mounted on, when it was last read.
+    pub(super) fn was_mounted(&self) -> bool {
+        self.mounted
+    }
+
+    pub(super) fn set_mounted(&mut self, mounted: bool) {
+        self.mounted = mounted;
     }
 
     /// The objects of each file. Without the state, or when it cannot be read, there are none: a report says so, and the files
@@ -33,21 +53,25 @@ impl LastGood {
         file_as_shown: impl Fn(&str) -> String,
         limits: &Limits,
     ) -> BTreeMap<String, Vec<Found>> {
-        let path = self.path.display();
+        let path = self.path.display().to_string();
         let bytes = match fs::read(&self.path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return BTreeMap::new(),
             Err(error) => {
-                tracing::warn!(%path, %error, "the last good manifests cannot be read; broken files begin with nothing");
+                let error = words::io(&error);
+                tracing::warn!(%path, error, "cannot read the last valid manifests; files that are broken now are left out");
                 return BTreeMap::new();
             }
         };
-        let rows: BTreeMap<String, Vec<Row>> = match serde_json::from_slice(&bytes) {
-            Ok(rows) => rows,
-            Err(error) => {
+        let rows = match serde_json::from_slice::<Kept<BTreeMap<String, Vec<Row>>>>(&bytes) {
+            Ok(kept) => {
+                self.mounted = kept.mounted;
+                kept.files
+            }
+            Err(_) => {
                 let aside = self.path.with_extension("broken");
                 let moved = fs::rename(&self.path, &aside).is_ok();
-                tracing::warn!(%path, %error, moved, "the last good manifests cannot be understood; set aside as .broken");
+                tracing::warn!(%path, moved, "the last valid manifests are damaged; set aside as .broken");
                 return BTreeMap::new();
             }
         };
@@ -60,12 +84,13 @@ impl LastGood {
         rows.into_iter().map(found).collect()
     }
 
-    /// Keeps the objects of each file, if they are others than those that are kept already.
+    /// Keeps the objects of each file, if they differ from those that are kept already.
     pub(super) fn save<'a>(&mut self, files: impl Iterator<Item = (&'a str, &'a [Found])>) {
         let row = |found: &Found| Row { line: found.line, document: found.json.clone() };
-        let rows: BTreeMap<&str, Vec<Row>> =
+        let files: BTreeMap<&str, Vec<Row>> =
             files.map(|(file, found)| (file, found.iter().map(row).collect())).collect();
-        let written = serde_json::to_vec(&rows).map_err(std::io::Error::from).and_then(|bytes| {
+        let kept = Kept { files, mounted: self.mounted };
+        let written = serde_json::to_vec(&kept).map_err(std::io::Error::from).and_then(|bytes| {
             if self.written.as_ref() != Some(&bytes) {
                 replace(&self.path, &bytes)?;
                 self.written = Some(bytes);
@@ -73,7 +98,8 @@ impl LastGood {
             Ok(())
         });
         if let Err(error) = written {
-            tracing::error!(path = %self.path.display(), %error, "the last good manifests are not kept over a restart");
+            let error = words::io(&error);
+            tracing::error!(path = %self.path.display(), error, "the last valid manifests are not kept over a restart");
         }
     }
 }

@@ -1,8 +1,11 @@
 //! One file: its documents, each for itself.
 
-use super::object::{self, Broken, Found, Read, mentions_policy};
+use super::folder::{Entry, Role};
+use super::kind::mentions_policy;
+use super::object::{self, Broken, Found, Object, Read};
+use crate::words;
 use crate::yaml::{self, Document, Limits, YamlError};
-use fedgate_federation::object::PeerSelection;
+use fedgate_federation::object::{PeerSelection, PolicyBody};
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
 use std::io::Read as _;
 use std::path::Path;
@@ -23,7 +26,9 @@ pub(super) enum Bytes {
     TooMany,
     /// It is a folder, a pipe or the like.
     NoFile,
-    /// The system's words.
+    /// It is a link, and what it leads to is gone.
+    Dangling(String),
+    /// Why, in plain words.
     Failed(String),
 }
 
@@ -31,8 +36,11 @@ pub(super) enum Bytes {
 pub(super) fn bytes(path: &Path, limits: &Limits) -> Option<Bytes> {
     match try_bytes(path, limits) {
         Ok(bytes) => Some(bytes),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => Some(Bytes::Failed(error.to_string())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let target = std::fs::read_link(path).ok()?;
+            Some(Bytes::Dangling(fedgate_federation::shown(&target.to_string_lossy())))
+        }
+        Err(error) => Some(Bytes::Failed(words::io(&error))),
     }
 }
 
@@ -48,28 +56,39 @@ fn try_bytes(path: &Path, limits: &Limits) -> std::io::Result<Bytes> {
 
 /// Reads what stands in a file. `file` is the file as findings name it.
 pub(super) fn content(bytes: &Bytes, file: &str, limits: &Limits) -> Content {
-    let text = match bytes {
-        Bytes::Failed(error) => return unreadable(file, true, format!("it cannot be read: {error}")),
-        Bytes::NoFile => return unreadable(file, false, "expected a file, found something else".into()),
-        Bytes::TooMany => {
-            return unreadable(
-                file,
-                true,
-                format!("it has more than the {} bytes that are read; split it", limits.bytes),
-            );
-        }
-        Bytes::Read(bytes) => match str::from_utf8(bytes) {
-            Ok(text) => text,
-            Err(_) => {
-                let policy = mentions_policy(&String::from_utf8_lossy(bytes));
-                return unreadable(file, policy, "expected UTF-8, found other bytes".into());
-            }
-        },
+    let text = match text(bytes, limits) {
+        Ok(text) => text,
+        Err((policy, message)) => return unreadable(file, policy, message),
     };
     match yaml::documents(text, limits) {
         Ok(documents) => of_documents(&documents, file, limits),
         Err(error) => unreadable(file, mentions_policy(text), error.message),
     }
+}
+
+/// The text of a file, or what is wrong with it and whether there may be a policy in it.
+fn text<'a>(bytes: &'a Bytes, limits: &Limits) -> Result<&'a str, (bool, String)> {
+    match bytes {
+        Bytes::Failed(error) => Err((true, format!("it cannot be read: {error}; fix that, or remove the file"))),
+        // A bind mount makes a folder of a file that is not there.
+        Bytes::NoFile => Err((true, "expected a file, found a folder or something else; replace or remove it".into())),
+        Bytes::Dangling(target) => Err((
+            true,
+            format!("it is a link to {target:?}, which is not there; restore that file, or remove the link"),
+        )),
+        Bytes::TooMany => Err((true, format!("expected at most {} MiB, found more; split it", limits.bytes >> 20))),
+        Bytes::Read(bytes) => str::from_utf8(bytes).map_err(|error| {
+            let policy = mentions_policy(&String::from_utf8_lossy(bytes));
+            (policy, no_utf8(bytes, error.valid_up_to()))
+        }),
+    }
+}
+
+fn no_utf8(bytes: &[u8], place: usize) -> String {
+    let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+    let line = 1 + bytes.iter().take(place).filter(|byte| **byte == b'\n').count();
+    let found = if utf16 { "UTF-16".to_owned() } else { format!("other bytes in line {line}") };
+    format!("expected UTF-8, found {found}; save the file as UTF-8")
 }
 
 fn of_documents(documents: &[Document<'_>], file: &str, limits: &Limits) -> Content {
@@ -82,7 +101,10 @@ fn of_documents(documents: &[Document<'_>], file: &str, limits: &Limits) -> Cont
         };
         for read in reads {
             match read {
-                Read::Good(found) => content.good.push(*found),
+                Read::Good(found) => {
+                    content.findings.extend(found.findings.iter().cloned());
+                    content.good.push(*found);
+                }
                 Read::Broken(broken) => content.broken.push(*broken),
                 Read::Unused(finding) => content.findings.push(finding),
             }
@@ -94,7 +116,7 @@ fn of_documents(documents: &[Document<'_>], file: &str, limits: &Limits) -> Cont
 fn no_yaml(document: Document<'_>, error: &YamlError, file: &str) -> Broken {
     let line = if error.line == 0 { document.line } else { error.line };
     let object = ObjectRef::new("File", file).from_source(Some(format!("{file}:{line}")));
-    let finding = Finding::error(FindingReason::Unreadable, object, "", format!("expected YAML: {}", error.message));
+    let finding = Finding::error(FindingReason::Unreadable, object, "", error.message.as_str());
     let policy = mentions_policy(document.text).then_some(PeerSelection::All);
     Broken { id: None, policy, finding }
 }
@@ -105,4 +127,45 @@ fn unreadable(file: &str, policy: bool, message: String) -> Content {
     let finding = Finding::error(FindingReason::Unreadable, object, "", message);
     let broken = Broken { id: None, policy: policy.then_some(PeerSelection::All), finding };
     Content { broken: vec![broken], ..Content::default() }
+}
+
+/// Reads a file that is no manifest by its name. Nothing in it is in force. Policies in it close, since they were meant to be.
+pub(super) fn other_content(bytes: &Bytes, entry: &Entry, file: &str, limits: &Limits) -> Content {
+    let Ok(text) = text(bytes, limits) else { return Content::default() };
+    let object = ObjectRef::new("File", file).from_source(Some(file.to_owned()));
+    let what_to_do = match entry.name.contains('/') {
+        true => "files in folders below are not read; move it up, or away",
+        false => "its name does not end in .yaml, .yml or .json, so it is not read; rename it, or move it away",
+    };
+    match (entry.role, mentions_policy(text)) {
+        (Role::Other, true) => closing(bytes, &object, file, what_to_do, limits),
+        (Role::Leftover, true) => {
+            let message = "a FederationPolicy in it is not in force; rename the file if it should be, or move it away";
+            let finding = Finding::warning(FindingReason::Unreadable, object, "", message);
+            Content { findings: vec![finding], ..Content::default() }
+        }
+        (Role::Other, false) if text.contains("apiVersion") && text.contains("kind") => {
+            let finding = Finding::warning(FindingReason::Unreadable, object, "", what_to_do);
+            Content { findings: vec![finding], ..Content::default() }
+        }
+        _ => Content::default(),
+    }
+}
+
+fn closing(bytes: &Bytes, object: &ObjectRef, file: &str, what_to_do: &str, limits: &Limits) -> Content {
+    let content = content(bytes, file, limits);
+    let good = content.good.iter().filter_map(|found| match &found.object {
+        Object::Policy(policy) => Some(match &policy.body {
+            PolicyBody::Spec(spec) => PeerSelection::readable(spec.peers.as_deref()),
+            PolicyBody::Unreadable(selection) => selection.clone(),
+        }),
+        _ => None,
+    });
+    let broken = content.broken.iter().filter_map(|broken| broken.policy.clone());
+    let finding = |_: &PeerSelection| {
+        let message = format!("expected no policy in this file: {what_to_do}");
+        Finding::error(FindingReason::Unreadable, object.clone(), "", message)
+    };
+    let closing = good.chain(broken).map(|policy| Broken { id: None, finding: finding(&policy), policy: Some(policy) });
+    Content { broken: closing.collect(), ..Content::default() }
 }

@@ -1,7 +1,8 @@
 //! What a file says now, and what it said when it was last good.
 
+use super::kind::{Kind, ObjectId};
 use super::manifest::Content;
-use super::object::{Broken, Found, Kind, Object, ObjectId};
+use super::object::{Broken, Found, Object};
 use fedgate_core::PeerName;
 use fedgate_federation::Finding;
 use fedgate_federation::object::{FederationPolicySpec, PeerSelection, PolicyBody, PolicyObject};
@@ -43,15 +44,15 @@ fn told(broken: &Broken, kept: &[Found]) -> Finding {
         None => !kept.is_empty(),
     };
     let then = match (last, &broken.id, &broken.policy) {
-        (true, Some(_), _) => "what it said when it was last good stays in force",
-        (true, None, _) => "the objects that the file had when it was last good stay in force",
+        (true, Some(_), _) => "its last valid version stays in force",
+        (true, None, _) => "the objects of the file's last valid version stay in force",
         (false, _, Some(PeerSelection::Only(_))) => {
-            "until this is mended the peers that it selects get nothing but what another policy allows"
+            "until this is fixed, the peers that it selects get only what other policies allow"
         }
         (false, _, Some(PeerSelection::All)) => {
-            "it is or may be a policy for all peers, so until this is mended they get nothing but what another policy allows"
+            "it is or may be a policy for all peers, so until this is fixed, they get only what other policies allow"
         }
-        (false, _, None) => "it is left out, and everything else goes on",
+        (false, _, None) => "it is left out",
     };
     Finding { message: format!("{}; {then}", broken.finding.message), ..broken.finding.clone() }
 }

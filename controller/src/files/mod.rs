@@ -6,22 +6,33 @@
 //!     Changes      state/manifests.json
 //! ```
 //!
+//! A file that is being written is read when it has been closed or rests; until then what it said before stays in force.
 //! A broken document never takes another one with it, nor what it said itself when it was last good; that is kept over a
 //! restart. A deleted file's objects go. A `FederationPolicy` closes before it opens, so one that was never good still closes:
 //! it stands for the peers that it readably names, or for all ([`fedgate_federation::object::PolicyBody::Unreadable`]).
 
+#[cfg(test)]
+mod closing_tests;
 mod endpoints;
 mod folder;
+mod kind;
 mod last_good;
+mod look;
 mod manifest;
 mod merge;
 mod object;
+mod service;
 mod source;
 #[cfg(test)]
 mod tests;
+mod trail;
 mod watch;
+mod writing;
+#[cfg(test)]
+mod writing_tests;
 
 pub use endpoints::Endpoints;
-pub(crate) use object::service_object;
+pub(crate) use service::service_object;
+pub(crate) use source::is_unfinished;
 pub use source::{ManifestSource, Manifests};
 pub use watch::{Changes, watch};

@@ -1,66 +1,16 @@
 //! One document, read as one of the kinds that are used here.
 
-use crate::yaml::{Node, TypeError};
+use super::kind::{Kind, ObjectId, is_like_policy, mentions_policy};
+use super::service::service_object;
+use crate::yaml::{Entry, Node, TypeError, Value};
+use fedgate_core::PeerName;
+use fedgate_federation::form::FormError;
 use fedgate_federation::object::{
-    ACCEPT_DOCUMENT_ANNOTATION, IstioFederationSpec, Named, PeerSelection, PolicyBody, PolicyObject, ServiceObject,
-    ServicePortSpec, TransportProtocol,
+    ACCEPT_DOCUMENT_ANNOTATION, FederationPolicySpec, IstioFederationSpec, Named, PeerSelection, PolicyBody,
+    PolicyObject, ServiceObject, is_dns_label, is_dns_name,
 };
 use fedgate_federation::{Finding, FindingReason, ObjectRef, shown};
-use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use std::collections::BTreeMap;
-
-/// The kinds that are used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Kind {
-    Federation,
-    Policy,
-    Service,
-    EndpointSlice,
-}
-
-impl Kind {
-    const ALL: [Self; 4] = [Self::Federation, Self::Policy, Self::Service, Self::EndpointSlice];
-
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Self::Federation => "IstioFederation",
-            Self::Policy => "FederationPolicy",
-            Self::Service => "Service",
-            Self::EndpointSlice => "EndpointSlice",
-        }
-    }
-
-    fn api_version(self) -> &'static str {
-        match self {
-            Self::Federation => "deckhouse.io/v1alpha1",
-            Self::Policy => "fedgate.dev/v1alpha1",
-            Self::Service => "v1",
-            Self::EndpointSlice => "discovery.k8s.io/v1",
-        }
-    }
-
-    fn has_namespace(self) -> bool {
-        matches!(self, Self::Service | Self::EndpointSlice)
-    }
-}
-
-/// What makes an object one object.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct ObjectId {
-    pub(super) kind: Kind,
-    pub(super) namespace: String,
-    pub(super) name: String,
-}
-
-impl ObjectId {
-    /// How findings name it.
-    pub(super) fn object(&self, source: &str) -> ObjectRef {
-        let namespace = self.kind.has_namespace().then(|| self.namespace.clone());
-        ObjectRef { namespace, ..ObjectRef::new(self.kind.word(), self.name.as_str()) }
-            .from_source(Some(source.to_owned()))
-    }
-}
 
 /// An object that has its kind's form.
 #[derive(Debug, Clone)]
@@ -73,6 +23,8 @@ pub(super) struct Found {
     pub(super) object: Object,
     /// The document, to be kept over a restart.
     pub(super) json: serde_json::Value,
+    /// What is odd about it.
+    pub(super) findings: Vec<Finding>,
 }
 
 #[derive(Debug, Clone)]
@@ -102,23 +54,38 @@ pub(super) enum Read {
     Unused(Finding),
 }
 
-/// The objects of a document, the rows of a `List` each for itself. `file` is the file as findings name it.
+/// The objects of a document, the rows of a list each for itself. `file` is the file as findings name it.
 pub(super) fn read(node: &Node, file: &str) -> Vec<Read> {
-    let items = match (node.text(&["kind"]), node.get(&["items"]).map(|items| &items.value)) {
-        (Some("List"), Some(crate::yaml::Value::Sequence(items))) => items.as_slice(),
-        _ => std::slice::from_ref(node),
-    };
-    items.iter().map(|item| read_one(item, file)).collect()
+    let kind = node.text(&["kind"]).unwrap_or_default();
+    let of_rows = Kind::of_list(kind);
+    match node.get(&["items"]).map(|items| &items.value) {
+        // Nothing is in it.
+        Some(Value::Null) if kind == "List" => Vec::new(),
+        Some(Value::Sequence(rows)) if kind == "List" || of_rows.is_some() => {
+            rows.iter().flat_map(|row| read(&with_kind(row, of_rows), file)).collect()
+        }
+        _ => vec![read_one(node, file)],
+    }
+}
+
+/// A row of a `ServiceList` does not repeat that it is a Service.
+fn with_kind(row: &Node, kind: Option<Kind>) -> Node {
+    let mut row = row.clone();
+    let (Some(kind), Value::Mapping(entries)) = (kind, &mut row.value) else { return row };
+    for (key, text) in [("apiVersion", kind.api_version()), ("kind", kind.word())] {
+        if !entries.iter().any(|entry| entry.key == key) {
+            let node = Node { line: row.line, value: Value::String(text.to_owned()) };
+            entries.push(Entry { key: key.to_owned(), line: row.line, node });
+        }
+    }
+    row
 }
 
 fn read_one(node: &Node, file: &str) -> Read {
     let document = Document { node, file };
     match document.kind() {
         Ok(kind) => match document.read(kind) {
-            Ok((id, object)) => {
-                let source = document.source(node.line);
-                Read::Good(Box::new(Found { id, line: node.line, source, object, json: node.to_json() }))
-            }
+            Ok(found) => Read::Good(Box::new(found)),
             Err(broken) => Read::Broken(broken),
         },
         Err(read) => *read,
@@ -139,10 +106,6 @@ impl Document<'_> {
         self.node.text(path).unwrap_or_default().to_owned()
     }
 
-    fn name(&self) -> String {
-        self.text(&["metadata", "name"])
-    }
-
     /// Which kind it is, or what becomes of it since it is none.
     fn kind(&self) -> Result<Kind, Box<Read>> {
         let (kind, version) = (self.text(&["kind"]), self.text(&["apiVersion"]));
@@ -152,35 +115,50 @@ impl Document<'_> {
 
     fn no_kind(&self, kind: &str, version: &str) -> Read {
         let meant = Kind::ALL.into_iter().find(|known| known.word() == kind);
-        let expected = match meant {
-            Some(known) => format!("apiVersion {}", known.api_version()),
-            None => "a kind that is used here: IstioFederation, FederationPolicy, Service or EndpointSlice".to_owned(),
-        };
-        let message = match (kind, version) {
-            ("", _) | (_, "") => "expected apiVersion and kind of a Kubernetes object, found none".to_owned(),
-            _ => format!("expected {expected}, found kind {:?} of apiVersion {:?}", shown(kind), shown(version)),
-        };
-        let field = if kind.is_empty() || meant.is_none() { "kind" } else { "apiVersion" };
-        let object = self.file_object(self.node.line);
-        if is_like_policy(kind, version) {
-            let id = ObjectId { kind: Kind::Policy, namespace: String::new(), name: self.name() };
-            let finding =
-                Finding::error(FindingReason::InvalidPolicy, id.object(&self.source(self.node.line)), field, message);
-            let id = Some(id).filter(|id| !id.name.is_empty());
+        let (field, message) = self.wrong_kind(kind, version, meant);
+        let incomplete = kind.is_empty() || version.is_empty();
+        // Without a kind, or in a list that cannot be read, whatever stands there may be a policy.
+        let hidden = (incomplete || kind.ends_with("List")) && mentions_policy(&self.node.to_json().to_string());
+        if is_like_policy(kind, version) || hidden {
+            let id = self.id(Kind::Policy);
+            let object = id.object(&self.source(self.node.line));
+            let finding = Finding::error(FindingReason::InvalidPolicy, object, field, message);
+            let id = Some(id).filter(|id| !id.name.is_empty() && !hidden);
             return Read::Broken(Box::new(Broken { id, policy: Some(self.selection()), finding }));
         }
-        match meant.is_some() || kind.is_empty() || version.is_empty() {
+        let object = ObjectRef::new("File", self.file).from_source(Some(self.source(self.node.line)));
+        match meant.is_some() || incomplete {
             true => {
                 let finding = Finding::error(FindingReason::InvalidObject, object, field, message);
-                let id = meant.filter(|_| !self.name().is_empty()).map(|kind| self.id(kind));
+                let id = meant.map(|kind| self.id(kind)).filter(|id| !id.name.is_empty());
                 Read::Broken(Box::new(Broken { id, policy: None, finding }))
             }
             false => Read::Unused(Finding::warning(FindingReason::UnknownKind, object, field, message)),
         }
     }
 
-    fn file_object(&self, line: u64) -> ObjectRef {
-        ObjectRef::new("File", self.file).from_source(Some(self.source(line)))
+    /// The field that is wrong, and what was expected there.
+    fn wrong_kind(&self, kind: &str, version: &str, meant: Option<Kind>) -> (&'static str, String) {
+        const USED: &str = "a kind that is used here: IstioFederation, FederationPolicy, Service or EndpointSlice";
+        let found = |field| match self.node.get(&[field]).map(|node| &node.value) {
+            None => format!("no field {field}"),
+            Some(value) => value.found(),
+        };
+        match (&self.node.value, meant) {
+            (Value::Mapping(_), Some(meant)) => {
+                ("apiVersion", format!("expected {} of {kind}, found {}", meant.api_version(), found("apiVersion")))
+            }
+            (Value::Mapping(_), None) if kind.is_empty() => {
+                ("kind", format!("expected {USED}; found {}", found("kind")))
+            }
+            (Value::Mapping(_), None) => {
+                let of = if version.is_empty() { String::new() } else { format!(" of {:?}", shown(version)) };
+                ("kind", format!("expected {USED}; found {:?}{of}", shown(kind)))
+            }
+            (other, _) => {
+                ("", format!("expected a Kubernetes object with apiVersion and kind, found {}", other.found()))
+            }
+        }
     }
 
     fn id(&self, kind: Kind) -> ObjectId {
@@ -188,44 +166,75 @@ impl Document<'_> {
             (true, namespace) => namespace.unwrap_or("default").to_owned(),
             (false, _) => String::new(),
         };
-        ObjectId { kind, namespace, name: self.name() }
+        ObjectId { kind, namespace, name: self.text(&["metadata", "name"]) }
     }
 
     fn selection(&self) -> PeerSelection {
-        let names = self.node.get(&["spec", "peers"]).and_then(|peers| peers.read::<Vec<String>>().ok());
-        PeerSelection::readable(names.as_deref())
+        PeerSelection::of_spec(&self.node.get(&["spec"]).map(Node::to_json).unwrap_or_default())
     }
 
-    fn read(&self, kind: Kind) -> Result<(ObjectId, Object), Box<Broken>> {
+    fn read(&self, kind: Kind) -> Result<Found, Box<Broken>> {
         let id = self.id(kind);
-        if id.name.is_empty() {
-            let error = TypeError {
-                line: 0,
-                field: "metadata.name".into(),
-                message: "expected the object's name, found none".into(),
-            };
-            return Err(Box::new(Broken { id: None, ..self.broken(&id, error) }));
-        }
-        let source = Some(self.source(self.node.line));
-        let object = match kind {
+        // Which object a document without a proper name was meant to be cannot be told.
+        self.check_names(&id).map_err(|error| Broken { id: None, ..self.broken(&id, error) })?;
+        let json = self.node.to_json();
+        let source = self.source(self.node.line);
+        let object = self.object(&id, &json, &source).map_err(|error| self.broken(&id, error))?;
+        let findings = self.findings(&id, &json);
+        Ok(Found { id, line: self.node.line, source, object, json, findings })
+    }
+
+    fn object(&self, id: &ObjectId, json: &serde_json::Value, source: &str) -> Result<Object, TypeError> {
+        let (name, source) = (id.name.clone(), Some(source.to_owned()));
+        Ok(match id.kind {
             Kind::Federation => {
-                let accepted_document =
-                    self.node.text(&["metadata", "annotations", ACCEPT_DOCUMENT_ANNOTATION]).map(str::to_owned);
-                self.spec()
-                    .map(|spec| Object::Federation(Named { name: id.name.clone(), source, accepted_document, spec }))
+                let spec = IstioFederationSpec::of_object(json).map_err(|error| self.node.wrong(&error))?;
+                let accepted = self.node.text(&["metadata", "annotations", ACCEPT_DOCUMENT_ANNOTATION]);
+                Object::Federation(Named { name, source, accepted_document: accepted.map(str::to_owned), spec })
             }
-            Kind::Policy => self.spec().map(|spec| {
-                Object::Policy(PolicyObject { name: id.name.clone(), source, body: PolicyBody::Spec(spec) })
-            }),
+            Kind::Policy => {
+                let spec = FederationPolicySpec::of_object(json).map_err(|error| self.node.wrong(&error))?;
+                Object::Policy(PolicyObject { name, source, body: PolicyBody::Spec(spec) })
+            }
             Kind::Service => {
-                let read = |service| service_object(service, &id.namespace, &id.name, source);
-                self.node.read().and_then(read).map(Object::Service)
+                let service = self.node.read()?;
+                let read = service_object(service, &id.namespace, &id.name, source);
+                Object::Service(read.map_err(|error| self.node.wrong(&error))?)
             }
-            Kind::EndpointSlice => self.node.read().map(Box::new).map(Object::EndpointSlice),
+            Kind::EndpointSlice => Object::EndpointSlice(Box::new(self.node.read()?)),
+        })
+    }
+
+    fn findings(&self, id: &ObjectId, json: &serde_json::Value) -> Vec<Finding> {
+        let unknown = match id.kind {
+            Kind::Federation => IstioFederationSpec::unknown_fields(json),
+            _ => Vec::new(),
         };
-        match object {
-            Ok(object) => Ok((id, object)),
-            Err(error) => Err(Box::new(self.broken(&id, error))),
+        let finding = |error: FormError| {
+            let error = self.node.wrong(&error);
+            let object = id.object(&self.source(error.line));
+            Finding::warning(FindingReason::UnknownField, object, error.field, error.message)
+        };
+        unknown.into_iter().map(finding).collect()
+    }
+
+    /// Names that no API server would take.
+    fn check_names(&self, id: &ObjectId) -> Result<(), TypeError> {
+        let wrong = |field: &str, expected: &str| {
+            let node = self.node.get(&["metadata", field]);
+            let found = node.map_or_else(|| "no such field".to_owned(), |node| node.value.found());
+            let line = node.map_or(self.node.line, |node| node.line);
+            let message = format!("expected {expected}, found {found}");
+            Err(TypeError { line, field: format!("metadata.{field}"), message })
+        };
+        const LABEL: &str = "a name of lower-case letters, digits and '-', such as web-1 (RFC 1123 label)";
+        const NAME: &str = "a name of lower-case letters, digits, '-' and '.', such as beta (RFC 1123 subdomain)";
+        match id.kind {
+            Kind::Service if !is_dns_label(&id.name) => wrong("name", LABEL),
+            Kind::Federation if PeerName::parse(&id.name).is_err() => wrong("name", NAME),
+            Kind::Policy | Kind::EndpointSlice if !is_dns_name(&id.name) => wrong("name", NAME),
+            Kind::Service | Kind::EndpointSlice if !is_dns_label(&id.namespace) => wrong("namespace", LABEL),
+            _ => Ok(()),
         }
     }
 
@@ -238,77 +247,4 @@ impl Document<'_> {
         let finding = Finding::error(reason, id.object(&self.source(line)), error.field, error.message);
         Broken { id: Some(id.clone()), policy, finding }
     }
-
-    fn spec<T: serde::de::DeserializeOwned>(&self) -> Result<T, TypeError> {
-        let Some(spec) = self.node.get(&["spec"]) else {
-            return Err(TypeError {
-                line: 0,
-                field: "spec".into(),
-                message: "expected the object's spec, found none".into(),
-            });
-        };
-        spec.read().map_err(|error| TypeError { field: join("spec", &error.field), ..error })
-    }
-}
-
-fn join(outer: &str, inner: &str) -> String {
-    match inner {
-        "" => outer.to_owned(),
-        inner => format!("{outer}.{inner}"),
-    }
-}
-
-/// Whether somebody meant a policy: a wrong version, letter case or plural must not turn one into nothing.
-fn is_like_policy(kind: &str, version: &str) -> bool {
-    version.starts_with("fedgate.dev/") || mentions_policy(kind)
-}
-
-/// Whether a text that cannot be read may be a policy.
-pub(super) fn mentions_policy(text: &str) -> bool {
-    text.to_ascii_lowercase().contains("federationpolic")
-}
-
-/// What exports need of a Service.
-///
-/// # Errors
-/// The field that is wrong, and what was expected.
-pub(crate) fn service_object(
-    service: Service,
-    namespace: &str,
-    name: &str,
-    source: Option<String>,
-) -> Result<ServiceObject, TypeError> {
-    let spec = service.spec.unwrap_or_default();
-    let ports = spec.ports.unwrap_or_default().into_iter().enumerate().map(|(place, port)| {
-        let wrong = |field: &str, message: String| TypeError {
-            line: 0,
-            field: format!("spec.ports[{place}].{field}"),
-            message,
-        };
-        let number = u16::try_from(port.port)
-            .map_err(|_| wrong("port", format!("expected a port from 1 to 65535, found {}", port.port)))?;
-        let protocol = match port.protocol.as_deref() {
-            None | Some("TCP") => TransportProtocol::Tcp,
-            Some("UDP") => TransportProtocol::Udp,
-            Some("SCTP") => TransportProtocol::Sctp,
-            Some(other) => {
-                return Err(wrong("protocol", format!("expected TCP, UDP or SCTP, found {:?}", shown(other))));
-            }
-        };
-        Ok(ServicePortSpec { name: port.name, port: number, protocol })
-    });
-    Ok(ServiceObject {
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-        source,
-        service_type: spec.type_,
-        labels: map(service.metadata.labels),
-        annotations: map(service.metadata.annotations),
-        selector: map(spec.selector),
-        ports: ports.collect::<Result<_, _>>()?,
-    })
-}
-
-fn map(map: Option<BTreeMap<String, String>>) -> BTreeMap<String, String> {
-    map.unwrap_or_default()
 }

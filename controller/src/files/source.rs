@@ -1,18 +1,21 @@
 //! All files together.
 
 use super::endpoints::{self, Endpoints};
-use super::folder;
+use super::folder::{self, Entry, Role};
+use super::kind::ObjectId;
 use super::last_good::LastGood;
 use super::manifest::{self, Bytes};
 use super::merge::{InForce, merge};
-use super::object::{Found, Object, ObjectId};
+use super::object::{Found, Object};
 use crate::yaml::Limits;
 use fedgate_core::TrustDomain;
 use fedgate_federation::object::Objects;
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Everything that the folder says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,6 +24,8 @@ pub struct Manifests {
     pub objects: Objects,
     /// Where the local workloads of each Service port are.
     pub endpoints: Endpoints,
+    /// Some file is being written, and has to be looked at again soon.
+    pub unfinished: bool,
 }
 
 /// The folder, and what it said before.
@@ -31,6 +36,8 @@ pub struct ManifestSource {
     limits: Limits,
     files: BTreeMap<String, File>,
     last_good: Option<LastGood>,
+    /// Whether the folder has been read since the start.
+    has_read: bool,
 }
 
 /// A file as it was read last; `content` is `None` for one that is known from before the restart only.
@@ -38,7 +45,14 @@ pub struct ManifestSource {
 struct File {
     content: Option<[u8; 32]>,
     in_force: InForce,
+    /// Since when it has been written, if it is being written.
+    written_since: Option<Instant>,
 }
+
+/// A file that was changed less than this ago may be changed further.
+const REST: Duration = Duration::from_millis(40);
+/// A file that is written for so long is told of.
+const LONG: Duration = Duration::from_secs(10);
 
 impl ManifestSource {
     /// The manifests in `folder` of the cluster with this trust domain. What files say when they are good is kept in `state`.
@@ -46,7 +60,8 @@ impl ManifestSource {
         let mut source = Self::without_memory(folder, trust_domain);
         let mut last_good = LastGood::new(state);
         let objects = last_good.load(|file| source.shown(file), &source.limits);
-        let file = |objects| File { content: None, in_force: InForce { objects, ..InForce::default() } };
+        let file =
+            |objects| File { content: None, in_force: InForce { objects, ..InForce::default() }, written_since: None };
         source.files = objects.into_iter().map(|(name, objects)| (name, file(objects))).collect();
         source.last_good = Some(last_good);
         source
@@ -55,44 +70,90 @@ impl ManifestSource {
     /// The same for one look, as `fedgate validate` takes it: nothing is kept, and nothing is known from before.
     pub fn without_memory(folder: &Path, trust_domain: &TrustDomain) -> Self {
         let (folder, trust_domain) = (folder.to_owned(), trust_domain.clone());
-        Self { folder, trust_domain, limits: Limits::default(), files: BTreeMap::new(), last_good: None }
+        Self {
+            folder,
+            trust_domain,
+            limits: Limits::default(),
+            files: BTreeMap::new(),
+            last_good: None,
+            has_read: false,
+        }
     }
 
     /// Reads what has changed. It never fails: what cannot be read is a finding, and what was known of it stays.
     pub fn read(&mut self) -> Manifests {
-        let failed = match folder::files(&self.folder) {
+        self.read_but(|_| false)
+    }
+
+    /// Reads what has changed, but for files that are being written: those in `open`, and those that were changed just now.
+    pub fn read_finished(&mut self, open: &BTreeSet<PathBuf>) -> Manifests {
+        self.read_but(|path| is_unfinished(path, open))
+    }
+
+    fn read_but(&mut self, is_unfinished: impl Fn(&Path) -> bool) -> Manifests {
+        let failed = match self.list() {
             Ok(files) => {
-                self.read_files(&files);
+                self.read_files(&files, is_unfinished);
                 None
             }
             Err(message) => Some(self.no_folder(&message)),
         };
+        self.has_read = true;
         if let Some(last_good) = &mut self.last_good {
             last_good.save(self.files.iter().map(|(name, file)| (name.as_str(), file.in_force.objects.as_slice())));
         }
         let mut manifests = collect(self.files.values().map(|file| &file.in_force), &self.trust_domain);
+        manifests.unfinished = self.files.values().any(|file| file.written_since.is_some());
         manifests.objects.findings.extend(failed);
+        manifests
+            .objects
+            .findings
+            .extend(self.files.iter().filter_map(|(name, file)| self.written_for_long(name, file)));
         manifests
     }
 
-    fn read_files(&mut self, files: &[(String, PathBuf)]) {
+    fn list(&mut self) -> Result<Vec<Entry>, String> {
+        let files = folder::files(&self.folder)?;
+        let mounted = is_mount(&self.folder);
+        let Some(last_good) = &mut self.last_good else { return Ok(files) };
+        if files.is_empty() && last_good.was_mounted() && mounted == Some(false) {
+            return Err("the folder is empty, and the file system that was mounted there is gone".to_owned());
+        }
+        last_good.set_mounted(mounted == Some(true));
+        Ok(files)
+    }
+
+    fn read_files(&mut self, files: &[Entry], is_unfinished: impl Fn(&Path) -> bool) {
         let mut before = std::mem::take(&mut self.files);
-        for (name, path) in files {
+        for entry in files {
+            let known = before.remove(&entry.name);
+            // At the start everything that has never been read is read at once.
+            if (known.is_some() || self.has_read) && is_unfinished(&entry.path) {
+                let mut file = known.unwrap_or_else(File::unread);
+                file.written_since.get_or_insert_with(Instant::now);
+                self.files.insert(entry.name.clone(), file);
+                continue;
+            }
             // Gone since the folder was listed: deleted.
-            let Some(bytes) = manifest::bytes(path, &self.limits) else { continue };
-            let file = self.read_file(name, &bytes, before.remove(name));
-            self.files.insert(name.clone(), file);
+            let Some(bytes) = manifest::bytes(&entry.path, &self.limits) else { continue };
+            let file = self.read_file(entry, &bytes, known);
+            self.files.insert(entry.name.clone(), file);
         }
     }
 
-    fn read_file(&self, name: &str, bytes: &Bytes, before: Option<File>) -> File {
+    fn read_file(&self, entry: &Entry, bytes: &Bytes, before: Option<File>) -> File {
         let content = Some(hash(bytes));
         let last = match before {
-            Some(file) if file.content == content => return file,
+            Some(file) if file.content == content => return File { written_since: None, ..file },
             Some(file) => file.in_force.objects,
             None => Vec::new(),
         };
-        File { content, in_force: merge(last, manifest::content(bytes, &self.shown(name), &self.limits)) }
+        let shown = self.shown(&entry.name);
+        let said = match entry.role {
+            Role::Manifest => manifest::content(bytes, &shown, &self.limits),
+            Role::Other | Role::Leftover => manifest::other_content(bytes, entry, &shown, &self.limits),
+        };
+        File { content, in_force: merge(last, said), written_since: None }
     }
 
     /// How findings name a file: with its folder, as one sees it from the cluster's folder.
@@ -105,10 +166,38 @@ impl ManifestSource {
 
     fn no_folder(&self, message: &str) -> Finding {
         let folder = self.folder.display().to_string();
-        let message = format!("{message}; what was known of it stays in force. Create it, or mend its permissions");
+        let message = format!("{message}; what was known of it stays in force. Restore it, or fix its permissions");
         let object = ObjectRef::new("File", folder.clone()).from_source(Some(folder));
         Finding::error(FindingReason::Unreadable, object, "", message)
     }
+
+    fn written_for_long(&self, name: &str, file: &File) -> Option<Finding> {
+        file.written_since.filter(|since| since.elapsed() >= LONG)?;
+        let shown = self.shown(name);
+        let object = ObjectRef::new("File", shown.clone()).from_source(Some(shown));
+        let message =
+            "it is still being written, so what it said before stays in force; close it in the program that writes it";
+        Some(Finding::warning(FindingReason::Unreadable, object, "", message))
+    }
+}
+
+impl File {
+    fn unread() -> Self {
+        Self { content: None, in_force: InForce::default(), written_since: None }
+    }
+}
+
+/// Whether a file is being written: by a program that has it `open`, or a moment ago.
+pub(crate) fn is_unfinished(path: &Path, open: &BTreeSet<PathBuf>) -> bool {
+    let real = || path.canonicalize().is_ok_and(|real| open.contains(&real));
+    let age = || std::fs::metadata(path).ok()?.modified().ok()?.elapsed().ok();
+    open.contains(path) || (!open.is_empty() && real()) || age().is_some_and(|age| age < REST)
+}
+
+/// Whether a folder is where a file system is mounted; `None` when that cannot be told.
+fn is_mount(folder: &Path) -> Option<bool> {
+    let above = folder.parent()?.metadata().ok()?;
+    Some(folder.metadata().ok()?.dev() != above.dev())
 }
 
 fn hash(bytes: &Bytes) -> [u8; 32] {
@@ -116,6 +205,7 @@ fn hash(bytes: &Bytes) -> [u8; 32] {
         Bytes::Read(bytes) => Sha256::digest(bytes).into(),
         Bytes::NoFile => Sha256::digest("no file").into(),
         Bytes::TooMany => Sha256::digest("too many bytes").into(),
+        Bytes::Dangling(target) => Sha256::digest(format!("dangling: {target}")).into(),
         Bytes::Failed(error) => Sha256::digest(format!("failed: {error}")).into(),
     }
 }
@@ -140,7 +230,7 @@ fn collect<'a>(files: impl Iterator<Item = &'a InForce>, trust_domain: &TrustDom
         }
     }
     let endpoints = endpoints::endpoints(&objects.services, &slices, trust_domain, &mut objects.findings);
-    Manifests { objects, endpoints }
+    Manifests { objects, endpoints, unfinished: false }
 }
 
 fn is_duplicate<'a>(
@@ -149,13 +239,12 @@ fn is_duplicate<'a>(
     findings: &mut Vec<Finding>,
 ) -> bool {
     match places.entry(&found.id) {
-        Entry::Vacant(place) => {
+        btree_map::Entry::Vacant(place) => {
             place.insert(found.source.as_str());
             false
         }
-        Entry::Occupied(first) => {
-            let message =
-                format!("it is defined in {} already, and that one is taken; remove one of the two", first.get());
+        btree_map::Entry::Occupied(first) => {
+            let message = format!("it is defined in {} already, which is in force; remove one of the two", first.get());
             let object = found.id.object(&found.source);
             findings.push(Finding::error(FindingReason::DuplicateObject, object, "metadata.name", message));
             true

@@ -10,71 +10,71 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-struct Folder {
-    root: TempDir,
-    source: ManifestSource,
+pub(super) struct Folder {
+    pub(super) root: TempDir,
+    pub(super) source: ManifestSource,
 }
 
 impl Folder {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let root = TempDir::new().unwrap();
         fs::create_dir_all(root.path().join("manifests")).unwrap();
         let source = source(root.path());
         Self { root, source }
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(super) fn file(&self, name: &str) -> PathBuf {
         self.root.path().join("manifests").join(name)
     }
 
-    fn put(&self, name: &str, text: &str) {
+    pub(super) fn put(&self, name: &str, text: &str) {
         fs::write(self.file(name), text).unwrap();
     }
 
-    fn read(&mut self) -> Manifests {
+    pub(super) fn read(&mut self) -> Manifests {
         self.source.read()
     }
 
     /// As after a restart of the controller.
-    fn restart(&mut self) {
+    pub(super) fn restart(&mut self) {
         self.source = source(self.root.path());
     }
 }
 
-fn source(root: &Path) -> ManifestSource {
+pub(super) fn source(root: &Path) -> ManifestSource {
     let trust_domain = TrustDomain::parse("beta.example").unwrap();
     ManifestSource::new(&root.join("manifests"), &root.join("state"), &trust_domain)
 }
 
-fn service(name: &str) -> String {
+pub(super) fn service(name: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: shop}}\nspec:\n  ports:\n  - {{name: http, port: 80}}\n"
     )
 }
 
-fn policy(name: &str, spec: &str) -> String {
+pub(super) fn policy(name: &str, spec: &str) -> String {
     format!("apiVersion: fedgate.dev/v1alpha1\nkind: FederationPolicy\nmetadata: {{name: {name}}}\nspec: {spec}\n")
 }
 
-fn federation(name: &str, more: &str) -> String {
+pub(super) fn federation(name: &str, more: &str) -> String {
     format!(
         "apiVersion: deckhouse.io/v1alpha1\nkind: IstioFederation\nmetadata: {{name: {name}}}\nspec:\n  \
          trustDomain: {name}.example\n  metadataEndpoint: https://{name}.example/metadata\n{more}"
     )
 }
 
-fn services(manifests: &Manifests) -> Vec<&str> {
+pub(super) fn services(manifests: &Manifests) -> Vec<&str> {
     let mut names: Vec<_> = manifests.objects.services.iter().map(|service| service.name.as_str()).collect();
     names.sort_unstable();
     names
 }
 
-fn findings(manifests: &Manifests) -> Vec<String> {
+pub(super) fn findings(manifests: &Manifests) -> Vec<String> {
     manifests.objects.findings.iter().map(ToString::to_string).collect()
 }
 
 /// Name of each policy and whether it can be read.
-fn policies(manifests: &Manifests) -> Vec<(&str, Option<&PeerSelection>)> {
+pub(super) fn policies(manifests: &Manifests) -> Vec<(&str, Option<&PeerSelection>)> {
     let selection = |body| match body {
         &PolicyBody::Spec(_) => None,
         PolicyBody::Unreadable(selection) => Some(selection),
@@ -82,7 +82,7 @@ fn policies(manifests: &Manifests) -> Vec<(&str, Option<&PeerSelection>)> {
     manifests.objects.policies.iter().map(|policy| (policy.name.as_str(), selection(&policy.body))).collect()
 }
 
-fn only(names: &[&str]) -> PeerSelection {
+pub(super) fn only(names: &[&str]) -> PeerSelection {
     PeerSelection::readable(Some(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()))
 }
 
@@ -290,7 +290,7 @@ fn a_file_that_is_too_large_is_refused_as_a_whole() {
     fs::File::create(folder.file("b.yaml")).unwrap().set_len(17 << 20).unwrap();
     let manifests = folder.read();
     assert_eq!(services(&manifests), ["web"]);
-    assert!(findings(&manifests)[0].contains("16777216 bytes"), "{:?}", findings(&manifests));
+    assert!(findings(&manifests)[0].contains("at most 16 MiB"), "{:?}", findings(&manifests));
 }
 
 #[test]
@@ -304,13 +304,13 @@ fn state_that_cannot_be_understood_is_set_aside() {
     assert_eq!(fs::read(folder.root.path().join("state/manifests.broken")).unwrap(), b"{");
 }
 
-const SOON: Duration = Duration::from_secs(10);
+pub(super) const SOON: Duration = Duration::from_secs(10);
 
-async fn expect(changes: &mut super::Changes, what: &str) {
+pub(super) async fn expect(changes: &mut super::Changes, what: &str) {
     assert!(timeout(SOON, changes.next()).await.is_ok(), "not told of {what}");
 }
 
-async fn expect_nothing(changes: &mut super::Changes) {
+pub(super) async fn expect_nothing(changes: &mut super::Changes) {
     assert!(timeout(Duration::from_millis(600), changes.next()).await.is_err(), "told of what is no change");
 }
 

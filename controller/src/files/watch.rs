@@ -1,13 +1,20 @@
 //! Changes in folders and files, as soon as they happen.
 //!
 //! Files are replaced rather than written: editors and `mv` rename, a Kubernetes volume swaps the symbolic link `..data`, a
-//! whole folder may be exchanged. So what is watched is always a folder: the one that an entry stands in, and, for a folder or
-//! behind a symbolic link, what the entry leads to. After each change all watches are set again, since the entries may lead to
+//! whole folder may be exchanged. So what is watched is always a folder: the one that an entry stands in, and every folder that a
+//! symbolic link on the way leads through ([`trail`]). After each change all watches are set again, since the entries may lead to
 //! other places by now, and only then the change is reported: whatever happens later is reported again.
+//!
+//! Network file systems tell nothing of what other machines change, so the entries are also compared from time to time
+//! ([`Look`]).
 
+use super::look::{Look, in_folder};
+use super::trail::trail;
+use super::writing::Writing;
 use crate::clock::until;
+use crate::words;
 use anyhow::{Context, Result};
-use notify::event::{AccessKind, AccessMode};
+use notify::event::{AccessKind, AccessMode, ModifyKind, RemoveKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -20,8 +27,8 @@ use tokio::time::Instant;
 const QUIET: Duration = Duration::from_millis(50);
 /// And at the latest after so long.
 const LONGEST: Duration = Duration::from_millis(300);
-/// How often to look when something cannot be watched.
-const RESCAN: Duration = Duration::from_secs(2);
+/// The most folders that are watched; the rest is looked at.
+const MOST_FOLDERS: usize = 1_000;
 
 /// Watches these files and folders (not the folders below them).
 ///
@@ -32,8 +39,10 @@ pub fn watch(paths: &[PathBuf]) -> Result<Changes> {
     let told = Arc::clone(&shared);
     let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| told.event(event))
         .context("cannot watch files: the limit fs.inotify.max_user_instances may be reached")?;
-    let paths = paths.iter().map(std::path::absolute).collect::<std::io::Result<_>>()?;
-    let mut changes = Changes { paths, watcher, shared, pending: None, rescan: None };
+    let paths = paths.iter().map(std::path::absolute).collect::<std::io::Result<Vec<_>>>()?;
+    let look = Look::new(&paths);
+    let unwatched = BTreeSet::new();
+    let mut changes = Changes { paths, watcher, shared, pending: None, again: None, unwatched, look };
     changes.arm();
     Ok(changes)
 }
@@ -45,14 +54,18 @@ pub struct Changes {
     shared: Arc<Shared>,
     /// When the first and the last event happened of the change that is not reported yet.
     pending: Option<(Instant, Instant)>,
-    /// When to look without being told, since something is not watched.
-    rescan: Option<Instant>,
+    /// When somebody wants to be told though nothing happens.
+    again: Option<Instant>,
+    /// The folders that cannot be watched.
+    unwatched: BTreeSet<PathBuf>,
+    look: Look,
 }
 
 #[derive(Default)]
 struct Shared {
     happened: Notify,
     interest: Mutex<Interest>,
+    writing: Mutex<Writing>,
 }
 
 /// Which events matter.
@@ -68,18 +81,36 @@ impl Changes {
     /// Ready when something has changed since the last time. Nothing is lost when it is dropped before.
     pub async fn next(&mut self) {
         loop {
-            let due = self.pending.map(|(first, last)| (last + QUIET).min(first + LONGEST));
-            let wake = [due, self.rescan].into_iter().flatten().min();
+            let quiet = self.pending.map(|(first, last)| (last + QUIET).min(first + LONGEST));
+            let told = [quiet, self.again, self.writing(Writing::rests)].into_iter().flatten().min();
+            let look = self.look.at();
             tokio::select! {
                 () = self.shared.happened.notified() => {
                     let now = Instant::now();
                     self.pending = Some((self.pending.map_or(now, |(first, _)| first), now));
                 }
-                () = until(wake) => break,
+                () = until(told) => break,
+                () = until(Some(look)) => if self.look.has_changed(&self.paths) { break },
             }
         }
-        self.pending = None;
+        (self.pending, self.again) = (None, None);
+        self.writing(|writing| writing.forget_rested(Instant::now()));
         self.arm();
+    }
+
+    /// The files that a program has open for writing.
+    pub fn open_files(&self) -> BTreeSet<PathBuf> {
+        self.writing(|writing| writing.files())
+    }
+
+    /// Tells of a change after this time, though there may be none.
+    pub fn again_in(&mut self, time: Duration) {
+        let then = Instant::now() + time;
+        self.again = Some(self.again.map_or(then, |again| again.min(then)));
+    }
+
+    fn writing<T>(&self, of: impl FnOnce(&mut Writing) -> T) -> T {
+        of(&mut self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Sets all watches, those that are set already included: it is cheap, and an entry may be another one by now.
@@ -87,27 +118,50 @@ impl Changes {
         let mut interest = Interest::default();
         let mut folders = BTreeSet::new();
         for path in &self.paths {
-            interest.entries.insert(path.clone());
-            folders.extend(path.parent().map(Path::to_owned));
             if path.is_dir() {
                 interest.folders.insert(path.clone());
                 folders.insert(path.clone());
+                for link in in_folder(path).filter(|entry| entry.is_symlink()) {
+                    interest.entries.extend(trail(&link));
+                }
             }
-            // Where a symbolic link, or one on the way, leads to.
-            if let Ok(real) = path.canonicalize() {
-                folders.extend(real.parent().map(Path::to_owned));
-                interest.entries.insert(real);
-            }
+            interest.entries.insert(path.clone());
+            interest.entries.extend(trail(path));
         }
+        folders.extend(interest.entries.iter().filter_map(|entry| entry.parent()).map(Path::to_owned));
         *self.shared.interest.lock().unwrap_or_else(PoisonError::into_inner) = interest;
-        let mut all_watched = true;
-        for folder in folders {
-            if let Err(error) = self.watcher.watch(&folder, RecursiveMode::NonRecursive) {
-                tracing::warn!(folder = %folder.display(), %error, "cannot watch a folder; looking at it every 2 s instead");
-                all_watched = false;
+        let unwatched = folders.into_iter().enumerate().filter(|(place, folder)| !self.watch(*place, folder));
+        let unwatched = unwatched.map(|(_, folder)| folder).collect::<Vec<_>>();
+        self.unwatched = unwatched.into_iter().collect();
+        self.look.begin(&self.paths, !self.unwatched.is_empty());
+    }
+
+    /// Whether a folder is watched now. That it is not is said once, not each time.
+    fn watch(&mut self, place: usize, folder: &Path) -> bool {
+        let known = self.unwatched.contains(folder);
+        let watched = match place < MOST_FOLDERS {
+            true => self.watcher.watch(folder, RecursiveMode::NonRecursive).map_err(|error| why(&error)),
+            false => Err(format!("links lead to more than {MOST_FOLDERS} folders")),
+        };
+        match watched {
+            // What is not there is told of when it comes: the folder above is watched.
+            Err(_) if !folder.exists() => return true,
+            Err(ref error) if !known => {
+                tracing::warn!(folder = %folder.display(), error, "cannot watch a folder; looking at it every 2 s instead");
             }
+            Ok(()) if known => tracing::info!(folder = %folder.display(), "the folder is watched again"),
+            _ => {}
         }
-        self.rescan = (!all_watched).then(|| Instant::now() + RESCAN);
+        watched.is_ok()
+    }
+}
+
+fn why(error: &notify::Error) -> String {
+    match &error.kind {
+        notify::ErrorKind::MaxFilesWatch => "the kernel's limit fs.inotify.max_user_watches is reached".to_owned(),
+        notify::ErrorKind::Io(error) => words::io(error),
+        notify::ErrorKind::PathNotFound => "there is no such folder".to_owned(),
+        _ => "the system refuses it".to_owned(),
     }
 }
 
@@ -124,12 +178,23 @@ impl Shared {
     }
 
     fn matters(&self, event: &Event) -> bool {
+        let closed = EventKind::Access(AccessKind::Close(AccessMode::Write));
         // Reading is no change; we read ourselves.
-        if matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write)) {
+        if matches!(event.kind, EventKind::Access(_)) && event.kind != closed {
             return false;
         }
         let interest = self.interest.lock().unwrap_or_else(PoisonError::into_inner);
-        event.paths.iter().any(|path| interest.has(path))
+        let paths: Vec<_> = event.paths.iter().filter(|path| interest.has(path)).collect();
+        let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        for path in &paths {
+            match event.kind {
+                EventKind::Modify(ModifyKind::Data(_)) => writing.began(path),
+                EventKind::Remove(RemoveKind::File) | EventKind::Modify(ModifyKind::Name(_)) => writing.ended(path),
+                kind if kind == closed => writing.ended(path),
+                _ => {}
+            }
+        }
+        !paths.is_empty()
     }
 }
 

@@ -3,10 +3,12 @@
 
 use crate::controller::Controller;
 use crate::exporter::ServerTls;
-use crate::files::ManifestSource;
+use crate::files::{self, ManifestSource};
 use crate::settings::{self, MetadataTransport, Settings};
+use crate::words;
 use anyhow::{Context, Result};
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +16,8 @@ use std::sync::Arc;
 pub(super) struct Reload {
     dir: PathBuf,
     source: ManifestSource,
+    /// What is wrong with the settings as they were read last.
+    findings: Vec<Finding>,
     tls: Option<MetadataTls>,
 }
 
@@ -32,7 +36,7 @@ impl Reload {
             MetadataTransport::Tls { certificate, key } => Some(MetadataTls::read(certificate, key)?),
         };
         let source = ManifestSource::new(&settings.manifests, &settings.state, &settings.trust_domain);
-        Ok(Self { dir: dir.to_owned(), source, tls })
+        Ok(Self { dir: dir.to_owned(), source, findings: Vec::new(), tls })
     }
 
     /// What the exporter serves with; `None` for plain HTTP.
@@ -40,14 +44,20 @@ impl Reload {
         self.tls.as_ref().map(|tls| Arc::clone(&tls.tls))
     }
 
-    /// Reads everything into the controller.
-    pub(super) fn all(&mut self, controller: &mut Controller) {
-        let mut findings = self.settings(controller);
+    /// Reads everything into the controller, but for settings and manifests that are being written (`open` are the files that a
+    /// program has open for writing): what they said before stays in force. Returns true if there are such.
+    pub(super) fn all(&mut self, controller: &mut Controller, open: &BTreeSet<PathBuf>) -> bool {
+        let unfinished = files::is_unfinished(&self.dir.join(settings::FILE), open);
+        if !unfinished {
+            self.findings = self.settings(controller);
+        }
+        let mut findings = self.findings.clone();
         findings.extend(controller.reload_identity());
         findings.extend(self.certificate(controller));
-        let mut manifests = self.source.read();
+        let mut manifests = self.source.read_finished(open);
         manifests.objects.findings.append(&mut findings);
         controller.reload(manifests.objects, manifests.endpoints);
+        unfinished || manifests.unfinished
     }
 
     fn settings(&self, controller: &mut Controller) -> Vec<Finding> {
@@ -58,7 +68,7 @@ impl Reload {
         let text = match std::fs::read_to_string(self.dir.join(settings::FILE)) {
             Ok(text) => text,
             Err(error) => {
-                let message = format!("it cannot be read: {error}; the settings before stay in force");
+                let message = format!("it cannot be read: {}; the settings before stay in force", words::io(&error));
                 return vec![Finding::error(FindingReason::Unreadable, object(0), "", message)];
             }
         };

@@ -11,59 +11,83 @@ pub struct Document<'a> {
     pub line: u64,
 }
 
-/// Splits a file at its lines `---`. YAML 1.2 (section 9.1.2) allows them nowhere else at the beginning of a line, not
-/// even in a block scalar, so no parser is needed to find them.
+/// Splits a file at its lines `---`, and behind its lines `...`. YAML 1.2 (section 9.1.2) allows them nowhere else at the beginning
+/// of a line, not even in a block scalar, so no parser is needed to find them. Directives (`%YAML 1.2`) and comments in front of a line
+/// `---` belong to the document that it begins.
 ///
 /// # Errors
 /// [`YamlError`] when the file has more bytes or documents than the limits allow.
 pub fn documents<'a>(text: &'a str, limits: &Limits) -> Result<Vec<Document<'a>>, YamlError> {
     if text.len() > limits.bytes {
-        return Err(too_much("bytes", text.len(), limits.bytes));
+        let message = format!("expected at most {} bytes, found {}; split the file", limits.bytes, text.len());
+        return Err(YamlError { line: 0, message });
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut found = Vec::new();
-    let (mut begin, mut begin_line, mut place) = (0, 1, 0);
+    let (mut begin, mut begin_line, mut place, mut has_content) = (0, 1, 0, false);
     for (line, row) in (1..).zip(text.split_inclusive('\n')) {
-        if line > 1 && is_marker(row) {
+        if is_marker(row, "---") && has_content {
             found.push(Document { text: &text[begin..place], line: begin_line });
             (begin, begin_line) = (place, line);
         }
         place += row.len();
+        has_content = match is_marker(row, "...") {
+            true => {
+                found.push(Document { text: &text[begin..place], line: begin_line });
+                (begin, begin_line) = (place, line + 1);
+                false
+            }
+            false => has_content || is_content(row),
+        };
     }
     found.push(Document { text: &text[begin..], line: begin_line });
     match found.len() <= limits.documents {
         true => Ok(found),
-        false => Err(too_much("documents", found.len(), limits.documents)),
+        false => {
+            let message =
+                format!("expected at most {} documents, found {}; split the file", limits.documents, found.len());
+            Err(YamlError { line: 0, message })
+        }
     }
 }
 
-fn is_marker(row: &str) -> bool {
-    row.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+/// Whether a line is more than a directive or a comment in front of a document.
+fn is_content(row: &str) -> bool {
+    !row.starts_with('%') && !row.trim_start().starts_with('#') && !row.trim().is_empty()
 }
 
-fn too_much(what: &str, found: usize, most: usize) -> YamlError {
-    let message =
-        format!("the file has {found} {what}, at most {most} are read; split it, or raise limits in fedgate.yaml");
-    YamlError { line: 0, message }
+fn is_marker(row: &str, marker: &str) -> bool {
+    row.strip_prefix(marker).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn split(text: &str) -> Vec<(u64, &str)> {
+        documents(text, &Limits::default()).unwrap().iter().map(|document| (document.line, document.text)).collect()
+    }
+
     #[test]
     fn splits_at_markers_and_counts_lines() {
         let text = "a: 1\n---\nb: |\n  ---\n  x\n--- # c\nc: 1\n---x\n";
-        let found: Vec<_> = documents(text, &Limits::default()).unwrap().iter().map(|d| (d.line, d.text)).collect();
-        assert_eq!(found, [(1, "a: 1\n"), (2, "---\nb: |\n  ---\n  x\n"), (6, "--- # c\nc: 1\n---x\n")]);
-        assert_eq!(documents("---\na: 1", &Limits::default()).unwrap().len(), 1);
-        assert_eq!(documents("a\r\n---\r\nb", &Limits::default()).unwrap().len(), 2);
+        assert_eq!(split(text), [(1, "a: 1\n"), (2, "---\nb: |\n  ---\n  x\n"), (6, "--- # c\nc: 1\n---x\n")]);
+        assert_eq!(split("---\na: 1").len(), 1);
+        assert_eq!(split("a\r\n---\r\nb").len(), 2);
+        assert_eq!(split("---\n---\na"), [(1, "---\n"), (2, "---\na")]);
+    }
+
+    #[test]
+    fn directives_and_comments_belong_to_the_document_behind_them() {
+        assert_eq!(split("%YAML 1.2\n---\na: 1\n"), [(1, "%YAML 1.2\n---\na: 1\n")]);
+        assert_eq!(split("# c\n\n%TAG ! x\n---\na: 1\n").len(), 1);
+        assert_eq!(split("a: 1\n...\n%YAML 1.2\n---\nb: 1\n"), [(1, "a: 1\n...\n"), (3, "%YAML 1.2\n---\nb: 1\n")]);
     }
 
     #[test]
     fn refuses_too_much_of_anything() {
         let limits = Limits { bytes: 100, documents: 2, nodes: 10 };
-        assert!(documents("a\n---\nb\n---\nc", &limits).unwrap_err().message.contains("3 documents, at most 2"));
-        assert!(documents(&"a".repeat(101), &limits).unwrap_err().message.contains("101 bytes, at most 100"));
+        assert!(documents("a\n---\nb\n---\nc", &limits).unwrap_err().message.contains("at most 2 documents, found 3"));
+        assert!(documents(&"a".repeat(101), &limits).unwrap_err().message.contains("at most 100 bytes, found 101"));
     }
 }

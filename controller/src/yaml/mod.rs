@@ -8,15 +8,18 @@
 //! Nothing here trusts the text: bytes, documents, nodes, depth and the growth by aliases are limited ([`Limits`]).
 
 mod documents;
+mod error;
 mod node;
 mod section;
 mod typed;
 
 pub use documents::{Document, documents};
+pub use error::YamlError;
 pub use node::{Entry, Node, Value};
 pub use section::{Problem, Problems, Read, Section, boolean, duration, explained, number, parsed, spell, text};
 pub use typed::TypeError;
 
+use error::yaml_error;
 use serde_saphyr::{Budget, DuplicateKeyPolicy, Options};
 
 /// How much of a text is read. Beyond a limit a text is refused, never read in part.
@@ -38,16 +41,8 @@ impl Default for Limits {
 
 /// How deep values may be nested; Kubernetes objects need about ten levels.
 const DEPTH: usize = 32;
-
-/// Why a text is not read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct YamlError {
-    /// The line, counted from 1; 0 when it is about no line in particular.
-    pub line: u64,
-    /// What is wrong.
-    pub message: String,
-}
+/// The most aliases, and anchors, of a document.
+const MOST_ALIASES: usize = 1_000;
 
 /// Reads one document; `None` when there is nothing in it but comments.
 ///
@@ -61,21 +56,8 @@ pub fn parse(document: Document<'_>, limits: &Limits) -> Result<Option<Node>, Ya
             node.shift(lines_before);
             node
         })),
-        Err(error) => Err(yaml_error(&error, lines_before)),
+        Err(error) => Err(yaml_error(&error, document.text, lines_before, limits)),
     }
-}
-
-fn yaml_error(error: &serde_saphyr::Error, lines_before: u64) -> YamlError {
-    let line = error.location().map_or(0, |place| place.line() + lines_before);
-    let rendered = error.render_with_options(serde_saphyr::render_options! {
-        snippets: serde_saphyr::SnippetMode::Off,
-    });
-    // The library ends its messages with the place, counted from the beginning of the document.
-    let message = match rendered.rfind(" at line ") {
-        Some(place) => rendered[..place].to_owned(),
-        None => rendered,
-    };
-    YamlError { line, message: fedgate_federation::shown(message.trim_end_matches(':')) }
 }
 
 fn options(limits: &Limits) -> Options {
@@ -101,8 +83,8 @@ fn budget(limits: &Limits) -> Option<Budget> {
         max_nodes: limits.nodes,
         max_depth: DEPTH,
         max_documents: 1,
-        max_aliases: 1_000,
-        max_anchors: 1_000,
+        max_aliases: MOST_ALIASES,
+        max_anchors: MOST_ALIASES,
         max_merge_keys: 100,
     }
 }

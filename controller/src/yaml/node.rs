@@ -89,6 +89,16 @@ impl Node {
 }
 
 impl Value {
+    /// What it says, for messages: a short text as it is, and of the rest what it is.
+    pub fn found(&self) -> String {
+        match self {
+            Self::Bool(value) => value.to_string(),
+            Self::Number(value) => value.to_string(),
+            Self::String(text) => format!("{:?}", fedgate_federation::shown(text)),
+            other => other.kind().to_owned(),
+        }
+    }
+
     /// What it is, for messages.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -97,7 +107,7 @@ impl Value {
             Self::Number(_) => "a number",
             Self::String(_) => "a text",
             Self::Sequence(_) => "a list",
-            Self::Mapping(_) => "a mapping",
+            Self::Mapping(_) => "fields",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Settings, field by field: every problem is collected, and what nobody asked for is refused by name.
 
 use super::{Entry, Node, Value};
+use fedgate_federation::form::no_such_field;
 use fedgate_federation::shown;
 use std::{cell::RefCell, fmt, str::FromStr, time::Duration};
 
@@ -66,7 +67,7 @@ impl<'a> Section<'a> {
             None | Some(Value::Null) => &[],
             Some(Value::Mapping(entries)) => entries.as_slice(),
             Some(other) => {
-                problems.add(line, path.clone(), format!("expected fields, found {}", found(other)));
+                problems.add(line, path.clone(), format!("expected fields, found {}", other.found()));
                 &[]
             }
         };
@@ -112,7 +113,7 @@ impl<'a> Section<'a> {
     pub fn list<T>(&self, name: &'static str, read: impl Fn(&Node) -> Read<T>) -> Vec<T> {
         let row = |(number, node): (usize, &Node)| {
             let refused = |expected: String| {
-                let message = format!("expected {expected}, found {}", found(&node.value));
+                let message = format!("expected {expected}, found {}", node.value.found());
                 self.problems.add(node.line, format!("{}[{number}]", self.path_of(name)), message);
             };
             read(node).map_err(refused).ok()
@@ -137,11 +138,7 @@ impl<'a> Section<'a> {
     pub fn finish(self) {
         let asked = self.asked.borrow();
         for entry in self.entries.iter().filter(|entry| !asked.contains(&entry.key.as_str())) {
-            let message = match nearest(&entry.key, &asked) {
-                Some(near) => format!("there is no such field; did you mean {near:?}?"),
-                None => format!("there is no such field; expected one of {}", asked.join(", ")),
-            };
-            self.problems.add(entry.line, join(&self.path, &shown(&entry.key)), message);
+            self.problems.add(entry.line, join(&self.path, &shown(&entry.key)), no_such_field(&entry.key, &asked));
         }
     }
 
@@ -162,7 +159,7 @@ impl<'a> Section<'a> {
     }
 
     fn expected(&self, name: &str, node: &Node, expected: &str) {
-        let message = format!("expected {expected}, found {}", found(&node.value));
+        let message = format!("expected {expected}, found {}", node.value.found());
         self.problems.add(node.line, self.path_of(name), message);
     }
 
@@ -176,37 +173,6 @@ fn join(path: &str, name: &str) -> String {
         "" => name.to_owned(),
         path => format!("{path}.{name}"),
     }
-}
-
-fn found(value: &Value) -> String {
-    match value {
-        Value::Bool(value) => value.to_string(),
-        Value::Number(value) => value.to_string(),
-        Value::String(text) => format!("{:?}", shown(text)),
-        other => other.kind().to_owned(),
-    }
-}
-
-/// The field that was most likely meant: at most a third of its letters differ.
-fn nearest(name: &str, known: &[&'static str]) -> Option<&'static str> {
-    let distance = |other: &str| edit_distance(&name.to_lowercase(), &other.to_lowercase());
-    let (nearest, away) = known.iter().map(|other| (*other, distance(other))).min_by_key(|(_, away)| *away)?;
-    (away <= nearest.len() / 3).then_some(nearest)
-}
-
-/// Levenshtein's distance, row by row; names of fields are short, and longer ones are cut.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().take(64).enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, to) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 /// Reads any text.
@@ -311,7 +277,7 @@ mod tests {
         3 listen: expected a text (put it in quotes), found 80
         4 lst[1]: expected a whole number from 1 to 9, found "b"
         5 wrokers: there is no such field; did you mean "workers"?
-        6 zzz: there is no such field; expected one of poll, workers, listen, lst, trustDomain
+        6 zzz: there is no such field; expected poll, workers, listen, lst or trustDomain
         "#);
     }
 
@@ -325,7 +291,7 @@ mod tests {
         assert!(problems_of("", inner).is_empty());
         assert!(problems_of("a:\n", inner).is_empty());
         assert_eq!(problems_of("a: 1\n", inner), ["1 a: expected fields, found 1"]);
-        assert_eq!(problems_of("a:\n  b: 1\n", inner), ["2 a.b: there is no such field; expected one of "]);
+        assert_eq!(problems_of("a:\n  b: 1\n", inner), ["2 a.b: there is no such field; expected no field here"]);
     }
 
     #[test]

@@ -32,7 +32,7 @@ fn last_valid(inputs: &Inputs<'_>, name: &str, findings: &[Finding]) -> Option<P
     }
     let source =
         inputs.objects.federations.iter().find(|named| named.name == name).and_then(|named| named.source.clone());
-    let object = Named { name: name.to_owned(), source, spec: knowledge.object.clone()? };
+    let object = Named { source, ..Named::new(name, knowledge.object.clone()?) };
     let (peer, _) = Peer::parse(&object).ok()?;
     (peer.trust_domain != inputs.local.trust_domain).then_some(peer)
 }

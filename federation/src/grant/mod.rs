@@ -11,7 +11,7 @@ mod policy;
 mod selector;
 
 pub(crate) use owner::Admitted;
-pub(crate) use policy::{Policies, Subject};
+pub(crate) use policy::{KnownPeers, Policies, Subject};
 
 use crate::finding::{Finding, FindingReason};
 use fedgate_core::{Callers, MAX_CALLER_PATTERNS, Mode, PeerName};

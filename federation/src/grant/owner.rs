@@ -1,5 +1,6 @@
 use crate::finding::{Finding, FindingReason, shown};
-use crate::object::{PEERS_ANNOTATION, ServiceObject};
+use crate::object::{GATEWAY_MODE_ANNOTATION, PEERS_ANNOTATION, ServiceObject};
+use crate::spelling::nearest;
 use fedgate_core::PeerName;
 use std::collections::BTreeSet;
 
@@ -15,7 +16,13 @@ pub(crate) enum Admitted {
 impl Admitted {
     /// Reads a Service's annotation. What cannot be read in it admits nobody. `known` are the names of all peers' objects.
     pub(crate) fn read(service: &ServiceObject, known: &BTreeSet<&str>, findings: &mut Vec<Finding>) -> Self {
-        let Some(text) = service.annotations.get(PEERS_ANNOTATION) else { return Self::All };
+        let misspelt = misspelt(service);
+        findings.extend(misspelt.iter().map(|(key, meant)| unknown_annotation(service, key, *meant)));
+        let Some(text) = service.annotations.get(PEERS_ANNOTATION) else {
+            // Somebody meant to narrow the export, so it must not be as wide as it can be.
+            let narrows = misspelt.iter().any(|(key, meant)| *meant == Some(PEERS_ANNOTATION) || key.contains("peer"));
+            return if narrows { Self::Only(BTreeSet::new()) } else { Self::All };
+        };
         let mut peers = BTreeSet::new();
         for name in text.split(',').map(str::trim) {
             match PeerName::parse(name) {
@@ -37,6 +44,36 @@ impl Admitted {
             Self::Only(peers) => peers.contains(peer),
         }
     }
+}
+
+/// The prefix of our own annotations.
+const OURS: &str = "fedgate.dev/";
+
+/// Annotations that look like ours and are not, each with the one that was meant.
+fn misspelt(service: &ServiceObject) -> Vec<(&str, Option<&'static str>)> {
+    const KNOWN: [&str; 2] = [PEERS_ANNOTATION, GATEWAY_MODE_ANNOTATION];
+    let keys = service.annotations.keys().map(String::as_str).filter(|key| key.to_ascii_lowercase().starts_with(OURS));
+    let meant = |key: &str| {
+        let name = key.get(OURS.len()..).unwrap_or_default();
+        let known = KNOWN.iter().filter_map(|known| known.strip_prefix(OURS));
+        let near = nearest(name, known)?;
+        KNOWN.into_iter().find(|known| known.strip_prefix(OURS) == Some(near))
+    };
+    keys.filter(|key| !KNOWN.contains(key)).map(|key| (key, meant(key))).collect()
+}
+
+fn unknown_annotation(service: &ServiceObject, key: &str, meant: Option<&str>) -> Finding {
+    let field = format!("metadata.annotations[{}]", shown(key));
+    let message = match meant {
+        Some(PEERS_ANNOTATION) => {
+            format!(
+                "there is no such annotation; did you mean {PEERS_ANNOTATION:?}? Until then the Service is offered to no peer"
+            )
+        }
+        Some(meant) => format!("there is no such annotation; did you mean {meant:?}?"),
+        None => format!("there is no such annotation; expected {PEERS_ANNOTATION} or {GATEWAY_MODE_ANNOTATION}"),
+    };
+    Finding::error(FindingReason::InvalidAnnotation, service.object(), field, message)
 }
 
 fn field() -> String {

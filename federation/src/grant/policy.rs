@@ -2,7 +2,8 @@ pub(crate) use super::selector::Subject;
 use super::selector::{Rule, empty_list};
 use crate::finding::{Finding, FindingReason, ObjectRef, shown};
 use crate::object::{CallerSpec, FederationPolicySpec, PeerSelection, PolicyBody, PolicyObject, ServiceRule};
-use fedgate_core::{CallerPattern, Callers, MAX_CALLER_PATTERNS, Mode, Pattern, PeerName};
+use crate::spelling::nearest;
+use fedgate_core::{CallerPattern, Callers, MAX_CALLER_PATTERNS, Mode, Pattern, PeerName, TrustDomain};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -31,23 +32,27 @@ struct Allowed {
 type Wrong = (String, String);
 
 impl Policies {
-    /// Reads all policies. `known` are the names of all peers' objects.
-    pub(crate) fn compile(objects: &[PolicyObject], known: &BTreeSet<&str>, findings: &mut Vec<Finding>) -> Self {
+    /// Reads all policies.
+    pub(crate) fn compile(objects: &[PolicyObject], known: &KnownPeers<'_>, findings: &mut Vec<Finding>) -> Self {
         let mut ordered: Vec<_> = objects.iter().collect();
         ordered.sort_by(|a, b| (&a.name, &a.source).cmp(&(&b.name, &b.source)));
         let mut seen = BTreeSet::new();
         let policies = ordered.into_iter().map(|object| {
-            let policy = Policy::compile(object, known, findings);
+            let policy = Policy::compile(object, findings);
             match seen.insert(&object.name) {
                 true => policy,
                 false => {
-                    let message = "another policy has this name, and was taken; this one allows nothing to the peers that it selects";
+                    let message = "another policy has this name and is in force; this one allows nothing to the peers that it selects; \
+                                   rename or remove one of the two";
                     findings.push(Finding::error(FindingReason::DuplicateObject, object.object(), "metadata.name", message));
                     policy.closed()
                 }
             }
         });
-        Self(policies.collect())
+        let policies = Self(policies.collect());
+        let open: Vec<_> = known.peers.iter().filter(|(peer, _)| policies.selecting(peer).is_empty()).collect();
+        findings.extend(objects.iter().flat_map(|object| unknown_peers(object, known, &open)));
+        policies
     }
 
     /// The policies that select a peer.
@@ -90,7 +95,7 @@ impl Allowed {
 }
 
 impl Policy {
-    fn compile(object: &PolicyObject, known: &BTreeSet<&str>, findings: &mut Vec<Finding>) -> Self {
+    fn compile(object: &PolicyObject, findings: &mut Vec<Finding>) -> Self {
         let name: Arc<str> = shown(&object.name).into();
         let closed =
             |peers| Self { object: object.object(), name: Arc::clone(&name), peers, mode: Mode::Enforce, allows: None };
@@ -98,7 +103,6 @@ impl Policy {
             PolicyBody::Spec(spec) => spec,
             PolicyBody::Unreadable(peers) => return closed(peers.clone()),
         };
-        findings.extend(unknown_peers(object, spec, known));
         match compile_spec(spec) {
             Ok((peers, allowed)) => {
                 Self { mode: spec.mode.unwrap_or(Mode::Enforce), allows: Some(allowed), ..closed(peers) }
@@ -133,7 +137,8 @@ fn compile_spec(spec: &FederationPolicySpec) -> Result<(PeerSelection, Allowed),
 
 fn peer_names(names: &[String]) -> Result<BTreeSet<PeerName>, Wrong> {
     if names.is_empty() {
-        return Err(("peers".to_owned(), empty_list()));
+        let why = "expected at least one peer, found an empty list; name the peers that the policy is about";
+        return Err(("peers".to_owned(), why.to_owned()));
     }
     let parse = |(place, name): (usize, &String)| {
         let why = |error| format!("expected the name of an IstioFederation, found {:?}: {error}", shown(name));
@@ -143,9 +148,7 @@ fn peer_names(names: &[String]) -> Result<BTreeSet<PeerName>, Wrong> {
 }
 
 fn compile_rules(rules: &[ServiceRule]) -> Result<Vec<Rule>, Wrong> {
-    if rules.is_empty() {
-        return Err(("services".to_owned(), empty_list()));
-    }
+    // An empty list allows nothing: so a policy says that it denies.
     let compile =
         |(place, rule)| Rule::compile(rule).map_err(|(field, why)| (format!("services[{place}].{field}"), why));
     rules.iter().enumerate().map(compile).collect()
@@ -174,12 +177,55 @@ fn compile_caller(caller: &CallerSpec, place: usize) -> Result<CallerPattern, Wr
     })
 }
 
-fn unknown_peers(object: &PolicyObject, spec: &FederationPolicySpec, known: &BTreeSet<&str>) -> Vec<Finding> {
-    let names = spec.peers.iter().flatten().enumerate();
-    let unknown = names.filter(|(_, name)| !known.contains(name.as_str()) && PeerName::parse(name).is_ok());
-    let finding = |(place, name): (usize, &String)| {
-        let message = format!("there is no IstioFederation {name:?}; mend the name, or create the object");
-        Finding::warning(FindingReason::UnknownPeer, object.object(), format!("spec.peers[{place}]"), message)
+/// The peers' objects.
+#[derive(Debug)]
+pub(crate) struct KnownPeers<'a> {
+    /// The names of all of them, those that cannot be understood included.
+    pub(crate) names: &'a BTreeSet<&'a str>,
+    /// The valid ones, with their trust domains.
+    pub(crate) peers: Vec<(&'a PeerName, &'a TrustDomain)>,
+}
+
+/// The names in a policy that no peer has. `open` are the peers that no policy selects: when there are some, one of them may be meant,
+/// and has everything.
+fn unknown_peers<'a>(
+    object: &'a PolicyObject,
+    known: &'a KnownPeers<'_>,
+    open: &'a [&(&PeerName, &TrustDomain)],
+) -> impl Iterator<Item = Finding> + 'a {
+    let names: Vec<&str> = match &object.body {
+        PolicyBody::Spec(spec) => spec.peers.iter().flatten().map(String::as_str).collect(),
+        PolicyBody::Unreadable(PeerSelection::Only(names)) => names.iter().map(PeerName::as_str).collect(),
+        PolicyBody::Unreadable(PeerSelection::All) => Vec::new(),
     };
-    unknown.map(finding).collect()
+    let unknown = |(_, name): &(usize, &str)| !known.names.contains(name) && PeerName::parse(name).is_ok();
+    let finding = |(place, name): (usize, &str)| {
+        let field = format!("spec.peers[{place}]");
+        let there = format!("there is no IstioFederation {:?}", shown(name));
+        match open.is_empty() {
+            true => {
+                let message = format!("{there}; fix the name, or create the object");
+                Finding::warning(FindingReason::UnknownPeer, object.object(), field, message)
+            }
+            false => {
+                let message = format!("{there}, and no policy is about {}; {}", names_of(open), meant(name, open));
+                Finding::error(FindingReason::UnknownPeer, object.object(), field, message)
+            }
+        }
+    };
+    names.into_iter().enumerate().filter(unknown).map(finding).collect::<Vec<_>>().into_iter()
+}
+
+fn names_of(open: &[&(&PeerName, &TrustDomain)]) -> String {
+    crate::finding::messages(open.iter().map(|(peer, _)| format!("peer {peer}")))
+}
+
+/// What to do about a name that no peer has.
+fn meant(name: &str, open: &[&(&PeerName, &TrustDomain)]) -> String {
+    let by_trust_domain =
+        open.iter().find(|(_, trust_domain)| trust_domain.as_str() == name).map(|(peer, _)| peer.as_str());
+    match by_trust_domain.or_else(|| nearest(name, open.iter().map(|(peer, _)| peer.as_str()))) {
+        Some(peer) => format!("did you mean {peer:?}? Until then that peer has all exports"),
+        None => "fix the name, or create the object; peers that no policy is about have all exports".to_owned(),
+    }
 }

@@ -55,9 +55,9 @@ impl Rule {
     }
 }
 
-/// `[]` is refused: some tools write it for an absent list, which means the opposite.
+/// `[]` is refused: some tools write it for an absent list, which means the opposite. What it says is said of `services` alone.
 pub(crate) fn empty_list() -> String {
-    "expected one entry at least; leave the field out for all".to_owned()
+    "expected at least one entry, found an empty list; add an entry, or write \"services: []\" under spec to allow nothing".to_owned()
 }
 
 pub(crate) fn patterns(field: &str, texts: &[String]) -> Result<Vec<Pattern>, Wrong> {

@@ -54,6 +54,16 @@ impl Named<IstioFederationSpec> {
     }
 }
 
+/// Whether an API server takes a name for a Service or a Namespace (RFC 1123 label).
+pub fn is_dns_label(name: &str) -> bool {
+    crate::document::is_port_name(name)
+}
+
+/// Whether an API server takes a name for most other objects (RFC 1123 subdomain).
+pub fn is_dns_name(name: &str) -> bool {
+    fedgate_core::PeerName::parse(name).is_ok()
+}
+
 /// All objects of this cluster that matter, in any order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Objects {

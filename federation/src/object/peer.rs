@@ -2,6 +2,7 @@
 
 use super::Named;
 use crate::finding::{Finding, FindingReason, ObjectRef, shown};
+use crate::form::{self, FormError, Step, no_such_field};
 use fedgate_core::{Hostname, PeerName, TrustDomain};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,8 @@ use std::collections::BTreeSet;
 /// value is that document's [`id`](crate::document::PrivateDocument::id), so that it lets no later one pass.
 pub const ACCEPT_DOCUMENT_ANNOTATION: &str = "fedgate.dev/accept-document";
 
-/// The spec of an `IstioFederation`. The kind is not ours, so fields that we don't know are passed over.
+/// The spec of an `IstioFederation`. The kind is not ours, so fields that we don't know are passed over, with a warning
+/// ([`Self::unknown_fields`]).
 ///
 /// The fields' comments are what `kubectl explain` shows. Lengths bound what an API server takes and what its rules cost.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -43,6 +45,63 @@ pub struct MetadataSpec {
     /// Whether any certificate will do: whoever answers at metadataEndpoint can then name the peer's roots and keys. Ignored when
     /// ca is set.
     pub insecure_skip_verify: bool,
+}
+
+impl IstioFederationSpec {
+    const FIELDS: [&str; 3] = ["trustDomain", "metadataEndpoint", "metadata"];
+
+    /// Reads the spec of an object, given as JSON. A field that is there has a value: with nothing behind `ca:` the system's roots
+    /// would be trusted, and not the CA that was meant to stand there.
+    ///
+    /// # Errors
+    /// The first field that is wrong; its path is that of the object.
+    pub fn of_object(object: &serde_json::Value) -> Result<Self, FormError> {
+        let spec = object.get("spec").unwrap_or(&serde_json::Value::Null);
+        let read = match (spec, form::empty_field(spec)) {
+            (serde_json::Value::Null, _) => {
+                Err(FormError::new(Vec::new(), "expected trustDomain and metadataEndpoint of the peer, found nothing"))
+            }
+            (_, Some(path)) => {
+                Err(FormError::new(path, "expected a value, found nothing; complete it or remove the line"))
+            }
+            (spec, None) => form::read(spec),
+        };
+        read.map_err(|error| error.below("spec"))
+    }
+
+    /// The fields that have no meaning here, each with what may have been meant. They are passed over.
+    pub fn unknown_fields(object: &serde_json::Value) -> Vec<FormError> {
+        let below = |path: &[&str], known: &[&str]| {
+            let fields =
+                path.iter().try_fold(object, |value, name| value.get(name)).and_then(|value| value.as_object());
+            let unknown =
+                fields.into_iter().flat_map(|fields| fields.keys()).filter(|name| !known.contains(&name.as_str()));
+            unknown.map(|name| unknown_field(path, name, known)).collect::<Vec<_>>()
+        };
+        let beside = ["apiVersion", "kind", "metadata", "spec", "status"];
+        let mut unknown = below(&[], &beside);
+        unknown.extend(below(&["spec"], &Self::FIELDS));
+        unknown.extend(below(&["spec", "metadata"], &MetadataSpec::FIELDS));
+        unknown
+    }
+}
+
+fn unknown_field(path: &[&str], name: &str, known: &[&str]) -> FormError {
+    let elsewhere = match (path, name) {
+        ([], name) if IstioFederationSpec::FIELDS.contains(&name) => Some(format!("spec.{name}")),
+        (_, name) if MetadataSpec::FIELDS.contains(&name) => Some(format!("spec.metadata.{name}")),
+        _ => None,
+    };
+    let message = match elsewhere {
+        Some(field) => format!("there is no such field; did you mean {field}?"),
+        None => no_such_field(name, known),
+    };
+    let path = path.iter().chain([&name]).map(|name| Step::Field((*name).to_owned())).collect();
+    FormError::new(path, format!("{message} It is not used"))
+}
+
+impl MetadataSpec {
+    const FIELDS: [&str; 2] = ["ca", "insecureSkipVerify"];
 }
 
 /// A peer whose object is valid.
@@ -164,7 +223,7 @@ pub fn peers(objects: &[Named<IstioFederationSpec>], ours: &TrustDomain) -> (Vec
     let (mut peers, mut findings, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
     for named in ordered {
         if !seen.insert(&named.name) {
-            let message = "another object has this name, and was taken; remove one of the two";
+            let message = "another object has this name and is in force; remove one of the two";
             findings.push(Finding::error(FindingReason::DuplicateObject, named.object(), "metadata.name", message));
         } else if named.spec.trust_domain == ours.as_str() {
             let message = format!("{ours} is this cluster's own trust domain, so this object is no peer here");

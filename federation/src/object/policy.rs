@@ -4,7 +4,8 @@
 //! understood must not vanish, or the peers it was written against would see everything that is labelled. It stays as
 //! [`PolicyBody::Unreadable`]: it selects the peers that it readably names, or all when it cannot be told, and allows nothing.
 
-use crate::finding::{Finding, FindingReason, ObjectRef, shown};
+use crate::finding::{Finding, FindingReason, ObjectRef};
+use crate::form::{self, FormError, Step};
 use fedgate_core::{MAX_CALLER_PATTERNS, Mode, PeerName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,15 +18,17 @@ use std::collections::{BTreeMap, BTreeSet};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FederationPolicySpec {
     /// The peers that the policy is about, by the names of their IstioFederation objects. They get what policies allow and
-    /// nothing else. Leave it out for all peers.
+    /// nothing else. Without this field the policy is about all peers.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(length(max = 1_000), inner(length(max = 253)))]
     pub peers: Option<Vec<String>>,
-    /// The exports that the policy allows: those that match one entry at least. Leave it out for all exports.
+    /// The exports that the policy allows: those that match one entry at least. An empty list, [], allows none. Without this field
+    /// the policy allows all exports.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(length(max = 100))]
     pub services: Option<Vec<ServiceRule>>,
-    /// The callers of these peers that the policy allows: those that match one entry at least. Leave it out for any caller.
+    /// The callers of these peers that the policy allows: those that match one entry at least. Without this field it allows any
+    /// caller.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(length(max = MAX_CALLER_PATTERNS))]
     pub callers: Option<Vec<CallerSpec>>,
@@ -40,15 +43,15 @@ pub struct FederationPolicySpec {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ServiceRule {
-    /// Patterns of the Service's namespace, one of which must match; '*' stands for any run of characters. Leave it out for all
-    /// namespaces.
+    /// Patterns of the Service's namespace, one of which must match; '*' stands for any run of characters. Without this
+    /// field all namespaces match.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(length(max = 100), inner(length(max = 253)))]
     pub namespaces: Option<Vec<String>>,
-    /// What the Service's labels must be. Leave it out for all Services.
+    /// What the Service's labels must be. Without this field all Services match.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub selector: Option<LabelSelector>,
-    /// The Service's ports, by number (without quotes) or by name. Leave it out for all ports.
+    /// The Service's ports, by number (without quotes) or by name. Without this field all ports match.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(length(max = 100))]
     pub ports: Option<Vec<PortRef>>,
@@ -60,11 +63,11 @@ pub struct ServiceRule {
 pub struct LabelSelector {
     /// Labels and the values that they must have, all of them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
-    #[schemars(extend("maxProperties" = 64))]
+    #[schemars(extend("maxProperties" = 64, "nullable" = true))]
     pub match_labels: BTreeMap<String, String>,
     /// Further conditions, all of which must hold.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 64), extend("nullable" = true))]
     pub match_expressions: Vec<LabelSelectorRequirement>,
 }
 
@@ -79,7 +82,7 @@ pub struct LabelSelectorRequirement {
     pub operator: LabelSelectorOperator,
     /// The values of In and NotIn, one at least; none with Exists and DoesNotExist.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    #[schemars(length(max = 64), inner(length(max = 63)))]
+    #[schemars(length(max = 64), inner(length(max = 63)), extend("nullable" = true))]
     pub values: Vec<String>,
 }
 
@@ -97,7 +100,7 @@ pub enum LabelSelectorOperator {
 }
 
 /// A port, by number (without quotes) or by name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum PortRef {
     /// The Service's port number.
@@ -111,12 +114,12 @@ pub enum PortRef {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CallerSpec {
     /// A pattern of the caller's namespace: NAMESPACE in spiffe://TRUSTDOMAIN/ns/NAMESPACE/sa/ACCOUNT. '*' stands for any run of
-    /// characters. Leave it out for any namespace.
+    /// characters. Without this field any namespace matches.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(length(max = 253))]
     pub namespace: Option<String>,
     /// A pattern of the caller's service account: ACCOUNT in spiffe://TRUSTDOMAIN/ns/NAMESPACE/sa/ACCOUNT. '*' stands for any run
-    /// of characters. Leave it out for any account.
+    /// of characters. Without this field any account matches.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(length(max = 253))]
     pub service_account: Option<String>,
@@ -154,38 +157,33 @@ pub enum PeerSelection {
 impl PolicyObject {
     /// Reads the `spec` of a policy, given as JSON. When that fails the policy is kept as unreadable, and a finding says why.
     pub fn read(name: impl Into<String>, source: Option<String>, spec: &serde_json::Value) -> (Self, Option<Finding>) {
-        let name = name.into();
-        match FederationPolicySpec::deserialize(spec) {
-            Ok(spec) => (Self { name, source, body: PolicyBody::Spec(spec) }, None),
-            Err(error) => {
-                let names = spec.get("peers").and_then(|peers| Vec::<String>::deserialize(peers).ok());
-                let selection = PeerSelection::readable(names.as_deref());
-                let policy = Self { name, source, body: PolicyBody::Unreadable(selection) };
-                let finding = policy
-                    .invalid("spec", format!("it is not what a FederationPolicy says: {}", shown(&error.to_string())));
-                (policy, Some(finding))
-            }
-        }
+        Self::of(name.into(), source, spec, FederationPolicySpec::read(spec))
     }
 
-    /// Reads a whole policy, given as JSON. A field beside `spec` makes it unreadable as well: it was meant to be a part of it.
+    /// Reads a whole policy, given as JSON.
     pub fn read_object(
         name: impl Into<String>,
         source: Option<String>,
         object: &serde_json::Value,
     ) -> (Self, Option<Finding>) {
-        const FIELDS: [&str; 4] = ["apiVersion", "kind", "metadata", "spec"];
         let spec = object.get("spec").unwrap_or(&serde_json::Value::Null);
-        let (policy, finding) = Self::read(name, source, spec);
-        let fields = object.as_object().into_iter().flat_map(|object| object.keys());
-        let Some(stray) = fields.map(String::as_str).find(|field| !FIELDS.contains(field)) else {
-            return (policy, finding);
-        };
-        let names = spec.get("peers").and_then(|peers| Vec::<String>::deserialize(peers).ok());
-        let body = PolicyBody::Unreadable(PeerSelection::readable(names.as_deref()));
-        let finding = policy
-            .invalid(shown(stray), "expected no field beside spec; what a policy says belongs under spec".to_owned());
-        (Self { body, ..policy }, Some(finding))
+        Self::of(name.into(), source, spec, FederationPolicySpec::of_object(object))
+    }
+
+    fn of(
+        name: String,
+        source: Option<String>,
+        spec: &serde_json::Value,
+        read: Result<FederationPolicySpec, FormError>,
+    ) -> (Self, Option<Finding>) {
+        match read {
+            Ok(spec) => (Self { name, source, body: PolicyBody::Spec(spec) }, None),
+            Err(error) => {
+                let policy = Self { name, source, body: PolicyBody::Unreadable(PeerSelection::of_spec(spec)) };
+                let finding = policy.invalid(error.field(), error.message);
+                (policy, Some(finding))
+            }
+        }
     }
 
     /// How findings name it.
@@ -194,12 +192,91 @@ impl PolicyObject {
     }
 
     pub(crate) fn invalid(&self, field: impl Into<String>, why: String) -> Finding {
-        let message = format!("{why}. Until this is mended the policy allows nothing to the peers that it selects");
+        let message = format!("{why}; until this is fixed, the policy allows nothing to the peers that it selects");
         Finding::error(FindingReason::InvalidPolicy, self.object(), field, message)
     }
 }
 
+impl FederationPolicySpec {
+    /// Reads a spec, given as JSON. A field that is there has a value: `services:` with nothing behind it looks like a policy that
+    /// allows nothing, and would be one that allows everything.
+    ///
+    /// # Errors
+    /// The first field that is wrong; its path begins with `spec`.
+    pub fn read(spec: &serde_json::Value) -> Result<Self, FormError> {
+        let read = match form::empty_field(spec) {
+            Some(path) => Err(FormError::new(path.clone(), without_value(&path))),
+            None => form::read(spec),
+        };
+        read.map_err(|error| error.below("spec"))
+    }
+
+    /// Reads the spec of a whole policy. A field beside `spec` is an error as well: it was meant to be a part of it.
+    ///
+    /// # Errors
+    /// As [`Self::read`]; the path is that of the object.
+    pub fn of_object(object: &serde_json::Value) -> Result<Self, FormError> {
+        const FIELDS: [&str; 4] = ["apiVersion", "kind", "metadata", "spec"];
+        let fields = object.as_object().into_iter().flat_map(|object| object.keys());
+        if let Some(stray) = fields.map(String::as_str).find(|field| !FIELDS.contains(field)) {
+            let message = "expected no field beside spec; what a policy says belongs under spec, indented";
+            return Err(FormError::new(vec![Step::Field(stray.to_owned())], message));
+        }
+        match object.get("spec") {
+            None | Some(serde_json::Value::Null) => {
+                let message =
+                    "expected what the policy allows, found nothing; write \"spec: {services: []}\" to allow nothing";
+                Err(FormError::new(vec![Step::Field("spec".to_owned())], message))
+            }
+            Some(spec) => Self::read(spec),
+        }
+    }
+}
+
+/// What to do about a field of a policy that has no value.
+fn without_value(path: &[Step]) -> String {
+    let what = match path.last() {
+        Some(Step::Field(name)) if name == "services" => {
+            "expected a list of exports, found nothing; write \"services: []\" to allow none"
+        }
+        Some(Step::Row(_)) => "expected an entry, found nothing; complete it or remove it",
+        _ => "expected a value, found nothing; complete it",
+    };
+    format!("{what} (a field without a value would count as left out, and allow more)")
+}
+
+impl<'de> Deserialize<'de> for PortRef {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PortRefVisitor)
+    }
+}
+
+struct PortRefVisitor;
+
+impl serde::de::Visitor<'_> for PortRefVisitor {
+    type Value = PortRef;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a port number or a port name")
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<PortRef, E> {
+        let wrong = |_| E::invalid_value(serde::de::Unexpected::Unsigned(number), &self);
+        u16::try_from(number).map(PortRef::Number).map_err(wrong)
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<PortRef, E> {
+        Ok(PortRef::Name(name.to_owned()))
+    }
+}
+
 impl PeerSelection {
+    /// The peers that a spec readably names, though it may be wrong otherwise; all when that cannot be told.
+    pub fn of_spec(spec: &serde_json::Value) -> Self {
+        let names = spec.get("peers").and_then(|peers| form::read::<Vec<String>>(peers).ok());
+        Self::readable(names.as_deref())
+    }
+
     /// The peers that a list readably names; all when there is no list, or no readable name on it.
     pub fn readable(names: Option<&[String]>) -> Self {
         let names: BTreeSet<_> =

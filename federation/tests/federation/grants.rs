@@ -1,13 +1,13 @@
 //! Who may reach an export: cases, and a naive twin.
 
-use crate::rig::{Rig, name, the};
+use crate::rig::{Rig, found, name, the};
 use fedgate_core::Mode;
 use fedgate_core::{Decision, Outcome, Reason as Word, decide};
 use fedgate_federation::Federation;
-use fedgate_federation::FindingReason as Reason;
 use fedgate_federation::federate::Export;
 use fedgate_federation::grant::Verdict;
 use fedgate_federation::object::{PEERS_ANNOTATION, PeerSelection, PolicyBody, PolicyObject};
+use fedgate_federation::{FindingReason as Reason, Severity};
 use serde_json::json;
 
 fn policy(name: &str, spec: serde_json::Value) -> PolicyObject {
@@ -162,7 +162,6 @@ fn any_policy_that_enforces_wins() {
 #[test]
 fn a_policy_that_is_not_valid_closes_and_never_opens() {
     for spec in [
-        json!({"peers": ["beta"], "services": []}),
         json!({"peers": ["beta"], "callers": []}),
         json!({"peers": ["beta"], "services": [{"namespaces": []}]}),
         json!({"peers": ["beta"], "services": [{"namespaces": ["Shop"]}]}),
@@ -188,6 +187,80 @@ fn a_policy_that_is_not_valid_closes_and_never_opens() {
         let federation = rig.federate();
         the(&federation.findings, Reason::InvalidPolicy);
         assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (NOT_GRANTED, NOT_GRANTED), "{spec}");
+    }
+}
+
+#[test]
+fn a_policy_can_say_that_it_allows_nothing() {
+    let mut rig = Rig::new();
+    rig.objects.policies = vec![policy("nothing", json!({"peers": ["beta"], "services": []}))];
+    let federation = rig.federate();
+    assert!(federation.findings.iter().all(|finding| finding.reason != Reason::InvalidPolicy));
+    assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (NOT_GRANTED, GRANTED));
+    assert!(announced(&federation, "beta").is_empty());
+    // For all peers, and on trial.
+    rig.objects.policies = vec![policy("nothing", json!({"services": []}))];
+    let federation = rig.federate();
+    assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (NOT_GRANTED, NOT_GRANTED));
+    rig.objects.policies = vec![policy("nothing", json!({"services": [], "mode": "Audit"}))];
+    assert_eq!(outcome(&rig.federate(), "beta"), AUDITED);
+}
+
+#[test]
+fn a_field_without_a_value_closes() {
+    for spec in [
+        json!({"peers": ["beta"], "services": null}),
+        json!({"peers": ["beta"], "services": [{"namespaces": null}]}),
+        json!({"peers": ["beta"], "services": [{"selector": {"matchLabels": {"app": null}}}]}),
+        json!({"peers": ["beta"], "callers": [{"serviceAccount": null}]}),
+    ] {
+        let mut rig = Rig::new();
+        let (broken, finding) = PolicyObject::read("p", None, &spec);
+        assert!(finding.is_some_and(|finding| finding.message.contains("found nothing")), "{spec}");
+        rig.objects.policies = vec![broken];
+        let federation = rig.federate();
+        assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (NOT_GRANTED, GRANTED), "{spec}");
+    }
+}
+
+#[test]
+fn a_misspelt_peer_is_an_error_where_it_leaves_a_peer_open() {
+    let said = |rig: &Rig| the(&rig.federate().findings, Reason::UnknownPeer).clone();
+    for (name, expected) in [
+        ("gama", "did you mean \"gamma\"?"),
+        ("gamma.example", "did you mean \"gamma\"?"),
+        ("epsilon", "fix the name, or create the object"),
+    ] {
+        let mut rig = Rig::new();
+        rig.objects.policies = vec![policy("p", json!({"peers": ["beta", name], "services": []}))];
+        let finding = said(&rig);
+        assert_eq!((finding.severity, finding.field.as_deref()), (Severity::Error, Some("spec.peers[1]")), "{name}");
+        assert!(finding.message.contains(expected) && finding.message.contains("peer gamma"), "{finding}");
+        // Where every peer is selected nothing is open.
+        rig.objects.policies.push(policy("all", json!({"services": []})));
+        assert_eq!(said(&rig).severity, Severity::Warning, "{name}");
+    }
+    let mut rig = Rig::new();
+    rig.objects.policies = vec![policy("p", json!({"peers": ["beta"], "services": []}))];
+    assert!(rig.federate().findings.iter().all(|finding| finding.reason != Reason::UnknownPeer));
+}
+
+#[test]
+fn a_misspelt_annotation_does_not_open() {
+    let annotate = |key: &str| {
+        let mut rig = Rig::new();
+        rig.objects.services[0].annotations.insert(key.to_owned(), "beta".to_owned());
+        rig.federate()
+    };
+    for key in ["fedgate.dev/peer", "fedgate.dev/Peers", "Fedgate.dev/peers", "fedgate.dev/allowed-peers"] {
+        let federation = annotate(key);
+        the(&federation.findings, Reason::InvalidAnnotation);
+        assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (NOT_GRANTED, NOT_GRANTED), "{key}");
+    }
+    for (key, findings) in [("fedgate.dev/gateway-mod", 1), ("fedgate.dev/colour", 1), ("example.com/peers", 0)] {
+        let federation = annotate(key);
+        assert_eq!(found(&federation.findings, Reason::InvalidAnnotation).len(), findings, "{key}");
+        assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (GRANTED, GRANTED), "{key}");
     }
 }
 

@@ -8,6 +8,7 @@ mod grants_twin;
 mod health;
 mod keys;
 mod knowing;
+mod last_valid;
 mod limiting;
 mod noticing;
 mod objects;

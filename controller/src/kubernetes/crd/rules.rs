@@ -54,7 +54,9 @@ pub(super) const ISTIO_FEDERATION: &[Rule] = &[
     ),
 ];
 
-const ONE_ENTRY: &str = "expected one entry at least; leave the field out for all";
+const ONE_ENTRY: &str =
+    "expected at least one entry, found an empty list; add an entry, or write services: [] under spec to allow nothing";
+const ONE_PEER: &str = "expected at least one peer, found an empty list; name the peers that the policy is about";
 const PATTERN: &str = "self.matches('^[0-9a-z.*-]+$')";
 const PATTERN_EXPECTED: &str =
     "expected a pattern of lower-case letters, digits, '-', '.' and '*', where '*' stands for any run of characters";
@@ -62,8 +64,8 @@ const PATTERN_EXPECTED: &str =
 /// Of `FederationPolicy`.
 pub(super) const FEDERATION_POLICY: &[Rule] = &[
     // An empty list is refused: some tools write it for an absent one, which means the opposite.
-    rule("spec.peers", "self.size() > 0", ONE_ENTRY),
-    rule("spec.services", "self.size() > 0", ONE_ENTRY),
+    // `services: []` allows nothing, and is how a policy denies.
+    rule("spec.peers", "self.size() > 0", ONE_PEER),
     rule("spec.callers", "self.size() > 0", ONE_ENTRY),
     rule("spec.services[].namespaces", "self.size() > 0", ONE_ENTRY),
     rule("spec.services[].ports", "self.size() > 0", ONE_ENTRY),

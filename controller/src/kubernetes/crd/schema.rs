@@ -50,8 +50,25 @@ fn keep_unknown_fields(schema: &mut Schema) {
     if schema.get("additionalProperties") == Some(&Value::Bool(false)) {
         schema.remove("additionalProperties");
         schema.insert("x-kubernetes-preserve-unknown-fields".to_owned(), Value::Bool(true));
+        keep_nulls(schema);
     }
 }
+
+/// The fields of such a type keep a null, which the API server would drop unseen as well: `services:` with nothing behind it would be a
+/// policy that allows everything.
+fn keep_nulls(schema: &mut Schema) {
+    let fields = schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut);
+    for field in fields.filter_map(Value::as_object_mut).filter(|field| field.contains_key("nullable")) {
+        field.insert(KEPT.to_owned(), Value::Bool(true));
+        // And so do the values of labels.
+        if let Some(values) = field.get_mut("additionalProperties").and_then(Value::as_object_mut) {
+            values.extend(["nullable", KEPT].map(|key| (key.to_owned(), Value::Bool(true))));
+        }
+    }
+}
+
+/// Marks a `nullable` that stays.
+const KEPT: &str = "x-keep-nullable";
 
 /// Kubernetes has a form of its own for what is either a number or a text; the bounds of both stand side by side in it.
 fn int_or_string(schema: &mut Schema) {
@@ -74,8 +91,10 @@ fn tidy(schema: &mut Schema) {
     transform_subschemas(&mut tidy, schema);
     let Some(schema) = schema.as_object_mut() else { return };
     schema.remove("title");
-    // The API server takes null for absent where it isn't allowed, so that nobody need read it.
-    schema.remove("nullable");
+    // Elsewhere the API server takes null for absent, so that nobody need read it.
+    if schema.remove(KEPT).is_none() {
+        schema.remove("nullable");
+    }
     // The type has the bounds; of all formats of numbers Kubernetes knows two.
     schema.retain(|key, value| key != "format" || !value.as_str().is_some_and(|format| format.starts_with("uint")));
     // A default is written into the object. That is of use for a single word, but whole objects would only be noise.

@@ -107,6 +107,19 @@ fn typing_errors_in_a_policy_are_kept_and_in_a_peer_they_are_not() {
 }
 
 #[test]
+fn a_field_of_a_policy_without_a_value_is_kept_and_in_a_peer_it_is_not() {
+    each_schema(|field, schema| {
+        let required = ["FederationPolicy", "FederationPolicy.spec"].contains(&field) || schema["default"].is_string();
+        let needed = field.ends_with("[]") || field.ends_with(".key") || field.ends_with(".operator");
+        let kept = field.starts_with("FederationPolicy") && !required && !needed;
+        assert_eq!(schema["nullable"] == true, kept, "{field}: {schema}");
+    });
+    let [policies, _] = definitions();
+    let labels = super::schema::pointer("spec.services[].selector.matchLabels");
+    assert_eq!(schema(&policies).pointer(&labels).unwrap()["additionalProperties"]["nullable"], true);
+}
+
+#[test]
 fn a_number_and_a_text_are_one_field() {
     let [policies, _] = definitions();
     let ports = super::schema::pointer("spec.services[].ports[]");

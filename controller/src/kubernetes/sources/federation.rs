@@ -3,8 +3,9 @@
 use super::super::crd::status::PeerCondition;
 use super::super::fingerprint::{Fingerprint, fingerprint};
 use fedgate_federation::federate::{Condition, ConditionType};
+use fedgate_federation::form::FormError;
 use fedgate_federation::object::{ACCEPT_DOCUMENT_ANNOTATION, IstioFederationSpec, Named};
-use fedgate_federation::{Finding, FindingReason, ObjectRef, shown};
+use fedgate_federation::{Finding, FindingReason, ObjectRef};
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use serde::Deserialize;
@@ -19,6 +20,8 @@ pub struct FederationObject {
     pub uid: String,
     /// `metadata.generation`.
     pub generation: Option<i64>,
+    /// The fields that mean nothing here.
+    pub(crate) unknown: Vec<Finding>,
     /// The conditions that it has.
     pub conditions: Vec<PeerCondition>,
     /// The whole status.
@@ -42,25 +45,34 @@ pub(crate) fn keep(object: DynamicObject) -> FederationObject {
         generation: object.metadata.generation,
         conditions: conditions(&status),
         status: fingerprint(&status),
+        unknown: unknown(&object),
         spec: spec(&object),
     }
 }
 
 /// A status that somebody wrote is no news for the brain.
 pub(crate) fn is_news(before: &FederationObject, after: &FederationObject) -> bool {
-    before.spec != after.spec || before.uid != after.uid
+    before.spec != after.spec || before.unknown != after.unknown || before.uid != after.uid
 }
 
 fn spec(object: &DynamicObject) -> Result<Named<IstioFederationSpec>, Box<Finding>> {
     let name = object.name_any();
-    let spec = object.data.get("spec").unwrap_or(&Value::Null);
     let accepted_document = object.annotations().get(ACCEPT_DOCUMENT_ANNOTATION).cloned();
-    IstioFederationSpec::deserialize(spec)
-        .map(|spec| Named { accepted_document, ..Named::new(name.as_str(), spec) })
-        .map_err(|error| {
-            let message = format!("it is not what an IstioFederation says: {}; mend it", shown(&error.to_string()));
-            Box::new(Finding::error(FindingReason::InvalidObject, ObjectRef::federation(name), "spec", message))
-        })
+    match IstioFederationSpec::of_object(&object.data) {
+        Ok(spec) => Ok(Named { accepted_document, ..Named::new(name, spec) }),
+        Err(error) => {
+            let (object, field) = (ObjectRef::federation(name), error.field());
+            Err(Box::new(Finding::error(FindingReason::InvalidObject, object, field, error.message)))
+        }
+    }
+}
+
+fn unknown(object: &DynamicObject) -> Vec<Finding> {
+    let finding = |error: FormError| {
+        let (object, field) = (ObjectRef::federation(object.name_any()), error.field());
+        Finding::warning(FindingReason::UnknownField, object, field, error.message)
+    };
+    IstioFederationSpec::unknown_fields(&object.data).into_iter().map(finding).collect()
 }
 
 /// Those that have a condition's form; whatever else stands there is somebody else's.

@@ -63,6 +63,7 @@ impl Seen {
     pub(super) fn objects(&self) -> Objects {
         let mut objects = Objects::default();
         for federation in self.federations.values() {
+            objects.findings.extend(federation.unknown.iter().cloned());
             match &federation.spec {
                 Ok(named) => objects.federations.push(named.clone()),
                 Err(finding) => objects.findings.push(finding.as_ref().clone()),

@@ -1,7 +1,8 @@
 //! Services with the export label. The API server sends no others.
 
-use fedgate_federation::object::{GATEWAY_MODE_ANNOTATION, PEERS_ANNOTATION, PUBLIC_SERVICE_LABEL, ServiceObject};
-use fedgate_federation::{Finding, FindingReason, ObjectRef, shown};
+use fedgate_federation::form::{self, FormError};
+use fedgate_federation::object::{PUBLIC_SERVICE_LABEL, ServiceObject};
+use fedgate_federation::{Finding, FindingReason, ObjectRef};
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
@@ -29,19 +30,19 @@ fn service(object: DynamicObject) -> Result<ServiceObject, Box<Finding>> {
         let message = format!("{message}; the Service is not exported");
         Box::new(Finding::error(FindingReason::InvalidObject, ObjectRef::service(&namespace, &name), field, message))
     };
-    let json = serde_json::to_value(&object).map_err(|error| refused(String::new(), error.to_string()))?;
-    let service: Service =
-        serde_json::from_value(json).map_err(|error| refused(String::new(), shown(&error.to_string())))?;
-    let mut service = crate::files::service_object(service, &namespace, &name, None)
-        .map_err(|error| refused(error.field, error.message))?;
+    let json = serde_json::to_value(&object).map_err(|_| refused(String::new(), "it cannot be read".to_owned()))?;
+    let wrong = |error: FormError| refused(error.field(), error.message);
+    let service: Service = form::read(&json).map_err(wrong)?;
+    let mut service = crate::files::service_object(service, &namespace, &name, None).map_err(wrong)?;
     // Whatever else is annotated may be large and changes for other people's reasons.
-    service.annotations.retain(|key, _| [PEERS_ANNOTATION, GATEWAY_MODE_ANNOTATION].contains(&key.as_str()));
+    service.annotations.retain(|key, _| key.to_ascii_lowercase().starts_with("fedgate.dev/"));
     Ok(service)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fedgate_federation::object::{GATEWAY_MODE_ANNOTATION, PEERS_ANNOTATION};
     use serde_json::json;
 
     #[test]

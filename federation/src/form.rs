@@ -1,0 +1,375 @@
+//! From JSON into any type that serde can read; when it does not fit, the field and what is wrong with it in the words of the
+//! people who write such objects.
+//!
+//! Both platforms read objects by it, so that the same mistake has the same message in a file and on an API server.
+
+use crate::finding::shown;
+use crate::spelling::nearest;
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error, Expected, IntoDeserializer, MapAccess,
+    SeqAccess, Unexpected, VariantAccess, Visitor,
+};
+use serde::forward_to_deserialize_any;
+use serde_json::Value;
+use std::fmt::{self, Display, Write as _};
+
+/// A step on the way to a field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// The field with this name.
+    Field(String),
+    /// This place in a list, counted from 0.
+    Row(usize),
+}
+
+/// Where and why a value does not have the form of its type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FormError {
+    /// The way to the field.
+    pub path: Vec<Step>,
+    /// What was expected and what was found.
+    pub message: String,
+}
+
+/// Reads a value as a `T`.
+///
+/// # Errors
+/// The first thing that does not fit.
+pub fn read<T: DeserializeOwned>(value: &Value) -> Result<T, FormError> {
+    T::deserialize(Form(value))
+}
+
+/// The first field below `value` that has a name and no value (`services:` with nothing behind it).
+pub fn empty_field(value: &Value) -> Option<Vec<Step>> {
+    let below = |step: Step, value: &Value| match value {
+        Value::Null => Some(vec![step]),
+        other => empty_field(other).map(|rest| std::iter::once(step).chain(rest).collect()),
+    };
+    match value {
+        Value::Array(rows) => rows.iter().enumerate().find_map(|(row, value)| below(Step::Row(row), value)),
+        Value::Object(fields) => fields.iter().find_map(|(name, value)| below(Step::Field(name.clone()), value)),
+        _ => None,
+    }
+}
+
+impl FormError {
+    /// An error in the field at `path`.
+    pub fn new(path: Vec<Step>, message: impl Into<String>) -> Self {
+        Self { path, message: message.into() }
+    }
+
+    /// The path as one would write it for `kubectl explain`, such as `spec.ports[0].port`.
+    pub fn field(&self) -> String {
+        let mut field = String::new();
+        for step in &self.path {
+            // Writing to a text cannot fail.
+            let _ = match step {
+                Step::Row(row) => write!(field, "[{row}]"),
+                Step::Field(name) if field.is_empty() => write!(field, "{}", shown(name)),
+                Step::Field(name) => write!(field, ".{}", shown(name)),
+            };
+        }
+        field
+    }
+
+    /// The same error in a value that is the field `name` of another one.
+    #[must_use]
+    pub fn below(self, name: &str) -> Self {
+        self.at(Step::Field(name.to_owned()))
+    }
+
+    fn at(mut self, step: Step) -> Self {
+        self.path.insert(0, step);
+        self
+    }
+}
+
+impl Display for FormError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.path.is_empty() {
+            true => f.write_str(&self.message),
+            false => write!(f, "{}: {}", self.field(), self.message),
+        }
+    }
+}
+
+impl std::error::Error for FormError {}
+
+impl Error for FormError {
+    fn custom<T: Display>(message: T) -> Self {
+        Self::new(Vec::new(), shown(&message.to_string()))
+    }
+
+    fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::custom(format_args!("expected {}, found {}", in_words(&expected.to_string()), spelled(found)))
+    }
+
+    fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::invalid_type(found, expected)
+    }
+
+    fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
+        Self::custom(format_args!("expected {}, found {length} entries", in_words(&expected.to_string())))
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self::new(vec![Step::Field(field.into())], "it must be set, and is not there")
+    }
+
+    fn duplicate_field(field: &'static str) -> Self {
+        Self::new(vec![Step::Field(field.into())], "it is there twice; remove one of the two")
+    }
+
+    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
+        Self::new(vec![Step::Field(field.into())], no_such_field(field, expected))
+    }
+
+    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
+        Self::custom(format_args!("expected {}, found {:?}", listed(expected, "or"), shown(variant)))
+    }
+}
+
+/// That there is no such field, and which one was meant.
+pub fn no_such_field(field: &str, known: &[&str]) -> String {
+    match nearest(field, known.iter().copied()) {
+        Some(near) => format!("there is no such field; did you mean {near:?}?"),
+        None => format!("there is no such field; expected {}", listed(known, "or")),
+    }
+}
+
+fn listed(words: &[&str], last: &str) -> String {
+    match words {
+        [] => "no field here".to_owned(),
+        [word] => (*word).to_owned(),
+        [first @ .., word] => format!("{} {last} {word}", first.join(", ")),
+    }
+}
+
+/// What a type is called by people who write YAML.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" | "u64" | "usize" => "a whole number, 0 or more",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a boolean" => "true or false",
+        "a string" | "a borrowed string" | "a character" => "a text",
+        "a sequence" => "a list",
+        "a map" => "fields with values",
+        // Kubernetes' own name for it.
+        "enum IntOrString" => "a number or a text",
+        // Names of types in this program.
+        other if ["struct ", "enum ", "unit ", "tuple ", "newtype "].iter().any(|word| other.starts_with(word)) => {
+            "another kind of value"
+        }
+        other => other,
+    }
+}
+
+fn spelled(found: Unexpected<'_>) -> String {
+    match found {
+        Unexpected::Bool(value) => value.to_string(),
+        Unexpected::Unsigned(value) => value.to_string(),
+        Unexpected::Signed(value) => value.to_string(),
+        Unexpected::Float(value) => value.to_string(),
+        Unexpected::Char(value) => format!("{:?}", shown(&value.to_string())),
+        Unexpected::Str(text) => format!("{:?}", shown(text)),
+        Unexpected::Unit | Unexpected::Option => "nothing".to_owned(),
+        Unexpected::Seq => "a list".to_owned(),
+        Unexpected::Map => "fields".to_owned(),
+        _ => "something else".to_owned(),
+    }
+}
+
+/// What a value is, for messages.
+fn kind(value: &Value) -> String {
+    match value {
+        Value::Null => spelled(Unexpected::Unit),
+        Value::Bool(value) => value.to_string(),
+        Value::Number(value) => value.to_string(),
+        Value::String(text) => spelled(Unexpected::Str(text)),
+        Value::Array(_) => spelled(Unexpected::Seq),
+        Value::Object(_) => spelled(Unexpected::Map),
+    }
+}
+
+struct Form<'de>(&'de Value);
+
+impl<'de> Deserializer<'de> for Form<'de> {
+    type Error = FormError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FormError> {
+        match self.0 {
+            Value::Null => visitor.visit_unit(),
+            Value::Bool(value) => visitor.visit_bool(*value),
+            Value::Number(number) => match (number.as_u64(), number.as_i64(), number.as_f64()) {
+                (Some(number), _, _) => visitor.visit_u64(number),
+                (_, Some(number), _) => visitor.visit_i64(number),
+                (_, _, Some(number)) => visitor.visit_f64(number),
+                _ => Err(FormError::custom("expected a number that is not as large")),
+            },
+            Value::String(text) => visitor.visit_borrowed_str(text),
+            Value::Array(rows) => visitor.visit_seq(Rows { rows: rows.iter().enumerate() }),
+            Value::Object(fields) => visitor.visit_map(Fields { fields: fields.iter(), current: None }),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FormError> {
+        match self.0 {
+            Value::Null => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, FormError> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        words: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, FormError> {
+        match self.0 {
+            Value::String(word) => visitor.visit_enum(Word(word)),
+            other => {
+                Err(FormError::custom(format_args!("expected {}, found {}", listed(words, "or"), self::kind(other))))
+            }
+        }
+    }
+
+    /// A derived type would take a list for its fields in their order, so that `[]` reads like one without any.
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, FormError> {
+        match self.0 {
+            Value::Object(_) => self.deserialize_any(visitor),
+            other => Err(FormError::custom(format_args!("expected fields, found {}", kind(other)))),
+        }
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
+        tuple_struct map identifier ignored_any
+    }
+}
+
+struct Rows<'de> {
+    rows: std::iter::Enumerate<std::slice::Iter<'de, Value>>,
+}
+
+impl<'de> SeqAccess<'de> for Rows<'de> {
+    type Error = FormError;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, FormError> {
+        let Some((row, value)) = self.rows.next() else { return Ok(None) };
+        seed.deserialize(Form(value)).map(Some).map_err(|error| error.at(Step::Row(row)))
+    }
+}
+
+struct Fields<'de> {
+    fields: serde_json::map::Iter<'de>,
+    current: Option<(&'de String, &'de Value)>,
+}
+
+impl<'de> MapAccess<'de> for Fields<'de> {
+    type Error = FormError;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, FormError> {
+        self.current = self.fields.next();
+        let Some((name, _)) = self.current else { return Ok(None) };
+        let name: serde::de::value::StrDeserializer<'_, FormError> = name.as_str().into_deserializer();
+        seed.deserialize(name).map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, FormError> {
+        let Some((name, value)) = self.current else { return Err(FormError::custom("expected a field's value")) };
+        seed.deserialize(Form(value)).map_err(|error| error.below(name))
+    }
+}
+
+/// A variant without content: all of our enums are words.
+struct Word<'de>(&'de str);
+
+impl<'de> EnumAccess<'de> for Word<'de> {
+    type Error = FormError;
+    type Variant = Self;
+
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), FormError> {
+        let word: serde::de::value::BorrowedStrDeserializer<'de, FormError> =
+            serde::de::value::BorrowedStrDeserializer::new(self.0);
+        Ok((seed.deserialize(word)?, self))
+    }
+}
+
+impl<'de> VariantAccess<'de> for Word<'de> {
+    type Error = FormError;
+
+    fn unit_variant(self) -> Result<(), FormError> {
+        Ok(())
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, _: T) -> Result<T::Value, FormError> {
+        Err(FormError::custom("expected fields, found a word"))
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, FormError> {
+        Err(FormError::custom("expected a list, found a word"))
+    }
+
+    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], _: V) -> Result<V::Value, FormError> {
+        Err(FormError::custom("expected fields, found a word"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::FederationPolicySpec;
+    use serde_json::json;
+
+    fn wrong(value: &Value) -> String {
+        read::<FederationPolicySpec>(value).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named_in_plain_words() {
+        for (value, expected) in [
+            (json!({"mode": "audit"}), "mode: expected Enforce or Audit, found \"audit\""),
+            (json!({"mode": 7}), "mode: expected Enforce or Audit, found 7"),
+            (json!({"peers": "beta"}), "peers: expected a list, found \"beta\""),
+            (json!({"peers": ["beta", 5]}), "peers[1]: expected a text, found 5"),
+            (
+                json!({"services": [{"ports": [80, [1]]}]}),
+                "services[0].ports[1]: expected a port number or a port name, found a list",
+            ),
+            (
+                json!({"services": [{"ports": [80_000]}]}),
+                "services[0].ports[0]: expected a port number or a port name, found 80000",
+            ),
+            (
+                json!({"services": [{"namespace": []}]}),
+                "services[0].namespace: there is no such field; did you mean \"namespaces\"?",
+            ),
+            (json!({"x": 1}), "x: there is no such field; expected peers, services, callers or mode"),
+            (json!([]), "expected fields, found a list"),
+        ] {
+            assert_eq!(wrong(&value), expected);
+        }
+        assert!(read::<FederationPolicySpec>(&json!({"services": [{"ports": [80, "http"]}]})).is_ok());
+    }
+
+    #[test]
+    fn the_first_field_without_a_value_is_found_at_any_depth() {
+        let field = |value| empty_field(&value).map(|path| FormError::new(path, "").field());
+        assert_eq!(field(json!({"services": null})).as_deref(), Some("services"));
+        assert_eq!(field(json!({"services": [{}, {"ports": null}]})).as_deref(), Some("services[1].ports"));
+        assert_eq!(field(json!({"services": [null]})).as_deref(), Some("services[0]"));
+        assert_eq!(field(json!({"services": [{"ports": []}], "mode": ""})), None);
+    }
+}
