@@ -28,8 +28,11 @@ impl<'a> Moving<'a> {
     async fn wait_at(&self, resolution: &str, expected: &[(&str, u16)]) -> Result<()> {
         let expected: Value =
             expected.iter().map(|(address, port)| json!({ "address": address, "ports": { "http": port } })).collect();
-        let there =
-            |object: &Value| object["spec"]["resolution"] == resolution && object["spec"]["endpoints"] == expected;
+        let places = |object: &Value| -> Value {
+            let endpoints = object["spec"]["endpoints"].as_array().into_iter().flatten();
+            endpoints.map(|endpoint| json!({ "address": endpoint["address"], "ports": endpoint["ports"] })).collect()
+        };
+        let there = |object: &Value| object["spec"]["resolution"] == resolution && places(object) == expected;
         let what = format!("to go to {expected} by {resolution}");
         let object = self.alpha.objects().wait_for(import_objects(self.host)[0], &what, there).await?;
         ensure!(object["metadata"]["uid"] == self.uid, "the import is another object now");
