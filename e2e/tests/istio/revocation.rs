@@ -42,6 +42,16 @@ async fn open_connections_are_closed(delivery: &str) -> Result<()> {
     let import = |service: &Service| Import { host: service.host("beta.example"), port: 25, protocol: "TCP" };
     let client = Client::start(&alpha, "client", &[import(&mail), import(&news)]).await?;
 
+    // A client that does not read is ended by the kernel, and every thread has the table: the workers and the main one.
+    let agent = beta.gateways()[0].agent();
+    agent.wait_configured("/config_dump?resource=dynamic_listeners", "TCP_USER_TIMEOUT").await?;
+    let count = async |name: &str| anyhow::Ok(agent.stat(name).await?.unwrap_or(0));
+    let all = async || {
+        let threads = count("wasmcustom.fedgate.table.threads").await?;
+        Ok(threads == count("server.concurrency").await? + 1)
+    };
+    wait::until_true("every thread with the table", SOON, all).await?;
+
     // A Service that is offered no more closes its own connections and no others.
     let (mut to_mail, mut to_news) = (open(&client, &mail).await?, open(&client, &news).await?);
     let changed = Instant::now();
