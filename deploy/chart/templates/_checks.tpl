@@ -1,11 +1,48 @@
+{{/*
+What must have a value. Helm takes the default away where a file of values has a name with nothing behind, such as `gateway:`, and what is
+missing then is no choice: without `networkPolicies.enabled`, for example, everybody would get through.
+*/}}
+{{- define "fedgate.present" -}}
+{{- $values := .Values -}}
+{{- range $path := list
+  "image" "image.pullPolicy" "istio" "istio.rootNamespace" "delivery" "metadata" "metadata.tls" "metadata.plain"
+  "metadata.port" "metadata.service" "metadata.service.type" "network" "imports" "times" "controller"
+  "controller.replicas" "controller.logLevel" "controller.logFormat" "controller.probesPort" "gateway"
+  "gateway.enabled" "gateway.name" "gateway.serviceAccount" "gateway.port" "gateway.service" "gateway.service.name"
+  "gateway.service.type" "gateway.service.externalTrafficPolicy" "gateway.replicas" "gateway.autoscaling"
+  "gateway.autoscaling.enabled" "gateway.autoscaling.minReplicas" "gateway.autoscaling.maxReplicas"
+  "gateway.autoscaling.targetCPUUtilizationPercentage" "gateway.drainSeconds" "gateway.minimumDrainSeconds"
+  "gateway.filterFolder" "gateway.trustFolder" "gateway.accessLog" "gateway.healthName" "gateway.passthrough"
+  "podDisruptionBudgets" "podDisruptionBudgets.enabled" "networkPolicies" "networkPolicies.enabled" "crds"
+  "crds.istioFederation" "crds.federationPolicy" "admission" "admission.enabled" "rbac" "rbac.create" "uninstall"
+  "uninstall.cleanUp" "monitoring" "monitoring.monitors" "monitoring.monitors.enabled" "monitoring.monitors.interval"
+  "monitoring.rules" "monitoring.rules.enabled" "monitoring.dashboard" "monitoring.dashboard.enabled"
+-}}
+{{- $found := $values -}}
+{{- range $key := splitList "." $path -}}
+{{- $found = index $found $key -}}
+{{- end -}}
+{{- if kindIs "invalid" $found -}}
+{{- fail (printf "%s: expected a value, found nothing behind the name; remove the line, and the default holds" $path) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{/* What the schema cannot say, or says less well: the message names the value and what to set. */}}
 {{- define "fedgate.checks" -}}
+{{- include "fedgate.present" . -}}
 {{- $v := .Values -}}
+{{- if and (kindIs "bool" $v.enabled) (not $v.enabled) -}}
+{{- fail "enabled is false, and the chart is rendered all the same: a chart that has this one as a part says condition: fedgate.enabled in its Chart.yaml; without such a chart remove the line" -}}
+{{- end -}}
 {{- if not $v.trustDomain -}}
 {{- fail "trustDomain is missing: set it to this cluster's trust domain, which is its cluster domain too, for example --set trustDomain=alpha.example" -}}
 {{- end -}}
-{{- if eq $v.trustDomain "cluster.local" -}}
+{{- if eq (trimSuffix "." $v.trustDomain) "cluster.local" -}}
 {{- fail "trustDomain: cluster.local is refused, since every cluster calls itself that; give the mesh a trust domain of its own, for example alpha.example" -}}
+{{- end -}}
+{{- if not (regexMatch "^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?([.][a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*$" $v.trustDomain) -}}
+{{- fail (printf "trustDomain is %q: expected a DNS name in lower case, without a dot at its end, as it is in SPIFFE IDs, for example alpha.example" $v.trustDomain) -}}
 {{- end -}}
 {{- if not $v.image.repository -}}
 {{- fail "image.repository is missing: set it to where the image is that deploy/Dockerfile makes, for example --set image.repository=registry.example/fedgate" -}}
