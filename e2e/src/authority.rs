@@ -36,6 +36,8 @@ pub struct Leaf {
     valid_from: SystemTime,
     valid_until: SystemTime,
     is_ca: bool,
+    usages: Vec<KeyUsagePurpose>,
+    extended_usages: Vec<ExtendedKeyUsagePurpose>,
 }
 
 impl Authority {
@@ -107,7 +109,9 @@ impl Leaf {
     pub fn new() -> Self {
         let now = SystemTime::now();
         let valid_from = now - Duration::from_secs(60 * 60);
-        Self { names: Vec::new(), valid_from, valid_until: now + LIFETIME, is_ca: false }
+        let usages = vec![KeyUsagePurpose::DigitalSignature];
+        let extended_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        Self { names: Vec::new(), valid_from, valid_until: now + LIFETIME, is_ca: false, usages, extended_usages }
     }
 
     /// With one more URI SAN, after those that it has.
@@ -134,6 +138,13 @@ impl Leaf {
         self
     }
 
+    /// With these usages in place of a workload's.
+    pub fn usages(mut self, usages: &[KeyUsagePurpose], extended: &[ExtendedKeyUsagePurpose]) -> Self {
+        self.usages = usages.to_vec();
+        self.extended_usages = extended.to_vec();
+        self
+    }
+
     /// Expired half an hour ago.
     pub fn expired(mut self) -> Self {
         self.valid_until = SystemTime::now() - Duration::from_secs(30 * 60);
@@ -152,8 +163,8 @@ impl Leaf {
         parameters.subject_alt_names.clone_from(&self.names);
         parameters.not_before = self.valid_from.into();
         parameters.not_after = self.valid_until.into();
-        parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        parameters.key_usages.clone_from(&self.usages);
+        parameters.extended_key_usages.clone_from(&self.extended_usages);
         if self.is_ca {
             parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         }

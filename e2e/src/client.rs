@@ -3,7 +3,7 @@
 use crate::authority::Identity;
 use anyhow::{Context, Result, bail};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, HandshakeKind, SignatureScheme};
 use std::net::SocketAddr;
@@ -53,7 +53,24 @@ impl Client {
         identity: Option<&Identity>,
         versions: &[&'static rustls::SupportedProtocolVersion],
     ) -> Result<Self> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        Self::with_provider(identity, versions, aws_lc_rs::default_provider())
+    }
+
+    /// A client that offers TLS 1.3 with this key exchange group only.
+    ///
+    /// # Errors
+    /// When the certificate and the key are no pair.
+    pub fn with_group(identity: Option<&Identity>, group: &'static dyn SupportedKxGroup) -> Result<Self> {
+        let provider = CryptoProvider { kx_groups: vec![group], ..aws_lc_rs::default_provider() };
+        Self::with_provider(identity, &[&rustls::version::TLS13], provider)
+    }
+
+    fn with_provider(
+        identity: Option<&Identity>,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+        provider: CryptoProvider,
+    ) -> Result<Self> {
+        let provider = Arc::new(provider);
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(versions)?
             .dangerous()

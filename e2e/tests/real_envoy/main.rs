@@ -16,3 +16,4 @@ mod renewal;
 mod revocation;
 mod rotation;
 mod secrets;
+mod transport;
