@@ -12,6 +12,7 @@
 //! | [`command`] | the command line |
 
 pub mod admin;
+pub mod beside;
 pub mod brain;
 pub mod clock;
 mod cluster_identity;

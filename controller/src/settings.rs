@@ -240,12 +240,11 @@ fn network(section: Section<'_>) -> Network {
 }
 
 fn gateway(dir: &Path, section: Section<'_>) -> Gateway {
-    let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned)).unwrap_or_default();
     let gateway = Gateway {
         listen: section.or("listen", any(15_443), address),
         advertise: section.list("advertise", advertised),
         admin: section.or("admin", loopback(0), loopback_address),
-        filter_module: section.or("filterModule", beside.join("fedgate_filter.wasm"), path(dir)),
+        filter_module: section.or("filterModule", crate::beside::filter_module(), path(dir)),
         access_log: section.optional("accessLog", path(dir)),
         health_name: section.or("healthName", true, yaml::boolean),
     };

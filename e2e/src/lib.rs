@@ -12,6 +12,7 @@ pub mod cluster;
 pub mod deployed;
 pub mod envoy;
 pub mod federation;
+pub mod guide;
 pub mod http2;
 pub mod istio;
 pub mod kubernetes;

@@ -16,6 +16,7 @@ pub mod machine;
 mod manifests;
 pub mod network;
 mod once;
+pub mod programs;
 pub mod tests;
 pub mod wasm;
 

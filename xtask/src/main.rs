@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use xtask::{check, envoy, fedgate, generate, image, machine, tests, wasm};
+use xtask::{check, envoy, fedgate, generate, image, machine, programs, tests, wasm};
 
 /// The project's own commands. Each does all the set-up that it needs: it fetches Envoy, installs the wasm target and
 /// builds the filter, the controller and a Kubernetes API server.
@@ -58,6 +58,11 @@ enum Command {
     Istio,
     /// Build the controller and print where it is.
     Fedgate,
+    /// Put fedgate, the filter's module and Envoy in a folder for the PATH, and print it.
+    Programs {
+        /// The folder; it is made when it is missing.
+        folder: std::path::PathBuf,
+    },
     /// Build what the container image is made of, a static fedgate and the filter's module, and print the folder.
     ///
     /// It needs musl's C compiler (Debian and Ubuntu: the package musl-tools).
@@ -131,6 +136,7 @@ fn carry_out(command: Command) -> Result<()> {
         Command::Kubernetes => tests::kubernetes_programs()?.into_iter().try_for_each(shown),
         Command::Istio => tests::istio_programs()?.into_iter().try_for_each(shown),
         Command::Fedgate => shown(fedgate::build()?),
+        Command::Programs { folder } => shown(programs::put(&folder)?),
         Command::ImageFiles => shown(image::files()?),
         Command::Generate { check: true } => generate::check(),
         Command::Generate { check: false } => generate::write(),

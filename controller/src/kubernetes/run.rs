@@ -40,7 +40,7 @@ const REREAD: Duration = Duration::from_secs(60);
 pub async fn run(settings: ControllerSettings) -> Result<()> {
     settings.check()?;
     let module = match &settings.gateway.filter_module {
-        None => Some(Module::read(&settings.gateway.filter_file()?)?),
+        None => Some(Module::read(&settings.gateway.filter_file())?),
         Some(_) => None,
     };
     let settings = Arc::new(settings);

@@ -255,14 +255,8 @@ impl Places {
 
 impl GatewaySettings {
     /// The file of the filter that this program brings.
-    ///
-    /// # Errors
-    /// When none is named, and nobody can say where this program is.
-    pub fn filter_file(&self) -> anyhow::Result<PathBuf> {
-        match &self.filter_file {
-            Some(file) => Ok(file.clone()),
-            None => Ok(std::env::current_exe()?.with_file_name("fedgate_filter.wasm")),
-        }
+    pub fn filter_file(&self) -> PathBuf {
+        self.filter_file.clone().unwrap_or_else(crate::beside::filter_module)
     }
 }
 

@@ -35,6 +35,12 @@ fn entry<'a>(name: &'a str) -> Key<'a> {
     Key::namespaced("networking.istio.io/v1", "ServiceEntry", NAMESPACE, name)
 }
 
+fn without_network(endpoints: &mut Value) {
+    for endpoint in endpoints.as_array_mut().into_iter().flatten() {
+        endpoint.as_object_mut().map(|endpoint| endpoint.remove("network"));
+    }
+}
+
 /// The ServiceEntry of an import under another host, changed.
 async fn put_copy(pair: &Pair, host: &str, change: impl FnOnce(&mut Value)) -> Result<()> {
     let import = pair.alpha.cluster.objects().get(entry(&pair.host())).await?.context("there is no import")?;
@@ -64,7 +70,7 @@ async fn an_ambient_pod_is_refused_and_a_sidecar_is_served() -> Result<()> {
     ensure!(book.at(NETWORK, gateway).is_none(), "{gateway} is taken for {:?}", book.at(NETWORK, gateway));
 
     // The same without the endpoint's network: this is what the network is for.
-    put_copy(&pair, "clear.example", |endpoints| endpoints[0]["network"] = Value::Null).await?;
+    put_copy(&pair, "clear.example", without_network).await?;
     let found = routes(&pair.alpha, "clear.example").await?;
     ensure!(matches!(found[..], [Route::Clear(_)]), "without a network: {found:?}");
     Ok(())
@@ -109,12 +115,16 @@ async fn a_sidecar_without_the_destination_rule_uses_mutual_tls() -> Result<()> 
     let rule = Key::namespaced("networking.istio.io/v1", "DestinationRule", NAMESPACE, &host);
     pair.alpha.cluster.objects().delete(rule).await?;
     wait::until_true("the rule to be gone", SOON, async || Ok(!has_rule(&client, &host).await?)).await?;
-    pair.wait_answers(&client).await?;
+    // A sidecar of its own, since open connections stay as they are.
+    let second = Client::start(&pair.alpha, "second", &[pair.import()]).await?;
+    ensure!(!has_rule(&second, &host).await?);
+    pair.wait_answers(&second).await?;
 
     // The same without the endpoint's label: plain text, which the gateway does not understand.
     let import = pair.alpha.cluster.objects().get(entry(&host)).await?.context("there is no import")?;
     let mut endpoints = import["spec"]["endpoints"].clone();
     endpoints[0]["labels"] = json!({});
     pair.alpha.cluster.objects().patch(entry(&host), &json!({ "spec": { "endpoints": endpoints } })).await?;
-    pair.wait_refused(&client).await
+    let third = Client::start(&pair.alpha, "third", &[pair.import()]).await?;
+    pair.wait_refused(&third).await
 }

@@ -4,6 +4,7 @@ use super::fixture::run;
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::backend::Backend;
 use fedgate_e2e::client::plain_get;
+use fedgate_e2e::guide;
 use fedgate_e2e::istio::istiod::{Istiod, MeshOptions};
 use fedgate_e2e::istio::kubelet::Installed;
 use fedgate_e2e::istio::{Client, Import};
@@ -39,6 +40,7 @@ async fn from_two_clusters_to_the_first_call() -> Result<()> {
 
     // Up to the call.
     let (before, after) = GUIDE.split_once(CALL).context("the guide has no call")?;
+    let (_, after) = after.split_once("```").context("the call's block has no end")?;
     let (said, in_alpha, in_beta) = tokio::try_join!(
         commands(before, &run, &kubeconfig),
         Installed::run(&alpha.0, &alpha.1, run.path()),
@@ -95,10 +97,9 @@ fn contexts(clusters: &[&KubernetesCluster]) -> Result<Value> {
     Ok(whole)
 }
 
-/// Runs the blocks of a part of the guide that are commands, and returns what they print.
+/// Runs the blocks of a part of the guide that are commands, compares what they print with the page, and returns it.
 async fn commands(text: &str, run: &RunFolder, kubeconfig: &Path) -> Result<String> {
-    let blocks = text.split("```sh\n").skip(1).filter_map(|rest| rest.split_once("```"));
-    let blocks: String = blocks.map(|(block, _)| block).collect();
+    let blocks = guide::blocks(text);
     let folder = run.path().join("checkout");
     std::fs::create_dir_all(&folder)?;
     for (link, target) in [
@@ -113,10 +114,11 @@ async fn commands(text: &str, run: &RunFolder, kubeconfig: &Path) -> Result<Stri
     }
     let head = format!("set -eu\nPATH={}:$PATH\n", folder.display());
     let mut bash = tokio::process::Command::new("bash");
-    bash.args(["-c", &(head + &blocks)]).current_dir(&folder).stdin(Stdio::null()).kill_on_drop(true);
+    bash.args(["-c", &(head + &guide::script(&blocks))]).current_dir(&folder).stdin(Stdio::null()).kill_on_drop(true);
     let output = bash.env("KUBECONFIG", kubeconfig).env("HOME", &folder).output().await?;
     let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     println!("{said}");
     ensure!(output.status.success(), "{}\n{said}\n{errors}", output.status);
+    guide::check(&blocks, &said)?;
     Ok(said.into_owned())
 }

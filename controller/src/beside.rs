@@ -1,0 +1,49 @@
+//! Where the gateway filter is when no setting says it: beside the program.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+/// The file's name.
+const MODULE: &str = "fedgate_filter.wasm";
+
+/// The module beside the program as it was called, or beside the program itself: the two differ where it is called by a link. When there is
+/// none, the place where it should be.
+pub fn filter_module() -> PathBuf {
+    let called = std::env::args_os().next().unwrap_or_default();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let program = std::env::current_exe().unwrap_or_default();
+    let mut places = places(Path::new(&called), &path, &program).into_iter().map(|folder| folder.join(MODULE));
+    let fallback = program.with_file_name(MODULE);
+    places.find(|file| file.is_file()).unwrap_or(fallback)
+}
+
+/// The folders to look in. `called` is the first of the program's arguments, `program` what it is when all links are followed.
+fn places(called: &Path, path: &OsStr, program: &Path) -> Vec<PathBuf> {
+    let parent = |file: &Path| file.parent().map(Path::to_owned);
+    let link = match parent(called) {
+        // A name alone: the shell has found it by the PATH.
+        Some(folder) if folder.as_os_str().is_empty() => {
+            std::env::split_paths(path).find(|folder| folder.join(called).is_file())
+        }
+        folder => folder,
+    };
+    link.into_iter().chain(parent(program)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_is_called_by_a_link_is_looked_for_on_both_sides() {
+        let folder = tempfile::tempdir().unwrap();
+        let [bin, other] = ["bin", "other"].map(|name| folder.path().join(name));
+        std::fs::create_dir_all(&bin).unwrap();
+        std::fs::write(bin.join("fedgate"), "").unwrap();
+        let program = other.join("fedgate");
+        let path = std::env::join_paths([&other, &bin]).unwrap();
+        assert_eq!(places(Path::new("fedgate"), &path, &program), [bin.clone(), other.clone()]);
+        assert_eq!(places(&bin.join("fedgate"), OsStr::new(""), &program), [bin, other.clone()]);
+        assert_eq!(places(Path::new("kubectl-fedgate"), &path, &program), [other]);
+    }
+}
