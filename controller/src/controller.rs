@@ -9,13 +9,16 @@
 use crate::admin::AdminAddress;
 use crate::brain::{Brain, tell_new};
 use crate::cluster_identity;
-use crate::envoy::{Allocation, File};
+use crate::envoy::{Allocation, EnvoyFiles, File};
 use crate::exporter;
 use crate::files::Endpoints;
 use crate::importer::PeerUpdate;
 use crate::in_force::InForce;
 use crate::local::{self, Local};
+use crate::own;
+use crate::probe::ProbeIdentity;
 use crate::run::reload::restart_needed;
+use crate::running::Running;
 use crate::settings::Settings;
 use crate::sinks::{self, Deployment};
 use crate::state::{StateError, StateFolder};
@@ -55,6 +58,8 @@ pub struct Controller {
     reserved_ports: BTreeMap<ServiceName, u16>,
     in_force: Arc<ArcSwapOption<InForce>>,
     published: Arc<ArcSwap<exporter::Published>>,
+    /// Which Envoys run; `None` before they have been asked.
+    running: Option<Running>,
 }
 
 /// What a compilation asks of its caller.
@@ -94,6 +99,7 @@ impl Controller {
             endpoints: Endpoints::new(),
             in_force: Arc::default(),
             published: Arc::default(),
+            running: None,
             settings,
             state,
             deployment,
@@ -113,6 +119,22 @@ impl Controller {
     /// What is known of the peers.
     pub fn knowledge(&self) -> &BTreeMap<PeerName, PeerKnowledge> {
         &self.brain.knowledge
+    }
+
+    /// Where Envoy's files are.
+    pub fn envoy_files(&self) -> &EnvoyFiles {
+        &self.deployment.files
+    }
+
+    /// What our Envoys show, our probes show.
+    pub fn show_identity(&self, probes: &ProbeIdentity) {
+        let identity = &self.deployment.identity;
+        probes.show(identity.chain_pem(), identity.key_pem());
+    }
+
+    /// Takes which of the two Envoys run.
+    pub fn envoys_run(&mut self, running: Option<Running>) {
+        self.running = running;
     }
 
     /// Writes down where the command line finds this controller. A full disk does not keep it from starting: it is tried again
@@ -185,6 +207,8 @@ impl Controller {
     /// ports. The table does not wait, since its own file keeps its version ([`Published::resumed`]), and to take a grant back must
     /// need as little as possible.
     pub fn compile(&mut self, now: Timestamp) -> Next {
+        // An address may have come to this machine since.
+        self.brain.cluster.own = own::addresses(&self.settings);
         let federation = self.brain.compile(now);
         self.brain.previous = federation.published.clone();
         let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
@@ -202,6 +226,7 @@ impl Controller {
             self.saved.remove(&gone);
             self.unsaved.remove(&gone);
         }
+        findings.extend(self.not_running());
         let retry = findings.iter().any(|finding| finding.reason == FindingReason::NotWritten);
         let next = Next { at: federation.next_change, retry };
         self.swap(federation, egress, findings);
@@ -242,6 +267,21 @@ impl Controller {
             Finding::error(FindingReason::NoEgressPort, cluster.clone(), "egress.ports", message)
         }));
         ports
+    }
+
+    /// What does not work while an Envoy is not there.
+    fn not_running(&self) -> impl Iterator<Item = Finding> + use<> {
+        let Running { gateway, egress } = self.running.unwrap_or(Running { gateway: true, egress: true });
+        let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
+        let finding = move |(role, then): (&str, &str)| {
+            let message = format!(
+                "the {role} Envoy does not answer on this machine, so {then}; start it with envoy/{role}/bootstrap.json, or see its log"
+            );
+            Finding::error(FindingReason::EnvoyNotRunning, cluster.clone(), format!("envoy/{role}"), message)
+        };
+        let gateway = (!gateway).then_some(("gateway", "no peer reaches what is exported here"));
+        let egress = (!egress).then_some(("egress", "no import can be called"));
+        gateway.into_iter().chain(egress).map(finding)
     }
 
     /// Writes Envoy's files; whether all of them are as they should be.
@@ -305,7 +345,8 @@ impl Controller {
         let egress = ports.into_iter().map(|(service, port)| (service, SocketAddr::new(listen, port)));
         let (local, table) = (self.brain.cluster.clone(), self.written.clone());
         let egress = Some(egress.collect());
-        self.in_force.store(Some(Arc::new(InForce { local, federation, table, egress, findings })));
+        let running = self.running;
+        self.in_force.store(Some(Arc::new(InForce { local, federation, table, egress, running, findings })));
     }
 }
 

@@ -1,8 +1,10 @@
 //! What is in force, as one immutable snapshot: the admin address and the exporter answer from it.
 
 use crate::explain::{Explanation, Question, Sources, explain};
-use crate::status::Status;
+use crate::running::Running;
+use crate::status::{Status, is_ready};
 use fedgate_core::{Options, PluginConfiguration, ServiceName, Table, write_configuration};
+use fedgate_federation::federate::PeerReport;
 use fedgate_federation::{Federation, Finding, LocalCluster};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,6 +20,8 @@ pub struct InForce {
     pub table: Table,
     /// Where each import has its local port; `None` where imports are names in the mesh.
     pub egress: Option<BTreeMap<ServiceName, SocketAddr>>,
+    /// Which of the site's Envoys run; `None` where they are not asked: before the first answer, and on Kubernetes.
+    pub running: Option<Running>,
     /// What the sinks have to tell.
     pub findings: Vec<Finding>,
 }
@@ -26,9 +30,31 @@ impl InForce {
     /// How it is with the federation.
     pub fn status(&self) -> Status {
         let mut status = Status::new(&self.local, &self.federation, &self.table, self.egress.as_ref());
+        for (peer, report) in status.peers.iter_mut().zip(&self.federation.peers) {
+            peer.obstacle = self.obstacle(report);
+            peer.ready = self.is_ready(report);
+        }
         status.findings.extend(self.findings.iter().cloned());
         status.findings.sort_by_key(|finding| finding.severity);
         status
+    }
+
+    /// Whether a call to a peer would get through.
+    pub(crate) fn is_ready(&self, report: &PeerReport) -> bool {
+        is_ready(&report.conditions) && self.obstacle(report).is_none()
+    }
+
+    /// What ends every call to a peer here, before it reaches the peer.
+    fn obstacle(&self, report: &PeerReport) -> Option<String> {
+        if self.running.is_some_and(|running| !running.egress) {
+            return Some("the egress Envoy does not run".to_owned());
+        }
+        let egress = self.egress.as_ref()?;
+        let mut imports = self.federation.imports.iter().filter(|import| import.peer == report.peer.name).peekable();
+        imports.peek()?;
+        imports
+            .all(|import| !egress.contains_key(&import.service))
+            .then(|| "no import of it has a local port".to_owned())
     }
 
     /// Why a call passes or not.

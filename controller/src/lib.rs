@@ -3,9 +3,10 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | [`settings`], [`files`], [`local`] | sources: `fedgate.yaml`, the folder of manifests, the cluster's own certificates |
-//! | [`importer`], [`probe`] | source: what peers publish, and whether their gateways can be reached |
+//! | [`importer`], [`probe`], [`lookup`] | source: what peers publish, where their gateways are, and whether they can be reached |
 //! | [`brain`] | one snapshot of all sources, compiled |
 //! | [`controller`] | the files platform: from the brain to the sinks |
+//! | [`running`] | source: whether the Envoys of the site run |
 //! | [`envoy`], [`exporter`], [`admin`] | sinks: Envoy's files, what peers may fetch, what operators ask |
 //! | [`run`] | the loop that ties them together; `tasks`: what must run for as long as it does |
 //! | [`kubernetes`] | the Kubernetes platform: its sources, its sinks, its loop |
@@ -27,13 +28,16 @@ pub mod in_force;
 pub mod kubernetes;
 pub mod local;
 pub mod logging;
+pub mod lookup;
 #[cfg(test)]
 mod loopback;
 pub mod metrics;
+mod own;
 mod pace;
 pub mod plugin;
 pub mod probe;
 pub mod run;
+pub mod running;
 pub mod settings;
 pub mod sinks;
 pub mod state;

@@ -1,6 +1,7 @@
 //! This cluster, from its settings and the files that they name.
 
 use crate::cluster_identity;
+use crate::own;
 use crate::settings::Settings;
 use crate::state::StateFolder;
 use anyhow::{Context, Result, bail};
@@ -57,6 +58,7 @@ fn cluster(settings: &Settings, cluster_uuid: ClusterUuid, key: &SigningKey) -> 
         gateway_identities: identities(&settings.identity.certificate_chain)?,
         health_name: settings.gateway.health_name,
         passthrough: Passthrough::Impossible(NO_PASSTHROUGH.to_owned()),
+        own: own::addresses(settings),
     })
 }
 

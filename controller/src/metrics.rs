@@ -4,10 +4,8 @@
 //! `IstioFederation`s, which an operator made; of these the first hundred only.
 
 use crate::in_force::InForce;
-use crate::status::is_ready;
 use crate::{exporter, importer};
 use fedgate_federation::Severity;
-use fedgate_federation::federate::PeerReport;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
 use prometheus_client::registry::Registry;
@@ -82,7 +80,7 @@ impl Metrics {
         self.table_outdated.set(federation.table.as_ref().map_or(true, |made| made.hash() != table.hash()).into());
         self.exports.set(number(federation.exports.len() as u64));
         self.imports.set(number(federation.imports.len() as u64));
-        self.show_peers(&federation.peers);
+        self.show_peers(in_force);
         for (severity, word) in [(Severity::Error, "error"), (Severity::Warning, "warning"), (Severity::Info, "info")] {
             let all = federation.findings.iter().chain(findings);
             let count = all.filter(|finding| finding.severity == severity).count();
@@ -98,8 +96,9 @@ impl Metrics {
         self.imports.set(0);
     }
 
-    fn show_peers(&self, reports: &[PeerReport]) {
-        let ready = reports.iter().filter(|report| is_ready(&report.conditions)).count();
+    fn show_peers(&self, in_force: &InForce) {
+        let reports = &in_force.federation.peers;
+        let ready = reports.iter().filter(|report| in_force.is_ready(report)).count();
         for (state, count) in [(State::Ready, ready), (State::NotReady, reports.len() - ready)] {
             self.peers.get_or_create(&PeersLabels { state }).set(number(count as u64));
         }
@@ -107,7 +106,7 @@ impl Metrics {
         self.peer_ready.clear();
         for report in reports.iter().take(NAMED_PEERS) {
             let labels = PeerLabels { peer: report.peer.name.to_string() };
-            self.peer_ready.get_or_create(&labels).set(is_ready(&report.conditions).into());
+            self.peer_ready.get_or_create(&labels).set(in_force.is_ready(report).into());
         }
     }
 }

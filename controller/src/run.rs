@@ -11,9 +11,11 @@ use crate::exporter::{self, ExporterSettings, Limits, ServerTls, Transport};
 use crate::files::{self, Changes};
 use crate::importer::{self, FetchLimits, Importer, ImporterSettings, SystemRoots};
 use crate::local::{self, Local};
+use crate::lookup::LookUpSettings;
 use crate::metrics::Metrics;
 use crate::pace::Pace;
-use crate::probe::ProbeSettings;
+use crate::probe::{ProbeIdentity, ProbeSettings};
+use crate::running::Watching;
 use crate::settings::{self, MetadataTransport, Settings};
 use crate::sinks::{self, Deployment};
 use crate::state::StateFolder;
@@ -47,14 +49,17 @@ pub async fn run(dir: &Path) -> Result<()> {
     let metrics = Metrics::default();
 
     let (stop, stopped) = watch::channel(false);
+    let probed_with = ProbeIdentity::default();
     let (updates, mut learned) = mpsc::channel(LEARNED);
-    let mut importer = Importer::new(importer_settings(&settings, &local, &metrics), updates);
+    let mut importer = Importer::new(importer_settings(&settings, &local, &metrics, probed_with.clone()), updates);
     let mut controller = Controller::new(settings, local, state, deployment)?;
     let mut servers = serve(&mut controller, reload.tls(), &metrics, &stopped).await?;
 
+    let mut envoys = Watching::start(controller.envoy_files());
     let mut signals = Signals::new()?;
     let mut pace = Pace::default();
     reload_all(&mut reload, &mut controller, &mut changes);
+    controller.show_identity(&probed_with);
     let ended = loop {
         if pace.is_due() {
             pace.compiles();
@@ -74,18 +79,24 @@ pub async fn run(dir: &Path) -> Result<()> {
                 Asked::Reload => {
                     tracing::info!("reading all files again (SIGHUP)");
                     reload_all(&mut reload, &mut controller, &mut changes);
+                    controller.show_identity(&probed_with);
                     pace.changed();
                 }
             },
             ended = servers.ended() => break Err(ended),
             () = changes.next() => {
                 reload_all(&mut reload, &mut controller, &mut changes);
+                controller.show_identity(&probed_with);
                 pace.changed();
             }
             Some(update) = learned.recv() => match controller.learned(update) {
                 true => pace.changed(),
                 false => pace.soon(REFRESH),
             },
+            running = envoys.changed() => {
+                controller.envoys_run(running);
+                pace.changed();
+            }
             () = pace.wait() => {}
         }
     };
@@ -220,11 +231,17 @@ fn exporter_settings(controller: &Controller, tls: Option<Arc<ServerTls>>, metri
     }
 }
 
-fn importer_settings(settings: &Settings, local: &Local, metrics: &Metrics) -> ImporterSettings {
+fn importer_settings(
+    settings: &Settings,
+    local: &Local,
+    metrics: &Metrics,
+    identity: ProbeIdentity,
+) -> ImporterSettings {
     ImporterSettings {
         poll: settings.times.poll,
         limits: FetchLimits { fetch: settings.times.timeout, ..FetchLimits::default() },
-        probe: ProbeSettings { interval: settings.times.probe, ..ProbeSettings::default() },
+        probe: ProbeSettings { interval: settings.times.probe, identity, ..ProbeSettings::default() },
+        lookup: LookUpSettings::default(),
         documents: document::Limits::default(),
         times: settings.times.knowledge,
         identity: importer::Identity { cluster_uuid: local.cluster.cluster_uuid.clone(), key: local.key.clone() },

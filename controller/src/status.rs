@@ -71,8 +71,11 @@ pub struct PeerStatus {
     pub cluster_uuid: Option<String>,
     /// Whether refusals of it take effect.
     pub mode: Mode,
-    /// Whether it takes part and both its documents are there and fresh.
+    /// Whether a call to it would get through: it takes part, both its documents are there and fresh, and a gateway of it answers.
     pub ready: bool,
+    /// What ends every call to it in this cluster, before it reaches the peer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub obstacle: Option<String>,
     /// The SHA-256 fingerprints of its roots.
     pub roots: Vec<String>,
     /// When its public document was last confirmed.
@@ -158,6 +161,7 @@ impl PeerStatus {
             cluster_uuid: report.cluster_uuid.as_ref().map(ToString::to_string),
             mode: report.mode,
             ready: is_ready(&report.conditions),
+            obstacle: None,
             roots: report.roots.iter().map(ToString::to_string).collect(),
             public_confirmed: report.public_confirmed,
             private_confirmed: report.private_confirmed,
@@ -168,12 +172,18 @@ impl PeerStatus {
     }
 }
 
-/// Whether a peer takes part, and both its documents are there and fresh.
+/// The conditions that are True of a peer that a call gets through to.
+pub(crate) const MUST_HOLD: [ConditionType; 4] = [
+    ConditionType::Accepted,
+    ConditionType::PublicMetadataExchangeReady,
+    ConditionType::PrivateMetadataExchangeReady,
+    ConditionType::DataplaneConnectionReady,
+];
+
+/// Whether a call to a peer would get through, as far as its conditions say. What is not known yet is not ready.
 pub(crate) fn is_ready(conditions: &[Condition]) -> bool {
     let has = |kind, status| conditions.iter().any(|condition| condition.kind == kind && condition.status == status);
-    let exchanges = [ConditionType::PublicMetadataExchangeReady, ConditionType::PrivateMetadataExchangeReady];
-    has(ConditionType::Accepted, ConditionStatus::True)
-        && exchanges.into_iter().all(|kind| has(kind, ConditionStatus::True))
+    MUST_HOLD.into_iter().all(|kind| has(kind, ConditionStatus::True))
         && !has(ConditionType::Stale, ConditionStatus::True)
 }
 

@@ -98,6 +98,11 @@ impl Cluster {
         self.settings.gateway
     }
 
+    /// Where its metadata endpoint listens.
+    pub fn metadata_address(&self) -> SocketAddr {
+        self.settings.metadata
+    }
+
     /// Its metadata endpoint.
     pub fn metadata_url(&self) -> String {
         format!("https://{}/metadata", self.settings.metadata)
@@ -206,6 +211,14 @@ impl Cluster {
     /// When it does not run.
     pub fn egress(&self) -> Result<&Envoy> {
         self.egress.as_ref().context("the egress does not run")
+    }
+
+    /// The egress's process.
+    ///
+    /// # Errors
+    /// When the egress does not run.
+    pub fn egress_process(&mut self) -> Result<&mut Process> {
+        Ok(self.egress.as_mut().context("the egress does not run")?.process())
     }
 
     /// The gateway's access log from now on.

@@ -264,6 +264,12 @@ finding_reasons! {
     ForeignIdentity = "foreign_identity",
     /// A gateway address is none, or one that nobody can be reached at.
     InvalidGateway = "invalid_gateway",
+    /// A gateway of a peer is an address that this cluster itself listens on; it is not connected to.
+    OwnGateway = "own_gateway",
+    /// The name of a peer's gateway cannot be looked up.
+    GatewayNotFound = "gateway_not_found",
+    /// A root is not valid yet.
+    RootNotYetValid = "root_not_yet_valid",
     /// A peer announces no gateway, so its services cannot be reached.
     NoGateways = "no_gateways",
     /// More was found than is listed.
@@ -307,6 +313,8 @@ finding_reasons! {
     // What an adapter finds when it puts things in force.
     /// No local port is left for an import.
     NoEgressPort = "no_egress_port",
+    /// An Envoy of this site does not run.
+    EnvoyNotRunning = "envoy_not_running",
     /// A file or an object could not be written; it is tried again, and what depends on it waits.
     NotWritten = "not_written",
     /// The table is larger than an object may be; the last one that was not stays.
@@ -343,6 +351,7 @@ impl FindingReason {
         Self::Contested,
         Self::NoEgressPort,
         Self::NotWritten,
+        Self::EnvoyNotRunning,
         Self::RestartNeeded,
     ];
 

@@ -13,6 +13,7 @@
 //! | [`knowledge`] | what is known of one peer, and what may change it |
 //! | [`form`], [`spelling`] | objects into types, and what is wrong with those that do not fit |
 //! | [`grant`] | who may reach an export |
+//! | [`own`] | what this cluster listens on itself |
 //! | [`mod@federate`] | all of it together |
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
@@ -26,6 +27,7 @@ mod json;
 pub mod key;
 pub mod knowledge;
 pub mod object;
+pub mod own;
 pub mod spelling;
 mod strict;
 pub mod token;

@@ -1,11 +1,12 @@
 use super::ask::ask;
 use super::target::{Platform, Target};
 use super::{Outcome, Output};
-use crate::status::{PeerStatus, Status};
+use crate::status::{MUST_HOLD, PeerStatus, Status};
 use anyhow::Result;
 use clap::Args;
 use fedgate_federation::Severity;
 use fedgate_federation::federate::{Condition, ConditionStatus, ConditionType};
+use fedgate_federation::knowledge::SERVER_ONLY;
 use std::fmt::Write;
 
 #[derive(Debug, Args)]
@@ -96,39 +97,37 @@ fn loaded(condition: Option<&Condition>) -> String {
 }
 
 fn peer(peer: &PeerStatus) -> Vec<String> {
-    let state = if peer.ready { "ready".to_owned() } else { format!("NOT READY: {}", why(peer)) };
-    let state = state + &gateways(peer);
+    let state = if peer.ready { "ready".to_owned() + &gateways(peer) } else { why(peer) };
     let counts = format!("{} exports to it, {} imports", peer.granted_exports, peer.imports);
     vec![peer.name.clone(), peer.trust_domain.clone(), counts, state]
 }
 
-/// What the last probe of a peer's gateways has to tell; nothing when all is well.
+/// What the last probe of a ready peer's gateways has to tell: which of them failed. That a server was verified and no more is tried is
+/// true of every peer on Kubernetes, and stands in the condition.
 fn gateways(peer: &PeerStatus) -> String {
     let is_probe = |condition: &&Condition| condition.kind == ConditionType::DataplaneConnectionReady;
-    match peer.conditions.iter().find(is_probe) {
-        Some(probe) if probe.status == ConditionStatus::False => {
-            format!("; GATEWAYS {}: {}", probe.reason, probe.message)
-        }
-        Some(probe) if probe.status == ConditionStatus::True && !probe.message.is_empty() => {
-            format!("; gateways: {}", probe.message)
-        }
-        _ => String::new(),
+    match peer.conditions.iter().find(is_probe).map(|probe| probe.message.as_str()) {
+        None | Some("" | SERVER_ONLY) => String::new(),
+        Some(message) => format!("; gateways: {message}"),
     }
 }
 
-/// The first condition that keeps a peer from being ready.
+/// Why a peer is not ready: the first condition that is not as it must be. One that is not known yet is no failure.
 fn why(peer: &PeerStatus) -> String {
-    let bad = peer.conditions.iter().find(|condition| match condition.kind {
+    let bad = |condition: &&Condition| match condition.kind {
         ConditionType::Stale => condition.status == ConditionStatus::True,
-        ConditionType::Accepted
-        | ConditionType::PublicMetadataExchangeReady
-        | ConditionType::PrivateMetadataExchangeReady => condition.status != ConditionStatus::True,
-        _ => false,
-    });
-    match bad {
-        Some(condition) if condition.message.is_empty() => format!("{:?} {}", condition.kind, condition.reason),
-        Some(condition) => format!("{:?} {}: {}", condition.kind, condition.reason, condition.message),
-        None => String::new(),
+        kind => MUST_HOLD.contains(&kind) && condition.status != ConditionStatus::True,
+    };
+    let failed = peer.conditions.iter().filter(bad).find(|condition| condition.status != ConditionStatus::Unknown);
+    let said = |condition: &Condition| match condition.message.as_str() {
+        "" => format!("{:?} {}", condition.kind, condition.reason),
+        message => format!("{:?} {}: {message}", condition.kind, condition.reason),
+    };
+    match (failed, &peer.obstacle, peer.conditions.iter().find(bad)) {
+        (Some(failed), ..) => format!("NOT READY: {}", said(failed)),
+        (None, Some(obstacle), _) => format!("NOT READY: {obstacle}"),
+        (None, None, Some(unknown)) => format!("not ready yet: {}", said(unknown)),
+        (None, None, None) => "NOT READY".to_owned(),
     }
 }
 
@@ -169,6 +168,7 @@ mod tests {
             cluster_uuid: None,
             mode: Mode::Enforce,
             ready: true,
+            obstacle: None,
             roots: Vec::new(),
             public_confirmed: None,
             private_confirmed: None,
@@ -191,18 +191,20 @@ mod tests {
     }
 
     #[test]
-    fn a_peers_row_tells_of_gateways_that_fail_and_only_then() {
-        let state = |probe| peer(&beta(probe)).pop().unwrap();
-        for well in [
-            None,
-            Some((ConditionStatus::Unknown, "Pending", "not probed yet")),
-            Some((ConditionStatus::True, "Succeeded", "")),
-        ] {
-            assert_eq!(state(well), "ready");
-        }
-        let one = Some((ConditionStatus::True, "Succeeded", "192.0.2.1:15443: connection refused"));
-        assert_eq!(state(one), "ready; gateways: 192.0.2.1:15443: connection refused");
-        let none = Some((ConditionStatus::False, "ProbeFailed", "192.0.2.1:15443: connection refused"));
-        assert_eq!(state(none), "ready; GATEWAYS ProbeFailed: 192.0.2.1:15443: connection refused");
+    fn a_peers_row_says_why_it_is_not_ready_and_which_gateways_of_a_ready_one_fail() {
+        let state = |ready: bool, probe| peer(&PeerStatus { ready, ..beta(Some(probe)) }).pop().unwrap();
+        let row = |status, reason, message| state(status == ConditionStatus::True, (status, reason, message));
+        assert_eq!(row(ConditionStatus::True, "Succeeded", ""), "ready");
+        assert_eq!(row(ConditionStatus::True, "Succeeded", SERVER_ONLY), "ready");
+        let refused = "192.0.2.1:15443: connection refused";
+        assert_eq!(row(ConditionStatus::True, "Succeeded", refused), format!("ready; gateways: {refused}"));
+        let failed = format!("NOT READY: DataplaneConnectionReady ProbeFailed: {refused}");
+        assert_eq!(row(ConditionStatus::False, "ProbeFailed", refused), failed);
+        let pending = "not ready yet: DataplaneConnectionReady Pending: not probed yet";
+        assert_eq!(row(ConditionStatus::Unknown, "Pending", "not probed yet"), pending);
+        let well = Some((ConditionStatus::True, "Succeeded", ""));
+        let blocked =
+            PeerStatus { ready: false, obstacle: Some("the egress Envoy does not run".to_owned()), ..beta(well) };
+        assert_eq!(peer(&blocked).pop().unwrap(), "NOT READY: the egress Envoy does not run");
     }
 }

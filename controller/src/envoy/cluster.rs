@@ -1,10 +1,9 @@
 //! Clusters: of the gateway to the exports' endpoints, of the egress to the peers' gateways.
 
-use super::resource::{address, metric_name, socket_address, typed};
+use super::resource::{address, metric_name, typed};
 use super::{FilePath, health, trust};
 use fedgate_core::ServiceName;
 use fedgate_federation::bundle::TrustBundle;
-use fedgate_federation::document::{GatewayAddress, GatewayHost};
 use fedgate_federation::federate::Import;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -15,6 +14,12 @@ pub(super) const BLACK_HOLE: &str = "black_hole";
 
 /// As Istio: limits belong to the listener. Envoy's own default, 1,024 connections to each cluster, is an outage to come.
 const NO_LIMIT: u32 = u32::MAX;
+
+/// How many connections to one peer may be without a finished TLS handshake at a time (Envoy's own default); further ones are closed.
+///
+/// A peer may announce as its gateway an egress of another site, which forwards to whatever it was told is that peer's gateway: perhaps
+/// to us. No address here shows such a circle. No handshake in it ever ends, so this is what bounds it.
+const MOST_UNFINISHED: u32 = 1024;
 
 pub(super) fn black_hole() -> Value {
     cluster(BLACK_HOLE, "STATIC", Vec::new())
@@ -35,9 +40,8 @@ pub(super) fn health(service: &ServiceName, socket: &str) -> Value {
 /// A gateway that takes no connection leaves rotation after two tries, for 10 s at first and 60 s at most. When all of them
 /// have left, all are tried (`healthy_panic_threshold`, in percent).
 pub(super) fn peer(name: &str, import: &Import, bundle: &TrustBundle, identity: &FilePath) -> Value {
-    let named = import.gateways.iter().any(|gateway| matches!(gateway.address, GatewayHost::Name(_)));
-    let gateways = import.gateways.iter().map(gateway_address).collect();
-    let mut cluster = cluster(name, if named { "STRICT_DNS" } else { "STATIC" }, gateways);
+    let mut cluster = cluster(name, "STATIC", import.addresses().map(address).collect());
+    cluster["circuit_breakers"]["thresholds"][0]["max_pending_requests"] = MOST_UNFINISHED.into();
     cluster["transport_socket"] = trust::upstream_tls(identity, bundle, &import.server);
     cluster["common_lb_config"] = json!({ "healthy_panic_threshold": { "value": 1 } });
     cluster["outlier_detection"] = json!({
@@ -48,17 +52,7 @@ pub(super) fn peer(name: &str, import: &Import, bundle: &TrustBundle, identity: 
         "max_ejection_time": "60s",
         "max_ejection_percent": 100,
     });
-    if named {
-        cluster["dns_lookup_family"] = "ALL".into();
-        cluster["respect_dns_ttl"] = true.into();
-        // A peer whose names cannot be resolved must not hold up the others: Envoy's start waits for first answers.
-        cluster["wait_for_warm_on_init"] = false.into();
-    }
     cluster
-}
-
-fn gateway_address(gateway: &GatewayAddress) -> Value {
-    socket_address(&gateway.address.to_string(), gateway.port.get())
 }
 
 fn cluster(name: &str, discovery: &str, addresses: Vec<Value>) -> Value {

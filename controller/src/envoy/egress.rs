@@ -3,7 +3,7 @@
 use super::bootstrap::bootstrap;
 use super::file::Step;
 use super::resource::discovery;
-use super::{EgressInputs, File, FilePath, cluster, listener, trust};
+use super::{EgressInputs, File, FilePath, cluster, health, listener, trust};
 use fedgate_core::ServiceName;
 use fedgate_federation::bundle::TrustBundle;
 use fedgate_federation::federate::Import;
@@ -18,7 +18,7 @@ pub(super) fn files(folder: &FilePath, inputs: &EgressInputs<'_>) -> Vec<File> {
     vec![
         File::secret(IDENTITY, &trust::identity_secret(inputs.identity)),
         File::json(Step::Clusters, "egress/cds.json", &clusters(folder, &outlets)),
-        File::json(Step::Listeners, "egress/lds.json", &listeners(inputs, &outlets)),
+        File::json(Step::Listeners, "egress/lds.json", &listeners(folder, inputs, &outlets)),
         File::json(Step::Bootstrap, "egress/bootstrap.json", &bootstrap_of(folder, inputs)),
     ]
 }
@@ -52,12 +52,18 @@ fn clusters(folder: &FilePath, outlets: &Outlets<'_>) -> Value {
     discovery(ways.into_iter().map(cluster).collect())
 }
 
-fn listeners(inputs: &EgressInputs<'_>, outlets: &Outlets<'_>) -> Value {
+fn listeners(folder: &FilePath, inputs: &EgressInputs<'_>, outlets: &Outlets<'_>) -> Value {
     let listener = |outlet: &Outlet<'_>| {
         let listen = SocketAddr::new(inputs.listen, outlet.port);
         listener::import(&outlet.import.service, &way(outlet.import), listen, inputs.access_log)
     };
-    discovery(outlets.values().map(listener).collect())
+    let health = health::typed_listener(&socket(folder));
+    discovery(std::iter::once(health).chain(outlets.values().map(listener)).collect())
+}
+
+/// Where the egress answers whether it runs.
+pub(super) fn socket(folder: &FilePath) -> String {
+    health::socket(folder.join("egress").as_str())
 }
 
 fn bootstrap_of(folder: &FilePath, inputs: &EgressInputs<'_>) -> Value {

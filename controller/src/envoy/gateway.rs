@@ -19,7 +19,8 @@ pub(super) fn files(folder: &FilePath, inputs: &GatewayInputs<'_>) -> Vec<File> 
         false => cluster::export(service, endpoints),
     });
     let clusters = std::iter::once(cluster::black_hole()).chain(exports).collect();
-    let listeners = [federation].into_iter().chain(inputs.health.map(|_| health::typed_listener(&socket)));
+    // It answers the controller too, which asks whether the gateway runs.
+    let listeners = vec![federation, health::typed_listener(&socket)];
     let bootstrap =
         bootstrap("gateway", &folder.join("gateway"), inputs.trust_domain, inputs.admin, inputs.connections);
     vec![
@@ -28,7 +29,7 @@ pub(super) fn files(folder: &FilePath, inputs: &GatewayInputs<'_>) -> Vec<File> 
         File::new(Step::Base, BUNDLES, trust::peers_bundles(inputs)),
         File::json(Step::Clusters, "gateway/cds.json", &discovery(clusters)),
         File::json(Step::Table, TABLE, &extension),
-        File::json(Step::Listeners, "gateway/lds.json", &discovery(listeners.collect())),
+        File::json(Step::Listeners, "gateway/lds.json", &discovery(listeners)),
         File::json(Step::Bootstrap, "gateway/bootstrap.json", &bootstrap),
     ]
 }

@@ -1,4 +1,5 @@
-//! Who answers for the health name (peer protocol, section 4): the gateway's Envoy itself, by a listener that only it can reach.
+//! Who answers for the health name (peer protocol, section 4): the gateway's Envoy itself, by a listener that only local programs reach.
+//! The egress has such a listener as well: by it the controller knows whether the process runs.
 //!
 //! So an answer says that the whole way works and nothing else: the peer's client, this gateway's TLS, the filter and its table, the
 //! cluster that the filter names. It does not need the controller, which may well be down.

@@ -64,11 +64,11 @@ impl Identity {
         Self::from_pem(&inline("certificate_chain")?, &inline("private_key")?).ok()
     }
 
-    pub(super) fn chain_pem(&self) -> &str {
+    pub(crate) fn chain_pem(&self) -> &str {
         &self.chain
     }
 
-    pub(super) fn key_pem(&self) -> &str {
+    pub(crate) fn key_pem(&self) -> &str {
         &self.key
     }
 }

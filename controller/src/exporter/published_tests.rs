@@ -30,13 +30,15 @@ fn federation(peers: &[&str]) -> Federation {
         gateway_identities: Vec::new(),
         health_name: false,
         passthrough: fedgate_federation::federate::Passthrough::default(),
+        own: fedgate_federation::own::OwnAddresses::default(),
     };
     let objects = Objects {
         federations: peers.iter().map(|peer| object(peer)).collect(),
         services: ["web", "api"].map(service).into(),
         ..Objects::default()
     };
-    let now = Timestamp::UNIX_EPOCH;
+    // When the roots that tests make are valid.
+    let now = Timestamp::from_second(1_767_225_600).unwrap();
     let knowledge: BTreeMap<_, _> = objects.federations.iter().map(|object| knowledge(object, now)).collect();
     let (times, previous) = (Times::default(), &Default::default());
     federate(&Inputs { local: &local, objects: &objects, knowledge: &knowledge, previous, times, now })

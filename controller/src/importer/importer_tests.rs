@@ -9,6 +9,7 @@ use crate::{
         Access, Document, DocumentLabel, Limits as ExporterLimits, Published, RequestLabels, Transport,
         server_tests::TestServer,
     },
+    lookup::LookUpSettings,
     loopback::{Server, TestCa, TestClock, identity},
     probe::ProbeSettings,
 };
@@ -63,6 +64,7 @@ impl Scene {
             poll,
             limits,
             probe: ProbeSettings::default(),
+            lookup: LookUpSettings::default(),
             documents: Limits::default(),
             times: Times::default(),
             identity: identity.clone(),

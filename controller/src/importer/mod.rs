@@ -35,6 +35,7 @@ pub use failure::FetchFailure;
 pub use metrics::{ExchangeLabels, Metrics, NoticeLabels, ProbeLabels};
 pub use settings::{FetchLimits, Identity, ImporterSettings};
 
+use crate::lookup::{LookUps, Names, Resolving};
 use crate::probe::{Prober, Probing, Target};
 use fedgate_core::PeerName;
 use fedgate_federation::{
@@ -79,6 +80,7 @@ struct Shared {
     settings: Arc<ImporterSettings>,
     places: Semaphore,
     probing: Arc<Probing>,
+    lookups: Arc<LookUps>,
     updates: mpsc::Sender<PeerUpdate>,
 }
 
@@ -87,6 +89,7 @@ struct Shared {
 struct Running {
     peer: Arc<Peer>,
     target: watch::Sender<Target>,
+    names: watch::Sender<Names>,
     task: JoinHandle<()>,
 }
 
@@ -101,8 +104,9 @@ impl Importer {
     pub fn new(settings: ImporterSettings, updates: mpsc::Sender<PeerUpdate>) -> Self {
         let places = Semaphore::new(settings.limits.at_once);
         let probing = Arc::new(Probing::new(settings.probe.clone()));
+        let lookups = Arc::new(LookUps::new(settings.lookup.clone()));
         Self {
-            shared: Arc::new(Shared { settings: Arc::new(settings), places, probing, updates }),
+            shared: Arc::new(Shared { settings: Arc::new(settings), places, probing, lookups, updates }),
             verdicts: watch::Sender::default(),
             tasks: BTreeMap::new(),
         }
@@ -119,6 +123,7 @@ impl Importer {
         self.poll(federation.peers.iter().map(|report| &report.peer), verdict::verdicts(federation), knowledge);
         for (name, running) in &self.tasks {
             running.probe(federation.probe_targets.get(name));
+            running.look_up(federation.gateway_names.get(name));
         }
     }
 
@@ -145,17 +150,21 @@ impl Importer {
     fn start(&self, peer: &Peer, known: Option<&PeerKnowledge>) -> Running {
         let (target, targets) = watch::channel(None);
         let prober = Prober::start(self.shared.probing.clone(), targets);
+        let (names, gateway_names) = watch::channel(Names::new());
+        let resolving = Resolving::start(self.shared.lookups.clone(), gateway_names);
         let peer = Arc::new(peer.clone());
         let known = known.filter(|known| known.trust_domain == peer.trust_domain);
         let asker = Asker {
             settings: self.shared.settings.clone(),
+            lookups: self.shared.lookups.clone(),
             peer: peer.clone(),
             knowledge: known.cloned().unwrap_or_else(|| PeerKnowledge::new(&peer)),
             tokens: TokenSource::default(),
             judged: Judged(self.verdicts.subscribe()),
             verdict: None,
         };
-        Running { peer, target, task: tokio::spawn(run(self.shared.clone(), asker, prober)) }
+        let task = tokio::spawn(run(self.shared.clone(), asker, prober, resolving));
+        Running { peer, target, names, task }
     }
 }
 
@@ -170,6 +179,17 @@ impl Running {
             differs
         });
     }
+
+    /// Says which names are to be looked up, if they are others than before.
+    fn look_up(&self, names: Option<&Names>) {
+        self.names.send_if_modified(|before| {
+            let differs = names.map_or(!before.is_empty(), |names| names != before);
+            if differs {
+                *before = names.cloned().unwrap_or_default();
+            }
+            differs
+        });
+    }
 }
 
 /// How long to wait at least before the first round with a peer that another process may have asked a moment ago: tokens of the same
@@ -177,7 +197,7 @@ impl Running {
 const AFTER_ANOTHER: Duration = Duration::from_secs(1);
 
 /// Rounds with one peer, until the task is aborted or nobody wants to know.
-async fn run(shared: Arc<Shared>, mut asker: Asker, mut prober: Prober) {
+async fn run(shared: Arc<Shared>, mut asker: Asker, mut prober: Prober, mut resolving: Resolving) {
     let mut pace = Pace::new(shared.settings.poll);
     if asker.knowledge.private.is_some() {
         sleep(AFTER_ANOTHER.mul_f64(1.0 + fastrand::f64())).await;
@@ -199,6 +219,13 @@ async fn run(shared: Arc<Shared>, mut asker: Asker, mut prober: Prober) {
                 probed = prober.next() => {
                     let before = asker.knowledge.clone();
                     asker.probed(&probed);
+                    if !shared.tell(&before, &asker).await {
+                        return;
+                    }
+                }
+                outcomes = resolving.next() => {
+                    let before = asker.knowledge.clone();
+                    asker.looked_up(outcomes);
                     if !shared.tell(&before, &asker).await {
                         return;
                     }

@@ -4,6 +4,7 @@ use super::{FetchLimits, Identity, Importer, ImporterSettings, Metrics, PeerUpda
 use crate::{
     clock::Clock,
     exporter::{Limits as ExporterLimits, Published, Transport, server_tests::TestServer},
+    lookup::LookUpSettings,
     loopback::{Server, TestCa, TestClock, identity},
     probe::{ProbeSettings, probe_tests::gateway},
 };
@@ -52,7 +53,7 @@ impl Cluster {
             TestServer::start(Published::default(), ExporterLimits::default(), tls, Arc::new(clock.clone())).await;
         let (sender, updates) = mpsc::channel(16);
         let metrics = Metrics::default();
-        let gateway = GatewayHost::parse("192.0.2.7").unwrap();
+        let gateway = GatewayHost::parse(&format!("192.0.2.{}", name.as_bytes()[0])).unwrap();
         Self {
             local: LocalCluster {
                 trust_domain: TrustDomain::parse(&format!("{name}.example")).unwrap(),
@@ -64,6 +65,7 @@ impl Cluster {
                 gateway_identities: Vec::new(),
                 health_name: false,
                 passthrough: fedgate_federation::federate::Passthrough::default(),
+                own: fedgate_federation::own::OwnAddresses::default(),
             },
             objects: Objects { services: vec![web()], ..Objects::default() },
             knowledge: BTreeMap::new(),
@@ -131,6 +133,7 @@ fn settings(identity: Identity, clock: &TestClock, metrics: &Metrics) -> Importe
         poll: Duration::from_millis(50),
         limits: FetchLimits::default(),
         probe: ProbeSettings { interval: Duration::from_millis(50), ..ProbeSettings::default() },
+        lookup: LookUpSettings::default(),
         documents: Limits::default(),
         times: Times::default(),
         identity,

@@ -7,9 +7,10 @@ use super::{
     pace::Ended,
     verdict::Judged,
 };
+use crate::lookup::{LookUps, look_up_now};
 use fedgate_federation::{
     document::{PRIVATE_PATH, PUBLIC_PATH},
-    knowledge::{Absorbed, DocumentKind, ExchangeReason, PeerKnowledge, Probed},
+    knowledge::{Absorbed, DocumentKind, ExchangeReason, LookUpOutcome, PeerKnowledge, Probed},
     object::Peer,
     token::TokenSource,
 };
@@ -22,6 +23,7 @@ const UNAUTHORIZED: u16 = 401;
 /// One peer, and what is known of it.
 pub(super) struct Asker {
     pub(super) settings: Arc<ImporterSettings>,
+    pub(super) lookups: Arc<LookUps>,
     pub(super) peer: Arc<Peer>,
     pub(super) knowledge: PeerKnowledge,
     pub(super) tokens: TokenSource,
@@ -41,7 +43,9 @@ impl Asker {
             Err(failure) if failure.is_silence() => return self.unreachable(&failure),
             other => other.is_ok_and(|good| good),
         };
-        match (public, self.fetch_private(&client).await) {
+        let private = self.fetch_private(&client).await;
+        self.look_up_new_names().await;
+        match (public, private) {
             (true, other) => other,
             (false, _) => Ended::Badly,
         }
@@ -52,6 +56,20 @@ impl Asker {
         self.knowledge.probed(probed, self.settings.clock.now());
         if let Some(dataplane) = &self.knowledge.dataplane {
             self.settings.metrics.probed(dataplane.reason);
+        }
+    }
+
+    /// Takes what the names of the peer's gateways lead to.
+    pub(super) fn looked_up(&mut self, outcomes: Vec<LookUpOutcome>) {
+        self.knowledge.looked_up(outcomes, self.settings.clock.now());
+    }
+
+    /// The names that the peer announces for the first time: what it announced before stays in force until they are known.
+    async fn look_up_new_names(&mut self) {
+        let names = self.knowledge.new_names();
+        if !names.is_empty() {
+            let outcomes = look_up_now(&self.lookups, &names).await;
+            self.looked_up(outcomes);
         }
     }
 

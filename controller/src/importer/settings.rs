@@ -1,7 +1,7 @@
 //! How the importer is set up.
 
 use super::{Metrics, SystemRoots};
-use crate::{clock::Clock, probe::ProbeSettings};
+use crate::{clock::Clock, lookup::LookUpSettings, probe::ProbeSettings};
 use fedgate_federation::{
     document::{ClusterUuid, Limits},
     key::SigningKey,
@@ -18,6 +18,8 @@ pub struct ImporterSettings {
     pub limits: FetchLimits,
     /// How the peers' gateways are probed.
     pub probe: ProbeSettings,
+    /// How the names of the peers' gateways are looked up.
+    pub lookup: LookUpSettings,
     /// How much of a document is taken.
     pub documents: Limits,
     /// When knowledge is stale.
@@ -72,6 +74,7 @@ impl fmt::Debug for ImporterSettings {
             .field("poll", &self.poll)
             .field("limits", &self.limits)
             .field("probe", &self.probe)
+            .field("lookup", &self.lookup)
             .field("roots", &self.roots)
             .finish_non_exhaustive()
     }

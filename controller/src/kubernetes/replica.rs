@@ -205,6 +205,7 @@ impl Replica {
             federation,
             table: self.brain.table.clone(),
             egress: None,
+            running: None,
             findings: Vec::new(),
         };
         self.outcomes.newest.send_replace(Some(Arc::new(Compiled {

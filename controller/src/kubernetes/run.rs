@@ -9,6 +9,7 @@ use crate::clock::SystemClock;
 use crate::exporter::{self, ExporterSettings, Limits, Transport};
 use crate::files;
 use crate::importer::{self, FetchLimits, ImporterSettings, SystemRoots};
+use crate::lookup::LookUpSettings;
 use crate::metrics::Metrics;
 use crate::probe::ProbeSettings;
 use crate::run::reload::MetadataTls;
@@ -157,6 +158,7 @@ fn importer_settings(
         poll: settings.times.poll,
         limits: FetchLimits { fetch: settings.times.timeout, ..FetchLimits::default() },
         probe: ProbeSettings { interval: settings.times.probe, ..ProbeSettings::default() },
+        lookup: LookUpSettings::default(),
         documents: document::Limits::default(),
         times: settings.knowledge_times(),
         identity: importer::Identity { cluster_uuid: identity.cluster_uuid.clone(), key: identity.key.clone() },

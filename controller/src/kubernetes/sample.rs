@@ -12,7 +12,7 @@ use fedgate_core::{PeerName, ServicePort, TrustDomain};
 use fedgate_federation::bundle::Root;
 use fedgate_federation::document::{GatewayAddress, GatewayHost, Limits, Network};
 use fedgate_federation::federate::Published;
-use fedgate_federation::knowledge::{PeerKnowledge, Probed, Times};
+use fedgate_federation::knowledge::{PeerKnowledge, Probed, Times, Tried};
 use fedgate_federation::object::{Named, Objects, PUBLIC_SERVICE_LABEL, Peer};
 use fedgate_federation::{Federation, Finding, Inputs, LocalCluster, federate};
 use jiff::Timestamp;
@@ -102,7 +102,7 @@ impl Sample {
         let private = &published.private_documents[&PeerName::parse("alpha").unwrap()];
         knowledge.absorb_private(&peer, &private.to_json(), None, &limits, &times, now);
         let outcomes = beta.gateways.iter().map(|gateway| (gateway.clone(), Ok(()))).collect();
-        knowledge.probed(&Probed::Gateways { outcomes, verified: true }, now);
+        knowledge.probed(&Probed::Gateways { outcomes, tried: Tried::Server }, now);
         self.keep_knowledge(peer.name, &knowledge);
     }
 
@@ -121,8 +121,8 @@ impl Sample {
 /// A cluster with a gateway.
 fn local(trust_domain: &str) -> LocalCluster {
     let identity = identity();
-    let gateway =
-        GatewayAddress { address: GatewayHost::parse("192.0.2.7").unwrap(), port: ServicePort::new(15443).unwrap() };
+    let host = if trust_domain.starts_with("alpha") { "192.0.2.1" } else { "192.0.2.7" };
+    let gateway = GatewayAddress { address: GatewayHost::parse(host).unwrap(), port: ServicePort::new(15443).unwrap() };
     LocalCluster {
         trust_domain: TrustDomain::parse(trust_domain).unwrap(),
         cluster_uuid: identity.cluster_uuid,
@@ -133,6 +133,7 @@ fn local(trust_domain: &str) -> LocalCluster {
         gateway_identities: Vec::new(),
         health_name: false,
         passthrough: fedgate_federation::federate::Passthrough::default(),
+        own: fedgate_federation::own::OwnAddresses::default(),
     }
 }
 

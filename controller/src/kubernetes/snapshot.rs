@@ -92,7 +92,7 @@ impl Snapshot {
         });
         let too_large = seen.too_large();
         let (table, findings) = judge(table, &record, &federation, &local, too_large)?;
-        let in_force = InForce { local, federation, table, egress: None, findings };
+        let in_force = InForce { local, federation, table, egress: None, running: None, findings };
         let table_loaded = seen.federations.values().find_map(|object| object.condition(ConditionType::TableLoaded));
         Ok(Self { in_force, record, knowledge, lease, table_loaded })
     }

@@ -1,19 +1,19 @@
-//! One gateway: its name, its address, its certificate.
+//! One gateway: its addresses, its certificate.
 
 use super::{failure::ProbeFailure, handshake::Handshake};
-use fedgate_federation::document::{GatewayAddress, GatewayHost};
-use std::{net::SocketAddr, time::Duration};
+use fedgate_federation::federate::Gateway;
+use std::time::Duration;
 use tokio::{
-    net::{TcpStream, lookup_host},
+    net::TcpStream,
     time::{Instant, timeout_at},
 };
 
-/// How many addresses of a name are tried, one after the other.
+/// How many addresses of a gateway are tried, one after the other.
 const ADDRESSES: usize = 4;
 
 /// Connects to a gateway; without a `handshake` by TCP only.
 pub(super) async fn probe_gateway(
-    gateway: &GatewayAddress,
+    gateway: &Gateway,
     handshake: Option<&Handshake>,
     time: Duration,
 ) -> Result<(), ProbeFailure> {
@@ -26,23 +26,7 @@ pub(super) async fn probe_gateway(
     }
 }
 
-async fn connect(gateway: &GatewayAddress) -> Result<TcpStream, ProbeFailure> {
-    let addresses = addresses(gateway).await?;
+async fn connect(gateway: &Gateway) -> Result<TcpStream, ProbeFailure> {
+    let addresses: Vec<_> = gateway.addresses.iter().take(ADDRESSES).copied().collect();
     TcpStream::connect(addresses.as_slice()).await.map_err(|error| ProbeFailure::connect(&error))
-}
-
-/// Where a gateway is. A name leads to no address that a peer may not announce either.
-async fn addresses(gateway: &GatewayAddress) -> Result<Vec<SocketAddr>, ProbeFailure> {
-    let port = gateway.port.get();
-    let name = match &gateway.address {
-        GatewayHost::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, port)]),
-        GatewayHost::Name(name) => name,
-    };
-    let found = lookup_host((name.as_str(), port)).await.map_err(|error| ProbeFailure::lookup(&error))?;
-    let allowed = |address: &SocketAddr| GatewayHost::parse(&address.ip().to_string()).is_ok();
-    let addresses: Vec<_> = found.filter(allowed).take(ADDRESSES).collect();
-    match addresses.is_empty() {
-        true => Err(ProbeFailure::NoAddress),
-        false => Ok(addresses),
-    }
 }

@@ -1,11 +1,22 @@
-//! The TLS handshake of a probe, as far as the server's proof.
+//! A probe's connection: the TLS handshake, and what follows it.
 
-use super::{failure::ProbeFailure, verifier::GatewayVerifier};
+use super::{
+    call::{ask_health, wait_for_refusal},
+    failure::ProbeFailure,
+    identity::ClientKeys,
+    verifier::GatewayVerifier,
+};
 use fedgate_core::ServiceName;
 use fedgate_federation::{federate::ProbeTarget, shown};
-use rustls::{ClientConfig, client::Resumption, crypto::aws_lc_rs, pki_types::ServerName, version::TLS13};
+use rustls::{
+    ClientConfig, Error as TlsError,
+    client::Resumption,
+    crypto::aws_lc_rs,
+    pki_types::ServerName,
+    version::{TLS12, TLS13},
+};
 use std::sync::Arc;
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::Instant};
 use tokio_rustls::TlsConnector;
 
 /// What an `AUTO_PASSTHROUGH` gateway matches by, besides the server name.
@@ -16,31 +27,74 @@ pub(super) struct Handshake {
     connector: TlsConnector,
     name: ServerName<'static>,
     service: ServiceName,
+    follow: Follow,
+}
+
+/// What follows the handshake.
+enum Follow {
+    /// Nothing: we have shown no certificate, so whatever the server says then is about that.
+    Nothing,
+    /// It may refuse our certificate.
+    Refusal,
+    /// The health name is asked.
+    Health,
 }
 
 impl Handshake {
-    /// Asks for `service`, and expects who `target` says.
+    /// Asks for `service`, shows `keys` if there are any, and expects who `target` says.
     ///
     /// # Errors
-    /// Why nobody can be asked so.
-    pub(super) fn new(target: &ProbeTarget, service: &ServiceName) -> Result<Self, String> {
+    /// Why nobody can be asked so, for operators.
+    pub(super) fn new(target: &ProbeTarget, service: &ServiceName, keys: Option<ClientKeys>) -> Result<Self, String> {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let verifier = GatewayVerifier::new(target, &provider)?;
-        // Only in TLS 1.3 does a server show its certificate, and prove that it is its own, whatever it thinks of its client.
-        let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&TLS13]);
+        let verifier = Arc::new(GatewayVerifier::new(target, &provider)?);
+        // Without a certificate of ours only TLS 1.3 will do: there a server proves who it is before it looks at its client.
+        let versions: &[_] = if keys.is_some() { &[&TLS13, &TLS12] } else { &[&TLS13] };
+        let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions);
         let builder = builder.map_err(|error| format!("TLS cannot be set up: {error}"))?;
-        let verified = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
-        let mut config = verified.with_no_client_auth();
+        let verified = builder.dangerous().with_custom_certificate_verifier(verifier);
+        let follow = match (&keys, target.health) {
+            (None, _) => Follow::Nothing,
+            (Some(_), false) => Follow::Refusal,
+            (Some(_), true) => Follow::Health,
+        };
+        let mut config = match keys {
+            None => verified.with_no_client_auth(),
+            Some(ClientKeys { chain, key }) => verified.with_client_auth_cert(chain, key).map_err(|e| unusable(&e))?,
+        };
         config.resumption = Resumption::disabled();
         config.alpn_protocols = vec![ALPN.to_vec()];
         let sni = service.sni();
         let name = ServerName::try_from(sni.clone()).map_err(|_| format!("{:?} is no server name", shown(&sni)))?;
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name, service: service.clone() })
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name, service: service.clone(), follow })
     }
 
-    /// Shakes hands, and hangs up.
+    /// Shakes hands, asks what there is to ask, and hangs up.
     pub(super) async fn shake(&self, stream: TcpStream) -> Result<(), ProbeFailure> {
-        let done = self.connector.connect(self.name.clone(), stream).await;
-        done.map(drop).map_err(|error| ProbeFailure::handshake(&error, &self.service))
+        let began = Instant::now();
+        let connected = self.connector.connect(self.name.clone(), stream).await;
+        let mut stream = connected.map_err(|error| ProbeFailure::handshake(&error, &self.service))?;
+        let outcome = match self.follow {
+            Follow::Nothing => Ok(()),
+            Follow::Refusal => wait_for_refusal(&mut stream, began.elapsed(), &self.service).await,
+            Follow::Health => ask_health(&mut stream, &self.service).await,
+        };
+        // A friendly end; nothing depends on it.
+        let _ = stream.shutdown().await;
+        outcome
+    }
+
+    /// Whether our own certificate is shown.
+    pub(super) fn shows_certificate(&self) -> bool {
+        !matches!(self.follow, Follow::Nothing)
+    }
+}
+
+fn unusable(error: &TlsError) -> String {
+    match error {
+        TlsError::InconsistentKeys(_) => {
+            "identity.privateKey is not the key of the certificate in identity.certificateChain".to_owned()
+        }
+        _ => "the certificate in identity.certificateChain and its key cannot be used for TLS".to_owned(),
     }
 }

@@ -1,13 +1,13 @@
 //! Probes of gateways on loopback that demand a client certificate, as every gateway does. Each that is good has twins that are not.
 
-use super::{OF_ONE_PEER, ProbeSettings, Prober, Probing, Target, probe};
+use super::{OF_ONE_PEER, ProbeSettings, Prober, Probing, Target, probe, waits};
 use crate::loopback::{Leaf, Server, TestCa};
 use fedgate_core::{ServicePort, TrustDomain};
 use fedgate_federation::{
     bundle::{Root, TrustBundle},
     document::{GatewayAddress, GatewayHost, WorkloadIdentity},
-    federate::{ProbeTarget, ServerIdentity},
-    knowledge::Probed,
+    federate::{Gateway, ProbeTarget, ServerIdentity},
+    knowledge::{Probed, Tried},
 };
 use rustls::{
     RootCertStore, ServerConfig,
@@ -36,16 +36,16 @@ use tokio_rustls::TlsAcceptor;
 /// Longer than anything here takes, shorter than a person waits.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-const GATEWAY: &str = "spiffe://beta.example/ns/istio/sa/gateway";
+pub(super) const GATEWAY: &str = "spiffe://beta.example/ns/istio/sa/gateway";
 
 /// Beta, as this cluster knows it.
-struct Beta {
-    ca: TestCa,
+pub(super) struct Beta {
+    pub(super) ca: TestCa,
     expected: ServerIdentity,
 }
 
 impl Beta {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let gateway = WorkloadIdentity::parse(GATEWAY).unwrap();
         Self { ca: TestCa::new(), expected: ServerIdentity::Exactly(vec![gateway]) }
     }
@@ -54,11 +54,13 @@ impl Beta {
         Self { expected: ServerIdentity::AnyOf(TrustDomain::parse("beta.example").unwrap()), ..Self::new() }
     }
 
-    fn target(&self, gateways: &[SocketAddr]) -> ProbeTarget {
+    pub(super) fn target(&self, gateways: &[SocketAddr]) -> ProbeTarget {
         let root = Root::from_der(&self.ca.der()).unwrap();
         ProbeTarget {
             service: Some("web.shop.svc.beta.example:80".parse().unwrap()),
-            gateways: gateways.iter().map(address_of).collect(),
+            health: false,
+            acknowledges: None,
+            gateways: gateways.iter().map(gateway_at).collect(),
             server: Arc::new(self.expected.clone()),
             bundle: TrustBundle { trust_domain: TrustDomain::parse("beta.example").unwrap(), roots: vec![root] },
         }
@@ -72,7 +74,7 @@ impl Beta {
     /// What comes of the gateway at an address.
     async fn at(&self, gateway: SocketAddr) -> Result<(), String> {
         let probed = probe(&probing(), &self.target(&[gateway])).await;
-        let Probed::Gateways { outcomes, verified: true } = probed else { panic!("{probed:?}") };
+        let Probed::Gateways { outcomes, tried: Tried::Server } = probed else { panic!("{probed:?}") };
         let [(_, outcome)] = outcomes.try_into().unwrap();
         outcome
     }
@@ -82,13 +84,17 @@ fn probing() -> Probing {
     Probing::new(ProbeSettings { time: Duration::from_millis(800), ..ProbeSettings::default() })
 }
 
+fn gateway_at(address: &SocketAddr) -> Gateway {
+    Gateway { announced: address_of(address), addresses: vec![*address] }
+}
+
 fn address_of(gateway: &SocketAddr) -> GatewayAddress {
     GatewayAddress { address: GatewayHost::Ip(gateway.ip()), port: ServicePort::new(gateway.port()).unwrap() }
 }
 
 /// A server that shows `leaf`, and turns away whoever has no certificate of its own CA: nobody here has one.
 pub(crate) async fn gateway(leaf: &Leaf, versions: &[&'static rustls::SupportedProtocolVersion]) -> Server {
-    let acceptor = acceptor(leaf, versions);
+    let acceptor = acceptor(leaf, &TestCa::new(), versions);
     Server::tcp(move |stream| {
         let acceptor = acceptor.clone();
         async move { drop(acceptor.accept(stream).await) }
@@ -96,10 +102,14 @@ pub(crate) async fn gateway(leaf: &Leaf, versions: &[&'static rustls::SupportedP
     .await
 }
 
-fn acceptor(leaf: &Leaf, versions: &[&'static rustls::SupportedProtocolVersion]) -> TlsAcceptor {
+pub(super) fn acceptor(
+    leaf: &Leaf,
+    clients_ca: &TestCa,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> TlsAcceptor {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut clients = RootCertStore::empty();
-    clients.add(CertificateDer::from(TestCa::new().der().into_vec())).unwrap();
+    clients.add(CertificateDer::from(clients_ca.der().into_vec())).unwrap();
     let clients = WebPkiClientVerifier::builder_with_provider(clients.into(), provider.clone()).build().unwrap();
     let config = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
     let chain = CertificateDer::pem_slice_iter(leaf.chain.as_bytes()).map(Result::unwrap).collect();
@@ -168,7 +178,8 @@ async fn a_gateway_that_does_not_answer_as_one_is_told_apart() {
 #[tokio::test]
 async fn it_asks_for_the_service_as_istio_does() {
     let beta = Beta::new();
-    let (acceptor, (sender, mut seen)) = (acceptor(&beta.ca.leaf_of(&[GATEWAY]), &[&TLS13]), mpsc::channel(1));
+    let (acceptor, (sender, mut seen)) =
+        (acceptor(&beta.ca.leaf_of(&[GATEWAY]), &TestCa::new(), &[&TLS13]), mpsc::channel(1));
     let server = Server::tcp(move |stream| {
         let (acceptor, sender) = (acceptor.clone(), sender.clone());
         async move {
@@ -199,7 +210,7 @@ async fn without_a_service_nothing_is_sent() {
     .await;
     let target = ProbeTarget { service: None, ..beta.target(&[server.address]) };
     let outcomes = vec![(address_of(&server.address), Ok(()))];
-    assert_eq!(probe(&probing(), &target).await, Probed::Gateways { outcomes, verified: false });
+    assert_eq!(probe(&probing(), &target).await, Probed::Gateways { outcomes, tried: Tried::Connection });
     assert_eq!(received.recv().await, Some(0));
 }
 
@@ -218,15 +229,16 @@ async fn every_gateway_is_tried_and_each_is_told_in_order() {
 }
 
 #[tokio::test]
-async fn a_name_is_looked_up() {
+async fn all_addresses_of_a_name_are_tried() {
     let beta = Beta::new();
     let server = gateway(&beta.ca.leaf_of(&[GATEWAY]), &[&TLS13]).await;
-    let mut target = beta.target(&[server.address]);
-    let mut named = target.gateways[0].clone();
-    named.address = GatewayHost::parse("localhost").unwrap();
-    target.gateways = [named.clone()].into();
-    let outcomes = vec![(named, Ok(()))];
-    assert_eq!(probe(&probing(), &target).await, Probed::Gateways { outcomes, verified: true });
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let mut announced = address_of(&server.address);
+    announced.address = GatewayHost::parse("gw.beta.example").unwrap();
+    let named = Gateway { announced: announced.clone(), addresses: vec![closed, server.address] };
+    let target = ProbeTarget { gateways: [named].into(), ..beta.target(&[]) };
+    let outcomes = vec![(announced, Ok(()))];
+    assert_eq!(probe(&probing(), &target).await, Probed::Gateways { outcomes, tried: Tried::Server });
 }
 
 /// A server on all addresses of the loopback network that counts, and holds, the connections that are open.
@@ -315,4 +327,42 @@ async fn new_gateways_are_probed_soon_but_not_as_often_as_the_peer_likes() {
     assert!(!next(&mut prober).await);
     let took = begun.elapsed();
     assert!(interval / 4 <= took && took < interval.mul_f64(0.9), "{took:?}");
+}
+
+#[test]
+fn a_failure_is_tried_again_soon_and_less_and_less() {
+    let minute = Duration::from_secs(60);
+    let most = |interval, failures| waits(interval, failures, 0.5).1.as_secs_f64();
+    assert_eq!(
+        (0..8).map(|failures| most(minute, failures)).collect::<Vec<_>>(),
+        [60.0, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0]
+    );
+    assert_eq!((1..4).map(|failures| most(Duration::from_secs(3), failures)).collect::<Vec<_>>(), [1.0, 2.0, 3.0]);
+    assert_eq!(most(Duration::from_millis(40), 9), 0.04);
+    // When the gateways change.
+    assert_eq!(waits(minute, 0, 0.5).0, Duration::from_secs(15));
+    assert_eq!(waits(minute, 5, 0.5).0, Duration::from_secs(1));
+    assert_eq!(waits(minute, 1, 0.5).0, Duration::from_millis(500));
+    for failures in 0..1000 {
+        let (least, most) = waits(minute, failures, 0.0);
+        assert!(least <= most, "{failures}");
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_comes_up_is_seen_at_once_and_not_after_an_interval() {
+    let beta = Beta::new();
+    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (mut prober, target) = prober(Duration::from_secs(60));
+    target.send_replace(Some(Arc::new(beta.target(&[address]))));
+    assert!(!next(&mut prober).await);
+    let acceptor = acceptor(&beta.ca.leaf_of(&[GATEWAY]), &TestCa::new(), &[&TLS13]);
+    let _server = Server::tcp_on(&address.to_string(), move |stream| {
+        let acceptor = acceptor.clone();
+        async move { drop(acceptor.accept(stream).await) }
+    })
+    .await;
+    let begun = Instant::now();
+    while !next(&mut prober).await {}
+    assert!(begun.elapsed() < DEADLINE, "{:?}", begun.elapsed());
 }

@@ -45,7 +45,7 @@ fn without_peers_it_starts_and_refuses_everybody() {
     alpha.export(WEB, echo.address, &[]);
     alpha.publish();
     let envoy = alpha.gateway();
-    assert_eq!(envoy.stat("listener_manager.total_listeners_active"), 1);
+    assert_eq!(envoy.stat("listener_manager.total_listeners_active"), 2);
     assert!(call(&alpha, &Authority::new("beta.example"), WEB).is_err());
     let own = alpha.authority.workload("ns/shop/sa/client");
     assert!(open_tls(alpha.address(), &own, &service(WEB).sni()).is_err(), "the own roots must let nobody in");

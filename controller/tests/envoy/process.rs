@@ -97,6 +97,14 @@ impl Envoy {
         targets.filter(|target| target.as_os_str() == "anon_inode:inotify").count()
     }
 
+    /// How many descriptors it has open; `None` when it has ended.
+    pub(crate) fn descriptors(&mut self) -> Option<usize> {
+        match self.child.try_wait().unwrap() {
+            Some(_) => None,
+            None => Some(fs::read_dir(format!("/proc/{}/fd", self.child.id())).ok()?.count()),
+        }
+    }
+
     /// Where a listener listens.
     #[track_caller]
     pub(crate) fn listener(&self, name: &str) -> SocketAddr {

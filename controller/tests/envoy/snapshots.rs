@@ -9,9 +9,10 @@ use fedgate_core::{
 };
 use fedgate_federation::bundle::TrustBundle;
 use fedgate_federation::document::{GatewayAddress, GatewayHost, WorkloadIdentity};
-use fedgate_federation::federate::{Import, Protocol, ServerIdentity};
+use fedgate_federation::federate::{Gateway, Import, Protocol, ServerIdentity};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -63,9 +64,12 @@ fn gateway(exports: &[(&str, &[&str])], bundles: &BTreeMap<TrustDomain, TrustBun
 }
 
 fn import(name: &str, gateways: &[&str], server: ServerIdentity) -> Import {
-    let gateway = |host: &&str| GatewayAddress {
-        address: GatewayHost::parse(host).unwrap(),
-        port: ServicePort::new(15_443).unwrap(),
+    let gateway = |host: &&str| Gateway {
+        announced: GatewayAddress {
+            address: GatewayHost::parse(host).unwrap(),
+            port: ServicePort::new(15_443).unwrap(),
+        },
+        addresses: vec![SocketAddr::new(host.parse().unwrap(), 15_443)],
     };
     Import {
         peer: PeerName::parse("beta").unwrap(),
@@ -193,7 +197,7 @@ fn a_peers_gateways_change_no_listener() {
     let any = || ServerIdentity::AnyOf(trust_domain("beta.example"));
     let bundles = bundles();
     let ip = egress(&[import("web.shop.svc.beta.example:80", &["192.0.2.1"], any())], &bundles);
-    let name = egress(&[import("web.shop.svc.beta.example:80", &["gw.beta.example"], any())], &bundles);
+    let name = egress(&[import("web.shop.svc.beta.example:80", &["2001:db8::1"], any())], &bundles);
     assert_eq!(find(&ip, "egress/lds.json"), find(&name, "egress/lds.json"));
     assert_ne!(find(&ip, "egress/cds.json"), find(&name, "egress/cds.json"));
 }

@@ -10,7 +10,7 @@ use fedgate_core::{
 };
 use fedgate_federation::bundle::TrustBundle;
 use fedgate_federation::document::{GatewayAddress, GatewayHost};
-use fedgate_federation::federate::{Import, Protocol, ServerIdentity};
+use fedgate_federation::federate::{Gateway, Import, Protocol, ServerIdentity};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -130,7 +130,7 @@ impl Cluster {
             service,
             port_name: "tcp".into(),
             protocol: Protocol::Tcp,
-            gateways: gateways.iter().map(|(host, port)| gateway_address(host, *port)).collect(),
+            gateways: gateways.iter().map(|(host, port)| gateway(host, *port)).collect(),
             passthrough: false,
             server: Arc::new(ServerIdentity::AnyOf(trust_domain.clone())),
             trust_domain,
@@ -184,6 +184,9 @@ impl Cluster {
     }
 }
 
-fn gateway_address(host: &str, port: u16) -> GatewayAddress {
-    GatewayAddress { address: GatewayHost::parse(host).unwrap(), port: ServicePort::new(port).unwrap() }
+/// A gateway at an IP address.
+fn gateway(host: &str, port: u16) -> Gateway {
+    let announced =
+        GatewayAddress { address: GatewayHost::parse(host).unwrap(), port: ServicePort::new(port).unwrap() };
+    Gateway { announced, addresses: vec![SocketAddr::new(host.parse().unwrap(), port)] }
 }

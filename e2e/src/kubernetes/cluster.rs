@@ -3,22 +3,28 @@
 use super::addresses::Addresses;
 use super::balancer::Balancer;
 use super::control_plane::{ControlPlane, Options};
-use super::install::{install, install_mesh};
+use super::install::{GATEWAY, GATEWAY_PORT, install, install_mesh};
 use super::objects::{Key, Objects, SOON};
 use super::replica::Replica;
 use crate::authority::Authority;
 use crate::cluster::metadata_leaf;
 use crate::manifest::{self, Service};
 use crate::run_folder::RunFolder;
+use crate::tls_listener::TlsListener;
 use crate::{programs, wait};
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
 /// fedgate's own namespace, which is the gateway's and that of the imports as well.
 pub const NAMESPACE: &str = "fedgate-system";
+
+/// What stands in for a gateway. It ends when dropped.
+#[allow(dead_code, reason = "it lives as long as it is held")]
+pub struct GatewayStandIn(TlsListener);
 
 /// The mesh's root namespace.
 pub const MESH_NAMESPACE: &str = "istio-system";
@@ -138,6 +144,16 @@ impl KubernetesCluster {
     /// Its addresses.
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
+    }
+
+    /// Something at the gateway's address that shows the gateway's certificate, until it is dropped: a real one takes an istiod.
+    ///
+    /// # Errors
+    /// When the address is taken.
+    pub async fn stand_in_gateway(&self) -> Result<GatewayStandIn> {
+        let identity = format!("spiffe://{}/ns/{NAMESPACE}/sa/{GATEWAY}", self.trust_domain());
+        let address = SocketAddr::from((self.addresses.gateway, GATEWAY_PORT));
+        Ok(GatewayStandIn(TlsListener::bind_at(address, &self.authority.workload(&identity)?).await?))
     }
 
     /// The root of its mesh.

@@ -90,7 +90,10 @@ fn check_passes_on_a_healthy_pair_and_says_what_breaks() {
 #[test]
 fn status_and_explain_tell_what_the_gateway_does() {
     scenario("status", async |run: &RunFolder| {
-        let pair = Pair::start(run).await?;
+        let pair = Pair::start_with(run, &[("FEDGATE_PROBE", "1s")]).await?;
+        let dead = pair.alpha().kubectl(&["fedgate", "status"]).await?;
+        ensure!(dead.status.code() == Some(1), "no gateway of beta's is there: {dead:?}");
+        let _gateway = pair.beta().stand_in_gateway().await?;
         let web = exported("own");
         pair.alpha().put_service(&web).await?;
         let ours = format!("{}:80", web.host("alpha.example"));

@@ -4,6 +4,7 @@ mod controller;
 mod egress;
 mod exposure;
 mod fixture;
+mod gateways;
 mod harness;
 mod health;
 mod identity;

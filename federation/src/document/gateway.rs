@@ -60,6 +60,8 @@ impl GatewayHost {
                 false => Err(InvalidGateway::NoHost),
             };
         }
+        // A complete name may be written with the root's dot; it is the same name.
+        let text = text.strip_suffix('.').unwrap_or(text);
         let name = Hostname::parse(text)?;
         // RFC 1123, section 2.1: the last label of a name is never all digits. Resolvers take `127.1` for an address.
         match text.rsplit('.').next().is_some_and(|label| label.starts_with(|c: char| c.is_ascii_digit())) {
@@ -74,7 +76,12 @@ impl GatewayHost {
     }
 }
 
-fn is_host(ip: IpAddr) -> bool {
+/// Whether `ip` is the address of a single host that is not bound to one link. A mapped IPv6 address counts as the IPv4 address.
+pub fn is_host(ip: IpAddr) -> bool {
+    is_canonical_host(ip.to_canonical())
+}
+
+fn is_canonical_host(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => !(ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast() || ip.is_link_local()),
         IpAddr::V6(ip) => !(ip.is_unspecified() || ip.is_multicast() || ip.is_unicast_link_local()),
@@ -196,6 +203,15 @@ mod tests {
         }
         for bad in ["gw.beta.example", "192.0.2.1:0", ":15443", "[2001:db8::1]", "a b:1"] {
             assert_eq!(GatewayAddress::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_name_with_the_roots_dot_is_the_same_name() {
+        assert_eq!(GatewayHost::parse("gw.beta.example."), GatewayHost::parse("GW.beta.example"));
+        assert_eq!(GatewayAddress::parse("gw.example.:443").unwrap().to_string(), "gw.example:443");
+        for bad in [".", "gw..", "127.0.0.1.", "gw.1."] {
+            assert!(GatewayHost::parse(bad).is_err(), "{bad}");
         }
     }
 

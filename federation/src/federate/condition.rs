@@ -1,8 +1,10 @@
 //! Conditions as Kubernetes has them, those of DKP with its types and reasons among them.
 
-use super::{Candidate, Inputs, Standing};
+use super::import::{Imports, acknowledges};
+use super::{Candidate, Inputs, LocalCluster, Standing};
 use crate::finding::{Finding, FindingReason, messages};
 use crate::knowledge::{DataplaneReason, Exchange, ExchangeReason, PeerKnowledge};
+use fedgate_core::PeerName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -31,8 +33,11 @@ pub enum ConditionType {
     PublicMetadataExchangeReady,
     /// The private document could be fetched and was taken (DKP's type).
     PrivateMetadataExchangeReady,
-    /// A gateway of the peer can be connected to and proves to be the peer's (DKP's type).
+    /// A call to the peer gets through as far as its gateway (DKP's type): one can be connected to, proves to be the peer's, and takes our
+    /// certificate where we have one to show.
     DataplaneConnectionReady,
+    /// Every root that the peer publishes is valid now.
+    RootsValid,
     /// The peer has put all our roots in force: as far as it is concerned, certificates that any of them signed may be used.
     RootsAcknowledged,
     /// What is known of the peer was not confirmed for a while.
@@ -60,6 +65,7 @@ impl ConditionType {
         Self::PublicMetadataExchangeReady,
         Self::PrivateMetadataExchangeReady,
         Self::DataplaneConnectionReady,
+        Self::RootsValid,
         Self::RootsAcknowledged,
         Self::Stale,
         Self::Held,
@@ -88,28 +94,51 @@ pub fn table_too_large(finding: Option<&Finding>) -> Condition {
     listed(ConditionType::TableTooLarge, "Fits", finding.into_iter())
 }
 
-/// The conditions of a peer. `findings` are those about its documents, `overlap` the one about its network; `has_gateways`: whether
-/// there are gateways of it in force.
+/// What is known of the gateways of a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gateways {
+    /// At least one may be connected to.
+    InForce,
+    /// Their names are being looked up.
+    Pending,
+    /// There is none that may be connected to.
+    None,
+}
+
+impl Gateways {
+    pub(super) fn of(imports: &Imports, peer: &PeerName) -> Self {
+        match (imports.targets.contains_key(peer), imports.pending.contains(peer)) {
+            (true, _) => Self::InForce,
+            (false, true) => Self::Pending,
+            (false, false) => Self::None,
+        }
+    }
+}
+
+/// The conditions of a peer. `findings` are those about its documents, `others` those that were made of it so far: about its network,
+/// its roots and its gateways.
 pub(super) fn conditions(
     inputs: &Inputs<'_>,
     candidate: &Candidate<'_>,
     findings: &[Finding],
-    overlap: Option<&Finding>,
-    has_gateways: bool,
+    others: &[Finding],
+    gateways: Gateways,
 ) -> Vec<Condition> {
     let knowledge = candidate.knowledge;
     let of = |reasons: &'static [FindingReason]| findings.iter().filter(|finding| reasons.contains(&finding.reason));
+    let made = |reasons: &'static [FindingReason]| others.iter().filter(|finding| reasons.contains(&finding.reason));
     vec![
         accepted(candidate),
         exchange(ConditionType::PublicMetadataExchangeReady, knowledge.and_then(|k| k.public_exchange.as_ref())),
         exchange(ConditionType::PrivateMetadataExchangeReady, private_exchange(inputs, knowledge).as_ref()),
-        dataplane(knowledge, has_gateways),
+        dataplane(inputs.local, knowledge, gateways, made(NO_GATEWAY).chain(of(&[FindingReason::InvalidGateway]))),
+        roots_valid(inputs, candidate, made(&[FindingReason::ExpiredRoot, FindingReason::RootNotYetValid])),
         roots_acknowledged(inputs, candidate),
         listed(ConditionType::Stale, "Confirmed", of(&[FindingReason::Stale, FindingReason::Expired])),
         listed(ConditionType::Held, "Believed", of(&[FindingReason::HeldDocument])),
         listed(ConditionType::NamesRefused, "AllOwn", of(&[FindingReason::ForeignName])),
         listed(ConditionType::RowsDropped, "AllTaken", of(DROPPED)),
-        listed(ConditionType::NetworkOverlap, "NoOverlap", overlap.into_iter()),
+        listed(ConditionType::NetworkOverlap, "NoOverlap", made(&[FindingReason::NetworkOverlap])),
         listed(ConditionType::ClocksDiffer, "Agree", of(&[FindingReason::ClockSkew])),
     ]
 }
@@ -161,21 +190,72 @@ fn unknown(kind: ConditionType, reason: &str, message: &str) -> Condition {
     Condition { kind, status: ConditionStatus::Unknown, reason: reason.to_owned(), message: message.to_owned() }
 }
 
-/// A probe that succeeded when the peer had gateways says nothing once it has none.
-fn dataplane(knowledge: Option<&PeerKnowledge>, has_gateways: bool) -> Condition {
+/// Why gateways that a peer announces, or roots that it publishes, are not used.
+const NO_GATEWAY: &[FindingReason] = &[
+    FindingReason::OwnGateway,
+    FindingReason::GatewayNotFound,
+    FindingReason::InvalidGateway,
+    FindingReason::ExpiredRoot,
+    FindingReason::RootNotYetValid,
+];
+
+/// A probe that succeeded when the peer had gateways says nothing once it has none. `why`: what was refused.
+fn dataplane<'f>(
+    local: &LocalCluster,
+    knowledge: Option<&PeerKnowledge>,
+    gateways: Gateways,
+    why: impl Iterator<Item = &'f Finding>,
+) -> Condition {
     let kind = ConditionType::DataplaneConnectionReady;
+    let document = knowledge.and_then(|knowledge| knowledge.private.as_ref());
+    let acknowledges = document.and_then(|known| acknowledges(&known.document, local));
     let probed = knowledge.and_then(|knowledge| knowledge.dataplane.as_ref());
-    let (status, reason, message) = match (has_gateways, probed) {
-        (true, None) => return unknown(kind, "Pending", "not probed yet"),
-        (true, Some(probed)) => (probed.reason == DataplaneReason::Succeeded, probed.reason.word(), &*probed.message),
-        (false, None) => return unknown(kind, NO_GATEWAYS, "no gateway of the peer is known"),
-        (false, Some(_)) => (false, NO_GATEWAYS, "no gateway of the peer is in force"),
+    let (status, reason, message) = match (gateways, probed) {
+        (Gateways::Pending, _) => return unknown(kind, "Pending", "the gateways' names are not looked up yet"),
+        (Gateways::InForce, None) => return unknown(kind, "Pending", "not probed yet"),
+        (Gateways::InForce, Some(probed)) if probed.server_only && acknowledges == Some(false) => {
+            (false, DataplaneReason::ProbeFailed.word(), NOT_ACKNOWLEDGED.to_owned())
+        }
+        (Gateways::InForce, Some(probed)) => {
+            (probed.reason == DataplaneReason::Succeeded, probed.reason.word(), probed.message.clone())
+        }
+        (Gateways::None, _) if document.is_none() => {
+            return unknown(kind, NO_GATEWAYS, "no gateway of the peer is known");
+        }
+        (Gateways::None, _) => {
+            let why: Vec<_> = why.map(|finding| finding.message.as_str()).collect();
+            let message = match why.is_empty() {
+                true => "no gateway of the peer is in force".to_owned(),
+                false => messages(why.into_iter()),
+            };
+            (false, NO_GATEWAYS, message)
+        }
     };
     let status = if status { ConditionStatus::True } else { ConditionStatus::False };
-    Condition { kind, status, reason: reason.to_owned(), message: message.to_owned() }
+    Condition { kind, status, reason: reason.to_owned(), message }
 }
 
 const NO_GATEWAYS: &str = "MetadataUnavailable";
+
+const NOT_ACKNOWLEDGED: &str = "the peer has put none of this cluster's roots in force, so its gateway refuses our certificates; it does so once it knows this cluster";
+
+/// Whether all roots that the peer publishes are valid; `invalid` are those that are not.
+fn roots_valid<'f>(
+    inputs: &Inputs<'_>,
+    candidate: &Candidate<'_>,
+    invalid: impl Iterator<Item = &'f Finding>,
+) -> Condition {
+    let kind = ConditionType::RootsValid;
+    if !candidate.is_accepted() || candidate.public(inputs).is_none() {
+        return unknown(kind, "Pending", "the peer's roots are not known");
+    }
+    let invalid: Vec<_> = invalid.collect();
+    let Some(first) = invalid.first() else {
+        return Condition { kind, status: ConditionStatus::True, reason: "Valid".to_owned(), message: String::new() };
+    };
+    let message = messages(invalid.iter().map(|finding| &finding.message));
+    Condition { kind, status: ConditionStatus::False, reason: first.reason.camel_case(), message }
+}
 
 /// Whether the peer says that it has put in force all roots that we publish and that have not expired.
 fn roots_acknowledged(inputs: &Inputs<'_>, candidate: &Candidate<'_>) -> Condition {

@@ -1,12 +1,15 @@
 //! Imports and trust bundles: what is made reachable here, and whose roots are believed.
 
-use super::{Candidate, Inputs, health};
-use crate::bundle::TrustBundle;
-use crate::document::{GatewayAddress, PrivateDocument, PublicService, WorkloadIdentity};
+use super::gateways::{Gateway, Located, locate};
+use super::{Candidate, Inputs, LocalCluster, health};
+use crate::bundle::{Root, TrustBundle};
+use crate::document::{PrivateDocument, PublicService, WorkloadIdentity};
 use crate::finding::{Finding, FindingReason};
 use fedgate_core::{Hostname, PeerName, ServiceName, TrustDomain};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// A port of a peer's Service, made reachable here.
@@ -23,11 +26,18 @@ pub struct Import {
     /// What is spoken, by the port's name.
     pub protocol: Protocol,
     /// Where the peer's gateways are; never empty. Shared among the peer's imports.
-    pub gateways: Arc<[GatewayAddress]>,
+    pub gateways: Arc<[Gateway]>,
     /// Whether TLS goes through the gateway to the workload.
     pub passthrough: bool,
     /// Who must answer: the gateway, or where TLS goes through to it, the workload. Shared among the peer's imports.
     pub server: Arc<ServerIdentity>,
+}
+
+impl Import {
+    /// Where the peer's gateways are; never empty, each address once.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.gateways.iter().flat_map(|gateway| &gateway.addresses).copied()
+    }
 }
 
 /// Who must answer for an import.
@@ -44,8 +54,12 @@ pub enum ServerIdentity {
 pub struct ProbeTarget {
     /// The import to ask for in the TLS handshake; `None` when there is none that fits.
     pub service: Option<ServiceName>,
+    /// Whether that is the peer's health name, for which its gateway answers itself.
+    pub health: bool,
+    /// Whether the peer has put roots of ours in force, as far as it tells: when that changes it is time to ask again.
+    pub acknowledges: Option<bool>,
     /// The gateways; never empty.
-    pub gateways: Arc<[GatewayAddress]>,
+    pub gateways: Arc<[Gateway]>,
     /// Who must answer.
     pub server: Arc<ServerIdentity>,
     /// By whose roots.
@@ -103,16 +117,15 @@ pub(super) fn bundles<'a, 'k: 'a>(
     let mut bundles = BTreeMap::new();
     for candidate in accepted {
         let Some(document) = candidate.public(inputs) else { continue };
-        let (expired, roots): (Vec<_>, Vec<_>) =
-            document.roots.iter().cloned().partition(|root| root.is_expired(inputs.now));
-        for root in expired {
-            let message = format!(
-                "root {} ({}) expired at {} and is not used",
-                root.fingerprint(),
-                root.subject(),
-                root.not_after()
-            );
-            findings.push(Finding::error(FindingReason::ExpiredRoot, candidate.peer.object(), "rootCA", message));
+        let mut roots = Vec::new();
+        for root in &document.roots {
+            match invalid_now(root, inputs.now) {
+                None => roots.push(root.clone()),
+                Some((reason, why)) => {
+                    let message = format!("root {} ({}) {why}", root.fingerprint(), root.subject());
+                    findings.push(Finding::error(reason, candidate.peer.object(), "rootCA", message));
+                }
+            }
         }
         if !roots.is_empty() {
             let trust_domain = candidate.peer.trust_domain.clone();
@@ -122,11 +135,30 @@ pub(super) fn bundles<'a, 'k: 'a>(
     bundles
 }
 
-/// What is made reachable, and what is to be probed.
+/// Why a root cannot be used at `now`, and what to do about it.
+fn invalid_now(root: &Root, now: Timestamp) -> Option<(FindingReason, String)> {
+    let (begins, ends) = (root.not_before(), root.not_after());
+    match () {
+        () if root.is_expired(now) => {
+            let why = format!("expired at {ends} and is not used; the peer's operator must publish one that is valid");
+            Some((FindingReason::ExpiredRoot, why))
+        }
+        () if now < begins => {
+            let why = format!("is valid from {begins} on and not used before; compare the clocks, or wait");
+            Some((FindingReason::RootNotYetValid, why))
+        }
+        () => None,
+    }
+}
+
+/// What is made reachable, and what is to be probed and looked up.
 pub(super) struct Imports {
     /// In order of service.
     pub(super) rows: Vec<Import>,
     pub(super) targets: BTreeMap<PeerName, ProbeTarget>,
+    pub(super) names: BTreeMap<PeerName, BTreeSet<Hostname>>,
+    /// The peers of which a name has not been looked up yet.
+    pub(super) pending: BTreeSet<PeerName>,
 }
 
 /// The services and gateways of the peers that have a bundle.
@@ -136,40 +168,61 @@ pub(super) fn imports<'a, 'k: 'a>(
     bundles: &BTreeMap<TrustDomain, TrustBundle>,
     findings: &mut Vec<Finding>,
 ) -> Imports {
-    let mut imports = Imports { rows: Vec::new(), targets: BTreeMap::new() };
+    let mut imports =
+        Imports { rows: Vec::new(), targets: BTreeMap::new(), names: BTreeMap::new(), pending: BTreeSet::new() };
     for candidate in accepted {
         let Some(bundle) = bundles.get(&candidate.peer.trust_domain) else { continue };
         let Some(document) = candidate.private(inputs) else { continue };
-        if !document.gateways.is_empty() {
+        let located = locate(inputs, candidate, &document.gateways, findings);
+        if !located.gateways.is_empty() {
             let health = candidate
                 .public(inputs)
                 .and_then(|public| health::name(&public.cluster_uuid, &candidate.peer.trust_domain));
-            imports.of(candidate, document, bundle, health.as_ref());
-        } else if !document.services.is_empty() {
-            let message = "the peer announces services and no gateway, so they cannot be reached";
-            findings.push(Finding::error(
-                FindingReason::NoGateways,
-                candidate.peer.object(),
-                "ingressGateways",
-                message,
-            ));
+            imports.of(candidate, document, bundle, &located.gateways, health.as_ref(), inputs.local);
+        } else if !document.services.is_empty() && !located.pending {
+            findings.push(no_gateways(candidate, document));
         }
+        imports.note_names(&candidate.peer.name, located);
     }
     imports.rows.sort_by(|a, b| a.service.cmp(&b.service));
     imports
 }
 
+/// Whether the peer has put one of our roots in force at least; `None`: it does not tell.
+pub(super) fn acknowledges(document: &PrivateDocument, local: &LocalCluster) -> Option<bool> {
+    let applied = document.extension.as_ref()?.applied_roots.as_ref()?;
+    Some(local.roots.iter().any(|root| applied.contains(&root.fingerprint())))
+}
+
+fn no_gateways(candidate: &Candidate<'_>, document: &PrivateDocument) -> Finding {
+    let message = match document.gateways.len() {
+        0 => "the peer announces services and no gateway, so they cannot be reached".to_owned(),
+        count => format!("none of the peer's gateways ({count}) can be used, so its services cannot be reached"),
+    };
+    Finding::error(FindingReason::NoGateways, candidate.peer.object(), "ingressGateways", message)
+}
+
 impl Imports {
+    fn note_names(&mut self, peer: &PeerName, located: Located) {
+        if located.pending {
+            self.pending.insert(peer.clone());
+        }
+        if !located.names.is_empty() {
+            self.names.insert(peer.clone(), located.names);
+        }
+    }
+
     /// Adds those of one peer, whose health name is `health`.
     fn of(
         &mut self,
         candidate: &Candidate<'_>,
         document: &PrivateDocument,
         bundle: &TrustBundle,
+        gateways: &Arc<[Gateway]>,
         health: Option<&ServiceName>,
+        local: &LocalCluster,
     ) {
         let peer = &candidate.peer;
-        let gateways: Arc<[GatewayAddress]> = document.gateways.clone().into();
         let server = Arc::new(server_identity(&peer.trust_domain, document));
         let workload = Arc::new(ServerIdentity::AnyOf(peer.trust_domain.clone()));
         let passed_through: BTreeSet<&Hostname> =
@@ -182,7 +235,7 @@ impl Imports {
                 service,
                 port_name: port_name.clone(),
                 protocol: Protocol::of_port_name(port_name),
-                gateways: Arc::clone(&gateways),
+                gateways: Arc::clone(gateways),
                 passthrough,
                 server: Arc::clone(if passthrough { &workload } else { &server }),
             }
@@ -197,8 +250,17 @@ impl Imports {
             let rows = rows.iter().filter(|row| !row.passthrough).map(|row| &row.service);
             rows.filter(|service| service.sni().len() <= LONGEST_NAME).min().cloned()
         };
-        let service = of_gateway(&health).or_else(|| of_gateway(&rows));
-        let target = ProbeTarget { service, gateways, server, bundle: bundle.clone() };
+        let of_health = of_gateway(&health);
+        let (is_health, service) = (of_health.is_some(), of_health.or_else(|| of_gateway(&rows)));
+        let acknowledges = acknowledges(document, local);
+        let target = ProbeTarget {
+            service,
+            health: is_health,
+            acknowledges,
+            gateways: Arc::clone(gateways),
+            server,
+            bundle: bundle.clone(),
+        };
         self.targets.insert(peer.name.clone(), target);
         self.rows.extend(rows);
     }

@@ -12,6 +12,7 @@
 
 mod condition;
 mod export;
+mod gateways;
 mod health;
 mod import;
 mod last_valid;
@@ -24,6 +25,7 @@ mod standing;
 
 pub use condition::{Condition, ConditionStatus, ConditionType, table_too_large};
 pub use export::{Export, TableFailure};
+pub use gateways::Gateway;
 pub use import::{Import, ProbeTarget, Protocol, ServerIdentity};
 pub use passthrough::{Passthrough, PassthroughService};
 pub use publish::{DocumentVersion, Published};
@@ -39,7 +41,8 @@ use crate::grant::{Granter, KnownPeers, Policies};
 use crate::key::PublicKey;
 use crate::knowledge::{Age, PeerKnowledge, Times};
 use crate::object::{Objects, Peer, check_cluster_domain, peers};
-use fedgate_core::{PeerName, ServiceName, Table, TrustDomain};
+use crate::own::OwnAddresses;
+use fedgate_core::{Hostname, PeerName, ServiceName, Table, TrustDomain};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -66,6 +69,8 @@ pub struct LocalCluster {
     pub health_name: bool,
     /// Whether TLS can be passed through to workloads.
     pub passthrough: Passthrough,
+    /// What it listens on itself.
+    pub own: OwnAddresses,
 }
 
 /// Everything that [`federate()`] looks at.
@@ -101,6 +106,8 @@ pub struct Federation {
     pub imports: Vec<Import>,
     /// What of each peer's gateways is to be probed; peers of which no gateway is in force have nothing.
     pub probe_targets: BTreeMap<PeerName, ProbeTarget>,
+    /// The names of each peer's gateways, which are to be looked up; peers without names are not in it.
+    pub gateway_names: BTreeMap<PeerName, BTreeSet<Hostname>>,
     /// The roots of each peer whose identities may be believed.
     pub bundles: BTreeMap<TrustDomain, TrustBundle>,
     /// The peers that may ask for their private document, by the UUID that their tokens have as subject.
@@ -231,6 +238,7 @@ pub fn federate(inputs: &Inputs<'_>) -> Federation {
         passthrough,
         imports: imports.rows,
         probe_targets: imports.targets,
+        gateway_names: imports.names,
         bundles,
         peers,
         others,

@@ -1,6 +1,6 @@
 //! How it is with each peer.
 
-use super::condition::{Condition, conditions};
+use super::condition::{Condition, Gateways, conditions};
 use super::import::Imports;
 use super::{Candidate, Export, Import, Inputs, Standing};
 use crate::bundle::Fingerprint;
@@ -57,11 +57,10 @@ pub(super) fn reports(
         // Of a peer that is refused too: a stolen endpoint shows in what changes.
         findings
             .extend(candidate.knowledge.iter().flat_map(|known| known.notice_findings(&candidate.peer, inputs.now)));
-        let overlap = findings.iter().find(|finding| {
-            finding.reason == FindingReason::NetworkOverlap && finding.object == candidate.peer.object()
-        });
-        let conditions =
-            conditions(inputs, candidate, &own, overlap, imports.targets.contains_key(&candidate.peer.name));
+        let about = |finding: &&Finding| finding.object == candidate.peer.object();
+        let of_bundle: Vec<_> = findings.iter().filter(about).cloned().collect();
+        let gateways = Gateways::of(imports, &candidate.peer.name);
+        let conditions = conditions(inputs, candidate, &own, &of_bundle, gateways);
         findings.extend(own);
         let mode = modes.get(&candidate.peer.name).copied().unwrap_or(Mode::Enforce);
         reports.push(report(candidate, mode, conditions, &counts));
@@ -156,9 +155,11 @@ pub(super) fn next_change(inputs: &Inputs<'_>, candidates: &[Candidate<'_>]) -> 
     // A root is used up to and including its last second.
     let theirs = known().filter_map(|knowledge| knowledge.public.as_ref()).flat_map(|known| &known.document.roots);
     let roots = theirs.chain(&inputs.local.roots);
-    let expiries = roots.filter_map(|root| after(root.not_after(), Duration::from_secs(1)));
+    let changes = roots.flat_map(|root| [after(root.not_after(), Duration::from_secs(1)), Some(root.not_before())]);
     let notices = known().flat_map(|knowledge| &knowledge.notices).filter_map(Notice::ends);
-    ages.chain(expiries).chain(notices).filter(|moment| *moment > inputs.now).min()
+    let names = known().flat_map(|knowledge| knowledge.names.values()).filter_map(|name| name.found);
+    let limits = names.filter_map(|found| after(found, inputs.times.staleness_limit));
+    ages.chain(changes.flatten()).chain(notices).chain(limits).filter(|moment| *moment > inputs.now).min()
 }
 
 fn after(moment: Timestamp, time: Duration) -> Option<Timestamp> {

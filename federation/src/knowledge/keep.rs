@@ -1,8 +1,10 @@
 //! When there is something to tell, and when there is something to write down.
 
-use super::{Dataplane, DataplaneReason, Exchange, ExchangeReason, Known, PeerKnowledge, Times};
+use super::{Dataplane, DataplaneReason, Exchange, ExchangeReason, Known, LookedUp, PeerKnowledge, Times};
 use crate::finding::{Finding, FindingReason};
+use fedgate_core::Hostname;
 use jiff::{SignedDuration, Timestamp};
+use std::net::IpAddr;
 
 /// What is written down is at most this part of the staleness limit older than what is known.
 const PARTS: u32 = 4;
@@ -15,6 +17,7 @@ impl PeerKnowledge {
             || said(&self.private) != said(&before.private)
             || ended(&self.public_exchange) != ended(&before.public_exchange)
             || ended(&self.private_exchange) != ended(&before.private_exchange)
+            || names(self) != names(before)
             || probed(&self.dataplane) != probed(&before.dataplane)
             || self.clock != before.clock
             || self.held.as_ref().map(|held| (&held.why, &held.id))
@@ -36,6 +39,7 @@ impl PeerKnowledge {
             || confirmed(&self.public).zip(confirmed(&saved.public)).is_some_and(aged)
             || confirmed(&self.private).zip(confirmed(&saved.private)).is_some_and(aged)
             || self.notices.iter().zip(&saved.notices).any(|(now, then)| aged((now.seen(), then.seen())))
+            || found(self).zip(found(saved)).is_some_and(aged)
     }
 }
 
@@ -50,6 +54,22 @@ fn ended(exchange: &Option<Exchange>) -> Option<(ExchangeReason, &str)> {
 /// What the notices say, but for when it was seen last.
 fn noticed(knowledge: &PeerKnowledge) -> impl Iterator<Item = (FindingReason, Timestamp, &str)> {
     knowledge.notices.iter().map(|notice| (notice.reason, notice.since, notice.message.as_str()))
+}
+
+/// A name, where it leads, and why the last look-up failed.
+type Name<'a> = (&'a Hostname, &'a [IpAddr], Option<&'a str>);
+
+fn names(knowledge: &PeerKnowledge) -> Vec<Name<'_>> {
+    let said = |(name, known)| {
+        let (addresses, failure) = LookedUp::said(known);
+        (name, addresses, failure)
+    };
+    knowledge.names.iter().map(said).collect()
+}
+
+/// When the last good answer about a name came.
+fn found(knowledge: &PeerKnowledge) -> Option<Timestamp> {
+    knowledge.names.values().filter_map(|known| known.found).max()
 }
 
 fn probed(dataplane: &Option<Dataplane>) -> Option<(DataplaneReason, &str)> {

@@ -12,20 +12,23 @@
 mod absorb;
 mod clock;
 mod keep;
+mod names;
 mod notice;
 mod probe;
 
 pub use absorb::Absorbed;
 pub use clock::ClockReading;
+pub use names::{ADDRESSES_PER_NAME, LookUpOutcome, LookedUp};
 pub use notice::Notice;
-pub use probe::{Dataplane, DataplaneReason, Probed};
+pub use probe::{Dataplane, DataplaneReason, Probed, SERVER_ONLY, Tried};
 
 use crate::document::{ClusterUuid, PrivateDocument, PublicDocument};
 use crate::finding::{Finding, shown_long};
 use crate::object::{IstioFederationSpec, Peer};
-use fedgate_core::TrustDomain;
+use fedgate_core::{Hostname, TrustDomain};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// When what is known of a peer is stale.
@@ -199,6 +202,9 @@ pub struct PeerKnowledge {
     pub public_exchange: Option<Exchange>,
     /// How the last fetch of the private document ended.
     pub private_exchange: Option<Exchange>,
+    /// What the names of the peer's gateways lead to.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub names: BTreeMap<Hostname, LookedUp>,
     /// What came of the last probe of the peer's gateways.
     #[serde(default)]
     pub dataplane: Option<Dataplane>,
@@ -223,6 +229,7 @@ impl PeerKnowledge {
             uuid_since: None,
             public_exchange: None,
             private_exchange: None,
+            names: BTreeMap::new(),
             dataplane: None,
             clock: None,
             held: None,

@@ -14,6 +14,9 @@ pub struct Dataplane {
     pub reason: DataplaneReason,
     /// More of it, for people: which gateways failed, and why.
     pub message: String,
+    /// Whether no certificate of ours was shown, so that nothing is known about it.
+    #[serde(default)]
+    pub server_only: bool,
     /// When the reason became this one.
     pub since: Timestamp,
     /// When the last probe ended.
@@ -49,6 +52,33 @@ impl std::fmt::Display for DataplaneReason {
     }
 }
 
+/// What a probe without a certificate of ours does not say.
+pub const SERVER_ONLY: &str = "the gateway was verified; whether it takes this mesh's certificates cannot be tried from here, see RootsAcknowledged";
+
+/// How far a probe goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tried {
+    /// A TCP connection.
+    Connection,
+    /// TLS as far as the server's proof. We have no certificate to show.
+    Server,
+    /// TLS with our own certificate, and the health name where the peer has one.
+    Call,
+}
+
+impl Tried {
+    /// What a success does not say.
+    fn remark(self) -> Option<&'static str> {
+        match self {
+            Self::Connection => {
+                Some("only TCP was tried, since there is no import of the peer to name in a TLS handshake")
+            }
+            Self::Server => Some(SERVER_ONLY),
+            Self::Call => None,
+        }
+    }
+}
+
 /// What a probe gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Probed {
@@ -56,17 +86,22 @@ pub enum Probed {
     Gateways {
         /// The gateways in order, those that failed with why. A stranger's text is in it by way of [`crate::shown`] only.
         outcomes: Vec<(GatewayAddress, Result<(), String>)>,
-        /// Whether the servers' certificates were verified, and not only a TCP connection opened.
-        verified: bool,
+        /// How far each went.
+        tried: Tried,
     },
     /// Nothing could be tried; why.
     Impossible(String),
 }
 
 impl Probed {
+    /// Whether one gateway at least is as it should be.
+    pub fn succeeded(&self) -> bool {
+        matches!(self, Self::Gateways { outcomes, .. } if outcomes.iter().any(|(_, outcome)| outcome.is_ok()))
+    }
+
     fn summary(&self) -> (DataplaneReason, String) {
-        let (outcomes, verified) = match self {
-            Self::Gateways { outcomes, verified } => (outcomes, *verified),
+        let (outcomes, tried) = match self {
+            Self::Gateways { outcomes, tried } => (outcomes, *tried),
             Self::Impossible(why) => return (DataplaneReason::ConfigurationError, why.clone()),
         };
         let failed = outcomes.iter().filter_map(|(gateway, outcome)| Some((gateway, outcome.as_ref().err()?)));
@@ -74,8 +109,7 @@ impl Probed {
         if failed.len() == outcomes.len() {
             return (DataplaneReason::ProbeFailed, messages(failed.iter()));
         }
-        const TCP_ONLY: &str = "only TCP was tried, since there is no import of the peer to name in a TLS handshake";
-        let remark = Some(TCP_ONLY.to_owned()).filter(|_| !verified);
+        let remark = tried.remark().map(str::to_owned);
         (DataplaneReason::Succeeded, messages(remark.iter().chain(&failed).collect::<Vec<_>>().into_iter()))
     }
 }
@@ -86,6 +120,7 @@ impl PeerKnowledge {
         let (reason, message) = probed.summary();
         let before = self.dataplane.as_ref().filter(|before| before.reason == reason);
         let since = before.map_or(now, |before| before.since);
-        self.dataplane = Some(Dataplane { reason, message, since, at: now });
+        let server_only = matches!(probed, Probed::Gateways { tried: Tried::Server, .. });
+        self.dataplane = Some(Dataplane { reason, message, server_only, since, at: now });
     }
 }

@@ -110,6 +110,7 @@ fn imports_say_where_and_who() {
     let own = WorkloadIdentity::parse("spiffe://beta.example/ns/istio-system/sa/gateway").unwrap();
     document.extension.as_mut().unwrap().gateway_identities = vec![own.clone()];
     rig.told("beta", &document, at(1));
+    rig.looked_up("beta", &[("gw.beta.example", &["192.0.2.10"])], at(1));
     let federation = rig.federate();
     let [beta, gamma] = federation.imports.as_slice() else { panic!("{:?}", federation.imports) };
     assert_eq!(*beta.server, ServerIdentity::Exactly(vec![own]));

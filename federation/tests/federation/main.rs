@@ -10,6 +10,7 @@ mod keys;
 mod knowing;
 mod last_valid;
 mod limiting;
+mod locating;
 mod noticing;
 mod objects;
 mod passing_through;

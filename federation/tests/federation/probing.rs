@@ -4,10 +4,14 @@ use crate::rig::{Rig, at, domain, gateway, name, offered, private, uuid};
 use fedgate_core::ServiceName;
 use fedgate_federation::document::WorkloadIdentity;
 use fedgate_federation::federate::{Condition, ConditionStatus, ConditionType, ProbeTarget, ServerIdentity};
-use fedgate_federation::knowledge::{DataplaneReason, Probed};
+use fedgate_federation::knowledge::{DataplaneReason, Probed, Tried};
 
 fn target(rig: &Rig) -> Option<ProbeTarget> {
     rig.federate().probe_targets.remove(&name("beta"))
+}
+
+fn announced(target: &ProbeTarget) -> Vec<String> {
+    target.gateways.iter().map(ToString::to_string).collect()
 }
 
 fn condition(rig: &Rig) -> Condition {
@@ -26,7 +30,7 @@ fn gateways(outcomes: &[Result<(), &str>]) -> Probed {
     let outcome = |(place, outcome): (usize, &Result<(), &str>)| {
         (gateway(&format!("192.0.2.{}", place + 1)), outcome.map_err(str::to_owned))
     };
-    Probed::Gateways { outcomes: outcomes.iter().enumerate().map(outcome).collect(), verified: true }
+    Probed::Gateways { outcomes: outcomes.iter().enumerate().map(outcome).collect(), tried: Tried::Call }
 }
 
 fn is(status: ConditionStatus, reason: &str) -> (ConditionStatus, String) {
@@ -39,7 +43,7 @@ fn a_target_is_what_a_client_would_rely_on() {
     let federation = rig.federate();
     let beta = &federation.probe_targets[&name("beta")];
     assert_eq!(beta.service, Some("web.shop.svc.beta.example:80".parse::<ServiceName>().unwrap()));
-    assert_eq!(*beta.gateways, [gateway("192.0.2.9")]);
+    assert_eq!(announced(beta), ["192.0.2.9:15443"]);
     assert_eq!(*beta.server, ServerIdentity::AnyOf(domain("beta.example")));
     assert_eq!(beta.bundle, federation.bundles[&domain("beta.example")]);
 
@@ -48,8 +52,9 @@ fn a_target_is_what_a_client_would_rely_on() {
     let mut document = private(2, &["192.0.2.9", "gw.beta.example"], services);
     document.extension.as_mut().unwrap().gateway_identities = vec![identity.clone()];
     rig.told("beta", &document, at(1));
+    rig.looked_up("beta", &[("gw.beta.example", &["192.0.2.10"])], at(1));
     let beta = target(&rig).unwrap();
-    assert_eq!(*beta.gateways, [gateway("192.0.2.9"), gateway("gw.beta.example")]);
+    assert_eq!(announced(&beta), ["192.0.2.9:15443", "gw.beta.example:15443"]);
     assert_eq!(*beta.server, ServerIdentity::Exactly(vec![identity]));
 }
 
@@ -117,7 +122,7 @@ fn the_condition_tells_the_last_outcome() {
 fn a_connection_without_a_handshake_is_no_proof_and_says_so() {
     let mut rig = Rig::new();
     let Probed::Gateways { outcomes, .. } = gateways(&[Ok(()), Err("timeout")]) else { unreachable!() };
-    rig.known("beta").probed(&Probed::Gateways { outcomes, verified: false }, at(1));
+    rig.known("beta").probed(&Probed::Gateways { outcomes, tried: Tried::Connection }, at(1));
     let message = condition(&rig).message;
     assert!(message.starts_with("only TCP was tried") && message.ends_with("; 192.0.2.2:15443: timeout"), "{message}");
 }
@@ -150,4 +155,30 @@ fn the_same_outcome_is_no_news() {
     assert_eq!(rig.known("beta").dataplane.as_ref().unwrap().since, at(1));
     rig.known("beta").probed(&gateways(&[Ok(())]), at(180));
     assert_eq!(rig.known("beta").dataplane.as_ref().unwrap().since, at(180));
+}
+
+#[test]
+fn a_verified_server_is_no_call_and_the_condition_says_so() {
+    let mut rig = Rig::new();
+    let Probed::Gateways { outcomes, .. } = gateways(&[Ok(())]) else { unreachable!() };
+    rig.known("beta").probed(&Probed::Gateways { outcomes, tried: Tried::Server }, at(1));
+    assert_eq!(state(&rig), is(ConditionStatus::True, "Succeeded"));
+    assert_eq!(condition(&rig).message, fedgate_federation::knowledge::SERVER_ONLY);
+}
+
+#[test]
+fn the_health_name_is_asked_where_there_is_one_and_again_when_the_peer_takes_our_roots() {
+    let mut rig = Rig::new();
+    assert_eq!(target(&rig).map(|target| (target.health, target.acknowledges)), Some((false, None)));
+    let health = format!("alliance-healthcheck-{}.d8-istio.svc.beta.example", uuid('2'));
+    let services = vec![offered(&health, &[("http", 80)]), offered("web.shop.svc.beta.example", &[("http", 80)])];
+    let mut document = private(2, &["192.0.2.9"], services);
+    for (sequence, applied, expected) in [(2, vec![], false), (3, vec![rig.local.roots[0].fingerprint()], true)] {
+        let extension = document.extension.as_mut().unwrap();
+        (extension.sequence, extension.applied_roots) = (sequence, Some(applied));
+        rig.told("beta", &document, at(1));
+        let target = target(&rig).unwrap();
+        assert_eq!((target.health, target.acknowledges), (true, Some(expected)));
+        assert_eq!(target.service.unwrap().host.as_str(), health);
+    }
 }

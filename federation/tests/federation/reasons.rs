@@ -1,6 +1,7 @@
 //! Every finding reason can be produced. Those of the adapters are theirs to test.
 
-use crate::rig::{Rig, at, dkp, federation_object, port, private, public, root, root_until, service};
+use crate::rig::{Rig, at, ca_parameters, dkp, federation_object, port, private, public, root, root_until, service};
+use fedgate_federation::bundle::Root;
 use fedgate_federation::document::Limits;
 use fedgate_federation::federate::Passthrough;
 use fedgate_federation::object::{
@@ -129,6 +130,18 @@ fn documents() -> Vec<Finding> {
     findings
 }
 
+/// Gateways that are ours or nobody's, and a root of tomorrow.
+fn gateways() -> Vec<Finding> {
+    let mut rig = Rig::new();
+    rig.told("beta", &private(2, &["192.0.2.1", "gw.beta.example"], vec![]), at(1));
+    rig.not_found("beta", "gw.beta.example", "no name server answers", at(1));
+    let mut tomorrow = ca_parameters(2100);
+    tomorrow.not_before = rcgen::date_time_ymd(2099, 1, 1);
+    let root = Root::from_der(tomorrow.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().der()).unwrap();
+    rig.known("gamma").public.as_mut().unwrap().document.roots = vec![root];
+    rig.federate().findings
+}
+
 /// More than fits in a table.
 fn table() -> Vec<Finding> {
     let mut rig = Rig::new();
@@ -139,7 +152,7 @@ fn table() -> Vec<Finding> {
 
 #[test]
 fn every_reason_is_produced() {
-    let findings = [objects(), long_names(), passthrough(), clashes(), documents(), table()].concat();
+    let findings = [objects(), long_names(), passthrough(), clashes(), documents(), gateways(), table()].concat();
     let produced: BTreeSet<_> = findings.iter().map(|finding| finding.reason).collect();
     let missing: Vec<_> = FindingReason::ALL
         .iter()

@@ -13,6 +13,7 @@ use fedgate_federation::knowledge::{Absorbed, PeerKnowledge, Times};
 use fedgate_federation::object::{
     IstioFederationSpec, Named, Objects, PUBLIC_SERVICE_LABEL, Peer, ServiceObject, ServicePortSpec, TransportProtocol,
 };
+use fedgate_federation::own::OwnAddresses;
 use fedgate_federation::{Federation, Finding, FindingReason, Inputs, LocalCluster, ObjectRef, federate};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
@@ -178,6 +179,7 @@ impl Rig {
                 gateway_identities: Vec::new(),
                 health_name: false,
                 passthrough: Passthrough::Impossible("it cannot be done here".to_owned()),
+                own: OwnAddresses::default(),
             },
             objects: Objects {
                 services: vec![
@@ -225,12 +227,28 @@ impl Rig {
         self.knowledge.get_mut(&name(peer)).unwrap()
     }
 
+    /// What the names of a peer's gateways lead to.
+    pub(crate) fn looked_up(&mut self, peer: &str, names: &[(&str, &[&str])], now: Timestamp) {
+        let outcome =
+            |(name, ips): &(&str, &[&str])| (hostname(name), Ok(ips.iter().map(|ip| ip.parse().unwrap()).collect()));
+        self.known(peer).looked_up(names.iter().map(outcome).collect(), now);
+    }
+
+    /// The name of a peer's gateway cannot be looked up.
+    pub(crate) fn not_found(&mut self, peer: &str, name: &str, why: &str, now: Timestamp) {
+        self.known(peer).looked_up(vec![(hostname(name), Err(why.to_owned()))], now);
+    }
+
     /// What a peer says next, in private.
     pub(crate) fn told(&mut self, peer_name: &str, document: &PrivateDocument, now: Timestamp) -> Absorbed {
         let object = self.object(peer_name).clone();
         let peer = Peer::parse(&object).unwrap().0;
         tell(self.known(peer_name), &peer, document, now)
     }
+}
+
+fn hostname(text: &str) -> fedgate_core::Hostname {
+    fedgate_core::Hostname::parse(text).unwrap()
 }
 
 pub(crate) fn found(findings: &[Finding], reason: FindingReason) -> Vec<&Finding> {

@@ -72,6 +72,7 @@ fn line(
             exchange("private-metadata", PRIVATE, condition, (private, since, now), peer)
         }
         ConditionType::DataplaneConnectionReady => dataplane(condition),
+        ConditionType::RootsValid => roots_valid(condition),
         ConditionType::RootsAcknowledged => acknowledged(condition),
         ConditionType::Stale => stale(condition),
         ConditionType::Held => bad("metadata-believed", "what it says is believed", condition, hint::HELD),
@@ -139,6 +140,16 @@ fn dataplane(condition: &Condition) -> Check {
     match condition.status {
         ConditionStatus::Unknown => Check::skipped("peer-gateway", TITLE, told(condition)),
         _ => good("peer-gateway", TITLE, condition, &condition.message, hint::GATEWAY),
+    }
+}
+
+/// Another root of the peer may be valid, so this alone ends no call.
+fn roots_valid(condition: &Condition) -> Check {
+    const TITLE: &str = "its roots are valid now";
+    match condition.status {
+        ConditionStatus::Unknown => Check::skipped("peer-roots", TITLE, told(condition)),
+        ConditionStatus::False => Check::warning("peer-roots", TITLE, told(condition), hint::ROOTS),
+        ConditionStatus::True => Check::ok("peer-roots", TITLE, ""),
     }
 }
 

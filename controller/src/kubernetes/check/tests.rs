@@ -313,9 +313,13 @@ fn gateways_of_a_peer() {
         port: fedgate_core::ServicePort::new(15443).unwrap(),
     };
     let refused = || (gateway("192.0.2.7"), Err("connection refused".to_owned()));
-    let all = probed(Probed::Gateways { outcomes: vec![refused()], verified: true });
+    let all =
+        probed(Probed::Gateways { outcomes: vec![refused()], tried: fedgate_federation::knowledge::Tried::Server });
     told(&all, Outcome::Failed, "peer-gateway", &["ProbeFailed", "192.0.2.7:15443: connection refused", "firewalls"]);
-    let one = probed(Probed::Gateways { outcomes: vec![refused(), (gateway("192.0.2.8"), Ok(()))], verified: true });
+    let one = probed(Probed::Gateways {
+        outcomes: vec![refused(), (gateway("192.0.2.8"), Ok(()))],
+        tried: fedgate_federation::knowledge::Tried::Server,
+    });
     assert_eq!((one.count(Outcome::Failed), one.count(Outcome::Skipped)), (0, 0));
 }
 

@@ -44,6 +44,7 @@ fn knowledge() -> PeerKnowledge {
         public_exchange: None,
         private_exchange: None,
         held: None,
+        names: Default::default(),
         dataplane: None,
         clock: None,
         notices: Vec::new(),

@@ -13,6 +13,7 @@ use fedgate_federation::bundle::TrustBundle;
 use fedgate_federation::federate::{Import, Protocol, ServerIdentity};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 /// The network of the peers' gateways, in Istio's sense. No network of a mesh has this name and no gateway leads to it, and that is the point:
 /// ztunnel knows neither DestinationRules nor `exportTo` and would send an ambient Pod's bytes to an endpoint as they are, but it refuses an
@@ -55,26 +56,23 @@ impl Host<'_> {
     }
 
     fn service_entry(&self) -> Desired {
-        let gateways = &self.first.gateways;
-        let resolution = if gateways.iter().all(|gateway| gateway.address.is_ip()) { "STATIC" } else { "DNS" };
         let port = |import: &Import| json!({ "number": import.service.port.get(), "name": import.port_name, "protocol": import.protocol.word() });
-        let endpoints: Vec<_> = gateways
-            .iter()
-            .map(|gateway| {
-                let ports: BTreeMap<_, _> =
-                    self.ports.iter().map(|import| (import.port_name.as_str(), gateway.port.get())).collect();
-                json!({
-                    "address": gateway.address.to_string(),
-                    "ports": ports,
-                    "network": PEERS_NETWORK,
-                    "labels": { MUTUAL_TLS.0: MUTUAL_TLS.1 },
-                })
+        let endpoint = |address: SocketAddr| {
+            let ports: BTreeMap<_, _> =
+                self.ports.iter().map(|import| (import.port_name.as_str(), address.port())).collect();
+            json!({
+                "address": address.ip().to_string(),
+                "ports": ports,
+                "network": PEERS_NETWORK,
+                "labels": { MUTUAL_TLS.0: MUTUAL_TLS.1 },
             })
-            .collect();
+        };
+        let endpoints: Vec<_> = self.first.addresses().map(endpoint).collect();
         let mut spec = json!({
             "hosts": [self.first.service.host.as_str()],
             "location": "MESH_INTERNAL",
-            "resolution": resolution,
+            // The controller has looked names up: once for all sidecars, and never to one of our own addresses.
+            "resolution": "STATIC",
             "ports": self.ports.iter().map(port).collect::<Vec<_>>(),
             "endpoints": endpoints,
             "exportTo": self.settings.gateway.export_to,

@@ -13,6 +13,7 @@ use kube::api::DynamicObject;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 /// What is kept of the gateway's Service.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub(crate) struct GatewayService {
     ports: Vec<Port>,
     /// `status.loadBalancer.ingress`, an IP before a host name of the same entry.
     ingress: Vec<String>,
+    /// Where it is reached from within the cluster, and `spec.externalIPs`.
+    ips: Vec<IpAddr>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -28,6 +31,13 @@ pub(crate) struct GatewayService {
 struct Port {
     port: u16,
     node_port: Option<u16>,
+    /// A number, or a name, which is left out.
+    #[serde(deserialize_with = "number")]
+    target_port: Option<u16>,
+}
+
+fn number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
+    Ok(Value::deserialize(deserializer)?.as_u64().and_then(|port| port.try_into().ok()))
 }
 
 /// What is kept of a Node.
@@ -41,6 +51,36 @@ pub(crate) struct Node {
     pub(super) pod_cidrs: Vec<IpNet>,
 }
 
+/// An address that is one; a headless Service has `None` for its own.
+fn ip(value: &Value) -> Option<IpAddr> {
+    value.as_str()?.parse().ok()
+}
+
+impl GatewayService {
+    /// Where the Service itself is reached: its own addresses and those of its load balancer, by its ports.
+    pub(super) fn own(&self) -> impl Iterator<Item = (IpAddr, u16)> {
+        let ips = self.ingress.iter().filter_map(|host| host.parse().ok()).chain(self.ips.iter().copied());
+        ips.flat_map(|ip| self.ports.iter().map(move |port| (ip, port.port)))
+    }
+
+    /// The ports of its Pods, as far as they are numbers.
+    pub(super) fn target_ports(&self) -> impl Iterator<Item = u16> {
+        self.ports.iter().map(|port| port.target_port.unwrap_or(port.port))
+    }
+
+    /// Its ports on every node.
+    pub(super) fn node_ports(&self) -> impl Iterator<Item = u16> {
+        self.ports.iter().filter_map(|port| port.node_port)
+    }
+}
+
+impl Node {
+    /// Its addresses, as far as they are IP addresses.
+    pub(super) fn ips(&self) -> impl Iterator<Item = IpAddr> {
+        self.external.iter().chain(&self.internal).filter_map(|address| address.parse().ok())
+    }
+}
+
 /// What is kept of a Service.
 pub(crate) fn keep_service(object: DynamicObject) -> GatewayService {
     let (spec, status) = (&object.data["spec"], &object.data["status"]);
@@ -49,6 +89,7 @@ pub(crate) fn keep_service(object: DynamicObject) -> GatewayService {
         service_type: text(&spec["type"]).unwrap_or_default(),
         ports: list(&spec["ports"]).filter_map(|port| Port::deserialize(port).ok()).collect(),
         ingress: list(&status["loadBalancer"]["ingress"]).filter_map(ingress).collect(),
+        ips: [&spec["clusterIPs"], &spec["externalIPs"]].into_iter().flat_map(list).filter_map(ip).collect(),
     }
 }
 

@@ -13,6 +13,7 @@ use fedgate_federation::document::{ClusterUuid, GatewayAddress, Limits, Network,
 use fedgate_federation::federate::{Passthrough, Published};
 use fedgate_federation::key::PublicKey;
 use fedgate_federation::knowledge::{PeerKnowledge, Times};
+use fedgate_federation::own::OwnAddresses;
 use fedgate_federation::{Finding, LocalCluster};
 use flate2::Compression;
 use flate2::read::GzDecoder;
@@ -75,6 +76,8 @@ pub(crate) struct ClusterRecord {
     health_name: bool,
     #[serde(default)]
     passthrough: Passthrough,
+    #[serde(default)]
+    own: OwnAddresses,
     /// When knowledge is stale.
     pub times: Times,
     /// Where objects are.
@@ -103,6 +106,7 @@ impl ClusterRecord {
             gateway_identities: cluster.gateway_identities.clone(),
             health_name: cluster.health_name,
             passthrough: cluster.passthrough.clone(),
+            own: cluster.own.clone(),
             times: settings.knowledge_times(),
             places: settings.places.clone(),
             gateway_selector: settings.gateway.selector.clone(),
@@ -129,6 +133,7 @@ impl ClusterRecord {
             gateway_identities: self.gateway_identities.clone(),
             health_name: self.health_name,
             passthrough: self.passthrough.clone(),
+            own: self.own.clone(),
         })
     }
 }

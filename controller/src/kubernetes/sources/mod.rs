@@ -7,6 +7,7 @@
 //! | `service` | Services with the export label |
 //! | `entries` | others' ServiceEntries |
 //! | `gateway` | where peers reach the gateway: its Service, its Pods, their Nodes |
+//! | `own` | what this cluster listens on itself |
 //! | `pod` | the gateway's Pods, one by one |
 //! | `network` | Pod and Service CIDRs |
 //! | `roots` | this cluster's root certificates |
@@ -21,6 +22,7 @@ pub(super) mod federation;
 pub(super) mod gateway;
 pub(super) mod memory;
 pub(super) mod network;
+pub(super) mod own;
 pub(super) mod passthrough;
 pub(super) mod place;
 pub(super) mod pod;
@@ -101,12 +103,14 @@ impl Seen {
         let place = (settings.places.namespace.as_str(), settings.metadata.roots_configmap.as_str());
         let roots = roots::roots(&self.roots, place, &mut findings);
         let gateways = gateway::addresses(settings, self, &mut findings);
+        let network = network::network(settings.network(), &self.nodes, &self.service_cidrs);
         let cluster = LocalCluster {
             trust_domain: settings.trust_domain.clone(),
             cluster_uuid: identity.cluster_uuid.clone(),
             authn_key: identity.key.public(),
             roots,
-            network: network::network(settings.network(), &self.nodes, &self.service_cidrs),
+            own: own::addresses(settings, self, &network),
+            network,
             gateways,
             gateway_identities: settings.gateway_identity().into_iter().collect(),
             health_name: settings.gateway.health_name,

@@ -24,6 +24,8 @@ pub(crate) struct GatewayPod {
     pub(crate) ended: bool,
     /// The value of [`BUNDLE`].
     pub(crate) told: Option<String>,
+    /// Its address.
+    pub(crate) ip: Option<IpAddr>,
     /// Where its proxy shows what it counts: a URL.
     pub(crate) stats: Option<String>,
 }
@@ -50,6 +52,7 @@ pub(crate) fn keep(object: DynamicObject) -> GatewayPod {
         started: started(status),
         ended: ["Succeeded", "Failed"].iter().any(|phase| status["phase"] == *phase),
         told: object.annotations().get(BUNDLE).cloned(),
+        ip: status["podIP"].as_str().and_then(|ip| ip.parse().ok()),
         stats: stats(&object),
     }
 }

@@ -5,6 +5,8 @@ use fedgate_federation::knowledge::ExchangeReason;
 use fedgate_federation::object::Peer;
 
 pub(super) const GATEWAY: &str = "calls to it end there: see firewalls between the clusters, the peer's gateway Service, and the roots that its gateway shows";
+pub(super) const ROOTS: &str =
+    "certificates by these roots are refused; its operator publishes roots that are valid, or compare the clocks";
 pub(super) const STALE: &str =
     "it is still used; see the lines about its metadata, and whether a controller leads here";
 pub(super) const EXPIRED: &str =

@@ -1,0 +1,116 @@
+//! The resolver of this machine: `/etc/hosts`, else the name servers of `/etc/resolv.conf`. Both are read again when they may have
+//! changed.
+
+use super::{Found, LONGEST, Resolve};
+use fedgate_core::Hostname;
+use fedgate_federation::shown;
+use futures_util::future::BoxFuture;
+use hickory_resolver::config::{LookupIpStrategy, ResolveHosts};
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::Query;
+use hickory_resolver::proto::rr::{Name, RecordType};
+use hickory_resolver::{Hosts, TokioResolver};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long the two files are taken for what they were.
+const FRESH: Duration = Duration::from_secs(5);
+/// The time for one question to a name server, which is asked twice.
+const QUESTION: Duration = Duration::from_secs(2);
+
+/// Looks names up as this machine's own programs do, but for the search list: a name is complete as it stands.
+#[derive(Default)]
+pub struct SystemResolver {
+    current: Mutex<Option<(Instant, Arc<Current>)>>,
+}
+
+/// What the two files say.
+struct Current {
+    hosts: Hosts,
+    /// Why there is none, in words for operators.
+    servers: Result<TokioResolver, String>,
+}
+
+impl Resolve for SystemResolver {
+    fn look_up(&self, name: Hostname) -> BoxFuture<'_, Result<Found, String>> {
+        Box::pin(async move {
+            let current = self.current();
+            let complete =
+                Name::from_ascii(format!("{name}.")).map_err(|_| "not a name that DNS can have".to_owned())?;
+            match current.in_hosts(&complete) {
+                addresses if addresses.is_empty() => current.ask(complete).await,
+                addresses => Ok(Found { addresses, time_to_live: LONGEST }),
+            }
+        })
+    }
+}
+
+impl SystemResolver {
+    fn current(&self) -> Arc<Current> {
+        let mut kept = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        match kept.as_ref().filter(|(read, _)| read.elapsed() < FRESH) {
+            Some((_, current)) => Arc::clone(current),
+            None => {
+                let current = Arc::new(Current::read());
+                *kept = Some((Instant::now(), Arc::clone(&current)));
+                current
+            }
+        }
+    }
+}
+
+impl Current {
+    fn read() -> Self {
+        Self { hosts: Hosts::from_system().unwrap_or_default(), servers: servers() }
+    }
+
+    /// What `/etc/hosts` says, of both families.
+    fn in_hosts(&self, name: &Name) -> Vec<IpAddr> {
+        let of = |kind| self.hosts.lookup_static_host(&Query::query(name.clone(), kind));
+        let found = [RecordType::A, RecordType::AAAA].into_iter().filter_map(of);
+        found
+            .flat_map(|lookup| lookup.answers().iter().filter_map(|record| record.data.ip_addr()).collect::<Vec<_>>())
+            .collect()
+    }
+
+    async fn ask(&self, name: Name) -> Result<Found, String> {
+        let answer =
+            self.servers.as_ref().map_err(String::clone)?.lookup_ip(name).await.map_err(|error| told(&error))?;
+        let time_to_live = answer.valid_until().saturating_duration_since(Instant::now());
+        match answer.iter().collect::<Vec<_>>() {
+            addresses if addresses.is_empty() => Err(NO_ADDRESS.to_owned()),
+            addresses => Ok(Found { addresses, time_to_live }),
+        }
+    }
+}
+
+fn servers() -> Result<TokioResolver, String> {
+    let unusable = |error: &NetError| {
+        format!("/etc/resolv.conf names no name server that can be asked: {}", shown(&error.to_string()))
+    };
+    let mut builder = TokioResolver::builder_tokio().map_err(|error| unusable(&error))?;
+    let options = builder.options_mut();
+    options.use_hosts_file = ResolveHosts::Never;
+    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+    options.timeout = QUESTION;
+    options.attempts = 1;
+    builder.build().map_err(|error| unusable(&error))
+}
+
+const NO_ADDRESS: &str = "DNS knows no address of it";
+
+/// A failure in words for operators.
+fn told(error: &NetError) -> String {
+    match error {
+        error if error.is_nx_domain() => "DNS says that there is no such name (NXDOMAIN)".to_owned(),
+        error if error.is_no_records_found() => NO_ADDRESS.to_owned(),
+        NetError::Timeout => "no name server answers".to_owned(),
+        NetError::Dns(DnsError::ResponseCode(code)) => format!("the name servers answer {code:?}"),
+        NetError::Io(error) => format!("the name servers cannot be asked: {}", shown(&error.to_string())),
+        error => {
+            tracing::debug!(%error, "a look-up failed");
+            "the name servers give no answer that can be used".to_owned()
+        }
+    }
+}

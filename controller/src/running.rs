@@ -1,0 +1,103 @@
+//! Whether the two Envoys of a site run: each has a listener of its own that answers `/healthz`, at a socket of this machine that only
+//! local programs reach. Nothing of it goes to a peer, or into an access log.
+
+use crate::envoy::EnvoyFiles;
+use std::time::Duration;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
+    sync::watch,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+
+/// How often they are asked.
+const INTERVAL: Duration = Duration::from_secs(2);
+/// The time for an answer.
+const TIME: Duration = Duration::from_secs(2);
+
+/// Which of the two answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Running {
+    /// The gateway.
+    pub gateway: bool,
+    /// The egress.
+    pub egress: bool,
+}
+
+/// Asks both until it is dropped.
+pub(crate) struct Watching {
+    receiver: watch::Receiver<Option<Running>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Watching {
+    pub(crate) fn start(files: &EnvoyFiles) -> Self {
+        let (sender, receiver) = watch::channel(None);
+        let (gateway, egress) = (files.gateway_socket(), files.egress_socket());
+        let task = tokio::spawn(async move {
+            loop {
+                let (gateway, egress) = tokio::join!(answers(&gateway), answers(&egress));
+                let now = Some(Running { gateway, egress });
+                sender.send_if_modified(|before| std::mem::replace(before, now) != now);
+                sleep(INTERVAL).await;
+            }
+        });
+        Self { receiver, task }
+    }
+
+    /// Ready when something else is the case than before.
+    pub(crate) async fn changed(&mut self) -> Option<Running> {
+        match self.receiver.changed().await {
+            Ok(()) => *self.receiver.borrow_and_update(),
+            // Only a fault of ours ends the task.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+/// Whether the health listener at a socket of the abstract namespace, `@name` in Envoy's spelling, answers.
+async fn answers(socket: &str) -> bool {
+    let path = socket.replacen('@', "\0", 1);
+    let ask = async {
+        let mut stream = UnixStream::connect(path).await?;
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: fedgate\r\nconnection: close\r\n\r\n").await?;
+        let mut answer = [0; STATUS.len()];
+        stream.read_exact(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer == *STATUS)
+    };
+    matches!(timeout(TIME, ask).await, Ok(Ok(true)))
+}
+
+const STATUS: &[u8; 12] = b"HTTP/1.1 200";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::UnixListener;
+
+    #[tokio::test]
+    async fn who_answers_200_runs() {
+        let name = format!("fedgate-test-{}", uuid::Uuid::new_v4());
+        assert!(!answers(&format!("@{name}")).await, "nobody listens");
+        let listener = UnixListener::bind(format!("\0{name}")).unwrap();
+        for (answer, expected) in [("HTTP/1.1 200 OK\r\n\r\n", true), ("HTTP/1.1 503 no\r\n\r\n", false), ("", false)] {
+            let serve = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = [0; 16];
+                stream.read_exact(&mut request).await.unwrap();
+                assert_eq!(&request, b"GET /healthz HTT");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            };
+            let socket = format!("@{name}");
+            let (runs, ()) = tokio::join!(answers(&socket), serve);
+            assert_eq!(runs, expected, "{answer:?}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! A peer that announces as its gateway what this site listens on itself.
+
+use anyhow::{Result, ensure};
+use fedgate_e2e::cluster::{Cluster, SOON};
+use fedgate_e2e::deployed::Deployed;
+use fedgate_e2e::federation::Federation;
+use fedgate_e2e::manifest::Service;
+use fedgate_e2e::metadata_proxy::{MetadataProxy, PRIVATE};
+use fedgate_e2e::run_folder::RunFolder;
+use fedgate_e2e::scenario::scenario;
+use fedgate_e2e::wait;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+
+/// More than an egress with three imports needs, and few enough that an egress that calls itself ends at once.
+const DESCRIPTORS: u64 = 1_000;
+
+/// alpha imports from beta, which is honest, and from gamma, which announces whatever it is told to.
+struct Hostile {
+    federation: Federation<3>,
+    web: Deployed,
+    stock: Deployed,
+    gamma: MetadataProxy,
+}
+
+impl Hostile {
+    async fn start(run: &RunFolder) -> Result<Self> {
+        let mut federation = Federation::new(run, ["alpha", "beta", "gamma"])?;
+        let [alpha, beta, gamma] = &mut federation.clusters;
+        alpha.settings().probe = "1s".into();
+        alpha.write_settings()?;
+        let mut web = Deployed::http(beta, "web").await?;
+        web.apply(beta, Service::exported)?;
+        let mut stock = Deployed::http(gamma, "stock").await?;
+        stock.apply(gamma, Service::exported)?;
+        let proxy = MetadataProxy::in_front_of(gamma).await?;
+        alpha.put_peer(gamma, &proxy.url())?;
+        federation.start().await?;
+        let hostile = Self { federation, web, stock, gamma: proxy };
+        hostile.web.wait_callable_from(hostile.alpha()).await?;
+        hostile.stock.wait_callable_from(hostile.alpha()).await?;
+        Ok(hostile)
+    }
+
+    fn alpha(&self) -> &Cluster {
+        &self.federation.clusters[0]
+    }
+
+    fn announce(&self, gateways: Vec<Value>) {
+        self.gamma.alter_json(PRIVATE, move |document| document["ingressGateways"] = gateways.clone().into());
+    }
+
+    /// alpha refuses what gamma announces, by name, and everything else goes on.
+    async fn refused(&mut self, what: &str, gateways: Vec<Value>) -> Result<()> {
+        let stock = self.stock.name();
+        self.announce(gateways);
+        let finding = self.alpha().wait_finding("own_gateway").await?;
+        ensure!(finding.object["name"] == "gamma" && finding.severity == "error", "{what}: {finding:?}");
+        self.alpha().wait_no_import(&stock).await?;
+        self.web.call_from(self.alpha()).await?;
+        let condition = self.alpha().status().await?;
+        let condition = condition.condition("gamma", "DataplaneConnectionReady");
+        ensure!(condition.is_some_and(|[status, ..]| status == "False"), "{what}: {condition:?}");
+        self.gamma.alter(|_, truth| truth);
+        self.alpha().wait_no_finding("own_gateway").await?;
+        self.stock.wait_callable_from(self.alpha()).await?;
+        self.federation.clusters[0].egress_process()?.check()
+    }
+}
+
+fn at(address: SocketAddr) -> Value {
+    json!({ "address": address.ip().to_string(), "port": address.port() })
+}
+
+fn named(name: &str, port: u16) -> Value {
+    json!({ "address": name, "port": port })
+}
+
+/// The probe would connect to the egress, and the egress to itself, without end.
+#[test]
+fn no_port_of_our_own_is_a_gateway_of_a_peer() {
+    scenario("own-listeners", async |run: &RunFolder| {
+        let mut hostile = Hostile::start(run).await?;
+        let alpha = hostile.alpha();
+        let [own, other] = [&hostile.stock, &hostile.web].map(Deployed::name);
+        let (own, other) = (alpha.wait_import(&own).await?, alpha.wait_import(&other).await?);
+        let (gateway, metadata) = (alpha.gateway_address(), alpha.metadata_address());
+        let pid = hostile.federation.clusters[0].egress_process()?.id();
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let limit = Rlimit { current: Some(DESCRIPTORS), maximum: Some(DESCRIPTORS) };
+        prlimit(pid, Resource::Nofile, limit)?;
+        hostile.refused("the port of its own import", vec![at(own)]).await?;
+        hostile.refused("the port of another peer's import", vec![at(other)]).await?;
+        let mapped = json!({ "address": format!("::ffff:{}", own.ip()), "port": own.port() });
+        hostile.refused("a mapped address", vec![mapped]).await?;
+        hostile.refused("our gateway", vec![at(gateway)]).await?;
+        hostile.refused("our metadata endpoint", vec![at(metadata)]).await?;
+        hostile.refused("a name that leads to us", vec![named("localhost", own.port())]).await?;
+        hostile.refused("a name with the root's dot", vec![named("LOCALHOST.", own.port())]).await
+    });
+}
+
+/// One that is good is enough.
+#[test]
+fn a_peers_good_gateway_stays_beside_one_that_is_ours() {
+    scenario("own-and-good", async |run: &RunFolder| {
+        let hostile = Hostile::start(run).await?;
+        let own = hostile.alpha().wait_import(&hostile.stock.name()).await?;
+        hostile.announce(vec![at(own), at(hostile.federation.clusters[2].gateway_address())]);
+        hostile.alpha().wait_finding("own_gateway").await?;
+        for _ in 0..10 {
+            hostile.stock.call_from(hostile.alpha()).await?;
+        }
+        Ok(())
+    });
+}
+
+/// The controller looks it up, with the dot that ends a complete name or without.
+#[test]
+fn a_gateway_may_be_a_name() {
+    scenario("named-gateway", async |run: &RunFolder| {
+        let hostile = Hostile::start(run).await?;
+        let port = hostile.federation.clusters[2].gateway_address().port();
+        for name in ["localhost", "localhost."] {
+            hostile.announce(vec![named(name, port)]);
+            let shown = format!("localhost:{port}");
+            wait::until_true("alpha to use the name", SOON, async || {
+                let status = hostile.alpha().status().await?;
+                let imports = status.0["imports"].as_array().cloned().unwrap_or_default();
+                Ok(imports.iter().any(|import| import["gateways"] == json!([shown])))
+            })
+            .await?;
+            hostile.stock.wait_callable_from(hostile.alpha()).await?;
+        }
+        hostile.announce(vec![named("gateway.invalid", port)]);
+        let finding = hostile.alpha().wait_finding("gateway_not_found").await?;
+        ensure!(finding.object["name"] == "gamma", "{finding:?}");
+        hostile.web.call_from(hostile.alpha()).await.map(drop)
+    });
+}

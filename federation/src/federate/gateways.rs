@@ -1,0 +1,149 @@
+//! Where a peer's gateways are, as far as a connection may be opened to them.
+//!
+//! What a peer announces is a stranger's word: names are looked up by the controller ([`crate::knowledge::LookedUp`]), and an address
+//! that is no host's, or one of our own listeners, is no gateway.
+
+use super::{Candidate, Inputs};
+use crate::document::{GatewayAddress, GatewayHost, is_host};
+use crate::finding::{Finding, FindingReason};
+use crate::knowledge::LookedUp;
+use fedgate_core::Hostname;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// The most addresses of one peer's gateways that are used.
+const ADDRESSES: usize = 64;
+
+/// A gateway of a peer that may be connected to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gateway {
+    /// As the peer announces it.
+    pub announced: GatewayAddress,
+    /// Where it is; never empty, and not at an address that another gateway of the peer has as well.
+    pub addresses: Vec<SocketAddr>,
+}
+
+impl std::fmt::Display for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.announced.fmt(f)
+    }
+}
+
+/// What became of the gateways that a peer announces.
+#[derive(Debug, Default)]
+pub(super) struct Located {
+    /// Those that may be connected to, in the peer's order.
+    pub(super) gateways: Arc<[Gateway]>,
+    /// The names that are to be looked up.
+    pub(super) names: BTreeSet<Hostname>,
+    /// Whether a name has not been looked up yet.
+    pub(super) pending: bool,
+}
+
+/// Judges the gateways that `candidate` announces.
+pub(super) fn locate(
+    inputs: &Inputs<'_>,
+    candidate: &Candidate<'_>,
+    announced: &[GatewayAddress],
+    findings: &mut Vec<Finding>,
+) -> Located {
+    let mut judge = Judge { inputs, candidate, findings, taken: BTreeSet::new(), located: Located::default() };
+    let gateways = announced.iter().filter_map(|gateway| judge.gateway(gateway)).collect();
+    Located { gateways, ..judge.located }
+}
+
+struct Judge<'a> {
+    inputs: &'a Inputs<'a>,
+    candidate: &'a Candidate<'a>,
+    findings: &'a mut Vec<Finding>,
+    taken: BTreeSet<SocketAddr>,
+    located: Located,
+}
+
+impl Judge<'_> {
+    fn gateway(&mut self, announced: &GatewayAddress) -> Option<Gateway> {
+        if self.inputs.local.gateways.contains(announced) {
+            self.refuse_own(announced, None, "this cluster's own gateway");
+            return None;
+        }
+        let ips = match &announced.address {
+            GatewayHost::Ip(ip) => vec![*ip],
+            GatewayHost::Name(name) => self.name(announced, name),
+        };
+        let addresses: Vec<_> = ips.into_iter().filter_map(|ip| self.address(announced, ip)).collect();
+        (!addresses.is_empty()).then(|| Gateway { announced: announced.clone(), addresses })
+    }
+
+    /// The addresses of a name, unjudged.
+    fn name(&mut self, announced: &GatewayAddress, name: &Hostname) -> Vec<IpAddr> {
+        self.located.names.insert(name.clone());
+        let Some(known) = self.candidate.knowledge.and_then(|knowledge| knowledge.names.get(name)) else {
+            self.located.pending = true;
+            return Vec::new();
+        };
+        let usable = known.usable(&self.inputs.times, self.inputs.now);
+        if let Some(finding) = self.lookup_failed(announced, known, usable.is_empty()) {
+            self.findings.push(finding);
+        }
+        usable.to_vec()
+    }
+
+    fn lookup_failed(&self, announced: &GatewayAddress, known: &LookedUp, dead: bool) -> Option<Finding> {
+        let why = known.failure.as_ref()?;
+        let object = self.candidate.peer.object();
+        Some(match (dead, known.found) {
+            (false, Some(found)) => {
+                let message = format!(
+                    "gateway {announced} cannot be looked up: {why}; its addresses of {found} stay in use until the staleness limit"
+                );
+                Finding::warning(FindingReason::GatewayNotFound, object, FIELD, message)
+            }
+            _ => {
+                let message = format!(
+                    "gateway {announced} cannot be looked up: {why}; check the name with the peer's operator, and this cluster's DNS"
+                );
+                Finding::error(FindingReason::GatewayNotFound, object, FIELD, message)
+            }
+        })
+    }
+
+    /// One address of a gateway, unless nothing may be connected to there, or another gateway of the peer has it.
+    fn address(&mut self, announced: &GatewayAddress, ip: IpAddr) -> Option<SocketAddr> {
+        let address = SocketAddr::new(ip.to_canonical(), announced.port.get());
+        if !is_host(ip) {
+            let message = format!(
+                "gateway {announced} leads to {ip}: expected the address of a host, found an unspecified, multicast, broadcast or \
+                 link-local one"
+            );
+            self.findings.push(self.error(FindingReason::InvalidGateway, message));
+            return None;
+        }
+        let own = &self.inputs.local;
+        let is_advertised = |gateway: &GatewayAddress| {
+            gateway.port == announced.port && gateway.address == GatewayHost::Ip(address.ip())
+        };
+        let advertised = own.gateways.iter().any(is_advertised).then_some("this cluster's own gateway");
+        if let Some(owner) = advertised.or_else(|| own.own.owner(address)) {
+            let owner = owner.to_owned();
+            self.refuse_own(announced, Some(address), &owner);
+            return None;
+        }
+        (self.taken.len() < ADDRESSES && self.taken.insert(address)).then_some(address)
+    }
+
+    fn refuse_own(&mut self, announced: &GatewayAddress, address: Option<SocketAddr>, owner: &str) {
+        let by_name = address.filter(|_| !announced.address.is_ip());
+        let leads = by_name.map(|address| format!(" leads to {address}, which")).unwrap_or_default();
+        let message = format!(
+            "gateway {announced}{leads} is {owner}: expected an address of the peer; ask its operator to correct what it advertises"
+        );
+        self.findings.push(self.error(FindingReason::OwnGateway, message));
+    }
+
+    fn error(&self, reason: FindingReason, message: String) -> Finding {
+        Finding::error(reason, self.candidate.peer.object(), FIELD, message)
+    }
+}
+
+const FIELD: &str = "ingressGateways";

@@ -1,0 +1,101 @@
+//! What this cluster itself listens on, and that no peer's gateway is there.
+//!
+//! A peer may announce any address as its gateway. Were it one of the egress's own ports, the egress would connect to itself, and
+//! that connection again to itself, until the process has no descriptors left.
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+
+/// Everything that this cluster listens on, as far as it is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct OwnAddresses {
+    /// The listeners.
+    pub listeners: Vec<OwnListener>,
+    /// The addresses at which a listener on an unspecified address (`0.0.0.0`, `::`) is reached, apart from loopback.
+    pub hosts: BTreeSet<IpAddr>,
+    /// Networks of this cluster in which no peer's gateway can be, such as its Service CIDRs.
+    pub networks: Vec<IpNet>,
+}
+
+/// One listener, or several that differ in the port only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnListener {
+    /// What listens there, for people: `the egress (egress.ports)`.
+    pub name: String,
+    /// The address; unspecified for all.
+    pub address: IpAddr,
+    /// The ports.
+    pub ports: RangeInclusive<u16>,
+}
+
+impl OwnAddresses {
+    /// What of this cluster is at `address`, for people; `None` when nothing is known to be.
+    pub fn owner(&self, address: SocketAddr) -> Option<&str> {
+        let ip = address.ip().to_canonical();
+        let listener = self.listeners.iter().find(|own| own.ports.contains(&address.port()) && self.takes(own, ip));
+        let network =
+            || self.networks.iter().any(|network| network.contains(&ip)).then_some("this cluster's own network");
+        listener.map(|own| own.name.as_str()).or_else(network)
+    }
+
+    fn takes(&self, own: &OwnListener, ip: IpAddr) -> bool {
+        match own.address.to_canonical() {
+            any if any.is_unspecified() => ip.is_loopback() || self.hosts.contains(&ip),
+            one => one == ip,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own() -> OwnAddresses {
+        let listener = |name: &str, address: &str, ports| OwnListener {
+            name: name.to_owned(),
+            address: address.parse().unwrap(),
+            ports,
+        };
+        OwnAddresses {
+            listeners: vec![
+                listener("egress", "127.0.0.1", 15_100..=15_999),
+                listener("gateway", "0.0.0.0", 15_443..=15_443),
+                listener("metadata", "::", 15_080..=15_080),
+            ],
+            hosts: ["192.0.2.1", "2001:db8::1"].map(|ip| ip.parse().unwrap()).into(),
+            networks: vec!["10.96.0.0/12".parse().unwrap()],
+        }
+    }
+
+    #[test]
+    fn a_listener_is_known_by_each_way_to_write_its_address() {
+        let owners = [
+            ("127.0.0.1:15100", "egress"),
+            ("127.0.0.1:15999", "egress"),
+            ("[::ffff:127.0.0.1]:15100", "egress"),
+            ("192.0.2.1:15443", "gateway"),
+            ("127.0.0.1:15443", "egress"),
+            ("127.7.7.7:15443", "gateway"),
+            ("[::ffff:192.0.2.1]:15443", "gateway"),
+            ("[2001:db8::1]:15080", "metadata"),
+            ("[::1]:15080", "metadata"),
+            ("192.0.2.1:15080", "metadata"),
+            ("10.96.0.1:443", "this cluster's own network"),
+        ];
+        for (address, owner) in owners {
+            assert_eq!(own().owner(address.parse().unwrap()), Some(owner), "{address}");
+        }
+    }
+
+    #[test]
+    fn another_port_or_another_host_is_somebody_elses() {
+        for address in ["127.0.0.1:15099", "127.0.0.1:16000", "127.0.0.2:15100", "192.0.2.2:15443", "10.95.0.1:443"] {
+            assert_eq!(own().owner(address.parse().unwrap()), None, "{address}");
+        }
+        assert_eq!(OwnAddresses::default().owner("127.0.0.1:15443".parse().unwrap()), None);
+    }
+}
