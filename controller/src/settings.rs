@@ -249,7 +249,7 @@ fn gateway(dir: &Path, section: Section<'_>) -> Gateway {
         health_name: section.or("healthName", true, yaml::boolean),
     };
     if gateway.listen.ip().is_unspecified() && !section.has("advertise") {
-        section.refuse("advertise", "it must be set, since gateway.listen names no single address; write for example \"advertise: [192.0.2.1:15443]\"");
+        section.refuse("advertise", "it must be set, because gateway.listen is not a single address; write for example \"advertise: [192.0.2.1:15443]\"");
     }
     section.finish();
     gateway
@@ -274,7 +274,7 @@ fn metadata(dir: &Path, section: Section<'_>) -> Option<Metadata> {
         (true, true) => {
             // Asked for, so that it is not taken for an unknown field too.
             let _ = section.section("tls");
-            section.refuse("plain", "it cannot be true beside tls: choose one of the two");
+            section.refuse("plain", "set either tls or plain: true, not both");
             None
         }
         (false, false) => {
@@ -317,7 +317,8 @@ fn times(section: Section<'_>) -> Times {
         staleness_limit: section.or("stalenessLimit", defaults.staleness_limit, duration(SECOND, 30 * 24 * HOUR)),
     };
     if knowledge.staleness_limit < knowledge.stale_after {
-        section.refuse("stalenessLimit", "it must not be shorter than times.staleAfter");
+        let (limit, stale) = (yaml::spell(knowledge.staleness_limit), yaml::spell(knowledge.stale_after));
+        section.refuse("stalenessLimit", format!("expected at least times.staleAfter ({stale}), found {limit}"));
     }
     section.finish();
     Times { poll, probe, timeout, knowledge }
@@ -341,7 +342,7 @@ fn address(node: &Node) -> Result<SocketAddr, String> {
 }
 
 fn loopback_address(node: &Node) -> Result<SocketAddr, String> {
-    let expected = "a loopback address such as 127.0.0.1:0, since whoever reaches it is not asked who he is";
+    let expected = "a loopback address such as 127.0.0.1:0, because it has no authentication";
     address(node).ok().filter(|address| address.ip().is_loopback()).ok_or_else(|| expected.to_owned())
 }
 

@@ -56,6 +56,9 @@ fn text(findings: &[Finding]) -> String {
     for finding in findings {
         out += &format!("{}: {finding}\n", format!("{:?}", finding.severity).to_lowercase());
     }
-    let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
-    out + &format!("{} errors, {} warnings\n", count(Severity::Error), count(Severity::Warning))
+    let count = |severity, word| {
+        let found = findings.iter().filter(|finding| finding.severity == severity).count();
+        format!("{found} {word}{}", if found == 1 { "" } else { "s" })
+    };
+    out + &format!("{}, {}\n", count(Severity::Error, "error"), count(Severity::Warning, "warning"))
 }

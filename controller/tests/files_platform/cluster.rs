@@ -143,9 +143,14 @@ times: {{poll: 1s}}
 
     /// Asks the controller to stop; its exit status.
     pub(crate) fn stop(&mut self) -> i32 {
-        let mut controller = self.controller.take().unwrap();
-        let stopped = Command::new("kill").arg(controller.id().to_string()).status().unwrap();
+        let stopped = Command::new("kill").arg(self.pid().to_string()).status().unwrap();
         assert!(stopped.success());
+        self.stop_without_asking()
+    }
+
+    /// Waits until the controller ends; its exit status.
+    pub(crate) fn stop_without_asking(&mut self) -> i32 {
+        let mut controller = self.controller.take().unwrap();
         let deadline = Instant::now() + DEADLINE;
         loop {
             if let Some(status) = controller.try_wait().unwrap() {

@@ -4,5 +4,6 @@ mod cluster;
 mod commands;
 mod crowd;
 mod disk;
+mod messages;
 mod running;
 mod settings;

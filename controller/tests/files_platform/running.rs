@@ -268,3 +268,100 @@ fn get(address: &str, path: &str) -> String {
     stream.read_to_string(&mut answer).unwrap();
     answer
 }
+
+/// Sends a signal to a running controller.
+fn signal(cluster: &Cluster, name: &str) {
+    let sent = std::process::Command::new("kill").args([&format!("-{name}"), &cluster.pid().to_string()]).status();
+    assert!(sent.unwrap().success());
+}
+
+#[test]
+fn a_hangup_reads_all_files_again_and_ends_nothing() {
+    let mut alpha = Cluster::new("alpha");
+    alpha.start();
+    let generation = |status: &Value| status["table"]["generation"].as_u64();
+    let before = alpha.wait("a table", generation);
+    signal(&alpha, "HUP");
+    alpha.wait("the log to say so", |_| alpha.log().contains("reading all files again").then_some(()));
+    alpha.put_service("web");
+    alpha.wait("the new table", |status| generation(status).filter(|now| *now > before));
+    assert_eq!(alpha.stop(), 0, "{}", alpha.log());
+}
+
+#[test]
+fn an_interrupt_ends_it_well() {
+    let mut alpha = Cluster::new("alpha");
+    alpha.start();
+    signal(&alpha, "INT");
+    assert_eq!(alpha.stop_without_asking(), 0, "{}", alpha.log());
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    use std::process::Stdio;
+    let mut alpha = Cluster::new("alpha");
+    alpha.start();
+    for arguments in [&["status"][..], &["table"], &["status", "--output", "json"]] {
+        let mut command = fedgate();
+        command.arg(arguments[0]).arg("--dir").arg(alpha.folder()).args(&arguments[1..]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(error.is_empty() && output.status.code().is_some_and(|code| code < 2), "{arguments:?}: {error}");
+    }
+}
+
+#[test]
+fn explaining_without_a_caller_judges_each_peer() {
+    let (alpha, beta) = pair();
+    alpha.wait("the import", |status| import(status, WEB));
+    let explain = |cluster: &Cluster| {
+        let output = cluster.run(&["explain", "--to", WEB]);
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    beta.wait("alpha's roots", |_| (explain(&beta).0 == Some(0)).then_some(()));
+    let (_, text) = explain(&beta);
+    assert!(text.contains("peer alpha") && text.contains("=> passes for the only peer"), "{text}");
+    let nothing =
+        "apiVersion: fedgate.dev/v1alpha1\nkind: FederationPolicy\nmetadata: {name: none}\nspec: {services: []}\n";
+    beta.put("manifests/none.yaml", nothing);
+    beta.wait("the policy", |_| (explain(&beta).0 == Some(1)).then_some(()));
+    let (_, text) = explain(&beta);
+    assert!(text.contains("=> does not pass for the only peer") && text.contains("FederationPolicy none"), "{text}");
+    // Nobody is told of the service any more, and no finding says that the policy is wrong.
+    alpha.wait("no import", |status| import(status, WEB).is_none().then_some(()));
+    assert!(
+        beta.status().unwrap()["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|finding| finding["reason"] != "invalid_policy")
+    );
+}
+
+#[test]
+fn a_peer_whose_object_breaks_keeps_what_it_has_also_over_a_restart() {
+    let (alpha, mut beta) = pair();
+    alpha.wait("the import", |status| import(status, WEB));
+    let ready = |status: &Value| row(status, "peers", "name", "alpha").filter(|peer| peer["ready"] == true).map(drop);
+    beta.wait("alpha to be ready", ready);
+    let object = fs::read_to_string(beta.path("manifests/peer-alpha.yaml")).unwrap();
+    beta.put("manifests/peer-alpha.yaml", &object.replace("https://", "http://"));
+    for _ in 0..2 {
+        let message = beta.wait("the finding", |status| {
+            let findings = status["findings"].as_array()?;
+            let found = findings.iter().find(|finding| finding["reason"] == "invalid_endpoint")?;
+            Some(found["message"].to_string())
+        });
+        assert!(message.contains("stays in force"), "{message}");
+        let passes = beta.run(&["explain", "--to", WEB, "--from", "spiffe://alpha.example/ns/shop/sa/cart"]);
+        assert_eq!(passes.status.code(), Some(0), "{}", String::from_utf8_lossy(&passes.stdout));
+        assert_eq!(beta.stop(), 0);
+        beta.start();
+    }
+    beta.put("manifests/peer-alpha.yaml", &object);
+    beta.wait("alpha to be ready", ready);
+    fs::remove_file(beta.path("manifests/peer-alpha.yaml")).unwrap();
+    beta.wait("no peer", |status| status["peers"].as_array()?.is_empty().then_some(()));
+}

@@ -76,8 +76,12 @@ fn check_requirement(requirement: &LabelSelectorRequirement) -> Result<(), &'sta
     use LabelSelectorOperator::{DoesNotExist, Exists, In, NotIn};
     match (requirement.operator, requirement.values.is_empty()) {
         _ if requirement.key.is_empty() => Err("expected a label's name as key, found an empty one"),
-        (In | NotIn, true) => Err("In and NotIn need values"),
-        (Exists | DoesNotExist, false) => Err("Exists and DoesNotExist take no values"),
+        (In | NotIn, true) => {
+            Err("expected values for In or NotIn, found none; add one, or use Exists or DoesNotExist")
+        }
+        (Exists | DoesNotExist, false) => {
+            Err("expected no values for Exists or DoesNotExist, found some; remove them, or use In or NotIn")
+        }
         _ => Ok(()),
     }
 }
