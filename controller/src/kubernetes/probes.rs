@@ -74,7 +74,7 @@ impl Health {
         (since < DEAD).then_some(()).ok_or_else(|| format!("nothing has moved for {} s\n", since.as_secs()))
     }
 
-    fn ready(&self) -> Result<(), String> {
+    pub(super) fn ready(&self) -> Result<(), String> {
         self.live()?;
         match &self.lock().waiting_for {
             None => Ok(()),

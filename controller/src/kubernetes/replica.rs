@@ -152,7 +152,10 @@ impl Replica {
     }
 
     fn follow(&mut self, seen: &Seen, stored: Option<Published>) {
-        self.importer = None;
+        if self.importer.take().is_some() {
+            // How this replica differs from the next leader begins now.
+            self.differs_since = None;
+        }
         self.outcomes.confirmations.clear();
         self.brain.knowledge = seen.knowledge();
         self.brain.previous = stored.unwrap_or_default();
@@ -191,6 +194,7 @@ impl Replica {
                 self.saved.remove(&gone);
                 self.outcomes.confirmations.forget(&gone);
             }
+            self.differs_since = None;
             self.brain.previous = federation.published.clone();
             importer.follow(&federation, &self.brain.knowledge);
         } else {

@@ -26,6 +26,8 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 pub(super) mod replica_loop;
+#[cfg(test)]
+mod tests;
 
 /// How many peers' news may wait to be taken in.
 const LEARNED: usize = 256;

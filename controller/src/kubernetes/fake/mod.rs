@@ -84,13 +84,18 @@ impl FakeApi {
 
     /// A client of it, with the limits that any client has.
     pub(super) fn client(&self) -> Client {
-        let server = self.clone();
-        over(self.way(), move || Some(server.way()))
+        self.client_of("test")
     }
 
-    fn way(&self) -> Client {
+    /// A client that calls can be told by.
+    pub(super) fn client_of(&self, who: &'static str) -> Client {
+        let server = self.clone();
+        over(self.way(who), move || Some(server.way(who)))
+    }
+
+    fn way(&self, who: &'static str) -> Client {
         self.lock().ways += 1;
-        Client::new(serve::Way(self.clone()), "default")
+        Client::new(serve::Way(self.clone(), who), "default")
     }
 
     /// How many ways to the server were opened.

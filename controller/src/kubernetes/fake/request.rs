@@ -24,6 +24,8 @@ pub(in crate::kubernetes) enum Verb {
 /// One request.
 #[derive(Debug, Clone)]
 pub(in crate::kubernetes) struct Call {
+    /// Whose client it comes from.
+    pub(in crate::kubernetes) who: &'static str,
     pub(in crate::kubernetes) verb: Verb,
     /// The kind's plural, such as `configmaps`.
     pub(in crate::kubernetes) plural: String,
@@ -39,7 +41,7 @@ pub(in crate::kubernetes) struct Call {
 
 impl Call {
     /// Reads one; `None` when it is for something that this server does not have.
-    pub(super) fn read(parts: &Parts) -> Option<Self> {
+    pub(super) fn read(parts: &Parts, who: &'static str) -> Option<Self> {
         let mut path = parts.uri.path().trim_matches('/').split('/');
         let group = match path.next()? {
             "api" => "",
@@ -56,6 +58,7 @@ impl Call {
         let query: BTreeMap<_, _> = query.into_owned().collect();
         let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         Some(Self {
+            who,
             verb: verb(&parts.method, name, &query, header("content-type"))?,
             plural: plural.to_owned(),
             namespace: namespace.to_owned(),

@@ -19,7 +19,7 @@ use tower::{BoxError, Service};
 const BEFORE_THE_END: Duration = Duration::from_secs(2);
 
 /// A way to the server.
-pub(super) struct Way(pub(super) FakeApi);
+pub(super) struct Way(pub(super) FakeApi, pub(super) &'static str);
 
 impl Service<Request<Body>> for Way {
     type Response = Response<AnswerBody>;
@@ -31,14 +31,14 @@ impl Service<Request<Body>> for Way {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        Box::pin(self.0.clone().answer(request))
+        Box::pin(self.0.clone().answer(request, self.1))
     }
 }
 
 impl FakeApi {
-    async fn answer(self, request: Request<Body>) -> Result<Response<AnswerBody>, BoxError> {
+    async fn answer(self, request: Request<Body>, who: &'static str) -> Result<Response<AnswerBody>, BoxError> {
         let (parts, body) = request.into_parts();
-        let call = Call::read(&parts).ok_or_else(|| format!("this server does not have {}", parts.uri))?;
+        let call = Call::read(&parts, who).ok_or_else(|| format!("this server does not have {}", parts.uri))?;
         let body = body.collect_bytes().await?;
         let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body)? };
         let fault = self.lock().fault(&call);

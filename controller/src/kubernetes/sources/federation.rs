@@ -52,7 +52,9 @@ pub(crate) fn keep(object: DynamicObject) -> FederationObject {
 
 /// A status that somebody wrote is no news for the brain.
 pub(crate) fn is_news(before: &FederationObject, after: &FederationObject) -> bool {
-    before.spec != after.spec || before.unknown != after.unknown || before.uid != after.uid
+    // A field that nobody here reads makes a new generation too, and the status says which one was looked at.
+    let is_same = before.spec == after.spec && before.unknown == after.unknown && before.uid == after.uid;
+    !is_same || before.generation != after.generation
 }
 
 fn spec(object: &DynamicObject) -> Result<Named<IstioFederationSpec>, Box<Finding>> {
