@@ -8,6 +8,7 @@
 
 use crate::admin::AdminAddress;
 use crate::brain::{Brain, tell_new};
+use crate::capacity::{self, Capacity, SeenEnvoys};
 use crate::cluster_identity;
 use crate::envoy::{Allocation, EnvoyFiles, File};
 use crate::exporter;
@@ -56,6 +57,8 @@ pub struct Controller {
     /// Where the command line finds this controller, until it is written down.
     untold_address: Option<SocketAddr>,
     reserved_ports: BTreeMap<ServiceName, u16>,
+    seen_envoys: SeenEnvoys,
+    capacity: Option<Capacity>,
     in_force: Arc<ArcSwapOption<InForce>>,
     published: Arc<ArcSwap<exporter::Published>>,
     /// Which Envoys run; `None` before they have been asked.
@@ -96,6 +99,8 @@ impl Controller {
             saved_versions,
             untold_address: None,
             reserved_ports: state.load(EGRESS_PORTS).unwrap_or_default(),
+            seen_envoys: state.load(capacity::FILE).unwrap_or_default(),
+            capacity: None,
             endpoints: Endpoints::new(),
             in_force: Arc::default(),
             published: Arc::default(),
@@ -177,6 +182,12 @@ impl Controller {
         findings
     }
 
+    /// What an operator has to do about the kernel's limits.
+    pub fn inotify(&self) -> Vec<Finding> {
+        let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
+        capacity::inotify_findings(&self.deployment.files, &cluster)
+    }
+
     /// Takes what a round with a peer gave; whether something follows from it.
     pub fn learned(&mut self, update: PeerUpdate) -> bool {
         let peer = update.peer.clone();
@@ -212,11 +223,12 @@ impl Controller {
         let federation = self.brain.compile(now);
         self.brain.previous = federation.published.clone();
         let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
-        let mut findings: Vec<_> = cluster_identity::replaced(self.replaced_at, cluster, now).into_iter().collect();
+        let (capacity, mut findings) = self.capacity();
+        findings.extend(cluster_identity::replaced(self.replaced_at, cluster, now));
         findings.extend(self.unsaved_knowledge());
         findings.extend(self.write_address());
-        let egress = self.allocate_ports(&federation, &mut findings);
-        let is_written = self.write(&federation, &egress, &mut findings);
+        let egress = self.allocate_ports(&federation, &capacity, &mut findings);
+        let is_written = self.write(&federation, &egress, &capacity, &mut findings);
         let is_kept = self.keep_versions(&federation, &mut findings);
         if is_written && is_kept {
             self.published.store(Arc::new(exporter::Published::of(&federation)));
@@ -231,6 +243,26 @@ impl Controller {
         let next = Next { at: federation.next_change, retry };
         self.swap(federation, egress, findings);
         next
+    }
+
+    /// What the two Envoys may take, and what an operator has to do about it.
+    fn capacity(&mut self) -> (Capacity, Vec<Finding>) {
+        let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
+        let mut seen = self.seen_envoys;
+        let mut findings = capacity::look(&self.deployment.files, &mut seen, &cluster);
+        if seen != self.seen_envoys {
+            if let Err(error) = self.state.save(capacity::FILE, &seen) {
+                tracing::error!("what was seen of the Envoys is not kept over a restart: {error}");
+            }
+            self.seen_envoys = seen;
+        }
+        let capacity = Capacity::of(&self.settings, &seen);
+        if self.capacity != Some(capacity) {
+            capacity.lines().iter().for_each(|line| tracing::info!("{line}"));
+            self.capacity = Some(capacity);
+        }
+        findings.extend(capacity.findings(&cluster));
+        (capacity, findings)
     }
 
     fn write_address(&mut self) -> Option<Finding> {
@@ -249,9 +281,15 @@ impl Controller {
     }
 
     /// An import that has no port in the state folder has none at all: after a restart another import could have it.
-    fn allocate_ports(&mut self, federation: &Federation, findings: &mut Vec<Finding>) -> BTreeMap<ServiceName, u16> {
-        let Allocation { mut ports, reserved, without_port } =
-            sinks::egress_ports(&self.settings, federation, &self.reserved_ports);
+    fn allocate_ports(
+        &mut self,
+        federation: &Federation,
+        capacity: &Capacity,
+        findings: &mut Vec<Finding>,
+    ) -> BTreeMap<ServiceName, u16> {
+        let allocation = sinks::egress_ports(&self.settings, federation, &self.reserved_ports, capacity);
+        findings.extend(sinks::missing_ports(&self.settings, &allocation, capacity.egress_ports()));
+        let Allocation { mut ports, reserved, .. } = allocation;
         if reserved != self.reserved_ports {
             match self.state.save(EGRESS_PORTS, &reserved) {
                 Ok(()) => self.reserved_ports = reserved,
@@ -261,11 +299,6 @@ impl Controller {
                 }
             }
         }
-        let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
-        findings.extend(without_port.iter().map(|service| {
-            let message = format!("no free port is left for {service}: widen the range");
-            Finding::error(FindingReason::NoEgressPort, cluster.clone(), "egress.ports", message)
-        }));
         ports
     }
 
@@ -289,11 +322,12 @@ impl Controller {
         &mut self,
         federation: &Federation,
         ports: &BTreeMap<ServiceName, u16>,
+        capacity: &Capacity,
         findings: &mut Vec<Finding>,
     ) -> bool {
         let (settings, local, table) = (&self.settings, &self.brain.cluster, &self.brain.table);
-        let gateway = self.deployment.gateway(settings, local, federation, table, &self.endpoints);
-        let egress = self.deployment.egress(settings, federation, ports);
+        let gateway = self.deployment.gateway(settings, local, federation, table, &self.endpoints, capacity);
+        let egress = self.deployment.egress(settings, federation, ports, capacity);
         let gateway = self.write_files(&gateway, findings);
         // Some of the files may have been written, and the table's may be one of them.
         self.written = match gateway {

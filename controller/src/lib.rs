@@ -8,6 +8,7 @@
 //! | [`controller`] | the files platform: from the brain to the sinks |
 //! | [`running`] | source: whether the Envoys of the site run |
 //! | [`envoy`], [`exporter`], [`admin`] | sinks: Envoy's files, what peers may fetch, what operators ask |
+//! | [`machine`], [`capacity`] | what the machine gives to the Envoys, and how much they may take by that |
 //! | [`run`] | the loop that ties them together; `tasks`: what must run for as long as it does |
 //! | [`kubernetes`] | the Kubernetes platform: its sources, its sinks, its loop |
 //! | [`command`] | the command line |
@@ -15,6 +16,7 @@
 pub mod admin;
 pub mod beside;
 pub mod brain;
+pub mod capacity;
 pub mod clock;
 mod cluster_identity;
 pub mod command;
@@ -31,6 +33,7 @@ pub mod logging;
 pub mod lookup;
 #[cfg(test)]
 mod loopback;
+pub mod machine;
 pub mod metrics;
 mod own;
 mod pace;

@@ -12,6 +12,7 @@ use crate::files::{self, Changes};
 use crate::importer::{self, FetchLimits, Importer, ImporterSettings, SystemRoots};
 use crate::local::{self, Local};
 use crate::lookup::LookUpSettings;
+use crate::machine;
 use crate::metrics::Metrics;
 use crate::pace::Pace;
 use crate::probe::{ProbeIdentity, ProbeSettings};
@@ -40,6 +41,7 @@ use tokio::sync::{mpsc, watch};
 /// When it cannot begin: wrong settings, a file that is missing, an address in use. Once it runs, nothing ends it but a signal and the
 /// end of a task that it cannot be without.
 pub async fn run(dir: &Path) -> Result<()> {
+    machine::raise_descriptor_limit();
     let settings = Settings::read(dir)?;
     let state = StateFolder::open(&settings.state)?;
     let local = local::read(&settings, &state)?;

@@ -59,6 +59,8 @@ pub struct Gateway {
     pub filter_module: PathBuf,
     /// `accessLog`: a file; Envoy's standard output when it is absent.
     pub access_log: Option<PathBuf>,
+    /// `openFiles`: how many files this Envoy may open (its hard limit), if that is not what the controller may.
+    pub open_files: Option<u64>,
     /// `healthName` (true): whether the name that DKP's clusters probe is offered to peers; this gateway answers it.
     pub health_name: bool,
 }
@@ -72,6 +74,8 @@ pub struct Egress {
     pub ports: RangeInclusive<u16>,
     /// `admin` (`127.0.0.1:0`).
     pub admin: SocketAddr,
+    /// `openFiles`: as the gateway's.
+    pub open_files: Option<u64>,
 }
 
 /// `metadata`: what peers fetch.
@@ -185,6 +189,8 @@ impl Settings {
         self.network = new.network;
         self.gateway.advertise = new.gateway.advertise;
         self.egress.ports = new.egress.ports;
+        self.gateway.open_files = new.gateway.open_files;
+        self.egress.open_files = new.egress.open_files;
         changed.into_iter().filter(|(_, same)| !same).map(|(field, _)| field).collect()
     }
 }
@@ -246,6 +252,7 @@ fn gateway(dir: &Path, section: Section<'_>) -> Gateway {
         admin: section.or("admin", loopback(0), loopback_address),
         filter_module: section.or("filterModule", crate::beside::filter_module(), path(dir)),
         access_log: section.optional("accessLog", path(dir)),
+        open_files: section.optional("openFiles", open_files),
         health_name: section.or("healthName", true, yaml::boolean),
     };
     if gateway.listen.ip().is_unspecified() && !section.has("advertise") {
@@ -260,6 +267,7 @@ fn egress(section: Section<'_>) -> Egress {
         listen: section.or("listen", Ipv4Addr::LOCALHOST.into(), parsed("an IP address")),
         ports: section.or("ports", 15_100..=15_999, ports),
         admin: section.or("admin", loopback(0), loopback_address),
+        open_files: section.optional("openFiles", open_files),
     };
     section.finish();
     egress
@@ -349,6 +357,11 @@ fn loopback_address(node: &Node) -> Result<SocketAddr, String> {
 fn advertised(node: &Node) -> Result<GatewayAddress, String> {
     let read = |text: String| GatewayAddress::parse(&text);
     yaml::text(node).ok().and_then(read).ok_or_else(|| "a host and port such as gw.example:15443".to_owned())
+}
+
+fn open_files(node: &Node) -> Result<u64, String> {
+    let expected = "a number of open files of at least 64, such as 65536";
+    parsed::<u64>(expected)(node).ok().filter(|count| *count >= 64).ok_or_else(|| expected.to_owned())
 }
 
 fn ports(node: &Node) -> Result<RangeInclusive<u16>, String> {

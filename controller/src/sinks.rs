@@ -1,13 +1,15 @@
 //! From what is in force to what the sinks of the files platform write.
 
+use crate::capacity::Capacity;
 use crate::envoy::{
-    AccessLog, Allocation, Connections, EgressInputs, EnvoyFiles, File, FilterModule, GatewayInputs, Identity, allocate,
+    AccessLog, Allocation, EgressInputs, EnvoyFiles, File, FilterModule, GatewayInputs, Identity, PortRequest,
+    allocate, owner,
 };
 use crate::files::Endpoints;
 use crate::settings::{IdentityFiles, Settings};
 use anyhow::{Context, Result};
 use fedgate_core::{Options, ServiceName, Table};
-use fedgate_federation::{Federation, LocalCluster};
+use fedgate_federation::{Federation, Finding, FindingReason, LocalCluster, ObjectRef};
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::Path;
@@ -33,6 +35,7 @@ impl Deployment {
         federation: &Federation,
         table: &Table,
         endpoints: &Endpoints,
+        capacity: &Capacity,
     ) -> Vec<File> {
         let exports = table.exports().map(|(service, _)| {
             let found = endpoints.get(&service).cloned().unwrap_or_default();
@@ -51,7 +54,7 @@ impl Deployment {
             options: Options::default(),
             module: &self.module,
             access_log: &self.access_log,
-            connections: Connections::default(),
+            connections: capacity.gateway(),
         })
     }
 
@@ -61,6 +64,7 @@ impl Deployment {
         settings: &Settings,
         federation: &Federation,
         ports: &BTreeMap<ServiceName, u16>,
+        capacity: &Capacity,
     ) -> Vec<File> {
         self.files.egress(&EgressInputs {
             trust_domain: &settings.trust_domain,
@@ -71,16 +75,59 @@ impl Deployment {
             ports,
             bundles: &federation.bundles,
             access_log: &AccessLog::Stdout,
-            connections: Connections::default(),
+            connections: capacity.egress(),
         })
     }
 }
 
 /// Gives each import its local port; asks the system which ports are free.
-pub fn egress_ports(settings: &Settings, federation: &Federation, reserved: &BTreeMap<ServiceName, u16>) -> Allocation {
+pub fn egress_ports(
+    settings: &Settings,
+    federation: &Federation,
+    reserved: &BTreeMap<ServiceName, u16>,
+    capacity: &Capacity,
+) -> Allocation {
     let imports = federation.imports.iter().map(|import| import.service.clone()).collect();
-    let is_free = |port| TcpListener::bind((settings.egress.listen, port)).is_ok();
-    allocate(reserved, &imports, settings.egress.ports.clone(), is_free)
+    let request = PortRequest {
+        previous: reserved,
+        imports: &imports,
+        peers: &federation.peers.iter().map(|report| report.peer.trust_domain.as_str()).collect(),
+        range: settings.egress.ports.clone(),
+        most: capacity.egress_ports(),
+    };
+    allocate(&request, |port| TcpListener::bind((settings.egress.listen, port)).is_ok())
+}
+
+/// A finding for each peer that some ports are missing for: which peer took how much.
+pub fn missing_ports(settings: &Settings, allocation: &Allocation, most: usize) -> Vec<Finding> {
+    let mut by_peer: BTreeMap<&str, Vec<&ServiceName>> = BTreeMap::new();
+    for service in &allocation.without_port {
+        by_peer.entry(owner(service)).or_default().push(service);
+    }
+    let range = &settings.egress.ports;
+    let cluster = ObjectRef::cluster(settings.trust_domain.as_str());
+    let finding = |(peer, services): (&str, Vec<&ServiceName>)| {
+        let has = allocation.ports.keys().filter(|service| owner(service) == peer).count();
+        let message = format!(
+            "no port for {} of {peer}: it has {has} of {} ports, and other peers have {}; no peer gets more \
+             than it leaves for others: widen the range, raise the egress's open files, or have the peer offer fewer services",
+            named(&services),
+            most.min(range.len()),
+            allocation.ports.len() - has,
+        );
+        Finding::error(FindingReason::NoEgressPort, cluster.clone(), "egress.ports", message)
+    };
+    by_peer.into_iter().map(finding).collect()
+}
+
+/// The first three, and how many there are besides.
+fn named(services: &[&ServiceName]) -> String {
+    const SHOWN: usize = 3;
+    let first: Vec<_> = services.iter().take(SHOWN).map(ToString::to_string).collect();
+    match services.len() - first.len() {
+        0 => first.join(", "),
+        more => format!("{} and {more} more services", first.join(", ")),
+    }
 }
 
 /// Reads the certificate and the key that both Envoys show.

@@ -31,6 +31,8 @@ pub struct Cluster {
     controller: Option<Process>,
     gateway: Option<Envoy>,
     egress: Option<Envoy>,
+    /// How many files each process may open that is started from now on.
+    open_files: Option<u32>,
 }
 
 impl Cluster {
@@ -52,6 +54,7 @@ impl Cluster {
             controller: None,
             gateway: None,
             egress: None,
+            open_files: None,
         };
         cluster.write_identities()?;
         cluster.write_settings()?;
@@ -93,6 +96,11 @@ impl Cluster {
         &mut self.settings
     }
 
+    /// From now on each of its processes is started with no more open files than this.
+    pub fn limit_open_files(&mut self, open_files: Option<u32>) {
+        self.open_files = open_files;
+    }
+
     /// Where its gateway takes peers' connections.
     pub fn gateway_address(&self) -> SocketAddr {
         self.settings.gateway
@@ -129,7 +137,7 @@ impl Cluster {
         let arguments = ["run".as_ref(), "--dir".as_ref(), self.folder.as_os_str()];
         let name = format!("{}'s controller", self.name);
         let log = self.logs.join(format!("{}-controller.log", self.name));
-        let mut process = Process::start(&name, programs::fedgate()?, &arguments, &log)?;
+        let mut process = Process::start_limited(&name, programs::fedgate()?, &arguments, self.open_files, &log)?;
         let files = ["gateway", "egress"].map(|role| self.bootstrap(role));
         let written = async || Ok(files.iter().all(|file| file.is_file()).then_some(()));
         process.wait_until(&format!("{name} to write Envoy's files"), START, written).await?;
@@ -231,7 +239,7 @@ impl Cluster {
 
     async fn envoy(&self, role: &str) -> Result<Envoy> {
         let log = self.logs.join(format!("{}-{role}.log", self.name));
-        Envoy::start(&format!("{}'s {role}", self.name), &self.bootstrap(role), &log).await
+        Envoy::start_limited(&format!("{}'s {role}", self.name), &self.bootstrap(role), self.open_files, &log).await
     }
 
     fn bootstrap(&self, role: &str) -> PathBuf {

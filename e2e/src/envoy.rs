@@ -29,9 +29,18 @@ impl Envoy {
     /// # Errors
     /// When it cannot be started or does not get ready; the message has the end of its log.
     pub async fn start(name: &str, bootstrap: &Path, log: &Path) -> Result<Self> {
+        Self::start_limited(name, bootstrap, None, log).await
+    }
+
+    /// The same with no more open files than this.
+    ///
+    /// # Errors
+    /// As [`Envoy::start`].
+    pub async fn start_limited(name: &str, bootstrap: &Path, open_files: Option<u32>, log: &Path) -> Result<Self> {
         let admin_file = log.with_extension("admin");
         let _ = std::fs::remove_file(&admin_file);
-        let mut process = Process::start(name, programs::envoy()?, &arguments(bootstrap, &admin_file), log)?;
+        let arguments = arguments(bootstrap, &admin_file);
+        let mut process = Process::start_limited(name, programs::envoy()?, &arguments, open_files, log)?;
         let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build()?;
         let admin = wait_ready(&mut process, &client, &admin_file).await?;
         Ok(Self { process, log: log.into(), admin, client })

@@ -32,6 +32,24 @@ impl Process {
         Self::start_with(name, program, arguments, &BTreeMap::new(), log)
     }
 
+    /// The same with no more open files than this, soft and hard limit.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_limited(
+        name: &str,
+        program: &Path,
+        arguments: &[&OsStr],
+        open_files: Option<u32>,
+        log: &Path,
+    ) -> Result<Self> {
+        let Some(open_files) = open_files else { return Self::start(name, program, arguments, log) };
+        let script = format!("ulimit -n {open_files}; exec \"$0\" \"$@\"");
+        let shell = [OsStr::new("-c"), script.as_ref(), program.as_os_str()];
+        let arguments: Vec<_> = shell.iter().chain(arguments).copied().collect();
+        Self::start(name, Path::new("sh"), &arguments, log)
+    }
+
     /// The same with these environment variables besides those of this program.
     ///
     /// # Errors

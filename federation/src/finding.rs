@@ -331,6 +331,10 @@ finding_reasons! {
     HostTaken = "host_taken",
     /// A setting was changed that takes effect after a restart only.
     RestartNeeded = "restart_needed",
+    /// An Envoy may open too few files for the connections that it should take.
+    TooFewDescriptors = "too_few_descriptors",
+    /// The kernel gives this user too few inotify instances or watches.
+    TooFewInotify = "too_few_inotify",
 }
 
 impl FindingReason {
@@ -353,6 +357,8 @@ impl FindingReason {
         Self::NotWritten,
         Self::EnvoyNotRunning,
         Self::RestartNeeded,
+        Self::TooFewDescriptors,
+        Self::TooFewInotify,
     ];
 
     /// The word as Kubernetes wants the reasons of conditions and Events: `this_cluster` is `ThisCluster`.

@@ -1,4 +1,5 @@
 use super::{Outcome, Output};
+use crate::capacity;
 use crate::files::ManifestSource;
 use crate::run::reload::MetadataTls;
 use crate::settings::{MetadataTransport, Settings};
@@ -23,7 +24,11 @@ pub(crate) struct Validate {
 impl Validate {
     pub(super) fn run(self) -> Result<Outcome> {
         let settings = Settings::read(&self.dir)?;
-        let findings = findings(&settings)?;
+        let mut findings = findings(&settings)?;
+        let (capacity, of_machine) = capacity::validate(&settings)?;
+        findings.extend(of_machine);
+        // For a person, and apart from the answer: what a machine gives is no finding.
+        capacity.lines().iter().for_each(|line| eprintln!("{line}"));
         match self.output {
             Output::Json => println!("{}", serde_json::to_string_pretty(&findings)?),
             Output::Text => print!("{}", text(&findings)),

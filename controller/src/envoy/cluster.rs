@@ -1,5 +1,6 @@
 //! Clusters: of the gateway to the exports' endpoints, of the egress to the peers' gateways.
 
+use super::listener::{BUFFER, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES};
 use super::resource::{address, metric_name, typed};
 use super::{FilePath, health, trust};
 use fedgate_core::ServiceName;
@@ -27,22 +28,16 @@ pub(super) fn black_hole() -> Value {
 
 /// The cluster of an export. Its endpoints are in this cluster; they get the bytes as they came out of TLS.
 pub(super) fn export(service: &ServiceName, endpoints: &BTreeSet<SocketAddr>) -> Value {
-    cluster(&service.cluster(), "STATIC", endpoints.iter().copied().map(address).collect())
+    let mut cluster = cluster(&service.cluster(), "STATIC", endpoints.iter().copied().map(address).collect());
+    // They are near: one lost packet is made up for by then.
+    cluster["connect_timeout"] = "2s".into();
+    rotate(&mut cluster);
+    cluster
 }
 
-/// The cluster of the health name: this Envoy's own listener.
-pub(super) fn health(service: &ServiceName, socket: &str) -> Value {
-    cluster(&service.cluster(), "STATIC", vec![health::address(socket)])
-}
-
-/// The cluster of a way to a peer, for all imports that go there: the peer's gateways.
-///
-/// A gateway that takes no connection leaves rotation after two tries, for 10 s at first and 60 s at most. When all of them
-/// have left, all are tried (`healthy_panic_threshold`, in percent).
-pub(super) fn peer(name: &str, import: &Import, bundle: &TrustBundle, identity: &FilePath) -> Value {
-    let mut cluster = cluster(name, "STATIC", import.addresses().map(address).collect());
-    cluster["circuit_breakers"]["thresholds"][0]["max_pending_requests"] = MOST_UNFINISHED.into();
-    cluster["transport_socket"] = trust::upstream_tls(identity, bundle, &import.server);
+/// Who takes no connection leaves rotation after two tries, for 10 s at first and 60 s at most. When all of them have left,
+/// all are tried (`healthy_panic_threshold`, in percent), so the first that is back is found at once.
+fn rotate(cluster: &mut Value) {
     cluster["common_lb_config"] = json!({ "healthy_panic_threshold": { "value": 1 } });
     cluster["outlier_detection"] = json!({
         "split_external_local_origin_errors": true,
@@ -52,6 +47,19 @@ pub(super) fn peer(name: &str, import: &Import, bundle: &TrustBundle, identity: 
         "max_ejection_time": "60s",
         "max_ejection_percent": 100,
     });
+}
+
+/// The cluster of the health name: this Envoy's own listener.
+pub(super) fn health(service: &ServiceName, socket: &str) -> Value {
+    cluster(&service.cluster(), "STATIC", vec![health::address(socket)])
+}
+
+/// The cluster of a way to a peer, for all imports that go there: the peer's gateways.
+pub(super) fn peer(name: &str, import: &Import, bundle: &TrustBundle, identity: &FilePath) -> Value {
+    let mut cluster = cluster(name, "STATIC", import.addresses().map(address).collect());
+    cluster["circuit_breakers"]["thresholds"][0]["max_pending_requests"] = MOST_UNFINISHED.into();
+    cluster["transport_socket"] = trust::upstream_tls(identity, bundle, &import.server);
+    rotate(&mut cluster);
     cluster
 }
 
@@ -63,6 +71,12 @@ fn cluster(name: &str, discovery: &str, addresses: Vec<Value>) -> Value {
         "alt_stat_name": metric_name(name),
         "type": discovery,
         "connect_timeout": "5s",
+        "per_connection_buffer_limit_bytes": BUFFER,
+        "upstream_connection_options": { "tcp_keepalive": {
+            "keepalive_time": KEEPALIVE_IDLE,
+            "keepalive_interval": KEEPALIVE_INTERVAL,
+            "keepalive_probes": KEEPALIVE_PROBES,
+        } },
         "circuit_breakers": { "thresholds": [{
             "max_connections": NO_LIMIT,
             "max_pending_requests": NO_LIMIT,

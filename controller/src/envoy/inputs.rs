@@ -17,8 +17,7 @@ pub enum AccessLog {
     File(FilePath),
 }
 
-/// How many connections an Envoy may have open at a time; further ones are closed as they come. Each takes two file
-/// descriptors, so the limit on open files has to be twice this number and some hundreds.
+/// How many connections an Envoy may have open at a time; further ones are closed as they come, see [`Descriptors`](super::Descriptors).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Connections(pub u32);
 

@@ -19,9 +19,25 @@ const HANDSHAKE: &str = "15s";
 /// who stopped reading before, would keep its connection open on both sides for as long as it answers the kernel's probes.
 const UNREAD: u32 = 60_000;
 
+/// How long a client may take for its first message, before the handshake: it holds a place from its first packet on.
+const FIRST_MESSAGE: &str = "5s";
+
 /// How many gateways of a peer a connection tries one after another, before it is given up. Bytes that the client has sent
 /// by then wait; a server that was not reached has seen none of them.
 const CONNECT_ATTEMPTS: u32 = 3;
+
+/// The same for an export's endpoints.
+pub(crate) const ENDPOINT_ATTEMPTS: u32 = 5;
+
+/// How much of a connection may wait in Envoy, in each direction, while one side does not read: Envoy's own advice for what
+/// strangers reach. Its default is 1 MiB, so that some thousand connections would take all memory.
+pub(super) const BUFFER: u32 = 32 * 1024;
+
+/// After how many seconds without a packet the other side is asked whether it is still there, how often, and how many times:
+/// a peer that vanished is noticed after 8 minutes, and addresses that are translated on the way stay so.
+pub(super) const KEEPALIVE_IDLE: u32 = 300;
+pub(super) const KEEPALIVE_INTERVAL: u32 = 60;
+pub(super) const KEEPALIVE_PROBES: u32 = 3;
 
 /// The federation listener.
 ///
@@ -39,8 +55,10 @@ pub(super) fn federation(
         "name": "federation",
         "stat_prefix": "federation",
         "address": address(inputs.listen),
-        "socket_options": [unread_timeout()],
         "access_log": [gateway_log(inputs.access_log)],
+        "listener_filters_timeout": FIRST_MESSAGE,
+        "per_connection_buffer_limit_bytes": BUFFER,
+        "socket_options": socket_options(),
         "listener_filters": [extension("envoy.filters.listener.tls_inspector", inspector, json!({}))],
         "filter_chains": [{
             "name": "federation",
@@ -53,6 +71,7 @@ pub(super) fn federation(
                     "stat_prefix": "federation",
                     "cluster": cluster::BLACK_HOLE,
                     "max_early_data_bytes": 0,
+                    "max_connect_attempts": ENDPOINT_ATTEMPTS,
                 })),
             ],
         }],
@@ -103,6 +122,20 @@ fn on_new_connection(state: Value) -> Value {
     )
 }
 
+/// Linux's names and numbers of the options; accepted connections inherit them.
+fn socket_options() -> Value {
+    const SOL_SOCKET: u32 = 1;
+    const IPPROTO_TCP: u32 = 6;
+    let option = |level: u32, name: u32, value: u32, description: &str| json!({ "level": level, "name": name, "int_value": value, "description": description });
+    json!([
+        unread_timeout(),
+        option(SOL_SOCKET, 9, 1, "SO_KEEPALIVE"),
+        option(IPPROTO_TCP, 4, KEEPALIVE_IDLE, "TCP_KEEPIDLE"),
+        option(IPPROTO_TCP, 5, KEEPALIVE_INTERVAL, "TCP_KEEPINTVL"),
+        option(IPPROTO_TCP, 6, KEEPALIVE_PROBES, "TCP_KEEPCNT"),
+    ])
+}
+
 /// `[::]` takes IPv4 as well.
 fn accept_both_families(listener: &mut Value, listen: SocketAddr) {
     if listen.is_ipv6() && listen.ip().is_unspecified() {
@@ -120,6 +153,7 @@ pub(super) fn import(service: &ServiceName, way: &str, listen: SocketAddr, acces
         "stat_prefix": metric_name(&service.cluster()),
         "address": address(listen),
         "enable_reuse_port": false,
+        "per_connection_buffer_limit_bytes": BUFFER,
         "access_log": [egress_log(access_log, service)],
         "filter_chains": [{ "filters": [server_name(service), tcp_proxy(json!({
             "stat_prefix": metric_name(&service.cluster()),

@@ -43,6 +43,7 @@
 pub(crate) mod access_log;
 mod bootstrap;
 mod cluster;
+mod descriptors;
 mod egress;
 mod file;
 pub(crate) mod filter;
@@ -57,11 +58,12 @@ mod stats;
 pub(crate) mod trust;
 mod write;
 
+pub use descriptors::Descriptors;
 pub use file::{File, FilePath, PathError};
 pub use filter::FilterModule;
 pub use identity::{Identity, IdentityError};
 pub use inputs::{AccessLog, Connections, EgressInputs, GatewayInputs};
-pub use ports::{Allocation, allocate};
+pub use ports::{Allocation, PortRequest, allocate, owner};
 pub use write::{WriteError, Written};
 
 use std::path::Path;

@@ -1,15 +1,34 @@
 //! Which local port an import has.
 //!
-//! A program is told a port once and keeps it in its configuration, so a port must never come to mean another service. An
-//! import keeps its port over changes and restarts, and a port whose import went away stays reserved for it as long as
-//! others are left. A new import's first choice follows from its name alone, so most ports stay the same even when the
-//! reservations are lost.
+//! A program is told a port once and keeps it in its configuration, so a port must never come to mean another service, least
+//! of all another peer's. An import keeps its port over changes and restarts, and a port whose import went away stays
+//! reserved for it; only imports of the same peer may take it over, and everybody once the peer itself is gone. A new
+//! import's first choice follows from its name alone, so most ports stay the same even when the reservations are lost.
+//!
+//! A peer names as many services as it likes, so ports are shared out: a peer gets a further one as long as it has no more
+//! than what would be left for all others. A single peer gets half of the range, the next one half of the rest, and so on:
+//! whoever comes later finds some. New imports take turns by peer.
 
 use fedgate_core::ServiceName;
 use sha2::{Digest, Sha256};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
+
+/// What ports are given out by.
+#[derive(Debug, Clone)]
+pub struct PortRequest<'a> {
+    /// [`Allocation::reserved`] of the last time.
+    pub previous: &'a BTreeMap<ServiceName, u16>,
+    /// The imports.
+    pub imports: &'a BTreeSet<ServiceName>,
+    /// The trust domains of the peers that there are.
+    pub peers: &'a BTreeSet<&'a str>,
+    /// The ports.
+    pub range: RangeInclusive<u16>,
+    /// How many may be open at a time: each takes descriptors of Envoy.
+    pub most: usize,
+}
 
 /// Who has which port.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,71 +37,125 @@ pub struct Allocation {
     pub ports: BTreeMap<ServiceName, u16>,
     /// The same, and what is reserved for imports that went away: to be kept, and given as `previous` the next time.
     pub reserved: BTreeMap<ServiceName, u16>,
-    /// The imports that no port is left for: the range is too small, or its ports are in use by other programs.
+    /// The imports without a port: their peer has its share, or no port is left that is not in use by another program.
     pub without_port: BTreeSet<ServiceName>,
 }
 
-/// Gives each import a port of `range`.
+/// Gives each import a port, as far as they go.
 ///
 /// A port of `previous` that is in the range stays with its service, and `is_free` is not asked: the egress itself listens
 /// there. `is_free` is asked about new ones.
-pub fn allocate(
-    previous: &BTreeMap<ServiceName, u16>,
-    imports: &BTreeSet<ServiceName>,
-    range: RangeInclusive<u16>,
-    mut is_free: impl FnMut(u16) -> bool,
-) -> Allocation {
-    let mut taken = Taken::default();
-    // Imports first: should a damaged file name one port twice, it is an import that keeps it.
-    let (wanted, gone): (Vec<_>, Vec<_>) = previous.iter().partition(|(service, _)| imports.contains(*service));
-    for (service, port) in wanted.into_iter().chain(gone) {
-        if range.contains(port) {
-            taken.keep(service, *port);
+pub fn allocate(request: &PortRequest<'_>, mut is_free: impl FnMut(u16) -> bool) -> Allocation {
+    let mut taken = Taken::kept(request);
+    let (kept, new): (Vec<_>, Vec<_>) = in_turns(request.imports).partition(|one| taken.by_service.contains_key(*one));
+    for service in kept.into_iter().take(request.most) {
+        taken.open(service);
+    }
+    for service in new {
+        if taken.may_open(service, request.most) && taken.place(service, request, &mut is_free) {
+            taken.open(service);
         }
     }
-    let mut without_port = BTreeSet::new();
-    for service in imports {
-        if !taken.by_service.contains_key(service) && !taken.place(service, imports, &range, &mut is_free) {
-            without_port.insert(service.clone());
-        }
-    }
-    let reserved = taken.by_service;
-    let of_imports = reserved.iter().filter(|(service, _)| imports.contains(*service));
-    let ports = of_imports.map(|(service, port)| (service.clone(), *port)).collect();
-    Allocation { ports, reserved, without_port }
+    let without_port = request.imports.difference(&taken.open).cloned().collect();
+    let port = |service: &ServiceName| Some((service.clone(), *taken.by_service.get(service)?));
+    Allocation { ports: taken.open.iter().filter_map(port).collect(), reserved: taken.by_service, without_port }
+}
+
+/// The trust domain of the peer that a service is of: what follows `NAME.NAMESPACE.svc.`.
+pub fn owner(service: &ServiceName) -> &str {
+    service.host.as_str().splitn(4, '.').nth(3).unwrap_or_default()
+}
+
+/// One of each peer, then another one of each, and so on.
+fn in_turns(imports: &BTreeSet<ServiceName>) -> impl Iterator<Item = &ServiceName> {
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut turn = |service| {
+        let count = seen.entry(owner(service)).or_default();
+        *count += 1;
+        (*count, service)
+    };
+    let turns: BTreeSet<_> = imports.iter().map(&mut turn).collect();
+    turns.into_iter().map(|(_, service)| service)
 }
 
 #[derive(Default)]
 struct Taken {
     by_service: BTreeMap<ServiceName, u16>,
     by_port: BTreeMap<u16, ServiceName>,
+    /// How many ports each peer has, reserved ones included.
+    held: BTreeMap<String, usize>,
+    /// The imports whose port is open, and how many each peer has of them.
+    open: BTreeSet<ServiceName>,
+    open_of: BTreeMap<String, usize>,
 }
 
 impl Taken {
+    /// Imports first: should a damaged file name one port twice, it is an import that keeps it.
+    fn kept(request: &PortRequest<'_>) -> Self {
+        let mut taken = Self::default();
+        let (wanted, gone): (Vec<_>, Vec<_>) =
+            request.previous.iter().partition(|(service, _)| request.imports.contains(*service));
+        for (service, port) in wanted.into_iter().chain(gone) {
+            if request.range.contains(port) {
+                taken.keep(service, *port);
+            }
+        }
+        taken
+    }
+
     fn keep(&mut self, service: &ServiceName, port: u16) {
         if let Entry::Vacant(entry) = self.by_port.entry(port) {
             entry.insert(service.clone());
             self.by_service.insert(service.clone(), port);
+            *self.held.entry(owner(service).to_owned()).or_default() += 1;
         }
     }
 
-    /// A port that nobody has, else one that is reserved for an import that went away.
+    fn give_up(&mut self, port: u16) {
+        let Some(service) = self.by_port.remove(&port) else { return };
+        self.by_service.remove(&service);
+        if let Some(held) = self.held.get_mut(owner(&service)) {
+            *held = held.saturating_sub(1);
+        }
+    }
+
+    fn open(&mut self, service: &ServiceName) {
+        self.open.insert(service.clone());
+        *self.open_of.entry(owner(service).to_owned()).or_default() += 1;
+    }
+
+    /// Whether the service's peer has no more than what is left.
+    fn may_open(&self, service: &ServiceName, most: usize) -> bool {
+        let left = most.saturating_sub(self.open.len());
+        left > 0 && self.open_of.get(owner(service)).copied().unwrap_or_default() <= left
+    }
+
+    /// How many ports no peer has. What is reserved for peers that are gone counts as nobody's.
+    fn left(&self, request: &PortRequest<'_>) -> usize {
+        let of_peers = self.held.iter().filter(|(owner, _)| request.peers.contains(owner.as_str()));
+        request.range.len().saturating_sub(of_peers.map(|(_, count)| count).sum())
+    }
+
+    /// A port that nobody has, if the peer's share allows; else one that is reserved for an import of this peer, or of a peer
+    /// that is gone.
     fn place(
         &mut self,
         service: &ServiceName,
-        imports: &BTreeSet<ServiceName>,
-        range: &RangeInclusive<u16>,
+        request: &PortRequest<'_>,
         is_free: &mut impl FnMut(u16) -> bool,
     ) -> bool {
-        let unreserved = candidates(service, range).find(|port| !self.by_port.contains_key(port) && is_free(*port));
-        let gone = |port: &u16| self.by_port.get(port).is_some_and(|owner| !imports.contains(owner));
-        let Some(port) = unreserved.or_else(|| candidates(service, range).find(|port| gone(port) && is_free(*port)))
-        else {
-            return false;
+        let within_share = self.held.get(owner(service)).copied().unwrap_or_default() <= self.left(request);
+        let unreserved = |port: &u16| within_share && !self.by_port.contains_key(port);
+        let passes_on = |other: &ServiceName| {
+            let is_nobodys = within_share && !request.peers.contains(owner(other));
+            !request.imports.contains(other) && (owner(other) == owner(service) || is_nobodys)
         };
-        if let Some(owner) = self.by_port.remove(&port) {
-            self.by_service.remove(&owner);
-        }
+        let inherited = |port: &u16| self.by_port.get(port).is_some_and(passes_on);
+        let mut find = |wanted: &dyn Fn(&u16) -> bool| {
+            candidates(service, &request.range).find(|port| wanted(port) && is_free(*port))
+        };
+        let Some(port) = find(&unreserved).or_else(|| find(&inherited)) else { return false };
+        self.give_up(port);
         self.keep(service, port);
         true
     }
@@ -102,92 +175,5 @@ fn first_choice(service: &ServiceName, range: &RangeInclusive<u16>) -> u16 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn service(number: usize) -> ServiceName {
-        ServiceName::parse(&format!("s{number}.shop.svc.beta.example:80")).unwrap()
-    }
-
-    fn services(numbers: impl IntoIterator<Item = usize>) -> BTreeSet<ServiceName> {
-        numbers.into_iter().map(service).collect()
-    }
-
-    fn free(_: u16) -> bool {
-        true
-    }
-
-    #[test]
-    fn an_import_keeps_its_port_whatever_comes_and_goes() {
-        let first = allocate(&BTreeMap::new(), &services(0..5), 15_000..=15_099, free);
-        let second = allocate(&first.reserved, &services(3..50), 15_000..=15_099, free);
-        let third = allocate(&second.reserved, &services(0..5), 15_000..=15_099, free);
-        assert_eq!(first.ports, third.ports);
-        assert_eq!(second.ports[&service(3)], first.ports[&service(3)]);
-    }
-
-    #[test]
-    fn a_port_that_is_in_use_is_not_given_away_but_kept_by_its_import() {
-        let first = allocate(&BTreeMap::new(), &services([0]), 15_000..=15_001, free);
-        let port = first.ports[&service(0)];
-        let second = allocate(&first.reserved, &services([0, 1]), 15_000..=15_001, |other| other != port);
-        assert_eq!(second.ports[&service(0)], port);
-        assert_ne!(second.ports[&service(1)], port);
-    }
-
-    #[test]
-    fn a_range_that_is_full_gives_reserved_ports_away_and_then_names_who_has_none() {
-        let first = allocate(&BTreeMap::new(), &services(0..3), 15_000..=15_002, free);
-        assert!(first.without_port.is_empty());
-        let second = allocate(&first.reserved, &services(1..5), 15_000..=15_002, free);
-        assert_eq!(second.without_port, services([4]));
-        assert_eq!(second.ports.len(), 3);
-        assert_eq!(second.reserved, second.ports);
-    }
-
-    #[test]
-    fn another_range_moves_everybody() {
-        let first = allocate(&BTreeMap::new(), &services(0..3), 15_000..=15_002, free);
-        let second = allocate(&first.reserved, &services(0..3), 16_000..=16_002, free);
-        assert!(second.ports.values().all(|port| (16_000..=16_002).contains(port)) && second.without_port.is_empty());
-    }
-
-    #[test]
-    fn the_first_choice_follows_from_the_name() {
-        let lost = allocate(&BTreeMap::new(), &services([7]), 15_000..=15_999, free);
-        let kept = allocate(&BTreeMap::new(), &services([7, 8]), 15_000..=15_999, free);
-        assert_eq!(lost.ports[&service(7)], kept.ports[&service(7)]);
-        let everything = allocate(&BTreeMap::new(), &services([7]), 0..=u16::MAX, free);
-        assert_eq!(everything.ports.len(), 1);
-    }
-
-    #[test]
-    #[allow(clippy::reversed_empty_ranges, reason = "it is what a wrong setting says")]
-    fn an_empty_range_has_no_ports() {
-        let none = allocate(&BTreeMap::new(), &services(0..2), 15_001..=15_000, free);
-        assert_eq!(none.without_port, services(0..2));
-    }
-
-    proptest! {
-        #[test]
-        fn no_port_is_given_twice_or_outside_of_the_range(
-            rounds in prop::collection::vec(prop::collection::btree_set(0usize..30, 0..25), 1..6),
-            used in prop::collection::btree_set(15_000u16..15_020, 0..10),
-        ) {
-            let mut reserved = BTreeMap::new();
-            for round in rounds {
-                let imports = services(round);
-                let next = allocate(&reserved, &imports, 15_000..=15_019, |port| !used.contains(&port));
-                let distinct: BTreeSet<_> = next.reserved.values().collect();
-                prop_assert_eq!(distinct.len(), next.reserved.len());
-                prop_assert!(next.reserved.values().all(|port| (15_000..15_020).contains(port) && !used.contains(port)));
-                prop_assert_eq!(next.ports.len() + next.without_port.len(), imports.len());
-                for (service, port) in &next.ports {
-                    prop_assert!(reserved.get(service).is_none_or(|before| before == port));
-                }
-                reserved = next.reserved;
-            }
-        }
-    }
-}
+#[path = "ports_tests.rs"]
+mod tests;

@@ -54,6 +54,7 @@ impl Reload {
         let mut findings = self.findings.clone();
         findings.extend(controller.reload_identity());
         findings.extend(self.certificate(controller));
+        findings.extend(controller.inotify());
         let mut manifests = self.source.read_finished(open);
         manifests.objects.findings.append(&mut findings);
         controller.reload(manifests.objects, manifests.endpoints);

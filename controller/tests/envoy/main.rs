@@ -1,7 +1,9 @@
 //! The files of the files platform, and a real Envoy that reads them.
 
 mod egress;
+mod endpoints;
 mod gateway;
+mod limits;
 mod pki;
 mod process;
 mod snapshots;

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 /// Long, since the machine may be busy. A test that fails waits this long; none that passes does.
@@ -46,12 +47,23 @@ pub(crate) struct Envoy {
 impl Envoy {
     /// Starts it with a bootstrap, and waits until it is ready. Its logs and its admin address are kept in `folder`.
     pub(crate) fn start(bootstrap: impl AsRef<Path>, folder: &Path) -> Self {
+        Self::run(Command::new(binary()), bootstrap.as_ref(), folder)
+    }
+
+    /// The same, with no more open files than this.
+    pub(crate) fn start_limited(bootstrap: impl AsRef<Path>, folder: &Path, open_files: u64) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {open_files}; exec \"$0\" \"$@\"")]).arg(binary());
+        Self::run(command, bootstrap.as_ref(), folder)
+    }
+
+    fn run(mut command: Command, bootstrap: &Path, folder: &Path) -> Self {
         fs::create_dir_all(folder).unwrap();
         let admin_path = folder.join("admin");
         let _ = fs::remove_file(&admin_path);
-        let child = Command::new(binary())
+        let child = command
             .arg("--config-path")
-            .arg(bootstrap.as_ref())
+            .arg(bootstrap)
             .args(["--use-dynamic-base-id", "--concurrency", "2", "--file-flush-interval-msec", "50"])
             .args(["--drain-time-s", "600", "--admin-address-path"])
             .arg(&admin_path)
@@ -88,6 +100,12 @@ impl Envoy {
         let answer = self.get(&format!("/stats?filter=^{name}$")).unwrap();
         let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
         body.lines().find_map(|line| line.split_once(": ")?.1.trim().parse().ok()).unwrap_or(0)
+    }
+
+    /// Fails when it has ended.
+    #[track_caller]
+    pub(crate) fn lives(&mut self) {
+        assert_eq!(self.child.try_wait().unwrap(), None, "Envoy has ended");
     }
 
     /// How many inotify instances it holds.
@@ -160,4 +178,15 @@ impl Drop for Envoy {
 /// A port that was free a moment ago.
 pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A port to listen on, below those that Linux gives to whoever asks for any: nobody takes it before Envoy does. Each is
+/// given once.
+pub(crate) fn listen_port() -> u16 {
+    const FIRST: u16 = 12_000;
+    const COUNT: u16 = 18_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let own = (std::process::id() % u32::from(COUNT)) as u16;
+    let mut ports = std::iter::repeat_with(|| FIRST + (own + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT);
+    ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }

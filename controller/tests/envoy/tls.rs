@@ -130,7 +130,15 @@ impl Echo {
 
     /// One that speaks first.
     pub(crate) fn greeting(greeting: &'static [u8]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::on(SocketAddr::new(super::world::LOOPBACK, 0), greeting)
+    }
+
+    pub(crate) fn at(address: SocketAddr) -> Self {
+        Self::on(address, b"")
+    }
+
+    fn on(address: SocketAddr, greeting: &'static [u8]) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
         let counter = connections.clone();
@@ -145,6 +153,25 @@ impl Echo {
 
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
+    }
+}
+
+/// An address that answers nothing: its queue is full.
+pub(crate) struct BlackHole {
+    pub(crate) address: SocketAddr,
+    _held: (TcpListener, Vec<TcpStream>),
+}
+
+impl BlackHole {
+    pub(crate) fn dig() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+            waiting.push(stream);
+            assert!(waiting.len() < 10_000, "its queue has no end");
+        }
+        Self { address, _held: (listener, waiting) }
     }
 }
 

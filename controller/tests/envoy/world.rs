@@ -1,7 +1,7 @@
 //! A cluster whose gateway and egress are real Envoys, and the state that its files are made of.
 
 use super::pki::Authority;
-use super::process::{Envoy, free_port};
+use super::process::{Envoy, listen_port};
 use fedgate_controller::envoy::{
     AccessLog, Connections, EgressInputs, EnvoyFiles, FilterModule, GatewayInputs, Identity, Written,
 };
@@ -49,6 +49,8 @@ pub(crate) struct Cluster {
     pub(crate) imports: Vec<Import>,
     /// The imports' local ports.
     pub(crate) ports: BTreeMap<ServiceName, u16>,
+    /// How many connections each of its Envoys takes.
+    pub(crate) connections: Connections,
     generation: u64,
 }
 
@@ -68,6 +70,7 @@ impl Cluster {
             exports: BTreeMap::new(),
             imports: Vec::new(),
             ports: BTreeMap::new(),
+            connections: Connections::default(),
             generation: 0,
         }
     }
@@ -114,7 +117,7 @@ impl Cluster {
             options: Options::default(),
             module: module(),
             access_log: &AccessLog::Stdout,
-            connections: Connections::default(),
+            connections: self.connections,
         });
         self.files.write(&files).unwrap()
     }
@@ -140,7 +143,7 @@ impl Cluster {
     /// Writes the egress's files.
     pub(crate) fn publish_imports(&mut self) -> Written {
         for import in &self.imports {
-            self.ports.entry(import.service.clone()).or_insert_with(free_port);
+            self.ports.entry(import.service.clone()).or_insert_with(listen_port);
         }
         let files = self.files.egress(&EgressInputs {
             trust_domain: &self.authority.trust_domain,
@@ -151,7 +154,7 @@ impl Cluster {
             ports: &self.ports,
             bundles: &self.bundles,
             access_log: &AccessLog::Stdout,
-            connections: Connections::default(),
+            connections: self.connections,
         });
         self.files.write(&files).unwrap()
     }
@@ -165,6 +168,17 @@ impl Cluster {
         let envoy = self.start("gateway");
         self.address.set(envoy.listener("federation"));
         envoy
+    }
+
+    pub(crate) fn limited_gateway(&self, open_files: u64) -> Envoy {
+        let envoy =
+            Envoy::start_limited(self.path("gateway/bootstrap.json"), &self.folder.path().join("gateway"), open_files);
+        self.address.set(envoy.listener("federation"));
+        envoy
+    }
+
+    pub(crate) fn limited_egress(&self, open_files: u64) -> Envoy {
+        Envoy::start_limited(self.path("egress/bootstrap.json"), &self.folder.path().join("egress"), open_files)
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

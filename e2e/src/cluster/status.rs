@@ -79,6 +79,16 @@ impl Cluster {
         tokio::time::timeout(SOON, command.output()).await?.context("cannot start fedgate")
     }
 
+    /// The same for a command that takes no `--dir`: it is started in this cluster's folder.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn fedgate_in_folder(&self, arguments: &[&str]) -> Result<std::process::Output> {
+        let mut command = tokio::process::Command::new(programs::fedgate()?);
+        command.args(arguments).current_dir(&self.folder).kill_on_drop(true);
+        tokio::time::timeout(SOON, command.output()).await?.context("cannot start fedgate")
+    }
+
     /// Waits until the egress has a port for `host:port` and listens at it.
     ///
     /// # Errors

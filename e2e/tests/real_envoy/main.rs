@@ -1,5 +1,6 @@
 //! Tests on real Envoys and real controllers; `cargo xtask e2e` runs them. Each allow has its deny.
 
+mod capacity;
 mod controller;
 mod egress;
 mod exposure;

@@ -87,7 +87,13 @@ impl Objects<'_> {
     }
 
     fn waiting_tcp_proxy(&self) -> Value {
-        self.at_tcp_proxy("MERGE", listener::tcp_proxy(json!({ "max_early_data_bytes": 0 })))
+        self.at_tcp_proxy(
+            "MERGE",
+            listener::tcp_proxy(json!({
+                "max_early_data_bytes": 0,
+                "max_connect_attempts": listener::ENDPOINT_ATTEMPTS,
+            })),
+        )
     }
 
     fn at_tcp_proxy(&self, operation: &str, value: Value) -> Value {

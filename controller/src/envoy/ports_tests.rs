@@ -1,0 +1,178 @@
+use super::*;
+use proptest::prelude::*;
+
+fn service_of(peer: &str, number: usize) -> ServiceName {
+    ServiceName::parse(&format!("s{number}.shop.svc.{peer}.example:80")).unwrap()
+}
+
+fn service(number: usize) -> ServiceName {
+    service_of("beta", number)
+}
+
+fn of(peer: &str, numbers: impl IntoIterator<Item = usize>) -> BTreeSet<ServiceName> {
+    numbers.into_iter().map(|number| service_of(peer, number)).collect()
+}
+
+fn services(numbers: impl IntoIterator<Item = usize>) -> BTreeSet<ServiceName> {
+    of("beta", numbers)
+}
+
+fn free(_: u16) -> bool {
+    true
+}
+
+const PEERS: [&str; 4] = ["beta.example", "gamma.example", "delta.example", "epsilon.example"];
+
+/// With all peers there, and as many ports open as there are.
+fn given(
+    previous: &BTreeMap<ServiceName, u16>,
+    imports: &BTreeSet<ServiceName>,
+    range: RangeInclusive<u16>,
+    is_free: impl FnMut(u16) -> bool,
+) -> Allocation {
+    allocate(&PortRequest { previous, imports, peers: &PEERS.into(), range, most: usize::MAX }, is_free)
+}
+
+fn count(allocation: &Allocation, peer: &str) -> usize {
+    allocation.ports.keys().filter(|service| owner(service) == format!("{peer}.example")).count()
+}
+
+#[test]
+fn an_import_keeps_its_port_whatever_comes_and_goes() {
+    let first = given(&BTreeMap::new(), &services(0..5), 15_000..=15_199, free);
+    let second = given(&first.reserved, &services(3..50), 15_000..=15_199, free);
+    let third = given(&second.reserved, &services(0..5), 15_000..=15_199, free);
+    assert_eq!(first.ports, third.ports);
+    assert_eq!(second.ports[&service(3)], first.ports[&service(3)]);
+}
+
+#[test]
+fn a_port_that_is_in_use_is_not_given_away_but_kept_by_its_import() {
+    let first = given(&BTreeMap::new(), &services([0]), 15_000..=15_003, free);
+    let port = first.ports[&service(0)];
+    let second = given(&first.reserved, &services([0, 1]), 15_000..=15_003, |other| other != port);
+    assert_eq!(second.ports[&service(0)], port);
+    assert_ne!(second.ports[&service(1)], port);
+}
+
+#[test]
+fn one_peer_leaves_ports_for_those_that_are_there_and_those_that_come_later() {
+    let range = 15_100..=15_999;
+    let all = |more: &[BTreeSet<ServiceName>]| more.iter().flatten().cloned().collect::<BTreeSet<_>>();
+    let (beta, gamma) = (services(0..1000), of("gamma", 0..20));
+    let first = given(&BTreeMap::new(), &all(&[beta.clone(), gamma.clone()]), range.clone(), free);
+    assert_eq!((count(&first, "beta"), count(&first, "gamma")), (441, 20));
+    assert_eq!(first.without_port.len(), 559);
+
+    // Alone at first, and with everything announced: the others come later, one of them as greedy.
+    let alone = given(&BTreeMap::new(), &beta, range.clone(), free);
+    assert_eq!(count(&alone, "beta"), 451);
+    let later = all(&[beta.clone(), gamma.clone(), of("delta", 0..1000)]);
+    let later = given(&alone.reserved, &later, range.clone(), free);
+    assert_eq!(["beta", "gamma", "delta"].map(|peer| count(&later, peer)), [451, 20, 215]);
+    assert!(alone.ports.iter().all(|(service, port)| later.ports[service] == *port), "nobody's port is taken away");
+    let last = all(&[beta, gamma, of("delta", 0..1000), of("epsilon", 0..50)]);
+    assert_eq!(count(&given(&later.reserved, &last, range, free), "epsilon"), 50);
+}
+
+/// A peer that announces other names each hour reserves no more than its share, and takes nobody's place.
+#[test]
+fn reservations_are_within_the_peers_share_and_pass_to_its_own_imports_only() {
+    let range = 15_000..=15_039;
+    let gamma = of("gamma", 0..5);
+    let first = given(&BTreeMap::new(), &gamma, range.clone(), free);
+    let mut reserved = first.reserved.clone();
+    for round in 0..20 {
+        // Gamma's document is gone for a while.
+        let beta = services(round * 40..round * 40 + 40);
+        let next = given(&reserved, &beta, range.clone(), free);
+        assert_eq!(next.ports.len(), 18, "round {round}");
+        reserved = next.reserved;
+    }
+    let back = given(&reserved, &gamma, range.clone(), free);
+    assert_eq!(back.ports, first.ports);
+    // Once gamma itself is gone, its reservations are anybody's, within the share.
+    let peers = ["beta.example"].into();
+    let full: BTreeMap<_, _> = of("gamma", 0..40).into_iter().zip(15_000..).collect();
+    let request = PortRequest { previous: &full, imports: &services(0..3), peers: &peers, range, most: usize::MAX };
+    assert_eq!(allocate(&request, free).ports.len(), 3);
+    assert!(
+        allocate(&PortRequest { peers: &PEERS.into(), ..request }, free).ports.is_empty(),
+        "not while it is a peer"
+    );
+}
+
+#[test]
+fn no_more_are_open_than_envoy_has_descriptors_for() {
+    let range = 15_100..=15_999;
+    let imports: BTreeSet<_> = services(0..100).union(&of("gamma", 0..5)).cloned().collect();
+    let request = PortRequest { previous: &BTreeMap::new(), imports: &imports, peers: &PEERS.into(), range, most: 40 };
+    let few = allocate(&request, free);
+    assert_eq!(["beta", "gamma"].map(|peer| count(&few, peer)), [18, 5]);
+    // Fewer than before: those that stay keep their ports, and the others their reservations.
+    let wide = allocate(&PortRequest { most: 1000, ..request.clone() }, free);
+    let fewer = allocate(&PortRequest { previous: &wide.reserved, most: 20, ..request.clone() }, free);
+    assert_eq!(["beta", "gamma"].map(|peer| count(&fewer, peer)), [15, 5]);
+    assert!(fewer.ports.iter().all(|(service, port)| wide.ports[service] == *port));
+    assert_eq!(allocate(&PortRequest { previous: &fewer.reserved, most: 1000, ..request }, free).ports, wide.ports);
+}
+
+#[test]
+fn another_range_moves_everybody() {
+    let first = given(&BTreeMap::new(), &services(0..3), 15_000..=15_009, free);
+    let second = given(&first.reserved, &services(0..3), 16_000..=16_009, free);
+    assert!(second.ports.values().all(|port| (16_000..=16_009).contains(port)) && second.without_port.is_empty());
+}
+
+#[test]
+fn the_first_choice_follows_from_the_name() {
+    let lost = given(&BTreeMap::new(), &services([7]), 15_000..=15_999, free);
+    let kept = given(&BTreeMap::new(), &services([7, 8]), 15_000..=15_999, free);
+    assert_eq!(lost.ports[&service(7)], kept.ports[&service(7)]);
+    let everything = given(&BTreeMap::new(), &services([7]), 0..=u16::MAX, free);
+    assert_eq!(everything.ports.len(), 1);
+}
+
+#[test]
+#[allow(clippy::reversed_empty_ranges, reason = "it is what a wrong setting says")]
+fn an_empty_range_has_no_ports() {
+    let none = given(&BTreeMap::new(), &services(0..2), 15_001..=15_000, free);
+    assert_eq!(none.without_port, services(0..2));
+}
+
+#[test]
+fn a_services_owner_is_its_trust_domain() {
+    for (name, expected) in [("svc.svc.svc.beta.example:80", "beta.example"), ("a.b.svc.svc.example:1", "svc.example")]
+    {
+        assert_eq!(owner(&ServiceName::parse(name).unwrap()), expected);
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_port_is_given_twice_or_outside_of_the_range(
+        rounds in prop::collection::vec(prop::collection::btree_set((0usize..3, 0usize..30), 0..40), 1..6),
+        used in prop::collection::btree_set(15_000u16..15_020, 0..10),
+        most in 0usize..30,
+    ) {
+        let mut reserved = BTreeMap::new();
+        for round in rounds {
+            let imports: BTreeSet<_> = round.into_iter().map(|(peer, n)| service_of(["beta", "gamma", "delta"][peer], n)).collect();
+            let request =
+                PortRequest { previous: &reserved, imports: &imports, peers: &PEERS.into(), range: 15_000..=15_019, most };
+            let next = allocate(&request, |port| !used.contains(&port));
+            let distinct: BTreeSet<_> = next.reserved.values().collect();
+            prop_assert_eq!(distinct.len(), next.reserved.len());
+            prop_assert!(next.reserved.values().all(|port| (15_000..15_020).contains(port) && !used.contains(port)));
+            prop_assert_eq!(next.ports.len() + next.without_port.len(), imports.len());
+            prop_assert!(next.ports.len() <= most);
+            for (service, port) in &next.ports {
+                prop_assert!(reserved.get(service).is_none_or(|before| before == port));
+                // What was another peer's is not this one's.
+                let before = reserved.iter().find(|(_, other)| *other == port);
+                prop_assert!(before.is_none_or(|(other, _)| owner(other) == owner(service)));
+            }
+            reserved = next.reserved;
+        }
+    }
+}

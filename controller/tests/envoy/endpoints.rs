@@ -1,0 +1,76 @@
+//! Back ends that are gone.
+
+use super::pki::Authority;
+use super::process::{free_port, until};
+use super::tls::{BlackHole, Echo, TlsClient, open_tls};
+use super::world::{Cluster, LOOPBACK, service};
+use std::collections::BTreeSet;
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+const WEB: &str = "web.shop.svc.alpha.example:80";
+const EJECTED: &str = r"cluster\..*\.outlier_detection\.ejections_active";
+
+/// alpha whose `web` has these endpoints, and its peer beta.
+fn alpha_with(endpoints: &[SocketAddr]) -> (Cluster, Authority) {
+    let mut alpha = Cluster::new("alpha.example");
+    let beta = Authority::new("beta.example");
+    alpha.peer(&beta);
+    alpha
+        .exports
+        .insert(service(WEB), (BTreeSet::from_iter(endpoints.iter().copied()), vec![beta.trust_domain.clone()]));
+    alpha.publish();
+    (alpha, beta)
+}
+
+fn call(alpha: &Cluster, beta: &Authority) -> io::Result<TlsClient> {
+    open_tls(alpha.address(), &beta.workload("ns/shop/sa/client"), &service(WEB).sni())
+}
+
+fn refusing() -> SocketAddr {
+    SocketAddr::new(LOOPBACK, free_port())
+}
+
+#[test]
+fn an_endpoint_that_refuses_fails_no_call_and_leaves_rotation() {
+    let echo = Echo::start();
+    let (alpha, beta) = alpha_with(&[echo.address, refusing(), refusing()]);
+    let envoy = alpha.gateway();
+    for number in 0..80 {
+        call(&alpha, &beta).unwrap_or_else(|error| panic!("call {number}: {error}"));
+    }
+    assert_eq!(echo.connections(), 80);
+    until("both are out", || (envoy.stat(EJECTED) == 2).then_some(()));
+}
+
+#[test]
+fn an_endpoint_that_does_not_answer_fails_no_call_and_leaves_rotation() {
+    let (echo, hole) = (Echo::start(), BlackHole::dig());
+    let (alpha, beta) = alpha_with(&[echo.address, hole.address]);
+    let envoy = alpha.gateway();
+    for number in 0..80 {
+        call(&alpha, &beta).unwrap_or_else(|error| panic!("call {number}: {error}"));
+    }
+    until("it is out", || (envoy.stat(EJECTED) == 1).then_some(()));
+    let start = Instant::now();
+    call(&alpha, &beta).unwrap();
+    assert!(start.elapsed() < Duration::from_secs(2), "nothing waits for it any more");
+}
+
+#[test]
+fn when_all_are_dead_calls_fail_soon_and_the_first_that_is_back_is_found_at_once() {
+    let (first, second) = (refusing(), refusing());
+    let (alpha, beta) = alpha_with(&[first, second]);
+    let envoy = alpha.gateway();
+    let start = Instant::now();
+    until("both are out", || {
+        assert!(call(&alpha, &beta).is_err());
+        (envoy.stat(EJECTED) == 2).then_some(())
+    });
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    let _echo = Echo::at(second);
+    for number in 0..20 {
+        call(&alpha, &beta).unwrap_or_else(|error| panic!("call {number}: {error}"));
+    }
+}
