@@ -332,14 +332,14 @@ async fn after_a_restore_all_replicas_list_again_and_are_not_ready_meanwhile() {
     until(|| first.is_ready() && second.is_ready()).await;
     site.server.mend();
     site.export("new");
-    until(|| site.table() != with_lost && site.table().to_string() != snapshot_table(&snapshot)).await;
+    until(|| site.table() != with_lost && site.table() != table_of(&snapshot)).await;
     assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
 }
 
-fn snapshot_table(snapshot: &crate::kubernetes::fake::Snapshot) -> String {
+fn table_of(snapshot: &crate::kubernetes::fake::Snapshot) -> Value {
     let server = FakeApi::new();
     server.restore(snapshot);
-    server.get(Kind::EnvoyFilter, NAMESPACE, TABLE).unwrap()["spec"].to_string()
+    server.get(Kind::EnvoyFilter, NAMESPACE, TABLE).unwrap()["spec"].clone()
 }
 
 #[tokio::test(start_paused = true)]
