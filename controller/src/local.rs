@@ -1,19 +1,21 @@
 //! This cluster, from its settings and the files that they name.
 
+mod credentials;
+
 use crate::cluster_identity;
 use crate::own;
 use crate::settings::Settings;
 use crate::state::StateFolder;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use fedgate_core::ServicePort;
 use fedgate_federation::LocalCluster;
 use fedgate_federation::bundle::{Root, roots_from_pem};
+use fedgate_federation::credentials::leaf_identities;
 use fedgate_federation::document::{ClusterUuid, GatewayAddress, GatewayHost, Limits, WorkloadIdentity};
 use fedgate_federation::federate::Passthrough;
 use fedgate_federation::key::SigningKey;
 use std::fs;
 use std::path::Path;
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// On a site without Istio there are no sidecars that could be told whose roots to believe.
 const NO_PASSTHROUGH: &str =
@@ -48,11 +50,13 @@ pub fn stand_in(settings: &Settings) -> Result<LocalCluster> {
 }
 
 fn cluster(settings: &Settings, cluster_uuid: ClusterUuid, key: &SigningKey) -> Result<LocalCluster> {
+    let roots = roots(&settings.identity.roots)?;
     Ok(LocalCluster {
+        credentials: credentials::read(settings, &roots),
         trust_domain: settings.trust_domain.clone(),
         cluster_uuid,
         authn_key: key.public(),
-        roots: roots(&settings.identity.roots)?,
+        roots,
         network: settings.network.clone(),
         gateways: gateways(settings),
         gateway_identities: identities(&settings.identity.certificate_chain)?,
@@ -80,11 +84,8 @@ fn roots(path: &Path) -> Result<Vec<Root>> {
     let limits = Limits::default();
     let roots = roots_from_pem(&pem, limits.certificate_bytes).into_iter().collect::<Result<Vec<_>, _>>();
     let roots = roots.with_context(|| {
-        format!("identity.roots {} must hold CA certificates in PEM and nothing else", path.display())
+        format!("identity.roots {}: expected CA certificates in PEM and nothing else", path.display())
     })?;
-    if roots.is_empty() {
-        bail!("identity.roots {} holds no CA certificate: put this cluster's root CA there, in PEM", path.display());
-    }
     Ok(roots)
 }
 
@@ -100,35 +101,10 @@ fn gateways(settings: &Settings) -> Vec<GatewayAddress> {
     }
 }
 
-/// The SPIFFE ID of the certificate that the gateway shows, so that peers expect it and no other.
+/// The SPIFFE ID of the certificate that the gateway shows, so that peers expect it and no other. What is wrong with it otherwise is among
+/// the findings about this cluster's credentials.
 fn identities(path: &Path) -> Result<Vec<WorkloadIdentity>> {
     let named = || format!("identity.certificateChain {}", path.display());
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", named()))?;
-    let (_, pem) = x509_parser::pem::parse_x509_pem(&bytes)
-        .map_err(|_| anyhow::anyhow!("{} is no certificate in PEM", named()))?;
-    let (_, leaf) =
-        X509Certificate::from_der(&pem.contents).map_err(|_| anyhow::anyhow!("{} is no X.509 certificate", named()))?;
-    check_usage(&leaf).map_err(|why| anyhow::anyhow!("{} {why}", named()))?;
-    let names = leaf.subject_alternative_name().ok().flatten().map(|extension| &extension.value.general_names);
-    let uris = names.into_iter().flatten().filter_map(|name| match name {
-        GeneralName::URI(uri) => Some(*uri),
-        _ => None,
-    });
-    let identities: Vec<_> = uris.filter_map(|uri| WorkloadIdentity::parse(uri).ok()).collect();
-    match identities.is_empty() {
-        true => bail!("{} has no SPIFFE ID as URI SAN: peers would not know whom to expect", named()),
-        false => Ok(identities),
-    }
-}
-
-/// What Envoy's SPIFFE validator asks of a leaf (X.509-SVID, section 4). It refuses others with a word that nobody understands.
-fn check_usage(leaf: &X509Certificate<'_>) -> Result<(), &'static str> {
-    if leaf.is_ca() {
-        return Err("is a CA certificate: expected a leaf, the gateway's own");
-    }
-    let usage = leaf.key_usage().ok().flatten().map(|extension| extension.value);
-    match usage.is_some_and(|usage| usage.digital_signature() && !usage.key_cert_sign() && !usage.crl_sign()) {
-        true => Ok(()),
-        false => Err("has not the key usage of a workload: expected keyUsage=digitalSignature, or peers refuse it"),
-    }
+    leaf_identities(&bytes).map_err(|why| anyhow::anyhow!("{}: {why}", named()))
 }

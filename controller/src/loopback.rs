@@ -35,6 +35,19 @@ impl TestCa {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
+    /// One that is a server's certificate for `host` too, until the end of a year before `year`.
+    pub(crate) fn for_host(host: &str, year: i32) -> Self {
+        let mut params = CertificateParams::new([host.to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.not_after = date_time_ymd(year, 1, 1);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    /// Its own certificate and key, to serve with.
+    pub(crate) fn itself(&self) -> Leaf {
+        Leaf { chain: self.0.pem(), key: self.0.key().serialize_pem() }
+    }
+
     pub(crate) fn der(&self) -> Box<[u8]> {
         self.0.der().to_vec().into()
     }

@@ -6,6 +6,7 @@
 use crate::in_force::InForce;
 use crate::{exporter, importer};
 use fedgate_federation::Severity;
+use fedgate_federation::credentials::Credentials;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
 use prometheus_client::registry::Registry;
@@ -29,6 +30,8 @@ pub struct Metrics {
     peers: Family<PeersLabels, Gauge>,
     peer_ready: Family<PeerLabels, Gauge>,
     findings: Family<FindingsLabels, Gauge>,
+    expirations: Family<CertificateLabels, Gauge>,
+    starts: Family<CertificateLabels, Gauge>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -52,6 +55,12 @@ struct FindingsLabels {
     severity: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CertificateLabels {
+    certificate: &'static str,
+    name: String,
+}
+
 impl Metrics {
     /// Names all of them.
     pub fn registry(&self) -> Registry {
@@ -66,6 +75,10 @@ impl Metrics {
         registry.register("peers", "Peers, by whether they are ready", self.peers.clone());
         registry.register("peer_ready", "1 when a peer is ready; the first 100 peers by name", self.peer_ready.clone());
         registry.register("findings", "What an operator should know, by severity", self.findings.clone());
+        let expirations = "When each of this cluster's own certificates and roots expires, in seconds since 1970";
+        registry.register("certificate_expiration_timestamp_seconds", expirations, self.expirations.clone());
+        let starts = "When each of them became valid, in seconds since 1970";
+        registry.register("certificate_start_timestamp_seconds", starts, self.starts.clone());
         self.exporter.register(&mut registry);
         self.importer.register(&mut registry);
         registry
@@ -81,6 +94,7 @@ impl Metrics {
         self.exports.set(number(federation.exports.len() as u64));
         self.imports.set(number(federation.imports.len() as u64));
         self.show_peers(in_force);
+        self.show_certificates(&in_force.local.credentials);
         for (severity, word) in [(Severity::Error, "error"), (Severity::Warning, "warning"), (Severity::Info, "info")] {
             let all = federation.findings.iter().chain(findings);
             let count = all.filter(|finding| finding.severity == severity).count();
@@ -94,6 +108,16 @@ impl Metrics {
         self.peer_ready.clear();
         self.findings.clear();
         self.imports.set(0);
+    }
+
+    fn show_certificates(&self, credentials: &Credentials) {
+        self.expirations.clear();
+        self.starts.clear();
+        for validity in &credentials.validities {
+            let labels = CertificateLabels { certificate: validity.role.word(), name: validity.name.clone() };
+            self.expirations.get_or_create(&labels).set(validity.not_after.as_second());
+            self.starts.get_or_create(&labels).set(validity.not_before.as_second());
+        }
     }
 
     fn show_peers(&self, in_force: &InForce) {

@@ -2,10 +2,13 @@
 //! the certificate.
 
 mod fingerprint;
+mod names;
 
 pub use fingerprint::{Fingerprint, InvalidFingerprint};
+pub(crate) use names::Names;
 
 use crate::finding::shown;
+use crate::pem_text::{self, Block, Kind};
 use crate::strict;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use fedgate_core::TrustDomain;
@@ -15,7 +18,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use x509_parser::certificate::X509Certificate;
-use x509_parser::oid_registry::{OID_EC_P256, OID_NIST_EC_P384, OID_NIST_EC_P521};
+use x509_parser::oid_registry::{OID_EC_P256, OID_NIST_EC_P384, OID_NIST_EC_P521, OID_SIG_ED25519};
 use x509_parser::prelude::{FromDer, X509Version};
 use x509_parser::public_key::PublicKey as SubjectKey;
 
@@ -49,32 +52,42 @@ pub struct Root {
     not_after: Timestamp,
     key_type: KeyType,
     subject: Arc<str>,
+    names: Names,
 }
 
-/// Why a certificate is no root.
+/// Why something is no root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RootError {
-    /// The block is no PEM, or holds something else than a certificate.
-    #[error("expected a PEM block CERTIFICATE")]
-    Pem,
+    /// There is something else than a certificate; what it is, in a fixed text.
+    #[error("found {0}")]
+    NotCertificate(&'static str),
     /// It is too long.
     #[error("the certificate has {0} bytes, at most {1} are taken")]
     TooLong(usize, usize),
     /// It is no certificate, or has something behind it.
-    #[error("expected an X.509 version 3 certificate in strict DER and nothing else")]
+    #[error("found something that is not an X.509 certificate in strict DER")]
     Der,
+    /// It is of a version that knows no CA certificates.
+    #[error("found a certificate of X.509 version {0}, which cannot say that it is a CA's: expected version 3")]
+    Version(u32),
     /// Its extensions contradict themselves, or stand twice.
     #[error("its extensions cannot be understood")]
     Extensions,
-    /// It may sign no certificates.
-    #[error("expected a CA certificate (basicConstraints CA:TRUE, keyUsage with keyCertSign)")]
+    /// It is no CA's.
+    #[error("found a certificate that is not a CA's (basicConstraints is not CA:TRUE): expected the CA that signed it")]
     NotCa,
+    /// It may not sign certificates.
+    #[error("found a CA certificate that may not sign certificates: expected keyUsage with keyCertSign")]
+    NotSigning,
     /// Its dates are none.
     #[error("its validity is no range of dates")]
     Validity,
+    /// Its RSA key is too short, or too long.
+    #[error("found an RSA key of {0} bits: expected one of 2048 to 8192 bits")]
+    RsaBits(usize),
     /// Its key is of another kind.
-    #[error("expected an RSA key of 2048 to 8192 bits or a key on P-256, P-384 or P-521")]
-    Key,
+    #[error("found {0}: expected an RSA key, or a key on P-256, P-384 or P-521")]
+    Key(&'static str),
 }
 
 impl Root {
@@ -83,11 +96,11 @@ impl Root {
     /// # Errors
     /// [`RootError`].
     pub fn from_der(der: &[u8]) -> Result<Self, RootError> {
-        if !strict::is_certificate(der) {
-            return Err(RootError::Der);
-        }
         let (rest, certificate) = X509Certificate::from_der(der).map_err(|_| RootError::Der)?;
-        if !rest.is_empty() || certificate.version() != X509Version::V3 {
+        if certificate.version() != X509Version::V3 && rest.is_empty() {
+            return Err(RootError::Version(certificate.version().0.saturating_add(1)));
+        }
+        if !rest.is_empty() || !strict::is_certificate(der) {
             return Err(RootError::Der);
         }
         check_ca(&certificate)?;
@@ -100,6 +113,7 @@ impl Root {
         Ok(Self {
             key_type: key_type(&certificate)?,
             subject: shown(&certificate.subject().to_string()).into(),
+            names: Names::of(&certificate),
             fingerprint: Fingerprint::of(der),
             der: der.into(),
             not_before,
@@ -137,6 +151,11 @@ impl Root {
         &self.subject
     }
 
+    /// Its issuer, fit for being shown. Of a true root it is the subject.
+    pub fn issuer(&self) -> &str {
+        self.names.issuer()
+    }
+
     /// Whether it has expired at `now`.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.not_after < now
@@ -153,13 +172,33 @@ impl Root {
     }
 }
 
+/// The roots from which no way leads to a self-signed one among them: Envoy's SPIFFE validator loads such an intermediate, and then refuses
+/// every certificate that it has signed (`unable to get issuer certificate`). Only names and key identifiers are compared, as
+/// BoringSSL does when it looks for an issuer.
+pub fn dangling(roots: &[Root]) -> Vec<&Root> {
+    let mut anchored: Vec<bool> = roots.iter().map(|root| root.names.is_self_issued()).collect();
+    // Each round reaches one step further down, so there are no more rounds than roots.
+    for _ in roots {
+        for (place, root) in roots.iter().enumerate() {
+            let issuers = roots.iter().zip(anchored.clone());
+            let reaches =
+                issuers.into_iter().any(|(issuer, reached)| reached && root.names.may_be_issued_by(&issuer.names));
+            if let Some(here) = anchored.get_mut(place) {
+                *here |= reaches;
+            }
+        }
+    }
+    roots.iter().zip(anchored).filter(|(_, anchored)| !anchored).map(|(root, _)| root).collect()
+}
+
 fn check_ca(certificate: &X509Certificate<'_>) -> Result<(), RootError> {
     certificate.extensions_map().map_err(|_| RootError::Extensions)?;
     let constraints = certificate.basic_constraints().map_err(|_| RootError::Extensions)?;
     let usage = certificate.key_usage().map_err(|_| RootError::Extensions)?;
-    match constraints.is_some_and(|c| c.value.ca) && usage.is_none_or(|u| u.value.key_cert_sign()) {
-        true => Ok(()),
-        false => Err(RootError::NotCa),
+    match (constraints.is_some_and(|c| c.value.ca), usage.is_none_or(|u| u.value.key_cert_sign())) {
+        (true, true) => Ok(()),
+        (false, _) => Err(RootError::NotCa),
+        (true, false) => Err(RootError::NotSigning),
     }
 }
 
@@ -167,10 +206,14 @@ fn key_type(certificate: &X509Certificate<'_>) -> Result<KeyType, RootError> {
     let key = certificate.public_key();
     let curve = key.algorithm.parameters.as_ref().and_then(|parameters| parameters.as_oid().ok());
     let curves = [OID_EC_P256, OID_NIST_EC_P384, OID_NIST_EC_P521];
-    match key.parsed().map_err(|_| RootError::Key)? {
+    match key.parsed().map_err(|_| RootError::Key("a key that cannot be understood"))? {
         SubjectKey::RSA(rsa) if (2048..=8192).contains(&rsa.key_size()) => Ok(KeyType::Rsa),
+        SubjectKey::RSA(rsa) => Err(RootError::RsaBits(rsa.key_size())),
         SubjectKey::EC(_) if curve.is_some_and(|curve| curves.contains(&curve)) => Ok(KeyType::Ec),
-        _ => Err(RootError::Key),
+        SubjectKey::EC(_) => Err(RootError::Key("a key on another elliptic curve")),
+        SubjectKey::DSA(_) => Err(RootError::Key("a DSA key")),
+        _ if key.algorithm.algorithm == OID_SIG_ED25519 => Err(RootError::Key("an Ed25519 key")),
+        _ => Err(RootError::Key("a key of another kind")),
     }
 }
 
@@ -214,24 +257,24 @@ impl From<Root> for String {
     }
 }
 
-/// Reads the certificates of a PEM text, each for itself: a bad one spoils no other.
+/// Reads the certificates of a PEM text, each for itself: a bad one spoils no other. A text without any PEM block is one error.
 pub fn roots_from_pem(text: &str, certificate_bytes: usize) -> Vec<Result<Root, RootError>> {
-    const BEGIN: &str = "-----BEGIN ";
-    let starts: Vec<_> = text.match_indices(BEGIN).map(|(at, _)| at).collect();
-    let ends = starts.iter().copied().skip(1).chain([text.len()]);
-    let blocks = starts.iter().copied().zip(ends).map(|(start, end)| text.get(start..end).unwrap_or_default());
-    blocks.map(|block| root_from_block(block, certificate_bytes)).collect()
+    let roots: Vec<_> = pem_text::blocks(text).map(|block| root_from_block(block, certificate_bytes)).collect();
+    match roots.is_empty() {
+        true => vec![Err(RootError::NotCertificate(pem_text::without_blocks(text.as_bytes())))],
+        false => roots,
+    }
 }
 
-fn root_from_block(block: &str, certificate_bytes: usize) -> Result<Root, RootError> {
-    let block = pem::parse(block).map_err(|_| RootError::Pem)?;
-    if block.tag() != "CERTIFICATE" {
-        return Err(RootError::Pem);
+fn root_from_block(block: Result<Block, &'static str>, certificate_bytes: usize) -> Result<Root, RootError> {
+    let block = block.map_err(RootError::NotCertificate)?;
+    if block.kind != Kind::Certificate {
+        return Err(RootError::NotCertificate(block.kind.words()));
     }
-    if block.contents().len() > certificate_bytes {
-        return Err(RootError::TooLong(block.contents().len(), certificate_bytes));
+    if block.contents.len() > certificate_bytes {
+        return Err(RootError::TooLong(block.contents.len(), certificate_bytes));
     }
-    Root::from_der(block.contents())
+    Root::from_der(&block.contents)
 }
 
 /// Writes certificates as PEM blocks, one after the other.

@@ -305,6 +305,28 @@ finding_reasons! {
 
     /// The UUID or the key that peers know this cluster by was lost, and another one was made.
     IdentityReplaced = "identity_replaced",
+    /// A certificate of this cluster is damaged, or of a form that peers refuse.
+    InvalidCertificate = "invalid_certificate",
+    /// A private key of this cluster is missing, damaged, locked by a passphrase, or of a kind that cannot be used.
+    InvalidKey = "invalid_key",
+    /// A private key is not that of the certificate beside it.
+    KeyMismatch = "key_mismatch",
+    /// No root that peers are told has signed this cluster's certificate.
+    UntrustedCertificate = "untrusted_certificate",
+    /// A certificate or a root of this cluster has expired.
+    CertificateExpired = "certificate_expired",
+    /// A certificate or a root of this cluster is not valid yet.
+    CertificateNotYetValid = "certificate_not_yet_valid",
+    /// A certificate or a root of this cluster expires soon: a tenth of its life is left, or 30 days.
+    CertificateEndsSoon = "certificate_ends_soon",
+    /// Some programs refuse a certificate of this cluster, and Envoy does not.
+    WeakCertificate = "weak_certificate",
+    /// A private key can be read by others than its owner.
+    ExposedKey = "exposed_key",
+    /// A root, ours or a peer's, is an intermediate CA without its own root; Envoy refuses what it signed.
+    IntermediateRoot = "intermediate_root",
+    /// This cluster has more roots than peers take.
+    TooManyRoots = "too_many_roots",
     /// This cluster's roots are missing, so nothing is published.
     NoRoots = "no_roots",
     /// Peers cannot be told where this cluster's gateway is.

@@ -10,6 +10,7 @@
 //! | [`document`] | what clusters tell each other, parsed with limits and written as DKP reads it |
 //! | [`key`], [`token`] | who may fetch the private document |
 //! | [`bundle`] | roots, and the bundle map for Envoy |
+//! | [`credentials`] | this cluster's own certificates, and what is wrong with them |
 //! | [`knowledge`] | what is known of one peer, and what may change it |
 //! | [`form`], [`spelling`] | objects into types, and what is wrong with those that do not fit |
 //! | [`grant`] | who may reach an export |
@@ -18,6 +19,7 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 pub mod bundle;
+pub mod credentials;
 pub mod document;
 pub mod federate;
 mod finding;
@@ -28,6 +30,7 @@ pub mod key;
 pub mod knowledge;
 pub mod object;
 pub mod own;
+mod pem_text;
 pub mod spelling;
 mod strict;
 pub mod token;

@@ -6,7 +6,7 @@ use crate::settings::{MetadataTransport, Settings};
 use anyhow::Result;
 use clap::Args;
 use fedgate_federation::federate::Published;
-use fedgate_federation::{Finding, Inputs, Severity, federate};
+use fedgate_federation::{Finding, FindingReason, Inputs, ObjectRef, Severity, federate};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -41,9 +41,6 @@ impl Validate {
 /// What `federate` would say of the folder if it ran now for the first time.
 fn findings(settings: &Settings) -> Result<Vec<Finding>> {
     let local = crate::local::stand_in(settings)?;
-    if let MetadataTransport::Tls { certificate, key } = &settings.metadata.transport {
-        MetadataTls::read(certificate, key)?;
-    }
     let manifests = ManifestSource::without_memory(&settings.manifests, &settings.trust_domain).read();
     let federation = federate(&Inputs {
         local: &local,
@@ -53,7 +50,22 @@ fn findings(settings: &Settings) -> Result<Vec<Finding>> {
         times: settings.times.knowledge,
         now: Timestamp::now(),
     });
-    Ok(federation.findings)
+    let mut findings = federation.findings;
+    let is_known = |finding: &Finding| {
+        finding.severity == Severity::Error
+            && finding.field.as_deref().is_some_and(|field| field.starts_with("metadata.tls"))
+    };
+    if let MetadataTransport::Tls { certificate, key } = &settings.metadata.transport
+        && !findings.iter().any(is_known)
+        && let Err(error) = MetadataTls::read(certificate, key)
+    {
+        let cluster = ObjectRef::cluster(settings.trust_domain.as_str());
+        findings.insert(
+            0,
+            Finding::error(FindingReason::InvalidCertificate, cluster, "metadata.tls", format!("{error:#}")),
+        );
+    }
+    Ok(findings)
 }
 
 fn text(findings: &[Finding]) -> String {

@@ -6,6 +6,7 @@ use fedgate_core::{PeerName, ServicePort, TrustDomain};
 use fedgate_federation::{
     Federation, Inputs, LocalCluster,
     bundle::Root,
+    credentials::Credentials,
     document::{ClusterUuid, GatewayAddress, GatewayHost, Limits, Network, PublicDocument},
     federate,
     knowledge::{PeerKnowledge, Times},
@@ -22,6 +23,7 @@ fn federation(peers: &[&str]) -> Federation {
         cluster_uuid: ours.cluster_uuid,
         authn_key: ours.key.public(),
         roots: vec![root()],
+        credentials: Credentials::default(),
         network: Network::default(),
         gateways: vec![GatewayAddress {
             address: GatewayHost::parse("192.0.2.7").unwrap(),

@@ -1,6 +1,7 @@
 //! The exporter's certificate, replaced while it serves.
 
 use arc_swap::ArcSwap;
+use fedgate_federation::credentials::keys_match;
 use rustls::{
     ServerConfig,
     crypto::aws_lc_rs,
@@ -18,14 +19,21 @@ pub struct ServerTls(ArcSwap<ServerConfig>);
 #[derive(Debug, thiserror::Error)]
 pub enum ServerTlsError {
     /// The chain is no PEM, or holds no certificate.
-    #[error("the TLS certificate chain: expected one or more PEM blocks CERTIFICATE, the server's own first; {0}")]
+    #[error("the certificate chain: {0}")]
     Chain(String),
     /// The key is no PEM, or none that is known.
-    #[error("the TLS key: expected a PEM block PRIVATE KEY, EC PRIVATE KEY or RSA PRIVATE KEY; {0}")]
+    #[error("the private key: expected a PEM block PRIVATE KEY, EC PRIVATE KEY or RSA PRIVATE KEY, {0}")]
     Key(&'static str),
-    /// The two don't go together, or one of them cannot be used.
-    #[error("the TLS certificate and key cannot be used together: {0}")]
-    Pair(rustls::Error),
+    /// The key is another certificate's.
+    #[error(
+        "the private key: expected that of the certificate, found that of another; were only one of the two files replaced?"
+    )]
+    Mismatch,
+    /// The two cannot be used, for another reason.
+    #[error(
+        "certificate and key cannot be used: expected X.509 version 3 and a key on P-256, P-384 or P-521, an Ed25519 key, or an RSA key of 2048 to 8192 bits"
+    )]
+    Unusable,
 }
 
 impl ServerTls {
@@ -58,21 +66,33 @@ impl std::fmt::Debug for ServerTls {
 }
 
 fn read(chain: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, ServerTlsError> {
-    let chain = CertificateDer::pem_slice_iter(chain)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| ServerTlsError::Chain(format!("found: {error}")))?;
-    if chain.is_empty() {
-        return Err(ServerTlsError::Chain("found none".into()));
+    let matches = keys_match(chain, key);
+    let certificates = CertificateDer::pem_slice_iter(chain).collect::<Result<Vec<_>, _>>();
+    let certificates = certificates.map_err(|_| unreadable(&matches))?;
+    if certificates.is_empty() {
+        return Err(unreadable(&matches));
     }
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| ServerTlsError::Key(found(&error)))?;
+    if matches == Ok(false) {
+        return Err(ServerTlsError::Mismatch);
+    }
+    let unusable = |_| ServerTlsError::Unusable;
     let mut config = ServerConfig::builder_with_provider(aws_lc_rs::default_provider().into())
         .with_safe_default_protocol_versions()
-        .map_err(ServerTlsError::Pair)?
+        .map_err(unusable)?
         .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(ServerTlsError::Pair)?;
+        .with_single_cert(certificates, key)
+        .map_err(unusable)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// What is there in place of a chain.
+fn unreadable(checked: &Result<bool, String>) -> ServerTlsError {
+    let why = checked.as_ref().err().cloned();
+    ServerTlsError::Chain(
+        why.unwrap_or_else(|| "expected PEM blocks CERTIFICATE, the server's own first, found none".to_owned()),
+    )
 }
 
 /// The library's own message quotes the line at fault, which is the key itself when its line breaks are lost.
@@ -97,7 +117,7 @@ mod tests {
         let ((chain, key), (chain2, key2)) = (pair(), pair());
         let tls = ServerTls::from_pem(chain.as_bytes(), key.as_bytes()).unwrap();
         tls.replace(chain2.as_bytes(), key2.as_bytes()).unwrap();
-        assert!(matches!(tls.replace(chain.as_bytes(), key2.as_bytes()), Err(ServerTlsError::Pair(_))));
+        assert!(matches!(tls.replace(chain.as_bytes(), key2.as_bytes()), Err(ServerTlsError::Mismatch)));
     }
 
     #[test]
@@ -105,12 +125,12 @@ mod tests {
         let (chain, key) = pair();
         let says =
             |chain: &str, key: &str| ServerTls::from_pem(chain.as_bytes(), key.as_bytes()).unwrap_err().to_string();
-        assert!(says("", &key).contains("chain") && says("", &key).contains("found none"));
-        assert!(says(&chain, "").contains("the TLS key") && says(&chain, "").contains("found none"));
+        assert!(says("", &key).contains("chain") && says("", &key).contains("found nothing"));
+        assert!(says(&chain, "").contains("the private key") && says(&chain, "").contains("found none"));
         let secret = key.lines().nth(1).unwrap();
         for damaged in [key.replace('\n', ""), key.replace("-----END", "----END"), key.replacen(secret, "!", 1)] {
             let message = says(&chain, &damaged);
-            assert!(!message.contains(secret) && message.contains("the TLS key"), "{message}");
+            assert!(!message.contains(secret) && message.contains("the private key"), "{message}");
         }
     }
 }

@@ -3,6 +3,7 @@
 //! It is made anew for each round and dropped after it: the two fetches of a round share a connection, no connection
 //! idles between rounds, and every round checks the endpoint's certificate in full.
 
+use super::endpoint::EndpointVerifier;
 use super::{FetchFailure, FetchLimits};
 use fedgate_federation::object::EndpointTls;
 use reqwest::{Client, ClientBuilder, redirect::Policy, retry};
@@ -73,14 +74,15 @@ pub(super) fn client(tls: &EndpointTls, roots: &SystemRoots, limits: &FetchLimit
 }
 
 fn verified_by(builder: ClientBuilder, tls: &EndpointTls, roots: &SystemRoots) -> Result<ClientBuilder, rustls::Error> {
-    let roots = match tls {
-        EndpointTls::System => roots.0.clone(),
-        EndpointTls::SystemAnd(more) => roots.and(more)?,
+    let (roots, exactly) = match tls {
+        EndpointTls::System => (roots.0.clone(), [].as_slice()),
+        EndpointTls::SystemAnd(more) => (roots.and(more)?, more.as_slice()),
         EndpointTls::Unverified => return Ok(builder.tls_danger_accept_invalid_certs(true)),
     };
     let config = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
         .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(EndpointVerifier::new(roots, exactly)?))
         .with_no_client_auth();
     Ok(builder.tls_backend_preconfigured(config))
 }

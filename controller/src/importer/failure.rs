@@ -200,7 +200,9 @@ fn certificate(invalid: &CertificateError) -> String {
                 .into()
         }
         other if format!("{other:?}").contains("CaUsedAsEndEntity") => {
-            "the endpoint shows a CA certificate as its own; it has to show one that the CA signed".into()
+            "the endpoint shows a CA certificate as its own: expected one that the CA signed, or exactly the certificate in \
+             spec.metadata.ca"
+                .into()
         }
         _ => "the endpoint's certificate is refused; `openssl s_client -showcerts` shows it".into(),
     }

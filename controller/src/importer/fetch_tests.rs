@@ -330,6 +330,50 @@ async fn the_certificate_must_be_valid_now_and_for_the_host() {
     }
 }
 
+/// As `openssl req -x509` makes it; Go's TLS takes it as well.
+#[tokio::test]
+async fn a_ca_certificate_is_a_servers_only_when_it_is_exactly_the_one_in_ca() {
+    let ca = TestCa::for_host("127.0.0.1", 2100);
+    let server = says(&ca.itself(), "HTTP/1.1 200 OK\r\n\r\n{}").await;
+    let exactly = |ca: &TestCa| EndpointTls::SystemAnd(vec![ca.der()]);
+    let refusal = async |server: &Server, tls: EndpointTls, system: SystemRoots| {
+        fetch_with(server, &tls, &system).await.unwrap_err().to_string()
+    };
+    assert_eq!(fetch_with(&server, &exactly(&ca), &no_roots()).await, fresh("{}"));
+    // A leaf that it signed is taken by the same `ca`, and another certificate for the same host is not.
+    let leaf = says(&ca.leaf(), "HTTP/1.1 200 OK\r\n\r\n{}").await;
+    assert_eq!(fetch_with(&leaf, &exactly(&ca), &no_roots()).await, fresh("{}"));
+    let twin = TestCa::for_host("127.0.0.1", 2100);
+    assert!(refusal(&server, exactly(&twin), no_roots()).await.contains("spec.metadata.ca"));
+    // A system root says nothing of who has this address.
+    let system = SystemRoots::only([ca.der().into_vec().into()]).unwrap();
+    assert!(refusal(&server, EndpointTls::System, system).await.contains("CA certificate as its own"));
+    // Host and dates count.
+    let elsewhere = TestCa::for_host("meta.beta.example", 2100);
+    let server = says(&elsewhere.itself(), "HTTP/1.1 200 OK\r\n\r\n{}").await;
+    let message = refusal(&server, exactly(&elsewhere), no_roots()).await;
+    assert!(message.contains("it names meta.beta.example"), "{message}");
+    let old = TestCa::for_host("127.0.0.1", 2001);
+    let server = says(&old.itself(), "HTTP/1.1 200 OK\r\n\r\n{}").await;
+    let message = refusal(&server, exactly(&old), no_roots()).await;
+    assert!(message.contains("expired at 2001-01-01T00:00:00Z"), "{message}");
+}
+
+#[tokio::test]
+async fn a_refused_certificate_is_told_with_its_names_and_dates() {
+    let ca = TestCa::new();
+    for (leaf, parts) in [
+        (ca.expired_leaf(), ["expired", "2001-01-01T00:00:00Z"]),
+        (ca.leaf_for("meta.beta.example"), ["another host", "it names meta.beta.example"]),
+        (ca.leaf_of(&[]), ["another host", "it names none"]),
+    ] {
+        let server = says(&leaf, "HTTP/1.1 200 OK\r\n\r\n{}").await;
+        let message = fetch(&server, &ca).await.unwrap_err().to_string();
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+        assert!(!message.contains("Error(") && !message.contains("DnsName"), "{message}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_not_tls_and_who_does_not_answer_are_told_apart() {
     let ca = TestCa::new();

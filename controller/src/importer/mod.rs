@@ -16,6 +16,7 @@
 //! is known.
 
 mod client;
+mod endpoint;
 mod failure;
 mod fetch;
 #[cfg(test)]

@@ -12,6 +12,7 @@ use fedgate_core::{PeerName, ServicePort, TrustDomain};
 use fedgate_federation::{
     Federation, FindingReason, Inputs, LocalCluster,
     bundle::Root,
+    credentials::Credentials,
     document::{GatewayAddress, GatewayHost, Limits, Network, PublicDocument},
     federate,
     federate::{Condition, ConditionStatus, ConditionType, Published as Versions},
@@ -60,6 +61,7 @@ impl Cluster {
                 cluster_uuid: identity.cluster_uuid.clone(),
                 authn_key: identity.key.public(),
                 roots: vec![Root::from_der(&root.der()).unwrap()],
+                credentials: Credentials::default(),
                 network: Network::default(),
                 gateways: vec![GatewayAddress { address: gateway, port: ServicePort::new(15443).unwrap() }],
                 gateway_identities: Vec::new(),

@@ -20,6 +20,7 @@
 //! | [`election`] | who leads |
 //! | `confirmations` | when peers were heard of, on the Lease |
 //! | [`identity`] | UUID and key |
+//! | `endpoint` | the metadata endpoint's certificate |
 //! | [`run`] | the loop |
 //! | `uninstall` | taking everything out again |
 //! | `snapshot`, `check` | the same at one moment, for the command line |
@@ -32,6 +33,7 @@ mod compiled;
 pub mod confirmations;
 pub mod crd;
 pub mod election;
+mod endpoint;
 #[cfg(test)]
 mod fake;
 pub mod fingerprint;

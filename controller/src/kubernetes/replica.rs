@@ -12,6 +12,7 @@ use crate::importer::{Importer, ImporterSettings, PeerUpdate};
 use crate::in_force::InForce;
 use arc_swap::ArcSwap;
 use fedgate_core::{PeerName, Table, TableBuilder};
+use fedgate_federation::credentials::Credentials;
 use fedgate_federation::federate::Published;
 use fedgate_federation::{Federation, Finding, Severity};
 use jiff::{SignedDuration, Timestamp};
@@ -38,6 +39,8 @@ pub(super) struct Replica {
     differs_since: Option<Timestamp>,
     asking: (ImporterSettings, mpsc::Sender<PeerUpdate>),
     outcomes: Outcomes,
+    /// What is known of the metadata endpoint's certificate in this Pod.
+    endpoint: watch::Receiver<Credentials>,
 }
 
 /// Where a replica puts what it works out.
@@ -62,6 +65,7 @@ impl Replica {
         leadership: Leadership,
         asking: (ImporterSettings, mpsc::Sender<PeerUpdate>),
         outcomes: Outcomes,
+        endpoint: watch::Receiver<Credentials>,
     ) -> anyhow::Result<Self> {
         let (cluster, _) = Seen::default().cluster(&settings, &identity);
         let table = Table::read(TableBuilder::new(settings.trust_domain.clone()).build(0)?)?;
@@ -81,6 +85,7 @@ impl Replica {
             differs_since: None,
             asking,
             outcomes,
+            endpoint,
         })
     }
 
@@ -126,7 +131,8 @@ impl Replica {
             (true, true) => {}
             (false, _) => self.follow(&seen, stored.clone()),
         }
-        let (cluster, mut findings) = seen.cluster(&self.settings, &self.identity);
+        let (mut cluster, mut findings) = seen.cluster(&self.settings, &self.identity);
+        cluster.credentials.add(self.endpoint.borrow().clone());
         findings.extend(self.identity.replaced(&self.settings, now));
         self.brain.cluster = cluster;
         self.brain.objects = seen.objects();

@@ -4,7 +4,7 @@ use super::metrics::Metrics as OwnMetrics;
 use super::module::Module;
 use super::probes::{self, Health};
 use super::settings::ControllerSettings;
-use super::{client, identity};
+use super::{client, endpoint, identity};
 use crate::clock::SystemClock;
 use crate::exporter::{self, ExporterSettings, Limits, Transport};
 use crate::files;
@@ -18,6 +18,8 @@ use crate::run::{listen, stop_all, stop_of};
 use crate::tasks::Tasks;
 use anyhow::Result;
 use arc_swap::ArcSwap;
+use fedgate_core::TrustDomain;
+use fedgate_federation::credentials::Credentials;
 use fedgate_federation::document;
 use replica_loop::{Parts, ReplicaLoop};
 use std::sync::Arc;
@@ -54,7 +56,7 @@ pub async fn run(settings: ControllerSettings) -> Result<()> {
     let (stop, stopped) = watch::channel(false);
     let mut servers = Tasks::default();
     serve_probes(&settings, &health, &metrics, &own_metrics, &stopped, &mut servers).await?;
-    serve_metadata(&settings, &metrics, Arc::clone(&published), &stopped, &mut servers).await?;
+    let endpoint = serve_metadata(&settings, &metrics, Arc::clone(&published), &stopped, &mut servers).await?;
 
     let identity = tokio::select! {
         identity = identity::obtain(&client, &settings) => identity?,
@@ -62,7 +64,8 @@ pub async fn run(settings: ControllerSettings) -> Result<()> {
         () = signals.next() => return Ok(()),
         ended = servers.ended() => return Err(ended),
     };
-    let parts = Parts { client, settings, identity, module, published, health: health.clone(), metrics, own_metrics };
+    let parts =
+        Parts { client, settings, identity, endpoint, module, published, health: health.clone(), metrics, own_metrics };
     let (mut replica, election) = ReplicaLoop::start(parts)?;
     servers.spawn("the election", election.run(stop_of(&stopped)));
     let ended = tokio::select! {
@@ -101,7 +104,8 @@ async fn serve_metadata(
     published: Arc<ArcSwap<exporter::Published>>,
     stopped: &watch::Receiver<bool>,
     servers: &mut Tasks,
-) -> Result<()> {
+) -> Result<watch::Receiver<Credentials>> {
+    let (tell, endpoint) = watch::channel(Credentials::default());
     let limits = Limits::default();
     let (transport, connections_per_source) = match &settings.metadata.tls {
         // Behind a proxy all connections have one source.
@@ -109,7 +113,8 @@ async fn serve_metadata(
         Some(folder) => {
             let tls = MetadataTls::read(&folder.join("tls.crt"), &folder.join("tls.key"))?;
             let transport = Transport::Tls(Arc::clone(&tls.tls));
-            let follow = follow_certificate(folder.clone(), tls, stop_of(stopped));
+            let credentials = (tell, settings.trust_domain.clone());
+            let follow = follow_certificate(folder.clone(), tls, credentials, stop_of(stopped));
             servers.spawn("the watch of the metadata certificate", follow);
             (transport, limits.connections_per_source)
         }
@@ -124,11 +129,17 @@ async fn serve_metadata(
         metrics: metrics.exporter.clone(),
     };
     servers.spawn("the metadata endpoint", exporter::serve(listener, exporter, published, stop_of(stopped)));
-    Ok(())
+    Ok(endpoint)
 }
 
-/// A certificate that is renewed is served from the next connection on.
-async fn follow_certificate(folder: std::path::PathBuf, tls: MetadataTls, stop: impl Future<Output = ()>) {
+/// A certificate that is renewed is served from the next connection on; what is wrong with it is told.
+async fn follow_certificate(
+    folder: std::path::PathBuf,
+    tls: MetadataTls,
+    (tell, ours): (watch::Sender<Credentials>, TrustDomain),
+    stop: impl Future<Output = ()>,
+) {
+    tell.send_replace(endpoint::read(&folder, &ours));
     let mut changes = files::watch(&[folder.join("tls.crt"), folder.join("tls.key")]);
     if let Err(error) = &changes {
         tracing::warn!("the metadata certificate cannot be watched, and is read again every minute: {error:#}");
@@ -143,10 +154,18 @@ async fn follow_certificate(folder: std::path::PathBuf, tls: MetadataTls, stop: 
         };
         tokio::select! {
             () = &mut stop => return,
-            () = change => match tls.replace() {
-                Ok(()) => tracing::info!("the metadata certificate was read again"),
-                Err(error) => tracing::error!("the metadata certificate before is still served: {error:#}"),
-            },
+            () = change => {
+                tell.send_if_modified(|told| {
+                    let now = endpoint::read(&folder, &ours);
+                    let differs = *told != now;
+                    *told = now;
+                    differs
+                });
+                match tls.replace() {
+                    Ok(()) => tracing::info!("the metadata certificate was read again"),
+                    Err(error) => tracing::error!("the metadata certificate before is still served: {error:#}"),
+                }
+            }
         }
     }
 }

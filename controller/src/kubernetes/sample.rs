@@ -10,11 +10,12 @@ use super::watch::Key;
 use crate::loopback::{TestCa, identity};
 use fedgate_core::{PeerName, ServicePort, TrustDomain};
 use fedgate_federation::bundle::Root;
+use fedgate_federation::credentials::{Credentials, Source};
 use fedgate_federation::document::{GatewayAddress, GatewayHost, Limits, Network};
 use fedgate_federation::federate::Published;
 use fedgate_federation::knowledge::{PeerKnowledge, Probed, Times, Tried};
 use fedgate_federation::object::{Named, Objects, PUBLIC_SERVICE_LABEL, Peer};
-use fedgate_federation::{Federation, Finding, Inputs, LocalCluster, federate};
+use fedgate_federation::{Federation, Finding, Inputs, LocalCluster, ObjectRef, federate};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -118,6 +119,17 @@ impl Sample {
     }
 }
 
+/// Those of a metadata endpoint with a good certificate.
+fn credentials() -> Credentials {
+    let leaf = TestCa::new().leaf();
+    let object = || ObjectRef::cluster("alpha.example");
+    let field = "--metadata-tls";
+    Credentials::of_endpoint(
+        &Source { object: object(), field, bytes: Ok(leaf.chain.as_bytes()) },
+        &Source { object: object(), field, bytes: Ok(leaf.key.as_bytes()) },
+    )
+}
+
 /// A cluster with a gateway.
 fn local(trust_domain: &str) -> LocalCluster {
     let identity = identity();
@@ -128,6 +140,7 @@ fn local(trust_domain: &str) -> LocalCluster {
         cluster_uuid: identity.cluster_uuid,
         authn_key: identity.key.public(),
         roots: vec![Root::from_der(&TestCa::new().der()).unwrap()],
+        credentials: credentials(),
         network: Network::default(),
         gateways: vec![gateway],
         gateway_identities: Vec::new(),

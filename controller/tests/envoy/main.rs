@@ -1,5 +1,6 @@
 //! The files of the files platform, and a real Envoy that reads them.
 
+mod credentials;
 mod egress;
 mod endpoints;
 mod gateway;

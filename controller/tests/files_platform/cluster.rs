@@ -5,6 +5,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair,
 use serde_json::Value;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -87,6 +88,19 @@ times: {{poll: 1s}}
         self.sign("gateway", SanType::URI(Ia5String::try_from(uri).unwrap()), &[]);
     }
 
+    /// A certificate of the gateway, after `change`.
+    pub(crate) fn put_leaf(&self, change: impl Fn(&mut CertificateParams)) {
+        let uri = format!("spiffe://{}.example/ns/fedgate/sa/gateway", self.name);
+        let mut parameters = CertificateParams::default();
+        parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        parameters.subject_alt_names = vec![SanType::URI(Ia5String::try_from(uri).unwrap())];
+        change(&mut parameters);
+        let key = KeyPair::generate().unwrap();
+        let certificate = parameters.signed_by(&key, &self.authority).unwrap();
+        self.put("identity/gateway.key", &key.serialize_pem());
+        self.put("identity/gateway.pem", &certificate.pem());
+    }
+
     fn sign(&self, name: &str, subject: SanType, usage: &[KeyUsagePurpose]) {
         let key = KeyPair::generate().unwrap();
         let mut parameters = CertificateParams::default();
@@ -105,10 +119,13 @@ times: {{poll: 1s}}
         self.folder.path()
     }
 
-    /// Replaces a file by rename.
+    /// Replaces a file by rename. What has a key in it is its owner's alone.
     pub(crate) fn put(&self, name: &str, text: &str) {
         let partial = self.path(".partial");
         fs::write(&partial, text).unwrap();
+        if text.contains("PRIVATE KEY") {
+            fs::set_permissions(&partial, fs::Permissions::from_mode(0o600)).unwrap();
+        }
         fs::rename(partial, self.path(name)).unwrap();
     }
 

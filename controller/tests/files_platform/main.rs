@@ -2,6 +2,7 @@
 
 mod cluster;
 mod commands;
+mod credentials;
 mod crowd;
 mod disk;
 mod messages;

@@ -94,6 +94,7 @@ fn parse_roots(text: &str, limits: &Limits, findings: &mut Findings) -> Result<V
     if found.len() > limits.roots {
         return Err(DocumentError::too_many("rootCA", found.len(), limits.roots));
     }
+    let first = found.iter().find_map(|root| root.as_ref().err()).copied();
     let mut roots = Vec::new();
     for (place, root) in found.into_iter().enumerate() {
         match root {
@@ -107,7 +108,10 @@ fn parse_roots(text: &str, limits: &Limits, findings: &mut Findings) -> Result<V
     roots.sort();
     roots.dedup();
     match roots.is_empty() {
-        true => Err(DocumentError::invalid("rootCA", "expected a CA certificate in PEM at least, found no valid one")),
+        true => {
+            let why = first.map_or_else(|| "found nothing".to_owned(), |error| error.to_string());
+            Err(DocumentError::invalid("rootCA", format!("expected at least one CA certificate in PEM: {why}")))
+        }
         false => Ok(roots),
     }
 }

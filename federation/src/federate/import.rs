@@ -2,7 +2,8 @@
 
 use super::gateways::{Gateway, Located, locate};
 use super::{Candidate, Inputs, LocalCluster, health};
-use crate::bundle::{Root, TrustBundle};
+use crate::bundle::{Root, TrustBundle, dangling};
+use crate::credentials::intermediate;
 use crate::document::{PrivateDocument, PublicService, WorkloadIdentity};
 use crate::finding::{Finding, FindingReason};
 use fedgate_core::{Hostname, PeerName, ServiceName, TrustDomain};
@@ -108,7 +109,8 @@ impl Protocol {
     }
 }
 
-/// The roots of the accepted peers. Expired ones are left out; a trust domain without any is, too.
+/// The roots of the accepted peers. Expired ones are left out, and intermediates without their root, which Envoy cannot use: a peer is
+/// told that its root is in force when certificates by it are believed. A trust domain without any root is left out, too.
 pub(super) fn bundles<'a, 'k: 'a>(
     inputs: &Inputs<'_>,
     accepted: impl Iterator<Item = &'a Candidate<'k>>,
@@ -126,6 +128,13 @@ pub(super) fn bundles<'a, 'k: 'a>(
                     findings.push(Finding::error(reason, candidate.peer.object(), "rootCA", message));
                 }
             }
+        }
+        let unusable: BTreeSet<_> = dangling(&roots).into_iter().map(|root| root.fingerprint()).collect();
+        let (unusable, roots): (Vec<_>, Vec<_>) =
+            roots.into_iter().partition(|root| unusable.contains(&root.fingerprint()));
+        for root in unusable {
+            let message = format!("root {}. It is not used; its operator has to do that", intermediate(&root));
+            findings.push(Finding::error(FindingReason::IntermediateRoot, candidate.peer.object(), "rootCA", message));
         }
         if !roots.is_empty() {
             let trust_domain = candidate.peer.trust_domain.clone();

@@ -33,6 +33,7 @@ pub use report::PeerReport;
 pub use standing::Standing;
 
 use crate::bundle::{Root, TrustBundle};
+use crate::credentials::Credentials;
 use crate::document::{
     ClusterUuid, GatewayAddress, Network, PrivateDocument, PublicDocument, SpiffeBundle, WorkloadIdentity,
 };
@@ -58,6 +59,8 @@ pub struct LocalCluster {
     pub authn_key: PublicKey,
     /// Its roots.
     pub roots: Vec<Root>,
+    /// What is known of its own certificates.
+    pub credentials: Credentials,
     /// Its network.
     pub network: Network,
     /// Where its gateways can be reached by the peers.
@@ -220,6 +223,7 @@ pub fn federate(inputs: &Inputs<'_>) -> Federation {
     let modes: BTreeMap<_, _> = granter.modes().collect();
     let local = ObjectRef::cluster(inputs.local.trust_domain.as_str());
     findings.extend(granter.into_findings());
+    findings.extend(inputs.local.credentials.findings(inputs.now));
     findings.extend(table.as_ref().err().map(|failure| failure.finding(local)));
     let peers = report::reports(inputs, &candidates, &modes, &exports, &imports, &mut findings);
     findings

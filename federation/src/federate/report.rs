@@ -157,9 +157,10 @@ pub(super) fn next_change(inputs: &Inputs<'_>, candidates: &[Candidate<'_>]) -> 
     let roots = theirs.chain(&inputs.local.roots);
     let changes = roots.flat_map(|root| [after(root.not_after(), Duration::from_secs(1)), Some(root.not_before())]);
     let notices = known().flat_map(|knowledge| &knowledge.notices).filter_map(Notice::ends);
+    let own = inputs.local.credentials.next_change(inputs.now);
     let names = known().flat_map(|knowledge| knowledge.names.values()).filter_map(|name| name.found);
     let limits = names.filter_map(|found| after(found, inputs.times.staleness_limit));
-    ages.chain(changes.flatten()).chain(notices).chain(limits).filter(|moment| *moment > inputs.now).min()
+    ages.chain(changes.flatten()).chain(notices).chain(limits).chain(own).filter(|moment| *moment > inputs.now).min()
 }
 
 fn after(moment: Timestamp, time: Duration) -> Option<Timestamp> {

@@ -3,6 +3,7 @@
 use super::Named;
 use crate::finding::{Finding, FindingReason, ObjectRef, shown};
 use crate::form::{self, FormError, Step, no_such_field};
+use crate::pem_text::{self, Kind};
 use fedgate_core::{Hostname, PeerName, TrustDomain};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -316,14 +317,36 @@ fn parse_tls(named: &Named<IstioFederationSpec>, findings: &mut Vec<Finding>) ->
     let Some(ca) = &named.spec.metadata.ca else {
         return Some(unverified_or_system(named, findings));
     };
-    let blocks = pem::parse_many(ca).unwrap_or_default();
-    let is_certificate = |der: &[u8]| x509_parser::parse_x509_certificate(der).is_ok_and(|(rest, _)| rest.is_empty());
-    if blocks.is_empty() || !blocks.iter().all(|b| b.tag() == "CERTIFICATE" && is_certificate(b.contents())) {
-        let message = "expected one or more PEM blocks CERTIFICATE and nothing else; give the CA of the endpoint, or leave the field out";
-        findings.push(Finding::error(FindingReason::InvalidCa, named.object(), "spec.metadata.ca", message));
-        return None;
+    match certificates(ca) {
+        Ok(certificates) => Some(EndpointTls::SystemAnd(certificates)),
+        Err(found) => {
+            let message = format!(
+                "expected one or more PEM blocks CERTIFICATE and nothing else, {found}; give the CA of the endpoint, or leave the field out for a \
+                 certificate by a public CA"
+            );
+            findings.push(Finding::error(FindingReason::InvalidCa, named.object(), "spec.metadata.ca", message));
+            None
+        }
     }
-    Some(EndpointTls::SystemAnd(blocks.into_iter().map(|block| block.into_contents().into()).collect()))
+}
+
+/// All certificates of a PEM text, in DER. None may be damaged: it would be missed only when the endpoint shows what it signed.
+fn certificates(text: &str) -> Result<Vec<Box<[u8]>>, String> {
+    let is_certificate = |der: &[u8]| x509_parser::parse_x509_certificate(der).is_ok_and(|(rest, _)| rest.is_empty());
+    let numbered = pem_text::blocks(text).enumerate();
+    let certificates = numbered.map(|(place, block)| match block {
+        Ok(block) if block.kind != Kind::Certificate => {
+            Err(format!("found {} as block {}", block.kind.words(), place + 1))
+        }
+        Ok(block) if is_certificate(&block.contents) => Ok(block.contents.into_boxed_slice()),
+        Ok(_) => Err(format!("found something that is not an X.509 certificate in block {}", place + 1)),
+        Err(damaged) => Err(format!("found {damaged} (block {})", place + 1)),
+    });
+    let certificates = certificates.collect::<Result<Vec<_>, _>>()?;
+    match certificates.is_empty() {
+        true => Err(format!("found {}", pem_text::without_blocks(text.as_bytes()))),
+        false => Ok(certificates),
+    }
 }
 
 fn unverified_or_system(named: &Named<IstioFederationSpec>, findings: &mut Vec<Finding>) -> EndpointTls {

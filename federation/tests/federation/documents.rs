@@ -93,7 +93,7 @@ fn a_root_is_a_ca_certificate_with_a_usable_key() {
     let ec = &rcgen::PKCS_ECDSA_P256_SHA256;
     assert_eq!(signed(ca_parameters(2100), ec).unwrap().key_type(), KeyType::Ec);
     assert_eq!(signed(ca_parameters(2100), &rcgen::PKCS_ECDSA_P384_SHA384).unwrap().key_type(), KeyType::Ec);
-    assert_eq!(signed(ca_parameters(2100), &rcgen::PKCS_ED25519).unwrap_err(), RootError::Key);
+    assert_eq!(signed(ca_parameters(2100), &rcgen::PKCS_ED25519).unwrap_err(), RootError::Key("an Ed25519 key"));
 
     let mut leaf = ca_parameters(2100);
     leaf.is_ca = rcgen::IsCa::ExplicitNoCa;
@@ -103,12 +103,65 @@ fn a_root_is_a_ca_certificate_with_a_usable_key() {
     assert_eq!(signed(silent, ec).unwrap_err(), RootError::NotCa);
     let mut signs_nothing = ca_parameters(2100);
     signs_nothing.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
-    assert_eq!(signed(signs_nothing, ec).unwrap_err(), RootError::NotCa);
+    assert_eq!(signed(signs_nothing, ec).unwrap_err(), RootError::NotSigning);
 
     let mut longer = root().der().to_vec();
     longer.push(0);
     assert_eq!(Root::from_der(&longer).unwrap_err(), RootError::Der);
     assert_eq!(Root::from_der(&[]).unwrap_err(), RootError::Der);
+}
+
+/// What stands where the roots belong is said, and never quoted.
+#[test]
+fn a_document_without_a_usable_root_says_what_is_there_instead() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let leaf = rcgen::CertificateParams::new(vec!["x".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let ed25519 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let ed25519 = ca_parameters(2100).self_signed(&ed25519).unwrap().pem();
+    let good = root().to_pem();
+    let block = |tag: &str| format!("-----BEGIN {tag}-----\nAAAA\n-----END {tag}-----\n");
+    let naked: String = good.lines().filter(|line| !line.starts_with('-')).collect();
+    for (text, expected) in [
+        (String::new(), "found nothing"),
+        (key.serialize_pem(), "found a private key"),
+        (block("ENCRYPTED PRIVATE KEY"), "with a passphrase"),
+        (leaf.pem(), "not a CA's"),
+        (ed25519, "an Ed25519 key"),
+        (version_1(), "version 1"),
+        (block("PKCS7"), "PKCS #7"),
+        (block("CERTIFICATE REQUEST"), "signing request"),
+        (block("PUBLIC KEY"), "a public key"),
+        (block("X509 CRL"), "revocation list"),
+        (block("CERTIFICATE"), "not an X.509 certificate"),
+        (good.replace("-----END", ""), "cut off"),
+        (naked, "base64 without"),
+        ("https://pki.example/".to_owned(), "a URL"),
+        ("<html>".to_owned(), "HTML"),
+    ] {
+        let mut value = public_value();
+        value["rootCA"] = json!(text);
+        let message = read_public(&value).unwrap_err().to_string();
+        assert!(message.starts_with("rootCA: expected at least one CA certificate in PEM"), "{message}");
+        assert!(message.contains(expected), "{expected}: {message}");
+        assert!(!text.lines().any(|line| line.len() > 40 && message.contains(line)), "{message}");
+    }
+}
+
+/// `openssl x509 -req` without an extensions file makes one; it may have any key, since it is refused for its version.
+fn version_1() -> String {
+    let der = root().der().to_vec();
+    let header = |der: &[u8]| 2 + usize::from(der[1].saturating_sub(0x80));
+    let element = |value: &[u8]| {
+        let length = u16::try_from(value.len()).unwrap().to_be_bytes();
+        [&[0x30, 0x82][..], &length, value].concat()
+    };
+    let (_, certificate) = x509_parser::parse_x509_certificate(&der).unwrap();
+    let signed: &[u8] = certificate.tbs_certificate.as_ref();
+    let key_ends = certificate.public_key().raw.as_ptr_range().end as usize - signed.as_ptr() as usize;
+    // Without its first part, the version (five bytes), and without extensions behind the key it is of version 1.
+    let body = element(&signed[header(signed) + 5..key_ends]);
+    let rest = &der[header(&der) + signed.len()..];
+    pem::encode(&pem::Pem::new("CERTIFICATE", element(&[&body[..], rest].concat())))
 }
 
 #[test]

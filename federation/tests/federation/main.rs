@@ -1,6 +1,7 @@
 //! The crate from outside, as the controller uses it.
 
 mod clocks;
+mod credentials;
 mod documents;
 mod federating;
 mod grants;

@@ -96,6 +96,18 @@ fn a_ca_is_certificates() {
     for bad in ["", "x", &a.to_pem().replace("CERTIFICATE", "PUBLIC KEY"), &a.to_pem().replace("MII", "MIJ")] {
         the(&with_ca(bad).unwrap_err(), Reason::InvalidCa);
     }
+    let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    let cut: String = b.to_pem().lines().take(4).map(|line| format!("{line}\n")).collect();
+    for (second, expected) in [(cut, "cut off"), (key.clone(), "a private key"), ("-----BEGIN X".to_owned(), "block 2")]
+    {
+        for text in [format!("{}{second}", a.to_pem()), format!("{second}{}", a.to_pem()).replace("block 2", "block 1")]
+        {
+            let findings = with_ca(&text).unwrap_err();
+            let message = &the(&findings, Reason::InvalidCa).message;
+            assert!(message.contains(expected) || message.contains("block 1"), "{message}");
+            assert!(!message.contains(key.lines().nth(1).unwrap()), "{message}");
+        }
+    }
 }
 
 #[test]

@@ -152,7 +152,8 @@ fn table() -> Vec<Finding> {
 
 #[test]
 fn every_reason_is_produced() {
-    let findings = [objects(), long_names(), passthrough(), clashes(), documents(), gateways(), table()].concat();
+    let own = crate::credentials::everything();
+    let findings = [objects(), long_names(), passthrough(), clashes(), documents(), gateways(), table(), own].concat();
     let produced: BTreeSet<_> = findings.iter().map(|finding| finding.reason).collect();
     let missing: Vec<_> = FindingReason::ALL
         .iter()

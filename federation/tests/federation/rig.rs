@@ -3,6 +3,7 @@
 use fedgate_core::ServicePort;
 use fedgate_core::{PeerName, TrustDomain};
 use fedgate_federation::bundle::Root;
+use fedgate_federation::credentials::Credentials;
 use fedgate_federation::document::{
     ClusterUuid, GatewayAddress, GatewayHost, Limits, Network, PrivateDocument, PrivateExtension, PublicDocument,
     PublicExtension, PublicService, PublicServicePort,
@@ -174,6 +175,7 @@ impl Rig {
                 cluster_uuid: uuid('1'),
                 authn_key: key(1).public(),
                 roots: vec![root()],
+                credentials: Credentials::default(),
                 network: Network::default(),
                 gateways: vec![gateway("192.0.2.1")],
                 gateway_identities: Vec::new(),

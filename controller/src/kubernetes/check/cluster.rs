@@ -3,6 +3,7 @@
 use super::report::{Check, Section};
 use crate::in_force::InForce;
 use crate::kubernetes::snapshot::Snapshot;
+use fedgate_federation::credentials::CertificateRole;
 use fedgate_federation::{Finding, FindingReason, Severity};
 use jiff::{SignedDuration, Timestamp};
 
@@ -11,7 +12,8 @@ const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 pub(super) fn section(snapshot: &Snapshot, now: Timestamp) -> Section {
     let in_force = &snapshot.in_force;
-    let checks = vec![trust_domain(in_force), roots(in_force, now), gateways(in_force), objects(in_force)];
+    let certificate = metadata_certificate(in_force);
+    let checks = vec![trust_domain(in_force), roots(in_force, now), certificate, gateways(in_force), objects(in_force)];
     Section { name: format!("cluster {}", in_force.local.trust_domain), checks }
 }
 
@@ -38,6 +40,18 @@ fn roots(in_force: &InForce, now: Timestamp) -> Check {
     if let Some(finding) = missing(in_force, FindingReason::NoRoots) {
         return Check::failed("roots", TITLE, finding.to_string(), "see that istiod runs, and --roots-configmap");
     }
+    let useless = [FindingReason::IntermediateRoot, FindingReason::TooManyRoots, FindingReason::CertificateNotYetValid];
+    let is_useless = |finding: &&Finding| {
+        finding.object.kind == "ConfigMap" && finding.severity == Severity::Error && useless.contains(&finding.reason)
+    };
+    if let Some(finding) = in_force.federation.findings.iter().find(is_useless) {
+        return Check::failed(
+            "roots",
+            TITLE,
+            &finding.message,
+            "give istiod a self-signed root, or publish the root of its CA",
+        );
+    }
     let roots = &in_force.local.roots;
     let expired: Vec<_> = roots.iter().filter(|root| root.is_expired(now)).collect();
     let good = roots.iter().filter(|root| !root.is_expired(now));
@@ -53,6 +67,29 @@ fn roots(in_force: &InForce, now: Timestamp) -> Check {
             Check::warning("roots", TITLE, detail, "take the expired one out of istiod's root certificates")
         }
         (false, None) => Check::ok("roots", TITLE, detail),
+    }
+}
+
+/// What peers see of it, but for its names: the peers know the URL, and this cluster does not.
+fn metadata_certificate(in_force: &InForce) -> Check {
+    const NAME: &str = "metadata-certificate";
+    const TITLE: &str = "the metadata endpoint's certificate is one that peers take";
+    let hint = "put another certificate and its key into the Secret that --metadata-tls mounts";
+    let of_endpoint = |finding: &&Finding| finding.field.as_deref() == Some("--metadata-tls");
+    // Errors come first.
+    match in_force.federation.findings.iter().find(of_endpoint) {
+        Some(finding) if finding.severity == Severity::Error => {
+            return Check::failed(NAME, TITLE, &finding.message, hint);
+        }
+        Some(finding) => return Check::warning(NAME, TITLE, &finding.message, hint),
+        None => {}
+    }
+    let mut endpoint = in_force.local.credentials.validities.iter();
+    match endpoint.find(|validity| validity.role == CertificateRole::Endpoint) {
+        Some(validity) => Check::ok(NAME, TITLE, format!("valid until {}", validity.not_after)),
+        None => {
+            Check::skipped(NAME, TITLE, "the endpoint is plain HTTP, and TLS is the business of what stands before it")
+        }
     }
 }
 

@@ -200,6 +200,37 @@ fn roots_that_expire() {
 }
 
 #[test]
+fn the_certificate_of_the_metadata_endpoint() {
+    let ours = fedgate_core::TrustDomain::parse("alpha.example").unwrap();
+    let ca = crate::loopback::TestCa::new();
+    let report = |leaf: Option<crate::loopback::Leaf>| {
+        let folder = tempfile::tempdir().unwrap();
+        changed(
+            |sample| {
+                sample.local.credentials = fedgate_federation::credentials::Credentials::default();
+                if let Some(leaf) = &leaf {
+                    std::fs::write(folder.path().join("tls.crt"), &leaf.chain).unwrap();
+                    std::fs::write(folder.path().join("tls.key"), &leaf.key).unwrap();
+                    sample.local.credentials = crate::kubernetes::endpoint::read(folder.path(), &ours);
+                }
+                sample.write(&Published::default());
+            },
+            nothing,
+        )
+    };
+    let line = |report: &Report| {
+        let mut checks = report.sections.iter().flat_map(|section| &section.checks);
+        checks.find(|check| check.name == "metadata-certificate").map(|check| (check.outcome, check.detail.clone()))
+    };
+    let (outcome, detail) = line(&report(Some(ca.leaf()))).unwrap();
+    assert!(outcome == Outcome::Ok && detail.contains("valid until"), "{detail}");
+    told(&report(Some(ca.expired_leaf())), Outcome::Failed, "metadata-certificate", &["expired at 2001-01-01"]);
+    told(&report(Some(ca.leaf_of(&[]))), Outcome::Failed, "metadata-certificate", &["names no host"]);
+    let (outcome, detail) = line(&report(None)).unwrap();
+    assert!(outcome == Outcome::Skipped && detail.contains("plain HTTP"), "{detail}");
+}
+
+#[test]
 fn a_trust_domain_that_names_nobody() {
     let report = changed(
         |sample| {

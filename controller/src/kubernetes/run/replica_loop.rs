@@ -21,6 +21,7 @@ use crate::pace::Pace;
 use crate::tasks::Tasks;
 use anyhow::Result;
 use arc_swap::ArcSwap;
+use fedgate_federation::credentials::Credentials;
 use jiff::Timestamp;
 use kube::Client;
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub(in crate::kubernetes) struct Parts {
     pub(in crate::kubernetes) client: Client,
     pub(in crate::kubernetes) settings: Arc<ControllerSettings>,
     pub(in crate::kubernetes) identity: ClusterIdentity,
+    /// What is known of the metadata endpoint's certificate in this Pod.
+    pub(in crate::kubernetes) endpoint: watch::Receiver<Credentials>,
     /// The filter that this program brings; `None` where the operator does.
     pub(in crate::kubernetes) module: Option<Module>,
     /// What the exporter serves.
@@ -47,6 +50,7 @@ pub(in crate::kubernetes) struct ReplicaLoop {
     outputs: Arc<Outputs>,
     tasks: Tasks,
     leadership: Leadership,
+    endpoint: watch::Receiver<Credentials>,
     wakes: Wakes,
     learned: mpsc::Receiver<PeerUpdate>,
     compiled: watch::Receiver<Option<Arc<Compiled>>>,
@@ -61,7 +65,7 @@ impl ReplicaLoop {
     /// # Errors
     /// When an empty table cannot be built, which does not happen.
     pub(in crate::kubernetes) fn start(parts: Parts) -> Result<(Self, Election)> {
-        let Parts { client, settings, identity, module, published, health, metrics, own_metrics } = parts;
+        let Parts { client, settings, identity, endpoint, module, published, health, metrics, own_metrics } = parts;
         let (wakes, mut tasks) = (Wakes::default(), Tasks::default());
         let sources = Sources::start(&client, &settings, &wakes, &mut tasks);
         let replica_name = format!("{}_{}", settings.pod_name, uuid::Uuid::new_v4());
@@ -103,9 +107,22 @@ impl ReplicaLoop {
         tasks.spawn("the writer", writer.run());
         let asking = (importer_settings(&settings, &identity, &metrics), updates);
         let outcomes = Outcomes { newest, published, confirmations };
-        let replica = Replica::new(settings, identity, sources, leadership.clone(), asking, outcomes)?;
+        let replica =
+            Replica::new(settings, identity, sources, leadership.clone(), asking, outcomes, endpoint.clone())?;
         Ok((
-            Self { replica, outputs, tasks, leadership, wakes, learned, compiled, health, metrics, own_metrics },
+            Self {
+                replica,
+                outputs,
+                tasks,
+                leadership,
+                endpoint,
+                wakes,
+                learned,
+                compiled,
+                health,
+                metrics,
+                own_metrics,
+            },
             election,
         ))
     }
@@ -120,6 +137,8 @@ impl ReplicaLoop {
             tokio::select! {
                 ended = self.tasks.ended() => return ended,
                 () = self.wakes.inputs.notified() => pace.changed(),
+                // Without TLS nobody tells, and this branch is not waited for.
+                Ok(()) = self.endpoint.changed() => pace.changed(),
                 () = self.leadership.changed() => {
                     self.own_metrics.show_leader(self.leadership.leads());
                     pace.changed();

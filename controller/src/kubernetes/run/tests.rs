@@ -21,6 +21,7 @@ use crate::metrics::Metrics;
 use crate::tasks::Tasks;
 use arc_swap::ArcSwap;
 use fedgate_federation::bundle::{Root, roots_to_pem};
+use fedgate_federation::credentials::Credentials;
 use fedgate_federation::object::PUBLIC_SERVICE_LABEL;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -101,6 +102,7 @@ impl Site {
             client: self.server.client_of(name),
             settings: Arc::new(settings),
             identity: self.identity.clone(),
+            endpoint: watch::channel(Credentials::default()).1,
             module: None,
             published: Arc::clone(&published),
             health: health.clone(),
@@ -367,8 +369,10 @@ async fn how_long_a_follower_differs_is_counted_anew_after_a_term_of_its_own() {
     let asking = (importer_settings(&settings, &site.identity, &Metrics::default()), updates);
     let published = Arc::<ArcSwap<Published>>::default();
     let outcomes = Outcomes { newest: watch::Sender::new(None), published: Arc::clone(&published), confirmations };
+    let (_, endpoint) = watch::channel(Credentials::default());
+    let identity = site.identity.clone();
     let mut replica =
-        Replica::new(settings, site.identity.clone(), sources, leadership.clone(), asking, outcomes).unwrap();
+        Replica::new(settings, identity, sources, leadership.clone(), asking, outcomes, endpoint).unwrap();
     while !replica.missing().is_empty() {
         sleep(Duration::from_millis(10)).await;
     }

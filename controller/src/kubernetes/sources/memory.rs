@@ -9,6 +9,7 @@ use super::super::settings::{ControllerSettings, Places, Selector, Waiting};
 use crate::kubernetes::watch::Key;
 use fedgate_core::PeerName;
 use fedgate_federation::bundle::{roots_from_pem, roots_to_pem};
+use fedgate_federation::credentials::Credentials;
 use fedgate_federation::document::{ClusterUuid, GatewayAddress, Limits, Network, WorkloadIdentity};
 use fedgate_federation::federate::{Passthrough, Published};
 use fedgate_federation::key::PublicKey;
@@ -69,6 +70,8 @@ pub(crate) struct ClusterRecord {
     cluster_uuid: ClusterUuid,
     authn_key_pub: String,
     root_ca: String,
+    #[serde(default)]
+    credentials: Credentials,
     network: Network,
     gateways: Vec<GatewayAddress>,
     gateway_identities: Vec<WorkloadIdentity>,
@@ -101,6 +104,7 @@ impl ClusterRecord {
             cluster_uuid: cluster.cluster_uuid.clone(),
             authn_key_pub: cluster.authn_key.to_pem(),
             root_ca: roots_to_pem(&cluster.roots),
+            credentials: cluster.credentials.clone(),
             network: cluster.network.clone(),
             gateways: cluster.gateways.clone(),
             gateway_identities: cluster.gateway_identities.clone(),
@@ -122,12 +126,16 @@ impl ClusterRecord {
 
     /// The cluster; `None` when its key or a root is none.
     pub(crate) fn cluster(&self) -> Option<LocalCluster> {
-        let roots = roots_from_pem(&self.root_ca, Limits::default().certificate_bytes);
+        let roots = match self.root_ca.is_empty() {
+            true => Vec::new(),
+            false => roots_from_pem(&self.root_ca, Limits::default().certificate_bytes),
+        };
         Some(LocalCluster {
             trust_domain: self.trust_domain.clone(),
             cluster_uuid: self.cluster_uuid.clone(),
             authn_key: PublicKey::from_pem(&self.authn_key_pub).ok()?,
             roots: roots.into_iter().collect::<Result<_, _>>().ok()?,
+            credentials: self.credentials.clone(),
             network: self.network.clone(),
             gateways: self.gateways.clone(),
             gateway_identities: self.gateway_identities.clone(),

@@ -104,11 +104,13 @@ impl Seen {
         let roots = roots::roots(&self.roots, place, &mut findings);
         let gateways = gateway::addresses(settings, self, &mut findings);
         let network = network::network(settings.network(), &self.nodes, &self.service_cidrs);
+        let credentials = roots::credentials(&roots, place);
         let cluster = LocalCluster {
             trust_domain: settings.trust_domain.clone(),
             cluster_uuid: identity.cluster_uuid.clone(),
             authn_key: identity.key.public(),
             roots,
+            credentials,
             own: own::addresses(settings, self, &network),
             network,
             gateways,

@@ -2,6 +2,7 @@
 
 use crate::kubernetes::watch::Key;
 use fedgate_federation::bundle::{Root, roots_from_pem};
+use fedgate_federation::credentials::{Credentials, RootSource};
 use fedgate_federation::document::Limits;
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
 use kube::api::DynamicObject;
@@ -20,9 +21,8 @@ pub(crate) fn keep(object: DynamicObject) -> Roots {
     let pem = pem.ok_or_else(|| format!("expected the key {KEY}, found none"))?;
     let roots: Result<Vec<_>, _> = roots_from_pem(pem, Limits::default().certificate_bytes).into_iter().collect();
     match roots {
-        Ok(roots) if roots.is_empty() => Err(format!("{KEY}: expected CA certificates in PEM, found none")),
         Ok(roots) => Ok(roots),
-        Err(error) => Err(format!("{KEY}: expected CA certificates in PEM and nothing else: {error}")),
+        Err(error) => Err(format!("{KEY}: expected CA certificates in PEM and nothing else, {error}")),
     }
 }
 
@@ -38,11 +38,23 @@ pub(crate) fn roots(
         Some(Err(why)) => why.clone(),
         None => "there is no such ConfigMap; istiod writes it into every namespace of its mesh".to_owned(),
     };
-    let object = ObjectRef { namespace: Some(namespace.to_owned()), ..ObjectRef::new("ConfigMap", name) };
+    let object = object((namespace, name));
     let message = format!("{why}. Until this cluster's roots are there, nothing is published to peers");
     findings.push(Finding::error(FindingReason::NoRoots, object, "data", message));
     Vec::new()
 }
+
+fn object((namespace, name): (&str, &str)) -> ObjectRef {
+    ObjectRef { namespace: Some(namespace.to_owned()), ..ObjectRef::new("ConfigMap", name) }
+}
+
+/// What is wrong with the roots, and when each is valid. Which of them signed the gateway's certificate is istiod's business.
+pub(crate) fn credentials(roots: &[Root], place: (&str, &str)) -> Credentials {
+    Credentials::of_roots(&RootSource { roots, object: object(place), field: FIELD })
+}
+
+/// Where they stand in the ConfigMap.
+const FIELD: &str = "data[root-cert.pem]";
 
 #[cfg(test)]
 mod tests {
@@ -60,7 +72,7 @@ mod tests {
         };
         let ca = rcgen::generate_simple_self_signed(["x".to_owned()]).unwrap().cert.pem();
         assert!(read(json!({ "metadata": {}, "data": {} })).1.contains("expected the key root-cert.pem"));
-        assert!(read(json!({ "metadata": {}, "data": { KEY: "" } })).1.contains("found none"));
+        assert!(read(json!({ "metadata": {}, "data": { KEY: "" } })).1.contains("found nothing"));
         assert!(read(json!({ "metadata": {}, "data": { KEY: "nonsense" } })).0 == 0);
         assert!(
             read(json!({ "metadata": {}, "data": { KEY: ca } })).1.contains("CA certificates"),

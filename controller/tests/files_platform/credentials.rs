@@ -1,0 +1,145 @@
+//! Certificates by which every call would fail: told by `validate`, `status` and the metrics, and no more when they are mended.
+
+use crate::cluster::{Cluster, fedgate};
+use rcgen::{CertificateParams, KeyPair, SanType};
+use std::fs::{self, Permissions};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, SystemTime};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// The findings of `validate` that are not there in a good folder, by word and field; and its exit status.
+fn validate(cluster: &Cluster) -> (Vec<(String, String)>, i32, String) {
+    let output = fedgate().arg("validate").arg(cluster.folder()).args(["--output", "json"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let findings: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let word = |finding: &serde_json::Value, key: &str| finding[key].as_str().unwrap_or_default().to_owned();
+    let found = findings.iter().map(|finding| (word(finding, "reason"), word(finding, "field"))).collect();
+    (found, output.status.code().unwrap(), text)
+}
+
+/// Validity from and to some days from now.
+fn lasts(parameters: &mut CertificateParams, from: i32, to: i32) {
+    let day = |days: i32| match u32::try_from(days) {
+        Ok(days) => SystemTime::now() + DAY * days,
+        Err(_) => SystemTime::now() - DAY * days.unsigned_abs(),
+    };
+    (parameters.not_before, parameters.not_after) = (day(from).into(), day(to).into());
+}
+
+#[test]
+fn validate_finds_each_file_that_would_stop_all_calls() {
+    type Spoil = fn(&Cluster);
+    let cases: [(&str, &str, Spoil); 10] = [
+        ("certificate_expired", "identity.certificateChain", |c| c.put_leaf(|p| lasts(p, -3, -1))),
+        ("certificate_not_yet_valid", "identity.certificateChain", |c| c.put_leaf(|p| lasts(p, 1, 3))),
+        ("invalid_certificate", "identity.certificateChain", |c| c.put_leaf(|p| p.key_usages.clear())),
+        ("untrusted_certificate", "identity.certificateChain", |c| {
+            c.put("identity/roots.pem", &Cluster::new("alpha").root_pem)
+        }),
+        ("key_mismatch", "identity.privateKey", |c| {
+            c.put("identity/gateway.key", &KeyPair::generate().unwrap().serialize_pem())
+        }),
+        ("invalid_key", "identity.privateKey", |c| fs::remove_file(c.path("identity/gateway.key")).unwrap()),
+        ("invalid_key", "identity.privateKey", |c| c.put("identity/gateway.key", &c.root_pem)),
+        ("key_mismatch", "metadata.tls.key", |c| {
+            c.put("identity/metadata.key", &KeyPair::generate().unwrap().serialize_pem())
+        }),
+        ("invalid_certificate", "metadata.tls.certificate", |c| {
+            fs::copy(c.path("identity/gateway.pem"), c.path("identity/metadata.pem")).unwrap();
+            fs::copy(c.path("identity/gateway.key"), c.path("identity/metadata.key")).unwrap();
+        }),
+        ("invalid_certificate", "metadata.tls.certificate", |c| {
+            fs::remove_file(c.path("identity/metadata.pem")).unwrap()
+        }),
+    ];
+    assert_eq!(validate(&Cluster::new("alpha")).0, []);
+    for (reason, field, spoil) in cases {
+        let cluster = Cluster::new("alpha");
+        spoil(&cluster);
+        let (found, status, text) = validate(&cluster);
+        assert_eq!((found.as_slice(), status), (&[(reason.to_owned(), field.to_owned())][..], 1), "{text}");
+        assert!(!text.contains("PRIVATE KEY"), "{text}");
+    }
+}
+
+#[test]
+fn a_certificate_that_ends_soon_is_a_warning_and_ends_with_0() {
+    let cluster = Cluster::new("alpha");
+    cluster.put_leaf(|parameters| lasts(parameters, -99, 1));
+    let (found, status, text) = validate(&cluster);
+    let expected = ("certificate_ends_soon".to_owned(), "identity.certificateChain".to_owned());
+    assert_eq!((found.as_slice(), status), (&[expected][..], 0), "{text}");
+}
+
+#[test]
+fn keys_that_others_may_read_are_told() {
+    let cluster = Cluster::new("alpha");
+    let set = |name: &str, mode| fs::set_permissions(cluster.path(name), Permissions::from_mode(mode)).unwrap();
+    set("identity/gateway.key", 0o640);
+    assert_eq!(validate(&cluster).0, [], "Envoy may be of the same group");
+    set("identity/gateway.key", 0o644);
+    set("identity/metadata.key", 0o604);
+    fs::create_dir_all(cluster.path("state")).unwrap();
+    cluster.put("state/authn.key", &KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap().serialize_pem());
+    set("state/authn.key", 0o640);
+    let (found, status, text) = validate(&cluster);
+    let fields: Vec<_> = found.iter().map(|(reason, field)| (reason.as_str(), field.as_str())).collect();
+    let exposed = |field| ("exposed_key", field);
+    assert_eq!(fields, ["identity.privateKey", "metadata.tls.key", "keyFile"].map(exposed), "{text}");
+    assert_eq!(status, 0);
+    assert!(text.contains("chmod 600"), "{text}");
+}
+
+fn metrics(cluster: &Cluster) -> String {
+    let admin: serde_json::Value =
+        serde_json::from_slice(&fs::read(cluster.path("state/admin.json")).unwrap()).unwrap();
+    let address = admin["address"].as_str().unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET /metrics HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+/// The certificate expires a few seconds after the start: no file changes, and the status does.
+#[test]
+fn a_running_controller_tells_when_a_certificate_has_expired_and_when_it_is_renewed() {
+    let mut cluster = Cluster::new("alpha");
+    cluster.put_leaf(|parameters| {
+        lasts(parameters, -3, 1);
+        parameters.not_after = (SystemTime::now() + Duration::from_secs(6)).into();
+    });
+    cluster.start();
+    let word = |status: &serde_json::Value, reason: &str| {
+        let findings = status["findings"].as_array()?;
+        findings.iter().any(|finding| finding["reason"] == reason).then_some(())
+    };
+    cluster.wait("the end to be near", |status| word(status, "certificate_ends_soon"));
+    assert_eq!(cluster.run(&["status"]).status.code(), Some(0));
+    cluster.wait("the end", |status| word(status, "certificate_expired"));
+    assert_eq!(cluster.run(&["status"]).status.code(), Some(1));
+    for role in ["leaf", "root", "endpoint"] {
+        let start = format!("fedgate_certificate_expiration_timestamp_seconds{{certificate=\"{role}\"");
+        assert!(metrics(&cluster).contains(&start), "{role}");
+    }
+    cluster.put_leaf(|_| {});
+    cluster.wait("a renewed certificate", |status| {
+        status["findings"].as_array().filter(|findings| findings.is_empty()).map(|_| ())
+    });
+    assert_eq!(cluster.run(&["status"]).status.code(), Some(0));
+    // A key that is not its own is told as soon as it is there, and without one the name on the certificate stays as well.
+    cluster.put("identity/gateway.key", &KeyPair::generate().unwrap().serialize_pem());
+    cluster.wait("a key of another certificate", |status| word(status, "key_mismatch"));
+}
+
+#[test]
+fn two_names_are_told_by_validate() {
+    let cluster = Cluster::new("alpha");
+    cluster.put_leaf(|parameters| {
+        parameters.subject_alt_names.push(SanType::URI("spiffe://alpha.example/ns/a/sa/b".try_into().unwrap()));
+    });
+    assert!(validate(&cluster).2.contains("and 1 more"));
+}

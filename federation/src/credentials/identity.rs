@@ -1,0 +1,128 @@
+//! The certificate that gateway and egress show.
+
+use super::leaf::{self, Chain};
+use super::path::{self, Path};
+use super::source::Source;
+use super::validity::{CertificateRole, Validity};
+use super::{Credentials, key};
+use crate::bundle::{Fingerprint, Root};
+use crate::finding::{Finding, FindingReason, shown};
+use fedgate_core::TrustDomain;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
+
+/// Checks a chain and its key; also, which of the roots it comes from.
+pub(super) fn check(
+    chain: &Source<'_>,
+    key: &Source<'_>,
+    roots: &[Root],
+    ours: &TrustDomain,
+) -> (Credentials, Vec<Fingerprint>) {
+    let invalid = |why: String| {
+        let faults = vec![chain.error(FindingReason::InvalidCertificate, why)];
+        (Credentials { faults, validities: Vec::new() }, Vec::new())
+    };
+    let bytes = match &chain.bytes {
+        Ok(bytes) => *bytes,
+        Err(why) => return invalid(why.clone()),
+    };
+    let read = match Chain::read(bytes) {
+        Ok(read) => read,
+        Err(why) => return invalid(why),
+    };
+    match read.parse() {
+        Ok(certificates) => judge(chain, key, &read, &certificates, roots, ours),
+        Err(why) => invalid(why),
+    }
+}
+
+fn judge(
+    source: &Source<'_>,
+    key: &Source<'_>,
+    read: &Chain,
+    chain: &[X509Certificate<'_>],
+    roots: &[Root],
+    ours: &TrustDomain,
+) -> (Credentials, Vec<Fingerprint>) {
+    let Some((leaf, _)) = chain.split_first() else { return (Credentials::default(), Vec::new()) };
+    let form = leaf::faults(leaf, ours);
+    let mut faults: Vec<_> =
+        form.iter().map(|why| source.error(FindingReason::InvalidCertificate, why.as_str())).collect();
+    faults.extend(leaf::warnings(leaf).map(|why| source.warning(FindingReason::WeakCertificate, why)));
+    if read.has_key {
+        let message = "the file has a private key beside the certificates: keep the key in a file of its own";
+        faults.push(source.warning(FindingReason::ExposedKey, message));
+    }
+    faults.extend(key::check(key, leaf.public_key()));
+
+    let parsed: Vec<_> =
+        roots.iter().filter_map(|root| X509Certificate::from_der(root.der()).ok()).map(|(_, root)| root).collect();
+    let path = path::find(chain, &parsed);
+    let mut validities: Vec<_> = validity(leaf, CertificateRole::Leaf, source).into_iter().collect();
+    let mut anchors = Vec::new();
+    match &path {
+        None => faults.push(source.error(FindingReason::UntrustedCertificate, untrusted(chain, &parsed))),
+        Some(path) => {
+            let intermediates: Vec<_> = path.intermediates.iter().filter_map(|place| chain.get(*place)).collect();
+            faults.extend(of_path(source, leaf, &intermediates, path, &parsed, ours));
+            validities
+                .extend(intermediates.into_iter().filter_map(|ca| validity(ca, CertificateRole::Intermediate, source)));
+            anchors.extend(path.anchors.iter().filter_map(|place| roots.get(*place)).map(Root::fingerprint));
+        }
+    }
+    (Credentials { faults, validities }, anchors)
+}
+
+fn validity(certificate: &X509Certificate<'_>, role: CertificateRole, source: &Source<'_>) -> Option<Validity> {
+    Validity::of(certificate, role, &source.object, source.field)
+}
+
+fn of_path(
+    source: &Source<'_>,
+    leaf: &X509Certificate<'_>,
+    intermediates: &[&X509Certificate<'_>],
+    path: &Path,
+    roots: &[X509Certificate<'_>],
+    ours: &TrustDomain,
+) -> Vec<Finding> {
+    let root = path.anchors.first().and_then(|place| roots.get(*place));
+    let faults = path::faults(leaf, intermediates, root, ours);
+    let mut findings: Vec<_> =
+        faults.into_iter().map(|why| source.error(FindingReason::InvalidCertificate, why)).collect();
+    if path.weak {
+        let message = "a signature in the chain is by an algorithm that is too weak to be checked (SHA-1, or an RSA key below 2048 bits), and \
+                       programs other than Envoy refuse it: have the certificate signed with SHA-256";
+        findings.push(source.warning(FindingReason::WeakCertificate, message));
+    }
+    findings
+}
+
+/// Why there is no way to a root.
+fn untrusted(chain: &[X509Certificate<'_>], roots: &[X509Certificate<'_>]) -> String {
+    let subjects: Vec<_> = chain.iter().map(|certificate| certificate.subject().as_raw()).collect();
+    // The last one that leads on from the leaf by its names.
+    let mut last = chain.first();
+    for _ in chain {
+        let issuer = last.map(|last| last.issuer().as_raw());
+        let next = chain
+            .iter()
+            .zip(&subjects)
+            .skip(1)
+            .find(|(next, subject)| Some(**subject) == issuer && next.subject().as_raw() != next.issuer().as_raw());
+        last = next.map(|(next, _)| next).or(last);
+    }
+    let Some(last) = last else { return "the chain is empty".to_owned() };
+    let issuer = shown(&last.issuer().to_string());
+    let expected = "none of the roots in identity.roots has signed it, and peers believe no others";
+    if last.issuer().as_raw() == last.subject().as_raw() {
+        return format!("{expected}: it is signed by itself; have it signed by the CA whose root is there");
+    }
+    if roots.iter().any(|root| root.subject().as_raw() == last.issuer().as_raw()) {
+        return format!(
+            "{expected}: there is a root with the name of its issuer, {issuer}, which has another key; publish the root that signed it"
+        );
+    }
+    format!(
+        "{expected}: it is issued by {issuer}; append the certificate of that intermediate CA here, or put the root into identity.roots"
+    )
+}

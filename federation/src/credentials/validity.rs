@@ -1,0 +1,185 @@
+//! When certificates are valid, and what to say of those that are not.
+
+use crate::bundle::Root;
+use crate::finding::{Finding, FindingReason, ObjectRef, Severity};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use x509_parser::certificate::X509Certificate;
+
+/// The longest time before its end in which a certificate counts as ending soon.
+const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// The part of its life that is left then, if that is shorter: certificates of a day are usual in meshes.
+const SOON_PART: i32 = 10;
+
+/// What a certificate is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CertificateRole {
+    /// What gateway and egress show.
+    Leaf,
+    /// Between the leaf and a root.
+    Intermediate,
+    /// What peers are told.
+    Root,
+    /// What the metadata endpoint shows.
+    Endpoint,
+}
+
+impl CertificateRole {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[Self::Leaf, Self::Intermediate, Self::Root, Self::Endpoint];
+
+    /// The word in metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Leaf => "leaf",
+            Self::Intermediate => "intermediate",
+            Self::Root => "root",
+            Self::Endpoint => "endpoint",
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Leaf => "the certificate of gateway and egress",
+            Self::Intermediate => "the intermediate CA's certificate in the chain",
+            Self::Root => "the root",
+            Self::Endpoint => "the metadata endpoint's certificate",
+        }
+    }
+
+    /// What follows when it is not valid.
+    fn consequence(self) -> &'static str {
+        match self {
+            Self::Leaf => "peers refuse every connection from and to this cluster",
+            Self::Intermediate => "peers refuse every certificate that it signed, and so every connection",
+            Self::Root => "peers refuse every certificate that it signed",
+            Self::Endpoint => "peers cannot fetch this cluster's metadata",
+        }
+    }
+
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::Leaf | Self::Endpoint => "have it renewed and replace the files",
+            Self::Intermediate => "put the CA's new certificate into the chain",
+            Self::Root => "publish a new root beside it, and sign with that one once the peers have acknowledged it",
+        }
+    }
+}
+
+/// When a certificate is valid. Both ends belong to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Validity {
+    /// What it is for.
+    pub role: CertificateRole,
+    /// Its subject or fingerprint, fit for being shown.
+    pub name: String,
+    /// Where it comes from.
+    pub object: ObjectRef,
+    /// The field of that object.
+    pub field: String,
+    /// When it begins.
+    pub not_before: Timestamp,
+    /// The last second.
+    pub not_after: Timestamp,
+    /// Whether it is a root that the gateway's own certificate comes from.
+    #[serde(default)]
+    pub anchor: bool,
+}
+
+/// How a moment lies to a validity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Before,
+    Within,
+    EndsSoon,
+    After,
+}
+
+impl Validity {
+    pub(super) fn of_root(root: &Root, object: &ObjectRef, field: &str, anchor: bool) -> Self {
+        Self {
+            role: CertificateRole::Root,
+            name: format!("{} ({})", root.fingerprint(), root.subject()),
+            object: object.clone(),
+            field: field.to_owned(),
+            not_before: root.not_before(),
+            not_after: root.not_after(),
+            anchor,
+        }
+    }
+
+    /// `None` when its dates are none.
+    pub(super) fn of(
+        certificate: &X509Certificate<'_>,
+        role: CertificateRole,
+        object: &ObjectRef,
+        field: &str,
+    ) -> Option<Self> {
+        let validity = certificate.validity();
+        Some(Self {
+            role,
+            name: crate::finding::shown(&certificate.subject().to_string()),
+            object: object.clone(),
+            field: field.to_owned(),
+            not_before: Timestamp::from_second(validity.not_before.timestamp()).ok()?,
+            not_after: Timestamp::from_second(validity.not_after.timestamp()).ok()?,
+            anchor: false,
+        })
+    }
+
+    /// Whether it is valid at `now`.
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        matches!(self.phase(now), Phase::Within | Phase::EndsSoon)
+    }
+
+    fn phase(&self, now: Timestamp) -> Phase {
+        match () {
+            () if now < self.not_before => Phase::Before,
+            () if now >= self.ended() => Phase::After,
+            () if now >= self.ends_soon() => Phase::EndsSoon,
+            () => Phase::Within,
+        }
+    }
+
+    /// The first moment after it.
+    fn ended(&self) -> Timestamp {
+        self.not_after.checked_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX)
+    }
+
+    fn ends_soon(&self) -> Timestamp {
+        let life = self.not_after.duration_since(self.not_before);
+        self.not_after.checked_sub(SOON.min(life / SOON_PART)).unwrap_or(self.not_before)
+    }
+
+    pub(super) fn changes(&self) -> [Timestamp; 3] {
+        [self.not_before, self.ends_soon(), self.ended()]
+    }
+
+    /// `replaced`: whether another certificate does its work, so that calls do not depend on it.
+    pub(super) fn finding(&self, replaced: bool, now: Timestamp) -> Option<Finding> {
+        let (role, end) = (self.role, self.not_after);
+        let (reason, what, then) = match self.phase(now) {
+            Phase::Within => return None,
+            Phase::EndsSoon => (FindingReason::CertificateEndsSoon, format!("expires at {end}"), "from then on "),
+            Phase::After => (FindingReason::CertificateExpired, format!("expired at {end}"), ""),
+            Phase::Before => {
+                let what = format!("is not valid before {}; compare the clocks", self.not_before);
+                (FindingReason::CertificateNotYetValid, what, "until then ")
+            }
+        };
+        let message = format!(
+            "{} {} {what}: {then}{}; {}",
+            role.words(),
+            self.name,
+            role.consequence(),
+            if reason == FindingReason::CertificateNotYetValid { "or wait until it is" } else { role.remedy() }
+        );
+        let severity = match reason == FindingReason::CertificateEndsSoon || replaced {
+            true => Severity::Warning,
+            false => Severity::Error,
+        };
+        Some(Finding::new(severity, reason, self.object.clone(), self.field.clone(), message))
+    }
+}
