@@ -123,23 +123,47 @@ fn a_typing_error_in_a_policy_is_refused_whatever_the_client_asks_for() {
 }
 
 #[test]
-fn a_field_of_a_policy_without_a_value_is_not_lost() {
+fn a_field_of_a_policy_without_a_value_is_refused_and_never_lost() {
     scenario("without-value", async |run: &RunFolder| {
         let server = Server::with_definitions(run).await?;
-        for spec in [
-            json!({ "services": null }),
-            json!({ "peers": null }),
-            json!({ "services": [{ "namespaces": null }] }),
-            json!({ "services": [{ "selector": { "matchLabels": { "app": null } } }] }),
-            json!({ "callers": [{ "namespace": null }] }),
-        ] {
-            let object = policy(&spec);
+        let no_value = [
+            (json!({ "services": null }), "spec.services"),
+            (json!({ "peers": null }), "spec.peers"),
+            (json!({ "peers": ["beta"], "callers": null }), "spec.callers"),
+            (json!({ "services": [{}, { "namespaces": null }] }), "spec.services[].namespaces"),
+            (json!({ "services": [{ "ports": null }] }), "spec.services[].ports"),
+            (json!({ "services": [{ "selector": null }] }), "spec.services[].selector"),
+            (json!({ "services": [{ "selector": { "matchLabels": null } }] }), "spec.services[].selector.matchLabels"),
+            (
+                json!({ "services": [{ "selector": { "matchExpressions": null } }] }),
+                "spec.services[].selector.matchExpressions",
+            ),
+            (
+                json!({ "services": [{ "selector": { "matchLabels": { "app": null } } }] }),
+                "a label of spec.services[].selector.matchLabels",
+            ),
+            (
+                json!({ "services": [{ "selector": { "matchExpressions": [{ "key": "a", "operator": "Exists", "values": null }] } }] }),
+                "spec.services[].selector.matchExpressions[].values",
+            ),
+            (json!({ "callers": [{ "namespace": null }] }), "spec.callers[].namespace"),
+            (json!({ "callers": [{ "serviceAccount": null }] }), "spec.callers[].serviceAccount"),
+        ];
+        for (spec, _) in &no_value {
+            let object = policy(spec);
             // Refused, or kept for the controller to see; never taken for a policy that allows more.
             if let Ok(stored) = server.attempt(POLICIES, &object, Unknown::Warn).await {
                 ensure!(!lost_something(&object, &stored), "{object}\n{stored}");
             }
         }
-        Ok(())
+        server.admit().await?;
+        let refused = no_value.map(|(spec, field)| (policy(&spec), format!("no value in {field}: ")));
+        server.refuses(POLICIES, refused.iter().map(|(object, words)| (object.clone(), words.as_str()))).await?;
+        // Of a list that may not have such an entry, the definition itself says so.
+        for spec in [json!({ "services": [null] }), json!({ "callers": [null] }), json!({ "peers": [null] })] {
+            server.refuses(POLICIES, [(policy(&spec), "must be of type")]).await?;
+        }
+        server.takes(POLICIES, [policy(&json!({ "services": [] })), policy(&json!({ "services": [{}] }))]).await
     });
 }
 
