@@ -5,6 +5,8 @@ use super::confirmations::Confirmations;
 use super::election::Leadership;
 use super::identity::ClusterIdentity;
 use super::settings::ControllerSettings;
+use super::sinks::outputs::Outputs;
+use super::sinks::table::looks_late;
 use super::sources::{Seen, Sources, entries};
 use crate::brain::{Brain, tell_new};
 use crate::exporter;
@@ -23,11 +25,15 @@ use tokio::sync::{mpsc, watch};
 /// How long a follower waits for the leader to publish what it has compiled.
 const DIFFERENCE: SignedDuration = SignedDuration::from_secs(5);
 
+/// How often a new leader looks whether the table in the cluster is known.
+const LISTED: SignedDuration = SignedDuration::from_millis(200);
+
 /// One replica's memory. One task owns it.
 pub(super) struct Replica {
     settings: Arc<ControllerSettings>,
     identity: ClusterIdentity,
     sources: Sources,
+    outputs: Arc<Outputs>,
     leadership: Leadership,
     brain: Brain,
     has_table: bool,
@@ -61,7 +67,7 @@ impl Replica {
     pub(super) fn new(
         settings: Arc<ControllerSettings>,
         identity: ClusterIdentity,
-        sources: Sources,
+        (sources, outputs): (Sources, Arc<Outputs>),
         leadership: Leadership,
         asking: (ImporterSettings, mpsc::Sender<PeerUpdate>),
         outcomes: Outcomes,
@@ -76,6 +82,7 @@ impl Replica {
             settings,
             identity,
             sources,
+            outputs,
             leadership,
             brain,
             has_table,
@@ -126,10 +133,12 @@ impl Replica {
     pub(super) fn compile(&mut self, now: Timestamp) -> Option<Timestamp> {
         let seen = self.sources.seen();
         let stored = seen.published();
+        let knows_table = self.outputs.knows_table(&self.settings.places);
+        let there = self.outputs.table(&self.settings.places);
         match (self.leadership.leads(), self.importer.is_some()) {
-            (true, false) => self.begin_to_lead(&seen, stored.clone()),
-            (true, true) => {}
-            (false, _) => self.follow(&seen, stored.clone()),
+            (true, false) if knows_table => self.begin_to_lead(&seen, stored.clone(), there.as_deref()),
+            (true, true) => self.outgrow(there.as_deref()),
+            _ => self.follow(&seen, stored.clone()),
         }
         let (mut cluster, mut findings) = seen.cluster(&self.settings, &self.identity);
         cluster.credentials.add(self.endpoint.borrow().clone());
@@ -138,23 +147,39 @@ impl Replica {
         self.brain.objects = seen.objects();
         self.brain.objects.findings.extend(findings.iter().cloned());
         let mut federation = self.brain.compile(now);
+        if let Some(there) = there.filter(|there| self.importer.is_some() && looks_late(&self.brain.table, there)) {
+            // None could be built, and what another leader built last stays.
+            self.brain.table = there.as_ref().clone();
+        }
         let taken = entries::taken(&seen.entries, &federation.imports);
         // In the order in which findings are: errors first.
         let errors = federation.findings.partition_point(|finding| finding.severity <= Severity::Warning);
         federation.findings.splice(errors..errors, taken.iter().cloned());
         let findings = [findings, taken].concat();
         self.has_table |= federation.table.is_ok();
-        self.hand_on(&seen, federation, findings, stored.as_ref(), now)
+        let next = self.hand_on(&seen, federation, findings, stored.as_ref(), now);
+        // A leader that does not know the table in the cluster begins as soon as it does.
+        let waits = self.leadership.leads() && self.importer.is_none();
+        next.into_iter().chain(now.checked_add(LISTED).ok().filter(|_| waits)).min()
     }
 
-    /// Beginning from what the last leader wrote down.
-    fn begin_to_lead(&mut self, seen: &Seen, stored: Option<Published>) {
+    /// Beginning from what the last leader wrote down, and from the table that it left in the cluster: that one is written first, so
+    /// what was written down of its version may be older, or be lost.
+    fn begin_to_lead(&mut self, seen: &Seen, stored: Option<Published>, table: Option<&Table>) {
         self.follow(seen, stored);
+        self.brain.previous = std::mem::take(&mut self.brain.previous).resumed(table);
         self.saved =
             self.brain.knowledge.iter().map(|(peer, knowledge)| (peer.clone(), Saved::new(knowledge))).collect();
         self.asked.clear();
         let (settings, updates) = self.asking.clone();
         self.importer = Some(Importer::new(settings, updates));
+    }
+
+    /// A table that somebody else put into the cluster meanwhile, such as a deposed leader's last write: the next one must be newer.
+    fn outgrow(&mut self, table: Option<&Table>) {
+        if table.is_some() {
+            self.brain.previous = std::mem::take(&mut self.brain.previous).resumed(table);
+        }
     }
 
     fn follow(&mut self, seen: &Seen, stored: Option<Published>) {

@@ -81,6 +81,11 @@ pub enum Delivery {
     WasmPlugin,
 }
 
+impl Delivery {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::EnvoyFilter, Self::WasmPlugin];
+}
+
 /// The gateway.
 #[derive(Debug, Clone, Args)]
 pub struct GatewaySettings {

@@ -99,6 +99,7 @@ impl ReplicaLoop {
             leadership: leadership.clone(),
             newest: compiled.clone(),
             changed: Arc::clone(&wakes.outputs),
+            compile: Arc::clone(&wakes.inputs),
             published: Arc::clone(&published),
             events,
             metrics: own_metrics.clone(),
@@ -107,8 +108,9 @@ impl ReplicaLoop {
         tasks.spawn("the writer", writer.run());
         let asking = (importer_settings(&settings, &identity, &metrics), updates);
         let outcomes = Outcomes { newest, published, confirmations };
+        let watched = (sources, Arc::clone(&outputs));
         let replica =
-            Replica::new(settings, identity, sources, leadership.clone(), asking, outcomes, endpoint.clone())?;
+            Replica::new(settings, identity, watched, leadership.clone(), asking, outcomes, endpoint.clone())?;
         Ok((
             Self {
                 replica,

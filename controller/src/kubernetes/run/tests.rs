@@ -14,12 +14,15 @@ use crate::kubernetes::replica::{Outcomes, Replica};
 use crate::kubernetes::sample::NAMESPACE;
 use crate::kubernetes::settings::tests::read as flags;
 use crate::kubernetes::sinks::gateway::TABLE;
+use crate::kubernetes::sinks::outputs::Outputs;
+use crate::kubernetes::sinks::table::InObject;
 use crate::kubernetes::sources::memory::STATE;
 use crate::kubernetes::sources::{Sources, Wakes};
 use crate::loopback::{TestCa, identity};
 use crate::metrics::Metrics;
 use crate::tasks::Tasks;
 use arc_swap::ArcSwap;
+use fedgate_core::{Options, Table, TableBuilder, write_configuration};
 use fedgate_federation::bundle::{Root, roots_to_pem};
 use fedgate_federation::credentials::Credentials;
 use fedgate_federation::object::PUBLIC_SERVICE_LABEL;
@@ -78,6 +81,32 @@ impl Site {
         self.server.get(Kind::EnvoyFilter, NAMESPACE, TABLE).map_or(Value::Null, |object| object["spec"].clone())
     }
 
+    /// The generation of the table in the cluster.
+    fn generation(&self) -> u64 {
+        let object = self.server.get(Kind::EnvoyFilter, NAMESPACE, TABLE).unwrap_or_default();
+        let table = serde_json::from_value(object).ok().and_then(|object| InObject::of(&object));
+        table.map_or(0, |table| table.0.generation())
+    }
+
+    /// Puts a table into the cluster, as a leader does that does not know yet that it is deposed.
+    fn put_table(&self, generation: u64) {
+        let table = TableBuilder::new("alpha.example".parse().unwrap()).build(generation).unwrap();
+        let table = Table::read(table).unwrap();
+        let configuration = json!(write_configuration(&table, Options::default())).to_string();
+        let mut object = self.server.get(Kind::EnvoyFilter, NAMESPACE, TABLE).unwrap();
+        replace_configuration(&mut object, &configuration);
+        self.server.put(Kind::EnvoyFilter, object);
+    }
+
+    /// Makes everything go on from a generation to which no clock gets.
+    async fn go_on_from(&self, generation: u64) {
+        self.lead("first").await.stop().await;
+        let published = json!({ "generation": generation }).to_string();
+        let patch = json!({ "data": { "published.json": published } });
+        self.server.patch(Kind::ConfigMap, NAMESPACE, STATE, &patch);
+        self.export("first");
+    }
+
     fn state(&self) -> Option<Value> {
         Some(self.server.get(Kind::ConfigMap, NAMESPACE, STATE)?["data"]["published.json"].clone())
     }
@@ -126,6 +155,15 @@ impl Site {
         replica.until_ready().await;
         until(|| !self.table().is_null()).await;
         replica
+    }
+}
+
+fn replace_configuration(json: &mut Value, configuration: &str) {
+    match json {
+        Value::Object(fields) => fields.values_mut().for_each(|value| replace_configuration(value, configuration)),
+        Value::Array(rows) => rows.iter_mut().for_each(|value| replace_configuration(value, configuration)),
+        Value::String(text) if text.starts_with('{') => configuration.clone_into(text),
+        _ => {}
     }
 }
 
@@ -356,6 +394,72 @@ async fn a_restart_of_the_server_loses_nothing_and_leaves_replicas_ready() {
     assert!(replica.is_ready());
 }
 
+/// In milliseconds since 1970, far in the future.
+const FAR: u64 = 9_000_000_000_000;
+
+#[tokio::test(start_paused = true)]
+async fn without_the_state_a_new_table_outgrows_the_one_in_the_cluster() {
+    let site = Site::new();
+    site.go_on_from(FAR).await;
+    let second = site.start("b");
+    until(|| site.generation() > FAR).await;
+    let (before, known) = (site.generation(), site.table());
+    second.stop().await;
+    site.server.delete(Kind::ConfigMap, NAMESPACE, STATE);
+    let third = site.start("c");
+    third.until_ready().await;
+    assert_eq!((site.generation(), site.table()), (before, known.clone()), "the same table stays the same");
+    third.stop().await;
+    site.server.delete(Kind::ConfigMap, NAMESPACE, STATE);
+    site.export("web");
+    let _fourth = site.start("d");
+    until(|| site.table() != known).await;
+    assert!(site.generation() > before, "{} after {before}", site.generation());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_cannot_save_its_versions_serves_nothing_new_and_the_next_one_outgrows_its_table() {
+    let site = Site::new();
+    site.go_on_from(FAR).await;
+    let second = site.start("b");
+    until(|| site.generation() > FAR).await;
+    second.until_ready().await;
+    let (served, saved, before) = (second.serves(), site.state(), site.generation());
+    site.server.fail(usize::MAX, Fault::Refused(507, "no space left"), |call| call.name == STATE && call.writes());
+    site.new_root();
+    site.export("web");
+    until(|| site.generation() > before).await;
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!((second.serves(), site.state()), (served, saved), "documents wait for their versions");
+    let unsaved = (site.generation(), site.table());
+    second.stop().await;
+    site.server.mend();
+    site.export("api");
+    let third = site.start("c");
+    until(|| site.table() != unsaved.1).await;
+    assert!(site.generation() > unsaved.0, "{} after {}", site.generation(), unsaved.0);
+    third.until_ready().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_that_is_written_in_the_middle_of_a_term_is_outgrown_once() {
+    let site = Site::new();
+    site.export("web");
+    let _replica = site.lead("a").await;
+    let before = site.generation();
+    site.put_table(FAR);
+    until(|| site.generation() > FAR).await;
+    assert!(before < FAR);
+    let after = site.generation();
+    // Nothing is higher, and so it is put right as well as can be.
+    site.put_table(u64::MAX);
+    sleep(Duration::from_secs(120)).await;
+    let writes = site.server.calls(|call| call.name == TABLE && call.writes());
+    assert!(site.generation() > after && writes < 20, "{writes}");
+    site.put_table(after);
+    until(|| site.generation() > after).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn how_long_a_follower_differs_is_counted_anew_after_a_term_of_its_own() {
     let site = Site::new();
@@ -364,6 +468,8 @@ async fn how_long_a_follower_differs_is_counted_anew_after_a_term_of_its_own() {
     let (client, settings) = (site.server.client_of("b"), Arc::new(flags(&[]).unwrap()));
     let (wakes, mut tasks, confirmations) = (Wakes::default(), Tasks::default(), Confirmations::default());
     let sources = Sources::start(&client, &settings, &wakes, &mut tasks);
+    let outputs = Arc::new(Outputs::start(&client, &settings, &wakes, &mut tasks));
+    let watched = Arc::clone(&outputs);
     let (election, leadership) = Election::new(&client, NAMESPACE, "b".to_owned(), confirmations.clone());
     let (updates, _learned) = mpsc::channel(1);
     let asking = (importer_settings(&settings, &site.identity, &Metrics::default()), updates);
@@ -372,8 +478,8 @@ async fn how_long_a_follower_differs_is_counted_anew_after_a_term_of_its_own() {
     let (_, endpoint) = watch::channel(Credentials::default());
     let identity = site.identity.clone();
     let mut replica =
-        Replica::new(settings, identity, sources, leadership.clone(), asking, outcomes, endpoint).unwrap();
-    while !replica.missing().is_empty() {
+        Replica::new(settings, identity, (sources, outputs), leadership.clone(), asking, outcomes, endpoint).unwrap();
+    while !replica.missing().is_empty() || !watched.missing().is_empty() {
         sleep(Duration::from_millis(10)).await;
     }
     let at = |second| Timestamp::from_second(1_800_000_000_i64 + second).unwrap();

@@ -26,4 +26,5 @@ pub(super) mod passthrough;
 mod patch;
 pub(super) mod plan;
 pub(super) mod statuses;
+pub(super) mod table;
 pub(super) mod writer;

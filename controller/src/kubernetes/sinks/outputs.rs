@@ -1,13 +1,16 @@
 //! The objects that are there already, ours and others', of the kinds and in the namespaces that we write to.
 
+use super::table::InObject;
 use crate::kubernetes::fingerprint::{Fingerprint, of_object};
 use crate::kubernetes::kind::Kind;
 use crate::kubernetes::module::{MODULES, Shipped};
 use crate::kubernetes::owner::{OWNER, PEER};
-use crate::kubernetes::settings::{ControllerSettings, Places};
+use crate::kubernetes::settings::{ControllerSettings, Delivery, Places};
+use crate::kubernetes::snapshot::table_object;
 use crate::kubernetes::sources::{Wakes, place};
-use crate::kubernetes::watch::{Watch, Watched};
+use crate::kubernetes::watch::{Key, Watch, Watched};
 use crate::tasks::Tasks;
+use fedgate_core::Table;
 use kube::api::DynamicObject;
 use kube::runtime::watcher::Config;
 use kube::{Api, Client, ResourceExt};
@@ -28,6 +31,8 @@ pub(crate) struct Found {
     pub fingerprint: Fingerprint,
     /// The modules in it, of the one ConfigMap that has any.
     pub shipped: Option<Arc<Shipped>>,
+    /// The table in it, of the objects that have one.
+    pub table: Option<InObject>,
 }
 
 /// The objects of a kind in a namespace.
@@ -119,6 +124,25 @@ impl Outputs {
         self.places.iter()
     }
 
+    /// The table that istiod has from us; `None` while there is none that can be read. Right after another way of delivery was chosen
+    /// there may be two: then it is the newest one.
+    pub(crate) fn table(&self, places: &Places) -> Option<Arc<Table>> {
+        let found = |(kind, name): (Kind, &str)| {
+            let key = Key { namespace: places.gateway().to_owned(), name: name.to_owned() };
+            let found = self.places.get(&(kind, key.namespace.clone()))?.watched.get(&key)?;
+            found.table.filter(|_| found.owner.as_deref() == Some(&places.namespace)).map(|table| table.0)
+        };
+        Delivery::ALL.into_iter().map(table_object).filter_map(found).max_by_key(|table| table.generation())
+    }
+
+    /// Whether it is known which table there is.
+    pub(crate) fn knows_table(&self, places: &Places) -> bool {
+        let listed = |kind| {
+            self.places.get(&(kind, places.gateway().to_owned())).is_some_and(|output| output.watched.is_listed())
+        };
+        Delivery::ALL.into_iter().all(|delivery| listed(table_object(delivery).0))
+    }
+
     /// Those that only passthrough needs.
     pub(crate) fn passthrough(&self) -> Option<&Passthrough> {
         self.passthrough.as_ref()
@@ -147,5 +171,6 @@ pub(crate) fn keep(object: DynamicObject) -> Found {
     let json = serde_json::to_value(&object).unwrap_or_default();
     let shipped = (object.name_any() == MODULES && object.data.get("binaryData").is_some())
         .then(|| Arc::new(Shipped::of(&object)));
-    Found { uid, owner: label, peer, fingerprint: of_object(&json), shipped }
+    let table = InObject::of(&object);
+    Found { uid, owner: label, peer, fingerprint: of_object(&json), shipped, table }
 }

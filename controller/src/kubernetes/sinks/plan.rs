@@ -96,7 +96,8 @@ mod tests {
     fn what_is_as_it_should_be_is_left_and_what_is_not_ours_too() {
         let desired = desired();
         let found = |owner: Option<&str>, fingerprint| {
-            Some(Found { uid: "1".into(), owner: owner.map(str::to_owned), peer: None, fingerprint, shipped: None })
+            let owner = owner.map(str::to_owned);
+            Some(Found { uid: "1".into(), owner, peer: None, fingerprint, shipped: None, table: None })
         };
         let other = crate::kubernetes::fingerprint::fingerprint(&json!(1));
         let step = |found| step(&desired, found, "fedgate-system");

@@ -19,6 +19,7 @@ use super::outputs::Outputs;
 use super::pace::Corrections;
 use super::plan::{Wanted, step};
 use super::statuses::{self, Kept, OfGateway};
+use super::table::{InObject, looks_late};
 use crate::clock::until;
 use crate::exporter;
 use crate::in_force::InForce;
@@ -72,6 +73,8 @@ pub(crate) struct Writer {
     pub newest: watch::Receiver<Option<Arc<Compiled>>>,
     /// Woken when an object that we write was changed.
     pub changed: Arc<Notify>,
+    /// Wakes whoever compiles.
+    pub compile: Arc<Notify>,
     /// What the exporter serves.
     pub published: Arc<ArcSwap<exporter::Published>>,
     /// Where Events go.
@@ -88,6 +91,8 @@ struct Remembered {
     told: BTreeSet<Finding>,
     /// What the exporter serves: a pass that only puts an object right need not write all documents anew.
     served: Weak<Compiled>,
+    /// The table that was there when one was compiled that the gateway would take for an older one.
+    outgrown: Option<InObject>,
 }
 
 /// How a pass ended.
@@ -185,6 +190,10 @@ impl Writer {
                 pass.wanted.add(desired);
                 continue;
             }
+            if self.is_overtaken(desired, compiled, remembered) {
+                self.compile.notify_one();
+                return false;
+            }
             if desired.name == MODULES && shipping.drops && pass.has_failed() {
                 // The table that is there may name the module that is to go.
                 pass.wanted.add(desired);
@@ -254,6 +263,19 @@ impl Writer {
         }
         self.published.store(Arc::new(exporter::Published::of(&compiled.in_force.federation)));
         remembered.served = Arc::downgrade(compiled);
+    }
+
+    /// Whether the gateway would take the table for one that is older than what it has, since another leader wrote one meanwhile or an
+    /// operator restored one. A new compilation gives the table a higher generation; when there is none, it is written all the same.
+    fn is_overtaken(&self, desired: &Desired, compiled: &Compiled, remembered: &mut Remembered) -> bool {
+        let has_table = (desired.kind, desired.name.as_str()) == table_object(self.settings.places.delivery);
+        let there = self.outputs.table(&self.settings.places).filter(|_| has_table).map(InObject);
+        let there = there.filter(|there| looks_late(&compiled.in_force.table, &there.0));
+        if there.is_none() || there == remembered.outgrown {
+            return false;
+        }
+        remembered.outgrown = there;
+        true
     }
 
     /// Whether the object is there, as it should be.
