@@ -5,8 +5,9 @@
 
 use crate::in_force::InForce;
 use crate::{exporter, importer};
-use fedgate_federation::Severity;
+use fedgate_core::Table;
 use fedgate_federation::credentials::Credentials;
+use fedgate_federation::{Federation, Severity};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
 use prometheus_client::registry::Registry;
@@ -86,11 +87,8 @@ impl Metrics {
 
     /// Shows what is in force now. It is told without making the whole status, which may be large.
     pub fn show(&self, in_force: &InForce) {
-        let InForce { federation, table, findings, .. } = in_force;
+        let InForce { federation, findings, .. } = in_force;
         self.compilations.inc();
-        self.table_generation.set(number(table.generation()));
-        self.table_bytes.set(number(table.as_bytes().len() as u64));
-        self.table_outdated.set(federation.table.as_ref().map_or(true, |made| made.hash() != table.hash()).into());
         self.exports.set(number(federation.exports.len() as u64));
         self.imports.set(number(federation.imports.len() as u64));
         self.show_peers(in_force);
@@ -102,8 +100,20 @@ impl Metrics {
         }
     }
 
-    /// Shows nothing of peers: a replica that does not lead has not asked them.
+    /// Shows the table in force beside the one that was made last. `None`: the gateway has none.
+    pub fn show_table(&self, made: &Federation, in_force: Option<&Table>) {
+        let is_outdated = match (&made.table, in_force) {
+            (Ok(made), Some(table)) => made.hash() != table.hash(),
+            _ => true,
+        };
+        self.table_generation.set(number(in_force.map_or(0, Table::generation)));
+        self.table_bytes.set(number(in_force.map_or(0, |table| table.as_bytes().len() as u64)));
+        self.table_outdated.set(is_outdated.into());
+    }
+
+    /// Shows nothing of peers, nor of the table: a replica that does not lead has not asked them, and does not write it.
     pub fn hide(&self) {
+        self.table_outdated.set(0);
         self.peers.clear();
         self.peer_ready.clear();
         self.findings.clear();

@@ -73,6 +73,7 @@ pub async fn run(dir: &Path) -> Result<()> {
             if let Some(in_force) = controller.in_force().load().as_ref() {
                 importer.follow(&in_force.federation, controller.knowledge());
                 metrics.show(in_force);
+                metrics.show_table(&in_force.federation, Some(&in_force.table));
             }
         }
         tokio::select! {

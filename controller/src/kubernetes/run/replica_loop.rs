@@ -46,6 +46,7 @@ pub(in crate::kubernetes) struct Parts {
 
 /// A replica at work. Dropping it ends its tasks in the middle of whatever they do.
 pub(in crate::kubernetes) struct ReplicaLoop {
+    settings: Arc<ControllerSettings>,
     replica: Replica,
     outputs: Arc<Outputs>,
     tasks: Tasks,
@@ -107,12 +108,14 @@ impl ReplicaLoop {
         };
         tasks.spawn("the writer", writer.run());
         let asking = (importer_settings(&settings, &identity, &metrics), updates);
+        let kept_settings = Arc::clone(&settings);
         let outcomes = Outcomes { newest, published, confirmations };
         let watched = (sources, Arc::clone(&outputs));
         let replica =
             Replica::new(settings, identity, watched, leadership.clone(), asking, outcomes, endpoint.clone())?;
         Ok((
             Self {
+                settings: kept_settings,
                 replica,
                 outputs,
                 tasks,
@@ -148,6 +151,7 @@ impl ReplicaLoop {
                 Some(update) = self.learned.recv() => if self.replica.learned(update) { pace.changed() },
                 _ = beat.tick() => {
                     self.health.beat();
+                    self.show_table();
                     self.tell_health(&self.replica.missing());
                 }
                 () = pace.wait() => {}
@@ -169,6 +173,16 @@ impl ReplicaLoop {
             pace.later(BEAT);
         }
         self.tell_health(&missing);
+    }
+
+    /// The table in force is the one in the cluster, which may be an older one than was compiled. A new one is there before the next beat,
+    /// unless it cannot be written.
+    fn show_table(&self) {
+        let compiled = self.compiled.borrow();
+        if let Some(compiled) = compiled.as_ref().filter(|compiled| compiled.as_leader && self.leadership.leads()) {
+            let table = self.outputs.table(&self.settings.places);
+            self.metrics.show_table(&compiled.in_force.federation, table.as_deref());
+        }
     }
 
     /// What keeps this replica from answering peers.

@@ -127,6 +127,7 @@ impl Site {
             flags(&["--filter-module", "file:///filter.wasm", "--advertise", "192.0.2.7:15443"]).unwrap();
         settings.pod_name = name.to_owned();
         let (health, published) = (Health::default(), Arc::<ArcSwap<Published>>::default());
+        let metrics = Metrics::default();
         let parts = Parts {
             client: self.server.client_of(name),
             settings: Arc::new(settings),
@@ -135,7 +136,7 @@ impl Site {
             module: None,
             published: Arc::clone(&published),
             health: health.clone(),
-            metrics: Metrics::default(),
+            metrics: metrics.clone(),
             own_metrics: OwnMetrics::default(),
         };
         let (mut replica, election) = ReplicaLoop::start(parts).unwrap();
@@ -146,7 +147,7 @@ impl Site {
                 ended = replica.run() => panic!("{ended}"),
             }
         });
-        Running { health, published, stop: Some(stop), task }
+        Running { metrics, health, published, stop: Some(stop), task }
     }
 
     /// Starts one and waits until it leads, and everything is written.
@@ -168,6 +169,7 @@ fn replace_configuration(json: &mut Value, configuration: &str) {
 }
 
 struct Running {
+    metrics: Metrics,
     health: Health,
     published: Arc<ArcSwap<Published>>,
     stop: Option<oneshot::Sender<()>>,
@@ -192,6 +194,14 @@ impl Running {
     /// The tag of the public document that it serves.
     fn serves(&self) -> Option<String> {
         self.published.load().public.as_ref().map(|document| document.etag().to_str().unwrap().to_owned())
+    }
+
+    /// What it shows under a name, without the prefix.
+    fn metric(&self, name: &str) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.metrics.registry()).unwrap();
+        let found = text.lines().find_map(|line| line.strip_prefix(&format!("fedgate_{name} ")));
+        found.unwrap_or_default().to_owned()
     }
 
     /// Stops it as a signal does.
@@ -458,6 +468,32 @@ async fn a_table_that_is_written_in_the_middle_of_a_term_is_outgrown_once() {
     assert!(site.generation() > after && writes < 20, "{writes}");
     site.put_table(after);
     until(|| site.generation() > after).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_metric_tells_of_the_table_in_the_cluster_and_not_of_the_one_that_was_made_last() {
+    let site = Site::new();
+    let replica = site.lead("a").await;
+    let before = site.generation().to_string();
+    until(|| replica.metric("table_generation") == before).await;
+    assert_eq!(replica.metric("table_outdated"), "0");
+    site.server.fail(usize::MAX, Fault::Refused(403, "no"), |call| call.name == TABLE && call.writes());
+    site.export("web");
+    until(|| replica.metric("table_outdated") == "1").await;
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(
+        (replica.metric("table_outdated"), replica.metric("table_generation")),
+        ("1".to_owned(), before.clone())
+    );
+    site.server.mend();
+    until(|| replica.metric("table_outdated") == "0").await;
+    assert_eq!(replica.metric("table_generation"), site.generation().to_string());
+    assert_ne!(replica.metric("table_generation"), before);
+    site.server.fail(usize::MAX, Fault::Refused(403, "no"), |call| call.name == TABLE && call.writes());
+    site.export("api");
+    until(|| replica.metric("table_outdated") == "1").await;
+    site.server.fail(usize::MAX, Fault::Swallowed, of_lease);
+    until(|| replica.metric("table_outdated") == "0").await;
 }
 
 #[tokio::test(start_paused = true)]
