@@ -67,9 +67,10 @@ times: {{poll: 1s}}
             name = self.name,
             gateway = free_port(),
             metadata = self.metadata_port,
-            // Ports of the range that are taken are passed over.
-            egress = 20_000 + free_port() % 20_000,
-            egress_end = 45_000,
+            // Below the ports that the kernel gives out, since a gateway of another cluster must not be among them. Those of the range
+            // that are taken are passed over.
+            egress = 16_000 + free_port() % 10_000,
+            egress_end = 32_000,
         )
     }
 
