@@ -19,6 +19,16 @@ fn pair() -> (Cluster, Cluster) {
     (alpha, beta)
 }
 
+/// Whether the peer's object is taken and both of its documents are known. No Envoy runs here, so it is never ready.
+fn paired(status: &Value, peer: &str) -> Option<()> {
+    let peer = row(status, "peers", "name", peer)?;
+    let conditions = peer["conditions"].as_array()?;
+    let holds =
+        |kind: &str| conditions.iter().any(|condition| condition["type"] == kind && condition["status"] == "True");
+    assert_ne!(peer["ready"], true, "its gateway does not run");
+    ["Accepted", "PublicMetadataExchangeReady", "PrivateMetadataExchangeReady"].into_iter().all(holds).then_some(())
+}
+
 fn import(status: &Value, service: &str) -> Option<String> {
     let found = status["imports"].as_array()?.iter().find(|row| service_of(row) == service)?;
     found["address"].as_str().map(str::to_owned)
@@ -39,9 +49,7 @@ fn two_clusters_pair_and_a_new_export_arrives() {
     let (alpha, beta) = pair();
     let address = alpha.wait("the import", |status| import(status, WEB));
     assert!(address.starts_with("127.0.0.1:"), "{address}");
-    beta.wait("alpha to be ready", |status| {
-        row(status, "peers", "name", "alpha").filter(|peer| peer["ready"] == true).map(drop)
-    });
+    beta.wait("alpha's documents", |status| paired(status, "alpha"));
     beta.put_service("cart");
     alpha.wait("the second import", |status| import(status, "cart.shop.svc.beta.example:80"));
     assert_eq!(alpha.wait("the first import", |status| import(status, WEB)), address, "it keeps its port");
@@ -214,9 +222,7 @@ fn a_new_certificate_of_the_metadata_endpoint_is_served_without_a_restart() {
     assert!(alpha.wait("web, as it was", |status| import(status, WEB)).contains(':'));
     beta.root_pem.clone_from(&other.root_pem);
     alpha.put_peer(&beta);
-    alpha.wait("beta to be ready", |status| {
-        row(status, "peers", "name", "beta").filter(|peer| peer["ready"] == true).map(drop)
-    });
+    alpha.wait("beta's documents", |status| paired(status, "beta"));
 }
 
 #[test]
@@ -344,8 +350,7 @@ fn explaining_without_a_caller_judges_each_peer() {
 fn a_peer_whose_object_breaks_keeps_what_it_has_also_over_a_restart() {
     let (alpha, mut beta) = pair();
     alpha.wait("the import", |status| import(status, WEB));
-    let ready = |status: &Value| row(status, "peers", "name", "alpha").filter(|peer| peer["ready"] == true).map(drop);
-    beta.wait("alpha to be ready", ready);
+    beta.wait("alpha's documents", |status| paired(status, "alpha"));
     let object = fs::read_to_string(beta.path("manifests/peer-alpha.yaml")).unwrap();
     beta.put("manifests/peer-alpha.yaml", &object.replace("https://", "http://"));
     for _ in 0..2 {
@@ -361,7 +366,7 @@ fn a_peer_whose_object_breaks_keeps_what_it_has_also_over_a_restart() {
         beta.start();
     }
     beta.put("manifests/peer-alpha.yaml", &object);
-    beta.wait("alpha to be ready", ready);
+    beta.wait("alpha's documents", |status| paired(status, "alpha"));
     fs::remove_file(beta.path("manifests/peer-alpha.yaml")).unwrap();
     beta.wait("no peer", |status| status["peers"].as_array()?.is_empty().then_some(()));
 }
