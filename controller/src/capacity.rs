@@ -16,8 +16,8 @@ use std::time::Duration;
 pub const FILE: &str = "envoys.json";
 /// Fewer connections than this are worth a warning.
 const FEW: u32 = 1_000;
-/// By how much the clocks of files and processes may differ.
-const SLACK: Duration = Duration::from_secs(2);
+/// By how much the clocks of files and processes may differ: both tick a hundred times a second or more.
+const SLACK: Duration = Duration::from_millis(100);
 
 /// What was seen of the two Envoys; kept over restarts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,16 +106,33 @@ fn too_few(role: &str, it: Descriptors, Connections(connections): Connections, c
     Some(finding(FindingReason::TooFewDescriptors, cluster.clone(), format!("{role}.openFiles"), message))
 }
 
-/// Looks for the two Envoys on this machine; findings about those that have to be restarted.
-pub fn look(files: &EnvoyFiles, seen: &mut SeenEnvoys, cluster: &ObjectRef) -> Vec<Finding> {
+/// The two Envoys, as far as they run on this machine.
+#[derive(Debug, Clone)]
+pub struct RunningEnvoys {
+    gateway: Option<RunningEnvoy>,
+    egress: Option<RunningEnvoy>,
+}
+
+/// Looks for the two Envoys on this machine, and keeps what is seen of them.
+pub fn look(files: &EnvoyFiles, seen: &mut SeenEnvoys) -> RunningEnvoys {
     let look = |role: &str, seen: &mut Seen| {
-        let bootstrap = files.path(&format!("{role}/bootstrap.json"));
-        let envoy = machine::running_envoy(bootstrap.as_ref())?;
+        let envoy = machine::running_envoy(files.path(&format!("{role}/bootstrap.json")).as_ref())?;
         *seen = envoy.seen;
-        is_older(&envoy, bootstrap.as_ref()).then(|| restart_needed(role, &envoy, cluster))
+        Some(envoy)
     };
-    let gateway = look("gateway", &mut seen.gateway);
-    gateway.into_iter().chain(look("egress", &mut seen.egress)).collect()
+    RunningEnvoys { gateway: look("gateway", &mut seen.gateway), egress: look("egress", &mut seen.egress) }
+}
+
+impl RunningEnvoys {
+    /// Findings about those that have to be restarted, because their bootstrap is newer than they are.
+    pub fn outdated(&self, files: &EnvoyFiles, cluster: &ObjectRef) -> Vec<Finding> {
+        let outdated = |(role, envoy): (&str, &Option<RunningEnvoy>)| {
+            let bootstrap = files.path(&format!("{role}/bootstrap.json"));
+            let envoy = envoy.as_ref().filter(|envoy| is_older(envoy, bootstrap.as_ref()))?;
+            Some(restart_needed(role, envoy, cluster))
+        };
+        [("gateway", &self.gateway), ("egress", &self.egress)].into_iter().filter_map(outdated).collect()
+    }
 }
 
 fn is_older(envoy: &RunningEnvoy, bootstrap: &Path) -> bool {
@@ -141,7 +158,7 @@ pub fn validate(settings: &Settings) -> Result<(Capacity, Vec<Finding>), PathErr
     let files = EnvoyFiles::new(&settings.envoy)?;
     let kept = std::fs::read(settings.state.join(FILE)).ok();
     let mut seen = kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
-    let mut findings = look(&files, &mut seen, &cluster);
+    let mut findings = look(&files, &mut seen).outdated(&files, &cluster);
     let capacity = Capacity::of(settings, &seen);
     findings.extend(capacity.findings(&cluster));
     findings.extend(inotify_findings(&files, &cluster));

@@ -8,7 +8,7 @@
 
 use crate::admin::AdminAddress;
 use crate::brain::{Brain, tell_new};
-use crate::capacity::{self, Capacity, SeenEnvoys};
+use crate::capacity::{self, Capacity, RunningEnvoys, SeenEnvoys};
 use crate::cluster_identity;
 use crate::envoy::{Allocation, EnvoyFiles, File};
 use crate::exporter;
@@ -223,12 +223,13 @@ impl Controller {
         let federation = self.brain.compile(now);
         self.brain.previous = federation.published.clone();
         let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
-        let (capacity, mut findings) = self.capacity();
-        findings.extend(cluster_identity::replaced(self.replaced_at, cluster, now));
+        let (capacity, mut findings, envoys) = self.capacity();
+        findings.extend(cluster_identity::replaced(self.replaced_at, cluster.clone(), now));
         findings.extend(self.unsaved_knowledge());
         findings.extend(self.write_address());
         let egress = self.allocate_ports(&federation, &capacity, &mut findings);
         let is_written = self.write(&federation, &egress, &capacity, &mut findings);
+        findings.extend(envoys.outdated(&self.deployment.files, &cluster));
         let is_kept = self.keep_versions(&federation, &mut findings);
         if is_written && is_kept {
             self.published.store(Arc::new(exporter::Published::of(&federation)));
@@ -245,11 +246,11 @@ impl Controller {
         next
     }
 
-    /// What the two Envoys may take, and what an operator has to do about it.
-    fn capacity(&mut self) -> (Capacity, Vec<Finding>) {
+    /// What the two Envoys may take, what an operator has to do about it, and which of them run.
+    fn capacity(&mut self) -> (Capacity, Vec<Finding>, RunningEnvoys) {
         let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
         let mut seen = self.seen_envoys;
-        let mut findings = capacity::look(&self.deployment.files, &mut seen, &cluster);
+        let envoys = capacity::look(&self.deployment.files, &mut seen);
         if seen != self.seen_envoys {
             if let Err(error) = self.state.save(capacity::FILE, &seen) {
                 tracing::error!("what was seen of the Envoys is not kept over a restart: {error}");
@@ -261,8 +262,8 @@ impl Controller {
             capacity.lines().iter().for_each(|line| tracing::info!("{line}"));
             self.capacity = Some(capacity);
         }
-        findings.extend(capacity.findings(&cluster));
-        (capacity, findings)
+        let findings = capacity.findings(&cluster);
+        (capacity, findings, envoys)
     }
 
     fn write_address(&mut self) -> Option<Finding> {
