@@ -1,7 +1,7 @@
 //! Pages of `docs/` whose commands are run as a reader types them, and whose printed outputs are compared with what the commands say.
 //!
 //! A block with the language `sh` is run. The next block of another language is what it prints, unless it begins with `$ `, which is a command for
-//! the reader alone. A line `…` stands for any lines. What differs from run to run is not compared: see [`masked`].
+//! the reader alone. A line `…` stands for any lines. What differs from run to run is not compared: see `masked`.
 
 use anyhow::{Result, ensure};
 use jiff::Timestamp;

@@ -3,7 +3,7 @@
 //! proxy-wasm's metrics have no labels, and the proxy never forgets a name. So the labels stand in the names, in a form
 //! that a stats tag can take them out of, and their number is bounded: outcomes and reasons are enumerations, and only
 //! the first peers of a table are counted by name, the others as [`OVERFLOW`]. Peers come and go while a VM lives on; once
-//! it has named [`LIFETIME`] times as many peers as a table may name at a time, new ones count there as well.
+//! it has named `LIFETIME` times as many peers as a table may name at a time, new ones count there as well.
 //!
 //! The tags (Envoy: `stats_config.stats_tags`), seen to work; a peer's name may have dots, so it comes last:
 //!

@@ -11,7 +11,7 @@ const FEWEST_CONNECTIONS: usize = 16;
 /// The exporter's limits. Each bounds what somebody without any right can hold or spend here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Open connections. For a further one, one that is open makes room (see [`super::admission`]).
+    /// Open connections. For a further one, one that is open makes room (see the module `admission`).
     pub connections: usize,
     /// Open connections of one source (an IPv4 address or an IPv6 /64); for a further one, its own oldest makes room.
     /// `None` behind a proxy, where all connections come from the same place.
