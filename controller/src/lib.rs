@@ -45,6 +45,7 @@ pub mod settings;
 pub mod sinks;
 pub mod state;
 pub mod status;
+mod supervision;
 mod tasks;
 pub mod words;
 pub mod yaml;

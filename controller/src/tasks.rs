@@ -3,6 +3,7 @@
 //! A process in which one of them has ended looks alive and does less than it should. So the first end, by a failure or a panic, ends
 //! the process with a reason and a status other than 0, and whoever started it (kubelet, systemd) starts it again.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
@@ -86,8 +87,12 @@ impl Tasks {
 
 /// What a panic said.
 pub(crate) fn panicked(error: JoinError) -> String {
-    let Ok(said) = error.try_into_panic() else { return "it was stopped".to_owned() };
-    let said = said
+    error.try_into_panic().map_or_else(|_| "it was stopped".to_owned(), said)
+}
+
+/// What was said in a panic.
+pub(crate) fn said(panic: Box<dyn Any + Send>) -> String {
+    let said = panic
         .downcast::<String>()
         .map(|said| *said)
         .or_else(|said| said.downcast::<&str>().map(|said| (*said).to_owned()));

@@ -5,6 +5,7 @@ use super::{
     verdict::{Verdict, Verdicts},
 };
 use crate::{
+    clock::Clock,
     exporter::{
         Access, Document, DocumentLabel, Limits as ExporterLimits, Published, RequestLabels, Transport,
         server_tests::TestServer,
@@ -12,6 +13,7 @@ use crate::{
     lookup::LookUpSettings,
     loopback::{Server, TestCa, TestClock, identity},
     probe::ProbeSettings,
+    supervision::TaskLabels,
 };
 use fedgate_core::{Hostname, PeerName, ServicePort, TrustDomain};
 use fedgate_federation::{
@@ -22,6 +24,7 @@ use fedgate_federation::{
     knowledge::{Exchange, ExchangeReason, PeerKnowledge, Times},
     object::{EndpointTls, MetadataEndpoint, Peer},
 };
+use jiff::Timestamp;
 use std::{
     collections::BTreeMap,
     future::pending,
@@ -250,6 +253,38 @@ async fn both_documents_are_fetched_and_a_change_is_seen() {
     let changed = timeout(DEADLINE, changed).await.expect("the change");
     assert_eq!(changed.knowledge.private.unwrap().document, beta.private());
     assert_eq!(answered(&server, DocumentLabel::Private, 401), 0, "no token is used twice");
+}
+
+/// A clock that panics when it is asked so often for the first time.
+struct Panicking(TestClock, AtomicUsize);
+
+impl Clock for Panicking {
+    fn now(&self) -> Timestamp {
+        assert!(self.1.fetch_add(1, Ordering::SeqCst) != 0, "out of cheese");
+        self.0.now()
+    }
+}
+
+#[tokio::test]
+async fn a_peers_task_that_panics_is_counted_and_begins_again_from_what_is_known() {
+    let mut scene = Scene::new(NEVER);
+    let beta = TestCluster::new("beta", &["web"]);
+    let server = scene.exporter(&beta).await;
+    let peer = scene.peer("beta", server.address);
+    scene.poll(std::slice::from_ref(&peer));
+    let known = scene.until("beta", (Succeeded, Succeeded)).await.knowledge;
+    scene.clock.advance(1);
+
+    let settings = scene.importer.shared.settings.as_ref().clone();
+    let panics = settings.metrics.panics.clone();
+    let clock = Arc::new(Panicking(scene.clock.clone(), AtomicUsize::new(0)));
+    let (sender, updates) = mpsc::channel(16);
+    scene.importer = Importer::new(ImporterSettings { clock, ..settings }, sender);
+    scene.updates = updates;
+    scene.poll_from(std::slice::from_ref(&peer), &BTreeMap::from([(peer.name.clone(), known.clone())]));
+    let update = scene.until("beta", (Succeeded, Succeeded)).await;
+    assert_eq!(update.knowledge.private.unwrap().document, known.private.unwrap().document);
+    assert_eq!(panics.get_or_create(&TaskLabels { task: "exchange" }).get(), 1);
 }
 
 #[tokio::test]

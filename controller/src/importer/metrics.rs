@@ -1,5 +1,6 @@
 //! What the importer counts. Peers' names are labels only where an operator has to know which, and then of a hundred peers at most.
 
+use crate::supervision::Panics;
 use fedgate_core::PeerName;
 use fedgate_federation::FindingReason;
 use fedgate_federation::knowledge::{DataplaneReason, DocumentKind, ExchangeReason};
@@ -24,6 +25,8 @@ pub struct Metrics {
     pub notices: Family<NoticeLabels, Counter>,
     /// Peers that are polled.
     pub peers: Gauge,
+    /// Panics in peers' tasks, by task.
+    pub(crate) panics: Panics,
     named: Arc<Mutex<BTreeSet<PeerName>>>,
 }
 
@@ -73,6 +76,8 @@ impl Metrics {
         metrics.register("probes", "Probes of a peer's gateways", self.probes.clone());
         let notices = "Changes of a peer's UUID, key and roots, and documents that were refused or held";
         metrics.register("notices", notices, self.notices.clone());
+        let panics = "How often a task of a peer ended by an error in this program, and was begun again";
+        metrics.register("panics", panics, self.panics.clone());
         metrics.register("peers", "Peers that are polled", self.peers.clone());
     }
 

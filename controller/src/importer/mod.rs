@@ -38,6 +38,7 @@ pub use settings::{FetchLimits, Identity, ImporterSettings};
 
 use crate::lookup::{LookUps, Names, Resolving};
 use crate::probe::{Prober, Probing, Target};
+use crate::supervision::Supervision;
 use fedgate_core::PeerName;
 use fedgate_federation::{
     Federation,
@@ -48,7 +49,11 @@ use fedgate_federation::{
 };
 use pace::{Ended, Pace};
 use round::Asker;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     task::JoinHandle,
@@ -150,21 +155,22 @@ impl Importer {
 
     fn start(&self, peer: &Peer, known: Option<&PeerKnowledge>) -> Running {
         let (target, targets) = watch::channel(None);
-        let prober = Prober::start(self.shared.probing.clone(), targets);
         let (names, gateway_names) = watch::channel(Names::new());
-        let resolving = Resolving::start(self.shared.lookups.clone(), gateway_names);
         let peer = Arc::new(peer.clone());
         let known = known.filter(|known| known.trust_domain == peer.trust_domain);
-        let asker = Asker {
-            settings: self.shared.settings.clone(),
-            lookups: self.shared.lookups.clone(),
+        let panics = self.shared.settings.metrics.panics.clone();
+        let supervision = Supervision { peer: peer.name.clone(), panics };
+        let task = PeerTask {
+            shared: self.shared.clone(),
             peer: peer.clone(),
-            knowledge: known.cloned().unwrap_or_else(|| PeerKnowledge::new(&peer)),
-            tokens: TokenSource::default(),
-            judged: Judged(self.verdicts.subscribe()),
-            verdict: None,
+            known: Mutex::new(known.cloned().unwrap_or_else(|| PeerKnowledge::new(&peer))),
+            targets,
+            names: gateway_names,
+            verdicts: self.verdicts.clone(),
+            supervision: supervision.clone(),
         };
-        let task = tokio::spawn(run(self.shared.clone(), asker, prober, resolving));
+        let task = Arc::new(task);
+        let task = tokio::spawn(supervision.run("exchange", move || Arc::clone(&task).run()));
         Running { peer, target, names, task }
     }
 }
@@ -197,8 +203,49 @@ impl Running {
 /// second are the same token, and the peer takes one only once.
 const AFTER_ANOTHER: Duration = Duration::from_secs(1);
 
+/// What one peer's task begins with, for the first time or after a panic.
+struct PeerTask {
+    shared: Arc<Shared>,
+    peer: Arc<Peer>,
+    /// What was handed on last.
+    known: Mutex<PeerKnowledge>,
+    targets: watch::Receiver<Target>,
+    names: watch::Receiver<Names>,
+    verdicts: watch::Sender<Arc<Verdicts>>,
+    supervision: Supervision,
+}
+
+impl PeerTask {
+    async fn run(self: Arc<Self>) {
+        let (shared, supervision) = (&self.shared, &self.supervision);
+        let prober = Prober::start(shared.probing.clone(), self.targets.clone(), supervision.clone());
+        let resolving = Resolving::start(shared.lookups.clone(), self.names.clone(), supervision.clone());
+        let asker = Asker {
+            settings: shared.settings.clone(),
+            lookups: shared.lookups.clone(),
+            peer: self.peer.clone(),
+            knowledge: self.known().clone(),
+            tokens: TokenSource::default(),
+            judged: Judged(self.verdicts.subscribe()),
+            verdict: None,
+        };
+        run(&self, asker, prober, resolving).await;
+    }
+
+    fn known(&self) -> MutexGuard<'_, PeerKnowledge> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands on what is known now; whether anybody wants to know.
+    async fn tell(&self, before: &PeerKnowledge, asker: &Asker) -> bool {
+        self.known().clone_from(&asker.knowledge);
+        self.shared.tell(before, asker).await
+    }
+}
+
 /// Rounds with one peer, until the task is aborted or nobody wants to know.
-async fn run(shared: Arc<Shared>, mut asker: Asker, mut prober: Prober, mut resolving: Resolving) {
+async fn run(task: &PeerTask, mut asker: Asker, mut prober: Prober, mut resolving: Resolving) {
+    let shared = &task.shared;
     let mut pace = Pace::new(shared.settings.poll);
     if asker.knowledge.private.is_some() {
         sleep(AFTER_ANOTHER.mul_f64(1.0 + fastrand::f64())).await;
@@ -209,7 +256,7 @@ async fn run(shared: Arc<Shared>, mut asker: Asker, mut prober: Prober, mut reso
         let place = shared.places.acquire().await;
         let ended = asker.round().await;
         drop(place);
-        if !shared.tell(&before, &asker).await {
+        if !task.tell(&before, &asker).await {
             return;
         }
         let next = Instant::now() + pace.after(ended, fastrand::f64());
@@ -220,14 +267,14 @@ async fn run(shared: Arc<Shared>, mut asker: Asker, mut prober: Prober, mut reso
                 probed = prober.next() => {
                     let before = asker.knowledge.clone();
                     asker.probed(&probed);
-                    if !shared.tell(&before, &asker).await {
+                    if !task.tell(&before, &asker).await {
                         return;
                     }
                 }
                 outcomes = resolving.next() => {
                     let before = asker.knowledge.clone();
                     asker.looked_up(outcomes);
-                    if !shared.tell(&before, &asker).await {
+                    if !task.tell(&before, &asker).await {
                         return;
                     }
                 }

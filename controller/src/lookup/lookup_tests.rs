@@ -1,8 +1,8 @@
 //! Look-ups by a resolver that a test makes answer, and count.
 
 use super::{
-    Found, LONGEST, LookUpSettings, LookUps, Names, OF_ONE_PEER, Resolve, Resolving, SHORTEST, SystemResolver, least,
-    wait,
+    Found, LONGEST, LookUpSettings, LookUps, Names, OF_ONE_PEER, Resolve, Resolving, SHORTEST, Supervision,
+    SystemResolver, least, wait,
 };
 use fedgate_core::Hostname;
 use futures_util::future::BoxFuture;
@@ -54,7 +54,7 @@ fn many(count: usize) -> Names {
 fn start(resolver: &Arc<Counting>, at_once: usize, names: Names) -> (Resolving, watch::Sender<Names>) {
     let settings = LookUpSettings { resolver: resolver.clone(), at_once, ..LookUpSettings::default() };
     let (sender, receiver) = watch::channel(names);
-    (Resolving::start(Arc::new(LookUps::new(settings)), receiver), sender)
+    (Resolving::start(Arc::new(LookUps::new(settings)), receiver, Supervision::of("beta")), sender)
 }
 
 #[tokio::test(start_paused = true)]
@@ -123,6 +123,32 @@ async fn new_names_are_looked_up_soon_and_none_are_not() {
     assert_eq!((none.0.as_str(), none.1.as_ref().unwrap_err().as_str()), ("none.beta.example", "it is not known"));
     sender.send_replace(Names::new());
     assert!(timeout(Duration::from_secs(900), resolving.next()).await.is_err());
+}
+
+/// Panics when it is asked for the first time.
+#[derive(Default)]
+struct Panicking(AtomicUsize);
+
+impl Resolve for Panicking {
+    fn look_up(&self, _: Hostname) -> BoxFuture<'_, Result<Found, String>> {
+        let asked = self.0.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async move {
+            assert!(asked > 0, "out of cheese");
+            Ok(Found { addresses: vec!["192.0.2.9".parse().unwrap()], time_to_live: LONGEST })
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_is_counted_and_the_names_are_looked_up_again() {
+    let settings = LookUpSettings { resolver: Arc::new(Panicking::default()), ..LookUpSettings::default() };
+    let (_names, receiver) = watch::channel(names(&["gw.beta.example"]));
+    let supervision = Supervision::of("beta");
+    let mut resolving = Resolving::start(Arc::new(LookUps::new(settings)), receiver, supervision.clone());
+    let began = Instant::now();
+    let outcomes = resolving.next().await;
+    assert!(outcomes[0].1.is_ok() && began.elapsed() < Duration::from_secs(2), "{outcomes:?}");
+    assert_eq!(supervision.count("lookup"), 1);
 }
 
 /// The machine's own: `/etc/hosts` has this name everywhere.

@@ -17,6 +17,7 @@ mod system;
 
 pub use system::SystemResolver;
 
+use crate::supervision::Supervision;
 use fedgate_core::Hostname;
 use fedgate_federation::knowledge::LookUpOutcome;
 use futures_util::future::BoxFuture;
@@ -109,16 +110,17 @@ impl Drop for Resolving {
 }
 
 impl Resolving {
-    pub(crate) fn start(shared: Arc<LookUps>, names: watch::Receiver<Names>) -> Self {
+    pub(crate) fn start(shared: Arc<LookUps>, names: watch::Receiver<Names>, supervision: Supervision) -> Self {
         let (sender, outcomes) = mpsc::channel(1);
-        Self { outcomes, task: tokio::spawn(look_up_on(shared, names, sender)) }
+        let look_up = move || look_up_on(Arc::clone(&shared), names.clone(), sender.clone());
+        Self { outcomes, task: tokio::spawn(supervision.run("lookup", look_up)) }
     }
 
     /// The outcomes of the next round. Nothing is lost when this is given up and asked again.
     pub(crate) async fn next(&mut self) -> Vec<LookUpOutcome> {
         match self.outcomes.recv().await {
             Some(outcomes) => outcomes,
-            // Only a fault of ours ends the task; the addresses that are known stay.
+            // The importer is gone.
             None => std::future::pending().await,
         }
     }

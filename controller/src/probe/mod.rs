@@ -27,6 +27,7 @@ mod verifier;
 
 pub use identity::ProbeIdentity;
 
+use crate::supervision::Supervision;
 use fedgate_federation::federate::ProbeTarget;
 use fedgate_federation::knowledge::{Probed, Tried};
 use gateway::probe_gateway;
@@ -91,16 +92,17 @@ impl Drop for Prober {
 }
 
 impl Prober {
-    pub(crate) fn start(probing: Arc<Probing>, target: watch::Receiver<Target>) -> Self {
+    pub(crate) fn start(probing: Arc<Probing>, target: watch::Receiver<Target>, supervision: Supervision) -> Self {
         let (sender, outcomes) = mpsc::channel(1);
-        Self { outcomes, task: tokio::spawn(probe_on(probing, target, sender)) }
+        let probe = move || probe_on(Arc::clone(&probing), target.clone(), sender.clone());
+        Self { outcomes, task: tokio::spawn(supervision.run("probe", probe)) }
     }
 
     /// The next outcome. Nothing is lost when this is given up and asked again.
     pub(crate) async fn next(&mut self) -> Probed {
         match self.outcomes.recv().await {
             Some(probed) => probed,
-            // Only a fault of ours ends the task; the peer goes on without probes.
+            // The importer is gone.
             None => std::future::pending().await,
         }
     }

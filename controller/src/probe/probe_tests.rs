@@ -1,6 +1,6 @@
 //! Probes of gateways on loopback that demand a client certificate, as every gateway does. Each that is good has twins that are not.
 
-use super::{OF_ONE_PEER, ProbeSettings, Prober, Probing, Target, probe, waits};
+use super::{OF_ONE_PEER, ProbeSettings, Prober, Probing, Supervision, Target, probe, waits};
 use crate::loopback::{Leaf, Server, TestCa};
 use fedgate_core::{ServicePort, TrustDomain};
 use fedgate_federation::{
@@ -287,7 +287,7 @@ async fn few_gateways_are_connected_to_at_once() {
 fn prober(interval: Duration) -> (Prober, watch::Sender<Target>) {
     let (target, targets) = watch::channel(None);
     let settings = ProbeSettings { interval, ..ProbeSettings::default() };
-    (Prober::start(Arc::new(Probing::new(settings)), targets), target)
+    (Prober::start(Arc::new(Probing::new(settings)), targets, Supervision::of("beta")), target)
 }
 
 async fn next(prober: &mut Prober) -> bool {

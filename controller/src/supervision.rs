@@ -1,0 +1,107 @@
+//! The tasks of one peer, which a panic ends for a while only.
+//!
+//! What a peer says gets to these tasks first. An error of ours that it brings about must neither end the process nor leave the peer without
+//! its task in silence: it is logged and counted, and the task begins again.
+
+use crate::tasks::said;
+use fedgate_core::PeerName;
+use futures_util::FutureExt;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::{counter::Counter, family::Family};
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// The first wait before a task begins again. It doubles each time.
+const FIRST: Duration = Duration::from_secs(1);
+/// The longest wait. After a task has run for as long, the next wait is the first one again.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// How often tasks of peers have panicked, by task; clones count together.
+pub(crate) type Panics = Family<TaskLabels, Counter>;
+
+/// Which task.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct TaskLabels {
+    /// `exchange`, `probe` or `lookup`.
+    pub(crate) task: &'static str,
+}
+
+/// Whose tasks, and where their panics are counted.
+#[derive(Clone, Debug)]
+pub(crate) struct Supervision {
+    pub(crate) peer: PeerName,
+    pub(crate) panics: Panics,
+}
+
+impl Supervision {
+    /// Runs a task until it returns. After a panic it begins again.
+    pub(crate) async fn run<F: Future<Output = ()>>(self, task: &'static str, mut begin: impl FnMut() -> F) {
+        let mut wait = FIRST;
+        loop {
+            let began = Instant::now();
+            // What it shares with others is locked for moments only, and is whole at each of them.
+            let Err(panic) = AssertUnwindSafe(async { begin().await }).catch_unwind().await else { return };
+            if began.elapsed() >= LONGEST {
+                wait = FIRST;
+            }
+            self.panics.get_or_create(&TaskLabels { task }).inc();
+            tracing::error!(peer = %self.peer, task, "{}; it begins again in {wait:?}", said(panic));
+            sleep(wait).await;
+            wait = (wait * 2).min(LONGEST);
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(peer: &str) -> Self {
+        Self { peer: PeerName::parse(peer).unwrap(), panics: Panics::default() }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn count(&self, task: &'static str) -> u64 {
+        self.panics.get_or_create(&TaskLabels { task }).get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+    use std::future::pending;
+    use tokio::time::timeout;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_panics_is_counted_and_begins_again_less_and_less_often() {
+        let (supervision, first) = (Supervision::of("beta"), Instant::now());
+        let begun = RefCell::new(Vec::new());
+        let task = supervision.clone().run("probe", || async {
+            begun.borrow_mut().push(first.elapsed().as_secs());
+            let times = begun.borrow().len();
+            match times {
+                1..=3 => panic!("out of cheese"),
+                // Long enough to be forgiven.
+                4 => sleep(LONGEST).await,
+                _ => pending().await,
+            }
+            panic!("out of wine");
+        });
+        assert!(timeout(Duration::from_secs(3600), task).await.is_err());
+        assert_eq!(*begun.borrow(), [0, 1, 3, 7, 68]);
+        assert_eq!((supervision.count("probe"), supervision.count("lookup")), (4, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_waits_end_at_a_minute_and_a_task_that_returns_is_done() {
+        let mut begun = 0_u32;
+        let supervision = Supervision::of("beta");
+        let task = supervision.clone().run("probe", || {
+            begun += 1;
+            assert!(begun > 20, "not yet");
+            async {}
+        });
+        let began = Instant::now();
+        task.await;
+        assert_eq!((began.elapsed().as_secs(), supervision.count("probe")), (1 + 2 + 4 + 8 + 16 + 32 + 14 * 60, 20));
+    }
+}
