@@ -211,6 +211,7 @@ mod tests {
         assert_eq!(severities(1_024), ["Warning", "Warning"]);
         assert_eq!(severities(100), ["Error", "Error"]);
         let text = capacity(1_024).findings(&cluster())[0].to_string();
+        crate::readable::assert_readable(&[&text], crate::readable::problems);
         assert!(
             text.contains("1024 files") && text.contains("464 connections") && text.contains("LimitNOFILE"),
             "{text}"
@@ -240,6 +241,7 @@ mod tests {
         assert!(findings(128, 10, false).is_empty());
         assert!(findings(128, 127, true).is_empty(), "some of them are the site's own");
         let few = findings(128, 120, false);
+        crate::readable::assert_readable(&few, crate::readable::problems);
         assert!(few[0].contains("expected 12") && few[0].contains("found 128, of which 120 are in use"), "{few:?}");
         assert_eq!(findings(8, 0, true).len(), 1);
         assert_eq!(of_inotify(Inotify { instances: 128, watches: 10, held: 0 }, false, &cluster()).len(), 1);

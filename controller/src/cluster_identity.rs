@@ -76,8 +76,7 @@ pub(crate) fn replaced(at: Option<Timestamp>, cluster: ObjectRef, now: Timestamp
 }
 
 fn read_uuid(path: &Path) -> Result<Option<ClusterUuid>> {
-    let Some(text) = read(path).with_context(|| format!("cannot read {}; mend its permissions", path.display()))?
-    else {
+    let Some(text) = read(path).with_context(|| format!("cannot read {}; fix its permissions", path.display()))? else {
         return Ok(None);
     };
     let found = match text.trim() {
@@ -96,7 +95,7 @@ fn read_uuid(path: &Path) -> Result<Option<ClusterUuid>> {
 
 fn read_key(path: &Path) -> Result<Option<SigningKey>> {
     let Some(pem) =
-        read(path).with_context(|| format!("cannot read keyFile {}; mend its permissions", path.display()))?
+        read(path).with_context(|| format!("cannot read keyFile {}; fix its permissions", path.display()))?
     else {
         return Ok(None);
     };

@@ -239,7 +239,9 @@ impl Controller {
             self.saved.remove(&gone);
             self.unsaved.remove(&gone);
         }
-        findings.extend(self.not_running());
+        // Before the first answer nothing is said.
+        let running = self.running.unwrap_or(Running { gateway: true, egress: true });
+        findings.extend(running.findings(&ObjectRef::cluster(self.settings.trust_domain.as_str())));
         let retry = findings.iter().any(|finding| finding.reason == FindingReason::NotWritten);
         let next = Next { at: federation.next_change, retry };
         self.swap(federation, egress, findings);
@@ -301,21 +303,6 @@ impl Controller {
             }
         }
         ports
-    }
-
-    /// What does not work while an Envoy is not there.
-    fn not_running(&self) -> impl Iterator<Item = Finding> + use<> {
-        let Running { gateway, egress } = self.running.unwrap_or(Running { gateway: true, egress: true });
-        let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
-        let finding = move |(role, then): (&str, &str)| {
-            let message = format!(
-                "the {role} Envoy does not answer on this machine, so {then}; start it with envoy/{role}/bootstrap.json, or see its log"
-            );
-            Finding::error(FindingReason::EnvoyNotRunning, cluster.clone(), format!("envoy/{role}"), message)
-        };
-        let gateway = (!gateway).then_some(("gateway", "no peer reaches what is exported here"));
-        let egress = (!egress).then_some(("egress", "no import can be called"));
-        gateway.into_iter().chain(egress).map(finding)
     }
 
     /// Writes Envoy's files; whether all of them are as they should be.

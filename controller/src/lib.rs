@@ -39,6 +39,9 @@ mod own;
 mod pace;
 pub mod plugin;
 pub mod probe;
+#[cfg(test)]
+#[path = "../../federation/tests/federation/readable.rs"]
+mod readable;
 pub mod run;
 pub mod running;
 pub mod settings;

@@ -2,6 +2,7 @@
 //! local programs reach. Nothing of it goes to a peer, or into an access log.
 
 use crate::envoy::EnvoyFiles;
+use fedgate_federation::{Finding, FindingReason, ObjectRef};
 use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -23,6 +24,21 @@ pub struct Running {
     pub gateway: bool,
     /// The egress.
     pub egress: bool,
+}
+
+impl Running {
+    /// What does not work while an Envoy is not there.
+    pub(crate) fn findings(self, cluster: &ObjectRef) -> Vec<Finding> {
+        let finding = |(role, then): (&str, &str)| {
+            let message = format!(
+                "the {role} Envoy does not answer on this machine, so {then}; start it with envoy/{role}/bootstrap.json, or see its log"
+            );
+            Finding::error(FindingReason::EnvoyNotRunning, cluster.clone(), format!("envoy/{role}"), message)
+        };
+        let gateway = (!self.gateway).then_some(("gateway", "no peer reaches what is exported here"));
+        let egress = (!self.egress).then_some(("egress", "no import can be called"));
+        gateway.into_iter().chain(egress).map(finding).collect()
+    }
 }
 
 /// Asks both until it is dropped.

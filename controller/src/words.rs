@@ -21,6 +21,11 @@ pub fn io(error: &Error) -> String {
     }
 }
 
+/// A number of things: `1 error`, `2 errors`.
+pub(crate) fn counted(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
 /// An error and what it comes from, outermost first.
 pub fn chain(error: &anyhow::Error) -> String {
     let word = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<Error>() {

@@ -477,7 +477,7 @@ impl Findings {
 
     pub(crate) fn into_vec(mut self) -> Vec<Finding> {
         if self.dropped > 0 {
-            let message = format!("{} more rows were dropped or changed; mend those listed first", self.dropped);
+            let message = format!("{} more rows were dropped or changed; fix those listed first", self.dropped);
             self.kept.push(Finding::warning(FindingReason::MoreFindings, self.object, "", message));
         }
         self.kept

@@ -66,6 +66,8 @@ impl FormError {
             let _ = match step {
                 Step::Row(row) => write!(field, "[{row}]"),
                 Step::Field(name) if field.is_empty() => write!(field, "{}", shown(name)),
+                // A label or an annotation.
+                Step::Field(name) if name.contains(['.', '/']) => write!(field, "[{}]", shown(name)),
                 Step::Field(name) => write!(field, ".{}", shown(name)),
             };
         }
@@ -113,7 +115,7 @@ impl Error for FormError {
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self::new(vec![Step::Field(field.into())], "it must be set, and is not there")
+        Self::new(vec![Step::Field(field.into())], "it must be set")
     }
 
     fn duplicate_field(field: &'static str) -> Self {
@@ -346,11 +348,11 @@ mod tests {
             (json!({"peers": ["beta", 5]}), "peers[1]: expected a text, found 5"),
             (
                 json!({"services": [{"ports": [80, [1]]}]}),
-                "services[0].ports[1]: expected a port number or a port name, found a list",
+                "services[0].ports[1]: expected a port from 1 to 65535 or a port name, found a list",
             ),
             (
                 json!({"services": [{"ports": [80_000]}]}),
-                "services[0].ports[0]: expected a port number or a port name, found 80000",
+                "services[0].ports[0]: expected a port from 1 to 65535 or a port name, found 80000",
             ),
             (
                 json!({"services": [{"namespace": []}]}),

@@ -1,6 +1,7 @@
 use super::target::Kubernetes;
 use super::{Outcome, Output};
 use crate::kubernetes::check::{self, Check, Report, gather, judge};
+use crate::words::counted;
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
@@ -47,9 +48,9 @@ fn text(report: &Report, terminal: bool) -> String {
     }
     let count = |outcome| report.count(outcome);
     out + &format!(
-        "{} ok, {} warnings, {} failed, {} skipped\n",
+        "{} ok, {}, {} failed, {} skipped\n",
         count(check::Outcome::Ok),
-        count(check::Outcome::Warning),
+        counted(count(check::Outcome::Warning), "warning"),
         count(check::Outcome::Failed),
         count(check::Outcome::Skipped)
     )

@@ -2,7 +2,7 @@ use super::ask::ask;
 use super::target::{Platform, Target};
 use super::{Folder, Outcome, Output};
 use crate::plugin::find_configuration;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use fedgate_core::{Callers, Export, Hostname, Mode, ServiceName, Table, read_configuration};
 use serde_json::{Value, json};
@@ -53,12 +53,19 @@ fn from_controller(folder: &Folder) -> Result<Table> {
 /// When the file cannot be read, or has no valid table.
 pub(crate) fn from_file(file: &Path) -> Result<Table> {
     let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let json: Value = serde_json::from_slice(&bytes).with_context(|| format!("{} is no JSON", file.display()))?;
+    let json: Value = serde_json::from_slice(&bytes).map_err(|error| no_json(file, &error))?;
     let Some(configuration) = find_configuration(&json) else {
         bail!("{} has no table in it: expected a plugin configuration, or Envoy's filter.json", file.display());
     };
     let (table, _) = read_configuration(configuration.as_bytes()).with_context(|| format!("in {}", file.display()))?;
     Ok(table)
+}
+
+fn no_json(file: &Path, error: &serde_json::Error) -> anyhow::Error {
+    let (file, line) = (file.display(), error.line().max(1));
+    anyhow!(
+        "{file}:{line}: expected JSON, found something else; give Envoy's filter.json, or an object of Istio's that `kubectl get -o json` printed"
+    )
 }
 
 fn grants(table: &Table, export: Export) -> Vec<String> {

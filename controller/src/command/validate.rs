@@ -3,6 +3,7 @@ use crate::capacity;
 use crate::files::ManifestSource;
 use crate::run::reload::MetadataTls;
 use crate::settings::{MetadataTransport, Settings};
+use crate::words::counted;
 use anyhow::Result;
 use clap::Args;
 use fedgate_federation::federate::Published;
@@ -73,9 +74,6 @@ fn text(findings: &[Finding]) -> String {
     for finding in findings {
         out += &format!("{}: {finding}\n", format!("{:?}", finding.severity).to_lowercase());
     }
-    let count = |severity, word| {
-        let found = findings.iter().filter(|finding| finding.severity == severity).count();
-        format!("{found} {word}{}", if found == 1 { "" } else { "s" })
-    };
+    let count = |severity, word| counted(findings.iter().filter(|finding| finding.severity == severity).count(), word);
     out + &format!("{}, {}\n", count(Severity::Error, "error"), count(Severity::Warning, "warning"))
 }

@@ -64,7 +64,7 @@ fn add(by_service: &mut ByPortName, found: &Found, slice: &EndpointSlice, findin
                 Ok(address) => add_address(ports, address, slice.ports.as_deref().unwrap_or_default()),
                 Err(_) => {
                     let field = format!("endpoints[{place}].addresses");
-                    refuse(&field, format!("expected an IP address, found {:?}; it is left out", shown(text)));
+                    refuse(&field, format!("expected an IP address, found {:?}; the address is left out", shown(text)));
                 }
             }
         }

@@ -52,7 +52,8 @@ fn told(broken: &Broken, kept: &[Found]) -> Finding {
         (false, _, Some(PeerSelection::All)) => {
             "it is or may be a policy for all peers, so until this is fixed, they get only what other policies allow"
         }
-        (false, _, None) => "it is left out",
+        (false, _, None) if broken.finding.object.kind == "File" => "it is left out",
+        (false, _, None) => "the object is left out",
     };
     Finding { message: format!("{}; {then}", broken.finding.message), ..broken.finding.clone() }
 }

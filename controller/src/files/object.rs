@@ -127,7 +127,7 @@ impl Document<'_> {
             return Read::Broken(Box::new(Broken { id, policy: Some(self.selection()), finding }));
         }
         let object = ObjectRef::new("File", self.file).from_source(Some(self.source(self.node.line)));
-        match meant.is_some() || incomplete {
+        match meant.is_some() || incomplete || field == "items" {
             true => {
                 let finding = Finding::error(FindingReason::InvalidObject, object, field, message);
                 let id = meant.map(|kind| self.id(kind)).filter(|id| !id.name.is_empty());
@@ -147,6 +147,9 @@ impl Document<'_> {
         match (&self.node.value, meant) {
             (Value::Mapping(_), Some(meant)) => {
                 ("apiVersion", format!("expected {} of {kind}, found {}", meant.api_version(), found("apiVersion")))
+            }
+            (Value::Mapping(_), None) if kind == "List" || Kind::of_list(kind).is_some() => {
+                ("items", format!("expected a list of objects, found {}", found("items")))
             }
             (Value::Mapping(_), None) if kind.is_empty() => {
                 ("kind", format!("expected {USED}; found {}", found("kind")))

@@ -35,9 +35,10 @@ fn read_port(place: usize, port: ServicePort) -> Result<ServicePortSpec, FormErr
         let rest = [Step::Row(place), Step::Field(field.to_owned())];
         FormError::new(path.into_iter().chain(rest).collect(), message)
     };
+    // A port that is left out is read as 0.
+    let found = if port.port == 0 { "0 or none".to_owned() } else { port.port.to_string() };
     let number = u16::try_from(port.port).ok().filter(|number| *number > 0);
-    let number =
-        number.ok_or_else(|| wrong("port", format!("expected a port from 1 to 65535, found {}", port.port)))?;
+    let number = number.ok_or_else(|| wrong("port", format!("expected a port from 1 to 65535, found {found}")))?;
     let protocol = match port.protocol.as_deref() {
         None | Some("TCP") => TransportProtocol::Tcp,
         Some("UDP") => TransportProtocol::Udp,

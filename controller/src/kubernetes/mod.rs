@@ -36,6 +36,8 @@ pub mod election;
 mod endpoint;
 #[cfg(test)]
 mod fake;
+#[cfg(test)]
+mod finding_tests;
 pub mod fingerprint;
 pub mod identity;
 pub mod kind;

@@ -91,7 +91,7 @@ fn by_limit(breach: &BudgetBreach, limits: &Limits) -> String {
 }
 
 /// A parser's message, and what it means.
-const PARSER: [(&str, &str); 18] = [
+const PARSER: [(&str, &str); 19] = [
     ("unclosed bracket", "expected ']' or '}', found the end; close the bracket"),
     ("flow sequence", "expected ',' or ']' in a list; close the bracket"),
     ("flow mapping", "expected ',' or '}' in fields; close the brace, or put a text that begins with '{' in quotes"),
@@ -105,6 +105,7 @@ const PARSER: [(&str, &str); 18] = [
     ("':'", "expected no ': ' within a text; put the text in quotes"),
     ("mapping values are not allowed", "expected no ': ' within a text; put the text in quotes"),
     ("quoted scalar", "expected the closing quote or a valid escape sequence in a quoted text; fix the text"),
+    ("quote", "expected the closing quote of a text; add it"),
     ("unexpected eof", "expected more, found the end of the file; complete it"),
     ("document end marker", "expected nothing behind '...'; put it on a line of its own"),
     (

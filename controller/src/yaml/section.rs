@@ -210,7 +210,11 @@ pub fn explained<T, E: fmt::Display>(
 ) -> impl Fn(&Node) -> Read<T> {
     move |node| {
         let text = text(node).map_err(|_| what.to_owned())?;
-        parse(&text).map_err(|error| format!("{what} ({error})"))
+        let expected = |error: String| match error.strip_prefix("expected ") {
+            Some(expected) => expected.to_owned(),
+            None => format!("{what} ({error})"),
+        };
+        parse(&text).map_err(|error| expected(error.to_string()))
     }
 }
 

@@ -6,5 +6,8 @@ mod credentials;
 mod crowd;
 mod disk;
 mod messages;
+mod mistakes;
+#[path = "../../../federation/tests/federation/readable.rs"]
+mod readable;
 mod running;
 mod settings;

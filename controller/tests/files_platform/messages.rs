@@ -1,99 +1,46 @@
-//! Messages that a person can cause with an object or a port: each names the object and the place, says what was expected
+//! Every message that a person can cause with a manifest, a setting or a command: it names the object and the place, says what was expected
 //! and what was found, and has no word of Rust or of a library.
 
 use crate::cluster::{Cluster, fedgate};
+use crate::mistakes::{self, PORTS, federation, policy, service};
+use crate::readable::{assert_readable, problems_of_mistake};
+use fedgate_controller::settings::Settings;
 use fedgate_federation::object::{IstioFederationSpec, PolicyObject};
 use serde_json::{Value, json};
+use std::path::Path;
 
-/// What no message has: names of Rust's types, its way to print them, words of the libraries that read YAML and JSON, and phrases that an
-/// operator cannot act on.
-const FORBIDDEN: [&str; 40] = [
-    "u8",
-    "u16",
-    "u32",
-    "u64",
-    "i32",
-    "i64",
-    "usize",
-    "f64",
-    "Option",
-    "Some(",
-    "None",
-    "Err(",
-    "Ok(",
-    "::",
-    "{ ",
-    "struct ",
-    "enum ",
-    "untagged",
-    "variant",
-    "serde",
-    "os error",
-    "panicked",
-    "backtrace",
-    "deserialize",
-    "DuplicateKeyPolicy",
-    "budget",
-    "invalid type:",
-    "invalid value:",
-    "sequence",
-    "a map",
-    "scalar",
-    "Unexpected",
-    "unit value",
-    "EOF",
-    "column",
-    "leave the field out",
-    "mended",
-    "raise limits",
-    "OtherError",
-    "stack",
-];
-
-fn is_letter(c: Option<char>) -> bool {
-    c.is_some_and(char::is_alphanumeric)
-}
-
-/// Whether a text has a word, and not only a longer one with it inside.
-fn has_word(text: &str, word: &str) -> bool {
-    text.match_indices(word).any(|(at, _)| {
-        let inside = is_letter(text[..at].chars().next_back()) || is_letter(text[at + word.len()..].chars().next());
-        !inside || !word.chars().all(char::is_alphanumeric)
-    })
-}
-
-#[track_caller]
-fn assert_readable(message: &str) {
-    for word in FORBIDDEN {
-        assert!(!has_word(message, word), "{word:?} is in: {message}");
+#[test]
+fn every_mistake_in_a_manifest_is_told_in_words_of_a_colleague() {
+    let cluster = Cluster::new("alpha");
+    let mistakes = mistakes::manifests();
+    for (name, text) in &mistakes {
+        cluster.put(&format!("manifests/{name}.yaml"), &text.replace("NAME", name));
     }
-    for wrong in [" 1 errors", " 1 warnings", "\n1 errors", ", 1 warnings"] {
-        assert!(!message.contains(wrong), "{message}");
-    }
-    let says = ["expected", "there is no", "must be", "cannot", "is not", "already", "is in force", "set either"];
-    assert!(says.iter().any(|word| message.contains(word)), "what is wrong is not said: {message}");
-    assert!(message.len() > 30, "{message}");
+    let output = fedgate().arg("validate").arg(cluster.folder()).env_remove("FEDGATE_LOG").output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<_> = said.lines().filter(|line| line.contains("(manifests/")).collect();
+    let silent: Vec<_> =
+        mistakes.iter().filter(|(name, _)| !said.contains(&format!("(manifests/{name}.yaml"))).collect();
+    assert!(silent.is_empty(), "nothing is said of {silent:#?}\n{said}");
+    let kinds = ["File", "Service", "EndpointSlice", "IstioFederation", "FederationPolicy"];
+    let names_object =
+        |line: &str| line.split_once(": ").is_some_and(|(_, rest)| kinds.iter().any(|kind| rest.starts_with(kind)));
+    let no_object: Vec<_> = lines.iter().filter(|line| !names_object(line)).collect();
+    assert!(no_object.is_empty(), "{no_object:#?}");
+    assert!(!said.contains("user:") && !said.contains("secret@"), "a password: {said}");
+    assert_readable(&lines, problems_of_mistake);
+    let reasons = ["unreadable", "invalid_object", "unknown_kind", "unknown_field"];
+    assert!(reasons.iter().all(|reason| lines.iter().any(|line| line.contains(&format!(": {reason}: ")))), "{said}");
+    let mut lines: Vec<_> = lines.iter().map(|line| by_place(line)).collect();
+    lines.sort();
+    insta::assert_snapshot!(lines.join("\n"));
 }
 
-fn policy(spec: &str) -> String {
-    format!("apiVersion: fedgate.dev/v1alpha1\nkind: FederationPolicy\nmetadata: {{name: NAME}}\nspec: {spec}\n")
+/// With the file in front, so that the order is that of the files.
+fn by_place(line: &str) -> String {
+    let place = line.split_once("(manifests/").and_then(|(_, rest)| rest.split_once(')')).map(|(place, _)| place);
+    format!("{} | {line}", place.unwrap_or_default())
 }
-
-fn federation(spec: &str) -> String {
-    format!(
-        "apiVersion: deckhouse.io/v1alpha1\nkind: IstioFederation\nmetadata: {{name: NAME}}\nspec:\n  trustDomain: NAME.example\n  \
-         metadataEndpoint: https://NAME.example/metadata\n{spec}"
-    )
-}
-
-fn service(ports: &str, more: &str) -> String {
-    format!(
-        "apiVersion: v1\nkind: Service\nmetadata:\n  name: NAME\n  namespace: shop\n  labels: {{federation.istio.deckhouse.io/public-service: ''}}\n\
-         {more}spec:\n  ports: {ports}\n"
-    )
-}
-
-const PORTS: &str = "[{name: http, port: 80}]";
 
 #[test]
 fn every_sort_of_yaml_that_people_write_is_read() {
@@ -153,6 +100,20 @@ fn every_sort_of_yaml_that_people_write_is_read() {
 }
 
 #[test]
+fn every_mistake_in_the_settings_is_told_in_words_of_a_colleague() {
+    let mut said = Vec::new();
+    for text in mistakes::settings() {
+        let problems = Settings::parse(Path::new("/etc/fedgate"), &text).expect_err(&text);
+        said.extend(problems.iter().map(|problem| match problem.line {
+            0 => format!("fedgate.yaml: {problem}"),
+            line => format!("fedgate.yaml:{line}: {problem}"),
+        }));
+    }
+    assert_readable(&said, problems_of_mistake);
+    insta::assert_snapshot!(said.join("\n"));
+}
+
+#[test]
 fn every_mistake_in_an_object_of_kubernetes_is_told_in_words_of_a_colleague() {
     let policies = [
         json!({ "spec": { "peers": "beta" } }),
@@ -179,7 +140,39 @@ fn every_mistake_in_an_object_of_kubernetes_is_told_in_words_of_a_colleague() {
     };
     let said: Vec<_> = policies.iter().map(of_policy).chain(federations.iter().map(of_federation)).collect();
     let said: Vec<_> = said.into_iter().map(|message| message.expect("a message")).collect();
-    said.iter().for_each(|message| assert_readable(message));
+    assert_readable(&said, problems_of_mistake);
+    insta::assert_snapshot!(said.join("\n"));
+}
+
+#[test]
+fn every_mistake_on_the_command_line_is_told_in_words_of_a_colleague() {
+    let cluster = Cluster::new("alpha");
+    let folder = cluster.folder().display().to_string();
+    let missing = format!("{folder}/missing");
+    let key = format!("{folder}/identity/gateway.key");
+    let mistakes: Vec<Vec<&str>> = vec![
+        vec!["run", "--dir", &missing],
+        vec!["validate", &missing],
+        vec!["status", "--dir", &missing],
+        vec!["explain", "--dir", &folder, "--to", "web"],
+        vec!["explain", "--dir", &folder, "--to", "web.shop.svc.beta.example:http"],
+        vec!["explain", "--dir", &folder, "--to", "web.shop.svc.beta.example:80", "--peer", "Beta"],
+        vec!["explain", "--dir", &folder, "--to", "web.shop.svc.beta.example:80"],
+        vec!["keygen", "--out", &key],
+        vec!["keygen", "--out", &missing, "--out", "x"],
+        vec!["keygen", "--out", "/dev/null/x"],
+        vec!["table", &missing],
+        vec!["table", &key],
+        vec!["run", "--dir", &folder, "--log-format", "xml"],
+    ];
+    let mut said = Vec::new();
+    for arguments in mistakes {
+        let output = fedgate().args(&arguments).env_remove("FEDGATE_LOG").output().unwrap();
+        assert!(matches!(output.status.code(), Some(1 | 2)), "{arguments:?}");
+        let error = String::from_utf8(output.stderr).unwrap().replace(&folder, "DIR");
+        said.push(format!("{}: {error}", output.status.code().unwrap()));
+    }
+    assert_readable(&said, problems_of_mistake);
     insta::assert_snapshot!(said.join("\n"));
 }
 
@@ -190,7 +183,7 @@ fn a_port_that_is_taken_is_named_with_its_setting() {
     let output = fedgate().args(["run", "--dir"]).arg(cluster.folder()).output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     let line = error.lines().find(|line| line.starts_with("error:")).unwrap();
-    assert_readable(line);
+    assert_readable(&[line], problems_of_mistake);
     assert!(line.contains("metadata.listen") && line.contains("in fedgate.yaml"), "{line}");
     drop(taken);
 }

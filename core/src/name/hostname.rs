@@ -48,10 +48,10 @@ pub(crate) fn check_labels(labels: &[u8]) -> Result<(), InvalidName> {
 fn check_label(label: &[u8]) -> Result<(), InvalidName> {
     let (Some(first), Some(last)) = (label.first(), label.last()) else { return Err(InvalidName::Empty) };
     if label.len() > 63 {
-        return Err(InvalidName::Form("labels of at most 63 bytes"));
+        return Err(InvalidName::Form("made of labels of at most 63 bytes"));
     }
     if *first == b'-' || *last == b'-' {
-        return Err(InvalidName::Form("labels that neither start nor end with '-'"));
+        return Err(InvalidName::Form("made of labels that neither start nor end with '-'"));
     }
     match label.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) {
         true => Ok(()),

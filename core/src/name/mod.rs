@@ -25,13 +25,13 @@ pub enum InvalidName {
     #[error("it is longer than {0} bytes")]
     TooLong(usize),
     /// A byte outside of the name's alphabet.
-    #[error("it contains a character that is not allowed (expected {0})")]
+    #[error("it contains a character other than {0}")]
     Character(&'static str),
     /// The server name that clients would send has more bytes than TLS takes ([`ServiceName::MAX_SNI_BYTES`]).
     #[error("its server name outbound_.PORT_._.HOST has {0} bytes, and TLS takes at most {max}", max = ServiceName::MAX_SNI_BYTES)]
     ServerName(usize),
-    /// The text has not the required shape.
-    #[error("it is not what it should be: expected {0}")]
+    /// The text does not have the required form.
+    #[error("it must be {0}")]
     Form(&'static str),
 }
 

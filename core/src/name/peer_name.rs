@@ -28,7 +28,7 @@ impl PeerName {
         let ends_well = |label: &str| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-');
         match text.split('.').all(ends_well) {
             true => Ok(Self(text.into())),
-            false => Err(InvalidName::Form("parts that are not empty and neither start nor end with '-'")),
+            false => Err(InvalidName::Form("made of parts that are not empty and neither start nor end with '-'")),
         }
     }
 }

@@ -139,7 +139,11 @@ fn of_issuer(issuer: &X509Certificate<'_>, below: usize) -> Option<String> {
         return Some("may not sign certificates: expected keyUsage with keyCertSign".to_owned());
     }
     let too_long = longest.filter(|longest| usize::try_from(*longest).is_ok_and(|longest| below > longest));
-    too_long.map(|longest| format!("allows {longest} intermediates below it (pathlen), and there are {below}"))
+    too_long.map(|longest| {
+        format!(
+            "allows {longest} intermediates below it (pathlen), and there are {below}; use a CA that allows as many"
+        )
+    })
 }
 
 /// Critical extensions that BoringSSL does not know; it refuses a certificate with one.

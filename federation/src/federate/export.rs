@@ -151,7 +151,7 @@ fn check(inputs: &Inputs<'_>, service: &ServiceObject) -> Result<(Hostname, Chec
         return Err(refused(FindingReason::ExternalName, "spec.type", message));
     }
     if service.ports.is_empty() {
-        return Err(refused(FindingReason::NoPorts, "spec.ports", "expected a port at least, found none".to_owned()));
+        return Err(refused(FindingReason::NoPorts, "spec.ports", "expected at least one port, found none".to_owned()));
     }
     if service.ports.len() > Limits::DEFAULT.ports_per_service {
         let message = format!(

@@ -104,8 +104,11 @@ fn refuse_uuids(inputs: &Inputs<'_>, candidates: &mut [Candidate<'_>]) {
                 entry.insert(candidate.peer.name.clone());
             }
             Entry::Occupied(owner) => {
-                let message =
-                    format!("the peer claims the UUID {uuid}, which IstioFederation {} had before", owner.get());
+                let message = format!(
+                    "the peer claims the UUID {uuid}, which IstioFederation {} had before; if both are one cluster, remove one object, \
+                     else one of them must be given a UUID of its own",
+                    owner.get()
+                );
                 refuse(candidate, FindingReason::UuidTaken, message);
             }
         }

@@ -81,7 +81,7 @@ fn field() -> String {
 }
 
 fn unknown(service: &ServiceObject, name: &str) -> Finding {
-    let message = format!("there is no IstioFederation {name:?}; mend the name, or create the object");
+    let message = format!("there is no IstioFederation {name:?}; fix the name, or create the object");
     Finding::warning(FindingReason::UnknownPeer, service.object(), field(), message)
 }
 

@@ -189,7 +189,7 @@ fn check_trust_domain(peer: &Peer, parsed: Parsed<PublicDocument>) -> Result<Par
         Some(extension) if extension.trust_domain != peer.trust_domain => Err(DocumentError::Invalid {
             field: "fedgate.trustDomain",
             why: format!(
-                "the peer says that its trust domain is {}, its object says {}; mend spec.trustDomain",
+                "the peer says that its trust domain is {}, its object says {}; fix spec.trustDomain",
                 crate::finding::shown(extension.trust_domain.as_str()),
                 peer.trust_domain
             ),
@@ -214,9 +214,9 @@ fn replayed(known: &PrivateDocument, new: &PrivateDocument, now: Timestamp) -> O
     let ahead = ahead(known, now);
     match new.extension.as_ref().map(|extension| extension.sequence) {
         None => Some(format!("expected a sequence, since the known document has {known}{ahead}; found none")),
-        Some(new) if new < known => {
-            Some(format!("expected a sequence of at least {known}, which the known document has{ahead}; found {new}"))
-        }
+        Some(new) if new < known => Some(format!(
+            "expected fedgate.sequence to be at least {known}, which the known document has{ahead}; found {new}"
+        )),
         Some(_) => None,
     }
 }

@@ -62,9 +62,7 @@ impl IstioFederationSpec {
             (serde_json::Value::Null, _) => {
                 Err(FormError::new(Vec::new(), "expected trustDomain and metadataEndpoint of the peer, found nothing"))
             }
-            (_, Some(path)) => {
-                Err(FormError::new(path, "expected a value, found nothing; complete it or remove the line"))
-            }
+            (_, Some(path)) => Err(FormError::new(path, "expected a value, found nothing; write the value")),
             (spec, None) => form::read(spec),
         };
         read.map_err(|error| error.below("spec"))
@@ -321,8 +319,8 @@ fn parse_tls(named: &Named<IstioFederationSpec>, findings: &mut Vec<Finding>) ->
         Ok(certificates) => Some(EndpointTls::SystemAnd(certificates)),
         Err(found) => {
             let message = format!(
-                "expected one or more PEM blocks CERTIFICATE and nothing else, {found}; give the CA of the endpoint, or leave the field out for a \
-                 certificate by a public CA"
+                "expected one or more PEM blocks CERTIFICATE and nothing else, {found}; give the certificate of the CA that issues \
+                 the endpoint's certificate"
             );
             findings.push(Finding::error(FindingReason::InvalidCa, named.object(), "spec.metadata.ca", message));
             None

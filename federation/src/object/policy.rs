@@ -257,7 +257,7 @@ impl serde::de::Visitor<'_> for PortRefVisitor {
     type Value = PortRef;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a port number or a port name")
+        f.write_str("a port from 1 to 65535 or a port name")
     }
 
     fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<PortRef, E> {

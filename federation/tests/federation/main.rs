@@ -17,6 +17,7 @@ mod objects;
 mod passing_through;
 mod peering;
 mod probing;
+mod readable;
 mod reasons;
 mod rig;
 mod rotating;

@@ -118,7 +118,7 @@ fn objects(in_force: &InForce) -> Check {
     let errors: Vec<_> = errors.map(ToString::to_string).collect();
     match errors.split_first() {
         None => Check::ok("objects", TITLE, ""),
-        Some((first, [])) => Check::failed("objects", TITLE, first, "mend it"),
+        Some((first, [])) => Check::failed("objects", TITLE, first, "fix it"),
         Some((first, more)) => {
             let detail = format!("{first}; and {} more", more.len());
             Check::failed("objects", TITLE, detail, "`fedgate status` lists them all")

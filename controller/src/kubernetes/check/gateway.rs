@@ -48,7 +48,7 @@ fn table(snapshot: &Snapshot) -> Check {
             Check::ok("table", TITLE, detail)
         }
         Err(why) => {
-            Check::failed("table", TITLE, why.to_string(), "the last good one stays in force until that is mended")
+            Check::failed("table", TITLE, why.to_string(), "the last good one stays in force until this is fixed")
         }
     }
 }

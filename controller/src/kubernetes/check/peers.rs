@@ -30,7 +30,7 @@ fn other(condition: &Condition) -> Check {
             "accepted",
             ACCEPTED,
             told(condition),
-            "mend the object; `kubectl explain istiofederation.spec` helps",
+            "fix the object; `kubectl explain istiofederation.spec` helps",
         ),
     }
 }

@@ -50,7 +50,7 @@ pub(super) const ISTIO_FEDERATION: &[Rule] = &[
     rule(
         "spec.metadata.ca",
         "self.contains('-----BEGIN CERTIFICATE-----')",
-        "expected CA certificates in PEM, which begin with -----BEGIN CERTIFICATE-----; leave the field out to trust the system's roots only",
+        "expected CA certificates in PEM, which begin with -----BEGIN CERTIFICATE-----; give the certificate of the CA that issues the endpoint's certificate",
     ),
 ];
 

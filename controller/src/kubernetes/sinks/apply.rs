@@ -117,6 +117,13 @@ fn written(output: &Output, desired: &Desired, sent: Sent, object: DynamicObject
 /// The merge patch (RFC 7396) that takes away what stands beside our fields, metadata apart; `None` when nothing does.
 ///
 /// Server-side apply leaves fields that another manager added, and an addition can widen what we say.
+/// The finding about an object of ours that does not stay as it is written.
+pub(crate) fn contested(desired: &Desired) -> Finding {
+    let message = "somebody else changes it again and again; it is put right less and less often. Find out who with \
+                   `kubectl get --show-managed-fields`";
+    Finding::warning(FindingReason::Contested, object_ref(desired), "", message)
+}
+
 fn removal(is: &Value, wanted: &Value) -> Option<Value> {
     let mut patch = Map::new();
     for (key, value) in is.as_object()? {

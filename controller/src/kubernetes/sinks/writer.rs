@@ -338,7 +338,7 @@ fn news(compiled: &Compiled) -> impl Iterator<Item = &Finding> {
 }
 
 /// What is told of a gateway that does not have the table: once, where the condition tells it of each peer.
-fn not_loaded(loaded: &Condition, settings: &ControllerSettings) -> Option<Finding> {
+pub(crate) fn not_loaded(loaded: &Condition, settings: &ControllerSettings) -> Option<Finding> {
     let (kind, name) = table_object(settings.places.delivery);
     let namespace = Some(settings.places.gateway().to_owned());
     let about = ObjectRef { namespace, ..ObjectRef::new(kind.name(), name) };

@@ -109,7 +109,7 @@ pub(crate) fn keep_node(object: DynamicObject) -> Node {
 }
 
 /// The gateway's addresses, in order. None at all is a finding that says what to do.
-pub(super) fn addresses(
+pub(crate) fn addresses(
     settings: &ControllerSettings,
     seen: &Seen,
     findings: &mut Vec<Finding>,
@@ -125,7 +125,7 @@ pub(super) fn addresses(
     found.unwrap_or_else(|why| {
         let object = ObjectRef::service(&key.namespace, &key.name);
         let message = format!(
-            "{why}, so peers cannot reach this cluster's gateway; mend the Service, or name addresses with --advertise"
+            "{why}, so peers cannot reach this cluster's gateway; fix the Service, or name addresses with --advertise"
         );
         findings.push(Finding::error(FindingReason::NoGatewayAddress, object, "", message));
         Vec::new()

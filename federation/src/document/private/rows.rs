@@ -137,7 +137,7 @@ impl Reader<'_> {
             match seen.insert(service.hostname.clone()) {
                 true => services.push(service),
                 false => {
-                    let why = format!("{} stands there before", service.hostname);
+                    let why = format!("expected each hostname once, found {} a second time", service.hostname);
                     self.drop_row(FindingReason::DuplicateService, field, why);
                 }
             }
@@ -185,7 +185,7 @@ impl Reader<'_> {
             let field = format!("{field}.ports[{place}]");
             match port(self.body, row) {
                 Ok(port) if ports.iter().any(|other| other.name == port.name) => {
-                    let why = format!("the name {} stands there before", port.name);
+                    let why = format!("expected each port name once, found {} a second time", port.name);
                     self.drop_row(FindingReason::DuplicatePort, field, why);
                 }
                 Ok(port) => match ServiceName::new(hostname.clone(), port.port) {

@@ -36,7 +36,7 @@ pub(super) fn refused(condition: &Condition) -> &'static str {
         "NetworkOverlap" => {
             "in one network all Pod and Service CIDRs must be different; renumber one, or give it another network name"
         }
-        _ => "mend the object; `kubectl explain istiofederation.spec` helps",
+        _ => "fix the object; `kubectl explain istiofederation.spec` helps",
     }
 }
 

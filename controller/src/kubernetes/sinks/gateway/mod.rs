@@ -72,12 +72,15 @@ pub(crate) fn objects(
     if fits {
         return (wanted, None);
     }
+    (wanted, Some(too_large(size, ObjectRef::cluster(local.trust_domain.as_str()))))
+}
+
+pub(crate) fn too_large(size: usize, cluster: ObjectRef) -> Finding {
     let message = format!(
-        "it has {size} bytes as an object, and at most {LARGEST_TABLE_OBJECT} can be stored; the last one that was not too \
+        "the table has {size} bytes as an object, and at most {LARGEST_TABLE_OBJECT} can be stored; the last one that was not too \
          large stays in force. Export fewer Services"
     );
-    let cluster = ObjectRef::cluster(local.trust_domain.as_str());
-    (wanted, Some(Finding::error(FindingReason::TableTooLarge, cluster, "", message)))
+    Finding::error(FindingReason::TableTooLarge, cluster, "", message)
 }
 
 /// The names of the gateway's objects that stay though none of them is wanted at the moment.

@@ -231,6 +231,7 @@ mod tests {
         let begun = shipping("b", &old, &pods(&[Some(10), Some(20)]), 100);
         expect(&begun, "a", &["a", "b"], true);
         let said = begun.held_back.as_ref().unwrap().to_string();
+        crate::readable::assert_readable(&[&said], crate::readable::problems);
         assert!(said.contains("gateway-0, gateway-1") && said.contains("2027-01-15T08:11:40Z"), "{said}");
         assert!(!begun.drops);
         let both = after(&begun);

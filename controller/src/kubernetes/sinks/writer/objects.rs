@@ -202,7 +202,7 @@ impl Writer {
                 if matches!(applied, Applied::Corrected) {
                     let count = remembered.corrections.corrected(desired.kind, &key(desired), desired.fingerprint);
                     if count >= CONTESTED {
-                        pass.findings.push(contested(desired));
+                        pass.findings.push(apply::contested(desired));
                     }
                 }
             }
@@ -244,10 +244,4 @@ fn with_cure(finding: Finding) -> Finding {
         FindingReason::NotWritten => Finding { message: format!("{}; {CURE}", finding.message), ..finding },
         _ => finding,
     }
-}
-
-fn contested(desired: &Desired) -> Finding {
-    let message = "somebody else changes it again and again; it is put right less and less often. Find out who with \
-                   `kubectl get --show-managed-fields`";
-    Finding::warning(FindingReason::Contested, apply::object_ref(desired), "", message)
 }
