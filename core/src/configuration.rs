@@ -3,7 +3,6 @@
 use crate::table::{MAX_TABLE_BYTES, Table, TableError, is_known};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
-use serde_json::error::Category;
 use std::borrow::Cow;
 use std::fmt::Display;
 
@@ -134,18 +133,7 @@ fn no_object(json: &[u8], error: &serde_json::Error) -> ConfigurationError {
     }
     match serde_json::from_slice(json) {
         Ok(Format { format }) if !is_known(format) => TableError::Version(format).into(),
-        _ => ConfigurationError::Json(shortened(&in_plain_words(error))),
-    }
-}
-
-/// What the operator of the gateway can do something with: a place within the one line that the configuration is says nothing.
-fn in_plain_words(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" at line ").next().unwrap_or_default();
-    match (error.classify(), text.strip_prefix("missing field ")) {
-        (Category::Data, Some(field)) => format!("it has no field {field}"),
-        (Category::Data, None) => "a field has a value of another form".to_owned(),
-        _ => "it is damaged, or not JSON".to_owned(),
+        _ => ConfigurationError::Json(shortened(error)),
     }
 }
 
