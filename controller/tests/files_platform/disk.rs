@@ -1,6 +1,7 @@
 //! What cannot be written, and what is lost: nobody is told of a table that the gateway does not have, and no number comes again.
 
 use crate::cluster::Cluster;
+use crate::running::pair;
 use serde_json::Value;
 use std::fs;
 use std::io::Write;
@@ -114,17 +115,6 @@ fn fill(path: &Path) {
     let mut file = fs::File::create(path).unwrap();
     while file.write_all(&[0; 4096]).is_ok() {}
     while file.write_all(&[0]).is_ok() {}
-}
-
-/// Two clusters that know each other; beta exports `web`.
-fn pair() -> (Cluster, Cluster) {
-    let (mut alpha, mut beta) = (Cluster::new("alpha"), Cluster::new("beta"));
-    alpha.put_peer(&beta);
-    beta.put_peer(&alpha);
-    beta.put_service("web");
-    alpha.start();
-    beta.start();
-    (alpha, beta)
 }
 
 fn import<'a>(status: &'a Value, name: &str) -> Option<&'a Value> {

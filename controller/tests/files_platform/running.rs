@@ -9,7 +9,7 @@ fn row<'a>(status: &'a Value, list: &str, field: &str, value: &str) -> Option<&'
 }
 
 /// Two clusters that know each other; beta exports `web`.
-fn pair() -> (Cluster, Cluster) {
+pub(crate) fn pair() -> (Cluster, Cluster) {
     let (mut alpha, mut beta) = (Cluster::new("alpha"), Cluster::new("beta"));
     alpha.put_peer(&beta);
     beta.put_peer(&alpha);
