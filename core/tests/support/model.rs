@@ -86,6 +86,10 @@ impl Model {
 
 /// Host and port of a server name.
 fn service(server_name: &str) -> Option<(String, u16)> {
+    // The most that Envoy and other TLS libraries take (RFC 6066, section 3, leaves room for more).
+    if server_name.len() > 255 {
+        return None;
+    }
     let parts: Vec<&str> = server_name.splitn(4, "_.").collect();
     let ["outbound", port, subset, host] = parts[..] else { return None };
     let number: u16 = port.parse().ok()?;

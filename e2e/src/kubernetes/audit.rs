@@ -40,17 +40,17 @@ impl Request {
     }
 }
 
-/// Reads the log from where it stands.
+/// The requests that the API server received after a point in time. The place in the file would not do: the line of a
+/// request is written after its answer, which may be after a watch has shown what it changed.
 #[derive(Debug, Clone)]
 pub struct AuditLog {
     file: PathBuf,
-    start: usize,
+    start: jiff::Timestamp,
 }
 
 impl AuditLog {
     pub(super) fn from_now(file: &Path) -> Self {
-        let start = complete_lines(file).len();
-        Self { file: file.into(), start }
+        Self { file: file.into(), start: jiff::Timestamp::now() }
     }
 
     /// The requests since then, in the order of their answers. A watch is there from its start.
@@ -58,8 +58,10 @@ impl AuditLog {
         let text = complete_lines(&self.file);
         let mut requests: BTreeMap<String, (usize, Request)> = BTreeMap::new();
         // A request that lasts has a line for its start and one for its end; it is one request.
-        for (number, line) in text.get(self.start..).unwrap_or_default().lines().enumerate() {
-            if let Ok(event) = serde_json::from_str::<Event>(line) {
+        for (number, line) in text.lines().enumerate() {
+            if let Ok(event) = serde_json::from_str::<Event>(line)
+                && event.request_received_timestamp >= self.start
+            {
                 requests.entry(event.audit_id.clone()).or_insert((number, event.into()));
             }
         }
@@ -91,6 +93,7 @@ fn complete_lines(file: &Path) -> String {
 struct Event {
     #[serde(rename = "auditID")]
     audit_id: String,
+    request_received_timestamp: jiff::Timestamp,
     verb: String,
     user: User,
     #[serde(default)]
