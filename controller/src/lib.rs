@@ -2,16 +2,20 @@
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | [`settings`], [`files`], [`local`] | sources: `fedgate.yaml`, the folder of manifests, the cluster's own certificates |
+//! | [`settings`], [`files`], [`local`], [`yaml`] | sources: `fedgate.yaml`, the folder of manifests, the cluster's own certificates; their YAML |
 //! | [`importer`], [`probe`], [`lookup`] | source: what peers publish, where their gateways are, and whether they can be reached |
 //! | [`brain`] | one snapshot of all sources, compiled |
 //! | [`controller`] | the files platform: from the brain to the sinks |
+//! | [`state`], `cluster_identity`, `own` | the files platform: what is kept over a restart, this cluster's UUID and key, what it listens on |
 //! | [`running`] | source: whether the Envoys of the site run |
-//! | [`envoy`], [`exporter`], [`admin`] | sinks: Envoy's files, what peers may fetch, what operators ask |
+//! | [`sinks`], [`envoy`], [`exporter`], [`admin`] | sinks: Envoy's files, what peers may fetch, what operators ask |
+//! | [`in_force`], [`status`], [`explain`], [`metrics`] | what one compilation gave, and what it says to operators |
 //! | [`machine`], [`capacity`] | what the machine gives to the Envoys, and how much they may take by that |
-//! | [`run`] | the loop that ties them together; `tasks`: what must run for as long as it does |
+//! | [`run`] | the loop of the files platform |
 //! | [`kubernetes`] | the Kubernetes platform: its sources, its sinks, its loop |
-//! | [`command`] | the command line |
+//! | `tasks`, `supervision`, `pace`, [`clock`] | what loops are made of: tasks that may not end, tasks of one peer, when to compile, time |
+//! | [`command`], [`logging`], [`words`] | the command line, logs, and errors in plain words |
+//! | [`beside`], [`plugin`] | where the filter's module is, and the table in what it is configured with |
 
 pub mod admin;
 pub mod beside;

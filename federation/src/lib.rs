@@ -13,6 +13,8 @@
 //! | [`credentials`] | this cluster's own certificates, and what is wrong with them |
 //! | [`knowledge`] | what is known of one peer, and what may change it |
 //! | [`form`], [`spelling`] | objects into types, and what is wrong with those that do not fit |
+//! | `json`, `pem_text`, `strict` | reading a stranger's JSON, PEM and certificates |
+//! | `finding` | what an operator should see |
 //! | [`grant`] | who may reach an export |
 //! | [`own`] | what this cluster listens on itself |
 //! | [`mod@federate`] | all of it together |

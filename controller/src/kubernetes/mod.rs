@@ -14,6 +14,7 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | [`settings`] | flags and environment |
+//! | [`client`], [`kind`], [`owner`] | the API server, the kinds of objects, the labels of ours |
 //! | [`sources`] | what is read |
 //! | [`sinks`] | what is written |
 //! | [`watch`] | watching one kind |
@@ -21,7 +22,10 @@
 //! | `confirmations` | when peers were heard of, on the Lease |
 //! | [`identity`] | UUID and key |
 //! | `endpoint` | the metadata endpoint's certificate |
-//! | [`run`] | the loop |
+//! | [`run`], `replica`, `compiled` | the loop, what it remembers, what one compilation gave |
+//! | `loaded` | which table the gateway's Pods have |
+//! | `module`, [`fingerprint`] | the filter's module as it is shipped; whether two objects say the same |
+//! | [`status`] | the status of an `IstioFederation` |
 //! | `uninstall` | taking everything out again |
 //! | `snapshot`, `check` | the same at one moment, for the command line |
 //! | [`crd`] | the definitions of our kinds, as files |

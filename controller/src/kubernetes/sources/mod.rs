@@ -13,6 +13,7 @@
 //! | `roots` | this cluster's root certificates |
 //! | `passthrough` | the Services that TLS can be passed through to |
 //! | `memory` | what a replica wrote down for the others, and for the next start |
+//! | `place`, `watching` | where the objects of each source are, and the watches of all of them |
 //!
 //! [`Seen`] is all of it at one moment. The controller takes it from watches, the command line from one list of each kind; what
 //! follows from it is the same.
