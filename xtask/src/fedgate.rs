@@ -1,10 +1,10 @@
-//! The controller's binary, `fedgate`, built by whoever runs it.
+//! The controller's binary, `fedgate`. Whoever runs it builds it.
 
 use crate::{cargo, run, target};
 use anyhow::Result;
 use std::path::PathBuf;
 
-/// Builds `fedgate`, or finds that it is up to date, and returns where it is.
+/// Builds `fedgate` if it is not up to date, and returns its path.
 ///
 /// # Errors
 /// When it does not compile.
@@ -41,7 +41,7 @@ pub fn build_optimized() -> Result<()> {
     run(cargo().args(["build", "--quiet", "--workspace", "--release", "--bin", "fedgate"]))
 }
 
-/// Where cargo puts a binary.
+/// The path where cargo puts a binary.
 pub fn binary(name: &str) -> PathBuf {
     let profile = if is_optimized() { "release" } else { "debug" };
     target().join(profile).join(name).with_extension(std::env::consts::EXE_EXTENSION)

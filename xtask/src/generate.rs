@@ -1,5 +1,5 @@
-//! Files that are made from others and checked in, so that nobody needs a compiler or Helm to apply them: the definitions from the Rust
-//! types, the manifests from the chart.
+//! Generated files that are checked in, so that applying them needs neither a compiler nor Helm: CustomResourceDefinitions from the Rust
+//! types, manifests from the chart.
 
 use crate::{fedgate, manifests, root};
 use anyhow::{Context, Result, bail, ensure};
@@ -22,10 +22,10 @@ pub fn write() -> Result<()> {
     manifests::files()?.iter().try_for_each(written)
 }
 
-/// Whether each file is as [`write()`] would make it.
+/// Checks that each file is as [`write()`] would write it.
 ///
 /// # Errors
-/// When one is not; the message has the first line that differs. When the controller or helm cannot be built.
+/// When one is not; the message quotes the first line that differs. When the controller or helm cannot be built.
 pub fn check() -> Result<()> {
     definitions()?.iter().chain(&manifests::files()?).try_for_each(|(file, text)| compare(file, text))
 }
@@ -40,9 +40,9 @@ fn compare(file: &Path, expected: &str) -> Result<()> {
     let name = file.display();
     let found = std::fs::read_to_string(root().join(file)).with_context(|| format!("cannot read {name}"))?;
     let Some(place) = first_difference(expected, &found) else { return Ok(()) };
-    let line = |text: &str| text.lines().nth(place).unwrap_or("the end").to_owned();
+    let line = |text: &str| text.lines().nth(place).unwrap_or("the end of the file").to_owned();
     bail!(
-        "{name}, line {}: expected {:?}, found {:?}; run `cargo xtask generate` and commit what it writes",
+        "{name}:{}: expected {:?}, found {:?}; run `cargo xtask generate` and commit the result",
         place + 1,
         line(expected),
         line(&found)

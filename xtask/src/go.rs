@@ -1,4 +1,4 @@
-//! Programs in Go that the end-to-end tests run, built once from pinned modules (`e2e/programs/`).
+//! The Go programs that the end-to-end tests run, built once from pinned modules (`e2e/programs/`).
 
 use crate::once::made_once;
 use crate::{root, run, tools};
@@ -20,7 +20,7 @@ pub(crate) struct Program<'a> {
     pub(crate) package: &'a str,
     /// Values for Go's linker to set, `package.variable=value`.
     pub(crate) stamps: Vec<String>,
-    /// The environment variable that may point at a ready binary.
+    /// The environment variable that may name an existing binary.
     pub(crate) variable: &'a str,
     /// How long the first build takes on two cores.
     pub(crate) takes: &'a str,
@@ -40,13 +40,16 @@ impl Module {
         let file = self.folder.join("go.mod");
         let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         let line = text.lines().find_map(|line| line.strip_prefix(&format!("require {required} ")));
-        Ok(line.with_context(|| format!("{} has no line 'require {required} VERSION'", file.display()))?.trim().into())
+        Ok(line
+            .with_context(|| format!("{}: expected a line `require {required} VERSION`, found none", file.display()))?
+            .trim()
+            .into())
     }
 
-    /// Where the program is: where its variable points, or in `.tools`, built first when it is not there.
+    /// The path of the program: the one that its variable names, or the one in `.tools`, which is built first if necessary.
     ///
     /// # Errors
-    /// When the variable points at nothing, or the program cannot be built; the message says what to do.
+    /// When the variable names no file, or the program cannot be built; the message says what to do.
     pub(crate) fn program(&self, program: &Program) -> Result<PathBuf> {
         if let Some(path) = crate::pointed_at(program.variable, &format!("a {} binary", program.name))? {
             return Ok(path);
@@ -58,7 +61,7 @@ impl Module {
         Ok(binary)
     }
 
-    /// Where Go has put the files of a module that this one requires; downloaded first when they are not there.
+    /// The folder with the files of a required module, which Go downloads first if necessary.
     ///
     /// # Errors
     /// When Go is missing or the module cannot be downloaded.
@@ -67,18 +70,21 @@ impl Module {
         let output = self.go()?.args(["list", "-m", "-f", "{{.Dir}}", required]).stderr(Stdio::inherit()).output()?;
         let folder = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
         if !folder.is_dir() {
-            bail!("`go list -m` does not say where the files of {required} are");
+            bail!(
+                "`go list -m {required}` printed no folder that exists; run it in {} to see why",
+                self.folder.display()
+            );
         }
         Ok(folder)
     }
 
     fn build(&self, program: &Program, flags: &[String], binary: &Path) -> Result<()> {
         let Program { name, package, variable, takes, .. } = program;
-        eprintln!("building {name}, once; it takes {takes} on two cores");
+        eprintln!("xtask: building {name}, the first time only ({takes} on two cores)");
         let build = |mut go: Command| {
             run(go.arg("build").args(flags).arg("-o").arg(binary).arg(package).env("CGO_ENABLED", "0"))
         };
-        let advice = || format!("{name} could not be built; to use a ready binary, set {variable} to its path");
+        let advice = || format!("cannot build {name}; to use an existing binary, set {variable} to its path");
         self.go().and_then(build).with_context(advice)
     }
 
@@ -86,7 +92,7 @@ impl Module {
     fn go(&self) -> Result<Command> {
         let found = Command::new("go").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status();
         if !found.is_ok_and(|status| status.success()) {
-            bail!("Go is missing: install Go 1.26 or later (https://go.dev/doc/install), so that `go` is on the PATH");
+            bail!("cannot run `go`; install Go 1.26 or later (https://go.dev/doc/install) and put it on the PATH");
         }
         let mut go = Command::new("go");
         go.current_dir(&self.folder);

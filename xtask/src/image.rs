@@ -1,4 +1,4 @@
-//! What the container image is made of: a static `fedgate`, and the filter's module that it hands out.
+//! The files of the container image: a static `fedgate`, and the filter module that it ships.
 
 use crate::{cargo, run, target, wasm};
 use anyhow::{Context, Result, ensure};
@@ -19,9 +19,9 @@ pub fn files() -> Result<PathBuf> {
     let found = Command::new(COMPILER).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     ensure!(
         found.is_ok_and(|status| status.success()),
-        "{COMPILER} is missing, which compiles C for a static program: install musl (Debian and Ubuntu: the package musl-tools)"
+        "cannot run {COMPILER}, which compiles the C code of a static program; install musl (on Debian and Ubuntu: the package musl-tools)"
     );
-    wasm::install_target(TARGET, "the image's program")?;
+    wasm::install_target(TARGET, "the program in the container image")?;
     let build = target().join("image");
     run(cargo()
         .args([

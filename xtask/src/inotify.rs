@@ -1,5 +1,5 @@
-//! inotify instances: a user may have some 128 of them, each Envoy takes several, and one that gets none aborts with a backtrace. So it is
-//! looked at before anything starts.
+//! inotify instances. A user may have 128 by default, each Envoy takes several, and an Envoy that gets none aborts with a backtrace. So
+//! this is checked before anything starts.
 
 use anyhow::{Result, bail};
 use rustix::fs::inotify;
@@ -14,10 +14,10 @@ const LIMIT: &str = "/proc/sys/fs/inotify/max_user_instances";
 /// What a descriptor of one links to.
 const INSTANCE: &str = "anon_inode:inotify";
 
-/// Whether this user can have as many more as a run needs, by taking them for a moment.
+/// Checks that this user can get as many instances as a run needs, by taking them for a moment.
 ///
 /// # Errors
-/// When it cannot; the message says who has them, and what to do.
+/// When it cannot; the message says which programs hold them, and what to do.
 pub(crate) fn check() -> Result<()> {
     let taken: Vec<_> = (0..NEEDED).map_while(|_| inotify::init(inotify::CreateFlags::CLOEXEC).ok()).collect();
     if taken.len() == NEEDED {
@@ -27,14 +27,14 @@ pub(crate) fn check() -> Result<()> {
     drop(taken);
     let limit = std::fs::read_to_string(LIMIT).unwrap_or_default();
     bail!(
-        "inotify instances of this user: {free} of {} are free, and the Envoys of a run need {NEEDED}; they are held by {}; end what is not needed, or \
-         allow more: sysctl fs.inotify.max_user_instances=1024",
+        "inotify instances of this user: the Envoys of a run need {NEEDED}, but only {free} of {} are free; the others are held by {}; stop a program \
+         that you don't need, or raise the limit: sysctl fs.inotify.max_user_instances=1024",
         limit.trim(),
         shown(&holders()),
     )
 }
 
-/// The programs of this user that have instances, and how many. A program whose descriptors cannot be read counts none.
+/// This user's programs that hold instances, with their number. A program whose descriptors cannot be read is left out.
 fn holders() -> BTreeMap<String, usize> {
     let user = rustix::process::getuid().as_raw();
     let mut holders = BTreeMap::new();
@@ -59,7 +59,7 @@ fn shown(holders: &BTreeMap<String, usize>) -> String {
     let mut sorted: Vec<_> = holders.iter().collect();
     sorted.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
     let shown: Vec<_> = sorted.iter().take(5).map(|(name, count)| format!("{name} ({count})")).collect();
-    if shown.is_empty() { "programs that this user cannot see".to_owned() } else { shown.join(", ") }
+    if shown.is_empty() { "programs that this user cannot inspect".to_owned() } else { shown.join(", ") }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Istio of a pinned version, out of its Go module: its custom resource definitions, istiod, istio-agent and istioctl.
+//! A pinned Istio, from its Go module: its CustomResourceDefinitions, istiod, istio-agent and istioctl.
 
 use crate::go::{Module, Program};
 use crate::once::made_once;
@@ -12,26 +12,26 @@ const CRDS: &str = "manifests/charts/base/files/crd-all.gen.yaml";
 const CHART: &str = "manifests/charts/istio-control/istio-discovery";
 const BOOTSTRAP: &str = "tools/packaging/common/envoy_bootstrap.json";
 
-/// The path of istiod, which is built first when there is none.
+/// The path of istiod, which is built first if necessary.
 ///
 /// # Errors
-/// When `PILOT_DISCOVERY` points at nothing, or it cannot be built; the message says what to do.
+/// When `PILOT_DISCOVERY` names no file, or it cannot be built; the message says what to do.
 pub fn istiod() -> Result<PathBuf> {
     program("pilot-discovery", "pilot/cmd", "PILOT_DISCOVERY", "about 5 minutes")
 }
 
-/// The path of istio-agent, which is built first when there is none.
+/// The path of istio-agent, which is built first if necessary.
 ///
 /// # Errors
-/// When `PILOT_AGENT` points at nothing, or it cannot be built; the message says what to do.
+/// When `PILOT_AGENT` names no file, or it cannot be built; the message says what to do.
 pub fn agent() -> Result<PathBuf> {
     program("pilot-agent", "pilot/cmd", "PILOT_AGENT", "about a minute")
 }
 
-/// The path of istioctl, which is built first when there is none.
+/// The path of istioctl, which is built first if necessary.
 ///
 /// # Errors
-/// When `ISTIOCTL` points at nothing, or it cannot be built; the message says what to do.
+/// When `ISTIOCTL` names no file, or it cannot be built; the message says what to do.
 pub fn istioctl() -> Result<PathBuf> {
     program("istioctl", "istioctl/cmd", "ISTIOCTL", "about a minute")
 }
@@ -41,7 +41,7 @@ fn program(name: &str, parent: &str, variable: &str, takes: &str) -> Result<Path
     Module::new("istio").program(&Program { name, package: &package, stamps: Vec::new(), variable, takes })
 }
 
-/// The path of a YAML file with all of Istio's definitions, which is fetched first when there is none.
+/// The path of a YAML file with all of Istio's CustomResourceDefinitions, which is fetched first if necessary.
 ///
 /// # Errors
 /// When Go is missing or the module cannot be downloaded.
@@ -49,7 +49,7 @@ pub fn crds() -> Result<PathBuf> {
     file("istio-crds", "yaml", CRDS)
 }
 
-/// The path of the template from which istio-agent makes an Envoy's first configuration; fetched first when there is none.
+/// The path of the template of Envoy's bootstrap that istio-agent fills in; it is fetched first if necessary.
 ///
 /// # Errors
 /// When Go is missing or the module cannot be downloaded.
@@ -57,7 +57,7 @@ pub fn bootstrap() -> Result<PathBuf> {
     file("istio-bootstrap", "json", BOOTSTRAP)
 }
 
-/// The path of the ConfigMap from which istiod injects proxies, as Istio's own chart makes it; rendered first when there is none.
+/// The path of the ConfigMap from which istiod injects proxies, as Istio's chart renders it; it is rendered first if necessary.
 ///
 /// # Errors
 /// When the module cannot be downloaded, or helm cannot be built.
@@ -82,7 +82,7 @@ fn file(name: &str, extension: &str, path: &str) -> Result<PathBuf> {
     let version = module.version_of(MODULE)?;
     let file = tools().join(format!("{name}-{version}.{extension}"));
     made_once(name, &file, |partial| {
-        eprintln!("fetching {name} {version}, once (Istio's sources: 12 MB, unpacked 58 MB)");
+        eprintln!("xtask: fetching {name} {version}, the first time only (Istio's sources: 12 MB, unpacked 58 MB)");
         let source = module.files_of(MODULE)?.join(path);
         let text = std::fs::read(&source).with_context(|| format!("cannot read {}", source.display()))?;
         Ok(std::fs::write(partial, text)?)

@@ -1,30 +1,30 @@
-//! A Kubernetes API server with its etcd, and kubectl: those that `KUBE_APISERVER`, `ETCD` and `KUBECTL` point at, or
-//! pinned releases, built from the Go module proxy in a folder of the project.
+//! A Kubernetes API server with its etcd, and kubectl: those that `KUBE_APISERVER`, `ETCD` and `KUBECTL` name, or pinned releases that are
+//! built from their Go modules into a folder of the project.
 
 use crate::go::{Module, Program};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 
-/// The path of kube-apiserver, which is built first when there is none.
+/// The path of kube-apiserver, which is built first if necessary.
 ///
 /// # Errors
-/// When `KUBE_APISERVER` points at nothing, or it cannot be built; the message says what to do.
+/// When `KUBE_APISERVER` names no file, or it cannot be built; the message says what to do.
 pub fn api_server() -> Result<PathBuf> {
     kubernetes("kube-apiserver", "KUBE_APISERVER", "about 8 minutes")
 }
 
-/// The path of kubectl, which is built first when there is none.
+/// The path of kubectl, which is built first if necessary.
 ///
 /// # Errors
-/// When `KUBECTL` points at nothing, or it cannot be built; the message says what to do.
+/// When `KUBECTL` names no file, or it cannot be built; the message says what to do.
 pub fn kubectl() -> Result<PathBuf> {
     kubernetes("kubectl", "KUBECTL", "about a minute")
 }
 
-/// The path of etcd, which is built first when there is none.
+/// The path of etcd, which is built first if necessary.
 ///
 /// # Errors
-/// When `ETCD` points at nothing, or it cannot be built; the message says what to do.
+/// When `ETCD` names no file, or it cannot be built; the message says what to do.
 pub fn etcd() -> Result<PathBuf> {
     let program =
         Program { name: "etcd", package: ".", stamps: Vec::new(), variable: "ETCD", takes: "about half a minute" };

@@ -1,5 +1,4 @@
-//! What the project's commands and its tests have in common: the filter module, an Envoy, a Kubernetes API server, and
-//! where things are.
+//! What the project's commands and its tests share: where to find the filter module, an Envoy and a Kubernetes API server.
 
 pub mod check;
 pub mod envoy;
@@ -46,11 +45,11 @@ pub fn cargo() -> Command {
     command
 }
 
-/// The file that an environment variable points at; `what` says what it should be. `None` when the variable is not set.
+/// The file that an environment variable names, or `None` if the variable is not set. `what` describes the file in errors.
 fn pointed_at(variable: &str, what: &str) -> Result<Option<PathBuf>> {
     let path = std::env::var_os(variable).map(PathBuf::from);
     if let Some(path) = path.as_ref().filter(|path| !path.is_file()) {
-        bail!("{variable} is {}, and there is no such file: point it at {what}, or unset it", path.display());
+        bail!("{variable}={}: no such file; set it to the path of {what}, or unset it", path.display());
     }
     Ok(path)
 }
@@ -58,12 +57,12 @@ fn pointed_at(variable: &str, what: &str) -> Result<Option<PathBuf>> {
 /// Runs a command to its end.
 ///
 /// # Errors
-/// When it cannot be started or ends with another status than 0; the message has the whole command.
+/// When it cannot be started or its exit status is not 0. The message contains the command.
 pub fn run(command: &mut Command) -> Result<()> {
     let shown = format!("{command:?}");
     let status = command.status().with_context(|| format!("cannot start {shown}"))?;
     if !status.success() {
-        bail!("{shown} ended with {status}");
+        bail!("this command failed with {status}: {shown}");
     }
     Ok(())
 }

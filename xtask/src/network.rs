@@ -24,7 +24,7 @@ exec "$@"
 pub fn isolated(program: &OsStr) -> Result<Command> {
     let unshare = unshare()?;
     works(Command::new("ip").arg("-Version"))
-        .context("`ip` is needed to set addresses in a network of its own: install iproute2")?;
+        .context("cannot run `ip`, which sets addresses in a network namespace; install iproute2")?;
     let mut command = Command::new("unshare");
     command.args(unshare).args(["sh", "-c", SET_UP, NETWORK]).arg(program);
     Ok(command)
@@ -34,11 +34,11 @@ pub fn isolated(program: &OsStr) -> Result<Command> {
 pub(crate) fn unshare() -> Result<&'static [&'static str]> {
     const WAYS: [&[&str]; 2] = [&["--net", "--mount"], &["--user", "--map-root-user", "--net", "--mount"]];
     works(Command::new("unshare").arg("--version"))
-        .context("`unshare` is needed to make a network of its own: install util-linux")?;
+        .context("cannot run `unshare`, which creates network namespaces; install util-linux")?;
     match WAYS.into_iter().find(|way| works(Command::new("unshare").args(*way).arg("true")).is_ok()) {
         Some(way) => Ok(way),
         None => bail!(
-            "this user can make no network of its own (`unshare --user --map-root-user --net --mount true` fails): run as root, \
+            "this user cannot create a network namespace (`unshare --user --map-root-user --net --mount true` fails); run as root, \
              or allow user namespaces (sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces above 0, \
              kernel.apparmor_restrict_unprivileged_userns=0); in a container, add the capability SYS_ADMIN"
         ),

@@ -1,13 +1,12 @@
-//! Things that are made once and kept in `.tools`.
+//! Files that are built once and kept in `.tools`.
 
 use crate::tools;
 use anyhow::{Context, Result};
 use std::fs::{File, TryLockError};
 use std::path::Path;
 
-/// Makes `file` unless it is there. `make` is given a path beside, `file` is in place only when all is done: an
-/// interrupted run leaves no half file. Another process that makes the same is waited for; both at once would each take
-/// twice as long.
+/// Makes `file` unless it exists. `make` writes to a path beside it, which is renamed at the end, so that an interrupted run leaves
+/// no half file. If another process is making the same file, waits for it: two builds at once would each take twice as long.
 ///
 /// # Errors
 /// Those of `make`, and when `.tools` cannot be written.
@@ -25,12 +24,12 @@ pub(crate) fn made_once(name: &str, file: &Path, make: impl FnOnce(&Path) -> Res
     std::fs::rename(&partial, file).with_context(|| format!("cannot rename {}", partial.display()))
 }
 
-/// The lock is let go when the file is dropped, or with the process.
+/// Dropping the file releases the lock, and so does the end of the process.
 fn turn(name: &str) -> Result<File> {
     let file = File::create(tools().join(format!("{name}.lock")))?;
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => {
-            eprintln!("waiting for another process that makes {name}");
+            eprintln!("xtask: waiting for another process that is building {name}");
             file.lock()?;
         }
         other => other?,

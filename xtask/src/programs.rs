@@ -1,16 +1,16 @@
-//! What a site without Kubernetes runs, in one folder for the PATH.
+//! The programs of a site without Kubernetes, in one folder for the PATH.
 
 use crate::{envoy, fedgate, wasm};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 
-/// Builds `fedgate` and the filter, fetches Envoy, and puts all three in a folder, which is made when it is missing. What is there under their
-/// names is replaced.
+/// Builds `fedgate` and the filter, fetches Envoy, and puts all three into a folder, which is created if it does not exist. Files of the same
+/// names are replaced.
 ///
 /// # Errors
 /// When something cannot be built, fetched or written.
 pub fn put(folder: &Path) -> Result<PathBuf> {
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let folder = folder.canonicalize()?;
     for (name, file) in
         [("fedgate", fedgate::build()?), ("fedgate_filter.wasm", wasm::build()?), ("envoy", envoy::path()?)]
@@ -20,7 +20,7 @@ pub fn put(folder: &Path) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// By rename, so that a program that runs stays as it is.
+/// Replaces by rename, so that a running program keeps its file.
 fn replace(file: &Path, target: &Path) -> std::io::Result<()> {
     let partial = target.with_extension("partial");
     std::fs::copy(file, &partial)?;

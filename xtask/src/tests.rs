@@ -1,4 +1,4 @@
-//! What runs the project: its tests, its demo, its benches.
+//! Commands that run the project: tests, demo, benches.
 
 use crate::{cargo, envoy, fedgate, helm, istio, kubernetes, network, root, run, wasm};
 use anyhow::{Context, Result};
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// All kinds of end-to-end tests at once, so that going from one to another compiles nothing twice.
+/// The features of all end-to-end tests together, so that changing from one part to another recompiles nothing.
 const END_TO_END: [&str; 2] = ["--features", "fedgate-e2e/real-envoy,fedgate-e2e/kubernetes,fedgate-e2e/istio"];
 
 /// How many tests with API servers run at once: each has one to three, at 350 MB with their etcd.
@@ -25,13 +25,13 @@ pub fn workspace(more: &[String]) -> Result<()> {
     run(cargo().args(["test", "--workspace", "--no-fail-fast"]).args(more))
 }
 
-/// A part of the end-to-end tests, which is given words for its tests.
+/// A part of the end-to-end tests. It takes arguments for the tests.
 type Part = fn(&[String]) -> Result<()>;
 
-/// All end-to-end tests, part by part: one that fails does not hide what the others find.
+/// All end-to-end tests, part by part. A failed part does not keep the next one from running.
 ///
 /// # Errors
-/// When a part has failed, at the end of all.
+/// After the last part, when a part has failed.
 pub fn end_to_end() -> Result<()> {
     let parts: [(&str, Part); 3] = [("envoy", on_envoy), ("kubernetes", on_kubernetes), ("istio", on_istio)];
     let mut failed = Vec::new();
@@ -43,8 +43,8 @@ pub fn end_to_end() -> Result<()> {
         summary.push_str(&format!("\nxtask: {name:<10} {:>5} s  {verdict}", start.elapsed().as_secs()));
         failed.extend(result.err().map(|_| name));
     }
-    eprintln!("xtask: the end-to-end tests by part:{summary}");
-    anyhow::ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    eprintln!("xtask: end-to-end tests, by part:{summary}");
+    anyhow::ensure!(failed.is_empty(), "parts of the end-to-end tests failed: {}", failed.join(", "));
     Ok(())
 }
 
@@ -64,7 +64,7 @@ pub fn on_envoy(more: &[String]) -> Result<()> {
 /// # Errors
 /// When something cannot be built, fetched or started, or a test fails.
 pub fn on_kubernetes(more: &[String]) -> Result<()> {
-    step("looking for kube-apiserver, etcd, kubectl, helm and Istio's definitions");
+    step("looking for kube-apiserver, etcd, kubectl, helm and Istio's CustomResourceDefinitions");
     for file in kubernetes_programs()? {
         eprintln!("xtask: {}", file.display());
     }
@@ -113,10 +113,10 @@ fn in_network(target: &str, at_once: &str, more: &[String]) -> Result<()> {
 /// When something cannot be built, fetched or started.
 pub fn load(more: &[String]) -> Result<()> {
     kubernetes_programs()?;
-    step("building the controller and the load");
+    step("building the controller and the load test");
     fedgate::build_optimized()?;
     let load = test_binary("load")?;
-    step("running the load; it takes some minutes");
+    step("running the load test; this takes several minutes");
     let mut command = network::isolated(load.as_os_str())?;
     command
         .current_dir(root().join("e2e"))
@@ -126,7 +126,7 @@ pub fn load(more: &[String]) -> Result<()> {
     become_command(command.arg("--nocapture").args(more))
 }
 
-/// Builds or fetches all that the tests on Kubernetes need and that is no part of this workspace.
+/// Builds or fetches what the tests on Kubernetes need from outside this workspace.
 ///
 /// # Errors
 /// When something cannot be built or fetched.
@@ -134,7 +134,7 @@ pub fn kubernetes_programs() -> Result<[PathBuf; 5]> {
     Ok([kubernetes::etcd()?, kubernetes::api_server()?, kubernetes::kubectl()?, istio::crds()?, helm::helm()?])
 }
 
-/// Builds or fetches all that the tests on istiod need beyond [`kubernetes_programs`].
+/// Builds or fetches what the tests on istiod need in addition to [`kubernetes_programs`].
 ///
 /// # Errors
 /// When something cannot be built or fetched.
@@ -149,10 +149,10 @@ fn test_binary(target: &str) -> Result<PathBuf> {
     build.args(["test", "--quiet", "--workspace", "--test", target, "--no-run"]).args(END_TO_END);
     build.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
     let output = build.output().context("cannot start cargo")?;
-    anyhow::ensure!(output.status.success(), "{build:?} ended with {}", output.status);
+    anyhow::ensure!(output.status.success(), "this command failed with {}: {build:?}", output.status);
     let messages = output.stdout.split(|&byte| byte == b'\n');
     let binary = messages.filter_map(|line| executable(line, target)).next();
-    binary.with_context(|| format!("cargo does not say where the test program {target} is"))
+    binary.with_context(|| format!("cannot find the program of the test {target} in cargo's output"))
 }
 
 /// The program that a message of cargo is about, if it is that of this target.
@@ -183,7 +183,7 @@ pub fn demo(more: &[String]) -> Result<()> {
     become_command(Command::new(fedgate::binary("demo")).args(more))
 }
 
-/// Fetches and builds all that a run needs, and says so: the first time takes minutes.
+/// Fetches and builds what a run needs. Prints each step, since the first time takes minutes.
 fn prepare(binaries: &[&str]) -> Result<()> {
     #[cfg(target_os = "linux")]
     crate::inotify::check()?;

@@ -1,4 +1,4 @@
-//! The filter module: built by whoever loads it, so that nobody tests yesterday's.
+//! The filter module. Whoever loads it builds it, so that no test runs with an old one.
 
 use crate::{cargo, run, target};
 use anyhow::{Context, Result};
@@ -8,10 +8,10 @@ use std::process::{Command, Stdio};
 /// The module's target. It has no WASI imports: the filter needs nothing of its host but proxy-wasm.
 pub const TARGET: &str = "wasm32-unknown-unknown";
 
-/// Who needs it.
+/// What needs it, for messages.
 pub(crate) const FOR: &str = "the gateway filter";
 
-/// Builds the filter module, or finds that it is up to date, and returns where it is.
+/// Builds the filter module if it is not up to date, and returns its path.
 ///
 /// It has a target folder of its own, so that a test that runs under cargo never waits for the lock of the cargo that
 /// runs it.
@@ -39,11 +39,12 @@ pub(crate) fn install_target(target: &str, who: &str) -> Result<()> {
         .args(["--print", "target-libdir", "--target", target])
         .stderr(Stdio::inherit())
         .output()
-        .context("cannot start rustc: install Rust with rustup (https://rustup.rs)")?;
+        .context("cannot run rustc; install Rust with rustup (https://rustup.rs)")?;
     if PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()).is_dir() {
         return Ok(());
     }
-    eprintln!("installing the Rust target {target} with rustup");
-    run(Command::new("rustup").current_dir(crate::root()).args(["target", "add", target]))
-        .with_context(|| format!("{who} needs the Rust target {target}; install it with `rustup target add {target}`"))
+    eprintln!("xtask: installing the Rust target {target} with rustup");
+    run(Command::new("rustup").current_dir(crate::root()).args(["target", "add", target])).with_context(|| {
+        format!("cannot install the Rust target {target}, which {who} needs; run `rustup target add {target}` yourself")
+    })
 }
