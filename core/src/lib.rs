@@ -10,6 +10,7 @@
 mod callers;
 mod configuration;
 mod decision;
+mod hex;
 mod name;
 mod table;
 
@@ -19,6 +20,7 @@ pub use configuration::{
     write_configuration,
 };
 pub use decision::{Admission, Decision, Outcome, Reason, admit, decide, decide_passthrough, judge};
+pub use hex::Hex;
 pub use name::{Hostname, InvalidName, PeerName, ServiceName, ServicePort, Sni, SniError, SpiffeId, TrustDomain};
 pub use table::{
     BuildError, ContentHash, Export, FORMAT_VERSION, Grant, MAX_CALLER_PATTERNS, MAX_TABLE_BYTES, Mode, Peer,

@@ -1,9 +1,9 @@
 //! The forms that all of Envoy's resources have in common.
 
 use super::FilePath;
+use fedgate_core::Hex;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use std::fmt::Write;
 
 /// `google.protobuf.Any` as JSON: the fields, with the message's name (without `envoy.`) beside them.
 pub(crate) fn typed(message: &str, mut fields: Value) -> Value {
@@ -44,9 +44,5 @@ pub(super) fn metric_name(name: &str) -> String {
 
 /// SHA-256 in hexadecimal: a name for what has none that is short enough.
 pub(crate) fn hash(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for byte in Sha256::digest(bytes) {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    Hex(&Sha256::digest(bytes)).to_string()
 }

@@ -4,6 +4,7 @@ use axum::{
     body::{Body, Bytes},
     http::HeaderValue,
 };
+use fedgate_core::Hex;
 use hyper::body::{Frame, SizeHint};
 use sha2::{Digest, Sha256};
 use std::{
@@ -92,13 +93,7 @@ impl hyper::body::Body for Parts {
 }
 
 fn entity_tag(hash: Sha256) -> HeaderValue {
-    use std::fmt::Write;
-    let mut tag = String::from('"');
-    for byte in &hash.finalize()[..16] {
-        // Writing to a string cannot fail.
-        let _ = write!(tag, "{byte:02x}");
-    }
-    tag.push('"');
+    let tag = format!("\"{}\"", Hex(&hash.finalize()[..16]));
     // Hexadecimal digits in quotes are a valid header value.
     HeaderValue::try_from(tag).unwrap_or(HeaderValue::from_static("\"\""))
 }

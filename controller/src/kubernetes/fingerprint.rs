@@ -1,5 +1,6 @@
 //! Whether an object is as it should be, told by hashes: with fifty thousand imports the objects themselves would fill the memory.
 
+use fedgate_core::Hex;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -10,7 +11,7 @@ pub struct Fingerprint([u8; 16]);
 /// The first eight bytes in hexadecimal: enough for a name.
 impl std::fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().take(8).try_for_each(|byte| write!(f, "{byte:02x}"))
+        Hex(&self.0[..8]).fmt(f)
     }
 }
 

@@ -57,6 +57,7 @@ pub use layout::{FORMAT_VERSION, MAX_CALLER_PATTERNS, MAX_TABLE_BYTES};
 pub(crate) use reader::Granted;
 pub use reader::{Export, PeerRow, Table};
 
+use crate::hex::Hex;
 use serde::{Deserialize, Serialize};
 
 /// Whether refusals of a peer's calls to exported services take effect.
@@ -74,8 +75,7 @@ pub struct ContentHash(pub(crate) [u8; 32]);
 
 impl std::fmt::Display for ContentHash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("sha256:")?;
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write!(f, "sha256:{}", Hex(&self.0))
     }
 }
 

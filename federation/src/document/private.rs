@@ -5,7 +5,7 @@ pub(crate) use rows::is_port_name;
 use super::{DocumentError, GatewayAddress, Limits, Network, Parsed, WorkloadIdentity};
 use crate::bundle::Fingerprint;
 use crate::finding::ObjectRef;
-use fedgate_core::{Hostname, ServicePort, TrustDomain};
+use fedgate_core::{Hex, Hostname, ServicePort, TrustDomain};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -113,7 +113,8 @@ impl PrivateDocument {
     pub fn id(&self) -> String {
         let unnumbered = self.extension.clone().map(|extension| PrivateExtension { sequence: 0, ..extension });
         let unnumbered = Self { extension: unnumbered, ..self.clone() };
-        Sha256::digest(unnumbered.to_json()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        let hash = Sha256::digest(unnumbered.to_json());
+        Hex(hash.get(..8).unwrap_or(&hash)).to_string()
     }
 
     /// Whether both say the same, whatever their sequences are.

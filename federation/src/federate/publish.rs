@@ -9,7 +9,7 @@ use crate::document::{
 use crate::finding::Finding;
 use crate::grant::PeerGrant;
 use crate::object::{GatewayMode, Peer};
-use fedgate_core::{Hostname, PeerName, Table, TrustDomain};
+use fedgate_core::{Hex, Hostname, PeerName, Table, TrustDomain};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -109,7 +109,7 @@ pub(super) fn publish<'a>(
         document.extension.iter_mut().for_each(|extension| extension.applied_roots = Some(applied.clone()));
         let tail = document.tail_json();
         bytes.insert(peer.name.clone(), head_bytes + tail.len());
-        let hash = hexadecimal(&head.chain_update(tail).finalize());
+        let hash = Hex(&head.chain_update(tail).finalize()).to_string();
         let version = next_version(inputs, before.documents.get(&peer.name), hash);
         document.extension.iter_mut().for_each(|extension| extension.sequence = version.sequence);
         documents.insert(peer.name.clone(), Arc::new(document));
@@ -125,7 +125,7 @@ fn spiffe_bundle(inputs: &Inputs<'_>) -> (SpiffeBundle, DocumentVersion) {
     let roots = public_document(inputs.local).roots;
     let unnumbered = SpiffeBundle { sequence: 0, roots };
     let version =
-        next_version(inputs, inputs.previous.bundle.as_ref(), hexadecimal(&Sha256::digest(unnumbered.to_json())));
+        next_version(inputs, inputs.previous.bundle.as_ref(), Hex(&Sha256::digest(unnumbered.to_json())).to_string());
     (SpiffeBundle { sequence: version.sequence, ..unnumbered }, version)
 }
 
@@ -148,10 +148,6 @@ pub(super) fn next_number(now: Timestamp, before: u64) -> u64 {
 fn applied_roots(bundle: &TrustBundle) -> Vec<Fingerprint> {
     let roots: BTreeSet<_> = bundle.roots.iter().map(|root| root.fingerprint()).collect();
     roots.into_iter().collect()
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The contents of the peers' documents, each worked out once: with many peers, most may see the same.
