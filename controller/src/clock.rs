@@ -26,6 +26,11 @@ impl<F: Fn() -> Timestamp + Send + Sync> Clock for F {
     }
 }
 
+/// A time without its fraction of a second, as Kubernetes writes times.
+pub(crate) fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
 /// Ready at a moment of tokio's clock; without one, never.
 pub(crate) async fn until(then: Option<Instant>) {
     match then {

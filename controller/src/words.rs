@@ -26,13 +26,20 @@ pub(crate) fn counted(count: usize, thing: &str) -> String {
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
-/// An error and what it comes from, outermost first.
+/// An error and its causes, outermost first.
+pub(crate) fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
+/// The same in one line.
 pub fn chain(error: &anyhow::Error) -> String {
     let word = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<Error>() {
         Some(error) => io(error),
         None => cause.to_string(),
     };
-    error.chain().map(word).collect::<Vec<_>>().join(": ")
+    causes(error.as_ref()).map(word).collect::<Vec<_>>().join(": ")
 }
 
 /// Rust adds the error's number: `Too many levels of symbolic links (os error 40)`.
@@ -46,6 +53,14 @@ fn without_number(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn causes_come_outermost_first() {
+        let inner = Error::other("inner");
+        let outer = anyhow::Error::new(inner).context("middle").context("outer");
+        assert_eq!(chain(&outer), "outer: middle: inner");
+        assert_eq!(causes(outer.as_ref()).last().unwrap().to_string(), "inner");
+    }
 
     #[test]
     fn errors_of_the_system_are_plain_words() {

@@ -1,5 +1,6 @@
 //! Why a fetch failed, said so that an operator knows where to look: short, and without anything secret.
 
+use crate::words::causes;
 use fedgate_federation::{knowledge::ExchangeReason, shown};
 use jiff::Timestamp;
 use rustls::{CertificateError, Error as TlsError, pki_types::UnixTime};
@@ -91,14 +92,14 @@ impl From<reqwest::Error> for FetchFailure {
 
 impl From<&reqwest::Error> for FetchFailure {
     fn from(error: &reqwest::Error) -> Self {
-        if let Some(error) = chain(error).find_map(tls_error) {
+        if let Some(error) = causes(error).skip(1).find_map(tls_error) {
             return Self::Tls(tls(error));
         }
         if error.is_timeout() {
             return Self::Timeout(if error.is_connect() { "while connecting" } else { "while fetching" });
         }
         // The outer errors say only that a request failed, and one of them shows the URL.
-        let cause = chain(error).last().map_or_else(String::new, |cause| plain(&cause.to_string()));
+        let cause = causes(error).skip(1).last().map_or_else(String::new, |cause| plain(&cause.to_string()));
         match error.is_connect() {
             true => Self::Connect(cause),
             false => Self::Broken(cause),
@@ -129,11 +130,6 @@ fn plain(cause: &str) -> String {
         }
         None => shown(cause),
     }
-}
-
-/// What lies below `error`.
-fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(error.source(), |error| Error::source(*error))
 }
 
 fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a TlsError> {

@@ -2,6 +2,7 @@
 
 mod limited;
 
+use crate::words::causes;
 use anyhow::{Context, Result};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::Status;
@@ -73,7 +74,7 @@ pub(super) fn over(way: Client, open: impl FnMut() -> Option<Client> + Send + 's
 
 /// An error with its causes, in one line: what the API server said, if it said something. The client's errors quote no credentials.
 pub(super) fn told(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = || std::iter::successors(Some(error), |error| error.source());
+    let causes = || causes(error);
     let no_answer = || causes().find_map(|cause| cause.downcast_ref::<NoAnswer>()).map(ToString::to_string);
     let said = match causes().find_map(|cause| status(cause)) {
         Some(status) => format!("the API server says {}: {}", status.code, status.message),

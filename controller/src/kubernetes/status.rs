@@ -6,6 +6,7 @@ use super::crd::status::{
 };
 use super::fingerprint::{Fingerprint, fingerprint};
 use super::sources::federation::FederationObject;
+use crate::clock::whole_seconds;
 use fedgate_federation::bundle::roots_to_pem;
 use fedgate_federation::document::{self, PrivateDocument, PublicDocument};
 use fedgate_federation::federate::{Condition, ConditionStatus, ConditionType, Protocol};
@@ -82,11 +83,6 @@ fn written(object: &FederationObject, condition: &Condition, now: Timestamp) -> 
 /// Whether a condition is of a type that this program writes. Others are somebody else's, and stay.
 fn is_ours(kind: &str) -> bool {
     ConditionType::ALL.iter().chain(ConditionType::OF_GATEWAY).any(|ours| format!("{ours:?}") == kind)
-}
-
-/// As Kubernetes has times.
-fn whole_seconds(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 /// What is known of the peer. A list of services that is too long for an object is left out.

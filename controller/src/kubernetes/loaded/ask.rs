@@ -1,8 +1,9 @@
 //! One question to one Pod.
 
 use super::gauge::{Gauges, QUERY, Search};
+use crate::words::causes;
 use reqwest::{Client, redirect::Policy};
-use std::error::Error;
+
 use std::time::Duration;
 
 /// How long a connection may take.
@@ -47,11 +48,7 @@ fn told(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return format!("it has not answered within {PATIENCE:?}");
     }
-    let mut cause: &dyn Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
+    causes(error).last().map(ToString::to_string).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! beside the old one, and the table goes on naming the old one until every Pod is certain to have the new one.
 
 use super::super::object::{Desired, Head};
+use crate::clock::whole_seconds;
 use crate::kubernetes::kind::Kind;
 use crate::kubernetes::module::{ADDED, MODULES, Module, Shipped};
 use crate::kubernetes::settings::{GatewaySettings, Places};
@@ -76,18 +77,14 @@ impl Shipping {
     }
 }
 
-/// The ConfigMap with these modules, each with the time since when it is there.
+/// The ConfigMap with these modules, each with the time since when it is there. Pods tell their starts in whole seconds, and what starts in
+/// the same second has not started later.
 fn config_map(modules: &BTreeMap<&str, (&str, Timestamp)>, places: &Places) -> Desired {
     let files: BTreeMap<_, _> = modules.iter().map(|(file, (packed, _))| (file, packed)).collect();
     let added: BTreeMap<_, _> = modules.iter().map(|(file, (_, added))| (file, whole_seconds(*added))).collect();
     let (namespace, owner) = (places.gateway(), places.namespace.as_str());
     let head = Head { kind: Kind::ConfigMap, namespace, name: MODULES, owner, peer: None };
     Desired::new(head, json!({ "binaryData": files })).annotated(ADDED, &json!(added).to_string())
-}
-
-/// As Pods tell their starts. What starts in the same second has not started later.
-fn whole_seconds(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 /// Which module the table names.
