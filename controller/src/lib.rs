@@ -14,6 +14,7 @@
 //! | [`run`] | the loop of the files platform |
 //! | [`kubernetes`] | the Kubernetes platform: its sources, its sinks, its loop |
 //! | `tasks`, `supervision`, `pace`, [`clock`] | what loops are made of: tasks that may not end, tasks of one peer, when to compile, time |
+//! | `replace` | replacing a file at once |
 //! | [`command`], [`logging`], [`words`] | the command line, logs, and errors in plain words |
 //! | [`beside`], [`plugin`] | where the filter's module is, and the table in what it is configured with |
 
@@ -46,6 +47,7 @@ pub mod probe;
 #[cfg(test)]
 #[path = "../../federation/tests/federation/readable.rs"]
 mod readable;
+mod replace;
 pub mod run;
 pub mod running;
 pub mod settings;

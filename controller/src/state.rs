@@ -1,12 +1,12 @@
 //! The folder `state/`: what a restart begins from.
 //!
-//! Each file is replaced as a whole (written beside, synced, renamed), so there is no half file, whenever the process ends. A file that
+//! Each file is replaced as a whole ([`crate::replace`]), so there is no half file, whenever the process ends. A file that
 //! cannot be understood is set aside and reported; the controller begins without it. A lock keeps a second controller out.
 
+use crate::replace::{Readers, ReplaceError, replace};
 use serde::{Serialize, de::DeserializeOwned};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The folder, locked for as long as this value lives.
@@ -32,6 +32,12 @@ pub enum StateError {
         /// How it failed.
         error: std::io::Error,
     },
+}
+
+impl From<ReplaceError> for StateError {
+    fn from(ReplaceError { action, path, error }: ReplaceError) -> Self {
+        Self::Io { what: action, path, error }
+    }
 }
 
 fn failed(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StateError {
@@ -81,7 +87,7 @@ impl StateFolder {
     pub fn save(&self, name: &str, value: &impl Serialize) -> Result<(), StateError> {
         let path = self.path(name);
         let json = serde_json::to_vec(value).map_err(|error| failed("write", &path)(error.into()))?;
-        replace(&path, &json, 0o644)
+        Ok(replace(&path, &json, Readers::All)?)
     }
 
     /// Replaces a small file, in place if there is no room beside it: for what is worth nothing when it is old.
@@ -106,7 +112,7 @@ impl StateFolder {
     /// # Errors
     /// As [`Self::save`].
     pub fn save_secret(&self, path: &Path, bytes: &[u8]) -> Result<(), StateError> {
-        replace(path, bytes, 0o600)
+        Ok(replace(path, bytes, Readers::Owner)?)
     }
 
     /// Removes a file, if it is there.
@@ -139,30 +145,6 @@ fn set_aside(path: &Path, error: &serde_json::Error) {
     let moved = fs::rename(path, &aside).is_ok();
     let path = path.display();
     tracing::warn!(%path, %error, moved, "a state file cannot be understood; it is set aside as .broken, beginning without it");
-}
-
-fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StateError> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(failed("create", folder))?;
-    }
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
-    let written = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(mode)
-        .open(&partial)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
-    let replaced = written
-        .map_err(failed("write", &partial))
-        .and_then(|()| fs::rename(&partial, path).map_err(failed("replace", path)));
-    if replaced.is_err() {
-        // On a full disk its bytes are missed elsewhere.
-        let _ = fs::remove_file(&partial);
-    }
-    replaced
 }
 
 #[cfg(test)]

@@ -5,12 +5,12 @@
 //! it stays. So clusters that only go are written last, and when others come, they are written twice ([`Turn`]).
 
 use super::file::{File, FilePath, Step};
+use crate::replace::{Readers, ReplaceError, replace};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 /// What changed.
@@ -31,6 +31,12 @@ pub struct WriteError {
     source: io::Error,
 }
 
+impl From<ReplaceError> for WriteError {
+    fn from(ReplaceError { action, path, error }: ReplaceError) -> Self {
+        Self { action, path, source: error }
+    }
+}
+
 fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> WriteError + 'a {
     move |source| WriteError { action, path: path.to_owned(), source }
 }
@@ -46,7 +52,7 @@ pub(super) fn write(folder: &FilePath, files: &[File]) -> Result<Written, WriteE
     }
     changes.sort_by_key(|change| change.file.step);
     for Write { path, contents, secret } in sequence(&changes) {
-        replace(path.as_ref(), &contents, secret)?;
+        replace(path.as_ref(), &contents, if secret { Readers::Owner } else { Readers::All })?;
     }
     let changed = changes.iter().map(|change| change.file.path.clone()).collect();
     Ok(Written { changed, removed: remove_unwanted(folder, files)? })
@@ -132,34 +138,6 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, WriteError> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(failed("read", path)(error)),
     }
-}
-
-/// The bytes reach the disk before the name does, so that an Envoy that starts after a power cut finds no empty file.
-fn replace(path: &Path, contents: &[u8], secret: bool) -> Result<(), WriteError> {
-    let folder = path.parent().unwrap_or(path);
-    fs::create_dir_all(folder).map_err(failed("create the folder", folder))?;
-    let partial = folder.join(format!(".{}.tmp", path.file_name().unwrap_or_default().display()));
-    let mut file = create(&partial, secret).map_err(failed("create", &partial))?;
-    let replaced = file
-        .write_all(contents)
-        .and_then(|()| file.sync_all())
-        .map_err(failed("write", &partial))
-        .and_then(|()| fs::rename(&partial, path).map_err(failed("rename a file to", path)));
-    if replaced.is_err() {
-        // On a full disk its bytes are missed elsewhere.
-        let _ = fs::remove_file(&partial);
-    }
-    replaced
-}
-
-/// A new file. One that an interrupted write left behind may have another owner or mode.
-fn create(path: &Path, secret: bool) -> io::Result<fs::File> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mode = if secret { 0o600 } else { 0o666 };
-    fs::File::options().write(true).create_new(true).mode(mode).open(path)
 }
 
 /// The folders with files that come and go, and how those are named.
@@ -307,7 +285,7 @@ mod tests {
         let strangers = ["gateway/filter/notes.txt", "gateway/mine.json", "egress/trust/README", "other/x.json"];
         let ours = ["gateway/filter/fedgate_filter-0.wasm", "egress/trust/gone.example.json"];
         for path in strangers.iter().chain(&ours) {
-            replace(files.path(path).as_ref(), b"", false).unwrap();
+            replace(files.path(path).as_ref(), b"", Readers::All).unwrap();
         }
         assert_eq!(files.write(&gateway(&["a"])).unwrap().removed, ["gateway/filter/fedgate_filter-0.wasm"]);
         let egress = [File::json(Step::Bootstrap, "egress/bootstrap.json", &json!({}))];
@@ -334,7 +312,7 @@ mod tests {
     #[test]
     fn errors_name_the_file_and_say_what_to_do() {
         let (_folder, files) = start();
-        replace(files.path("gateway").as_ref(), b"a file in place of the folder", false).unwrap();
+        replace(files.path("gateway").as_ref(), b"a file in place of the folder", Readers::All).unwrap();
         let error = files.write(&gateway(&["a"])).unwrap_err().to_string();
         assert!(error.contains(files.path("gateway").as_str()) && error.contains("owner and mode"), "{error}");
     }

@@ -1,12 +1,12 @@
 //! What each file said when it was last good, kept in `state/` over a restart.
 
 use super::object::{self, Found, Read};
+use crate::replace::{Readers, replace};
 use crate::words;
 use crate::yaml::{self, Document, Limits};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// The file in `state/`.
@@ -92,7 +92,7 @@ impl LastGood {
         let kept = Kept { files, mounted: self.mounted };
         let written = serde_json::to_vec(&kept).map_err(std::io::Error::from).and_then(|bytes| {
             if self.written.as_ref() != Some(&bytes) {
-                replace(&self.path, &bytes)?;
+                replace(&self.path, &bytes, Readers::All).map_err(|failed| failed.error)?;
                 self.written = Some(bytes);
             }
             Ok(())
@@ -113,15 +113,4 @@ fn read(row: &Row, file: &str, limits: &Limits) -> Option<Found> {
         Read::Good(found) => Some(*found),
         Read::Broken(_) | Read::Unused(_) => None,
     }
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let partial = path.with_extension("partial");
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let mut file = fs::File::create(&partial)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&partial, path)
 }

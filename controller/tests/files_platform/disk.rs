@@ -131,7 +131,7 @@ fn confirmed(status: &Value) -> Option<jiff::Timestamp> {
 fn a_document_waits_until_its_version_is_kept() {
     let (alpha, beta) = pair();
     alpha.wait("web", |status| import(status, "web").map(drop));
-    let in_the_way = beta.path("state/published.json.partial");
+    let in_the_way = beta.path("state/.published.json.tmp");
     fs::create_dir(&in_the_way).unwrap();
     beta.put_service("cart");
     beta.wait("the finding", |status| not_written(status, "state/"));
@@ -151,7 +151,7 @@ fn an_import_has_no_port_before_that_is_kept() {
     let (alpha, beta) = pair();
     let address = |status: &Value, name| import(status, name)?["address"].as_str().map(str::to_owned);
     let web = alpha.wait("web", |status| address(status, "web"));
-    let in_the_way = alpha.path("state/egress-ports.json.partial");
+    let in_the_way = alpha.path("state/.egress-ports.json.tmp");
     fs::create_dir(&in_the_way).unwrap();
     beta.put_service("cart");
     alpha.wait("cart without a port", |status| import(status, "cart").filter(|row| row["address"].is_null()).map(drop));
@@ -165,11 +165,11 @@ fn an_import_has_no_port_before_that_is_kept() {
 fn what_is_learned_of_a_peer_is_tried_again_until_it_is_kept() {
     let (mut alpha, beta) = (Cluster::new("alpha"), Cluster::new("beta"));
     alpha.put_peer(&beta);
-    fs::create_dir_all(alpha.path("state/peers/beta.json.partial")).unwrap();
+    fs::create_dir_all(alpha.path("state/peers/.beta.json.tmp")).unwrap();
     alpha.start();
     let message = alpha.wait("the finding", |status| not_written(status, "state/peers/"));
     assert!(message.contains("beta.json"), "{message}");
-    fs::remove_dir(alpha.path("state/peers/beta.json.partial")).unwrap();
+    fs::remove_dir(alpha.path("state/peers/.beta.json.tmp")).unwrap();
     alpha.wait("no finding", |status| Some(()).filter(|()| not_written(status, "state/peers/").is_none()));
     assert!(alpha.path("state/peers/beta.json").exists());
 }
