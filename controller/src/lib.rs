@@ -13,12 +13,13 @@
 //! | [`machine`], [`capacity`] | what the machine gives to the Envoys, and how much they may take by that |
 //! | [`run`] | the loop of the files platform |
 //! | [`kubernetes`] | the Kubernetes platform: its sources, its sinks, its loop |
-//! | `tasks`, `supervision`, `pace`, [`clock`] | what loops are made of: tasks that may not end, tasks of one peer, when to compile, time |
+//! | `tasks`, `supervision`, `pace`, `backoff`, [`clock`] | what loops are made of: tasks that may not end, tasks of one peer, when to compile, how long to wait after a failure, time |
 //! | `replace` | replacing a file at once |
 //! | [`command`], [`logging`], [`words`] | the command line, logs, and errors in plain words |
 //! | [`beside`], [`plugin`] | where the filter's module is, and the table in what it is configured with |
 
 pub mod admin;
+mod backoff;
 pub mod beside;
 pub mod brain;
 pub mod capacity;

@@ -3,6 +3,7 @@
 //! What a peer says gets to these tasks first. An error of ours that it brings about must neither end the process nor leave the peer without
 //! its task in silence: it is logged and counted, and the task begins again.
 
+use crate::backoff::backoff;
 use crate::tasks::said;
 use fedgate_core::PeerName;
 use futures_util::FutureExt;
@@ -11,6 +12,7 @@ use prometheus_client::metrics::{counter::Counter, family::Family};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 /// The first wait before a task begins again. It doubles each time.
@@ -36,20 +38,29 @@ pub(crate) struct Supervision {
 }
 
 impl Supervision {
-    /// Runs a task until it returns. After a panic it begins again.
-    pub(crate) async fn run<F: Future<Output = ()>>(self, task: &'static str, mut begin: impl FnMut() -> F) {
-        let mut wait = FIRST;
+    /// Starts a task that runs until it returns, or until its handle is aborted. After a panic it begins again.
+    pub(crate) fn spawn<F: Future<Output = ()> + Send + 'static>(
+        self,
+        task: &'static str,
+        begin: impl FnMut() -> F + Send + 'static,
+    ) -> JoinHandle<()> {
+        tokio::spawn(self.run(task, begin))
+    }
+
+    async fn run<F: Future<Output = ()>>(self, task: &'static str, mut begin: impl FnMut() -> F) {
+        let mut panics = 0;
         loop {
             let began = Instant::now();
             // What it shares with others is locked for moments only, and is whole at each of them.
             let Err(panic) = AssertUnwindSafe(async { begin().await }).catch_unwind().await else { return };
             if began.elapsed() >= LONGEST {
-                wait = FIRST;
+                panics = 0;
             }
+            panics += 1;
+            let wait = backoff(FIRST, LONGEST, panics);
             self.panics.get_or_create(&TaskLabels { task }).inc();
             tracing::error!(peer = %self.peer, task, "{}; it begins again in {wait:?}", said(panic));
             sleep(wait).await;
-            wait = (wait * 2).min(LONGEST);
         }
     }
 

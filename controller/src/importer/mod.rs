@@ -170,7 +170,7 @@ impl Importer {
             supervision: supervision.clone(),
         };
         let task = Arc::new(task);
-        let task = tokio::spawn(supervision.run("exchange", move || Arc::clone(&task).run()));
+        let task = supervision.spawn("exchange", move || Arc::clone(&task).run());
         Running { peer, target, names, task }
     }
 }

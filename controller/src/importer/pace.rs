@@ -1,5 +1,6 @@
 //! When to ask a peer again.
 
+use crate::backoff::backoff;
 use std::time::Duration;
 
 /// The first wait after a failure, unless peers are polled more often than that.
@@ -50,8 +51,7 @@ impl Pace {
 
     /// Doubles from `first` to `longest`; half of it is random, so that peers that failed together don't return together.
     fn growing(&self, first: Duration, longest: Duration, random: f64) -> Duration {
-        let doubled = first.min(self.poll).saturating_mul(1 << (self.in_a_row - 1).min(16));
-        doubled.min(longest).mul_f64(0.5 + 0.5 * random)
+        backoff(first.min(self.poll), longest, self.in_a_row).mul_f64(0.5 + 0.5 * random)
     }
 }
 

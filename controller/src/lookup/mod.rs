@@ -17,6 +17,7 @@ mod system;
 
 pub use system::SystemResolver;
 
+use crate::backoff::backoff;
 use crate::supervision::Supervision;
 use fedgate_core::Hostname;
 use fedgate_federation::knowledge::LookUpOutcome;
@@ -113,7 +114,7 @@ impl Resolving {
     pub(crate) fn start(shared: Arc<LookUps>, names: watch::Receiver<Names>, supervision: Supervision) -> Self {
         let (sender, outcomes) = mpsc::channel(1);
         let look_up = move || look_up_on(Arc::clone(&shared), names.clone(), sender.clone());
-        Self { outcomes, task: tokio::spawn(supervision.run("lookup", look_up)) }
+        Self { outcomes, task: supervision.spawn("lookup", look_up) }
     }
 
     /// The outcomes of the next round. Nothing is lost when this is given up and asked again.
@@ -159,7 +160,7 @@ fn wait(time_to_live: Duration, failures: u32) -> Duration {
     let by_records = time_to_live.clamp(SHORTEST, LONGEST);
     match failures {
         0 => by_records,
-        failures => by_records.min(SHORTEST.saturating_mul(1 << (failures - 1).min(8)).min(LONGEST_AFTER_FAILURE)),
+        failures => by_records.min(backoff(SHORTEST, LONGEST_AFTER_FAILURE, failures)),
     }
 }
 

@@ -27,6 +27,7 @@ mod verifier;
 
 pub use identity::ProbeIdentity;
 
+use crate::backoff::backoff;
 use crate::supervision::Supervision;
 use fedgate_federation::federate::ProbeTarget;
 use fedgate_federation::knowledge::{Probed, Tried};
@@ -95,7 +96,7 @@ impl Prober {
     pub(crate) fn start(probing: Arc<Probing>, target: watch::Receiver<Target>, supervision: Supervision) -> Self {
         let (sender, outcomes) = mpsc::channel(1);
         let probe = move || probe_on(Arc::clone(&probing), target.clone(), sender.clone());
-        Self { outcomes, task: tokio::spawn(supervision.run("probe", probe)) }
+        Self { outcomes, task: supervision.spawn("probe", probe) }
     }
 
     /// The next outcome. Nothing is lost when this is given up and asked again.
@@ -133,9 +134,11 @@ async fn probe_on(probing: Arc<Probing>, mut target: watch::Receiver<Target>, ou
 
 /// The wait after a probe, after so many failures in a row: when the gateways change, and when they do not. `random` is from 0 to 1.
 fn waits(interval: Duration, failures: u32, random: f64) -> (Duration, Duration) {
-    let Some(doublings) = failures.checked_sub(1) else { return (interval / 4, interval.mul_f64(0.9 + 0.2 * random)) };
+    if failures == 0 {
+        return (interval / 4, interval.mul_f64(0.9 + 0.2 * random));
+    }
     let first = FIRST_RETRY.min(interval);
-    let most = first.saturating_mul(1 << doublings.min(8)).min(LONGEST_RETRY).min(interval);
+    let most = backoff(first, LONGEST_RETRY.min(interval), failures);
     (first.min(interval / 4).min(most / 2), most.mul_f64(0.9 + 0.2 * random))
 }
 

@@ -1,6 +1,7 @@
 //! How soon an object is put right that somebody changed: at once the first time, then later and later, so that two controllers that
 //! want different things don't keep the API server busy.
 
+use crate::backoff::backoff;
 use crate::kubernetes::fingerprint::Fingerprint;
 use crate::kubernetes::kind::Kind;
 use crate::kubernetes::watch::Key;
@@ -8,6 +9,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// The pause before the third correction. The second one comes at once.
+const THIRD: Duration = Duration::from_secs(4);
 /// The longest pause.
 const LONGEST: Duration = Duration::from_secs(300);
 /// After so long without a change by somebody else, the next one is the first again.
@@ -30,7 +33,7 @@ impl Corrections {
     /// When an object that is not as it should be may be written; `None`: at once.
     pub(crate) fn not_before(&self, kind: Kind, key: &Key, wanted: Fingerprint) -> Option<Instant> {
         let correction = self.0.get(&(kind, key.clone())).filter(|correction| correction.wanted == wanted)?;
-        let pause = Duration::from_secs(1 << correction.count.min(16)).min(LONGEST);
+        let pause = backoff(THIRD, LONGEST, correction.count.saturating_sub(1));
         let then = correction.last + if correction.count <= 1 { Duration::ZERO } else { pause };
         (then > Instant::now()).then_some(then)
     }

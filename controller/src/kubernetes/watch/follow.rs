@@ -6,6 +6,7 @@
 
 use super::state::Difference;
 use super::{Key, Version, Watched};
+use crate::backoff::backoff;
 use futures_util::{Stream, StreamExt, pin_mut};
 use kube::ResourceExt;
 use kube::api::{DynamicObject, ListParams, WatchEvent, WatchParams};
@@ -67,7 +68,8 @@ pub(super) async fn follow<T: Clone + PartialEq + Send + 'static>(watched: Watch
 /// The pauses between tries: from a quarter of a second to 5 s. An API server that is back is noticed soon, and the number of
 /// watches is small.
 fn pause(tries: u32) -> Duration {
-    Duration::from_millis(250 << tries.min(4)) + Duration::from_millis(fastrand::u64(0..250))
+    backoff(Duration::from_millis(250), Duration::from_secs(4), tries + 1)
+        + Duration::from_millis(fastrand::u64(0..250))
 }
 
 impl<T: Clone + PartialEq + Send + 'static> Watched<T> {
