@@ -57,6 +57,7 @@ impl Watching {
     pub(crate) fn start(files: &EnvoyFiles) -> Self {
         let (sender, receiver) = watch::channel(None);
         let (gateway, egress) = (files.gateway_socket(), files.egress_socket());
+        #[expect(clippy::disallowed_methods, reason = "it asks, and never panics; dropping it ends it")]
         let task = tokio::spawn(async move {
             loop {
                 let (gateway, egress) = tokio::join!(answers(&gateway), answers(&egress));

@@ -39,6 +39,7 @@ pub(crate) struct Supervision {
 
 impl Supervision {
     /// Starts a task that runs until it returns, or until its handle is aborted. After a panic it begins again.
+    #[expect(clippy::disallowed_methods, reason = "this is what supervises it")]
     pub(crate) fn spawn<F: Future<Output = ()> + Send + 'static>(
         self,
         task: &'static str,

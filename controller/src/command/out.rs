@@ -7,6 +7,7 @@ use std::io::{self, ErrorKind, Write};
 pub(crate) fn print(text: fmt::Arguments<'_>) {
     if let Err(error) = write(io::stdout().lock(), text) {
         complain(format_args!("error: cannot write the answer: {}\n", crate::words::io(&error)));
+        #[expect(clippy::disallowed_methods, reason = "the command is in the middle of its answer")]
         std::process::exit(1);
     }
 }

@@ -20,6 +20,7 @@ pub(crate) fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> 
         if let Some(answer) = condition() {
             return answer;
         }
+        #[expect(clippy::disallowed_methods, reason = "between two looks, with a deadline")]
         std::thread::sleep(Duration::from_millis(5));
     }
     panic!("waited {DEADLINE:?} in vain: {what}");
@@ -162,6 +163,7 @@ impl Envoy {
 }
 
 impl Drop for Envoy {
+    #[expect(clippy::disallowed_macros, reason = "a test that fails shows why")]
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -123,6 +123,7 @@ times: {{poll: 1s}}
     /// Replaces a file by rename. What has a key in it is its owner's alone.
     pub(crate) fn put(&self, name: &str, text: &str) {
         let partial = self.path(".partial");
+        #[expect(clippy::disallowed_methods, reason = "it is renamed then, as editors do")]
         fs::write(&partial, text).unwrap();
         if text.contains("PRIVATE KEY") {
             fs::set_permissions(&partial, fs::Permissions::from_mode(0o600)).unwrap();
@@ -178,6 +179,7 @@ times: {{poll: 1s}}
                 let _ = controller.kill();
                 panic!("the controller does not stop\n{}", self.log());
             }
+            #[expect(clippy::disallowed_methods, reason = "between two looks, with a deadline")]
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -201,6 +203,7 @@ times: {{poll: 1s}}
             }
             let status = status.unwrap_or_default();
             assert!(Instant::now() < deadline, "waited for {what}\n{status:#}\n{}", self.log());
+            #[expect(clippy::disallowed_methods, reason = "between two looks, with a deadline")]
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -236,6 +239,7 @@ times: {{poll: 1s}}
         let deadline = Instant::now() + DEADLINE;
         while !ready.exists() {
             assert!(Instant::now() < deadline, "the disk is not mounted; may this user have a user namespace?");
+            #[expect(clippy::disallowed_methods, reason = "between two looks, with a deadline")]
             std::thread::sleep(Duration::from_millis(20));
         }
     }

@@ -67,6 +67,7 @@ async fn serve(number: usize, tls: &Arc<ServerTls>, root: &Root) -> SocketAddr {
         metrics: Metrics::default(),
     };
     let published = Arc::new(ArcSwap::from_pointee(published(number, root)));
+    #[expect(clippy::disallowed_methods, reason = "it ends with the runtime")]
     tokio::spawn(exporter::serve(listener, settings, published, std::future::pending()));
     address
 }
@@ -100,6 +101,7 @@ fn ticks(pid: u32) -> u64 {
 }
 
 #[test]
+#[expect(clippy::disallowed_macros, reason = "it says what it measured")]
 fn peers_that_answer_together_are_compiled_together() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let mut alpha = Cluster::new("alpha");
@@ -120,6 +122,7 @@ fn peers_that_answer_together_are_compiled_together() {
     let began = Instant::now();
     while metric(&alpha, "fedgate_imports") != Some(PEERS as u64) {
         assert!(began.elapsed() < DEADLINE, "{:?} imports\n{}", metric(&alpha, "fedgate_imports"), alpha.log());
+        #[expect(clippy::disallowed_methods, reason = "between two looks, with a deadline")]
         std::thread::sleep(Duration::from_millis(100));
     }
     let compilations = metric(&alpha, "fedgate_compilations_total").unwrap();

@@ -169,6 +169,7 @@ fn a_peers_new_root_and_key_are_told_also_after_a_restart() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a file that is damaged")]
 fn an_identity_that_is_lost_or_damaged_is_told_and_not_made_anew() {
     let mut alpha = Cluster::new("alpha");
     alpha.start();

@@ -109,7 +109,8 @@ impl Istiod {
         let words: Vec<_> = words.iter().map(AsRef::as_ref).collect();
         let mut process = Process::start_with("istiod", Path::new("env"), &words, &self.variables, &self.log)?;
         let url = format!("http://{}/ready", self.http);
-        let ready = async || Ok(reqwest::get(&url).await?.status().is_success().then_some(()));
+        let client = http()?;
+        let ready = async || Ok(client.get(&url).send().await?.status().is_success().then_some(()));
         process.wait_until("istiod to be ready", START, ready).await?;
         self.process = Some(process);
         Ok(())
@@ -151,7 +152,7 @@ impl Istiod {
     /// # Errors
     /// When it does not answer.
     pub async fn metrics(&self) -> Result<String> {
-        let response = reqwest::get(format!("http://{}/metrics", self.monitoring)).await?;
+        let response = http()?.get(format!("http://{}/metrics", self.monitoring)).send().await?;
         ensure!(response.status().is_success(), "istiod answered {}", response.status());
         Ok(response.text().await?)
     }
@@ -163,6 +164,11 @@ impl Istiod {
     pub fn replace_ca(&self, signer: &Authority, roots: &str) -> Result<()> {
         write_ca(&self.folder, signer, roots)
     }
+}
+
+/// A client that does not wait for ever.
+fn http() -> Result<reqwest::Client> {
+    Ok(reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?)
 }
 
 /// The mesh's CA, as the Secret `cacerts` is mounted.

@@ -35,7 +35,8 @@ impl Etcd {
         let arguments: Vec<_> = arguments.iter().map(AsRef::as_ref).collect();
         let name = format!("{name}-etcd");
         let process = Process::start(&name, programs::etcd()?, &arguments, &run.log(&name))?;
-        let mut etcd = Self { url, http: reqwest::Client::new(), process };
+        let mut etcd =
+            Self { url, http: reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?, process };
         etcd.wait_ready().await?;
         Ok(etcd)
     }

@@ -332,6 +332,7 @@ fn how_long_ten_thousand_services_take() {
         fedgate_federation::object::PolicyObject::read(format!("policy-{n}"), None, &spec).0
     };
     rig.objects.policies = (0..100).map(policy).collect();
+    #[expect(clippy::disallowed_methods, reason = "it says what it measured")]
     let start = std::time::Instant::now();
     let federation = rig.federate();
     println!("{} exports, {} peers: {:?}", federation.exports.len(), federation.peers.len(), start.elapsed());
