@@ -8,7 +8,7 @@
 
 use crate::admin::AdminAddress;
 use crate::brain::{Brain, tell_new};
-use crate::capacity::{self, Capacity, RunningEnvoys, SeenEnvoys};
+use crate::capacity::{self, Capacity, SeenEnvoys};
 use crate::cluster_identity;
 use crate::envoy::{Allocation, EnvoyFiles, File};
 use crate::exporter;
@@ -19,7 +19,7 @@ use crate::local::{self, Local};
 use crate::own;
 use crate::probe::ProbeIdentity;
 use crate::run::reload::restart_needed;
-use crate::running::Running;
+use crate::running::{Observed, Running};
 use crate::settings::Settings;
 use crate::sinks::{self, Deployment};
 use crate::state::{StateError, StateFolder};
@@ -61,8 +61,8 @@ pub struct Controller {
     capacity: Option<Capacity>,
     in_force: Arc<ArcSwapOption<InForce>>,
     published: Arc<ArcSwap<exporter::Published>>,
-    /// Which Envoys run; `None` before they have been asked.
-    running: Option<Running>,
+    /// What is known of the two Envoys.
+    observed: Observed,
 }
 
 /// What a compilation asks of its caller.
@@ -104,7 +104,7 @@ impl Controller {
             endpoints: Endpoints::new(),
             in_force: Arc::default(),
             published: Arc::default(),
-            running: None,
+            observed: Observed::default(),
             settings,
             state,
             deployment,
@@ -137,9 +137,9 @@ impl Controller {
         probes.show(identity.chain_pem(), identity.key_pem());
     }
 
-    /// Takes which of the two Envoys run.
-    pub fn envoys_run(&mut self, running: Option<Running>) {
-        self.running = running;
+    /// Takes what is known of the two Envoys.
+    pub fn observed(&mut self, observed: Observed) {
+        self.observed = observed;
     }
 
     /// Writes down where the command line finds this controller. A full disk does not keep it from starting: it is tried again
@@ -223,13 +223,13 @@ impl Controller {
         let federation = self.brain.compile(now);
         self.brain.previous = federation.published.clone();
         let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
-        let (capacity, mut findings, envoys) = self.capacity();
+        let (capacity, mut findings) = self.capacity();
         findings.extend(cluster_identity::replaced(self.replaced_at, cluster.clone(), now));
         findings.extend(self.unsaved_knowledge());
         findings.extend(self.write_address());
         let egress = self.allocate_ports(&federation, &capacity, &mut findings);
         let is_written = self.write(&federation, &egress, &capacity, &mut findings);
-        findings.extend(envoys.outdated(&self.deployment.files, &cluster));
+        findings.extend(self.observed.processes.outdated(&self.deployment.files, &cluster));
         let is_kept = self.keep_versions(&federation, &mut findings);
         if is_written && is_kept {
             self.published.store(Arc::new(exporter::Published::of(&federation)));
@@ -240,7 +240,7 @@ impl Controller {
             self.unsaved.remove(&gone);
         }
         // Before the first answer nothing is said.
-        let running = self.running.unwrap_or(Running { gateway: true, egress: true });
+        let running = self.observed.running.unwrap_or(Running { gateway: true, egress: true });
         findings.extend(running.findings(&ObjectRef::cluster(self.settings.trust_domain.as_str())));
         let retry = findings.iter().any(|finding| finding.reason == FindingReason::NotWritten);
         let next = Next { at: federation.next_change, retry };
@@ -248,11 +248,11 @@ impl Controller {
         next
     }
 
-    /// What the two Envoys may take, what an operator has to do about it, and which of them run.
-    fn capacity(&mut self) -> (Capacity, Vec<Finding>, RunningEnvoys) {
+    /// What the two Envoys may take, and what an operator has to do about it.
+    fn capacity(&mut self) -> (Capacity, Vec<Finding>) {
         let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
         let mut seen = self.seen_envoys;
-        let envoys = capacity::look(&self.deployment.files, &mut seen);
+        seen.take(&self.observed);
         if seen != self.seen_envoys {
             if let Err(error) = self.state.save(capacity::FILE, &seen) {
                 tracing::error!("what was seen of the Envoys is not kept over a restart: {error}");
@@ -265,7 +265,7 @@ impl Controller {
             self.capacity = Some(capacity);
         }
         let findings = capacity.findings(&cluster);
-        (capacity, findings, envoys)
+        (capacity, findings)
     }
 
     fn write_address(&mut self) -> Option<Finding> {
@@ -367,7 +367,7 @@ impl Controller {
         let egress = ports.into_iter().map(|(service, port)| (service, SocketAddr::new(listen, port)));
         let (local, table) = (self.brain.cluster.clone(), self.written.clone());
         let egress = Some(egress.collect());
-        let running = self.running;
+        let running = self.observed.running;
         self.in_force.store(Some(Arc::new(InForce { local, federation, table, egress, running, findings })));
     }
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// How many inotify instances a site takes: one of the controller, up to six of the gateway, up to four of the egress.
+/// How many inotify instances a site takes: one of the controller, seven of the gateway, four of the egress.
 pub const INOTIFY_INSTANCES: u64 = 12;
 /// How many folders they watch, at most.
 pub const INOTIFY_WATCHES: u64 = 64;
@@ -31,14 +31,12 @@ pub fn workers() -> u64 {
 }
 
 /// An Envoy that runs on this machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunningEnvoy {
     /// Its process id.
     pub pid: u32,
     /// What it may open, and with how many workers, as far as that is known.
     pub seen: Seen,
-    /// When it was started.
-    pub started: SystemTime,
 }
 
 /// What was seen of an Envoy the last time that it ran.
@@ -50,12 +48,42 @@ pub struct Seen {
     pub workers: Option<u64>,
 }
 
-/// The Envoy that was started with this bootstrap; of several the one that may open the fewest files. `None` when there is
-/// none, or it cannot be seen from here (another machine or container).
-pub fn running_envoy(bootstrap: &Path) -> Option<RunningEnvoy> {
-    let bootstrap = bootstrap.canonicalize().ok()?;
-    let of = |pid| envoy_of(pid, &bootstrap);
-    processes().filter_map(of).min_by_key(|envoy| envoy.seen.open_files)
+/// The Envoys that were started with these bootstraps, in one pass over all processes; of several with the same bootstrap the one
+/// that may open the fewest files. `None` where there is none, or it cannot be seen from here (another machine or container).
+pub fn running_envoys<const N: usize>(bootstraps: [&Path; N]) -> [Option<RunningEnvoy>; N] {
+    let mut search = Search::new(bootstraps);
+    processes().for_each(|pid| search.look_at(pid));
+    search.found
+}
+
+/// The same, and how many inotify instances all processes hold, in one pass.
+pub fn survey<const N: usize>(bootstraps: [&Path; N]) -> ([Option<RunningEnvoy>; N], u64) {
+    let mut search = Search::new(bootstraps);
+    let held = processes().map(|pid| (search.look_at(pid), held_by(pid)).1).sum();
+    (search.found, held)
+}
+
+/// What is looked for among the processes, and what was found so far.
+struct Search<const N: usize> {
+    bootstraps: [Option<PathBuf>; N],
+    found: [Option<RunningEnvoy>; N],
+}
+
+impl<const N: usize> Search<N> {
+    fn new(bootstraps: [&Path; N]) -> Self {
+        Self { bootstraps: bootstraps.map(|path| path.canonicalize().ok()), found: [None; N] }
+    }
+
+    fn look_at(&mut self, pid: u32) {
+        let Some((bootstrap, envoy)) = envoy_of(pid) else { return };
+        let places = self.bootstraps.iter().zip(&mut self.found);
+        for (_, found) in places.filter(|(wanted, _)| wanted.as_ref() == Some(&bootstrap)) {
+            let before = found.map(|before| before.seen.open_files);
+            if before.is_none_or(|before| envoy.seen.open_files < before) {
+                *found = Some(envoy);
+            }
+        }
+    }
 }
 
 fn processes() -> impl Iterator<Item = u32> {
@@ -63,20 +91,17 @@ fn processes() -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-fn envoy_of(pid: u32, bootstrap: &Path) -> Option<RunningEnvoy> {
+/// The bootstrap that a process was started with, if it is an Envoy, and what may be known of it.
+fn envoy_of(pid: u32) -> Option<(PathBuf, RunningEnvoy)> {
     let folder = PathBuf::from(format!("/proc/{pid}"));
     let line = fs::read_to_string(folder.join("cmdline")).ok()?;
     let arguments: Vec<_> = line.split('\0').collect();
     let config = ["--config-path", "-c"].iter().find_map(|name| value_of(&arguments, name))?;
     // A relative path is relative to its working directory, which its own user may look at.
-    let place = fs::read_link(folder.join("cwd")).unwrap_or_default().join(config);
-    if place.canonicalize().ok()? != bootstrap {
-        return None;
-    }
+    let bootstrap = fs::read_link(folder.join("cwd")).unwrap_or_default().join(config).canonicalize().ok()?;
     let workers = value_of(&arguments, "--concurrency").and_then(|count| count.parse().ok());
     let open_files = hard_limit(&fs::read_to_string(folder.join("limits")).ok()?);
-    let started = started(&fs::read_to_string(folder.join("stat")).ok()?)?;
-    Some(RunningEnvoy { pid, seen: Seen { open_files, workers }, started })
+    Some((bootstrap, RunningEnvoy { pid, seen: Seen { open_files, workers } }))
 }
 
 /// The value of `--name value` or `--name=value`.
@@ -101,7 +126,8 @@ fn hard_limit(limits: &str) -> Option<u64> {
 
 /// When a process was started, by `/proc/PID/stat`. Its second field is the program's name in brackets, which may have spaces
 /// in it; the start is the 22nd, in ticks since the machine was.
-fn started(stat: &str) -> Option<SystemTime> {
+pub fn started(pid: u32) -> Option<SystemTime> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let ticks: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
     let uptime: f64 = fs::read_to_string("/proc/uptime").ok()?.split_whitespace().next()?.parse().ok()?;
     let ago =
@@ -112,24 +138,40 @@ fn started(stat: &str) -> Option<SystemTime> {
 /// What the kernel gives of inotify to one user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Inotify {
-    /// `fs.inotify.max_user_instances`.
-    pub instances: u64,
-    /// `fs.inotify.max_user_watches`.
-    pub watches: u64,
-    /// How many instances the programs that can be seen from here hold.
-    pub held: u64,
+    /// How many instances.
+    pub instances: KernelLimit,
+    /// How many watches.
+    pub watches: KernelLimit,
+}
+
+/// A number of the kernel's, and where it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KernelLimit {
+    /// Its name in sysctl.
+    pub setting: &'static str,
+    /// The number.
+    pub value: u64,
 }
 
 impl Inotify {
     /// Asks the kernel; `None` when it does not say.
     pub fn read() -> Option<Self> {
-        let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-        let of = |name: &str| {
-            let machine = number(&format!("/proc/sys/fs/inotify/max_user_{name}"))?;
-            // Of the user namespace, as in containers.
-            Some(number(&format!("/proc/sys/user/max_inotify_{name}")).map_or(machine, |own| own.min(machine)))
-        };
-        Some(Self { instances: of("instances")?, watches: of("watches")?, held: processes().map(held_by).sum() })
+        let instances = KernelLimit::lower("fs.inotify.max_user_instances", "user.max_inotify_instances")?;
+        let watches = KernelLimit::lower("fs.inotify.max_user_watches", "user.max_inotify_watches")?;
+        Some(Self { instances, watches })
+    }
+}
+
+impl KernelLimit {
+    /// The lower one of the machine's limit and that of the user namespace, which containers may have.
+    fn lower(machine: &'static str, namespace: &'static str) -> Option<Self> {
+        let machine = Self::read(machine)?;
+        Some(Self::read(namespace).filter(|namespace| namespace.value < machine.value).unwrap_or(machine))
+    }
+
+    fn read(setting: &'static str) -> Option<Self> {
+        let path = format!("/proc/sys/{}", setting.replace('.', "/"));
+        Some(Self { setting, value: fs::read_to_string(path).ok()?.trim().parse().ok()? })
     }
 }
 
@@ -147,12 +189,13 @@ mod tests {
 
     #[test]
     fn an_envoy_is_found_by_its_bootstrap_and_no_other() {
+        let of = |bootstrap: &PathBuf| running_envoys([bootstrap])[0];
         let folder = tempfile::tempdir().unwrap();
         let (ours, other) = (folder.path().join("bootstrap.json"), folder.path().join("other.json"));
         for file in [&ours, &other] {
             fs::write(file, "{}").unwrap();
         }
-        assert_eq!(running_envoy(&ours), None);
+        assert_eq!(of(&ours), None);
         // A shell that waits for its input, with the arguments of an Envoy, relative path included.
         let mut stand_in = Command::new("sh")
             .args(["-c", "ulimit -n 100; read line", "envoy", "--concurrency=3", "--config-path", "bootstrap.json"])
@@ -160,21 +203,24 @@ mod tests {
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
-        let limited = || running_envoy(&ours).filter(|envoy| envoy.seen.open_files == Some(100));
+        let limited = || of(&ours).filter(|envoy| envoy.seen.open_files == Some(100));
         let deadline = std::time::Instant::now() + Duration::from_secs(20);
         let found = loop {
             match limited() {
                 Some(envoy) => break envoy,
-                None if std::time::Instant::now() > deadline => panic!("not found: {:?}", running_envoy(&ours)),
+                None if std::time::Instant::now() > deadline => panic!("not found: {:?}", of(&ours)),
                 None => std::thread::yield_now(),
             }
         };
         assert_eq!((found.pid, found.seen.workers), (stand_in.id(), Some(3)));
-        assert!(found.started.elapsed().unwrap_or_default() < Duration::from_secs(30));
-        assert_eq!(running_envoy(&other), None);
+        assert!(started(found.pid).unwrap().elapsed().unwrap_or_default() < Duration::from_secs(30));
+        let ([first, second, again], held) = survey([&ours, &other, &ours]);
+        assert_eq!([first, second, again], [Some(found), None, Some(found)]);
+        assert!(held >= held_by(std::process::id()));
+        assert_eq!(of(&other), None);
         drop(stand_in.stdin.take());
         stand_in.wait().unwrap();
-        assert_eq!(running_envoy(&ours), None);
+        assert_eq!(of(&ours), None);
     }
 
     #[test]
@@ -182,7 +228,8 @@ mod tests {
         let before = held_by(std::process::id());
         let watcher = notify::recommended_watcher(|_: notify::Result<notify::Event>| {}).unwrap();
         assert!(held_by(std::process::id()) > before);
-        assert!(Inotify::read().unwrap().held > before);
+        assert!(survey([]).1 > before);
+        assert!(Inotify::read().unwrap().instances.value > 0);
         drop(watcher);
     }
 

@@ -96,8 +96,8 @@ pub async fn run(dir: &Path) -> Result<()> {
                 true => pace.changed(),
                 false => pace.soon(REFRESH),
             },
-            running = envoys.changed() => {
-                controller.envoys_run(running);
+            observed = envoys.changed() => {
+                controller.observed(observed);
                 pace.changed();
             }
             () = pace.wait() => {}

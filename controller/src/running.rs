@@ -1,6 +1,10 @@
-//! Whether the two Envoys of a site run: each has a listener of its own that answers `/healthz`, at a socket of this machine that only
-//! local programs reach. Nothing of it goes to a peer, or into an access log.
+//! Whether the two Envoys of a site run, and with what limits.
+//!
+//! Each has a listener of its own that answers `/healthz`, at a socket of this machine that only local programs reach. Nothing of it goes to a
+//! peer, or into an access log. Their processes are looked for besides: an Envoy with few descriptors must not wait for some other change
+//! to be told how few connections it can take.
 
+use crate::capacity::{self, RunningEnvoys};
 use crate::envoy::EnvoyFiles;
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
 use std::time::Duration;
@@ -8,7 +12,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
     sync::watch,
-    task::JoinHandle,
+    task::JoinSet,
     time::{sleep, timeout},
 };
 
@@ -16,6 +20,17 @@ use tokio::{
 const INTERVAL: Duration = Duration::from_secs(2);
 /// The time for an answer.
 const TIME: Duration = Duration::from_secs(2);
+/// How often their processes are looked for: an Envoy takes about as long from its start until it listens.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What is known of the two Envoys.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Which of them answer; `None` before they have been asked.
+    pub running: Option<Running>,
+    /// Their processes.
+    pub processes: RunningEnvoys,
+}
 
 /// Which of the two answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,41 +56,48 @@ impl Running {
     }
 }
 
-/// Asks both until it is dropped.
+/// Asks and looks until it is dropped.
 pub(crate) struct Watching {
-    receiver: watch::Receiver<Option<Running>>,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Watching {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    receiver: watch::Receiver<Observed>,
+    _tasks: JoinSet<()>,
 }
 
 impl Watching {
     pub(crate) fn start(files: &EnvoyFiles) -> Self {
-        let (sender, receiver) = watch::channel(None);
-        let (gateway, egress) = (files.gateway_socket(), files.egress_socket());
-        #[expect(clippy::disallowed_methods, reason = "it asks, and never panics; dropping it ends it")]
-        let task = tokio::spawn(async move {
-            loop {
-                let (gateway, egress) = tokio::join!(answers(&gateway), answers(&egress));
-                let now = Some(Running { gateway, egress });
-                sender.send_if_modified(|before| std::mem::replace(before, now) != now);
-                sleep(INTERVAL).await;
-            }
-        });
-        Self { receiver, task }
+        let (sender, receiver) = watch::channel(Observed::default());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(ask(files.gateway_socket(), files.egress_socket(), sender.clone()));
+        tasks.spawn(look(files.clone(), sender));
+        Self { receiver, _tasks: tasks }
     }
 
     /// Ready when something else is the case than before.
-    pub(crate) async fn changed(&mut self) -> Option<Running> {
+    pub(crate) async fn changed(&mut self) -> Observed {
         match self.receiver.changed().await {
             Ok(()) => *self.receiver.borrow_and_update(),
-            // Only a fault of ours ends the task.
+            // Only a fault of ours ends the tasks.
             Err(_) => std::future::pending().await,
         }
+    }
+}
+
+async fn ask(gateway: String, egress: String, sender: watch::Sender<Observed>) {
+    loop {
+        let (gateway, egress) = tokio::join!(answers(&gateway), answers(&egress));
+        let now = Some(Running { gateway, egress });
+        sender.send_if_modified(|observed| std::mem::replace(&mut observed.running, now) != now);
+        sleep(INTERVAL).await;
+    }
+}
+
+async fn look(files: EnvoyFiles, sender: watch::Sender<Observed>) {
+    loop {
+        let files = files.clone();
+        // Only a panic ends it without an answer, and then the next look follows.
+        if let Ok(now) = tokio::task::spawn_blocking(move || capacity::look(&files)).await {
+            sender.send_if_modified(|observed| std::mem::replace(&mut observed.processes, now) != now);
+        }
+        sleep(LOOK).await;
     }
 }
 

@@ -54,7 +54,7 @@ impl Deployment {
             options: Options::default(),
             module: &self.module,
             access_log: &self.access_log,
-            connections: capacity.gateway(),
+            connections: capacity.gateway_for_now(),
         })
     }
 
@@ -75,7 +75,7 @@ impl Deployment {
             ports,
             bundles: &federation.bundles,
             access_log: &AccessLog::Stdout,
-            connections: capacity.egress(),
+            connections: capacity.egress_for_now(),
         })
     }
 }

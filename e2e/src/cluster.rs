@@ -176,6 +176,11 @@ impl Cluster {
         self.gateway = None;
     }
 
+    /// Kills the egress.
+    pub fn stop_egress(&mut self) {
+        self.egress = None;
+    }
+
     /// Starts the egress, killing the one that runs.
     ///
     /// # Errors
@@ -211,6 +216,14 @@ impl Cluster {
     /// When it does not run.
     pub fn gateway(&self) -> Result<&Envoy> {
         self.gateway.as_ref().context("the gateway does not run")
+    }
+
+    /// The gateway's process.
+    ///
+    /// # Errors
+    /// When the gateway does not run.
+    pub fn gateway_process(&mut self) -> Result<&mut Process> {
+        Ok(self.gateway.as_mut().context("the gateway does not run")?.process())
     }
 
     /// The egress.

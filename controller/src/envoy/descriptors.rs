@@ -2,7 +2,7 @@
 //!
 //! Envoy ends with SIGSEGV when it gets no descriptor for a connection to a back end, and aborts when it gets none for a
 //! listener. So it is told to take no more connections than it has descriptors for; what comes beyond is closed at once and
-//! counted (`downstream_global_cx_overflow`).
+//! counted ([`limits`](super::limits)).
 
 use super::Connections;
 

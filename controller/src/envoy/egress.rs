@@ -3,7 +3,7 @@
 use super::bootstrap::bootstrap;
 use super::file::Step;
 use super::resource::discovery;
-use super::{EgressInputs, File, FilePath, cluster, health, listener, trust};
+use super::{EgressInputs, File, FilePath, cluster, health, limits, listener, trust};
 use fedgate_core::ServiceName;
 use fedgate_federation::bundle::TrustBundle;
 use fedgate_federation::federate::Import;
@@ -17,6 +17,7 @@ pub(super) fn files(folder: &FilePath, inputs: &EgressInputs<'_>) -> Vec<File> {
     let outlets = outlets(inputs);
     vec![
         File::secret(IDENTITY, &trust::identity_secret(inputs.identity)),
+        File::json(Step::Base, limits::file("egress"), &limits::limits(inputs.connections)),
         File::json(Step::Clusters, "egress/cds.json", &clusters(folder, &outlets)),
         File::json(Step::Listeners, "egress/lds.json", &listeners(folder, inputs, &outlets)),
         File::json(Step::Bootstrap, "egress/bootstrap.json", &bootstrap_of(folder, inputs)),
@@ -67,7 +68,7 @@ pub(super) fn socket(folder: &FilePath) -> String {
 }
 
 fn bootstrap_of(folder: &FilePath, inputs: &EgressInputs<'_>) -> Value {
-    bootstrap("egress", &folder.join("egress"), inputs.trust_domain, inputs.admin, inputs.connections)
+    bootstrap("egress", &folder.join("egress"), inputs.trust_domain, inputs.admin)
 }
 
 /// The name of the cluster that an import goes through.

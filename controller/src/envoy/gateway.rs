@@ -3,7 +3,7 @@
 use super::bootstrap::bootstrap;
 use super::file::Step;
 use super::resource::discovery;
-use super::{File, FilePath, GatewayInputs, cluster, filter, health, listener, trust};
+use super::{File, FilePath, GatewayInputs, cluster, filter, health, limits, listener, trust};
 
 pub(super) const IDENTITY: &str = "gateway/identity.json";
 const BUNDLES: &str = "gateway/trust/bundles.json";
@@ -21,12 +21,12 @@ pub(super) fn files(folder: &FilePath, inputs: &GatewayInputs<'_>) -> Vec<File> 
     let clusters = std::iter::once(cluster::black_hole()).chain(exports).collect();
     // It answers the controller too, which asks whether the gateway runs.
     let listeners = vec![federation, health::typed_listener(&socket)];
-    let bootstrap =
-        bootstrap("gateway", &folder.join("gateway"), inputs.trust_domain, inputs.admin, inputs.connections);
+    let bootstrap = bootstrap("gateway", &folder.join("gateway"), inputs.trust_domain, inputs.admin);
     vec![
         File::new(Step::Base, module, inputs.module.bytes()),
         File::secret(IDENTITY, &trust::identity_secret(inputs.identity)),
         File::new(Step::Base, BUNDLES, trust::peers_bundles(inputs)),
+        File::json(Step::Base, limits::file("gateway"), &limits::of_gateway(inputs.connections)),
         File::json(Step::Clusters, "gateway/cds.json", &discovery(clusters)),
         File::json(Step::Table, TABLE, &extension),
         File::json(Step::Listeners, "gateway/lds.json", &discovery(listeners)),

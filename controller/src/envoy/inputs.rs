@@ -18,8 +18,13 @@ pub enum AccessLog {
 }
 
 /// How many connections an Envoy may have open at a time; further ones are closed as they come, see [`Descriptors`](super::Descriptors).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Connections(pub u32);
+
+impl Connections {
+    /// What an Envoy takes of which nothing is known yet, and one that finds no limits: what 256 open files are enough for.
+    pub const UNSEEN: Self = Self(32);
+}
 
 impl Default for Connections {
     fn default() -> Self {

@@ -9,6 +9,7 @@
 //! | `gateway/lds.json` | the federation listener, and the one that answers for the health name | the settings do; never with a table |
 //! | `gateway/cds.json` | a cluster for each export, and the black hole | exports or their endpoints do |
 //! | `gateway/identity.json` | the cluster's own certificate and key (mode 0600) | they are renewed |
+//! | `gateway/limits.json`, `egress/limits.json` | how many connections it takes | its process is seen to have other limits |
 //! | `gateway/trust/bundles.json` | the peers' roots, each bound to its trust domain | a peer's roots do |
 //! | `gateway/filter/filter.json` | the filter and its table | each table |
 //! | `gateway/filter/fedgate_filter-<hash>.wasm` | the filter's module | the program is another one |
@@ -51,6 +52,7 @@ mod gateway;
 pub(crate) mod health;
 mod identity;
 mod inputs;
+mod limits;
 pub(crate) mod listener;
 mod ports;
 pub(crate) mod resource;

@@ -287,7 +287,7 @@ fn peers_and_exports_take_no_inotify_instance() {
     let (mut alpha, beta) = alpha_with_beta(&echo);
     let envoy = alpha.gateway();
     let before = envoy.inotify_instances();
-    assert!((1..=6).contains(&before), "{before}");
+    assert!((1..=7).contains(&before), "{before}");
     for number in 0..20 {
         alpha.peer(&Authority::new(&format!("peer-{number}.example")));
         alpha.export(&format!("web-{number}.shop.svc.alpha.example:80"), echo.address, &[&beta]);

@@ -2,7 +2,7 @@
 
 use crate::fixture::Pair;
 use anyhow::{Context, Result, ensure};
-use fedgate_e2e::client::plain_greeting;
+use fedgate_e2e::client::{Client, Connection, plain_greeting};
 use fedgate_e2e::cluster::{Cluster, SOON};
 use fedgate_e2e::deployed::Deployed;
 use fedgate_e2e::federation::Federation;
@@ -12,6 +12,7 @@ use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
 use fedgate_e2e::wait;
 use std::net::{SocketAddr, TcpStream};
+use tokio::task::JoinSet;
 
 /// A site whose processes may all open 256 files, and strangers that open more connections than that.
 #[test]
@@ -31,46 +32,100 @@ fn strangers_end_no_gateway_of_a_site_with_few_descriptors() {
     });
 }
 
-/// Only Envoy has few descriptors, which the controller cannot know until it sees that Envoy run.
+/// Only the gateway's Envoy has few descriptors, which the controller cannot know before it sees that Envoy run.
 #[test]
-fn an_envoy_that_is_seen_with_few_descriptors_is_told_so_and_lives_from_its_next_start_on() {
-    scenario("seen-descriptors", async |run: &RunFolder| {
-        let mut pair = Pair::start(run, |_, _| Ok(())).await?;
-        let [_, beta] = &mut pair.federation.clusters;
-        let limit = |beta: &Cluster| -> Result<u64> {
-            let text = std::fs::read_to_string(beta.folder().join("envoy/gateway/bootstrap.json"))?;
-            let value: serde_json::Value = serde_json::from_str(&text)?;
-            let monitor = &value["overload_manager"]["resource_monitors"][0]["typed_config"];
-            monitor["max_active_downstream_connections"].as_u64().context("a limit of connections")
-        };
-        let before = limit(beta)?;
+fn an_envoy_with_few_descriptors_of_its_own_survives_a_flood_from_its_first_start_on() {
+    scenario("first-start", async |run: &RunFolder| {
+        let mut pair = Pair::with_controllers(run, |_, _| Ok(())).await?;
+        let [alpha, beta] = &mut pair.federation.clusters;
+        alpha.start_envoys().await?;
+        alpha.wait_import(&pair.mail.name()).await?;
+        let flood = Flood::new(alpha, beta, &pair.mail)?;
         beta.limit_open_files(Some(256));
-        beta.start_gateway().await?;
-        // The controller looks whenever it compiles.
-        pair.mail.apply(&pair.federation.clusters[1], |service| Service { exported: false, ..service })?;
-        let beta = &mut pair.federation.clusters[1];
-        let lowered = async || Ok(limit(beta)? < 128);
-        wait::until_true("a limit that fits 256 files", SOON, lowered).await?;
-        ensure!(before > 128, "it was {before}");
-        let finding = beta.wait_finding("restart_needed").await?;
-        ensure!(finding.message.contains("gateway/bootstrap.json"), "{finding:?}");
-        beta.start_gateway().await?;
-        pair.mail.apply(&pair.federation.clusters[1], Service::exported)?;
-        pair.beta().wait_no_finding("restart_needed").await?;
+        let (started, flooded) = tokio::join!(beta.start_gateway(), flood.start());
+        started?;
+        beta.gateway_process()?.check()?;
+        ensure!((1..=80).contains(&flooded?.len()), "more got in than 256 files allow");
+        refused_beyond(beta, 80).await?;
+        pair.beta().wait_finding("too_few_descriptors").await?;
         survives(&mut pair).await
     });
+}
+
+/// The limit is that of the Envoy that runs: one that has enough takes them all, and one that is started with less does not.
+#[test]
+fn the_limit_follows_the_envoy_that_runs() {
+    scenario("seen-descriptors", async |run: &RunFolder| {
+        let mut pair = Pair::start(run, |_, _| Ok(())).await?;
+        let [alpha, beta] = &mut pair.federation.clusters;
+        let flood = Flood::new(alpha, beta, &pair.mail)?;
+        wait::until_true("an Envoy that is seen to take many", SOON, async || Ok(limit(beta).await? > 1_000)).await?;
+        let all = flood.start().await?;
+        ensure!(all.len() == FLOOD, "{} of {FLOOD} got in", all.len());
+        drop(all);
+
+        beta.limit_open_files(Some(256));
+        beta.start_gateway().await?;
+        refused_beyond(beta, 80).await?;
+        ensure!((1..=80).contains(&flood.start().await?.len()), "more got in than 256 files allow");
+        beta.gateway_process()?.check()?;
+        survives(&mut pair).await
+    });
+}
+
+/// How many connections a flood has: more than 256 files are enough for.
+const FLOOD: usize = 150;
+/// How many a flood of strangers has, who prove nothing and are forwarded nowhere.
+const STRANGERS: usize = 300;
+
+/// A peer that opens many connections at once, each of which the gateway forwards.
+struct Flood {
+    gateway: SocketAddr,
+    client: Client,
+    sni: String,
+}
+
+impl Flood {
+    fn new(from: &Cluster, to: &Cluster, service: &Deployed) -> Result<Self> {
+        let client = Client::new(Some(&from.workload()?))?;
+        Ok(Self { gateway: to.gateway_address(), client, sni: service.sni() })
+    }
+
+    /// From the moment when the gateway listens; those that are greeted are held.
+    async fn start(&self) -> Result<Vec<Connection>> {
+        let listens = async || Ok(TcpStream::connect(self.gateway).is_ok());
+        wait::until_true("the gateway to listen", 3 * SOON, listens).await?;
+        let mut calls = JoinSet::new();
+        for _ in 0..FLOOD {
+            let (client, gateway, sni) = (self.client.clone(), self.gateway, self.sni.clone());
+            calls.spawn(async move { client.greeting(gateway, &sni).await });
+        }
+        Ok(calls.join_all().await.into_iter().flatten().map(|(connection, _)| connection).collect())
+    }
+}
+
+/// How many connections the gateway's Envoy takes.
+async fn limit(cluster: &Cluster) -> Result<u64> {
+    let runtime: serde_json::Value = serde_json::from_str(&cluster.gateway()?.ask("/runtime").await?)?;
+    let limit = &runtime["entries"]["overload.global_downstream_max_connections"]["final_value"];
+    limit.as_str().context("a limit of connections")?.parse().context("a number")
+}
+
+async fn refused_beyond(cluster: &Cluster, connections: u64) -> Result<()> {
+    let what = format!("a limit of {connections} connections");
+    wait::until_true(&what, SOON, async || Ok(limit(cluster).await? == connections)).await
 }
 
 /// beta's gateway takes no more than it can, and works once the strangers are gone.
 async fn survives(pair: &mut Pair) -> Result<()> {
     pair.web.wait_callable_from(pair.alpha()).await?;
     let gateway = pair.beta().gateway_address();
-    let strangers: Vec<_> = (0..600).filter_map(|_| TcpStream::connect(gateway).ok()).collect();
-    let counted =
-        async || Ok(pair.beta().gateway()?.stat("listener.federation.downstream_global_cx_overflow").await? > 300);
+    let strangers: Vec<_> = (0..STRANGERS).map(|_| TcpStream::connect(gateway)).collect::<Result<_, _>>()?;
+    let counted = async || Ok(pair.beta().gateway()?.stat("listener.federation.downstream_cx_overflow").await? > 150);
     wait::until_true("connections to be refused and counted", SOON, counted).await?;
     drop(strangers);
-    pair.web.wait_callable_from(pair.alpha()).await
+    pair.web.wait_callable_from(pair.alpha()).await?;
+    pair.federation.clusters[1].gateway_process()?.check()
 }
 
 /// beta announces more than alpha has ports for; gamma comes later and gets what it needs.

@@ -2,10 +2,11 @@
 
 use anyhow::Result;
 use fedgate_e2e::client::Client;
-use fedgate_e2e::cluster::Cluster;
+use fedgate_e2e::cluster::{Cluster, Settings};
 use fedgate_e2e::deployed::Deployed;
 use fedgate_e2e::federation::Federation;
 use fedgate_e2e::manifest::Service;
+use fedgate_e2e::metadata_proxy::MetadataProxy;
 use fedgate_e2e::run_folder::RunFolder;
 
 /// alpha and gamma are callers, with nothing but a controller; beta has a gateway, and exports `web` to both.
@@ -47,6 +48,41 @@ impl Gateway {
     }
 }
 
+/// All three complete: alpha imports `web` from beta, which is honest, and `stock` from gamma, whose documents go through a proxy.
+pub(crate) struct Liar {
+    pub(crate) federation: Federation<3>,
+    /// beta's.
+    pub(crate) web: Deployed,
+    /// gamma's.
+    pub(crate) stock: Deployed,
+    pub(crate) gamma: MetadataProxy,
+}
+
+impl Liar {
+    /// Started, after `prepare` has changed alpha's settings.
+    pub(crate) async fn start(run: &RunFolder, prepare: impl FnOnce(&mut Settings)) -> Result<Self> {
+        let mut federation = Federation::new(run, ["alpha", "beta", "gamma"])?;
+        let [alpha, beta, gamma] = &mut federation.clusters;
+        prepare(alpha.settings());
+        alpha.write_settings()?;
+        let mut web = Deployed::http(beta, "web").await?;
+        web.apply(beta, Service::exported)?;
+        let mut stock = Deployed::http(gamma, "stock").await?;
+        stock.apply(gamma, Service::exported)?;
+        let proxy = MetadataProxy::in_front_of(gamma).await?;
+        alpha.put_peer(gamma, &proxy.url())?;
+        federation.start().await?;
+        let liar = Self { federation, web, stock, gamma: proxy };
+        liar.web.wait_callable_from(liar.alpha()).await?;
+        liar.stock.wait_callable_from(liar.alpha()).await?;
+        Ok(liar)
+    }
+
+    pub(crate) fn alpha(&self) -> &Cluster {
+        &self.federation.clusters[0]
+    }
+}
+
 /// alpha and beta complete; beta exports `web` and `mail`, and alpha has imported them.
 pub(crate) struct Pair {
     pub(crate) federation: Federation<2>,
@@ -60,6 +96,19 @@ impl Pair {
         run: &RunFolder,
         prepare: impl FnOnce(&mut Cluster, &mut Cluster) -> Result<()>,
     ) -> Result<Self> {
+        let mut pair = Self::with_controllers(run, prepare).await?;
+        for cluster in &mut pair.federation.clusters {
+            cluster.start_envoys().await?;
+        }
+        pair.web.wait_callable_from(pair.alpha()).await?;
+        Ok(pair)
+    }
+
+    /// The same without the Envoys.
+    pub(crate) async fn with_controllers(
+        run: &RunFolder,
+        prepare: impl FnOnce(&mut Cluster, &mut Cluster) -> Result<()>,
+    ) -> Result<Self> {
         let mut federation = Federation::new(run, ["alpha", "beta"])?;
         let [alpha, beta] = &mut federation.clusters;
         prepare(alpha, beta)?;
@@ -67,10 +116,8 @@ impl Pair {
         web.apply(beta, Service::exported)?;
         let mut mail = Deployed::greeting(beta, "mail").await?;
         mail.apply(beta, Service::exported)?;
-        federation.start().await?;
-        let pair = Self { federation, web, mail };
-        pair.web.wait_callable_from(pair.alpha()).await?;
-        Ok(pair)
+        federation.start_controllers().await?;
+        Ok(Self { federation, web, mail })
     }
 
     pub(crate) fn alpha(&self) -> &Cluster {

@@ -1,11 +1,10 @@
 //! A peer that announces as its gateway what this site listens on itself.
 
+use crate::fixture::Liar;
 use anyhow::{Result, ensure};
-use fedgate_e2e::cluster::{Cluster, SOON};
+use fedgate_e2e::cluster::{SOON, Settings};
 use fedgate_e2e::deployed::Deployed;
-use fedgate_e2e::federation::Federation;
-use fedgate_e2e::manifest::Service;
-use fedgate_e2e::metadata_proxy::{MetadataProxy, PRIVATE};
+use fedgate_e2e::metadata_proxy::PRIVATE;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
 use fedgate_e2e::wait;
@@ -16,37 +15,7 @@ use std::net::SocketAddr;
 /// More than an egress with three imports needs, and few enough that an egress that calls itself ends at once.
 const DESCRIPTORS: u64 = 1_000;
 
-/// alpha imports from beta, which is honest, and from gamma, which announces whatever it is told to.
-struct Hostile {
-    federation: Federation<3>,
-    web: Deployed,
-    stock: Deployed,
-    gamma: MetadataProxy,
-}
-
-impl Hostile {
-    async fn start(run: &RunFolder) -> Result<Self> {
-        let mut federation = Federation::new(run, ["alpha", "beta", "gamma"])?;
-        let [alpha, beta, gamma] = &mut federation.clusters;
-        alpha.settings().probe = "1s".into();
-        alpha.write_settings()?;
-        let mut web = Deployed::http(beta, "web").await?;
-        web.apply(beta, Service::exported)?;
-        let mut stock = Deployed::http(gamma, "stock").await?;
-        stock.apply(gamma, Service::exported)?;
-        let proxy = MetadataProxy::in_front_of(gamma).await?;
-        alpha.put_peer(gamma, &proxy.url())?;
-        federation.start().await?;
-        let hostile = Self { federation, web, stock, gamma: proxy };
-        hostile.web.wait_callable_from(hostile.alpha()).await?;
-        hostile.stock.wait_callable_from(hostile.alpha()).await?;
-        Ok(hostile)
-    }
-
-    fn alpha(&self) -> &Cluster {
-        &self.federation.clusters[0]
-    }
-
+impl Liar {
     fn announce(&self, gateways: Vec<Value>) {
         self.gamma.alter_json(PRIVATE, move |document| document["ingressGateways"] = gateways.clone().into());
     }
@@ -69,6 +38,10 @@ impl Hostile {
     }
 }
 
+fn probing_often(alpha: &mut Settings) {
+    alpha.probe = "1s".into();
+}
+
 fn at(address: SocketAddr) -> Value {
     json!({ "address": address.ip().to_string(), "port": address.port() })
 }
@@ -81,23 +54,23 @@ fn named(name: &str, port: u16) -> Value {
 #[test]
 fn no_port_of_our_own_is_a_gateway_of_a_peer() {
     scenario("own-listeners", async |run: &RunFolder| {
-        let mut hostile = Hostile::start(run).await?;
-        let alpha = hostile.alpha();
-        let [own, other] = [&hostile.stock, &hostile.web].map(Deployed::name);
+        let mut liar = Liar::start(run, probing_often).await?;
+        let alpha = liar.alpha();
+        let [own, other] = [&liar.stock, &liar.web].map(Deployed::name);
         let (own, other) = (alpha.wait_import(&own).await?, alpha.wait_import(&other).await?);
         let (gateway, metadata) = (alpha.gateway_address(), alpha.metadata_address());
-        let pid = hostile.federation.clusters[0].egress_process()?.id();
+        let pid = liar.federation.clusters[0].egress_process()?.id();
         let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
         let limit = Rlimit { current: Some(DESCRIPTORS), maximum: Some(DESCRIPTORS) };
         prlimit(pid, Resource::Nofile, limit)?;
-        hostile.refused("the port of its own import", vec![at(own)]).await?;
-        hostile.refused("the port of another peer's import", vec![at(other)]).await?;
+        liar.refused("the port of its own import", vec![at(own)]).await?;
+        liar.refused("the port of another peer's import", vec![at(other)]).await?;
         let mapped = json!({ "address": format!("::ffff:{}", own.ip()), "port": own.port() });
-        hostile.refused("a mapped address", vec![mapped]).await?;
-        hostile.refused("our gateway", vec![at(gateway)]).await?;
-        hostile.refused("our metadata endpoint", vec![at(metadata)]).await?;
-        hostile.refused("a name that leads to us", vec![named("localhost", own.port())]).await?;
-        hostile.refused("a name with the root's dot", vec![named("LOCALHOST.", own.port())]).await
+        liar.refused("a mapped address", vec![mapped]).await?;
+        liar.refused("our gateway", vec![at(gateway)]).await?;
+        liar.refused("our metadata endpoint", vec![at(metadata)]).await?;
+        liar.refused("a name that leads to us", vec![named("localhost", own.port())]).await?;
+        liar.refused("a name with the root's dot", vec![named("LOCALHOST.", own.port())]).await
     });
 }
 
@@ -105,12 +78,12 @@ fn no_port_of_our_own_is_a_gateway_of_a_peer() {
 #[test]
 fn a_peers_good_gateway_stays_beside_one_that_is_ours() {
     scenario("own-and-good", async |run: &RunFolder| {
-        let hostile = Hostile::start(run).await?;
-        let own = hostile.alpha().wait_import(&hostile.stock.name()).await?;
-        hostile.announce(vec![at(own), at(hostile.federation.clusters[2].gateway_address())]);
-        hostile.alpha().wait_finding("own_gateway").await?;
+        let liar = Liar::start(run, probing_often).await?;
+        let own = liar.alpha().wait_import(&liar.stock.name()).await?;
+        liar.announce(vec![at(own), at(liar.federation.clusters[2].gateway_address())]);
+        liar.alpha().wait_finding("own_gateway").await?;
         for _ in 0..10 {
-            hostile.stock.call_from(hostile.alpha()).await?;
+            liar.stock.call_from(liar.alpha()).await?;
         }
         Ok(())
     });
@@ -120,22 +93,22 @@ fn a_peers_good_gateway_stays_beside_one_that_is_ours() {
 #[test]
 fn a_gateway_may_be_a_name() {
     scenario("named-gateway", async |run: &RunFolder| {
-        let hostile = Hostile::start(run).await?;
-        let port = hostile.federation.clusters[2].gateway_address().port();
+        let liar = Liar::start(run, probing_often).await?;
+        let port = liar.federation.clusters[2].gateway_address().port();
         for name in ["localhost", "localhost."] {
-            hostile.announce(vec![named(name, port)]);
+            liar.announce(vec![named(name, port)]);
             let shown = format!("localhost:{port}");
             wait::until_true("alpha to use the name", SOON, async || {
-                let status = hostile.alpha().status().await?;
+                let status = liar.alpha().status().await?;
                 let imports = status.0["imports"].as_array().cloned().unwrap_or_default();
                 Ok(imports.iter().any(|import| import["gateways"] == json!([shown])))
             })
             .await?;
-            hostile.stock.wait_callable_from(hostile.alpha()).await?;
+            liar.stock.wait_callable_from(liar.alpha()).await?;
         }
-        hostile.announce(vec![named("gateway.invalid", port)]);
-        let finding = hostile.alpha().wait_finding("gateway_not_found").await?;
+        liar.announce(vec![named("gateway.invalid", port)]);
+        let finding = liar.alpha().wait_finding("gateway_not_found").await?;
         ensure!(finding.object["name"] == "gamma", "{finding:?}");
-        hostile.web.call_from(hostile.alpha()).await.map(drop)
+        liar.web.call_from(liar.alpha()).await.map(drop)
     });
 }

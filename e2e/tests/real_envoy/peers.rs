@@ -1,53 +1,18 @@
 //! What a peer says is checked, bounded, and never wipes what is known good.
 
-use crate::fixture::Pair;
+use crate::fixture::{Liar, Pair};
 use anyhow::{Result, bail, ensure};
 use fedgate_e2e::client::plain_get;
-use fedgate_e2e::cluster::{Cluster, SOON};
+use fedgate_e2e::cluster::SOON;
 use fedgate_e2e::deployed::Deployed;
-use fedgate_e2e::federation::Federation;
 use fedgate_e2e::manifest::Service;
-use fedgate_e2e::metadata_proxy::{MetadataProxy, PRIVATE, PUBLIC, Reply, announce};
+use fedgate_e2e::metadata_proxy::{PRIVATE, PUBLIC, Reply, announce};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
 use fedgate_e2e::wait;
 use std::time::Duration;
 
-/// alpha imports from beta, which is honest, and from gamma, whose documents go through a proxy.
-struct Liar {
-    federation: Federation<3>,
-    /// beta's.
-    web: Deployed,
-    /// gamma's.
-    stock: Deployed,
-    gamma: MetadataProxy,
-}
-
 impl Liar {
-    async fn start(run: &RunFolder, stale: Option<(&str, &str)>) -> Result<Self> {
-        let mut federation = Federation::new(run, ["alpha", "beta", "gamma"])?;
-        let [alpha, beta, gamma] = &mut federation.clusters;
-        if let Some((after, limit)) = stale {
-            (alpha.settings().stale_after, alpha.settings().staleness_limit) = (after.into(), limit.into());
-            alpha.write_settings()?;
-        }
-        let mut web = Deployed::http(beta, "web").await?;
-        web.apply(beta, Service::exported)?;
-        let mut stock = Deployed::http(gamma, "stock").await?;
-        stock.apply(gamma, Service::exported)?;
-        let proxy = MetadataProxy::in_front_of(gamma).await?;
-        alpha.put_peer(gamma, &proxy.url())?;
-        federation.start().await?;
-        let liar = Self { federation, web, stock, gamma: proxy };
-        liar.web.wait_callable_from(liar.alpha()).await?;
-        liar.stock.wait_callable_from(liar.alpha()).await?;
-        Ok(liar)
-    }
-
-    fn alpha(&self) -> &Cluster {
-        &self.federation.clusters[0]
-    }
-
     /// Waits until alpha has asked gamma for a document that often again.
     async fn asked(&self, suffix: &str, times: usize) -> Result<()> {
         let enough = self.gamma.requests(suffix) + times;
@@ -67,7 +32,7 @@ impl Liar {
 #[test]
 fn a_foreign_name_is_dropped_and_the_rest_stays() {
     scenario("foreign-names", async |run: &RunFolder| {
-        let liar = Liar::start(run, None).await?;
+        let liar = Liar::start(run, |_| ()).await?;
         let foreign = [
             "web.shop.svc.beta.example",
             "web.shop.svc.alpha.example",
@@ -92,7 +57,7 @@ fn a_foreign_name_is_dropped_and_the_rest_stays() {
 #[test]
 fn no_document_wipes_what_is_known() {
     scenario("documents", async |run: &RunFolder| {
-        let liar = Liar::start(run, None).await?;
+        let liar = Liar::start(run, |_| ()).await?;
         for (what, reply) in bad_replies() {
             for suffix in [PUBLIC, PRIVATE] {
                 let reply = reply.clone();
@@ -137,7 +102,7 @@ fn bad_replies() -> Vec<(&'static str, Reply)> {
 #[test]
 fn a_replayed_document_changes_nothing() {
     scenario("replay", async |run: &RunFolder| {
-        let liar = Liar::start(run, None).await?;
+        let liar = Liar::start(run, |_| ()).await?;
         let (sender, old) = std::sync::mpsc::channel();
         liar.gamma.alter(move |path, reply| {
             if path == PRIVATE {
@@ -162,7 +127,7 @@ fn a_replayed_document_changes_nothing() {
 #[test]
 fn a_silent_peer_holds_up_nobody() {
     scenario("silent-peer", async |run: &RunFolder| {
-        let liar = Liar::start(run, None).await?;
+        let liar = Liar::start(run, |_| ()).await?;
         liar.gamma.alter(|_, reply| Reply { stalls: true, ..reply });
         liar.asked(PUBLIC, 1).await?;
         let beta = &liar.federation.clusters[1];
@@ -179,7 +144,10 @@ fn a_silent_peer_holds_up_nobody() {
 #[test]
 fn what_is_stale_is_shown_and_ends_at_the_limit() {
     scenario("stale", async |run: &RunFolder| {
-        let liar = Liar::start(run, Some(("3s", "8s"))).await?;
+        let liar = Liar::start(run, |alpha| {
+            (alpha.stale_after, alpha.staleness_limit) = ("3s".into(), "8s".into());
+        })
+        .await?;
         let port = liar.alpha().wait_import(&liar.stock.name()).await?;
         liar.gamma.alter(|_, _| Reply { status: 503, ..Reply::ok("") });
         let finding = liar.alpha().wait_finding("stale").await?;
@@ -199,7 +167,7 @@ fn what_is_stale_is_shown_and_ends_at_the_limit() {
 #[test]
 fn a_uuid_belongs_to_one_cluster() {
     scenario("uuid", async |run: &RunFolder| {
-        let mut liar = Liar::start(run, None).await?;
+        let mut liar = Liar::start(run, |_| ()).await?;
         for (cluster, reason) in [(1, "uuid_taken"), (0, "our_uuid")] {
             let uuid = liar.federation.clusters[cluster].settings().uuid.clone();
             liar.gamma.alter_json(PUBLIC, move |document| document["clusterUUID"] = uuid.clone().into());
