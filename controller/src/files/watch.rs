@@ -12,8 +12,9 @@ use super::look::{Look, in_folder};
 use super::trail::trail;
 use super::writing::Writing;
 use crate::clock::until;
+use crate::machine::{Inotify, KernelLimit};
 use crate::words;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use notify::event::{AccessKind, AccessMode, ModifyKind, RemoveKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::BTreeSet;
@@ -38,7 +39,7 @@ pub fn watch(paths: &[PathBuf]) -> Result<Changes> {
     let shared = Arc::new(Shared::default());
     let told = Arc::clone(&shared);
     let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| told.event(event))
-        .context("cannot watch files: the limit fs.inotify.max_user_instances may be reached")?;
+        .map_err(|error| anyhow::anyhow!(no_watcher(&error)))?;
     let paths = paths.iter().map(std::path::absolute).collect::<std::io::Result<Vec<_>>>()?;
     let look = Look::new(&paths);
     let unwatched = BTreeSet::new();
@@ -154,6 +155,24 @@ impl Changes {
         }
         watched.is_ok()
     }
+}
+
+/// Why files cannot be watched at all.
+fn no_watcher(error: &notify::Error) -> String {
+    /// What the kernel answers when a user has no inotify instance left (EMFILE).
+    const NONE_LEFT: i32 = 24;
+    let code = match &error.kind {
+        notify::ErrorKind::Io(error) => error.raw_os_error(),
+        _ => None,
+    };
+    let why = match (code, Inotify::read()) {
+        (Some(NONE_LEFT), Some(Inotify { instances: KernelLimit { setting, value }, .. })) => format!(
+            "the kernel gives this user no inotify instance: {setting} is {value}, and all are in use; raise it with sysctl, and in \
+             /etc/sysctl.d for the next start"
+        ),
+        _ => why(error),
+    };
+    format!("files cannot be watched for changes: {why}")
 }
 
 fn why(error: &notify::Error) -> String {

@@ -1,7 +1,7 @@
 //! The egress's files on a real Envoy.
 
 use super::pki::Authority;
-use super::process::{Envoy, free_port, until};
+use super::process::{Envoy, end_with_inotify, free_port, until};
 use super::tls::{Echo, TlsEcho, open_plain, ping};
 use super::world::{Cluster, LOOPBACK, service};
 use fedgate_federation::document::WorkloadIdentity;
@@ -194,14 +194,7 @@ fn peers_and_imports_take_no_inotify_instance() {
     let envoy = alpha.egress();
     let before = envoy.inotify_instances();
     assert!((1..=4).contains(&before), "{before}");
-    let peers: Vec<_> = (0..200).map(|number| Authority::new(&format!("peer-{number}.example"))).collect();
-    for peer in &peers {
-        alpha.peer(peer);
-        for port in [80, 443] {
-            let name = format!("web.shop.svc.{}:{port}", peer.trust_domain);
-            alpha.import(&name, &[("127.0.0.1", gateway.address.port())]);
-        }
-    }
+    let peers = alpha.peers_with_imports(200, gateway.address.port());
     alpha.publish_imports();
     until("all peers are there", || (envoy.stat("cluster_manager.active_clusters") == 201).then_some(()));
     assert_eq!(envoy.inotify_instances(), before);
@@ -213,6 +206,29 @@ fn peers_and_imports_take_no_inotify_instance() {
     gateway.show(&peers[199].workload("ns/istio-system/sa/gateway"));
     assert!(open_plain(alpha.port("web.shop.svc.peer-199.example:443")).is_ok(), "a peer among 200 is itself");
     assert!(open_plain(alpha.port("web.shop.svc.peer-198.example:443")).is_err(), "and no other");
+}
+
+/// What a container may be given: as many instances as one egress takes, whatever the number of its peers.
+#[test]
+fn an_egress_of_many_peers_lives_where_the_user_has_few_inotify_instances() {
+    const INSTANCES: usize = 4;
+    let (mut alpha, _beta, gateway) = alpha_with_beta();
+    alpha.peers_with_imports(150, gateway.address.port());
+    alpha.publish_imports();
+    let mut envoy = alpha.egress_with_inotify(INSTANCES);
+    assert_eq!(envoy.stat("cluster_manager.active_clusters"), 151);
+    assert_eq!(envoy.inotify_instances(), INSTANCES, "none is left");
+    assert!(open_plain(alpha.port(WEB)).is_ok());
+    // While it runs, more of them come.
+    alpha.peers_with_imports(200, gateway.address.port());
+    alpha.publish_imports();
+    until("all peers are there", || (envoy.stat("cluster_manager.active_clusters") == 201).then_some(()));
+    envoy.lives();
+    assert!(open_plain(alpha.port(WEB)).is_ok());
+    drop(envoy);
+    // The limit is one: with one less, no Envoy starts.
+    let (status, said) = end_with_inotify(alpha.path("egress/bootstrap.json"), INSTANCES - 1);
+    assert!(!status.success() && said.contains("inotify"), "{status}: {said}");
 }
 
 #[test]

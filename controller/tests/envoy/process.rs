@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
@@ -39,6 +39,26 @@ pub(crate) fn validate(bootstrap: &Path) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// Envoy in a user namespace whose users may have this many inotify instances.
+fn few_inotify_instances(count: usize) -> Command {
+    let script = format!("echo {count} > /proc/sys/user/max_inotify_instances && exec \"$0\" \"$@\"");
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "sh", "-c", &script]).arg(binary());
+    command
+}
+
+/// How an Envoy ends that gets this many inotify instances, and what it says.
+pub(crate) fn end_with_inotify(bootstrap: impl AsRef<Path>, instances: usize) -> (ExitStatus, String) {
+    let mut command = few_inotify_instances(instances);
+    let command =
+        command.arg("--config-path").arg(bootstrap.as_ref()).args(["--use-dynamic-base-id", "--concurrency", "2"]);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let status = until("Envoy to end", || child.try_wait().unwrap());
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    (status, said)
+}
+
 pub(crate) struct Envoy {
     child: Child,
     folder: PathBuf,
@@ -56,6 +76,11 @@ impl Envoy {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("ulimit -n {open_files}; exec \"$0\" \"$@\"")]).arg(binary());
         Self::run(command, bootstrap.as_ref(), folder)
+    }
+
+    /// The same, as a user who may have no more inotify instances than this.
+    pub(crate) fn start_with_inotify(bootstrap: impl AsRef<Path>, folder: &Path, instances: usize) -> Self {
+        Self::run(few_inotify_instances(instances), bootstrap.as_ref(), folder)
     }
 
     fn run(mut command: Command, bootstrap: &Path, folder: &Path) -> Self {

@@ -177,6 +177,22 @@ impl Cluster {
         envoy
     }
 
+    pub(crate) fn egress_with_inotify(&self, instances: usize) -> Envoy {
+        Envoy::start_with_inotify(self.path("egress/bootstrap.json"), &self.folder.path().join("egress"), instances)
+    }
+
+    /// This many peers with two imports each, whose gateway is a port of loopback.
+    pub(crate) fn peers_with_imports(&mut self, count: usize, gateway: u16) -> Vec<Authority> {
+        let peers: Vec<_> = (0..count).map(|number| Authority::new(&format!("peer-{number}.example"))).collect();
+        for peer in &peers {
+            self.peer(peer);
+            for port in [80, 443] {
+                self.import(&format!("web.shop.svc.{}:{port}", peer.trust_domain), &[("127.0.0.1", gateway)]);
+            }
+        }
+        peers
+    }
+
     pub(crate) fn limited_egress(&self, open_files: u64) -> Envoy {
         Envoy::start_limited(self.path("egress/bootstrap.json"), &self.folder.path().join("egress"), open_files)
     }

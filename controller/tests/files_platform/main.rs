@@ -5,6 +5,7 @@ mod commands;
 mod credentials;
 mod crowd;
 mod disk;
+mod kernel;
 mod messages;
 mod mistakes;
 #[path = "../../../federation/tests/federation/readable.rs"]
