@@ -3,12 +3,13 @@
 //! The answer is asked of the very table that is in force ([`admit`], [`judge`]); the compiled federation adds who decided it. So an
 //! explanation cannot say something else than the gateway does.
 
+use crate::running::Running;
 use fedgate_core::{
     Admission, Callers, Decision, Mode, PeerName, PeerRow, ServiceName, SpiffeId, Table, TrustDomain, admit,
     decide_passthrough, judge,
 };
 use fedgate_federation::Federation;
-use fedgate_federation::federate::{Import, PeerReport, ServerIdentity, Standing};
+use fedgate_federation::federate::{ConditionStatus, ConditionType, Import, PeerReport, ServerIdentity, Standing};
 use fedgate_federation::grant::Verdict;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -90,6 +91,8 @@ pub struct Sources<'a> {
     pub table: &'a Table,
     /// Where each import has its local port; `None` where imports are names in the mesh.
     pub egress: Option<&'a BTreeMap<ServiceName, SocketAddr>>,
+    /// Which of the site's Envoys run; `None` where that is not known.
+    pub running: Option<Running>,
 }
 
 /// Answers a question.
@@ -238,16 +241,15 @@ impl Way {
         }
         self.trust(sources, report);
         match sources.federation.imports.iter().find(|import| import.service == question.to) {
-            Some(import) => self.route(sources, import),
+            Some(import) => self.route(sources, report, import),
             None => self.step("announced", false, not_announced(report)),
         }
         self.end(question, None)
     }
 
-    fn route(&mut self, sources: &Sources<'_>, import: &Import) {
+    fn route(&mut self, sources: &Sources<'_>, report: &PeerReport, import: &Import) {
         self.step("announced", true, format!("peer {} offers it, as {}", import.peer, import.protocol.word()));
-        let gateways: Vec<_> = import.gateways.iter().map(ToString::to_string).collect();
-        self.step("gateway", true, format!("{} with server name {}", gateways.join(", "), import.service.sni()));
+        self.gateway(report, import);
         let server = match import.server.as_ref() {
             ServerIdentity::AnyOf(trust_domain) if import.passthrough => {
                 format!("the workload, any identity of {trust_domain} (TLS goes through the gateway)")
@@ -258,7 +260,31 @@ impl Way {
             }
         };
         self.step("server identity", true, format!("{server}, signed by a root of {}", import.trust_domain));
+        self.local_port(sources, import);
+    }
+
+    /// The peer's gateways, and what the last probe found there.
+    fn gateway(&mut self, report: &PeerReport, import: &Import) {
+        let gateways: Vec<_> = import.gateways.iter().map(ToString::to_string).collect();
+        let way = format!("{} with server name {}", gateways.join(", "), import.service.sni());
+        let probe =
+            report.conditions.iter().find(|condition| condition.kind == ConditionType::DataplaneConnectionReady);
+        let found = probe.map(|condition| (condition.status, condition.message.as_str()));
+        match found {
+            Some((ConditionStatus::False, why)) => {
+                self.step("gateway", false, format!("{way}; no call gets through: {why}"))
+            }
+            Some((_, remark)) if !remark.is_empty() => self.step("gateway", true, format!("{way} ({remark})")),
+            _ => self.step("gateway", true, way),
+        }
+    }
+
+    fn local_port(&mut self, sources: &Sources<'_>, import: &Import) {
+        let stopped = sources.running.is_some_and(|running| !running.egress);
         match sources.egress.map(|egress| egress.get(&import.service)) {
+            Some(Some(address)) if stopped => {
+                self.step("local port", false, format!("{address}, of the egress Envoy, which does not run; start it"));
+            }
             None => self.step("in the mesh", true, format!("workloads of this mesh call {}", import.service)),
             Some(Some(address)) => self.step("local port", true, format!("{address}, of the egress Envoy")),
             Some(None) => self.step("local port", false, "the range of egress ports is exhausted; widen egress.ports"),

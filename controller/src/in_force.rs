@@ -59,8 +59,8 @@ impl InForce {
 
     /// Why a call passes or not.
     pub fn explain(&self, question: &Question) -> Explanation {
-        let sources = Sources { federation: &self.federation, table: &self.table, egress: self.egress.as_ref() };
-        explain(&sources, question)
+        let (egress, running) = (self.egress.as_ref(), self.running);
+        explain(&Sources { federation: &self.federation, table: &self.table, egress, running }, question)
     }
 
     /// The table, as the filter is given it.

@@ -60,9 +60,14 @@ fn two_clusters_pair_and_a_new_export_arrives() {
     let refused = beta.run(&["explain", "--to", WEB, "--from", "spiffe://gamma.example/ns/shop/sa/cart"]);
     let text = String::from_utf8_lossy(&refused.stdout);
     assert!(refused.status.code() == Some(1) && text.contains("unknown_peer"), "{text}");
-    let imported = alpha.run(&["explain", "--to", WEB]);
-    let text = String::from_utf8_lossy(&imported.stdout);
-    assert!(imported.status.success() && text.contains(&address), "{text}");
+    // No gateway of beta's is there, nor an egress here, and what is dead does not pass.
+    let (code, text) = alpha.wait("the probe's answer", |_| {
+        let imported = alpha.run(&["explain", "--to", WEB]);
+        let text = String::from_utf8_lossy(&imported.stdout).into_owned();
+        text.contains("NO  gateway").then_some((imported.status.code(), text))
+    });
+    assert!(code == Some(1) && text.contains("connection refused"), "{text}");
+    assert!(text.contains(&format!("{address}, of the egress Envoy, which does not run")), "{text}");
     let table = beta.run(&["table", "--host", "web.shop.svc.beta.example"]);
     let text = String::from_utf8_lossy(&table.stdout);
     assert!(table.status.success() && text.contains(WEB) && !text.contains("cart"), "{text}");
