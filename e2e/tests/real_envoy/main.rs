@@ -9,6 +9,7 @@ mod gateways;
 mod harness;
 mod health;
 mod identity;
+mod long_names;
 mod manifests;
 mod peers;
 mod policy;

@@ -1,11 +1,14 @@
-//! Whether a peer's gateway can be reached is seen without a call, and without a certificate to show to it.
+//! Whether a call would get through is seen without one: the peer's gateway, our certificate there, our own Envoys.
 
 use crate::fixture::Pair;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use fedgate_e2e::authority::Authority;
-use fedgate_e2e::cluster::Cluster;
+use fedgate_e2e::cluster::{Cluster, SOON};
+use fedgate_e2e::metadata_proxy::{MetadataProxy, PUBLIC};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
+use fedgate_e2e::wait;
+use serde_json::Value;
 
 const SUCCEEDED: [&str; 2] = ["True", "Succeeded"];
 const FAILED: [&str; 2] = ["False", "ProbeFailed"];
@@ -51,4 +54,95 @@ fn an_impostor_at_the_gateways_address_is_no_gateway() {
         beta.write_gateway_identity()?;
         wait_probed(alpha, SUCCEEDED).await.map(drop)
     });
+}
+
+/// beta is told another root of alpha's, so its gateway refuses what alpha's egress shows. In TLS 1.3 the egress has sent its bytes by then.
+#[test]
+fn a_gateway_that_refuses_our_certificate_is_not_ready() {
+    scenario("probe-refused", async |run: &RunFolder| {
+        let mut pair = Pair::with_controllers(run, probing_often).await?;
+        let [alpha, beta] = &mut pair.federation.clusters;
+        let proxy = MetadataProxy::in_front_of(alpha).await?;
+        let stranger = Authority::root("stranger")?.pem();
+        proxy.alter_json(PUBLIC, move |document| document["rootCA"] = stranger.clone().into());
+        beta.kill_controller()?;
+        std::fs::remove_dir_all(beta.folder().join("state"))?;
+        beta.put_peer(alpha, &proxy.url())?;
+        beta.start_controller().await?;
+        alpha.start_envoys().await?;
+        beta.start_envoys().await?;
+
+        let gateway = beta.gateway_address().to_string();
+        let refused = async || {
+            let message = wait_probed(alpha, FAILED).await?;
+            ensure!(message.contains(&gateway) && message.contains("certificate"), "{message}");
+            Ok(Some(message))
+        };
+        let message = wait::until("alpha to tell that its certificate is refused", 3 * SOON, refused).await?;
+        ensure!(pair.web.call_from(alpha).await.is_err(), "a call gets through");
+        ensure!(exit_status(alpha, &["status"]).await? == 1, "status is content");
+        let (code, said) = explained(alpha, &pair.web.name()).await?;
+        ensure!(code == 1 && said.contains("NO  gateway") && said.contains(&message), "{said}");
+
+        proxy.alter(|_, truth| truth);
+        wait_probed(alpha, SUCCEEDED).await?;
+        pair.web.wait_callable_from(alpha).await?;
+        wait::until_true("status to be content", SOON, async || Ok(exit_status(alpha, &["status"]).await? == 0))
+            .await?;
+        let (code, said) = explained(alpha, &pair.web.name()).await?;
+        ensure!(code == 0 && said.contains("ok  gateway"), "{said}");
+        Ok(())
+    });
+}
+
+async fn exit_status(cluster: &Cluster, arguments: &[&str]) -> Result<i32> {
+    cluster.fedgate(arguments).await?.status.code().context("it was killed")
+}
+
+async fn explained(cluster: &Cluster, to: &str) -> Result<(i32, String)> {
+    let output = cluster.fedgate(&["explain", "--to", to]).await?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok((output.status.code().context("it was killed")?, said))
+}
+
+/// An Envoy of our own that is dead is told, by name, until it is back.
+#[test]
+fn an_own_envoy_that_does_not_run_is_told() {
+    scenario("own-envoys", async |run: &RunFolder| {
+        let mut pair = Pair::start(run, probing_often).await?;
+        let web = pair.web.name();
+        let [alpha, beta] = &mut pair.federation.clusters;
+        for cluster in [&*alpha, &*beta] {
+            let content = async || Ok(exit_status(cluster, &["status"]).await? == 0);
+            wait::until_true("status to be content", SOON, content).await?;
+        }
+        alpha.stop_egress();
+        told(alpha, "egress").await?;
+        let (code, said) = explained(alpha, &web).await?;
+        ensure!(code == 1 && said.contains("NO  local port"), "{said}");
+        beta.stop_gateway();
+        told(beta, "gateway").await?;
+
+        alpha.start_egress().await?;
+        beta.start_gateway().await?;
+        for cluster in [&*alpha, &*beta] {
+            cluster.wait_no_finding("envoy_not_running").await?;
+            let content = async || Ok(exit_status(cluster, &["status"]).await? == 0);
+            wait::until_true("status to be content again", 2 * SOON, content).await?;
+        }
+        pair.web.wait_callable_from(alpha).await?;
+        let (code, said) = explained(alpha, &web).await?;
+        ensure!(code == 0, "{said}");
+        Ok(())
+    });
+}
+
+async fn told(cluster: &Cluster, role: &str) -> Result<()> {
+    let finding = cluster.wait_finding("envoy_not_running").await?;
+    let field = finding.field.as_deref();
+    ensure!(field == Some(&*format!("envoy/{role}")) && finding.severity == "error", "{finding:?}");
+    let peers = cluster.status().await?.0["peers"].clone();
+    ensure!(role == "gateway" || peers[0]["ready"] == Value::Bool(false), "{peers:#}");
+    ensure!(exit_status(cluster, &["status"]).await? == 1, "status is content");
+    Ok(())
 }
