@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// How many the end-to-end tests or the demo have at once, at most.
-const NEEDED: usize = 64;
+const NEEDED: usize = 80;
 /// Where the kernel says how many a user may have.
 const LIMIT: &str = "/proc/sys/fs/inotify/max_user_instances";
 /// What a descriptor of one links to.
