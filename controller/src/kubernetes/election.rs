@@ -12,14 +12,14 @@ use super::client::told;
 use super::confirmations::Confirmations;
 use super::owner::managed_by;
 use super::watch::{Rollbacks, Version};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::PostParams;
 use kube::{Api, Client};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -32,6 +32,8 @@ pub const DURATION: Duration = Duration::from_secs(10);
 const DEADLINE: Duration = Duration::from_secs(7);
 /// How often the Lease is renewed, and looked at.
 const PERIOD: Duration = Duration::from_secs(2);
+/// A Lease that was last renewed longer ago than this was restored from a backup, or nobody has led for as long.
+const GAP: SignedDuration = SignedDuration::from_secs(60);
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -41,6 +43,7 @@ pub struct Leadership {
     began: Instant,
     /// Milliseconds after `began` until which this replica leads.
     until: Arc<AtomicU64>,
+    after_gap: Arc<AtomicBool>,
     changes: watch::Receiver<bool>,
 }
 
@@ -48,6 +51,12 @@ impl Leadership {
     /// Whether it leads at this moment. To be asked before each write.
     pub fn leads(&self) -> bool {
         self.began.elapsed().as_millis() < u128::from(self.until.load(Ordering::Acquire))
+    }
+
+    /// Whether nobody seems to have led for a while before this replica did. The data may be from a backup then, and older than what
+    /// gateways and peers have seen.
+    pub fn began_after_gap(&self) -> bool {
+        self.after_gap.load(Ordering::Acquire)
     }
 
     /// Ready when it begins or ends.
@@ -88,7 +97,8 @@ impl Election {
     /// Prepares it. `identity` must be another one for each process; `confirmations` are written with each renewal.
     pub fn new(client: &Client, namespace: &str, identity: String, confirmations: Confirmations) -> (Self, Leadership) {
         let (changes, receiver) = watch::channel(false);
-        let leadership = Leadership { began: Instant::now(), until: Arc::default(), changes: receiver };
+        let leadership =
+            Leadership { began: Instant::now(), until: Arc::default(), after_gap: Arc::default(), changes: receiver };
         let leases = Api::namespaced(client.clone(), namespace);
         let (version, rollbacks) = (Version::default(), Rollbacks::default());
         let election = Self {
@@ -201,6 +211,9 @@ impl Election {
     }
 
     async fn take(&mut self, mut lease: Lease) -> kube::Result<bool> {
+        if !self.leadership.leads() {
+            self.leadership.after_gap.store(follows_gap(&lease, Timestamp::now()), Ordering::Release);
+        }
         lease.spec = Some(self.spec(lease.spec.as_ref()));
         self.confirmations.write(&mut lease);
         let replaced = self.leases.replace(LEASE, &PostParams::default(), &lease).await;
@@ -274,4 +287,10 @@ impl Election {
         // Whatever comes of it, the Lease runs out.
         let _ = timeout(PATIENCE, free).await;
     }
+}
+
+/// Whether a Lease was last renewed long ago.
+fn follows_gap(lease: &Lease, now: Timestamp) -> bool {
+    let renewed = lease.spec.as_ref().and_then(|spec| spec.renew_time.as_ref());
+    renewed.is_none_or(|renewed| now.duration_since(renewed.0) >= GAP)
 }

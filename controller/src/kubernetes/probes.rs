@@ -65,7 +65,7 @@ impl Health {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn live(&self) -> Result<(), String> {
+    pub(super) fn live(&self) -> Result<(), String> {
         let inner = self.lock();
         if let Some(why) = &inner.dead {
             return Err(format!("{why}\n"));

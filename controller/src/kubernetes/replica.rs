@@ -8,6 +8,7 @@ use super::settings::ControllerSettings;
 use super::sinks::outputs::Outputs;
 use super::sinks::table::looks_late;
 use super::sources::{Seen, Sources, entries};
+use super::watch::Rollbacks;
 use crate::brain::{Brain, tell_new};
 use crate::exporter;
 use crate::importer::{Importer, ImporterSettings, PeerUpdate};
@@ -47,6 +48,9 @@ pub(super) struct Replica {
     outcomes: Outcomes,
     /// What is known of the metadata endpoint's certificate in this Pod.
     endpoint: watch::Receiver<Credentials>,
+    rollbacks: Rollbacks,
+    /// How many of them the numbers of what is published have outgrown.
+    outgrown: u64,
 }
 
 /// Where a replica puts what it works out.
@@ -93,7 +97,14 @@ impl Replica {
             asking,
             outcomes,
             endpoint,
+            rollbacks: Rollbacks::default(),
+            outgrown: 0,
         })
+    }
+
+    /// Gives everything new numbers after the API server's data went back.
+    pub(super) fn noticing(self, rollbacks: Rollbacks) -> Self {
+        Self { rollbacks, ..self }
     }
 
     /// What is waited for before anything can be compiled.
@@ -140,6 +151,7 @@ impl Replica {
             (true, true) => self.outgrow(there.as_deref()),
             _ => self.follow(&seen, stored.clone()),
         }
+        self.outgrow_rollbacks();
         let (mut cluster, mut findings) = seen.cluster(&self.settings, &self.identity);
         cluster.credentials.add(self.endpoint.borrow().clone());
         findings.extend(self.identity.replaced(&self.settings, now));
@@ -168,6 +180,9 @@ impl Replica {
     fn begin_to_lead(&mut self, seen: &Seen, stored: Option<Published>, table: Option<&Table>) {
         self.follow(seen, stored);
         self.brain.previous = std::mem::take(&mut self.brain.previous).resumed(table);
+        if self.leadership.began_after_gap() {
+            self.renumber();
+        }
         self.saved =
             self.brain.knowledge.iter().map(|(peer, knowledge)| (peer.clone(), Saved::new(knowledge))).collect();
         self.asked.clear();
@@ -180,6 +195,18 @@ impl Replica {
         if table.is_some() {
             self.brain.previous = std::mem::take(&mut self.brain.previous).resumed(table);
         }
+    }
+
+    /// Gateways and peers have seen what is lost by now. They would take the same numbers as before for a replay.
+    fn outgrow_rollbacks(&mut self) {
+        let rollbacks = self.rollbacks.count();
+        if self.importer.is_some() && std::mem::replace(&mut self.outgrown, rollbacks) != rollbacks {
+            self.renumber();
+        }
+    }
+
+    fn renumber(&mut self) {
+        self.brain.previous = std::mem::take(&mut self.brain.previous).renumbered();
     }
 
     fn follow(&mut self, seen: &Seen, stored: Option<Published>) {

@@ -68,18 +68,27 @@ pub async fn run(settings: ControllerSettings) -> Result<()> {
         Parts { client, settings, identity, endpoint, module, published, health: health.clone(), metrics, own_metrics };
     let (mut replica, election) = ReplicaLoop::start(parts)?;
     servers.spawn("the election", election.run(stop_of(&stopped)));
-    let ended = tokio::select! {
-        () = signals.next() => Ok(()),
-        ended = servers.ended() => Err(ended),
-        ended = replica.run() => Err(ended),
-    };
-    if let Err(why) = &ended {
-        health.died(why.to_string());
-    }
+    let ended = until_end(signals.next(), &mut servers, &mut replica, &health).await;
     // Nothing is written by a replica that is about to give the Lease back.
     drop(replica);
     stop_all(&stop, servers, &ended).await;
     ended
+}
+
+/// Runs until `stop` is ready or a task ends, which is an error and makes `/healthz` fail.
+async fn until_end(
+    stop: impl Future<Output = ()>,
+    servers: &mut Tasks,
+    replica: &mut ReplicaLoop,
+    health: &Health,
+) -> Result<()> {
+    let ended = tokio::select! {
+        () = stop => return Ok(()),
+        ended = servers.ended() => ended,
+        ended = replica.run() => ended,
+    };
+    health.died(ended.to_string());
+    Err(ended)
 }
 
 async fn serve_probes(

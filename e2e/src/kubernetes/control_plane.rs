@@ -5,7 +5,7 @@ use super::credentials::{ADMIN, Credentials};
 use super::etcd::Etcd;
 use super::kubeconfig::{client, kubeconfig};
 use crate::process::Process;
-use crate::run_folder::RunFolder;
+use crate::run_folder::{RunFolder, files_below};
 use crate::{ports, programs};
 use anyhow::{Context, Result};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Api;
 use kube::api::PostParams;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long an API server may take to start on a machine with as many tests as it can bear.
@@ -91,6 +91,34 @@ impl ControlPlane {
     /// When it does not run.
     pub fn kill_api_server(&mut self) -> Result<()> {
         self.api_server.take().context("the API server does not run")?.kill()
+    }
+
+    /// Keeps a copy of etcd's data for [`ControlPlane::restore`]. Both programs are stopped for it, and start again.
+    ///
+    /// # Errors
+    /// When the data cannot be copied, or one of them does not get ready.
+    pub async fn back_up(&mut self, run: &RunFolder) -> Result<()> {
+        let copy = self.copy_of_etcd(run);
+        self.with_etcd_stopped(|data| replace(&copy, data)).await
+    }
+
+    /// Goes back to what etcd was at [`ControlPlane::back_up`], as an operator does who restores a backup.
+    ///
+    /// # Errors
+    /// When there is no copy, or one of the programs does not get ready.
+    pub async fn restore(&mut self, run: &RunFolder) -> Result<()> {
+        let copy = self.copy_of_etcd(run);
+        self.with_etcd_stopped(|data| replace(data, &copy)).await
+    }
+
+    fn copy_of_etcd(&self, run: &RunFolder) -> PathBuf {
+        run.path().join(format!("{}-etcd-backup", self.name))
+    }
+
+    async fn with_etcd_stopped(&mut self, change: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        self.kill_api_server()?;
+        self.etcd.stopped(change).await?;
+        self.start_api_server().await
     }
 
     /// Makes etcd forget everything but the newest state: older states can be read no more (410). Watches from an older
@@ -206,4 +234,15 @@ impl ControlPlane {
 
 fn http_get(path: &str) -> Result<axum::http::Request<Vec<u8>>> {
     Ok(axum::http::Request::get(path).body(Vec::new())?)
+}
+
+/// Makes the folder `to` a copy of another one.
+fn replace(to: &Path, from: &Path) -> Result<()> {
+    let _ = std::fs::remove_dir_all(to);
+    for file in files_below(from)? {
+        let copy = to.join(file.strip_prefix(from)?);
+        std::fs::create_dir_all(copy.parent().context("a file is in a folder")?)?;
+        std::fs::copy(&file, &copy).with_context(|| format!("copying {}", file.display()))?;
+    }
+    Ok(())
 }

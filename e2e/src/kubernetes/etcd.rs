@@ -5,40 +5,40 @@ use crate::run_folder::RunFolder;
 use crate::{ports, programs};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const START: Duration = Duration::from_secs(30);
 
 /// A running etcd of one member. It ends when dropped; its data goes with the run's folder.
 pub(crate) struct Etcd {
+    name: String,
     url: String,
+    peer_url: String,
+    data: PathBuf,
+    log: PathBuf,
     http: reqwest::Client,
     process: Process,
 }
 
 impl Etcd {
     pub(crate) async fn start(run: &RunFolder, name: &str) -> Result<Self> {
-        let url = format!("http://{}", ports::free()?);
-        let peer_url = format!("http://{}", ports::free()?);
-        let arguments = [
-            "--name=member".into(),
-            format!("--data-dir={}", run.path().join(format!("{name}-etcd")).display()),
-            format!("--listen-client-urls={url}"),
-            format!("--advertise-client-urls={url}"),
-            format!("--listen-peer-urls={peer_url}"),
-            format!("--initial-advertise-peer-urls={peer_url}"),
-            format!("--initial-cluster=member={peer_url}"),
-            "--log-level=error".into(),
-            // A crash of the machine is not what the tests are about.
-            "--unsafe-no-fsync".into(),
-        ];
-        let arguments: Vec<_> = arguments.iter().map(AsRef::as_ref).collect();
         let name = format!("{name}-etcd");
-        let process = Process::start(&name, programs::etcd()?, &arguments, &run.log(&name))?;
-        let mut etcd =
-            Self { url, http: reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?, process };
+        let (data, log) = (run.path().join(&name), run.log(&name));
+        let (url, peer_url) = (format!("http://{}", ports::free()?), format!("http://{}", ports::free()?));
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?;
+        let process = process(&name, &url, &peer_url, &data, &log)?;
+        let mut etcd = Self { name, url, peer_url, data, log, http, process };
         etcd.wait_ready().await?;
         Ok(etcd)
+    }
+
+    /// Stops it, lets `change` do something with its data, and starts it again.
+    pub(crate) async fn stopped(&mut self, change: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        self.process.terminate(START).await?;
+        change(&self.data)?;
+        self.process = process(&self.name, &self.url, &self.peer_url, &self.data, &self.log)?;
+        self.wait_ready().await
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -72,4 +72,21 @@ impl Etcd {
         anyhow::ensure!(status.is_success(), "etcd answered {status} to {method}: {answer}");
         Ok(serde_json::from_str(&answer)?)
     }
+}
+
+fn process(name: &str, url: &str, peer_url: &str, data: &Path, log: &Path) -> Result<Process> {
+    let arguments = [
+        "--name=member".into(),
+        format!("--data-dir={}", data.display()),
+        format!("--listen-client-urls={url}"),
+        format!("--advertise-client-urls={url}"),
+        format!("--listen-peer-urls={peer_url}"),
+        format!("--initial-advertise-peer-urls={peer_url}"),
+        format!("--initial-cluster=member={peer_url}"),
+        "--log-level=error".into(),
+        // A crash of the machine is not what the tests are about.
+        "--unsafe-no-fsync".into(),
+    ];
+    let arguments: Vec<_> = arguments.iter().map(AsRef::as_ref).collect();
+    Process::start(name, programs::etcd()?, &arguments, log)
 }

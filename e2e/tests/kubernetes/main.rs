@@ -15,6 +15,7 @@ mod network;
 mod privilege;
 mod recovery;
 mod removal;
+mod restore;
 mod rig;
 mod shipping;
 mod table;

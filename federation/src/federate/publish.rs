@@ -53,6 +53,16 @@ impl Published {
     pub fn outgrowing(self, generation: u64) -> Self {
         Self { generation: self.generation.max(generation), table: None, ..self }
     }
+
+    /// The same, with a new number for each of the next table and documents in any case. For when what was kept may be older than what
+    /// gateways and peers have seen, who would take the same numbers for a replay.
+    #[must_use]
+    pub fn renumbered(mut self) -> Self {
+        for version in self.documents.values_mut().chain(&mut self.bundle) {
+            version.content.clear();
+        }
+        self.outgrowing(0)
+    }
 }
 
 /// The version of a document.

@@ -47,6 +47,8 @@ pub(super) enum Fault {
     Swallowed,
     /// It is refused with this code and message.
     Refused(u16, &'static str),
+    /// Whoever asks panics.
+    Panic,
 }
 
 type Matches = Box<dyn Fn(&Call) -> bool + Send>;

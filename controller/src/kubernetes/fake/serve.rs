@@ -45,6 +45,7 @@ impl FakeApi {
         match fault {
             Some(Fault::Late(time)) => sleep(time).await,
             Some(Fault::Swallowed) => std::future::pending().await,
+            Some(Fault::Panic) => panic!("out of cheese"),
             Some(Fault::Refused(code, message)) => {
                 return Ok(refusal(&Refusal(code, "Refused", message.to_owned())));
             }

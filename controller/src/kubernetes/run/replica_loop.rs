@@ -74,6 +74,7 @@ impl ReplicaLoop {
         let (election, leadership) =
             Election::new(&client, &settings.places.namespace, replica_name, confirmations.clone());
         let election = election.noticing(wakes.rollbacks.clone());
+        let rollbacks = wakes.rollbacks.clone();
 
         let (updates, learned) = mpsc::channel(LEARNED);
         let (newest, compiled) = watch::channel(None);
@@ -112,7 +113,8 @@ impl ReplicaLoop {
         let outcomes = Outcomes { newest, published, confirmations };
         let watched = (sources, Arc::clone(&outputs));
         let replica =
-            Replica::new(settings, identity, watched, leadership.clone(), asking, outcomes, endpoint.clone())?;
+            Replica::new(settings, identity, watched, leadership.clone(), asking, outcomes, endpoint.clone())?
+                .noticing(rollbacks);
         Ok((
             Self {
                 settings: kept_settings,

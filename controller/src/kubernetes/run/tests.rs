@@ -1,5 +1,8 @@
 //! Whole replicas on the stand-in for an API server: election, watches, compilations, writes.
 
+mod ending;
+mod restore;
+
 use super::importer_settings;
 use super::replica_loop::{Parts, ReplicaLoop};
 use crate::exporter::Published;
@@ -121,24 +124,27 @@ impl Site {
         spec.and_then(|spec| spec.holder_identity).unwrap_or_default()
     }
 
-    /// Starts a replica, whose client is called as it is.
-    fn start(&self, name: &'static str) -> Running {
+    /// What a replica is made of, whose client is called as it is.
+    fn parts(&self, name: &'static str) -> Parts {
         let mut settings =
             flags(&["--filter-module", "file:///filter.wasm", "--advertise", "192.0.2.7:15443"]).unwrap();
         settings.pod_name = name.to_owned();
-        let (health, published) = (Health::default(), Arc::<ArcSwap<Published>>::default());
-        let metrics = Metrics::default();
-        let parts = Parts {
+        Parts {
             client: self.server.client_of(name),
             settings: Arc::new(settings),
             identity: self.identity.clone(),
             endpoint: watch::channel(Credentials::default()).1,
             module: None,
-            published: Arc::clone(&published),
-            health: health.clone(),
-            metrics: metrics.clone(),
+            published: Arc::default(),
+            health: Health::default(),
+            metrics: Metrics::default(),
             own_metrics: OwnMetrics::default(),
-        };
+        }
+    }
+
+    fn start(&self, name: &'static str) -> Running {
+        let parts = self.parts(name);
+        let (health, published, metrics) = (parts.health.clone(), Arc::clone(&parts.published), parts.metrics.clone());
         let (mut replica, election) = ReplicaLoop::start(parts).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {
@@ -346,6 +352,24 @@ async fn who_is_deposed_in_the_middle_does_not_serve_what_is_not_written_down() 
     site.server.mend();
     until(|| replica.serves() != before).await;
     assert_ne!(site.state(), state);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_deposed_drops_the_write_that_it_waits_for() {
+    let site = Site::new();
+    let replica = site.lead("a").await;
+    let before = site.table();
+    site.server.fail(usize::MAX, Fault::Swallowed, of_lease);
+    // The term ends after 7 s at the latest.
+    let late = |call: &Call| call.name == TABLE && call.writes();
+    site.server.fail(usize::MAX, Fault::Late(Duration::from_secs(12)), late);
+    site.export("web");
+    until(|| site.server.calls(late) > 1).await;
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(site.table(), before);
+    assert!(replica.is_ready());
+    site.server.mend();
+    until(|| site.table() != before).await;
 }
 
 #[tokio::test(start_paused = true)]

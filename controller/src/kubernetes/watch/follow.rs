@@ -25,7 +25,7 @@ const PAGE: u32 = 500;
 const STEADY: Duration = Duration::from_secs(10);
 
 /// Why everything is listed again.
-enum Again {
+pub(super) enum Again {
     /// Something went wrong.
     Failed(kube::Error),
     /// The watch ended before its time, or is too old to go on from.
@@ -150,7 +150,7 @@ impl<T: Clone + PartialEq + Send + 'static> Watched<T> {
     }
 
     /// Takes one report, and returns its version.
-    fn event(&self, event: WatchEvent<DynamicObject>) -> Result<String, Again> {
+    pub(super) fn event(&self, event: WatchEvent<DynamicObject>) -> Result<String, Again> {
         let (version, object) = match event {
             WatchEvent::Bookmark(bookmark) => (bookmark.metadata.resource_version, None),
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {

@@ -7,7 +7,7 @@ use crate::kubernetes::fake::{Call, FakeApi, Fault, Verb};
 use crate::kubernetes::kind::Kind;
 use crate::tasks::Tasks;
 use kube::ResourceExt;
-use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::api::{DynamicObject, Patch, PatchParams, WatchEvent};
 use kube::runtime::watcher::Config;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -306,6 +306,21 @@ async fn a_restore_that_others_notice_is_one_for_a_watch_that_is_still_open() {
     assert!(rig.kept("y").is_some(), "what is known stays until there is something better");
     rig.until(|rig| rig.watched.is_listed()).await;
     assert_eq!((rig.kept("x").unwrap().0.as_str(), rig.kept("y"), rig.kept("z").is_some()), ("1", None, true));
+}
+
+/// Watches that an API server keeps open over a restore tell of versions from before.
+#[tokio::test(start_paused = true)]
+async fn a_report_from_before_is_a_restore() {
+    let rig = Rig::new().await;
+    let object: DynamicObject = serde_json::from_value(rig.server.get(Kind::ConfigMap, "a", "x").unwrap()).unwrap();
+    rig.server.put(Kind::ConfigMap, config_map("x", "2", "1"));
+    rig.until_kept("x", "2").await;
+    let newest = rig.server.get(Kind::ConfigMap, "a", "x").unwrap();
+    assert!(rig.watched.event(WatchEvent::Modified(serde_json::from_value(newest).unwrap())).is_ok());
+    assert_eq!(rig.rollbacks.count(), 0, "the same once more is none");
+    assert!(rig.watched.event(WatchEvent::Modified(object)).is_err());
+    assert_eq!((rig.rollbacks.count(), rig.kept("x").unwrap().0.as_str()), (1, "2"));
+    rig.until(|rig| rig.watched.is_listed() && rig.lists() == 2).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,50 @@
+//! What a replica cannot be without ends it, with a reason.
+
+use super::super::until_end;
+use super::*;
+use std::future::pending;
+
+/// How a replica ends in which whoever makes the first such call panics; `None`: it goes on.
+async fn end(matches: impl Fn(&Call) -> bool + Send + 'static) -> Option<String> {
+    let site = Site::new();
+    site.export("web");
+    site.server.fail(1, Fault::Panic, matches);
+    let parts = site.parts("a");
+    let health = parts.health.clone();
+    let (mut replica, election) = ReplicaLoop::start(parts).unwrap();
+    let mut servers = Tasks::default();
+    servers.spawn("the election", election.run(pending()));
+    let end = until_end(pending(), &mut servers, &mut replica, &health);
+    let ended = timeout(Duration::from_secs(600), end).await.ok();
+    let why = ended.map(|ended| ended.unwrap_err().to_string());
+    assert_eq!(health.live().is_err(), why.is_some(), "/healthz says the same");
+    why
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_any_task_ends_the_replica_with_its_name() {
+    let writer = end(|call| call.name == TABLE && call.writes()).await.unwrap();
+    assert!(writer.starts_with("the writer: ") && writer.contains("out of cheese"), "{writer}");
+    let election = end(of_lease).await.unwrap();
+    assert!(election.starts_with("the election: ") && election.contains("out of cheese"), "{election}");
+    let input = end(|call| call.verb == Verb::Watch && call.plural == "istiofederations").await.unwrap();
+    assert!(input.starts_with("the watch of IstioFederations: "), "{input}");
+    let output = end(|call| call.verb == Verb::List && call.plural == "destinationrules").await.unwrap();
+    assert!(output.starts_with("the watch of destinationrules: "), "{output}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_panic_it_goes_on() {
+    assert_eq!(end(|_| false).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_is_no_failure() {
+    let site = Site::new();
+    let parts = site.parts("a");
+    let health = parts.health.clone();
+    let (mut replica, _election) = ReplicaLoop::start(parts).unwrap();
+    let stop = sleep(Duration::from_secs(5));
+    assert!(until_end(stop, &mut Tasks::default(), &mut replica, &health).await.is_ok());
+    assert!(health.live().is_ok());
+}

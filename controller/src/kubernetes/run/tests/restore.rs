@@ -1,0 +1,71 @@
+//! After etcd was restored from a backup, what is published has numbers that gateways and peers have not seen.
+
+use super::*;
+use kube::api::{Patch, PatchParams};
+
+impl Site {
+    /// The sequence of this cluster's SPIFFE bundle, as it was written down.
+    fn sequence(&self) -> u64 {
+        let state = self.state().and_then(|state| state.as_str().map(str::to_owned)).unwrap_or_default();
+        let published: Value = serde_json::from_str(&state).unwrap_or_default();
+        published["bundle"]["sequence"].as_u64().unwrap_or_default()
+    }
+
+    /// The Lease was renewed for the last time that long ago.
+    async fn age_lease(&self, minutes: i64) {
+        let then = Timestamp::now() - jiff::SignedDuration::from_mins(minutes);
+        let leases = Api::<Lease>::namespaced(self.server.client(), NAMESPACE);
+        let patch = Patch::Merge(json!({ "spec": { "renewTime": format!("{then:.6}"), "holderIdentity": "gone" } }));
+        leases.patch(LEASE, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    /// Publishes something else than before, and waits until it is written down.
+    async fn publish_another(&self) -> (u64, u64) {
+        let before = (self.generation(), self.sequence());
+        self.export("lost");
+        self.new_root();
+        until(|| self.generation() > before.0 && self.sequence() > before.1).await;
+        (self.generation(), self.sequence())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_starts_on_a_restored_cluster_outgrows_what_is_lost() {
+    for (minutes, outgrows) in [(30, true), (0, false)] {
+        let site = Site::new();
+        site.export("web");
+        let first = site.lead("a").await;
+        let (snapshot, kept) = (site.server.snapshot(), (site.generation(), site.sequence()));
+        let lost = site.publish_another().await;
+        first.stop().await;
+        site.server.restore(&snapshot);
+        site.age_lease(minutes).await;
+        let second = site.start("b");
+        second.until_ready().await;
+        if outgrows {
+            until(|| site.generation() > lost.0 && site.sequence() > lost.1).await;
+        } else {
+            sleep(Duration::from_secs(60)).await;
+            assert_eq!((site.generation(), site.sequence()), kept, "a change of the leader alone is no reason");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_begins_to_lead_after_a_restore_outgrows_what_is_lost() {
+    let site = Site::new();
+    site.export("web");
+    let (first, second) = (site.lead("a").await, site.start("b"));
+    second.until_ready().await;
+    let snapshot = site.server.snapshot();
+    let lost = site.publish_another().await;
+    first.stop().await;
+    while !site.holder().await.starts_with("b_") {
+        sleep(Duration::from_millis(100)).await;
+    }
+    // In the snapshot the Lease is that of the first, which is gone.
+    site.server.restore(&snapshot);
+    until(|| site.generation() > lost.0 && site.sequence() > lost.1).await;
+    until(|| second.is_ready()).await;
+    assert!(site.holder().await.starts_with("b_"));
+}
