@@ -11,7 +11,7 @@ use fedgate_e2e::metadata_proxy::{MetadataProxy, PRIVATE, PUBLIC, announce};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
 use fedgate_e2e::wait;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const PEERS_POLICY: Key<'_> =
     Key::cluster_scoped("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding", "peers.fedgate.dev");
@@ -90,6 +90,39 @@ impl<'a> Claims<'a> {
         wait_imported(self.alpha(), &self.stock).await
     }
 
+    /// What this cluster listens on is dropped from the peer's gateways and told; the peer's own one stays.
+    async fn our_addresses(&self) -> Result<()> {
+        let (alpha, own) = (self.alpha(), self.alpha().addresses());
+        let honest = self.trio.clusters()[2].addresses().gateway.to_string();
+        let in_services = own.services.replace(".0.0/16", ".0.7");
+        let in_pods = own.pods.replace(".0.0/16", ".0.7");
+        let events = Events::of(alpha, peer("gamma")).await?;
+        for (address, port) in [
+            (own.gateway.to_string(), 15443),
+            (own.node.to_string(), 15443),
+            (own.node.to_string(), 15090),
+            ("127.0.0.1".to_owned(), 15001),
+            (in_services, 443),
+            // Such as the metadata endpoint's Pods.
+            (in_pods, 8443),
+        ] {
+            let announced = address.clone();
+            self.gamma.alter_json(PRIVATE, move |document| {
+                if let Some(gateways) = document["ingressGateways"].as_array_mut() {
+                    gateways.push(json!({ "address": announced, "port": port }));
+                }
+            });
+            events.wait_told("Warning", "OwnGateway", &format!("{address}:{port}")).await?;
+            let [entry, _] = import_objects(&self.stock);
+            let entry = alpha.objects().get(entry).await?.context("the import")?.to_string();
+            let quoted = |address: &str| format!("\"{address}\"");
+            ensure!(entry.contains(&quoted(&honest)) && !entry.contains(&quoted(&address)), "{entry}");
+        }
+        self.beta_is_untouched().await?;
+        self.gamma.alter(|_, reply| reply);
+        wait_imported(alpha, &self.stock).await
+    }
+
     /// A name outside of gamma's domain is dropped and told, once; what is gamma's stays.
     async fn foreign_name(&self) -> Result<()> {
         let alpha = self.alpha();
@@ -147,6 +180,7 @@ fn what_is_anothers_cannot_be_claimed() {
         })
         .await?;
 
+        claims.our_addresses().await?;
         claims.foreign_name().await
     });
 }

@@ -8,6 +8,7 @@ mod events;
 mod exports;
 mod fixture;
 mod guide;
+mod held;
 mod loaded;
 mod malformed;
 mod moves;

@@ -1,0 +1,107 @@
+//! A document that would take a lot away is held, and an operator releases it.
+
+use crate::events::Events;
+use crate::fixture::{exported, import_objects, peer, wait_condition, wait_imported, wait_not_imported};
+use crate::trio::Trio;
+use anyhow::{Context, Result, ensure};
+use fedgate_e2e::kubernetes::KubernetesCluster;
+use fedgate_e2e::kubernetes::objects::SOON;
+use fedgate_e2e::metadata_proxy::{MetadataProxy, PRIVATE, PUBLIC, Reply};
+use fedgate_e2e::run_folder::RunFolder;
+use fedgate_e2e::scenario::scenario;
+use fedgate_e2e::wait;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The Services of gamma.
+const SERVICES: [&str; 5] = ["s1", "s2", "s3", "s4", "s5"];
+
+/// Documents as DKP makes them, without a sequence, a count or a health name, and with the first services only.
+fn as_dkp(path: &str, mut reply: Reply, services: usize) -> Reply {
+    if let Ok(Value::Object(mut document)) = serde_json::from_slice(&reply.body)
+        && [PUBLIC, PRIVATE].contains(&path)
+    {
+        document.remove("fedgate");
+        if let Some(all) = document.get_mut("publicServices").and_then(Value::as_array_mut) {
+            let announced =
+                |host: &str| SERVICES.iter().take(services).any(|name| host.starts_with(&format!("{name}.")));
+            all.retain(|service| service["hostname"].as_str().is_some_and(announced));
+        }
+        reply.body = Value::Object(document).to_string().into_bytes();
+    }
+    reply
+}
+
+/// gamma as a DKP peer of alpha. The number is how many services it announces.
+async fn dkp_peer(trio: &Trio) -> Result<(MetadataProxy, Arc<AtomicUsize>)> {
+    let [alpha, _, gamma] = trio.clusters();
+    let (proxy, count) =
+        (MetadataProxy::in_front_of_kubernetes(gamma).await?, Arc::new(AtomicUsize::new(SERVICES.len())));
+    let services = Arc::clone(&count);
+    proxy.alter(move |path, reply| as_dkp(path, reply, services.load(Ordering::Relaxed)));
+    alpha.remove_peer("gamma").await?;
+    alpha.objects().wait_absent(crate::fixture::config_map("fedgate-peer-gamma")).await?;
+    alpha.put_peer_at(gamma, &proxy.url()).await?;
+    Ok((proxy, count))
+}
+
+/// The digits by which the document that is held is accepted, once they are others than `before`.
+async fn held(alpha: &KubernetesCluster, before: &str) -> Result<String> {
+    wait::until("another document to be held", SOON, async || {
+        let object = wait_condition(alpha, "gamma", "Held", ("True", "HeldDocument")).await?.to_string();
+        let (_, rest) = object.split_once("accept-document: \\\"").with_context(|| format!("no advice: {object}"))?;
+        let id: String = rest.chars().take_while(char::is_ascii_hexdigit).collect();
+        Ok((id.len() == 16 && id != before).then_some(id))
+    })
+    .await
+}
+
+async fn accept(alpha: &KubernetesCluster, id: &str) -> Result<()> {
+    let annotation = json!({ "metadata": { "annotations": { "fedgate.dev/accept-document": id } } });
+    alpha.objects().patch(peer("gamma"), &annotation).await.map(drop)
+}
+
+#[test]
+fn an_operator_releases_exactly_the_document_that_is_held() {
+    scenario("held", async |run: &RunFolder| {
+        let trio = Trio::start(run).await?;
+        let [alpha, _, gamma] = trio.clusters();
+        let hosts = SERVICES.map(|name| exported(name).host(&gamma.trust_domain()));
+        for name in SERVICES {
+            gamma.put_service(&exported(name)).await?;
+        }
+        let (proxy, count) = dkp_peer(&trio).await?;
+        for host in &hosts {
+            wait_imported(alpha, host).await?;
+        }
+
+        count.store(1, Ordering::Relaxed);
+        let first = held(alpha, "").await?;
+        Events::of(alpha, peer("gamma")).await?.wait_told("Warning", "HeldDocument", &first).await?;
+        let said = alpha.fedgate(&["status"]).await?;
+        let text = String::from_utf8_lossy(&said.stdout).into_owned();
+        ensure!(text.contains("fedgate.dev/accept-document") && text.contains(&first), "{text}");
+
+        // The digits of a document that is not announced any more release nothing.
+        count.store(2, Ordering::Relaxed);
+        let second = held(alpha, &first).await?;
+        accept(alpha, &first).await?;
+        let enough = proxy.requests(PRIVATE) + 3;
+        wait::until_true("three more rounds", SOON, async || Ok(proxy.requests(PRIVATE) >= enough)).await?;
+        ensure!(held(alpha, "").await? == second);
+        for key in import_objects(&hosts[4]) {
+            ensure!(alpha.objects().get(key).await?.is_some(), "{key} was taken away");
+        }
+
+        accept(alpha, &second).await?;
+        for host in &hosts[2..] {
+            wait_not_imported(alpha, host).await?;
+        }
+        wait_condition(alpha, "gamma", "Held", ("False", "Believed")).await?;
+        for host in &hosts[..2] {
+            wait_imported(alpha, host).await?;
+        }
+        Ok(())
+    });
+}
