@@ -303,6 +303,8 @@ finding_reasons! {
     /// The table could not be built; the last good one stays.
     TableNotBuilt = "table_not_built",
 
+    /// What holds the UUID and the key that peers know this cluster by was deleted or changed while the controller works with them.
+    IdentityLost = "identity_lost",
     /// The UUID or the key that peers know this cluster by was lost, and another one was made.
     IdentityReplaced = "identity_replaced",
     /// A certificate of this cluster is damaged, or of a form that peers refuse.
@@ -366,6 +368,7 @@ impl FindingReason {
         Self::InvalidObject,
         Self::UnknownKind,
         Self::UnknownField,
+        Self::IdentityLost,
         Self::IdentityReplaced,
         Self::NoRoots,
         Self::NoGatewayAddress,

@@ -1,5 +1,7 @@
 //! Findings of the adapters, one for each reason: none has words of Rust or of a library.
 
+use super::identity::ClusterIdentity;
+use super::identity::stored::Stored;
 use super::kind::Kind;
 use super::sample::Sample;
 use super::settings::tests::read as flags;
@@ -61,6 +63,11 @@ fn of_writer() -> Vec<Finding> {
 
 fn of_sources() -> Vec<Finding> {
     let mut findings = Vec::new();
+    let own = crate::loopback::identity();
+    let own = ClusterIdentity { cluster_uuid: own.cluster_uuid, key: own.key, replaced_at: None };
+    for stored in [Stored::Gone, Stored::Damaged("authn.key")] {
+        findings.extend(own.lost(Some(&stored), &flags(&[]).unwrap()));
+    }
     sources::gateway::addresses(&flags(&[]).unwrap(), &Seen::default(), &mut findings);
     sources::roots::roots(&BTreeMap::new(), ("fedgate-system", "istio-ca-root-cert"), &mut findings);
     let imports = Sample::healthy().snapshot().in_force.federation.imports;

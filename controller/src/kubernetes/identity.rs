@@ -1,5 +1,7 @@
 //! Who this cluster is to its peers: a UUID and a key, made once, whatever the number of replicas.
 
+pub(super) mod stored;
+
 use super::client::told;
 use super::kind::Kind;
 use super::settings::ControllerSettings;

@@ -20,6 +20,8 @@ pub enum Kind {
     ServiceCidr,
     /// A ConfigMap.
     ConfigMap,
+    /// A Secret.
+    Secret,
     /// The name of an import for the mesh.
     ServiceEntry,
     /// How an import is called.
@@ -40,7 +42,7 @@ impl Kind {
         match self {
             Self::IstioFederation => "deckhouse.io",
             Self::FederationPolicy => "fedgate.dev",
-            Self::Service | Self::Pod | Self::Node | Self::ConfigMap => "",
+            Self::Service | Self::Pod | Self::Node | Self::ConfigMap | Self::Secret => "",
             Self::ServiceCidr => "networking.k8s.io",
             Self::ServiceEntry | Self::DestinationRule => "networking.istio.io",
             Self::EnvoyFilter | Self::Gateway | Self::VirtualService => "networking.istio.io",
@@ -52,7 +54,7 @@ impl Kind {
     pub const fn version(self) -> &'static str {
         match self {
             Self::IstioFederation | Self::FederationPolicy | Self::WasmPlugin => "v1alpha1",
-            Self::Service | Self::Pod | Self::Node | Self::ConfigMap | Self::ServiceCidr => "v1",
+            Self::Service | Self::Pod | Self::Node | Self::ConfigMap | Self::Secret | Self::ServiceCidr => "v1",
             Self::ServiceEntry | Self::DestinationRule | Self::Gateway | Self::VirtualService => "v1",
             Self::EnvoyFilter => "v1alpha3",
         }
@@ -68,6 +70,7 @@ impl Kind {
             Self::Node => "Node",
             Self::ServiceCidr => "ServiceCIDR",
             Self::ConfigMap => "ConfigMap",
+            Self::Secret => "Secret",
             Self::ServiceEntry => "ServiceEntry",
             Self::DestinationRule => "DestinationRule",
             Self::EnvoyFilter => "EnvoyFilter",
@@ -87,6 +90,7 @@ impl Kind {
             Self::Node => "nodes",
             Self::ServiceCidr => "servicecidrs",
             Self::ConfigMap => "configmaps",
+            Self::Secret => "secrets",
             Self::ServiceEntry => "serviceentries",
             Self::DestinationRule => "destinationrules",
             Self::EnvoyFilter => "envoyfilters",

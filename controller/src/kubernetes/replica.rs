@@ -155,6 +155,7 @@ impl Replica {
         let (mut cluster, mut findings) = seen.cluster(&self.settings, &self.identity);
         cluster.credentials.add(self.endpoint.borrow().clone());
         findings.extend(self.identity.replaced(&self.settings, now));
+        findings.extend(self.identity.lost(self.sources.identity().as_ref(), &self.settings));
         self.brain.cluster = cluster;
         self.brain.objects = seen.objects();
         self.brain.objects.findings.extend(findings.iter().cloned());

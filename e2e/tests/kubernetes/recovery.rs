@@ -3,10 +3,12 @@
 use crate::events::Events;
 use crate::fixture::{Pair, exported, import_objects, peer};
 use anyhow::{Result, ensure};
+use fedgate_e2e::kubernetes::objects::SOON;
 use fedgate_e2e::kubernetes::{CONTROLLER, Key, NAMESPACE};
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
+use fedgate_e2e::wait;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -103,16 +105,26 @@ fn a_secret_that_is_gone_is_told_and_made_with_the_uuid_of_before() {
         let secret = Key::namespaced("v1", "Secret", NAMESPACE, "fedgate-identity");
         let before = pair.alpha().objects().wait_present(secret).await?;
         ensure!(before["metadata"]["annotations"]["fedgate.dev/replaced-at"].is_null(), "{before}");
-        let leader = pair.alpha().leader().await?;
-        pair.alpha_mut().stop_replica(&leader).await?;
         pair.alpha().objects().delete(secret).await?;
         pair.alpha().objects().wait_absent(secret).await?;
+        // A leader that runs tells it, goes on with what it has, and makes nothing.
+        let arguments = ["get", "events", "--namespace", NAMESPACE, "--output=json"];
+        wait::until_true("the Event", SOON, async || {
+            let events = String::from_utf8(pair.alpha().kubectl(&arguments).await?.stdout)?;
+            Ok(events.contains("IdentityLost"))
+        })
+        .await?;
+        let said = pair.alpha().fedgate(&["status"]).await?;
+        ensure!(!said.status.success() && String::from_utf8_lossy(&said.stdout).contains("identity_lost"), "{said:?}");
+        pair.import_another("without-the-secret").await?;
+        ensure!(pair.alpha().objects().get(secret).await?.is_none(), "the Secret was made anew");
+        let leader = pair.alpha().leader().await?;
+        pair.alpha_mut().stop_replica(&leader).await?;
         pair.alpha_mut().start_replica().await?;
         let after = pair.alpha().objects().wait_present(secret).await?;
         ensure!(after["data"]["cluster-uuid"] == before["data"]["cluster-uuid"], "the UUID is the one of before");
         ensure!(after["data"]["authn.key"] != before["data"]["authn.key"], "the key is another one");
         ensure!(after["metadata"]["annotations"]["fedgate.dev/replaced-at"].is_string(), "{after}");
-        let arguments = ["get", "events", "--namespace", NAMESPACE, "--output=json"];
         let events = String::from_utf8(pair.alpha().kubectl(&arguments).await?.stdout)?;
         ensure!(events.contains("IdentityReplaced"), "{events}");
         // The peer tells it too, and the two go on.

@@ -59,7 +59,7 @@ pub(super) fn needs(places: &Places) -> Vec<Need> {
     needs.add(cluster, ("events.k8s.io", "events", ""), None, &["create", "patch"]);
 
     let own = (Place::Own, Some(places.namespace.as_str()));
-    needs.add(own, ("", "secrets", ""), Some(SECRET), &["get"]);
+    needs.add(own, ("", "secrets", ""), Some(SECRET), &["get", "list", "watch"]);
     needs.add(own, ("", "secrets", ""), None, &["create"]);
     needs.add(own, ("coordination.k8s.io", "leases", ""), Some(LEASE), &["get", "update"]);
     needs.add(own, ("coordination.k8s.io", "leases", ""), None, &["create"]);

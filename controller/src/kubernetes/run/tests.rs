@@ -9,7 +9,7 @@ use crate::exporter::Published;
 use crate::kubernetes::confirmations::Confirmations;
 use crate::kubernetes::election::{DURATION, Election, LEASE};
 use crate::kubernetes::fake::{Call, FakeApi, Fault, Verb};
-use crate::kubernetes::identity::ClusterIdentity;
+use crate::kubernetes::identity::{ClusterIdentity, SECRET};
 use crate::kubernetes::kind::Kind;
 use crate::kubernetes::metrics::Metrics as OwnMetrics;
 use crate::kubernetes::probes::Health;
@@ -56,7 +56,27 @@ impl Site {
             identity: ClusterIdentity { cluster_uuid: own.cluster_uuid, key: own.key, replaced_at: None },
         };
         site.new_root();
+        site.put_identity();
         site
+    }
+
+    /// The Secret with the identity.
+    fn put_identity(&self) {
+        use base64::Engine;
+        let base64 = |text: &str| base64::prelude::BASE64_STANDARD.encode(text);
+        let data = json!({
+            "authn.key": base64(&self.identity.key.to_pem()), "cluster-uuid": base64(self.identity.cluster_uuid.as_str()),
+        });
+        let metadata = json!({ "namespace": NAMESPACE, "name": SECRET });
+        self.server.put(Kind::Secret, json!({ "metadata": metadata, "data": data }));
+    }
+
+    /// What is missing in the cluster, as the leader wrote it down for the command line.
+    fn missing(&self) -> String {
+        let state = self.server.get(Kind::ConfigMap, NAMESPACE, STATE).unwrap_or_default();
+        let record: Value =
+            serde_json::from_str(state["data"]["cluster.json"].as_str().unwrap_or_default()).unwrap_or_default();
+        record["findings"].to_string()
     }
 
     /// Another root than before: the public document is another one, and its version.
@@ -370,6 +390,30 @@ async fn who_is_deposed_drops_the_write_that_it_waits_for() {
     assert!(replica.is_ready());
     site.server.mend();
     until(|| site.table() != before).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_goes_while_a_leader_runs_is_told_and_left_to_an_operator() {
+    let site = Site::new();
+    let replica = site.lead("a").await;
+    let served = replica.serves();
+    sleep(Duration::from_secs(10)).await;
+    assert!(!site.missing().contains("identity"), "{}", site.missing());
+    let events = |call: &Call| call.plural == "events" && call.writes();
+    let before = site.server.calls(events);
+    site.server.delete(Kind::Secret, NAMESPACE, SECRET);
+    let began = Instant::now();
+    until(|| site.missing().contains("identity_lost") && site.server.calls(events) > before).await;
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    sleep(Duration::from_secs(120)).await;
+    assert!(site.server.get(Kind::Secret, NAMESPACE, SECRET).is_none(), "nothing is made anew");
+    assert_eq!(replica.serves(), served, "the identity is the one of before");
+    site.put_identity();
+    until(|| !site.missing().contains("identity_lost")).await;
+    let other = json!({ "data": { "cluster-uuid": "" } });
+    site.server.patch(Kind::Secret, NAMESPACE, SECRET, &other);
+    until(|| site.missing().contains("identity_lost")).await;
+    assert!(replica.is_ready());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! Where each source has its objects: the controller watches there, and the command line lists there.
 
 use super::{memory, passthrough, service};
+use crate::kubernetes::identity::SECRET;
 use crate::kubernetes::kind::Kind;
 use crate::kubernetes::owner::OWNER;
 use crate::kubernetes::settings::Selector;
@@ -95,6 +96,11 @@ pub(crate) fn service_cidrs() -> Place {
 /// This cluster's roots.
 pub(crate) fn roots(namespace: &str, name: &str) -> Place {
     Place::within("this cluster's roots", Kind::ConfigMap, namespace).named(name)
+}
+
+/// What peers know this cluster by.
+pub(crate) fn identity(namespace: &str) -> Place {
+    Place::within("this cluster's identity", Kind::Secret, namespace).named(SECRET)
 }
 
 /// What tells workloads that TLS is passed through to, to believe the peers' roots.

@@ -2,6 +2,7 @@
 
 use super::place::{self, Place};
 use super::{Seen, entries, federation, gateway, memory, network, passthrough, pod, policy, roots, service};
+use crate::kubernetes::identity::stored::{self, Stored};
 use crate::kubernetes::settings::ControllerSettings;
 use crate::kubernetes::watch::{Rollbacks, Watch, Watched};
 use crate::tasks::Tasks;
@@ -31,6 +32,7 @@ pub(crate) struct Sources {
     nodes: Watched<gateway::Node>,
     service_cidrs: Watched<network::ServiceCidr>,
     roots: Watched<roots::Roots>,
+    identity: Watched<Stored>,
     /// `None` where passthrough is not switched on.
     passthrough: Option<Watched<()>>,
     memory: Watched<memory::Memory>,
@@ -71,6 +73,7 @@ impl Sources {
                 wakes,
                 tasks,
             ),
+            identity: source(client, place::identity(&places.namespace), stored::keep, wakes, tasks),
             passthrough: gateway
                 .passthrough
                 .then(|| source(client, place::passthrough(&places.namespace), passthrough::keep, wakes, tasks)),
@@ -101,13 +104,19 @@ impl Sources {
         &self.federations
     }
 
+    /// What the Secret with this cluster's identity has now; `None`: this is not known.
+    pub(crate) fn identity(&self) -> Option<Stored> {
+        let all = self.identity.is_listed().then(|| self.identity.all())?;
+        Some(all.into_values().next().unwrap_or(Stored::Gone))
+    }
+
     /// The gateway's Pods.
     pub(crate) fn pods(&self) -> &Watched<pod::GatewayPod> {
         &self.pods
     }
 
     /// What was not listed yet, with the reason if there is one. ServiceCIDRs are not waited for: older clusters have none. Nor
-    /// are others' ServiceEntries: what they are for can be told later.
+    /// are others' ServiceEntries and the identity: what they are for can be told later.
     pub(crate) fn missing(&self) -> Vec<String> {
         [
             missing(&self.federations),
