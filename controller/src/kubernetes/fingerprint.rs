@@ -36,17 +36,21 @@ pub fn of_object(object: &Value) -> Fingerprint {
         add_text(&mut hash, b'f', key);
         add(&mut hash, value);
     }
-    // Lists do not always say the kind of their items. No other kind that we write has this field.
-    let service_entry = object["spec"]["resolution"].is_string();
-    let ours = |key: &str| OURS.iter().any(|ours| key.starts_with(ours)) || service_entry && key == USE_WAYPOINT;
     for place in ["labels", "annotations"] {
         let pairs = object["metadata"][place].as_object().into_iter().flatten();
-        for (key, value) in pairs.filter(|(key, _)| ours(key)) {
+        for (key, value) in pairs.filter(|(key, _)| is_own_key(object, key)) {
             add_text(&mut hash, b'm', key);
             add(&mut hash, value);
         }
     }
     finish(hash)
+}
+
+/// Whether a label or annotation of an object is ours to write, and nobody else's.
+pub fn is_own_key(object: &Value, key: &str) -> bool {
+    // Lists do not always say the kind of their items. No other kind that we write has this field.
+    let service_entry = object["spec"]["resolution"].is_string();
+    OURS.iter().any(|ours| key.starts_with(ours)) || service_entry && key == USE_WAYPOINT
 }
 
 fn finish(hash: Sha256) -> Fingerprint {

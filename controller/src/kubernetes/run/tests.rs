@@ -272,6 +272,20 @@ async fn a_replica_leads_writes_and_then_rests() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_label_under_our_name_is_taken_away_once() {
+    let site = Site::new();
+    let _replica = site.lead("a").await;
+    sleep(Duration::from_secs(10)).await;
+    let before = site.server.calls(writes_objects);
+    let labels = json!({ "metadata": { "labels": { "fedgate.dev/theirs": "b", "team": "c" } } });
+    site.server.patch(Kind::EnvoyFilter, NAMESPACE, TABLE, &labels);
+    let labels = || site.server.get(Kind::EnvoyFilter, NAMESPACE, TABLE).unwrap()["metadata"]["labels"].clone();
+    until(|| labels()["fedgate.dev/theirs"].is_null()).await;
+    sleep(Duration::from_secs(1200)).await;
+    assert_eq!((labels()["team"].as_str(), site.server.calls(writes_objects) - before), (Some("c"), 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_stops_hands_over_at_once_and_who_dies_after_a_while() {
     let site = Site::new();
     let (first, second) = (site.lead("a").await, site.start("b"));

@@ -3,7 +3,7 @@
 use super::object::Desired;
 use super::outputs::{Found, Output};
 use crate::kubernetes::client::told;
-use crate::kubernetes::fingerprint::of_object;
+use crate::kubernetes::fingerprint::{is_own_key, of_object};
 use crate::kubernetes::owner::{FIELD_MANAGER, is_ours};
 use crate::kubernetes::watch::{Key, Sent};
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
@@ -114,9 +114,6 @@ fn written(output: &Output, desired: &Desired, sent: Sent, object: DynamicObject
     output.watched.wrote(sent, object, |found| found.fingerprint == desired.fingerprint);
 }
 
-/// The merge patch (RFC 7396) that takes away what stands beside our fields, metadata apart; `None` when nothing does.
-///
-/// Server-side apply leaves fields that another manager added, and an addition can widen what we say.
 /// The finding about an object of ours that does not stay as it is written.
 pub(crate) fn contested(desired: &Desired) -> Finding {
     let message = "somebody else changes it again and again; it is put right less and less often. Find out who with \
@@ -124,8 +121,17 @@ pub(crate) fn contested(desired: &Desired) -> Finding {
     Finding::warning(FindingReason::Contested, object_ref(desired), "", message)
 }
 
+/// The merge patch (RFC 7396) that takes away what stands beside our fields, and of the metadata the labels and annotations under our
+/// names; `None` when nothing does.
+///
+/// Server-side apply leaves fields that another manager added, and an addition can widen what we say.
 fn removal(is: &Value, wanted: &Value) -> Option<Value> {
     let mut patch = Map::new();
+    let metadata: Map<_, _> =
+        ["labels", "annotations"].into_iter().filter_map(|place| added_keys(is, wanted, place)).collect();
+    if !metadata.is_empty() {
+        patch.insert("metadata".to_owned(), metadata.into());
+    }
     for (key, value) in is.as_object()? {
         if ["apiVersion", "kind", "metadata", "status"].contains(&key.as_str()) {
             continue;
@@ -136,6 +142,14 @@ fn removal(is: &Value, wanted: &Value) -> Option<Value> {
         }
     }
     (!patch.is_empty()).then(|| json!(patch))
+}
+
+/// What takes away the labels or annotations under our names that somebody else added.
+fn added_keys(is: &Value, wanted: &Value, place: &str) -> Option<(String, Value)> {
+    let pairs = is["metadata"][place].as_object()?;
+    let added = pairs.keys().filter(|key| is_own_key(is, key) && wanted["metadata"][place].get(*key).is_none());
+    let patch: Map<_, _> = added.map(|key| (key.clone(), Value::Null)).collect();
+    (!patch.is_empty()).then(|| (place.to_owned(), patch.into()))
 }
 
 fn difference(is: &Value, wanted: &Value) -> Option<Value> {
@@ -175,5 +189,21 @@ mod tests {
         let expected = json!({ "spec": { "hosts": ["a"], "tls": { "more": null }, "exportTo": null }, "extra": null });
         assert_eq!(patch, expected);
         assert_eq!(removal(&wanted, &wanted), None);
+    }
+
+    #[test]
+    fn labels_under_our_names_are_taken_away_and_those_of_others_stay() {
+        let wanted = json!({ "metadata": { "labels": { "fedgate.dev/owner": "a" } }, "spec": {} });
+        let is = json!({
+            "metadata": {
+                "labels": { "fedgate.dev/owner": "a", "fedgate.dev/theirs": "b", "team": "c" },
+                "annotations": { "fedgate.dev/note": "d", "note": "e" },
+            },
+            "spec": {},
+        });
+        let metadata = json!({ "labels": { "fedgate.dev/theirs": null }, "annotations": { "fedgate.dev/note": null } });
+        assert_eq!(removal(&is, &wanted), Some(json!({ "metadata": metadata })));
+        let others = json!({ "metadata": { "labels": { "fedgate.dev/owner": "a", "team": "c" } }, "spec": {} });
+        assert_eq!(removal(&others, &wanted), None);
     }
 }
