@@ -10,7 +10,7 @@ use xtask::{check, envoy, fedgate, generate, image, machine, programs, tests, wa
 /// Each command sets up what it needs: it fetches Envoy, installs the wasm target, and builds the filter, the controller
 /// and a Kubernetes API server. Downloads and builds that are kept go to .tools.
 #[derive(Parser)]
-#[command(name = "cargo xtask")]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -34,12 +34,13 @@ enum Command {
     /// Without a part, every part runs even if one before it failed, and a summary follows. API servers and istiods run in
     /// network namespaces of their own.
     ///
-    /// After a part, arguments select tests by name, for example `cargo xtask e2e kubernetes rig`.
+    /// After a part, an argument selects tests by name, for example `cargo xtask e2e kubernetes rig`. Several names need
+    /// `cargo xtask e2e envoy -- -- NAME NAME` with Envoy, and `cargo xtask e2e kubernetes NAME NAME` otherwise.
     E2e {
         /// Run only this part.
         part: Option<Part>,
         /// Arguments for the tests.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        #[arg(value_name = "ARGUMENT", trailing_var_arg = true, allow_hyphen_values = true)]
         more: Vec<String>,
     },
     /// Run the benches.
@@ -111,7 +112,7 @@ enum Part {
 #[derive(clap::Args)]
 struct More {
     /// Arguments that are passed on.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(value_name = "ARGUMENT", trailing_var_arg = true, allow_hyphen_values = true)]
     more: Vec<String>,
 }
 
@@ -160,4 +161,16 @@ fn carry_out(command: Command) -> Result<()> {
 fn shown(path: std::path::PathBuf) -> Result<()> {
     println!("{}", path.display());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cli;
+    use clap::CommandFactory;
+
+    /// clap's own check, which otherwise runs only when somebody uses the command that is wrong.
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
 }
