@@ -163,8 +163,9 @@ fn shown(path: std::path::PathBuf) -> Result<()> {
     Ok(())
 }
 
+// `tests` is the library's module of commands.
 #[cfg(test)]
-mod tests {
+mod command_line {
     use super::Cli;
     use clap::CommandFactory;
 
