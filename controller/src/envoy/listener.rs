@@ -27,7 +27,7 @@ const FIRST_MESSAGE: &str = "5s";
 const CONNECT_ATTEMPTS: u32 = 3;
 
 /// The same for an export's endpoints.
-pub(crate) const ENDPOINT_ATTEMPTS: u32 = 5;
+const ENDPOINT_ATTEMPTS: u32 = 5;
 
 /// How much of a connection may wait in Envoy, in each direction, while one side does not read: Envoy's own advice for what
 /// strangers reach. Its default is 1 MiB, so that some thousand connections would take all memory.

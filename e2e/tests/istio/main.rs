@@ -5,6 +5,7 @@ mod calls;
 mod clashes;
 mod cost;
 mod deliveries;
+mod endpoints;
 mod fixture;
 mod guide;
 mod headline;
