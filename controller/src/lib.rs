@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`settings`], [`files`], [`local`], [`yaml`] | sources: `fedgate.yaml`, the folder of manifests, the cluster's own certificates; their YAML |
 //! | [`importer`], [`probe`], [`lookup`] | source: what peers publish, where their gateways are, and whether they can be reached |
+//! | `tls` | what the importer and the probe have in common as TLS clients |
 //! | [`brain`] | one snapshot of all sources, compiled |
 //! | [`controller`] | the files platform: from the brain to the sinks |
 //! | [`state`], `cluster_identity`, `own` | the files platform: what is kept over a restart, this cluster's UUID and key, what it listens on |
@@ -22,6 +23,9 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_macros))]
 
 pub mod admin;
+#[cfg(test)]
+#[path = "../../federation/tests/federation/advice.rs"]
+mod advice;
 mod backoff;
 pub mod beside;
 pub mod brain;
@@ -60,5 +64,6 @@ pub mod state;
 pub mod status;
 mod supervision;
 mod tasks;
+mod tls;
 pub mod words;
 pub mod yaml;

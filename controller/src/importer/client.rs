@@ -5,6 +5,7 @@
 
 use super::endpoint::EndpointVerifier;
 use super::{FetchFailure, FetchLimits};
+use crate::tls::WithSignatures;
 use fedgate_federation::object::EndpointTls;
 use reqwest::{Client, ClientBuilder, redirect::Policy, retry};
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, pki_types::CertificateDer};
@@ -24,7 +25,7 @@ impl SystemRoots {
     pub fn load() -> Self {
         let found = rustls_native_certs::load_native_certs();
         for error in &found.errors {
-            warn!(%error, "cannot load a system root");
+            warn!(%error, "a system root cannot be loaded and is left out; peers without spec.metadata.ca may need it");
         }
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(found.certs);
@@ -79,10 +80,12 @@ fn verified_by(builder: ClientBuilder, tls: &EndpointTls, roots: &SystemRoots) -
         EndpointTls::SystemAnd(more) => (roots.and(more)?, more.as_slice()),
         EndpointTls::Unverified => return Ok(builder.tls_danger_accept_invalid_certs(true)),
     };
-    let config = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = WithSignatures::new(EndpointVerifier::new(roots, exactly, &provider)?, &provider);
+    let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(EndpointVerifier::new(roots, exactly)?))
+        .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
     Ok(builder.tls_backend_preconfigured(config))
 }

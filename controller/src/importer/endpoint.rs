@@ -5,13 +5,13 @@
 //! path validation refuses as a server's, and Go's TLS takes. Its name and its dates count all the same, and the handshake proves that
 //! the endpoint has its key.
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use crate::tls::VerifyCertificate;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
-use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, Error, RootCertStore};
 use std::sync::Arc;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -20,64 +20,41 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 pub(super) struct EndpointVerifier {
     /// `None` when there is no root at all.
     by_roots: Option<Arc<WebPkiServerVerifier>>,
-    algorithms: WebPkiSupportedAlgorithms,
     exactly: Box<[Box<[u8]>]>,
 }
 
 impl EndpointVerifier {
     /// `exactly`: certificates of `spec.metadata.ca`, which are among `roots` too.
-    pub(super) fn new(roots: Arc<RootCertStore>, exactly: &[Box<[u8]>]) -> Result<Self, Error> {
-        let provider = Arc::new(default_provider());
-        let algorithms = provider.signature_verification_algorithms;
+    pub(super) fn new(
+        roots: Arc<RootCertStore>,
+        exactly: &[Box<[u8]>],
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Self, Error> {
         let by_roots = match roots.is_empty() {
             true => None,
             false => {
-                let built = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
+                let built = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider)).build();
                 Some(built.map_err(|error| Error::General(error.to_string()))?)
             }
         };
-        Ok(Self { by_roots, algorithms, exactly: exactly.into() })
+        Ok(Self { by_roots, exactly: exactly.into() })
     }
 }
 
-impl ServerCertVerifier for EndpointVerifier {
-    fn verify_server_cert(
+impl VerifyCertificate for EndpointVerifier {
+    fn verify(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         name: &ServerName<'_>,
-        ocsp: &[u8],
         now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
+    ) -> Result<(), Error> {
         if !self.exactly.iter().any(|known| **known == **end_entity) {
             let by_roots = self.by_roots.as_ref().ok_or(CertificateError::UnknownIssuer)?;
-            return by_roots.verify_server_cert(end_entity, intermediates, name, ocsp, now);
+            return by_roots.verify_server_cert(end_entity, intermediates, name, &[], now).map(drop);
         }
         verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
-        check_dates(end_entity, now)?;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        check_dates(end_entity, now)
     }
 }
 

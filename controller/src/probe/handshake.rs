@@ -6,6 +6,7 @@ use super::{
     identity::ClientKeys,
     verifier::GatewayVerifier,
 };
+use crate::tls::WithSignatures;
 use fedgate_core::ServiceName;
 use fedgate_federation::{federate::ProbeTarget, shown};
 use rustls::{
@@ -47,7 +48,7 @@ impl Handshake {
     /// Why nobody can be asked so, for operators.
     pub(super) fn new(target: &ProbeTarget, service: &ServiceName, keys: Option<ClientKeys>) -> Result<Self, String> {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let verifier = Arc::new(GatewayVerifier::new(target, &provider)?);
+        let verifier = Arc::new(WithSignatures::new(GatewayVerifier::new(target, &provider)?, &provider));
         // Without a certificate of ours only TLS 1.3 will do: there a server proves who it is before it looks at its client.
         let versions: &[_] = if keys.is_some() { &[&TLS13, &TLS12] } else { &[&TLS13] };
         let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions);

@@ -2,15 +2,13 @@
 //!
 //! Chain, dates and signatures are webpki's business; in place of the host name stands the SPIFFE ID.
 
+use crate::tls::VerifyCertificate;
 use fedgate_core::SpiffeId;
 use fedgate_federation::federate::{ProbeTarget, ServerIdentity};
 use rustls::{
-    CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
-    client::{
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        verify_server_cert_signed_by_trust_anchor,
-    },
-    crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
+    CertificateError, Error, OtherError, RootCertStore,
+    client::verify_server_cert_signed_by_trust_anchor,
+    crypto::{CryptoProvider, WebPkiSupportedAlgorithms},
     pki_types::{CertificateDer, ServerName, UnixTime},
     server::ParsedCertificate,
 };
@@ -27,7 +25,7 @@ pub(super) struct GatewayVerifier {
 
 /// A certificate that is good, but another's.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("its identity is {found}, expected {expected}")]
+#[error("its identity is {found}, expected {expected}; ask the peer's operator which identity its gateway has")]
 pub(super) struct WrongIdentity {
     found: String,
     expected: String,
@@ -88,42 +86,18 @@ fn first_uri(certificate: &CertificateDer<'_>) -> Option<String> {
     })
 }
 
-impl ServerCertVerifier for GatewayVerifier {
-    fn verify_server_cert(
+impl VerifyCertificate for GatewayVerifier {
+    fn verify(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         _: &ServerName<'_>,
-        _: &[u8],
         now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
+    ) -> Result<(), Error> {
         let certificate = ParsedCertificate::try_from(end_entity)?;
         let (roots, algorithms) = (&self.roots, self.algorithms.all);
         verify_server_cert_signed_by_trust_anchor(&certificate, roots, intermediates, now, algorithms)?;
         let other = |error| Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(error))));
-        self.check_identity(end_entity).map_err(other)?;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        self.check_identity(end_entity).map_err(other)
     }
 }
