@@ -1,5 +1,6 @@
 //! What is said of this cluster's certificates is what a peer's Envoy does with them.
 
+use super::authority::{ca_params, leaf_params, only_uris_of, uri};
 use super::tls::{Echo, open_plain};
 use super::world::Cluster;
 use fedgate_controller::envoy::Identity;
@@ -8,9 +9,9 @@ use fedgate_federation::credentials::{Credentials, RootSource, Source};
 use fedgate_federation::{Finding, ObjectRef, Severity};
 use jiff::Timestamp;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ECDSA_P521_SHA512, PKCS_ED25519,
-    PKCS_RSA_SHA256, SanType, SignatureAlgorithm,
+    BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ECDSA_P521_SHA512, PKCS_ED25519,
+    PKCS_RSA_SHA256, SignatureAlgorithm,
 };
 use std::time::{Duration, SystemTime};
 
@@ -19,15 +20,6 @@ const NAME: &str = "spiffe://alpha.example/ns/istio-system/sa/gateway";
 const DAY: Duration = Duration::from_secs(86_400);
 
 type Ca = CertifiedIssuer<'static, KeyPair>;
-
-fn ca_params(name: &str) -> CertificateParams {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.use_authority_key_identifier_extension = true;
-    params
-}
 
 fn root(name: &str) -> Ca {
     Ca::self_signed(ca_params(name), KeyPair::generate().unwrap()).unwrap()
@@ -60,10 +52,7 @@ impl Case {
         algorithm: &'static SignatureAlgorithm,
         change: impl Fn(&mut CertificateParams),
     ) -> Self {
-        let mut params = CertificateParams::default();
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.subject_alt_names = vec![uri(NAME)];
-        params.use_authority_key_identifier_extension = true;
+        let mut params = leaf_params(NAME);
         change(&mut params);
         let key = KeyPair::generate_for(algorithm).unwrap();
         let chain = params.signed_by(&key, issuer).unwrap().pem();
@@ -93,19 +82,8 @@ fn source<'a>(field: &'a str, text: &'a str) -> Source<'a> {
     Source { object: ObjectRef::cluster("alpha.example"), field, bytes: Ok(text.as_bytes()) }
 }
 
-fn uri(text: &str) -> SanType {
-    SanType::URI(text.try_into().unwrap())
-}
-
 fn trusted(roots: &[&Ca]) -> Vec<Root> {
     roots.iter().map(|root| Root::from_der(root.der()).unwrap()).collect()
-}
-
-/// Name constraints that permit URIs of one host only.
-fn only_uris_of(host: &str) -> CustomExtension {
-    let element = |tag: u8, value: &[u8]| [&[tag, u8::try_from(value.len()).unwrap()], value].concat();
-    let subtrees = element(0xa0, &element(0x30, &element(0x86, host.as_bytes())));
-    CustomExtension::from_oid_content(&[2, 5, 29, 30], element(0x30, &subtrees))
 }
 
 fn expired(params: &mut CertificateParams) {

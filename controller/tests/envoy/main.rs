@@ -1,5 +1,7 @@
 //! The files of the files platform, and a real Envoy that reads them.
 
+#[path = "../../../federation/tests/federation/authority.rs"]
+mod authority;
 mod credentials;
 mod egress;
 mod endpoints;
