@@ -32,6 +32,21 @@ pub(super) enum Bytes {
     Failed(String),
 }
 
+impl Bytes {
+    /// Whether nothing at all stands in it, as when a disk was full or a machine crashed while it was written. A person who takes objects
+    /// back deletes the file, or leaves a comment.
+    pub(super) fn are_blank(&self) -> bool {
+        matches!(self, Self::Read(bytes) if bytes.iter().all(|byte| byte.is_ascii_whitespace() || *byte == 0))
+    }
+}
+
+/// A file that had objects and is blank.
+pub(super) fn emptied(file: &str) -> Content {
+    let message =
+        "expected the objects that it had, found an empty file; write them again, or delete the file to take them back";
+    unreadable(file, false, message.to_owned())
+}
+
 /// Reads a file; `None` when it is not there (any more).
 pub(super) fn bytes(path: &Path, limits: &Limits) -> Option<Bytes> {
     match try_bytes(path, limits) {

@@ -8,7 +8,7 @@
 //!
 //! A file that is being written is read when it has been closed or rests; until then what it said before stays in force.
 //! A broken document never takes another one with it, nor what it said itself when it was last good; that is kept over a
-//! restart. A deleted file's objects go. A `FederationPolicy` closes before it opens, so one that was never good still closes:
+//! restart. A deleted file's objects go; those of one that was emptied stay, since that happens when a disk is full. A `FederationPolicy` closes before it opens, so one that was never good still closes:
 //! it stands for the peers that it readably names, or for all ([`fedgate_federation::object::PolicyBody::Unreadable`]).
 
 #[cfg(test)]
@@ -20,12 +20,15 @@ mod last_good;
 mod look;
 mod manifest;
 mod merge;
+mod mount;
 mod object;
 mod service;
 mod source;
 #[cfg(test)]
 mod tests;
 mod trail;
+#[cfg(test)]
+mod vanishing_tests;
 mod watch;
 mod writing;
 #[cfg(test)]

@@ -6,6 +6,7 @@ use super::kind::ObjectId;
 use super::last_good::LastGood;
 use super::manifest::{self, Bytes};
 use super::merge::{InForce, merge};
+use super::mount::is_mount;
 use super::object::{Found, Object};
 use crate::yaml::Limits;
 use fedgate_core::TrustDomain;
@@ -13,7 +14,6 @@ use fedgate_federation::object::Objects;
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet, btree_map};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -150,6 +150,7 @@ impl ManifestSource {
         };
         let shown = self.shown(&entry.name);
         let said = match entry.role {
+            Role::Manifest if !last.is_empty() && bytes.are_blank() => manifest::emptied(&shown),
             Role::Manifest => manifest::content(bytes, &shown, &self.limits),
             Role::Other | Role::Leftover => manifest::other_content(bytes, entry, &shown, &self.limits),
         };
@@ -192,12 +193,6 @@ pub(crate) fn is_unfinished(path: &Path, open: &BTreeSet<PathBuf>) -> bool {
     let real = || path.canonicalize().is_ok_and(|real| open.contains(&real));
     let age = || std::fs::metadata(path).ok()?.modified().ok()?.elapsed().ok();
     open.contains(path) || (!open.is_empty() && real()) || age().is_some_and(|age| age < REST)
-}
-
-/// Whether a folder is where a file system is mounted; `None` when that cannot be told.
-fn is_mount(folder: &Path) -> Option<bool> {
-    let above = folder.parent()?.metadata().ok()?;
-    Some(folder.metadata().ok()?.dev() != above.dev())
 }
 
 fn hash(bytes: &Bytes) -> [u8; 32] {

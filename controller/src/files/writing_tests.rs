@@ -63,7 +63,7 @@ async fn what_was_changed_just_now_is_read_a_moment_later() {
     let none = BTreeSet::new();
     assert_eq!(services(&folder.source.read_finished(&none)), ["web"], "at the start everything is read");
     let mut changes = changes(&folder);
-    folder.put("a.yaml", "");
+    folder.put("a.yaml", "# nothing\n");
     // The writer may go on.
     let manifests = folder.source.read_finished(&none);
     assert!(services(&manifests) == ["web"] || !manifests.unfinished, "{:?}", findings(&manifests));
