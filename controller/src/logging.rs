@@ -30,3 +30,30 @@ pub fn start(format: LogFormat) {
         LogFormat::Json => subscriber.json().try_init(),
     };
 }
+
+/// What `happen` logs, a line for each event.
+#[cfg(test)]
+pub(crate) fn captured(happen: impl FnOnce()) -> String {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(subscriber, happen);
+    String::from_utf8(std::mem::take(&mut *lines.0.lock().unwrap())).unwrap()
+}

@@ -28,7 +28,6 @@ use tokio::time::Instant;
 const QUIET: Duration = Duration::from_millis(50);
 /// And at the latest after so long.
 const LONGEST: Duration = Duration::from_millis(300);
-/// The most folders that are watched; the rest is looked at.
 const MOST_FOLDERS: usize = 1_000;
 
 /// Watches these files and folders (not the folders below them).
@@ -43,7 +42,8 @@ pub fn watch(paths: &[PathBuf]) -> Result<Changes> {
     let paths = paths.iter().map(std::path::absolute).collect::<std::io::Result<Vec<_>>>()?;
     let look = Look::new(&paths);
     let unwatched = BTreeSet::new();
-    let mut changes = Changes { paths, watcher, shared, pending: None, again: None, unwatched, look };
+    let (pending, again, most_folders) = (None, None, MOST_FOLDERS);
+    let mut changes = Changes { paths, watcher, shared, pending, again, unwatched, most_folders, look };
     changes.arm();
     Ok(changes)
 }
@@ -59,6 +59,8 @@ pub struct Changes {
     again: Option<Instant>,
     /// The folders that cannot be watched.
     unwatched: BTreeSet<PathBuf>,
+    /// The most folders that are watched; the rest is looked at.
+    most_folders: usize,
     look: Look,
 }
 
@@ -140,9 +142,10 @@ impl Changes {
     /// Whether a folder is watched now. That it is not is said once, not each time.
     fn watch(&mut self, place: usize, folder: &Path) -> bool {
         let known = self.unwatched.contains(folder);
-        let watched = match place < MOST_FOLDERS {
+        let most = self.most_folders;
+        let watched = match place < most {
             true => self.watcher.watch(folder, RecursiveMode::NonRecursive).map_err(|error| why(&error)),
-            false => Err(format!("links lead to more than {MOST_FOLDERS} folders")),
+            false => Err(format!("links lead to more than {most} folders")),
         };
         match watched {
             // What is not there is told of when it comes: the folder above is watched.
@@ -223,5 +226,30 @@ impl Interest {
         // The link that a Kubernetes volume swaps.
         let is_volume = || path.file_name().is_some_and(|name| name == "..data");
         self.entries.contains(path) || self.folders.contains(path) || in_folder() || is_volume()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logging::captured;
+
+    /// Watches are set again at each change and each look, so what cannot be watched would be told every two seconds.
+    #[test]
+    fn a_folder_that_cannot_be_watched_is_told_once_and_once_more_when_it_is() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let manifests = folder.path().join("manifests");
+        std::fs::create_dir(&manifests).unwrap();
+        let told = captured(|| {
+            let mut changes = watch(&[manifests]).unwrap();
+            for most in [MOST_FOLDERS, 1, 1, 1, MOST_FOLDERS, MOST_FOLDERS, 1] {
+                changes.most_folders = most;
+                changes.arm();
+                assert_eq!(changes.unwatched.len(), usize::from(most == 1), "{:?}", changes.unwatched);
+            }
+        });
+        let lines: Vec<_> = told.lines().map(|line| line.contains("WARN")).collect();
+        assert_eq!(lines, [true, false, true], "{told}");
+        assert!(told.contains("cannot watch a folder"), "{told}");
     }
 }
