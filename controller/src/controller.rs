@@ -157,7 +157,7 @@ impl Controller {
     pub fn reload_identity(&mut self) -> Vec<Finding> {
         let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
         let unreadable = |field: &str, error: anyhow::Error| {
-            let message = format!("{error:#}; what was read before stays in force");
+            let message = format!("{error:#}; {STAYS}");
             Finding::error(FindingReason::Unreadable, cluster.clone(), field, message)
         };
         let Local { cluster: mut new, key } = match local::read(&self.settings, &self.state) {
@@ -170,7 +170,9 @@ impl Controller {
             Ok(identity) => self.deployment.identity = identity,
             Err(error) => {
                 new.gateway_identities.clone_from(&self.brain.cluster.gateway_identities);
-                findings.push(unreadable("identity", error));
+                if !local::add_to_faults(&mut new.credentials, &PAIR, STAYS) {
+                    findings.push(unreadable("identity", error));
+                }
             }
         }
         // Requests are signed with the key from the start, so that one is what peers must know.
@@ -180,6 +182,11 @@ impl Controller {
         }
         self.brain.cluster = new;
         findings
+    }
+
+    /// Adds a remark to what is wrong with the files that some settings name; whether something is.
+    pub(crate) fn add_to_faults(&mut self, fields: &[&str], remark: &str) -> bool {
+        local::add_to_faults(&mut self.brain.cluster.credentials, fields, remark)
     }
 
     /// What an operator has to do about the kernel's limits.
@@ -222,30 +229,53 @@ impl Controller {
         self.brain.cluster.own = own::addresses(&self.settings);
         let federation = self.brain.compile(now);
         self.brain.previous = federation.published.clone();
-        let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
         let (capacity, mut findings) = self.capacity();
-        findings.extend(cluster_identity::replaced(self.replaced_at, cluster.clone(), now));
         findings.extend(self.unsaved_knowledge());
         findings.extend(self.write_address());
-        let egress = self.allocate_ports(&federation, &capacity, &mut findings);
-        let is_written = self.write(&federation, &egress, &capacity, &mut findings);
-        findings.extend(self.observed.processes.outdated(&self.deployment.files, &cluster));
-        let is_kept = self.keep_versions(&federation, &mut findings);
+        let egress = self.put_in_force(&federation, &capacity, &mut findings);
+        findings.extend(self.findings_of_site(now));
+        self.forget_the_others();
+        let retry = findings.iter().any(|finding| finding.reason == FindingReason::NotWritten);
+        let next = Next { at: federation.next_change, retry };
+        self.swap(federation, egress, findings);
+        next
+    }
+
+    /// Hands everything to the sinks, in their order; the local ports of the imports that are in force.
+    fn put_in_force(
+        &mut self,
+        federation: &Federation,
+        capacity: &Capacity,
+        findings: &mut Vec<Finding>,
+    ) -> BTreeMap<ServiceName, u16> {
+        let egress = self.allocate_ports(federation, capacity, findings);
+        let is_written = self.write(federation, &egress, capacity, findings);
+        let is_kept = self.keep_versions(federation, findings);
         if is_written && is_kept {
-            self.published.store(Arc::new(exporter::Published::of(&federation)));
+            self.published.store(Arc::new(exporter::Published::of(federation)));
         }
+        egress
+    }
+
+    /// What there is to say of this site that follows neither from objects nor from sinks.
+    fn findings_of_site(&self, now: Timestamp) -> Vec<Finding> {
+        let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
+        // Before the first answer nothing is said.
+        let running = self.observed.running.unwrap_or(Running { gateway: true, egress: true });
+        let mut findings = Vec::new();
+        findings.extend(cluster_identity::replaced(self.replaced_at, cluster.clone(), now));
+        findings.extend(self.observed.processes.outdated(&self.deployment.files, &cluster));
+        findings.extend(running.findings(&cluster));
+        findings
+    }
+
+    /// What was known of peers whose objects are gone goes too.
+    fn forget_the_others(&mut self) {
         for gone in self.brain.forget_the_others() {
             self.state.remove(&knowledge_file(&gone));
             self.saved.remove(&gone);
             self.unsaved.remove(&gone);
         }
-        // Before the first answer nothing is said.
-        let running = self.observed.running.unwrap_or(Running { gateway: true, egress: true });
-        findings.extend(running.findings(&ObjectRef::cluster(self.settings.trust_domain.as_str())));
-        let retry = findings.iter().any(|finding| finding.reason == FindingReason::NotWritten);
-        let next = Next { at: federation.next_change, retry };
-        self.swap(federation, egress, findings);
-        next
     }
 
     /// What the two Envoys may take, and what an operator has to do about it.
@@ -371,6 +401,11 @@ impl Controller {
         self.in_force.store(Some(Arc::new(InForce { local, federation, table, egress, running, findings })));
     }
 }
+
+/// The settings of what both Envoys show.
+const PAIR: [&str; 2] = ["identity.certificateChain", "identity.privateKey"];
+/// What becomes of files that cannot be used.
+const STAYS: &str = "what was read before stays in force";
 
 const PUBLISHED: &str = "published.json";
 const EGRESS_PORTS: &str = "egress-ports.json";

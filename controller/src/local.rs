@@ -8,13 +8,12 @@ use crate::settings::Settings;
 use crate::state::StateFolder;
 use anyhow::{Context, Result};
 use fedgate_core::ServicePort;
-use fedgate_federation::LocalCluster;
 use fedgate_federation::bundle::{Root, roots_from_pem};
-use fedgate_federation::credentials::leaf_identities;
+use fedgate_federation::credentials::{Credentials, leaf_identities};
 use fedgate_federation::document::{ClusterUuid, GatewayAddress, GatewayHost, Limits, WorkloadIdentity};
 use fedgate_federation::federate::Passthrough;
 use fedgate_federation::key::SigningKey;
-use std::fs;
+use fedgate_federation::{Finding, LocalCluster, Severity};
 use std::path::Path;
 
 /// On a site without Istio there are no sidecars that could be told whose roots to believe.
@@ -35,7 +34,10 @@ pub struct Local {
 /// When a file cannot be read or does not hold what it should; the message names the file and what to do.
 pub fn read(settings: &Settings, state: &StateFolder) -> Result<Local> {
     let (cluster_uuid, key) = cluster_identity::obtain(settings, state)?;
-    let cluster = cluster(settings, cluster_uuid, &key)?;
+    let path = &settings.identity.roots;
+    let roots = roots(path).map_err(|why| anyhow::anyhow!("identity.roots {}: {}", path.display(), why.join("; ")))?;
+    let identities = identities(&settings.identity.certificate_chain)?;
+    let cluster = cluster(settings, cluster_uuid, &key, &roots, identities);
     Ok(Local { cluster, key })
 }
 
@@ -46,24 +48,49 @@ pub fn read(settings: &Settings, state: &StateFolder) -> Result<Local> {
 pub fn stand_in(settings: &Settings) -> Result<LocalCluster> {
     let made_up = || ClusterUuid::parse(&uuid::Uuid::new_v4().to_string()).context("a new UUID is not one");
     let uuid = settings.cluster_uuid.clone().map_or_else(made_up, Ok)?;
-    cluster(settings, uuid, &new_key()?)
+    let found = roots(&settings.identity.roots);
+    // Without the leaf it is among the findings about the credentials what is wrong with its file.
+    let identities = identities(&settings.identity.certificate_chain).unwrap_or_default();
+    let mut cluster = cluster(settings, uuid, &new_key()?, found.as_deref().unwrap_or_default(), identities);
+    if let Err(why) = found {
+        credentials::without_roots(settings, &mut cluster.credentials, &why);
+    }
+    Ok(cluster)
 }
 
-fn cluster(settings: &Settings, cluster_uuid: ClusterUuid, key: &SigningKey) -> Result<LocalCluster> {
-    let roots = roots(&settings.identity.roots)?;
-    Ok(LocalCluster {
-        credentials: credentials::read(settings, &roots),
+fn cluster(
+    settings: &Settings,
+    cluster_uuid: ClusterUuid,
+    key: &SigningKey,
+    roots: &[Root],
+    gateway_identities: Vec<WorkloadIdentity>,
+) -> LocalCluster {
+    LocalCluster {
+        credentials: credentials::read(settings, roots),
         trust_domain: settings.trust_domain.clone(),
         cluster_uuid,
         authn_key: key.public(),
-        roots,
+        roots: roots.to_vec(),
         network: settings.network.clone(),
         gateways: gateways(settings),
-        gateway_identities: identities(&settings.identity.certificate_chain)?,
+        gateway_identities,
         health_name: settings.gateway.health_name,
         passthrough: Passthrough::Impossible(NO_PASSTHROUGH.to_owned()),
         own: own::addresses(settings),
-    })
+    }
+}
+
+/// Adds a remark to what is wrong with the files that some settings name; whether something is. So that what becomes of a pair is told with
+/// what is wrong with it, and not as a second finding.
+pub(crate) fn add_to_faults(credentials: &mut Credentials, fields: &[&str], remark: &str) -> bool {
+    let is_of = |fault: &&mut Finding| {
+        let field = fault.field.as_deref();
+        fault.severity == Severity::Error && field.is_some_and(|field| fields.contains(&field))
+    };
+    let faults: Vec<_> = credentials.faults.iter_mut().filter(is_of).collect();
+    let has_some = !faults.is_empty();
+    faults.into_iter().for_each(|fault| fault.message = format!("{}; {remark}", fault.message));
+    has_some
 }
 
 /// A new key, from the system's randomness.
@@ -79,14 +106,20 @@ pub fn new_key() -> Result<SigningKey> {
     Ok(SigningKey::from_seed(&seed)?)
 }
 
-fn roots(path: &Path) -> Result<Vec<Root>> {
-    let pem = fs::read_to_string(path).with_context(|| format!("cannot read identity.roots {}", path.display()))?;
-    let limits = Limits::default();
-    let roots = roots_from_pem(&pem, limits.certificate_bytes).into_iter().collect::<Result<Vec<_>, _>>();
-    let roots = roots.with_context(|| {
-        format!("identity.roots {}: expected CA certificates in PEM and nothing else", path.display())
-    })?;
-    Ok(roots)
+/// The roots, or all that is wrong with their file.
+fn roots(path: &Path) -> Result<Vec<Root>, Vec<String>> {
+    let bytes = credentials::bytes(path).map_err(|why| vec![why])?;
+    let read = roots_from_pem(&String::from_utf8_lossy(&bytes), Limits::default().certificate_bytes);
+    let (mut roots, mut wrong) = (Vec::new(), Vec::new());
+    for (place, root) in (1..).zip(read) {
+        match root {
+            Ok(root) => roots.push(root),
+            Err(error) => wrong.push(format!(
+                "block {place}: expected CA certificates in PEM and nothing else: {error}; replace or remove that block"
+            )),
+        }
+    }
+    if wrong.is_empty() { Ok(roots) } else { Err(wrong) }
 }
 
 /// Where peers connect to: the advertised addresses, else the one that the gateway listens on.
@@ -105,6 +138,6 @@ fn gateways(settings: &Settings) -> Vec<GatewayAddress> {
 /// the findings about this cluster's credentials.
 fn identities(path: &Path) -> Result<Vec<WorkloadIdentity>> {
     let named = || format!("identity.certificateChain {}", path.display());
-    let bytes = fs::read(path).with_context(|| format!("cannot read {}", named()))?;
+    let bytes = credentials::bytes(path).map_err(|why| anyhow::anyhow!("{}: {why}", named()))?;
     leaf_identities(&bytes).map_err(|why| anyhow::anyhow!("{}: {why}", named()))
 }

@@ -1,10 +1,12 @@
 //! The files with this cluster's certificates and keys, as they are checked.
 
 use crate::settings::{MetadataTransport, Settings};
+use crate::words;
 use fedgate_federation::bundle::Root;
 use fedgate_federation::credentials::{Credentials, RootSource, Source};
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
 use std::fs;
+use std::io::{Error, ErrorKind, Read as _};
 use std::path::Path;
 
 /// Reads the certificates and keys that the settings name, and says what is wrong with them. `roots` have been read before.
@@ -31,6 +33,41 @@ pub(super) fn read(settings: &Settings, roots: &[Root]) -> Credentials {
     credentials
 }
 
+/// Roots that cannot be read are named one by one. What follows from there being none is not told besides.
+pub(super) fn without_roots(settings: &Settings, credentials: &mut Credentials, why: &[String]) {
+    credentials.faults.retain(|fault| fault.reason != FindingReason::UntrustedCertificate);
+    let path = settings.identity.roots.display().to_string();
+    let object = ObjectRef::cluster(settings.trust_domain.as_str()).from_source(Some(path));
+    let finding =
+        |why: &String| Finding::error(FindingReason::InvalidRoot, object.clone(), "identity.roots", why.as_str());
+    credentials.faults.extend(why.iter().map(finding));
+}
+
+/// The most bytes of a file with certificates or a key.
+const MOST_BYTES: u64 = 4 << 20;
+
+/// The bytes of a file with certificates or a key, or why there are none and what to do.
+pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, String> {
+    let unreadable = |error: Error| match error.kind() {
+        ErrorKind::NotFound => "expected a file in PEM, found none; put it there".to_owned(),
+        ErrorKind::PermissionDenied => {
+            "expected a file that the controller may read, found one that it may not; let its user read it".to_owned()
+        }
+        _ => format!("expected a file in PEM, which cannot be read: {}; replace it", words::io(&error)),
+    };
+    // Opening a pipe would wait for a writer.
+    if !fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err("expected a file in PEM, found a folder or something else; name the file".to_owned());
+    }
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).map_err(unreadable)?;
+    file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    match bytes.len() as u64 > MOST_BYTES {
+        true => Err(format!("expected at most {} MiB, found more; is it the right file?", MOST_BYTES >> 20)),
+        false => Ok(bytes),
+    }
+}
+
 struct File<'a> {
     field: &'static str,
     path: &'a Path,
@@ -39,14 +76,7 @@ struct File<'a> {
 
 impl<'a> File<'a> {
     fn read(field: &'static str, path: &'a Path) -> Self {
-        let bytes = fs::read(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => "expected a file in PEM, found none; put it there".to_owned(),
-            std::io::ErrorKind::PermissionDenied => {
-                "it cannot be read: permission denied; let the controller's user read it".to_owned()
-            }
-            _ => format!("it cannot be read: {error}"),
-        });
-        Self { field, path, bytes }
+        Self { field, path, bytes: bytes(path) }
     }
 
     fn source(&self, object: &impl Fn(&Path) -> ObjectRef) -> Source<'_> {

@@ -88,17 +88,21 @@ impl Reload {
         }
     }
 
-    fn certificate(&self, controller: &Controller) -> Option<Finding> {
+    fn certificate(&self, controller: &mut Controller) -> Option<Finding> {
+        const STAYS: &str = "the certificate before is still served";
         let error = self.tls.as_ref()?.replace().err()?;
+        if controller.add_to_faults(&["metadata.tls.certificate", "metadata.tls.key"], STAYS) {
+            return None;
+        }
         let cluster = ObjectRef::cluster(controller.settings.trust_domain.as_str());
-        let message = format!("{error:#}; the certificate before is still served");
+        let message = format!("{error:#}; {STAYS}");
         Some(Finding::error(FindingReason::Unreadable, cluster, "metadata.tls", message))
     }
 }
 
 /// A setting was changed that is read at the start only.
 pub(crate) fn restart_needed(cluster: ObjectRef, field: &str) -> Finding {
-    let message = "it was changed, and what it was before stays in force until a restart of `fedgate run`";
+    let message = "it was changed, and what it was before stays in force; restart `fedgate run`";
     Finding::warning(FindingReason::RestartNeeded, cluster, field, message)
 }
 

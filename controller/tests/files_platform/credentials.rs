@@ -65,6 +65,64 @@ fn validate_finds_each_file_that_would_stop_all_calls() {
     }
 }
 
+/// A file that cannot be read does not keep the others from being read.
+#[test]
+fn validate_goes_on_after_files_that_cannot_be_read() {
+    type Spoil = fn(&Cluster);
+    let ways: [(&str, Spoil); 3] = [
+        ("found none", |c| {
+            ["gateway.pem", "roots.pem"]
+                .iter()
+                .for_each(|file| fs::remove_file(c.path(&format!("identity/{file}"))).unwrap())
+        }),
+        ("found", |c| {
+            ["gateway.pem", "roots.pem"].iter().for_each(|file| c.put(&format!("identity/{file}"), "<html></html>"))
+        }),
+        ("a folder or something else", |c| {
+            for file in ["gateway.pem", "roots.pem"].map(|file| c.path(&format!("identity/{file}"))) {
+                fs::remove_file(&file).unwrap();
+                fs::create_dir(file).unwrap();
+            }
+        }),
+    ];
+    for (word, spoil) in ways {
+        let cluster = Cluster::new("alpha");
+        spoil(&cluster);
+        cluster.put("identity/metadata.key", "hunter2");
+        cluster.put("manifests/bad.yaml", "kind: [\n");
+        let (found, status, text) = validate(&cluster);
+        let mut fields: Vec<_> = found.iter().map(|(reason, field)| (reason.as_str(), field.as_str())).collect();
+        fields.sort();
+        let expected = [
+            ("invalid_certificate", "identity.certificateChain"),
+            ("invalid_key", "metadata.tls.key"),
+            ("invalid_root", "identity.roots"),
+            ("unreadable", ""),
+        ];
+        assert_eq!((fields.as_slice(), status), (&expected[..], 1), "{text}");
+        assert!(text.matches(word).count() >= 2 && !text.contains("hunter2"), "{text}");
+    }
+}
+
+/// Of several roots that are none each is told, and a pipe is not waited for.
+#[test]
+fn validate_tells_each_block_of_the_roots_that_is_none() {
+    let cluster = Cluster::new("alpha");
+    let key = KeyPair::generate().unwrap().serialize_pem();
+    cluster.put(
+        "identity/roots.pem",
+        &format!("{key}{}{}", cluster.root_pem, cluster.root_pem.replace("-----END", "----END")),
+    );
+    let (found, _, text) = validate(&cluster);
+    assert_eq!(found.len(), 2, "{text}");
+    assert!(text.contains("block 1: ") && text.contains("a private key, which must never be published"), "{text}");
+    assert!(text.contains("block 3: ") && text.contains("cut off"), "{text}");
+    let key = cluster.path("identity/gateway.key");
+    fs::remove_file(&key).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&key).status().unwrap().success());
+    assert!(validate(&cluster).2.contains("found a folder or something else"));
+}
+
 #[test]
 fn a_certificate_that_ends_soon_is_a_warning_and_ends_with_0() {
     let cluster = Cluster::new("alpha");
@@ -138,6 +196,13 @@ fn a_running_controller_tells_when_a_certificate_has_expired_and_when_it_is_rene
     // A key that is not its own is told as soon as it is there, and without one the name on the certificate stays as well.
     cluster.put("identity/gateway.key", &KeyPair::generate().unwrap().serialize_pem());
     cluster.wait("a key of another certificate", |status| word(status, "key_mismatch"));
+    // Once, with what is in force meanwhile.
+    let status = cluster.wait("one finding", |status| Some(status.clone()));
+    let of_pair =
+        |finding: &&serde_json::Value| finding["field"].as_str().is_some_and(|field| field.starts_with("identity"));
+    let told: Vec<_> = status["findings"].as_array().unwrap().iter().filter(of_pair).collect();
+    let [finding] = told[..] else { panic!("{told:#?}") };
+    assert!(finding["message"].as_str().unwrap().ends_with("what was read before stays in force"), "{finding}");
 }
 
 #[test]
