@@ -75,4 +75,30 @@ mod tests {
         let holders = [("code".to_owned(), 20), ("envoy".to_owned(), 96)].into();
         assert_eq!(shown(&holders), "envoy (96), code (20)");
     }
+
+    /// What a run says when others have used them up: tried in a user namespace that may have eight, so that nobody else has fewer.
+    #[test]
+    fn a_run_is_refused_with_who_has_them_and_what_to_do_when_there_are_too_few() {
+        let set_up = "echo 8 > /proc/sys/user/max_inotify_instances && exec \"$0\" \"$@\"";
+        let inside = ["--exact", "inotify::tests::too_few", "--ignored", "--nocapture"];
+        let program = std::env::current_exe().unwrap();
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--user", "--map-root-user", "sh", "-c", set_up]).arg(program).args(inside);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    }
+
+    #[test]
+    #[ignore = "needs a user with few instances: run by the test before it"]
+    fn too_few() {
+        let held: Vec<_> = (0..5).map(|_| inotify::init(inotify::CreateFlags::CLOEXEC).unwrap()).collect();
+        let said = check().unwrap_err().to_string();
+        assert!(said.starts_with("inotify instances of this user: 3 of "), "{said}");
+        assert!(said.contains(&format!("the Envoys of a run need {NEEDED}; they are held by ")), "{said}");
+        assert!(said.ends_with("or allow more: sysctl fs.inotify.max_user_instances=1024"), "{said}");
+        // None of those that were tried is kept.
+        assert_eq!(check().unwrap_err().to_string(), said);
+        drop(held);
+    }
 }
