@@ -12,28 +12,38 @@ pub(crate) struct Screen {
     colours: bool,
     scenes: usize,
     failed: Vec<usize>,
+    /// What was shown so far.
+    said: String,
 }
 
 impl Screen {
     pub(crate) fn new() -> Self {
         let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        Self { colours, scenes: 0, failed: Vec::new() }
+        Self { colours, scenes: 0, failed: Vec::new(), said: String::new() }
     }
 
-    pub(crate) fn opening(&self) {
-        println!("Three clusters, each with its own root CA, controller, gateway Envoy and egress Envoy:\n");
+    /// What was shown so far.
+    pub(crate) fn said(&self) -> &str {
+        &self.said
     }
 
-    pub(crate) fn clusters(&self, clusters: &[Cluster], time: Duration) {
+    fn say(&mut self, line: &str) {
+        println!("{line}");
+        self.said += line;
+        self.said.push('\n');
+    }
+
+    pub(crate) fn opening(&mut self) {
+        self.say("Three clusters, each with its own root CA, controller, gateway Envoy and egress Envoy:\n");
+    }
+
+    pub(crate) fn clusters(&mut self, clusters: &[Cluster], time: Duration) {
         for cluster in clusters {
             let (name, domain) = (cluster.name(), cluster.trust_domain());
-            println!(
-                "  {name:6} {domain:15} gateway {:16} metadata {}",
-                cluster.gateway_address(),
-                cluster.metadata_url()
-            );
+            let (gateway, metadata) = (cluster.gateway_address(), cluster.metadata_url());
+            self.say(&format!("  {name:6} {domain:15} gateway {gateway:16} metadata {metadata}"));
         }
-        println!("\nRunning, and imported from each other, after {:.1} s.\n", time.as_secs_f64());
+        self.say(&format!("\nRunning, and imported from each other, after {:.1} s.\n", time.as_secs_f64()));
     }
 
     /// Plays one scene: says what it does and expects, and then what happened.
@@ -44,8 +54,8 @@ impl Screen {
         play: impl Future<Output = anyhow::Result<String>>,
     ) {
         self.scenes += 1;
-        println!("{:>3}. {}", self.scenes, wrap(&self.bold(does), 5));
-        println!("     expected {}", wrap(expects, 14));
+        self.say(&format!("{:>3}. {}", self.scenes, wrap(&self.bold(does), 5)));
+        self.say(&format!("     expected {}", wrap(expects, 14)));
         let start = Instant::now();
         let (verdict, text) = match play.await {
             Ok(text) => (self.green("ok"), text),
@@ -54,24 +64,26 @@ impl Screen {
                 (self.red("FAILED"), format!("{error:#}"))
             }
         };
-        println!("     happened {}", wrap(&text, 14));
-        println!("     {verdict} ({:.1} s)\n", start.elapsed().as_secs_f64());
+        self.say(&format!("     happened {}", wrap(&text, 14)));
+        self.say(&format!("     {verdict} ({:.1} s)\n", start.elapsed().as_secs_f64()));
     }
 
     /// Says how it went; whether all scenes were as expected.
-    pub(crate) fn closing(&self, time: Duration) -> bool {
+    pub(crate) fn closing(&mut self, time: Duration) -> bool {
         let seconds = time.as_secs_f64();
-        match self.failed.as_slice() {
-            [] => println!("All {} scenes went as expected, in {seconds:.0} s.", self.scenes),
-            failed => {
-                println!("{} of {} scenes FAILED: {failed:?}. It took {seconds:.0} s.", failed.len(), self.scenes)
-            }
+        let (scenes, failed) = (self.scenes, self.failed.clone());
+        match failed.as_slice() {
+            [] => self.say(&format!("All {scenes} scenes went as expected, in {seconds:.0} s.")),
+            _ => self.say(&format!("{} of {scenes} scenes FAILED: {failed:?}. It took {seconds:.0} s.", failed.len())),
         }
         self.failed.is_empty()
     }
 
-    pub(crate) fn kept(&self, file: &Path) {
-        println!("The clusters go on running; {} says where everything is. Ctrl-C ends them.", file.display());
+    pub(crate) fn kept(&mut self, file: &Path) {
+        self.say(&format!(
+            "The clusters go on running; {} says where everything is. Ctrl-C ends them.",
+            file.display()
+        ));
     }
 
     fn bold(&self, text: &str) -> String {
