@@ -1,6 +1,7 @@
 //! What a cluster on a folder listens on itself, by its settings and the addresses of this machine.
 
 use crate::settings::Settings;
+use crate::words;
 use fedgate_federation::document::{GatewayAddress, GatewayHost};
 use fedgate_federation::own::{OwnAddresses, OwnListener};
 use std::collections::BTreeSet;
@@ -47,7 +48,8 @@ fn ip(gateway: &GatewayAddress) -> Option<IpAddr> {
 fn machine() -> impl Iterator<Item = IpAddr> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
         tracing::warn!(
-            "the addresses of this machine cannot be listed, so only loopback ones are known to be its own: {error}"
+            "the addresses of this machine cannot be listed, so only loopback ones are known to be its own: {}",
+            words::io(&error)
         );
         Vec::new()
     });

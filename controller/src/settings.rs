@@ -2,7 +2,7 @@
 
 use crate::exporter::MetadataPath;
 pub use crate::yaml::Problem;
-use crate::yaml::{self, Document, Limits, Node, Problems, Section, duration, explained, parsed};
+use crate::yaml::{self, Limits, Node, Problems, Section, duration, explained, parsed};
 use anyhow::{Context, Result, bail};
 use fedgate_core::{ServicePort, TrustDomain};
 use fedgate_federation::document::{ClusterUuid, GatewayAddress, Network};
@@ -157,7 +157,19 @@ impl Settings {
     pub fn parse(dir: &Path, text: &str) -> Result<Self, Vec<Problem>> {
         let at = |line, message: String| vec![Problem { line, field: String::new(), message }];
         let dir = std::path::absolute(dir).map_err(|error| at(0, error.to_string()))?;
-        let node = yaml::parse(Document { text, line: 1 }, &Limits::default()).map_err(|e| at(e.line, e.message))?;
+        let limits = Limits::default();
+        let documents = yaml::documents(text, &limits).map_err(|e| at(e.line, e.message))?;
+        let mut nodes = Vec::new();
+        for document in documents {
+            let node = yaml::parse(document, &limits).map_err(|e| at(e.line, e.message))?;
+            nodes.extend(node.filter(|node| node.value != yaml::Value::Null));
+        }
+        if let Some(second) = nodes.get(1) {
+            let message =
+                "expected one document, found another; write all settings into one, without a line --- between";
+            return Err(at(second.line, message.to_owned()));
+        }
+        let node = nodes.into_iter().next();
         let problems = Problems::default();
         let settings = read(&dir, Section::root(node.as_ref(), &problems));
         match (settings, problems.into_vec()) {
@@ -204,7 +216,11 @@ fn listed(file: &Path, problems: &[Problem]) -> String {
 }
 
 fn read(dir: &Path, root: Section<'_>) -> Option<Settings> {
-    let trust_domain = root.required("trustDomain", "alpha.example", explained(TrustDomain::parse, "a trust domain"));
+    let trust_domain = root.required(
+        "trustDomain",
+        "alpha.example",
+        explained(TrustDomain::parse, "a trust domain such as alpha.example"),
+    );
     let cluster_uuid = root.optional("clusterUUID", explained(ClusterUuid::parse, "a UUID"));
     let network = network(root.section("network"));
     let gateway = gateway(dir, root.section("gateway"));
@@ -255,7 +271,11 @@ fn gateway(dir: &Path, section: Section<'_>) -> Gateway {
         open_files: section.optional("openFiles", open_files),
         health_name: section.or("healthName", true, yaml::boolean),
     };
-    if gateway.listen.ip().is_unspecified() && !section.has("advertise") {
+    // A port that the system picks is one that peers cannot be told.
+    if section.reads("listen") && gateway.listen.port() == 0 {
+        section.refuse("listen", format!("expected a port from 1 to 65535, found {:?}", gateway.listen.to_string()));
+    }
+    if section.reads("listen") && gateway.listen.ip().is_unspecified() && section.is_empty("advertise") {
         section.refuse("advertise", "it must be set, because gateway.listen is not a single address; write for example \"advertise: [192.0.2.1:15443]\"");
     }
     section.finish();
@@ -278,6 +298,11 @@ fn metadata(dir: &Path, section: Section<'_>) -> Option<Metadata> {
     let metadata_path = section.or("path", MetadataPath::default(), explained(MetadataPath::parse, "a path"));
     let plain = section.or("plain", false, yaml::boolean);
     let transport = match (plain, section.has("tls")) {
+        // It has been said what is wrong.
+        _ if !section.reads("plain") => {
+            let _ = section.section("tls");
+            None
+        }
         (true, false) => Some(MetadataTransport::Plain),
         (true, true) => {
             // Asked for, so that it is not taken for an unknown field too.
@@ -356,7 +381,10 @@ fn loopback_address(node: &Node) -> Result<SocketAddr, String> {
 
 fn advertised(node: &Node) -> Result<GatewayAddress, String> {
     let read = |text: String| GatewayAddress::parse(&text);
-    yaml::text(node).ok().and_then(read).ok_or_else(|| "a host and port such as gw.example:15443".to_owned())
+    yaml::text(node)
+        .ok()
+        .and_then(read)
+        .ok_or_else(|| "a host and port such as gw.example:15443, 192.0.2.1:15443 or [2001:db8::1]:15443".to_owned())
 }
 
 fn open_files(node: &Node) -> Result<u64, String> {

@@ -4,6 +4,7 @@
 //! cannot be understood is set aside and reported; the controller begins without it. A lock keeps a second controller out.
 
 use crate::replace::{Readers, ReplaceError, replace};
+use crate::words;
 use serde::{Serialize, de::DeserializeOwned};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
@@ -73,7 +74,7 @@ impl StateFolder {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => return None,
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "a state file cannot be read; beginning without it");
+                tracing::warn!(path = %path.display(), error = words::io(&error), "a state file cannot be read; beginning without it");
                 return None;
             }
         };
@@ -144,7 +145,8 @@ fn set_aside(path: &Path, error: &serde_json::Error) {
     let aside = path.with_extension("broken");
     let moved = fs::rename(path, &aside).is_ok();
     let path = path.display();
-    tracing::warn!(%path, %error, moved, "a state file cannot be understood; it is set aside as .broken, beginning without it");
+    let (line, column) = (error.line(), error.column());
+    tracing::warn!(%path, line, column, moved, "a state file is damaged; it is set aside as .broken, beginning without it");
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 use crate::backoff::backoff;
 use crate::tasks::said;
+use crate::yaml;
 use fedgate_core::PeerName;
 use futures_util::FutureExt;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -60,7 +61,8 @@ impl Supervision {
             panics += 1;
             let wait = backoff(FIRST, LONGEST, panics);
             self.panics.get_or_create(&TaskLabels { task }).inc();
-            tracing::error!(peer = %self.peer, task, "{}; it begins again in {wait:?}", said(panic));
+            let then = yaml::spell(wait);
+            tracing::error!(peer = %self.peer, task, "a fault of fedgate, please report it: {}; the task begins again in {then}", said(panic));
             sleep(wait).await;
         }
     }

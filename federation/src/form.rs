@@ -99,11 +99,29 @@ impl std::error::Error for FormError {}
 
 impl Error for FormError {
     fn custom<T: Display>(message: T) -> Self {
-        Self::new(Vec::new(), shown(&message.to_string()))
+        let message = message.to_string();
+        // The library of Kubernetes' times tells of its digits.
+        match message.contains("failed to parse") {
+            true => Self::new(
+                Vec::new(),
+                "expected a time such as 2026-01-31T12:00:00Z, found something else; remove or correct it",
+            ),
+            false => Self::new(Vec::new(), shown(&message)),
+        }
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::custom(format_args!("expected {}, found {}", in_words(&expected.to_string()), spelled(found)))
+        let expected = expected.to_string();
+        let expected = match (in_words(&expected), found) {
+            (
+                text @ "a text",
+                Unexpected::Bool(_) | Unexpected::Unsigned(_) | Unexpected::Signed(_) | Unexpected::Float(_),
+            ) => {
+                format!("{text} (put it in quotes)")
+            }
+            (other, _) => other.to_owned(),
+        };
+        Self::custom(format_args!("expected {expected}, found {}", spelled(found)))
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
@@ -160,11 +178,12 @@ fn in_words(expected: &str) -> &str {
         "a sequence" => "a list",
         "a map" => "fields with values",
         // Kubernetes' own name for it.
-        "enum IntOrString" => "a number or a text",
-        // Names of types in this program.
+        "enum IntOrString" | "IntOrString" => "a number or a text",
+        // Names of types in this program, and of Kubernetes'.
         other if ["struct ", "enum ", "unit ", "tuple ", "newtype "].iter().any(|word| other.starts_with(word)) => {
             "another kind of value"
         }
+        other if other.starts_with(|c: char| c.is_ascii_uppercase()) && !other.contains(' ') => "another kind of value",
         other => other,
     }
 }
@@ -174,7 +193,8 @@ fn spelled(found: Unexpected<'_>) -> String {
         Unexpected::Bool(value) => value.to_string(),
         Unexpected::Unsigned(value) => value.to_string(),
         Unexpected::Signed(value) => value.to_string(),
-        Unexpected::Float(value) => value.to_string(),
+        // 1e3 is 1000.0, and no whole number.
+        Unexpected::Float(value) => format!("{value:?}"),
         Unexpected::Char(value) => format!("{:?}", shown(&value.to_string())),
         Unexpected::Str(text) => format!("{:?}", shown(text)),
         Unexpected::Unit | Unexpected::Option => "nothing".to_owned(),
@@ -345,14 +365,14 @@ mod tests {
             (json!({"mode": "audit"}), "mode: expected Enforce or Audit, found \"audit\""),
             (json!({"mode": 7}), "mode: expected Enforce or Audit, found 7"),
             (json!({"peers": "beta"}), "peers: expected a list, found \"beta\""),
-            (json!({"peers": ["beta", 5]}), "peers[1]: expected a text, found 5"),
+            (json!({"peers": ["beta", 5]}), "peers[1]: expected a text (put it in quotes), found 5"),
             (
                 json!({"services": [{"ports": [80, [1]]}]}),
-                "services[0].ports[1]: expected a port from 1 to 65535 or a port name, found a list",
+                "services[0].ports[1]: expected a port from 1 to 65535 without quotes, or a port name such as http, found a list",
             ),
             (
                 json!({"services": [{"ports": [80_000]}]}),
-                "services[0].ports[0]: expected a port from 1 to 65535 or a port name, found 80000",
+                "services[0].ports[0]: expected a port from 1 to 65535 without quotes, or a port name such as http, found 80000",
             ),
             (
                 json!({"services": [{"namespace": []}]}),

@@ -58,8 +58,10 @@ fn what_came(text: &[u8]) -> String {
     match start {
         [] => "nothing: the body is empty".to_owned(),
         [0xef, 0xbb, 0xbf, ..] => "a byte order mark (BOM) at the beginning; save it as UTF-8 without one".to_owned(),
+        [0, 0, ..] => "NUL bytes; write the file again".to_owned(),
         [0xfe, 0xff, ..] | [0xff, 0xfe, ..] | [0, ..] | [_, 0, ..] => "UTF-16 text; save it as UTF-8".to_owned(),
         [0x1f, 0x8b, ..] => "data that is compressed with gzip".to_owned(),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => "data that is compressed with zstd".to_owned(),
         [b'<', ..] => markup(start),
         [b'[', ..] => "a JSON list".to_owned(),
         [b'"', ..] => "a JSON string".to_owned(),
@@ -121,6 +123,12 @@ fn plain(error: &serde_json::Error) -> String {
         "trailing characters" => "there is something after the object".to_owned(),
         "expected value" => "expected a JSON value".to_owned(),
         "recursion limit exceeded" => "lists and objects are nested too deep".to_owned(),
+        "key must be a string" => "expected a field's name in double quotes".to_owned(),
+        "trailing comma" => "there is a comma with nothing behind it".to_owned(),
+        text if text.starts_with("control character") => {
+            "expected no control character in a text; write it as \\u and its number".to_owned()
+        }
+        text if text.starts_with("invalid unicode code point") => "expected UTF-8, found other bytes".to_owned(),
         other => other.to_owned(),
     }
 }

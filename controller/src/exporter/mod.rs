@@ -33,6 +33,7 @@ pub use published::{Access, Published};
 pub use settings::{ExporterSettings, InvalidPath, MetadataPath, Transport};
 pub use tls::{ServerTls, ServerTlsError};
 
+use crate::words;
 use published::PeerAccess;
 
 use admission::Admission;
@@ -98,7 +99,10 @@ impl Server {
             match listener.accept().await {
                 Ok(accepted) => return accepted,
                 Err(error) => {
-                    warn!(%error, "cannot accept a connection for metadata");
+                    warn!(
+                        error = words::io(&error),
+                        "a connection for metadata cannot be accepted; trying again, see the limit on open files"
+                    );
                     self.admission.make_room();
                     sleep(ACCEPT_PAUSE).await;
                 }

@@ -262,8 +262,8 @@ fn a_field_that_means_nothing_is_told_with_where_it_belongs() {
     assert_eq!(manifests.objects.federations.len(), 1);
     assert!(manifests.objects.findings.iter().all(|finding| finding.reason == FindingReason::UnknownField));
     insta::assert_snapshot!(findings(&manifests).join("\n"), @r#"
-    IstioFederation alpha (manifests/a.yaml:7) spec.ca: unknown_field: there is no such field; did you mean spec.metadata.ca? It is not used
-    IstioFederation alpha (manifests/a.yaml:8) spec.metadata.insecureSkipverify: unknown_field: there is no such field; did you mean "insecureSkipVerify"? It is not used
+    IstioFederation alpha (manifests/a.yaml:7) spec.ca: unknown_field: there is no such field, so it is not used; did you mean spec.metadata.ca?
+    IstioFederation alpha (manifests/a.yaml:8) spec.metadata.insecureSkipverify: unknown_field: there is no such field, so it is not used; did you mean "insecureSkipVerify"?
     "#);
 }
 

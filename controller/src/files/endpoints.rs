@@ -57,8 +57,27 @@ fn add(by_service: &mut ByPortName, found: &Found, slice: &EndpointSlice, findin
                 .to_owned();
         return refuse(&format!("metadata.labels[{SERVICE_NAME_LABEL}]"), message);
     };
+    // Some programs leave the type out, and nothing depends on it.
+    if !matches!(slice.address_type.as_str(), "" | "IPv4" | "IPv6") {
+        let found = shown(&slice.address_type);
+        return refuse(
+            "addressType",
+            format!("expected IPv4 or IPv6, found {found:?}; until that is fixed the slice is not used"),
+        );
+    }
+    for (place, port) in slice.ports.iter().flatten().enumerate().filter(|(_, port)| number(port).is_none()) {
+        let found = port.port.map_or_else(|| "none".to_owned(), |port| port.to_string());
+        refuse(
+            &format!("ports[{place}].port"),
+            format!("expected a port from 1 to 65535, found {found}; the port is left out"),
+        );
+    }
     let ports = by_service.entry((found.id.namespace.clone(), service.clone())).or_default();
     for (place, endpoint) in slice.endpoints.iter().enumerate().filter(|(_, endpoint)| is_ready(endpoint)) {
+        if endpoint.addresses.is_empty() {
+            let field = format!("endpoints[{place}].addresses");
+            refuse(&field, "expected at least one IP address, found none; the endpoint is left out".to_owned());
+        }
         for text in &endpoint.addresses {
             match text.parse::<IpAddr>() {
                 Ok(address) => add_address(ports, address, slice.ports.as_deref().unwrap_or_default()),
@@ -73,11 +92,15 @@ fn add(by_service: &mut ByPortName, found: &Found, slice: &EndpointSlice, findin
 
 fn add_address(ports: &mut BTreeMap<String, BTreeSet<SocketAddr>>, address: IpAddr, slice_ports: &[EndpointPort]) {
     for port in slice_ports.iter().filter(|port| matches!(port.protocol.as_deref(), None | Some("TCP"))) {
-        if let Some(number) = port.port.and_then(|number| u16::try_from(number).ok()).filter(|number| *number > 0) {
+        if let Some(number) = number(port) {
             let name = port.name.clone().unwrap_or_default();
             ports.entry(name).or_default().insert(SocketAddr::new(address, number));
         }
     }
+}
+
+fn number(port: &EndpointPort) -> Option<u16> {
+    port.port.and_then(|number| u16::try_from(number).ok()).filter(|number| *number > 0)
 }
 
 /// Kubernetes says to take an unknown readiness for ready.

@@ -55,7 +55,12 @@ fn told(broken: &Broken, kept: &[Found]) -> Finding {
         (false, _, None) if broken.finding.object.kind == "File" => "it is left out",
         (false, _, None) => "the object is left out",
     };
-    Finding { message: format!("{}; {then}", broken.finding.message), ..broken.finding.clone() }
+    let message = match broken.finding.message.strip_suffix('?') {
+        // A question is a sentence of its own.
+        Some(question) => format!("{question}? Meanwhile: {then}"),
+        None => format!("{}; {then}", broken.finding.message),
+    };
+    Finding { message, ..broken.finding.clone() }
 }
 
 /// Collects what must close.
@@ -85,7 +90,7 @@ impl<'a> Closing<'a> {
     }
 
     /// The last good policy stays in force for the peers that it selects. One that the broken document names in addition is
-    /// closed, or it would have everything until the document is mended.
+    /// closed, or it would have everything until the document is corrected.
     fn close_more(&mut self, broken: &Broken, selection: &PeerSelection, last: &Found) {
         let (PeerSelection::Only(names), Some(spec)) = (selection, spec_of(last)) else { return };
         let more: BTreeSet<PeerName> = names.iter().filter(|name| !selects(spec, name)).cloned().collect();

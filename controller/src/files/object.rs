@@ -133,7 +133,10 @@ impl Document<'_> {
                 let id = meant.map(|kind| self.id(kind)).filter(|id| !id.name.is_empty());
                 Read::Broken(Box::new(Broken { id, policy: None, finding }))
             }
-            false => Read::Unused(Finding::warning(FindingReason::UnknownKind, object, field, message)),
+            false => {
+                let message = format!("{message}; it is not used: correct the kind, or move it to another folder");
+                Read::Unused(Finding::warning(FindingReason::UnknownKind, object, field, message))
+            }
         }
     }
 

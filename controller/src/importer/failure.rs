@@ -1,9 +1,9 @@
 //! Why a fetch failed, said so that an operator knows where to look: short, and without anything secret.
 
+use crate::tls::{alert_name, moment};
 use crate::words::causes;
 use fedgate_federation::{knowledge::ExchangeReason, shown};
-use jiff::Timestamp;
-use rustls::{CertificateError, Error as TlsError, pki_types::UnixTime};
+use rustls::{CertificateError, Error as TlsError};
 use std::{error::Error, fmt, io};
 
 /// Why a document was not fetched. It quotes neither the URL nor the token, and of what a peer said only short, harmless text.
@@ -16,7 +16,7 @@ pub enum FetchFailure {
     #[error("TLS: {0}")]
     Tls(String),
     /// The time was over.
-    #[error("timed out {0}")]
+    #[error("timed out {0}; check firewalls between the clusters, and whether the peer's controller runs")]
     Timeout(&'static str),
     /// The connection was lost, or what came over it was not HTTP.
     #[error("{0}")]
@@ -25,13 +25,19 @@ pub enum FetchFailure {
     #[error("{0}")]
     Status(Refused),
     /// The body is larger than allowed.
-    #[error("the document: expected at most {limit} bytes, found more")]
+    #[error(
+        "the document: expected at most {limit} bytes, found more; check that spec.metadataEndpoint leads to the peer's controller"
+    )]
     TooLarge {
         /// The limit.
         limit: usize,
     },
     /// The body is compressed though nobody asked for that.
-    #[error("the document: expected no content encoding, which is what was asked for, found {:?}", shown(.0))]
+    #[error(
+        "the document: expected no content encoding, which is what was asked for, found {:?}; switch compression off in the proxy in \
+         front of the peer's controller",
+        shown(.0)
+    )]
     Encoded(String),
 }
 
@@ -52,19 +58,31 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "expected HTTP status 200, found {}", self.status)?;
         match &self.location {
-            Some(location) => {
-                write!(f, ", a redirect to {:?}, which is not followed; set spec.metadataEndpoint", shown(location))?;
-                f.write_str(" to where the documents are")?;
-            }
+            Some(location) => write!(f, ", a redirect to {:?}, which is not followed", shown(location))?,
             None if (300..400).contains(&self.status) => f.write_str(", a redirect without a Location")?,
             None => {}
         }
         if let Some(line) = &self.line {
             write!(f, " ({:?})", shown(line))?;
         }
-        match &self.retry_after {
-            Some(time) => write!(f, "; the server says Retry-After: {}", shown(time)),
-            None => Ok(()),
+        if let Some(time) = &self.retry_after {
+            write!(f, "; the server says Retry-After: {}", shown(time))?;
+        }
+        write!(f, "; {}", self.what_to_do())
+    }
+}
+
+impl Refused {
+    fn what_to_do(&self) -> &'static str {
+        match self.status {
+            401 | 407 => "let requests for the metadata pass what asks for a login in front of the peer's controller",
+            403 => "let this cluster's controllers pass the firewall or proxy in front of the peer's controller",
+            200..=399 | 404 | 410 => {
+                "set spec.metadataEndpoint to what stands before /public/public.json at the peer, where the documents are"
+            }
+            429 => "it is asked again at the usual pace; ask the peer's operator to allow as many requests",
+            500.. => "ask the peer's operator: the log of the controller, or of the proxy in front of it, says why",
+            _ => "check that spec.metadataEndpoint leads to the peer's controller, and not to another server",
         }
     }
 }
@@ -107,26 +125,50 @@ impl From<&reqwest::Error> for FetchFailure {
     }
 }
 
+const NO_ROUTE: &str = "there is no route to spec.metadataEndpoint; check the networks between the clusters";
+const CUT_OFF: &str = "the connection ended in the middle of the document; it is tried again";
+
 /// A cause in words of the network, not of the libraries that have noticed it.
 fn plain(cause: &str) -> String {
     let cause = cause.split(" (os error").next().unwrap_or(cause);
     let known = [
-        ("lookup address", "the host of spec.metadataEndpoint has no address in DNS"),
-        ("onnection refused", "connection refused: nothing listens at spec.metadataEndpoint"),
-        ("etwork is unreachable", "there is no route to spec.metadataEndpoint"),
-        ("No route to host", "there is no route to spec.metadataEndpoint"),
-        ("handshake eof", "the endpoint closed the connection in the TLS handshake"),
-        ("close_notify", "the endpoint closed the connection without ending TLS; the answer may be incomplete"),
-        ("connection closed before message completed", "the endpoint closed the connection before it had answered"),
-        ("before message length reached", "the connection ended in the middle of the document"),
-        ("unexpected EOF during chunk", "the connection ended in the middle of the document"),
-        ("message head is too large", "the head of the answer is larger than any that is expected"),
-        ("onnection reset", "the endpoint reset the connection"),
+        ("lookup address", "the host of spec.metadataEndpoint has no address in DNS; correct it, or add the name"),
+        (
+            "onnection refused",
+            "connection refused: nothing listens at spec.metadataEndpoint; start the peer's controller, or correct host and port",
+        ),
+        ("etwork is unreachable", NO_ROUTE),
+        ("No route to host", NO_ROUTE),
+        (
+            "handshake eof",
+            "the endpoint closed the connection in the TLS handshake; check that the port in spec.metadataEndpoint speaks HTTPS",
+        ),
+        (
+            "close_notify",
+            "the endpoint closed the connection without ending TLS, so the answer may be incomplete; it is tried again",
+        ),
+        (
+            "connection closed before message completed",
+            "the endpoint closed the connection before it had answered; it is tried again, and the endpoint's log says why",
+        ),
+        ("before message length reached", CUT_OFF),
+        ("unexpected EOF during chunk", CUT_OFF),
+        (
+            "message head is too large",
+            "the head of the answer is larger than any that is expected; check that spec.metadataEndpoint leads to the peer's controller",
+        ),
+        ("onnection reset", "the endpoint reset the connection; check firewalls and proxies between the clusters"),
     ];
     match known.iter().find(|(theirs, _)| cause.contains(theirs)) {
         Some((_, plain)) => (*plain).to_owned(),
-        None if cause.starts_with("invalid HTTP") => {
-            format!("expected an HTTP answer, found something else ({})", shown(cause))
+        None if ["invalid HTTP version", "invalid HTTP status", "invalid HTTP method"]
+            .iter()
+            .any(|word| cause.starts_with(word)) =>
+        {
+            "expected an HTTP answer, found something else; check the port in spec.metadataEndpoint".to_owned()
+        }
+        None if cause.starts_with("invalid ") || cause.starts_with("unexpected transfer-encoding") => {
+            "the head of the answer is not valid HTTP; ask the peer's operator what answers there".to_owned()
         }
         None => shown(cause),
     }
@@ -145,19 +187,19 @@ pub(super) fn tls(error: &TlsError) -> String {
     match error {
         TlsError::InvalidCertificate(invalid) => certificate(invalid),
         TlsError::InvalidMessage(_) => {
-            "expected TLS, found something else, such as plain HTTP; does the port in spec.metadataEndpoint speak HTTPS?".into()
+            "expected TLS, found something else, such as plain HTTP; check that the port in spec.metadataEndpoint speaks HTTPS".into()
         }
         TlsError::AlertReceived(alert) => {
-            format!("the endpoint ended the handshake with the TLS alert {alert:?}; its log says why")
+            format!("the endpoint ended the handshake with the TLS alert {}; see its log", alert_name(*alert))
         }
         TlsError::PeerIncompatible(_) => {
-            "the endpoint and fedgate have no TLS version, cipher or key exchange in common; expected TLS 1.2 or 1.3".into()
+            "the endpoint and fedgate have no TLS version, cipher or key exchange in common: expected TLS 1.2 or 1.3; its operator has to allow one of them".into()
         }
         TlsError::PeerMisbehaved(_) | TlsError::InappropriateMessage { .. } | TlsError::InappropriateHandshakeMessage { .. } => {
-            "the endpoint breaks the TLS protocol; is it a TLS server, and is nothing between it and fedgate?".into()
+            "the endpoint breaks the TLS protocol; check that it is a TLS server, and what stands between it and this cluster".into()
         }
-        TlsError::NoCertificatesPresented => "expected the endpoint's certificate, found none".into(),
-        other => shown(&other.to_string()),
+        TlsError::NoCertificatesPresented => "expected the endpoint's certificate, found none; its operator has to set one".into(),
+        _ => "the TLS handshake failed; `openssl s_client -connect HOST:PORT` shows how far it gets".into(),
     }
 }
 
@@ -169,7 +211,7 @@ fn certificate(invalid: &CertificateError) -> String {
     match invalid {
         // A bad signature: a CA of the same name, but with another key.
         UnknownIssuer | BadSignature => {
-            "the endpoint's certificate comes from no system root and not from spec.metadata.ca".into()
+            "the endpoint's certificate comes from no system root and not from spec.metadata.ca; put the CA that issued it there".into()
         }
         Expired => "the endpoint's certificate has expired; its operator has to renew it".into(),
         ExpiredContext { not_after, .. } => {
@@ -181,32 +223,28 @@ fn certificate(invalid: &CertificateError) -> String {
             moment(not_before),
             moment(time)
         ),
-        NotValidForName => "the endpoint's certificate is for another host than spec.metadataEndpoint names".into(),
+        NotValidForName => "the endpoint's certificate is for another host than spec.metadataEndpoint names; use a name that it has".into(),
         NotValidForNameContext { presented, .. } => format!(
-            "the endpoint's certificate is for another host than spec.metadataEndpoint names: {}",
+            "the endpoint's certificate is for another host than spec.metadataEndpoint names: {}; use a name that it has, or have it issued \
+             for this one",
             names(presented)
         ),
         InvalidPurpose | InvalidPurposeContext { .. } => {
-            "the endpoint's certificate is not one for a server: expected the extended key usage serverAuth".into()
+            "the endpoint's certificate is not one for a server: expected the extended key usage serverAuth; its operator has to replace it".into()
         }
-        BadEncoding => "the endpoint's certificate is damaged".into(),
+        BadEncoding => "the endpoint's certificate is damaged; its operator has to replace it".into(),
         UnsupportedSignatureAlgorithmContext { .. } => {
             "the endpoint's certificate is signed with an algorithm that is not taken; expected ECDSA, Ed25519, or RSA with \
-             2048 bits or more and SHA-2"
+             2048 bits or more and SHA-2; its operator has to replace it"
                 .into()
         }
         other if format!("{other:?}").contains("CaUsedAsEndEntity") => {
             "the endpoint shows a CA certificate as its own: expected one that the CA signed, or exactly the certificate in \
-             spec.metadata.ca"
+             spec.metadata.ca; put it there if it is the right one"
                 .into()
         }
         _ => "the endpoint's certificate is refused; `openssl s_client -showcerts` shows it".into(),
     }
-}
-
-fn moment(time: &UnixTime) -> String {
-    let time = i64::try_from(time.as_secs()).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
-    time.map_or_else(|| "a time beyond all dates".into(), |time| time.to_string())
 }
 
 /// The names of a certificate, as the library has them: `DnsName("gw.example")`.

@@ -97,9 +97,31 @@ async fn first_line(mut response: Response, token: Option<&str>) -> Option<Strin
         let Ok(Some(chunk)) = response.chunk().await else { break };
         start.extend(chunk.iter().take(EXPLANATION - start.len()));
     }
-    let text = String::from_utf8(start).ok()?;
-    let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
+    let text = beginning_in_utf8(&start)?;
+    let line = title(text).or_else(|| text.lines().map(str::trim).find(|line| !line.is_empty()))?;
     Some(without_token(line, token))
+}
+
+/// A text that may be cut off in the middle of a character; `None` for other bytes.
+pub(super) fn beginning_in_utf8(bytes: &[u8]) -> Option<&str> {
+    match str::from_utf8(bytes) {
+        Ok(text) => Some(text),
+        Err(error) if error.error_len().is_none() => {
+            bytes.get(..error.valid_up_to()).and_then(|part| str::from_utf8(part).ok())
+        }
+        Err(_) => None,
+    }
+}
+
+/// The title of a page: of an HTML page the first line says nothing.
+fn title(text: &str) -> Option<&str> {
+    if !text.trim_start().starts_with('<') {
+        return None;
+    }
+    let lower = text.to_ascii_lowercase();
+    let from = lower.find("<title>")? + "<title>".len();
+    let to = from + lower.get(from..)?.find("</title>")?;
+    text.get(from..to).map(str::trim).filter(|title| !title.is_empty())
 }
 
 /// The text without any part of the token.

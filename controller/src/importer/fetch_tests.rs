@@ -114,22 +114,57 @@ async fn an_answer_that_is_no_document_is_told_with_what_it_says() {
         (
             "HTTP/1.1 301 X\r\nLocation: https://new.example/metadata\r\n\r\nbody",
             "expected HTTP status 200, found 301, a redirect to \"https://new.example/metadata\", which is not followed; set \
-             spec.metadataEndpoint to where the documents are",
+             spec.metadataEndpoint to what stands before /public/public.json at the peer, where the documents are",
         ),
-        ("HTTP/1.1 302 X\r\n\r\n", "expected HTTP status 200, found 302, a redirect without a Location"),
+        (
+            "HTTP/1.1 302 X\r\n\r\n",
+            "expected HTTP status 200, found 302, a redirect without a Location; set spec.metadataEndpoint to what stands before \
+             /public/public.json at the peer, where the documents are",
+        ),
         (
             "HTTP/1.1 503 X\r\nRetry-After: 120\r\n\r\n\n  no healthy upstream\u{1b}[1m \nsecond",
-            "expected HTTP status 200, found 503 (\"no healthy upstream\\\\u{1b}[1m\"); the server says Retry-After: 120",
+            "expected HTTP status 200, found 503 (\"no healthy upstream\\\\u{1b}[1m\"); the server says Retry-After: 120; ask the \
+             peer's operator: the log of the controller, or of the proxy in front of it, says why",
         ),
-        ("HTTP/1.1 404 X\r\n\r\n404 page not found\n", "expected HTTP status 200, found 404 (\"404 page not found\")"),
-        ("HTTP/1.1 403 X\r\nContent-Encoding: gzip\r\n\r\nxyz", "expected HTTP status 200, found 403"),
-        ("HTTP/1.1 204 X\r\n\r\n", "expected HTTP status 200, found 204"),
+        (
+            "HTTP/1.1 404 X\r\n\r\n404 page not found\n",
+            "expected HTTP status 200, found 404 (\"404 page not found\"); set spec.metadataEndpoint to what stands before \
+             /public/public.json at the peer, where the documents are",
+        ),
+        (
+            "HTTP/1.1 403 X\r\nContent-Encoding: gzip\r\n\r\nxyz",
+            "expected HTTP status 200, found 403; let this cluster's controllers pass the firewall or proxy in front of the peer's controller",
+        ),
+        (
+            "HTTP/1.1 204 X\r\n\r\n",
+            "expected HTTP status 200, found 204; set spec.metadataEndpoint to what stands before /public/public.json at the peer, where \
+             the documents are",
+        ),
+        (
+            "HTTP/1.1 401 X\r\n\r\n",
+            "expected HTTP status 200, found 401; let requests for the metadata pass what asks for a login in front of the peer's controller",
+        ),
+        (
+            "HTTP/1.1 429 X\r\nRetry-After: Fri, 01 Jan 2027 00:00:00 GMT\r\n\r\nslow down",
+            "expected HTTP status 200, found 429 (\"slow down\"); the server says Retry-After: Fri, 01 Jan 2027 00:00:00 GMT; it is asked \
+             again at the usual pace; ask the peer's operator to allow as many requests",
+        ),
+        (
+            "HTTP/1.1 502 X\r\n\r\n<html>\r\n<head><TITLE> 502 Bad Gateway </TITLE></head>\r\n<body>nginx",
+            "expected HTTP status 200, found 502 (\"502 Bad Gateway\"); ask the peer's operator: the log of the controller, or of the \
+             proxy in front of it, says why",
+        ),
+        (
+            "HTTP/1.1 418 X\r\n\r\n\u{fc}",
+            "expected HTTP status 200, found 418 (\"\u{fc}\"); check that spec.metadataEndpoint leads to the peer's controller, and not to \
+             another server",
+        ),
     ] {
         assert_eq!(answer_to(response).await.unwrap_err().to_string(), said);
     }
     let endless = format!("HTTP/1.1 500 X\r\n\r\n{}", "x".repeat(1_000_000));
     let failure = answer_to(endless).await.unwrap_err().to_string();
-    assert!(failure.len() < 200, "{failure}");
+    assert!(failure.len() < 300, "{failure}");
 }
 
 #[tokio::test]
@@ -257,10 +292,8 @@ async fn a_connection_that_is_reset_in_mid_body_is_a_failure() {
 async fn compression_that_nobody_asked_for_is_refused() {
     let failure =
         answer_to("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}").await.unwrap_err();
-    assert_eq!(
-        failure.to_string(),
-        "the document: expected no content encoding, which is what was asked for, found \"gzip\""
-    );
+    let said = "the document: expected no content encoding, which is what was asked for, found \"gzip\"; switch compression off";
+    assert!(failure.to_string().starts_with(said), "{failure}");
 }
 
 #[tokio::test]
@@ -372,6 +405,65 @@ async fn a_refused_certificate_is_told_with_its_names_and_dates() {
         assert!(parts.iter().all(|part| message.contains(part)), "{message}");
         assert!(!message.contains("Error(") && !message.contains("DnsName"), "{message}");
     }
+}
+
+/// Other servers on the port, plain HTTP both ways, and one that hangs up: one message each, with what to do.
+#[tokio::test]
+async fn what_speaks_something_else_is_told_with_what_to_do() {
+    let ca = TestCa::new();
+    for banner in [
+        "SSH-2.0-OpenSSH_9.9\r\n",
+        "220 mail.example ESMTP Postfix\r\n",
+        "HTTP/1.1 400 Bad Request\r\n\r\n",
+        "\0\0\0\0\0",
+        "-ERR unknown command\r\n",
+        "",
+    ] {
+        let server = Server::tcp(move |mut stream| async move {
+            let _ = stream.write_all(banner.as_bytes()).await;
+            let _ = stream.shutdown().await;
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        })
+        .await;
+        let message = fetch(&server, &ca).await.unwrap_err().to_string();
+        assert!(message.contains("check that the port in spec.metadataEndpoint speaks HTTPS"), "{banner:?}: {message}");
+        crate::readable::assert_readable(&[message], crate::advice::problems_of_finding);
+    }
+}
+
+#[tokio::test]
+async fn every_way_for_a_fetch_to_fail_says_what_to_do() {
+    let ca = TestCa::new();
+    let mut said = Vec::new();
+    for status in [201, 204, 301, 304, 400, 401, 403, 404, 407, 410, 418, 429, 500, 502, 503, 504] {
+        said.push(answer_to(format!("HTTP/1.1 {status} X\r\n\r\n")).await);
+    }
+    for broken in [
+        "SSH-2.0-OpenSSH_9.9\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{}",
+        "HTTP/1.1 200 OK\r\nContent-Encoding: br\r\n\r\n{}",
+        "HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n{}",
+        "HTTP/9.9 200 OK\r\n\r\n{}",
+        "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n{}",
+        "HTTP/1.1 200 OK\r\nbad header\r\n\r\n{}",
+        "",
+    ] {
+        said.push(answer_to(broken).await);
+    }
+    for leaf in [ca.expired_leaf(), ca.leaf_for("beta.example"), ca.leaf_of(&[]), TestCa::new().leaf(), ca.itself()] {
+        let server = says(&leaf, "HTTP/1.1 200 OK\r\n\r\n{}").await;
+        said.push(fetch(&server, &ca).await);
+    }
+    // The last of them is exactly the certificate in `ca`, and is refused for its name.
+    let said: Vec<_> = said.into_iter().map(|answer| format!("peer beta: {}", answer.unwrap_err())).collect();
+    crate::readable::assert_readable(&said, crate::advice::problems_of_finding);
+}
+
+#[test]
+fn a_text_that_is_cut_in_the_middle_of_a_character_is_shown_up_to_it() {
+    assert_eq!(super::fetch::beginning_in_utf8(&"no \u{fc}".as_bytes()[..4]), Some("no "));
+    assert_eq!(super::fetch::beginning_in_utf8(b"\xc3\x28"), None);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use super::client::told;
 use super::confirmations::Confirmations;
 use super::owner::managed_by;
 use super::watch::{Rollbacks, Version};
+use crate::yaml;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -171,8 +172,13 @@ impl Election {
         match timeout(PATIENCE, self.try_hold()).await {
             Ok(Ok(true)) => self.lead_until(began + DEADLINE),
             Ok(Ok(false)) => self.lead_until(began),
-            Ok(Err(error)) => tracing::warn!("the Lease {LEASE} cannot be renewed or read: {}", told(&error)),
-            Err(_) => tracing::warn!("the Lease {LEASE}: the API server has not answered within {PATIENCE:?}"),
+            Ok(Err(error)) => {
+                tracing::warn!("the Lease {LEASE} cannot be renewed or read, trying again: {}", told(&error))
+            }
+            Err(_) => tracing::warn!(
+                "the Lease {LEASE}: the API server has not answered within {}; trying again",
+                yaml::spell(PATIENCE)
+            ),
         }
         self.tell();
     }
@@ -264,7 +270,7 @@ impl Election {
         let changed = self.changes.send_if_modified(|before| std::mem::replace(before, leads) != leads);
         match (changed, leads) {
             (true, true) => tracing::info!("this replica leads"),
-            (true, false) => tracing::warn!("this replica does not lead any more"),
+            (true, false) => tracing::warn!("this replica does not lead any more; another one does, or will"),
             (false, _) => {}
         }
     }

@@ -12,7 +12,7 @@ use super::watch::Key;
 use crate::envoy::Allocation;
 use crate::running::Running;
 use crate::settings::Settings;
-use crate::{cluster_identity, readable, run, sinks};
+use crate::{advice, cluster_identity, readable, run, sinks};
 use fedgate_federation::federate::{Condition, ConditionStatus, ConditionType};
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
 use jiff::Timestamp;
@@ -102,5 +102,5 @@ fn every_finding_of_an_adapter_is_told_in_words_of_a_colleague() {
     let missing: Vec<_> = FindingReason::OF_ADAPTERS.iter().filter(|reason| !produced.contains(reason)).collect();
     assert_eq!(missing, Vec::<&FindingReason>::new());
     let messages: Vec<_> = findings.iter().map(ToString::to_string).collect();
-    readable::assert_readable(&messages, readable::problems);
+    readable::assert_readable(&messages, advice::problems_of_finding);
 }

@@ -234,7 +234,7 @@ impl Replica {
         if now.duration_since(since) < DIFFERENCE {
             return since.checked_add(DIFFERENCE).ok();
         }
-        tracing::warn!("this replica publishes something else than the leader; are all replicas set up the same?");
+        tracing::warn!("this replica publishes something else than the leader; give all replicas the same flags");
         self.outcomes.published.store(Arc::new(exporter::Published::of(&under_versions_of(federation, stored))));
         None
     }

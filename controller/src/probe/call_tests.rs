@@ -131,7 +131,7 @@ async fn the_health_name_has_to_answer_with_200() {
     let outcome = async |answer| pair.outcome(&pair.answering(answer).await, true).await;
     assert_eq!(outcome("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nok\n").await, Ok(()));
     let unwell = outcome("HTTP/1.1 503 Service Unavailable\r\n\r\n").await.unwrap_err();
-    assert_eq!(unwell, "web.shop.svc.beta.example:80 answers with status 503, expected 200");
+    assert_eq!(unwell, "web.shop.svc.beta.example:80 answers with status 503, expected 200; ask the peer's operator");
     for no_http in ["220 mail\r\n", "HTTP/1.1 two hundred\r\n", "\n"] {
         assert!(outcome(no_http).await.unwrap_err().contains("does not speak HTTP"), "{no_http:?}");
     }

@@ -2,8 +2,9 @@
 //! harmless text.
 
 use super::verifier::WrongIdentity;
+use crate::tls::{alert_name, moment};
+use crate::words;
 use fedgate_core::ServiceName;
-use fedgate_federation::shown;
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
 use std::{
     io::{Error as IoError, ErrorKind},
@@ -17,7 +18,7 @@ pub(super) enum ProbeFailure {
     #[error("{0}")]
     Connect(String),
     /// The time was over.
-    #[error("no {what} within {time:?}")]
+    #[error("no {what} within {time:?}; check firewalls between the clusters")]
     Late {
         /// What did not come.
         what: &'static str,
@@ -25,13 +26,13 @@ pub(super) enum ProbeFailure {
         time: Duration,
     },
     /// The connection ended in the handshake.
-    #[error("it hung up in the TLS handshake for {0}; its log tells why")]
+    #[error("it hung up in the TLS handshake for {0}; see its log")]
     HungUp(ServiceName),
     /// It is another one, or what it shows is no good.
     #[error("{0}")]
     Certificate(String),
     /// It does not take our certificate, or closes the connection once it has seen it.
-    #[error("it refuses this cluster's certificate for {service} ({how}); its access log tells why")]
+    #[error("it refuses this cluster's certificate for {service} ({how}); see its access log")]
     RefusesUs {
         /// What was asked for.
         service: ServiceName,
@@ -39,7 +40,7 @@ pub(super) enum ProbeFailure {
         how: String,
     },
     /// The health name answers with another status.
-    #[error("{service} answers with status {status}, expected 200")]
+    #[error("{service} answers with status {status}, expected 200; ask the peer's operator")]
     Status {
         /// The health name.
         service: ServiceName,
@@ -47,7 +48,7 @@ pub(super) enum ProbeFailure {
         status: u16,
     },
     /// The health name's answer is not HTTP.
-    #[error("what answers for {0} does not speak HTTP")]
+    #[error("what answers for {0} does not speak HTTP; ask the peer's operator")]
     NoHttp(ServiceName),
     /// TLS did not come about.
     #[error("TLS: {0}")]
@@ -57,8 +58,10 @@ pub(super) enum ProbeFailure {
 impl ProbeFailure {
     pub(super) fn connect(error: &IoError) -> Self {
         Self::Connect(match error.kind() {
-            ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-            _ => format!("cannot connect: {}", shown(&error.to_string())),
+            ErrorKind::ConnectionRefused => {
+                "connection refused; check that the peer's gateway runs, and its port".to_owned()
+            }
+            _ => format!("cannot connect: {}; check the networks between the clusters", words::io(error)),
         })
     }
 
@@ -78,12 +81,12 @@ impl ProbeFailure {
             Some(TlsError::AlertReceived(alert)) if is_about_certificate(*alert) => {
                 Self::after_handshake(error, service)
             }
-            Some(error) => Self::Tls(shown(&error.to_string())),
+            Some(error) => Self::Tls(tls(error)),
             None => match error.kind() {
                 ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
                     Self::HungUp(service.clone())
                 }
-                _ => Self::Tls(shown(&error.to_string())),
+                _ => Self::Tls(words::io(error)),
             },
         }
     }
@@ -109,17 +112,17 @@ fn is_about_certificate(alert: AlertDescription) -> bool {
     )
 }
 
-/// The name of an alert as RFC 8446 has it (section 6.2): `unknown_ca`.
-fn alert_name(alert: AlertDescription) -> String {
-    let (mut name, mut after_lower) = (String::new(), false);
-    for c in format!("{alert:?}").chars() {
-        if c.is_ascii_uppercase() && after_lower {
-            name.push('_');
+/// A TLS error in the words of an operator.
+fn tls(error: &TlsError) -> String {
+    match error {
+        TlsError::InvalidMessage(_) => "expected TLS, found something else, such as plain HTTP; check the gateway's port".to_owned(),
+        TlsError::AlertReceived(alert) => format!("it ended the handshake with the alert {}; see its log", alert_name(*alert)),
+        TlsError::PeerIncompatible(_) => {
+            "it has no TLS version, cipher or key exchange in common with this cluster; see docs/reference.md, the gateway's port".to_owned()
         }
-        after_lower = c.is_ascii_lowercase();
-        name.push(c.to_ascii_lowercase());
+        TlsError::NoCertificatesPresented => "it shows no certificate; check that it is a gateway of the federation".to_owned(),
+        _ => "it breaks the TLS protocol; check that it is a gateway, and what stands between it and this cluster".to_owned(),
     }
-    name
 }
 
 fn certificate(invalid: &CertificateError) -> String {
@@ -128,10 +131,20 @@ fn certificate(invalid: &CertificateError) -> String {
     };
     match invalid {
         // A bad signature: a CA of the same name, but with another key.
-        UnknownIssuer | BadSignature => "its certificate is signed by no root of the peer".to_owned(),
-        Expired | ExpiredContext { .. } => "its certificate has expired".to_owned(),
-        NotValidYet | NotValidYetContext { .. } => "its certificate is not valid yet; compare the clocks".to_owned(),
+        UnknownIssuer | BadSignature => {
+            "its certificate is signed by no root of the peer; its operator has to publish the root, or replace the certificate".to_owned()
+        }
+        Expired => "its certificate has expired; its operator has to renew it".to_owned(),
+        ExpiredContext { not_after, .. } => {
+            format!("its certificate expired at {}; its operator has to renew it", moment(not_after))
+        }
+        NotValidYet => "its certificate is not valid yet; compare the clocks".to_owned(),
+        NotValidYetContext { not_before, time } => format!(
+            "its certificate is valid from {} on, and here it is {}; compare the clocks",
+            moment(not_before),
+            moment(time)
+        ),
         Other(other) if other.0.is::<WrongIdentity>() => other.0.to_string(),
-        other => shown(&format!("its certificate is refused: {other}")),
+        _ => "its certificate is refused; `openssl s_client -showcerts` shows it".to_owned(),
     }
 }

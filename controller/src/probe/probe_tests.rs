@@ -156,7 +156,10 @@ async fn the_first_identity_is_the_one_that_counts() {
 #[tokio::test]
 async fn a_certificate_has_to_be_valid_now() {
     let beta = Beta::new();
-    refused(beta.seeing(&beta.ca.expired_leaf_of(GATEWAY)).await, "has expired");
+    refused(
+        beta.seeing(&beta.ca.expired_leaf_of(GATEWAY)).await,
+        "expired at 2001-01-01T00:00:00Z; its operator has to renew it",
+    );
 }
 
 #[tokio::test]

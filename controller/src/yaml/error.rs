@@ -102,8 +102,11 @@ const PARSER: [(&str, &str); 19] = [
     ("'-' indicator", "expected '-' at the indentation of the entry above; check the indentation"),
     ("simple key", "expected ':' behind a field's name; add it, or check the indentation"),
     ("indentation", "expected another indentation; indent as the lines around it"),
-    ("':'", "expected no ': ' within a text; put the text in quotes"),
-    ("mapping values are not allowed", "expected no ': ' within a text; put the text in quotes"),
+    ("':'", "expected no ': ' within a text; put the text in quotes, or check the indentation"),
+    (
+        "mapping values are not allowed",
+        "expected no ': ' within a text; put the text in quotes, or check the indentation",
+    ),
     ("quoted scalar", "expected the closing quote or a valid escape sequence in a quoted text; fix the text"),
     ("quote", "expected the closing quote of a text; add it"),
     ("unexpected eof", "expected more, found the end of the file; complete it"),

@@ -79,6 +79,22 @@ impl<'a> Section<'a> {
         self.entries.iter().any(|entry| entry.key == name && entry.node.value != Value::Null)
     }
 
+    /// Whether nothing is wrong with this field, as far as it has been read. One that is absent is right.
+    pub fn reads(&self, name: &str) -> bool {
+        let path = self.path_of(name);
+        !self.problems.0.borrow().iter().any(|problem| problem.field == path || problem.field == self.path)
+    }
+
+    /// Whether the mapping has no such field, or one with an empty list.
+    pub fn is_empty(&self, name: &str) -> bool {
+        let entry = self.entries.iter().find(|entry| entry.key == name);
+        entry.is_none_or(|entry| match &entry.node.value {
+            Value::Null => true,
+            Value::Sequence(rows) => rows.is_empty(),
+            _ => false,
+        })
+    }
+
     /// The mapping that is the value of a field.
     pub fn section(&self, name: &'static str) -> Section<'a> {
         Section::new(self.path_of(name), self.node(name), self.problems)
@@ -138,7 +154,8 @@ impl<'a> Section<'a> {
     pub fn finish(self) {
         let asked = self.asked.borrow();
         for entry in self.entries.iter().filter(|entry| !asked.contains(&entry.key.as_str())) {
-            self.problems.add(entry.line, join(&self.path, &shown(&entry.key)), no_such_field(&entry.key, &asked));
+            let name = if entry.key.is_empty() { "\"\"".to_owned() } else { shown(&entry.key) };
+            self.problems.add(entry.line, join(&self.path, &name), no_such_field(&entry.key, &asked));
         }
     }
 

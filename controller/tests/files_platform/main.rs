@@ -12,3 +12,4 @@ mod mistakes;
 mod readable;
 mod running;
 mod settings;
+mod sources;

@@ -32,7 +32,7 @@ fn a_gateway_that_is_there_is_told_from_one_that_is_not() {
         beta.stop_gateway();
         let message = wait_probed(alpha, FAILED).await?;
         let address = beta.gateway_address();
-        ensure!(message == format!("{address}: connection refused"), "{message}");
+        ensure!(message.starts_with(&format!("{address}: connection refused")), "{message}");
         ensure!(alpha.status().await?.import(&pair.web.name()).is_some(), "the import has gone");
         beta.start_gateway().await?;
         wait_probed(alpha, SUCCEEDED).await.map(drop)

@@ -15,12 +15,15 @@ pub(super) fn check(chain: &Source<'_>, key: &Source<'_>) -> Credentials {
     let leaf = match leaf {
         Ok(leaf) => leaf,
         Err(why) => {
-            let faults = vec![chain.error(FindingReason::InvalidCertificate, why)];
+            let faults = vec![match chain.bytes {
+                Ok(_) => chain.misplaced(FindingReason::InvalidCertificate, &why),
+                Err(_) => chain.error(FindingReason::InvalidCertificate, why),
+            }];
             return Credentials { faults, validities: Vec::new() };
         }
     };
     let faults = [names(&leaf), usage(&leaf), rsa(&leaf)].into_iter().flatten();
-    let mut faults: Vec<_> = faults.map(|why| chain.error(FindingReason::InvalidCertificate, why)).collect();
+    let mut faults: Vec<_> = faults.map(|why| chain.unfit(&why)).collect();
     faults.extend(key::check(key, leaf.public_key()));
     let validity = Validity::of(&leaf, CertificateRole::Endpoint, &chain.object, chain.field);
     Credentials { faults, validities: validity.into_iter().collect() }
@@ -41,7 +44,7 @@ fn names(leaf: &X509Certificate<'_>) -> Option<String> {
 
 fn usage(leaf: &X509Certificate<'_>) -> Option<String> {
     let usage = leaf.extended_key_usage().ok().flatten()?.value;
-    let message = "its extended key usage lacks serverAuth, so peers refuse it; have it issued for a server";
+    let message = "its extended key usage lacks serverAuth, so peers refuse it: expected a certificate for a server";
     (!usage.any && !usage.server_auth).then(|| message.to_owned())
 }
 

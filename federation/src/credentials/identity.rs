@@ -19,12 +19,15 @@ pub(super) fn check(
     ours: &TrustDomain,
 ) -> (Credentials, Vec<Fingerprint>) {
     let invalid = |why: String| {
-        let faults = vec![chain.error(FindingReason::InvalidCertificate, why)];
+        let faults = vec![chain.misplaced(FindingReason::InvalidCertificate, &why)];
         (Credentials { faults, validities: Vec::new() }, Vec::new())
     };
     let bytes = match &chain.bytes {
         Ok(bytes) => *bytes,
-        Err(why) => return invalid(why.clone()),
+        Err(why) => {
+            let faults = vec![chain.error(FindingReason::InvalidCertificate, why.clone())];
+            return (Credentials { faults, validities: Vec::new() }, Vec::new());
+        }
     };
     let read = match Chain::read(bytes) {
         Ok(read) => read,
@@ -46,8 +49,7 @@ fn judge(
 ) -> (Credentials, Vec<Fingerprint>) {
     let Some((leaf, _)) = chain.split_first() else { return (Credentials::default(), Vec::new()) };
     let form = leaf::faults(leaf, ours);
-    let mut faults: Vec<_> =
-        form.iter().map(|why| source.error(FindingReason::InvalidCertificate, why.as_str())).collect();
+    let mut faults: Vec<_> = form.iter().map(|why| source.unfit(why)).collect();
     faults.extend(leaf::warnings(leaf).map(|why| source.warning(FindingReason::WeakCertificate, why)));
     if read.has_key {
         let message = "the file has a private key beside the certificates: keep the key in a file of its own";
@@ -87,8 +89,7 @@ fn of_path(
 ) -> Vec<Finding> {
     let root = path.anchors.first().and_then(|place| roots.get(*place));
     let faults = path::faults(leaf, intermediates, root, ours);
-    let mut findings: Vec<_> =
-        faults.into_iter().map(|why| source.error(FindingReason::InvalidCertificate, why)).collect();
+    let mut findings: Vec<_> = faults.iter().map(|why| source.unfit(why)).collect();
     if path.weak {
         let message = "a signature in the chain is by an algorithm that is too weak to be checked (SHA-1, or an RSA key below 2048 bits), and \
                        programs other than Envoy refuse it: have the certificate signed with SHA-256";

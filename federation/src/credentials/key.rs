@@ -27,10 +27,10 @@ pub(super) fn check(source: &Source<'_>, certified: &SubjectPublicKeyInfo<'_>) -
     match is_key_of(bytes, certified) {
         Ok(true) => None,
         Ok(false) => {
-            let message = "expected the private key of the certificate, found that of another; were only one of the two files replaced?";
+            let message = "expected the private key of the certificate, found that of another; put the key there that was made with the certificate";
             Some(source.error(FindingReason::KeyMismatch, message))
         }
-        Err(why) => Some(source.error(FindingReason::InvalidKey, why)),
+        Err(why) => Some(source.misplaced(FindingReason::InvalidKey, &why)),
     }
 }
 

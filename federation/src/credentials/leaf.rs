@@ -123,7 +123,7 @@ fn identity(leaf: &X509Certificate<'_>, ours: &TrustDomain) -> Option<String> {
         [uri] => match WorkloadIdentity::parse(uri) {
             Ok(identity) if identity.trust_domain() == ours.as_str() => None,
             Ok(identity) => expected(&format!(
-                "one of the trust domain {}, which peers refuse as this cluster's; is trustDomain right?",
+                "one of the trust domain {}, which peers refuse as this cluster's; correct trustDomain if that is wrong",
                 shown(identity.trust_domain())
             )),
             Err(_) => expected(&format!("{:?}", shown(uri))),
@@ -153,6 +153,6 @@ pub(super) fn warnings(leaf: &X509Certificate<'_>) -> Option<String> {
         (false, false) => "clientAuth and serverAuth",
     };
     Some(format!(
-        "its extended key usage lacks {missing}, so peers that look at it refuse it: gateway and egress need both clientAuth and serverAuth"
+        "its extended key usage lacks {missing}, so peers that look at it refuse it: gateway and egress need both clientAuth and serverAuth; have it issued with both"
     ))
 }

@@ -41,8 +41,8 @@ pub(super) fn check(source: &RootSource<'_>, anchors: &[Fingerprint]) -> Credent
 /// What to say of a root that is an intermediate.
 pub(crate) fn intermediate(root: &Root) -> String {
     format!(
-        "{} ({}) is an intermediate CA: expected a self-signed root, found one that {} issued; Envoy refuses every certificate that it signed, \
-         so publish that issuer's own root too",
+        "{} ({}) is an intermediate CA: expected a self-signed root, found one that {} issued; Envoy refuses every certificate that it signed; \
+         publish the root of that issuer too",
         root.fingerprint(),
         root.subject(),
         root.issuer()

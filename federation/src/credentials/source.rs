@@ -16,6 +16,16 @@ impl Source<'_> {
         Finding::error(reason, self.object.clone(), self.field, message)
     }
 
+    /// What the file should hold, and to put it there.
+    pub(super) fn misplaced(&self, reason: FindingReason, why: &str) -> Finding {
+        self.error(reason, format!("{why}; put the right file there"))
+    }
+
+    /// A certificate that is whole, and that peers refuse.
+    pub(super) fn unfit(&self, why: &str) -> Finding {
+        self.error(FindingReason::InvalidCertificate, format!("{why}; have the certificate issued anew"))
+    }
+
     pub(super) fn warning(&self, reason: FindingReason, message: impl Into<String>) -> Finding {
         Finding::warning(reason, self.object.clone(), self.field, message)
     }

@@ -39,8 +39,13 @@ impl GatewayAddress {
     /// Reads `host:port`, an IPv6 address in brackets, as [`Self`] is shown; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let (host, port) = text.rsplit_once(':')?;
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        Some(Self { address: GatewayHost::parse(host).ok()?, port: ServicePort::parse(port).ok()? })
+        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        // Without brackets nobody can tell where an IPv6 address ends: `fd00::1:443` is one without a port.
+        if bracketed.is_some() != host.contains(':') {
+            return None;
+        }
+        let address = GatewayHost::parse(bracketed.unwrap_or(host)).ok()?;
+        Some(Self { address, port: ServicePort::parse(port).ok()? })
     }
 }
 
@@ -201,7 +206,15 @@ mod tests {
         for text in ["gw.beta.example:15443", "192.0.2.1:443", "[2001:db8::1]:15443"] {
             assert_eq!(GatewayAddress::parse(text).unwrap().to_string(), text);
         }
-        for bad in ["gw.beta.example", "192.0.2.1:0", ":15443", "[2001:db8::1]", "a b:1"] {
+        for bad in [
+            "gw.beta.example",
+            "192.0.2.1:0",
+            ":15443",
+            "[2001:db8::1]",
+            "a b:1",
+            "2001:db8::1:443",
+            "[gw.example]:443",
+        ] {
             assert_eq!(GatewayAddress::parse(bad), None, "{bad}");
         }
     }

@@ -100,7 +100,10 @@ fn parse_roots(text: &str, limits: &Limits, findings: &mut Findings) -> Result<V
         match root {
             Ok(root) => roots.push(root),
             Err(error) => {
-                let message = format!("certificate {} was dropped: {error}", place + 1);
+                let message = format!(
+                    "block {} of the peer's roots was dropped: {error}; ask its operator to remove or replace it",
+                    place + 1
+                );
                 findings.add(Severity::Error, FindingReason::InvalidRoot, "rootCA", message);
             }
         }
@@ -119,7 +122,7 @@ fn parse_roots(text: &str, limits: &Limits, findings: &mut Findings) -> Result<V
 fn parse_extension(body: &[u8], raw: &RawValue, findings: &mut Findings) -> Option<PublicExtension> {
     let text = raw.get().as_bytes();
     let refused = |error: JsonError| {
-        let message = format!("it was left out: {}", error.within(body, text));
+        let message = format!("it was left out: {}; ask the peer's operator to correct it", error.within(body, text));
         findings.add(Severity::Warning, FindingReason::InvalidExtension, "fedgate", message);
     };
     read_object(text).map_err(refused).ok()

@@ -54,7 +54,9 @@ pub enum TableFailure {
 
 impl TableFailure {
     pub(super) fn finding(&self, local: ObjectRef) -> Finding {
-        let message = format!("{self}; the last good table stays in force");
+        let message = format!(
+            "{self}; export less, or have fewer peers and policies: until then the last good table stays in force"
+        );
         Finding::error(FindingReason::TableNotBuilt, local, "", message)
     }
 }
@@ -127,7 +129,10 @@ fn is_labelled(service: &ServiceObject) -> Result<bool, Box<Finding>> {
         None => Ok(false),
         Some("") => Ok(true),
         Some(value) => {
-            let message = format!("expected an empty value, found {:?}, so the Service is not exported", shown(value));
+            let message = format!(
+                "expected an empty value, found {:?}; until this is corrected the Service is not exported",
+                shown(value)
+            );
             let field = format!("metadata.labels[{PUBLIC_SERVICE_LABEL}]");
             Err(Finding::warning(FindingReason::LabelNotEmpty, service.object(), field, message).into())
         }
@@ -144,7 +149,12 @@ struct Checked {
 
 fn check(inputs: &Inputs<'_>, service: &ServiceObject) -> Result<(Hostname, Checked), Box<Finding>> {
     let refused = |reason, field: &str, message: String| {
-        Box::new(Finding::error(reason, service.object(), field, format!("{message}; the Service is not exported")))
+        Box::new(Finding::error(
+            reason,
+            service.object(),
+            field,
+            format!("{message}; until this is corrected the Service is not exported"),
+        ))
     };
     if service.service_type.as_deref() == Some("ExternalName") {
         let message = "expected a Service with workloads behind it, found type ExternalName".to_owned();
@@ -205,7 +215,10 @@ fn check_port(spec: &ServicePortSpec, before: &Ports) -> Result<PublicServicePor
         return Err((FindingReason::UnnamedPort, message));
     };
     if !is_port_name(name) {
-        let message = format!("expected a port name (RFC 1123 label), found {:?}", shown(name));
+        let message = format!(
+            "expected a port name of lower-case letters, digits and '-' (RFC 1123 label), such as http, found {:?}",
+            shown(name)
+        );
         return Err((FindingReason::InvalidPort, message));
     }
     let Some(port) = ServicePort::new(spec.port) else {
@@ -217,7 +230,9 @@ fn check_port(spec: &ServicePortSpec, before: &Ports) -> Result<PublicServicePor
     match before.iter().any(twice) {
         true => Err((
             FindingReason::DuplicatePort,
-            format!("port {port} ({name}) has the name or the number of one before it"),
+            format!(
+                "expected ports with different names and numbers, found port {port} ({name}), which has the name or the number of one before it"
+            ),
         )),
         false => Ok(PublicServicePort { name: name.to_owned(), port }),
     }

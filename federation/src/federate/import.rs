@@ -205,8 +205,11 @@ pub(super) fn acknowledges(document: &PrivateDocument, local: &LocalCluster) -> 
 
 fn no_gateways(candidate: &Candidate<'_>, document: &PrivateDocument) -> Finding {
     let message = match document.gateways.len() {
-        0 => "the peer announces services and no gateway, so they cannot be reached".to_owned(),
-        count => format!("none of the peer's gateways ({count}) can be used, so its services cannot be reached"),
+        0 => "the peer announces services and no gateway, so they cannot be reached; ask its operator to announce one"
+            .to_owned(),
+        count => format!(
+            "none of the peer's gateways ({count}) can be used, so its services cannot be reached; ask its operator to announce one that can"
+        ),
     };
     Finding::error(FindingReason::NoGateways, candidate.peer.object(), "ingressGateways", message)
 }

@@ -35,7 +35,7 @@ fn own(inputs: &Inputs<'_>) -> Vec<(&'static str, String)> {
     let no_extension = "peers leave out all that clusters of fedgate add to the document; name fewer";
     let rows = LIMITS.extension_rows;
     let counts = [
-        ("gateway.advertise", local.gateways.len(), LIMITS.gateways, "peers are told the first ones only"),
+        ("gateway.advertise", local.gateways.len(), LIMITS.gateways, "peers are told the first ones only; remove some"),
         ("identity.roots", local.roots.len(), LIMITS.roots, no_document),
         ("network.podCIDRs", local.network.pod_cidrs.len(), rows, no_extension),
         ("network.serviceCIDRs", local.network.service_cidrs.len(), rows, no_extension),

@@ -52,7 +52,7 @@ pub(super) fn check(
         return Ok(());
     }
     let refused = |reason, field: &str, why: String| {
-        let message = format!("{why}; the Service is not exported");
+        let message = format!("{why}; until this is corrected the Service is not exported");
         Box::new(Finding::error(reason, service.object(), field, message))
     };
     let annotation = format!("metadata.annotations[{GATEWAY_MODE_ANNOTATION}]");
@@ -78,7 +78,7 @@ pub(super) fn check(
     }
     let message = format!(
         "it is exported as soon as its workloads believe the peers' roots, by an EnvoyFilter in the namespace {}; if this stays, the \
-         controller cannot write it: its log says why",
+         controller cannot write it; see its log",
         service.namespace
     );
     Err(Finding::warning(FindingReason::PassthroughPending, service.object(), annotation, message).into())

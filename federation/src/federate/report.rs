@@ -136,10 +136,18 @@ fn of_document<T>(inputs: &Inputs<'_>, candidate: &Candidate<'_>, known: &Known<
     match inputs.times.age(known.confirmed, inputs.now) {
         Age::Fresh => known.findings.clone(),
         Age::Stale => {
-            let stale = aged(Severity::Warning, FindingReason::Stale, "it is still used");
+            let stale = aged(
+                Severity::Warning,
+                FindingReason::Stale,
+                "it is still used; see why it cannot be fetched in the conditions of the peer",
+            );
             known.findings.iter().cloned().chain([stale]).collect()
         }
-        Age::Expired => vec![aged(Severity::Error, FindingReason::Expired, "it is not used any more")],
+        Age::Expired => vec![aged(
+            Severity::Error,
+            FindingReason::Expired,
+            "it is not used any more; see why it cannot be fetched in the conditions of the peer",
+        )],
     }
 }
 

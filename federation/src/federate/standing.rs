@@ -75,7 +75,11 @@ fn refuse_same_trust_domain(candidates: &mut [Candidate<'_>]) {
                 entry.insert(candidate.peer.name.clone());
             }
             Entry::Occupied(owner) => {
-                let message = format!("IstioFederation {} has the trust domain {} already", owner.get(), owner.key());
+                let message = format!(
+                    "IstioFederation {} has the trust domain {} already; delete the one that is wrong",
+                    owner.get(),
+                    owner.key()
+                );
                 refuse(candidate, FindingReason::SameTrustDomain, message);
             }
         }
@@ -132,7 +136,7 @@ fn judge_network(inputs: &Inputs<'_>, candidate: &mut Candidate<'_>) -> Option<F
         return None;
     }
     let message = format!(
-        "{their_range} of the peer overlaps our {our_range}; this works as long as all traffic goes by the gateways"
+        "{their_range} of the peer overlaps our {our_range}; this works as long as all traffic goes by the gateways, so keep to that or renumber one of them"
     );
     Some(Finding::warning(FindingReason::NetworkOverlap, candidate.peer.object(), "", message))
 }

@@ -1,5 +1,6 @@
 //! Taking a fetched document into what is known, or not.
 
+use super::notice::ASK_TO_CORRECT;
 use super::{Age, DocumentKind, ExchangeReason, Held, Known, PeerKnowledge, Times};
 use crate::document::{DocumentError, Limits, Parsed, PrivateDocument, PrivateExtension, PublicDocument};
 use crate::finding::{Finding, FindingReason};
@@ -115,9 +116,9 @@ impl PeerKnowledge {
             (_, DocumentKind::Public) => ExchangeReason::InvalidPublicMetadata,
             (_, DocumentKind::Private) => ExchangeReason::InvalidPrivateMetadata,
         };
-        let message = error.to_string();
+        self.note_refusal(FindingReason::InvalidDocument, kind, &error.to_string(), now);
+        let message = format!("{error}; {ASK_TO_CORRECT}");
         self.ended(kind, reason, &message, now);
-        self.note_refusal(FindingReason::InvalidDocument, kind, &message, now);
         let message = format!("the document was refused, what was known stays: {message}");
         Absorbed::Refused(Finding::error(FindingReason::InvalidDocument, peer.object(), kind.file(), message))
     }

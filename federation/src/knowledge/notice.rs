@@ -14,6 +14,11 @@ use std::collections::BTreeMap;
 /// How many notices are kept of one peer; the oldest go first.
 const MOST_NOTICES: usize = 16;
 
+/// What to do about a document that says what cannot be.
+pub(super) const ASK_TO_CORRECT: &str = "ask the peer's operator to correct it";
+/// What to do about a change.
+const WAS_IT_MEANT: &str = "if nobody announced this, ask the peer's operator whether it was meant";
+
 /// How long a change of what a peer is known by is told: over a long weekend.
 const CHANGES_ARE_TOLD_FOR: SignedDuration = SignedDuration::from_hours(72);
 /// How long it is told that a document was refused, after the last one that was.
@@ -63,8 +68,10 @@ impl PeerKnowledge {
     pub(super) fn note_changes(&mut self, peer: &Peer, new: &PublicDocument, now: Timestamp) -> Vec<Finding> {
         let Some(old) = self.public.as_ref().map(|known| &known.document) else { return Vec::new() };
         let changes = differences(old, new);
-        let finding =
-            |(reason, message): &(FindingReason, String)| Finding::warning(*reason, peer.object(), "", message.clone());
+        let finding = |(reason, message): &(FindingReason, String)| {
+            let message = format!("{message}; {WAS_IT_MEANT}");
+            Finding::warning(*reason, peer.object(), "", message)
+        };
         let findings = changes.iter().map(finding).collect();
         for (reason, message) in changes {
             self.note(Notice { since: now, last: None, reason, document: None, message });
@@ -105,20 +112,22 @@ impl PeerKnowledge {
             before => format!(" ({before} more times before, within three days)"),
         };
         let (severity, field, message) = match notice.document {
-            None => (
-                Severity::Warning,
-                "",
-                format!("at {since}: {message}{before}; if nobody announced this, ask the peer's operator"),
-            ),
-            Some(kind) if self.is_refusing(kind) => (
-                Severity::Error,
-                kind.file(),
-                format!("the document has been refused since {since}, and what was known stays: {message}"),
-            ),
+            None => (Severity::Warning, "", format!("at {since}: {message}{before}; {WAS_IT_MEANT}")),
+            Some(kind) if self.is_refusing(kind) => {
+                // How to accept a replayed document stands in its message.
+                let then = match notice.reason {
+                    FindingReason::InvalidDocument => format!("; {ASK_TO_CORRECT}"),
+                    _ => String::new(),
+                };
+                let told = "the document has been refused since";
+                (Severity::Error, kind.file(), format!("{told} {since}, and what was known stays: {message}{then}"))
+            }
             Some(kind) => (
                 Severity::Warning,
                 kind.file(),
-                format!("a document was refused at {since}, and a good one has come since: {message}"),
+                format!(
+                    "a document was refused at {since}, and a good one has come since, so nothing has to be done: {message}"
+                ),
             ),
         };
         Finding::new(severity, notice.reason, peer.object(), field, message)

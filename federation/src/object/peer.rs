@@ -95,8 +95,9 @@ fn unknown_field(path: &[&str], name: &str, known: &[&str]) -> FormError {
         Some(field) => format!("there is no such field; did you mean {field}?"),
         None => no_such_field(name, known),
     };
+    let message = message.replacen("no such field;", "no such field, so it is not used;", 1);
     let path = path.iter().chain([&name]).map(|name| Step::Field((*name).to_owned())).collect();
-    FormError::new(path, format!("{message} It is not used"))
+    FormError::new(path, message)
 }
 
 impl MetadataSpec {
@@ -150,6 +151,9 @@ impl MetadataEndpoint {
         }
         if url.host_str().is_none_or(str::is_empty) {
             return Err("a URL with a host");
+        }
+        if url.port() == Some(0) {
+            return Err("a URL with a port from 1 to 65535");
         }
         if url.query().is_some() {
             return Err("a URL without a query ('?')");
@@ -250,13 +254,19 @@ pub(crate) fn check_cluster_domain(trust_domain: &TrustDomain) -> Result<(), (Fi
     // Its services are named under it, so it has to be a host name too.
     match Hostname::parse(trust_domain.as_str()) {
         Ok(_) => Ok(()),
-        Err(_) => Err((FindingReason::InvalidTrustDomain, "expected a trust domain that is a DNS name as well")),
+        Err(_) => Err((
+            FindingReason::InvalidTrustDomain,
+            "expected a trust domain that is a DNS name as well, such as beta.example",
+        )),
     }
 }
 
 fn parse_name(named: &Named<IstioFederationSpec>, findings: &mut Vec<Finding>) -> Option<PeerName> {
     let refused = |error| {
-        let message = format!("expected an object name (RFC 1123), found {:?}: {error}", shown(&named.name));
+        let message = format!(
+            "expected an object name (RFC 1123), such as beta, found {:?}: {error}; rename the object",
+            shown(&named.name)
+        );
         Finding::error(FindingReason::InvalidName, named.object(), "metadata.name", message)
     };
     PeerName::parse(&named.name).map_err(|error| findings.push(refused(error))).ok()
@@ -270,15 +280,22 @@ fn parse_trust_domain(named: &Named<IstioFederationSpec>, findings: &mut Vec<Fin
     let trust_domain = match TrustDomain::parse(text) {
         Ok(trust_domain) => trust_domain,
         Err(error) => {
-            let message = format!("expected the peer's trust domain, found {:?}: {error}", shown(text));
+            let message = format!(
+                "expected the peer's trust domain, such as beta.example, found {:?}: {error}; correct it",
+                shown(text)
+            );
             refuse(FindingReason::InvalidTrustDomain, message);
             return None;
         }
     };
     match check_cluster_domain(&trust_domain) {
         Ok(()) => Some(trust_domain),
+        Err((reason @ FindingReason::ClusterLocal, why)) => {
+            refuse(reason, why.to_owned());
+            None
+        }
         Err((reason, why)) => {
-            refuse(reason, format!("{why} (found {:?})", shown(text)));
+            refuse(reason, format!("{why}, found {:?}; correct it", shown(text)));
             None
         }
     }
@@ -305,7 +322,7 @@ fn parse_endpoint(named: &Named<IstioFederationSpec>, findings: &mut Vec<Finding
     let refused = |expected| {
         // What stands before '@' may be a password.
         let found = text.rsplit_once('@').map_or(text.as_str(), |(_, rest)| rest);
-        let message = format!("expected {expected}, found {:?}", shown(found));
+        let message = format!("expected {expected}, found {:?}; correct it", shown(found));
         Finding::error(FindingReason::InvalidEndpoint, named.object(), "spec.metadataEndpoint", message)
     };
     MetadataEndpoint::parse(text).map_err(|expected| findings.push(refused(expected))).ok()

@@ -253,20 +253,30 @@ impl<'de> Deserialize<'de> for PortRef {
 
 struct PortRefVisitor;
 
+/// As the schema of [`PortRef::Name`] says it.
+fn is_port_name(name: &str) -> bool {
+    let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    (1..=63).contains(&name.len()) && name.bytes().all(allowed) && name.bytes().any(|c| c.is_ascii_lowercase())
+}
+
 impl serde::de::Visitor<'_> for PortRefVisitor {
     type Value = PortRef;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a port from 1 to 65535 or a port name")
+        f.write_str("a port from 1 to 65535 without quotes, or a port name such as http")
     }
 
     fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<PortRef, E> {
-        let wrong = |_| E::invalid_value(serde::de::Unexpected::Unsigned(number), &self);
-        u16::try_from(number).map(PortRef::Number).map_err(wrong)
+        let port = u16::try_from(number).ok().filter(|port| *port > 0);
+        port.map(PortRef::Number).ok_or_else(|| E::invalid_value(serde::de::Unexpected::Unsigned(number), &self))
     }
 
-    fn visit_str<E>(self, name: &str) -> Result<PortRef, E> {
-        Ok(PortRef::Name(name.to_owned()))
+    /// A name that no port can have matches none: `"80"`, `80-90`.
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<PortRef, E> {
+        match is_port_name(name) {
+            true => Ok(PortRef::Name(name.to_owned())),
+            false => Err(E::invalid_value(serde::de::Unexpected::Str(name), &self)),
+        }
     }
 }
 

@@ -1,14 +1,15 @@
 //! This cluster's own certificates: one bad certificate of each kind, made at run time, beside one that is good.
 
+use crate::authority::{ca_params, leaf_params, only_uris_of, uri};
 use crate::rig::{Rig, at, domain, found, the};
 use fedgate_federation::bundle::Root;
 use fedgate_federation::credentials::{CertificateRole, Credentials, RootSource, Source, keys_match};
 use fedgate_federation::{Finding, FindingReason as Reason, ObjectRef, Severity};
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, CustomExtension, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
-    PKCS_ECDSA_P521_SHA512, PKCS_ED25519, PKCS_RSA_SHA256, PublicKeyData, SanType, SignatureAlgorithm,
+    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, CustomExtension, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ECDSA_P521_SHA512, PKCS_ED25519,
+    PKCS_RSA_SHA256, PublicKeyData, SanType, SignatureAlgorithm,
 };
 
 const OURS: &str = "spiffe://alpha.example/ns/istio-system/sa/gateway";
@@ -21,22 +22,13 @@ impl Ca {
     }
 
     fn of(name: &str, change: impl Fn(&mut CertificateParams), algorithm: &'static SignatureAlgorithm) -> Self {
-        let mut params = Self::params(name);
+        let mut params = ca_params(name);
         change(&mut params);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate_for(algorithm).unwrap()).unwrap())
     }
 
-    fn params(name: &str) -> CertificateParams {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.use_authority_key_identifier_extension = true;
-        params
-    }
-
     fn intermediate(&self, name: &str, change: impl Fn(&mut CertificateParams)) -> Self {
-        let mut params = Self::params(name);
+        let mut params = ca_params(name);
         change(&mut params);
         Self(CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &self.0).unwrap())
     }
@@ -50,10 +42,7 @@ impl Ca {
     }
 
     fn sign(&self, key: &impl PublicKeyData, change: impl Fn(&mut CertificateParams)) -> Certificate {
-        let mut params = CertificateParams::default();
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.subject_alt_names = vec![uri(OURS)];
-        params.use_authority_key_identifier_extension = true;
+        let mut params = leaf_params(OURS);
         change(&mut params);
         params.signed_by(key, &self.0).unwrap()
     }
@@ -72,10 +61,6 @@ impl Ca {
             roots: Root::from_der(self.0.der()).into_iter().collect(),
         }
     }
-}
-
-fn uri(text: &str) -> SanType {
-    SanType::URI(text.try_into().unwrap())
 }
 
 /// What a cluster shows.
@@ -115,10 +100,10 @@ impl Shown {
 }
 
 /// An RSA key that is too short for anybody to make one.
-struct ShortRsa(Vec<u8>);
+pub(crate) struct ShortRsa(Vec<u8>);
 
 impl ShortRsa {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let modulus = [&[0x02, 0x81, 0x81, 0x00][..], &[0xc5; 128]].concat();
         let body = [&modulus[..], &[0x02, 0x03, 0x01, 0x00, 0x01]].concat();
         Self([&[0x30, 0x81, u8::try_from(body.len()).unwrap()][..], &body].concat())
@@ -133,13 +118,6 @@ impl PublicKeyData for ShortRsa {
     fn algorithm(&self) -> &'static SignatureAlgorithm {
         &PKCS_RSA_SHA256
     }
-}
-
-/// Name constraints that permit URIs of one host only.
-fn only_uris_of(host: &str) -> CustomExtension {
-    let element = |tag: u8, value: &[u8]| [&[tag, u8::try_from(value.len()).unwrap()], value].concat();
-    let subtrees = element(0xa0, &element(0x30, &element(0x86, host.as_bytes())));
-    CustomExtension::from_oid_content(&[2, 5, 29, 30], element(0x30, &subtrees))
 }
 
 /// Sets the time of validity, in seconds from the beginning of 2026.
@@ -317,7 +295,7 @@ fn kinds() -> Vec<Kind> {
         ("a key with a passphrase", good().with_key(locked), InvalidKey, key, "passphrase"),
         (
             "no key",
-            Shown { key: Err("expected a file in PEM, found none".to_owned()), ..good() },
+            Shown { key: Err("expected a file in PEM, found none; put it there".to_owned()), ..good() },
             InvalidKey,
             key,
             "found none",
@@ -332,7 +310,7 @@ fn kinds() -> Vec<Kind> {
         ),
         ("an expired root", under(&expired_root), CertificateExpired, roots, "root sha256:"),
         ("a root that is not valid yet", under(&future_root), CertificateNotYetValid, roots, "root sha256:"),
-        ("an intermediate as root", under(&inner), IntermediateRoot, roots, "publish that issuer's own root"),
+        ("an intermediate as root", under(&inner), IntermediateRoot, roots, "publish the root of that issuer"),
     ]
 }
 

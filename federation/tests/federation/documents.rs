@@ -178,13 +178,25 @@ fn a_bad_row_is_told_with_its_place_in_the_document_and_what_was_found() {
         finding.unwrap_or_else(|| panic!("{field}: {findings:#?}")).message.clone()
     };
     let port = "expected a port from 1 to 65535, found";
-    assert_eq!(told("ingressGateways[0]"), format!("{port} 70000; the row was dropped"));
+    assert_eq!(
+        told("ingressGateways[0]"),
+        format!("{port} 70000; the row was dropped, ask the peer's operator to correct it")
+    );
     assert!(told("publicServices[0]").starts_with("line 4, column 18: expected a string, found 5"), "{findings:#?}");
     assert!(told("publicServices[1].ports[0]").starts_with("line 6, column "), "{findings:#?}");
     assert!(told("publicServices[1].ports[0]").contains("expected a field name, found none"), "{findings:#?}");
-    assert_eq!(told("publicServices[1].ports[1]"), format!("{port} \"80\"; the row was dropped"));
-    assert_eq!(told("publicServices[1].ports[2]"), format!("{port} -1; the row was dropped"));
-    assert_eq!(told("publicServices[1].ports[3]"), format!("{port} 1.5; the row was dropped"));
+    assert_eq!(
+        told("publicServices[1].ports[1]"),
+        format!("{port} \"80\"; the row was dropped, ask the peer's operator to correct it")
+    );
+    assert_eq!(
+        told("publicServices[1].ports[2]"),
+        format!("{port} -1; the row was dropped, ask the peer's operator to correct it")
+    );
+    assert_eq!(
+        told("publicServices[1].ports[3]"),
+        format!("{port} 1.5; the row was dropped, ask the peer's operator to correct it")
+    );
     let extension = told("fedgate");
     assert!(extension.contains("line 8, ") && extension.contains("a whole number that is not negative"), "{extension}");
 }

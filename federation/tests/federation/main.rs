@@ -1,5 +1,7 @@
 //! The crate from outside, as the controller uses it.
 
+mod advice;
+mod authority;
 mod clocks;
 mod credentials;
 mod documents;
@@ -12,6 +14,7 @@ mod knowing;
 mod last_valid;
 mod limiting;
 mod locating;
+mod mistakes;
 mod noticing;
 mod objects;
 mod passing_through;

@@ -68,7 +68,7 @@ fn every_wrong_field_is_named() {
     let endpoint = the(&findings, Reason::InvalidEndpoint);
     assert_eq!(
         endpoint.to_string(),
-        "IstioFederation Beta (manifests/beta.yaml) spec.metadataEndpoint: invalid_endpoint: expected a URL such as https://host/metadata, found \"beta\""
+        "IstioFederation Beta (manifests/beta.yaml) spec.metadataEndpoint: invalid_endpoint: expected a URL such as https://host/metadata, found \"beta\"; correct it"
     );
 }
 

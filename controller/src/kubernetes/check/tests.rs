@@ -68,7 +68,17 @@ fn changed(sample: impl FnOnce(&mut Sample), facts_too: impl FnOnce(&mut Facts))
     sample(&mut changed);
     let mut found = facts(&changed);
     facts_too(&mut found);
-    judge(&found)
+    let report = judge(&found);
+    assert_hints_are_readable(&report);
+    report
+}
+
+/// Every line that is not well passes here in some test.
+#[track_caller]
+fn assert_hints_are_readable(report: &Report) {
+    let checks = report.sections.iter().flat_map(|section| &section.checks);
+    let hints: Vec<_> = checks.filter_map(|check| Some(format!("{}: {}", check.title, check.hint.as_ref()?))).collect();
+    crate::readable::assert_readable(&hints, crate::readable::problems);
 }
 
 /// The one line that is not well.

@@ -81,7 +81,9 @@ impl Asking {
     /// Runs for ever.
     pub(super) async fn run(mut self) {
         let Ok(asker) = Asker::new() else {
-            return tracing::error!("no HTTP client can be made, so nobody knows which table the gateway has");
+            return tracing::error!(
+                "no HTTP client can be made, so it is not known which table the gateway has; restart the controller"
+            );
         };
         let (mut answers, mut asked, mut pause, mut next) = (Answers::default(), None, SOON, Instant::now());
         loop {

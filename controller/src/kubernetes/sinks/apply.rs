@@ -116,7 +116,7 @@ fn written(output: &Output, desired: &Desired, sent: Sent, object: DynamicObject
 
 /// The finding about an object of ours that does not stay as it is written.
 pub(crate) fn contested(desired: &Desired) -> Finding {
-    let message = "somebody else changes it again and again; it is put right less and less often. Find out who with \
+    let message = "somebody else changes it again and again; it is put right less and less often; find out who with \
                    `kubectl get --show-managed-fields`";
     Finding::warning(FindingReason::Contested, object_ref(desired), "", message)
 }

@@ -165,7 +165,7 @@ pub(crate) fn start(
             let recorder = recorders.of(&note);
             let event = Event { type_, reason, note: Some(note), action: "Federate".to_owned(), secondary: None };
             if let Err(error) = recorder.publish(&event, &regarding).await {
-                tracing::warn!(reason = event.reason, "an Event cannot be written: {}", told(&error));
+                tracing::warn!(reason = event.reason, "an Event cannot be written, and is dropped: {}", told(&error));
             }
         }
     };

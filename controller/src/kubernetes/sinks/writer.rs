@@ -342,7 +342,10 @@ pub(crate) fn not_loaded(loaded: &Condition, settings: &ControllerSettings) -> O
     let (kind, name) = table_object(settings.places.delivery);
     let namespace = Some(settings.places.gateway().to_owned());
     let about = ObjectRef { namespace, ..ObjectRef::new(kind.name(), name) };
-    let message = format!("not every Pod of the gateway has this table in force: {}", loaded.message);
+    let message = format!(
+        "not every Pod of the gateway has this table in force: {}; see the logs of that Pod and of istiod",
+        loaded.message
+    );
     (loaded.status == ConditionStatus::False)
         .then(|| Finding::warning(FindingReason::TableNotLoaded, about, "", message))
 }

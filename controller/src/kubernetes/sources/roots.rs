@@ -36,7 +36,7 @@ pub(crate) fn roots(
     let why = match found.get(&key) {
         Some(Ok(roots)) => return roots.clone(),
         Some(Err(why)) => why.clone(),
-        None => "there is no such ConfigMap; istiod writes it into every namespace of its mesh".to_owned(),
+        None => "there is no such ConfigMap; istiod writes it into every namespace of its mesh: check that it runs, and --roots-configmap".to_owned(),
     };
     let object = object((namespace, name));
     let message = format!("{why}. Until this cluster's roots are there, nothing is published to peers");

@@ -112,7 +112,12 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn drop_row(&mut self, reason: FindingReason, field: String, why: String) {
-        self.findings.add(Severity::Error, reason, field, format!("{why}; the row was dropped"));
+        self.findings.add(
+            Severity::Error,
+            reason,
+            field,
+            format!("{why}; the row was dropped, ask the peer's operator to correct it"),
+        );
     }
 
     fn gateways(&mut self, rows: &[&RawValue]) -> Vec<GatewayAddress> {
@@ -263,7 +268,7 @@ impl Reader<'_> {
     }
 
     fn refuse_extension(&mut self, why: String) {
-        let message = format!("it was left out: {why}");
+        let message = format!("it was left out: {why}; ask the peer's operator to correct it");
         self.findings.add(Severity::Warning, FindingReason::InvalidExtension, "fedgate", message);
     }
 

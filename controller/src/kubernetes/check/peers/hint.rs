@@ -4,7 +4,7 @@ use fedgate_federation::federate::Condition;
 use fedgate_federation::knowledge::ExchangeReason;
 use fedgate_federation::object::Peer;
 
-pub(super) const GATEWAY: &str = "calls to it end there: see firewalls between the clusters, the peer's gateway Service, and the roots that its gateway shows";
+pub(super) const GATEWAY: &str = "calls to it end there; see firewalls between the clusters, the peer's gateway Service, and the roots that its gateway shows";
 pub(super) const ROOTS: &str =
     "certificates by these roots are refused; its operator publishes roots that are valid, or compare the clocks";
 pub(super) const STALE: &str =
@@ -46,7 +46,7 @@ pub(super) fn exchange(condition: &Condition, peer: &Peer) -> String {
     let is = |reason: ExchangeReason| condition.reason == reason.word();
     if is(ExchangeReason::FetchFailed) && condition.message.starts_with("TLS") {
         return format!(
-            "spec.metadata.ca must have the CA of the endpoint's certificate; `openssl s_client -connect {host}:{port}` shows what it has"
+            "when its CA is not known here, put it into spec.metadata.ca; `openssl s_client -connect {host}:{port}` shows what the endpoint has"
         );
     }
     if is(ExchangeReason::FetchFailed) {
@@ -54,23 +54,94 @@ pub(super) fn exchange(condition: &Condition, peer: &Peer) -> String {
             "the controller's Pods must reach {host}:{port}: see DNS, firewalls and NetworkPolicies, and whether the peer's controller runs"
         );
     }
+    if is(ExchangeReason::NonOkResponse) && condition.message.starts_with("401: the peer refuses the token") {
+        return CLOCKS.to_owned();
+    }
     if is(ExchangeReason::NonOkResponse) && condition.message.starts_with("401") {
-        return "the peer's operator applies an IstioFederation with our trust domain and metadata endpoint, and its controller must reach \
-                that; it then knows us after a poll or two"
+        return "it has no IstioFederation for this cluster, or cannot reach us; ask its operator to apply one with our trust domain and metadata \
+                endpoint, and to let its controller reach that: it then knows us after a poll or two"
             .to_owned();
     }
     if is(ExchangeReason::NonOkResponse) || is(ExchangeReason::InvalidJson) {
         return format!(
-            "spec.metadataEndpoint must be what stands before /public/public.json at the peer; {} is not, or its ingress is in the way",
+            "{} is not where the peer serves its metadata, or its ingress is in the way; set spec.metadataEndpoint to what stands before \
+             /public/public.json there",
             peer.endpoint
         );
     }
     if is(ExchangeReason::TokenGenerationFailed) {
-        return "see the line about its IstioFederation, and the controller's log".to_owned();
+        return "it is not asked until that is settled; see the line about its IstioFederation, and the controller's log".to_owned();
     }
     if is(ExchangeReason::InvalidPublicMetadata) || is(ExchangeReason::InvalidPrivateMetadata) {
         return "show this to the peer's operator; what was known of it stays in use until the staleness limit"
             .to_owned();
     }
-    "it passes by itself when a controller leads here; else its log says more".to_owned()
+    "it passes by itself when a controller leads here; if it does not, see the controller's log".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{advice, readable};
+    use fedgate_federation::federate::{ConditionStatus, ConditionType};
+    use fedgate_federation::object::{IstioFederationSpec, Named};
+
+    /// All reasons, one after the other: the match is to grow with them.
+    fn after(reason: ExchangeReason) -> Option<ExchangeReason> {
+        use ExchangeReason::{
+            AwaitingPublic, FetchFailed, InvalidJson, InvalidPrivateMetadata, InvalidPublicMetadata, NonOkResponse,
+            Succeeded, TokenGenerationFailed,
+        };
+        match reason {
+            Succeeded => Some(FetchFailed),
+            FetchFailed => Some(NonOkResponse),
+            NonOkResponse => Some(InvalidJson),
+            InvalidJson => Some(InvalidPublicMetadata),
+            InvalidPublicMetadata => Some(InvalidPrivateMetadata),
+            InvalidPrivateMetadata => Some(TokenGenerationFailed),
+            TokenGenerationFailed => Some(AwaitingPublic),
+            AwaitingPublic => None,
+        }
+    }
+
+    fn condition(reason: &str, message: &str) -> Condition {
+        let (kind, status) = (ConditionType::PrivateMetadataExchangeReady, ConditionStatus::False);
+        Condition { kind, status, reason: reason.to_owned(), message: message.to_owned() }
+    }
+
+    fn peer() -> Peer {
+        let spec = IstioFederationSpec {
+            trust_domain: "beta.example".to_owned(),
+            metadata_endpoint: "https://meta.beta.example/metadata".to_owned(),
+            ..IstioFederationSpec::default()
+        };
+        Peer::parse(&Named::new("beta", spec)).unwrap().0
+    }
+
+    const MESSAGES: [&str; 4] = [
+        "TLS: the endpoint's certificate has expired",
+        "cannot connect to the endpoint",
+        "401: the peer does not know us yet",
+        "401: the peer refuses the token: the clocks differ",
+    ];
+
+    #[test]
+    fn every_hint_about_a_peer_says_what_to_do() {
+        let reasons = std::iter::successors(Some(ExchangeReason::Succeeded), |reason| after(*reason));
+        let exchanges =
+            reasons.flat_map(|reason| MESSAGES.map(|message| exchange(&condition(reason.word(), message), &peer())));
+        let standings = ["SameTrustDomain", "OurUuid", "UuidTaken", "NetworkOverlap", "InvalidCa"];
+        let refusals = standings.map(|reason| refused(&condition(reason, "")).to_owned());
+        let others =
+            [GATEWAY, ROOTS, STALE, EXPIRED, HELD, NAMES, ROWS, NETWORK, CLOCKS, ACKNOWLEDGED].map(str::to_owned);
+        let hints: Vec<_> = exchanges.chain(refusals).chain(others).map(|hint| format!("peer beta: {hint}")).collect();
+        readable::assert_readable(&hints, advice::problems_of_finding);
+    }
+
+    #[test]
+    fn a_token_that_is_refused_for_the_clocks_is_no_missing_object() {
+        let of = |message: &str| exchange(&condition("NonOKResponse", message), &peer());
+        assert!(of(MESSAGES[3]).contains("NTP") && !of(MESSAGES[3]).contains("IstioFederation"));
+        assert!(of(MESSAGES[2]).contains("IstioFederation") && !of(MESSAGES[2]).contains("NTP"));
+    }
 }

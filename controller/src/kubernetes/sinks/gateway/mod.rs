@@ -78,7 +78,7 @@ pub(crate) fn objects(
 pub(crate) fn too_large(size: usize, cluster: ObjectRef) -> Finding {
     let message = format!(
         "the table has {size} bytes as an object, and at most {LARGEST_TABLE_OBJECT} can be stored; the last one that was not too \
-         large stays in force. Export fewer Services"
+         large stays in force; export fewer Services"
     );
     Finding::error(FindingReason::TableTooLarge, cluster, "", message)
 }

@@ -1,0 +1,51 @@
+//! What every finding says besides what is wrong: what to do about it. Shared by the tests of both crates.
+
+use crate::readable::problems;
+
+/// Words that begin what somebody is to do, or say that nothing is to be done.
+const ADVICE: [&str; 57] = [
+    "find", "stop", "switch", "tell", "accept", "add", "allow", "append", "apply", "ask", "check", "choose", "compare",
+    "complete", "convert", "correct", "create", "decode", "delete", "end", "export", "fix", "free", "give", "have",
+    "install", "keep", "let", "list", "look", "make", "move", "name", "publish", "put", "raise", "remove", "rename",
+    "renew", "renumber", "replace", "restart", "resolve", "restore", "run", "save", "see", "set", "shorten", "show",
+    "split", "spread", "start", "take", "unset", "use", "write",
+];
+/// Phrases that do the same.
+const ADVISES: [&str; 9] = [
+    "did you mean",
+    "is tried again",
+    "has to",
+    "should",
+    "by itself",
+    "nothing has to be done",
+    "must publish",
+    "must give",
+    "until this is corrected",
+];
+
+/// What is wrong with a finding: the same as of any message, and that it does not say what to do.
+pub(crate) fn problems_of_finding(message: &str) -> Vec<String> {
+    let begins = |word: &str| {
+        let before = [";", ",", ":", " and", " or", " then", " so", " all peers"];
+        before.iter().any(|before| message.contains(&format!("{before} {word} ")))
+    };
+    let advises = ADVICE.into_iter().any(begins) || ADVISES.iter().any(|phrase| message.contains(phrase));
+    let silent = (!advises).then(|| "it does not say what to do".to_owned());
+    problems(message).into_iter().chain(silent).collect()
+}
+
+#[test]
+fn advice_is_seen_and_its_absence_too() {
+    for good in [
+        "the certificate of the gateway has expired; renew it",
+        "expected a port from 1 to 65535, found 0; until this is corrected the Service is not exported",
+        "there is no such field, so it is not used; did you mean \"trustDomain\"?",
+    ] {
+        assert!(problems_of_finding(good).is_empty(), "{good}: {:?}", problems_of_finding(good));
+    }
+    for bad in
+        ["the certificate of the gateway has expired", "expected renewed certificates, found old ones in the file"]
+    {
+        assert_eq!(problems_of_finding(bad), ["it does not say what to do"], "{bad}");
+    }
+}
