@@ -38,10 +38,8 @@ pub struct PluginConfiguration<'a> {
 
 /// How the filter works, apart from what it decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", from = "WrittenOptions")]
 pub struct Options {
-    /// What a connection does until its identity is known.
-    pub wait_for_identity: WaitForIdentity,
     /// How long an admitted connection may take to show its identity, in milliseconds (100 to 600,000; default 15,000,
     /// as Istio's gateways allow for a handshake).
     pub identity_timeout_ms: u32,
@@ -49,22 +47,40 @@ pub struct Options {
     pub named_peers: u32,
 }
 
-/// What a connection does until its identity is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum WaitForIdentity {
-    /// tcp_proxy has not started: the upstream is not touched, and servers may speak first. Needs Envoy 1.37 or later with
-    /// `max_early_data_bytes` set on tcp_proxy.
-    #[default]
-    Paused,
-    /// For older Envoys: tcp_proxy connects to the named service at once, and no byte passes before the decision. A server
-    /// that speaks before the handshake is finished loses its connection, so server-first protocols cannot be used.
-    Connected,
-}
-
 impl Default for Options {
     fn default() -> Self {
-        Self { wait_for_identity: WaitForIdentity::default(), identity_timeout_ms: 15_000, named_peers: 100 }
+        Self { identity_timeout_ms: 15_000, named_peers: 100 }
+    }
+}
+
+/// [`Options`] as any version writes them.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct WrittenOptions {
+    /// Earlier versions say it, and during an upgrade their configurations are read.
+    wait_for_identity: WaitForIdentity,
+    identity_timeout_ms: u32,
+    named_peers: u32,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum WaitForIdentity {
+    #[default]
+    Paused,
+}
+
+impl Default for WrittenOptions {
+    fn default() -> Self {
+        let Options { identity_timeout_ms, named_peers } = Options::default();
+        Self { wait_for_identity: WaitForIdentity::Paused, identity_timeout_ms, named_peers }
+    }
+}
+
+impl From<WrittenOptions> for Options {
+    fn from(written: WrittenOptions) -> Self {
+        let WrittenOptions { wait_for_identity: WaitForIdentity::Paused, identity_timeout_ms, named_peers } = written;
+        Self { identity_timeout_ms, named_peers }
     }
 }
 

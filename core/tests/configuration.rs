@@ -3,8 +3,7 @@
 mod support;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use fedgate_core::{
-    ConfigurationError, MAX_CONFIGURATION_BYTES, MAX_TABLE_BYTES, Options, Table, TableError, WaitForIdentity,
-    read_configuration, write_configuration,
+    ConfigurationError, MAX_CONFIGURATION_BYTES, MAX_TABLE_BYTES, Options, Table, TableError, read_configuration, write_configuration,
 };
 use serde_json::{Value, json};
 use support::realistic::{Names, builder};
@@ -28,7 +27,7 @@ fn refused(change: impl FnOnce(&mut Value), message: &str) {
 
 #[test]
 fn what_is_written_is_read() {
-    let options = Options { wait_for_identity: WaitForIdentity::Connected, identity_timeout_ms: 100, named_peers: 0 };
+    let options = Options { identity_timeout_ms: 100, named_peers: 0 };
     let json = serde_json::to_vec(&write_configuration(&table(), options)).unwrap();
     let (read, read_options) = read_configuration(&json).unwrap();
     assert_eq!((read.as_bytes(), read_options), (table().as_bytes(), options));
@@ -43,7 +42,7 @@ fn people_can_read_the_header() {
     let expected = json!({
         "format": 1, "generation": 7, "contentHash": null, "trustDomain": "beta.example",
         "exports": 10, "peers": 50, "grantSets": 10, "table": null,
-        "options": { "waitForIdentity": "paused", "identityTimeoutMs": 15_000, "namedPeers": 100 },
+        "options": { "identityTimeoutMs": 15_000, "namedPeers": 100 },
     });
     assert_eq!(value, expected);
 }
@@ -54,6 +53,15 @@ fn options_may_be_left_out() {
     assert_eq!(read_configuration(&without).unwrap().1, Options::default());
     let one = changed(|value| value["options"] = json!({ "namedPeers": 5 }));
     assert_eq!(read_configuration(&one).unwrap().1, Options { named_peers: 5, ..Options::default() });
+}
+
+/// An earlier version says how connections wait. There is one way left.
+#[test]
+fn the_options_of_an_earlier_version_are_read() {
+    let waiting = |how: &str| changed(|value| value["options"]["waitForIdentity"] = json!(how));
+    assert_eq!(read_configuration(&waiting("paused")).unwrap().1, Options::default());
+    let error = read_configuration(&waiting("connected")).unwrap_err().to_string();
+    assert!(error.contains("unknown variant `connected`"), "{error}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A table and its options as they are in force, and the name of that state.
 
-use fedgate_core::{ConfigurationError, Options, Table, WaitForIdentity, read_configuration};
+use fedgate_core::{ConfigurationError, Options, Table, read_configuration};
 
 /// A good configuration.
 #[derive(Debug)]
@@ -30,13 +30,10 @@ fn table_version(table: &Table) -> String {
 }
 
 /// Says in one line all that distinguishes two configurations: the table by its generation and hash, the options in full.
+/// VMs with a filter of an earlier version compare it with theirs during an upgrade, and say `paused` there.
 fn version(table: &Table, options: &Options) -> String {
-    let Options { wait_for_identity, identity_timeout_ms, named_peers } = options;
-    let waits = match wait_for_identity {
-        WaitForIdentity::Paused => "paused",
-        WaitForIdentity::Connected => "connected",
-    };
-    format!("{}{waits} {identity_timeout_ms} {named_peers}", table_version(table))
+    let Options { identity_timeout_ms, named_peers } = options;
+    format!("{}paused {identity_timeout_ms} {named_peers}", table_version(table))
 }
 
 /// The generation that a version begins with.

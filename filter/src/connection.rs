@@ -1,7 +1,7 @@
 //! One connection that was admitted.
 
 use crate::host::ContextId;
-use fedgate_core::{Admission, Export, Sni, WaitForIdentity};
+use fedgate_core::{Admission, Export, Sni};
 use std::cell::{Cell, OnceCell};
 use std::cmp::Ordering;
 use std::rc::Rc;
@@ -30,27 +30,18 @@ pub(crate) struct Connection {
     /// The service's row. Belongs to the table in force as long as the connection awaits its decision. `None` where TLS is passed
     /// through: there is no identity to judge.
     pub(crate) export: Cell<Option<Export>>,
-    /// What it does until the decision; options may change meanwhile.
-    pub(crate) waits: WaitForIdentity,
     /// The first URI SAN that it was let through with.
     pub(crate) uri_san: OnceCell<Box<str>>,
     pub(crate) admitted_at: Duration,
 }
 
 impl Connection {
-    pub(crate) fn new(
-        id: ContextId,
-        server_name: &str,
-        admission: &Admission<'_>,
-        waits: WaitForIdentity,
-        now: Duration,
-    ) -> Self {
+    pub(crate) fn new(id: ContextId, server_name: &str, admission: &Admission<'_>, now: Duration) -> Self {
         Self {
             id,
             state: Cell::new(State::Awaiting),
             server_name: server_name.into(),
             export: Cell::new(Some(admission.export())),
-            waits,
             uri_san: OnceCell::new(),
             admitted_at: now,
         }
@@ -63,7 +54,6 @@ impl Connection {
             state: Cell::new(State::Passed),
             server_name: server_name.into(),
             export: Cell::new(None),
-            waits: WaitForIdentity::Connected,
             uri_san: OnceCell::new(),
             admitted_at: now,
         }

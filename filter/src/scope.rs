@@ -21,7 +21,7 @@ use crate::metrics::{Event, Metrics};
 use crate::report::Verdict;
 use crate::shared::{self, Published, Stored};
 use crate::threads::{self, Seat};
-use fedgate_core::{Admission, Table, WaitForIdentity, admit, decide, decide_passthrough};
+use fedgate_core::{Admission, Table, admit, decide, decide_passthrough};
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -259,15 +259,9 @@ impl<H: Host> Scope<H> {
     }
 
     /// Takes in a connection whose service is exported.
-    pub(crate) fn admit(
-        &self,
-        id: ContextId,
-        server_name: &str,
-        admission: &Admission<'_>,
-        waits: WaitForIdentity,
-    ) -> Rc<Connection> {
+    pub(crate) fn admit(&self, id: ContextId, server_name: &str, admission: &Admission<'_>) -> Rc<Connection> {
         let now = self.clock.advance(self.host.now());
-        let connection = Rc::new(Connection::new(id, server_name, admission, waits, now));
+        let connection = Rc::new(Connection::new(id, server_name, admission, now));
         self.live.borrow_mut().insert(id, Rc::clone(&connection));
         self.look_at(now, &connection);
         connection
@@ -341,11 +335,9 @@ impl<H: Host> Scope<H> {
     }
 
     fn period_due(&self) -> Duration {
-        let paused =
-            |connection: &Connection| connection.is(State::Awaiting) && connection.waits == WaitForIdentity::Paused;
         if !self.closing.borrow().is_empty() {
             FASTEST
-        } else if self.looks.borrow().iter().any(|Reverse(look)| paused(&look.connection)) {
+        } else if self.looks.borrow().iter().any(|Reverse(look)| look.connection.is(State::Awaiting)) {
             FAST
         } else {
             SLOW

@@ -2,16 +2,14 @@
 //!
 //! | callback | before the decision | after it |
 //! | --- | --- | --- |
-//! | new connection | admits by the SNI, or closes; pauses (or, for old Envoys, goes on with the cluster set) | |
+//! | new connection | admits by the SNI, or closes; pauses | |
 //! | downstream data | decides: the handshake is finished, since these bytes came out of it | goes on |
-//! | upstream data | see below | goes on |
+//! | upstream data | held back | goes on |
 //! | tick | decides once the handshake is proven, or closes after the timeout | |
 //! | done | forgets the connection | forgets the connection |
 //!
-//! Upstream data before the decision cannot be while tcp_proxy has not started; should another filter write any, they
-//! are held back ([`WaitForIdentity::Paused`]). With [`WaitForIdentity::Connected`] tcp_proxy has started, and a server that
-//! speaks first is ahead of the handshake: what it says cannot be held back, for the proxy knows no way to resume it. So
-//! the connection is decided by what is to be seen, and an identity that is not proven is none.
+//! There are no upstream data before the decision, since tcp_proxy has not started. Should another filter write any, they are
+//! lost: the proxy knows no way to resume them.
 //!
 //! Where the listener passes TLS through (it says so by [`Property::PassedThrough`]) there is no identity to wait for. The connection is
 //! decided by its SNI when it begins, and tcp_proxy's own cluster is the right one: its chain was chosen by that SNI. A service belongs to
@@ -22,11 +20,11 @@
 
 use crate::connection::{Connection, State};
 use crate::host::{Action, ContextId, Host, Level, Property};
-use crate::identity::{Identity, is_proven};
+use crate::identity::Identity;
 use crate::report::{Verdict, tell, tell_route_failure};
 use crate::route::set_cluster;
 use crate::scope::Scope;
-use fedgate_core::{Admission, Reason, Sni, Table, WaitForIdentity, admit, decide_passthrough, judge};
+use fedgate_core::{Admission, Reason, Sni, Table, admit, decide_passthrough, judge};
 use std::rc::Rc;
 
 /// The callbacks of one connection.
@@ -58,7 +56,7 @@ impl<H: Host> Stream<H> {
         }
         match admit(&configuration.table, Some(&server_name)) {
             Err(reason) => scope.refuse_early(&server_name, reason, Some(configuration.table.generation())),
-            Ok(admission) => self.await_identity(&server_name, &admission, configuration.options.wait_for_identity),
+            Ok(admission) => self.await_identity(&server_name, &admission),
         }
     }
 
@@ -74,16 +72,10 @@ impl<H: Host> Stream<H> {
         Action::Continue
     }
 
-    fn await_identity(&mut self, server_name: &str, admission: &Admission<'_>, waits: WaitForIdentity) -> Action {
-        let connection = self.scope.admit(self.id, server_name, admission, waits);
-        self.connection = Some(Rc::clone(&connection));
-        match waits {
-            WaitForIdentity::Paused => {
-                self.scope.keep_pace();
-                Action::Pause
-            }
-            WaitForIdentity::Connected => self.scope.connect(&connection),
-        }
+    fn await_identity(&mut self, server_name: &str, admission: &Admission<'_>) -> Action {
+        self.connection = Some(self.scope.admit(self.id, server_name, admission));
+        self.scope.keep_pace();
+        Action::Pause
     }
 
     /// The client sent data, or ended its half of the connection.
@@ -93,10 +85,7 @@ impl<H: Host> Stream<H> {
 
     /// The service sent data, or ended its half of the connection.
     pub fn on_upstream_data(&mut self) -> Action {
-        self.on_data(|scope, connection| match connection.waits {
-            WaitForIdentity::Paused => Action::Pause,
-            WaitForIdentity::Connected => scope.finish(scope.decide_by_what_is_proven(connection)),
-        })
+        self.on_data(|_, _| Action::Pause)
     }
 
     fn on_data(&self, undecided: impl FnOnce(&Scope<H>, &Rc<Connection>) -> Action) -> Action {
@@ -129,16 +118,6 @@ impl<H: Host> Scope<H> {
         Action::Pause
     }
 
-    /// Starts tcp_proxy before the decision, towards the one service that the SNI names.
-    fn connect(&self, connection: &Connection) -> Action {
-        if self.route(connection) {
-            return Action::Continue;
-        }
-        let generation = self.configuration().map(|configuration| configuration.table.generation());
-        self.route_failed(connection, &Verdict::refused(Reason::Granted, generation));
-        self.finish(false)
-    }
-
     /// Decides by the identity as it is to be seen after the handshake, and tells; returns whether the connection passes.
     pub(crate) fn decide(&self, connection: &Connection) -> bool {
         self.decide_by(connection, Identity::read(&self.host))
@@ -149,11 +128,6 @@ impl<H: Host> Scope<H> {
         self.decide_by(connection, Identity::default())
     }
 
-    /// Decides at a moment when the handshake need not be finished.
-    fn decide_by_what_is_proven(&self, connection: &Connection) -> bool {
-        if is_proven(&self.host) { self.decide(connection) } else { self.decide_without_identity(connection) }
-    }
-
     fn decide_by(&self, connection: &Connection, identity: Identity) -> bool {
         let Some(configuration) = self.configuration() else { return false };
         let Some(export) = connection.export.get() else { return false };
@@ -161,7 +135,7 @@ impl<H: Host> Scope<H> {
         let decision = identity.overrule(judge(table, export, identity.uri_san.as_deref()));
         let verdict = Verdict::new(&decision, table.generation());
         let passes = verdict.outcome.passes();
-        if passes && connection.waits == WaitForIdentity::Paused && !self.route(connection) {
+        if passes && !self.route(connection) {
             self.route_failed(connection, &verdict);
             return false;
         }

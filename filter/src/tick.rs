@@ -11,7 +11,6 @@ use crate::host::{ContextId, Host};
 use crate::identity::is_proven;
 use crate::report::tell;
 use crate::scope::{FAST, Scope};
-use fedgate_core::WaitForIdentity;
 use std::cmp::Reverse;
 use std::rc::Rc;
 use std::time::Duration;
@@ -67,9 +66,7 @@ impl<H: Host> Scope<H> {
     /// Decides without data: the client may be silent after the handshake and wait for the server's first word.
     fn settle(&self, connection: &Connection, proven: bool) {
         let passes = if proven { self.decide(connection) } else { self.decide_without_identity(connection) };
-        // With `Connected` it was never stopped.
-        let resumes = passes && connection.waits == WaitForIdentity::Paused;
-        if !passes || resumes && self.host.resume_downstream().is_err() {
+        if !passes || self.host.resume_downstream().is_err() {
             self.close_now();
         }
     }

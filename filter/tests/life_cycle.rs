@@ -2,7 +2,7 @@
 
 mod support;
 
-use fedgate_core::{Options, Reason, WaitForIdentity};
+use fedgate_core::{Options, Reason};
 use fedgate_filter::host::{Level, Property};
 use std::time::Duration;
 use support::*;
@@ -238,62 +238,4 @@ fn the_same_holds_for_servers_that_speak_first() {
     gateway.fail("call_foreign_function");
     gateway.tick();
     assert!(!gateway.is_open(client));
-}
-
-mod connected {
-    use super::*;
-
-    fn gateway() -> Gateway {
-        let options = Options { wait_for_identity: WaitForIdentity::Connected, ..Options::default() };
-        Gateway::with(&json(&table(1, PEERS, &["web.shop.svc.beta.example:80=alpha"]), options))
-    }
-
-    #[test]
-    fn tcp_proxy_starts_at_once_with_the_right_cluster() {
-        let mut gateway = gateway();
-        let client = gateway.connect(WEB);
-        assert_eq!(gateway.upstream(client).as_deref(), Some(WEB_CLUSTER));
-        gateway.handshake(client, ALPHA);
-        assert!(gateway.downstream_data(client) && gateway.upstream_data(client));
-    }
-
-    #[test]
-    fn no_byte_of_others_passes() {
-        let mut gateway = gateway();
-        let client = gateway.connect(WEB);
-        gateway.handshake(client, GAMMA);
-        assert!(!gateway.downstream_data(client) && !gateway.is_open(client));
-        assert!(!gateway.is_open(gateway.clients.len() as u32));
-    }
-
-    #[test]
-    fn a_server_that_is_ahead_of_the_handshake_loses_its_connection() {
-        let mut gateway = gateway();
-        let early = gateway.connect(WEB);
-        gateway.show_certificate(early, ALPHA);
-        assert!(!gateway.upstream_data(early) && !gateway.is_open(early));
-        assert_eq!(gateway.reason(early), "no_identity");
-        let late = gateway.connect(WEB);
-        gateway.handshake(late, ALPHA);
-        assert!(gateway.upstream_data(late));
-    }
-
-    #[test]
-    fn without_a_cluster_the_connection_is_closed() {
-        let mut gateway = gateway();
-        gateway.fail("call_foreign_function");
-        let client = gateway.connect(WEB);
-        assert!(!gateway.is_open(client));
-    }
-
-    #[test]
-    fn it_asks_for_no_fast_ticks_and_still_times_out() {
-        let mut gateway = gateway();
-        let client = gateway.connect(WEB);
-        assert_eq!(gateway.period(), Duration::from_millis(500));
-        for _ in 0..31 {
-            gateway.tick_after(Duration::from_millis(500));
-        }
-        assert!(!gateway.is_open(client));
-    }
 }

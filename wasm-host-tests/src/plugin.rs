@@ -82,9 +82,9 @@ impl ListenerSettings {
         Self { shows_validity: false, ..Self::envoy_1_40() }
     }
 
-    /// Envoy 1.36: tcp_proxy disables reads until the upstream is connected.
-    pub fn envoy_1_36() -> Self {
-        Self { takes_early_data: false, ..Self::envoy_1_37() }
+    /// tcp_proxy has no `max_early_data_bytes`, and disables reads until the upstream is connected.
+    pub fn without_early_data(self) -> Self {
+        Self { takes_early_data: false, ..self }
     }
 
     /// A `set_filter_state` filter stands before ours and sets this key `on_downstream_tls_handshake`, that is when the

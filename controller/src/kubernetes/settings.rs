@@ -132,9 +132,6 @@ pub struct GatewaySettings {
     /// Pass TLS through to Services that ask for it; needs the ClusterRole fedgate-passthrough
     #[arg(long, env = "FEDGATE_PASSTHROUGH")]
     pub passthrough: bool,
-    /// What a connection does until its caller is known; Connected is for gateways of Istio 1.28 and before
-    #[arg(long, env = "FEDGATE_WAIT_FOR_IDENTITY", value_enum, default_value_t)]
-    pub wait_for_identity: Waiting,
     /// Whether the gateway prints a line for each connection, with what was decided and why
     #[arg(
         long = "gateway-access-log",
@@ -156,17 +153,6 @@ pub struct GatewaySettings {
     /// The namespaces that may see imports
     #[arg(long, env = "FEDGATE_EXPORT_TO", value_name = "NAMESPACE", value_delimiter = ',', default_value = "*")]
     pub export_to: Vec<String>,
-}
-
-/// What a connection does until its caller is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
-#[value(rename_all = "PascalCase")]
-pub enum Waiting {
-    /// It waits: no service is touched before. Takes Envoy 1.37 or later, as Istio has it from 1.29 on.
-    #[default]
-    Paused,
-    /// It connects to the service at once, and no byte passes before. Servers that speak first cannot be used.
-    Connected,
 }
 
 /// Labels that must be there.
@@ -398,7 +384,6 @@ pub(in crate::kubernetes) mod tests {
             ("--gateway-selector", "istio", "istio=fedgate"),
             ("--pod-cidrs", "10.0.0.0", "CIDR"),
             ("--delivery", "Helm", "EnvoyFilter"),
-            ("--wait-for-identity", "Never", "Connected"),
             ("--metadata-tls", "/tls", "--metadata-plain"),
         ] {
             let said = read(&[flag, value]).unwrap_err();

@@ -71,7 +71,6 @@
   value: {{ $v.gateway.healthName | quote }}
 - name: FEDGATE_PASSTHROUGH
   value: {{ $v.gateway.passthrough | quote }}
-{{- include "fedgate.optional" (dict "name" "FEDGATE_WAIT_FOR_IDENTITY" "value" $v.gateway.waitForIdentity) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_CONNECTION_LIFETIME" "value" $v.imports.connectionLifetime) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_EXPORT_TO" "value" (join "," $v.imports.exportTo)) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_NETWORK" "value" $v.network.name) }}

@@ -28,6 +28,18 @@ fn a_client_that_only_says_hello_touches_nothing() {
     assert_passes(&proxy, connection, WEB);
 }
 
+/// Why the listener needs `max_early_data_bytes`: nobody reads from the client, so the handshake never ends.
+#[test]
+fn pausing_before_a_tcp_proxy_without_early_data_stalls_the_handshake() {
+    let mut proxy = gateway(&Exports::standard(1));
+    proxy.set_listener(LISTENER, ListenerSettings::envoy_1_40().without_early_data());
+    let connection = call(&mut proxy, client(WEB, ALPHA));
+    proxy.advance(10_000);
+    assert_eq!(proxy.stream(connection).handshake(), Handshake::Hello);
+    proxy.advance(10_000);
+    assert_refused(&proxy, connection, "no_identity");
+}
+
 #[test]
 fn an_identity_that_does_not_come_in_time_is_none() {
     let mut proxy = gateway(&Exports::standard(1).with(|options| options.identity_timeout_ms = 1_000));

@@ -5,7 +5,6 @@
 mod support;
 
 mod configuration;
-mod connected;
 mod decision;
 mod failure;
 mod life_cycle;

@@ -3,7 +3,6 @@
 use super::ambient;
 use super::facts::{Facts, Istiod};
 use super::report::{Check, Section};
-use crate::kubernetes::settings::Waiting;
 use crate::kubernetes::snapshot::Snapshot;
 use fedgate_federation::bundle::roots_from_pem;
 use fedgate_federation::document::Limits;
@@ -30,7 +29,7 @@ pub(super) fn section(snapshot: &Snapshot, facts: &Facts) -> Section {
     };
     let istiods = facts.mesh.istiods.as_deref().unwrap_or_default();
     let checks = vec![
-        version(snapshot, facts),
+        version(facts),
         of_config("mesh-trust-domain", TRUST_DOMAIN, &|config| trust_domain(config, snapshot)),
         of_config("outbound-policy", OUTBOUND, &outbound),
         of_istiods("gateway-clusters", CLUSTERS, &clusters),
@@ -49,7 +48,7 @@ fn version_of(image: &str) -> Option<Version> {
     Some(Version(numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-fn version(snapshot: &Snapshot, facts: &Facts) -> Check {
+fn version(facts: &Facts) -> Check {
     const TITLE: &str = "this Istio can do what the gateway needs";
     let pods = facts.pods.iter().flatten();
     let proxies = pods.filter_map(|(name, pod)| Some((format!("Pod {name}"), pod.proxy.as_deref()?)));
@@ -57,34 +56,13 @@ fn version(snapshot: &Snapshot, facts: &Facts) -> Check {
     let istiods = istiods.map(|istiod| (format!("Deployment {}", istiod.name), istiod.image.as_str()));
     let versions =
         proxies.chain(istiods).filter_map(|(what, image)| Some((version_of(image)?, what, image.to_owned())));
-    match (versions.min(), snapshot.record.waiting) {
-        (None, _) => {
-            Check::skipped("istio-version", TITLE, "no image of istio-proxy or istiod says a version in its tag")
+    match versions.min() {
+        None => Check::skipped("istio-version", TITLE, "no image of istio-proxy or istiod says a version in its tag"),
+        Some((version, what, image)) if version < FIRST => {
+            let detail = format!("{what} has {image}, whose Envoy is older than 1.37 and refuses the listener");
+            Check::failed("istio-version", TITLE, detail, "upgrade to Istio 1.29 or later")
         }
-        (Some((version, what, image)), Waiting::Paused) if version < FIRST => {
-            let hint = "upgrade to Istio 1.29 or later; else set --wait-for-identity Connected: an exported service is then connected to before \
-                        its caller is known, and servers that speak first cannot be used";
-            Check::failed("istio-version", TITLE, format!("{what} has {image}, whose Envoy refuses the listener"), hint)
-        }
-        (Some((Version(major, minor), ..)), Waiting::Paused) => {
-            Check::ok("istio-version", TITLE, format!("{major}.{minor}"))
-        }
-        (Some((version, ..)), Waiting::Connected) if version < FIRST => {
-            let detail =
-                "exported services are connected to before their callers are known (--wait-for-identity Connected)";
-            Check::ok("istio-version", TITLE, detail)
-        }
-        (Some((Version(major, minor), ..)), Waiting::Connected) => {
-            let detail = format!(
-                "{major}.{minor}, and exported services are connected to before their callers are known all the same"
-            );
-            Check::warning(
-                "istio-version",
-                TITLE,
-                detail,
-                "take --wait-for-identity Connected away; this Istio needs it no more",
-            )
-        }
+        Some((Version(major, minor), ..)) => Check::ok("istio-version", TITLE, format!("{major}.{minor}")),
     }
 }
 

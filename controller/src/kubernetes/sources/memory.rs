@@ -5,7 +5,7 @@
 //!
 //! A peer's knowledge is packed (gzip): ten thousand services are a megabyte of text, and an object may have about that much.
 
-use super::super::settings::{ControllerSettings, Places, Selector, Waiting};
+use super::super::settings::{ControllerSettings, Places, Selector};
 use crate::kubernetes::watch::Key;
 use fedgate_core::PeerName;
 use fedgate_federation::bundle::{roots_from_pem, roots_to_pem};
@@ -88,9 +88,6 @@ pub(crate) struct ClusterRecord {
     /// The labels of the gateway's Pods.
     #[serde(default)]
     pub gateway_selector: Selector,
-    /// What a connection does until its caller is known.
-    #[serde(default)]
-    pub waiting: Waiting,
     /// What is missing in the cluster.
     #[serde(default)]
     pub findings: Vec<Finding>,
@@ -114,7 +111,6 @@ impl ClusterRecord {
             times: settings.knowledge_times(),
             places: settings.places.clone(),
             gateway_selector: settings.gateway.selector.clone(),
-            waiting: settings.gateway.wait_for_identity,
             findings: findings.to_vec(),
         }
     }

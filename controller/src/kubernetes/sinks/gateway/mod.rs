@@ -14,8 +14,8 @@ pub(crate) use shipping::Shipping;
 use super::object::{Desired, Head};
 use crate::envoy::{filter, trust};
 use crate::kubernetes::kind::Kind;
-use crate::kubernetes::settings::{ControllerSettings, Delivery, Waiting};
-use fedgate_core::{Hostname, Options, Table, TrustDomain, WaitForIdentity, write_configuration};
+use crate::kubernetes::settings::{ControllerSettings, Delivery};
+use fedgate_core::{Hostname, Options, Table, TrustDomain, write_configuration};
 use fedgate_federation::bundle::TrustBundle;
 use fedgate_federation::{Federation, Finding, FindingReason, LocalCluster, ObjectRef};
 use serde_json::{Value, json};
@@ -120,7 +120,7 @@ impl Objects<'_> {
 
     /// The object with the table, and its size in bytes.
     fn table(&self, table: &Table) -> (Desired, usize) {
-        let configuration = write_configuration(table, self.options());
+        let configuration = write_configuration(table, Options::default());
         let desired = match self.settings.places.delivery {
             Delivery::EnvoyFilter => {
                 let extension = filter::extension_of(json!(configuration).to_string(), self.shipping.path());
@@ -146,14 +146,6 @@ impl Objects<'_> {
         };
         let size = desired.body.to_string().len();
         (desired, size)
-    }
-
-    fn options(&self) -> Options {
-        let wait_for_identity = match self.settings.gateway.wait_for_identity {
-            Waiting::Paused => WaitForIdentity::Paused,
-            Waiting::Connected => WaitForIdentity::Connected,
-        };
-        Options { wait_for_identity, ..Options::default() }
     }
 
     /// The names that callers ask for: all hosts of this cluster.
@@ -245,6 +237,17 @@ mod tests {
         }
     }
 
+    /// The filter reads the client from what the listener says, and pauses in front of a tcp_proxy that must not stop reading.
+    #[test]
+    fn the_listener_has_what_the_filter_needs_in_both_deliveries() {
+        for flags in [[].as_slice(), &["--delivery", "WasmPlugin"]] {
+            let text = listener(&made(flags, &[])).to_string();
+            for needed in ["on_downstream_tls_handshake", "fedgate.handshake", "max_early_data_bytes", "trust_bundles"] {
+                assert!(text.contains(needed), "{needed}: {text}");
+            }
+        }
+    }
+
     #[test]
     fn without_a_table_nobody_takes_hosts_away() {
         let sample = Sample::healthy();
@@ -274,32 +277,5 @@ mod tests {
             !off.contains_key(&(Kind::ServiceEntry, HEALTH.to_owned()))
                 && !self::listener(&off).to_string().contains("/healthz")
         );
-    }
-
-    /// The listener's patches and the table, as texts.
-    fn written(flags: &[&str]) -> [String; 2] {
-        let in_force = Sample::healthy().snapshot().in_force;
-        let settings = read(flags).unwrap();
-        let shipping = Shipping::by_operator("file:///filter.wasm");
-        let (objects, _) =
-            super::objects(&settings, &in_force.local, &in_force.federation, Some(&in_force.table), &shipping);
-        let text = |name: &str| {
-            let is = |object: &&Desired| object.kind == Kind::EnvoyFilter && object.name == name;
-            objects.iter().find(is).unwrap().body.to_string()
-        };
-        [text(LISTENER), text(TABLE)]
-    }
-
-    #[test]
-    fn an_older_envoy_is_given_no_field_that_it_does_not_know() {
-        // Each is known from Envoy 1.37 on.
-        let newer = ["max_early_data_bytes", "on_downstream_tls_handshake"];
-        let [listener, table] = written(&[]);
-        assert!(newer.iter().all(|field| listener.contains(field)), "{listener}");
-        assert!(table.contains("paused") && !table.contains("connected"), "{table}");
-        let [listener, table] = written(&["--wait-for-identity", "Connected"]);
-        assert!(newer.iter().all(|field| !listener.contains(field)), "{listener}");
-        assert!(listener.contains("config_discovery") && listener.contains("trust_bundles"), "all the rest stays");
-        assert!(table.contains("connected") && !table.contains("paused"), "{table}");
     }
 }

@@ -3,7 +3,7 @@
 use super::{BUNDLES, LISTENER, Objects};
 use crate::envoy::access_log::gateway_log;
 use crate::envoy::{AccessLog, filter, health, listener, trust};
-use crate::kubernetes::settings::{Delivery, Waiting};
+use crate::kubernetes::settings::Delivery;
 use crate::kubernetes::sinks::object::Desired;
 use crate::kubernetes::sinks::patch::on_chain;
 use serde_json::{Value, json};
@@ -27,16 +27,14 @@ fn ads() -> Value {
 
 impl Objects<'_> {
     /// On the chain of the federation server (hosts `*.<trust domain>`): each root bound to its trust domain, no session resumption, the
-    /// filter in front of tcp_proxy, and tcp_proxy waiting for it where Envoy can do that.
+    /// filter in front of tcp_proxy, and tcp_proxy waiting for it.
     pub(super) fn patches(&self) -> Desired {
-        // What an Envoy does not know, it refuses with all that stands beside it.
-        let waits = self.settings.gateway.wait_for_identity == Waiting::Paused;
-        let mut patches = vec![self.transport_socket(), self.unread_timeout()];
-        patches.extend(waits.then(|| self.inserted(listener::handshake_finished())));
+        let mut patches =
+            vec![self.transport_socket(), self.unread_timeout(), self.inserted(listener::handshake_finished())];
         if self.settings.places.delivery == Delivery::EnvoyFilter {
             patches.push(self.inserted(filter::placeholder(ads())));
         }
-        patches.extend(waits.then(|| self.waiting_tcp_proxy()));
+        patches.push(self.waiting_tcp_proxy());
         if self.settings.gateway.access_log {
             patches.push(self.access_log());
         }
