@@ -16,8 +16,7 @@ mod table;
 
 pub use callers::{CallerPattern, Callers, InvalidPattern, Pattern};
 pub use configuration::{
-    ConfigurationError, MAX_CONFIGURATION_BYTES, Options, PluginConfiguration, read_configuration,
-    write_configuration,
+    ConfigurationError, MAX_CONFIGURATION_BYTES, Options, PluginConfiguration, read_configuration, write_configuration,
 };
 pub use decision::{Admission, Decision, Outcome, Reason, admit, decide, decide_passthrough, judge};
 pub use hex::Hex;

@@ -3,7 +3,8 @@
 mod support;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use fedgate_core::{
-    ConfigurationError, MAX_CONFIGURATION_BYTES, MAX_TABLE_BYTES, Options, Table, TableError, read_configuration, write_configuration,
+    ConfigurationError, MAX_CONFIGURATION_BYTES, MAX_TABLE_BYTES, Options, Table, TableError, read_configuration,
+    write_configuration,
 };
 use serde_json::{Value, json};
 use support::realistic::{Names, builder};

@@ -30,7 +30,7 @@ pub(crate) struct Connection {
     /// The service's row. Belongs to the table in force as long as the connection awaits its decision. `None` where TLS is passed
     /// through: there is no identity to judge.
     pub(crate) export: Cell<Option<Export>>,
-    /// The first URI SAN that it was let through with.
+    /// The URI SAN that it was let through with.
     pub(crate) uri_san: OnceCell<Box<str>>,
     pub(crate) admitted_at: Duration,
 }

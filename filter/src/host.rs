@@ -17,20 +17,13 @@ pub type ContextId = u32;
 pub enum Property {
     /// The server name of the ClientHello; there before the handshake when the listener has `tls_inspector`.
     ServerName,
-    /// Filter state that the listener sets when the handshake is finished; see [`Property::path`].
-    HandshakeFinished,
+    /// Filter state that the listener sets when the handshake is finished: the URI SANs of the client's certificate, joined by
+    /// commas; `-` when there is none. Its key says `handshake` since filters of an earlier version look for that.
+    PeerUriSans,
     /// Filter state that a listener sets on the connections whose TLS it passes through; see [`Property::path`].
     PassedThrough,
-    /// One byte, 1 when the client has sent a certificate. That may be before the handshake is finished.
-    CertificatePresented,
-    /// One byte, 1 when the client's certificate was verified. New in Envoy 1.40.
-    CertificateVerified,
-    /// `TLSv1.3` and the like; there before the handshake is finished.
-    TlsVersion,
-    /// The first URI SAN of the client's certificate. Only the first.
-    UriSan,
-    /// The client's own certificate as URL-encoded PEM.
-    Certificate,
+    /// The first URI SAN of the client's certificate. Only the first, and there before the handshake is finished.
+    FirstUriSan,
     /// The `root_id` of the plugin.
     RootId,
 }
@@ -40,13 +33,9 @@ impl Property {
     pub fn path(self) -> &'static str {
         match self {
             Self::ServerName => "connection\0requested_server_name",
-            Self::HandshakeFinished => "filter_state\0fedgate.handshake",
+            Self::PeerUriSans => "filter_state\0fedgate.handshake",
             Self::PassedThrough => "filter_state\0fedgate.passthrough",
-            Self::CertificatePresented => "connection\0mtls",
-            Self::CertificateVerified => "connection\0peer_certificate_valid",
-            Self::TlsVersion => "connection\0tls_version",
-            Self::UriSan => "connection\0uri_san_peer_certificate",
-            Self::Certificate => "connection\0peer_certificate",
+            Self::FirstUriSan => "connection\0uri_san_peer_certificate",
             Self::RootId => "plugin_root_id",
         }
     }

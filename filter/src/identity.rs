@@ -1,53 +1,42 @@
-//! Who calls: what the proxy shows of the client's certificate.
+//! Who calls: what the listener says of the client's certificate once the handshake is finished.
+//!
+//! Envoy shows a filter a certificate as soon as the client has sent it: before it is verified, and before the client has
+//! proved that it has the key. Certificates are no secret, so until then anybody can show anybody's. Nothing calls the filter
+//! when the handshake ends, but a `set_filter_state` filter before it is called. That one writes down the certificate's URI
+//! SANs, so one value says both that the handshake is proven and who it was.
+//!
+//! Envoy joins several URI SANs with commas and escapes nothing. No SPIFFE ID has a comma, so two names, like one name with a
+//! comma in it, are no SPIFFE ID and are refused as such. A certificate with two URI SANs belongs to no SPIFFE workload
+//! (X509-SVID, section 2: exactly one).
+//!
+//! # During an upgrade
+//!
+//! Listener and filter reach a gateway separately. A listener of an earlier version writes the word `finished`, so the name is read
+//! from the connection, which has the first URI SAN only. That is the name by which the listener chose the root, so nobody gets
+//! further than with this name alone; a second one cannot be seen. A client cannot choose this way: a certificate whose only
+//! URI SAN is `finished` is judged by that, which is no SPIFFE ID. A filter of an earlier version takes any text for `finished`.
 
 use crate::host::{Host, Property};
-use crate::leaf;
-use fedgate_core::{Decision, Outcome, Reason};
+
+/// What a listener of an earlier version writes.
+const FINISHED: &[u8] = b"finished";
+/// What Envoy writes where there is no URI SAN.
+const NONE: &[u8] = b"-";
 
 /// A client's identity.
 #[derive(Debug, Default)]
 pub(crate) struct Identity {
-    /// The certificate's first URI SAN, if it has one.
+    /// The certificate's URI SANs, joined by commas; `None` when there is none.
     pub(crate) uri_san: Option<String>,
-    /// The certificate has not exactly one URI SAN, or cannot be walked to find out.
-    ambiguous: bool,
 }
 
 impl Identity {
-    /// Reads the identity. Must be called after the handshake only: what is to be seen during it proves nothing.
-    pub(crate) fn read(host: &impl Host) -> Self {
-        let Some(uri_san) = host.property(Property::UriSan).filter(|uri| !uri.is_empty()) else {
-            return Self::default();
-        };
-        // A proxy that doesn't show the certificate leaves the first URI SAN to judge by.
-        let certificate = host.property(Property::Certificate).filter(|certificate| !certificate.is_empty());
-        let ambiguous = certificate.is_some_and(|certificate| leaf::uri_names(&certificate) != Ok(1));
+    /// Reads the identity; `None` until the handshake is finished. Costs one question until then.
+    pub(crate) fn read(host: &impl Host) -> Option<Self> {
+        let told = host.property(Property::PeerUriSans).filter(|told| !told.is_empty())?;
+        let names = if told == FINISHED { host.property(Property::FirstUriSan) } else { Some(told) };
+        let names = names.filter(|names| !names.is_empty() && names != NONE);
         // No SPIFFE ID has other characters than ASCII, so a replaced one is refused as such.
-        Self { uri_san: Some(String::from_utf8_lossy(&uri_san).into_owned()), ambiguous }
+        Some(Self { uri_san: names.map(|names| String::from_utf8_lossy(&names).into_owned()) })
     }
-
-    /// Refuses what was judged by the first of several names.
-    pub(crate) fn overrule<'t>(&self, decision: Decision<'t>) -> Decision<'t> {
-        match self.ambiguous {
-            true => Decision { outcome: Outcome::Refused, reason: Reason::BadIdentity, peer: None },
-            false => decision,
-        }
-    }
-}
-
-/// Whether the handshake is finished, as far as that can be known without a byte of data.
-///
-/// The proxy shows a certificate as soon as the client has sent it: before it is verified, and before the client has
-/// proved that it has the key. Certificates are no secret, so until then anybody can show anybody's.
-///
-/// A listener says it outright when a `set_filter_state` filter before this one sets `fedgate.handshake` in
-/// `on_downstream_tls_handshake` (Envoy 1.37 and later). Otherwise only a verified certificate in TLS 1.3 counts: there
-/// Envoy verifies the certificate when the proof has arrived and checks both in one step. In TLS 1.2 it verifies first.
-pub(crate) fn is_proven(host: &impl Host) -> bool {
-    let flag = |property| host.property(property).is_some_and(|value| value.first() == Some(&1));
-    // Until then a look costs one question.
-    flag(Property::CertificatePresented)
-        && (host.property(Property::HandshakeFinished).is_some_and(|value| !value.is_empty())
-            || flag(Property::CertificateVerified)
-                && host.property(Property::TlsVersion).is_some_and(|version| version == b"TLSv1.3"))
 }

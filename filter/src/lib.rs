@@ -25,7 +25,7 @@
 //! domain, which no filter can do; behind the filter a tcp_proxy with `max_early_data_bytes` (0 is enough) whose own cluster
 //! is a black hole. The last one matters: Envoy goes on *without* the filter when a worker could not configure it.
 //!
-//! For servers that speak first, either TLS 1.3 and Envoy 1.40, or (any TLS version) this before the filter:
+//! And before the filter, so that it learns who the client is once the handshake is finished (Envoy 1.37 or later):
 //!
 //! ```yaml
 //! name: envoy.filters.network.set_filter_state
@@ -34,10 +34,10 @@
 //!   on_downstream_tls_handshake:
 //!   - object_key: fedgate.handshake
 //!     factory_key: envoy.string
-//!     format_string: {text_format_source: {inline_string: finished}}
+//!     format_string: {text_format_source: {inline_string: "%DOWNSTREAM_PEER_URI_SAN%"}}
 //! ```
 //!
-//! Until then a certificate that is shown proves nothing, since a client may send anybody's and keep the proof back.
+//! Without it every client is refused as one without an identity.
 //!
 //! A chain that passes TLS through (no TLS context, tcp_proxy with the cluster of the SNI that the chain is matched by) has this before the
 //! filter, and no chain that terminates TLS may have it:
@@ -68,7 +68,6 @@ pub mod host;
 mod identity;
 #[cfg(target_arch = "wasm32")]
 mod imports;
-pub mod leaf;
 pub mod metrics;
 mod report;
 mod route;

@@ -41,8 +41,7 @@ impl<H: Host> Stream<H> {
         Self { id, scope, connection: None }
     }
 
-    /// The connection was accepted and its ClientHello read; the handshake comes later. Nothing is read of the client's
-    /// certificate here: Envoy before 1.34.3 would remember for ever that there is none.
+    /// The connection was accepted and its ClientHello read; the handshake comes later.
     pub fn on_new_connection(&mut self) -> Action {
         let scope = Rc::clone(&self.scope);
         let server_name = scope.host.property(Property::ServerName).unwrap_or_default();
@@ -80,18 +79,17 @@ impl<H: Host> Stream<H> {
 
     /// The client sent data, or ended its half of the connection.
     pub fn on_downstream_data(&mut self) -> Action {
-        self.on_data(|scope, connection| scope.finish(scope.decide(connection)))
+        match &self.connection {
+            Some(connection) if connection.is(State::Passed) => Action::Continue,
+            Some(connection) if connection.is(State::Awaiting) => self.scope.finish(self.scope.decide(connection)),
+            _ => Action::Pause,
+        }
     }
 
     /// The service sent data, or ended its half of the connection.
     pub fn on_upstream_data(&mut self) -> Action {
-        self.on_data(|_, _| Action::Pause)
-    }
-
-    fn on_data(&self, undecided: impl FnOnce(&Scope<H>, &Rc<Connection>) -> Action) -> Action {
         match &self.connection {
             Some(connection) if connection.is(State::Passed) => Action::Continue,
-            Some(connection) if connection.is(State::Awaiting) => undecided(&self.scope, connection),
             _ => Action::Pause,
         }
     }
@@ -118,21 +116,17 @@ impl<H: Host> Scope<H> {
         Action::Pause
     }
 
-    /// Decides by the identity as it is to be seen after the handshake, and tells; returns whether the connection passes.
-    pub(crate) fn decide(&self, connection: &Connection) -> bool {
-        self.decide_by(connection, Identity::read(&self.host))
+    /// Decides by the identity that is proven by now, if any.
+    fn decide(&self, connection: &Connection) -> bool {
+        self.decide_by(connection, Identity::read(&self.host).unwrap_or_default())
     }
 
-    /// Decides when the identity did not come in time.
-    pub(crate) fn decide_without_identity(&self, connection: &Connection) -> bool {
-        self.decide_by(connection, Identity::default())
-    }
-
-    fn decide_by(&self, connection: &Connection, identity: Identity) -> bool {
+    /// Decides, and tells; returns whether the connection passes.
+    pub(crate) fn decide_by(&self, connection: &Connection, identity: Identity) -> bool {
         let Some(configuration) = self.configuration() else { return false };
         let Some(export) = connection.export.get() else { return false };
         let table = &configuration.table;
-        let decision = identity.overrule(judge(table, export, identity.uri_san.as_deref()));
+        let decision = judge(table, export, identity.uri_san.as_deref());
         let verdict = Verdict::new(&decision, table.generation());
         let passes = verdict.outcome.passes();
         if passes && !self.route(connection) {

@@ -8,7 +8,7 @@
 
 use crate::connection::{Connection, State};
 use crate::host::{ContextId, Host};
-use crate::identity::is_proven;
+use crate::identity::Identity;
 use crate::report::tell;
 use crate::scope::{FAST, Scope};
 use std::cmp::Reverse;
@@ -42,11 +42,10 @@ impl<H: Host> Scope<H> {
                 continue;
             }
             let age = now.saturating_sub(connection.admitted_at);
-            let proven = is_proven(&self.host);
-            if proven || age >= timeout {
-                self.settle(&connection, proven);
-            } else {
-                self.look_at(now.saturating_add(wait_after(age)), &connection);
+            let too_late = || (age >= timeout).then(Identity::default);
+            match Identity::read(&self.host).or_else(too_late) {
+                Some(identity) => self.settle(&connection, identity),
+                None => self.look_at(now.saturating_add(wait_after(age)), &connection),
             }
         }
     }
@@ -64,8 +63,8 @@ impl<H: Host> Scope<H> {
     }
 
     /// Decides without data: the client may be silent after the handshake and wait for the server's first word.
-    fn settle(&self, connection: &Connection, proven: bool) {
-        let passes = if proven { self.decide(connection) } else { self.decide_without_identity(connection) };
+    fn settle(&self, connection: &Connection, identity: Identity) {
+        let passes = self.decide_by(connection, identity);
         if !passes || self.host.resume_downstream().is_err() {
             self.close_now();
         }

@@ -46,7 +46,7 @@ mod vm_state;
 
 pub use certificate::Certificate;
 pub use module::{FilterModule, Metering};
-pub use plugin::{BLACK_HOLE, FailurePolicy, ListenerSettings, Plugin};
+pub use plugin::{BLACK_HOLE, FailurePolicy, ListenerSettings, Plugin, Tells};
 pub use process::LogLine;
 pub use proxy::{Proxy, Rehearsal, Rejected};
 pub use stream::{Client, ConnectionId, Ending, Handshake, Stream};

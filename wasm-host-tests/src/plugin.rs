@@ -60,37 +60,41 @@ impl Plugin {
 pub struct ListenerSettings {
     pub(crate) takes_early_data: bool,
     pub(crate) default_cluster: Rc<str>,
-    pub(crate) handshake_key: Option<Rc<str>>,
-    pub(crate) shows_validity: bool,
+    pub(crate) tells: Tells,
     pub(crate) passed_through_key: Option<Rc<str>>,
 }
 
+/// What a `set_filter_state` filter before ours writes down as `fedgate.handshake`, `on_downstream_tls_handshake`: that is when the
+/// handshake is finished. It holds nobody up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tells {
+    /// `%DOWNSTREAM_PEER_URI_SAN%`: the URI SANs of the client's certificate, joined by commas; `-` when there is none.
+    PeerUriSans,
+    /// The word `finished`, as listeners of an earlier version do.
+    Finished,
+    /// There is no such filter.
+    Nothing,
+}
+
 impl ListenerSettings {
-    /// Envoy 1.40: tcp_proxy has `max_early_data_bytes` and a black hole as default.
-    pub fn envoy_1_40() -> Self {
+    /// As the controller makes it: tcp_proxy has `max_early_data_bytes` and a black hole as default.
+    pub fn current() -> Self {
         Self {
             takes_early_data: true,
             default_cluster: BLACK_HOLE.into(),
-            handshake_key: None,
-            shows_validity: true,
+            tells: Tells::PeerUriSans,
             passed_through_key: None,
         }
     }
 
-    /// Envoy 1.37: the same, without the attribute `connection.peer_certificate_valid`.
-    pub fn envoy_1_37() -> Self {
-        Self { shows_validity: false, ..Self::envoy_1_40() }
+    /// The filter is told this of a finished handshake.
+    pub fn telling(self, tells: Tells) -> Self {
+        Self { tells, ..self }
     }
 
     /// tcp_proxy has no `max_early_data_bytes`, and disables reads until the upstream is connected.
     pub fn without_early_data(self) -> Self {
         Self { takes_early_data: false, ..self }
-    }
-
-    /// A `set_filter_state` filter stands before ours and sets this key `on_downstream_tls_handshake`, that is when the
-    /// handshake is finished. It holds nobody up.
-    pub fn telling_of_handshakes(self, key: &str) -> Self {
-        Self { handshake_key: Some(key.into()), ..self }
     }
 
     /// No TLS context: what the client sends goes on as it is. tcp_proxy has this cluster, and a `set_filter_state` filter before ours

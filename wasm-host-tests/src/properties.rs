@@ -73,17 +73,12 @@ fn of_connection(stream: &Stream, name: &str) -> Option<Vec<u8>> {
     match name {
         "id" => number(stream.id.0),
         "mtls" => truth(certificate.is_some()),
-        // TLS 1.2 verifies a certificate when it comes, TLS 1.3 with the proof that the client has its key.
-        "peer_certificate_valid" if stream.listener.shows_validity => {
-            truth(certificate.is_some() && (stream.handshake == Handshake::Finished || stream.client.tls_1_2))
-        }
         // A client without a server name: there, and empty.
         "requested_server_name" => text(stream.client.server_name.as_deref().unwrap_or_default()),
         // Not a sign of a finished handshake: it is there from the beginning.
-        "tls_version" if !passed_through => text(if stream.client.tls_1_2 { "TLSv1.2" } else { "TLSv1.3" }),
+        "tls_version" if !passed_through => text("TLSv1.3"),
         "uri_san_local_certificate" => text("spiffe://beta.example/ns/istio-system/sa/ingressgateway"),
         "uri_san_peer_certificate" => text(certificate?.first_uri_san()?),
-        "peer_certificate" => text(certificate?.url_encoded_pem()),
         _ => None,
     }
 }

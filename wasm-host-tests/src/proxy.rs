@@ -97,7 +97,7 @@ impl Proxy {
     pub fn configure(&mut self, listener: &str, plugin: Plugin) -> Result<(), Rejected> {
         self.rehearse(&plugin)?;
         let roots = (0..self.threads).map(|thread| self.root_on(thread, &plugin)).collect();
-        let settings = Rc::new(ListenerSettings::envoy_1_40());
+        let settings = Rc::new(ListenerSettings::current());
         let new = Listener { plugin, settings, roots, reloaded_at: None };
         match self.listeners.get_mut(listener) {
             None => drop(self.listeners.insert(listener.to_owned(), new)),

@@ -1,7 +1,7 @@
 //! One downstream connection: what the filter can see and do of it, and what it cost the service behind.
 
 use crate::certificate::Certificate;
-use crate::plugin::ListenerSettings;
+use crate::plugin::{ListenerSettings, Tells};
 use crate::process::Clusters;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -16,7 +16,6 @@ pub struct ConnectionId(pub u64);
 pub struct Client {
     pub(crate) server_name: Option<String>,
     pub(crate) certificate: Option<Certificate>,
-    pub(crate) tls_1_2: bool,
 }
 
 impl Client {
@@ -33,11 +32,6 @@ impl Client {
     /// It has this certificate.
     pub fn with(self, certificate: &Certificate) -> Self {
         Self { certificate: Some(certificate.clone()), ..self }
-    }
-
-    /// It speaks TLS 1.2.
-    pub fn over_tls_1_2(self) -> Self {
-        Self { tls_1_2: true, ..self }
     }
 }
 
@@ -181,9 +175,21 @@ impl Stream {
     pub(crate) fn handshake_goes_on(&mut self) {
         self.handshake = self.arrived;
         if self.handshake == Handshake::Finished
-            && let Some(key) = &self.listener.handshake_key
+            && let Some(told) = self.told()
         {
-            self.filter_state.entry(key.to_string()).or_insert_with(|| b"finished".to_vec());
+            self.filter_state.entry("fedgate.handshake".to_owned()).or_insert(told);
+        }
+    }
+
+    fn told(&self) -> Option<Vec<u8>> {
+        match self.listener.tells {
+            _ if self.listener.passed_through_key.is_some() => None,
+            Tells::Nothing => None,
+            Tells::Finished => Some(b"finished".to_vec()),
+            Tells::PeerUriSans => {
+                let names = self.client.certificate.as_ref().map(Certificate::joined_uri_sans);
+                Some(names.unwrap_or_else(|| "-".to_owned()).into_bytes())
+            }
         }
     }
 

@@ -65,7 +65,7 @@ pub(super) fn federation(
             "transport_socket_connect_timeout": HANDSHAKE,
             "transport_socket": trust::downstream_tls(identity, bundles),
             "filters": [
-                handshake_finished(),
+                peer_uri_sans(),
                 filter::in_listener(table),
                 tcp_proxy(json!({
                     "stat_prefix": "federation",
@@ -94,11 +94,13 @@ pub(crate) fn unread_timeout() -> Value {
     })
 }
 
-/// Tells the filter that the handshake is over. What a client shows before that proves nothing: it may send anybody's
-/// certificate and keep the proof of its key back.
-pub(crate) fn handshake_finished() -> Value {
-    let finished = json!({ "text_format_source": { "inline_string": "finished" } });
-    let state = json!({ "object_key": "fedgate.handshake", "factory_key": "envoy.string", "format_string": finished });
+/// Tells the filter who the client is, once the handshake is over: all URI SANs, joined by commas. What a client shows before
+/// that proves nothing: it may send anybody's certificate and keep the proof of its key back.
+///
+/// The key says `handshake` since filters of an earlier version look for that, and take any text for the handshake's end.
+pub(crate) fn peer_uri_sans() -> Value {
+    let names = json!({ "text_format_source": { "inline_string": "%DOWNSTREAM_PEER_URI_SAN%" } });
+    let state = json!({ "object_key": "fedgate.handshake", "factory_key": "envoy.string", "format_string": names });
     extension(
         "envoy.filters.network.set_filter_state",
         "extensions.filters.network.set_filter_state.v3.Config",

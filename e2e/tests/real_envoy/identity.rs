@@ -51,6 +51,17 @@ fn cases(gateway: &Gateway) -> Result<Vec<Case>> {
         ("an unknown trust domain", Some(a.workload("spiffe://delta.example/ns/shop/sa/cart")?), NoHandshake),
         ("a trust domain in capitals", Some(a.workload("spiffe://ALPHA.example/ns/shop/sa/cart")?), NoHandshake),
         ("two names, its own first", Some(g.sign(&leaf().uri(&other)?.uri(&name)?)?), Refused("bad_identity")),
+        ("its own name twice", Some(a.sign(&leaf().uri(&name)?.uri(&name)?)?), Refused("bad_identity")),
+        ("its own name and an empty one", Some(a.sign(&leaf().uri(&name)?.uri("")?)?), Refused("bad_identity")),
+        ("its own name and a comma", Some(a.workload(&format!("{name},"))?), Refused("bad_identity")),
+        ("its own name and a NUL", Some(a.workload(&format!("{name}\0"))?), Refused("bad_identity")),
+        (
+            "a name of 10,000 bytes",
+            Some(a.workload(&format!("{name}/{}", "a".repeat(10_000)))?),
+            Refused("bad_identity"),
+        ),
+        ("the word of an earlier listener", Some(a.workload("finished")?), NoHandshake),
+        ("the sign for no name", Some(a.workload("-")?), NoHandshake),
         ("two names, the other first", Some(g.sign(&leaf().uri(&name)?.uri(&other)?)?), NoHandshake),
         (
             "no SPIFFE ID but a path that climbs",

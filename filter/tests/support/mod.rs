@@ -110,7 +110,7 @@ impl Gateway {
     }
 
     pub fn connect_at(&mut self, root: ContextId, server_name: &[u8]) -> ContextId {
-        self.connect_with(root, server_name, BTreeMap::from([(Property::TlsVersion, b"TLSv1.3".to_vec())]))
+        self.connect_with(root, server_name, BTreeMap::new())
     }
 
     /// A connection to the newest plugin by a chain that passes TLS through.
@@ -142,14 +142,13 @@ impl Gateway {
 
     /// The client has sent its certificate, and nothing yet that proves that it is its own.
     pub fn show_certificate(&self, client: ContextId, uri_san: &str) {
-        self.set(client, Property::CertificatePresented, &[1]);
-        self.set(client, Property::UriSan, uri_san.as_bytes());
+        self.set(client, Property::FirstUriSan, uri_san.as_bytes());
     }
 
-    /// The client's handshake is finished.
+    /// The client's handshake is finished, and the listener says who it is.
     pub fn handshake(&self, client: ContextId, uri_san: &str) {
         self.show_certificate(client, uri_san);
-        self.set(client, Property::CertificateVerified, &[1]);
+        self.set(client, Property::PeerUriSans, if uri_san.is_empty() { b"-" } else { uri_san.as_bytes() });
     }
 
     pub fn set(&self, id: ContextId, property: Property, value: &[u8]) {

@@ -106,7 +106,7 @@ fn a_refused_service_is_named_in_the_access_log_only_if_it_has_the_form() {
 #[test]
 fn without_a_certificate_it_is_refused() {
     assert_refused_late(Client::calling(&sni(WEB)), "no_identity", None);
-    assert_refused_late(Client::calling(&sni(WEB)).with(&Certificate::issue(&[]).unwrap()), "no_identity", None);
+    assert_refused_late(Client::calling(&sni(WEB)).with(&Certificate::new(&[])), "no_identity", None);
     assert_allowed(client(WEB, ALPHA), WEB, "alpha");
 }
 
@@ -130,7 +130,7 @@ fn what_is_no_workload_identity_is_refused() {
 
 #[test]
 fn a_second_uri_san_is_refused_wherever_the_first_would_pass() {
-    let both = |first, second| Certificate::issue(&[first, second]).unwrap();
+    let both = |first, second| Certificate::new(&[first, second]);
     let calls = |certificate: &Certificate| Client::calling(&sni(WEB)).with(certificate);
     assert_refused_late(calls(&both(ALPHA, GAMMA)), "bad_identity", None);
     assert_refused_late(calls(&both(ALPHA, ALPHA)), "bad_identity", None);

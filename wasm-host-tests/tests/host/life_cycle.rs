@@ -32,7 +32,7 @@ fn a_client_that_only_says_hello_touches_nothing() {
 #[test]
 fn pausing_before_a_tcp_proxy_without_early_data_stalls_the_handshake() {
     let mut proxy = gateway(&Exports::standard(1));
-    proxy.set_listener(LISTENER, ListenerSettings::envoy_1_40().without_early_data());
+    proxy.set_listener(LISTENER, ListenerSettings::current().without_early_data());
     let connection = call(&mut proxy, client(WEB, ALPHA));
     proxy.advance(10_000);
     assert_eq!(proxy.stream(connection).handshake(), Handshake::Hello);
@@ -65,55 +65,6 @@ fn a_corrected_clock_ends_no_handshake() {
     assert!(is_open(&proxy, connection));
     proxy.advance(20_000);
     assert_refused(&proxy, connection, "no_identity");
-}
-
-/// The listeners that Envoys of several releases can have.
-fn listeners() -> [ListenerSettings; 4] {
-    let told = |settings: ListenerSettings| settings.telling_of_handshakes("fedgate.handshake");
-    let (new, old) = (ListenerSettings::envoy_1_40, ListenerSettings::envoy_1_37);
-    [new(), old(), told(new()), told(old())]
-}
-
-#[test]
-fn a_certificate_that_is_shown_and_not_proven_is_no_identity() {
-    for settings in listeners() {
-        for client in [client(FEED, ALPHA), client(FEED, ALPHA).over_tls_1_2()] {
-            let mut proxy = gateway(&Exports::standard(1));
-            proxy.set_listener(LISTENER, settings.clone());
-            let connection = proxy.connect(LISTENER, client);
-            proxy.client_shows_certificate(connection);
-            proxy.advance(10_000);
-            assert_eq!(proxy.stream(connection).handshake(), Handshake::CertificateSeen);
-            assert_eq!(proxy.stream(connection).upstream(), None);
-            assert!(is_open(&proxy, connection));
-            proxy.advance(10_000);
-            assert_refused(&proxy, connection, "no_identity");
-        }
-    }
-}
-
-/// Whether a handshake is finished can be known of a verified certificate in TLS 1.3 on Envoy 1.40, or is told by the
-/// listener. Where neither is the case only data proves it.
-#[test]
-fn a_silent_client_is_let_in_where_its_handshake_is_known_to_be_finished() {
-    let known = [(true, false), (false, false), (true, true), (true, true)];
-    for (settings, (over_tls_1_3, over_tls_1_2)) in listeners().into_iter().zip(known) {
-        for (client, passes) in
-            [(client(FEED, ALPHA), over_tls_1_3), (client(FEED, ALPHA).over_tls_1_2(), over_tls_1_2)]
-        {
-            let mut proxy = gateway(&Exports::standard(1));
-            proxy.set_listener(LISTENER, settings.clone());
-            let silent = proxy.connect(LISTENER, client.clone());
-            proxy.client_finishes_handshake(silent);
-            proxy.advance(20_000);
-            match passes {
-                true => assert_passes(&proxy, silent, FEED),
-                false => assert_refused(&proxy, silent, "no_identity"),
-            }
-            let speaks = call(&mut proxy, client);
-            assert_passes(&proxy, speaks, FEED);
-        }
-    }
 }
 
 #[test]

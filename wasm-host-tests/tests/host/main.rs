@@ -7,6 +7,7 @@ mod support;
 mod configuration;
 mod decision;
 mod failure;
+mod identity;
 mod life_cycle;
 mod metrics;
 mod passthrough;

@@ -10,7 +10,7 @@ const PASSING: &str = "passing";
 fn both(exports: &Exports) -> Proxy {
     let mut proxy = gateway(exports);
     proxy.configure(PASSING, exports.plugin()).unwrap();
-    let settings = ListenerSettings::envoy_1_40().passing_through("fedgate.passthrough", &sni(LEGACY));
+    let settings = ListenerSettings::current().passing_through("fedgate.passthrough", &sni(LEGACY));
     proxy.set_listener(PASSING, settings);
     proxy
 }

@@ -242,7 +242,9 @@ mod tests {
     fn the_listener_has_what_the_filter_needs_in_both_deliveries() {
         for flags in [[].as_slice(), &["--delivery", "WasmPlugin"]] {
             let text = listener(&made(flags, &[])).to_string();
-            for needed in ["on_downstream_tls_handshake", "fedgate.handshake", "max_early_data_bytes", "trust_bundles"] {
+            for needed in
+                ["on_downstream_tls_handshake", "%DOWNSTREAM_PEER_URI_SAN%", "max_early_data_bytes", "trust_bundles"]
+            {
                 assert!(text.contains(needed), "{needed}: {text}");
             }
         }

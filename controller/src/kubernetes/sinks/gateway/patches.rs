@@ -30,7 +30,7 @@ impl Objects<'_> {
     /// filter in front of tcp_proxy, and tcp_proxy waiting for it.
     pub(super) fn patches(&self) -> Desired {
         let mut patches =
-            vec![self.transport_socket(), self.unread_timeout(), self.inserted(listener::handshake_finished())];
+            vec![self.transport_socket(), self.unread_timeout(), self.inserted(listener::peer_uri_sans())];
         if self.settings.places.delivery == Delivery::EnvoyFilter {
             patches.push(self.inserted(filter::placeholder(ads())));
         }
