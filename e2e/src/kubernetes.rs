@@ -17,13 +17,15 @@ pub mod gateway;
 pub mod install;
 mod kinds;
 mod kubeconfig;
+mod names;
 pub mod objects;
 pub mod platform;
 pub mod replica;
 
 pub use audit::{AuditLog, Request};
-pub use cluster::{CONTROLLER, KubernetesCluster, MESH_NAMESPACE, NAMESPACE, SERVICE_ACCOUNT, SHOP};
+pub use cluster::KubernetesCluster;
 pub use control_plane::{ControlPlane, Options};
 pub use federation::KubernetesFederation;
 pub use fleet::Fleet;
+pub use names::{CONTROLLER, MESH_NAMESPACE, NAMESPACE, SERVICE_ACCOUNT, SHOP};
 pub use objects::{Key, Objects, condition};

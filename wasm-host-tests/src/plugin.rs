@@ -1,7 +1,22 @@
 //! What a listener is configured with.
 
-use crate::vm::{RootKey, VmKey};
 use std::rc::Rc;
+
+/// What makes two plugins on one thread share a VM: equal `vm_id`, equal VM configuration (on Istio the environment counts
+/// as well, and it changes with each version of a WasmPlugin), equal code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct VmKey {
+    pub(crate) vm_id: Rc<str>,
+    pub(crate) vm_configuration: Rc<[u8]>,
+}
+
+/// What a plugin's root context is made from. An equal one is the same context, and is not configured again.
+#[derive(Debug, Clone)]
+pub(crate) struct RootKey {
+    pub(crate) root_id: Rc<str>,
+    pub(crate) plugin_name: Rc<str>,
+    pub(crate) configuration: Rc<[u8]>,
+}
 
 /// The Wasm filter's configuration (`envoy.extensions.wasm.v3.PluginConfig`), as far as it matters here.
 #[derive(Debug, Clone)]

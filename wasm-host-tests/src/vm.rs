@@ -1,27 +1,12 @@
 //! One VM: an instance of the module on one thread of the proxy, with its root contexts and connections.
 
 use crate::module::{FilterModule, Metering, wasm_error};
+use crate::plugin::{RootKey, VmKey};
 use crate::process::SharedProcess;
 use crate::vm_state::{Context, Deferred, Root, Timer, VmState};
 use anyhow::{Context as _, Result};
 use std::rc::Rc;
 use wasmtime::{Instance, Store, TypedFunc, WasmParams, WasmResults};
-
-/// What makes two plugins on one thread share a VM: equal `vm_id`, equal VM configuration (on Istio the environment counts
-/// as well, and it changes with each version of a WasmPlugin), equal code.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct VmKey {
-    pub(crate) vm_id: Rc<str>,
-    pub(crate) vm_configuration: Rc<[u8]>,
-}
-
-/// What a plugin's root context is made from. An equal one is the same context, and is not configured again.
-#[derive(Debug, Clone)]
-pub(crate) struct RootKey {
-    pub(crate) root_id: Rc<str>,
-    pub(crate) plugin_name: Rc<str>,
-    pub(crate) configuration: Rc<[u8]>,
-}
 
 pub(crate) struct Vm {
     pub(crate) key: VmKey,

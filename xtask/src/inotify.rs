@@ -94,9 +94,9 @@ mod tests {
     fn too_few() {
         let held: Vec<_> = (0..5).map(|_| inotify::init(inotify::CreateFlags::CLOEXEC).unwrap()).collect();
         let said = check().unwrap_err().to_string();
-        assert!(said.starts_with("inotify instances of this user: 3 of "), "{said}");
-        assert!(said.contains(&format!("the Envoys of a run need {NEEDED}; they are held by ")), "{said}");
-        assert!(said.ends_with("or allow more: sysctl fs.inotify.max_user_instances=1024"), "{said}");
+        let begin = format!("inotify instances of this user: the Envoys of a run need {NEEDED}, but only 3 of ");
+        assert!(said.starts_with(&begin) && said.contains("are free; the others are held by "), "{said}");
+        assert!(said.ends_with("or raise the limit: sysctl fs.inotify.max_user_instances=1024"), "{said}");
         // None of those that were tried is kept.
         assert_eq!(check().unwrap_err().to_string(), said);
         drop(held);

@@ -1,4 +1,3 @@
-use super::encode::encode;
 use super::layout::MAX_TABLE_BYTES;
 use super::{MAX_CALLER_PATTERNS, Mode};
 use crate::callers::Callers;
@@ -127,14 +126,6 @@ impl TableBuilder {
             true => Err(BuildError::SameService(service.clone())),
             false => Ok(()),
         }
-    }
-
-    /// Writes the table. `generation` must be below 2^53, since numbers in JSON are doubles on their way through Istio.
-    ///
-    /// # Errors
-    /// [`BuildError::TooMany`] or [`BuildError::TooLarge`]; a table is never cut short.
-    pub fn build(&self, generation: u64) -> Result<Vec<u8>, BuildError> {
-        encode(self, generation)
     }
 }
 

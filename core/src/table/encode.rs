@@ -8,11 +8,17 @@ use super::rows::{Key, shared_length};
 use crate::callers::{CallerPattern, Callers, Pattern};
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) fn encode(builder: &TableBuilder, generation: u64) -> Result<Vec<u8>, BuildError> {
-    let bytes = parts(builder)?.write(generation);
-    match bytes.len() <= MAX_TABLE_BYTES {
-        true => Ok(bytes),
-        false => Err(BuildError::TooLarge(bytes.len())),
+impl TableBuilder {
+    /// Writes the table. `generation` must be below 2^53, since numbers in JSON are doubles on their way through Istio.
+    ///
+    /// # Errors
+    /// [`BuildError::TooMany`] or [`BuildError::TooLarge`]; a table is never cut short.
+    pub fn build(&self, generation: u64) -> Result<Vec<u8>, BuildError> {
+        let bytes = parts(self)?.write(generation);
+        match bytes.len() <= MAX_TABLE_BYTES {
+            true => Ok(bytes),
+            false => Err(BuildError::TooLarge(bytes.len())),
+        }
     }
 }
 

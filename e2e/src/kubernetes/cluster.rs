@@ -4,6 +4,7 @@ use super::addresses::Addresses;
 use super::balancer::Balancer;
 use super::control_plane::{ControlPlane, Options};
 use super::install::{GATEWAY, GATEWAY_PORT, install, install_mesh};
+use super::names::{NAMESPACE, SERVICE_ACCOUNT};
 use super::objects::{Key, Objects, SOON};
 use super::replica::Replica;
 use crate::authority::Authority;
@@ -19,24 +20,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-/// fedgate's own namespace, which is the gateway's and that of the imports as well.
-pub const NAMESPACE: &str = "fedgate-system";
-
 /// What stands in for a gateway. It ends when dropped.
 #[allow(dead_code, reason = "it lives as long as it is held")]
 pub struct GatewayStandIn(TlsListener);
-
-/// The mesh's root namespace.
-pub const MESH_NAMESPACE: &str = "istio-system";
-
-/// The namespace of the workloads.
-pub const SHOP: &str = "shop";
-
-/// The ServiceAccount of the controller.
-pub const SERVICE_ACCOUNT: &str = "fedgate";
-
-/// The user of the controller's requests, for [`super::AuditLog`].
-pub const CONTROLLER: &str = "system:serviceaccount:fedgate-system:fedgate";
 
 /// A cluster on an API server of its own. All of it ends when dropped.
 pub struct KubernetesCluster {

@@ -1,7 +1,8 @@
 //! What stands for a gateway where no Envoy runs: a server that shows the gateway's certificate, and the counters of its Pod.
 
-use super::cluster::{KubernetesCluster, NAMESPACE};
+use super::cluster::KubernetesCluster;
 use super::install::{GATEWAY, GATEWAY_PORT};
+use super::names::NAMESPACE;
 use crate::tls_listener::TlsListener;
 use anyhow::{Context, Result};
 use axum::Router;

@@ -1,7 +1,7 @@
 //! What is in a cluster before its controller: what an operator installs, and what the mesh and its gateway bring.
 
 use super::addresses::Addresses;
-use super::cluster::{MESH_NAMESPACE, NAMESPACE, SHOP};
+use super::names::{MESH_NAMESPACE, NAMESPACE, SHOP};
 use super::objects::Objects;
 use super::platform::{Node, Pod};
 use crate::programs;

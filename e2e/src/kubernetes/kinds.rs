@@ -1,6 +1,6 @@
 //! Which resource a kind is, by the API server's discovery.
 
-use super::objects::SOON;
+use super::names::SOON;
 use crate::wait;
 use anyhow::{Context, Result};
 use kube::core::GroupVersionKind;

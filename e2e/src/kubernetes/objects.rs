@@ -1,6 +1,7 @@
 //! Objects of any kind, read and changed as kubectl does it.
 
 use super::kinds::Kinds;
+pub use super::names::SOON;
 use crate::wait;
 use anyhow::{Context, Result, bail};
 use kube::Api;
@@ -8,10 +9,6 @@ use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::Value;
 use std::fmt::{self, Display, Formatter};
 use std::path::Path;
-use std::time::Duration;
-
-/// How long it may take until what was applied is in force or what was asked for has happened.
-pub const SOON: Duration = Duration::from_secs(30);
 
 /// The field manager of what a test applies.
 pub const MANAGER: &str = "operator";

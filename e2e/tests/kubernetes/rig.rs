@@ -1,8 +1,8 @@
 //! The rig itself: what the other tests take for granted.
 
 use anyhow::{Context, Result, ensure};
-use fedgate_e2e::kubernetes::cluster::{CONTROLLER, MESH_NAMESPACE, NAMESPACE, SERVICE_ACCOUNT};
 use fedgate_e2e::kubernetes::objects::SOON;
+use fedgate_e2e::kubernetes::{CONTROLLER, MESH_NAMESPACE, NAMESPACE, SERVICE_ACCOUNT};
 use fedgate_e2e::kubernetes::{ControlPlane, Fleet, Key, KubernetesCluster, Objects, Options};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;

@@ -5,7 +5,7 @@
 //! bytes. What they find is of two kinds: faults that hold at any time ([`Credentials::faults`]), and times of validity, from
 //! which [`Credentials::findings`] makes findings that come and go without any file changing.
 //!
-//! What Envoy refuses was tried on Envoy 1.40 with the SPIFFE validator on both sides; `controller/tests/envoy` repeats it.
+//! What Envoy refuses was tried on Envoy 1.40 with the SPIFFE validator on both sides; `controller/envoy/tests/envoy` repeats it.
 
 mod endpoint;
 mod identity;

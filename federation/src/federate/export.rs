@@ -1,6 +1,7 @@
 //! Exports, and the table that they are compiled to.
 
 use super::Inputs;
+use super::offer::{Offer, OfferedPort};
 use super::passthrough::{self, PassthroughService};
 use super::publish::next_number;
 use crate::document::{Limits, PublicServicePort, is_port_name};
@@ -59,21 +60,6 @@ impl TableFailure {
         );
         Finding::error(FindingReason::TableNotBuilt, local, "", message)
     }
-}
-
-/// What peers are offered under a host name, all its ports included: a labelled Service that can be exported, or the health name.
-pub(super) struct Offer {
-    pub(super) hostname: Hostname,
-    /// Namespace and name of the Service; `None` for the health name.
-    pub(super) service: Option<(String, String)>,
-    pub(super) mode: GatewayMode,
-    pub(super) ports: Vec<OfferedPort>,
-}
-
-pub(super) struct OfferedPort {
-    pub(super) row: PublicServicePort,
-    pub(super) protocol: TransportProtocol,
-    pub(super) grants: Arc<[PeerGrant]>,
 }
 
 /// The labelled Services by host name, and those whose TLS is to be passed through, whether they are offered yet or not. `known` are the

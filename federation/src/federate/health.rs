@@ -5,7 +5,7 @@
 //! ours does not import it, and asks for it in its own probe of the gateways.
 
 use super::LocalCluster;
-use super::export::{Offer, OfferedPort};
+use super::offer::{Offer, OfferedPort};
 use crate::document::{ClusterUuid, PublicServicePort};
 use crate::grant::Granter;
 use crate::object::{GatewayMode, TransportProtocol};

@@ -17,6 +17,7 @@ mod health;
 mod import;
 mod last_valid;
 mod limits;
+mod offer;
 mod others;
 mod passthrough;
 mod publish;

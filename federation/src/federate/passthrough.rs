@@ -5,7 +5,7 @@
 //! sidecar has to believe the peers' roots, each for its own trust domain, before the first peer hears of it.
 
 use super::LocalCluster;
-use super::export::Offer;
+use super::offer::Offer;
 use crate::finding::{Finding, FindingReason};
 use crate::object::{GATEWAY_MODE_ANNOTATION, GatewayMode, PEERS_ANNOTATION, ServiceObject, TransportProtocol};
 use fedgate_core::Callers;

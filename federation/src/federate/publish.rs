@@ -1,6 +1,6 @@
 //! What is handed out: the documents, and the numbers that grow when they change.
 
-use super::export::Offer;
+use super::offer::Offer;
 use super::{Inputs, LocalCluster, TableFailure, limits};
 use crate::bundle::{Fingerprint, TrustBundle};
 use crate::document::{

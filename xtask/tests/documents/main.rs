@@ -6,3 +6,4 @@ mod links;
 mod markdown;
 mod modules;
 mod sources;
+mod walls;

@@ -1,0 +1,50 @@
+//! Asking the running controller of a folder, by its admin address.
+
+use super::Folder;
+use anyhow::{Context, Result, bail};
+use fedgate_files::admin::AdminAddress;
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+
+/// Fetches `path` with these query parameters from the controller that runs on the folder.
+///
+/// # Errors
+/// When no controller runs there, or it does not answer.
+pub(super) fn ask<T: DeserializeOwned>(folder: &Folder, path: &str, query: &[(&str, String)]) -> Result<T> {
+    let AdminAddress { address } = address(folder)?;
+    let mut url = url::Url::parse(&format!("http://{address}{path}"))?;
+    if !query.is_empty() {
+        url.query_pairs_mut().extend_pairs(query);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(fetch(url)).with_context(|| {
+        format!(
+            "the controller of {} does not answer at {address}: is `fedgate run` still running there?",
+            folder.dir.display()
+        )
+    })
+}
+
+fn address(folder: &Folder) -> Result<AdminAddress> {
+    let path = folder.dir.join("state/admin.json");
+    let bytes = std::fs::read(&path).with_context(|| {
+        format!(
+            "no controller has run in {} (there is no {}): start one with `fedgate run --dir {0}`, or name another folder with --dir",
+            folder.dir.display(),
+            path.display()
+        )
+    })?;
+    serde_json::from_slice(&bytes).with_context(|| format!("{} is not what a controller writes", path.display()))
+}
+
+async fn fetch<T: DeserializeOwned>(url: url::Url) -> Result<T> {
+    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
+    let response = client.get(url).send().await?;
+    let status = response.status();
+    #[expect(clippy::disallowed_methods, reason = "it is this site's own controller that answers")]
+    let body = response.bytes().await?;
+    if !status.is_success() {
+        bail!("{status}: {}", String::from_utf8_lossy(&body).trim());
+    }
+    Ok(serde_json::from_slice(&body)?)
+}

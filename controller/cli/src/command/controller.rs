@@ -1,0 +1,23 @@
+use super::{Logging, Outcome};
+use anyhow::Result;
+use clap::Args;
+use fedgate_kubernetes::settings::ControllerSettings;
+
+#[derive(Debug, Args)]
+pub(crate) struct Controller {
+    #[command(flatten)]
+    settings: ControllerSettings,
+    #[command(flatten)]
+    logging: Logging,
+}
+
+impl Controller {
+    pub(super) fn run(self) -> Result<Outcome> {
+        fedgate_process::logging::start(self.logging.log_format);
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let ended = runtime.block_on(fedgate_kubernetes::run::run(self.settings));
+        // Whatever still blocks a thread, such as a look-up of a name, is not waited for.
+        runtime.shutdown_background();
+        ended.map(|()| Outcome::Well)
+    }
+}

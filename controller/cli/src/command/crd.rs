@@ -1,0 +1,21 @@
+use super::Outcome;
+use anyhow::{Context, Result};
+use clap::Args;
+use fedgate_kubernetes::crd;
+
+/// Prints a CustomResourceDefinition: what `cargo xtask generate` writes into `deploy/kubernetes/crds/`.
+#[derive(Debug, Args)]
+pub(crate) struct Crd {
+    /// istiofederations or federationpolicies
+    plural: String,
+}
+
+impl Crd {
+    pub(super) fn run(self) -> Result<Outcome> {
+        let definition = crd::definitions().into_iter().find(|definition| definition.spec.names.plural == self.plural);
+        let definition = definition
+            .with_context(|| format!("expected istiofederations or federationpolicies, found {:?}", self.plural))?;
+        print!("{}", crd::yaml(&definition)?);
+        Ok(Outcome::Well)
+    }
+}

@@ -1,0 +1,174 @@
+//! The command line.
+
+// The commands below print by these, and not by the macros of the standard library, which panic when nobody reads any more.
+macro_rules! print {
+    ($($text:tt)*) => { $crate::command::out::print(format_args!($($text)*)) };
+}
+macro_rules! println {
+    ($($text:tt)*) => { $crate::command::out::print(format_args!("{}\n", format_args!($($text)*))) };
+}
+macro_rules! eprintln {
+    ($($text:tt)*) => { $crate::command::out::complain(format_args!("{}\n", format_args!($($text)*))) };
+}
+
+mod ask;
+mod check;
+mod controller;
+mod crd;
+mod explain;
+mod keygen;
+mod out;
+mod run;
+mod status;
+mod table;
+mod target;
+mod uninstall;
+mod validate;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use fedgate_process::logging::LogFormat;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Joins the Istio meshes of independent clusters into a federation.
+#[derive(Debug, Parser)]
+#[command(name = "fedgate", version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the controller on a cluster's folder
+    #[command(after_help = "Example:\n  fedgate run --dir /etc/fedgate")]
+    Run(run::Run),
+    /// Run the controller on Kubernetes
+    #[command(
+        after_help = "Example:\n  fedgate controller --trust-domain alpha.example --metadata-tls /etc/fedgate/tls\n\nEach flag has an environment variable. The API server is found by KUBECONFIG, ~/.kube/config or the pod's service account."
+    )]
+    Controller(Box<controller::Controller>),
+    /// Check a cluster's folder without running anything
+    #[command(after_help = "Example:\n  fedgate validate /etc/fedgate\n\nExits with 1 when there is an error.")]
+    Validate(validate::Validate),
+    /// Show peers, imports, exports and findings of a cluster
+    #[command(
+        after_help = "Examples:\n  fedgate status --context alpha\n  fedgate status --dir /etc/fedgate\n\nExits with 1 when a peer is not ready or something is in error."
+    )]
+    Status(status::StatusCommand),
+    /// Check a Kubernetes cluster: what must be there, line by line, and what to do about what is not
+    #[command(
+        after_help = "Example:\n  fedgate check --context alpha\n\nExits with 1 when a line fails. Warnings are worth a look, and leave it at 0."
+    )]
+    Check(check::CheckCommand),
+    /// Say why a call passes or not, step by step
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(explain::Explain),
+    /// Show what a table says: the one that a cluster's gateway is given, or one in a file
+    #[command(
+        after_help = "Examples:\n  fedgate table --context alpha\n  fedgate table --dir /etc/fedgate\n  fedgate table envoy/gateway/filter/filter.json --host web.shop.svc.beta.example"
+    )]
+    Table(table::TableCommand),
+    /// Make the key that requests for metadata are signed with
+    #[command(after_help = "Example:\n  fedgate keygen --out authn.key")]
+    Keygen(keygen::Keygen),
+    /// Take out of a Kubernetes cluster everything that a controller has written, and nothing else
+    #[command(
+        after_help = "Example:\n  fedgate uninstall --context alpha\n\nA controller that runs stops writing; stop it within ten seconds after this has ended, or it begins anew.\nExits with 1 when something could not be deleted."
+    )]
+    Uninstall(uninstall::Uninstall),
+    /// Print a CustomResourceDefinition
+    #[command(hide = true)]
+    Crd(crd::Crd),
+}
+
+const EXPLAIN_EXAMPLES: &str = "Examples:
+  May this workload of a peer reach our service?
+    fedgate explain --to web.shop.svc.beta.example:80 --from spiffe://alpha.example/ns/shop/sa/cart
+  May the peer gamma reach it at all?
+    fedgate explain --to web.shop.svc.beta.example:80 --peer gamma
+  Which peers may reach it?
+    fedgate explain --to web.shop.svc.beta.example:80
+  How do calls from here get to a peer's service?
+    fedgate explain --to stock.shop.svc.gamma.example:80
+
+Exits with 1 when the call does not pass; without --from and --peer, when it passes for no peer.";
+
+/// A cluster's folder.
+#[derive(Debug, Args)]
+pub(crate) struct Folder {
+    /// The cluster's folder, which has fedgate.yaml
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    dir: PathBuf,
+}
+
+/// How an answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Output {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}
+
+/// How a command ended, for scripts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// All is well.
+    Well,
+    /// It worked, and there is something to be looked at.
+    Finding,
+}
+
+/// The name by which `kubectl` finds its plugin.
+const PLUGIN: &str = "kubectl-fedgate";
+
+/// Whether `kubectl fedgate …` started this program: by a link of that name.
+fn is_kubectl_plugin() -> bool {
+    let program = std::env::args_os().next().map(PathBuf::from);
+    program.is_some_and(|program| program.file_stem().is_some_and(|name| name == PLUGIN))
+}
+
+impl Cli {
+    /// Reads the command line. Wrong use ends the program with 2.
+    pub fn read() -> Self {
+        let command = match is_kubectl_plugin() {
+            true => Self::command().name(PLUGIN).bin_name("kubectl fedgate"),
+            false => Self::command(),
+        };
+        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// Carries the command out. Exit status 0: all is well; 1: a finding, or it did not work; 2: wrong use.
+    pub fn run(self) -> ExitCode {
+        let outcome = match self.command {
+            Command::Run(command) => command.run(),
+            Command::Controller(command) => command.run(),
+            Command::Validate(command) => command.run(),
+            Command::Status(command) => command.run(),
+            Command::Check(command) => command.run(),
+            Command::Explain(command) => command.run(),
+            Command::Table(command) => command.run(),
+            Command::Keygen(command) => command.run(),
+            Command::Uninstall(command) => command.run(),
+            Command::Crd(command) => command.run(),
+        };
+        match outcome {
+            Ok(Outcome::Well) => ExitCode::SUCCESS,
+            Ok(Outcome::Finding) => ExitCode::from(1),
+            Err(error) => {
+                eprintln!("error: {}", fedgate_process::words::chain(&error));
+                ExitCode::from(1)
+            }
+        }
+    }
+}
+
+/// Log format of a long-running command.
+#[derive(Debug, Args)]
+pub(crate) struct Logging {
+    /// The form of log lines
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormat,
+}

@@ -1,0 +1,25 @@
+//! What a command prints. A reader that goes away (`fedgate status | head`) is not an error, where the standard library's macros panic.
+
+use std::fmt;
+use std::io::{self, ErrorKind, Write};
+
+/// Prints to standard output. When that fails for another reason than that nobody reads, the program ends with 1.
+pub(crate) fn print(text: fmt::Arguments<'_>) {
+    if let Err(error) = write(io::stdout().lock(), text) {
+        complain(format_args!("error: cannot write the answer: {}\n", fedgate_process::words::io(&error)));
+        #[expect(clippy::disallowed_methods, reason = "the command is in the middle of its answer")]
+        std::process::exit(1);
+    }
+}
+
+/// Prints to standard error, as far as anybody reads it.
+pub(crate) fn complain(text: fmt::Arguments<'_>) {
+    let _ = write(io::stderr().lock(), text);
+}
+
+fn write(mut to: impl Write, text: fmt::Arguments<'_>) -> io::Result<()> {
+    match to.write_fmt(text).and_then(|()| to.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}

@@ -1,0 +1,22 @@
+use super::{Folder, Logging, Outcome};
+use anyhow::Result;
+use clap::Args;
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    folder: Folder,
+    #[command(flatten)]
+    logging: Logging,
+}
+
+impl Run {
+    pub(super) fn run(self) -> Result<Outcome> {
+        fedgate_process::logging::start(self.logging.log_format);
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let ended = runtime.block_on(fedgate_files::run::run(&self.folder.dir));
+        // Whatever still blocks a thread, such as a look-up of a name, is not waited for.
+        runtime.shutdown_background();
+        ended.map(|()| Outcome::Well)
+    }
+}

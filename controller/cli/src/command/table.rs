@@ -1,0 +1,94 @@
+use super::ask::ask;
+use super::target::{Platform, Target};
+use super::{Folder, Outcome, Output};
+use anyhow::Result;
+use clap::Args;
+use fedgate_core::{Callers, Export, Hostname, Mode, ServiceName, Table, read_configuration};
+use fedgate_envoy::plugin::table_of;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub(crate) struct TableCommand {
+    /// A file with a table: a plugin configuration, or a file of Envoy's or an object of Istio's that has one
+    #[arg(conflicts_with_all = ["dir", "kubeconfig", "context", "namespace"])]
+    file: Option<PathBuf>,
+    /// Only the exports of this host
+    #[arg(long, value_name = "HOST")]
+    host: Option<Hostname>,
+    /// The form of the answer
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl TableCommand {
+    pub(super) fn run(self) -> Result<Outcome> {
+        let table = match &self.file {
+            Some(file) => table_of(file)?,
+            None => match self.target.platform() {
+                Platform::Files(folder) => from_controller(&folder)?,
+                Platform::Kubernetes(cluster) => cluster.snapshot()?.in_force.table,
+            },
+        };
+        let wanted = |service: &ServiceName| self.host.as_ref().is_none_or(|host| *host == service.host);
+        let exports: Vec<_> = table.exports().filter(|(service, _)| wanted(service)).collect();
+        match self.output {
+            Output::Json => println!("{}", serde_json::to_string_pretty(&as_json(&table, &exports))?),
+            Output::Text => print!("{}", text(&table, &exports)),
+        }
+        Ok(if exports.is_empty() && self.host.is_some() { Outcome::Finding } else { Outcome::Well })
+    }
+}
+
+fn from_controller(folder: &Folder) -> Result<Table> {
+    let configuration: Value = ask(folder, "/table", &[])?;
+    Ok(read_configuration(configuration.to_string().as_bytes())?.0)
+}
+
+fn grants(table: &Table, export: Export) -> Vec<String> {
+    let grant = |(peer, callers): (fedgate_core::PeerRow<'_>, Callers)| match callers {
+        Callers::Any => peer.name.to_owned(),
+        Callers::Only(patterns) if patterns.is_empty() => format!("{} (audited: nobody is granted)", peer.name),
+        Callers::Only(patterns) => {
+            let patterns: Vec<_> = patterns.iter().map(|p| format!("{}/{}", p.namespace, p.service_account)).collect();
+            format!("{} ({})", peer.name, patterns.join(", "))
+        }
+    };
+    table.grants(export).into_iter().map(grant).collect()
+}
+
+fn text(table: &Table, exports: &[(ServiceName, Export)]) -> String {
+    let mut out = format!("{}  generation {}, {}\n", table.trust_domain(), table.generation(), table.hash());
+    out += &format!("\npeers ({})\n", table.peer_count());
+    for peer in table.peers() {
+        let audit = if peer.mode == Mode::Audit { "  audit" } else { "" };
+        out += &format!("  {}  {}{audit}\n", peer.name, peer.trust_domain);
+    }
+    out += &format!("\nexports ({} of {})\n", exports.len(), table.rows());
+    for (service, export) in exports {
+        let grants = grants(table, *export);
+        let to = if grants.is_empty() { "nobody".to_owned() } else { grants.join(", ") };
+        out += &format!("  {service}  granted to {to}\n");
+    }
+    out
+}
+
+fn as_json(table: &Table, exports: &[(ServiceName, Export)]) -> Value {
+    let peers: Vec<_> = table
+        .peers()
+        .map(|peer| json!({ "name": peer.name, "trustDomain": peer.trust_domain, "mode": peer.mode }))
+        .collect();
+    let exports: Vec<_> = exports
+        .iter()
+        .map(|(service, export)| json!({ "service": service, "cluster": service.cluster(), "sni": service.sni(), "grants": grants(table, *export) }))
+        .collect();
+    json!({
+        "trustDomain": table.trust_domain(),
+        "generation": table.generation(),
+        "contentHash": table.hash().to_string(),
+        "peers": peers,
+        "exports": exports,
+    })
+}

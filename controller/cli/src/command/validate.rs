@@ -1,0 +1,79 @@
+use super::{Outcome, Output};
+use anyhow::Result;
+use clap::Args;
+use fedgate_exchange::exporter::MetadataTls;
+use fedgate_federation::federate::Published;
+use fedgate_federation::{Finding, FindingReason, Inputs, ObjectRef, Severity, federate};
+use fedgate_files::capacity;
+use fedgate_files::manifests::ManifestSource;
+use fedgate_files::settings::{MetadataTransport, Settings};
+use fedgate_process::words::counted;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub(crate) struct Validate {
+    /// The cluster's folder
+    #[arg(value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
+    /// The form of the answer
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+impl Validate {
+    pub(super) fn run(self) -> Result<Outcome> {
+        let settings = Settings::read(&self.dir)?;
+        let mut findings = findings(&settings)?;
+        let (capacity, of_machine) = capacity::validate(&settings)?;
+        findings.extend(of_machine);
+        // For a person, and apart from the answer: what a machine gives is no finding.
+        capacity.lines().iter().for_each(|line| eprintln!("{line}"));
+        match self.output {
+            Output::Json => println!("{}", serde_json::to_string_pretty(&findings)?),
+            Output::Text => print!("{}", text(&findings)),
+        }
+        let errors = findings.iter().any(|finding| finding.severity == Severity::Error);
+        Ok(if errors { Outcome::Finding } else { Outcome::Well })
+    }
+}
+
+/// What `federate` would say of the folder if it ran now for the first time.
+fn findings(settings: &Settings) -> Result<Vec<Finding>> {
+    let local = fedgate_files::local::stand_in(settings)?;
+    let manifests = ManifestSource::without_memory(&settings.manifests, &settings.trust_domain).read();
+    let federation = federate(&Inputs {
+        local: &local,
+        objects: &manifests.objects,
+        knowledge: &BTreeMap::new(),
+        previous: &Published::default(),
+        times: settings.times.knowledge,
+        now: Timestamp::now(),
+    });
+    let mut findings = federation.findings;
+    let is_known = |finding: &Finding| {
+        finding.severity == Severity::Error
+            && finding.field.as_deref().is_some_and(|field| field.starts_with("metadata.tls"))
+    };
+    if let MetadataTransport::Tls { certificate, key } = &settings.metadata.transport
+        && !findings.iter().any(is_known)
+        && let Err(error) = MetadataTls::read(certificate, key)
+    {
+        let cluster = ObjectRef::cluster(settings.trust_domain.as_str());
+        findings.insert(
+            0,
+            Finding::error(FindingReason::InvalidCertificate, cluster, "metadata.tls", format!("{error:#}")),
+        );
+    }
+    Ok(findings)
+}
+
+fn text(findings: &[Finding]) -> String {
+    let mut out = String::new();
+    for finding in findings {
+        out += &format!("{}: {finding}\n", format!("{:?}", finding.severity).to_lowercase());
+    }
+    let count = |severity, word| counted(findings.iter().filter(|finding| finding.severity == severity).count(), word);
+    out + &format!("{}, {}\n", count(Severity::Error, "error"), count(Severity::Warning, "warning"))
+}

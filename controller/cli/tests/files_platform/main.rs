@@ -1,0 +1,15 @@
+//! The files platform from outside: settings, the command line, and controllers that pair over real TLS on loopback.
+
+mod cluster;
+mod commands;
+mod credentials;
+mod crowd;
+mod disk;
+mod kernel;
+mod messages;
+mod mistakes;
+#[path = "../../../../federation/tests/federation/readable.rs"]
+mod readable;
+mod running;
+mod settings;
+mod sources;

@@ -1,0 +1,150 @@
+//! What Prometheus fetches from the admin address, under the prefix `fedgate_`.
+//!
+//! Gauges follow what is in force; the exporter and the importer count for themselves. Labels are words of ours, or names of
+//! `IstioFederation`s, which an operator made; of these the first hundred only.
+
+use crate::in_force::InForce;
+use fedgate_core::Table;
+use fedgate_exchange::{exporter, importer};
+use fedgate_federation::credentials::Credentials;
+use fedgate_federation::{Federation, Severity};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
+use prometheus_client::registry::Registry;
+
+/// How many peers are shown by name.
+const NAMED_PEERS: usize = 100;
+
+/// All of the controller's metrics; clones show the same.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    /// The exporter's.
+    pub exporter: exporter::Metrics,
+    /// The importer's.
+    pub importer: importer::Metrics,
+    compilations: Counter,
+    table_generation: Gauge,
+    table_bytes: Gauge,
+    table_outdated: Gauge,
+    exports: Gauge,
+    imports: Gauge,
+    peers: Family<PeersLabels, Gauge>,
+    peer_ready: Family<PeerLabels, Gauge>,
+    findings: Family<FindingsLabels, Gauge>,
+    expirations: Family<CertificateLabels, Gauge>,
+    starts: Family<CertificateLabels, Gauge>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PeersLabels {
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+enum State {
+    Ready,
+    NotReady,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PeerLabels {
+    peer: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FindingsLabels {
+    severity: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CertificateLabels {
+    certificate: &'static str,
+    name: String,
+}
+
+impl Metrics {
+    /// Names all of them.
+    pub fn registry(&self) -> Registry {
+        let mut registry = Registry::with_prefix("fedgate");
+        registry.register("compilations", "How often everything was worked out", self.compilations.clone());
+        registry.register("table_generation", "The generation of the table in force", self.table_generation.clone());
+        registry.register("table_bytes", "The size of the table in force", self.table_bytes.clone());
+        let outdated = "1 when the newest table could not be built or written, so that an older one is in force";
+        registry.register("table_outdated", outdated, self.table_outdated.clone());
+        registry.register("exports", "Service ports that peers may be granted", self.exports.clone());
+        registry.register("imports", "Service ports of peers that can be reached", self.imports.clone());
+        registry.register("peers", "Peers, by whether they are ready", self.peers.clone());
+        registry.register("peer_ready", "1 when a peer is ready; the first 100 peers by name", self.peer_ready.clone());
+        registry.register("findings", "What an operator should know, by severity", self.findings.clone());
+        let expirations = "When each of this cluster's own certificates and roots expires, in seconds since 1970";
+        registry.register("certificate_expiration_timestamp_seconds", expirations, self.expirations.clone());
+        let starts = "When each of them became valid, in seconds since 1970";
+        registry.register("certificate_start_timestamp_seconds", starts, self.starts.clone());
+        self.exporter.register(&mut registry);
+        self.importer.register(&mut registry);
+        registry
+    }
+
+    /// Shows what is in force now. It is told without making the whole status, which may be large.
+    pub fn show(&self, in_force: &InForce) {
+        let InForce { federation, findings, .. } = in_force;
+        self.compilations.inc();
+        self.exports.set(number(federation.exports.len() as u64));
+        self.imports.set(number(federation.imports.len() as u64));
+        self.show_peers(in_force);
+        self.show_certificates(&in_force.local.credentials);
+        for (severity, word) in [(Severity::Error, "error"), (Severity::Warning, "warning"), (Severity::Info, "info")] {
+            let all = federation.findings.iter().chain(findings);
+            let count = all.filter(|finding| finding.severity == severity).count();
+            self.findings.get_or_create(&FindingsLabels { severity: word }).set(number(count as u64));
+        }
+    }
+
+    /// Shows the table in force beside the one that was made last. `None`: the gateway has none.
+    pub fn show_table(&self, made: &Federation, in_force: Option<&Table>) {
+        let is_outdated = match (&made.table, in_force) {
+            (Ok(made), Some(table)) => made.hash() != table.hash(),
+            _ => true,
+        };
+        self.table_generation.set(number(in_force.map_or(0, Table::generation)));
+        self.table_bytes.set(number(in_force.map_or(0, |table| table.as_bytes().len() as u64)));
+        self.table_outdated.set(is_outdated.into());
+    }
+
+    /// Shows nothing of peers, nor of the table: a replica that does not lead has not asked them, and does not write it.
+    pub fn hide(&self) {
+        self.table_outdated.set(0);
+        self.peers.clear();
+        self.peer_ready.clear();
+        self.findings.clear();
+        self.imports.set(0);
+    }
+
+    fn show_certificates(&self, credentials: &Credentials) {
+        self.expirations.clear();
+        self.starts.clear();
+        for validity in &credentials.validities {
+            let labels = CertificateLabels { certificate: validity.role.word(), name: validity.name.clone() };
+            self.expirations.get_or_create(&labels).set(validity.not_after.as_second());
+            self.starts.get_or_create(&labels).set(validity.not_before.as_second());
+        }
+    }
+
+    fn show_peers(&self, in_force: &InForce) {
+        let reports = &in_force.federation.peers;
+        let ready = reports.iter().filter(|report| in_force.is_ready(report)).count();
+        for (state, count) in [(State::Ready, ready), (State::NotReady, reports.len() - ready)] {
+            self.peers.get_or_create(&PeersLabels { state }).set(number(count as u64));
+        }
+        // Those that are gone must not stay.
+        self.peer_ready.clear();
+        for report in reports.iter().take(NAMED_PEERS) {
+            let labels = PeerLabels { peer: report.peer.name.to_string() };
+            self.peer_ready.get_or_create(&labels).set(in_force.is_ready(report).into());
+        }
+    }
+}
+
+fn number(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

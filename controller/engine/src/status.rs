@@ -1,0 +1,212 @@
+//! How it is with the federation, as values: what `/status` serves and `fedgate status` prints.
+
+use fedgate_core::{Mode, ServiceName, Table};
+use fedgate_federation::federate::{Condition, ConditionStatus, ConditionType, Export, Import, PeerReport};
+use fedgate_federation::{Federation, Finding, LocalCluster};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+/// How it is with the federation, as this cluster sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// This cluster.
+    pub cluster: ClusterStatus,
+    /// The table in force.
+    pub table: TableStatus,
+    /// The peers, by name.
+    pub peers: Vec<PeerStatus>,
+    /// What peers may reach here.
+    pub exports: Vec<ExportStatus>,
+    /// What can be reached at the peers.
+    pub imports: Vec<ImportStatus>,
+    /// What an operator should know.
+    pub findings: Vec<Finding>,
+}
+
+/// This cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterStatus {
+    /// Its trust domain.
+    pub trust_domain: String,
+    /// Its UUID.
+    pub cluster_uuid: String,
+    /// Where peers find its gateways.
+    pub gateways: Vec<String>,
+}
+
+/// The table in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TableStatus {
+    /// Grows with each published table.
+    pub generation: u64,
+    /// `sha256:` and the hash of its bytes.
+    pub content_hash: String,
+    /// How many services it lists.
+    pub exports: u32,
+    /// How many bytes it has.
+    pub bytes: usize,
+    /// Whether it is another one than the objects make: the last one could not be built, or is not where the gateway reads it.
+    pub outdated: bool,
+    /// Whether every gateway has it in force, where that is known: on Kubernetes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loaded: Option<Condition>,
+}
+
+/// One peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerStatus {
+    /// Its `IstioFederation`'s name.
+    pub name: String,
+    /// Its trust domain.
+    pub trust_domain: String,
+    /// Its metadata endpoint.
+    pub metadata_endpoint: String,
+    /// The UUID that it claims.
+    pub cluster_uuid: Option<String>,
+    /// Whether refusals of it take effect.
+    pub mode: Mode,
+    /// Whether a call to it would get through: it takes part, both its documents are there and fresh, and a gateway of it answers.
+    pub ready: bool,
+    /// What ends every call to it in this cluster, before it reaches the peer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub obstacle: Option<String>,
+    /// The SHA-256 fingerprints of its roots.
+    pub roots: Vec<String>,
+    /// When its public document was last confirmed.
+    pub public_confirmed: Option<Timestamp>,
+    /// When its private document was last confirmed.
+    pub private_confirmed: Option<Timestamp>,
+    /// How many of our exports it may reach.
+    pub granted_exports: usize,
+    /// How many of its services can be reached from here.
+    pub imports: usize,
+    /// The conditions.
+    pub conditions: Vec<Condition>,
+}
+
+/// One export.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExportStatus {
+    /// `host:port`.
+    pub service: ServiceName,
+    /// The server name that clients send for it.
+    pub sni: String,
+    /// The peers that may reach it, in part at least.
+    pub granted_to: Vec<String>,
+}
+
+/// One import.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImportStatus {
+    /// `host:port`.
+    pub service: ServiceName,
+    /// Whose it is.
+    pub peer: String,
+    /// What is spoken.
+    pub protocol: String,
+    /// The peer's gateways.
+    pub gateways: Vec<String>,
+    /// Where programs of this site reach it: a port of the egress Envoy. `None` when no port is left, and in a mesh.
+    pub address: Option<SocketAddr>,
+    /// Whether it is a name in this cluster's mesh, so that no port is needed.
+    #[serde(default)]
+    pub in_mesh: bool,
+}
+
+impl Status {
+    /// The status of what is in force; `egress` tells where each import has its local port, and is `None` where imports are names in the
+    /// mesh.
+    pub fn new(
+        local: &LocalCluster,
+        federation: &Federation,
+        table: &Table,
+        egress: Option<&BTreeMap<ServiceName, SocketAddr>>,
+    ) -> Self {
+        Self {
+            cluster: ClusterStatus {
+                trust_domain: local.trust_domain.to_string(),
+                cluster_uuid: local.cluster_uuid.to_string(),
+                gateways: local.gateways.iter().map(ToString::to_string).collect(),
+            },
+            table: TableStatus {
+                generation: table.generation(),
+                content_hash: table.hash().to_string(),
+                exports: table.rows(),
+                bytes: table.as_bytes().len(),
+                outdated: federation.table.as_ref().map_or(true, |made| made.hash() != table.hash()),
+                loaded: None,
+            },
+            peers: federation.peers.iter().map(PeerStatus::new).collect(),
+            exports: federation.exports.iter().map(ExportStatus::new).collect(),
+            imports: federation.imports.iter().map(|import| ImportStatus::new(import, egress)).collect(),
+            findings: federation.findings.clone(),
+        }
+    }
+}
+
+impl PeerStatus {
+    fn new(report: &PeerReport) -> Self {
+        Self {
+            name: report.peer.name.to_string(),
+            trust_domain: report.peer.trust_domain.to_string(),
+            metadata_endpoint: report.peer.endpoint.to_string(),
+            cluster_uuid: report.cluster_uuid.as_ref().map(ToString::to_string),
+            mode: report.mode,
+            ready: is_ready(&report.conditions),
+            obstacle: None,
+            roots: report.roots.iter().map(ToString::to_string).collect(),
+            public_confirmed: report.public_confirmed,
+            private_confirmed: report.private_confirmed,
+            granted_exports: report.granted_exports,
+            imports: report.imports,
+            conditions: report.conditions.clone(),
+        }
+    }
+}
+
+/// The conditions that are True of a peer that a call gets through to.
+pub const MUST_HOLD: [ConditionType; 4] = [
+    ConditionType::Accepted,
+    ConditionType::PublicMetadataExchangeReady,
+    ConditionType::PrivateMetadataExchangeReady,
+    ConditionType::DataplaneConnectionReady,
+];
+
+/// Whether a call to a peer would get through, as far as its conditions say. What is not known yet is not ready.
+pub(crate) fn is_ready(conditions: &[Condition]) -> bool {
+    let has = |kind, status| conditions.iter().any(|condition| condition.kind == kind && condition.status == status);
+    MUST_HOLD.into_iter().all(|kind| has(kind, ConditionStatus::True))
+        && !has(ConditionType::Stale, ConditionStatus::True)
+}
+
+impl ExportStatus {
+    fn new(export: &Export) -> Self {
+        let granted = export.grants.iter().filter(|grant| grant.is_granted());
+        Self {
+            service: export.service.clone(),
+            sni: export.service.sni(),
+            granted_to: granted.map(|grant| grant.peer.to_string()).collect(),
+        }
+    }
+}
+
+impl ImportStatus {
+    fn new(import: &Import, egress: Option<&BTreeMap<ServiceName, SocketAddr>>) -> Self {
+        Self {
+            service: import.service.clone(),
+            peer: import.peer.to_string(),
+            protocol: import.protocol.word().to_owned(),
+            gateways: import.gateways.iter().map(ToString::to_string).collect(),
+            address: egress.and_then(|egress| egress.get(&import.service)).copied(),
+            in_mesh: egress.is_none(),
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Access logs: one line of JSON for each connection, when it ends.
+//!
+//! The listener writes it and not tcp_proxy, so that connections which never got as far as tcp_proxy are seen as well.
+
+use super::AccessLog;
+use super::resource::extension;
+use fedgate_core::ServiceName;
+use serde_json::{Value, json};
+
+/// What the gateway knows of a connection: the filter's decision, who the client is, how it ended.
+pub fn gateway_log(log: &AccessLog) -> Value {
+    let format = json!({
+        "time": "%START_TIME%",
+        "connection": "%CONNECTION_ID%",
+        "outcome": decided("outcome"),
+        "reason": decided("reason"),
+        "peer": decided("peer"),
+        "service": decided("service"),
+        "generation": decided("generation"),
+        "sni": "%REQUESTED_SERVER_NAME%",
+        "client": "%DOWNSTREAM_REMOTE_ADDRESS%",
+        "client_uri_san": "%DOWNSTREAM_PEER_URI_SAN%",
+        "client_issuer": "%DOWNSTREAM_PEER_ISSUER%",
+        "tls_version": "%DOWNSTREAM_TLS_VERSION%",
+        "tls_failure": "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%",
+        "close_reason": "%DOWNSTREAM_LOCAL_CLOSE_REASON%",
+        "flags": "%RESPONSE_FLAGS%",
+        "cluster": "%UPSTREAM_CLUSTER_RAW%",
+        "endpoint": "%UPSTREAM_HOST%",
+        "endpoint_failure": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+        "bytes_received": "%BYTES_RECEIVED%",
+        "bytes_sent": "%BYTES_SENT%",
+        "duration_ms": "%DURATION%",
+    });
+    access_log(log, format)
+}
+
+/// What the filter wrote of its decision.
+fn decided(what: &str) -> String {
+    format!("%FILTER_STATE(wasm.fedgate.{what}:PLAIN)%")
+}
+
+/// What the egress knows of a connection: for which service it was, which gateway of the peer took it, or why none did.
+pub(super) fn egress_log(log: &AccessLog, service: &ServiceName) -> Value {
+    let format = json!({
+        "time": "%START_TIME%",
+        "connection": "%CONNECTION_ID%",
+        "service": service.to_string(),
+        "client": "%DOWNSTREAM_REMOTE_ADDRESS%",
+        "cluster": "%UPSTREAM_CLUSTER_RAW%",
+        "gateway": "%UPSTREAM_HOST%",
+        "gateway_uri_san": "%UPSTREAM_PEER_URI_SAN%",
+        "gateway_failure": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+        "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+        "tls_version": "%UPSTREAM_TLS_VERSION%",
+        "close_reason": "%DOWNSTREAM_LOCAL_CLOSE_REASON%",
+        "flags": "%RESPONSE_FLAGS%",
+        "bytes_received": "%BYTES_RECEIVED%",
+        "bytes_sent": "%BYTES_SENT%",
+        "duration_ms": "%DURATION%",
+    });
+    access_log(log, format)
+}
+
+fn access_log(log: &AccessLog, format: Value) -> Value {
+    let log_format = json!({ "json_format": format });
+    match log {
+        AccessLog::Stdout => extension(
+            "envoy.access_loggers.stdout",
+            "extensions.access_loggers.stream.v3.StdoutAccessLog",
+            json!({ "log_format": log_format }),
+        ),
+        AccessLog::File(path) => extension(
+            "envoy.access_loggers.file",
+            "extensions.access_loggers.file.v3.FileAccessLog",
+            json!({ "path": path.as_str(), "log_format": log_format }),
+        ),
+    }
+}

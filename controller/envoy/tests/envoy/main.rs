@@ -1,0 +1,14 @@
+//! The files of the files platform, and a real Envoy that reads them.
+
+#[path = "../../../../federation/tests/federation/authority.rs"]
+mod authority;
+mod credentials;
+mod egress;
+mod endpoints;
+mod gateway;
+mod limits;
+mod pki;
+mod process;
+mod snapshots;
+mod tls;
+mod world;

@@ -1,0 +1,94 @@
+//! How the exporter is set up.
+
+use super::{Limits, Metrics, ServerTls};
+use fedgate_process::clock::Clock;
+use std::{fmt, sync::Arc};
+
+/// What [`super::serve`] needs besides a listener and what to serve.
+#[derive(Clone)]
+pub struct ExporterSettings {
+    /// The path that the documents' suffixes are appended to.
+    pub path: MetadataPath,
+    /// Whether the exporter speaks TLS itself.
+    pub transport: Transport,
+    /// How much a stranger may take.
+    pub limits: Limits,
+    /// What tokens' times are compared with.
+    pub clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// How the exporter speaks to its clients.
+#[derive(Clone, Debug)]
+pub enum Transport {
+    /// HTTP without TLS, for a proxy on the same machine or network that terminates TLS.
+    Plain,
+    /// HTTPS with a certificate that can be replaced.
+    Tls(Arc<ServerTls>),
+}
+
+/// The path under which the documents stand, without a slash at the end: `/metadata` unless set, empty for the root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetadataPath(Box<str>);
+
+/// Why a path is refused.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected a path such as /metadata, of letters, digits, '.', '_', '~' and '-' between single slashes")]
+pub struct InvalidPath;
+
+impl MetadataPath {
+    /// Reads a path; one slash at its end is passed over.
+    ///
+    /// # Errors
+    /// [`InvalidPath`] for what a client or a proxy could write in more than one way.
+    pub fn parse(text: &str) -> Result<Self, InvalidPath> {
+        let path = text.strip_suffix('/').unwrap_or(text);
+        let plain = |part: &str| part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._~-".contains(&b));
+        let good = |part: &str| !part.is_empty() && part != "." && part != ".." && plain(part);
+        let parts = path.strip_prefix('/').map(|rest| rest.split('/').all(good));
+        match path.is_empty() && !text.is_empty() || parts == Some(true) {
+            true => Ok(Self(path.into())),
+            false => Err(InvalidPath),
+        }
+    }
+
+    /// The path, without a slash at its end.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for MetadataPath {
+    fn default() -> Self {
+        Self("/metadata".into())
+    }
+}
+
+impl fmt::Debug for ExporterSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExporterSettings")
+            .field("path", &self.path)
+            .field("transport", &self.transport)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_has_one_form() {
+        for (text, path) in
+            [("/metadata", "/metadata"), ("/metadata/", "/metadata"), ("/", ""), ("/a/b-c.d", "/a/b-c.d")]
+        {
+            assert_eq!(MetadataPath::parse(text).unwrap().as_str(), path);
+        }
+        for text in ["", "metadata", "//", "/a//b", "/a//", "/a/../b", "/.", "/{x}", "/%2e", "/a b", "/ä"] {
+            assert_eq!(MetadataPath::parse(text), Err(InvalidPath), "{text}");
+        }
+        assert_eq!(MetadataPath::default(), MetadataPath::parse("/metadata").unwrap());
+    }
+}

@@ -1,0 +1,162 @@
+//! One GET whose every dimension is bounded: time by the client, bytes here.
+
+use super::{FetchFailure, failure::Refused};
+use fedgate_federation::knowledge::ClockReading;
+use fedgate_process::clock::Clock;
+use jiff::{Timestamp, fmt::rfc2822::DateTimeParser};
+use reqwest::{
+    Client, Response, StatusCode,
+    header::{AGE, CONTENT_ENCODING, DATE, ETAG, HeaderValue, IF_NONE_MATCH, LOCATION, RETRY_AFTER},
+};
+
+/// The longest entity tag that is kept; a longer one is passed over, and the document is fetched in full each time.
+const MAX_ETAG: usize = 256;
+
+/// The most bytes that are read of a body that says why there is no document.
+const EXPLANATION: usize = 2048;
+
+/// What to get.
+pub(super) struct Get<'a> {
+    pub(super) url: String,
+    /// The token, for a document that needs one.
+    pub(super) bearer: Option<&'a str>,
+    /// The entity tag of the document that is known.
+    pub(super) known: Option<&'a str>,
+    /// The most bytes of the body.
+    pub(super) limit: usize,
+}
+
+/// What came back.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// The document, and its entity tag if the server has such.
+    Fresh { body: Vec<u8>, etag: Option<String> },
+    /// The document that is known is still the newest.
+    NotModified,
+}
+
+/// What came back, and what it tells of the server's clock.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Fetched {
+    pub(super) answer: Result<Answer, FetchFailure>,
+    pub(super) clock: Option<ClockReading>,
+}
+
+pub(super) async fn get(client: &Client, get: Get<'_>, clock: &dyn Clock) -> Fetched {
+    let mut request = client.get(&get.url);
+    if let Some(token) = get.bearer {
+        request = request.bearer_auth(token);
+    }
+    let known = get.known.and_then(|etag| HeaderValue::from_str(etag).ok());
+    let may_be_known = known.is_some();
+    if let Some(etag) = known {
+        request = request.header(IF_NONE_MATCH, etag);
+    }
+    let sent = clock.now();
+    match request.send().await {
+        Err(error) => Fetched { answer: Err(error.into()), clock: None },
+        Ok(response) => Fetched {
+            clock: date(&response).map(|theirs| ClockReading::of_answer(theirs, sent, clock.now())),
+            answer: answer(response, may_be_known, &get).await,
+        },
+    }
+}
+
+async fn answer(response: Response, may_be_known: bool, get: &Get<'_>) -> Result<Answer, FetchFailure> {
+    match response.status() {
+        StatusCode::OK => {
+            let etag = entity_tag(&response);
+            Ok(Answer::Fresh { body: body(response, get.limit).await?, etag })
+        }
+        StatusCode::NOT_MODIFIED if may_be_known => Ok(Answer::NotModified),
+        _ => Err(FetchFailure::Status(refused(response, get.bearer).await)),
+    }
+}
+
+/// What an answer says of why it is none. A server may repeat what it was asked, so the token is taken out of it.
+async fn refused(response: Response, token: Option<&str>) -> Refused {
+    let header = |name| {
+        let value = response.headers().get(name)?;
+        Some(without_token(&String::from_utf8_lossy(value.as_bytes()), token))
+    };
+    let status = response.status().as_u16();
+    let location = header(LOCATION).filter(|_| response.status().is_redirection());
+    let retry_after = header(RETRY_AFTER);
+    let explains = response.status().is_client_error() || response.status().is_server_error();
+    let line = if explains { first_line(response, token).await } else { None };
+    Refused { status, location, retry_after, line }
+}
+
+/// The first line of a body that is text.
+async fn first_line(mut response: Response, token: Option<&str>) -> Option<String> {
+    if response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        return None;
+    }
+    let mut start = Vec::new();
+    while start.len() < EXPLANATION {
+        let Ok(Some(chunk)) = response.chunk().await else { break };
+        start.extend(chunk.iter().take(EXPLANATION - start.len()));
+    }
+    let text = beginning_in_utf8(&start)?;
+    let line = title(text).or_else(|| text.lines().map(str::trim).find(|line| !line.is_empty()))?;
+    Some(without_token(line, token))
+}
+
+/// A text that may be cut off in the middle of a character; `None` for other bytes.
+pub(super) fn beginning_in_utf8(bytes: &[u8]) -> Option<&str> {
+    match str::from_utf8(bytes) {
+        Ok(text) => Some(text),
+        Err(error) if error.error_len().is_none() => {
+            bytes.get(..error.valid_up_to()).and_then(|part| str::from_utf8(part).ok())
+        }
+        Err(_) => None,
+    }
+}
+
+/// The title of a page: of an HTML page the first line says nothing.
+fn title(text: &str) -> Option<&str> {
+    if !text.trim_start().starts_with('<') {
+        return None;
+    }
+    let lower = text.to_ascii_lowercase();
+    let from = lower.find("<title>")? + "<title>".len();
+    let to = from + lower.get(from..)?.find("</title>")?;
+    text.get(from..to).map(str::trim).filter(|title| !title.is_empty())
+}
+
+/// The text without any part of the token.
+fn without_token(text: &str, token: Option<&str>) -> String {
+    let parts = token.into_iter().flat_map(|token| token.split('.')).filter(|part| part.len() >= 8);
+    parts.fold(text.to_owned(), |text, part| text.replace(part, "<token>"))
+}
+
+/// When the answer was made (RFC 9110 section 6.6.1), by the server's clock. One from a cache (section 5.1 of RFC 9111) is older.
+fn date(response: &Response) -> Option<Timestamp> {
+    if response.headers().contains_key(AGE) {
+        return None;
+    }
+    DateTimeParser::new().parse_timestamp(response.headers().get(DATE)?.as_bytes()).ok()
+}
+
+fn entity_tag(response: &Response) -> Option<String> {
+    let etag = response.headers().get(ETAG)?.to_str().ok()?;
+    (etag.len() <= MAX_ETAG).then(|| etag.to_owned())
+}
+
+async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>, FetchFailure> {
+    // We ask for none, and unpacking turns few bytes into many.
+    if let Some(encoding) = response.headers().get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
+        return Err(FetchFailure::Encoded(String::from_utf8_lossy(encoding.as_bytes()).into()));
+    }
+    if response.content_length().is_some_and(|length| length > limit as u64) {
+        return Err(FetchFailure::TooLarge { limit });
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if body.len() + chunk.len() > limit {
+            return Err(FetchFailure::TooLarge { limit });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}

@@ -1,0 +1,203 @@
+//! Where the names of a peer's gateways lead: each is looked up once for its peer, here and nowhere else, at the pace of its records.
+//!
+//! ```text
+//! federate ──► names ──► Resolving: each name, A and AAAA ──► LookUpOutcome ──► PeerKnowledge ──► federate: addresses
+//! ```
+//!
+//! Envoy is given addresses. Were it given names, each import would look them up for itself, at a pace that the peer sets, and nobody
+//! could judge what they lead to: one of our own listeners, for example.
+//!
+//! The names are a peer's word, so everything is bounded: the names (by the document), the addresses of each, the time of a look-up,
+//! how many go on at once, and how often. A name is complete as it stands: the search list of `/etc/resolv.conf` is for this machine's
+//! own programs, and would lead `kubernetes.default.svc` into this cluster.
+
+#[cfg(test)]
+mod lookup_tests;
+mod system;
+
+pub use system::SystemResolver;
+
+use crate::supervision::Supervision;
+use fedgate_core::Hostname;
+use fedgate_federation::knowledge::LookUpOutcome;
+use fedgate_process::backoff::backoff;
+use futures_util::future::BoxFuture;
+use std::{collections::BTreeSet, fmt, net::IpAddr, sync::Arc, time::Duration};
+use tokio::{
+    sync::{Semaphore, mpsc, watch},
+    task::{JoinHandle, JoinSet},
+    time::{Instant, sleep_until, timeout},
+};
+
+/// How many names of one peer are looked up at once.
+const OF_ONE_PEER: usize = 4;
+
+/// A peer's names are looked up this often at most, whatever their records say.
+const SHORTEST: Duration = Duration::from_secs(5);
+/// And this often at least, so that a change of `/etc/hosts` or of a long-lived record is seen.
+const LONGEST: Duration = Duration::from_secs(300);
+/// The longest wait after failures in a row.
+const LONGEST_AFTER_FAILURE: Duration = Duration::from_secs(60);
+/// Each name of a peer makes its round this much rarer: a peer costs two look-ups a second at most.
+const PER_NAME: Duration = Duration::from_millis(500);
+
+/// What a name leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The addresses.
+    pub addresses: Vec<IpAddr>,
+    /// How long this is good for, by the records' TTL.
+    pub time_to_live: Duration,
+}
+
+/// Looks names up.
+pub trait Resolve: Send + Sync {
+    /// What `name` leads to, or why that is not known, in words for operators.
+    fn look_up(&self, name: Hostname) -> BoxFuture<'_, Result<Found, String>>;
+}
+
+/// How the names of peers' gateways are looked up.
+#[derive(Clone)]
+pub struct LookUpSettings {
+    /// Who looks them up.
+    pub resolver: Arc<dyn Resolve>,
+    /// The time for one name.
+    pub time: Duration,
+    /// How many names are looked up at once, of all peers together.
+    pub at_once: usize,
+}
+
+impl Default for LookUpSettings {
+    fn default() -> Self {
+        Self { resolver: Arc::new(SystemResolver::default()), time: Duration::from_secs(5), at_once: 32 }
+    }
+}
+
+impl fmt::Debug for LookUpSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LookUpSettings")
+            .field("time", &self.time)
+            .field("at_once", &self.at_once)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the look-ups of all peers have in common.
+#[derive(Debug)]
+pub(crate) struct LookUps {
+    settings: LookUpSettings,
+    places: Arc<Semaphore>,
+}
+
+impl LookUps {
+    pub(crate) fn new(settings: LookUpSettings) -> Self {
+        Self { places: Arc::new(Semaphore::new(settings.at_once)), settings }
+    }
+}
+
+/// The names of a peer's gateways.
+pub(crate) type Names = BTreeSet<Hostname>;
+
+/// Looks up one peer's names until it is dropped.
+pub(crate) struct Resolving {
+    outcomes: mpsc::Receiver<Vec<LookUpOutcome>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Resolving {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Resolving {
+    pub(crate) fn start(shared: Arc<LookUps>, names: watch::Receiver<Names>, supervision: Supervision) -> Self {
+        let (sender, outcomes) = mpsc::channel(1);
+        let look_up = move || look_up_on(Arc::clone(&shared), names.clone(), sender.clone());
+        Self { outcomes, task: supervision.spawn("lookup", look_up) }
+    }
+
+    /// The outcomes of the next round. Nothing is lost when this is given up and asked again.
+    pub(crate) async fn next(&mut self) -> Vec<LookUpOutcome> {
+        match self.outcomes.recv().await {
+            Some(outcomes) => outcomes,
+            // The importer is gone.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+async fn look_up_on(
+    shared: Arc<LookUps>,
+    mut names: watch::Receiver<Names>,
+    outcomes: mpsc::Sender<Vec<LookUpOutcome>>,
+) {
+    let mut failures = 0;
+    loop {
+        let Ok(now) = names.wait_for(|names| !names.is_empty()).await.map(|names| Names::clone(&names)) else { return };
+        let began = Instant::now();
+        let round = look_up(&shared, &now).await;
+        failures = if round.failed { failures + 1 } else { 0 };
+        if outcomes.send(round.outcomes).await.is_err() {
+            return;
+        }
+        let least = least(now.len());
+        // New names are looked up soon, but no more often than their number allows.
+        sleep_until(began + least).await;
+        tokio::select! {
+            () = sleep_until(began + wait(round.time_to_live, failures).max(least)) => {}
+            changed = names.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+fn least(names: usize) -> Duration {
+    PER_NAME.saturating_mul(u32::try_from(names).unwrap_or(u32::MAX))
+}
+
+/// The wait from one round to the next, after so many rounds in a row with a failure in them.
+fn wait(time_to_live: Duration, failures: u32) -> Duration {
+    let by_records = time_to_live.clamp(SHORTEST, LONGEST);
+    match failures {
+        0 => by_records,
+        failures => by_records.min(backoff(SHORTEST, LONGEST_AFTER_FAILURE, failures)),
+    }
+}
+
+struct Round {
+    outcomes: Vec<LookUpOutcome>,
+    failed: bool,
+    /// The shortest of all names that were found.
+    time_to_live: Duration,
+}
+
+/// Looks up names that a peer has just announced, for as long as one look-up may take; so what it announced before can stay in force
+/// until it is known where these lead.
+pub(crate) async fn look_up_now(shared: &LookUps, names: &Names) -> Vec<LookUpOutcome> {
+    let found = timeout(shared.settings.time, look_up(shared, names)).await;
+    found.map(|round| round.outcomes).unwrap_or_default()
+}
+
+/// Looks up all names of a peer.
+async fn look_up(shared: &LookUps, names: &Names) -> Round {
+    let own_places = Arc::new(Semaphore::new(OF_ONE_PEER));
+    let mut tasks = JoinSet::new();
+    for name in names.iter().cloned() {
+        let (all, own) = (Arc::clone(&shared.places), Arc::clone(&own_places));
+        let (resolver, time) = (Arc::clone(&shared.settings.resolver), shared.settings.time);
+        tasks.spawn(async move {
+            // Never closed.
+            let _places = (own.acquire().await, all.acquire().await);
+            let found = timeout(time, resolver.look_up(name.clone())).await;
+            (name, found.unwrap_or_else(|_| Err(format!("no answer within {time:?}"))))
+        });
+    }
+    let mut found = tasks.join_all().await;
+    found.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let times = found.iter().filter_map(|(_, found)| found.as_ref().ok()).map(|found| found.time_to_live);
+    Round {
+        time_to_live: times.min().unwrap_or(LONGEST),
+        failed: found.iter().any(|(_, found)| found.is_err()),
+        outcomes: found.into_iter().map(|(name, found)| (name, found.map(|found| found.addresses))).collect(),
+    }
+}

@@ -1,0 +1,178 @@
+//! Whether a call to a peer would get through: each of its gateways is connected to, as a client of the peer's services would.
+//!
+//! ```text
+//! federate ──► ProbeTarget ──► Prober: each gateway, TCP, TLS, a call ──► Probed ──► PeerKnowledge
+//! ```
+//!
+//! A gateway is good when it shows a certificate by the peer's own roots, with the identity that imports expect, and takes ours. Where the
+//! controller has this cluster's certificate ([`ProbeIdentity`]) the probe shows it and asks the peer's health name, `GET /healthz`,
+//! for which every gateway answers 200 to its peers. A peer without that name is asked for one of its services, and a refusal is waited
+//! for: in TLS 1.3 the client is done before the server has looked at its certificate. On Kubernetes the certificate is the gateways' and
+//! the sidecars' own, so the probe ends with the server's proof, and says so.
+//!
+//! Where the gateways are a peer says, who is a stranger. So they are connected to no more than traffic does anyway: addresses that
+//! are in force only, one connection each in an interval, few at a time, each for a few seconds, and nothing is sent that is not in
+//! every call to that peer.
+
+mod call;
+#[cfg(test)]
+mod call_tests;
+mod failure;
+mod gateway;
+mod handshake;
+mod identity;
+#[cfg(test)]
+pub(crate) mod probe_tests;
+mod verifier;
+
+pub use identity::ProbeIdentity;
+
+use crate::supervision::Supervision;
+use fedgate_federation::federate::ProbeTarget;
+use fedgate_federation::knowledge::{Probed, Tried};
+use fedgate_process::backoff::backoff;
+use gateway::probe_gateway;
+use handshake::Handshake;
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::{Semaphore, mpsc, watch},
+    task::{JoinHandle, JoinSet},
+    time::sleep,
+};
+
+/// How many gateways of one peer are connected to at once.
+const OF_ONE_PEER: usize = 4;
+
+/// How a peer's gateways are probed.
+#[derive(Clone, Debug)]
+pub struct ProbeSettings {
+    /// How often; jittered by a tenth. When the gateways change it is done again soon, but a quarter of this after the last success.
+    /// After a failure it is done again after a second, then two, four and so on to 15 s, or this when it is shorter.
+    pub interval: Duration,
+    /// The time for one gateway, to the end of the handshake.
+    pub time: Duration,
+    /// How many gateways are connected to at once, of all peers together.
+    pub at_once: usize,
+    /// What is shown to gateways.
+    pub identity: ProbeIdentity,
+}
+
+impl Default for ProbeSettings {
+    fn default() -> Self {
+        let identity = ProbeIdentity::default();
+        Self { interval: Duration::from_secs(60), time: Duration::from_secs(5), at_once: 32, identity }
+    }
+}
+
+/// What all peers' probers have in common.
+#[derive(Debug)]
+pub(crate) struct Probing {
+    settings: ProbeSettings,
+    places: Arc<Semaphore>,
+}
+
+impl Probing {
+    pub(crate) fn new(settings: ProbeSettings) -> Self {
+        Self { places: Arc::new(Semaphore::new(settings.at_once)), settings }
+    }
+}
+
+/// What is to be probed of a peer; `None` while no gateway of it is in force.
+pub(crate) type Target = Option<Arc<ProbeTarget>>;
+
+/// Probes one peer's gateways until it is dropped.
+pub(crate) struct Prober {
+    outcomes: mpsc::Receiver<Probed>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Prober {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Prober {
+    pub(crate) fn start(probing: Arc<Probing>, target: watch::Receiver<Target>, supervision: Supervision) -> Self {
+        let (sender, outcomes) = mpsc::channel(1);
+        let probe = move || probe_on(Arc::clone(&probing), target.clone(), sender.clone());
+        Self { outcomes, task: supervision.spawn("probe", probe) }
+    }
+
+    /// The next outcome. Nothing is lost when this is given up and asked again.
+    pub(crate) async fn next(&mut self) -> Probed {
+        match self.outcomes.recv().await {
+            Some(probed) => probed,
+            // The importer is gone.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// The first wait after a failure, and the longest.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(15);
+
+async fn probe_on(probing: Arc<Probing>, mut target: watch::Receiver<Target>, outcomes: mpsc::Sender<Probed>) {
+    let mut failures = 0;
+    loop {
+        let Ok(now) = target.wait_for(Option::is_some).await.map(|target| Target::clone(&target)) else { return };
+        let Some(now) = now else { return };
+        let probed = probe(&probing, &now).await;
+        failures = if probed.succeeded() { 0 } else { failures + 1 };
+        if outcomes.send(probed).await.is_err() {
+            return;
+        }
+        let (least, most) = waits(probing.settings.interval, failures, fastrand::f64());
+        sleep(least).await;
+        tokio::select! {
+            () = sleep(most.saturating_sub(least)) => {}
+            _ = target.changed() => {}
+        }
+    }
+}
+
+/// The wait after a probe, after so many failures in a row: when the gateways change, and when they do not. `random` is from 0 to 1.
+fn waits(interval: Duration, failures: u32, random: f64) -> (Duration, Duration) {
+    if failures == 0 {
+        return (interval / 4, interval.mul_f64(0.9 + 0.2 * random));
+    }
+    let first = FIRST_RETRY.min(interval);
+    let most = backoff(first, LONGEST_RETRY.min(interval), failures);
+    (first.min(interval / 4).min(most / 2), most.mul_f64(0.9 + 0.2 * random))
+}
+
+/// Connects to all gateways of a peer.
+async fn probe(probing: &Probing, target: &ProbeTarget) -> Probed {
+    let handshake = match handshake(&probing.settings.identity, target) {
+        Ok(handshake) => handshake.map(Arc::new),
+        Err(why) => return Probed::Impossible(why),
+    };
+    let own_places = Arc::new(Semaphore::new(OF_ONE_PEER));
+    let mut probes = JoinSet::new();
+    for (place, gateway) in target.gateways.iter().cloned().enumerate() {
+        let (all, own) = (Arc::clone(&probing.places), Arc::clone(&own_places));
+        let (handshake, time) = (handshake.clone(), probing.settings.time);
+        probes.spawn(async move {
+            // Never closed.
+            let _places = (own.acquire().await, all.acquire().await);
+            let outcome = probe_gateway(&gateway, handshake.as_deref(), time).await;
+            (place, gateway.announced, outcome.map_err(|failure| failure.to_string()))
+        });
+    }
+    let mut outcomes = probes.join_all().await;
+    outcomes.sort_by_key(|(place, ..)| *place);
+    let outcomes = outcomes.into_iter().map(|(_, gateway, outcome)| (gateway, outcome)).collect();
+    let tried = match handshake {
+        None => Tried::Connection,
+        Some(handshake) if handshake.shows_certificate() => Tried::Call,
+        Some(_) => Tried::Server,
+    };
+    Probed::Gateways { outcomes, tried }
+}
+
+/// How the gateways are to be asked; `None`: there is no service to ask for.
+fn handshake(identity: &ProbeIdentity, target: &ProbeTarget) -> Result<Option<Handshake>, String> {
+    let Some(service) = &target.service else { return Ok(None) };
+    Handshake::new(target, service, identity.keys()?).map(Some)
+}

@@ -1,0 +1,123 @@
+//! The tasks of one peer, which a panic ends for a while only.
+//!
+//! What a peer says gets to these tasks first. An error of ours that it brings about must neither end the process nor leave the peer without
+//! its task in silence: it is logged and counted, and the task begins again.
+
+use fedgate_core::PeerName;
+use fedgate_process::backoff::backoff;
+use fedgate_process::tasks::said;
+use fedgate_process::words::spell;
+use futures_util::FutureExt;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::{counter::Counter, family::Family};
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+/// The first wait before a task begins again. It doubles each time.
+const FIRST: Duration = Duration::from_secs(1);
+/// The longest wait. After a task has run for as long, the next wait is the first one again.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// How often tasks of peers have panicked, by task; clones count together.
+pub type Panics = Family<TaskLabels, Counter>;
+
+/// Which task.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TaskLabels {
+    /// `exchange`, `probe` or `lookup`.
+    pub task: &'static str,
+}
+
+/// Whose tasks, and where their panics are counted.
+#[derive(Clone, Debug)]
+pub struct Supervision {
+    /// The peer whose tasks they are.
+    pub peer: PeerName,
+    /// Where panics are counted.
+    pub panics: Panics,
+}
+
+impl Supervision {
+    /// Starts a task that runs until it returns, or until its handle is aborted. After a panic it begins again.
+    #[expect(clippy::disallowed_methods, reason = "this is what supervises it")]
+    pub(crate) fn spawn<F: Future<Output = ()> + Send + 'static>(
+        self,
+        task: &'static str,
+        begin: impl FnMut() -> F + Send + 'static,
+    ) -> JoinHandle<()> {
+        tokio::spawn(self.run(task, begin))
+    }
+
+    async fn run<F: Future<Output = ()>>(self, task: &'static str, mut begin: impl FnMut() -> F) {
+        let mut panics = 0;
+        loop {
+            let began = Instant::now();
+            // What it shares with others is locked for moments only, and is whole at each of them.
+            let Err(panic) = AssertUnwindSafe(async { begin().await }).catch_unwind().await else { return };
+            if began.elapsed() >= LONGEST {
+                panics = 0;
+            }
+            panics += 1;
+            let wait = backoff(FIRST, LONGEST, panics);
+            self.panics.get_or_create(&TaskLabels { task }).inc();
+            let then = spell(wait);
+            tracing::error!(peer = %self.peer, task, "a fault of fedgate, please report it: {}; the task begins again in {then}", said(panic));
+            sleep(wait).await;
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(peer: &str) -> Self {
+        Self { peer: PeerName::parse(peer).unwrap(), panics: Panics::default() }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn count(&self, task: &'static str) -> u64 {
+        self.panics.get_or_create(&TaskLabels { task }).get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+    use std::future::pending;
+    use tokio::time::timeout;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_panics_is_counted_and_begins_again_less_and_less_often() {
+        let (supervision, first) = (Supervision::of("beta"), Instant::now());
+        let begun = RefCell::new(Vec::new());
+        let task = supervision.clone().run("probe", || async {
+            begun.borrow_mut().push(first.elapsed().as_secs());
+            let times = begun.borrow().len();
+            match times {
+                1..=3 => panic!("out of cheese"),
+                // Long enough to be forgiven.
+                4 => sleep(LONGEST).await,
+                _ => pending().await,
+            }
+            panic!("out of wine");
+        });
+        assert!(timeout(Duration::from_secs(3600), task).await.is_err());
+        assert_eq!(*begun.borrow(), [0, 1, 3, 7, 68]);
+        assert_eq!((supervision.count("probe"), supervision.count("lookup")), (4, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_waits_end_at_a_minute_and_a_task_that_returns_is_done() {
+        let mut begun = 0_u32;
+        let supervision = Supervision::of("beta");
+        let task = supervision.clone().run("probe", || {
+            begun += 1;
+            assert!(begun > 20, "not yet");
+            async {}
+        });
+        let began = Instant::now();
+        task.await;
+        assert_eq!((began.elapsed().as_secs(), supervision.count("probe")), (1 + 2 + 4 + 8 + 16 + 32 + 14 * 60, 20));
+    }
+}

@@ -1,0 +1,121 @@
+//! The admin address: what `fedgate status`, `explain` and `table` ask, and what Prometheus and probes fetch.
+//!
+//! It listens on loopback only, and shows nothing secret. A Host header with a name other than loopback's is refused, so that a web page
+//! in a browser on the same machine cannot read it by way of a name of its own (DNS rebinding).
+
+use arc_swap::ArcSwapOption;
+use axum::extract::{Query, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use fedgate_core::{PeerName, ServiceName};
+use fedgate_engine::explain::{Caller, Question};
+use fedgate_engine::in_force::InForce;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use serde::{Deserialize, Serialize};
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+/// Where a running controller can be asked; kept in `state/admin.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AdminAddress {
+    /// The address.
+    pub address: SocketAddr,
+}
+
+#[derive(Clone)]
+struct Admin {
+    in_force: Arc<ArcSwapOption<InForce>>,
+    registry: Arc<Registry>,
+}
+
+/// Serves until `shutdown` is ready.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    in_force: Arc<ArcSwapOption<InForce>>,
+    registry: Registry,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let admin = Admin { in_force, registry: Arc::new(registry) };
+    let router = Router::new()
+        .route("/status", get(status))
+        .route("/explain", get(explain))
+        .route("/table", get(table))
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .layer(from_fn(only_loopback))
+        .with_state(admin);
+    axum::serve(listener, router).with_graceful_shutdown(shutdown).await
+}
+
+async fn only_loopback(request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = match host.parse::<SocketAddr>() {
+        Ok(address) => address.ip().is_loopback(),
+        Err(_) => {
+            let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+            name == "localhost" || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        }
+    };
+    match name {
+        true => next.run(request).await,
+        false => (StatusCode::FORBIDDEN, "expected a loopback Host header\n").into_response(),
+    }
+}
+
+/// Answers from what is in force, or says that nothing is yet.
+fn answer<T: Serialize>(admin: &Admin, of: impl FnOnce(&InForce) -> T) -> Response {
+    match admin.in_force.load_full() {
+        Some(in_force) => Json(of(&in_force)).into_response(),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "nothing is in force yet\n").into_response(),
+    }
+}
+
+async fn status(State(admin): State<Admin>) -> Response {
+    answer(&admin, InForce::status)
+}
+
+async fn table(State(admin): State<Admin>) -> Response {
+    answer(&admin, InForce::configuration)
+}
+
+#[derive(Deserialize)]
+struct ExplainQuery {
+    to: ServiceName,
+    from: Option<String>,
+    peer: Option<PeerName>,
+}
+
+async fn explain(State(admin): State<Admin>, Query(query): Query<ExplainQuery>) -> Response {
+    let from = match (query.from, query.peer) {
+        (Some(uri), _) => Caller::Identity(uri),
+        (None, Some(peer)) => Caller::Peer(peer),
+        (None, None) => Caller::Unknown,
+    };
+    answer(&admin, |in_force| in_force.explain(&Question { to: query.to, from }))
+}
+
+async fn ready(State(admin): State<Admin>) -> Response {
+    match admin.in_force.load().is_some() {
+        true => "ok\n".into_response(),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "nothing is in force yet\n").into_response(),
+    }
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    let mut text = String::new();
+    match encode(&mut text, &admin.registry) {
+        Ok(()) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+            .into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}

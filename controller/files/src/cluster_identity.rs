@@ -1,0 +1,282 @@
+//! What peers know this cluster by: its UUID, and the key that its tokens are signed with.
+//!
+//! Both are made once, at the first start. Later on one that is damaged or gone is told, and an operator restores it or decides for a
+//! new one: to the peers a new UUID is another cluster, and a new key may be a thief's. Only when the whole folder `state/` is gone is there
+//! nothing to restore from; then both are made anew, and that is told before anything is signed with them.
+
+use crate::settings::Settings;
+use crate::state::StateFolder;
+use anyhow::{Context, Result, bail};
+use fedgate_exchange::new_key::{REPLACED_IS_TOLD_FOR, new_key};
+use fedgate_federation::document::ClusterUuid;
+use fedgate_federation::key::SigningKey;
+use fedgate_federation::{Finding, FindingReason, ObjectRef, shown};
+use jiff::Timestamp;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+/// The file in `state/`, with the UUID as a JSON string.
+const UUID_FILE: &str = "cluster-uuid.json";
+
+/// What a controller has written once it has told peers who it is: in `state/`, and in the folder that Envoy reads.
+const PUBLISHED: &str = "published.json";
+const TABLE: &str = "gateway/filter/filter.json";
+
+/// The file in `state/` that says when the identity was made anew, since all of the folder was gone.
+const REPLACED: &str = "identity-replaced.json";
+
+/// Reads the UUID and the key, and makes what is missing at the first start.
+///
+/// # Errors
+/// When one of them is damaged or cannot be read, or is gone while the rest of `state/` is there. The message names the file, what was
+/// found, and what to do.
+pub(crate) fn obtain(settings: &Settings, state: &StateFolder) -> Result<(ClusterUuid, SigningKey)> {
+    let kept = read_uuid(&state.path(UUID_FILE))?;
+    let key = read_key(&settings.key_file)?;
+    let uuid = settings.cluster_uuid.clone().or_else(|| kept.clone());
+    if let (Some(uuid), Some(key)) = (&uuid, &key) {
+        return Ok((uuid.clone(), key.clone()));
+    }
+    let rest = kept.map(|_| state.path(UUID_FILE)).or_else(|| Some(state.path(PUBLISHED)).filter(|path| path.exists()));
+    match (&key, rest) {
+        (None, Some(rest)) => bail!(lost_key(&settings.key_file, &rest)),
+        (Some(_), Some(rest)) => bail!(lost_uuid(&state.path(UUID_FILE), &rest)),
+        (_, None) => {}
+    }
+    let trace = settings.envoy.join(TABLE);
+    if trace.exists() {
+        note_replaced(state, &trace)?;
+    }
+    let key = key.map_or_else(|| make_key(&settings.key_file, state), Ok)?;
+    Ok((uuid.map_or_else(|| make_uuid(state), Ok)?, key))
+}
+
+/// Tells that all is gone that peers know this cluster by, before any of it is made anew.
+fn note_replaced(state: &StateFolder, trace: &Path) -> Result<()> {
+    tracing::error!("{}, though this cluster ran before ({} is there)", GONE, trace.display());
+    state.save(REPLACED, &Timestamp::now())?;
+    Ok(())
+}
+
+const GONE: &str = "the folder state was gone: a new UUID or key is made, and peers are told of a change (uuid_changed, key_changed). If it \
+                    is only not mounted, stop this controller and mount it; otherwise tell the peers' operators";
+
+/// When the identity was made anew; `None`: never.
+pub(crate) fn replaced_at(state: &StateFolder) -> Option<Timestamp> {
+    state.load(REPLACED)
+}
+
+/// What is told for three days after that.
+pub(crate) fn replaced(at: Option<Timestamp>, cluster: ObjectRef, now: Timestamp) -> Option<Finding> {
+    let at = at.filter(|at| now.duration_since(*at) < REPLACED_IS_TOLD_FOR)?;
+    Some(Finding::warning(FindingReason::IdentityReplaced, cluster, "", format!("at {at}: {GONE}")))
+}
+
+fn read_uuid(path: &Path) -> Result<Option<ClusterUuid>> {
+    let Some(text) = read(path).with_context(|| format!("cannot read {}; fix its permissions", path.display()))? else {
+        return Ok(None);
+    };
+    let found = match text.trim() {
+        "" => "an empty file".to_owned(),
+        text => format!("{:?}", shown(text)),
+    };
+    let uuid = serde_json::from_str(&text).ok();
+    uuid.map(Some).with_context(|| {
+        format!(
+            "{}: expected this cluster's UUID in quotes, found {found}; restore the file, or set clusterUUID in fedgate.yaml to the UUID \
+             that the peers know (`fedgate status` of a peer shows it) and remove the file",
+            path.display()
+        )
+    })
+}
+
+fn read_key(path: &Path) -> Result<Option<SigningKey>> {
+    let Some(pem) =
+        read(path).with_context(|| format!("cannot read keyFile {}; fix its permissions", path.display()))?
+    else {
+        return Ok(None);
+    };
+    let found = if pem.trim().is_empty() { "an empty file" } else { "something else" };
+    SigningKey::from_pem(&pem).map(Some).with_context(|| {
+        format!(
+            "keyFile {}: expected one Ed25519 private key in PEM, found {found}; restore it. A new key, which peers are told of as a change, \
+             is made by `fedgate keygen`",
+            path.display()
+        )
+    })
+}
+
+/// `None` when there is no such file. A link whose target is gone is one that cannot be read.
+fn read(path: &Path) -> std::io::Result<Option<String>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if error.kind() == ErrorKind::NotFound && fs::symlink_metadata(path).is_err() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn make_uuid(state: &StateFolder) -> Result<ClusterUuid> {
+    let uuid = ClusterUuid::parse(&uuid::Uuid::new_v4().to_string()).context("a new UUID is not one")?;
+    state.save(UUID_FILE, &uuid)?;
+    tracing::info!(%uuid, "this cluster has a UUID now");
+    Ok(uuid)
+}
+
+fn make_key(path: &Path, state: &StateFolder) -> Result<SigningKey> {
+    let key = new_key()?;
+    state.save_secret(path, key.to_pem().as_bytes())?;
+    tracing::info!(path = %path.display(), "made a key for signing requests for metadata");
+    Ok(key)
+}
+
+fn lost_key(path: &Path, trace: &Path) -> String {
+    format!(
+        "keyFile {}: the key is gone, though this cluster ran before ({} is there): restore it. If it is lost, make a new one with \
+         `fedgate keygen --out {}` and tell the peers' operators: they are told that the key has changed",
+        path.display(),
+        trace.display(),
+        path.display()
+    )
+}
+
+fn lost_uuid(path: &Path, trace: &Path) -> String {
+    format!(
+        "{}: this cluster's UUID is gone, though it ran before ({} is there): restore the file, or set clusterUUID in fedgate.yaml to the \
+         UUID that the peers know (`fedgate status` of a peer shows it). To begin as a new cluster remove the whole folder state",
+        path.display(),
+        trace.display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::SignedDuration;
+    use std::path::PathBuf;
+    use tempfile::TempDir;
+
+    struct Site {
+        folder: TempDir,
+        settings: Settings,
+        state: StateFolder,
+    }
+
+    impl Site {
+        fn new() -> Self {
+            let folder = TempDir::new().unwrap();
+            let text = "trustDomain: alpha.example\ngateway: {listen: 127.0.0.1:1}\nmetadata: {listen: 127.0.0.1:2, plain: true}\n\
+                        identity: {certificateChain: a, privateKey: b, roots: c}\n";
+            let settings = Settings::parse(folder.path(), text).unwrap();
+            let state = StateFolder::open(&settings.state).unwrap();
+            Self { folder, settings, state }
+        }
+
+        fn obtain(&self) -> Result<(String, Vec<u8>), String> {
+            let (uuid, key) = obtain(&self.settings, &self.state).map_err(|error| format!("{error:#}"))?;
+            Ok((uuid.to_string(), key.public().as_bytes().to_vec()))
+        }
+
+        /// As a controller that has published something.
+        fn ran(&self) {
+            self.state.save(PUBLISHED, &1).unwrap();
+        }
+
+        fn uuid(&self) -> PathBuf {
+            self.state.path(UUID_FILE)
+        }
+    }
+
+    #[test]
+    fn both_are_made_once_and_stay() {
+        let site = Site::new();
+        let first = site.obtain().unwrap();
+        site.ran();
+        assert_eq!(site.obtain().unwrap(), first);
+        // A key that was made before the first start is taken.
+        let site = Site::new();
+        site.state.save_secret(&site.settings.key_file, new_key().unwrap().to_pem().as_bytes()).unwrap();
+        assert!(site.obtain().is_ok());
+    }
+
+    #[test]
+    fn a_damaged_uuid_is_told_and_left_as_it_is() {
+        let site = Site::new();
+        let first = site.obtain().unwrap();
+        let good = fs::read(site.uuid()).unwrap();
+        for (damage, found) in
+            [("", "an empty file"), ("\"1111", "1111"), ("{}", "{}"), ("\"no-uuid\"", "no-uuid"), ("\0\0", "\\u{0}")]
+        {
+            fs::write(site.uuid(), damage).unwrap();
+            let said = site.obtain().unwrap_err();
+            assert!(said.contains(UUID_FILE) && said.contains(found) && said.contains("clusterUUID"), "{said}");
+            assert_eq!(fs::read_to_string(site.uuid()).unwrap(), damage);
+        }
+        fs::remove_file(site.uuid()).unwrap();
+        fs::create_dir(site.uuid()).unwrap();
+        assert!(site.obtain().unwrap_err().contains("cannot read"));
+        fs::remove_dir(site.uuid()).unwrap();
+        fs::write(site.uuid(), good).unwrap();
+        assert_eq!(site.obtain().unwrap(), first);
+    }
+
+    #[test]
+    fn a_damaged_key_is_told_and_never_quoted_nor_replaced() {
+        let site = Site::new();
+        let first = site.obtain().unwrap();
+        let path = &site.settings.key_file;
+        let good = fs::read_to_string(path).unwrap();
+        let secret = good.lines().nth(1).unwrap();
+        for damage in ["", "\n", &good.replace("BEGIN", "BEGUN"), &good[..40]] {
+            fs::write(path, damage).unwrap();
+            let said = site.obtain().unwrap_err();
+            assert!(said.contains("authn.key") && said.contains("fedgate keygen") && !said.contains(secret), "{said}");
+            assert_eq!(fs::read_to_string(path).unwrap(), damage);
+        }
+        fs::remove_file(path).unwrap();
+        std::os::unix::fs::symlink(site.folder.path().join("gone"), path).unwrap();
+        assert!(site.obtain().unwrap_err().contains("cannot read"), "a link whose target is gone");
+        fs::remove_file(path).unwrap();
+        fs::write(path, good).unwrap();
+        assert_eq!(site.obtain().unwrap(), first);
+    }
+
+    #[test]
+    fn what_is_lost_is_told_and_not_made_anew() {
+        let site = Site::new();
+        let (uuid, _) = site.obtain().unwrap();
+        let key = fs::read(&site.settings.key_file).unwrap();
+        fs::remove_file(&site.settings.key_file).unwrap();
+        assert!(site.obtain().unwrap_err().contains("the key is gone"));
+        assert!(!site.settings.key_file.exists());
+        fs::write(&site.settings.key_file, key).unwrap();
+        site.ran();
+        fs::remove_file(site.uuid()).unwrap();
+        assert!(site.obtain().unwrap_err().contains("UUID is gone"));
+        assert!(!site.uuid().exists());
+        // What its operator says goes.
+        let mut settings = site.settings.clone();
+        settings.cluster_uuid = Some(ClusterUuid::parse(&uuid).unwrap());
+        assert_eq!(obtain(&settings, &site.state).unwrap().0.as_str(), uuid);
+    }
+
+    #[test]
+    fn a_lost_state_folder_is_told_by_what_envoy_was_given() {
+        let site = Site::new();
+        let table = site.settings.envoy.join(TABLE);
+        fs::create_dir_all(table.parent().unwrap()).unwrap();
+        fs::write(&table, "{}").unwrap();
+        let made = site.obtain().unwrap();
+        let at = replaced_at(&site.state);
+        let told =
+            |hours| replaced(at, ObjectRef::cluster("alpha.example"), at.unwrap() + SignedDuration::from_hours(hours));
+        assert_eq!(told(71).unwrap().reason, FindingReason::IdentityReplaced);
+        assert_eq!(told(72), None);
+        assert_eq!(site.obtain().unwrap(), made, "it is made once");
+        assert_eq!(replaced_at(&site.state), at);
+        // The twin: a new cluster has lost nothing.
+        let site = Site::new();
+        site.obtain().unwrap();
+        assert_eq!(replaced_at(&site.state), None);
+    }
+}

@@ -1,0 +1,43 @@
+//! Findings of the files platform, one for each reason: none has words of Rust or of a library.
+
+use crate::settings::{Settings, restart_needed};
+use crate::{advice, cluster_identity, readable, sinks};
+use fedgate_engine::running::Running;
+use fedgate_envoy::Allocation;
+use fedgate_federation::{Finding, FindingReason, ObjectRef};
+use jiff::Timestamp;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+fn cluster() -> ObjectRef {
+    ObjectRef::cluster("alpha.example")
+}
+
+fn of_files() -> Vec<Finding> {
+    let text = "trustDomain: alpha.example\ngateway: {listen: 127.0.0.1:1}\nmetadata: {listen: 127.0.0.1:2, plain: true}\n\
+                identity: {certificateChain: a, privateKey: b, roots: c}\n";
+    let settings = Settings::parse(Path::new("/etc/fedgate"), text).unwrap();
+    let without_port = BTreeSet::from(["web.shop.svc.beta.example:80".parse().unwrap()]);
+    let allocation = Allocation { without_port, ..Allocation::default() };
+    let now = Timestamp::UNIX_EPOCH;
+    let mut findings = sinks::missing_ports(&settings, &allocation, 100);
+    findings.extend(Running { gateway: false, egress: false }.findings(&cluster()));
+    findings.push(restart_needed(cluster(), "keyFile"));
+    findings.extend(cluster_identity::replaced(Some(now), cluster(), now));
+    findings
+}
+
+#[test]
+fn every_finding_of_the_files_platform_is_told_in_words_of_a_colleague() {
+    let findings = of_files();
+    let reasons: BTreeSet<_> = findings.iter().map(|finding| finding.reason).collect();
+    let expected = [
+        FindingReason::NoEgressPort,
+        FindingReason::EnvoyNotRunning,
+        FindingReason::RestartNeeded,
+        FindingReason::IdentityReplaced,
+    ];
+    assert_eq!(reasons, BTreeSet::from(expected));
+    let messages: Vec<_> = findings.iter().map(ToString::to_string).collect();
+    readable::assert_readable(&messages, advice::problems_of_finding);
+}

@@ -1,0 +1,132 @@
+//! This cluster, from its settings and the files that they name.
+
+mod credentials;
+
+use crate::cluster_identity;
+use crate::own;
+use crate::settings::Settings;
+use crate::state::StateFolder;
+use anyhow::{Context, Result};
+use fedgate_core::ServicePort;
+use fedgate_exchange::new_key::new_key;
+use fedgate_federation::LocalCluster;
+use fedgate_federation::bundle::{Root, roots_from_pem};
+use fedgate_federation::credentials::{Credentials, leaf_identities};
+use fedgate_federation::document::{ClusterUuid, GatewayAddress, GatewayHost, Limits, WorkloadIdentity};
+use fedgate_federation::federate::Passthrough;
+use fedgate_federation::key::SigningKey;
+use fedgate_federation::{Finding, Severity};
+use std::path::Path;
+
+/// On a site without Istio there are no sidecars that could be told whose roots to believe.
+const NO_PASSTHROUGH: &str =
+    "here TLS always ends at the gateway, and passing it through needs a cluster with Istio: remove the annotation";
+
+/// The cluster, and the key that its tokens are signed with.
+pub struct Local {
+    /// What peers may know of it.
+    pub cluster: LocalCluster,
+    /// What they may not.
+    pub key: SigningKey,
+}
+
+/// Reads what the settings name. The UUID and the key are made at the first start, and kept in `state/`.
+///
+/// # Errors
+/// When a file cannot be read or does not hold what it should; the message names the file and what to do.
+pub fn read(settings: &Settings, state: &StateFolder) -> Result<Local> {
+    let (cluster_uuid, key) = cluster_identity::obtain(settings, state)?;
+    let path = &settings.identity.roots;
+    let roots = roots(path).map_err(|why| anyhow::anyhow!("identity.roots {}: {}", path.display(), why.join("; ")))?;
+    let identities = identities(&settings.identity.certificate_chain)?;
+    let cluster = cluster(settings, cluster_uuid, &key, &roots, identities);
+    Ok(Local { cluster, key })
+}
+
+/// This cluster as far as its settings say, for a check that writes nothing: UUID and key may be made up.
+///
+/// # Errors
+/// As [`read`].
+pub fn stand_in(settings: &Settings) -> Result<LocalCluster> {
+    let made_up = || ClusterUuid::parse(&uuid::Uuid::new_v4().to_string()).context("a new UUID is not one");
+    let uuid = settings.cluster_uuid.clone().map_or_else(made_up, Ok)?;
+    let found = roots(&settings.identity.roots);
+    // Without the leaf it is among the findings about the credentials what is wrong with its file.
+    let identities = identities(&settings.identity.certificate_chain).unwrap_or_default();
+    let mut cluster = cluster(settings, uuid, &new_key()?, found.as_deref().unwrap_or_default(), identities);
+    if let Err(why) = found {
+        credentials::without_roots(settings, &mut cluster.credentials, &why);
+    }
+    Ok(cluster)
+}
+
+fn cluster(
+    settings: &Settings,
+    cluster_uuid: ClusterUuid,
+    key: &SigningKey,
+    roots: &[Root],
+    gateway_identities: Vec<WorkloadIdentity>,
+) -> LocalCluster {
+    LocalCluster {
+        credentials: credentials::read(settings, roots),
+        trust_domain: settings.trust_domain.clone(),
+        cluster_uuid,
+        authn_key: key.public(),
+        roots: roots.to_vec(),
+        network: settings.network.clone(),
+        gateways: gateways(settings),
+        gateway_identities,
+        health_name: settings.gateway.health_name,
+        passthrough: Passthrough::Impossible(NO_PASSTHROUGH.to_owned()),
+        own: own::addresses(settings),
+    }
+}
+
+/// Adds a remark to what is wrong with the files that some settings name; whether something is. So that what becomes of a pair is told with
+/// what is wrong with it, and not as a second finding.
+pub(crate) fn add_to_faults(credentials: &mut Credentials, fields: &[&str], remark: &str) -> bool {
+    let is_of = |fault: &&mut Finding| {
+        let field = fault.field.as_deref();
+        fault.severity == Severity::Error && field.is_some_and(|field| fields.contains(&field))
+    };
+    let faults: Vec<_> = credentials.faults.iter_mut().filter(is_of).collect();
+    let has_some = !faults.is_empty();
+    faults.into_iter().for_each(|fault| fault.message = format!("{}; {remark}", fault.message));
+    has_some
+}
+
+/// The roots, or all that is wrong with their file.
+fn roots(path: &Path) -> Result<Vec<Root>, Vec<String>> {
+    let bytes = credentials::bytes(path).map_err(|why| vec![why])?;
+    let read = roots_from_pem(&String::from_utf8_lossy(&bytes), Limits::default().certificate_bytes);
+    let (mut roots, mut wrong) = (Vec::new(), Vec::new());
+    for (place, root) in (1..).zip(read) {
+        match root {
+            Ok(root) => roots.push(root),
+            Err(error) => wrong.push(format!(
+                "block {place}: expected CA certificates in PEM and nothing else: {error}; replace or remove that block"
+            )),
+        }
+    }
+    if wrong.is_empty() { Ok(roots) } else { Err(wrong) }
+}
+
+/// Where peers connect to: the advertised addresses, else the one that the gateway listens on.
+fn gateways(settings: &Settings) -> Vec<GatewayAddress> {
+    let listen = settings.gateway.listen;
+    match settings.gateway.advertise.is_empty() && !listen.ip().is_unspecified() {
+        true => ServicePort::new(listen.port())
+            .map(|port| GatewayAddress { address: GatewayHost::Ip(listen.ip()), port })
+            .into_iter()
+            .collect(),
+        false => settings.gateway.advertise.clone(),
+    }
+}
+
+/// The SPIFFE ID of the certificate that the gateway shows, so that peers expect it and no other. What is wrong with it otherwise is among
+/// the findings about this cluster's credentials.
+fn identities(path: &Path) -> Result<Vec<WorkloadIdentity>> {
+    let named = || format!("identity.certificateChain {}", path.display());
+    let bytes = credentials::bytes(path).map_err(|why| anyhow::anyhow!("{}: {why}", named()))?;
+    leaf_identities(&bytes).map_err(|why| anyhow::anyhow!("{}: {why}", named()))
+}

@@ -1,0 +1,107 @@
+//! The files with this cluster's certificates and keys, as they are checked.
+
+use crate::settings::{MetadataTransport, Settings};
+use fedgate_federation::bundle::Root;
+use fedgate_federation::credentials::{Credentials, RootSource, Source};
+use fedgate_federation::{Finding, FindingReason, ObjectRef};
+use fedgate_process::words;
+use std::fs;
+use std::io::{Error, ErrorKind, Read as _};
+use std::path::Path;
+
+/// Reads the certificates and keys that the settings name, and says what is wrong with them. `roots` have been read before.
+pub(super) fn read(settings: &Settings, roots: &[Root]) -> Credentials {
+    let object =
+        |path: &Path| ObjectRef::cluster(settings.trust_domain.as_str()).from_source(Some(path.display().to_string()));
+    let files = &settings.identity;
+    let chain = File::read("identity.certificateChain", &files.certificate_chain);
+    let key = File::read("identity.privateKey", &files.private_key);
+    let roots = RootSource { roots, object: object(&files.roots), field: "identity.roots" };
+    let mut credentials =
+        Credentials::of_identity(&chain.source(&object), &key.source(&object), &roots, &settings.trust_domain);
+    // Envoy may run as another user of the same group; nobody else needs it.
+    credentials.faults.extend(exposed(&key, OTHERS, &object));
+    if let MetadataTransport::Tls { certificate, key } = &settings.metadata.transport {
+        let chain = File::read("metadata.tls.certificate", certificate);
+        let key = File::read("metadata.tls.key", key);
+        credentials.add(Credentials::of_endpoint(&chain.source(&object), &key.source(&object)));
+        credentials.faults.extend(exposed(&key, OTHERS, &object));
+    }
+    // Read by the controller alone.
+    let authn = File::read("keyFile", &settings.key_file);
+    credentials.faults.extend(exposed(&authn, GROUP_AND_OTHERS, &object));
+    credentials
+}
+
+/// Roots that cannot be read are named one by one. What follows from there being none is not told besides.
+pub(super) fn without_roots(settings: &Settings, credentials: &mut Credentials, why: &[String]) {
+    credentials.faults.retain(|fault| fault.reason != FindingReason::UntrustedCertificate);
+    let path = settings.identity.roots.display().to_string();
+    let object = ObjectRef::cluster(settings.trust_domain.as_str()).from_source(Some(path));
+    let finding =
+        |why: &String| Finding::error(FindingReason::InvalidRoot, object.clone(), "identity.roots", why.as_str());
+    credentials.faults.extend(why.iter().map(finding));
+}
+
+/// The most bytes of a file with certificates or a key.
+const MOST_BYTES: u64 = 4 << 20;
+
+/// The bytes of a file with certificates or a key, or why there are none and what to do.
+pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, String> {
+    let unreadable = |error: Error| match error.kind() {
+        ErrorKind::NotFound => "expected a file in PEM, found none; put it there".to_owned(),
+        ErrorKind::PermissionDenied => {
+            "expected a file that the controller may read, found one that it may not; let its user read it".to_owned()
+        }
+        _ => format!("expected a file in PEM, which cannot be read: {}; replace it", words::io(&error)),
+    };
+    // Opening a pipe would wait for a writer.
+    if !fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err("expected a file in PEM, found a folder or something else; name the file".to_owned());
+    }
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).map_err(unreadable)?;
+    file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    match bytes.len() as u64 > MOST_BYTES {
+        true => Err(format!("expected at most {} MiB, found more; is it the right file?", MOST_BYTES >> 20)),
+        false => Ok(bytes),
+    }
+}
+
+struct File<'a> {
+    field: &'static str,
+    path: &'a Path,
+    bytes: Result<Vec<u8>, String>,
+}
+
+impl<'a> File<'a> {
+    fn read(field: &'static str, path: &'a Path) -> Self {
+        Self { field, path, bytes: bytes(path) }
+    }
+
+    fn source(&self, object: &impl Fn(&Path) -> ObjectRef) -> Source<'_> {
+        let bytes = self.bytes.as_deref().map_err(Clone::clone);
+        Source { object: object(self.path), field: self.field, bytes }
+    }
+}
+
+const OTHERS: u32 = 0o007;
+const GROUP_AND_OTHERS: u32 = 0o077;
+
+/// A key that somebody may read or write who should not.
+fn exposed(key: &File<'_>, forbidden: u32, object: &impl Fn(&Path) -> ObjectRef) -> Option<Finding> {
+    use std::os::unix::fs::PermissionsExt;
+    const LABEL: &[u8] = b"PRIVATE KEY";
+    key.bytes.as_ref().ok()?.windows(LABEL.len()).find(|part| *part == LABEL)?;
+    let mode = fs::metadata(key.path).ok()?.permissions().mode() & 0o777;
+    let most = 0o660 & !forbidden;
+    (mode & forbidden != 0).then(|| {
+        let message = format!(
+            "other users of this machine may read or change this private key: expected mode {most:04o} at most, found {mode:04o}; \
+             run `chmod {:o} {}`, and replace the key if somebody may have read it",
+            mode & !forbidden,
+            key.path.display()
+        );
+        Finding::warning(FindingReason::ExposedKey, object(key.path), key.field, message)
+    })
+}

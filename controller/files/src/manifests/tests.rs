@@ -1,0 +1,384 @@
+//! A folder as people change it: good files, broken ones, and what stays in force meanwhile.
+
+use super::{ManifestSource, Manifests};
+use fedgate_core::TrustDomain;
+use fedgate_federation::object::{PeerSelection, PolicyBody};
+use fedgate_federation::{FindingReason, Severity};
+use fedgate_process::file_watch::{Changes, watch};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+pub(super) struct Folder {
+    pub(super) root: TempDir,
+    pub(super) source: ManifestSource,
+}
+
+impl Folder {
+    pub(super) fn new() -> Self {
+        let root = TempDir::new().unwrap();
+        fs::create_dir_all(root.path().join("manifests")).unwrap();
+        let source = source(root.path());
+        Self { root, source }
+    }
+
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.root.path().join("manifests").join(name)
+    }
+
+    pub(super) fn put(&self, name: &str, text: &str) {
+        fs::write(self.file(name), text).unwrap();
+    }
+
+    pub(super) fn read(&mut self) -> Manifests {
+        self.source.read()
+    }
+
+    /// As after a restart of the controller.
+    pub(super) fn restart(&mut self) {
+        self.source = source(self.root.path());
+    }
+}
+
+pub(super) fn source(root: &Path) -> ManifestSource {
+    let trust_domain = TrustDomain::parse("beta.example").unwrap();
+    ManifestSource::new(&root.join("manifests"), &root.join("state"), &trust_domain)
+}
+
+pub(super) fn service(name: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: shop}}\nspec:\n  ports:\n  - {{name: http, port: 80}}\n"
+    )
+}
+
+pub(super) fn policy(name: &str, spec: &str) -> String {
+    format!("apiVersion: fedgate.dev/v1alpha1\nkind: FederationPolicy\nmetadata: {{name: {name}}}\nspec: {spec}\n")
+}
+
+pub(super) fn federation(name: &str, more: &str) -> String {
+    format!(
+        "apiVersion: deckhouse.io/v1alpha1\nkind: IstioFederation\nmetadata: {{name: {name}}}\nspec:\n  \
+         trustDomain: {name}.example\n  metadataEndpoint: https://{name}.example/metadata\n{more}"
+    )
+}
+
+pub(super) fn services(manifests: &Manifests) -> Vec<&str> {
+    let mut names: Vec<_> = manifests.objects.services.iter().map(|service| service.name.as_str()).collect();
+    names.sort_unstable();
+    names
+}
+
+pub(super) fn findings(manifests: &Manifests) -> Vec<String> {
+    manifests.objects.findings.iter().map(ToString::to_string).collect()
+}
+
+/// Name of each policy and whether it can be read.
+pub(super) fn policies(manifests: &Manifests) -> Vec<(&str, Option<&PeerSelection>)> {
+    let selection = |body| match body {
+        &PolicyBody::Spec(_) => None,
+        PolicyBody::Unreadable(selection) => Some(selection),
+    };
+    manifests.objects.policies.iter().map(|policy| (policy.name.as_str(), selection(&policy.body))).collect()
+}
+
+pub(super) fn only(names: &[&str]) -> PeerSelection {
+    PeerSelection::readable(Some(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()))
+}
+
+const SLICE: &str = "apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{name: http, port: 8080}, {name: other, port: 9}, {name: http, port: 53, protocol: UDP}]
+endpoints:
+- {addresses: [10.0.0.1, nonsense]}
+- {addresses: [10.0.0.2], conditions: {ready: false}}
+- {addresses: ['fd00::1'], conditions: {ready: true}}
+";
+
+#[test]
+fn reads_all_kinds_from_several_documents_and_files() {
+    let mut folder = Folder::new();
+    folder.put("a.yaml", &format!("# a comment\n---\n{}---\n{SLICE}", service("web")));
+    folder.put("b.yml", &format!("{}---\n{}", federation("alpha", ""), policy("p", "{peers: [alpha]}")));
+    folder.put(".hidden.yaml", "{{{");
+    folder.put("notes.txt", "{{{");
+    let manifests = folder.read();
+    assert_eq!(services(&manifests), ["web"]);
+    assert_eq!(manifests.objects.services[0].source.as_deref(), Some("manifests/a.yaml:3"));
+    assert_eq!(manifests.objects.federations[0].spec.trust_domain, "alpha.example");
+    assert_eq!(policies(&manifests), [("p", None)]);
+    let endpoints: Vec<_> = manifests.endpoints.iter().map(|(name, found)| (name.to_string(), found)).collect();
+    assert_eq!(endpoints.len(), 1, "{endpoints:?}");
+    assert_eq!(endpoints[0].0, "web.shop.svc.beta.example:80");
+    let addresses: Vec<_> = endpoints[0].1.iter().map(ToString::to_string).collect();
+    assert_eq!(addresses, ["10.0.0.1:8080", "[fd00::1]:8080"]);
+    insta::assert_snapshot!(findings(&manifests).join("\n"));
+}
+
+#[test]
+fn a_list_is_its_rows() {
+    let mut folder = Folder::new();
+    let rows: String =
+        ["a", "b"].map(|name| format!("- {}", service(name).replace('\n', "\n  ").trim_end()) + "\n").concat();
+    folder.put("list.yaml", &format!("apiVersion: v1\nkind: List\nitems:\n{rows}"));
+    assert_eq!(services(&folder.read()), ["a", "b"]);
+}
+
+#[test]
+fn what_is_wrong_is_named_with_file_line_and_field_and_the_rest_goes_on() {
+    let mut folder = Folder::new();
+    folder.put("a.yaml", &format!("{}---\n{}", service("web"), service("db").replace("80", "eighty")));
+    folder.put("b.yaml", &format!("kind: [\n---\n{}", service("cart")));
+    folder.put("c.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n---\njust text\n");
+    folder.put("d.yaml", &federation("alpha", "").replace("  trustDomain: alpha.example\n", ""));
+    folder.put("e.yaml", &service("nameless").replace("name: nameless, ", ""));
+    folder.put("f.yaml", &service("far").replace("80", "80000"));
+    fs::write(folder.file("g.yaml"), [0xff, 0xfe, 0]).unwrap();
+    fs::create_dir(folder.file("h.yaml")).unwrap();
+    let manifests = folder.read();
+    assert_eq!(services(&manifests), ["cart", "web"]);
+    insta::assert_snapshot!(findings(&manifests).join("\n"));
+}
+
+#[test]
+fn the_last_good_objects_stay_in_force_also_over_a_restart_and_go_with_their_file() {
+    let mut folder = Folder::new();
+    folder.put("a.yaml", &format!("{}---\n{}", service("web"), service("db")));
+    assert_eq!(services(&folder.read()), ["db", "web"]);
+    // One document is no YAML any more, so nobody knows which of the two it was.
+    folder.put("a.yaml", &format!("{}---\nkind: [", service("web").replace("80", "81")));
+    for _ in 0..2 {
+        let manifests = folder.read();
+        assert_eq!(services(&manifests), ["db", "web"]);
+        let web = manifests.objects.services.iter().find(|service| service.name == "web").unwrap();
+        assert_eq!(web.ports[0].port, 81, "what is good is taken as it is now");
+        assert!(findings(&manifests)[0].contains("stay in force"), "{:?}", findings(&manifests));
+        folder.restart();
+    }
+    // Mended, without db: it is gone.
+    folder.put("a.yaml", &service("web"));
+    assert_eq!(services(&folder.read()), ["web"]);
+    fs::remove_file(folder.file("a.yaml")).unwrap();
+    assert!(services(&folder.read()).is_empty());
+    folder.restart();
+    assert!(services(&folder.read()).is_empty());
+}
+
+#[test]
+fn a_document_that_is_known_to_be_the_broken_one_keeps_only_itself() {
+    let mut folder = Folder::new();
+    folder.put("a.yaml", &format!("{}---\n{}", service("web"), service("db")));
+    folder.read();
+    folder.put("a.yaml", &service("db").replace("80", "eighty"));
+    let manifests = folder.read();
+    assert_eq!(services(&manifests), ["db"], "web was removed, and that is what happens");
+    assert_eq!(manifests.objects.services[0].ports[0].port, 80);
+}
+
+#[test]
+fn a_folder_that_cannot_be_listed_is_as_it_was() {
+    let mut folder = Folder::new();
+    folder.put("a.yaml", &service("web"));
+    folder.read();
+    fs::rename(folder.root.path().join("manifests"), folder.root.path().join("away")).unwrap();
+    for _ in 0..2 {
+        let manifests = folder.read();
+        assert_eq!(services(&manifests), ["web"]);
+        assert_eq!(manifests.objects.findings[0].reason, FindingReason::Unreadable);
+        folder.restart();
+    }
+    // An empty folder is another matter: somebody removed the files.
+    fs::create_dir(folder.root.path().join("manifests")).unwrap();
+    assert!(services(&folder.read()).is_empty());
+}
+
+#[test]
+fn of_two_with_one_name_the_first_is_taken_and_both_places_are_named() {
+    let mut folder = Folder::new();
+    folder.put("a.yaml", &service("web"));
+    folder.put("b.yaml", &format!("---\n{}", service("web").replace("80", "81")));
+    let manifests = folder.read();
+    assert_eq!(manifests.objects.services.len(), 1);
+    assert_eq!(manifests.objects.services[0].ports[0].port, 80);
+    let finding = &manifests.objects.findings[0];
+    assert_eq!(finding.reason, FindingReason::DuplicateObject);
+    assert_eq!(finding.object.source.as_deref(), Some("manifests/b.yaml:2"));
+    assert!(finding.message.contains("manifests/a.yaml:1"), "{finding}");
+}
+
+#[test]
+fn a_policy_that_was_never_good_closes() {
+    for (text, name, selection) in [
+        (policy("p", "{peers: [gamma], modus: Audit}"), "p", only(&["gamma"])),
+        (policy("p", "{peers: gamma}"), "p", PeerSelection::All),
+        (policy("p", "[]"), "p", PeerSelection::All),
+        (policy("p", "{}").replace("spec: {}", ""), "p", PeerSelection::All),
+        (policy("p", "{peers: [gamma]}").replace("v1alpha1", "v1"), "p", only(&["gamma"])),
+        (policy("p", "{peers: [gamma]}").replace("FederationPolicy", "federationpolicies"), "p", only(&["gamma"])),
+        (policy("p", "{peers: [gamma]}").replace("FederationPolicy", "FederatonPolicy"), "p", only(&["gamma"])),
+        (policy("p", "{peers: [gamma]}").replace("fedgate.dev", "example.com"), "p", only(&["gamma"])),
+        (policy("p", "{peers: [gamma]}").replace("name: p", ""), "(unreadable) manifests/p.yaml:1", only(&["gamma"])),
+        (policy("p", "{peers: [gamma"), "(unreadable) manifests/p.yaml:4", PeerSelection::All),
+        (policy("p", "{peers: [gamma]}\nspec: {}"), "(unreadable) manifests/p.yaml:5", PeerSelection::All),
+    ] {
+        let mut folder = Folder::new();
+        folder.put("p.yaml", &format!("{text}---\n{}", service("web")));
+        let manifests = folder.read();
+        assert_eq!(policies(&manifests), [(name, Some(&selection))], "{text}\n{:?}", findings(&manifests));
+        assert!(manifests.objects.findings.iter().any(|f| f.severity == Severity::Error), "{text}");
+        assert_eq!(services(&manifests), ["web"]);
+    }
+}
+
+#[test]
+fn a_file_of_which_nothing_can_be_read_closes_when_there_may_be_a_policy_in_it() {
+    let mut folder = Folder::new();
+    fs::write(folder.file("a.yaml"), b"kind: FederationPolicy\nname: \xff\n").unwrap();
+    fs::write(folder.file("b.yaml"), b"kind: Service\nname: \xff\n").unwrap();
+    let manifests = folder.read();
+    assert_eq!(policies(&manifests), [("(unreadable) manifests/a.yaml", Some(&PeerSelection::All))]);
+    assert_eq!(manifests.objects.findings.len(), 2);
+}
+
+#[test]
+fn a_policy_that_was_good_stays_as_it_was_and_closes_for_whom_the_change_adds() {
+    let mut folder = Folder::new();
+    folder.put("p.yaml", &policy("p", "{peers: [gamma]}"));
+    folder.read();
+    folder.put("p.yaml", &policy("p", "{peers: [gamma, delta], modus: Audit}"));
+    for _ in 0..2 {
+        let manifests = folder.read();
+        let delta = only(&["delta"]);
+        assert_eq!(policies(&manifests), [("p (as it was changed)", Some(&delta)), ("p", None)]);
+        folder.restart();
+    }
+    // No YAML at all: it may well be the policy that is missing, so that one stays and nobody else is closed.
+    folder.put("p.yaml", "kind: FederationPolicy\nspec: [");
+    assert_eq!(policies(&folder.read()), [("p", None)]);
+    // Gone for good.
+    fs::remove_file(folder.file("p.yaml")).unwrap();
+    assert!(policies(&folder.read()).is_empty());
+}
+
+#[test]
+fn a_second_policy_of_one_name_does_not_vanish() {
+    let mut folder = Folder::new();
+    folder.put("a.yaml", &policy("p", "{peers: [gamma]}"));
+    folder.put("b.yaml", &policy("p", "{peers: [delta]}"));
+    assert_eq!(policies(&folder.read()), [("p", None), ("p", None)]);
+}
+
+#[test]
+fn a_bomb_of_aliases_is_one_broken_document() {
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..9 {
+        bomb += &format!("a{level}: &a{level} [{}]\n", vec![format!("*a{}", level - 1); 10].join(", "));
+    }
+    let mut folder = Folder::new();
+    folder.put("a.yaml", &format!("{bomb}---\n{}", service("web")));
+    let manifests = folder.read();
+    assert_eq!(services(&manifests), ["web"]);
+    assert_eq!(manifests.objects.findings[0].reason, FindingReason::Unreadable);
+}
+
+#[test]
+fn a_file_that_is_too_large_is_refused_as_a_whole() {
+    let mut folder = Folder::new();
+    folder.put("a.yaml", &service("web"));
+    fs::File::create(folder.file("b.yaml")).unwrap().set_len(17 << 20).unwrap();
+    let manifests = folder.read();
+    assert_eq!(services(&manifests), ["web"]);
+    assert!(findings(&manifests)[0].contains("at most 16 MiB"), "{:?}", findings(&manifests));
+}
+
+#[test]
+fn state_that_cannot_be_understood_is_set_aside() {
+    let mut folder = Folder::new();
+    folder.put("a.yaml", &service("web"));
+    fs::create_dir_all(folder.root.path().join("state")).unwrap();
+    fs::write(folder.root.path().join("state/manifests.json"), "{").unwrap();
+    folder.restart();
+    assert_eq!(services(&folder.read()), ["web"]);
+    assert_eq!(fs::read(folder.root.path().join("state/manifests.broken")).unwrap(), b"{");
+}
+
+pub(super) const SOON: Duration = Duration::from_secs(10);
+
+pub(super) async fn expect(changes: &mut Changes, what: &str) {
+    assert!(timeout(SOON, changes.next()).await.is_ok(), "not told of {what}");
+}
+
+pub(super) async fn expect_nothing(changes: &mut Changes) {
+    assert!(timeout(Duration::from_millis(600), changes.next()).await.is_err(), "told of what is no change");
+}
+
+#[tokio::test]
+async fn changes_of_all_sorts_are_told() {
+    let root = TempDir::new().unwrap();
+    let path = |name: &str| root.path().join(name);
+    fs::create_dir_all(path("manifests")).unwrap();
+    fs::write(path("chain.pem"), "1").unwrap();
+    let mut changes = watch(&[path("manifests"), path("chain.pem")]).unwrap();
+    fs::write(path("manifests/a.yaml"), "1").unwrap();
+    expect(&mut changes, "a new file").await;
+    fs::write(path("manifests/.b"), "1").unwrap();
+    fs::rename(path("manifests/.b"), path("manifests/a.yaml")).unwrap();
+    expect(&mut changes, "a rename over it").await;
+    fs::remove_file(path("manifests/a.yaml")).unwrap();
+    expect(&mut changes, "a removal").await;
+    fs::write(path("other"), "2").unwrap();
+    fs::rename(path("other"), path("chain.pem")).unwrap();
+    expect(&mut changes, "another certificate").await;
+    fs::rename(path("manifests"), path("old")).unwrap();
+    fs::create_dir(path("manifests")).unwrap();
+    expect(&mut changes, "another folder").await;
+    fs::write(path("manifests/c.yaml"), "1").unwrap();
+    expect(&mut changes, "a file in the other folder").await;
+}
+
+#[tokio::test]
+async fn a_volume_that_swaps_its_link_is_told_each_time() {
+    let root = TempDir::new().unwrap();
+    let path = |name: &str| root.path().join(name);
+    let swap = |version: &str| {
+        fs::create_dir(path(version)).unwrap();
+        fs::write(path(version).join("chain.pem"), version).unwrap();
+        std::os::unix::fs::symlink(version, path("..data_tmp")).unwrap();
+        fs::rename(path("..data_tmp"), path("..data")).unwrap();
+    };
+    swap("..1");
+    std::os::unix::fs::symlink("..data/chain.pem", path("chain.pem")).unwrap();
+    let mut changes = watch(&[path("chain.pem")]).unwrap();
+    for version in ["..2", "..3"] {
+        swap(version);
+        expect(&mut changes, version).await;
+    }
+}
+
+#[tokio::test]
+async fn neighbours_and_reading_are_no_changes() {
+    let root = TempDir::new().unwrap();
+    let path = |name: &str| root.path().join(name);
+    fs::create_dir_all(path("manifests")).unwrap();
+    fs::write(path("manifests/a.yaml"), "1").unwrap();
+    let mut changes = watch(&[path("manifests")]).unwrap();
+    fs::write(path("access.log"), "1").unwrap();
+    fs::read(path("manifests/a.yaml")).unwrap();
+    expect_nothing(&mut changes).await;
+    fs::write(path("manifests/a.yaml"), "2").unwrap();
+    expect(&mut changes, "a change").await;
+}
+
+#[tokio::test]
+async fn what_is_not_there_yet_is_told_when_it_comes() {
+    let root = TempDir::new().unwrap();
+    let folder = root.path().join("later/manifests");
+    let mut changes = watch(std::slice::from_ref(&folder)).unwrap();
+    fs::create_dir_all(&folder).unwrap();
+    expect(&mut changes, "a folder whose parent was not there either").await;
+    fs::write(folder.join("a.yaml"), "1").unwrap();
+    expect(&mut changes, "a file in it").await;
+}

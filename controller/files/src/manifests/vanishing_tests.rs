@@ -1,0 +1,164 @@
+//! Ways for a policy to go away that nobody meant: what was known stays in force, and a finding says so. Where nothing was known it closes.
+
+use super::Manifests;
+use super::tests::{Folder, policy, service, services};
+use fedgate_federation::Severity;
+use fedgate_federation::object::PolicyBody;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+
+/// A policy that denies gamma everything, and a Service.
+fn folder() -> Folder {
+    let mut folder = Folder::new();
+    folder.put("p.yaml", &policy("p", "{peers: [gamma], services: []}"));
+    folder.put("web.yaml", &service("web"));
+    assert_in_force(&folder.read(), false, "before");
+    folder
+}
+
+#[track_caller]
+fn assert_in_force(manifests: &Manifests, has_error: bool, what: &str) {
+    let denies = |policy: &fedgate_federation::object::PolicyObject| match &policy.body {
+        PolicyBody::Spec(spec) => spec.services.as_ref().is_some_and(Vec::is_empty),
+        PolicyBody::Unreadable(_) => true,
+    };
+    assert!(manifests.objects.policies.iter().any(denies), "{what}: the policy is gone");
+    let errors: Vec<_> =
+        manifests.objects.findings.iter().filter(|finding| finding.severity == Severity::Error).collect();
+    assert_eq!(!errors.is_empty(), has_error, "{what}: {errors:?}");
+}
+
+fn run(program: &str, arguments: &[&Path]) {
+    assert!(Command::new(program).args(arguments).status().unwrap().success(), "{program} {arguments:?}");
+}
+
+#[test]
+fn a_file_that_turns_into_something_else_keeps_its_policy_in_force() {
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 7] = [
+        ("empty", |file| fs::write(file, "").unwrap()),
+        ("blank", |file| fs::write(file, " \n\n\t\n").unwrap()),
+        ("zeros, as after a crash", |file| fs::write(file, [0; 512]).unwrap()),
+        ("a pipe", |file| run("mkfifo", &[file])),
+        ("a device", |file| symlink("/dev/zero", file).unwrap()),
+        ("a loop of links", |file| {
+            let other = file.with_file_name("other.yaml");
+            symlink(&other, file).unwrap();
+            symlink(file, &other).unwrap();
+        }),
+        ("a link whose target is gone", |file| symlink("gone/p.yaml", file).unwrap()),
+    ];
+    for (what, change) in changes {
+        let mut folder = folder();
+        fs::remove_file(folder.file("p.yaml")).unwrap();
+        change(&folder.file("p.yaml"));
+        for _ in 0..2 {
+            let manifests = folder.read();
+            assert_in_force(&manifests, true, what);
+            assert_eq!(services(&manifests), ["web"], "{what}");
+            folder.restart();
+        }
+        // The twin: to delete the file is to take the policy back.
+        fs::remove_file(folder.file("p.yaml")).unwrap();
+        let _ = fs::remove_file(folder.file("other.yaml"));
+        assert!(folder.read().objects.policies.is_empty(), "{what}");
+    }
+}
+
+/// A comment is something that a person writes.
+#[test]
+fn a_file_that_says_that_it_has_nothing_takes_its_objects_back() {
+    let mut folder = folder();
+    folder.put("p.yaml", "# gamma is trusted now\n");
+    assert!(folder.read().objects.policies.is_empty());
+    folder.put("new.yaml", "");
+    assert!(folder.read().objects.findings.is_empty(), "nothing was ever in it");
+}
+
+#[test]
+fn a_folder_that_turns_into_something_else_is_as_it_was() {
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 4] = [
+        ("a file", |folder| fs::write(folder, "").unwrap()),
+        ("a pipe", |folder| run("mkfifo", &[folder])),
+        ("a link to itself", |folder| symlink(folder, folder).unwrap()),
+        ("gone", |_| {}),
+    ];
+    for (what, change) in changes {
+        let mut folder = folder();
+        let manifests = folder.root.path().join("manifests");
+        fs::rename(&manifests, folder.root.path().join("aside")).unwrap();
+        change(&manifests);
+        for _ in 0..2 {
+            let read = folder.read();
+            assert_in_force(&read, true, what);
+            assert_eq!(services(&read), ["web"], "{what}");
+            folder.restart();
+        }
+    }
+}
+
+/// What needs mounts or another user is run in namespaces of its own, by this same program.
+#[track_caller]
+fn in_namespaces(test: &str, more: &[&str]) {
+    let program = std::env::current_exe().unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount"]).args(more).arg(program);
+    let output = command.args(["--exact", test, "--ignored", "--nocapture"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let passed = output.status.success() && said.contains("1 passed");
+    assert!(passed, "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_mount_that_vanishes_is_noticed_on_the_same_device_too() {
+    in_namespaces("manifests::vanishing_tests::a_mount_that_vanishes", &[]);
+}
+
+#[test]
+#[ignore = "needs mounts: run by the test before it"]
+fn a_mount_that_vanishes() {
+    let mut folder = Folder::new();
+    let (elsewhere, manifests) = (folder.root.path().join("elsewhere"), folder.root.path().join("manifests"));
+    fs::create_dir(&elsewhere).unwrap();
+    fs::write(elsewhere.join("p.yaml"), policy("p", "{peers: [gamma], services: []}")).unwrap();
+    run("mount", &[Path::new("--bind"), &elsewhere, &manifests]);
+    assert_in_force(&folder.read(), false, "mounted");
+    run("umount", &[&manifests]);
+    for _ in 0..2 {
+        assert_in_force(&folder.read(), true, "unmounted");
+        folder.restart();
+    }
+    run("mount", &[Path::new("--bind"), &elsewhere, &manifests]);
+    assert_in_force(&folder.read(), false, "mounted again");
+    // The twin: a folder that is emptied while it is mounted has nothing.
+    fs::remove_file(elsewhere.join("p.yaml")).unwrap();
+    assert!(folder.read().objects.policies.is_empty());
+    run("umount", &[&manifests]);
+}
+
+/// Root reads everything, so the capability to do so is given up.
+#[test]
+fn a_permission_that_is_taken_away_takes_nothing_away() {
+    let drop = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"];
+    in_namespaces("manifests::vanishing_tests::permissions_taken_away", &drop);
+}
+
+#[test]
+#[ignore = "needs to be nobody in particular: run by the test before it"]
+fn permissions_taken_away() {
+    for mode in [0o000, 0o400, 0o100] {
+        let mut folder = folder();
+        let manifests = folder.root.path().join("manifests");
+        fs::set_permissions(&manifests, fs::Permissions::from_mode(mode)).unwrap();
+        let read = folder.read();
+        fs::set_permissions(&manifests, fs::Permissions::from_mode(0o700)).unwrap();
+        assert_in_force(&read, true, &format!("{mode:o}"));
+        assert_in_force(&folder.read(), false, "given back");
+    }
+    let mut folder = folder();
+    fs::set_permissions(folder.file("p.yaml"), fs::Permissions::from_mode(0o000)).unwrap();
+    assert_in_force(&folder.read(), true, "the file");
+}

@@ -1,0 +1,109 @@
+//! What a cluster on a folder listens on itself, by its settings and the addresses of this machine.
+
+use crate::settings::Settings;
+use fedgate_federation::document::{GatewayAddress, GatewayHost};
+use fedgate_federation::own::{OwnAddresses, OwnListener};
+use fedgate_process::words;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+
+/// All listeners of the cluster's three processes. A port 0 is left out: which one it became is not known here, and nothing that
+/// forwards listens there.
+pub(crate) fn addresses(settings: &Settings) -> OwnAddresses {
+    let listeners = vec![
+        one("this cluster's gateway (gateway.listen)", settings.gateway.listen),
+        one("this cluster's metadata endpoint (metadata.listen)", settings.metadata.listen),
+        one("the gateway's admin address (gateway.admin)", settings.gateway.admin),
+        one("the egress's admin address (egress.admin)", settings.egress.admin),
+        one("the controller's admin address (admin.listen)", settings.admin.listen),
+        // Last: other listeners may be in the range.
+        range("a port of this cluster's egress (egress.ports)", settings.egress.listen, settings.egress.ports.clone()),
+    ];
+    let advertised = settings.gateway.advertise.iter().filter_map(ip);
+    OwnAddresses {
+        listeners: listeners.into_iter().filter(|listener| listener.ports != (0..=0)).collect(),
+        hosts: machine().chain(advertised).map(|ip| ip.to_canonical()).collect(),
+        networks: Vec::new(),
+    }
+}
+
+fn one(name: &str, address: SocketAddr) -> OwnListener {
+    range(name, address.ip(), address.port()..=address.port())
+}
+
+fn range(name: &str, address: IpAddr, ports: RangeInclusive<u16>) -> OwnListener {
+    OwnListener { name: name.to_owned(), address, ports }
+}
+
+/// Peers reach this machine there, perhaps by way of a router that translates addresses.
+fn ip(gateway: &GatewayAddress) -> Option<IpAddr> {
+    match gateway.address {
+        GatewayHost::Ip(ip) => Some(ip),
+        GatewayHost::Name(_) => None,
+    }
+}
+
+/// The addresses of this machine's interfaces. When the system does not tell them, loopback is still known to be ours.
+fn machine() -> impl Iterator<Item = IpAddr> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
+        tracing::warn!(
+            "the addresses of this machine cannot be listed, so only loopback ones are known to be its own: {}",
+            words::io(&error)
+        );
+        Vec::new()
+    });
+    interfaces.into_iter().map(|interface| interface.ip()).collect::<BTreeSet<_>>().into_iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn settings(more: &str) -> Settings {
+        let text = format!(
+            "trustDomain: alpha.example\nmetadata:\n  plain: true\nidentity:\n  certificateChain: a\n  privateKey: b\n  roots: c\n{more}"
+        );
+        Settings::parse(Path::new("/tmp"), &text).unwrap()
+    }
+
+    fn owner(settings: &Settings, address: &str) -> Option<String> {
+        addresses(settings).owner(address.parse().unwrap()).map(str::to_owned)
+    }
+
+    #[test]
+    fn every_listener_of_the_settings_is_known() {
+        let settings = settings(
+            "gateway: {listen: '127.0.0.1:15443', admin: '127.0.0.1:15001'}\negress: {admin: '127.0.0.1:15002'}\nadmin: {listen: '127.0.0.1:15003'}\n",
+        );
+        let found = ["15443", "15080", "15001", "15002", "15003", "15100", "15999"]
+            .map(|port| owner(&settings, &format!("127.0.0.1:{port}")).unwrap_or_default());
+        let expected = [
+            "gateway.listen",
+            "metadata.listen",
+            "gateway.admin",
+            "egress.admin",
+            "admin.listen",
+            "egress.ports",
+            "egress.ports",
+        ];
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(found.contains(expected), "{expected}: {found}");
+        }
+        assert_eq!(owner(&settings, "127.0.0.1:16000"), None);
+        assert_eq!(owner(&settings, "127.0.0.2:15443"), None, "the gateway listens on one address");
+    }
+
+    #[test]
+    fn a_wildcard_listener_is_at_every_address_of_the_machine_and_at_the_advertised_ones() {
+        let settings = settings("gateway: {listen: '0.0.0.0:15443', advertise: ['203.0.113.9:443']}\n");
+        for own in machine() {
+            assert!(owner(&settings, &SocketAddr::new(own, 15_443).to_string()).is_some(), "{own}");
+        }
+        assert!(owner(&settings, "203.0.113.9:15443").is_some());
+        assert_eq!(owner(&settings, "203.0.113.10:15443"), None);
+        assert_eq!(owner(&settings, "203.0.113.9:15444"), None);
+        assert_eq!(owner(&settings, "127.0.0.1:0"), None, "an unknown port is nobody's");
+    }
+}

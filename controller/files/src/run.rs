@@ -1,0 +1,217 @@
+//! `fedgate run`: the controller on a folder, from start to stop.
+
+pub mod reload;
+
+use crate::admin;
+use crate::controller::Controller;
+use crate::local::{self, Local};
+use crate::running::Watching;
+use crate::settings::{self, MetadataTransport, Settings};
+use crate::sinks::{self, Deployment};
+use crate::state::StateFolder;
+use anyhow::{Context, Result};
+use fedgate_engine::metrics::Metrics;
+use fedgate_envoy::{AccessLog, EnvoyFiles, FilePath, FilterModule};
+use fedgate_exchange::exporter::{self, ExporterSettings, Limits, ServerTls, Transport};
+use fedgate_exchange::importer::{self, FetchLimits, Importer, ImporterSettings, SystemRoots};
+use fedgate_exchange::lookup::LookUpSettings;
+use fedgate_exchange::probe::{ProbeIdentity, ProbeSettings};
+use fedgate_federation::document;
+use fedgate_process::clock::SystemClock;
+use fedgate_process::file_watch::{self, Changes};
+use fedgate_process::listen::{listen, stop_all, stop_of};
+use fedgate_process::machine;
+use fedgate_process::pace::Pace;
+use fedgate_process::signals::{Asked, Signals};
+use fedgate_process::tasks::Tasks;
+use jiff::Timestamp;
+use reload::Reload;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+
+/// Runs the controller on a folder until it is told to stop (SIGTERM, SIGINT). SIGHUP makes it read all files again.
+///
+/// # Errors
+/// When it cannot begin: wrong settings, a file that is missing, an address in use. Once it runs, nothing ends it but a signal and the
+/// end of a task that it cannot be without.
+pub async fn run(dir: &Path) -> Result<()> {
+    machine::raise_descriptor_limit();
+    let settings = Settings::read(dir)?;
+    let state = StateFolder::open(&settings.state)?;
+    let local = local::read(&settings, &state)?;
+    let deployment = deployment(&settings)?;
+    let mut reload = Reload::new(dir, &settings)?;
+    let mut changes = file_watch::watch(&watched(dir, &settings))?;
+    let metrics = Metrics::default();
+
+    let (stop, stopped) = watch::channel(false);
+    let probed_with = ProbeIdentity::default();
+    let (updates, mut learned) = mpsc::channel(LEARNED);
+    let mut importer = Importer::new(importer_settings(&settings, &local, &metrics, probed_with.clone()), updates);
+    let mut controller = Controller::new(settings, local, state, deployment)?;
+    let mut servers = serve(&mut controller, reload.tls(), &metrics, &stopped).await?;
+
+    let mut envoys = Watching::start(controller.envoy_files());
+    let mut signals = Signals::new()?;
+    let mut pace = Pace::default();
+    reload_all(&mut reload, &mut controller, &mut changes);
+    controller.show_identity(&probed_with);
+    let ended = loop {
+        if pace.is_due() {
+            pace.compiles();
+            let next = controller.compile(Timestamp::now());
+            pace.compiled(next.at);
+            if next.retry {
+                pace.soon(RETRY);
+            }
+            if let Some(in_force) = controller.in_force().load().as_ref() {
+                importer.follow(&in_force.federation, controller.knowledge());
+                metrics.show(in_force);
+                metrics.show_table(&in_force.federation, Some(&in_force.table));
+            }
+        }
+        tokio::select! {
+            asked = signals.any() => match asked {
+                Asked::Stop => break Ok(()),
+                Asked::Reload => {
+                    tracing::info!("reading all files again (SIGHUP)");
+                    reload_all(&mut reload, &mut controller, &mut changes);
+                    controller.show_identity(&probed_with);
+                    pace.changed();
+                }
+            },
+            ended = servers.ended() => break Err(ended),
+            () = changes.next() => {
+                reload_all(&mut reload, &mut controller, &mut changes);
+                controller.show_identity(&probed_with);
+                pace.changed();
+            }
+            Some(update) = learned.recv() => match controller.learned(update) {
+                true => pace.changed(),
+                false => pace.soon(REFRESH),
+            },
+            observed = envoys.changed() => {
+                controller.observed(observed);
+                pace.changed();
+            }
+            () = pace.wait() => {}
+        }
+    };
+    drop(importer);
+    stop_all(&stop, servers, &ended).await;
+    ended
+}
+
+/// Reads all files; those that are being written are looked at again soon.
+fn reload_all(reload: &mut Reload, controller: &mut Controller, changes: &mut Changes) {
+    if reload.all(controller, &changes.open_files()) {
+        changes.again_in(UNFINISHED);
+    }
+}
+
+/// How soon to look again at a file that is being written.
+const UNFINISHED: Duration = Duration::from_millis(100);
+
+/// How many peers' news may wait to be taken in.
+const LEARNED: usize = 256;
+
+/// How soon a sink that failed is tried again.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// How soon a status tells of what only times changed in.
+const REFRESH: Duration = Duration::from_secs(10);
+
+fn deployment(settings: &Settings) -> Result<Deployment> {
+    let files = EnvoyFiles::new(&settings.envoy)?;
+    let module = std::fs::read(&settings.gateway.filter_module).map(FilterModule::new).with_context(|| {
+        format!(
+            "cannot read the gateway filter {}: put fedgate_filter.wasm beside the fedgate program, or name it as gateway.filterModule",
+            settings.gateway.filter_module.display()
+        )
+    })?;
+    let access_log = match &settings.gateway.access_log {
+        Some(path) => AccessLog::File(FilePath::new(path)?),
+        None => AccessLog::Stdout,
+    };
+    let identity = match sinks::identity(settings) {
+        Ok(identity) => identity,
+        // What Envoy has is whole, and peers know it. The first reading of all files makes a finding of the error.
+        Err(error) => files.last_identity().ok_or(error)?,
+    };
+    Ok(Deployment { files, module, identity, access_log })
+}
+
+/// The folders and files whose changes are picked up.
+fn watched(dir: &Path, settings: &Settings) -> Vec<PathBuf> {
+    let identity = &settings.identity;
+    let mut paths = vec![
+        dir.join(settings::FILE),
+        settings.manifests.clone(),
+        settings.key_file.clone(),
+        identity.certificate_chain.clone(),
+        identity.private_key.clone(),
+        identity.roots.clone(),
+    ];
+    if let MetadataTransport::Tls { certificate, key } = &settings.metadata.transport {
+        paths.extend([certificate.clone(), key.clone()]);
+    }
+    paths
+}
+
+/// Starts the exporter and the admin address.
+async fn serve(
+    controller: &mut Controller,
+    tls: Option<Arc<ServerTls>>,
+    metrics: &Metrics,
+    stopped: &watch::Receiver<bool>,
+) -> Result<Tasks> {
+    let settings = &controller.settings;
+    let mut servers = Tasks::default();
+    let metadata = listen("metadata.listen", settings.metadata.listen).await?;
+    let exporter = exporter_settings(controller, tls, metrics);
+    let serve = exporter::serve(metadata, exporter, controller.published(), stop_of(stopped));
+    servers.spawn("the metadata endpoint", serve);
+    let listener = listen("admin.listen", settings.admin.listen).await?;
+    controller.tell_address(listener.local_addr()?);
+    let (in_force, registry, stop) = (controller.in_force(), metrics.registry(), stop_of(stopped));
+    servers.spawn("the admin address", admin::serve(listener, in_force, registry, stop));
+    Ok(servers)
+}
+
+fn exporter_settings(controller: &Controller, tls: Option<Arc<ServerTls>>, metrics: &Metrics) -> ExporterSettings {
+    let limits = Limits::default().within_descriptors();
+    let (transport, connections_per_source) = match tls {
+        // Behind a proxy all connections have one source.
+        None => (Transport::Plain, None),
+        Some(tls) => (Transport::Tls(tls), limits.connections_per_source),
+    };
+    ExporterSettings {
+        path: controller.settings.metadata.path.clone(),
+        transport,
+        limits: Limits { connections_per_source, ..limits },
+        clock: Arc::new(SystemClock),
+        metrics: metrics.exporter.clone(),
+    }
+}
+
+fn importer_settings(
+    settings: &Settings,
+    local: &Local,
+    metrics: &Metrics,
+    identity: ProbeIdentity,
+) -> ImporterSettings {
+    ImporterSettings {
+        poll: settings.times.poll,
+        limits: FetchLimits { fetch: settings.times.timeout, ..FetchLimits::default() },
+        probe: ProbeSettings { interval: settings.times.probe, identity, ..ProbeSettings::default() },
+        lookup: LookUpSettings::default(),
+        documents: document::Limits::default(),
+        times: settings.times.knowledge,
+        identity: importer::Identity { cluster_uuid: local.cluster.cluster_uuid.clone(), key: local.key.clone() },
+        metrics: metrics.importer.clone(),
+        roots: SystemRoots::load(),
+        clock: Arc::new(SystemClock),
+    }
+}

@@ -1,0 +1,93 @@
+//! What is read again when a file has changed: settings, certificates, manifests. What cannot be read is a finding, and what was
+//! read before stays in force.
+
+use crate::controller::Controller;
+use crate::manifests::{self, ManifestSource};
+use crate::settings::{self, MetadataTransport, Settings, restart_needed};
+use anyhow::Result;
+use fedgate_exchange::exporter::{MetadataTls, ServerTls};
+use fedgate_federation::{Finding, FindingReason, ObjectRef};
+use fedgate_process::words;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Everything that is read from files while the controller runs.
+pub(super) struct Reload {
+    dir: PathBuf,
+    source: ManifestSource,
+    /// What is wrong with the settings as they were read last.
+    findings: Vec<Finding>,
+    tls: Option<MetadataTls>,
+}
+
+impl Reload {
+    pub(super) fn new(dir: &Path, settings: &Settings) -> Result<Self> {
+        let tls = match &settings.metadata.transport {
+            MetadataTransport::Plain => None,
+            MetadataTransport::Tls { certificate, key } => Some(MetadataTls::read(certificate, key)?),
+        };
+        let source = ManifestSource::new(&settings.manifests, &settings.state, &settings.trust_domain);
+        Ok(Self { dir: dir.to_owned(), source, findings: Vec::new(), tls })
+    }
+
+    /// What the exporter serves with; `None` for plain HTTP.
+    pub(super) fn tls(&self) -> Option<Arc<ServerTls>> {
+        self.tls.as_ref().map(|tls| Arc::clone(&tls.tls))
+    }
+
+    /// Reads everything into the controller, but for settings and manifests that are being written (`open` are the files that a
+    /// program has open for writing): what they said before stays in force. Returns true if there are such.
+    pub(super) fn all(&mut self, controller: &mut Controller, open: &BTreeSet<PathBuf>) -> bool {
+        let unfinished = manifests::is_unfinished(&self.dir.join(settings::FILE), open);
+        if !unfinished {
+            self.findings = self.settings(controller);
+        }
+        let mut findings = self.findings.clone();
+        findings.extend(controller.reload_identity());
+        findings.extend(self.certificate(controller));
+        findings.extend(controller.inotify());
+        let mut manifests = self.source.read_finished(open);
+        manifests.objects.findings.append(&mut findings);
+        controller.reload(manifests.objects, manifests.endpoints);
+        unfinished || manifests.unfinished
+    }
+
+    fn settings(&self, controller: &mut Controller) -> Vec<Finding> {
+        let object = |line: u64| {
+            let source = if line == 0 { settings::FILE.to_owned() } else { format!("{}:{line}", settings::FILE) };
+            ObjectRef::cluster(controller.settings.trust_domain.as_str()).from_source(Some(source))
+        };
+        let text = match std::fs::read_to_string(self.dir.join(settings::FILE)) {
+            Ok(text) => text,
+            Err(error) => {
+                let message = format!("it cannot be read: {}; the settings before stay in force", words::io(&error));
+                return vec![Finding::error(FindingReason::Unreadable, object(0), "", message)];
+            }
+        };
+        match Settings::parse(&self.dir, &text) {
+            Ok(new) => {
+                let cluster = object(0);
+                controller.settings.take(new).into_iter().map(|field| restart_needed(cluster.clone(), field)).collect()
+            }
+            Err(problems) => {
+                let finding = |problem: settings::Problem| {
+                    let message = format!("{}; the settings before stay in force", problem.message);
+                    Finding::error(FindingReason::InvalidObject, object(problem.line), problem.field, message)
+                };
+                problems.into_iter().map(finding).collect()
+            }
+        }
+    }
+
+    fn certificate(&self, controller: &mut Controller) -> Option<Finding> {
+        const STAYS: &str = "the certificate before is still served";
+        let error = self.tls.as_ref()?.replace().err()?;
+        if controller.add_to_faults(&["metadata.tls.certificate", "metadata.tls.key"], STAYS) {
+            return None;
+        }
+        let cluster = ObjectRef::cluster(controller.settings.trust_domain.as_str());
+        let message = format!("{error:#}; {STAYS}");
+        Some(Finding::error(FindingReason::Unreadable, cluster, "metadata.tls", message))
+    }
+}

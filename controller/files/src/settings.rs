@@ -1,0 +1,410 @@
+//! `fedgate.yaml`: what a cluster's folder is set up with.
+
+pub use crate::yaml::Problem;
+use crate::yaml::{self, Limits, Node, Problems, Section, duration, explained, parsed};
+use anyhow::{Context, Result, bail};
+use fedgate_core::{ServicePort, TrustDomain};
+use fedgate_exchange::exporter::MetadataPath;
+use fedgate_federation::document::{ClusterUuid, GatewayAddress, Network};
+use fedgate_federation::knowledge::Times as KnowledgeTimes;
+use fedgate_federation::{Finding, FindingReason, ObjectRef};
+use fedgate_process::words::spell;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The name of the file.
+pub const FILE: &str = "fedgate.yaml";
+
+/// Everything that `fedgate.yaml` says. Paths are complete: what was relative there is taken from the folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// `trustDomain`: of this cluster; its cluster domain too.
+    pub trust_domain: TrustDomain,
+    /// `clusterUUID`; made and kept in `state/` when it is absent.
+    pub cluster_uuid: Option<ClusterUuid>,
+    /// `network`.
+    pub network: Network,
+    /// `gateway`.
+    pub gateway: Gateway,
+    /// `egress`.
+    pub egress: Egress,
+    /// `metadata`.
+    pub metadata: Metadata,
+    /// `identity`.
+    pub identity: IdentityFiles,
+    /// `keyFile` (`state/authn.key`): the Ed25519 key for requests; made when it is missing.
+    pub key_file: PathBuf,
+    /// `times`.
+    pub times: Times,
+    /// `admin`.
+    pub admin: Admin,
+    /// The folder of manifests.
+    pub manifests: PathBuf,
+    /// The folder that Envoy reads.
+    pub envoy: PathBuf,
+    /// The folder of the controller's own memory.
+    pub state: PathBuf,
+}
+
+/// `gateway`: the Envoy that peers connect to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gateway {
+    /// `listen` (`0.0.0.0:15443`).
+    pub listen: SocketAddr,
+    /// `advertise`: where peers are told to connect; `listen` when it is absent and names one address.
+    pub advertise: Vec<GatewayAddress>,
+    /// `admin` (`127.0.0.1:0`): Envoy's admin address; port 0 picks a free one.
+    pub admin: SocketAddr,
+    /// `filterModule`: `fedgate_filter.wasm` beside the program unless set.
+    pub filter_module: PathBuf,
+    /// `accessLog`: a file; Envoy's standard output when it is absent.
+    pub access_log: Option<PathBuf>,
+    /// `openFiles`: how many files this Envoy may open (its hard limit), if that is not what the controller may.
+    pub open_files: Option<u64>,
+    /// `healthName` (true): whether the name that DKP's clusters probe is offered to peers; this gateway answers it.
+    pub health_name: bool,
+}
+
+/// `egress`: the Envoy that local programs call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Egress {
+    /// `listen` (`127.0.0.1`): the address of all ports.
+    pub listen: IpAddr,
+    /// `ports` (`15100-15999`): each import gets one.
+    pub ports: RangeInclusive<u16>,
+    /// `admin` (`127.0.0.1:0`).
+    pub admin: SocketAddr,
+    /// `openFiles`: as the gateway's.
+    pub open_files: Option<u64>,
+}
+
+/// `metadata`: what peers fetch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metadata {
+    /// `listen` (`0.0.0.0:15080`).
+    pub listen: SocketAddr,
+    /// `path` (`/metadata`).
+    pub path: MetadataPath,
+    /// `tls`, or `plain: true`.
+    pub transport: MetadataTransport,
+}
+
+/// How the metadata endpoint speaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MetadataTransport {
+    /// HTTP, for a proxy that terminates TLS.
+    Plain,
+    /// HTTPS.
+    Tls {
+        /// PEM, the leaf first.
+        certificate: PathBuf,
+        /// PEM.
+        key: PathBuf,
+    },
+}
+
+/// `identity`: what both Envoys show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityFiles {
+    /// `certificateChain`: PEM, the leaf first, its URI SAN a SPIFFE ID of the trust domain.
+    pub certificate_chain: PathBuf,
+    /// `privateKey`: PEM.
+    pub private_key: PathBuf,
+    /// `roots`: PEM; what peers are told.
+    pub roots: PathBuf,
+}
+
+/// `times`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// `poll` (`30s`): how often a peer is asked.
+    pub poll: Duration,
+    /// `probe` (`60s`): how often a peer's gateways are connected to.
+    pub probe: Duration,
+    /// `timeout` (`15s`): for one document.
+    pub timeout: Duration,
+    /// `staleAfter` (`5m`) and `stalenessLimit` (`24h`).
+    pub knowledge: KnowledgeTimes,
+}
+
+/// `admin`: the controller's own admin address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// `listen` (`127.0.0.1:0`): loopback only.
+    pub listen: SocketAddr,
+}
+
+impl Settings {
+    /// Reads the `fedgate.yaml` of a folder.
+    ///
+    /// # Errors
+    /// All problems at once, each with its line and field, what was expected and what was found.
+    pub fn read(dir: &Path) -> Result<Self> {
+        let file = dir.join(FILE);
+        let text = std::fs::read_to_string(&file).with_context(|| {
+            format!("cannot read {}: every cluster's folder has one; name the folder with --dir", file.display())
+        })?;
+        match Self::parse(dir, &text) {
+            Ok(settings) => Ok(settings),
+            Err(problems) => bail!("{}", listed(&file, &problems)),
+        }
+    }
+
+    /// Reads the text of a `fedgate.yaml` in the folder `dir`.
+    ///
+    /// # Errors
+    /// All problems.
+    pub fn parse(dir: &Path, text: &str) -> Result<Self, Vec<Problem>> {
+        let at = |line, message: String| vec![Problem { line, field: String::new(), message }];
+        let dir = std::path::absolute(dir).map_err(|error| at(0, error.to_string()))?;
+        let limits = Limits::default();
+        let documents = yaml::documents(text, &limits).map_err(|e| at(e.line, e.message))?;
+        let mut nodes = Vec::new();
+        for document in documents {
+            let node = yaml::parse(document, &limits).map_err(|e| at(e.line, e.message))?;
+            nodes.extend(node.filter(|node| node.value != yaml::Value::Null));
+        }
+        if let Some(second) = nodes.get(1) {
+            let message =
+                "expected one document, found another; write all settings into one, without a line --- between";
+            return Err(at(second.line, message.to_owned()));
+        }
+        let node = nodes.into_iter().next();
+        let problems = Problems::default();
+        let settings = read(&dir, Section::root(node.as_ref(), &problems));
+        match (settings, problems.into_vec()) {
+            (Some(settings), problems) if problems.is_empty() => Ok(settings),
+            (_, problems) => Err(problems),
+        }
+    }
+}
+
+impl Settings {
+    /// Takes from newer settings what can change while the controller runs; the names of the fields that differ and cannot.
+    pub fn take(&mut self, new: Self) -> Vec<&'static str> {
+        let changed = [
+            ("trustDomain", self.trust_domain == new.trust_domain),
+            ("clusterUUID", self.cluster_uuid == new.cluster_uuid),
+            ("gateway.listen", self.gateway.listen == new.gateway.listen),
+            ("gateway.admin", self.gateway.admin == new.gateway.admin),
+            ("gateway.filterModule", self.gateway.filter_module == new.gateway.filter_module),
+            ("gateway.accessLog", self.gateway.access_log == new.gateway.access_log),
+            ("gateway.healthName", self.gateway.health_name == new.gateway.health_name),
+            ("egress.listen", self.egress.listen == new.egress.listen),
+            ("egress.admin", self.egress.admin == new.egress.admin),
+            ("metadata", self.metadata == new.metadata),
+            ("identity", self.identity == new.identity),
+            ("keyFile", self.key_file == new.key_file),
+            ("times", self.times == new.times),
+            ("admin", self.admin == new.admin),
+        ];
+        self.network = new.network;
+        self.gateway.advertise = new.gateway.advertise;
+        self.egress.ports = new.egress.ports;
+        self.gateway.open_files = new.gateway.open_files;
+        self.egress.open_files = new.egress.open_files;
+        changed.into_iter().filter(|(_, same)| !same).map(|(field, _)| field).collect()
+    }
+}
+
+fn listed(file: &Path, problems: &[Problem]) -> String {
+    let line = |problem: &Problem| match problem.line {
+        0 => format!("{}: {problem}", file.display()),
+        line => format!("{}:{line}: {problem}", file.display()),
+    };
+    problems.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn read(dir: &Path, root: Section<'_>) -> Option<Settings> {
+    let trust_domain = root.required(
+        "trustDomain",
+        "alpha.example",
+        explained(TrustDomain::parse, "a trust domain such as alpha.example"),
+    );
+    let cluster_uuid = root.optional("clusterUUID", explained(ClusterUuid::parse, "a UUID"));
+    let network = network(root.section("network"));
+    let gateway = gateway(dir, root.section("gateway"));
+    let egress = egress(root.section("egress"));
+    let metadata = metadata(dir, root.section("metadata"));
+    let identity = identity(dir, root.section("identity"));
+    let key_file = root.or("keyFile", dir.join("state/authn.key"), path(dir));
+    let times = times(root.section("times"));
+    let admin = root.section("admin");
+    let admin_listen = admin.or("listen", loopback(0), loopback_address);
+    admin.finish();
+    root.finish();
+    Some(Settings {
+        trust_domain: trust_domain?,
+        cluster_uuid,
+        network,
+        gateway,
+        egress,
+        metadata: metadata?,
+        identity: identity?,
+        key_file,
+        times,
+        admin: Admin { listen: admin_listen },
+        manifests: dir.join("manifests"),
+        envoy: dir.join("envoy"),
+        state: dir.join("state"),
+    })
+}
+
+fn network(section: Section<'_>) -> Network {
+    let cidr = || parsed("a CIDR such as 10.0.0.0/16");
+    let network = Network {
+        name: section.optional("name", yaml::text),
+        pod_cidrs: section.list("podCIDRs", cidr()),
+        service_cidrs: section.list("serviceCIDRs", cidr()),
+    };
+    section.finish();
+    network
+}
+
+fn gateway(dir: &Path, section: Section<'_>) -> Gateway {
+    let gateway = Gateway {
+        listen: section.or("listen", any(15_443), address),
+        advertise: section.list("advertise", advertised),
+        admin: section.or("admin", loopback(0), loopback_address),
+        filter_module: section.or("filterModule", fedgate_process::beside::filter_module(), path(dir)),
+        access_log: section.optional("accessLog", path(dir)),
+        open_files: section.optional("openFiles", open_files),
+        health_name: section.or("healthName", true, yaml::boolean),
+    };
+    // A port that the system picks is one that peers cannot be told.
+    if section.reads("listen") && gateway.listen.port() == 0 {
+        section.refuse("listen", format!("expected a port from 1 to 65535, found {:?}", gateway.listen.to_string()));
+    }
+    if section.reads("listen") && gateway.listen.ip().is_unspecified() && section.is_empty("advertise") {
+        section.refuse("advertise", "it must be set, because gateway.listen is not a single address; write for example \"advertise: [192.0.2.1:15443]\"");
+    }
+    section.finish();
+    gateway
+}
+
+fn egress(section: Section<'_>) -> Egress {
+    let egress = Egress {
+        listen: section.or("listen", Ipv4Addr::LOCALHOST.into(), parsed("an IP address")),
+        ports: section.or("ports", 15_100..=15_999, ports),
+        admin: section.or("admin", loopback(0), loopback_address),
+        open_files: section.optional("openFiles", open_files),
+    };
+    section.finish();
+    egress
+}
+
+fn metadata(dir: &Path, section: Section<'_>) -> Option<Metadata> {
+    let listen = section.or("listen", any(15_080), address);
+    let metadata_path = section.or("path", MetadataPath::default(), explained(MetadataPath::parse, "a path"));
+    let plain = section.or("plain", false, yaml::boolean);
+    let transport = match (plain, section.has("tls")) {
+        // It has been said what is wrong.
+        _ if !section.reads("plain") => {
+            let _ = section.section("tls");
+            None
+        }
+        (true, false) => Some(MetadataTransport::Plain),
+        (true, true) => {
+            // Asked for, so that it is not taken for an unknown field too.
+            let _ = section.section("tls");
+            section.refuse("plain", "set either tls or plain: true, not both");
+            None
+        }
+        (false, false) => {
+            let _ = section.section("tls");
+            let message =
+                "it must be set: tls with certificate and key, or \"plain: true\" behind a proxy that terminates TLS";
+            section.refuse("tls", message);
+            None
+        }
+        (false, true) => {
+            let tls = section.section("tls");
+            let certificate = tls.required("certificate", "metadata.pem", path(dir));
+            let key = tls.required("key", "metadata.key", path(dir));
+            tls.finish();
+            certificate.zip(key).map(|(certificate, key)| MetadataTransport::Tls { certificate, key })
+        }
+    };
+    section.finish();
+    Some(Metadata { listen, path: metadata_path, transport: transport? })
+}
+
+fn identity(dir: &Path, section: Section<'_>) -> Option<IdentityFiles> {
+    let certificate_chain = section.required("certificateChain", "identity/chain.pem", path(dir));
+    let private_key = section.required("privateKey", "identity/key.pem", path(dir));
+    let roots = section.required("roots", "identity/roots.pem", path(dir));
+    section.finish();
+    Some(IdentityFiles { certificate_chain: certificate_chain?, private_key: private_key?, roots: roots? })
+}
+
+fn times(section: Section<'_>) -> Times {
+    const SECOND: Duration = Duration::from_secs(1);
+    const HOUR: Duration = Duration::from_secs(3600);
+    let defaults = KnowledgeTimes::default();
+    // Tokens of one second are the same token, so a peer cannot be asked more often.
+    let poll = section.or("poll", 30 * SECOND, duration(SECOND, HOUR));
+    let probe = section.or("probe", 60 * SECOND, duration(SECOND, HOUR));
+    let timeout = section.or("timeout", 15 * SECOND, duration(SECOND / 10, 60 * SECOND));
+    let knowledge = KnowledgeTimes {
+        stale_after: section.or("staleAfter", defaults.stale_after, duration(SECOND, 24 * HOUR)),
+        staleness_limit: section.or("stalenessLimit", defaults.staleness_limit, duration(SECOND, 30 * 24 * HOUR)),
+    };
+    if knowledge.staleness_limit < knowledge.stale_after {
+        let (limit, stale) = (spell(knowledge.staleness_limit), spell(knowledge.stale_after));
+        section.refuse("stalenessLimit", format!("expected at least times.staleAfter ({stale}), found {limit}"));
+    }
+    section.finish();
+    Times { poll, probe, timeout, knowledge }
+}
+
+fn any(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+fn path(dir: &Path) -> impl Fn(&Node) -> Result<PathBuf, String> {
+    let dir = dir.to_owned();
+    move |node| yaml::text(node).map(|text| dir.join(text)).map_err(|_| "a path".to_owned())
+}
+
+fn address(node: &Node) -> Result<SocketAddr, String> {
+    parsed("an address such as 127.0.0.1:15443 or [::1]:15443")(node)
+}
+
+fn loopback_address(node: &Node) -> Result<SocketAddr, String> {
+    let expected = "a loopback address such as 127.0.0.1:0, because it has no authentication";
+    address(node).ok().filter(|address| address.ip().is_loopback()).ok_or_else(|| expected.to_owned())
+}
+
+fn advertised(node: &Node) -> Result<GatewayAddress, String> {
+    let read = |text: String| GatewayAddress::parse(&text);
+    yaml::text(node)
+        .ok()
+        .and_then(read)
+        .ok_or_else(|| "a host and port such as gw.example:15443, 192.0.2.1:15443 or [2001:db8::1]:15443".to_owned())
+}
+
+fn open_files(node: &Node) -> Result<u64, String> {
+    let expected = "a number of open files of at least 64, such as 65536";
+    parsed::<u64>(expected)(node).ok().filter(|count| *count >= 64).ok_or_else(|| expected.to_owned())
+}
+
+fn ports(node: &Node) -> Result<RangeInclusive<u16>, String> {
+    let read = |text: String| {
+        let (first, last) = text.split_once('-')?;
+        let range = ServicePort::parse(first).ok()?.get()..=ServicePort::parse(last).ok()?.get();
+        (!range.is_empty()).then_some(range)
+    };
+    yaml::text(node).ok().and_then(read).ok_or_else(|| "a range of ports such as 15100-15999".to_owned())
+}
+
+/// A setting was changed that is read at the start only.
+pub(crate) fn restart_needed(cluster: ObjectRef, field: &str) -> Finding {
+    let message = "it was changed, and what it was before stays in force; restart `fedgate run`";
+    Finding::warning(FindingReason::RestartNeeded, cluster, field, message)
+}

@@ -1,0 +1,145 @@
+//! From what is in force to what the sinks of the files platform write.
+
+use crate::capacity::Capacity;
+use crate::manifests::Endpoints;
+use crate::settings::{IdentityFiles, Settings};
+use anyhow::{Context, Result};
+use fedgate_core::{Options, ServiceName, Table};
+use fedgate_envoy::{
+    AccessLog, Allocation, EgressInputs, EnvoyFiles, File, FilterModule, GatewayInputs, Identity, PortRequest,
+    allocate, owner,
+};
+use fedgate_federation::{Federation, Finding, FindingReason, LocalCluster, ObjectRef};
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::Path;
+
+/// What does not change from one table to the next.
+pub struct Deployment {
+    /// The folder that Envoy reads.
+    pub files: EnvoyFiles,
+    /// The filter's module.
+    pub module: FilterModule,
+    /// The certificate and key that both Envoys show.
+    pub identity: Identity,
+    /// Where the gateway logs connections.
+    pub access_log: AccessLog,
+}
+
+impl Deployment {
+    /// All files of the gateway. The clusters are those that the table in force names, whatever the objects say by now.
+    pub fn gateway(
+        &self,
+        settings: &Settings,
+        local: &LocalCluster,
+        federation: &Federation,
+        table: &Table,
+        endpoints: &Endpoints,
+        capacity: &Capacity,
+    ) -> Vec<File> {
+        let exports = table.exports().map(|(service, _)| {
+            let found = endpoints.get(&service).cloned().unwrap_or_default();
+            (service, found)
+        });
+        self.files.gateway(&GatewayInputs {
+            trust_domain: &settings.trust_domain,
+            listen: settings.gateway.listen,
+            admin: settings.gateway.admin,
+            identity: &self.identity,
+            local_roots: &local.roots,
+            bundles: &federation.bundles,
+            exports: &exports.collect(),
+            health: federation.health.as_ref(),
+            table,
+            options: Options::default(),
+            module: &self.module,
+            access_log: &self.access_log,
+            connections: capacity.gateway_for_now(),
+        })
+    }
+
+    /// All files of the egress.
+    pub fn egress(
+        &self,
+        settings: &Settings,
+        federation: &Federation,
+        ports: &BTreeMap<ServiceName, u16>,
+        capacity: &Capacity,
+    ) -> Vec<File> {
+        self.files.egress(&EgressInputs {
+            trust_domain: &settings.trust_domain,
+            listen: settings.egress.listen,
+            admin: settings.egress.admin,
+            identity: &self.identity,
+            imports: &federation.imports,
+            ports,
+            bundles: &federation.bundles,
+            access_log: &AccessLog::Stdout,
+            connections: capacity.egress_for_now(),
+        })
+    }
+}
+
+/// Gives each import its local port; asks the system which ports are free.
+pub fn egress_ports(
+    settings: &Settings,
+    federation: &Federation,
+    reserved: &BTreeMap<ServiceName, u16>,
+    capacity: &Capacity,
+) -> Allocation {
+    let imports = federation.imports.iter().map(|import| import.service.clone()).collect();
+    let request = PortRequest {
+        previous: reserved,
+        imports: &imports,
+        peers: &federation.peers.iter().map(|report| report.peer.trust_domain.as_str()).collect(),
+        range: settings.egress.ports.clone(),
+        most: capacity.egress_ports(),
+    };
+    allocate(&request, |port| TcpListener::bind((settings.egress.listen, port)).is_ok())
+}
+
+/// A finding for each peer that some ports are missing for: which peer took how much.
+pub fn missing_ports(settings: &Settings, allocation: &Allocation, most: usize) -> Vec<Finding> {
+    let mut by_peer: BTreeMap<&str, Vec<&ServiceName>> = BTreeMap::new();
+    for service in &allocation.without_port {
+        by_peer.entry(owner(service)).or_default().push(service);
+    }
+    let range = &settings.egress.ports;
+    let cluster = ObjectRef::cluster(settings.trust_domain.as_str());
+    let finding = |(peer, services): (&str, Vec<&ServiceName>)| {
+        let has = allocation.ports.keys().filter(|service| owner(service) == peer).count();
+        let message = format!(
+            "no port for {} of {peer}: it has {has} of {} ports, and other peers have {}; no peer gets more \
+             than it leaves for others: widen the range, raise the egress's open files, or have the peer offer fewer services",
+            named(&services),
+            most.min(range.len()),
+            allocation.ports.len() - has,
+        );
+        Finding::error(FindingReason::NoEgressPort, cluster.clone(), "egress.ports", message)
+    };
+    by_peer.into_iter().map(finding).collect()
+}
+
+/// The first three, and how many there are besides.
+fn named(services: &[&ServiceName]) -> String {
+    const SHOWN: usize = 3;
+    let first: Vec<_> = services.iter().take(SHOWN).map(ToString::to_string).collect();
+    match services.len() - first.len() {
+        0 => first.join(", "),
+        more => format!("{} and {more} more services", first.join(", ")),
+    }
+}
+
+/// Reads the certificate and the key that both Envoys show.
+///
+/// # Errors
+/// When a file cannot be read, or they do not belong together. The message names the file and quotes neither.
+pub fn identity(settings: &Settings) -> Result<Identity> {
+    let IdentityFiles { certificate_chain, private_key, .. } = &settings.identity;
+    let read = |field: &str, path: &Path| {
+        std::fs::read(path).with_context(|| format!("identity.{field} {}: cannot be read", path.display()))
+    };
+    let (chain, key) = (read("certificateChain", certificate_chain)?, read("privateKey", private_key)?);
+    Identity::from_pem(&chain, &key)
+        .with_context(|| format!("{} and {}", certificate_chain.display(), private_key.display()))
+}

@@ -1,0 +1,324 @@
+//! Settings, field by field: every problem is collected, and what nobody asked for is refused by name.
+
+use super::{Entry, Node, Value};
+use fedgate_federation::form::no_such_field;
+use fedgate_federation::shown;
+use fedgate_process::words::spell;
+use std::{cell::RefCell, fmt, str::FromStr, time::Duration};
+
+/// Something that is wrong with a field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The line, counted from 1; 0 when the field is not there.
+    pub line: u64,
+    /// The path of the field, such as `gateway.listen`.
+    pub field: String,
+    /// What was expected, what was found, what to do.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.field.as_str() {
+            "" => f.write_str(&self.message),
+            field => write!(f, "{field}: {}", self.message),
+        }
+    }
+}
+
+/// All problems of one file, collected while it is read.
+#[derive(Debug, Default)]
+pub struct Problems(RefCell<Vec<Problem>>);
+
+impl Problems {
+    /// Adds one.
+    pub fn add(&self, line: u64, field: impl Into<String>, message: impl Into<String>) {
+        self.0.borrow_mut().push(Problem { line, field: field.into(), message: message.into() });
+    }
+
+    /// All of them, in order of their lines.
+    pub fn into_vec(self) -> Vec<Problem> {
+        let mut problems = self.0.into_inner();
+        problems.sort_by_key(|problem| problem.line);
+        problems
+    }
+}
+
+/// What a field says, or what was expected in its place: "expected" and "found" are added.
+pub type Read<T> = Result<T, String>;
+
+/// A mapping whose fields are taken one by one. Absent, it reads like one without fields.
+pub struct Section<'a> {
+    path: String,
+    line: u64,
+    entries: &'a [Entry],
+    asked: RefCell<Vec<&'static str>>,
+    problems: &'a Problems,
+}
+
+impl<'a> Section<'a> {
+    /// The outermost mapping of a file.
+    pub fn root(node: Option<&'a Node>, problems: &'a Problems) -> Self {
+        Self::new(String::new(), node, problems)
+    }
+
+    fn new(path: String, node: Option<&'a Node>, problems: &'a Problems) -> Self {
+        let line = node.map_or(0, |node| node.line);
+        let entries = match node.map(|node| &node.value) {
+            None | Some(Value::Null) => &[],
+            Some(Value::Mapping(entries)) => entries.as_slice(),
+            Some(other) => {
+                problems.add(line, path.clone(), format!("expected fields, found {}", other.found()));
+                &[]
+            }
+        };
+        Self { path, line, entries, asked: RefCell::default(), problems }
+    }
+
+    /// Whether the mapping has this field with a value.
+    pub fn has(&self, name: &str) -> bool {
+        self.entries.iter().any(|entry| entry.key == name && entry.node.value != Value::Null)
+    }
+
+    /// Whether nothing is wrong with this field, as far as it has been read. One that is absent is right.
+    pub fn reads(&self, name: &str) -> bool {
+        let path = self.path_of(name);
+        !self.problems.0.borrow().iter().any(|problem| problem.field == path || problem.field == self.path)
+    }
+
+    /// Whether the mapping has no such field, or one with an empty list.
+    pub fn is_empty(&self, name: &str) -> bool {
+        let entry = self.entries.iter().find(|entry| entry.key == name);
+        entry.is_none_or(|entry| match &entry.node.value {
+            Value::Null => true,
+            Value::Sequence(rows) => rows.is_empty(),
+            _ => false,
+        })
+    }
+
+    /// The mapping that is the value of a field.
+    pub fn section(&self, name: &'static str) -> Section<'a> {
+        Section::new(self.path_of(name), self.node(name), self.problems)
+    }
+
+    /// A field that may be left out.
+    pub fn optional<T>(&self, name: &'static str, read: impl Fn(&Node) -> Read<T>) -> Option<T> {
+        let node = self.node(name).filter(|node| node.value != Value::Null)?;
+        read(node).map_err(|expected| self.expected(name, node, &expected)).ok()
+    }
+
+    /// A field with a default. When it is wrong the default is returned too: there is a problem, so nobody goes on with it.
+    pub fn or<T>(&self, name: &'static str, default: T, read: impl Fn(&Node) -> Read<T>) -> T {
+        self.optional(name, read).unwrap_or(default)
+    }
+
+    /// A field that must be there. `example` is what somebody could write.
+    pub fn required<T>(&self, name: &'static str, example: &str, read: impl Fn(&Node) -> Read<T>) -> Option<T> {
+        if !self.has(name) {
+            self.asked.borrow_mut().push(name);
+            self.problems.add(
+                self.line,
+                self.path_of(name),
+                format!("it must be set; write for example \"{name}: {example}\""),
+            );
+            return None;
+        }
+        self.optional(name, read)
+    }
+
+    /// A list, each row read for itself; what cannot be read is left out, with a problem.
+    pub fn list<T>(&self, name: &'static str, read: impl Fn(&Node) -> Read<T>) -> Vec<T> {
+        let row = |(number, node): (usize, &Node)| {
+            let refused = |expected: String| {
+                let message = format!("expected {expected}, found {}", node.value.found());
+                self.problems.add(node.line, format!("{}[{number}]", self.path_of(name)), message);
+            };
+            read(node).map_err(refused).ok()
+        };
+        self.rows(name).iter().enumerate().filter_map(row).collect()
+    }
+
+    /// A list of mappings.
+    pub fn sections(&self, name: &'static str) -> Vec<Section<'a>> {
+        let path = self.path_of(name);
+        let row = |(number, node)| Section::new(format!("{path}[{number}]"), Some(node), self.problems);
+        self.rows(name).iter().enumerate().map(row).collect()
+    }
+
+    /// Adds a problem with a field that is readable and yet wrong.
+    pub fn refuse(&self, name: &'static str, message: impl Into<String>) {
+        let line = self.entries.iter().find(|entry| entry.key == name).map_or(self.line, |entry| entry.line);
+        self.problems.add(line, self.path_of(name), message);
+    }
+
+    /// Refuses the fields that nobody asked for.
+    pub fn finish(self) {
+        let asked = self.asked.borrow();
+        for entry in self.entries.iter().filter(|entry| !asked.contains(&entry.key.as_str())) {
+            let name = if entry.key.is_empty() { "\"\"".to_owned() } else { shown(&entry.key) };
+            self.problems.add(entry.line, join(&self.path, &name), no_such_field(&entry.key, &asked));
+        }
+    }
+
+    fn rows(&self, name: &'static str) -> &'a [Node] {
+        match self.node(name).map(|node| (&node.value, node)) {
+            None | Some((Value::Null, _)) => &[],
+            Some((Value::Sequence(rows), _)) => rows,
+            Some((_, node)) => {
+                self.expected(name, node, "a list");
+                &[]
+            }
+        }
+    }
+
+    fn node(&self, name: &'static str) -> Option<&'a Node> {
+        self.asked.borrow_mut().push(name);
+        self.entries.iter().find(|entry| entry.key == name).map(|entry| &entry.node)
+    }
+
+    fn expected(&self, name: &str, node: &Node, expected: &str) {
+        let message = format!("expected {expected}, found {}", node.value.found());
+        self.problems.add(node.line, self.path_of(name), message);
+    }
+
+    fn path_of(&self, name: &str) -> String {
+        join(&self.path, name)
+    }
+}
+
+fn join(path: &str, name: &str) -> String {
+    match path {
+        "" => name.to_owned(),
+        path => format!("{path}.{name}"),
+    }
+}
+
+/// Reads any text.
+///
+/// # Errors
+/// What was expected.
+pub fn text(node: &Node) -> Read<String> {
+    match &node.value {
+        Value::String(text) if !text.is_empty() => Ok(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Err("a text (put it in quotes)".into()),
+        _ => Err("a text".into()),
+    }
+}
+
+/// Reads `true` or `false`.
+///
+/// # Errors
+/// What was expected.
+pub fn boolean(node: &Node) -> Read<bool> {
+    match node.value {
+        Value::Bool(value) => Ok(value),
+        _ => Err("true or false".into()),
+    }
+}
+
+/// Reads a text that has a form of its own.
+pub fn parsed<T: FromStr>(expected: &'static str) -> impl Fn(&Node) -> Read<T> {
+    move |node| text(node).ok().and_then(|text| text.parse().ok()).ok_or_else(|| expected.to_owned())
+}
+
+/// Reads a text whose parser says itself what it expected.
+pub fn explained<T, E: fmt::Display>(
+    parse: impl Fn(&str) -> Result<T, E>,
+    what: &'static str,
+) -> impl Fn(&Node) -> Read<T> {
+    move |node| {
+        let text = text(node).map_err(|_| what.to_owned())?;
+        let expected = |error: String| match error.strip_prefix("expected ") {
+            Some(expected) => expected.to_owned(),
+            None => format!("{what} ({error})"),
+        };
+        parse(&text).map_err(|error| expected(error.to_string()))
+    }
+}
+
+/// Reads a whole number within a range, both ends included.
+pub fn number<T>(least: T, most: T) -> impl Fn(&Node) -> Read<T>
+where
+    T: TryFrom<u64> + PartialOrd + Copy + fmt::Display,
+{
+    move |node| {
+        let expected = || format!("a whole number from {least} to {most}");
+        let Value::Number(number) = &node.value else { return Err(expected()) };
+        let number = number.as_u64().and_then(|number| T::try_from(number).ok());
+        number.filter(|number| *number >= least && *number <= most).ok_or_else(expected)
+    }
+}
+
+/// Reads a time span such as `5s`, `10m` or `1h30m` within a range, both ends included.
+pub fn duration(least: Duration, most: Duration) -> impl Fn(&Node) -> Read<Duration> {
+    move |node| {
+        let expected =
+            || format!("a time from {} to {}, such as \"5s\", \"10m\" or \"1h30m\"", spell(least), spell(most));
+        let text = text(node).map_err(|_| expected())?;
+        let span = text.parse::<jiff::SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok());
+        span.filter(|span| (least..=most).contains(span)).ok_or_else(expected)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::yaml::{Document, Limits, parse};
+
+    fn problems_of(text: &str, read: impl Fn(&Section<'_>)) -> Vec<String> {
+        let node = parse(Document { text, line: 1 }, &Limits::default()).unwrap();
+        let problems = Problems::default();
+        let section = Section::root(node.as_ref(), &problems);
+        read(&section);
+        section.finish();
+        problems.into_vec().into_iter().map(|p| format!("{} {p}", p.line)).collect()
+    }
+
+    #[test]
+    fn all_problems_are_found_at_once() {
+        let text = "poll: 5 parsecs\nworkers: 0\nlisten: 80\nlst: [1, b]\nwrokers: 1\nzzz: 1\n";
+        let found = problems_of(text, |section| {
+            section.or("poll", Duration::ZERO, duration(Duration::from_millis(100), Duration::from_secs(3600)));
+            section.or("workers", 1, number(1_u32, 64));
+            section.or("listen", String::new(), text_reader());
+            section.list("lst", number(1_u16, 9));
+            section.required("trustDomain", "alpha.example", text_reader());
+        });
+        insta::assert_snapshot!(found.join("\n"), @r#"
+        1 poll: expected a time from 100ms to 1h, such as "5s", "10m" or "1h30m", found "5 parsecs"
+        1 trustDomain: it must be set; write for example "trustDomain: alpha.example"
+        2 workers: expected a whole number from 1 to 64, found 0
+        3 listen: expected a text (put it in quotes), found 80
+        4 lst[1]: expected a whole number from 1 to 9, found "b"
+        5 wrokers: there is no such field; did you mean "workers"?
+        6 zzz: there is no such field; expected poll, workers, listen, lst or trustDomain
+        "#);
+    }
+
+    fn text_reader() -> fn(&Node) -> Read<String> {
+        super::text
+    }
+
+    #[test]
+    fn sections_may_be_absent_or_empty_but_nothing_else() {
+        let inner = |section: &Section<'_>| section.section("a").finish();
+        assert!(problems_of("", inner).is_empty());
+        assert!(problems_of("a:\n", inner).is_empty());
+        assert_eq!(problems_of("a: 1\n", inner), ["1 a: expected fields, found 1"]);
+        assert_eq!(problems_of("a:\n  b: 1\n", inner), ["2 a.b: there is no such field; expected no field here"]);
+    }
+
+    #[test]
+    fn times_are_spelled_as_they_are_read() {
+        let read = duration(Duration::ZERO, Duration::MAX);
+        for (text, expected) in [("5s", 5_000), ("250ms", 250), ("10m", 600_000), ("1h30m", 5_400_000)] {
+            let node = Node { line: 1, value: Value::String(text.into()) };
+            let span = read(&node).unwrap();
+            assert_eq!(span, Duration::from_millis(expected));
+            assert_eq!(spell(span), text);
+        }
+        for bad in ["5", "", "-5s", "5 parsecs", "s"] {
+            assert!(read(&Node { line: 1, value: Value::String(bad.into()) }).is_err(), "{bad}");
+        }
+    }
+}

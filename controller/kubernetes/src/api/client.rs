@@ -1,0 +1,100 @@
+//! The client of the API server.
+
+mod limited;
+
+use anyhow::{Context, Result};
+use fedgate_process::words::causes;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::Status;
+use kube::{Client, Config};
+use limited::{Limited, NoAnswer};
+use std::path::Path;
+use std::time::Duration;
+
+/// How long a connection to the API server may take.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// The most characters of an error that are shown: the API server's may quote a whole object.
+const LONGEST_ERROR: usize = 400;
+
+/// The client that `KUBECONFIG`, `~/.kube/config` or the pod's service account say, in this order.
+///
+/// # Errors
+/// When none of them is there, or one of them cannot be used.
+pub async fn connect() -> Result<Client> {
+    let config = Config::infer().await.context(
+        "no way to the API server: expected a kubeconfig (KUBECONFIG or ~/.kube/config), or a pod with a service account",
+    )?;
+    with(config)
+}
+
+/// The client that a user's kubeconfig says: the one in `file`, with `context`; else as [`connect`].
+///
+/// # Errors
+/// When there is none, or it cannot be used.
+pub async fn of_user(file: Option<&Path>, context: Option<&str>) -> Result<Client> {
+    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+    let config = match (file, context) {
+        (Some(file), _) => {
+            let kubeconfig = Kubeconfig::read_from(file);
+            // The error's own text has its cause.
+            let kubeconfig = kubeconfig.map_err(|error| anyhow::anyhow!("--kubeconfig {}: {error}", file.display()))?;
+            Config::from_custom_kubeconfig(kubeconfig, &options).await
+        }
+        (None, Some(_)) => Config::from_kubeconfig(&options).await,
+        (None, None) => match Config::infer().await {
+            Ok(config) => Ok(config),
+            Err(error) => {
+                return Err(error).context(
+                    "no cluster to ask: expected a folder with fedgate.yaml (--dir), a kubeconfig (--kubeconfig, KUBECONFIG or \
+                     ~/.kube/config), or a pod with a service account",
+                );
+            }
+        },
+    };
+    with(config.context("the kubeconfig cannot be used; see `kubectl config view`")?)
+}
+
+/// A client with this configuration. Each of its requests ends, with or without an answer.
+///
+/// # Errors
+/// When the configuration has certificates or keys that cannot be used.
+pub fn with(mut config: Config) -> Result<Client> {
+    config.connect_timeout = Some(CONNECT);
+    let url = config.cluster_url.clone();
+    let way = Client::try_from(config.clone()).with_context(|| format!("the kubeconfig for {url} cannot be used"))?;
+    Ok(over(way, move || Client::try_from(config.clone()).ok()))
+}
+
+/// A client that sends its requests this way, and by a new one after there was no answer.
+pub(crate) fn over(way: Client, open: impl FnMut() -> Option<Client> + Send + 'static) -> Client {
+    let namespace = way.default_namespace().to_owned();
+    Client::new(Limited::new(way, open), namespace)
+}
+
+/// An error with its causes, in one line: what the API server said, if it said something. The client's errors quote no credentials.
+pub fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = || causes(error);
+    let no_answer = || causes().find_map(|cause| cause.downcast_ref::<NoAnswer>()).map(ToString::to_string);
+    let said = match causes().find_map(|cause| status(cause)) {
+        Some(status) => format!("the API server says {}: {}", status.code, status.message),
+        None => no_answer().unwrap_or_else(|| causes().map(ToString::to_string).collect::<Vec<_>>().join(": ")),
+    };
+    said.chars().take(LONGEST_ERROR).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+fn status<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Status> {
+    error.downcast_ref::<Box<Status>>().map(AsRef::as_ref).or_else(|| error.downcast_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_api_server_says_stands_alone() {
+        let status = Status { code: 403, message: "services is forbidden".to_owned(), ..Status::default() };
+        let error = kube::runtime::watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status)));
+        assert_eq!(told(&error), "the API server says 403: services is forbidden");
+    }
+}

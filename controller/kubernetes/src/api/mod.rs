@@ -1,0 +1,7 @@
+//! The API server: the client, the kinds of objects, and watching one kind.
+
+pub mod client;
+pub mod fingerprint;
+pub mod kind;
+pub mod owner;
+pub mod watch;

@@ -1,0 +1,146 @@
+use super::{definitions, yaml};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+pub(super) fn checked_in(name: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../deploy/kubernetes").join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+pub(super) fn schema(definition: &CustomResourceDefinition) -> Value {
+    let version = definition.spec.versions.first().unwrap();
+    serde_json::to_value(version.schema.as_ref().unwrap().open_api_v3_schema.as_ref().unwrap()).unwrap()
+}
+
+/// Each schema in a schema, with the field that it is for.
+fn walk(field: &str, schema: &Value, visit: &mut impl FnMut(&str, &Value)) {
+    visit(field, schema);
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        walk(&format!("{field}.{name}"), property, visit);
+    }
+    if schema["items"].is_object() {
+        walk(&format!("{field}[]"), &schema["items"], visit);
+    }
+}
+
+fn each_schema(mut visit: impl FnMut(&str, &Value)) {
+    for definition in definitions() {
+        walk(&definition.spec.names.kind, &schema(&definition), &mut visit);
+    }
+}
+
+#[test]
+fn the_files_are_what_the_types_say() {
+    for definition in definitions() {
+        let file = format!("crds/{}.yaml", definition.spec.names.plural);
+        assert!(
+            yaml(&definition).unwrap() == checked_in(&file),
+            "deploy/kubernetes/{file} is not what the Rust types say; run `cargo xtask generate` and commit what it writes"
+        );
+    }
+}
+
+#[test]
+fn the_files_can_be_read_back() {
+    for definition in definitions() {
+        let read: CustomResourceDefinition = serde_saphyr::from_str(&yaml(&definition).unwrap()).unwrap();
+        assert_eq!(read, definition);
+    }
+}
+
+#[test]
+fn every_field_says_what_it_is_for() {
+    let mut seen = 0;
+    each_schema(|field, schema| {
+        // kubectl explain has no place for what is said of a text or number in a list.
+        if field.ends_with("[]") && schema["type"] != "object" {
+            return;
+        }
+        let description = schema["description"].as_str().unwrap_or_default();
+        assert!(description.ends_with('.'), "{field}: expected a sentence, found {description:?}");
+        assert!(!description.contains("::") && !description.contains("[`"), "{field}: Rust in {description:?}");
+        seen += 1;
+    });
+    assert!(seen > 40, "{seen}");
+}
+
+#[test]
+fn what_a_user_writes_is_bounded() {
+    each_schema(|field, schema| {
+        let bound = match schema["type"].as_str() {
+            Some("string") if schema["enum"].is_null() => "maxLength",
+            Some("array") => "maxItems",
+            None => "maxLength",
+            _ => return,
+        };
+        assert!(field.contains(".status") || schema[bound].is_u64(), "{field} has no {bound}");
+    });
+}
+
+#[test]
+fn every_rule_says_what_to_do() {
+    let mut rules = 0;
+    each_schema(|field, schema| {
+        for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
+            assert!(rule["message"].as_str().is_some_and(|message| message.len() > 20), "{field}: {rule}");
+            rules += 1;
+        }
+    });
+    assert_eq!(rules, super::rules::ISTIO_FEDERATION.len() + super::rules::FEDERATION_POLICY.len());
+}
+
+#[test]
+#[should_panic(expected = "no field spec.typo in the schema")]
+fn a_rule_for_a_field_that_is_not_there_is_found() {
+    let rule = super::rules::Rule { field: "spec.typo", rule: "true", message: "" };
+    super::schema::of::<super::FederationPolicy>(&[rule]);
+}
+
+#[test]
+fn typing_errors_in_a_policy_are_kept_and_in_a_peer_they_are_not() {
+    each_schema(|field, schema| {
+        let kept = schema["x-kubernetes-preserve-unknown-fields"] == true;
+        let is_struct = schema["properties"].is_object();
+        assert_eq!(kept, is_struct && field.starts_with("FederationPolicy"), "{field}");
+    });
+}
+
+#[test]
+fn a_field_of_a_policy_without_a_value_is_kept_and_in_a_peer_it_is_not() {
+    each_schema(|field, schema| {
+        let required = ["FederationPolicy", "FederationPolicy.spec"].contains(&field) || schema["default"].is_string();
+        let needed = field.ends_with("[]") || field.ends_with(".key") || field.ends_with(".operator");
+        let kept = field.starts_with("FederationPolicy") && !required && !needed;
+        assert_eq!(schema["nullable"] == true, kept, "{field}: {schema}");
+    });
+    let [policies, _] = definitions();
+    let labels = super::schema::pointer("spec.services[].selector.matchLabels");
+    assert_eq!(schema(&policies).pointer(&labels).unwrap()["additionalProperties"]["nullable"], true);
+}
+
+#[test]
+fn a_number_and_a_text_are_one_field() {
+    let [policies, _] = definitions();
+    let ports = super::schema::pointer("spec.services[].ports[]");
+    let schema = schema(&policies);
+    let port = schema.pointer(&ports).unwrap();
+    assert_eq!((&port["x-kubernetes-int-or-string"], &port["anyOf"]), (&json!(true), &Value::Null));
+    assert_eq!((port["minimum"].as_f64(), port["maximum"].as_f64()), (Some(1.0), Some(65535.0)));
+    assert_eq!(port["maxLength"], 63);
+}
+
+#[test]
+fn the_words_are_those_that_are_read() {
+    let [policies, federations] = definitions();
+    let mode = schema(&policies).pointer(&super::schema::pointer("spec.mode")).unwrap().clone();
+    assert_eq!((&mode["enum"], &mode["default"]), (&json!(["Enforce", "Audit"]), &json!("Enforce")));
+    let status = super::schema::pointer("status.conditions[].status");
+    assert_eq!(schema(&federations).pointer(&status).unwrap()["enum"], json!(["True", "False", "Unknown"]));
+}
+
+/// What the API server adds to a status would make the controller write it again and again.
+#[test]
+fn a_status_has_no_defaults() {
+    each_schema(|field, schema| assert!(!field.contains(".status") || schema["default"].is_null(), "{field}"));
+}

@@ -1,0 +1,195 @@
+//! For tests: a stand-in for an API server with etcd behind it, under kube's client, in this process and on tokio's clock.
+//!
+//! It does what the controller relies on: resource versions that grow over all kinds, conflicts, server-side apply with field managers,
+//! JSON and merge patches, the status as a part of its own, preconditions and finalizers, lists in pages, watches with bookmarks that
+//! resume, expire or wait for a version of the future, and a restore from a snapshot. And it fails as asked: [`Fault`].
+//!
+//! It does not: check objects against a schema, convert versions, default, prune, authorize, admit, know which fields of a list are its
+//! keys (a list has one owner), collect garbage, or encode anything but JSON. The tests on real API servers are for those.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | `request` | what is asked for: verb, place, selectors |
+//! | `store` | objects, versions and their history |
+//! | `merge` | what patches make of an object |
+//! | `serve` | requests to answers |
+
+mod merge;
+mod request;
+mod serve;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub(super) use request::{Call, Verb};
+
+use crate::api::client::over;
+use crate::api::kind::Kind;
+use kube::Client;
+use serde_json::Value;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use store::{Store, Written};
+use tokio::sync::watch;
+
+/// What goes wrong with a request.
+#[derive(Debug, Clone)]
+pub(super) enum Fault {
+    /// It is carried out after this time.
+    Late(Duration),
+    /// It is carried out at once, and answered after this time.
+    LateAnswer(Duration),
+    /// It is carried out, and the connection breaks before the answer.
+    LostAnswer,
+    /// It is carried out, and never answered.
+    NoAnswer,
+    /// It gets nowhere, and nobody says so.
+    Swallowed,
+    /// It is refused with this code and message.
+    Refused(u16, &'static str),
+    /// Whoever asks panics.
+    Panic,
+}
+
+type Matches = Box<dyn Fn(&Call) -> bool + Send>;
+
+/// The server; clones are the same one.
+#[derive(Clone)]
+pub(super) struct FakeApi(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    /// Whoever waits for something to report.
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct State {
+    store: Store,
+    faults: Vec<(Matches, Fault, usize)>,
+    calls: Vec<Call>,
+    /// How often all watches were ended.
+    cuts: u64,
+    /// Whether watches are silent.
+    silent: bool,
+    /// How many ways to the server were opened.
+    ways: usize,
+}
+
+/// What etcd was at a moment.
+pub(super) struct Snapshot(Store);
+
+impl FakeApi {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Shared { state: Mutex::default(), changed: watch::Sender::default() }))
+    }
+
+    /// A client of it, with the limits that any client has.
+    pub(super) fn client(&self) -> Client {
+        self.client_of("test")
+    }
+
+    /// A client that calls can be told by.
+    pub(super) fn client_of(&self, who: &'static str) -> Client {
+        let server = self.clone();
+        over(self.way(who), move || Some(server.way(who)))
+    }
+
+    fn way(&self, who: &'static str) -> Client {
+        self.lock().ways += 1;
+        Client::new(serve::Way(self.clone(), who), "default")
+    }
+
+    /// How many ways to the server were opened.
+    pub(super) fn ways(&self) -> usize {
+        self.lock().ways
+    }
+
+    /// The next `times` calls for which `matches` says yes fail so. Of several faults the first one counts.
+    pub(super) fn fail(&self, times: usize, fault: Fault, matches: impl Fn(&Call) -> bool + Send + 'static) {
+        self.lock().faults.push((Box::new(matches), fault, times));
+    }
+
+    /// No call fails any more.
+    pub(super) fn mend(&self) {
+        self.lock().faults.clear();
+    }
+
+    /// How many calls there were for which `which` says yes.
+    pub(super) fn calls(&self, which: impl Fn(&Call) -> bool) -> usize {
+        self.lock().calls.iter().filter(|call| which(call)).count()
+    }
+
+    /// Writes an object as `kubectl replace` by somebody else would: it is created, or replaced but for its status.
+    pub(super) fn put(&self, kind: Kind, object: Value) -> Value {
+        self.write(|store| store.put(&place_of(kind, &object), object, "kubectl"))
+    }
+
+    /// Changes an object by a merge patch, status included.
+    pub(super) fn patch(&self, kind: Kind, namespace: &str, name: &str, patch: &Value) -> Value {
+        let place = store::Place::new(kind, namespace, name);
+        self.write(|store| store.merge(&place, patch, "kubectl"))
+    }
+
+    /// Deletes an object.
+    pub(super) fn delete(&self, kind: Kind, namespace: &str, name: &str) {
+        let place = store::Place::new(kind, namespace, name);
+        self.write(|store| store.delete(&place, &Value::Null));
+    }
+
+    /// An object, if it is there.
+    pub(super) fn get(&self, kind: Kind, namespace: &str, name: &str) -> Option<Value> {
+        self.lock().store.get(&store::Place::new(kind, namespace, name)).cloned()
+    }
+
+    /// The version that was written last.
+    pub(super) fn revision(&self) -> u64 {
+        self.lock().store.revision()
+    }
+
+    /// Forgets the history: a watch from an older version gets 410.
+    pub(super) fn compact(&self) {
+        self.lock().store.compact();
+    }
+
+    /// Ends all watches politely, as a server does that is restarted.
+    pub(super) fn end_watches(&self) {
+        self.lock().cuts += 1;
+        self.wake();
+    }
+
+    /// Watches that are open or opened say nothing, or speak again.
+    pub(super) fn silence(&self, silent: bool) {
+        self.lock().silent = silent;
+        self.wake();
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot(self.lock().store.clone())
+    }
+
+    /// Goes back to a snapshot, versions included. Watches stay open.
+    pub(super) fn restore(&self, snapshot: &Snapshot) {
+        self.lock().store = snapshot.0.clone();
+        self.wake();
+    }
+
+    fn write(&self, write: impl FnOnce(&mut Store) -> Written) -> Value {
+        let written = write(&mut self.lock().store);
+        self.wake();
+        written.unwrap_or_else(|refusal| panic!("{refusal:?}"))
+    }
+
+    fn wake(&self) {
+        self.0.changed.send_modify(|count| *count += 1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn place_of(kind: Kind, object: &Value) -> store::Place {
+    let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default();
+    store::Place::new(kind, text("namespace"), text("name"))
+}

@@ -1,0 +1,288 @@
+//! Objects, versions and their history.
+
+use super::merge::{self, Managers};
+use crate::api::kind::Kind;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// A kind, whatever its version.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Resource {
+    pub(super) group: String,
+    pub(super) plural: String,
+}
+
+/// Where an object is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) resource: Resource,
+    pub(super) namespace: String,
+    pub(super) name: String,
+}
+
+impl Place {
+    pub(super) fn new(kind: Kind, namespace: &str, name: &str) -> Self {
+        let resource = Resource { group: kind.group().to_owned(), plural: kind.plural().to_owned() };
+        Self { resource, namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+}
+
+/// Why a request is refused: code, reason, message.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Refusal(pub(super) u16, pub(super) &'static str, pub(super) String);
+
+/// What a write gives back.
+pub(super) type Written = Result<Value, Refusal>;
+
+/// The kinds whose status is a part of its own.
+const WITH_STATUS: [&str; 1] = ["istiofederations"];
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Store {
+    objects: BTreeMap<Place, Stored>,
+    revision: u64,
+    history: Vec<Change>,
+    compacted: u64,
+    uids: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Stored {
+    object: Value,
+    managers: Managers,
+}
+
+/// One write that changed something.
+#[derive(Debug, Clone)]
+pub(super) struct Change {
+    pub(super) revision: u64,
+    pub(super) place: Place,
+    pub(super) before: Option<Value>,
+    /// After it; an object that was deleted, with the version of its deletion.
+    pub(super) after: Value,
+    pub(super) is_deletion: bool,
+}
+
+impl Store {
+    pub(super) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    pub(super) fn compact(&mut self) {
+        self.compacted = self.revision;
+        self.history.clear();
+    }
+
+    pub(super) fn get(&self, place: &Place) -> Option<&Value> {
+        self.objects.get(place).map(|stored| &stored.object)
+    }
+
+    pub(super) fn of(&self, resource: &Resource) -> impl Iterator<Item = (&Place, &Value)> {
+        let all = self.objects.iter().filter(move |(place, _)| place.resource == *resource);
+        all.map(|(place, stored)| (place, &stored.object))
+    }
+
+    /// What happened after a version; `None` when that is forgotten.
+    pub(super) fn since(&self, revision: u64) -> Option<impl Iterator<Item = &Change>> {
+        let since = self.history.iter().filter(move |change| change.revision > revision);
+        (revision >= self.compacted).then_some(since)
+    }
+
+    pub(super) fn create(&mut self, place: &Place, object: Value, manager: &str) -> Written {
+        if self.objects.contains_key(place) {
+            return Err(Refusal(409, "AlreadyExists", format!("{:?} already exists", place.name)));
+        }
+        self.uids += 1;
+        let mut object = object;
+        object["metadata"]["uid"] = format!("uid-{}", self.uids).into();
+        object["metadata"]["generation"] = 1.into();
+        let mut managers = Managers::new();
+        merge::changed(&json!({}), &merge::content(&object), &mut managers, manager);
+        Ok(self.store(place, Stored { object, managers }))
+    }
+
+    /// Replaces an object, or creates it; without a version, whatever is there.
+    pub(super) fn put(&mut self, place: &Place, object: Value, manager: &str) -> Written {
+        match self.objects.contains_key(place) {
+            true => self.replace(place, object, manager),
+            false => self.create(place, object, manager),
+        }
+    }
+
+    pub(super) fn replace(&mut self, place: &Place, mut object: Value, manager: &str) -> Written {
+        self.check(place, &object)?;
+        if let Some(status) = self.existing(place)?.object.get("status").filter(|_| has_status(place)) {
+            object["status"] = status.clone();
+        }
+        self.change(place, manager, |is| {
+            object["metadata"]["uid"] = is["metadata"]["uid"].clone();
+            *is = object;
+            Ok(())
+        })
+    }
+
+    pub(super) fn merge(&mut self, place: &Place, patch: &Value, manager: &str) -> Written {
+        self.check(place, patch)?;
+        self.change(place, manager, |is| {
+            merge::merge(is, patch);
+            Ok(())
+        })
+    }
+
+    /// A patch of the status alone, or of everything else.
+    pub(super) fn patch(
+        &mut self,
+        place: &Place,
+        of_status: bool,
+        manager: &str,
+        patch: impl FnOnce(&mut Value) -> Result<(), String>,
+    ) -> Written {
+        self.change(place, manager, |is| {
+            let mut patched = is.clone();
+            patch(&mut patched).map_err(|why| Refusal(422, "Invalid", why))?;
+            let part = |object: &Value| object.get("status").cloned().unwrap_or(Value::Null);
+            match of_status {
+                true => is["status"] = part(&patched),
+                false if has_status(place) => {
+                    let status = part(is);
+                    *is = patched;
+                    is["status"] = status;
+                }
+                false => *is = patched,
+            }
+            Ok(())
+        })
+    }
+
+    pub(super) fn apply(&mut self, place: &Place, said: &Value, manager: &str, force: bool) -> Written {
+        self.check(place, said)?;
+        let content = merge::content(said);
+        let conflict = |fields: Vec<String>| Refusal(409, "Conflict", format!("Apply failed: {}", fields.join(", ")));
+        if let Some(stored) = self.objects.get(place) {
+            let mut stored = stored.clone();
+            merge::apply(&mut stored.object, &mut stored.managers, manager, &content, force).map_err(conflict)?;
+            return Ok(self.store(place, stored));
+        }
+        self.uids += 1;
+        let mut object = said.clone();
+        object["metadata"]["uid"] = format!("uid-{}", self.uids).into();
+        object["metadata"]["generation"] = 1.into();
+        Ok(self.store(place, Stored { object, managers: Managers::from([(manager.to_owned(), content)]) }))
+    }
+
+    /// Deletes an object; one with finalizers is marked and given back.
+    pub(super) fn delete(&mut self, place: &Place, options: &Value) -> Written {
+        let is = self.existing(place)?.object.clone();
+        for key in ["uid", "resourceVersion"] {
+            let wanted = &options["preconditions"][key];
+            if !wanted.is_null() && *wanted != is["metadata"][key] {
+                return Err(Refusal(409, "Conflict", format!("Precondition failed: {key} in precondition: {wanted}")));
+            }
+        }
+        if is["metadata"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty()) {
+            return self.change(place, "kubectl", |is| {
+                is["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+                Ok(())
+            });
+        }
+        self.remove(place);
+        Ok(json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 200 }))
+    }
+
+    fn existing(&self, place: &Place) -> Result<&Stored, Refusal> {
+        let not_found = || Refusal(404, "NotFound", format!("{} {:?} not found", place.resource.plural, place.name));
+        self.objects.get(place).ok_or_else(not_found)
+    }
+
+    /// UID and version that a write names are those of the object.
+    fn check(&self, place: &Place, said: &Value) -> Result<(), Refusal> {
+        let is = self.objects.get(place).map(|stored| &stored.object["metadata"]);
+        for key in ["uid", "resourceVersion"] {
+            let wanted = &said["metadata"][key];
+            if wanted.as_str().is_some_and(|wanted| !wanted.is_empty()) && is.map(|is| &is[key]) != Some(wanted) {
+                let message = format!("Operation cannot be fulfilled: {key} is not {wanted}");
+                return Err(Refusal(409, "Conflict", message));
+            }
+        }
+        Ok(())
+    }
+
+    fn change(
+        &mut self,
+        place: &Place,
+        manager: &str,
+        change: impl FnOnce(&mut Value) -> Result<(), Refusal>,
+    ) -> Written {
+        let mut stored = self.existing(place)?.clone();
+        let before = merge::content(&stored.object);
+        change(&mut stored.object)?;
+        merge::changed(&before, &merge::content(&stored.object), &mut stored.managers, manager);
+        Ok(self.store(place, stored))
+    }
+
+    /// Keeps what a write made, under a new version if it is something else than before.
+    fn store(&mut self, place: &Place, mut stored: Stored) -> Value {
+        let before = self.objects.get(place).map(|before| before.object.clone());
+        let object = &mut stored.object;
+        if object["status"].is_null()
+            && let Some(fields) = object.as_object_mut()
+        {
+            fields.remove("status");
+        }
+        for (key, value) in [("name", &place.name), ("namespace", &place.namespace)] {
+            if !value.is_empty() {
+                object["metadata"][key] = value.as_str().into();
+            }
+        }
+        if let Some(before) = &before {
+            for key in ["resourceVersion", "generation"] {
+                object["metadata"][key] = before["metadata"][key].clone();
+            }
+            if object == before {
+                let same = object.clone();
+                self.objects.insert(place.clone(), stored);
+                return same;
+            }
+            if spec(before) != spec(object) {
+                let generation = before["metadata"]["generation"].as_u64().unwrap_or_default();
+                object["metadata"]["generation"] = (generation + 1).into();
+            }
+        }
+        self.revision += 1;
+        object["metadata"]["resourceVersion"] = self.revision.to_string().into();
+        let after = object.clone();
+        let is_over = !after["metadata"]["deletionTimestamp"].is_null()
+            && after["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty);
+        self.objects.insert(place.clone(), stored);
+        let (place, revision) = (place.clone(), self.revision);
+        if is_over {
+            self.remove(&place);
+        } else {
+            self.history.push(Change { revision, place, before, after: after.clone(), is_deletion: false });
+        }
+        after
+    }
+
+    fn remove(&mut self, place: &Place) {
+        let Some(Stored { object: before, .. }) = self.objects.remove(place) else { return };
+        self.revision += 1;
+        let mut after = before.clone();
+        after["metadata"]["resourceVersion"] = self.revision.to_string().into();
+        let (place, revision) = (place.clone(), self.revision);
+        self.history.push(Change { revision, place, before: Some(before), after, is_deletion: true });
+    }
+}
+
+fn has_status(place: &Place) -> bool {
+    WITH_STATUS.contains(&place.resource.plural.as_str())
+}
+
+/// What a generation is of.
+fn spec(object: &Value) -> Value {
+    let mut spec = object.clone();
+    if let Some(fields) = spec.as_object_mut() {
+        fields.remove("metadata");
+        fields.remove("status");
+    }
+    spec
+}

@@ -1,0 +1,92 @@
+//! Findings of the adapters, one for each reason: none has words of Rust or of a library.
+
+use crate::api::kind::Kind;
+use crate::api::watch::Key;
+use crate::identity::ClusterIdentity;
+use crate::identity::stored::Stored;
+use crate::sample::Sample;
+use crate::settings::tests::read as flags;
+use crate::sinks::object::{Desired, Head};
+use crate::sinks::{apply, gateway, writer};
+use crate::sources::{self, Seen};
+use crate::{advice, readable};
+use fedgate_federation::federate::{Condition, ConditionStatus, ConditionType};
+use fedgate_federation::{Finding, FindingReason, ObjectRef};
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The reasons whose findings other tests look at: `files_platform/messages.rs`, those of `capacity` and `shipping`, and those of the
+/// files platform.
+const ELSEWHERE: [FindingReason; 11] = [
+    FindingReason::Unreadable,
+    FindingReason::InvalidObject,
+    FindingReason::UnknownKind,
+    FindingReason::UnknownField,
+    FindingReason::TooFewDescriptors,
+    FindingReason::TooFewInotify,
+    FindingReason::ModuleHeldBack,
+    FindingReason::NoEgressPort,
+    FindingReason::EnvoyNotRunning,
+    FindingReason::RestartNeeded,
+    FindingReason::IdentityReplaced,
+];
+
+fn cluster() -> ObjectRef {
+    ObjectRef::cluster("alpha.example")
+}
+
+fn of_writer() -> Vec<Finding> {
+    let head = Head {
+        kind: Kind::ConfigMap,
+        namespace: "fedgate-system",
+        name: "fedgate-state",
+        owner: "fedgate-system",
+        peer: None,
+    };
+    let desired = Desired::new(head, json!({}));
+    let refused = kube::Error::Api(Box::new(kube::core::Status::failure("not allowed", "Forbidden").with_code(403)));
+    let loaded = Condition {
+        kind: ConditionType::TableLoaded,
+        status: ConditionStatus::False,
+        reason: "NotLoaded".into(),
+        message: "Pod fedgate-gateway-0 has generation 1, expected 2".into(),
+    };
+    let mut findings = vec![
+        apply::conflict(&desired, "an object of this name is there without fedgate's label"),
+        apply::contested(&desired),
+        apply::failed(&apply::object_ref(&desired), &refused),
+        gateway::too_large(2_000_000, cluster()),
+    ];
+    findings.extend(writer::not_loaded(&loaded, &flags(&[]).unwrap()));
+    findings
+}
+
+fn of_sources() -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let own = fedgate_exchange::loopback::identity();
+    let own = ClusterIdentity { cluster_uuid: own.cluster_uuid, key: own.key, replaced_at: None };
+    for stored in [Stored::Gone, Stored::Damaged("authn.key")] {
+        findings.extend(own.lost(Some(&stored), &flags(&[]).unwrap()));
+    }
+    sources::gateway::addresses(&flags(&[]).unwrap(), &Seen::default(), &mut findings);
+    sources::roots::roots(&BTreeMap::new(), ("fedgate-system", "istio-ca-root-cert"), &mut findings);
+    let imports = Sample::healthy().snapshot().in_force.federation.imports;
+    let object = json!({
+        "metadata": { "name": "x", "namespace": "a" },
+        "spec": { "hosts": [imports[0].service.host.as_str()] },
+    });
+    let hosts = sources::entries::keep(serde_json::from_value(object).unwrap());
+    let entries = BTreeMap::from([(Key { namespace: "a".into(), name: "x".into() }, hosts)]);
+    findings.extend(sources::entries::taken(&entries, &imports));
+    findings
+}
+
+#[test]
+fn every_finding_of_an_adapter_is_told_in_words_of_a_colleague() {
+    let findings = [of_writer(), of_sources()].concat();
+    let produced: BTreeSet<_> = findings.iter().map(|finding| finding.reason).chain(ELSEWHERE).collect();
+    let missing: Vec<_> = FindingReason::OF_ADAPTERS.iter().filter(|reason| !produced.contains(reason)).collect();
+    assert_eq!(missing, Vec::<&FindingReason>::new());
+    let messages: Vec<_> = findings.iter().map(ToString::to_string).collect();
+    readable::assert_readable(&messages, advice::problems_of_finding);
+}

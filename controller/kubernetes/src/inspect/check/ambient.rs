@@ -1,0 +1,67 @@
+//! Ambient clients: ztunnel can hold no call to a peer's roots, so it must refuse those to imports, and the form of the ServiceEntries makes it do
+//! so (`sinks::imports`). Who is concerned, and whether sidecars of this mesh take that form.
+
+use super::facts::{AmbientClients, Facts, Istiod, is};
+use super::report::Check;
+use crate::inspect::snapshot::Snapshot;
+use crate::sinks::imports::PEERS_NETWORK;
+use serde_json::Value;
+
+pub(super) const CLIENTS: &str = "the workloads that may call imports have sidecars";
+
+/// Names those whose calls are refused.
+pub(super) fn clients(snapshot: &Snapshot, facts: &Facts) -> Check {
+    let found = match &facts.mesh.ambient {
+        Ok(found) => found,
+        Err(why) => return Check::skipped("ambient-clients", CLIENTS, why),
+    };
+    if found.is_empty() {
+        return Check::ok("ambient-clients", CLIENTS, "no namespace and no Pod is in ambient mode");
+    }
+    let named = named(found);
+    if snapshot.in_force.federation.imports.is_empty() {
+        return Check::ok("ambient-clients", CLIENTS, format!("in ambient mode: {named}; there are no imports"));
+    }
+    let detail = format!(
+        "in ambient mode: {named}; ztunnel refuses their calls to imports before a byte leaves, because it cannot hold a call to the peer's roots"
+    );
+    let hint = "give the workloads that call imports a sidecar in place of ambient mode (label istio.io/dataplane-mode: none and a sidecar's own, \
+                sidecar.istio.io/inject: \"true\", on their Pods), and leave the others as they are";
+    Check::warning("ambient-clients", CLIENTS, detail, hint)
+}
+
+fn named(AmbientClients { namespaces, pods }: &AmbientClients) -> String {
+    let list = |names: &mut dyn Iterator<Item = &String>| names.cloned().collect::<Vec<_>>().join(", ");
+    let namespaces = (!namespaces.is_empty()).then(|| format!("the namespaces {}", list(&mut namespaces.iter())));
+    let pods = (!pods.is_empty()).then(|| format!("Pods in {}", list(&mut pods.iter())));
+    namespaces.into_iter().chain(pods).collect::<Vec<_>>().join(", ")
+}
+
+pub(super) const NETWORKS: &str = "istiod tells proxies of the peers' gateways";
+
+/// The peers' gateways are in a network of their own, without a network gateway.
+pub(super) fn networks(config: &Value, istiods: &[Istiod]) -> Check {
+    const VARIABLE: &str = "AMBIENT_ENABLE_MULTI_NETWORK";
+    const VIEW: &str = "ISTIO_META_REQUESTED_NETWORK_VIEW";
+    let view = config["defaultConfig"]["proxyMetadata"][VIEW].as_str().unwrap_or_default();
+    if !view.is_empty() && view.split(',').all(|network| network.trim() != PEERS_NETWORK) {
+        let detail = format!(
+            "{VIEW} is {view}, so proxies are not told of the network {PEERS_NETWORK} and have no endpoint of any import"
+        );
+        let hint = format!(
+            "add {PEERS_NETWORK} to {VIEW} in meshConfig.defaultConfig.proxyMetadata, and restart the workloads"
+        );
+        return Check::failed("peers-network", NETWORKS, detail, hint);
+    }
+    let multi = istiods.iter().find(|istiod| is(istiod.environment.get(VARIABLE).map(String::as_str), "true"));
+    let Some(istiod) = multi else { return Check::ok("peers-network", NETWORKS, "") };
+    let detail = format!(
+        "{} has {VARIABLE}=true, with which Istio's gateways, and sidecars where the mesh has network gateways, are told of no endpoint in a \
+         network without one; their calls to imports are refused",
+        istiod.name
+    );
+    let hint = format!(
+        "take {VARIABLE} away from istiod's environment, or call imports from proxies without ISTIO_META_NETWORK"
+    );
+    Check::warning("peers-network", NETWORKS, detail, hint)
+}

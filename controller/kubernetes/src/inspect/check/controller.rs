@@ -1,0 +1,50 @@
+//! Whether a controller leads.
+
+use super::facts::Facts;
+use super::report::{Check, Section};
+use crate::inspect::snapshot::Snapshot;
+use crate::leader::election::{DURATION, LEASE};
+use jiff::{SignedDuration, Timestamp};
+
+pub(super) fn section(facts: &Facts) -> Section {
+    const TITLE: &str = "what a controller wrote down can be read";
+    let name = format!("controller in the namespace {}", facts.namespace);
+    let checks = match &facts.snapshot {
+        Ok(snapshot) => {
+            let cluster = &snapshot.in_force.local;
+            let detail = format!("for {}, cluster {}", cluster.trust_domain, cluster.cluster_uuid);
+            vec![Check::ok("controller-state", TITLE, detail), leads(snapshot, &facts.namespace, facts.now)]
+        }
+        Err(why) => {
+            let hint = "nothing more can be checked without it; a controller that cannot write says why in its log";
+            vec![Check::failed("controller-state", TITLE, why, hint)]
+        }
+    };
+    Section { name, checks }
+}
+
+/// Without a leader the gateway goes on with what it has, and nothing new is learned or written.
+fn leads(snapshot: &Snapshot, namespace: &str, now: Timestamp) -> Check {
+    const TITLE: &str = "one replica leads";
+    let spec = snapshot.lease.as_ref().and_then(|lease| lease.spec.as_ref());
+    let holder = spec.and_then(|spec| spec.holder_identity.as_deref()).filter(|holder| !holder.is_empty());
+    let renewed = spec.and_then(|spec| spec.renew_time.as_ref());
+    let failed = |detail: String| {
+        let hint = format!(
+            "nothing new is learned or written meanwhile; see whether the controller runs in {namespace} and reaches the API server"
+        );
+        Check::failed("controller-leads", TITLE, detail, hint)
+    };
+    let (Some(holder), Some(renewed)) = (holder, renewed) else {
+        return failed(format!("nobody holds the Lease {namespace}/{LEASE}"));
+    };
+    // Behind the Pod's name stands what makes each process another one.
+    let pod = holder.rsplit_once('_').map_or(holder, |(pod, _)| pod);
+    let age = now.duration_since(renewed.0);
+    match age <= SignedDuration::try_from(DURATION).unwrap_or(SignedDuration::MAX) {
+        true => Check::ok("controller-leads", TITLE, pod),
+        false => {
+            failed(format!("{pod} has not renewed the Lease {namespace}/{LEASE} for {}", super::report::rounded(age)))
+        }
+    }
+}

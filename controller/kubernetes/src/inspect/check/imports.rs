@@ -1,0 +1,64 @@
+//! What the mesh is given: for each imported host a ServiceEntry and a DestinationRule, and an EnvoyFilter that binds it, with others, to its owner's roots.
+
+use super::facts::{Owned, Written};
+use super::report::{Check, Section};
+use crate::api::kind::Kind;
+use crate::api::watch::Key;
+use crate::inspect::snapshot::Snapshot;
+use crate::sinks::bindings;
+use std::collections::BTreeSet;
+
+pub(super) fn section(snapshot: &Snapshot, written: &Written) -> Section {
+    let places = &snapshot.record.places;
+    let imports = &snapshot.in_force.federation.imports;
+    let hosts: BTreeSet<_> = imports.iter().map(|import| (&import.service.host, &import.trust_domain)).collect();
+    let wanted = hosts.iter().flat_map(|(host, trust_domain)| {
+        let key = |namespace: &str, name: String| Key { namespace: namespace.to_owned(), name };
+        [
+            (Kind::ServiceEntry, key(places.imports(), host.to_string())),
+            (Kind::DestinationRule, key(places.imports(), host.to_string())),
+            (Kind::EnvoyFilter, key(&places.root, bindings::name(host, trust_domain))),
+        ]
+    });
+    let title = "each imported host has its objects";
+    let check = written_check("imports-written", title, wanted.collect(), written, || format!("{} hosts", hosts.len()));
+    Section { name: "imports".to_owned(), checks: vec![check] }
+}
+
+/// Whether all of `wanted` are there and ours.
+pub(super) fn written_check(
+    name: &'static str,
+    title: &str,
+    wanted: Vec<(Kind, Key)>,
+    written: &Written,
+    detail: impl FnOnce() -> String,
+) -> Check {
+    let written = match written {
+        Ok(written) => written,
+        Err(why) => {
+            return Check::warning(name, title, why, "a role that lets you list these objects lets this be told");
+        }
+    };
+    let named = |(kind, Key { namespace, name }): &(Kind, Key)| format!("{} {namespace}/{name}", kind.name());
+    let foreign: Vec<_> =
+        wanted.iter().filter(|wanted| written.get(wanted) == Some(&Owned::Foreign)).map(named).collect();
+    if !foreign.is_empty() {
+        let detail = format!("without fedgate's label, so that it is left alone: {}", some(&foreign));
+        return Check::failed(name, title, detail, "rename or delete it; fedgate then writes its own");
+    }
+    let missing: Vec<_> = wanted.iter().filter(|wanted| !written.contains_key(wanted)).map(named).collect();
+    if !missing.is_empty() {
+        let hint = "the controller's log and `kubectl get events` say why it cannot write it";
+        return Check::failed(name, title, format!("missing: {}", some(&missing)), hint);
+    }
+    Check::ok(name, title, detail())
+}
+
+/// The first three.
+fn some(names: &[String]) -> String {
+    let shown = names.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(3) {
+        0 => shown,
+        more => format!("{shown}, and {more} more"),
+    }
+}

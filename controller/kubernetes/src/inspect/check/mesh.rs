@@ -1,0 +1,174 @@
+//! Whether the mesh is one that this can work in.
+
+use super::ambient;
+use super::facts::{Facts, Istiod, is};
+use super::report::{Check, Section};
+use crate::inspect::snapshot::Snapshot;
+use fedgate_federation::bundle::roots_from_pem;
+use fedgate_federation::document::Limits;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// The first Istio whose gateways are Envoy 1.37.
+const FIRST: Version = Version(1, 29);
+
+/// A version of Istio.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Version(u32, u32);
+
+pub(super) fn section(snapshot: &Snapshot, facts: &Facts) -> Section {
+    let name = format!("mesh with the root namespace {}", snapshot.record.places.root);
+    let of_config = |name, title, judge: &dyn Fn(&Value) -> Check| match &facts.mesh.config {
+        Ok(config) => judge(config),
+        Err(why) => Check::skipped(name, title, why),
+    };
+    let of_istiods = |name, title, judge: &dyn Fn(&[Istiod]) -> Check| match facts.mesh.istiods.as_deref() {
+        Ok([]) => Check::skipped(name, title, "there is no Deployment of istiod in this cluster"),
+        Ok(istiods) => judge(istiods),
+        Err(why) => Check::skipped(name, title, why),
+    };
+    let istiods = facts.mesh.istiods.as_deref().unwrap_or_default();
+    let checks = vec![
+        version(facts),
+        of_config("mesh-trust-domain", TRUST_DOMAIN, &|config| trust_domain(config, snapshot)),
+        of_config("outbound-policy", OUTBOUND, &outbound),
+        of_istiods("gateway-clusters", CLUSTERS, &clusters),
+        of_config("dns-capture", DNS, &|config| dns(config, istiods)),
+        of_config("mesh-roots", ROOTS, &|config| roots(config, snapshot)),
+        ambient::clients(snapshot, facts),
+        of_config("peers-network", ambient::NETWORKS, &|config| ambient::networks(config, istiods)),
+    ];
+    Section { name, checks }
+}
+
+/// The version that an image's tag says, for example `…/proxyv2:1.29.1-distroless`.
+fn version_of(image: &str) -> Option<Version> {
+    let (_, tag) = image.split('@').next()?.rsplit_once(':')?;
+    let mut numbers = tag.split(['.', '-']);
+    Some(Version(numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+fn version(facts: &Facts) -> Check {
+    const TITLE: &str = "this Istio can do what the gateway needs";
+    let pods = facts.pods.iter().flatten();
+    let proxies = pods.filter_map(|(name, pod)| Some((format!("Pod {name}"), pod.proxy.as_deref()?)));
+    let istiods = facts.mesh.istiods.iter().flatten();
+    let istiods = istiods.map(|istiod| (format!("Deployment {}", istiod.name), istiod.image.as_str()));
+    let versions =
+        proxies.chain(istiods).filter_map(|(what, image)| Some((version_of(image)?, what, image.to_owned())));
+    match versions.min() {
+        None => Check::skipped("istio-version", TITLE, "no image of istio-proxy or istiod says a version in its tag"),
+        Some((version, what, image)) if version < FIRST => {
+            let detail = format!("{what} has {image}, whose Envoy is older than 1.37 and refuses the listener");
+            Check::failed("istio-version", TITLE, detail, "upgrade to Istio 1.29 or later")
+        }
+        Some((Version(major, minor), ..)) => Check::ok("istio-version", TITLE, format!("{major}.{minor}")),
+    }
+}
+
+const TRUST_DOMAIN: &str = "the mesh's trust domain is ours";
+
+fn trust_domain(config: &Value, snapshot: &Snapshot) -> Check {
+    let ours = snapshot.in_force.local.trust_domain.as_str();
+    let found = config["trustDomain"].as_str().filter(|found| !found.is_empty()).unwrap_or("cluster.local");
+    if found == ours {
+        return Check::ok("mesh-trust-domain", TRUST_DOMAIN, ours);
+    }
+    let hint = "peers expect identities of the trust domain that they are told: set meshConfig.trustDomain and --trust-domain to the same, and \
+                restart istiod and the workloads";
+    Check::failed("mesh-trust-domain", TRUST_DOMAIN, format!("the mesh's is {found}, ours {ours}"), hint)
+}
+
+const OUTBOUND: &str = "imports can be called under the mesh's outbound traffic policy";
+
+/// Imports are ServiceEntries, which are in the registry.
+fn outbound(config: &Value) -> Check {
+    let policy = config["outboundTrafficPolicy"]["mode"].as_str().unwrap_or("ALLOW_ANY");
+    Check::ok("outbound-policy", OUTBOUND, policy)
+}
+
+const CLUSTERS: &str = "istiod tells gateways of all services";
+
+fn clusters(istiods: &[Istiod]) -> Check {
+    const VARIABLE: &str = "PILOT_FILTER_GATEWAY_CLUSTER_CONFIG";
+    let filters = istiods.iter().find(|istiod| is(istiod.environment.get(VARIABLE).map(String::as_str), "true"));
+    match filters {
+        None => Check::ok("gateway-clusters", CLUSTERS, ""),
+        Some(istiod) => {
+            let hint = format!(
+                "take {VARIABLE} away from istiod's environment; what a gateway need not know can be kept from it by a Sidecar resource or exportTo"
+            );
+            let detail = format!(
+                "{} has {VARIABLE}=true, so the gateway lacks the services that no VirtualService names, and refuses calls to them (no_route)",
+                istiod.name
+            );
+            Check::failed("gateway-clusters", CLUSTERS, detail, hint)
+        }
+    }
+}
+
+const DNS: &str = "programs can resolve the names of imports";
+
+fn dns(config: &Value, istiods: &[Istiod]) -> Check {
+    let metadata = &config["defaultConfig"]["proxyMetadata"];
+    let says = |name: &str| is(metadata[name].as_str(), "true") || metadata[name] == true;
+    if !says("ISTIO_META_DNS_CAPTURE") {
+        let hint = "set meshConfig.defaultConfig.proxyMetadata.ISTIO_META_DNS_CAPTURE to \"true\" and restart the workloads; or set it for single \
+                    workloads by the annotation proxy.istio.io/config. A program that resolves names some other way needs nothing";
+        return Check::warning("dns-capture", DNS, "sidecars do not answer DNS (ISTIO_META_DNS_CAPTURE)", hint);
+    }
+    let off =
+        |istiod: &&Istiod| is(istiod.environment.get("PILOT_ENABLE_IP_AUTOALLOCATE").map(String::as_str), "false");
+    if istiods.iter().find(off).is_some() && !says("ISTIO_META_DNS_AUTO_ALLOCATE") {
+        let hint = "take PILOT_ENABLE_IP_AUTOALLOCATE=false away from istiod's environment, so that each import gets an address";
+        return Check::warning("dns-capture", DNS, "sidecars answer DNS, and imports have no addresses", hint);
+    }
+    Check::ok("dns-capture", DNS, "")
+}
+
+const ROOTS: &str = "the mesh itself trusts no peer's roots";
+
+/// What the mesh trusts, it trusts for every name.
+fn roots(config: &Value, snapshot: &Snapshot) -> Check {
+    let peers = &snapshot.in_force.federation.peers;
+    let entries = config["caCertificates"].as_array().into_iter().flatten();
+    let mut found = BTreeSet::new();
+    for entry in entries {
+        let pem = roots_from_pem(entry["pem"].as_str().unwrap_or_default(), Limits::default().certificate_bytes);
+        let roots: BTreeSet<_> = pem.into_iter().flatten().map(|root| root.fingerprint()).collect();
+        let named = |domain: &str| {
+            entry["trustDomains"].as_array().is_some_and(|domains| domains.iter().any(|other| other == domain))
+        };
+        let of_peer = peers.iter().filter(|report| {
+            report.roots.iter().any(|root| roots.contains(root)) || named(report.peer.trust_domain.as_str())
+        });
+        found.extend(of_peer.map(|report| report.peer.name.to_string()));
+    }
+    if found.is_empty() {
+        return Check::ok("mesh-roots", ROOTS, "");
+    }
+    let peers = found.into_iter().collect::<Vec<_>>().join(", ");
+    let hint = "Istio believes each of meshConfig.caCertificates for every trust domain, whatever its trustDomains say: such a peer can sign an identity \
+                of any other one, and of yours. fedgate needs none of them; take them away";
+    Check::warning("mesh-roots", ROOTS, format!("meshConfig.caCertificates has those of {peers}"), hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_says_its_version_in_its_tag() {
+        for (image, expected) in [
+            ("docker.io/istio/proxyv2:1.29.1-distroless", Some(Version(1, 29))),
+            ("registry.example:5000/istio/pilot:1.28-alpha.0", Some(Version(1, 28))),
+            ("istio/proxyv2:1.31.0@sha256:abcd", Some(Version(1, 31))),
+            ("registry.example:5000/istio/proxyv2@sha256:abcd", None),
+            ("istio/proxyv2:latest", None),
+            ("auto", None),
+        ] {
+            assert_eq!(version_of(image), expected, "{image}");
+        }
+        assert!(Version(1, 9) < FIRST && Version(1, 28) < FIRST && Version(2, 0) > FIRST);
+    }
+}

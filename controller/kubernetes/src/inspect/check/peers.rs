@@ -1,0 +1,164 @@
+//! Each peer: what the controller found when it asked it, from the conditions that it has.
+
+use super::report::{Check, Outcome, Section, rounded};
+use crate::inspect::snapshot::Snapshot;
+use fedgate_federation::federate::{Condition, ConditionStatus, ConditionType, PeerReport};
+use fedgate_federation::knowledge::PeerKnowledge;
+use fedgate_federation::object::Peer;
+use jiff::Timestamp;
+
+mod hint;
+
+/// A section for each `IstioFederation`, those included that are no peers.
+pub(super) fn sections(snapshot: &Snapshot, now: Timestamp) -> Vec<Section> {
+    let federation = &snapshot.in_force.federation;
+    let peers = federation.peers.iter().map(|report| peer(report, snapshot.knowledge.get(&report.peer.name), now));
+    let others = federation
+        .others
+        .iter()
+        .map(|(name, condition)| Section { name: format!("peer {name}"), checks: vec![other(condition)] });
+    peers.chain(others).collect()
+}
+
+const ACCEPTED: &str = "its IstioFederation is accepted";
+
+/// An object that is no peer: one that describes this cluster is as it should be.
+fn other(condition: &Condition) -> Check {
+    match condition.reason.as_str() {
+        "ThisCluster" => Check::skipped("accepted", ACCEPTED, "it describes this cluster, which is no peer of itself"),
+        _ => Check::failed(
+            "accepted",
+            ACCEPTED,
+            told(condition),
+            "fix the object; `kubectl explain istiofederation.spec` helps",
+        ),
+    }
+}
+
+fn peer(report: &PeerReport, knowledge: Option<&PeerKnowledge>, now: Timestamp) -> Section {
+    let mut checks = Vec::new();
+    for condition in &report.conditions {
+        // What is asked second is not judged while the first is bad: it fails for the same reason.
+        let waits = condition.kind == ConditionType::PrivateMetadataExchangeReady
+            && condition.status != ConditionStatus::True
+            && checks.last().is_some_and(|check: &Check| check.outcome == Outcome::Failed);
+        match waits {
+            true => checks.push(Check::skipped("private-metadata", PRIVATE, "the public metadata comes first")),
+            false => checks.extend(line(condition, report, knowledge, now)),
+        }
+    }
+    Section { name: format!("peer {} ({})", report.peer.name, report.peer.trust_domain), checks }
+}
+
+const PRIVATE: &str = "its private metadata is exchanged, so it knows this cluster";
+
+fn line(
+    condition: &Condition,
+    report: &PeerReport,
+    knowledge: Option<&PeerKnowledge>,
+    now: Timestamp,
+) -> Option<Check> {
+    let peer = &report.peer;
+    let (public, private) = (report.public_confirmed, report.private_confirmed);
+    Some(match condition.kind {
+        ConditionType::Accepted => good("accepted", ACCEPTED, condition, "", hint::refused(condition)),
+        ConditionType::PublicMetadataExchangeReady => {
+            let title = "its endpoint answers with valid public metadata";
+            let since = knowledge.and_then(|known| known.public_exchange.as_ref()).map(|exchange| exchange.since);
+            exchange("public-metadata", title, condition, (public, since, now), peer)
+        }
+        ConditionType::PrivateMetadataExchangeReady => {
+            let since = knowledge.and_then(|known| known.private_exchange.as_ref()).map(|exchange| exchange.since);
+            exchange("private-metadata", PRIVATE, condition, (private, since, now), peer)
+        }
+        ConditionType::DataplaneConnectionReady => dataplane(condition),
+        ConditionType::RootsValid => roots_valid(condition),
+        ConditionType::RootsAcknowledged => acknowledged(condition),
+        ConditionType::Stale => stale(condition),
+        ConditionType::Held => bad("metadata-believed", "what it says is believed", condition, hint::HELD),
+        ConditionType::NamesRefused => bad("names", "all names that it offers are its own", condition, hint::NAMES),
+        ConditionType::RowsDropped => bad("rows", "all that it offers can be used", condition, hint::ROWS),
+        // The same for all peers, and told of the table.
+        ConditionType::TableTooLarge | ConditionType::TableLoaded => return None,
+        ConditionType::NetworkOverlap => bad("network", "its addresses are others than ours", condition, hint::NETWORK),
+        ConditionType::ClocksDiffer => bad("peer-clock", "its clock agrees with ours", condition, hint::CLOCKS),
+    })
+}
+
+fn told(condition: &Condition) -> String {
+    match condition.message.as_str() {
+        "" => condition.reason.clone(),
+        message => format!("{}: {message}", condition.reason),
+    }
+}
+
+/// A condition that should be True.
+fn good(name: &'static str, title: &str, condition: &Condition, detail: &str, hint: &str) -> Check {
+    match condition.status {
+        ConditionStatus::True => Check::ok(name, title, detail),
+        ConditionStatus::False => Check::failed(name, title, told(condition), hint),
+        ConditionStatus::Unknown => Check::warning(name, title, told(condition), hint),
+    }
+}
+
+/// A condition that should be False, and can be lived with when it is not.
+fn bad(name: &'static str, title: &str, condition: &Condition, hint: &str) -> Check {
+    match condition.status {
+        ConditionStatus::True => Check::warning(name, title, told(condition), hint),
+        _ => Check::ok(name, title, ""),
+    }
+}
+
+fn exchange(
+    name: &'static str,
+    title: &str,
+    condition: &Condition,
+    (confirmed, since, now): (Option<Timestamp>, Option<Timestamp>, Timestamp),
+    peer: &Peer,
+) -> Check {
+    let ago = |then: Timestamp| rounded(now.duration_since(then));
+    let confirmed = confirmed.map(|then| format!("confirmed {} ago", ago(then))).unwrap_or_default();
+    let mut check = good(name, title, condition, &confirmed, &hint::exchange(condition, peer));
+    if let (Outcome::Failed, Some(since)) = (check.outcome, since) {
+        check.detail += &format!(" (for {})", ago(since));
+    }
+    check
+}
+
+fn stale(condition: &Condition) -> Check {
+    const TITLE: &str = "what is known of it is fresh";
+    match (condition.status, condition.reason.as_str()) {
+        (ConditionStatus::True, "Expired") => Check::failed("fresh", TITLE, told(condition), hint::EXPIRED),
+        (ConditionStatus::True, _) => Check::warning("fresh", TITLE, told(condition), hint::STALE),
+        _ => Check::ok("fresh", TITLE, ""),
+    }
+}
+
+/// What is not probed yet cannot be told.
+fn dataplane(condition: &Condition) -> Check {
+    const TITLE: &str = "a gateway of it can be connected to, and is its own";
+    match condition.status {
+        ConditionStatus::Unknown => Check::skipped("peer-gateway", TITLE, told(condition)),
+        _ => good("peer-gateway", TITLE, condition, &condition.message, hint::GATEWAY),
+    }
+}
+
+/// Another root of the peer may be valid, so this alone ends no call.
+fn roots_valid(condition: &Condition) -> Check {
+    const TITLE: &str = "its roots are valid now";
+    match condition.status {
+        ConditionStatus::Unknown => Check::skipped("peer-roots", TITLE, told(condition)),
+        ConditionStatus::False => Check::warning("peer-roots", TITLE, told(condition), hint::ROOTS),
+        ConditionStatus::True => Check::ok("peer-roots", TITLE, ""),
+    }
+}
+
+/// A peer that does not tell, as DKP's do not, is as good as any.
+fn acknowledged(condition: &Condition) -> Check {
+    const TITLE: &str = "it has put our roots in force";
+    match condition.status {
+        ConditionStatus::Unknown => Check::skipped("roots-acknowledged", TITLE, told(condition)),
+        ConditionStatus::False => Check::warning("roots-acknowledged", TITLE, told(condition), hint::ACKNOWLEDGED),
+        ConditionStatus::True => Check::ok("roots-acknowledged", TITLE, ""),
+    }
+}

@@ -1,0 +1,128 @@
+//! What the controller may do. Its needs are written down here once more, beside `deploy/kubernetes/rbac.yaml`; a test compares the two.
+
+use super::facts::{Facts, Need, Place};
+use super::report::{Check, Section};
+use crate::api::kind::Kind;
+use crate::identity::SECRET;
+use crate::leader::election::LEASE;
+use crate::settings::Places;
+use std::collections::BTreeMap;
+
+const WATCH: &[&str] = &["list", "watch"];
+const WRITE: &[&str] = &["list", "watch", "create", "patch", "delete"];
+/// Of these only our own are watched, so that one of somebody else under a name of ours is asked for.
+const LOOK: &[&str] = &["get"];
+
+/// Everything that the controller needs.
+pub(super) fn needs(places: &Places) -> Vec<Need> {
+    let mut needs = Needs(Vec::new());
+    let cluster = (Place::Cluster, None);
+    for kind in [Kind::IstioFederation, Kind::FederationPolicy, Kind::Service, Kind::Node, Kind::ServiceCidr] {
+        needs.of_kind(cluster, kind, WATCH);
+    }
+    needs.of_kind(cluster, Kind::ServiceEntry, WATCH);
+    needs.add(cluster, ("deckhouse.io", "istiofederations", "status"), None, &["patch"]);
+    needs.add(cluster, ("events.k8s.io", "events", ""), None, &["create", "patch"]);
+
+    let own = (Place::Own, Some(places.namespace.as_str()));
+    needs.add(own, ("", "secrets", ""), Some(SECRET), &["get", "list", "watch"]);
+    needs.add(own, ("", "secrets", ""), None, &["create"]);
+    needs.add(own, ("coordination.k8s.io", "leases", ""), Some(LEASE), &["get", "update"]);
+    needs.add(own, ("coordination.k8s.io", "leases", ""), None, &["create"]);
+    needs.of_kind(own, Kind::ConfigMap, LOOK);
+    needs.of_kind(own, Kind::ConfigMap, WRITE);
+
+    let gateway = (Place::Gateway, Some(places.gateway()));
+    for kind in [Kind::Service, Kind::Pod] {
+        needs.of_kind(gateway, kind, WATCH);
+    }
+    needs.of_kind(gateway, Kind::Pod, &["patch"]);
+    needs.of_kind(gateway, Kind::ConfigMap, LOOK);
+    for kind in
+        [Kind::ConfigMap, Kind::EnvoyFilter, Kind::WasmPlugin, Kind::Gateway, Kind::VirtualService, Kind::ServiceEntry]
+    {
+        needs.of_kind(gateway, kind, WRITE);
+    }
+    let imports = (Place::Imports, Some(places.imports()));
+    for kind in [Kind::ServiceEntry, Kind::DestinationRule] {
+        needs.of_kind(imports, kind, WRITE);
+    }
+    needs.of_kind((Place::Root, Some(&places.root)), Kind::EnvoyFilter, WRITE);
+    needs.0
+}
+
+struct Needs(Vec<Need>);
+
+impl Needs {
+    fn of_kind(&mut self, place: (Place, Option<&str>), kind: Kind, verbs: &[&'static str]) {
+        self.add(place, (kind.group(), kind.plural(), ""), None, verbs);
+    }
+
+    fn add(
+        &mut self,
+        (place, namespace): (Place, Option<&str>),
+        (group, resource, subresource): (&'static str, &'static str, &'static str),
+        name: Option<&'static str>,
+        verbs: &[&'static str],
+    ) {
+        let namespace = namespace.map(str::to_owned);
+        let need = |verb| Need { place, namespace: namespace.clone(), group, resource, subresource, name, verb };
+        self.0.extend(verbs.iter().map(|verb| need(*verb)));
+    }
+}
+
+pub(super) fn section(facts: &Facts) -> Section {
+    let name = "permissions of the controller".to_owned();
+    let account = format!("{}/{}", facts.namespace, facts.service_account);
+    let answered = match &facts.permissions {
+        Ok(answered) => answered,
+        Err(why) => {
+            let title = format!("the ServiceAccount {account} may do what it needs");
+            return Section { name, checks: vec![Check::skipped("permissions", title, why)] };
+        }
+    };
+    let mut places: BTreeMap<Place, Vec<&(Need, bool)>> = BTreeMap::new();
+    for answer in answered {
+        places.entry(answer.0.place).or_default().push(answer);
+    }
+    Section { name, checks: places.values().map(|answers| line(&account, answers)).collect() }
+}
+
+fn line(account: &str, answers: &[&(Need, bool)]) -> Check {
+    let place = answers.first().map(|(need, _)| place(need)).unwrap_or_default();
+    let title = format!("{account} may do what it needs {place}");
+    let mut missing: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (need, _) in answers.iter().filter(|(_, allowed)| !allowed) {
+        missing.entry(object(need)).or_default().push(need.verb);
+    }
+    if missing.is_empty() {
+        return Check::ok("permissions", title, "");
+    }
+    let missing: Vec<_> = missing.iter().map(|(what, verbs)| format!("{} {what}", verbs.join(", "))).collect();
+    let hint = "apply the roles of this version (deploy/kubernetes/rbac.yaml), with the namespaces that the controller's flags name; \
+                another ServiceAccount is named with --service-account";
+    Check::failed("permissions", title, format!("it may not {}", missing.join("; ")), hint)
+}
+
+fn place(need: &Need) -> String {
+    let namespace = need.namespace.as_deref().unwrap_or_default();
+    match need.place {
+        Place::Cluster => "in the whole cluster".to_owned(),
+        Place::Own => format!("in fedgate's namespace {namespace}"),
+        Place::Gateway => format!("in the gateway's namespace {namespace}"),
+        Place::Imports => format!("in the namespace of imports, {namespace}"),
+        Place::Root => format!("in the mesh's root namespace {namespace}"),
+    }
+}
+
+fn object(need: &Need) -> String {
+    let mut object = need.resource.to_owned();
+    for part in [need.group, need.subresource, need.name.unwrap_or_default()] {
+        match part {
+            "" => {}
+            part if part == need.group => object += &format!(".{part}"),
+            part => object += &format!("/{part}"),
+        }
+    }
+    object
+}

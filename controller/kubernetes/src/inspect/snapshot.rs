@@ -1,0 +1,288 @@
+//! What is in force in a cluster, for the command line: one list of each kind by the user's own kubeconfig, and the same `federate` as
+//! the controller's over it. The controller itself is not asked, so that it may be down.
+
+use crate::api::client::told;
+use crate::api::kind::Kind;
+use crate::api::watch::Key;
+use crate::leader::confirmations;
+use crate::leader::election::LEASE;
+use crate::settings::Places;
+use crate::sinks::gateway::table_object;
+use crate::sources::memory::{self, ClusterRecord, STATE};
+use crate::sources::place::{self, Place};
+use crate::sources::{Seen, federation, policy, service};
+use anyhow::{Context, Result};
+use fedgate_core::{PeerName, Table, TableBuilder, read_configuration};
+use fedgate_engine::in_force::InForce;
+use fedgate_engine::status::Status;
+use fedgate_envoy::plugin::find_configuration;
+use fedgate_federation::federate::{Condition, ConditionStatus, ConditionType};
+use fedgate_federation::knowledge::PeerKnowledge;
+use fedgate_federation::{Federation, Finding, FindingReason, Inputs, LocalCluster, ObjectRef, federate};
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::DynamicObject;
+use kube::{Api, Client};
+use std::collections::BTreeMap;
+
+/// A cluster at one moment.
+pub struct Snapshot {
+    /// What follows from it, with the table that the gateway is given.
+    pub in_force: InForce,
+    /// What the controller wrote down of the cluster.
+    pub(crate) record: ClusterRecord,
+    /// What is known of the peers.
+    pub knowledge: BTreeMap<PeerName, PeerKnowledge>,
+    /// Who leads.
+    pub lease: Option<Lease>,
+    /// Whether the gateway's Pods have the table, as far as the controller has told.
+    pub table_loaded: Option<Condition>,
+}
+
+/// What is listed of a cluster.
+pub(crate) struct Listed {
+    pub(crate) seen: Seen,
+    pub(crate) lease: Option<Lease>,
+    pub(crate) record: ClusterRecord,
+    /// The object with the table.
+    pub(crate) table: Option<DynamicObject>,
+}
+
+impl Snapshot {
+    /// How it is with the federation.
+    pub fn status(&self) -> Status {
+        let mut status = self.in_force.status();
+        status.table.loaded = self.table_loaded.clone();
+        status
+    }
+
+    /// Takes one of the cluster whose fedgate is in `namespace`.
+    ///
+    /// # Errors
+    /// When no controller has run there, or something cannot be listed; the message says which permission is missing.
+    pub async fn take(client: &Client, namespace: &str, now: Timestamp) -> Result<Self> {
+        // Of several refusals the same one is told each time, whichever comes first.
+        let (seen, lease) = tokio::join!(seen(client, namespace), lease(client, namespace));
+        let (seen, lease) = (seen?, lease?);
+        let record = memory::record(&seen.memory).cloned().with_context(|| no_controller(namespace))?;
+        let table = table(client, &record).await?;
+        Self::of(Listed { seen, lease, record, table }, now)
+    }
+
+    /// What follows from what was listed.
+    pub(crate) fn of(listed: Listed, now: Timestamp) -> Result<Self> {
+        let Listed { seen, lease, record, table } = listed;
+        let local = record.cluster().with_context(|| {
+            let namespace = &record.places.namespace;
+            format!("ConfigMap {namespace}/{STATE} is not what a controller writes; delete it, and it is written anew")
+        })?;
+        let mut knowledge = seen.knowledge();
+        if let Some(lease) = &lease {
+            confirmations::apply(lease, &mut knowledge);
+        }
+        let mut objects = seen.objects();
+        objects.findings.extend(record.findings.iter().cloned());
+        let federation = federate(&Inputs {
+            local: &local,
+            objects: &objects,
+            knowledge: &knowledge,
+            previous: &seen.published().unwrap_or_default(),
+            times: record.times,
+            now,
+        });
+        let too_large = seen.too_large();
+        let (table, findings) = judge(table, &record, &federation, &local, too_large)?;
+        let in_force = InForce { local, federation, table, egress: None, running: None, findings };
+        let table_loaded = seen.federations.values().find_map(|object| object.condition(ConditionType::TableLoaded));
+        Ok(Self { in_force, record, knowledge, lease, table_loaded })
+    }
+}
+
+fn no_controller(namespace: &str) -> String {
+    format!(
+        "no controller has run in the namespace {namespace} (there is no ConfigMap {namespace}/{STATE} of it): name fedgate's namespace with \
+         -n, or see what the controller there says"
+    )
+}
+
+/// The addresses of the gateway and this cluster's roots are not listed: the controller wrote down what it made of them.
+async fn seen(client: &Client, namespace: &str) -> Result<Seen> {
+    let (memory, federations, policies, services) = tokio::try_join!(
+        list(client, place::memory(namespace), memory::keep),
+        list(client, place::federations(), federation::keep),
+        list(client, place::policies(), policy::keep),
+        list(client, place::services(), service::keep),
+    )?;
+    Ok(Seen { memory, federations, policies, services, ..Seen::default() })
+}
+
+async fn lease(client: &Client, namespace: &str) -> Result<Option<Lease>> {
+    let found = Api::<Lease>::namespaced(client.clone(), namespace).get_opt(LEASE).await;
+    found.map_err(|error| refused(&error, "get", "leases.coordination.k8s.io", Some(namespace)))
+}
+
+/// Where the objects of the controller in a namespace are, by what it wrote down; `None`: nothing, or nothing that can be read.
+pub async fn places(client: &Client, namespace: &str) -> Option<Places> {
+    let object = Kind::ConfigMap.within(client, namespace).get_opt(STATE).await.ok()??;
+    match memory::keep(object) {
+        memory::Memory::Cluster { record, .. } => record.map(|record| record.places),
+        _ => None,
+    }
+}
+
+/// Lists objects, and keeps of each what is wanted of it.
+pub(crate) async fn list<T>(client: &Client, place: Place, keep: fn(DynamicObject) -> T) -> Result<BTreeMap<Key, T>> {
+    let listed = place.api(client).list(&place.listed()).await;
+    let listed =
+        listed.map_err(|error| refused(&error, "list", &place.kind.qualified(), place.namespace.as_deref()))?;
+    Ok(listed.items.into_iter().map(|object| (Key::of(&object), keep(object))).collect())
+}
+
+/// A failure, with what to do about it. `what` is a plural with its group.
+pub(crate) fn refused(error: &kube::Error, verb: &str, what: &str, namespace: Option<&str>) -> anyhow::Error {
+    let place =
+        namespace.map_or("in the whole cluster".to_owned(), |namespace| format!("in the namespace {namespace}"));
+    let hint = match error {
+        kube::Error::Api(status) if status.is_forbidden() => {
+            format!("; you need a role that lets you {verb} {what} {place}")
+        }
+        kube::Error::Api(status) if status.is_not_found() => {
+            format!(
+                "; is the CustomResourceDefinition of {what} installed? `fedgate check` says which version is expected"
+            )
+        }
+        _ => String::new(),
+    };
+    anyhow::anyhow!("cannot {verb} {what} {place}: {}{hint}", told(error))
+}
+
+impl Seen {
+    /// What the controller says of a table that is too large; only it knows how large the object would be.
+    fn too_large(&self) -> Option<String> {
+        let conditions = self.federations.values().filter_map(|object| object.condition(ConditionType::TableTooLarge));
+        let mut found = conditions.filter(|condition| condition.status == ConditionStatus::True);
+        found.next().map(|condition| condition.message)
+    }
+}
+
+async fn table(client: &Client, record: &ClusterRecord) -> Result<Option<DynamicObject>> {
+    let (kind, name) = table_object(record.places.delivery);
+    let namespace = record.places.gateway();
+    let found = kind.within(client, namespace).get_opt(name).await;
+    found.map_err(|error| refused(&error, "get", &kind.qualified(), Some(namespace)))
+}
+
+/// The table that the gateway is given, and what is wrong with it. Without one nothing is exported.
+fn judge(
+    object: Option<DynamicObject>,
+    record: &ClusterRecord,
+    federation: &Federation,
+    local: &LocalCluster,
+    too_large: Option<String>,
+) -> Result<(Table, Vec<Finding>)> {
+    let (kind, name) = table_object(record.places.delivery);
+    let about = ObjectRef { namespace: Some(record.places.gateway().to_owned()), ..ObjectRef::new(kind.name(), name) };
+    let none = || Ok::<_, anyhow::Error>(Table::read(TableBuilder::new(local.trust_domain.clone()).build(0)?)?);
+    let error = |message: String| vec![Finding::error(FindingReason::NotWritten, about.clone(), "spec", message)];
+    let Some(object) = object else {
+        return Ok((
+            none()?,
+            error("it is not there, so the gateway has no table; see what the controller says".into()),
+        ));
+    };
+    let Some(configuration) = find_configuration(&object.data) else {
+        return Ok((none()?, error("it has no table in it; delete it, and it is written anew".into())));
+    };
+    match (read_configuration(configuration.as_bytes()), &federation.table) {
+        (Err(why), _) => Ok((none()?, error(format!("{why}; delete it, and it is written anew")))),
+        (Ok((table, _)), Ok(made)) if made.hash() != table.hash() => {
+            if let Some(message) = too_large {
+                let about = ObjectRef::cluster(local.trust_domain.as_str());
+                return Ok((table, vec![Finding::error(FindingReason::TableTooLarge, about, "", message)]));
+            }
+            let message = format!(
+                "it has generation {}, and the objects make generation {}: the controller is about to write it, or cannot; its log says \
+                 which",
+                table.generation(),
+                made.generation()
+            );
+            Ok((table, vec![Finding::warning(FindingReason::NotWritten, about, "spec", message)]))
+        }
+        (Ok((table, _)), _) => Ok((table, Vec::new())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::Sample;
+    use fedgate_engine::explain::{Caller, Question};
+    use jiff::SignedDuration;
+
+    #[test]
+    fn what_the_controller_wrote_is_what_the_command_line_says() {
+        let status = Sample::healthy().snapshot().in_force.status();
+        assert!(status.peers.iter().all(|peer| peer.ready) && status.findings.is_empty(), "{status:#?}");
+        assert_eq!((status.exports.len(), status.imports.len(), status.table.exports), (1, 1, 1));
+        assert!(status.imports[0].in_mesh && !status.table.outdated);
+    }
+
+    #[test]
+    fn a_peers_new_key_is_told_from_what_was_written_down() {
+        let mut sample = Sample::healthy();
+        let now = sample.now;
+        sample.change_knowledge(|knowledge| {
+            let json = serde_json::json!([{ "since": now, "reason": "key_changed", "message": "another one" }]);
+            knowledge.notices = serde_json::from_value(json).unwrap();
+        });
+        let told = |sample: &Sample| {
+            let findings = sample.snapshot().in_force.status().findings;
+            findings.iter().any(|finding| finding.reason == FindingReason::KeyChanged)
+        };
+        assert!(told(&sample));
+        sample.change_knowledge(|knowledge| knowledge.notices.clear());
+        assert!(!told(&sample));
+    }
+
+    #[test]
+    fn explanations_are_those_of_the_table_in_the_cluster() {
+        let mut sample = Sample::healthy();
+        let passes = |sample: &Sample, to: &str, from: Caller| {
+            let question = Question { to: to.parse().unwrap(), from };
+            sample.snapshot().in_force.explain(&question).passes
+        };
+        let caller = || Caller::Identity("spiffe://beta.example/ns/shop/sa/cart".to_owned());
+        assert!(passes(&sample, "web.shop.svc.alpha.example:80", caller()));
+        assert!(passes(&sample, "web.shop.svc.beta.example:80", Caller::Unknown));
+        sample.table = None;
+        assert!(!passes(&sample, "web.shop.svc.alpha.example:80", caller()));
+    }
+
+    #[test]
+    fn a_table_that_is_missing_or_another_one_is_told() {
+        let mut sample = Sample::healthy();
+        sample.seen.services.clear();
+        let status = sample.snapshot().in_force.status();
+        assert!(status.table.outdated && status.findings[0].message.contains("generation 1"), "{status:#?}");
+        sample.table = None;
+        let status = sample.snapshot().in_force.status();
+        assert_eq!((status.table.generation, status.findings[0].severity), (0, fedgate_federation::Severity::Error));
+    }
+
+    #[test]
+    fn a_quiet_peer_is_fresh_by_the_lease_and_stale_without() {
+        let mut sample = Sample::healthy();
+        let confirmations = confirmations::Confirmations::default();
+        sample.now += SignedDuration::from_mins(10);
+        let later = sample.now;
+        sample.change_knowledge(|knowledge| {
+            let mut heard = knowledge.clone();
+            heard.not_modified(fedgate_federation::knowledge::DocumentKind::Public, later);
+            heard.not_modified(fedgate_federation::knowledge::DocumentKind::Private, later);
+            confirmations.note(&PeerName::parse("beta").unwrap(), &heard);
+        });
+        assert!(!sample.snapshot().in_force.status().peers[0].ready);
+        confirmations.write(sample.lease.as_mut().unwrap());
+        assert!(sample.snapshot().in_force.status().peers[0].ready);
+    }
+}

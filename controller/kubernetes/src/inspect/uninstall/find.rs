@@ -1,0 +1,91 @@
+//! What there is of ours in a cluster.
+
+use super::stage::Stage;
+use crate::api::client::told;
+use crate::api::kind::Kind;
+use crate::api::owner::{OWNER, PEER};
+use crate::settings::Places;
+use crate::sinks::outputs::written;
+use kube::api::{DynamicObject, ListParams};
+use kube::core::PartialObjectMeta;
+use kube::{Api, Client, ResourceExt};
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// Where to look.
+pub(super) struct Find<'a> {
+    pub(super) client: &'a Client,
+    pub(super) places: &'a Places,
+}
+
+/// An object of ours.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Item {
+    pub(super) stage: Stage,
+    pub(super) kind: Kind,
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) uid: String,
+}
+
+impl fmt::Display for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.kind.name(), self.namespace, self.name)
+    }
+}
+
+impl Find<'_> {
+    /// All objects, in the order in which they go, and what cannot be looked for.
+    pub(super) async fn all(&self) -> (Vec<Item>, Vec<String>) {
+        let (mut items, mut problems) = (BTreeSet::new(), Vec::new());
+        let written = written(self.places);
+        for kind in written.iter().map(|(kind, _)| *kind).collect::<BTreeSet<_>>() {
+            let namespaces = written.iter().filter(|(written, _)| *written == kind).map(|(_, namespace)| *namespace);
+            match self.of_kind(kind, namespaces).await {
+                Ok(found) => items.extend(found),
+                Err(why) => problems.extend(why),
+            }
+        }
+        (items.into_iter().collect(), problems)
+    }
+
+    /// Those of a kind in the whole cluster; for one who may not look there, in the namespaces that a controller writes to.
+    async fn of_kind(&self, kind: Kind, namespaces: impl Iterator<Item = &str>) -> Result<Vec<Item>, Vec<String>> {
+        match self.list(kind, &kind.everywhere(self.client)).await {
+            Ok(items) => return Ok(items),
+            Err(kube::Error::Api(status)) if status.is_forbidden() => {}
+            Err(error) => return Err(vec![format!("{}: cannot be listed: {}", kind.qualified(), told(&error))]),
+        }
+        let (mut items, mut problems) = (Vec::new(), Vec::new());
+        for namespace in namespaces {
+            match self.list(kind, &kind.within(self.client, namespace)).await {
+                Ok(found) => items.extend(found),
+                Err(error) => {
+                    problems.push(format!("{} in {namespace}: cannot be listed: {}", kind.qualified(), told(&error)));
+                }
+            }
+        }
+        if problems.is_empty() { Ok(items) } else { Err(problems) }
+    }
+
+    /// A kind that is not served has no objects.
+    async fn list(&self, kind: Kind, api: &Api<DynamicObject>) -> kube::Result<Vec<Item>> {
+        let ours = ListParams::default().labels(&format!("{OWNER}={}", self.places.namespace));
+        let listed = match api.list_metadata(&ours).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Vec::new()),
+            listed => listed?,
+        };
+        let item = |object: PartialObjectMeta<DynamicObject>| {
+            let (name, of_peer) = (object.name_any(), object.annotations().contains_key(PEER));
+            let stage = Stage::of(kind, &name, of_peer);
+            Item {
+                stage,
+                kind,
+                namespace: object.namespace().unwrap_or_default(),
+                name,
+                uid: object.uid().unwrap_or_default(),
+            }
+        };
+        Ok(listed.items.into_iter().map(item).collect())
+    }
+}

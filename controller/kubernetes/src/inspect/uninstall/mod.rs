@@ -1,0 +1,146 @@
+//! `fedgate uninstall`: takes everything out of a cluster that a controller has written, and nothing else.
+//!
+//! A running controller would write it anew, so the Lease is taken from it first, and is left behind held: for ten seconds more nobody
+//! leads, in which the controller can be stopped.
+
+mod find;
+mod remove;
+mod stage;
+
+use crate::identity::SECRET;
+use crate::leader::confirmations::Confirmations;
+use crate::leader::election::{DURATION, Election, LEASE};
+use crate::settings::Places;
+use anyhow::Result;
+use find::Find;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::DeleteParams;
+use kube::{Api, Client};
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// With what the identity of an uninstallation begins, as a holder of the Lease.
+const HOLDER: &str = "fedgate-uninstall";
+/// A holder that has renewed the Lease within this time may well be there, whatever the clocks say.
+const ALIVE: SignedDuration = SignedDuration::from_secs(60);
+/// How often what is there is looked for again, should a request of the former leader have come late.
+const ROUNDS: usize = 3;
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// The Secret with the cluster's UUID and key goes too.
+    pub identity: bool,
+    /// Nothing is done; only told.
+    pub dry_run: bool,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// How many objects are gone, or would be.
+    pub deleted: usize,
+    /// What is left, and why.
+    pub left: Vec<String>,
+}
+
+/// Takes everything out that the fedgate of these places wrote. `tell` is handed each step, for people.
+///
+/// # Errors
+/// When the Lease cannot be taken. What cannot be deleted is part of the outcome.
+pub async fn uninstall(
+    client: &Client,
+    places: &Places,
+    options: Options,
+    tell: &mut dyn FnMut(String),
+) -> Result<Outcome> {
+    let find = Find { client, places };
+    let (items, mut left) = find.all().await;
+    if options.dry_run {
+        items.iter().for_each(|item| tell(format!("would delete {item}")));
+        return Ok(Outcome { deleted: items.len(), left });
+    }
+    let lease = Api::<Lease>::namespaced(client.clone(), &places.namespace).get_opt(LEASE).await?;
+    let mut deleted = 0;
+    if !items.is_empty() || is_led(lease.as_ref()) {
+        let mut election = take_the_lease(client, places, lease.as_ref(), tell).await?;
+        (deleted, left) = tokio::select! {
+            outcome = remove_all(&find, tell) => outcome,
+            never = election.hold() => match never {},
+        };
+        // Who is to stop the controller has the whole time for it from now on.
+        election.renew().await?;
+    }
+    if options.identity {
+        match delete_identity(client, places).await {
+            Ok(true) => {
+                tell(format!("deleted Secret {}/{SECRET}", places.namespace));
+                deleted += 1;
+            }
+            Ok(false) => {}
+            Err(error) => {
+                left.push(format!("Secret {}/{SECRET}: {}", places.namespace, crate::api::client::told(&error)))
+            }
+        }
+    }
+    Ok(Outcome { deleted, left })
+}
+
+/// Whether a controller leads.
+fn is_led(lease: Option<&Lease>) -> bool {
+    let Some(spec) = lease.and_then(|lease| lease.spec.as_ref()) else { return false };
+    let is_controller =
+        spec.holder_identity.as_deref().is_some_and(|holder| !holder.is_empty() && !holder.starts_with(HOLDER));
+    let renewed = spec.renew_time.as_ref().map(|renewed| Timestamp::now().duration_since(renewed.0));
+    is_controller && renewed.is_some_and(|ago| ago.abs() < ALIVE)
+}
+
+/// Takes the Lease, and waits until nobody else writes any more.
+async fn take_the_lease(
+    client: &Client,
+    places: &Places,
+    before: Option<&Lease>,
+    tell: &mut dyn FnMut(String),
+) -> Result<Election> {
+    let name = format!("{HOLDER}_{}", uuid::Uuid::new_v4());
+    let (mut election, _) = Election::new(client, &places.namespace, name, Confirmations::default());
+    election.seize().await?;
+    if is_led(before) {
+        tell(format!("a controller runs: waiting for {} s until it has certainly stopped writing", DURATION.as_secs()));
+        let end = tokio::time::Instant::now() + DURATION;
+        while tokio::time::Instant::now() < end {
+            sleep(Duration::from_secs(2)).await;
+            election.renew().await?;
+        }
+    }
+    Ok(election)
+}
+
+async fn remove_all(find: &Find<'_>, tell: &mut dyn FnMut(String)) -> (usize, Vec<String>) {
+    let (mut deleted, mut left) = (0, Vec::new());
+    for _ in 0..ROUNDS {
+        let (items, problems) = find.all().await;
+        if items.is_empty() {
+            left = problems;
+            break;
+        }
+        let (gone, failed) = remove::in_order(find.client, items, problems.is_empty(), tell).await;
+        deleted += gone;
+        left = [problems, failed].concat();
+        if !left.is_empty() {
+            break;
+        }
+    }
+    (deleted, left)
+}
+
+async fn delete_identity(client: &Client, places: &Places) -> kube::Result<bool> {
+    let secrets = Api::<Secret>::namespaced(client.clone(), &places.namespace);
+    match secrets.delete(SECRET, &DeleteParams::default()).await {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),
+        Err(error) => Err(error),
+    }
+}

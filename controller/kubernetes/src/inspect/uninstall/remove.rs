@@ -1,0 +1,84 @@
+//! Deleting, stage by stage.
+
+use super::find::Item;
+use super::stage::Stage;
+use crate::api::client::told;
+use futures_util::stream::{self, StreamExt};
+use kube::api::{DeleteParams, DynamicObject, Preconditions};
+use kube::{Api, Client, ResourceExt};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// How many objects are deleted at once.
+const AT_ONCE: usize = 16;
+/// How long an object may take to be gone: somebody's finalizer may hold it.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How often it is looked at meanwhile.
+const PAUSE: Duration = Duration::from_millis(200);
+/// The time in which istiod takes the port away, before what closes the port goes.
+const PORT: Duration = Duration::from_secs(2);
+
+/// Deletes objects, which are in order. How many are gone, and what is left and why. What says where everything is stays when something else
+/// does: `whole` is whether everything could be looked for.
+pub(super) async fn in_order(
+    client: &Client,
+    items: Vec<Item>,
+    whole: bool,
+    tell: &mut dyn FnMut(String),
+) -> (usize, Vec<String>) {
+    let (mut gone, mut left) = (0, Vec::new());
+    for stage in items.chunk_by(|a, b| a.stage == b.stage) {
+        let is = |wanted| stage.first().is_some_and(|item| item.stage == wanted);
+        if is(Stage::State) && !(whole && left.is_empty()) {
+            break;
+        }
+        let done = stream::iter(stage).map(|item| async move { (item, remove(client, item).await) });
+        for (item, done) in done.buffered(AT_ONCE).collect::<Vec<_>>().await {
+            match done {
+                Ok(()) => {
+                    gone += 1;
+                    tell(format!("deleted {item}"));
+                }
+                Err(why) => left.push(format!("{item}: {why}")),
+            }
+        }
+        if is(Stage::Port) {
+            sleep(PORT).await;
+        }
+    }
+    (gone, left)
+}
+
+/// Deletes an object, and no other one of its name, and waits until it is gone.
+async fn remove(client: &Client, item: &Item) -> Result<(), String> {
+    let api = item.kind.within(client, &item.namespace);
+    let preconditions = Preconditions { uid: Some(item.uid.clone()), resource_version: None };
+    let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+    match api.delete(&item.name, &parameters).await {
+        Ok(_) => {}
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => return Ok(()),
+        Err(error) => return Err(told(&error)),
+    }
+    let end = Instant::now() + PATIENCE;
+    while let Some(why) = is_there(&api, item).await? {
+        if Instant::now() >= end {
+            return Err(why);
+        }
+        sleep(PAUSE).await;
+    }
+    Ok(())
+}
+
+/// Why an object is still there; `None` when it is not.
+async fn is_there(api: &Api<DynamicObject>, item: &Item) -> Result<Option<String>, String> {
+    let object = match api.get_metadata_opt(&item.name).await {
+        // Who may delete and not look has to believe it.
+        Err(kube::Error::Api(status)) if status.is_forbidden() => return Ok(None),
+        found => found.map_err(|error| told(&error))?,
+    };
+    let same = object.filter(|object| object.uid().as_deref() == Some(&item.uid));
+    Ok(same.map(|object| match object.finalizers() {
+        [] => "it is deleted, and still there".to_owned(),
+        finalizers => format!("it is deleted, and held by the finalizer {}", finalizers.join(", ")),
+    }))
+}

@@ -1,0 +1,56 @@
+//! In which order objects go.
+
+use crate::api::kind::Kind;
+use crate::sources::memory::STATE;
+
+/// When an object goes. What closes the port goes after the port, and what says where everything is goes last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    /// The names of imports, and how they are called.
+    Import,
+    /// Whose roots are believed for them: when nobody calls them any more.
+    Binding,
+    /// The port that peers connect to.
+    Port,
+    /// What was in force at that port.
+    Listener,
+    /// What is mounted and remembered.
+    Memory,
+    /// Where everything is; another try needs it.
+    State,
+}
+
+impl Stage {
+    /// That of an object; `of_peer`: it is there for one peer.
+    pub(super) fn of(kind: Kind, name: &str, of_peer: bool) -> Self {
+        match kind {
+            Kind::DestinationRule => Self::Import,
+            Kind::ServiceEntry if of_peer => Self::Import,
+            Kind::EnvoyFilter if of_peer => Self::Binding,
+            Kind::Gateway => Self::Port,
+            Kind::ConfigMap if name == STATE => Self::State,
+            Kind::ConfigMap => Self::Memory,
+            _ => Self::Listener,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_closes_the_port_goes_after_it() {
+        let imports =
+            [Stage::of(Kind::ServiceEntry, "web.shop.svc.beta.example", true), Stage::of(Kind::EnvoyFilter, "x", true)];
+        let port = Stage::of(Kind::Gateway, "fedgate-gateway", false);
+        let closes = [
+            (Kind::EnvoyFilter, "fedgate-table"),
+            (Kind::VirtualService, "fedgate-black-hole"),
+            (Kind::ServiceEntry, "fedgate-black-hole"),
+        ];
+        assert!(imports.iter().all(|stage| *stage < port));
+        assert!(closes.iter().all(|(kind, name)| Stage::of(*kind, name, false) > port));
+        assert!(Stage::of(Kind::ConfigMap, STATE, false) > Stage::of(Kind::ConfigMap, "fedgate-peer-beta", true));
+    }
+}

@@ -1,0 +1,302 @@
+//! Which replica leads: the one that holds the Lease.
+//!
+//! A replica takes the Lease when its holder has not renewed it for [`DURATION`], measured by its own clock from the moment at which it
+//! saw the last renewal, so clocks need not agree. Every write carries the resource version that was read, so of two that try at
+//! once one fails. A leader that could not renew for `DEADLINE` stops leading by itself, before anybody may take the Lease; with
+//! requests that end within `PATIENCE`, two never lead at once.
+//!
+//! The libraries for this (kube-lease-manager 0.13, kube-leader-election 0.44) take over without a resource version, so that two replicas
+//! can believe for a while that they lead.
+
+use crate::api::client::told;
+use crate::api::owner::managed_by;
+use crate::api::watch::{Rollbacks, Version};
+use crate::leader::confirmations::Confirmations;
+use fedgate_process::words::spell;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::PostParams;
+use kube::{Api, Client};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+/// The Lease's name.
+pub const LEASE: &str = "fedgate-controller";
+/// After how long without a renewal another replica takes over.
+pub const DURATION: Duration = Duration::from_secs(10);
+/// After how long without a renewal a leader stops leading.
+const DEADLINE: Duration = Duration::from_secs(7);
+/// How often the Lease is renewed, and looked at.
+const PERIOD: Duration = Duration::from_secs(2);
+/// A Lease that was last renewed longer ago than this was restored from a backup, or nobody has led for as long.
+const GAP: SignedDuration = SignedDuration::from_secs(60);
+/// How long one request may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Whether this replica leads, for everybody who asks.
+#[derive(Clone)]
+pub struct Leadership {
+    began: Instant,
+    /// Milliseconds after `began` until which this replica leads.
+    until: Arc<AtomicU64>,
+    after_gap: Arc<AtomicBool>,
+    changes: watch::Receiver<bool>,
+}
+
+impl Leadership {
+    /// Whether it leads at this moment. To be asked before each write.
+    pub fn leads(&self) -> bool {
+        self.began.elapsed().as_millis() < u128::from(self.until.load(Ordering::Acquire))
+    }
+
+    /// Whether nobody seems to have led for a while before this replica did. The data may be from a backup then, and older than what
+    /// gateways and peers have seen.
+    pub fn began_after_gap(&self) -> bool {
+        self.after_gap.load(Ordering::Acquire)
+    }
+
+    /// Ready when it begins or ends.
+    pub async fn changed(&mut self) {
+        if self.changes.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Ready when this replica does not lead: at once when the election says so, and without a word of it when the time is over.
+    pub async fn ended(&self) {
+        let mut told = self.clone();
+        while self.leads() {
+            let until = self.began + Duration::from_millis(self.until.load(Ordering::Acquire));
+            tokio::select! {
+                () = sleep_until(until) => {}
+                () = told.changed() => {}
+            }
+        }
+    }
+}
+
+/// Takes part in the election.
+pub struct Election {
+    leases: Api<Lease>,
+    identity: String,
+    confirmations: Confirmations,
+    leadership: Leadership,
+    changes: watch::Sender<bool>,
+    /// The last Lease of somebody else, and when it was first seen as it is.
+    seen: Option<(String, Instant)>,
+    /// The last version of the Lease, whoever wrote it.
+    version: Version,
+    rollbacks: Rollbacks,
+}
+
+impl Election {
+    /// Prepares it. `identity` must be another one for each process; `confirmations` are written with each renewal.
+    pub fn new(client: &Client, namespace: &str, identity: String, confirmations: Confirmations) -> (Self, Leadership) {
+        let (changes, receiver) = watch::channel(false);
+        let leadership =
+            Leadership { began: Instant::now(), until: Arc::default(), after_gap: Arc::default(), changes: receiver };
+        let leases = Api::namespaced(client.clone(), namespace);
+        let (version, rollbacks) = (Version::default(), Rollbacks::default());
+        let election = Self {
+            leases,
+            identity,
+            confirmations,
+            leadership: leadership.clone(),
+            changes,
+            seen: None,
+            version,
+            rollbacks,
+        };
+        (election, leadership)
+    }
+
+    /// Tells of a Lease whose version went back. Nothing else is looked at as often.
+    pub fn noticing(self, rollbacks: Rollbacks) -> Self {
+        Self { rollbacks, ..self }
+    }
+
+    /// Runs until `stop` is ready, and then gives the Lease back, so that another replica need not wait.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        tokio::pin!(stop);
+        loop {
+            self.round().await;
+            tokio::select! {
+                () = sleep(PERIOD) => {}
+                () = &mut stop => break,
+            }
+        }
+        self.release().await;
+    }
+
+    /// Takes the Lease from whoever holds it: an operator's wish, and no part of an election. The former holder stops leading when it looks
+    /// next, and [`DURATION`] later at the latest.
+    ///
+    /// # Errors
+    /// What the API server said.
+    pub async fn seize(&mut self) -> kube::Result<()> {
+        loop {
+            // The holder's own renewal may come in between.
+            let taken = match self.leases.get_opt(LEASE).await? {
+                None => self.try_hold().await?,
+                Some(lease) => self.take(lease).await?,
+            };
+            if taken {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Renews the Lease, which must be ours.
+    ///
+    /// # Errors
+    /// What the API server said.
+    pub async fn renew(&mut self) -> kube::Result<()> {
+        self.try_hold().await.map(drop)
+    }
+
+    /// Renews the Lease for as long as it runs, and leaves it held.
+    pub async fn hold(&mut self) -> std::convert::Infallible {
+        loop {
+            self.round().await;
+            sleep(PERIOD).await;
+        }
+    }
+
+    async fn round(&mut self) {
+        let began = Instant::now();
+        match timeout(PATIENCE, self.try_hold()).await {
+            Ok(Ok(true)) => self.lead_until(began + DEADLINE),
+            Ok(Ok(false)) => self.lead_until(began),
+            Ok(Err(error)) => {
+                tracing::warn!("the Lease {LEASE} cannot be renewed or read, trying again: {}", told(&error))
+            }
+            Err(_) => tracing::warn!(
+                "the Lease {LEASE}: the API server has not answered within {}; trying again",
+                spell(PATIENCE)
+            ),
+        }
+        self.tell();
+    }
+
+    /// Whether the Lease is ours now.
+    async fn try_hold(&mut self) -> kube::Result<bool> {
+        let Some(lease) = self.leases.get_opt(LEASE).await? else {
+            let mut lease = Lease::default();
+            lease.metadata.name = Some(LEASE.to_owned());
+            lease.metadata.labels = Some(BTreeMap::from([managed_by()]));
+            lease.spec = Some(self.spec(None));
+            let created = self.leases.create(&PostParams::default(), &lease).await;
+            return self.won(created);
+        };
+        self.saw(&lease);
+        match self.may_take(&lease) {
+            true => self.take(lease).await,
+            false => Ok(false),
+        }
+    }
+
+    fn may_take(&mut self, lease: &Lease) -> bool {
+        let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default();
+        if holder.is_empty() || holder == self.identity {
+            return true;
+        }
+        // Any write of the holder gives another version.
+        let version = lease.metadata.resource_version.clone().unwrap_or_default();
+        match &self.seen {
+            Some((before, since)) if *before == version => since.elapsed() >= DURATION,
+            _ => {
+                self.seen = Some((version, Instant::now()));
+                false
+            }
+        }
+    }
+
+    async fn take(&mut self, mut lease: Lease) -> kube::Result<bool> {
+        if !self.leadership.leads() {
+            self.leadership.after_gap.store(follows_gap(&lease, Timestamp::now()), Ordering::Release);
+        }
+        lease.spec = Some(self.spec(lease.spec.as_ref()));
+        self.confirmations.write(&mut lease);
+        let replaced = self.leases.replace(LEASE, &PostParams::default(), &lease).await;
+        self.won(replaced)
+    }
+
+    /// A conflict means that another replica was first.
+    fn won(&mut self, result: kube::Result<Lease>) -> kube::Result<bool> {
+        match result {
+            Ok(lease) => {
+                self.saw(&lease);
+                Ok(true)
+            }
+            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn saw(&mut self, lease: &Lease) {
+        let version = Version::of(lease);
+        if version.is_before(self.version) {
+            self.rollbacks.noticed(self.rollbacks.count(), "the Lease");
+        }
+        self.version = version;
+    }
+
+    fn spec(&self, before: Option<&LeaseSpec>) -> LeaseSpec {
+        let now = Some(MicroTime(Timestamp::now()));
+        let same = before.filter(|spec| spec.holder_identity.as_ref() == Some(&self.identity));
+        let transitions = before.and_then(|spec| spec.lease_transitions).unwrap_or_default();
+        LeaseSpec {
+            holder_identity: Some(self.identity.clone()),
+            lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
+            acquire_time: same.map_or(now.clone(), |spec| spec.acquire_time.clone()),
+            renew_time: now,
+            lease_transitions: Some(if same.is_some() { transitions } else { transitions.saturating_add(1) }),
+            ..LeaseSpec::default()
+        }
+    }
+
+    fn lead_until(&self, until: Instant) {
+        let until = until.saturating_duration_since(self.leadership.began).as_millis();
+        self.leadership.until.store(u64::try_from(until).unwrap_or(u64::MAX), Ordering::Release);
+    }
+
+    fn tell(&self) {
+        let leads = self.leadership.leads();
+        let changed = self.changes.send_if_modified(|before| std::mem::replace(before, leads) != leads);
+        match (changed, leads) {
+            (true, true) => tracing::info!("this replica leads"),
+            (true, false) => tracing::warn!("this replica does not lead any more; another one does, or will"),
+            (false, _) => {}
+        }
+    }
+
+    async fn release(&mut self) {
+        if !self.leadership.leads() {
+            return;
+        }
+        self.lead_until(self.leadership.began);
+        self.tell();
+        let free = async {
+            let mut lease = self.leases.get(LEASE).await?;
+            let spec = lease.spec.get_or_insert_default();
+            if spec.holder_identity.as_ref() == Some(&self.identity) {
+                spec.holder_identity = Some(String::new());
+                self.leases.replace(LEASE, &PostParams::default(), &lease).await?;
+            }
+            Ok::<(), kube::Error>(())
+        };
+        // Whatever comes of it, the Lease runs out.
+        let _ = timeout(PATIENCE, free).await;
+    }
+}
+
+/// Whether a Lease was last renewed long ago.
+fn follows_gap(lease: &Lease, now: Timestamp) -> bool {
+    let renewed = lease.spec.as_ref().and_then(|spec| spec.renew_time.as_ref());
+    renewed.is_none_or(|renewed| now.duration_since(renewed.0) >= GAP)
+}

@@ -1,0 +1,60 @@
+//! The Kubernetes platform: `fedgate controller`.
+//!
+//! ```text
+//!             every replica                                   the leader alone
+//! watches ──► Seen ──► Brain::compile ──► Compiled ──► Writer ──► gateway's objects, memory, statuses, imports
+//!               ▲            ▲                │
+//!             memory      importer            └──► exporter (a follower serves what the leader has published)
+//! ```
+//!
+//! Every replica watches everything and compiles it, so any of them can take over at once and any of them answers peers. Only the
+//! leader asks peers and writes. What it learned, and the versions of what it published, are objects (`sources::memory`): a follower serves
+//! a document only under a version that the leader gave it, since a peer takes an older one for a replay.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`api`] | the API server: client, kinds, watches |
+//! | [`settings`] | flags and environment |
+//! | [`sources`] | what is read |
+//! | `replica` | what a replica knows, compiled |
+//! | [`leader`] | who leads, and when peers were heard of |
+//! | [`sinks`], [`status`] | what is written |
+//! | `loaded`, `module` | which table each gateway Pod has, and the filter's module |
+//! | [`identity`] | UUID and key |
+//! | `endpoint` | the metadata endpoint's certificate |
+//! | [`run`] | the loop |
+//! | [`inspect`] | what runs on a user's machine: `check`, `snapshot`, `uninstall` |
+//! | [`crd`] | the definitions of our kinds, as files |
+//! | [`probes`], [`metrics`] | what the kubelet and Prometheus ask |
+
+// Tests make files as operators and their editors do, and start strangers of their own.
+#![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_macros))]
+
+#[cfg(test)]
+#[path = "../../../federation/tests/federation/advice.rs"]
+mod advice;
+pub mod api;
+pub mod crd;
+mod endpoint;
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod finding_tests;
+pub mod identity;
+pub mod inspect;
+pub mod leader;
+mod loaded;
+pub mod metrics;
+mod module;
+pub mod probes;
+#[cfg(test)]
+#[path = "../../../federation/tests/federation/readable.rs"]
+mod readable;
+mod replica;
+pub mod run;
+#[cfg(test)]
+mod sample;
+pub mod settings;
+pub mod sinks;
+pub mod sources;
+pub mod status;

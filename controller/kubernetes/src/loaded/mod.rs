@@ -1,0 +1,149 @@
+//! Which table each Pod of the gateway has in force: the leader asks the Pods for the filter's own gauges.
+//!
+//! Soon after a new table, then less and less often, and once a minute when all have it. What is told of it changes only when a Pod has stayed
+//! behind for a while, so that tables on their way are no news.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`gauge`] | the gauges among everything that a proxy counts |
+//! | `ask` | one question |
+//! | `counts` | how many Pods have the table |
+//! | `verdict` | what the answers say together |
+
+mod ask;
+pub(crate) mod counts;
+pub(super) mod gauge;
+mod verdict;
+
+use crate::api::watch::{Key, Watched};
+use crate::leader::election::Leadership;
+use crate::metrics::Metrics;
+use crate::replica::compiled::Compiled;
+use crate::sources::pod::GatewayPod;
+use ask::Asker;
+use counts::Counts;
+use fedgate_federation::federate::Condition;
+use futures_util::stream::{self, StreamExt};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until};
+use verdict::Answers;
+
+/// How many Pods are asked at once.
+const AT_ONCE: usize = 8;
+/// How soon after a new table; the time that istiod and Envoy usually take.
+const SOON: Duration = Duration::from_millis(500);
+/// The longest pause while a Pod is behind.
+const BEHIND: Duration = Duration::from_secs(15);
+/// The pause when all is well.
+const SELDOM: Duration = Duration::from_secs(60);
+
+/// What is known at the moment; clones show the same. `None`: nothing that would be worth more than what was told before.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Loaded(Arc<Mutex<Option<Condition>>>);
+
+impl Loaded {
+    /// The condition.
+    pub(super) fn condition(&self) -> Option<Condition> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether that is news.
+    fn set(&self, condition: Option<Condition>) -> bool {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = *state != condition;
+        *state = condition;
+        news
+    }
+}
+
+/// The task that asks.
+pub(super) struct Asking {
+    /// The gateway's Pods.
+    pub(super) pods: Watched<GatewayPod>,
+    /// What was compiled last.
+    pub(super) newest: watch::Receiver<Option<Arc<Compiled>>>,
+    /// Whether this replica leads.
+    pub(super) leadership: Leadership,
+    /// Where the result goes.
+    pub(super) loaded: Loaded,
+    /// Who is woken when it is another one.
+    pub(super) wake: Arc<Notify>,
+    /// Where it is counted.
+    pub(super) metrics: Metrics,
+}
+
+/// What is asked: the generation that all should have, and where each Pod answers.
+type Question = (u64, BTreeMap<String, Option<String>>);
+
+impl Asking {
+    /// Runs for ever.
+    pub(super) async fn run(mut self) {
+        let Ok(asker) = Asker::new() else {
+            return tracing::error!(
+                "no HTTP client can be made, so it is not known which table the gateway has; restart the controller"
+            );
+        };
+        let (mut answers, mut asked, mut pause, mut next) = (Answers::default(), None, SOON, Instant::now());
+        loop {
+            let Some(question) = self.question() else {
+                (answers, asked) = (Answers::default(), None);
+                self.loaded.set(None);
+                self.metrics.show_gateway(&Counts::default());
+                self.changed().await;
+                continue;
+            };
+            if asked.as_ref() != Some(&question) {
+                // The time that the table takes, and not more for those that come close after it.
+                (pause, next) = (SOON, next.min(Instant::now() + SOON));
+                asked = Some(question.clone());
+            }
+            if Instant::now() < next {
+                tokio::select! {
+                    () = sleep_until(next) => {}
+                    () = self.changed() => continue,
+                }
+                if self.question().as_ref() != Some(&question) {
+                    continue;
+                }
+            }
+            let (wanted, pods) = question;
+            let of_pod = |(name, url): (String, Option<String>)| async {
+                let answer = match url {
+                    Some(url) => asker.gauges(&url).await,
+                    None => Err("it has no address".to_owned()),
+                };
+                (name, answer)
+            };
+            let found = stream::iter(pods).map(of_pod).buffer_unordered(AT_ONCE).collect().await;
+            let all_have_it = answers.take(found, wanted);
+            self.metrics.show_gateway(&answers.counts(wanted));
+            let condition = answers.verdict(wanted).or_else(|| self.loaded.condition());
+            if self.loaded.set(condition) {
+                self.wake.notify_one();
+            }
+            pause = if all_have_it { SELDOM } else { (pause * 2).min(BEHIND) };
+            next = Instant::now() + pause;
+        }
+    }
+
+    /// `None`: it is not for this replica to ask, or there is no table yet.
+    fn question(&self) -> Option<Question> {
+        let compiled = self.newest.borrow().clone()?;
+        if !self.leadership.leads() || !compiled.as_leader || !compiled.has_table {
+            return None;
+        }
+        let pods = self.pods.all().into_iter().filter(|(_, pod)| pod.is_ready());
+        Some((compiled.in_force.table.generation(), pods.map(|(Key { name, .. }, pod)| (name, pod.stats)).collect()))
+    }
+
+    /// Ready when the question may be another one.
+    async fn changed(&mut self) {
+        tokio::select! {
+            changed = self.newest.changed() => if changed.is_err() { std::future::pending().await },
+            () = self.leadership.changed() => {}
+        }
+    }
+}

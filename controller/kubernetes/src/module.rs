@@ -1,0 +1,133 @@
+//! The filter's module, as the controller brings it and as the cluster has it.
+
+use anyhow::{Context, Result, ensure};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use fedgate_envoy::resource::hash;
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The ConfigMap with the module, which is mounted into the gateway.
+pub(crate) const MODULES: &str = "fedgate-filter";
+/// Its annotation that says since when each of its files is there.
+pub(crate) const ADDED: &str = "fedgate.dev/added";
+
+/// The most bytes of a module: a ConfigMap may have 1 MiB, and there are two while one replaces the other.
+const LARGEST: usize = 500 << 10;
+/// What each module begins with.
+const MAGIC: &[u8] = b"\0asm";
+
+/// A module. Its file's name has its hash, so what stands under a name never changes.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Module {
+    /// The name of its file.
+    pub(crate) file: String,
+    /// Its bytes in base64, as `binaryData` has them.
+    pub(crate) packed: Arc<str>,
+}
+
+impl Module {
+    /// Reads the module that this program brings.
+    ///
+    /// # Errors
+    /// When there is none, or it is too large for a ConfigMap.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).with_context(|| {
+            format!(
+                "cannot read the gateway filter {}: put fedgate_filter.wasm beside the fedgate program, name it with --filter-file, or \
+                 say with --filter-module where the gateway has it already",
+                path.display()
+            )
+        })?;
+        ensure!(bytes.starts_with(MAGIC), "--filter-file {}: expected a WebAssembly module", path.display());
+        ensure!(
+            bytes.len() <= LARGEST,
+            "--filter-file {} has {} bytes, and a ConfigMap has room for {LARGEST}; bring it to the gateway some other way, and name it with \
+             --filter-module",
+            path.display(),
+            bytes.len()
+        );
+        Ok(Self::new(&bytes))
+    }
+
+    /// The module with these bytes.
+    pub(crate) fn new(bytes: &[u8]) -> Self {
+        let mut file = hash(bytes);
+        file.truncate(16);
+        Self { file: file + ".wasm", packed: BASE64_STANDARD.encode(bytes).into() }
+    }
+}
+
+/// Without its bytes.
+impl fmt::Debug for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Module({})", self.file)
+    }
+}
+
+/// What the ConfigMap has: its modules, and since when each of them is there, where that is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Shipped(pub(crate) BTreeMap<String, (Module, Option<Timestamp>)>);
+
+impl Shipped {
+    /// Reads the ConfigMap. What is not the module that its name says is left out.
+    pub(crate) fn of(object: &DynamicObject) -> Self {
+        let added: BTreeMap<String, Timestamp> = object
+            .annotations()
+            .get(ADDED)
+            .and_then(|annotation| serde_json::from_str(annotation).ok())
+            .unwrap_or_default();
+        let files = object.data.get("binaryData").and_then(Value::as_object).into_iter().flatten();
+        let module = |(name, packed): (&String, &Value)| {
+            let bytes = BASE64_STANDARD.decode(packed.as_str()?).ok()?;
+            let module = Module::new(&bytes);
+            (module.file == *name).then(|| (name.clone(), (module, added.get(name).copied())))
+        };
+        Self(files.filter_map(module).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_not_what_its_name_says_is_left_out() {
+        let module = Module::new(b"\0asm 1");
+        assert!(module.file.len() == 16 + 5 && module.file.ends_with(".wasm"), "{module:?}");
+        let added = json!({ &module.file: "2026-11-24T10:00:00Z" }).to_string();
+        let read = |packed: &str| {
+            let files = json!({ &module.file: packed, "other.wasm": &*module.packed });
+            let metadata = json!({ "name": MODULES, "annotations": { ADDED: added } });
+            let object = json!({ "metadata": metadata, "binaryData": files });
+            Shipped::of(&serde_json::from_value(object).unwrap())
+        };
+        let shipped = read(&module.packed);
+        let (file, (read_back, since)) = shipped.0.first_key_value().unwrap();
+        assert_eq!((shipped.0.len(), file, read_back), (1, &module.file, &module));
+        assert_eq!(since.unwrap().to_string(), "2026-11-24T10:00:00Z");
+        assert_eq!(read("AGFzbQ==").0.len(), 0, "other bytes under its name");
+        assert_eq!(read("?").0.len(), 0);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_shipped_is_told_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("filter.wasm");
+        let said = || format!("{:#}", Module::read(&file).unwrap_err());
+        assert!(said().contains("--filter-file") && said().contains("--filter-module"));
+        std::fs::write(&file, "no module").unwrap();
+        assert!(said().contains("expected a WebAssembly module"));
+        std::fs::write(&file, [MAGIC, &vec![0; LARGEST][..]].concat()).unwrap();
+        assert!(said().contains("512004 bytes"), "{}", said());
+        std::fs::write(&file, [MAGIC, &vec![0; LARGEST - MAGIC.len()][..]].concat()).unwrap();
+        assert_eq!(Module::read(&file).unwrap().file.len(), 21);
+    }
+}

@@ -1,0 +1,304 @@
+//! One replica: what it knows, and what it does with it as a leader or a follower.
+
+pub(crate) mod compiled;
+
+use crate::api::watch::Rollbacks;
+use crate::identity::ClusterIdentity;
+use crate::leader::confirmations::Confirmations;
+use crate::leader::election::Leadership;
+use crate::replica::compiled::{Compiled, Saved};
+use crate::settings::ControllerSettings;
+use crate::sinks::outputs::Outputs;
+use crate::sinks::table::looks_late;
+use crate::sources::{Seen, Sources, entries};
+use arc_swap::ArcSwap;
+use fedgate_core::{PeerName, Table, TableBuilder};
+use fedgate_engine::brain::{Brain, tell_new};
+use fedgate_engine::in_force::InForce;
+use fedgate_exchange::exporter;
+use fedgate_exchange::importer::{Importer, ImporterSettings, PeerUpdate};
+use fedgate_federation::credentials::Credentials;
+use fedgate_federation::federate::Published;
+use fedgate_federation::{Federation, Finding, Severity};
+use jiff::{SignedDuration, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+
+/// How long a follower waits for the leader to publish what it has compiled.
+const DIFFERENCE: SignedDuration = SignedDuration::from_secs(5);
+
+/// How often a new leader looks whether the table in the cluster is known.
+const LISTED: SignedDuration = SignedDuration::from_millis(200);
+
+/// One replica's memory. One task owns it.
+pub(super) struct Replica {
+    settings: Arc<ControllerSettings>,
+    identity: ClusterIdentity,
+    sources: Sources,
+    outputs: Arc<Outputs>,
+    leadership: Leadership,
+    brain: Brain,
+    has_table: bool,
+    saved: BTreeMap<PeerName, Saved>,
+    importer: Option<Importer>,
+    /// The peers that have been asked since this replica leads.
+    asked: BTreeSet<PeerName>,
+    /// Since when a follower has compiled something else than what the leader published.
+    differs_since: Option<Timestamp>,
+    asking: (ImporterSettings, mpsc::Sender<PeerUpdate>),
+    outcomes: Outcomes,
+    /// What is known of the metadata endpoint's certificate in this Pod.
+    endpoint: watch::Receiver<Credentials>,
+    rollbacks: Rollbacks,
+    /// How many of them the numbers of what is published have outgrown.
+    outgrown: u64,
+}
+
+/// Where a replica puts what it works out.
+pub(super) struct Outcomes {
+    /// For the writer.
+    pub newest: watch::Sender<Option<Arc<Compiled>>>,
+    /// For the exporter.
+    pub published: Arc<ArcSwap<exporter::Published>>,
+    /// For the Lease.
+    pub confirmations: Confirmations,
+}
+
+impl Replica {
+    /// A replica that knows nothing yet. `asking`: how peers are asked, and where the answers go.
+    ///
+    /// # Errors
+    /// When an empty table cannot be built, which does not happen.
+    pub(super) fn new(
+        settings: Arc<ControllerSettings>,
+        identity: ClusterIdentity,
+        (sources, outputs): (Sources, Arc<Outputs>),
+        leadership: Leadership,
+        asking: (ImporterSettings, mpsc::Sender<PeerUpdate>),
+        outcomes: Outcomes,
+        endpoint: watch::Receiver<Credentials>,
+    ) -> anyhow::Result<Self> {
+        let (cluster, _) = Seen::default().cluster(&settings, &identity);
+        let table = Table::read(TableBuilder::new(settings.trust_domain.clone()).build(0)?)?;
+        let times = settings.knowledge_times();
+        let brain = Brain::new(cluster, times, BTreeMap::new(), Published::default(), table);
+        let (has_table, saved, importer) = (false, BTreeMap::new(), None);
+        Ok(Self {
+            settings,
+            identity,
+            sources,
+            outputs,
+            leadership,
+            brain,
+            has_table,
+            saved,
+            importer,
+            asked: BTreeSet::new(),
+            differs_since: None,
+            asking,
+            outcomes,
+            endpoint,
+            rollbacks: Rollbacks::default(),
+            outgrown: 0,
+        })
+    }
+
+    /// Gives everything new numbers after the API server's data went back.
+    pub(super) fn noticing(self, rollbacks: Rollbacks) -> Self {
+        Self { rollbacks, ..self }
+    }
+
+    /// What is waited for before anything can be compiled.
+    pub(super) fn missing(&self) -> Vec<String> {
+        self.sources.missing()
+    }
+
+    /// Whether peers get an answer.
+    pub(super) fn answers_peers(&self) -> bool {
+        self.outcomes.published.load().public.is_some()
+    }
+
+    /// Takes what a round with a peer gave; whether something follows from it.
+    pub(super) fn learned(&mut self, update: PeerUpdate) -> bool {
+        let peer = update.peer.clone();
+        let changed = self.importer.is_some() && self.brain.learned(update);
+        // What was written down is older than what the last leader knew, so the first answer is news in any case.
+        let first = self.importer.is_some() && self.asked.insert(peer.clone());
+        let saves = self.importer.is_some() && self.save(&peer);
+        changed || first || saves
+    }
+
+    /// Notes when a peer was confirmed, and keeps what is known of it over a restart; whether that is something else than what was kept.
+    fn save(&mut self, peer: &PeerName) -> bool {
+        let Some(knowledge) = self.brain.knowledge.get(peer) else { return false };
+        self.outcomes.confirmations.note(peer, knowledge);
+        let saved = self.saved.get(peer).map(|saved| saved.knowledge.as_ref());
+        let worth = knowledge.worth_saving(saved, &self.brain.times());
+        if worth {
+            self.saved.insert(peer.clone(), Saved::new(knowledge));
+        }
+        worth
+    }
+
+    /// Works out what is in force, and hands it on. Returns when the result will be another one though nothing else changes.
+    #[tracing::instrument(name = "compile", skip_all)]
+    pub(super) fn compile(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let seen = self.sources.seen();
+        let stored = seen.published();
+        let knows_table = self.outputs.knows_table(&self.settings.places);
+        let there = self.outputs.table(&self.settings.places);
+        match (self.leadership.leads(), self.importer.is_some()) {
+            (true, false) if knows_table => self.begin_to_lead(&seen, stored.clone(), there.as_deref()),
+            (true, true) => self.outgrow(there.as_deref()),
+            _ => self.follow(&seen, stored.clone()),
+        }
+        self.outgrow_rollbacks();
+        let (mut cluster, mut findings) = seen.cluster(&self.settings, &self.identity);
+        cluster.credentials.add(self.endpoint.borrow().clone());
+        findings.extend(self.identity.replaced(&self.settings, now));
+        findings.extend(self.identity.lost(self.sources.identity().as_ref(), &self.settings));
+        self.brain.cluster = cluster;
+        self.brain.objects = seen.objects();
+        self.brain.objects.findings.extend(findings.iter().cloned());
+        let mut federation = self.brain.compile(now);
+        if let Some(there) = there.filter(|there| self.importer.is_some() && looks_late(&self.brain.table, there)) {
+            // None could be built, and what another leader built last stays.
+            self.brain.table = there.as_ref().clone();
+        }
+        let taken = entries::taken(&seen.entries, &federation.imports);
+        // In the order in which findings are: errors first.
+        let errors = federation.findings.partition_point(|finding| finding.severity <= Severity::Warning);
+        federation.findings.splice(errors..errors, taken.iter().cloned());
+        let findings = [findings, taken].concat();
+        self.has_table |= federation.table.is_ok();
+        let next = self.hand_on(&seen, federation, findings, stored.as_ref(), now);
+        // A leader that does not know the table in the cluster begins as soon as it does.
+        let waits = self.leadership.leads() && self.importer.is_none();
+        next.into_iter().chain(now.checked_add(LISTED).ok().filter(|_| waits)).min()
+    }
+
+    /// Beginning from what the last leader wrote down, and from the table that it left in the cluster: that one is written first, so
+    /// what was written down of its version may be older, or be lost.
+    fn begin_to_lead(&mut self, seen: &Seen, stored: Option<Published>, table: Option<&Table>) {
+        self.follow(seen, stored);
+        self.brain.previous = std::mem::take(&mut self.brain.previous).resumed(table);
+        if self.leadership.began_after_gap() {
+            self.renumber();
+        }
+        self.saved =
+            self.brain.knowledge.iter().map(|(peer, knowledge)| (peer.clone(), Saved::new(knowledge))).collect();
+        self.asked.clear();
+        let (settings, updates) = self.asking.clone();
+        self.importer = Some(Importer::new(settings, updates));
+    }
+
+    /// A table that somebody else put into the cluster meanwhile, such as a deposed leader's last write: the next one must be newer.
+    fn outgrow(&mut self, table: Option<&Table>) {
+        if table.is_some() {
+            self.brain.previous = std::mem::take(&mut self.brain.previous).resumed(table);
+        }
+    }
+
+    /// Gateways and peers have seen what is lost by now. They would take the same numbers as before for a replay.
+    fn outgrow_rollbacks(&mut self) {
+        let rollbacks = self.rollbacks.count();
+        if self.importer.is_some() && std::mem::replace(&mut self.outgrown, rollbacks) != rollbacks {
+            self.renumber();
+        }
+    }
+
+    fn renumber(&mut self) {
+        self.brain.previous = std::mem::take(&mut self.brain.previous).renumbered();
+    }
+
+    fn follow(&mut self, seen: &Seen, stored: Option<Published>) {
+        if self.importer.take().is_some() {
+            // How this replica differs from the next leader begins now.
+            self.differs_since = None;
+        }
+        self.outcomes.confirmations.clear();
+        self.brain.knowledge = seen.knowledge();
+        self.brain.previous = stored.unwrap_or_default();
+    }
+
+    /// What a follower serves: what it compiled, as soon as that is what the leader published. When it is not for long, the two are
+    /// set up differently, as in the middle of an upgrade; then it serves its own, under the leader's versions: a version of its own
+    /// would make the leader's look like a replay. Returns when to look again.
+    fn serve(&mut self, federation: &Federation, stored: Option<&Published>, now: Timestamp) -> Option<Timestamp> {
+        if stored == Some(&federation.published) {
+            self.differs_since = None;
+            self.outcomes.published.store(Arc::new(exporter::Published::of(federation)));
+            return None;
+        }
+        let stored = stored?;
+        let since = *self.differs_since.get_or_insert(now);
+        if now.duration_since(since) < DIFFERENCE {
+            return since.checked_add(DIFFERENCE).ok();
+        }
+        tracing::warn!("this replica publishes something else than the leader; give all replicas the same flags");
+        self.outcomes.published.store(Arc::new(exporter::Published::of(&under_versions_of(federation, stored))));
+        None
+    }
+
+    fn hand_on(
+        &mut self,
+        seen: &Seen,
+        federation: Federation,
+        missing: Vec<Finding>,
+        stored: Option<&Published>,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let mut next = federation.next_change;
+        if let Some(importer) = &mut self.importer {
+            for gone in self.brain.forget_the_others() {
+                self.saved.remove(&gone);
+                self.outcomes.confirmations.forget(&gone);
+            }
+            self.differs_since = None;
+            self.brain.previous = federation.published.clone();
+            importer.follow(&federation, &self.brain.knowledge);
+        } else {
+            next = self.serve(&federation, stored, now).into_iter().chain(next).min();
+        }
+        let before = self.outcomes.newest.borrow().clone();
+        let told = before.as_ref().map(|before| before.in_force.federation.findings.as_slice());
+        tell_new(&federation.findings, told);
+        let generations = seen.federations.iter().map(|(key, object)| (key.name.clone(), object.generation)).collect();
+        let in_force = InForce {
+            local: self.brain.cluster.clone(),
+            federation,
+            table: self.brain.table.clone(),
+            egress: None,
+            running: None,
+            findings: Vec::new(),
+        };
+        self.outcomes.newest.send_replace(Some(Arc::new(Compiled {
+            in_force,
+            as_leader: self.importer.is_some(),
+            missing,
+            has_table: self.has_table,
+            generations,
+            uids: seen.uids(),
+            knowledge: self.brain.knowledge.clone(),
+            saved: self.saved.clone(),
+            asked: self.asked.clone(),
+        })));
+        next
+    }
+}
+
+/// The same documents under the sequences that the leader gave to them.
+fn under_versions_of(federation: &Federation, stored: &Published) -> Federation {
+    let mut federation = federation.clone();
+    for (peer, document) in &mut federation.private_documents {
+        let extension = Arc::make_mut(document).extension.as_mut();
+        if let (Some(extension), Some(version)) = (extension, stored.documents.get(peer)) {
+            extension.sequence = version.sequence;
+        }
+    }
+    if let Some(version) = &stored.bundle {
+        federation.spiffe_bundle.sequence = version.sequence;
+    }
+    federation
+}

@@ -1,0 +1,200 @@
+//! `fedgate controller`, from start to stop.
+
+use crate::api::client;
+use crate::endpoint;
+use crate::identity;
+use crate::metrics::Metrics as OwnMetrics;
+use crate::module::Module;
+use crate::probes::{self, Health};
+use crate::settings::ControllerSettings;
+use anyhow::Result;
+use arc_swap::ArcSwap;
+use fedgate_core::TrustDomain;
+use fedgate_engine::metrics::Metrics;
+use fedgate_exchange::exporter::{self, ExporterSettings, Limits, MetadataTls, Transport};
+use fedgate_exchange::importer::{self, FetchLimits, ImporterSettings, SystemRoots};
+use fedgate_exchange::lookup::LookUpSettings;
+use fedgate_exchange::probe::ProbeSettings;
+use fedgate_federation::credentials::Credentials;
+use fedgate_federation::document;
+use fedgate_process::clock::SystemClock;
+use fedgate_process::file_watch;
+use fedgate_process::listen::{listen, stop_all, stop_of};
+use fedgate_process::signals::Signals;
+use fedgate_process::tasks::Tasks;
+use replica_loop::{Parts, ReplicaLoop};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+pub(super) mod replica_loop;
+#[cfg(test)]
+mod tests;
+
+/// How many peers' news may wait to be taken in.
+const LEARNED: usize = 256;
+
+/// How often a certificate is read that cannot be watched.
+const REREAD: Duration = Duration::from_secs(60);
+
+/// Runs the controller until it is told to stop (SIGTERM, SIGINT).
+///
+/// # Errors
+/// When it cannot begin: no way to the API server, an address in use, a certificate that is none, an identity that contradicts
+/// the flags. Once it runs, nothing ends it but a signal and the end of a task that it cannot be without.
+pub async fn run(settings: ControllerSettings) -> Result<()> {
+    settings.check()?;
+    let module = match &settings.gateway.filter_module {
+        None => Some(Module::read(&settings.gateway.filter_file())?),
+        Some(_) => None,
+    };
+    let settings = Arc::new(settings);
+    let mut signals = Signals::new()?;
+    let client = client::connect().await?;
+    let (metrics, own_metrics, health) = (Metrics::default(), OwnMetrics::default(), Health::default());
+    let published = Arc::default();
+    let (stop, stopped) = watch::channel(false);
+    let mut servers = Tasks::default();
+    serve_probes(&settings, &health, &metrics, &own_metrics, &stopped, &mut servers).await?;
+    let endpoint = serve_metadata(&settings, &metrics, Arc::clone(&published), &stopped, &mut servers).await?;
+
+    let identity = tokio::select! {
+        identity = identity::obtain(&client, &settings) => identity?,
+        () = health.beating() => return Ok(()),
+        () = signals.next() => return Ok(()),
+        ended = servers.ended() => return Err(ended),
+    };
+    let parts =
+        Parts { client, settings, identity, endpoint, module, published, health: health.clone(), metrics, own_metrics };
+    let (mut replica, election) = ReplicaLoop::start(parts)?;
+    servers.spawn("the election", election.run(stop_of(&stopped)));
+    let ended = until_end(signals.next(), &mut servers, &mut replica, &health).await;
+    // Nothing is written by a replica that is about to give the Lease back.
+    drop(replica);
+    stop_all(&stop, servers, &ended).await;
+    ended
+}
+
+/// Runs until `stop` is ready or a task ends, which is an error and makes `/healthz` fail.
+async fn until_end(
+    stop: impl Future<Output = ()>,
+    servers: &mut Tasks,
+    replica: &mut ReplicaLoop,
+    health: &Health,
+) -> Result<()> {
+    let ended = tokio::select! {
+        () = stop => return Ok(()),
+        ended = servers.ended() => ended,
+        ended = replica.run() => ended,
+    };
+    health.died(ended.to_string());
+    Err(ended)
+}
+
+async fn serve_probes(
+    settings: &ControllerSettings,
+    health: &Health,
+    metrics: &Metrics,
+    own: &OwnMetrics,
+    stopped: &watch::Receiver<bool>,
+    servers: &mut Tasks,
+) -> Result<()> {
+    let listener = listen("--probes-listen", settings.probes_listen).await?;
+    let mut registry = metrics.registry();
+    own.register(&mut registry);
+    let serve = probes::serve(listener, health.clone(), registry, stop_of(stopped));
+    servers.spawn("the address of probes and metrics", serve);
+    Ok(())
+}
+
+async fn serve_metadata(
+    settings: &ControllerSettings,
+    metrics: &Metrics,
+    published: Arc<ArcSwap<exporter::Published>>,
+    stopped: &watch::Receiver<bool>,
+    servers: &mut Tasks,
+) -> Result<watch::Receiver<Credentials>> {
+    let (tell, endpoint) = watch::channel(Credentials::default());
+    let limits = Limits::default();
+    let (transport, connections_per_source) = match &settings.metadata.tls {
+        // Behind a proxy all connections have one source.
+        None => (Transport::Plain, None),
+        Some(folder) => {
+            let tls = MetadataTls::read(&folder.join("tls.crt"), &folder.join("tls.key"))?;
+            let transport = Transport::Tls(Arc::clone(&tls.tls));
+            let credentials = (tell, settings.trust_domain.clone());
+            let follow = follow_certificate(folder.clone(), tls, credentials, stop_of(stopped));
+            servers.spawn("the watch of the metadata certificate", follow);
+            (transport, limits.connections_per_source)
+        }
+    };
+    let limits = limits.within_descriptors();
+    let listener = listen("--metadata-listen", settings.metadata.listen).await?;
+    let exporter = ExporterSettings {
+        path: settings.metadata.path.clone(),
+        transport,
+        limits: Limits { connections_per_source, ..limits },
+        clock: Arc::new(SystemClock),
+        metrics: metrics.exporter.clone(),
+    };
+    servers.spawn("the metadata endpoint", exporter::serve(listener, exporter, published, stop_of(stopped)));
+    Ok(endpoint)
+}
+
+/// A certificate that is renewed is served from the next connection on; what is wrong with it is told.
+async fn follow_certificate(
+    folder: std::path::PathBuf,
+    tls: MetadataTls,
+    (tell, ours): (watch::Sender<Credentials>, TrustDomain),
+    stop: impl Future<Output = ()>,
+) {
+    tell.send_replace(endpoint::read(&folder, &ours));
+    let mut changes = file_watch::watch(&[folder.join("tls.crt"), folder.join("tls.key")]);
+    if let Err(error) = &changes {
+        tracing::warn!("the metadata certificate cannot be watched, and is read again every minute: {error:#}");
+    }
+    tokio::pin!(stop);
+    loop {
+        let change = async {
+            match &mut changes {
+                Ok(changes) => changes.next().await,
+                Err(_) => sleep(REREAD).await,
+            }
+        };
+        tokio::select! {
+            () = &mut stop => return,
+            () = change => {
+                tell.send_if_modified(|told| {
+                    let now = endpoint::read(&folder, &ours);
+                    let differs = *told != now;
+                    *told = now;
+                    differs
+                });
+                match tls.replace() {
+                    Ok(()) => tracing::info!("the metadata certificate was read again"),
+                    Err(error) => tracing::error!("the metadata certificate before is still served: {error:#}"),
+                }
+            }
+        }
+    }
+}
+
+fn importer_settings(
+    settings: &ControllerSettings,
+    identity: &identity::ClusterIdentity,
+    metrics: &Metrics,
+) -> ImporterSettings {
+    ImporterSettings {
+        poll: settings.times.poll,
+        limits: FetchLimits { fetch: settings.times.timeout, ..FetchLimits::default() },
+        probe: ProbeSettings { interval: settings.times.probe, ..ProbeSettings::default() },
+        lookup: LookUpSettings::default(),
+        documents: document::Limits::default(),
+        times: settings.knowledge_times(),
+        identity: importer::Identity { cluster_uuid: identity.cluster_uuid.clone(), key: identity.key.clone() },
+        metrics: metrics.importer.clone(),
+        roots: SystemRoots::load(),
+        clock: Arc::new(SystemClock),
+    }
+}

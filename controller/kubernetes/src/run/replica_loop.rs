@@ -1,0 +1,200 @@
+//! The loop of a replica, with the tasks that work for it: watches in, compilations out.
+
+use super::{LEARNED, importer_settings};
+use crate::identity::ClusterIdentity;
+use crate::leader::confirmations::Confirmations;
+use crate::leader::election::{Election, Leadership};
+use crate::loaded::{Asking, Loaded};
+use crate::metrics::Metrics as OwnMetrics;
+use crate::module::Module;
+use crate::probes::{BEAT, Health};
+use crate::replica::compiled::Compiled;
+use crate::replica::{Outcomes, Replica};
+use crate::settings::ControllerSettings;
+use crate::sinks::outputs::Outputs;
+use crate::sinks::{events, writer::Writer};
+use crate::sources::{Sources, Wakes};
+use anyhow::Result;
+use arc_swap::ArcSwap;
+use fedgate_engine::metrics::Metrics;
+use fedgate_exchange::exporter;
+use fedgate_exchange::importer::PeerUpdate;
+use fedgate_federation::credentials::Credentials;
+use fedgate_process::pace::Pace;
+use fedgate_process::tasks::Tasks;
+use jiff::Timestamp;
+use kube::Client;
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+use tokio::time::interval;
+
+/// What a replica is made of.
+pub(crate) struct Parts {
+    pub(crate) client: Client,
+    pub(crate) settings: Arc<ControllerSettings>,
+    pub(crate) identity: ClusterIdentity,
+    /// What is known of the metadata endpoint's certificate in this Pod.
+    pub(crate) endpoint: watch::Receiver<Credentials>,
+    /// The filter that this program brings; `None` where the operator does.
+    pub(crate) module: Option<Module>,
+    /// What the exporter serves.
+    pub(crate) published: Arc<ArcSwap<exporter::Published>>,
+    pub(crate) health: Health,
+    pub(crate) metrics: Metrics,
+    pub(crate) own_metrics: OwnMetrics,
+}
+
+/// A replica at work. Dropping it ends its tasks in the middle of whatever they do.
+pub(crate) struct ReplicaLoop {
+    settings: Arc<ControllerSettings>,
+    replica: Replica,
+    outputs: Arc<Outputs>,
+    tasks: Tasks,
+    leadership: Leadership,
+    endpoint: watch::Receiver<Credentials>,
+    wakes: Wakes,
+    learned: mpsc::Receiver<PeerUpdate>,
+    compiled: watch::Receiver<Option<Arc<Compiled>>>,
+    health: Health,
+    metrics: Metrics,
+    own_metrics: OwnMetrics,
+}
+
+impl ReplicaLoop {
+    /// Starts its tasks. The election, which is to give the Lease back at the end, is for the caller to run.
+    ///
+    /// # Errors
+    /// When an empty table cannot be built, which does not happen.
+    pub(crate) fn start(parts: Parts) -> Result<(Self, Election)> {
+        let Parts { client, settings, identity, endpoint, module, published, health, metrics, own_metrics } = parts;
+        let (wakes, mut tasks) = (Wakes::default(), Tasks::default());
+        let sources = Sources::start(&client, &settings, &wakes, &mut tasks);
+        let replica_name = format!("{}_{}", settings.pod_name, uuid::Uuid::new_v4());
+        let confirmations = Confirmations::default();
+        let (election, leadership) =
+            Election::new(&client, &settings.places.namespace, replica_name, confirmations.clone());
+        let election = election.noticing(wakes.rollbacks.clone());
+        let rollbacks = wakes.rollbacks.clone();
+
+        let (updates, learned) = mpsc::channel(LEARNED);
+        let (newest, compiled) = watch::channel(None);
+        let (events, write_events) = events::start(client.clone(), &settings);
+        tasks.spawn("the writer of Events", write_events);
+        let loaded = Loaded::default();
+        let asking = Asking {
+            pods: sources.pods().clone(),
+            newest: compiled.clone(),
+            leadership: leadership.clone(),
+            loaded: loaded.clone(),
+            wake: Arc::clone(&wakes.outputs),
+            metrics: own_metrics.clone(),
+        };
+        tasks.spawn("the question for the gateway's tables", asking.run());
+        let outputs = Arc::new(Outputs::start(&client, &settings, &wakes, &mut tasks));
+        let writer = Writer {
+            settings: Arc::clone(&settings),
+            outputs: Arc::clone(&outputs),
+            module,
+            pods: sources.pods().clone(),
+            loaded,
+            federations: sources.federations().clone(),
+            leadership: leadership.clone(),
+            newest: compiled.clone(),
+            changed: Arc::clone(&wakes.outputs),
+            compile: Arc::clone(&wakes.inputs),
+            published: Arc::clone(&published),
+            events,
+            metrics: own_metrics.clone(),
+            client,
+        };
+        tasks.spawn("the writer", writer.run());
+        let asking = (importer_settings(&settings, &identity, &metrics), updates);
+        let kept_settings = Arc::clone(&settings);
+        let outcomes = Outcomes { newest, published, confirmations };
+        let watched = (sources, Arc::clone(&outputs));
+        let replica =
+            Replica::new(settings, identity, watched, leadership.clone(), asking, outcomes, endpoint.clone())?
+                .noticing(rollbacks);
+        Ok((
+            Self {
+                settings: kept_settings,
+                replica,
+                outputs,
+                tasks,
+                leadership,
+                endpoint,
+                wakes,
+                learned,
+                compiled,
+                health,
+                metrics,
+                own_metrics,
+            },
+            election,
+        ))
+    }
+
+    /// Runs until one of the tasks ends, which none should; returns why it did.
+    pub(crate) async fn run(&mut self) -> anyhow::Error {
+        let (mut pace, mut beat) = (Pace::default(), interval(BEAT / 5));
+        loop {
+            if pace.is_due() {
+                self.compile(&mut pace);
+            }
+            tokio::select! {
+                ended = self.tasks.ended() => return ended,
+                () = self.wakes.inputs.notified() => pace.changed(),
+                // Without TLS nobody tells, and this branch is not waited for.
+                Ok(()) = self.endpoint.changed() => pace.changed(),
+                () = self.leadership.changed() => {
+                    self.own_metrics.show_leader(self.leadership.leads());
+                    pace.changed();
+                }
+                Some(update) = self.learned.recv() => if self.replica.learned(update) { pace.changed() },
+                _ = beat.tick() => {
+                    self.health.beat();
+                    self.show_table();
+                    self.tell_health(&self.replica.missing());
+                }
+                () = pace.wait() => {}
+            }
+        }
+    }
+
+    fn compile(&mut self, pace: &mut Pace) {
+        let missing = self.replica.missing();
+        if missing.is_empty() {
+            pace.compiles();
+            let next = self.replica.compile(Timestamp::now());
+            pace.compiled(next);
+            match self.compiled.borrow().as_ref().filter(|_| self.leadership.leads()) {
+                Some(compiled) => self.metrics.show(&compiled.in_force),
+                None => self.metrics.hide(),
+            }
+        } else {
+            pace.later(BEAT);
+        }
+        self.tell_health(&missing);
+    }
+
+    /// The table in force is the one in the cluster, which may be an older one than was compiled. A new one is there before the next beat,
+    /// unless it cannot be written.
+    fn show_table(&self) {
+        let compiled = self.compiled.borrow();
+        if let Some(compiled) = compiled.as_ref().filter(|compiled| compiled.as_leader && self.leadership.leads()) {
+            let table = self.outputs.table(&self.settings.places);
+            self.metrics.show_table(&compiled.in_force.federation, table.as_deref());
+        }
+    }
+
+    /// What keeps this replica from answering peers.
+    fn tell_health(&self, missing: &[String]) {
+        let relisting = self.outputs.relisting();
+        self.health.waiting_for(match missing {
+            [] if !relisting.is_empty() => Some(relisting.join(", ")),
+            [] if self.replica.answers_peers() => None,
+            [] => Some("the first publication: it needs this cluster's roots, and a leader".to_owned()),
+            missing => Some(missing.join(", ")),
+        });
+    }
+}

@@ -1,0 +1,209 @@
+//! Writing one object: server-side apply with our field manager, of an object that is ours or is not there.
+
+use super::object::Desired;
+use super::outputs::{Found, Output};
+use crate::api::client::told;
+use crate::api::fingerprint::{is_own_key, of_object};
+use crate::api::owner::{FIELD_MANAGER, is_ours};
+use crate::api::watch::{Key, Sent};
+use fedgate_federation::{Finding, FindingReason, ObjectRef};
+use kube::ResourceExt;
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use serde_json::{Map, Value, json};
+
+/// What became of an object.
+#[derive(Debug)]
+pub(crate) enum Applied {
+    /// It was not there, and is as it should be.
+    Created,
+    /// It was there in another form, and is as it should be.
+    Corrected,
+    /// Somebody else's object has the name.
+    Conflict(Finding),
+}
+
+/// How the object is told in findings.
+pub(crate) fn object_ref(desired: &Desired) -> ObjectRef {
+    let namespace = Some(desired.namespace.clone());
+    ObjectRef { namespace, ..ObjectRef::new(desired.kind.name(), desired.name.as_str()) }
+}
+
+/// The finding about an object of somebody else under a name of ours.
+pub(crate) fn conflict(desired: &Desired, why: &str) -> Finding {
+    let message = format!("{why}, so it is left alone and ours is not written; rename or delete it");
+    Finding::error(FindingReason::Conflict, object_ref(desired), "metadata.name", message)
+}
+
+/// Creates the object, unless somebody else's is there.
+///
+/// # Errors
+/// What the API server said.
+pub(crate) async fn create(output: &Output, desired: &Desired, owner: &str) -> kube::Result<Applied> {
+    let there = match output.sees_ours_only {
+        true => output.api.get_metadata_opt(&desired.name).await?,
+        false => None,
+    };
+    match there {
+        // Ours is there, and the watch has not shown it yet: the answer to an earlier write was lost.
+        Some(there) if is_ours(&there, owner) => {
+            return update(output, desired, &there.uid().unwrap_or_default()).await;
+        }
+        Some(_) => {
+            return Ok(Applied::Conflict(conflict(desired, "an object of this name is there without fedgate's label")));
+        }
+        None => {}
+    }
+    let sent = output.watched.sending();
+    // Without force: should somebody else create it at this very moment, the fields are theirs.
+    let parameters = PatchParams::apply(FIELD_MANAGER);
+    match output.api.patch(&desired.name, &parameters, &Patch::Apply(&desired.body)).await {
+        Ok(object) => {
+            written(output, desired, sent, object);
+            Ok(Applied::Created)
+        }
+        Err(kube::Error::Api(status)) if status.is_conflict() => {
+            Ok(Applied::Conflict(conflict(desired, "somebody else has just written an object of this name")))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Puts an object of ours right: what we say of it holds, whoever said something else, and what others added goes.
+///
+/// # Errors
+/// What the API server said; a conflict when the object is another one by now.
+pub(crate) async fn update(output: &Output, desired: &Desired, uid: &str) -> kube::Result<Applied> {
+    let mut body = desired.body.clone();
+    body["metadata"]["uid"] = uid.into();
+    let sent = output.watched.sending();
+    let parameters = PatchParams::apply(FIELD_MANAGER).force();
+    let object = output.api.patch(&desired.name, &parameters, &Patch::Apply(&body)).await?;
+    let json = serde_json::to_value(&object).unwrap_or_default();
+    let is_right = of_object(&json) == desired.fingerprint;
+    let Some(mut patch) = removal(&json, &desired.body).filter(|_| !is_right) else {
+        written(output, desired, sent, object);
+        return Ok(Applied::Corrected);
+    };
+    patch["metadata"]["uid"] = uid.into();
+    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let object = output.api.patch(&desired.name, &parameters, &Patch::Merge(&patch)).await?;
+    written(output, desired, sent, object);
+    Ok(Applied::Corrected)
+}
+
+/// Deletes an object of ours, and no other one of its name.
+///
+/// # Errors
+/// What the API server said. An object that is gone already is none.
+pub(crate) async fn delete(output: &Output, key: &Key, found: &Found) -> kube::Result<()> {
+    let preconditions = Preconditions { uid: Some(found.uid.clone()), resource_version: None };
+    let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+    match output.api.delete(&key.name, &parameters).await {
+        // It stays until whoever has put a finalizer on it lets it go; the watch tells.
+        Ok(answer) if answer.is_left() => return Ok(()),
+        Ok(_) => {}
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
+        Err(error) => return Err(error),
+    }
+    output.watched.deleted(key, |there| there.uid == found.uid);
+    Ok(())
+}
+
+/// Remembers what the API server gave back, so that the watch's echo of it is no news.
+fn written(output: &Output, desired: &Desired, sent: Sent, object: DynamicObject) {
+    output.watched.wrote(sent, object, |found| found.fingerprint == desired.fingerprint);
+}
+
+/// The finding about an object of ours that does not stay as it is written.
+pub(crate) fn contested(desired: &Desired) -> Finding {
+    let message = "somebody else changes it again and again; it is put right less and less often; find out who with \
+                   `kubectl get --show-managed-fields`";
+    Finding::warning(FindingReason::Contested, object_ref(desired), "", message)
+}
+
+/// The merge patch (RFC 7396) that takes away what stands beside our fields, and of the metadata the labels and annotations under our
+/// names; `None` when nothing does.
+///
+/// Server-side apply leaves fields that another manager added, and an addition can widen what we say.
+fn removal(is: &Value, wanted: &Value) -> Option<Value> {
+    let mut patch = Map::new();
+    let metadata: Map<_, _> =
+        ["labels", "annotations"].into_iter().filter_map(|place| added_keys(is, wanted, place)).collect();
+    if !metadata.is_empty() {
+        patch.insert("metadata".to_owned(), metadata.into());
+    }
+    for (key, value) in is.as_object()? {
+        if ["apiVersion", "kind", "metadata", "status"].contains(&key.as_str()) {
+            continue;
+        }
+        match wanted.get(key) {
+            None => drop(patch.insert(key.clone(), Value::Null)),
+            Some(wanted) => patch.extend(difference(value, wanted).map(|difference| (key.clone(), difference))),
+        }
+    }
+    (!patch.is_empty()).then(|| json!(patch))
+}
+
+/// What takes away the labels or annotations under our names that somebody else added.
+fn added_keys(is: &Value, wanted: &Value, place: &str) -> Option<(String, Value)> {
+    let pairs = is["metadata"][place].as_object()?;
+    let added = pairs.keys().filter(|key| is_own_key(is, key) && wanted["metadata"][place].get(*key).is_none());
+    let patch: Map<_, _> = added.map(|key| (key.clone(), Value::Null)).collect();
+    (!patch.is_empty()).then(|| (place.to_owned(), patch.into()))
+}
+
+fn difference(is: &Value, wanted: &Value) -> Option<Value> {
+    match (is, wanted) {
+        (Value::Object(is), Value::Object(wanted)) => {
+            let changed = |(key, value): (&String, &Value)| match wanted.get(key) {
+                None => Some((key.clone(), Value::Null)),
+                Some(wanted) => difference(value, wanted).map(|difference| (key.clone(), difference)),
+            };
+            let patch: Map<_, _> = is.iter().filter_map(changed).collect();
+            (!patch.is_empty()).then_some(Value::Object(patch))
+        }
+        (is, wanted) if is == wanted => None,
+        (_, wanted) => Some(wanted.clone()),
+    }
+}
+
+/// A failure, told with its object.
+pub(crate) fn failed(desired: &ObjectRef, error: &kube::Error) -> Finding {
+    let message = format!("it cannot be written, and is tried again: {}", told(error));
+    Finding::error(FindingReason::NotWritten, desired.clone(), "", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_added_is_taken_away_and_nothing_else() {
+        let wanted = json!({ "spec": { "hosts": ["a"], "tls": { "mode": "X" } } });
+        let is = json!({
+            "metadata": { "labels": { "team": "a" } },
+            "spec": { "hosts": ["a", "b"], "tls": { "mode": "X", "more": 1 }, "exportTo": ["*"] },
+            "extra": {},
+        });
+        let patch = removal(&is, &wanted).unwrap();
+        let expected = json!({ "spec": { "hosts": ["a"], "tls": { "more": null }, "exportTo": null }, "extra": null });
+        assert_eq!(patch, expected);
+        assert_eq!(removal(&wanted, &wanted), None);
+    }
+
+    #[test]
+    fn labels_under_our_names_are_taken_away_and_those_of_others_stay() {
+        let wanted = json!({ "metadata": { "labels": { "fedgate.dev/owner": "a" } }, "spec": {} });
+        let is = json!({
+            "metadata": {
+                "labels": { "fedgate.dev/owner": "a", "fedgate.dev/theirs": "b", "team": "c" },
+                "annotations": { "fedgate.dev/note": "d", "note": "e" },
+            },
+            "spec": {},
+        });
+        let metadata = json!({ "labels": { "fedgate.dev/theirs": null }, "annotations": { "fedgate.dev/note": null } });
+        assert_eq!(removal(&is, &wanted), Some(json!({ "metadata": metadata })));
+        let others = json!({ "metadata": { "labels": { "fedgate.dev/owner": "a", "team": "c" } }, "spec": {} });
+        assert_eq!(removal(&others, &wanted), None);
+    }
+}

@@ -1,0 +1,291 @@
+//! The gateway's objects: its trust bundle, its table, its listener (`server`), and what makes the listener use both (`patches`).
+//!
+//! The filter's module comes by a ConfigMap (`shipping`). The table has an object of its own, so that the listener stays the same from one table to the next and no connection drains.
+//!
+//! All of them are the controller's and none is the chart's: they find each other by names, server names and ports, must come in an order, and
+//! are put right when somebody changes them. So an upgrade of the chart alone changes no listener.
+
+mod patches;
+mod server;
+mod shipping;
+
+pub(crate) use shipping::Shipping;
+
+use super::object::{Desired, Head};
+use crate::api::kind::Kind;
+use crate::settings::{ControllerSettings, Delivery};
+use fedgate_core::{Hostname, Options, Table, TrustDomain, write_configuration};
+use fedgate_envoy::{filter, trust};
+use fedgate_federation::bundle::TrustBundle;
+use fedgate_federation::{Federation, Finding, FindingReason, LocalCluster, ObjectRef};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The ConfigMap with the peers' roots, which is mounted into the gateway.
+pub(crate) const TRUST_BUNDLE: &str = "fedgate-trust-bundle";
+/// Its key.
+pub(crate) const BUNDLES: &str = "bundles.json";
+/// The EnvoyFilter with the table.
+pub(crate) const TABLE: &str = "fedgate-table";
+/// The EnvoyFilter that changes the listener.
+pub(crate) const LISTENER: &str = "fedgate-gateway";
+/// The Gateway.
+pub(crate) const GATEWAY: &str = "fedgate-gateway";
+/// Where a connection ends that no filter has sent anywhere: the VirtualService, and the ServiceEntry without endpoints.
+pub(crate) const BLACK_HOLE: &str = "fedgate-black-hole";
+/// The ServiceEntry of the health name.
+pub(crate) const HEALTH: &str = "fedgate-health";
+/// The WasmPlugin.
+pub(crate) const PLUGIN: &str = "fedgate";
+
+/// The most bytes of an object with a table. etcd refuses requests of 1.5 MiB, and the object has more than the table in it.
+pub(crate) const LARGEST_TABLE_OBJECT: usize = 1 << 20;
+
+/// The objects, in the order in which they are to be written: the module and the roots before a table that counts on them, and the Gateway,
+/// which opens the port, after all that closes it. A module that goes, goes last.
+///
+/// `table` is `None` when none could be built since the start: what is there stays. A table that is too large for an object is a finding, and its object stays as it is: it is never cut.
+pub(crate) fn objects(
+    settings: &ControllerSettings,
+    local: &LocalCluster,
+    federation: &Federation,
+    table: Option<&Table>,
+    shipping: &Shipping,
+) -> (Vec<Desired>, Option<Finding>) {
+    let (objects, bundles) = (Objects { settings, shipping }, &federation.bundles);
+    let modules = shipping.config_map.clone();
+    let mut wanted: Vec<_> = modules.iter().filter(|_| !shipping.drops).cloned().collect();
+    // Without any root there is no bundle map that Envoy would take.
+    if !bundles.is_empty() || !local.roots.is_empty() {
+        wanted.push(objects.trust_bundle(local, bundles));
+    }
+    wanted.extend([objects.black_hole_host(), objects.black_hole_route(), objects.patches()]);
+    wanted.extend(federation.health.as_ref().map(|health| objects.health_host(health)));
+    // Without a table nobody can say which Services' TLS is passed through, and what is there stays.
+    let server = (table.is_some() || !settings.gateway.passthrough).then(|| objects.server(&passed_through(table)));
+    let table = table.map(|table| objects.table(table));
+    let size = table.as_ref().map_or(0, |(_, size)| *size);
+    let fits = size <= LARGEST_TABLE_OBJECT;
+    wanted.extend(table.filter(|_| fits).map(|(table, _)| table));
+    wanted.extend(server);
+    wanted.extend(modules.filter(|_| shipping.drops));
+    if fits {
+        return (wanted, None);
+    }
+    (wanted, Some(too_large(size, ObjectRef::cluster(local.trust_domain.as_str()))))
+}
+
+pub(crate) fn too_large(size: usize, cluster: ObjectRef) -> Finding {
+    let message = format!(
+        "the table has {size} bytes as an object, and at most {LARGEST_TABLE_OBJECT} can be stored; the last one that was not too \
+         large stays in force; export fewer Services"
+    );
+    Finding::error(FindingReason::TableTooLarge, cluster, "", message)
+}
+
+/// The names of the gateway's objects that stay though none of them is wanted at the moment.
+pub(crate) fn keeps(kind: Kind, name: &str, delivery: Delivery) -> bool {
+    match kind {
+        Kind::ConfigMap => name == TRUST_BUNDLE,
+        Kind::EnvoyFilter => name == LISTENER || (name == TABLE && delivery == Delivery::EnvoyFilter),
+        Kind::WasmPlugin => name == PLUGIN && delivery == Delivery::WasmPlugin,
+        Kind::Gateway => name == GATEWAY,
+        Kind::VirtualService | Kind::ServiceEntry => name == BLACK_HOLE,
+        _ => false,
+    }
+}
+
+/// The hosts whose TLS is passed through, in order.
+fn passed_through(table: Option<&Table>) -> BTreeSet<Hostname> {
+    let exports = table.into_iter().flat_map(Table::exports);
+    exports.filter(|(_, export)| export.is_passthrough()).map(|(service, _)| service.host).collect()
+}
+
+struct Objects<'a> {
+    settings: &'a ControllerSettings,
+    shipping: &'a Shipping,
+}
+
+impl Objects<'_> {
+    fn head<'a>(&'a self, kind: Kind, name: &'a str) -> Head<'a> {
+        let places = &self.settings.places;
+        Head { kind, namespace: places.gateway(), name, owner: &places.namespace, peer: None }
+    }
+
+    fn trust_bundle(&self, local: &LocalCluster, bundles: &BTreeMap<TrustDomain, TrustBundle>) -> Desired {
+        let map = trust::bundles_or_nobody(&local.trust_domain, &local.roots, bundles);
+        let map = String::from_utf8_lossy(&map).into_owned();
+        Desired::new(self.head(Kind::ConfigMap, TRUST_BUNDLE), json!({ "data": { BUNDLES: map } }))
+    }
+
+    /// The object with the table, and its size in bytes.
+    fn table(&self, table: &Table) -> (Desired, usize) {
+        let configuration = write_configuration(table, Options::default());
+        let desired = match self.settings.places.delivery {
+            Delivery::EnvoyFilter => {
+                let extension = filter::extension_of(json!(configuration).to_string(), self.shipping.path());
+                let patch = json!({
+                    "applyTo": "EXTENSION_CONFIG",
+                    "match": { "context": "GATEWAY" },
+                    "patch": { "operation": "ADD", "value": extension },
+                });
+                self.envoy_filter(TABLE, vec![patch])
+            }
+            Delivery::WasmPlugin => {
+                let spec = json!({
+                    "selector": { "matchLabels": self.settings.gateway.selector.0 },
+                    "type": "NETWORK",
+                    "phase": "AUTHN",
+                    "url": self.shipping.url,
+                    "failStrategy": "FAIL_RELOAD",
+                    "pluginName": PLUGIN,
+                    "pluginConfig": configuration,
+                });
+                Desired::new(self.head(Kind::WasmPlugin, PLUGIN), json!({ "spec": spec }))
+            }
+        };
+        let size = desired.body.to_string().len();
+        (desired, size)
+    }
+
+    /// The names that callers ask for: all hosts of this cluster.
+    fn hosts(&self) -> String {
+        format!("*.{}", self.settings.trust_domain)
+    }
+
+    fn envoy_filter(&self, name: &str, patches: Vec<Value>) -> Desired {
+        let selector = json!({ "labels": self.settings.gateway.selector.0 });
+        let spec = json!({ "workloadSelector": selector, "configPatches": patches });
+        Desired::new(self.head(Kind::EnvoyFilter, name), json!({ "spec": spec }))
+    }
+}
+
+/// The object with the table, as the delivery has it.
+pub(crate) fn table_object(delivery: Delivery) -> (Kind, &'static str) {
+    match delivery {
+        Delivery::EnvoyFilter => (Kind::EnvoyFilter, TABLE),
+        Delivery::WasmPlugin => (Kind::WasmPlugin, PLUGIN),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::Sample;
+    use crate::settings::tests::read;
+    use fedgate_core::TableBuilder;
+
+    fn table(passed_through: &[&str]) -> Table {
+        let mut builder = TableBuilder::new("alpha.example".parse().unwrap());
+        for service in passed_through {
+            builder.passthrough(service.parse().unwrap()).unwrap();
+        }
+        Table::read(builder.build(1).unwrap()).unwrap()
+    }
+
+    fn made(flags: &[&str], passed_through: &[&str]) -> BTreeMap<(Kind, String), Value> {
+        let sample = Sample::healthy();
+        let (settings, federation) = (read(flags).unwrap(), sample.snapshot().in_force.federation);
+        let (objects, finding) =
+            objects(&settings, &sample.local, &federation, Some(&table(passed_through)), &shipped());
+        assert_eq!(finding, None);
+        objects.into_iter().map(|object| ((object.kind, object.name), object.body["spec"].clone())).collect()
+    }
+
+    fn listener(made: &BTreeMap<(Kind, String), Value>) -> &Value {
+        &made[&(Kind::EnvoyFilter, LISTENER.to_owned())]
+    }
+
+    const WEB: &str = "web.shop.svc.alpha.example:80";
+
+    fn shipped() -> Shipping {
+        Shipping::by_operator("file:///etc/fedgate/filter/sample.wasm")
+    }
+
+    #[test]
+    fn without_passthrough_the_port_has_its_one_server() {
+        let made = made(&[], &[]);
+        let server = json!({
+            "port": { "number": 15443, "name": "tls-federation", "protocol": "TLS" },
+            "hosts": ["*.alpha.example"],
+            "tls": { "mode": "ISTIO_MUTUAL" },
+        });
+        let expected = json!({ "selector": { "istio": "fedgate" }, "servers": [server] });
+        assert_eq!(made[&(Kind::Gateway, GATEWAY.to_owned())], expected);
+        assert!(!listener(&made).to_string().contains("passthrough"));
+    }
+
+    #[test]
+    fn what_is_passed_through_has_a_server_and_the_listeners_patches_stay() {
+        let (before, after) =
+            (made(&["--passthrough"], &[]), made(&["--passthrough"], &[WEB, "db.shop.svc.alpha.example:5432"]));
+        let servers = |made: &BTreeMap<_, Value>| made[&(Kind::Gateway, GATEWAY.to_owned())]["servers"].clone();
+        assert_eq!(servers(&before).as_array().map(Vec::len), Some(1));
+        let passthrough = json!({
+            "port": { "number": 15443, "name": "tls-passthrough", "protocol": "TLS" },
+            "hosts": ["shop/db.shop.svc.alpha.example", "shop/web.shop.svc.alpha.example"],
+            "tls": { "mode": "AUTO_PASSTHROUGH" },
+        });
+        assert_eq!(servers(&after)[1], passthrough);
+        assert_eq!(listener(&before), listener(&after), "the listener would drain with each export");
+    }
+
+    /// The filter must not run before it is told that the chain passes TLS through.
+    #[test]
+    fn the_filter_is_told_first_in_both_deliveries() {
+        for (flags, filters) in [(["--passthrough"].as_slice(), 1), (&["--passthrough", "--delivery", "WasmPlugin"], 0)]
+        {
+            let made = made(flags, &[WEB]);
+            let patches = listener(&made)["configPatches"].as_array().unwrap().clone();
+            let chain = |patch: &&Value| patch["match"]["listener"]["filterChain"]["applicationProtocols"].is_string();
+            let operations: Vec<_> =
+                patches.iter().filter(chain).map(|patch| patch["patch"]["operation"].as_str().unwrap()).collect();
+            let expected: Vec<_> = std::iter::repeat_n("INSERT_BEFORE", filters).chain(["INSERT_FIRST"]).collect();
+            assert_eq!(operations, expected, "INSERT_FIRST comes last, and so in front of all");
+        }
+    }
+
+    /// The filter reads the client from what the listener says, and pauses in front of a tcp_proxy that must not stop reading.
+    #[test]
+    fn the_listener_has_what_the_filter_needs_in_both_deliveries() {
+        for flags in [[].as_slice(), &["--delivery", "WasmPlugin"]] {
+            let text = listener(&made(flags, &[])).to_string();
+            for needed in
+                ["on_downstream_tls_handshake", "%DOWNSTREAM_PEER_URI_SAN%", "max_early_data_bytes", "trust_bundles"]
+            {
+                assert!(text.contains(needed), "{needed}: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_table_nobody_takes_hosts_away() {
+        let sample = Sample::healthy();
+        let federation = sample.snapshot().in_force.federation;
+        let has_gateway = |flags: &[&str]| {
+            let (objects, _) = objects(&read(flags).unwrap(), &sample.local, &federation, None, &shipped());
+            objects.iter().any(|object| object.kind == Kind::Gateway)
+        };
+        assert!(!has_gateway(&["--passthrough"]) && has_gateway(&[]));
+    }
+
+    #[test]
+    fn the_health_name_leads_to_the_gateways_own_listener_or_is_nowhere() {
+        let mut sample = Sample::healthy();
+        sample.local.health_name = true;
+        sample.write(&fedgate_federation::federate::Published::default());
+        let federation = sample.snapshot().in_force.federation;
+        let (objects, _) = objects(&sample.settings, &sample.local, &federation, None, &shipped());
+        let entry = objects.iter().find(|object| object.name == HEALTH).unwrap();
+        let address = entry.body["spec"]["endpoints"][0]["address"].as_str().unwrap();
+        assert_eq!(entry.body["spec"]["exportTo"], json!(["."]));
+        let listener = objects.iter().find(|object| object.name == LISTENER).unwrap();
+        let socket = address.strip_prefix("unix://").unwrap();
+        assert!(socket.starts_with('@') && listener.body.to_string().contains(socket), "{address}");
+        let off = made(&["--health-name", "false"], &[]);
+        assert!(
+            !off.contains_key(&(Kind::ServiceEntry, HEALTH.to_owned()))
+                && !self::listener(&off).to_string().contains("/healthz")
+        );
+    }
+}

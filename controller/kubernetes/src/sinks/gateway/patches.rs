@@ -1,0 +1,122 @@
+//! What is changed in the listener that istiod makes of the Gateway.
+
+use super::{BUNDLES, LISTENER, Objects};
+use crate::settings::Delivery;
+use crate::sinks::object::Desired;
+use crate::sinks::patch::on_chain;
+use fedgate_envoy::access_log::gateway_log;
+use fedgate_envoy::{AccessLog, filter, health, listener, trust};
+use serde_json::{Value, json};
+
+/// Istio's word for the proxies that are changed.
+const GATEWAY: &str = "GATEWAY";
+
+const TCP_PROXY: &str = "envoy.filters.network.tcp_proxy";
+
+/// How many endpoints of an export a connection tries one after another. Istio's load balancing picks at random, so of two endpoints one that
+/// refuses is picked again half of the times: five attempts lost a call in 32.
+const ENDPOINT_ATTEMPTS: u32 = 20;
+
+/// The ALPNs that tell istiod's chains for AUTO_PASSTHROUGH from all others on a gateway (`builtAutoPassthroughFilterChains`).
+const PASSED_THROUGH: &str = "istio,istio-peer-exchange,istio-http/1.0,istio-http/1.1,istio-h2";
+
+/// The filter comes from istiod.
+fn ads() -> Value {
+    json!({ "ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3" })
+}
+
+impl Objects<'_> {
+    /// On the chain of the federation server (hosts `*.<trust domain>`): each root bound to its trust domain, no session resumption, the
+    /// filter in front of tcp_proxy, and tcp_proxy waiting for it.
+    pub(super) fn patches(&self) -> Desired {
+        let mut patches =
+            vec![self.transport_socket(), self.unread_timeout(), self.inserted(listener::peer_uri_sans())];
+        if self.settings.places.delivery == Delivery::EnvoyFilter {
+            patches.push(self.inserted(filter::placeholder(ads())));
+        }
+        patches.push(self.waiting_tcp_proxy());
+        if self.settings.gateway.access_log {
+            patches.push(self.access_log());
+        }
+        if self.settings.gateway.health_name {
+            patches.push(self.health_listener());
+        }
+        if self.settings.gateway.passthrough {
+            patches.extend(self.passthrough());
+        }
+        self.envoy_filter(LISTENER, patches)
+    }
+
+    fn transport_socket(&self) -> Value {
+        let folder = self.settings.gateway.trust_folder.trim_end_matches('/');
+        let bundles = json!({ "filename": format!("{folder}/{BUNDLES}"), "watched_directory": { "path": folder } });
+        let validation = json!({ "custom_validator_config": trust::spiffe_validator(bundles) });
+        let socket = json!({ "transport_socket": trust::into_downstream_tls(validation) });
+        on_chain(GATEWAY, &json!({ "sni": self.hosts() }), "FILTER_CHAIN", "MERGE", &socket)
+    }
+
+    /// On each chain that passes TLS through: the filter, and before it what tells the filter so. Such chains are those that are matched by
+    /// Istio's ALPNs, whatever their hosts, so that this stays the same from one export to the next; the filter knows which are exported.
+    fn passthrough(&self) -> Vec<Value> {
+        let tcp_proxy = json!({ "applicationProtocols": PASSED_THROUGH, "filter": { "name": TCP_PROXY } });
+        let chain = json!({ "applicationProtocols": PASSED_THROUGH });
+        let mut patches = Vec::new();
+        if self.settings.places.delivery == Delivery::EnvoyFilter {
+            let filter = filter::placeholder(ads());
+            patches.push(on_chain(GATEWAY, &tcp_proxy, "NETWORK_FILTER", "INSERT_BEFORE", &filter));
+        }
+        // A WasmPlugin stands there already.
+        patches.push(on_chain(GATEWAY, &chain, "NETWORK_FILTER", "INSERT_FIRST", &listener::passed_through()));
+        patches
+    }
+
+    /// What answers for the health name.
+    fn health_listener(&self) -> Value {
+        json!({
+            "applyTo": "LISTENER",
+            "match": { "context": GATEWAY },
+            "patch": { "operation": "ADD", "value": health::listener(&self.health_socket()) },
+        })
+    }
+
+    /// Gateways of two clusters may share a network namespace, as those of a test do.
+    pub(super) fn health_socket(&self) -> String {
+        health::socket(&format!("{}/{}", self.settings.trust_domain, self.settings.places.gateway()))
+    }
+
+    fn inserted(&self, value: Value) -> Value {
+        self.at_tcp_proxy("INSERT_BEFORE", value)
+    }
+
+    fn waiting_tcp_proxy(&self) -> Value {
+        self.at_tcp_proxy(
+            "MERGE",
+            listener::tcp_proxy(json!({
+                "max_early_data_bytes": 0,
+                "max_connect_attempts": ENDPOINT_ATTEMPTS,
+            })),
+        )
+    }
+
+    fn at_tcp_proxy(&self, operation: &str, value: Value) -> Value {
+        let chain = json!({ "sni": self.hosts(), "filter": { "name": TCP_PROXY } });
+        on_chain(GATEWAY, &chain, "NETWORK_FILTER", operation, &value)
+    }
+
+    /// One line for each connection, with what the filter decided and why: Istio's own format has neither.
+    fn access_log(&self) -> Value {
+        self.on_listener(json!({ "access_log": [gateway_log(&AccessLog::Stdout)] }))
+    }
+
+    fn unread_timeout(&self) -> Value {
+        self.on_listener(json!({ "socket_options": [listener::unread_timeout()] }))
+    }
+
+    fn on_listener(&self, value: Value) -> Value {
+        json!({
+            "applyTo": "LISTENER",
+            "match": { "context": GATEWAY, "listener": { "portNumber": self.settings.gateway.port } },
+            "patch": { "operation": "MERGE", "value": value },
+        })
+    }
+}

@@ -1,0 +1,192 @@
+//! The objects of imports: for each imported host a name in the mesh, and how to call it. Whose roots are believed for it is said in
+//! `bindings`.
+//!
+//! Each has the host as its name, so a gateway that moves is an update of the same objects, and an operator finds them by the name
+//! that programs call.
+
+use super::object::{Desired, Head};
+use crate::api::fingerprint::USE_WAYPOINT;
+use crate::api::kind::Kind;
+use crate::settings::ControllerSettings;
+use fedgate_core::TrustDomain;
+use fedgate_federation::bundle::TrustBundle;
+use fedgate_federation::federate::{Import, Protocol, ServerIdentity};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+/// The network of the peers' gateways, in Istio's sense. No network of a mesh has this name and no gateway leads to it, and that is the point:
+/// ztunnel knows neither DestinationRules nor `exportTo` and would send an ambient Pod's bytes to an endpoint as they are, but it refuses an
+/// endpoint of a network that it has no gateway to (`build_request_through_gateway` in its `outbound.rs`, since Istio 1.26). Sidecars connect to it
+/// directly, as they do to every network without gateways. And an address that a peer announces never is one of this mesh's workloads.
+pub(crate) const PEERS_NETWORK: &str = "fedgate.dev";
+
+/// Keeps the namespace's waypoint away, which would call in ztunnel's place.
+pub(super) const NO_WAYPOINT: (&str, &str) = (USE_WAYPOINT, "none");
+
+/// Makes sidecars use mutual TLS even where our DestinationRule does not apply: it was deleted, or another one comes before it.
+const MUTUAL_TLS: (&str, &str) = ("security.istio.io/tlsMode", "istio");
+
+/// The objects of all imports. `imports` are in order of host, as `federate` gives them. They are made one after another and can be
+/// dropped before the next: there may be very many. A host without a root that could be believed has none.
+pub(crate) fn objects<'a>(
+    settings: &'a ControllerSettings,
+    imports: &'a [Import],
+    bundles: &'a BTreeMap<TrustDomain, TrustBundle>,
+) -> impl Iterator<Item = Desired> + 'a {
+    let hosts = imports.chunk_by(|a, b| a.service.host == b.service.host);
+    hosts
+        .filter_map(|ports| Some(Host { settings, ports, first: ports.first()? }))
+        .filter(|host| bundles.contains_key(&host.first.trust_domain))
+        .flat_map(|host| [host.destination_rule(), host.service_entry()])
+}
+
+/// One imported host with all its ports.
+struct Host<'a> {
+    settings: &'a ControllerSettings,
+    ports: &'a [Import],
+    first: &'a Import,
+}
+
+impl Host<'_> {
+    fn head(&self, kind: Kind) -> Head<'_> {
+        let places = &self.settings.places;
+        let (name, peer) = (self.first.service.host.as_str(), self.first.peer.as_str());
+        Head { kind, namespace: places.imports(), name, owner: &places.namespace, peer: Some(peer) }
+    }
+
+    fn service_entry(&self) -> Desired {
+        let port = |import: &Import| json!({ "number": import.service.port.get(), "name": import.port_name, "protocol": import.protocol.word() });
+        let endpoint = |address: SocketAddr| {
+            let ports: BTreeMap<_, _> =
+                self.ports.iter().map(|import| (import.port_name.as_str(), address.port())).collect();
+            json!({
+                "address": address.ip().to_string(),
+                "ports": ports,
+                "network": PEERS_NETWORK,
+                "labels": { MUTUAL_TLS.0: MUTUAL_TLS.1 },
+            })
+        };
+        let endpoints: Vec<_> = self.first.addresses().map(endpoint).collect();
+        let mut spec = json!({
+            "hosts": [self.first.service.host.as_str()],
+            "location": "MESH_INTERNAL",
+            // The controller has looked names up: once for all sidecars, and never to one of our own addresses.
+            "resolution": "STATIC",
+            "ports": self.ports.iter().map(port).collect::<Vec<_>>(),
+            "endpoints": endpoints,
+            "exportTo": self.settings.gateway.export_to,
+        });
+        if let ServerIdentity::Exactly(identities) = self.first.server.as_ref() {
+            spec["subjectAltNames"] = identities.iter().map(|identity| identity.as_str()).collect();
+        }
+        Desired::labelled(self.head(Kind::ServiceEntry), json!({ "spec": spec }), &[NO_WAYPOINT])
+    }
+
+    /// Mutual TLS by the mesh's own certificates. All gateways of the peer are alike wherever they are: with Istio's locality preference,
+    /// which comes with outlier detection, those of unknown locality would get all calls or none. A gateway that takes no connection, or
+    /// whose TLS handshake fails, leaves rotation; what a server answers is no reason, since one gateway stands for all servers.
+    fn destination_rule(&self) -> Desired {
+        let mut policy = json!({
+            "tls": { "mode": "ISTIO_MUTUAL" },
+            "loadBalancer": { "localityLbSetting": { "enabled": false } },
+            "outlierDetection": {
+                // Unless it is said, five answers of 5xx in a row put a gateway out of rotation that has only passed them on.
+                "consecutive5xxErrors": 0,
+                "splitExternalLocalOriginErrors": true,
+                "consecutiveLocalOriginFailures": 2,
+                "interval": "5s",
+                "baseEjectionTime": "10s",
+                "maxEjectionPercent": 100,
+                // When all have left, all are tried.
+                "minHealthPercent": 1,
+            },
+        });
+        let renewed = self.renewed_connections(&policy);
+        if !renewed.is_empty() {
+            policy["portLevelSettings"] = renewed.into();
+        }
+        let host = self.first.service.host.as_str();
+        let spec = json!({ "host": host, "trafficPolicy": policy, "exportTo": self.settings.gateway.export_to });
+        Desired::new(self.head(Kind::DestinationRule), json!({ "spec": spec }))
+    }
+
+    /// Where requests share connections, a connection ends between two requests after a time. The gateway, which sees TCP alone, cannot end
+    /// it so when it is to go itself. Connections of other protocols are left alone: nobody but the program knows when they may end.
+    fn renewed_connections(&self, policy: &Value) -> Vec<Value> {
+        let http = self.ports.iter().filter(|import| matches!(import.protocol, Protocol::Http | Protocol::Http2));
+        let lifetime = format!("{}s", self.settings.gateway.connection_lifetime.as_secs_f64());
+        let of_port = |import: &Import| {
+            // What is said of a port is all that counts for it.
+            let mut policy = policy.clone();
+            policy["port"] = json!({ "number": import.service.port.get() });
+            policy["connectionPool"] = json!({ "tcp": { "maxConnectionDuration": lifetime } });
+            policy
+        };
+        http.map(of_port).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::Sample;
+    use crate::sinks::bindings;
+    use std::sync::Arc;
+
+    /// The objects of beta's `web`, by kind.
+    fn made(change: impl FnOnce(&mut Import)) -> BTreeMap<Kind, Value> {
+        let sample = Sample::healthy();
+        let federation = sample.snapshot().in_force.federation;
+        let mut imports = federation.imports.clone();
+        change(&mut imports[0]);
+        let bindings = bindings::objects(&sample.settings, &imports, &federation.bundles);
+        let objects = bindings.chain(objects(&sample.settings, &imports, &federation.bundles));
+        objects.map(|object| (object.kind, object.body["spec"].clone())).collect()
+    }
+
+    #[test]
+    fn all_gateways_are_alike_and_one_that_cannot_be_connected_to_leaves() {
+        let policy = &made(|_| ())[&Kind::DestinationRule]["trafficPolicy"];
+        assert_eq!(policy["loadBalancer"]["localityLbSetting"]["enabled"], false);
+        let outliers = &policy["outlierDetection"];
+        assert_eq!(outliers["consecutive5xxErrors"], 0, "what a server answers is not the gateway's fault");
+        assert_eq!(
+            (&outliers["consecutiveLocalOriginFailures"], &outliers["maxEjectionPercent"]),
+            (&json!(2), &json!(100))
+        );
+        assert_eq!(outliers["minHealthPercent"], 1, "when all have left all are tried");
+    }
+
+    /// Without either, ambient Pods would call in clear text; without the label on the endpoint, so would sidecars to which our DestinationRule
+    /// does not apply. What Istio makes of it is tried on a real istiod.
+    #[test]
+    fn an_endpoint_is_in_a_network_of_its_own_and_takes_mutual_tls() {
+        let sample = Sample::healthy();
+        let federation = sample.snapshot().in_force.federation;
+        let written = objects(&sample.settings, &federation.imports, &federation.bundles);
+        let entry = written.into_iter().find(|object| object.kind == Kind::ServiceEntry).unwrap().body;
+        assert_eq!(entry["metadata"]["labels"][USE_WAYPOINT], "none");
+        for endpoint in entry["spec"]["endpoints"].as_array().unwrap() {
+            assert_eq!(endpoint["network"], PEERS_NETWORK);
+            assert_eq!(endpoint["labels"], json!({ "security.istio.io/tlsMode": "istio" }));
+        }
+        assert_ne!(entry["spec"]["endpoints"], json!([]));
+    }
+
+    #[test]
+    fn the_server_is_the_gateway_or_any_workload_of_the_peer() {
+        let gateway = "spiffe://beta.example/ns/gw/sa/gw";
+        let identity = fedgate_federation::document::WorkloadIdentity::parse(gateway).unwrap();
+        let exactly = made(|import| import.server = Arc::new(ServerIdentity::Exactly(vec![identity])));
+        assert_eq!(exactly[&Kind::ServiceEntry]["subjectAltNames"], json!([gateway]));
+        let workload = made(|import| {
+            import.passthrough = true;
+            import.server = Arc::new(ServerIdentity::AnyOf(import.trust_domain.clone()));
+        });
+        assert_eq!(workload[&Kind::ServiceEntry].get("subjectAltNames"), None);
+        // Whoever it is has to be signed by the peer's own roots.
+        let binding = workload[&Kind::EnvoyFilter].to_string();
+        assert!(binding.contains("beta.example") && !binding.contains("alpha.example"), "{binding}");
+    }
+}

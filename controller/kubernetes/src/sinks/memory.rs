@@ -1,0 +1,38 @@
+//! The ConfigMaps by which replicas share what they know, and the next start begins where this one ended.
+
+use super::object::{Desired, Head};
+use crate::api::kind::Kind;
+use crate::settings::Places;
+use crate::sources::memory::{CLUSTER, CLUSTER_KEY, ClusterRecord, KNOWLEDGE_KEY, LABEL, PEER, PUBLISHED_KEY, STATE};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use fedgate_core::PeerName;
+use fedgate_envoy::resource::hash;
+use fedgate_federation::federate::Published;
+use serde_json::json;
+
+/// The ConfigMap that tells of this cluster.
+pub(crate) fn state(places: &Places, published: &Published, record: &ClusterRecord) -> Desired {
+    let owner = places.namespace.as_str();
+    let head = Head { kind: Kind::ConfigMap, namespace: owner, name: STATE, owner, peer: None };
+    let data = json!({ PUBLISHED_KEY: json!(published).to_string(), CLUSTER_KEY: json!(record).to_string() });
+    Desired::labelled(head, json!({ "data": data }), &[(LABEL, CLUSTER)])
+}
+
+/// The ConfigMap that tells of a peer.
+pub(crate) fn peer(places: &Places, peer: &PeerName, packed: &[u8]) -> Desired {
+    let packed = BASE64_STANDARD.encode(packed);
+    let owner = places.namespace.as_str();
+    let name = name(peer);
+    let head = Head { kind: Kind::ConfigMap, namespace: owner, name: &name, owner, peer: Some(peer.as_str()) };
+    Desired::labelled(head, json!({ "binaryData": { KNOWLEDGE_KEY: packed } }), &[(LABEL, PEER)])
+}
+
+/// An object's name has at most 253 characters, and so has a peer's.
+fn name(peer: &PeerName) -> String {
+    const LONGEST: usize = 200;
+    match peer.as_str() {
+        name if name.len() <= LONGEST => format!("fedgate-peer-{name}"),
+        name => format!("fedgate-peer-{}", hash(name.as_bytes())),
+    }
+}

@@ -1,0 +1,176 @@
+//! The objects that are there already, ours and others', of the kinds and in the namespaces that we write to.
+
+use super::table::InObject;
+use crate::api::fingerprint::{Fingerprint, of_object};
+use crate::api::kind::Kind;
+use crate::api::owner::{OWNER, PEER};
+use crate::api::watch::{Key, Watch, Watched};
+use crate::module::{MODULES, Shipped};
+use crate::settings::{ControllerSettings, Delivery, Places};
+use crate::sinks::gateway::table_object;
+use crate::sources::{Wakes, place};
+use fedgate_core::Table;
+use fedgate_process::tasks::Tasks;
+use kube::api::DynamicObject;
+use kube::runtime::watcher::Config;
+use kube::{Api, Client, ResourceExt};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What is kept of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// `metadata.uid`: a write is for this object and no other one of the same name.
+    pub uid: String,
+    /// The value of the label that says whose it is.
+    pub owner: Option<String>,
+    /// The peer that it is there for.
+    pub peer: Option<String>,
+    /// Of its content.
+    pub fingerprint: Fingerprint,
+    /// The modules in it, of the one ConfigMap that has any.
+    pub shipped: Option<Arc<Shipped>>,
+    /// The table in it, of the objects that have one.
+    pub table: Option<InObject>,
+}
+
+/// The objects of a kind in a namespace.
+#[derive(Clone)]
+pub(crate) struct Output {
+    /// What is there.
+    pub watched: Watched<Found>,
+    /// How it is written.
+    pub api: Api<DynamicObject>,
+    /// Whether only objects with our label are seen, so that one of somebody else has to be asked for.
+    pub sees_ours_only: bool,
+}
+
+/// The kinds that are written, each with a namespace that it is written to; those apart that only passthrough needs.
+pub(crate) fn written(places: &Places) -> BTreeSet<(Kind, &str)> {
+    [
+        (Kind::ConfigMap, places.namespace.as_str()),
+        (Kind::ConfigMap, places.gateway()),
+        (Kind::EnvoyFilter, places.gateway()),
+        (Kind::WasmPlugin, places.gateway()),
+        (Kind::Gateway, places.gateway()),
+        (Kind::VirtualService, places.gateway()),
+        (Kind::ServiceEntry, places.gateway()),
+        (Kind::ServiceEntry, places.imports()),
+        (Kind::DestinationRule, places.imports()),
+        (Kind::EnvoyFilter, places.root.as_str()),
+    ]
+    .into()
+}
+
+/// All that are written to.
+pub(crate) struct Outputs {
+    places: BTreeMap<(Kind, String), Output>,
+    /// In whatever namespace a Service is whose TLS is passed through; `None` where that is not switched on.
+    passthrough: Option<Passthrough>,
+}
+
+/// The EnvoyFilters for the workloads that TLS is passed through to.
+pub(crate) struct Passthrough {
+    client: Client,
+    /// All of ours, of all namespaces.
+    pub watched: Watched<Found>,
+}
+
+impl Outputs {
+    /// Begins to watch, for as long as `tasks` lives.
+    pub(crate) fn start(client: &Client, settings: &ControllerSettings, wakes: &Wakes, tasks: &mut Tasks) -> Self {
+        let places = &settings.places;
+        let watch = |name, api, config| Watch {
+            name,
+            api,
+            config,
+            keep,
+            is_news: |_: &Found, _: &Found| false,
+            wake: Arc::clone(&wakes.outputs),
+            otherwise: Arc::clone(&wakes.outputs),
+            rollbacks: wakes.rollbacks.clone(),
+        };
+        let output = |tasks: &mut Tasks, (kind, namespace): (Kind, &str)| {
+            let api = kind.within(client, namespace);
+            // ConfigMaps are many and large, and most are nobody's business here.
+            let sees_ours_only = kind == Kind::ConfigMap;
+            let ours = Config::default().labels(&format!("{OWNER}={}", places.namespace));
+            let config = if sees_ours_only { ours } else { Config::default() };
+            let watch = watch(kind.plural(), api.clone(), config);
+            ((kind, namespace.to_owned()), Output { watched: Watched::start(watch, tasks), api, sees_ours_only })
+        };
+        let passthrough = |tasks: &mut Tasks| {
+            let place = place::passthrough(&places.namespace);
+            let watch = watch(place.name, place.api(client), place.watched());
+            Passthrough { client: client.clone(), watched: Watched::start(watch, tasks) }
+        };
+        let all = written(places).into_iter().map(|written| output(tasks, written)).collect();
+        Self { places: all, passthrough: settings.gateway.passthrough.then(|| passthrough(tasks)) }
+    }
+
+    /// Those of a kind in a namespace.
+    pub(crate) fn of(&self, kind: Kind, namespace: &str) -> Option<Cow<'_, Output>> {
+        let known = self.places.get(&(kind, namespace.to_owned())).map(Cow::Borrowed);
+        known.or_else(|| {
+            let passthrough = self.passthrough.as_ref().filter(|_| kind == Kind::EnvoyFilter)?;
+            let (api, watched) = (kind.within(&passthrough.client, namespace), passthrough.watched.clone());
+            Some(Cow::Owned(Output { watched, api, sees_ours_only: true }))
+        })
+    }
+
+    /// All of them, but for those that only passthrough needs.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&(Kind, String), &Output)> {
+        self.places.iter()
+    }
+
+    /// The table that istiod has from us; `None` while there is none that can be read. Right after another way of delivery was chosen
+    /// there may be two: then it is the newest one.
+    pub(crate) fn table(&self, places: &Places) -> Option<Arc<Table>> {
+        let found = |(kind, name): (Kind, &str)| {
+            let key = Key { namespace: places.gateway().to_owned(), name: name.to_owned() };
+            let found = self.places.get(&(kind, key.namespace.clone()))?.watched.get(&key)?;
+            found.table.filter(|_| found.owner.as_deref() == Some(&places.namespace)).map(|table| table.0)
+        };
+        Delivery::ALL.into_iter().map(table_object).filter_map(found).max_by_key(|table| table.generation())
+    }
+
+    /// Whether it is known which table there is.
+    pub(crate) fn knows_table(&self, places: &Places) -> bool {
+        let listed = |kind| {
+            self.places.get(&(kind, places.gateway().to_owned())).is_some_and(|output| output.watched.is_listed())
+        };
+        Delivery::ALL.into_iter().all(|delivery| listed(table_object(delivery).0))
+    }
+
+    /// Those that only passthrough needs.
+    pub(crate) fn passthrough(&self) -> Option<&Passthrough> {
+        self.passthrough.as_ref()
+    }
+
+    /// What was not listed yet, with the reason if there is one.
+    pub(crate) fn missing(&self) -> Vec<String> {
+        let missing = |((_, namespace), output): (&(Kind, String), &Output)| {
+            crate::sources::missing(&output.watched).map(|what| format!("{namespace}: {what}"))
+        };
+        self.places.iter().filter_map(missing).collect()
+    }
+
+    /// What is listed again, as the API server's data went back.
+    pub(crate) fn relisting(&self) -> Vec<String> {
+        let again = self.places.iter().filter(|(_, output)| output.watched.is_relisting());
+        again.map(|((_, namespace), output)| format!("{namespace}: {}", output.watched.name())).collect()
+    }
+}
+
+/// What is kept of an object.
+pub(crate) fn keep(object: DynamicObject) -> Found {
+    let label = object.labels().get(OWNER).cloned();
+    let peer = object.annotations().get(PEER).cloned();
+    let uid = object.uid().unwrap_or_default();
+    let json = serde_json::to_value(&object).unwrap_or_default();
+    let shipped = (object.name_any() == MODULES && object.data.get("binaryData").is_some())
+        .then(|| Arc::new(Shipped::of(&object)));
+    let table = InObject::of(&object);
+    Found { uid, owner: label, peer, fingerprint: of_object(&json), shipped, table }
+}

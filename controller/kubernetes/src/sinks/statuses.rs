@@ -1,0 +1,114 @@
+//! The status of each `IstioFederation`, and which of them are to be written.
+
+use crate::api::fingerprint::Fingerprint;
+use crate::api::owner::FIELD_MANAGER;
+use crate::api::watch::Key;
+use crate::replica::compiled::Compiled;
+use crate::sources::federation::{FederationObject, keep};
+use crate::status::{DesiredStatus, desired};
+use fedgate_core::PeerName;
+use fedgate_federation::Finding;
+use fedgate_federation::federate::{Condition, ConditionType, PeerReport, table_too_large};
+use jiff::Timestamp;
+use kube::Api;
+use kube::api::{DynamicObject, Patch, PatchParams};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// Fingerprints of statuses that the API server did not keep as they were written: a CRD that is not ours drops fields that
+/// it does not know. What came back counts as what was written.
+#[derive(Debug, Default)]
+pub(crate) struct Kept(BTreeMap<Key, (Fingerprint, Fingerprint)>);
+
+impl Kept {
+    /// Whether the object's status is as it should be.
+    fn is_settled(&self, key: &Key, is: Fingerprint, wanted: Fingerprint) -> bool {
+        is == wanted || self.0.get(key) == Some(&(wanted, is))
+    }
+}
+
+/// What is told of the gateway, of each peer the same.
+#[derive(Debug, Default)]
+pub(crate) struct OfGateway<'a> {
+    /// The table is too large for an object.
+    pub(crate) too_large: Option<&'a Finding>,
+    /// Whether its Pods have the table; `None`: what was told before.
+    pub(crate) loaded: Option<Condition>,
+}
+
+/// The statuses that are not as they should be.
+pub(crate) fn to_write(
+    compiled: &Compiled,
+    of_gateway: &OfGateway<'_>,
+    federations: &BTreeMap<Key, FederationObject>,
+    kept: &Kept,
+    now: Timestamp,
+) -> Vec<(Key, DesiredStatus)> {
+    let conditions = conditions(compiled, of_gateway);
+    let status = |(key, object): (&Key, &FederationObject)| {
+        let mut conditions = conditions.get(key.name.as_str())?.clone();
+        if of_gateway.loaded.is_none() && is_peer(&conditions) {
+            conditions.extend(object.condition(ConditionType::TableLoaded));
+        }
+        if compiled.generations.get(&key.name) != Some(&object.generation) {
+            // A newer spec, which the next compilation is about.
+            return None;
+        }
+        if !object.conditions.is_empty() && compiled.is_pending(&key.name) {
+            return None;
+        }
+        let knowledge = PeerName::parse(&key.name).ok().and_then(|name| compiled.knowledge.get(&name));
+        let wanted = desired(object, &conditions, knowledge, now);
+        (!kept.is_settled(key, object.status, wanted.fingerprint)).then(|| (key.clone(), wanted))
+    };
+    federations.iter().filter_map(status).collect()
+}
+
+/// What is told of the gateway is told of peers, and not of objects that are none.
+fn is_peer(conditions: &[Condition]) -> bool {
+    conditions.iter().any(|condition| condition.kind == ConditionType::TableTooLarge)
+}
+
+/// The conditions of each object: of peers from their reports, of the others why they are none.
+fn conditions<'a>(compiled: &'a Compiled, of_gateway: &OfGateway<'_>) -> BTreeMap<&'a str, Vec<Condition>> {
+    let OfGateway { too_large, loaded } = of_gateway;
+    let federation = &compiled.in_force.federation;
+    let peer = |report: &'a PeerReport| {
+        let own = report.conditions.iter().cloned();
+        (report.peer.name.as_str(), own.chain([table_too_large(*too_large)]).chain(loaded.clone()).collect())
+    };
+    let peers = federation.peers.iter().map(peer);
+    let others = federation.others.iter().map(|(name, condition)| (name.as_str(), vec![condition.clone()]));
+    peers.chain(others).collect()
+}
+
+/// Writes one status, whole. What came back is for the watch to take; whether the status is as it was meant is remembered.
+///
+/// Not by server-side apply, which refuses fields that the definition does not have, and with them everything: a definition of somebody
+/// else may lack some of ours. Of a patch the API server takes what it knows.
+///
+/// # Errors
+/// What the API server said. An object that is gone is none.
+pub(crate) async fn write(
+    api: &Api<DynamicObject>,
+    key: &Key,
+    wanted: &DesiredStatus,
+    kept: &mut Kept,
+) -> kube::Result<Option<DynamicObject>> {
+    // To add a field that is there is to replace it.
+    let patch = json!([{ "op": "add", "path": "/status", "value": wanted.value }]);
+    let patch: Patch<()> = Patch::Json(serde_json::from_value(patch).map_err(kube::Error::SerdeError)?);
+    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    match api.patch_status(&key.name, &parameters, &patch).await {
+        Ok(object) => {
+            let is = keep(object.clone()).status;
+            match is == wanted.fingerprint {
+                true => drop(kept.0.remove(key)),
+                false => drop(kept.0.insert(key.clone(), (wanted.fingerprint, is))),
+            }
+            Ok(Some(object))
+        }
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}

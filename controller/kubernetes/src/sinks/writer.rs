@@ -1,0 +1,355 @@
+//! The leader's task that makes the cluster be as was compiled.
+//!
+//! ```text
+//! newest ──► gateway's objects ──► workloads ──► memory ──► exporter ──► statuses ──► imports ──► deletions
+//! ```
+//!
+//! In this order a service is announced only when the gateway knows it, a version is served only when a restart would know it, and a
+//! peer that is gone loses its table row and roots before its imports. A newer compilation makes the writer begin again with it: what was
+//! written by then is as it should be, and is passed over. Nothing is written that is so already.
+
+mod mounts;
+mod objects;
+
+use super::events::{self, Events};
+use super::gateway::{self, Shipping};
+use super::memory;
+use super::object::Desired;
+use super::outputs::Outputs;
+use super::pace::Corrections;
+use super::plan::{Wanted, step};
+use super::statuses::{self, Kept, OfGateway};
+use super::table::{InObject, looks_late};
+use crate::api::client::told;
+use crate::api::kind::Kind;
+use crate::api::watch::{Key, Watched};
+use crate::leader::election::Leadership;
+use crate::loaded::Loaded;
+use crate::metrics::{Metrics, Verb};
+use crate::module::{MODULES, Module};
+use crate::replica::compiled::Compiled;
+use crate::settings::ControllerSettings;
+use crate::sinks::gateway::table_object;
+use crate::sources::federation::FederationObject;
+use crate::sources::memory::ClusterRecord;
+use crate::sources::pod::GatewayPod;
+use arc_swap::ArcSwap;
+use fedgate_engine::in_force::InForce;
+use fedgate_exchange::exporter;
+use fedgate_federation::federate::{Condition, ConditionStatus};
+use fedgate_federation::{Finding, FindingReason, ObjectRef, Severity};
+use fedgate_process::clock::until;
+use jiff::Timestamp;
+use kube::api::DynamicObject;
+use kube::{Client, ResourceExt};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+/// How soon what failed is tried again.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Everything that the writer needs.
+pub(crate) struct Writer {
+    /// The settings.
+    pub settings: Arc<ControllerSettings>,
+    /// The API server.
+    pub client: Client,
+    /// What is there.
+    pub outputs: Arc<Outputs>,
+    /// The filter that this program brings; `None` where the operator does.
+    pub module: Option<Module>,
+    /// The gateway's Pods.
+    pub pods: Watched<GatewayPod>,
+    /// Which table they have.
+    pub loaded: Loaded,
+    /// The objects whose status is written.
+    pub federations: Watched<FederationObject>,
+    /// Whether this replica leads.
+    pub leadership: Leadership,
+    /// What was compiled last.
+    pub newest: watch::Receiver<Option<Arc<Compiled>>>,
+    /// Woken when an object that we write was changed.
+    pub changed: Arc<Notify>,
+    /// Wakes whoever compiles.
+    pub compile: Arc<Notify>,
+    /// What the exporter serves.
+    pub published: Arc<ArcSwap<exporter::Published>>,
+    /// Where Events go.
+    pub events: Events,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// What the writer remembers from one pass to the next.
+#[derive(Default)]
+struct Remembered {
+    corrections: Corrections,
+    kept: Kept,
+    told: BTreeSet<Finding>,
+    /// What the exporter serves: a pass that only puts an object right need not write all documents anew.
+    served: Weak<Compiled>,
+    /// The table that was there when one was compiled that the gateway would take for an older one.
+    outgrown: Option<InObject>,
+}
+
+/// How a pass ended.
+#[derive(Default)]
+struct Pass {
+    wanted: Wanted,
+    findings: Vec<Finding>,
+    /// When to look again though nothing changes.
+    again: Option<Instant>,
+}
+
+impl Pass {
+    /// Whether something could not be written.
+    fn has_failed(&self) -> bool {
+        self.findings.iter().any(|finding| finding.reason == FindingReason::NotWritten)
+    }
+
+    fn again_at(&mut self, then: Instant) {
+        self.again = Some(self.again.map_or(then, |again| again.min(then)));
+    }
+}
+
+impl Writer {
+    /// Runs for as long as somebody compiles.
+    pub(crate) async fn run(mut self) {
+        let mut remembered = Remembered::default();
+        let mut again = None;
+        loop {
+            tokio::select! {
+                changed = self.newest.changed() => if changed.is_err() { return },
+                () = self.changed.notified() => {}
+                () = self.leadership.changed() => {}
+                () = until(again) => {}
+            }
+            again = None;
+            let newest = self.newest.borrow_and_update().clone();
+            let Some(compiled) = newest else { continue };
+            if !self.leadership.leads() {
+                // The leader tells; should this replica lead next, it does not tell all of it again.
+                remembered.served = Weak::new();
+                remembered.told = compiled.in_force.federation.findings.iter().cloned().collect();
+                continue;
+            }
+            if !compiled.as_leader {
+                continue;
+            }
+            if !self.outputs.missing().is_empty() {
+                again = Some(Instant::now() + RETRY);
+                continue;
+            }
+            let leadership = self.leadership.clone();
+            again = tokio::select! {
+                again = self.pass(&compiled, &mut remembered) => again,
+                () = leadership.ended() => {
+                    tracing::warn!("this replica leads no more: what it was writing is left to the next leader");
+                    None
+                }
+            };
+        }
+    }
+
+    /// One pass; when the next one is due though nothing changes.
+    #[tracing::instrument(name = "reconcile", skip_all, fields(generation = compiled.in_force.table.generation()))]
+    async fn pass(&self, compiled: &Arc<Compiled>, remembered: &mut Remembered) -> Option<Instant> {
+        let _timer = self.metrics.pass();
+        let mut pass = Pass::default();
+        let whole = self.write_all(compiled, remembered, &mut pass).await;
+        for finding in pass.findings.iter().filter(|finding| !remembered.told.contains(finding)) {
+            match finding.severity {
+                Severity::Info => tracing::info!(reason = finding.reason.word(), "{finding}"),
+                Severity::Warning => tracing::warn!(reason = finding.reason.word(), "{finding}"),
+                Severity::Error => tracing::error!(reason = finding.reason.word(), "{finding}"),
+            }
+        }
+        if whole {
+            self.metrics.show_findings(&pass.findings);
+            let findings = news(compiled).chain(&pass.findings);
+            let happened = events::of_findings(findings, &mut remembered.told, &self.settings, &compiled.uids);
+            happened.into_iter().for_each(|happened| self.events.tell(happened));
+        }
+        pass.again
+    }
+
+    /// Whether it got to the end: a newer compilation or a failure that the rest depends on stops it.
+    async fn write_all(&self, compiled: &Arc<Compiled>, remembered: &mut Remembered, pass: &mut Pass) -> bool {
+        let InForce { local, federation, table, .. } = &compiled.in_force;
+        let table = compiled.has_table.then_some(table);
+        let shipping = self.shipping(pass);
+        let (objects, too_large) = gateway::objects(&self.settings, local, federation, table, &shipping);
+        pass.findings.extend(too_large.clone());
+        let awaits_first_answer = compiled.awaits_first_answer();
+        for desired in &objects {
+            if awaits_first_answer && desired.name == gateway::TRUST_BUNDLE && self.is_there(desired) {
+                // Roots of a peer that nobody has asked yet are not to be taken from the gateway.
+                pass.wanted.add(desired);
+                continue;
+            }
+            if self.is_overtaken(desired, compiled, remembered) {
+                self.compile.notify_one();
+                return false;
+            }
+            if desired.name == MODULES && shipping.drops && pass.has_failed() {
+                // The table that is there may name the module that is to go.
+                pass.wanted.add(desired);
+                continue;
+            }
+            self.write_one(desired, remembered, pass).await;
+        }
+        if !pass.has_failed() {
+            self.bring_mounts_up_to_date(pass).await;
+        }
+        let unprepared = self.prepare_passthrough(compiled, remembered, pass).await;
+        let state = self.remember(compiled, remembered, pass).await;
+        if pass.has_failed() || !self.leadership.leads() {
+            return false;
+        }
+        self.serve(compiled, &state, remembered);
+        let of_gateway = OfGateway { too_large: too_large.as_ref(), loaded: self.loaded.condition() };
+        pass.findings.extend(of_gateway.loaded.as_ref().and_then(|loaded| not_loaded(loaded, &self.settings)));
+        self.write_statuses(compiled, &of_gateway, remembered, pass).await;
+        if !self.write_imports(compiled, remembered, pass).await {
+            return false;
+        }
+        pass.findings.extend(unprepared);
+        self.delete(compiled, pass, |_| true).await;
+        true
+    }
+
+    /// What is done about the filter's module now.
+    fn shipping(&self, pass: &mut Pass) -> Shipping {
+        let (settings, now) = (&self.settings, Timestamp::now());
+        let Some(own) = &self.module else {
+            return Shipping::by_operator(settings.gateway.filter_module.as_deref().unwrap_or_default());
+        };
+        let key = Key { namespace: settings.places.gateway().to_owned(), name: MODULES.to_owned() };
+        let output = self.outputs.of(Kind::ConfigMap, settings.places.gateway());
+        let shipped = output.and_then(|output| output.watched.get(&key)?.shipped).unwrap_or_default();
+        let shipping = Shipping::of(own, (&settings.gateway, &settings.places), &shipped, &self.pods.all(), now);
+        pass.findings.extend(shipping.held_back.clone());
+        if let Some(then) = shipping.again {
+            pass.again_at(Instant::now() + Duration::try_from(then.duration_since(now)).unwrap_or(RETRY));
+        }
+        shipping
+    }
+
+    fn is_there(&self, desired: &Desired) -> bool {
+        let output = self.outputs.of(desired.kind, &desired.namespace);
+        output.is_some_and(|output| output.watched.get(&key(desired)).is_some())
+    }
+
+    /// Writes down what a restart begins from. Returns the object with the versions of what is published.
+    async fn remember(&self, compiled: &Compiled, remembered: &mut Remembered, pass: &mut Pass) -> Desired {
+        let places = &self.settings.places;
+        let peers = compiled.saved.iter().map(|(peer, saved)| memory::peer(places, peer, &saved.packed));
+        self.write_all_of(peers, remembered, pass).await;
+        let record = ClusterRecord::of(&compiled.in_force.local, &self.settings, &compiled.missing);
+        let state = memory::state(places, &compiled.in_force.federation.published, &record);
+        self.write_one(&state, remembered, pass).await;
+        state
+    }
+
+    /// Serves what was compiled, unless it is served already. Its versions must be those that are written down: a peer that has seen a
+    /// version takes an earlier one for a replay, which is what it would get from whoever begins from an older object. The object may be
+    /// another one though no write has failed: somebody else's, or one that is not to be written before a while.
+    fn serve(&self, compiled: &Arc<Compiled>, state: &Desired, remembered: &mut Remembered) {
+        if remembered.served.ptr_eq(&Arc::downgrade(compiled)) || !self.is_as(state) {
+            return;
+        }
+        self.published.store(Arc::new(exporter::Published::of(&compiled.in_force.federation)));
+        remembered.served = Arc::downgrade(compiled);
+    }
+
+    /// Whether the gateway would take the table for one that is older than what it has, since another leader wrote one meanwhile or an
+    /// operator restored one. A new compilation gives the table a higher generation; when there is none, it is written all the same.
+    fn is_overtaken(&self, desired: &Desired, compiled: &Compiled, remembered: &mut Remembered) -> bool {
+        let has_table = (desired.kind, desired.name.as_str()) == table_object(self.settings.places.delivery);
+        let there = self.outputs.table(&self.settings.places).filter(|_| has_table).map(InObject);
+        let there = there.filter(|there| looks_late(&compiled.in_force.table, &there.0));
+        if there.is_none() || there == remembered.outgrown {
+            return false;
+        }
+        remembered.outgrown = there;
+        true
+    }
+
+    /// Whether the object is there, as it should be.
+    fn is_as(&self, desired: &Desired) -> bool {
+        let output = self.outputs.of(desired.kind, &desired.namespace);
+        let found = output.and_then(|output| output.watched.get(&key(desired)));
+        step(desired, found, &self.settings.places.namespace).is_none()
+    }
+
+    async fn write_statuses(
+        &self,
+        compiled: &Compiled,
+        of_gateway: &OfGateway<'_>,
+        remembered: &mut Remembered,
+        pass: &mut Pass,
+    ) {
+        let api = Kind::IstioFederation.everywhere(&self.client);
+        for (key, wanted) in
+            statuses::to_write(compiled, of_gateway, &self.federations.all(), &remembered.kept, Timestamp::now())
+        {
+            if !self.leadership.leads() {
+                return;
+            }
+            self.metrics.write(Kind::IstioFederation, Verb::Apply);
+            if let Err(error) = self.write_status(&api, &key, &wanted, &mut remembered.kept).await {
+                self.metrics.failed_write(Kind::IstioFederation);
+                tracing::warn!(peer = key.name, "the status cannot be written, and is tried again: {}", told(&error));
+                pass.again_at(Instant::now() + RETRY);
+            }
+        }
+    }
+
+    async fn write_status(
+        &self,
+        api: &kube::Api<DynamicObject>,
+        key: &Key,
+        wanted: &crate::status::DesiredStatus,
+        kept: &mut Kept,
+    ) -> kube::Result<()> {
+        let sent = self.federations.sending();
+        let Some(object) = statuses::write(api, key, wanted, kept).await? else { return Ok(()) };
+        let uid = object.uid().unwrap_or_default();
+        for transition in &wanted.transitions {
+            if let Some(happened) = events::of_transition(&key.name, &uid, transition) {
+                self.events.tell(happened);
+            }
+        }
+        // The whole status is ours; whatever else is different somebody else wrote.
+        self.federations.wrote(sent, object, |_| true);
+        Ok(())
+    }
+}
+
+/// The findings that are told by Events: not those about what is only known from before.
+fn news(compiled: &Compiled) -> impl Iterator<Item = &Finding> {
+    let pending = |finding: &Finding| {
+        finding.object.kind == Kind::IstioFederation.name() && compiled.is_pending(&finding.object.name)
+    };
+    compiled.in_force.federation.findings.iter().filter(move |finding| !pending(finding))
+}
+
+/// What is told of a gateway that does not have the table: once, where the condition tells it of each peer.
+pub(crate) fn not_loaded(loaded: &Condition, settings: &ControllerSettings) -> Option<Finding> {
+    let (kind, name) = table_object(settings.places.delivery);
+    let namespace = Some(settings.places.gateway().to_owned());
+    let about = ObjectRef { namespace, ..ObjectRef::new(kind.name(), name) };
+    let message = format!(
+        "not every Pod of the gateway has this table in force: {}; see the logs of that Pod and of istiod",
+        loaded.message
+    );
+    (loaded.status == ConditionStatus::False)
+        .then(|| Finding::warning(FindingReason::TableNotLoaded, about, "", message))
+}
+
+fn key(desired: &Desired) -> Key {
+    Key { namespace: desired.namespace.clone(), name: desired.name.clone() }
+}

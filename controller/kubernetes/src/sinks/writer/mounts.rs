@@ -1,0 +1,75 @@
+//! What the gateway's Pods have mounted: a changed ConfigMap gets to them at once.
+//!
+//! A kubelet looks at a Pod's mounts every minute or so, and whenever the Pod changes. So a Pod whose annotation has another value than the
+//! ConfigMaps' hash gets that.
+
+use super::{Pass, RETRY, Writer};
+use crate::api::client::told;
+use crate::api::fingerprint::fingerprint;
+use crate::api::kind::Kind;
+use crate::api::owner::FIELD_MANAGER;
+use crate::api::watch::Key;
+use crate::metrics::Verb;
+use crate::module::MODULES;
+use crate::sinks::gateway::TRUST_BUNDLE;
+use crate::sources::pod::BUNDLE;
+use futures_util::stream::{self, StreamExt};
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+use tokio::time::Instant;
+
+/// How many Pods are told at once.
+const AT_ONCE: usize = 8;
+
+impl Writer {
+    /// Tells the Pods of ConfigMaps that have changed since they were told last.
+    pub(super) async fn bring_mounts_up_to_date(&self, pass: &mut Pass) {
+        let hash = self.mounted();
+        let mut pods = self.pods.all();
+        pods.retain(|_, pod| pod.runs() && pod.told.as_ref() != Some(&hash));
+        let told = stream::iter(pods.into_keys()).map(|key| self.tell(key, &hash));
+        let failed = told.buffer_unordered(AT_ONCE).filter(|failed| std::future::ready(*failed)).count().await;
+        if failed > 0 {
+            // They get it all the same, within a minute or two.
+            pass.again_at(Instant::now() + RETRY * 15);
+        }
+    }
+
+    /// The hash of what the ConfigMaps have.
+    fn mounted(&self) -> String {
+        let namespace = self.settings.places.gateway();
+        let output = self.outputs.of(Kind::ConfigMap, namespace);
+        let of = |name: &str| {
+            let found =
+                output.as_ref()?.watched.get(&Key { namespace: namespace.to_owned(), name: name.to_owned() })?;
+            Some(found.fingerprint.to_string())
+        };
+        fingerprint(&json!([of(TRUST_BUNDLE), of(MODULES)])).to_string()
+    }
+
+    /// Tells one Pod; whether that failed.
+    async fn tell(&self, key: Key, hash: &str) -> bool {
+        if !self.leadership.leads() {
+            return false;
+        }
+        let api = Kind::Pod.within(&self.client, &key.namespace);
+        let patch = Patch::Merge(json!({ "metadata": { "annotations": { BUNDLE: hash } } }));
+        let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        self.metrics.write(Kind::Pod, Verb::Apply);
+        let sent = self.pods.sending();
+        match api.patch(&key.name, &parameters, &patch).await {
+            Ok(object) => self.pods.wrote(sent, object, |pod| pod.told.as_deref() == Some(hash)),
+            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            Err(error) => {
+                self.metrics.failed_write(Kind::Pod);
+                tracing::warn!(
+                    pod = key.name,
+                    "it gets changed ConfigMaps later, since it cannot be told of them: {}",
+                    told(&error)
+                );
+                return true;
+            }
+        }
+        false
+    }
+}

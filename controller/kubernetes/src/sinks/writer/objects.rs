@@ -1,0 +1,247 @@
+//! Objects, one by one: what is to be done about each, doing it, and what came of it.
+
+use super::{Pass, RETRY, Remembered, Writer, key};
+use crate::api::client::told;
+use crate::api::kind::Kind;
+use crate::api::watch::Key;
+use crate::metrics::Verb;
+use crate::replica::compiled::Compiled;
+use crate::sinks::apply::{self, Applied};
+use crate::sinks::object::Desired;
+use crate::sinks::pace::CONTESTED;
+use crate::sinks::plan::{Step, step, unwanted};
+use crate::sinks::{bindings, imports, passthrough};
+use crate::sources::passthrough::CURE;
+use fedgate_engine::in_force::InForce;
+use fedgate_federation::{Finding, FindingReason};
+use futures_util::stream::{self, StreamExt};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How many objects are written at once.
+const AT_ONCE: usize = 16;
+/// How many objects are made before they are written.
+const BATCH: usize = 512;
+/// A batch that takes longer makes way for what was compiled meanwhile.
+const LONG: Duration = Duration::from_secs(5);
+
+impl Writer {
+    pub(super) async fn write_one(&self, desired: &Desired, remembered: &mut Remembered, pass: &mut Pass) {
+        pass.wanted.add(desired);
+        if let Some(todo) = self.todo(desired, remembered, pass) {
+            let done = self.carry_out(desired, todo).await;
+            self.done(desired, done, remembered, pass);
+        }
+    }
+
+    /// Tells the workloads that TLS is passed through to, whose roots to believe. What cannot be written costs its own Service alone, which
+    /// is not announced before; so it holds up nobody, and is told at the end.
+    pub(super) async fn prepare_passthrough(
+        &self,
+        compiled: &Compiled,
+        remembered: &mut Remembered,
+        pass: &mut Pass,
+    ) -> Vec<Finding> {
+        let InForce { local, federation, .. } = &compiled.in_force;
+        let others = std::mem::take(&mut pass.findings);
+        for desired in passthrough::objects(&self.settings, local, federation) {
+            self.write_one(&desired, remembered, pass).await;
+        }
+        let own = std::mem::replace(&mut pass.findings, others);
+        own.into_iter().map(with_cure).collect()
+    }
+
+    /// Whether everything was written; a newer compilation stops it. A name that is imported no more goes first and a new one comes last, so
+    /// that there is no moment in which a host is there and not bound to its owner's roots.
+    pub(super) async fn write_imports(
+        &self,
+        compiled: &Compiled,
+        remembered: &mut Remembered,
+        pass: &mut Pass,
+    ) -> bool {
+        let federation = &compiled.in_force.federation;
+        let (settings, imports, bundles) = (&self.settings, &federation.imports, &federation.bundles);
+        for import in imports.iter().filter(|import| bundles.contains_key(&import.trust_domain)) {
+            pass.wanted.add_name(Kind::ServiceEntry, settings.places.imports(), import.service.host.as_str());
+        }
+        self.delete(compiled, pass, |kind| kind == Kind::ServiceEntry).await;
+        self.write_each(bindings::objects(settings, imports, bundles), remembered, pass).await
+            && self.write_each(imports::objects(settings, imports, bundles), remembered, pass).await
+    }
+
+    /// Whether all were written; a newer compilation stops it. The objects are made batch by batch: all of them together may be hundreds of
+    /// megabytes.
+    async fn write_each(
+        &self,
+        mut objects: impl Iterator<Item = Desired>,
+        remembered: &mut Remembered,
+        pass: &mut Pass,
+    ) -> bool {
+        loop {
+            let batch = self.next_batch(&mut objects, remembered, pass);
+            if batch.is_empty() {
+                return true;
+            }
+            if self.is_superseded() || !self.leadership.leads() {
+                return false;
+            }
+            self.write_batch(batch, remembered, pass).await;
+        }
+    }
+
+    /// Writes objects of which none waits for another. All are written, whatever is compiled meanwhile.
+    pub(super) async fn write_all_of(
+        &self,
+        mut objects: impl Iterator<Item = Desired>,
+        remembered: &mut Remembered,
+        pass: &mut Pass,
+    ) {
+        loop {
+            let batch = self.next_batch(&mut objects, remembered, pass);
+            if batch.is_empty() {
+                return;
+            }
+            self.write_batch(batch, remembered, pass).await;
+        }
+    }
+
+    /// Once a write takes long, no further ones are begun for a compilation that is not the newest any more.
+    async fn write_batch(&self, batch: Vec<(Desired, Step)>, remembered: &mut Remembered, pass: &mut Pass) {
+        let began = Instant::now();
+        let writes = stream::iter(batch).map(|(desired, todo)| async move {
+            if began.elapsed() > LONG && self.is_superseded() {
+                return (desired, Ok(None));
+            }
+            let done = self.carry_out(&desired, todo).await;
+            (desired, done)
+        });
+        let done: Vec<_> = writes.buffer_unordered(AT_ONCE).collect().await;
+        for (desired, done) in done {
+            self.done(&desired, done, remembered, pass);
+        }
+    }
+
+    /// Whether something newer was compiled.
+    fn is_superseded(&self) -> bool {
+        self.newest.has_changed().unwrap_or(true)
+    }
+
+    /// The next objects that something is to be done about; those before them are as they should be.
+    fn next_batch(
+        &self,
+        objects: &mut impl Iterator<Item = Desired>,
+        remembered: &Remembered,
+        pass: &mut Pass,
+    ) -> Vec<(Desired, Step)> {
+        let todo = objects.filter_map(|desired| {
+            pass.wanted.add(&desired);
+            let todo = self.todo(&desired, remembered, pass)?;
+            Some((desired, todo))
+        });
+        todo.take(BATCH).collect()
+    }
+
+    /// What is to be done about an object now.
+    fn todo(&self, desired: &Desired, remembered: &Remembered, pass: &mut Pass) -> Option<Step> {
+        let key = key(desired);
+        let output = self.outputs.of(desired.kind, &desired.namespace)?;
+        match step(desired, output.watched.get(&key), &self.settings.places.namespace)? {
+            Step::Foreign => {
+                pass.findings.push(apply::conflict(desired, "an object of this name is there without fedgate's label"));
+                None
+            }
+            Step::Update(found) => match remembered.corrections.not_before(desired.kind, &key, desired.fingerprint) {
+                None => Some(Step::Update(found)),
+                Some(then) => {
+                    pass.again_at(then);
+                    None
+                }
+            },
+            Step::Create => Some(Step::Create),
+        }
+    }
+
+    async fn carry_out(&self, desired: &Desired, todo: Step) -> kube::Result<Option<Applied>> {
+        let Some(output) = self.outputs.of(desired.kind, &desired.namespace) else { return Ok(None) };
+        if !self.leadership.leads() {
+            return Ok(None);
+        }
+        match todo {
+            Step::Create => {
+                self.metrics.write(desired.kind, Verb::Create);
+                apply::create(&output, desired, &self.settings.places.namespace).await.map(Some)
+            }
+            Step::Update(found) => {
+                self.metrics.write(desired.kind, Verb::Apply);
+                apply::update(&output, desired, &found.uid).await.map(Some)
+            }
+            Step::Foreign => Ok(None),
+        }
+    }
+
+    fn done(
+        &self,
+        desired: &Desired,
+        done: kube::Result<Option<Applied>>,
+        remembered: &mut Remembered,
+        pass: &mut Pass,
+    ) {
+        match done {
+            Ok(None) => {}
+            Ok(Some(Applied::Conflict(finding))) => {
+                pass.findings.push(finding);
+                pass.again_at(Instant::now() + RETRY * 15);
+            }
+            Ok(Some(applied)) => {
+                tracing::debug!(
+                    kind = desired.kind.name(),
+                    namespace = desired.namespace,
+                    name = desired.name,
+                    "written"
+                );
+                if matches!(applied, Applied::Corrected) {
+                    let count = remembered.corrections.corrected(desired.kind, &key(desired), desired.fingerprint);
+                    if count >= CONTESTED {
+                        pass.findings.push(apply::contested(desired));
+                    }
+                }
+            }
+            Err(error) => {
+                self.metrics.failed_write(desired.kind);
+                pass.findings.push(apply::failed(&apply::object_ref(desired), &error));
+                pass.again_at(Instant::now() + RETRY);
+            }
+        }
+    }
+
+    /// Deletes objects of these kinds that nobody wants any more.
+    pub(super) async fn delete(&self, compiled: &Compiled, pass: &mut Pass, kinds: impl Fn(Kind) -> bool) {
+        let mut gone = unwanted(&self.outputs, &pass.wanted, &self.settings.places, &compiled.unheard());
+        gone.retain(|(kind, ..)| kinds(*kind));
+        let deletions = stream::iter(gone).map(|(kind, key, found)| async move {
+            let output = self.outputs.of(kind, &key.namespace).filter(|_| self.leadership.leads())?;
+            self.metrics.write(kind, Verb::Delete);
+            tracing::debug!(
+                kind = kind.name(),
+                namespace = key.namespace,
+                name = key.name,
+                "deleting what nobody wants any more"
+            );
+            apply::delete(&output, &key, &found).await.err().map(|error| (kind, key, error))
+        });
+        let failed: Vec<_> = deletions.buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await;
+        for (kind, key, error) in failed {
+            self.metrics.failed_write(kind);
+            let (kind, Key { namespace, name }) = (kind.name(), key);
+            tracing::warn!("{kind} {namespace}/{name} cannot be deleted, and is tried again: {}", told(&error));
+            pass.again_at(Instant::now() + RETRY);
+        }
+    }
+}
+
+fn with_cure(finding: Finding) -> Finding {
+    match finding.reason {
+        FindingReason::NotWritten => Finding { message: format!("{}; {CURE}", finding.message), ..finding },
+        _ => finding,
+    }
+}

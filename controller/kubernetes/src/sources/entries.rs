@@ -1,0 +1,106 @@
+//! ServiceEntries of others: a host of theirs may be one that is imported.
+//!
+//! A sidecar has each host once, so of two ServiceEntries with one host one is not used, and which of them is Istio's choice.
+
+use crate::api::kind::Kind;
+use crate::api::watch::Key;
+use fedgate_federation::federate::Import;
+use fedgate_federation::{Finding, FindingReason, ObjectRef};
+use kube::api::DynamicObject;
+use std::collections::BTreeMap;
+
+/// The most findings about one peer.
+const TOLD: usize = 10;
+
+/// What is kept of a ServiceEntry: its hosts, those apart that cannot be an imported one.
+pub(crate) type Hosts = Vec<String>;
+
+/// What is kept of a ServiceEntry.
+pub(crate) fn keep(object: DynamicObject) -> Hosts {
+    let hosts = object.data["spec"]["hosts"].as_array().into_iter().flatten();
+    hosts.filter_map(|host| Some(host.as_str()?.to_ascii_lowercase())).filter(|host| host.contains(".svc.")).collect()
+}
+
+/// The imported hosts that somebody else's ServiceEntry has as well.
+pub(crate) fn taken(entries: &BTreeMap<Key, Hosts>, imports: &[Import]) -> Vec<Finding> {
+    let mut by_host: BTreeMap<&str, Vec<&Key>> = BTreeMap::new();
+    for (key, hosts) in entries {
+        hosts.iter().for_each(|host| by_host.entry(host).or_default().push(key));
+    }
+    if by_host.is_empty() {
+        return Vec::new();
+    }
+    let mut found: BTreeMap<&str, Vec<Finding>> = BTreeMap::new();
+    for host in imports.chunk_by(|a, b| a.service.host == b.service.host).filter_map(|ports| ports.first()) {
+        let Some(others) = by_host.get(host.service.host.as_str()) else { continue };
+        found.entry(host.peer.as_str()).or_default().push(finding(host, others));
+    }
+    found.into_iter().flat_map(|(peer, findings)| limited(peer, findings)).collect()
+}
+
+fn finding(import: &Import, others: &[&Key]) -> Finding {
+    let first =
+        others.iter().take(3).map(|key| format!("{}/{}", key.namespace, key.name)).collect::<Vec<_>>().join(", ");
+    let more = others.len().saturating_sub(3);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let message = format!(
+        "its host {} is one of {} {first}{more} as well, and a sidecar has only one of them; delete that one, or ask the peer to withdraw its \
+         Service",
+        import.service.host,
+        Kind::ServiceEntry.name()
+    );
+    Finding::warning(FindingReason::HostTaken, ObjectRef::federation(import.peer.as_str()), "", message)
+}
+
+fn limited(peer: &str, mut findings: Vec<Finding>) -> Vec<Finding> {
+    let more = findings.len().saturating_sub(TOLD);
+    findings.truncate(TOLD);
+    if more > 0 {
+        let message = format!("{more} more of its hosts are those of others' ServiceEntries");
+        findings.push(Finding::warning(FindingReason::HostTaken, ObjectRef::federation(peer), "", message));
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::Sample;
+    use serde_json::json;
+
+    fn entry(namespace: &str, hosts: &[&str]) -> (Key, Hosts) {
+        let object = json!({ "metadata": { "name": "x", "namespace": namespace }, "spec": { "hosts": hosts } });
+        (Key { namespace: namespace.into(), name: "x".into() }, keep(serde_json::from_value(object).unwrap()))
+    }
+
+    #[test]
+    fn a_host_that_is_imported_and_somebody_elses_is_told() {
+        let imports = Sample::healthy().snapshot().in_force.federation.imports;
+        let told = |entries: &[(Key, Hosts)]| taken(&entries.iter().cloned().collect(), &imports);
+        let host = imports[0].service.host.as_str();
+        assert!(told(&[]).is_empty());
+        assert!(told(&[entry("a", &["other.svc.beta.example", "web.example"])]).is_empty());
+        let findings = told(&[entry("a", &["x.example", host]), entry("b", &[&host.to_uppercase()])]);
+        assert_eq!(findings.len(), 1, "{findings:#?}");
+        let said = findings[0].to_string();
+        assert!(said.contains("IstioFederation beta") && said.contains(host) && said.contains("a/x, b/x"), "{said}");
+    }
+
+    #[test]
+    fn what_is_no_host_is_passed_over() {
+        let read = |hosts: serde_json::Value| {
+            keep(serde_json::from_value(json!({ "metadata": { "name": "x" }, "spec": { "hosts": hosts } })).unwrap())
+        };
+        assert!(read(json!("web.shop.svc.beta.example")).is_empty());
+        assert_eq!(read(json!([1, null, "a.b.svc.c", "a.example"])), ["a.b.svc.c"]);
+    }
+
+    #[test]
+    fn of_very_many_some_are_told() {
+        let imports = Sample::healthy().snapshot().in_force.federation.imports;
+        let findings = vec![finding(&imports[0], &[]); TOLD + 5];
+        let told = limited("beta", findings);
+        assert_eq!(told.len(), TOLD + 1);
+        assert!(told[TOLD].message.starts_with("5 more"));
+    }
+}

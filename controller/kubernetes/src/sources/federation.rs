@@ -1,0 +1,126 @@
+//! `IstioFederation`s: the spec for the brain, and of the status what is needed to write the next one.
+
+use crate::api::fingerprint::{Fingerprint, fingerprint};
+use crate::crd::status::PeerCondition;
+use fedgate_federation::federate::{Condition, ConditionType};
+use fedgate_federation::form::FormError;
+use fedgate_federation::object::{ACCEPT_DOCUMENT_ANNOTATION, IstioFederationSpec, Named};
+use fedgate_federation::{Finding, FindingReason, ObjectRef};
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// An `IstioFederation`, read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FederationObject {
+    /// The spec, or why it is none.
+    pub spec: Result<Named<IstioFederationSpec>, Box<Finding>>,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.generation`.
+    pub generation: Option<i64>,
+    /// The fields that mean nothing here.
+    pub(crate) unknown: Vec<Finding>,
+    /// The conditions that it has.
+    pub conditions: Vec<PeerCondition>,
+    /// The whole status.
+    pub status: Fingerprint,
+}
+
+impl FederationObject {
+    /// A condition that it has.
+    pub(crate) fn condition(&self, kind: ConditionType) -> Option<Condition> {
+        let found = self.conditions.iter().find(|condition| condition.kind == format!("{kind:?}"))?;
+        let (reason, message) = (found.reason.clone(), found.message.clone());
+        Some(Condition { kind, status: found.status, reason, message })
+    }
+}
+
+/// What is kept of an object.
+pub(crate) fn keep(object: DynamicObject) -> FederationObject {
+    let status = object.data.get("status").cloned().unwrap_or(Value::Null);
+    FederationObject {
+        uid: object.uid().unwrap_or_default(),
+        generation: object.metadata.generation,
+        conditions: conditions(&status),
+        status: fingerprint(&status),
+        unknown: unknown(&object),
+        spec: spec(&object),
+    }
+}
+
+/// A status that somebody wrote is no news for the brain.
+pub(crate) fn is_news(before: &FederationObject, after: &FederationObject) -> bool {
+    // A field that nobody here reads makes a new generation too, and the status says which one was looked at.
+    let is_same = before.spec == after.spec && before.unknown == after.unknown && before.uid == after.uid;
+    !is_same || before.generation != after.generation
+}
+
+fn spec(object: &DynamicObject) -> Result<Named<IstioFederationSpec>, Box<Finding>> {
+    let name = object.name_any();
+    let accepted_document = object.annotations().get(ACCEPT_DOCUMENT_ANNOTATION).cloned();
+    match IstioFederationSpec::of_object(&object.data) {
+        Ok(spec) => Ok(Named { accepted_document, ..Named::new(name, spec) }),
+        Err(error) => {
+            let (object, field) = (ObjectRef::federation(name), error.field());
+            Err(Box::new(Finding::error(FindingReason::InvalidObject, object, field, error.message)))
+        }
+    }
+}
+
+fn unknown(object: &DynamicObject) -> Vec<Finding> {
+    let finding = |error: FormError| {
+        let (object, field) = (ObjectRef::federation(object.name_any()), error.field());
+        Finding::warning(FindingReason::UnknownField, object, field, error.message)
+    };
+    IstioFederationSpec::unknown_fields(&object.data).into_iter().map(finding).collect()
+}
+
+/// Those that have a condition's form; whatever else stands there is somebody else's.
+fn conditions(status: &Value) -> Vec<PeerCondition> {
+    let listed = status.get("conditions").and_then(Value::as_array);
+    listed.into_iter().flatten().filter_map(|condition| PeerCondition::deserialize(condition).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn object(value: Value) -> FederationObject {
+        keep(serde_json::from_value(value).unwrap())
+    }
+
+    #[test]
+    fn a_spec_of_another_form_is_a_finding_and_nothing_else() {
+        let broken = object(json!({ "metadata": { "name": "beta" }, "spec": { "trustDomain": 7 } }));
+        let finding = broken.spec.unwrap_err();
+        assert_eq!((finding.reason, finding.object.name.as_str()), (FindingReason::InvalidObject, "beta"));
+        assert!(object(json!({ "metadata": { "name": "beta" } })).spec.is_err());
+        let spec = json!({ "trustDomain": "beta.example", "metadataEndpoint": "https://beta.example/metadata" });
+        assert!(object(json!({ "metadata": { "name": "beta" }, "spec": spec })).spec.is_ok());
+    }
+
+    #[test]
+    fn only_the_spec_is_news() {
+        let spec = json!({ "trustDomain": "beta.example", "metadataEndpoint": "https://beta.example/metadata" });
+        let with = |spec: &Value, status: Value| {
+            object(json!({ "metadata": { "name": "beta", "uid": "1" }, "spec": spec, "status": status }))
+        };
+        let before = with(&spec, json!({}));
+        let told =
+            with(&spec, json!({ "conditions": [{ "type": "Accepted", "status": "True", "reason": "Accepted" }] }));
+        assert!(before != told && !is_news(&before, &told));
+        assert_eq!(told.conditions.len(), 1);
+        let annotated = |value: &str| {
+            let metadata = json!({ "name": "beta", "uid": "1", "annotations": { ACCEPT_DOCUMENT_ANNOTATION: value } });
+            object(json!({ "metadata": metadata, "spec": spec, "status": {} }))
+        };
+        assert!(is_news(&before, &annotated("0123456789abcdef")));
+        assert_eq!(annotated("x").spec.unwrap().accepted_document.as_deref(), Some("x"));
+        let mut other = spec;
+        other["trustDomain"] = "gamma.example".into();
+        assert!(is_news(&before, &with(&other, json!({}))));
+    }
+}

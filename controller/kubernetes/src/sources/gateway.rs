@@ -1,0 +1,255 @@
+//! Where peers reach the gateway (peer protocol, section 4): a configured list, else the addresses of a `LoadBalancer`, else the
+//! nodes of a `NodePort`.
+
+use super::Seen;
+use super::json::{cidrs, is_true, list, text};
+use super::pod::GatewayPod;
+use crate::api::watch::Key;
+use crate::settings::ControllerSettings;
+use fedgate_core::ServicePort;
+use fedgate_federation::document::{GatewayAddress, GatewayHost};
+use fedgate_federation::{Finding, FindingReason, ObjectRef};
+use ipnet::IpNet;
+use kube::api::DynamicObject;
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+/// What is kept of the gateway's Service.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct GatewayService {
+    service_type: String,
+    ports: Vec<Port>,
+    /// `status.loadBalancer.ingress`, an IP before a host name of the same entry.
+    ingress: Vec<String>,
+    /// Where it is reached from within the cluster, and `spec.externalIPs`.
+    ips: Vec<IpAddr>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Port {
+    port: u16,
+    node_port: Option<u16>,
+    /// A number, or a name, which is left out.
+    #[serde(deserialize_with = "number")]
+    target_port: Option<u16>,
+}
+
+fn number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
+    Ok(Value::deserialize(deserializer)?.as_u64().and_then(|port| port.try_into().ok()))
+}
+
+/// What is kept of a Node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Node {
+    /// Whether traffic may be sent to it.
+    takes_traffic: bool,
+    external: Vec<String>,
+    internal: Vec<String>,
+    /// `spec.podCIDRs`.
+    pub(super) pod_cidrs: Vec<IpNet>,
+}
+
+/// An address that is one; a headless Service has `None` for its own.
+fn ip(value: &Value) -> Option<IpAddr> {
+    value.as_str()?.parse().ok()
+}
+
+impl GatewayService {
+    /// Where the Service itself is reached: its own addresses and those of its load balancer, by its ports.
+    pub(super) fn own(&self) -> impl Iterator<Item = (IpAddr, u16)> {
+        let ips = self.ingress.iter().filter_map(|host| host.parse().ok()).chain(self.ips.iter().copied());
+        ips.flat_map(|ip| self.ports.iter().map(move |port| (ip, port.port)))
+    }
+
+    /// The ports of its Pods, as far as they are numbers.
+    pub(super) fn target_ports(&self) -> impl Iterator<Item = u16> {
+        self.ports.iter().map(|port| port.target_port.unwrap_or(port.port))
+    }
+
+    /// Its ports on every node.
+    pub(super) fn node_ports(&self) -> impl Iterator<Item = u16> {
+        self.ports.iter().filter_map(|port| port.node_port)
+    }
+}
+
+impl Node {
+    /// Its addresses, as far as they are IP addresses.
+    pub(super) fn ips(&self) -> impl Iterator<Item = IpAddr> {
+        self.external.iter().chain(&self.internal).filter_map(|address| address.parse().ok())
+    }
+}
+
+/// What is kept of a Service.
+pub(crate) fn keep_service(object: DynamicObject) -> GatewayService {
+    let (spec, status) = (&object.data["spec"], &object.data["status"]);
+    let ingress = |entry: &Value| ["ip", "hostname"].into_iter().find_map(|field| text(&entry[field]));
+    GatewayService {
+        service_type: text(&spec["type"]).unwrap_or_default(),
+        ports: list(&spec["ports"]).filter_map(|port| Port::deserialize(port).ok()).collect(),
+        ingress: list(&status["loadBalancer"]["ingress"]).filter_map(ingress).collect(),
+        ips: [&spec["clusterIPs"], &spec["externalIPs"]].into_iter().flat_map(list).filter_map(ip).collect(),
+    }
+}
+
+/// What is kept of a Node.
+pub(crate) fn keep_node(object: DynamicObject) -> Node {
+    let (spec, status) = (&object.data["spec"], &object.data["status"]);
+    let addresses = |kind: &str| {
+        let of_kind = list(&status["addresses"]).filter(move |address| address["type"] == kind);
+        of_kind.filter_map(|address| text(&address["address"])).collect()
+    };
+    Node {
+        takes_traffic: is_true(&status["conditions"], "Ready") && spec["unschedulable"] != true,
+        external: addresses("ExternalIP"),
+        internal: addresses("InternalIP"),
+        pod_cidrs: cidrs(spec.get("podCIDRs")),
+    }
+}
+
+/// The gateway's addresses, in order. None at all is a finding that says what to do.
+pub(crate) fn addresses(
+    settings: &ControllerSettings,
+    seen: &Seen,
+    findings: &mut Vec<Finding>,
+) -> Vec<GatewayAddress> {
+    if !settings.gateway.advertise.is_empty() {
+        return ordered(settings.gateway.advertise.clone());
+    }
+    let key = Key { namespace: settings.places.gateway().to_owned(), name: settings.gateway.service.clone() };
+    let found = match seen.gateway_services.get(&key) {
+        Some(service) => of_service(service, settings.gateway.port, seen),
+        None => Err("there is no such Service".to_owned()),
+    };
+    found.unwrap_or_else(|why| {
+        let object = ObjectRef::service(&key.namespace, &key.name);
+        let message = format!(
+            "{why}, so peers cannot reach this cluster's gateway; fix the Service, or name addresses with --advertise"
+        );
+        findings.push(Finding::error(FindingReason::NoGatewayAddress, object, "", message));
+        Vec::new()
+    })
+}
+
+fn of_service(service: &GatewayService, port: u16, seen: &Seen) -> Result<Vec<GatewayAddress>, String> {
+    let Some(found) = service.ports.iter().find(|found| found.port == port) else {
+        return Err(format!("it has no port {port} (--gateway-port)"));
+    };
+    let (hosts, port, otherwise) = match (service.service_type.as_str(), found.node_port) {
+        ("LoadBalancer", _) => {
+            (service.ingress.clone(), found.port, "its load balancer has no address yet (status.loadBalancer.ingress)")
+        }
+        ("NodePort", Some(node_port)) => {
+            (node_hosts(&seen.pods, &seen.nodes), node_port, "no ready, schedulable node runs a ready gateway pod")
+        }
+        (other, _) => return Err(format!("expected type LoadBalancer or NodePort, found {other:?}")),
+    };
+    let address =
+        |host: String| Some(GatewayAddress { address: GatewayHost::parse(&host).ok()?, port: ServicePort::new(port)? });
+    let addresses = ordered(hosts.into_iter().filter_map(address).collect());
+    if addresses.is_empty() { Err(otherwise.to_owned()) } else { Ok(addresses) }
+}
+
+/// The nodes that run a gateway and may take traffic: external addresses before internal ones.
+fn node_hosts(pods: &BTreeMap<Key, GatewayPod>, nodes: &BTreeMap<Key, Node>) -> Vec<String> {
+    let names: BTreeSet<_> = pods.values().filter_map(|pod| pod.node.clone()).collect();
+    let found = names.into_iter().filter_map(|name| nodes.get(&Key { namespace: String::new(), name }));
+    let hosts = |node: &Node| if node.external.is_empty() { node.internal.clone() } else { node.external.clone() };
+    found.filter(|node| node.takes_traffic).flat_map(hosts).collect()
+}
+
+/// By address, then port, as the wire has them.
+fn ordered(mut addresses: Vec<GatewayAddress>) -> Vec<GatewayAddress> {
+    addresses.sort();
+    addresses.dedup();
+    addresses
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(value: Value) -> DynamicObject {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn service(kind: &str, ingress: Value) -> GatewayService {
+        keep_service(read(json!({
+            "metadata": { "name": "fedgate-gateway" },
+            "spec": { "type": kind, "ports": [{ "port": 80 }, { "port": 15443, "nodePort": 30443 }] },
+            "status": { "loadBalancer": { "ingress": ingress } },
+        })))
+    }
+
+    fn seen() -> Seen {
+        let node = |name: &str, ready: &str, unschedulable: bool, addresses: Value| {
+            let key = Key { namespace: String::new(), name: name.into() };
+            let node = keep_node(read(json!({
+                "metadata": { "name": name },
+                "spec": { "unschedulable": unschedulable, "podCIDRs": ["10.1.0.0/24"] },
+                "status": { "addresses": addresses, "conditions": [{ "type": "Ready", "status": ready }] },
+            })));
+            (key, node)
+        };
+        let pod = |name: &str, node: &str, ready: &str| {
+            let key = Key { namespace: "fedgate-system".into(), name: name.into() };
+            let pod = super::super::pod::keep(read(json!({
+                "metadata": { "name": name },
+                "spec": { "nodeName": node },
+                "status": { "conditions": [{ "type": "Ready", "status": ready }] },
+            })));
+            (key, pod)
+        };
+        let internal = |ip: &str| json!({ "type": "InternalIP", "address": ip });
+        Seen {
+            nodes: BTreeMap::from([
+                node(
+                    "a",
+                    "True",
+                    false,
+                    json!([internal("10.0.0.1"), { "type": "ExternalIP", "address": "192.0.2.1" }]),
+                ),
+                node("b", "True", false, json!([internal("2001:db8::2")])),
+                node("c", "False", false, json!([internal("10.0.0.3")])),
+                node("d", "True", true, json!([internal("10.0.0.4")])),
+                node("e", "True", false, json!([internal("10.0.0.5")])),
+            ]),
+            pods: BTreeMap::from([
+                pod("1", "a", "True"),
+                pod("2", "b", "True"),
+                pod("3", "c", "True"),
+                pod("4", "d", "True"),
+                pod("5", "e", "False"),
+            ]),
+            ..Seen::default()
+        }
+    }
+
+    fn of(service: &GatewayService) -> Result<Vec<String>, String> {
+        of_service(service, 15443, &seen()).map(|addresses| addresses.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn a_load_balancer_has_all_its_entries() {
+        let ingress = json!([{ "hostname": "lb.example" }, { "ip": "192.0.2.9", "hostname": "x.example" }, { "ip": "2001:db8::9" }]);
+        let expected = ["192.0.2.9:15443", "[2001:db8::9]:15443", "lb.example:15443"];
+        assert_eq!(of(&service("LoadBalancer", ingress)).unwrap(), expected);
+        assert!(of(&service("LoadBalancer", json!([]))).unwrap_err().contains("no address yet"));
+    }
+
+    #[test]
+    fn a_node_port_has_the_nodes_that_run_a_gateway_and_take_traffic() {
+        let found = of(&service("NodePort", json!([]))).unwrap();
+        assert_eq!(found, ["192.0.2.1:30443", "[2001:db8::2]:30443"], "external first; not ready, cordoned: left out");
+    }
+
+    #[test]
+    fn another_type_or_port_is_told() {
+        assert!(of(&service("ClusterIP", json!([]))).unwrap_err().contains("LoadBalancer or NodePort"));
+        let other = of_service(&service("NodePort", json!([])), 443, &seen()).unwrap_err();
+        assert!(other.contains("no port 443"));
+    }
+}

@@ -1,0 +1,262 @@
+//! What a replica writes down for the others and for the next start, in ConfigMaps of fedgate's own namespace.
+//!
+//! Only the leader learns from peers, but every replica answers them. So what the leader knows, and the versions of what it
+//! published, are objects. There is nothing secret in them: documents, which peers publish, and hashes.
+//!
+//! A peer's knowledge is packed (gzip): ten thousand services are a megabyte of text, and an object may have about that much.
+
+use crate::api::watch::Key;
+use crate::settings::{ControllerSettings, Places, Selector};
+use fedgate_core::PeerName;
+use fedgate_federation::bundle::{roots_from_pem, roots_to_pem};
+use fedgate_federation::credentials::Credentials;
+use fedgate_federation::document::{ClusterUuid, GatewayAddress, Limits, Network, WorkloadIdentity};
+use fedgate_federation::federate::{Passthrough, Published};
+use fedgate_federation::key::PublicKey;
+use fedgate_federation::knowledge::{PeerKnowledge, Times};
+use fedgate_federation::own::OwnAddresses;
+use fedgate_federation::{Finding, LocalCluster};
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use kube::api::DynamicObject;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+
+/// The label of these ConfigMaps; its value says which of the two it is.
+pub(crate) const LABEL: &str = "fedgate.dev/memory";
+/// The label's value for the one that tells of this cluster.
+pub(crate) const CLUSTER: &str = "cluster";
+/// The label's value for those that tell of a peer.
+pub(crate) const PEER: &str = "peer";
+/// The name of the one that tells of this cluster.
+pub(crate) const STATE: &str = "fedgate-state";
+
+/// Keys in the ConfigMaps.
+pub(crate) const PUBLISHED_KEY: &str = "published.json";
+/// This cluster, for the command line.
+pub(crate) const CLUSTER_KEY: &str = "cluster.json";
+/// What is known of a peer.
+pub(crate) const KNOWLEDGE_KEY: &str = "knowledge.json.gz";
+/// The annotation with the peer's name, which may be longer than a label's value.
+pub(crate) const PEER_ANNOTATION: &str = "fedgate.dev/peer";
+
+/// The most bytes that packed knowledge is unpacked to: a document's limit, with room for what is added.
+const UNPACKED: u64 = 64 << 20;
+
+/// What a ConfigMap remembers.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Memory {
+    /// Of this cluster.
+    Cluster {
+        /// The versions of what was published.
+        published: Published,
+        /// This cluster, and where its objects are.
+        record: Option<Box<ClusterRecord>>,
+    },
+    /// Of a peer.
+    Peer(PeerName, std::sync::Arc<PeerKnowledge>),
+    /// Nothing that could be understood; it is written anew.
+    Nothing,
+}
+
+/// This cluster, as the command line reads it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ClusterRecord {
+    trust_domain: fedgate_core::TrustDomain,
+    cluster_uuid: ClusterUuid,
+    authn_key_pub: String,
+    root_ca: String,
+    #[serde(default)]
+    credentials: Credentials,
+    network: Network,
+    gateways: Vec<GatewayAddress>,
+    gateway_identities: Vec<WorkloadIdentity>,
+    #[serde(default)]
+    health_name: bool,
+    #[serde(default)]
+    passthrough: Passthrough,
+    #[serde(default)]
+    own: OwnAddresses,
+    /// When knowledge is stale.
+    pub times: Times,
+    /// Where objects are.
+    pub places: Places,
+    /// The labels of the gateway's Pods.
+    #[serde(default)]
+    pub gateway_selector: Selector,
+    /// What is missing in the cluster.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
+}
+
+impl ClusterRecord {
+    /// What is written down of a cluster, in which `findings` are missing.
+    pub(crate) fn of(cluster: &LocalCluster, settings: &ControllerSettings, findings: &[Finding]) -> Self {
+        Self {
+            trust_domain: cluster.trust_domain.clone(),
+            cluster_uuid: cluster.cluster_uuid.clone(),
+            authn_key_pub: cluster.authn_key.to_pem(),
+            root_ca: roots_to_pem(&cluster.roots),
+            credentials: cluster.credentials.clone(),
+            network: cluster.network.clone(),
+            gateways: cluster.gateways.clone(),
+            gateway_identities: cluster.gateway_identities.clone(),
+            health_name: cluster.health_name,
+            passthrough: cluster.passthrough.clone(),
+            own: cluster.own.clone(),
+            times: settings.knowledge_times(),
+            places: settings.places.clone(),
+            gateway_selector: settings.gateway.selector.clone(),
+            findings: findings.to_vec(),
+        }
+    }
+
+    /// The UUID that peers know the cluster by.
+    pub(crate) fn cluster_uuid(&self) -> &ClusterUuid {
+        &self.cluster_uuid
+    }
+
+    /// The cluster; `None` when its key or a root is none.
+    pub(crate) fn cluster(&self) -> Option<LocalCluster> {
+        let roots = match self.root_ca.is_empty() {
+            true => Vec::new(),
+            false => roots_from_pem(&self.root_ca, Limits::default().certificate_bytes),
+        };
+        Some(LocalCluster {
+            trust_domain: self.trust_domain.clone(),
+            cluster_uuid: self.cluster_uuid.clone(),
+            authn_key: PublicKey::from_pem(&self.authn_key_pub).ok()?,
+            roots: roots.into_iter().collect::<Result<_, _>>().ok()?,
+            credentials: self.credentials.clone(),
+            network: self.network.clone(),
+            gateways: self.gateways.clone(),
+            gateway_identities: self.gateway_identities.clone(),
+            health_name: self.health_name,
+            passthrough: self.passthrough.clone(),
+            own: self.own.clone(),
+        })
+    }
+}
+
+/// What is kept of a ConfigMap.
+pub(crate) fn keep(object: DynamicObject) -> Memory {
+    let label = object.metadata.labels.as_ref().and_then(|labels| labels.get(LABEL)).map(String::as_str);
+    let found = match label {
+        Some(CLUSTER) => cluster(&object),
+        Some(PEER) => peer(&object),
+        _ => None,
+    };
+    found.unwrap_or(Memory::Nothing)
+}
+
+fn cluster(object: &DynamicObject) -> Option<Memory> {
+    let json = |key: &str| object.data.get("data")?.get(key).and_then(Value::as_str);
+    let published = json(PUBLISHED_KEY).and_then(|text| serde_json::from_str(text).ok())?;
+    let record = json(CLUSTER_KEY).and_then(|text| serde_json::from_str(text).ok());
+    Some(Memory::Cluster { published, record })
+}
+
+fn peer(object: &DynamicObject) -> Option<Memory> {
+    use base64::Engine;
+    let name = PeerName::parse(object.metadata.annotations.as_ref()?.get(PEER_ANNOTATION)?).ok()?;
+    let packed = object.data.get("binaryData")?.get(KNOWLEDGE_KEY)?.as_str()?;
+    let packed = base64::prelude::BASE64_STANDARD.decode(packed).ok()?;
+    Some(Memory::Peer(name, std::sync::Arc::new(unpack(&packed)?)))
+}
+
+/// The most bytes of packed knowledge that an object can have beside everything else.
+const PACKED: usize = 768 << 10;
+
+/// Packs knowledge; the same knowledge gives the same bytes. What is too large for an object goes without the private document: a
+/// restart then knows the peer's roots and key, and asks for the rest.
+pub(crate) fn pack(knowledge: &PeerKnowledge) -> Vec<u8> {
+    let packed = packed(knowledge);
+    match packed.len() <= PACKED {
+        true => packed,
+        false => self::packed(&PeerKnowledge { private: None, held: None, ..knowledge.clone() }),
+    }
+}
+
+fn packed(knowledge: &PeerKnowledge) -> Vec<u8> {
+    let json = serde_json::to_vec(knowledge).unwrap_or_default();
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    // Writing to memory cannot fail.
+    let _ = encoder.write_all(&json);
+    encoder.finish().unwrap_or_default()
+}
+
+fn unpack(packed: &[u8]) -> Option<PeerKnowledge> {
+    let mut json = Vec::new();
+    GzDecoder::new(packed).take(UNPACKED).read_to_end(&mut json).ok()?;
+    serde_json::from_slice(&json).ok()
+}
+
+/// What was learned of each peer.
+pub(crate) fn knowledge(memory: &BTreeMap<Key, Memory>) -> BTreeMap<PeerName, PeerKnowledge> {
+    let peer = |memory: &Memory| match memory {
+        Memory::Peer(name, knowledge) => Some((name.clone(), knowledge.as_ref().clone())),
+        _ => None,
+    };
+    memory.values().filter_map(peer).collect()
+}
+
+/// The versions of what was published last.
+pub(crate) fn published(memory: &BTreeMap<Key, Memory>) -> Option<Published> {
+    memory.values().find_map(|memory| match memory {
+        Memory::Cluster { published, .. } => Some(published.clone()),
+        _ => None,
+    })
+}
+
+/// This cluster, as the controller wrote it down.
+pub(crate) fn record(memory: &BTreeMap<Key, Memory>) -> Option<&ClusterRecord> {
+    memory.values().find_map(|memory| match memory {
+        Memory::Cluster { record, .. } => record.as_deref(),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::Engine;
+    use serde_json::json;
+
+    fn nothing_known() -> PeerKnowledge {
+        let none = Value::Null;
+        let json = json!({ "trustDomain": "beta.example", "public": none, "private": none, "uuidSince": none,
+            "publicExchange": none, "privateExchange": none, "held": none });
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn config_map(packed: &[u8]) -> Memory {
+        let packed = base64::prelude::BASE64_STANDARD.encode(packed);
+        let object = json!({
+            "metadata": { "name": "x", "labels": { LABEL: PEER }, "annotations": { PEER_ANNOTATION: "beta" } },
+            "binaryData": { KNOWLEDGE_KEY: packed },
+        });
+        keep(serde_json::from_value(object).unwrap())
+    }
+
+    #[test]
+    fn knowledge_comes_back_as_it_was() {
+        let known = nothing_known();
+        let Memory::Peer(name, read) = config_map(&pack(&known)) else { panic!("no peer") };
+        assert_eq!((name.as_str(), read.as_ref()), ("beta", &known));
+        assert_eq!(pack(&known), pack(&read));
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_nothing() {
+        assert_eq!(config_map(b"no gzip"), Memory::Nothing);
+        let packed = pack(&nothing_known());
+        assert_eq!(config_map(&packed[..packed.len() / 2]), Memory::Nothing);
+        let without =
+            json!({ "metadata": { "name": "x", "labels": { LABEL: CLUSTER } }, "data": { PUBLISHED_KEY: "{" } });
+        assert_eq!(keep(serde_json::from_value(without).unwrap()), Memory::Nothing);
+    }
+}

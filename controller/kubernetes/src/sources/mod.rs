@@ -1,0 +1,136 @@
+//! What the brain works from: everything that is watched, and how it becomes the brain's inputs.
+//!
+//! | module | what it reads |
+//! | --- | --- |
+//! | `federation` | `IstioFederation`s |
+//! | `policy` | `FederationPolicy`s |
+//! | `service` | Services with the export label |
+//! | `entries` | others' ServiceEntries |
+//! | `gateway` | where peers reach the gateway: its Service, its Pods, their Nodes |
+//! | `own` | what this cluster listens on itself |
+//! | `pod` | the gateway's Pods, one by one |
+//! | `network` | Pod and Service CIDRs |
+//! | `roots` | this cluster's root certificates |
+//! | `passthrough` | the Services that TLS can be passed through to |
+//! | `memory` | what a replica wrote down for the others, and for the next start |
+//! | `json` | reading untyped objects |
+//! | `place`, `watching` | where the objects of each source are, and the watches of all of them |
+//!
+//! [`Seen`] is all of it at one moment. The controller takes it from watches, the command line from one list of each kind; what
+//! follows from it is the same.
+
+pub(super) mod entries;
+pub(super) mod federation;
+pub(super) mod gateway;
+mod json;
+pub(super) mod memory;
+pub(super) mod network;
+pub(super) mod own;
+pub(super) mod passthrough;
+pub(super) mod place;
+pub(super) mod pod;
+pub(super) mod policy;
+pub(super) mod roots;
+pub(super) mod service;
+mod watching;
+
+pub(super) use watching::{Sources, Wakes, missing};
+
+use crate::api::kind::Kind;
+use crate::api::watch::Key;
+use crate::identity::ClusterIdentity;
+use crate::settings::ControllerSettings;
+use fedgate_core::PeerName;
+use fedgate_federation::federate::Published;
+use fedgate_federation::knowledge::PeerKnowledge;
+use fedgate_federation::object::Objects;
+use fedgate_federation::{Finding, LocalCluster};
+use std::collections::BTreeMap;
+
+/// Everything that the sources say at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    pub(super) federations: BTreeMap<Key, federation::FederationObject>,
+    pub(super) policies: BTreeMap<Key, policy::Policy>,
+    pub(super) services: BTreeMap<Key, service::Labelled>,
+    pub(super) gateway_services: BTreeMap<Key, gateway::GatewayService>,
+    pub(super) pods: BTreeMap<Key, pod::GatewayPod>,
+    pub(super) nodes: BTreeMap<Key, gateway::Node>,
+    pub(super) service_cidrs: BTreeMap<Key, network::ServiceCidr>,
+    pub(super) roots: BTreeMap<Key, roots::Roots>,
+    pub(super) passthrough: passthrough::Seen,
+    pub(super) memory: BTreeMap<Key, memory::Memory>,
+    pub(super) entries: BTreeMap<Key, entries::Hosts>,
+}
+
+impl Seen {
+    /// What the operators wrote, and what is wrong with it.
+    pub(super) fn objects(&self) -> Objects {
+        let mut objects = Objects::default();
+        for federation in self.federations.values() {
+            objects.findings.extend(federation.unknown.iter().cloned());
+            match &federation.spec {
+                Ok(named) => objects.federations.push(named.clone()),
+                Err(finding) => objects.findings.push(finding.as_ref().clone()),
+            }
+        }
+        for policy in self.policies.values() {
+            objects.policies.push(policy.policy.clone());
+            objects.findings.extend(policy.finding.clone());
+        }
+        for service in self.services.values() {
+            match &service.service {
+                Ok(service) => objects.services.push(service.clone()),
+                Err(finding) => objects.findings.push(finding.as_ref().clone()),
+            }
+        }
+        objects
+    }
+
+    /// The `metadata.uid` of each object that an operator wrote, for Events.
+    pub(super) fn uids(&self) -> BTreeMap<(Kind, Key), String> {
+        let federations = self.federations.iter().map(|(key, object)| (Kind::IstioFederation, key, &object.uid));
+        let policies = self.policies.iter().map(|(key, object)| (Kind::FederationPolicy, key, &object.uid));
+        let services = self.services.iter().map(|(key, object)| (Kind::Service, key, &object.uid));
+        let all = federations.chain(policies).chain(services);
+        all.map(|(kind, key, uid)| ((kind, key.clone()), uid.clone())).collect()
+    }
+
+    /// This cluster, and what is missing in it.
+    pub(super) fn cluster(
+        &self,
+        settings: &ControllerSettings,
+        identity: &ClusterIdentity,
+    ) -> (LocalCluster, Vec<Finding>) {
+        let mut findings = Vec::new();
+        let place = (settings.places.namespace.as_str(), settings.metadata.roots_configmap.as_str());
+        let roots = roots::roots(&self.roots, place, &mut findings);
+        let gateways = gateway::addresses(settings, self, &mut findings);
+        let network = network::network(settings.network(), &self.nodes, &self.service_cidrs);
+        let credentials = roots::credentials(&roots, place);
+        let cluster = LocalCluster {
+            trust_domain: settings.trust_domain.clone(),
+            cluster_uuid: identity.cluster_uuid.clone(),
+            authn_key: identity.key.public(),
+            roots,
+            credentials,
+            own: own::addresses(settings, self, &network),
+            network,
+            gateways,
+            gateway_identities: settings.gateway_identity().into_iter().collect(),
+            health_name: settings.gateway.health_name,
+            passthrough: passthrough::passthrough(&self.passthrough),
+        };
+        (cluster, findings)
+    }
+
+    /// What was learned of the peers, as the leader wrote it down.
+    pub(super) fn knowledge(&self) -> BTreeMap<PeerName, PeerKnowledge> {
+        memory::knowledge(&self.memory)
+    }
+
+    /// The versions of what was published, as the leader wrote them down.
+    pub(super) fn published(&self) -> Option<Published> {
+        memory::published(&self.memory)
+    }
+}

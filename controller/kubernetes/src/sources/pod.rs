@@ -1,0 +1,155 @@
+//! What is kept of a gateway's Pod.
+
+use super::json::{is_true, list, text};
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use serde_json::Value;
+use std::net::{IpAddr, SocketAddr};
+
+/// The annotation that makes a Pod's kubelet look at its mounted ConfigMaps at once; its value says at which.
+pub(crate) const BUNDLE: &str = "fedgate.dev/bundle";
+
+/// Where istio-agent shows what its Envoy counts.
+const STATS_PORT: u16 = 15020;
+const STATS_PATH: &str = "/stats/prometheus";
+
+/// What is kept of a gateway's Pod.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct GatewayPod {
+    /// The node of one that is ready.
+    pub(crate) node: Option<String>,
+    /// From when on what is mounted is at least as new as this; `None`: nothing of it runs yet.
+    pub(crate) started: Option<Timestamp>,
+    /// Whether it has ended for good, and only its object is left.
+    pub(crate) ended: bool,
+    /// The value of [`BUNDLE`].
+    pub(crate) told: Option<String>,
+    /// Its address.
+    pub(crate) ip: Option<IpAddr>,
+    /// Where its proxy shows what it counts: a URL.
+    pub(crate) stats: Option<String>,
+}
+
+impl GatewayPod {
+    /// Whether it takes traffic.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.node.is_some()
+    }
+
+    /// Whether it runs, or did a moment ago.
+    pub(crate) fn runs(&self) -> bool {
+        !self.ended && (self.started.is_some() || self.is_ready())
+    }
+}
+
+/// What is kept of a Pod.
+pub(crate) fn keep(object: DynamicObject) -> GatewayPod {
+    let (spec, status) = (&object.data["spec"], &object.data["status"]);
+    let goes = object.metadata.deletion_timestamp.is_some();
+    let ready = !goes && is_true(&status["conditions"], "Ready");
+    GatewayPod {
+        node: text(&spec["nodeName"]).filter(|_| ready),
+        started: started(status),
+        ended: ["Succeeded", "Failed"].iter().any(|phase| status["phase"] == *phase),
+        told: object.annotations().get(BUNDLE).cloned(),
+        ip: status["podIP"].as_str().and_then(|ip| ip.parse().ok()),
+        stats: stats(&object),
+    }
+}
+
+/// Where Prometheus would ask, by the annotations that Istio gives to its Pods; else where Istio has it always.
+fn stats(object: &DynamicObject) -> Option<String> {
+    let annotation = |name: &str| object.annotations().get(name).map(String::as_str);
+    let address: IpAddr = object.data["status"]["podIP"].as_str()?.parse().ok()?;
+    let port: u16 = annotation("prometheus.io/port").and_then(|port| port.parse().ok()).unwrap_or(STATS_PORT);
+    let is_path = |path: &&str| {
+        path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte))
+    };
+    let path = annotation("prometheus.io/path").filter(is_path).unwrap_or(STATS_PATH);
+    Some(format!("http://{}{path}", SocketAddr::from((address, port))))
+}
+
+/// Whether what became of a Pod is more than a matter of its own: where peers find the gateway.
+pub(super) fn is_news(before: &GatewayPod, after: &GatewayPod) -> bool {
+    before.node != after.node
+}
+
+/// The moment before which nothing of the Pod can have been mounted for the last time.
+///
+/// The first start of a container follows the mounting by as long as its image takes to come, so for it the kubelet's first look
+/// at the Pod counts. Before a container starts again, the kubelet has brought what is mounted up to date.
+fn started(status: &Value) -> Option<Timestamp> {
+    let time = |value: &Value| value.as_str().and_then(|text| text.parse::<Timestamp>().ok());
+    let first = time(&status["startTime"]);
+    let containers = list(&status["containerStatuses"]);
+    let of_container = |container: &Value| {
+        let runs = time(&container["state"]["running"]["startedAt"]);
+        match container["restartCount"].as_u64() {
+            None | Some(0) => first.or(runs),
+            Some(_) => runs,
+        }
+    };
+    let containers: Vec<_> = containers.map(of_container).collect();
+    match containers.is_empty() {
+        true => first,
+        false => containers.into_iter().flatten().min(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn since(status: Value) -> Option<String> {
+        let pod = json!({ "metadata": { "name": "x" }, "status": status });
+        keep(serde_json::from_value(pod).unwrap()).started.map(|time| time.to_string())
+    }
+
+    #[test]
+    fn what_is_mounted_is_as_old_as_the_last_start() {
+        let (first, later) = ("2026-11-24T10:00:00Z", "2026-11-24T10:05:00Z");
+        let container = |restarts: u64, started: Option<&str>| {
+            let state = started.map_or(json!({ "waiting": {} }), |at| json!({ "running": { "startedAt": at } }));
+            json!({ "name": "istio-proxy", "restartCount": restarts, "state": state })
+        };
+        let of = |containers: Value| since(json!({ "startTime": first, "containerStatuses": containers }));
+        assert_eq!(since(json!({ "phase": "Pending" })), None);
+        assert_eq!(of(json!([])).as_deref(), Some(first));
+        assert_eq!(of(json!([container(0, Some(later))])).as_deref(), Some(first), "an image takes its time");
+        assert_eq!(of(json!([container(0, None)])).as_deref(), Some(first), "it may be mounted already");
+        assert_eq!(of(json!([container(1, Some(later))])).as_deref(), Some(later));
+        assert_eq!(of(json!([container(2, None)])), None, "it is mounted anew before it starts again");
+        assert_eq!(since(json!({ "containerStatuses": [container(0, Some(later))] })).as_deref(), Some(later));
+        let two = json!([container(1, Some(later)), container(0, Some(later))]);
+        assert_eq!(of(two).as_deref(), Some(first), "the oldest counts");
+    }
+
+    #[test]
+    fn counters_are_where_prometheus_would_ask() {
+        let stats = |annotations: Value, address: &str| {
+            let pod =
+                json!({ "metadata": { "name": "x", "annotations": annotations }, "status": { "podIP": address } });
+            keep(serde_json::from_value(pod).unwrap()).stats.unwrap_or_default()
+        };
+        assert_eq!(stats(json!({}), "10.1.2.3"), "http://10.1.2.3:15020/stats/prometheus");
+        assert_eq!(
+            stats(json!({ "prometheus.io/port": "15090" }), "2001:db8::1"),
+            "http://[2001:db8::1]:15090/stats/prometheus"
+        );
+        assert_eq!(stats(json!({ "prometheus.io/path": "/metrics" }), "10.1.2.3"), "http://10.1.2.3:15020/metrics");
+        let nonsense = json!({ "prometheus.io/port": "99999", "prometheus.io/path": "@evil.example/?x" });
+        assert_eq!(stats(nonsense, "10.1.2.3"), "http://10.1.2.3:15020/stats/prometheus");
+        assert_eq!(stats(json!({}), ""), "");
+    }
+
+    #[test]
+    fn a_pod_that_has_ended_is_told_from_one_that_runs() {
+        let pod = |phase: &str| {
+            let status = json!({ "phase": phase, "startTime": "2026-11-24T10:00:00Z" });
+            keep(serde_json::from_value(json!({ "metadata": { "name": "x" }, "status": status })).unwrap())
+        };
+        assert!(!pod("Running").ended && pod("Failed").ended && pod("Succeeded").ended);
+    }
+}

@@ -1,0 +1,24 @@
+//! Waiting longer after each failure.
+
+use std::time::Duration;
+
+/// The wait after so many failures in a row: `first` after the first one, then twice as long each time, never above `longest`.
+pub fn backoff(first: Duration, longest: Duration, failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(31);
+    first.saturating_mul(1 << doublings).min(longest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_doubles_up_to_the_longest_and_never_overflows() {
+        let (first, longest) = (Duration::from_secs(1), Duration::from_secs(20));
+        let waits: Vec<_> = (0..8).map(|failures| backoff(first, longest, failures).as_secs()).collect();
+        assert_eq!(waits, [1, 1, 2, 4, 8, 16, 20, 20]);
+        assert_eq!(backoff(first, longest, u32::MAX), longest);
+        assert_eq!(backoff(Duration::MAX, Duration::MAX, 40), Duration::MAX);
+        assert_eq!(backoff(longest, first, 1), first);
+    }
+}

@@ -1,0 +1,114 @@
+//! Looking at files from time to time, for changes that nobody tells of.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often to look when everything is watched: a network file system does not tell what other machines change.
+const SLOW: Duration = Duration::from_secs(30);
+/// How often to look when something cannot be watched.
+const FAST: Duration = Duration::from_secs(2);
+/// How soon to look again at what has changed, to see whether it rests.
+const SOON: Duration = Duration::from_secs(1);
+
+/// What a file looked like: device, inode, bytes, and the times of its last changes.
+type Traits = (u64, u64, u64, i64, i64, i64, i64);
+
+/// What all files looked like; `None` for one that is not there.
+type Picture = BTreeMap<PathBuf, Option<Traits>>;
+
+/// What was seen, and when to look next.
+#[derive(Debug)]
+pub(super) struct Look {
+    reported: Picture,
+    /// Something other than what was reported, not known to rest.
+    changed: Option<Picture>,
+    every: Duration,
+    at: Instant,
+}
+
+impl Look {
+    pub(super) fn new(paths: &[PathBuf]) -> Self {
+        Self { reported: picture(paths), changed: None, every: SLOW, at: Instant::now() + SLOW }
+    }
+
+    /// When to look.
+    pub(super) fn at(&self) -> Instant {
+        self.at
+    }
+
+    /// Everything is about to be read; later changes count.
+    pub(super) fn begin(&mut self, paths: &[PathBuf], often: bool) {
+        let every = if often { FAST } else { SLOW };
+        *self = Self { reported: picture(paths), changed: None, every, at: Instant::now() + every };
+    }
+
+    /// Looks. A change counts when the second look shows it too, so that a file is not read while it is written; what is gone counts
+    /// at once.
+    pub(super) fn has_changed(&mut self, paths: &[PathBuf]) -> bool {
+        let now = picture(paths);
+        self.at = Instant::now() + self.every;
+        if now == self.reported {
+            self.changed = None;
+            return false;
+        }
+        let gone = |(path, traits): (&PathBuf, &Option<Traits>)| {
+            traits.is_some() && !now.get(path).is_some_and(Option::is_some)
+        };
+        if self.reported.iter().any(gone) || self.changed.as_ref() == Some(&now) {
+            return true;
+        }
+        self.changed = Some(now);
+        self.at = Instant::now() + SOON;
+        false
+    }
+}
+
+fn picture(paths: &[PathBuf]) -> Picture {
+    let below = paths.iter().filter(|path| path.is_dir()).flat_map(|path| in_folder(path));
+    let entries = paths.iter().cloned().chain(below);
+    entries.map(|path| (path.clone(), traits(&path))).collect()
+}
+
+fn traits(path: &Path) -> Option<Traits> {
+    let file = path.metadata().ok()?;
+    Some((file.dev(), file.ino(), file.size(), file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()))
+}
+
+/// The entries of a folder that may be manifests.
+pub(super) fn in_folder(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().take(super::MOST_FILES);
+    let visible = |entry: &std::fs::DirEntry| !entry.file_name().as_encoded_bytes().starts_with(b".");
+    entries.filter(visible).map(|entry| entry.path())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use tempfile::TempDir;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_counts_when_it_rests_and_a_removal_at_once() {
+        let root = TempDir::new().unwrap();
+        let file = root.path().join("a.yaml");
+        let paths = [root.path().to_owned()];
+        fs::write(&file, "1").unwrap();
+        let mut look = Look::new(&paths);
+        assert!(!look.has_changed(&paths));
+        assert_eq!(look.at(), Instant::now() + SLOW);
+        fs::write(&file, "12").unwrap();
+        assert!(!look.has_changed(&paths), "it may still be written");
+        assert_eq!(look.at(), Instant::now() + SOON);
+        fs::write(&file, "123").unwrap();
+        assert!(!look.has_changed(&paths), "it is");
+        assert!(look.has_changed(&paths));
+        look.begin(&paths, true);
+        assert_eq!(look.at(), Instant::now() + FAST);
+        assert!(!look.has_changed(&paths));
+        fs::remove_file(&file).unwrap();
+        assert!(look.has_changed(&paths));
+    }
+}

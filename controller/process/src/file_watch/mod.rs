@@ -1,0 +1,261 @@
+//! Changes in folders and files, as soon as they happen.
+//!
+//! Files are replaced rather than written: editors and `mv` rename, a Kubernetes volume swaps the symbolic link `..data`, a
+//! whole folder may be exchanged. So what is watched is always a folder: the one that an entry stands in, and every folder that a
+//! symbolic link on the way leads through ([`trail`]). After each change all watches are set again, since the entries may lead to
+//! other places by now, and only then the change is reported: whatever happens later is reported again.
+//!
+//! Network file systems tell nothing of what other machines change, so the entries are also compared from time to time
+//! ([`Look`]).
+
+mod look;
+mod trail;
+mod writing;
+
+use crate::clock::until;
+use crate::machine::{Inotify, KernelLimit};
+use crate::words;
+use anyhow::Result;
+use look::{Look, in_folder};
+use notify::event::{AccessKind, AccessMode, ModifyKind, RemoveKind};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use trail::trail;
+use writing::Writing;
+
+/// A change is reported when nothing more has happened for so long: programs often write several files.
+const QUIET: Duration = Duration::from_millis(50);
+/// And at the latest after so long.
+const LONGEST: Duration = Duration::from_millis(300);
+/// The most files of a folder that are looked at.
+pub const MOST_FILES: usize = 10_000;
+const MOST_FOLDERS: usize = 1_000;
+
+/// Watches these files and folders (not the folders below them).
+///
+/// # Errors
+/// When the system has no watch left to give.
+pub fn watch(paths: &[PathBuf]) -> Result<Changes> {
+    let shared = Arc::new(Shared::default());
+    let told = Arc::clone(&shared);
+    let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| told.event(event))
+        .map_err(|error| anyhow::anyhow!(no_watcher(&error)))?;
+    let paths = paths.iter().map(std::path::absolute).collect::<std::io::Result<Vec<_>>>()?;
+    let look = Look::new(&paths);
+    let unwatched = BTreeSet::new();
+    let (pending, again, most_folders) = (None, None, MOST_FOLDERS);
+    let mut changes = Changes { paths, watcher, shared, pending, again, unwatched, most_folders, look };
+    changes.arm();
+    Ok(changes)
+}
+
+/// Reports changes. Dropping it ends the watching.
+pub struct Changes {
+    paths: Vec<PathBuf>,
+    watcher: RecommendedWatcher,
+    shared: Arc<Shared>,
+    /// When the first and the last event happened of the change that is not reported yet.
+    pending: Option<(Instant, Instant)>,
+    /// When somebody wants to be told though nothing happens.
+    again: Option<Instant>,
+    /// The folders that cannot be watched.
+    unwatched: BTreeSet<PathBuf>,
+    /// The most folders that are watched; the rest is looked at.
+    most_folders: usize,
+    look: Look,
+}
+
+#[derive(Default)]
+struct Shared {
+    happened: Notify,
+    interest: Mutex<Interest>,
+    writing: Mutex<Writing>,
+}
+
+/// Which events matter.
+#[derive(Default)]
+struct Interest {
+    /// Everything in these folders.
+    folders: BTreeSet<PathBuf>,
+    /// These entries of their folders.
+    entries: BTreeSet<PathBuf>,
+}
+
+impl Changes {
+    /// Ready when something has changed since the last time. Nothing is lost when it is dropped before.
+    pub async fn next(&mut self) {
+        loop {
+            let quiet = self.pending.map(|(first, last)| (last + QUIET).min(first + LONGEST));
+            let told = [quiet, self.again, self.writing(Writing::rests)].into_iter().flatten().min();
+            let look = self.look.at();
+            tokio::select! {
+                () = self.shared.happened.notified() => {
+                    let now = Instant::now();
+                    self.pending = Some((self.pending.map_or(now, |(first, _)| first), now));
+                }
+                () = until(told) => break,
+                () = until(Some(look)) => if self.look.has_changed(&self.paths) { break },
+            }
+        }
+        (self.pending, self.again) = (None, None);
+        self.writing(|writing| writing.forget_rested(Instant::now()));
+        self.arm();
+    }
+
+    /// The files that a program has open for writing.
+    pub fn open_files(&self) -> BTreeSet<PathBuf> {
+        self.writing(|writing| writing.files())
+    }
+
+    /// Tells of a change after this time, though there may be none.
+    pub fn again_in(&mut self, time: Duration) {
+        let then = Instant::now() + time;
+        self.again = Some(self.again.map_or(then, |again| again.min(then)));
+    }
+
+    fn writing<T>(&self, of: impl FnOnce(&mut Writing) -> T) -> T {
+        of(&mut self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Sets all watches, those that are set already included: it is cheap, and an entry may be another one by now.
+    fn arm(&mut self) {
+        let mut interest = Interest::default();
+        let mut folders = BTreeSet::new();
+        for path in &self.paths {
+            if path.is_dir() {
+                interest.folders.insert(path.clone());
+                folders.insert(path.clone());
+                for link in in_folder(path).filter(|entry| entry.is_symlink()) {
+                    interest.entries.extend(trail(&link));
+                }
+            }
+            interest.entries.insert(path.clone());
+            interest.entries.extend(trail(path));
+        }
+        folders.extend(interest.entries.iter().filter_map(|entry| entry.parent()).map(Path::to_owned));
+        *self.shared.interest.lock().unwrap_or_else(PoisonError::into_inner) = interest;
+        let unwatched = folders.into_iter().enumerate().filter(|(place, folder)| !self.watch(*place, folder));
+        let unwatched = unwatched.map(|(_, folder)| folder).collect::<Vec<_>>();
+        self.unwatched = unwatched.into_iter().collect();
+        self.look.begin(&self.paths, !self.unwatched.is_empty());
+    }
+
+    /// Whether a folder is watched now. That it is not is said once, not each time.
+    fn watch(&mut self, place: usize, folder: &Path) -> bool {
+        let known = self.unwatched.contains(folder);
+        let most = self.most_folders;
+        let watched = match place < most {
+            true => self.watcher.watch(folder, RecursiveMode::NonRecursive).map_err(|error| why(&error)),
+            false => Err(format!("links lead to more than {most} folders")),
+        };
+        match watched {
+            // What is not there is told of when it comes: the folder above is watched.
+            Err(_) if !folder.exists() => return true,
+            Err(ref error) if !known => {
+                tracing::warn!(folder = %folder.display(), error, "cannot watch a folder; looking at it every 2 s instead");
+            }
+            Ok(()) if known => tracing::info!(folder = %folder.display(), "the folder is watched again"),
+            _ => {}
+        }
+        watched.is_ok()
+    }
+}
+
+/// Why files cannot be watched at all.
+fn no_watcher(error: &notify::Error) -> String {
+    /// What the kernel answers when a user has no inotify instance left (EMFILE).
+    const NONE_LEFT: i32 = 24;
+    let code = match &error.kind {
+        notify::ErrorKind::Io(error) => error.raw_os_error(),
+        _ => None,
+    };
+    let why = match (code, Inotify::read()) {
+        (Some(NONE_LEFT), Some(Inotify { instances: KernelLimit { setting, value }, .. })) => format!(
+            "the kernel gives this user no inotify instance: {setting} is {value}, and all are in use; raise it with sysctl, and in \
+             /etc/sysctl.d for the next start"
+        ),
+        _ => why(error),
+    };
+    format!("files cannot be watched for changes: {why}")
+}
+
+fn why(error: &notify::Error) -> String {
+    match &error.kind {
+        notify::ErrorKind::MaxFilesWatch => "the kernel's limit fs.inotify.max_user_watches is reached".to_owned(),
+        notify::ErrorKind::Io(error) => words::io(error),
+        notify::ErrorKind::PathNotFound => "there is no such folder".to_owned(),
+        _ => "the system refuses it".to_owned(),
+    }
+}
+
+impl Shared {
+    fn event(&self, event: notify::Result<Event>) {
+        let matters = match &event {
+            Ok(event) => event.need_rescan() || self.matters(event),
+            // Something was lost: look at everything.
+            Err(_) => true,
+        };
+        if matters {
+            self.happened.notify_one();
+        }
+    }
+
+    fn matters(&self, event: &Event) -> bool {
+        let closed = EventKind::Access(AccessKind::Close(AccessMode::Write));
+        // Reading is no change; we read ourselves.
+        if matches!(event.kind, EventKind::Access(_)) && event.kind != closed {
+            return false;
+        }
+        let interest = self.interest.lock().unwrap_or_else(PoisonError::into_inner);
+        let paths: Vec<_> = event.paths.iter().filter(|path| interest.has(path)).collect();
+        let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        for path in &paths {
+            match event.kind {
+                EventKind::Modify(ModifyKind::Data(_)) => writing.began(path),
+                EventKind::Remove(RemoveKind::File) | EventKind::Modify(ModifyKind::Name(_)) => writing.ended(path),
+                kind if kind == closed => writing.ended(path),
+                _ => {}
+            }
+        }
+        !paths.is_empty()
+    }
+}
+
+impl Interest {
+    fn has(&self, path: &Path) -> bool {
+        let in_folder = || path.parent().is_some_and(|folder| self.folders.contains(folder));
+        // The link that a Kubernetes volume swaps.
+        let is_volume = || path.file_name().is_some_and(|name| name == "..data");
+        self.entries.contains(path) || self.folders.contains(path) || in_folder() || is_volume()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logging::captured;
+
+    /// Watches are set again at each change and each look, so what cannot be watched would be told every two seconds.
+    #[test]
+    fn a_folder_that_cannot_be_watched_is_told_once_and_once_more_when_it_is() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let manifests = folder.path().join("manifests");
+        std::fs::create_dir(&manifests).unwrap();
+        let told = captured(|| {
+            let mut changes = watch(&[manifests]).unwrap();
+            for most in [MOST_FOLDERS, 1, 1, 1, MOST_FOLDERS, MOST_FOLDERS, 1] {
+                changes.most_folders = most;
+                changes.arm();
+                assert_eq!(changes.unwatched.len(), usize::from(most == 1), "{:?}", changes.unwatched);
+            }
+        });
+        let lines: Vec<_> = told.lines().map(|line| line.contains("WARN")).collect();
+        assert_eq!(lines, [true, false, true], "{told}");
+        assert!(told.contains("cannot watch a folder"), "{told}");
+    }
+}

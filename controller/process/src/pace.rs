@@ -1,0 +1,139 @@
+//! When to compile: soon after a change, with the changes that come along with it, and when time alone changes something.
+
+use crate::clock::until;
+use jiff::Timestamp;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Changes seldom come alone: a compilation waits until none has come for so long.
+const QUIET: Duration = Duration::from_millis(25);
+/// And no longer than this after the first.
+const LONGEST: Duration = Duration::from_millis(200);
+/// Compiling takes no more than one part in so many of the time, whatever happens.
+const SHARE: u32 = 4;
+/// But a change never waits longer than this for that reason.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// When to compile next.
+#[derive(Debug)]
+pub struct Pace {
+    due: Option<Instant>,
+    /// When the first change came that is not compiled yet.
+    first: Option<Instant>,
+    began: Instant,
+    /// No compilation before this.
+    rested: Instant,
+}
+
+impl Default for Pace {
+    /// At once: nothing is in force yet.
+    fn default() -> Self {
+        let now = Instant::now();
+        Self { due: Some(now), first: None, began: now, rested: now }
+    }
+}
+
+impl Pace {
+    /// Something changed.
+    pub fn changed(&mut self) {
+        let now = Instant::now();
+        let first = *self.first.get_or_insert(now);
+        let then = (now + QUIET).min(first + LONGEST).max(self.rested);
+        self.due = Some(self.due.map_or(then, |due| if self.first.is_some() { then } else { due.min(then) }));
+    }
+
+    /// Nothing can be compiled yet.
+    pub fn later(&mut self, pause: Duration) {
+        self.due = Some(Instant::now() + pause);
+    }
+
+    /// Within this time, unless it is sooner anyway.
+    pub fn soon(&mut self, within: Duration) {
+        let then = Instant::now() + within;
+        self.due = Some(self.due.map_or(then, |due| due.min(then)));
+    }
+
+    /// Whether it is time.
+    pub fn is_due(&self) -> bool {
+        self.due.is_some_and(|due| due <= Instant::now())
+    }
+
+    /// A compilation begins.
+    pub fn compiles(&mut self) {
+        (self.began, self.first, self.due) = (Instant::now(), None, None);
+    }
+
+    /// It has ended; `next` is when its result will be another one by itself.
+    pub fn compiled(&mut self, next: Option<Timestamp>) {
+        let now = Instant::now();
+        self.rested = now + ((now - self.began) * (SHARE - 1)).min(PATIENCE);
+        self.due = next.map(|at| now + Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default());
+    }
+
+    /// Until it is time.
+    pub async fn wait(&self) {
+        until(self.due).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::advance;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_nearest_reason_counts() {
+        let mut pace = Pace::default();
+        compiled(&mut pace);
+        assert!(!pace.is_due());
+        pace.soon(Duration::from_secs(60));
+        pace.soon(Duration::from_secs(5));
+        let began = Instant::now();
+        pace.wait().await;
+        assert_eq!(began.elapsed().as_secs(), 5);
+    }
+
+    fn compiled(pace: &mut Pace) {
+        pace.compiles();
+        pace.compiled(None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn changes_that_come_together_are_compiled_together() {
+        let mut pace = Pace::default();
+        assert!(pace.is_due());
+        compiled(&mut pace);
+        let began = Instant::now();
+        pace.changed();
+        for _ in 0..20 {
+            assert!(!pace.is_due());
+            advance(Duration::from_millis(9)).await;
+            pace.changed();
+        }
+        pace.wait().await;
+        assert_eq!(began.elapsed(), LONGEST, "however many come");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_compilation_is_followed_by_a_rest() {
+        let mut pace = Pace::default();
+        pace.compiles();
+        advance(Duration::from_millis(200)).await;
+        pace.compiled(None);
+        let began = Instant::now();
+        pace.changed();
+        pace.wait().await;
+        assert_eq!(began.elapsed(), Duration::from_millis(600));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_goes_before_a_later_time() {
+        let mut pace = Pace::default();
+        pace.compiles();
+        pace.compiled(Some(Timestamp::now() + jiff::SignedDuration::from_secs(60)));
+        let began = Instant::now();
+        pace.changed();
+        pace.wait().await;
+        assert_eq!(began.elapsed(), QUIET);
+    }
+}

@@ -1,0 +1,112 @@
+//! What each crate of the controller may know. Cargo holds the walls; this holds the lists that Cargo goes by, and the
+//! walls inside of a crate.
+
+use crate::markdown::{code, rows, section};
+use crate::sources::{below, read};
+use std::collections::BTreeSet;
+
+/// Crates below `controller/`, and what must not be among their dependencies.
+const WALLS: [(&str, &[&str]); 7] = [
+    ("disk", &["fedgate-", "tokio"]),
+    ("process", &["fedgate-", "kube", "k8s-openapi", "axum", "reqwest"]),
+    (
+        "exchange",
+        &[
+            "kube",
+            "k8s-openapi",
+            "serde-saphyr",
+            "fedgate-envoy",
+            "fedgate-engine",
+            "fedgate-files",
+            "fedgate-kubernetes",
+        ],
+    ),
+    (
+        "envoy",
+        &[
+            "kube",
+            "k8s-openapi",
+            "tokio",
+            "hyper",
+            "reqwest",
+            "axum",
+            "fedgate-process",
+            "fedgate-exchange",
+            "fedgate-engine",
+            "fedgate-files",
+            "fedgate-kubernetes",
+        ],
+    ),
+    ("engine", &["kube", "serde-saphyr", "clap", "fedgate-files", "fedgate-kubernetes"]),
+    ("files", &["kube", "clap", "fedgate-kubernetes"]),
+    ("kubernetes", &["fedgate-files"]),
+];
+
+/// The dependencies in a manifest, those of tests apart.
+fn dependencies(manifest: &str) -> Vec<&str> {
+    let (_, rest) = manifest.split_once("\n[dependencies]\n").expect("a table of dependencies");
+    let table = rest.split("\n[").next().unwrap_or_default();
+    table.lines().filter_map(|line| line.split(['.', ' ', '=']).next()).filter(|name| !name.is_empty()).collect()
+}
+
+/// Whether a rule is about a dependency. One that ends in a dash is about all that begin so.
+fn is_about(rule: &str, dependency: &str) -> bool {
+    dependency == rule || rule.ends_with('-') && dependency.starts_with(rule)
+}
+
+#[test]
+fn no_crate_knows_what_it_must_not() {
+    for (folder, forbidden) in WALLS {
+        let manifest = read(format!("controller/{folder}/Cargo.toml"));
+        let dependencies = dependencies(&manifest);
+        assert!(folder == "disk" || dependencies.len() > 3, "{folder}: {dependencies:?}");
+        let known: Vec<_> =
+            dependencies.iter().filter(|name| forbidden.iter().any(|rule| is_about(rule, name))).collect();
+        assert!(known.is_empty(), "controller/{folder} must not depend on {known:?}");
+    }
+}
+
+#[test]
+fn every_crate_of_the_controller_has_its_walls() {
+    let page = read("ARCHITECTURE.md");
+    let of_controller = |cells: Vec<&str>| code(cells[0]).first()?.strip_prefix("controller/").map(str::to_owned);
+    let named: BTreeSet<_> = rows(section(&page, "## Crates")).filter_map(of_controller).collect();
+    let walls = WALLS.iter().map(|(folder, _)| format!("{folder}/"));
+    // The command line is the only place that knows both platforms.
+    assert_eq!(named, walls.chain(["cli/".to_owned()]).collect());
+}
+
+/// The code of the files below a folder, but for tests, with their paths.
+fn code_below(folder: &str) -> Vec<(String, String)> {
+    let files = below(folder, "rs").into_iter().map(|file| file.display().to_string());
+    let files =
+        files.filter(|file| !file.contains("tests") && !file.contains("/fake/") && !file.ends_with("/sample.rs"));
+    let code = |source: String| source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned();
+    files.map(|file| (file.clone(), code(read(&file)))).collect()
+}
+
+#[test]
+fn one_module_of_envoy_touches_files() {
+    let touching: Vec<_> = code_below("controller/envoy/src")
+        .into_iter()
+        .filter(|(_, code)| ["std::fs", "fs::", "std::net::Tcp", "std::process"].iter().any(|word| code.contains(word)))
+        .map(|(file, _)| file)
+        .collect();
+    assert_eq!(touching, ["controller/envoy/src/write.rs"]);
+}
+
+#[test]
+fn the_controller_on_kubernetes_does_without_what_runs_on_a_users_machine() {
+    let inside = |file: &str| file.starts_with("controller/kubernetes/src/inspect/");
+    for (file, code) in code_below("controller/kubernetes/src") {
+        assert!(inside(&file) || !code.contains("crate::inspect"), "{file} names crate::inspect");
+    }
+}
+
+#[test]
+fn rules_are_about_whole_names() {
+    assert!(is_about("fedgate-", "fedgate-core") && is_about("kube", "kube"));
+    assert!(!is_about("kube", "kube-runtime") && !is_about("fedgate-", "fedgate"));
+    let manifest = "[package]\nname = \"a\"\n\n[dependencies]\nb.workspace = true\nc = { path = \"c\" }\n\n[dev-dependencies]\nd.workspace = true\n";
+    assert_eq!(dependencies(manifest), ["b", "c"]);
+}
