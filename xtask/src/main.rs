@@ -23,7 +23,7 @@ enum Command {
     /// Run three federated clusters on this machine and show in eleven scenes what fedgate does.
     ///
     /// Arguments are passed to the demo. `--keep` leaves the clusters running and writes target/demo/demo.json, which lists
-    /// their addresses and folders. `--compare README.md` fails if that page shows another output.
+    /// their addresses and folders. `--compare docs/demo.md` fails if that page shows another output.
     Demo(More),
     /// Run the tests of the workspace, including one on real Envoys.
     ///

@@ -1,4 +1,4 @@
-//! The page that shows what the demo prints: README.md. What it prints there is compared with what is printed now, so that it does not grow old.
+//! The page that shows what the demo prints: docs/demo.md. What it prints there is compared with what is printed now, so that it does not grow old.
 
 use anyhow::{Context, Result, ensure};
 
