@@ -3,7 +3,7 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | [`settings`], [`manifests`], [`local`] | sources: `fedgate.yaml`, the folder of manifests, the cluster's own certificates |
-//! | [`controller`] | from the sources to the sinks |
+//! | [`site`] | one site: from the sources to the sinks |
 //! | `cluster_identity`, `own` | its UUID and key, and the addresses that it listens on |
 //! | [`sinks`], [`state`], [`admin`] | sinks: Envoy's files, what a restart starts from, what operators ask |
 //! | [`running`], [`capacity`] | which Envoys run, and how much they may take by what the machine gives |
@@ -19,7 +19,6 @@ pub mod admin;
 mod advice;
 pub mod capacity;
 mod cluster_identity;
-pub mod controller;
 #[cfg(test)]
 mod finding_tests;
 pub mod local;
@@ -32,5 +31,6 @@ pub mod run;
 pub mod running;
 pub mod settings;
 pub mod sinks;
+pub mod site;
 pub mod state;
 pub mod yaml;

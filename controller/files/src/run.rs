@@ -3,11 +3,11 @@
 pub mod reload;
 
 use crate::admin;
-use crate::controller::Controller;
 use crate::local::{self, Local};
 use crate::running::Watching;
 use crate::settings::{self, MetadataTransport, Settings};
 use crate::sinks::{self, Deployment};
+use crate::site::Site;
 use crate::state::StateFolder;
 use anyhow::{Context, Result};
 use fedgate_engine::metrics::Metrics;
@@ -50,24 +50,24 @@ pub async fn run(dir: &Path) -> Result<()> {
     let probed_with = ProbeIdentity::default();
     let (updates, mut learned) = mpsc::channel(LEARNED);
     let mut importer = Importer::new(importer_settings(&settings, &local, &metrics, probed_with.clone()), updates);
-    let mut controller = Controller::new(settings, local, state, deployment)?;
-    let mut servers = serve(&mut controller, reload.tls(), &metrics, &stopped).await?;
+    let mut site = Site::new(settings, local, state, deployment)?;
+    let mut servers = serve(&mut site, reload.tls(), &metrics, &stopped).await?;
 
-    let mut envoys = Watching::start(controller.envoy_files());
+    let mut envoys = Watching::start(site.envoy_files());
     let mut signals = Signals::new()?;
     let mut pace = Pace::default();
-    reload_all(&mut reload, &mut controller, &mut changes);
-    controller.show_identity(&probed_with);
+    reload_all(&mut reload, &mut site, &mut changes);
+    site.show_identity(&probed_with);
     let ended = loop {
         if pace.is_due() {
             pace.compiles();
-            let next = controller.compile(Timestamp::now());
+            let next = site.compile(Timestamp::now());
             pace.compiled(next.at);
             if next.retry {
                 pace.soon(RETRY);
             }
-            if let Some(in_force) = controller.in_force().load().as_ref() {
-                importer.follow(&in_force.federation, controller.knowledge());
+            if let Some(in_force) = site.in_force().load().as_ref() {
+                importer.follow(&in_force.federation, site.knowledge());
                 metrics.show(in_force);
                 metrics.show_table(&in_force.federation, Some(&in_force.table));
             }
@@ -77,23 +77,23 @@ pub async fn run(dir: &Path) -> Result<()> {
                 Asked::Stop => break Ok(()),
                 Asked::Reload => {
                     tracing::info!("reading all files again (SIGHUP)");
-                    reload_all(&mut reload, &mut controller, &mut changes);
-                    controller.show_identity(&probed_with);
+                    reload_all(&mut reload, &mut site, &mut changes);
+                    site.show_identity(&probed_with);
                     pace.changed();
                 }
             },
             ended = servers.ended() => break Err(ended),
             () = changes.next() => {
-                reload_all(&mut reload, &mut controller, &mut changes);
-                controller.show_identity(&probed_with);
+                reload_all(&mut reload, &mut site, &mut changes);
+                site.show_identity(&probed_with);
                 pace.changed();
             }
-            Some(update) = learned.recv() => match controller.learned(update) {
+            Some(update) = learned.recv() => match site.learned(update) {
                 true => pace.changed(),
                 false => pace.soon(REFRESH),
             },
             observed = envoys.changed() => {
-                controller.observed(observed);
+                site.observed(observed);
                 pace.changed();
             }
             () = pace.wait() => {}
@@ -105,8 +105,8 @@ pub async fn run(dir: &Path) -> Result<()> {
 }
 
 /// Reads all files; those that are being written are looked at again soon.
-fn reload_all(reload: &mut Reload, controller: &mut Controller, changes: &mut Changes) {
-    if reload.all(controller, &changes.open_files()) {
+fn reload_all(reload: &mut Reload, site: &mut Site, changes: &mut Changes) {
+    if reload.all(site, &changes.open_files()) {
         changes.again_in(UNFINISHED);
     }
 }
@@ -162,25 +162,25 @@ fn watched(dir: &Path, settings: &Settings) -> Vec<PathBuf> {
 
 /// Starts the exporter and the admin address.
 async fn serve(
-    controller: &mut Controller,
+    site: &mut Site,
     tls: Option<Arc<ServerTls>>,
     metrics: &Metrics,
     stopped: &watch::Receiver<bool>,
 ) -> Result<Tasks> {
-    let settings = &controller.settings;
+    let settings = &site.settings;
     let mut servers = Tasks::default();
     let metadata = listen("metadata.listen", settings.metadata.listen).await?;
-    let exporter = exporter_settings(controller, tls, metrics);
-    let serve = exporter::serve(metadata, exporter, controller.published(), stop_of(stopped));
+    let exporter = exporter_settings(site, tls, metrics);
+    let serve = exporter::serve(metadata, exporter, site.published(), stop_of(stopped));
     servers.spawn("the metadata endpoint", serve);
     let listener = listen("admin.listen", settings.admin.listen).await?;
-    controller.tell_address(listener.local_addr()?);
-    let (in_force, registry, stop) = (controller.in_force(), metrics.registry(), stop_of(stopped));
+    site.tell_address(listener.local_addr()?);
+    let (in_force, registry, stop) = (site.in_force(), metrics.registry(), stop_of(stopped));
     servers.spawn("the admin address", admin::serve(listener, in_force, registry, stop));
     Ok(servers)
 }
 
-fn exporter_settings(controller: &Controller, tls: Option<Arc<ServerTls>>, metrics: &Metrics) -> ExporterSettings {
+fn exporter_settings(site: &Site, tls: Option<Arc<ServerTls>>, metrics: &Metrics) -> ExporterSettings {
     let limits = Limits::default().within_descriptors();
     let (transport, connections_per_source) = match tls {
         // Behind a proxy all connections have one source.
@@ -188,7 +188,7 @@ fn exporter_settings(controller: &Controller, tls: Option<Arc<ServerTls>>, metri
         Some(tls) => (Transport::Tls(tls), limits.connections_per_source),
     };
     ExporterSettings {
-        path: controller.settings.metadata.path.clone(),
+        path: site.settings.metadata.path.clone(),
         transport,
         limits: Limits { connections_per_source, ..limits },
         clock: Arc::new(SystemClock),

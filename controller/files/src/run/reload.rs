@@ -1,9 +1,9 @@
 //! What is read again when a file has changed: settings, certificates, manifests. What cannot be read is a finding, and what was
 //! read before stays in force.
 
-use crate::controller::Controller;
 use crate::manifests::{self, ManifestSource};
 use crate::settings::{self, MetadataTransport, Settings, restart_needed};
+use crate::site::Site;
 use anyhow::Result;
 use fedgate_exchange::exporter::{MetadataTls, ServerTls};
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
@@ -38,25 +38,25 @@ impl Reload {
 
     /// Reads everything into the controller, but for settings and manifests that are being written (`open` are the files that a
     /// program has open for writing): what they said before stays in force. Returns true if there are such.
-    pub(super) fn all(&mut self, controller: &mut Controller, open: &BTreeSet<PathBuf>) -> bool {
+    pub(super) fn all(&mut self, site: &mut Site, open: &BTreeSet<PathBuf>) -> bool {
         let unfinished = manifests::is_unfinished(&self.dir.join(settings::FILE), open);
         if !unfinished {
-            self.findings = self.settings(controller);
+            self.findings = self.settings(site);
         }
         let mut findings = self.findings.clone();
-        findings.extend(controller.reload_identity());
-        findings.extend(self.certificate(controller));
-        findings.extend(controller.inotify());
+        findings.extend(site.reload_identity());
+        findings.extend(self.certificate(site));
+        findings.extend(site.inotify());
         let mut manifests = self.source.read_finished(open);
         manifests.objects.findings.append(&mut findings);
-        controller.reload(manifests.objects, manifests.endpoints);
+        site.reload(manifests.objects, manifests.endpoints);
         unfinished || manifests.unfinished
     }
 
-    fn settings(&self, controller: &mut Controller) -> Vec<Finding> {
+    fn settings(&self, site: &mut Site) -> Vec<Finding> {
         let object = |line: u64| {
             let source = if line == 0 { settings::FILE.to_owned() } else { format!("{}:{line}", settings::FILE) };
-            ObjectRef::cluster(controller.settings.trust_domain.as_str()).from_source(Some(source))
+            ObjectRef::cluster(site.settings.trust_domain.as_str()).from_source(Some(source))
         };
         let text = match std::fs::read_to_string(self.dir.join(settings::FILE)) {
             Ok(text) => text,
@@ -68,7 +68,7 @@ impl Reload {
         match Settings::parse(&self.dir, &text) {
             Ok(new) => {
                 let cluster = object(0);
-                controller.settings.take(new).into_iter().map(|field| restart_needed(cluster.clone(), field)).collect()
+                site.settings.take(new).into_iter().map(|field| restart_needed(cluster.clone(), field)).collect()
             }
             Err(problems) => {
                 let finding = |problem: settings::Problem| {
@@ -80,13 +80,13 @@ impl Reload {
         }
     }
 
-    fn certificate(&self, controller: &mut Controller) -> Option<Finding> {
+    fn certificate(&self, site: &mut Site) -> Option<Finding> {
         const STAYS: &str = "the certificate before is still served";
         let error = self.tls.as_ref()?.replace().err()?;
-        if controller.add_to_faults(&["metadata.tls.certificate", "metadata.tls.key"], STAYS) {
+        if site.add_to_faults(&["metadata.tls.certificate", "metadata.tls.key"], STAYS) {
             return None;
         }
-        let cluster = ObjectRef::cluster(controller.settings.trust_domain.as_str());
+        let cluster = ObjectRef::cluster(site.settings.trust_domain.as_str());
         let message = format!("{error:#}; {STAYS}");
         Some(Finding::error(FindingReason::Unreadable, cluster, "metadata.tls", message))
     }

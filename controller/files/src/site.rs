@@ -1,7 +1,7 @@
 //! One cluster's controller: all that changes, in one place, and what follows from a change.
 //!
 //! ```text
-//! folder, identity files, peers ──► Controller::{reload, learned} ──► compile ──► federate ──► sinks ──► InForce
+//! folder, identity files, peers ──► Site::{reload, learned} ──► compile ──► federate ──► sinks ──► InForce
 //! ```
 //!
 //! One task owns this value, so nothing in it is locked. Readers (exporter, admin address) see snapshots that are swapped whole.
@@ -35,7 +35,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// The controller's memory and its sinks.
-pub struct Controller {
+pub struct Site {
     /// The settings.
     pub settings: Settings,
     brain: Brain,
@@ -73,7 +73,7 @@ pub struct Next {
     pub retry: bool,
 }
 
-impl Controller {
+impl Site {
     /// Begins from what the last run left.
     ///
     /// # Errors
