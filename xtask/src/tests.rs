@@ -34,17 +34,22 @@ type Part = fn(&[String]) -> Result<()>;
 /// After the last part, when a part has failed.
 pub fn end_to_end() -> Result<()> {
     let parts: [(&str, Part); 3] = [("envoy", on_envoy), ("kubernetes", on_kubernetes), ("istio", on_istio)];
+    summarized("parts of the end-to-end tests", parts.into_iter().map(|(name, part)| (name, move || part(&[]))))
+}
+
+/// Does all of these, also after a failure, and tells at the end how each went and how long it took.
+fn summarized<'a, F: FnOnce() -> Result<()>>(what: &str, all: impl Iterator<Item = (&'a str, F)>) -> Result<()> {
     let mut failed = Vec::new();
     let mut summary = String::new();
-    for (name, part) in parts {
+    for (name, action) in all {
         let start = Instant::now();
-        let result = part(&[]);
+        let result = action();
         let verdict = result.as_ref().map_or_else(|error| format!("FAILED: {error:#}"), |()| "passed".to_owned());
         summary.push_str(&format!("\nxtask: {name:<10} {:>5} s  {verdict}", start.elapsed().as_secs()));
         failed.extend(result.err().map(|_| name));
     }
-    eprintln!("xtask: end-to-end tests, by part:{summary}");
-    anyhow::ensure!(failed.is_empty(), "parts of the end-to-end tests failed: {}", failed.join(", "));
+    eprintln!("xtask: {what}:{summary}");
+    anyhow::ensure!(failed.is_empty(), "these {what} failed: {}", failed.join(", "));
     Ok(())
 }
 
@@ -55,8 +60,28 @@ pub fn end_to_end() -> Result<()> {
 pub fn on_envoy(more: &[String]) -> Result<()> {
     prepare(&["fedgate"])?;
     step("running the end-to-end tests on Envoy");
-    let tests = ["test", "--workspace", "--no-fail-fast", "--test", "smoke", "--test", "real_envoy"];
-    run(cargo().args(tests).args(END_TO_END).args(more))
+    run(envoy_tests().args(more))
+}
+
+fn envoy_tests() -> Command {
+    let mut command = cargo();
+    command.args(["test", "--workspace", "--no-fail-fast", "--test", "smoke", "--test", "real_envoy"]).args(END_TO_END);
+    command
+}
+
+/// The same tests on each release of Envoy that fedgate is tried with, one after the other. A failure does not keep the next
+/// release from being tried.
+///
+/// # Errors
+/// When something cannot be built or fetched; after the last release, when tests have failed.
+pub fn on_each_envoy(more: &[String]) -> Result<()> {
+    prepare(&["fedgate"])?;
+    let tried = |release: &envoy::Release| {
+        let path = release.path()?;
+        step(&format!("running the end-to-end tests on Envoy {}", release.version));
+        run(envoy_tests().env("ENVOY", path).args(more))
+    };
+    summarized("releases of Envoy", envoy::RELEASES.iter().map(|release| (release.version, move || tried(release))))
 }
 
 /// The tests on real Kubernetes API servers.
