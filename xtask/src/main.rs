@@ -136,7 +136,9 @@ fn carry_out(command: Command) -> Result<()> {
         Command::Demo(More { more }) => tests::demo(&more),
         Command::Test(More { more }) => tests::workspace(&more),
         Command::E2e { part: Some(Part::Envoy), versions: true, more } => tests::on_each_envoy(&more),
-        Command::E2e { versions: true, .. } => anyhow::bail!("--versions goes with the part envoy: cargo xtask e2e envoy --versions"),
+        Command::E2e { versions: true, .. } => {
+            anyhow::bail!("--versions goes with the part envoy: cargo xtask e2e envoy --versions")
+        }
         Command::E2e { part: None, .. } => tests::end_to_end(),
         Command::E2e { part: Some(Part::Envoy), more, .. } => tests::on_envoy(&more),
         Command::E2e { part: Some(Part::Kubernetes), more, .. } => tests::on_kubernetes(&more),

@@ -5,6 +5,7 @@ use fedgate_core::TrustDomain;
 use fedgate_exchange::exporter::MetadataPath;
 use fedgate_federation::document::{ClusterUuid, GatewayAddress, Network, WorkloadIdentity};
 use fedgate_federation::knowledge::Times;
+use fedgate_process::words::spell;
 use ipnet::IpNet;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
@@ -266,7 +267,9 @@ impl ControllerSettings {
         let TimeSettings { stale_after, staleness_limit, .. } = self.times;
         anyhow::ensure!(
             staleness_limit >= stale_after,
-            "--staleness-limit is {staleness_limit:?}, and --stale-after {stale_after:?}: what is not used any more is stale before"
+            "--staleness-limit ({}) must be at least --stale-after ({})",
+            spell(staleness_limit),
+            spell(stale_after)
         );
         anyhow::ensure!(
             self.places.delivery == Delivery::WasmPlugin || !is_elsewhere(self.gateway.filter_module.as_ref()),
