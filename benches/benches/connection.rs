@@ -1,7 +1,7 @@
-//! Whole connections through the real module in wasmtime: context, callbacks, host calls, end. What the host does for them
-//! is in the figures as well, so they are an upper bound of what the filter costs.
+//! Whole connections through the real module in wasmtime: context, callbacks, host calls, end. The
+//! figures include the host's work, so they are an upper bound of the filter's cost.
 //!
-//! Parameters: how many exports there are, and what becomes of the connection. Each outcome is asserted.
+//! Parameters: the number of exports, and the outcome of the connection. Each outcome is asserted.
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use fedgate_benches::{Exports, Gateway, Kind};
@@ -29,7 +29,7 @@ fn connections(criterion: &mut Criterion) {
                 bencher.iter(|| {
                     let Some((number, (client, outcome))) = clients.next() else { return };
                     gateway.live(client, *outcome);
-                    // Ticks come seldom in comparison, and are needed: they tidy up.
+                    // Ticks are rare in comparison, but they are needed for cleanup.
                     if number % 256 == 0 {
                         gateway.tick();
                     }

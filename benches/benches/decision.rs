@@ -1,6 +1,6 @@
-//! The decision, natively: the table beside what one would write in its place.
+//! The native decision: the table next to the obvious alternatives.
 //!
-//! Parameters: how many exports there are, and what becomes of the connection. Each answer is asserted.
+//! Parameters: the number of exports, and the outcome of the connection. Each answer is asserted.
 
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, criterion_group, criterion_main, measurement::WallTime};
 use fedgate_benches::{Exports, HashTwin, Kind, Question, RuleList};
@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 const EXPORTS: [usize; 4] = [10, 1_000, 10_000, 100_000];
-/// Enough that neither the answers nor the rows are all in the nearest cache.
+/// Enough that neither the questions nor the rows all fit in the nearest cache.
 const QUESTIONS: usize = 1_024;
 
 fn benches(criterion: &mut Criterion) {
@@ -33,7 +33,7 @@ fn benches(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// One question after the other, each about another service.
+/// Asks one question after the other, each about another service.
 fn ask(
     group: &mut BenchmarkGroup<'_, WallTime>,
     id: BenchmarkId,

@@ -8,38 +8,40 @@ use fedgate_core::{
 };
 use std::collections::BTreeMap;
 
-/// How many peers a federation has here.
+/// The number of peers in the federation.
 pub const PEERS: usize = 50;
-/// How many different sets of grants the exports share: teams give the same grants to all that they own.
+/// The number of distinct grant sets that the exports share: a team usually gives the same grants
+/// to everything it owns.
 const GRANT_SETS: usize = 200;
 
-/// Exports and their grants, before they become a table or one of its twins.
+/// Exports and their grants, before they become a table or one of its alternatives.
 #[derive(Debug, Clone)]
 pub struct Exports {
-    /// The services, in no order.
+    /// The services, in no particular order.
     pub services: Vec<ServiceName>,
-    /// For each service the number of its grant set.
+    /// The grant set number of each service.
     pub set_of: Vec<usize>,
-    /// The grant sets: which callers of which peer.
+    /// The grant sets: callers by peer number.
     pub sets: Vec<BTreeMap<usize, Callers>>,
 }
 
-/// A connection to decide, and the right answer.
+/// A connection to decide, with the expected answer.
 #[derive(Debug, Clone)]
 pub struct Question {
     /// The server name.
     pub server_name: String,
     /// The first URI SAN.
     pub uri_san: String,
-    /// The right outcome.
+    /// The expected outcome.
     pub outcome: Outcome,
-    /// The right reason.
+    /// The expected reason.
     pub reason: Reason,
 }
 
 impl Exports {
-    /// So many exports to [`PEERS`] peers, of whom each export is granted to about half: to some wholly, to others for a
-    /// namespace pattern. The same each time.
+    /// Generates `count` exports to [`PEERS`] peers. About half of the peers have a grant on each
+    /// export: some for all callers, others for a namespace pattern. The result is the same each
+    /// time.
     pub fn new(kind: Kind, count: usize) -> Self {
         let mut rng = Rng::with_seed(0x9a7e);
         let sets = (0..GRANT_SETS).map(|_| grant_set(&mut rng)).collect();
@@ -47,10 +49,10 @@ impl Exports {
         Self { services: services(kind, count), set_of, sets }
     }
 
-    /// The table.
+    /// Builds the table.
     ///
     /// # Panics
-    /// When these exports make no table: the generator is wrong then.
+    /// If these exports do not form a table, which is a mistake in the generator.
     #[allow(clippy::unwrap_used, reason = "generated names are valid")]
     pub fn table(&self) -> Table {
         let mut builder = TableBuilder::new("beta.example".parse().unwrap());
@@ -66,13 +68,13 @@ impl Exports {
     /// The plugin's configuration.
     ///
     /// # Panics
-    /// Never: a configuration is JSON.
+    /// Never: a configuration can always be written as JSON.
     #[allow(clippy::unwrap_used, reason = "a configuration is JSON")]
     pub fn configuration(&self) -> String {
         serde_json::to_string(&write_configuration(&self.table(), Options::default())).unwrap()
     }
 
-    /// Calls that pass, to services from all over the table.
+    /// Calls that pass, to services throughout the table.
     pub fn allowed(&self, count: usize) -> Vec<Question> {
         self.ask(count, |service, grants| {
             let (&peer, _) = grants.iter().find(|(_, callers)| **callers == Callers::Any)?;
@@ -80,7 +82,7 @@ impl Exports {
         })
     }
 
-    /// Calls of peers that have no grant: refused after the handshake.
+    /// Calls by peers without a grant, which are refused after the handshake.
     pub fn refused_late(&self, count: usize) -> Vec<Question> {
         self.ask(count, |service, grants| {
             let peer = (0..PEERS).find(|peer| !grants.contains_key(peer))?;
@@ -88,7 +90,8 @@ impl Exports {
         })
     }
 
-    /// Calls to services that are not exported, with names that are almost those of exports: refused before the handshake.
+    /// Calls to services that are not exported but have almost the name of an export. They are
+    /// refused before the handshake.
     pub fn refused_early(&self, count: usize) -> Vec<Question> {
         self.ask(count, |service, _| {
             let server_name = service.sni().replacen(".svc.", "x.svc.", 1);
@@ -97,7 +100,7 @@ impl Exports {
         })
     }
 
-    /// Questions about services at equal distances; with few services they come again and again.
+    /// Questions about services at equal distances. If there are only few services, they repeat.
     fn ask(
         &self,
         count: usize,
@@ -110,7 +113,7 @@ impl Exports {
     }
 }
 
-/// The name and trust domain of a peer.
+/// The trust domain of a peer.
 pub(crate) fn trust_domain(peer: usize) -> String {
     format!("peer-{peer:02}.example")
 }

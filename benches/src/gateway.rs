@@ -6,7 +6,7 @@ use fedgate_wasm_host::{Certificate, Client, FilterModule, Metering, Plugin, Pro
 
 const LISTENER: &str = "federation";
 
-/// A proxy with one worker, the module, and a table.
+/// A proxy with one worker, the module and a table.
 pub struct Gateway {
     proxy: Proxy,
 }
@@ -15,7 +15,7 @@ impl Gateway {
     /// A gateway with this configuration.
     ///
     /// # Panics
-    /// When the module refuses it.
+    /// If the module refuses the configuration.
     #[allow(clippy::expect_used, reason = "a bench needs its gateway")]
     pub fn new(metering: Metering, configuration: &str) -> Self {
         let mut proxy = Proxy::new(FilterModule::shared(metering));
@@ -23,18 +23,18 @@ impl Gateway {
         Self { proxy }
     }
 
-    /// Clients that ask these questions.
+    /// Clients that ask these questions, with the expected outcomes.
     pub fn clients(questions: &[Question]) -> Vec<(Client, Outcome)> {
         let certificate = |question: &Question| Certificate::new(&[&question.uri_san]);
         let client = |question: &Question| Client::calling(&question.server_name).with(&certificate(question));
         questions.iter().map(|question| (client(question), question.outcome)).collect()
     }
 
-    /// A whole life of a connection: it comes, finishes its handshake, sends a request, gets an answer, ends. If it is
-    /// refused, its life is shorter.
+    /// The whole life of a connection: it opens, finishes its handshake, sends a request, gets an
+    /// answer, and ends. If it is refused, it ends earlier.
     ///
     /// # Panics
-    /// When the outcome is another one than expected.
+    /// If the outcome is not the expected one.
     pub fn live(&mut self, client: &Client, expected: Outcome) {
         let connection = self.proxy.connect(LISTENER, client.clone());
         self.proxy.client_finishes_handshake(connection);
@@ -49,12 +49,12 @@ impl Gateway {
         self.proxy.forget_ended();
     }
 
-    /// Lets a tick come, so that the filter can tidy up.
+    /// Lets a tick happen, so that the filter can clean up.
     pub fn tick(&mut self) {
         self.proxy.advance(600);
     }
 
-    /// The fuel that all callbacks so far have consumed.
+    /// The fuel that all callbacks have consumed so far.
     pub fn fuel(&self) -> u64 {
         self.proxy.fuel()
     }

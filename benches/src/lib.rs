@@ -1,11 +1,13 @@
-//! What the benches and the recorded limits have in common: realistic exports, the twins that the table is measured
-//! against, and a gateway that runs the real module.
+//! Code shared by the benches and the recorded limits: realistic exports, the alternatives against
+//! which the table is measured, and a gateway that runs the real module.
 //!
-//! - `cargo bench -p fedgate-benches --bench decision`: the decision natively, over 10 to 100,000 exports, beside a hash map
-//!   and a list of rules.
-//! - `cargo bench -p fedgate-benches --bench connection`: whole connections through the module in wasmtime.
-//! - `cargo test -p fedgate-benches`: exact figures with limits: fuel of a connection and of a configuration, bytes of a
-//!   table. Instructions gate, wall time informs.
+//! - `cargo bench -p fedgate-benches --bench decision`: the native decision, for 10 to 100,000
+//!   exports, next to a hash map and a list of rules.
+//! - `cargo bench -p fedgate-benches --bench connection`: whole connections through the module in
+//!   wasmtime.
+//! - `cargo test -p fedgate-benches`: exact figures with limits: the fuel of a connection and of a
+//!   configuration, and the size of a table. Instruction counts can fail a build; wall time is only
+//!   informative.
 
 mod exports;
 mod gateway;

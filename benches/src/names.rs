@@ -1,17 +1,17 @@
-//! Names as people and machines give them in large clusters.
+//! Names like those that people and programs choose in large clusters.
 
 use fastrand::Rng;
 use fedgate_core::ServiceName;
 use std::collections::BTreeSet;
 
-/// What the services of a cluster are called. All hosts have 40 to 60 bytes, in 1,000 namespaces
-/// (`checkout-team-17.svc.beta.example`); a quarter of the services have two ports.
+/// The naming scheme of a cluster's services. All hosts have 40 to 60 bytes, in 1,000 namespaces
+/// (`checkout-team-17.svc.beta.example`). A quarter of the services have two ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Words and a number: `payment-gateway-12`.
     Words,
-    /// Words and a hash, as replica sets and preview environments are called: `payment-gateway-5f9c7d8b6d`. A hash is
-    /// shared with no other name, so these are the names that compress worst.
+    /// Words and a hash, as in the names of replica sets and preview environments:
+    /// `payment-gateway-5f9c7d8b6d`. No two names share a hash, so these names compress worst.
     Hashes,
     /// Two thirds of the first kind, one third of the second.
     Mixed,
@@ -72,7 +72,8 @@ const WORDS: [&str; 48] = [
     "worker",
 ];
 
-/// `count` different services in an order that does not depend on their names. The same each time.
+/// `count` distinct services, in an order that does not depend on their names. The result is the
+/// same each time.
 pub fn services(kind: Kind, count: usize) -> Vec<ServiceName> {
     let mut rng = Rng::with_seed(0xfed);
     let namespace = |number: usize, rng: &mut Rng| format!("{}-team-{number}", word(rng));

@@ -1,11 +1,11 @@
-//! What somebody would write in place of the table, with the same answers.
+//! The obvious alternatives to the table, with the same answers.
 
 use crate::exports::{Exports, trust_domain};
 use fedgate_core::{Callers, Outcome, Sni, SpiffeId};
 use std::collections::HashMap;
 
-/// A map from `host:port` to a map from trust domain to callers. To be read, it has to be built first: in each VM, at each
-/// update.
+/// A map from `host:port` to a map from trust domain to callers. It must be built before it can be
+/// read: in each VM, at each update.
 #[derive(Debug)]
 pub struct HashTwin {
     exports: HashMap<(String, u16), HashMap<String, Callers>>,
@@ -35,8 +35,8 @@ impl HashTwin {
     }
 }
 
-/// A list of rules, tried one after the other: the shape of native RBAC, to which Istio's AuthorizationPolicies are
-/// compiled. One rule for each export, with its principals.
+/// A list of rules, tried one after the other, with one rule for each export and its principals.
+/// Native RBAC, to which Istio compiles AuthorizationPolicies, has this shape.
 #[derive(Debug)]
 pub struct RuleList {
     rules: Vec<Rule>,
@@ -45,7 +45,7 @@ pub struct RuleList {
 #[derive(Debug)]
 struct Rule {
     server_name: String,
-    /// `spiffe://<trust domain>/`, and the callers behind it.
+    /// `spiffe://<trust domain>/`, and the callers in it.
     principals: Vec<(String, Callers)>,
 }
 

@@ -1,7 +1,9 @@
-//! What a connection and a configuration cost, in instructions: exact, the same on every machine, and limited.
+//! The cost of a connection and of a configuration in instructions: exact, the same on every
+//! machine, and limited.
 //!
-//! When a test here fails, something on the hot path costs more than it did. Either take that back, or raise the limit in
-//! the same commit and say there why. The limits are 2 to 3 % above what was measured when they were set.
+//! If a test here fails, something on the hot path costs more than before. Either undo that, or
+//! raise the limit in the same commit and explain why. The limits are 2 to 3 % above the values
+//! measured when they were set.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -13,10 +15,11 @@ use std::time::Duration;
 const FEW: usize = 10;
 const MANY: usize = 100_000;
 
-/// Connections that are measured, after as many that are not: the first of each kind defines its metrics.
+/// The number of measured connections. As many unmeasured ones come first, because the first of
+/// each kind defines its metrics.
 const CONNECTIONS: usize = 64;
 
-/// Fuel of a connection's life.
+/// The fuel of a connection's life, by outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Life {
     allowed: u64,
@@ -29,11 +32,11 @@ const LIMIT_FEW: Life = Life { allowed: 43_600, refused_early: 24_200, refused_l
 /// Measured with 100,000 exports: 49,153, 29,680 and 42,297.
 const LIMIT_MANY: Life = Life { allowed: 50_500, refused_early: 30_300, refused_late: 43_400 };
 
-/// Fuel of the configuration with 100,000 exports (1.8 MB of JSON). Measured: 519,457,534, of which JSON takes
-/// 9 million, base64 48, SHA-256 104 and the check of the table 355.
+/// The fuel of the configuration with 100,000 exports (1.8 MB of JSON). Measured: 519,457,534, of
+/// which JSON takes 9 million, base64 48, SHA-256 104 and the check of the table 355.
 const LIMIT_CONFIGURATION: u64 = 530_000_000;
 
-/// Made once: in a debug build 100,000 exports take seconds.
+/// Generated only once, because 100,000 exports take seconds in a debug build.
 fn many() -> &'static Exports {
     static MANY_EXPORTS: LazyLock<Exports> = LazyLock::new(|| Exports::new(Kind::Mixed, MANY));
     &MANY_EXPORTS
@@ -72,7 +75,7 @@ impl Life {
     }
 }
 
-/// The mean over connections to services from all over the table.
+/// The mean over connections to services throughout the table.
 fn fuel_of_each(gateway: &mut Gateway, questions: &[Question]) -> u64 {
     let clients = Gateway::clients(questions);
     let live = |gateway: &mut Gateway| clients.iter().for_each(|(client, outcome)| gateway.live(client, *outcome));
@@ -115,8 +118,8 @@ fn a_configuration_consumes_no_more_than_recorded() {
     assert!(fuel <= LIMIT_CONFIGURATION, "{fuel} fuel, at most {LIMIT_CONFIGURATION}");
 }
 
-/// Time says little on a machine that does other things as well. The time on the processor says more than the time on the
-/// wall, and the best of several runs says most; one good run is enough.
+/// On a busy machine, timings are noisy. CPU time is less noisy than wall time, and the best of
+/// several runs is the least noisy. One run below the limit is enough.
 #[test]
 fn a_configuration_takes_less_than_a_tenth_of_a_second() {
     const LIMIT: Duration = Duration::from_millis(100);
@@ -135,7 +138,7 @@ fn a_configuration_takes_less_than_a_tenth_of_a_second() {
     assert!(best < LIMIT, "{best:?}, less than {LIMIT:?} expected");
 }
 
-/// How long this thread has run; `None` where the system does not say it in Linux's way.
+/// How long this thread has run on the CPU; `None` if the system does not report it as Linux does.
 fn time_on_processor() -> Option<Duration> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     text.split(' ').next()?.parse().ok().map(Duration::from_nanos)

@@ -1,4 +1,4 @@
-//! How large the filter's module is: each worker of each gateway compiles it.
+//! The size of the filter's module, which each worker of each gateway compiles.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

@@ -1,12 +1,12 @@
-//! How large a table is, and that the table and its twins agree.
+//! The size of a table, and that the table and its alternatives agree.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use fedgate_benches::{Exports, HashTwin, Kind, RuleList};
 use fedgate_core::decide;
 
-/// Names that people give take 12 to 14 bytes. A hash of ten digits in each and every name is five bytes of pure chance
-/// more, and has a limit of its own.
+/// Names chosen by people take 12 to 14 bytes per row. A hash of ten random digits in every name
+/// adds five bytes that cannot be compressed, so it has its own limit.
 #[test]
 fn a_row_takes_at_most_16_bytes_at_100_000_exports() {
     for (kind, limit) in [(Kind::Words, 16.0), (Kind::Mixed, 16.0), (Kind::Hashes, 16.7)] {

@@ -1,24 +1,26 @@
-//! Which workloads of a peer a grant is for.
+//! Which workloads of a peer a grant admits.
 
 use crate::name::SpiffeId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// A namespace or service account name in which each `*` stands for any run of characters, the empty one included.
+/// A pattern for a namespace or service account name. Each `*` matches any run of characters,
+/// including an empty one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Pattern(Box<str>);
 
-/// Why a text is no [`Pattern`].
+/// Returned when a text is not a valid [`Pattern`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected 1 to 253 lower-case letters, digits, '-', '.' and '*' (each '*' stands for any run of characters)")]
 pub struct InvalidPattern;
 
 impl Pattern {
-    /// Checks `text`.
+    /// Validates `text`.
     ///
     /// # Errors
-    /// [`InvalidPattern`] when it is empty, too long or can match no Kubernetes name.
+    /// [`InvalidPattern`] if `text` is empty, longer than 253 bytes, or has a character outside the
+    /// alphabet.
     pub fn parse(text: &str) -> Result<Self, InvalidPattern> {
         check_pattern(text).map(|()| Self(text.into()))
     }
@@ -28,7 +30,7 @@ impl Pattern {
         &self.0
     }
 
-    /// Whether `name` matches as a whole.
+    /// Returns true if the pattern matches all of `name`.
     pub fn matches(&self, name: &str) -> bool {
         pattern_matches(&self.0, name)
     }
@@ -62,7 +64,8 @@ pub(crate) fn check_pattern(text: &str) -> Result<(), InvalidPattern> {
     }
 }
 
-/// Greedy matching with one point to come back to: at most `pattern * name` steps, no recursion, no allocation.
+/// Greedy matching that backtracks only to the last `*`: at most `pattern * name` steps, no
+/// recursion, no allocation.
 pub(crate) fn pattern_matches(pattern: &str, name: &str) -> bool {
     let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
     let (mut p, mut n) = (0, 0);
@@ -87,10 +90,10 @@ pub(crate) fn pattern_matches(pattern: &str, name: &str) -> bool {
     pattern.iter().skip(p).all(|&byte| byte == b'*')
 }
 
-/// Callers by namespace and service account, both of which must match.
+/// A pair of patterns. A caller matches if its namespace and its service account both match.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallerPattern {
-    /// The caller's namespace in its own cluster.
+    /// The caller's namespace in the peer's cluster.
     pub namespace: Pattern,
     /// The caller's service account.
     pub service_account: Pattern,
@@ -99,20 +102,21 @@ pub struct CallerPattern {
 /// The callers of one peer that a grant admits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Callers {
-    /// Every identity of the peer's trust domain, of whatever form.
+    /// Every identity of the peer's trust domain, whatever its path.
     Any,
-    /// Identities of Istio's form that match one of the patterns. With no pattern at all nobody is admitted: that is how
-    /// a peer in audit mode is told apart from one whom the Service's owner has not admitted.
+    /// Identities of Istio's form that match one of the patterns. An empty set admits no caller: it
+    /// marks a peer in audit mode that the Service's owner admits but no policy grants. A peer that
+    /// the owner does not admit has no grant at all.
     Only(BTreeSet<CallerPattern>),
 }
 
 impl Callers {
-    /// Whether nobody is admitted.
+    /// Returns true if no caller is admitted.
     pub fn is_nobody(&self) -> bool {
         matches!(self, Self::Only(patterns) if patterns.is_empty())
     }
 
-    /// Whether `id` is one of them.
+    /// Returns true if `id` is admitted.
     pub fn admit(&self, id: &SpiffeId<'_>) -> bool {
         match self {
             Self::Any => true,

@@ -1,4 +1,4 @@
-//! The plugin's configuration: a JSON object with a header that people can read, and the table in base64.
+//! The plugin's configuration: a JSON object with a readable header and the table in base64.
 
 use crate::table::{MAX_TABLE_BYTES, Table, TableError, is_known};
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -6,29 +6,29 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt::Display;
 
-/// The most bytes of configuration that are looked at: the largest table in base64, and its header.
+/// The maximum size of a configuration: the largest table in base64, plus its header.
 pub const MAX_CONFIGURATION_BYTES: usize = MAX_TABLE_BYTES / 3 * 4 + (64 << 10);
 
-/// What the filter is given. The table's own numbers stand in the header as well, so that `kubectl get` and `jq` show
-/// them; a header that contradicts the table is refused.
+/// The configuration that the filter receives. The header repeats the table's own numbers so that
+/// `kubectl get` and `jq` can show them. A header that contradicts the table is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PluginConfiguration<'a> {
     /// The table's format version.
     pub format: u32,
-    /// Grows with each published table.
+    /// The generation: a number that grows with each published table.
     pub generation: u64,
-    /// `sha256:` and the hash of the table in hexadecimal.
+    /// The table's hash: `sha256:` and hexadecimal digits.
     pub content_hash: Cow<'a, str>,
-    /// The trust domain of the cluster whose gateway this is.
+    /// The trust domain of the gateway's cluster.
     pub trust_domain: Cow<'a, str>,
-    /// How many services (`host:port`) are exported.
+    /// The number of exported services (`host:port`).
     pub exports: u32,
-    /// How many peers there are.
+    /// The number of peers.
     pub peers: u32,
-    /// How many different grant sets the exports share.
+    /// The number of distinct grant sets that the exports share.
     pub grant_sets: u32,
-    /// How the filter works.
+    /// Settings of the filter.
     #[serde(default)]
     pub options: Options,
     /// The table in base64 (RFC 4648, section 4).
@@ -36,14 +36,15 @@ pub struct PluginConfiguration<'a> {
     pub table: Cow<'a, str>,
 }
 
-/// How the filter works, apart from what it decides.
+/// Settings of the filter that do not affect its decisions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", from = "WrittenOptions")]
 pub struct Options {
-    /// How long an admitted connection may take to show its identity, in milliseconds (100 to 600,000; default 15,000,
-    /// as Istio's gateways allow for a handshake).
+    /// How long an admitted connection may take to present its identity, in milliseconds (100 to
+    /// 600,000). The default of 15,000 is the handshake timeout of Istio's gateways.
     pub identity_timeout_ms: u32,
-    /// How many peers are counted by name (at most 1,000; default 100); the others are counted together, as `_other`.
+    /// How many peers are counted by name (at most 1,000; default 100). All others are counted as
+    /// `_other`.
     pub named_peers: u32,
 }
 
@@ -53,11 +54,11 @@ impl Default for Options {
     }
 }
 
-/// [`Options`] as any version writes them.
+/// [`Options`] as written by this or an earlier version.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct WrittenOptions {
-    /// Earlier versions say it, and during an upgrade their configurations are read.
+    /// Written by earlier versions, whose configurations this version reads during an upgrade.
     wait_for_identity: WaitForIdentity,
     identity_timeout_ms: u32,
     named_peers: u32,
@@ -84,47 +85,47 @@ impl From<WrittenOptions> for Options {
     }
 }
 
-/// Why a configuration is refused. The last good one stays in force.
+/// Why a configuration is refused. The last good configuration stays in force.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigurationError {
-    /// It is longer than any valid one.
+    /// It is longer than [`MAX_CONFIGURATION_BYTES`].
     #[error("the configuration has {0} bytes, at most {MAX_CONFIGURATION_BYTES} are read")]
     TooLarge(usize),
-    /// It is no JSON object of the expected form.
+    /// It is not a JSON object of the expected form.
     #[error("the configuration is not the JSON object that this filter expects: {0}")]
     Json(String),
-    /// A number in the options is out of its range.
+    /// A number in the options is out of range.
     #[error("the configuration's options.{field} is {value}, expected {expected}")]
     Option {
         /// The field's name.
         field: &'static str,
-        /// What it says.
+        /// The value found.
         value: u32,
-        /// What it may say.
+        /// The allowed values.
         expected: &'static str,
     },
-    /// The table is no base64.
+    /// The table is not valid base64.
     #[error("the configuration's table is not base64")]
     Base64,
     /// The table itself is refused.
     #[error("the configuration's table is refused: {0}")]
     Table(#[from] TableError),
-    /// Header and table don't belong together.
+    /// The header contradicts the table.
     #[error("the configuration's {field} is {found}, that of its table is {expected}: publish both together")]
     Header {
         /// The field's name.
         field: &'static str,
-        /// What the header says; a long text is cut.
+        /// The header's value, shortened if it is long.
         found: String,
-        /// What the table says.
+        /// The table's value.
         expected: String,
     },
 }
 
-/// Reads a configuration and checks everything in it.
+/// Reads a configuration and checks all of it.
 ///
 /// # Errors
-/// [`ConfigurationError`] for any bytes that are no valid configuration; none panic.
+/// [`ConfigurationError`] for bytes that are not a valid configuration. No input panics.
 pub fn read_configuration(json: &[u8]) -> Result<(Table, Options), ConfigurationError> {
     if json.len() > MAX_CONFIGURATION_BYTES {
         return Err(ConfigurationError::TooLarge(json.len()));
@@ -141,7 +142,8 @@ pub fn read_configuration(json: &[u8]) -> Result<(Table, Options), Configuration
     Ok((table, configuration.options))
 }
 
-/// Why `json` could not be read: a newer format may well have fields that are unknown here.
+/// Explains why `json` could not be read. A newer format may have fields that are unknown here, so
+/// its version is reported instead of the JSON error.
 fn no_object(json: &[u8], error: &serde_json::Error) -> ConfigurationError {
     #[derive(Deserialize)]
     struct Format {
@@ -153,7 +155,7 @@ fn no_object(json: &[u8], error: &serde_json::Error) -> ConfigurationError {
     }
 }
 
-/// Writes the configuration of a table.
+/// Writes the configuration for a table.
 pub fn write_configuration(table: &Table, options: Options) -> PluginConfiguration<'static> {
     PluginConfiguration { options, table: Cow::Owned(BASE64_STANDARD.encode(table.as_bytes())), ..header_of(table) }
 }
@@ -201,7 +203,8 @@ fn check_header(configuration: &PluginConfiguration<'_>, table: &Table) -> Resul
     same("grantSets", &configuration.grant_sets, &expected.grant_sets)
 }
 
-/// A text for a message. It may quote a value as long as the whole configuration; no right one has more than 255 bytes.
+/// Shortens a text for a message. A refused value can be as long as the whole configuration; valid
+/// ones have at most 255 bytes.
 fn shortened(text: &dyn Display) -> String {
     text.to_string().chars().take(256).collect()
 }

@@ -1,36 +1,36 @@
-//! The decision: may this connection pass, and where to.
+//! The decision: whether a connection may pass.
 
 use crate::name::{ServicePort, Sni, SniError, SpiffeId};
 use crate::table::{Export, Granted, Mode, PeerRow, Table};
 
-/// The one word for why a connection was let through or refused. Logs, metrics, `explain` and Events print it, and it
-/// stays the same from release to release.
+/// Why a connection was allowed or refused. Each reason has one word, which logs, metrics,
+/// `explain` and Events print and which is stable across releases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
-    /// The gateway has no table: nothing is exported yet.
+    /// The gateway has no table yet, so it exports nothing.
     NoTable,
     /// The client sent no server name.
     NoSni,
-    /// The server name has not the form `outbound_.PORT_.SUBSET_.HOST`.
+    /// The server name does not have the form `outbound_.PORT_.SUBSET_.HOST`.
     BadSni,
-    /// No such `host:port` is exported.
+    /// The `host:port` is not exported.
     UnknownService,
-    /// The client showed no certificate with a URI SAN.
+    /// The client presented no certificate with a URI SAN.
     NoIdentity,
-    /// The URI SAN is no workload's SPIFFE ID, or there is more than one.
+    /// The URI SAN is not a workload's SPIFFE ID, or there is more than one.
     BadIdentity,
-    /// The identity's trust domain is no peer's.
+    /// The identity's trust domain does not belong to any peer.
     UnknownPeer,
     /// The peer has no grant on the service.
     NotGranted,
-    /// The peer has a grant, for other callers.
+    /// The peer has a grant, but not for this caller.
     CallerNotGranted,
     /// The connection may pass.
     Granted,
 }
 
 impl Reason {
-    /// All reasons, in the order in which they are judged.
+    /// All reasons, in the order in which they are checked.
     pub const ALL: [Self; 10] = [
         Self::NoTable,
         Self::NoSni,
@@ -44,7 +44,7 @@ impl Reason {
         Self::Granted,
     ];
 
-    /// The stable word.
+    /// The reason's stable word.
     pub fn word(self) -> &'static str {
         match self {
             Self::NoTable => "no_table",
@@ -72,14 +72,14 @@ impl std::fmt::Display for Reason {
 pub enum Outcome {
     /// It passes.
     Allowed,
-    /// It passes although it is not granted, since the peer is in audit mode.
+    /// It passes without a grant, because the peer is in audit mode.
     Audited,
     /// It is closed.
     Refused,
 }
 
 impl Outcome {
-    /// The stable word.
+    /// The outcome's stable word.
     pub fn word(self) -> &'static str {
         match self {
             Self::Allowed => "allowed",
@@ -88,24 +88,25 @@ impl Outcome {
         }
     }
 
-    /// Whether the connection passes.
+    /// Returns true if the connection passes.
     pub fn passes(self) -> bool {
         self != Self::Refused
     }
 }
 
-/// An outcome, why, and the peer as far as one was recognised.
+/// An outcome, its reason, and the peer if it was recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decision<'t> {
     /// What happens to the connection.
     pub outcome: Outcome,
-    /// Why.
+    /// The reason for the outcome.
     pub reason: Reason,
-    /// Who called, when the identity is of a peer.
+    /// The caller's peer, if the identity belongs to one.
     pub peer: Option<PeerRow<'t>>,
 }
 
-/// A connection whose server name names an exported service. What is left to judge is who calls.
+/// A connection whose server name belongs to an exported service. Only its caller remains to be
+/// judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admission<'s> {
     sni: Sni<'s>,
@@ -123,16 +124,18 @@ impl Admission<'_> {
         self.sni.port()
     }
 
-    /// The service's row.
+    /// The exported service's row in the table.
     pub fn export(&self) -> Export {
         self.export
     }
 }
 
-/// First half, before the handshake: is the server name that of an exported service?
+/// The first half of the decision, before the handshake: checks that the server name belongs to an
+/// exported service.
 ///
-/// This is for connections whose TLS the gateway terminates. A service whose TLS is to be passed through is unknown here: without an
-/// identity to judge, and with the gateway's own identity towards the workload, nobody would be kept out.
+/// This is for connections whose TLS the gateway terminates, so a passthrough service is unknown
+/// here. Its workload judges the caller itself, which it could not do here: it would see the
+/// gateway's identity instead of the caller's.
 ///
 /// # Errors
 /// [`Reason::NoSni`], [`Reason::BadSni`] or [`Reason::UnknownService`].
@@ -143,8 +146,9 @@ pub fn admit<'s>(table: &Table, server_name: Option<&'s str>) -> Result<Admissio
     })
 }
 
-/// The whole decision on a connection whose TLS the gateway passes through: is the server name that of a service that is exported so?
-/// A service whose callers the gateway has to judge is unknown here.
+/// The whole decision for a connection whose TLS the gateway passes through: checks that the server
+/// name belongs to a passthrough service. A service whose callers the gateway has to judge is
+/// unknown here.
 pub fn decide_passthrough(table: &Table, server_name: Option<&str>) -> Decision<'static> {
     let reason = match find(table, server_name) {
         Ok(found) if found.export.is_passthrough() => {
@@ -167,8 +171,11 @@ fn find<'s>(table: &Table, server_name: Option<&'s str>) -> Result<Admission<'s>
     }
 }
 
-/// Second half, after the handshake: may the caller reach the export? `uri_san` is the first URI SAN of its certificate.
-/// An export of another table is granted to nobody: when a new table has come in between, [`admit`] anew or [`decide`].
+/// The second half of the decision, after the handshake: checks whether the caller may reach the
+/// export. `uri_san` is the first URI SAN of its certificate.
+///
+/// An export from another table has no grants. After a table change, call [`admit`] again or use
+/// [`decide`].
 pub fn judge<'t>(table: &'t Table, export: Export, uri_san: Option<&str>) -> Decision<'t> {
     let refused = |reason, peer| Decision { outcome: Outcome::Refused, reason, peer };
     let Some(uri) = uri_san.filter(|uri| !uri.is_empty()) else { return refused(Reason::NoIdentity, None) };
@@ -176,7 +183,8 @@ pub fn judge<'t>(table: &'t Table, export: Export, uri_san: Option<&str>) -> Dec
     let Some(peer) = table.peer_of(id.trust_domain()) else { return refused(Reason::UnknownPeer, None) };
     let reason = match table.granted(export, &peer, &id) {
         Granted::Yes => return Decision { outcome: Outcome::Allowed, reason: Reason::Granted, peer: Some(peer) },
-        // Without an entry the Service's owner has not admitted the peer, and audit mode does not overrule the owner.
+        // Without an entry, the Service's owner does not admit the peer, and audit mode does not
+        // overrule the owner.
         Granted::No => return refused(Reason::NotGranted, Some(peer)),
         Granted::Nobody => Reason::NotGranted,
         Granted::OtherCallers => Reason::CallerNotGranted,
@@ -188,7 +196,8 @@ pub fn judge<'t>(table: &'t Table, export: Export, uri_san: Option<&str>) -> Dec
     Decision { outcome, reason, peer: Some(peer) }
 }
 
-/// Both halves at once, for a connection that is known whole: live connections against a new table, `explain`, tests.
+/// Both halves at once, for a connection whose server name and identity are both known: `explain`,
+/// tests, and open connections that a new table judges again.
 pub fn decide<'t>(table: &'t Table, server_name: Option<&str>, uri_san: Option<&str>) -> Decision<'t> {
     match admit(table, server_name) {
         Ok(admission) => judge(table, admission.export(), uri_san),

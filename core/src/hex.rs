@@ -1,8 +1,8 @@
-//! Bytes as text.
+//! Hexadecimal text.
 
 use std::fmt::{Display, Formatter, Result};
 
-/// Shows bytes as lower-case hexadecimal digits, two for each.
+/// Displays bytes as lower-case hexadecimal digits, two per byte.
 #[derive(Debug, Clone, Copy)]
 pub struct Hex<'a>(pub &'a [u8]);
 

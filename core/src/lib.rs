@@ -1,10 +1,12 @@
 //! Names, the compiled table and the decision: what the gateway filter and the controller share.
 //!
-//! Everything here is a pure function of its arguments. There is no clock, randomness, file, socket, thread or log, and
-//! nothing that knows proxy-wasm, so that the same code runs in the controller, in the filter and in a test.
+//! Everything here is a pure function of its arguments. Nothing uses a clock, randomness, files,
+//! sockets, threads or logging, and nothing depends on proxy-wasm. So the same code runs in the
+//! controller, in the filter and in tests.
 //!
-//! The way through the crate: bytes of a stranger become a [`Sni`] and a [`SpiffeId`] (or a refusal), a [`Table`] is
-//! built by a [`TableBuilder`] and read in place, and [`decide`] answers with an outcome and its one [`Reason`].
+//! Untrusted bytes are parsed into a [`Sni`] and a [`SpiffeId`], or refused. A [`TableBuilder`]
+//! builds a [`Table`], which is read in place. [`decide`] returns an outcome and exactly one
+//! [`Reason`].
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod callers;

@@ -1,5 +1,5 @@
-//! Any bytes as table, server name, identity or configuration: an answer, never a panic. And what is accepted as a table is
-//! what the builder would have written.
+//! Any bytes as table, server name, identity or configuration give an answer, never a panic. A
+//! table that is accepted is exactly what the builder would have written.
 
 mod support;
 use fedgate_core::{Sni, SpiffeId, Table, decide, read_configuration};
@@ -11,7 +11,7 @@ use support::strategies::{host, model, uri_san};
 #[derive(Debug, Clone)]
 enum Damage {
     Set(Index, u8),
-    /// One more or one less: what stands in numbers and in the order of things.
+    /// Adds to one byte, to damage numbers and sort orders.
     Step(Index, i8),
     Swap(Index, Index),
     Word(Index, u32),
@@ -51,7 +51,7 @@ impl Damage {
     }
 }
 
-/// Whatever was accepted says the same to every question, and is as the builder would have written it.
+/// An accepted table gives consistent answers, and is exactly what the builder would have written.
 fn check_consistency(table: &Table) -> Result<(), TestCaseError> {
     let exports: Vec<_> = table.exports().collect();
     prop_assert_eq!(exports.len(), table.rows() as usize);

@@ -1,4 +1,4 @@
-//! What the builder refuses, by name, and the edges of what it takes.
+//! What the builder refuses, with the right error, and the limits of what it accepts.
 
 use fedgate_core::{
     BuildError, CallerPattern, Callers, Grant, MAX_CALLER_PATTERNS, Mode, Pattern, Peer, PeerIndex, ServiceName,
@@ -29,14 +29,14 @@ fn any(peer: PeerIndex) -> Grant {
     Grant { peer, callers: Callers::Any }
 }
 
-/// The table of these services, without grants.
+/// A table with these services and no grants.
 fn table(services: &[String]) -> Table {
     let mut builder = builder();
     services.iter().for_each(|name| builder.export(service(name), vec![]).unwrap());
     Table::read(builder.build(1).unwrap()).unwrap()
 }
 
-/// Every service is found, and none of its neighbours.
+/// Every service is found, and no similar name is.
 #[track_caller]
 fn finds_exactly(services: &[&str]) {
     let services: Vec<String> = services.iter().map(|service| service.to_string()).collect();

@@ -1,4 +1,4 @@
-//! The plugin's configuration: what is written is read, and each way to be wrong is refused by name.
+//! The plugin's configuration: what is written can be read, and each mistake is refused by name.
 
 mod support;
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -13,7 +13,7 @@ fn table() -> Table {
     Table::read(builder(Names::Words, 10).build(7).unwrap()).unwrap()
 }
 
-/// The configuration of a small table as JSON, after `change`.
+/// The JSON configuration of a small table, after `change`.
 fn changed(change: impl FnOnce(&mut Value)) -> Vec<u8> {
     let mut value = serde_json::to_value(write_configuration(&table(), Options::default())).unwrap();
     change(&mut value);
@@ -56,7 +56,7 @@ fn options_may_be_left_out() {
     assert_eq!(read_configuration(&one).unwrap().1, Options { named_peers: 5, ..Options::default() });
 }
 
-/// An earlier version says how connections wait. There is one way left.
+/// Earlier versions write how connections wait. Only one way remains.
 #[test]
 fn the_options_of_an_earlier_version_are_read() {
     let waiting = |how: &str| changed(|value| value["options"]["waitForIdentity"] = json!(how));

@@ -1,4 +1,5 @@
-//! Every row of the decision table: who is let through, and beside it, by one difference, who is not.
+//! Every row of the decision table: a caller who is allowed, next to one who differs in one thing
+//! and is refused.
 
 use fedgate_core::{
     CallerPattern, Callers, Grant, Mode, Outcome, Pattern, Peer, Reason, ServicePort, Table, TableBuilder, admit,
@@ -11,8 +12,8 @@ const BETA: &str = "spiffe://beta.example/ns/orders/sa/worker";
 /// A peer in audit mode.
 const GAMMA: &str = "spiffe://gamma.example/ns/orders/sa/worker";
 
-/// `web` is for all of beta and the workers of gamma; `admin` is for beta's namespace `ops`, and no policy grants it to gamma, whom
-/// the owner admits; `private` is for nobody.
+/// `web` is granted to all of beta and to gamma's workers. `admin` is granted to beta's namespace
+/// `ops`; its owner admits gamma, but no policy grants it to gamma. `private` has no grants.
 fn table() -> Table {
     let mut builder = TableBuilder::new("alpha.example".parse().unwrap());
     let mut peer = |name: &str, mode| {

@@ -1,4 +1,4 @@
-//! The hot path allocates nothing.
+//! The hot path does not allocate.
 
 mod support;
 use fedgate_core::{Reason, Table, admit, judge};
@@ -10,10 +10,10 @@ thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Counts what this thread allocates: the test harness has threads of its own.
+/// Counts this thread's allocations; the test harness has threads of its own.
 struct Counting;
 
-// SAFETY: everything is passed on to the system's allocator as it comes.
+// SAFETY: every call is forwarded unchanged to the system allocator.
 #[allow(unsafe_code)]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

@@ -1,4 +1,4 @@
-//! How large tables of realistic names are, and that everything in them is found.
+//! The size of tables with realistic names, and that everything in them is found.
 
 mod support;
 use fedgate_core::{ServicePort, Table, write_configuration};

@@ -1,4 +1,4 @@
-//! The table against its twin, a map: every decision is the same.
+//! Compares the table with its model, a map: every decision is the same.
 
 mod support;
 use fedgate_core::{Table, decide, decide_passthrough};

@@ -1,5 +1,5 @@
-//! Roots and trust bundles. A root belongs to one trust domain; which one follows from whose document it came in, never from
-//! the certificate.
+//! Roots and trust bundles. A root belongs to one trust domain. Which one follows from the document
+//! that it came in, never from the certificate.
 
 mod fingerprint;
 mod names;
@@ -32,7 +32,7 @@ pub enum KeyType {
 }
 
 impl KeyType {
-    /// The key type's name in a JSON Web Key (RFC 7518, section 6.1).
+    /// Returns the key type's name in a JSON Web Key (RFC 7518, section 6.1).
     pub fn kty(self) -> &'static str {
         match self {
             Self::Rsa => "RSA",
@@ -41,8 +41,9 @@ impl KeyType {
     }
 }
 
-/// A CA certificate (RFC 5280), checked for its form: version 3, `CA:TRUE`, may sign certificates, a key that Envoy can use.
-/// It is a trust anchor, so its own signature is not looked at.
+/// A CA certificate (RFC 5280). Its form has been checked: version 3, `CA:TRUE`, may sign
+/// certificates, a key that Envoy can use. It is a trust anchor, so its own signature is not
+/// checked.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Root {
@@ -55,37 +56,37 @@ pub struct Root {
     names: Names,
 }
 
-/// Why something is no root.
+/// Why something is not a usable root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RootError {
-    /// There is something else than a certificate; what it is, in a fixed text.
+    /// Something other than a certificate was found; the text says what.
     #[error("found {0}")]
     NotCertificate(&'static str),
     /// It is too long.
     #[error("the certificate has {0} bytes, at most {1} are taken")]
     TooLong(usize, usize),
-    /// It is no certificate, or has something behind it.
+    /// It is not a certificate, or has trailing bytes.
     #[error("found something that is not an X.509 certificate in strict DER")]
     Der,
-    /// It is of a version that knows no CA certificates.
+    /// Its X.509 version does not support CA certificates.
     #[error("found a certificate of X.509 version {0}, which cannot say that it is a CA's: expected version 3")]
     Version(u32),
-    /// Its extensions contradict themselves, or stand twice.
+    /// Its extensions are malformed or duplicate.
     #[error("its extensions cannot be understood")]
     Extensions,
-    /// It is no CA's.
+    /// It is not a CA's certificate.
     #[error("found a certificate that is not a CA's (basicConstraints is not CA:TRUE): expected the CA that signed it")]
     NotCa,
     /// It may not sign certificates.
     #[error("found a CA certificate that may not sign certificates: expected keyUsage with keyCertSign")]
     NotSigning,
-    /// Its dates are none.
+    /// Its validity is not a range of dates.
     #[error("its validity is no range of dates")]
     Validity,
     /// Its RSA key is too short, or too long.
     #[error("found an RSA key of {0} bits: expected one of 2048 to 8192 bits")]
     RsaBits(usize),
-    /// Its key is of another kind.
+    /// Its key is of an unsupported kind.
     #[error("found {0}: expected an RSA key, or a key on P-256, P-384 or P-521")]
     Key(&'static str),
 }
@@ -121,47 +122,48 @@ impl Root {
         })
     }
 
-    /// The certificate.
+    /// Returns the certificate in DER.
     pub fn der(&self) -> &[u8] {
         &self.der
     }
 
-    /// The certificate's SHA-256.
+    /// Returns the certificate's SHA-256.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 
-    /// When its validity begins.
+    /// Returns the first moment of its validity.
     pub fn not_before(&self) -> Timestamp {
         self.not_before
     }
 
-    /// The last moment of its validity.
+    /// Returns the last moment of its validity.
     pub fn not_after(&self) -> Timestamp {
         self.not_after
     }
 
-    /// The kind of its key.
+    /// Returns the kind of its key.
     pub fn key_type(&self) -> KeyType {
         self.key_type
     }
 
-    /// Its subject, fit for being shown. It means nothing: whoever made the certificate chose it.
+    /// Returns its subject, escaped for display. Do not rely on it: whoever made the certificate
+    /// chose it.
     pub fn subject(&self) -> &str {
         &self.subject
     }
 
-    /// Its issuer, fit for being shown. Of a true root it is the subject.
+    /// Returns its issuer, escaped for display. In a true root it equals the subject.
     pub fn issuer(&self) -> &str {
         self.names.issuer()
     }
 
-    /// Whether it has expired at `now`.
+    /// Returns true if it has expired at `now`.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.not_after < now
     }
 
-    /// A PEM block `CERTIFICATE`.
+    /// Returns a PEM block `CERTIFICATE`.
     pub fn to_pem(&self) -> String {
         let config = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
         pem::encode_config(&pem::Pem::new("CERTIFICATE", self.der.to_vec()), config)
@@ -172,12 +174,13 @@ impl Root {
     }
 }
 
-/// The roots from which no way leads to a self-signed one among them: Envoy's SPIFFE validator loads such an intermediate, and then refuses
-/// every certificate that it has signed (`unable to get issuer certificate`). Only names and key identifiers are compared, as
-/// BoringSSL does when it looks for an issuer.
+/// Returns the roots that do not chain to a self-signed one among `roots`. Envoy's SPIFFE validator
+/// loads such an intermediate and then refuses every certificate that it signed (`unable to get
+/// issuer certificate`). Only names and key identifiers are compared, as BoringSSL does when it
+/// looks for an issuer.
 pub fn dangling(roots: &[Root]) -> Vec<&Root> {
     let mut anchored: Vec<bool> = roots.iter().map(|root| root.names.is_self_issued()).collect();
-    // Each round reaches one step further down, so there are no more rounds than roots.
+    // Each round gets one step further down, so there are at most as many rounds as roots.
     for _ in roots {
         for (place, root) in roots.iter().enumerate() {
             let issuers = roots.iter().zip(anchored.clone());
@@ -257,7 +260,8 @@ impl From<Root> for String {
     }
 }
 
-/// Reads the certificates of a PEM text, each for itself: a bad one spoils no other. A text without any PEM block is one error.
+/// Reads the certificates of a PEM text one by one, so that a bad one does not affect the others. A
+/// text without any PEM block gives one error.
 pub fn roots_from_pem(text: &str, certificate_bytes: usize) -> Vec<Result<Root, RootError>> {
     let roots: Vec<_> = pem_text::blocks(text).map(|block| root_from_block(block, certificate_bytes)).collect();
     match roots.is_empty() {
@@ -277,22 +281,22 @@ fn root_from_block(block: Result<Block, &'static str>, certificate_bytes: usize)
     Root::from_der(&block.contents)
 }
 
-/// Writes certificates as PEM blocks, one after the other.
+/// Writes certificates as consecutive PEM blocks.
 pub fn roots_to_pem(roots: &[Root]) -> String {
     roots.iter().map(Root::to_pem).collect()
 }
 
-/// The roots of one trust domain; never empty.
+/// The roots of one trust domain. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustBundle {
-    /// Whose identities the roots may sign.
+    /// The trust domain whose identities the roots may sign.
     pub trust_domain: TrustDomain,
     /// The roots, in order of fingerprint.
     pub roots: Vec<Root>,
 }
 
 impl TrustBundle {
-    /// As PEM blocks.
+    /// Returns the roots as PEM blocks.
     pub fn to_pem(&self) -> String {
         roots_to_pem(&self.roots)
     }
@@ -317,15 +321,18 @@ struct BundleKey {
     x5c: [String; 1],
 }
 
-/// The SPIFFE bundle map that Envoy's SPIFFE validator reads (`SPIFFECertValidatorConfig.trust_bundles`). Envoy refuses the
-/// whole map for a trust domain without keys or a key of another use, so neither is ever written. Envoy does not look at
-/// `spiffe_sequence`. Nor does Envoy take a map without any trust domain: without bundles, the caller has to think of something.
+/// Returns the SPIFFE bundle map that Envoy's SPIFFE validator reads
+/// (`SPIFFECertValidatorConfig.trust_bundles`).
+///
+/// Envoy refuses the whole map if a trust domain has no keys or a key has another use, so neither
+/// is ever written. Envoy ignores `spiffe_sequence`. Envoy also refuses a map without any trust
+/// domain; the caller has to handle that case.
 pub fn bundle_map<'a>(bundles: impl IntoIterator<Item = &'a TrustBundle>) -> Vec<u8> {
     let key = |root: &Root| BundleKey { usage: "x509-svid", kty: root.key_type.kty(), x5c: [root.base64()] };
     let filled = bundles.into_iter().filter(|bundle| !bundle.roots.is_empty());
     let entry = |bundle: &'a TrustBundle| {
         (bundle.trust_domain.as_str(), BundleEntry { spiffe_sequence: 1, keys: bundle.roots.iter().map(key).collect() })
     };
-    // Strings and numbers only: there is nothing in it that could fail.
+    // Strings and numbers only, so this cannot fail.
     serde_json::to_vec(&BundleMap { trust_domains: filled.map(entry).collect() }).unwrap_or_default()
 }

@@ -1,19 +1,21 @@
-//! What an operator is told: values, not log lines.
+//! What an operator should know, as values rather than log lines.
 //!
-//! Whatever is refused, dropped or noteworthy becomes a [`Finding`] that names the object, the field, one stable word
-//! ([`FindingReason`]) and a message that says what was expected, what was found and what to do. Findings end up in
-//! statuses and terminals, so what a stranger wrote gets into them only by way of [`shown`].
+//! Whatever is refused, dropped or noteworthy becomes a [`Finding`]. It names the object, the
+//! field, one stable word ([`FindingReason`]), and a message: what was expected, what was found,
+//! and what to do. Findings end up in statuses and terminals, so untrusted text enters them only
+//! through [`shown`].
 
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
-/// The object that something is about.
+/// The object that a finding is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectRef {
-    /// Its Kubernetes kind; `Cluster` for this cluster's own settings, `File` for a file that could not be read.
+    /// Its Kubernetes kind; `Cluster` for this cluster's own settings, `File` for a file that could
+    /// not be read.
     pub kind: Cow<'static, str>,
-    /// Its namespace, when it has one.
+    /// Its namespace, if it has one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub namespace: Option<String>,
     /// Its name.
@@ -29,17 +31,17 @@ impl ObjectRef {
         Self { kind: Cow::Borrowed(kind), namespace: None, name: name.into(), source: None }
     }
 
-    /// A peer's object.
+    /// The `IstioFederation` of a peer.
     pub fn federation(name: impl Into<String>) -> Self {
         Self::new("IstioFederation", name)
     }
 
-    /// A policy.
+    /// A `FederationPolicy`.
     pub fn policy(name: impl Into<String>) -> Self {
         Self::new("FederationPolicy", name)
     }
 
-    /// A Service.
+    /// A `Service`.
     pub fn service(namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self { namespace: Some(namespace.into()), ..Self::new("Service", name) }
     }
@@ -49,7 +51,7 @@ impl ObjectRef {
         Self::new("Cluster", name)
     }
 
-    /// The same object, with the file that it comes from.
+    /// Returns the same object with the file that it comes from.
     pub fn from_source(self, source: Option<String>) -> Self {
         Self { source, ..self }
     }
@@ -69,15 +71,15 @@ impl std::fmt::Display for ObjectRef {
     }
 }
 
-/// How much a finding matters.
+/// How serious a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Something was refused or dropped and does not work until somebody acts.
     Error,
-    /// It works, but somebody should look.
+    /// It works but needs attention.
     Warning,
-    /// Good to know.
+    /// For information only.
     Info,
 }
 
@@ -87,19 +89,19 @@ pub enum Severity {
 pub struct Finding {
     /// What it is about.
     pub object: ObjectRef,
-    /// The path of the field, as one would write it for `kubectl explain`.
+    /// The path of the field, as in `kubectl explain`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub field: Option<String>,
-    /// The stable word.
+    /// The stable word for what was found.
     pub reason: FindingReason,
-    /// How much it matters.
+    /// How serious it is.
     pub severity: Severity,
-    /// What was expected, what was found, what to do.
+    /// What was expected, what was found, and what to do.
     pub message: String,
 }
 
 impl Finding {
-    /// A finding about `field` of `object`; `field` may be empty.
+    /// Creates a finding about `field` of `object`; `field` may be empty.
     pub fn new(
         severity: Severity,
         reason: FindingReason,
@@ -111,7 +113,7 @@ impl Finding {
         Self { object, field, reason, severity, message: message.into() }
     }
 
-    /// An error.
+    /// Creates an error.
     pub fn error(
         reason: FindingReason,
         object: ObjectRef,
@@ -121,7 +123,7 @@ impl Finding {
         Self::new(Severity::Error, reason, object, field, message)
     }
 
-    /// A warning.
+    /// Creates a warning.
     pub fn warning(
         reason: FindingReason,
         object: ObjectRef,
@@ -131,7 +133,7 @@ impl Finding {
         Self::new(Severity::Warning, reason, object, field, message)
     }
 
-    /// A piece of information.
+    /// Creates a finding for information.
     pub fn info(
         reason: FindingReason,
         object: ObjectRef,
@@ -141,7 +143,8 @@ impl Finding {
         Self::new(Severity::Info, reason, object, field, message)
     }
 
-    /// The message, after the field when there is one: for where the object is known.
+    /// Returns the message, preceded by the field if there is one. Use it where the object is
+    /// known.
     pub fn with_field(&self) -> String {
         match &self.field {
             Some(field) => format!("{field}: {}", self.message),
@@ -162,7 +165,7 @@ impl std::fmt::Display for Finding {
 
 macro_rules! finding_reasons {
     ($($(#[$doc:meta])* $variant:ident = $word:literal,)*) => {
-        /// The one word for what was found. Words stay the same from release to release.
+        /// The kind of a finding, as one word. Words stay the same from release to release.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum FindingReason {
             $($(#[$doc])* #[serde(rename = $word)] $variant,)*
@@ -172,7 +175,7 @@ macro_rules! finding_reasons {
             /// All reasons.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// The stable word.
+            /// Returns the stable word.
             pub fn word(self) -> &'static str {
                 match self {
                     $(Self::$variant => $word,)*
@@ -183,46 +186,49 @@ macro_rules! finding_reasons {
 }
 
 finding_reasons! {
-    // What an adapter finds before anything gets here.
+    // Found by an adapter when it reads files and objects.
     /// A file or an object could not be read at all.
     Unreadable = "unreadable",
-    /// An object does not have its kind's form.
+    /// An object does not fit the schema of its kind.
     InvalidObject = "invalid_object",
     /// An object is of a kind that is not used here.
     UnknownKind = "unknown_kind",
-    /// An object has a field that means nothing here, and is not used.
+    /// An object has an unknown field, which is ignored.
     UnknownField = "unknown_field",
 
     // Objects.
-    /// There is an object of this kind and name already; this one is left out.
+    /// Another object has the same kind and name; this one is ignored.
     DuplicateObject = "duplicate_object",
-    /// A name is not one that Kubernetes would take.
+    /// A name is not valid in Kubernetes.
     InvalidName = "invalid_name",
-    /// A trust domain is none, or none that can be a cluster domain.
+    /// Not a valid trust domain, or not usable as a cluster domain.
     InvalidTrustDomain = "invalid_trust_domain",
-    /// `cluster.local` is every cluster's alias for itself, so it cannot name one cluster to another.
+    /// `cluster.local` is every cluster's alias for itself, so it cannot name one cluster to
+    /// another.
     ClusterLocal = "cluster_local",
-    /// A metadata endpoint is no https URL of the required form.
+    /// A metadata endpoint is not an https URL of the required form.
     InvalidEndpoint = "invalid_endpoint",
     /// `spec.metadata.ca` holds no certificates.
     InvalidCa = "invalid_ca",
     /// The endpoint's certificate is not verified.
     InsecureEndpoint = "insecure_endpoint",
-    /// The object describes this cluster, so it is no peer.
+    /// The object describes this cluster, so it is not a peer.
     ThisCluster = "this_cluster",
-    /// A policy cannot be understood; it allows nothing to the peers that it selects.
+    /// A policy is not valid; it allows nothing to the peers that it selects.
     InvalidPolicy = "invalid_policy",
-    /// The policies that allow an export to a peer name more callers together than a grant can hold; the surplus is refused.
+    /// The policies that allow an export to a peer name more callers in total than a grant can
+    /// hold. The surplus callers are refused.
     TooManyCallers = "too_many_callers",
     /// A policy or an annotation names a peer that does not exist.
     UnknownPeer = "unknown_peer",
-    /// An annotation of ours cannot be understood.
+    /// One of fedgate's annotations has an invalid value.
     InvalidAnnotation = "invalid_annotation",
     /// TLS cannot be passed through here.
     PassthroughUnavailable = "passthrough_unavailable",
-    /// TLS is to be passed through to a Service whose callers the gateway would have to judge, or that names no workloads.
+    /// A Service asks for TLS passthrough, but the gateway would have to judge its callers, or it
+    /// selects no workloads.
     PassthroughRefused = "passthrough_refused",
-    /// The workloads of a Service whose TLS is to be passed through do not believe the peers' roots yet.
+    /// A Service asks for TLS passthrough, but its workloads do not trust the peers' roots yet.
     PassthroughPending = "passthrough_pending",
     /// The export label has a value, so the Service is not exported.
     LabelNotEmpty = "label_not_empty",
@@ -234,37 +240,38 @@ finding_reasons! {
     UnnamedPort = "unnamed_port",
     /// A port's number, name or protocol is wrong.
     InvalidPort = "invalid_port",
-    /// A Service's server name (`outbound_.PORT_._.HOST`) is longer than the 255 bytes that TLS takes, so nobody could call it.
+    /// A Service's server name (`outbound_.PORT_._.HOST`) is longer than the 255 bytes that TLS
+    /// allows, so no client could send it.
     NameTooLong = "name_too_long",
-    /// A port stands twice in one Service.
+    /// A Service has the same port twice.
     DuplicatePort = "duplicate_port",
-    /// A Service has more ports than a peer takes.
+    /// A Service has more ports than a peer accepts.
     TooManyPorts = "too_many_ports",
 
     // Peers' documents.
-    /// A document was refused as a whole; what was known stays.
+    /// A document was refused as a whole; the known one stays.
     InvalidDocument = "invalid_document",
-    /// A document is older than the one that is known; what was known stays.
+    /// A document is older than the known one, which stays.
     ReplayedDocument = "replayed_document",
-    /// A document says suspiciously little; what was known stays until the staleness limit.
+    /// A document is suspiciously short; the known one stays until the staleness limit.
     HeldDocument = "held_document",
-    /// The `fedgate` part of a document cannot be understood and was left out.
+    /// The `fedgate` part of a document is not valid and was left out.
     InvalidExtension = "invalid_extension",
-    /// A root is no usable CA certificate.
+    /// A root is not a usable CA certificate.
     InvalidRoot = "invalid_root",
     /// A root has expired.
     ExpiredRoot = "expired_root",
-    /// A service row cannot be understood.
+    /// A service row is not valid.
     InvalidService = "invalid_service",
-    /// A service stands twice in one document.
+    /// A document has the same service twice.
     DuplicateService = "duplicate_service",
-    /// A peer announced a name that is not under its own trust domain.
+    /// A peer announced a name outside its own trust domain.
     ForeignName = "foreign_name",
-    /// A gateway identity is not one of the peer's trust domain.
+    /// A gateway identity is not in the peer's trust domain.
     ForeignIdentity = "foreign_identity",
-    /// A gateway address is none, or one that nobody can be reached at.
+    /// A gateway address is not valid, or cannot be the address of a host.
     InvalidGateway = "invalid_gateway",
-    /// A gateway of a peer is an address that this cluster itself listens on; it is not connected to.
+    /// A peer's gateway has an address that this cluster itself listens on; it is not connected to.
     OwnGateway = "own_gateway",
     /// The name of a peer's gateway cannot be looked up.
     GatewayNotFound = "gateway_not_found",
@@ -272,7 +279,7 @@ finding_reasons! {
     RootNotYetValid = "root_not_yet_valid",
     /// A peer announces no gateway, so its services cannot be reached.
     NoGateways = "no_gateways",
-    /// More was found than is listed.
+    /// There are more findings than are listed.
     MoreFindings = "more_findings",
 
     // Peers.
@@ -290,79 +297,86 @@ finding_reasons! {
     KeyChanged = "key_changed",
     /// A peer's roots changed.
     RootsChanged = "roots_changed",
-    /// Something that is published is more than peers take.
+    /// Something that this cluster publishes exceeds what peers accept.
     LimitExceeded = "limit_exceeded",
     /// A peer's clock differs from ours by more than half of what a token allows.
     ClockSkew = "clock_skew",
-    /// What is known of a peer was not confirmed for a while; it is still used.
+    /// A peer's document has not been confirmed for a while; it is still used.
     Stale = "stale",
-    /// What is known of a peer was not confirmed for so long that it is not used any more.
+    /// A peer's document has not been confirmed for so long that it is no longer used.
     Expired = "expired",
 
     // This cluster.
     /// The table could not be built; the last good one stays.
     TableNotBuilt = "table_not_built",
 
-    /// What holds the UUID and the key that peers know this cluster by was deleted or changed while the controller works with them.
+    /// The stored UUID and key by which peers know this cluster were deleted or changed while the
+    /// controller uses them.
     IdentityLost = "identity_lost",
-    /// The UUID or the key that peers know this cluster by was lost, and another one was made.
+    /// The UUID or the key by which peers know this cluster was lost and has been replaced.
     IdentityReplaced = "identity_replaced",
-    /// A certificate of this cluster is damaged, or of a form that peers refuse.
+    /// A certificate of this cluster is damaged, or has a form that peers refuse.
     InvalidCertificate = "invalid_certificate",
-    /// A private key of this cluster is missing, damaged, locked by a passphrase, or of a kind that cannot be used.
+    /// A private key of this cluster is missing, damaged, locked by a passphrase, or of a kind that
+    /// cannot be used.
     InvalidKey = "invalid_key",
-    /// A private key is not that of the certificate beside it.
+    /// A private key does not belong to its certificate.
     KeyMismatch = "key_mismatch",
-    /// No root that peers are told has signed this cluster's certificate.
+    /// No root that this cluster publishes has signed its certificate.
     UntrustedCertificate = "untrusted_certificate",
     /// A certificate or a root of this cluster has expired.
     CertificateExpired = "certificate_expired",
     /// A certificate or a root of this cluster is not valid yet.
     CertificateNotYetValid = "certificate_not_yet_valid",
-    /// A certificate or a root of this cluster expires soon: a tenth of its life is left, or 30 days.
+    /// A certificate or a root of this cluster expires soon: 30 days or a tenth of its life are
+    /// left, whichever is shorter.
     CertificateEndsSoon = "certificate_ends_soon",
-    /// Some programs refuse a certificate of this cluster, and Envoy does not.
+    /// A certificate of this cluster that Envoy accepts but some other programs refuse.
     WeakCertificate = "weak_certificate",
-    /// A private key can be read by others than its owner.
+    /// A private key is readable by others than its owner.
     ExposedKey = "exposed_key",
-    /// A root, ours or a peer's, is an intermediate CA without its own root; Envoy refuses what it signed.
+    /// A root, ours or a peer's, is an intermediate CA without its own root. Envoy refuses what it
+    /// signed.
     IntermediateRoot = "intermediate_root",
-    /// This cluster has more roots than peers take.
+    /// This cluster has more roots than peers accept.
     TooManyRoots = "too_many_roots",
     /// This cluster's roots are missing, so nothing is published.
     NoRoots = "no_roots",
-    /// Peers cannot be told where this cluster's gateway is.
+    /// The address of this cluster's gateway is not known, so peers cannot be told.
     NoGatewayAddress = "no_gateway_address",
 
-    // What an adapter finds when it puts things in force.
+    // Found by an adapter when it puts things in force.
     /// No local port is left for an import.
     NoEgressPort = "no_egress_port",
-    /// An Envoy of this site does not run.
+    /// An Envoy of this site is not running.
     EnvoyNotRunning = "envoy_not_running",
-    /// A file or an object could not be written; it is tried again, and what depends on it waits.
+    /// A file or an object could not be written. The controller tries again, and what depends on it
+    /// waits.
     NotWritten = "not_written",
-    /// The table is larger than an object may be; the last one that was not stays.
+    /// The table is larger than an object may be; the last one that fitted stays.
     TableTooLarge = "table_too_large",
-    /// A Pod of the gateway does not have the newest table in force, though it has had the time.
+    /// A Pod of the gateway does not have the newest table in force, although it has had enough
+    /// time.
     TableNotLoaded = "table_not_loaded",
-    /// The gateway goes on with the filter of before, since some of its Pods may not have the new one yet.
+    /// The gateway keeps the previous filter, because some of its Pods may not have the new one
+    /// yet.
     ModuleHeldBack = "module_held_back",
-    /// An object of somebody else has a name that one of ours must have; it is left alone.
+    /// Another owner's object has a name that one of ours needs; it is left alone.
     Conflict = "conflict",
-    /// An object of ours is changed by somebody else again and again.
+    /// Something else keeps changing one of our objects.
     Contested = "contested",
-    /// An imported host is one of somebody else's as well, and calls may end there.
+    /// Another owner also defines an imported host, and calls may go there.
     HostTaken = "host_taken",
-    /// A setting was changed that takes effect after a restart only.
+    /// A changed setting takes effect only after a restart.
     RestartNeeded = "restart_needed",
-    /// An Envoy may open too few files for the connections that it should take.
+    /// An Envoy may not open enough files for the connections that it should accept.
     TooFewDescriptors = "too_few_descriptors",
     /// The kernel gives this user too few inotify instances or watches.
     TooFewInotify = "too_few_inotify",
 }
 
 impl FindingReason {
-    /// The reasons that adapters produce, and nobody in this crate.
+    /// The reasons that only adapters produce, never this crate.
     pub const OF_ADAPTERS: &'static [Self] = &[
         Self::Unreadable,
         Self::InvalidObject,
@@ -386,7 +400,8 @@ impl FindingReason {
         Self::TooFewInotify,
     ];
 
-    /// The word as Kubernetes wants the reasons of conditions and Events: `this_cluster` is `ThisCluster`.
+    /// Returns the word in the form that Kubernetes wants for reasons of conditions and Events:
+    /// `this_cluster` becomes `ThisCluster`.
     pub fn camel_case(self) -> String {
         let capitalised = |part: &str| {
             let mut characters = part.chars();
@@ -403,17 +418,18 @@ impl std::fmt::Display for FindingReason {
     }
 }
 
-/// The most characters of a stranger's text that are shown.
+/// The most characters of untrusted text that are shown.
 const SHOWN: usize = 100;
 /// The most characters of a message.
 const SHOWN_LONG: usize = 1000;
 
-/// A stranger's text, fit for a terminal and a status: control and formatting characters escaped, cut after 100 characters.
+/// Makes untrusted text fit for a terminal and a status: escapes control and formatting characters,
+/// and cuts after 100 characters.
 pub fn shown(text: &str) -> String {
     shown_up_to(text, SHOWN)
 }
 
-/// The same for a whole message, in which parts may be a stranger's: cut after 1000 characters.
+/// Does the same for a whole message that may contain untrusted text: cuts after 1000 characters.
 pub fn shown_long(text: &str) -> String {
     shown_up_to(text, SHOWN_LONG)
 }
@@ -422,7 +438,7 @@ fn shown_up_to(text: &str, most: usize) -> String {
     let mut out = String::new();
     for c in text.chars().take(most) {
         match c {
-            // Bidirectional controls and the like reorder what follows them on a screen.
+            // Bidirectional controls and the like reorder the text that follows them on a screen.
             '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => {
                 out.extend(c.escape_unicode())
             }
@@ -436,7 +452,7 @@ fn shown_up_to(text: &str, most: usize) -> String {
     out
 }
 
-/// The first three messages, and how many more there are.
+/// Joins the first three messages and says how many more there are.
 pub(crate) fn messages<T: AsRef<str>>(mut messages: impl ExactSizeIterator<Item = T>) -> String {
     let mut message = String::new();
     for (place, next) in messages.by_ref().take(3).enumerate() {
@@ -451,7 +467,8 @@ pub(crate) fn messages<T: AsRef<str>>(mut messages: impl ExactSizeIterator<Item 
     }
 }
 
-/// Collects findings about one document, up to a limit: a stranger decides how many there would be.
+/// Collects findings about one document, up to a limit, because the sender decides how many there
+/// would be.
 #[derive(Debug)]
 pub(crate) struct Findings {
     object: ObjectRef,

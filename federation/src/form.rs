@@ -1,7 +1,8 @@
-//! From JSON into any type that serde can read; when it does not fit, the field and what is wrong with it in the words of the
-//! people who write such objects.
+//! Converts JSON into any type that serde can read. An error names the field and says what is wrong
+//! with it, in the terms of the people who write such objects.
 //!
-//! Both platforms read objects by it, so that the same mistake has the same message in a file and on an API server.
+//! Both platforms read objects with it, so the same mistake has the same message in a file and on
+//! an API server.
 
 use crate::finding::shown;
 use crate::spelling::nearest;
@@ -13,19 +14,19 @@ use serde::forward_to_deserialize_any;
 use serde_json::Value;
 use std::fmt::{self, Display, Write as _};
 
-/// A step on the way to a field.
+/// A step on the path to a field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// The field with this name.
     Field(String),
-    /// This place in a list, counted from 0.
+    /// The entry with this index in a list, counted from 0.
     Row(usize),
 }
 
-/// Where and why a value does not have the form of its type.
+/// Where and why a value does not fit its type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FormError {
-    /// The way to the field.
+    /// The path to the field.
     pub path: Vec<Step>,
     /// What was expected and what was found.
     pub message: String,
@@ -34,12 +35,13 @@ pub struct FormError {
 /// Reads a value as a `T`.
 ///
 /// # Errors
-/// The first thing that does not fit.
+/// The first field that does not fit.
 pub fn read<T: DeserializeOwned>(value: &Value) -> Result<T, FormError> {
     T::deserialize(Form(value))
 }
 
-/// The first field below `value` that has a name and no value (`services:` with nothing behind it).
+/// Returns the first field below `value` that has a name but no value, such as `services:` with
+/// nothing after it.
 pub fn empty_field(value: &Value) -> Option<Vec<Step>> {
     let below = |step: Step, value: &Value| match value {
         Value::Null => Some(vec![step]),
@@ -53,16 +55,16 @@ pub fn empty_field(value: &Value) -> Option<Vec<Step>> {
 }
 
 impl FormError {
-    /// An error in the field at `path`.
+    /// Creates an error in the field at `path`.
     pub fn new(path: Vec<Step>, message: impl Into<String>) -> Self {
         Self { path, message: message.into() }
     }
 
-    /// The path as one would write it for `kubectl explain`, such as `spec.ports[0].port`.
+    /// Returns the path as in `kubectl explain`, for example `spec.ports[0].port`.
     pub fn field(&self) -> String {
         let mut field = String::new();
         for step in &self.path {
-            // Writing to a text cannot fail.
+            // Writing to a String cannot fail.
             let _ = match step {
                 Step::Row(row) => write!(field, "[{row}]"),
                 Step::Field(name) if field.is_empty() => write!(field, "{}", shown(name)),
@@ -74,7 +76,7 @@ impl FormError {
         field
     }
 
-    /// The same error in a value that is the field `name` of another one.
+    /// Turns it into the same error in the field `name` of another value.
     #[must_use]
     pub fn below(self, name: &str) -> Self {
         self.at(Step::Field(name.to_owned()))
@@ -100,7 +102,7 @@ impl std::error::Error for FormError {}
 impl Error for FormError {
     fn custom<T: Display>(message: T) -> Self {
         let message = message.to_string();
-        // The library of Kubernetes' times tells of its digits.
+        // The time library's own message is about digits.
         match message.contains("failed to parse") {
             true => Self::new(
                 Vec::new(),
@@ -149,7 +151,7 @@ impl Error for FormError {
     }
 }
 
-/// That there is no such field, and which one was meant.
+/// Returns a message that there is no such field, with the one that was probably meant.
 pub fn no_such_field(field: &str, known: &[&str]) -> String {
     match nearest(field, known.iter().copied()) {
         Some(near) => format!("there is no such field; did you mean {near:?}?"),
@@ -165,7 +167,7 @@ fn listed(words: &[&str], last: &str) -> String {
     }
 }
 
-/// What a type is called by people who write YAML.
+/// Returns the name of a type for people who write YAML.
 fn in_words(expected: &str) -> &str {
     match expected {
         "u8" => "a whole number from 0 to 255",
@@ -179,7 +181,7 @@ fn in_words(expected: &str) -> &str {
         "a map" => "fields with values",
         // Kubernetes' own name for it.
         "enum IntOrString" | "IntOrString" => "a number or a text",
-        // Names of types in this program, and of Kubernetes'.
+        // Names of types in this program and in Kubernetes.
         other if ["struct ", "enum ", "unit ", "tuple ", "newtype "].iter().any(|word| other.starts_with(word)) => {
             "another kind of value"
         }
@@ -193,7 +195,7 @@ fn spelled(found: Unexpected<'_>) -> String {
         Unexpected::Bool(value) => value.to_string(),
         Unexpected::Unsigned(value) => value.to_string(),
         Unexpected::Signed(value) => value.to_string(),
-        // 1e3 is 1000.0, and no whole number.
+        // 1e3 is 1000.0, which is not a whole number.
         Unexpected::Float(value) => format!("{value:?}"),
         Unexpected::Char(value) => format!("{:?}", shown(&value.to_string())),
         Unexpected::Str(text) => format!("{:?}", shown(text)),
@@ -204,7 +206,7 @@ fn spelled(found: Unexpected<'_>) -> String {
     }
 }
 
-/// What a value is, for messages.
+/// Describes a value for messages.
 fn kind(value: &Value) -> String {
     match value {
         Value::Null => spelled(Unexpected::Unit),
@@ -262,7 +264,8 @@ impl<'de> Deserializer<'de> for Form<'de> {
         }
     }
 
-    /// A derived type would take a list for its fields in their order, so that `[]` reads like one without any.
+    /// A derived type would accept a list of its fields in order. `[]` would then read like an
+    /// object without fields.
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
@@ -315,7 +318,7 @@ impl<'de> MapAccess<'de> for Fields<'de> {
     }
 }
 
-/// A variant without content: all of our enums are words.
+/// A variant without content: all our enums are plain words.
 struct Word<'de>(&'de str);
 
 impl<'de> EnumAccess<'de> for Word<'de> {

@@ -1,12 +1,12 @@
-//! Reading a stranger's JSON objects, and saying what came in place of one.
+//! Parsing untrusted JSON objects, with messages that say what was found instead.
 
 use crate::finding::shown;
 use serde::Deserialize;
 
-/// Why a text is not the object that was expected.
+/// Why a text is not the expected object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct JsonError {
-    /// Line and column, from 1; `None` when it is about the text as a whole.
+    /// Line and column, from 1; `None` if the error is about the text as a whole.
     place: Option<(usize, usize)>,
     what: String,
 }
@@ -16,7 +16,8 @@ impl JsonError {
         Self { place: None, what: what.into() }
     }
 
-    /// The same error about `part` with its place in `whole`, of which `part` is a slice.
+    /// Turns an error about `part` into the same error with its place in `whole`, of which `part`
+    /// is a slice.
     pub(crate) fn within(self, whole: &[u8], part: &[u8]) -> Self {
         let offset = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize);
         let before = offset.and_then(|offset| whole.get(..offset));
@@ -37,8 +38,8 @@ impl std::fmt::Display for JsonError {
     }
 }
 
-/// Reads a JSON object. serde's derived structs also take an array with the fields in their order; that is nobody's protocol,
-/// so it is refused here.
+/// Reads a JSON object. serde's derived structs also accept an array of the fields in their order.
+/// No protocol uses that, so it is refused.
 pub(crate) fn read_object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, JsonError> {
     if text.trim_ascii_start().first() != Some(&b'{') {
         return Err(JsonError::whole(format!("expected a JSON object, found {}", what_came(text))));
@@ -52,7 +53,7 @@ pub(crate) fn read_object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, J
     })
 }
 
-/// What a text is that is no JSON object.
+/// Describes a text that is not a JSON object.
 fn what_came(text: &[u8]) -> String {
     let start = text.trim_ascii();
     match start {
@@ -76,7 +77,7 @@ fn what_came(text: &[u8]) -> String {
     }
 }
 
-/// A page that a proxy or a login answers with. Its title says best which.
+/// Describes an HTML page, such as a proxy or a login sends. Its title is the best description.
 fn markup(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     let lower = text.to_ascii_lowercase();
@@ -84,7 +85,7 @@ fn markup(text: &[u8]) -> String {
         true => "an HTML page",
         false => "a text that begins with '<', as HTML and XML do",
     };
-    // Letter case changes no place: only ASCII is folded.
+    // The offsets are the same in both texts, because only ASCII letters are folded.
     let title = lower.find("<title>").map(|at| at + "<title>".len()).and_then(|from| {
         let to = from + lower.get(from..)?.find("</title>")?;
         text.get(from..to).map(str::trim).filter(|title| !title.is_empty())
@@ -100,9 +101,10 @@ fn first_line(text: &str) -> &str {
     line.char_indices().nth(40).map_or(line, |(end, _)| line.get(..end).unwrap_or(line))
 }
 
-/// The parser's message in words of JSON; its own are those of its language and of its reader's types.
+/// Rewrites the parser's message in terms of JSON. The original uses terms of Rust and the names of
+/// our types.
 fn plain(error: &serde_json::Error) -> String {
-    // Its words may quote the stranger's text.
+    // The parser's message may quote the untrusted text.
     let text = shown(&error.to_string());
     let text = text.split(" at line ").next().unwrap_or(&text);
     if error.is_eof() {
@@ -233,7 +235,7 @@ mod tests {
         let part = whole.get(25..35).unwrap();
         let error = read_object::<Row>(part).unwrap_err();
         assert_eq!(error.clone().within(whole, part).to_string().split(':').next(), Some("line 4, column 3"));
-        // A text from elsewhere keeps its own places.
+        // An error about another text keeps its own position.
         assert_eq!(error.clone().within(b"{}", part), error);
     }
 }

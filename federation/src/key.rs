@@ -1,6 +1,6 @@
-//! Ed25519 keys (RFC 8032), in the two PEM dialects that are in use: DKP labels its blocks `ED25519 PUBLIC KEY` and
-//! `ED25519 PRIVATE KEY`, everybody else `PUBLIC KEY` and `PRIVATE KEY`; the contents are the same (RFC 8410). Both are read,
-//! DKP's are written.
+//! Ed25519 keys (RFC 8032), in two PEM dialects with the same contents (RFC 8410). DKP labels its
+//! blocks `ED25519 PUBLIC KEY` and `ED25519 PRIVATE KEY`; other software writes `PUBLIC KEY` and
+//! `PRIVATE KEY`. Both are read, and DKP's are written.
 
 use crate::bundle::Fingerprint;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -16,25 +16,25 @@ const PKCS8: &[u8] = &[0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2
 const PUBLIC_LABELS: [&str; 2] = ["ED25519 PUBLIC KEY", "PUBLIC KEY"];
 const PRIVATE_LABELS: [&str; 2] = ["ED25519 PRIVATE KEY", "PRIVATE KEY"];
 
-/// The most bytes of a PEM key that are looked at; a real one has about 120.
+/// The most bytes of a PEM key that are read; a real one has about 120.
 const MAX_PEM_BYTES: usize = 4096;
 
-/// Why a text is no key. It says nothing of the text, which may be a private key.
+/// Why a text is not a key. The error contains nothing of the text, which may be a private key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// Nothing there: DKP exporters that have no key yet publish an empty string.
+    /// It is empty. DKP exporters that have no key yet publish an empty string.
     #[error("the key is empty")]
     Empty,
-    /// It is too long to be one.
+    /// It is too long for a key.
     #[error("the key has more than {MAX_PEM_BYTES} bytes")]
     TooLong,
-    /// It is no PEM block, or there is more than one.
+    /// It is not exactly one PEM block.
     #[error("the key is not one PEM block")]
     Pem,
     /// The block has another label.
     #[error("the key's PEM label is not {0:?} or {1:?}")]
     Label(&'static str, &'static str),
-    /// The block holds something else.
+    /// The block does not hold an Ed25519 key.
     #[error("the PEM block holds no Ed25519 key (RFC 8410)")]
     NotEd25519,
 }
@@ -48,7 +48,7 @@ impl PublicKey {
     /// Reads a PEM block.
     ///
     /// # Errors
-    /// [`KeyError`] when it holds no Ed25519 public key.
+    /// [`KeyError`] if it holds no Ed25519 public key.
     pub fn from_pem(text: &str) -> Result<Self, KeyError> {
         let der = block(text, PUBLIC_LABELS)?;
         let key = der.strip_prefix(SPKI).ok_or(KeyError::NotEd25519)?;
@@ -60,12 +60,13 @@ impl PublicKey {
         pem_block(PUBLIC_LABELS[0], SPKI, &self.0)
     }
 
-    /// The key's 32 bytes.
+    /// Returns the key's 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// SHA-256 of the key as SubjectPublicKeyInfo, by which people compare keys: `openssl pkey -pubin -outform der | sha256sum`.
+    /// Returns the SHA-256 of the key as SubjectPublicKeyInfo. People compare keys by it: `openssl
+    /// pkey -pubin -outform der | sha256sum`.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&[SPKI, &self.0].concat())
     }
@@ -89,8 +90,8 @@ impl From<PublicKey> for String {
     }
 }
 
-/// A private key. Nothing shows it: `Debug` prints no part of it, and there is no `Display` and no serialisation but
-/// [`SigningKey::to_pem`].
+/// A private key. Only [`SigningKey::to_pem`] reveals it: `Debug` prints no part of it, and it has
+/// no `Display` or other serialisation.
 #[derive(Clone)]
 pub struct SigningKey {
     key: EncodingKey,
@@ -98,11 +99,12 @@ pub struct SigningKey {
 }
 
 impl SigningKey {
-    /// The key that belongs to a seed (RFC 8032, section 5.1.5). The seed must come from a cryptographic source of randomness,
-    /// which this crate has none of.
+    /// Returns the key for a seed (RFC 8032, section 5.1.5). The seed must come from a
+    /// cryptographic source of randomness, which this crate does not have.
     ///
     /// # Errors
-    /// [`KeyError::NotEd25519`] when the cryptography refuses the seed; it refuses none that is known.
+    /// [`KeyError::NotEd25519`] if the cryptographic library refuses the seed; no such seed is
+    /// known.
     pub fn from_seed(seed: &[u8; 32]) -> Result<Self, KeyError> {
         let key = EncodingKey::from_ed_der(&[PKCS8, seed].concat());
         let public = public_of(&key).ok_or(KeyError::NotEd25519)?;
@@ -112,19 +114,20 @@ impl SigningKey {
     /// Reads a PEM block with a PKCS#8 key, version 1 or 2 (RFC 5958).
     ///
     /// # Errors
-    /// [`KeyError`] when it holds no Ed25519 private key.
+    /// [`KeyError`] if it holds no Ed25519 private key.
     pub fn from_pem(text: &str) -> Result<Self, KeyError> {
         let der = block(text, PRIVATE_LABELS)?;
         Self::from_seed(&seed_of(&der).ok_or(KeyError::NotEd25519)?)
     }
 
-    /// Writes a PEM block with DKP's label. This is the secret itself: for a file that only the owner may read.
+    /// Writes a PEM block with DKP's label. This is the secret itself: write it only to a file that
+    /// only its owner can read.
     pub fn to_pem(&self) -> String {
         let seed = self.key.as_bytes().get(PKCS8.len()..).unwrap_or_default();
         pem_block(PRIVATE_LABELS[0], PKCS8, seed)
     }
 
-    /// The public half.
+    /// Returns the public key.
     pub fn public(&self) -> PublicKey {
         self.public
     }
@@ -160,7 +163,8 @@ fn pem_block(label: &str, prefix: &[u8], key: &[u8]) -> String {
     pem::encode_config(&pem::Pem::new(label, [prefix, key].concat()), config)
 }
 
-/// The seed in a PKCS#8 structure. Version 2 differs in the outer length, the version and in what may follow the seed.
+/// Returns the seed in a PKCS#8 structure. Version 2 differs in the outer length, the version, and
+/// what may follow the seed.
 fn seed_of(der: &[u8]) -> Option<[u8; 32]> {
     let (head, rest) = der.split_first_chunk()?;
     let [0x30, length, 0x02, 0x01, version] = *head else { return None };

@@ -1,23 +1,24 @@
-//! What the controller knows and decides, without touching the world: documents, tokens, trust bundles, policies, and
-//! [`federate()`], which turns all of it into what is in force.
+//! The pure part of the controller: documents, tokens, trust bundles and policies. [`federate()`]
+//! combines them into the desired state.
 //!
-//! There is no I/O, async, clock or randomness in here. Time is an argument ([`jiff::Timestamp`]), keys are made from seeds
-//! that somebody else drew, and everything that an operator should see comes out as values ([`Finding`]).
+//! This crate has no I/O, async, clock or randomness. Time is an argument ([`jiff::Timestamp`]).
+//! Keys are derived from seeds that the caller draws. Everything that an operator should see is
+//! returned as a value ([`Finding`]).
 //!
 //! | module | what it is |
 //! | --- | --- |
 //! | [`object`] | the operator's objects, as adapters hand them over |
-//! | [`document`] | what clusters tell each other, parsed with limits and written as DKP reads it |
-//! | [`key`], [`token`] | who may fetch the private document |
+//! | [`document`] | the documents that clusters exchange: parsed with limits, written as DKP reads them |
+//! | [`key`], [`token`] | authentication of peers that fetch a private document |
 //! | [`bundle`] | roots, and the bundle map for Envoy |
-//! | [`credentials`] | this cluster's own certificates, and what is wrong with them |
-//! | [`knowledge`] | what is known of one peer, and what may change it |
-//! | [`form`], [`spelling`] | objects into types, and what is wrong with those that do not fit |
-//! | `json`, `pem_text`, `strict` | reading a stranger's JSON, PEM and certificates |
+//! | [`credentials`] | this cluster's own certificates, and their faults |
+//! | [`knowledge`] | what is known of one peer, and how it changes |
+//! | [`form`], [`spelling`] | conversion of objects into types, and the faults of those that do not fit |
+//! | `json`, `pem_text`, `strict` | parsers for untrusted JSON, PEM and certificates |
 //! | `finding` | what an operator should see |
 //! | [`grant`] | who may reach an export |
-//! | [`own`] | what this cluster listens on itself |
-//! | [`mod@federate`] | all of it together |
+//! | [`own`] | the addresses that this cluster itself listens on |
+//! | [`mod@federate`] | the function that combines all of the above |
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 pub mod bundle;

@@ -1,7 +1,8 @@
-//! What this cluster itself listens on, and that no peer's gateway is there.
+//! The addresses that this cluster itself listens on. No peer's gateway may be there.
 //!
-//! A peer may announce any address as its gateway. Were it one of the egress's own ports, the egress would connect to itself, and
-//! that connection again to itself, until the process has no descriptors left.
+//! A peer may announce any address as its gateway. If it were one of the egress's own ports, the
+//! egress would connect to itself, and that connection to itself again, until the process runs out
+//! of descriptors.
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -15,25 +16,26 @@ use std::ops::RangeInclusive;
 pub struct OwnAddresses {
     /// The listeners.
     pub listeners: Vec<OwnListener>,
-    /// The addresses at which a listener on an unspecified address (`0.0.0.0`, `::`) is reached, apart from loopback.
+    /// The addresses of a listener on an unspecified address (`0.0.0.0`, `::`), except loopback.
     pub hosts: BTreeSet<IpAddr>,
-    /// Networks of this cluster in which no peer's gateway can be, such as its Service CIDRs.
+    /// Networks of this cluster that cannot contain a peer's gateway, such as its Service CIDRs.
     pub networks: Vec<IpNet>,
 }
 
-/// One listener, or several that differ in the port only.
+/// One listener, or several that differ only in the port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnListener {
-    /// What listens there, for people: `the egress (egress.ports)`.
+    /// What listens there, in words: `the egress (egress.ports)`.
     pub name: String,
-    /// The address; unspecified for all.
+    /// The address; unspecified for all addresses.
     pub address: IpAddr,
     /// The ports.
     pub ports: RangeInclusive<u16>,
 }
 
 impl OwnAddresses {
-    /// What of this cluster is at `address`, for people; `None` when nothing is known to be.
+    /// Returns what this cluster has at `address`, in words; `None` if it is not known to have
+    /// anything there.
     pub fn owner(&self, address: SocketAddr) -> Option<&str> {
         let ip = address.ip().to_canonical();
         let listener = self.listeners.iter().find(|own| own.ports.contains(&address.port()) && self.takes(own, ip));

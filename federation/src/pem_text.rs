@@ -1,7 +1,7 @@
 //! PEM texts (RFC 7468), and what people put in their place.
 //!
-//! A message about a file with a certificate or a key must say what was found there, and must never quote it: what lies there
-//! may be a private key. So every description is a fixed text.
+//! A message about a certificate or key file must say what was found there. It must never quote the
+//! file, which may hold a private key. So every description is a fixed text.
 
 const BEGIN: &str = "-----BEGIN ";
 
@@ -12,7 +12,7 @@ pub(crate) struct Block {
     pub(crate) contents: Vec<u8>,
 }
 
-/// What the label of a PEM block says it holds.
+/// The content of a PEM block, according to its label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Certificate,
@@ -44,7 +44,7 @@ impl Kind {
         }
     }
 
-    /// What it is, in words.
+    /// Describes it in words.
     pub(crate) fn words(self) -> &'static str {
         match self {
             Self::Certificate => "a certificate",
@@ -61,7 +61,8 @@ impl Kind {
     }
 }
 
-/// The PEM blocks of a text, each read for itself: a bad one spoils no other. `Err` says what is wrong with a block.
+/// Reads the PEM blocks of a text one by one, so that a bad one does not affect the others. `Err`
+/// says what is wrong with a block.
 pub(crate) fn blocks(text: &str) -> impl Iterator<Item = Result<Block, &'static str>> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -90,7 +91,7 @@ fn read(block: &str) -> Result<Block, &'static str> {
     Ok(Block { kind, contents: parsed.into_contents() })
 }
 
-/// What was put where PEM is expected and where no PEM block is.
+/// Describes a text that should be PEM but has no PEM block.
 pub(crate) fn without_blocks(bytes: &[u8]) -> &'static str {
     let text = String::from_utf8_lossy(bytes);
     let trimmed = text.trim_start_matches('\u{feff}').trim();

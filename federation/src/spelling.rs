@@ -1,9 +1,9 @@
-//! What a misspelt word was meant to be.
+//! Guesses the word that a misspelt one was meant to be.
 
 /// The most characters of a word that are compared.
 const LONGEST: usize = 64;
 
-/// The known word that was most likely meant: at most a third of its letters differ.
+/// Returns the known word that was most likely meant. At most a third of its letters differ.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
     let away = |other: &'a str| (other, distance(&word, &other.to_lowercase()));
@@ -11,12 +11,12 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     (away <= nearest.chars().count() / 3).then_some(nearest)
 }
 
-/// Levenshtein's distance of two words.
+/// Returns the Levenshtein distance of two words.
 pub fn distance(a: &str, b: &str) -> usize {
     strsim::levenshtein(beginning(a), beginning(b))
 }
 
-/// A stranger's word may be as long as a file.
+/// An untrusted word may be as long as a file.
 fn beginning(word: &str) -> &str {
     word.char_indices().nth(LONGEST).map_or(word, |(end, _)| word.get(..end).unwrap_or(word))
 }

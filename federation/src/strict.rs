@@ -1,10 +1,13 @@
-//! Certificates in one spelling only.
+//! A strict check of the encoding of certificates.
 //!
-//! Envoy reads a bundle map as a whole: one certificate that BoringSSL cannot read, and *no* peer's roots are updated any more (a
-//! new gateway does not even start). x509-parser is the more patient reader: it passes over wrong tags inside of names, long
-//! spellings of lengths and more, so a peer could publish a root that gets past it and stops everybody. Hence this check of the whole
-//! structure of an X.509 version 3 certificate (RFC 5280, section 4.1) in DER (X.690), byte by byte and stricter than BoringSSL. What
-//! the parts say is read elsewhere.
+//! Envoy reads a bundle map as a whole. If BoringSSL cannot read one certificate, *no* peer's roots
+//! are updated any more, and a new gateway does not even start. x509-parser is more lenient: it
+//! ignores wrong tags inside names, long spellings of lengths and more. So a peer could publish a
+//! root that passes x509-parser and stops everybody.
+//!
+//! This module therefore checks the whole structure of an X.509 version 3 certificate (RFC 5280,
+//! section 4.1) in DER (X.690), byte by byte and more strictly than BoringSSL. The contents are
+//! read elsewhere.
 
 const BOOLEAN: u8 = 0x01;
 const INTEGER: u8 = 0x02;
@@ -24,8 +27,9 @@ const SET: u8 = 0x31;
 const VERSION: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;
 
-/// Whether `der` is a certificate of version 3 in strict DER. The obsolete unique identifiers are not taken, nor are algorithms
-/// with parameters other than an object identifier or NULL (RSASSA-PSS has some).
+/// Returns true if `der` is a version 3 certificate in strict DER. It refuses the obsolete unique
+/// identifiers. It also refuses algorithms with parameters other than an object identifier or NULL,
+/// such as RSASSA-PSS.
 pub(crate) fn is_certificate(der: &[u8]) -> bool {
     whole(der, |reader| {
         let certificate = reader.take(SEQUENCE)?;
@@ -89,12 +93,12 @@ fn is_text(tag: u8, value: &[u8]) -> bool {
     }
 }
 
-/// No surrogate, and none of Unicode's noncharacters, which BoringSSL refuses.
+/// Refuses surrogates and Unicode's noncharacters, as BoringSSL does.
 fn is_character(code: u32) -> bool {
     char::from_u32(code).is_some() && code & 0xfffe != 0xfffe && !(0xfdd0..=0xfdef).contains(&code)
 }
 
-/// RFC 5280, section 4.1.2.5: in UTC, to the second. That the digits are a date is checked by x509-parser.
+/// RFC 5280, section 4.1.2.5: in UTC, to the second. x509-parser checks that the digits are a date.
 fn time(reader: &mut Reader<'_>) -> Option<()> {
     let (tag, text) = reader.any()?;
     let (zone, digits) = text.split_last()?;
@@ -109,7 +113,7 @@ fn time(reader: &mut Reader<'_>) -> Option<()> {
 fn extension(reader: &mut Reader<'_>) -> Option<()> {
     whole(reader.take(SEQUENCE)?, |extension| {
         oid(extension.take(OID)?)?;
-        // False is the default, and a default is left out.
+        // DER leaves out defaults, and the default here is false.
         if extension.next_tag() == Some(BOOLEAN) && extension.take(BOOLEAN)? != [0xff] {
             return None;
         }
@@ -117,7 +121,7 @@ fn extension(reader: &mut Reader<'_>) -> Option<()> {
     })
 }
 
-/// A bit string of whole bytes.
+/// Reads a bit string of whole bytes.
 fn octets(reader: &mut Reader<'_>) -> Option<()> {
     reader.take(BIT_STRING)?.split_first().filter(|(unused, _)| **unused == 0).map(|_| ())
 }
@@ -129,7 +133,7 @@ fn integer(value: &[u8]) -> Option<()> {
     }
 }
 
-/// Numbers in base 128, none of which begins with a zero digit; the last byte ends one.
+/// Checks numbers in base 128. None begins with a zero digit, and the last byte ends one.
 fn oid(value: &[u8]) -> Option<()> {
     let mut begins = true;
     for byte in value {
@@ -148,7 +152,7 @@ fn whole<'a>(value: &'a [u8], read: impl FnOnce(&mut Reader<'a>) -> Option<()>) 
     reader.0.is_empty().then_some(())
 }
 
-/// Reads items to the end of `value`; there is one at least.
+/// Reads one or more items to the end of `value`.
 fn each<'a>(value: &'a [u8], read: impl Fn(&mut Reader<'a>) -> Option<()>) -> Option<()> {
     (!value.is_empty()).then_some(())?;
     each_or_none(value, read)
@@ -174,7 +178,8 @@ impl<'a> Reader<'a> {
         (found == tag).then_some(value)
     }
 
-    /// A tag and its value; the length must have its shortest spelling, and two bytes at most.
+    /// Returns a tag and its value. The length must have its shortest spelling, in at most two
+    /// bytes.
     fn any(&mut self) -> Option<(u8, &'a [u8])> {
         let (length, value) = match self.0 {
             [_, short @ 0x00..=0x7f, value @ ..] => (usize::from(*short), value),
@@ -201,7 +206,7 @@ mod tests {
         parameters.self_signed(&key).unwrap().der().to_vec()
     }
 
-    /// Where `bytes` stand in `der`.
+    /// Returns the offset of `bytes` in `der`.
     fn place(der: &[u8], bytes: &[u8]) -> usize {
         der.windows(bytes.len()).position(|window| window == bytes).unwrap()
     }
@@ -215,7 +220,7 @@ mod tests {
 
     #[test]
     fn takes_a_certificate() {
-        // One root: the length of a signature differs from one to the next.
+        // A single root, because the lengths of signatures differ.
         let root = root();
         assert!(is_certificate(&root));
         assert!(!is_certificate(&[]));
@@ -223,7 +228,7 @@ mod tests {
         assert!(!is_certificate(&root[..root.len() - 1]));
     }
 
-    /// Each of these got past x509-parser, and made Envoy 1.40 refuse the whole bundle map.
+    /// Each of these passed x509-parser and made Envoy 1.40 refuse the whole bundle map.
     #[test]
     fn refuses_what_envoy_refuses() {
         let version = [0xa0, 0x03, 0x02, 0x01, 0x02];

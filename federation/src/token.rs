@@ -1,9 +1,10 @@
-//! The token that opens the private document (peer protocol, section 3): a JWS (RFC 7515) with EdDSA (RFC 8037), signed by the
-//! cluster that asks.
+//! The token that authenticates a request for the private document (peer protocol, section 3): a
+//! JWS (RFC 7515) with EdDSA (RFC 8037), signed by the requesting cluster.
 //!
-//! Signing and verifying are `jsonwebtoken`'s; the claims are checked here, because that crate reads the system's clock and
-//! takes an array for `aud`. The order of the checks is: size, form, claims that cost nothing, signature, time. Whatever fails, the
-//! answer to the stranger is the same 401; [`TokenError`] is for our own log.
+//! `jsonwebtoken` signs and verifies. The claims are checked here, because that crate reads the
+//! system's clock and accepts an array for `aud`. The order of the checks is: size, form, cheap
+//! claims, signature, time. Whatever fails, the answer is the same 401; [`TokenError`] is only for
+//! our own log.
 
 use crate::document::ClusterUuid;
 use crate::json::read_object;
@@ -16,21 +17,23 @@ use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-/// The most bytes of a token that are looked at; a real one has about 400.
+/// The most bytes of a token that are read; a real one has about 400.
 pub const MAX_TOKEN_BYTES: usize = 2048;
 
-/// How far clocks may be apart.
+/// How far clocks may differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Leeway {
-    /// How long before its `nbf` a token is taken: the peer's clock may be ahead by that.
+    /// How long before its `nbf` a token is accepted: the peer's clock may be ahead by this much.
     pub early: Duration,
-    /// How long after its `exp` a token is taken. Little is needed: the token of a peer whose clock is behind is valid for as much less,
-    /// and every second more is one in which a token that somebody got hold of may pass.
+    /// How long after its `exp` a token is accepted. It can be short: if the peer's clock is
+    /// behind, its token is simply valid for less time. Every second more is one in which a stolen
+    /// token may be accepted.
     pub late: Duration,
 }
 
-/// A minute either way: a token is valid for a minute itself, so that of a peer whose clock is a minute behind is just expiring when it
-/// comes. `early` also covers a [`TokenSource`] that runs ahead.
+/// Tolerates clocks that differ by a minute either way. Tokens are valid for a minute, so one from
+/// a clock that is a minute behind is just expiring when it arrives. `early` also covers a
+/// [`TokenSource`] that runs ahead.
 pub const DEFAULT_LEEWAY: Leeway = Leeway { early: Duration::from_secs(60), late: Duration::from_secs(10) };
 
 const ISSUER: &str = "d8-istio";
@@ -38,7 +41,7 @@ const SCOPE: &str = "private-federation";
 const LIFETIME_SECONDS: i64 = 60;
 const MOST_LIFETIME_SECONDS: i64 = 300;
 
-/// In order of name, which is the order of DKP's tokens. Unknown claims are passed over.
+/// In order of name, like DKP's tokens. Unknown claims are ignored.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Claims {
     aud: String,
@@ -52,22 +55,22 @@ struct Claims {
 /// Why a token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum TokenError {
-    /// It is longer than any real one.
+    /// It is longer than any real token.
     #[error("the token has more than {MAX_TOKEN_BYTES} bytes")]
     TooLong,
-    /// It is no JWS in compact form with the claims that must be there.
+    /// It is not a JWS in compact form with the required claims.
     #[error("the token is not a JWS with the expected claims")]
     Form,
-    /// Its header says something else than EdDSA.
+    /// Its header says something other than EdDSA.
     #[error("the token's header is not {{\"alg\":\"EdDSA\"}}")]
     Header,
     /// It is meant for another cluster.
     #[error("the token's audience is not this cluster")]
     Audience,
-    /// It was issued for something else.
+    /// It was issued for another purpose.
     #[error("the token's issuer or scope is another")]
     Purpose,
-    /// It says that it comes from a cluster that is no peer, or whose key is not known (yet).
+    /// Its subject is not a peer, or the peer's key is not known (yet).
     #[error("the token's subject is no peer whose key is known")]
     UnknownSubject,
     /// It was not signed with the subject's key.
@@ -79,22 +82,23 @@ pub enum TokenError {
     /// It is not valid yet.
     #[error("the token is not valid yet")]
     NotYetValid,
-    /// It is valid for too long, or for no time at all.
+    /// Its lifetime is too long, or not positive.
     #[error("the token's lifetime is not between 1 and {MOST_LIFETIME_SECONDS} seconds")]
     Lifetime,
     /// It was used before.
     #[error("the token was used before")]
     Replayed,
-    /// It was issued before this verifier began to remember tokens, so that it may have been used.
+    /// It was issued before this verifier began to remember tokens, so it may have been used
+    /// already.
     #[error("the token was issued before this program started, so it may have been used already")]
     BeforeStart,
-    /// Its peer sent so many that they cannot be remembered.
+    /// Its peer sent more tokens than can be remembered.
     #[error("the peer sent more tokens than can be remembered")]
     TooMany,
 }
 
 impl TokenError {
-    /// A stable word, for logs and for metrics.
+    /// Returns a stable word for logs and metrics.
     pub fn word(self) -> &'static str {
         match self {
             Self::TooLong => "too_long",
@@ -114,7 +118,7 @@ impl TokenError {
     }
 }
 
-/// The token could not be signed. It says nothing of the key.
+/// The token could not be signed. The error contains nothing of the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the token could not be signed")]
 pub struct SigningFailed;
@@ -122,18 +126,20 @@ pub struct SigningFailed;
 /// A token that [`verify`] accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedToken {
-    /// The cluster that asks.
+    /// The cluster that sent the request.
     pub subject: ClusterUuid,
     /// When it was issued, by the peer's clock, to the second.
     pub not_before: Timestamp,
-    /// Up to when it would be accepted again, leeway included.
+    /// Until when it would be accepted again, leeway included.
     pub acceptable_until: Timestamp,
-    /// SHA-256 of what is signed. The signature is left out, so that no other spelling of it passes for another token.
+    /// SHA-256 of the signed part. It leaves out the signature, so that another spelling of the
+    /// signature does not make another token.
     digest: [u8; 32],
 }
 
-/// Issues a token by which `local` asks `remote`; valid from `now` for 60 seconds. Two calls within one second give the same
-/// token, because Ed25519 is deterministic: use a [`TokenSource`] for requests.
+/// Issues a token from `local` to `remote`, valid from `now` for 60 seconds. Two calls within one
+/// second give the same token, because Ed25519 is deterministic. Use a [`TokenSource`] for
+/// requests.
 ///
 /// # Errors
 /// [`SigningFailed`].
@@ -159,15 +165,16 @@ fn sign_from(key: &SigningKey, local: &ClusterUuid, remote: &ClusterUuid, nbf: i
     jsonwebtoken::encode(&header, &claims, key.encoding_key()).map_err(|_| SigningFailed)
 }
 
-/// Issues tokens of which no two are the same: `nbf` grows by a second at least from one to the next for the same audience.
-/// Under more than one request a second it runs ahead of the clock, up to the verifier's leeway.
+/// Issues tokens that all differ: for the same audience, `nbf` grows by at least a second from one
+/// to the next. At more than one request a second it runs ahead of the clock, up to the verifier's
+/// leeway.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TokenSource {
     last: BTreeMap<ClusterUuid, i64>,
 }
 
 impl TokenSource {
-    /// The next token by which `local` asks `remote`.
+    /// Returns the next token from `local` to `remote`.
     ///
     /// # Errors
     /// [`SigningFailed`].
@@ -179,7 +186,8 @@ impl TokenSource {
         now: Timestamp,
     ) -> Result<String, SigningFailed> {
         let last = self.last.get(remote).map_or(i64::MIN, |last| last.saturating_add(1));
-        // A clock that was set back far would have to catch up for as long; an old `nbf` is forgotten then.
+        // After the clock was set back far, `nbf` would stay ahead of it for as long, so the old
+        // one is forgotten.
         let nbf = match last - now.as_second().min(last) <= LIFETIME_SECONDS {
             true => last.max(now.as_second()),
             false => now.as_second(),
@@ -189,11 +197,11 @@ impl TokenSource {
     }
 }
 
-/// Checks a token: that it is meant for `audience`, and signed by a peer, whose key `key_of` knows. A replay is another matter:
-/// see [`ReplayCache`].
+/// Checks that a token is meant for `audience` and signed by a peer. `key_of` returns the peer's
+/// key. It does not detect replays; see [`ReplayCache`].
 ///
 /// # Errors
-/// [`TokenError`], for any bytes whatever; none panic.
+/// [`TokenError`]. No input panics.
 pub fn verify(
     token: &str,
     audience: &ClusterUuid,
@@ -218,7 +226,8 @@ pub fn verify(
     Ok(VerifiedToken { subject, not_before, acceptable_until, digest: Sha256::digest(message).into() })
 }
 
-/// Exactly `alg` and, at most, `typ`: anything else in a header asks a verifier to trust what the token says of itself.
+/// Allows only `alg` and, optionally, `typ`. Any other field of a header asks the verifier to trust
+/// what the token says of itself.
 fn check_header(encoded: &str) -> Result<(), TokenError> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -250,7 +259,7 @@ fn check_purpose(claims: &Claims, audience: &ClusterUuid) -> Result<ClusterUuid,
     ClusterUuid::parse(&claims.sub).map_err(|_| TokenError::UnknownSubject)
 }
 
-/// When the token was issued, and up to when it is taken.
+/// Returns when the token was issued, and until when it is accepted.
 fn check_times(claims: &Claims, now: Timestamp, leeway: Leeway) -> Result<(Timestamp, Timestamp), TokenError> {
     let lifetime = claims.exp.checked_sub(claims.nbf).ok_or(TokenError::Lifetime)?;
     if !(1..=MOST_LIFETIME_SECONDS).contains(&lifetime) {
@@ -268,17 +277,18 @@ fn check_times(claims: &Claims, now: Timestamp, leeway: Leeway) -> Result<(Times
     }
 }
 
-/// Within how long after its first use a token is taken again. A DKP cluster asks twice in a second at times, with the same token,
-/// since its tokens are to the second and their signature is deterministic.
+/// For how long after its first use a token is accepted again. DKP clusters sometimes ask twice
+/// within a second. They then send the same token, because its times are to the second and its
+/// signature is deterministic.
 const SAME_ANSWER_FOR: SignedDuration = SignedDuration::from_secs(1);
-/// How often it is taken within that time.
+/// How often a token is accepted in total within that time.
 const SAME_ANSWERS: u8 = 4;
 
-/// The tokens that were used and could be used again. Only verified ones get in, so only peers fill it, and each peer has a
-/// share of its own.
+/// The used tokens that could be used again. Only verified tokens get in, so only peers can fill
+/// it, and each peer has its own share.
 ///
-/// A token is good for one second from its first use on, and a few answers. Whoever got hold of a token could as well have been
-/// faster than its owner, so that this second gives nothing to him that he does not have without it.
+/// A token is good for one second from its first use, and for a few requests. This second gives
+/// nothing to a thief of the token, who could have been faster than the owner anyway.
 #[derive(Debug, Clone)]
 pub struct ReplayCache {
     per_peer: usize,
@@ -293,15 +303,15 @@ struct Used {
 }
 
 impl ReplayCache {
-    /// A cache that remembers up to `per_peer` tokens of each peer (some 80 bytes each).
+    /// Creates a cache that remembers up to `per_peer` tokens of each peer (some 80 bytes each).
     pub fn new(per_peer: usize) -> Self {
         Self { per_peer, used: BTreeMap::new() }
     }
 
-    /// Accepts a token once, and up to three times more within a second.
+    /// Accepts a token once, and up to three more times within a second.
     ///
     /// # Errors
-    /// [`TokenError::Replayed`] from then on, [`TokenError::TooMany`] when its peer's share is used up.
+    /// [`TokenError::Replayed`] after that, [`TokenError::TooMany`] if the peer's share is used up.
     pub fn accept(&mut self, token: &VerifiedToken, now: Timestamp) -> Result<(), TokenError> {
         let used = self.used.entry(token.subject.clone()).or_default();
         if let Some(before) = used.get_mut(&token.digest) {
@@ -317,7 +327,7 @@ impl ReplayCache {
         Ok(())
     }
 
-    /// Forgets the tokens of clusters that are no peers any more.
+    /// Forgets the tokens of clusters that are no longer peers.
     pub fn keep_only(&mut self, is_peer: impl Fn(&ClusterUuid) -> bool) {
         self.used.retain(|peer, _| is_peer(peer));
     }
@@ -326,7 +336,7 @@ impl ReplayCache {
 impl Used {
     fn again(&mut self, now: Timestamp) -> Result<(), TokenError> {
         let since = now.duration_since(self.first);
-        // A clock that was set back says nothing about the time that has passed.
+        // If the clock was set back, the time that has passed is not known.
         match !since.is_negative() && since < SAME_ANSWER_FOR && self.times < SAME_ANSWERS {
             true => {
                 self.times += 1;

@@ -1,4 +1,4 @@
-//! The exports: proxy-wasm's callbacks, given on to plain code.
+//! The exports: proxy-wasm's callbacks, forwarded to plain code.
 
 use crate::host::Action;
 use crate::imports::Proxy;
@@ -12,7 +12,7 @@ thread_local! {
 }
 
 proxy_wasm::main! {{
-    // Installs the SDK's panic hook as well: should a panic ever happen, the proxy's log says where.
+    // This also installs the SDK's panic hook: if a panic ever happens, the proxy's log says where.
     proxy_wasm::set_log_level(LogLevel::Info);
     proxy_wasm::set_root_context(|id| Box::new(RootCallbacks(VM.with(|vm| vm.root(id)))));
 }}

@@ -1,12 +1,13 @@
-//! Time as the connections of one scope feel it.
+//! Time as measured for the connections of one scope.
 
 use std::cell::Cell;
 use std::time::Duration;
 
-/// A clock that is set by a wall clock, and that neither jumps nor goes back when somebody corrects that one.
+/// A monotonic clock derived from the wall clock; ignores corrections.
 ///
-/// The proxy tells the wall clock's time alone. The root ticks every half second at least, so a step of more than
-/// [`Clock::LONGEST_STEP`] is a correction, or a worker that stood still; both must not time connections out.
+/// The proxy provides only wall-clock time. The root ticks at least every half second. So a step of
+/// more than [`Clock::LONGEST_STEP`] means that the clock was corrected or the worker stalled. It
+/// counts only as that long, so that it does not time connections out.
 #[derive(Debug, Default)]
 pub(crate) struct Clock {
     wall: Cell<Option<Duration>>,
@@ -16,7 +17,7 @@ pub(crate) struct Clock {
 impl Clock {
     const LONGEST_STEP: Duration = Duration::from_secs(1);
 
-    /// Takes note of the wall clock's time and returns the own.
+    /// Takes the wall-clock time and returns the monotonic time.
     pub(crate) fn advance(&self, wall: Duration) -> Duration {
         let before = self.wall.replace(Some(wall)).unwrap_or(wall);
         let step = wall.saturating_sub(before).min(Self::LONGEST_STEP);

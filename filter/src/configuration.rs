@@ -1,13 +1,13 @@
-//! A table and its options as they are in force, and the name of that state.
+//! A table with its options, and the version that identifies them.
 
 use fedgate_core::{ConfigurationError, Options, Table, read_configuration};
 
-/// A good configuration.
+/// A valid configuration.
 #[derive(Debug)]
 pub(crate) struct Configuration {
     pub(crate) table: Table,
     pub(crate) options: Options,
-    /// Its name.
+    /// Identifies the table and the options; see [`version`].
     pub(crate) version: String,
 }
 
@@ -19,7 +19,7 @@ impl Configuration {
         Ok(Self { table, options, version })
     }
 
-    /// What the versions of all configurations with this table begin with.
+    /// The common beginning of the versions of all configurations with this table.
     pub(crate) fn table_version(&self) -> String {
         table_version(&self.table)
     }
@@ -29,14 +29,14 @@ fn table_version(table: &Table) -> String {
     format!("{} {} ", table.generation(), table.hash())
 }
 
-/// Says in one line all that distinguishes two configurations: the table by its generation and hash, the options in full.
-/// VMs with a filter of an earlier version compare it with theirs during an upgrade, and say `paused` there.
+/// Identifies a configuration in one line: the table by generation and hash, the options in full.
+/// During an upgrade, VMs with an earlier filter compare it with theirs, which contains `paused`.
 fn version(table: &Table, options: &Options) -> String {
     let Options { identity_timeout_ms, named_peers } = options;
     format!("{}paused {identity_timeout_ms} {named_peers}", table_version(table))
 }
 
-/// The generation that a version begins with.
+/// The generation at the beginning of a version.
 pub(crate) fn generation_of(version: &str) -> Option<u64> {
     version.split(' ').next()?.parse().ok()
 }

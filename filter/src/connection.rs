@@ -1,4 +1,4 @@
-//! One connection that was admitted.
+//! One admitted connection.
 
 use crate::host::ContextId;
 use fedgate_core::{Admission, Export, Sni};
@@ -7,30 +7,30 @@ use std::cmp::Ordering;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Where a connection is in its life.
+/// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
-    /// Its service is exported; who calls is not known yet.
+    /// Its service is exported; its caller is not known yet.
     Awaiting,
-    /// It was decided that it may pass.
+    /// It was allowed to pass.
     Passed,
-    /// It was decided that it may not (any longer); nothing of it passes from here on.
+    /// It was refused or revoked; nothing more of it passes.
     Closing,
     /// The proxy has closed it.
     Gone,
 }
 
-/// What is kept of a connection as long as it is open: enough to judge it again.
+/// What the filter keeps of an open connection: enough to judge it again.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) id: ContextId,
     pub(crate) state: Cell<State>,
-    /// The server name as the client sent it; it names an exported service.
+    /// The server name as the client sent it. It names an exported service.
     pub(crate) server_name: Box<str>,
-    /// The service's row. Belongs to the table in force as long as the connection awaits its decision. `None` where TLS is passed
-    /// through: there is no identity to judge.
+    /// The service's row. While the connection awaits its decision, the row belongs to the table in
+    /// force. `None` for passthrough: there is no identity to judge.
     pub(crate) export: Cell<Option<Export>>,
-    /// The URI SAN that it was let through with.
+    /// The URI SAN with which it was allowed.
     pub(crate) uri_san: OnceCell<Box<str>>,
     pub(crate) admitted_at: Duration,
 }
@@ -47,7 +47,7 @@ impl Connection {
         }
     }
 
-    /// One whose TLS is passed through: all that there is to decide about it was decided.
+    /// A passthrough connection, which is already fully decided.
     pub(crate) fn passed_through(id: ContextId, server_name: &str, now: Duration) -> Self {
         Self {
             id,
@@ -68,7 +68,7 @@ impl Connection {
     }
 }
 
-/// A connection that a tick is to look at, in order of time.
+/// When a tick is to look at a connection. Ordered by time.
 #[derive(Debug)]
 pub(crate) struct Look {
     pub(crate) at: Duration,
@@ -95,8 +95,8 @@ impl PartialEq for Look {
 
 impl Eq for Look {}
 
-/// The service that a server name names, as `host:port`; `None` for a name of another form, so that nothing else of
-/// what a stranger says is ever written down.
+/// The service of a server name, as `host:port`. Returns `None` for a name of another form, so that
+/// no other untrusted text is ever written down.
 pub(crate) fn service_of(server_name: &str) -> Option<String> {
     Sni::parse(server_name).ok().map(|sni| sni.service().to_string())
 }

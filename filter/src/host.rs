@@ -1,35 +1,41 @@
-//! What the filter needs of the proxy that runs it.
+//! What the filter needs from the proxy that runs it.
 //!
-//! The calls follow proxy-wasm 0.2.1 one to one, with two differences: a status other than OK is a value, never a panic,
-//! and properties are an enumeration, so that this page lists all that the filter reads.
+//! The calls follow proxy-wasm 0.2.1 one to one, with two differences. A status other than OK is a
+//! value, never a panic. Properties are an enumeration, so this module lists everything that the
+//! filter reads.
 //!
-//! Every call acts for one *context*: the one that the host is calling, or the one that [`Host::act_for`] named since.
-//! None of them calls back into the filter before it returns: the host puts off resuming and closing until the filter
-//! has returned (cpp-host `addAfterVmCallAction`).
+//! Every call acts on one *context*: the one that the host is calling, or the one last named with
+//! [`Host::act_for`]. No call calls back into the filter before it returns: the host defers
+//! resuming and closing until the filter has returned (cpp-host `addAfterVmCallAction`).
 
 use std::time::Duration;
 
-/// A context of the proxy: one for each connection (stream context), one for each configured plugin (root context).
+/// A context of the proxy. Each connection has a stream context, and each configured plugin a root
+/// context.
 pub type ContextId = u32;
 
-/// What the filter asks about a connection or a plugin (Envoy: "Attributes").
+/// A property of a connection or plugin that the filter reads (Envoy: "Attributes").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Property {
-    /// The server name of the ClientHello; there before the handshake when the listener has `tls_inspector`.
+    /// The server name in the ClientHello. Available before the handshake if the listener has
+    /// `tls_inspector`.
     ServerName,
-    /// Filter state that the listener sets when the handshake is finished: the URI SANs of the client's certificate, joined by
-    /// commas; `-` when there is none. Its key says `handshake` since filters of an earlier version look for that.
+    /// Filter state that the listener sets once the handshake is finished: the URI SANs of the
+    /// client's certificate, joined by commas, or `-` if there are none. Its key contains
+    /// `handshake` because earlier filters look for that.
     PeerUriSans,
-    /// Filter state that a listener sets on the connections whose TLS it passes through; see [`Property::path`].
+    /// Filter state that the listener sets on connections whose TLS it passes through; see
+    /// [`Property::path`].
     PassedThrough,
-    /// The first URI SAN of the client's certificate. Only the first, and there before the handshake is finished.
+    /// The first URI SAN of the client's certificate. It is available before the handshake is
+    /// finished, and omits any further SANs.
     FirstUriSan,
-    /// The `root_id` of the plugin.
+    /// The plugin's `root_id`.
     RootId,
 }
 
 impl Property {
-    /// The property's path in the form of the ABI: segments with a NUL between each two.
+    /// The property's path as the ABI expects it: segments separated by NUL.
     pub fn path(self) -> &'static str {
         match self {
             Self::ServerName => "connection\0requested_server_name",
@@ -41,31 +47,31 @@ impl Property {
     }
 }
 
-/// How loud a log line is (proxy-wasm `LogLevel`).
+/// The level of a log line (proxy-wasm `LogLevel`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
 pub enum Level {
-    /// What happens to single connections.
+    /// Events of single connections.
     Debug = 1,
-    /// What happens seldom and is right.
+    /// Rare events that are normal.
     Info = 2,
-    /// What somebody should look at.
+    /// Something to look into.
     Warn = 3,
-    /// What somebody must repair.
+    /// Something to repair.
     Error = 4,
 }
 
-/// What kind a metric is (proxy-wasm `MetricType`).
+/// The kind of a metric (proxy-wasm `MetricType`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
 pub enum MetricKind {
-    /// It only grows.
+    /// A value that only grows.
     Counter = 0,
-    /// It is set.
+    /// A value that is set.
     Gauge = 1,
 }
 
-/// A host call's status other than OK, by its number in proxy-wasm (1 is "not found", 2 "bad argument").
+/// The status of a failed host call, as proxy-wasm numbers it (1 is "not found", 2 "bad argument").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Status(pub u32);
 
@@ -74,68 +80,69 @@ impl Status {
     pub const CAS_MISMATCH: Self = Self(8);
 }
 
-/// A value of the shared data.
+/// A value in the shared data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SharedValue {
-    /// The value itself.
+    /// The value's bytes.
     pub bytes: Vec<u8>,
-    /// The proxy's number of this value, never 0; each write gives the next one.
+    /// The proxy's number for this value, never 0. Each write gives the value a new number.
     pub cas: u32,
 }
 
-/// The number to write with where there is no value yet: should another VM create one first, the write fails.
+/// The number to write with if no value exists yet. The write fails if another VM creates one
+/// first.
 ///
-/// The proxy takes any number for a key that is not there, and for a key that is there only the number of its value
-/// (cpp-host `SharedData::set`). No value has this one before four billion writes.
+/// For a missing key, the proxy accepts any number; for an existing key, only the number of its
+/// value (cpp-host `SharedData::set`). No value reaches this number before four billion writes.
 pub const CREATE: u32 = u32::MAX;
 
-/// Whether the proxy goes on to the next filter.
+/// Whether the proxy continues with the next filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Action {
-    /// It goes on.
+    /// It continues.
     Continue = 0,
-    /// It stops here until it is told to resume.
+    /// It pauses until it is resumed.
     Pause = 1,
 }
 
 /// The proxy, as the filter sees it.
 pub trait Host {
-    /// The plugin's configuration; empty when there is none. Only a root context has one.
+    /// The plugin's configuration, or empty if there is none. Only a root context has one.
     fn configuration(&self) -> Vec<u8>;
 
-    /// A property of the context; `None` when the proxy doesn't know it (yet).
+    /// A property of the context; `None` if the proxy does not know it (yet).
     fn property(&self, property: Property) -> Option<Vec<u8>>;
 
-    /// Sets the filter state `wasm.<name>` of the connection, for access logs.
+    /// Sets the connection's filter state `wasm.<name>`, for access logs.
     fn set_property(&self, name: &str, value: &[u8]) -> Result<(), Status>;
 
-    /// Calls a function of the proxy that is not part of the ABI.
+    /// Calls a function of the proxy outside the ABI.
     fn call_foreign_function(&self, name: &str, argument: &[u8]) -> Result<(), Status>;
 
-    /// What any VM with our `vm_id` has stored under a key.
+    /// Reads what any VM with our `vm_id` has stored under `key`.
     fn shared_data(&self, key: &str) -> Option<SharedValue>;
 
-    /// Stores a value for all VMs with our `vm_id`, in place of the one with the number `cas`, or of none ([`CREATE`]).
-    /// [`Status::CAS_MISMATCH`] when there is another value by now.
+    /// Stores a value for all VMs with our `vm_id`. It replaces the value with the number `cas`, or
+    /// creates it ([`CREATE`]). Fails with [`Status::CAS_MISMATCH`] if the value has changed since.
     fn set_shared_data(&self, key: &str, value: &[u8], cas: u32) -> Result<(), Status>;
 
-    /// The wall clock's time since 1970.
+    /// The wall-clock time since 1970.
     fn now(&self) -> Duration;
 
-    /// How often the root of the context is ticked, from now on; zero for never.
+    /// Sets how often the context's root is ticked; zero stops it.
     fn set_tick_period(&self, period: Duration);
 
-    /// Acts for another context until the filter returns; `false` when there is none with this number.
+    /// Switches to another context until the filter returns; `false` if it does not exist.
     fn act_for(&self, context: ContextId) -> bool;
 
-    /// Resumes a paused connection, once the filter has returned.
+    /// Resumes a paused connection once the filter has returned.
     fn resume_downstream(&self) -> Result<(), Status>;
 
-    /// Closes a connection, once the filter has returned.
+    /// Closes a connection once the filter has returned.
     fn close_downstream(&self) -> Result<(), Status>;
 
-    /// Defines a metric, or finds one that another VM defined; `None` when the proxy refuses.
+    /// Defines a metric, or finds one that another VM defined; `None` if the proxy refuses.
     fn define_metric(&self, kind: MetricKind, name: &str) -> Option<u32>;
 
     /// Adds to a counter.
@@ -144,7 +151,8 @@ pub trait Host {
     /// Sets a gauge.
     fn record_metric(&self, metric: u32, value: u64);
 
-    /// Whether lines of this level are printed; asked before a line for a single connection is put together.
+    /// Returns true if lines of this level are printed. Check it before formatting a line for a
+    /// single connection.
     fn logs(&self, level: Level) -> bool;
 
     /// Writes a log line.

@@ -1,8 +1,9 @@
 //! The host calls of proxy-wasm 0.2.1 that the filter uses.
 //!
-//! The SDK has wrappers for all of them, and they panic on every status that they don't expect; a proxy that withholds a
-//! capability (Envoy: `capability_restriction_config`) answers with one. Here a status is a number, and what to do about
-//! it is the caller's decision. Everything else of the ABI (exports, memory, dispatch) is the SDK's.
+//! The SDK wraps all of them, but its wrappers panic on every status that they do not expect. A
+//! proxy that withholds a capability (Envoy: `capability_restriction_config`) returns such a
+//! status. Here a status is a number, and the caller decides what to do about it. The rest of the
+//! ABI (exports, memory, dispatch) is left to the SDK.
 #![allow(unsafe_code, reason = "host calls take and give pointers; this module is the only one that sees them")]
 
 use crate::host::{ContextId, Host, Level, MetricKind, Property, SharedValue, Status};
@@ -42,16 +43,16 @@ unsafe extern "C" {
     fn proxy_increment_metric(metric: u32, by: i64) -> u32;
 }
 
-/// `BufferType` of a plugin's configuration.
+/// The `BufferType` of a plugin's configuration.
 const PLUGIN_CONFIGURATION: u32 = 7;
-/// `StreamType` of a network filter's downstream.
+/// The `StreamType` of a network filter's downstream.
 const DOWNSTREAM: u32 = 2;
 
 /// The proxy that runs this VM.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Proxy;
 
-/// Makes a status a value.
+/// Turns a status number into a `Result`.
 fn checked(status: u32) -> Result<(), Status> {
     match status {
         0 => Ok(()),
@@ -59,37 +60,40 @@ fn checked(status: u32) -> Result<(), Status> {
     }
 }
 
-/// Receives the bytes that a host call gives: the host asks us for memory and writes there.
+/// Receives the bytes of a host call. The host asks us for memory and writes to it.
 fn received(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8>, Status> {
     let (mut data, mut size) = (null_mut(), 0);
     checked(call(&mut data, &mut size))?;
     if data.is_null() {
         return Ok(Vec::new());
     }
-    // SAFETY: the host got this memory from the SDK's `malloc`, a boxed slice of `size` bytes, and gives it to us.
+    // SAFETY: the host allocated this memory with the SDK's `malloc`, as a boxed slice of `size`
+    // bytes, and passes its ownership to us.
     Ok(unsafe { Vec::from_raw_parts(data, size, size) })
 }
 
 impl Host for Proxy {
     fn configuration(&self) -> Vec<u8> {
-        // SAFETY: the pointers are to live variables.
+        // SAFETY: the pointers refer to live variables.
         received(|data, size| unsafe { proxy_get_buffer_bytes(PLUGIN_CONFIGURATION, 0, usize::MAX, data, size) })
             .unwrap_or_default()
     }
 
     fn property(&self, property: Property) -> Option<Vec<u8>> {
         let path = property.path();
-        // SAFETY: pointer and length are of one slice, the others are to live variables.
+        // SAFETY: pointer and length belong to one slice; the other pointers refer to live
+        // variables.
         received(|data, size| unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) }).ok()
     }
 
     fn set_property(&self, name: &str, value: &[u8]) -> Result<(), Status> {
-        // SAFETY: each pointer and length are of one slice.
+        // SAFETY: each pointer and its length belong to one slice.
         checked(unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
     }
 
     fn call_foreign_function(&self, name: &str, argument: &[u8]) -> Result<(), Status> {
-        // SAFETY: each pointer and length are of one slice, the others are to live variables.
+        // SAFETY: each pointer and its length belong to one slice; the other pointers refer to live
+        // variables.
         let call = |data, size| unsafe {
             proxy_call_foreign_function(name.as_ptr(), name.len(), argument.as_ptr(), argument.len(), data, size)
         };
@@ -98,20 +102,22 @@ impl Host for Proxy {
 
     fn shared_data(&self, key: &str) -> Option<SharedValue> {
         let mut cas = 0;
-        // SAFETY: pointer and length are of one slice, the others are to live variables.
+        // SAFETY: pointer and length belong to one slice; the other pointers refer to live
+        // variables.
         let bytes =
             received(|data, size| unsafe { proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &mut cas) });
         Some(SharedValue { bytes: bytes.ok()?, cas })
     }
 
     fn set_shared_data(&self, key: &str, value: &[u8], cas: u32) -> Result<(), Status> {
-        // SAFETY: each pointer and length are of one slice.
+        // SAFETY: each pointer and its length belong to one slice.
         checked(unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) })
     }
 
     fn now(&self) -> Duration {
         let mut nanoseconds = 0;
-        // SAFETY: the pointer is to a live variable. A proxy that doesn't tell the time leaves it at 0.
+        // SAFETY: the pointer refers to a live variable. A proxy that does not provide the time
+        // leaves it at 0.
         unsafe { proxy_get_current_time_nanoseconds(&mut nanoseconds) };
         Duration::from_nanos(nanoseconds)
     }
@@ -139,7 +145,8 @@ impl Host for Proxy {
 
     fn define_metric(&self, kind: MetricKind, name: &str) -> Option<u32> {
         let mut metric = 0;
-        // SAFETY: pointer and length are of one slice, the other is to a live variable.
+        // SAFETY: pointer and length belong to one slice; the other pointer refers to a live
+        // variable.
         checked(unsafe { proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &mut metric) }).ok()?;
         Some(metric)
     }
@@ -156,13 +163,13 @@ impl Host for Proxy {
 
     fn logs(&self, level: Level) -> bool {
         let mut lowest = 0;
-        // SAFETY: the pointer is to a live variable.
+        // SAFETY: the pointer refers to a live variable.
         checked(unsafe { proxy_get_log_level(&mut lowest) }).is_ok() && level as u32 >= lowest
     }
 
     fn log(&self, level: Level, line: &str) {
         let (line, size) = if line.is_empty() { (null(), 0) } else { (line.as_ptr(), line.len()) };
-        // SAFETY: pointer and length are of one slice.
+        // SAFETY: pointer and length belong to one slice.
         unsafe { proxy_log(level as u32, line, size) };
     }
 }

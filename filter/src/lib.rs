@@ -1,5 +1,5 @@
-//! The gateway filter: a proxy-wasm network filter that decides, for each mTLS connection to the ingress gateway, whether
-//! it may pass and to which service it goes.
+//! The gateway filter: a proxy-wasm network filter that decides, for each mTLS connection to the
+//! ingress gateway, whether it may pass and to which service it goes.
 //!
 //! # A connection's life
 //!
@@ -14,18 +14,24 @@
 //!     passed ── a new table no longer grants it ─────────────────────► closed
 //! ```
 //!
-//! There is no callback for a finished handshake, tcp_proxy picks its cluster when it starts, and data before that start
-//! stalls unless tcp_proxy has `max_early_data_bytes`: that is why the filter pauses and ticks. [`stream`] has the life
-//! cycle, [`scope`] what the connections of one plugin share, [`shared`] how a table reaches VMs that are no longer
-//! configured.
+//! The filter pauses and ticks for three reasons. There is no callback for a finished handshake.
+//! tcp_proxy picks its cluster when it starts. Data before that start stalls unless tcp_proxy has
+//! `max_early_data_bytes`.
+//!
+//! The [`stream`] module has the life cycle, and [`scope`] has what the connections of one plugin
+//! share. [`shared`] describes how a table reaches VMs that are no longer configured.
 //!
 //! # What the listener must have
 //!
-//! `tls_inspector` before it; a TLS context that asks for the client's certificate and binds it to a root of its own trust
-//! domain, which no filter can do; behind the filter a tcp_proxy with `max_early_data_bytes` (0 is enough) whose own cluster
-//! is a black hole. The last one matters: Envoy goes on *without* the filter when a worker could not configure it.
+//! - `tls_inspector` before the filter.
+//! - A TLS context that requests the client's certificate and binds it to a root of its own trust
+//!   domain, which no filter can do.
+//! - Behind the filter, a tcp_proxy with `max_early_data_bytes` (0 is enough) whose own cluster is
+//!   a black hole. This matters because Envoy continues *without* the filter if a worker could not
+//!   configure it.
 //!
-//! And before the filter, so that it learns who the client is once the handshake is finished (Envoy 1.37 or later):
+//! Before the filter, it must also have this, so that the filter learns who the client is once the
+//! handshake is finished (Envoy 1.37 or later):
 //!
 //! ```yaml
 //! name: envoy.filters.network.set_filter_state
@@ -37,10 +43,11 @@
 //!     format_string: {text_format_source: {inline_string: "%DOWNSTREAM_PEER_URI_SAN%"}}
 //! ```
 //!
-//! Without it every client is refused as one without an identity.
+//! Without it, every client is refused for lack of an identity.
 //!
-//! A chain that passes TLS through (no TLS context, tcp_proxy with the cluster of the SNI that the chain is matched by) has this before the
-//! filter, and no chain that terminates TLS may have it:
+//! A chain that passes TLS through has no TLS context, and its tcp_proxy has the cluster of the SNI
+//! that the chain matches. It must have the following before the filter; no chain that terminates
+//! TLS may have it:
 //!
 //! ```yaml
 //! name: envoy.filters.network.set_filter_state
@@ -54,9 +61,10 @@
 //!
 //! # How it is put together
 //!
-//! All of it is plain code over [`host::Host`]. Only `abi` and `imports`, compiled for wasm alone, know that the host is
-//! a proxy. Nothing here panics, whatever the peer, the table or the host says: a trap in wasm takes down every
-//! connection of a worker, so a failed host call costs the one connection that it was for.
+//! Everything is plain code over [`host::Host`]. Only `abi` and `imports`, which are compiled only
+//! for wasm, know that the host is a proxy. Nothing here panics, whatever the peer, the table or
+//! the host does: a trap in wasm takes down every connection of a worker. So a failed host call
+//! costs only the connection that it was for.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 #[cfg(target_arch = "wasm32")]

@@ -1,11 +1,14 @@
 //! Counters and gauges.
 //!
-//! proxy-wasm's metrics have no labels, and the proxy never forgets a name. So the labels stand in the names, in a form
-//! that a stats tag can take them out of, and their number is bounded: outcomes and reasons are enumerations, and only
-//! the first peers of a table are counted by name, the others as [`OVERFLOW`]. Peers come and go while a VM lives on; once
-//! it has named `LIFETIME` times as many peers as a table may name at a time, new ones count there as well.
+//! proxy-wasm's metrics have no labels, so the labels are part of the names, in a form that stats
+//! tags can extract. The proxy never forgets a name, so the number of names is bounded. Outcomes
+//! and reasons are enumerations. Only the first peers of a table are counted by name; all others
+//! are counted as [`OVERFLOW`]. Peers come and go during a VM's life. Once a VM has named
+//! `LIFETIME` times as many peers as a table may name at a time, new peers count as [`OVERFLOW`],
+//! too.
 //!
-//! The tags (Envoy: `stats_config.stats_tags`), seen to work; a peer's name may have dots, so it comes last:
+//! The tags (Envoy: `stats_config.stats_tags`), tested with Envoy. A peer's name may contain dots,
+//! so it comes last:
 //!
 //! ```text
 //! outcome  ^wasmcustom\.fedgate\.(?:peer_)?connections\.(outcome\.(\w+)\.)
@@ -18,10 +21,10 @@
 //! | name | |
 //! | --- | --- |
 //! | `fedgate.connections.outcome.<outcome>.reason.<reason>` | counter: decided connections |
-//! | `fedgate.peer_connections.outcome.<outcome>.peer.<peer>` | counter: those whose peer was recognised |
+//! | `fedgate.peer_connections.outcome.<outcome>.peer.<peer>` | counter: decided connections whose peer was recognised |
 //! | `fedgate.revoked_connections` | counter: connections that had passed and were closed by a new table |
 //! | `fedgate.undecided_connections` | counter: connections that ended before their client had shown an identity |
-//! | `fedgate.route_failures` | counter: allowed connections that the proxy took no cluster for, and that were closed |
+//! | `fedgate.route_failures` | counter: allowed connections that were closed because the proxy did not accept their cluster |
 //! | `fedgate.table.generation`, `fedgate.table.rows` | gauges: the table that the proxy has accepted |
 //! | `fedgate.table.threads` | gauge: how many threads (the workers and the main one) have that table in force |
 
@@ -30,12 +33,13 @@ use fedgate_core::{Outcome, Reason, Table};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How many times the number of peers that a table may name a VM names over its life.
+/// How many peers a VM names over its life, as a multiple of how many a table may name.
 const LIFETIME: usize = 4;
-/// The label of the peers that are not counted by name. No peer can have this name: `_` is in no object's name.
+/// The label for peers that are not counted by name. No peer can have this name, because object
+/// names have no `_`.
 pub const OVERFLOW: &str = "_other";
 
-/// What is counted apart from decisions.
+/// Events that are counted in addition to decisions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
     Revoked,
@@ -43,7 +47,7 @@ pub(crate) enum Event {
     RouteFailed,
 }
 
-/// The metrics of one scope in one VM: the proxy's numbers of those that were used.
+/// The metrics of one scope in one VM: the proxy's numbers for the metrics used so far.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     decisions: RefCell<BTreeMap<(&'static str, Reason), u32>>,
@@ -54,15 +58,15 @@ pub(crate) struct Metrics {
 
 #[derive(Debug, Default)]
 struct Peers {
-    /// Those that the table in force names.
+    /// The peers of the table in force that are counted by name.
     named: BTreeSet<Box<str>>,
-    /// How many the VM names in all.
+    /// The maximum number of peers that the VM names over its life.
     limit: usize,
     series: BTreeMap<Box<str>, BTreeMap<&'static str, u32>>,
 }
 
 impl Metrics {
-    /// Shows the table in force and chooses the peers that are counted by name.
+    /// Shows the table in force and chooses the peers to count by name.
     pub(crate) fn adopt(&self, host: &impl Host, table: &Table, named_peers: u32) {
         self.show(host, "fedgate.table.generation", table.generation());
         self.show(host, "fedgate.table.rows", table.rows().into());
@@ -127,7 +131,8 @@ fn increment<K: Ord>(host: &impl Host, numbers: &mut BTreeMap<K, u32>, key: K, n
     }
 }
 
-/// The proxy's number of a metric, which is defined at its first use: each definition takes memory there for ever.
+/// Returns the proxy's number for a metric, and defines the metric at its first use. The proxy
+/// never frees a definition.
 fn number<K: Ord>(
     host: &impl Host,
     numbers: &mut BTreeMap<K, u32>,

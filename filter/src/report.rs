@@ -1,19 +1,19 @@
-//! What is told of a decision: filter state for access logs, counters, and a line in the log.
+//! Reports a decision: filter state for access logs, counters, and a log line.
 
 use crate::connection::service_of;
 use crate::host::{Host, Level};
 use crate::metrics::{Event, Metrics};
 use fedgate_core::{Decision, Outcome, Reason};
 
-/// A decision that outlives the table that it was made by.
+/// A decision that does not borrow from the table that made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) outcome: Outcome,
     pub(crate) reason: Reason,
     pub(crate) peer: Option<Box<str>>,
-    /// Of the table; `None` without one.
+    /// The table's generation; `None` without a table.
     pub(crate) generation: Option<u64>,
-    /// It ends a connection that had passed.
+    /// True if this ends a connection that had passed.
     pub(crate) revokes: bool,
 }
 
@@ -33,7 +33,7 @@ impl Verdict {
     }
 }
 
-/// Tells of a decision on the connection that the host acts for.
+/// Reports a decision on the connection that the host acts for.
 pub(crate) fn tell(host: &impl Host, metrics: &Metrics, verdict: &Verdict, server_name: &str) {
     let service = service_of(server_name);
     write_filter_state(host, verdict, verdict.reason.word(), service.as_deref());
@@ -46,17 +46,18 @@ pub(crate) fn tell(host: &impl Host, metrics: &Metrics, verdict: &Verdict, serve
     }
 }
 
-/// The word in place of a reason when the proxy took no cluster for an allowed connection.
+/// The reason word for an allowed connection whose cluster the proxy did not accept.
 const NO_ROUTE: &str = "no_route";
 
-/// Tells of an allowed connection that is closed since the proxy took no cluster for it.
+/// Reports an allowed connection that is closed because the proxy did not accept its cluster.
 pub(crate) fn tell_route_failure(host: &impl Host, metrics: &Metrics, verdict: &Verdict, server_name: &str) {
     let verdict = Verdict { outcome: Outcome::Refused, ..verdict.clone() };
     write_filter_state(host, &verdict, NO_ROUTE, service_of(server_name).as_deref());
     metrics.happened(host, Event::RouteFailed);
 }
 
-/// Filter state helps the one who reads access logs. A proxy that takes none still has its decision carried out.
+/// Filter state only helps readers of access logs. If the proxy does not accept it, the decision is
+/// carried out all the same.
 fn write_filter_state(host: &impl Host, verdict: &Verdict, reason: &str, service: Option<&str>) {
     let write = |name, value: &str| {
         let _ = host.set_property(name, value.as_bytes());

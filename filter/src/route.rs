@@ -2,19 +2,21 @@
 
 use crate::host::{Host, Status};
 
-/// The filter state that tcp_proxy takes its cluster from when it starts (Envoy: "Well Known Filter State Objects").
+/// The filter state from which tcp_proxy takes its cluster when it starts (Envoy: "Well Known
+/// Filter State Objects").
 const CLUSTER: &str = "envoy.tcp_proxy.cluster";
 
-/// Names the cluster of a connection. Without effect once tcp_proxy has started.
+/// Sets the cluster of a connection. Has no effect once tcp_proxy has started.
 ///
 /// # Errors
-/// The proxy's status. The connection must be closed then: tcp_proxy would send it to its default cluster.
+/// The proxy's status. The caller must then close the connection, because tcp_proxy would send it
+/// to its default cluster.
 pub(crate) fn set_cluster(host: &impl Host, cluster: &str) -> Result<(), Status> {
     host.call_foreign_function("set_envoy_filter_state", &filter_state(CLUSTER, cluster))
 }
 
-/// Envoy's `SetEnvoyFilterStateArguments {1: path, 2: value, 3: span}` in protobuf. A span that is left out is 0,
-/// `FilterChain`: as long as the connection's filters.
+/// Envoy's `SetEnvoyFilterStateArguments {1: path, 2: value, 3: span}` in protobuf. The span is
+/// omitted and so 0, `FilterChain`: the state lives as long as the connection's filters.
 fn filter_state(path: &str, value: &str) -> Vec<u8> {
     let mut message = Vec::with_capacity(path.len() + value.len() + 8);
     for (tag, text) in [(0x0a, path), (0x12, value)] {
@@ -25,7 +27,7 @@ fn filter_state(path: &str, value: &str) -> Vec<u8> {
     message
 }
 
-/// A length as protobuf's varint.
+/// Appends a length as a protobuf varint.
 fn push_length(message: &mut Vec<u8>, mut length: usize) {
     while length > 0x7f {
         message.push((length & 0x7f | 0x80) as u8);

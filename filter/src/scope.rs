@@ -1,17 +1,19 @@
-//! What all connections of one plugin share, in one VM.
+//! The state that all connections of one plugin share in one VM.
 //!
 //! # Why this is not the root context
 //!
-//! Rust's statics belong to a VM, and a VM has several root contexts: one for each plugin that has the same code and
-//! `vm_id`, and after an update also the old one, as long as it has connections. The old connections must be judged by the
-//! new table, and those of another plugin must not be. So the state belongs to neither: it is a *scope*, found by the
-//! plugin's `root_id`, and the root contexts with that `root_id` come and go within it.
+//! Rust's statics belong to a VM, and a VM has several root contexts: one for each plugin with the
+//! same code and `vm_id`. After an update it also keeps the old one, as long as that has
+//! connections. The new table must judge the old connections, but not those of another plugin. So
+//! the state belongs to neither the VM nor a root context. It belongs to a *scope*, which is found
+//! by the plugin's `root_id`. Root contexts with that `root_id` come and go within it.
 //!
 //! # Who ticks
 //!
-//! Of several root contexts the newest ticks for the whole scope; when it goes, the one before takes over. Each sets its
-//! period when it is configured and clears it at its end: Envoy keeps a timer that fires for ever for a root that forgets
-//! to, and it may move its timers in memory when a root gets its first one while another is ticking.
+//! Of several root contexts, the newest ticks for the whole scope. When it ends, the one before
+//! takes over. Each root sets its period when it is configured and clears it when it ends, for two
+//! reasons. For a root that does not clear it, Envoy keeps a timer that fires forever. And Envoy
+//! may move its timers in memory when a root gets its first one while another is ticking.
 
 use crate::clock::Clock;
 use crate::configuration::Configuration;
@@ -28,19 +30,23 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How often a scope is ticked when nothing is due: how late an old VM hears of a new table.
+/// The tick period when nothing is due, and so the longest delay until an old VM learns of a new
+/// table.
 pub const SLOW: Duration = Duration::from_millis(500);
-/// How often a scope is ticked while connections wait for their identity: what a server that speaks first waits longer.
+/// The tick period while connections wait for their identity, and so the extra delay when the
+/// server speaks first.
 pub const FAST: Duration = Duration::from_millis(5);
-/// How often a scope is ticked while connections wait to be closed.
+/// The tick period while connections wait to be closed.
 pub const FASTEST: Duration = Duration::from_millis(1);
-/// How often a tick looks at the shared data, however often it ticks: a large table costs a copy each time. A little less
-/// than [`SLOW`], since timers and the clock don't go exactly alike.
+/// How often ticks read the shared data, even if they are more frequent: each read copies the
+/// table, which may be large. Slightly less than [`SLOW`], since timers and the clock do not run
+/// exactly in step.
 const LOOK: Duration = Duration::from_millis(400);
-/// After how many fast ticks it looks in any case: a proxy need not tell the time.
+/// Ticks read the shared data at least after this many fast ticks, in case the proxy does not
+/// provide the time.
 const LOOK_TICKS: u32 = 80;
 
-/// The connections of one plugin, and what they are judged by.
+/// The connections of one plugin, and the configuration that judges them.
 #[derive(Debug)]
 pub(crate) struct Scope<H> {
     pub(crate) host: H,
@@ -48,18 +54,19 @@ pub(crate) struct Scope<H> {
     pub(crate) metrics: Metrics,
     pub(crate) clock: Clock,
     configuration: RefCell<Option<Rc<Configuration>>>,
-    /// The number of a value in the shared data that could not be adopted, so that it is not tried at every tick.
+    /// The number of a shared value that could not be adopted, so that not every tick tries again.
     unusable: Cell<Option<u32>>,
-    /// The configuration in force, as it was given, when the proxy did not store it: to be tried again.
+    /// The configuration in force, as received, if the proxy did not store it; to be retried.
     unstored: RefCell<Option<Vec<u8>>>,
-    /// The version that the newest root context was given.
+    /// The version that the newest root context received.
     given: RefCell<Option<String>>,
-    /// When a tick looked at the shared data.
+    /// When a tick last read the shared data.
     looked_at: Cell<Duration>,
     ticks_since: Cell<u32>,
     seat: Seat,
     live: RefCell<BTreeMap<ContextId, Rc<Connection>>>,
-    /// Those that the tick looks at, the one that is due first on top. Some are decided already; the tick drops them.
+    /// The connections for ticks to look at, the earliest first. Some may be decided already; the
+    /// tick drops them.
     pub(crate) looks: RefCell<BinaryHeap<Reverse<Look>>>,
     pub(crate) closing: RefCell<VecDeque<(Rc<Connection>, Verdict)>>,
     roots: RefCell<Vec<ContextId>>,
@@ -95,11 +102,13 @@ impl<H: Host> Scope<H> {
         self.configuration.borrow().clone()
     }
 
-    /// Takes the configuration of a root context; `false` refuses it, and what was in force stays so.
+    /// Takes the configuration of a root context. Returns false to refuse it; the previous one then
+    /// stays in force.
     ///
-    /// The answer depends on the configuration's bytes alone, never on what is in force: Envoy asks a trial VM first, and
-    /// remembers its answer for these bytes. A worker's VM that then refuses what the trial VM accepted leaves the worker
-    /// without the filter, and its connections go on to tcp_proxy unfiltered (seen on 1.40, whatever the failure policy).
+    /// The answer depends only on the configuration's bytes, never on what is in force. Envoy asks
+    /// a trial VM first and remembers its answer for these bytes. If a worker's VM then refuses
+    /// what the trial VM accepted, the worker runs without the filter. Its connections go on to
+    /// tcp_proxy unfiltered (seen on Envoy 1.40, whatever the failure policy).
     pub(crate) fn configure(&self, root: ContextId) -> bool {
         let json = self.host.configuration();
         let accepted = if json.is_empty() { self.accept_no_table() } else { self.accept(&json) };
@@ -109,8 +118,8 @@ impl<H: Host> Scope<H> {
         accepted
     }
 
-    /// A gateway may start before its first table is there: every connection is refused then. A table that is known,
-    /// here or to another VM, is not given up for nothing.
+    /// A gateway may start before its first table arrives; until then every connection is refused.
+    /// An empty configuration never replaces a table that this or another VM already knows.
     fn accept_no_table(&self) -> bool {
         let known = self.adopt_shared() && self.configuration().is_some();
         let line = match known {
@@ -135,10 +144,12 @@ impl<H: Host> Scope<H> {
         let published = shared::publish(&self.host, &self.name, &configuration, json);
         self.unstored.replace((published == Published::Failed).then(|| json.to_vec()));
         if published == Published::New {
-            // Before the generation: nobody may see the new one with the old one's threads.
+            // Reset this before showing the new generation, so that nobody sees it with the old
+            // thread count.
             self.metrics.threads(&self.host, 0);
         }
-        // If what replaced it cannot be read, what we were given is the best that there is.
+        // If the replacement cannot be read, the configuration that we were given is the best
+        // available.
         if !(published == Published::Replaced && self.adopt_shared()) {
             self.adopt(configuration);
         }
@@ -162,7 +173,8 @@ impl<H: Host> Scope<H> {
         self.be_counted(stored.version());
     }
 
-    /// Offers again what the proxy did not store; `false` if it still does not. What other VMs have is older then.
+    /// Offers the configuration again if the proxy did not store it; returns false if it still does
+    /// not. In that case, what other VMs have stored is older.
     fn offer_again(&self) -> bool {
         let Some(json) = self.unstored.take() else { return true };
         let Some(configuration) = self.configuration() else { return true };
@@ -173,7 +185,8 @@ impl<H: Host> Scope<H> {
         published != Published::Failed
     }
 
-    /// Shows how many threads were given the current configuration; one that has it by hearsay alone does not count.
+    /// Shows how many threads received the current configuration. A thread that only adopted it
+    /// from the shared data does not count.
     fn be_counted(&self, current: &str) {
         let is_given = self.given.borrow().as_deref() == Some(current);
         let has_it = is_given && self.configuration().is_some_and(|configuration| configuration.version == current);
@@ -182,7 +195,8 @@ impl<H: Host> Scope<H> {
         }
     }
 
-    /// Adopts the configuration that another VM was given, if there is a new one; `false` if it cannot be read.
+    /// Adopts the configuration that another VM stored, if it is new; returns false if it cannot be
+    /// read.
     fn adopt_shared(&self) -> bool {
         Stored::read(&self.host, &self.name).is_none_or(|stored| self.adopt_stored(&stored))
     }
@@ -203,7 +217,7 @@ impl<H: Host> Scope<H> {
         true
     }
 
-    /// Puts a configuration in force, for the connections that are open as well.
+    /// Puts a configuration in force, and applies it to the open connections.
     fn adopt(&self, configuration: Configuration) {
         if self.configuration().is_some_and(|current| current.version == configuration.version) {
             return;
@@ -219,8 +233,8 @@ impl<H: Host> Scope<H> {
         }
     }
 
-    /// Judges all open connections by a new table and returns how many it closes. They are closed in the ticks that
-    /// follow, a few at a time.
+    /// Judges all open connections by a new table and returns how many it closes. The following
+    /// ticks close them, a few at a time.
     fn judge_again(&self, table: &Table) -> usize {
         let before = self.closing.borrow().len();
         let live: Vec<_> = self.live.borrow().values().cloned().collect();
@@ -252,13 +266,13 @@ impl<H: Host> Scope<H> {
         }
     }
 
-    /// From here on nothing of the connection passes; a tick closes it.
+    /// Blocks the connection from now on; a tick closes it.
     pub(crate) fn close_later(&self, connection: &Rc<Connection>, verdict: Verdict) {
         connection.state.set(State::Closing);
         self.closing.borrow_mut().push_back((Rc::clone(connection), verdict));
     }
 
-    /// Takes in a connection whose service is exported.
+    /// Registers a connection whose service is exported.
     pub(crate) fn admit(&self, id: ContextId, server_name: &str, admission: &Admission<'_>) -> Rc<Connection> {
         let now = self.clock.advance(self.host.now());
         let connection = Rc::new(Connection::new(id, server_name, admission, now));
@@ -267,7 +281,7 @@ impl<H: Host> Scope<H> {
         connection
     }
 
-    /// Takes in a connection whose TLS is passed through, so that a new table judges it again.
+    /// Registers a passthrough connection, so that a new table judges it again.
     pub(crate) fn pass_through(&self, id: ContextId, server_name: &str) -> Rc<Connection> {
         let now = self.clock.advance(self.host.now());
         let connection = Rc::new(Connection::passed_through(id, server_name, now));
@@ -275,7 +289,7 @@ impl<H: Host> Scope<H> {
         connection
     }
 
-    /// Has a tick look at a connection.
+    /// Schedules a tick's look at a connection.
     pub(crate) fn look_at(&self, at: Duration, connection: &Rc<Connection>) {
         self.looks.borrow_mut().push(Reverse(Look { at, connection: Rc::clone(connection) }));
     }
@@ -301,7 +315,7 @@ impl<H: Host> Scope<H> {
         self.keep_pace();
     }
 
-    /// A root context ends; returns whether it was the last one.
+    /// Handles the end of a root context; returns true if it was the last one.
     pub(crate) fn leave(&self, root: ContextId) -> bool {
         self.host.set_tick_period(Duration::ZERO);
         let ticked = self.ticks(root);
@@ -317,12 +331,13 @@ impl<H: Host> Scope<H> {
         is_last
     }
 
-    /// Whether this root context is the one that ticks for the scope.
+    /// Returns true if this root context ticks for the scope.
     pub(crate) fn ticks(&self, root: ContextId) -> bool {
         self.roots.borrow().last() == Some(&root)
     }
 
-    /// Sets the period that the work at hand asks for. Comes last in a callback, since it acts for the root.
+    /// Sets the tick period to suit the pending work. Call it last in a callback, because it
+    /// switches to the root's context.
     pub(crate) fn keep_pace(&self) {
         let period = self.period_due();
         let root = self.roots.borrow().last().copied();

@@ -1,57 +1,62 @@
-//! How a table reaches the VMs that are no longer configured.
+//! How a table reaches VMs that are no longer configured.
 //!
-//! An update of a WasmPlugin makes new VMs; connections that are open stay in the old one, which never hears of the new
-//! configuration. proxy-wasm's *shared data* is one map for all VMs of a process that have the same `vm_id`: whoever is
-//! configured stores the configuration there, and every VM looks for another one in its ticks.
+//! An update of a WasmPlugin creates new VMs. Open connections stay in the old VM, which never
+//! receives the new configuration. proxy-wasm's *shared data* is one map for all VMs of a process
+//! with the same `vm_id`. A VM that is configured stores the configuration there, and every VM
+//! checks for a new one in its ticks.
 //!
-//! Each scope has one key, and one value holds everything: the version of the current configuration, the versions that
-//! it has replaced with the time of that, and the configuration itself. So version and content always belong together.
-//! The value is written by compare-and-swap only: of two workers that write at the same time one finds that it was too
-//! late, reads again, and decides anew.
+//! Each scope has one key. Its value holds everything: the version of the current configuration,
+//! the versions that it replaced and when, and the configuration itself. So version and content
+//! always belong together. The value is written only by compare-and-swap. If two workers write at
+//! the same time, one of them fails, reads again, and decides anew.
 //!
 //! # Which of two tables is newer
 //!
-//! The higher generation. A lower one (or an equal one with another content) is one of two things:
+//! The one with the higher generation. A lower generation, or an equal one with other content,
+//! means one of two things:
 //!
-//! - A worker is late. Workers are configured one after the other, and this one is given what the others have had. Its
-//!   version is among the replaced ones, and it takes the current one instead.
-//! - The controller has lost its state, and its clock went back. Its version is new, and is taken: a gateway that refused
-//!   it would keep the old table until the clock had caught up. The same goes for a version that was replaced more than
-//!   [`LATE`] ago, as after a restored backup: no worker is that late.
+//! - A worker is late. Workers are configured one after the other, and this one receives what the
+//!   others had before. Its version is among the replaced ones, so it takes the current one
+//!   instead.
+//! - The controller has lost its state, and its clock went back. Its version is new and is
+//!   accepted: otherwise the gateway would keep the old table until the clock had caught up. The
+//!   same goes for a version that was replaced more than [`LATE`] ago, as after restoring a backup:
+//!   no worker is that late.
 //!
-//! Should a worker be so late that its versions are forgotten, it puts them in force for a moment, and then comes to the
-//! newest, which has the highest generation and wins.
+//! A worker may be so late that its versions have been forgotten. It then briefly puts them in
+//! force, until it receives the newest, which has the highest generation and wins.
 
 use crate::configuration::{Configuration, generation_of};
 use crate::host::{CREATE, Host, SharedValue, Status};
 use std::time::Duration;
 
-/// How many replaced versions are remembered.
+/// The maximum number of replaced versions to remember.
 const REPLACED: usize = 64;
-/// How long a replaced version is remembered.
+/// How long to remember a replaced version.
 pub const LATE: Duration = Duration::from_secs(120);
-/// How often a write is tried anew because another VM was faster. Each of them is then at least as far as this one.
+/// How often to retry a write that another VM pre-empted. Each such VM is then at least as up to
+/// date as this one.
 const ATTEMPTS: usize = 64;
 
-/// What became of a configuration that was offered.
+/// The result of offering a configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Published {
-    /// It is the current one from now on.
+    /// It is now the current one.
     New,
-    /// It is the current one already.
+    /// It already was the current one.
     Current,
-    /// It had been replaced before this VM was configured with it.
+    /// It had been replaced before this VM received it.
     Replaced,
-    /// The proxy does not store it.
+    /// The proxy did not store it.
     Failed,
 }
 
-/// The key of what the VMs of a scope share.
+/// The key of the data that the VMs of a scope share.
 pub fn key(scope: &str) -> String {
     format!("fedgate.table.{scope}")
 }
 
-/// What is stored for a scope.
+/// The data stored for a scope.
 #[derive(Debug)]
 pub(crate) struct Stored {
     value: SharedValue,
@@ -60,7 +65,7 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    /// Reads it; `None` when there is nothing, or nothing of this form.
+    /// Reads the stored data; `None` if there is none, or none of this form.
     pub(crate) fn read(host: &impl Host, scope: &str) -> Option<Self> {
         let value = host.shared_data(&key(scope))?;
         Self::parse(value)
@@ -71,7 +76,7 @@ impl Stored {
         Some(Self { value, json_at: head + 2 })
     }
 
-    /// The proxy's number of this value. Another value has another one.
+    /// The proxy's number for this value, unique among the scope's values.
     pub(crate) fn cas(&self) -> u32 {
         self.value.cas
     }
@@ -81,13 +86,14 @@ impl Stored {
         self.lines().next().unwrap_or_default()
     }
 
-    /// The current configuration, if it is good and of the version that it is said to be.
+    /// The current configuration, if it is valid and has the stated version.
     pub(crate) fn configuration(&self) -> Option<Configuration> {
         let configuration = Configuration::read(self.value.bytes.get(self.json_at..)?).ok()?;
         (configuration.version == self.version()).then_some(configuration)
     }
 
-    /// The current version, then a line for each that was replaced: the second of that, and the version.
+    /// The current version, then one line per replaced version: the second at which it was
+    /// replaced, and the version.
     fn lines(&self) -> std::str::Lines<'_> {
         let head = self.value.bytes.get(..self.json_at).unwrap_or_default();
         std::str::from_utf8(head).unwrap_or_default().trim_end().lines()
@@ -102,17 +108,17 @@ impl Stored {
         })
     }
 
-    /// Whether `offered` is what a worker that is late comes with.
+    /// Returns true if `offered` comes from a late worker.
     fn has_replaced(&self, offered: &Configuration, now: Duration) -> bool {
         let generation = offered.table.generation();
         let newer = generation_of(self.version()).is_none_or(|current| generation > current);
-        // Other options for the same table are no other table.
+        // A change of options alone does not make a table outdated.
         let same_table = self.version().starts_with(&offered.table_version());
         !newer && !same_table && self.replaced(now).any(|(_, version)| version == offered.version)
     }
 }
 
-/// Makes a good configuration known to all VMs, unless they know it or a later one.
+/// Publishes a valid configuration to all VMs, unless they already have it or a later one.
 pub(crate) fn publish(host: &impl Host, scope: &str, configuration: &Configuration, json: &[u8]) -> Published {
     let now = host.now();
     for _ in 0..ATTEMPTS {

@@ -8,15 +8,17 @@
 //! | tick | decides once the handshake is proven, or closes after the timeout | |
 //! | done | forgets the connection | forgets the connection |
 //!
-//! There are no upstream data before the decision, since tcp_proxy has not started. Should another filter write any, they are
-//! lost: the proxy knows no way to resume them.
+//! There is no upstream data before the decision, because tcp_proxy has not started. If another
+//! filter writes any, it is lost: the proxy has no way to resume it.
 //!
-//! Where the listener passes TLS through (it says so by [`Property::PassedThrough`]) there is no identity to wait for. The connection is
-//! decided by its SNI when it begins, and tcp_proxy's own cluster is the right one: its chain was chosen by that SNI. A service belongs to
-//! one of the two kinds of chains and is unknown in the other, so no caller gets to a service that judges callers without one.
+//! If the listener passes TLS through, it says so with [`Property::PassedThrough`], and there is no
+//! identity to wait for. The connection is decided by its SNI when it begins. tcp_proxy's own
+//! cluster is the right one, because the SNI selected the chain. A service belongs to one of the
+//! two kinds of chain and is unknown in the other. So no caller bypasses the identity check of a
+//! service that has one.
 //!
-//! Once a connection is to be closed nothing passes in either direction, even if its client never reads what is still to
-//! be flushed. A stream that was never admitted passes nothing either.
+//! Once a connection is to be closed, nothing passes in either direction, even if its client never
+//! reads the data still to be flushed. A stream that was never admitted passes nothing either.
 
 use crate::connection::{Connection, State};
 use crate::host::{Action, ContextId, Host, Level, Property};
@@ -32,7 +34,7 @@ use std::rc::Rc;
 pub struct Stream<H: Host> {
     id: ContextId,
     scope: Rc<Scope<H>>,
-    /// There once it is admitted.
+    /// Set once the connection is admitted.
     connection: Option<Rc<Connection>>,
 }
 
@@ -41,11 +43,12 @@ impl<H: Host> Stream<H> {
         Self { id, scope, connection: None }
     }
 
-    /// The connection was accepted and its ClientHello read; the handshake comes later.
+    /// The connection was accepted and its ClientHello read; the handshake follows later.
     pub fn on_new_connection(&mut self) -> Action {
         let scope = Rc::clone(&self.scope);
         let server_name = scope.host.property(Property::ServerName).unwrap_or_default();
-        // A name that is no text is none of ours; the replacement character is in no SNI.
+        // A name that is not UTF-8 cannot be one of ours: no SNI contains the replacement
+        // character.
         let server_name = String::from_utf8_lossy(&server_name);
         let Some(configuration) = scope.configuration() else {
             return scope.refuse_early(&server_name, Reason::NoTable, None);
@@ -108,7 +111,7 @@ impl<H: Host> Drop for Stream<H> {
     }
 }
 
-/// Deciding. The host acts for the connection in question.
+/// Decisions. The host acts for the connection in question.
 impl<H: Host> Scope<H> {
     fn refuse_early(&self, server_name: &str, reason: Reason, generation: Option<u64>) -> Action {
         tell(&self.host, &self.metrics, &Verdict::refused(reason, generation), server_name);
@@ -116,12 +119,12 @@ impl<H: Host> Scope<H> {
         Action::Pause
     }
 
-    /// Decides by the identity that is proven by now, if any.
+    /// Decides by the identity proven so far, if any.
     fn decide(&self, connection: &Connection) -> bool {
         self.decide_by(connection, Identity::read(&self.host).unwrap_or_default())
     }
 
-    /// Decides, and tells; returns whether the connection passes.
+    /// Decides and reports; returns true if the connection passes.
     pub(crate) fn decide_by(&self, connection: &Connection, identity: Identity) -> bool {
         let Some(configuration) = self.configuration() else { return false };
         let Some(export) = connection.export.get() else { return false };
@@ -168,7 +171,7 @@ impl<H: Host> Scope<H> {
         Action::Pause
     }
 
-    /// A proxy that doesn't close leaves the connection paused: nothing passes.
+    /// If the proxy does not close it, the connection stays paused and nothing passes.
     pub(crate) fn close_now(&self) {
         if let Err(status) = self.host.close_downstream() {
             self.host

@@ -1,25 +1,26 @@
-//! How many threads of the proxy have the current table in force.
+//! Counts the proxy's threads that have the current table in force.
 //!
-//! A gauge that is set when a VM is configured proves little: Envoy configures a trial VM first, before any worker, and
-//! ends it. So the VMs keep a list in the shared data, and only those that tick are on it: the trial VM never does. A VM
-//! puts itself on the list with the version that it was given *and* has in force, renews that while it lives, and takes
-//! itself off at its end. What is not renewed for [`EXPIRY`] is passed over: its VM has failed, or its thread stands still.
+//! A gauge set when a VM is configured would prove little: Envoy first configures a trial VM,
+//! before any worker, and ends it. So the VMs keep a list in the shared data. Only VMs that tick
+//! are on it, and the trial VM never ticks. A VM adds itself with the version that it both received
+//! *and* has in force, renews the entry while it lives, and removes it when it ends. An entry that
+//! is not renewed for [`EXPIRY`] is ignored: its VM has failed, or its thread has stalled.
 //!
-//! One proxy has a VM on each worker and one on its main thread. So all have the table when the count is one more than
-//! Envoy's `server.concurrency`.
+//! A proxy has one VM on each worker and one on its main thread. So all threads have the table when
+//! the count is one more than Envoy's `server.concurrency`.
 
 use crate::host::{CREATE, Host, Status};
 use std::cell::Cell;
 use std::time::Duration;
 
-/// How long an entry counts.
+/// How long an entry counts without renewal.
 pub const EXPIRY: Duration = Duration::from_secs(10);
-/// How old an entry is renewed.
+/// The age at which an entry is renewed.
 const RENEWAL: Duration = Duration::from_secs(3);
-/// How often a write is tried anew in one tick because another VM was faster.
+/// How often one tick retries a write that another VM pre-empted.
 const ATTEMPTS: usize = 16;
 
-/// A VM's place on the list of a scope.
+/// A VM's entry number in the list of a scope.
 #[derive(Debug, Default)]
 pub(crate) struct Seat(Cell<Option<u64>>);
 
@@ -28,7 +29,7 @@ pub fn key(scope: &str) -> String {
     format!("fedgate.threads.{scope}")
 }
 
-/// The list: the next free number, then a line for each VM.
+/// The list: the next free number, then one line per VM.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct List {
     next: u64,
@@ -37,11 +38,11 @@ struct List {
 
 #[derive(Debug, PartialEq, Eq)]
 struct Entry {
-    /// Of the VM; no other one ever has it.
+    /// The VM's number, which is never reused.
     number: u64,
-    /// When it was renewed, in seconds since 1970.
+    /// When it was last renewed, in seconds since 1970.
     second: u64,
-    /// What its VM has in force.
+    /// The version that the VM has in force.
     version: String,
 }
 
@@ -61,7 +62,7 @@ impl List {
         self.entries.retain(|entry| now.abs_diff(entry.second) < EXPIRY.as_secs());
     }
 
-    /// Puts the entry of a VM right; whether that changes anything.
+    /// Updates a VM's entry; returns true if the list changed.
     fn put(&mut self, seat: &Seat, version: Option<&str>, now: u64) -> bool {
         let number = seat.0.get();
         let own = self.entries.iter().find(|entry| Some(entry.number) == number);
@@ -92,13 +93,13 @@ impl Entry {
     }
 }
 
-/// Puts this VM on the list if it has the current version in force, and counts those that have; `None` when that cannot be
-/// found out now.
+/// Lists this VM if it has the current version in force, and counts the VMs that do; `None` if the
+/// list cannot be updated now.
 pub(crate) fn count(host: &impl Host, scope: &str, seat: &Seat, has_it: bool, current: &str) -> Option<u64> {
     write(host, scope, seat, has_it.then_some(current)).map(|list| list.count(current))
 }
 
-/// Takes this VM off the list.
+/// Removes this VM from the list.
 pub(crate) fn leave(host: &impl Host, scope: &str, seat: &Seat) {
     if seat.0.get().is_some() {
         let _ = write(host, scope, seat, None);

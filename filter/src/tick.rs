@@ -1,10 +1,13 @@
-//! What is due at each tick of a scope.
+//! The work of each tick of a scope.
 //!
-//! Everything here is bounded by tick, not by connections: strangers can open connections that name an exported service
-//! and never finish a handshake, as many as they like. Each is looked at after longer and longer waits ([`wait_after`]), and
-//! only so many are looked at, resumed or closed in one go. The latter has a second reason: Envoy carries out what a
-//! callback asked for *after* it, and closing a connection calls back again, so a thousand closes in one callback are a
-//! thousand calls deep in its stack.
+//! All work is bounded per tick, not per connection, because anyone can open any number of
+//! connections that name an exported service and never finish a handshake. The waits between looks
+//! at a connection grow longer and longer ([`wait_after`]). Each tick looks at, resumes and closes
+//! only a limited number of connections.
+//!
+//! The limit on closes has a second reason. Envoy carries out what a callback requested *after* it,
+//! and closing a connection calls back again. So a thousand closes in one callback nest a thousand
+//! calls deep on Envoy's stack.
 
 use crate::connection::{Connection, State};
 use crate::host::{ContextId, Host};
@@ -15,9 +18,9 @@ use std::cmp::Reverse;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How many waiting connections are looked at in one tick.
+/// How many waiting connections one tick looks at.
 const LOOKS: usize = 64;
-/// How many connections are closed in one tick: 64 a millisecond.
+/// How many connections one tick closes: 64 per millisecond.
 const CLOSES: usize = 64;
 
 impl<H: Host> Scope<H> {
@@ -37,7 +40,7 @@ impl<H: Host> Scope<H> {
         let timeout = Duration::from_millis(configuration.options.identity_timeout_ms.into());
         for connection in self.take_due(now) {
             if !self.host.act_for(connection.id) {
-                // The proxy has ended it without a word.
+                // The proxy ended the connection without notice.
                 self.forget(&connection);
                 continue;
             }
@@ -50,7 +53,8 @@ impl<H: Host> Scope<H> {
         }
     }
 
-    /// The waiting connections whose turn it is. Those that were decided meanwhile cost nothing.
+    /// The waiting connections that are due. Those that were decided in the meantime do not count
+    /// towards the limit.
     fn take_due(&self, now: Duration) -> Vec<Rc<Connection>> {
         let mut due = Vec::new();
         let mut looks = self.looks.borrow_mut();
@@ -62,7 +66,8 @@ impl<H: Host> Scope<H> {
         due
     }
 
-    /// Decides without data: the client may be silent after the handshake and wait for the server's first word.
+    /// Decides without data: after the handshake, the client may wait silently for the server's
+    /// first bytes.
     fn settle(&self, connection: &Connection, identity: Identity) {
         let passes = self.decide_by(connection, identity);
         if !passes || self.host.resume_downstream().is_err() {
@@ -70,7 +75,7 @@ impl<H: Host> Scope<H> {
         }
     }
 
-    /// Closes a few of those that were decided to be closed.
+    /// Closes some of the connections that are to be closed.
     fn close_some(&self) {
         for _ in 0..CLOSES {
             let Some((connection, verdict)) = self.closing.borrow_mut().pop_front() else { return };
@@ -82,8 +87,8 @@ impl<H: Host> Scope<H> {
     }
 }
 
-/// How long to wait before the next look at a connection of this age: a quarter of its age, so that a slow handshake is
-/// found at most a quarter later, and 15 seconds of silence cost about 35 looks.
+/// The wait before the next look at a connection of this age: a quarter of its age. So a finished
+/// handshake is noticed at most a quarter late, and 15 seconds of silence cost about 35 looks.
 fn wait_after(age: Duration) -> Duration {
     FAST.max(age / 4)
 }

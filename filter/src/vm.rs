@@ -7,7 +7,7 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-/// The state of one VM: all plugins that run in it.
+/// The state of one VM, shared by all plugins that run in it.
 #[derive(Debug)]
 pub struct Vm<H> {
     host: H,
@@ -45,12 +45,12 @@ pub struct Root<H: Host> {
 }
 
 impl<H: Host + Clone> Root<H> {
-    /// The plugin is configured; `false` refuses the configuration.
+    /// The plugin is configured; returns false to refuse the configuration.
     pub fn on_configure(&mut self) -> bool {
         self.scope().configure(self.id)
     }
 
-    /// A tick.
+    /// The root context is ticked.
     pub fn on_tick(&mut self) {
         self.scope().tick(self.id);
     }

@@ -1,12 +1,12 @@
-//! Who the client is, by what the listener says of its certificate.
+//! The client's identity, by what the listener says about its certificate.
 
 mod support;
 
 use fedgate_filter::host::Property;
 use support::*;
 
-/// What becomes of a client when the listener says this once the handshake is finished, and the first URI SAN is that one. It is
-/// the same whether the client speaks or is silent.
+/// The outcome for a client when the listener says `told` after the handshake and the first URI SAN
+/// is `first`. It is the same whether the client sends data or stays silent.
 #[track_caller]
 fn reason_for(told: &[u8], first: &str) -> String {
     let mut gateway = Gateway::with(&usual());
@@ -37,7 +37,8 @@ fn one_name_is_judged_and_two_are_refused() {
     }
 }
 
-/// Envoy escapes nothing, so a client chooses every byte. The first URI SAN is a good one each time: only what is told counts.
+/// Envoy escapes nothing, so a client controls every byte. The first URI SAN is valid each time,
+/// but only what the listener says counts.
 #[test]
 fn whatever_a_client_has_written_into_its_name_is_judged_as_a_name() {
     let long = format!("{ALPHA}/{}", "a".repeat(10_000));
@@ -57,7 +58,7 @@ fn whatever_a_client_has_written_into_its_name_is_judged_as_a_name() {
     }
 }
 
-/// A name of its own, however it looks: none of these is an identity, and `-` is what Envoy writes for none.
+/// No URI SAN is no identity, however it is written; `-` is what Envoy writes for none.
 #[test]
 fn no_name_is_no_identity() {
     assert_eq!(reason_for(b"-", ""), "no_identity");
@@ -65,7 +66,7 @@ fn no_name_is_no_identity() {
     assert_eq!(reason_for(b"-", ALPHA), "no_identity");
 }
 
-/// Until the listener says something, nothing that is shown counts.
+/// Until the listener says something, no certificate counts.
 #[test]
 fn an_empty_word_is_no_proof() {
     let mut gateway = Gateway::with(&usual());
@@ -78,18 +79,19 @@ fn an_empty_word_is_no_proof() {
     assert_eq!(gateway.reason(client), "no_identity");
 }
 
-/// The listener of an earlier version says no more than that the handshake is finished.
+/// An earlier listener says only that the handshake is finished.
 #[test]
 fn under_an_older_listener_the_first_name_is_judged() {
     assert_eq!(reason_for(b"finished", ALPHA), "granted");
     assert_eq!(reason_for(b"finished", GAMMA), "not_granted");
     assert_eq!(reason_for(b"finished", ""), "no_identity");
-    // What a client gets that calls itself so, from a listener of either version.
+    // The result for a client that calls itself `finished`, with a listener of either version.
     assert_eq!(reason_for(b"finished", "finished"), "bad_identity");
     assert_eq!(reason_for(b"Finished", ALPHA), "bad_identity");
 }
 
-/// A look at a connection that is not ready costs one question, however many there are.
+/// A look at a connection that is not ready costs one host call, however many connections there
+/// are.
 #[test]
 fn a_look_costs_one_question() {
     let mut gateway = Gateway::with(&usual());

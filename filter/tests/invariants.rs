@@ -1,4 +1,4 @@
-//! Whatever happens, in whatever order: nothing gets further than the table in force allows.
+//! Whatever happens, in whatever order, nothing gets further than the table in force allows.
 
 mod support;
 
@@ -74,12 +74,12 @@ fn configuration(generation: u64, grants: u8) -> String {
 struct World {
     gateway: Gateway,
     beside: Gateway,
-    /// The configuration that this VM has heard of for sure, and those that were given since.
+    /// The configuration that this VM has certainly adopted, and those published since.
     heard: String,
     given: Vec<String>,
     generation: u64,
     clients: Vec<u32>,
-    /// What each client is: the service it asked for, the identity that its handshake proved.
+    /// Each client's requested service, and the identity proven by its handshake.
     facts: BTreeMap<u32, (usize, Option<usize>)>,
 }
 
@@ -115,7 +115,7 @@ impl World {
             Step::Tick(milliseconds) => {
                 self.gateway.tick_after(Duration::from_millis(milliseconds));
                 self.gateway.tick_until_calm();
-                // A tick that comes sooner may have looked for them, or not.
+                // An earlier tick may or may not have looked for them.
                 if milliseconds >= 500 {
                     self.heard = self.given.pop().unwrap_or_else(|| self.heard.clone());
                     self.given.clear();
@@ -139,7 +139,7 @@ impl World {
         }
     }
 
-    /// An identity that was proven stays what it is; what was only shown may be somebody else's.
+    /// A proven identity does not change; one that was only presented may be someone else's.
     fn prove(&mut self, n: usize, uri: usize, proven: bool) {
         let Some(client) = self.client(n) else { return };
         if self.facts[&client].1.is_some() || !self.gateway.is_open(client) {
@@ -153,7 +153,7 @@ impl World {
         }
     }
 
-    /// There are no data before the handshake is finished.
+    /// There is no data before the handshake is finished.
     fn data(&mut self, n: usize) {
         if let Some(client) = self.client(n)
             && self.facts[&client].1.is_some()
@@ -169,7 +169,7 @@ impl World {
         uri.is_some_and(|uri| decide(&table, Some(&sni), Some(URIS[uri])).outcome.passes())
     }
 
-    /// Every tcp_proxy that has started, and still gets bytes, may have them.
+    /// Every tcp_proxy that has started and still receives data is allowed to.
     fn check(&mut self, allowed_by: &[String]) {
         for client in self.clients.clone() {
             let Some(cluster) = self.gateway.upstream(client) else { continue };
@@ -195,8 +195,9 @@ proptest! {
         }
     }
 
-    /// A proxy that refuses host calls costs connections, never the gateway, and lets nothing more pass. It may keep the
-    /// filter from hearing of a new table; then the one before stays in force.
+    /// A proxy that refuses host calls costs connections, but neither breaks the gateway nor lets
+    /// anything more pass. It may keep the filter from learning of a new table; then the previous
+    /// one stays in force.
     #[test]
     fn a_failing_proxy_opens_nothing(steps in prop::collection::vec(step_with_failures(), 1..60)) {
         let mut world = World::new();

@@ -43,7 +43,7 @@ fn a_server_that_speaks_first_is_not_reached_by_others() {
     assert_eq!(gateway.reason(client), "not_granted");
 }
 
-/// Every row of the decision, with what the access log says of it.
+/// Every row of the decision, with its entries in the access log.
 #[test]
 fn each_refusal_has_its_reason() {
     let early = |server_name: &str, reason: Reason, service: Option<&str>| {
@@ -109,7 +109,7 @@ fn a_server_name_that_is_no_text_is_refused_and_not_repeated() {
     assert_eq!((gateway.reason(client).as_str(), gateway.filter_state(client, "service")), ("bad_sni", None));
 }
 
-/// A certificate is no secret. Until its key was used anybody may have sent it.
+/// A certificate is public. Until its key has been used, anyone may have sent it.
 #[test]
 fn a_certificate_without_proof_of_its_key_is_not_believed() {
     let mut gateway = Gateway::with(&usual());
@@ -121,7 +121,7 @@ fn a_certificate_without_proof_of_its_key_is_not_believed() {
         gateway.tick();
     }
     assert_eq!((gateway.upstream(silent), gateway.upstream(speaks)), (None, None));
-    // Not even with data, from a listener that says nothing.
+    // Not even with data, if the listener says nothing.
     assert!(!gateway.downstream_data(speaks) && !gateway.is_open(speaks));
     assert_eq!(gateway.reason(speaks), "no_identity");
 
@@ -165,7 +165,7 @@ fn the_end_of_the_clients_half_decides_like_data() {
         let mut gateway = Gateway::with(&usual());
         let client = gateway.connect(WEB);
         gateway.handshake(client, uri_san);
-        // No byte, end of stream: the ABI calls the same callback.
+        // An end of stream without data invokes the same callback of the ABI.
         assert_eq!(gateway.downstream_data(client), passes);
         assert_eq!(gateway.is_open(client), passes);
     }
@@ -179,7 +179,7 @@ fn a_client_that_leaves_while_it_is_awaited_is_forgotten() {
     gateway.tick();
     assert_eq!(gateway.process.metric("fedgate.undecided_connections"), 1);
     assert_eq!(gateway.period(), Duration::from_millis(500), "nobody is awaited any more");
-    // Its number is another connection's now; what is done is done to that one.
+    // Its number now belongs to another connection, so what is done affects that one.
     gateway.reuse(client);
     let other = gateway.connect(WEB);
     assert_eq!(other, client);

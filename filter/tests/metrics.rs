@@ -1,4 +1,4 @@
-//! What is counted, and that it stays bounded.
+//! What is counted, and that the number of metrics stays bounded.
 
 mod support;
 
@@ -86,7 +86,7 @@ fn a_peer_named_like_the_overflow_of_old_has_its_own_counter() {
     assert_eq!((counted("other"), counted(OVERFLOW)), (1, 1));
 }
 
-/// Whatever an operator calls a peer.
+/// Holds for every name that an operator can give a peer.
 #[test]
 fn no_peer_can_have_the_name_of_the_overflow() {
     assert!(PeerName::parse(OVERFLOW).is_err() && PeerName::parse("other").is_ok());

@@ -1,4 +1,4 @@
-//! Tables come and go while connections are open.
+//! Tables change while connections are open.
 
 mod support;
 
@@ -8,7 +8,7 @@ use fedgate_filter::shared::{LATE, key};
 use std::time::Duration;
 use support::*;
 
-/// A connection that has passed.
+/// Opens a connection that passes.
 fn open(gateway: &mut Gateway, uri_san: &str, service: &str) -> u32 {
     let client = gateway.connect(service);
     gateway.handshake(client, uri_san);
@@ -21,7 +21,7 @@ fn a_new_table_closes_what_it_no_longer_grants() {
     let mut gateway = Gateway::with(&usual());
     let (web, db) = (open(&mut gateway, ALPHA, WEB), open(&mut gateway, ALPHA, DB));
     gateway.configure("fedgate", &later()).unwrap();
-    // Even before the tick that closes it, nothing of it passes.
+    // Nothing passes, even before the tick that closes it.
     assert!(!gateway.downstream_data(web) && !gateway.upstream_data(web));
     gateway.tick();
     assert!(!gateway.is_open(web) && gateway.is_open(db));
@@ -81,7 +81,8 @@ fn a_broken_configuration_changes_nothing() {
     assert_eq!(gateway.process.metric("fedgate.table.generation"), 1);
 }
 
-/// Envoy remembers what its trial VM said of a configuration. A worker that says otherwise goes on without the filter.
+/// Envoy remembers its trial VM's answer to a configuration. A worker that answers differently runs
+/// without the filter.
 #[test]
 fn an_empty_configuration_is_always_accepted_and_never_takes_a_table_away() {
     let mut gateway = Gateway::with("");
@@ -176,10 +177,11 @@ mod root_contexts {
 mod vms {
     use super::*;
 
-    /// How long it takes at most until a tick looks at the shared data.
+    /// The longest time until a tick looks at the shared data.
     const LOOK: Duration = Duration::from_millis(500);
 
-    /// What an update of a WasmPlugin does: the new VM is configured, the old one keeps its connections.
+    /// As in an update of a WasmPlugin: the new VM is configured, and the old one keeps its
+    /// connections.
     #[test]
     fn an_old_vm_hears_of_the_new_table() {
         let mut old = Gateway::with(&usual());
@@ -203,7 +205,8 @@ mod vms {
         assert!(gateway.is_open(client));
     }
 
-    /// Whatever is stored there, by whom ever: only a whole table of the version that it is said to be is adopted.
+    /// Whatever is stored there, by whomever, only a complete table of the stated version is
+    /// adopted.
     #[test]
     fn what_is_no_whole_table_of_its_version_is_not_adopted() {
         let mut gateway = Gateway::with(&usual());
@@ -243,7 +246,7 @@ mod vms {
         }
     }
 
-    /// The table is as large as a megabyte, and a tick may come each millisecond.
+    /// The table can have a megabyte, and a tick may come every millisecond.
     #[test]
     fn shared_data_are_looked_at_twice_a_second() {
         let mut gateway = Gateway::with(&usual());
@@ -254,7 +257,7 @@ mod vms {
         assert!((8..=20).contains(&looks), "{looks} reads in two seconds");
     }
 
-    /// Workers are configured one after the other. One that is late must not put an old table back.
+    /// Workers are configured one after the other. A late one must not bring back an old table.
     #[test]
     fn a_late_worker_takes_the_newest_table() {
         let mut quick = Gateway::with(&usual());
@@ -269,7 +272,7 @@ mod vms {
         assert!(late.call_as(GAMMA, WEB));
     }
 
-    /// A controller that lost its state, and whose clock went back, is the one to follow.
+    /// A controller that lost its state and whose clock went back must be followed.
     #[test]
     fn a_lower_generation_is_not_an_older_table() {
         let exports = ["web.shop.svc.beta.example:80=gamma"];
@@ -304,8 +307,8 @@ mod vms {
         );
     }
 
-    /// A table that replaces another one of its own generation, as two controllers at a time could make them: the one that
-    /// is new here is taken, and a late worker does not put the other one back.
+    /// A table replaces another of the same generation, as two controllers at once could produce.
+    /// The one that is new here is taken, and a late worker does not bring back the other.
     #[test]
     fn an_equal_generation_with_another_content_is_a_new_table() {
         let gamma = json(&table(1, PEERS, &["web.shop.svc.beta.example:80=gamma"]), Options::default());
@@ -321,8 +324,8 @@ mod vms {
         }
     }
 
-    /// No worker is minutes late: what was replaced long ago and comes again is what the operator wants, say after a
-    /// backup was restored.
+    /// No worker is minutes late. A table that was replaced long ago and comes again is what the
+    /// operator wants, for example after restoring a backup.
     #[test]
     fn a_table_that_comes_again_after_long_is_taken() {
         let mut gateway = Gateway::with(&usual());
@@ -337,7 +340,8 @@ mod vms {
         }
     }
 
-    /// A worker that stood still while hundreds of tables came: it has them all before it, one after the other.
+    /// A worker stalled while hundreds of tables came. It still has all of them to process, one
+    /// after the other.
     #[test]
     fn a_worker_that_is_very_late_ends_with_the_newest_table_and_so_do_the_others() {
         let tables =
@@ -360,8 +364,9 @@ mod vms {
         json(&table(generation, PEERS, &[&format!("{WEB}={peer}")]), Options::default())
     }
 
-    /// Two workers write at the same time, and one is faster between any two calls of the other: from a first table on, and
-    /// with the first of all, for which there is no number to compare with.
+    /// Two workers write at the same time, and between any two calls of one, the other gets in
+    /// first. Tested with an existing table, and with the very first, for which there is no number
+    /// to compare.
     #[test]
     fn two_workers_at_a_time_end_with_the_newest_table() {
         let newest = || peers_of(3, "gamma");
@@ -391,7 +396,8 @@ mod vms {
         }
     }
 
-    /// What the proxy did not store at first is offered again, and nothing older is taken in its place.
+    /// A table that the proxy did not store at first is offered again, and no older one replaces
+    /// it.
     #[test]
     fn a_table_that_could_not_be_stored_is_stored_later() {
         let mut gateway = Gateway::with(&usual());
@@ -415,7 +421,8 @@ mod vms {
     }
 }
 
-/// A callback that closes calls the filter again, on top of the ones before: Envoy's stack has an end.
+/// A callback that closes calls the filter again, nested in the earlier calls, and Envoy's stack is
+/// finite.
 #[test]
 fn ten_thousand_connections_are_closed_a_few_at_a_time() {
     let mut gateway = Gateway::with(&usual());
@@ -446,7 +453,7 @@ fn a_connection_that_ends_before_it_is_closed_is_not_closed_again() {
     assert!(gateway.is_open(other));
 }
 
-/// Handshakes that nobody finishes are cheap, however many there are.
+/// Unfinished handshakes are cheap, however many there are.
 #[test]
 fn only_so_many_are_looked_at_in_one_tick() {
     let mut gateway = Gateway::with(&usual());
@@ -476,7 +483,7 @@ fn those_that_are_awaited_long_are_looked_at_seldom() {
     assert!((15..=30).contains(&first) && (2..=5).contains(&second), "{first} and {second}");
 }
 
-/// Nobody is overlooked for the others.
+/// No connection is starved by the others.
 #[test]
 fn a_server_that_speaks_first_is_found_among_many() {
     let mut gateway = Gateway::with(&usual());

@@ -1,7 +1,8 @@
-//! What is fuzzed: one function for each parser that reads a stranger's bytes. It panics when something is wrong, and so does
-//! the parser.
+//! The fuzz targets: one function for each parser that reads untrusted bytes. If the parser panics
+//! or a check of its result fails, the target panics.
 //!
-//! The functions are plain, so that `tests/smoke.rs` runs them on a stable compiler; `fuzz_targets` hands them to libFuzzer.
+//! The targets are plain functions, so `tests/smoke.rs` can run them on a stable compiler;
+//! `fuzz_targets` passes them to libFuzzer.
 
 mod names;
 mod peer;
@@ -13,7 +14,7 @@ pub use peer::{certificate, private_document, public_document, spiffe_bundle, to
 pub use seeds::seeds;
 pub use table::{configuration, decision, sealed_table, table};
 
-/// A target: its name and what it does.
+/// A target's name and function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.

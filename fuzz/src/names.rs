@@ -1,6 +1,6 @@
 use fedgate_core::{Hostname, Sni, SpiffeId, TrustDomain};
 
-/// A server name: what is accepted has one spelling, but for upper case.
+/// A server name: an accepted name has only one spelling, except for upper case.
 pub fn sni(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Ok(sni) = Sni::parse(text) else { return };
@@ -11,7 +11,7 @@ pub fn sni(data: &[u8]) {
     assert_eq!(Sni::parse(&service.sni()).unwrap().service(), service);
 }
 
-/// An identity: what is accepted has one spelling, and a trust domain and a path that are ones.
+/// An identity: an accepted one has only one spelling, and its trust domain and path are valid.
 pub fn spiffe_id(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Ok(id) = SpiffeId::parse(text) else { return };

@@ -27,7 +27,8 @@ fn object() -> ObjectRef {
     ObjectRef::federation("beta")
 }
 
-/// A public document: what is accepted is accepted again as it is written, without a word.
+/// A public document: an accepted one is written so that it is accepted again, unchanged and
+/// without findings.
 pub fn public_document(data: &[u8]) {
     let limits = Limits::default();
     let Ok(parsed) = PublicDocument::parse(data, &object(), &limits) else { return };
@@ -36,7 +37,7 @@ pub fn public_document(data: &[u8]) {
     assert_eq!((again.document, again.findings), (parsed.document, Vec::new()));
 }
 
-/// A private document: besides, all of its names are the peer's own.
+/// A private document: the same, and all of its names belong to the peer.
 pub fn private_document(data: &[u8]) {
     let (beta, limits) = (TrustDomain::parse(BETA).expect("a trust domain"), Limits::default());
     let Ok(parsed) = PrivateDocument::parse(data, &beta, &object(), &limits) else { return };
@@ -45,27 +46,29 @@ pub fn private_document(data: &[u8]) {
     assert!(document.services.iter().all(|service| beta.owns(&service.hostname) && !service.ports.is_empty()));
     if let Some(extension) = &mut document.extension {
         assert!(extension.gateway_identities.iter().all(|identity| identity.trust_domain() == BETA));
-        // Rows that were dropped are counted in the original.
+        // The original count includes the rows that were dropped.
         extension.service_count = document.services.len() as u64;
     }
     let again = PrivateDocument::parse(&document.to_json(), &beta, &object(), &limits).expect("what was written");
     assert_eq!((again.document, again.findings), (document, Vec::new()));
 }
 
-/// A SPIFFE bundle: the same.
+/// A SPIFFE bundle: an accepted one is written so that it is accepted again, unchanged.
 pub fn spiffe_bundle(data: &[u8]) {
     let Ok(bundle) = SpiffeBundle::parse(data, &Limits::default()) else { return };
     assert_eq!(SpiffeBundle::parse(&bundle.to_json(), &Limits::default()).expect("what was written"), bundle);
 }
 
-/// A root certificate in DER: what is accepted has a validity, and is the bytes that were given.
+/// A root certificate in DER: an accepted one has a valid period, a short subject, and exactly the
+/// given bytes.
 pub fn certificate(data: &[u8]) {
     let Ok(root) = Root::from_der(data) else { return };
     assert!(root.not_before() <= root.not_after() && root.der() == data);
     assert!(root.subject().chars().count() <= 1000 && !root.subject().chars().any(char::is_control));
 }
 
-/// A token: nobody but the holder of the key makes one, so whatever is accepted is the one that was signed here.
+/// A token: only the holder of the key can make one, so an accepted token must be the one signed
+/// here.
 pub fn token(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let key_of = |_: &ClusterUuid| Some(key().public());

@@ -7,7 +7,7 @@ use fedgate_federation::document::{PublicDocument, SpiffeBundle};
 use fedgate_federation::token::sign;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
-/// Good inputs of each target, from which the fuzzer starts.
+/// Valid inputs for each target, from which the fuzzer starts.
 pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     let tables = [example(0), example(1), example(2), example(5), example(40), passthrough()];
     let text = |texts: &[&str]| texts.iter().map(|text| text.as_bytes().to_vec()).collect();
@@ -77,7 +77,7 @@ pub(crate) fn example(exports: usize) -> Vec<u8> {
     builder.build(1).expect("a small table")
 }
 
-/// A table with a service of either way.
+/// A table with one service of each kind: terminated and passthrough.
 fn passthrough() -> Vec<u8> {
     let mut builder = TableBuilder::new("alpha.example".parse().expect("a trust domain"));
     let service = |text: &str| text.parse().expect("a service");

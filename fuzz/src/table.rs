@@ -7,14 +7,14 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-/// A table as it comes.
+/// A table, unchanged.
 pub fn table(data: &[u8]) {
     if let Ok(table) = Table::read(data) {
         ask_everything(&table);
     }
 }
 
-/// A table whose checksum is put right behind it, so that what stands before is looked at.
+/// A table without its checksum, which is appended so that the fuzzer gets past it.
 pub fn sealed_table(data: &[u8]) {
     table(&[data, &Sha256::digest(data)].concat());
 }
@@ -28,7 +28,7 @@ pub fn configuration(data: &[u8]) {
     }
 }
 
-/// Server name and identity, with a zero byte between them, against a table that is right.
+/// A server name and an identity, separated by a zero byte, against a valid table.
 pub fn decision(data: &[u8]) {
     static TABLE: LazyLock<Table> = LazyLock::new(|| Table::read(example(100)).unwrap());
     let Ok(text) = std::str::from_utf8(data) else { return };
@@ -43,17 +43,18 @@ pub fn decision(data: &[u8]) {
     }
 }
 
-/// Whatever was accepted says the same to every question, and is as the builder would have written it.
+/// An accepted table gives consistent answers, and is exactly what the builder would have written.
 fn ask_everything(table: &Table) {
     let exports: Vec<_> = table.exports().collect();
     assert_eq!(exports.len(), table.rows() as usize);
     for (service, export) in exports {
         assert_eq!(table.export(service.host.as_str(), service.port), Some(export));
-        // A table's bytes may name a service that no ServiceName can: nobody can call it.
+        // A table may contain a service whose server name is too long for TLS; no client can call
+        // it.
         if Sni::parse(&service.sni()).is_err() {
             continue;
         }
-        // One of the two ways, and never both.
+        // A service is either terminated or passed through, never both.
         let passes = decide_passthrough(table, Some(&service.sni())).outcome.passes();
         assert_eq!((passes, admit(table, Some(&service.sni())).is_err()), (export.is_passthrough(), export.is_passthrough()));
         for peer in table.peers() {
@@ -68,7 +69,7 @@ fn ask_everything(table: &Table) {
     assert_eq!(read_configuration(&json).unwrap().0.as_bytes(), table.as_bytes());
 }
 
-/// A builder with all that a table says.
+/// A builder with the table's content.
 fn rebuilt(table: &Table) -> TableBuilder {
     let mut builder = TableBuilder::new(table.trust_domain().parse().unwrap());
     let mut indices = BTreeMap::new();

@@ -1,4 +1,5 @@
-//! Each target for a moment, on any compiler: good inputs, good inputs with some bytes changed, and random bytes.
+//! Runs each target briefly, on any compiler: with valid inputs, with valid inputs in which some
+//! bytes are changed, and with random bytes.
 
 use fastrand::Rng;
 use fedgate_fuzz::{TARGETS, seeds};

@@ -1,52 +1,53 @@
-//! The numbers of the ABI: proxy-wasm 0.2.1 as proxy-wasm-cpp-host, and so Envoy, has them.
+//! The numbers of the ABI: proxy-wasm 0.2.1 as implemented by proxy-wasm-cpp-host and therefore
+//! Envoy.
 
-/// What a host function answers. The Rust SDK panics on a status that it does not expect of a function, and a panic is the end
-/// of the whole VM, so it matters which is answered when.
+/// The status that a host function returns. The Rust SDK panics on a status that it does not expect
+/// from a function, and a panic ends the whole VM. So it matters which status is returned when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Status {
-    /// It worked.
+    /// The call succeeded.
     Ok = 0,
-    /// There is no such property, key, metric, function, or no stream to apply it to.
+    /// There is no such property, key, metric or function, or no stream to apply it to.
     NotFound = 1,
-    /// An argument has a value that the function does not take.
+    /// The function does not accept the value of an argument.
     BadArgument = 2,
-    /// The value has no form in which it could be handed over (a whole map of properties).
+    /// The value cannot be serialized (a whole map of properties).
     SerializationFailure = 3,
-    /// A pointer leads out of the module's memory.
+    /// A pointer points outside the module's memory.
     InvalidMemoryAccess = 6,
-    /// Somebody else has written the shared data in between.
+    /// The shared data has been written in the meantime.
     CasMismatch = 8,
-    /// What a function answers that the operator has not allowed (`capability_restriction_config`).
+    /// The operator has not allowed the function (`capability_restriction_config`).
     InternalFailure = 10,
-    /// Envoy knows the function but does nothing there.
+    /// Envoy knows the function but does not implement it here.
     Unimplemented = 12,
 }
 
-/// What a stream callback answers: go on with the next filter of the chain.
+/// The answer of a stream callback to continue with the next filter of the chain.
 pub const CONTINUE: u32 = 0;
 
-/// What `proxy_continue_stream` and `proxy_close_stream` are about.
+/// The stream that `proxy_continue_stream` and `proxy_close_stream` act on.
 pub mod stream_type {
     /// The client's side.
     pub const DOWNSTREAM: u32 = 2;
     /// The server's side.
     pub const UPSTREAM: u32 = 3;
-    /// The largest one there is; anything above is a bad argument.
+    /// The largest stream type; anything above is a bad argument.
     pub const MAX: u32 = 3;
 }
 
-/// What `proxy_get_buffer_bytes` reads.
+/// The buffer that `proxy_get_buffer_bytes` reads.
 pub mod buffer_type {
-    /// What came from the client and is not yet passed on.
+    /// Data from the client that has not been passed on yet.
     pub const DOWNSTREAM_DATA: u32 = 2;
-    /// What came from the server and is not yet passed on.
+    /// Data from the server that has not been passed on yet.
     pub const UPSTREAM_DATA: u32 = 3;
-    /// The configuration that all plugins of a VM share.
+    /// The configuration shared by all plugins of a VM.
     pub const VM_CONFIGURATION: u32 = 6;
-    /// The plugin's configuration; there only while `proxy_on_configure` runs.
+    /// The plugin's configuration; available only while `proxy_on_configure` runs.
     pub const PLUGIN_CONFIGURATION: u32 = 7;
-    /// The largest one there is.
+    /// The largest buffer type.
     pub const MAX: u32 = 8;
 }
 
@@ -54,7 +55,7 @@ pub mod buffer_type {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum CloseType {
-    /// Nobody can say: what `proxy_on_upstream_connection_close` always gets.
+    /// Unknown; `proxy_on_upstream_connection_close` always gets this.
     Unknown = 0,
     /// Envoy.
     Local = 1,
@@ -62,21 +63,21 @@ pub enum CloseType {
     Remote = 2,
 }
 
-/// How important a log line is.
+/// The level of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
 pub enum LogLevel {
     /// Everything.
     Trace = 0,
-    /// For those who look for a fault.
+    /// For troubleshooting.
     Debug = 1,
-    /// What an operator may want to know.
+    /// What may interest an operator.
     Info = 2,
-    /// What an operator should know.
+    /// What an operator should know about.
     Warn = 3,
     /// Something does not work.
     Error = 4,
-    /// The SDK's panic hook uses it.
+    /// Used by the SDK's panic hook.
     Critical = 5,
 }
 

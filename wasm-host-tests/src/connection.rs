@@ -1,7 +1,9 @@
-//! What happens on a connection: the filter chain, that is our filter and tcp_proxy behind it, and the socket in front.
+//! The events of a connection: the filter chain (our filter and tcp_proxy behind it), and the
+//! socket before it.
 //!
-//! This follows `FilterManagerImpl::onContinueReading` of Envoy. A filter that pauses keeps what was read in the buffer; the
-//! next read calls it again with all of it; resuming goes on with the filter *behind* it and does not call it again.
+//! This follows Envoy's `FilterManagerImpl::onContinueReading`. If a filter pauses, the data read
+//! so far stays in the buffer, and the next read calls the filter again with all of it. Resuming
+//! continues with the filter *behind* it and does not call it again.
 
 use crate::abi::{CONTINUE, CloseType};
 use crate::plugin::ListenerSettings;
@@ -11,7 +13,7 @@ use crate::vm::Vm;
 use crate::vm_state::Context;
 use std::rc::Rc;
 
-/// Where in the chain to go on.
+/// Where in the chain to continue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum From {
     Filter,
@@ -19,7 +21,7 @@ enum From {
 }
 
 impl Vm {
-    /// A client has connected and its ClientHello was read.
+    /// A client has connected, and its ClientHello has been read.
     pub(crate) fn connect(
         &mut self,
         id: ConnectionId,
@@ -37,7 +39,7 @@ impl Vm {
         context
     }
 
-    /// More of the client's handshake is on the wire.
+    /// More of the client's handshake has arrived at the socket.
     pub(crate) fn handshake_arrives(&mut self, context: u32, arrived: Handshake) {
         if let Some(stream) = self.state_mut().stream_mut(context) {
             stream.arrived = stream.arrived.max(arrived);
@@ -54,8 +56,9 @@ impl Vm {
         }
     }
 
-    /// The server sends data or ends its half: tcp_proxy writes it to the client's connection, and on the way our filter
-    /// sees it. What it pauses is lost: Envoy knows no way to resume a write.
+    /// The server sends data or ends its half: tcp_proxy writes it to the client's connection,
+    /// through our filter. Data that the filter pauses is lost, because Envoy cannot resume a
+    /// write.
     pub(crate) fn server_sends(&mut self, context: u32, data: &[u8], end: bool) {
         let Some(stream) = self.state_mut().stream_mut(context).filter(|stream| stream.is_open()) else { return };
         stream.write_buffer = data.to_vec();
@@ -67,7 +70,8 @@ impl Vm {
             self.close(context, Ending::ByFailedVm);
         }
         if end {
-            // Envoy says so with the end of the data; the server's socket is never told of.
+            // Envoy reports this with the end of the data. It never reports the close of the
+            // server's socket.
             self.note(context, "upstream_close");
             self.call(context, |exports| &exports.on_upstream_close, (context, CloseType::Unknown as u32));
         }
@@ -80,7 +84,7 @@ impl Vm {
         self.unsettled.push(context);
     }
 
-    /// The server accepts the connection of tcp_proxy.
+    /// The server accepts tcp_proxy's connection.
     pub(crate) fn server_accepts(&mut self, context: u32) {
         let Some(stream) = self.state_mut().stream_mut(context) else { return };
         if let Some(upstream) = &mut stream.tcp_proxy.upstream {
@@ -90,12 +94,13 @@ impl Vm {
         }
     }
 
-    /// The filter has asked to go on.
+    /// The filter has asked to continue.
     pub(crate) fn resume(&mut self, context: u32) {
         self.read_filters(context, From::TcpProxy);
     }
 
-    /// Closes a connection, from whichever side. The filter is told at once; its context ends with the event.
+    /// Closes a connection from either side. The filter is notified at once; its context ends with
+    /// the event.
     pub(crate) fn close(&mut self, context: u32, ending: Ending) {
         let Some(stream) = self.state_mut().stream_mut(context).filter(|stream| stream.is_open()) else { return };
         stream.ending = Some(ending);
@@ -108,7 +113,7 @@ impl Vm {
         }
     }
 
-    /// Ends the contexts of closed connections and gives their remains.
+    /// Ends the contexts of closed connections and returns their streams.
     pub(crate) fn bury(&mut self) -> Vec<Stream> {
         let dying = std::mem::take(&mut self.dying);
         dying.into_iter().filter_map(|context| self.bury_one(context)).collect()
@@ -129,7 +134,8 @@ impl Vm {
         Some(*stream)
     }
 
-    /// Brings connections on as far as they can go by themselves: read what has arrived, let the server accept.
+    /// Advances connections as far as possible without further events: reads what has arrived, and
+    /// lets servers accept.
     pub(crate) fn settle(&mut self) {
         while let Some(context) = self.unsettled.pop() {
             self.accept_unless_slow(context);
@@ -147,8 +153,8 @@ impl Vm {
         }
     }
 
-    /// Nothing is read while reads are disabled, not even the handshake: that is what pausing in front of a tcp_proxy
-    /// without early data does to a connection.
+    /// While reads are disabled nothing is read, not even the handshake. That is the effect of
+    /// pausing before a tcp_proxy without early data.
     fn read_socket(&mut self, context: u32) {
         let Some(stream) = self.state_mut().stream_mut(context) else { return };
         if stream.reads_disabled || !stream.is_open() {
@@ -156,7 +162,7 @@ impl Vm {
         }
         stream.handshake_goes_on();
         if stream.handshake < Handshake::Finished {
-            // An end of the connection here is a failed handshake.
+            // An end of stream at this point is a failed handshake.
             if std::mem::take(&mut stream.unread_end) {
                 self.close(context, Ending::ByClient);
             }
@@ -164,7 +170,7 @@ impl Vm {
         }
         stream.read_buffer.append(&mut stream.unread);
         stream.read_end |= stream.unread_end;
-        // The end is read again and again, and raised once.
+        // The end of stream is read repeatedly but raised only once.
         let new_end = stream.read_end && !std::mem::replace(&mut stream.read_end_raised, stream.read_end);
         if !stream.read_buffer.is_empty() || new_end {
             self.read_filters(context, From::Filter);
@@ -182,7 +188,7 @@ impl Vm {
         self.write_upstream(context);
     }
 
-    /// Runs our filter: first for the new connection, then for what was read.
+    /// Runs our filter: first for the new connection, then for the data read.
     fn filter_goes_on(&mut self, context: u32) -> bool {
         let Some(stream) = self.state_mut().stream_mut(context) else { return false };
         if !std::mem::replace(&mut stream.filter_started, true) {
@@ -204,7 +210,7 @@ impl Vm {
         self.answered_continue(context, answer)
     }
 
-    /// A failed VM's connection is closed, whatever the failure policy.
+    /// A connection whose VM has failed is closed, whatever the failure policy.
     fn answered_continue(&mut self, context: u32, answer: Option<u32>) -> bool {
         if answer.is_none() {
             self.close(context, Ending::ByFailedVm);
@@ -232,7 +238,8 @@ impl Vm {
         }
     }
 
-    /// Early data waits in tcp_proxy until the server accepts; that makes no difference here.
+    /// tcp_proxy holds early data until the server accepts; this model writes it at once, which
+    /// makes no difference here.
     fn write_upstream(&mut self, context: u32) {
         let Some(stream) = self.state_mut().stream_mut(context).filter(|stream| stream.is_open()) else { return };
         if let Some(upstream) = &mut stream.tcp_proxy.upstream {

@@ -1,9 +1,9 @@
-//! Foreign functions: the functions of Envoy that are no part of the ABI.
+//! Foreign functions: Envoy's functions outside the ABI.
 
 use crate::abi::Status;
 use crate::vm_state::VmState;
 
-/// The filter state keys that have an object factory, so that they can be set from a module.
+/// The filter state keys that a module can set, because they have an object factory.
 const KNOWN_KEYS: [&str; 4] = [
     "envoy.tcp_proxy.cluster",
     "envoy.network.upstream_server_name",
@@ -11,7 +11,8 @@ const KNOWN_KEYS: [&str; 4] = [
     "envoy.network.application_protocols",
 ];
 
-/// `proxy_call_foreign_function` for a context. None of the functions modelled here has a result.
+/// `proxy_call_foreign_function` for a context. None of the functions modelled here returns a
+/// result.
 pub(crate) fn call(state: &mut VmState, context: u32, function: &[u8], arguments: &[u8]) -> Status {
     match function {
         b"set_envoy_filter_state" => set_envoy_filter_state(state, context, arguments),

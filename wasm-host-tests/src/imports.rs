@@ -1,8 +1,9 @@
 //! The host functions: everything that a module can ask of the proxy.
 //!
-//! Each acts for the *acting context*: the one that the running callback was called for, or the one that
-//! `proxy_set_effective_context` has chosen since. Each answers with a [`Status`]. The functions for HTTP, gRPC, calls to
-//! clusters and queues are left out: a module that imports one loads, and is trapped when it calls it.
+//! Each acts for the *acting context*: the one for which the running callback was called, or the
+//! one last chosen with `proxy_set_effective_context`. Each returns a [`Status`]. The functions for
+//! HTTP, gRPC, calls to clusters and queues are omitted. A module that imports one loads, and traps
+//! when it calls it.
 
 use crate::abi::{LogLevel, Status, buffer_type, stream_type};
 use crate::foreign;
@@ -14,7 +15,7 @@ use wasmtime::Linker;
 
 type Answer = Result<(), Failure>;
 
-/// Registers a host function of so many arguments under its name.
+/// Registers a host function under its name, with its arguments.
 macro_rules! register {
     ($linker:ident, $function:ident($($argument:ident: $kind:ty),*)) => {
         $linker.func_wrap("env", concat!("proxy_", stringify!($function)), |mut vm: Vm<'_>, $($argument: $kind),*| {
@@ -78,7 +79,7 @@ fn get_current_time_nanoseconds(vm: &mut Vm<'_>, to: u32) -> Answer {
     write(vm, to, &now.to_le_bytes())
 }
 
-/// It is the root of the *acting* context that ticks.
+/// This sets the period of the *acting* context's root.
 fn set_tick_period_milliseconds(vm: &mut Vm<'_>, period: u32) -> Answer {
     let state = vm.data_mut();
     state.set_tick_period(state.acting(), period);
@@ -87,7 +88,7 @@ fn set_tick_period_milliseconds(vm: &mut Vm<'_>, period: u32) -> Answer {
 
 fn get_buffer_bytes(vm: &mut Vm<'_>, kind: u32, start: u32, length: u32, to_place: u32, to_size: u32) -> Answer {
     let buffer = buffer(vm.data(), kind)?;
-    // Asking for more than there is gets what there is.
+    // A request for more than there is returns what there is.
     let start = start as usize;
     let end = start.saturating_add(length as usize).min(buffer.len());
     hand_over(vm, buffer.get(start..end).unwrap_or_default(), to_place, to_size)
@@ -113,7 +114,7 @@ fn get_property(vm: &mut Vm<'_>, path: u32, path_size: u32, to_place: u32, to_si
     hand_over(vm, &value, to_place, to_size)
 }
 
-/// Sets the filter state `wasm.<path>`. There is none outside of a connection.
+/// Sets the filter state `wasm.<path>`. Only a connection has filter state.
 fn set_property(vm: &mut Vm<'_>, path: u32, path_size: u32, value: u32, size: u32) -> Answer {
     let (path, value) = (read_text(vm, path, path_size)?, read(vm, value, size)?);
     let state = vm.data_mut();
@@ -122,7 +123,7 @@ fn set_property(vm: &mut Vm<'_>, path: u32, path_size: u32, value: u32, size: u3
     Ok(())
 }
 
-/// Each call about shared data is one step, under a lock; between two of them other threads do theirs.
+/// Each call on shared data is one step under a lock; other threads may run between two of them.
 fn let_others_go_first(vm: &mut Vm<'_>) {
     let faster = vm.data().process.borrow_mut().faster();
     if let Some(act) = faster {
@@ -149,7 +150,7 @@ fn set_shared_data(vm: &mut Vm<'_>, key: u32, key_size: u32, value: u32, size: u
     }
 }
 
-/// Puts resuming off until the callback has returned. Only reading from the client can be resumed.
+/// Defers resuming until the callback has returned. Only reading from the client can be resumed.
 fn continue_stream(vm: &mut Vm<'_>, stream: u32) -> Answer {
     match stream {
         stream_type::DOWNSTREAM => defer(vm, Deferred::Resume),
@@ -158,7 +159,8 @@ fn continue_stream(vm: &mut Vm<'_>, stream: u32) -> Answer {
     }
 }
 
-/// Puts closing off until the callback has returned. Either side of a network filter is the one connection.
+/// Defers closing until the callback has returned. Both sides of a network filter are the same
+/// connection.
 fn close_stream(vm: &mut Vm<'_>, stream: u32) -> Answer {
     match stream {
         stream_type::DOWNSTREAM | stream_type::UPSTREAM => defer(vm, Deferred::Close),
@@ -167,7 +169,7 @@ fn close_stream(vm: &mut Vm<'_>, stream: u32) -> Answer {
     }
 }
 
-/// For a root context there is nothing to do, and that is no error.
+/// For a root context there is nothing to do, which is not an error.
 fn defer(vm: &mut Vm<'_>, action: fn(u32) -> Deferred) -> Answer {
     let state = vm.data_mut();
     let context = state.acting();
@@ -177,7 +179,7 @@ fn defer(vm: &mut Vm<'_>, action: fn(u32) -> Deferred) -> Answer {
     Ok(())
 }
 
-/// 0 is the VM's own context: it goes back to the one that the callback was called for.
+/// 0 is the VM's own context: it switches back to the one for which the callback was called.
 fn set_effective_context(vm: &mut Vm<'_>, context: u32) -> Answer {
     let state = vm.data_mut();
     if context != 0 && !state.contexts.contains_key(&context) {

@@ -1,7 +1,8 @@
-//! A proxy-wasm 0.2.1 host on wasmtime that drives the real filter module, and behaves as Envoy does.
+//! A proxy-wasm 0.2.1 host on wasmtime that drives the real filter module and behaves like Envoy.
 //!
-//! It has state, not a script of expected calls: a test says what clients, servers and operators do, and looks at what
-//! became of the connections. Written to be read as documentation of the part of the ABI that the filter uses.
+//! It has state instead of a script of expected calls. A test says what clients, servers and
+//! operators do, and checks what became of the connections. The code also documents the part of the
+//! ABI that the filter uses.
 //!
 //! ```text
 //! Proxy      the process: clock, shared data by vm_id, metrics, log, clusters     (proxy, process)
@@ -10,21 +11,26 @@
 //!     └ Stream   one connection: handshake, buffers, filter state, tcp_proxy       (stream, connection)
 //! ```
 //!
-//! What a module asks of the host is in `imports`; what it is told is in `connection` and `vm`. Sources: proxy-wasm-cpp-host
-//! (`exports.cc`, `context.cc`, `wasm.cc`, `shared_data.cc`), Envoy (`extensions/common/wasm/context.cc`, `foreign.cc`,
-//! `network/filter_manager_impl.cc`, `tcp_proxy.cc`), and what was seen on Envoy 1.40.
+//! The module's calls to the host are in `imports`; the host's calls to the module are in
+//! `connection` and `vm`. Sources: proxy-wasm-cpp-host (`exports.cc`, `context.cc`, `wasm.cc`,
+//! `shared_data.cc`), Envoy (`extensions/common/wasm/context.cc`, `foreign.cc`,
+//! `network/filter_manager_impl.cc`, `tcp_proxy.cc`), and observations of Envoy 1.40.
 //!
-//! The things that have cost people a day, and where they are here:
+//! The pitfalls, and where they are modelled:
 //!
-//! - `proxy_on_new_connection` comes before the TLS handshake, and nothing tells of its end (`connection`, `properties`).
-//! - tcp_proxy keeps the socket from being read until its upstream is connected, so pausing before it stalls the handshake,
-//!   unless it takes early data (`connection::read_socket`).
-//! - It picks its cluster when it starts, and never again (`stream::TcpProxy::route`).
-//! - Closing and resuming happen after the callback (`vm::do_deferred`); a paused write is lost (`connection::server_sends`).
-//! - A new configuration is a new root context; old connections stay with the old one, for ever (`proxy::configure`).
-//! - A configuration is tried in a VM of its own. A worker that then refuses what the trial took has no filter at all, and
-//!   its connections pass (`proxy::root_on` panics).
-//! - Setting the tick period starts it anew, for the root of the *acting* context (`vm_state::set_tick_period`).
+//! - `proxy_on_new_connection` comes before the TLS handshake, and no callback reports the end of
+//!   the handshake (`connection`, `properties`).
+//! - tcp_proxy disables reads from the socket until its upstream is connected. So pausing before it
+//!   stalls the handshake, unless it accepts early data (`connection::read_socket`).
+//! - tcp_proxy picks its cluster when it starts, and never again (`stream::TcpProxy::route`).
+//! - Closing and resuming happen after the callback (`vm::do_deferred`); a paused write is lost
+//!   (`connection::server_sends`).
+//! - A new configuration is a new root context; old connections stay with the old one forever
+//!   (`proxy::configure`).
+//! - A configuration is first tried in a VM of its own. If a worker then refuses what the trial VM
+//!   accepted, it has no filter at all, and its connections pass (`proxy::root_on` panics).
+//! - Setting the tick period restarts it, for the root of the *acting* context
+//!   (`vm_state::set_tick_period`).
 
 pub mod abi;
 mod certificate;

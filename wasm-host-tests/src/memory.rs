@@ -1,13 +1,13 @@
-//! The module's memory: what a host function is given and gives back are places in it.
+//! The module's memory. Host functions receive and return addresses in it.
 
 use crate::abi::Status;
 use crate::vm_state::VmState;
 use wasmtime::{AsContext, AsContextMut, Caller, Memory};
 
-/// A host function's view of the VM that calls it.
+/// A host function's view of the calling VM.
 pub(crate) type Vm<'a> = Caller<'a, VmState>;
 
-/// A host function ends with a status for the module, or, if something in the host breaks, with a trap.
+/// A host function ends with a status for the module or, if the host itself fails, with a trap.
 pub(crate) enum Failure {
     Answer(Status),
     Trap(wasmtime::Error),
@@ -36,7 +36,7 @@ pub(crate) fn read(vm: &Vm<'_>, place: u32, size: u32) -> Result<Vec<u8>, Failur
     Ok(bytes.ok_or(Status::InvalidMemoryAccess)?.to_vec())
 }
 
-/// Reads a text; a module's text is a Rust string.
+/// Reads a text; the module's texts are Rust strings.
 pub(crate) fn read_text(vm: &Vm<'_>, place: u32, size: u32) -> Result<String, Failure> {
     Ok(String::from_utf8_lossy(&read(vm, place, size)?).into_owned())
 }
@@ -47,8 +47,9 @@ pub(crate) fn write(vm: &mut Vm<'_>, place: u32, bytes: &[u8]) -> Result<(), Fai
     memory.write(vm.as_context_mut(), place as usize, bytes).map_err(|_| Status::InvalidMemoryAccess.into())
 }
 
-/// Hands bytes over (`copyToPointerSize`): the module's `malloc` gives a place for them, and where that is and how many
-/// there are is written to the two pointers. The module owns the memory from then on. No bytes are a null pointer.
+/// Passes bytes to the module (`copyToPointerSize`). They go to memory from the module's `malloc`;
+/// their address and length are written to the two pointers. The module then owns the memory. Empty
+/// bytes are passed as a null pointer.
 pub(crate) fn hand_over(vm: &mut Vm<'_>, bytes: &[u8], to_place: u32, to_size: u32) -> Result<(), Failure> {
     let mut place = 0;
     if !bytes.is_empty() {

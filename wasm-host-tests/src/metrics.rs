@@ -3,12 +3,12 @@
 use crate::abi::Status;
 use std::collections::BTreeMap;
 
-/// What a metric counts; the low two bits of its number.
+/// The type of a metric, which is the low two bits of its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum MetricType {
-    /// Only grows.
+    /// A value that only grows.
     Counter = 0,
-    /// Is set.
+    /// A value that is set.
     Gauge = 1,
     /// Collects values; cannot be read back.
     Histogram = 2,
@@ -20,8 +20,8 @@ impl MetricType {
     }
 }
 
-/// The values, by type and name. Counters and gauges are global over all VMs and workers, so what is counted in
-/// `proxy_on_configure` is counted once for each VM.
+/// The values, by type and name. Counters and gauges are shared by all VMs and workers, so a count
+/// made in `proxy_on_configure` is made once per VM.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     values: BTreeMap<(MetricType, String), u64>,
@@ -38,9 +38,9 @@ impl Metrics {
     }
 }
 
-/// The metrics that one VM has defined, and the numbers that it knows them by: number = 4 times the position among those
-/// of its type, plus the type. So the first counter has the number 0. Defining a name again gives a new number for the
-/// same metric.
+/// The metrics that one VM has defined, and its numbers for them. A number is 4 times the index
+/// among the metrics of its type, plus the type. So the first counter has the number 0. Defining a
+/// name again gives a new number for the same metric.
 #[derive(Debug, Default)]
 pub(crate) struct MetricNumbers {
     names: [Vec<String>; 3],
@@ -61,7 +61,7 @@ impl MetricNumbers {
         Ok((kind, name.clone()))
     }
 
-    /// A counter takes positive offsets only; a gauge takes any; a histogram takes none.
+    /// A counter accepts only positive offsets, a gauge any, and a histogram none.
     pub(crate) fn increment(&self, metrics: &mut Metrics, number: u32, offset: i64) -> Result<(), Status> {
         let key = self.find(number)?;
         if key.0 == MetricType::Histogram || (key.0 == MetricType::Counter && offset <= 0) {
@@ -72,7 +72,7 @@ impl MetricNumbers {
         Ok(())
     }
 
-    /// Sets a gauge, and *adds* to a counter.
+    /// Sets a gauge, but *adds* to a counter.
     pub(crate) fn record(&self, metrics: &mut Metrics, number: u32, new: u64) -> Result<(), Status> {
         let key = self.find(number).map_err(|_| Status::NotFound)?;
         let kind = key.0;

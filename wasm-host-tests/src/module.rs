@@ -1,4 +1,4 @@
-//! The module: built, compiled once for the process, and linked with the host functions.
+//! The module: built, compiled once per process, and linked with the host functions.
 
 use crate::imports;
 use crate::vm_state::VmState;
@@ -10,13 +10,13 @@ use wasmtime::{Config, Engine, InstancePre, Linker, Module, OptLevel};
 /// Whether executed instructions are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Metering {
-    /// Each executed instruction consumes fuel: an exact and repeatable figure.
+    /// Each executed instruction consumes fuel, which gives exact and repeatable figures.
     Fuel,
-    /// Nothing is counted: the speed that an operator sees.
+    /// Nothing is counted, so the module runs at the speed that an operator sees.
     Off,
 }
 
-/// A compiled module that VMs are made of. V8 does the same: it compiles once and clones.
+/// A compiled module from which VMs are created. V8 does the same: it compiles once and clones.
 pub struct FilterModule {
     pub(crate) engine: Engine,
     pub(crate) pre: InstancePre<VmState>,
@@ -27,7 +27,7 @@ impl FilterModule {
     /// The filter, built from this checkout and compiled once in this process.
     ///
     /// # Panics
-    /// When it cannot be built or is no proxy-wasm module: there is nothing that a test could go on with.
+    /// If it cannot be built or is not a proxy-wasm module: no test could go on.
     #[allow(clippy::panic, reason = "every test needs the module")]
     pub fn shared(metering: Metering) -> &'static Self {
         static FUEL: OnceLock<Result<FilterModule>> = OnceLock::new();
@@ -36,7 +36,8 @@ impl FilterModule {
             Metering::Fuel => &FUEL,
             Metering::Off => &OFF,
         };
-        // A failure is kept as well: each test says so, and none tries for a minute again.
+        // Failures are kept, too: every test reports them, and none repeats a build that takes a
+        // minute.
         match place.get_or_init(|| Self::compile(&xtask::wasm::build()?, metering)) {
             Ok(module) => module,
             Err(error) => panic!("the filter module cannot be used: {error:?}"),
@@ -46,7 +47,7 @@ impl FilterModule {
     /// Compiles a module.
     ///
     /// # Errors
-    /// When it is no WebAssembly, or has no export for a known version of the ABI.
+    /// If it is not WebAssembly, or does not export a known version of the ABI.
     pub fn compile(path: &Path, metering: Metering) -> Result<Self> {
         let mut config = Config::new();
         config.consume_fuel(metering == Metering::Fuel);
@@ -65,7 +66,7 @@ impl FilterModule {
     }
 }
 
-/// An error of wasmtime as one of ours, with all its causes.
+/// Converts an error of wasmtime to one of ours, with all its causes.
 pub(crate) fn wasm_error(error: wasmtime::Error) -> anyhow::Error {
     anyhow!("{error:?}")
 }

@@ -1,16 +1,17 @@
-//! What a listener is configured with.
+//! The configuration of a listener.
 
 use std::rc::Rc;
 
-/// What makes two plugins on one thread share a VM: equal `vm_id`, equal VM configuration (on Istio the environment counts
-/// as well, and it changes with each version of a WasmPlugin), equal code.
+/// Two plugins on one thread share a VM if these are equal: `vm_id`, VM configuration and code. On
+/// Istio the environment counts, too, and it changes with each version of a WasmPlugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct VmKey {
     pub(crate) vm_id: Rc<str>,
     pub(crate) vm_configuration: Rc<[u8]>,
 }
 
-/// What a plugin's root context is made from. An equal one is the same context, and is not configured again.
+/// What a plugin's root context is made from. A plugin with an equal key gets the same context,
+/// which is not configured again.
 #[derive(Debug, Clone)]
 pub(crate) struct RootKey {
     pub(crate) root_id: Rc<str>,
@@ -18,7 +19,8 @@ pub(crate) struct RootKey {
     pub(crate) configuration: Rc<[u8]>,
 }
 
-/// The Wasm filter's configuration (`envoy.extensions.wasm.v3.PluginConfig`), as far as it matters here.
+/// The Wasm filter's configuration (`envoy.extensions.wasm.v3.PluginConfig`), as far as it is
+/// modelled here.
 #[derive(Debug, Clone)]
 pub struct Plugin {
     pub(crate) vm: VmKey,
@@ -26,18 +28,20 @@ pub struct Plugin {
     pub(crate) failure_policy: FailurePolicy,
 }
 
-/// What happens to new connections when the VM has failed. (`FAIL_OPEN`, under which they pass unfiltered, is not modelled:
-/// never use it.)
+/// What happens to new connections after the VM has failed. (`FAIL_OPEN`, under which they pass
+/// unfiltered, is not modelled: never use it.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailurePolicy {
     /// They are closed.
     Closed,
-    /// The next one gets a new VM, at most one each second; until then they are closed.
+    /// The next connection gets a new VM, at most once per second; until then connections are
+    /// closed.
     Reload,
 }
 
 impl Plugin {
-    /// A plugin with this `root_id` and this configuration, in the VM that all plugins with a blank `vm_id` share.
+    /// A plugin with this `root_id` and configuration, in the VM shared by all plugins with a blank
+    /// `vm_id`.
     pub fn new(root_id: &str, configuration: impl AsRef<[u8]>) -> Self {
         Self {
             vm: VmKey { vm_id: "".into(), vm_configuration: [].into() },
@@ -50,27 +54,27 @@ impl Plugin {
         }
     }
 
-    /// In a VM with this `vm_id`.
+    /// Puts the plugin in a VM with this `vm_id`.
     pub fn in_vm(mut self, vm_id: &str) -> Self {
         self.vm.vm_id = vm_id.into();
         self
     }
 
-    /// In a VM of this version. A WasmPlugin of Istio has its resource version in the VM's environment, so each update
-    /// makes new VMs; an EnvoyFilter keeps them.
+    /// Puts the plugin in a VM of this version. An Istio WasmPlugin has its resource version in the
+    /// VM's environment, so each update creates new VMs; an EnvoyFilter keeps them.
     pub fn of_version(mut self, version: &str) -> Self {
         self.vm.vm_configuration = version.as_bytes().into();
         self
     }
 
-    /// With this failure policy.
+    /// Sets the failure policy.
     pub fn failing(mut self, policy: FailurePolicy) -> Self {
         self.failure_policy = policy;
         self
     }
 }
 
-/// The rest of a listener: the filters around ours, and what this Envoy can do.
+/// The rest of a listener: the filters around ours, and what this Envoy supports.
 #[derive(Debug, Clone)]
 pub struct ListenerSettings {
     pub(crate) takes_early_data: bool,
@@ -79,20 +83,22 @@ pub struct ListenerSettings {
     pub(crate) passed_through_key: Option<Rc<str>>,
 }
 
-/// What a `set_filter_state` filter before ours writes down as `fedgate.handshake`, `on_downstream_tls_handshake`: that is when the
-/// handshake is finished. It holds nobody up.
+/// What a `set_filter_state` filter before ours writes to `fedgate.handshake`,
+/// `on_downstream_tls_handshake`: that is, when the handshake is finished. It delays no connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tells {
-    /// `%DOWNSTREAM_PEER_URI_SAN%`: the URI SANs of the client's certificate, joined by commas; `-` when there is none.
+    /// `%DOWNSTREAM_PEER_URI_SAN%`: the URI SANs of the client's certificate, joined by commas, or
+    /// `-` if there are none.
     PeerUriSans,
-    /// The word `finished`, as listeners of an earlier version do.
+    /// The word `finished`, as from earlier listeners.
     Finished,
     /// There is no such filter.
     Nothing,
 }
 
 impl ListenerSettings {
-    /// As the controller makes it: tcp_proxy has `max_early_data_bytes` and a black hole as default.
+    /// The listener that the controller configures: tcp_proxy has `max_early_data_bytes` and a
+    /// black hole as default.
     pub fn current() -> Self {
         Self {
             takes_early_data: true,
@@ -102,22 +108,24 @@ impl ListenerSettings {
         }
     }
 
-    /// The filter is told this of a finished handshake.
+    /// Sets what the filter learns about a finished handshake.
     pub fn telling(self, tells: Tells) -> Self {
         Self { tells, ..self }
     }
 
-    /// tcp_proxy has no `max_early_data_bytes`, and disables reads until the upstream is connected.
+    /// tcp_proxy has no `max_early_data_bytes`, so it disables reads until the upstream is
+    /// connected.
     pub fn without_early_data(self) -> Self {
         Self { takes_early_data: false, ..self }
     }
 
-    /// No TLS context: what the client sends goes on as it is. tcp_proxy has this cluster, and a `set_filter_state` filter before ours
-    /// sets this key when the connection begins.
+    /// The listener has no TLS context and forwards the client's data unchanged. tcp_proxy has this
+    /// cluster, and a `set_filter_state` filter before ours sets this key when the connection
+    /// begins.
     pub fn passing_through(self, key: &str, cluster: &str) -> Self {
         Self { takes_early_data: false, passed_through_key: Some(key.into()), default_cluster: cluster.into(), ..self }
     }
 }
 
-/// The cluster that a listener's tcp_proxy has by default: it has no endpoint.
+/// The default cluster of a listener's tcp_proxy, which has no endpoint.
 pub const BLACK_HOLE: &str = "blackhole";

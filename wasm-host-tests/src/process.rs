@@ -1,5 +1,5 @@
-//! What belongs to the proxy's process, and so to all its threads and VMs: the clock, shared data, metrics, the log, and
-//! the servers behind the clusters.
+//! State of the proxy's process, shared by all its threads and VMs: the clock, shared data,
+//! metrics, the log, and the servers behind the clusters.
 
 use crate::abi::{LogLevel, Status};
 use crate::metrics::Metrics;
@@ -8,15 +8,16 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-/// Host functions run inside of a VM's call, so all VMs of a proxy reach the process through a shared reference.
+/// Host functions run inside a VM's call, so all VMs of a proxy reach the process through a shared
+/// reference.
 pub(crate) type SharedProcess = Rc<RefCell<Process>>;
 
-/// The time at which every proxy starts: 2026-01-01, so that times look like real ones.
+/// The time at which every proxy starts: 2026-01-01, so that times look real.
 const START_NANOSECONDS: u64 = 1_767_225_600 * 1_000_000_000;
 
-/// What another thread does while this one is in the middle of a callback.
+/// An action of another thread in the middle of this thread's callback.
 pub(crate) struct Elsewhere {
-    /// After so many more calls about shared data.
+    /// The number of further calls on shared data before it happens.
     pub(crate) calls: usize,
     pub(crate) act: Box<dyn FnOnce()>,
 }
@@ -29,37 +30,38 @@ impl std::fmt::Debug for Elsewhere {
 
 #[derive(Debug)]
 pub(crate) struct Process {
-    /// Virtual: it moves only when it is told to.
+    /// Virtual time, which moves only on request.
     pub(crate) now_nanoseconds: u64,
     pub(crate) shared_data: SharedData,
     pub(crate) metrics: Metrics,
     pub(crate) log_level: LogLevel,
     pub(crate) log: Vec<LogLine>,
     pub(crate) clusters: Clusters,
-    /// Host functions that answer with another status than they would, by name.
+    /// Host functions that return another status than usual, by name.
     pub(crate) refused_calls: BTreeMap<String, Status>,
     pub(crate) elsewhere: Option<Elsewhere>,
 }
 
-/// A line that a module has logged.
+/// A line that a module logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
-    /// How important it is.
+    /// The line's level.
     pub level: LogLevel,
     /// The root context's `root_id`.
     pub root_id: String,
-    /// What it says.
+    /// The line's text.
     pub text: String,
 }
 
-/// The clusters of the proxy (CDS). Every name is a cluster whose server accepts at once, but for those below.
+/// The clusters of the proxy (CDS). Every name is a cluster whose server accepts at once, except
+/// for those listed here.
 #[derive(Debug, Default)]
 pub(crate) struct Clusters {
-    /// No such cluster: tcp_proxy closes with the flag `NC`.
+    /// Clusters that do not exist: tcp_proxy closes with the flag `NC`.
     pub(crate) unknown: BTreeSet<String>,
-    /// The cluster has no endpoint: tcp_proxy closes with the flag `UH`.
+    /// Clusters without an endpoint: tcp_proxy closes with the flag `UH`.
     pub(crate) empty: BTreeSet<String>,
-    /// The server has not accepted yet.
+    /// Clusters whose server has not accepted yet.
     pub(crate) slow: BTreeSet<String>,
 }
 
@@ -77,7 +79,8 @@ impl Process {
         }
     }
 
-    /// What another thread does before the next call about shared data is carried out.
+    /// The action of another thread that is due before the next call on shared data is carried out,
+    /// if any.
     pub(crate) fn faster(&mut self) -> Option<Box<dyn FnOnce()>> {
         let elsewhere = self.elsewhere.take()?;
         match elsewhere.calls {

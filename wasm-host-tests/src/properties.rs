@@ -1,14 +1,15 @@
-//! Attributes: what `proxy_get_property` answers.
+//! Attributes: the answers of `proxy_get_property`.
 //!
-//! A path comes with its segments separated by NUL. Numbers and truth values are handed over as their bytes in memory: one
-//! byte for a bool, eight little-endian ones for an integer. What is not known (yet) is `NotFound`. An empty text is handed
-//! over as a null pointer, which the SDK takes for absent.
+//! A path's segments are separated by NUL. Numbers and booleans are passed as their bytes in
+//! memory: one byte for a bool, eight little-endian bytes for an integer. A property that is not
+//! known (yet) is `NotFound`. An empty text is passed as a null pointer, which the SDK reports as
+//! absent.
 
 use crate::abi::Status;
 use crate::stream::{Handshake, Stream};
 use crate::vm_state::{Context, Root, VmState};
 
-/// Looks up the path for a context.
+/// Looks up a path for a context.
 pub(crate) fn property(state: &VmState, context: u32, path: &[u8]) -> Result<Vec<u8>, Status> {
     let path = std::str::from_utf8(path).map_err(|_| Status::NotFound)?;
     let segments: Vec<&str> = path.split('\0').collect();
@@ -19,7 +20,7 @@ pub(crate) fn property(state: &VmState, context: u32, path: &[u8]) -> Result<Vec
     };
     of_plugin(state, root, &segments).or_else(|| stream.and_then(|stream| of_stream(stream, &segments))).ok_or(
         match segments.as_slice() {
-            // Maps as a whole have no form in which they could be handed over here.
+            // Whole maps cannot be serialized here.
             ["connection" | "source" | "destination" | "xds"] => Status::SerializationFailure,
             _ => Status::NotFound,
         },
@@ -58,14 +59,14 @@ fn of_stream(stream: &Stream, segments: &[&str]) -> Option<Vec<u8>> {
         ["xds", "filter_chain_name"] => text("federation"),
         ["xds", "cluster_name"] => text(stream.upstream()?),
         ["filter_state", key] => stream.filter_state.get(*key).cloned(),
-        // What `proxy_set_property` has set is read back under its own name, without a prefix.
+        // A value set with `proxy_set_property` is read back under its own name, without a prefix.
         [name] => stream.filter_state.get(&format!("wasm.{name}")).cloned(),
         _ => None,
     }
 }
 
-/// `connection.*`. The client's certificate is there as soon as the client has sent it, which is before it has proved that
-/// it has the key; before that the properties are absent, and `mtls` is false.
+/// `connection.*`. The client's certificate is available as soon as the client has sent it, before
+/// it has proved that it holds the key. Until then the properties are absent, and `mtls` is false.
 fn of_connection(stream: &Stream, name: &str) -> Option<Vec<u8>> {
     let passed_through = stream.listener.passed_through_key.is_some();
     let shown = stream.handshake >= Handshake::CertificateSeen && !passed_through;
@@ -73,9 +74,9 @@ fn of_connection(stream: &Stream, name: &str) -> Option<Vec<u8>> {
     match name {
         "id" => number(stream.id.0),
         "mtls" => truth(certificate.is_some()),
-        // A client without a server name: there, and empty.
+        // For a client without a server name, the property is present but empty.
         "requested_server_name" => text(stream.client.server_name.as_deref().unwrap_or_default()),
-        // Not a sign of a finished handshake: it is there from the beginning.
+        // Not a sign of a finished handshake: it is present from the beginning.
         "tls_version" if !passed_through => text("TLSv1.3"),
         "uri_san_local_certificate" => text("spiffe://beta.example/ns/istio-system/sa/ingressgateway"),
         "uri_san_peer_certificate" => text(certificate?.first_uri_san()?),

@@ -13,13 +13,13 @@ use std::time::{Duration, Instant};
 
 /// A proxy that runs the filter.
 ///
-/// Every method is one event of Envoy's event loop, run to its end: what the callbacks put off is done, what can happen
-/// by itself has happened, closed connections are deleted.
+/// Every method is one event of Envoy's event loop, run to completion: it carries out the deferred
+/// actions of the callbacks and everything that follows from them, and deletes closed connections.
 pub struct Proxy {
     module: &'static FilterModule,
     pub(crate) process: SharedProcess,
     threads: usize,
-    /// Never shrinks, so that a place in it stays valid.
+    /// Never shrinks, so that indices stay valid.
     pub(crate) vms: Vec<Vm>,
     listeners: BTreeMap<String, Listener>,
     pub(crate) open: HashMap<ConnectionId, (usize, u32)>,
@@ -35,16 +35,16 @@ struct Listener {
     reloaded_at: Option<u64>,
 }
 
-/// A configuration was not taken: Envoy answers the update with a NACK, and what was there before stays.
+/// A refused configuration: Envoy answers the update with a NACK and keeps what was there before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected(pub Failure);
 
-/// What it took to configure a plugin in a new VM.
+/// The cost of configuring a plugin in a new VM.
 #[derive(Debug, Clone, Copy)]
 pub struct Rehearsal {
-    /// How long the callbacks ran, what the host did for them included.
+    /// How long the callbacks ran, including the host's work for them.
     pub time: Duration,
-    /// The fuel that they consumed, if it is metered.
+    /// The fuel that they consumed, if metered.
     pub fuel: u64,
     /// The VM's memory afterwards.
     pub memory_bytes: usize,
@@ -56,7 +56,7 @@ impl Proxy {
         Self::with_workers(module, 1)
     }
 
-    /// A proxy with so many workers, each of which has its own VMs.
+    /// A proxy with `threads` workers, each with its own VMs.
     pub fn with_workers(module: &'static FilterModule, threads: usize) -> Self {
         let mut process = Process::new();
         process.clusters.empty.insert(BLACK_HOLE.to_owned());
@@ -72,28 +72,30 @@ impl Proxy {
         }
     }
 
-    /// More workers of the same process, with listeners of their own: they share the data, the metrics and the clock.
+    /// More workers of the same process, with listeners of their own. They share data, metrics and
+    /// clock.
     pub fn beside(&self) -> Self {
         let process = Rc::clone(&self.process);
         Self { process, vms: Vec::new(), listeners: BTreeMap::new(), ..Self::with_workers(self.module, self.threads) }
     }
 
-    /// After so many more calls about shared data, whoever makes them, another thread is faster and does this.
+    /// Makes another thread do `act` after `calls` more calls on shared data, by any thread.
     pub fn interleave(&mut self, calls: usize, act: impl FnOnce() + 'static) {
         self.process.borrow_mut().elsewhere = Some(Elsewhere { calls, act: Box::new(act) });
     }
 
-    /// Whether what was to be [interleaved](Self::interleave) has happened. If not, it never will.
+    /// Returns true if the [interleaved](Self::interleave) action has happened. If it has not, it
+    /// never will.
     pub fn stop_interleaving(&mut self) -> bool {
         self.process.borrow_mut().elsewhere.take().is_none()
     }
 
-    /// Gives a listener its plugin, or another one in place of that (an ECDS update): new connections go to the new root
-    /// context, those that are open stay with the old one.
+    /// Gives a listener its plugin, or replaces it (an ECDS update). New connections go to the new
+    /// root context; open ones stay with the old one.
     ///
     /// # Errors
-    /// [`Rejected`] when the plugin does not take its configuration. That is found out in a VM that is made for it and
-    /// thrown away, so nothing else is touched; what the plugin has put into shared data stays there.
+    /// [`Rejected`] if the plugin refuses its configuration. This is tested in a temporary VM, so
+    /// nothing else is affected, except that data the plugin stored in the shared data remains.
     pub fn configure(&mut self, listener: &str, plugin: Plugin) -> Result<(), Rejected> {
         self.rehearse(&plugin)?;
         let roots = (0..self.threads).map(|thread| self.root_on(thread, &plugin)).collect();
@@ -111,10 +113,10 @@ impl Proxy {
         Ok(())
     }
 
-    /// Configures a plugin in a VM that is made for it and thrown away, as Envoy does before each update.
+    /// Configures a plugin in a temporary VM, as Envoy does before each update.
     ///
     /// # Errors
-    /// [`Rejected`] when the plugin does not take its configuration.
+    /// [`Rejected`] if the plugin refuses its configuration.
     pub fn rehearse(&self, plugin: &Plugin) -> Result<Rehearsal, Rejected> {
         let start = self.start_vm(0, plugin);
         let mut vm = start.map_err(|error| Rejected(Failure::Trapped(format!("{error:?}"))))?;
@@ -127,7 +129,7 @@ impl Proxy {
         }
     }
 
-    /// Takes a listener away. Its open connections stay.
+    /// Removes a listener. Its open connections stay.
     pub fn remove(&mut self, listener: &str) {
         if let Some(old) = self.listeners.remove(listener) {
             self.release(&old.roots);
@@ -135,7 +137,7 @@ impl Proxy {
         }
     }
 
-    /// Sets up the rest of a listener, for new connections. At first it is that of Envoy 1.40.
+    /// Configures the rest of a listener, for new connections. The default is that of Envoy 1.40.
     pub fn set_listener(&mut self, listener: &str, settings: ListenerSettings) {
         if let Some(listener) = self.listeners.get_mut(listener) {
             listener.settings = Rc::new(settings);
@@ -146,7 +148,8 @@ impl Proxy {
         Vm::start(self.module, Rc::clone(&self.process), thread, plugin.vm.clone())
     }
 
-    /// The plugin's root context on a thread: found, or made in the VM that it shares with others, or in a new one.
+    /// The plugin's root context on a thread. It is found, or else created: in the VM shared with
+    /// other plugins, or in a new VM.
     #[allow(
         clippy::expect_used,
         reason = "a filter that comes here is a hole in the gateway, whatever the test is about"
@@ -187,10 +190,10 @@ impl Proxy {
         self.connect_on(0, listener, client)
     }
 
-    /// A client connects to a listener, on one of the workers.
+    /// A client connects to a listener, on the given worker.
     ///
     /// # Panics
-    /// When there is no such listener or worker.
+    /// If there is no such listener or worker.
     pub fn connect_on(&mut self, thread: usize, listener: &str, client: Client) -> ConnectionId {
         self.reload_failed_vm(thread, listener);
         let Listener { settings, roots, .. } = &self.listeners[listener];
@@ -225,7 +228,7 @@ impl Proxy {
         }
     }
 
-    /// The client sends its certificate, and not yet the proof that it has the key.
+    /// The client sends its certificate, but not yet the proof that it holds the key.
     pub fn client_shows_certificate(&mut self, id: ConnectionId) {
         self.at(id, |vm, context| vm.handshake_arrives(context, Handshake::CertificateSeen));
     }
@@ -245,12 +248,12 @@ impl Proxy {
         self.at(id, |vm, context| vm.client_sends(context, &[], true));
     }
 
-    /// The client goes away.
+    /// The client disconnects.
     pub fn client_disconnects(&mut self, id: ConnectionId) {
         self.at(id, |vm, context| vm.close(context, Ending::ByClient));
     }
 
-    /// The server accepts the connection, if it is in a cluster that was made [`Proxy::make_slow`].
+    /// The server accepts the connection, if its cluster was made slow with [`Proxy::make_slow`].
     pub fn server_accepts(&mut self, id: ConnectionId) {
         self.at(id, Vm::server_accepts);
     }
@@ -258,7 +261,7 @@ impl Proxy {
     /// The server sends data.
     ///
     /// # Panics
-    /// When tcp_proxy is not connected to one: the test is wrong then.
+    /// If tcp_proxy is not connected to a server, which is a mistake in the test.
     pub fn server_sends(&mut self, id: ConnectionId, data: &[u8]) {
         self.assert_connected(id);
         self.at(id, |vm, context| vm.server_sends(context, data, false));
@@ -267,7 +270,7 @@ impl Proxy {
     /// The server ends its half of the connection.
     ///
     /// # Panics
-    /// As [`Proxy::server_sends`].
+    /// Like [`Proxy::server_sends`].
     pub fn server_ends(&mut self, id: ConnectionId) {
         self.assert_connected(id);
         self.at(id, |vm, context| vm.server_sends(context, &[], true));
@@ -278,7 +281,7 @@ impl Proxy {
         assert!(connected, "no server is connected, so none can send");
     }
 
-    /// Does something to an open connection; nothing happens to one that has ended.
+    /// Applies an event to a connection; does nothing if the connection has ended.
     fn at(&mut self, id: ConnectionId, event: impl FnOnce(&mut Vm, u32)) {
         if let Some(&(place, context)) = self.open.get(&id) {
             event(&mut self.vms[place], context);
@@ -286,7 +289,7 @@ impl Proxy {
         }
     }
 
-    /// Lets so much time pass, tick by tick.
+    /// Lets this much time pass, tick by tick.
     pub fn advance(&mut self, milliseconds: u64) {
         let end = self.process.borrow().now_nanoseconds + milliseconds * 1_000_000;
         while let Some(next) = self.vms.iter().filter_map(Vm::next_tick).min().filter(|next| *next <= end) {
@@ -302,7 +305,7 @@ impl Proxy {
         self.process.borrow_mut().now_nanoseconds = end;
     }
 
-    /// Somebody corrects the wall clock by so many milliseconds. Ticks don't go by it.
+    /// Corrects the wall clock by this many milliseconds. Ticks are not affected.
     pub fn correct_clock(&mut self, milliseconds: i64) {
         let shift = milliseconds * 1_000_000;
         let mut process = self.process.borrow_mut();

@@ -1,11 +1,12 @@
-//! Shared data: what outlives VMs and configuration updates.
+//! Shared data, which outlives VMs and configuration updates.
 
 use crate::abi::Status;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// One map for the process, keyed by `vm_id` and key (`shared_data.cc` of proxy-wasm-cpp-host). All plugins with a blank
-/// `vm_id` share one name space. Nothing ever leaves it before the last VM of a `vm_id` does.
+/// One map for the process, keyed by `vm_id` and key (proxy-wasm-cpp-host, `shared_data.cc`). All
+/// plugins with a blank `vm_id` share one namespace. Entries stay until the last VM of their
+/// `vm_id` ends.
 #[derive(Debug, Default)]
 pub(crate) struct SharedData {
     values: HashMap<(Rc<str>, Vec<u8>), Value>,
@@ -20,8 +21,8 @@ impl SharedData {
         self.values.get(&(vm_id.clone(), key.to_vec())).cloned()
     }
 
-    /// `cas` is the number that came with the value when it was read; 0 writes whatever is there. For a key that is not
-    /// there yet any `cas` will do.
+    /// `cas` is the number that came with the value when it was read; 0 overwrites any value. A
+    /// missing key accepts any `cas`.
     pub(crate) fn set(&mut self, vm_id: &Rc<str>, key: &[u8], value: &[u8], cas: u32) -> Status {
         let place = (vm_id.clone(), key.to_vec());
         if let Some((_, current)) = self.values.get(&place)

@@ -1,4 +1,5 @@
-//! One downstream connection: what the filter can see and do of it, and what it cost the service behind.
+//! One downstream connection: what the filter can see and do, and how it affects the service behind
+//! the gateway.
 
 use crate::certificate::Certificate;
 use crate::plugin::{ListenerSettings, Tells};
@@ -6,12 +7,12 @@ use crate::process::Clusters;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-/// A connection's number, which no other connection of the proxy ever has. (The number of a stream *context* may be used
-/// again.)
+/// A connection's number, which the proxy never reuses. (The number of a stream *context* may be
+/// reused.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 
-/// The one who connects.
+/// A connecting client.
 #[derive(Debug, Clone, Default)]
 pub struct Client {
     pub(crate) server_name: Option<String>,
@@ -19,7 +20,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that sends this server name, without a certificate.
+    /// A client that sends this server name and no certificate.
     pub fn calling(server_name: &str) -> Self {
         Self { server_name: Some(server_name.to_owned()), ..Self::default() }
     }
@@ -29,18 +30,19 @@ impl Client {
         Self::default()
     }
 
-    /// It has this certificate.
+    /// Gives the client this certificate.
     pub fn with(self, certificate: &Certificate) -> Self {
         Self { certificate: Some(certificate.clone()), ..self }
     }
 }
 
-/// How far the TLS handshake is.
+/// The progress of the TLS handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Handshake {
-    /// The ClientHello was read by `tls_inspector`, no more.
+    /// `tls_inspector` has read the ClientHello, and nothing else has been read.
     Hello,
-    /// The client's certificate is there, and shown to filters; that the client has its key is not proven yet.
+    /// The client's certificate has been read and is visible to filters. The client has not yet
+    /// proved that it holds the key.
     CertificateSeen,
     /// It is finished.
     Finished,
@@ -51,15 +53,15 @@ pub enum Handshake {
 pub enum Ending {
     /// The filter closed it (`%DOWNSTREAM_LOCAL_CLOSE_REASON%` is `wasm_downstream_close`).
     ByFilter,
-    /// The filter's VM has failed, and connections of a failed VM are closed.
+    /// The filter's VM has failed, which closes its connections.
     ByFailedVm,
     /// tcp_proxy found no cluster of that name (response flag `NC`).
     NoCluster,
     /// tcp_proxy found no endpoint in the cluster (response flag `UH`).
     NoEndpoint,
-    /// The client went away.
+    /// The client disconnected.
     ByClient,
-    /// The server went away, or both ends were done.
+    /// The server disconnected, or both ends were finished.
     ByServer,
 }
 
@@ -72,21 +74,21 @@ pub struct Stream {
     pub(crate) client: Client,
     pub(crate) listener: Rc<ListenerSettings>,
     pub(crate) handshake: Handshake,
-    /// What of the client's handshake has arrived, while nobody reads from the socket.
+    /// What has arrived of the client's handshake, read or not.
     pub(crate) arrived: Handshake,
-    /// Reads from the socket are disabled: that is what tcp_proxy does until the upstream is connected, unless it may
-    /// take early data.
+    /// Reads from the socket are disabled. tcp_proxy disables them until the upstream is connected,
+    /// unless it may accept early data.
     pub(crate) reads_disabled: bool,
-    /// The filter's `proxy_on_new_connection` has been called.
+    /// `proxy_on_new_connection` has been called.
     pub(crate) filter_started: bool,
-    /// Sent by the client, not yet read.
+    /// Sent by the client, but not yet read.
     pub(crate) unread: Vec<u8>,
     pub(crate) unread_end: bool,
-    /// Read, and not yet taken by a filter.
+    /// Read, but not yet taken by a filter.
     pub(crate) read_buffer: Vec<u8>,
     pub(crate) read_end: bool,
     pub(crate) read_end_raised: bool,
-    /// What the filter's `proxy_on_upstream_data` may look at.
+    /// What the filter may read in `proxy_on_upstream_data`.
     pub(crate) write_buffer: Vec<u8>,
     pub(crate) filter_state: BTreeMap<String, Vec<u8>>,
     pub(crate) tcp_proxy: TcpProxy,
@@ -100,7 +102,7 @@ pub struct Stream {
 /// The terminal filter.
 #[derive(Debug, Default)]
 pub(crate) struct TcpProxy {
-    /// There once it has started; from then on no filter state changes the cluster.
+    /// Set once it has started; after that, no filter state changes the cluster.
     pub(crate) upstream: Option<Upstream>,
 }
 
@@ -112,14 +114,14 @@ pub(crate) struct Upstream {
     pub(crate) end_received: bool,
 }
 
-/// What came of tcp_proxy's start.
+/// The result of tcp_proxy's start.
 pub(crate) enum Route {
     To(String),
     Nowhere(Ending),
 }
 
 impl TcpProxy {
-    /// `onNewConnection`: the cluster is picked here, once.
+    /// `onNewConnection`: picks the cluster, once.
     pub(crate) fn route(default: &str, filter_state: &BTreeMap<String, Vec<u8>>, clusters: &Clusters) -> Route {
         let chosen = filter_state.get("envoy.tcp_proxy.cluster");
         let cluster = chosen.map_or(default.to_owned(), |name| String::from_utf8_lossy(name).into_owned());
@@ -143,7 +145,7 @@ impl Stream {
     ) -> Self {
         let passed_through = listener.passed_through_key.as_ref();
         let filter_state = passed_through.map(|key| (key.to_string(), b"passed".to_vec())).into_iter().collect();
-        // Without TLS of its own the listener has nothing to wait for.
+        // A listener without TLS has no handshake to wait for.
         let handshake = if passed_through.is_some() { Handshake::Finished } else { Handshake::Hello };
         Self {
             id,
@@ -171,7 +173,8 @@ impl Stream {
         }
     }
 
-    /// The handshake goes as far as what has arrived. Filters that are told of its end (ours is not) act on it.
+    /// Advances the handshake to what has arrived. Filters that are notified of its end (ours is
+    /// not) act on it.
     pub(crate) fn handshake_goes_on(&mut self) {
         self.handshake = self.arrived;
         if self.handshake == Handshake::Finished
@@ -207,17 +210,18 @@ impl Stream {
         self.context
     }
 
-    /// How it ended; `None` as long as it is open.
+    /// How it ended; `None` while it is open.
     pub fn ending(&self) -> Option<Ending> {
         self.ending
     }
 
-    /// How far the handshake is.
+    /// The progress of the handshake.
     pub fn handshake(&self) -> Handshake {
         self.handshake
     }
 
-    /// The cluster that tcp_proxy connected to, so that the service behind was touched. `None` when it was never started.
+    /// The cluster that tcp_proxy connected to, and so the service that the connection reached.
+    /// `None` if tcp_proxy never started.
     pub fn upstream(&self) -> Option<&str> {
         self.tcp_proxy.upstream.as_ref().map(|upstream| upstream.cluster.as_str())
     }
@@ -227,7 +231,7 @@ impl Stream {
         self.tcp_proxy.upstream.as_ref().map_or(&[], |upstream| &upstream.received)
     }
 
-    /// Whether the service was told that the client has ended its half.
+    /// Returns true if the service received the end of the client's half.
     pub fn end_at_server(&self) -> bool {
         self.tcp_proxy.upstream.as_ref().is_some_and(|upstream| upstream.end_received)
     }
@@ -237,17 +241,18 @@ impl Stream {
         &self.to_client
     }
 
-    /// How many bytes of the service were thrown away, since the filter answered `proxy_on_upstream_data` with a pause.
+    /// The number of bytes from the service that were lost because the filter answered
+    /// `proxy_on_upstream_data` with a pause.
     pub fn lost_to_client(&self) -> usize {
         self.lost_to_client
     }
 
-    /// A value of the filter state, as the access log operator `%FILTER_STATE(<key>:PLAIN)%` prints it.
+    /// A filter state value, as the access log operator `%FILTER_STATE(<key>:PLAIN)%` prints it.
     pub fn filter_state(&self, key: &str) -> Option<&str> {
         self.filter_state.get(key).and_then(|value| std::str::from_utf8(value).ok())
     }
 
-    /// The callbacks that the module got for this connection, in their order.
+    /// The callbacks that the module received for this connection, in order.
     pub fn callbacks(&self) -> &[&'static str] {
         &self.callbacks
     }

@@ -1,4 +1,5 @@
-//! One VM: an instance of the module on one thread of the proxy, with its root contexts and connections.
+//! One VM: an instance of the module on one thread of the proxy, with its root contexts and
+//! connections.
 
 use crate::module::{FilterModule, Metering, wasm_error};
 use crate::plugin::{RootKey, VmKey};
@@ -13,27 +14,28 @@ pub(crate) struct Vm {
     pub(crate) thread: usize,
     pub(crate) store: Store<VmState>,
     pub(crate) exports: Exports,
-    /// Why it has failed. A failed VM is never called again.
+    /// Why the VM has failed. A failed VM is never called again.
     pub(crate) failure: Option<Failure>,
     pub(crate) next_context: u32,
-    /// Connections whose state changed outside of a callback, to be looked at before the event is over.
+    /// Connections whose state changed outside a callback, to be handled before the event ends.
     pub(crate) unsettled: Vec<u32>,
-    /// Closed connections. Envoy deletes them when the event is over, not in the middle of it.
+    /// Closed connections. Envoy deletes them at the end of the event, not during it.
     pub(crate) dying: Vec<u32>,
     pub(crate) fuel: u64,
     metering: Metering,
-    /// The most closes and resumes that one callback has asked for. Envoy does them one inside of the other.
+    /// The largest number of closes and resumes that one callback requested. Envoy nests each in
+    /// the one before.
     pub(crate) most_deferred: usize,
 }
 
 /// Why a VM has failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// A root context refused to start, or its configuration.
+    /// A root context refused to start, or refused its configuration.
     Refused,
-    /// The module was trapped: it panicked, ran out of memory, or called what is no host function.
+    /// The module trapped: it panicked, ran out of memory, or called an unknown host function.
     Trapped(String),
-    /// A test wanted it so.
+    /// A test made it fail.
     Ordered,
 }
 
@@ -81,7 +83,8 @@ fn function<P: WasmParams, R: WasmResults>(
 }
 
 impl Vm {
-    /// Makes an instance and starts it: `_initialize` if the module is a reactor, else `_start`.
+    /// Creates an instance and starts it: with `_initialize` if the module is a reactor, otherwise
+    /// with `_start`.
     pub(crate) fn start(module: &FilterModule, process: SharedProcess, thread: usize, key: VmKey) -> Result<Self> {
         let state = VmState::new(process, Rc::clone(&key.vm_id), Rc::clone(&key.vm_configuration));
         let mut store = Store::new(&module.engine, state);
@@ -124,7 +127,7 @@ impl Vm {
         self.store.data_mut()
     }
 
-    /// A VM without contexts is none any longer: Envoy lets go of it.
+    /// Returns false if the VM has no contexts; Envoy then drops it.
     pub(crate) fn has_contexts(&self) -> bool {
         !self.state().contexts.is_empty()
     }
@@ -137,8 +140,8 @@ impl Vm {
         self.failure.get_or_insert(why);
     }
 
-    /// Calls the module for a context; `None` when the VM has failed, now or before. What the callback asked for is done
-    /// before the caller goes on with its answer.
+    /// Calls the module for a context; returns `None` if the VM fails or has failed before. The
+    /// actions that the callback requested are carried out before this returns.
     pub(crate) fn call<P: WasmParams, R: WasmResults>(
         &mut self,
         context: u32,
@@ -167,15 +170,16 @@ impl Vm {
         }
     }
 
-    /// Notes a callback on its connection, so that tests can see which came in which order.
+    /// Records a callback on its connection, so that tests can check the order.
     pub(crate) fn note(&mut self, context: u32, callback: &'static str) {
         if let Some(stream) = self.state_mut().stream_mut(context) {
             stream.callbacks.push(callback);
         }
     }
 
-    /// Does what the callback has asked for. Closing calls the module again; in Envoy that inner call does the rest of the
-    /// queue before it returns, so the queue's length is the depth of the stack there.
+    /// Carries out the actions that the callback requested. Closing calls the module again. In
+    /// Envoy, that nested call handles the rest of the queue before it returns, so the length of
+    /// the queue is the depth of its stack.
     fn do_deferred(&mut self) {
         self.most_deferred = self.most_deferred.max(self.state().deferred.len());
         while let Some(action) = self.state_mut().deferred.pop_front() {
@@ -186,7 +190,8 @@ impl Vm {
         }
     }
 
-    /// The next number of a context. It is never one that is in use, and after 4 billion contexts one that was used before.
+    /// The next context number. It is never one in use, but numbers are reused after 4 billion
+    /// contexts.
     pub(crate) fn allocate_context(&mut self) -> u32 {
         loop {
             let number = self.next_context;
@@ -205,8 +210,8 @@ impl Vm {
             .min()
     }
 
-    /// Makes a root context and configures it; `None` when it refuses. A VM that refuses has failed: that is why Envoy
-    /// tries each configuration in a VM of its own first.
+    /// Creates a root context and configures it; returns `None` if it refuses. A VM that refuses
+    /// has failed, which is why Envoy first tries each configuration in a VM of its own.
     pub(crate) fn configure(&mut self, key: &RootKey) -> Option<u32> {
         let context = self.allocate_context();
         let root = Root {
@@ -236,7 +241,7 @@ impl Vm {
         (started != 0 && configured? != 0).then_some(())
     }
 
-    /// Ends a root context that no listener and no connection has any longer.
+    /// Ends a root context that no listener or connection uses any more.
     pub(crate) fn end_unused_root(&mut self, context: u32) {
         let unused = self.state().root(context).is_some_and(|root| root.listeners == 0 && root.streams == 0);
         if unused {
@@ -254,7 +259,7 @@ impl Vm {
         self.state().timers.values().map(|timer| timer.due_nanoseconds).min()
     }
 
-    /// Ticks the root contexts that are due. A timer outlives its context and then ticks nobody.
+    /// Ticks the root contexts that are due. A timer outlives its context and then ticks no root.
     pub(crate) fn tick(&mut self, now: u64) {
         let due = |(context, timer): (&u32, &Timer)| (timer.due_nanoseconds <= now).then_some(*context);
         let due: Vec<u32> = self.state().timers.iter().filter_map(due).collect();
@@ -263,14 +268,14 @@ impl Vm {
                 root.ticks += 1;
                 self.call(context, |exports| &exports.on_tick, context);
             }
-            // Whatever the tick has set, the timer starts again from now.
+            // The timer restarts from now, whatever the tick has set.
             if let Some(timer) = self.state_mut().timers.get_mut(&context) {
                 timer.due_nanoseconds = now + timer.period_nanoseconds;
             }
         }
     }
 
-    /// Bytes of the module's memory. It only grows.
+    /// The module's memory in bytes. It only grows.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.state().memory.map_or(0, |memory| memory.data_size(&self.store))
     }

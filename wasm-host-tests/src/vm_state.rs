@@ -1,4 +1,4 @@
-//! What the host keeps of one VM, beside the module's own memory.
+//! The host's state of one VM, apart from the module's own memory.
 
 use crate::metrics::MetricNumbers;
 use crate::process::SharedProcess;
@@ -10,7 +10,7 @@ use wasmtime::{Memory, StoreLimits, StoreLimitsBuilder, TypedFunc};
 /// The hard limit of proxy-wasm-cpp-host on a VM's memory (`limits.h`).
 const MEMORY_BYTES: usize = 1 << 30;
 
-/// The data of a VM's store: host functions find everything here.
+/// The data of a VM's store, through which host functions reach everything.
 pub(crate) struct VmState {
     pub(crate) process: SharedProcess,
     pub(crate) vm_id: Rc<str>,
@@ -19,19 +19,20 @@ pub(crate) struct VmState {
     pub(crate) malloc: Option<TypedFunc<u32, u32>>,
     pub(crate) limits: StoreLimits,
     pub(crate) contexts: HashMap<u32, Context>,
-    /// The context that the running callback was called for; 0 between calls.
+    /// The context for which the running callback was called; 0 between calls.
     pub(crate) current: u32,
-    /// The context that `proxy_set_effective_context` chose; 0 for none. It ends with the callback.
+    /// The context chosen with `proxy_set_effective_context`; 0 for none. Reset when the callback
+    /// ends.
     pub(crate) effective: u32,
-    /// What the running callback asked for, done when it has returned.
+    /// Actions that the running callback requested, carried out once it has returned.
     pub(crate) deferred: VecDeque<Deferred>,
     pub(crate) timers: BTreeMap<u32, Timer>,
     pub(crate) metrics: MetricNumbers,
-    /// The plugin's configuration; there only while `proxy_on_configure` runs.
+    /// The plugin's configuration; available only while `proxy_on_configure` runs.
     pub(crate) configuration: Option<Rc<[u8]>>,
 }
 
-/// What a module calls a context.
+/// A context of the module.
 pub(crate) enum Context {
     /// A configured plugin.
     Root(Root),
@@ -45,7 +46,8 @@ pub(crate) struct Root {
     pub(crate) root_id: Rc<str>,
     pub(crate) plugin_name: Rc<str>,
     pub(crate) configuration: Rc<[u8]>,
-    /// How many listeners send new connections here. With none left, and without connections, the context ends.
+    /// The number of listeners that send new connections here. The context ends when it has neither
+    /// listeners nor connections.
     pub(crate) listeners: usize,
     pub(crate) streams: usize,
     pub(crate) ticks: u64,
@@ -58,7 +60,7 @@ pub(crate) enum Deferred {
     Close(u32),
 }
 
-/// A root context's tick.
+/// The timer that ticks a root context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Timer {
     pub(crate) period_nanoseconds: u64,
@@ -84,7 +86,8 @@ impl VmState {
         }
     }
 
-    /// The context that host calls act for. An effective context that has gone meanwhile counts for nothing.
+    /// The context for which host calls act. An effective context that has ended in the meantime is
+    /// ignored.
     pub(crate) fn acting(&self) -> u32 {
         if self.contexts.contains_key(&self.effective) { self.effective } else { self.current }
     }
@@ -129,7 +132,7 @@ impl VmState {
         self.stream(context).map_or(context, |stream| stream.root)
     }
 
-    /// `proxy_set_tick_period_milliseconds`: starts anew to count the period; 0 stops the ticks.
+    /// `proxy_set_tick_period_milliseconds`: restarts the period; 0 stops the ticks.
     pub(crate) fn set_tick_period(&mut self, context: u32, milliseconds: u32) {
         let root = self.root_of(context);
         let period_nanoseconds = u64::from(milliseconds) * 1_000_000;

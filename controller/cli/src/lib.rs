@@ -1,6 +1,6 @@
 //! The command line: the only place that knows both platforms.
 
-// Tests make files as operators and their editors do, and start strangers of their own.
+// Tests create files as operators and editors do, and start other programs.
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_macros))]
 
 pub mod command;

@@ -1,4 +1,4 @@
-//! The reference names everything that an operator may meet.
+//! The reference describes everything that an operator may meet.
 
 use clap::CommandFactory;
 use fedgate_cli::command::Cli;

@@ -1,6 +1,7 @@
-//! Replacing a file, so that a reader finds the old bytes or the new ones, and so does a start after a power cut.
+//! Replaces files atomically: a reader, or a start after a power cut, finds the old bytes or the
+//! new ones.
 
-// Tests make files as operators and their editors do, and start strangers of their own.
+// Tests create files the way operators and their editors do, and start servers of their own.
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_macros))]
 
 use std::fs::{self, File};
@@ -8,12 +9,12 @@ use std::io::{Error, ErrorKind, Result, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Who may read a file; the process's umask may take more away.
+/// Who may read a file. The process's umask may restrict this further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readers {
-    /// Its owner alone: it holds a private key.
+    /// The owner only, because the file holds a private key.
     Owner,
-    /// Everybody.
+    /// Everyone.
     All,
 }
 
@@ -26,14 +27,14 @@ impl Readers {
     }
 }
 
-/// What could not be done, and with which path.
+/// The action that failed, and the path it failed on.
 #[derive(Debug)]
 pub struct ReplaceError {
-    /// A verb phrase that the path follows: `create the folder`.
+    /// A verb phrase that comes before the path: `create the folder`.
     pub action: &'static str,
     /// The path.
     pub path: PathBuf,
-    /// What the system says.
+    /// The system's error.
     pub error: Error,
 }
 
@@ -41,12 +42,14 @@ fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(Error) -> Rep
     move |error| ReplaceError { action, path: path.to_owned(), error }
 }
 
-/// Replaces a file, or creates it with the folders above it: writes beside it, then renames.
+/// Replaces a file, or creates it together with its parent folders. Writes a temporary file in the
+/// same folder and renames it.
 ///
-/// The bytes reach the disk before the name does, and the name before this returns.
+/// The bytes reach the disk before the rename, and the rename reaches it before this returns.
 ///
 /// # Errors
-/// [`ReplaceError`]. The file is then as it was, unless only the last step failed, which syncs its folder.
+/// [`ReplaceError`]. The file is then unchanged, unless only the last step failed, the sync of the
+/// folder.
 pub fn replace(path: &Path, contents: &[u8], readers: Readers) -> std::result::Result<(), ReplaceError> {
     let folder = path.parent().unwrap_or(path);
     fs::create_dir_all(folder).map_err(failed("create the folder", folder))?;
@@ -58,13 +61,14 @@ pub fn replace(path: &Path, contents: &[u8], readers: Readers) -> std::result::R
         .map_err(failed("write", &partial))
         .and_then(|()| fs::rename(&partial, path).map_err(failed("replace", path)));
     if replaced.is_err() {
-        // A full disk needs the space.
+        // A full disk needs the space back.
         let _ = fs::remove_file(&partial);
     }
     replaced.and_then(|()| sync_folder(folder).map_err(failed("sync the folder", folder)))
 }
 
-/// Creates a file that does not exist. One that an interrupted write left behind may have another owner or mode.
+/// Creates a new file. A file left by an interrupted write is removed first, because its owner or
+/// mode may differ.
 fn create(path: &Path, readers: Readers) -> Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
@@ -73,7 +77,7 @@ fn create(path: &Path, readers: Readers) -> Result<File> {
     File::options().write(true).create_new(true).mode(readers.mode()).open(path)
 }
 
-/// Some file systems cannot sync a folder (`EINVAL`), and need not.
+/// Some file systems cannot sync a folder (`EINVAL`) and do not need to.
 fn sync_folder(folder: &Path) -> Result<()> {
     match File::open(folder)?.sync_all() {
         Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
@@ -109,7 +113,7 @@ mod tests {
     fn a_secret_is_its_owners_whatever_was_there() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
-        // Left behind by an interrupted write.
+        // Left by an interrupted write.
         fs::write(folder.path().join(".key.tmp"), "").unwrap();
         fs::write(&path, "").unwrap();
         let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;

@@ -1,7 +1,8 @@
-//! What both platforms have in common: everything that is known, and what follows from it.
+//! The state shared by both platforms: everything known, and what follows from it.
 //!
-//! A platform hands in what its sources say and what the importer learned; [`Brain::compile`] runs `federate` over all of it.
-//! What a platform keeps over a restart (knowledge, versions, the last table) it hands in at the start.
+//! A platform passes in its sources' objects and what the importer learned; [`Brain::compile`] runs
+//! `federate` over all of it. What survives a restart (knowledge, versions, the last table) is
+//! passed in at the start.
 
 use fedgate_core::{PeerName, Table};
 use fedgate_exchange::importer::PeerUpdate;
@@ -16,11 +17,11 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Brain {
     /// This cluster.
     pub cluster: LocalCluster,
-    /// What its operators wrote.
+    /// What this cluster's operators wrote.
     pub objects: Objects,
     /// What is known of the peers.
     pub knowledge: BTreeMap<PeerName, PeerKnowledge>,
-    /// The versions of what was published last.
+    /// The versions of what was last published.
     pub previous: Published,
     /// The table for the gateway: the last one that could be built.
     pub table: Table,
@@ -29,7 +30,7 @@ pub struct Brain {
 }
 
 impl Brain {
-    /// Begins from what was kept.
+    /// Starts from the persisted state.
     pub fn new(
         cluster: LocalCluster,
         times: Times,
@@ -40,12 +41,13 @@ impl Brain {
         Self { cluster, objects: Objects::default(), knowledge, previous, table, times, peers: Vec::new() }
     }
 
-    /// When knowledge is stale.
+    /// When knowledge becomes stale.
     pub fn times(&self) -> Times {
         self.times
     }
 
-    /// Takes what a round with a peer gave; whether something follows from it. News of a peer that is gone is passed over.
+    /// Merges the result of a round with a peer. Returns true if a compilation is needed. News of a
+    /// removed peer is ignored.
     pub fn learned(&mut self, update: PeerUpdate) -> bool {
         let PeerUpdate { peer, mut knowledge, changed, .. } = update;
         if !self.peers.iter().any(|known| known.name == peer) {
@@ -56,7 +58,7 @@ impl Brain {
         changed
     }
 
-    /// Works out what is in force. A table that cannot be built leaves the last one.
+    /// Compiles everything. If no table can be built, the last one stays.
     pub fn compile(&mut self, now: Timestamp) -> Federation {
         let federation = federate(&Inputs {
             local: &self.cluster,
@@ -73,14 +75,14 @@ impl Brain {
         federation
     }
 
-    /// The spec of a peer's object: as it is, if it is valid, and otherwise as it was when it was last valid.
+    /// The spec of a peer's object as it is, or as it last was when it was valid.
     fn last_valid(&self, peer: &PeerName) -> Option<IstioFederationSpec> {
         let object = self.objects.federations.iter().find(|named| named.name == peer.as_str());
         let valid = object.filter(|named| Peer::parse(named).is_ok()).map(|named| named.spec.clone());
         valid.or_else(|| self.knowledge.get(peer).and_then(|known| known.object.clone()))
     }
 
-    /// Drops what is known of peers whose objects are gone, and names them.
+    /// Forgets peers whose objects are gone, and returns their names.
     pub fn forget_the_others(&mut self) -> Vec<PeerName> {
         let names: BTreeSet<&PeerName> = self.peers.iter().map(|peer| &peer.name).collect();
         let gone: Vec<_> = self.knowledge.keys().filter(|name| !names.contains(name)).cloned().collect();
@@ -103,7 +105,7 @@ impl Brain {
     }
 }
 
-/// Logs the findings that were not there before.
+/// Logs the findings that are new.
 pub fn tell_new(findings: &[Finding], before: Option<&[Finding]>) {
     let known = |finding: &&Finding| before.is_some_and(|before| before.contains(finding));
     for finding in findings.iter().filter(|finding| !known(finding)) {

@@ -1,7 +1,7 @@
-//! Why a call passes or not: the steps of the decision, each with what it was judged by.
+//! Explains why a call passes or not: the steps of the decision, each with its evidence.
 //!
-//! The answer is asked of the very table that is in force ([`admit`], [`judge`]); the compiled federation adds who decided it. So an
-//! explanation cannot say something else than the gateway does.
+//! The answer comes from the very table in force ([`admit`], [`judge`]); the compiled federation
+//! adds who made the decision. So an explanation cannot contradict the gateway.
 
 use crate::running::Running;
 use fedgate_core::{
@@ -15,54 +15,55 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-/// What is asked: may `from` reach `to`?
+/// A question: may `from` reach `to`?
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Question {
-    /// The service that is called: one of ours, or a peer's.
+    /// The service that is called: ours, or a peer's.
     pub to: ServiceName,
-    /// Who calls.
+    /// The caller.
     #[serde(default)]
     pub from: Caller,
 }
 
-/// Who calls.
+/// The caller.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Caller {
-    /// Nobody in particular: each peer is judged.
+    /// Not specified: every peer is judged.
     #[default]
     Unknown,
     /// The workload with this SPIFFE ID.
     Identity(String),
-    /// Some workload of this peer.
+    /// Any workload of this peer.
     Peer(PeerName),
 }
 
-/// The answer.
+/// The answer to a [`Question`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Explanation {
-    /// What was asked about.
+    /// The service that was asked about.
     pub to: ServiceName,
-    /// The steps, in the order in which they are judged; the last one decides.
+    /// The steps, in the order of the decision. The last one decides.
     pub steps: Vec<Step>,
-    /// What holds for each peer, when the question names no caller of one of our services.
+    /// The answer for each peer, if the question is about one of our services and names no caller.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub peers: Vec<PeerAnswer>,
-    /// Whether the call passes, as far as this cluster can tell; when no caller is named, whether that of any peer does.
+    /// Whether the call passes, as far as this cluster can know. If no caller is named, whether a
+    /// call of any peer does.
     pub passes: bool,
-    /// The reason word of the decision; `None` for an import, about which the peer's gateway decides.
+    /// The reason word of the decision. `None` for an import, because the peer's gateway decides.
     pub reason: Option<String>,
 }
 
-/// Whether a call from some workload of a peer passes.
+/// Whether a call from any workload of a peer passes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PeerAnswer {
     /// The peer.
     pub peer: PeerName,
-    /// Whether it passes.
+    /// Whether the call passes.
     pub passes: bool,
     /// The reason word of the decision.
     pub reason: Option<String>,
@@ -70,28 +71,28 @@ pub struct PeerAnswer {
     pub detail: String,
 }
 
-/// One step of the way.
+/// One step of the decision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
-    /// What is judged.
+    /// What is checked.
     pub check: String,
-    /// Whether it holds.
+    /// Whether the check holds.
     pub holds: bool,
-    /// By what.
+    /// The evidence.
     pub detail: String,
 }
 
 /// What an explanation is made from.
 #[derive(Debug, Clone, Copy)]
 pub struct Sources<'a> {
-    /// What is in force.
+    /// The compiled federation in force.
     pub federation: &'a Federation,
-    /// The table in force, which is older than the federation when the last one could not be built.
+    /// The table in force. It is older than the federation if the last table could not be built.
     pub table: &'a Table,
-    /// Where each import has its local port; `None` where imports are names in the mesh.
+    /// The local port of each import. `None` if imports are names in the mesh.
     pub egress: Option<&'a BTreeMap<ServiceName, SocketAddr>>,
-    /// Which of the site's Envoys run; `None` where that is not known.
+    /// Which of the site's Envoys run. `None` if that is not known.
     pub running: Option<Running>,
 }
 
@@ -116,13 +117,14 @@ impl Way {
 
     fn end(self, question: &Question, reason: Option<&str>) -> Explanation {
         let passes = self.steps.iter().all(|step| step.holds);
-        // Where the gateway would let it pass, and it fails before or after, the gateway's word is not the reason.
+        // If the gateway lets the call pass but another step fails, the gateway's reason is not the
+        // reason.
         let reason = reason.filter(|reason| passes || *reason != "granted").map(str::to_owned);
         let to = question.to.clone();
         Explanation { to, steps: self.steps, peers: Vec::new(), passes, reason }
     }
 
-    /// A call from any peer: what holds for each.
+    /// A call from any peer: the answer for each.
     fn any_peer(mut self, sources: &Sources<'_>, question: &Question) -> Explanation {
         let peers = sources.federation.peers.iter().map(|report| &report.peer.name);
         let peers: Vec<_> = peers.map(|peer| Self::default().peer(sources, question, peer).answer(peer)).collect();
@@ -163,7 +165,7 @@ impl Way {
         }
     }
 
-    /// A call whose TLS goes through the gateway.
+    /// A call whose TLS passes through the gateway.
     fn passed_through(mut self, question: &Question, generation: u64) -> Explanation {
         self.step("exported", true, format!("{} is in table generation {generation}", question.to));
         let detail = "the gateway passes TLS through and sees no caller; whom the workload lets in its own AuthorizationPolicy says";
@@ -201,7 +203,7 @@ impl Way {
         self.end(question, reason)
     }
 
-    /// What the table says of this caller, and who decided it.
+    /// What the table says about this caller, and who decided it.
     fn grant(&mut self, sources: &Sources<'_>, question: &Question, decision: &Decision<'_>) {
         let decided = decided_by(sources, question, decision.peer.map(|peer| peer.name));
         let audited = match decision.outcome {
@@ -226,7 +228,7 @@ impl Way {
         self.end(question, Some(if granted { "granted" } else { "not_granted" }))
     }
 
-    /// A call from here to a peer's service: what this cluster does, up to the peer's gateway.
+    /// A call to a peer's service: what this cluster does, up to the peer's gateway.
     fn import(mut self, sources: &Sources<'_>, question: &Question) -> Explanation {
         let host = &question.to.host;
         let owner = sources.federation.peers.iter().find(|report| report.peer.trust_domain.owns(host));
@@ -263,7 +265,7 @@ impl Way {
         self.local_port(sources, import);
     }
 
-    /// The peer's gateways, and what the last probe found there.
+    /// The peer's gateways, and what the last probe found.
     fn gateway(&mut self, report: &PeerReport, import: &Import) {
         let gateways: Vec<_> = import.gateways.iter().map(ToString::to_string).collect();
         let way = format!("{} with server name {}", gateways.join(", "), import.service.sni());
@@ -291,7 +293,7 @@ impl Way {
         }
     }
 
-    /// Whether identities of the peer can be verified.
+    /// Whether the peer's identities can be verified.
     fn trust(&mut self, sources: &Sources<'_>, report: &PeerReport) {
         let trust_domain = &report.peer.trust_domain;
         match sources.federation.bundles.get(trust_domain) {
@@ -312,7 +314,7 @@ impl Way {
 }
 
 impl Explanation {
-    /// In short: by the first step that does not hold, or by the grant.
+    /// The short form: the first step that does not hold, or else the grant.
     fn answer(self, peer: &PeerName) -> PeerAnswer {
         let refused = self.steps.iter().find(|step| !step.holds);
         let decided = refused.or_else(|| self.steps.iter().find(|step| step.check == "granted"));
@@ -343,7 +345,7 @@ fn not_in_table(sources: &Sources<'_>, name: &PeerName, report: Option<&PeerRepo
     }
 }
 
-/// Whether the table in force lets any caller of the peer through.
+/// Returns true if the table in force lets any caller of the peer through.
 fn passes_some_caller(sources: &Sources<'_>, question: &Question, peer: &PeerRow<'_>) -> bool {
     let passes = |callers: &Callers| match callers {
         Callers::Any => true,
@@ -354,7 +356,7 @@ fn passes_some_caller(sources: &Sources<'_>, question: &Question, peer: &PeerRow
     grants.iter().any(|(row, callers)| row.name == peer.name && passes(callers))
 }
 
-/// What is to be said when the objects say something else than the gateway does.
+/// The explanation when the objects differ from the table in force.
 fn older(sources: &Sources<'_>) -> String {
     let generation = sources.table.generation();
     format!(
@@ -362,7 +364,7 @@ fn older(sources: &Sources<'_>) -> String {
     )
 }
 
-/// Who decided over a peer's grant, in a sentence.
+/// Who decided a peer's grant, in a sentence.
 fn decided_by(sources: &Sources<'_>, question: &Question, peer: Option<&str>) -> String {
     if sources.federation.table.as_ref().map_or(true, |made| made.hash() != sources.table.hash()) {
         return older(sources);

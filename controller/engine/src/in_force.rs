@@ -1,4 +1,4 @@
-//! What is in force, as one immutable snapshot: the admin address and the exporter answer from it.
+//! What is in force, as one immutable snapshot. The admin address and the exporter answer from it.
 
 use crate::explain::{Explanation, Question, Sources, explain};
 use crate::running::Running;
@@ -9,25 +9,27 @@ use fedgate_federation::{Federation, Finding, LocalCluster};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-/// Everything that one compilation gave, and what the sinks made of it.
+/// The result of one compilation, and what the sinks made of it.
 #[derive(Debug, Clone)]
 pub struct InForce {
     /// This cluster.
     pub local: LocalCluster,
-    /// What was compiled last.
+    /// The last compilation.
     pub federation: Federation,
-    /// The table in force: the last one that could be built, and was put where the gateway reads it.
+    /// The table in force: the last one that could be built and was written where the gateway reads
+    /// it.
     pub table: Table,
-    /// Where each import has its local port; `None` where imports are names in the mesh.
+    /// The local port of each import. `None` if imports are names in the mesh.
     pub egress: Option<BTreeMap<ServiceName, SocketAddr>>,
-    /// Which of the site's Envoys run; `None` where they are not asked: before the first answer, and on Kubernetes.
+    /// Which of the site's Envoys run. `None` before the first answer, and on Kubernetes, where
+    /// they are not asked.
     pub running: Option<Running>,
-    /// What the sinks have to tell.
+    /// Findings of the sinks.
     pub findings: Vec<Finding>,
 }
 
 impl InForce {
-    /// How it is with the federation.
+    /// The state of the federation.
     pub fn status(&self) -> Status {
         let mut status = Status::new(&self.local, &self.federation, &self.table, self.egress.as_ref());
         for (peer, report) in status.peers.iter_mut().zip(&self.federation.peers) {
@@ -39,12 +41,12 @@ impl InForce {
         status
     }
 
-    /// Whether a call to a peer would get through.
+    /// Returns true if a call to a peer would get through.
     pub(crate) fn is_ready(&self, report: &PeerReport) -> bool {
         is_ready(&report.conditions) && self.obstacle(report).is_none()
     }
 
-    /// What ends every call to a peer here, before it reaches the peer.
+    /// What stops every call to a peer here, before it reaches the peer.
     fn obstacle(&self, report: &PeerReport) -> Option<String> {
         if self.running.is_some_and(|running| !running.egress) {
             return Some("the egress Envoy does not run".to_owned());
@@ -57,13 +59,13 @@ impl InForce {
             .then(|| "no import of it has a local port".to_owned())
     }
 
-    /// Why a call passes or not.
+    /// Explains why a call passes or not.
     pub fn explain(&self, question: &Question) -> Explanation {
         let (egress, running) = (self.egress.as_ref(), self.running);
         explain(&Sources { federation: &self.federation, table: &self.table, egress, running }, question)
     }
 
-    /// The table, as the filter is given it.
+    /// The table as the filter's configuration.
     pub fn configuration(&self) -> PluginConfiguration<'static> {
         write_configuration(&self.table, Options::default())
     }

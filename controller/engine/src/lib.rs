@@ -1,15 +1,16 @@
-//! What both platforms share: one snapshot of all sources, compiled, and what operators see of it.
+//! What both platforms share: a snapshot of all sources, its compilation, and what operators see of
+//! it.
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | [`brain`] | what is known, compiled into a federation |
-//! | [`in_force`] | what is in force, for all who ask |
-//! | [`explain`], [`status`] | why a call passes or not, and how the federation fares |
-//! | [`running`] | whether the Envoys of the site run |
-//! | [`metrics`] | the metrics of a controller |
-//! | `service` | a Service, read for exports |
+//! | [`brain`] | everything known, compiled into a federation |
+//! | [`in_force`] | what is in force, for all readers |
+//! | [`explain`], [`status`] | why a call passes or not, and the state of the federation |
+//! | [`running`] | whether the site's Envoys run |
+//! | [`metrics`] | the controller's metrics |
+//! | `service` | reads a Service for exports |
 
-// Tests make files as operators and their editors do, and start strangers of their own.
+// Tests create files the way operators and their editors do, and start servers of their own.
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_macros))]
 
 pub mod brain;

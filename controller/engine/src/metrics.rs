@@ -1,7 +1,8 @@
-//! What Prometheus fetches from the admin address, under the prefix `fedgate_`.
+//! The metrics that Prometheus scrapes from the admin address, with the prefix `fedgate_`.
 //!
-//! Gauges follow what is in force; the exporter and the importer count for themselves. Labels are words of ours, or names of
-//! `IstioFederation`s, which an operator made; of these the first hundred only.
+//! Gauges follow what is in force; the exporter and the importer keep their own counters. Label
+//! values are fixed words, the roles and names of this cluster's certificates, or names of
+//! `IstioFederation`s, which an operator chose. Of these names only the first hundred are used.
 
 use crate::in_force::InForce;
 use fedgate_core::Table;
@@ -15,12 +16,12 @@ use prometheus_client::registry::Registry;
 /// How many peers are shown by name.
 const NAMED_PEERS: usize = 100;
 
-/// All of the controller's metrics; clones show the same.
+/// All metrics of the controller. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
-    /// The exporter's.
+    /// The exporter's metrics.
     pub exporter: exporter::Metrics,
-    /// The importer's.
+    /// The importer's metrics.
     pub importer: importer::Metrics,
     compilations: Counter,
     table_generation: Gauge,
@@ -63,7 +64,7 @@ struct CertificateLabels {
 }
 
 impl Metrics {
-    /// Names all of them.
+    /// Registers all metrics.
     pub fn registry(&self) -> Registry {
         let mut registry = Registry::with_prefix("fedgate");
         registry.register("compilations", "How often everything was worked out", self.compilations.clone());
@@ -85,7 +86,7 @@ impl Metrics {
         registry
     }
 
-    /// Shows what is in force now. It is told without making the whole status, which may be large.
+    /// Shows what is in force now. Does not build the whole status, which may be large.
     pub fn show(&self, in_force: &InForce) {
         let InForce { federation, findings, .. } = in_force;
         self.compilations.inc();
@@ -100,7 +101,7 @@ impl Metrics {
         }
     }
 
-    /// Shows the table in force beside the one that was made last. `None`: the gateway has none.
+    /// Compares the table in force with the last one made. `None` if the gateway has no table.
     pub fn show_table(&self, made: &Federation, in_force: Option<&Table>) {
         let is_outdated = match (&made.table, in_force) {
             (Ok(made), Some(table)) => made.hash() != table.hash(),
@@ -111,7 +112,8 @@ impl Metrics {
         self.table_outdated.set(is_outdated.into());
     }
 
-    /// Shows nothing of peers, nor of the table: a replica that does not lead has not asked them, and does not write it.
+    /// Shows nothing about peers or the table. A replica that does not lead has not asked peers,
+    /// and does not write the table.
     pub fn hide(&self) {
         self.table_outdated.set(0);
         self.peers.clear();
@@ -136,7 +138,7 @@ impl Metrics {
         for (state, count) in [(State::Ready, ready), (State::NotReady, reports.len() - ready)] {
             self.peers.get_or_create(&PeersLabels { state }).set(number(count as u64));
         }
-        // Those that are gone must not stay.
+        // Removed peers must not remain.
         self.peer_ready.clear();
         for report in reports.iter().take(NAMED_PEERS) {
             let labels = PeerLabels { peer: report.peer.name.to_string() };

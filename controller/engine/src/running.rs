@@ -1,18 +1,18 @@
-//! Which Envoys of a site run.
+//! Whether the Envoys of a site run.
 
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
 
-/// Which of the two answer.
+/// Which of the two Envoys answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Running {
-    /// The gateway.
+    /// Whether the gateway answers.
     pub gateway: bool,
-    /// The egress.
+    /// Whether the egress answers.
     pub egress: bool,
 }
 
 impl Running {
-    /// What does not work while an Envoy is not there.
+    /// What does not work while an Envoy is missing.
     pub fn findings(self, cluster: &ObjectRef) -> Vec<Finding> {
         let finding = |(role, then): (&str, &str)| {
             let message = format!(

@@ -1,14 +1,14 @@
-//! What exports need of a Service, on both platforms.
+//! Reads what exports need from a Service, on both platforms.
 
 use fedgate_federation::form::{FormError, Step};
 use fedgate_federation::object::{ServiceObject, ServicePortSpec, TransportProtocol};
 use fedgate_federation::shown;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 
-/// Reads a Service's ports and takes what exports need of the rest.
+/// Reads a Service's ports, and keeps what else exports need.
 ///
 /// # Errors
-/// The field that is wrong, and what was expected.
+/// The faulty field, and what was expected.
 pub fn service_object(
     service: Service,
     namespace: &str,
@@ -35,7 +35,7 @@ fn read_port(place: usize, port: ServicePort) -> Result<ServicePortSpec, FormErr
         let rest = [Step::Row(place), Step::Field(field.to_owned())];
         FormError::new(path.into_iter().chain(rest).collect(), message)
     };
-    // A port that is left out is read as 0.
+    // A missing port is read as 0.
     let found = if port.port == 0 { "0 or none".to_owned() } else { port.port.to_string() };
     let number = u16::try_from(port.port).ok().filter(|number| *number > 0);
     let number = number.ok_or_else(|| wrong("port", format!("expected a port from 1 to 65535, found {found}")))?;

@@ -1,4 +1,4 @@
-//! How it is with the federation, as values: what `/status` serves and `fedgate status` prints.
+//! The state of the federation as values: what `/status` serves and `fedgate status` prints.
 
 use fedgate_core::{Mode, ServiceName, Table};
 use fedgate_federation::federate::{Condition, ConditionStatus, ConditionType, Export, Import, PeerReport};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-/// How it is with the federation, as this cluster sees it.
+/// The state of the federation, as this cluster sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
@@ -34,7 +34,7 @@ pub struct ClusterStatus {
     pub trust_domain: String,
     /// Its UUID.
     pub cluster_uuid: String,
-    /// Where peers find its gateways.
+    /// The addresses of its gateways for peers.
     pub gateways: Vec<String>,
 }
 
@@ -42,17 +42,18 @@ pub struct ClusterStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TableStatus {
-    /// Grows with each published table.
+    /// A number that grows with each published table.
     pub generation: u64,
     /// `sha256:` and the hash of its bytes.
     pub content_hash: String,
     /// How many services it lists.
     pub exports: u32,
-    /// How many bytes it has.
+    /// Its size in bytes.
     pub bytes: usize,
-    /// Whether it is another one than the objects make: the last one could not be built, or is not where the gateway reads it.
+    /// True if it differs from what the objects compile to: the last table could not be built, or
+    /// was not written where the gateway reads it.
     pub outdated: bool,
-    /// Whether every gateway has it in force, where that is known: on Kubernetes.
+    /// Whether every gateway has it in force. Known only on Kubernetes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loaded: Option<Condition>,
 }
@@ -61,7 +62,7 @@ pub struct TableStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PeerStatus {
-    /// Its `IstioFederation`'s name.
+    /// The name of its `IstioFederation`.
     pub name: String,
     /// Its trust domain.
     pub trust_domain: String,
@@ -69,11 +70,12 @@ pub struct PeerStatus {
     pub metadata_endpoint: String,
     /// The UUID that it claims.
     pub cluster_uuid: Option<String>,
-    /// Whether refusals of it take effect.
+    /// Whether refusals take effect for it.
     pub mode: Mode,
-    /// Whether a call to it would get through: it takes part, both its documents are there and fresh, and a gateway of it answers.
+    /// Whether a call to it would get through: the peer is accepted, both its documents are present
+    /// and fresh, and one of its gateways answers.
     pub ready: bool,
-    /// What ends every call to it in this cluster, before it reaches the peer.
+    /// What stops every call to it in this cluster, before it reaches the peer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub obstacle: Option<String>,
     /// The SHA-256 fingerprints of its roots.
@@ -86,7 +88,7 @@ pub struct PeerStatus {
     pub granted_exports: usize,
     /// How many of its services can be reached from here.
     pub imports: usize,
-    /// The conditions.
+    /// Its conditions.
     pub conditions: Vec<Condition>,
 }
 
@@ -98,7 +100,7 @@ pub struct ExportStatus {
     pub service: ServiceName,
     /// The server name that clients send for it.
     pub sni: String,
-    /// The peers that may reach it, in part at least.
+    /// The peers that may reach it, at least with some callers.
     pub granted_to: Vec<String>,
 }
 
@@ -108,22 +110,23 @@ pub struct ExportStatus {
 pub struct ImportStatus {
     /// `host:port`.
     pub service: ServiceName,
-    /// Whose it is.
+    /// The name of the peer that offers it.
     pub peer: String,
-    /// What is spoken.
+    /// The protocol.
     pub protocol: String,
     /// The peer's gateways.
     pub gateways: Vec<String>,
-    /// Where programs of this site reach it: a port of the egress Envoy. `None` when no port is left, and in a mesh.
+    /// Where programs of this site reach it: a port of the egress Envoy. `None` if no port is left,
+    /// and in a mesh.
     pub address: Option<SocketAddr>,
-    /// Whether it is a name in this cluster's mesh, so that no port is needed.
+    /// Whether it is a name in this cluster's mesh, so that it needs no port.
     #[serde(default)]
     pub in_mesh: bool,
 }
 
 impl Status {
-    /// The status of what is in force; `egress` tells where each import has its local port, and is `None` where imports are names in the
-    /// mesh.
+    /// The status of what is in force. `egress` has the local port of each import, and is `None` if
+    /// imports are names in the mesh.
     pub fn new(
         local: &LocalCluster,
         federation: &Federation,
@@ -172,7 +175,7 @@ impl PeerStatus {
     }
 }
 
-/// The conditions that are True of a peer that a call gets through to.
+/// The conditions that must be True for a call to a peer to get through.
 pub const MUST_HOLD: [ConditionType; 4] = [
     ConditionType::Accepted,
     ConditionType::PublicMetadataExchangeReady,
@@ -180,7 +183,8 @@ pub const MUST_HOLD: [ConditionType; 4] = [
     ConditionType::DataplaneConnectionReady,
 ];
 
-/// Whether a call to a peer would get through, as far as its conditions say. What is not known yet is not ready.
+/// Returns true if a call to a peer would get through, judged by its conditions. Unknown means not
+/// ready.
 pub(crate) fn is_ready(conditions: &[Condition]) -> bool {
     let has = |kind, status| conditions.iter().any(|condition| condition.kind == kind && condition.status == status);
     MUST_HOLD.into_iter().all(|kind| has(kind, ConditionStatus::True))

@@ -1,13 +1,14 @@
-//! Access logs: one line of JSON for each connection, when it ends.
+//! Access logs: one line of JSON for each connection, written when it ends.
 //!
-//! The listener writes it and not tcp_proxy, so that connections which never got as far as tcp_proxy are seen as well.
+//! The listener writes them, not tcp_proxy, so they include connections that never reached
+//! tcp_proxy.
 
 use super::AccessLog;
 use super::resource::extension;
 use fedgate_core::ServiceName;
 use serde_json::{Value, json};
 
-/// What the gateway knows of a connection: the filter's decision, who the client is, how it ended.
+/// What the gateway knows of a connection: the filter's decision, the client, and how it ended.
 pub fn gateway_log(log: &AccessLog) -> Value {
     let format = json!({
         "time": "%START_TIME%",
@@ -35,12 +36,13 @@ pub fn gateway_log(log: &AccessLog) -> Value {
     access_log(log, format)
 }
 
-/// What the filter wrote of its decision.
+/// A value from the filter's decision.
 fn decided(what: &str) -> String {
     format!("%FILTER_STATE(wasm.fedgate.{what}:PLAIN)%")
 }
 
-/// What the egress knows of a connection: for which service it was, which gateway of the peer took it, or why none did.
+/// What the egress knows of a connection: its service, and which gateway of the peer accepted it or
+/// why none did.
 pub(super) fn egress_log(log: &AccessLog, service: &ServiceName) -> Value {
     let format = json!({
         "time": "%START_TIME%",

@@ -1,4 +1,4 @@
-//! Clusters: of the gateway to the exports' endpoints, of the egress to the peers' gateways.
+//! Clusters: the gateway's for the exports' endpoints, the egress's for the peers' gateways.
 
 use super::connections::{BUFFER, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES};
 use super::resource::{address, metric_name, typed};
@@ -10,33 +10,37 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-/// A cluster without endpoints: the listener's own route, for connections that nobody has decided about.
+/// A cluster without endpoints: the listener's own route, for connections without a decision.
 pub(super) const BLACK_HOLE: &str = "black_hole";
 
-/// As Istio: limits belong to the listener. Envoy's own default, 1,024 connections to each cluster, is an outage to come.
+/// No limit, as in Istio: limits belong to the listener. Envoy's default, 1,024 connections per
+/// cluster, would sooner or later cause an outage.
 const NO_LIMIT: u32 = u32::MAX;
 
-/// How many connections to one peer may be without a finished TLS handshake at a time (Envoy's own default); further ones are closed.
+/// How many connections to one peer may be in an unfinished TLS handshake at once (Envoy's
+/// default). Further ones are closed.
 ///
-/// A peer may announce as its gateway an egress of another site, which forwards to whatever it was told is that peer's gateway: perhaps
-/// to us. No address here shows such a circle. No handshake in it ever ends, so this is what bounds it.
+/// A peer may announce another site's egress as its gateway. That egress forwards to what it takes
+/// for the peer's gateway, which may be ours. Addresses here do not reveal such a loop. No
+/// handshake in it ever ends, so this limit bounds it.
 const MOST_UNFINISHED: u32 = 1024;
 
 pub(super) fn black_hole() -> Value {
     cluster(BLACK_HOLE, "STATIC", Vec::new())
 }
 
-/// The cluster of an export. Its endpoints are in this cluster; they get the bytes as they came out of TLS.
+/// The cluster of an export. Its endpoints are local and get the decrypted bytes.
 pub(super) fn export(service: &ServiceName, endpoints: &BTreeSet<SocketAddr>) -> Value {
     let mut cluster = cluster(&service.cluster(), "STATIC", endpoints.iter().copied().map(address).collect());
-    // They are near: one lost packet is made up for by then.
+    // Endpoints are near, and two seconds are enough to make up for one lost packet.
     cluster["connect_timeout"] = "2s".into();
     rotate(&mut cluster);
     cluster
 }
 
-/// Who takes no connection leaves rotation after two tries, for 10 s at first and 60 s at most. When all of them have left,
-/// all are tried (`healthy_panic_threshold`, in percent), so the first that is back is found at once.
+/// Takes an address out of rotation after two failed connects, for 10 s at first and at most 60 s.
+/// If all are out, all are tried (`healthy_panic_threshold`, in percent), so the first to return is
+/// found at once.
 fn rotate(cluster: &mut Value) {
     cluster["common_lb_config"] = json!({ "healthy_panic_threshold": { "value": 1 } });
     cluster["outlier_detection"] = json!({
@@ -54,7 +58,7 @@ pub(super) fn health(service: &ServiceName, socket: &str) -> Value {
     cluster(&service.cluster(), "STATIC", vec![health::address(socket)])
 }
 
-/// The cluster of a way to a peer, for all imports that go there: the peer's gateways.
+/// A cluster with a peer's gateways. All imports that need the same TLS settings share it.
 pub(super) fn peer(name: &str, import: &Import, bundle: &TrustBundle, identity: &FilePath) -> Value {
     let mut cluster = cluster(name, "STATIC", import.addresses().map(address).collect());
     cluster["circuit_breakers"]["thresholds"][0]["max_pending_requests"] = MOST_UNFINISHED.into();

@@ -1,10 +1,12 @@
-//! What every connection of an Envoy has, whichever side opened it.
+//! Settings of all connections of an Envoy, whichever side opened them.
 
-/// How much of a connection may wait in Envoy, in each direction, while one side does not read: Envoy's own advice for what
-/// strangers reach. Its default is 1 MiB, so that some thousand connections would take all memory.
+/// How many bytes Envoy buffers in each direction while one side does not read. This is Envoy's own
+/// advice for listeners that strangers reach. With the default of 1 MiB, a few thousand connections
+/// would use up all memory.
 pub(super) const BUFFER: u32 = 32 * 1024;
-/// After how many seconds without a packet the other side is asked whether it is still there, how often, and how many times:
-/// a peer that vanished is noticed after 8 minutes, and addresses that are translated on the way stay so.
+/// TCP keepalive: the idle seconds before the first probe, the seconds between probes, and their
+/// number. A vanished peer is noticed after 8 minutes, and address translations on the way stay
+/// alive.
 pub(super) const KEEPALIVE_IDLE: u32 = 300;
 pub(super) const KEEPALIVE_INTERVAL: u32 = 60;
 pub(super) const KEEPALIVE_PROBES: u32 = 3;

@@ -1,59 +1,61 @@
-//! How many connections an Envoy may have, by the descriptors (open files) that it may have.
+//! How many connections an Envoy may have, given its limit of file descriptors.
 //!
-//! Envoy ends with SIGSEGV when it gets no descriptor for a connection to a back end, and aborts when it gets none for a
-//! listener. So it is told to take no more connections than it has descriptors for; what comes beyond is closed at once and
-//! counted ([`limits`](super::limits)).
+//! Envoy crashes with SIGSEGV when it gets no descriptor for an upstream connection, and aborts
+//! when it gets none for a listener. So it is told to accept no more connections than it has
+//! descriptors for. Further ones are closed at once and counted ([`limits`](super::limits)).
 
 use super::Connections;
 
-/// What an Envoy opens whatever it does: 34 with two workers, some more for its files and for who asks its admin address.
+/// What Envoy always opens: 34 with two workers, plus some for its files and for clients of its
+/// admin address.
 const BASE: u64 = 64;
-/// What each worker opens: 5, and as many again.
+/// What each worker opens: 5, plus a reserve of about twice as many.
 const PER_WORKER: u64 = 16;
-/// A connection, and the one that it is forwarded by.
+/// A connection and its upstream connection.
 const PER_CONNECTION: u64 = 2;
-/// No site needs more by default.
+/// The most connections by default. No site needs more.
 const MOST: u64 = 50_000;
 
-/// The descriptors of one Envoy.
+/// The file descriptors of one Envoy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Descriptors {
-    /// How many it may open: its hard limit, since Envoy raises the soft one by itself.
+    /// How many it may open: its hard limit, because Envoy itself raises the soft one.
     pub limit: u64,
-    /// How many workers it has: each opens listeners of its own.
+    /// How many workers it has. Each opens its own listeners.
     pub workers: u64,
 }
 
 impl Descriptors {
-    /// What is left for connections and for ports.
+    /// The descriptors left for connections and ports.
     fn spare(self) -> u64 {
         self.limit.saturating_sub(BASE.saturating_add(PER_WORKER.saturating_mul(self.workers)))
     }
 
-    /// How many connections a gateway may have; at least one, see [`Self::are_enough`].
+    /// How many connections a gateway may have, at least one: see [`Self::are_enough`].
     pub fn gateway(self) -> Connections {
         connections(self.spare())
     }
 
-    /// How many ports an egress may have open: half of the descriptors, since each takes one for each worker.
+    /// How many ports an egress may open: half of the descriptors, because each port takes one for
+    /// each worker.
     pub fn egress_ports(self, range: usize) -> usize {
         let most = self.spare() / 2 / self.workers.max(1);
         usize::try_from(most).unwrap_or(usize::MAX).min(range)
     }
 
-    /// How many connections an egress with a range of ports may have; at least one.
+    /// How many connections an egress with this range of ports may have, at least one.
     pub fn egress(self, range: usize) -> Connections {
         let ports = u64::try_from(self.egress_ports(range)).unwrap_or(u64::MAX);
         connections(self.spare().saturating_sub(ports.saturating_mul(self.workers)))
     }
 
-    /// Whether there are some for connections at all.
+    /// Returns true if there are enough descriptors for any connections.
     pub fn are_enough(self) -> bool {
         self.spare() >= 16 * PER_CONNECTION
     }
 }
 
-/// Envoy takes no limit of 0.
+/// Envoy does not accept a limit of 0.
 fn connections(descriptors: u64) -> Connections {
     let count = (descriptors / PER_CONNECTION).clamp(1, MOST);
     Connections(u32::try_from(count).unwrap_or(u32::MAX))
@@ -90,7 +92,7 @@ mod tests {
         assert!(descriptors(256, 2).are_enough());
     }
 
-    /// The sum of what may be open is never above the limit.
+    /// What may be open together never exceeds the limit.
     #[test]
     fn the_limit_is_never_reached() {
         for (limit, workers, range) in [(256, 2, 900), (300, 8, 50), (1024, 4, 10), (65_536, 64, 65_535)] {

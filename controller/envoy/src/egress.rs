@@ -31,10 +31,10 @@ struct Outlet<'a> {
     port: u16,
 }
 
-/// By name: the files are the same in whatever order the imports come.
+/// By name, so that the files do not depend on the order of the imports.
 type Outlets<'a> = BTreeMap<&'a ServiceName, Outlet<'a>>;
 
-/// Envoy refuses a trust domain without roots, so without a bundle there is no cluster either.
+/// Envoy refuses a trust domain without roots, so an import without a bundle gets no cluster.
 fn outlets<'a>(inputs: &EgressInputs<'a>) -> Outlets<'a> {
     let outlet = |import: &'a Import| {
         let bundle = inputs.bundles.get(&import.trust_domain).filter(|bundle| !bundle.roots.is_empty())?;
@@ -44,8 +44,8 @@ fn outlets<'a>(inputs: &EgressInputs<'a>) -> Outlets<'a> {
     inputs.imports.iter().filter_map(outlet).collect()
 }
 
-/// One for each peer and way: gateways, roots and who must answer are the same for all imports of a peer whose TLS ends at its
-/// gateway, and for all others.
+/// One cluster for each peer and way. Gateways, roots and expected identities are the same for all
+/// of a peer's imports whose TLS ends at its gateway, and the same for all others.
 fn clusters(folder: &FilePath, outlets: &Outlets<'_>) -> Value {
     let identity = folder.join(IDENTITY);
     let ways: BTreeMap<_, _> = outlets.values().map(|outlet| (way(outlet.import), outlet)).collect();
@@ -62,7 +62,7 @@ fn listeners(folder: &FilePath, inputs: &EgressInputs<'_>, outlets: &Outlets<'_>
     discovery(std::iter::once(health).chain(outlets.values().map(listener)).collect())
 }
 
-/// Where the egress answers whether it runs.
+/// The socket that shows whether the egress runs.
 pub(super) fn socket(folder: &FilePath) -> String {
     health::socket(folder.join("egress").as_str())
 }
@@ -73,7 +73,7 @@ fn bootstrap_of(folder: &FilePath, inputs: &EgressInputs<'_>) -> Value {
 
 /// The name of the cluster that an import goes through.
 fn way(import: &Import) -> String {
-    // No trust domain has this letter.
+    // No trust domain contains a `+`.
     let through = if import.passthrough { "+passthrough" } else { "" };
     format!("peer|{}{through}", import.trust_domain)
 }

@@ -4,17 +4,18 @@ use serde_json::Value;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// An absolute path that can stand in a JSON file: Envoy's working directory is anybody's guess.
+/// An absolute path that can be written in a JSON file. Absolute, because Envoy's working directory
+/// is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FilePath(String);
 
-/// Why a path is none that Envoy can be told.
+/// Why Envoy cannot be given a path.
 #[derive(Debug, thiserror::Error)]
 pub enum PathError {
-    /// It is relative, and the current directory cannot be found out; or it is empty.
+    /// It is relative and the current directory is unknown, or it is empty.
     #[error("the path {0:?} cannot be made absolute: {1}")]
     Absolute(PathBuf, #[source] std::io::Error),
-    /// JSON is UTF-8.
+    /// It is not UTF-8, which JSON requires.
     #[error("the path {0:?} is not UTF-8, and Envoy's files are: rename it")]
     NotUtf8(PathBuf),
 }
@@ -23,7 +24,7 @@ impl FilePath {
     /// Makes `path` absolute.
     ///
     /// # Errors
-    /// [`PathError`] when it is not UTF-8, or empty.
+    /// [`PathError`] if it is empty, or not UTF-8.
     pub fn new(path: &Path) -> Result<Self, PathError> {
         let absolute = std::path::absolute(path).map_err(|error| PathError::Absolute(path.to_owned(), error))?;
         match absolute.to_str() {
@@ -55,34 +56,34 @@ impl AsRef<Path> for FilePath {
 /// A file that Envoy reads.
 #[derive(Clone, PartialEq, Eq)]
 pub struct File {
-    /// Where it is, relative to the folder of [`EnvoyFiles`](super::EnvoyFiles).
+    /// Its path relative to the folder of [`EnvoyFiles`](super::EnvoyFiles).
     pub path: String,
     /// Its bytes.
     pub contents: Vec<u8>,
-    /// It holds a private key: only its owner may read it (mode 0600).
+    /// True if it holds a private key: only its owner may read it (mode 0600).
     pub secret: bool,
     pub(super) step: Step,
 }
 
-/// Without the contents.
+/// Does not print the contents.
 impl fmt::Debug for File {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("File").field("path", &self.path).field("bytes", &self.contents.len()).finish()
     }
 }
 
-/// In this order files are written. What is named comes before what names it.
+/// The order in which files are written. A file comes after everything that it names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Step {
-    /// The filter's module, secrets, trust bundles: they name none of the others.
+    /// The filter's module, secrets, trust bundles. They name no other file.
     Base,
-    /// They name secrets.
+    /// Clusters name secrets.
     Clusters,
-    /// It names clusters and the module.
+    /// The table names clusters and the module.
     Table,
-    /// They name clusters and the filter.
+    /// Listeners name clusters and the filter.
     Listeners,
-    /// It names the files with the listeners and the clusters.
+    /// The bootstrap names the files of listeners and clusters.
     Bootstrap,
 }
 

@@ -1,4 +1,5 @@
-//! The filter as Envoy is told of it: a Wasm plugin that comes by extension discovery, with the table as configuration.
+//! The filter in Envoy's configuration: a Wasm plugin delivered by extension discovery, with the
+//! table as its configuration.
 
 use super::resource::{discovery, hash, source, typed};
 use super::{FilePath, GatewayInputs};
@@ -6,12 +7,13 @@ use fedgate_core::write_configuration;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
-/// The filter's name in the listener; its metrics and its filter state have it as well.
+/// The filter's name in the listener, in its metrics and in its filter state.
 const NAME: &str = "fedgate";
 const WASM: &str = "extensions.filters.network.wasm.v3.Wasm";
 
-/// What the module may call, and what is called in it. A call of anything else is answered with an error, whatever becomes
-/// of the module; without a capability that it needs it would refuse everybody.
+/// What the module may call, and which of its functions are called. Any other call returns an
+/// error, even if the module is compromised. Without a capability that it needs, the filter would
+/// refuse everyone.
 const CAPABILITIES: &[&str] = &[
     "proxy_call_foreign_function",
     "proxy_close_stream",
@@ -43,7 +45,8 @@ const CAPABILITIES: &[&str] = &[
     "proxy_on_vm_start",
 ];
 
-/// The filter's module. Its file's name has its hash, so a file that Envoy has open or is about to read never changes.
+/// The filter's module. Its file name contains its hash, so a file that Envoy has open or is about
+/// to read never changes.
 #[derive(Debug, Clone)]
 pub struct FilterModule {
     bytes: Arc<[u8]>,
@@ -51,7 +54,7 @@ pub struct FilterModule {
 }
 
 impl FilterModule {
-    /// The module with these bytes. They are not checked; Envoy refuses what is no module.
+    /// A module with these bytes. They are not checked; Envoy refuses an invalid module.
     pub fn new(bytes: impl Into<Arc<[u8]>>) -> Self {
         let bytes = bytes.into();
         let file_name = format!("fedgate_filter-{}.wasm", hash(&bytes));
@@ -67,21 +70,22 @@ impl FilterModule {
     }
 }
 
-/// The filter's place in the listener: it says where the filter is to be found, and nothing of its table.
+/// The filter's entry in the listener. It says where to find the filter, and nothing about its
+/// table.
 pub(super) fn in_listener(file: &FilePath) -> Value {
     placeholder(source(file))
 }
 
-/// The filter itself, as `gateway/filter/filter.json` has it.
+/// The filter itself, as in `gateway/filter/filter.json`.
 pub(super) fn extension_config(inputs: &GatewayInputs<'_>, module: &FilePath) -> Value {
     let configuration = json!(write_configuration(inputs.table, inputs.options)).to_string();
     discovery(vec![typed("config.core.v3.TypedExtensionConfig", extension_of(configuration, module.as_str()))])
 }
 
-/// Name and configuration of the extension. `module` is a file where Envoy runs.
+/// The name and configuration of the extension. `module` is a file on Envoy's machine.
 ///
-/// A failed VM is replaced (`FAIL_RELOAD`), and until then connections are closed. The VM has an ID of its own, since the
-/// newest table goes through the data that VMs of one ID share.
+/// A failed VM is replaced (`FAIL_RELOAD`); until then connections are closed. The VM has its own
+/// ID, because VMs with the same ID share data, and the newest table travels through it.
 pub fn extension_of(configuration: String, module: &str) -> Value {
     let allowed: Map<_, _> = CAPABILITIES.iter().map(|name| ((*name).to_owned(), json!({}))).collect();
     let plugin = json!({
@@ -99,7 +103,7 @@ pub fn extension_of(configuration: String, module: &str) -> Value {
     json!({ "name": NAME, "typed_config": typed(WASM, json!({ "config": plugin })) })
 }
 
-/// The filter's place in a listener: `source` says where it comes from.
+/// The filter's entry in a listener. `source` says where it comes from.
 pub fn placeholder(source: Value) -> Value {
     let type_url = format!("type.googleapis.com/envoy.{WASM}");
     json!({ "name": NAME, "config_discovery": { "config_source": source, "type_urls": [type_url] } })

@@ -19,7 +19,7 @@ pub(super) fn files(folder: &FilePath, inputs: &GatewayInputs<'_>) -> Vec<File> 
         false => cluster::export(service, endpoints),
     });
     let clusters = std::iter::once(cluster::black_hole()).chain(exports).collect();
-    // It answers the controller too, which asks whether the gateway runs.
+    // This listener also answers the controller, which checks whether the gateway runs.
     let listeners = vec![federation, health::typed_listener(&socket)];
     let bootstrap = bootstrap("gateway", &folder.join("gateway"), inputs.trust_domain, inputs.admin);
     vec![

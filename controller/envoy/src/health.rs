@@ -1,8 +1,10 @@
-//! Who answers for the health name (peer protocol, section 4): the gateway's Envoy itself, by a listener that only local programs reach.
-//! The egress has such a listener as well: by it the controller knows whether the process runs.
+//! Answers for the health name (peer protocol, section 4). The gateway's Envoy does this itself,
+//! with a listener that only local programs can reach. The egress has such a listener too, which
+//! tells the controller whether the process runs.
 //!
-//! So an answer says that the whole way works and nothing else: the peer's client, this gateway's TLS, the filter and its table, the
-//! cluster that the filter names. It does not need the controller, which may well be down.
+//! So an answer shows exactly that the whole way works: the peer's client, this gateway's TLS, the
+//! filter and its table, and the cluster that the filter names. The controller is not involved and
+//! may be down.
 
 use super::resource::{extension, hash, typed};
 use serde_json::{Value, json};
@@ -10,8 +12,8 @@ use serde_json::{Value, json};
 /// The listener's name.
 const NAME: &str = "fedgate-health";
 
-/// The path of the listener's socket, in Linux's abstract namespace: no file has to be made or removed, and no port is taken. `of` tells
-/// apart the gateways in one network namespace.
+/// The path of the listener's socket, in Linux's abstract namespace. So there is no file to create
+/// or remove, and no port is taken. `of` distinguishes the gateways in one network namespace.
 pub fn socket(of: &str) -> String {
     format!("@{NAME}-{}", hash(of.as_bytes()).chars().take(16).collect::<String>())
 }
@@ -21,7 +23,7 @@ pub(super) fn address(socket: &str) -> Value {
     json!({ "pipe": { "path": socket } })
 }
 
-/// The listener: 200 for `/healthz`, 404 for the rest.
+/// The listener: 200 for `/healthz`, 404 for everything else.
 pub fn listener(socket: &str) -> Value {
     let answer = |status: u16, text: &str| json!({ "status": status, "body": { "inline_string": text } });
     let routes = json!([
@@ -35,9 +37,10 @@ pub fn listener(socket: &str) -> Value {
             "stat_prefix": "fedgate_health",
             "route_config": { "name": NAME, "virtual_hosts": [{ "name": NAME, "domains": ["*"], "routes": routes }] },
             "http_filters": [extension("envoy.filters.http.router", "extensions.filters.http.router.v3.Router", json!({}))],
-            // Whoever gets here has nothing else to say.
+            // Clients of this listener send nothing else.
             "stream_idle_timeout": "15s",
-            // Nothing is lost on the way through this Envoy, so nothing has to be waited for after the last byte.
+            // Nothing gets lost inside this Envoy, so there is no reason to wait after the last
+            // byte.
             "delayed_close_timeout": "0s",
             "common_http_protocol_options": { "idle_timeout": "120s" },
         }),
@@ -45,7 +48,7 @@ pub fn listener(socket: &str) -> Value {
     json!({ "name": NAME, "address": address(socket), "filter_chains": [{ "filters": [manager] }] })
 }
 
-/// The same with its type, for Envoy's files.
+/// The listener with its type, for Envoy's files.
 pub(super) fn typed_listener(socket: &str) -> Value {
     typed("config.listener.v3.Listener", listener(socket))
 }

@@ -1,7 +1,7 @@
-//! The certificate and the key that the cluster's Envoys show.
+//! The certificate and key that the cluster's Envoys show.
 //!
-//! Envoy gets their bytes and not their paths: it watches renames only, and would go on showing a certificate that was
-//! written over in place until it expires.
+//! Envoy gets their bytes, not their paths. It watches only renames, so it would keep a certificate
+//! that was overwritten in place until that expires.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use rustls::crypto::aws_lc_rs;
@@ -11,23 +11,23 @@ use rustls::sign::CertifiedKey;
 use serde_json::Value;
 use std::fmt;
 
-/// A certificate chain, the leaf first, and the leaf's own key.
+/// A certificate chain, leaf first, and the leaf's key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Identity {
     chain: String,
     key: String,
 }
 
-/// Why a certificate chain and a key cannot be shown. It quotes neither of them.
+/// Why a certificate chain and key cannot be used. The message quotes neither.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum IdentityError {
-    /// The chain is not PEM, is cut off, or holds no certificate.
+    /// The chain is not PEM, is truncated, or holds no certificate.
     #[error("identity.certificateChain: expected PEM blocks CERTIFICATE, the leaf first, found {0}")]
     Chain(&'static str),
-    /// The key is not PEM, is cut off, or is of no known kind.
+    /// The key is not PEM, is truncated, or of an unknown type.
     #[error("identity.privateKey: expected a PEM block PRIVATE KEY, EC PRIVATE KEY or RSA PRIVATE KEY, found {0}")]
     Key(&'static str),
-    /// The two are not of one pair.
+    /// The key does not belong to the certificate.
     #[error(
         "identity.privateKey: expected the key of the first certificate in identity.certificateChain, found another one; \
          write the certificate and the key that were made together"
@@ -36,10 +36,10 @@ pub enum IdentityError {
 }
 
 impl Identity {
-    /// Reads both from PEM. Only certificates are taken from `chain`, and the first key from `key`.
+    /// Reads both from PEM: the certificates in `chain`, and the first key in `key`.
     ///
     /// # Errors
-    /// [`IdentityError`] when one of them cannot be read, or they do not belong together.
+    /// [`IdentityError`] if one of them cannot be read, or they do not belong together.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, IdentityError> {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(chain)
             .collect::<Result<_, _>>()
@@ -56,7 +56,7 @@ impl Identity {
         }
     }
 
-    /// Reads what [`trust::identity_secret`](super::trust) made.
+    /// Reads what [`trust::identity_secret`](super::trust) wrote.
     pub(super) fn from_secret(json: &[u8]) -> Option<Self> {
         let value: Value = serde_json::from_slice(json).ok()?;
         let certificate = value.pointer("/resources/0/tls_certificate")?;
@@ -75,7 +75,7 @@ impl Identity {
     }
 }
 
-/// Without the key.
+/// Does not print the key.
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Identity")
@@ -113,7 +113,8 @@ fn block(label: &str, der: &[u8]) -> String {
     lines + &format!("-----END {label}-----\n")
 }
 
-/// The library's own message quotes the line at fault, which is the key itself when its line breaks are lost.
+/// Does not use the library's own message: it quotes the faulty line, which can be the key itself
+/// if its line breaks are lost.
 fn found(error: &pem::Error) -> &'static str {
     match error {
         pem::Error::NoItemsFound => "none",
@@ -162,7 +163,7 @@ mod tests {
         assert_eq!(read(&(other + &chain), &key), Err(IdentityError::Mismatch), "the leaf comes first");
     }
 
-    /// As a reader sees a file that is being written: at every length.
+    /// A file that is still being written, as a reader may see it: cut at every length.
     #[test]
     fn half_of_a_file_is_refused() {
         let (chain, key) = pair();

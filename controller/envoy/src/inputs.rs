@@ -1,4 +1,4 @@
-//! What the files are made of.
+//! What the files are made from.
 
 use super::{FilePath, FilterModule, Identity};
 use fedgate_core::{Options, ServiceName, Table, TrustDomain};
@@ -7,22 +7,24 @@ use fedgate_federation::federate::Import;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-/// Where one line of JSON for each connection goes.
+/// Where access logs go, one line of JSON for each connection.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum AccessLog {
     /// Envoy's standard output.
     #[default]
     Stdout,
-    /// A file, which Envoy opens for appending, and anew after `POST /reopen_logs`.
+    /// A file. Envoy appends to it, and reopens it after `POST /reopen_logs`.
     File(FilePath),
 }
 
-/// How many connections an Envoy may have open at a time; further ones are closed as they come, see [`Descriptors`](super::Descriptors).
+/// How many connections an Envoy may have open at once. Further ones are closed on arrival: see
+/// [`Descriptors`](super::Descriptors).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Connections(pub u32);
 
 impl Connections {
-    /// What an Envoy takes of which nothing is known yet, and one that finds no limits: what 256 open files are enough for.
+    /// The limit for an Envoy that has not been seen running, or that finds no limits file: what
+    /// 256 open files are enough for.
     pub const UNSEEN: Self = Self(32);
 }
 
@@ -32,56 +34,59 @@ impl Default for Connections {
     }
 }
 
-/// What the gateway's files are made of.
+/// What the gateway's files are made from.
 #[derive(Debug, Clone)]
 pub struct GatewayInputs<'a> {
     /// The cluster's own trust domain.
     pub trust_domain: &'a TrustDomain,
-    /// Where peers connect to.
+    /// The address that peers connect to.
     pub listen: SocketAddr,
-    /// Envoy's admin address: whoever reaches it can stop Envoy, so it belongs to loopback. Port 0 picks a free one.
+    /// Envoy's admin address. Its clients can stop Envoy, so it belongs on loopback. Port 0 picks a
+    /// free one.
     pub admin: SocketAddr,
-    /// What the gateway shows to peers.
+    /// The certificate and key for peers.
     pub identity: &'a Identity,
-    /// The cluster's own roots, one at least. Nobody is trusted for them, see `gateway/trust/bundles.json`.
+    /// The cluster's own roots, at least one. They give nobody access: see
+    /// `gateway/trust/bundles.json`.
     pub local_roots: &'a [Root],
     /// The peers' roots.
     pub bundles: &'a BTreeMap<TrustDomain, TrustBundle>,
-    /// Each export with its ready endpoints. The table names no others.
+    /// Each export with its ready endpoints. The table names only these.
     pub exports: &'a BTreeMap<ServiceName, BTreeSet<SocketAddr>>,
-    /// The name that peers probe, if it is offered: the gateway answers it itself.
+    /// The name that peers probe, if it is offered. The gateway answers for it.
     pub health: Option<&'a ServiceName>,
     /// The table.
     pub table: &'a Table,
-    /// How the filter works.
+    /// The filter's options.
     pub options: Options,
     /// The filter's module.
     pub module: &'a FilterModule,
     /// Where the gateway logs connections.
     pub access_log: &'a AccessLog,
-    /// How many connections it takes.
+    /// How many connections it accepts.
     pub connections: Connections,
 }
 
-/// What the egress's files are made of.
+/// What the egress's files are made from.
 #[derive(Debug, Clone)]
 pub struct EgressInputs<'a> {
     /// The cluster's own trust domain.
     pub trust_domain: &'a TrustDomain,
-    /// The address of all imports' ports: whoever reaches it acts as this cluster, so it belongs to loopback.
+    /// The address of all imports' ports. Its clients act as this cluster, so it belongs on
+    /// loopback.
     pub listen: IpAddr,
-    /// Envoy's admin address, as the gateway's.
+    /// Envoy's admin address, as for the gateway.
     pub admin: SocketAddr,
-    /// What the egress shows to peers' gateways.
+    /// The certificate and key for peers' gateways.
     pub identity: &'a Identity,
-    /// What is imported. An import that has no port, or whose trust domain has no bundle, is left out.
+    /// The imports. Those without a port, or without a bundle for their trust domain, are left out.
     pub imports: &'a [Import],
-    /// The local port of each import, see [`allocate`](super::allocate).
+    /// The local port of each import: see [`allocate`](super::allocate).
     pub ports: &'a BTreeMap<ServiceName, u16>,
     /// The peers' roots.
     pub bundles: &'a BTreeMap<TrustDomain, TrustBundle>,
     /// Where the egress logs connections.
     pub access_log: &'a AccessLog,
-    /// How many connections it takes.
+    /// How many connections it accepts.
     pub connections: Connections,
 }

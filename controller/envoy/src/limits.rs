@@ -1,35 +1,40 @@
-//! How many connections an Envoy takes, as it is told while it runs.
+//! How many connections an Envoy accepts, set while it runs.
 //!
-//! The number follows from the descriptors of Envoy's process, which are known once it runs. So it stands in a file that Envoy watches (its
-//! runtime, by RTDS from disk), and not in the bootstrap, which Envoy reads at its start. Two keys limit it, and what is above is closed at once:
+//! The number follows from the file descriptors of Envoy's process, which are known only once it
+//! runs. So it is in a file that Envoy watches (its runtime, by RTDS from disk), not in the
+//! bootstrap, which Envoy reads only at its start. Two keys set limits, beyond which connections
+//! are closed at once:
 //!
-//! - `overload.global_downstream_max_connections` counts the connections of all listeners (`downstream_global_cx_overflow`). Envoy calls
-//!   it deprecated in favour of a number in the bootstrap, which takes precedence; so there must be none.
-//! - `envoy.resource_limits.listener.federation.connection_limit` counts those of peers and strangers (`downstream_cx_overflow`).
+//! - `overload.global_downstream_max_connections` counts the connections of all listeners
+//!   (`downstream_global_cx_overflow`). Envoy deprecates it in favour of a number in the bootstrap,
+//!   which would take precedence, so the bootstrap must not have one.
+//! - `envoy.resource_limits.listener.federation.connection_limit` counts those of peers and
+//!   strangers (`downstream_cx_overflow`).
 
 use super::resource::{discovery, source, typed};
 use super::{Connections, FilePath};
 use serde_json::{Value, json};
 
-/// The name of the layer, and of its file.
+/// The name of the layer and of its file.
 const NAME: &str = "limits";
-/// All connections.
+/// The limit for all connections.
 const GLOBAL: &str = "overload.global_downstream_max_connections";
-/// Those of peers and strangers.
+/// The limit for connections of peers and strangers.
 const FEDERATION: &str = "envoy.resource_limits.listener.federation.connection_limit";
-/// How many connections of the gateway are kept for local programs: the controller asks whether it runs, also when strangers hold the rest.
+/// How many of the gateway's connections are kept for local programs. So the controller can check
+/// whether the gateway runs, even if strangers hold the rest.
 const LOCAL: u32 = 8;
 
 pub(super) fn file(role: &str) -> String {
     format!("{role}/{NAME}.json")
 }
 
-/// The file of an Envoy that takes `connections`.
+/// The file of an Envoy that accepts `connections`.
 pub(super) fn limits(connections: Connections) -> Value {
     runtime(json!({ GLOBAL: connections.0 }))
 }
 
-/// The gateway's.
+/// The gateway's file.
 pub(super) fn of_gateway(Connections(connections): Connections) -> Value {
     runtime(json!({ GLOBAL: connections, FEDERATION: connections - LOCAL.min(connections / 2) }))
 }
@@ -38,7 +43,7 @@ fn runtime(layer: Value) -> Value {
     discovery(vec![typed("service.runtime.v3.Runtime", json!({ "name": NAME, "layer": layer }))])
 }
 
-/// The layers of the bootstrap: without the file an Envoy takes few.
+/// The bootstrap's layers. Without the file, Envoy accepts few connections.
 pub(super) fn layers(folder: &FilePath) -> Value {
     let file = folder.join(&format!("{NAME}.json"));
     json!({ "layers": [

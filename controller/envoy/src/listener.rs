@@ -1,4 +1,4 @@
-//! Listeners: the gateway's one, and the egress's one for each import.
+//! Listeners: one for the gateway, and one for each import of the egress.
 
 use super::access_log::{egress_log, gateway_log};
 use super::connections::{BUFFER, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES};
@@ -10,31 +10,34 @@ use std::net::SocketAddr;
 
 const LISTENER: &str = "config.listener.v3.Listener";
 
-/// How long a client may take for its TLS handshake, as Istio's gateways allow.
+/// The time for a client's TLS handshake, as in Istio's gateways.
 const HANDSHAKE: &str = "15s";
 
-/// How long a client may leave unread what is sent to it, in milliseconds, before its connection is ended; as long as nginx's
-/// `send_timeout` and MySQL's `net_write_timeout`.
+/// How long a client may leave data unread before its connection is ended, in milliseconds. As long
+/// as nginx's `send_timeout` and MySQL's `net_write_timeout`.
 ///
-/// The filter can close a connection in one way only: once everything has been sent. A client whose access was taken back, and
-/// who stopped reading before, would keep its connection open on both sides for as long as it answers the kernel's probes.
+/// The filter can close a connection only after all data has been sent. Without this limit, a
+/// client that stops reading before its access is revoked could keep its connection open on both
+/// sides, as long as it answers the kernel's probes.
 const UNREAD: u32 = 60_000;
 
-/// How long a client may take for its first message, before the handshake: it holds a place from its first packet on.
+/// The time for a client's first message, before the handshake. A client holds a place from its
+/// first packet on.
 const FIRST_MESSAGE: &str = "5s";
 
-/// How many gateways of a peer a connection tries one after another, before it is given up. Bytes that the client has sent
-/// by then wait; a server that was not reached has seen none of them.
+/// How many gateways of a peer a connection tries in turn before it is given up. Bytes from the
+/// client wait meanwhile; a server that was not reached has seen none of them.
 const CONNECT_ATTEMPTS: u32 = 3;
 
-/// The same for an export's endpoints.
+/// How many endpoints of an export a connection tries in turn.
 const ENDPOINT_ATTEMPTS: u32 = 5;
 
 /// The federation listener.
 ///
-/// Its own route is the black hole, so without the filter nothing passes. tcp_proxy takes its cluster when it starts, and it
-/// starts when the filter lets the connection on; `max_early_data_bytes` makes it leave the connection readable until then,
-/// without which a paused connection never finishes its handshake.
+/// Its own route is the black hole, so without the filter nothing passes. tcp_proxy picks its
+/// cluster when it starts, which is when the filter lets the connection continue.
+/// `max_early_data_bytes` makes tcp_proxy leave the connection readable until then. Otherwise a
+/// paused connection would never finish its handshake.
 pub(super) fn federation(
     inputs: &GatewayInputs<'_>,
     identity: &FilePath,
@@ -71,8 +74,9 @@ pub(super) fn federation(
     typed(LISTENER, listener)
 }
 
-/// The socket option by which the kernel ends a connection whose client does not read, also when it still answers (Linux 5.11 and later).
-/// Accepted connections have it from their listener.
+/// The socket option that makes the kernel end a connection whose client does not read, even if it
+/// still answers probes (Linux 5.11 and later). Accepted connections inherit it from their
+/// listener.
 pub fn unread_timeout() -> Value {
     const IPPROTO_TCP: u32 = 6;
     const TCP_USER_TIMEOUT: u32 = 18;
@@ -85,10 +89,12 @@ pub fn unread_timeout() -> Value {
     })
 }
 
-/// Tells the filter who the client is, once the handshake is over: all URI SANs, joined by commas. What a client shows before
-/// that proves nothing: it may send anybody's certificate and keep the proof of its key back.
+/// Tells the filter the client's identity after the handshake: all URI SANs, joined by commas.
+/// Before that, a certificate proves nothing. A client may send anyone's certificate and never
+/// prove that it has the key.
 ///
-/// The key says `handshake` since filters of an earlier version look for that, and take any text for the handshake's end.
+/// The key is called `handshake` because earlier versions of the filter look for it, and take any
+/// text as the end of the handshake.
 pub fn peer_uri_sans() -> Value {
     let names = json!({ "text_format_source": { "inline_string": "%DOWNSTREAM_PEER_URI_SAN%" } });
     let state = json!({ "object_key": "fedgate.handshake", "factory_key": "envoy.string", "format_string": names });
@@ -99,7 +105,7 @@ pub fn peer_uri_sans() -> Value {
     )
 }
 
-/// Tells the filter that this chain passes TLS through, so that there is no identity to wait for.
+/// Tells the filter that this chain passes TLS through, so there is no identity to wait for.
 pub fn passed_through() -> Value {
     let passed = json!({ "text_format_source": { "inline_string": "passed" } });
     on_new_connection(
@@ -115,7 +121,7 @@ fn on_new_connection(state: Value) -> Value {
     )
 }
 
-/// Linux's names and numbers of the options; accepted connections inherit them.
+/// The options with Linux's names and numbers. Accepted connections inherit them.
 fn socket_options() -> Value {
     const SOL_SOCKET: u32 = 1;
     const IPPROTO_TCP: u32 = 6;
@@ -129,17 +135,19 @@ fn socket_options() -> Value {
     ])
 }
 
-/// `[::]` takes IPv4 as well.
+/// Lets `[::]` accept IPv4 as well.
 fn accept_both_families(listener: &mut Value, listen: SocketAddr) {
     if listen.is_ipv6() && listen.ip().is_unspecified() {
         listener["address"]["socket_address"]["ipv4_compat"] = true.into();
     }
 }
 
-/// The local port of an import, whose connections go through the cluster `way` under the service's own server name.
+/// The local port of an import. Its connections go through the cluster `way`, with the service's
+/// own server name.
 ///
-/// Envoy would share the port with any other Envoy of the same user (`SO_REUSEPORT`), and each would get some of the
-/// connections; so one socket for all workers, and whoever comes second is refused.
+/// By default Envoy shares the port with any other Envoy of the same user (`SO_REUSEPORT`), and
+/// each would get some of the connections. So all workers use one socket, and a second process is
+/// refused.
 pub(super) fn import(service: &ServiceName, way: &str, listen: SocketAddr, access_log: &AccessLog) -> Value {
     let listener = json!({
         "name": service.to_string(),
@@ -157,7 +165,7 @@ pub(super) fn import(service: &ServiceName, way: &str, listen: SocketAddr, acces
     typed(LISTENER, listener)
 }
 
-/// Which of the peer's services is asked for: the TLS client takes its server name from the connection.
+/// Names the peer's service: the TLS client takes its server name from the connection.
 fn server_name(service: &ServiceName) -> Value {
     let name = json!({ "text_format_source": { "inline_string": service.sni() } });
     on_new_connection(json!({ "object_key": "envoy.network.upstream_server_name", "format_string": name }))

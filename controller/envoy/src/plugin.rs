@@ -1,14 +1,15 @@
-//! Finding the filter's configuration where it is kept: in a file of Envoy's, in an object of Istio's, or by itself.
+//! Finds the filter's configuration: on its own, in a file of Envoy's, or in an object of Istio's.
 
 use anyhow::{Context, Result, anyhow, bail};
 use fedgate_core::{PluginConfiguration, Table, read_configuration};
 use serde_json::Value;
 use std::path::Path;
 
-/// Reads the table of a plugin configuration, or of any JSON that has one as a text in it, as Envoy's files do.
+/// Reads the table from a plugin configuration, or from any JSON that contains one as text, as
+/// Envoy's files do.
 ///
 /// # Errors
-/// When the file cannot be read, or has no valid table.
+/// If the file cannot be read, or has no valid table.
 pub fn table_of(file: &Path) -> Result<Table> {
     let bytes = crate::write::bytes(file).with_context(|| format!("cannot read {}", file.display()))?;
     let json: Value = serde_json::from_slice(&bytes).map_err(|error| no_json(file, &error))?;
@@ -26,7 +27,7 @@ fn no_json(file: &Path, error: &serde_json::Error) -> anyhow::Error {
     )
 }
 
-/// The first plugin configuration in a JSON document, itself or as a text.
+/// The first plugin configuration in a JSON document, as an object or as text.
 pub fn find_configuration(json: &Value) -> Option<String> {
     match json {
         Value::Object(fields) if fields.contains_key("table") && fields.contains_key("contentHash") => {

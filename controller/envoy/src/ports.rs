@@ -1,13 +1,15 @@
-//! Which local port an import has.
+//! Assigns local ports to imports.
 //!
-//! A program is told a port once and keeps it in its configuration, so a port must never come to mean another service, least
-//! of all another peer's. An import keeps its port over changes and restarts, and a port whose import went away stays
-//! reserved for it; only imports of the same peer may take it over, and everybody once the peer itself is gone. A new
-//! import's first choice follows from its name alone, so most ports stay the same even when the reservations are lost.
+//! Programs keep a port in their configuration, so a port must never come to mean another service,
+//! let alone another peer's. An import keeps its port through changes and restarts. The port of a
+//! removed import stays reserved for it. Only imports of the same peer may take it over, or any
+//! import once the peer itself is gone. A new import's first choice follows from its name alone, so
+//! most ports stay the same even if the reservations are lost.
 //!
-//! A peer names as many services as it likes, so ports are shared out: a peer gets a further one as long as it has no more
-//! than what would be left for all others. A single peer gets half of the range, the next one half of the rest, and so on:
-//! whoever comes later finds some. New imports take turns by peer.
+//! A peer can name as many services as it likes, so ports are shared out: a peer gets another port
+//! only while it has no more than what is left for all others. A single peer gets half of the
+//! range, the next one half of the rest, and so on, so latecomers find some. New imports take turns
+//! by peer.
 
 use fedgate_core::ServiceName;
 use sha2::{Digest, Sha256};
@@ -15,36 +17,38 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
-/// What ports are given out by.
+/// The inputs of an allocation.
 #[derive(Debug, Clone)]
 pub struct PortRequest<'a> {
-    /// [`Allocation::reserved`] of the last time.
+    /// [`Allocation::reserved`] of the last allocation.
     pub previous: &'a BTreeMap<ServiceName, u16>,
     /// The imports.
     pub imports: &'a BTreeSet<ServiceName>,
-    /// The trust domains of the peers that there are.
+    /// The trust domains of all current peers.
     pub peers: &'a BTreeSet<&'a str>,
-    /// The ports.
+    /// The range of ports.
     pub range: RangeInclusive<u16>,
-    /// How many may be open at a time: each takes descriptors of Envoy.
+    /// How many may be open at once: each takes descriptors of Envoy.
     pub most: usize,
 }
 
-/// Who has which port.
+/// The assigned ports.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Allocation {
     /// The imports' ports.
     pub ports: BTreeMap<ServiceName, u16>,
-    /// The same, and what is reserved for imports that went away: to be kept, and given as `previous` the next time.
+    /// The imports' ports, and those reserved for removed imports. Keep this, and pass it as
+    /// `previous` next time.
     pub reserved: BTreeMap<ServiceName, u16>,
-    /// The imports without a port: their peer has its share, or no port is left that is not in use by another program.
+    /// The imports without a port: their peer has used its share, or other programs use all ports
+    /// left.
     pub without_port: BTreeSet<ServiceName>,
 }
 
-/// Gives each import a port, as far as they go.
+/// Assigns a port to each import, as long as there are ports.
 ///
-/// A port of `previous` that is in the range stays with its service, and `is_free` is not asked: the egress itself listens
-/// there. `is_free` is asked about new ones.
+/// A port of `previous` within the range stays with its service without asking `is_free`, because
+/// the egress itself listens there. `is_free` is asked about new ports.
 pub fn allocate(request: &PortRequest<'_>, mut is_free: impl FnMut(u16) -> bool) -> Allocation {
     let mut taken = Taken::kept(request);
     let (kept, new): (Vec<_>, Vec<_>) = in_turns(request.imports).partition(|one| taken.by_service.contains_key(*one));
@@ -61,12 +65,12 @@ pub fn allocate(request: &PortRequest<'_>, mut is_free: impl FnMut(u16) -> bool)
     Allocation { ports: taken.open.iter().filter_map(port).collect(), reserved: taken.by_service, without_port }
 }
 
-/// The trust domain of the peer that a service is of: what follows `NAME.NAMESPACE.svc.`.
+/// The trust domain of a service's peer: what follows `NAME.NAMESPACE.svc.`.
 pub fn owner(service: &ServiceName) -> &str {
     service.host.as_str().splitn(4, '.').nth(3).unwrap_or_default()
 }
 
-/// One of each peer, then another one of each, and so on.
+/// One import of each peer, then another of each, and so on.
 fn in_turns(imports: &BTreeSet<ServiceName>) -> impl Iterator<Item = &ServiceName> {
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     let mut turn = |service| {
@@ -82,15 +86,16 @@ fn in_turns(imports: &BTreeSet<ServiceName>) -> impl Iterator<Item = &ServiceNam
 struct Taken {
     by_service: BTreeMap<ServiceName, u16>,
     by_port: BTreeMap<u16, ServiceName>,
-    /// How many ports each peer has, reserved ones included.
+    /// How many ports each peer has, including reserved ones.
     held: BTreeMap<String, usize>,
-    /// The imports whose port is open, and how many each peer has of them.
+    /// The imports whose port is open, and their number for each peer.
     open: BTreeSet<ServiceName>,
     open_of: BTreeMap<String, usize>,
 }
 
 impl Taken {
-    /// Imports first: should a damaged file name one port twice, it is an import that keeps it.
+    /// Starts from `previous`, imports first. If a damaged file names one port twice, the import
+    /// keeps it.
     fn kept(request: &PortRequest<'_>) -> Self {
         let mut taken = Self::default();
         let (wanted, gone): (Vec<_>, Vec<_>) =
@@ -124,20 +129,20 @@ impl Taken {
         *self.open_of.entry(owner(service).to_owned()).or_default() += 1;
     }
 
-    /// Whether the service's peer has no more than what is left.
+    /// Returns true if the service's peer has no more open ports than are left.
     fn may_open(&self, service: &ServiceName, most: usize) -> bool {
         let left = most.saturating_sub(self.open.len());
         left > 0 && self.open_of.get(owner(service)).copied().unwrap_or_default() <= left
     }
 
-    /// How many ports no peer has. What is reserved for peers that are gone counts as nobody's.
+    /// How many ports no peer has. Ports reserved for removed peers count as free.
     fn left(&self, request: &PortRequest<'_>) -> usize {
         let of_peers = self.held.iter().filter(|(owner, _)| request.peers.contains(owner.as_str()));
         request.range.len().saturating_sub(of_peers.map(|(_, count)| count).sum())
     }
 
-    /// A port that nobody has, if the peer's share allows; else one that is reserved for an import of this peer, or of a peer
-    /// that is gone.
+    /// Picks a port that is not reserved, if the peer's share allows. Otherwise one that is
+    /// reserved for a removed import of this peer or, within the share, of a removed peer.
     fn place(
         &mut self,
         service: &ServiceName,
@@ -161,7 +166,7 @@ impl Taken {
     }
 }
 
-/// All ports of the range, from one that the service's name chooses.
+/// All ports of the range, starting with one derived from the service's name.
 fn candidates(service: &ServiceName, range: &RangeInclusive<u16>) -> impl Iterator<Item = u16> + use<> {
     let first = first_choice(service, range);
     (first..=*range.end()).chain(*range.start()..first)
@@ -170,7 +175,7 @@ fn candidates(service: &ServiceName, range: &RangeInclusive<u16>) -> impl Iterat
 fn first_choice(service: &ServiceName, range: &RangeInclusive<u16>) -> u16 {
     let [a, b, c, d, ..] = <[u8; 32]>::from(Sha256::digest(service.to_string()));
     let length = u32::from(range.end().saturating_sub(*range.start())) + 1;
-    // The remainder is below 65,536, as the length is at most that.
+    // The length is at most 65,536, so the remainder fits.
     range.start().saturating_add((u32::from_be_bytes([a, b, c, d]) % length) as u16)
 }
 

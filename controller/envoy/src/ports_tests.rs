@@ -23,7 +23,7 @@ fn free(_: u16) -> bool {
 
 const PEERS: [&str; 4] = ["beta.example", "gamma.example", "delta.example", "epsilon.example"];
 
-/// With all peers there, and as many ports open as there are.
+/// An allocation with all peers present and no limit on open ports.
 fn given(
     previous: &BTreeMap<ServiceName, u16>,
     imports: &BTreeSet<ServiceName>,
@@ -64,7 +64,8 @@ fn one_peer_leaves_ports_for_those_that_are_there_and_those_that_come_later() {
     assert_eq!((count(&first, "beta"), count(&first, "gamma")), (441, 20));
     assert_eq!(first.without_port.len(), 559);
 
-    // Alone at first, and with everything announced: the others come later, one of them as greedy.
+    // Beta comes first, alone, and announces everything. The others come later, one of them just as
+    // greedy.
     let alone = given(&BTreeMap::new(), &beta, range.clone(), free);
     assert_eq!(count(&alone, "beta"), 451);
     let later = all(&[beta.clone(), gamma.clone(), of("delta", 0..1000)]);
@@ -75,7 +76,8 @@ fn one_peer_leaves_ports_for_those_that_are_there_and_those_that_come_later() {
     assert_eq!(count(&given(&later.reserved, &last, range, free), "epsilon"), 50);
 }
 
-/// A peer that announces other names each hour reserves no more than its share, and takes nobody's place.
+/// A peer that announces other names each hour reserves no more than its share, and takes no other
+/// peer's place.
 #[test]
 fn reservations_are_within_the_peers_share_and_pass_to_its_own_imports_only() {
     let range = 15_000..=15_039;
@@ -83,7 +85,7 @@ fn reservations_are_within_the_peers_share_and_pass_to_its_own_imports_only() {
     let first = given(&BTreeMap::new(), &gamma, range.clone(), free);
     let mut reserved = first.reserved.clone();
     for round in 0..20 {
-        // Gamma's document is gone for a while.
+        // Gamma's document is missing for a while.
         let beta = services(round * 40..round * 40 + 40);
         let next = given(&reserved, &beta, range.clone(), free);
         assert_eq!(next.ports.len(), 18, "round {round}");
@@ -91,7 +93,7 @@ fn reservations_are_within_the_peers_share_and_pass_to_its_own_imports_only() {
     }
     let back = given(&reserved, &gamma, range.clone(), free);
     assert_eq!(back.ports, first.ports);
-    // Once gamma itself is gone, its reservations are anybody's, within the share.
+    // Once gamma itself is gone, anyone may take over its reservations, within the share.
     let peers = ["beta.example"].into();
     let full: BTreeMap<_, _> = of("gamma", 0..40).into_iter().zip(15_000..).collect();
     let request = PortRequest { previous: &full, imports: &services(0..3), peers: &peers, range, most: usize::MAX };
@@ -168,7 +170,7 @@ proptest! {
             prop_assert!(next.ports.len() <= most);
             for (service, port) in &next.ports {
                 prop_assert!(reserved.get(service).is_none_or(|before| before == port));
-                // What was another peer's is not this one's.
+                // A port of another peer must not become this one's.
                 let before = reserved.iter().find(|(_, other)| *other == port);
                 prop_assert!(before.is_none_or(|(other, _)| owner(other) == owner(service)));
             }

@@ -1,11 +1,13 @@
-//! Metrics: the labels that stand in the names of the filter's metrics, as labels.
+//! Metrics: turns the labels inside the filter's metric names into real labels.
 
 use serde_json::{Value, json};
 
-/// `StatsConfig`: the first group of each expression is taken out of the name, the second is the label's value.
+/// `StatsConfig`: the first group of each expression is removed from the name, the second is the
+/// label's value.
 ///
-/// Envoy shows a plugin's metrics as `wasmcustom.<name>`. A peer's name may have dots, and words such as `reason` between
-/// them, so it comes last, and each expression says which metric it is for.
+/// Envoy shows a plugin's metrics as `wasmcustom.<name>`. A peer's name may contain dots, and words
+/// such as `reason` between them. So it comes last, and each expression says which metric it is
+/// for.
 pub(super) fn stats_config() -> Value {
     let tag = |name: &str, rest: &str| json!({ "tag_name": name, "regex": format!(r"^wasmcustom\.fedgate\.{rest}") });
     json!({
@@ -21,7 +23,7 @@ pub(super) fn stats_config() -> Value {
 mod tests {
     use super::*;
 
-    /// Where Istio starts Envoy, the chart hands it these labels.
+    /// Where Istio starts Envoy, the Helm chart passes it these labels.
     #[test]
     fn the_chart_says_the_same() {
         let chart = include_str!("../../../deploy/chart/files/gateway-bootstrap.json");

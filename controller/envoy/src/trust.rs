@@ -1,7 +1,8 @@
-//! Who is believed: roots bound to their trust domains, the cluster's own certificate, and what TLS must be like.
+//! Whom the Envoys trust: roots bound to their trust domains, the cluster's own certificate, and
+//! TLS settings.
 //!
-//! The roots of each trust domain are apart: Envoy's SPIFFE validator picks them by the trust domain in the certificate's
-//! first URI SAN, so no root can speak for another trust domain than its own.
+//! Roots are kept apart by trust domain. Envoy's SPIFFE validator picks them by the trust domain in
+//! the certificate's first URI SAN, so a root can speak only for its own trust domain.
 
 use super::resource::{discovery, extension, source, typed};
 use super::{FilePath, GatewayInputs, Identity};
@@ -15,18 +16,19 @@ use std::collections::BTreeMap;
 const SECRET: &str = "extensions.transport_sockets.tls.v3.Secret";
 const IDENTITY: &str = "identity";
 
-/// The name of a trust domain that no certificate can be of: the validator takes what is in front of the first `/`.
+/// A trust domain that no certificate can have: the validator reads it only up to the first `/`.
 const NOBODY: &str = "nobody/has/this/trust/domain";
 
 /// The peers' roots, by trust domain.
 ///
-/// Envoy refuses an empty map, and since a refused map leaves the last good one in force, the last peer's removal would be
-/// one that nobody carries out. Without peers the map holds `local_roots` under a trust domain that no certificate can be of.
+/// Envoy refuses an empty map and keeps the last good one in force, so removing the last peer would
+/// have no effect. Without peers the map holds `local_roots`, under a trust domain that no
+/// certificate can have.
 pub(super) fn peers_bundles(inputs: &GatewayInputs<'_>) -> Vec<u8> {
     bundles_or_nobody(inputs.trust_domain, inputs.local_roots, inputs.bundles)
 }
 
-/// The same from its parts.
+/// The JSON of `peers_bundles`, from its parts.
 pub fn bundles_or_nobody(
     trust_domain: &TrustDomain,
     local_roots: &[Root],
@@ -41,14 +43,14 @@ pub fn bundles_or_nobody(
     json!({ "trust_domains": { NOBODY: bundle } }).to_string().into_bytes()
 }
 
-/// The validator that binds each root to its trust domain; `trust_bundles` is a `DataSource`.
+/// The validator that binds each root to its trust domain. `trust_bundles` is a `DataSource`.
 pub fn spiffe_validator(trust_bundles: Value) -> Value {
     let message = "extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig";
     extension("envoy.tls.cert_validator.spiffe", message, json!({ "trust_bundles": trust_bundles }))
 }
 
-/// What is merged into a listener's TLS context that somebody else has made: whom to believe, and no resumption, since a resumed session
-/// outlives the root that it was made with.
+/// What to merge into a listener's existing TLS context: whom to trust, and no resumption. A
+/// resumed session outlives the root that it was made with.
 pub fn into_downstream_tls(validation: Value) -> Value {
     let fields = json!({
         "disable_stateless_session_resumption": true,
@@ -58,21 +60,21 @@ pub fn into_downstream_tls(validation: Value) -> Value {
     extension("envoy.transport_sockets.tls", "extensions.transport_sockets.tls.v3.DownstreamTlsContext", fields)
 }
 
-/// What is merged into a cluster's TLS context that somebody else has made: whom to believe.
+/// What to merge into a cluster's existing TLS context: whom to trust.
 pub fn into_upstream_tls(validation: Value) -> Value {
     let fields = json!({ "common_tls_context": in_combined_context(validation) });
     extension("envoy.transport_sockets.tls", "extensions.transport_sockets.tls.v3.UpstreamTlsContext", fields)
 }
 
-/// istiod has the mesh's roots come by SDS beside what stands here.
+/// istiod delivers the mesh's roots by SDS, combined with what is written here.
 fn in_combined_context(validation: Value) -> Value {
     json!({ "combined_validation_context": { "default_validation_context": validation } })
 }
 
-/// The TLS side of the federation listener.
+/// The TLS settings of the federation listener.
 ///
-/// No resumption: a resumed session outlives the root that it was made with. No ALPN: whatever a client offers is agreed
-/// to by not answering, so nobody speaks `istio-peer-exchange` to us.
+/// No resumption, because a resumed session outlives the root that it was made with. No ALPN: Envoy
+/// accepts a client's offer by not answering it, so no client speaks `istio-peer-exchange` to us.
 pub(super) fn downstream_tls(identity: &FilePath, bundles: &FilePath) -> Value {
     let trust_bundles = json!({ "filename": bundles.as_str(), "watched_directory": { "path": bundles.folder() } });
     let fields = json!({
@@ -88,15 +90,18 @@ pub(super) fn downstream_tls(identity: &FilePath, bundles: &FilePath) -> Value {
     extension("envoy.transport_sockets.tls", "extensions.transport_sockets.tls.v3.DownstreamTlsContext", fields)
 }
 
-/// The TLS side of a way to a peer: `server` and nobody else, by the roots of its trust domain and no others.
+/// The TLS settings towards a peer: accepts only `server`, verified only by the roots of its trust
+/// domain.
 ///
-/// The roots stand in the cluster itself. As a secret of its own (SDS from a file) each peer would take an inotify instance,
-/// and Envoy aborts when it gets none. One bundle map for all peers would not do: the validator picks the roots by the first
-/// URI SAN, while the matcher takes any of them, so a certificate with the SANs `gamma`, `beta` by gamma's root would pass
+/// The roots are in the cluster itself. If each peer's roots were a separate secret (SDS from a
+/// file), each would take an inotify instance, and Envoy aborts if it gets none. One bundle map for
+/// all peers would not be safe. The validator picks the roots by the first URI SAN, but the matcher
+/// accepts any. So a certificate with the SANs `gamma`, `beta`, signed by gamma's root, would pass
 /// for beta.
 ///
-/// ALPN `istio` is what the chains of an `AUTO_PASSTHROUGH` gateway are matched by. No session is kept, for the same reason
-/// as on the listener. The server name is the connection's own, see [`listener::import`](super::listener).
+/// The filter chains of an `AUTO_PASSTHROUGH` gateway match on ALPN `istio`. No session is kept,
+/// for the same reason as on the listener. The server name comes from the connection: see
+/// [`listener::import`](super::listener).
 pub(super) fn upstream_tls(identity: &FilePath, bundle: &TrustBundle, server: &ServerIdentity) -> Value {
     let map = String::from_utf8_lossy(&bundle_map([bundle])).into_owned();
     let fields = json!({
@@ -114,7 +119,7 @@ pub(super) fn upstream_tls(identity: &FilePath, bundle: &TrustBundle, server: &S
     extension("envoy.transport_sockets.tls", "extensions.transport_sockets.tls.v3.UpstreamTlsContext", fields)
 }
 
-/// Whom a peer's server may be.
+/// The identities that a peer's server may have.
 fn matchers(server: &ServerIdentity) -> Vec<Value> {
     let matcher = |matcher: Value| json!({ "san_type": "URI", "matcher": matcher });
     match server {
@@ -129,7 +134,8 @@ fn tls_params() -> Value {
     json!({ "tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3" })
 }
 
-/// The secret with the cluster's certificate and key: one file for both, so that Envoy never sees one without the other.
+/// The secret with the cluster's certificate and key. Both are in one file, so that Envoy never
+/// sees one without the other.
 pub(super) fn identity_secret(identity: &Identity) -> Value {
     let inline = |pem: &str| json!({ "inline_bytes": BASE64_STANDARD.encode(pem) });
     let certificate = json!({

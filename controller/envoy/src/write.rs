@@ -1,8 +1,10 @@
-//! Puts files where Envoy sees them. Nothing else of this crate touches a file.
+//! Writes the files that Envoy watches. No other module of this crate touches a file.
 //!
-//! Each file is written beside its place and renamed: Envoy sees the old bytes or the new ones. What is named is written
-//! before what names it ([`Step`]). A cluster goes the other way: as long as the old table or an old listener may name it,
-//! it stays. So clusters that only go are written last, and when others come, they are written twice ([`Turn`]).
+//! Each file is written under another name and renamed, so Envoy sees the old bytes or the new
+//! ones. A file is written after everything that it names ([`Step`]). Removing clusters goes the
+//! other way: a cluster stays as long as the old table or an old listener may name it. So if
+//! clusters are only removed, their file is written last; if clusters are added or changed too, it
+//! is written twice ([`Turn`]).
 
 use super::file::{File, FilePath, Step};
 use fedgate_disk::{Readers, ReplaceError, replace};
@@ -16,13 +18,13 @@ use std::path::{Path, PathBuf};
 /// What changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Written {
-    /// Files with new bytes, in the order in which they were written.
+    /// Files with new bytes, in the order of writing.
     pub changed: Vec<String>,
     /// Files that are no longer wanted.
     pub removed: Vec<String>,
 }
 
-/// Why a file could not be put in place.
+/// Why a file could not be written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {path}: {source}; check the folder's owner and mode, and the free space")]
 pub struct WriteError {
@@ -69,13 +71,15 @@ struct Change<'a> {
     before: Option<Vec<u8>>,
 }
 
-/// When the new bytes of a file are written.
+/// When a file's new bytes are written.
 enum Turn {
-    /// When it is the turn of the file's step.
+    /// In the order of steps.
     Now,
-    /// After everything that may name what goes: nothing comes.
+    /// Last, after everything that may still name the removed clusters, because none are added or
+    /// changed.
     AtLast,
-    /// After that as well, since something goes; and since something comes, these in the step's turn: what was, and what comes.
+    /// First these bytes in the order of steps, with removed and new clusters. Then the new bytes
+    /// last.
     Twice(Vec<u8>),
 }
 
@@ -94,7 +98,7 @@ struct Write<'a> {
     secret: bool,
 }
 
-/// What is written, one after the other; `changes` are in the order of their steps.
+/// All writes in order. `changes` are sorted by step.
 fn sequence<'a>(changes: &'a [Change<'_>]) -> Vec<Write<'a>> {
     let (mut sequence, mut at_last) = (Vec::new(), Vec::new());
     for change in changes {
@@ -113,7 +117,7 @@ fn sequence<'a>(changes: &'a [Change<'_>]) -> Vec<Write<'a>> {
     sequence
 }
 
-/// `None` when one of them has not the form of resources; then there is nothing to be kept.
+/// `None` if one of them does not have the form of resources. Then there is nothing to keep.
 fn turn(before: &[u8], after: &[u8]) -> Option<Turn> {
     let before: Value = serde_json::from_slice(before).ok()?;
     let mut after: Value = serde_json::from_slice(after).ok()?;
@@ -145,7 +149,8 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, WriteError> {
     }
 }
 
-/// The folders with files that come and go, and how those are named.
+/// Folders whose files come and go, with the prefix and suffix of our names. Only earlier versions
+/// wrote to `egress/trust`.
 const COMING_AND_GOING: [(&str, &str, &str); 2] =
     [("gateway/filter", "fedgate_filter-", ".wasm"), ("egress/trust", "", ".json")];
 
@@ -169,7 +174,7 @@ fn remove_unwanted(folder: &FilePath, files: &[File]) -> Result<Vec<String>, Wri
     Ok(removed)
 }
 
-/// The UTF-8 names in a folder, sorted; ours are. A folder that is not there is empty.
+/// The UTF-8 names in a folder, sorted; all of ours are UTF-8. A missing folder counts as empty.
 fn names_in(folder: &Path) -> Result<Vec<String>, WriteError> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -305,7 +310,7 @@ mod tests {
         let (_folder, files) = start();
         let place = files.path("gateway/identity.json");
         let mode = || fs::metadata(&place).unwrap().permissions().mode() & 0o777;
-        // A write that was interrupted by another program left a file that all may read.
+        // Another program's interrupted write left a file that everyone may read.
         fs::create_dir_all(files.path("gateway")).unwrap();
         fs::write(files.path("gateway/.identity.json.tmp"), b"").unwrap();
         for number in 0..2 {

@@ -1,19 +1,21 @@
-//! All that talks to strangers: what peers publish, what they may fetch, and whether their gateways can be reached.
+//! Everything that talks to strangers: fetches from peers, answers to peers, and probes of their
+//! gateways.
 //!
-//! This crate reads bytes of anybody. It knows neither Kubernetes nor Envoy nor the files of a site.
+//! This crate reads bytes from anyone. It knows nothing of Kubernetes, of Envoy or of a site's
+//! files.
 //!
 //! | module | what it is |
 //! | --- | --- |
 //! | [`importer`] | fetches what peers publish |
 //! | [`exporter`] | answers peers |
 //! | [`lookup`] | looks up the names of peers' gateways |
-//! | [`probe`] | tries whether a call to a peer would get through |
-//! | [`supervision`] | tasks of one peer, which begin again after a panic |
+//! | [`probe`] | checks whether a call to a peer would get through |
+//! | [`supervision`] | runs the tasks of one peer, and restarts them after a panic |
 //! | `loopback` | for tests: a CA, and servers on loopback |
-//! | `tls` | what the importer and the probe have in common as TLS clients |
-//! | [`new_key`] | makes a cluster's key |
+//! | `tls` | what the importer and the probe share as TLS clients |
+//! | [`new_key`] | makes a cluster's signing key |
 
-// Tests make files as operators and their editors do, and start strangers of their own.
+// Tests create files the way operators and their editors do, and start servers of their own.
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_macros))]
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! For tests: a CA, and TLS servers on loopback that do whatever a test makes them do.
+//! For tests: a CA, and TLS servers on loopback that do whatever a test needs.
 
 use crate::{exporter::ServerTls, importer::Identity};
 use fedgate_federation::{document::ClusterUuid, key::SigningKey};
@@ -20,10 +20,10 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-/// A CA whose key was made a moment ago.
+/// A CA with a fresh key.
 pub struct TestCa(CertifiedIssuer<'static, KeyPair>);
 
-/// A server's certificate and key, PEM.
+/// A server's certificate and key in PEM.
 pub struct Leaf {
     pub chain: String,
     pub key: String,
@@ -36,7 +36,8 @@ impl TestCa {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    /// One that is a server's certificate for `host` too, until the end of a year before `year`.
+    /// A CA certificate that is also valid as a server certificate for `host`, until the start of
+    /// `year`.
     pub fn for_host(host: &str, year: i32) -> Self {
         let mut params = CertificateParams::new([host.to_owned()]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -44,7 +45,7 @@ impl TestCa {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    /// Its own certificate and key, to serve with.
+    /// The CA's own certificate and key, for use by a server.
     pub fn itself(&self) -> Leaf {
         Leaf { chain: self.0.pem(), key: self.0.key().serialize_pem() }
     }
@@ -53,7 +54,7 @@ impl TestCa {
         self.0.der().to_vec().into()
     }
 
-    /// For 127.0.0.1.
+    /// A certificate for 127.0.0.1.
     pub fn leaf(&self) -> Leaf {
         self.sign(CertificateParams::new(["127.0.0.1".to_owned()]).unwrap())
     }
@@ -62,7 +63,7 @@ impl TestCa {
         self.sign(CertificateParams::new([name.to_owned()]).unwrap())
     }
 
-    /// Of a workload with these URI SANs, in this order.
+    /// A workload's certificate with these URI SANs, in this order.
     pub fn leaf_of(&self, uris: &[&str]) -> Leaf {
         self.sign(with_uris(uris))
     }
@@ -97,7 +98,7 @@ impl Leaf {
     }
 }
 
-/// A server that ends with the test.
+/// A server that stops when the test ends.
 pub struct Server {
     pub address: SocketAddr,
     task: JoinHandle<()>,
@@ -110,7 +111,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// Hands each TCP connection to `handle`.
+    /// Passes each TCP connection to `handle`.
     pub async fn tcp<F: Future<Output = ()> + Send + 'static>(
         handle: impl Fn(TcpStream) -> F + Send + 'static,
     ) -> Self {
@@ -131,7 +132,8 @@ impl Server {
         Self { address, task }
     }
 
-    /// Hands each connection to `handle` once TLS came about, and the head of a request is there.
+    /// Passes each connection to `handle`, after the TLS handshake and with the head of its first
+    /// request.
     pub async fn tls<F: Future<Output = ()> + Send + 'static>(
         leaf: &Leaf,
         handle: impl Fn(String, TlsStream<TcpStream>) -> F + Clone + Send + Sync + 'static,
@@ -154,7 +156,7 @@ impl Server {
     }
 }
 
-/// A request's head, blank line included; `None` when the client is gone.
+/// Reads a request's head, including the blank line. `None` if the client has gone away.
 pub async fn read_head(stream: &mut (impl AsyncReadExt + Unpin)) -> Option<String> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -163,7 +165,7 @@ pub async fn read_head(stream: &mut (impl AsyncReadExt + Unpin)) -> Option<Strin
     Some(head)
 }
 
-/// A cluster's UUID and key, made a moment ago.
+/// A fresh cluster UUID and key.
 pub fn identity() -> Identity {
     let cluster_uuid = ClusterUuid::parse(&uuid::Uuid::new_v4().to_string()).unwrap();
     let mut seed = [0; 32];
@@ -171,21 +173,22 @@ pub fn identity() -> Identity {
     Identity { cluster_uuid, key: SigningKey::from_seed(&seed).unwrap() }
 }
 
-/// A clock that a test sets.
+/// A clock that a test can set.
 #[derive(Clone)]
 pub struct TestClock {
-    /// Seconds since 1970, or how far it is ahead of the machine's clock when it goes.
+    /// Seconds since 1970 while the clock stands still, or seconds ahead of the system clock while
+    /// it runs.
     seconds: Arc<AtomicI64>,
     goes: bool,
 }
 
 impl TestClock {
-    /// It stands at 2026-01-01T00:00:00Z.
+    /// A clock that stands still at 2026-01-01T00:00:00Z.
     pub fn new() -> Self {
         Self { seconds: Arc::new(AtomicI64::new(1_767_225_600)), goes: false }
     }
 
-    /// It goes as the machine's does, which is also what HTTP servers tell their clients.
+    /// A clock that follows the system clock, from which HTTP servers take their `Date`.
     pub fn going() -> Self {
         Self { seconds: Arc::default(), goes: true }
     }

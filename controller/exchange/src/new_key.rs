@@ -1,16 +1,17 @@
-//! The key that a cluster's tokens are signed with, made anew.
+//! A new key for signing a cluster's tokens.
 
 use anyhow::Result;
 use fedgate_federation::key::SigningKey;
 use jiff::SignedDuration;
 
-/// For how long a finding says that UUID and key were made anew: over a long weekend.
+/// How long a finding reports that the UUID and the key were replaced: long enough for a long
+/// weekend.
 pub const REPLACED_IS_TOLD_FOR: SignedDuration = SignedDuration::from_hours(72);
 
-/// A new key, from the system's randomness.
+/// Makes a key from the system's randomness.
 ///
 /// # Errors
-/// When the system has none.
+/// If the system provides no random bytes.
 pub fn new_key() -> Result<SigningKey> {
     let mut seed = [0; 32];
     rustls::crypto::aws_lc_rs::default_provider()

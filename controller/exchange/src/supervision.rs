@@ -1,7 +1,8 @@
-//! The tasks of one peer, which a panic ends for a while only.
+//! The tasks of one peer, restarted after a panic.
 //!
-//! What a peer says gets to these tasks first. An error of ours that it brings about must neither end the process nor leave the peer without
-//! its task in silence: it is logged and counted, and the task begins again.
+//! These tasks are the first to handle what a peer sends. If a peer triggers a bug of ours, the
+//! process must go on, and the peer must not silently lose its task. So the panic is logged and
+//! counted, and the task starts again.
 
 use fedgate_core::PeerName;
 use fedgate_process::backoff::backoff;
@@ -16,32 +17,32 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-/// The first wait before a task begins again. It doubles each time.
+/// The wait before the first restart. It doubles with each further panic.
 const FIRST: Duration = Duration::from_secs(1);
-/// The longest wait. After a task has run for as long, the next wait is the first one again.
+/// The longest wait. A task that has run this long starts over with the shortest wait.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// How often tasks of peers have panicked, by task; clones count together.
+/// How often tasks of peers have panicked, by task. Clones share their counters.
 pub type Panics = Family<TaskLabels, Counter>;
 
-/// Which task.
+/// The label that names a task.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct TaskLabels {
     /// `exchange`, `probe` or `lookup`.
     pub task: &'static str,
 }
 
-/// Whose tasks, and where their panics are counted.
+/// Whose tasks these are, and where their panics are counted.
 #[derive(Clone, Debug)]
 pub struct Supervision {
-    /// The peer whose tasks they are.
+    /// The peer that the tasks belong to.
     pub peer: PeerName,
     /// Where panics are counted.
     pub panics: Panics,
 }
 
 impl Supervision {
-    /// Starts a task that runs until it returns, or until its handle is aborted. After a panic it begins again.
+    /// Starts a task that runs until it returns or its handle is aborted. A panic restarts it.
     #[expect(clippy::disallowed_methods, reason = "this is what supervises it")]
     pub(crate) fn spawn<F: Future<Output = ()> + Send + 'static>(
         self,
@@ -55,7 +56,8 @@ impl Supervision {
         let mut panics = 0;
         loop {
             let began = Instant::now();
-            // What it shares with others is locked for moments only, and is whole at each of them.
+            // Unwind safe: what the task shares is locked only briefly, and is consistent whenever
+            // a panic can occur.
             let Err(panic) = AssertUnwindSafe(async { begin().await }).catch_unwind().await else { return };
             if began.elapsed() >= LONGEST {
                 panics = 0;
@@ -96,7 +98,7 @@ mod tests {
             let times = begun.borrow().len();
             match times {
                 1..=3 => panic!("out of cheese"),
-                // Long enough to be forgiven.
+                // Long enough to start over with short waits.
                 4 => sleep(LONGEST).await,
                 _ => pending().await,
             }

@@ -1,7 +1,8 @@
-//! The admin address: what `fedgate status`, `explain` and `table` ask, and what Prometheus and probes fetch.
+//! The admin address, for `fedgate status`, `explain` and `table`, for Prometheus and for probes.
 //!
-//! It listens on loopback only, and shows nothing secret. A Host header with a name other than loopback's is refused, so that a web page
-//! in a browser on the same machine cannot read it by way of a name of its own (DNS rebinding).
+//! It listens on loopback only and shows no secrets. A Host header that is not loopback's is
+//! refused. Otherwise a web page in a browser on this machine could read it through a name of its
+//! own (DNS rebinding).
 
 use arc_swap::ArcSwapOption;
 use axum::extract::{Query, Request, State};
@@ -21,7 +22,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
-/// Where a running controller can be asked; kept in `state/admin.json`.
+/// Where to query a running controller; kept in `state/admin.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AdminAddress {
     /// The address.
@@ -34,7 +35,7 @@ struct Admin {
     registry: Arc<Registry>,
 }
 
-/// Serves until `shutdown` is ready.
+/// Serves until `shutdown` completes.
 ///
 /// # Errors
 /// When the listener fails.
@@ -72,7 +73,7 @@ async fn only_loopback(request: Request, next: Next) -> Response {
     }
 }
 
-/// Answers from what is in force, or says that nothing is yet.
+/// Answers from what is in force; 503 if nothing is in force yet.
 fn answer<T: Serialize>(admin: &Admin, of: impl FnOnce(&InForce) -> T) -> Response {
     match admin.in_force.load_full() {
         Some(in_force) => Json(of(&in_force)).into_response(),

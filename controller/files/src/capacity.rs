@@ -1,8 +1,10 @@
-//! How much each of the two Envoys may take, by what its machine gives it, and what an operator has to do about it.
+//! How many connections and ports each of the two Envoys may use, and advice for the operator.
 //!
-//! The controller does not start the Envoys. It knows the limit that it has itself, the setting `openFiles`, and what an
-//! Envoy that runs beside it has; the lowest of what is known of an Envoy counts. An Envoy takes a new number of connections
-//! at once, and what is seen of it is kept for the next one. One that has never been seen gets few ([`Connections::UNSEEN`]).
+//! The controller does not start the Envoys. It knows the setting `openFiles` and, if an Envoy runs
+//! on this machine, that Envoy's limit; the lower of the two counts. Without either, its own limit
+//! counts. An Envoy picks up a new number of connections at once. What is seen of it is kept for
+//! its next start. An Envoy that has never been seen gets few connections
+//! ([`Connections::UNSEEN`]).
 
 use crate::settings::Settings;
 use fedgate_engine::running::Running;
@@ -16,17 +18,17 @@ use std::time::Duration;
 /// What is known of the two Envoys.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Observed {
-    /// Which of them answer; `None` before they have been asked.
+    /// Which of them answer; `None` before the first query.
     pub running: Option<Running>,
     /// Their processes.
     pub processes: RunningEnvoys,
 }
 
-/// Where what was seen is kept, in the state folder.
+/// The file in `state/` that keeps what was seen.
 pub const FILE: &str = "envoys.json";
-/// Fewer connections than this are worth a warning.
+/// Fewer connections than this cause a warning.
 const FEW: u32 = 1_000;
-/// By how much the clocks of files and processes may differ: both tick a hundred times a second or more.
+/// How far the clocks of files and processes may differ: both tick at least 100 times a second.
 const SLACK: Duration = Duration::from_millis(100);
 
 /// What was seen of the two Envoys; kept over restarts.
@@ -34,7 +36,8 @@ const SLACK: Duration = Duration::from_millis(100);
 pub struct SeenEnvoys {
     gateway: Seen,
     egress: Seen,
-    /// Whether they have answered once: one that does and is not seen runs where its process cannot be.
+    /// Whether it has ever answered. An Envoy that answers but is not seen runs where its process
+    /// is not visible.
     #[serde(default)]
     gateway_answered: bool,
     #[serde(default)]
@@ -42,7 +45,7 @@ pub struct SeenEnvoys {
 }
 
 impl SeenEnvoys {
-    /// Takes what is seen now. What is not there keeps what was seen of it before.
+    /// Records what is seen now. Without a new observation of an Envoy, the last one stays.
     pub fn take(&mut self, observed: &Observed) {
         let take = |seen: &mut Seen, envoy: Option<RunningEnvoy>| *seen = envoy.map_or(*seen, |envoy| envoy.seen);
         take(&mut self.gateway, observed.processes.gateway);
@@ -52,19 +55,19 @@ impl SeenEnvoys {
     }
 }
 
-/// How much the two Envoys may take.
+/// How much the two Envoys may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capacity {
     gateway: Descriptors,
     egress: Descriptors,
-    /// How many ports `egress.ports` has.
+    /// The number of ports in `egress.ports`.
     range: usize,
     gateway_known: bool,
     egress_known: bool,
 }
 
 impl Capacity {
-    /// By the settings, by what was seen, and by this program's own limit.
+    /// From the settings, what was seen, and this process's own limit.
     pub fn of(settings: &Settings, seen: &SeenEnvoys) -> Self {
         Self {
             gateway: descriptors(settings.gateway.open_files, seen.gateway),
@@ -85,12 +88,12 @@ impl Capacity {
         self.egress.egress(self.range)
     }
 
-    /// What the gateway is told: few, as long as nothing is known of it.
+    /// The number that the gateway is given: few, until something is known of it.
     pub fn gateway_for_now(&self) -> Connections {
         for_now(self.gateway(), self.gateway_known)
     }
 
-    /// What the egress is told.
+    /// The number that the egress is given: few, until something is known of it.
     pub fn egress_for_now(&self) -> Connections {
         for_now(self.egress(), self.egress_known)
     }
@@ -100,13 +103,13 @@ impl Capacity {
         self.egress.egress_ports(self.range)
     }
 
-    /// What an operator has to do, in this order: gateway, egress.
+    /// What an operator has to do: first for the gateway, then for the egress.
     pub fn findings(&self, cluster: &ObjectRef) -> Vec<Finding> {
         let rows = [("gateway", self.gateway, self.gateway()), ("egress", self.egress, self.egress())];
         rows.into_iter().filter_map(|(role, it, connections)| too_few(role, it, connections, cluster)).collect()
     }
 
-    /// What was found, for a person.
+    /// The capacity of both, for people.
     pub fn lines(&self) -> [String; 2] {
         let of = |it: Descriptors| format!("{} open files, {} workers", it.limit, it.workers);
         [
@@ -121,7 +124,8 @@ impl Capacity {
     }
 }
 
-/// Whether an operator has said what an Envoy has, or it was seen, or it answers from where it cannot be seen.
+/// An Envoy is known if an operator has set its limit, it was seen, or it answers from where it
+/// cannot be seen.
 fn is_known(setting: Option<u64>, seen: Seen, answered: bool) -> bool {
     setting.is_some() || seen.open_files.is_some() || answered
 }
@@ -155,7 +159,7 @@ fn too_few(role: &str, it: Descriptors, Connections(connections): Connections, c
     Some(finding(FindingReason::TooFewDescriptors, cluster.clone(), format!("{role}.openFiles"), message))
 }
 
-/// The two Envoys, as far as they run on this machine.
+/// The two Envoys, if they run on this machine.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RunningEnvoys {
     gateway: Option<RunningEnvoy>,
@@ -179,7 +183,7 @@ impl From<[Option<RunningEnvoy>; 2]> for RunningEnvoys {
 }
 
 impl RunningEnvoys {
-    /// Findings about those that have to be restarted, because their bootstrap is newer than they are.
+    /// Findings about Envoys that need a restart, because their bootstrap file is newer.
     pub fn outdated(&self, files: &EnvoyFiles, cluster: &ObjectRef) -> Vec<Finding> {
         let outdated = |(role, envoy): (&str, Option<RunningEnvoy>)| {
             let envoy = envoy.filter(|envoy| is_older(envoy, bootstrap(files, role).as_ref()))?;
@@ -204,10 +208,10 @@ fn restart_needed(role: &str, envoy: RunningEnvoy, cluster: &ObjectRef) -> Findi
     Finding::warning(FindingReason::RestartNeeded, cluster.clone(), role, message)
 }
 
-/// What a run in this folder would find now, without writing anything.
+/// What a run on this folder would find now. Writes nothing.
 ///
 /// # Errors
-/// When the folder's path cannot stand in a JSON file.
+/// When the folder's path cannot be written in a JSON file.
 pub fn validate(settings: &Settings) -> Result<(Capacity, Vec<Finding>), PathError> {
     let cluster = ObjectRef::cluster(settings.trust_domain.as_str());
     let files = EnvoyFiles::new(&settings.envoy)?;
@@ -222,7 +226,7 @@ pub fn validate(settings: &Settings) -> Result<(Capacity, Vec<Finding>), PathErr
     Ok((capacity, findings))
 }
 
-/// Whether the kernel gives the inotify instances that a site takes.
+/// Findings if the kernel allows fewer inotify instances or watches than a site needs.
 pub fn inotify_findings(files: &EnvoyFiles, cluster: &ObjectRef) -> Vec<Finding> {
     let (processes, held) = survey(files);
     of_kernel(processes, held, cluster)
@@ -240,7 +244,7 @@ fn of_kernel(RunningEnvoys { gateway, egress }: RunningEnvoys, held: u64, cluste
     Inotify::read().map(|inotify| of_inotify(inotify, held, running, cluster)).unwrap_or_default()
 }
 
-/// `running`: the site's own processes hold their instances already.
+/// `running`: the site's own processes already hold their instances.
 fn of_inotify(inotify: Inotify, held: u64, running: bool, cluster: &ObjectRef) -> Vec<Finding> {
     let Inotify { instances, watches } = inotify;
     let finding = |KernelLimit { setting, .. }, expected: u64, found: String| {
@@ -328,7 +332,7 @@ mod tests {
         assert_eq!((seen.gateway.open_files, seen.egress.open_files), (Some(1_024), Some(512)));
         seen.take(&observed(envoy(65_536), None));
         assert_eq!(seen.gateway.open_files, Some(65_536));
-        // What an older controller kept.
+        // As an older controller kept it.
         let kept = r#"{"gateway":{"open_files":9,"workers":null},"egress":{"open_files":null,"workers":null}}"#;
         assert_eq!(serde_json::from_str::<SeenEnvoys>(kept).unwrap().gateway.open_files, Some(9));
     }

@@ -1,8 +1,10 @@
-//! What peers know this cluster by: its UUID, and the key that its tokens are signed with.
+//! What peers know this cluster by: its UUID, and the key that signs its tokens.
 //!
-//! Both are made once, at the first start. Later on one that is damaged or gone is told, and an operator restores it or decides for a
-//! new one: to the peers a new UUID is another cluster, and a new key may be a thief's. Only when the whole folder `state/` is gone is there
-//! nothing to restore from; then both are made anew, and that is told before anything is signed with them.
+//! Both are created once, at the first start. If one is damaged or lost later, the controller
+//! refuses to start until an operator restores it or decides for a new one. To peers, a new UUID is
+//! another cluster, and a new key may be a thief's. If the whole folder `state/` is gone, there is
+//! nothing to restore from. Then both are created again. The log says so before anything is signed
+//! with them, and a finding for three days.
 
 use crate::settings::Settings;
 use crate::state::StateFolder;
@@ -19,18 +21,18 @@ use std::path::Path;
 /// The file in `state/`, with the UUID as a JSON string.
 const UUID_FILE: &str = "cluster-uuid.json";
 
-/// What a controller has written once it has told peers who it is: in `state/`, and in the folder that Envoy reads.
+/// Traces of a controller that has told peers who it is: in `state/` and in Envoy's folder.
 const PUBLISHED: &str = "published.json";
 const TABLE: &str = "gateway/filter/filter.json";
 
-/// The file in `state/` that says when the identity was made anew, since all of the folder was gone.
+/// The file in `state/` that says when the identity was replaced because the folder was gone.
 const REPLACED: &str = "identity-replaced.json";
 
-/// Reads the UUID and the key, and makes what is missing at the first start.
+/// Reads the UUID and the key. Creates what is missing at the first start.
 ///
 /// # Errors
-/// When one of them is damaged or cannot be read, or is gone while the rest of `state/` is there. The message names the file, what was
-/// found, and what to do.
+/// When one is damaged or unreadable, or is missing while other files of `state/` exist. The
+/// message names the file, what was found, and what to do.
 pub(crate) fn obtain(settings: &Settings, state: &StateFolder) -> Result<(ClusterUuid, SigningKey)> {
     let kept = read_uuid(&state.path(UUID_FILE))?;
     let key = read_key(&settings.key_file)?;
@@ -52,7 +54,7 @@ pub(crate) fn obtain(settings: &Settings, state: &StateFolder) -> Result<(Cluste
     Ok((uuid.map_or_else(|| make_uuid(state), Ok)?, key))
 }
 
-/// Tells that all is gone that peers know this cluster by, before any of it is made anew.
+/// Reports that the whole identity is gone, before it is created again.
 fn note_replaced(state: &StateFolder, trace: &Path) -> Result<()> {
     tracing::error!("{}, though this cluster ran before ({} is there)", GONE, trace.display());
     state.save(REPLACED, &Timestamp::now())?;
@@ -62,12 +64,12 @@ fn note_replaced(state: &StateFolder, trace: &Path) -> Result<()> {
 const GONE: &str = "the folder state was gone: a new UUID or key is made, and peers are told of a change (uuid_changed, key_changed). If it \
                     is only not mounted, stop this controller and mount it; otherwise tell the peers' operators";
 
-/// When the identity was made anew; `None`: never.
+/// When the identity was replaced; `None` if never.
 pub(crate) fn replaced_at(state: &StateFolder) -> Option<Timestamp> {
     state.load(REPLACED)
 }
 
-/// What is told for three days after that.
+/// The finding for three days after that.
 pub(crate) fn replaced(at: Option<Timestamp>, cluster: ObjectRef, now: Timestamp) -> Option<Finding> {
     let at = at.filter(|at| now.duration_since(*at) < REPLACED_IS_TOLD_FOR)?;
     Some(Finding::warning(FindingReason::IdentityReplaced, cluster, "", format!("at {at}: {GONE}")))
@@ -107,7 +109,7 @@ fn read_key(path: &Path) -> Result<Option<SigningKey>> {
     })
 }
 
-/// `None` when there is no such file. A link whose target is gone is one that cannot be read.
+/// `None` when there is no such file. A dangling link is an error instead.
 fn read(path: &Path) -> std::io::Result<Option<String>> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
@@ -177,7 +179,7 @@ mod tests {
             Ok((uuid.to_string(), key.public().as_bytes().to_vec()))
         }
 
-        /// As a controller that has published something.
+        /// As after a controller has published something.
         fn ran(&self) {
             self.state.save(PUBLISHED, &1).unwrap();
         }
@@ -193,7 +195,7 @@ mod tests {
         let first = site.obtain().unwrap();
         site.ran();
         assert_eq!(site.obtain().unwrap(), first);
-        // A key that was made before the first start is taken.
+        // A key from before the first start is used.
         let site = Site::new();
         site.state.save_secret(&site.settings.key_file, new_key().unwrap().to_pem().as_bytes()).unwrap();
         assert!(site.obtain().is_ok());
@@ -254,7 +256,7 @@ mod tests {
         fs::remove_file(site.uuid()).unwrap();
         assert!(site.obtain().unwrap_err().contains("UUID is gone"));
         assert!(!site.uuid().exists());
-        // What its operator says goes.
+        // The operator's setting wins.
         let mut settings = site.settings.clone();
         settings.cluster_uuid = Some(ClusterUuid::parse(&uuid).unwrap());
         assert_eq!(obtain(&settings, &site.state).unwrap().0.as_str(), uuid);
@@ -274,7 +276,7 @@ mod tests {
         assert_eq!(told(72), None);
         assert_eq!(site.obtain().unwrap(), made, "it is made once");
         assert_eq!(replaced_at(&site.state), at);
-        // The twin: a new cluster has lost nothing.
+        // The counterpart: a new cluster has lost nothing.
         let site = Site::new();
         site.obtain().unwrap();
         assert_eq!(replaced_at(&site.state), None);

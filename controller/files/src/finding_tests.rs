@@ -1,4 +1,4 @@
-//! Findings of the files platform, one for each reason: none has words of Rust or of a library.
+//! Findings of the files platform, one for each reason. None may use words of Rust or of libraries.
 
 use crate::settings::{Settings, restart_needed};
 use crate::{advice, cluster_identity, readable, sinks};

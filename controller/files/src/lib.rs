@@ -2,15 +2,15 @@
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | [`settings`], [`manifests`], [`local`] | sources: `fedgate.yaml`, the folder of manifests, the cluster's own certificates |
-//! | [`site`] | one site: from the sources to the sinks |
-//! | `cluster_identity`, `own` | its UUID and key, and the addresses that it listens on |
-//! | [`sinks`], [`state`], [`admin`] | sinks: Envoy's files, what a restart starts from, what operators ask |
-//! | [`running`], [`capacity`] | which Envoys run, and how much they may take by what the machine gives |
-//! | [`run`] | the loop that ties them together |
-//! | [`yaml`] | YAML with lines and fields |
+//! | [`settings`], [`manifests`], [`local`] | sources: `fedgate.yaml`, the manifests, this cluster's own certificates |
+//! | [`site`] | one cluster's controller: from the sources to the sinks |
+//! | `cluster_identity`, `own` | this cluster's UUID and key, and the addresses that it listens on |
+//! | [`sinks`], [`state`], [`admin`] | sinks: Envoy's files, the state for a restart, the admin address |
+//! | [`running`], [`capacity`] | which Envoys run, and how many connections their machine allows |
+//! | [`run`] | the loop that connects them |
+//! | [`yaml`] | YAML that knows lines and fields |
 
-// Tests make files as operators and their editors do, and start strangers of their own.
+// Tests create files as operators and editors do, and start other programs.
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_macros))]
 
 pub mod admin;

@@ -18,22 +18,23 @@ use fedgate_federation::key::SigningKey;
 use fedgate_federation::{Finding, Severity};
 use std::path::Path;
 
-/// On a site without Istio there are no sidecars that could be told whose roots to believe.
+/// A site without Istio has no sidecars to which trusted roots could be distributed.
 const NO_PASSTHROUGH: &str =
     "here TLS always ends at the gateway, and passing it through needs a cluster with Istio: remove the annotation";
 
-/// The cluster, and the key that its tokens are signed with.
+/// The cluster, and the key that signs its tokens.
 pub struct Local {
-    /// What peers may know of it.
+    /// What peers may know.
     pub cluster: LocalCluster,
-    /// What they may not.
+    /// What peers must not know.
     pub key: SigningKey,
 }
 
-/// Reads what the settings name. The UUID and the key are made at the first start, and kept in `state/`.
+/// Reads the files that the settings name. The UUID (in `state/`) and the key (`keyFile`) are
+/// created at the first start.
 ///
 /// # Errors
-/// When a file cannot be read or does not hold what it should; the message names the file and what to do.
+/// When a file cannot be read or has the wrong content. The message names the file and what to do.
 pub fn read(settings: &Settings, state: &StateFolder) -> Result<Local> {
     let (cluster_uuid, key) = cluster_identity::obtain(settings, state)?;
     let path = &settings.identity.roots;
@@ -43,15 +44,16 @@ pub fn read(settings: &Settings, state: &StateFolder) -> Result<Local> {
     Ok(Local { cluster, key })
 }
 
-/// This cluster as far as its settings say, for a check that writes nothing: UUID and key may be made up.
+/// This cluster as its settings describe it, for a check that writes nothing. UUID and key may be
+/// placeholders.
 ///
 /// # Errors
-/// As [`read`].
+/// When a placeholder UUID or key cannot be made. Unreadable files become findings.
 pub fn stand_in(settings: &Settings) -> Result<LocalCluster> {
     let made_up = || ClusterUuid::parse(&uuid::Uuid::new_v4().to_string()).context("a new UUID is not one");
     let uuid = settings.cluster_uuid.clone().map_or_else(made_up, Ok)?;
     let found = roots(&settings.identity.roots);
-    // Without the leaf it is among the findings about the credentials what is wrong with its file.
+    // If the leaf cannot be read, the findings about the credentials say why.
     let identities = identities(&settings.identity.certificate_chain).unwrap_or_default();
     let mut cluster = cluster(settings, uuid, &new_key()?, found.as_deref().unwrap_or_default(), identities);
     if let Err(why) = found {
@@ -82,8 +84,8 @@ fn cluster(
     }
 }
 
-/// Adds a remark to what is wrong with the files that some settings name; whether something is. So that what becomes of a pair is told with
-/// what is wrong with it, and not as a second finding.
+/// Appends a remark to the errors about the files that these settings name. Returns true if there
+/// are any. The remark says what stays in force, so it needs no second finding.
 pub(crate) fn add_to_faults(credentials: &mut Credentials, fields: &[&str], remark: &str) -> bool {
     let is_of = |fault: &&mut Finding| {
         let field = fault.field.as_deref();
@@ -95,7 +97,7 @@ pub(crate) fn add_to_faults(credentials: &mut Credentials, fields: &[&str], rema
     has_some
 }
 
-/// The roots, or all that is wrong with their file.
+/// The roots, or everything that is wrong with their file.
 fn roots(path: &Path) -> Result<Vec<Root>, Vec<String>> {
     let bytes = credentials::bytes(path).map_err(|why| vec![why])?;
     let read = roots_from_pem(&String::from_utf8_lossy(&bytes), Limits::default().certificate_bytes);
@@ -111,7 +113,7 @@ fn roots(path: &Path) -> Result<Vec<Root>, Vec<String>> {
     if wrong.is_empty() { Ok(roots) } else { Err(wrong) }
 }
 
-/// Where peers connect to: the advertised addresses, else the one that the gateway listens on.
+/// Where peers connect to: the advertised addresses, else the gateway's single listen address.
 fn gateways(settings: &Settings) -> Vec<GatewayAddress> {
     let listen = settings.gateway.listen;
     match settings.gateway.advertise.is_empty() && !listen.ip().is_unspecified() {
@@ -123,8 +125,8 @@ fn gateways(settings: &Settings) -> Vec<GatewayAddress> {
     }
 }
 
-/// The SPIFFE ID of the certificate that the gateway shows, so that peers expect it and no other. What is wrong with it otherwise is among
-/// the findings about this cluster's credentials.
+/// The SPIFFE ID of the gateway's certificate, so that peers expect exactly that one. Other
+/// problems of the certificate are among the findings about this cluster's credentials.
 fn identities(path: &Path) -> Result<Vec<WorkloadIdentity>> {
     let named = || format!("identity.certificateChain {}", path.display());
     let bytes = credentials::bytes(path).map_err(|why| anyhow::anyhow!("{}: {why}", named()))?;

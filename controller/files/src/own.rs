@@ -1,4 +1,4 @@
-//! What a cluster on a folder listens on itself, by its settings and the addresses of this machine.
+//! The addresses that a folder's cluster listens on, from its settings and this machine.
 
 use crate::settings::Settings;
 use fedgate_federation::document::{GatewayAddress, GatewayHost};
@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 
-/// All listeners of the cluster's three processes. A port 0 is left out: which one it became is not known here, and nothing that
-/// forwards listens there.
+/// All listeners of the cluster's three processes. Port 0 is left out: the real port is not known
+/// here, and no listener on such a port forwards anything.
 pub(crate) fn addresses(settings: &Settings) -> OwnAddresses {
     let listeners = vec![
         one("this cluster's gateway (gateway.listen)", settings.gateway.listen),
@@ -17,7 +17,7 @@ pub(crate) fn addresses(settings: &Settings) -> OwnAddresses {
         one("the gateway's admin address (gateway.admin)", settings.gateway.admin),
         one("the egress's admin address (egress.admin)", settings.egress.admin),
         one("the controller's admin address (admin.listen)", settings.admin.listen),
-        // Last: other listeners may be in the range.
+        // Last, because other listeners may lie within the range.
         range("a port of this cluster's egress (egress.ports)", settings.egress.listen, settings.egress.ports.clone()),
     ];
     let advertised = settings.gateway.advertise.iter().filter_map(ip);
@@ -36,7 +36,7 @@ fn range(name: &str, address: IpAddr, ports: RangeInclusive<u16>) -> OwnListener
     OwnListener { name: name.to_owned(), address, ports }
 }
 
-/// Peers reach this machine there, perhaps by way of a router that translates addresses.
+/// Peers reach this machine at this address, perhaps through a router that translates addresses.
 fn ip(gateway: &GatewayAddress) -> Option<IpAddr> {
     match gateway.address {
         GatewayHost::Ip(ip) => Some(ip),
@@ -44,7 +44,8 @@ fn ip(gateway: &GatewayAddress) -> Option<IpAddr> {
     }
 }
 
-/// The addresses of this machine's interfaces. When the system does not tell them, loopback is still known to be ours.
+/// The addresses of this machine's interfaces; none if the system cannot list them. Loopback is
+/// recognized anyway.
 fn machine() -> impl Iterator<Item = IpAddr> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
         tracing::warn!(

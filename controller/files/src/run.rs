@@ -31,11 +31,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
-/// Runs the controller on a folder until it is told to stop (SIGTERM, SIGINT). SIGHUP makes it read all files again.
+/// Runs the controller on a folder until SIGTERM or SIGINT. SIGHUP makes it read all files again.
 ///
 /// # Errors
-/// When it cannot begin: wrong settings, a file that is missing, an address in use. Once it runs, nothing ends it but a signal and the
-/// end of a task that it cannot be without.
+/// When it cannot start: wrong settings, a missing file, an address in use. Once it runs, only a
+/// signal ends it, or the end of a server that it cannot do without.
 pub async fn run(dir: &Path) -> Result<()> {
     machine::raise_descriptor_limit();
     let settings = Settings::read(dir)?;
@@ -104,7 +104,7 @@ pub async fn run(dir: &Path) -> Result<()> {
     ended
 }
 
-/// Reads all files; those that are being written are looked at again soon.
+/// Reads all files. Schedules another look if some are still being written.
 fn reload_all(reload: &mut Reload, site: &mut Site, changes: &mut Changes) {
     if reload.all(site, &changes.open_files()) {
         changes.again_in(UNFINISHED);
@@ -114,13 +114,13 @@ fn reload_all(reload: &mut Reload, site: &mut Site, changes: &mut Changes) {
 /// How soon to look again at a file that is being written.
 const UNFINISHED: Duration = Duration::from_millis(100);
 
-/// How many peers' news may wait to be taken in.
+/// How many updates from peers may wait in the channel.
 const LEARNED: usize = 256;
 
-/// How soon a sink that failed is tried again.
+/// How soon to retry a sink that failed.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// How soon a status tells of what only times changed in.
+/// How soon the status shows an update in which only times changed.
 const REFRESH: Duration = Duration::from_secs(10);
 
 fn deployment(settings: &Settings) -> Result<Deployment> {
@@ -137,13 +137,14 @@ fn deployment(settings: &Settings) -> Result<Deployment> {
     };
     let identity = match sinks::identity(settings) {
         Ok(identity) => identity,
-        // What Envoy has is whole, and peers know it. The first reading of all files makes a finding of the error.
+        // Envoy's last pair is complete, and peers know it. The first read of all files turns the
+        // error into a finding.
         Err(error) => files.last_identity().ok_or(error)?,
     };
     Ok(Deployment { files, module, identity, access_log })
 }
 
-/// The folders and files whose changes are picked up.
+/// The folders and files that are watched for changes.
 fn watched(dir: &Path, settings: &Settings) -> Vec<PathBuf> {
     let identity = &settings.identity;
     let mut paths = vec![
@@ -183,7 +184,7 @@ async fn serve(
 fn exporter_settings(site: &Site, tls: Option<Arc<ServerTls>>, metrics: &Metrics) -> ExporterSettings {
     let limits = Limits::default().within_descriptors();
     let (transport, connections_per_source) = match tls {
-        // Behind a proxy all connections have one source.
+        // Behind a proxy all connections come from one source.
         None => (Transport::Plain, None),
         Some(tls) => (Transport::Tls(tls), limits.connections_per_source),
     };

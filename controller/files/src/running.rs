@@ -1,8 +1,9 @@
-//! Whether the two Envoys of a site run, and with what limits.
+//! Watches whether the two Envoys of a site run, and with what limits.
 //!
-//! Each has a listener of its own that answers `/healthz`, at a socket of this machine that only local programs reach. Nothing of it goes to a
-//! peer, or into an access log. Their processes are looked for besides: an Envoy with few descriptors must not wait for some other change
-//! to be told how few connections it can take.
+//! Each Envoy has its own listener for `/healthz`, on a local socket that only programs on this
+//! machine can reach. These requests reach no peer and no access log. The controller also looks for
+//! the Envoys' processes. So an Envoy with few descriptors gets its lower number of connections
+//! without waiting for another change.
 
 use crate::capacity::{self, Observed};
 use fedgate_engine::running::Running;
@@ -16,14 +17,14 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How often they are asked.
+/// How often to query them.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// The time for an answer.
+/// Timeout of a query.
 const TIME: Duration = Duration::from_secs(2);
-/// How often their processes are looked for: an Envoy takes about as long from its start until it listens.
+/// How often to look for their processes. An Envoy takes about this long until it listens.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Asks and looks until it is dropped.
+/// Queries and looks until it is dropped.
 pub(crate) struct Watching {
     receiver: watch::Receiver<Observed>,
     _tasks: JoinSet<()>,
@@ -38,11 +39,11 @@ impl Watching {
         Self { receiver, _tasks: tasks }
     }
 
-    /// Ready when something else is the case than before.
+    /// Waits for the next change.
     pub(crate) async fn changed(&mut self) -> Observed {
         match self.receiver.changed().await {
             Ok(()) => *self.receiver.borrow_and_update(),
-            // Only a fault of ours ends the tasks.
+            // The tasks end only through a bug of ours.
             Err(_) => std::future::pending().await,
         }
     }
@@ -60,7 +61,7 @@ async fn ask(gateway: String, egress: String, sender: watch::Sender<Observed>) {
 async fn look(files: EnvoyFiles, sender: watch::Sender<Observed>) {
     loop {
         let files = files.clone();
-        // Only a panic ends it without an answer, and then the next look follows.
+        // This fails only on a panic; the next look follows anyway.
         if let Ok(now) = tokio::task::spawn_blocking(move || capacity::look(&files)).await {
             sender.send_if_modified(|observed| std::mem::replace(&mut observed.processes, now) != now);
         }
@@ -68,7 +69,8 @@ async fn look(files: EnvoyFiles, sender: watch::Sender<Observed>) {
     }
 }
 
-/// Whether the health listener at a socket of the abstract namespace, `@name` in Envoy's spelling, answers.
+/// Returns true if the health listener answers. `socket` is in the abstract namespace; Envoy writes
+/// it as `@name`.
 async fn answers(socket: &str) -> bool {
     let path = socket.replacen('@', "\0", 1);
     let ask = async {

@@ -1,4 +1,4 @@
-//! `fedgate.yaml`: what a cluster's folder is set up with.
+//! `fedgate.yaml`: the settings of a cluster's folder.
 
 pub use crate::yaml::Problem;
 use crate::yaml::{self, Limits, Node, Problems, Section, duration, explained, parsed};
@@ -17,12 +17,12 @@ use std::time::Duration;
 /// The name of the file.
 pub const FILE: &str = "fedgate.yaml";
 
-/// Everything that `fedgate.yaml` says. Paths are complete: what was relative there is taken from the folder.
+/// Everything in `fedgate.yaml`. Paths are absolute; relative ones are resolved from the folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// `trustDomain`: of this cluster; its cluster domain too.
+    /// `trustDomain` of this cluster; also its cluster domain.
     pub trust_domain: TrustDomain,
-    /// `clusterUUID`; made and kept in `state/` when it is absent.
+    /// `clusterUUID`; if absent, created and kept in `state/`.
     pub cluster_uuid: Option<ClusterUuid>,
     /// `network`.
     pub network: Network,
@@ -34,7 +34,7 @@ pub struct Settings {
     pub metadata: Metadata,
     /// `identity`.
     pub identity: IdentityFiles,
-    /// `keyFile` (`state/authn.key`): the Ed25519 key for requests; made when it is missing.
+    /// `keyFile` (`state/authn.key`): the Ed25519 key that signs requests; created if missing.
     pub key_file: PathBuf,
     /// `times`.
     pub times: Times,
@@ -44,7 +44,7 @@ pub struct Settings {
     pub manifests: PathBuf,
     /// The folder that Envoy reads.
     pub envoy: PathBuf,
-    /// The folder of the controller's own memory.
+    /// The folder for the controller's own state.
     pub state: PathBuf,
 }
 
@@ -53,17 +53,19 @@ pub struct Settings {
 pub struct Gateway {
     /// `listen` (`0.0.0.0:15443`).
     pub listen: SocketAddr,
-    /// `advertise`: where peers are told to connect; `listen` when it is absent and names one address.
+    /// `advertise`: where peers are told to connect; by default `listen`, if that is a single
+    /// address.
     pub advertise: Vec<GatewayAddress>,
-    /// `admin` (`127.0.0.1:0`): Envoy's admin address; port 0 picks a free one.
+    /// `admin` (`127.0.0.1:0`): Envoy's admin address; with port 0 the system picks one.
     pub admin: SocketAddr,
-    /// `filterModule`: `fedgate_filter.wasm` beside the program unless set.
+    /// `filterModule`; by default `fedgate_filter.wasm` beside the program.
     pub filter_module: PathBuf,
-    /// `accessLog`: a file; Envoy's standard output when it is absent.
+    /// `accessLog`: a file; by default Envoy's standard output.
     pub access_log: Option<PathBuf>,
-    /// `openFiles`: how many files this Envoy may open (its hard limit), if that is not what the controller may.
+    /// `openFiles`: how many files this Envoy may open (its hard limit), if that differs from the
+    /// controller's limit.
     pub open_files: Option<u64>,
-    /// `healthName` (true): whether the name that DKP's clusters probe is offered to peers; this gateway answers it.
+    /// `healthName` (true): offers peers the name that DKP clusters probe. This gateway answers it.
     pub health_name: bool,
 }
 
@@ -76,11 +78,11 @@ pub struct Egress {
     pub ports: RangeInclusive<u16>,
     /// `admin` (`127.0.0.1:0`).
     pub admin: SocketAddr,
-    /// `openFiles`: as the gateway's.
+    /// `openFiles`: as for the gateway.
     pub open_files: Option<u64>,
 }
 
-/// `metadata`: what peers fetch.
+/// `metadata`: the endpoint that peers fetch from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metadata {
     /// `listen` (`0.0.0.0:15080`).
@@ -91,39 +93,39 @@ pub struct Metadata {
     pub transport: MetadataTransport,
 }
 
-/// How the metadata endpoint speaks.
+/// The protocol of the metadata endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MetadataTransport {
-    /// HTTP, for a proxy that terminates TLS.
+    /// HTTP, behind a proxy that terminates TLS.
     Plain,
     /// HTTPS.
     Tls {
-        /// PEM, the leaf first.
+        /// PEM, leaf first.
         certificate: PathBuf,
         /// PEM.
         key: PathBuf,
     },
 }
 
-/// `identity`: what both Envoys show.
+/// `identity`: the certificate and key of both Envoys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdentityFiles {
-    /// `certificateChain`: PEM, the leaf first, its URI SAN a SPIFFE ID of the trust domain.
+    /// `certificateChain`: PEM, leaf first. The leaf's URI SAN is a SPIFFE ID of the trust domain.
     pub certificate_chain: PathBuf,
     /// `privateKey`: PEM.
     pub private_key: PathBuf,
-    /// `roots`: PEM; what peers are told.
+    /// `roots`: PEM; published to peers.
     pub roots: PathBuf,
 }
 
 /// `times`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Times {
-    /// `poll` (`30s`): how often a peer is asked.
+    /// `poll` (`30s`): how often to query a peer.
     pub poll: Duration,
-    /// `probe` (`60s`): how often a peer's gateways are connected to.
+    /// `probe` (`60s`): how often to connect to a peer's gateways.
     pub probe: Duration,
-    /// `timeout` (`15s`): for one document.
+    /// `timeout` (`15s`) for one document.
     pub timeout: Duration,
     /// `staleAfter` (`5m`) and `stalenessLimit` (`24h`).
     pub knowledge: KnowledgeTimes,
@@ -152,7 +154,7 @@ impl Settings {
         }
     }
 
-    /// Reads the text of a `fedgate.yaml` in the folder `dir`.
+    /// Parses the text of a `fedgate.yaml` in the folder `dir`.
     ///
     /// # Errors
     /// All problems.
@@ -182,7 +184,8 @@ impl Settings {
 }
 
 impl Settings {
-    /// Takes from newer settings what can change while the controller runs; the names of the fields that differ and cannot.
+    /// Takes over from newer settings what can change while the controller runs. Returns the names
+    /// of changed fields that need a restart.
     pub fn take(&mut self, new: Self) -> Vec<&'static str> {
         // Every field is named, so that a new one cannot be forgotten. The folders follow from that of the settings.
         let Self {
@@ -292,7 +295,7 @@ fn gateway(dir: &Path, section: Section<'_>) -> Gateway {
         open_files: section.optional("openFiles", open_files),
         health_name: section.or("healthName", true, yaml::boolean),
     };
-    // A port that the system picks is one that peers cannot be told.
+    // A port that the system picks cannot be advertised to peers.
     if section.reads("listen") && gateway.listen.port() == 0 {
         section.refuse("listen", format!("expected a port from 1 to 65535, found {:?}", gateway.listen.to_string()));
     }
@@ -319,14 +322,14 @@ fn metadata(dir: &Path, section: Section<'_>) -> Option<Metadata> {
     let metadata_path = section.or("path", MetadataPath::default(), explained(MetadataPath::parse, "a path"));
     let plain = section.or("plain", false, yaml::boolean);
     let transport = match (plain, section.has("tls")) {
-        // It has been said what is wrong.
+        // The problem with `plain` is already recorded.
         _ if !section.reads("plain") => {
             let _ = section.section("tls");
             None
         }
         (true, false) => Some(MetadataTransport::Plain),
         (true, true) => {
-            // Asked for, so that it is not taken for an unknown field too.
+            // Marks `tls` as read, so that it is not reported as an unknown field too.
             let _ = section.section("tls");
             section.refuse("plain", "set either tls or plain: true, not both");
             None
@@ -362,7 +365,7 @@ fn times(section: Section<'_>) -> Times {
     const SECOND: Duration = Duration::from_secs(1);
     const HOUR: Duration = Duration::from_secs(3600);
     let defaults = KnowledgeTimes::default();
-    // Tokens of one second are the same token, so a peer cannot be asked more often.
+    // Tokens issued within the same second are identical, so a peer cannot be queried more often.
     let poll = section.or("poll", 30 * SECOND, duration(SECOND, HOUR));
     let probe = section.or("probe", 60 * SECOND, duration(SECOND, HOUR));
     let timeout = section.or("timeout", 15 * SECOND, duration(SECOND / 10, 60 * SECOND));
@@ -422,7 +425,7 @@ fn ports(node: &Node) -> Result<RangeInclusive<u16>, String> {
     yaml::text(node).ok().and_then(read).ok_or_else(|| "a range of ports such as 15100-15999".to_owned())
 }
 
-/// A setting was changed that is read at the start only.
+/// The finding for a changed setting that is read only at the start.
 pub(crate) fn restart_needed(cluster: ObjectRef, field: &str) -> Finding {
     let message = "it was changed, and what it was before stays in force; restart `fedgate run`";
     Finding::warning(FindingReason::RestartNeeded, cluster, field, message)

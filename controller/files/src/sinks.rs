@@ -1,4 +1,4 @@
-//! From what is in force to what the sinks of the files platform write.
+//! Turns what is in force into the files that the sinks of the files platform write.
 
 use crate::capacity::Capacity;
 use crate::manifests::Endpoints;
@@ -14,20 +14,21 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::Path;
 
-/// What does not change from one table to the next.
+/// What stays the same from one table to the next.
 pub struct Deployment {
     /// The folder that Envoy reads.
     pub files: EnvoyFiles,
     /// The filter's module.
     pub module: FilterModule,
-    /// The certificate and key that both Envoys show.
+    /// The certificate and key of both Envoys.
     pub identity: Identity,
     /// Where the gateway logs connections.
     pub access_log: AccessLog,
 }
 
 impl Deployment {
-    /// All files of the gateway. The clusters are those that the table in force names, whatever the objects say by now.
+    /// All files of the gateway. The clusters are those of the table in force, even if the objects
+    /// have changed since.
     pub fn gateway(
         &self,
         settings: &Settings,
@@ -80,7 +81,7 @@ impl Deployment {
     }
 }
 
-/// Gives each import its local port; asks the system which ports are free.
+/// Assigns each import a local port. Asks the system which ports are free.
 pub fn egress_ports(
     settings: &Settings,
     federation: &Federation,
@@ -98,7 +99,7 @@ pub fn egress_ports(
     allocate(&request, |port| TcpListener::bind((settings.egress.listen, port)).is_ok())
 }
 
-/// A finding for each peer that some ports are missing for: which peer took how much.
+/// A finding for each peer whose imports lack ports. It says how many ports that peer has.
 pub fn missing_ports(settings: &Settings, allocation: &Allocation, most: usize) -> Vec<Finding> {
     let mut by_peer: BTreeMap<&str, Vec<&ServiceName>> = BTreeMap::new();
     for service in &allocation.without_port {
@@ -120,7 +121,7 @@ pub fn missing_ports(settings: &Settings, allocation: &Allocation, most: usize) 
     by_peer.into_iter().map(finding).collect()
 }
 
-/// The first three, and how many there are besides.
+/// The first three names, and the number of the others.
 fn named(services: &[&ServiceName]) -> String {
     const SHOWN: usize = 3;
     let first: Vec<_> = services.iter().take(SHOWN).map(ToString::to_string).collect();
@@ -130,10 +131,11 @@ fn named(services: &[&ServiceName]) -> String {
     }
 }
 
-/// Reads the certificate and the key that both Envoys show.
+/// Reads the certificate and key of both Envoys.
 ///
 /// # Errors
-/// When a file cannot be read, or they do not belong together. The message names the file and quotes neither.
+/// When a file cannot be read, or the two do not belong together. The message names the files but
+/// quotes no content.
 pub fn identity(settings: &Settings) -> Result<Identity> {
     let IdentityFiles { certificate_chain, private_key, .. } = &settings.identity;
     let read = |field: &str, path: &Path| {

@@ -1,10 +1,11 @@
-//! One cluster's controller: all that changes, in one place, and what follows from a change.
+//! One cluster's controller: everything that changes, in one place, and what follows from a change.
 //!
 //! ```text
 //! folder, identity files, peers ──► Site::{reload, learned} ──► compile ──► federate ──► sinks ──► InForce
 //! ```
 //!
-//! One task owns this value, so nothing in it is locked. Readers (exporter, admin address) see snapshots that are swapped whole.
+//! One task owns this value, so nothing in it is locked. Readers (exporter, admin address) see
+//! snapshots that are swapped whole.
 
 use crate::admin::AdminAddress;
 use crate::capacity::{self, Capacity, Observed, SeenEnvoys};
@@ -40,20 +41,20 @@ pub struct Site {
     pub settings: Settings,
     brain: Brain,
     key: SigningKey,
-    /// When the cluster's UUID or key was made anew, since what was kept of it was gone.
+    /// When the UUID or key was created again because the old one was lost.
     replaced_at: Option<Timestamp>,
     state: StateFolder,
     deployment: Deployment,
     endpoints: Endpoints,
     /// The table that the gateway has.
     written: Table,
-    /// What is known of the peers, as the state folder has it.
+    /// What the state folder has about the peers.
     saved: BTreeMap<PeerName, PeerKnowledge>,
-    /// What of it could not be written there.
+    /// The peers whose knowledge could not be saved there.
     unsaved: BTreeMap<PeerName, StateError>,
-    /// The versions, as the state folder has them.
+    /// The versions as the state folder has them.
     saved_versions: Published,
-    /// Where the command line finds this controller, until it is written down.
+    /// Where the command line finds this controller, until it is written to the state folder.
     untold_address: Option<SocketAddr>,
     reserved_ports: BTreeMap<ServiceName, u16>,
     seen_envoys: SeenEnvoys,
@@ -64,20 +65,20 @@ pub struct Site {
     observed: Observed,
 }
 
-/// What a compilation asks of its caller.
+/// When to compile again.
 #[derive(Debug, Default)]
 pub struct Next {
-    /// When to compile again though nothing else changes.
+    /// When to compile again even if nothing else changes.
     pub at: Option<Timestamp>,
-    /// A sink failed: to be tried again soon.
+    /// A sink failed, so try again soon.
     pub retry: bool,
 }
 
 impl Site {
-    /// Begins from what the last run left.
+    /// Continues from what the last run left.
     ///
     /// # Errors
-    /// When the last table is gone and an empty one cannot be built, which does not happen.
+    /// When no last table exists and an empty one cannot be built, which does not happen.
     pub fn new(settings: Settings, local: Local, state: StateFolder, deployment: Deployment) -> anyhow::Result<Self> {
         let saved_versions: Published = state.load(PUBLISHED).unwrap_or_default();
         let Local { cluster, key } = local;
@@ -130,19 +131,19 @@ impl Site {
         &self.deployment.files
     }
 
-    /// What our Envoys show, our probes show.
+    /// Gives the probes the identity of our Envoys.
     pub fn show_identity(&self, probes: &ProbeIdentity) {
         let identity = &self.deployment.identity;
         probes.show(identity.chain_pem(), identity.key_pem());
     }
 
-    /// Takes what is known of the two Envoys.
+    /// Takes what was observed of the two Envoys.
     pub fn observed(&mut self, observed: Observed) {
         self.observed = observed;
     }
 
-    /// Writes down where the command line finds this controller. A full disk does not keep it from starting: it is tried again
-    /// with each compilation.
+    /// Notes where the command line finds this controller. The next compilation writes it down, and
+    /// later ones retry: a full disk does not keep the controller from starting.
     pub fn tell_address(&mut self, address: SocketAddr) {
         self.untold_address = Some(address);
     }
@@ -152,7 +153,7 @@ impl Site {
         (self.brain.objects, self.endpoints) = (objects, endpoints);
     }
 
-    /// Reads the files that the settings name again. On failure what was read before stays in force.
+    /// Reads the files named by the settings again. On failure the last content stays in force.
     pub fn reload_identity(&mut self) -> Vec<Finding> {
         let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
         let unreadable = |field: &str, error: anyhow::Error| {
@@ -164,7 +165,7 @@ impl Site {
             Err(error) => return vec![unreadable("", error)],
         };
         let mut findings = Vec::new();
-        // Envoy keeps the last good pair, so peers must go on expecting what that one says.
+        // Envoy keeps the last good pair, so peers must go on expecting the identity in it.
         match sinks::identity(&self.settings) {
             Ok(identity) => self.deployment.identity = identity,
             Err(error) => {
@@ -174,7 +175,7 @@ impl Site {
                 }
             }
         }
-        // Requests are signed with the key from the start, so that one is what peers must know.
+        // The importer signs requests with the key from the start, so peers must keep seeing it.
         if key.public() != self.key.public() {
             new.authn_key = self.key.public();
             findings.push(restart_needed(cluster, "keyFile"));
@@ -183,7 +184,8 @@ impl Site {
         findings
     }
 
-    /// Adds a remark to what is wrong with the files that some settings name; whether something is.
+    /// Appends a remark to the errors about the files that these settings name. Returns true if
+    /// there are any.
     pub(crate) fn add_to_faults(&mut self, fields: &[&str], remark: &str) -> bool {
         local::add_to_faults(&mut self.brain.cluster.credentials, fields, remark)
     }
@@ -194,7 +196,7 @@ impl Site {
         capacity::inotify_findings(&self.deployment.files, &cluster)
     }
 
-    /// Takes what a round with a peer gave; whether something follows from it.
+    /// Takes the result of a round with a peer. Returns true if a new compilation is needed.
     pub fn learned(&mut self, update: PeerUpdate) -> bool {
         let peer = update.peer.clone();
         let changed = self.brain.learned(update);
@@ -202,7 +204,8 @@ impl Site {
         changed
     }
 
-    /// Keeps what is known of a peer over a restart. When that fails it is tried again after the next round with the peer.
+    /// Saves what is known of a peer, for a restart. After a failure the next round and the next
+    /// compilation try again.
     fn save(&mut self, peer: &PeerName) {
         let Some(knowledge) = self.brain.knowledge.get(peer) else { return };
         if !knowledge.worth_saving(self.saved.get(peer), &self.brain.times()) {
@@ -217,14 +220,14 @@ impl Site {
         }
     }
 
-    /// Works out what is in force, and hands it to the sinks: the gateway first, so that a service is announced when the gateway
-    /// knows it.
+    /// Compiles what is in force and hands it to the sinks. The gateway comes first, so that it
+    /// knows a service before peers do.
     ///
-    /// What depends on the state folder waits until it is kept there: documents wait for their versions, new imports for their
-    /// ports. The table does not wait, since its own file keeps its version ([`Published::resumed`]), and to take a grant back must
-    /// need as little as possible.
+    /// What depends on the state folder is published only once it is saved there: documents need
+    /// their versions, new imports need their ports. The table does not wait: its own file keeps
+    /// its generation ([`Published::resumed`]), and revoking a grant must depend on little.
     pub fn compile(&mut self, now: Timestamp) -> Next {
-        // An address may have come to this machine since.
+        // This machine may have a new address by now.
         self.brain.cluster.own = own::addresses(&self.settings);
         let federation = self.brain.compile(now);
         self.brain.previous = federation.published.clone();
@@ -240,7 +243,7 @@ impl Site {
         next
     }
 
-    /// Hands everything to the sinks, in their order; the local ports of the imports that are in force.
+    /// Writes to all sinks in order. Returns the local ports of the imports that are in force.
     fn put_in_force(
         &mut self,
         federation: &Federation,
@@ -256,10 +259,10 @@ impl Site {
         egress
     }
 
-    /// What there is to say of this site that follows neither from objects nor from sinks.
+    /// Findings about this site that come neither from objects nor from sinks.
     fn findings_of_site(&self, now: Timestamp) -> Vec<Finding> {
         let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
-        // Before the first answer nothing is said.
+        // Before the first answer, assume that both run.
         let running = self.observed.running.unwrap_or(Running { gateway: true, egress: true });
         let mut findings = Vec::new();
         findings.extend(cluster_identity::replaced(self.replaced_at, cluster.clone(), now));
@@ -268,7 +271,7 @@ impl Site {
         findings
     }
 
-    /// What was known of peers whose objects are gone goes too.
+    /// Forgets what was known of peers whose objects are gone.
     fn forget_the_others(&mut self) {
         for gone in self.brain.forget_the_others() {
             self.state.remove(&knowledge_file(&gone));
@@ -277,7 +280,7 @@ impl Site {
         }
     }
 
-    /// What the two Envoys may take, and what an operator has to do about it.
+    /// The capacity of the two Envoys, and what an operator has to do about it.
     fn capacity(&mut self) -> (Capacity, Vec<Finding>) {
         let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
         let mut seen = self.seen_envoys;
@@ -304,7 +307,7 @@ impl Site {
         Some(self.not_written("state/", &error))
     }
 
-    /// Tries again to keep what could not be kept of the peers.
+    /// Tries again to save what is known of peers and could not be saved.
     fn unsaved_knowledge(&mut self) -> Vec<Finding> {
         for peer in self.unsaved.keys().cloned().collect::<Vec<_>>() {
             self.save(&peer);
@@ -312,7 +315,8 @@ impl Site {
         self.unsaved.values().map(|error| self.not_written("state/peers/", error)).collect()
     }
 
-    /// An import that has no port in the state folder has none at all: after a restart another import could have it.
+    /// An import gets its port once that is saved. Else another import could get it after a
+    /// restart.
     fn allocate_ports(
         &mut self,
         federation: &Federation,
@@ -334,7 +338,7 @@ impl Site {
         ports
     }
 
-    /// Writes Envoy's files; whether all of them are as they should be.
+    /// Writes Envoy's files. Returns true if all are as they should be.
     fn write(
         &mut self,
         federation: &Federation,
@@ -346,7 +350,7 @@ impl Site {
         let gateway = self.deployment.gateway(settings, local, federation, table, &self.endpoints, capacity);
         let egress = self.deployment.egress(settings, federation, ports, capacity);
         let gateway = self.write_files(&gateway, findings);
-        // Some of the files may have been written, and the table's may be one of them.
+        // Some files may have been written, perhaps also that of the table.
         self.written = match gateway {
             true => self.brain.table.clone(),
             false => table_of_gateway(&self.deployment, &self.brain.cluster).unwrap_or_else(|| self.written.clone()),
@@ -367,13 +371,14 @@ impl Site {
         true
     }
 
-    /// A file that could not be written. It is tried again.
+    /// The finding for a file that could not be written. The write is retried.
     fn not_written(&self, folder: &str, error: &dyn std::fmt::Display) -> Finding {
         let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
         Finding::error(FindingReason::NotWritten, cluster, folder, error.to_string())
     }
 
-    /// Keeps the versions of the documents, which come before those: a version that was seen must never come back.
+    /// Saves the versions of the documents before the documents are published. A version that a
+    /// peer has seen must never come back with other content.
     fn keep_versions(&mut self, federation: &Federation, findings: &mut Vec<Finding>) -> bool {
         if federation.published == self.saved_versions {
             return true;
@@ -401,9 +406,9 @@ impl Site {
     }
 }
 
-/// The settings of what both Envoys show.
+/// The settings that name the certificate and key of both Envoys.
 const PAIR: [&str; 2] = ["identity.certificateChain", "identity.privateKey"];
-/// What becomes of files that cannot be used.
+/// What is in force in place of an unusable file.
 const STAYS: &str = "what was read before stays in force";
 
 const PUBLISHED: &str = "published.json";
@@ -419,7 +424,8 @@ fn load_knowledge(state: &StateFolder) -> BTreeMap<PeerName, PeerKnowledge> {
     state.names(PEERS).into_iter().filter_map(load).collect()
 }
 
-/// The table in the file that the gateway's Envoy reads; `None` when there is none of this cluster.
+/// The table in the file that the gateway's Envoy reads; `None` if there is none, or it is of
+/// another cluster.
 fn table_of_gateway(deployment: &Deployment, cluster: &LocalCluster) -> Option<Table> {
     let file = deployment.files.path("gateway/filter/filter.json");
     let table = fedgate_envoy::plugin::table_of(file.as_ref()).ok()?;

@@ -1,7 +1,8 @@
-//! The folder `state/`: what a restart begins from.
+//! The folder `state/`: what a restart continues from.
 //!
-//! Each file is replaced as a whole ([`fedgate_disk::replace`]), so there is no half file, whenever the process ends. A file that
-//! cannot be understood is set aside and reported; the controller begins without it. A lock keeps a second controller out.
+//! Each file is replaced as a whole ([`fedgate_disk::replace`]), so no file is ever half written,
+//! whenever the process ends. A file that cannot be parsed is set aside and reported; the
+//! controller goes on without it. A lock keeps a second controller out.
 
 use fedgate_disk::{Readers, ReplaceError, replace};
 use fedgate_process::words;
@@ -20,17 +21,17 @@ pub struct StateFolder {
 /// Why the folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// Another controller works in it.
+    /// Another controller uses it.
     #[error("{0} is in use by another `fedgate run`: stop that one first, or give this one a folder of its own")]
     InUse(PathBuf),
-    /// Something in it could not be read or written.
+    /// A file or folder could not be created, locked or written.
     #[error("cannot {what} {path}: {error}; check the folder's owner and mode, and the free space")]
     Io {
-        /// What was tried.
+        /// The action that failed.
         what: &'static str,
-        /// On which file.
+        /// The file.
         path: PathBuf,
-        /// How it failed.
+        /// The cause.
         error: std::io::Error,
     },
 }
@@ -47,10 +48,10 @@ fn failed(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Sta
 }
 
 impl StateFolder {
-    /// Opens the folder, which is made when it is missing, and locks it.
+    /// Opens and locks the folder. Creates it if it is missing.
     ///
     /// # Errors
-    /// [`StateError`] when another controller has it, or it cannot be written.
+    /// [`StateError`] when another controller uses it, or it cannot be written.
     pub fn open(path: &Path) -> Result<Self, StateError> {
         fs::create_dir_all(path).map_err(failed("create", path))?;
         let lock_path = path.join("lock");
@@ -62,12 +63,12 @@ impl StateFolder {
         }
     }
 
-    /// Where a file of the folder is.
+    /// The path of a file in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    /// Reads a file; `None` when there is none, or it cannot be understood.
+    /// Reads a file; `None` when it is missing, cannot be read or cannot be parsed.
     pub fn load<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         let path = self.path(name);
         let bytes = match fs::read(&path) {
@@ -84,14 +85,15 @@ impl StateFolder {
     /// Replaces a file.
     ///
     /// # Errors
-    /// [`StateError::Io`]; the file is then as it was.
+    /// [`StateError::Io`]; the file is then unchanged.
     pub fn save(&self, name: &str, value: &impl Serialize) -> Result<(), StateError> {
         let path = self.path(name);
         let json = serde_json::to_vec(value).map_err(|error| failed("write", &path)(error.into()))?;
         Ok(replace(&path, &json, Readers::All)?)
     }
 
-    /// Replaces a small file, in place if there is no room beside it: for what is worth nothing when it is old.
+    /// Replaces a small file. If that fails, overwrites the existing file in place, which works on
+    /// a full disk. Only for data that is worthless once it is old.
     ///
     /// # Errors
     /// [`StateError::Io`]; the file may then be broken.
@@ -116,12 +118,12 @@ impl StateFolder {
         Ok(replace(path, bytes, Readers::Owner)?)
     }
 
-    /// Removes a file, if it is there.
+    /// Removes a file, if it exists.
     pub fn remove(&self, name: &str) {
         let _ = fs::remove_file(self.path(name));
     }
 
-    /// The names of the files in a subfolder that end in `.json`, without that ending.
+    /// The names of the `.json` files in a subfolder, without that ending.
     pub fn names(&self, folder: &str) -> Vec<String> {
         let entries = fs::read_dir(self.path(folder)).into_iter().flatten().flatten();
         let name = |entry: fs::DirEntry| entry.file_name().to_str()?.strip_suffix(".json").map(str::to_owned);
@@ -129,8 +131,8 @@ impl StateFolder {
     }
 }
 
-/// What is locked. A full disk has no room for a new file, and must not keep a controller from starting: the folder itself does
-/// as well then.
+/// The file to lock. A full disk has no room for a new file but must not keep a controller from
+/// starting. In that case an existing lock file or the folder itself serves as well.
 fn lock_file(folder: &Path, lock: &Path) -> std::io::Result<File> {
     let created = File::create(lock);
     match &created {

@@ -8,7 +8,7 @@ use std::path::Path;
 /// The setting that names the folder.
 const FIELD: &str = "--metadata-tls";
 
-/// Reads the folder of a mounted Secret, and says what is wrong with it.
+/// Reads the folder of a mounted Secret, and finds what is wrong with it.
 pub(super) fn read(folder: &Path, ours: &TrustDomain) -> Credentials {
     let read = |name| std::fs::read(folder.join(name)).map_err(|error| format!("cannot read {name}: {error}"));
     let (chain, key) = (read("tls.crt"), read("tls.key"));

@@ -1,4 +1,5 @@
-//! Findings of the adapters, one for each reason: none has words of Rust or of a library.
+//! Checks one finding of the adapters for each reason: none may contain words of Rust or of a
+//! library.
 
 use crate::api::kind::Kind;
 use crate::api::watch::Key;
@@ -15,8 +16,8 @@ use fedgate_federation::{Finding, FindingReason, ObjectRef};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The reasons whose findings other tests look at: `files_platform/messages.rs`, those of `capacity` and `shipping`, and those of the
-/// files platform.
+/// The reasons whose findings are checked elsewhere: in the tests of the files platform, of
+/// `capacity`, of `shipping` and of `identity`.
 const ELSEWHERE: [FindingReason; 11] = [
     FindingReason::Unreadable,
     FindingReason::InvalidObject,

@@ -1,4 +1,5 @@
-//! Who this cluster is to its peers: a UUID and a key, made once, whatever the number of replicas.
+//! This cluster's identity towards its peers: a UUID and a key, created once and shared by all
+//! replicas.
 
 pub(super) mod stored;
 
@@ -20,33 +21,33 @@ use kube::{Api, Client};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The Secret's name.
+/// The name of the Secret.
 pub const SECRET: &str = "fedgate-identity";
-/// Its key for the private key, in PEM.
+/// The Secret's key for the private key, in PEM.
 const AUTHN_KEY: &str = "authn.key";
-/// Its key for the cluster's UUID.
+/// The Secret's key for the cluster's UUID.
 const CLUSTER_UUID: &str = "cluster-uuid";
 
-/// The annotation that says when a new key took the place of one that was gone.
+/// The annotation with the time at which a new key replaced a lost one.
 const REPLACED_AT: &str = "fedgate.dev/replaced-at";
 const REPLACED: &str = "the Secret was gone, so a new key is made, and peers are told of another key (key_changed). Tell their operators; \
                         if nobody deleted the Secret knowingly, find out who did";
-/// How often to try while the API server does not answer.
+/// The pause between retries while the API server does not answer.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// The cluster's UUID, and the key that its tokens are signed with.
+/// The cluster's UUID, and the key that signs its tokens.
 #[derive(Debug, Clone)]
 pub struct ClusterIdentity {
-    /// What peers know the cluster by.
+    /// The UUID by which peers know this cluster.
     pub cluster_uuid: ClusterUuid,
-    /// What tokens are signed with.
+    /// The key that signs tokens.
     pub key: SigningKey,
-    /// When the key was made because the one of before was gone.
+    /// When this key replaced a lost one.
     pub replaced_at: Option<Timestamp>,
 }
 
 impl ClusterIdentity {
-    /// What is told for three days after the key was replaced.
+    /// The finding that reports a replaced key, for three days.
     pub fn replaced(&self, settings: &ControllerSettings, now: Timestamp) -> Option<Finding> {
         let at = self.replaced_at.filter(|at| now.duration_since(*at) < REPLACED_IS_TOLD_FOR)?;
         let namespace = Some(settings.places.namespace.clone());
@@ -55,21 +56,22 @@ impl ClusterIdentity {
     }
 }
 
-/// Reads the Secret, and makes it when there is none. Of several replicas that do so the first one wins, and the others read
-/// what it made. While the API server does not answer, it goes on trying.
+/// Reads the Secret, or creates it if it does not exist. If several replicas create it at once, the
+/// first one wins and the others read its Secret. Retries while the API server does not answer.
 ///
-/// When the Secret is gone though the cluster ran before, the new one has the UUID of before, and a new key. That is told by an Event before
-/// the Secret is made, and by a finding for three days: see [`ClusterIdentity::replaced`].
+/// If the Secret is gone although the cluster ran before, the new Secret has the former UUID and a
+/// new key. An Event reports this before the Secret is created, and a finding reports it for three
+/// days: see [`ClusterIdentity::replaced`].
 ///
 /// # Errors
-/// When the Secret is there and holds something else: it is never overwritten, since peers know the key. And when it is gone, and the UUID of
-/// before cannot be read.
+/// If the Secret exists but is invalid: it is never overwritten, because peers know its key. Also
+/// if it is gone and the former UUID cannot be read.
 pub async fn obtain(client: &Client, settings: &ControllerSettings) -> Result<ClusterIdentity> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), &settings.places.namespace);
     loop {
         match try_obtain(client, &secrets, settings).await {
             Ok(Some(secret)) => return read(&secret, settings),
-            // Another replica was first.
+            // Another replica created it first.
             Ok(None) => {}
             Err(Failure::Final(error)) => return Err(error),
             Err(Failure::Api(error)) => {
@@ -83,7 +85,7 @@ pub async fn obtain(client: &Client, settings: &ControllerSettings) -> Result<Cl
 
 /// Why there is no Secret yet.
 enum Failure {
-    /// It is tried again.
+    /// Worth a retry.
     Api(kube::Error),
     /// An operator has to act.
     Final(anyhow::Error),
@@ -119,7 +121,7 @@ async fn try_obtain(
     }
 }
 
-/// Tells that the Secret is gone and is about to be made anew.
+/// Reports that the Secret is gone and is about to be created again.
 async fn tell_replaced(client: &Client, settings: &ControllerSettings) -> kube::Result<()> {
     let namespace = &settings.places.namespace;
     tracing::error!("Secret {namespace}/{SECRET}: {REPLACED}");
@@ -141,7 +143,7 @@ async fn tell_replaced(client: &Client, settings: &ControllerSettings) -> kube::
     Recorder::new(client.clone(), reporter).publish(&event, &regarding).await
 }
 
-/// A new Secret. `before` is what was written down of this cluster when it ran last.
+/// A new Secret. `before` is what this cluster wrote down when it last ran.
 fn new(settings: &ControllerSettings, before: Option<&Memory>, now: Timestamp) -> Result<Secret> {
     let uuid = match (&settings.cluster_uuid, before) {
         (Some(uuid), _) => uuid.to_string(),
@@ -229,7 +231,7 @@ mod tests {
         assert_eq!(told.reason, FindingReason::IdentityReplaced);
         assert_eq!(second.replaced(&settings(&[]), later(72)), None);
         assert_eq!(first.replaced(&settings(&[]), later(0)), None);
-        // Without the UUID of before an operator decides.
+        // Without the former UUID, an operator has to decide.
         let said = new(&settings(&[]), Some(&Memory::Nothing), now).unwrap_err().to_string();
         assert!(said.contains("--cluster-uuid") && said.contains("fedgate-state"), "{said}");
     }

@@ -7,27 +7,28 @@
 //!             memory      importer            └──► exporter (a follower serves what the leader has published)
 //! ```
 //!
-//! Every replica watches everything and compiles it, so any of them can take over at once and any of them answers peers. Only the
-//! leader asks peers and writes. What it learned, and the versions of what it published, are objects (`sources::memory`): a follower serves
-//! a document only under a version that the leader gave it, since a peer takes an older one for a replay.
+//! Every replica watches everything and compiles it, so any of them can take over at once and any
+//! of them answers peers. Only the leader asks peers and writes. It stores what it learned and the
+//! versions of what it published in objects (`sources::memory`). A follower serves a document only
+//! under a version that the leader gave it, because a peer takes an older version for a replay.
 //!
 //! | module | what it is |
 //! | --- | --- |
 //! | [`api`] | the API server: client, kinds, watches |
 //! | [`settings`] | flags and environment |
-//! | [`sources`] | what is read |
+//! | [`sources`] | the objects that are read |
 //! | `replica` | what a replica knows, compiled |
-//! | [`leader`] | who leads, and when peers were heard of |
-//! | [`sinks`], [`status`] | what is written |
+//! | [`leader`] | the election, and when peers were last confirmed |
+//! | [`sinks`], [`status`] | the objects that are written |
 //! | `loaded`, `module` | which table each gateway Pod has, and the filter's module |
 //! | [`identity`] | UUID and key |
 //! | `endpoint` | the metadata endpoint's certificate |
 //! | [`run`] | the loop |
 //! | [`inspect`] | what runs on a user's machine: `check`, `snapshot`, `uninstall` |
 //! | [`crd`] | the definitions of our kinds, as files |
-//! | [`probes`], [`metrics`] | what the kubelet and Prometheus ask |
+//! | [`probes`], [`metrics`] | the endpoints for the kubelet and Prometheus |
 
-// Tests make files as operators and their editors do, and start strangers of their own.
+// Tests write files in place, as operators and their editors do, and spawn tasks of their own.
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_macros))]
 
 #[cfg(test)]

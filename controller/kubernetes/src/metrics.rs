@@ -1,4 +1,4 @@
-//! What the Kubernetes platform counts beside what both platforms do.
+//! The metrics of the Kubernetes platform, in addition to those of both platforms.
 
 use crate::api::kind::Kind;
 use crate::loaded::counts::Counts;
@@ -11,10 +11,10 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use std::time::Instant;
 
-/// The upper ends of the buckets for the time of a pass, in seconds.
+/// The upper bounds of the histogram buckets for the duration of a pass, in seconds.
 const PASS_SECONDS: [f64; 8] = [0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0];
 
-/// All of them; clones show the same.
+/// All metrics of this platform; clones share the same values.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     leader: Gauge,
@@ -26,14 +26,14 @@ pub struct Metrics {
     gateway_generation: Gauge,
 }
 
-/// How an object is written.
+/// The kinds of writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum Verb {
-    /// It was not there.
+    /// The object did not exist.
     Create,
-    /// It was not as it should be.
+    /// The object differed from what is wanted.
     Apply,
-    /// Nobody wants it any more.
+    /// The object is no longer wanted.
     Delete,
 }
 
@@ -73,7 +73,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Names all of them.
+    /// Registers all metrics.
     pub fn register(&self, registry: &mut Registry) {
         registry.register("leader", "1 when this replica leads", self.leader.clone());
         registry.register("writes", "Objects written, by kind and verb", self.writes.clone());
@@ -87,27 +87,27 @@ impl Metrics {
         registry.register("gateway_table_generation", lowest, self.gateway_generation.clone());
     }
 
-    /// Whether this replica leads.
+    /// Shows whether this replica leads.
     pub fn show_leader(&self, leads: bool) {
         self.leader.set(leads.into());
     }
 
-    /// One write.
+    /// Counts a write.
     pub fn write(&self, kind: Kind, verb: Verb) {
         self.writes.get_or_create(&WriteLabels { kind: kind.name(), verb }).inc();
     }
 
-    /// One write that failed.
+    /// Counts a failed write.
     pub fn failed_write(&self, kind: Kind) {
         self.failed_writes.get_or_create(&KindLabels { kind: kind.name() }).inc();
     }
 
-    /// Measures until it is dropped.
+    /// Measures a pass until the returned value is dropped.
     pub fn pass(&self) -> impl Drop + use<> {
         PassTimer { began: Instant::now(), passes: self.passes.clone() }
     }
 
-    /// Which tables the gateway's Pods have.
+    /// Shows which tables the gateway's Pods have.
     pub(super) fn show_gateway(&self, counts: &Counts) {
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         for (state, count) in [("Loaded", counts.loaded), ("Behind", counts.behind), ("Unknown", counts.unknown)] {
@@ -116,7 +116,7 @@ impl Metrics {
         self.gateway_generation.set(i64::try_from(counts.lowest).unwrap_or(i64::MAX));
     }
 
-    /// What was found in writing.
+    /// Shows the number of findings of the last pass.
     pub fn show_findings(&self, findings: &[Finding]) {
         for (severity, word) in [(Severity::Error, "error"), (Severity::Warning, "warning"), (Severity::Info, "info")] {
             let count = findings.iter().filter(|finding| finding.severity == severity).count();

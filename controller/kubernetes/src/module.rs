@@ -1,4 +1,4 @@
-//! The filter's module, as the controller brings it and as the cluster has it.
+//! The filter's module, as the controller ships it and as the cluster has it.
 
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
@@ -13,30 +13,31 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The ConfigMap with the module, which is mounted into the gateway.
+/// The ConfigMap with the module. The gateway mounts it.
 pub(crate) const MODULES: &str = "fedgate-filter";
-/// Its annotation that says since when each of its files is there.
+/// Its annotation with the time at which each of its files was added.
 pub(crate) const ADDED: &str = "fedgate.dev/added";
 
-/// The most bytes of a module: a ConfigMap may have 1 MiB, and there are two while one replaces the other.
+/// The maximum size of a module in bytes. A ConfigMap may have 1 MiB and holds two modules during
+/// an upgrade.
 const LARGEST: usize = 500 << 10;
-/// What each module begins with.
+/// The first bytes of every Wasm module.
 const MAGIC: &[u8] = b"\0asm";
 
-/// A module. Its file's name has its hash, so what stands under a name never changes.
+/// A module. Its file name contains its hash, so the content of a file never changes.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Module {
     /// The name of its file.
     pub(crate) file: String,
-    /// Its bytes in base64, as `binaryData` has them.
+    /// Its content in base64, as `binaryData` has it.
     pub(crate) packed: Arc<str>,
 }
 
 impl Module {
-    /// Reads the module that this program brings.
+    /// Reads the module that ships with this program.
     ///
     /// # Errors
-    /// When there is none, or it is too large for a ConfigMap.
+    /// If the file cannot be read or is not a module, or if it is too large for a ConfigMap.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).with_context(|| {
             format!(
@@ -64,19 +65,19 @@ impl Module {
     }
 }
 
-/// Without its bytes.
+/// Omits the content.
 impl fmt::Debug for Module {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Module({})", self.file)
     }
 }
 
-/// What the ConfigMap has: its modules, and since when each of them is there, where that is known.
+/// The modules in the ConfigMap, with the time at which each was added, where known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Shipped(pub(crate) BTreeMap<String, (Module, Option<Timestamp>)>);
 
 impl Shipped {
-    /// Reads the ConfigMap. What is not the module that its name says is left out.
+    /// Reads the ConfigMap. Skips modules whose content does not match their name.
     pub(crate) fn of(object: &DynamicObject) -> Self {
         let added: BTreeMap<String, Timestamp> = object
             .annotations()

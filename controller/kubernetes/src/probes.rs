@@ -1,6 +1,6 @@
-//! What the kubelet and Prometheus ask: whether this replica lives, whether it can answer peers, what it counts.
+//! The endpoints for the kubelet and Prometheus: liveness, readiness and metrics.
 //!
-//! Nothing on this address tells more than counts, so it may listen on the pod's address.
+//! They reveal only counts and the state of this replica, so they may listen on the Pod's address.
 
 use axum::Router;
 use axum::extract::State;
@@ -14,19 +14,19 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-/// The loop beats at least this often; a replica whose loop has not beaten for much longer hangs.
+/// The loop beats at least this often. A replica whose loop has not beaten for much longer hangs.
 pub const BEAT: Duration = Duration::from_secs(5);
 const DEAD: Duration = Duration::from_secs(60);
 
-/// How it is with this replica.
+/// The health of this replica.
 #[derive(Clone)]
 pub struct Health(Arc<Mutex<Inner>>);
 
 struct Inner {
     beat: Instant,
-    /// What is waited for before peers can be answered; `None` when they can.
+    /// What must happen before peers get answers; `None` if they already do.
     waiting_for: Option<String>,
-    /// Why this replica ends.
+    /// Why this replica is ending.
     dead: Option<String>,
 }
 
@@ -38,12 +38,12 @@ impl Default for Health {
 }
 
 impl Health {
-    /// The loop is alive.
+    /// Records that the loop is alive.
     pub fn beat(&self) {
         self.lock().beat = Instant::now();
     }
 
-    /// Beats for ever, while there is no loop yet that does.
+    /// Beats forever, until there is a loop that does so.
     pub async fn beating(&self) {
         loop {
             self.beat();
@@ -51,12 +51,12 @@ impl Health {
         }
     }
 
-    /// What is waited for; `None`: peers are answered.
+    /// Sets what this replica waits for; `None` if it answers peers.
     pub fn waiting_for(&self, what: Option<String>) {
         self.lock().waiting_for = what;
     }
 
-    /// Something has ended that this replica cannot be without.
+    /// Records that something essential to this replica has ended.
     pub fn died(&self, why: String) {
         self.lock().dead = Some(why);
     }
@@ -92,7 +92,7 @@ struct Asked {
 /// Serves until `stop` is ready.
 ///
 /// # Errors
-/// When the listener fails.
+/// If the listener fails.
 pub async fn serve(
     listener: TcpListener,
     health: Health,

@@ -1,4 +1,4 @@
-//! One replica: what it knows, and what it does with it as a leader or a follower.
+//! A replica: what it knows, and what it does with it as a leader or a follower.
 
 pub(crate) mod compiled;
 
@@ -28,7 +28,7 @@ use tokio::sync::{mpsc, watch};
 /// How long a follower waits for the leader to publish what it has compiled.
 const DIFFERENCE: SignedDuration = SignedDuration::from_secs(5);
 
-/// How often a new leader looks whether the table in the cluster is known.
+/// How often a new leader checks whether the cluster's table is known.
 const LISTED: SignedDuration = SignedDuration::from_millis(200);
 
 /// One replica's memory. One task owns it.
@@ -44,14 +44,14 @@ pub(super) struct Replica {
     importer: Option<Importer>,
     /// The peers that have been asked since this replica leads.
     asked: BTreeSet<PeerName>,
-    /// Since when a follower has compiled something else than what the leader published.
+    /// Since when this follower's compilation differs from what the leader published.
     differs_since: Option<Timestamp>,
     asking: (ImporterSettings, mpsc::Sender<PeerUpdate>),
     outcomes: Outcomes,
     /// What is known of the metadata endpoint's certificate in this Pod.
     endpoint: watch::Receiver<Credentials>,
     rollbacks: Rollbacks,
-    /// How many of them the numbers of what is published have outgrown.
+    /// How many rollbacks the published numbers have outgrown.
     outgrown: u64,
 }
 
@@ -66,10 +66,10 @@ pub(super) struct Outcomes {
 }
 
 impl Replica {
-    /// A replica that knows nothing yet. `asking`: how peers are asked, and where the answers go.
+    /// A replica that knows nothing yet. `asking` says how to ask peers, and where their answers go.
     ///
     /// # Errors
-    /// When an empty table cannot be built, which does not happen.
+    /// If an empty table cannot be built, which does not happen.
     pub(super) fn new(
         settings: Arc<ControllerSettings>,
         identity: ClusterIdentity,
@@ -104,32 +104,34 @@ impl Replica {
         })
     }
 
-    /// Gives everything new numbers after the API server's data went back.
+    /// Renumbers everything after the API server's data went back.
     pub(super) fn noticing(self, rollbacks: Rollbacks) -> Self {
         Self { rollbacks, ..self }
     }
 
-    /// What is waited for before anything can be compiled.
+    /// What is missing before anything can be compiled.
     pub(super) fn missing(&self) -> Vec<String> {
         self.sources.missing()
     }
 
-    /// Whether peers get an answer.
+    /// Returns true if peers get an answer.
     pub(super) fn answers_peers(&self) -> bool {
         self.outcomes.published.load().public.is_some()
     }
 
-    /// Takes what a round with a peer gave; whether something follows from it.
+    /// Takes the result of a round with a peer; returns true if it changes anything.
     pub(super) fn learned(&mut self, update: PeerUpdate) -> bool {
         let peer = update.peer.clone();
         let changed = self.importer.is_some() && self.brain.learned(update);
-        // What was written down is older than what the last leader knew, so the first answer is news in any case.
+        // The stored knowledge is older than what the last leader knew, so the first answer is
+        // always news.
         let first = self.importer.is_some() && self.asked.insert(peer.clone());
         let saves = self.importer.is_some() && self.save(&peer);
         changed || first || saves
     }
 
-    /// Notes when a peer was confirmed, and keeps what is known of it over a restart; whether that is something else than what was kept.
+    /// Records when a peer was confirmed, and stores what is known of it for a restart; returns
+    /// true if that differs from what was stored.
     fn save(&mut self, peer: &PeerName) -> bool {
         let Some(knowledge) = self.brain.knowledge.get(peer) else { return false };
         self.outcomes.confirmations.note(peer, knowledge);
@@ -141,7 +143,8 @@ impl Replica {
         worth
     }
 
-    /// Works out what is in force, and hands it on. Returns when the result will be another one though nothing else changes.
+    /// Compiles the inputs, and hands on the result. Returns when the result will change without
+    /// any new input.
     #[tracing::instrument(name = "compile", skip_all)]
     pub(super) fn compile(&mut self, now: Timestamp) -> Option<Timestamp> {
         let seen = self.sources.seen();
@@ -163,23 +166,23 @@ impl Replica {
         self.brain.objects.findings.extend(findings.iter().cloned());
         let mut federation = self.brain.compile(now);
         if let Some(there) = there.filter(|there| self.importer.is_some() && looks_late(&self.brain.table, there)) {
-            // None could be built, and what another leader built last stays.
+            // No table could be built, so the one that another leader built last stays.
             self.brain.table = there.as_ref().clone();
         }
         let taken = entries::taken(&seen.entries, &federation.imports);
-        // In the order in which findings are: errors first.
+        // Findings are ordered by severity, errors first.
         let errors = federation.findings.partition_point(|finding| finding.severity <= Severity::Warning);
         federation.findings.splice(errors..errors, taken.iter().cloned());
         let findings = [findings, taken].concat();
         self.has_table |= federation.table.is_ok();
         let next = self.hand_on(&seen, federation, findings, stored.as_ref(), now);
-        // A leader that does not know the table in the cluster begins as soon as it does.
+        // A leader that does not know the cluster's table yet begins as soon as it does.
         let waits = self.leadership.leads() && self.importer.is_none();
         next.into_iter().chain(now.checked_add(LISTED).ok().filter(|_| waits)).min()
     }
 
-    /// Beginning from what the last leader wrote down, and from the table that it left in the cluster: that one is written first, so
-    /// what was written down of its version may be older, or be lost.
+    /// Continues from what the last leader stored, and from the table that it left in the cluster.
+    /// The table is written first, so its stored version may be older, or lost.
     fn begin_to_lead(&mut self, seen: &Seen, stored: Option<Published>, table: Option<&Table>) {
         self.follow(seen, stored);
         self.brain.previous = std::mem::take(&mut self.brain.previous).resumed(table);
@@ -193,14 +196,16 @@ impl Replica {
         self.importer = Some(Importer::new(settings, updates));
     }
 
-    /// A table that somebody else put into the cluster meanwhile, such as a deposed leader's last write: the next one must be newer.
+    /// Another leader may have written a table meanwhile, such as a deposed leader's last write:
+    /// the next one must be newer.
     fn outgrow(&mut self, table: Option<&Table>) {
         if table.is_some() {
             self.brain.previous = std::mem::take(&mut self.brain.previous).resumed(table);
         }
     }
 
-    /// Gateways and peers have seen what is lost by now. They would take the same numbers as before for a replay.
+    /// Gateways and peers have seen the data that is lost now, and would take the same numbers for
+    /// a replay.
     fn outgrow_rollbacks(&mut self) {
         let rollbacks = self.rollbacks.count();
         if self.importer.is_some() && std::mem::replace(&mut self.outgrown, rollbacks) != rollbacks {
@@ -214,7 +219,7 @@ impl Replica {
 
     fn follow(&mut self, seen: &Seen, stored: Option<Published>) {
         if self.importer.take().is_some() {
-            // How this replica differs from the next leader begins now.
+            // From now on, this replica may differ from the next leader.
             self.differs_since = None;
         }
         self.outcomes.confirmations.clear();
@@ -222,9 +227,10 @@ impl Replica {
         self.brain.previous = stored.unwrap_or_default();
     }
 
-    /// What a follower serves: what it compiled, as soon as that is what the leader published. When it is not for long, the two are
-    /// set up differently, as in the middle of an upgrade; then it serves its own, under the leader's versions: a version of its own
-    /// would make the leader's look like a replay. Returns when to look again.
+    /// What a follower serves: its own compilation, once the leader has published the same. If they
+    /// differ for long, the two replicas have different settings, as in the middle of an upgrade.
+    /// The follower then serves its own documents under the leader's versions: with a version of
+    /// its own, the leader's would look like a replay. Returns when to look again.
     fn serve(&mut self, federation: &Federation, stored: Option<&Published>, now: Timestamp) -> Option<Timestamp> {
         if stored == Some(&federation.published) {
             self.differs_since = None;
@@ -288,7 +294,7 @@ impl Replica {
     }
 }
 
-/// The same documents under the sequences that the leader gave to them.
+/// The same documents under the sequences that the leader gave them.
 fn under_versions_of(federation: &Federation, stored: &Published) -> Federation {
     let mut federation = federation.clone();
     for (peer, document) in &mut federation.private_documents {

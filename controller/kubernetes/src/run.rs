@@ -32,17 +32,18 @@ pub(super) mod replica_loop;
 #[cfg(test)]
 mod tests;
 
-/// How many peers' news may wait to be taken in.
+/// How many updates of peers may wait.
 const LEARNED: usize = 256;
 
-/// How often a certificate is read that cannot be watched.
+/// How often a certificate is read if it cannot be watched.
 const REREAD: Duration = Duration::from_secs(60);
 
-/// Runs the controller until it is told to stop (SIGTERM, SIGINT).
+/// Runs the controller until it receives SIGTERM or SIGINT.
 ///
 /// # Errors
-/// When it cannot begin: no way to the API server, an address in use, a certificate that is none, an identity that contradicts
-/// the flags. Once it runs, nothing ends it but a signal and the end of a task that it cannot be without.
+/// If it cannot start: no access to the API server, an address in use, an invalid certificate, an
+/// identity that contradicts the flags. Once it runs, only a signal or the end of an essential task
+/// ends it.
 pub async fn run(settings: ControllerSettings) -> Result<()> {
     settings.check()?;
     let module = match &settings.gateway.filter_module {
@@ -70,7 +71,7 @@ pub async fn run(settings: ControllerSettings) -> Result<()> {
     let (mut replica, election) = ReplicaLoop::start(parts)?;
     servers.spawn("the election", election.run(stop_of(&stopped)));
     let ended = until_end(signals.next(), &mut servers, &mut replica, &health).await;
-    // Nothing is written by a replica that is about to give the Lease back.
+    // Stop writing before the Lease is released.
     drop(replica);
     stop_all(&stop, servers, &ended).await;
     ended
@@ -118,7 +119,7 @@ async fn serve_metadata(
     let (tell, endpoint) = watch::channel(Credentials::default());
     let limits = Limits::default();
     let (transport, connections_per_source) = match &settings.metadata.tls {
-        // Behind a proxy all connections have one source.
+        // Behind a proxy, all connections have the same source.
         None => (Transport::Plain, None),
         Some(folder) => {
             let tls = MetadataTls::read(&folder.join("tls.crt"), &folder.join("tls.key"))?;
@@ -142,7 +143,7 @@ async fn serve_metadata(
     Ok(endpoint)
 }
 
-/// A certificate that is renewed is served from the next connection on; what is wrong with it is told.
+/// Serves a renewed certificate from the next connection on, and reports what is wrong with it.
 async fn follow_certificate(
     folder: std::path::PathBuf,
     tls: MetadataTls,

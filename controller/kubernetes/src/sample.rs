@@ -1,4 +1,5 @@
-//! For tests: a cluster `alpha` whose controller has written everything, and its peer `beta`, as the command line lists them.
+//! For tests: a cluster `alpha` whose controller has written everything, and its peer `beta`, as
+//! the command line lists them.
 
 use crate::api::watch::Key;
 use crate::inspect::snapshot::{Listed, Snapshot};
@@ -23,15 +24,15 @@ use kube::api::DynamicObject;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// fedgate's namespace, the gateway's and that of the imports.
+/// The namespace of fedgate, the gateway and the imports.
 pub(crate) const NAMESPACE: &str = "fedgate-system";
 
-/// What there is to be listed.
+/// Everything that the command line can list.
 pub(crate) struct Sample {
     pub(crate) now: Timestamp,
     pub(crate) settings: ControllerSettings,
     pub(crate) local: LocalCluster,
-    /// What is missing in it.
+    /// The problems found in the cluster.
     pub(crate) missing: Vec<Finding>,
     pub(crate) seen: Seen,
     pub(crate) lease: Option<Lease>,
@@ -39,7 +40,7 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    /// Everything is as it should be: alpha exports `web` to beta and imports beta's.
+    /// A healthy cluster: alpha exports `web` to beta and imports beta's.
     pub(crate) fn healthy() -> Self {
         let settings = crate::settings::tests::read(&[]).unwrap();
         let now = Timestamp::from_second(1_800_000_000).unwrap();
@@ -58,14 +59,14 @@ impl Sample {
         sample
     }
 
-    /// What follows from it.
+    /// The snapshot that results from the sample.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let record = memory::record(&self.seen.memory).unwrap().clone();
         let listed = Listed { seen: self.seen.clone(), lease: self.lease.clone(), record, table: self.table.clone() };
         Snapshot::of(listed, self.now).unwrap()
     }
 
-    /// What is known of beta, to be changed.
+    /// Changes what is known of beta.
     pub(crate) fn change_knowledge(&mut self, change: impl FnOnce(&mut PeerKnowledge)) {
         let name = PeerName::parse("beta").unwrap();
         let mut knowledge = memory::knowledge(&self.seen.memory).remove(&name).unwrap();
@@ -94,7 +95,7 @@ impl Sample {
         self.table = Some(read(table.body));
     }
 
-    /// Takes what beta publishes once it knows alpha, and writes down what is known of it as the controller does.
+    /// Takes what beta publishes once it knows alpha, and stores it as the controller does.
     fn learn(&mut self, beta: &LocalCluster) {
         let (limits, times, peer, now) = (Limits::default(), Times::default(), peer("beta"), self.now);
         let alpha = known_publicly("alpha", &publishes(&self.local, BTreeMap::new(), now), now);
@@ -119,7 +120,7 @@ impl Sample {
     }
 }
 
-/// Those of a metadata endpoint with a good certificate.
+/// The credentials of a metadata endpoint with a good certificate.
 fn credentials() -> Credentials {
     let leaf = TestCa::new().leaf();
     let object = || ObjectRef::cluster("alpha.example");
@@ -150,7 +151,7 @@ fn local(trust_domain: &str) -> LocalCluster {
     }
 }
 
-/// What a cluster with the Service `web` gives to its peer alpha.
+/// What a cluster with the Service `web` publishes to its peer alpha.
 fn publishes(local: &LocalCluster, knowledge: BTreeMap<PeerName, PeerKnowledge>, now: Timestamp) -> Federation {
     let seen = Seen { services: keyed("shop", "web", service::keep(read(web()))), ..Seen::default() };
     let mut objects: Objects = seen.objects();
@@ -159,7 +160,7 @@ fn publishes(local: &LocalCluster, knowledge: BTreeMap<PeerName, PeerKnowledge>,
     federate(&Inputs { local, objects: &objects, knowledge: &knowledge, previous: &previous, times, now })
 }
 
-/// What is known of a peer by its public document.
+/// What is known of a peer from its public document.
 fn known_publicly(name: &str, published: &Federation, now: Timestamp) -> PeerKnowledge {
     let peer = peer(name);
     let mut knowledge = PeerKnowledge::new(&peer);
@@ -167,7 +168,7 @@ fn known_publicly(name: &str, published: &Federation, now: Timestamp) -> PeerKno
     knowledge
 }
 
-/// The object of a peer.
+/// A peer's `IstioFederation`.
 pub(crate) fn federation_object(name: &str) -> Value {
     let spec = json!({ "trustDomain": format!("{name}.example"), "metadataEndpoint": format!("https://{name}.example/metadata") });
     json!({ "metadata": { "name": name }, "spec": spec })

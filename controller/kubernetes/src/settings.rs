@@ -1,4 +1,5 @@
-//! How `fedgate controller` is set up: by flags, each with an environment variable, and nothing else reads either.
+//! The settings of `fedgate controller`: flags, each with an environment variable. Only this module
+//! reads them.
 
 use clap::{Args, ValueEnum};
 use fedgate_core::TrustDomain;
@@ -13,52 +14,53 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Everything that the controller is told at its start.
+/// All settings of the controller.
 #[derive(Debug, Clone, Args)]
 pub struct ControllerSettings {
-    /// The trust domain of this cluster, which is its cluster domain as well
+    /// The trust domain of this cluster, which is also its cluster domain
     #[arg(long, env = "FEDGATE_TRUST_DOMAIN", value_name = "DOMAIN", value_parser = TrustDomain::parse)]
     pub trust_domain: TrustDomain,
-    /// The UUID that peers know this cluster by; made once and kept when it is absent
+    /// The UUID by which peers know this cluster [default: created once and kept]
     #[arg(long, env = "FEDGATE_CLUSTER_UUID", value_name = "UUID", value_parser = ClusterUuid::parse)]
     pub cluster_uuid: Option<ClusterUuid>,
-    /// Where fedgate's and the mesh's objects are
+    /// Where the objects of fedgate and of the mesh are
     #[command(flatten)]
     pub places: Places,
     /// The gateway that peers connect to
     #[command(flatten)]
     pub gateway: GatewaySettings,
-    /// The network that this cluster's addresses are in
+    /// The network of this cluster's addresses
     #[command(flatten)]
     pub network: NetworkSettings,
     /// What peers fetch
     #[command(flatten)]
     pub metadata: MetadataSettings,
-    /// How often, and how long
+    /// Intervals and time limits
     #[command(flatten)]
     pub times: TimeSettings,
-    /// Where probes and Prometheus ask: /healthz, /readyz, /metrics
+    /// The address of /healthz, /readyz and /metrics
     #[arg(long, env = "FEDGATE_PROBES_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:15090")]
     pub probes_listen: SocketAddr,
-    /// The name of this pod: replicas are told apart by it, and Events come from it
+    /// The name of this Pod, which identifies the replica and is the source of its Events
     #[arg(long, env = "POD_NAME", value_name = "NAME", default_value = "fedgate")]
     pub pod_name: String,
 }
 
-/// Where objects are. The command line reads this of a running controller (ConfigMap `fedgate-state`).
+/// Where objects are. The command line reads the running controller's places from the ConfigMap
+/// `fedgate-state`.
 #[derive(Debug, Clone, PartialEq, Eq, Args, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Places {
-    /// fedgate's own namespace: its key, its lease, its memory
+    /// fedgate's own namespace, with its key, its Lease and its memory
     #[arg(long, env = "FEDGATE_NAMESPACE", value_name = "NAMESPACE", default_value = "fedgate-system")]
     pub namespace: String,
     /// The namespace of the gateway [default: fedgate's own]
     #[arg(long = "gateway-namespace", env = "FEDGATE_GATEWAY_NAMESPACE", value_name = "NAMESPACE")]
     gateway: Option<String>,
-    /// The namespace that ServiceEntries and DestinationRules of imports are written to [default: fedgate's own]
+    /// The namespace for the ServiceEntries and DestinationRules of imports [default: fedgate's own]
     #[arg(long = "imports-namespace", env = "FEDGATE_IMPORTS_NAMESPACE", value_name = "NAMESPACE")]
     imports: Option<String>,
-    /// The mesh's root namespace: what is written there holds for all sidecars
+    /// The mesh's root namespace, whose objects apply to all sidecars
     #[arg(
         long = "root-namespace",
         env = "FEDGATE_ROOT_NAMESPACE",
@@ -75,22 +77,22 @@ pub struct Places {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
 #[value(rename_all = "PascalCase")]
 pub enum Delivery {
-    /// By an EnvoyFilter: a new table keeps the filter's VM.
+    /// By an EnvoyFilter: the filter keeps its VM when the table changes.
     #[default]
     EnvoyFilter,
-    /// By a WasmPlugin, which can pull the module from a registry: each table makes a new VM.
+    /// By a WasmPlugin, which can pull the module from a registry: each table starts a new VM.
     WasmPlugin,
 }
 
 impl Delivery {
-    /// All of them.
+    /// All ways of delivery.
     pub const ALL: [Self; 2] = [Self::EnvoyFilter, Self::WasmPlugin];
 }
 
-/// The gateway.
+/// The settings of the gateway.
 #[derive(Debug, Clone, Args)]
 pub struct GatewaySettings {
-    /// The gateway's Service, by whose addresses peers reach it
+    /// The gateway's Service; peers reach the gateway by its addresses
     #[arg(
         long = "gateway-service",
         env = "FEDGATE_GATEWAY_SERVICE",
@@ -104,7 +106,7 @@ pub struct GatewaySettings {
     /// The labels of the gateway's Pods
     #[arg(long = "gateway-selector", env = "FEDGATE_GATEWAY_SELECTOR", value_name = "KEY=VALUE,…", default_value = "istio=fedgate", value_parser = Selector::parse)]
     pub selector: Selector,
-    /// The gateway's service account: peers expect its identity and no other
+    /// The gateway's service account; peers accept only this identity
     #[arg(
         long = "gateway-service-account",
         env = "FEDGATE_GATEWAY_SERVICE_ACCOUNT",
@@ -112,28 +114,28 @@ pub struct GatewaySettings {
         default_value = "fedgate-gateway"
     )]
     pub service_account: String,
-    /// Where peers are told to connect, in place of the Service's addresses
+    /// The addresses that peers should connect to, instead of the Service's addresses
     #[arg(long, env = "FEDGATE_ADVERTISE", value_name = "HOST:PORT", value_delimiter = ',', value_parser = advertised)]
     pub advertise: Vec<GatewayAddress>,
-    /// The filter that the gateway is given, by the ConfigMap fedgate-filter [default: fedgate_filter.wasm beside this program]
+    /// The filter for the ConfigMap fedgate-filter, from which the gateway loads it [default: fedgate_filter.wasm beside this program]
     #[arg(long, env = "FEDGATE_FILTER_FILE", value_name = "FILE")]
     pub filter_file: Option<PathBuf>,
-    /// The folder that the ConfigMap fedgate-filter is mounted at in the gateway's container
+    /// The folder where the gateway's container mounts the ConfigMap fedgate-filter
     #[arg(long, env = "FEDGATE_FILTER_FOLDER", value_name = "DIR", default_value = "/etc/fedgate/filter")]
     pub filter_folder: String,
-    /// The filter where the gateway has it without the controller: a file in its container (file://…), or with the WasmPlugin a registry (oci://…)
+    /// The filter if the gateway gets it without the controller: a file in its container (file://…) or, with the WasmPlugin, a registry (oci://…)
     #[arg(long, env = "FEDGATE_FILTER_MODULE", value_name = "URL")]
     pub filter_module: Option<String>,
-    /// The folder that the trust bundle is mounted at in the gateway's container
+    /// The folder where the gateway's container mounts the trust bundle
     #[arg(long, env = "FEDGATE_TRUST_FOLDER", value_name = "DIR", default_value = "/etc/fedgate/trust")]
     pub trust_folder: String,
-    /// Whether peers are offered the name that DKP's clusters probe once a minute; the gateway answers it
+    /// Whether to offer peers the health name, which DKP clusters probe once a minute; the gateway answers it
     #[arg(long, env = "FEDGATE_HEALTH_NAME", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub health_name: bool,
     /// Pass TLS through to Services that ask for it; needs the ClusterRole fedgate-passthrough
     #[arg(long, env = "FEDGATE_PASSTHROUGH")]
     pub passthrough: bool,
-    /// Whether the gateway prints a line for each connection, with what was decided and why
+    /// Whether the gateway logs a line for each connection, with the decision and its reason
     #[arg(
         long = "gateway-access-log",
         env = "FEDGATE_GATEWAY_ACCESS_LOG",
@@ -142,7 +144,7 @@ pub struct GatewaySettings {
         action = clap::ArgAction::Set
     )]
     pub access_log: bool,
-    /// How long HTTP requests to a peer share a connection: a gateway of the peer's that is to end waits as long
+    /// How long HTTP requests to a peer share a connection; a peer's gateway that shuts down has to wait as long
     #[arg(
         long = "connection-lifetime",
         env = "FEDGATE_CONNECTION_LIFETIME",
@@ -156,28 +158,28 @@ pub struct GatewaySettings {
     pub export_to: Vec<String>,
 }
 
-/// Labels that must be there.
+/// Labels that an object must have.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Selector(pub std::collections::BTreeMap<String, String>);
 
-/// The network.
+/// The settings of the network.
 #[derive(Debug, Clone, Args)]
 pub struct NetworkSettings {
-    /// The network's name: clusters with the same one reach each other's pods directly
+    /// The network's name: clusters with the same name reach each other's Pods directly
     #[arg(long = "network", env = "FEDGATE_NETWORK", value_name = "NAME")]
     pub name: Option<String>,
-    /// Where pods' addresses come from [default: what the Nodes say]
+    /// The address ranges of Pods [default: those of the Nodes]
     #[arg(long, env = "FEDGATE_POD_CIDRS", value_name = "CIDR", value_delimiter = ',')]
     pub pod_cidrs: Vec<IpNet>,
-    /// Where Services' addresses come from [default: what the ServiceCIDRs say]
+    /// The address ranges of Services [default: those of the ServiceCIDRs]
     #[arg(long, env = "FEDGATE_SERVICE_CIDRS", value_name = "CIDR", value_delimiter = ',')]
     pub service_cidrs: Vec<IpNet>,
 }
 
-/// What peers fetch.
+/// The settings of the metadata endpoint.
 #[derive(Debug, Clone, Args)]
 pub struct MetadataSettings {
-    /// Where peers fetch metadata
+    /// The address on which peers fetch metadata
     #[arg(
         long = "metadata-listen",
         env = "FEDGATE_METADATA_LISTEN",
@@ -185,13 +187,13 @@ pub struct MetadataSettings {
         default_value = "0.0.0.0:15080"
     )]
     pub listen: SocketAddr,
-    /// The path in front of the documents
+    /// The path of the documents
     #[arg(long = "metadata-path", env = "FEDGATE_METADATA_PATH", value_name = "PATH", default_value = "/metadata", value_parser = MetadataPath::parse)]
     pub path: MetadataPath,
-    /// A folder with tls.crt and tls.key, as a mounted Secret has them
+    /// A folder with tls.crt and tls.key, such as a mounted Secret
     #[arg(long = "metadata-tls", env = "FEDGATE_METADATA_TLS", value_name = "DIR", required_unless_present = "plain")]
     pub tls: Option<PathBuf>,
-    /// HTTP without TLS, behind an ingress that terminates it
+    /// Serve HTTP without TLS, behind an ingress that terminates it
     #[arg(long = "metadata-plain", env = "FEDGATE_METADATA_PLAIN", conflicts_with = "tls")]
     pub plain: bool,
     /// The ConfigMap with this cluster's roots (key root-cert.pem), which istiod writes into every namespace
@@ -199,34 +201,34 @@ pub struct MetadataSettings {
     pub roots_configmap: String,
 }
 
-/// How often, and how long.
+/// Intervals and time limits.
 #[derive(Debug, Clone, Args)]
 pub struct TimeSettings {
-    /// How often each peer is asked, from 1s on
+    /// How often to ask each peer, at least 1s
     #[arg(long, env = "FEDGATE_POLL", value_name = "TIME", default_value = "30s", value_parser = poll)]
     pub poll: Duration,
-    /// How often each peer's gateways are connected to, to see that they can be reached
+    /// How often to connect to each peer's gateways, to check that they are reachable
     #[arg(long, env = "FEDGATE_PROBE", value_name = "TIME", default_value = "60s", value_parser = duration)]
     pub probe: Duration,
-    /// How long one document may take
+    /// The time limit for fetching a document
     #[arg(long, env = "FEDGATE_TIMEOUT", value_name = "TIME", default_value = "15s", value_parser = duration)]
     pub timeout: Duration,
-    /// From this age on what is known of a peer is shown as stale
+    /// The age from which knowledge of a peer is shown as stale
     #[arg(long, env = "FEDGATE_STALE_AFTER", value_name = "TIME", default_value = "5m", value_parser = duration)]
     pub stale_after: Duration,
-    /// From this age on it is not used any more
+    /// The age from which knowledge of a peer is no longer used
     #[arg(long, env = "FEDGATE_STALENESS_LIMIT", value_name = "TIME", default_value = "24h", value_parser = duration)]
     pub staleness_limit: Duration,
 }
 
 impl Places {
-    /// What the defaults say for a fedgate in this namespace.
+    /// The default places for a fedgate in this namespace.
     pub fn all_in(namespace: &str) -> Self {
         let (namespace, root) = (namespace.to_owned(), "istio-system".to_owned());
         Self { namespace, gateway: None, imports: None, root, delivery: Delivery::default() }
     }
 
-    /// The same with these namespaces in place of those that it has, where one is given.
+    /// Replaces the namespaces that are given, and keeps the others.
     pub fn moved(mut self, gateway: Option<String>, imports: Option<String>, root: Option<String>) -> Self {
         self.gateway = gateway.or(self.gateway);
         self.imports = imports.or(self.imports);
@@ -246,23 +248,24 @@ impl Places {
 }
 
 impl GatewaySettings {
-    /// The file of the filter that this program brings.
+    /// The file of the filter that ships with this program.
     pub fn filter_file(&self) -> PathBuf {
         self.filter_file.clone().unwrap_or_else(fedgate_process::beside::filter_module)
     }
 }
 
 impl ControllerSettings {
-    /// The SPIFFE ID of the gateway; `None` when namespace and service account make none.
+    /// The SPIFFE ID of the gateway; `None` if namespace and service account do not form a valid
+    /// one.
     pub fn gateway_identity(&self) -> Option<WorkloadIdentity> {
         let (namespace, account) = (self.places.gateway(), &self.gateway.service_account);
         WorkloadIdentity::parse(&format!("spiffe://{}/ns/{namespace}/sa/{account}", self.trust_domain)).ok()
     }
 
-    /// Checks what no field can be checked for alone.
+    /// Checks settings against each other.
     ///
     /// # Errors
-    /// What contradicts what.
+    /// Names the settings that contradict each other.
     pub fn check(&self) -> anyhow::Result<()> {
         let TimeSettings { stale_after, staleness_limit, .. } = self.times;
         anyhow::ensure!(
@@ -284,7 +287,7 @@ impl ControllerSettings {
         Times { stale_after: self.times.stale_after, staleness_limit: self.times.staleness_limit }
     }
 
-    /// The network as far as it is configured.
+    /// The configured part of the network.
     pub fn network(&self) -> Network {
         let NetworkSettings { name, pod_cidrs, service_cidrs } = self.network.clone();
         Network { name, pod_cidrs, service_cidrs }
@@ -295,7 +298,7 @@ impl Selector {
     /// Reads `key=value` pairs, separated by commas.
     ///
     /// # Errors
-    /// What was expected.
+    /// Says what was expected.
     pub fn parse(text: &str) -> Result<Self, String> {
         let pair = |pair: &str| {
             let (key, value) = pair.trim().split_once('=')?;
@@ -322,13 +325,14 @@ fn advertised(text: &str) -> Result<GatewayAddress, String> {
     GatewayAddress::parse(text.trim()).ok_or_else(expected)
 }
 
-/// Tokens of one second are the same token, so a peer cannot be asked more often.
+/// At least one second: two tokens of the same second are identical, so a peer cannot be asked more
+/// often.
 fn poll(text: &str) -> Result<Duration, String> {
     let poll = duration(text)?;
     (poll >= Duration::from_secs(1)).then_some(poll).ok_or_else(|| format!("expected 1s or more, found {text:?}"))
 }
 
-/// A time from a tenth of a second to 30 days.
+/// A duration from 100 ms to 30 days.
 fn duration(text: &str) -> Result<Duration, String> {
     let expected = || format!("expected a time such as 500ms, 30s, 5m or 24h, found {text:?}");
     let duration: SignedDuration = text.parse().map_err(|_| expected())?;
@@ -348,7 +352,7 @@ pub(crate) mod tests {
         settings: ControllerSettings,
     }
 
-    /// The settings of a plain case with these flags besides.
+    /// The settings of a minimal case, plus these flags.
     pub(crate) fn read(more: &[&str]) -> Result<ControllerSettings, String> {
         let line = ["fedgate", "--trust-domain", "alpha.example", "--metadata-plain"].iter().chain(more);
         Line::try_parse_from(line).map(|line| line.settings).map_err(|error| error.to_string())

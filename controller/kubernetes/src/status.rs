@@ -1,4 +1,4 @@
-//! The status of an `IstioFederation`: DKP's fields, and conditions of ours beside DKP's.
+//! The status of an `IstioFederation`: DKP's fields, and our conditions next to DKP's.
 
 use crate::api::fingerprint::{Fingerprint, fingerprint};
 use crate::crd::status::{
@@ -14,15 +14,16 @@ use fedgate_process::clock::whole_seconds;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-/// The most bytes of a peer's services in a status, roughly: the object has to stay well below what etcd takes (1.5 MiB).
+/// Roughly the maximum size of a peer's services in a status, in bytes. The object must stay well
+/// below etcd's limit of 1.5 MiB.
 const CACHED_SERVICES: usize = 512 << 10;
 
-/// A condition whose status is another one now.
+/// A condition whose status has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transition {
-    /// The condition as it is now.
+    /// The new condition.
     pub condition: PeerCondition,
-    /// The status that it had; `None` when it is new.
+    /// The former status; `None` if the condition is new.
     pub before: Option<ConditionStatus>,
 }
 
@@ -31,13 +32,13 @@ pub struct Transition {
 pub struct DesiredStatus {
     /// The value of `status`.
     pub value: Value,
-    /// Its fingerprint.
+    /// The fingerprint of `value`.
     pub fingerprint: Fingerprint,
-    /// What changed of the conditions.
+    /// The conditions that changed.
     pub transitions: Vec<Transition>,
 }
 
-/// Works out the status of an object.
+/// Computes the status of an object.
 pub fn desired(
     object: &FederationObject,
     conditions: &[Condition],
@@ -80,12 +81,13 @@ fn written(object: &FederationObject, condition: &Condition, now: Timestamp) -> 
     (condition, transition)
 }
 
-/// Whether a condition is of a type that this program writes. Others are somebody else's, and stay.
+/// Returns true if this program writes conditions of this type. Conditions of other types have
+/// other writers and stay.
 fn is_ours(kind: &str) -> bool {
     ConditionType::ALL.iter().chain(ConditionType::OF_GATEWAY).any(|ours| format!("{ours:?}") == kind)
 }
 
-/// What is known of the peer. A list of services that is too long for an object is left out.
+/// What is known of the peer. Leaves out a list of services that is too long for an object.
 fn metadata_cache(knowledge: &PeerKnowledge) -> Option<MetadataCache> {
     if knowledge.public.is_none() && knowledge.private.is_none() {
         return None;

@@ -1,8 +1,9 @@
-//! Waiting longer after each failure.
+//! Waits that grow with each failure.
 
 use std::time::Duration;
 
-/// The wait after so many failures in a row: `first` after the first one, then twice as long each time, never above `longest`.
+/// The wait after this many failures in a row: `first`, then twice as long each time, up to
+/// `longest`.
 pub fn backoff(first: Duration, longest: Duration, failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(31);
     first.saturating_mul(1 << doublings).min(longest)

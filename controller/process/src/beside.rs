@@ -1,4 +1,4 @@
-//! Where the gateway filter is when no setting says it: beside the program.
+//! Where the gateway filter is if no setting says so: next to the program.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 /// The file's name.
 const MODULE: &str = "fedgate_filter.wasm";
 
-/// The module beside the program as it was called, or beside the program itself: the two differ where it is called by a link. When there is
-/// none, the place where it should be.
+/// The module next to the path the program was called by, or next to the program itself. The two
+/// differ if it is called through a link. Falls back to the path where the module should be.
 pub fn filter_module() -> PathBuf {
     let called = std::env::args_os().next().unwrap_or_default();
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -17,11 +17,12 @@ pub fn filter_module() -> PathBuf {
     places.find(|file| file.is_file()).unwrap_or(fallback)
 }
 
-/// The folders to look in. `called` is the first of the program's arguments, `program` what it is when all links are followed.
+/// The folders to search. `called` is the program's argument 0, `program` its path with all links
+/// resolved.
 fn places(called: &Path, path: &OsStr, program: &Path) -> Vec<PathBuf> {
     let parent = |file: &Path| file.parent().map(Path::to_owned);
     let link = match parent(called) {
-        // A name alone: the shell has found it by the PATH.
+        // A bare name: the shell found the program through PATH.
         Some(folder) if folder.as_os_str().is_empty() => {
             std::env::split_paths(path).find(|folder| folder.join(called).is_file())
         }

@@ -1,16 +1,16 @@
-//! Time as something that is handed in, so that tests set it.
+//! The time of day as a parameter, so that tests can set it.
 
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
 
-/// What tells the time of day. Timers use tokio's own clock; this one is for what is written down, or compared with a peer's
-/// clock. Any `Fn() -> Timestamp` is one.
+/// A source of the time of day, for times that are stored or compared with a peer's clock. Timers
+/// use tokio's own clock. Any `Fn() -> Timestamp` is a `Clock`.
 pub trait Clock: Send + Sync {
     /// The time now.
     fn now(&self) -> Timestamp;
 }
 
-/// The machine's clock.
+/// The system clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -26,12 +26,12 @@ impl<F: Fn() -> Timestamp + Send + Sync> Clock for F {
     }
 }
 
-/// A time without its fraction of a second, as Kubernetes writes times.
+/// A time without fractions of a second, as Kubernetes writes times.
 pub fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
-/// Ready at a moment of tokio's clock; without one, never.
+/// Waits until a time of tokio's clock. `None` waits forever.
 pub async fn until(then: Option<Instant>) {
     match then {
         Some(then) => sleep_until(then).await,

@@ -1,16 +1,17 @@
-//! What a long-running process needs, whatever it does: listening, signals, tasks that must not end, time, and files that change.
+//! What any long-running process needs: listening, signals, tasks that must not end, time, and
+//! watched files.
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | [`clock`], [`pace`], [`backoff`](mod@backoff) | time that tests can set, when to compile next, how long to wait after a failure |
-//! | [`listen`], [`signals`] | sockets to listen on, and being told to stop |
+//! | [`clock`], [`pace`], [`backoff`](mod@backoff) | time that tests can set, when to compile next, how long to wait after failures |
+//! | [`listen`], [`signals`] | sockets to listen on, and requests to stop |
 //! | [`tasks`] | tasks whose end ends the process |
 //! | [`file_watch`] | changes of files and folders |
-//! | [`logging`], [`words`] | the log, and the system's errors in plain words |
-//! | [`machine`] | descriptors, inotify, and the processes that run |
-//! | [`beside`] | what lies beside the program |
+//! | [`logging`], [`words`] | the log, and system errors in plain words |
+//! | [`machine`] | file descriptors, inotify, and running processes |
+//! | [`beside`] | the filter module next to the program |
 
-// Tests make files as operators and their editors do, and start strangers of their own.
+// Tests create files the way operators and their editors do, and start servers of their own.
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_macros))]
 
 pub mod backoff;

@@ -1,4 +1,4 @@
-//! Listening, and ending what listens.
+//! Opens listening sockets, and stops the process's tasks.
 
 use crate::tasks::Tasks;
 use crate::words;
@@ -9,13 +9,14 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-/// Listens on an address that `setting` names: a field of `fedgate.yaml`, or a flag that begins with `--`.
+/// Listens on the address in `setting`: a field of `fedgate.yaml`, or a flag that begins with `--`.
 ///
 /// # Errors
-/// When the system refuses the address. The message names the setting, the address, why, and what to do.
+/// If the system refuses the address. The message names the setting, the address, the reason, and
+/// what to do.
 pub async fn listen(setting: &str, address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
-        // Settings of the files platform are fields, those of Kubernetes are flags.
+        // The files platform has fields, Kubernetes has flags.
         let place = if setting.starts_with("--") { "by this flag" } else { "in fedgate.yaml" };
         let why = words::io(&error);
         anyhow::anyhow!(
@@ -24,7 +25,7 @@ pub async fn listen(setting: &str, address: SocketAddr) -> Result<TcpListener> {
     })
 }
 
-/// Ready when the process is told to stop.
+/// Waits until the process is told to stop.
 pub fn stop_of(stopped: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + use<> {
     let mut stopped = stopped.clone();
     async move {
@@ -32,10 +33,10 @@ pub fn stop_of(stopped: &watch::Receiver<bool>) -> impl Future<Output = ()> + Se
     }
 }
 
-/// How long tasks may take to end once they are told to.
+/// How long tasks may take to stop.
 const STOP: Duration = Duration::from_secs(10);
 
-/// Tells the tasks to end, and waits until they have. `ended` is why the process ends.
+/// Tells the tasks to stop, and waits until they have. `ended` is why the process ends.
 pub async fn stop_all(stop: &watch::Sender<bool>, tasks: Tasks, ended: &Result<()>) {
     match ended {
         Ok(()) => tracing::info!("stopping"),

@@ -1,4 +1,4 @@
-//! Logs: one event for each thing that happened, on standard error.
+//! Logs on standard error: one event for each thing that happened.
 
 use clap::ValueEnum;
 use std::io::IsTerminal;
@@ -14,24 +14,25 @@ pub enum LogFormat {
     Json,
 }
 
-/// Begins to log. `FEDGATE_LOG` chooses what: a level, or `tracing-subscriber` directives; `info` unless set.
+/// Starts logging. `FEDGATE_LOG` sets a level, or `tracing-subscriber` directives. The default is
+/// `info`.
 pub fn start(format: LogFormat) {
     let filter = EnvFilter::try_from_env("FEDGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        // It would complain on standard error, and panic, when that cannot be written to.
+        // These errors go to standard error, and would panic if it cannot be written.
         .log_internal_errors(false)
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal());
-    // A second call (in tests) keeps the first subscriber.
+    // A second call, in tests, keeps the first subscriber.
     let _ = match format {
         LogFormat::Text => subscriber.try_init(),
         LogFormat::Json => subscriber.json().try_init(),
     };
 }
 
-/// What `happen` logs, a line for each event.
+/// The log lines that `happen` causes, one for each event.
 #[cfg(test)]
 pub(crate) fn captured(happen: impl FnOnce()) -> String {
     use std::io::Write;

@@ -1,4 +1,4 @@
-//! What the machine gives to this program and to the Envoys beside it, by Linux's `/proc`.
+//! What Linux's `/proc` says about this machine, this program and the Envoys next to it.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
@@ -6,26 +6,28 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// How many inotify instances a site takes: one of the controller, seven of the gateway, four of the egress.
+/// How many inotify instances a site needs: one for the controller, seven for the gateway, four for
+/// the egress.
 pub const INOTIFY_INSTANCES: u64 = 12;
-/// How many folders they watch, at most.
+/// The most folders that they watch.
 pub const INOTIFY_WATCHES: u64 = 64;
-/// The unit of times in `/proc/PID/stat`: Linux has shown hundredths of a second on every machine for decades.
+/// The unit of times in `/proc/PID/stat`. Linux has used hundredths of a second on every machine
+/// for decades.
 const TICKS_A_SECOND: u64 = 100;
 
-/// Raises this program's own limit of open files as far as it may. Linux gives 1,024 to a program that does not ask.
+/// Raises this program's limit of open files to the hard limit. The default on Linux is 1,024.
 pub fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
-    // When it is refused the lower limit holds, as before.
+    // If this is refused, the lower limit stays in force.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
-/// How many files a program that is started as this one was may open: the hard limit.
+/// How many files a program started like this one may open: the hard limit.
 pub fn descriptor_limit() -> u64 {
     getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
 }
 
-/// How many workers an Envoy has unless it is told otherwise (`--concurrency`).
+/// How many workers an Envoy has by default (`--concurrency`).
 pub fn workers() -> u64 {
     std::thread::available_parallelism().map_or(1, |count| u64::try_from(count.get()).unwrap_or(u64::MAX))
 }
@@ -35,35 +37,36 @@ pub fn workers() -> u64 {
 pub struct RunningEnvoy {
     /// Its process id.
     pub pid: u32,
-    /// What it may open, and with how many workers, as far as that is known.
+    /// Its limits, as far as they are known.
     pub seen: Seen,
 }
 
-/// What was seen of an Envoy the last time that it ran.
+/// What was last seen of a running Envoy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
     /// How many files it may open.
     pub open_files: Option<u64>,
-    /// `--concurrency`, if it was given.
+    /// `--concurrency`, if given.
     pub workers: Option<u64>,
 }
 
-/// The Envoys that were started with these bootstraps, in one pass over all processes; of several with the same bootstrap the one
-/// that may open the fewest files. `None` where there is none, or it cannot be seen from here (another machine or container).
+/// Finds the Envoys started with these bootstraps, in one pass over all processes. Among several
+/// with the same bootstrap, picks the one that may open the fewest files. `None` if there is none,
+/// or it is not visible from here (another machine or container).
 pub fn running_envoys<const N: usize>(bootstraps: [&Path; N]) -> [Option<RunningEnvoy>; N] {
     let mut search = Search::new(bootstraps);
     processes().for_each(|pid| search.look_at(pid));
     search.found
 }
 
-/// The same, and how many inotify instances all processes hold, in one pass.
+/// Like [`running_envoys`], and counts the inotify instances of all processes in the same pass.
 pub fn survey<const N: usize>(bootstraps: [&Path; N]) -> ([Option<RunningEnvoy>; N], u64) {
     let mut search = Search::new(bootstraps);
     let held = processes().map(|pid| (search.look_at(pid), held_by(pid)).1).sum();
     (search.found, held)
 }
 
-/// What is looked for among the processes, and what was found so far.
+/// The Envoys to look for, and those found so far.
 struct Search<const N: usize> {
     bootstraps: [Option<PathBuf>; N],
     found: [Option<RunningEnvoy>; N],
@@ -91,13 +94,13 @@ fn processes() -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// The bootstrap that a process was started with, if it is an Envoy, and what may be known of it.
+/// The bootstrap that a process was started with, if it is an Envoy, and what is known of it.
 fn envoy_of(pid: u32) -> Option<(PathBuf, RunningEnvoy)> {
     let folder = PathBuf::from(format!("/proc/{pid}"));
     let line = fs::read_to_string(folder.join("cmdline")).ok()?;
     let arguments: Vec<_> = line.split('\0').collect();
     let config = ["--config-path", "-c"].iter().find_map(|name| value_of(&arguments, name))?;
-    // A relative path is relative to its working directory, which its own user may look at.
+    // A relative path starts at the process's working directory, which only its own user may read.
     let bootstrap = fs::read_link(folder.join("cwd")).unwrap_or_default().join(config).canonicalize().ok()?;
     let workers = value_of(&arguments, "--concurrency").and_then(|count| count.parse().ok());
     let open_files = hard_limit(&fs::read_to_string(folder.join("limits")).ok()?);
@@ -118,14 +121,14 @@ fn value_of<'a>(arguments: &[&'a str], name: &str) -> Option<&'a str> {
     None
 }
 
-/// The hard limit of open files in `/proc/PID/limits`; `None` when there is none.
+/// The hard limit of open files in `/proc/PID/limits`. `None` if there is no limit.
 fn hard_limit(limits: &str) -> Option<u64> {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// When a process was started, by `/proc/PID/stat`. Its second field is the program's name in brackets, which may have spaces
-/// in it; the start is the 22nd, in ticks since the machine was.
+/// When a process was started, from `/proc/PID/stat`. The second field is the program's name in
+/// parentheses, which may contain spaces. The start is the 22nd field, in ticks since boot.
 pub fn started(pid: u32) -> Option<SystemTime> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let ticks: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
@@ -135,26 +138,26 @@ pub fn started(pid: u32) -> Option<SystemTime> {
     SystemTime::now().checked_sub(ago)
 }
 
-/// What the kernel gives of inotify to one user.
+/// The kernel's inotify limits for one user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Inotify {
-    /// How many instances.
+    /// The limit of instances.
     pub instances: KernelLimit,
-    /// How many watches.
+    /// The limit of watches.
     pub watches: KernelLimit,
 }
 
-/// A number of the kernel's, and where it stands.
+/// A kernel limit and its sysctl name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KernelLimit {
-    /// Its name in sysctl.
+    /// The sysctl name.
     pub setting: &'static str,
-    /// The number.
+    /// The limit's value.
     pub value: u64,
 }
 
 impl Inotify {
-    /// Asks the kernel; `None` when it does not say.
+    /// Reads the limits. `None` if the kernel does not show them.
     pub fn read() -> Option<Self> {
         let instances = KernelLimit::lower("fs.inotify.max_user_instances", "user.max_inotify_instances")?;
         let watches = KernelLimit::lower("fs.inotify.max_user_watches", "user.max_inotify_watches")?;
@@ -163,7 +166,7 @@ impl Inotify {
 }
 
 impl KernelLimit {
-    /// The lower one of the machine's limit and that of the user namespace, which containers may have.
+    /// The lower of the machine's limit and the user namespace's, which containers may have.
     fn lower(machine: &'static str, namespace: &'static str) -> Option<Self> {
         let machine = Self::read(machine)?;
         Some(Self::read(namespace).filter(|namespace| namespace.value < machine.value).unwrap_or(machine))
@@ -175,7 +178,8 @@ impl KernelLimit {
     }
 }
 
-/// How many inotify instances a process holds; 0 for those of other users, which nobody but root may look at.
+/// How many inotify instances a process holds. 0 for other users' processes, which only root may
+/// inspect.
 fn held_by(pid: u32) -> u64 {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     let targets = entries.filter_map(|entry| fs::read_link(entry.path()).ok());
@@ -196,7 +200,7 @@ mod tests {
             fs::write(file, "{}").unwrap();
         }
         assert_eq!(of(&ours), None);
-        // A shell that waits for its input, with the arguments of an Envoy, relative path included.
+        // A shell that waits for input, started with the arguments of an Envoy and a relative path.
         let mut stand_in = Command::new("sh")
             .args(["-c", "ulimit -n 100; read line", "envoy", "--concurrency=3", "--config-path", "bootstrap.json"])
             .current_dir(folder.path())

@@ -1,17 +1,18 @@
-//! When to compile: soon after a change, with the changes that come along with it, and when time alone changes something.
+//! When to compile: soon after a change, together with changes close to it, and whenever time alone
+//! changes the result.
 
 use crate::clock::until;
 use jiff::Timestamp;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Changes seldom come alone: a compilation waits until none has come for so long.
+/// A compilation waits for this much time without a change, because changes seldom come alone.
 const QUIET: Duration = Duration::from_millis(25);
-/// And no longer than this after the first.
+/// The longest such wait after the first change.
 const LONGEST: Duration = Duration::from_millis(200);
-/// Compiling takes no more than one part in so many of the time, whatever happens.
+/// Compilations take at most one part in this many of the time.
 const SHARE: u32 = 4;
-/// But a change never waits longer than this for that reason.
+/// The longest that a change waits because of [`SHARE`].
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// When to compile next.
@@ -21,12 +22,12 @@ pub struct Pace {
     /// When the first change came that is not compiled yet.
     first: Option<Instant>,
     began: Instant,
-    /// No compilation before this.
+    /// No compilation before this time.
     rested: Instant,
 }
 
 impl Default for Pace {
-    /// At once: nothing is in force yet.
+    /// Due at once, because nothing is in force yet.
     fn default() -> Self {
         let now = Instant::now();
         Self { due: Some(now), first: None, began: now, rested: now }
@@ -34,7 +35,7 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// Something changed.
+    /// Records a change.
     pub fn changed(&mut self) {
         let now = Instant::now();
         let first = *self.first.get_or_insert(now);
@@ -42,35 +43,35 @@ impl Pace {
         self.due = Some(self.due.map_or(then, |due| if self.first.is_some() { then } else { due.min(then) }));
     }
 
-    /// Nothing can be compiled yet.
+    /// Postpones the next compilation, because nothing can be compiled yet.
     pub fn later(&mut self, pause: Duration) {
         self.due = Some(Instant::now() + pause);
     }
 
-    /// Within this time, unless it is sooner anyway.
+    /// Makes a compilation due within this time, or earlier if it already is.
     pub fn soon(&mut self, within: Duration) {
         let then = Instant::now() + within;
         self.due = Some(self.due.map_or(then, |due| due.min(then)));
     }
 
-    /// Whether it is time.
+    /// Returns true if a compilation is due.
     pub fn is_due(&self) -> bool {
         self.due.is_some_and(|due| due <= Instant::now())
     }
 
-    /// A compilation begins.
+    /// Records that a compilation begins.
     pub fn compiles(&mut self) {
         (self.began, self.first, self.due) = (Instant::now(), None, None);
     }
 
-    /// It has ended; `next` is when its result will be another one by itself.
+    /// Records that it has ended. `next` is when its result will change without any event.
     pub fn compiled(&mut self, next: Option<Timestamp>) {
         let now = Instant::now();
         self.rested = now + ((now - self.began) * (SHARE - 1)).min(PATIENCE);
         self.due = next.map(|at| now + Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default());
     }
 
-    /// Until it is time.
+    /// Waits until a compilation is due.
     pub async fn wait(&self) {
         until(self.due).await;
     }

@@ -1,8 +1,8 @@
-//! The signals that a long-running command listens to.
+//! The signals that a long-running command handles.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM (service managers), SIGINT (Ctrl-C) and SIGHUP, which would end the process otherwise.
+/// SIGTERM (service managers), SIGINT (Ctrl-C) and SIGHUP. Each would otherwise end the process.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -12,17 +12,18 @@ pub struct Signals {
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
-    /// To end.
+    /// Stop the process.
     Stop,
-    /// To read all files again. They are watched, so that this is needed only where a file system tells of no changes.
+    /// Read all files again. They are watched, so this is needed only where a file system does not
+    /// report changes.
     Reload,
 }
 
 impl Signals {
-    /// Catches the signals from now on.
+    /// Handles the signals from now on.
     ///
     /// # Errors
-    /// When the system refuses a handler.
+    /// If the system refuses a handler.
     pub fn new() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -31,7 +32,7 @@ impl Signals {
         })
     }
 
-    /// Until one comes.
+    /// Waits for a signal.
     pub async fn any(&mut self) -> Asked {
         tokio::select! {
             _ = self.terminate.recv() => Asked::Stop,
@@ -40,7 +41,8 @@ impl Signals {
         }
     }
 
-    /// Until the process is asked to end. SIGHUP has nothing to do where nothing is read from files that are not watched.
+    /// Waits until the process is asked to stop, for commands that have nothing to reload on
+    /// SIGHUP.
     pub async fn next(&mut self) {
         while self.any().await == Asked::Reload {
             tracing::info!("SIGHUP is ignored: files and objects are watched");

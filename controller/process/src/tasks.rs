@@ -1,7 +1,8 @@
-//! The tasks that a process consists of, none of which may end before the process does.
+//! The tasks of a process, none of which may end before the process does.
 //!
-//! A process in which one of them has ended looks alive and does less than it should. So the first end, by a failure or a panic, ends
-//! the process with a reason and a status other than 0, and whoever started it (kubelet, systemd) starts it again.
+//! If one task ended, the process would look alive but do less than it should. So the first end, by
+//! failure or panic, ends the process with a reason and a nonzero status. Whoever started it
+//! (kubelet, systemd) restarts it.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -11,16 +12,16 @@ use std::time::Duration;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::timeout;
 
-/// Tasks that run for as long as the process. Dropping it ends them in the middle of whatever they do.
+/// Tasks that run as long as the process. Dropping it aborts them.
 #[derive(Default)]
 pub struct Tasks {
     running: JoinSet<Option<String>>,
     names: HashMap<Id, String>,
 }
 
-/// What a task ends with.
+/// The output of a task.
 pub trait Ending: Send + 'static {
-    /// What went wrong, if something did.
+    /// What went wrong, if anything.
     fn failure(self) -> Option<String>;
 }
 
@@ -43,13 +44,13 @@ impl<E: std::fmt::Display + Send + 'static> Ending for Result<(), E> {
 }
 
 impl Tasks {
-    /// Starts a task. `name` is what it is called when it ends.
+    /// Starts a task. `name` is used in messages about its end.
     pub fn spawn<T: Ending>(&mut self, name: impl Into<String>, task: impl Future<Output = T> + Send + 'static) {
         let handle = self.running.spawn(async { task.await.failure() });
         self.names.insert(handle.id(), name.into());
     }
 
-    /// Ready when one of them has ended, with the reason. Nothing is lost when it is dropped before.
+    /// Waits until one of the tasks ends, and returns the reason. Cancel safe.
     pub async fn ended(&mut self) -> anyhow::Error {
         match self.running.join_next_with_id().await {
             Some(ended) => anyhow::anyhow!("{}", self.reason(ended)),
@@ -57,7 +58,8 @@ impl Tasks {
         }
     }
 
-    /// Waits until all have ended, for `limit` at most: they have been told to. Returns why those that failed did.
+    /// Waits up to `limit` for tasks that have been told to stop. Returns the reasons of those that
+    /// failed.
     pub async fn stop(mut self, limit: Duration) -> Vec<String> {
         let mut failures = Vec::new();
         let all = async {
@@ -85,12 +87,12 @@ impl Tasks {
     }
 }
 
-/// What a panic said.
+/// The message of a panic in a task.
 pub fn panicked(error: JoinError) -> String {
     error.try_into_panic().map_or_else(|_| "it was stopped".to_owned(), said)
 }
 
-/// What was said in a panic.
+/// The message of a panic.
 pub fn said(panic: Box<dyn Any + Send>) -> String {
     let said = panic
         .downcast::<String>()

@@ -1,4 +1,5 @@
-//! What the system says, in plain words: an operator is told what is wrong, not how a library or the kernel counts it.
+//! System errors and values in plain words. Operators read what is wrong, without a library's or
+//! the kernel's codes.
 
 use std::io::{Error, ErrorKind};
 use std::time::Duration;
@@ -22,7 +23,7 @@ pub fn io(error: &Error) -> String {
     }
 }
 
-/// A number of things: `1 error`, `2 errors`.
+/// A count of things: `1 error`, `2 errors`.
 pub fn counted(count: usize, thing: &str) -> String {
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
@@ -34,7 +35,7 @@ pub fn causes<'a>(
     std::iter::successors(Some(error), |error| error.source())
 }
 
-/// The same in one line.
+/// An error and its causes in one line, outermost first.
 pub fn chain(error: &anyhow::Error) -> String {
     let word = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<Error>() {
         Some(error) => io(error),
@@ -43,7 +44,7 @@ pub fn chain(error: &anyhow::Error) -> String {
     causes(error.as_ref()).map(word).collect::<Vec<_>>().join(": ")
 }
 
-/// Rust adds the error's number: `Too many levels of symbolic links (os error 40)`.
+/// Removes the error number that Rust adds: `Too many levels of symbolic links (os error 40)`.
 fn without_number(text: &str) -> String {
     let text = text.split(" (os error").next().unwrap_or(text);
     let mut letters = text.chars();
@@ -51,7 +52,7 @@ fn without_number(text: &str) -> String {
     first.into_iter().chain(letters).collect()
 }
 
-/// A time span as people write it.
+/// A duration in short form, such as `1m30s`.
 pub fn spell(span: Duration) -> String {
     match jiff::SignedDuration::try_from(span) {
         Ok(span) => format!("{span:#}").replace(' ', ""),

@@ -2,8 +2,9 @@ use super::{InvalidName, owned_name};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
-/// A DNS host name (RFC 1123, section 2.1) folded to lower case: at most 253 bytes, labels of 1 to 63 bytes of `a-z`,
-/// `0-9`, `-` and `_`, no dot at the end, no `-` at either end of a label.
+/// A DNS host name (RFC 1123, section 2.1) folded to lower case. It has at most 253 bytes, and
+/// labels of 1 to 63 bytes of `a-z`, `0-9`, `-` and `_`. It has no trailing dot, and no label
+/// begins or ends with `-`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Hostname(Box<str>);
@@ -11,24 +12,24 @@ pub struct Hostname(Box<str>);
 owned_name!(Hostname);
 
 impl Hostname {
-    /// The most bytes that a host name may have.
+    /// The maximum length of a host name in bytes.
     pub const MAX_BYTES: usize = 253;
 
-    /// Checks `text` and folds it.
+    /// Validates `text` and folds it to lower case.
     ///
     /// # Errors
-    /// [`InvalidName`] when it is no host name.
+    /// [`InvalidName`] if `text` is not a host name.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
         Ok(Self(fold(text)?.into()))
     }
 
-    /// A name that [`fold`] has checked already.
+    /// Wraps a name that [`fold`] has already checked.
     pub(super) fn from_folded(text: &str) -> Self {
         Self(text.into())
     }
 }
 
-/// Checks a host name and folds it to lower case; allocates only when there is something to fold.
+/// Validates a host name and folds it to lower case; allocates only if it has upper-case letters.
 pub(crate) fn fold(text: &str) -> Result<Cow<'_, str>, InvalidName> {
     if text.len() > Hostname::MAX_BYTES {
         return Err(InvalidName::TooLong(Hostname::MAX_BYTES));
@@ -40,7 +41,7 @@ pub(crate) fn fold(text: &str) -> Result<Cow<'_, str>, InvalidName> {
     }
 }
 
-/// Checks labels with dots between them; upper case passes.
+/// Validates labels separated by dots; upper case is accepted.
 pub(crate) fn check_labels(labels: &[u8]) -> Result<(), InvalidName> {
     labels.split(|&byte| byte == b'.').try_for_each(check_label)
 }

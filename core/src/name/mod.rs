@@ -1,4 +1,5 @@
-//! Validated names. A value of one of these types is proof that its text was checked; nobody checks it again.
+//! Validated names. A value of one of these types proves that its text was checked, so no other
+//! code checks it again.
 
 mod hostname;
 mod peer_name;
@@ -15,19 +16,20 @@ pub use sni::{Sni, SniError};
 pub use spiffe_id::SpiffeId;
 pub use trust_domain::TrustDomain;
 
-/// Why a text is not the name that it should be. The text itself is left out: it is a stranger's, and may be long.
+/// Why a text is not a valid name. The error leaves the text out: it is untrusted and may be long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
-    /// There is no text at all, or a part that must not be empty is.
+    /// The text, or a part that must not be empty, is empty.
     #[error("it is empty, or has an empty part")]
     Empty,
-    /// More bytes than the standard of that name allows.
+    /// The text is longer than the name's standard allows.
     #[error("it is longer than {0} bytes")]
     TooLong(usize),
-    /// A byte outside of the name's alphabet.
+    /// The text has a byte outside the name's alphabet.
     #[error("it contains a character other than {0}")]
     Character(&'static str),
-    /// The server name that clients would send has more bytes than TLS takes ([`ServiceName::MAX_SNI_BYTES`]).
+    /// The server name that clients would send is longer than TLS allows
+    /// ([`ServiceName::MAX_SNI_BYTES`]).
     #[error("its server name outbound_.PORT_._.HOST has {0} bytes, and TLS takes at most {max}", max = ServiceName::MAX_SNI_BYTES)]
     ServerName(usize),
     /// The text does not have the required form.
@@ -35,7 +37,8 @@ pub enum InvalidName {
     Form(&'static str),
 }
 
-/// Adds what every owned name has: access to its text, display, and parsing by way of `FromStr`, `TryFrom` and serde.
+/// Implements what all owned names share: access to the text, `Display`, and parsing through
+/// `FromStr`, `TryFrom` and serde.
 macro_rules! owned_name {
     ($name:ident) => {
         impl $name {

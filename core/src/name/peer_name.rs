@@ -1,9 +1,10 @@
 use super::{InvalidName, owned_name};
 use serde::{Deserialize, Serialize};
 
-/// The name of a peer's `IstioFederation` object: a DNS subdomain (Kubernetes object names), at most 253 bytes.
+/// The name of a peer's `IstioFederation` object: a DNS subdomain (Kubernetes object names) of at
+/// most 253 bytes.
 ///
-/// It is our own name for the peer, never the peer's for itself.
+/// This is our name for the peer, not the peer's name for itself.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PeerName(Box<str>);
@@ -11,10 +12,10 @@ pub struct PeerName(Box<str>);
 owned_name!(PeerName);
 
 impl PeerName {
-    /// Checks `text`.
+    /// Validates `text`.
     ///
     /// # Errors
-    /// [`InvalidName`] when the API server would not take it as an object's name.
+    /// [`InvalidName`] if the API server would not accept it as an object name.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
         if text.is_empty() {
             return Err(InvalidName::Empty);

@@ -2,17 +2,18 @@ use super::{Hostname, InvalidName};
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU16;
 
-/// A port of a Service: 1 to 65535.
+/// A Service port: 1 to 65535.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ServicePort(NonZeroU16);
 
 impl ServicePort {
-    /// The port `number`; `None` for 0.
+    /// Wraps `number`; returns `None` for 0.
     pub fn new(number: u16) -> Option<Self> {
         NonZeroU16::new(number).map(Self)
     }
 
-    /// Reads a decimal number without sign, space or leading zero, so that each port has one spelling only.
+    /// Parses a decimal number without sign, spaces or leading zeros, so that each port has only
+    /// one spelling.
     ///
     /// # Errors
     /// [`InvalidName`] for anything else.
@@ -36,7 +37,8 @@ impl std::fmt::Display for ServicePort {
     }
 }
 
-/// What is exported, granted and called: one port of one Service, written `host:port`. Its server name is one that TLS takes.
+/// One port of one Service, written `host:port`: the unit that is exported, granted and called. Its
+/// server name is short enough for TLS.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 #[non_exhaustive]
@@ -48,15 +50,15 @@ pub struct ServiceName {
 }
 
 impl ServiceName {
-    /// The most bytes that a server name may have. BoringSSL, and so Envoy, neither sends nor takes a longer one
-    /// (`TLSEXT_MAXLEN_host_name`).
+    /// The maximum length of a server name in bytes. BoringSSL, and therefore Envoy, neither sends
+    /// nor accepts a longer one (`TLSEXT_MAXLEN_host_name`).
     pub const MAX_SNI_BYTES: usize = 255;
 
-    /// The service at `port` of `host`.
+    /// Names the service at `port` of `host`.
     ///
     /// # Errors
-    /// [`InvalidName::ServerName`] when nobody could call it: a host name may have 253 bytes, and the server name has up to 19
-    /// more.
+    /// [`InvalidName::ServerName`] if no client could call it. A host name may have 253 bytes, and
+    /// the server name adds up to 19.
     pub fn new(host: Hostname, port: ServicePort) -> Result<Self, InvalidName> {
         let name = Self { host, port };
         match name.sni().len() {
@@ -65,21 +67,21 @@ impl ServiceName {
         }
     }
 
-    /// Reads `host:port`.
+    /// Parses `host:port`.
     ///
     /// # Errors
-    /// [`InvalidName`] when either half is wrong, or both together are too long.
+    /// [`InvalidName`] if either part is invalid, or if both together are too long.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
         let (host, port) = text.rsplit_once(':').ok_or(InvalidName::Form("<host>:<port>"))?;
         Self::new(Hostname::parse(host)?, ServicePort::parse(port)?)
     }
 
-    /// The server name that a client sends for this service (Istio's form, without a subset).
+    /// The server name that clients send for this service (Istio's form, without a subset).
     pub fn sni(&self) -> String {
         format!("outbound_.{}_._.{}", self.port, self.host)
     }
 
-    /// The Envoy cluster of this service (Istio's form, without a subset).
+    /// The name of this service's Envoy cluster (Istio's form, without a subset).
     pub fn cluster(&self) -> String {
         format!("outbound|{}||{}", self.port, self.host)
     }
@@ -125,7 +127,7 @@ mod tests {
         }
     }
 
-    /// A host name of so many bytes.
+    /// A host name of `length` bytes.
     fn host(length: usize) -> Hostname {
         let labels = "a".repeat(63) + ".";
         let text: String = labels.chars().cycle().take(length - 1).chain(['b']).collect();

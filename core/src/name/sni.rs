@@ -1,11 +1,11 @@
 use super::{Hostname, InvalidName, ServiceName, ServicePort, hostname};
 use std::borrow::Cow;
 
-/// A server name of Istio's form `outbound_.<port>_.<subset>_.<host>` (`BuildDNSSrvSubsetKey` in istiod), as a client
-/// sends it in its ClientHello.
+/// A server name of Istio's form `outbound_.<port>_.<subset>_.<host>` (`BuildDNSSrvSubsetKey` in
+/// istiod), as a client sends it in its ClientHello.
 ///
-/// The subset is checked for its form and not used: subsets are the owner's own routing, and a client's `DestinationRule`
-/// has no say in it.
+/// The subset is validated but not used. Subsets are the owner's own routing, which a client's
+/// `DestinationRule` must not influence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sni<'a> {
     host: Cow<'a, str>,
@@ -13,25 +13,27 @@ pub struct Sni<'a> {
     subset: &'a str,
 }
 
-/// Why a server name names no service.
+/// Why a server name does not name a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SniError {
-    /// The client sent none.
+    /// The client sent no server name.
     #[error("the client sent no server name")]
     Absent,
-    /// It has not Istio's form.
+    /// The server name does not have Istio's form.
     #[error("the server name has not the form outbound_.PORT_.SUBSET_.HOST: {0}")]
     Form(#[from] InvalidName),
 }
 
 impl<'a> Sni<'a> {
-    /// The most bytes that a server name may have; Envoy takes no ClientHello with a longer one.
+    /// The maximum length of a server name in bytes; Envoy accepts no ClientHello with a longer
+    /// one.
     pub const MAX_BYTES: usize = ServiceName::MAX_SNI_BYTES;
 
-    /// Checks `text`; allocates only when the host has to be folded to lower case.
+    /// Validates `text`; allocates only if the host has upper-case letters.
     ///
     /// # Errors
-    /// [`SniError::Absent`] for an empty text, [`SniError::Form`] for anything but Istio's form.
+    /// [`SniError::Absent`] for an empty text, [`SniError::Form`] for anything that does not have
+    /// Istio's form.
     pub fn parse(text: &'a str) -> Result<Self, SniError> {
         const FORM: InvalidName = InvalidName::Form("outbound_.PORT_.SUBSET_.HOST");
         if text.is_empty() {
@@ -59,18 +61,19 @@ impl<'a> Sni<'a> {
         self.port
     }
 
-    /// The subset; most often empty.
+    /// The subset, usually empty.
     pub fn subset(&self) -> &'a str {
         self.subset
     }
 
-    /// The service that it names.
+    /// The service that the server name names.
     pub fn service(&self) -> ServiceName {
         ServiceName { host: Hostname::from_folded(&self.host), port: self.port }
     }
 }
 
-/// Splits at the first `_.`. The standard library's search for text prepares itself for long ones; this one does not.
+/// Splits at the first `_.`. The standard library's string search has a setup cost that pays off
+/// only for long texts, so this does not use it.
 fn split(text: &str) -> Option<(&str, &str)> {
     let place = text.as_bytes().windows(2).position(|two| two == b"_.")?;
     Some((text.get(..place)?, text.get(place + 2..)?))

@@ -1,12 +1,14 @@
 use super::{InvalidName, trust_domain};
 
-/// The most bytes of a name in Kubernetes. With it, matching a caller against a pattern takes a bounded time.
+/// The maximum length of a Kubernetes name in bytes. It bounds the time to match a caller against a
+/// pattern.
 const MAX_CALLER_BYTES: usize = 253;
 
-/// A workload's SPIFFE ID (SPIFFE-ID, section 2; X509-SVID, section 2): `spiffe://<trust domain>/<path>`, borrowed from
-/// the certificate's URI SAN.
+/// A workload's SPIFFE ID (SPIFFE-ID, section 2; X509-SVID, section 2):
+/// `spiffe://<trust domain>/<path>`, borrowed from the certificate's URI SAN.
 ///
-/// The path has one segment at least: an ID without a path names the trust domain itself, which no leaf certificate may do.
+/// The path has at least one segment. An ID without a path names the trust domain itself, which a
+/// leaf certificate must not do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpiffeId<'a> {
     trust_domain: &'a str,
@@ -14,13 +16,14 @@ pub struct SpiffeId<'a> {
 }
 
 impl<'a> SpiffeId<'a> {
-    /// The most bytes that a SPIFFE ID may have (SPIFFE-ID, section 2.3).
+    /// The maximum length of a SPIFFE ID in bytes (SPIFFE-ID, section 2.3).
     pub const MAX_BYTES: usize = 2048;
 
-    /// Checks `uri`, byte by byte and without normalising: an ID that would have to be normalised first is not one.
+    /// Validates `uri` byte by byte. It does not normalise: a URI that needs normalising is not a
+    /// SPIFFE ID.
     ///
     /// # Errors
-    /// [`InvalidName`] when it is anything else than a workload's SPIFFE ID.
+    /// [`InvalidName`] if `uri` is not a workload's SPIFFE ID.
     pub fn parse(uri: &'a str) -> Result<Self, InvalidName> {
         const FORM: InvalidName = InvalidName::Form("spiffe://<trust domain>/<path>");
         if uri.len() > Self::MAX_BYTES {
@@ -33,7 +36,7 @@ impl<'a> SpiffeId<'a> {
         Ok(Self { trust_domain, path })
     }
 
-    /// The trust domain whose root must have signed the certificate.
+    /// The trust domain, whose root must have signed the certificate.
     pub fn trust_domain(&self) -> &'a str {
         self.trust_domain
     }
@@ -43,8 +46,9 @@ impl<'a> SpiffeId<'a> {
         self.path
     }
 
-    /// Namespace and service account, when the path is Istio's `ns/<namespace>/sa/<service account>` and neither is longer
-    /// than a name in Kubernetes may be: 253 bytes.
+    /// The namespace and service account, if the path is Istio's
+    /// `ns/<namespace>/sa/<service account>`. Returns `None` if either is longer than a Kubernetes
+    /// name may be (253 bytes).
     pub fn caller(&self) -> Option<(&'a str, &'a str)> {
         let mut segments = self.path.split('/');
         let caller = match (segments.next()?, segments.next()?, segments.next()?, segments.next()?) {

@@ -3,8 +3,8 @@ use serde::{Deserialize, Serialize};
 
 /// A trust domain name (SPIFFE-ID, section 2.1): 1 to 255 bytes of `a-z`, `0-9`, `.`, `-` and `_`.
 ///
-/// Upper case is refused and not folded: Envoy's SPIFFE validator compares trust domains by bytes, so a folded name would
-/// be one that no certificate matches.
+/// Upper case is refused rather than folded. Envoy's SPIFFE validator compares trust domains byte
+/// by byte, so no certificate would match a folded name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TrustDomain(Box<str>);
@@ -12,19 +12,20 @@ pub struct TrustDomain(Box<str>);
 owned_name!(TrustDomain);
 
 impl TrustDomain {
-    /// The most bytes that a trust domain may have.
+    /// The maximum length of a trust domain in bytes.
     pub const MAX_BYTES: usize = 255;
 
-    /// Checks `text`.
+    /// Validates `text`.
     ///
     /// # Errors
-    /// [`InvalidName`] when it is empty, too long, or has a character outside of the alphabet.
+    /// [`InvalidName`] if it is empty, too long, or has a character outside the alphabet.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
         check(text)?;
         Ok(Self(text.into()))
     }
 
-    /// Whether `host` is `<service>.<namespace>.svc.<this trust domain>`: a peer's names have this form, and no others are believed.
+    /// Returns true if `host` is `<service>.<namespace>.svc.<this trust domain>`. A peer may
+    /// announce only names of this form.
     pub fn owns(&self, host: &super::Hostname) -> bool {
         let Some(service) = host.as_str().strip_suffix(self.as_str()).and_then(|rest| rest.strip_suffix(".svc."))
         else {

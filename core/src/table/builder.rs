@@ -4,74 +4,75 @@ use crate::callers::Callers;
 use crate::name::{PeerName, ServiceName, TrustDomain};
 use std::collections::BTreeMap;
 
-/// A peer as the gateway knows it.
+/// A peer to add to a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
-    /// Its `IstioFederation`'s name.
+    /// The name of its `IstioFederation`.
     pub name: PeerName,
-    /// Its trust domain; no two peers have the same.
+    /// Its trust domain, unique among the peers.
     pub trust_domain: TrustDomain,
     /// Whether refusals take effect.
     pub mode: Mode,
 }
 
-/// A peer's place in a [`TableBuilder`].
+/// A peer's index in a [`TableBuilder`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerIndex(pub(super) usize);
 
-/// Who of one peer may reach an export.
+/// The callers of one peer that may reach an export.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Grant {
-    /// Whose grant it is.
+    /// The peer that holds the grant.
     pub peer: PeerIndex,
-    /// Which of its callers.
+    /// The peer's callers that the grant admits.
     pub callers: Callers,
 }
 
-/// Why a table cannot be built.
+/// Why a table could not be built.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BuildError {
-    /// Two peers have one trust domain: an identity would belong to both.
+    /// Two peers have the same trust domain, so an identity would belong to both.
     #[error("peers {0} and {1} have the same trust domain {2}")]
     SameTrustDomain(PeerName, PeerName, TrustDomain),
     /// The same service is exported twice.
     #[error("service {0} is exported twice")]
     SameService(ServiceName),
-    /// A grant names a peer of another builder, or one peer twice.
+    /// A grant names a peer of another builder, or the same peer twice.
     #[error("the grants of service {0} name a peer that is not in this table, or one peer twice")]
     WrongGrant(ServiceName),
-    /// There are more of something than the format can number.
+    /// Some item occurs more often than the format allows.
     #[error("there are {count} {what}, at most {most} fit in a table")]
     TooMany {
-        /// What there is too much of.
+        /// The kind of item.
         what: &'static str,
         /// How many there are.
         count: usize,
-        /// How many there may be.
+        /// The maximum.
         most: usize,
     },
-    /// The table is too large to be read.
+    /// The table exceeds [`MAX_TABLE_BYTES`].
     #[error("the table has {0} bytes, at most {MAX_TABLE_BYTES} are read")]
     TooLarge(usize),
 }
 
 /// Collects peers and exports, and writes them as a table.
 ///
-/// The same input in any order gives the same bytes. So whether there is anything new to publish is seen by building with
-/// the generation that was published last.
+/// The same input gives the same bytes, whatever its order. To find out whether there is anything
+/// new to publish, build with the last published generation and compare.
 #[derive(Debug, Clone)]
 pub struct TableBuilder {
     pub(super) trust_domain: TrustDomain,
     pub(super) peers: Vec<Peer>,
     places: BTreeMap<TrustDomain, usize>,
-    /// Each service, with the number of its grants; `None` where TLS is passed through.
+    /// Each service with the number of its grants; `None` for passthrough.
     pub(super) exports: BTreeMap<ServiceName, Option<usize>>,
-    /// Grants in order of peer, stored once: services by peers is a product.
+    /// Sets of grants, each sorted by peer. Many services have the same grants, so each set is
+    /// stored once.
     pub(super) grants: BTreeMap<Vec<Grant>, usize>,
 }
 
 impl TableBuilder {
-    /// An empty table of the cluster with this trust domain: it refuses everything.
+    /// Starts an empty table, which refuses everything, for the cluster with this trust domain.
     pub fn new(trust_domain: TrustDomain) -> Self {
         let (peers, places) = (Vec::new(), BTreeMap::new());
         Self { trust_domain, peers, places, exports: BTreeMap::new(), grants: BTreeMap::new() }
@@ -80,7 +81,7 @@ impl TableBuilder {
     /// Adds a peer.
     ///
     /// # Errors
-    /// [`BuildError::SameTrustDomain`] when there is one with its trust domain already.
+    /// [`BuildError::SameTrustDomain`] if another peer has the same trust domain.
     pub fn peer(&mut self, peer: Peer) -> Result<PeerIndex, BuildError> {
         if let Some(other) = self.places.get(&peer.trust_domain).and_then(|&place| self.peers.get(place)) {
             return Err(BuildError::SameTrustDomain(other.name.clone(), peer.name, peer.trust_domain));
@@ -91,11 +92,12 @@ impl TableBuilder {
         Ok(PeerIndex(place))
     }
 
-    /// Adds an exported service with its grants; without any it is known, and refused to all.
+    /// Adds an exported service with its grants. A service without grants is known but refuses
+    /// every caller.
     ///
     /// # Errors
-    /// [`BuildError::SameService`], [`BuildError::WrongGrant`], or [`BuildError::TooMany`] when one grant has more than
-    /// [`MAX_CALLER_PATTERNS`] patterns.
+    /// [`BuildError::SameService`], [`BuildError::WrongGrant`], or [`BuildError::TooMany`] if a
+    /// grant has more than [`MAX_CALLER_PATTERNS`] patterns.
     pub fn export(&mut self, service: ServiceName, mut grants: Vec<Grant>) -> Result<(), BuildError> {
         grants.sort_unstable_by_key(|grant| grant.peer);
         let twice = grants.windows(2).any(|two| matches!(two, [a, b] if a.peer == b.peer));
@@ -110,8 +112,9 @@ impl TableBuilder {
         Ok(())
     }
 
-    /// Adds an exported service whose TLS the gateway passes through to the workload. It has no grants: the gateway sees no caller, so
-    /// that whoever reaches the gateway reaches the workload, which judges.
+    /// Adds an exported service whose TLS the gateway passes through to the workload. It has no
+    /// grants, because the gateway does not see the caller. Whoever reaches the gateway reaches the
+    /// workload, which judges the caller itself.
     ///
     /// # Errors
     /// [`BuildError::SameService`].

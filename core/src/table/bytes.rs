@@ -1,4 +1,4 @@
-//! Reading numbers out of bytes: each read may fail, none may panic.
+//! Reads numbers from bytes. Any read may fail; none panics.
 
 pub(super) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..)?.first_chunk().map(|b| u16::from_le_bytes(*b))
@@ -12,7 +12,7 @@ pub(super) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     bytes.get(at..)?.first_chunk().map(|b| u64::from_le_bytes(*b))
 }
 
-/// A position in bytes that moves forward with each read.
+/// A read position in a byte slice.
 #[derive(Clone, Copy)]
 pub(super) struct Cursor<'t> {
     rest: &'t [u8],
@@ -39,7 +39,8 @@ impl<'t> Cursor<'t> {
         Some(first)
     }
 
-    /// An unsigned LEB128 number of at most 32 bits in its shortest form, so that each table has one spelling.
+    /// Reads an unsigned LEB128 number of at most 32 bits. Only the shortest form is accepted, so
+    /// that each table has one spelling.
     pub(super) fn number(&mut self) -> Option<u32> {
         let (&first, mut rest) = self.rest.split_first()?;
         let mut value = u32::from(first & 0x7f);

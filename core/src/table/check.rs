@@ -1,5 +1,5 @@
-//! The one check that a table's bytes go through before anything is looked up in them: header, length and checksum here,
-//! the rest in `content`.
+//! The check that every table passes before any lookup: header, length and checksum here,
+//! everything else in `content`.
 
 use super::bytes::{u32_at, u64_at};
 use super::layout::{
@@ -11,32 +11,32 @@ use super::{ContentHash, content};
 use sha2::{Digest, Sha256};
 use std::ops::Range;
 
-/// Why bytes are no table.
+/// Why bytes are not a valid table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TableError {
-    /// They don't begin as a table does.
+    /// They do not begin with a table's magic number.
     #[error("this is no fedgate table: it does not begin with the magic bytes")]
     Magic,
-    /// The format is another one.
+    /// This program cannot read the format's version.
     #[error(
         "the table has format version {0}, this program reads version {PLAIN_VERSION} to {FORMAT_VERSION}: run filter and controller of one release"
     )]
     Version(u32),
-    /// There are more bytes than are read.
+    /// The table exceeds [`MAX_TABLE_BYTES`].
     #[error("the table has {0} bytes, at most {MAX_TABLE_BYTES} are read")]
     TooLarge(usize),
-    /// The length differs from what the header says.
+    /// The length does not match the header.
     #[error("the table is truncated or has bytes behind its end: {actual} bytes, the header says {expected}")]
     Length {
-        /// What the header says.
+        /// The length that the header implies.
         expected: u64,
-        /// How many there are.
+        /// The actual length.
         actual: u64,
     },
-    /// Some byte was changed on the way.
+    /// The checksum does not match: some byte was changed in transit.
     #[error("the table's checksum is wrong: it was damaged on the way")]
     Checksum,
-    /// The checksum is right and the content is not: whoever wrote it did not follow the format.
+    /// The checksum is right but the content is not: the writer did not follow the format.
     #[error("the table contradicts itself in its {0}")]
     Content(&'static str),
 }
@@ -70,12 +70,12 @@ fn header(bytes: &[u8]) -> Result<Header, TableError> {
     Ok(Header::new(version, generation, counts))
 }
 
-/// Whether tables of this version can be read.
+/// Returns true if tables of this version can be read.
 pub(crate) fn is_known(version: u32) -> bool {
     (PLAIN_VERSION..=FORMAT_VERSION).contains(&version)
 }
 
-/// Where each section lies; together they fill the table exactly.
+/// The byte range of each section; together with header and trailer they fill the table exactly.
 fn ranges(header: &Header, length: usize) -> Result<[Range<usize>; SECTIONS], TableError> {
     let lengths = header.section_lengths();
     let expected = lengths.iter().sum::<u64>() + (HEADER_BYTES + HASH_BYTES) as u64;
@@ -83,7 +83,8 @@ fn ranges(header: &Header, length: usize) -> Result<[Range<usize>; SECTIONS], Ta
         return Err(TableError::Length { expected, actual: length as u64 });
     }
     let mut end = HEADER_BYTES;
-    // None is longer than the whole, which has a `usize`.
+    // No section is longer than the whole table, whose length is a `usize`, so the cast is
+    // lossless.
     Ok(lengths.map(|length| {
         let start = end;
         end = start + length as usize;

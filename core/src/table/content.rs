@@ -1,7 +1,9 @@
-//! Checks what stands in a table whose length and checksum are right: it may still be anybody's.
+//! Checks the content of a table whose length and checksum are right, because an attacker can get
+//! those right, too.
 //!
-//! This takes time and memory linear in the number of bytes. What it lets pass is what [`super::TableBuilder`] would have
-//! written: everything is in order, stored once, and used, so equal content has equal bytes.
+//! The check takes time and memory linear in the table's size. It accepts only what
+//! [`super::TableBuilder`] could have written: everything is in order, stored once, and used, so
+//! equal content has equal bytes.
 
 use super::TableError;
 use super::bytes::Cursor;
@@ -26,7 +28,7 @@ fn require(condition: bool) -> Option<()> {
     condition.then_some(())
 }
 
-/// What has been used of things that are numbered: all must be, in the end.
+/// Marks which numbered items have been used. In the end, every item must be.
 struct Used(Vec<bool>);
 
 impl Used {
@@ -34,7 +36,7 @@ impl Used {
         Self(vec![false; count as usize])
     }
 
-    /// `None` when there is no such thing.
+    /// Returns `None` if there is no such item.
     fn mark(&mut self, number: u32) -> Option<()> {
         self.0.get_mut(number as usize).map(|used| *used = true)
     }
@@ -44,7 +46,7 @@ impl Used {
     }
 }
 
-/// Each name ends where the next begins, and the last one at the end.
+/// Each name ends where the next begins, and the last ends with the section.
 fn names(table: &Sections) -> Option<()> {
     require(table.header.peers <= MAX_PEERS)?;
     let (ends, _) = table.section(Section::NameEnds).as_chunks();
@@ -110,7 +112,8 @@ fn texts(table: &Sections) -> Option<()> {
     Some(())
 }
 
-/// Whether set `next` begins where set `before` ends and is larger: sets are in order, so that no two are equal.
+/// Returns true if set `next` begins where set `before` ends, and sorts after it. The strict order
+/// rules out equal sets.
 fn follows<T: Ord>(before: &Range<u32>, next: &Range<u32>, is_first: bool, item: impl Fn(u32) -> T) -> bool {
     let is_next = next.start == before.end && next.start <= next.end;
     is_next && (is_first || before.clone().map(&item).lt(next.clone().map(&item)))
@@ -156,12 +159,12 @@ fn listings(table: &Sections) -> Option<()> {
         }
         before = Some(listing);
     }
-    // The older version says everything else in the same way, and one content has one spelling.
+    // Each content has one spelling: a table without passthrough must have the older version.
     require(passes_through == (table.header.version > PLAIN_VERSION))?;
     used.all()
 }
 
-/// Rows are in order, blocks begin where the index says, and the prefix is as long as it can be.
+/// Rows are in order, blocks begin where the index says, and the prefix is as long as possible.
 fn rows(table: &Sections) -> Option<()> {
     let section = table.section(Section::Rows);
     let mut cursor = Cursor::new(section);
@@ -182,12 +185,13 @@ fn rows(table: &Sections) -> Option<()> {
     walk.used.all()
 }
 
-/// Whether keys that are the same up to a place share no more.
+/// Returns true if two keys that agree before `place` differ at it.
 fn differ_at(before: &[u8], key: &[u8], place: usize) -> bool {
     key.get(place).is_none_or(|new| before.get(place) != Some(new))
 }
 
-/// A walk from row to row: the keys of this one and the one before, the prefix included.
+/// Walks from row to row. It holds the keys of the current row and the row before, prefixes
+/// included.
 struct Walk {
     prefix: usize,
     key: Vec<u8>,
@@ -204,7 +208,8 @@ impl Walk {
         Self { prefix: key.len(), key, before: Vec::new(), port: 0, is_first: true, used }
     }
 
-    /// `row` must name a host, follow the row before, and share with it as many letters as it can.
+    /// Takes the next row. It must name a host, sort after the row before, and share as many
+    /// letters with it as possible.
     fn step(&mut self, row: &Row<'_>, port: u16, starts_block: bool) -> Option<()> {
         std::mem::swap(&mut self.key, &mut self.before);
         self.set_key(row)?;
@@ -226,7 +231,8 @@ impl Walk {
         check_labels(self.key.get(self.first_new_label(shared)..)?).ok()
     }
 
-    /// Where the first label begins that the row before does not have. Labels in reverse order are labels all the same.
+    /// Where the first label begins that the row before does not have. The labels are in reverse
+    /// order, but each is still a valid label.
     fn first_new_label(&self, shared: usize) -> usize {
         let mut known = self.before.iter().take(if self.is_first { 0 } else { shared });
         known.rposition(|&byte| byte == b'.').map_or(0, |dot| dot + 1)

@@ -1,4 +1,5 @@
-//! Makes a builder's content into the parts of a table: everything in order, stored once, and numbered in that order.
+//! Turns a builder's content into the parts of a table: everything in order, stored once, and
+//! numbered in that order.
 
 use super::builder::{BuildError, Grant, TableBuilder, at_most};
 use super::layout::{ANY_CALLER, MAX_PEERS, MAX_TABLE_BYTES, PASSTHROUGH, mode_byte};
@@ -9,10 +10,11 @@ use crate::callers::{CallerPattern, Callers, Pattern};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl TableBuilder {
-    /// Writes the table. `generation` must be below 2^53, since numbers in JSON are doubles on their way through Istio.
+    /// Writes the table. `generation` must be below 2^53, because Istio carries JSON numbers as
+    /// doubles.
     ///
     /// # Errors
-    /// [`BuildError::TooMany`] or [`BuildError::TooLarge`]; a table is never cut short.
+    /// [`BuildError::TooMany`] or [`BuildError::TooLarge`]; a table is never truncated.
     pub fn build(&self, generation: u64) -> Result<Vec<u8>, BuildError> {
         let bytes = parts(self)?.write(generation);
         match bytes.len() <= MAX_TABLE_BYTES {
@@ -22,7 +24,7 @@ impl TableBuilder {
     }
 }
 
-/// Puts everything in order.
+/// Sorts and numbers the builder's content.
 pub(super) fn parts(builder: &TableBuilder) -> Result<Parts, BuildError> {
     let numbers = Numbers::new(builder)?;
     let rows = keyed_rows(builder, &numbers);
@@ -50,15 +52,16 @@ fn peers(builder: &TableBuilder) -> (Vec<&[u8]>, Vec<u8>) {
     (names.collect(), peers.iter().map(|peer| mode_byte(peer.mode)).collect())
 }
 
-/// Everything that is referred to by number. In the order of these maps it is numbered, and written.
+/// Everything that is referred to by number. Each map's order is the order of the numbers and of
+/// the items in the table.
 struct Numbers<'b> {
     /// By trust domain.
     peers: BTreeMap<&'b str, u32>,
     texts: BTreeMap<&'b str, u32>,
     caller_sets: BTreeMap<&'b BTreeSet<CallerPattern>, u32>,
-    /// Peers and callers by their own numbers.
+    /// By (peer, callers) entries.
     grant_sets: BTreeMap<Vec<[u16; 2]>, u32>,
-    /// From the builder's number of some grants to their grant set's.
+    /// Maps the builder's number of a grant set to its number in the table.
     renumbered: Vec<u32>,
 }
 
@@ -111,12 +114,12 @@ fn numbered<T: Ord>(items: impl Iterator<Item = T>) -> BTreeMap<T, u32> {
     items.collect::<BTreeSet<T>>().into_iter().zip(0..).collect()
 }
 
-/// Each item that is asked for has a number.
+/// Every item that is looked up has a number.
 fn number_of<T: Ord + std::borrow::Borrow<Q>, Q: Ord + ?Sized>(numbers: &BTreeMap<T, u32>, item: &Q) -> u32 {
     numbers.get(item).copied().unwrap_or_default()
 }
 
-/// An export on its way into the table: key, port, grant set.
+/// An export to be written: key, port, grant set.
 type KeyedRow = (Vec<u8>, u16, u32);
 
 fn keyed_rows(builder: &TableBuilder, numbers: &Numbers<'_>) -> Vec<KeyedRow> {
@@ -133,7 +136,7 @@ fn keyed_rows(builder: &TableBuilder, numbers: &Numbers<'_>) -> Vec<KeyedRow> {
     rows
 }
 
-/// What all keys begin with: that of the first and the last, since they are in order.
+/// The common prefix of all keys. The rows are sorted, so the first and the last key determine it.
 fn common_prefix(rows: &[KeyedRow]) -> &[u8] {
     match (rows.first(), rows.last()) {
         (Some((first, ..)), Some((last, ..))) => first.get(..shared_length(first, last)).unwrap_or_default(),

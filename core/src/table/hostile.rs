@@ -1,4 +1,4 @@
-//! Tables with the right length and checksum that nobody should have written: each is refused, for the right reason.
+//! Malformed tables with the right length and checksum: each is refused with the right error.
 
 use super::builder::{Grant, Peer, TableBuilder};
 use super::check::check;
@@ -39,7 +39,7 @@ fn pattern(namespace: &str, service_account: &str) -> CallerPattern {
     CallerPattern { namespace: parse(namespace), service_account: parse(service_account) }
 }
 
-/// Why the table is refused after `change`.
+/// Asserts that after `change` the table is refused because of `what`.
 #[track_caller]
 fn refused(what: &'static str, change: impl FnOnce(&mut Parts)) {
     let mut parts = parts(&builder()).unwrap();
@@ -47,7 +47,7 @@ fn refused(what: &'static str, change: impl FnOnce(&mut Parts)) {
     assert_eq!(Table::read(parts.write(1)).unwrap_err(), TableError::Content(what));
 }
 
-/// The same for a change of the bytes of one section.
+/// The same for a change to the bytes of one section.
 #[track_caller]
 fn refused_bytes(what: &'static str, section: Section, change: impl FnOnce(&mut [u8])) {
     refused_bytes_of(&parts(&builder()).unwrap(), what, section, change);
@@ -213,7 +213,7 @@ fn rows_are_checked() {
 fn the_longest_host_is_the_limit() {
     let hosts = |length: usize| {
         let mut parts = parts(&builder()).unwrap();
-        // Behind the prefix comes the first host's number; then labels of 50 letters.
+        // The prefix is followed by the first host's number, then by labels of 50 letters.
         let length = length - parts.names[1].len();
         let text: String = (0..length).map(|place| if place % 51 == 50 { '.' } else { 'z' }).collect();
         parts.rows[39].0 = letters(&text);
@@ -246,7 +246,7 @@ fn the_prefix_is_as_long_as_it_can_be() {
 fn the_rows_bytes_are_checked() {
     refused_bytes("exports", Section::BlockStarts, |starts| starts[4] += 1);
     refused_bytes("exports", Section::BlockStarts, |starts| starts[0] = 1);
-    // Rows begin: `10` on port 80, `10` on 443, `11` on 80.
+    // The rows begin with `10` on port 80, `10` on 443, `11` on 80.
     let start =
         |rows: &[u8]| assert_eq!((&rows[..2], &rows[5..7], &rows[8..10]), (&[0, 2][..], &[2, 0][..], &[1, 1][..]));
     refused_bytes("exports", Section::Rows, |rows| {
@@ -314,7 +314,7 @@ fn a_changed_byte_is_noticed() {
     }
 }
 
-/// The builder's content, and one service whose TLS is passed through.
+/// The builder's content plus one passthrough service.
 fn passthrough() -> Parts {
     let mut builder = builder();
     builder.passthrough("legacy.shop.svc.alpha.example:80".parse().unwrap()).unwrap();

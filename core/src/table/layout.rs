@@ -1,18 +1,21 @@
-//! Where things stand in a table. Builder and reader both go by this file.
+//! The layout of a table, shared by builder and reader.
 
 use super::Mode;
 
-/// The newest version of the format that this code reads. It is written when it is needed, and no newer one is read.
+/// The newest version of the format. It is written only for tables that need it; newer versions are
+/// refused.
 pub const FORMAT_VERSION: u32 = 2;
 
-/// The version of a table in which no TLS is passed through. It is written wherever it says enough, so that a filter that is older than
-/// the controller can go on reading.
+/// The version of a table without passthrough. It is written whenever it suffices, so that filters
+/// older than the controller can still read the table.
 pub(super) const PLAIN_VERSION: u32 = 1;
 
-/// The most bytes that a table may have: ten times what 100,000 exports take. A longer one is refused unread.
+/// The maximum size of a table in bytes: ten times what 100,000 exports take. A longer table is
+/// refused unread.
 pub const MAX_TABLE_BYTES: usize = 16 << 20;
 
-/// The most caller patterns that one grant may have: they are tried one by one for each connection.
+/// The maximum number of caller patterns in one grant: they are tried one by one for each
+/// connection.
 pub const MAX_CALLER_PATTERNS: usize = 1_000;
 
 pub(super) const MAGIC: [u8; 8] = *b"FEDGATE\0";
@@ -20,30 +23,32 @@ pub(super) const VERSION_AT: usize = 8;
 pub(super) const GENERATION_AT: usize = 12;
 pub(super) const COUNTS_AT: usize = 20;
 pub(super) const HEADER_BYTES: usize = COUNTS_AT + COUNTS * 4;
-/// How many counts stand in the header.
+/// The number of counts in the header.
 pub(super) const COUNTS: usize = 10;
 pub(super) const HASH_BYTES: usize = 32;
 
-/// Rows between two points that the binary search can go to.
+/// The number of rows per block. The binary search goes to blocks, not to rows.
 pub(super) const ROWS_PER_BLOCK: u32 = 32;
 
-/// A grant's callers are given by number; this one means every caller of the peer.
+/// Stands for every caller of the peer, in place of the number of a caller set.
 pub(super) const ANY_CALLER: u16 = u16::MAX;
 
-/// In place of a listing's grant set: TLS is passed through, so that the gateway sees no caller that could be granted anything.
+/// Stands for passthrough, in place of a listing's grant set: the gateway sees no caller, so there
+/// is nothing to grant.
 pub(super) const PASSTHROUGH: u32 = u32::MAX;
 
-/// The most peers: their numbers have 16 bits.
+/// The maximum number of peers: their numbers have 16 bits.
 pub(super) const MAX_PEERS: u32 = u16::MAX as u32;
 
-/// The number of the first peer's trust domain among the names; its name follows, then the next peer.
+/// The index of the first peer's trust domain among the names. Its name follows, then the next
+/// peer.
 pub(super) const FIRST_PEER_NAME: u32 = 2;
 
 pub(super) const PATTERN_BYTES: usize = 8;
 pub(super) const ENTRY_BYTES: usize = 4;
 pub(super) const LISTING_BYTES: usize = 6;
 
-/// How a mode is written.
+/// Encodes a mode.
 pub(super) fn mode_byte(mode: Mode) -> u8 {
     match mode {
         Mode::Enforce => 0,
@@ -55,28 +60,28 @@ pub(super) fn mode_of(byte: u8) -> Option<Mode> {
     [Mode::Enforce, Mode::Audit].into_iter().find(|&mode| mode_byte(mode) == byte)
 }
 
-/// The header's counts, in their order in the table, behind magic, version and generation.
+/// The header: version, generation, and the counts in their order in the table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) version: u32,
     pub(super) generation: u64,
-    /// Bytes of all names together.
+    /// Total bytes of all names.
     pub(super) name_bytes: u32,
     pub(super) peers: u32,
-    /// Different texts of caller patterns.
+    /// Distinct texts of caller patterns.
     pub(super) texts: u32,
     pub(super) patterns: u32,
     pub(super) caller_sets: u32,
     pub(super) entries: u32,
     pub(super) grant_sets: u32,
-    /// Different pairs of port and grant set.
+    /// Distinct pairs of port and grant set.
     pub(super) listings: u32,
     pub(super) rows: u32,
-    /// Bytes of all rows together.
+    /// Total bytes of all rows.
     pub(super) row_bytes: u32,
 }
 
-/// The sections in their order in the table.
+/// The sections, in their order in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Section {
     NameEnds,
@@ -98,7 +103,7 @@ impl Header {
         self.rows.div_ceil(ROWS_PER_BLOCK)
     }
 
-    /// The number of names. In 64 bits, since the counts may be anybody's.
+    /// The number of names. In 64 bits, since untrusted counts must not overflow.
     fn names(&self) -> u64 {
         u64::from(FIRST_PEER_NAME) + 2 * u64::from(self.peers) + u64::from(self.texts)
     }

@@ -1,13 +1,13 @@
 //! The 39 characters of a host name as numbers, three of which fit in two bytes.
 //!
-//! Three letters are one number to the base of 40, big-endian; behind the last letter stand zeros. Letters are numbered in
-//! the order of their ASCII codes, and none is zero, so packed texts compare, byte by byte, as the texts do.
+//! Three letters form one number in base 40, big-endian; zeros pad the last group. Letters are
+//! numbered in ASCII order and none is zero, so packed texts compare byte by byte as the texts do.
 
 use crate::name::Hostname;
 
 const BASE: u16 = 40;
 
-/// The letter of a character; `None` for one that stands in no host name in lower case.
+/// The letter of a character; `None` if it cannot occur in a lower-case host name.
 pub(super) fn letter_of(character: u8) -> Option<u8> {
     match character {
         b'-' => Some(1),
@@ -31,12 +31,12 @@ pub(super) fn character_of(letter: u8) -> Option<u8> {
     }
 }
 
-/// How many bytes `letters` letters take.
+/// The number of bytes that `letters` packed letters take.
 pub(super) fn packed_length(letters: usize) -> usize {
     letters.div_ceil(3) * 2
 }
 
-/// Packs letters; the iterator gives two bytes for three of them.
+/// Packs letters, two bytes per three letters.
 pub(super) fn pack(letters: &[u8]) -> impl Iterator<Item = u8> {
     letters.chunks(3).flat_map(|three| {
         let letter = |place| three.get(place).copied().map_or(0, u16::from);
@@ -44,7 +44,7 @@ pub(super) fn pack(letters: &[u8]) -> impl Iterator<Item = u8> {
     })
 }
 
-/// Reads packed letters, with the zeros behind the last.
+/// Unpacks letters, including the zeros that pad the last group.
 pub(super) fn unpack(packed: &[u8]) -> impl Iterator<Item = u8> {
     packed.as_chunks::<2>().0.iter().flat_map(|two| {
         let number = u16::from_be_bytes(*two);
@@ -52,7 +52,7 @@ pub(super) fn unpack(packed: &[u8]) -> impl Iterator<Item = u8> {
     })
 }
 
-/// A text that rows are searched for, both as letters and packed.
+/// A text to look up among the rows, both as letters and packed.
 pub(super) struct Letters {
     letters: [u8; Hostname::MAX_BYTES],
     packed: [u8; Hostname::MAX_BYTES.div_ceil(3) * 2],
@@ -60,7 +60,7 @@ pub(super) struct Letters {
 }
 
 impl Letters {
-    /// `None` when `text` has other characters than a host name, or too many.
+    /// Returns `None` if `text` is too long or has a character that cannot occur in a host name.
     pub(super) fn new(text: &[u8]) -> Option<Self> {
         let mut new = Self { letters: [0; _], packed: [0; _], length: text.len() };
         for (place, &character) in new.letters.get_mut(..text.len())?.iter_mut().zip(text) {

@@ -1,5 +1,5 @@
-//! The compiled table: one byte string with all exports, grants and peers, built by the controller and read in place by
-//! the filter.
+//! The compiled table: one byte string with all exports, grants and peers. The controller builds
+//! it, and the filter reads it in place.
 //!
 //! # Format (versions 1 and 2; all numbers little-endian)
 //!
@@ -19,22 +19,28 @@
 //! trailer  SHA-256 of everything before
 //! ```
 //!
-//! A row's key is the host with its labels reversed, so that hosts of one namespace are neighbours and share all but
-//! their first label. What *all* keys begin with (`example.beta.svc.`) is stored once. What is left of a row: the number
-//! of letters it shares with the row before, the number of letters of its own, these letters, three in two bytes, and
-//! the number of its listing. That is 10 to 16 bytes for names as people and programs give them.
+//! A row's key is the host with its labels reversed. So hosts of one namespace are neighbours, and
+//! share all labels except one. The prefix of *all* keys (`example.beta.svc.`) is stored once. The
+//! rest of a row is four things: the number of letters shared with the row before, the number of
+//! its own letters, these letters (three in two bytes), and the number of its listing. That takes
+//! 10 to 16 bytes for typical names.
 //!
-//! A table in which nothing is passed through has version 1, and any other one version 2, so that a filter that reads version 1 alone
-//! goes on until somebody uses passthrough, and then keeps its last good table.
+//! A table without passthrough has version 1; any other has version 2. A filter that reads only
+//! version 1 keeps working until a service uses passthrough; then it keeps its last good table.
 //!
-//! Everything that is stored is in order, stored once, and used, and the reader insists on that: one content has one
-//! spelling, and no table is larger than it must be.
+//! Everything stored is in order, stored once, and used, and the reader enforces that. So each
+//! content has exactly one spelling, and no table is larger than necessary.
 //!
-//! The naive form is a map from `host:port` to a list of grants. Each complication above was forced: reading in place (a
-//! wasm VM must not build a map of 100,000 strings at each update, in each worker), front coding and packed letters
-//! (100,000 exports in 16 bytes each, 10,000 in one Kubernetes object), shared sets (500 peers times 10,000 exports).
+//! The naive form is a map from `host:port` to a list of grants. Each complication has a reason:
 //!
-//! A cluster's name is not stored: it follows from host and port ([`crate::ServiceName::cluster`]).
+//! - Reading in place: a wasm VM must not build a map of 100,000 strings at each update, in each
+//!   worker.
+//! - Front coding and packed letters: 100,000 exports take 16 bytes each, and 10,000 fit in one
+//!   Kubernetes object.
+//! - Shared sets: 500 peers times 10,000 exports would not fit.
+//!
+//! The name of an Envoy cluster is not stored: it follows from host and port
+//! ([`crate::ServiceName::cluster`]).
 
 mod builder;
 mod bytes;
@@ -63,13 +69,14 @@ use serde::{Deserialize, Serialize};
 /// Whether refusals of a peer's calls to exported services take effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Mode {
-    /// What is not granted is refused.
+    /// Calls without a grant are refused.
     Enforce,
-    /// What no policy grants is reported and let through, as long as the Service's owner admits the peer.
+    /// Calls that no policy grants are reported but pass, as long as the Service's owner admits the
+    /// peer.
     Audit,
 }
 
-/// SHA-256 of a table, its generation included.
+/// The SHA-256 of a table, generation included.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ContentHash(pub(crate) [u8; 32]);
 

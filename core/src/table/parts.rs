@@ -4,21 +4,22 @@ use super::layout::{FIRST_PEER_NAME, FORMAT_VERSION, Header, MAGIC, PASSTHROUGH,
 use super::rows;
 use sha2::{Digest, Sha256};
 
-/// Everything stands in the order in which it is written, and refers to other things by their place.
+/// Everything is in the order in which it is written. Items refer to each other by their index.
 #[derive(Debug, Clone)]
 pub(super) struct Parts {
-    /// Local trust domain, key prefix, trust domain and name of each peer, texts of caller patterns.
+    /// Local trust domain, key prefix, trust domain and name of each peer, texts of caller
+    /// patterns.
     pub(super) names: Vec<Vec<u8>>,
     pub(super) modes: Vec<u8>,
     pub(super) caller_sets: Vec<Vec<[u32; 2]>>,
     pub(super) grant_sets: Vec<Vec<[u16; 2]>>,
     pub(super) listings: Vec<(u16, u32)>,
-    /// Letters of the key behind the prefix, and the listing.
+    /// The key's letters after the prefix, and the number of the listing.
     pub(super) rows: Vec<(Vec<u8>, u32)>,
 }
 
 impl Parts {
-    /// Writes the table. No number overflows in one that is not too large to be read.
+    /// Writes the table. Numbers overflow only in a table that is too large to be read anyway.
     pub(super) fn write(&self, generation: u64) -> Vec<u8> {
         let (rows, block_starts) = rows::encode(&self.rows);
         let header = self.header(generation, rows.len());
@@ -72,7 +73,7 @@ fn items<T>(groups: &[Vec<T>]) -> u32 {
     groups.iter().map(Vec::len).sum::<usize>() as u32
 }
 
-/// Where each group ends when all stand one behind the other.
+/// Where each group ends when all are concatenated.
 fn ends<T>(groups: &[Vec<T>]) -> impl Iterator<Item = u32> {
     groups.iter().scan(0, |end, group| {
         *end += group.len();

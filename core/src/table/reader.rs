@@ -6,16 +6,16 @@ use super::{ContentHash, Mode, TableError, check};
 use crate::callers::{CallerPattern, Callers, Pattern, pattern_matches};
 use crate::name::{Hostname, ServiceName, ServicePort, SpiffeId};
 
-/// A checked table. Lookups read its bytes in place and allocate nothing.
+/// A table that has passed the check. Lookups read its bytes in place and do not allocate.
 #[derive(Clone)]
 pub struct Table {
     sections: Sections,
     hash: ContentHash,
 }
 
-/// A row of the table: an exported service, found.
+/// An exported service, as found in a table.
 ///
-/// It belongs to the table that it was found in: another one knows no grants for it.
+/// It belongs to the table in which it was found; another table has no grants for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Export {
     grant_set: u32,
@@ -24,85 +24,86 @@ pub struct Export {
 }
 
 impl Export {
-    /// Whether the gateway passes the service's TLS through. It has no grants then.
+    /// Returns true if the gateway passes the service's TLS through. Such a service has no grants.
     pub fn is_passthrough(self) -> bool {
         self.grant_set == PASSTHROUGH
     }
 }
 
-/// A peer of the table.
+/// A peer, as found in a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerRow<'t> {
     index: u16,
     /// Its trust domain.
     pub trust_domain: &'t str,
-    /// Its `IstioFederation`'s name.
+    /// The name of its `IstioFederation`.
     pub name: &'t str,
     /// Whether refusals take effect.
     pub mode: Mode,
 }
 
-/// What the grant set of an export says of one peer.
+/// What an export's grant set says about a caller of one peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Granted {
     No,
-    /// The owner admits the peer, but nobody of it is granted (audit mode only).
+    /// The owner admits the peer, but the grant admits no caller (audit mode only).
     Nobody,
     OtherCallers,
     Yes,
 }
 
 impl Table {
-    /// Takes bytes as a table after checking all of them, once, in time and memory linear in their number.
+    /// Checks all bytes, once, in time and memory linear in their number.
     ///
     /// # Errors
-    /// [`TableError`] says what is wrong with them. Any bytes whatever are answered so; none panic.
+    /// [`TableError`] if the bytes are not a valid table. No input panics.
     pub fn read(bytes: impl Into<Box<[u8]>>) -> Result<Self, TableError> {
         let (sections, hash) = check::check(bytes.into())?;
         Ok(Self { sections, hash })
     }
 
-    /// The version of the format that the table has.
+    /// The version of the table's format.
     pub fn format_version(&self) -> u32 {
         self.sections.header.version
     }
 
-    /// The number that grows with each published table.
+    /// The generation: a number that grows with each published table.
     pub fn generation(&self) -> u64 {
         self.sections.header.generation
     }
 
-    /// The hash of the table's bytes, the generation included.
+    /// The hash of the table's bytes, generation included.
     pub fn hash(&self) -> ContentHash {
         self.hash
     }
 
-    /// The trust domain of the cluster whose exports these are.
+    /// The trust domain of the cluster that exports these services.
     pub fn trust_domain(&self) -> &str {
         self.sections.trust_domain().unwrap_or_default()
     }
 
-    /// How many services (`host:port`) are exported.
+    /// The number of exported services (`host:port`).
     pub fn rows(&self) -> u32 {
         self.sections.header.rows
     }
 
-    /// How many peers there are.
+    /// The number of peers.
     pub fn peer_count(&self) -> u32 {
         self.sections.header.peers
     }
 
-    /// How many different grant sets the rows share.
+    /// The number of distinct grant sets that the rows share.
     pub fn grant_set_count(&self) -> u32 {
         self.sections.header.grant_sets
     }
 
-    /// The table as it was read.
+    /// The table's bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.sections.bytes
     }
 
-    /// Looks up an exported service. `host` must be in lower case, as [`crate::Sni`] and [`Hostname`] give it.
+    /// Looks up an exported service. `host` must be in lower case, as in [`crate::Sni`] and
+    /// [`Hostname`].
     pub fn export(&self, host: &str, port: ServicePort) -> Option<Export> {
         let key = Key::new(host)?;
         let key = Letters::new(key.as_bytes().strip_prefix(self.sections.prefix())?)?;
@@ -110,7 +111,7 @@ impl Table {
         Some(self.export_with(grant_set))
     }
 
-    /// Looks up the peer that has a trust domain.
+    /// Looks up the peer with this trust domain.
     pub fn peer_of(&self, trust_domain: &str) -> Option<PeerRow<'_>> {
         self.peer(self.sections.find_peer(trust_domain)?)
     }
@@ -120,8 +121,9 @@ impl Table {
         (0..self.peer_count()).map_while(|index| self.peer(u16::try_from(index).ok()?))
     }
 
-    /// All exports in the table's order. This is for people and tests; it allocates. A table's bytes may name a service whose server name
-    /// TLS does not take; it is listed, and nobody can call it.
+    /// All exports, in the table's order. It allocates: use it for display and tests. A table may
+    /// contain a service whose server name is too long for TLS; it is listed, but no client can
+    /// call it.
     pub fn exports(&self) -> impl Iterator<Item = (ServiceName, Export)> {
         self.sections.keys().map_while(|(key, row)| {
             let host = Hostname::parse(&host_of(&key)?).ok()?;
@@ -130,8 +132,8 @@ impl Table {
         })
     }
 
-    /// The grants of an export, in order of the peers' trust domains; none for an export of another table. This is for
-    /// people and tests; it allocates.
+    /// The grants of an export, in order of the peers' trust domains; empty for an export of
+    /// another table. It allocates: use it for display and tests.
     pub fn grants(&self, export: Export) -> Vec<(PeerRow<'_>, Callers)> {
         let Some(set) = self.grant_set_of(export) else { return Vec::new() };
         let entries = self.sections.set_entries(set).unwrap_or_default();
@@ -139,7 +141,7 @@ impl Table {
         entries.filter_map(|(peer, callers)| Some((self.peer(peer)?, self.callers(callers)?))).collect()
     }
 
-    /// Whether `peer` may reach `export` as `id`.
+    /// Checks whether `peer` may reach `export` with the identity `id`.
     pub(crate) fn granted(&self, export: Export, peer: &PeerRow<'_>, id: &SpiffeId<'_>) -> Granted {
         let set = self.grant_set_of(export);
         match set.and_then(|set| self.sections.find_callers(set, peer.index)) {

@@ -1,7 +1,12 @@
 //! The rows: front-coded keys in order.
 //!
-//! A row is: how many letters its key shares with the row before (one byte; none in the first row of a block), how many
-//! are its own (one byte), these letters packed (see `letters`), and the number of its listing: its port and grant set (LEB128).
+//! A row consists of:
+//!
+//! - the number of letters that its key shares with the row before (one byte; 0 in the first row of
+//!   a block),
+//! - the number of its own letters (one byte),
+//! - these letters, packed (see `letters`),
+//! - the number of its listing, which stands for its port and grant set (LEB128).
 
 use super::bytes::{Cursor, push_number};
 use super::layout::ROWS_PER_BLOCK;
@@ -9,14 +14,14 @@ use super::letters::{Letters, pack, packed_length, unpack};
 use crate::name::Hostname;
 use std::cmp::Ordering;
 
-/// A host with its labels in reverse order, in place: no allocation on the hot path.
+/// A host with its labels in reverse order, stored inline so that the hot path does not allocate.
 pub(super) struct Key {
     bytes: [u8; Hostname::MAX_BYTES],
     length: usize,
 }
 
 impl Key {
-    /// The key of `host`; `None` when it is longer than a host name may be.
+    /// The key of `host`; `None` if it is longer than a host name may be.
     pub(super) fn new(host: &str) -> Option<Self> {
         let mut key = Self { bytes: [0; Hostname::MAX_BYTES], length: host.len() };
         let mut rest = key.bytes.get_mut(..host.len())?;
@@ -39,13 +44,13 @@ impl Key {
     }
 }
 
-/// The host that has `key`: reversing is its own inverse.
+/// The host of `key`: reversing the labels twice gives the original.
 pub(super) fn host_of(key: &[u8]) -> Option<String> {
     let host = Key::new(std::str::from_utf8(key).ok()?)?;
     String::from_utf8(host.as_bytes().to_vec()).ok()
 }
 
-/// One row as it is written: what differs from the row before.
+/// One encoded row: the difference from the row before.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Row<'t> {
     pub(super) shared: usize,
@@ -62,22 +67,22 @@ impl<'t> Row<'t> {
         Some(Self { shared, own, packed, listing: cursor.number()? })
     }
 
-    /// The key's letters that the row before does not have.
+    /// The key's letters after those it shares with the row before.
     pub(super) fn own(&self) -> impl Iterator<Item = u8> {
         unpack(self.packed).take(self.own)
     }
 
-    /// Whether there are zeros and nothing else behind the last letter.
+    /// Returns true if the letters are padded with zeros only.
     pub(super) fn is_padded_with_zeros(&self) -> bool {
         unpack(self.packed).skip(self.own).all(|letter| letter == 0)
     }
 
-    /// How the key of this row, the first of a block, stands to the one that is looked for.
+    /// Compares the key of this row, the first of its block, with `key`.
     pub(super) fn compare_as_first(&self, key: &Letters) -> Ordering {
         self.packed.cmp(key.packed())
     }
 
-    /// How the own letters stand to `wanted`, and how many of them are the same.
+    /// Compares the row's own letters with `wanted`; also returns how many of them match.
     fn compare_own(&self, wanted: &[u8]) -> (usize, Ordering) {
         let mut same = 0;
         for letter in self.own() {
@@ -91,7 +96,8 @@ impl<'t> Row<'t> {
     }
 }
 
-/// Writes rows, which must come in order of letters and port, each with its listing; returns the rows and the beginning of each block.
+/// Encodes rows, each with its listing, which must be sorted by letters and port. Returns the bytes
+/// and the start of each block.
 pub(super) fn encode(rows: &[(Vec<u8>, u32)]) -> (Vec<u8>, Vec<u32>) {
     let (mut out, mut blocks) = (Vec::new(), Vec::new());
     let mut before: &[u8] = &[];
@@ -110,17 +116,19 @@ pub(super) fn encode(rows: &[(Vec<u8>, u32)]) -> (Vec<u8>, Vec<u32>) {
     (out, blocks)
 }
 
-/// Looks for a key, and for a listing that `compare_port` finds equal, in one block of at most `ROWS_PER_BLOCK` rows
-/// without putting any key together: `matched` is how many letters of the key the row before has.
+/// Searches one block of at most `ROWS_PER_BLOCK` rows for a key with a listing for which
+/// `compare_port` returns equal. It builds no key: `matched` is the number of the key's letters
+/// that the row before matches.
 pub(super) fn find_in_block(block: &[u8], key: &[u8], compare_port: impl Fn(u32) -> Option<Ordering>) -> Option<u32> {
     let mut cursor = Cursor::new(block);
     let mut matched = 0;
     for _ in 0..ROWS_PER_BLOCK {
         let row = Row::read(&mut cursor)?;
         match row.shared.cmp(&matched) {
-            // It differs from the key where the row before does, and is still smaller.
+            // This row differs from the key where the row before does, and is still smaller.
             Ordering::Greater => continue,
-            // It left the key before the row before did, so it is larger, and so are all behind it.
+            // This row differs from the key at an earlier letter than the row before, so it is
+            // larger. So are all later rows.
             Ordering::Less => return None,
             Ordering::Equal => {}
         }

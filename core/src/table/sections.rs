@@ -1,5 +1,5 @@
-//! A table's bytes cut into sections. Every access may fail, since the check looks through here as well, before it has
-//! found the bytes to be good.
+//! A table's bytes, split into sections. Every access may fail, because the check reads through
+//! this module before it knows that the bytes are valid.
 
 use super::Mode;
 use super::bytes::{Cursor, u16_at, u32_at};
@@ -21,7 +21,7 @@ impl Sections {
         self.ranges.get(section as usize).and_then(|range| self.bytes.get(range.clone())).unwrap_or_default()
     }
 
-    /// From a section of ends: where item `number` begins and ends.
+    /// The range of item `number`, from a section that holds the end of each item.
     fn span(&self, ends: Section, number: u32) -> Option<Range<u32>> {
         let ends = self.section(ends);
         let start = match number.checked_sub(1) {
@@ -44,7 +44,7 @@ impl Sections {
         self.name(0)
     }
 
-    /// What all keys begin with.
+    /// The common prefix of all keys.
     pub(super) fn prefix(&self) -> &[u8] {
         self.name_bytes(1).unwrap_or_default()
     }
@@ -62,7 +62,7 @@ impl Sections {
         Some((self.peer_trust_domain(index)?, self.name(Self::peer_name(index) + 1)?, mode))
     }
 
-    /// Binary search for the peer that has a trust domain.
+    /// Finds the peer with this trust domain by binary search.
     pub(super) fn find_peer(&self, trust_domain: &str) -> Option<u16> {
         let number = search(0..self.header.peers, |index| {
             let found = self.name_bytes(Self::peer_name(u16::try_from(index).ok()?))?;
@@ -76,44 +76,44 @@ impl Sections {
         self.name(first.checked_add(number)?)
     }
 
-    /// The numbers of the texts for namespace and service account.
+    /// The numbers of a pattern's texts: namespace and service account.
     pub(super) fn pattern(&self, number: u32) -> Option<(u32, u32)> {
         let at = place(number, PATTERN_BYTES)?;
         let patterns = self.section(Section::Patterns);
         Some((u32_at(patterns, at)?, u32_at(patterns, at.checked_add(4)?)?))
     }
 
-    /// The patterns of a set of callers.
+    /// The patterns in a set of callers.
     pub(super) fn caller_patterns(&self, set: u16) -> Option<Range<u32>> {
         self.span(Section::CallerEnds, set.into())
     }
 
-    /// The entries of a grant set.
+    /// The entries in a grant set.
     pub(super) fn set_entries(&self, set: u32) -> Option<Range<u32>> {
         self.span(Section::SetEnds, set)
     }
 
-    /// The peer and the callers of an entry.
+    /// An entry's peer and callers.
     pub(super) fn entry(&self, number: u32) -> Option<(u16, u16)> {
         let at = place(number, ENTRY_BYTES)?;
         let entries = self.section(Section::Entries);
         Some((u16_at(entries, at)?, u16_at(entries, at.checked_add(2)?)?))
     }
 
-    /// Binary search for the callers that a grant set has for a peer.
+    /// Finds a peer's callers in a grant set by binary search.
     pub(super) fn find_callers(&self, set: u32, peer: u16) -> Option<u16> {
         let found = search(self.set_entries(set)?, |number| Some(self.entry(number)?.0.cmp(&peer)))?;
         Some(self.entry(found)?.1)
     }
 
-    /// A port and the grant set of the services that are listed so.
+    /// A listing's port and grant set.
     pub(super) fn listing(&self, number: u32) -> Option<(u16, u32)> {
         let at = place(number, LISTING_BYTES)?;
         let listings = self.section(Section::Listings);
         Some((u16_at(listings, at)?, u32_at(listings, at.checked_add(2)?)?))
     }
 
-    /// How the port of a listing stands to the one that is looked for.
+    /// Compares the port of a listing with `port`.
     fn compare_port(&self, listing: u32, port: u16) -> Option<Ordering> {
         Some(self.listing(listing)?.0.cmp(&port))
     }
@@ -122,13 +122,13 @@ impl Sections {
         u32_at(self.section(Section::BlockStarts), place(number, 4)?).map(|start| start as usize)
     }
 
-    /// The listing of an export.
+    /// Finds an export's listing by key and port.
     pub(super) fn find_row(&self, key: &Letters, port: u16) -> Option<u32> {
         let block = self.block_of(key, port)?;
         find_in_block(block, key.as_slice(), |listing| self.compare_port(listing, port))
     }
 
-    /// The last block whose first row is not behind the key.
+    /// The last block whose first row does not sort after the key and port.
     fn block_of(&self, key: &Letters, port: u16) -> Option<&[u8]> {
         let rows = self.section(Section::Rows);
         let (mut low, mut high) = (0, self.header.blocks());
@@ -152,7 +152,7 @@ impl Sections {
         found
     }
 
-    /// The key and row of each export, in order, up to the first that cannot be read.
+    /// The key and row of each export, in order, up to the first unreadable row.
     pub(super) fn keys(&self) -> impl Iterator<Item = (Vec<u8>, Row<'_>)> {
         let mut cursor = Cursor::new(self.section(Section::Rows));
         let mut key = self.prefix().to_vec();
@@ -166,17 +166,17 @@ impl Sections {
     }
 }
 
-/// Puts a row's own letters behind `key`; `None` when one of them is no letter.
+/// Appends a row's own letters to `key`; returns `None` if one of them is not a valid letter.
 pub(super) fn extend_with_own(key: &mut Vec<u8>, row: &Row<'_>) -> Option<()> {
     row.own().try_for_each(|letter| character_of(letter).map(|character| key.push(character)))
 }
 
-/// Where item `number` of a section begins. Checked, since `usize` has 32 bits in wasm.
+/// The offset of item `number` in a section. Checked, since `usize` has 32 bits in wasm.
 fn place(number: u32, bytes: usize) -> Option<usize> {
     usize::try_from(number).ok()?.checked_mul(bytes)
 }
 
-/// Binary search by how item `number` stands to what is looked for.
+/// Binary search. `compare` compares the item with a number to the one searched for.
 fn search(numbers: Range<u32>, compare: impl Fn(u32) -> Option<Ordering>) -> Option<u32> {
     let Range { start: mut low, end: mut high } = numbers;
     while low < high {

@@ -1,4 +1,4 @@
-//! What the tests of this folder share.
+//! Code shared by the tests in this folder.
 #![allow(dead_code, unreachable_pub)]
 
 pub mod model;
@@ -8,14 +8,14 @@ pub mod strategies;
 use fedgate_core::{Grant, Peer, Table, TableBuilder};
 use sha2::{Digest, Sha256};
 
-/// Makes the checksum at the end right.
+/// Corrects the checksum at the end.
 pub fn seal(bytes: &mut [u8]) {
     if let Some((content, hash)) = bytes.split_last_chunk_mut::<32>() {
         *hash = Sha256::digest(content).into();
     }
 }
 
-/// A builder with all that a table says.
+/// A builder with the table's content.
 pub fn rebuilt(table: &Table) -> TableBuilder {
     let mut builder = TableBuilder::new(table.trust_domain().parse().unwrap());
     let mut indices = std::collections::BTreeMap::new();

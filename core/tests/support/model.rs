@@ -1,4 +1,4 @@
-//! The table's twin: maps, and a decision that is written down as plainly as it can be.
+//! A model of the table: maps, and the decision written as plainly as possible.
 
 use fedgate_core::{
     CallerPattern, Callers, Grant, Hostname, Mode, Outcome, Peer, PeerIndex, Reason, ServiceName, SpiffeId,
@@ -6,19 +6,19 @@ use fedgate_core::{
 };
 use std::collections::BTreeMap;
 
-/// Who may reach a service: callers by the peer's trust domain.
+/// The callers that may reach a service, by trust domain.
 pub type Grants = BTreeMap<String, Callers>;
 
 #[derive(Debug, Clone, Default)]
 pub struct Model {
-    /// Name and mode by trust domain.
+    /// Name and mode, by trust domain.
     pub peers: BTreeMap<String, (String, Mode)>,
-    /// Grants by host and port; `None` where TLS is passed through.
+    /// Grants by host and port; `None` for passthrough.
     pub exports: BTreeMap<(String, u16), Option<Grants>>,
 }
 
 impl Model {
-    /// The builder of its table, filled in an order that `shuffle` chooses.
+    /// A builder for the model's table, filled in an order that depends on `shuffle`.
     pub fn builder(&self, shuffle: u64) -> TableBuilder {
         let mut rng = fastrand::Rng::with_seed(shuffle);
         let mut builder = TableBuilder::new("alpha.example".parse().unwrap());
@@ -46,7 +46,7 @@ impl Model {
         builder
     }
 
-    /// What must be decided, and the trust domain of the peer that was recognised.
+    /// The expected decision, and the trust domain of the recognised peer.
     pub fn decide(&self, server_name: Option<&str>, uri_san: Option<&str>) -> (Outcome, Reason, Option<String>) {
         let refused = |reason| (Outcome::Refused, reason, None);
         let Some(server_name) = server_name.filter(|name| !name.is_empty()) else { return refused(Reason::NoSni) };
@@ -71,7 +71,7 @@ impl Model {
 }
 
 impl Model {
-    /// What must be decided where TLS is passed through.
+    /// The expected decision for a connection whose TLS is passed through.
     pub fn decide_passthrough(&self, server_name: Option<&str>) -> (Outcome, Reason) {
         let Some(server_name) = server_name.filter(|name| !name.is_empty()) else {
             return (Outcome::Refused, Reason::NoSni);
@@ -84,9 +84,9 @@ impl Model {
     }
 }
 
-/// Host and port of a server name.
+/// The host and port of a server name.
 fn service(server_name: &str) -> Option<(String, u16)> {
-    // The most that Envoy and other TLS libraries take (RFC 6066, section 3, leaves room for more).
+    // The longest that Envoy and other TLS libraries accept (RFC 6066, section 3, allows more).
     if server_name.len() > 255 {
         return None;
     }

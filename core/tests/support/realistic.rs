@@ -1,4 +1,4 @@
-//! Exports as large clusters have them: names of 40 to 60 bytes over 1,000 namespaces.
+//! Exports as in large clusters: names of 40 to 60 bytes in 1,000 namespaces.
 
 use fastrand::Rng;
 use fedgate_core::{CallerPattern, Callers, Grant, Mode, Pattern, Peer, PeerIndex, ServiceName, TableBuilder};
@@ -52,16 +52,17 @@ const PEERS: usize = 50;
 const CALLER_SETS: usize = 100;
 const GRANT_SETS: usize = 200;
 
-/// How the services of a realistic cluster are called.
+/// The naming scheme of a realistic cluster's services.
 #[derive(Debug, Clone, Copy)]
 pub enum Names {
-    /// `payment-gateway-12`.
+    /// Like `payment-gateway-12`.
     Words,
-    /// `payment-gateway-5f9c7d8b6d`, as replica sets are named.
+    /// Like `payment-gateway-5f9c7d8b6d`, as replica sets are named.
     Hexadecimal,
 }
 
-/// `count` exports, each on one port or a few, that share 200 grant sets (of 100 sets of callers) among 50 peers.
+/// `count` exports, each on one or a few ports. They share 200 grant sets, made of 100 caller sets,
+/// among 50 peers.
 pub fn builder(names: Names, count: usize) -> TableBuilder {
     let mut rng = Rng::with_seed(1);
     let mut builder = TableBuilder::new("beta.example".parse().unwrap());
@@ -74,7 +75,7 @@ pub fn builder(names: Names, count: usize) -> TableBuilder {
     builder
 }
 
-/// `count` different services.
+/// `count` distinct services.
 pub fn services(names: Names, count: usize) -> BTreeSet<ServiceName> {
     let mut rng = Rng::with_seed(2);
     let namespaces: Vec<String> =

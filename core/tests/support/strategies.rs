@@ -1,5 +1,5 @@
-//! Random models, with names as people give them and names that are meant to trip a search: prefixes of one another, the
-//! characters around the dot in ASCII, the longest ones.
+//! Random models. Some names are typical; others are chosen to trip a search: prefixes of one
+//! another, characters next to the dot in ASCII, names of maximum length.
 
 use super::model::{Grants, Model};
 use fedgate_core::{CallerPattern, Callers, Hostname, Mode, Pattern};
@@ -9,7 +9,7 @@ use proptest::sample::{Index, select};
 
 const PEERS: [&str; 6] = ["beta.example", "gamma.example", "beta.example.org", "b", "beta-example", "z_1"];
 
-/// Models with up to 120 exports, so up to four blocks of rows.
+/// Models with up to 120 exports, which take up to four blocks of rows.
 pub fn model() -> impl Strategy<Value = Model> {
     let grant_set = prop_oneof![5 => vec(callers(), PEERS.len()).prop_map(Some), 1 => Just(None)];
     (btree_map(select(&PEERS[..]), mode(), 0..PEERS.len()), vec(grant_set, 1..6), exports())
@@ -45,7 +45,7 @@ fn exports() -> impl Strategy<Value = Exports> {
         .prop_flat_map(|(count, host)| vec(((host, select(vec![1, 80, 443, 8080, u16::MAX])), any::<Index>()), count))
 }
 
-/// One kind of host for a whole model, or a mixture.
+/// One kind of host for the whole model, or a mixture.
 fn hosts() -> impl Strategy<Value = BoxedStrategy<String>> {
     let mixture = prop_oneof![realistic(), adversarial(), longest()].boxed();
     select(vec![realistic().boxed(), adversarial().boxed(), mixture])
@@ -60,7 +60,8 @@ fn adversarial() -> impl Strategy<Value = String> {
     vec(label, 1..4).prop_map(|labels| labels.join("."))
 }
 
-/// Up to 236 bytes: with a port of five digits, the server name then has the 255 bytes that it may have.
+/// Up to 236 bytes. With a port of five digits, the server name then reaches its maximum of 255
+/// bytes.
 fn longest() -> impl Strategy<Value = String> {
     ("[ab]{44}", 40..=44usize).prop_map(|(last, length)| {
         let label = "a".repeat(63);
@@ -68,7 +69,7 @@ fn longest() -> impl Strategy<Value = String> {
     })
 }
 
-/// Nothing, everyone, or some patterns.
+/// No grant, any caller, or some patterns.
 fn callers() -> impl Strategy<Value = Option<Callers>> {
     let pattern = ("[ab*]{1,3}", "[ab*]{1,3}").prop_map(|(namespace, service_account)| CallerPattern {
         namespace: Pattern::parse(&namespace).unwrap(),
@@ -78,7 +79,7 @@ fn callers() -> impl Strategy<Value = Option<Callers>> {
     prop_oneof![Just(None), Just(Some(Callers::Any)), patterns]
 }
 
-/// Server names: of an exported service, of one that is nearly one, and others.
+/// Server names: of an exported service, of one that is slightly off, and arbitrary ones.
 pub fn server_name() -> impl Strategy<Value = ServerName> {
     let change = prop_oneof![
         6 => Just(Change::None),
@@ -92,7 +93,7 @@ pub fn server_name() -> impl Strategy<Value = ServerName> {
     (any::<Index>(), change).prop_map(|(export, change)| ServerName { export, change })
 }
 
-/// A server name that is made for a model.
+/// A server name derived from a model.
 #[derive(Debug, Clone)]
 pub struct ServerName {
     export: Index,
@@ -133,12 +134,12 @@ impl ServerName {
     }
 }
 
-/// Host names of any kind, each of which is valid.
+/// Valid host names of every kind.
 pub fn host() -> impl Strategy<Value = String> {
     prop_oneof![realistic(), adversarial(), longest()].prop_filter("a host", |host| Hostname::parse(host).is_ok())
 }
 
-/// Identities of peers, nearly of peers, and other texts.
+/// Identities of peers, near misses, and arbitrary texts.
 pub fn uri_san() -> impl Strategy<Value = Option<String>> {
     let trust_domain = prop_oneof![8 => select(&PEERS[..]).prop_map(str::to_owned), 1 => "[a-z.]{0,12}"];
     let istio = (trust_domain, "[ab]{0,3}", "[ab]{0,3}")

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 #[serde(try_from = "String", into = "String")]
 pub struct Fingerprint([u8; 32]);
 
-/// Why a text is no [`Fingerprint`].
+/// Why a text is not a [`Fingerprint`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected sha256: and 64 lower-case hexadecimal digits")]
 pub struct InvalidFingerprint;
@@ -15,7 +15,7 @@ pub struct InvalidFingerprint;
 const PREFIX: &str = "sha256:";
 
 impl Fingerprint {
-    /// The fingerprint of a certificate.
+    /// Returns the fingerprint of a certificate.
     pub fn of(der: &[u8]) -> Self {
         Self(Sha256::digest(der).into())
     }
@@ -23,7 +23,8 @@ impl Fingerprint {
     /// Reads what `Display` writes.
     ///
     /// # Errors
-    /// [`InvalidFingerprint`] for anything else, upper-case digits included: there is one way to write each.
+    /// [`InvalidFingerprint`] for anything else, including upper-case digits: each fingerprint has
+    /// exactly one spelling.
     pub fn parse(text: &str) -> Result<Self, InvalidFingerprint> {
         let digits = text.strip_prefix(PREFIX).map(str::as_bytes).filter(|digits| digits.len() == 64);
         let mut bytes = [0; 32];
@@ -70,7 +71,7 @@ mod tests {
 
     #[test]
     fn it_is_read_as_it_is_written_and_in_no_other_way() {
-        // sha256("") is known.
+        // The well-known SHA-256 of the empty string.
         let text = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(Fingerprint::of(b"").to_string(), text);
         assert_eq!(Fingerprint::parse(text), Ok(Fingerprint::of(b"")));

@@ -3,8 +3,8 @@ use std::sync::Arc;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::ParsedExtension;
 
-/// By what an issuer is found: the names of subject and issuer, and the identifiers of their keys (RFC 5280, sections 4.2.1.1
-/// and 4.2.1.2).
+/// What identifies an issuer: the names of subject and issuer, and the identifiers of their keys
+/// (RFC 5280, sections 4.2.1.1 and 4.2.1.2).
 #[derive(Clone)]
 pub(crate) struct Names {
     subject: Arc<[u8]>,
@@ -39,12 +39,12 @@ impl Names {
         &self.shown_issuer
     }
 
-    /// Whether it names itself as its issuer.
+    /// Returns true if it names itself as its issuer.
     pub(crate) fn is_self_issued(&self) -> bool {
         self.may_be_issued_by(self)
     }
 
-    /// Whether `issuer` may be the issuer, as far as names and key identifiers say.
+    /// Returns true if `issuer` may be the issuer, judging by names and key identifiers.
     pub(crate) fn may_be_issued_by(&self, issuer: &Self) -> bool {
         let keys = self.authority_key.as_ref().zip(issuer.subject_key.as_ref());
         self.issuer == issuer.subject && keys.is_none_or(|(authority, subject)| authority == subject)

@@ -1,4 +1,5 @@
-//! The certificate of the metadata endpoint. Who signed it is the peers' business: each has its own roots, or a `ca`.
+//! Checks of the metadata endpoint's certificate. Who signed it is for the peers to judge: each has
+//! its own roots, or a `ca`.
 
 use super::leaf::Chain;
 use super::source::Source;

@@ -1,4 +1,4 @@
-//! The certificate that gateway and egress show.
+//! Checks of the certificate that the gateway and the egress show.
 
 use super::leaf::{self, Chain};
 use super::path::{self, Path};
@@ -11,7 +11,7 @@ use fedgate_core::TrustDomain;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
-/// Checks a chain and its key; also, which of the roots it comes from.
+/// Checks a chain and its key, and returns which of the roots the chain leads to.
 pub(super) fn check(
     chain: &Source<'_>,
     key: &Source<'_>,
@@ -98,10 +98,10 @@ fn of_path(
     findings
 }
 
-/// Why there is no way to a root.
+/// Explains why the chain leads to no root.
 fn untrusted(chain: &[X509Certificate<'_>], roots: &[X509Certificate<'_>]) -> String {
     let subjects: Vec<_> = chain.iter().map(|certificate| certificate.subject().as_raw()).collect();
-    // The last one that leads on from the leaf by its names.
+    // The last certificate that can be reached from the leaf by following the issuers' names.
     let mut last = chain.first();
     for _ in chain {
         let issuer = last.map(|last| last.issuer().as_raw());

@@ -1,4 +1,4 @@
-//! Private keys. Nothing in here says what a key is, only what is wrong with it.
+//! Checks of private keys. No message contains any part of a key, only what is wrong with it.
 
 use super::source::Source;
 use crate::finding::{Finding, FindingReason};
@@ -8,17 +8,17 @@ use rustls::pki_types::PrivateKeyDer;
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-/// Whether a key is the one that the first certificate of a chain is for. Both are PEM.
+/// Returns true if the key belongs to the first certificate of the chain. Both are PEM.
 ///
 /// # Errors
-/// What cannot be read; it quotes neither of them.
+/// What cannot be read. The message quotes neither of them.
 pub fn keys_match(chain: &[u8], key: &[u8]) -> Result<bool, String> {
     let chain = super::leaf::Chain::read(chain)?;
     let leaf = chain.leaf()?;
     is_key_of(key, leaf.public_key())
 }
 
-/// What is wrong with the key of a certificate.
+/// Checks the private key of a certificate.
 pub(super) fn check(source: &Source<'_>, certified: &SubjectPublicKeyInfo<'_>) -> Option<Finding> {
     let bytes = match &source.bytes {
         Ok(bytes) => bytes,
@@ -47,7 +47,7 @@ fn is_key_of(pem: &[u8], certified: &SubjectPublicKeyInfo<'_>) -> Result<bool, S
 const DAMAGED: &str = "expected a private key in PEM, found one that is damaged";
 const UNUSABLE: &str = "expected a private key on P-256 or P-384, or an RSA key of 2048 to 8192 bits, found one that is damaged or of another kind";
 
-/// The first private key of a text, as DER.
+/// Returns the first private key of a text, in DER.
 fn read(bytes: &[u8]) -> Result<Vec<u8>, &'static str> {
     let text = String::from_utf8_lossy(bytes);
     let found: Vec<Result<Block, _>> = blocks(&text).collect();

@@ -1,4 +1,4 @@
-//! A certificate chain, and the form of its leaf.
+//! A certificate chain, and checks of its leaf.
 
 use crate::document::WorkloadIdentity;
 use crate::finding::shown;
@@ -10,18 +10,19 @@ use x509_parser::oid_registry::{OID_EC_P256, OID_NIST_EC_P384, OID_NIST_EC_P521,
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
 
-/// More certificates than any chain has.
+/// More certificates than any real chain has.
 const MOST: usize = 16;
 
-/// The certificates of a chain in DER, the leaf first.
+/// The certificates of a chain in DER, leaf first.
 pub(super) struct Chain {
     certificates: Vec<Vec<u8>>,
-    /// Whether the text has a private key as well.
+    /// Whether the text also contains a private key.
     pub(super) has_key: bool,
 }
 
 impl Chain {
-    /// Reads a PEM text as Envoy does: blocks of other kinds are passed over, and no certificate may be damaged.
+    /// Reads a PEM text as Envoy does: skips blocks of other kinds, and fails if any certificate is
+    /// damaged.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
         let expected = |found| format!("expected certificates in PEM, the leaf first, found {found}");
         let text = String::from_utf8_lossy(bytes);
@@ -44,22 +45,22 @@ impl Chain {
         }
     }
 
-    /// The certificates, parsed; never empty.
+    /// Parses the certificates. Never empty.
     pub(super) fn parse(&self) -> Result<Vec<X509Certificate<'_>>, String> {
         let numbered = self.certificates.iter().enumerate();
         numbered.map(|(place, der)| parse_one(der).ok_or_else(|| damaged(place))).collect()
     }
 
-    /// The first certificate.
+    /// Parses the first certificate.
     pub(super) fn leaf(&self) -> Result<X509Certificate<'_>, String> {
         self.certificates.first().and_then(|der| parse_one(der)).ok_or_else(|| damaged(0))
     }
 }
 
-/// The SPIFFE IDs of workloads in the first certificate of a PEM text.
+/// Returns the SPIFFE IDs of workloads in the first certificate of a PEM text.
 ///
 /// # Errors
-/// What is there in place of certificates, or damaged.
+/// What was found in place of certificates, or that one is damaged.
 pub fn leaf_identities(chain: &[u8]) -> Result<Vec<WorkloadIdentity>, String> {
     let chain = Chain::read(chain)?;
     let leaf = chain.leaf()?;
@@ -74,7 +75,8 @@ fn damaged(place: usize) -> String {
     format!("certificate {} is damaged: expected an X.509 certificate in DER and nothing behind it", place + 1)
 }
 
-/// What Envoy and its SPIFFE validator ask of a leaf (X.509-SVID, sections 2 and 4), and our filter of its identity.
+/// Checks what Envoy and its SPIFFE validator require of a leaf (X.509-SVID, sections 2 and 4), and
+/// what our filter requires of its identity.
 pub(super) fn faults(leaf: &X509Certificate<'_>, ours: &TrustDomain) -> Vec<String> {
     if leaf.is_ca() {
         return vec![
@@ -85,7 +87,8 @@ pub(super) fn faults(leaf: &X509Certificate<'_>, ours: &TrustDomain) -> Vec<Stri
     [key(leaf), usage(leaf), identity(leaf, ours)].into_iter().flatten().collect()
 }
 
-/// Envoy's clients offer ECDSA on P-256 and P-384 and RSA-PSS only, and Envoy loads no RSA key below 2048 bits.
+/// Envoy's clients offer only ECDSA on P-256 and P-384 and RSA-PSS. Envoy loads no RSA key below
+/// 2048 bits.
 fn key(leaf: &X509Certificate<'_>) -> Option<String> {
     let key = leaf.public_key();
     let curve = key.algorithm.parameters.as_ref().and_then(|parameters| parameters.as_oid().ok());
@@ -143,7 +146,8 @@ fn uris<'a>(leaf: &'a X509Certificate<'_>) -> Vec<&'a str> {
     names.into_iter().flatten().filter_map(uri).collect()
 }
 
-/// What other peers than fedgate's refuse: stock Envoys, and our own probes, look at the extended key usage.
+/// Checks what only some peers refuse: stock Envoys and our own probes look at the extended key
+/// usage.
 pub(super) fn warnings(leaf: &X509Certificate<'_>) -> Option<String> {
     let usage = leaf.extended_key_usage().ok().flatten()?.value;
     let missing = match (usage.any || usage.client_auth, usage.any || usage.server_auth) {

@@ -1,4 +1,5 @@
-//! The way from a leaf over intermediates to a root (RFC 5280, section 6.1), as far as time does not matter.
+//! Finds and checks the certification path from a leaf over intermediates to a root (RFC 5280,
+//! section 6.1), without regard to time.
 
 use fedgate_core::TrustDomain;
 use rustls::crypto::WebPkiSupportedAlgorithms;
@@ -8,18 +9,19 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::oid_registry::Oid;
 
-/// A way to at least one root.
+/// A path to at least one root.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Path {
-    /// The places of the intermediates in the chain, from the leaf upwards.
+    /// The indexes of the intermediates in the chain, from the leaf upwards.
     pub(super) intermediates: Vec<usize>,
-    /// The places of the roots that the last of them comes from.
+    /// The indexes of the roots that may have signed the last certificate of the path.
     pub(super) anchors: Vec<usize>,
-    /// Whether a signature on the way could not be checked, since nobody should use its algorithm any more (SHA-1).
+    /// Whether a signature on the path could not be checked because its algorithm is too weak, such
+    /// as SHA-1.
     pub(super) weak: bool,
 }
 
-/// Looks for a way from the first certificate of `chain` over others of it to one of `roots`.
+/// Finds a path from the first certificate of `chain`, over others in it, to one of `roots`.
 pub(super) fn find(chain: &[X509Certificate<'_>], roots: &[X509Certificate<'_>]) -> Option<Path> {
     let search = Search { chain, roots, algorithms: default_provider().signature_verification_algorithms };
     search.from(0, &mut Vec::new())
@@ -32,7 +34,8 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// The way from the certificate at `place`; `passed` are those that lead there.
+    /// Returns the path from the certificate at `place`; `passed` are the intermediates that lead
+    /// there.
     fn from(&self, place: usize, passed: &mut Vec<usize>) -> Option<Path> {
         let certificate = self.chain.get(place)?;
         let (anchors, weak) = self.issuers(certificate, self.roots);
@@ -93,17 +96,17 @@ impl Search<'_> {
 enum Signature {
     Right,
     Wrong,
-    /// By an algorithm that is not supported here.
+    /// Its algorithm is not supported here.
     Unknown,
 }
 
-/// An object identifier as a DER element, which is how algorithm identifiers begin.
+/// Encodes an object identifier as a DER element, which is how algorithm identifiers begin.
 fn element(oid: &Oid<'_>) -> Vec<u8> {
     let value = oid.as_bytes();
     [&[0x06, u8::try_from(value.len()).unwrap_or(u8::MAX)], value].concat()
 }
 
-/// What is wrong with the certificates of a way: `leaf`, then the intermediates upwards, then the root.
+/// Checks the certificates of a path: `leaf`, then the intermediates upwards, then the root.
 pub(super) fn faults(
     leaf: &X509Certificate<'_>,
     intermediates: &[&X509Certificate<'_>],
@@ -127,7 +130,7 @@ pub(super) fn faults(
     faults
 }
 
-/// `below`: how many intermediates there are between it and the leaf.
+/// Checks an intermediate with `below` further intermediates between it and the leaf.
 fn of_issuer(issuer: &X509Certificate<'_>, below: usize) -> Option<String> {
     let constraints = issuer.basic_constraints().ok().flatten().map(|extension| extension.value);
     let usage = issuer.key_usage().ok().flatten().map(|extension| extension.value);
@@ -146,7 +149,7 @@ fn of_issuer(issuer: &X509Certificate<'_>, below: usize) -> Option<String> {
     })
 }
 
-/// Critical extensions that BoringSSL does not know; it refuses a certificate with one.
+/// Finds a critical extension that BoringSSL does not know. It refuses a certificate with one.
 fn critical(certificate: &X509Certificate<'_>) -> Option<String> {
     let unknown = |extension: &&x509_parser::extensions::X509Extension<'_>| {
         extension.critical && matches!(extension.parsed_extension(), ParsedExtension::UnsupportedExtension { .. })
@@ -156,7 +159,8 @@ fn critical(certificate: &X509Certificate<'_>) -> Option<String> {
     Some(format!("certificate {subject} has a critical extension that Envoy does not know ({oid}), so peers refuse it"))
 }
 
-/// Whether the name constraints of a CA permit URIs whose host is `ours` (RFC 5280, section 4.2.1.10).
+/// Returns true if the name constraints of a CA permit URIs whose host is `ours` (RFC 5280, section
+/// 4.2.1.10).
 fn permits(issuer: &X509Certificate<'_>, ours: &TrustDomain) -> bool {
     let constraints = issuer.name_constraints().ok().flatten().map(|extension| extension.value);
     let Some(constraints) = constraints else { return true };

@@ -1,4 +1,4 @@
-//! The roots that peers are told.
+//! Checks of the roots that this cluster publishes.
 
 use super::Credentials;
 use super::validity::Validity;
@@ -6,18 +6,18 @@ use crate::bundle::{Fingerprint, Root, dangling};
 use crate::document::Limits;
 use crate::finding::{Finding, FindingReason, ObjectRef};
 
-/// Roots that were read, and where.
+/// Roots that were read, and where they come from.
 #[derive(Debug, Clone)]
 pub struct RootSource<'a> {
     /// The roots.
     pub roots: &'a [Root],
     /// The object that findings are about.
     pub object: ObjectRef,
-    /// Its field.
+    /// The field of that object.
     pub field: &'a str,
 }
 
-/// `anchors`: those that the gateway's certificate comes from, if that is known.
+/// Checks the roots. `anchors` are those that the gateway's certificate leads to, if known.
 pub(super) fn check(source: &RootSource<'_>, anchors: &[Fingerprint]) -> Credentials {
     let error = |reason, message| Finding::error(reason, source.object.clone(), source.field, message);
     let count = source.roots.len();
@@ -38,7 +38,7 @@ pub(super) fn check(source: &RootSource<'_>, anchors: &[Fingerprint]) -> Credent
     }
 }
 
-/// What to say of a root that is an intermediate.
+/// Describes a root that is an intermediate, and what to do about it.
 pub(crate) fn intermediate(root: &Root) -> String {
     format!(
         "{} ({}) is an intermediate CA: expected a self-signed root, found one that {} issued; Envoy refuses every certificate that it signed; \

@@ -1,13 +1,13 @@
 use crate::finding::{Finding, FindingReason, ObjectRef};
 
-/// Bytes that an adapter read, and where.
+/// Bytes that an adapter read, and where they come from.
 #[derive(Debug, Clone)]
 pub struct Source<'a> {
     /// The object that findings are about.
     pub object: ObjectRef,
-    /// Its field.
+    /// The field of that object.
     pub field: &'a str,
-    /// The bytes; `Err`: why they cannot be read.
+    /// The bytes, or why they cannot be read.
     pub bytes: Result<&'a [u8], String>,
 }
 
@@ -16,12 +16,12 @@ impl Source<'_> {
         Finding::error(reason, self.object.clone(), self.field, message)
     }
 
-    /// What the file should hold, and to put it there.
+    /// An error that advises to put the right file in place.
     pub(super) fn misplaced(&self, reason: FindingReason, why: &str) -> Finding {
         self.error(reason, format!("{why}; put the right file there"))
     }
 
-    /// A certificate that is whole, and that peers refuse.
+    /// An error about a certificate that is intact but that peers refuse.
     pub(super) fn unfit(&self, why: &str) -> Finding {
         self.error(FindingReason::InvalidCertificate, format!("{why}; have the certificate issued anew"))
     }

@@ -1,4 +1,4 @@
-//! When certificates are valid, and what to say of those that are not.
+//! When certificates are valid, and the findings about those that are not.
 
 use crate::bundle::Root;
 use crate::finding::{Finding, FindingReason, ObjectRef, Severity};
@@ -6,30 +6,31 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use x509_parser::certificate::X509Certificate;
 
-/// The longest time before its end in which a certificate counts as ending soon.
+/// A certificate ends soon at most this long before its end.
 const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
-/// The part of its life that is left then, if that is shorter: certificates of a day are usual in meshes.
+/// A certificate with a short life ends soon when this fraction of its life is left. Certificates
+/// valid for a day are usual in meshes.
 const SOON_PART: i32 = 10;
 
-/// What a certificate is for.
+/// What a certificate is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CertificateRole {
-    /// What gateway and egress show.
+    /// Shown by the gateway and the egress.
     Leaf,
     /// Between the leaf and a root.
     Intermediate,
-    /// What peers are told.
+    /// Published to the peers.
     Root,
-    /// What the metadata endpoint shows.
+    /// Shown by the metadata endpoint.
     Endpoint,
 }
 
 impl CertificateRole {
-    /// All of them.
+    /// All roles.
     pub const ALL: &'static [Self] = &[Self::Leaf, Self::Intermediate, Self::Root, Self::Endpoint];
 
-    /// The word in metrics.
+    /// Returns the word in metrics.
     pub fn word(self) -> &'static str {
         match self {
             Self::Leaf => "leaf",
@@ -48,7 +49,7 @@ impl CertificateRole {
         }
     }
 
-    /// What follows when it is not valid.
+    /// Returns what happens if it is not valid.
     fn consequence(self) -> &'static str {
         match self {
             Self::Leaf => "peers refuse every connection from and to this cluster",
@@ -67,28 +68,28 @@ impl CertificateRole {
     }
 }
 
-/// When a certificate is valid. Both ends belong to it.
+/// The time in which a certificate is valid, both ends included.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Validity {
-    /// What it is for.
+    /// What the certificate is used for.
     pub role: CertificateRole,
-    /// Its subject or fingerprint, fit for being shown.
+    /// Its subject or fingerprint, escaped for display.
     pub name: String,
     /// Where it comes from.
     pub object: ObjectRef,
     /// The field of that object.
     pub field: String,
-    /// When it begins.
+    /// The first second of validity.
     pub not_before: Timestamp,
-    /// The last second.
+    /// The last second of validity.
     pub not_after: Timestamp,
-    /// Whether it is a root that the gateway's own certificate comes from.
+    /// Whether it is a root that the gateway's own certificate leads to.
     #[serde(default)]
     pub anchor: bool,
 }
 
-/// How a moment lies to a validity.
+/// The relation of a moment to a validity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Before,
@@ -110,7 +111,7 @@ impl Validity {
         }
     }
 
-    /// `None` when its dates are none.
+    /// Returns `None` if its dates are not representable.
     pub(super) fn of(
         certificate: &X509Certificate<'_>,
         role: CertificateRole,
@@ -129,7 +130,7 @@ impl Validity {
         })
     }
 
-    /// Whether it is valid at `now`.
+    /// Returns true if the certificate is valid at `now`.
     pub fn is_valid(&self, now: Timestamp) -> bool {
         matches!(self.phase(now), Phase::Within | Phase::EndsSoon)
     }
@@ -143,7 +144,7 @@ impl Validity {
         }
     }
 
-    /// The first moment after it.
+    /// Returns the first moment after the validity.
     fn ended(&self) -> Timestamp {
         self.not_after.checked_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX)
     }
@@ -157,7 +158,8 @@ impl Validity {
         [self.not_before, self.ends_soon(), self.ended()]
     }
 
-    /// `replaced`: whether another certificate does its work, so that calls do not depend on it.
+    /// Returns the finding at `now`. `replaced` says that another certificate does its work, so
+    /// that calls do not depend on it.
     pub(super) fn finding(&self, replaced: bool, now: Timestamp) -> Option<Finding> {
         let (role, end) = (self.role, self.not_after);
         let (reason, what, then) = match self.phase(now) {

@@ -2,15 +2,15 @@ use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 
-/// The UUID by which a cluster names itself in metadata and tokens: 36 characters, `8-4-4-4-12` hexadecimal digits.
+/// The UUID of a cluster in metadata and tokens: 36 characters, `8-4-4-4-12` hexadecimal digits.
 ///
-/// It keeps its spelling, since DKP compares a token's audience by bytes; two spellings are nevertheless one UUID here, so
-/// that nobody gets past the check for taken UUIDs in upper case.
+/// It keeps its spelling, because DKP compares a token's audience byte by byte. Two spellings still
+/// compare as equal here, so upper case does not get around the check for taken UUIDs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ClusterUuid(Box<str>);
 
-/// Why a text is no [`ClusterUuid`].
+/// Why a text is not a [`ClusterUuid`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected a UUID such as 11111111-aaaa-4aaa-8aaa-111111111111")]
 pub struct InvalidUuid;
@@ -19,7 +19,7 @@ impl ClusterUuid {
     /// Checks `text`.
     ///
     /// # Errors
-    /// [`InvalidUuid`] when it has not the form.
+    /// [`InvalidUuid`] if it does not have this form.
     pub fn parse(text: &str) -> Result<Self, InvalidUuid> {
         let good = |(place, byte): (usize, u8)| match place {
             8 | 13 | 18 | 23 => byte == b'-',
@@ -31,7 +31,7 @@ impl ClusterUuid {
         }
     }
 
-    /// The UUID as it was spelled.
+    /// Returns the UUID in its original spelling.
     pub fn as_str(&self) -> &str {
         &self.0
     }

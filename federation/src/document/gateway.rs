@@ -2,7 +2,7 @@ use fedgate_core::{Hostname, InvalidName, ServicePort, SpiffeId};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
-/// Where a gateway can be reached. In order of address, then port.
+/// The address of a gateway. Ordered by address, then port.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GatewayAddress {
     /// An IP address or a DNS name.
@@ -11,7 +11,7 @@ pub struct GatewayAddress {
     pub port: ServicePort,
 }
 
-/// An IP address or a DNS name that a connection can be opened to.
+/// An IP address or a DNS name to which a connection can be opened.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum GatewayHost {
@@ -21,26 +21,28 @@ pub enum GatewayHost {
     Name(Hostname),
 }
 
-/// Why a text is no [`GatewayHost`].
+/// Why a text is not a [`GatewayHost`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidGateway {
-    /// It is an address that is no single reachable host.
+    /// The address is not that of a single reachable host.
     #[error("expected the address of a host, found an unspecified, multicast, broadcast or link-local one")]
     NoHost,
-    /// It is no name.
+    /// It is not a valid name.
     #[error("expected an IP address or a DNS name: {0}")]
     Name(#[from] InvalidName),
-    /// It looks like an IPv4 address and is none.
+    /// It looks like an IPv4 address but is not one.
     #[error("expected an IP address or a DNS name, found a name whose last label is a number")]
     Numeric,
 }
 
 impl GatewayAddress {
-    /// Reads `host:port`, an IPv6 address in brackets, as [`Self`] is shown; `None` for anything else.
+    /// Reads `host:port`, with an IPv6 address in brackets, as [`Self`] is displayed; `None` for
+    /// anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let (host, port) = text.rsplit_once(':')?;
         let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        // Without brackets nobody can tell where an IPv6 address ends: `fd00::1:443` is one without a port.
+        // Without brackets the end of an IPv6 address is ambiguous: `fd00::1:443` is one without a
+        // port.
         if bracketed.is_some() != host.contains(':') {
             return None;
         }
@@ -52,11 +54,11 @@ impl GatewayAddress {
 impl GatewayHost {
     /// Checks `text`.
     ///
-    /// Link-local addresses are refused because cloud metadata services live there; loopback ones are not, since gateways
-    /// of several clusters may well run on one host.
+    /// Link-local addresses are refused, because cloud metadata services use them. Loopback
+    /// addresses are allowed, because gateways of several clusters may run on one host.
     ///
     /// # Errors
-    /// [`InvalidGateway`] when nobody can be reached there.
+    /// [`InvalidGateway`] if no host can be reached there.
     pub fn parse(text: &str) -> Result<Self, InvalidGateway> {
         if let Ok(ip) = text.parse::<IpAddr>() {
             let ip = ip.to_canonical();
@@ -65,23 +67,25 @@ impl GatewayHost {
                 false => Err(InvalidGateway::NoHost),
             };
         }
-        // A complete name may be written with the root's dot; it is the same name.
+        // A trailing dot (the DNS root) does not change a name.
         let text = text.strip_suffix('.').unwrap_or(text);
         let name = Hostname::parse(text)?;
-        // RFC 1123, section 2.1: the last label of a name is never all digits. Resolvers take `127.1` for an address.
+        // The last label of a host name is never all digits (RFC 1123, section 2.1), and resolvers
+        // take `127.1` for an address. So a last label that begins with a digit is refused.
         match text.rsplit('.').next().is_some_and(|label| label.starts_with(|c: char| c.is_ascii_digit())) {
             true => Err(InvalidGateway::Numeric),
             false => Ok(Self::Name(name)),
         }
     }
 
-    /// Whether it is an IP address.
+    /// Returns true if it is an IP address.
     pub fn is_ip(&self) -> bool {
         matches!(self, Self::Ip(_))
     }
 }
 
-/// Whether `ip` is the address of a single host that is not bound to one link. A mapped IPv6 address counts as the IPv4 address.
+/// Returns true if `ip` is the address of a single host and not bound to one link. A mapped IPv6
+/// address counts as the IPv4 address.
 pub fn is_host(ip: IpAddr) -> bool {
     is_canonical_host(ip.to_canonical())
 }
@@ -125,7 +129,7 @@ impl From<GatewayHost> for String {
     }
 }
 
-/// A workload's SPIFFE ID, kept.
+/// The SPIFFE ID of a workload, as an owned value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct WorkloadIdentity(Box<str>);
@@ -134,17 +138,17 @@ impl WorkloadIdentity {
     /// Checks `uri`.
     ///
     /// # Errors
-    /// [`InvalidName`] when it is no workload's SPIFFE ID.
+    /// [`InvalidName`] if it is not the SPIFFE ID of a workload.
     pub fn parse(uri: &str) -> Result<Self, InvalidName> {
         SpiffeId::parse(uri).map(|_| Self(uri.into()))
     }
 
-    /// The whole URI.
+    /// Returns the whole URI.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Its trust domain.
+    /// Returns its trust domain.
     pub fn trust_domain(&self) -> &str {
         SpiffeId::parse(&self.0).map(|id| id.trust_domain()).unwrap_or_default()
     }

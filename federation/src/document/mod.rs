@@ -1,10 +1,13 @@
-//! What clusters tell each other (peer protocol, section 2): the public and the private document and the SPIFFE bundle.
+//! The documents that clusters exchange (peer protocol, section 2): the public and the private
+//! document, and the SPIFFE bundle.
 //!
-//! A document is a stranger's bytes until `parse` has taken them. Parsing has limits for everything that a stranger chooses, is
-//! indifferent to unknown keys, and drops a bad row with a finding in place of the whole document. What comes out is made of
-//! validated types only. Writing gives what DKP clusters read, byte for byte the same for the same content.
+//! A document is untrusted bytes until `parse` has accepted it. Parsing limits everything that the
+//! sender chooses, ignores unknown keys, and drops a bad row with a finding instead of refusing the
+//! whole document. The result consists of validated types only. Writing produces what DKP clusters
+//! read, byte for byte the same for the same content.
 //!
-//! Clusters of ours add one key, `fedgate`, that DKP passes over; see [`PublicExtension`] and [`PrivateExtension`].
+//! fedgate clusters add one key, `fedgate`, which DKP ignores; see [`PublicExtension`] and
+//! [`PrivateExtension`].
 
 mod cluster_uuid;
 mod gateway;
@@ -25,18 +28,18 @@ use crate::finding::Finding;
 use crate::json::read_object;
 use serde::{Deserialize, Serialize};
 
-/// Path of the public document, after the metadata endpoint.
+/// Path of the public document, relative to the metadata endpoint.
 pub const PUBLIC_PATH: &str = "/public/public.json";
-/// Path of the SPIFFE bundle, after the metadata endpoint.
+/// Path of the SPIFFE bundle, relative to the metadata endpoint.
 pub const SPIFFE_BUNDLE_PATH: &str = "/public/spiffe-bundle-endpoint";
-/// Path of the private document, after the metadata endpoint.
+/// Path of the private document, relative to the metadata endpoint.
 pub const PRIVATE_PATH: &str = "/private/federation.json";
 
-/// How much of a stranger's document is taken. What exceeds a limit is refused, never cut short.
+/// How much of a peer's document is accepted. What exceeds a limit is refused, never truncated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Limits {
-    /// Bytes of a body (default 8 MiB, which is 20,000 services with long names).
+    /// Bytes of a body (default 8 MiB, enough for 20,000 services with long names).
     pub body_bytes: usize,
     /// Rows of `publicServices` (default 20,000).
     pub services: usize,
@@ -50,12 +53,13 @@ pub struct Limits {
     pub certificate_bytes: usize,
     /// Gateway identities, and CIDRs of each kind (default 64).
     pub extension_rows: usize,
-    /// Findings kept of one document (default 20); the rest is counted.
+    /// Findings kept for one document (default 20); the rest are counted.
     pub findings: usize,
 }
 
 impl Limits {
-    /// What fedgate takes of a peer, and so the most that it publishes without saying so.
+    /// What fedgate accepts from a peer. It reports whatever it publishes itself beyond these
+    /// limits.
     pub const DEFAULT: Self = Self {
         body_bytes: 8 << 20,
         services: 20_000,
@@ -74,30 +78,30 @@ impl Default for Limits {
     }
 }
 
-/// A document that was taken, and what was dropped from it.
+/// An accepted document, and what was dropped from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parsed<T> {
     /// The document.
     pub document: T,
-    /// Rows that were dropped, and other things worth knowing; bounded by [`Limits::findings`].
+    /// Findings about dropped rows and the like, at most [`Limits::findings`].
     pub findings: Vec<Finding>,
 }
 
 /// Why a document is refused as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DocumentError {
-    /// More bytes than are read.
+    /// It has more bytes than are read.
     #[error("the document: expected at most {1} bytes, found {0}")]
     TooLarge(usize, usize),
-    /// It is no JSON object of the expected form.
+    /// It is not a JSON object of the expected form.
     #[error("the document: {0}")]
     Json(String),
-    /// It is JSON and says something that cannot be.
+    /// It is JSON but has an invalid value.
     #[error("{field}: {why}")]
     Invalid {
         /// The field.
         field: &'static str,
-        /// What was expected, and found.
+        /// What was expected, and what was found.
         why: String,
     },
 }

@@ -1,28 +1,28 @@
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-/// A cluster's network, as far as others must know it.
+/// The parts of a cluster's network that peers must know.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
-    /// The network's name. Clusters with the same name reach each other's pods directly (Istio's single-network mode); without
-    /// a name a cluster shares its network with nobody.
+    /// The network's name. Clusters with the same name reach each other's Pods directly (Istio's
+    /// single-network mode). A cluster without a name shares its network with no other.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub name: Option<String>,
-    /// Where its pods' addresses come from.
+    /// The ranges of its Pods' addresses.
     #[serde(rename = "podCIDRs", default)]
     pub pod_cidrs: Vec<IpNet>,
-    /// Where its Services' addresses come from.
+    /// The ranges of its Services' addresses.
     #[serde(rename = "serviceCIDRs", default)]
     pub service_cidrs: Vec<IpNet>,
 }
 
 impl Network {
-    /// Whether both are one network.
+    /// Returns true if both clusters are in one network.
     pub fn is_shared_with(&self, other: &Self) -> bool {
         self.name.is_some() && self.name == other.name
     }
 
-    /// The first of our ranges that overlaps one of theirs, and theirs.
+    /// Returns the first of our ranges that overlaps one of theirs, and theirs.
     pub fn overlap(&self, other: &Self) -> Option<(IpNet, IpNet)> {
         let theirs = || other.cidrs();
         self.cidrs().find_map(|ours| theirs().find(|theirs| overlap(&ours, theirs)).map(|theirs| (ours, theirs)))
@@ -33,7 +33,7 @@ impl Network {
     }
 }
 
-/// Two ranges overlap when one contains the other; ranges of different families never do.
+/// Two ranges overlap if one contains the other. Ranges of different families never do.
 fn overlap(a: &IpNet, b: &IpNet) -> bool {
     a.contains(b) || b.contains(a)
 }

@@ -10,14 +10,14 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
-/// What a cluster offers to one peer: where its gateways are, and which services that peer may know of.
+/// What a cluster offers to one peer: its gateways, and the services that the peer may know of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PrivateDocument {
     /// The gateways, in order.
     pub gateways: Vec<GatewayAddress>,
-    /// The services, in order of host; shared among the documents of peers that may see the same.
+    /// The services, in order of host. Shared among the documents of peers that may see the same.
     pub services: Arc<[PublicService]>,
-    /// What clusters of ours add.
+    /// What fedgate clusters add.
     pub extension: Option<PrivateExtension>,
 }
 
@@ -26,39 +26,40 @@ pub struct PrivateDocument {
 pub struct PublicService {
     /// `<name>.<namespace>.svc.<trust domain>`.
     pub hostname: Hostname,
-    /// Its ports, in the Service's order; never empty.
+    /// Its ports, in the Service's order. Never empty.
     pub ports: Vec<PublicServicePort>,
 }
 
 /// A port of a [`PublicService`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PublicServicePort {
-    /// A DNS label whose first part says the protocol.
+    /// A DNS label. Its first part says the protocol.
     pub name: String,
-    /// The Service's port.
+    /// The port number of the Service.
     pub port: ServicePort,
 }
 
-/// What clusters of ours add to the private document, under the key `fedgate`.
+/// What fedgate clusters add to the private document, under the key `fedgate`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PrivateExtension {
-    /// Grows whenever the content changes, so that an old document is known as one.
+    /// Grows whenever the content changes, so that an old document is recognised.
     pub sequence: u64,
-    /// How many rows `publicServices` has: the document vouches for being whole, so that fewer rows than before are
-    /// believed at once.
+    /// The number of rows in `publicServices`. It proves that the document is complete, so fewer
+    /// services than before are believed at once.
     pub service_count: u64,
     /// The cluster's network.
     #[serde(default)]
     pub network: Network,
-    /// The SPIFFE IDs of its gateways. Empty: any identity of its trust domain.
+    /// The SPIFFE IDs of its gateways. If empty, any identity of its trust domain.
     #[serde(default)]
     pub gateway_identities: Vec<WorkloadIdentity>,
-    /// The hosts of `publicServices` whose TLS goes through the gateway to the workload, so that not the gateway's identity answers but
-    /// the workload's, any of the cluster's trust domain. In order.
+    /// The hosts of `publicServices` whose TLS passes through the gateway to the workload, in
+    /// order. The workload answers with its own identity, which may be any in the cluster's trust
+    /// domain.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub passthrough_hosts: Vec<Hostname>,
-    /// The reader's roots that the cluster has put in force, in order. `None`: it does not tell.
+    /// The reader's roots that the cluster has put in force, in order. `None` if it does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied_roots: Option<Vec<Fingerprint>>,
 }
@@ -71,12 +72,13 @@ struct Written<'a> {
 }
 
 impl PrivateDocument {
-    /// Takes a body as the private document of the peer with this trust domain, whose object is `object`. Bad rows, and names
-    /// that are not the peer's, are dropped with findings.
+    /// Parses a body as the private document of the peer with this trust domain, whose object is
+    /// `object`. Bad rows, and names that are not the peer's, are dropped with findings.
     ///
     /// # Errors
-    /// [`DocumentError`] when it is no JSON object, too large, lacks one of its lists, or is not as whole as it says.
-    /// `ingressGateways: null` is such a case, not an empty list.
+    /// [`DocumentError`] if it is not a JSON object, is too large, lacks one of its lists, or is
+    /// not as complete as it says. `ingressGateways: null` counts as a missing list, not as an
+    /// empty one.
     pub fn parse(
         body: &[u8],
         trust_domain: &TrustDomain,
@@ -91,25 +93,26 @@ impl PrivateDocument {
         [self.head_json(), self.tail_json()].concat()
     }
 
-    /// The part of the body that is the same for all peers that may see the same: gateways and services. It is the larger one by
-    /// far, so that those who keep the bodies of many peers keep it once.
+    /// Writes the first part of the body: gateways and services. It is by far the larger part, and
+    /// the same for all peers that may see the same services. So it needs to be kept only once for
+    /// all of them.
     pub fn head_json(&self) -> Vec<u8> {
         let written = Written { ingress_gateways: &self.gateways, public_services: &self.services };
-        // Strings and numbers only: there is nothing in it that could fail.
+        // Strings and numbers only, so this cannot fail.
         let mut json = serde_json::to_vec(&written).unwrap_or_default();
         // The tail closes the object.
         json.pop();
         json
     }
 
-    /// The rest of the body: the extension, which has to do with the one peer.
+    /// Writes the rest of the body: the extension, which is specific to the peer.
     pub fn tail_json(&self) -> Vec<u8> {
         let Some(extension) = &self.extension else { return b"}".to_vec() };
         [br#","fedgate":"#.as_slice(), &serde_json::to_vec(extension).unwrap_or_default(), b"}"].concat()
     }
 
-    /// A name of what it says, whatever its sequence is: 16 hexadecimal digits. By it an operator accepts a document that is held, and no
-    /// other one.
+    /// Returns an ID of the content, regardless of the sequence: 16 hexadecimal digits. By it an
+    /// operator accepts a held document, and no other.
     pub fn id(&self) -> String {
         let unnumbered = self.extension.clone().map(|extension| PrivateExtension { sequence: 0, ..extension });
         let unnumbered = Self { extension: unnumbered, ..self.clone() };
@@ -117,7 +120,7 @@ impl PrivateDocument {
         Hex(hash.get(..8).unwrap_or(&hash)).to_string()
     }
 
-    /// Whether both say the same, whatever their sequences are.
+    /// Returns true if both have the same content, regardless of their sequences.
     pub fn same_content(&self, other: &Self) -> bool {
         let rest = |extension: &PrivateExtension| PrivateExtension { sequence: 0, ..extension.clone() };
         self.gateways == other.gateways

@@ -7,24 +7,25 @@ use fedgate_core::TrustDomain;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// Who a cluster is: what anybody may fetch.
+/// Who a cluster is. Anybody may fetch it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublicDocument {
     /// The cluster's UUID.
     pub cluster_uuid: ClusterUuid,
-    /// The key that its tokens are signed with.
+    /// The key that its tokens are verified with.
     pub authn_key: PublicKey,
-    /// Its roots, in order of fingerprint; never empty.
+    /// Its roots, in order of fingerprint. Never empty.
     pub roots: Vec<Root>,
-    /// What clusters of ours add.
+    /// What fedgate clusters add.
     pub extension: Option<PublicExtension>,
 }
 
-/// What clusters of ours add to the public document, under the key `fedgate`.
+/// What fedgate clusters add to the public document, under the key `fedgate`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PublicExtension {
-    /// The cluster's trust domain: a peer's object that says another one is noticed.
+    /// The cluster's trust domain. A reader refuses the document if its object for this peer has
+    /// another one.
     pub trust_domain: TrustDomain,
 }
 
@@ -54,11 +55,12 @@ struct Read<'a> {
 }
 
 impl PublicDocument {
-    /// Takes a body as the public document of the peer whose object is `object`. A bad root is dropped with a finding.
+    /// Parses a body as the public document of the peer whose object is `object`. A bad root is
+    /// dropped with a finding.
     ///
     /// # Errors
-    /// [`DocumentError`] when it is no JSON object, too large, or without a valid UUID, key or root. DKP exporters that are not
-    /// ready publish empty strings, which is such a case.
+    /// [`DocumentError`] if it is not a JSON object, is too large, or has no valid UUID, key or
+    /// root. This includes the empty strings that DKP exporters publish before they are ready.
     pub fn parse(body: &[u8], object: &ObjectRef, limits: &Limits) -> Result<Parsed<Self>, DocumentError> {
         let read: Read<'_> = read_body(body, limits)?;
         let mut findings = Findings::new(object.clone(), limits.findings);
@@ -79,7 +81,7 @@ impl PublicDocument {
             root_ca: roots_to_pem(&self.roots),
             fedgate: self.extension.as_ref(),
         };
-        // Strings only: there is nothing in it that could fail.
+        // Strings only, so this cannot fail.
         serde_json::to_vec(&written).unwrap_or_default()
     }
 }

@@ -7,10 +7,12 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey as SubjectKey;
 
-/// How often a reader should come back, in seconds (SPIFFE Trust Domain and Bundle, section 4.1.2).
+/// How often a reader should fetch it again, in seconds (SPIFFE Trust Domain and Bundle, section
+/// 4.1.2).
 const REFRESH_HINT: u64 = 60;
 
-/// This cluster's roots as a SPIFFE bundle (SPIFFE Trust Domain and Bundle, section 4): for readers that know SPIFFE and not us.
+/// This cluster's roots as a SPIFFE bundle (SPIFFE Trust Domain and Bundle, section 4), for readers
+/// that know SPIFFE but not fedgate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpiffeBundle {
     /// Grows with each change.
@@ -26,7 +28,8 @@ struct Written {
     keys: Vec<WrittenKey>,
 }
 
-/// A JSON Web Key (RFC 7517) with its certificate, and with the key itself, which JOSE libraries insist on.
+/// A JSON Web Key (RFC 7517) with its certificate. It also contains the key itself, which JOSE
+/// libraries require.
 #[derive(Serialize)]
 struct WrittenKey {
     #[serde(rename = "use")]
@@ -60,10 +63,10 @@ struct ReadKey {
 }
 
 impl SpiffeBundle {
-    /// Takes a body as a SPIFFE bundle. Keys of another use than `x509-svid` are passed over.
+    /// Parses a body as a SPIFFE bundle. Keys with a use other than `x509-svid` are ignored.
     ///
     /// # Errors
-    /// [`DocumentError`] when it is no bundle, exceeds a limit, or has no valid root.
+    /// [`DocumentError`] if it is not a bundle, exceeds a limit, or has no valid root.
     pub fn parse(body: &[u8], limits: &Limits) -> Result<Self, DocumentError> {
         let read: Read = read_body(body, limits)?;
         if read.keys.len() > limits.roots {
@@ -87,7 +90,7 @@ impl SpiffeBundle {
     pub fn to_json(&self) -> Vec<u8> {
         let keys = self.roots.iter().map(written_key).collect();
         let written = Written { spiffe_sequence: self.sequence, spiffe_refresh_hint: REFRESH_HINT, keys };
-        // Strings and numbers only: there is nothing in it that could fail.
+        // Strings and numbers only, so this cannot fail.
         serde_json::to_vec(&written).unwrap_or_default()
     }
 }
@@ -101,7 +104,7 @@ fn written_key(root: &Root) -> WrittenKey {
     }
 }
 
-/// The key's numbers (RFC 7518, sections 6.2.1 and 6.3.1).
+/// Returns the key's numbers (RFC 7518, sections 6.2.1 and 6.3.1).
 fn parameters(root: &Root) -> Option<KeyParameters> {
     let (_, certificate) = X509Certificate::from_der(root.der()).ok()?;
     match certificate.public_key().parsed().ok()? {
@@ -120,7 +123,7 @@ fn parameters(root: &Root) -> Option<KeyParameters> {
     }
 }
 
-/// A positive DER integer without the zero that keeps it positive.
+/// Encodes a positive DER integer without its leading zeros.
 fn integer(bytes: &[u8]) -> String {
     let start = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len());
     BASE64_URL_SAFE_NO_PAD.encode(bytes.get(start..).unwrap_or_default())

@@ -1,4 +1,4 @@
-//! Conditions as Kubernetes has them, those of DKP with its types and reasons among them.
+//! Conditions in the form of Kubernetes. Some of them have DKP's types and reasons.
 
 use super::import::{Imports, acknowledges};
 use super::{Candidate, Inputs, LocalCluster, Standing};
@@ -9,57 +9,61 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// A condition, as Kubernetes' `status.conditions` has it; without its transition time, which the writer knows.
+/// A condition as in Kubernetes' `status.conditions`. It has no transition time: whoever writes the
+/// status adds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
-    /// What it is about.
+    /// The condition's type.
     #[serde(rename = "type")]
     pub kind: ConditionType,
     /// Whether it holds.
     pub status: ConditionStatus,
-    /// One word.
+    /// One CamelCase word.
     pub reason: String,
-    /// More of it, for people.
+    /// An explanation for people.
     pub message: String,
 }
 
-/// What a condition is about.
+/// The type of a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ConditionType {
     /// The peer takes part.
     Accepted,
-    /// The public document could be fetched and was taken (DKP's type).
+    /// The public document was fetched and accepted (DKP's type).
     PublicMetadataExchangeReady,
-    /// The private document could be fetched and was taken (DKP's type).
+    /// The private document was fetched and accepted (DKP's type).
     PrivateMetadataExchangeReady,
-    /// A call to the peer gets through as far as its gateway (DKP's type): one can be connected to, proves to be the peer's, and takes our
-    /// certificate where we have one to show.
+    /// A call to the peer gets as far as its gateway (DKP's type). At least one gateway is
+    /// reachable and proves to be the peer's. If we have a certificate to show, the gateway accepts
+    /// it.
     DataplaneConnectionReady,
     /// Every root that the peer publishes is valid now.
     RootsValid,
-    /// The peer has put all our roots in force: as far as it is concerned, certificates that any of them signed may be used.
+    /// The peer has put all our roots in force. As far as this peer is concerned, we may use
+    /// certificates signed by any of them.
     RootsAcknowledged,
-    /// What is known of the peer was not confirmed for a while.
+    /// The peer's documents have not been confirmed for a while.
     Stale,
-    /// The private document says suspiciously little, and is not believed yet.
+    /// The new private document is suspiciously short and not believed yet.
     Held,
-    /// The peer announced names that are not under its trust domain.
+    /// The peer announced names outside its trust domain.
     NamesRefused,
     /// Other rows of the peer's documents were dropped.
     RowsDropped,
     /// The peer's Pod or Service CIDRs overlap ours.
     NetworkOverlap,
-    /// The peer's clock is so far from ours that tokens may be refused.
+    /// The peer's clock differs so much from ours that tokens may be refused.
     ClocksDiffer,
-    /// The table does not fit in an object, so what this peer is granted may be what it was before. Only where the table is an object.
+    /// The table does not fit in an object, so this peer's grants may be outdated. Only where the
+    /// table is an object.
     TableTooLarge,
     /// Every ready Pod of the gateway has the newest table in force. Only on Kubernetes.
     TableLoaded,
 }
 
 impl ConditionType {
-    /// All of them, in order: those that each peer has.
+    /// The conditions that every peer has, in order.
     pub const ALL: &'static [Self] = &[
         Self::Accepted,
         Self::PublicMetadataExchangeReady,
@@ -74,7 +78,8 @@ impl ConditionType {
         Self::NetworkOverlap,
         Self::ClocksDiffer,
     ];
-    /// Those about the gateway, of each peer the same, where tables are objects: on Kubernetes.
+    /// The conditions about the gateway, which are the same for each peer. Only where tables are
+    /// objects: on Kubernetes.
     pub const OF_GATEWAY: &'static [Self] = &[Self::TableTooLarge, Self::TableLoaded];
 }
 
@@ -85,23 +90,23 @@ pub enum ConditionStatus {
     True,
     /// It does not.
     False,
-    /// It cannot be told.
+    /// It is not known.
     Unknown,
 }
 
-/// [`ConditionType::TableTooLarge`], by what the writer of the table found.
+/// Returns [`ConditionType::TableTooLarge`], given the finding of whoever writes the table.
 pub fn table_too_large(finding: Option<&Finding>) -> Condition {
     listed(ConditionType::TableTooLarge, "Fits", finding.into_iter())
 }
 
-/// What is known of the gateways of a peer.
+/// The state of a peer's gateways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Gateways {
     /// At least one may be connected to.
     InForce,
     /// Their names are being looked up.
     Pending,
-    /// There is none that may be connected to.
+    /// None may be connected to.
     None,
 }
 
@@ -115,8 +120,8 @@ impl Gateways {
     }
 }
 
-/// The conditions of a peer. `findings` are those about its documents, `others` those that were made of it so far: about its network,
-/// its roots and its gateways.
+/// Returns the conditions of a peer. `findings` are about its documents; `others` are about its
+/// network, its roots and its gateways.
 pub(super) fn conditions(
     inputs: &Inputs<'_>,
     candidate: &Candidate<'_>,
@@ -143,7 +148,7 @@ pub(super) fn conditions(
     ]
 }
 
-/// The reasons for which a row of a document is dropped, apart from foreign names.
+/// The reasons for dropping a row of a document, except foreign names.
 const DROPPED: &[FindingReason] = &[
     FindingReason::InvalidExtension,
     FindingReason::InvalidRoot,
@@ -190,7 +195,7 @@ fn unknown(kind: ConditionType, reason: &str, message: &str) -> Condition {
     Condition { kind, status: ConditionStatus::Unknown, reason: reason.to_owned(), message: message.to_owned() }
 }
 
-/// Why gateways that a peer announces, or roots that it publishes, are not used.
+/// The reasons why announced gateways or published roots of a peer are not used.
 const NO_GATEWAY: &[FindingReason] = &[
     FindingReason::OwnGateway,
     FindingReason::GatewayNotFound,
@@ -199,7 +204,8 @@ const NO_GATEWAY: &[FindingReason] = &[
     FindingReason::RootNotYetValid,
 ];
 
-/// A probe that succeeded when the peer had gateways says nothing once it has none. `why`: what was refused.
+/// An earlier successful probe says nothing once the peer has no gateways. `why` holds the findings
+/// about refused gateways and roots.
 fn dataplane<'f>(
     local: &LocalCluster,
     knowledge: Option<&PeerKnowledge>,
@@ -239,7 +245,8 @@ const NO_GATEWAYS: &str = "MetadataUnavailable";
 
 const NOT_ACKNOWLEDGED: &str = "the peer has put none of this cluster's roots in force, so its gateway refuses our certificates; it does so once it knows this cluster";
 
-/// Whether all roots that the peer publishes are valid; `invalid` are those that are not.
+/// Checks that all roots that the peer publishes are valid. `invalid` are the findings about those
+/// that are not.
 fn roots_valid<'f>(
     inputs: &Inputs<'_>,
     candidate: &Candidate<'_>,
@@ -257,7 +264,7 @@ fn roots_valid<'f>(
     Condition { kind, status: ConditionStatus::False, reason: first.reason.camel_case(), message }
 }
 
-/// Whether the peer says that it has put in force all roots that we publish and that have not expired.
+/// Checks that the peer says it has put in force all our unexpired roots.
 fn roots_acknowledged(inputs: &Inputs<'_>, candidate: &Candidate<'_>) -> Condition {
     let kind = ConditionType::RootsAcknowledged;
     let Some(document) = candidate.private(inputs) else {
@@ -289,7 +296,8 @@ fn roots_acknowledged(inputs: &Inputs<'_>, candidate: &Candidate<'_>) -> Conditi
     Condition { kind, status, reason: reason.to_owned(), message }
 }
 
-/// True with the first finding's reason and all their messages, up to three; False with `otherwise` when there is none.
+/// Returns True with the first finding's reason and up to three of the messages; False with reason
+/// `otherwise` if there are no findings.
 fn listed<'f>(kind: ConditionType, otherwise: &str, findings: impl Iterator<Item = &'f Finding>) -> Condition {
     let findings: Vec<_> = findings.collect();
     let Some(first) = findings.first() else {

@@ -21,7 +21,7 @@ use std::sync::Arc;
 /// An exported port of a Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Export {
-    /// Its name for the peers.
+    /// The name under which peers reach it.
     pub service: ServiceName,
     /// The Service's namespace.
     pub namespace: String,
@@ -31,12 +31,13 @@ pub struct Export {
     pub port_name: String,
     /// What the gateway does with the callers' TLS.
     pub mode: GatewayMode,
-    /// What each accepted peer may do with it, in order of peer; shared among exports with the same grants.
+    /// The grants of each accepted peer, in order of peer. Exports with the same grants share the
+    /// list.
     pub grants: Arc<[PeerGrant]>,
 }
 
 impl Export {
-    /// What a peer may do with it; `None` for one that is not accepted.
+    /// Returns the grant of a peer; `None` if the peer is not accepted.
     pub fn grant_of(&self, peer: &PeerName) -> Option<&PeerGrant> {
         self.grants.iter().find(|grant| grant.peer == *peer)
     }
@@ -48,7 +49,7 @@ pub enum TableFailure {
     /// It cannot be built.
     #[error(transparent)]
     Build(#[from] BuildError),
-    /// It was built and cannot be read: a fault of this program.
+    /// It was built but cannot be read. That is a bug in this program.
     #[error("the table that was built cannot be read: {0}")]
     Read(#[from] TableError),
 }
@@ -62,8 +63,8 @@ impl TableFailure {
     }
 }
 
-/// The labelled Services by host name, and those whose TLS is to be passed through, whether they are offered yet or not. `known` are the
-/// names of all peers' objects.
+/// Returns the labelled Services by host name, and the Services whose TLS can be passed through,
+/// whether their workloads are prepared yet or not. `known` are the names of all peers' objects.
 pub(super) fn offers(
     inputs: &Inputs<'_>,
     known: &BTreeSet<&str>,
@@ -109,7 +110,8 @@ pub(super) fn offers(
     (offers, passed_through)
 }
 
-/// Whether the owner exports it. Everything but an exactly empty value is a mistake, and exports nothing.
+/// Returns true if the owner exports the Service. The label's value must be empty; any other value
+/// is a mistake and exports nothing.
 fn is_labelled(service: &ServiceObject) -> Result<bool, Box<Finding>> {
     match service.labels.get(PUBLIC_SERVICE_LABEL).map(String::as_str) {
         None => Ok(false),
@@ -127,7 +129,7 @@ fn is_labelled(service: &ServiceObject) -> Result<bool, Box<Finding>> {
 
 type Ports = Vec<(PublicServicePort, TransportProtocol)>;
 
-/// What a Service says of itself.
+/// The checked settings of a Service.
 struct Checked {
     mode: GatewayMode,
     ports: Ports,
@@ -186,7 +188,7 @@ fn mode(service: &ServiceObject) -> Result<GatewayMode, String> {
 
 fn hostname(ours: &TrustDomain, service: &ServiceObject) -> Result<Hostname, String> {
     let text = format!("{}.{}.svc.{ours}", service.name, service.namespace);
-    // Folded to lower case it would be another Service's name.
+    // Folding to lower case would turn it into another Service's name.
     let labels = is_dns_label(&service.name) && is_dns_label(&service.namespace);
     let own = Hostname::parse(&text).ok().filter(|hostname| labels && ours.owns(hostname) && hostname.as_str() == text);
     own.ok_or_else(|| {
@@ -224,7 +226,7 @@ fn check_port(spec: &ServicePortSpec, before: &Ports) -> Result<PublicServicePor
     }
 }
 
-/// Whether clients can send the server name of a port.
+/// Checks that the server name of a port is short enough for clients to send.
 fn check_length(hostname: &Hostname, port: PublicServicePort) -> Result<PublicServicePort, (FindingReason, String)> {
     match ServiceName::new(hostname.clone(), port.port) {
         Ok(_) => Ok(port),
@@ -250,7 +252,7 @@ fn offered_port(
     OfferedPort { row, protocol, grants }
 }
 
-/// The offers' TCP ports: the gateway forwards nothing else.
+/// Returns the TCP ports of the offers; the gateway forwards nothing else.
 pub(super) fn exports(offers: &BTreeMap<Hostname, Offer>) -> Vec<Export> {
     let export = |offer: &Offer, (namespace, name): &(String, String), port: &OfferedPort| {
         Some(Export {
@@ -272,7 +274,7 @@ pub(super) fn exports(offers: &BTreeMap<Hostname, Offer>) -> Vec<Export> {
     exports
 }
 
-/// Compiles the table. It keeps its generation as long as its content is the same.
+/// Compiles the table. The generation stays the same as long as the content does.
 pub(super) fn table<'a>(
     inputs: &Inputs<'_>,
     peers: impl Iterator<Item = &'a Peer>,

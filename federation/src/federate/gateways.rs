@@ -1,7 +1,8 @@
-//! Where a peer's gateways are, as far as a connection may be opened to them.
+//! The addresses of a peer's gateways to which a connection may be opened.
 //!
-//! What a peer announces is a stranger's word: names are looked up by the controller ([`crate::knowledge::LookedUp`]), and an address
-//! that is no host's, or one of our own listeners, is no gateway.
+//! A peer's announcement is untrusted. The controller looks up the names
+//! ([`crate::knowledge::LookedUp`]). An address that is not a host's, or that is one of our own
+//! listeners, is refused.
 
 use super::{Candidate, Inputs};
 use crate::document::{GatewayAddress, GatewayHost, is_host};
@@ -12,15 +13,15 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-/// The most addresses of one peer's gateways that are used.
+/// The most addresses that are used for one peer's gateways.
 const ADDRESSES: usize = 64;
 
 /// A gateway of a peer that may be connected to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gateway {
-    /// As the peer announces it.
+    /// The address as the peer announces it.
     pub announced: GatewayAddress,
-    /// Where it is; never empty, and not at an address that another gateway of the peer has as well.
+    /// The addresses to connect to. Never empty; no other gateway of the peer has the same address.
     pub addresses: Vec<SocketAddr>,
 }
 
@@ -30,12 +31,12 @@ impl std::fmt::Display for Gateway {
     }
 }
 
-/// What became of the gateways that a peer announces.
+/// The result of judging a peer's announced gateways.
 #[derive(Debug, Default)]
 pub(super) struct Located {
-    /// Those that may be connected to, in the peer's order.
+    /// The gateways that may be connected to, in the peer's order.
     pub(super) gateways: Arc<[Gateway]>,
-    /// The names that are to be looked up.
+    /// The names that must be looked up.
     pub(super) names: BTreeSet<Hostname>,
     /// Whether a name has not been looked up yet.
     pub(super) pending: bool,
@@ -75,7 +76,7 @@ impl Judge<'_> {
         (!addresses.is_empty()).then(|| Gateway { announced: announced.clone(), addresses })
     }
 
-    /// The addresses of a name, unjudged.
+    /// Returns the addresses of a name, before they are judged.
     fn name(&mut self, announced: &GatewayAddress, name: &Hostname) -> Vec<IpAddr> {
         self.located.names.insert(name.clone());
         let Some(known) = self.candidate.knowledge.and_then(|knowledge| knowledge.names.get(name)) else {
@@ -108,7 +109,8 @@ impl Judge<'_> {
         })
     }
 
-    /// One address of a gateway, unless nothing may be connected to there, or another gateway of the peer has it.
+    /// Returns one address of a gateway, unless it must not be connected to or another gateway of
+    /// the peer has it.
     fn address(&mut self, announced: &GatewayAddress, ip: IpAddr) -> Option<SocketAddr> {
         let address = SocketAddr::new(ip.to_canonical(), announced.port.get());
         if !is_host(ip) {

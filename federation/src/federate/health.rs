@@ -1,8 +1,9 @@
-//! The name by which a peer finds out whether it gets through to this cluster (peer protocol, section 4).
+//! The host name by which a peer checks that it can reach this cluster (peer protocol, section 4).
 //!
-//! DKP's clusters call it once a minute through the data plane, as a Service like any other, and raise an alert when nobody answers. So it
-//! is announced to every peer and granted to all of its callers, whatever policies say: behind it is nothing but the answer. A cluster of
-//! ours does not import it, and asks for it in its own probe of the gateways.
+//! DKP's clusters call it once a minute through the data plane, like any other Service, and raise
+//! an alert if there is no answer. So it is announced to every peer and granted to all callers,
+//! whatever the policies say. Nothing but the answer is behind it. A fedgate cluster does not
+//! import this name but asks for it when it probes the gateways.
 
 use super::LocalCluster;
 use super::offer::{Offer, OfferedPort};
@@ -12,16 +13,18 @@ use crate::object::{GatewayMode, TransportProtocol};
 use fedgate_core::{Hostname, ServiceName, ServicePort, TrustDomain};
 use std::collections::BTreeMap;
 
-/// DKP's clusters ask for this port, with HTTP.
+/// DKP's clusters call this port with HTTP.
 const PORT: u16 = 80;
 
-/// The name of the cluster with this UUID; `None` when it is too long for a host name or a server name.
+/// Returns the health name of the cluster with this UUID; `None` if it is too long for a host name
+/// or a server name.
 pub(super) fn name(cluster: &ClusterUuid, trust_domain: &TrustDomain) -> Option<ServiceName> {
     let host = Hostname::parse(&format!("alliance-healthcheck-{cluster}.d8-istio.svc.{trust_domain}")).ok()?;
     ServiceName::new(host, ServicePort::new(PORT)?).ok()
 }
 
-/// Offers ours, unless it is switched off or a Service of this cluster has the name.
+/// Offers our health name, unless it is switched off or a Service of this cluster has the same
+/// name.
 pub(super) fn add(
     local: &LocalCluster,
     offers: &mut BTreeMap<Hostname, Offer>,

@@ -1,4 +1,4 @@
-//! Imports and trust bundles: what is made reachable here, and whose roots are believed.
+//! Imports and trust bundles: which services become reachable here, and whose roots are trusted.
 
 use super::gateways::{Gateway, Located, locate};
 use super::{Candidate, Inputs, LocalCluster, health};
@@ -16,67 +16,69 @@ use std::sync::Arc;
 /// A port of a peer's Service, made reachable here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Import {
-    /// Whose it is.
+    /// The peer that owns it.
     pub peer: PeerName,
-    /// The peer's trust domain: the server's identity must be in it, and its bundle must have signed it.
+    /// The peer's trust domain. The server's identity must be in it and signed by its bundle.
     pub trust_domain: TrustDomain,
     /// Host and port; the host ends in `.svc.<trust domain>`.
     pub service: ServiceName,
     /// The port's name.
     pub port_name: String,
-    /// What is spoken, by the port's name.
+    /// The protocol, derived from the port's name.
     pub protocol: Protocol,
-    /// Where the peer's gateways are; never empty. Shared among the peer's imports.
+    /// The peer's gateways. Never empty; shared among the peer's imports.
     pub gateways: Arc<[Gateway]>,
-    /// Whether TLS goes through the gateway to the workload.
+    /// Whether TLS passes through the gateway to the workload.
     pub passthrough: bool,
-    /// Who must answer: the gateway, or where TLS goes through to it, the workload. Shared among the peer's imports.
+    /// Who must answer: the gateway, or the workload if TLS is passed through. Shared among the
+    /// peer's imports.
     pub server: Arc<ServerIdentity>,
 }
 
 impl Import {
-    /// Where the peer's gateways are; never empty, each address once.
+    /// Returns the addresses of the peer's gateways: never empty, each address once.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
         self.gateways.iter().flat_map(|gateway| &gateway.addresses).copied()
     }
 }
 
-/// Who must answer for an import.
+/// The identity that must answer for an import.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerIdentity {
-    /// Any identity of the peer's trust domain: the peer names no gateway identities, or TLS goes through to the workload.
+    /// Any identity of the peer's trust domain, because the peer names no gateway identities or TLS
+    /// passes through to the workload.
     AnyOf(TrustDomain),
-    /// One of these, all of them of the peer's trust domain; never empty.
+    /// One of these identities, all in the peer's trust domain. Never empty.
     Exactly(Vec<WorkloadIdentity>),
 }
 
-/// What is to be probed of a peer's gateways: what a client of its services would rely on.
+/// How to probe a peer's gateways: with the same checks that a client of its services relies on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeTarget {
-    /// The import to ask for in the TLS handshake; `None` when there is none that fits.
+    /// The import to ask for in the TLS handshake; `None` if no import fits.
     pub service: Option<ServiceName>,
-    /// Whether that is the peer's health name, for which its gateway answers itself.
+    /// Whether `service` is the peer's health name, which its gateway answers itself.
     pub health: bool,
-    /// Whether the peer has put roots of ours in force, as far as it tells: when that changes it is time to ask again.
+    /// Whether the peer says that it has put our roots in force. A change calls for a new probe.
     pub acknowledges: Option<bool>,
-    /// The gateways; never empty.
+    /// The gateways. Never empty.
     pub gateways: Arc<[Gateway]>,
     /// Who must answer.
     pub server: Arc<ServerIdentity>,
-    /// By whose roots.
+    /// The roots that must have signed the server's identity.
     pub bundle: TrustBundle,
 }
 
-/// The longest name that DNS has, dots included.
+/// The longest name that DNS allows, dots included.
 const LONGEST_NAME: usize = 253;
 
-/// What is spoken on a port (Istio's protocol selection by port name).
+/// The protocol of a port (Istio's protocol selection by port name).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Protocol {
     /// TLS that ends at the workload.
     Tls,
-    /// HTTP/2, gRPC included.
+    /// HTTP/2, including gRPC.
     Http2,
     /// HTTP/1.1.
     Http,
@@ -85,7 +87,8 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// Derives the protocol from a port's name (peer protocol, section 5): by its part before the first `-`.
+    /// Derives the protocol from a port's name (peer protocol, section 5): from the part before the
+    /// first `-`.
     pub fn of_port_name(name: &str) -> Self {
         let base = name.split('-').next().unwrap_or_default();
         let known = [
@@ -109,8 +112,10 @@ impl Protocol {
     }
 }
 
-/// The roots of the accepted peers. Expired ones are left out, and intermediates without their root, which Envoy cannot use: a peer is
-/// told that its root is in force when certificates by it are believed. A trust domain without any root is left out, too.
+/// Returns the usable roots of the accepted peers. A peer is told which of its roots are in force,
+/// so certificates from those must be accepted. Hence roots that are not valid now are left out,
+/// and so are intermediates without their root, which Envoy cannot use. A trust domain without any
+/// usable root is left out as well.
 pub(super) fn bundles<'a, 'k: 'a>(
     inputs: &Inputs<'_>,
     accepted: impl Iterator<Item = &'a Candidate<'k>>,
@@ -144,7 +149,7 @@ pub(super) fn bundles<'a, 'k: 'a>(
     bundles
 }
 
-/// Why a root cannot be used at `now`, and what to do about it.
+/// Returns why a root cannot be used at `now`, and what to do about it.
 fn invalid_now(root: &Root, now: Timestamp) -> Option<(FindingReason, String)> {
     let (begins, ends) = (root.not_before(), root.not_after());
     match () {
@@ -160,17 +165,17 @@ fn invalid_now(root: &Root, now: Timestamp) -> Option<(FindingReason, String)> {
     }
 }
 
-/// What is made reachable, and what is to be probed and looked up.
+/// The imports, and what must be probed and looked up for them.
 pub(super) struct Imports {
     /// In order of service.
     pub(super) rows: Vec<Import>,
     pub(super) targets: BTreeMap<PeerName, ProbeTarget>,
     pub(super) names: BTreeMap<PeerName, BTreeSet<Hostname>>,
-    /// The peers of which a name has not been looked up yet.
+    /// The peers with a name that has not been looked up yet.
     pub(super) pending: BTreeSet<PeerName>,
 }
 
-/// The services and gateways of the peers that have a bundle.
+/// Returns the services and gateways of the peers that have a bundle.
 pub(super) fn imports<'a, 'k: 'a>(
     inputs: &Inputs<'_>,
     accepted: impl Iterator<Item = &'a Candidate<'k>>,
@@ -197,7 +202,7 @@ pub(super) fn imports<'a, 'k: 'a>(
     imports
 }
 
-/// Whether the peer has put one of our roots in force at least; `None`: it does not tell.
+/// Returns whether the peer has put at least one of our roots in force; `None` if it does not say.
 pub(super) fn acknowledges(document: &PrivateDocument, local: &LocalCluster) -> Option<bool> {
     let applied = document.extension.as_ref()?.applied_roots.as_ref()?;
     Some(local.roots.iter().any(|root| applied.contains(&root.fingerprint())))
@@ -224,7 +229,7 @@ impl Imports {
         }
     }
 
-    /// Adds those of one peer, whose health name is `health`.
+    /// Adds the imports of one peer, whose health name is `health`.
     fn of(
         &mut self,
         candidate: &Candidate<'_>,
@@ -252,12 +257,13 @@ impl Imports {
                 server: Arc::clone(if passthrough { &workload } else { &server }),
             }
         };
-        // The names were checked when the document came; what comes from a state file is checked here again.
+        // The names were checked when the document arrived. Documents from a state file are checked
+        // here again.
         let owned = document.services.iter().filter(|service| peer.trust_domain.owns(&service.hostname));
         let rows = owned.flat_map(ports).map(import);
         let (health, rows): (Vec<_>, Vec<_>) = rows.partition(|row| Some(&row.service) == health);
-        // The gateway answers for the health name to everybody, whatever is granted to us of the rest. Where TLS goes through to a
-        // workload it is not the gateway that answers.
+        // The gateway answers the health name for everybody, whatever else is granted to us. Where
+        // TLS passes through to a workload, the gateway does not answer.
         let of_gateway = |rows: &[Import]| {
             let rows = rows.iter().filter(|row| !row.passthrough).map(|row| &row.service);
             rows.filter(|service| service.sni().len() <= LONGEST_NAME).min().cloned()
@@ -278,8 +284,8 @@ impl Imports {
     }
 }
 
-/// A host's ports, each number once. A Service may have one number for both TCP and UDP; which is which is not announced, and
-/// TCP is all that a gateway forwards.
+/// Returns a host's ports, each number once. A Service may use one number for both TCP and UDP.
+/// Documents do not say which is which, and the gateway forwards only TCP.
 fn ports(service: &PublicService) -> Vec<(ServiceName, &String)> {
     let mut seen = BTreeSet::new();
     let first = service.ports.iter().filter(|row| seen.insert(row.port));

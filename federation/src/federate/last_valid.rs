@@ -1,5 +1,5 @@
-//! A mistake in the object of a peer that is known does not end what works: the object's last valid version stays in force until the
-//! mistake is fixed, or the object is deleted.
+//! A mistake in the object of a known peer does not break what works. The last valid version of the
+//! object stays in force until the mistake is fixed or the object is deleted.
 
 use super::Inputs;
 use super::condition::Condition;
@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 
 const STAYS: &str = "the last valid version of the object stays in force";
 
-/// The peers whose objects are not valid now and were. Their findings say what is in force.
+/// Returns the peers whose objects were valid before and are not now. Their findings say what stays
+/// in force.
 pub(super) fn peers(
     inputs: &Inputs<'_>,
     valid: &[Peer],
@@ -26,7 +27,7 @@ pub(super) fn peers(
 
 fn last_valid(inputs: &Inputs<'_>, name: &str, findings: &[Finding]) -> Option<Peer> {
     let (_, knowledge) = inputs.knowledge.iter().find(|(peer, _)| peer.as_str() == name)?;
-    // An object that describes this cluster is valid, and no peer.
+    // An object that describes this cluster is valid but is not a peer.
     if findings.iter().any(|finding| finding.reason == FindingReason::ThisCluster && finding.object.name == name) {
         return None;
     }
@@ -42,7 +43,7 @@ fn is_about(finding: &Finding, peer: &Peer) -> bool {
     finding.severity == Severity::Error && finding.object.kind == object.kind && finding.object.name == object.name
 }
 
-/// The condition `Accepted` of a peer whose object is not valid now.
+/// Returns the `Accepted` condition of a peer whose object is not valid now.
 pub(super) fn condition(peer: &Peer, refused: &BTreeMap<String, Condition>) -> Option<Condition> {
     let refused = refused.get(peer.name.as_str())?;
     let message = match refused.message.contains("stay") {

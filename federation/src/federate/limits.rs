@@ -1,5 +1,6 @@
-//! What this cluster publishes against what peers take: peers read by the limits of [`Limits::DEFAULT`], so whatever they would refuse or
-//! leave out is told here, where somebody can change it.
+//! Compares what this cluster publishes with what peers accept. Peers read with
+//! [`Limits::DEFAULT`]. Whatever they would refuse or leave out is reported here, where the
+//! operator can change it.
 
 use super::Inputs;
 use crate::document::{Limits, PrivateDocument};
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 const LIMITS: Limits = Limits::DEFAULT;
 
-/// What is more than peers take. `bytes` are the sizes of the documents.
+/// Returns a finding for everything that exceeds a limit. `bytes` are the sizes of the documents.
 pub(super) fn findings(
     inputs: &Inputs<'_>,
     documents: &BTreeMap<PeerName, Arc<PrivateDocument>>,
@@ -28,7 +29,7 @@ pub(super) fn findings(
     own(inputs).into_iter().chain(largest.into_iter().flatten()).map(finding).collect()
 }
 
-/// What all peers are told alike.
+/// Checks the parts that are the same for all peers.
 fn own(inputs: &Inputs<'_>) -> Vec<(&'static str, String)> {
     let local = inputs.local;
     let no_document = "peers refuse the whole document; publish fewer";
@@ -45,7 +46,7 @@ fn own(inputs: &Inputs<'_>) -> Vec<(&'static str, String)> {
     over.map(|(field, count, most, then)| (field, format!("expected at most {most}, found {count}; {then}"))).collect()
 }
 
-/// The largest of the documents that peers refuse, and how many more there are.
+/// Returns the largest document that a peer would refuse, and how many more there are.
 fn largest<'a>(
     sizes: impl Iterator<Item = (&'a PeerName, usize)>,
     unit: &str,

@@ -1,4 +1,4 @@
-//! From what is known to what is in force: one pure function, [`federate()`].
+//! Computes the desired state from all that is known, with one pure function: [`federate()`].
 //!
 //! ```text
 //! objects ──► peers ──► standings (who is refused, and why) ──┬─► imports, trust bundles
@@ -7,8 +7,9 @@
 //!      └───► policies ──► grants ──► exports ─────────────────┴─► table
 //! ```
 //!
-//! Nothing in here fails as a whole. What is wrong with one object, peer or document becomes a finding about it, and the rest
-//! goes on. The same inputs give the same outputs, in the same order, byte for byte.
+//! Nothing here fails as a whole. A fault of one object, peer or document becomes a finding about
+//! it, and the rest goes on. The same inputs give the same outputs, in the same order, byte for
+//! byte.
 
 mod condition;
 mod export;
@@ -52,28 +53,28 @@ use std::sync::Arc;
 /// This cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalCluster {
-    /// Its trust domain, which is its cluster domain as well.
+    /// Its trust domain, which is also its cluster domain.
     pub trust_domain: TrustDomain,
     /// Its UUID.
     pub cluster_uuid: ClusterUuid,
-    /// The key that its tokens are signed with.
+    /// The public key that its tokens are verified with.
     pub authn_key: PublicKey,
     /// Its roots.
     pub roots: Vec<Root>,
-    /// What is known of its own certificates.
+    /// The state of its own certificates.
     pub credentials: Credentials,
     /// Its network.
     pub network: Network,
-    /// Where its gateways can be reached by the peers.
+    /// The addresses at which peers reach its gateways.
     pub gateways: Vec<GatewayAddress>,
-    /// The SPIFFE IDs of its gateways; empty: the peers accept any identity of its trust domain.
+    /// The SPIFFE IDs of its gateways. If empty, peers accept any identity of its trust domain.
     pub gateway_identities: Vec<WorkloadIdentity>,
-    /// Whether the name that DKP's clusters probe ([peer protocol, section 4](crate::document)) is offered to every peer. Somebody behind
-    /// the gateway has to answer it.
+    /// Whether to offer the name that DKP's clusters probe ([peer protocol, section
+    /// 4](crate::document)) to every peer. Something behind the gateway has to answer it.
     pub health_name: bool,
     /// Whether TLS can be passed through to workloads.
     pub passthrough: Passthrough,
-    /// What it listens on itself.
+    /// The addresses that it listens on itself.
     pub own: OwnAddresses,
 }
 
@@ -82,66 +83,73 @@ pub struct LocalCluster {
 pub struct Inputs<'a> {
     /// This cluster.
     pub local: &'a LocalCluster,
-    /// What its operators wrote.
+    /// The objects that its operators wrote.
     pub objects: &'a Objects,
     /// What is known of the peers, by name.
     pub knowledge: &'a BTreeMap<PeerName, PeerKnowledge>,
-    /// The versions of what was published last: [`Federation::published`] of the last run, or the default for the first.
+    /// The versions of what was published last: [`Federation::published`] of the last run, or the
+    /// default for the first run.
     pub previous: &'a Published,
-    /// When knowledge is stale.
+    /// The ages at which knowledge becomes stale and expires.
     pub times: Times,
-    /// The time of day.
+    /// The current time.
     pub now: Timestamp,
 }
 
 /// Everything that follows from the inputs.
 #[derive(Debug, Clone)]
 pub struct Federation {
-    /// The table for the gateway. On failure the last good one stays in force; a finding says so too.
+    /// The table for the gateway. On failure the last good table stays in force, and a finding says
+    /// so.
     pub table: Result<Table, TableFailure>,
-    /// The exports, in order of service: TCP ports only, as in the table.
+    /// The exports in order of service. Only TCP ports, as in the table.
     pub exports: Vec<Export>,
-    /// The name by which peers find out whether they get through, if it is offered: a row of the table that no Service stands behind.
+    /// The name by which peers check that they can reach this cluster, if it is offered. It is a
+    /// row of the table without a Service.
     pub health: Option<ServiceName>,
-    /// The Services whose TLS is to be passed through, in order: their workloads have to believe the peers' roots beside ours. Each is
-    /// among the exports as soon as [`Passthrough::Prepared`] says that they do.
+    /// The Services that ask for TLS passthrough, in order. Their workloads have to trust the
+    /// peers' roots in addition to ours. A Service is among the exports as soon as
+    /// [`Passthrough::Prepared`] says that its workloads do.
     pub passthrough: Vec<PassthroughService>,
     /// The imports, in order of service.
     pub imports: Vec<Import>,
-    /// What of each peer's gateways is to be probed; peers of which no gateway is in force have nothing.
+    /// How to probe each peer's gateways. Peers without a usable gateway are not listed.
     pub probe_targets: BTreeMap<PeerName, ProbeTarget>,
-    /// The names of each peer's gateways, which are to be looked up; peers without names are not in it.
+    /// The names of each peer's gateways that must be looked up. Peers without names are not
+    /// listed.
     pub gateway_names: BTreeMap<PeerName, BTreeSet<Hostname>>,
-    /// The roots of each peer whose identities may be believed.
+    /// The roots to trust for each peer's trust domain.
     pub bundles: BTreeMap<TrustDomain, TrustBundle>,
-    /// The peers that may ask for their private document, by the UUID that their tokens have as subject.
+    /// The peers that may fetch their private document, by the UUID that is the subject of their
+    /// tokens.
     pub members: BTreeMap<ClusterUuid, Member>,
-    /// What anybody may fetch.
+    /// The document that anybody may fetch.
     pub public_document: PublicDocument,
-    /// What each peer may fetch. It tells the peer which of its roots are in `bundles`, so those have to be handed to the gateway
-    /// before it is handed out.
+    /// The document that each peer may fetch. It tells the peer which of its roots are in
+    /// `bundles`. So put `bundles` in force at the gateway before serving it.
     pub private_documents: BTreeMap<PeerName, Arc<PrivateDocument>>,
-    /// Our roots, for readers that know SPIFFE only.
+    /// Our roots, for readers that know only SPIFFE.
     pub spiffe_bundle: SpiffeBundle,
-    /// How it is with each peer, in order of name; those that are refused included.
+    /// The report on each peer, in order of name, refused peers included.
     pub peers: Vec<PeerReport>,
-    /// The condition of each `IstioFederation` that is no valid peer and has no report, by the object's name: `Accepted` is
-    /// False, with why. The object that describes this cluster is among them (reason `ThisCluster`).
+    /// The `Accepted` condition (False, with the reason) of each `IstioFederation` that is not a
+    /// valid peer and has no report, by the object's name. The object that describes this cluster
+    /// is among them (reason `ThisCluster`).
     pub others: BTreeMap<String, Condition>,
-    /// What the operator should know, errors first. What the adapter found is part of it.
+    /// What the operator should know, errors first. Includes the adapter's findings.
     pub findings: Vec<Finding>,
-    /// To be kept, and handed in as [`Inputs::previous`] next time.
+    /// To be kept and passed as [`Inputs::previous`] to the next run.
     pub published: Published,
-    /// When the result will be another one though nothing else changes: something gets stale, or expires.
+    /// When the result changes even if no input does, because something becomes stale or expires.
     pub next_change: Option<Timestamp>,
 }
 
-/// A peer that may ask for its private document.
+/// A peer that may fetch its private document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    /// Its name here.
+    /// Its name in this cluster.
     pub peer: PeerName,
-    /// The key that its tokens are signed with.
+    /// The key that its tokens are verified with.
     pub key: PublicKey,
 }
 
@@ -150,7 +158,7 @@ pub(crate) struct Candidate<'a> {
     pub(crate) peer: Peer,
     pub(crate) knowledge: Option<&'a PeerKnowledge>,
     pub(crate) standing: Standing,
-    /// Why its object is not valid now: then its last valid version is in force.
+    /// Set if its object is not valid now and its last valid version is in force.
     pub(crate) refused: Option<Condition>,
 }
 
@@ -159,13 +167,13 @@ impl Candidate<'_> {
         self.standing == Standing::Accepted
     }
 
-    /// The public document, unless it is too old to be used.
+    /// Returns the public document, unless it is too old to be used.
     pub(crate) fn public(&self, inputs: &Inputs<'_>) -> Option<&PublicDocument> {
         let known = self.knowledge?.public.as_ref()?;
         (inputs.times.age(known.confirmed, inputs.now) < Age::Expired).then_some(&known.document)
     }
 
-    /// The private document, unless it is too old to be used.
+    /// Returns the private document, unless it is too old to be used.
     pub(crate) fn private(&self, inputs: &Inputs<'_>) -> Option<&PrivateDocument> {
         let known = self.knowledge?.private.as_ref()?;
         (inputs.times.age(known.confirmed, inputs.now) < Age::Expired).then_some(&known.document)
@@ -173,32 +181,33 @@ impl Candidate<'_> {
 }
 
 impl Federation {
-    /// The report on a peer.
+    /// Returns the report on a peer.
     pub fn peer(&self, name: &PeerName) -> Option<&PeerReport> {
         self.peers.iter().find(|report| report.peer.name == *name)
     }
 
-    /// The key of the peer that a token says it comes from; for [`crate::token::verify`].
+    /// Returns the key of the peer that a token claims to come from; for [`crate::token::verify`].
     pub fn key_of(&self, cluster: &ClusterUuid) -> Option<PublicKey> {
         self.members.get(cluster).map(|member| member.key)
     }
 
-    /// The audience of a token for a peer; `None` when none may be sent to it.
+    /// Returns the audience of a token for a peer; `None` if no token may be sent to it.
     ///
-    /// It is answered from here and not from what is known of the one peer, because a peer may claim another cluster's UUID, and
-    /// the token would then open that cluster's document for us to the wrong one. So after a public document with a new UUID, the
-    /// private document waits for the next [`federate()`].
+    /// This needs the whole federation, not only what is known of the one peer, because a peer may
+    /// claim another cluster's UUID. Our token would then let the false peer fetch that cluster's
+    /// document for us. So after a public document with a new UUID, the private document waits for
+    /// the next [`federate()`].
     pub fn token_audience(&self, peer: &PeerName) -> Option<&ClusterUuid> {
         self.peer(peer).filter(|report| report.standing.may_send_token())?.cluster_uuid.as_ref()
     }
 
-    /// What a peer that was verified may fetch.
+    /// Returns the private document that an authenticated peer may fetch.
     pub fn private_document_for(&self, cluster: &ClusterUuid) -> Option<&Arc<PrivateDocument>> {
         self.members.get(cluster).and_then(|member| self.private_documents.get(&member.peer))
     }
 }
 
-/// Works out what is in force.
+/// Computes the desired state.
 pub fn federate(inputs: &Inputs<'_>) -> Federation {
     let mut findings = inputs.objects.findings.clone();
     let (candidates, others) = candidates(inputs, &mut findings);
@@ -251,8 +260,8 @@ pub fn federate(inputs: &Inputs<'_>) -> Federation {
     }
 }
 
-/// All peers, each judged, and what to say of the objects that are none. When our own trust domain cannot be federated,
-/// nobody's can with it.
+/// Returns all peers, each judged, and the conditions of the objects that are not peers. If our own
+/// trust domain cannot be federated, there are no peers.
 fn candidates<'a>(
     inputs: &Inputs<'a>,
     findings: &mut Vec<Finding>,

@@ -1,4 +1,4 @@
-//! What is offered to peers, before it is known who may have it.
+//! What is offered to peers, before it is decided which peers may have it.
 
 use crate::document::PublicServicePort;
 use crate::grant::PeerGrant;
@@ -6,7 +6,8 @@ use crate::object::{GatewayMode, TransportProtocol};
 use fedgate_core::Hostname;
 use std::sync::Arc;
 
-/// What peers are offered under a host name, all its ports included: a labelled Service that can be exported, or the health name.
+/// A host name that is offered to peers, with all its ports: a labelled Service that can be
+/// exported, or the health name.
 pub(super) struct Offer {
     pub(super) hostname: Hostname,
     /// Namespace and name of the Service; `None` for the health name.

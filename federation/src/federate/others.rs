@@ -1,12 +1,13 @@
-//! What to say on an `IstioFederation` that is no valid peer, so that its writer sees it on the object itself.
+//! Conditions for `IstioFederation`s that are not valid peers, so that their authors see the reason
+//! on the object itself.
 
 use super::condition::{Condition, ConditionStatus, ConditionType};
 use crate::finding::{Finding, FindingReason, ObjectRef, Severity, messages};
 use crate::object::Objects;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The condition of each object that is not valid as it is now, by name: those of which `findings` say why not, and those that the
-/// adapter could not even read.
+/// Returns the condition of each object that is not valid as it is now, by name: those that
+/// `findings` explain, and those that the adapter could not even read.
 pub(super) fn refused_objects(objects: &Objects, findings: &[Finding]) -> BTreeMap<String, Condition> {
     let unreadable = objects.findings.iter().filter(|finding| is_unreadable(finding));
     let mut refusals: BTreeMap<&str, Vec<&Finding>> = BTreeMap::new();
@@ -16,7 +17,7 @@ pub(super) fn refused_objects(objects: &Objects, findings: &[Finding]) -> BTreeM
     refusals.into_iter().filter_map(|(name, findings)| Some((name.to_owned(), refused(&findings)?))).collect()
 }
 
-/// Those that are not peers.
+/// Keeps only the objects that are not peers.
 pub(super) fn others(mut refused: BTreeMap<String, Condition>, peers: &BTreeSet<&str>) -> BTreeMap<String, Condition> {
     refused.retain(|name, _| !peers.contains(name.as_str()));
     refused
@@ -28,7 +29,7 @@ fn is_unreadable(finding: &Finding) -> bool {
         && finding.reason != FindingReason::DuplicateObject
 }
 
-/// With the first finding's reason, and what each of them says.
+/// Returns a condition with the first finding's reason and up to three of the messages.
 fn refused(findings: &[&Finding]) -> Option<Condition> {
     let reason = findings.first()?.reason.camel_case();
     let message = messages(findings.iter().map(|finding| finding.with_field()));

@@ -1,8 +1,12 @@
 //! Exports whose TLS the gateway passes through to the workload.
 //!
-//! The gateway sees no caller then, so it can keep nobody out: an export that is to be kept from some peers or some callers cannot be one
-//! of these, and is refused rather than opened to all. Who may call is the workload's own matter, by the callers' identities; for that its
-//! sidecar has to believe the peers' roots, each for its own trust domain, before the first peer hears of it.
+//! The gateway does not see the caller of such an export, so it cannot keep anyone out. An export
+//! that must be closed to some peers or callers cannot be passed through. It is refused rather than
+//! opened to all.
+//!
+//! The workload itself decides by the callers' identities who may call. For that, its sidecar has
+//! to trust the peers' roots, each for its own trust domain, before the export is announced to any
+//! peer.
 
 use super::LocalCluster;
 use super::offer::Offer;
@@ -16,32 +20,33 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Passthrough {
-    /// It cannot: why, and what to do about it.
+    /// It cannot. The text says why, and what to do about it.
     Impossible(String),
-    /// It can. The workloads of these Services (namespace and name) have been told to believe the peers' roots.
+    /// It can. The workloads of these Services (namespace and name) have been configured to trust
+    /// the peers' roots.
     Prepared(BTreeSet<(String, String)>),
 }
 
 impl Default for Passthrough {
-    /// It cannot.
+    /// Passthrough is impossible.
     fn default() -> Self {
         Self::Impossible("TLS cannot be passed through here: remove the annotation".to_owned())
     }
 }
 
-/// A Service whose TLS is to be passed through.
+/// A Service that asks for TLS passthrough.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PassthroughService {
     /// The Service's namespace.
     pub namespace: String,
     /// The Service's name.
     pub name: String,
-    /// The labels of its workloads; never empty.
+    /// The labels of its workloads. Never empty.
     pub selector: BTreeMap<String, String>,
 }
 
-/// Whether an offer can be made in its mode. One whose TLS is to be passed through is added to `wanted` when nothing is in its way but
-/// that its workloads are not prepared.
+/// Checks that an offer can be made in its mode. A passthrough offer is added to `wanted` if it is
+/// valid, whether its workloads are prepared yet or not.
 pub(super) fn check(
     local: &LocalCluster,
     service: &ServiceObject,
@@ -84,7 +89,8 @@ pub(super) fn check(
     Err(Finding::warning(FindingReason::PassthroughPending, service.object(), annotation, message).into())
 }
 
-/// What the gateway would have to enforce and cannot: everything but 'every peer, every caller'.
+/// Returns what the gateway would have to enforce but cannot: anything narrower than every peer and
+/// every caller.
 fn narrowed(service: &ServiceObject, offer: &Offer) -> Option<String> {
     const WHY: &str = "the gateway sees no callers where TLS is passed through, so it cannot keep out";
     if service.annotations.contains_key(PEERS_ANNOTATION) {

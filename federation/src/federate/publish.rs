@@ -1,4 +1,4 @@
-//! What is handed out: the documents, and the numbers that grow when they change.
+//! The published documents, and the numbers that grow when they change.
 
 use super::offer::Offer;
 use super::{Inputs, LocalCluster, TableFailure, limits};
@@ -16,27 +16,31 @@ use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// The versions of what was published last. Keep it over restarts; without it they go on from the time of day.
+/// The versions of what was published last. Keep it across restarts; without it, numbers continue
+/// from the current time.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Published {
-    /// The table's generation; 0 before the first. Grows as sequences do: with the time in milliseconds.
+    /// The table's generation; 0 before the first table. A new one is the time in milliseconds,
+    /// like a sequence.
     pub generation: u64,
     /// The table's content hash.
     pub table: Option<String>,
-    /// Each peer's private document.
+    /// The version of each peer's private document.
     pub documents: BTreeMap<PeerName, DocumentVersion>,
-    /// Our SPIFFE bundle.
+    /// The version of our SPIFFE bundle.
     pub bundle: Option<DocumentVersion>,
 }
 
 impl Published {
-    /// What to go on from after a restart. `table` is the one that the gateway has, whatever was kept: a generation must not come
-    /// to mean another table, and one that the gateway has had must not come back.
+    /// Returns where to continue after a restart. `table` is the one that the gateway has, whatever
+    /// was saved. A generation must never stand for two tables, and a generation that the gateway
+    /// has had must not come back.
     #[must_use]
     pub fn resumed(self, table: Option<&Table>) -> Self {
         match table {
-            // It was kept, and not handed to the gateway: the same is made again.
+            // The generation was saved, but its table did not reach the gateway. The same table is
+            // built again.
             Some(table) if table.generation() < self.generation => self,
             Some(table) if table.generation() == self.generation && self.table == Some(table.hash().to_string()) => {
                 self
@@ -48,14 +52,16 @@ impl Published {
         }
     }
 
-    /// The same, with a new generation for the next table in any case: higher than `generation`, which a gateway has.
+    /// Returns the same versions, but the next table gets a new generation, higher than
+    /// `generation`, which a gateway has.
     #[must_use]
     pub fn outgrowing(self, generation: u64) -> Self {
         Self { generation: self.generation.max(generation), table: None, ..self }
     }
 
-    /// The same, with a new number for each of the next table and documents in any case. For when what was kept may be older than what
-    /// gateways and peers have seen, who would take the same numbers for a replay.
+    /// Returns the same versions, but the next table and documents all get new numbers. Use it if
+    /// what was saved may be older than what gateways and peers have seen: they would take a reused
+    /// number for a replay.
     #[must_use]
     pub fn renumbered(mut self) -> Self {
         for version in self.documents.values_mut().chain(&mut self.bundle) {
@@ -80,11 +86,11 @@ pub(super) struct Publication {
     pub(super) documents: BTreeMap<PeerName, Arc<PrivateDocument>>,
     pub(super) bundle: SpiffeBundle,
     pub(super) versions: Published,
-    /// What is more than peers take.
+    /// The findings about what exceeds the peers' limits.
     pub(super) findings: Vec<Finding>,
 }
 
-/// What anybody may know of this cluster.
+/// Returns what anybody may know of this cluster.
 pub(super) fn public_document(local: &LocalCluster) -> PublicDocument {
     let mut roots = local.roots.clone();
     roots.sort();
@@ -97,7 +103,7 @@ pub(super) fn public_document(local: &LocalCluster) -> PublicDocument {
     }
 }
 
-/// The documents of the accepted peers, and our SPIFFE bundle.
+/// Returns the documents of the accepted peers, and our SPIFFE bundle.
 pub(super) fn publish<'a>(
     inputs: &Inputs<'_>,
     peers: impl Iterator<Item = &'a Peer>,
@@ -139,7 +145,7 @@ fn spiffe_bundle(inputs: &Inputs<'_>) -> (SpiffeBundle, DocumentVersion) {
     (SpiffeBundle { sequence: version.sequence, ..unnumbered }, version)
 }
 
-/// The version before when the content is the same, otherwise one with the next sequence.
+/// Returns the previous version if the content is the same, otherwise one with the next sequence.
 fn next_version(inputs: &Inputs<'_>, before: Option<&DocumentVersion>, content: String) -> DocumentVersion {
     if let Some(same) = before.filter(|before| before.content == content) {
         return same.clone();
@@ -148,8 +154,8 @@ fn next_version(inputs: &Inputs<'_>, before: Option<&DocumentVersion>, content: 
     DocumentVersion { sequence, content }
 }
 
-/// The number of a new version: one more, and at least the time in milliseconds. So it is higher than all before also when
-/// what was counted is lost, and it grows when the clock goes back.
+/// Returns the number of a new version: one more than before, and at least the time in
+/// milliseconds. So numbers keep growing even if the saved ones are lost or the clock goes back.
 pub(super) fn next_number(now: Timestamp, before: u64) -> u64 {
     let millisecond = u64::try_from(now.as_millisecond()).unwrap_or_default();
     before.saturating_add(1).max(millisecond)
@@ -160,21 +166,21 @@ fn applied_roots(bundle: &TrustBundle) -> Vec<Fingerprint> {
     roots.into_iter().collect()
 }
 
-/// The contents of the peers' documents, each worked out once: with many peers, most may see the same.
+/// The contents of the peers' documents, each built once: with many peers, most may see the same.
 struct Contents<'a> {
     local: &'a LocalCluster,
     offers: &'a BTreeMap<Hostname, Offer>,
-    /// The different lists of grants, by address.
+    /// The distinct lists of grants, by address.
     classes: BTreeMap<*const PeerGrant, &'a [PeerGrant]>,
     known: BTreeMap<BTreeSet<*const PeerGrant>, Content>,
 }
 
-/// What the documents of peers that may see the same have in common.
+/// The part that is the same in the documents of all peers that may see the same services.
 #[derive(Clone)]
 struct Content {
     /// Its sequence is 0.
     document: PrivateDocument,
-    /// The hash, as far as the body is the same.
+    /// The hash of the part of the body that is the same.
     head: Sha256,
     /// The size of that part.
     head_bytes: usize,
@@ -187,7 +193,7 @@ impl<'a> Contents<'a> {
         Self { local, offers, classes, known: BTreeMap::new() }
     }
 
-    /// The content for the peer at a place among the accepted ones.
+    /// Returns the content for the peer at index `place` among the accepted peers.
     fn of_peer(&mut self, place: usize) -> Content {
         let is_visible = |grants: &[PeerGrant]| grants.get(place).is_some_and(PeerGrant::is_visible);
         let visible = self.classes.iter().filter(|(_, grants)| is_visible(grants)).map(|(address, _)| *address);
@@ -220,7 +226,7 @@ fn document(
     let mut gateways = local.gateways.clone();
     gateways.sort_by_key(|gateway| (gateway.address.to_string(), gateway.port));
     gateways.dedup();
-    // Peers refuse a document with more, and any of them will do.
+    // Peers refuse a document with more gateways, and any of them will do.
     gateways.truncate(Limits::DEFAULT.gateways);
     let extension = PrivateExtension {
         sequence: 0,

@@ -1,4 +1,4 @@
-//! How it is with each peer.
+//! The reports on the peers.
 
 use super::condition::{Condition, Gateways, conditions};
 use super::import::Imports;
@@ -14,14 +14,14 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How it is with a peer.
+/// The state of a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerReport {
     /// The peer.
     pub peer: Peer,
     /// Whether it takes part.
     pub standing: Standing,
-    /// Whether refusals of it take effect.
+    /// Whether denials of its connections are enforced or only audited.
     pub mode: Mode,
     /// The UUID that it claims.
     pub cluster_uuid: Option<ClusterUuid>,
@@ -31,17 +31,17 @@ pub struct PeerReport {
     pub public_confirmed: Option<Timestamp>,
     /// When its private document was last confirmed.
     pub private_confirmed: Option<Timestamp>,
-    /// How many of our exports it may reach, in part at least.
+    /// How many of our exports it may reach, at least in part.
     pub granted_exports: usize,
-    /// How many imports there are of it.
+    /// How many imports come from it.
     pub imports: usize,
-    /// The latest changes of its UUID, key and roots, and its documents that were refused, oldest first.
+    /// The latest changes of its UUID, key and roots, and its refused documents, oldest first.
     pub notices: Vec<Notice>,
     /// The conditions, in order of type.
     pub conditions: Vec<Condition>,
 }
 
-/// The reports on all valid peers.
+/// Returns the reports on all valid peers.
 pub(super) fn reports(
     inputs: &Inputs<'_>,
     candidates: &[Candidate<'_>],
@@ -54,7 +54,7 @@ pub(super) fn reports(
     let mut reports = Vec::new();
     for candidate in candidates {
         let own = peer_findings(inputs, candidate);
-        // Of a peer that is refused too: a stolen endpoint shows in what changes.
+        // Also for a refused peer: a hijacked endpoint shows in such changes.
         findings
             .extend(candidate.knowledge.iter().flat_map(|known| known.notice_findings(&candidate.peer, inputs.now)));
         let about = |finding: &&Finding| finding.object == candidate.peer.object();
@@ -76,7 +76,7 @@ struct Counts<'a> {
 impl<'a> Counts<'a> {
     fn new(exports: &'a [Export], imports: &'a [Import]) -> Self {
         let mut counts = Self { granted: BTreeMap::new(), imports: BTreeMap::new() };
-        // Exports share their lists of grants: each list is looked at once.
+        // Exports share their lists of grants, so each list is examined once.
         let mut lists: BTreeMap<_, (usize, &[PeerGrant])> = BTreeMap::new();
         for export in exports {
             lists.entry(export.grants.as_ptr()).or_insert((0, &export.grants)).0 += 1;
@@ -115,7 +115,7 @@ fn report(candidate: &Candidate<'_>, mode: Mode, conditions: Vec<Condition>, cou
     }
 }
 
-/// What there is to say about an accepted peer's documents.
+/// Returns the findings about an accepted peer's documents.
 fn peer_findings(inputs: &Inputs<'_>, candidate: &Candidate<'_>) -> Vec<Finding> {
     let Some(knowledge) = candidate.knowledge.filter(|_| candidate.is_accepted()) else { return Vec::new() };
     let mut findings = Vec::new();
@@ -151,7 +151,7 @@ fn of_document<T>(inputs: &Inputs<'_>, candidate: &Candidate<'_>, known: &Known<
     }
 }
 
-/// The next moment at which something gets stale or expires.
+/// Returns the next moment at which something becomes stale, becomes valid or expires.
 pub(super) fn next_change(inputs: &Inputs<'_>, candidates: &[Candidate<'_>]) -> Option<Timestamp> {
     let times = [inputs.times.stale_after, inputs.times.staleness_limit];
     let known = || candidates.iter().filter_map(|candidate| candidate.knowledge);

@@ -1,5 +1,5 @@
-//! Which of the valid peers take part. A refusal is one peer's matter: it gets no row in the table, no trust bundle, no import
-//! and no document; the others never notice.
+//! Decides which of the valid peers take part. A refusal concerns only that peer: it gets no row in
+//! the table, no trust bundle, no import and no document. The other peers do not notice.
 
 use super::{Candidate, Inputs};
 use crate::finding::{Finding, FindingReason};
@@ -19,16 +19,17 @@ pub enum Standing {
     Refused {
         /// `same_trust_domain`, `our_uuid`, `uuid_taken` or `network_overlap`.
         reason: FindingReason,
-        /// Why, for people.
+        /// The explanation for people.
         message: String,
     },
 }
 
 impl Standing {
-    /// Whether a token may be sent to the peer's endpoint.
+    /// Returns true if a token may be sent to the peer's endpoint.
     ///
-    /// A token's audience is the UUID that the peer claims. To a peer that claims another cluster's UUID none must be sent: it
-    /// could hand the token on to that cluster, and fetch there what is meant for us.
+    /// A token's audience is the UUID that the peer claims. A peer that claims another cluster's
+    /// UUID must get no token: it could use the token at that cluster and fetch the document meant
+    /// for us.
     pub fn may_send_token(&self) -> bool {
         match self {
             Self::Accepted => true,
@@ -60,13 +61,13 @@ fn refusal(candidate: &Candidate<'_>) -> Option<Finding> {
     let Standing::Refused { reason, message } = &candidate.standing else { return None };
     let field = match reason {
         FindingReason::SameTrustDomain => "spec.trustDomain",
-        // What the peer says, not what its object says.
+        // The fault is in what the peer says, not in its object.
         _ => "",
     };
     Some(Finding::error(*reason, candidate.peer.object(), field, message.clone()))
 }
 
-/// Of peers with one trust domain the first by name stays.
+/// Of several peers with the same trust domain, the first by name stays.
 fn refuse_same_trust_domain(candidates: &mut [Candidate<'_>]) {
     let mut owners: BTreeMap<TrustDomain, PeerName> = BTreeMap::new();
     for candidate in candidates {
@@ -86,12 +87,12 @@ fn refuse_same_trust_domain(candidates: &mut [Candidate<'_>]) {
     }
 }
 
-/// Our own UUID is nobody else's, and of peers that claim the same one the one that had it first keeps it. Being out of reach
-/// for long does not lose a peer its UUID.
+/// Refuses peers that claim our UUID or another peer's. Of peers that claim the same UUID, the one
+/// that had it first keeps it, even if it has been unreachable for long.
 fn refuse_uuids(inputs: &Inputs<'_>, candidates: &mut [Candidate<'_>]) {
     let mut order: Vec<_> = candidates.iter_mut().filter(|candidate| candidate.is_accepted()).collect();
     let since = |candidate: &Candidate<'_>| candidate.knowledge.and_then(|knowledge| knowledge.uuid_since);
-    // Whoever cannot say since when had it last.
+    // A peer with an unknown time comes last.
     let rank = |candidate: &Candidate<'_>| since(candidate).map_or((true, None), |since| (false, Some(since)));
     order.sort_by(|a, b| (rank(a), &a.peer.name).cmp(&(rank(b), &b.peer.name)));
     let mut owners = BTreeMap::new();
@@ -119,8 +120,8 @@ fn refuse_uuids(inputs: &Inputs<'_>, candidates: &mut [Candidate<'_>]) {
     }
 }
 
-/// Overlapping addresses: in a shared network they make the peer's pods unreachable, so it is refused; otherwise traffic goes by the
-/// gateways, and it is worth a warning only.
+/// Judges overlapping addresses. In a shared network they make the peer's Pods unreachable, so the
+/// peer is refused. Otherwise traffic goes through the gateways, and a warning is enough.
 fn judge_network(inputs: &Inputs<'_>, candidate: &mut Candidate<'_>) -> Option<Finding> {
     if !candidate.is_accepted() {
         return None;

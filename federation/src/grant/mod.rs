@@ -1,10 +1,12 @@
-//! Who may reach an export: the Service's owner and the administrator, who must both agree.
+//! Who may reach an export. The Service's owner and the administrator must both agree.
 //!
-//! The owner exports by the label, and may narrow to some peers by an annotation. The administrator narrows by policies: a peer
-//! that some policy selects gets only what a policy allows. Every answer comes with who decided it, so that `explain` can say
-//! so and nothing has to be computed twice.
+//! The owner exports a Service by the label and may narrow the export to some peers by an
+//! annotation. The administrator narrows it by policies: a peer that some policy selects gets only
+//! what a policy allows. Every verdict says who decided it, so that `explain` can report it without
+//! computing it again.
 //!
-//! Exports by peers is a product. Exports with the same annotation for which the same policies speak share one list of grants.
+//! The number of grants is that of exports times that of peers. So exports with the same annotation
+//! to which the same policies apply share one list of grants.
 
 mod owner;
 mod policy;
@@ -23,36 +25,37 @@ use std::sync::Arc;
 pub struct PeerGrant {
     /// The peer.
     pub peer: PeerName,
-    /// Whether refusals of this peer take effect.
+    /// Whether denials of this peer are enforced or only audited.
     pub mode: Mode,
-    /// What was decided.
+    /// The decision.
     pub verdict: Verdict,
 }
 
-/// What was decided for a peer and an export, and by whom.
+/// The decision for a peer and an export, and who made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// The owner exports it, and no policy selects the peer: all of its callers may.
+    /// The owner exports it, and no policy selects the peer: any caller may.
     Public,
     /// Policies allow it.
     Allowed {
-        /// To these callers.
+        /// These callers of the peer.
         callers: Callers,
-        /// The policies that do, by name.
+        /// The names of the policies that allow it.
         policies: Vec<Arc<str>>,
     },
     /// The owner's annotation leaves the peer out.
     OwnerExcludes,
-    /// Policies select the peer, and none allows this export.
+    /// Policies select the peer, and none of them allows this export.
     NoPolicyAllows {
-        /// The policies that select the peer, by name.
+        /// The names of the policies that select the peer.
         selected_by: Vec<Arc<str>>,
     },
 }
 
 impl PeerGrant {
-    /// What goes into the table: who of the peer may; `None` for nobody. In audit mode, where the owner admits the peer, an empty
-    /// set of callers stands for nobody, so that the filter reports and lets through.
+    /// Returns the peer's callers for the table; `None` if the peer has no grant. In audit mode a
+    /// peer that only policies keep out gets an empty set of callers, so that the filter reports
+    /// the denial and lets the call through.
     pub fn callers(&self) -> Option<Callers> {
         match (&self.verdict, self.mode) {
             (Verdict::Public, _) => Some(Callers::Any),
@@ -62,7 +65,7 @@ impl PeerGrant {
         }
     }
 
-    /// Whether some caller of the peer may reach it.
+    /// Returns true if some caller of the peer may reach it.
     pub fn is_granted(&self) -> bool {
         match &self.verdict {
             Verdict::Public => true,
@@ -71,7 +74,7 @@ impl PeerGrant {
         }
     }
 
-    /// Whether the peer gets to know of the export.
+    /// Returns true if the export is announced to the peer.
     pub fn is_visible(&self) -> bool {
         match (&self.verdict, self.mode) {
             (Verdict::Public | Verdict::Allowed { .. }, _) | (Verdict::NoPolicyAllows { .. }, Mode::Audit) => true,
@@ -98,7 +101,7 @@ fn listed(policies: &[Arc<str>]) -> String {
     format!("FederationPolicy {names}")
 }
 
-/// Answers for each export what each peer may do with it.
+/// Computes the grants of all peers for each export.
 pub(crate) struct Granter<'a> {
     policies: &'a Policies,
     peers: Vec<Selected<'a>>,
@@ -106,7 +109,7 @@ pub(crate) struct Granter<'a> {
     findings: BTreeSet<Finding>,
 }
 
-/// What decides over an export: its owner's annotation, and the policies that speak for it.
+/// What determines the grants on an export: its owner's annotation, and the policies that allow it.
 type Class = (Admitted, Vec<usize>);
 
 /// A peer, its mode, and the policies that select it.
@@ -117,18 +120,18 @@ struct Selected<'a> {
 }
 
 impl<'a> Granter<'a> {
-    /// For these peers, in their order.
+    /// Creates a granter for these peers, in their order.
     pub(crate) fn new(policies: &'a Policies, peers: impl Iterator<Item = &'a PeerName>) -> Self {
         let selected = |peer| Selected { peer, mode: policies.mode_of(peer), policies: policies.selecting(peer) };
         Self { policies, peers: peers.map(selected).collect(), known: BTreeMap::new(), findings: BTreeSet::new() }
     }
 
-    /// The peers and their modes.
+    /// Returns the peers and their modes.
     pub(crate) fn modes(&self) -> impl Iterator<Item = (&'a PeerName, Mode)> + '_ {
         self.peers.iter().map(|selected| (selected.peer, selected.mode))
     }
 
-    /// The grants on one port of a Service.
+    /// Returns the grants on one port of a Service.
     pub(crate) fn grants(&mut self, admitted: &Admitted, subject: &Subject<'_>) -> Arc<[PeerGrant]> {
         let class = (admitted.clone(), self.policies.allowing(subject));
         if let Some(known) = self.known.get(&class) {
@@ -144,7 +147,7 @@ impl<'a> Granter<'a> {
         grants
     }
 
-    /// The grants on what nobody narrows: every peer, every caller.
+    /// Returns the grants on something that is open to every caller of every peer.
     pub(crate) fn public(&self) -> Arc<[PeerGrant]> {
         let public = |selected: &Selected<'_>| PeerGrant {
             peer: selected.peer.clone(),
@@ -174,8 +177,8 @@ fn verdict(policies: &Policies, selected: &Selected<'_>, (admitted, allowing): &
     (Verdict::Allowed { callers, policies: policies.names(&speaking) }, finding)
 }
 
-/// The callers of all these policies together. A grant holds so many patterns only; those of the policies that come too late
-/// are left out, which closes and does not open.
+/// Joins the callers of all these policies. A grant holds only so many patterns. A policy whose
+/// patterns no longer fit is left out, which denies callers and never admits any.
 fn union(policies: &Policies, speaking: &[usize]) -> (Callers, Option<Finding>) {
     let mut patterns = BTreeSet::new();
     let mut finding = None;

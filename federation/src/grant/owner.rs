@@ -7,19 +7,20 @@ use std::collections::BTreeSet;
 /// The peers that a Service's owner admits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Admitted {
-    /// There is no annotation: all.
+    /// There is no annotation: all peers.
     All,
-    /// Those that the annotation names.
+    /// The peers that the annotation names.
     Only(BTreeSet<PeerName>),
 }
 
 impl Admitted {
-    /// Reads a Service's annotation. What cannot be read in it admits nobody. `known` are the names of all peers' objects.
+    /// Reads a Service's annotation. Invalid names are reported and admit nobody. `known` are the
+    /// names of all peers' objects.
     pub(crate) fn read(service: &ServiceObject, known: &BTreeSet<&str>, findings: &mut Vec<Finding>) -> Self {
         let misspelt = misspelt(service);
         findings.extend(misspelt.iter().map(|(key, meant)| unknown_annotation(service, key, *meant)));
         let Some(text) = service.annotations.get(PEERS_ANNOTATION) else {
-            // Somebody meant to narrow the export, so it must not be as wide as it can be.
+            // The owner wanted to narrow the export, so it must not stay open to all.
             let narrows = misspelt.iter().any(|(key, meant)| *meant == Some(PEERS_ANNOTATION) || key.contains("peer"));
             return if narrows { Self::Only(BTreeSet::new()) } else { Self::All };
         };
@@ -46,10 +47,10 @@ impl Admitted {
     }
 }
 
-/// The prefix of our own annotations.
+/// The prefix of fedgate's annotations.
 const OURS: &str = "fedgate.dev/";
 
-/// Annotations that look like ours and are not, each with the one that was meant.
+/// Returns unknown annotations with our prefix, each with the one that was probably meant.
 fn misspelt(service: &ServiceObject) -> Vec<(&str, Option<&'static str>)> {
     const KNOWN: [&str; 2] = [PEERS_ANNOTATION, GATEWAY_MODE_ANNOTATION];
     let keys = service.annotations.keys().map(String::as_str).filter(|key| key.to_ascii_lowercase().starts_with(OURS));

@@ -11,14 +11,14 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(crate) struct Policies(Vec<Policy>);
 
-/// A policy, as far as it can be understood.
+/// A policy, as far as it is valid.
 #[derive(Debug)]
 pub(crate) struct Policy {
     pub(crate) object: ObjectRef,
     name: Arc<str>,
     peers: PeerSelection,
     mode: Mode,
-    /// `None` for a policy that is not valid: it allows nothing.
+    /// `None` if the policy is not valid; then it allows nothing.
     allows: Option<Allowed>,
 }
 
@@ -32,7 +32,7 @@ struct Allowed {
 type Wrong = (String, String);
 
 impl Policies {
-    /// Reads all policies.
+    /// Compiles all policies.
     pub(crate) fn compile(objects: &[PolicyObject], known: &KnownPeers<'_>, findings: &mut Vec<Finding>) -> Self {
         let mut ordered: Vec<_> = objects.iter().collect();
         ordered.sort_by(|a, b| (&a.name, &a.source).cmp(&(&b.name, &b.source)));
@@ -55,17 +55,17 @@ impl Policies {
         policies
     }
 
-    /// The policies that select a peer.
+    /// Returns the policies that select a peer.
     pub(crate) fn selecting(&self, peer: &PeerName) -> Vec<usize> {
         self.places(|policy| policy.peers.selects(peer))
     }
 
-    /// The policies that allow something on an export.
+    /// Returns the policies that allow some caller on an export.
     pub(crate) fn allowing(&self, subject: &Subject<'_>) -> Vec<usize> {
         self.places(|policy| policy.allows.as_ref().is_some_and(|allowed| allowed.matches(subject)))
     }
 
-    /// Audit when there are policies that select the peer, and all of them say so.
+    /// Returns audit if at least one policy selects the peer and all such policies say so.
     pub(crate) fn mode_of(&self, peer: &PeerName) -> Mode {
         let mut modes = self.0.iter().filter(|policy| policy.peers.selects(peer)).map(|policy| policy.mode).peekable();
         match modes.peek().is_some() && modes.all(|mode| mode == Mode::Audit) {
@@ -148,7 +148,7 @@ fn peer_names(names: &[String]) -> Result<BTreeSet<PeerName>, Wrong> {
 }
 
 fn compile_rules(rules: &[ServiceRule]) -> Result<Vec<Rule>, Wrong> {
-    // An empty list allows nothing: so a policy says that it denies.
+    // An empty list allows nothing. It is how a policy denies everything.
     let compile =
         |(place, rule)| Rule::compile(rule).map_err(|(field, why)| (format!("services[{place}].{field}"), why));
     rules.iter().enumerate().map(compile).collect()
@@ -177,17 +177,17 @@ fn compile_caller(caller: &CallerSpec, place: usize) -> Result<CallerPattern, Wr
     })
 }
 
-/// The peers' objects.
+/// The objects of the peers.
 #[derive(Debug)]
 pub(crate) struct KnownPeers<'a> {
-    /// The names of all of them, those that cannot be understood included.
+    /// The names of all objects, invalid ones included.
     pub(crate) names: &'a BTreeSet<&'a str>,
-    /// The valid ones, with their trust domains.
+    /// The valid peers, with their trust domains.
     pub(crate) peers: Vec<(&'a PeerName, &'a TrustDomain)>,
 }
 
-/// The names in a policy that no peer has. `open` are the peers that no policy selects: when there are some, one of them may be meant,
-/// and has everything.
+/// Returns findings about names in a policy that no peer has. `open` are the peers that no policy
+/// selects. If there are any, the policy may have meant one of them, which now has all exports.
 fn unknown_peers<'a>(
     object: &'a PolicyObject,
     known: &'a KnownPeers<'_>,
@@ -220,7 +220,7 @@ fn names_of(open: &[&(&PeerName, &TrustDomain)]) -> String {
     crate::finding::messages(open.iter().map(|(peer, _)| format!("peer {peer}")))
 }
 
-/// What to do about a name that no peer has.
+/// Advises what to do about a name that no peer has.
 fn meant(name: &str, open: &[&(&PeerName, &TrustDomain)]) -> String {
     let by_trust_domain =
         open.iter().find(|(_, trust_domain)| trust_domain.as_str() == name).map(|(peer, _)| peer.as_str());

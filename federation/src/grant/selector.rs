@@ -11,7 +11,7 @@ pub(crate) struct Subject<'a> {
     pub(crate) port_name: &'a str,
 }
 
-/// A [`ServiceRule`] that is valid.
+/// A valid [`ServiceRule`].
 #[derive(Debug, Clone)]
 pub(crate) struct Rule {
     namespaces: Option<Vec<Pattern>>,
@@ -19,7 +19,7 @@ pub(crate) struct Rule {
     ports: Option<Vec<PortRef>>,
 }
 
-/// A field, below the rule, and what is wrong with it.
+/// A field within the rule, and what is wrong with it.
 type Wrong = (String, String);
 
 impl Rule {
@@ -55,7 +55,8 @@ impl Rule {
     }
 }
 
-/// `[]` is refused: some tools write it for an absent list, which means the opposite. What it says is said of `services` alone.
+/// The message for an empty list. Some tools write `[]` for an absent list, which means the
+/// opposite, so it is refused. Only `services` may be empty, to allow nothing.
 pub(crate) fn empty_list() -> String {
     "expected at least one entry, found an empty list; add an entry, or write \"services: []\" under spec to allow nothing".to_owned()
 }

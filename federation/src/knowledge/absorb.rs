@@ -1,4 +1,4 @@
-//! Taking a fetched document into what is known, or not.
+//! Decides whether a fetched document replaces the known one.
 
 use super::notice::ASK_TO_CORRECT;
 use super::{Age, DocumentKind, ExchangeReason, Held, Known, PeerKnowledge, Times};
@@ -7,29 +7,31 @@ use crate::finding::{Finding, FindingReason};
 use crate::object::{ACCEPT_DOCUMENT_ANNOTATION, Peer};
 use jiff::Timestamp;
 
-/// A peer with fewer services than this may lose any number of them at once without arousing suspicion.
+/// A peer with fewer services than this may lose any of them at once, but not all, without arousing
+/// suspicion.
 const FEW_SERVICES: usize = 4;
 
 /// What became of a fetched document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Absorbed {
-    /// It was taken, and is another one than before. The findings are what changed and what was dropped.
+    /// It was accepted and differs from the one before. The findings say what changed and what was
+    /// dropped.
     Taken(Vec<Finding>),
-    /// It says what is known already.
+    /// It says what is already known.
     Confirmed,
-    /// It is not believed yet: what is known stays, and ages.
+    /// It is not believed yet. The known document stays, and ages.
     Held(Finding),
-    /// It was refused: what is known stays, and ages.
+    /// It was refused. The known document stays, and ages.
     Refused(Finding),
 }
 
 impl Absorbed {
-    /// Whether what is known is different from before.
+    /// Returns true if the known document was replaced.
     pub fn is_taken(&self) -> bool {
         matches!(self, Self::Taken(_))
     }
 
-    /// What to tell the operator.
+    /// Returns what the operator should know.
     pub fn into_findings(self) -> Vec<Finding> {
         match self {
             Self::Taken(findings) => findings,
@@ -40,8 +42,8 @@ impl Absorbed {
 }
 
 impl PeerKnowledge {
-    /// Takes a fetched public document (status 200). When the peer's object has another trust domain than before, everything
-    /// that was known is forgotten first.
+    /// Takes a fetched public document (status 200). If the trust domain of the peer's object has
+    /// changed, everything known is forgotten first.
     pub fn absorb_public(
         &mut self,
         peer: &Peer,
@@ -103,7 +105,7 @@ impl PeerKnowledge {
         Absorbed::Taken(findings)
     }
 
-    /// Forgets what belongs to another trust domain.
+    /// Forgets everything if it belongs to another trust domain.
     fn belong_to(&mut self, peer: &Peer) {
         if self.trust_domain != peer.trust_domain {
             *self = Self::new(peer);
@@ -123,8 +125,8 @@ impl PeerKnowledge {
         Absorbed::Refused(Finding::error(FindingReason::InvalidDocument, peer.object(), kind.file(), message))
     }
 
-    /// Whether what is known is to be kept in place of `new`, which says something else. Of a document that the operator accepted by its
-    /// name there is no doubt.
+    /// Keeps the known document if `new` is replayed or suspicious, and then returns what became of
+    /// `new`. A document that the operator has accepted by its ID is never doubted.
     fn doubt(&mut self, peer: &Peer, new: &PrivateDocument, times: &Times, now: Timestamp) -> Option<Absorbed> {
         let known = self.private.as_ref()?;
         if times.age(known.confirmed, now) == Age::Expired {
@@ -156,14 +158,15 @@ impl PeerKnowledge {
         let since = self.held.as_ref().map_or(now, |held| held.since);
         let held = self.held.insert(Held { since, why, id });
         let finding = held.finding(peer, None);
-        // The exchange itself works; that its result is held is a state of its own.
+        // The exchange itself succeeded. That its result is held is a separate condition.
         self.ended(DocumentKind::Private, ExchangeReason::Succeeded, "", now);
         Absorbed::Held(finding)
     }
 }
 
 impl Held {
-    /// What to tell; `expiry` is when what is known is given up anyway.
+    /// Returns the finding about the held document. `expiry` is when the known document expires
+    /// anyway.
     pub(crate) fn finding(&self, peer: &Peer, expiry: Option<Timestamp>) -> Finding {
         let until = expiry.map_or_else(|| "until the staleness limit".to_owned(), |expiry| format!("until {expiry}"));
         let (since, why, how) = (self.since, &self.why, how_to_accept(&self.id));
@@ -172,7 +175,7 @@ impl Held {
     }
 }
 
-/// What an operator does who knows better.
+/// Says how an operator accepts the document nevertheless.
 fn how_to_accept(id: &str) -> String {
     format!("accept this document by the annotation {ACCEPT_DOCUMENT_ANNOTATION}: \"{id}\" on its IstioFederation")
 }
@@ -199,8 +202,8 @@ fn check_trust_domain(peer: &Peer, parsed: Parsed<PublicDocument>) -> Result<Par
     }
 }
 
-/// Of two extensions with the same content, that with the higher sequence. Two replicas of an exporter number the same
-/// content differently.
+/// Of two extensions with the same content, returns the one with the higher sequence. Two replicas
+/// of an exporter may number the same content differently.
 fn newer(known: Option<PrivateExtension>, new: Option<PrivateExtension>) -> Option<PrivateExtension> {
     match (&known, &new) {
         (Some(a), Some(b)) if a.sequence > b.sequence => known,
@@ -208,8 +211,8 @@ fn newer(known: Option<PrivateExtension>, new: Option<PrivateExtension>) -> Opti
     }
 }
 
-/// Why `new` is older than what is known. A document without a sequence could be of any age, so where there was one there must
-/// be one.
+/// Returns why `new` is older than the known document. A document without a sequence could be of
+/// any age, so once a peer has sent a sequence, it must always send one.
 fn replayed(known: &PrivateDocument, new: &PrivateDocument, now: Timestamp) -> Option<String> {
     let known = known.extension.as_ref()?.sequence;
     let ahead = ahead(known, now);
@@ -222,7 +225,8 @@ fn replayed(known: &PrivateDocument, new: &PrivateDocument, now: Timestamp) -> O
     }
 }
 
-/// A cluster of ours numbers its documents with the time in milliseconds. What is in the future shows that its clock was ahead.
+/// Explains a sequence that lies in the future. fedgate uses the time in milliseconds as the
+/// sequence, so such a number shows that the peer's clock was ahead.
 fn ahead(sequence: u64, now: Timestamp) -> String {
     let time = i64::try_from(sequence).ok().and_then(|sequence| Timestamp::from_millisecond(sequence).ok());
     let soon = now.checked_add(jiff::SignedDuration::from_mins(5)).unwrap_or(now);
@@ -232,13 +236,13 @@ fn ahead(sequence: u64, now: Timestamp) -> String {
     }
 }
 
-/// What is suspicious about `new`, given what is known.
+/// Returns what is suspicious about `new`, compared with the known document.
 fn suspicious(known: &PrivateDocument, new: &PrivateDocument) -> Option<String> {
     if new.gateways.is_empty() && !known.gateways.is_empty() {
         return Some(format!("the peer announces no valid gateway, before there were {}", known.gateways.len()));
     }
     if new.extension.is_some() {
-        // Its count was compared with its rows when it was parsed: it is whole.
+        // The parser has compared its count with its rows, so it is complete.
         return None;
     }
     let (before, after) = (known.services.len(), new.services.len());

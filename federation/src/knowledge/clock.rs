@@ -1,41 +1,45 @@
-//! How far a peer's clock is from ours. Tokens are good for a minute, so clocks that are further apart cut the exchange off.
+//! How far a peer's clock is from ours. Tokens are valid for a minute, so clocks that are further
+//! apart stop the exchange.
 
 use super::PeerKnowledge;
 use crate::finding::{Finding, FindingReason, ObjectRef};
 use jiff::{SignedDuration, Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 
-/// From this difference on an operator is told: half of what a token allows, so that there is time to act.
+/// The operator is warned from this difference on. It is half of what a token allows, so that there
+/// is time to act.
 const TELL: SignedDuration = SignedDuration::from_secs(30);
 
-/// A difference up to this is none, nor is it another one than before: readings are to the second, and differ a little each time.
+/// Differences and changes up to this are ignored: readings are to the second and vary a little
+/// each time.
 const NOISE: SignedDuration = SignedDuration::from_secs(5);
 
-/// Two clocks at one moment, to the second.
+/// Two clocks at the same moment, to the second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClockReading {
-    /// What ours said.
+    /// What our clock said.
     pub ours: Timestamp,
-    /// What the peer's said.
+    /// What the peer's clock said.
     pub theirs: Timestamp,
 }
 
 impl ClockReading {
-    /// What an answer tells that says it was made at `theirs` (to the second), to a request from `sent` that was answered at
-    /// `received`. As long as the answer may have been made on its way, the clocks may agree.
+    /// Creates a reading from an answer stamped `theirs` (to the second), to a request sent at
+    /// `sent` and answered at `received`. It assumes the smallest difference between the clocks
+    /// that these times allow.
     pub fn of_answer(theirs: Timestamp, sent: Timestamp, received: Timestamp) -> Self {
         let earliest = sent.checked_sub(SignedDuration::from_secs(1)).unwrap_or(sent);
         let ours = theirs.max(earliest).min(received.max(earliest));
         Self { ours: ours.round(Unit::Second).unwrap_or(ours), theirs }
     }
 
-    /// How far the peer's clock is ahead; negative: behind.
+    /// Returns how far the peer's clock is ahead; negative if it is behind.
     pub fn skew(&self) -> SignedDuration {
         self.theirs.duration_since(self.ours)
     }
 
-    /// What to tell when the clocks are so far apart that tokens are refused, or soon may be.
+    /// Returns a message if the clocks are so far apart that tokens are refused, or soon may be.
     pub fn trouble(&self) -> Option<String> {
         let skew = self.skew();
         if skew.abs() <= TELL {
@@ -57,8 +61,8 @@ impl ClockReading {
 }
 
 impl PeerKnowledge {
-    /// Takes a reading of the peer's clock. It is kept when the difference is another one than that which is known; clocks that
-    /// agree need no reading.
+    /// Takes a reading of the peer's clock. It is kept if the difference has changed; if the clocks
+    /// agree, none is kept.
     pub fn clock_read(&mut self, reading: ClockReading) {
         let known = self.clock.map_or(SignedDuration::ZERO, |known| known.skew());
         let change = reading.skew().checked_sub(known).unwrap_or(SignedDuration::MAX);

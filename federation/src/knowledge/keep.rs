@@ -1,4 +1,4 @@
-//! When there is something to tell, and when there is something to write down.
+//! Decides when a change must be reported, and when knowledge must be saved.
 
 use super::{Dataplane, DataplaneReason, Exchange, ExchangeReason, Known, LookedUp, PeerKnowledge, Times};
 use crate::finding::{Finding, FindingReason};
@@ -6,11 +6,12 @@ use fedgate_core::Hostname;
 use jiff::{SignedDuration, Timestamp};
 use std::net::IpAddr;
 
-/// What is written down is at most this part of the staleness limit older than what is known.
+/// The times in saved knowledge lag by at most this fraction of the staleness limit.
 const PARTS: u32 = 4;
 
 impl PeerKnowledge {
-    /// Whether it says something else than `before`, whenever that was learned: so there is a reason to compile and to tell.
+    /// Returns true if the content differs from `before`, whatever the times in it. Such a change
+    /// calls for a new compilation and a report.
     pub fn is_news_after(&self, before: &Self) -> bool {
         self.trust_domain != before.trust_domain
             || said(&self.public) != said(&before.public)
@@ -25,11 +26,12 @@ impl PeerKnowledge {
             || noticed(self).ne(noticed(before))
     }
 
-    /// Whether it has to be written down, given what was written down last.
+    /// Returns true if the knowledge must be saved, given what was saved last.
     ///
-    /// That is so for news; and for times when the peer was confirmed long after what was written down says. A peer that says
-    /// the same for days would otherwise be taken for one that was silent for days after a restart, and be dropped until it is
-    /// asked again, just when it may be out of reach.
+    /// That is so if the content has changed, or if the saved times of confirmation are too old. A
+    /// peer that says the same for days would otherwise look, after a restart, as if it had been
+    /// silent for days. Its knowledge would be dropped until the next fetch, just when the peer may
+    /// be unreachable.
     pub fn worth_saving(&self, saved: Option<&Self>, times: &Times) -> bool {
         let Some(saved) = saved else { return true };
         let most = SignedDuration::try_from(times.staleness_limit / PARTS).unwrap_or(SignedDuration::MAX);
@@ -51,12 +53,12 @@ fn ended(exchange: &Option<Exchange>) -> Option<(ExchangeReason, &str)> {
     exchange.as_ref().map(|exchange| (exchange.reason, exchange.message.as_str()))
 }
 
-/// What the notices say, but for when it was seen last.
+/// Returns what the notices say, except when they were last seen.
 fn noticed(knowledge: &PeerKnowledge) -> impl Iterator<Item = (FindingReason, Timestamp, &str)> {
     knowledge.notices.iter().map(|notice| (notice.reason, notice.since, notice.message.as_str()))
 }
 
-/// A name, where it leads, and why the last look-up failed.
+/// A name, its addresses, and why the last lookup failed.
 type Name<'a> = (&'a Hostname, &'a [IpAddr], Option<&'a str>);
 
 fn names(knowledge: &PeerKnowledge) -> Vec<Name<'_>> {
@@ -67,7 +69,7 @@ fn names(knowledge: &PeerKnowledge) -> Vec<Name<'_>> {
     knowledge.names.iter().map(said).collect()
 }
 
-/// When the last good answer about a name came.
+/// Returns when the last good answer for any name came.
 fn found(knowledge: &PeerKnowledge) -> Option<Timestamp> {
     knowledge.names.values().filter_map(|known| known.found).max()
 }

@@ -1,13 +1,14 @@
 //! What is known of one peer, and how it may change.
 //!
-//! Knowledge is a value: the importer hands in what it fetched, with the time, and gets back what happened. It is serialisable, so
-//! that a restart begins where the last run ended.
+//! Knowledge is a value. The importer passes in what it fetched, with the time, and gets back what
+//! happened. Knowledge is serialisable, so a restart continues where the last run ended.
 //!
-//! What is known good is not given up lightly. A broken, empty, shrunken or replayed document leaves it as it is, until it has not
-//! been confirmed for the *staleness limit*; from then on it is not used any more, and whatever the peer says is believed.
+//! Good knowledge is not given up lightly. A broken, empty, shrunken or replayed document does not
+//! replace it until it has gone unconfirmed for the *staleness limit*. After that it is no longer
+//! used, and the next valid document is believed.
 //!
-//! The entity tag that is kept belongs to the document that is *known*, never to one that was refused or held. So a peer that
-//! answers "not modified" confirms what is known, and a held document comes again in full each time.
+//! The saved entity tag belongs to the *known* document, never to a refused or held one. So "not
+//! modified" confirms the known document, and a held document is sent again in full each time.
 
 mod absorb;
 mod clock;
@@ -31,18 +32,18 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// When what is known of a peer is stale.
+/// The ages at which a peer's documents become stale and expire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Times {
-    /// From this age on it is shown as stale, and still used.
+    /// From this age on a document is shown as stale but still used.
     pub stale_after: Duration,
-    /// From this age on it is not used any more.
+    /// From this age on it is no longer used.
     pub staleness_limit: Duration,
 }
 
 impl Default for Times {
-    /// Stale after 5 minutes; not used any more after 24 hours.
+    /// Stale after 5 minutes, no longer used after 24 hours.
     fn default() -> Self {
         Self { stale_after: Duration::from_secs(5 * 60), staleness_limit: Duration::from_secs(24 * 60 * 60) }
     }
@@ -51,16 +52,17 @@ impl Default for Times {
 /// How old a piece of knowledge is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Age {
-    /// Confirmed lately.
+    /// Confirmed recently.
     Fresh,
     /// Not confirmed for a while; still used.
     Stale,
-    /// Not confirmed for so long that it is not used any more.
+    /// Not confirmed for so long that it is no longer used.
     Expired,
 }
 
 impl Times {
-    /// How old something is that was last confirmed at `confirmed`. A clock that was set back makes nothing old.
+    /// Returns the age of something last confirmed at `confirmed`. Setting the clock back makes
+    /// nothing old.
     pub fn age(&self, confirmed: Timestamp, now: Timestamp) -> Age {
         let old = |than: Duration| {
             now.duration_since(confirmed) >= SignedDuration::try_from(than).unwrap_or(SignedDuration::MAX)
@@ -73,7 +75,7 @@ impl Times {
     }
 }
 
-/// Which of a peer's documents.
+/// One of a peer's two documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DocumentKind {
@@ -84,7 +86,7 @@ pub enum DocumentKind {
 }
 
 impl DocumentKind {
-    /// Its file's name, by which findings name it.
+    /// Returns its file name, which findings use as the field.
     pub fn file(self) -> &'static str {
         match self {
             Self::Public => "public.json",
@@ -99,19 +101,20 @@ impl DocumentKind {
 pub struct Known<T> {
     /// The document.
     pub document: T,
-    /// When it was first fetched as it is.
+    /// When this content was first fetched.
     pub fetched: Timestamp,
-    /// When the peer last said the same.
+    /// When the peer last sent or confirmed this content.
     pub confirmed: Timestamp,
-    /// The entity tag (RFC 9110, section 8.8.3) that it came with, for the next request's `If-None-Match`.
+    /// The entity tag (RFC 9110, section 8.8.3) that came with it, for the next request's
+    /// `If-None-Match`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub etag: Option<String>,
-    /// What was dropped from it, and the like.
+    /// The findings about what was dropped from it, and the like.
     #[serde(default)]
     pub findings: Vec<Finding>,
 }
 
-/// A document that is not believed yet, since it says suspiciously little.
+/// A document that is not believed yet because it is suspiciously short.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Held {
@@ -119,7 +122,8 @@ pub struct Held {
     pub since: Timestamp,
     /// What is suspicious.
     pub why: String,
-    /// What the document is accepted by; see [`crate::document::PrivateDocument::id`].
+    /// The ID by which an operator accepts the document; see
+    /// [`crate::document::PrivateDocument::id`].
     #[serde(default)]
     pub id: String,
 }
@@ -128,27 +132,28 @@ pub struct Held {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Exchange {
-    /// The word, as DKP's conditions have it.
+    /// The reason word of DKP's conditions.
     pub reason: ExchangeReason,
-    /// More of it, for people; empty on success.
+    /// An explanation for people; empty on success.
     pub message: String,
-    /// When the reason became this one.
+    /// When the reason took its current value.
     pub since: Timestamp,
     /// When the last attempt ended.
     pub at: Timestamp,
 }
 
-/// The reasons of DKP's conditions `PublicMetadataExchangeReady` and `PrivateMetadataExchangeReady`.
+/// The reasons of DKP's conditions `PublicMetadataExchangeReady` and
+/// `PrivateMetadataExchangeReady`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ExchangeReason {
-    /// The document was fetched and taken.
+    /// The document was fetched and accepted.
     Succeeded,
     /// There was no answer.
     FetchFailed,
-    /// The answer was another than 200.
+    /// The status of the answer was not 200.
     #[serde(rename = "NonOKResponse")]
     NonOkResponse,
-    /// The answer was no JSON.
+    /// The answer was not JSON.
     #[serde(rename = "InvalidJSON")]
     InvalidJson,
     /// The public document was refused.
@@ -157,12 +162,12 @@ pub enum ExchangeReason {
     InvalidPrivateMetadata,
     /// No token could be made for the request.
     TokenGenerationFailed,
-    /// The private document cannot be asked for before the public one is known.
+    /// The private document cannot be fetched before the public one is known.
     AwaitingPublic,
 }
 
 impl ExchangeReason {
-    /// The word.
+    /// Returns the word.
     pub fn word(self) -> &'static str {
         match self {
             Self::Succeeded => "Succeeded",
@@ -187,39 +192,43 @@ impl std::fmt::Display for ExchangeReason {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PeerKnowledge {
-    /// The trust domain that the peer's object had: knowledge of another trust domain is none.
+    /// The trust domain in the peer's object. Knowledge does not carry over to another trust
+    /// domain.
     pub trust_domain: TrustDomain,
-    /// The spec of the peer's object when it was last valid, so that a mistake in the object does not end what works.
+    /// The last valid spec of the peer's object, so that a mistake in the object does not break
+    /// what works.
     #[serde(default)]
     pub object: Option<IstioFederationSpec>,
-    /// Who the peer is.
+    /// The public document: who the peer is.
     pub public: Option<Known<PublicDocument>>,
-    /// What the peer offers.
+    /// The private document: what the peer offers.
     pub private: Option<Known<PrivateDocument>>,
-    /// Since when the peer has the cluster UUID that it has.
+    /// When the peer was first seen with its current cluster UUID.
     pub uuid_since: Option<Timestamp>,
     /// How the last fetch of the public document ended.
     pub public_exchange: Option<Exchange>,
     /// How the last fetch of the private document ended.
     pub private_exchange: Option<Exchange>,
-    /// What the names of the peer's gateways lead to.
+    /// The results of looking up the names of the peer's gateways.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub names: BTreeMap<Hostname, LookedUp>,
-    /// What came of the last probe of the peer's gateways.
+    /// The result of the last probe of the peer's gateways.
     #[serde(default)]
     pub dataplane: Option<Dataplane>,
-    /// The clocks when their difference became what it is; `None` when they agree, or nothing is known of the peer's.
+    /// Both clocks at the moment when their difference last changed; `None` if they agree or the
+    /// peer's clock is not known.
     #[serde(default)]
     pub clock: Option<ClockReading>,
-    /// The private document that came last, when it is not believed yet.
+    /// The latest private document, if it is not believed yet.
     pub held: Option<Held>,
-    /// The latest changes of UUID, key and roots, and the documents that were refused, oldest first; at most 16.
+    /// The latest changes of UUID, key and roots, and the refused documents, oldest first; at most
+    /// 16.
     #[serde(default, alias = "changes")]
     pub notices: Vec<Notice>,
 }
 
 impl PeerKnowledge {
-    /// Nothing is known yet.
+    /// Creates empty knowledge of a peer.
     pub fn new(peer: &Peer) -> Self {
         Self {
             trust_domain: peer.trust_domain.clone(),
@@ -237,12 +246,12 @@ impl PeerKnowledge {
         }
     }
 
-    /// The peer's UUID, which a token for it must have as its audience.
+    /// Returns the peer's UUID, which is the audience of tokens for it.
     pub fn cluster_uuid(&self) -> Option<&ClusterUuid> {
         self.public.as_ref().map(|known| &known.document.cluster_uuid)
     }
 
-    /// The entity tag for the next request of a document.
+    /// Returns the entity tag for the next request of a document.
     pub fn etag(&self, kind: DocumentKind) -> Option<&str> {
         match kind {
             DocumentKind::Public => self.public.as_ref().and_then(|known| known.etag.as_deref()),
@@ -250,7 +259,7 @@ impl PeerKnowledge {
         }
     }
 
-    /// The peer answered that the document is the one that is known (304).
+    /// Notes that the peer answered "not modified" (304), which confirms the known document.
     pub fn not_modified(&mut self, kind: DocumentKind, now: Timestamp) {
         let confirmed = match kind {
             DocumentKind::Public => self.public.as_mut().map(|known| &mut known.confirmed),
@@ -266,7 +275,8 @@ impl PeerKnowledge {
         self.ended(kind, ExchangeReason::Succeeded, "", now);
     }
 
-    /// The document could not be fetched. `message` must hold no secret; it is shortened and made harmless here.
+    /// Notes that the document could not be fetched. `message` must not contain a secret; it is
+    /// escaped and shortened here.
     pub fn failed(&mut self, kind: DocumentKind, reason: ExchangeReason, message: &str, now: Timestamp) {
         self.ended(kind, reason, message, now);
     }

@@ -1,4 +1,4 @@
-//! What the names of a peer's gateways lead to.
+//! Lookups of the names of a peer's gateways.
 
 use super::{Age, PeerKnowledge, Times};
 use crate::document::{GatewayHost, PrivateDocument};
@@ -9,27 +9,28 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// The most addresses of one name that are used.
+/// The most addresses that are used for one name.
 pub const ADDRESSES_PER_NAME: usize = 8;
 
-/// What one name leads to.
+/// The result of looking up one name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LookedUp {
-    /// The addresses of the last good answer, in order, at most [`ADDRESSES_PER_NAME`]. Nothing has been judged about them.
+    /// The addresses of the last good answer, in order, at most [`ADDRESSES_PER_NAME`]. They have
+    /// not been judged.
     pub addresses: Vec<IpAddr>,
     /// When the last good answer came.
     pub found: Option<Timestamp>,
-    /// Why the last look-up failed; `None` when it succeeded.
+    /// Why the last lookup failed; `None` if it succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
 }
 
-/// How the look-up of one name ended: its addresses, or why there are none.
+/// A name, with its addresses or the reason why the lookup failed.
 pub type LookUpOutcome = (Hostname, Result<Vec<IpAddr>, String>);
 
 impl LookedUp {
-    /// The addresses of the last good answer, while it is not older than the staleness limit.
+    /// Returns the addresses of the last good answer, unless it is older than the staleness limit.
     pub fn usable(&self, times: &Times, now: Timestamp) -> &[IpAddr] {
         match self.found.is_some_and(|found| times.age(found, now) < Age::Expired) {
             true => &self.addresses,
@@ -37,21 +38,21 @@ impl LookedUp {
         }
     }
 
-    /// What there is to tell.
+    /// Returns the parts that make a change worth reporting.
     pub(super) fn said(&self) -> (&[IpAddr], Option<&str>) {
         (&self.addresses, self.failure.as_deref())
     }
 }
 
 impl PeerKnowledge {
-    /// The names of the peer's gateways that have never been looked up.
+    /// Returns the names of the peer's gateways that have never been looked up.
     pub fn new_names(&self) -> BTreeSet<Hostname> {
         let names = self.private.iter().flat_map(|known| names(&known.document));
         names.filter(|name| !self.names.contains_key(*name)).cloned().collect()
     }
 
-    /// Takes the outcomes for names of the peer's gateways. A failed look-up leaves the last good addresses. What is no name of the
-    /// peer's any more is forgotten.
+    /// Takes the outcomes of lookups. A failed lookup keeps the last good addresses. Names that the
+    /// peer no longer announces are forgotten.
     pub fn looked_up(&mut self, outcomes: Vec<LookUpOutcome>, now: Timestamp) {
         for (name, outcome) in outcomes {
             let before = self.names.remove(&name);
@@ -73,7 +74,7 @@ fn names(document: &PrivateDocument) -> impl Iterator<Item = &Hostname> {
     })
 }
 
-/// Resolvers rotate addresses; the same ones in another order are the same answer.
+/// Sorts the addresses. Resolvers rotate them, and a different order is the same answer.
 fn ordered(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
     let mut addresses: Vec<_> = addresses.into_iter().map(|ip| ip.to_canonical()).collect();
     addresses.sort();

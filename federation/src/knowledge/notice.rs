@@ -1,7 +1,7 @@
-//! What happened once and must not be missed: a peer's new UUID, key or roots, and documents that were refused.
+//! Events that must not be missed: a peer's new UUID, key or roots, and refused documents.
 //!
-//! A notice is kept with what is known of the peer, over restarts and changes of the leader. [`crate::federate()`] makes findings of
-//! notices for as long as [`Notice::ends`] says.
+//! A notice is kept with the knowledge of the peer, across restarts and changes of the leader.
+//! [`crate::federate()`] turns notices into findings until [`Notice::ends`].
 
 use super::{DocumentKind, Exchange, ExchangeReason, PeerKnowledge};
 use crate::document::PublicDocument;
@@ -11,45 +11,45 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// How many notices are kept of one peer; the oldest go first.
+/// How many notices are kept for one peer; the oldest are dropped first.
 const MOST_NOTICES: usize = 16;
 
-/// What to do about a document that says what cannot be.
+/// Advice about an invalid document.
 pub(super) const ASK_TO_CORRECT: &str = "ask the peer's operator to correct it";
-/// What to do about a change.
+/// Advice about a change.
 const WAS_IT_MEANT: &str = "if nobody announced this, ask the peer's operator whether it was meant";
 
-/// How long a change of what a peer is known by is told: over a long weekend.
+/// How long a change of UUID, key or roots is reported: over a long weekend.
 const CHANGES_ARE_TOLD_FOR: SignedDuration = SignedDuration::from_hours(72);
-/// How long it is told that a document was refused, after the last one that was.
+/// How long a refusal is reported after the last refused document.
 const REFUSALS_ARE_TOLD_FOR: SignedDuration = SignedDuration::from_hours(24);
 
-/// Something that happened, for operators: nobody else can tell whether it was meant.
+/// An event that operators must see, because only they can judge whether it was intended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Notice {
-    /// When it was seen first.
+    /// When it was first seen.
     #[serde(alias = "at")]
     pub since: Timestamp,
-    /// When it was seen last: a document that is refused again each minute is one notice.
+    /// When it was last seen. A document that is refused again every minute is one notice.
     #[serde(default)]
     pub last: Option<Timestamp>,
     /// `uuid_changed`, `key_changed`, `roots_changed`, `invalid_document` or `replayed_document`.
     pub reason: FindingReason,
-    /// Which document was refused; `None` for a change.
+    /// The refused document; `None` for a change.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub document: Option<DocumentKind>,
-    /// What it was.
+    /// What happened.
     pub message: String,
 }
 
 impl Notice {
-    /// When it was seen last.
+    /// Returns when it was last seen.
     pub fn seen(&self) -> Timestamp {
         self.last.unwrap_or(self.since)
     }
 
-    /// Up to when it is told.
+    /// Returns when it stops being reported.
     pub fn ends(&self) -> Option<Timestamp> {
         let time = match self.document {
             Some(_) => REFUSALS_ARE_TOLD_FOR,
@@ -64,7 +64,7 @@ impl Notice {
 }
 
 impl PeerKnowledge {
-    /// Notes what is different in the `new` public document, and answers with it.
+    /// Notes the differences of the `new` public document, and returns them.
     pub(super) fn note_changes(&mut self, peer: &Peer, new: &PublicDocument, now: Timestamp) -> Vec<Finding> {
         let Some(old) = self.public.as_ref().map(|known| &known.document) else { return Vec::new() };
         let changes = differences(old, new);
@@ -79,7 +79,8 @@ impl PeerKnowledge {
         findings
     }
 
-    /// Notes that a document was refused. As long as it is told of one, another for the same reason is the same notice.
+    /// Notes that a document was refused. While a notice for the same reason and document is still
+    /// reported, it is extended instead.
     pub(super) fn note_refusal(&mut self, reason: FindingReason, kind: DocumentKind, message: &str, now: Timestamp) {
         let same = |notice: &&mut Notice| notice.reason == reason && notice.document == Some(kind);
         let message = shown_long(message);
@@ -95,7 +96,8 @@ impl PeerKnowledge {
         self.notices.drain(..surplus);
     }
 
-    /// What is told of the notices, one finding for each reason and document: the latest, and how many there were before it.
+    /// Returns one finding for each reason and document: the latest notice, and how many there were
+    /// before it.
     pub(crate) fn notice_findings(&self, peer: &Peer, now: Timestamp) -> Vec<Finding> {
         let mut told: BTreeMap<_, (&Notice, usize)> = BTreeMap::new();
         for notice in self.notices.iter().filter(|notice| notice.is_told(now)) {
@@ -114,7 +116,7 @@ impl PeerKnowledge {
         let (severity, field, message) = match notice.document {
             None => (Severity::Warning, "", format!("at {since}: {message}{before}; {WAS_IT_MEANT}")),
             Some(kind) if self.is_refusing(kind) => {
-                // How to accept a replayed document stands in its message.
+                // The message of a replayed document already says how to accept it.
                 let then = match notice.reason {
                     FindingReason::InvalidDocument => format!("; {ASK_TO_CORRECT}"),
                     _ => String::new(),
@@ -133,7 +135,7 @@ impl PeerKnowledge {
         Finding::new(severity, notice.reason, peer.object(), field, message)
     }
 
-    /// Whether the last document of a kind that came was refused.
+    /// Returns true if the last fetched document of this kind was refused.
     fn is_refusing(&self, kind: DocumentKind) -> bool {
         let exchange = match kind {
             DocumentKind::Public => &self.public_exchange,

@@ -1,4 +1,4 @@
-//! What came of connecting to a peer's gateways, as a client of its services would.
+//! The results of connecting to a peer's gateways as a client of its services would.
 
 use super::PeerKnowledge;
 use crate::document::GatewayAddress;
@@ -6,37 +6,37 @@ use crate::finding::messages;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// What came of the last probe of a peer's gateways.
+/// The result of the last probe of a peer's gateways.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Dataplane {
-    /// The word, as DKP's condition has it.
+    /// The reason word of DKP's condition.
     pub reason: DataplaneReason,
-    /// More of it, for people: which gateways failed, and why.
+    /// An explanation for people: which gateways failed, and why.
     pub message: String,
-    /// Whether no certificate of ours was shown, so that nothing is known about it.
+    /// Whether none of our certificates was shown, so that the probe says nothing about them.
     #[serde(default)]
     pub server_only: bool,
-    /// When the reason became this one.
+    /// When the reason took its current value.
     pub since: Timestamp,
     /// When the last probe ended.
     pub at: Timestamp,
 }
 
-/// The reasons of DKP's condition `DataplaneConnectionReady`, but for `MetadataUnavailable`: that no gateway is known is no
-/// outcome of a probe.
+/// The reasons of DKP's condition `DataplaneConnectionReady`, except `MetadataUnavailable`: without
+/// a known gateway there is no probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum DataplaneReason {
-    /// One gateway at least is as it should be.
+    /// At least one gateway works.
     Succeeded,
-    /// None is.
+    /// No gateway works.
     ProbeFailed,
-    /// Nothing could be tried, by what is known of the peer.
+    /// What is known of the peer does not allow a probe.
     ConfigurationError,
 }
 
 impl DataplaneReason {
-    /// The word.
+    /// Returns the word.
     pub fn word(self) -> &'static str {
         match self {
             Self::Succeeded => "Succeeded",
@@ -52,22 +52,22 @@ impl std::fmt::Display for DataplaneReason {
     }
 }
 
-/// What a probe without a certificate of ours does not say.
+/// What remains open after a probe without our certificate.
 pub const SERVER_ONLY: &str = "the gateway was verified; whether it takes this mesh's certificates cannot be tried from here, see RootsAcknowledged";
 
 /// How far a probe goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tried {
-    /// A TCP connection.
+    /// Only a TCP connection.
     Connection,
-    /// TLS as far as the server's proof. We have no certificate to show.
+    /// TLS up to the server's proof of identity, because we have no certificate to show.
     Server,
-    /// TLS with our own certificate, and the health name where the peer has one.
+    /// TLS with our own certificate, and a call to the health name if the peer has one.
     Call,
 }
 
 impl Tried {
-    /// What a success does not say.
+    /// Returns what a success leaves open.
     fn remark(self) -> Option<&'static str> {
         match self {
             Self::Connection => {
@@ -79,22 +79,23 @@ impl Tried {
     }
 }
 
-/// What a probe gave.
+/// The result of a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Probed {
     /// Each gateway was tried.
     Gateways {
-        /// The gateways in order, those that failed with why. A stranger's text is in it by way of [`crate::shown`] only.
+        /// The gateways in order, each with the reason if it failed. Untrusted text in it has
+        /// passed through [`crate::shown`].
         outcomes: Vec<(GatewayAddress, Result<(), String>)>,
-        /// How far each went.
+        /// How far each probe went.
         tried: Tried,
     },
-    /// Nothing could be tried; why.
+    /// No probe was possible; the text says why.
     Impossible(String),
 }
 
 impl Probed {
-    /// Whether one gateway at least is as it should be.
+    /// Returns true if at least one gateway works.
     pub fn succeeded(&self) -> bool {
         matches!(self, Self::Gateways { outcomes, .. } if outcomes.iter().any(|(_, outcome)| outcome.is_ok()))
     }
@@ -115,7 +116,7 @@ impl Probed {
 }
 
 impl PeerKnowledge {
-    /// Takes what a probe of the peer's gateways gave.
+    /// Takes the result of a probe of the peer's gateways.
     pub fn probed(&mut self, probed: &Probed, now: Timestamp) {
         let (reason, message) = probed.summary();
         let before = self.dataplane.as_ref().filter(|before| before.reason == reason);

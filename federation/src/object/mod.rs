@@ -1,8 +1,9 @@
-//! The objects that an operator writes, as an adapter hands them over: Kubernetes kinds, not yet believed.
+//! The objects that an operator writes, as an adapter hands them over: Kubernetes kinds that have
+//! not been checked yet.
 //!
-//! An adapter reads bytes (a file, an API server's answer) into these; what it could not read it reports as findings of
-//! its own, in [`Objects::findings`]. All rules about what the fields may say are here and in [`crate::federate()`], so that
-//! both platforms have the same ones.
+//! An adapter reads bytes (a file, or an API server's answer) into these types. It reports what it
+//! could not read as its own findings, in [`Objects::findings`]. All rules about the contents of
+//! fields are here and in [`crate::federate()`], so both platforms have the same ones.
 
 mod peer;
 mod policy;
@@ -24,7 +25,7 @@ pub use service::{
 use crate::finding::{Finding, ObjectRef};
 use serde::{Deserialize, Serialize};
 
-/// A spec with the name and the source of its object.
+/// A spec, with the name and the source of its object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Named<T> {
@@ -41,38 +42,38 @@ pub struct Named<T> {
 }
 
 impl<T> Named<T> {
-    /// An object without source and annotations.
+    /// Creates an object without source and annotations.
     pub fn new(name: impl Into<String>, spec: T) -> Self {
         Self { name: name.into(), source: None, accepted_document: None, spec }
     }
 }
 
 impl Named<IstioFederationSpec> {
-    /// How findings name it.
+    /// Returns the object as findings name it.
     pub fn object(&self) -> ObjectRef {
         ObjectRef::federation(&self.name).from_source(self.source.clone())
     }
 }
 
-/// Whether an API server takes a name for a Service or a Namespace (RFC 1123 label).
+/// Returns true if an API server accepts the name for a Service or a Namespace (RFC 1123 label).
 pub fn is_dns_label(name: &str) -> bool {
     crate::document::is_port_name(name)
 }
 
-/// Whether an API server takes a name for most other objects (RFC 1123 subdomain).
+/// Returns true if an API server accepts the name for most other objects (RFC 1123 subdomain).
 pub fn is_dns_name(name: &str) -> bool {
     fedgate_core::PeerName::parse(name).is_ok()
 }
 
-/// All objects of this cluster that matter, in any order.
+/// All relevant objects of this cluster, in any order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Objects {
     /// The peers' objects.
     pub federations: Vec<Named<IstioFederationSpec>>,
-    /// The administrator's policies, those that could not be read included: they close, they don't vanish.
+    /// The administrator's policies, unreadable ones included: those deny rather than disappear.
     pub policies: Vec<PolicyObject>,
-    /// The Services; those without the export label don't matter and may be left out.
+    /// The Services. Those without the export label have no effect and may be left out.
     pub services: Vec<ServiceObject>,
-    /// What the adapter refused already.
+    /// The adapter's findings about what it refused.
     pub findings: Vec<Finding>,
 }

@@ -9,28 +9,32 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// The annotation of an `IstioFederation` by which an operator accepts one document of the peer that is held or refused as a replay. Its
-/// value is that document's [`id`](crate::document::PrivateDocument::id), so that it lets no later one pass.
+/// The annotation of an `IstioFederation` by which an operator accepts one document of the peer
+/// that is held or refused as a replay. Its value is that document's
+/// [`id`](crate::document::PrivateDocument::id), so it accepts no other document.
 pub const ACCEPT_DOCUMENT_ANNOTATION: &str = "fedgate.dev/accept-document";
 
-/// The spec of an `IstioFederation`. The kind is not ours, so fields that we don't know are passed over, with a warning
-/// ([`Self::unknown_fields`]).
+/// The spec of an `IstioFederation`. The kind is not ours, so unknown fields are ignored with a
+/// warning ([`Self::unknown_fields`]).
 ///
-/// The fields' comments are what `kubectl explain` shows. Lengths bound what an API server takes and what its rules cost.
+/// `kubectl explain` shows the comments of the fields. The lengths limit what an API server
+/// accepts, and the cost of its validation rules.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IstioFederationSpec {
-    /// The peer's trust domain, in lower case, for example beta.example. It is the peer's cluster domain as well: its Services are
-    /// named NAME.NAMESPACE.svc.TRUSTDOMAIN, and other names of the peer are not believed. An object with this cluster's own trust
-    /// domain is no peer, so that the same objects can be applied to every cluster. cluster.local is refused.
+    /// The peer's trust domain, in lower case, for example beta.example. It is the peer's cluster
+    /// domain as well: its Services are named NAME.NAMESPACE.svc.TRUSTDOMAIN, and other names of
+    /// the peer are not believed. An object with this cluster's own trust domain is no peer, so
+    /// that the same objects can be applied to every cluster. cluster.local is refused.
     #[schemars(length(min = 1, max = 253))]
     pub trust_domain: String,
-    /// The https URL under which the peer serves its metadata, for example https://fedgate.beta.example/metadata. It has neither
-    /// a query nor a fragment.
+    /// The https URL under which the peer serves its metadata, for example
+    /// https://fedgate.beta.example/metadata. It has neither a query nor a fragment.
     #[allow(rustdoc::bare_urls, reason = "kubectl explain shows the text as it is")]
     #[schemars(length(min = 1, max = 2048))]
     pub metadata_endpoint: String,
-    /// How the certificate of metadataEndpoint is verified. Without it the system's roots are trusted.
+    /// How the certificate of metadataEndpoint is verified. Without it the system's roots are
+    /// trusted.
     #[serde(default)]
     pub metadata: MetadataSpec,
 }
@@ -39,23 +43,24 @@ pub struct IstioFederationSpec {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MetadataSpec {
-    /// CA certificates in PEM that are trusted for metadataEndpoint, in addition to the system's roots.
+    /// CA certificates in PEM that are trusted for metadataEndpoint, in addition to the system's
+    /// roots.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 262_144))]
     pub ca: Option<String>,
-    /// Whether any certificate will do: whoever answers at metadataEndpoint can then name the peer's roots and keys. Ignored when
-    /// ca is set.
+    /// Whether any certificate will do: whoever answers at metadataEndpoint can then name the
+    /// peer's roots and keys. Ignored when ca is set.
     pub insecure_skip_verify: bool,
 }
 
 impl IstioFederationSpec {
     const FIELDS: [&str; 3] = ["trustDomain", "metadataEndpoint", "metadata"];
 
-    /// Reads the spec of an object, given as JSON. A field that is there has a value: with nothing behind `ca:` the system's roots
-    /// would be trusted, and not the CA that was meant to stand there.
+    /// Reads the spec of an object, given as JSON. A field without a value is an error: an empty
+    /// `ca:` would mean the system's roots, not the CA that the operator had in mind.
     ///
     /// # Errors
-    /// The first field that is wrong; its path is that of the object.
+    /// The first field that is wrong, with its path from the object.
     pub fn of_object(object: &serde_json::Value) -> Result<Self, FormError> {
         let spec = object.get("spec").unwrap_or(&serde_json::Value::Null);
         let read = match (spec, form::empty_field(spec)) {
@@ -68,7 +73,7 @@ impl IstioFederationSpec {
         read.map_err(|error| error.below("spec"))
     }
 
-    /// The fields that have no meaning here, each with what may have been meant. They are passed over.
+    /// Returns the unknown fields, each with the field that was probably meant. They are ignored.
     pub fn unknown_fields(object: &serde_json::Value) -> Vec<FormError> {
         let below = |path: &[&str], known: &[&str]| {
             let fields =
@@ -107,40 +112,41 @@ impl MetadataSpec {
 /// A peer whose object is valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
-    /// Its object's name.
+    /// The name of its object.
     pub name: PeerName,
     /// Its trust domain and cluster domain.
     pub trust_domain: TrustDomain,
-    /// Where it serves its metadata.
+    /// The endpoint where it serves its metadata.
     pub endpoint: MetadataEndpoint,
     /// How that endpoint is verified.
     pub tls: EndpointTls,
     /// The file that its object comes from, in files mode.
     pub source: Option<String>,
-    /// Which document its operator accepts whatever it says; see [`ACCEPT_DOCUMENT_ANNOTATION`].
+    /// The ID of the document that its operator accepts without further checks; see
+    /// [`ACCEPT_DOCUMENT_ANNOTATION`].
     pub accepted_document: Option<String>,
 }
 
-/// A metadata endpoint: `https`, with a host, without user, query and fragment.
+/// A metadata endpoint: an `https` URL with a host, without user, query and fragment.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MetadataEndpoint(url::Url);
 
 /// How a metadata endpoint's certificate is verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EndpointTls {
-    /// By the system's roots.
+    /// With the system's roots.
     System,
-    /// By the system's roots and these certificates (DER).
+    /// With the system's roots and these certificates (DER).
     SystemAnd(Vec<Box<[u8]>>),
-    /// Not at all. Whoever answers is believed to be the peer.
+    /// Not at all. Whoever answers is taken for the peer.
     Unverified,
 }
 
 impl MetadataEndpoint {
-    /// Reads an endpoint as `spec.metadataEndpoint` has it.
+    /// Reads an endpoint as in `spec.metadataEndpoint`.
     ///
     /// # Errors
-    /// What was expected in place of it.
+    /// What was expected instead.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         if text.contains('#') {
             return Err("a URL without '#'");
@@ -164,22 +170,23 @@ impl MetadataEndpoint {
         Ok(Self(url))
     }
 
-    /// The URL of a document, by its suffix (for example `/public/public.json`).
+    /// Returns the URL of a document, given its suffix (for example `/public/public.json`).
     pub fn document(&self, suffix: &str) -> String {
         format!("{}{suffix}", self.as_str())
     }
 
-    /// The endpoint without the slash at its end; of several, without the last.
+    /// Returns the endpoint without its trailing slash. If there are several, only the last is
+    /// removed.
     pub fn as_str(&self) -> &str {
         self.0.as_str().strip_suffix('/').unwrap_or(self.0.as_str())
     }
 
-    /// The host, as it stands in the URL.
+    /// Returns the host as in the URL.
     pub fn host(&self) -> &str {
         self.0.host_str().unwrap_or_default()
     }
 
-    /// The port; 443 unless the URL says another.
+    /// Returns the port; 443 unless the URL has another.
     pub fn port(&self) -> u16 {
         self.0.port_or_known_default().unwrap_or(443)
     }
@@ -195,7 +202,7 @@ impl Peer {
     /// Checks an object.
     ///
     /// # Errors
-    /// Every field that is wrong, not only the first. On success there may be findings as well.
+    /// Every field that is wrong, not only the first. There may be findings even on success.
     pub fn parse(named: &Named<IstioFederationSpec>) -> Result<(Self, Vec<Finding>), Vec<Finding>> {
         let mut findings = Vec::new();
         let name = parse_name(named, &mut findings);
@@ -211,15 +218,17 @@ impl Peer {
         }
     }
 
-    /// How findings name its object.
+    /// Returns its object as findings name it.
     pub fn object(&self) -> ObjectRef {
         ObjectRef::federation(self.name.as_str()).from_source(self.source.clone())
     }
 }
 
-/// The peers among the objects, in order of their names: those that are valid and don't describe this cluster itself.
+/// Returns the peers among the objects, in order of name: those that are valid and do not describe
+/// this cluster itself.
 ///
-/// This is whom an importer polls, peers that [`crate::federate()`] goes on to refuse included, so that they can recover.
+/// An importer polls all of them. They include peers that [`crate::federate()`] refuses later, so
+/// that these can recover.
 pub fn peers(objects: &[Named<IstioFederationSpec>], ours: &TrustDomain) -> (Vec<Peer>, Vec<Finding>) {
     let mut ordered: Vec<_> = objects.iter().collect();
     ordered.sort_by(|a, b| (&a.name, &a.source).cmp(&(&b.name, &b.source)));
@@ -244,14 +253,14 @@ pub fn peers(objects: &[Named<IstioFederationSpec>], ours: &TrustDomain) -> (Vec
     (peers, findings)
 }
 
-/// Why no cluster of a federation may have a trust domain.
+/// Checks that a cluster of a federation may have this trust domain.
 pub(crate) fn check_cluster_domain(trust_domain: &TrustDomain) -> Result<(), (FindingReason, &'static str)> {
     if trust_domain.as_str() == "cluster.local" {
         const WHY: &str = "cluster.local is the alias of every cluster for itself, so names under it never leave the cluster; \
                            set a cluster domain of its own";
         return Err((FindingReason::ClusterLocal, WHY));
     }
-    // Its services are named under it, so it has to be a host name too.
+    // Services are named under it, so it has to be a host name too.
     match Hostname::parse(trust_domain.as_str()) {
         Ok(_) => Ok(()),
         Err(_) => Err((
@@ -301,7 +310,7 @@ fn parse_trust_domain(named: &Named<IstioFederationSpec>, findings: &mut Vec<Fin
     }
 }
 
-/// A document's name; anything else accepts nothing.
+/// Reads the ID of a document. Anything else accepts nothing.
 fn parse_accepted(named: &Named<IstioFederationSpec>, findings: &mut Vec<Finding>) -> Option<String> {
     let text = named.accepted_document.as_deref()?.trim();
     if text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
@@ -320,7 +329,7 @@ fn parse_accepted(named: &Named<IstioFederationSpec>, findings: &mut Vec<Finding
 fn parse_endpoint(named: &Named<IstioFederationSpec>, findings: &mut Vec<Finding>) -> Option<MetadataEndpoint> {
     let text = &named.spec.metadata_endpoint;
     let refused = |expected| {
-        // What stands before '@' may be a password.
+        // The part before '@' may be a password.
         let found = text.rsplit_once('@').map_or(text.as_str(), |(_, rest)| rest);
         let message = format!("expected {expected}, found {:?}; correct it", shown(found));
         Finding::error(FindingReason::InvalidEndpoint, named.object(), "spec.metadataEndpoint", message)
@@ -345,7 +354,8 @@ fn parse_tls(named: &Named<IstioFederationSpec>, findings: &mut Vec<Finding>) ->
     }
 }
 
-/// All certificates of a PEM text, in DER. None may be damaged: it would be missed only when the endpoint shows what it signed.
+/// Returns all certificates of a PEM text, in DER. A damaged one is an error: otherwise its absence
+/// would show only when the endpoint uses a certificate that it signed.
 fn certificates(text: &str) -> Result<Vec<Box<[u8]>>, String> {
     let is_certificate = |der: &[u8]| x509_parser::parse_x509_certificate(der).is_ok_and(|(rest, _)| rest.is_empty());
     let numbered = pem_text::blocks(text).enumerate();

@@ -1,8 +1,10 @@
-//! `FederationPolicy` (`fedgate.dev/v1alpha1`, cluster-scoped): what the administrator allows to which peers.
+//! `FederationPolicy` (`fedgate.dev/v1alpha1`, cluster-scoped): what the administrator allows to
+//! which peers.
 //!
-//! A policy closes before it opens: a peer that some policy selects gets only what a policy allows. So a policy that cannot be
-//! understood must not vanish, or the peers it was written against would see everything that is labelled. It stays as
-//! [`PolicyBody::Unreadable`]: it selects the peers that it readably names, or all when it cannot be told, and allows nothing.
+//! A policy denies before it allows: a peer that some policy selects gets only what a policy
+//! allows. So an invalid policy must not disappear, or its peers would see everything that is
+//! labelled. It stays as [`PolicyBody::Unreadable`] and allows nothing. It selects the peers that
+//! it readably names, or all peers if it names none.
 
 use crate::finding::{Finding, FindingReason, ObjectRef};
 use crate::form::{self, FormError, Step};
@@ -13,27 +15,29 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The spec of a `FederationPolicy`.
 ///
-/// The fields' comments are what `kubectl explain` shows. Lengths bound what an API server takes and what its rules cost.
+/// `kubectl explain` shows the comments of the fields. The lengths limit what an API server
+/// accepts, and the cost of its validation rules.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FederationPolicySpec {
-    /// The peers that the policy is about, by the names of their IstioFederation objects. They get what policies allow and
-    /// nothing else. Without this field the policy is about all peers.
+    /// The peers that the policy is about, by the names of their IstioFederation objects. They get
+    /// what policies allow and nothing else. Without this field the policy is about all peers.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(length(max = 1_000), inner(length(max = 253)))]
     pub peers: Option<Vec<String>>,
-    /// The exports that the policy allows: those that match one entry at least. An empty list, [], allows none. Without this field
-    /// the policy allows all exports.
+    /// The exports that the policy allows: those that match one entry at least. An empty list, [],
+    /// allows none. Without this field the policy allows all exports.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(length(max = 100))]
     pub services: Option<Vec<ServiceRule>>,
-    /// The callers of these peers that the policy allows: those that match one entry at least. Without this field it allows any
-    /// caller.
+    /// The callers of these peers that the policy allows: those that match one entry at least.
+    /// Without this field it allows any caller.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(length(max = MAX_CALLER_PATTERNS))]
     pub callers: Option<Vec<CallerSpec>>,
-    /// Enforce refuses what no policy allows. Audit reports it and lets it through, so that a policy can be tried before it bites.
-    /// A peer is in audit mode when all policies that are about it say Audit.
+    /// Enforce refuses what no policy allows. Audit reports it and lets it through, so that a
+    /// policy can be tried before it bites. A peer is in audit mode when all policies that are
+    /// about it say Audit.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(with = "String", extend("enum" = [Mode::Enforce, Mode::Audit], "default" = Mode::Enforce))]
     pub mode: Option<Mode>,
@@ -43,15 +47,16 @@ pub struct FederationPolicySpec {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ServiceRule {
-    /// Patterns of the Service's namespace, one of which must match; '*' stands for any run of characters. Without this
-    /// field all namespaces match.
+    /// Patterns of the Service's namespace, one of which must match; '*' stands for any run of
+    /// characters. Without this field all namespaces match.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(length(max = 100), inner(length(max = 253)))]
     pub namespaces: Option<Vec<String>>,
     /// What the Service's labels must be. Without this field all Services match.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub selector: Option<LabelSelector>,
-    /// The Service's ports, by number (without quotes) or by name. Without this field all ports match.
+    /// The Service's ports, by number (without quotes) or by name. Without this field all ports
+    /// match.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(length(max = 100))]
     pub ports: Option<Vec<PortRef>>,
@@ -78,7 +83,8 @@ pub struct LabelSelectorRequirement {
     /// The label's name.
     #[schemars(length(min = 1, max = 317))]
     pub key: String,
-    /// What must hold: In and NotIn compare the label with values; Exists and DoesNotExist ask only whether it is there.
+    /// What must hold: In and NotIn compare the label with values; Exists and DoesNotExist ask only
+    /// whether it is there.
     pub operator: LabelSelectorOperator,
     /// The values of In and NotIn, one at least; none with Exists and DoesNotExist.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
@@ -113,13 +119,15 @@ pub enum PortRef {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CallerSpec {
-    /// A pattern of the caller's namespace: NAMESPACE in spiffe://TRUSTDOMAIN/ns/NAMESPACE/sa/ACCOUNT. '*' stands for any run of
-    /// characters. Without this field any namespace matches.
+    /// A pattern of the caller's namespace: NAMESPACE in
+    /// spiffe://TRUSTDOMAIN/ns/NAMESPACE/sa/ACCOUNT. '*' stands for any run of characters. Without
+    /// this field any namespace matches.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(length(max = 253))]
     pub namespace: Option<String>,
-    /// A pattern of the caller's service account: ACCOUNT in spiffe://TRUSTDOMAIN/ns/NAMESPACE/sa/ACCOUNT. '*' stands for any run
-    /// of characters. Without this field any account matches.
+    /// A pattern of the caller's service account: ACCOUNT in
+    /// spiffe://TRUSTDOMAIN/ns/NAMESPACE/sa/ACCOUNT. '*' stands for any run of characters. Without
+    /// this field any account matches.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(length(max = 253))]
     pub service_account: Option<String>,
@@ -136,12 +144,12 @@ pub struct PolicyObject {
     pub body: PolicyBody,
 }
 
-/// What a policy says, as far as it could be read.
+/// The content of a policy, as far as it could be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PolicyBody {
-    /// It has its kind's form.
+    /// It fits the schema of its kind.
     Spec(FederationPolicySpec),
-    /// It has not. It allows nothing to the peers that it selects.
+    /// It does not fit. It allows nothing to the peers that it selects.
     Unreadable(PeerSelection),
 }
 
@@ -155,7 +163,8 @@ pub enum PeerSelection {
 }
 
 impl PolicyObject {
-    /// Reads the `spec` of a policy, given as JSON. When that fails the policy is kept as unreadable, and a finding says why.
+    /// Reads the `spec` of a policy, given as JSON. If that fails, the policy is kept as
+    /// unreadable, and a finding says why.
     pub fn read(name: impl Into<String>, source: Option<String>, spec: &serde_json::Value) -> (Self, Option<Finding>) {
         Self::of(name.into(), source, spec, FederationPolicySpec::read(spec))
     }
@@ -186,7 +195,7 @@ impl PolicyObject {
         }
     }
 
-    /// How findings name it.
+    /// Returns the object as findings name it.
     pub fn object(&self) -> ObjectRef {
         ObjectRef::policy(&self.name).from_source(self.source.clone())
     }
@@ -198,8 +207,8 @@ impl PolicyObject {
 }
 
 impl FederationPolicySpec {
-    /// Reads a spec, given as JSON. A field that is there has a value: `services:` with nothing behind it looks like a policy that
-    /// allows nothing, and would be one that allows everything.
+    /// Reads a spec, given as JSON. A field without a value is an error: an empty `services:` looks
+    /// as if it allowed nothing but would allow everything.
     ///
     /// # Errors
     /// The first field that is wrong; its path begins with `spec`.
@@ -211,10 +220,11 @@ impl FederationPolicySpec {
         read.map_err(|error| error.below("spec"))
     }
 
-    /// Reads the spec of a whole policy. A field beside `spec` is an error as well: it was meant to be a part of it.
+    /// Reads the spec of a whole policy. An unknown field next to `spec` is also an error, because
+    /// it was probably meant to be inside.
     ///
     /// # Errors
-    /// As [`Self::read`]; the path is that of the object.
+    /// As for [`Self::read`], with the path from the object.
     pub fn of_object(object: &serde_json::Value) -> Result<Self, FormError> {
         const FIELDS: [&str; 4] = ["apiVersion", "kind", "metadata", "spec"];
         let fields = object.as_object().into_iter().flat_map(|object| object.keys());
@@ -233,7 +243,7 @@ impl FederationPolicySpec {
     }
 }
 
-/// What to do about a field of a policy that has no value.
+/// Advises what to do about a field of a policy that has no value.
 fn without_value(path: &[Step]) -> String {
     let what = match path.last() {
         Some(Step::Field(name)) if name == "services" => {
@@ -253,7 +263,7 @@ impl<'de> Deserialize<'de> for PortRef {
 
 struct PortRefVisitor;
 
-/// As the schema of [`PortRef::Name`] says it.
+/// The same rule as in the schema of [`PortRef::Name`].
 fn is_port_name(name: &str) -> bool {
     let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
     (1..=63).contains(&name.len()) && name.bytes().all(allowed) && name.bytes().any(|c| c.is_ascii_lowercase())
@@ -271,7 +281,8 @@ impl serde::de::Visitor<'_> for PortRefVisitor {
         port.map(PortRef::Number).ok_or_else(|| E::invalid_value(serde::de::Unexpected::Unsigned(number), &self))
     }
 
-    /// A name that no port can have matches none: `"80"`, `80-90`.
+    /// Refuses names that no port can have, such as `"80"` or `80-90`, because they would match
+    /// nothing.
     fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<PortRef, E> {
         match is_port_name(name) {
             true => Ok(PortRef::Name(name.to_owned())),
@@ -281,13 +292,15 @@ impl serde::de::Visitor<'_> for PortRefVisitor {
 }
 
 impl PeerSelection {
-    /// The peers that a spec readably names, though it may be wrong otherwise; all when that cannot be told.
+    /// Returns the peers that a spec readably names, even if other parts of it are wrong; all peers
+    /// if they cannot be read.
     pub fn of_spec(spec: &serde_json::Value) -> Self {
         let names = spec.get("peers").and_then(|peers| form::read::<Vec<String>>(peers).ok());
         Self::readable(names.as_deref())
     }
 
-    /// The peers that a list readably names; all when there is no list, or no readable name on it.
+    /// Returns the peers that a list readably names; all peers if there is no list or no readable
+    /// name.
     pub fn readable(names: Option<&[String]>) -> Self {
         let names: BTreeSet<_> =
             names.unwrap_or_default().iter().filter_map(|name| PeerName::parse(name).ok()).collect();
@@ -297,7 +310,7 @@ impl PeerSelection {
         }
     }
 
-    /// Whether `peer` is one of them.
+    /// Returns true if `peer` is selected.
     pub fn selects(&self, peer: &PeerName) -> bool {
         match self {
             Self::All => true,

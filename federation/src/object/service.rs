@@ -1,26 +1,30 @@
-//! Services, as far as exports need them.
+//! The parts of Services that exports need.
 
 use crate::finding::ObjectRef;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The label by which a Service's owner exports it; its value must be exactly empty.
+/// The label by which a Service's owner exports it. Its value must be empty.
 pub const PUBLIC_SERVICE_LABEL: &str = "federation.istio.deckhouse.io/public-service";
 
-/// The annotation by which the owner narrows an export to some peers: names of `IstioFederation`s, separated by commas.
+/// The annotation by which the owner narrows an export to some peers: names of `IstioFederation`s,
+/// separated by commas.
 pub const PEERS_ANNOTATION: &str = "fedgate.dev/peers";
 
-/// The annotation by which the owner says what the gateway does with the TLS of callers; see [`GatewayMode`].
+/// The annotation by which the owner chooses what the gateway does with callers' TLS; see
+/// [`GatewayMode`].
 pub const GATEWAY_MODE_ANNOTATION: &str = "fedgate.dev/gateway-mode";
 
 /// What the gateway does with the TLS of an export's callers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GatewayMode {
-    /// It ends there: the gateway judges the callers, and the workload sees the gateway's identity.
+    /// TLS ends at the gateway. The gateway judges the callers, and the workload sees the gateway's
+    /// identity.
     #[default]
     Terminate,
-    /// It goes on to the workload, which sees the callers' identities and judges them; the gateway sees none.
+    /// TLS passes through to the workload, which sees the callers' identities and judges them. The
+    /// gateway sees no identity.
     Passthrough,
 }
 
@@ -33,11 +37,11 @@ pub struct ServiceObject {
     pub name: String,
     /// The file that it comes from, in files mode.
     pub source: Option<String>,
-    /// `spec.type`; `None` stands for the default, `ClusterIP`.
+    /// `spec.type`; `None` means the default, `ClusterIP`.
     pub service_type: Option<String>,
     /// `metadata.labels`.
     pub labels: BTreeMap<String, String>,
-    /// `metadata.annotations`; only our own are looked at.
+    /// `metadata.annotations`; only fedgate's are read.
     pub annotations: BTreeMap<String, String>,
     /// `spec.selector`: the labels of its workloads.
     pub selector: BTreeMap<String, String>,
@@ -48,11 +52,11 @@ pub struct ServiceObject {
 /// One entry of a Service's `spec.ports`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServicePortSpec {
-    /// The port's name, which says its protocol by its first part (`http-api`).
+    /// The port's name. Its first part says the protocol (`http-api`).
     pub name: Option<String>,
-    /// The Service's port.
+    /// The port number of the Service.
     pub port: u16,
-    /// TCP unless said otherwise.
+    /// TCP unless specified otherwise.
     pub protocol: TransportProtocol,
 }
 
@@ -60,17 +64,17 @@ pub struct ServicePortSpec {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum TransportProtocol {
-    /// The one that goes through the gateway.
+    /// The only protocol that the gateway forwards.
     #[default]
     Tcp,
-    /// Announced, as DKP does, and unreachable.
+    /// Announced, as DKP does, but not reachable.
     Udp,
-    /// Announced, as DKP does, and unreachable.
+    /// Announced, as DKP does, but not reachable.
     Sctp,
 }
 
 impl ServiceObject {
-    /// How findings name it.
+    /// Returns the object as findings name it.
     pub fn object(&self) -> ObjectRef {
         ObjectRef::service(&self.namespace, &self.name).from_source(self.source.clone())
     }

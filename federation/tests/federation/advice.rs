@@ -1,8 +1,9 @@
-//! What every finding says besides what is wrong: what to do about it. Shared by the tests of both crates.
+//! Checks that every finding says what to do, not only what is wrong. Shared by the tests of both
+//! crates.
 
 use crate::readable::problems;
 
-/// Words that begin what somebody is to do, or say that nothing is to be done.
+/// Words that begin a piece of advice, or say that nothing has to be done.
 const ADVICE: [&str; 57] = [
     "find", "stop", "switch", "tell", "accept", "add", "allow", "append", "apply", "ask", "check", "choose", "compare",
     "complete", "convert", "correct", "create", "decode", "delete", "end", "export", "fix", "free", "give", "have",
@@ -23,7 +24,8 @@ const ADVISES: [&str; 9] = [
     "until this is corrected",
 ];
 
-/// What is wrong with a finding: the same as of any message, and that it does not say what to do.
+/// Returns what is wrong with a finding: the same as for any message, or that it does not say what
+/// to do.
 pub(crate) fn problems_of_finding(message: &str) -> Vec<String> {
     let begins = |word: &str| {
         let before = [";", ",", ":", " and", " or", " then", " so", " all peers"];

@@ -1,8 +1,9 @@
-//! Parameters of authorities and of the certificates that gateways show, each to be spoilt by a test. Shared by the tests of both crates.
+//! Parameters of CAs and of the certificates that gateways show. Tests break them one by one.
+//! Shared by the tests of both crates.
 
 use rcgen::{BasicConstraints, CertificateParams, CustomExtension, DnType, IsCa, KeyUsagePurpose, SanType};
 
-/// Those of a CA.
+/// The parameters of a CA.
 pub(crate) fn ca_params(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -12,7 +13,7 @@ pub(crate) fn ca_params(name: &str) -> CertificateParams {
     params
 }
 
-/// Those of a certificate that peers take as the identity `id`.
+/// The parameters of a certificate that peers accept as the identity `id`.
 pub(crate) fn leaf_params(id: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -25,7 +26,7 @@ pub(crate) fn uri(text: &str) -> SanType {
     SanType::URI(text.try_into().unwrap())
 }
 
-/// Name constraints that permit URIs of one host only.
+/// Name constraints that permit only URIs of one host.
 pub(crate) fn only_uris_of(host: &str) -> CustomExtension {
     let element = |tag: u8, value: &[u8]| [&[tag, u8::try_from(value.len()).unwrap()], value].concat();
     let subtrees = element(0xa0, &element(0x30, &element(0x86, host.as_bytes())));

@@ -1,4 +1,4 @@
-//! How far a peer's clock is from ours.
+//! The difference between a peer's clock and ours.
 
 use crate::rig::{Rig, at, name, peer};
 use fedgate_federation::FindingReason as Reason;
@@ -10,7 +10,7 @@ fn an_answer_that_was_long_on_its_way_tells_of_no_difference() {
     let skew = |theirs, sent, received| ClockReading::of_answer(at(theirs), at(sent), at(received)).skew().as_secs();
     assert_eq!([skew(100, 100, 115), skew(115, 100, 115), skew(107, 100, 115), skew(99, 100, 115)], [0; 4]);
     assert_eq!([skew(120, 100, 115), skew(90, 100, 115)], [5, -9]);
-    // Our own clock was set back meanwhile.
+    // Our own clock was set back in the meantime.
     assert!(skew(100, 100, 50) <= 1);
 }
 

@@ -111,7 +111,7 @@ fn a_root_is_a_ca_certificate_with_a_usable_key() {
     assert_eq!(Root::from_der(&[]).unwrap_err(), RootError::Der);
 }
 
-/// What stands where the roots belong is said, and never quoted.
+/// The error says what was found in place of the roots and never quotes it.
 #[test]
 fn a_document_without_a_usable_root_says_what_is_there_instead() {
     let key = rcgen::KeyPair::generate().unwrap();
@@ -147,7 +147,8 @@ fn a_document_without_a_usable_root_says_what_is_there_instead() {
     }
 }
 
-/// `openssl x509 -req` without an extensions file makes one; it may have any key, since it is refused for its version.
+/// `openssl x509 -req` makes such a certificate without an extensions file. Its key may be of any
+/// kind, because it is refused for its version.
 fn version_1() -> String {
     let der = root().der().to_vec();
     let header = |der: &[u8]| 2 + usize::from(der[1].saturating_sub(0x80));
@@ -158,7 +159,8 @@ fn version_1() -> String {
     let (_, certificate) = x509_parser::parse_x509_certificate(&der).unwrap();
     let signed: &[u8] = certificate.tbs_certificate.as_ref();
     let key_ends = certificate.public_key().raw.as_ptr_range().end as usize - signed.as_ptr() as usize;
-    // Without its first part, the version (five bytes), and without extensions behind the key it is of version 1.
+    // A certificate without its first part, the version (five bytes), and without extensions after
+    // the key is of version 1.
     let body = element(&signed[header(signed) + 5..key_ends]);
     let rest = &der[header(&der) + signed.len()..];
     pem::encode(&pem::Pem::new("CERTIFICATE", element(&[&body[..], rest].concat())))

@@ -117,7 +117,7 @@ fn imports_say_where_and_who() {
     assert_eq!(*gamma.server, ServerIdentity::AnyOf(crate::rig::domain("gamma.example")));
     assert_eq!(beta.gateways.len(), 2);
     assert_eq!((beta.protocol, beta.port_name.as_str()), (Protocol::Http, "http"));
-    // What a state file says is not believed either.
+    // Documents from a state file are not trusted either.
     let known = rig.known("beta").private.as_mut().unwrap();
     known.document.services = vec![offered("web.shop.svc.gamma.example", &[("http", 80)])].into();
     let foreign = WorkloadIdentity::parse("spiffe://gamma.example/ns/a/sa/b").unwrap();
@@ -139,12 +139,13 @@ fn documents_are_what_peers_take() {
     let private = PrivateDocument::parse(&body, &rig.local.trust_domain, &about, &limits).unwrap();
     assert_eq!(private.findings, []);
     assert_eq!(private.document.services, federation.private_documents[&name("beta")].services);
-    // In order of address as text, as DKP's are.
+    // Ordered by address as text, like DKP's.
     assert!(String::from_utf8(body).unwrap().starts_with("{\"ingressGateways\":[{\"address\":\"192.0.2.10\""));
     assert_eq!(federation.spiffe_bundle.roots.len(), 2);
 }
 
-/// `outbound_.80_._.web.shop.svc.<trust domain>` has 29 bytes more than the trust domain, and TLS takes 255.
+/// `outbound_.80_._.web.shop.svc.<trust domain>` is 29 bytes longer than the trust domain, and TLS
+/// allows 255.
 #[test]
 fn a_service_whose_server_name_is_too_long_is_refused_by_name() {
     for (length, fits) in [(226, true), (227, false)] {
@@ -190,7 +191,7 @@ fn an_unchanged_table_keeps_its_generation() {
     assert_eq!(generation, at(10).as_millisecond() as u64);
     rig.previous = first.published;
     rig.now = at(20);
-    // Another import does not touch the table.
+    // Another import does not change the table.
     rig.told("beta", &private(2, &["192.0.2.9"], vec![]), at(11));
     let second = rig.federate();
     assert_eq!(second.table.as_ref().unwrap().generation(), generation);
@@ -199,7 +200,7 @@ fn an_unchanged_table_keeps_its_generation() {
     rig.objects.services.pop();
     let third = rig.federate();
     assert_eq!(third.table.as_ref().unwrap().generation(), at(20).as_millisecond() as u64);
-    // Back to what was: a new generation all the same.
+    // Going back to the old content still makes a new generation.
     rig.previous = third.published;
     rig.objects.services = Rig::new().objects.services;
     assert_eq!(rig.federate().table.unwrap().generation(), at(20).as_millisecond() as u64 + 1);
@@ -260,18 +261,18 @@ fn a_sequence_grows_with_the_content() {
     rig.previous = first.published.clone();
     rig.now = at(20);
     assert_eq!(sequence(&rig.federate(), "beta"), sequence(&first, "beta"));
-    // A change for one peer is one for that peer only.
+    // A change for one peer does not affect the others.
     rig.objects.services[0].annotations.insert("fedgate.dev/peers".to_owned(), "gamma".to_owned());
     let second = rig.federate();
     assert_eq!(sequence(&second, "beta"), at(20).as_millisecond() as u64);
     assert_eq!(sequence(&second, "gamma"), sequence(&first, "gamma"));
-    // A clock that was set back does not make it shrink.
+    // Setting the clock back does not make the sequence smaller.
     rig.previous = second.published.clone();
     rig.now = at(5);
     rig.objects.services[0].annotations.clear();
     let third = rig.federate();
     assert_eq!(sequence(&third, "beta"), sequence(&second, "beta") + 1);
-    // What is kept is what was published.
+    // What is saved is what was published.
     let json = serde_json::to_string(&third.published).unwrap();
     assert_eq!(serde_json::from_str::<fedgate_federation::federate::Published>(&json).unwrap(), third.published);
 }
@@ -318,7 +319,8 @@ fn the_order_of_the_input_does_not_matter() {
     );
 }
 
-/// Prints how long it takes: `cargo test -p fedgate-federation --release -- --ignored --nocapture how_long`.
+/// Prints how long it takes: `cargo test -p fedgate-federation --release -- --ignored --nocapture
+/// how_long`.
 #[test]
 #[ignore = "a measurement"]
 fn how_long_ten_thousand_services_take() {

@@ -1,4 +1,4 @@
-//! Who may reach an export: cases, and a naive twin.
+//! Who may reach an export, case by case.
 
 use crate::rig::{Rig, found, name, the};
 use fedgate_core::Mode;
@@ -39,7 +39,7 @@ fn verdict(federation: &Federation, peer: &str) -> Verdict {
     web(federation).grant_of(&name(peer)).unwrap().verdict.clone()
 }
 
-/// The hosts and ports that a peer gets to know of.
+/// The hosts and ports that are announced to a peer.
 fn announced(federation: &Federation, peer: &str) -> Vec<String> {
     let services = federation.private_documents[&name(peer)].services.iter();
     services
@@ -72,7 +72,7 @@ fn the_owner_narrows_to_some_peers() {
         assert_eq!(announced(&federation, "gamma"), ["db:5432"]);
     }
     the(&annotate(&mut rig, "beta,delta").findings, Reason::UnknownPeer);
-    // What cannot be read admits nobody.
+    // Invalid names admit nobody.
     for text in ["", "*", "Beta", "beta gamma"] {
         let federation = annotate(&mut rig, text);
         the(&federation.findings, Reason::InvalidAnnotation);
@@ -88,7 +88,7 @@ fn a_peer_that_a_policy_selects_gets_what_policies_allow() {
     assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (NOT_GRANTED, GRANTED));
     assert_eq!(verdict(&federation, "beta"), Verdict::NoPolicyAllows { selected_by: vec!["db-only".into()] });
     assert_eq!(announced(&federation, "beta"), ["db:5432"]);
-    // A second policy adds.
+    // A second policy adds to the first.
     rig.objects.policies.push(policy("web", json!({"services": [{"namespaces": ["sh*"], "ports": [80]}]})));
     let federation = rig.federate();
     assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (GRANTED, GRANTED));
@@ -136,7 +136,7 @@ fn audit_reports_and_lets_through() {
     assert_eq!(federation.peer(&name("beta")).unwrap().mode, Mode::Audit);
     assert_eq!(announced(&federation, "beta"), ["db:5432", "web:80", "web:9000"]);
     assert_eq!(federation.peer(&name("beta")).unwrap().granted_exports, 1);
-    // The owner is not overruled by it.
+    // It does not overrule the owner.
     rig.objects.services[0].annotations.insert(PEERS_ANNOTATION.to_owned(), "gamma".to_owned());
     let federation = rig.federate();
     assert_eq!(outcome(&federation, "beta"), NOT_GRANTED);
@@ -198,7 +198,7 @@ fn a_policy_can_say_that_it_allows_nothing() {
     assert!(federation.findings.iter().all(|finding| finding.reason != Reason::InvalidPolicy));
     assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (NOT_GRANTED, GRANTED));
     assert!(announced(&federation, "beta").is_empty());
-    // For all peers, and on trial.
+    // For all peers, and then in audit mode.
     rig.objects.policies = vec![policy("nothing", json!({"services": []}))];
     let federation = rig.federate();
     assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (NOT_GRANTED, NOT_GRANTED));
@@ -236,7 +236,7 @@ fn a_misspelt_peer_is_an_error_where_it_leaves_a_peer_open() {
         let finding = said(&rig);
         assert_eq!((finding.severity, finding.field.as_deref()), (Severity::Error, Some("spec.peers[1]")), "{name}");
         assert!(finding.message.contains(expected) && finding.message.contains("peer gamma"), "{finding}");
-        // Where every peer is selected nothing is open.
+        // If policies select every peer, no peer has all exports.
         rig.objects.policies.push(policy("all", json!({"services": []})));
         assert_eq!(said(&rig).severity, Severity::Warning, "{name}");
     }

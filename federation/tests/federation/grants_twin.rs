@@ -1,5 +1,5 @@
-//! Grants against a naive twin: policies, annotations and callers from small pools, decided by the plainest code that one can
-//! write.
+//! Compares grants with a naive twin: policies, annotations and callers from small pools, decided
+//! by the plainest possible code.
 
 use crate::grants::{GRANTED, NOT_GRANTED};
 use crate::rig::{Rig, domain, found, name, port, service};
@@ -166,7 +166,7 @@ proptest! {
                     let decision = decide(table, Some(&sni), Some(&format!("spiffe://{peer}.example/{path}")));
                     prop_assert_eq!((decision.outcome, decision.reason), twin(&case, n, service, peer, caller));
                 }
-                // What a peer gets to know of is what some caller of it could reach.
+                // An export is announced to a peer exactly if some caller of it could reach it.
                 let known = federation.private_documents[&name(peer)].services.iter().any(|s| s.hostname.as_str() == host);
                 let reachable = table.export(&host, fedgate_core::ServicePort::new(service.ports[0].port).unwrap())
                     .is_some_and(|export| table.grants(export).iter().any(|(row, _)| row.trust_domain == domain(&format!("{peer}.example")).as_str()));

@@ -1,4 +1,4 @@
-//! The name by which peers find out whether they get through.
+//! The name by which peers check that they can reach this cluster.
 
 use crate::rig::{Rig, at, name, offered, port, private, service, uuid};
 use fedgate_core::{Outcome, Reason, decide};

@@ -31,7 +31,7 @@ fn reads_a_key_of_version_2() {
     let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
     let read = SigningKey::from_pem(&pair.serialize_pem()).unwrap();
     assert_eq!(read.public().as_bytes(), pair.public_key_raw());
-    // Written as version 1, whatever it was.
+    // Written as version 1, whatever version was read.
     assert_eq!(SigningKey::from_pem(&read.to_pem()).unwrap().public(), read.public());
 }
 

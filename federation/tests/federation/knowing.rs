@@ -1,4 +1,4 @@
-//! What is known good is not given up lightly, and not for ever.
+//! Good knowledge is not given up lightly, but not kept for ever.
 
 use crate::rig::{TIMES, at, dkp, known, offered, peer, private, public, root, tell, the};
 use fedgate_federation::FindingReason as Reason;
@@ -51,7 +51,7 @@ fn a_dkp_peer_does_not_lose_most_at_once() {
         the(&held.into_findings(), Reason::HeldDocument);
         assert_eq!(services_of(&knowledge), before, "{before} to {after}");
         assert_eq!(knowledge.held.as_ref().unwrap().since, at(60));
-        // What is known is not confirmed by that: it ages, and is given up in the end.
+        // This does not confirm the known document, which ages and expires in the end.
         assert_eq!(knowledge.private.as_ref().unwrap().confirmed, at(0));
         assert!(matches!(tell(&mut knowledge, &beta(), &theirs(after), at(3599)), Absorbed::Held(_)));
         assert_eq!(knowledge.held.as_ref().unwrap().since, at(60));
@@ -77,11 +77,11 @@ fn no_gateways_never_replace_some() {
         let held = tell(&mut knowledge, &beta(), &after, at(60));
         the(&held.into_findings(), Reason::HeldDocument);
         assert_eq!(knowledge.private.as_ref().unwrap().document.gateways.len(), 1);
-        // Once it says the same as before, nothing is held any more.
+        // Once the peer says the same as before, nothing is held any more.
         assert_eq!(tell(&mut knowledge, &beta(), &before, at(120)), Absorbed::Confirmed);
         assert_eq!((&knowledge.held, knowledge.private.as_ref().unwrap().confirmed), (&None, at(120)));
     }
-    // A first document without gateways is taken: there is nothing to lose.
+    // A first document without gateways is accepted: there is nothing to lose.
     assert_eq!(services_of(&knowing(&dkp(private(0, &[], services(2))))), 2);
 }
 
@@ -251,7 +251,7 @@ fn what_is_kept_is_never_much_older_than_what_is_known() {
     let first = knowing(&ours(1, 2));
     assert!(first.worth_saving(None, &TIMES));
     assert!(!first.worth_saving(Some(&first), &TIMES));
-    // The limit is an hour, a quarter of it 900 s. The peer says the same each time.
+    // The limit is an hour, so a quarter of it is 900 s. The peer says the same each time.
     let says_the_same_at = |seconds| {
         let mut knowledge = first.clone();
         for kind in [DocumentKind::Public, DocumentKind::Private] {
@@ -269,7 +269,7 @@ fn what_is_kept_is_never_much_older_than_what_is_known() {
         knowledge.not_modified(kind, at(900));
         assert!(knowledge.worth_saving(Some(&first), &TIMES), "{kind:?}");
     }
-    // A peer that is out of reach confirms nothing.
+    // An unreachable peer confirms nothing.
     let mut silent = first.clone();
     silent.failed(DocumentKind::Private, ExchangeReason::FetchFailed, "x", at(900));
     silent.failed(DocumentKind::Public, ExchangeReason::FetchFailed, "x", at(900));
@@ -277,7 +277,7 @@ fn what_is_kept_is_never_much_older_than_what_is_known() {
     still_silent.failed(DocumentKind::Private, ExchangeReason::FetchFailed, "x", at(1900));
     assert!(silent.worth_saving(Some(&first), &TIMES), "that is news");
     assert!(!still_silent.worth_saving(Some(&silent), &TIMES));
-    // A clock that was set back makes nothing old.
+    // Setting the clock back makes nothing old.
     assert!(!first.worth_saving(Some(&says_the_same_at(900)), &TIMES));
 }
 

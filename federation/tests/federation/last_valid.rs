@@ -1,4 +1,4 @@
-//! A mistake in the object of a peer that is known, by field and by way.
+//! Mistakes in the object of a known peer, for each field and each kind of mistake.
 
 use crate::grants::GRANTED;
 use crate::rig::{Rig, federation_object, found, name};
@@ -7,7 +7,7 @@ use fedgate_federation::federate::{ConditionStatus, ConditionType};
 use fedgate_federation::object::IstioFederationSpec;
 use fedgate_federation::{Federation, Finding, FindingReason, ObjectRef};
 
-/// Two peers that are known, with their objects as they were when they were valid.
+/// Two known peers, with their objects as they were when valid.
 fn rig() -> Rig {
     let mut rig = Rig::new();
     for peer in ["beta", "gamma"] {
@@ -63,7 +63,7 @@ fn any_field_that_is_wrong_keeps_what_was_valid() {
         let object = ObjectRef::federation("beta");
         let finding = federation.findings.iter().find(|finding| finding.object == object).unwrap();
         assert!(finding.message.contains("stays in force"), "{what}: {finding}");
-        // The twin: of a peer that was never valid nothing is kept.
+        // The twin: nothing is kept of a peer that was never valid.
         rig.known("beta").object = None;
         let federation = rig.federate();
         assert!(!passes(&federation) && federation.peer(&name("beta")).is_none(), "{what}");

@@ -1,4 +1,4 @@
-//! What peers would refuse is told where it comes from.
+//! What peers would refuse is reported by the cluster that publishes it.
 
 use crate::rig::{Rig, domain, found, gateway, port, root, service, the};
 use fedgate_federation::document::{Limits, PrivateDocument};
@@ -6,7 +6,7 @@ use fedgate_federation::{FindingReason as Reason, ObjectRef};
 
 const LIMITS: Limits = Limits::DEFAULT;
 
-/// What a peer takes of alpha's document for beta.
+/// What a peer accepts of alpha's document for beta.
 fn taken(rig: &Rig) -> PrivateDocument {
     let federation = rig.federate();
     let document = federation.private_documents.values().next().unwrap();

@@ -1,4 +1,5 @@
-//! Where a peer's gateways are: whatever it announces, nothing of ours is a gateway of it, and names are what was looked up.
+//! The addresses of a peer's gateways. Whatever the peer announces, none of our own addresses is
+//! used, and names lead where they were looked up.
 
 use crate::rig::{Rig, at, dkp, found, gateway, name, offered, private, the};
 use fedgate_federation::FindingReason as Reason;
@@ -6,7 +7,8 @@ use fedgate_federation::document::{GatewayAddress, GatewayHost};
 use fedgate_federation::federate::{Condition, ConditionStatus, ConditionType};
 use fedgate_federation::own::{OwnAddresses, OwnListener};
 
-/// alpha, whose egress listens on loopback and whose gateway listens everywhere; beta announces `gateways`.
+/// alpha, whose egress listens on loopback and whose gateway listens on all addresses. beta
+/// announces `gateways`.
 fn rig(gateways: &[(&str, u16)]) -> Rig {
     let mut rig = Rig::new();
     let own = |name: &str, address: &str, ports| OwnListener {
@@ -29,7 +31,7 @@ fn announced(host: &str, port: u16) -> GatewayAddress {
     GatewayAddress { address: GatewayHost::parse(host).unwrap(), port: fedgate_core::ServicePort::new(port).unwrap() }
 }
 
-/// Where beta's import is forwarded to.
+/// The addresses that beta's import is forwarded to.
 fn addresses(rig: &Rig) -> Vec<String> {
     let federation = rig.federate();
     let import = federation.imports.iter().find(|import| import.peer == name("beta"));
@@ -51,7 +53,7 @@ fn none_of_our_own_listeners_is_a_gateway_of_a_peer() {
         ("192.0.2.50", 443),
         ("::1", 443),
         ("10.96.0.1", 443),
-        // What alpha tells its peers.
+        // The gateway that alpha announces to its peers.
         ("192.0.2.1", 15_443),
     ];
     for (host, port) in own {
@@ -132,7 +134,7 @@ fn a_failed_look_up_keeps_the_last_good_addresses_until_the_staleness_limit() {
     let kept = the(&findings, Reason::GatewayNotFound);
     assert_eq!(kept.severity, fedgate_federation::Severity::Warning);
 
-    // The documents are confirmed again and again; the address is not.
+    // The documents keep being confirmed, but the address does not.
     let now = at(3 + 3600);
     rig.now = now;
     for document in

@@ -1,4 +1,4 @@
-//! The crate from outside, as the controller uses it.
+//! Tests the crate through its public API, as the controller uses it.
 
 mod advice;
 mod authority;

@@ -1,4 +1,5 @@
-//! What answers in place of a peer's documents, and what stands in place of its roots: each is told by what it is, with what to do.
+//! What may come in place of a peer's documents and roots. Each message must say what it is, and
+//! what to do.
 
 use crate::advice::problems_of_finding;
 use crate::credentials::ShortRsa;
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
-/// What is said of a body: the message of the condition, which is that of the finding too.
+/// Returns what is reported of a body: the condition's message, which is also the finding's.
 fn said_of(body: &[u8]) -> (ExchangeReason, String) {
     let peer = Peer::parse(Rig::new().object("beta")).unwrap().0;
     let mut known = PeerKnowledge::new(&peer);
@@ -42,7 +43,7 @@ fn sequence(parts: &[&[u8]]) -> Vec<u8> {
     [&[0x30, 0x82], &length[..], &content].concat()
 }
 
-/// The same certificate without its version and its extensions, which is one of version 1.
+/// Returns the same certificate without version and extensions, which makes it one of version 1.
 fn version_1(der: &[u8]) -> Vec<u8> {
     let (_, certificate) = X509Certificate::from_der(der).unwrap();
     let tbs = certificate.tbs_certificate.as_ref();
@@ -56,7 +57,7 @@ fn pem_of(label: &str, contents: &[u8]) -> String {
     pem::encode(&pem::Pem::new(label, contents))
 }
 
-/// What people put into the place of roots, and by which words they must be told.
+/// What people put in place of roots, each with the words that the message must contain.
 fn in_place_of_roots() -> Vec<(&'static str, String, &'static str)> {
     let key = KeyPair::generate().unwrap();
     let issuer = Issuer::new(ca_parameters(2100), &key);
@@ -116,7 +117,7 @@ fn what_stands_in_place_of_roots_is_told_by_what_it_is() {
     assert_readable(&said, problems_of_finding);
 }
 
-/// Beside a good one each is dropped for itself, and the good one is taken.
+/// Next to a good root, each bad one is dropped by itself, and the good one is accepted.
 #[test]
 fn a_good_root_beside_a_bad_one_is_taken_and_the_bad_one_is_told_with_its_place() {
     for (what, other, _) in in_place_of_roots().into_iter().filter(|(_, other, _)| other.contains("-----BEGIN")) {
@@ -185,7 +186,7 @@ fn what_answers_in_place_of_a_document_is_told_by_what_it_is() {
         let (reason, message) = said_of(&body);
         assert_ne!(reason, ExchangeReason::Succeeded, "{what}");
         assert!(message.contains(words), "{what}: {message}");
-        // A place in a document that a program wrote has a column.
+        // Columns are allowed here: a document written by a program may be a single line.
         said.push(message.replace(", column ", " at "));
     }
     assert_readable(&said, problems_of_finding);

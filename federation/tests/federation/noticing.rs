@@ -1,4 +1,4 @@
-//! What happened once is told for long enough, on its own.
+//! Single events are reported for long enough without being repeated.
 
 use crate::rig::{Rig, at, beta, found, hours, key, offered, peer, private, root, the, uuid};
 use fedgate_federation::document::{Limits, PublicDocument};
@@ -35,7 +35,7 @@ fn a_new_key_root_or_uuid_is_a_finding_for_three_days_and_the_end_is_known_befor
         let finding = the(&rig.federate().findings, reason).clone();
         assert_eq!((&finding.object, finding.severity), (&beta(), Severity::Warning));
         assert!(finding.message.starts_with("at 2026-01-01T00:00:20Z: the peer's "), "{}", finding.message);
-        // Confirmed again, and over a restart, it is the same finding: nobody is told twice.
+        // A confirmation or a restart does not change the finding, so nobody is alerted twice.
         says(&mut rig, &document, 3000);
         let json = serde_json::to_string(rig.known("beta")).unwrap();
         *rig.known("beta") = serde_json::from_str::<PeerKnowledge>(&json).unwrap();
@@ -91,7 +91,7 @@ fn a_document_that_is_refused_is_one_finding_while_it_is_and_a_day_after() {
     assert!(found(&rig.federate().findings, Reason::InvalidDocument).is_empty());
 }
 
-/// The digits that a message tells.
+/// The document ID in a message.
 fn told(message: &str) -> String {
     let (_, rest) =
         message.split_once(&format!("{ACCEPT_DOCUMENT_ANNOTATION}: \"")).unwrap_or_else(|| panic!("{message}"));
@@ -114,7 +114,7 @@ fn a_held_document_is_accepted_by_its_name_and_no_other_one_is() {
     assert!(finding.message.contains("stays until 2026-01-01T01:00:00Z"), "{}", finding.message);
     let id = told(&finding.message);
     annotated(&mut rig, &id);
-    // Another one than the operator has looked at stays held, and says its own name.
+    // A document other than the one that the operator looked at stays held, and has its own ID.
     assert!(matches!(rig.told("beta", &dkp(2), at(120)), Absorbed::Held(_)));
     assert_ne!(told(&the(&rig.federate().findings, Reason::HeldDocument).message), id);
     assert!(rig.told("beta", &dkp(3), at(180)).is_taken());
@@ -131,7 +131,7 @@ fn a_peer_whose_clock_was_a_day_ahead_and_lost_its_state_is_released() {
     let web = || vec![offered("web.shop.svc.beta.example", &[("http", 80)])];
     let sequence = |seconds: i64| u64::try_from(at(seconds).as_millisecond()).unwrap();
     let mut rig = Rig::new();
-    // As long as it keeps its state it goes on counting from there.
+    // As long as the peer keeps its state, it continues from that number.
     assert!(rig.told("beta", &private(sequence(86_400), &["192.0.2.9"], web()), at(20)) == Absorbed::Confirmed);
     assert!(rig.told("beta", &private(sequence(86_400) + 1, &["192.0.2.8"], web()), at(40)).is_taken());
     let after_loss = private(sequence(60), &["192.0.2.7"], web());
@@ -142,7 +142,7 @@ fn a_peer_whose_clock_was_a_day_ahead_and_lost_its_state_is_released() {
     let id = told(message);
     annotated(&mut rig, &id);
     assert!(rig.told("beta", &after_loss, at(120)).is_taken());
-    // From then on its numbers are as they should be.
+    // From then on its numbers are normal.
     assert!(rig.told("beta", &private(sequence(130), &["192.0.2.6"], web()), at(180)).is_taken());
     assert!(matches!(rig.told("beta", &after_loss, at(240)), Absorbed::Taken(_)), "it was accepted by name");
     assert!(matches!(rig.told("beta", &private(sequence(1), &["192.0.2.5"], web()), at(300)), Absorbed::Refused(_)));

@@ -76,7 +76,7 @@ fn every_wrong_field_is_named() {
 fn cluster_local_is_refused() {
     let findings = Peer::parse(&federation_object("beta", "cluster.local")).unwrap_err();
     assert!(the(&findings, Reason::ClusterLocal).message.contains("alias"));
-    // It is a DNS name as well as a trust domain.
+    // It must be a DNS name as well as a trust domain.
     assert!(Peer::parse(&federation_object("beta", "a..b")).is_err());
 }
 
@@ -90,7 +90,7 @@ fn a_ca_is_certificates() {
     };
     let (a, b) = (root(), root());
     let (peer, findings) = with_ca(&format!("{}{}", a.to_pem(), b.to_pem())).unwrap();
-    // insecureSkipVerify is ignored then.
+    // insecureSkipVerify is ignored in that case.
     assert_eq!(peer.tls, EndpointTls::SystemAnd(vec![a.der().into(), b.der().into()]));
     assert_eq!(findings, []);
     for bad in ["", "x", &a.to_pem().replace("CERTIFICATE", "PUBLIC KEY"), &a.to_pem().replace("MII", "MIJ")] {

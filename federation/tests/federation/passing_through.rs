@@ -1,4 +1,4 @@
-//! Exports and imports whose TLS goes through the gateway to the workload.
+//! Exports and imports whose TLS passes through the gateway to the workload.
 
 use crate::rig::{Rig, at, domain, found, name, offered, private, the};
 use fedgate_core::{Outcome, Reason, decide, decide_passthrough};
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 const WEB: &str = "outbound_.80_._.web.shop.svc.alpha.example";
 const BETA: &str = "spiffe://beta.example/ns/shop/sa/web";
 
-/// `web` is to be passed through, and its workloads are prepared.
+/// `web` asks for passthrough, and its workloads are prepared.
 fn rig() -> Rig {
     let mut rig = Rig::new();
     rig.local.passthrough = Passthrough::Prepared([("shop".to_owned(), "web".to_owned())].into());
@@ -26,7 +26,7 @@ fn announced<'a>(federation: &'a Federation, peer: &str) -> Vec<&'a str> {
     federation.private_documents[&name(peer)].services.iter().map(|service| service.hostname.as_str()).collect()
 }
 
-/// Neither in the table nor announced, and `db` goes on.
+/// Checks that `web` is neither in the table nor announced, and that `db` is not affected.
 #[track_caller]
 fn is_not_exported(federation: &Federation) {
     let table = federation.table.as_ref().unwrap();
@@ -101,7 +101,7 @@ fn what_the_gateway_cannot_enforce_is_refused_and_not_pretended() {
     let narrow = [
         json!({"peers": ["beta"], "services": [{"namespaces": ["other"]}]}),
         json!({"peers": ["beta"], "services": shop, "callers": [{"namespace": "orders"}]}),
-        // Reported and let through would be the same as enforced, and is not what was asked for.
+        // Audit mode is refused as well: the gateway sees no callers, so it could not report them.
         json!({"mode": "Audit", "services": [{"namespaces": ["other"]}]}),
     ];
     for spec in narrow {
@@ -119,7 +119,7 @@ fn what_the_gateway_cannot_enforce_is_refused_and_not_pretended() {
     let federation = annotated.federate();
     is_not_exported(&federation);
     assert!(the(&federation.findings, FindingReason::PassthroughRefused).message.contains(PEERS_ANNOTATION));
-    // A policy that leaves nobody out is no obstacle.
+    // A policy that keeps nobody out is no obstacle.
     let mut wide = rig();
     wide.objects.policies.push(policy(json!({"services": shop})));
     assert_eq!(announced(&wide.federate(), "beta").len(), 1 + 1);

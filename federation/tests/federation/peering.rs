@@ -1,4 +1,4 @@
-//! Which peers take part, and what becomes of those that don't.
+//! Which peers take part, and what happens to those that do not.
 
 use crate::rig::{Rig, at, domain, found, hours, name, private, root_until, the, uuid};
 use fedgate_federation::FindingReason as Reason;
@@ -74,18 +74,18 @@ fn nobody_else_has_our_uuid() {
 #[test]
 fn a_uuid_stays_with_the_one_that_had_it_first() {
     let mut rig = Rig::new();
-    // `aaa` comes later, with the UUID of beta.
+    // `aaa` comes later, with beta's UUID.
     rig.add_peer("aaa", "aaa.example", '2');
     rig.known("aaa").uuid_since = Some(at(1));
     let federation = rig.federate();
     assert_eq!(the(&federation.findings, Reason::UuidTaken).object.name, "aaa");
     assert!(!is_in(&federation, "aaa") && is_in(&federation, "beta"));
     assert_eq!(federation.token_audience(&name("aaa")), None);
-    // Being out of reach for long does not lose it.
+    // A peer keeps its UUID even if it is unreachable for long.
     rig.known("aaa").public.as_mut().unwrap().confirmed = at(7200);
     rig.now = at(7200);
     the(&rig.federate().findings, Reason::UuidTaken);
-    // At the same time the name decides.
+    // If both came at the same time, the name decides.
     rig.known("aaa").uuid_since = Some(at(0));
     assert_eq!(the(&rig.federate().findings, Reason::UuidTaken).object.name, "beta");
 }
@@ -100,7 +100,7 @@ fn overlapping_addresses_in_one_network_refuse_a_peer() {
     let finding = the(&federation.findings, Reason::NetworkOverlap);
     assert!(finding.message.contains("10.0.4.0/24") && finding.message.contains("10.0.0.0/16"));
     assert_eq!(condition(&federation, "beta", ConditionType::NetworkOverlap).0, ConditionStatus::True);
-    // It is asked again, or it could never recover.
+    // It is still fetched from, or it could never recover.
     assert!(federation.token_audience(&name("beta")).is_some());
     rig.told("beta", &with_network(in_network(Some("lan"), "10.9.0.0/16")), at(2));
     assert!(is_in(&rig.federate(), "beta"));
@@ -142,7 +142,7 @@ fn what_has_expired_is_not_used() {
     assert_eq!((federation.imports.len(), federation.bundles.len(), federation.members.len()), (0, 0, 0));
     assert_eq!(found(&federation.findings, Reason::Expired).len(), 4);
     assert_eq!(federation.key_of(&uuid('2')), None);
-    // The peer itself remains one: what is granted to it does not depend on what it says.
+    // The peer itself stays one: its grants do not depend on its documents.
     assert_eq!(federation.table.as_ref().unwrap().peer_count(), 2);
 }
 
@@ -158,7 +158,7 @@ fn expired_roots_are_not_used_and_the_others_are() {
     assert!(!federation.bundles.contains_key(&domain("gamma.example")));
     assert!(federation.imports.iter().all(|import| import.peer.as_str() == "beta"));
     assert_eq!(found(&federation.findings, Reason::ExpiredRoot).len(), 2);
-    // Until its last second it is used, and the moment after is when things change.
+    // A root is used until its last second. The next change is the moment after.
     rig.now = old.not_after();
     for peer in ["beta", "gamma"] {
         let known = rig.known(peer);

@@ -1,4 +1,4 @@
-//! What is to be probed of a peer's gateways, and what becomes of the outcome.
+//! How a peer's gateways are probed, and what follows from the result.
 
 use crate::rig::{Rig, at, domain, gateway, name, offered, private, uuid};
 use fedgate_core::ServiceName;
@@ -25,7 +25,7 @@ fn state(rig: &Rig) -> (ConditionStatus, String) {
     (condition.status, condition.reason)
 }
 
-/// A probe of gateways 192.0.2.1, 192.0.2.2 and so on.
+/// A probe of the gateways 192.0.2.1, 192.0.2.2 and so on.
 fn gateways(outcomes: &[Result<(), &str>]) -> Probed {
     let outcome = |(place, outcome): (usize, &Result<(), &str>)| {
         (gateway(&format!("192.0.2.{}", place + 1)), outcome.map_err(str::to_owned))
@@ -66,7 +66,7 @@ fn a_name_that_is_too_long_for_a_handshake_is_not_asked_for() {
     let asked_for = |rig: &Rig| rig.federate().probe_targets.remove(&name("delta")).unwrap().service;
     let short = format!("web.shop.svc.{long_domain}");
     let long = format!("{}.shop.svc.{long_domain}", "a".repeat(60));
-    // TLS takes a server name of 255 bytes; as a name of DNS it is too long all the same.
+    // TLS allows a server name of 255 bytes, but it is still too long for a DNS name.
     let long = &long[17..];
     assert_eq!((short.len(), long.len()), (199, 239));
     let services = |hosts: &[&str]| hosts.iter().map(|host| offered(host, &[("http", 80)])).collect::<Vec<_>>();
@@ -102,7 +102,7 @@ fn the_condition_tells_the_last_outcome() {
     assert_eq!(state(&rig), is(ConditionStatus::True, "Succeeded"));
     assert_eq!(condition(&rig).message, "");
 
-    // One good gateway is enough; the other one is named.
+    // One good gateway is enough; the bad one is named.
     rig.known("beta").probed(&gateways(&[Err("connection refused"), Ok(())]), at(2));
     assert_eq!(state(&rig), is(ConditionStatus::True, "Succeeded"));
     assert_eq!(condition(&rig).message, "192.0.2.1:15443: connection refused");

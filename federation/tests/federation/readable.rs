@@ -1,7 +1,8 @@
-//! What every message must be: free of words of Rust and of its libraries, and clear about what is wrong. Shared by the tests of both crates.
+//! Checks that every message is free of terms from Rust and its libraries, and clear about what is
+//! wrong. Shared by the tests of both crates.
 
-/// What no message has: names of Rust's types, its way to print them, words of the libraries that read YAML and JSON, and phrases that an
-/// operator cannot act on.
+/// Forbidden in messages: names of Rust's types, its debug output, terms of the libraries that read
+/// YAML and JSON, and phrases that an operator cannot act on.
 const FORBIDDEN: [&str; 42] = [
     "u8",
     "u16",
@@ -47,7 +48,7 @@ const FORBIDDEN: [&str; 42] = [
     "stack",
 ];
 
-/// One of these is in a message about what somebody wrote.
+/// A message about a mistake in an input contains one of these.
 const SAYS_WHAT_IS_WRONG: [&str; 12] = [
     "expected",
     "invalid value '",
@@ -63,7 +64,7 @@ const SAYS_WHAT_IS_WRONG: [&str; 12] = [
     "damaged",
 ];
 
-/// What is wrong with a message; nothing for a good one.
+/// Returns what is wrong with a message; empty for a good one.
 pub(crate) fn problems(message: &str) -> Vec<String> {
     let mut problems: Vec<_> =
         FORBIDDEN.iter().filter(|word| has_word(message, word)).map(|word| format!("it has {word:?}")).collect();
@@ -82,14 +83,15 @@ pub(crate) fn problems(message: &str) -> Vec<String> {
     problems
 }
 
-/// What is wrong with a message about a mistake in what somebody wrote: the same, and that it does not name the mistake.
+/// Returns what is wrong with a message about a mistake in an input: the same as for any message,
+/// or that it does not name the mistake.
 pub(crate) fn problems_of_mistake(message: &str) -> Vec<String> {
     let says = SAYS_WHAT_IS_WRONG.iter().any(|word| message.contains(word));
     let silent = (!says).then(|| "it does not say what is wrong".to_owned());
     problems(message).into_iter().chain(silent).collect()
 }
 
-/// Fails with all bad messages at once.
+/// Fails with a list of all bad messages.
 #[track_caller]
 pub(crate) fn assert_readable<T: AsRef<str>>(messages: &[T], problems: fn(&str) -> Vec<String>) {
     let bad = messages.iter().map(AsRef::as_ref).filter_map(|message| match problems(message) {
@@ -104,7 +106,7 @@ fn is_letter(c: Option<char>) -> bool {
     c.is_some_and(char::is_alphanumeric)
 }
 
-/// Whether a text has a word, and not only a longer one with it inside.
+/// Returns true if a text contains a word, not only as a part of a longer one.
 fn has_word(text: &str, word: &str) -> bool {
     let begins = word.starts_with(char::is_alphanumeric);
     let ends = word.ends_with(char::is_alphanumeric);
@@ -115,7 +117,8 @@ fn has_word(text: &str, word: &str) -> bool {
     })
 }
 
-/// Whether a text has something like `std::io::Error`. An IPv6 address is none: what stands before its colons is hexadecimal, or nothing.
+/// Returns true if a text contains something like `std::io::Error`. An IPv6 address does not count:
+/// the part before its colons is hexadecimal or empty.
 fn has_rust_path(text: &str) -> bool {
     text.match_indices("::").any(|(at, _)| {
         let before = text[..at].rsplit(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Every finding reason can be produced. Those of the adapters are theirs to test.
+//! Every finding reason can be produced. The adapters test their own.
 
 use crate::rig::{Rig, at, ca_parameters, dkp, federation_object, port, private, public, root, root_until, service};
 use fedgate_federation::bundle::Root;
@@ -11,7 +11,7 @@ use fedgate_federation::{Finding, FindingReason, Severity};
 use serde_json::json;
 use std::collections::BTreeSet;
 
-/// Objects with everything wrong in them.
+/// Objects with all possible faults.
 fn objects() -> Vec<Finding> {
     let mut rig = Rig::new();
     let mut insecure = federation_object("delta", "delta.example");
@@ -48,14 +48,14 @@ fn objects() -> Vec<Finding> {
     rig.federate().findings
 }
 
-/// A cluster whose name leaves no room for its Services'.
+/// A cluster whose name leaves no room for the names of its Services.
 fn long_names() -> Vec<Finding> {
     let mut rig = Rig::new();
     rig.local.trust_domain = crate::rig::long_domain(227);
     rig.federate().findings
 }
 
-/// Services whose TLS is to be passed through, and cannot be.
+/// Services that ask for TLS passthrough but cannot have it.
 fn passthrough() -> Vec<Finding> {
     let mut rig = Rig::new();
     let mut web = service("through", vec![port("http", 80)]);
@@ -70,7 +70,7 @@ fn passthrough() -> Vec<Finding> {
     findings
 }
 
-/// Peers that clash.
+/// Peers that conflict with each other.
 fn clashes() -> Vec<Finding> {
     let mut rig = Rig::new();
     rig.add_peer("beta2", "beta.example", '4');
@@ -85,7 +85,7 @@ fn clashes() -> Vec<Finding> {
     rig.federate().findings
 }
 
-/// Documents with everything wrong in them.
+/// Documents with all possible faults.
 fn documents() -> Vec<Finding> {
     let mut rig = Rig::new();
     let peer = fedgate_federation::object::Peer::parse(rig.object("beta")).unwrap().0;
@@ -130,7 +130,7 @@ fn documents() -> Vec<Finding> {
     findings
 }
 
-/// Gateways that are ours or nobody's, and a root of tomorrow.
+/// A gateway at our own address, one whose name is not found, and a root that is not valid yet.
 fn gateways() -> Vec<Finding> {
     let mut rig = Rig::new();
     rig.told("beta", &private(2, &["192.0.2.1", "gw.beta.example"], vec![]), at(1));

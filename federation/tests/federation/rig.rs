@@ -1,4 +1,5 @@
-//! A small federation to test with: `alpha` is us, `beta` and `gamma` are peers. Keys and roots are made at run time.
+//! A small federation for tests: `alpha` is us, `beta` and `gamma` are peers. Keys and roots are
+//! made at run time.
 
 use fedgate_core::ServicePort;
 use fedgate_core::{PeerName, TrustDomain};
@@ -20,7 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// 2026-01-01T00:00:00Z, and some seconds.
+/// 2026-01-01T00:00:00Z plus some seconds.
 pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_767_225_600 + seconds).unwrap()
 }
@@ -45,7 +46,7 @@ pub(crate) fn domain(text: &str) -> TrustDomain {
     TrustDomain::parse(text).unwrap()
 }
 
-/// A CA certificate that is valid from 2020 to the given year.
+/// A CA certificate that is valid from 2020 until the given year.
 pub(crate) fn root_until(year: i32) -> Root {
     let key = rcgen::KeyPair::generate().unwrap();
     Root::from_der(ca_parameters(year).self_signed(&key).unwrap().der()).unwrap()
@@ -72,8 +73,7 @@ pub(crate) fn port(name: &str, port: u16) -> ServicePortSpec {
     ServicePortSpec { name: Some(name.to_owned()), port, protocol: TransportProtocol::Tcp }
 }
 
-/// A labelled Service in namespace `shop`.
-/// A trust domain of so many bytes.
+/// A trust domain with this many bytes.
 pub(crate) fn long_domain(length: usize) -> fedgate_core::TrustDomain {
     let labels = "a".repeat(63) + ".";
     let text: String = labels.chars().cycle().take(length - 1).chain(['b']).collect();
@@ -103,7 +103,7 @@ pub(crate) fn peer(name: &str, trust_domain: &str) -> Peer {
     Peer::parse(&federation_object(name, trust_domain)).unwrap().0
 }
 
-/// What a cluster of ours says in public.
+/// The public document of a fedgate cluster.
 pub(crate) fn public(digit: char, seed: u8, trust_domain: &str, roots: Vec<Root>) -> PublicDocument {
     PublicDocument {
         cluster_uuid: uuid(digit),
@@ -121,7 +121,7 @@ pub(crate) fn offered(host: &str, ports: &[(&str, u16)]) -> PublicService {
     PublicService { hostname: fedgate_core::Hostname::parse(host).unwrap(), ports: ports.iter().map(port).collect() }
 }
 
-/// What a cluster of ours says to a peer.
+/// The private document of a fedgate cluster.
 pub(crate) fn private(sequence: u64, gateways: &[&str], services: Vec<PublicService>) -> PrivateDocument {
     let extension = PrivateExtension {
         sequence,
@@ -138,12 +138,12 @@ pub(crate) fn private(sequence: u64, gateways: &[&str], services: Vec<PublicServ
     }
 }
 
-/// The same, as a DKP cluster says it.
+/// The same document as a DKP cluster would send it.
 pub(crate) fn dkp(document: PrivateDocument) -> PrivateDocument {
     PrivateDocument { extension: None, ..document }
 }
 
-/// What is known of a peer that answered both requests at the time.
+/// The knowledge of a peer that answered both requests at `now`.
 pub(crate) fn known(peer: &Peer, public: &PublicDocument, private: &PrivateDocument, now: Timestamp) -> PeerKnowledge {
     let mut knowledge = PeerKnowledge::new(peer);
     let taken = knowledge.absorb_public(peer, &public.to_json(), None, &Limits::default(), now);
@@ -157,7 +157,7 @@ pub(crate) fn tell(knowledge: &mut PeerKnowledge, peer: &Peer, private: &Private
     knowledge.absorb_private(peer, &private.to_json(), None, &Limits::default(), &TIMES, now)
 }
 
-/// Everything that `federate` looks at, to be changed by a test.
+/// All inputs of `federate`, for tests to change.
 pub(crate) struct Rig {
     pub(crate) local: LocalCluster,
     pub(crate) objects: Objects,
@@ -167,7 +167,7 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    /// `alpha`, which exports `web` and `db`, with the peers `beta` (one service) and `gamma` (one service).
+    /// `alpha` exports `web` and `db`. The peers `beta` and `gamma` have one service each.
     pub(crate) fn new() -> Self {
         let mut rig = Self {
             local: LocalCluster {
@@ -220,7 +220,7 @@ impl Rig {
         })
     }
 
-    /// The object of a peer.
+    /// Returns the object of a peer.
     pub(crate) fn object(&mut self, name: &str) -> &mut Named<IstioFederationSpec> {
         self.objects.federations.iter_mut().find(|named| named.name == name).unwrap()
     }
@@ -229,19 +229,19 @@ impl Rig {
         self.knowledge.get_mut(&name(peer)).unwrap()
     }
 
-    /// What the names of a peer's gateways lead to.
+    /// Reports successful lookups of the names of a peer's gateways.
     pub(crate) fn looked_up(&mut self, peer: &str, names: &[(&str, &[&str])], now: Timestamp) {
         let outcome =
             |(name, ips): &(&str, &[&str])| (hostname(name), Ok(ips.iter().map(|ip| ip.parse().unwrap()).collect()));
         self.known(peer).looked_up(names.iter().map(outcome).collect(), now);
     }
 
-    /// The name of a peer's gateway cannot be looked up.
+    /// Reports a failed lookup of the name of a peer's gateway.
     pub(crate) fn not_found(&mut self, peer: &str, name: &str, why: &str, now: Timestamp) {
         self.known(peer).looked_up(vec![(hostname(name), Err(why.to_owned()))], now);
     }
 
-    /// What a peer says next, in private.
+    /// Absorbs the next private document of a peer.
     pub(crate) fn told(&mut self, peer_name: &str, document: &PrivateDocument, now: Timestamp) -> Absorbed {
         let object = self.object(peer_name).clone();
         let peer = Peer::parse(&object).unwrap().0;
@@ -257,7 +257,7 @@ pub(crate) fn found(findings: &[Finding], reason: FindingReason) -> Vec<&Finding
     findings.iter().filter(|finding| finding.reason == reason).collect()
 }
 
-/// The one finding with a reason.
+/// Returns the only finding with this reason.
 pub(crate) fn the(findings: &[Finding], reason: FindingReason) -> &Finding {
     match found(findings, reason).as_slice() {
         [one] => one,

@@ -1,4 +1,4 @@
-//! Roots that are put in force, and how each side learns of it.
+//! How roots come into force, and how each side learns of it.
 
 use crate::rig::{Rig, at, dkp, name, offered, peer, private, public, root, root_until};
 use fedgate_federation::Federation;
@@ -13,7 +13,7 @@ fn fingerprints(roots: &[Root]) -> Vec<Fingerprint> {
     fingerprints
 }
 
-/// What a peer says when it has put these roots of ours in force.
+/// What a peer sends when it has put these roots of ours in force.
 fn applying(sequence: u64, roots: &[Root]) -> PrivateDocument {
     let web = offered("web.shop.svc.beta.example", &[("http", 80)]);
     let mut document = private(sequence, &["192.0.2.9"], vec![web]);
@@ -55,7 +55,7 @@ fn each_peer_is_told_which_of_its_own_roots_are_in_force() {
     let of_gamma = &federation.bundles[&crate::rig::domain("gamma.example")].roots;
     assert_eq!(applied(&federation, "gamma"), fingerprints(of_gamma));
 
-    // A peer whose roots are all gone is told so; it is not left without an answer.
+    // A peer whose roots have all expired gets an empty list, not none.
     says_in_public(&mut rig, 2, vec![root_until(2021)]);
     assert_eq!(applied(&rig.federate(), "beta"), []);
 }
@@ -92,7 +92,7 @@ fn it_is_safe_to_switch_when_the_peer_has_all_our_roots_in_force() {
     rig.told("beta", &applying(2, std::slice::from_ref(&old)), at(1));
     assert_eq!(state(&rig), (ConditionStatus::True, "Acknowledged".to_owned()));
 
-    // A second root: the peer has not seen it yet.
+    // A second root, which the peer has not seen yet.
     let new = root();
     rig.local.roots.push(new.clone());
     let waiting = acknowledged(&rig);
@@ -100,12 +100,12 @@ fn it_is_safe_to_switch_when_the_peer_has_all_our_roots_in_force() {
     assert!(waiting.message.contains(&new.fingerprint().to_string()), "{}", waiting.message);
     assert!(!waiting.message.contains(&old.fingerprint().to_string()), "{}", waiting.message);
 
-    // It has: nothing suspicious, and news.
+    // The peer has put it in force: nothing is suspicious, and the content has changed.
     let absorbed = rig.told("beta", &applying(3, &rig.local.roots.clone()), at(2));
     assert_eq!(absorbed, fedgate_federation::knowledge::Absorbed::Taken(vec![]));
     assert_eq!(state(&rig), (ConditionStatus::True, "Acknowledged".to_owned()));
 
-    // The old one is gone here: that the peer still has it keeps nobody waiting.
+    // The old root is gone here. That the peer still has it holds nothing up.
     rig.local.roots = vec![new];
     assert_eq!(state(&rig), (ConditionStatus::True, "Acknowledged".to_owned()));
     rig.told("beta", &applying(4, &[]), at(3));
@@ -126,7 +126,7 @@ fn an_expired_root_of_ours_is_not_waited_for() {
     rig.knowledge.remove(&name("gamma"));
     rig.now = expiry;
     assert_eq!(state(&rig), (ConditionStatus::False, "Waiting".to_owned()));
-    // The condition changes by itself, so it is looked at again then.
+    // The condition changes with time alone, so `next_change` includes it.
     rig.now = rig.federate().next_change.unwrap();
     assert_eq!(rig.now.duration_since(expiry).as_secs(), 1);
     assert_eq!(state(&rig), (ConditionStatus::True, "Acknowledged".to_owned()));

@@ -1,4 +1,4 @@
-//! A federation of three clusters, seen by the first, as a person would want to read it.
+//! A federation of three clusters, seen by the first, in a form that people can read.
 
 use crate::rig::{Rig, at, federation_object, offered, private};
 use fedgate_federation::Federation;
@@ -77,7 +77,7 @@ fn render(federation: &Federation) -> String {
     out
 }
 
-/// Roots are made at run time.
+/// Removes the fingerprints, because roots are made at run time.
 fn without_fingerprints(json: &str) -> String {
     let (first, others) = json.split_once("sha256:").unwrap();
     let others = others.split("sha256:").map(|part| format!("sha256:...{}", part.get(64..).unwrap()));

@@ -26,13 +26,13 @@ fn beta() -> ClusterUuid {
     ClusterUuid::parse("22222222-bbbb-4bbb-8bbb-222222222222").unwrap()
 }
 
-/// As beta, to whom alpha alone is a peer.
+/// Verifies as beta, whose only peer is alpha.
 fn check(token: &str, now: Timestamp) -> Result<VerifiedToken, TokenError> {
     let keys = |from: &ClusterUuid| -> Option<PublicKey> { (*from == alpha()).then(|| vector_key().public()) };
     verify(token, &beta(), keys, now, STRICT)
 }
 
-/// A token with any header and claims, signed by alpha's key.
+/// A token with any header and claims, signed with alpha's key.
 fn forge(header: &Value, claims: &Value) -> String {
     let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
     let message = format!("{}.{}", part(header), part(claims));
@@ -190,7 +190,7 @@ fn no_two_tokens_are_the_same() {
     }
     tokens.dedup();
     assert_eq!(tokens.len(), 5);
-    // Another audience counts for itself, and the clock catches up.
+    // Each audience counts separately, and the clock catches up.
     assert_eq!(
         source.issue(&vector_key(), &alpha(), &uuid('3'), at(0)),
         sign(&vector_key(), &alpha(), &uuid('3'), at(0))
@@ -212,7 +212,7 @@ fn a_token_is_good_for_once() {
     let token = check(VECTOR, at(0)).unwrap();
     assert_eq!(cache.accept(&token, at(0)), Ok(()));
     assert_eq!(cache.accept(&token, at(1)), Err(TokenError::Replayed));
-    // Its signature in another spelling is no other token.
+    // Another spelling of its signature does not make another token.
     let with_type = check(&forge(&json!({"alg": "EdDSA", "typ": "JWT"}), &claims()), at(0)).unwrap();
     assert_eq!(cache.accept(&with_type, at(1)), Ok(()));
 }
@@ -241,7 +241,7 @@ fn a_replay_cache_is_bounded_for_each_peer() {
     let others =
         verify(&sign(&key(9), &uuid('9'), &beta(), at(2)).unwrap(), &beta(), |_| Some(key(9).public()), at(2), STRICT);
     assert_eq!(cache.accept(&others.unwrap(), at(2)), Ok(()));
-    // What has expired makes room; what has not is still remembered.
+    // Expired tokens make room; the others are still remembered.
     assert_eq!(cache.accept(&token(60), at(60)), Ok(()));
     assert_eq!(cache.accept(&token(1), at(60)), Err(TokenError::Replayed));
     cache.keep_only(|peer| *peer != alpha());

@@ -1,4 +1,4 @@
-//! Whatever comes in, `federate` answers, and imports stay under their peer's trust domain.
+//! `federate` answers whatever comes in, and imports stay under their peer's trust domain.
 
 use crate::rig::Rig;
 use crate::rig::{TIMES, at, beta, federation_object, key, name, private, public, root, uuid};
@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 
 static ROOTS: LazyLock<Vec<Root>> = LazyLock::new(|| (0..3).map(|_| root()).collect());
 
-/// Names that are right, foreign, and wrong.
+/// Names that are right, foreign or wrong.
 fn host() -> impl Strategy<Value = String> {
     prop_oneof![
         Just("web.shop.svc.beta.example".to_owned()),
@@ -193,7 +193,7 @@ proptest! {
         let trust_domain = crate::rig::domain("beta.example");
         let parse = |body: &[u8]| PrivateDocument::parse(body, &trust_domain, &beta(), &Limits::default());
         if let Ok(parsed) = parse(&body) {
-            // Dropped rows make the count another one.
+            // Dropped rows change the count.
             let count = parsed.document.services.len() as u64;
             let mut document = parsed.document;
             if let Some(extension) = &mut document.extension {

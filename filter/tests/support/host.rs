@@ -1,4 +1,4 @@
-//! The host calls, as Envoy answers them: what is asked for is noted down and carried out after the callback.
+//! The host calls, as Envoy answers them: requests are recorded and carried out after the callback.
 
 use fedgate_filter::host::{ContextId, Host, Level, MetricKind, Property, SharedValue, Status};
 use std::cell::{Cell, RefCell};
@@ -6,17 +6,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// What another thread does.
+/// An action of another thread.
 pub type Elsewhere = Box<dyn FnOnce()>;
 
-/// What outlives a VM.
+/// State that outlives a VM.
 #[derive(Default)]
 pub struct Process {
     pub shared: RefCell<BTreeMap<String, SharedValue>>,
     pub metrics: RefCell<Vec<(String, u64)>>,
     pub now: Cell<Duration>,
     last_cas: Cell<u32>,
-    /// After so many more calls about shared data another thread is faster, and does this before the call is carried out.
+    /// After this many more calls on shared data, another thread gets in first and does this before
+    /// the call is carried out.
     pub elsewhere: RefCell<Option<(usize, Elsewhere)>>,
 }
 
@@ -31,7 +32,7 @@ impl Process {
         self.shared.borrow().get(key).map(|value| value.bytes.clone()).unwrap_or_default()
     }
 
-    /// As cpp-host does: for a key that is not there any number will do, and 0 writes whatever is there.
+    /// As in cpp-host: a missing key accepts any number, and 0 overwrites any value.
     pub fn set_shared(&self, key: &str, bytes: &[u8], cas: u32) -> Result<(), Status> {
         let mut shared = self.shared.borrow_mut();
         if shared.get(key).is_some_and(|value| cas != 0 && value.cas != cas) {
@@ -42,7 +43,7 @@ impl Process {
         Ok(())
     }
 
-    /// Another thread may be faster than the one that calls.
+    /// Another thread may get in before the calling one.
     fn race(&self) {
         let next = self.elsewhere.take();
         match next {
@@ -85,7 +86,7 @@ pub struct State {
     pub process: Rc<Process>,
     pub contexts: RefCell<BTreeMap<ContextId, Context>>,
     pub effective: Cell<ContextId>,
-    /// What the filter asked to be resumed or closed.
+    /// The contexts that the filter asked to resume or close.
     pub asked: RefCell<BTreeSet<ContextId>>,
     pub failing: RefCell<BTreeSet<&'static str>>,
     pub calls: RefCell<Vec<&'static str>>,
@@ -150,7 +151,7 @@ impl Host for FakeHost {
         self.0.process.now.get()
     }
 
-    /// As in cpp-host, the period is that of the root of the context that the filter acts for.
+    /// As in cpp-host, this sets the period of the root of the context that the filter acts for.
     fn set_tick_period(&self, period: Duration) {
         if self.call("set_tick_period").is_ok() {
             let root = self.with(|context| context.root);

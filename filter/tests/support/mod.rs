@@ -1,7 +1,8 @@
-//! A proxy to run the filter in: it has state, and carries out what the filter asks for in the order in which Envoy does.
+//! A proxy to run the filter in. It has state, and carries out the filter's requests in the same
+//! order as Envoy.
 //!
-//! [`Process`] is what all VMs share, [`Gateway`] one VM with its plugins, [`Client`] one connection with its handshake
-//! and the tcp_proxy behind the filter.
+//! [`Process`] is what all VMs share, [`Gateway`] is one VM with its plugins, and [`Client`] is one
+//! connection with its handshake and the tcp_proxy behind the filter.
 #![allow(dead_code, unreachable_pub, reason = "each test file is a crate of its own and uses a part")]
 #![allow(unused_imports, reason = "as above")]
 
@@ -25,20 +26,20 @@ pub struct Gateway {
     host: FakeHost,
     vm: Rc<Vm<FakeHost>>,
     roots: BTreeMap<ContextId, Root<FakeHost>>,
-    /// The root contexts whose plugin is no longer configured; they end with their last connection.
+    /// Root contexts whose plugin is no longer configured; each ends with its last connection.
     replaced: BTreeSet<ContextId>,
     pub clients: BTreeMap<ContextId, Client>,
     next: ContextId,
-    /// The most closes that one callback asked for.
+    /// The largest number of closes that one callback requested.
     pub most_closes: usize,
 }
 
-/// What the proxy knows of one connection.
+/// What the proxy knows about one connection.
 pub struct Client {
     stream: Stream<FakeHost>,
     root: ContextId,
     pub paused: bool,
-    /// tcp_proxy has started, with the cluster that was set by then, or its own.
+    /// Set once tcp_proxy has started: the cluster that was set by then, or its own.
     pub upstream: Option<String>,
 }
 
@@ -47,7 +48,7 @@ impl Gateway {
         Self::beside(&Rc::default())
     }
 
-    /// A VM of the same process.
+    /// Another VM of the same process.
     pub fn beside(process: &Rc<Process>) -> Self {
         let host = FakeHost(Rc::new(State {
             process: Rc::clone(process),
@@ -79,8 +80,8 @@ impl Gateway {
         gateway
     }
 
-    /// Configures a plugin; a good configuration replaces the plugin's root context, which lives on as long as its
-    /// connections. Returns the root context.
+    /// Configures a plugin and returns its root context. A valid configuration replaces the
+    /// plugin's root context, which lives on as long as its connections.
     pub fn configure(&mut self, root_id: &str, json: &str) -> Option<ContextId> {
         let id = self.allocate();
         let properties = BTreeMap::from([(Property::RootId, root_id.as_bytes().to_vec())]);
@@ -103,7 +104,7 @@ impl Gateway {
         self.connect_by_name(&ServiceName::parse(service).expect("a service").sni())
     }
 
-    /// A connection to the newest plugin, up to its ClientHello.
+    /// Opens a connection to the newest plugin, up to its ClientHello.
     pub fn connect_by_name(&mut self, server_name: &str) -> ContextId {
         let root = *self.roots.keys().rev().find(|root| !self.replaced.contains(root)).expect("a plugin");
         self.connect_at(root, server_name.as_bytes())
@@ -113,7 +114,7 @@ impl Gateway {
         self.connect_with(root, server_name, BTreeMap::new())
     }
 
-    /// A connection to the newest plugin by a chain that passes TLS through.
+    /// Opens a connection to the newest plugin on a chain that passes TLS through.
     pub fn connect_passing_through(&mut self, service: &str) -> ContextId {
         let root = *self.roots.keys().rev().find(|root| !self.replaced.contains(root)).expect("a plugin");
         let server_name = ServiceName::parse(service).expect("a service").sni();
@@ -140,7 +141,7 @@ impl Gateway {
         id
     }
 
-    /// The client has sent its certificate, and nothing yet that proves that it is its own.
+    /// The client has sent its certificate, but has not yet proved that it holds the key.
     pub fn show_certificate(&self, client: ContextId, uri_san: &str) {
         self.set(client, Property::FirstUriSan, uri_san.as_bytes());
     }
@@ -157,12 +158,12 @@ impl Gateway {
         }
     }
 
-    /// The client sends data; returns whether they get to tcp_proxy.
+    /// The client sends data; returns true if it reaches tcp_proxy.
     pub fn downstream_data(&mut self, client: ContextId) -> bool {
         self.data(client, Stream::on_downstream_data)
     }
 
-    /// tcp_proxy writes data; returns whether they get to the client.
+    /// tcp_proxy writes data; returns true if it reaches the client.
     pub fn upstream_data(&mut self, client: ContextId) -> bool {
         self.data(client, Stream::on_upstream_data)
     }
@@ -179,14 +180,14 @@ impl Gateway {
         action == Action::Continue
     }
 
-    /// The usual client: handshake, then data. Returns whether they get through.
+    /// The usual client: a handshake, then data. Returns true if the data gets through.
     pub fn call_as(&mut self, uri_san: &str, service: &str) -> bool {
         let client = self.connect(service);
         self.handshake(client, uri_san);
         self.downstream_data(client)
     }
 
-    /// The client goes away.
+    /// The client disconnects.
     pub fn hang_up(&mut self, client: ContextId) {
         if self.clients.contains_key(&client) {
             self.end(client);
@@ -194,7 +195,7 @@ impl Gateway {
         self.settle();
     }
 
-    /// Ticks every root context that wants to be ticked, once, and lets `time` pass before.
+    /// Lets `time` pass, then ticks once every root context that has a period.
     pub fn tick_after(&mut self, time: Duration) {
         self.process.pass(time);
         for id in self.roots.keys().copied().collect::<Vec<_>>() {
@@ -212,7 +213,7 @@ impl Gateway {
         self.tick_after(Duration::from_millis(5));
     }
 
-    /// Ticks until nothing is due any more.
+    /// Ticks until nothing more is due.
     pub fn tick_until_calm(&mut self) {
         self.tick();
         for _ in 0..1_000 {
@@ -233,7 +234,7 @@ impl Gateway {
         self.host.0.contexts.borrow().get(&id).cloned()
     }
 
-    /// The access log's view of a connection, also of one that is closed.
+    /// The access log's view of a connection, whether open or closed.
     pub fn filter_state(&self, id: ContextId, name: &str) -> Option<String> {
         self.context(id)?.filter_state.get(&format!("fedgate.{name}")).cloned()
     }
@@ -259,7 +260,7 @@ impl Gateway {
         self.host.0.failing.borrow_mut().remove(call);
     }
 
-    /// The host calls since the last time.
+    /// The host calls since the last call of this function.
     pub fn take_calls(&self) -> Vec<&'static str> {
         self.host.0.calls.take()
     }
@@ -269,7 +270,7 @@ impl Gateway {
         log.iter().filter(|(found, _)| *found == level).map(|(_, line)| line.clone()).collect()
     }
 
-    /// The newest plugin is withdrawn while an older one has connections.
+    /// Withdraws the newest plugin while an older one has connections.
     pub fn end_newest_root(&mut self) {
         let newest = *self.roots.keys().next_back().expect("a root");
         self.replaced.insert(newest);
@@ -280,7 +281,7 @@ impl Gateway {
         self.roots.keys().copied().collect()
     }
 
-    /// The next context gets this number.
+    /// Assigns this number to the next context.
     pub fn reuse(&mut self, id: ContextId) {
         self.next = id;
     }
@@ -309,7 +310,7 @@ impl Gateway {
         }
     }
 
-    /// Carries out what the last callback asked for.
+    /// Carries out what the last callback requested.
     fn settle(&mut self) {
         let asked: Vec<_> = self.host.0.asked.take().into_iter().filter(|id| self.clients.contains_key(id)).collect();
         let those = |wanted: fn(&Context) -> bool| -> Vec<ContextId> {

@@ -1,4 +1,4 @@
-//! Configurations for tests, in words.
+//! Configurations for tests, in a short notation.
 
 use fedgate_core::{
     CallerPattern, Callers, Grant, Mode, Options, Pattern, Peer, PeerName, ServiceName, Table, TableBuilder,
@@ -11,8 +11,9 @@ pub const DB: &str = "db.shop.svc.beta.example:3306";
 pub const ALPHA: &str = "spiffe://alpha.example/ns/shop/sa/web";
 pub const GAMMA: &str = "spiffe://gamma.example/ns/shop/sa/web";
 
-/// A table in words: `peers` as `name=trust domain` or `name:audit=trust domain`, `exports` as `service=peer+peer`, where a
-/// peer may be `name(namespace/service account)` or `name()` for nobody. A service alone is passed through.
+/// A table in a short notation. `peers` are `name=trust domain` or `name:audit=trust domain`;
+/// `exports` are `service=peer+peer`, where a peer may be `name(namespace/service account)`, or
+/// `name()` to admit no caller. A service alone is passthrough.
 pub fn table(generation: u64, peers: &[&str], exports: &[&str]) -> Table {
     let mut builder = TableBuilder::new(TrustDomain::parse("beta.example").unwrap());
     let mut indexes = BTreeMap::new();
@@ -54,7 +55,7 @@ pub fn json(table: &Table, options: Options) -> String {
 
 pub const PEERS: &[&str] = &["alpha=alpha.example", "gamma=gamma.example"];
 
-/// The usual configuration: alpha may reach `web` and `db`, gamma is a peer without a grant.
+/// The usual configuration: alpha may reach `web` and `db`; gamma is a peer without a grant.
 pub fn usual() -> String {
     json(
         &table(1, PEERS, &["web.shop.svc.beta.example:80=alpha", "db.shop.svc.beta.example:3306=alpha"]),
@@ -62,7 +63,7 @@ pub fn usual() -> String {
     )
 }
 
-/// A later one: `web` is gamma's now, `db` as before.
+/// A later configuration: `web` now belongs to gamma; `db` is as before.
 pub fn later() -> String {
     json(
         &table(2, PEERS, &["web.shop.svc.beta.example:80=gamma", "db.shop.svc.beta.example:3306=alpha"]),

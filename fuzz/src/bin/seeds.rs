@@ -1,4 +1,4 @@
-//! Writes good inputs into `corpus/`, one folder for each target.
+//! Writes valid inputs to `corpus/`, in one folder per target.
 
 use fedgate_fuzz::{TARGETS, seeds};
 use std::path::Path;

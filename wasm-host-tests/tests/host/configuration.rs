@@ -1,4 +1,5 @@
-//! Configurations that are none: refused with a reason, without a trap, and the last good one stays.
+//! Invalid configurations are refused with a reason and without a trap, and the last good one stays
+//! in force.
 
 use crate::support::*;
 use fedgate_core::read_configuration;
@@ -11,7 +12,8 @@ fn configure(proxy: &mut Proxy, json: impl AsRef<[u8]>) -> Result<(), Rejected> 
     proxy.configure(LISTENER, Plugin::new("fedgate", json))
 }
 
-/// The configuration is refused with a line in the log, and the one before goes on.
+/// Asserts that the configuration is refused with a log line, and that the previous one stays in
+/// force.
 #[track_caller]
 fn assert_refused_configuration(json: impl AsRef<[u8]>, says: &str) {
     let mut proxy = gateway(&Exports::standard(1));
@@ -35,7 +37,7 @@ fn assert_goes_on(proxy: &mut Proxy, generation: &str) {
     assert_refused(proxy, refused, "not_granted");
 }
 
-/// A good configuration of generation 2, changed.
+/// A valid configuration of generation 2, with a change.
 fn changed(change: impl FnOnce(&mut Value)) -> String {
     let mut json: Value = serde_json::from_str(&Exports::standard(2).json()).unwrap();
     change(&mut json);
@@ -55,7 +57,7 @@ fn base64(bytes: &[u8]) -> String {
     out
 }
 
-/// A configuration with this table: everything in the header that can be said of it is right.
+/// The valid configuration with this table instead, and the matching content hash in its header.
 fn with_table(table: &[u8]) -> String {
     let hash: String = Sha256::digest(&table[..table.len() - 32]).iter().map(|byte| format!("{byte:02x}")).collect();
     changed(|json| {
@@ -78,7 +80,7 @@ fn what_is_no_json_object_is_refused() {
     }
     assert_refused_configuration(b"\xff\xfe\x00\x80", "is not the JSON object that this filter expects");
     assert_refused_configuration("[".repeat(100_000), "is not the JSON object that this filter expects");
-    // Envoy hands a Struct over as its protobuf bytes.
+    // Envoy passes a Struct as its protobuf bytes.
     assert_refused_configuration(b"\x0a\x0e\x0a\x06format\x12\x09\x11", "is not the JSON object");
 }
 
@@ -163,7 +165,7 @@ fn flipped_bits_never_trap_and_never_grant() {
         bytes[place] ^= 1 << (place % 8);
         match configure(&mut proxy, &bytes) {
             Err(rejected) => assert_eq!(rejected, Rejected(Failure::Refused), "byte {place}"),
-            // A flipped bit can make another good option, never another table.
+            // A flipped bit may change an option to another valid value, but never the table.
             Ok(()) => accepted += 1,
         }
     }
@@ -172,8 +174,8 @@ fn flipped_bits_never_trap_and_never_grant() {
     assert_goes_on(&mut proxy, generation);
 }
 
-/// Whoever can write a checksum can write any table; the module then answers as the library does natively, and neither
-/// traps.
+/// Anyone who can compute a checksum can write any table. The module then answers like the native
+/// library, and neither panics nor traps.
 #[test]
 fn a_corrupt_table_with_a_right_checksum_is_judged_as_natively() {
     let table = Exports::standard(2).table();
@@ -208,7 +210,7 @@ fn random_tables_are_refused() {
     let mut proxy = gateway(&Exports::standard(1));
     for _ in 0..200 {
         let mut table: Vec<u8> = (0..64 + random() as usize % 2_000).map(|_| random() as u8).collect();
-        // Half of them with a header whose beginning is right.
+        // Half of them have a header that begins correctly.
         if random() % 2 == 0 {
             table[..20].copy_from_slice(&good[..20]);
         }

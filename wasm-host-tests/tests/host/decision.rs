@@ -1,9 +1,9 @@
-//! Every row of the decision table, each refusal beside its twin that passes.
+//! Every row of the decision table: each refusal next to a similar call that passes.
 
 use crate::support::*;
 use fedgate_wasm_host::{Certificate, Client};
 
-/// Refused as soon as the ClientHello is there: no byte of a certificate is read.
+/// Asserts a refusal right after the ClientHello, before any byte of a certificate is read.
 #[track_caller]
 fn assert_refused_early(client: Client, reason: &str) {
     let mut proxy = gateway(&Exports::standard(7));
@@ -15,7 +15,7 @@ fn assert_refused_early(client: Client, reason: &str) {
     assert!(!proxy.metrics().keys().any(|name| name.contains("peer_connections")));
 }
 
-/// Refused after the handshake.
+/// Asserts a refusal after the handshake.
 #[track_caller]
 fn assert_refused_late(client: Client, reason: &str, peer: Option<&str>) {
     let mut proxy = gateway(&Exports::standard(7));
@@ -143,7 +143,7 @@ fn a_second_uri_san_is_refused_wherever_the_first_would_pass() {
 fn an_identity_of_no_peer_is_refused() {
     assert_refused_late(client(WEB, STRANGER), "unknown_peer", None);
     assert_refused_late(client(WEB, "spiffe://alpha.example.evil/ns/shop/sa/web-1"), "unknown_peer", None);
-    // The gateway's own trust domain is no peer either.
+    // The gateway's own trust domain does not belong to a peer either.
     assert_refused_late(client(WEB, "spiffe://beta.example/ns/shop/sa/web-1"), "unknown_peer", None);
     assert_allowed(client(WEB, ALPHA), WEB, "alpha");
 }

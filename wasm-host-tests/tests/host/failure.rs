@@ -1,4 +1,4 @@
-//! What breaks around the filter: its VM, or single host functions.
+//! Failures around the filter: of its VM, or of single host functions.
 
 use crate::support::*;
 use fedgate_wasm_host::abi::Status;
@@ -24,7 +24,7 @@ const FUNCTIONS: [&str; 16] = [
     "proxy_record_metric",
 ];
 
-/// No function that fails is the end of the VM, and none opens a door.
+/// A failing host function neither ends the VM nor lets anyone in.
 #[test]
 fn a_host_function_that_fails_grants_nothing_and_traps_nothing() {
     for function in FUNCTIONS {
@@ -46,7 +46,7 @@ fn a_host_function_that_fails_grants_nothing_and_traps_nothing() {
             }
             assert!(proxy.failures().is_empty(), "{function} {status:?}: {:?}", proxy.failures());
 
-            // When it works again, so does everything.
+            // Once it works again, so does everything else.
             proxy.refuse_calls(function, None);
             let _ = proxy.configure(LISTENER, Exports::standard(3).plugin());
             open(&mut proxy, WEB, ALPHA);
@@ -101,12 +101,12 @@ fn a_failed_vm_is_replaced_where_the_policy_says_so() {
     assert_eq!(proxy.stream(new).filter_state("wasm.fedgate.generation"), Some("1"));
     let refused = call(&mut proxy, client(WEB, GAMMA));
     assert_refused(&proxy, refused, "not_granted");
-    // Connections of the failed VM end at their next byte.
+    // Connections of the failed VM end with their next data.
     proxy.client_sends(old, b"more");
     assert_eq!(proxy.stream(old).ending(), Some(Ending::ByFailedVm));
     assert_eq!(proxy.stream(old).at_server(), b"hello");
 
-    // At most once each second.
+    // At most once per second.
     proxy.fail_vms();
     let too_soon = connect(&mut proxy, WEB, ALPHA);
     assert_eq!(proxy.stream(too_soon).ending(), Some(Ending::ByFailedVm));
@@ -130,7 +130,7 @@ fn a_failed_vm_stays_failed_where_the_policy_says_so() {
         let connection = connect(&mut proxy, WEB, ALPHA);
         assert_eq!(proxy.stream(connection).ending(), Some(Ending::ByFailedVm));
     }
-    // A new configuration makes a new VM.
+    // A new configuration creates a new VM.
     update(&mut proxy, &Exports::standard(2));
     open(&mut proxy, WEB, ALPHA);
 }

@@ -1,4 +1,5 @@
-//! Who the client is, and when that is proven: by what the listener says once the handshake is finished.
+//! The client's identity, and when it is proven: by what the listener says once the handshake is
+//! finished.
 
 use crate::support::*;
 use fedgate_wasm_host::{Certificate, Client, Handshake, ListenerSettings, Proxy, Tells};
@@ -15,7 +16,7 @@ fn names(service: &str, uri_sans: &[&str]) -> Client {
     Client::calling(&sni(service)).with(&Certificate::new(uri_sans))
 }
 
-/// Why a client that speaks and one that is silent are refused, or `granted`.
+/// The reason why both a client that sends data and a silent one are refused, or `granted`.
 #[track_caller]
 fn reason(tells: Tells, uri_sans: &[&str]) -> String {
     let mut proxy = gateway_telling(tells);
@@ -33,7 +34,7 @@ fn reason(tells: Tells, uri_sans: &[&str]) -> String {
     reason
 }
 
-/// A certificate is no secret. Until its key was used anybody may have sent it.
+/// A certificate is public. Until its key has been used, anyone may have sent it.
 #[test]
 fn a_certificate_that_is_shown_and_not_proven_is_no_identity() {
     for tells in ALL {
@@ -74,7 +75,7 @@ fn several_names_are_refused_wherever_the_first_would_pass() {
     }
 }
 
-/// Envoy escapes nothing in a name, so its owner chooses all of what the filter reads.
+/// Envoy escapes nothing in a name, so the client controls everything that the filter reads.
 #[test]
 fn a_name_that_imitates_what_the_listener_says_gains_nothing() {
     let comma = format!("{ALPHA},");
@@ -95,15 +96,15 @@ fn a_name_that_imitates_what_the_listener_says_gains_nothing() {
     }
 }
 
-/// Listener and filter reach a gateway separately. Under a listener of an earlier version a filter goes on, by the first name,
-/// for which the listener chose the root.
+/// Listener and filter reach a gateway separately. With an earlier listener, the filter judges by
+/// the first name, by which the listener chose the root.
 #[test]
 fn under_an_older_listener_calls_go_on_and_nobody_else_gets_in() {
     for (uri_sans, expected) in [
         (&[ALPHA][..], "granted"),
         (&[GAMMA], "granted"),
         (&[STRANGER], "unknown_peer"),
-        // A second name cannot be seen there, and gives nothing.
+        // A second name goes unnoticed there, and gains nothing.
         (&[ALPHA, STRANGER], "granted"),
         (&[STRANGER, ALPHA], "unknown_peer"),
         (&["finished"], "bad_identity"),
@@ -115,7 +116,7 @@ fn under_an_older_listener_calls_go_on_and_nobody_else_gets_in() {
     }
 }
 
-/// A listener that says nothing is none of ours: no client has an identity there.
+/// A listener that says nothing is not ours: no client has an identity there.
 #[test]
 fn under_a_listener_that_says_nothing_nobody_gets_in() {
     for uri_sans in [&[ALPHA][..], &[ALPHA, GAMMA], &[]] {
@@ -123,7 +124,7 @@ fn under_a_listener_that_says_nothing_nobody_gets_in() {
     }
 }
 
-/// A listener is replaced while clients are on their way: each is judged by what its own listener says.
+/// A listener is replaced while clients wait. Each client is judged by what its own listener says.
 #[test]
 fn a_listener_is_replaced_while_clients_wait() {
     for (before, after) in [(Tells::Finished, Tells::PeerUriSans), (Tells::PeerUriSans, Tells::Finished)] {

@@ -1,4 +1,4 @@
-//! A connection's life: what comes in an order, or does not come at all, that one would not expect.
+//! A connection's life: events that come in an unexpected order, or not at all.
 
 use crate::support::*;
 use fedgate_wasm_host::{Client, Ending, Handshake, ListenerSettings, Proxy};
@@ -22,13 +22,14 @@ fn a_client_that_only_says_hello_touches_nothing() {
     proxy.advance(10_000);
     assert!(is_open(&proxy, connection));
     assert_eq!(proxy.stream(connection).upstream(), None);
-    // Ticks during the handshake have decided nothing.
+    // Ticks during the handshake have not decided anything.
     proxy.client_finishes_handshake(connection);
     proxy.client_sends(connection, b"hello");
     assert_passes(&proxy, connection, WEB);
 }
 
-/// Why the listener needs `max_early_data_bytes`: nobody reads from the client, so the handshake never ends.
+/// Why the listener needs `max_early_data_bytes`: without it, nothing is read from the client, so
+/// the handshake never ends.
 #[test]
 fn pausing_before_a_tcp_proxy_without_early_data_stalls_the_handshake() {
     let mut proxy = gateway(&Exports::standard(1));
@@ -99,7 +100,7 @@ fn a_handshake_is_found_however_many_connections_come_meanwhile() {
     let mut proxy = gateway(&Exports::standard(1));
     let connection = connect(&mut proxy, FEED, ALPHA);
     proxy.client_finishes_handshake(connection);
-    // Whoever sets the tick period at each of them would put the tick off for ever.
+    // Setting the tick period at each new connection would postpone the tick forever.
     for _ in 0..50 {
         connect(&mut proxy, WEB, ALPHA);
         proxy.advance(1);

@@ -1,4 +1,4 @@
-//! The real filter module in a proxy of our own, by theme.
+//! The real filter module in our own proxy, by theme.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

@@ -1,4 +1,4 @@
-//! Counters whose names are bounded, whatever peers there are.
+//! Counters with a bounded number of names, whatever peers there are.
 
 use crate::support::*;
 use fedgate_core::{Callers, Mode};

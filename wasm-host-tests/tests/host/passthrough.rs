@@ -1,10 +1,10 @@
-//! A listener that passes TLS through, beside the one that terminates it, with the same table.
+//! A listener that passes TLS through, next to one that terminates it, with the same table.
 
 use crate::support::*;
 use fedgate_wasm_host::{Client, Ending, ListenerSettings, Proxy};
 
 const LEGACY: &str = "legacy.shop.svc.beta.example:80";
-/// A second chain; both have the one plugin.
+/// A second chain; both have the same plugin.
 const PASSING: &str = "passing";
 
 fn both(exports: &Exports) -> Proxy {
@@ -51,7 +51,7 @@ fn it_is_closed_within_two_seconds_when_it_is_exported_no_more() {
     let mut proxy = both(&Exports::standard(3).passing_through(LEGACY));
     let connection = proxy.connect(PASSING, Client::calling(&sni(LEGACY)));
     let web = open(&mut proxy, WEB, ALPHA);
-    // The same again, in another table: nothing happens.
+    // The same content in another table changes nothing.
     let same = Exports::standard(4).passing_through(LEGACY);
     for listener in [LISTENER, PASSING] {
         proxy.configure(listener, same.plugin()).unwrap();

@@ -1,10 +1,10 @@
-//! A new table judges the connections that are open.
+//! A new table judges the open connections.
 
 use crate::support::*;
 use fedgate_core::{Callers, Mode};
 use fedgate_wasm_host::{Client, ConnectionId, Ending, Proxy};
 
-/// What is no longer granted is closed within this time of the table's arrival.
+/// Connections that are no longer granted are closed within this time after the table's arrival.
 const IN_TIME_MS: u64 = 2_000;
 
 #[track_caller]
@@ -149,7 +149,7 @@ fn ten_thousand_connections_lose_half_of_themselves() {
     assert_eq!(proxy.metric("fedgate.revoked_connections"), Some(5_000));
     assert_eq!(proxy.open_connections(), 5_000);
     assert!(proxy.failures().is_empty());
-    // Envoy closes each inside of the close before: thousands of them in one callback would end its stack.
+    // Envoy nests each close in the one before: thousands in one callback would overflow its stack.
     assert!(proxy.most_deferred() <= 64, "{} closes in one callback", proxy.most_deferred());
     proxy.client_sends(stay[0], b" more");
     assert_eq!(proxy.stream(stay[0]).at_server(), b"hello more");

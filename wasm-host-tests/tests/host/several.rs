@@ -7,7 +7,8 @@ fn alpha_loses_web(generation: u64) -> Exports {
     Exports::standard(generation).without_grant(WEB, "alpha")
 }
 
-/// An update of a WasmPlugin on Istio: the new table goes to a new VM, and the old one is never configured again.
+/// An update of a WasmPlugin on Istio: the new table goes to a new VM, and the old one is never
+/// configured again.
 #[test]
 fn an_old_vm_closes_what_the_new_table_does_not_grant() {
     let mut proxy = proxy();
@@ -31,7 +32,7 @@ fn an_old_vm_closes_what_the_new_table_does_not_grant() {
     proxy.client_sends(waits, b"hello");
     assert_refused(&proxy, waits, "not_granted");
 
-    // The last connection gone, the old VM goes as well.
+    // When its last connection ends, the old VM ends, too.
     proxy.client_disconnects(stays);
     assert_eq!(proxy.vm_count(), 1);
     open(&mut proxy, DB, GAMMA);
@@ -66,7 +67,7 @@ fn a_refused_update_in_a_new_vm_changes_nothing_in_the_old_one() {
     open(&mut proxy, WEB, ALPHA);
 }
 
-/// Shared data is found by `vm_id`: whoever gives each version a `vm_id` of its own gives up revocation.
+/// Shared data belongs to a `vm_id`. Giving each version its own `vm_id` disables revocation.
 #[test]
 fn another_vm_id_shares_nothing() {
     let mut proxy = proxy();
@@ -97,7 +98,7 @@ fn every_worker_gets_the_table() {
     assert_eq!(proxy.metric("fedgate.revoked_connections"), Some(4));
 }
 
-/// What is counted while a VM is configured is counted once for each VM, so nothing may be.
+/// Counts made while a VM is configured would be made once per VM, so configuring must not count.
 #[test]
 fn configuring_counts_nothing() {
     let mut proxy = Proxy::with_workers(FilterModule::shared(Metering::Fuel), 4);
@@ -108,7 +109,7 @@ fn configuring_counts_nothing() {
     assert_eq!(proxy.metric("fedgate.table.threads"), Some(0), "none of them has ticked");
 }
 
-/// The trial VM has every table first, and says nothing of the workers.
+/// The trial VM receives every table first, and says nothing about the workers.
 #[test]
 fn threads_count_once_they_work_with_the_table() {
     let mut proxy = Proxy::with_workers(FilterModule::shared(Metering::Fuel), 4);
@@ -138,7 +139,8 @@ fn a_worker_whose_vm_has_failed_does_not_count() {
     assert_eq!(proxy.metric("fedgate.table.threads"), Some(1));
 }
 
-/// A worker is given table 1 while another one, which is faster between two of its calls, is given tables 1 and 2.
+/// A worker receives table 1 while another, which gets in between two of its calls, receives tables
+/// 1 and 2.
 #[test]
 fn a_worker_that_is_overtaken_in_mid_call_ends_with_the_newest_table() {
     for first_is_new in [false, true] {
@@ -164,7 +166,7 @@ fn a_worker_that_is_overtaken_in_mid_call_ends_with_the_newest_table() {
 
 const OTHER: &str = "other";
 
-/// Two listeners of one gateway, with a plugin each, in one VM: statics of Rust belong to both.
+/// Two listeners of one gateway, each with its plugin, in one VM. Rust's statics belong to both.
 fn two_plugins() -> Proxy {
     let mut proxy = gateway(&Exports::standard(1));
     let other = Exports::none(70).peer("gamma", fedgate_core::Mode::Enforce).export(WEB);
@@ -237,7 +239,7 @@ fn old_connections_keep_their_root_context_and_get_the_new_table() {
     update(&mut proxy, &Exports::standard(3).without_grant(DB, "gamma"));
     proxy.advance(2_000);
     assert!(!is_open(&proxy, old) && !is_open(&proxy, new));
-    // The one that still waits is looked for by the newest root, which is not its own.
+    // The newest root's ticks look at the waiting connection, although it belongs to another root.
     proxy.client_finishes_handshake(old_waits);
     proxy.advance(5_000);
     assert_passes(&proxy, old_waits, FEED);
@@ -252,7 +254,7 @@ fn the_newest_root_context_may_go_first() {
     let mut proxy = gateway(&Exports::standard(1));
     let old = connect(&mut proxy, FEED, ALPHA);
     update(&mut proxy, &Exports::standard(2));
-    // The listener goes, and with it the newest root context: nobody has connected to it.
+    // The listener is removed, and with it the newest root context, which has no connections.
     proxy.remove(LISTENER);
     assert_eq!(proxy.root_count(), 1);
     proxy.client_finishes_handshake(old);
@@ -278,7 +280,7 @@ fn ticks_do_not_multiply_with_updates() {
     connections.iter().for_each(|&connection| assert_passes(&proxy, connection, WEB));
 }
 
-/// Envoy lets a timer run on whose root context has gone.
+/// Envoy keeps a timer running after its root context has ended.
 #[test]
 fn a_root_context_that_ends_leaves_no_timer_behind() {
     let mut proxy = gateway(&Exports::standard(1));
@@ -312,7 +314,7 @@ fn a_controller_that_counts_anew_is_believed() {
     assert!(!is_open(&proxy, connection));
 }
 
-/// A worker can be late with a configuration that the others have replaced already.
+/// A worker can be late with a configuration that the others have already replaced.
 #[test]
 fn a_configuration_that_was_replaced_does_not_come_back() {
     let mut proxy = proxy();

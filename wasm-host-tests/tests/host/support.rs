@@ -1,6 +1,7 @@
-//! A federation to test with: cluster beta's gateway, its exports, and its peers.
+//! A federation for tests: cluster beta's gateway, its exports, and its peers.
 //!
-//! Peers: `alpha` and `gamma` are enforced, `delta` is audited. `stranger` is none.
+//! Peers: `alpha` and `gamma` are in enforce mode, `delta` is in audit mode. `stranger` is not a
+//! peer.
 //!
 //! | service | alpha | gamma | delta |
 //! | --- | --- | --- | --- |
@@ -27,7 +28,7 @@ pub(crate) const STRANGER: &str = "spiffe://stranger.example/ns/shop/sa/web-1";
 /// The listener that all tests use.
 pub(crate) const LISTENER: &str = "federation";
 
-/// What a table is built from.
+/// The content of a table.
 #[derive(Debug, Clone)]
 pub(crate) struct Exports {
     pub(crate) generation: u64,
@@ -38,7 +39,7 @@ pub(crate) struct Exports {
 }
 
 impl Exports {
-    /// Nothing is exported, and there are no peers.
+    /// A table without exports and peers.
     pub(crate) fn none(generation: u64) -> Self {
         Self {
             generation,
@@ -49,7 +50,7 @@ impl Exports {
         }
     }
 
-    /// The table of this page.
+    /// The table described above.
     pub(crate) fn standard(generation: u64) -> Self {
         let nobody = || Callers::Only([].into());
         Self::none(generation)
@@ -183,14 +184,14 @@ pub(crate) fn call(proxy: &mut Proxy, client: Client) -> ConnectionId {
     connection
 }
 
-/// An open connection, decided and let through.
+/// A connection that was decided, passed and is open.
 pub(crate) fn open(proxy: &mut Proxy, service: &str, uri_san: &str) -> ConnectionId {
     let connection = call(proxy, client(service, uri_san));
     assert_passes(proxy, connection, service);
     connection
 }
 
-/// Outcome and reason as they stand in the access log.
+/// The outcome and reason in the access log.
 pub(crate) fn verdict(proxy: &Proxy, connection: ConnectionId) -> (&str, &str) {
     let stream = proxy.stream(connection);
     let state = |key| stream.filter_state(key).unwrap_or("-");
@@ -201,7 +202,7 @@ pub(crate) fn is_open(proxy: &Proxy, connection: ConnectionId) -> bool {
     proxy.stream(connection).ending().is_none()
 }
 
-/// The connection is open and goes to the service.
+/// Asserts that the connection is open and goes to the service.
 #[track_caller]
 pub(crate) fn assert_passes(proxy: &Proxy, connection: ConnectionId, service: &str) {
     let stream = proxy.stream(connection);
@@ -209,7 +210,8 @@ pub(crate) fn assert_passes(proxy: &Proxy, connection: ConnectionId, service: &s
     assert_eq!(stream.upstream(), Some(cluster(service).as_str()));
 }
 
-/// The filter has closed the connection for this reason, and the service behind was never touched.
+/// Asserts that the filter closed the connection for this reason, and that the service was never
+/// contacted.
 #[track_caller]
 pub(crate) fn assert_refused(proxy: &Proxy, connection: ConnectionId, reason: &str) {
     let stream = proxy.stream(connection);
@@ -224,7 +226,7 @@ pub(crate) fn decided(proxy: &Proxy, outcome: &str, reason: &str) -> u64 {
     proxy.metric(&format!("fedgate.connections.outcome.{outcome}.reason.{reason}")).unwrap_or_default()
 }
 
-/// The counter of decided connections of a peer.
+/// The counter of a peer's decided connections.
 pub(crate) fn decided_for(proxy: &Proxy, outcome: &str, peer: &str) -> u64 {
     proxy.metric(&format!("fedgate.peer_connections.outcome.{outcome}.peer.{peer}")).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Asking the running controller of a folder, by its admin address.
+//! Queries the running controller of a folder at its admin address.
 
 use super::Folder;
 use anyhow::{Context, Result, bail};

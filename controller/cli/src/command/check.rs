@@ -9,10 +9,10 @@ use std::io::IsTerminal;
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckCommand {
-    /// The controller's ServiceAccount, whose permissions are looked at
+    /// ServiceAccount of the controller, whose permissions are checked
     #[arg(long, value_name = "NAME", default_value = "fedgate")]
     service_account: String,
-    /// The form of the answer
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     output: Output,
     #[command(flatten)]
@@ -55,7 +55,7 @@ fn text(report: &Report, terminal: bool) -> String {
     )
 }
 
-/// A line, and what to do below it. Where nobody looks, the marks are words that one can search for.
+/// One line, with its hint below. Off a terminal, the marks are words that one can search for.
 fn line(check: &Check, terminal: bool) -> String {
     let (sign, word) = match check.outcome {
         check::Outcome::Ok => ("√", "ok  "),

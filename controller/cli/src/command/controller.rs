@@ -16,7 +16,7 @@ impl Controller {
         fedgate_process::logging::start(self.logging.log_format);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let ended = runtime.block_on(fedgate_kubernetes::run::run(self.settings));
-        // Whatever still blocks a thread, such as a look-up of a name, is not waited for.
+        // Does not wait for threads that still block, such as on a name lookup.
         runtime.shutdown_background();
         ended.map(|()| Outcome::Well)
     }

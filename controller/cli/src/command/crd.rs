@@ -3,7 +3,8 @@ use anyhow::{Context, Result};
 use clap::Args;
 use fedgate_kubernetes::crd;
 
-/// Prints a CustomResourceDefinition: what `cargo xtask generate` writes into `deploy/kubernetes/crds/`.
+/// Prints a CustomResourceDefinition, as `cargo xtask generate` writes it into
+/// `deploy/kubernetes/crds/`.
 #[derive(Debug, Args)]
 pub(crate) struct Crd {
     /// istiofederations or federationpolicies

@@ -8,16 +8,16 @@ use fedgate_engine::explain::{Caller, Explanation, Question};
 
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// The service that is called
+    /// Service that is called
     #[arg(long, value_name = "HOST:PORT")]
     to: ServiceName,
-    /// The SPIFFE ID of the workload that calls
+    /// SPIFFE ID of the calling workload
     #[arg(long, value_name = "SPIFFE-ID", conflicts_with = "peer")]
     from: Option<String>,
-    /// The peer that calls, by the name of its IstioFederation
+    /// Calling peer, by the name of its IstioFederation
     #[arg(long, value_name = "NAME")]
     peer: Option<PeerName>,
-    /// The form of the answer
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     output: Output,
     #[command(flatten)]

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub(crate) struct Keygen {
-    /// Where the private key is written, for its owner only; a file that is there is left alone
+    /// File for the private key, readable by its owner only; an existing file is not overwritten
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }

@@ -1,6 +1,6 @@
 //! The command line.
 
-// The commands below print by these, and not by the macros of the standard library, which panic when nobody reads any more.
+// These macros replace those of the standard library, which panic when the reader is gone.
 macro_rules! print {
     ($($text:tt)*) => { $crate::command::out::print(format_args!($($text)*)) };
 }
@@ -51,28 +51,28 @@ enum Command {
     /// Check a cluster's folder without running anything
     #[command(after_help = "Example:\n  fedgate validate /etc/fedgate\n\nExits with 1 when there is an error.")]
     Validate(validate::Validate),
-    /// Show peers, imports, exports and findings of a cluster
+    /// Show a cluster's peers, imports, exports and findings
     #[command(
         after_help = "Examples:\n  fedgate status --context alpha\n  fedgate status --dir /etc/fedgate\n\nExits with 1 when a peer is not ready or something is in error."
     )]
     Status(status::StatusCommand),
-    /// Check a Kubernetes cluster: what must be there, line by line, and what to do about what is not
+    /// Check that a Kubernetes cluster has all that fedgate needs, with a hint for each failure
     #[command(
         after_help = "Example:\n  fedgate check --context alpha\n\nExits with 1 when a line fails. Warnings are worth a look, and leave it at 0."
     )]
     Check(check::CheckCommand),
-    /// Say why a call passes or not, step by step
+    /// Explain step by step why a call passes or not
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(explain::Explain),
-    /// Show what a table says: the one that a cluster's gateway is given, or one in a file
+    /// Show the table that a cluster's gateway is given, or one from a file
     #[command(
         after_help = "Examples:\n  fedgate table --context alpha\n  fedgate table --dir /etc/fedgate\n  fedgate table envoy/gateway/filter/filter.json --host web.shop.svc.beta.example"
     )]
     Table(table::TableCommand),
-    /// Make the key that requests for metadata are signed with
+    /// Generate the key that signs requests for metadata
     #[command(after_help = "Example:\n  fedgate keygen --out authn.key")]
     Keygen(keygen::Keygen),
-    /// Take out of a Kubernetes cluster everything that a controller has written, and nothing else
+    /// Delete everything that the controller has written to a Kubernetes cluster, and nothing else
     #[command(
         after_help = "Example:\n  fedgate uninstall --context alpha\n\nA controller that runs stops writing; stop it within ten seconds after this has ended, or it begins anew.\nExits with 1 when something could not be deleted."
     )]
@@ -97,12 +97,12 @@ Exits with 1 when the call does not pass; without --from and --peer, when it pas
 /// A cluster's folder.
 #[derive(Debug, Args)]
 pub(crate) struct Folder {
-    /// The cluster's folder, which has fedgate.yaml
+    /// Folder of the cluster, with fedgate.yaml
     #[arg(long, default_value = ".", value_name = "DIR")]
     dir: PathBuf,
 }
 
-/// How an answer is written.
+/// Output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum Output {
     /// For people
@@ -117,21 +117,21 @@ pub(crate) enum Output {
 pub(crate) enum Outcome {
     /// All is well.
     Well,
-    /// It worked, and there is something to be looked at.
+    /// The command worked and has found a problem.
     Finding,
 }
 
 /// The name by which `kubectl` finds its plugin.
 const PLUGIN: &str = "kubectl-fedgate";
 
-/// Whether `kubectl fedgate …` started this program: by a link of that name.
+/// Returns true if `kubectl fedgate …` started this program, through a link of that name.
 fn is_kubectl_plugin() -> bool {
     let program = std::env::args_os().next().map(PathBuf::from);
     program.is_some_and(|program| program.file_stem().is_some_and(|name| name == PLUGIN))
 }
 
 impl Cli {
-    /// Reads the command line. Wrong use ends the program with 2.
+    /// Reads the command line. Wrong use ends the program with status 2.
     pub fn read() -> Self {
         let command = match is_kubectl_plugin() {
             true => Self::command().name(PLUGIN).bin_name("kubectl fedgate"),
@@ -140,7 +140,8 @@ impl Cli {
         Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
     }
 
-    /// Carries the command out. Exit status 0: all is well; 1: a finding, or it did not work; 2: wrong use.
+    /// Runs the command. Exit status 0: all is well; 1: a finding or an error. Wrong use (2) ends
+    /// in [`Cli::read`].
     pub fn run(self) -> ExitCode {
         let outcome = match self.command {
             Command::Run(command) => command.run(),
@@ -168,7 +169,7 @@ impl Cli {
 /// Log format of a long-running command.
 #[derive(Debug, Args)]
 pub(crate) struct Logging {
-    /// The form of log lines
+    /// Log format
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
 }

@@ -1,9 +1,10 @@
-//! What a command prints. A reader that goes away (`fedgate status | head`) is not an error, where the standard library's macros panic.
+//! Output of the commands. A reader that goes away (`fedgate status | head`) is not an error; the
+//! macros of the standard library would panic.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
 
-/// Prints to standard output. When that fails for another reason than that nobody reads, the program ends with 1.
+/// Prints to standard output. Any error other than a closed pipe ends the program with status 1.
 pub(crate) fn print(text: fmt::Arguments<'_>) {
     if let Err(error) = write(io::stdout().lock(), text) {
         complain(format_args!("error: cannot write the answer: {}\n", fedgate_process::words::io(&error)));
@@ -12,7 +13,7 @@ pub(crate) fn print(text: fmt::Arguments<'_>) {
     }
 }
 
-/// Prints to standard error, as far as anybody reads it.
+/// Prints to standard error and ignores errors.
 pub(crate) fn complain(text: fmt::Arguments<'_>) {
     let _ = write(io::stderr().lock(), text);
 }

@@ -15,7 +15,7 @@ impl Run {
         fedgate_process::logging::start(self.logging.log_format);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let ended = runtime.block_on(fedgate_files::run::run(&self.folder.dir));
-        // Whatever still blocks a thread, such as a look-up of a name, is not waited for.
+        // Does not wait for threads that still block, such as on a name lookup.
         runtime.shutdown_background();
         ended.map(|()| Outcome::Well)
     }

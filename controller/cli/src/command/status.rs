@@ -11,7 +11,7 @@ use std::fmt::Write;
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusCommand {
-    /// The form of the answer
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     output: Output,
     #[command(flatten)]
@@ -86,7 +86,7 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
     )
 }
 
-/// Whether the gateway has the table, where that is known.
+/// Whether the gateway has the table, if that is known.
 fn loaded(condition: Option<&Condition>) -> String {
     match condition.map(|loaded| (loaded.status, loaded)) {
         None => String::new(),
@@ -102,8 +102,8 @@ fn peer(peer: &PeerStatus) -> Vec<String> {
     vec![peer.name.clone(), peer.trust_domain.clone(), counts, state]
 }
 
-/// What the last probe of a ready peer's gateways has to tell: which of them failed. That a server was verified and no more is tried is
-/// true of every peer on Kubernetes, and stands in the condition.
+/// Which gateways of a ready peer failed the last probe. On Kubernetes the message [`SERVER_ONLY`]
+/// is the same for every peer, so only the condition shows it.
 fn gateways(peer: &PeerStatus) -> String {
     let is_probe = |condition: &&Condition| condition.kind == ConditionType::DataplaneConnectionReady;
     match peer.conditions.iter().find(is_probe).map(|probe| probe.message.as_str()) {
@@ -112,7 +112,8 @@ fn gateways(peer: &PeerStatus) -> String {
     }
 }
 
-/// Why a peer is not ready: the first condition that is not as it must be. One that is not known yet is no failure.
+/// Why a peer is not ready: the first condition that fails, else the obstacle, else the first
+/// condition that is not yet known.
 fn why(peer: &PeerStatus) -> String {
     let bad = |condition: &&Condition| match condition.kind {
         ConditionType::Stale => condition.status == ConditionStatus::True,
@@ -131,7 +132,7 @@ fn why(peer: &PeerStatus) -> String {
     }
 }
 
-/// A headed block of aligned rows; the last column is as wide as it is.
+/// A block with a heading and aligned columns. The last column is not padded.
 fn rows(out: &mut String, heading: &str, rows: impl Iterator<Item = Vec<String>>) -> std::fmt::Result {
     let rows: Vec<_> = rows.collect();
     writeln!(out, "\n{heading} ({})", rows.len())?;

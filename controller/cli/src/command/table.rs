@@ -10,13 +10,13 @@ use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub(crate) struct TableCommand {
-    /// A file with a table: a plugin configuration, or a file of Envoy's or an object of Istio's that has one
+    /// JSON file with a table: a plugin configuration, or an Envoy file or Istio object with one
     #[arg(conflicts_with_all = ["dir", "kubeconfig", "context", "namespace"])]
     file: Option<PathBuf>,
-    /// Only the exports of this host
+    /// Show only the exports of this host
     #[arg(long, value_name = "HOST")]
     host: Option<Hostname>,
-    /// The form of the answer
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     output: Output,
     #[command(flatten)]

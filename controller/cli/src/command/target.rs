@@ -1,4 +1,4 @@
-//! Which cluster is asked: the one of a folder, or one of Kubernetes.
+//! Which cluster a command works on: that of a folder, or one on Kubernetes.
 
 use super::Folder;
 use anyhow::Result;
@@ -9,45 +9,45 @@ use fedgate_kubernetes::settings::Places;
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 
-/// The file that makes a folder a cluster's.
+/// A folder with this file is a cluster's folder.
 const SETTINGS: &str = "fedgate.yaml";
 
-/// Which cluster is asked.
+/// Which cluster a command works on.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Which cluster")]
 pub(crate) struct Target {
-    /// A cluster's folder, which has fedgate.yaml [default: the current folder if it has that file, else Kubernetes]
+    /// Folder with fedgate.yaml [default: the current folder if it has that file, else Kubernetes]
     #[arg(long, value_name = "DIR", conflicts_with_all = ["kubeconfig", "context", "namespace"])]
     dir: Option<PathBuf>,
     #[command(flatten)]
     kubernetes: Kubernetes,
 }
 
-/// A cluster of Kubernetes.
+/// A Kubernetes cluster.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Which cluster")]
 pub(crate) struct Kubernetes {
-    /// The kubeconfig [default: KUBECONFIG, else ~/.kube/config, else the pod's service account]
+    /// Kubeconfig [default: KUBECONFIG, else ~/.kube/config, else the pod's service account]
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// The context of the kubeconfig [default: its current one]
+    /// Context in the kubeconfig [default: the current context]
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
-    /// The namespace that fedgate runs in [default: fedgate-system]
+    /// Namespace of fedgate [default: fedgate-system]
     #[arg(short, long, value_name = "NAMESPACE")]
     namespace: Option<String>,
 }
 
 /// A platform, and the cluster on it.
 pub(super) enum Platform<'a> {
-    /// A folder, whose running controller is asked.
+    /// A folder, whose running controller answers.
     Files(Folder),
-    /// A cluster of Kubernetes, whose objects are read.
+    /// A Kubernetes cluster, whose objects are read.
     Kubernetes(&'a Kubernetes),
 }
 
 impl Target {
-    /// What the flags mean. `kubectl fedgate` asks a folder only when it is named.
+    /// The cluster that the flags name. `kubectl fedgate` uses a folder only with `--dir`.
     pub(super) fn platform(&self) -> Platform<'_> {
         let here = Path::new(".");
         match &self.dir {
@@ -65,17 +65,17 @@ impl Kubernetes {
         self.kubeconfig.is_some() || self.context.is_some() || self.namespace.is_some()
     }
 
-    /// The namespace that fedgate runs in.
+    /// The namespace of fedgate.
     pub(super) fn namespace(&self) -> &str {
         self.namespace.as_deref().unwrap_or("fedgate-system")
     }
 
-    /// The API server, by the user's credentials.
+    /// A client of the API server with the user's credentials.
     pub(super) async fn client(&self) -> Result<kube::Client> {
         client::of_user(self.kubeconfig.as_deref(), self.context.as_deref()).await
     }
 
-    /// Where a controller has written down that its objects are; without that, where the defaults say.
+    /// Where the controller's objects are: as the controller wrote it down, else the defaults.
     pub(super) async fn places(&self, client: &kube::Client) -> Places {
         let namespace = self.namespace();
         let places = fedgate_kubernetes::inspect::snapshot::places(client, namespace).await;

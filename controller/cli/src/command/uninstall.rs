@@ -6,19 +6,19 @@ use fedgate_kubernetes::inspect::uninstall::{Options, uninstall};
 
 #[derive(Debug, Args)]
 pub(crate) struct Uninstall {
-    /// Delete the Secret fedgate-identity as well: a fedgate that is installed later is another cluster to the peers
+    /// Also delete the Secret fedgate-identity: to peers, a later installation is another cluster
     #[arg(long)]
     identity: bool,
-    /// Say what would be deleted, and delete nothing
+    /// Print what would be deleted, without deleting it
     #[arg(long)]
     dry_run: bool,
-    /// The namespace of the gateway [default: what the controller wrote down, else fedgate's own]
+    /// Namespace of the gateway [default: as recorded by the controller, else fedgate's own]
     #[arg(long, env = "FEDGATE_GATEWAY_NAMESPACE", value_name = "NAMESPACE")]
     gateway_namespace: Option<String>,
-    /// The namespace of imports [default: what the controller wrote down, else fedgate's own]
+    /// Namespace of imports [default: as recorded by the controller, else fedgate's own]
     #[arg(long, env = "FEDGATE_IMPORTS_NAMESPACE", value_name = "NAMESPACE")]
     imports_namespace: Option<String>,
-    /// The mesh's root namespace [default: what the controller wrote down, else istio-system]
+    /// Root namespace of the mesh [default: as recorded by the controller, else istio-system]
     #[arg(long, env = "FEDGATE_ROOT_NAMESPACE", value_name = "NAMESPACE")]
     root_namespace: Option<String>,
     #[command(flatten)]

@@ -14,10 +14,10 @@ use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub(crate) struct Validate {
-    /// The cluster's folder
+    /// Folder of the cluster
     #[arg(value_name = "DIR", default_value = ".")]
     dir: PathBuf,
-    /// The form of the answer
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     output: Output,
 }
@@ -28,7 +28,7 @@ impl Validate {
         let mut findings = findings(&settings)?;
         let (capacity, of_machine) = capacity::validate(&settings)?;
         findings.extend(of_machine);
-        // For a person, and apart from the answer: what a machine gives is no finding.
+        // On standard error, for people: the capacity is not a finding.
         capacity.lines().iter().for_each(|line| eprintln!("{line}"));
         match self.output {
             Output::Json => println!("{}", serde_json::to_string_pretty(&findings)?),
@@ -39,7 +39,7 @@ impl Validate {
     }
 }
 
-/// What `federate` would say of the folder if it ran now for the first time.
+/// What `federate` would find if it ran on this folder now for the first time.
 fn findings(settings: &Settings) -> Result<Vec<Finding>> {
     let local = fedgate_files::local::stand_in(settings)?;
     let manifests = ManifestSource::without_memory(&settings.manifests, &settings.trust_domain).read();

@@ -1,4 +1,5 @@
-//! A cluster's folder with everything that a controller needs, and the program on it. All keys are made at run time.
+//! A cluster's folder with everything that a controller needs, and the program on it. All keys are
+//! generated at run time.
 
 use rcgen::string::Ia5String;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose, SanType};
@@ -11,7 +12,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// How long anything may take that happens by itself.
+/// Deadline for anything that happens without further action.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Cluster {
@@ -26,7 +27,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// A folder with settings and certificates, and no manifests.
+    /// A folder with settings and certificates, without manifests.
     pub(crate) fn new(name: &str) -> Self {
         let authority = authority();
         let cluster = Self {
@@ -67,14 +68,14 @@ times: {{poll: 1s}}
             name = self.name,
             gateway = free_port(),
             metadata = self.metadata_port,
-            // Below the ports that the kernel gives out, since a gateway of another cluster must not be among them. Those of the range
-            // that are taken are passed over.
+            // Below the kernel's ephemeral ports, so that no other cluster's gateway lies in the
+            // range. The egress skips ports of the range that are taken.
             egress = 16_000 + free_port() % 10_000,
             egress_end = 32_000,
         )
     }
 
-    /// New certificates of the gateway and of the metadata endpoint, by the cluster's authority.
+    /// Issues new certificates for the gateway and the metadata endpoint.
     pub(crate) fn put_identity(&self) {
         let uri = format!("spiffe://{}.example/ns/fedgate/sa/gateway", self.name);
         let usage = [KeyUsagePurpose::DigitalSignature];
@@ -83,13 +84,13 @@ times: {{poll: 1s}}
         self.put("identity/roots.pem", &self.root_pem);
     }
 
-    /// A certificate of the gateway that says nothing of its key's usage, which Envoy's SPIFFE validator refuses.
+    /// A gateway certificate without key usage, which Envoy's SPIFFE validator refuses.
     pub(crate) fn put_identity_without_usage(&self) {
         let uri = format!("spiffe://{}.example/ns/fedgate/sa/gateway", self.name);
         self.sign("gateway", SanType::URI(Ia5String::try_from(uri).unwrap()), &[]);
     }
 
-    /// A certificate of the gateway, after `change`.
+    /// A gateway certificate with the given changes.
     pub(crate) fn put_leaf(&self, change: impl Fn(&mut CertificateParams)) {
         let uri = format!("spiffe://{}.example/ns/fedgate/sa/gateway", self.name);
         let mut parameters = CertificateParams::default();
@@ -120,7 +121,7 @@ times: {{poll: 1s}}
         self.folder.path()
     }
 
-    /// Replaces a file by rename. What has a key in it is its owner's alone.
+    /// Replaces a file by rename. Files with a key are readable by their owner only.
     pub(crate) fn put(&self, name: &str, text: &str) {
         let partial = self.path(".partial");
         #[expect(clippy::disallowed_methods, reason = "it is renamed then, as editors do")]
@@ -131,7 +132,7 @@ times: {{poll: 1s}}
         fs::rename(partial, self.path(name)).unwrap();
     }
 
-    /// A Service `shop/NAME` with port 80, exported.
+    /// An exported Service `shop/NAME` with port 80.
     pub(crate) fn put_service(&self, name: &str) {
         self.put(&format!("manifests/{name}.yaml"), &service(name));
     }
@@ -160,14 +161,14 @@ times: {{poll: 1s}}
         self.controller.as_ref().unwrap().id()
     }
 
-    /// Asks the controller to stop; its exit status.
+    /// Asks the controller to stop. Returns its exit status.
     pub(crate) fn stop(&mut self) -> i32 {
         let stopped = Command::new("kill").arg(self.pid().to_string()).status().unwrap();
         assert!(stopped.success());
         self.stop_without_asking()
     }
 
-    /// Waits until the controller ends; its exit status.
+    /// Waits until the controller ends. Returns its exit status.
     pub(crate) fn stop_without_asking(&mut self) -> i32 {
         let mut controller = self.controller.take().unwrap();
         let deadline = Instant::now() + DEADLINE;
@@ -193,7 +194,7 @@ times: {{poll: 1s}}
         serde_json::from_slice(&self.run(&["status", "--output", "json"]).stdout).ok()
     }
 
-    /// Waits until the status says something.
+    /// Waits until `found` finds something in the status.
     pub(crate) fn wait<T>(&self, what: &str, found: impl Fn(&Value) -> Option<T>) -> T {
         let deadline = Instant::now() + DEADLINE;
         loop {
@@ -222,7 +223,7 @@ times: {{poll: 1s}}
         command
     }
 
-    /// Gives what the controller writes a disk of its own of a quarter of a megabyte, in a mount namespace.
+    /// Puts what the controller writes on its own disk of 256 KiB, in a mount namespace.
     pub(crate) fn mount_small_disk(&mut self) {
         let ready = self.path("disk.ready");
         for folder in ["disk", "state", "envoy"] {
@@ -244,7 +245,7 @@ times: {{poll: 1s}}
         }
     }
 
-    /// Where a file of that disk is seen from outside.
+    /// The path of a file on that disk as seen from outside.
     pub(crate) fn on_disk(&self, name: &str) -> PathBuf {
         let disk = self.path(&format!("disk/{name}"));
         let root = PathBuf::from(format!("/proc/{}/root", self.disk.as_ref().unwrap().id()));

@@ -1,10 +1,11 @@
-//! The command line without a running controller: what it prints, and how it ends.
+//! The command line without a running controller: its output and exit status.
 
 use crate::cluster::{Cluster, fedgate};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 
-/// Status, standard output and standard error as one text, with the folder's changing parts replaced.
+/// Status, standard output and standard error as one text. The folder's path and other changing
+/// parts are replaced.
 fn shown(output: &Output, cluster: &Cluster) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(&cluster.folder().display().to_string(), "DIR");
     let (out, error) = (text(&output.stdout), without_capacity(&text(&output.stderr)));
@@ -15,7 +16,7 @@ fn shown(output: &Output, cluster: &Cluster) -> String {
     )
 }
 
-/// Without the numbers of what this machine gives.
+/// Masks the numbers that depend on this machine.
 fn without_capacity(said: &str) -> String {
     let masked = |line: &str| match line.starts_with("gateway: ") || line.starts_with("egress: ") {
         true => line.split(' ').map(masked_number).collect::<Vec<_>>().join(" "),

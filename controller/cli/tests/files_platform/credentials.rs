@@ -1,4 +1,5 @@
-//! Certificates by which every call would fail: told by `validate`, `status` and the metrics, and no more when they are mended.
+//! Certificates that would make every call fail. `validate`, `status` and the metrics report them
+//! until they are corrected.
 
 use crate::cluster::{Cluster, fedgate};
 use rcgen::{CertificateParams, KeyPair, SanType};
@@ -10,7 +11,8 @@ use std::time::{Duration, SystemTime};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// The findings of `validate` that are not there in a good folder, by word and field; and its exit status.
+/// The findings of `validate` that a good folder does not have, by reason and field; its exit
+/// status; its output.
 fn validate(cluster: &Cluster) -> (Vec<(String, String)>, i32, String) {
     let output = fedgate().arg("validate").arg(cluster.folder()).args(["--output", "json"]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
@@ -20,7 +22,7 @@ fn validate(cluster: &Cluster) -> (Vec<(String, String)>, i32, String) {
     (found, output.status.code().unwrap(), text)
 }
 
-/// Validity from and to some days from now.
+/// Sets the validity, in days from now.
 fn lasts(parameters: &mut CertificateParams, from: i32, to: i32) {
     let day = |days: i32| match u32::try_from(days) {
         Ok(days) => SystemTime::now() + DAY * days,
@@ -65,7 +67,7 @@ fn validate_finds_each_file_that_would_stop_all_calls() {
     }
 }
 
-/// A file that cannot be read does not keep the others from being read.
+/// An unreadable file does not keep the others from being read.
 #[test]
 fn validate_goes_on_after_files_that_cannot_be_read() {
     type Spoil = fn(&Cluster);
@@ -104,7 +106,7 @@ fn validate_goes_on_after_files_that_cannot_be_read() {
     }
 }
 
-/// Of several roots that are none each is told, and a pipe is not waited for.
+/// Each invalid root is reported by itself, and a pipe does not block.
 #[test]
 fn validate_tells_each_block_of_the_roots_that_is_none() {
     let cluster = Cluster::new("alpha");
@@ -162,7 +164,7 @@ fn metrics(cluster: &Cluster) -> String {
     text
 }
 
-/// The certificate expires a few seconds after the start: no file changes, and the status does.
+/// The certificate expires a few seconds after the start. No file changes, but the status does.
 #[test]
 fn a_running_controller_tells_when_a_certificate_has_expired_and_when_it_is_renewed() {
     let mut cluster = Cluster::new("alpha");
@@ -175,7 +177,7 @@ fn a_running_controller_tells_when_a_certificate_has_expired_and_when_it_is_rene
         let findings = status["findings"].as_array()?;
         findings.iter().any(|finding| finding["reason"] == reason).then_some(())
     };
-    // A warning alone leaves `status` at 0; what no Envoy here adds is an error.
+    // A warning alone leaves the status of `status` at 0; the missing Envoys add errors.
     cluster.wait("the end to be near", |status| {
         let findings = status["findings"].as_array()?;
         let near = findings.iter().find(|finding| finding["reason"] == "certificate_ends_soon")?;
@@ -190,13 +192,14 @@ fn a_running_controller_tells_when_a_certificate_has_expired_and_when_it_is_rene
     cluster.put_leaf(|_| {});
     cluster.wait("a renewed certificate", |status| {
         let findings = status["findings"].as_array()?;
-        // No Envoy runs here, and that is told too.
+        // No Envoy runs here, which is a finding too.
         findings.iter().all(|finding| finding["reason"] == "envoy_not_running").then_some(())
     });
-    // A key that is not its own is told as soon as it is there, and without one the name on the certificate stays as well.
+    // A key of another certificate is reported as soon as it is there. Until the pair is valid,
+    // peers still see the old identity.
     cluster.put("identity/gateway.key", &KeyPair::generate().unwrap().serialize_pem());
     cluster.wait("a key of another certificate", |status| word(status, "key_mismatch"));
-    // Once, with what is in force meanwhile.
+    // One finding, which also says what stays in force.
     let status = cluster.wait("one finding", |status| Some(status.clone()));
     let of_pair =
         |finding: &&serde_json::Value| finding["field"].as_str().is_some_and(|field| field.starts_with("identity"));

@@ -1,4 +1,4 @@
-//! Many peers at once: what comes together is compiled together.
+//! Many peers at once: changes that arrive together are compiled together.
 
 use crate::cluster::Cluster;
 use arc_swap::ArcSwap;
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
 const PEERS: usize = 300;
-/// Far more than it takes, also on a machine that has other things to do.
+/// Far more than needed, even on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(180);
 
 fn uuid(number: usize) -> ClusterUuid {
@@ -35,7 +35,7 @@ fn key(number: usize) -> SigningKey {
     SigningKey::from_seed(&seed).unwrap()
 }
 
-/// What a peer publishes: to everybody, and to cluster 0.
+/// What a peer publishes: the document for all, and the one for cluster 0.
 fn published(number: usize, root: &Root) -> Published {
     let public = PublicDocument {
         cluster_uuid: uuid(number),
@@ -83,7 +83,7 @@ fn manifest(number: usize, address: SocketAddr, ca: &str) -> String {
     )
 }
 
-/// A number of the controller's metrics.
+/// The value of one of the controller's metrics.
 fn metric(cluster: &Cluster, name: &str) -> Option<u64> {
     let admin: Value = serde_json::from_slice(&fs::read(cluster.path("state/admin.json")).ok()?).ok()?;
     let mut stream = TcpStream::connect(admin["address"].as_str()?).ok()?;
@@ -93,7 +93,7 @@ fn metric(cluster: &Cluster, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
-/// The processor time that a process has taken, in ticks of 10 ms.
+/// The processor time of a process, in ticks of 10 ms.
 fn ticks(pid: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let (_, fields) = stat.rsplit_once(')').unwrap();

@@ -1,4 +1,5 @@
-//! What cannot be written, and what is lost: nobody is told of a table that the gateway does not have, and no number comes again.
+//! Failed writes and lost files: no answer describes a table that the gateway does not have, and no
+//! number is reused.
 
 use crate::cluster::Cluster;
 use crate::running::pair;
@@ -10,7 +11,7 @@ use std::path::Path;
 const WEB: &str = "web.shop.svc.alpha.example:80";
 const CART: &str = "cart.shop.svc.alpha.example:80";
 
-/// Alpha exports `web`, and beta, which does not run, is its peer.
+/// Alpha exports `web`. Its peer beta does not run.
 fn alpha() -> Cluster {
     let alpha = Cluster::new("alpha");
     alpha.put_peer(&Cluster::new("beta"));
@@ -38,7 +39,8 @@ fn table(cluster: &Cluster) -> String {
     String::from_utf8(cluster.run(&["table"]).stdout).unwrap()
 }
 
-/// Everything that is said is about the table that the gateway has: `web` and the health name for beta, and no `cart`.
+/// Every answer describes the table that the gateway has: `web` and the health name for beta, no
+/// `cart`.
 #[track_caller]
 fn assert_all_speak_of_the_old_table(alpha: &Cluster, generation: u64) {
     let status = alpha.wait("the table to be outdated", |status| {
@@ -57,7 +59,7 @@ fn assert_all_speak_of_the_old_table(alpha: &Cluster, generation: u64) {
     assert!(!passes && text.contains("is not exported"), "{text}");
 }
 
-/// `web` is beta's no more, and `cart` is new.
+/// Removes `web` and adds `cart`.
 fn change(alpha: &Cluster) {
     fs::remove_file(alpha.path("manifests/web.yaml")).unwrap();
     alpha.put_service("cart");
@@ -83,7 +85,7 @@ fn a_table_that_cannot_be_written_is_not_said_to_be_in_force() {
     fs::remove_file(alpha.path("manifests/peer-beta.yaml")).unwrap();
     change(&alpha);
     assert_all_speak_of_the_old_table(&alpha, before);
-    // The next controller begins from what the gateway has, not from what it would have made.
+    // The next controller continues from what the gateway has, not from what it would have built.
     alpha.stop();
     alpha.start();
     assert_all_speak_of_the_old_table(&alpha, before);
@@ -91,7 +93,7 @@ fn a_table_that_cannot_be_written_is_not_said_to_be_in_force() {
     assert_all_speak_of_the_new_table(&alpha, before);
 }
 
-/// On a disk that is really full: the controller goes on, ends, starts, and recovers.
+/// On a disk that is really full, the controller goes on, stops, starts again and recovers.
 #[test]
 fn a_controller_lives_and_starts_on_a_full_disk() {
     let mut alpha = alpha();
@@ -126,7 +128,7 @@ fn confirmed(status: &Value) -> Option<jiff::Timestamp> {
     status["peers"][0]["privateConfirmed"].as_str()?.parse().ok()
 }
 
-/// A version that was handed out and is forgotten could come again with other content.
+/// A version that was published and forgotten could return with other content.
 #[test]
 fn a_document_waits_until_its_version_is_kept() {
     let (alpha, beta) = pair();
@@ -145,7 +147,7 @@ fn a_document_waits_until_its_version_is_kept() {
     beta.wait("no finding", |status| Some(()).filter(|()| not_written(status, "state/").is_none()));
 }
 
-/// A program is told a port once. After a restart it could be another import's.
+/// A program learns a port once. After a restart it could be another import's.
 #[test]
 fn an_import_has_no_port_before_that_is_kept() {
     let (alpha, beta) = pair();
@@ -174,7 +176,7 @@ fn what_is_learned_of_a_peer_is_tried_again_until_it_is_kept() {
     assert!(alpha.path("state/peers/beta.json").exists());
 }
 
-/// A new table is never taken for one that a gateway has had, whatever was lost.
+/// A new table never gets the generation of an older one, whatever was lost.
 #[test]
 fn generations_grow_over_any_loss() {
     let mut alpha = alpha();
@@ -195,7 +197,7 @@ fn generations_grow_over_any_loss() {
     }
 }
 
-/// Tables were counted from 1 in former versions.
+/// Earlier versions counted tables from 1.
 #[test]
 fn tables_that_were_counted_from_one_are_outgrown() {
     let mut alpha = alpha();

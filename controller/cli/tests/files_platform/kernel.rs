@@ -1,9 +1,9 @@
-//! What the kernel gives, tried in user namespaces whose limits are low.
+//! Kernel limits, tested in user namespaces with low limits.
 
 use crate::cluster::Cluster;
 use std::process::{Command, Output};
 
-/// A command of `fedgate` as a user who may have no more inotify instances than this.
+/// A command of `fedgate` as a user with at most this many inotify instances.
 fn fedgate(instances: usize, arguments: &[&str]) -> Output {
     let script = format!("echo {instances} > /proc/sys/user/max_inotify_instances && exec \"$0\" \"$@\"");
     let mut command = Command::new("unshare");

@@ -1,4 +1,5 @@
-//! The files platform from outside: settings, the command line, and controllers that pair over real TLS on loopback.
+//! The files platform from outside: settings, the command line, and controllers that pair over real
+//! TLS on loopback.
 
 mod cluster;
 mod commands;

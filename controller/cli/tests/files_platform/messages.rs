@@ -1,5 +1,6 @@
-//! Every message that a person can cause with a manifest, a setting or a command: it names the object and the place, says what was expected
-//! and what was found, and has no word of Rust or of a library.
+//! Every message that a mistake in a manifest, a setting or a command can cause. It names the
+//! object and the place, says what was expected and found, and avoids words of Rust and of
+//! libraries.
 
 use crate::cluster::{Cluster, fedgate};
 use crate::mistakes::{self, PORTS, federation, policy, service};
@@ -36,7 +37,7 @@ fn every_mistake_in_a_manifest_is_told_in_words_of_a_colleague() {
     insta::assert_snapshot!(lines.join("\n"));
 }
 
-/// With the file in front, so that the order is that of the files.
+/// Puts the file first, so that lines sort by file.
 fn by_place(line: &str) -> String {
     let place = line.split_once("(manifests/").and_then(|(_, rest)| rest.split_once(')')).map(|(place, _)| place);
     format!("{} | {line}", place.unwrap_or_default())

@@ -20,7 +20,7 @@ pub(crate) fn service(ports: &str, more: &str) -> String {
 
 pub(crate) const PORTS: &str = "[{name: http, port: 80}]";
 
-/// Manifests with a mistake each; NAME is the file's.
+/// Manifests with one mistake each; NAME stands for the file's name.
 pub(crate) fn manifests() -> Vec<(&'static str, String)> {
     let endpoint = |url: &str| federation("").replace("https://NAME.example/metadata", url);
     let domain = |domain: &str| federation("").replace("trustDomain: NAME.example", &format!("trustDomain: {domain}"));
@@ -228,7 +228,7 @@ metadata: {plain: true}
 identity: {certificateChain: chain.pem, privateKey: key.pem, roots: roots.pem}
 ";
 
-/// Settings with a mistake each.
+/// Settings with one mistake each.
 pub(crate) fn settings() -> Vec<String> {
     let with = |line: &str| format!("{SETTINGS}{line}\n");
     let instead = |from: &str, to: &str| SETTINGS.replace(from, to);

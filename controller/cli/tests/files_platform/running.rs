@@ -1,4 +1,4 @@
-//! Controllers that run: pairing over TLS, changes, restarts.
+//! Running controllers: pairing over TLS, changes, restarts.
 
 use crate::cluster::{Cluster, fedgate, service};
 use serde_json::Value;
@@ -19,7 +19,8 @@ pub(crate) fn pair() -> (Cluster, Cluster) {
     (alpha, beta)
 }
 
-/// Whether the peer's object is taken and both of its documents are known. No Envoy runs here, so it is never ready.
+/// Whether the peer's object is accepted and both of its documents are known. No Envoy runs here,
+/// so a peer is never ready.
 fn paired(status: &Value, peer: &str) -> Option<()> {
     let peer = row(status, "peers", "name", peer)?;
     let conditions = peer["conditions"].as_array()?;
@@ -34,7 +35,7 @@ fn import(status: &Value, service: &str) -> Option<String> {
     found["address"].as_str().map(str::to_owned)
 }
 
-/// A service is written as host and port, or as one text.
+/// A service is an object of host and port, or one text.
 fn service_of(row: &Value) -> String {
     match &row["service"] {
         Value::String(text) => text.clone(),
@@ -60,7 +61,7 @@ fn two_clusters_pair_and_a_new_export_arrives() {
     let refused = beta.run(&["explain", "--to", WEB, "--from", "spiffe://gamma.example/ns/shop/sa/cart"]);
     let text = String::from_utf8_lossy(&refused.stdout);
     assert!(refused.status.code() == Some(1) && text.contains("unknown_peer"), "{text}");
-    // No gateway of beta's is there, nor an egress here, and what is dead does not pass.
+    // Neither beta's gateway nor an egress runs here, so the call does not pass.
     let (code, text) = alpha.wait("the probe's answer", |_| {
         let imported = alpha.run(&["explain", "--to", WEB]);
         let text = String::from_utf8_lossy(&imported.stdout).into_owned();
@@ -96,7 +97,7 @@ fn a_restart_begins_from_what_was_known() {
     let generation = beta.status().unwrap()["table"]["generation"].clone();
     let uuid = beta.status().unwrap()["cluster"]["clusterUuid"].clone();
     assert_eq!((alpha.stop(), beta.stop()), (0, 0), "{}", alpha.log());
-    // beta stays away: alpha knows it from before.
+    // beta stays down: alpha knows it from before.
     alpha.start();
     assert_eq!(alpha.wait("the import", |status| import(status, WEB)), address);
     beta.start();
@@ -115,7 +116,7 @@ fn that_a_peer_says_the_same_is_kept_as_well() {
     alpha.start();
     beta.start();
     alpha.wait("the import", |status| import(status, WEB));
-    // Beta has nothing new to say; what is kept of it stays young all the same.
+    // Beta says nothing new, but what alpha keeps of it stays fresh.
     alpha.wait("a document that is kept long after it came, as confirmed just now", |_| {
         let kept: Value = serde_json::from_slice(&fs::read(alpha.path("state/peers/beta.json")).ok()?).ok()?;
         let time = |field: &str| kept["private"][field].as_str()?.parse::<jiff::Timestamp>().ok();
@@ -179,7 +180,7 @@ fn an_identity_that_is_lost_or_damaged_is_told_and_not_made_anew() {
     let mut alpha = Cluster::new("alpha");
     alpha.start();
     let uuid = alpha.status().unwrap()["cluster"]["clusterUuid"].clone();
-    // A running controller goes on with what it has read.
+    // A running controller keeps the identity that it has read.
     let file = alpha.path("state/cluster-uuid.json");
     let good = fs::read(&file).unwrap();
     fs::write(&file, "").unwrap();
@@ -202,7 +203,7 @@ fn an_identity_that_is_lost_or_damaged_is_told_and_not_made_anew() {
     assert_eq!(alpha.status().unwrap()["cluster"]["clusterUuid"], uuid);
     assert!(alpha.status().is_some_and(|status| finding(&status, "identity_replaced").is_none()));
     assert_eq!(alpha.stop(), 0);
-    // All of it is gone: there is nothing to restore from, and it is told.
+    // The whole folder is gone, so nothing can be restored; a finding says so.
     fs::remove_dir_all(alpha.path("state")).unwrap();
     alpha.start();
     alpha.wait("the finding", |status| finding(status, "identity_replaced").map(drop));
@@ -341,7 +342,7 @@ fn explaining_without_a_caller_judges_each_peer() {
     beta.wait("the policy", |_| (explain(&beta).0 == Some(1)).then_some(()));
     let (_, text) = explain(&beta);
     assert!(text.contains("=> does not pass for the only peer") && text.contains("FederationPolicy none"), "{text}");
-    // Nobody is told of the service any more, and no finding says that the policy is wrong.
+    // The service is published to no peer any more, and no finding calls the policy wrong.
     alpha.wait("no import", |status| import(status, WEB).is_none().then_some(()));
     assert!(
         beta.status().unwrap()["findings"]

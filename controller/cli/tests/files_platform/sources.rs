@@ -1,13 +1,13 @@
-//! Every text in the sources that may reach a person: log lines, hints of `fedgate check`, conditions, Events, errors. A new one is among
-//! them without anybody adding it here.
+//! Every text in the sources that may reach a person: log lines, hints of `fedgate check`,
+//! conditions, Events, errors. New texts are included automatically.
 
 use crate::readable::{assert_readable, problems};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The crates whose texts an operator gets to see.
+/// The crates whose texts operators see.
 const SOURCES: [&str; 3] = ["controller", "federation/src", "core/src"];
-/// What only tests use.
+/// Files that only tests use.
 const FOR_TESTS: [&str; 4] = ["tests", "fake", "loopback.rs", "sample.rs"];
 
 fn sources() -> Vec<(String, String)> {
@@ -34,18 +34,18 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// Modules of tests are at the end of their files.
+/// Test modules are at the end of their files.
 fn without_tests(source: &str) -> String {
     source.split("\n#[cfg(test)]\nmod tests {").next().unwrap().to_owned()
 }
 
-/// A string literal, and what stands before it in its statement.
+/// A string literal, and the part of its statement before it.
 struct Literal<'a> {
     before: &'a str,
     text: String,
 }
 
-/// The string literals of a source, without those in comments.
+/// The string literals of a source file, except in comments.
 fn literals(source: &str) -> Vec<Literal<'_>> {
     let bytes = source.as_bytes();
     let (mut found, mut at, mut statement) = (Vec::new(), 0, 0);
@@ -54,7 +54,7 @@ fn literals(source: &str) -> Vec<Literal<'_>> {
         at += match bytes[at] {
             b'/' if rest.starts_with("//") => rest.find('\n').unwrap_or(rest.len()),
             b'\'' if rest[1..].starts_with('\\') => 2 + rest[2..].find('\'').unwrap() + 1,
-            // A character; everything else with one quote is a lifetime.
+            // A character literal; any other single quote begins a lifetime.
             b'\'' => match rest[1..].chars().next() {
                 Some(c) if rest[1 + c.len_utf8()..].starts_with('\'') => 2 + c.len_utf8(),
                 _ => 1,
@@ -98,7 +98,7 @@ fn unescaped(text: &str) -> String {
     lines.fold(first, |text, line| text + line.trim_start()).replace("\\\"", "\"").replace("\\\\", "\\")
 }
 
-/// Whether a text is a sentence, and no name, path or format.
+/// Returns true if a text is a sentence, not a name, path or format.
 fn is_sentence(text: &str) -> bool {
     let words = text
         .split(' ')
@@ -111,7 +111,7 @@ fn is_log_line(literal: &Literal<'_>) -> bool {
     ["warn!(", "error!("].iter().any(|log| literal.before.contains(log)) && literal.text.contains(' ')
 }
 
-/// A sequence is also what counts a peer's documents.
+/// Here a sequence is the number of a peer's document, not a list.
 const OTHER_MEANINGS: [&str; 1] = ["expected a sequence, since the known document has"];
 
 #[test]
@@ -127,7 +127,7 @@ fn every_sentence_in_the_sources_is_in_words_of_a_colleague() {
     assert_readable(&sentences, problems);
 }
 
-/// The table of what is logged as a warning or an error. Whoever adds a line sees it here, beside the others.
+/// The list of all warnings and errors that are logged. A new line shows up here among the others.
 #[test]
 fn every_line_of_the_log_is_known_and_shows_no_type() {
     let mut lines = Vec::new();

@@ -1,4 +1,4 @@
-//! What is said of this cluster's certificates is what a peer's Envoy does with them.
+//! Findings about this cluster's certificates match what a peer's Envoy does with them.
 
 use super::authority::{ca_params, leaf_params, only_uris_of, uri};
 use super::tls::{Echo, open_plain};
@@ -31,7 +31,7 @@ fn below(issuer: &Ca, name: &str, change: impl Fn(&mut CertificateParams)) -> Ca
     Ca::signed_by(params, KeyPair::generate().unwrap(), issuer).unwrap()
 }
 
-/// A certificate of the egress, with what peers are told to believe it by.
+/// A certificate of the egress, with the roots that peers are given for it.
 struct Case {
     what: &'static str,
     works: bool,
@@ -91,7 +91,7 @@ fn expired(params: &mut CertificateParams) {
     params.not_after = (SystemTime::now() - DAY).into();
 }
 
-/// Cases under a root, by which the peer believes.
+/// Cases under a root that the peer trusts.
 fn under(ca: &Ca) -> Vec<Case> {
     let inner = below(ca, "inner", |_| {});
     let ended = below(ca, "ended", expired);
@@ -162,7 +162,7 @@ fn certificates_are_in_error_exactly_when_a_peers_envoy_refuses_them() {
 
 fn is_let_in(case: &Case, beta: &Cluster) -> bool {
     let mut alpha = Cluster::new("alpha.example");
-    // What the controller does not even hand to Envoy, no peer sees.
+    // A certificate that the controller does not pass to Envoy never reaches a peer.
     let Ok(identity) = Identity::from_pem(case.chain.as_bytes(), case.key.as_bytes()) else { return false };
     alpha.identity = identity;
     alpha.peer(&beta.authority);

@@ -14,7 +14,7 @@ const DB: &str = "db.shop.svc.beta.example:5432";
 /// How many gateways are out of rotation.
 const EJECTED: &str = r"cluster\..*\.outlier_detection\.ejections_active";
 
-/// alpha that imports `web` from a peer beta, whose gateway remembers what it sees.
+/// alpha, which imports `web` from a peer beta. Beta's gateway remembers what it sees.
 fn alpha_with_beta() -> (Cluster, Authority, TlsEcho) {
     let mut alpha = Cluster::new("alpha.example");
     let beta = Authority::new("beta.example");
@@ -95,7 +95,8 @@ fn only_the_peer_itself_is_believed() {
     gateway.show(&beta.leaf("spiffe://gamma.example/ns/istio-system/sa/gateway"));
     assert!(open_plain(alpha.port(WEB)).is_err(), "the peer's root in another peer's name");
     assert!(open_plain(alpha.port("web.shop.svc.gamma.example:80")).is_err(), "that name, by the wrong root");
-    // Of several URI SANs the first says which roots count, and any of them may be the one that is asked for.
+    // If there are several URI SANs, the first decides which roots count, but any of them may match
+    // the expected identity.
     let [beta_name, gamma_name] =
         ["beta", "gamma"].map(|name| format!("spiffe://{name}.example/ns/istio-system/sa/gateway"));
     for names in [[&*gamma_name, &beta_name], [&beta_name, &gamma_name]] {
@@ -208,7 +209,8 @@ fn peers_and_imports_take_no_inotify_instance() {
     assert!(open_plain(alpha.port("web.shop.svc.peer-198.example:443")).is_err(), "and no other");
 }
 
-/// What a container may be given: as many instances as one egress takes, whatever the number of its peers.
+/// A container may have only as many instances as one egress needs, whatever the number of its
+/// peers.
 #[test]
 fn an_egress_of_many_peers_lives_where_the_user_has_few_inotify_instances() {
     const INSTANCES: usize = 4;
@@ -219,14 +221,14 @@ fn an_egress_of_many_peers_lives_where_the_user_has_few_inotify_instances() {
     assert_eq!(envoy.stat("cluster_manager.active_clusters"), 151);
     assert_eq!(envoy.inotify_instances(), INSTANCES, "none is left");
     assert!(open_plain(alpha.port(WEB)).is_ok());
-    // While it runs, more of them come.
+    // More peers come while it runs.
     alpha.peers_with_imports(200, gateway.address.port());
     alpha.publish_imports();
     until("all peers are there", || (envoy.stat("cluster_manager.active_clusters") == 201).then_some(()));
     envoy.lives();
     assert!(open_plain(alpha.port(WEB)).is_ok());
     drop(envoy);
-    // The limit is one: with one less, no Envoy starts.
+    // This is the exact limit: with one instance less, Envoy does not start.
     let (status, said) = end_with_inotify(alpha.path("egress/bootstrap.json"), INSTANCES - 1);
     assert!(!status.success() && said.contains("inotify"), "{status}: {said}");
 }
@@ -284,19 +286,20 @@ fn a_port_that_is_in_use_costs_its_import_and_no_other() {
     assert_eq!(envoy.stat("listener_manager.listener_create_failure"), 1);
 }
 
-/// With `SO_REUSEPORT`, which is Envoy's default, both would listen and each would get some of the connections.
+/// With `SO_REUSEPORT`, Envoy's default, both would listen and each would get some of the
+/// connections.
 #[test]
 fn two_egresses_do_not_share_a_port() {
     let (alpha, _beta, _gateway) = alpha_with_beta();
     let _first = alpha.egress();
     let second = alpha.egress();
-    // The import's, and the one by which it says that it runs.
+    // The import's listener, and the one that shows that the egress runs.
     until("both are refused", || (second.stat("listener_manager.listener_create_failure") == 2).then_some(()));
     until("none is left", || (second.stat("listener_manager.total_listeners_active") == 0).then_some(()));
 }
 
-/// A peer of two sites tells each that its gateway is the other one's egress. No address shows that; what bounds it is that no
-/// handshake in the circle ever ends.
+/// A peer of two sites tells each that its gateway is the other site's egress. No address reveals
+/// the loop, but no handshake in it ever ends, and that bounds it.
 #[test]
 fn a_circle_through_two_sites_is_bounded_and_costs_no_other_peer() {
     let (mut alpha, _beta, _gateway) = alpha_with_beta();

@@ -70,7 +70,7 @@ fn when_all_are_dead_calls_fail_soon_and_the_first_that_is_back_is_found() {
     });
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     let _echo = Echo::at(second);
-    // The other one may just have come back into rotation alone; the next call finds it out again.
+    // The other endpoint may just have returned to rotation alone. The next call ejects it again.
     until("the first call is answered", || call(&alpha, &beta).ok());
     for number in 0..20 {
         call(&alpha, &beta).unwrap_or_else(|error| panic!("call {number}: {error}"));

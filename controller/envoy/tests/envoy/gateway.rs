@@ -11,7 +11,7 @@ use std::io::{self, Read};
 const WEB: &str = "web.shop.svc.alpha.example:80";
 const DB: &str = "db.shop.svc.alpha.example:5432";
 
-/// alpha with a peer beta that `web` is granted to.
+/// alpha, which grants `web` to a peer beta.
 fn alpha_with_beta(echo: &Echo) -> (Cluster, Authority) {
     let mut alpha = Cluster::new("alpha.example");
     let beta = Authority::new("beta.example");
@@ -31,7 +31,7 @@ fn until_let_in(alpha: &Cluster, caller: &Authority, name: &str) -> TlsClient {
     until("the caller is let in", || call(alpha, caller, name).ok())
 }
 
-/// Waits until the table in force is of this generation.
+/// Waits until the table in force has this generation.
 #[track_caller]
 fn until_generation(envoy: &Envoy, generation: u64) {
     let name = "wasmcustom.fedgate.table.generation";
@@ -199,7 +199,7 @@ fn the_certificate_is_renewed_under_open_connections() {
     assert_eq!(envoy.stat("sds.identity.key_rotation_failed"), 0);
 }
 
-/// Whoever reaches the admin interface can stop Envoy, and yet must not become the cluster.
+/// A client of the admin interface can stop Envoy, but must not be able to act as the cluster.
 #[test]
 fn the_admin_interface_does_not_show_the_key() {
     let echo = Echo::start();
@@ -306,7 +306,7 @@ fn it_comes_back_from_its_files_alone() {
     assert!(call(&alpha, &beta, WEB).is_ok());
 }
 
-/// What the filter's own source calls is allowed; and so is nothing that the module does not know.
+/// Exactly the host functions that the filter's source imports are allowed.
 #[test]
 fn the_filter_is_allowed_what_it_calls() {
     let echo = Echo::start();
@@ -344,8 +344,8 @@ fn no_session_is_resumed() {
     }
 }
 
-/// With TLS 1.2 the client's proof comes after its certificate, in a flight of its own: the filter has to be told when the
-/// handshake is over.
+/// In TLS 1.2 the client's proof follows its certificate in a separate flight, so the filter must
+/// learn when the handshake is over.
 #[test]
 fn a_server_may_speak_first_in_either_version_of_tls() {
     let greeter = Echo::greeting(b"220 ready");

@@ -1,4 +1,4 @@
-//! Envoys with few descriptors, and strangers that want them all.
+//! Envoys with few descriptors, and strangers that try to take them all.
 
 use super::pki::Authority;
 use super::process::{Envoy, until};
@@ -14,22 +14,22 @@ use std::time::{Duration, Instant};
 const WEB: &str = "web.shop.svc.alpha.example:80";
 const WORKERS: u64 = 2;
 
-/// More connections than there are descriptors, from somebody who says nothing.
+/// Opens more connections than there are descriptors, from a silent client.
 fn flood(address: std::net::SocketAddr, count: u64) -> Vec<TcpStream> {
     (0..count).filter_map(|_| TcpStream::connect(address).ok()).collect()
 }
 
-/// What the gateway closed because it was too much.
+/// How many connections the gateway closed because of its limit.
 fn refused(envoy: &Envoy) -> u64 {
     envoy.stat(r"listener\.federation\.downstream_cx_overflow")
 }
 
-/// The same of a port of the egress, where all count together.
+/// Likewise for a port of the egress, where one limit covers all ports.
 fn refused_by_port(envoy: &Envoy, port: &str) -> u64 {
     envoy.stat(&format!(r"listener\.{port}\.downstream_global_cx_overflow"))
 }
 
-/// Whether the gateway answers local programs that it runs.
+/// Returns true if the gateway tells local programs that it runs.
 fn answers(cluster: &Cluster) -> bool {
     let address = SocketAddr::from_abstract_name(cluster.files.gateway_socket().trim_start_matches('@')).unwrap();
     let mut stream = UnixStream::connect_addr(&address).unwrap();
@@ -38,7 +38,7 @@ fn answers(cluster: &Cluster) -> bool {
     stream.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200")
 }
 
-/// What a gateway keeps for local programs.
+/// How many connections a gateway reserves for local programs.
 const LOCAL: u32 = 8;
 
 #[test]
@@ -67,7 +67,7 @@ fn a_gateway_refuses_what_it_has_no_descriptors_for_and_lives() {
     assert!(answers(&alpha), "the controller would take the gateway for dead");
     granted.iter_mut().for_each(|open| ping(open).unwrap());
 
-    // More descriptors come to it while it runs, and fewer.
+    // While it runs, its limit rises, and then falls.
     drop(strangers);
     alpha.connections.0 += 4;
     assert_eq!(alpha.publish().changed, ["gateway/limits.json", "gateway/filter/filter.json"], "no restart is needed");
@@ -81,7 +81,7 @@ fn a_gateway_refuses_what_it_has_no_descriptors_for_and_lives() {
     drop(granted);
     until("there is room again", || call().ok());
 
-    // Strangers alone; a peer gets in as soon as they have had their time.
+    // Only strangers. A peer gets in as soon as their time is up.
     let strangers = flood(address, 600);
     envoy.lives();
     until("those that say nothing are gone", || call().ok());
@@ -117,7 +117,8 @@ fn an_egress_refuses_what_it_has_no_descriptors_for_and_lives() {
     until("there is room again", || open_plain(alpha.port(&names[39])).ok());
 }
 
-/// Nobody holds a place by saying nothing, by saying half of something, or by saying it slowly.
+/// A client cannot hold a place by saying nothing, by saying half of something, or by saying it
+/// slowly.
 #[test]
 fn a_handshake_that_does_not_come_about_is_given_up() {
     let echo = Echo::start();
@@ -139,7 +140,7 @@ fn a_handshake_that_does_not_come_about_is_given_up() {
         })
         .collect();
     for (number, mut stream) in open.into_iter().enumerate() {
-        // The end, or an alert and then the end.
+        // The end, or an alert followed by the end.
         let mut rest = Vec::new();
         let end = stream.read_to_end(&mut rest);
         let timed_out = end.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);

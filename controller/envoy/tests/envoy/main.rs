@@ -1,4 +1,4 @@
-//! The files of the files platform, and a real Envoy that reads them.
+//! Tests of the files platform's files, and of a real Envoy that reads them.
 
 #[path = "../../../../federation/tests/federation/authority.rs"]
 mod authority;

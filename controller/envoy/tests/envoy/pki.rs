@@ -35,7 +35,7 @@ impl Authority {
         TrustBundle { trust_domain: self.trust_domain.clone(), roots: vec![root] }
     }
 
-    /// A leaf for any URI, of the own trust domain or not.
+    /// A leaf for any URI, in the authority's own trust domain or not.
     pub(crate) fn leaf(&self, san: &str) -> Leaf {
         self.leaf_of(&[san])
     }
@@ -46,14 +46,15 @@ impl Authority {
         params.distinguished_name = DistinguishedName::new();
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.subject_alt_names = sans.iter().map(|san| uri(san)).collect();
-        // Without it BoringSSL takes the first of two roots with one name (old and new of a rotation) and stops there.
+        // Without it, BoringSSL takes the first of two roots with the same name (old and new in a
+        // rotation) and stops there.
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Leaf { certificate, key }
     }
 
-    /// A leaf of the own trust domain.
+    /// A leaf in the authority's own trust domain.
     pub(crate) fn workload(&self, path: &str) -> Leaf {
         self.leaf(&format!("spiffe://{}/{path}", self.trust_domain))
     }
@@ -77,7 +78,7 @@ impl Leaf {
         PrivateKeyDer::try_from(self.key.serialize_der()).unwrap()
     }
 
-    /// As Envoy is given it.
+    /// The form that Envoy is given.
     pub(crate) fn identity(&self) -> Identity {
         Identity::from_pem(self.certificate.pem().as_bytes(), self.key.serialize_pem().as_bytes()).unwrap()
     }

@@ -1,4 +1,4 @@
-//! A running Envoy, which ends with the value that stands for it.
+//! A running Envoy. It ends when its value is dropped.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -9,10 +9,10 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-/// Long, since the machine may be busy. A test that fails waits this long; none that passes does.
+/// Long, because the machine may be busy. Only a failing test waits this long.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Waits until `condition` has an answer.
+/// Waits until `condition` returns a value.
 #[track_caller]
 pub(crate) fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + DEADLINE;
@@ -26,20 +26,20 @@ pub(crate) fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> 
     panic!("waited {DEADLINE:?} in vain: {what}");
 }
 
-/// Fetched once, however many tests begin at the same time.
+/// Fetched once, even if many tests start at the same time.
 fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| xtask::envoy::path().unwrap())
 }
 
-/// Has Envoy check a bootstrap.
+/// Lets Envoy validate a bootstrap.
 #[track_caller]
 pub(crate) fn validate(bootstrap: &Path) {
     let output = Command::new(binary()).args(["--mode", "validate", "--config-path"]).arg(bootstrap).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Envoy in a user namespace whose users may have this many inotify instances.
+/// Envoy in a user namespace with this limit of inotify instances.
 fn few_inotify_instances(count: usize) -> Command {
     let script = format!("echo {count} > /proc/sys/user/max_inotify_instances && exec \"$0\" \"$@\"");
     let mut command = Command::new("unshare");
@@ -47,7 +47,7 @@ fn few_inotify_instances(count: usize) -> Command {
     command
 }
 
-/// How an Envoy ends that gets this many inotify instances, and what it says.
+/// How an Envoy with this limit of inotify instances ends, and what it prints.
 pub(crate) fn end_with_inotify(bootstrap: impl AsRef<Path>, instances: usize) -> (ExitStatus, String) {
     let mut command = few_inotify_instances(instances);
     let command =
@@ -66,19 +66,20 @@ pub(crate) struct Envoy {
 }
 
 impl Envoy {
-    /// Starts it with a bootstrap, and waits until it is ready. Its logs and its admin address are kept in `folder`.
+    /// Starts Envoy with a bootstrap, and waits until it is ready. Its logs and its admin address
+    /// are in `folder`.
     pub(crate) fn start(bootstrap: impl AsRef<Path>, folder: &Path) -> Self {
         Self::run(Command::new(binary()), bootstrap.as_ref(), folder)
     }
 
-    /// The same, with no more open files than this.
+    /// Like `start`, with this limit of open files.
     pub(crate) fn start_limited(bootstrap: impl AsRef<Path>, folder: &Path, open_files: u64) -> Self {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("ulimit -n {open_files}; exec \"$0\" \"$@\"")]).arg(binary());
         Self::run(command, bootstrap.as_ref(), folder)
     }
 
-    /// The same, as a user who may have no more inotify instances than this.
+    /// Like `start`, as a user with this limit of inotify instances.
     pub(crate) fn start_with_inotify(bootstrap: impl AsRef<Path>, folder: &Path, instances: usize) -> Self {
         Self::run(few_inotify_instances(instances), bootstrap.as_ref(), folder)
     }
@@ -111,7 +112,7 @@ impl Envoy {
         fs::read_to_string(path).ok().filter(|text| text.parse::<SocketAddr>().is_ok())
     }
 
-    /// What the admin interface answers; `None` when it does not.
+    /// The admin interface's answer. `None` if there is none.
     pub(crate) fn get(&self, path: &str) -> Option<String> {
         let mut stream = TcpStream::connect(&self.admin).ok()?;
         stream.set_read_timeout(Some(DEADLINE)).ok()?;
@@ -121,14 +122,14 @@ impl Envoy {
         Some(answer)
     }
 
-    /// A counter or a gauge by its name, a regular expression; 0 when there is none.
+    /// A counter or gauge whose name matches a regular expression. 0 if there is none.
     pub(crate) fn stat(&self, name: &str) -> u64 {
         let answer = self.get(&format!("/stats?filter=^{name}$")).unwrap();
         let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
         body.lines().find_map(|line| line.split_once(": ")?.1.trim().parse().ok()).unwrap_or(0)
     }
 
-    /// Fails when it has ended.
+    /// Fails if Envoy has ended.
     #[track_caller]
     pub(crate) fn lives(&mut self) {
         assert_eq!(self.child.try_wait().unwrap(), None, "Envoy has ended");
@@ -141,7 +142,7 @@ impl Envoy {
         targets.filter(|target| target.as_os_str() == "anon_inode:inotify").count()
     }
 
-    /// How many descriptors it has open; `None` when it has ended.
+    /// How many descriptors it has open. `None` if it has ended.
     pub(crate) fn descriptors(&mut self) -> Option<usize> {
         match self.child.try_wait().unwrap() {
             Some(_) => None,
@@ -149,7 +150,7 @@ impl Envoy {
         }
     }
 
-    /// Where a listener listens.
+    /// The address of a listener.
     #[track_caller]
     pub(crate) fn listener(&self, name: &str) -> SocketAddr {
         until(&format!("listener {name}"), || {
@@ -158,7 +159,7 @@ impl Envoy {
         })
     }
 
-    /// All that would show that a listener was touched.
+    /// All counters that would change if a listener were touched.
     pub(crate) fn listener_changes(&self) -> [u64; 6] {
         [
             "listener_manager.listener_added",
@@ -178,7 +179,7 @@ impl Envoy {
         complete.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// The first line of the access log whose `field` is `value`.
+    /// The first line of the access log in which `field` is `value`.
     #[track_caller]
     pub(crate) fn logged(&self, field: &str, value: &str) -> serde_json::Value {
         until(&format!("a line with {field}={value}"), || {
@@ -207,8 +208,8 @@ pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A port to listen on, below those that Linux gives to whoever asks for any: nobody takes it before Envoy does. Each is
-/// given once.
+/// A port to listen on, below those that Linux assigns to any program, so that nobody takes it
+/// before Envoy. Each is given out once.
 pub(crate) fn listen_port() -> u16 {
     const FIRST: u16 = 12_000;
     const COUNT: u16 = 18_000;

@@ -1,4 +1,4 @@
-//! The files of a small case, as they are; and what does not change them.
+//! Snapshots of the files of a small case, and what does not change them.
 
 use super::world::service;
 use fedgate_core::{
@@ -22,7 +22,7 @@ fn path(text: &str) -> FilePath {
     FilePath::new(Path::new(text)).unwrap()
 }
 
-/// The same for all tests of a run.
+/// One identity for all tests of a run.
 fn identity() -> &'static Identity {
     static IDENTITY: OnceLock<Identity> = OnceLock::new();
     IDENTITY
@@ -117,7 +117,7 @@ fn snapshot(name: &str, value: Value) {
     });
 }
 
-/// Keys are made at run time, so what is made of them is not in the snapshots.
+/// Keys are made at run time, so the snapshots leave out everything made from them.
 fn without_keys(mut value: Value) -> Value {
     hide(&mut value);
     value
@@ -137,7 +137,7 @@ fn hide(value: &mut Value) {
     }
 }
 
-/// The table's own form is the core's.
+/// The tests of `fedgate-core` cover the table's own format.
 fn without_table(mut value: Value) -> Value {
     let configuration = value.pointer_mut("/resources/0/typed_config/config/configuration/value").unwrap();
     let mut header: Value = serde_json::from_str(configuration.as_str().unwrap()).unwrap();

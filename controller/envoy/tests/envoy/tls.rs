@@ -1,4 +1,4 @@
-//! Plain and TLS ends of connections.
+//! Client and server ends of connections, plain and TLS.
 
 use super::pki::{Authority, Leaf};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -26,7 +26,7 @@ fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Sends `ping` and reads as many bytes.
+/// Sends `ping` and reads as many bytes back.
 pub(crate) fn ping(stream: &mut (impl Read + Write)) -> io::Result<()> {
     stream.write_all(b"ping")?;
     let mut answer = [0; 4];
@@ -35,7 +35,7 @@ pub(crate) fn ping(stream: &mut (impl Read + Write)) -> io::Result<()> {
     Ok(())
 }
 
-/// A connection that has answered once, without TLS.
+/// A plain connection that has answered once.
 pub(crate) fn open_plain(address: SocketAddr) -> io::Result<TcpStream> {
     let mut stream = connect(address)?;
     ping(&mut stream)?;
@@ -44,14 +44,15 @@ pub(crate) fn open_plain(address: SocketAddr) -> io::Result<TcpStream> {
 
 pub(crate) type TlsClient = StreamOwned<ClientConnection, TcpStream>;
 
-/// A connection that has answered once, with TLS.
+/// A TLS connection that has answered once.
 pub(crate) fn open_tls(address: SocketAddr, leaf: &Leaf, server_name: &str) -> io::Result<TlsClient> {
     let mut stream = connect_tls(address, leaf, server_name)?;
     ping(&mut stream)?;
     Ok(stream)
 }
 
-/// A connection whose handshake comes with the first byte. The server may be anybody: these tests are about what it lets in.
+/// A connection whose handshake comes with the first byte. It accepts any server, because these
+/// tests are about whom the server lets in.
 pub(crate) fn connect_tls(address: SocketAddr, leaf: &Leaf, server_name: &str) -> io::Result<TlsClient> {
     connect_with(client_config(leaf), address, server_name)
 }
@@ -61,7 +62,7 @@ pub(crate) fn client_config(leaf: &Leaf) -> Arc<ClientConfig> {
     client_config_of(leaf, rustls::DEFAULT_VERSIONS)
 }
 
-/// The same, for these versions of TLS only.
+/// Like `client_config`, for these TLS versions only.
 pub(crate) fn client_config_of(leaf: &Leaf, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
     let config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(versions)
@@ -117,7 +118,7 @@ impl ServerCertVerifier for Anybody {
     }
 }
 
-/// A server that sends back what it gets, and counts its connections.
+/// A server that echoes what it gets, and counts its connections.
 pub(crate) struct Echo {
     pub(crate) address: SocketAddr,
     connections: Arc<AtomicUsize>,
@@ -128,7 +129,7 @@ impl Echo {
         Self::greeting(b"")
     }
 
-    /// One that speaks first.
+    /// A server that speaks first.
     pub(crate) fn greeting(greeting: &'static [u8]) -> Self {
         Self::on(SocketAddr::new(super::world::LOOPBACK, 0), greeting)
     }
@@ -156,7 +157,7 @@ impl Echo {
     }
 }
 
-/// An address that answers nothing: its queue is full.
+/// An address that does not answer, because its queue is full.
 pub(crate) struct BlackHole {
     pub(crate) address: SocketAddr,
     _held: (TcpListener, Vec<TcpStream>),
@@ -193,7 +194,8 @@ pub(crate) struct Seen {
     pub(crate) client: Option<Vec<u8>>,
 }
 
-/// A peer's gateway that sends back what it gets, and remembers whom it let in. It offers to resume sessions.
+/// A peer's gateway that echoes what it gets, and remembers the clients it let in. It offers to
+/// resume sessions.
 pub(crate) struct TlsEcho {
     pub(crate) address: SocketAddr,
     config: Arc<Mutex<Arc<ServerConfig>>>,
@@ -221,7 +223,7 @@ impl TlsEcho {
         echo
     }
 
-    /// From now on it shows this certificate.
+    /// Sets the certificate to show from now on.
     pub(crate) fn show(&self, leaf: &Leaf) {
         *self.config.lock().unwrap() = server_config(leaf, self.trusted.clone());
     }

@@ -1,4 +1,4 @@
-//! A cluster whose gateway and egress are real Envoys, and the state that its files are made of.
+//! A cluster whose gateway and egress are real Envoys, and the state that its files are made from.
 
 use super::pki::Authority;
 use super::process::{Envoy, listen_port};
@@ -29,7 +29,7 @@ pub(crate) fn service(text: &str) -> ServiceName {
     ServiceName::parse(text).unwrap()
 }
 
-/// An export: its endpoints, and the peers that it is granted to.
+/// An export: its endpoints, and the peers it is granted to.
 pub(crate) type Export = (BTreeSet<SocketAddr>, Vec<TrustDomain>);
 
 pub(crate) struct Cluster {
@@ -37,17 +37,17 @@ pub(crate) struct Cluster {
     pub(crate) folder: TempDir,
     pub(crate) files: EnvoyFiles,
     pub(crate) identity: Identity,
-    /// The first certificate that its Envoys were given, DER.
+    /// The first certificate given to its Envoys, in DER.
     pub(crate) certificate: Vec<u8>,
-    /// Where the gateway listens, once it has been started.
+    /// The gateway's address, once it has been started.
     address: Cell<SocketAddr>,
-    /// Each peer of the table, and its roots.
+    /// Each peer in the table, and its roots.
     pub(crate) bundles: BTreeMap<TrustDomain, TrustBundle>,
     pub(crate) exports: BTreeMap<ServiceName, Export>,
     pub(crate) imports: Vec<Import>,
     /// The imports' local ports.
     pub(crate) ports: BTreeMap<ServiceName, u16>,
-    /// How many connections each of its Envoys takes.
+    /// How many connections each of its Envoys accepts.
     pub(crate) connections: Connections,
     generation: u64,
 }
@@ -157,7 +157,7 @@ impl Cluster {
         self.files.write(&files).unwrap()
     }
 
-    /// Where a local program reaches an import.
+    /// The address where a local program reaches an import.
     pub(crate) fn port(&self, name: &str) -> SocketAddr {
         SocketAddr::new(LOOPBACK, self.ports[&service(name)])
     }
@@ -179,7 +179,7 @@ impl Cluster {
         Envoy::start_with_inotify(self.path("egress/bootstrap.json"), &self.folder.path().join("egress"), instances)
     }
 
-    /// This many peers with two imports each, whose gateway is a port of loopback.
+    /// Adds this many peers with two imports each. Their gateway is a port on loopback.
     pub(crate) fn peers_with_imports(&mut self, count: usize, gateway: u16) -> Vec<Authority> {
         let peers: Vec<_> = (0..count).map(|number| Authority::new(&format!("peer-{number}.example"))).collect();
         for peer in &peers {

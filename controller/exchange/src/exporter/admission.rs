@@ -1,14 +1,16 @@
-//! Which connections may stay when there are more than places.
+//! Decides which connections may stay when all places are taken.
 //!
-//! A new connection is always let in; when there is no place left, an older one makes room for it. So whoever only holds
-//! connections open keeps nobody out. Three kinds of connections compete among themselves:
+//! A new connection is always let in. When no place is left, an older connection makes room for it,
+//! so holding connections open locks nobody out. There are three kinds of connections:
 //!
-//! - *strangers*, of whom nothing is known;
-//! - *known*: connections from an address from which a peer showed a valid token within [`KNOWN_FOR`];
-//! - *proven*: a peer showed a valid token on this connection. They count by peer, wherever they come from.
+//! - *strangers*: nothing is known about them;
+//! - *known*: a peer showed a valid token from the same address within [`KNOWN_FOR`];
+//! - *proven*: a peer showed a valid token on this connection. They count by peer, whatever their
+//!   address.
 //!
-//! Strangers never displace the other two as long as those have no more than three quarters of the places, and the rest is the strangers'.
-//! Within a kind the one that makes room is the oldest of the source with the most connections.
+//! The last two are *trusted*. While they hold at most three quarters of the places, strangers make
+//! room, if there are any. Otherwise a trusted connection makes room. Within a group, the source or
+//! peer with the most connections gives up its oldest one.
 
 use super::metrics::Dropped;
 use fedgate_federation::document::ClusterUuid;
@@ -21,17 +23,18 @@ use std::{
 };
 use tokio::{sync::watch, time::Instant};
 
-/// How long an address counts as a peer's after the peer's last valid token from there.
+/// How long an address stays known after the peer's last valid token from there.
 pub(super) const KNOWN_FOR: Duration = Duration::from_secs(24 * 60 * 60);
-/// How many addresses of one peer are remembered: a peer must not make an Internet of strangers known.
+/// How many addresses are remembered for each peer. The limit keeps a peer from making the whole
+/// Internet known.
 const ADDRESSES_PER_PEER: usize = 8;
 
-/// The places, and who has them.
+/// All places, and the connections that hold them.
 #[derive(Debug)]
 pub(super) struct Admission {
-    /// Places altogether.
+    /// The number of places.
     most: usize,
-    /// Places of one source; `None` where sources cannot be told apart.
+    /// The number of places for each source. `None` if sources cannot be told apart.
     per_source: Option<usize>,
     state: Mutex<State>,
 }
@@ -39,7 +42,7 @@ pub(super) struct Admission {
 #[derive(Debug, Default)]
 struct State {
     next: u64,
-    /// In order of age.
+    /// In order of age, oldest first.
     open: BTreeMap<u64, Seat>,
     known: HashMap<ClusterUuid, VecDeque<(IpAddr, Instant)>>,
 }
@@ -58,7 +61,7 @@ enum Kind {
     Proven(ClusterUuid),
 }
 
-/// One connection's place, given back when this is dropped.
+/// One connection's place. Dropping it frees the place.
 #[derive(Debug)]
 pub(super) struct Place {
     admission: Arc<Admission>,
@@ -71,7 +74,8 @@ impl Admission {
         Arc::new(Self { most: most.max(1), per_source, state: Mutex::default() })
     }
 
-    /// A place for a connection from `address`. One that has to make room for it is told, and does not count any more.
+    /// Gives a connection from `address` a place. A connection that has to make room is notified
+    /// and no longer counts.
     pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Place {
         let source = source_of(address);
         let mut state = self.state();
@@ -84,7 +88,7 @@ impl Admission {
         Place { admission: self.clone(), id, give_way }
     }
 
-    /// Ends one connection so that its descriptor is free, by the same rules as if there were no place left.
+    /// Ends one connection to free its descriptor, by the same rules as when no place is left.
     pub(super) fn make_room(&self) {
         self.state().evict_one(self.most);
     }
@@ -95,18 +99,19 @@ impl Admission {
 }
 
 impl Place {
-    /// Ready when the connection has to make room for another one; why.
+    /// Waits until the connection has to make room for another, and returns the reason.
     pub(super) async fn lost(&self) -> Dropped {
         let mut give_way = self.give_way.clone();
         let reason = give_way.wait_for(Option::is_some).await.ok().and_then(|reason| *reason);
         match reason {
             Some(reason) => reason,
-            // The sender is dropped with the seat, which happens after it has sent, or when this place is dropped.
+            // The sender goes away with the seat: after it has sent a reason, or when this place is
+            // dropped.
             None => std::future::pending().await,
         }
     }
 
-    /// Notes that the peer `cluster` has shown a valid token on this connection.
+    /// Records that the peer `cluster` has shown a valid token on this connection.
     pub(super) fn proven(&self, cluster: &ClusterUuid) {
         let mut state = self.admission.state();
         let Some(seat) = state.open.get_mut(&self.id) else { return };
@@ -140,7 +145,7 @@ impl State {
     fn make_room(&mut self, source: IpAddr, most: usize, per_source: Option<usize>) {
         let own = || self.open.iter().filter(|(_, seat)| seat.source == source);
         if per_source.is_some_and(|share| own().count() >= share) {
-            // Its own: those of it that have proved something last.
+            // The source gives up its own oldest connection, strangers before trusted ones.
             let oldest = own().min_by_key(|(id, seat)| (seat.is_trusted(), **id)).map(|(id, _)| *id);
             self.evict(oldest, Dropped::SourceLimit);
         } else if self.open.len() >= most {
@@ -155,14 +160,15 @@ impl State {
         self.evict(victim, Dropped::Crowded);
     }
 
-    /// The oldest connection of whoever has the most of them. Addresses of one network count together first: who has a large network
-    /// has as many addresses as he likes.
+    /// The oldest connection of whoever has the most. Counts by network first, because the owner of
+    /// a large network has addresses without end.
     fn heaviest(&self, among: impl Fn(&Seat) -> bool) -> Option<u64> {
         let seats = || self.open.iter().filter(|(_, seat)| among(seat));
         let by_network = counts(seats().map(|(_, seat)| seat.network()));
         let by_holder = counts(seats().map(|(_, seat)| seat.holder()));
         let of = |seat: &Seat| (by_network.get(&seat.network()), by_holder.get(&seat.holder()));
-        // The first maximum by age: `max_by_key` takes the last of equals, so in order from young to old.
+        // `max_by_key` returns the last maximum. Reversed, from young to old, the last one is the
+        // oldest.
         seats().rev().max_by_key(|(_, seat)| of(seat)).map(|(id, _)| *id)
     }
 
@@ -173,7 +179,7 @@ impl State {
     }
 }
 
-/// Whom a connection counts for.
+/// The owner that a connection is counted for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Holder {
     Source(IpAddr),
@@ -209,12 +215,12 @@ fn counts<K: Eq + Hash>(keys: impl Iterator<Item = K>) -> HashMap<K, usize> {
     counts
 }
 
-/// One IPv6 subscriber owns 2^64 addresses and more, so they count as one source.
+/// One IPv6 subscriber owns at least 2^64 addresses, so an IPv6 /64 counts as one source.
 fn source_of(address: IpAddr) -> IpAddr {
     masked(address, 32, 64)
 }
 
-/// What one holder has often as a whole: an IPv4 /24, an IPv6 /48 (RFC 6177).
+/// A block that often has a single owner: an IPv4 /24 or an IPv6 /48 (RFC 6177).
 fn network_of(source: IpAddr) -> IpAddr {
     masked(source, 24, 48)
 }
@@ -297,7 +303,7 @@ mod tests {
         let strangers = admit(&admission, 1000, |n| format!("10.{}.{}.1", n / 256, n % 256));
         assert!(lost(&peer).is_none() && lost(&known).is_none());
         assert_eq!(left(&strangers), 6);
-        // The twin: without a token it is one of the strangers.
+        // The counterpart: without a token, it is one of the strangers.
         let admission = Admission::new(8, None);
         let nobody = admission.admit(ip("192.0.2.1"));
         let _strangers = admit(&admission, 1000, |n| format!("10.{}.{}.1", n / 256, n % 256));
@@ -310,7 +316,7 @@ mod tests {
         let modest = admission.admit(ip("192.0.2.1"));
         modest.proven(&cluster('1'));
         let greedy: Vec<_> = admit(&admission, 40, |n| format!("10.0.{n}.1"));
-        // Those that still have a place prove to be one peer's.
+        // Those that still have a place prove to belong to one peer.
         greedy.iter().for_each(|place| place.proven(&cluster('2')));
         let new = admission.admit(ip("203.0.113.5"));
         assert!(lost(&modest).is_none() && lost(&new).is_none());

@@ -1,7 +1,8 @@
-//! Who may read a private document, and which. The only place that decides it.
+//! Decides who may read which private document. No other code makes this decision.
 //!
-//! From outside all refusals are one: the same bytes, and the same work, a signature check, whether the token's subject is a
-//! member or not. Why it was refused is for our own log and counters.
+//! From outside, all refusals look alike. They return the same bytes and cost the same work, one
+//! signature check, whether or not the token's subject is a member. Only our log and counters show
+//! the reason.
 
 use super::{Metrics, PeerAccess, Published, metrics::TokenLabels};
 use axum::http::{HeaderMap, header};
@@ -22,9 +23,10 @@ use std::{
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-/// Tokens of one peer that are remembered until they expire. One a second makes 120 of them.
+/// How many unexpired tokens of one peer are remembered. A peer that makes one a second needs 120.
 const TOKENS_PER_PEER: usize = 1024;
-/// How often one reason is logged for operators; between, it is counted. A stranger decides how often it happens.
+/// The shortest time between two log lines with the same reason. In between, refusals are only
+/// counted, because a stranger controls their number.
 const LOG_PAUSE: Duration = Duration::from_secs(60);
 
 /// Why a request for a private document is refused.
@@ -48,11 +50,12 @@ impl Refusal {
     }
 }
 
-/// Checks tokens, and remembers those that were used.
+/// Checks tokens, and remembers the used ones.
 pub(super) struct Authorizer {
     metrics: Metrics,
-    /// From which second on used tokens are remembered. A token that is older may have been used before this program was started. A
-    /// peer whose clock is behind gets no answer for as long as it is behind, which is a minute at most: see [`DEFAULT_LEEWAY`].
+    /// The second from which on used tokens are remembered. An older token may have been used
+    /// before this program started. A peer with a slow clock is refused after a start until its
+    /// clock reaches this second, for a minute at most: see [`DEFAULT_LEEWAY`].
     since: AtomicI64,
     used: Mutex<Used>,
     logged: Mutex<HashMap<&'static str, Instant>>,
@@ -60,7 +63,7 @@ pub(super) struct Authorizer {
 
 struct Used {
     tokens: ReplayCache,
-    /// Whose tokens are remembered.
+    /// The published state whose members' tokens are remembered.
     members: Arc<Published>,
 }
 
@@ -71,7 +74,8 @@ impl Authorizer {
         Self { metrics, since, used: Mutex::new(used), logged: Mutex::default() }
     }
 
-    /// The peer that asks. A token is good for one answer, or the same one again within a second.
+    /// Identifies the peer that asks. A token is good for one answer, or for the same answer again
+    /// within a second.
     pub(super) fn authorize<'p>(
         &self,
         published: &'p Arc<Published>,
@@ -87,7 +91,8 @@ impl Authorizer {
     }
 
     fn check_start(&self, token: &VerifiedToken, now: Timestamp) -> Result<(), TokenError> {
-        // When our clock was ahead at the start and was set right since, peers must not wait until it gets there again.
+        // If our clock was ahead at the start and has been corrected since, peers must not wait for
+        // that time again.
         let now = now.as_second();
         let since = self.since.fetch_min(now, Ordering::Relaxed).min(now);
         match token.not_before.as_second() < since {
@@ -134,7 +139,8 @@ fn check<'p>(
     let key_of = |subject: &ClusterUuid| {
         let peer = access.peer(subject);
         is_member.set(peer.is_some());
-        // Our own key stands in for a stranger's, for the work alone: whatever comes of it is a refusal.
+        // For a stranger, our own key stands in, so that the same work is done. The result is a
+        // refusal anyway.
         Some(peer.map_or(access.own_key, |peer| peer.key))
     };
     match verify(token, &access.audience, key_of, now, DEFAULT_LEEWAY) {
@@ -145,7 +151,8 @@ fn check<'p>(
     .map_err(Refusal::Token)
 }
 
-/// The token of the one `Authorization` header that there may be (RFC 6750 section 2.1).
+/// The token from the `Authorization` header, of which there must be exactly one (RFC 6750 section
+/// 2.1).
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (value, None) = (values.next()?, values.next()) else { return None };

@@ -1,4 +1,5 @@
-//! One client's connection: the handshake, a few requests, the end. Each step has its own time, and all together have one.
+//! One client's connection: a handshake, a few requests, and the end. Each step has a time limit,
+//! and so has the whole.
 
 use super::{ExporterSettings, ServerTls, Transport, admission::Place, metrics::Dropped, request};
 use axum::{Router, body::Body, http::Request};
@@ -24,13 +25,13 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
-/// An accepted connection with its places in the counts, which it gives back when it ends.
+/// An accepted connection with its places in the counts. It gives them back when it ends.
 pub(super) struct Connection {
     pub(super) settings: Arc<ExporterSettings>,
     pub(super) router: Router,
     pub(super) stop: watch::Receiver<bool>,
     pub(super) _open: Open,
-    /// Shared with the requests: one that shows a valid token makes it a peer's.
+    /// Shared with the requests: a valid token on one of them makes the connection a peer's.
     pub(super) place: Arc<Place>,
 }
 
@@ -51,9 +52,10 @@ impl Drop for Open {
 }
 
 impl Connection {
-    /// Serves until the client, a limit, another connection that needs the place or the order to stop ends it.
+    /// Serves until the client closes, a limit is reached, another connection needs the place, or
+    /// the exporter stops.
     pub(super) async fn serve(self, stream: TcpStream) {
-        // What this answers is small, and all of it is there at once.
+        // Answers are small and written at once, so there is nothing to wait for.
         let _ = stream.set_nodelay(true);
         let dropped = tokio::select! {
             ended = timeout(self.settings.limits.connection_life, self.converse(stream)) => ended.err().map(|_| Dropped::Life),
@@ -122,7 +124,7 @@ impl Connection {
     }
 }
 
-/// Ready when the order to stop is given, or whoever could give it is gone.
+/// Waits until the exporter has to stop, or its sender is gone.
 async fn stopped(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }

@@ -1,4 +1,5 @@
-//! One document, ready to be sent. Those of peers that may see the same share their large part.
+//! A document, ready to be sent. Documents of peers that may see the same services share their
+//! large part.
 
 use axum::{
     body::{Body, Bytes},
@@ -13,7 +14,7 @@ use std::{
     task::{Context, Poll},
 };
 
-/// The beginning of several documents, kept once however many there are.
+/// The common beginning of several documents, kept in memory once.
 #[derive(Clone, Debug)]
 pub(super) struct Head {
     bytes: Bytes,
@@ -26,7 +27,7 @@ impl Head {
         Self { hash: Sha256::new_with_prefix(&bytes), bytes }
     }
 
-    /// The document that goes on with `tail`.
+    /// The document that consists of this head and `tail`.
     pub(super) fn with(&self, tail: impl Into<Bytes>) -> Document {
         let tail = tail.into();
         let etag = entity_tag(self.hash.clone().chain_update(&tail));
@@ -34,7 +35,7 @@ impl Head {
     }
 }
 
-/// One document: its bytes and its strong entity tag (RFC 9110 section 8.8.3), which is a hash of them.
+/// A document: its bytes, and a strong entity tag (RFC 9110 section 8.8.3) made from their hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
     head: Bytes,
@@ -43,12 +44,12 @@ pub struct Document {
 }
 
 impl Document {
-    /// A document of these bytes.
+    /// Makes a document of these bytes.
     pub fn new(bytes: impl Into<Bytes>) -> Self {
         Head::new(bytes).with(Bytes::new())
     }
 
-    /// The bytes, as a response's body.
+    /// The bytes as a response body.
     pub(super) fn body(&self) -> Body {
         Body::new(Parts([self.head.clone(), self.tail.clone()]))
     }
@@ -58,19 +59,20 @@ impl Document {
         self.head.as_ptr() == other.head.as_ptr()
     }
 
-    /// The entity tag, quotes included.
+    /// The entity tag, including its quotes.
     pub fn etag(&self) -> &HeaderValue {
         &self.etag
     }
 
-    /// Whether a client that sent this `If-None-Match` has the document already (RFC 9110 section 13.1.2, weak comparison).
+    /// Returns true if a client that sent this `If-None-Match` already has the document (RFC 9110
+    /// section 13.1.2, weak comparison).
     pub(super) fn is_in(&self, if_none_match: &HeaderValue) -> bool {
         let tags = if_none_match.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
         tags.map(|tag| tag.strip_prefix(b"W/").unwrap_or(tag)).any(|tag| tag == b"*" || tag == self.etag.as_bytes())
     }
 }
 
-/// The parts that are still to be sent; those that were are empty.
+/// The parts still to be sent. A part that was sent is empty.
 struct Parts([Bytes; 2]);
 
 impl hyper::body::Body for Parts {
@@ -86,7 +88,7 @@ impl hyper::body::Body for Parts {
         self.0.iter().all(Bytes::is_empty)
     }
 
-    /// Known, so that the response says its length.
+    /// The exact size, so that the response has a Content-Length.
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.0.iter().map(|part| part.len() as u64).sum())
     }
@@ -94,7 +96,7 @@ impl hyper::body::Body for Parts {
 
 fn entity_tag(hash: Sha256) -> HeaderValue {
     let tag = format!("\"{}\"", Hex(&hash.finalize()[..16]));
-    // Hexadecimal digits in quotes are a valid header value.
+    // Hexadecimal digits in quotes are always a valid header value.
     HeaderValue::try_from(tag).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
@@ -111,7 +113,7 @@ mod tests {
         let (one, same, other) = (Document::new("{}"), Document::new(b"{}".to_vec()), Document::new("{} "));
         assert_eq!(one.etag(), same.etag());
         assert_ne!(one.etag(), other.etag());
-        // sha256("{}") is known.
+        // The known SHA-256 of `{}`.
         assert_eq!(one.etag(), "\"44136fa355b3678a1146ad16f7e8649e\"");
     }
 

@@ -1,32 +1,36 @@
-//! How much a stranger may take of the exporter.
+//! How much a stranger may use of the exporter.
 
 use rustix::process::{Resource, getrlimit};
 use std::time::Duration;
 
-/// Descriptors of the process that are not for clients: files, watches, connections to peers and to the API server.
+/// File descriptors kept for other uses: files, watches, connections to peers and to the API
+/// server.
 const RESERVED_DESCRIPTORS: u64 = 256;
-/// The least number of connections, however few descriptors there are.
+/// The minimum number of connections, however few descriptors there are.
 const FEWEST_CONNECTIONS: usize = 16;
 
-/// The exporter's limits. Each bounds what somebody without any right can hold or spend here.
+/// The exporter's limits. Each bounds what a client without any rights can hold or spend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Open connections. For a further one, one that is open makes room (see the module `admission`).
+    /// Open connections. Beyond this, an open one makes room for each new one (see the module
+    /// `admission`).
     pub connections: usize,
-    /// Open connections of one source (an IPv4 address or an IPv6 /64); for a further one, its own oldest makes room.
-    /// `None` behind a proxy, where all connections come from the same place.
+    /// Open connections of one source (an IPv4 address or an IPv6 /64). Beyond this, the source's
+    /// own oldest makes room. `None` behind a proxy, where all connections come from the same
+    /// address.
     pub connections_per_source: Option<usize>,
     /// The time for a TLS handshake.
     pub handshake: Duration,
-    /// The time for the head of one request, the wait for its first byte included: so an idle connection closes after it too.
+    /// The time for the head of one request, including the wait for its first byte. So it limits
+    /// idle connections too.
     pub request_head: Duration,
-    /// The life of a connection, whatever happens on it.
+    /// The longest life of a connection, even a busy one.
     pub connection_life: Duration,
     /// Requests on one connection.
     pub requests_per_connection: u32,
-    /// The bytes of one request's head; at least 8192.
+    /// The size of one request's head in bytes, at least 8192.
     pub request_head_bytes: usize,
-    /// How long open connections may go on after the order to stop.
+    /// How long open connections may continue after the exporter is told to stop.
     pub drain: Duration,
 }
 
@@ -46,7 +50,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The same with as many connections as the process has descriptors for, a reserve left out.
+    /// Lowers the number of connections to what the process has descriptors for, less a reserve.
     pub fn within_descriptors(self) -> Self {
         self.within(getrlimit(Resource::Nofile).current)
     }

@@ -1,4 +1,5 @@
-//! What the exporter counts. Every label is one of a few words of ours, so that no stranger makes series.
+//! What the exporter counts. All label values come from fixed sets, so a stranger cannot create new
+//! series.
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue},
@@ -6,20 +7,20 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// The exporter's counters; clones count together.
+/// The exporter's counters. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     /// Requests, by document and status.
     pub requests: Family<RequestLabels, Counter>,
     /// Refused tokens, by reason.
     pub refused_tokens: Family<TokenLabels, Counter>,
-    /// Connections that were closed without an answer, by reason.
+    /// Connections closed without an answer, by reason.
     pub dropped_connections: Family<DroppedLabels, Counter>,
     /// Open connections.
     pub connections: Gauge,
 }
 
-/// What a request was for, and how it ended.
+/// What a request was for, and its outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RequestLabels {
     /// The document.
@@ -28,7 +29,7 @@ pub struct RequestLabels {
     pub code: u16,
 }
 
-/// The documents, and `Other` for whatever else was asked for.
+/// The requested document, or `Other` for any other path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[allow(missing_docs, reason = "the words say it")]
 pub enum DocumentLabel {
@@ -38,14 +39,14 @@ pub enum DocumentLabel {
     Other,
 }
 
-/// Why a token was refused.
+/// The label for a refused token.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct TokenLabels {
-    /// The stable word.
+    /// The stable reason word.
     pub reason: &'static str,
 }
 
-/// Why a connection was closed without an answer.
+/// The label for a connection closed without an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct DroppedLabels {
     /// The reason.
@@ -55,20 +56,20 @@ pub struct DroppedLabels {
 /// Why a connection was closed without an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum Dropped {
-    /// It made room for a newer one of its source, which has as many connections as it may.
+    /// It made room for a newer connection of the same source, which had reached its limit.
     SourceLimit,
-    /// It made room for a newer one, since all places were taken.
+    /// It made room for a newer connection, because all places were taken.
     Crowded,
     /// The TLS handshake failed.
     Handshake,
     /// The TLS handshake took too long.
     HandshakeTimeout,
-    /// It lived as long as a connection may.
+    /// It reached the longest life of a connection.
     Life,
 }
 
 impl Metrics {
-    /// Names the counters in `registry`, below the prefix that it has.
+    /// Adds the counters to `registry`, under its prefix.
     pub fn register(&self, registry: &mut Registry) {
         let metrics = registry.sub_registry_with_prefix("exporter");
         metrics.register("requests", "Requests for metadata", self.requests.clone());

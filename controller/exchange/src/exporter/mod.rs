@@ -1,12 +1,14 @@
-//! What peers may fetch, over HTTPS: the public document, the SPIFFE bundle, and for each peer its own private document.
+//! Serves documents to peers over HTTPS: the public document, the SPIFFE bundle, and each peer's
+//! private document.
 //!
-//! Nobody who connects here has shown any right yet, so everything that a client can hold or spend has a limit
-//! ([`Limits`]): connections, a source's share of them, the time of the handshake and of a request's head, its bytes, the
-//! life of a connection. Requests have no body and are GET or HEAD. Documents are ready-made bytes ([`Published`]),
-//! swapped whole when the federation changes; a request costs a lookup and, for the private one, one signature check.
+//! A client has proved nothing when it connects, so [`Limits`] bounds everything that it can hold
+//! or spend: connections, each source's share of them, the time of the handshake, the time and
+//! bytes of a request's head, and the life of a connection. Requests are GET or HEAD, without a
+//! body. Documents are ready-made bytes ([`Published`]), swapped as a whole when the federation
+//! changes. A request costs one lookup; a private document costs a signature check as well.
 //!
-//! Who may read a private document is decided in one place (`authorize`), and every refusal looks the same from outside:
-//! a stranger does not learn who is a member.
+//! One module, `authorize`, decides who may read a private document. All refusals look the same
+//! from outside, so a stranger cannot find out who is a member.
 
 mod admission;
 mod authorize;
@@ -51,10 +53,11 @@ use tokio::{
 };
 use tracing::warn;
 
-/// How long to wait when the system has no file descriptor left: a connection is closed for that.
+/// How long to wait when the system has no file descriptor left. A connection is closed to free
+/// one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until `shutdown` is ready, then lets open connections finish within [`Limits::drain`].
+/// Serves until `shutdown` is ready, then gives open connections [`Limits::drain`] to finish.
 ///
 /// Each request is answered from what `published` holds at that moment.
 pub async fn serve(
@@ -95,7 +98,7 @@ impl Server {
         }
     }
 
-    /// The next connection. It is taken at once, however many are open: see [`admission`].
+    /// Accepts the next connection at once, however many are open: see [`admission`].
     async fn accept(&self, listener: &TcpListener) -> (TcpStream, SocketAddr) {
         loop {
             match listener.accept().await {
@@ -113,7 +116,7 @@ impl Server {
     }
 
     fn begin(&mut self, (stream, address): (TcpStream, SocketAddr)) {
-        // Those that ended: the set grows no larger than the number of open connections was.
+        // Removes ended tasks, so that the set never outgrows the number of open connections.
         while self.connections.try_join_next().is_some() {}
         let connection = Connection {
             _open: Open::new(self.settings.metrics.connections.clone()),

@@ -1,4 +1,5 @@
-//! Who gets a private document. Each refusal is compared, byte by byte, with that of somebody who sends nothing at all.
+//! Who gets a private document. Each refusal is compared byte by byte with the answer to a request
+//! without any token.
 
 use super::{
     Access, Document, Limits, Published, TokenLabels, Transport,
@@ -15,7 +16,7 @@ use std::sync::Arc;
 
 const PATH: &str = "/metadata/private/federation.json";
 
-/// An exporter with two peers, each with a document of its own.
+/// An exporter with two peers. Each has its own document.
 struct Scene {
     server: TestServer,
     clock: TestClock,
@@ -44,12 +45,12 @@ impl Scene {
         self.begin().await;
     }
 
-    /// It counts as started from its first answer on at the latest.
+    /// An exporter counts as started from its first answer at the latest.
     async fn begin(&self) {
         assert_eq!(self.server.status("GET /").await, 404);
     }
 
-    /// A token for us as nobody has used it yet.
+    /// A token for us that nobody has used yet.
     fn fresh(&mut self, of: &Identity) -> String {
         self.tokens.issue(&of.key, &of.cluster_uuid, &self.ours.cluster_uuid, self.clock.now()).unwrap()
     }
@@ -63,7 +64,7 @@ impl Scene {
         self.ask_with(&format!("Authorization: Bearer {token}\r\n")).await
     }
 
-    /// The whole response but for its date.
+    /// The whole response, except for its date.
     async fn ask_with(&self, headers: &str) -> String {
         let response =
             self.server.says(format!("GET {PATH} HTTP/1.1\r\nHost: x\r\n{headers}Connection: close\r\n\r\n")).await;
@@ -158,7 +159,7 @@ async fn all_refusals_are_one() {
         assert_eq!(scene.ask_with(&headers).await, nothing, "{reason}: {headers}");
         assert_eq!(scene.refused_as(reason), before + 1, "{reason}: {headers}");
     }
-    // The twin: nothing of all that spoiled a token that is good.
+    // The counterpart: none of that spoiled a good token.
     assert!(scene.ask(&spare).await.ends_with("for beta"));
 }
 
@@ -186,7 +187,7 @@ async fn a_token_gets_its_answer_again_within_a_second_and_not_after() {
     assert_eq!(scene.ask(&token).await, first);
     scene.clock.advance(1);
     assert!(scene.ask(&token).await.starts_with("HTTP/1.1 401 "));
-    // Nobody is a member only because a token was good a moment ago.
+    // A token that was good a moment ago does not make its owner a member.
     let token = scene.beta();
     assert!(scene.ask(&token).await.ends_with("for beta"));
     scene.server.published.store(Arc::new(published(&scene.ours, &[(&scene.gamma, "for gamma")])));

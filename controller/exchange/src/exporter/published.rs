@@ -1,21 +1,22 @@
-//! What the exporter serves: ready-made bytes, built when the federation changes and not when somebody asks.
+//! What the exporter serves: ready-made bytes, built when the federation changes, not on each
+//! request.
 
 use super::document::{Document, Head};
 use fedgate_federation::{Federation, document::ClusterUuid, key::PublicKey};
 use std::collections::HashMap;
 
-/// Everything that is served at one moment. By default nothing is.
+/// Everything that is served at one moment. The default serves nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Published {
-    /// What everybody may read; `None` until this cluster has a root.
+    /// The public document. `None` until this cluster has a root.
     pub public: Option<Document>,
-    /// This cluster's SPIFFE bundle; `None` until there is a root.
+    /// This cluster's SPIFFE bundle. `None` until this cluster has a root.
     pub bundle: Option<Document>,
-    /// What peers may read.
+    /// The private documents, and who may read them.
     pub access: Option<Access>,
 }
 
-/// What peers may read, and how one knows that it is they.
+/// Who may read a private document, and how tokens are checked.
 #[derive(Clone, Debug)]
 pub struct Access {
     pub(super) audience: ClusterUuid,
@@ -23,7 +24,7 @@ pub struct Access {
     peers: HashMap<ClusterUuid, PeerAccess>,
 }
 
-/// One peer's.
+/// One peer's access.
 #[derive(Clone, Debug)]
 pub(super) struct PeerAccess {
     pub(super) key: PublicKey,
@@ -34,7 +35,7 @@ impl Published {
     /// What a federation publishes.
     pub fn of(federation: &Federation) -> Self {
         let public = &federation.public_document;
-        // Without a root the documents would be broken ones to whoever reads them.
+        // Without a root, readers would take the documents for broken.
         let is_ready = !public.roots.is_empty();
         Self {
             public: is_ready.then(|| Document::new(public.to_json())),
@@ -49,7 +50,8 @@ impl Published {
 }
 
 impl Access {
-    /// Nobody's yet. `audience` is what tokens have to be meant for, `own_key` this cluster's own.
+    /// Access for no peers yet. `audience` is the audience that tokens must have; `own_key` is this
+    /// cluster's own key.
     pub fn new(audience: ClusterUuid, own_key: PublicKey) -> Self {
         Self { audience, own_key, peers: HashMap::new() }
     }
@@ -60,7 +62,8 @@ impl Access {
         let mut heads = HashMap::new();
         for (cluster, member) in &federation.members {
             let Some(document) = federation.private_documents.get(&member.peer) else { continue };
-            // Most peers may see the same, and share one list of services then: that is written, and kept, once.
+            // Most peers may see the same services and then share one list, so its text is written
+            // and kept once.
             let same = (document.services.as_ptr(), document.gateways.as_slice());
             let head: &Head = heads.entry(same).or_insert_with(|| Head::new(document.head_json()));
             access.allow(cluster.clone(), member.key, head.with(document.tail_json()));
@@ -68,7 +71,7 @@ impl Access {
         access
     }
 
-    /// Lets the cluster whose tokens are signed with `key` read `document`.
+    /// Lets the cluster that signs its tokens with `key` read `document`.
     pub fn allow(&mut self, cluster: ClusterUuid, key: PublicKey, document: Document) {
         self.peers.insert(cluster, PeerAccess { key, document });
     }

@@ -1,4 +1,4 @@
-//! What a whole federation makes of its documents: right for each peer, and kept once where it can be.
+//! What a whole federation publishes: correct for each peer, and kept once where possible.
 
 use super::{Published, published::PeerAccess};
 use crate::loopback::{TestCa, identity};
@@ -39,7 +39,7 @@ fn federation(peers: &[&str]) -> Federation {
         services: ["web", "api"].map(service).into(),
         ..Objects::default()
     };
-    // When the roots that tests make are valid.
+    // A time when the roots that tests make are valid.
     let now = Timestamp::from_second(1_767_225_600).unwrap();
     let knowledge: BTreeMap<_, _> = objects.federations.iter().map(|object| knowledge(object, now)).collect();
     let (times, previous) = (Times::default(), &Default::default());
@@ -94,7 +94,7 @@ async fn body(access: &PeerAccess) -> Vec<u8> {
 #[tokio::test]
 async fn each_peers_document_is_its_own_and_the_services_are_kept_once() {
     let mut federation = federation(&["beta", "gamma", "delta"]);
-    // Delta sees something else than the others.
+    // Delta sees something different from the others.
     let delta = PeerName::parse("delta").unwrap();
     let other = fedgate_federation::document::PrivateDocument {
         services: Vec::new().into(),

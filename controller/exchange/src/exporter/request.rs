@@ -1,4 +1,4 @@
-//! What holds for every request before it gets to a document: GET and HEAD only, and no body.
+//! Checks that apply to every request: GET or HEAD only, and no body.
 
 use super::{Metrics, metrics::DocumentLabel};
 use axum::{
@@ -11,7 +11,7 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use std::convert::Infallible;
 
-/// Answers one request; after the `last` one the connection closes.
+/// Answers one request. After the `last` one, the connection closes.
 pub(super) async fn answer(
     request: Request<Body>,
     router: &TowerToHyperService<Router>,
@@ -20,7 +20,7 @@ pub(super) async fn answer(
 ) -> Result<Response<Body>, Infallible> {
     if let Some(mut refused) = refuse(&request) {
         metrics.answered(DocumentLabel::Other, refused.status().as_u16());
-        // Bytes of a body that nobody reads must not be taken for the next request.
+        // The body is not read, so its bytes must not be taken for the next request.
         close(&mut refused);
         return Ok(refused);
     }

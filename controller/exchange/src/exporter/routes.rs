@@ -1,4 +1,4 @@
-//! From a path to a document.
+//! Maps paths to documents.
 
 use super::{Document, ExporterSettings, Published, admission::Place, authorize::Authorizer, metrics::DocumentLabel};
 use arc_swap::ArcSwap;
@@ -12,14 +12,14 @@ use axum::{
 use fedgate_federation::document::{PRIVATE_PATH, PUBLIC_PATH, SPIFFE_BUNDLE_PATH};
 use std::sync::Arc;
 
-/// What every handler has.
+/// The state shared by all handlers.
 pub(super) struct Exporter {
     pub(super) settings: Arc<ExporterSettings>,
     pub(super) published: Arc<ArcSwap<Published>>,
     pub(super) authorizer: Authorizer,
 }
 
-/// The documents' paths. A path is compared byte by byte, so that there is one way to write each.
+/// Routes the documents' paths. Paths are compared byte by byte, so each has exactly one spelling.
 pub(super) fn router(settings: Arc<ExporterSettings>, published: Arc<ArcSwap<Published>>) -> Router {
     let path = |suffix| format!("{}{suffix}", settings.path.as_str());
     Router::new()
@@ -72,7 +72,8 @@ impl Exporter {
     }
 }
 
-/// A document, or that the client has it already, or that there is none yet: half a document would count as broken.
+/// Answers with a document, with 304 if the client already has it, or with 503 while there is none.
+/// Half a document would count as broken.
 fn open(document: Option<&Document>, headers: &HeaderMap) -> Response {
     match document {
         Some(document) => answer(document, headers),
@@ -80,13 +81,14 @@ fn open(document: Option<&Document>, headers: &HeaderMap) -> Response {
     }
 }
 
-/// The one answer to whoever may not read it.
+/// The answer to every client without access.
 fn unauthorized() -> Response {
     (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], "unauthorized\n").into_response()
 }
 
 fn answer(document: &Document, headers: &HeaderMap) -> Response {
-    // Whoever stores it asks again each time, and nobody stores it for others: the private one is for one peer.
+    // A client may store the document but must ask again each time. Shared caches may not store it,
+    // because private documents are for one peer.
     let etag = [(header::ETAG, document.etag().clone())];
     let rules = [(header::CACHE_CONTROL, "private, no-cache")];
     if headers.get_all(header::IF_NONE_MATCH).iter().any(|sent| document.is_in(sent)) {

@@ -1,4 +1,4 @@
-//! The server against clients that don't behave. What a client gets is compared byte by byte where it matters.
+//! The server against misbehaving clients. Answers are compared byte by byte where it matters.
 
 use super::{
     Document, Dropped, DroppedLabels, ExporterSettings, Limits, MetadataPath, Metrics, Published, ServerTls, Transport,
@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-/// Longer than anything here takes, shorter than a person waits.
+/// Longer than anything here takes, shorter than a person would wait.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 pub(crate) struct TestServer {
@@ -69,10 +69,10 @@ impl TestServer {
     }
 }
 
-/// What comes until the server closes.
+/// Everything up to the end, when the server closes.
 async fn read_all(stream: &mut TcpStream) -> String {
     let mut response = Vec::new();
-    // A reset is an end as well.
+    // A reset is an end too.
     let _ = timeout(DEADLINE, stream.read_to_end(&mut response)).await.expect("the server closes");
     String::from_utf8(response).unwrap()
 }
@@ -258,7 +258,7 @@ async fn one_source_has_its_share_and_all_together_have_theirs() {
     assert!(timeout(Duration::from_millis(100), two[1].read_u8()).await.is_err(), "the other one is still open");
     assert_eq!(dropped(&server, Dropped::SourceLimit), 1);
 
-    // Behind a proxy there are no shares, and the oldest of all makes room.
+    // Behind a proxy there are no shares, and the oldest connection of all makes room.
     let server = TestServer::plain(Limits { connections_per_source: None, ..limits }).await;
     let mut four = Vec::new();
     for _ in 0..4 {
@@ -281,7 +281,7 @@ async fn connect_from(source: &str, server: &TestServer) -> std::io::Result<TcpS
     socket.connect(server.address).await
 }
 
-/// Opens connections that say nothing, from ten addresses by turns, as fast as it can, until it is dropped.
+/// Opens silent connections, in turn from ten addresses, as fast as it can, until it is dropped.
 fn idle_flood(server: &Arc<TestServer>, opened: &Arc<std::sync::atomic::AtomicUsize>) -> tokio::task::JoinSet<()> {
     let mut flood = tokio::task::JoinSet::new();
     for n in 0..10 {
@@ -293,7 +293,8 @@ fn idle_flood(server: &Arc<TestServer>, opened: &Arc<std::sync::atomic::AtomicUs
                     opened.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                     kept.push_back(stream);
                 }
-                // The attacker's descriptors are this process's: the oldest of its sockets are let go, long after the server did.
+                // The attacker's descriptors belong to this process too. So it closes its oldest
+                // sockets, long after the server did.
                 if kept.len() > 40 {
                     kept.pop_front();
                 }
@@ -304,7 +305,8 @@ fn idle_flood(server: &Arc<TestServer>, opened: &Arc<std::sync::atomic::AtomicUs
     flood
 }
 
-/// Connections that only stay open must keep nobody out, whoever is asked for and from wherever.
+/// Connections that are only held open must lock nobody out, whichever document is requested and
+/// wherever the peer is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_gets_through_a_flood_of_idle_connections() {
     let ca = TestCa::new();
@@ -336,13 +338,13 @@ async fn a_peer_gets_through_a_flood_of_idle_connections() {
         }
     };
     timeout(DEADLINE, shrunk).await.expect("no more stay open than there are places");
-    // The twin: who floods loses his own connections, the oldest first.
+    // The counterpart: the source of the flood loses its own connections, oldest first.
     let mut oldest = connect_from("127.0.9.1", &server).await.unwrap();
     let _more = futures_util::future::join_all((0..16).map(|_| connect_from("127.0.9.1", &server))).await;
     assert_eq!(read_all(&mut oldest).await, "");
 }
 
-/// A connection that was answered and is still open.
+/// A connection that got an answer and is still open.
 async fn held(server: &TestServer) -> TcpStream {
     let mut stream = server.connect().await;
     stream.write_all(format!("{PUBLIC}\r\n").as_bytes()).await.unwrap();
@@ -353,7 +355,7 @@ async fn held(server: &TestServer) -> TcpStream {
 
 #[tokio::test]
 async fn it_stops_when_told_with_connections_open() {
-    // None of them is in the middle of an answer, so there is nothing to wait for.
+    // None of the connections is in the middle of an answer, so there is nothing to wait for.
     let mut server = TestServer::plain(Limits { drain: 1000 * DEADLINE, ..Limits::default() }).await;
     let mut open = held(&server).await;
     let _silent = server.connect().await;
@@ -381,7 +383,7 @@ async fn a_new_certificate_is_served_without_a_restart_and_an_old_connection_goe
         reqwest::Client::builder().tls_certs_only([root]).no_proxy().build().unwrap()
     };
     let (before, after) = (client(&ca), client(&next));
-    // As DKP's importer does it: a plain GET with no Accept.
+    // Like DKP's importer: a plain GET without Accept.
     assert_eq!(before.get(&url).send().await.unwrap().text().await.unwrap(), "{\"public\":1}");
     assert!(after.get(&url).send().await.is_err());
     let leaf = next.leaf();

@@ -1,34 +1,35 @@
-//! How the exporter is set up.
+//! The exporter's settings.
 
 use super::{Limits, Metrics, ServerTls};
 use fedgate_process::clock::Clock;
 use std::{fmt, sync::Arc};
 
-/// What [`super::serve`] needs besides a listener and what to serve.
+/// What [`super::serve`] needs, apart from a listener and the documents.
 #[derive(Clone)]
 pub struct ExporterSettings {
-    /// The path that the documents' suffixes are appended to.
+    /// The path that each document's suffix is appended to.
     pub path: MetadataPath,
     /// Whether the exporter speaks TLS itself.
     pub transport: Transport,
-    /// How much a stranger may take.
+    /// How much a stranger may use.
     pub limits: Limits,
-    /// What tokens' times are compared with.
+    /// The clock that tokens' times are compared with.
     pub clock: Arc<dyn Clock>,
-    /// What is counted.
+    /// The exporter's counters.
     pub metrics: Metrics,
 }
 
-/// How the exporter speaks to its clients.
+/// How the exporter talks to its clients.
 #[derive(Clone, Debug)]
 pub enum Transport {
-    /// HTTP without TLS, for a proxy on the same machine or network that terminates TLS.
+    /// HTTP without TLS, behind a proxy on the same machine or network that terminates TLS.
     Plain,
-    /// HTTPS with a certificate that can be replaced.
+    /// HTTPS, with a certificate that can be replaced.
     Tls(Arc<ServerTls>),
 }
 
-/// The path under which the documents stand, without a slash at the end: `/metadata` unless set, empty for the root.
+/// The path prefix of the documents, without a trailing slash: `/metadata` by default, empty for
+/// the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetadataPath(Box<str>);
 
@@ -38,10 +39,10 @@ pub struct MetadataPath(Box<str>);
 pub struct InvalidPath;
 
 impl MetadataPath {
-    /// Reads a path; one slash at its end is passed over.
+    /// Parses a path. One trailing slash is ignored.
     ///
     /// # Errors
-    /// [`InvalidPath`] for what a client or a proxy could write in more than one way.
+    /// [`InvalidPath`] for a path that clients or proxies could spell in more than one way.
     pub fn parse(text: &str) -> Result<Self, InvalidPath> {
         let path = text.strip_suffix('/').unwrap_or(text);
         let plain = |part: &str| part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._~-".contains(&b));
@@ -53,7 +54,7 @@ impl MetadataPath {
         }
     }
 
-    /// The path, without a slash at its end.
+    /// The path, without a trailing slash.
     pub fn as_str(&self) -> &str {
         &self.0
     }

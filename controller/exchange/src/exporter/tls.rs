@@ -1,4 +1,4 @@
-//! The exporter's certificate, replaced while it serves.
+//! The exporter's certificate, which can be replaced while it serves.
 
 use arc_swap::ArcSwap;
 use fedgate_federation::credentials::keys_match;
@@ -12,24 +12,24 @@ use rustls::{
 };
 use std::sync::Arc;
 
-/// The certificate and key of the HTTPS server. Connections that are open keep the one that they began with.
+/// The HTTPS server's certificate and key. Open connections keep the ones they started with.
 pub struct ServerTls(ArcSwap<ServerConfig>);
 
-/// Why a certificate and key cannot be served. It quotes neither of them.
+/// Why a certificate and key cannot be used. The message quotes neither.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerTlsError {
-    /// The chain is no PEM, or holds no certificate.
+    /// The chain is not PEM, or holds no certificate.
     #[error("the certificate chain: {0}")]
     Chain(String),
-    /// The key is no PEM, or none that is known.
+    /// The key is not PEM, or of an unknown type.
     #[error("the private key: expected a PEM block PRIVATE KEY, EC PRIVATE KEY or RSA PRIVATE KEY, {0}")]
     Key(&'static str),
-    /// The key is another certificate's.
+    /// The key belongs to another certificate.
     #[error(
         "the private key: expected that of the certificate, found that of another; were only one of the two files replaced?"
     )]
     Mismatch,
-    /// The two cannot be used, for another reason.
+    /// The two cannot be used for another reason.
     #[error(
         "certificate and key cannot be used: expected X.509 version 3 and a key on P-256, P-384 or P-521, an Ed25519 key, or an RSA key of 2048 to 8192 bits"
     )]
@@ -37,7 +37,7 @@ pub enum ServerTlsError {
 }
 
 impl ServerTls {
-    /// Reads a certificate chain and its key, both PEM.
+    /// Parses a certificate chain and its key, both in PEM.
     ///
     /// # Errors
     /// What is wrong with them.
@@ -45,10 +45,10 @@ impl ServerTls {
         Ok(Self(ArcSwap::new(read(chain, key)?)))
     }
 
-    /// Serves another certificate and key from the next connection on.
+    /// Uses another certificate and key from the next connection on.
     ///
     /// # Errors
-    /// What is wrong with them; the ones before stay.
+    /// What is wrong with them. The previous ones then stay in use.
     pub fn replace(&self, chain: &[u8], key: &[u8]) -> Result<(), ServerTlsError> {
         self.0.store(read(chain, key)?);
         Ok(())
@@ -87,7 +87,7 @@ fn read(chain: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, ServerTlsError> {
     Ok(Arc::new(config))
 }
 
-/// What is there in place of a chain.
+/// The error for a chain that cannot be read.
 fn unreadable(checked: &Result<bool, String>) -> ServerTlsError {
     let why = checked.as_ref().err().cloned();
     ServerTlsError::Chain(
@@ -95,7 +95,8 @@ fn unreadable(checked: &Result<bool, String>) -> ServerTlsError {
     )
 }
 
-/// The library's own message quotes the line at fault, which is the key itself when its line breaks are lost.
+/// Does not use the library's own message: it quotes the faulty line, which can be the key itself
+/// if its line breaks are lost.
 fn found(error: &pem::Error) -> &'static str {
     match error {
         pem::Error::NoItemsFound => "found none",

@@ -1,15 +1,15 @@
-//! The metadata endpoint's certificate in its two files.
+//! The metadata endpoint's certificate, read from its two files.
 
 use super::ServerTls;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The metadata endpoint's certificate, and where it comes from.
+/// The metadata endpoint's certificate, and the files it comes from.
 pub struct MetadataTls {
     certificate: PathBuf,
     key: PathBuf,
-    /// What the exporter serves with.
+    /// The certificate that the exporter uses.
     pub tls: Arc<ServerTls>,
 }
 
@@ -28,7 +28,7 @@ impl MetadataTls {
     /// Reads both files again.
     ///
     /// # Errors
-    /// As [`Self::read`]; what was read before is still served.
+    /// As [`Self::read`]. The previous certificate then stays in use.
     pub fn replace(&self) -> Result<()> {
         let (chain, secret) = (read("certificate", &self.certificate)?, read("key", &self.key)?);
         self.tls.replace(&chain, &secret).with_context(|| named(&self.certificate, &self.key))

@@ -1,7 +1,8 @@
-//! The HTTPS client of one round with one peer.
+//! The HTTPS client for one round with one peer.
 //!
-//! It is made anew for each round and dropped after it: the two fetches of a round share a connection, no connection
-//! idles between rounds, and every round checks the endpoint's certificate in full.
+//! Each round makes a new client and drops it at the end. So the two fetches of a round share a
+//! connection, no connection stays idle between rounds, and every round fully checks the endpoint's
+//! certificate.
 
 use super::endpoint::EndpointVerifier;
 use super::{FetchFailure, FetchLimits};
@@ -12,16 +13,17 @@ use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, pki_types::Certific
 use std::{fmt, sync::Arc};
 use tracing::warn;
 
-/// More headers than any server of metadata has a reason to send.
+/// The most headers in an answer; no metadata server has a reason to send more.
 const MAX_HEADERS: usize = 64;
 
-/// The roots of the machine, loaded once and shared by all peers.
+/// The system's root certificates, loaded once and shared by all peers.
 #[derive(Clone)]
 pub struct SystemRoots(Arc<RootCertStore>);
 
 impl SystemRoots {
-    /// Loads the machine's roots (`SSL_CERT_FILE` and `SSL_CERT_DIR` are honoured). What cannot be read is logged and left
-    /// out; without any root, only peers with a `ca` of their own can be verified.
+    /// Loads the system's roots, honouring `SSL_CERT_FILE` and `SSL_CERT_DIR`. A root that cannot
+    /// be read is logged and skipped. Without any root, only peers with their own `ca` can be
+    /// verified.
     pub fn load() -> Self {
         let found = rustls_native_certs::load_native_certs();
         for error in &found.errors {
@@ -32,10 +34,10 @@ impl SystemRoots {
         Self(Arc::new(roots))
     }
 
-    /// These roots and no others.
+    /// Uses exactly these roots.
     ///
     /// # Errors
-    /// When one of them is no certificate.
+    /// If one of them is not a certificate.
     pub fn only(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> Result<Self, rustls::Error> {
         let mut roots = RootCertStore::empty();
         certificates.into_iter().try_for_each(|certificate| roots.add(certificate))?;
@@ -57,7 +59,8 @@ impl fmt::Debug for SystemRoots {
     }
 }
 
-/// A client for one peer: HTTP/1.1, TLS 1.2 or 1.3, no redirects, no proxy, no compression, no second try.
+/// Builds a client for one peer: HTTP/1.1, TLS 1.2 or 1.3, no redirects, no proxy, no compression,
+/// no retries.
 pub(super) fn client(tls: &EndpointTls, roots: &SystemRoots, limits: &FetchLimits) -> Result<Client, FetchFailure> {
     let builder = Client::builder()
         .user_agent(concat!("fedgate/", env!("CARGO_PKG_VERSION")))

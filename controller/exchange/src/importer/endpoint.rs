@@ -1,9 +1,10 @@
-//! Whether a metadata endpoint is the one that the operator means.
+//! Verifies that a metadata endpoint is the one the operator means.
 //!
-//! A certificate by a system root, or by one of `spec.metadata.ca`, as everywhere (RFC 5280). Besides, the endpoint may show exactly a
-//! certificate that stands in `ca`: `openssl req -x509` makes certificates that sign themselves and are CA certificates as well, which
-//! path validation refuses as a server's, and Go's TLS takes. Its name and its dates count all the same, and the handshake proves that
-//! the endpoint has its key.
+//! As usual (RFC 5280), the certificate must come from a system root or from one in
+//! `spec.metadata.ca`. It may also be identical to a certificate in `ca`. `openssl req -x509` makes
+//! self-signed certificates that are CA certificates too; path validation refuses these for a
+//! server, but Go's TLS accepts them. Name and dates are checked in this case as well, and the
+//! handshake proves that the endpoint holds the key.
 
 use crate::tls::VerifyCertificate;
 use rustls::client::danger::ServerCertVerifier;
@@ -15,16 +16,16 @@ use rustls::{CertificateError, Error, RootCertStore};
 use std::sync::Arc;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// Verifies by roots, and takes certificates that are named one by one.
+/// Verifies by roots, and also accepts certificates listed one by one.
 #[derive(Debug)]
 pub(super) struct EndpointVerifier {
-    /// `None` when there is no root at all.
+    /// `None` if there are no roots at all.
     by_roots: Option<Arc<WebPkiServerVerifier>>,
     exactly: Box<[Box<[u8]>]>,
 }
 
 impl EndpointVerifier {
-    /// `exactly`: certificates of `spec.metadata.ca`, which are among `roots` too.
+    /// `exactly` lists the certificates of `spec.metadata.ca`, which are also among `roots`.
     pub(super) fn new(
         roots: Arc<RootCertStore>,
         exactly: &[Box<[u8]>],

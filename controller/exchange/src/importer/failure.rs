@@ -1,4 +1,4 @@
-//! Why a fetch failed, said so that an operator knows where to look: short, and without anything secret.
+//! Why a fetch failed, in short messages that tell operators where to look and reveal no secrets.
 
 use crate::tls::{alert_name, moment};
 use fedgate_federation::knowledge::ExchangeReason;
@@ -7,22 +7,23 @@ use fedgate_process::words::causes;
 use rustls::{CertificateError, Error as TlsError};
 use std::{error::Error, fmt, io};
 
-/// Why a document was not fetched. It quotes neither the URL nor the token, and of what a peer said only short, harmless text.
+/// Why a document was not fetched. The message quotes neither the URL nor the token, and only
+/// short, harmless text from the peer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FetchFailure {
-    /// The name could not be looked up, or nobody answered at the address.
+    /// The name lookup failed, or nothing answered at the address.
     #[error("cannot connect to the endpoint: {0}")]
     Connect(String),
-    /// TLS did not come about.
+    /// The TLS handshake failed.
     #[error("TLS: {0}")]
     Tls(String),
-    /// The time was over.
+    /// The time limit was reached.
     #[error("timed out {0}; check firewalls between the clusters, and whether the peer's controller runs")]
     Timeout(&'static str),
-    /// The connection was lost, or what came over it was not HTTP.
+    /// The connection was lost, or what arrived was not HTTP.
     #[error("{0}")]
     Broken(String),
-    /// The server answered with another status than 200.
+    /// The server answered with a status other than 200.
     #[error("{0}")]
     Status(Refused),
     /// The body is larger than allowed.
@@ -33,7 +34,7 @@ pub enum FetchFailure {
         /// The limit.
         limit: usize,
     },
-    /// The body is compressed though nobody asked for that.
+    /// The body is compressed, although compression was not requested.
     #[error(
         "the document: expected no content encoding, which is what was asked for, found {:?}; switch compression off in the proxy in \
          front of the peer's controller",
@@ -42,12 +43,12 @@ pub enum FetchFailure {
     Encoded(String),
 }
 
-/// An answer that is no document, with what it says of the reason.
+/// An answer without a document, with the reason it gives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refused {
     /// The HTTP status.
     pub status: u16,
-    /// `Location`, of a redirect.
+    /// `Location`, if the answer is a redirect.
     pub location: Option<String>,
     /// `Retry-After`.
     pub retry_after: Option<String>,
@@ -89,7 +90,7 @@ impl Refused {
 }
 
 impl FetchFailure {
-    /// The word of DKP's conditions.
+    /// The reason word, as in DKP's conditions.
     pub fn reason(&self) -> ExchangeReason {
         match self {
             Self::Status(_) => ExchangeReason::NonOkResponse,
@@ -97,7 +98,7 @@ impl FetchFailure {
         }
     }
 
-    /// Whether the server did not get as far as an answer, so that another question has no better chance.
+    /// Returns true if the server gave no answer at all, so another request has no better chance.
     pub(super) fn is_silence(&self) -> bool {
         matches!(self, Self::Connect(_) | Self::Tls(_) | Self::Timeout(_) | Self::Broken(_))
     }
@@ -117,7 +118,7 @@ impl From<&reqwest::Error> for FetchFailure {
         if error.is_timeout() {
             return Self::Timeout(if error.is_connect() { "while connecting" } else { "while fetching" });
         }
-        // The outer errors say only that a request failed, and one of them shows the URL.
+        // The outer errors only say that a request failed, and one of them shows the URL.
         let cause = causes(error).skip(1).last().map_or_else(String::new, |cause| plain(&cause.to_string()));
         match error.is_connect() {
             true => Self::Connect(cause),
@@ -129,7 +130,7 @@ impl From<&reqwest::Error> for FetchFailure {
 const NO_ROUTE: &str = "there is no route to spec.metadataEndpoint; check the networks between the clusters";
 const CUT_OFF: &str = "the connection ended in the middle of the document; it is tried again";
 
-/// A cause in words of the network, not of the libraries that have noticed it.
+/// Rewrites a cause in terms of the network instead of the library that noticed it.
 fn plain(cause: &str) -> String {
     let cause = cause.split(" (os error").next().unwrap_or(cause);
     let known = [
@@ -176,14 +177,15 @@ fn plain(cause: &str) -> String {
 }
 
 fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a TlsError> {
-    // An I/O error's source is its content's source, so the content itself has to be asked for, and it may be wrapped twice.
+    // `source` of an I/O error skips the error it wraps, so that has to be read directly. It may be
+    // wrapped twice.
     match error.downcast_ref::<io::Error>() {
         Some(error) => error.get_ref().and_then(|inner| tls_error(inner)),
         None => error.downcast_ref(),
     }
 }
 
-/// A TLS error with what to do about it.
+/// A TLS error, with what to do about it.
 pub(super) fn tls(error: &TlsError) -> String {
     match error {
         TlsError::InvalidCertificate(invalid) => certificate(invalid),
@@ -210,7 +212,7 @@ fn certificate(invalid: &CertificateError) -> String {
         NotValidForNameContext, NotValidYet, NotValidYetContext, UnknownIssuer, UnsupportedSignatureAlgorithmContext,
     };
     match invalid {
-        // A bad signature: a CA of the same name, but with another key.
+        // A bad signature means a CA with the same name but another key.
         UnknownIssuer | BadSignature => {
             "the endpoint's certificate comes from no system root and not from spec.metadata.ca; put the CA that issued it there".into()
         }
@@ -248,7 +250,7 @@ fn certificate(invalid: &CertificateError) -> String {
     }
 }
 
-/// The names of a certificate, as the library has them: `DnsName("gw.example")`.
+/// The names in a certificate, which the library writes as `DnsName("gw.example")`.
 fn names(presented: &[String]) -> String {
     const MOST: usize = 5;
     let plain = |name: &String| {

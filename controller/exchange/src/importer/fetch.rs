@@ -1,4 +1,4 @@
-//! One GET whose every dimension is bounded: time by the client, bytes here.
+//! One bounded GET: the client limits the time, this module the bytes.
 
 use super::{FetchFailure, failure::Refused};
 use fedgate_federation::knowledge::ClockReading;
@@ -9,33 +9,34 @@ use reqwest::{
     header::{AGE, CONTENT_ENCODING, DATE, ETAG, HeaderValue, IF_NONE_MATCH, LOCATION, RETRY_AFTER},
 };
 
-/// The longest entity tag that is kept; a longer one is passed over, and the document is fetched in full each time.
+/// The longest entity tag that is kept. A longer one is ignored, and the document is fetched in
+/// full each time.
 const MAX_ETAG: usize = 256;
 
-/// The most bytes that are read of a body that says why there is no document.
+/// How many bytes to read of a body that explains why there is no document.
 const EXPLANATION: usize = 2048;
 
-/// What to get.
+/// What to fetch.
 pub(super) struct Get<'a> {
     pub(super) url: String,
     /// The token, for a document that needs one.
     pub(super) bearer: Option<&'a str>,
-    /// The entity tag of the document that is known.
+    /// The entity tag of the known document.
     pub(super) known: Option<&'a str>,
-    /// The most bytes of the body.
+    /// The size limit of the body in bytes.
     pub(super) limit: usize,
 }
 
-/// What came back.
+/// A successful answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// The document, and its entity tag if the server has such.
+    /// The document, and its entity tag if the server sent one.
     Fresh { body: Vec<u8>, etag: Option<String> },
-    /// The document that is known is still the newest.
+    /// The known document is still current.
     NotModified,
 }
 
-/// What came back, and what it tells of the server's clock.
+/// The outcome, and what the answer reveals about the server's clock.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fetched {
     pub(super) answer: Result<Answer, FetchFailure>,
@@ -73,7 +74,8 @@ async fn answer(response: Response, may_be_known: bool, get: &Get<'_>) -> Result
     }
 }
 
-/// What an answer says of why it is none. A server may repeat what it was asked, so the token is taken out of it.
+/// Reads from an answer why there is no document. A server may echo the request, so the token is
+/// removed.
 async fn refused(response: Response, token: Option<&str>) -> Refused {
     let header = |name| {
         let value = response.headers().get(name)?;
@@ -87,7 +89,7 @@ async fn refused(response: Response, token: Option<&str>) -> Refused {
     Refused { status, location, retry_after, line }
 }
 
-/// The first line of a body that is text.
+/// The first line of a body, if it is text.
 async fn first_line(mut response: Response, token: Option<&str>) -> Option<String> {
     if response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return None;
@@ -102,7 +104,8 @@ async fn first_line(mut response: Response, token: Option<&str>) -> Option<Strin
     Some(without_token(line, token))
 }
 
-/// A text that may be cut off in the middle of a character; `None` for other bytes.
+/// The text in these bytes, which may end in the middle of a character. `None` if they are not
+/// UTF-8.
 pub(super) fn beginning_in_utf8(bytes: &[u8]) -> Option<&str> {
     match str::from_utf8(bytes) {
         Ok(text) => Some(text),
@@ -113,7 +116,7 @@ pub(super) fn beginning_in_utf8(bytes: &[u8]) -> Option<&str> {
     }
 }
 
-/// The title of a page: of an HTML page the first line says nothing.
+/// The title of an HTML page, whose first line says nothing useful.
 fn title(text: &str) -> Option<&str> {
     if !text.trim_start().starts_with('<') {
         return None;
@@ -124,13 +127,14 @@ fn title(text: &str) -> Option<&str> {
     text.get(from..to).map(str::trim).filter(|title| !title.is_empty())
 }
 
-/// The text without any part of the token.
+/// Replaces every part of the token in a text.
 fn without_token(text: &str, token: Option<&str>) -> String {
     let parts = token.into_iter().flat_map(|token| token.split('.')).filter(|part| part.len() >= 8);
     parts.fold(text.to_owned(), |text, part| text.replace(part, "<token>"))
 }
 
-/// When the answer was made (RFC 9110 section 6.6.1), by the server's clock. One from a cache (section 5.1 of RFC 9111) is older.
+/// The server's time when it made the answer (RFC 9110 section 6.6.1). `None` for answers from a
+/// cache (RFC 9111 section 5.1), which are older.
 fn date(response: &Response) -> Option<Timestamp> {
     if response.headers().contains_key(AGE) {
         return None;
@@ -144,7 +148,7 @@ fn entity_tag(response: &Response) -> Option<String> {
 }
 
 async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>, FetchFailure> {
-    // We ask for none, and unpacking turns few bytes into many.
+    // We ask for no encoding, and decompression can turn few bytes into many.
     if let Some(encoding) = response.headers().get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
         return Err(FetchFailure::Encoded(String::from_utf8_lossy(encoding.as_bytes()).into()));
     }

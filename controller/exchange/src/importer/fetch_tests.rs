@@ -1,4 +1,5 @@
-//! One fetch against servers that lie, hang, swell and break. Each refusal has a twin that is let through.
+//! One fetch from servers that lie, hang, flood or break. Each refusal has a counterpart that is
+//! accepted.
 
 use super::{
     FetchFailure, FetchLimits, SystemRoots,
@@ -48,11 +49,11 @@ async fn says(leaf: &Leaf, response: impl Into<Vec<u8>>) -> Server {
 async fn send(mut stream: TlsStream<TcpStream>, response: Vec<u8>) {
     let _ = stream.write_all(&response).await;
     let _ = stream.shutdown().await;
-    // Closing with bytes unread would reset the connection, and the client might lose the response.
+    // Closing with unread bytes would reset the connection, and the client might lose the response.
     let _ = stream.read_to_end(&mut Vec::new()).await;
 }
 
-/// What comes of a server, whose certificate is good, that sends `response`.
+/// The outcome for a server with a good certificate that sends `response`.
 async fn answer_to(response: impl Into<Vec<u8>>) -> Result<Answer, FetchFailure> {
     let ca = TestCa::new();
     fetch(&says(&ca.leaf(), response).await, &ca).await
@@ -185,7 +186,7 @@ async fn a_server_that_repeats_the_token_does_not_get_it_into_a_message() {
     assert!(token.split('.').all(|part| !told.contains(part)), "{told}");
 }
 
-/// Interim answers (RFC 9110 section 15.2) are no answer, however many come.
+/// Interim answers (RFC 9110 section 15.2) are not answers, however many come.
 #[tokio::test]
 async fn endless_interim_answers_end_at_the_timeout_and_a_few_are_passed_over() {
     let few = format!("{}HTTP/1.1 200 OK\r\n\r\n{{}}", "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n".repeat(3));
@@ -317,7 +318,7 @@ async fn slowness_ends_at_the_timeout_wherever_it_happens() {
     })
     .await;
     assert_eq!(fetch(&before_head, &ca).await, Err(FetchFailure::Timeout("while fetching")));
-    // A byte now and then: no single read takes long.
+    // A byte now and then, so that no single read takes long.
     let in_body = Server::tls(&ca.leaf(), |_, mut stream| async move {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n").await;
         let mut tick = tokio::time::interval(Duration::from_millis(20));
@@ -337,7 +338,7 @@ async fn the_certificate_must_come_from_the_peers_ca_or_a_system_root() {
     let system = SystemRoots::only([ca.der().into_vec().into()]).unwrap();
     assert_eq!(fetch_with(&server, &own(&ca), &no_roots()).await, fresh("{}"));
     assert_eq!(fetch_with(&server, &EndpointTls::System, &system).await, fresh("{}"));
-    // In addition to the system's roots, not in place of them.
+    // In addition to the system's roots, not instead of them.
     assert_eq!(fetch_with(&server, &own(&other), &system).await, fresh("{}"));
     for tls in [own(&other), EndpointTls::System] {
         let failure = fetch_with(&server, &tls, &no_roots()).await.unwrap_err();
@@ -356,12 +357,12 @@ async fn the_certificate_must_be_valid_now_and_for_the_host() {
         let failure = fetch(&server, &ca).await.unwrap_err();
         assert!(matches!(&failure, FetchFailure::Tls(message) if message.contains(word)), "{failure:?}");
         assert!(matches!(&failure, FetchFailure::Tls(message) if message.contains(detail)), "{failure:?}");
-        // The twin: only the certificate was at fault.
+        // The counterpart: only the certificate was at fault.
         assert_eq!(fetch_with(&server, &EndpointTls::Unverified, &no_roots()).await, fresh("{}"));
     }
 }
 
-/// As `openssl req -x509` makes it; Go's TLS takes it as well.
+/// As `openssl req -x509` makes it. Go's TLS accepts it too.
 #[tokio::test]
 async fn a_ca_certificate_is_a_servers_only_when_it_is_exactly_the_one_in_ca() {
     let ca = TestCa::for_host("127.0.0.1", 2100);
@@ -371,15 +372,15 @@ async fn a_ca_certificate_is_a_servers_only_when_it_is_exactly_the_one_in_ca() {
         fetch_with(server, &tls, &system).await.unwrap_err().to_string()
     };
     assert_eq!(fetch_with(&server, &exactly(&ca), &no_roots()).await, fresh("{}"));
-    // A leaf that it signed is taken by the same `ca`, and another certificate for the same host is not.
+    // The same `ca` accepts a leaf that it signed, but no other certificate for the same host.
     let leaf = says(&ca.leaf(), "HTTP/1.1 200 OK\r\n\r\n{}").await;
     assert_eq!(fetch_with(&leaf, &exactly(&ca), &no_roots()).await, fresh("{}"));
     let twin = TestCa::for_host("127.0.0.1", 2100);
     assert!(refusal(&server, exactly(&twin), no_roots()).await.contains("spec.metadata.ca"));
-    // A system root says nothing of who has this address.
+    // A system root does not say who owns this address.
     let system = SystemRoots::only([ca.der().into_vec().into()]).unwrap();
     assert!(refusal(&server, EndpointTls::System, system).await.contains("CA certificate as its own"));
-    // Host and dates count.
+    // Host and dates are checked.
     let elsewhere = TestCa::for_host("meta.beta.example", 2100);
     let server = says(&elsewhere.itself(), "HTTP/1.1 200 OK\r\n\r\n{}").await;
     let message = refusal(&server, exactly(&elsewhere), no_roots()).await;
@@ -405,7 +406,8 @@ async fn a_refused_certificate_is_told_with_its_names_and_dates() {
     }
 }
 
-/// Other servers on the port, plain HTTP both ways, and one that hangs up: one message each, with what to do.
+/// Other servers on the port: plain HTTP in both directions, and one that closes. Each gets its own
+/// message with what to do.
 #[tokio::test]
 async fn what_speaks_something_else_is_told_with_what_to_do() {
     let ca = TestCa::new();
@@ -453,7 +455,7 @@ async fn every_way_for_a_fetch_to_fail_says_what_to_do() {
         let server = says(&leaf, "HTTP/1.1 200 OK\r\n\r\n{}").await;
         said.push(fetch(&server, &ca).await);
     }
-    // The last of them is exactly the certificate in `ca`, and is refused for its name.
+    // The last one shows exactly the certificate in `ca`, and is refused for its name.
     let said: Vec<_> = said.into_iter().map(|answer| format!("peer beta: {}", answer.unwrap_err())).collect();
     crate::readable::assert_readable(&said, crate::advice::problems_of_finding);
 }
@@ -493,7 +495,7 @@ async fn every_answer_tells_of_the_servers_clock_a_refusal_too() {
         let server = says(&ca.leaf(), format!("HTTP/1.1 {head}Content-Length: 0\r\nConnection: close\r\n\r\n")).await;
         fetched_with(&server, &tls, &no_roots(), &clock).await.clock
     };
-    // The test's clock stands at 2026-01-01, midnight.
+    // The test's clock stands at midnight of 2026-01-01.
     for status in ["200 OK", "401 Unauthorized", "304 Not Modified"] {
         let clock = reading(&format!("{status}\r\nDate: Thu, 01 Jan 2026 00:00:40 GMT\r\n")).await.unwrap();
         assert_eq!((clock.ours, clock.skew().as_secs()), (now, 40), "{status}");

@@ -1,4 +1,4 @@
-//! The importer against our own exporter, and against peers that spoil it for the others, or would.
+//! The importer with our own exporter, and with peers that could spoil it for the others.
 
 use super::{
     FetchLimits, Identity, Importer, ImporterSettings, Metrics, PeerUpdate, SystemRoots,
@@ -41,9 +41,9 @@ use tokio::{
     time::timeout,
 };
 
-/// Longer than anything here takes, shorter than a person waits.
+/// Longer than anything here takes, shorter than a person would wait.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// A poll interval that no test lives to see.
+/// A poll interval longer than any test.
 const NEVER: Duration = Duration::from_secs(3600);
 
 /// The cluster that asks.
@@ -195,7 +195,8 @@ fn answered(server: &TestServer, document: DocumentLabel, code: u16) -> u64 {
     server.metrics.requests.get_or_create(&RequestLabels { document, code }).get()
 }
 
-/// A peer that takes connections and never says anything. Counts those that are open, and the most there were.
+/// A peer that accepts connections and never says anything. Counts those open now, and the most
+/// there were.
 async fn silent() -> (Server, Arc<AtomicUsize>, Arc<AtomicUsize>) {
     let (open, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (counted, peak) = (open.clone(), most.clone());
@@ -255,7 +256,7 @@ async fn both_documents_are_fetched_and_a_change_is_seen() {
     assert_eq!(answered(&server, DocumentLabel::Private, 401), 0, "no token is used twice");
 }
 
-/// A clock that panics when it is asked so often for the first time.
+/// A clock that panics at the first call.
 struct Panicking(TestClock, AtomicUsize);
 
 impl Clock for Panicking {
@@ -322,7 +323,7 @@ async fn what_is_known_stays_when_the_peer_goes_bad() {
         assert!(update.changed);
         assert_eq!(update.knowledge.public.unwrap().document, known.public.as_ref().unwrap().document);
     }
-    // Silence says the same of both documents.
+    // After silence, both documents report the same.
     drop(server);
     let update = scene.until("beta", (FetchFailed, FetchFailed)).await;
     assert_eq!(update.knowledge.private.unwrap().document, known.private.unwrap().document);
@@ -354,7 +355,7 @@ async fn a_restart_begins_from_what_is_known() {
     assert!(!update.changed && update.knowledge.private.is_some());
     assert_eq!(answered(&server, DocumentLabel::Private, 304), 1);
 
-    // Of another trust domain nothing is known, whatever the peer's name is.
+    // Nothing is known of another trust domain, even if the peer's name is the same.
     let other = Peer { trust_domain: TrustDomain::parse("other.example").unwrap(), ..peer };
     scene.clock.advance(1);
     scene.poll_from(std::slice::from_ref(&other), &BTreeMap::from([(other.name.clone(), saved)]));
@@ -439,7 +440,7 @@ async fn a_token_waits_for_the_verdict_on_the_uuid_that_the_peer_claims() {
     scene.verdicts.clear();
     scene.poll(&peers);
     assert_eq!(reasons(&scene.next().await), (Succeeded, AwaitingPublic));
-    // A verdict on another UUID is none, and a refusal is no reason to ask.
+    // A verdict on another UUID is not a verdict, and a refusal is no reason to ask.
     scene.judge(&TestCluster { name: "beta", ..TestCluster::new("gamma", &[]) }, true);
     scene.poll(&peers);
     scene.judge(&beta, false);

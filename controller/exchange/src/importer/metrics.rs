@@ -1,4 +1,5 @@
-//! What the importer counts. Peers' names are labels only where an operator has to know which, and then of a hundred peers at most.
+//! What the importer counts. Peer names are labels only where operators need them, and for at most
+//! a hundred peers.
 
 use crate::supervision::Panics;
 use fedgate_core::PeerName;
@@ -14,23 +15,23 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// The importer's counters; clones count together.
+/// The importer's counters. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
-    /// Ended attempts to fetch a document, by document and reason.
+    /// Finished attempts to fetch a document, by document and reason.
     pub exchanges: Family<ExchangeLabels, Counter>,
     /// Probes of peers' gateways, by reason.
     pub probes: Family<ProbeLabels, Counter>,
-    /// What happened with a peer's documents, by peer and reason.
+    /// Events about a peer's documents, by peer and reason.
     pub notices: Family<NoticeLabels, Counter>,
-    /// Peers that are polled.
+    /// The number of polled peers.
     pub peers: Gauge,
     /// Panics in peers' tasks, by task.
     pub(crate) panics: Panics,
     named: Arc<Mutex<BTreeSet<PeerName>>>,
 }
 
-/// What is counted as a notice.
+/// The findings that are counted as notices.
 const NOTICES: [FindingReason; 6] = [
     FindingReason::UuidChanged,
     FindingReason::KeyChanged,
@@ -40,36 +41,37 @@ const NOTICES: [FindingReason; 6] = [
     FindingReason::HeldDocument,
 ];
 
-/// How many peers have a label of their own.
+/// How many peers have their own label.
 const NAMED_PEERS: usize = 100;
 
-/// What happened, and with whose documents.
+/// An event, and the peer whose documents it is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct NoticeLabels {
-    /// The peer's name; empty, which no peer's is, for all peers from the hundred and first on.
+    /// The peer's name. Empty, which is never a peer's name, for all peers beyond the first
+    /// hundred.
     pub peer: String,
-    /// The stable word.
+    /// The stable reason word.
     pub reason: &'static str,
 }
 
-/// How an attempt ended.
+/// How an attempt to fetch a document ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ExchangeLabels {
     /// `public` or `private`.
     pub document: &'static str,
-    /// The word of DKP's conditions.
+    /// The reason word, as in DKP's conditions.
     pub reason: &'static str,
 }
 
-/// What a probe of a peer's gateways gave.
+/// The outcome of a probe of a peer's gateways.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ProbeLabels {
-    /// The word of DKP's condition.
+    /// The reason word, as in DKP's condition.
     pub reason: &'static str,
 }
 
 impl Metrics {
-    /// Names the counters in `registry`, below the prefix that it has.
+    /// Adds the counters to `registry`, under its prefix.
     pub fn register(&self, registry: &mut Registry) {
         let metrics = registry.sub_registry_with_prefix("importer");
         metrics.register("exchanges", "Ended attempts to fetch a document from a peer", self.exchanges.clone());
@@ -85,7 +87,7 @@ impl Metrics {
         self.probes.get_or_create(&ProbeLabels { reason: reason.word() }).inc();
     }
 
-    /// Counts what happened, if it is no matter of single rows.
+    /// Counts a finding, unless it is about single rows of a document.
     pub(super) fn noticed(&self, peer: &PeerName, reason: FindingReason) {
         if NOTICES.contains(&reason) {
             let labels = NoticeLabels { peer: self.label(peer), reason: reason.word() };
@@ -101,7 +103,7 @@ impl Metrics {
         named.get(peer).map(ToString::to_string).unwrap_or_default()
     }
 
-    /// A peer that is gone leaves its label to another one.
+    /// Frees a removed peer's label for another peer.
     pub(super) fn forget(&self, peer: &PeerName) {
         if self.named.lock().unwrap_or_else(PoisonError::into_inner).remove(peer) {
             for reason in NOTICES {

@@ -1,4 +1,4 @@
-//! Fetching what peers publish: one task for each peer, all at once, so that a slow one delays nobody.
+//! Fetches what peers publish. Each peer has its own task, so a slow peer delays no other.
 //!
 //! ```text
 //! follow ──► task ──► round: GET public ──► GET private ──► PeerKnowledge ──► PeerUpdate to the caller
@@ -7,13 +7,15 @@
 //!    └───────────────────────────── federate ◄────────────────────────────────────────┘
 //! ```
 //!
-//! A peer is a stranger until its documents are validated, which `fedgate_federation` does; here everything that it could use
-//! to hold or swamp us is bounded ([`FetchLimits`]): time, bytes, headers, redirects (none), how many are asked at once.
+//! A peer is a stranger until `fedgate_federation` has validated its documents. Until then it could
+//! try to hold or flood us, so [`FetchLimits`] and the client bound everything: time, bytes,
+//! headers, redirects (none), and the number of concurrent rounds.
 //!
-//! What is known of a peer is a value that goes from round to round. Each round's result is sent to the caller, who keeps it,
-//! compiles from it and writes it down. What `federate` makes of it comes back by [`Importer::follow`]: which peers there are, to
-//! which of them a token may be sent, and which gateways are to be probed ([`crate::probe`]), the outcome of which is part of what
-//! is known.
+//! The knowledge of a peer is a value that passes from round to round. Each round sends its result
+//! to the caller, which keeps it, compiles from it and persists it. The outcome of `federate`
+//! returns through [`Importer::follow`]: which peers exist, which of them may get a token, and
+//! which gateways to probe ([`crate::probe`]). The outcome of a probe becomes part of the
+//! knowledge.
 
 mod client;
 mod endpoint;
@@ -62,18 +64,18 @@ use tokio::{
 use tracing::info;
 use verdict::{Judged, Verdicts};
 
-/// How a round with a peer ended, or a probe of its gateways.
+/// The end of a round with a peer, or of a probe or lookup of its gateways.
 #[derive(Clone, Debug)]
 pub struct PeerUpdate {
-    /// The peer. It may have been removed meanwhile: then the update is to be passed over.
+    /// The peer. If it has been removed in the meantime, ignore the update.
     pub peer: PeerName,
-    /// What is known of it now.
+    /// What is known of the peer now.
     pub knowledge: PeerKnowledge,
-    /// Whether anything but times is different from before, so that there is a reason to compile and to tell.
+    /// True if anything but times has changed, so the caller has a reason to compile and to report.
     pub changed: bool,
 }
 
-/// Polls peers. Dropping it ends all of that at once.
+/// Polls peers. Dropping it stops everything at once.
 #[derive(Debug)]
 pub struct Importer {
     shared: Arc<Shared>,
@@ -90,7 +92,7 @@ struct Shared {
     updates: mpsc::Sender<PeerUpdate>,
 }
 
-/// A peer's task, which ends when this is dropped.
+/// A peer's running task. Dropping this ends it.
 #[derive(Debug)]
 struct Running {
     peer: Arc<Peer>,
@@ -106,7 +108,8 @@ impl Drop for Running {
 }
 
 impl Importer {
-    /// Polls nobody yet. Each round's end goes to `updates`; a full channel makes the peers wait.
+    /// Starts without peers. Each round sends its result to `updates`; while the channel is full,
+    /// peers wait.
     pub fn new(settings: ImporterSettings, updates: mpsc::Sender<PeerUpdate>) -> Self {
         let places = Semaphore::new(settings.limits.at_once);
         let probing = Arc::new(Probing::new(settings.probe.clone()));
@@ -118,13 +121,15 @@ impl Importer {
         }
     }
 
-    /// Polls the peers of `federation` and no others. To be called after each `federate`, with the knowledge that went into it.
+    /// Polls exactly the peers of `federation`. Call this after each `federate`, with the knowledge
+    /// that went into it.
     ///
-    /// A peer that is as before goes on undisturbed; a new or changed one is asked at once, beginning from what is known of
-    /// it; one that is gone is dropped in the middle of whatever it does. A peer is sent tokens only for a UUID that has been
-    /// through `federate`, so a new peer's private document comes after the second call.
+    /// An unchanged peer continues undisturbed. A new or changed peer is asked at once, starting
+    /// from what is known of it. A removed peer is dropped, whatever it is doing. A peer is sent
+    /// tokens only for a UUID that has passed through `federate`, so a new peer's private document
+    /// comes after the second call.
     ///
-    /// To be called within a tokio runtime.
+    /// Must be called within a tokio runtime.
     pub fn follow(&mut self, federation: &Federation, knowledge: &BTreeMap<PeerName, PeerKnowledge>) {
         self.poll(federation.peers.iter().map(|report| &report.peer), verdict::verdicts(federation), knowledge);
         for (name, running) in &self.tasks {
@@ -176,7 +181,7 @@ impl Importer {
 }
 
 impl Running {
-    /// Says what is to be probed, if that is something else than before.
+    /// Sets what to probe, if it differs from before.
     fn probe(&self, target: Option<&ProbeTarget>) {
         self.target.send_if_modified(|before| {
             let differs = before.as_deref() != target;
@@ -187,7 +192,7 @@ impl Running {
         });
     }
 
-    /// Says which names are to be looked up, if they are others than before.
+    /// Sets which names to look up, if they differ from before.
     fn look_up(&self, names: Option<&Names>) {
         self.names.send_if_modified(|before| {
             let differs = names.map_or(!before.is_empty(), |names| names != before);
@@ -199,15 +204,15 @@ impl Running {
     }
 }
 
-/// How long to wait at least before the first round with a peer that another process may have asked a moment ago: tokens of the same
-/// second are the same token, and the peer takes one only once.
+/// The shortest wait before the first round with a peer that another process may just have asked.
+/// Tokens issued in the same second are identical, and the peer accepts a token only once.
 const AFTER_ANOTHER: Duration = Duration::from_secs(1);
 
-/// What one peer's task begins with, for the first time or after a panic.
+/// What one peer's task starts from, at first and after a panic.
 struct PeerTask {
     shared: Arc<Shared>,
     peer: Arc<Peer>,
-    /// What was handed on last.
+    /// The knowledge that was handed on last.
     known: Mutex<PeerKnowledge>,
     targets: watch::Receiver<Target>,
     names: watch::Receiver<Names>,
@@ -236,14 +241,14 @@ impl PeerTask {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands on what is known now; whether anybody wants to know.
+    /// Hands on what is known now. Returns false if the receiver is gone.
     async fn tell(&self, before: &PeerKnowledge, asker: &Asker) -> bool {
         self.known().clone_from(&asker.knowledge);
         self.shared.tell(before, asker).await
     }
 }
 
-/// Rounds with one peer, until the task is aborted or nobody wants to know.
+/// Runs rounds with one peer, until the task is aborted or the receiver is gone.
 async fn run(task: &PeerTask, mut asker: Asker, mut prober: Prober, mut resolving: Resolving) {
     let shared = &task.shared;
     let mut pace = Pace::new(shared.settings.poll);
@@ -252,7 +257,7 @@ async fn run(task: &PeerTask, mut asker: Asker, mut prober: Prober, mut resolvin
     }
     loop {
         let before = asker.knowledge.clone();
-        // Never closed.
+        // The semaphore is never closed.
         let place = shared.places.acquire().await;
         let ended = asker.round().await;
         drop(place);
@@ -284,7 +289,7 @@ async fn run(task: &PeerTask, mut asker: Asker, mut prober: Prober, mut resolvin
 }
 
 impl Shared {
-    /// Hands on what is known now; whether anybody wants to know.
+    /// Hands on what is known now. Returns false if the receiver is gone.
     async fn tell(&self, before: &PeerKnowledge, asker: &Asker) -> bool {
         let update = PeerUpdate {
             peer: asker.peer.name.clone(),
@@ -307,7 +312,7 @@ fn said(reason: &impl ToString, message: &str) -> String {
     }
 }
 
-/// Says so when an exchange or a probe ends in another way than before.
+/// Logs an exchange or a probe whose outcome differs from the last one.
 fn log(before: &PeerKnowledge, update: &PeerUpdate) {
     let after = &update.knowledge;
     let ends = |of: &PeerKnowledge| {

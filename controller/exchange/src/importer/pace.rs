@@ -3,18 +3,20 @@
 use fedgate_process::backoff::backoff;
 use std::time::Duration;
 
-/// The first wait after a failure, unless peers are polled more often than that.
+/// The first wait after a failure, unless the polling interval is shorter.
 const FIRST: Duration = Duration::from_secs(1);
-/// The longest wait after failures, unless peers are polled less often than that: a peer that returns is seen soon.
+/// The longest wait after failures, unless the polling interval is longer. It is short so that a
+/// returning peer is noticed soon.
 const LONGEST: Duration = Duration::from_secs(60);
-/// The first and the longest wait while the peer does not know us yet. Somebody is setting it up, so it will not be long.
+/// The first and the longest wait while the peer does not know us yet. Its operator is probably
+/// setting it up, so it will not take long.
 const FIRST_PAIRING: Duration = Duration::from_secs(2);
 const LONGEST_PAIRING: Duration = Duration::from_secs(20);
 
-/// How a round ended, as far as the next one's time is concerned.
+/// How a round ended, as far as it affects the next wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// All documents were fetched and good.
+    /// All documents were fetched and are good.
     Well,
     /// The peer refuses our token, as every peer does until it has our object and has read our key.
     Pairing,
@@ -24,7 +26,7 @@ pub(super) enum Ended {
     Badly,
 }
 
-/// Counts what did not work, and says how long to wait.
+/// Counts equal outcomes in a row, and computes the next wait.
 #[derive(Debug)]
 pub(super) struct Pace {
     poll: Duration,
@@ -37,19 +39,21 @@ impl Pace {
         Self { poll, in_a_row: 0, last: Ended::Well }
     }
 
-    /// The wait after a round that ended so; `random` is from 0 to 1.
+    /// The wait after a round with this outcome. `random` is from 0 to 1.
     pub(super) fn after(&mut self, ended: Ended, random: f64) -> Duration {
         self.in_a_row = if ended == self.last { self.in_a_row.saturating_add(1) } else { 1 };
         self.last = ended;
         match ended {
-            // Spreads peers that were asked at the same moment. A verdict ends the wait for one.
+            // The jitter spreads peers that were asked at the same moment. `NoToken` ends earlier,
+            // when a verdict comes.
             Ended::Well | Ended::NoToken => self.poll.mul_f64(0.9 + 0.2 * random),
             Ended::Pairing => self.growing(FIRST_PAIRING, LONGEST_PAIRING, random),
             Ended::Badly => self.growing(FIRST, LONGEST.max(self.poll), random),
         }
     }
 
-    /// Doubles from `first` to `longest`; half of it is random, so that peers that failed together don't return together.
+    /// Doubles from `first` to `longest`. Half of the wait is random, so that peers that failed
+    /// together do not return together.
     fn growing(&self, first: Duration, longest: Duration, random: f64) -> Duration {
         backoff(first.min(self.poll), longest, self.in_a_row).mul_f64(0.5 + 0.5 * random)
     }

@@ -1,4 +1,5 @@
-//! Whole clusters, each with its exporter, its importer and `federate` between them, on loopback.
+//! Whole clusters on loopback, each with its exporter and importer and with `federate` between
+//! them.
 
 use super::{FetchLimits, Identity, Importer, ImporterSettings, Metrics, PeerUpdate, ProbeLabels, SystemRoots};
 use crate::{
@@ -42,7 +43,7 @@ struct Cluster {
     updates: mpsc::Receiver<PeerUpdate>,
     exporter: TestServer,
     ca: TestCa,
-    /// What its gateway's certificate comes from.
+    /// The CA of its gateway's certificate.
     root: TestCa,
 }
 
@@ -108,14 +109,14 @@ impl Cluster {
         federation
     }
 
-    /// Takes in what the importer learned next; whether that is news.
+    /// Takes in the importer's next update. Returns true if it is news.
     async fn learn(&mut self) -> bool {
         let update = self.updates.recv().await.unwrap();
         self.knowledge.insert(update.peer, update.knowledge);
         update.changed
     }
 
-    /// Goes on until `is_so`.
+    /// Continues until `is_so` returns true.
     async fn until(&mut self, is_so: impl Fn(&Federation, &BTreeMap<PeerName, PeerKnowledge>) -> bool) {
         let so = async {
             loop {
@@ -183,7 +184,7 @@ async fn pair() -> (Cluster, Cluster) {
 #[tokio::test]
 async fn two_clusters_find_each_other() {
     let (mut alpha, mut beta) = pair().await;
-    // Something new in beta comes to alpha, and a removed peer is a stranger again.
+    // A change in beta reaches alpha, and a removed peer is a stranger again.
     beta.objects.services.push(ServiceObject { name: "api".into(), ..web() });
     beta.compile();
     alpha.until(|federation, _| imports(federation, "beta") == 2).await;
@@ -206,7 +207,8 @@ fn dataplane(federation: &Federation, peer: &str) -> Option<ConditionStatus> {
     condition(federation, peer, ConditionType::DataplaneConnectionReady).map(|condition| condition.status)
 }
 
-/// Makes a gateway for a cluster, which shows a certificate by `ca`; by the cluster's own root without one.
+/// Makes a gateway for a cluster. Its certificate comes from `ca`, or from the cluster's own root
+/// without one.
 async fn put_gateway(cluster: &mut Cluster, ca: Option<&TestCa>) -> Server {
     let identity = format!("spiffe://{}/ns/istio/sa/gateway", cluster.local.trust_domain);
     let leaf = ca.unwrap_or(&cluster.root).leaf_of(&[&identity]);
@@ -224,7 +226,7 @@ async fn a_gateway_is_probed_by_what_its_peer_says_and_the_same_outcome_is_no_ne
     beta.federate_with("alpha", alpha.exporter.address, &alpha.ca);
     let _good = put_gateway(&mut beta, None).await;
     tokio::join!(
-        // Both, so that beta has nothing left to say.
+        // Both, so that beta has no news left.
         alpha.until(|federation, _| {
             let conditions = [dataplane(federation, "beta"), roots_acknowledged(federation, "beta")];
             conditions == [Some(ConditionStatus::True); 2]
@@ -241,7 +243,7 @@ async fn a_gateway_is_probed_by_what_its_peer_says_and_the_same_outcome_is_no_ne
     }
     assert_eq!(news, 0);
 
-    // A gateway that somebody else runs, at an address that beta announces.
+    // A gateway that someone else runs, at an address that beta announces.
     let _bad = put_gateway(&mut beta, Some(&TestCa::new())).await;
     beta.compile();
     alpha.until(|federation, _| dataplane(federation, "beta") == Some(ConditionStatus::False)).await;

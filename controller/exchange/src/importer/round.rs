@@ -1,4 +1,4 @@
-//! One round with one peer: its public document, then, with a fresh token, its private one.
+//! One round with one peer: its public document and then, with a fresh token, its private one.
 
 use super::{
     FetchFailure, ImporterSettings,
@@ -17,7 +17,7 @@ use fedgate_federation::{
 use reqwest::Client;
 use std::{future::pending, sync::Arc};
 
-/// What a peer answers until it has our object and has read our key.
+/// The status that a peer returns until it has our object and has read our key.
 const UNAUTHORIZED: u16 = 401;
 
 /// One peer, and what is known of it.
@@ -28,12 +28,12 @@ pub(super) struct Asker {
     pub(super) knowledge: PeerKnowledge,
     pub(super) tokens: TokenSource,
     pub(super) judged: Judged,
-    /// The verdict that the last round went by.
+    /// The verdict that the last round acted on.
     pub(super) verdict: Option<bool>,
 }
 
 impl Asker {
-    /// Asks for both documents. Whatever happens, what is known says how it ended.
+    /// Asks for both documents. The knowledge records how each attempt ended.
     pub(super) async fn round(&mut self) -> Ended {
         let client = match client(&self.peer.tls, &self.settings.roots, &self.settings.limits) {
             Ok(client) => client,
@@ -51,7 +51,7 @@ impl Asker {
         }
     }
 
-    /// Takes what a probe of the peer's gateways gave.
+    /// Records the outcome of a probe of the peer's gateways.
     pub(super) fn probed(&mut self, probed: &Probed) {
         self.knowledge.probed(probed, self.settings.clock.now());
         if let Some(dataplane) = &self.knowledge.dataplane {
@@ -59,12 +59,13 @@ impl Asker {
         }
     }
 
-    /// Takes what the names of the peer's gateways lead to.
+    /// Records the outcome of looking up the names of the peer's gateways.
     pub(super) fn looked_up(&mut self, outcomes: Vec<LookUpOutcome>) {
         self.knowledge.looked_up(outcomes, self.settings.clock.now());
     }
 
-    /// The names that the peer announces for the first time: what it announced before stays in force until they are known.
+    /// Looks up names that the peer announces for the first time. Until this is done, what it
+    /// announced before stays in force.
     async fn look_up_new_names(&mut self) {
         let names = self.knowledge.new_names();
         if !names.is_empty() {
@@ -73,7 +74,7 @@ impl Asker {
         }
     }
 
-    /// Ready when there is another verdict than in this round.
+    /// Waits until the verdict differs from the one in this round.
     pub(super) async fn judged(&mut self) {
         match self.knowledge.cluster_uuid() {
             Some(claimed) => self.judged.changed(&self.peer.name, claimed, self.verdict).await,
@@ -81,7 +82,8 @@ impl Asker {
         }
     }
 
-    /// Nothing can be had from the peer. The private document is not asked for: that would take as long to fail again.
+    /// Records that the peer cannot be reached. The private document is not requested, because that
+    /// would only take as long to fail.
     fn unreachable(&mut self, failure: &FetchFailure) -> Ended {
         for kind in [DocumentKind::Public, DocumentKind::Private] {
             self.failed(kind, failure.reason(), &failure.to_string());
@@ -89,7 +91,7 @@ impl Asker {
         Ended::Badly
     }
 
-    /// Whether the public document was fetched and is good.
+    /// Fetches the public document. Returns true if it is good.
     async fn fetch_public(&mut self, client: &Client) -> Result<bool, FetchFailure> {
         let get_public = Get {
             url: self.peer.endpoint.document(PUBLIC_PATH),
@@ -103,7 +105,7 @@ impl Asker {
                 let uuid = self.knowledge.cluster_uuid().cloned();
                 let good = self.take(DocumentKind::Public, answer).await;
                 if self.knowledge.cluster_uuid() != uuid.as_ref() {
-                    // Nobody asks for tokens for the old one any more.
+                    // No more tokens are needed for the old UUID.
                     self.tokens = TokenSource::default();
                 }
                 Ok(good)
@@ -169,7 +171,7 @@ impl Asker {
         }
     }
 
-    /// Why a peer refuses our token, as far as that can be told from here.
+    /// Why a peer refuses our token, as far as it can be known here.
     fn unauthorized(&self) -> String {
         match self.knowledge.clock.and_then(|clock| clock.trouble()) {
             Some(trouble) => format!("401: the peer refuses the token: {trouble}"),
@@ -179,7 +181,8 @@ impl Asker {
         }
     }
 
-    /// Every answer tells of the peer's clock, a refusal too: clocks that differ may be why.
+    /// Reads the peer's clock from an answer, even from a refusal: a difference between the clocks
+    /// may be its cause.
     fn read_clock(&mut self, fetched: Fetched) -> Result<Answer, FetchFailure> {
         if let Some(reading) = fetched.clock {
             self.knowledge.clock_read(reading);
@@ -187,7 +190,7 @@ impl Asker {
         fetched.answer
     }
 
-    /// Takes an answer into what is known. Whether the peer said something good.
+    /// Merges an answer into the knowledge. Returns true if the document is good.
     async fn take(&mut self, kind: DocumentKind, answer: Answer) -> bool {
         let now = self.settings.clock.now();
         let Answer::Fresh { body, etag } = answer else {
@@ -195,7 +198,7 @@ impl Asker {
             return self.ended(kind);
         };
         let (settings, peer, mut knowledge) = (self.settings.clone(), self.peer.clone(), self.knowledge.clone());
-        // A large document takes long enough to keep others waiting, so it is read aside.
+        // Reading a large document could block other tasks, so it runs on a blocking thread.
         let absorbing = tokio::task::spawn_blocking(move || {
             let absorbed = match kind {
                 DocumentKind::Public => knowledge.absorb_public(&peer, &body, etag, &settings.documents, now),
@@ -209,13 +212,14 @@ impl Asker {
             Ok((knowledge, absorbed)) => {
                 self.knowledge = knowledge;
                 let held = matches!(absorbed, Absorbed::Held(_));
-                // Findings of rows are those of what is known from now on; these here are not to be seen any more in the next round.
+                // Findings about rows stay in the knowledge. The ones here would be gone by the
+                // next round, so they are counted now.
                 for finding in absorbed.into_findings() {
                     self.settings.metrics.noticed(&self.peer.name, finding.reason);
                 }
                 self.ended(kind) && !held
             }
-            // Only a fault of ours gets here; it must not end the peer.
+            // Only a bug of ours gets here. It must not end the peer's task.
             Err(error) => {
                 tracing::error!(peer = %self.peer.name, %error, "reading a document failed");
                 self.failed(
@@ -233,7 +237,7 @@ impl Asker {
         self.ended(kind);
     }
 
-    /// Counts an attempt. Whether it succeeded.
+    /// Counts an attempt. Returns true if it succeeded.
     fn ended(&self, kind: DocumentKind) -> bool {
         let exchange = match kind {
             DocumentKind::Public => &self.knowledge.public_exchange,

@@ -1,4 +1,4 @@
-//! How the importer is set up.
+//! The importer's settings.
 
 use super::{Metrics, SystemRoots};
 use crate::{lookup::LookUpSettings, probe::ProbeSettings};
@@ -10,28 +10,28 @@ use fedgate_federation::{
 use fedgate_process::clock::Clock;
 use std::{fmt, sync::Arc, time::Duration};
 
-/// What all peers have in common.
+/// The settings shared by all peers.
 #[derive(Clone)]
 pub struct ImporterSettings {
-    /// How long a peer is left alone after it answered well; jittered by a tenth.
+    /// The wait after a successful round, with a jitter of a tenth.
     pub poll: Duration,
-    /// How much a peer may take.
+    /// How much a peer may use.
     pub limits: FetchLimits,
-    /// How the peers' gateways are probed.
+    /// How peers' gateways are probed.
     pub probe: ProbeSettings,
-    /// How the names of the peers' gateways are looked up.
+    /// How the names of peers' gateways are looked up.
     pub lookup: LookUpSettings,
-    /// How much of a document is taken.
+    /// The limits for a document's contents.
     pub documents: Limits,
-    /// When knowledge is stale.
+    /// When knowledge becomes stale.
     pub times: Times,
-    /// Who asks.
+    /// This cluster, as its tokens name it.
     pub identity: Identity,
-    /// What is counted.
+    /// The importer's counters.
     pub metrics: Metrics,
     /// The roots that every endpoint's certificate may come from.
     pub roots: SystemRoots,
-    /// What tokens' times are taken from.
+    /// The clock that tokens' times are taken from.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -40,20 +40,21 @@ pub struct ImporterSettings {
 pub struct Identity {
     /// Its UUID.
     pub cluster_uuid: ClusterUuid,
-    /// What its tokens are signed with.
+    /// The key that signs its tokens.
     pub key: SigningKey,
 }
 
-/// How much a peer may take of the importer.
+/// How much a peer may use of the importer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchLimits {
-    /// The time to connect, TLS handshake included.
+    /// The time to connect, including the TLS handshake.
     pub connect: Duration,
-    /// The time for one document, from the look-up of the name to its last byte.
+    /// The time for one document, from the name lookup to the last byte.
     pub fetch: Duration,
-    /// The most bytes of a public document. Of a private one it is [`Limits::body_bytes`].
+    /// The size limit of a public document in bytes. For a private one it is
+    /// [`Limits::body_bytes`].
     pub public_bytes: usize,
-    /// How many peers are asked at once; the others wait for their turn, first come first served.
+    /// How many peers are asked at once. Others wait, first come, first served.
     pub at_once: usize,
 }
 
@@ -62,7 +63,7 @@ impl Default for FetchLimits {
         Self {
             connect: Duration::from_secs(5),
             fetch: Duration::from_secs(15),
-            // 16 roots of 16 KiB, in base64.
+            // 16 roots of 16 KiB each, in base64.
             public_bytes: 512 * 1024,
             at_once: 64,
         }

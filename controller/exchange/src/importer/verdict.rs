@@ -1,8 +1,9 @@
-//! To whom a token may be sent.
+//! Decides which peers may be sent a token.
 //!
-//! A token's audience is the UUID that the peer claims, and a peer may claim any. One that claims another cluster's could hand
-//! our token on to that cluster, and fetch there what is meant for us. So a UUID is good for a token only after `federate` has
-//! compared it with all others: the importer shows what it has learned, waits for the verdict, and goes on at once when it comes.
+//! A token's audience is the UUID that a peer claims, and a peer may claim any. A peer that claims
+//! another cluster's UUID could pass our token on to that cluster and fetch what is meant for us.
+//! So `federate` must compare a UUID with all others before a token is made for it. The importer
+//! reports the UUID it has learned, waits for the verdict, and goes on as soon as it comes.
 
 use fedgate_core::PeerName;
 use fedgate_federation::{Federation, document::ClusterUuid};
@@ -19,7 +20,7 @@ pub(super) struct Verdict {
 /// The verdicts, by peer.
 pub(super) type Verdicts = BTreeMap<PeerName, Verdict>;
 
-/// What `federation` says of its peers.
+/// The verdicts of `federation` about its peers.
 pub(super) fn verdicts(federation: &Federation) -> Verdicts {
     let verdict = |report: &fedgate_federation::federate::PeerReport| {
         let verdict =
@@ -29,27 +30,28 @@ pub(super) fn verdicts(federation: &Federation) -> Verdicts {
     federation.peers.iter().filter_map(verdict).collect()
 }
 
-/// The newest verdicts, as one peer's task sees them.
+/// The latest verdicts, as seen by one peer's task.
 #[derive(Clone, Debug)]
 pub(super) struct Judged(pub(super) watch::Receiver<Arc<Verdicts>>);
 
 impl Judged {
-    /// Whether `peer` may be sent a token for `claimed`; `None` when nothing has been decided about that UUID.
+    /// Returns true if `peer` may be sent a token for `claimed`, `None` if that UUID has no verdict
+    /// yet.
     pub(super) fn may_send_token(&self, peer: &PeerName, claimed: &ClusterUuid) -> Option<bool> {
         may_send_token(&self.0.borrow(), peer, claimed)
     }
 
-    /// Ready when the answer is another one than `before`.
+    /// Waits until the answer differs from `before`.
     pub(super) async fn changed(&mut self, peer: &PeerName, claimed: &ClusterUuid, before: Option<bool>) {
         if self.0.wait_for(|verdicts| may_send_token(verdicts, peer, claimed) != before).await.is_err() {
-            // The importer is gone, and this task with it.
+            // The importer is gone, and so is this task.
             std::future::pending::<()>().await;
         }
     }
 }
 
 fn may_send_token(verdicts: &Verdicts, peer: &PeerName, claimed: &ClusterUuid) -> Option<bool> {
-    // By spelling: the token is made of what the peer claims now.
+    // Compares the spelling, because the token is made from exactly what the peer claims now.
     let is_about = |verdict: &&Verdict| verdict.cluster_uuid.as_str() == claimed.as_str();
     verdicts.get(peer).filter(is_about).map(|verdict| verdict.may_send_token)
 }

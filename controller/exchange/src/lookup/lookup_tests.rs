@@ -1,4 +1,4 @@
-//! Look-ups by a resolver that a test makes answer, and count.
+//! Lookups with resolvers that a test controls and counts.
 
 use super::{
     Found, LONGEST, LookUpSettings, LookUps, Names, OF_ONE_PEER, Resolve, Resolving, SHORTEST, Supervision,
@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-/// Takes its time; knows every name but those that begin with `no`.
+/// A slow resolver that knows every name, except those that begin with `no`.
 #[derive(Default)]
 struct Counting {
     takes: Duration,
@@ -125,7 +125,7 @@ async fn new_names_are_looked_up_soon_and_none_are_not() {
     assert!(timeout(Duration::from_secs(900), resolving.next()).await.is_err());
 }
 
-/// Panics when it is asked for the first time.
+/// Panics at the first question.
 #[derive(Default)]
 struct Panicking(AtomicUsize);
 
@@ -151,7 +151,7 @@ async fn a_panic_is_counted_and_the_names_are_looked_up_again() {
     assert_eq!(supervision.count("lookup"), 1);
 }
 
-/// The machine's own: `/etc/hosts` has this name everywhere.
+/// The machine's own resolver. Its `/etc/hosts` has this name everywhere.
 #[tokio::test]
 async fn the_hosts_file_counts() {
     let found = SystemResolver::default().look_up(Hostname::parse("localhost").unwrap()).await.unwrap();

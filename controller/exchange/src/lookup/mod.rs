@@ -1,15 +1,18 @@
-//! Where the names of a peer's gateways lead: each is looked up once for its peer, here and nowhere else, at the pace of its records.
+//! Looks up the names of a peer's gateways. Each name is looked up once for its peer, only here, as
+//! often as its records require.
 //!
 //! ```text
 //! federate ──► names ──► Resolving: each name, A and AAAA ──► LookUpOutcome ──► PeerKnowledge ──► federate: addresses
 //! ```
 //!
-//! Envoy is given addresses. Were it given names, each import would look them up for itself, at a pace that the peer sets, and nobody
-//! could judge what they lead to: one of our own listeners, for example.
+//! Envoy is given addresses, not names. With names, every import would do its own lookups at a rate
+//! that the peer sets. Nothing could check the results either, which might be one of our own
+//! listeners.
 //!
-//! The names are a peer's word, so everything is bounded: the names (by the document), the addresses of each, the time of a look-up,
-//! how many go on at once, and how often. A name is complete as it stands: the search list of `/etc/resolv.conf` is for this machine's
-//! own programs, and would lead `kubernetes.default.svc` into this cluster.
+//! The names come from a peer, so everything is bounded: the number of names (by the document), the
+//! addresses of each, the time of a lookup, the number of concurrent lookups, and their rate. A
+//! name is always complete. The search list of `/etc/resolv.conf` is for this machine's own
+//! programs, and would resolve `kubernetes.default.svc` inside this cluster.
 
 #[cfg(test)]
 mod lookup_tests;
@@ -32,38 +35,38 @@ use tokio::{
 /// How many names of one peer are looked up at once.
 const OF_ONE_PEER: usize = 4;
 
-/// A peer's names are looked up this often at most, whatever their records say.
+/// The shortest interval between lookups of a peer's names, whatever their records say.
 const SHORTEST: Duration = Duration::from_secs(5);
-/// And this often at least, so that a change of `/etc/hosts` or of a long-lived record is seen.
+/// The longest interval, so that changes of `/etc/hosts` or of a long-lived record are noticed.
 const LONGEST: Duration = Duration::from_secs(300);
 /// The longest wait after failures in a row.
 const LONGEST_AFTER_FAILURE: Duration = Duration::from_secs(60);
-/// Each name of a peer makes its round this much rarer: a peer costs two look-ups a second at most.
+/// The minimum interval grows by this for each name, so a peer costs at most two lookups a second.
 const PER_NAME: Duration = Duration::from_millis(500);
 
-/// What a name leads to.
+/// The result of a lookup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// The addresses.
+    /// The addresses that the name leads to.
     pub addresses: Vec<IpAddr>,
-    /// How long this is good for, by the records' TTL.
+    /// How long the result is valid, by the records' TTL.
     pub time_to_live: Duration,
 }
 
-/// Looks names up.
+/// A resolver of names.
 pub trait Resolve: Send + Sync {
-    /// What `name` leads to, or why that is not known, in words for operators.
+    /// Looks up `name`. The error says in words for operators why there is no result.
     fn look_up(&self, name: Hostname) -> BoxFuture<'_, Result<Found, String>>;
 }
 
 /// How the names of peers' gateways are looked up.
 #[derive(Clone)]
 pub struct LookUpSettings {
-    /// Who looks them up.
+    /// The resolver.
     pub resolver: Arc<dyn Resolve>,
-    /// The time for one name.
+    /// The time limit for one name.
     pub time: Duration,
-    /// How many names are looked up at once, of all peers together.
+    /// How many names are looked up at once, across all peers.
     pub at_once: usize,
 }
 
@@ -82,7 +85,7 @@ impl fmt::Debug for LookUpSettings {
     }
 }
 
-/// What the look-ups of all peers have in common.
+/// What the lookups of all peers share.
 #[derive(Debug)]
 pub(crate) struct LookUps {
     settings: LookUpSettings,
@@ -117,7 +120,7 @@ impl Resolving {
         Self { outcomes, task: supervision.spawn("lookup", look_up) }
     }
 
-    /// The outcomes of the next round. Nothing is lost when this is given up and asked again.
+    /// The outcomes of the next round. Cancel safe.
     pub(crate) async fn next(&mut self) -> Vec<LookUpOutcome> {
         match self.outcomes.recv().await {
             Some(outcomes) => outcomes,
@@ -142,7 +145,8 @@ async fn look_up_on(
             return;
         }
         let least = least(now.len());
-        // New names are looked up soon, but no more often than their number allows.
+        // New names are looked up soon, but not before the minimum interval for their number is
+        // over.
         sleep_until(began + least).await;
         tokio::select! {
             () = sleep_until(began + wait(round.time_to_live, failures).max(least)) => {}
@@ -155,7 +159,7 @@ fn least(names: usize) -> Duration {
     PER_NAME.saturating_mul(u32::try_from(names).unwrap_or(u32::MAX))
 }
 
-/// The wait from one round to the next, after so many rounds in a row with a failure in them.
+/// The wait from one round to the next, after this many rounds in a row with a failure.
 fn wait(time_to_live: Duration, failures: u32) -> Duration {
     let by_records = time_to_live.clamp(SHORTEST, LONGEST);
     match failures {
@@ -167,12 +171,12 @@ fn wait(time_to_live: Duration, failures: u32) -> Duration {
 struct Round {
     outcomes: Vec<LookUpOutcome>,
     failed: bool,
-    /// The shortest of all names that were found.
+    /// The shortest TTL of all names that were found.
     time_to_live: Duration,
 }
 
-/// Looks up names that a peer has just announced, for as long as one look-up may take; so what it announced before can stay in force
-/// until it is known where these lead.
+/// Looks up names that a peer has just announced, within the time limit of one lookup. Until then,
+/// what the peer announced before stays in force.
 pub(crate) async fn look_up_now(shared: &LookUps, names: &Names) -> Vec<LookUpOutcome> {
     let found = timeout(shared.settings.time, look_up(shared, names)).await;
     found.map(|round| round.outcomes).unwrap_or_default()
@@ -186,7 +190,7 @@ async fn look_up(shared: &LookUps, names: &Names) -> Round {
         let (all, own) = (Arc::clone(&shared.places), Arc::clone(&own_places));
         let (resolver, time) = (Arc::clone(&shared.settings.resolver), shared.settings.time);
         tasks.spawn(async move {
-            // Never closed.
+            // The semaphores are never closed.
             let _places = (own.acquire().await, all.acquire().await);
             let found = timeout(time, resolver.look_up(name.clone())).await;
             (name, found.unwrap_or_else(|_| Err(format!("no answer within {time:?}"))))

@@ -1,5 +1,5 @@
-//! The resolver of this machine: `/etc/hosts`, else the name servers of `/etc/resolv.conf`. Both are read again when they may have
-//! changed.
+//! This machine's resolver: `/etc/hosts` first, then the name servers in `/etc/resolv.conf`. Both
+//! files are read again at short intervals.
 
 use super::{Found, LONGEST, Resolve};
 use fedgate_core::Hostname;
@@ -14,21 +14,22 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long the two files are taken for what they were.
+/// How long the contents of the two files are reused.
 const FRESH: Duration = Duration::from_secs(5);
-/// The time for one question to a name server, which is asked twice.
+/// The time limit for one query to a name server.
 const QUESTION: Duration = Duration::from_secs(2);
 
-/// Looks names up as this machine's own programs do, but for the search list: a name is complete as it stands.
+/// Looks up names as this machine's own programs do, but without the search list: a name is always
+/// complete.
 #[derive(Default)]
 pub struct SystemResolver {
     current: Mutex<Option<(Instant, Arc<Current>)>>,
 }
 
-/// What the two files say.
+/// The contents of the two files.
 struct Current {
     hosts: Hosts,
-    /// Why there is none, in words for operators.
+    /// The error says in words for operators why there are no name servers.
     servers: Result<TokioResolver, String>,
 }
 
@@ -65,7 +66,7 @@ impl Current {
         Self { hosts: Hosts::from_system().unwrap_or_default(), servers: servers() }
     }
 
-    /// What `/etc/hosts` says, of both families.
+    /// The addresses in `/etc/hosts`, of both families.
     fn in_hosts(&self, name: &Name) -> Vec<IpAddr> {
         let of = |kind| self.hosts.lookup_static_host(&Query::query(name.clone(), kind));
         let found = [RecordType::A, RecordType::AAAA].into_iter().filter_map(of);

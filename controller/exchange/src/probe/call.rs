@@ -1,7 +1,8 @@
-//! What is asked of a gateway once the handshake is over: whether it takes our certificate, and, by the health name, whether a call
-//! gets through.
+//! What happens after the handshake: whether the gateway accepts our certificate and, with the
+//! health name, whether a call gets through.
 //!
-//! In TLS 1.3 a client is done before the server has looked at its certificate, so a refusal comes afterwards, as an alert.
+//! In TLS 1.3 a client finishes before the server has looked at its certificate, so a refusal
+//! arrives later, as an alert.
 
 use super::failure::ProbeFailure;
 use fedgate_core::ServiceName;
@@ -13,15 +14,15 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-/// How long a refusal is waited for at least, and at most; a refusal takes one round trip.
+/// The shortest and the longest wait for a refusal, which takes one round trip.
 const SHORTEST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(2);
-/// How many times the handshake's time is waited.
+/// The wait, as a multiple of the time that the handshake took.
 const TIMES: u32 = 4;
-/// The most bytes of an answer that are looked at.
+/// The most bytes of an answer that are read.
 const ANSWER: usize = 512;
 
-/// Waits for a refusal. Silence is consent: the server waits for us to speak, or has spoken first.
+/// Waits for a refusal. Silence or data mean consent: the server waits for us, or has spoken first.
 pub(super) async fn wait_for_refusal(
     stream: &mut TlsStream<TcpStream>,
     handshake: Duration,
@@ -34,7 +35,7 @@ pub(super) async fn wait_for_refusal(
     }
 }
 
-/// Asks the health name as a peer does (peer protocol, section 4).
+/// Calls the health name as a peer does (peer protocol, section 4).
 pub(super) async fn ask_health(stream: &mut TlsStream<TcpStream>, service: &ServiceName) -> Result<(), ProbeFailure> {
     let request = format!("GET /healthz HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", service.host);
     let failed = |error| ProbeFailure::after_handshake(&error, service);
@@ -47,7 +48,7 @@ pub(super) async fn ask_health(stream: &mut TlsStream<TcpStream>, service: &Serv
     }
 }
 
-/// What comes until the first line ends, or is too long.
+/// The bytes up to the end of the first line, or to the limit.
 async fn first_line(stream: &mut TlsStream<TcpStream>) -> std::io::Result<Vec<u8>> {
     let mut line = Vec::new();
     while line.len() < ANSWER {

@@ -1,4 +1,5 @@
-//! Probes that show this cluster's certificate: a gateway that takes it, and its twins that do not.
+//! Probes that show this cluster's certificate: a gateway that accepts it, and counterparts that do
+//! not.
 
 use super::probe_tests::{Beta, GATEWAY, acceptor};
 use super::{ProbeIdentity, ProbeSettings, Probing, probe};
@@ -12,7 +13,7 @@ use std::{future::pending, time::Duration};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tokio_rustls::server::TlsStream;
 
-/// Alpha, which probes, and beta, whose gateway takes clients by alpha's root.
+/// Alpha, which probes, and beta, whose gateway accepts clients signed by alpha's root.
 struct Pair {
     alpha: TestCa,
     beta: Beta,
@@ -26,12 +27,12 @@ impl Pair {
         pair
     }
 
-    /// What alpha shows.
+    /// Sets what alpha shows.
     fn shows(&self, leaf: &Leaf) {
         self.shown.show(&leaf.chain, &leaf.key);
     }
 
-    /// Beta's gateway, which does this after the handshake.
+    /// Beta's gateway, which calls `then` after the handshake.
     async fn gateway<F: Future<Output = ()> + Send + 'static>(
         &self,
         versions: &[&'static rustls::SupportedProtocolVersion],
@@ -49,7 +50,7 @@ impl Pair {
         .await
     }
 
-    /// A gateway that answers the health name so.
+    /// A gateway that answers calls to the health name with `answer`.
     async fn answering(&self, answer: &'static str) -> Server {
         self.gateway(&[&TLS13], move |mut stream| async move {
             let head = read_head(&mut stream).await.unwrap_or_default();
@@ -66,7 +67,7 @@ impl Pair {
         probe(&Probing::new(settings), &ProbeTarget { health, ..self.beta.target(&[server.address]) }).await
     }
 
-    /// What came of it.
+    /// The outcome of a probe.
     async fn outcome(&self, server: &Server, health: bool) -> Result<(), String> {
         match self.probe(server, health).await {
             Probed::Gateways { mut outcomes, tried: Tried::Call } => outcomes.remove(0).1,

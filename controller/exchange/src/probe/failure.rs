@@ -1,5 +1,5 @@
-//! Why a gateway is not as it should be, said so that an operator knows where to look. Of what a stranger said only short,
-//! harmless text.
+//! Why a probe failed, in messages that tell operators where to look. They quote only short,
+//! harmless text from strangers.
 
 use super::verifier::WrongIdentity;
 use crate::tls::{alert_name, moment};
@@ -14,32 +14,32 @@ use std::{
 /// Why a gateway is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ProbeFailure {
-    /// The address cannot be connected to.
+    /// No TCP connection to the address.
     #[error("{0}")]
     Connect(String),
-    /// The time was over.
+    /// The time limit was reached.
     #[error("no {what} within {time:?}; check firewalls between the clusters")]
     Late {
-        /// What did not come.
+        /// What did not come in time.
         what: &'static str,
-        /// The time that there was.
+        /// The time limit.
         time: Duration,
     },
-    /// The connection ended in the handshake.
+    /// The connection ended during the handshake.
     #[error("it hung up in the TLS handshake for {0}; see its log")]
     HungUp(ServiceName),
-    /// It is another one, or what it shows is no good.
+    /// The certificate belongs to someone else, or is not valid.
     #[error("{0}")]
     Certificate(String),
-    /// It does not take our certificate, or closes the connection once it has seen it.
+    /// The gateway does not accept our certificate, or closes the connection after it has seen it.
     #[error("it refuses this cluster's certificate for {service} ({how}); see its access log")]
     RefusesUs {
-        /// What was asked for.
+        /// The service that was asked for.
         service: ServiceName,
-        /// How it says so.
+        /// How the gateway refused.
         how: String,
     },
-    /// The health name answers with another status.
+    /// The health name answered with a status other than 200.
     #[error("{service} answers with status {status}, expected 200; ask the peer's operator")]
     Status {
         /// The health name.
@@ -50,7 +50,7 @@ pub(super) enum ProbeFailure {
     /// The health name's answer is not HTTP.
     #[error("what answers for {0} does not speak HTTP; ask the peer's operator")]
     NoHttp(ServiceName),
-    /// TLS did not come about.
+    /// The TLS handshake failed.
     #[error("TLS: {0}")]
     Tls(String),
 }
@@ -65,7 +65,7 @@ impl ProbeFailure {
         })
     }
 
-    /// The connection ended after the handshake, when we had shown our certificate.
+    /// For a connection that ended after the handshake, when we had shown our certificate.
     pub(super) fn after_handshake(error: &IoError, service: &ServiceName) -> Self {
         let how = match error.get_ref().and_then(|inner| inner.downcast_ref()) {
             Some(TlsError::AlertReceived(alert)) => format!("TLS alert {}", alert_name(*alert)),
@@ -77,7 +77,7 @@ impl ProbeFailure {
     pub(super) fn handshake(error: &IoError, service: &ServiceName) -> Self {
         match error.get_ref().and_then(|inner| inner.downcast_ref()) {
             Some(TlsError::InvalidCertificate(invalid)) => Self::Certificate(certificate(invalid)),
-            // In TLS 1.2 a server looks at its client before the end of the handshake.
+            // In TLS 1.2 the server checks the client's certificate before the handshake ends.
             Some(TlsError::AlertReceived(alert)) if is_about_certificate(*alert) => {
                 Self::after_handshake(error, service)
             }
@@ -92,7 +92,7 @@ impl ProbeFailure {
     }
 }
 
-/// Whether an alert is about the client's certificate.
+/// Returns true if an alert is about the client's certificate.
 fn is_about_certificate(alert: AlertDescription) -> bool {
     use AlertDescription::{
         AccessDenied, BadCertificate, CertificateExpired, CertificateRequired, CertificateRevoked, CertificateUnknown,
@@ -112,7 +112,7 @@ fn is_about_certificate(alert: AlertDescription) -> bool {
     )
 }
 
-/// A TLS error in the words of an operator.
+/// A TLS error in words for operators.
 fn tls(error: &TlsError) -> String {
     match error {
         TlsError::InvalidMessage(_) => "expected TLS, found something else, such as plain HTTP; check the gateway's port".to_owned(),
@@ -130,7 +130,7 @@ fn certificate(invalid: &CertificateError) -> String {
         BadSignature, Expired, ExpiredContext, NotValidYet, NotValidYetContext, Other, UnknownIssuer,
     };
     match invalid {
-        // A bad signature: a CA of the same name, but with another key.
+        // A bad signature means a CA with the same name but another key.
         UnknownIssuer | BadSignature => {
             "its certificate is signed by no root of the peer; its operator has to publish the root, or replace the certificate".to_owned()
         }

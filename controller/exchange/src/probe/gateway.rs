@@ -1,4 +1,4 @@
-//! One gateway: its addresses, its certificate.
+//! Probes one gateway: its addresses and its certificate.
 
 use super::{failure::ProbeFailure, handshake::Handshake};
 use fedgate_federation::federate::Gateway;
@@ -8,10 +8,10 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-/// How many addresses of a gateway are tried, one after the other.
+/// How many addresses of a gateway are tried in turn.
 const ADDRESSES: usize = 4;
 
-/// Connects to a gateway; without a `handshake` by TCP only.
+/// Connects to a gateway. Without a `handshake`, only by TCP.
 pub(super) async fn probe_gateway(
     gateway: &Gateway,
     handshake: Option<&Handshake>,

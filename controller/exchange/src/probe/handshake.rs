@@ -20,10 +20,10 @@ use std::sync::Arc;
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::Instant};
 use tokio_rustls::TlsConnector;
 
-/// What an `AUTO_PASSTHROUGH` gateway matches by, besides the server name.
+/// What an `AUTO_PASSTHROUGH` gateway matches on, besides the server name.
 const ALPN: &[u8] = b"istio";
 
-/// How a peer's gateways are asked.
+/// How a peer's gateways are probed.
 pub(super) struct Handshake {
     connector: TlsConnector,
     name: ServerName<'static>,
@@ -33,23 +33,24 @@ pub(super) struct Handshake {
 
 /// What follows the handshake.
 enum Follow {
-    /// Nothing: we have shown no certificate, so whatever the server says then is about that.
+    /// Nothing. We showed no certificate, so anything the server says next is about that.
     Nothing,
-    /// It may refuse our certificate.
+    /// Wait to see whether the gateway refuses our certificate.
     Refusal,
-    /// The health name is asked.
+    /// Call the health name.
     Health,
 }
 
 impl Handshake {
-    /// Asks for `service`, shows `keys` if there are any, and expects who `target` says.
+    /// Asks for `service`, shows `keys` if there are any, and expects the identity in `target`.
     ///
     /// # Errors
-    /// Why nobody can be asked so, for operators.
+    /// Why no gateway can be probed, in words for operators.
     pub(super) fn new(target: &ProbeTarget, service: &ServiceName, keys: Option<ClientKeys>) -> Result<Self, String> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let verifier = Arc::new(WithSignatures::new(GatewayVerifier::new(target, &provider)?, &provider));
-        // Without a certificate of ours only TLS 1.3 will do: there a server proves who it is before it looks at its client.
+        // Without a certificate of ours, only TLS 1.3 works: there the server proves its identity
+        // before it checks the client.
         let versions: &[_] = if keys.is_some() { &[&TLS13, &TLS12] } else { &[&TLS13] };
         let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions);
         let builder = builder.map_err(|error| format!("TLS cannot be set up: {error}"))?;
@@ -70,7 +71,7 @@ impl Handshake {
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), name, service: service.clone(), follow })
     }
 
-    /// Shakes hands, asks what there is to ask, and hangs up.
+    /// Does the handshake and what follows it, then closes the connection.
     pub(super) async fn shake(&self, stream: TcpStream) -> Result<(), ProbeFailure> {
         let began = Instant::now();
         let connected = self.connector.connect(self.name.clone(), stream).await;
@@ -80,12 +81,12 @@ impl Handshake {
             Follow::Refusal => wait_for_refusal(&mut stream, began.elapsed(), &self.service).await,
             Follow::Health => ask_health(&mut stream, &self.service).await,
         };
-        // A friendly end; nothing depends on it.
+        // A clean close. Its outcome does not matter.
         let _ = stream.shutdown().await;
         outcome
     }
 
-    /// Whether our own certificate is shown.
+    /// Returns true if our own certificate is shown.
     pub(super) fn shows_certificate(&self) -> bool {
         !matches!(self.follow, Follow::Nothing)
     }

@@ -1,13 +1,15 @@
-//! What a probe shows to a gateway: what this cluster's Envoys show, where the controller has it.
+//! What a probe shows to a gateway: the certificate that this cluster's Envoys show, if the
+//! controller has it.
 
 use arc_swap::ArcSwapOption;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use std::fmt;
 use std::sync::Arc;
 
-/// The certificate and key that probes show; clones are one and the same.
+/// The certificate and key that probes show. Clones share them.
 ///
-/// Without any, as on Kubernetes, where they are the gateways' and the sidecars' alone, nothing is shown.
+/// Probes show nothing while there is none. On Kubernetes this is always so, because only the
+/// gateways and sidecars have it.
 #[derive(Clone, Default)]
 pub struct ProbeIdentity(Arc<ArcSwapOption<Pem>>);
 
@@ -24,15 +26,16 @@ pub(super) struct ClientKeys {
 }
 
 impl ProbeIdentity {
-    /// From now on this is shown: a certificate chain, the leaf first, and its key, both PEM.
+    /// Sets what probes show from now on: a certificate chain, leaf first, and its key, both in
+    /// PEM.
     pub fn show(&self, chain: &str, key: &str) {
         self.0.store(Some(Arc::new(Pem { chain: chain.to_owned(), key: key.to_owned() })));
     }
 
-    /// What is shown; `None`: nothing.
+    /// What probes show, `None` for nothing.
     ///
     /// # Errors
-    /// What is wrong with it, for operators; nothing of what is in it.
+    /// What is wrong with it, in words for operators, without any of its contents.
     pub(super) fn keys(&self) -> Result<Option<ClientKeys>, String> {
         let Some(pem) = self.0.load_full() else { return Ok(None) };
         let chain = CertificateDer::pem_slice_iter(pem.chain.as_bytes()).collect::<Result<Vec<_>, _>>();
@@ -43,7 +46,7 @@ impl ProbeIdentity {
     }
 }
 
-/// Nothing of the key.
+/// Prints nothing of the key.
 impl fmt::Debug for ProbeIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ProbeIdentity")

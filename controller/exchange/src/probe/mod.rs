@@ -1,18 +1,21 @@
-//! Whether a call to a peer would get through: each of its gateways is connected to, as a client of the peer's services would.
+//! Checks whether a call to a peer would get through, by connecting to each of its gateways as a
+//! workload's call would.
 //!
 //! ```text
 //! federate ──► ProbeTarget ──► Prober: each gateway, TCP, TLS, a call ──► Probed ──► PeerKnowledge
 //! ```
 //!
-//! A gateway is good when it shows a certificate by the peer's own roots, with the identity that imports expect, and takes ours. Where the
-//! controller has this cluster's certificate ([`ProbeIdentity`]) the probe shows it and asks the peer's health name, `GET /healthz`,
-//! for which every gateway answers 200 to its peers. A peer without that name is asked for one of its services, and a refusal is waited
-//! for: in TLS 1.3 the client is done before the server has looked at its certificate. On Kubernetes the certificate is the gateways' and
-//! the sidecars' own, so the probe ends with the server's proof, and says so.
+//! A good gateway shows a certificate from the peer's own roots, with the identity that imports
+//! expect, and accepts ours. If the controller has this cluster's certificate ([`ProbeIdentity`]),
+//! the probe shows it and calls the peer's health name with `GET /healthz`. Every gateway answers
+//! its peers' calls there with 200. If a peer has no health name, the probe connects for one of its
+//! services and waits for a refusal: in TLS 1.3 the client finishes before the server has looked at
+//! its certificate. On Kubernetes only the gateways and sidecars have the certificate. The probe
+//! then ends when the server has proved its identity, and its result says so.
 //!
-//! Where the gateways are a peer says, who is a stranger. So they are connected to no more than traffic does anyway: addresses that
-//! are in force only, one connection each in an interval, few at a time, each for a few seconds, and nothing is sent that is not in
-//! every call to that peer.
+//! A peer, which is a stranger, says where its gateways are. So probes do no more than normal
+//! traffic does. They connect only to addresses in force, once per interval, few at a time, for a
+//! few seconds each. They send nothing that is not part of every call to that peer.
 
 mod call;
 #[cfg(test)]
@@ -40,20 +43,22 @@ use tokio::{
     time::sleep,
 };
 
-/// How many gateways of one peer are connected to at once.
+/// How many gateways of one peer are probed at once.
 const OF_ONE_PEER: usize = 4;
 
-/// How a peer's gateways are probed.
+/// How peers' gateways are probed.
 #[derive(Clone, Debug)]
 pub struct ProbeSettings {
-    /// How often; jittered by a tenth. When the gateways change it is done again soon, but a quarter of this after the last success.
-    /// After a failure it is done again after a second, then two, four and so on to 15 s, or this when it is shorter.
+    /// The interval between probes, with a jitter of a tenth. When the gateways change, the next
+    /// probe comes sooner, but not before a quarter of the interval has passed since the last
+    /// success. After a failure, the wait is a second, then two, four and so on, up to 15 s or the
+    /// interval if that is shorter.
     pub interval: Duration,
-    /// The time for one gateway, to the end of the handshake.
+    /// The time for one gateway, until the end of the handshake and the call.
     pub time: Duration,
-    /// How many gateways are connected to at once, of all peers together.
+    /// How many gateways are probed at once, across all peers.
     pub at_once: usize,
-    /// What is shown to gateways.
+    /// What probes show to gateways.
     pub identity: ProbeIdentity,
 }
 
@@ -64,7 +69,7 @@ impl Default for ProbeSettings {
     }
 }
 
-/// What all peers' probers have in common.
+/// What the probers of all peers share.
 #[derive(Debug)]
 pub(crate) struct Probing {
     settings: ProbeSettings,
@@ -77,7 +82,7 @@ impl Probing {
     }
 }
 
-/// What is to be probed of a peer; `None` while no gateway of it is in force.
+/// What to probe of a peer. `None` while it has no gateway in force.
 pub(crate) type Target = Option<Arc<ProbeTarget>>;
 
 /// Probes one peer's gateways until it is dropped.
@@ -99,7 +104,7 @@ impl Prober {
         Self { outcomes, task: supervision.spawn("probe", probe) }
     }
 
-    /// The next outcome. Nothing is lost when this is given up and asked again.
+    /// The next outcome. Cancel safe.
     pub(crate) async fn next(&mut self) -> Probed {
         match self.outcomes.recv().await {
             Some(probed) => probed,
@@ -109,7 +114,7 @@ impl Prober {
     }
 }
 
-/// The first wait after a failure, and the longest.
+/// The first and the longest wait after a failure.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(15);
 
@@ -132,7 +137,8 @@ async fn probe_on(probing: Arc<Probing>, mut target: watch::Receiver<Target>, ou
     }
 }
 
-/// The wait after a probe, after so many failures in a row: when the gateways change, and when they do not. `random` is from 0 to 1.
+/// The wait after a probe, after this many failures in a row: first if the gateways change, then if
+/// they do not. `random` is from 0 to 1.
 fn waits(interval: Duration, failures: u32, random: f64) -> (Duration, Duration) {
     if failures == 0 {
         return (interval / 4, interval.mul_f64(0.9 + 0.2 * random));
@@ -142,7 +148,7 @@ fn waits(interval: Duration, failures: u32, random: f64) -> (Duration, Duration)
     (first.min(interval / 4).min(most / 2), most.mul_f64(0.9 + 0.2 * random))
 }
 
-/// Connects to all gateways of a peer.
+/// Probes all gateways of a peer.
 async fn probe(probing: &Probing, target: &ProbeTarget) -> Probed {
     let handshake = match handshake(&probing.settings.identity, target) {
         Ok(handshake) => handshake.map(Arc::new),
@@ -154,7 +160,7 @@ async fn probe(probing: &Probing, target: &ProbeTarget) -> Probed {
         let (all, own) = (Arc::clone(&probing.places), Arc::clone(&own_places));
         let (handshake, time) = (handshake.clone(), probing.settings.time);
         probes.spawn(async move {
-            // Never closed.
+            // The semaphores are never closed.
             let _places = (own.acquire().await, all.acquire().await);
             let outcome = probe_gateway(&gateway, handshake.as_deref(), time).await;
             (place, gateway.announced, outcome.map_err(|failure| failure.to_string()))
@@ -171,7 +177,7 @@ async fn probe(probing: &Probing, target: &ProbeTarget) -> Probed {
     Probed::Gateways { outcomes, tried }
 }
 
-/// How the gateways are to be asked; `None`: there is no service to ask for.
+/// How to probe the gateways. `None` if there is no service to ask for.
 fn handshake(identity: &ProbeIdentity, target: &ProbeTarget) -> Result<Option<Handshake>, String> {
     let Some(service) = &target.service else { return Ok(None) };
     Handshake::new(target, service, identity.keys()?).map(Some)

@@ -1,4 +1,5 @@
-//! Probes of gateways on loopback that demand a client certificate, as every gateway does. Each that is good has twins that are not.
+//! Probes of gateways on loopback that require a client certificate, as every gateway does. Each
+//! good gateway has bad counterparts.
 
 use super::{OF_ONE_PEER, ProbeSettings, Prober, Probing, Supervision, Target, probe, waits};
 use crate::loopback::{Leaf, Server, TestCa};
@@ -33,7 +34,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// Longer than anything here takes, shorter than a person waits.
+/// Longer than anything here takes, shorter than a person would wait.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 pub(super) const GATEWAY: &str = "spiffe://beta.example/ns/istio/sa/gateway";
@@ -66,12 +67,12 @@ impl Beta {
         }
     }
 
-    /// What comes of a gateway that shows this certificate.
+    /// The outcome for a gateway that shows this certificate.
     async fn seeing(&self, leaf: &Leaf) -> Result<(), String> {
         self.at(gateway(leaf, &[&TLS13, &TLS12]).await.address).await
     }
 
-    /// What comes of the gateway at an address.
+    /// The outcome for the gateway at an address.
     async fn at(&self, gateway: SocketAddr) -> Result<(), String> {
         let probed = probe(&probing(), &self.target(&[gateway])).await;
         let Probed::Gateways { outcomes, tried: Tried::Server } = probed else { panic!("{probed:?}") };
@@ -92,7 +93,8 @@ fn address_of(gateway: &SocketAddr) -> GatewayAddress {
     GatewayAddress { address: GatewayHost::Ip(gateway.ip()), port: ServicePort::new(gateway.port()).unwrap() }
 }
 
-/// A server that shows `leaf`, and turns away whoever has no certificate of its own CA: nobody here has one.
+/// A server that shows `leaf`, and refuses clients without a certificate from its own CA. No client
+/// here has one.
 pub(crate) async fn gateway(leaf: &Leaf, versions: &[&'static rustls::SupportedProtocolVersion]) -> Server {
     let acceptor = acceptor(leaf, &TestCa::new(), versions);
     Server::tcp(move |stream| {
@@ -244,7 +246,7 @@ async fn all_addresses_of_a_name_are_tried() {
     assert_eq!(probe(&probing(), &target).await, Probed::Gateways { outcomes, tried: Tried::Server });
 }
 
-/// A server on all addresses of the loopback network that counts, and holds, the connections that are open.
+/// A server on all addresses of the loopback network that holds connections open and counts them.
 struct Holding {
     server: Server,
     most: Arc<AtomicUsize>,
@@ -279,14 +281,14 @@ async fn few_gateways_are_connected_to_at_once() {
     assert!(matches!(probed, Probed::Gateways { outcomes, .. } if outcomes.len() == 12));
     assert_eq!(holding.most.swap(0, Ordering::SeqCst), OF_ONE_PEER);
 
-    // Of all peers together.
+    // Across all peers.
     let probing = Probing::new(ProbeSettings { at_once: 2, ..settings });
     let (one, other) = (beta.target(&holding.addresses(3)), beta.target(&holding.addresses(3)));
     tokio::join!(probe(&probing, &one), probe(&probing, &other));
     assert_eq!(holding.most.load(Ordering::SeqCst), 2);
 }
 
-/// A prober, and the switch for what it probes.
+/// A prober, and the sender that sets what it probes.
 fn prober(interval: Duration) -> (Prober, watch::Sender<Target>) {
     let (target, targets) = watch::channel(None);
     let settings = ProbeSettings { interval, ..ProbeSettings::default() };
@@ -311,7 +313,7 @@ async fn gateways_are_probed_again_and_again_while_there_are_some() {
     drop(server);
     while next(&mut prober).await {}
     target.send_replace(None);
-    // One may be on its way still.
+    // One probe may still be running.
     let _ = timeout(Duration::from_millis(200), prober.next()).await;
     assert!(timeout(Duration::from_millis(200), prober.next()).await.is_err(), "there is nothing to probe");
 }

@@ -1,6 +1,6 @@
-//! Who a gateway has to be: a certificate by the peer's roots, and an identity that imports expect.
+//! Verifies a gateway: a certificate from the peer's roots, with an identity that imports expect.
 //!
-//! Chain, dates and signatures are webpki's business; in place of the host name stands the SPIFFE ID.
+//! webpki checks chain, dates and signatures. The SPIFFE ID replaces the host name.
 
 use crate::tls::VerifyCertificate;
 use fedgate_core::SpiffeId;
@@ -23,7 +23,7 @@ pub(super) struct GatewayVerifier {
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-/// A certificate that is good, but another's.
+/// The certificate is valid, but belongs to another identity.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("its identity is {found}, expected {expected}; ask the peer's operator which identity its gateway has")]
 pub(super) struct WrongIdentity {
@@ -33,7 +33,7 @@ pub(super) struct WrongIdentity {
 
 impl GatewayVerifier {
     /// # Errors
-    /// When none of the peer's roots can be used.
+    /// If none of the peer's roots can be used.
     pub(super) fn new(target: &ProbeTarget, provider: &CryptoProvider) -> Result<Self, String> {
         let mut roots = RootCertStore::empty();
         let (usable, _) = roots
@@ -76,7 +76,7 @@ fn expected(identity: &ServerIdentity) -> String {
     }
 }
 
-/// The first URI SAN: who a workload is.
+/// The first URI SAN, which identifies a workload.
 fn first_uri(certificate: &CertificateDer<'_>) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let names = certificate.subject_alternative_name().ok()??;

@@ -1,4 +1,4 @@
-//! What the importer and the probe have in common as TLS clients.
+//! What the importer and the probe share as TLS clients.
 
 mod signatures;
 mod words;

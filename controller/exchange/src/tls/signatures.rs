@@ -1,4 +1,4 @@
-//! Signatures in handshakes: whoever shows a certificate has its key.
+//! Handshake signatures: they prove that the server holds its certificate's key.
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
@@ -6,9 +6,10 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 use std::fmt::Debug;
 
-/// Whether a server is the one that is meant. Its signatures are somebody else's business: [`WithSignatures`].
+/// Decides whether a certificate belongs to the intended server. [`WithSignatures`] adds the check
+/// of signatures.
 pub(crate) trait VerifyCertificate: Debug + Send + Sync {
-    /// Verifies a chain at a time, as [`ServerCertVerifier::verify_server_cert`] does.
+    /// Verifies a chain at a given time, as [`ServerCertVerifier::verify_server_cert`] does.
     ///
     /// # Errors
     /// Why the certificate is refused.
@@ -21,7 +22,8 @@ pub(crate) trait VerifyCertificate: Debug + Send + Sync {
     ) -> Result<(), Error>;
 }
 
-/// A verification of certificates, with that of signatures by the algorithms of a provider.
+/// Adds the check of handshake signatures, with a provider's algorithms, to a check of
+/// certificates.
 #[derive(Debug)]
 pub(crate) struct WithSignatures<V> {
     certificate: V,
@@ -35,7 +37,7 @@ impl<V> WithSignatures<V> {
 }
 
 impl<V: VerifyCertificate> ServerCertVerifier for WithSignatures<V> {
-    /// Stapled OCSP answers are not looked at: webpki has no use for them.
+    /// Ignores stapled OCSP answers, because webpki does not use them.
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,

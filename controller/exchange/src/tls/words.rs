@@ -1,10 +1,10 @@
-//! What TLS libraries know by number or type, in the words of its standards.
+//! Alerts and times of TLS, as text for operators.
 
 use jiff::Timestamp;
 use rustls::AlertDescription;
 use rustls::pki_types::UnixTime;
 
-/// The name of an alert as RFC 8446 has it (section 6.2): `unknown_ca`.
+/// The name of an alert as RFC 8446 writes it (section 6.2): `unknown_ca`.
 pub(crate) fn alert_name(alert: AlertDescription) -> String {
     let (mut name, mut after_lower) = (String::new(), false);
     for c in format!("{alert:?}").chars() {
@@ -17,7 +17,7 @@ pub(crate) fn alert_name(alert: AlertDescription) -> String {
     name
 }
 
-/// A moment of a certificate's validity.
+/// A time from a certificate's validity.
 pub(crate) fn moment(time: &UnixTime) -> String {
     let time = i64::try_from(time.as_secs()).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
     time.map_or_else(|| "a time beyond all dates".into(), |time| time.to_string())

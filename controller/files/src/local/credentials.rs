@@ -1,4 +1,4 @@
-//! The files with this cluster's certificates and keys, as they are checked.
+//! Checks the files with this cluster's certificates and keys.
 
 use crate::settings::{MetadataTransport, Settings};
 use fedgate_federation::bundle::Root;
@@ -9,7 +9,8 @@ use std::fs;
 use std::io::{Error, ErrorKind, Read as _};
 use std::path::Path;
 
-/// Reads the certificates and keys that the settings name, and says what is wrong with them. `roots` have been read before.
+/// Reads the certificates and keys that the settings name, and collects what is wrong with them.
+/// The caller has read `roots` already.
 pub(super) fn read(settings: &Settings, roots: &[Root]) -> Credentials {
     let object =
         |path: &Path| ObjectRef::cluster(settings.trust_domain.as_str()).from_source(Some(path.display().to_string()));
@@ -19,7 +20,7 @@ pub(super) fn read(settings: &Settings, roots: &[Root]) -> Credentials {
     let roots = RootSource { roots, object: object(&files.roots), field: "identity.roots" };
     let mut credentials =
         Credentials::of_identity(&chain.source(&object), &key.source(&object), &roots, &settings.trust_domain);
-    // Envoy may run as another user of the same group; nobody else needs it.
+    // Envoy may run as another user of the same group. Others need no access.
     credentials.faults.extend(exposed(&key, OTHERS, &object));
     if let MetadataTransport::Tls { certificate, key } = &settings.metadata.transport {
         let chain = File::read("metadata.tls.certificate", certificate);
@@ -27,13 +28,13 @@ pub(super) fn read(settings: &Settings, roots: &[Root]) -> Credentials {
         credentials.add(Credentials::of_endpoint(&chain.source(&object), &key.source(&object)));
         credentials.faults.extend(exposed(&key, OTHERS, &object));
     }
-    // Read by the controller alone.
+    // Only the controller reads this key.
     let authn = File::read("keyFile", &settings.key_file);
     credentials.faults.extend(exposed(&authn, GROUP_AND_OTHERS, &object));
     credentials
 }
 
-/// Roots that cannot be read are named one by one. What follows from there being none is not told besides.
+/// Adds one finding for each unreadable root, and drops the findings that merely follow from it.
 pub(super) fn without_roots(settings: &Settings, credentials: &mut Credentials, why: &[String]) {
     credentials.faults.retain(|fault| fault.reason != FindingReason::UntrustedCertificate);
     let path = settings.identity.roots.display().to_string();
@@ -43,10 +44,10 @@ pub(super) fn without_roots(settings: &Settings, credentials: &mut Credentials, 
     credentials.faults.extend(why.iter().map(finding));
 }
 
-/// The most bytes of a file with certificates or a key.
+/// Maximum size of a file with certificates or a key.
 const MOST_BYTES: u64 = 4 << 20;
 
-/// The bytes of a file with certificates or a key, or why there are none and what to do.
+/// The content of a file with certificates or a key, or what is wrong and what to do.
 pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, String> {
     let unreadable = |error: Error| match error.kind() {
         ErrorKind::NotFound => "expected a file in PEM, found none; put it there".to_owned(),
@@ -88,7 +89,7 @@ impl<'a> File<'a> {
 const OTHERS: u32 = 0o007;
 const GROUP_AND_OTHERS: u32 = 0o077;
 
-/// A key that somebody may read or write who should not.
+/// A finding if the file has a private key and its permissions allow more than they should.
 fn exposed(key: &File<'_>, forbidden: u32, object: &impl Fn(&Path) -> ObjectRef) -> Option<Finding> {
     use std::os::unix::fs::PermissionsExt;
     const LABEL: &[u8] = b"PRIVATE KEY";

@@ -1,4 +1,4 @@
-//! A policy that cannot be read closes, whatever the reason. Each has its twin that allows.
+//! A policy that cannot be read closes, for whatever reason. Each case has an allowing counterpart.
 
 use super::tests::{Folder, federation, findings, only, policies, policy, service, services};
 use super::{ManifestSource, Manifests};
@@ -9,7 +9,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-/// Whether a policy closes for a peer: it selects it, and allows nothing.
+/// Whether a policy closes for a peer: it selects the peer and allows nothing.
 fn closes(manifests: &Manifests, peer: &str) -> bool {
     manifests.objects.policies.iter().any(|policy| match &policy.body {
         PolicyBody::Unreadable(PeerSelection::All) => true,
@@ -103,7 +103,7 @@ fn a_file_without_permission_closes_for_who_is_not_root() {
     let mut folder = Folder::new();
     folder.put("p.yaml", &policy("p", "{peers: [gamma], services: []}"));
     fs::set_permissions(folder.file("p.yaml"), fs::Permissions::from_mode(0o000)).unwrap();
-    // Root reads it all the same; then it is what it says. Either way nothing is open.
+    // As root the file is readable, and the policy applies as written. Either way nothing is open.
     assert!(closes(&folder.read(), "gamma"));
 }
 
@@ -143,7 +143,7 @@ fn a_policy_in_a_file_that_is_not_read_closes() {
         let manifests = folder.read();
         assert!(closes(&manifests, "gamma") && !closes(&manifests, "delta"), "{name}: {:?}", findings(&manifests));
         assert!(has_error(&manifests), "{name}");
-        // Anything else there is nobody's business.
+        // Other content of such a file is ignored.
         folder.put(name, "hello\n");
         let manifests = folder.read();
         assert!(
@@ -229,7 +229,7 @@ fn a_policy_in_a_list_is_a_policy_and_a_broken_neighbour_does_not_take_it_away()
         let manifests = folder.read();
         assert_eq!(policies(&manifests), [("q", Some(&only(&["delta"]))), ("p", None)], "{head}");
     }
-    // The rows of a typed list need not say their kind.
+    // The rows of a typed list need not state their kind.
     let bare = "{metadata: {name: p}, spec: {peers: [gamma]}}";
     let mut folder = Folder::new();
     folder.put("a.yaml", &format!("apiVersion: fedgate.dev/v1alpha1\nkind: FederationPolicyList\nitems: [{bare}]\n"));
@@ -272,7 +272,7 @@ fn a_folder_whose_file_system_is_gone_is_as_it_was() {
     let mut folder = Folder::new();
     folder.put("a.yaml", &service("web"));
     folder.read();
-    // As it is kept after a look at a folder that a file system is mounted on.
+    // As kept after a read with a file system mounted on the folder.
     let kept = folder.root.path().join("state/manifests.json");
     let text = fs::read_to_string(&kept).unwrap();
     fs::write(&kept, text.replace("\"mounted\":false", "\"mounted\":true")).unwrap();
@@ -283,7 +283,7 @@ fn a_folder_whose_file_system_is_gone_is_as_it_was() {
         assert_eq!(services(&manifests), ["web"]);
         assert!(findings(&manifests)[0].contains("mounted there is gone"), "{:?}", findings(&manifests));
     }
-    // A file in it is a sign that the folder is meant.
+    // A file in the folder shows that the folder is meant.
     folder.put("b.yaml", &service("cart"));
     assert_eq!(services(&folder.read()), ["cart"]);
 }

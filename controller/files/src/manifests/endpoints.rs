@@ -11,13 +11,13 @@ use std::net::{IpAddr, SocketAddr};
 /// The addresses of the ready workloads of each Service port.
 pub type Endpoints = BTreeMap<ServiceName, BTreeSet<SocketAddr>>;
 
-/// The label by which a slice belongs to a Service.
+/// The label with the name of a slice's Service.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
-/// Addresses by namespace and name of the Service, and by the port's name.
+/// Addresses by namespace and name of the Service, then by name of the port.
 type ByPortName = BTreeMap<(String, String), BTreeMap<String, BTreeSet<SocketAddr>>>;
 
-/// Brings Services and their slices together: a slice's port is that of the Service's port with the same name.
+/// Joins Services with their slices. Their ports match by name.
 pub(super) fn endpoints(
     services: &[ServiceObject],
     slices: &[(&Found, &EndpointSlice)],
@@ -57,7 +57,7 @@ fn add(by_service: &mut ByPortName, found: &Found, slice: &EndpointSlice, findin
                 .to_owned();
         return refuse(&format!("metadata.labels[{SERVICE_NAME_LABEL}]"), message);
     };
-    // Some programs leave the type out, and nothing depends on it.
+    // Some programs omit the type, and nothing depends on it.
     if !matches!(slice.address_type.as_str(), "" | "IPv4" | "IPv6") {
         let found = shown(&slice.address_type);
         return refuse(
@@ -103,7 +103,7 @@ fn number(port: &EndpointPort) -> Option<u16> {
     port.port.and_then(|number| u16::try_from(number).ok()).filter(|number| *number > 0)
 }
 
-/// Kubernetes says to take an unknown readiness for ready.
+/// Kubernetes says to treat unknown readiness as ready.
 fn is_ready(endpoint: &Endpoint) -> bool {
     endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
 }

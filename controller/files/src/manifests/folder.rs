@@ -1,4 +1,4 @@
-//! Which files there are.
+//! Lists the files of the folder.
 
 use fedgate_process::file_watch::MOST_FILES;
 use fedgate_process::words;
@@ -15,22 +15,24 @@ pub(super) struct Entry {
     pub(super) role: Role,
 }
 
-/// What a file is taken for, by its name.
+/// The role that a file's name gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Role {
     /// A manifest.
     Manifest,
-    /// Its name is not that of a manifest. It is looked at all the same, since a policy in it was meant to be in force.
+    /// Its name is not that of a manifest. It is still checked: a policy in it was meant to be in
+    /// force.
     Other,
-    /// What an editor or a person left of a manifest that is gone.
+    /// A backup or leftover of a manifest, made by an editor or a person. Counts only if the
+    /// manifest is gone.
     Leftover,
 }
 
-/// The files of a folder, in order of name, and what stands in visible folders below it. A name that begins with a dot is passed over:
-/// editors and Kubernetes volumes use it for what is not meant to be read.
+/// The files of a folder, and the manifests one level below it, sorted by name. Names that begin
+/// with a dot are skipped: editors and Kubernetes volumes use them for internal files.
 ///
 /// # Errors
-/// Why the folder cannot be listed, for people.
+/// Why the folder cannot be listed, in words for people.
 pub(super) fn files(folder: &Path) -> Result<Vec<Entry>, String> {
     let failed = |error: std::io::Error| format!("the folder cannot be listed: {}", words::io(&error));
     let mut files = Vec::new();
@@ -58,7 +60,7 @@ fn add(files: &mut Vec<Entry>, name: &OsStr, path: PathBuf) {
     }
 }
 
-/// The manifests of a folder below. They are not read, so they must not be policies.
+/// The manifests in a subfolder. They are not read, so they must not contain policies.
 fn below(folder: &str, path: &Path) -> Vec<Entry> {
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten().take(MOST_FILES);
     let entry = |entry: std::fs::DirEntry| {
@@ -78,7 +80,7 @@ fn printable(name: &OsStr) -> String {
     printable
 }
 
-/// Endings of what editors, package managers and people keep beside a file or instead of it.
+/// Endings that editors, package managers and people give to copies of a file.
 const LEFTOVERS: [&str; 17] = [
     "~",
     ".bak",
@@ -110,7 +112,7 @@ fn role(name: &str) -> Option<Role> {
     }
 }
 
-/// The name of the file that a leftover is of.
+/// The original name of a leftover.
 fn original(name: &str) -> &str {
     let name = name.strip_prefix('#').unwrap_or(name);
     let name = name.strip_suffix('#').unwrap_or(name);

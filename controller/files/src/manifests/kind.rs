@@ -1,4 +1,4 @@
-//! The kinds of objects that are used, and what may have been meant to be one of them.
+//! The kinds of objects that are used, and what may have been meant as one of them.
 
 use fedgate_federation::ObjectRef;
 use fedgate_federation::spelling::distance;
@@ -37,14 +37,14 @@ impl Kind {
         matches!(self, Self::Service | Self::EndpointSlice)
     }
 
-    /// The kind of a list's rows: that of `ServiceList` is `Service`.
+    /// The kind of a list's rows: `Service` for `ServiceList`.
     pub(super) fn of_list(word: &str) -> Option<Self> {
         let word = word.strip_suffix("List")?;
         Self::ALL.into_iter().find(|kind| kind.word() == word)
     }
 }
 
-/// What makes an object one object.
+/// The identity of an object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct ObjectId {
     pub(super) kind: Kind,
@@ -53,7 +53,7 @@ pub(super) struct ObjectId {
 }
 
 impl ObjectId {
-    /// How findings name it.
+    /// The reference by which findings name it.
     pub(super) fn object(&self, source: &str) -> ObjectRef {
         let namespace = self.kind.has_namespace().then(|| self.namespace.clone());
         let name = if self.name.is_empty() { "(without a name)" } else { self.name.as_str() };
@@ -61,17 +61,18 @@ impl ObjectId {
     }
 }
 
-/// Whether somebody meant a policy: a wrong version, letter case, plural or typing error must not turn one into nothing.
+/// Returns true if the object was probably meant as a policy. A wrong version, letter case, plural
+/// or typing error must not make one disappear.
 pub(super) fn is_like_policy(kind: &str, version: &str) -> bool {
     let letters = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).collect::<String>().to_lowercase();
-    // No kind that others define is as near; AuthorizationPolicy, the nearest, is 7 away.
+    // No kind of another vendor is this near. The nearest, AuthorizationPolicy, has distance 7.
     const NEAR: usize = 4;
     letters(version).contains("fedgatedev")
         || mentions_policy(kind)
         || distance(&letters(kind), "federationpolicy") <= NEAR
 }
 
-/// Whether a text that cannot be read may be a policy, in any encoding.
+/// Returns true if text that cannot be parsed may contain a policy, in any encoding.
 pub(super) fn mentions_policy(text: &str) -> bool {
     let text = text.replace('\0', "").to_ascii_lowercase();
     text.contains("federationpolic") || text.contains("fedgate.dev/v")

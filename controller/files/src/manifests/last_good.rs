@@ -17,12 +17,13 @@ pub(super) struct LastGood {
     mounted: bool,
 }
 
-/// What the file holds.
+/// The content of the file.
 #[derive(Default, Serialize, Deserialize)]
 struct Kept<F> {
     /// The rows of each file.
     files: F,
-    /// Whether the folder was one that a file system is mounted on. Without it, it must not look like one that was emptied.
+    /// Whether a file system was mounted on the folder. Without the mount, the folder must not look
+    /// as if it had been emptied.
     mounted: bool,
 }
 
@@ -37,7 +38,7 @@ impl LastGood {
         Self { path: state.join("manifests.json"), written: None, mounted: false }
     }
 
-    /// Whether the folder was one that a file system is mounted on, when it was last read.
+    /// Whether a file system was mounted on the folder when it was last read.
     pub(super) fn was_mounted(&self) -> bool {
         self.mounted
     }
@@ -46,8 +47,8 @@ impl LastGood {
         self.mounted = mounted;
     }
 
-    /// The objects of each file. Without the state, or when it cannot be read, there are none: a report says so, and the files
-    /// themselves are read anyway.
+    /// The objects of each file. None if the state is missing, unreadable or damaged; the latter
+    /// two are logged. The manifests themselves are read anyway.
     pub(super) fn load(
         &mut self,
         file_as_shown: impl Fn(&str) -> String,
@@ -84,7 +85,7 @@ impl LastGood {
         rows.into_iter().map(found).collect()
     }
 
-    /// Keeps the objects of each file, if they differ from those that are kept already.
+    /// Saves the objects of each file, if they differ from those saved before.
     pub(super) fn save<'a>(&mut self, files: impl Iterator<Item = (&'a str, &'a [Found])>) {
         let row = |found: &Found| Row { line: found.line, document: found.json.clone() };
         let files: BTreeMap<&str, Vec<Row>> =

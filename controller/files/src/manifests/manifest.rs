@@ -1,4 +1,4 @@
-//! One file: its documents, each for itself.
+//! One file, whose documents are read independently of each other.
 
 use super::folder::{Entry, Role};
 use super::kind::mentions_policy;
@@ -10,7 +10,7 @@ use fedgate_process::words;
 use std::io::Read as _;
 use std::path::Path;
 
-/// What a file says.
+/// The content of a file.
 #[derive(Debug, Default)]
 pub(super) struct Content {
     pub(super) good: Vec<Found>,
@@ -18,36 +18,36 @@ pub(super) struct Content {
     pub(super) findings: Vec<Finding>,
 }
 
-/// The bytes of a file, or why there are none.
+/// The bytes of a file, or why they are missing.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) enum Bytes {
     Read(Vec<u8>),
-    /// It has more bytes than are read.
+    /// It is too large.
     TooMany,
     /// It is a folder, a pipe or the like.
     NoFile,
-    /// It is a link, and what it leads to is gone.
+    /// It is a link whose target (given here) is gone.
     Dangling(String),
-    /// Why, in plain words.
+    /// Why reading failed, in plain words.
     Failed(String),
 }
 
 impl Bytes {
-    /// Whether nothing at all stands in it, as when a disk was full or a machine crashed while it was written. A person who takes objects
-    /// back deletes the file, or leaves a comment.
+    /// Returns true if the file has only white space and NUL bytes, as after a full disk or a crash
+    /// during a write. To remove objects, a person deletes the file or leaves a comment.
     pub(super) fn are_blank(&self) -> bool {
         matches!(self, Self::Read(bytes) if bytes.iter().all(|byte| byte.is_ascii_whitespace() || *byte == 0))
     }
 }
 
-/// A file that had objects and is blank.
+/// The content of a blank file that had objects before.
 pub(super) fn emptied(file: &str) -> Content {
     let message =
         "expected the objects that it had, found an empty file; write them again, or delete the file to take them back";
     unreadable(file, false, message.to_owned())
 }
 
-/// Reads a file; `None` when it is not there (any more).
+/// Reads a file; `None` if it does not exist (any more).
 pub(super) fn bytes(path: &Path, limits: &Limits) -> Option<Bytes> {
     match try_bytes(path, limits) {
         Ok(bytes) => Some(bytes),
@@ -69,7 +69,7 @@ fn try_bytes(path: &Path, limits: &Limits) -> std::io::Result<Bytes> {
     Ok(if bytes.len() > limits.bytes { Bytes::TooMany } else { Bytes::Read(bytes) })
 }
 
-/// Reads what stands in a file. `file` is the file as findings name it.
+/// Parses the content of a file. `file` is its name in findings.
 pub(super) fn content(bytes: &Bytes, file: &str, limits: &Limits) -> Content {
     let text = match text(bytes, limits) {
         Ok(text) => text,
@@ -81,11 +81,11 @@ pub(super) fn content(bytes: &Bytes, file: &str, limits: &Limits) -> Content {
     }
 }
 
-/// The text of a file, or what is wrong with it and whether there may be a policy in it.
+/// The text of a file. The error says whether the file may contain a policy, and what is wrong.
 fn text<'a>(bytes: &'a Bytes, limits: &Limits) -> Result<&'a str, (bool, String)> {
     match bytes {
         Bytes::Failed(error) => Err((true, format!("it cannot be read: {error}; fix that, or remove the file"))),
-        // A bind mount makes a folder of a file that is not there.
+        // A bind mount creates a folder for a file that does not exist.
         Bytes::NoFile => Err((true, "expected a file, found a folder or something else; replace or remove it".into())),
         Bytes::Dangling(target) => Err((
             true,
@@ -136,7 +136,7 @@ fn no_yaml(document: Document<'_>, error: &YamlError, file: &str) -> Broken {
     Broken { id: None, policy, finding }
 }
 
-/// A file of which nothing can be read; `policy` when there may be one in it.
+/// The content of an unreadable file; `policy` if it may contain one.
 fn unreadable(file: &str, policy: bool, message: String) -> Content {
     let object = ObjectRef::new("File", file).from_source(Some(file.to_owned()));
     let finding = Finding::error(FindingReason::Unreadable, object, "", message);
@@ -144,7 +144,8 @@ fn unreadable(file: &str, policy: bool, message: String) -> Content {
     Content { broken: vec![broken], ..Content::default() }
 }
 
-/// Reads a file that is no manifest by its name. Nothing in it is in force. Policies in it close, since they were meant to be.
+/// Reads a file whose name is not that of a manifest. Nothing in it is in force, but policies in it
+/// close: they were meant to be in force.
 pub(super) fn other_content(bytes: &Bytes, entry: &Entry, file: &str, limits: &Limits) -> Content {
     let Ok(text) = text(bytes, limits) else { return Content::default() };
     let object = ObjectRef::new("File", file).from_source(Some(file.to_owned()));

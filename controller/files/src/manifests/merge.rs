@@ -1,4 +1,4 @@
-//! What a file says now, and what it said when it was last good.
+//! Merges what a file says now with what it said when it was last good.
 
 use super::kind::{Kind, ObjectId};
 use super::manifest::Content;
@@ -12,15 +12,15 @@ use std::collections::BTreeSet;
 #[derive(Debug, Default)]
 pub(super) struct InForce {
     pub(super) objects: Vec<Found>,
-    /// Policies that could not be read and were never good: they close.
+    /// Policies that cannot be read and were never good: they close.
     pub(super) closing: Vec<PolicyObject>,
     pub(super) findings: Vec<Finding>,
 }
 
-/// Takes what is good, and of what is broken the last good objects in `before`.
+/// Takes the good objects; for broken ones, takes the last good version from `before`.
 ///
-/// When it is known which objects are broken, only these are taken from before. Otherwise any object that the file has not any
-/// more may be the broken one, so all stay.
+/// If every broken object is identified, only those are kept from before. Otherwise any object that
+/// is now missing may be the broken one, so all of them stay.
 pub(super) fn merge(before: Vec<Found>, content: Content) -> InForce {
     let Content { good, broken, mut findings } = content;
     let now: BTreeSet<ObjectId> = good.iter().map(|found| found.id.clone()).collect();
@@ -56,17 +56,17 @@ fn told(broken: &Broken, kept: &[Found]) -> Finding {
         (false, _, None) => "the object is left out",
     };
     let message = match broken.finding.message.strip_suffix('?') {
-        // A question is a sentence of its own.
+        // A question ends its own sentence.
         Some(question) => format!("{question}? Meanwhile: {then}"),
         None => format!("{}; {then}", broken.finding.message),
     };
     Finding { message, ..broken.finding.clone() }
 }
 
-/// Collects what must close.
+/// Collects the policies that must close.
 struct Closing<'a> {
     kept: &'a [Found],
-    /// Policies from before that may be the ones in documents that cannot be read at all.
+    /// Number of earlier policies that may be the ones in documents that cannot be read at all.
     spare: usize,
     policies: Vec<PolicyObject>,
 }
@@ -89,8 +89,8 @@ impl<'a> Closing<'a> {
         }
     }
 
-    /// The last good policy stays in force for the peers that it selects. One that the broken document names in addition is
-    /// closed, or it would have everything until the document is corrected.
+    /// The last good policy stays in force for the peers that it selects. The broken document
+    /// closes for peers that it adds; otherwise nothing would limit them meanwhile.
     fn close_more(&mut self, broken: &Broken, selection: &PeerSelection, last: &Found) {
         let (PeerSelection::Only(names), Some(spec)) = (selection, spec_of(last)) else { return };
         let more: BTreeSet<PeerName> = names.iter().filter(|name| !selects(spec, name)).cloned().collect();
@@ -101,7 +101,7 @@ impl<'a> Closing<'a> {
 
     fn close(&mut self, broken: &Broken, name: &str, selection: PeerSelection) {
         let source = broken.finding.object.source.clone();
-        // Names must differ, and two files may each have a policy without one.
+        // Names must differ, and two files may each have a policy without a name.
         let name = match &broken.id {
             Some(_) => name.to_owned(),
             None => format!("{name} {}", source.as_deref().unwrap_or_default()),

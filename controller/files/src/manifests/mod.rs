@@ -6,10 +6,12 @@
 //!     Changes      state/manifests.json
 //! ```
 //!
-//! A file that is being written is read when it has been closed or rests; until then what it said before stays in force.
-//! A broken document never takes another one with it, nor what it said itself when it was last good; that is kept over a
-//! restart. A deleted file's objects go; those of one that was emptied stay, since that happens when a disk is full. A `FederationPolicy` closes before it opens, so one that was never good still closes:
-//! it stands for the peers that it readably names, or for all ([`fedgate_federation::object::PolicyBody::Unreadable`]).
+//! A file that is being written is read once it is closed and has not changed for a moment; until
+//! then its last content stays in force. A broken document affects no other document. What it said
+//! when it was last good stays in force, even over a restart. Deleting a file removes its objects;
+//! emptying it does not, since that happens when a disk is full. A `FederationPolicy` closes before
+//! it opens, so one that was never good closes too: for the peers that can be read in it, else for
+//! all ([`fedgate_federation::object::PolicyBody::Unreadable`]).
 
 #[cfg(test)]
 mod closing_tests;

@@ -1,18 +1,19 @@
-//! Whether a file system is mounted at a folder.
+//! Whether a file system is mounted on a folder.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Whether a folder is where a file system is mounted, another part of its own included (`mount --bind`); `None` when that cannot be told.
+/// Whether a file system is mounted on the folder, including by `mount --bind`; `None` if that
+/// cannot be determined.
 pub(super) fn is_mount(folder: &Path) -> Option<bool> {
     let folder = folder.canonicalize().ok()?;
     let above = folder.parent()?.metadata().ok()?;
     if folder.metadata().ok()?.dev() != above.dev() {
         return Some(true);
     }
-    // Without /proc only other devices are seen.
+    // Without /proc, only mounts of other devices are detected.
     let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
     Some(mount_points(&mounts).any(|point| point == folder))
 }
@@ -22,7 +23,7 @@ fn mount_points(mounts: &[u8]) -> impl Iterator<Item = PathBuf> {
     mounts.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b' ').nth(4)).map(unescaped)
 }
 
-/// Spaces and the like are in octal: `\040`.
+/// Decodes octal escapes of spaces and the like, such as `\040`.
 fn unescaped(field: &[u8]) -> PathBuf {
     let (mut bytes, mut rest) = (Vec::new(), field);
     while let Some((first, after)) = rest.split_first() {

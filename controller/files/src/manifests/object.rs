@@ -12,18 +12,18 @@ use fedgate_federation::object::{
 use fedgate_federation::{Finding, FindingReason, ObjectRef, shown};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
-/// An object that has its kind's form.
+/// An object that is valid for its kind.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
     pub(super) id: ObjectId,
     /// The line on which its document begins.
     pub(super) line: u64,
-    /// The same with its file, as findings name it.
+    /// File and line, as findings show them.
     pub(super) source: String,
     pub(super) object: Object,
     /// The document, to be kept over a restart.
     pub(super) json: serde_json::Value,
-    /// What is odd about it.
+    /// Warnings about it.
     pub(super) findings: Vec<Finding>,
 }
 
@@ -35,31 +35,32 @@ pub(super) enum Object {
     EndpointSlice(Box<EndpointSlice>),
 }
 
-/// A document that is none of that.
+/// A document that cannot be read as one of the kinds.
 #[derive(Debug, Clone)]
 pub(super) struct Broken {
-    /// Which object it would be, as far as that can be read.
+    /// The object that it was meant to be, if that can be read.
     pub(super) id: Option<ObjectId>,
-    /// When it is a policy, or may be one: whom it selects.
+    /// If it is or may be a policy: the peers that it selects.
     pub(super) policy: Option<PeerSelection>,
     pub(super) finding: Finding,
 }
 
-/// What became of a document.
+/// The result of reading a document.
 #[derive(Debug, Clone)]
 pub(super) enum Read {
     Good(Box<Found>),
     Broken(Box<Broken>),
-    /// It is of no kind that is used here.
+    /// Its kind is not used here.
     Unused(Finding),
 }
 
-/// The objects of a document, the rows of a list each for itself. `file` is the file as findings name it.
+/// The objects of a document; each row of a list is read independently. `file` is the name in
+/// findings.
 pub(super) fn read(node: &Node, file: &str) -> Vec<Read> {
     let kind = node.text(&["kind"]).unwrap_or_default();
     let of_rows = Kind::of_list(kind);
     match node.get(&["items"]).map(|items| &items.value) {
-        // Nothing is in it.
+        // An empty list.
         Some(Value::Null) if kind == "List" => Vec::new(),
         Some(Value::Sequence(rows)) if kind == "List" || of_rows.is_some() => {
             rows.iter().flat_map(|row| read(&with_kind(row, of_rows), file)).collect()
@@ -68,7 +69,7 @@ pub(super) fn read(node: &Node, file: &str) -> Vec<Read> {
     }
 }
 
-/// A row of a `ServiceList` does not repeat that it is a Service.
+/// Adds version and kind to a row. The rows of a `ServiceList`, for example, may omit them.
 fn with_kind(row: &Node, kind: Option<Kind>) -> Node {
     let mut row = row.clone();
     let (Some(kind), Value::Mapping(entries)) = (kind, &mut row.value) else { return row };
@@ -106,7 +107,7 @@ impl Document<'_> {
         self.node.text(path).unwrap_or_default().to_owned()
     }
 
-    /// Which kind it is, or what becomes of it since it is none.
+    /// The kind, or the result for a document that has none of the kinds.
     fn kind(&self) -> Result<Kind, Box<Read>> {
         let (kind, version) = (self.text(&["kind"]), self.text(&["apiVersion"]));
         let known = Kind::ALL.into_iter().find(|known| known.word() == kind && known.api_version() == version);
@@ -117,7 +118,7 @@ impl Document<'_> {
         let meant = Kind::ALL.into_iter().find(|known| known.word() == kind);
         let (field, message) = self.wrong_kind(kind, version, meant);
         let incomplete = kind.is_empty() || version.is_empty();
-        // Without a kind, or in a list that cannot be read, whatever stands there may be a policy.
+        // Without a kind, or in a list that cannot be read, anything may be a policy.
         let hidden = (incomplete || kind.ends_with("List")) && mentions_policy(&self.node.to_json().to_string());
         if is_like_policy(kind, version) || hidden {
             let id = self.id(Kind::Policy);
@@ -140,7 +141,7 @@ impl Document<'_> {
         }
     }
 
-    /// The field that is wrong, and what was expected there.
+    /// The wrong field, and what was expected there.
     fn wrong_kind(&self, kind: &str, version: &str, meant: Option<Kind>) -> (&'static str, String) {
         const USED: &str = "a kind that is used here: IstioFederation, FederationPolicy, Service or EndpointSlice";
         let found = |field| match self.node.get(&[field]).map(|node| &node.value) {
@@ -181,7 +182,7 @@ impl Document<'_> {
 
     fn read(&self, kind: Kind) -> Result<Found, Box<Broken>> {
         let id = self.id(kind);
-        // Which object a document without a proper name was meant to be cannot be told.
+        // Without a valid name, nobody can know which object the document was meant to be.
         self.check_names(&id).map_err(|error| Broken { id: None, ..self.broken(&id, error) })?;
         let json = self.node.to_json();
         let source = self.source(self.node.line);
@@ -224,7 +225,7 @@ impl Document<'_> {
         unknown.into_iter().map(finding).collect()
     }
 
-    /// Names that no API server would take.
+    /// Rejects names that no API server would accept.
     fn check_names(&self, id: &ObjectId) -> Result<(), TypeError> {
         let wrong = |field: &str, expected: &str| {
             let node = self.node.get(&["metadata", field]);

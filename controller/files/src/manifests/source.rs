@@ -1,4 +1,4 @@
-//! All files together.
+//! All files of the folder together.
 
 use super::endpoints::{self, Endpoints};
 use super::folder::{self, Entry, Role};
@@ -20,15 +20,15 @@ use std::time::{Duration, Instant};
 /// Everything that the folder says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Manifests {
-    /// The objects, and what is wrong with the files.
+    /// The objects, and findings about the files.
     pub objects: Objects,
-    /// Where the local workloads of each Service port are.
+    /// The addresses of local workloads for each Service port.
     pub endpoints: Endpoints,
-    /// Some file is being written, and has to be looked at again soon.
+    /// A file is being written, so the folder must be read again soon.
     pub unfinished: bool,
 }
 
-/// The folder, and what it said before.
+/// The folder, and its last content.
 #[derive(Debug)]
 pub struct ManifestSource {
     folder: PathBuf,
@@ -40,22 +40,23 @@ pub struct ManifestSource {
     has_read: bool,
 }
 
-/// A file as it was read last; `content` is `None` for one that is known from before the restart only.
+/// A file as last read. `content` is `None` if it has not been read since the start.
 #[derive(Debug)]
 struct File {
     content: Option<[u8; 32]>,
     in_force: InForce,
-    /// Since when it has been written, if it is being written.
+    /// Since when it has been observed being written, if it is.
     written_since: Option<Instant>,
 }
 
-/// A file that was changed less than this ago may be changed further.
+/// A file that changed within this time may change further.
 const REST: Duration = Duration::from_millis(40);
-/// A file that is written for so long is told of.
+/// A file that is being written for this long causes a finding.
 const LONG: Duration = Duration::from_secs(10);
 
 impl ManifestSource {
-    /// The manifests in `folder` of the cluster with this trust domain. What files say when they are good is kept in `state`.
+    /// The manifests in `folder`, for the cluster with this trust domain. The last good content of
+    /// files is kept in `state`.
     pub fn new(folder: &Path, state: &Path, trust_domain: &TrustDomain) -> Self {
         let mut source = Self::without_memory(folder, trust_domain);
         let mut last_good = LastGood::new(state);
@@ -67,7 +68,7 @@ impl ManifestSource {
         source
     }
 
-    /// The same for one look, as `fedgate validate` takes it: nothing is kept, and nothing is known from before.
+    /// As [`Self::new`], but for a single read, as in `fedgate validate`. Nothing is kept.
     pub fn without_memory(folder: &Path, trust_domain: &TrustDomain) -> Self {
         let (folder, trust_domain) = (folder.to_owned(), trust_domain.clone());
         Self {
@@ -80,12 +81,14 @@ impl ManifestSource {
         }
     }
 
-    /// Reads what has changed. It never fails: what cannot be read is a finding, and what was known of it stays.
+    /// Reads what has changed. It never fails: an unreadable file becomes a finding, and its last
+    /// good content stays.
     pub fn read(&mut self) -> Manifests {
         self.read_but(|_| false)
     }
 
-    /// Reads what has changed, but for files that are being written: those in `open`, and those that were changed just now.
+    /// As [`Self::read`], but skips files that are being written: those in `open`, and those that
+    /// changed a moment ago.
     pub fn read_finished(&mut self, open: &BTreeSet<PathBuf>) -> Manifests {
         self.read_but(|path| is_unfinished(path, open))
     }
@@ -127,14 +130,14 @@ impl ManifestSource {
         let mut before = std::mem::take(&mut self.files);
         for entry in files {
             let known = before.remove(&entry.name);
-            // At the start everything that has never been read is read at once.
+            // At the start, files that have never been read are read at once.
             if (known.is_some() || self.has_read) && is_unfinished(&entry.path) {
                 let mut file = known.unwrap_or_else(File::unread);
                 file.written_since.get_or_insert_with(Instant::now);
                 self.files.insert(entry.name.clone(), file);
                 continue;
             }
-            // Gone since the folder was listed: deleted.
+            // Deleted since the folder was listed.
             let Some(bytes) = manifest::bytes(&entry.path, &self.limits) else { continue };
             let file = self.read_file(entry, &bytes, known);
             self.files.insert(entry.name.clone(), file);
@@ -157,7 +160,7 @@ impl ManifestSource {
         File { content, in_force: merge(last, said), written_since: None }
     }
 
-    /// How findings name a file: with its folder, as one sees it from the cluster's folder.
+    /// The name of a file in findings: with the folder, relative to the cluster's folder.
     fn shown(&self, name: &str) -> String {
         match self.folder.file_name().and_then(|folder| folder.to_str()) {
             Some(folder) => format!("{folder}/{name}"),
@@ -188,7 +191,7 @@ impl File {
     }
 }
 
-/// Whether a file is being written: by a program that has it `open`, or a moment ago.
+/// Returns true if the file is being written: a program has it `open`, or it changed a moment ago.
 pub(crate) fn is_unfinished(path: &Path, open: &BTreeSet<PathBuf>) -> bool {
     let real = || path.canonicalize().is_ok_and(|real| open.contains(&real));
     let age = || std::fs::metadata(path).ok()?.modified().ok()?.elapsed().ok();
@@ -205,7 +208,7 @@ fn hash(bytes: &Bytes) -> [u8; 32] {
     }
 }
 
-/// All files' objects as one. Of two with the same name the first is taken, by file and line.
+/// Merges the objects of all files. Of two with the same name the first counts, by file and line.
 fn collect<'a>(files: impl Iterator<Item = &'a InForce>, trust_domain: &TrustDomain) -> Manifests {
     let mut objects = Objects::default();
     let mut slices = Vec::new();
@@ -215,7 +218,7 @@ fn collect<'a>(files: impl Iterator<Item = &'a InForce>, trust_domain: &TrustDom
         objects.policies.extend(file.closing.iter().cloned());
         for found in &file.objects {
             match &found.object {
-                // A second policy closes, so it must not vanish; `federate` sees to that.
+                // A second policy of the same name must not be dropped: `federate` lets it close.
                 Object::Policy(policy) => objects.policies.push(policy.clone()),
                 _ if is_duplicate(found, &mut places, &mut objects.findings) => {}
                 Object::Federation(federation) => objects.federations.push(federation.clone()),

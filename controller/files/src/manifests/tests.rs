@@ -1,4 +1,4 @@
-//! A folder as people change it: good files, broken ones, and what stays in force meanwhile.
+//! A folder that people change: good files, broken ones, and what stays in force meanwhile.
 
 use super::{ManifestSource, Manifests};
 use fedgate_core::TrustDomain;
@@ -74,7 +74,7 @@ pub(super) fn findings(manifests: &Manifests) -> Vec<String> {
     manifests.objects.findings.iter().map(ToString::to_string).collect()
 }
 
-/// Name of each policy and whether it can be read.
+/// The name of each policy; for an unreadable one, also the peers that it selects.
 pub(super) fn policies(manifests: &Manifests) -> Vec<(&str, Option<&PeerSelection>)> {
     let selection = |body| match body {
         &PolicyBody::Spec(_) => None,
@@ -148,7 +148,7 @@ fn the_last_good_objects_stay_in_force_also_over_a_restart_and_go_with_their_fil
     let mut folder = Folder::new();
     folder.put("a.yaml", &format!("{}---\n{}", service("web"), service("db")));
     assert_eq!(services(&folder.read()), ["db", "web"]);
-    // One document is no YAML any more, so nobody knows which of the two it was.
+    // One document is no longer YAML, so it may be either of the two.
     folder.put("a.yaml", &format!("{}---\nkind: [", service("web").replace("80", "81")));
     for _ in 0..2 {
         let manifests = folder.read();
@@ -158,7 +158,7 @@ fn the_last_good_objects_stay_in_force_also_over_a_restart_and_go_with_their_fil
         assert!(findings(&manifests)[0].contains("stay in force"), "{:?}", findings(&manifests));
         folder.restart();
     }
-    // Mended, without db: it is gone.
+    // Corrected, without db: db is gone.
     folder.put("a.yaml", &service("web"));
     assert_eq!(services(&folder.read()), ["web"]);
     fs::remove_file(folder.file("a.yaml")).unwrap();
@@ -190,7 +190,7 @@ fn a_folder_that_cannot_be_listed_is_as_it_was() {
         assert_eq!(manifests.objects.findings[0].reason, FindingReason::Unreadable);
         folder.restart();
     }
-    // An empty folder is another matter: somebody removed the files.
+    // An empty folder is different: the files were removed.
     fs::create_dir(folder.root.path().join("manifests")).unwrap();
     assert!(services(&folder.read()).is_empty());
 }
@@ -255,10 +255,10 @@ fn a_policy_that_was_good_stays_as_it_was_and_closes_for_whom_the_change_adds() 
         assert_eq!(policies(&manifests), [("p (as it was changed)", Some(&delta)), ("p", None)]);
         folder.restart();
     }
-    // No YAML at all: it may well be the policy that is missing, so that one stays and nobody else is closed.
+    // Not YAML at all: it may be the missing policy, so that one stays and closes nothing else.
     folder.put("p.yaml", "kind: FederationPolicy\nspec: [");
     assert_eq!(policies(&folder.read()), [("p", None)]);
-    // Gone for good.
+    // Removed for good.
     fs::remove_file(folder.file("p.yaml")).unwrap();
     assert!(policies(&folder.read()).is_empty());
 }

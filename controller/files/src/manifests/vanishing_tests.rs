@@ -1,4 +1,5 @@
-//! Ways for a policy to go away that nobody meant: what was known stays in force, and a finding says so. Where nothing was known it closes.
+//! Accidental ways for a policy to disappear. The last known content stays in force, and a finding
+//! says so. If nothing was known, the policy closes.
 
 use super::Manifests;
 use super::tests::{Folder, policy, service, services};
@@ -60,14 +61,14 @@ fn a_file_that_turns_into_something_else_keeps_its_policy_in_force() {
             assert_eq!(services(&manifests), ["web"], "{what}");
             folder.restart();
         }
-        // The twin: to delete the file is to take the policy back.
+        // The counterpart: deleting the file revokes the policy.
         fs::remove_file(folder.file("p.yaml")).unwrap();
         let _ = fs::remove_file(folder.file("other.yaml"));
         assert!(folder.read().objects.policies.is_empty(), "{what}");
     }
 }
 
-/// A comment is something that a person writes.
+/// Only a person writes a comment, so it is no accident.
 #[test]
 fn a_file_that_says_that_it_has_nothing_takes_its_objects_back() {
     let mut folder = folder();
@@ -100,7 +101,7 @@ fn a_folder_that_turns_into_something_else_is_as_it_was() {
     }
 }
 
-/// What needs mounts or another user is run in namespaces of its own, by this same program.
+/// Runs a test that needs mounts or another user in its own namespaces, through this same program.
 #[track_caller]
 fn in_namespaces(test: &str, more: &[&str]) {
     let program = std::env::current_exe().unwrap();
@@ -133,13 +134,13 @@ fn a_mount_that_vanishes() {
     }
     run("mount", &[Path::new("--bind"), &elsewhere, &manifests]);
     assert_in_force(&folder.read(), false, "mounted again");
-    // The twin: a folder that is emptied while it is mounted has nothing.
+    // The counterpart: a folder that is emptied while it is mounted has no objects.
     fs::remove_file(elsewhere.join("p.yaml")).unwrap();
     assert!(folder.read().objects.policies.is_empty());
     run("umount", &[&manifests]);
 }
 
-/// Root reads everything, so the capability to do so is given up.
+/// Root can read everything, so the test drops that capability.
 #[test]
 fn a_permission_that_is_taken_away_takes_nothing_away() {
     let drop = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"];

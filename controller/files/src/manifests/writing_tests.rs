@@ -13,7 +13,7 @@ fn changes(folder: &Folder) -> Changes {
     watch(&[folder.root.path().join("manifests")]).unwrap()
 }
 
-/// Reads as the controller does after each change, until the services are these.
+/// Reads as the controller does after each change, until exactly these services exist.
 async fn until_services(folder: &mut Folder, changes: &mut Changes, expected: &[&str]) {
     let wait = async {
         loop {
@@ -47,7 +47,7 @@ async fn a_file_is_read_when_it_is_closed_and_not_while_it_is_written() {
     assert!(manifests.unfinished && services(&manifests) == ["cart", "db", "web"], "{:?}", services(&manifests));
     file.write_all(service("cart").as_bytes()).unwrap();
     file.flush().unwrap();
-    // Meanwhile a removal acts at once.
+    // Meanwhile a removal takes effect at once.
     fs::remove_file(folder.file("b.yaml")).unwrap();
     until_services(&mut folder, &mut changes, &["cart", "web"]).await;
     file.write_all(format!("---\n{}", service("shop")).as_bytes()).unwrap();
@@ -96,7 +96,7 @@ async fn editing_a_links_target_is_told() {
     expect(&mut changes, "a volume's swap in another folder").await;
     fs::write(path("volume/..2/p.yaml"), "2").unwrap();
     expect(&mut changes, "the new target").await;
-    // The twin: what stands beside a target is not ours.
+    // The counterpart: neighbours of a target do not count.
     fs::write(path("other"), "1").unwrap();
     fs::write(path("volume/..1/p.yaml"), "2").unwrap();
     expect_nothing(&mut changes).await;

@@ -1,5 +1,5 @@
-//! What is read again when a file has changed: settings, certificates, manifests. What cannot be read is a finding, and what was
-//! read before stays in force.
+//! What is read again when a file changes: settings, certificates, manifests. An unreadable file
+//! becomes a finding, and its last content stays in force.
 
 use crate::manifests::{self, ManifestSource};
 use crate::settings::{self, MetadataTransport, Settings, restart_needed};
@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub(super) struct Reload {
     dir: PathBuf,
     source: ManifestSource,
-    /// What is wrong with the settings as they were read last.
+    /// What was wrong with the settings when they were last read.
     findings: Vec<Finding>,
     tls: Option<MetadataTls>,
 }
@@ -31,13 +31,14 @@ impl Reload {
         Ok(Self { dir: dir.to_owned(), source, findings: Vec::new(), tls })
     }
 
-    /// What the exporter serves with; `None` for plain HTTP.
+    /// The exporter's TLS configuration; `None` for plain HTTP.
     pub(super) fn tls(&self) -> Option<Arc<ServerTls>> {
         self.tls.as_ref().map(|tls| Arc::clone(&tls.tls))
     }
 
-    /// Reads everything into the controller, but for settings and manifests that are being written (`open` are the files that a
-    /// program has open for writing): what they said before stays in force. Returns true if there are such.
+    /// Reads everything into the site, except settings and manifests that are being written; `open`
+    /// lists the files that a program has open for writing. For those, the last content stays in
+    /// force. Returns true if there are any.
     pub(super) fn all(&mut self, site: &mut Site, open: &BTreeSet<PathBuf>) -> bool {
         let unfinished = manifests::is_unfinished(&self.dir.join(settings::FILE), open);
         if !unfinished {

@@ -1,22 +1,22 @@
-//! Several documents in one file, each for itself: a broken one must not take the others with it.
+//! Splits a file into its documents, so that a broken one does not affect the others.
 
 use super::{Limits, YamlError};
 
 /// The text of one document and the line on which it begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Document<'a> {
-    /// Its text, the line with `---` included.
+    /// Its text, including the line `---`.
     pub text: &'a str,
     /// The line of the file on which it begins, counted from 1.
     pub line: u64,
 }
 
-/// Splits a file at its lines `---`, and behind its lines `...`. YAML 1.2 (section 9.1.2) allows them nowhere else at the beginning
-/// of a line, not even in a block scalar, so no parser is needed to find them. Directives (`%YAML 1.2`) and comments in front of a line
-/// `---` belong to the document that it begins.
+/// Splits a file before lines `---` and after lines `...`. YAML 1.2 (section 9.1.2) allows these
+/// nowhere else at the beginning of a line, not even in a block scalar, so no parser is needed.
+/// Directives (`%YAML 1.2`) and comments before a line `---` belong to the document that it begins.
 ///
 /// # Errors
-/// [`YamlError`] when the file has more bytes or documents than the limits allow.
+/// [`YamlError`] when the file exceeds the limits on bytes or documents.
 pub fn documents<'a>(text: &'a str, limits: &Limits) -> Result<Vec<Document<'a>>, YamlError> {
     if text.len() > limits.bytes {
         let message = format!("expected at most {} bytes, found {}; split the file", limits.bytes, text.len());
@@ -51,7 +51,7 @@ pub fn documents<'a>(text: &'a str, limits: &Limits) -> Result<Vec<Document<'a>>
     }
 }
 
-/// Whether a line is more than a directive or a comment in front of a document.
+/// Returns false for directives, comments and empty lines, which may precede a document.
 fn is_content(row: &str) -> bool {
     !row.starts_with('%') && !row.trim_start().starts_with('#') && !row.trim().is_empty()
 }

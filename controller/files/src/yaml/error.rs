@@ -1,21 +1,21 @@
-//! What is wrong with a text that is no YAML, in the words of the people who write it, with the line of the file.
+//! Errors in YAML text, in the words of people who write it, with the line of the file.
 
 use super::{DEPTH, Limits, MOST_ALIASES};
 use fedgate_federation::shown;
 use serde_saphyr::Error;
 use serde_saphyr::budget::BudgetBreach;
 
-/// Why a text is not read.
+/// Why a text cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct YamlError {
-    /// The line, counted from 1; 0 when it is about no line in particular.
+    /// The line, counted from 1; 0 if no particular line is wrong.
     pub line: u64,
     /// What is wrong.
     pub message: String,
 }
 
-/// The error of a document that begins after so many lines of its file.
+/// The error of a document that begins after `lines_before` lines of its file.
 pub(super) fn yaml_error(error: &Error, text: &str, lines_before: u64, limits: &Limits) -> YamlError {
     let error = error.without_snippet();
     let line = error.location().map(|place| place.line());
@@ -24,7 +24,7 @@ pub(super) fn yaml_error(error: &Error, text: &str, lines_before: u64, limits: &
     YamlError { line: line.map_or(0, |line| line + lines_before), message }
 }
 
-/// What often stands in files that are no YAML, and is called otherwise by a parser.
+/// Frequent mistakes that a parser would describe misleadingly.
 fn by_row(row: &str) -> Option<&'static str> {
     let begin = row.trim_start();
     let indentation = &row[..row.len() - begin.len()];
@@ -90,7 +90,7 @@ fn by_limit(breach: &BudgetBreach, limits: &Limits) -> String {
     format!("expected at most {most} {what}, found more; split it, or write it more plainly")
 }
 
-/// A parser's message, and what it means.
+/// Parts of the parser's messages, and what each means. The first match counts.
 const PARSER: [(&str, &str); 19] = [
     ("unclosed bracket", "expected ']' or '}', found the end; close the bracket"),
     ("flow sequence", "expected ',' or ']' in a list; close the bracket"),

@@ -1,11 +1,12 @@
-//! YAML with line numbers: what `fedgate.yaml` and manifests are read with.
+//! YAML with line numbers, for `fedgate.yaml` and manifests.
 //!
-//! The library parses straight into types and stops at the first thing that does not fit. People who write a file want all
-//! that is wrong with it, each with its line. So text is read into a small tree first ([`Node`]), in which every value
-//! knows its line; [`Section`] takes settings from it one by one and collects problems, and [`Node::read`] turns a whole
-//! document into a Kubernetes type and says line and field when it cannot.
+//! The library parses straight into types and stops at the first error. People who write a file
+//! want all errors, each with its line. So text is first read into a small tree ([`Node`]) in which
+//! every value knows its line. [`Section`] takes settings from it one by one and collects problems.
+//! [`Node::read`] turns a whole document into a Kubernetes type; its error has line and field.
 //!
-//! Nothing here trusts the text: bytes, documents, nodes, depth and the growth by aliases are limited ([`Limits`]).
+//! Nothing here trusts the text: bytes, documents, nodes, depth and growth through aliases are
+//! limited ([`Limits`]).
 
 mod documents;
 mod error;
@@ -22,14 +23,14 @@ pub use typed::TypeError;
 use error::yaml_error;
 use serde_saphyr::{Budget, DuplicateKeyPolicy, Options};
 
-/// How much of a text is read. Beyond a limit a text is refused, never read in part.
+/// How much text is read. Text beyond a limit is refused, never read in part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a file.
+    /// Bytes in a file.
     pub bytes: usize,
     /// Documents in a file.
     pub documents: usize,
-    /// Values in one document, those that aliases repeat included.
+    /// Values in one document, including those that aliases repeat.
     pub nodes: usize,
 }
 
@@ -39,15 +40,15 @@ impl Default for Limits {
     }
 }
 
-/// How deep values may be nested; Kubernetes objects need about ten levels.
+/// Maximum depth of nested values. Kubernetes objects need about ten levels.
 const DEPTH: usize = 32;
-/// The most aliases, and anchors, of a document.
+/// Maximum number of aliases in a document, and of anchors.
 const MOST_ALIASES: usize = 1_000;
 
-/// Reads one document; `None` when there is nothing in it but comments.
+/// Parses one document; `None` if it has nothing but comments.
 ///
 /// # Errors
-/// [`YamlError`] when it is no YAML, or more than the limits allow.
+/// [`YamlError`] when it is not YAML, or exceeds the limits.
 pub fn parse(document: Document<'_>, limits: &Limits) -> Result<Option<Node>, YamlError> {
     let parsed = serde_saphyr::from_str_with_options::<Option<Node>>(document.text, options(limits));
     let lines_before = document.line - 1;

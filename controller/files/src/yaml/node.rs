@@ -1,11 +1,11 @@
-//! The tree.
+//! The tree of values.
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 use serde_saphyr::Spanned;
 use std::fmt;
 
-/// A value and the line on which it stands.
+/// A value and its line.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
     /// The line, counted from 1.
@@ -14,7 +14,7 @@ pub struct Node {
     pub value: Value,
 }
 
-/// A YAML value of the JSON kind.
+/// A YAML value, limited to what JSON has.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// `~`, `null`, or nothing.
@@ -43,7 +43,7 @@ pub struct Entry {
 }
 
 impl Node {
-    /// The value at a path of field names and places in lists.
+    /// The value at a path of field names and list indices.
     pub fn get(&self, path: &[&str]) -> Option<&Self> {
         let Some((first, rest)) = path.split_first() else { return Some(self) };
         let next = match &self.value {
@@ -74,7 +74,7 @@ impl Node {
         }
     }
 
-    /// Counts lines from a later beginning.
+    /// Moves all lines down by `lines`.
     pub(super) fn shift(&mut self, lines: u64) {
         self.line += lines;
         match &mut self.value {
@@ -89,7 +89,7 @@ impl Node {
 }
 
 impl Value {
-    /// What it says, for messages: a short text as it is, and of the rest what it is.
+    /// What to show in messages: short values as they are, of others only the kind.
     pub fn found(&self) -> String {
         match self {
             Self::Bool(value) => value.to_string(),
@@ -99,7 +99,7 @@ impl Value {
         }
     }
 
-    /// What it is, for messages.
+    /// The kind of value, for messages.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Null => "nothing",

@@ -1,4 +1,4 @@
-//! Settings, field by field: every problem is collected, and what nobody asked for is refused by name.
+//! Reads settings field by field. Collects every problem and refuses unknown fields by name.
 
 use super::{Entry, Node, Value};
 use fedgate_federation::form::no_such_field;
@@ -6,10 +6,10 @@ use fedgate_federation::shown;
 use fedgate_process::words::spell;
 use std::{cell::RefCell, fmt, str::FromStr, time::Duration};
 
-/// Something that is wrong with a field.
+/// A problem with a field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The line, counted from 1; 0 when the field is not there.
+    /// The line, counted from 1; 0 if there is none.
     pub line: u64,
     /// The path of the field, such as `gateway.listen`.
     pub field: String,
@@ -31,12 +31,12 @@ impl fmt::Display for Problem {
 pub struct Problems(RefCell<Vec<Problem>>);
 
 impl Problems {
-    /// Adds one.
+    /// Adds a problem.
     pub fn add(&self, line: u64, field: impl Into<String>, message: impl Into<String>) {
         self.0.borrow_mut().push(Problem { line, field: field.into(), message: message.into() });
     }
 
-    /// All of them, in order of their lines.
+    /// All problems, sorted by line.
     pub fn into_vec(self) -> Vec<Problem> {
         let mut problems = self.0.into_inner();
         problems.sort_by_key(|problem| problem.line);
@@ -44,10 +44,10 @@ impl Problems {
     }
 }
 
-/// What a field says, or what was expected in its place: "expected" and "found" are added.
+/// The value of a field, or what was expected instead. The caller adds "expected" and "found".
 pub type Read<T> = Result<T, String>;
 
-/// A mapping whose fields are taken one by one. Absent, it reads like one without fields.
+/// A mapping whose fields are read one by one. An absent mapping reads like an empty one.
 pub struct Section<'a> {
     path: String,
     line: u64,
@@ -75,18 +75,19 @@ impl<'a> Section<'a> {
         Self { path, line, entries, asked: RefCell::default(), problems }
     }
 
-    /// Whether the mapping has this field with a value.
+    /// Returns true if the mapping has this field with a value.
     pub fn has(&self, name: &str) -> bool {
         self.entries.iter().any(|entry| entry.key == name && entry.node.value != Value::Null)
     }
 
-    /// Whether nothing is wrong with this field, as far as it has been read. One that is absent is right.
+    /// Returns true if no problem with this field or its mapping is known so far. An absent
+    /// optional field has none.
     pub fn reads(&self, name: &str) -> bool {
         let path = self.path_of(name);
         !self.problems.0.borrow().iter().any(|problem| problem.field == path || problem.field == self.path)
     }
 
-    /// Whether the mapping has no such field, or one with an empty list.
+    /// Returns true if the field is absent, null or an empty list.
     pub fn is_empty(&self, name: &str) -> bool {
         let entry = self.entries.iter().find(|entry| entry.key == name);
         entry.is_none_or(|entry| match &entry.node.value {
@@ -101,18 +102,19 @@ impl<'a> Section<'a> {
         Section::new(self.path_of(name), self.node(name), self.problems)
     }
 
-    /// A field that may be left out.
+    /// A field that may be omitted.
     pub fn optional<T>(&self, name: &'static str, read: impl Fn(&Node) -> Read<T>) -> Option<T> {
         let node = self.node(name).filter(|node| node.value != Value::Null)?;
         read(node).map_err(|expected| self.expected(name, node, &expected)).ok()
     }
 
-    /// A field with a default. When it is wrong the default is returned too: there is a problem, so nobody goes on with it.
+    /// A field with a default. For a wrong value it also returns the default; the recorded problem
+    /// keeps that from being used.
     pub fn or<T>(&self, name: &'static str, default: T, read: impl Fn(&Node) -> Read<T>) -> T {
         self.optional(name, read).unwrap_or(default)
     }
 
-    /// A field that must be there. `example` is what somebody could write.
+    /// A field that must be present. `example` is a value for the message.
     pub fn required<T>(&self, name: &'static str, example: &str, read: impl Fn(&Node) -> Read<T>) -> Option<T> {
         if !self.has(name) {
             self.asked.borrow_mut().push(name);
@@ -126,7 +128,7 @@ impl<'a> Section<'a> {
         self.optional(name, read)
     }
 
-    /// A list, each row read for itself; what cannot be read is left out, with a problem.
+    /// A list whose rows are read independently. Unreadable rows are omitted, with a problem.
     pub fn list<T>(&self, name: &'static str, read: impl Fn(&Node) -> Read<T>) -> Vec<T> {
         let row = |(number, node): (usize, &Node)| {
             let refused = |expected: String| {
@@ -145,13 +147,13 @@ impl<'a> Section<'a> {
         self.rows(name).iter().enumerate().map(row).collect()
     }
 
-    /// Adds a problem with a field that is readable and yet wrong.
+    /// Adds a problem with a field that can be read but is wrong.
     pub fn refuse(&self, name: &'static str, message: impl Into<String>) {
         let line = self.entries.iter().find(|entry| entry.key == name).map_or(self.line, |entry| entry.line);
         self.problems.add(line, self.path_of(name), message);
     }
 
-    /// Refuses the fields that nobody asked for.
+    /// Refuses the fields that have not been read.
     pub fn finish(self) {
         let asked = self.asked.borrow();
         for entry in self.entries.iter().filter(|entry| !asked.contains(&entry.key.as_str())) {
@@ -216,12 +218,12 @@ pub fn boolean(node: &Node) -> Read<bool> {
     }
 }
 
-/// Reads a text that has a form of its own.
+/// Reads a text that its type parses.
 pub fn parsed<T: FromStr>(expected: &'static str) -> impl Fn(&Node) -> Read<T> {
     move |node| text(node).ok().and_then(|text| text.parse().ok()).ok_or_else(|| expected.to_owned())
 }
 
-/// Reads a text whose parser says itself what it expected.
+/// Reads a text whose parser says what it expected.
 pub fn explained<T, E: fmt::Display>(
     parse: impl Fn(&str) -> Result<T, E>,
     what: &'static str,

@@ -1,4 +1,4 @@
-//! From the tree into any type that serde can read, with line and field when it cannot.
+//! Reads the tree into any type that serde can read. Errors have line and field.
 
 use super::{Node, Value};
 use fedgate_federation::form::{self, FormError, Step};
@@ -8,7 +8,7 @@ use std::fmt;
 /// Where and why a value does not fit its type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TypeError {
-    /// The line, counted from 1; 0 when it is not known.
+    /// The line, counted from 1; 0 if it is unknown.
     pub line: u64,
     /// The path of the field, such as `spec.ports[0].port`.
     pub field: String,
@@ -28,20 +28,20 @@ impl fmt::Display for TypeError {
 impl std::error::Error for TypeError {}
 
 impl Node {
-    /// Reads it as a `T`.
+    /// Reads the node as a `T`.
     ///
     /// # Errors
-    /// [`TypeError`] with the first thing that does not fit.
+    /// [`TypeError`] for the first value that does not fit.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, TypeError> {
         form::read(&self.to_json()).map_err(|error| self.wrong(&error))
     }
 
-    /// An error in it, with its line.
+    /// Adds the line to an error about this node.
     pub fn wrong(&self, error: &FormError) -> TypeError {
         TypeError { line: self.line_of(&error.path), field: error.field(), message: error.message.clone() }
     }
 
-    /// The line of the field at the end of a path; when it is not there, of what it would be in.
+    /// The line of the field at the end of a path, or of the innermost value around it.
     fn line_of(&self, path: &[Step]) -> u64 {
         let below = path.split_first().and_then(|(step, rest)| match (step, &self.value) {
             (Step::Field(name), Value::Mapping(entries)) => {

@@ -11,16 +11,17 @@ use limited::{Limited, NoAnswer};
 use std::path::Path;
 use std::time::Duration;
 
-/// How long a connection to the API server may take.
+/// The time limit for connecting to the API server.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// The most characters of an error that are shown: the API server's may quote a whole object.
+/// The maximum number of characters of an error that are shown: the API server may quote a whole
+/// object.
 const LONGEST_ERROR: usize = 400;
 
-/// The client that `KUBECONFIG`, `~/.kube/config` or the pod's service account say, in this order.
+/// A client for `KUBECONFIG`, `~/.kube/config` or the Pod's service account, in this order.
 ///
 /// # Errors
-/// When none of them is there, or one of them cannot be used.
+/// If none of them exists, or one of them is invalid.
 pub async fn connect() -> Result<Client> {
     let config = Config::infer().await.context(
         "no way to the API server: expected a kubeconfig (KUBECONFIG or ~/.kube/config), or a pod with a service account",
@@ -28,16 +29,17 @@ pub async fn connect() -> Result<Client> {
     with(config)
 }
 
-/// The client that a user's kubeconfig says: the one in `file`, with `context`; else as [`connect`].
+/// A client for a user's kubeconfig: the one in `file`, with `context`; otherwise as [`connect`]
+/// does.
 ///
 /// # Errors
-/// When there is none, or it cannot be used.
+/// If there is no kubeconfig, or it is invalid.
 pub async fn of_user(file: Option<&Path>, context: Option<&str>) -> Result<Client> {
     let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
     let config = match (file, context) {
         (Some(file), _) => {
             let kubeconfig = Kubeconfig::read_from(file);
-            // The error's own text has its cause.
+            // The text of the error already has its cause.
             let kubeconfig = kubeconfig.map_err(|error| anyhow::anyhow!("--kubeconfig {}: {error}", file.display()))?;
             Config::from_custom_kubeconfig(kubeconfig, &options).await
         }
@@ -58,7 +60,7 @@ pub async fn of_user(file: Option<&Path>, context: Option<&str>) -> Result<Clien
 /// A client with this configuration. Each of its requests ends, with or without an answer.
 ///
 /// # Errors
-/// When the configuration has certificates or keys that cannot be used.
+/// If the configuration has invalid certificates or keys.
 pub fn with(mut config: Config) -> Result<Client> {
     config.connect_timeout = Some(CONNECT);
     let url = config.cluster_url.clone();
@@ -66,13 +68,15 @@ pub fn with(mut config: Config) -> Result<Client> {
     Ok(over(way, move || Client::try_from(config.clone()).ok()))
 }
 
-/// A client that sends its requests this way, and by a new one after there was no answer.
+/// A client that sends requests through `way`, and replaces it by a new one after a request without
+/// an answer.
 pub(crate) fn over(way: Client, open: impl FnMut() -> Option<Client> + Send + 'static) -> Client {
     let namespace = way.default_namespace().to_owned();
     Client::new(Limited::new(way, open), namespace)
 }
 
-/// An error with its causes, in one line: what the API server said, if it said something. The client's errors quote no credentials.
+/// An error with its causes, in one line; the API server's message if there is one. The client's
+/// errors do not quote credentials.
 pub fn told(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = || causes(error);
     let no_answer = || causes().find_map(|cause| cause.downcast_ref::<NoAnswer>()).map(ToString::to_string);

@@ -1,10 +1,11 @@
-//! Whether an object is as it should be, told by hashes: with fifty thousand imports the objects themselves would fill the memory.
+//! Compares objects by hash: with fifty thousand imports, the objects themselves would fill the
+//! memory.
 
 use fedgate_core::Hex;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-/// The hash of a JSON value, whatever the order of its keys.
+/// The hash of a JSON value; the order of keys does not matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint([u8; 16]);
 
@@ -15,9 +16,10 @@ impl std::fmt::Display for Fingerprint {
     }
 }
 
-/// The labels and annotations that are ours to write. Others may stand beside them.
+/// The labels and annotations that we own. Others may exist next to them.
 const OURS: [&str; 2] = ["fedgate.dev/", "app.kubernetes.io/managed-by"];
-/// Ours as well, on a ServiceEntry: which waypoint calls its hosts in place of an ambient Pod's ztunnel.
+/// A label that we own on a ServiceEntry: the waypoint that calls its hosts instead of an ambient
+/// Pod's ztunnel.
 pub const USE_WAYPOINT: &str = "istio.io/use-waypoint";
 
 /// The fingerprint of a value.
@@ -27,7 +29,8 @@ pub fn fingerprint(value: &Value) -> Fingerprint {
     finish(hash)
 }
 
-/// The fingerprint of what we write of an object: its content, and those of its labels and annotations that are ours.
+/// The fingerprint of what we write of an object: its content, and the labels and annotations that
+/// we own.
 pub fn of_object(object: &Value) -> Fingerprint {
     let mut hash = Sha256::new();
     let fields = object.as_object().into_iter().flatten();
@@ -46,9 +49,10 @@ pub fn of_object(object: &Value) -> Fingerprint {
     finish(hash)
 }
 
-/// Whether a label or annotation of an object is ours to write, and nobody else's.
+/// Returns true if we own this label or annotation of the object.
 pub fn is_own_key(object: &Value, key: &str) -> bool {
-    // Lists do not always say the kind of their items. No other kind that we write has this field.
+    // Lists do not always include the kind of their items. No other kind that we write has this
+    // field.
     let service_entry = object["spec"]["resolution"].is_string();
     OURS.iter().any(|ours| key.starts_with(ours)) || service_entry && key == USE_WAYPOINT
 }
@@ -59,7 +63,8 @@ fn finish(hash: Sha256) -> Fingerprint {
     Fingerprint(bytes)
 }
 
-/// Each value begins with a letter for its kind and has its length in front, so no two values look the same.
+/// Each value starts with a letter for its type and has its length in front, so different values
+/// never produce the same bytes.
 fn add(hash: &mut Sha256, value: &Value) {
     match value {
         Value::Null => hash.update(b"0"),

@@ -1,14 +1,14 @@
-//! The kinds that are read and written, by their names in the API.
+//! The kinds of objects that are read and written, with their names in the API.
 
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, Client};
 
-/// A kind.
+/// A kind of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// A peer (`deckhouse.io`).
     IstioFederation,
-    /// What an administrator allows (`fedgate.dev`).
+    /// A policy of the administrator (`fedgate.dev`).
     FederationPolicy,
     /// A Service.
     Service,
@@ -22,11 +22,11 @@ pub enum Kind {
     ConfigMap,
     /// A Secret.
     Secret,
-    /// The name of an import for the mesh.
+    /// The name of an import in the mesh.
     ServiceEntry,
-    /// How an import is called.
+    /// How to call an import.
     DestinationRule,
-    /// A change of what istiod tells Envoy.
+    /// A patch of the configuration that istiod sends to Envoy.
     EnvoyFilter,
     /// A filter, by Istio's own resource.
     WasmPlugin,
@@ -37,7 +37,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The group; empty for the core one.
+    /// The API group; empty for the core group.
     pub const fn group(self) -> &'static str {
         match self {
             Self::IstioFederation => "deckhouse.io",
@@ -80,7 +80,7 @@ impl Kind {
         }
     }
 
-    /// The plural, as it stands in paths and RBAC rules.
+    /// The plural, as in paths and RBAC rules.
     pub const fn plural(self) -> &'static str {
         match self {
             Self::IstioFederation => "istiofederations",
@@ -100,7 +100,7 @@ impl Kind {
         }
     }
 
-    /// Plural and group, as `kubectl` has them: `istiofederations.deckhouse.io`.
+    /// Plural and group, as in `kubectl`: `istiofederations.deckhouse.io`.
     pub fn qualified(self) -> String {
         match self.group() {
             "" => self.plural().to_owned(),
@@ -108,7 +108,7 @@ impl Kind {
         }
     }
 
-    /// `apiVersion`, as objects have it.
+    /// `apiVersion`, as in objects.
     pub fn api_version(self) -> String {
         match self.group() {
             "" => self.version().to_owned(),
@@ -116,7 +116,7 @@ impl Kind {
         }
     }
 
-    /// How the client finds it.
+    /// The description of the kind for the client.
     pub fn resource(self) -> ApiResource {
         let kind = GroupVersionKind::gvk(self.group(), self.version(), self.name());
         ApiResource::from_gvk_with_plural(&kind, self.plural())

@@ -1,4 +1,4 @@
-//! The API server: the client, the kinds of objects, and watching one kind.
+//! The API server: the client, the kinds of objects, and the watch of one kind.
 
 pub mod client;
 pub mod fingerprint;

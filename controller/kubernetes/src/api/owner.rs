@@ -1,20 +1,22 @@
-//! How objects of ours are known from others': by labels. What has not ours is never touched.
+//! Distinguishes our objects from those of others, by labels. Objects without our label are never
+//! touched.
 
 use kube::ResourceExt;
 
-/// Whose an object is: the namespace of the fedgate that wrote it. Two in one cluster don't take each other's objects away.
+/// The owner of an object: the namespace of the fedgate that wrote it. So two of them in one
+/// cluster do not delete each other's objects.
 pub const OWNER: &str = "fedgate.dev/owner";
-/// The annotation that says which peer an object is there for.
+/// The annotation with the peer that an object belongs to.
 pub const PEER: &str = "fedgate.dev/peer";
 /// Our field manager.
 pub const FIELD_MANAGER: &str = "fedgate";
 
-/// The label that all of fedgate's objects have, for people.
+/// The label on all of fedgate's objects, for people.
 pub fn managed_by() -> (String, String) {
     ("app.kubernetes.io/managed-by".to_owned(), "fedgate".to_owned())
 }
 
-/// Whether the fedgate of this namespace wrote the object.
+/// Returns true if the fedgate in this namespace wrote the object.
 pub fn is_ours(object: &impl ResourceExt, namespace: &str) -> bool {
     object.labels().get(OWNER).is_some_and(|owner| owner == namespace)
 }

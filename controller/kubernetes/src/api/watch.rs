@@ -1,13 +1,13 @@
-//! Watching one kind, and keeping of each object what is needed and no more.
+//! Watches one kind, and keeps only what is needed of each object.
 //!
-//! Objects come as untyped JSON and are read one by one, so a malformed one is a value like any other and cannot stop the watch. A
-//! deletion needs nothing but namespace and name.
+//! Objects arrive as untyped JSON and are read one by one, so a malformed one is a value like any
+//! other and cannot stop the watch. A deletion needs only namespace and name.
 //!
 //! | module | what it is |
 //! | --- | --- |
 //! | `follow` | listing and watching, again and again |
-//! | `state` | what is known, and what a report of the watch or the answer to a write changes in it |
-//! | `version` | resource versions, and noticing that they went back |
+//! | `state` | the known objects, and how reports of the watch and answers to writes change them |
+//! | `version` | resource versions, and detecting that they went back |
 
 mod follow;
 mod state;
@@ -44,27 +44,27 @@ impl Key {
     }
 }
 
-/// How one kind is watched.
+/// How to watch one kind.
 pub struct Watch<T> {
-    /// What it is called in logs and in `/readyz`.
+    /// The name in logs and in `/readyz`.
     pub(crate) name: &'static str,
-    /// Where the objects are.
+    /// The API of the objects.
     pub(crate) api: Api<DynamicObject>,
-    /// Which of them.
+    /// Selects the objects.
     pub(crate) config: Config,
-    /// What is kept of an object.
+    /// Extracts what is kept of an object.
     pub(crate) keep: fn(DynamicObject) -> T,
-    /// Whether the difference between two is one that `wake` is for.
+    /// Returns true if a change must notify `wake`.
     pub(crate) is_news: fn(&T, &T) -> bool,
-    /// Woken by news, and by objects that come and go.
+    /// Notified by changes that are news, and when objects come and go.
     pub(crate) wake: Arc<Notify>,
-    /// Woken by any other difference.
+    /// Notified by all other changes.
     pub(crate) otherwise: Arc<Notify>,
-    /// Where it is noticed that the API server's data went back.
+    /// Where to report that the API server's data went back.
     pub(crate) rollbacks: Rollbacks,
 }
 
-/// The objects of one kind, as they are now.
+/// The current objects of one kind.
 pub struct Watched<T>(Arc<Shared<T>>);
 
 struct Shared<T> {
@@ -79,7 +79,7 @@ impl<T> Clone for Watched<T> {
 }
 
 impl<T: Clone + PartialEq + Send + 'static> Watched<T> {
-    /// Begins to watch, for as long as `tasks` lives.
+    /// Starts watching, for as long as `tasks` lives.
     pub fn start(watch: Watch<T>, tasks: &mut Tasks) -> Self {
         let watched = Self(Arc::new(Shared { state: Mutex::new(State::new(&watch)), watch }));
         tasks.spawn(format!("the watch of {}", watched.name()), follow::follow(watched.clone()));
@@ -96,18 +96,19 @@ impl<T: Clone + PartialEq + Send + 'static> Watched<T> {
         self.lock().get(key).cloned()
     }
 
-    /// The keys for which `which` says yes.
+    /// The keys of the objects that match.
     pub fn keys(&self, which: impl Fn(&Key, &T) -> bool) -> Vec<Key> {
         self.lock().keys(which)
     }
 
-    /// To be asked for before a write whose answer is to be taken.
+    /// Call before a write whose answer will be passed to [`Self::wrote`].
     pub fn sending(&self) -> Sent {
         self.lock().sending()
     }
 
-    /// Takes what a write gave back. What it was meant to bring about is no news, and its echo in the watch is none either; what else it
-    /// brings of others' changes is told like any other. `is_meant`: whether an object is as the write was to make it.
+    /// Takes the answer to a write. The intended change is not news, and neither is its echo in the
+    /// watch. Other writers' changes in the answer are reported as usual. `is_meant` returns true
+    /// for an object that is as the write intended.
     pub fn wrote(&self, sent: Sent, object: DynamicObject, is_meant: impl FnOnce(&T) -> bool) {
         let (key, version) = (Key::of(&object), Version::of(&object));
         let kept = (self.0.watch.keep)(object);
@@ -115,27 +116,27 @@ impl<T: Clone + PartialEq + Send + 'static> Watched<T> {
         self.tell(difference);
     }
 
-    /// Takes that the object for which `is_it` says yes was deleted, and is gone.
+    /// Records the deletion of the object for which `is_it` returns true.
     pub fn deleted(&self, key: &Key, is_it: impl FnOnce(&T) -> bool) {
         self.lock().deleted(key, is_it);
     }
 
-    /// Whether everything was listed, since the data last went back if they ever did.
+    /// Returns true if everything has been listed, and listed again since the data last went back.
     pub fn is_listed(&self) -> bool {
         self.lock().is_listed(self.0.watch.rollbacks.count())
     }
 
-    /// Whether it is listed again, as the data went back.
+    /// Returns true while everything is listed again because the data went back.
     pub fn is_relisting(&self) -> bool {
         self.lock().is_relisting(self.0.watch.rollbacks.count())
     }
 
-    /// What it is called.
+    /// The name in logs and in `/readyz`.
     pub fn name(&self) -> &'static str {
         self.0.watch.name
     }
 
-    /// Why the watch does not run at the moment.
+    /// Why the watch does not work at the moment.
     pub fn failure(&self) -> Option<String> {
         self.lock().failure.clone()
     }

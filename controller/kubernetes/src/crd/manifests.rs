@@ -1,4 +1,5 @@
-//! What `deploy/kubernetes/` says apart from the definitions, where it must agree with them or with itself.
+//! Checks the manifests in `deploy/kubernetes/` other than the definitions, where they must agree
+//! with the definitions or with each other.
 
 use super::tests::{checked_in, schema};
 use super::{definitions, schema::pointer};
@@ -18,7 +19,7 @@ fn names<'a>(objects: impl Iterator<Item = &'a Value>) -> BTreeSet<&'a str> {
     objects.filter_map(|object| object["metadata"]["name"].as_str()).collect()
 }
 
-/// The list of words that a variable of the policy on FederationPolicies is.
+/// The words in a list that is a variable of the policy for FederationPolicies.
 fn words(admission: &[Value], variable: &str) -> BTreeSet<String> {
     let policy = of_kind(admission, "ValidatingAdmissionPolicy")
         .find(|policy| policy["metadata"]["name"] == "policies.fedgate.dev")

@@ -1,7 +1,9 @@
-//! The CustomResourceDefinitions, made from the Rust types, so that what the API server takes and what we read are one thing.
+//! The CustomResourceDefinitions, generated from the Rust types, so that the API server accepts
+//! exactly what we read.
 //!
-//! They are checked in under `deploy/kubernetes/crds/`, one file each: where the platform brings its own `IstioFederation` (DKP does),
-//! ours is left out. `cargo xtask generate` writes the files; a test compares.
+//! They are checked in under `deploy/kubernetes/crds/`, one file each: where the platform brings
+//! its own `IstioFederation` (as DKP does), ours is left out. `cargo xtask generate` writes the
+//! files, and a test compares them.
 
 #[cfg(test)]
 mod manifests;
@@ -49,10 +51,10 @@ pub fn definitions() -> [CustomResourceDefinition; 2] {
     [federation_policies(), istio_federations()]
 }
 
-/// A definition as the file under `deploy/kubernetes/crds/` has it.
+/// A definition as in its file under `deploy/kubernetes/crds/`.
 ///
 /// # Errors
-/// When it cannot be written as YAML.
+/// If it cannot be written as YAML.
 pub fn yaml(definition: &CustomResourceDefinition) -> anyhow::Result<String> {
     let header = "# Made from the Rust types by `cargo xtask generate`. Change those, not this file.\n";
     Ok(format!("{header}{}", serde_saphyr::to_string(&serde_json::to_value(definition)?)?))

@@ -1,12 +1,14 @@
-//! What the API server checks of an object beyond the types of its fields, in CEL, with messages that say what to do.
+//! Rules in CEL by which the API server checks more than the types of fields. Their messages say
+//! what to do.
 //!
-//! The controller checks all of it again: an object may be older than the rules, or the definition another's.
+//! The controller checks the same again: an object may be older than the rules, or the definition
+//! may not be ours.
 
-/// A rule on one field.
+/// A rule for one field.
 pub(super) struct Rule {
     /// The field, in the form `spec.services[].ports`.
     pub(super) field: &'static str,
-    /// What must hold, in CEL; `self` is the field's value.
+    /// The condition in CEL; `self` is the field's value.
     pub(super) rule: &'static str,
     /// What was expected, and what to do.
     pub(super) message: &'static str,
@@ -18,7 +20,7 @@ const fn rule(field: &'static str, rule: &'static str, message: &'static str) ->
 
 const ENDPOINT: &str = "spec.metadataEndpoint";
 
-/// Of `IstioFederation`.
+/// The rules of `IstioFederation`.
 pub(super) const ISTIO_FEDERATION: &[Rule] = &[
     rule(
         "spec.trustDomain",
@@ -61,10 +63,10 @@ const PATTERN: &str = "self.matches('^[0-9a-z.*-]+$')";
 const PATTERN_EXPECTED: &str =
     "expected a pattern of lower-case letters, digits, '-', '.' and '*', where '*' stands for any run of characters";
 
-/// Of `FederationPolicy`.
+/// The rules of `FederationPolicy`.
 pub(super) const FEDERATION_POLICY: &[Rule] = &[
-    // An empty list is refused: some tools write it for an absent one, which means the opposite.
-    // `services: []` allows nothing, and is how a policy denies.
+    // Refuses an empty list: some tools write it instead of leaving the field out, which has the
+    // opposite meaning. `services: []`, by which a policy denies everything, stays valid.
     rule("spec.peers", "self.size() > 0", ONE_PEER),
     rule("spec.callers", "self.size() > 0", ONE_ENTRY),
     rule("spec.services[].namespaces", "self.size() > 0", ONE_ENTRY),

@@ -1,4 +1,4 @@
-//! From a Rust type to the structural schema that the API server wants.
+//! Turns a Rust type into the structural schema that the API server needs.
 
 use super::rules::Rule;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
@@ -8,11 +8,11 @@ use schemars::transform::{AddNullable, transform_subschemas};
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
-/// The schema of an object whose fields are those of `T`, with rules added.
+/// The schema of an object with the fields of `T` and additional rules.
 ///
 /// # Panics
-/// When a rule is for a field that is not there, or the schema cannot be made structural: the types are at fault then, and the tests
-/// make all schemas.
+/// If a rule is for a field that does not exist, or the schema cannot be made structural. Then the
+/// types are wrong; the tests generate all schemas.
 pub(super) fn of<T: JsonSchema>(rules: &[Rule]) -> JSONSchemaProps {
     let settings = SchemaSettings::openapi3().with(|settings| {
         settings.inline_subschemas = true;
@@ -38,13 +38,14 @@ pub(super) fn of<T: JsonSchema>(rules: &[Rule]) -> JSONSchemaProps {
     serde_json::from_value(schema).expect("a structural schema")
 }
 
-/// Where the schema of a field is: `spec.services[].ports` is at `/properties/spec/properties/services/items/properties/ports`.
+/// The JSON pointer to a field's schema:
+/// `/properties/spec/properties/services/items/properties/ports` for `spec.services[].ports`.
 pub(super) fn pointer(field: &str) -> String {
     field.split('.').map(|part| format!("/properties/{}", part.replace("[]", "/items"))).collect()
 }
 
-/// A type that refuses fields that it doesn't know must get to see them. The API server would drop them unseen, and a policy with a
-/// typing error would allow more than was meant.
+/// Types that refuse unknown fields must get to see them. The API server would drop them silently,
+/// and a policy with a typing error would allow more than intended.
 fn keep_unknown_fields(schema: &mut Schema) {
     transform_subschemas(&mut keep_unknown_fields, schema);
     if schema.get("additionalProperties") == Some(&Value::Bool(false)) {
@@ -54,23 +55,23 @@ fn keep_unknown_fields(schema: &mut Schema) {
     }
 }
 
-/// The fields of such a type keep a null, which the API server would drop unseen as well: `services:` with nothing behind it would be a
-/// policy that allows everything.
+/// The fields of such a type keep a null, which the API server would drop silently as well. A
+/// policy with an empty `services:` would then allow everything.
 fn keep_nulls(schema: &mut Schema) {
     let fields = schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut);
     for field in fields.filter_map(Value::as_object_mut).filter(|field| field.contains_key("nullable")) {
         field.insert(KEPT.to_owned(), Value::Bool(true));
-        // And so do the values of labels.
+        // The values of labels as well.
         if let Some(values) = field.get_mut("additionalProperties").and_then(Value::as_object_mut) {
             values.extend(["nullable", KEPT].map(|key| (key.to_owned(), Value::Bool(true))));
         }
     }
 }
 
-/// Marks a `nullable` that stays.
+/// Marks a `nullable` that must stay.
 const KEPT: &str = "x-keep-nullable";
 
-/// Kubernetes has a form of its own for what is either a number or a text; the bounds of both stand side by side in it.
+/// Kubernetes has its own form for a value that is a number or a text; it holds the bounds of both.
 fn int_or_string(schema: &mut Schema) {
     const BOUNDS: [&str; 4] = ["minimum", "maximum", "maxLength", "pattern"];
     transform_subschemas(&mut int_or_string, schema);
@@ -86,23 +87,24 @@ fn int_or_string(schema: &mut Schema) {
     }
 }
 
-/// Takes away what says nothing to an API server, or what it would warn about.
+/// Removes what means nothing to an API server, or what it would warn about.
 fn tidy(schema: &mut Schema) {
     transform_subschemas(&mut tidy, schema);
     let Some(schema) = schema.as_object_mut() else { return };
     schema.remove("title");
-    // Elsewhere the API server takes null for absent, so that nobody need read it.
+    // For all other fields, the API server treats null as absent, so no reader has to handle it.
     if schema.remove(KEPT).is_none() {
         schema.remove("nullable");
     }
-    // The type has the bounds; of all formats of numbers Kubernetes knows two.
+    // The type implies the bounds; Kubernetes knows only two of the number formats.
     schema.retain(|key, value| key != "format" || !value.as_str().is_some_and(|format| format.starts_with("uint")));
-    // A default is written into the object. That is of use for a single word, but whole objects would only be noise.
+    // The API server writes defaults into objects. That is useful for a single word, but whole
+    // objects would only be noise.
     schema.retain(|key, value| key != "default" || !matches!(value, Value::Null | Value::Array(_) | Value::Object(_)));
     one_line_for_each_paragraph(schema);
 }
 
-/// Whoever shows a description wraps it; the lines of the Rust comment mean nothing.
+/// Whoever shows a description wraps it; the line breaks of the Rust comment mean nothing.
 fn one_line_for_each_paragraph(schema: &mut Map<String, Value>) {
     if let Some(Value::String(description)) = schema.get_mut("description") {
         let paragraphs: Vec<_> = description.split("\n\n").map(|paragraph| paragraph.replace('\n', " ")).collect();

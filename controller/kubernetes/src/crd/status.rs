@@ -1,6 +1,8 @@
-//! `status` of an `IstioFederation`: the fields that DKP's definition has, by its names, and `observedGeneration`.
+//! `status` of an `IstioFederation`: the fields of DKP's definition, with its names, and
+//! `observedGeneration`.
 //!
-//! Where the definition is DKP's, the API server drops what it doesn't know, so nothing may depend on the rest being there.
+//! With DKP's definition, the API server drops fields that it does not know, so nothing may depend
+//! on our additional ones.
 
 use fedgate_federation::federate::ConditionStatus;
 use jiff::Timestamp;

@@ -13,7 +13,7 @@ pub(super) fn schema(definition: &CustomResourceDefinition) -> Value {
     serde_json::to_value(version.schema.as_ref().unwrap().open_api_v3_schema.as_ref().unwrap()).unwrap()
 }
 
-/// Each schema in a schema, with the field that it is for.
+/// Visits each schema within a schema, with its field.
 fn walk(field: &str, schema: &Value, visit: &mut impl FnMut(&str, &Value)) {
     visit(field, schema);
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
@@ -53,7 +53,7 @@ fn the_files_can_be_read_back() {
 fn every_field_says_what_it_is_for() {
     let mut seen = 0;
     each_schema(|field, schema| {
-        // kubectl explain has no place for what is said of a text or number in a list.
+        // `kubectl explain` does not show descriptions of texts or numbers in a list.
         if field.ends_with("[]") && schema["type"] != "object" {
             return;
         }
@@ -139,7 +139,8 @@ fn the_words_are_those_that_are_read() {
     assert_eq!(schema(&federations).pointer(&status).unwrap()["enum"], json!(["True", "False", "Unknown"]));
 }
 
-/// What the API server adds to a status would make the controller write it again and again.
+/// Because of defaults that the API server adds to a status, the controller would write it again
+/// and again.
 #[test]
 fn a_status_has_no_defaults() {
     each_schema(|field, schema| assert!(!field.contains(".status") || schema["default"].is_null(), "{field}"));

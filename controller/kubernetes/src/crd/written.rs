@@ -1,4 +1,5 @@
-//! What the controller writes into a status is what the definition has: the API server drops the rest without a word.
+//! Checks that the definition has every field that the controller writes into a status: the API
+//! server silently drops others.
 
 use super::status::IstioFederationStatus;
 use crate::sources::federation::keep;

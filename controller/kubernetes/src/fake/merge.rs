@@ -1,16 +1,17 @@
-//! What patches make of an object, and who owns which field.
+//! Applies patches to objects, and tracks which manager owns which field.
 
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// What each field manager has said. Objects are looked into; whatever else there is has one owner as a whole.
+/// What each field manager has set. Objects are tracked field by field; all other values have one
+/// owner as a whole.
 pub(super) type Managers = BTreeMap<String, Value>;
 
-/// What says nothing about the object's content.
+/// Fields that are not part of the object's content.
 const IDENTITY: [&str; 2] = ["apiVersion", "kind"];
 const OWN_METADATA: [&str; 6] = ["name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp"];
 
-/// The content of an object: all that a manager can own.
+/// The content of an object: everything that a manager can own.
 pub(super) fn content(object: &Value) -> Value {
     let mut content = object.clone();
     if let Some(fields) = content.as_object_mut() {
@@ -37,7 +38,7 @@ pub(super) fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
-/// A JSON patch (RFC 6902), of which there are `add`, `replace` and `remove` in objects.
+/// A JSON patch (RFC 6902), limited to `add`, `replace` and `remove` in objects.
 pub(super) fn json_patch(target: &mut Value, patch: &Value) -> Result<(), String> {
     for step in patch.as_array().into_iter().flatten() {
         let path = step["path"].as_str().unwrap_or_default();
@@ -53,7 +54,8 @@ pub(super) fn json_patch(target: &mut Value, patch: &Value) -> Result<(), String
     Ok(())
 }
 
-/// Server-side apply: what `manager` says from now on. Returns the fields that are others', unless they are taken by force.
+/// Server-side apply: what `manager` sets from now on. Without force, returns the fields that
+/// others own.
 pub(super) fn apply(
     object: &mut Value,
     managers: &mut Managers,
@@ -87,7 +89,7 @@ pub(super) fn apply(
     Ok(())
 }
 
-/// Another kind of write: what it changed is its manager's.
+/// Any other write: its manager owns what it changed.
 pub(super) fn changed(before: &Value, after: &Value, managers: &mut Managers, manager: &str) {
     let mut own = json!({});
     leaves(after, &mut |path, value| {
@@ -104,7 +106,7 @@ pub(super) fn changed(before: &Value, after: &Value, managers: &mut Managers, ma
     }
 }
 
-/// Takes these fields from whoever has them; with `object`, those alone that are otherwise in it.
+/// Takes these fields from their owners; with `object`, only those that have another value in it.
 fn take(managers: &mut Managers, said: &Value, object: Option<&Value>) {
     for theirs in managers.values_mut() {
         leaves(said, &mut |path, value| {
@@ -115,7 +117,7 @@ fn take(managers: &mut Managers, said: &Value, object: Option<&Value>) {
     }
 }
 
-/// Lays objects over each other; nothing is removed.
+/// Merges an object into another; removes nothing.
 fn overlay(target: &mut Value, over: &Value) {
     match (target, over) {
         (Value::Object(target), Value::Object(over)) => {

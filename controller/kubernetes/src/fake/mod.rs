@@ -1,15 +1,19 @@
-//! For tests: a stand-in for an API server with etcd behind it, under kube's client, in this process and on tokio's clock.
+//! For tests: a fake API server with an etcd, in this process, behind kube's client and on tokio's
+//! clock.
 //!
-//! It does what the controller relies on: resource versions that grow over all kinds, conflicts, server-side apply with field managers,
-//! JSON and merge patches, the status as a part of its own, preconditions and finalizers, lists in pages, watches with bookmarks that
-//! resume, expire or wait for a version of the future, and a restore from a snapshot. And it fails as asked: [`Fault`].
+//! It implements what the controller relies on: resource versions that grow across all kinds,
+//! conflicts, server-side apply with field managers, JSON and merge patches, the status
+//! subresource, preconditions and finalizers. Lists come in pages. Watches send bookmarks, resume,
+//! expire, and wait for a version of the future. The data can be restored from a snapshot, and
+//! requests fail on demand: [`Fault`].
 //!
-//! It does not: check objects against a schema, convert versions, default, prune, authorize, admit, know which fields of a list are its
-//! keys (a list has one owner), collect garbage, or encode anything but JSON. The tests on real API servers are for those.
+//! It does not check objects against a schema, convert versions, default, prune, authorize or
+//! admit. It does not know the keys of lists (a list has one owner), does not collect garbage, and
+//! encodes only JSON. The tests on real API servers cover these.
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | `request` | what is asked for: verb, place, selectors |
+//! | `request` | requests: verb, place, selectors |
 //! | `store` | objects, versions and their history |
 //! | `merge` | what patches make of an object |
 //! | `serve` | requests to answers |
@@ -32,34 +36,34 @@ use std::time::Duration;
 use store::{Store, Written};
 use tokio::sync::watch;
 
-/// What goes wrong with a request.
+/// How a request fails.
 #[derive(Debug, Clone)]
 pub(super) enum Fault {
     /// It is carried out after this time.
     Late(Duration),
     /// It is carried out at once, and answered after this time.
     LateAnswer(Duration),
-    /// It is carried out, and the connection breaks before the answer.
+    /// It is carried out, but the connection breaks before the answer.
     LostAnswer,
-    /// It is carried out, and never answered.
+    /// It is carried out, but never answered.
     NoAnswer,
-    /// It gets nowhere, and nobody says so.
+    /// It is lost without an error.
     Swallowed,
     /// It is refused with this code and message.
     Refused(u16, &'static str),
-    /// Whoever asks panics.
+    /// The caller panics.
     Panic,
 }
 
 type Matches = Box<dyn Fn(&Call) -> bool + Send>;
 
-/// The server; clones are the same one.
+/// The server; clones are the same server.
 #[derive(Clone)]
 pub(super) struct FakeApi(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
-    /// Whoever waits for something to report.
+    /// Notifies open watches.
     changed: watch::Sender<u64>,
 }
 
@@ -72,11 +76,11 @@ struct State {
     cuts: u64,
     /// Whether watches are silent.
     silent: bool,
-    /// How many ways to the server were opened.
+    /// How many connections to the server were opened.
     ways: usize,
 }
 
-/// What etcd was at a moment.
+/// The data of etcd at one moment.
 pub(super) struct Snapshot(Store);
 
 impl FakeApi {
@@ -84,12 +88,12 @@ impl FakeApi {
         Self(Arc::new(Shared { state: Mutex::default(), changed: watch::Sender::default() }))
     }
 
-    /// A client of it, with the limits that any client has.
+    /// A client of the server, with the usual limits.
     pub(super) fn client(&self) -> Client {
         self.client_of("test")
     }
 
-    /// A client that calls can be told by.
+    /// A client whose calls carry the name `who`.
     pub(super) fn client_of(&self, who: &'static str) -> Client {
         let server = self.clone();
         over(self.way(who), move || Some(server.way(who)))
@@ -100,32 +104,33 @@ impl FakeApi {
         Client::new(serve::Way(self.clone(), who), "default")
     }
 
-    /// How many ways to the server were opened.
+    /// How many connections to the server were opened.
     pub(super) fn ways(&self) -> usize {
         self.lock().ways
     }
 
-    /// The next `times` calls for which `matches` says yes fail so. Of several faults the first one counts.
+    /// Makes the next `times` matching calls fail in this way. The first matching fault applies.
     pub(super) fn fail(&self, times: usize, fault: Fault, matches: impl Fn(&Call) -> bool + Send + 'static) {
         self.lock().faults.push((Box::new(matches), fault, times));
     }
 
-    /// No call fails any more.
+    /// Removes all faults.
     pub(super) fn mend(&self) {
         self.lock().faults.clear();
     }
 
-    /// How many calls there were for which `which` says yes.
+    /// The number of matching calls.
     pub(super) fn calls(&self, which: impl Fn(&Call) -> bool) -> usize {
         self.lock().calls.iter().filter(|call| which(call)).count()
     }
 
-    /// Writes an object as `kubectl replace` by somebody else would: it is created, or replaced but for its status.
+    /// Writes an object as another user's `kubectl replace` would: creates it, or replaces
+    /// everything except its status.
     pub(super) fn put(&self, kind: Kind, object: Value) -> Value {
         self.write(|store| store.put(&place_of(kind, &object), object, "kubectl"))
     }
 
-    /// Changes an object by a merge patch, status included.
+    /// Changes an object by a merge patch, including its status.
     pub(super) fn patch(&self, kind: Kind, namespace: &str, name: &str, patch: &Value) -> Value {
         let place = store::Place::new(kind, namespace, name);
         self.write(|store| store.merge(&place, patch, "kubectl"))
@@ -137,28 +142,28 @@ impl FakeApi {
         self.write(|store| store.delete(&place, &Value::Null));
     }
 
-    /// An object, if it is there.
+    /// An object, if it exists.
     pub(super) fn get(&self, kind: Kind, namespace: &str, name: &str) -> Option<Value> {
         self.lock().store.get(&store::Place::new(kind, namespace, name)).cloned()
     }
 
-    /// The version that was written last.
+    /// The last version that was written.
     pub(super) fn revision(&self) -> u64 {
         self.lock().store.revision()
     }
 
-    /// Forgets the history: a watch from an older version gets 410.
+    /// Forgets the history: a watch from an older version gets a 410.
     pub(super) fn compact(&self) {
         self.lock().store.compact();
     }
 
-    /// Ends all watches politely, as a server does that is restarted.
+    /// Ends all watches politely, as a restarting server does.
     pub(super) fn end_watches(&self) {
         self.lock().cuts += 1;
         self.wake();
     }
 
-    /// Watches that are open or opened say nothing, or speak again.
+    /// Makes all watches, present and future, silent or talkative again.
     pub(super) fn silence(&self, silent: bool) {
         self.lock().silent = silent;
         self.wake();
@@ -168,7 +173,7 @@ impl FakeApi {
         Snapshot(self.lock().store.clone())
     }
 
-    /// Goes back to a snapshot, versions included. Watches stay open.
+    /// Restores a snapshot, including versions. Watches stay open.
     pub(super) fn restore(&self, snapshot: &Snapshot) {
         self.lock().store = snapshot.0.clone();
         self.wake();

@@ -1,4 +1,4 @@
-//! What is asked for.
+//! Requests to the fake server.
 
 use super::store::{Place, Resource};
 use hyper::Method;
@@ -6,7 +6,7 @@ use hyper::http::request::Parts;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// What is to be done.
+/// The kind of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verb {
     Get,
@@ -21,10 +21,10 @@ pub(crate) enum Verb {
     Delete,
 }
 
-/// One request.
+/// A request.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
-    /// Whose client it comes from.
+    /// The name of the client that sent it.
     pub(crate) who: &'static str,
     pub(crate) verb: Verb,
     /// The kind's plural, such as `configmaps`.
@@ -32,7 +32,7 @@ pub(crate) struct Call {
     pub(crate) namespace: String,
     /// Empty for a list.
     pub(crate) name: String,
-    /// Whether it is about the status alone.
+    /// Whether it concerns only the status.
     pub(crate) of_status: bool,
     pub(super) resource: Resource,
     pub(super) metadata_only: bool,
@@ -40,7 +40,7 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// Reads one; `None` when it is for something that this server does not have.
+    /// Parses a request; `None` if this server does not have what it asks for.
     pub(super) fn read(parts: &Parts, who: &'static str) -> Option<Self> {
         let mut path = parts.uri.path().trim_matches('/').split('/');
         let group = match path.next()? {
@@ -70,7 +70,7 @@ impl Call {
         })
     }
 
-    /// Whether it changes something.
+    /// Returns true if it changes something.
     pub(crate) fn writes(&self) -> bool {
         !matches!(self.verb, Verb::Get | Verb::List | Verb::Watch)
     }
@@ -90,7 +90,7 @@ impl Call {
         Place { resource: self.resource.clone(), namespace: self.namespace.clone(), name: self.name.clone() }
     }
 
-    /// Whether an object of this kind is one of those that a list or watch is for.
+    /// Returns true if a list or watch selects this object of its kind.
     pub(super) fn selects(&self, place: &Place, object: &Value) -> bool {
         (self.namespace.is_empty() || self.namespace == place.namespace)
             && terms(self.parameter("fieldSelector")).all(|term| match term.split_once('=') {

@@ -1,4 +1,4 @@
-//! Requests to answers.
+//! Turns requests into answers.
 
 use super::request::{Call, Verb};
 use super::store::{Change, Refusal, Written};
@@ -15,10 +15,10 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 use tower::{BoxError, Service};
 
-/// How long before its end a watch is told how far it is.
+/// How long before its end a watch sends a bookmark.
 const BEFORE_THE_END: Duration = Duration::from_secs(2);
 
-/// A way to the server.
+/// A connection to the server.
 pub(super) struct Way(pub(super) FakeApi, pub(super) &'static str);
 
 impl Service<Request<Body>> for Way {
@@ -102,7 +102,7 @@ impl Watching {
         if self.bookmarks { self.ends - BEFORE_THE_END } else { self.ends }
     }
 
-    /// The next lines; `None`: the watch is over.
+    /// The next lines; `None` if the watch is over.
     fn next(&mut self) -> Option<Option<String>> {
         let now = Instant::now();
         let state = self.server.lock();
@@ -128,7 +128,7 @@ impl Watching {
         }
         if is_due {
             self.bookmarks = false;
-            // One that is not newer than where the watch began is held back.
+            // No bookmark while the server is behind the start of the watch, as after a restore.
             return Some((!is_behind).then(|| bookmark(self.from)));
         }
         Some(None)
@@ -193,7 +193,7 @@ impl State {
         }
     }
 
-    /// A page. What is written between two pages expires the list.
+    /// A page of a list. A write between two pages expires the list.
     fn list(&self, call: &Call, part: impl Fn(&Value) -> Value) -> Written {
         let revision = self.store.revision();
         let (of, from) = call.parameter("continue").split_once(':').unwrap_or(("", "0"));

@@ -27,14 +27,14 @@ impl Place {
     }
 }
 
-/// Why a request is refused: code, reason, message.
+/// A refused request: code, reason, message.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Refusal(pub(super) u16, pub(super) &'static str, pub(super) String);
 
-/// What a write gives back.
+/// The result of a write.
 pub(super) type Written = Result<Value, Refusal>;
 
-/// The kinds whose status is a part of its own.
+/// The kinds with a status subresource.
 const WITH_STATUS: [&str; 1] = ["istiofederations"];
 
 #[derive(Debug, Clone, Default)]
@@ -52,13 +52,13 @@ struct Stored {
     managers: Managers,
 }
 
-/// One write that changed something.
+/// A write that changed something.
 #[derive(Debug, Clone)]
 pub(super) struct Change {
     pub(super) revision: u64,
     pub(super) place: Place,
     pub(super) before: Option<Value>,
-    /// After it; an object that was deleted, with the version of its deletion.
+    /// The object after the write; a deleted object has the version of its deletion.
     pub(super) after: Value,
     pub(super) is_deletion: bool,
 }
@@ -82,7 +82,7 @@ impl Store {
         all.map(|(place, stored)| (place, &stored.object))
     }
 
-    /// What happened after a version; `None` when that is forgotten.
+    /// The changes after a version; `None` if the server has forgotten them.
     pub(super) fn since(&self, revision: u64) -> Option<impl Iterator<Item = &Change>> {
         let since = self.history.iter().filter(move |change| change.revision > revision);
         (revision >= self.compacted).then_some(since)
@@ -101,7 +101,7 @@ impl Store {
         Ok(self.store(place, Stored { object, managers }))
     }
 
-    /// Replaces an object, or creates it; without a version, whatever is there.
+    /// Replaces or creates an object; without a version in it, replaces whatever exists.
     pub(super) fn put(&mut self, place: &Place, object: Value, manager: &str) -> Written {
         match self.objects.contains_key(place) {
             true => self.replace(place, object, manager),
@@ -170,7 +170,7 @@ impl Store {
         Ok(self.store(place, Stored { object, managers: Managers::from([(manager.to_owned(), content)]) }))
     }
 
-    /// Deletes an object; one with finalizers is marked and given back.
+    /// Deletes an object; one with finalizers is marked as deleted and returned.
     pub(super) fn delete(&mut self, place: &Place, options: &Value) -> Written {
         let is = self.existing(place)?.object.clone();
         for key in ["uid", "resourceVersion"] {
@@ -194,7 +194,7 @@ impl Store {
         self.objects.get(place).ok_or_else(not_found)
     }
 
-    /// UID and version that a write names are those of the object.
+    /// Checks the UID and version in a write against the object.
     fn check(&self, place: &Place, said: &Value) -> Result<(), Refusal> {
         let is = self.objects.get(place).map(|stored| &stored.object["metadata"]);
         for key in ["uid", "resourceVersion"] {
@@ -220,7 +220,7 @@ impl Store {
         Ok(self.store(place, stored))
     }
 
-    /// Keeps what a write made, under a new version if it is something else than before.
+    /// Stores the result of a write, under a new version if it differs from before.
     fn store(&mut self, place: &Place, mut stored: Stored) -> Value {
         let before = self.objects.get(place).map(|before| before.object.clone());
         let object = &mut stored.object;
@@ -277,7 +277,7 @@ fn has_status(place: &Place) -> bool {
     WITH_STATUS.contains(&place.resource.plural.as_str())
 }
 
-/// What a generation is of.
+/// The part of an object whose changes increase its generation.
 fn spec(object: &Value) -> Value {
     let mut spec = object.clone();
     if let Some(fields) = spec.as_object_mut() {

@@ -1,4 +1,4 @@
-//! What others rely on in the stand-in.
+//! Tests the behaviour of the fake server that other tests rely on.
 
 use super::{FakeApi, Fault};
 use crate::api::kind::Kind;

@@ -1,7 +1,8 @@
-//! Whether the Secret still holds the identity that this process works with.
+//! Checks whether the Secret still holds the identity that this process uses.
 //!
-//! Each process reads it once, at its start, and signs with that until its end. So a Secret that is deleted or damaged meanwhile shows only at
-//! the next start, which makes a new key or none. That is told while it can still be put right.
+//! Each process reads the Secret once, at its start, and signs with that key until it ends. So a
+//! deleted or damaged Secret would show only at the next start, which creates a new key or fails.
+//! This check reports it while it can still be repaired.
 
 use super::{AUTHN_KEY, CLUSTER_UUID, ClusterIdentity, SECRET};
 use crate::settings::ControllerSettings;
@@ -11,18 +12,18 @@ use fedgate_federation::{Finding, FindingReason, ObjectRef};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::DynamicObject;
 
-/// What is in the Secret. The private key is not kept.
+/// The content of the Secret, without the private key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Stored {
     /// There is no Secret.
     Gone,
-    /// An identity.
+    /// A valid identity.
     Identity(ClusterUuid, PublicKey),
-    /// Something else; which of its keys is wrong.
+    /// Invalid content, with the key of the Secret that is wrong.
     Damaged(&'static str),
 }
 
-/// What is kept of the Secret.
+/// Extracts what is needed from the Secret.
 pub(crate) fn keep(object: DynamicObject) -> Stored {
     let secret = object.try_parse::<Secret>().unwrap_or_default();
     let text = |key| secret.data.as_ref().and_then(|data| std::str::from_utf8(&data.get(key)?.0).ok());
@@ -36,7 +37,7 @@ pub(crate) fn keep(object: DynamicObject) -> Stored {
 }
 
 impl ClusterIdentity {
-    /// What is told while the Secret does not hold this identity.
+    /// The finding while the Secret does not hold this identity.
     pub(crate) fn lost(&self, stored: Option<&Stored>, settings: &ControllerSettings) -> Option<Finding> {
         let (place, found, next) = match stored? {
             Stored::Identity(uuid, public) if *uuid == self.cluster_uuid && *public == self.key.public() => {

@@ -1,5 +1,5 @@
-//! What runs on a user's machine with a user's kubeconfig: the command line's questions to a cluster. The controller uses
-//! nothing of it.
+//! What runs on a user's machine with the user's kubeconfig: the command line's queries to a
+//! cluster. The controller does not use this module, except in tests.
 
 pub mod check;
 pub mod snapshot;

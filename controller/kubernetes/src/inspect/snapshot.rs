@@ -1,5 +1,6 @@
-//! What is in force in a cluster, for the command line: one list of each kind by the user's own kubeconfig, and the same `federate` as
-//! the controller's over it. The controller itself is not asked, so that it may be down.
+//! What is in force in a cluster, for the command line. It lists each kind once with the user's own
+//! kubeconfig, and runs the same `federate` as the controller. It does not ask the controller,
+//! which may be down.
 
 use crate::api::client::told;
 use crate::api::kind::Kind;
@@ -27,19 +28,19 @@ use std::collections::BTreeMap;
 
 /// A cluster at one moment.
 pub struct Snapshot {
-    /// What follows from it, with the table that the gateway is given.
+    /// The result of `federate`, with the table that the gateway gets.
     pub in_force: InForce,
-    /// What the controller wrote down of the cluster.
+    /// What the controller stored about the cluster.
     pub(crate) record: ClusterRecord,
     /// What is known of the peers.
     pub knowledge: BTreeMap<PeerName, PeerKnowledge>,
-    /// Who leads.
+    /// The Lease of the leader.
     pub lease: Option<Lease>,
-    /// Whether the gateway's Pods have the table, as far as the controller has told.
+    /// Whether the gateway's Pods have the table, as the controller last reported.
     pub table_loaded: Option<Condition>,
 }
 
-/// What is listed of a cluster.
+/// What was listed in a cluster.
 pub(crate) struct Listed {
     pub(crate) seen: Seen,
     pub(crate) lease: Option<Lease>,
@@ -49,19 +50,21 @@ pub(crate) struct Listed {
 }
 
 impl Snapshot {
-    /// How it is with the federation.
+    /// The status of the federation.
     pub fn status(&self) -> Status {
         let mut status = self.in_force.status();
         status.table.loaded = self.table_loaded.clone();
         status
     }
 
-    /// Takes one of the cluster whose fedgate is in `namespace`.
+    /// Takes a snapshot of the cluster whose fedgate is in `namespace`.
     ///
     /// # Errors
-    /// When no controller has run there, or something cannot be listed; the message says which permission is missing.
+    /// If no controller has run there, or something cannot be listed; the message names the missing
+    /// permission.
     pub async fn take(client: &Client, namespace: &str, now: Timestamp) -> Result<Self> {
-        // Of several refusals the same one is told each time, whichever comes first.
+        // `join` instead of `try_join`: of several refusals, the same one is always reported,
+        // whichever comes first.
         let (seen, lease) = tokio::join!(seen(client, namespace), lease(client, namespace));
         let (seen, lease) = (seen?, lease?);
         let record = memory::record(&seen.memory).cloned().with_context(|| no_controller(namespace))?;
@@ -69,7 +72,7 @@ impl Snapshot {
         Self::of(Listed { seen, lease, record, table }, now)
     }
 
-    /// What follows from what was listed.
+    /// The snapshot that results from what was listed.
     pub(crate) fn of(listed: Listed, now: Timestamp) -> Result<Self> {
         let Listed { seen, lease, record, table } = listed;
         let local = record.cluster().with_context(|| {
@@ -105,7 +108,8 @@ fn no_controller(namespace: &str) -> String {
     )
 }
 
-/// The addresses of the gateway and this cluster's roots are not listed: the controller wrote down what it made of them.
+/// Does not list the gateway's addresses and this cluster's roots: the controller has stored what
+/// it derived from them.
 async fn seen(client: &Client, namespace: &str) -> Result<Seen> {
     let (memory, federations, policies, services) = tokio::try_join!(
         list(client, place::memory(namespace), memory::keep),
@@ -121,7 +125,8 @@ async fn lease(client: &Client, namespace: &str) -> Result<Option<Lease>> {
     found.map_err(|error| refused(&error, "get", "leases.coordination.k8s.io", Some(namespace)))
 }
 
-/// Where the objects of the controller in a namespace are, by what it wrote down; `None`: nothing, or nothing that can be read.
+/// The places of the controller in a namespace, as it stored them; `None` if it has not, or if they
+/// cannot be read.
 pub async fn places(client: &Client, namespace: &str) -> Option<Places> {
     let object = Kind::ConfigMap.within(client, namespace).get_opt(STATE).await.ok()??;
     match memory::keep(object) {
@@ -130,7 +135,7 @@ pub async fn places(client: &Client, namespace: &str) -> Option<Places> {
     }
 }
 
-/// Lists objects, and keeps of each what is wanted of it.
+/// Lists objects, and keeps what is needed of each.
 pub(crate) async fn list<T>(client: &Client, place: Place, keep: fn(DynamicObject) -> T) -> Result<BTreeMap<Key, T>> {
     let listed = place.api(client).list(&place.listed()).await;
     let listed =
@@ -138,7 +143,7 @@ pub(crate) async fn list<T>(client: &Client, place: Place, keep: fn(DynamicObjec
     Ok(listed.items.into_iter().map(|object| (Key::of(&object), keep(object))).collect())
 }
 
-/// A failure, with what to do about it. `what` is a plural with its group.
+/// An error that says what to do. `what` is a plural with its group.
 pub(crate) fn refused(error: &kube::Error, verb: &str, what: &str, namespace: Option<&str>) -> anyhow::Error {
     let place =
         namespace.map_or("in the whole cluster".to_owned(), |namespace| format!("in the namespace {namespace}"));
@@ -157,7 +162,8 @@ pub(crate) fn refused(error: &kube::Error, verb: &str, what: &str, namespace: Op
 }
 
 impl Seen {
-    /// What the controller says of a table that is too large; only it knows how large the object would be.
+    /// The controller's report that the table is too large. Only the controller knows how large the
+    /// object would be.
     fn too_large(&self) -> Option<String> {
         let conditions = self.federations.values().filter_map(|object| object.condition(ConditionType::TableTooLarge));
         let mut found = conditions.filter(|condition| condition.status == ConditionStatus::True);
@@ -172,7 +178,7 @@ async fn table(client: &Client, record: &ClusterRecord) -> Result<Option<Dynamic
     found.map_err(|error| refused(&error, "get", &kind.qualified(), Some(namespace)))
 }
 
-/// The table that the gateway is given, and what is wrong with it. Without one nothing is exported.
+/// The table that the gateway gets, and what is wrong with it. Without a table nothing is exported.
 fn judge(
     object: Option<DynamicObject>,
     record: &ClusterRecord,

@@ -1,10 +1,12 @@
 //! When peers' documents were last confirmed, for the command line: an annotation of the Lease.
 //!
-//! A peer that says the same again and again changes nothing, so nothing is written for it, and what is written down of it gets older. Only
-//! the Lease is written all the time, by the replica that asks the peers; so the times cost no further write, and end with that replica.
+//! A peer that sends the same documents again changes nothing, so nothing is written for it, and
+//! the stored time gets older. Only the Lease is written all the time, by the replica that asks the
+//! peers. So these times need no additional write, and they end with that replica.
 //!
-//! The annotation is stored anew every two seconds, so a peer takes 16 bytes in it (in base64, 22), however long its name is: half of a
-//! hash of the name, and how long before the newest confirmation its two documents were confirmed.
+//! The annotation is written every two seconds, so it must be small. A peer takes 16 bytes (22 in
+//! base64), however long its name is: an 8-byte hash of the name, and two offsets. They say how
+//! long before the newest confirmation each of its documents was confirmed.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -20,18 +22,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// The annotation.
 pub const ANNOTATION: &str = "fedgate.dev/confirmed";
 
-/// The most peers in it: 192 KiB, of the 256 that all annotations of an object may have. Beyond, those that were confirmed longest ago are
-/// left out.
+/// The maximum number of peers in it: 192 kB of the 256 KiB that all annotations of an object may
+/// have. If there are more, those with the oldest confirmations are left out.
 pub const MOST: usize = 9_000;
 
-/// A document that was not confirmed, or so long ago (49 days) that it makes no difference.
+/// A document that was not confirmed, or so long ago (49 days) that the time no longer matters.
 const NEVER: u32 = u32::MAX;
-/// The newest confirmation, in milliseconds since 1970.
+/// The size of the newest confirmation, in milliseconds since 1970.
 const HEAD: usize = 8;
-/// Name, public document, private document.
+/// The size of an entry: name, public document, private document.
 const ROW: usize = 8 + 4 + 4;
 
-/// The times; clones show the same.
+/// The times of all peers; clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Confirmations(Arc<Mutex<BTreeMap<PeerName, Confirmed>>>);
 
@@ -49,7 +51,7 @@ impl Confirmed {
 }
 
 impl Confirmations {
-    /// Notes when a peer's documents were confirmed.
+    /// Records when a peer's documents were confirmed.
     pub fn note(&self, peer: &PeerName, knowledge: &PeerKnowledge) {
         let confirmed = Confirmed {
             public: knowledge.public.as_ref().map(|known| known.confirmed),
@@ -63,12 +65,12 @@ impl Confirmations {
         self.lock().remove(peer);
     }
 
-    /// Drops all: this replica does not ask any more.
+    /// Drops all peers: this replica no longer asks them.
     pub fn clear(&self) {
         self.lock().clear();
     }
 
-    /// Writes them on the Lease.
+    /// Writes the times to the Lease.
     pub(crate) fn write(&self, lease: &mut Lease) {
         let rows = self.lock().iter().map(|(peer, confirmed)| (hash(peer), *confirmed)).collect();
         lease.metadata.annotations.get_or_insert_default().insert(ANNOTATION.to_owned(), to_text(rows));
@@ -79,7 +81,7 @@ impl Confirmations {
     }
 }
 
-/// Brings what was written down of the peers up to the times on the Lease.
+/// Updates the stored knowledge of the peers with the times on the Lease.
 pub fn apply(lease: &Lease, knowledge: &mut BTreeMap<PeerName, PeerKnowledge>) {
     let text = lease.metadata.annotations.as_ref().and_then(|annotations| annotations.get(ANNOTATION));
     let times = text.and_then(|text| of_text(text)).unwrap_or_default();
@@ -94,7 +96,7 @@ pub fn apply(lease: &Lease, knowledge: &mut BTreeMap<PeerName, PeerKnowledge>) {
     }
 }
 
-/// The names are an operator's own, so nobody looks for two with the same.
+/// Collisions are not handled: an operator chooses the names.
 fn hash(peer: &PeerName) -> [u8; 8] {
     let mut hash = [0; 8];
     hash.copy_from_slice(&Sha256::digest(peer.as_str())[..8]);
@@ -120,7 +122,7 @@ fn to_text(mut rows: Vec<([u8; 8], Confirmed)>) -> String {
     BASE64_STANDARD.encode(bytes)
 }
 
-/// `None`: it is not what a leader writes.
+/// `None` if the text is not one that a leader writes.
 fn of_text(text: &str) -> Option<BTreeMap<[u8; 8], Confirmed>> {
     let bytes = BASE64_STANDARD.decode(text).ok()?;
     let (head, rows) = bytes.split_first_chunk::<HEAD>()?;
@@ -180,7 +182,7 @@ mod tests {
         assert_eq!((confirmed(50), confirmed(150)), (at(100), at(150)));
     }
 
-    /// Of that many peers with long names, each confirmed a millisecond later than the one before.
+    /// This many peers with long names, each confirmed a millisecond after the previous one.
     fn many(count: usize) -> (Vec<PeerName>, Lease) {
         let (confirmations, mut lease) = (Confirmations::default(), Lease::default());
         let peers: Vec<_> = (0..count).map(|number| PeerName::parse(&format!("{number:0>63}")).unwrap()).collect();

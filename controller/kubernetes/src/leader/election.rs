@@ -1,12 +1,15 @@
-//! Which replica leads: the one that holds the Lease.
+//! The election of the leader: the replica that holds the Lease leads.
 //!
-//! A replica takes the Lease when its holder has not renewed it for [`DURATION`], measured by its own clock from the moment at which it
-//! saw the last renewal, so clocks need not agree. Every write carries the resource version that was read, so of two that try at
-//! once one fails. A leader that could not renew for `DEADLINE` stops leading by itself, before anybody may take the Lease; with
-//! requests that end within `PATIENCE`, two never lead at once.
+//! A replica takes the Lease if its holder has not renewed it for [`DURATION`]. It measures this by
+//! its own clock, from the moment at which it saw the last renewal, so clocks need not agree. Every
+//! write carries the resource version that was read, so of two concurrent attempts one fails.
 //!
-//! The libraries for this (kube-lease-manager 0.13, kube-leader-election 0.44) take over without a resource version, so that two replicas
-//! can believe for a while that they lead.
+//! A leader that cannot renew for `DEADLINE` stops leading by itself, before another replica may
+//! take the Lease. Together with requests that end within `PATIENCE`, this ensures that two
+//! replicas never lead at once.
+//!
+//! The libraries for this (kube-lease-manager 0.13, kube-leader-election 0.44) take over without a
+//! resource version, so two replicas may believe for a while that they lead.
 
 use crate::api::client::told;
 use crate::api::owner::managed_by;
@@ -25,20 +28,21 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-/// The Lease's name.
+/// The name of the Lease.
 pub const LEASE: &str = "fedgate-controller";
-/// After how long without a renewal another replica takes over.
+/// The time without a renewal after which another replica takes over.
 pub const DURATION: Duration = Duration::from_secs(10);
-/// After how long without a renewal a leader stops leading.
+/// The time without a renewal after which a leader stops leading.
 const DEADLINE: Duration = Duration::from_secs(7);
-/// How often the Lease is renewed, and looked at.
+/// How often the Lease is read, and renewed by its holder.
 const PERIOD: Duration = Duration::from_secs(2);
-/// A Lease that was last renewed longer ago than this was restored from a backup, or nobody has led for as long.
+/// A Lease with an older renewal than this was restored from a backup, or there was no leader for
+/// as long.
 const GAP: SignedDuration = SignedDuration::from_secs(60);
-/// How long one request may take.
+/// The time limit for a request.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Whether this replica leads, for everybody who asks.
+/// Shows whether this replica leads; clones show the same.
 #[derive(Clone)]
 pub struct Leadership {
     began: Instant,
@@ -49,25 +53,26 @@ pub struct Leadership {
 }
 
 impl Leadership {
-    /// Whether it leads at this moment. To be asked before each write.
+    /// Returns true if this replica leads now. Ask before each write.
     pub fn leads(&self) -> bool {
         self.began.elapsed().as_millis() < u128::from(self.until.load(Ordering::Acquire))
     }
 
-    /// Whether nobody seems to have led for a while before this replica did. The data may be from a backup then, and older than what
-    /// gateways and peers have seen.
+    /// Returns true if apparently there was no leader for a while before this replica. Then the
+    /// data may come from a backup, and be older than what gateways and peers have seen.
     pub fn began_after_gap(&self) -> bool {
         self.after_gap.load(Ordering::Acquire)
     }
 
-    /// Ready when it begins or ends.
+    /// Waits until this replica begins or stops leading.
     pub async fn changed(&mut self) {
         if self.changes.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Ready when this replica does not lead: at once when the election says so, and without a word of it when the time is over.
+    /// Waits until this replica does not lead: because the election says so, or because its time
+    /// has run out.
     pub async fn ended(&self) {
         let mut told = self.clone();
         while self.leads() {
@@ -80,14 +85,14 @@ impl Leadership {
     }
 }
 
-/// Takes part in the election.
+/// A participant in the election.
 pub struct Election {
     leases: Api<Lease>,
     identity: String,
     confirmations: Confirmations,
     leadership: Leadership,
     changes: watch::Sender<bool>,
-    /// The last Lease of somebody else, and when it was first seen as it is.
+    /// The last version of another holder's Lease, and when this replica first saw it.
     seen: Option<(String, Instant)>,
     /// The last version of the Lease, whoever wrote it.
     version: Version,
@@ -95,7 +100,8 @@ pub struct Election {
 }
 
 impl Election {
-    /// Prepares it. `identity` must be another one for each process; `confirmations` are written with each renewal.
+    /// Creates a participant. `identity` must be unique for each process; each renewal writes
+    /// `confirmations`.
     pub fn new(client: &Client, namespace: &str, identity: String, confirmations: Confirmations) -> (Self, Leadership) {
         let (changes, receiver) = watch::channel(false);
         let leadership =
@@ -115,12 +121,12 @@ impl Election {
         (election, leadership)
     }
 
-    /// Tells of a Lease whose version went back. Nothing else is looked at as often.
+    /// Reports to `rollbacks` when the Lease's version goes back. No other object is read as often.
     pub fn noticing(self, rollbacks: Rollbacks) -> Self {
         Self { rollbacks, ..self }
     }
 
-    /// Runs until `stop` is ready, and then gives the Lease back, so that another replica need not wait.
+    /// Runs until `stop` is ready. Then releases the Lease, so that another replica need not wait.
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
         loop {
@@ -133,14 +139,15 @@ impl Election {
         self.release().await;
     }
 
-    /// Takes the Lease from whoever holds it: an operator's wish, and no part of an election. The former holder stops leading when it looks
-    /// next, and [`DURATION`] later at the latest.
+    /// Takes the Lease from its holder, outside the election, because an operator wants it. The
+    /// former holder stops leading when it next reads the Lease, and at the latest after
+    /// [`DURATION`].
     ///
     /// # Errors
-    /// What the API server said.
+    /// The API server's error.
     pub async fn seize(&mut self) -> kube::Result<()> {
         loop {
-            // The holder's own renewal may come in between.
+            // The holder may renew it in between.
             let taken = match self.leases.get_opt(LEASE).await? {
                 None => self.try_hold().await?,
                 Some(lease) => self.take(lease).await?,
@@ -154,12 +161,12 @@ impl Election {
     /// Renews the Lease, which must be ours.
     ///
     /// # Errors
-    /// What the API server said.
+    /// The API server's error.
     pub async fn renew(&mut self) -> kube::Result<()> {
         self.try_hold().await.map(drop)
     }
 
-    /// Renews the Lease for as long as it runs, and leaves it held.
+    /// Renews the Lease until the future is dropped, and leaves it held.
     pub async fn hold(&mut self) -> std::convert::Infallible {
         loop {
             self.round().await;
@@ -183,7 +190,7 @@ impl Election {
         self.tell();
     }
 
-    /// Whether the Lease is ours now.
+    /// Returns true if the Lease is ours now.
     async fn try_hold(&mut self) -> kube::Result<bool> {
         let Some(lease) = self.leases.get_opt(LEASE).await? else {
             let mut lease = Lease::default();
@@ -205,7 +212,7 @@ impl Election {
         if holder.is_empty() || holder == self.identity {
             return true;
         }
-        // Any write of the holder gives another version.
+        // Every write by the holder changes the version.
         let version = lease.metadata.resource_version.clone().unwrap_or_default();
         match &self.seen {
             Some((before, since)) if *before == version => since.elapsed() >= DURATION,
@@ -290,12 +297,12 @@ impl Election {
             }
             Ok::<(), kube::Error>(())
         };
-        // Whatever comes of it, the Lease runs out.
+        // The result does not matter: the Lease expires anyway.
         let _ = timeout(PATIENCE, free).await;
     }
 }
 
-/// Whether a Lease was last renewed long ago.
+/// Returns true if the Lease was last renewed long ago.
 fn follows_gap(lease: &Lease, now: Timestamp) -> bool {
     let renewed = lease.spec.as_ref().and_then(|spec| spec.renew_time.as_ref());
     renewed.is_none_or(|renewed| now.duration_since(renewed.0) >= GAP)

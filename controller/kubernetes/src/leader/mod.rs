@@ -1,4 +1,4 @@
-//! What makes one replica the leader, and what it keeps on the Lease.
+//! The election of the leader, and what it stores on the Lease.
 
 pub mod confirmations;
 pub mod election;

@@ -6,11 +6,12 @@ use reqwest::{Client, redirect::Policy};
 
 use std::time::Duration;
 
-/// How long a connection may take.
+/// The time limit for connecting.
 const CONNECT: Duration = Duration::from_secs(2);
-/// How long a Pod may take to answer.
+/// The time limit for a Pod's answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The most bytes of an answer that are looked at: an Envoy with ten thousand clusters has several megabytes to tell.
+/// The maximum size of an answer in bytes: an Envoy with ten thousand clusters shows several
+/// megabytes of metrics.
 const LARGEST: usize = 32 << 20;
 
 /// Asks Pods.
@@ -22,7 +23,7 @@ impl Asker {
         Ok(Self(client.build()?))
     }
 
-    /// What the proxy says of its filter's table.
+    /// What the proxy reports of its filter's table.
     pub(super) async fn gauges(&self, url: &str) -> Result<Gauges, String> {
         let response = self.0.get(format!("{url}?{QUERY}")).send().await;
         let mut response = response.map_err(|error| told(&error))?;
@@ -43,7 +44,7 @@ impl Asker {
     }
 }
 
-/// The last cause: what went wrong, without where.
+/// The last cause, which says what went wrong, but not where.
 fn told(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return format!("it has not answered within {PATIENCE:?}");

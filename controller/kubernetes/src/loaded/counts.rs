@@ -3,12 +3,12 @@
 /// How many Pods have the table, have another one or none, or do not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Counts {
-    /// They have it.
+    /// Pods with the table.
     pub(crate) loaded: usize,
-    /// They have another one or none, or not all of their threads have it.
+    /// Pods with another table or none, or with threads that lack it.
     pub(crate) behind: usize,
-    /// They do not answer.
+    /// Pods that do not answer.
     pub(crate) unknown: usize,
-    /// The lowest generation of those that answer.
+    /// The lowest generation of the Pods that answer.
     pub(crate) lowest: u64,
 }

@@ -1,45 +1,46 @@
-//! The filter's gauges, among everything that a proxy counts, in Prometheus' text.
+//! The filter's gauges, among all metrics of a proxy in Prometheus' text format.
 
-/// The query by which an Envoy shows these gauges; who merges Envoy's counters with others' passes it over.
+/// The query that makes an Envoy show only these gauges; an agent that merges metrics ignores it.
 pub(crate) const QUERY: &str = "filter=fedgate.table.%7Cserver.concurrency";
 
-/// The most bytes of a line that are looked at.
+/// How many bytes of a line are read; the rest is skipped.
 const LONGEST: usize = 4096;
 
-/// What a proxy says of its filter's table.
+/// What a proxy reports of its filter's table.
 ///
-/// The generation alone says little: Envoy has a trial VM accept a table before any of its threads works with it.
+/// The generation alone is not enough: Envoy lets a trial VM accept a table before any of its
+/// threads uses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Gauges {
-    /// The generation that was accepted; `None` when there is no filter, or none with a table.
+    /// The generation that was accepted; `None` if there is no filter, or no table in it.
     pub(crate) generation: Option<u64>,
-    /// How many threads have that table in force; `None` of a filter that does not count them yet.
+    /// How many threads have the table in force; `None` for a filter that does not count them.
     threads: Option<u64>,
     /// How many workers the proxy has, if it shows that.
     workers: Option<u64>,
 }
 
 impl Gauges {
-    /// Whether every thread has the table of this generation in force.
+    /// Returns true if every thread has the table of this generation in force.
     pub(crate) fn have(self, generation: u64) -> bool {
         self.generation == Some(generation) && self.lacking().is_none()
     }
 
-    /// How many threads have the table, and how many there are, when some have not. Beside the workers the main thread has a VM as well;
-    /// a proxy that does not show its workers has one at least.
+    /// How many threads have the table, and how many there are, if some lack it. In addition to the
+    /// workers, the main thread has a VM. A proxy that does not show its workers has at least one.
     pub(crate) fn lacking(self) -> Option<(u64, u64)> {
         let (threads, all) = (self.threads?, self.workers.unwrap_or(1).saturating_add(1));
         (threads < all).then_some((threads, all))
     }
 
-    /// All of them in a whole text.
+    /// The gauges in a complete text.
     pub(crate) fn in_text(text: &str) -> Self {
         let mut gauges = Self::default();
         text.lines().for_each(|line| gauges.take(line));
         gauges
     }
 
-    /// Takes the value of a line, if it is one of them.
+    /// Takes the value of a line, if it is one of the gauges.
     fn take(&mut self, line: &str) {
         let Some((name, value)) = value(line) else { return };
         let gauge = match name {
@@ -61,7 +62,7 @@ fn value(line: &str) -> Option<(&str, u64)> {
     Some((series.split('{').next()?, value.parse().ok()?))
 }
 
-/// Looks for the gauges in a text that comes in pieces, of which nothing is kept but an unfinished line.
+/// Searches for the gauges in a text that comes in pieces. Keeps only an unfinished line.
 #[derive(Debug, Default)]
 pub(crate) struct Search {
     line: Vec<u8>,
@@ -69,7 +70,7 @@ pub(crate) struct Search {
 }
 
 impl Search {
-    /// The next piece; the gauges as soon as all are there.
+    /// Takes the next piece; returns the gauges as soon as all are found.
     pub(crate) fn piece(&mut self, piece: &[u8]) -> Option<Gauges> {
         for part in piece.split_inclusive(|byte| *byte == b'\n') {
             let room = LONGEST.saturating_sub(self.line.len());
@@ -81,7 +82,7 @@ impl Search {
         Some(self.gauges).filter(|gauges| gauges.is_whole())
     }
 
-    /// The text has ended.
+    /// Ends the text.
     pub(crate) fn end(&mut self) -> Gauges {
         let line = std::mem::take(&mut self.line);
         if let Ok(line) = std::str::from_utf8(&line) {
@@ -93,12 +94,12 @@ impl Search {
 
 #[cfg(test)]
 impl Gauges {
-    /// What a proxy with two workers says of which all have the table.
+    /// A proxy with two workers on which all threads have the table.
     pub(crate) fn everywhere(generation: u64) -> Self {
         Self { generation: Some(generation), threads: Some(3), workers: Some(2) }
     }
 
-    /// The same with only so many threads.
+    /// The same with only this many threads.
     pub(crate) fn on_threads(generation: u64, threads: u64) -> Self {
         Self { threads: Some(threads), ..Self::everywhere(generation) }
     }

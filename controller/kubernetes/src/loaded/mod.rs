@@ -1,14 +1,16 @@
-//! Which table each Pod of the gateway has in force: the leader asks the Pods for the filter's own gauges.
+//! Which table each of the gateway's Pods has in force. The leader asks the Pods for the filter's
+//! own gauges.
 //!
-//! Soon after a new table, then less and less often, and once a minute when all have it. What is told of it changes only when a Pod has stayed
-//! behind for a while, so that tables on their way are no news.
+//! It asks soon after a new table, then less and less often, and once a minute when all Pods have
+//! it. The result changes only when a Pod has stayed behind for a while, so tables on their way are
+//! not reported.
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | [`gauge`] | the gauges among everything that a proxy counts |
+//! | [`gauge`] | the filter's gauges among all metrics of a proxy |
 //! | `ask` | one question |
 //! | `counts` | how many Pods have the table |
-//! | `verdict` | what the answers say together |
+//! | `verdict` | the common result of all answers |
 
 mod ask;
 pub(crate) mod counts;
@@ -33,14 +35,15 @@ use verdict::Answers;
 
 /// How many Pods are asked at once.
 const AT_ONCE: usize = 8;
-/// How soon after a new table; the time that istiod and Envoy usually take.
+/// The time until the first question about a new table; istiod and Envoy usually need it.
 const SOON: Duration = Duration::from_millis(500);
 /// The longest pause while a Pod is behind.
 const BEHIND: Duration = Duration::from_secs(15);
 /// The pause when all is well.
 const SELDOM: Duration = Duration::from_secs(60);
 
-/// What is known at the moment; clones show the same. `None`: nothing that would be worth more than what was told before.
+/// The present result; clones share it. `None` if there is nothing more certain than the last
+/// reported condition.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Loaded(Arc<Mutex<Option<Condition>>>);
 
@@ -50,7 +53,7 @@ impl Loaded {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether that is news.
+    /// Stores the result; returns true if it changed.
     fn set(&self, condition: Option<Condition>) -> bool {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let news = *state != condition;
@@ -69,17 +72,17 @@ pub(super) struct Asking {
     pub(super) leadership: Leadership,
     /// Where the result goes.
     pub(super) loaded: Loaded,
-    /// Who is woken when it is another one.
+    /// Notified when the result changes.
     pub(super) wake: Arc<Notify>,
     /// Where it is counted.
     pub(super) metrics: Metrics,
 }
 
-/// What is asked: the generation that all should have, and where each Pod answers.
+/// The question: the generation that all Pods should have, and the URL of each Pod.
 type Question = (u64, BTreeMap<String, Option<String>>);
 
 impl Asking {
-    /// Runs for ever.
+    /// Runs forever.
     pub(super) async fn run(mut self) {
         let Ok(asker) = Asker::new() else {
             return tracing::error!(
@@ -96,7 +99,8 @@ impl Asking {
                 continue;
             };
             if asked.as_ref() != Some(&question) {
-                // The time that the table takes, and not more for those that come close after it.
+                // The table takes this time. Further tables shortly after it do not postpone the
+                // question.
                 (pause, next) = (SOON, next.min(Instant::now() + SOON));
                 asked = Some(question.clone());
             }
@@ -129,7 +133,7 @@ impl Asking {
         }
     }
 
-    /// `None`: it is not for this replica to ask, or there is no table yet.
+    /// `None` if this replica must not ask, or if there is no table yet.
     fn question(&self) -> Option<Question> {
         let compiled = self.newest.borrow().clone()?;
         if !self.leadership.leads() || !compiled.as_leader || !compiled.has_table {
@@ -139,7 +143,7 @@ impl Asking {
         Some((compiled.in_force.table.generation(), pods.map(|(Key { name, .. }, pod)| (name, pod.stats)).collect()))
     }
 
-    /// Ready when the question may be another one.
+    /// Waits until the question may have changed.
     async fn changed(&mut self) {
         tokio::select! {
             changed = self.newest.changed() => if changed.is_err() { std::future::pending().await },

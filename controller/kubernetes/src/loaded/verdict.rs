@@ -1,4 +1,4 @@
-//! What the answers of all Pods say together.
+//! The common result of the answers of all Pods.
 
 use super::counts::Counts;
 use super::gauge::Gauges;
@@ -7,31 +7,32 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a Pod may say the same, though it is not what is wanted, before that is told. Until then a table is on its way.
+/// How long a Pod may keep a wrong answer before it is reported. Until then, a table is on its way.
 const ON_ITS_WAY: Duration = Duration::from_secs(15);
 /// How many Pods are named.
 const NAMED: usize = 3;
 
-/// What a Pod says of its table; `Err`: why it cannot be asked.
+/// What a Pod reports of its table; `Err` says why it cannot be asked.
 pub(super) type Answer = Result<Gauges, String>;
 
-/// The last answer of each Pod, and since when it says the same though something else is wanted.
+/// Each Pod's last answer, and since when it has been the same wrong one.
 #[derive(Debug, Default)]
 pub(super) struct Answers(BTreeMap<String, (Answer, Option<Instant>)>);
 
 impl Answers {
-    /// Takes the answers of all Pods that there are; whether all of them have the wanted generation.
+    /// Takes the answers of all present Pods; returns true if all of them have the wanted
+    /// generation.
     pub(super) fn take(&mut self, found: Vec<(String, Answer)>, wanted: u64) -> bool {
         let now = Instant::now();
         let mut before = std::mem::take(&mut self.0);
         for (name, answer) in found {
             let since = match before.remove(&name) {
                 _ if has(&answer, wanted) => None,
-                // Threads come and go while the table stays away from some of them.
+                // The number of threads changes while some of them still lack the table.
                 Some((Ok(same), Some(since))) if answer.as_ref().is_ok_and(|new| new.generation == same.generation) => {
                     Some(since)
                 }
-                // What goes wrong may be told in other words each time.
+                // The same error may come in other words each time.
                 Some((Err(_), Some(since))) if answer.is_err() => Some(since),
                 _ => Some(now),
             };
@@ -53,10 +54,10 @@ impl Answers {
         }
     }
 
-    /// What is to be told; `None`: what was told before.
+    /// The condition to report; `None` to keep the last one.
     ///
-    /// Messages have no generation that changes with each table, so a peer's status is written when a Pod falls behind or catches up, and not
-    /// with each table.
+    /// Messages do not contain a generation that changes with each table. So a peer's status is
+    /// written when a Pod falls behind or catches up, and not with each table.
     pub(super) fn verdict(&self, wanted: u64) -> Option<Condition> {
         let told = |status, reason: &str, message: String| {
             Some(Condition { kind: ConditionType::TableLoaded, status, reason: reason.to_owned(), message })
@@ -127,12 +128,13 @@ mod tests {
         assert!(answers.take(found(&[("a", everywhere(1)), ("b", everywhere(1))]), 1));
         let loaded = (ConditionStatus::True, "Loaded".to_owned(), String::new());
         assert_eq!(said(&answers, 1), Some(loaded.clone()));
-        // The next table: nothing is told while it may be on its way, also after a long time with the one before.
+        // The next table: nothing is reported while it may be on its way, even after a long time
+        // with the former one.
         advance(ON_ITS_WAY * 10).await;
         assert!(!answers.take(found(&[("a", everywhere(2)), ("b", everywhere(1))]), 2));
         assert_eq!(said(&answers, 2), None);
         advance(ON_ITS_WAY).await;
-        // There is one more by now, and a has every one of them a little late.
+        // There is one more table by now, and a got each of them a little late.
         answers.take(found(&[("a", everywhere(2)), ("b", everywhere(1))]), 3);
         let (status, reason, message) = said(&answers, 3).unwrap();
         assert_eq!((status, reason.as_str()), (ConditionStatus::False, "Behind"));
@@ -178,7 +180,7 @@ mod tests {
         assert_eq!(answers.counts(4), Counts { loaded: 0, behind: 9, unknown: 0, lowest: 3 });
     }
 
-    /// The trial VM has accepted the table, and that is all.
+    /// The trial VM has accepted the table, but no thread has it.
     #[tokio::test(start_paused = true)]
     async fn a_table_that_not_all_threads_have_is_not_loaded() {
         let mut answers = Answers::default();

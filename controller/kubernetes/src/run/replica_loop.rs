@@ -28,14 +28,14 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::time::interval;
 
-/// What a replica is made of.
+/// What a replica consists of.
 pub(crate) struct Parts {
     pub(crate) client: Client,
     pub(crate) settings: Arc<ControllerSettings>,
     pub(crate) identity: ClusterIdentity,
     /// What is known of the metadata endpoint's certificate in this Pod.
     pub(crate) endpoint: watch::Receiver<Credentials>,
-    /// The filter that this program brings; `None` where the operator does.
+    /// The filter that ships with this program; `None` if the operator provides it.
     pub(crate) module: Option<Module>,
     /// What the exporter serves.
     pub(crate) published: Arc<ArcSwap<exporter::Published>>,
@@ -44,7 +44,7 @@ pub(crate) struct Parts {
     pub(crate) own_metrics: OwnMetrics,
 }
 
-/// A replica at work. Dropping it ends its tasks in the middle of whatever they do.
+/// A running replica. Dropping it stops its tasks at once.
 pub(crate) struct ReplicaLoop {
     settings: Arc<ControllerSettings>,
     replica: Replica,
@@ -61,10 +61,10 @@ pub(crate) struct ReplicaLoop {
 }
 
 impl ReplicaLoop {
-    /// Starts its tasks. The election, which is to give the Lease back at the end, is for the caller to run.
+    /// Starts its tasks. The caller has to run the election, which releases the Lease at the end.
     ///
     /// # Errors
-    /// When an empty table cannot be built, which does not happen.
+    /// If an empty table cannot be built, which does not happen.
     pub(crate) fn start(parts: Parts) -> Result<(Self, Election)> {
         let Parts { client, settings, identity, endpoint, module, published, health, metrics, own_metrics } = parts;
         let (wakes, mut tasks) = (Wakes::default(), Tasks::default());
@@ -134,7 +134,7 @@ impl ReplicaLoop {
         ))
     }
 
-    /// Runs until one of the tasks ends, which none should; returns why it did.
+    /// Runs until one of the tasks ends, which is always an error; returns why it ended.
     pub(crate) async fn run(&mut self) -> anyhow::Error {
         let (mut pace, mut beat) = (Pace::default(), interval(BEAT / 5));
         loop {
@@ -177,8 +177,8 @@ impl ReplicaLoop {
         self.tell_health(&missing);
     }
 
-    /// The table in force is the one in the cluster, which may be an older one than was compiled. A new one is there before the next beat,
-    /// unless it cannot be written.
+    /// Shows the table in the cluster, which is the one in force and may be older than the compiled
+    /// one. A new one gets there before the next beat, unless it cannot be written.
     fn show_table(&self) {
         let compiled = self.compiled.borrow();
         if let Some(compiled) = compiled.as_ref().filter(|compiled| compiled.as_leader && self.leadership.leads()) {
@@ -187,7 +187,7 @@ impl ReplicaLoop {
         }
     }
 
-    /// What keeps this replica from answering peers.
+    /// Reports what keeps this replica from answering peers.
     fn tell_health(&self, missing: &[String]) {
         let relisting = self.outputs.relisting();
         self.health.waiting_for(match missing {

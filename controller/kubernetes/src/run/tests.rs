@@ -1,4 +1,4 @@
-//! Whole replicas on the stand-in for an API server: election, watches, compilations, writes.
+//! Tests whole replicas on the fake API server: election, watches, compilations, writes.
 
 mod ending;
 mod restore;
@@ -71,7 +71,7 @@ impl Site {
         self.server.put(Kind::Secret, json!({ "metadata": metadata, "data": data }));
     }
 
-    /// What is missing in the cluster, as the leader wrote it down for the command line.
+    /// The findings about the cluster, as the leader stored them for the command line.
     fn missing(&self) -> String {
         let state = self.server.get(Kind::ConfigMap, NAMESPACE, STATE).unwrap_or_default();
         let record: Value =
@@ -79,21 +79,21 @@ impl Site {
         record["findings"].to_string()
     }
 
-    /// Another root than before: the public document is another one, and its version.
+    /// Changes the root, and with it the public document and its version.
     fn new_root(&self) {
         let pem = roots_to_pem(&[Root::from_der(&TestCa::new().der()).unwrap()]);
         let metadata = json!({ "namespace": NAMESPACE, "name": ROOTS });
         self.server.put(Kind::ConfigMap, json!({ "metadata": metadata, "data": { "root-cert.pem": pem } }));
     }
 
-    /// A Service that is exported: the table is another one.
+    /// Exports a Service, and so changes the table.
     fn export(&self, name: &str) {
         let metadata = json!({ "namespace": "shop", "name": name, "labels": { PUBLIC_SERVICE_LABEL: "" } });
         let spec = json!({ "type": "ClusterIP", "ports": [{ "name": "http", "port": 80 }] });
         self.server.put(Kind::Service, json!({ "metadata": metadata, "spec": spec }));
     }
 
-    /// An object of a peer that nobody is to be asked for.
+    /// Creates a peer that does not answer.
     fn peer(&self, name: &str) {
         let spec =
             json!({ "trustDomain": format!("{name}.example"), "metadataEndpoint": "https://127.0.0.1:1/metadata" });
@@ -121,7 +121,7 @@ impl Site {
         self.server.put(Kind::EnvoyFilter, object);
     }
 
-    /// Makes everything go on from a generation to which no clock gets.
+    /// Makes everything continue from a generation that no clock reaches.
     async fn go_on_from(&self, generation: u64) {
         self.lead("first").await.stop().await;
         let published = json!({ "generation": generation }).to_string();
@@ -144,7 +144,7 @@ impl Site {
         spec.and_then(|spec| spec.holder_identity).unwrap_or_default()
     }
 
-    /// What a replica is made of, whose client is called as it is.
+    /// What a replica consists of; its client has the replica's name.
     fn parts(&self, name: &'static str) -> Parts {
         let mut settings =
             flags(&["--filter-module", "file:///filter.wasm", "--advertise", "192.0.2.7:15443"]).unwrap();
@@ -176,7 +176,7 @@ impl Site {
         Running { metrics, health, published, stop: Some(stop), task }
     }
 
-    /// Starts one and waits until it leads, and everything is written.
+    /// Starts a replica, and waits until it leads and everything is written.
     async fn lead(&self, name: &'static str) -> Running {
         let replica = self.start(name);
         replica.until_ready().await;
@@ -222,7 +222,7 @@ impl Running {
         self.published.load().public.as_ref().map(|document| document.etag().to_str().unwrap().to_owned())
     }
 
-    /// What it shows under a name, without the prefix.
+    /// A metric, by its name without the prefix.
     fn metric(&self, name: &str) -> String {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.metrics.registry()).unwrap();
@@ -237,7 +237,7 @@ impl Running {
     }
 }
 
-/// Waits, for ten minutes of the paused clock at most.
+/// Waits for at most ten minutes of the paused clock.
 async fn until(holds: impl Fn() -> bool) {
     let wait = async {
         while !holds() {
@@ -247,7 +247,7 @@ async fn until(holds: impl Fn() -> bool) {
     timeout(Duration::from_secs(600), wait).await.expect("it does not happen");
 }
 
-/// Objects, and not the Lease or Events.
+/// Returns true for writes of objects other than the Lease and Events.
 fn writes_objects(call: &Call) -> bool {
     call.writes() && !["leases", "events"].contains(&call.plural.as_str())
 }
@@ -357,7 +357,7 @@ async fn who_is_cut_off_gives_up_and_writes_nothing_later() {
     let first = site.lead("a").await;
     let second = site.start("b");
     second.until_ready().await;
-    // It does get to the server, and hears nothing; the Lease is not renewed.
+    // Its requests are lost without an error, so the Lease is not renewed.
     site.server.fail(usize::MAX, Fault::Swallowed, |call| call.who == "a");
     site.export("web");
     let before = site.table();
@@ -455,7 +455,7 @@ async fn after_a_restore_all_replicas_list_again_and_are_not_ready_meanwhile() {
     site.export("lost");
     sleep(Duration::from_secs(30)).await;
     let with_lost = site.table();
-    // Lists take a while, so that nobody can be ready too early.
+    // Lists take a while, so that no replica can be ready too early.
     site.server.fail(usize::MAX, Fault::Late(Duration::from_secs(3)), |call| call.verb == Verb::List);
     site.server.restore(&snapshot);
     let began = Instant::now();
@@ -543,7 +543,7 @@ async fn a_table_that_is_written_in_the_middle_of_a_term_is_outgrown_once() {
     until(|| site.generation() > FAR).await;
     assert!(before < FAR);
     let after = site.generation();
-    // Nothing is higher, and so it is put right as well as can be.
+    // There is no higher generation, so the table is corrected as well as possible.
     site.put_table(u64::MAX);
     sleep(Duration::from_secs(120)).await;
     let writes = site.server.calls(|call| call.name == TABLE && call.writes());

@@ -1,4 +1,5 @@
-//! Writing one object: server-side apply with our field manager, of an object that is ours or is not there.
+//! Writes single objects by server-side apply with our field manager. An object must be ours, or
+//! not exist yet.
 
 use super::object::Desired;
 use super::outputs::{Found, Output};
@@ -11,40 +12,40 @@ use kube::ResourceExt;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use serde_json::{Map, Value, json};
 
-/// What became of an object.
+/// The result of a write.
 #[derive(Debug)]
 pub(crate) enum Applied {
-    /// It was not there, and is as it should be.
+    /// The object did not exist, and is now as wanted.
     Created,
-    /// It was there in another form, and is as it should be.
+    /// The object differed, and is now as wanted.
     Corrected,
-    /// Somebody else's object has the name.
+    /// The name belongs to someone else's object.
     Conflict(Finding),
 }
 
-/// How the object is told in findings.
+/// The reference to the object in findings.
 pub(crate) fn object_ref(desired: &Desired) -> ObjectRef {
     let namespace = Some(desired.namespace.clone());
     ObjectRef { namespace, ..ObjectRef::new(desired.kind.name(), desired.name.as_str()) }
 }
 
-/// The finding about an object of somebody else under a name of ours.
+/// The finding about someone else's object with a name that we need.
 pub(crate) fn conflict(desired: &Desired, why: &str) -> Finding {
     let message = format!("{why}, so it is left alone and ours is not written; rename or delete it");
     Finding::error(FindingReason::Conflict, object_ref(desired), "metadata.name", message)
 }
 
-/// Creates the object, unless somebody else's is there.
+/// Creates the object, unless someone else's object has the name.
 ///
 /// # Errors
-/// What the API server said.
+/// The API server's error.
 pub(crate) async fn create(output: &Output, desired: &Desired, owner: &str) -> kube::Result<Applied> {
     let there = match output.sees_ours_only {
         true => output.api.get_metadata_opt(&desired.name).await?,
         false => None,
     };
     match there {
-        // Ours is there, and the watch has not shown it yet: the answer to an earlier write was lost.
+        // It is ours, but the watch has not shown it yet: the answer to an earlier write was lost.
         Some(there) if is_ours(&there, owner) => {
             return update(output, desired, &there.uid().unwrap_or_default()).await;
         }
@@ -54,7 +55,7 @@ pub(crate) async fn create(output: &Output, desired: &Desired, owner: &str) -> k
         None => {}
     }
     let sent = output.watched.sending();
-    // Without force: should somebody else create it at this very moment, the fields are theirs.
+    // Without force: if someone else creates the object at this moment, the fields are theirs.
     let parameters = PatchParams::apply(FIELD_MANAGER);
     match output.api.patch(&desired.name, &parameters, &Patch::Apply(&desired.body)).await {
         Ok(object) => {
@@ -68,10 +69,11 @@ pub(crate) async fn create(output: &Output, desired: &Desired, owner: &str) -> k
     }
 }
 
-/// Puts an object of ours right: what we say of it holds, whoever said something else, and what others added goes.
+/// Corrects an object of ours: overwrites our fields whoever changed them, and removes what others
+/// added.
 ///
 /// # Errors
-/// What the API server said; a conflict when the object is another one by now.
+/// The API server's error; a conflict if the name belongs to another object by now.
 pub(crate) async fn update(output: &Output, desired: &Desired, uid: &str) -> kube::Result<Applied> {
     let mut body = desired.body.clone();
     body["metadata"]["uid"] = uid.into();
@@ -91,15 +93,15 @@ pub(crate) async fn update(output: &Output, desired: &Desired, uid: &str) -> kub
     Ok(Applied::Corrected)
 }
 
-/// Deletes an object of ours, and no other one of its name.
+/// Deletes an object of ours, but no other object of the same name.
 ///
 /// # Errors
-/// What the API server said. An object that is gone already is none.
+/// The API server's error. An object that is already gone is not an error.
 pub(crate) async fn delete(output: &Output, key: &Key, found: &Found) -> kube::Result<()> {
     let preconditions = Preconditions { uid: Some(found.uid.clone()), resource_version: None };
     let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
     match output.api.delete(&key.name, &parameters).await {
-        // It stays until whoever has put a finalizer on it lets it go; the watch tells.
+        // It stays until its finalizers are removed; the watch reports that.
         Ok(answer) if answer.is_left() => return Ok(()),
         Ok(_) => {}
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
@@ -109,22 +111,23 @@ pub(crate) async fn delete(output: &Output, key: &Key, found: &Found) -> kube::R
     Ok(())
 }
 
-/// Remembers what the API server gave back, so that the watch's echo of it is no news.
+/// Stores the object that the API server returned, so that its echo in the watch triggers nothing.
 fn written(output: &Output, desired: &Desired, sent: Sent, object: DynamicObject) {
     output.watched.wrote(sent, object, |found| found.fingerprint == desired.fingerprint);
 }
 
-/// The finding about an object of ours that does not stay as it is written.
+/// The finding about an object of ours that someone else keeps changing.
 pub(crate) fn contested(desired: &Desired) -> Finding {
     let message = "somebody else changes it again and again; it is put right less and less often; find out who with \
                    `kubectl get --show-managed-fields`";
     Finding::warning(FindingReason::Contested, object_ref(desired), "", message)
 }
 
-/// The merge patch (RFC 7396) that takes away what stands beside our fields, and of the metadata the labels and annotations under our
-/// names; `None` when nothing does.
+/// The merge patch (RFC 7396) that removes additions to our fields, and added labels and
+/// annotations that only we may write; `None` if there are none.
 ///
-/// Server-side apply leaves fields that another manager added, and an addition can widen what we say.
+/// Server-side apply keeps fields that another manager added, and an addition can widen what we
+/// allow.
 fn removal(is: &Value, wanted: &Value) -> Option<Value> {
     let mut patch = Map::new();
     let metadata: Map<_, _> =
@@ -144,7 +147,7 @@ fn removal(is: &Value, wanted: &Value) -> Option<Value> {
     (!patch.is_empty()).then(|| json!(patch))
 }
 
-/// What takes away the labels or annotations under our names that somebody else added.
+/// The part of the patch that removes added labels or annotations that only we may write.
 fn added_keys(is: &Value, wanted: &Value, place: &str) -> Option<(String, Value)> {
     let pairs = is["metadata"][place].as_object()?;
     let added = pairs.keys().filter(|key| is_own_key(is, key) && wanted["metadata"][place].get(*key).is_none());
@@ -167,7 +170,7 @@ fn difference(is: &Value, wanted: &Value) -> Option<Value> {
     }
 }
 
-/// A failure, told with its object.
+/// The finding about an object that cannot be written.
 pub(crate) fn failed(desired: &ObjectRef, error: &kube::Error) -> Finding {
     let message = format!("it cannot be written, and is tried again: {}", told(error));
     Finding::error(FindingReason::NotWritten, desired.clone(), "", message)

@@ -1,9 +1,13 @@
-//! Whose roots are believed for an imported host: its owner's and no others, whatever the mesh believes otherwise.
+//! Binds each imported host to the roots of its owner, whatever else the mesh trusts.
 //!
-//! It is said on the client's side, in the mesh's root namespace, by EnvoyFilters that merge a SPIFFE validator into the host's clusters. A
-//! patch can only be for one host. istiod reads all EnvoyFilters anew whenever one has changed, and that costs by their number: 400 imports
-//! with an object each made a push twice as dear as the same patches in one object (`cargo xtask bench istio`). So the patches of a
-//! peer are in sixteen objects at most, by the host's name: a new import changes one of them, and none grows too large to be stored.
+//! The client side enforces this: EnvoyFilters in the mesh's root namespace merge a SPIFFE
+//! validator into the host's clusters. A patch can match only one host. istiod reads all
+//! EnvoyFilters again whenever one changes, at a cost that grows with their number. With 400
+//! imports in an object each, a push took twice as long as with the same patches in one object
+//! (`cargo xtask bench istio`).
+//!
+//! So at most sixteen objects hold the patches of a peer, distributed by host name. A new import
+//! changes only one of them, and none grows too large for etcd.
 
 use super::object::{Desired, Head};
 use crate::api::kind::Kind;
@@ -15,16 +19,17 @@ use fedgate_federation::federate::Import;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// In how many objects the hosts of a peer are.
+/// The number of objects among which the hosts of a peer are distributed.
 const OBJECTS: u32 = 16;
 
-/// The name of the object that binds this host: `DIGIT.TRUSTDOMAIN`, which is never longer than the host.
+/// The name of the object that binds this host: `DIGIT.TRUSTDOMAIN`, which is never longer than the
+/// host.
 pub(crate) fn name(host: &Hostname, trust_domain: &TrustDomain) -> String {
     let digit = host.as_str().bytes().map(u32::from).sum::<u32>() % OBJECTS;
     format!("{digit:x}.{trust_domain}")
 }
 
-/// The objects, made one after another. A host without a root that could be believed is in none.
+/// The objects, created lazily. Leaves out hosts whose owner has no trusted root.
 pub(crate) fn objects<'a>(
     settings: &'a ControllerSettings,
     imports: &'a [Import],
@@ -54,13 +59,13 @@ pub(crate) fn objects<'a>(
 fn patch(host: &Hostname, socket: &Value) -> Value {
     json!({
         "applyTo": "CLUSTER",
-        // Whoever of the mesh calls: sidecars, and gateways that lead to an import.
+        // All clients in the mesh: sidecars, and gateways that route to an import.
         "match": { "context": "ANY", "cluster": { "service": host.as_str() } },
         "patch": { "operation": "MERGE", "value": { "transport_socket": socket } },
     })
 }
 
-/// What is merged into a cluster's TLS: these roots, for their trust domain.
+/// What is merged into a cluster's TLS settings: these roots, for their trust domain.
 fn socket(bundle: &TrustBundle) -> Value {
     let map = String::from_utf8_lossy(&bundle_map([bundle])).into_owned();
     let validation = json!({ "custom_validator_config": spiffe_validator(json!({ "inline_string": map })) });

@@ -1,4 +1,4 @@
-//! Events: what changed for an operator, once, on the object that it is about.
+//! Events: each change that matters to an operator, reported once, on the object concerned.
 
 use crate::api::client::told;
 use crate::api::kind::Kind;
@@ -13,16 +13,16 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tokio::sync::mpsc;
 
-/// How many Events may wait. Further ones are dropped: what they say is in the status as well.
+/// How many Events may wait. Further ones are dropped; the status shows the same information.
 const WAITING: usize = 256;
-/// How many new findings of one compilation are told one by one.
+/// How many new findings of one compilation get an Event each.
 const AT_ONCE: usize = 50;
-/// How many different messages are remembered, so that one that comes again is counted.
+/// How many different messages are remembered, so that a repeated one is counted.
 const MESSAGES: usize = 256;
-/// The most bytes of a message (Kubernetes: 1 kB).
+/// The maximum length of a message in bytes (Kubernetes: 1 kB).
 const LONGEST: usize = 1000;
 
-/// Something that happened.
+/// Something to report.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Happened {
     regarding: ObjectReference,
@@ -31,12 +31,12 @@ pub(crate) struct Happened {
     note: String,
 }
 
-/// Where Events are handed in.
+/// The queue of Events.
 #[derive(Clone)]
 pub(crate) struct Events(mpsc::Sender<Happened>);
 
 impl Events {
-    /// Hands one in, without waiting.
+    /// Queues an Event, without waiting.
     pub(crate) fn tell(&self, happened: Happened) {
         if self.0.try_send(happened).is_err() {
             tracing::warn!("more Events than can be written; one is dropped");
@@ -44,7 +44,7 @@ impl Events {
     }
 }
 
-/// What is new among the findings. `told` are those that were told already, and are kept here.
+/// Reports the new findings. `told` holds those that were reported before, and is updated.
 pub(crate) fn of_findings<'a>(
     findings: impl Iterator<Item = &'a Finding>,
     told: &mut BTreeSet<Finding>,
@@ -67,14 +67,15 @@ pub(crate) fn of_findings<'a>(
     happened
 }
 
-/// The `metadata.uid` of objects: `kubectl describe` finds Events by it.
+/// The `metadata.uid` of objects, by which `kubectl describe` finds their Events.
 type Uids = BTreeMap<(Kind, Key), String>;
 
-/// A condition of a peer has another status now. That it has one at all is none, and trouble that is a finding is told as one.
+/// Reports that a peer's condition has a new status. A first status is not reported, nor is trouble
+/// for which there is a finding.
 pub(crate) fn of_transition(name: &str, uid: &str, transition: &Transition) -> Option<Happened> {
     let condition = &transition.condition;
     if condition.kind == format!("{:?}", ConditionType::TableLoaded) {
-        // It is the same for all peers, and told once.
+        // It is the same for all peers; a finding reports it once.
         return None;
     }
     let before = transition.before.filter(|_| !is_a_finding(&condition.kind, condition.status))?;
@@ -87,7 +88,8 @@ pub(crate) fn of_transition(name: &str, uid: &str, transition: &Transition) -> O
     })
 }
 
-/// Whether the condition says what a finding says as well. The results of exchanges and probes are no findings.
+/// Returns true if a finding reports the same as this condition. There are no findings for the
+/// results of exchanges and probes.
 fn is_a_finding(kind: &str, status: ConditionStatus) -> bool {
     is_bad(kind, status) && !is_a_result(kind)
 }
@@ -96,7 +98,7 @@ fn is_a_result(kind: &str) -> bool {
     kind.ends_with("Ready") || kind.ends_with("Acknowledged")
 }
 
-/// Acceptance and results are good when they are True; the others are reports of trouble.
+/// Acceptance and results are good if they are True; all other conditions report trouble.
 fn is_bad(kind: &str, status: ConditionStatus) -> bool {
     let good = kind == "Accepted" || is_a_result(kind);
     match status {
@@ -119,7 +121,8 @@ fn of_finding(finding: &Finding, settings: &ControllerSettings, uids: &Uids) -> 
     }
 }
 
-/// The object, if it is there. What is about this cluster, or about an object that is missing, is told by the pod.
+/// The object, if it exists. Findings about this cluster or about a missing object are reported on
+/// the Pod.
 fn regarding(object: &ObjectRef, uids: &Uids) -> Option<ObjectReference> {
     let kinds = [Kind::IstioFederation, Kind::FederationPolicy, Kind::Service];
     let kind = kinds.into_iter().find(|kind| kind.name() == object.kind)?;
@@ -150,7 +153,7 @@ fn cut(text: String) -> String {
     }
 }
 
-/// Writes Events for as long as somebody may hand some in.
+/// Writes Events until all senders are gone.
 pub(crate) fn start(
     client: Client,
     settings: &ControllerSettings,
@@ -172,8 +175,8 @@ pub(crate) fn start(
     (Events(sender), write)
 }
 
-/// A recorder for each message. To one recorder all Events of one reason about one object are the same, whatever they say, and
-/// only the first message is ever written.
+/// One recorder for each message. A recorder treats all Events with the same reason and object as
+/// one, whatever their message, and writes only the first message.
 struct Recorders {
     client: Client,
     reporter: Reporter,

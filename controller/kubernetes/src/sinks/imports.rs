@@ -1,8 +1,8 @@
-//! The objects of imports: for each imported host a name in the mesh, and how to call it. Whose roots are believed for it is said in
-//! `bindings`.
+//! The objects of imports: for each imported host its name in the mesh, and how to call it.
+//! `bindings` says whose roots are trusted for it.
 //!
-//! Each has the host as its name, so a gateway that moves is an update of the same objects, and an operator finds them by the name
-//! that programs call.
+//! The host is the name of these objects. So a gateway that moves only updates them, and an
+//! operator finds them by the name that programs call.
 
 use super::object::{Desired, Head};
 use crate::api::fingerprint::USE_WAYPOINT;
@@ -15,20 +15,27 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-/// The network of the peers' gateways, in Istio's sense. No network of a mesh has this name and no gateway leads to it, and that is the point:
-/// ztunnel knows neither DestinationRules nor `exportTo` and would send an ambient Pod's bytes to an endpoint as they are, but it refuses an
-/// endpoint of a network that it has no gateway to (`build_request_through_gateway` in its `outbound.rs`, since Istio 1.26). Sidecars connect to it
-/// directly, as they do to every network without gateways. And an address that a peer announces never is one of this mesh's workloads.
+/// The network of the peers' gateways, in Istio's sense. On purpose, no network of a mesh has this
+/// name, and no gateway leads to it.
+///
+/// ztunnel ignores DestinationRules and `exportTo`, and would send an ambient Pod's bytes to an
+/// endpoint in clear text. But it refuses an endpoint in a network to which it has no gateway
+/// (`build_request_through_gateway` in its `outbound.rs`, since Istio 1.26). Sidecars connect to
+/// the endpoint directly, as they do for every network without gateways.
+///
+/// The network also keeps the addresses that a peer announces apart from this mesh's workloads.
 pub(crate) const PEERS_NETWORK: &str = "fedgate.dev";
 
-/// Keeps the namespace's waypoint away, which would call in ztunnel's place.
+/// Keeps the namespace's waypoint from calling in place of ztunnel.
 pub(super) const NO_WAYPOINT: (&str, &str) = (USE_WAYPOINT, "none");
 
-/// Makes sidecars use mutual TLS even where our DestinationRule does not apply: it was deleted, or another one comes before it.
+/// Makes sidecars use mutual TLS even without our DestinationRule: it may be deleted, or another
+/// one may take precedence.
 const MUTUAL_TLS: (&str, &str) = ("security.istio.io/tlsMode", "istio");
 
-/// The objects of all imports. `imports` are in order of host, as `federate` gives them. They are made one after another and can be
-/// dropped before the next: there may be very many. A host without a root that could be believed has none.
+/// The objects of all imports. `imports` are in order of host, as `federate` returns them. There
+/// may be very many objects, so they are created lazily, and each can be dropped before the next. A
+/// host whose owner has no trusted root gets none.
 pub(crate) fn objects<'a>(
     settings: &'a ControllerSettings,
     imports: &'a [Import],
@@ -71,7 +78,8 @@ impl Host<'_> {
         let mut spec = json!({
             "hosts": [self.first.service.host.as_str()],
             "location": "MESH_INTERNAL",
-            // The controller has looked names up: once for all sidecars, and never to one of our own addresses.
+            // The controller resolves names: once for all sidecars, and never to one of our own
+            // addresses.
             "resolution": "STATIC",
             "ports": self.ports.iter().map(port).collect::<Vec<_>>(),
             "endpoints": endpoints,
@@ -83,22 +91,28 @@ impl Host<'_> {
         Desired::labelled(self.head(Kind::ServiceEntry), json!({ "spec": spec }), &[NO_WAYPOINT])
     }
 
-    /// Mutual TLS by the mesh's own certificates. All gateways of the peer are alike wherever they are: with Istio's locality preference,
-    /// which comes with outlier detection, those of unknown locality would get all calls or none. A gateway that takes no connection, or
-    /// whose TLS handshake fails, leaves rotation; what a server answers is no reason, since one gateway stands for all servers.
+    /// Mutual TLS with the mesh's own certificates.
+    ///
+    /// All gateways of the peer are equal, wherever they are. Istio's locality preference, which
+    /// comes with outlier detection, would send all calls or none to those with an unknown
+    /// locality.
+    ///
+    /// A gateway leaves rotation if it takes no connection or if its TLS handshake fails. The
+    /// servers' answers do not count, because one gateway stands for all servers.
     fn destination_rule(&self) -> Desired {
         let mut policy = json!({
             "tls": { "mode": "ISTIO_MUTUAL" },
             "loadBalancer": { "localityLbSetting": { "enabled": false } },
             "outlierDetection": {
-                // Unless it is said, five answers of 5xx in a row put a gateway out of rotation that has only passed them on.
+                // By default, five 5xx answers in a row would eject a gateway that has only passed
+                // them on.
                 "consecutive5xxErrors": 0,
                 "splitExternalLocalOriginErrors": true,
                 "consecutiveLocalOriginFailures": 2,
                 "interval": "5s",
                 "baseEjectionTime": "10s",
                 "maxEjectionPercent": 100,
-                // When all have left, all are tried.
+                // When all are ejected, all are tried.
                 "minHealthPercent": 1,
             },
         });
@@ -111,13 +125,14 @@ impl Host<'_> {
         Desired::new(self.head(Kind::DestinationRule), json!({ "spec": spec }))
     }
 
-    /// Where requests share connections, a connection ends between two requests after a time. The gateway, which sees TCP alone, cannot end
-    /// it so when it is to go itself. Connections of other protocols are left alone: nobody but the program knows when they may end.
+    /// Ports on which HTTP requests share connections: a connection ends between two requests after
+    /// a time. The gateway sees only TCP, so it cannot do this itself when it shuts down. Other
+    /// protocols are left alone: only the program knows when their connections may end.
     fn renewed_connections(&self, policy: &Value) -> Vec<Value> {
         let http = self.ports.iter().filter(|import| matches!(import.protocol, Protocol::Http | Protocol::Http2));
         let lifetime = format!("{}s", self.settings.gateway.connection_lifetime.as_secs_f64());
         let of_port = |import: &Import| {
-            // What is said of a port is all that counts for it.
+            // The settings of a port replace the general ones.
             let mut policy = policy.clone();
             policy["port"] = json!({ "number": import.service.port.get() });
             policy["connectionPool"] = json!({ "tcp": { "maxConnectionDuration": lifetime } });
@@ -158,8 +173,9 @@ mod tests {
         assert_eq!(outliers["minHealthPercent"], 1, "when all have left all are tried");
     }
 
-    /// Without either, ambient Pods would call in clear text; without the label on the endpoint, so would sidecars to which our DestinationRule
-    /// does not apply. What Istio makes of it is tried on a real istiod.
+    /// Without the network, ambient Pods would call in clear text. Without the label on the
+    /// endpoint, so would sidecars to which our DestinationRule does not apply. The tests on a real
+    /// istiod check the result.
     #[test]
     fn an_endpoint_is_in_a_network_of_its_own_and_takes_mutual_tls() {
         let sample = Sample::healthy();
@@ -185,7 +201,7 @@ mod tests {
             import.server = Arc::new(ServerIdentity::AnyOf(import.trust_domain.clone()));
         });
         assert_eq!(workload[&Kind::ServiceEntry].get("subjectAltNames"), None);
-        // Whoever it is has to be signed by the peer's own roots.
+        // In any case, a root of the peer must have signed the identity.
         let binding = workload[&Kind::EnvoyFilter].to_string();
         assert!(binding.contains("beta.example") && !binding.contains("alpha.example"), "{binding}");
     }

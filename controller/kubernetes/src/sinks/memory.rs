@@ -1,4 +1,4 @@
-//! The ConfigMaps by which replicas share what they know, and the next start begins where this one ended.
+//! The ConfigMaps in which replicas share what they know, and from which the next start continues.
 
 use super::object::{Desired, Head};
 use crate::api::kind::Kind;
@@ -11,7 +11,7 @@ use fedgate_envoy::resource::hash;
 use fedgate_federation::federate::Published;
 use serde_json::json;
 
-/// The ConfigMap that tells of this cluster.
+/// The ConfigMap about this cluster.
 pub(crate) fn state(places: &Places, published: &Published, record: &ClusterRecord) -> Desired {
     let owner = places.namespace.as_str();
     let head = Head { kind: Kind::ConfigMap, namespace: owner, name: STATE, owner, peer: None };
@@ -19,7 +19,7 @@ pub(crate) fn state(places: &Places, published: &Published, record: &ClusterReco
     Desired::labelled(head, json!({ "data": data }), &[(LABEL, CLUSTER)])
 }
 
-/// The ConfigMap that tells of a peer.
+/// The ConfigMap about a peer.
 pub(crate) fn peer(places: &Places, peer: &PeerName, packed: &[u8]) -> Desired {
     let packed = BASE64_STANDARD.encode(packed);
     let owner = places.namespace.as_str();
@@ -28,7 +28,7 @@ pub(crate) fn peer(places: &Places, peer: &PeerName, packed: &[u8]) -> Desired {
     Desired::labelled(head, json!({ "binaryData": { KNOWLEDGE_KEY: packed } }), &[(LABEL, PEER)])
 }
 
-/// An object's name has at most 253 characters, and so has a peer's.
+/// Both an object's name and a peer's name may have up to 253 characters, so a long name is hashed.
 fn name(peer: &PeerName) -> String {
     const LONGEST: usize = 200;
     match peer.as_str() {

@@ -1,17 +1,17 @@
-//! What is written: which objects there must be (`gateway`, `imports`, `memory`), pure functions of what was compiled, and how
-//! they get there (`writer`).
+//! The objects that the controller writes. `gateway`, `imports` and `memory` are pure functions
+//! from a compilation to the wanted objects; `writer` brings them into the cluster.
 //!
 //! | where | object | changes when |
 //! | --- | --- | --- |
-//! | gateway namespace | ConfigMap `fedgate-trust-bundle` | a peer's roots do |
-//! | gateway namespace | ConfigMap `fedgate-filter` | the controller's version does |
-//! | gateway namespace | EnvoyFilter `fedgate-table`, or WasmPlugin `fedgate` | each table |
-//! | gateway namespace | EnvoyFilter `fedgate-gateway` | the settings do; never with a table |
-//! | gateway namespace | Gateway `fedgate-gateway`, VirtualService and ServiceEntry `fedgate-black-hole` | the settings do |
-//! | imports namespace | ServiceEntry, DestinationRule: one for each imported host, by its name | the import does |
-//! | mesh root namespace | EnvoyFilter: at most sixteen for each peer, with a patch for each imported host | an import comes or goes, the peer's roots change |
-//! | fedgate's namespace | ConfigMap `fedgate-state` | what is published does |
-//! | fedgate's namespace | ConfigMap `fedgate-peer-…`: one for each peer | the peer's documents do |
+//! | gateway namespace | ConfigMap `fedgate-trust-bundle` | a peer's roots change |
+//! | gateway namespace | ConfigMap `fedgate-filter` | the controller's version changes |
+//! | gateway namespace | EnvoyFilter `fedgate-table`, or WasmPlugin `fedgate` | the table changes |
+//! | gateway namespace | EnvoyFilter `fedgate-gateway` | the settings change; never with a table |
+//! | gateway namespace | Gateway `fedgate-gateway`, VirtualService and ServiceEntry `fedgate-black-hole` | the settings change |
+//! | imports namespace | ServiceEntry, DestinationRule: one for each imported host, with its name | the import changes |
+//! | mesh root namespace | EnvoyFilter: at most sixteen for each peer, with a patch for each imported host | an import comes or goes, or the peer's roots change |
+//! | fedgate's namespace | ConfigMap `fedgate-state` | what is published changes |
+//! | fedgate's namespace | ConfigMap `fedgate-peer-…`: one for each peer | the peer's documents change |
 
 pub(super) mod apply;
 pub(super) mod bindings;

@@ -1,47 +1,47 @@
-//! An object that there must be.
+//! An object that should exist.
 
 use crate::api::fingerprint::{Fingerprint, of_object};
 use crate::api::kind::Kind;
 use crate::api::owner::{OWNER, PEER, managed_by};
 use serde_json::{Value, json};
 
-/// An object that there must be.
+/// An object that should exist.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Desired {
-    /// Its kind.
+    /// The kind.
     pub kind: Kind,
-    /// Its namespace.
+    /// The namespace.
     pub namespace: String,
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// All that we say of it: `apiVersion`, `kind`, `metadata`, and its content.
+    /// All fields that we set: `apiVersion`, `kind`, `metadata`, and the content.
     pub body: Value,
-    /// Of the body.
+    /// The fingerprint of `body`.
     pub fingerprint: Fingerprint,
 }
 
-/// How an object is named and labelled.
+/// The name and labels of an object.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Head<'a> {
-    /// Its kind.
+    /// The kind.
     pub kind: Kind,
-    /// Its namespace.
+    /// The namespace.
     pub namespace: &'a str,
-    /// Its name.
+    /// The name.
     pub name: &'a str,
     /// The namespace of the fedgate that writes it.
     pub owner: &'a str,
-    /// The peer that it is there for.
+    /// The peer that it belongs to.
     pub peer: Option<&'a str>,
 }
 
 impl Desired {
-    /// An object with this content: fields beside `metadata`, such as `spec`.
+    /// An object with this content: the fields other than `metadata`, such as `spec`.
     pub(crate) fn new(head: Head<'_>, content: Value) -> Self {
         Self::labelled(head, content, &[])
     }
 
-    /// The same with further labels.
+    /// The same with additional labels.
     pub(crate) fn labelled(head: Head<'_>, mut content: Value, more: &[(&str, &str)]) -> Self {
         let (managed, by) = managed_by();
         let mut labels = json!({ OWNER: head.owner, managed: by });
@@ -64,7 +64,7 @@ impl Desired {
         }
     }
 
-    /// The same with one more annotation, which must be one of ours (`fedgate.dev/…`).
+    /// Adds an annotation, which must be one of ours (`fedgate.dev/…`).
     pub(crate) fn annotated(mut self, key: &str, value: &str) -> Self {
         self.body["metadata"]["annotations"][key] = value.into();
         self.fingerprint = of_object(&self.body);

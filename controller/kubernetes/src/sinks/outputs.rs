@@ -1,4 +1,5 @@
-//! The objects that are there already, ours and others', of the kinds and in the namespaces that we write to.
+//! The objects that exist, ours and those of others, of the kinds and in the namespaces that we
+//! write to.
 
 use super::table::InObject;
 use crate::api::fingerprint::{Fingerprint, of_object};
@@ -21,32 +22,33 @@ use std::sync::Arc;
 /// What is kept of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Found {
-    /// `metadata.uid`: a write is for this object and no other one of the same name.
+    /// `metadata.uid`, so that a write cannot hit another object of the same name.
     pub uid: String,
-    /// The value of the label that says whose it is.
+    /// The value of the owner label.
     pub owner: Option<String>,
-    /// The peer that it is there for.
+    /// The peer that the object belongs to.
     pub peer: Option<String>,
-    /// Of its content.
+    /// The fingerprint of its content.
     pub fingerprint: Fingerprint,
-    /// The modules in it, of the one ConfigMap that has any.
+    /// The modules in it, if it is the ConfigMap with modules.
     pub shipped: Option<Arc<Shipped>>,
-    /// The table in it, of the objects that have one.
+    /// The table in it, if it can hold one.
     pub table: Option<InObject>,
 }
 
-/// The objects of a kind in a namespace.
+/// The objects of one kind in one namespace.
 #[derive(Clone)]
 pub(crate) struct Output {
-    /// What is there.
+    /// The existing objects.
     pub watched: Watched<Found>,
-    /// How it is written.
+    /// The API to write them.
     pub api: Api<DynamicObject>,
-    /// Whether only objects with our label are seen, so that one of somebody else has to be asked for.
+    /// Whether the watch shows only objects with our label, so that others' objects have to be
+    /// asked for.
     pub sees_ours_only: bool,
 }
 
-/// The kinds that are written, each with a namespace that it is written to; those apart that only passthrough needs.
+/// The kinds that are written, each with its namespaces; without those that only passthrough needs.
 pub(crate) fn written(places: &Places) -> BTreeSet<(Kind, &str)> {
     [
         (Kind::ConfigMap, places.namespace.as_str()),
@@ -63,22 +65,23 @@ pub(crate) fn written(places: &Places) -> BTreeSet<(Kind, &str)> {
     .into()
 }
 
-/// All that are written to.
+/// All objects of the kinds and in the namespaces that are written.
 pub(crate) struct Outputs {
     places: BTreeMap<(Kind, String), Output>,
-    /// In whatever namespace a Service is whose TLS is passed through; `None` where that is not switched on.
+    /// The objects in namespaces of Services with TLS passthrough; `None` if passthrough is
+    /// disabled.
     passthrough: Option<Passthrough>,
 }
 
-/// The EnvoyFilters for the workloads that TLS is passed through to.
+/// The EnvoyFilters for workloads of Services with TLS passthrough.
 pub(crate) struct Passthrough {
     client: Client,
-    /// All of ours, of all namespaces.
+    /// All of ours, in all namespaces.
     pub watched: Watched<Found>,
 }
 
 impl Outputs {
-    /// Begins to watch, for as long as `tasks` lives.
+    /// Starts watching, for as long as `tasks` lives.
     pub(crate) fn start(client: &Client, settings: &ControllerSettings, wakes: &Wakes, tasks: &mut Tasks) -> Self {
         let places = &settings.places;
         let watch = |name, api, config| Watch {
@@ -93,7 +96,7 @@ impl Outputs {
         };
         let output = |tasks: &mut Tasks, (kind, namespace): (Kind, &str)| {
             let api = kind.within(client, namespace);
-            // ConfigMaps are many and large, and most are nobody's business here.
+            // There are many large ConfigMaps, and most do not concern us.
             let sees_ours_only = kind == Kind::ConfigMap;
             let ours = Config::default().labels(&format!("{OWNER}={}", places.namespace));
             let config = if sees_ours_only { ours } else { Config::default() };
@@ -109,7 +112,7 @@ impl Outputs {
         Self { places: all, passthrough: settings.gateway.passthrough.then(|| passthrough(tasks)) }
     }
 
-    /// Those of a kind in a namespace.
+    /// The objects of a kind in a namespace.
     pub(crate) fn of(&self, kind: Kind, namespace: &str) -> Option<Cow<'_, Output>> {
         let known = self.places.get(&(kind, namespace.to_owned())).map(Cow::Borrowed);
         known.or_else(|| {
@@ -119,13 +122,13 @@ impl Outputs {
         })
     }
 
-    /// All of them, but for those that only passthrough needs.
+    /// All outputs except those that only passthrough needs.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&(Kind, String), &Output)> {
         self.places.iter()
     }
 
-    /// The table that istiod has from us; `None` while there is none that can be read. Right after another way of delivery was chosen
-    /// there may be two: then it is the newest one.
+    /// The table that we gave to istiod; `None` if there is none that can be read. Right after a
+    /// change of the delivery there may be two; then the newest one counts.
     pub(crate) fn table(&self, places: &Places) -> Option<Arc<Table>> {
         let found = |(kind, name): (Kind, &str)| {
             let key = Key { namespace: places.gateway().to_owned(), name: name.to_owned() };
@@ -135,7 +138,7 @@ impl Outputs {
         Delivery::ALL.into_iter().map(table_object).filter_map(found).max_by_key(|table| table.generation())
     }
 
-    /// Whether it is known which table there is.
+    /// Returns true once it is known which table the cluster has.
     pub(crate) fn knows_table(&self, places: &Places) -> bool {
         let listed = |kind| {
             self.places.get(&(kind, places.gateway().to_owned())).is_some_and(|output| output.watched.is_listed())
@@ -143,12 +146,12 @@ impl Outputs {
         Delivery::ALL.into_iter().all(|delivery| listed(table_object(delivery).0))
     }
 
-    /// Those that only passthrough needs.
+    /// The objects that only passthrough needs.
     pub(crate) fn passthrough(&self) -> Option<&Passthrough> {
         self.passthrough.as_ref()
     }
 
-    /// What was not listed yet, with the reason if there is one.
+    /// What is not listed yet, with the reason if there is one.
     pub(crate) fn missing(&self) -> Vec<String> {
         let missing = |((_, namespace), output): (&(Kind, String), &Output)| {
             crate::sources::missing(&output.watched).map(|what| format!("{namespace}: {what}"))
@@ -156,14 +159,14 @@ impl Outputs {
         self.places.iter().filter_map(missing).collect()
     }
 
-    /// What is listed again, as the API server's data went back.
+    /// What is being listed again because the API server's data went back.
     pub(crate) fn relisting(&self) -> Vec<String> {
         let again = self.places.iter().filter(|(_, output)| output.watched.is_relisting());
         again.map(|((_, namespace), output)| format!("{namespace}: {}", output.watched.name())).collect()
     }
 }
 
-/// What is kept of an object.
+/// Extracts what is needed from an object.
 pub(crate) fn keep(object: DynamicObject) -> Found {
     let label = object.labels().get(OWNER).cloned();
     let peer = object.annotations().get(PEER).cloned();

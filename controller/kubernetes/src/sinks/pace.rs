@@ -1,5 +1,5 @@
-//! How soon an object is put right that somebody changed: at once the first time, then later and later, so that two controllers that
-//! want different things don't keep the API server busy.
+//! The pace of corrections. The first change by someone else is corrected at once, repeated ones
+//! with growing delays. So two controllers with different goals do not overload the API server.
 
 use crate::api::fingerprint::Fingerprint;
 use crate::api::kind::Kind;
@@ -13,12 +13,12 @@ use tokio::time::Instant;
 const THIRD: Duration = Duration::from_secs(4);
 /// The longest pause.
 const LONGEST: Duration = Duration::from_secs(300);
-/// After so long without a change by somebody else, the next one is the first again.
+/// After this time without a change by someone else, the next correction counts as the first.
 const FORGOTTEN: Duration = Duration::from_secs(900);
-/// From so many corrections on an operator is told.
+/// From this number of corrections on, a finding reports the contest.
 pub(crate) const CONTESTED: u32 = 4;
 
-/// The corrections of late.
+/// The recent corrections.
 #[derive(Debug, Default)]
 pub(crate) struct Corrections(BTreeMap<(Kind, Key), Correction>);
 
@@ -30,7 +30,8 @@ struct Correction {
 }
 
 impl Corrections {
-    /// When an object that is not as it should be may be written; `None`: at once.
+    /// The earliest time for writing an object that differs from what is wanted; `None` means at
+    /// once.
     pub(crate) fn not_before(&self, kind: Kind, key: &Key, wanted: Fingerprint) -> Option<Instant> {
         let correction = self.0.get(&(kind, key.clone())).filter(|correction| correction.wanted == wanted)?;
         let pause = backoff(THIRD, LONGEST, correction.count.saturating_sub(1));
@@ -38,7 +39,7 @@ impl Corrections {
         (then > Instant::now()).then_some(then)
     }
 
-    /// It was written over something else. How often that happened of late.
+    /// Records a correction; returns the number of recent ones.
     pub(crate) fn corrected(&mut self, kind: Kind, key: &Key, wanted: Fingerprint) -> u32 {
         let now = Instant::now();
         self.0.retain(|_, correction| now.duration_since(correction.last) < FORGOTTEN);

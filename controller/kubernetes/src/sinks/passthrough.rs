@@ -1,12 +1,16 @@
-//! What the workloads need that TLS is passed through to: their sidecars have to believe the peers' roots, each for its own trust domain, and
-//! ours for ours.
+//! Prepares the workloads of Services with TLS passthrough. Their sidecars must trust the peers'
+//! roots, each for its own trust domain, and our roots for ours.
 //!
-//! An EnvoyFilter in the Service's namespace that selects the Service's workloads. In the mesh's root namespace it would hold for whatever
-//! workload of any namespace has such labels, which is not what the Service's owner has asked for.
+//! This takes an EnvoyFilter in the Service's namespace that selects the Service's workloads. In
+//! the mesh's root namespace it would apply to workloads with the same labels in any namespace,
+//! which the Service's owner did not ask for.
 //!
-//! It changes the chains that istiod makes for mutual TLS and no others: those that are matched by Istio's own ALPNs. A chain without a TLS
-//! context would be given one. With a PeerAuthentication of mode STRICT istiod makes chains that are matched by no ALPN; so passthrough needs
-//! the mode PERMISSIVE, and who may call is said by AuthorizationPolicies, which see the callers' identities.
+//! It changes only the chains that istiod builds for mutual TLS, which match Istio's own ALPNs. A
+//! patch of a chain without a TLS context would add one.
+//!
+//! With a PeerAuthentication of mode STRICT, istiod builds chains that match no ALPN. So
+//! passthrough needs the mode PERMISSIVE. AuthorizationPolicies, which see the callers' identities,
+//! then decide who may call.
 
 use super::object::{Desired, Head};
 use super::patch::on_chain;
@@ -20,11 +24,13 @@ use fedgate_federation::federate::PassthroughService;
 use fedgate_federation::{Federation, LocalCluster};
 use serde_json::{Value, json};
 
-/// Which chains are changed: each is matched by all of the ALPNs of one line. Between them they are all chains for mutual TLS (istiod's
-/// `allIstioMtlsALPNs`, `mtlsHTTPALPNs` and `mtlsTCPWithMxcALPNs`); what is changed twice is the same as what is changed once.
+/// The chains to change: each entry selects the chains that match this ALPN. Together they cover
+/// all chains for mutual TLS (istiod's `allIstioMtlsALPNs`, `mtlsHTTPALPNs` and
+/// `mtlsTCPWithMxcALPNs`). Applying the change twice has the same result.
 const CHAINS: [&str; 2] = ["istio", "istio-h2"];
 
-/// The objects, in order of Service. None without roots of our own: the workloads' neighbours would be believed no more.
+/// The objects, in order of Service. There are none without our own roots: the workloads would no
+/// longer trust their neighbours.
 pub(crate) fn objects(settings: &ControllerSettings, local: &LocalCluster, federation: &Federation) -> Vec<Desired> {
     if local.roots.is_empty() {
         return Vec::new();
@@ -48,8 +54,9 @@ fn object(settings: &ControllerSettings, service: &PassthroughService, patches: 
     Desired::labelled(head, json!({ "spec": spec }), &[(LABEL, "")])
 }
 
-/// Each root is believed for its own trust domain. istiod lets in identities of the mesh's own trust domain alone, by a list that this adds
-/// to; it has to be the same field, since Envoy refuses a list in the newer one (`match_typed_subject_alt_names`) beside it.
+/// Trusts each root for its own trust domain. istiod accepts only identities of the mesh's own
+/// trust domain, by a list to which this adds. It has to be the same field: Envoy refuses it in
+/// combination with the newer one (`match_typed_subject_alt_names`).
 fn trusting(alpn: &str, bundles: &[&TrustBundle]) -> Value {
     let map = String::from_utf8_lossy(&bundle_map(bundles.iter().copied())).into_owned();
     let names = bundles.iter().map(|bundle| json!({ "prefix": format!("spiffe://{}/", bundle.trust_domain) }));
@@ -60,8 +67,9 @@ fn trusting(alpn: &str, bundles: &[&TrustBundle]) -> Value {
     on_mutual_tls(alpn, "FILTER_CHAIN", "MERGE", json!({ "transport_socket": into_downstream_tls(validation) }))
 }
 
-/// Whoever shows more than one name is refused. The validator goes by the first URI SAN and an AuthorizationPolicy by any of them, so that a
-/// peer's CA could lend its workloads the names of others, our own included.
+/// Refuses clients with more than one name. The validator checks the first URI SAN, and an
+/// AuthorizationPolicy matches any of them. So a peer's CA could give its workloads foreign names,
+/// including ours.
 fn one_name(alpn: &str) -> Value {
     let action = |name: &str, action: &str| {
         extension("envoy.filters.rbac.action", "config.rbac.v3.Action", json!({ "name": name, "action": action }))
@@ -84,7 +92,7 @@ fn one_name(alpn: &str) -> Value {
     on_mutual_tls(alpn, "NETWORK_FILTER", "INSERT_FIRST", filter)
 }
 
-/// On the chains that istiod makes for mutual TLS and this ALPN.
+/// A patch of the chains that istiod builds for mutual TLS and this ALPN.
 fn on_mutual_tls(alpn: &str, apply_to: &str, operation: &str, value: Value) -> Value {
     let chain = json!({ "transportProtocol": "tls", "applicationProtocols": alpn });
     on_chain("SIDECAR_INBOUND", &chain, apply_to, operation, &value)
@@ -111,7 +119,8 @@ mod tests {
         assert_eq!(patches.len(), 2 * CHAINS.len());
         for patch in patches {
             assert_eq!(patch["match"]["context"], "SIDECAR_INBOUND");
-            // Without an ALPN of Istio's a chain that has no TLS context would be given one.
+            // A patch without one of Istio's ALPNs would add a TLS context to chains that have
+            // none.
             assert!(
                 patch["match"]["listener"]["filterChain"]["applicationProtocols"]
                     .as_str()

@@ -1,4 +1,4 @@
-//! What there is to do, from what there must be and what there is.
+//! Compares the wanted objects with the existing ones.
 
 use super::gateway::keeps;
 use super::object::Desired;
@@ -8,18 +8,18 @@ use crate::api::watch::Key;
 use crate::settings::Places;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What is to be done about one object.
+/// What to do about one object.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Step {
-    /// It is not there.
+    /// It does not exist.
     Create,
-    /// It is ours and not as it should be.
+    /// It is ours and differs from what is wanted.
     Update(Found),
-    /// It is somebody else's.
+    /// It belongs to someone else.
     Foreign,
 }
 
-/// What is to be done about `desired`; `None`: nothing.
+/// What to do about `desired`; `None` if it is as wanted.
 pub(crate) fn step(desired: &Desired, found: Option<Found>, owner: &str) -> Option<Step> {
     match found {
         None => Some(Step::Create),
@@ -29,17 +29,17 @@ pub(crate) fn step(desired: &Desired, found: Option<Found>, owner: &str) -> Opti
     }
 }
 
-/// The names of all objects that there must be.
+/// The names of all wanted objects.
 #[derive(Debug, Default)]
 pub(crate) struct Wanted(BTreeMap<(Kind, String), BTreeSet<String>>);
 
 impl Wanted {
-    /// One more.
+    /// Adds an object.
     pub(crate) fn add(&mut self, desired: &Desired) {
         self.add_name(desired.kind, &desired.namespace, &desired.name);
     }
 
-    /// The same by its name.
+    /// Adds an object by its name.
     pub(crate) fn add_name(&mut self, kind: Kind, namespace: &str, name: &str) {
         self.0.entry((kind, namespace.to_owned())).or_default().insert(name.to_owned());
     }
@@ -49,8 +49,8 @@ impl Wanted {
     }
 }
 
-/// Our objects that nobody wants any more. Those of peers in `unheard` stay: nothing has been heard of them since the start, so that nobody
-/// can say what they offer.
+/// Our objects that are no longer wanted. Those of peers in `unheard` stay: these peers have not
+/// answered since the start, so it is unknown what they offer.
 pub(crate) fn unwanted(
     outputs: &Outputs,
     wanted: &Wanted,

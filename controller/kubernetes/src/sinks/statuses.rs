@@ -1,4 +1,4 @@
-//! The status of each `IstioFederation`, and which of them are to be written.
+//! Decides which `IstioFederation`s need a new status, and writes it.
 
 use crate::api::fingerprint::Fingerprint;
 use crate::api::owner::FIELD_MANAGER;
@@ -15,28 +15,28 @@ use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// Fingerprints of statuses that the API server did not keep as they were written: a CRD that is not ours drops fields that
-/// it does not know. What came back counts as what was written.
+/// Fingerprints of statuses that the API server did not store as written: a foreign CRD drops
+/// fields that it does not know. What the API server returned counts as what was written.
 #[derive(Debug, Default)]
 pub(crate) struct Kept(BTreeMap<Key, (Fingerprint, Fingerprint)>);
 
 impl Kept {
-    /// Whether the object's status is as it should be.
+    /// Returns true if the object's status is as wanted.
     fn is_settled(&self, key: &Key, is: Fingerprint, wanted: Fingerprint) -> bool {
         is == wanted || self.0.get(key) == Some(&(wanted, is))
     }
 }
 
-/// What is told of the gateway, of each peer the same.
+/// The conditions of the gateway, which are the same for every peer.
 #[derive(Debug, Default)]
 pub(crate) struct OfGateway<'a> {
-    /// The table is too large for an object.
+    /// The finding about a table that is too large for an object.
     pub(crate) too_large: Option<&'a Finding>,
-    /// Whether its Pods have the table; `None`: what was told before.
+    /// Whether the gateway's Pods have the table; `None` to keep the present condition.
     pub(crate) loaded: Option<Condition>,
 }
 
-/// The statuses that are not as they should be.
+/// The statuses that differ from what is wanted.
 pub(crate) fn to_write(
     compiled: &Compiled,
     of_gateway: &OfGateway<'_>,
@@ -51,7 +51,7 @@ pub(crate) fn to_write(
             conditions.extend(object.condition(ConditionType::TableLoaded));
         }
         if compiled.generations.get(&key.name) != Some(&object.generation) {
-            // A newer spec, which the next compilation is about.
+            // The spec is newer; the next compilation handles it.
             return None;
         }
         if !object.conditions.is_empty() && compiled.is_pending(&key.name) {
@@ -64,12 +64,13 @@ pub(crate) fn to_write(
     federations.iter().filter_map(status).collect()
 }
 
-/// What is told of the gateway is told of peers, and not of objects that are none.
+/// Only peers get the gateway's conditions; objects that do not describe a peer do not.
 fn is_peer(conditions: &[Condition]) -> bool {
     conditions.iter().any(|condition| condition.kind == ConditionType::TableTooLarge)
 }
 
-/// The conditions of each object: of peers from their reports, of the others why they are none.
+/// The conditions of each object: for a peer those of its report, for the others the reason why
+/// they are not peers.
 fn conditions<'a>(compiled: &'a Compiled, of_gateway: &OfGateway<'_>) -> BTreeMap<&'a str, Vec<Condition>> {
     let OfGateway { too_large, loaded } = of_gateway;
     let federation = &compiled.in_force.federation;
@@ -82,20 +83,22 @@ fn conditions<'a>(compiled: &'a Compiled, of_gateway: &OfGateway<'_>) -> BTreeMa
     peers.chain(others).collect()
 }
 
-/// Writes one status, whole. What came back is for the watch to take; whether the status is as it was meant is remembered.
+/// Writes a whole status. The caller passes the returned object to the watch; `kept` remembers
+/// whether the status came back as written.
 ///
-/// Not by server-side apply, which refuses fields that the definition does not have, and with them everything: a definition of somebody
-/// else may lack some of ours. Of a patch the API server takes what it knows.
+/// This is not a server-side apply, which fails as a whole if the definition lacks a field. A
+/// foreign definition may lack some of ours. From a patch, the API server takes the fields that it
+/// knows.
 ///
 /// # Errors
-/// What the API server said. An object that is gone is none.
+/// The API server's error. An object that no longer exists is not an error.
 pub(crate) async fn write(
     api: &Api<DynamicObject>,
     key: &Key,
     wanted: &DesiredStatus,
     kept: &mut Kept,
 ) -> kube::Result<Option<DynamicObject>> {
-    // To add a field that is there is to replace it.
+    // Adding an existing field replaces it.
     let patch = json!([{ "op": "add", "path": "/status", "value": wanted.value }]);
     let patch: Patch<()> = Patch::Json(serde_json::from_value(patch).map_err(kube::Error::SerdeError)?);
     let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };

@@ -1,6 +1,7 @@
-//! The table that an object has in it, as the gateway is given it.
+//! The table in an object, as the gateway gets it.
 //!
-//! What is written down of versions may be lost, or be older than the object. So the object itself says which generations there were.
+//! The stored versions may be lost, or older than the object. So the object itself shows which
+//! generations exist.
 
 use super::gateway::{PLUGIN, TABLE};
 use fedgate_core::{Table, read_configuration};
@@ -9,12 +10,12 @@ use kube::ResourceExt;
 use kube::api::DynamicObject;
 use std::sync::Arc;
 
-/// A table in an object. Two are the same when they have the same generation and content.
+/// A table in an object. Two are equal if they have the same generation and content.
 #[derive(Debug, Clone)]
 pub(crate) struct InObject(pub(crate) Arc<Table>);
 
 impl InObject {
-    /// `None`: the object is not one that has a table, or the table cannot be read.
+    /// `None` if the object is not one for a table, or if the table cannot be read.
     pub(crate) fn of(object: &DynamicObject) -> Option<Self> {
         if ![TABLE, PLUGIN].contains(&object.name_any().as_str()) {
             return None;
@@ -33,7 +34,8 @@ impl PartialEq for InObject {
 
 impl Eq for InObject {}
 
-/// Whether the gateway would take `new` for a table that is older than `there`, or for the same one.
+/// Returns true if the gateway would take `new` for an older table than `there`, or for the same
+/// one although it differs.
 pub(crate) fn looks_late(new: &Table, there: &Table) -> bool {
     new.generation() < there.generation() || (new.generation() == there.generation() && new.hash() != there.hash())
 }

@@ -1,12 +1,15 @@
-//! The leader's task that makes the cluster be as was compiled.
+//! The leader's task that writes the result of a compilation into the cluster.
 //!
 //! ```text
 //! newest ──► gateway's objects ──► workloads ──► memory ──► exporter ──► statuses ──► imports ──► deletions
 //! ```
 //!
-//! In this order a service is announced only when the gateway knows it, a version is served only when a restart would know it, and a
-//! peer that is gone loses its table row and roots before its imports. A newer compilation makes the writer begin again with it: what was
-//! written by then is as it should be, and is passed over. Nothing is written that is so already.
+//! The order has three effects. A service is announced only after the gateway knows it. A version
+//! is served only after it is stored for a restart. A removed peer loses its table row and its
+//! roots before its imports.
+//!
+//! A newer compilation makes the writer start over. The writer writes only what differs, so it
+//! skips what the last pass has written.
 
 mod mounts;
 mod objects;
@@ -48,38 +51,38 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-/// How soon what failed is tried again.
+/// The pause before a failed write is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Everything that the writer needs.
+/// The writer.
 pub(crate) struct Writer {
     /// The settings.
     pub settings: Arc<ControllerSettings>,
-    /// The API server.
+    /// The client of the API server.
     pub client: Client,
-    /// What is there.
+    /// The existing objects.
     pub outputs: Arc<Outputs>,
-    /// The filter that this program brings; `None` where the operator does.
+    /// The filter that ships with this program; `None` if the operator provides it.
     pub module: Option<Module>,
     /// The gateway's Pods.
     pub pods: Watched<GatewayPod>,
-    /// Which table they have.
+    /// Which table the Pods have.
     pub loaded: Loaded,
     /// The objects whose status is written.
     pub federations: Watched<FederationObject>,
     /// Whether this replica leads.
     pub leadership: Leadership,
-    /// What was compiled last.
+    /// The newest compilation.
     pub newest: watch::Receiver<Option<Arc<Compiled>>>,
-    /// Woken when an object that we write was changed.
+    /// Notified when an object that we write has changed.
     pub changed: Arc<Notify>,
-    /// Wakes whoever compiles.
+    /// Notifies the replica that it has to compile again.
     pub compile: Arc<Notify>,
     /// What the exporter serves.
     pub published: Arc<ArcSwap<exporter::Published>>,
-    /// Where Events go.
+    /// The queue of Events.
     pub events: Events,
-    /// What is counted.
+    /// The metrics.
     pub metrics: Metrics,
 }
 
@@ -89,23 +92,25 @@ struct Remembered {
     corrections: Corrections,
     kept: Kept,
     told: BTreeSet<Finding>,
-    /// What the exporter serves: a pass that only puts an object right need not write all documents anew.
+    /// What the exporter serves. A pass that only corrects an object need not publish all documents
+    /// again.
     served: Weak<Compiled>,
-    /// The table that was there when one was compiled that the gateway would take for an older one.
+    /// The last table in the cluster because of which a compilation was skipped: the gateway would
+    /// have taken the compiled one for older.
     outgrown: Option<InObject>,
 }
 
-/// How a pass ended.
+/// The results of a pass.
 #[derive(Default)]
 struct Pass {
     wanted: Wanted,
     findings: Vec<Finding>,
-    /// When to look again though nothing changes.
+    /// When to run again, even without a change.
     again: Option<Instant>,
 }
 
 impl Pass {
-    /// Whether something could not be written.
+    /// Returns true if an object could not be written.
     fn has_failed(&self) -> bool {
         self.findings.iter().any(|finding| finding.reason == FindingReason::NotWritten)
     }
@@ -116,7 +121,7 @@ impl Pass {
 }
 
 impl Writer {
-    /// Runs for as long as somebody compiles.
+    /// Runs until the sender of compilations is gone.
     pub(crate) async fn run(mut self) {
         let mut remembered = Remembered::default();
         let mut again = None;
@@ -131,7 +136,8 @@ impl Writer {
             let newest = self.newest.borrow_and_update().clone();
             let Some(compiled) = newest else { continue };
             if !self.leadership.leads() {
-                // The leader tells; should this replica lead next, it does not tell all of it again.
+                // The leader reports the findings. If this replica leads next, it does not report
+                // them again.
                 remembered.served = Weak::new();
                 remembered.told = compiled.in_force.federation.findings.iter().cloned().collect();
                 continue;
@@ -154,7 +160,7 @@ impl Writer {
         }
     }
 
-    /// One pass; when the next one is due though nothing changes.
+    /// Runs one pass; returns when the next one is due, even without a change.
     #[tracing::instrument(name = "reconcile", skip_all, fields(generation = compiled.in_force.table.generation()))]
     async fn pass(&self, compiled: &Arc<Compiled>, remembered: &mut Remembered) -> Option<Instant> {
         let _timer = self.metrics.pass();
@@ -176,7 +182,8 @@ impl Writer {
         pass.again
     }
 
-    /// Whether it got to the end: a newer compilation or a failure that the rest depends on stops it.
+    /// Returns true if it got to the end. A newer compilation, or a failure on which the rest
+    /// depends, stops it.
     async fn write_all(&self, compiled: &Arc<Compiled>, remembered: &mut Remembered, pass: &mut Pass) -> bool {
         let InForce { local, federation, table, .. } = &compiled.in_force;
         let table = compiled.has_table.then_some(table);
@@ -186,7 +193,7 @@ impl Writer {
         let awaits_first_answer = compiled.awaits_first_answer();
         for desired in &objects {
             if awaits_first_answer && desired.name == gateway::TRUST_BUNDLE && self.is_there(desired) {
-                // Roots of a peer that nobody has asked yet are not to be taken from the gateway.
+                // The roots of a peer that has not been asked yet must stay in the gateway.
                 pass.wanted.add(desired);
                 continue;
             }
@@ -195,7 +202,7 @@ impl Writer {
                 return false;
             }
             if desired.name == MODULES && shipping.drops && pass.has_failed() {
-                // The table that is there may name the module that is to go.
+                // The existing table may name the module that is to be dropped.
                 pass.wanted.add(desired);
                 continue;
             }
@@ -221,7 +228,7 @@ impl Writer {
         true
     }
 
-    /// What is done about the filter's module now.
+    /// Decides what to do about the filter's module.
     fn shipping(&self, pass: &mut Pass) -> Shipping {
         let (settings, now) = (&self.settings, Timestamp::now());
         let Some(own) = &self.module else {
@@ -243,7 +250,8 @@ impl Writer {
         output.is_some_and(|output| output.watched.get(&key(desired)).is_some())
     }
 
-    /// Writes down what a restart begins from. Returns the object with the versions of what is published.
+    /// Stores what a restart begins from. Returns the object with the versions of what is
+    /// published.
     async fn remember(&self, compiled: &Compiled, remembered: &mut Remembered, pass: &mut Pass) -> Desired {
         let places = &self.settings.places;
         let peers = compiled.saved.iter().map(|(peer, saved)| memory::peer(places, peer, &saved.packed));
@@ -254,9 +262,12 @@ impl Writer {
         state
     }
 
-    /// Serves what was compiled, unless it is served already. Its versions must be those that are written down: a peer that has seen a
-    /// version takes an earlier one for a replay, which is what it would get from whoever begins from an older object. The object may be
-    /// another one though no write has failed: somebody else's, or one that is not to be written before a while.
+    /// Serves what was compiled, unless it is served already.
+    ///
+    /// Its versions must be the stored ones. Otherwise a replica that starts from an older object
+    /// would serve a peer an earlier version, which the peer takes for a replay. The stored object
+    /// may differ even if no write has failed: it may be someone else's, or its correction may be
+    /// delayed.
     fn serve(&self, compiled: &Arc<Compiled>, state: &Desired, remembered: &mut Remembered) {
         if remembered.served.ptr_eq(&Arc::downgrade(compiled)) || !self.is_as(state) {
             return;
@@ -265,8 +276,11 @@ impl Writer {
         remembered.served = Arc::downgrade(compiled);
     }
 
-    /// Whether the gateway would take the table for one that is older than what it has, since another leader wrote one meanwhile or an
-    /// operator restored one. A new compilation gives the table a higher generation; when there is none, it is written all the same.
+    /// Returns true if the gateway would take the table for older than the one it has: another
+    /// leader may have written one meanwhile, or an operator restored one.
+    ///
+    /// A new compilation then gives the table a higher generation. If that is impossible, the table
+    /// is written anyway.
     fn is_overtaken(&self, desired: &Desired, compiled: &Compiled, remembered: &mut Remembered) -> bool {
         let has_table = (desired.kind, desired.name.as_str()) == table_object(self.settings.places.delivery);
         let there = self.outputs.table(&self.settings.places).filter(|_| has_table).map(InObject);
@@ -278,7 +292,7 @@ impl Writer {
         true
     }
 
-    /// Whether the object is there, as it should be.
+    /// Returns true if the object exists and is as wanted.
     fn is_as(&self, desired: &Desired) -> bool {
         let output = self.outputs.of(desired.kind, &desired.namespace);
         let found = output.and_then(|output| output.watched.get(&key(desired)));
@@ -323,13 +337,13 @@ impl Writer {
                 self.events.tell(happened);
             }
         }
-        // The whole status is ours; whatever else is different somebody else wrote.
+        // The whole status is ours; any other difference comes from someone else.
         self.federations.wrote(sent, object, |_| true);
         Ok(())
     }
 }
 
-/// The findings that are told by Events: not those about what is only known from before.
+/// The findings for Events, without those that rest on stored knowledge alone.
 fn news(compiled: &Compiled) -> impl Iterator<Item = &Finding> {
     let pending = |finding: &Finding| {
         finding.object.kind == Kind::IstioFederation.name() && compiled.is_pending(&finding.object.name)
@@ -337,7 +351,8 @@ fn news(compiled: &Compiled) -> impl Iterator<Item = &Finding> {
     compiled.in_force.federation.findings.iter().filter(move |finding| !pending(finding))
 }
 
-/// What is told of a gateway that does not have the table: once, where the condition tells it of each peer.
+/// The finding about a gateway that does not have the table. It is reported once, while the
+/// condition appears on each peer.
 pub(crate) fn not_loaded(loaded: &Condition, settings: &ControllerSettings) -> Option<Finding> {
     let (kind, name) = table_object(settings.places.delivery);
     let namespace = Some(settings.places.gateway().to_owned());

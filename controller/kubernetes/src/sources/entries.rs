@@ -1,6 +1,7 @@
-//! ServiceEntries of others: a host of theirs may be one that is imported.
+//! Others' ServiceEntries, one of which may have an imported host.
 //!
-//! A sidecar has each host once, so of two ServiceEntries with one host one is not used, and which of them is Istio's choice.
+//! A sidecar has each host once. If two ServiceEntries have the same host, Istio chooses which of
+//! them to use.
 
 use crate::api::kind::Kind;
 use crate::api::watch::Key;
@@ -9,19 +10,19 @@ use fedgate_federation::{Finding, FindingReason, ObjectRef};
 use kube::api::DynamicObject;
 use std::collections::BTreeMap;
 
-/// The most findings about one peer.
+/// The maximum number of findings for one peer.
 const TOLD: usize = 10;
 
-/// What is kept of a ServiceEntry: its hosts, those apart that cannot be an imported one.
+/// The hosts of a ServiceEntry, without those that cannot be imported ones.
 pub(crate) type Hosts = Vec<String>;
 
-/// What is kept of a ServiceEntry.
+/// Extracts the hosts.
 pub(crate) fn keep(object: DynamicObject) -> Hosts {
     let hosts = object.data["spec"]["hosts"].as_array().into_iter().flatten();
     hosts.filter_map(|host| Some(host.as_str()?.to_ascii_lowercase())).filter(|host| host.contains(".svc.")).collect()
 }
 
-/// The imported hosts that somebody else's ServiceEntry has as well.
+/// A finding for each imported host that another ServiceEntry has as well.
 pub(crate) fn taken(entries: &BTreeMap<Key, Hosts>, imports: &[Import]) -> Vec<Finding> {
     let mut by_host: BTreeMap<&str, Vec<&Key>> = BTreeMap::new();
     for (key, hosts) in entries {

@@ -1,4 +1,5 @@
-//! `IstioFederation`s: the spec for the brain, and of the status what is needed to write the next one.
+//! `IstioFederation`s: the spec for the brain, and what is needed of the status to write the next
+//! one.
 
 use crate::api::fingerprint::{Fingerprint, fingerprint};
 use crate::crd::status::PeerCondition;
@@ -11,25 +12,25 @@ use kube::api::DynamicObject;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// An `IstioFederation`, read.
+/// An `IstioFederation`, parsed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FederationObject {
-    /// The spec, or why it is none.
+    /// The spec, or why it is invalid.
     pub spec: Result<Named<IstioFederationSpec>, Box<Finding>>,
     /// `metadata.uid`.
     pub uid: String,
     /// `metadata.generation`.
     pub generation: Option<i64>,
-    /// The fields that mean nothing here.
+    /// Findings about fields that have no meaning here.
     pub(crate) unknown: Vec<Finding>,
-    /// The conditions that it has.
+    /// Its conditions.
     pub conditions: Vec<PeerCondition>,
-    /// The whole status.
+    /// The fingerprint of the whole status.
     pub status: Fingerprint,
 }
 
 impl FederationObject {
-    /// A condition that it has.
+    /// One of its conditions.
     pub(crate) fn condition(&self, kind: ConditionType) -> Option<Condition> {
         let found = self.conditions.iter().find(|condition| condition.kind == format!("{kind:?}"))?;
         let (reason, message) = (found.reason.clone(), found.message.clone());
@@ -37,7 +38,7 @@ impl FederationObject {
     }
 }
 
-/// What is kept of an object.
+/// Extracts what is needed from an object.
 pub(crate) fn keep(object: DynamicObject) -> FederationObject {
     let status = object.data.get("status").cloned().unwrap_or(Value::Null);
     FederationObject {
@@ -50,9 +51,10 @@ pub(crate) fn keep(object: DynamicObject) -> FederationObject {
     }
 }
 
-/// A status that somebody wrote is no news for the brain.
+/// A changed status is not news for the brain.
 pub(crate) fn is_news(before: &FederationObject, after: &FederationObject) -> bool {
-    // A field that nobody here reads makes a new generation too, and the status says which one was looked at.
+    // A field that the controller does not read increases the generation too, and the status has to
+    // show the generation.
     let is_same = before.spec == after.spec && before.unknown == after.unknown && before.uid == after.uid;
     !is_same || before.generation != after.generation
 }
@@ -77,7 +79,7 @@ fn unknown(object: &DynamicObject) -> Vec<Finding> {
     IstioFederationSpec::unknown_fields(&object.data).into_iter().map(finding).collect()
 }
 
-/// Those that have a condition's form; whatever else stands there is somebody else's.
+/// The entries in the form of a condition; others are not ours.
 fn conditions(status: &Value) -> Vec<PeerCondition> {
     let listed = status.get("conditions").and_then(Value::as_array);
     listed.into_iter().flatten().filter_map(|condition| PeerCondition::deserialize(condition).ok()).collect()

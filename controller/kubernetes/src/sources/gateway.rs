@@ -1,5 +1,5 @@
-//! Where peers reach the gateway (peer protocol, section 4): a configured list, else the addresses of a `LoadBalancer`, else the
-//! nodes of a `NodePort`.
+//! The addresses at which peers reach the gateway (peer protocol, section 4): a configured list,
+//! else those of a `LoadBalancer`, else the nodes of a `NodePort`.
 
 use super::Seen;
 use super::json::{cidrs, is_true, list, text};
@@ -21,9 +21,9 @@ use std::net::IpAddr;
 pub(crate) struct GatewayService {
     service_type: String,
     ports: Vec<Port>,
-    /// `status.loadBalancer.ingress`, an IP before a host name of the same entry.
+    /// `status.loadBalancer.ingress`; if an entry has an IP and a host name, the IP.
     ingress: Vec<String>,
-    /// Where it is reached from within the cluster, and `spec.externalIPs`.
+    /// `spec.clusterIPs` and `spec.externalIPs`.
     ips: Vec<IpAddr>,
 }
 
@@ -44,7 +44,7 @@ fn number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u1
 /// What is kept of a Node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Node {
-    /// Whether traffic may be sent to it.
+    /// Whether it is ready and schedulable.
     takes_traffic: bool,
     external: Vec<String>,
     internal: Vec<String>,
@@ -52,19 +52,19 @@ pub(crate) struct Node {
     pub(super) pod_cidrs: Vec<IpNet>,
 }
 
-/// An address that is one; a headless Service has `None` for its own.
+/// Parses an address; a headless Service has the text `None` instead.
 fn ip(value: &Value) -> Option<IpAddr> {
     value.as_str()?.parse().ok()
 }
 
 impl GatewayService {
-    /// Where the Service itself is reached: its own addresses and those of its load balancer, by its ports.
+    /// The addresses and ports of the Service itself: its own IPs and those of its load balancer.
     pub(super) fn own(&self) -> impl Iterator<Item = (IpAddr, u16)> {
         let ips = self.ingress.iter().filter_map(|host| host.parse().ok()).chain(self.ips.iter().copied());
         ips.flat_map(|ip| self.ports.iter().map(move |port| (ip, port.port)))
     }
 
-    /// The ports of its Pods, as far as they are numbers.
+    /// The ports of its Pods; for a named target port the Service's port.
     pub(super) fn target_ports(&self) -> impl Iterator<Item = u16> {
         self.ports.iter().map(|port| port.target_port.unwrap_or(port.port))
     }
@@ -76,13 +76,13 @@ impl GatewayService {
 }
 
 impl Node {
-    /// Its addresses, as far as they are IP addresses.
+    /// Those of its addresses that are IP addresses.
     pub(super) fn ips(&self) -> impl Iterator<Item = IpAddr> {
         self.external.iter().chain(&self.internal).filter_map(|address| address.parse().ok())
     }
 }
 
-/// What is kept of a Service.
+/// Extracts what is needed from a Service.
 pub(crate) fn keep_service(object: DynamicObject) -> GatewayService {
     let (spec, status) = (&object.data["spec"], &object.data["status"]);
     let ingress = |entry: &Value| ["ip", "hostname"].into_iter().find_map(|field| text(&entry[field]));
@@ -94,7 +94,7 @@ pub(crate) fn keep_service(object: DynamicObject) -> GatewayService {
     }
 }
 
-/// What is kept of a Node.
+/// Extracts what is needed from a Node.
 pub(crate) fn keep_node(object: DynamicObject) -> Node {
     let (spec, status) = (&object.data["spec"], &object.data["status"]);
     let addresses = |kind: &str| {
@@ -109,7 +109,7 @@ pub(crate) fn keep_node(object: DynamicObject) -> Node {
     }
 }
 
-/// The gateway's addresses, in order. None at all is a finding that says what to do.
+/// The gateway's addresses, in order. If there are none, a finding says what to do.
 pub(crate) fn addresses(
     settings: &ControllerSettings,
     seen: &Seen,
@@ -152,7 +152,8 @@ fn of_service(service: &GatewayService, port: u16, seen: &Seen) -> Result<Vec<Ga
     if addresses.is_empty() { Err(otherwise.to_owned()) } else { Ok(addresses) }
 }
 
-/// The nodes that run a gateway and may take traffic: external addresses before internal ones.
+/// The addresses of nodes that run a gateway and may take traffic; the internal ones only of nodes
+/// without external ones.
 fn node_hosts(pods: &BTreeMap<Key, GatewayPod>, nodes: &BTreeMap<Key, Node>) -> Vec<String> {
     let names: BTreeSet<_> = pods.values().filter_map(|pod| pod.node.clone()).collect();
     let found = names.into_iter().filter_map(|name| nodes.get(&Key { namespace: String::new(), name }));
@@ -160,7 +161,7 @@ fn node_hosts(pods: &BTreeMap<Key, GatewayPod>, nodes: &BTreeMap<Key, Node>) -> 
     found.filter(|node| node.takes_traffic).flat_map(hosts).collect()
 }
 
-/// By address, then port, as the wire has them.
+/// Sorts by address, then port, as the wire format requires.
 fn ordered(mut addresses: Vec<GatewayAddress>) -> Vec<GatewayAddress> {
     addresses.sort();
     addresses.dedup();

@@ -1,4 +1,4 @@
-//! Reading untyped objects.
+//! Helpers for reading untyped objects.
 
 use ipnet::IpNet;
 use serde_json::Value;
@@ -15,7 +15,7 @@ pub(super) fn is_true(conditions: &Value, kind: &str) -> bool {
     list(conditions).any(|condition| condition["type"] == kind && condition["status"] == "True")
 }
 
-/// The CIDRs in a list; what is none is passed over.
+/// The valid CIDRs in a list.
 pub(super) fn cidrs(list: Option<&Value>) -> Vec<IpNet> {
     let texts = list.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
     texts.filter_map(|text| text.parse().ok()).collect()

@@ -1,9 +1,12 @@
-//! What a replica writes down for the others and for the next start, in ConfigMaps of fedgate's own namespace.
+//! What a replica stores for the others and for the next start, in ConfigMaps in fedgate's own
+//! namespace.
 //!
-//! Only the leader learns from peers, but every replica answers them. So what the leader knows, and the versions of what it
-//! published, are objects. There is nothing secret in them: documents, which peers publish, and hashes.
+//! Only the leader learns from peers, but every replica answers them. So the leader's knowledge and
+//! the versions of what it published are objects. They hold no secrets, only documents, which peers
+//! publish, and hashes.
 //!
-//! A peer's knowledge is packed (gzip): ten thousand services are a megabyte of text, and an object may have about that much.
+//! A peer's knowledge is packed (gzip): ten thousand services take a megabyte of text, which is
+//! about the limit of an object.
 
 use crate::api::watch::Key;
 use crate::settings::{ControllerSettings, Places, Selector};
@@ -25,13 +28,13 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 
-/// The label of these ConfigMaps; its value says which of the two it is.
+/// The label of these ConfigMaps; its value distinguishes the two types.
 pub(crate) const LABEL: &str = "fedgate.dev/memory";
-/// The label's value for the one that tells of this cluster.
+/// The label's value for the ConfigMap about this cluster.
 pub(crate) const CLUSTER: &str = "cluster";
-/// The label's value for those that tell of a peer.
+/// The label's value for the ConfigMaps about peers.
 pub(crate) const PEER: &str = "peer";
-/// The name of the one that tells of this cluster.
+/// The name of the ConfigMap about this cluster.
 pub(crate) const STATE: &str = "fedgate-state";
 
 /// Keys in the ConfigMaps.
@@ -43,10 +46,11 @@ pub(crate) const KNOWLEDGE_KEY: &str = "knowledge.json.gz";
 /// The annotation with the peer's name, which may be longer than a label's value.
 pub(crate) const PEER_ANNOTATION: &str = "fedgate.dev/peer";
 
-/// The most bytes that packed knowledge is unpacked to: a document's limit, with room for what is added.
+/// The maximum size of unpacked knowledge in bytes: a document's limit, plus room for the
+/// additional fields.
 const UNPACKED: u64 = 64 << 20;
 
-/// What a ConfigMap remembers.
+/// What a ConfigMap stores.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Memory {
     /// Of this cluster.
@@ -58,7 +62,7 @@ pub(crate) enum Memory {
     },
     /// Of a peer.
     Peer(PeerName, std::sync::Arc<PeerKnowledge>),
-    /// Nothing that could be understood; it is written anew.
+    /// Nothing that is valid; it will be overwritten.
     Nothing,
 }
 
@@ -94,7 +98,7 @@ pub(crate) struct ClusterRecord {
 }
 
 impl ClusterRecord {
-    /// What is written down of a cluster, in which `findings` are missing.
+    /// The record of a cluster with these findings.
     pub(crate) fn of(cluster: &LocalCluster, settings: &ControllerSettings, findings: &[Finding]) -> Self {
         Self {
             trust_domain: cluster.trust_domain.clone(),
@@ -120,7 +124,7 @@ impl ClusterRecord {
         &self.cluster_uuid
     }
 
-    /// The cluster; `None` when its key or a root is none.
+    /// The cluster; `None` if its key or a root is invalid.
     pub(crate) fn cluster(&self) -> Option<LocalCluster> {
         let roots = match self.root_ca.is_empty() {
             true => Vec::new(),
@@ -142,7 +146,7 @@ impl ClusterRecord {
     }
 }
 
-/// What is kept of a ConfigMap.
+/// Extracts what is needed from a ConfigMap.
 pub(crate) fn keep(object: DynamicObject) -> Memory {
     let label = object.metadata.labels.as_ref().and_then(|labels| labels.get(LABEL)).map(String::as_str);
     let found = match label {
@@ -168,11 +172,12 @@ fn peer(object: &DynamicObject) -> Option<Memory> {
     Some(Memory::Peer(name, std::sync::Arc::new(unpack(&packed)?)))
 }
 
-/// The most bytes of packed knowledge that an object can have beside everything else.
+/// The maximum size of packed knowledge in bytes that fits into an object next to everything else.
 const PACKED: usize = 768 << 10;
 
-/// Packs knowledge; the same knowledge gives the same bytes. What is too large for an object goes without the private document: a
-/// restart then knows the peer's roots and key, and asks for the rest.
+/// Packs knowledge; equal knowledge gives equal bytes. If it is too large for an object, the
+/// private document is left out: after a restart the peer's roots and key are known, and the rest
+/// is asked for.
 pub(crate) fn pack(knowledge: &PeerKnowledge) -> Vec<u8> {
     let packed = packed(knowledge);
     match packed.len() <= PACKED {
@@ -195,7 +200,7 @@ fn unpack(packed: &[u8]) -> Option<PeerKnowledge> {
     serde_json::from_slice(&json).ok()
 }
 
-/// What was learned of each peer.
+/// What is known of each peer.
 pub(crate) fn knowledge(memory: &BTreeMap<Key, Memory>) -> BTreeMap<PeerName, PeerKnowledge> {
     let peer = |memory: &Memory| match memory {
         Memory::Peer(name, knowledge) => Some((name.clone(), knowledge.as_ref().clone())),
@@ -212,7 +217,7 @@ pub(crate) fn published(memory: &BTreeMap<Key, Memory>) -> Option<Published> {
     })
 }
 
-/// This cluster, as the controller wrote it down.
+/// This cluster, as the controller stored it.
 pub(crate) fn record(memory: &BTreeMap<Key, Memory>) -> Option<&ClusterRecord> {
     memory.values().find_map(|memory| match memory {
         Memory::Cluster { record, .. } => record.as_deref(),

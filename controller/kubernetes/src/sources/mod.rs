@@ -1,4 +1,4 @@
-//! What the brain works from: everything that is watched, and how it becomes the brain's inputs.
+//! The sources: everything that is watched, and how it becomes the brain's inputs.
 //!
 //! | module | what it reads |
 //! | --- | --- |
@@ -7,17 +7,17 @@
 //! | `service` | Services with the export label |
 //! | `entries` | others' ServiceEntries |
 //! | `gateway` | where peers reach the gateway: its Service, its Pods, their Nodes |
-//! | `own` | what this cluster listens on itself |
+//! | `own` | the addresses that this cluster itself listens on |
 //! | `pod` | the gateway's Pods, one by one |
 //! | `network` | Pod and Service CIDRs |
 //! | `roots` | this cluster's root certificates |
-//! | `passthrough` | the Services that TLS can be passed through to |
-//! | `memory` | what a replica wrote down for the others, and for the next start |
-//! | `json` | reading untyped objects |
-//! | `place`, `watching` | where the objects of each source are, and the watches of all of them |
+//! | `passthrough` | the Services with TLS passthrough |
+//! | `memory` | what a replica stored for the others, and for the next start |
+//! | `json` | fields of untyped objects |
+//! | `place`, `watching` | where the objects of each source are, and the watches of all sources |
 //!
-//! [`Seen`] is all of it at one moment. The controller takes it from watches, the command line from one list of each kind; what
-//! follows from it is the same.
+//! [`Seen`] is all of it at one moment. The controller gets it from watches, the command line from
+//! one list of each kind. Both derive the same from it.
 
 pub(super) mod entries;
 pub(super) mod federation;
@@ -47,7 +47,7 @@ use fedgate_federation::object::Objects;
 use fedgate_federation::{Finding, LocalCluster};
 use std::collections::BTreeMap;
 
-/// Everything that the sources say at one moment.
+/// The state of all sources at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Seen {
     pub(super) federations: BTreeMap<Key, federation::FederationObject>,
@@ -64,7 +64,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// What the operators wrote, and what is wrong with it.
+    /// The operators' objects, and what is wrong with them.
     pub(super) fn objects(&self) -> Objects {
         let mut objects = Objects::default();
         for federation in self.federations.values() {
@@ -96,7 +96,7 @@ impl Seen {
         all.map(|(kind, key, uid)| ((kind, key.clone()), uid.clone())).collect()
     }
 
-    /// This cluster, and what is missing in it.
+    /// This cluster, and what is wrong with it.
     pub(super) fn cluster(
         &self,
         settings: &ControllerSettings,
@@ -124,12 +124,12 @@ impl Seen {
         (cluster, findings)
     }
 
-    /// What was learned of the peers, as the leader wrote it down.
+    /// What is known of the peers, as the leader stored it.
     pub(super) fn knowledge(&self) -> BTreeMap<PeerName, PeerKnowledge> {
         memory::knowledge(&self.memory)
     }
 
-    /// The versions of what was published, as the leader wrote them down.
+    /// The versions of what was published, as the leader stored them.
     pub(super) fn published(&self) -> Option<Published> {
         memory::published(&self.memory)
     }

@@ -1,4 +1,4 @@
-//! Where this cluster's addresses come from, so that peers can find an overlap.
+//! This cluster's address ranges, so that peers can detect an overlap.
 
 use super::gateway::Node;
 use super::json::cidrs;
@@ -11,12 +11,13 @@ use std::collections::BTreeMap;
 /// The ranges of a `ServiceCIDR`.
 pub(crate) type ServiceCidr = Vec<IpNet>;
 
-/// What is kept of a `ServiceCIDR`.
+/// Extracts the ranges.
 pub(crate) fn keep(object: DynamicObject) -> ServiceCidr {
     cidrs(object.data.pointer("/spec/cidrs"))
 }
 
-/// The network: what is configured, and otherwise what the cluster says. Nodes' ranges lie side by side and are joined.
+/// The network: the configured values, otherwise those of the cluster. Adjacent ranges of Nodes are
+/// joined.
 pub(crate) fn network(
     configured: Network,
     nodes: &BTreeMap<Key, Node>,

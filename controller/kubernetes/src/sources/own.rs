@@ -1,5 +1,6 @@
-//! What this cluster listens on itself: no peer's gateway is there. An `AUTO_PASSTHROUGH` gateway that were told to be the gateway of a
-//! peer would forward to itself without end.
+//! The addresses that this cluster itself listens on. No peer's gateway may be there: an
+//! `AUTO_PASSTHROUGH` gateway that took itself for a peer's gateway would forward to itself without
+//! end.
 
 use super::Seen;
 use super::gateway::GatewayService;
@@ -14,7 +15,8 @@ use std::ops::RangeInclusive;
 /// The ports of Istio's proxies: listeners for all connections, admin, health, metrics.
 const PROXY: RangeInclusive<u16> = 15_000..=15_099;
 
-/// The gateway's Service, its Pods and their nodes, the proxies of this mesh, and everything in the cluster's own networks.
+/// The gateway's Service, its Pods, the cluster's nodes, the proxies of this mesh, and the
+/// cluster's own networks.
 pub(super) fn addresses(settings: &ControllerSettings, seen: &Seen, network: &Network) -> OwnAddresses {
     let key = Key { namespace: settings.places.gateway().to_owned(), name: settings.gateway.service.clone() };
     let service = seen.gateway_services.get(&key);

@@ -1,19 +1,21 @@
-//! The Services whose workloads were told to believe the peers' roots: TLS can be passed through to them.
+//! The Services with TLS passthrough: those whose workloads are configured to trust the peers'
+//! roots.
 //!
-//! It is asked of the API server and not of the writer, so that every replica knows it, and a new leader as well as the one before.
+//! The list comes from the API server and not from the writer. So every replica knows it, and a new
+//! leader as well as the former one.
 
 use crate::api::watch::{Key, Watched};
 use fedgate_federation::federate::Passthrough;
 use kube::api::DynamicObject;
 use std::collections::BTreeSet;
 
-/// The label of these EnvoyFilters, beside that of their owner.
+/// The label of these EnvoyFilters, in addition to the owner label.
 pub(crate) const LABEL: &str = "fedgate.dev/passthrough";
 
-/// What their names begin with; the Service's name follows.
+/// The prefix of their names; the Service's name follows.
 const PREFIX: &str = "fedgate-passthrough-";
 
-/// What lets the controller write them.
+/// What gives the controller the permission to write them.
 pub(crate) const CURE: &str = "set gateway.passthrough in the chart's values, or apply deploy/passthrough/rbac.yaml, whose ClusterRole fedgate-passthrough lets the controller write \
                                EnvoyFilters in the namespaces of such Services";
 
@@ -22,13 +24,13 @@ pub(crate) fn name_for(service: &str) -> String {
     format!("{PREFIX}{service}")
 }
 
-/// What is kept of an object: that it is there.
+/// Only the existence of the object matters.
 pub(crate) fn keep(_: DynamicObject) {}
 
-/// What is seen of them. `None`: nobody looks, since passthrough is not switched on.
+/// The EnvoyFilters that exist; `None` if passthrough is disabled.
 pub(crate) type Seen = Option<Result<BTreeSet<Key>, String>>;
 
-/// What a watch sees.
+/// What a watch shows.
 pub(crate) fn seen(watched: &Watched<()>) -> Result<BTreeSet<Key>, String> {
     match watched.failure().filter(|_| !watched.is_listed()) {
         Some(why) => Err(why),
@@ -36,14 +38,14 @@ pub(crate) fn seen(watched: &Watched<()>) -> Result<BTreeSet<Key>, String> {
     }
 }
 
-/// Whether the first answer is still to come. A refusal is one: it stays until somebody gives the permission, and must not hold up
-/// everything else.
+/// Why the first answer is still missing. A refusal counts as an answer: it lasts until an operator
+/// grants the permission, and must not block everything else.
 pub(crate) fn missing(watched: &Watched<()>) -> Option<String> {
     let is_refused = watched.failure().is_some_and(|why| why.contains(" 403: "));
     super::missing(watched).filter(|_| !is_refused)
 }
 
-/// Whether TLS can be passed through, and to whom.
+/// Whether TLS can be passed through, and to which Services.
 pub(crate) fn passthrough(seen: &Seen) -> Passthrough {
     match seen {
         None => Passthrough::Impossible(format!(

@@ -1,4 +1,5 @@
-//! Where each source has its objects: the controller watches there, and the command line lists there.
+//! Where the objects of each source are: the controller watches them there, and the command line
+//! lists them.
 
 use super::{memory, passthrough, service};
 use crate::api::kind::Kind;
@@ -9,14 +10,14 @@ use kube::api::{DynamicObject, ListParams};
 use kube::runtime::watcher::Config;
 use kube::{Api, Client};
 
-/// Objects of one kind, all of them or some.
+/// All objects of one kind, or a selection of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// What the objects are called in logs, messages and `/readyz`.
+    /// Their name in logs, messages and `/readyz`.
     pub name: &'static str,
     /// Their kind.
     pub kind: Kind,
-    /// Their namespace; `None`: the whole cluster.
+    /// Their namespace; `None` for the whole cluster.
     pub namespace: Option<String>,
     labels: Option<String>,
     fields: Option<String>,
@@ -39,7 +40,7 @@ impl Place {
         Self { fields: Some(format!("metadata.name={name}")), ..self }
     }
 
-    /// How they are reached.
+    /// The API to reach them.
     pub(crate) fn api(&self, client: &Client) -> Api<DynamicObject> {
         match &self.namespace {
             Some(namespace) => self.kind.within(client, namespace),
@@ -47,12 +48,12 @@ impl Place {
         }
     }
 
-    /// How they are watched.
+    /// The selection for a watch.
     pub(crate) fn watched(&self) -> Config {
         Config { label_selector: self.labels.clone(), field_selector: self.fields.clone(), ..Config::default() }
     }
 
-    /// How they are listed.
+    /// The selection for a list.
     pub(crate) fn listed(&self) -> ListParams {
         ListParams { label_selector: self.labels.clone(), field_selector: self.fields.clone(), ..ListParams::default() }
     }
@@ -63,12 +64,12 @@ pub(crate) fn federations() -> Place {
     Place::everywhere("IstioFederations", Kind::IstioFederation)
 }
 
-/// What the administrator allows.
+/// The administrator's policies.
 pub(crate) fn policies() -> Place {
     Place::everywhere("FederationPolicies", Kind::FederationPolicy)
 }
 
-/// The Services that their owners export.
+/// The Services with the export label.
 pub(crate) fn services() -> Place {
     Place::everywhere("exported Services", Kind::Service).labelled(service::SELECTOR)
 }
@@ -88,7 +89,7 @@ pub(crate) fn nodes() -> Place {
     Place::everywhere("Nodes", Kind::Node)
 }
 
-/// Where Services' addresses come from.
+/// The address ranges of Services.
 pub(crate) fn service_cidrs() -> Place {
     Place::everywhere("ServiceCIDRs", Kind::ServiceCidr)
 }
@@ -98,12 +99,12 @@ pub(crate) fn roots(namespace: &str, name: &str) -> Place {
     Place::within("this cluster's roots", Kind::ConfigMap, namespace).named(name)
 }
 
-/// What peers know this cluster by.
+/// This cluster's identity.
 pub(crate) fn identity(namespace: &str) -> Place {
     Place::within("this cluster's identity", Kind::Secret, namespace).named(SECRET)
 }
 
-/// What tells workloads that TLS is passed through to, to believe the peers' roots.
+/// The EnvoyFilters for workloads of Services with TLS passthrough.
 pub(crate) fn passthrough(namespace: &str) -> Place {
     let labels = format!("{OWNER}={namespace},{}", passthrough::LABEL);
     Place::everywhere("EnvoyFilters for passthrough", Kind::EnvoyFilter).labelled(&labels)
@@ -114,7 +115,7 @@ pub(crate) fn entries(owner: &str) -> Place {
     Place::everywhere("others' ServiceEntries", Kind::ServiceEntry).labelled(&format!("{OWNER}!={owner}"))
 }
 
-/// What fedgate keeps in its namespace.
+/// What fedgate stores in its namespace.
 pub(crate) fn memory(namespace: &str) -> Place {
     Place::within("fedgate's memory", Kind::ConfigMap, namespace).labelled(memory::LABEL)
 }

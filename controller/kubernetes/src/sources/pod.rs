@@ -7,19 +7,20 @@ use kube::api::DynamicObject;
 use serde_json::Value;
 use std::net::{IpAddr, SocketAddr};
 
-/// The annotation that makes a Pod's kubelet look at its mounted ConfigMaps at once; its value says at which.
+/// The annotation whose change makes the kubelet update the Pod's mounted ConfigMaps at once; its
+/// value identifies their content.
 pub(crate) const BUNDLE: &str = "fedgate.dev/bundle";
 
-/// Where istio-agent shows what its Envoy counts.
+/// Where istio-agent shows the metrics of its Envoy.
 const STATS_PORT: u16 = 15020;
 const STATS_PATH: &str = "/stats/prometheus";
 
 /// What is kept of a gateway's Pod.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct GatewayPod {
-    /// The node of one that is ready.
+    /// The node; `None` if the Pod is not ready.
     pub(crate) node: Option<String>,
-    /// From when on what is mounted is at least as new as this; `None`: nothing of it runs yet.
+    /// The mounted files are at least as new as this; `None` if no container of the Pod runs yet.
     pub(crate) started: Option<Timestamp>,
     /// Whether it has ended for good, and only its object is left.
     pub(crate) ended: bool,
@@ -32,18 +33,18 @@ pub(crate) struct GatewayPod {
 }
 
 impl GatewayPod {
-    /// Whether it takes traffic.
+    /// Returns true if it takes traffic.
     pub(crate) fn is_ready(&self) -> bool {
         self.node.is_some()
     }
 
-    /// Whether it runs, or did a moment ago.
+    /// Returns true if it runs, or did a moment ago.
     pub(crate) fn runs(&self) -> bool {
         !self.ended && (self.started.is_some() || self.is_ready())
     }
 }
 
-/// What is kept of a Pod.
+/// Extracts what is needed from a Pod.
 pub(crate) fn keep(object: DynamicObject) -> GatewayPod {
     let (spec, status) = (&object.data["spec"], &object.data["status"]);
     let goes = object.metadata.deletion_timestamp.is_some();
@@ -70,15 +71,17 @@ fn stats(object: &DynamicObject) -> Option<String> {
     Some(format!("http://{}{path}", SocketAddr::from((address, port))))
 }
 
-/// Whether what became of a Pod is more than a matter of its own: where peers find the gateway.
+/// Returns true if a change affects where peers find the gateway.
 pub(super) fn is_news(before: &GatewayPod, after: &GatewayPod) -> bool {
     before.node != after.node
 }
 
-/// The moment before which nothing of the Pod can have been mounted for the last time.
+/// The time since which the Pod runs with its present mounts: the mounted files are at least as
+/// new.
 ///
-/// The first start of a container follows the mounting by as long as its image takes to come, so for it the kubelet's first look
-/// at the Pod counts. Before a container starts again, the kubelet has brought what is mounted up to date.
+/// The first start of a container may come long after the mounting, because its image has to be
+/// pulled. So for a first start, the time counts at which the kubelet first saw the Pod. Before a
+/// restart of a container, the kubelet updates the mounts.
 fn started(status: &Value) -> Option<Timestamp> {
     let time = |value: &Value| value.as_str().and_then(|text| text.parse::<Timestamp>().ok());
     let first = time(&status["startTime"]);

@@ -1,4 +1,4 @@
-//! `FederationPolicy`s. One that cannot be read closes; it does not vanish.
+//! `FederationPolicy`s. An invalid one denies; it is never ignored.
 
 use fedgate_federation::Finding;
 use fedgate_federation::object::PolicyObject;
@@ -10,13 +10,13 @@ use kube::api::DynamicObject;
 pub(crate) struct Policy {
     /// `metadata.uid`.
     pub(crate) uid: String,
-    /// What it says, as far as it can be read.
+    /// Its content, as far as it is valid.
     pub(crate) policy: PolicyObject,
-    /// Why it cannot.
+    /// Why it is invalid.
     pub(crate) finding: Option<Finding>,
 }
 
-/// What is kept of an object.
+/// Extracts what is needed from an object.
 pub(crate) fn keep(object: DynamicObject) -> Policy {
     let (policy, finding) = PolicyObject::read_object(object.name_any(), None, &object.data);
     Policy { uid: object.uid().unwrap_or_default(), policy, finding }

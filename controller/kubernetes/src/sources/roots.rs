@@ -1,4 +1,4 @@
-//! This cluster's roots: istiod writes them into every namespace of its mesh.
+//! This cluster's roots, which istiod writes into every namespace of its mesh.
 
 use crate::api::watch::Key;
 use fedgate_federation::bundle::{Root, roots_from_pem};
@@ -9,13 +9,13 @@ use kube::api::DynamicObject;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// The key of the ConfigMap that has them.
+/// The key of the ConfigMap with the roots.
 pub(crate) const KEY: &str = "root-cert.pem";
 
 /// The roots in a ConfigMap, or what is wrong with it.
 pub(crate) type Roots = Result<Vec<Root>, String>;
 
-/// What is kept of the ConfigMap.
+/// Extracts the roots.
 pub(crate) fn keep(object: DynamicObject) -> Roots {
     let pem = object.data.pointer("/data").and_then(|data| data.get(KEY)).and_then(Value::as_str);
     let pem = pem.ok_or_else(|| format!("expected the key {KEY}, found none"))?;

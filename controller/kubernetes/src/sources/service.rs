@@ -12,14 +12,14 @@ use kube::api::DynamicObject;
 pub(crate) struct Labelled {
     /// `metadata.uid`.
     pub(crate) uid: String,
-    /// What exports need of it, or why it is none.
+    /// What an export needs of it, or why it cannot be exported.
     pub(crate) service: Result<ServiceObject, Box<Finding>>,
 }
 
-/// The selector for those Services; also for those whose label has a value by mistake.
+/// Selects the Services with the label, including those whose label has a value by mistake.
 pub(crate) const SELECTOR: &str = PUBLIC_SERVICE_LABEL;
 
-/// What is kept of an object.
+/// Extracts what is needed from an object.
 pub(crate) fn keep(object: DynamicObject) -> Labelled {
     Labelled { uid: object.uid().unwrap_or_default(), service: service(object) }
 }
@@ -34,7 +34,7 @@ fn service(object: DynamicObject) -> Result<ServiceObject, Box<Finding>> {
     let wrong = |error: FormError| refused(error.field(), error.message);
     let service: Service = form::read(&json).map_err(wrong)?;
     let mut service = fedgate_engine::service_object(service, &namespace, &name, None).map_err(wrong)?;
-    // Whatever else is annotated may be large and changes for other people's reasons.
+    // Other annotations may be large, and change for unrelated reasons.
     service.annotations.retain(|key, _| key.to_ascii_lowercase().starts_with("fedgate.dev/"));
     Ok(service)
 }

@@ -11,14 +11,14 @@ use kube::api::DynamicObject;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-/// Who is woken, and by what.
+/// Whom the watches notify.
 #[derive(Clone, Default)]
 pub(crate) struct Wakes {
-    /// By anything that the brain works from.
+    /// Notified when an input of the brain changes.
     pub inputs: Arc<Notify>,
-    /// By anything else: an object that we write was changed.
+    /// Notified by all other changes: an object that we write has changed.
     pub outputs: Arc<Notify>,
-    /// All watches at once, when the API server's data went back.
+    /// Tells all watches that the API server's data went back.
     pub rollbacks: Rollbacks,
 }
 
@@ -33,14 +33,14 @@ pub(crate) struct Sources {
     service_cidrs: Watched<network::ServiceCidr>,
     roots: Watched<roots::Roots>,
     identity: Watched<Stored>,
-    /// `None` where passthrough is not switched on.
+    /// `None` if passthrough is disabled.
     passthrough: Option<Watched<()>>,
     memory: Watched<memory::Memory>,
     entries: Watched<entries::Hosts>,
 }
 
 impl Sources {
-    /// Begins to watch, for as long as `tasks` lives.
+    /// Starts watching, for as long as `tasks` lives.
     pub(crate) fn start(client: &Client, settings: &ControllerSettings, wakes: &Wakes, tasks: &mut Tasks) -> Self {
         let (places, gateway) = (&settings.places, &settings.gateway);
         Self {
@@ -82,7 +82,7 @@ impl Sources {
         }
     }
 
-    /// Everything, as it is now.
+    /// The current state of all sources.
     pub(crate) fn seen(&self) -> Seen {
         Seen {
             federations: self.federations.all(),
@@ -99,12 +99,12 @@ impl Sources {
         }
     }
 
-    /// The `IstioFederation`s, whose status is written.
+    /// The `IstioFederation`s whose status is written.
     pub(crate) fn federations(&self) -> &Watched<federation::FederationObject> {
         &self.federations
     }
 
-    /// What the Secret with this cluster's identity has now; `None`: this is not known.
+    /// The present content of the Secret with this cluster's identity; `None` if unknown.
     pub(crate) fn identity(&self) -> Option<Stored> {
         let all = self.identity.is_listed().then(|| self.identity.all())?;
         Some(all.into_values().next().unwrap_or(Stored::Gone))
@@ -145,7 +145,7 @@ fn source<T: Clone + PartialEq + Send + 'static>(
     Watched::start(watch(client, place, keep, wakes), tasks)
 }
 
-/// Every difference of what is kept is news.
+/// A watch for which every change of what is kept is news.
 fn watch<T>(client: &Client, place: Place, keep: fn(DynamicObject) -> T, wakes: &Wakes) -> Watch<T> {
     Watch {
         name: place.name,
@@ -159,7 +159,7 @@ fn watch<T>(client: &Client, place: Place, keep: fn(DynamicObject) -> T, wakes: 
     }
 }
 
-/// What a watch waits for.
+/// The name of a watch that has not listed yet, with the reason if there is one.
 pub(crate) fn missing<T: Clone + PartialEq + Send + 'static>(watched: &Watched<T>) -> Option<String> {
     let why = watched.failure().map(|why| format!(": {why}")).unwrap_or_default();
     (!watched.is_listed()).then(|| format!("{}{why}", watched.name()))

@@ -1,4 +1,4 @@
-//! Looking at files from time to time, for changes that nobody tells of.
+//! Compares files at intervals, to find changes that no event reports.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -6,24 +6,25 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often to look when everything is watched: a network file system does not tell what other machines change.
+/// The interval when everything is watched. Network file systems do not report other machines'
+/// changes.
 const SLOW: Duration = Duration::from_secs(30);
-/// How often to look when something cannot be watched.
+/// The interval when something cannot be watched.
 const FAST: Duration = Duration::from_secs(2);
-/// How soon to look again at what has changed, to see whether it rests.
+/// The wait before a changed file is compared again, to see whether it is still changing.
 const SOON: Duration = Duration::from_secs(1);
 
-/// What a file looked like: device, inode, bytes, and the times of its last changes.
+/// A file's state: device, inode, size, and the times of its last changes.
 type Traits = (u64, u64, u64, i64, i64, i64, i64);
 
-/// What all files looked like; `None` for one that is not there.
+/// The state of all files. `None` for a missing file.
 type Picture = BTreeMap<PathBuf, Option<Traits>>;
 
-/// What was seen, and when to look next.
+/// The state last seen, and when to look next.
 #[derive(Debug)]
 pub(super) struct Look {
     reported: Picture,
-    /// Something other than what was reported, not known to rest.
+    /// A state that differs from the reported one and may still be changing.
     changed: Option<Picture>,
     every: Duration,
     at: Instant,
@@ -34,19 +35,19 @@ impl Look {
         Self { reported: picture(paths), changed: None, every: SLOW, at: Instant::now() + SLOW }
     }
 
-    /// When to look.
+    /// When to look next.
     pub(super) fn at(&self) -> Instant {
         self.at
     }
 
-    /// Everything is about to be read; later changes count.
+    /// Starts over from the current state, because everything is about to be read.
     pub(super) fn begin(&mut self, paths: &[PathBuf], often: bool) {
         let every = if often { FAST } else { SLOW };
         *self = Self { reported: picture(paths), changed: None, every, at: Instant::now() + every };
     }
 
-    /// Looks. A change counts when the second look shows it too, so that a file is not read while it is written; what is gone counts
-    /// at once.
+    /// Looks, and returns true on a change. A change counts when a second look confirms it, so that
+    /// no file is read while it is written. A removal counts at once.
     pub(super) fn has_changed(&mut self, paths: &[PathBuf]) -> bool {
         let now = picture(paths);
         self.at = Instant::now() + self.every;

@@ -1,12 +1,13 @@
-//! Changes in folders and files, as soon as they happen.
+//! Reports changes in folders and files as soon as they happen.
 //!
-//! Files are replaced rather than written: editors and `mv` rename, a Kubernetes volume swaps the symbolic link `..data`, a
-//! whole folder may be exchanged. So what is watched is always a folder: the one that an entry stands in, and every folder that a
-//! symbolic link on the way leads through ([`trail`]). After each change all watches are set again, since the entries may lead to
-//! other places by now, and only then the change is reported: whatever happens later is reported again.
+//! Files are replaced rather than written: editors and `mv` rename, a Kubernetes volume swaps the
+//! symbolic link `..data`, a whole folder may be exchanged. So only folders are watched: the one
+//! that holds an entry, and every folder that its symbolic links lead through ([`trail`]). After
+//! each change all watches are set again, because entries may now lead elsewhere. The change is
+//! reported only after that, so later changes are reported again.
 //!
-//! Network file systems tell nothing of what other machines change, so the entries are also compared from time to time
-//! ([`Look`]).
+//! Network file systems do not report changes made by other machines, so the entries are also
+//! compared at intervals ([`Look`]).
 
 mod look;
 mod trail;
@@ -28,18 +29,19 @@ use tokio::time::Instant;
 use trail::trail;
 use writing::Writing;
 
-/// A change is reported when nothing more has happened for so long: programs often write several files.
+/// A change is reported after this much time without another one, because programs often write
+/// several files.
 const QUIET: Duration = Duration::from_millis(50);
-/// And at the latest after so long.
+/// The longest delay before a change is reported.
 const LONGEST: Duration = Duration::from_millis(300);
-/// The most files of a folder that are looked at.
+/// The most files of a folder that are examined.
 pub const MOST_FILES: usize = 10_000;
 const MOST_FOLDERS: usize = 1_000;
 
-/// Watches these files and folders (not the folders below them).
+/// Watches these files and folders, but not folders below them.
 ///
 /// # Errors
-/// When the system has no watch left to give.
+/// If the system cannot provide a watcher.
 pub fn watch(paths: &[PathBuf]) -> Result<Changes> {
     let shared = Arc::new(Shared::default());
     let told = Arc::clone(&shared);
@@ -54,18 +56,18 @@ pub fn watch(paths: &[PathBuf]) -> Result<Changes> {
     Ok(changes)
 }
 
-/// Reports changes. Dropping it ends the watching.
+/// Reports changes. Dropping it ends the watch.
 pub struct Changes {
     paths: Vec<PathBuf>,
     watcher: RecommendedWatcher,
     shared: Arc<Shared>,
-    /// When the first and the last event happened of the change that is not reported yet.
+    /// The times of the first and the last event of the change not yet reported.
     pending: Option<(Instant, Instant)>,
-    /// When somebody wants to be told though nothing happens.
+    /// When to report a change even if nothing happens.
     again: Option<Instant>,
     /// The folders that cannot be watched.
     unwatched: BTreeSet<PathBuf>,
-    /// The most folders that are watched; the rest is looked at.
+    /// The most folders that are watched. The others are only compared at intervals.
     most_folders: usize,
     look: Look,
 }
@@ -87,7 +89,7 @@ struct Interest {
 }
 
 impl Changes {
-    /// Ready when something has changed since the last time. Nothing is lost when it is dropped before.
+    /// Waits for a change since the last call. Cancel safe.
     pub async fn next(&mut self) {
         loop {
             let quiet = self.pending.map(|(first, last)| (last + QUIET).min(first + LONGEST));
@@ -112,7 +114,7 @@ impl Changes {
         self.writing(|writing| writing.files())
     }
 
-    /// Tells of a change after this time, though there may be none.
+    /// Reports a change after this time, even if there is none.
     pub fn again_in(&mut self, time: Duration) {
         let then = Instant::now() + time;
         self.again = Some(self.again.map_or(then, |again| again.min(then)));
@@ -122,7 +124,8 @@ impl Changes {
         of(&mut self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Sets all watches, those that are set already included: it is cheap, and an entry may be another one by now.
+    /// Sets all watches again, including existing ones. This is cheap, and an entry may have become
+    /// a different file.
     fn arm(&mut self) {
         let mut interest = Interest::default();
         let mut folders = BTreeSet::new();
@@ -145,7 +148,7 @@ impl Changes {
         self.look.begin(&self.paths, !self.unwatched.is_empty());
     }
 
-    /// Whether a folder is watched now. That it is not is said once, not each time.
+    /// Watches a folder, and returns true if that worked. A failure is logged once, not each time.
     fn watch(&mut self, place: usize, folder: &Path) -> bool {
         let known = self.unwatched.contains(folder);
         let most = self.most_folders;
@@ -154,7 +157,7 @@ impl Changes {
             false => Err(format!("links lead to more than {most} folders")),
         };
         match watched {
-            // What is not there is told of when it comes: the folder above is watched.
+            // A missing folder is reported when it appears, because the folder above it is watched.
             Err(_) if !folder.exists() => return true,
             Err(ref error) if !known => {
                 tracing::warn!(folder = %folder.display(), error, "cannot watch a folder; looking at it every 2 s instead");
@@ -168,7 +171,7 @@ impl Changes {
 
 /// Why files cannot be watched at all.
 fn no_watcher(error: &notify::Error) -> String {
-    /// What the kernel answers when a user has no inotify instance left (EMFILE).
+    /// The kernel's error when a user has no inotify instance left (EMFILE).
     const NONE_LEFT: i32 = 24;
     let code = match &error.kind {
         notify::ErrorKind::Io(error) => error.raw_os_error(),
@@ -197,7 +200,7 @@ impl Shared {
     fn event(&self, event: notify::Result<Event>) {
         let matters = match &event {
             Ok(event) => event.need_rescan() || self.matters(event),
-            // Something was lost: look at everything.
+            // Events were lost, so everything may have changed.
             Err(_) => true,
         };
         if matters {
@@ -207,7 +210,7 @@ impl Shared {
 
     fn matters(&self, event: &Event) -> bool {
         let closed = EventKind::Access(AccessKind::Close(AccessMode::Write));
-        // Reading is no change; we read ourselves.
+        // Reads are not changes, and this process reads too.
         if matches!(event.kind, EventKind::Access(_)) && event.kind != closed {
             return false;
         }
@@ -240,7 +243,8 @@ mod tests {
     use super::*;
     use crate::logging::captured;
 
-    /// Watches are set again at each change and each look, so what cannot be watched would be told every two seconds.
+    /// Watches are set again at each change and each look, so an unwatchable folder would be logged
+    /// every two seconds.
     #[test]
     fn a_folder_that_cannot_be_watched_is_told_once_and_once_more_when_it_is() {
         let folder = tempfile::TempDir::new().unwrap();

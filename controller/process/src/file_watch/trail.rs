@@ -1,14 +1,14 @@
-//! The way to a file over symbolic links.
+//! The path to a file through symbolic links.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
-/// As many links as the kernel follows (`path_resolution(7)`).
+/// The number of links that the kernel follows (`path_resolution(7)`).
 const MOST_LINKS: usize = 40;
 
-/// Each symbolic link on the way to `path`, and where it ends: at the file or folder, or at the first part that is not there. When one of
-/// these is exchanged, `path` leads elsewhere.
+/// Each symbolic link on the way to `path`, and its end: the file or folder, or the first missing
+/// part. If one of these is exchanged, `path` leads elsewhere.
 pub(super) fn trail(path: &Path) -> Vec<PathBuf> {
     let mut rest = parts(path);
     let mut here = PathBuf::from("/");

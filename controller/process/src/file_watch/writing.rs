@@ -1,40 +1,41 @@
-//! Which files are being written: those that a program has changed and not closed yet.
+//! The files being written: a program has changed them and not closed them yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A file that is open, and was not changed for so long, is read as it is. `kubectl get > FILE` empties the file seconds before it
-/// writes; who holds it open longer may never close it.
+/// How long an open file must stay unchanged before it is read as it is. `kubectl get > FILE`
+/// empties the file seconds before it writes. A program that holds a file open longer may never
+/// close it.
 const REST: Duration = Duration::from_secs(30);
 
-/// Files, and when each was changed last.
+/// Files, and when each was last changed.
 #[derive(Debug, Default)]
 pub(super) struct Writing(BTreeMap<PathBuf, Instant>);
 
 impl Writing {
-    /// A file was changed.
+    /// Records that a file was changed.
     pub(super) fn began(&mut self, file: &Path) {
         self.0.insert(file.to_owned(), Instant::now());
     }
 
-    /// A file was closed, replaced or removed.
+    /// Records that a file was closed, replaced or removed.
     pub(super) fn ended(&mut self, file: &Path) {
         self.0.remove(file);
     }
 
-    /// The files that are being written.
+    /// The files being written.
     pub(super) fn files(&self) -> BTreeSet<PathBuf> {
         self.0.keys().cloned().collect()
     }
 
-    /// When the first of them has rested long enough.
+    /// When the first of them will have rested long enough.
     pub(super) fn rests(&mut self) -> Option<Instant> {
         self.0.values().min().map(|changed| *changed + REST)
     }
 
-    /// Takes those that have rested for finished.
+    /// Treats files that have rested long enough as finished.
     pub(super) fn forget_rested(&mut self, now: Instant) {
         self.0.retain(|_, changed| *changed + REST > now);
     }

@@ -1,4 +1,4 @@
-//! The rows of a private document, each for itself.
+//! Parses the rows of a private document one by one.
 
 use super::{PrivateDocument, PrivateExtension, PublicService, PublicServicePort};
 use crate::bundle::Fingerprint;
@@ -12,13 +12,14 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 use std::collections::BTreeSet;
 
-/// Rows are read one by one, so that a bad one is that row's matter.
+/// Rows are parsed one by one, so that a bad row does not affect the others.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Read<'a> {
     #[serde(borrow, default)]
     ingress_gateways: Option<Vec<&'a RawValue>>,
-    // The outer Option is whether the key is there: DKP writes `null` for a cluster that offers nothing.
+    // The outer Option says whether the key is there: DKP writes `null` for a cluster that offers
+    // nothing.
     #[serde(borrow, default, deserialize_with = "present")]
     public_services: Option<Option<Vec<&'a RawValue>>>,
     #[serde(borrow, default)]
@@ -29,7 +30,7 @@ fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: 
     T::deserialize(deserializer).map(Some)
 }
 
-/// Ports are read as whatever they are, so that the message says what was found in place of a port.
+/// Ports are read as any JSON value, so that the message can say what was found instead of a port.
 #[derive(Deserialize)]
 struct ReadGateway {
     address: String,
@@ -250,7 +251,8 @@ impl Reader<'_> {
         })
     }
 
-    /// A host that is dropped here is expected to answer as the gateway, so that its calls fail and nobody else is believed.
+    /// For a host that is dropped here, the gateway is expected to answer. So its calls fail, and
+    /// no other server is trusted.
     fn hosts(&mut self, texts: &[String]) -> Vec<Hostname> {
         let mut hosts = BTreeSet::new();
         for (place, text) in texts.iter().enumerate() {
@@ -325,7 +327,8 @@ fn port(body: &[u8], row: &RawValue) -> Result<PublicServicePort, String> {
     }
 }
 
-/// `row` is a part of `body`, which is what the reader of a message has before him.
+/// Reads a row. `row` is a part of `body`, and positions in messages refer to `body`, which the
+/// operator has.
 fn parse_row<'a, T: Deserialize<'a>>(body: &[u8], row: &'a RawValue) -> Result<T, String> {
     let text = row.get().as_bytes();
     read_object(text).map_err(|error| error.within(body, text).to_string())
@@ -337,7 +340,7 @@ fn parse_port(port: &Value) -> Result<ServicePort, String> {
     number.and_then(ServicePort::new).ok_or_else(expected)
 }
 
-/// A DNS label (RFC 1123): how Kubernetes names Service ports.
+/// Returns true for a DNS label (RFC 1123), which is how Kubernetes names Service ports.
 pub(crate) fn is_port_name(name: &str) -> bool {
     let inner = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-');
     (1..=63).contains(&name.len()) && name.bytes().all(inner) && !name.starts_with('-') && !name.ends_with('-')

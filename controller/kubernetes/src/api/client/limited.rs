@@ -1,11 +1,13 @@
-//! No request to the API server waits for ever.
+//! Limits the time of every request to the API server.
 //!
-//! A connection can die without a word: packets are dropped, a load balancer forgets it, the server stops in the middle. Then a request
-//! on it waits until the kernel gives up, which takes up to fifteen minutes. So each request has a limit, to the last byte of its answer;
-//! of a watch, whose answer has no last byte, to the first. Who follows a watch has a limit of its own for silence.
+//! A connection can die silently: packets are dropped, a load balancer forgets it, the server
+//! hangs. Then a request waits until the kernel gives up, which takes up to fifteen minutes. So
+//! each request has a time limit, until the last byte of its answer. The limit of a watch, whose
+//! answer does not end, is for the first byte. Whoever follows a watch has its own limit for
+//! silence.
 //!
-//! A request without an answer casts suspicion on all connections that are kept open, as they go the same way. They are given up,
-//! and the next request makes a new one.
+//! A request without an answer makes all open connections suspect, because they use the same path.
+//! They are dropped, and the next request opens a new one.
 
 use axum::body::{Body as AnswerBody, to_bytes};
 use futures_util::future::BoxFuture;
@@ -20,14 +22,16 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tower::{BoxError, Service};
 
-/// How long a write may take. Longer than a webhook may by default (10 s), so that the API server can say which one does not answer.
+/// The time limit for a write. It exceeds a webhook's default limit (10 s), so that the API server
+/// can name a webhook that does not answer.
 pub(crate) const WRITE: Duration = Duration::from_secs(15);
-/// How long anything else may take: a page of a list may be megabytes.
+/// The time limit for all other requests: a page of a list may have megabytes.
 pub(crate) const READ: Duration = Duration::from_secs(30);
-/// Who gives up earlier than this is in a hurry, and says nothing about the connection.
+/// A request that is dropped earlier than this says nothing about the connection: its caller was in
+/// a hurry.
 const SUSPICIOUS: Duration = Duration::from_secs(1);
 
-/// There was no answer in time.
+/// The error of a request without an answer in time.
 #[derive(Debug)]
 pub(crate) struct NoAnswer(Duration);
 
@@ -39,10 +43,10 @@ impl fmt::Display for NoAnswer {
 
 impl std::error::Error for NoAnswer {}
 
-/// A way to the API server on which each request ends.
+/// A connection to the API server on which each request ends.
 pub(super) struct Limited {
     way: Client,
-    /// Makes a way without connections that are open already.
+    /// Creates a client without open connections.
     open: Box<dyn FnMut() -> Option<Client> + Send>,
     suspect: Arc<AtomicBool>,
 }
@@ -79,7 +83,7 @@ impl Service<Request<Body>> for Limited {
     }
 }
 
-/// The whole answer; of a watch, its head.
+/// Reads the whole answer; of a watch only the head.
 async fn whole(way: &Client, request: Request<Body>) -> Result<Response<AnswerBody>, BoxError> {
     let has_an_end = !is_watch(&request);
     let (head, body) = way.send(request).await?.into_parts();
@@ -94,7 +98,7 @@ fn is_watch(request: &Request<Body>) -> bool {
     request.uri().query().is_some_and(|query| query.split('&').any(|pair| matches!(pair, "watch=true" | "watch=1")))
 }
 
-/// A request that has no answer yet.
+/// A request without an answer so far.
 struct Unanswered {
     since: Option<Instant>,
     suspect: Arc<AtomicBool>,

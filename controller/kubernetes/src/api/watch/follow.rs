@@ -1,8 +1,9 @@
-//! Listing and watching, again and again.
+//! Lists and watches, again and again.
 //!
-//! A watch that ends at its time goes on from where it was. One that ends before, however politely, is a sign that the API server was
-//! restarted or lost sight of its data, which may be older ones by then; so everything is listed again. The `watcher` of kube-runtime
-//! goes on from the last version in both cases, and shows neither the version of a list nor bookmarks.
+//! A watch that ends at its normal time resumes where it was. A watch that ends earlier, however
+//! politely, is a sign that the API server restarted or lost its data, which may then be older. So
+//! everything is listed again. The `watcher` of kube-runtime resumes from the last version in both
+//! cases, and exposes neither the version of a list nor bookmarks.
 
 use super::state::Difference;
 use super::{Key, Version, Watched};
@@ -15,20 +16,21 @@ use std::convert::Infallible;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
-/// How long the API server may keep a watch open. It is also how long a connection that died silently goes unnoticed.
+/// How long the API server may keep a watch open, and how long a silently dead connection can go
+/// unnoticed.
 pub(super) const WATCH: Duration = Duration::from_secs(60);
-/// How much earlier or later than that a watch may end at its time.
+/// The tolerance within which a watch counts as ended at its normal time.
 const MARGIN: Duration = Duration::from_secs(5);
-/// How many objects are listed by one request.
+/// How many objects one request lists.
 const PAGE: u32 = 500;
-/// After a watch of this length the next pause is a short one again.
+/// After a watch of this length, the pauses start short again.
 const STEADY: Duration = Duration::from_secs(10);
 
 /// Why everything is listed again.
 pub(super) enum Again {
-    /// Something went wrong.
+    /// A request failed.
     Failed(kube::Error),
-    /// The watch ended before its time, or is too old to go on from.
+    /// The watch ended before its time, or is too old to resume.
     Interrupted,
     /// Versions went back.
     RolledBack,
@@ -40,7 +42,7 @@ impl From<kube::Error> for Again {
     }
 }
 
-/// Runs for ever.
+/// Runs forever.
 pub(super) async fn follow<T: Clone + PartialEq + Send + 'static>(watched: Watched<T>) -> Infallible {
     let mut tries = 0;
     loop {
@@ -65,15 +67,16 @@ pub(super) async fn follow<T: Clone + PartialEq + Send + 'static>(watched: Watch
     }
 }
 
-/// The pauses between tries: from a quarter of a second to 5 s. An API server that is back is noticed soon, and the number of
-/// watches is small.
+/// The pause before a retry: from a quarter of a second to about 4 s. So the return of an API
+/// server is noticed soon, and there are few watches.
 fn pause(tries: u32) -> Duration {
     backoff(Duration::from_millis(250), Duration::from_secs(4), tries + 1)
         + Duration::from_millis(fastrand::u64(0..250))
 }
 
 impl<T: Clone + PartialEq + Send + 'static> Watched<T> {
-    /// Ready when it was noticed that data went back, here or by another watch, after the last list.
+    /// Waits until a rollback is detected that came after the last list, by this watch or another
+    /// one.
     async fn rolled_back(&self) {
         let known = self.lock().rollbacks;
         self.0.watch.rollbacks.more_than(known).await;
@@ -96,7 +99,7 @@ impl<T: Clone + PartialEq + Send + 'static> Watched<T> {
         }
     }
 
-    /// Lists everything, and returns the version that it is of.
+    /// Lists everything; returns the version of the list.
     async fn list(&self) -> Result<String, Again> {
         let mut parameters = ListParams {
             label_selector: self.0.watch.config.label_selector.clone(),
@@ -130,7 +133,8 @@ impl<T: Clone + PartialEq + Send + 'static> Watched<T> {
         self.works();
     }
 
-    /// Takes what a watch reports until it ends at its time; returns the version to go on from.
+    /// Takes the reports of a watch until it ends at its normal time; returns the version from
+    /// which to resume.
     async fn take(
         &self,
         events: impl Stream<Item = kube::Result<WatchEvent<DynamicObject>>>,
@@ -139,7 +143,7 @@ impl<T: Clone + PartialEq + Send + 'static> Watched<T> {
         pin_mut!(events);
         let began = Instant::now();
         loop {
-            // Who hears nothing for longer than a watch may last has no connection.
+            // Silence for longer than a watch may last means that the connection is dead.
             let Ok(event) = timeout(WATCH + MARGIN, events.next()).await else { return Err(Again::Interrupted) };
             match event {
                 Some(event) => version = self.event(event?)?,
@@ -149,7 +153,7 @@ impl<T: Clone + PartialEq + Send + 'static> Watched<T> {
         }
     }
 
-    /// Takes one report, and returns its version.
+    /// Takes one report; returns its version.
     pub(super) fn event(&self, event: WatchEvent<DynamicObject>) -> Result<String, Again> {
         let (version, object) = match event {
             WatchEvent::Bookmark(bookmark) => (bookmark.metadata.resource_version, None),

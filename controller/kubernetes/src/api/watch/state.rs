@@ -1,22 +1,25 @@
-//! What is known of one kind, and what a report of the watch or the answer to a write changes in it.
+//! The known objects of one kind, and how reports of the watch and answers to writes change them.
 //!
-//! Answers and the watch overtake each other. The watch reports in the order of versions, so an answer that is no newer than the last
-//! report tells nothing new, and a report that is older than an answer is its echo or was overtaken. A deletion has no version in its
-//! answer; until the watch reports it, whatever the watch says of that object is from before.
+//! Answers and reports may overtake each other. The watch reports in the order of versions. So an
+//! answer that is not newer than the last report contains nothing new, and a report that is older
+//! than an answer is its echo or was overtaken.
+//!
+//! The answer to a deletion has no version. Until the watch reports the deletion, all reports about
+//! the object are from before it.
 
 use super::{Key, Version, Watch};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What is known.
+/// The known objects.
 pub(super) struct State<T> {
     objects: BTreeMap<Key, Entry<T>>,
-    /// What was deleted, and is not reported as such yet.
+    /// What was deleted, but is not reported as deleted yet.
     deleting: BTreeSet<Key>,
-    /// Up to where the watch has reported.
+    /// The version up to which the watch has reported.
     reported: Version,
     lists: u64,
     listed: bool,
-    /// The number of rollbacks that what is listed comes after.
+    /// The number of rollbacks before the last list.
     pub(super) rollbacks: u64,
     is_news: fn(&T, &T) -> bool,
     pub(super) failure: Option<String>,
@@ -27,13 +30,13 @@ struct Entry<T> {
     kept: T,
 }
 
-/// When a write was sent.
+/// The moment at which a write was sent, counted in lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sent {
     lists: u64,
 }
 
-/// What is different.
+/// How much a change matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Difference {
     None,
@@ -94,7 +97,8 @@ impl<T: Clone + PartialEq> State<T> {
         self.reported
     }
 
-    /// Puts a whole list in place at once, so that nobody sees a half of it. The first one is news, also when it is empty.
+    /// Replaces all objects at once, so that nobody sees half a list. The first list is news, even
+    /// if it is empty.
     pub(super) fn replace(&mut self, new: BTreeMap<Key, (Version, T)>, version: Version) -> Difference {
         let entry = |(key, (version, kept))| (key, Entry { version, kept });
         let before = std::mem::replace(&mut self.objects, new.into_iter().map(entry).collect());
@@ -110,21 +114,21 @@ impl<T: Clone + PartialEq> State<T> {
         keys.map(difference).max().unwrap_or(Difference::None)
     }
 
-    /// The versions that are known are of a past that is lost. What is known stays until there is a new list.
+    /// The known versions belong to a lost past. The known objects stay until there is a new list.
     pub(super) fn rolled_back(&mut self, rollbacks: u64) {
         self.rollbacks = rollbacks;
         self.reported = Version::default();
         self.listed = false;
-        // An answer to what was sent before is of that past too.
+        // Answers to earlier writes belong to the lost past too.
         self.lists += 1;
     }
 
-    /// The watch has reported up to here.
+    /// The watch has reported everything up to this version.
     pub(super) fn bookmark(&mut self, version: Version) {
         self.reported = version;
     }
 
-    /// The watch says that an object is as follows.
+    /// The watch reports an object.
     pub(super) fn reports(&mut self, key: Key, version: Version, kept: T) -> Difference {
         self.reported = version;
         let is_from_before = self.objects.get(&key).is_some_and(|entry| version.is_before(entry.version));
@@ -134,12 +138,12 @@ impl<T: Clone + PartialEq> State<T> {
         self.put(key, version, kept)
     }
 
-    /// The watch says that an object is gone.
+    /// The watch reports a deletion.
     pub(super) fn reports_deletion(&mut self, key: &Key, version: Version) -> Difference {
         self.reported = version;
         self.deleting.remove(key);
         if self.objects.get(key).is_some_and(|entry| version.is_before(entry.version)) {
-            // It is another one by now.
+            // Another object has the name by now.
             return Difference::None;
         }
         let before = self.objects.remove(key);
@@ -150,7 +154,7 @@ impl<T: Clone + PartialEq> State<T> {
         Sent { lists: self.lists }
     }
 
-    /// A write was answered so. What it was meant to do is no difference.
+    /// Takes the answer to a write. The change that the write intended is not a difference.
     pub(super) fn wrote(
         &mut self,
         sent: Sent,
@@ -159,7 +163,8 @@ impl<T: Clone + PartialEq> State<T> {
         kept: T,
         is_meant: impl FnOnce(&T) -> bool,
     ) -> Difference {
-        // What was listed meanwhile may be from before or from after; the watch goes on from there, and says.
+        // A list in between may be older or newer than the write; the watch resumes from it and
+        // reports the write.
         if sent.lists != self.lists || !self.listed || version.is_within(self.reported) {
             return Difference::None;
         }
@@ -173,7 +178,7 @@ impl<T: Clone + PartialEq> State<T> {
         }
     }
 
-    /// An object was deleted by a write. If it is known no more, the watch was faster.
+    /// Records a deletion by a write. If the object is already unknown, the watch was faster.
     pub(super) fn deleted(&mut self, key: &Key, is_it: impl FnOnce(&T) -> bool) {
         if self.get(key).is_some_and(is_it) {
             self.objects.remove(key);
@@ -205,7 +210,7 @@ mod tests {
         Version::parse(&number.to_string())
     }
 
-    /// What was listed at version 10: `a`, written at 5.
+    /// A list at version 10 with `a`, written at version 5.
     fn listed() -> State<(u8, u8)> {
         let mut state = State::of(is_news, 0);
         let list = BTreeMap::from([(key("a"), (version(5), (1, 1)))]);

@@ -1,4 +1,4 @@
-//! Watches of the stand-in for an API server.
+//! Tests watches against the fake API server.
 
 use super::follow::WATCH;
 use super::{Key, Rollbacks, Watch, Watched};
@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
-/// What is kept of a ConfigMap: a field that is news and one that is not.
+/// What is kept of a ConfigMap: a field whose changes are news, and one whose changes are not.
 type Kept = (String, String);
 
 fn keep(object: DynamicObject) -> Kept {
@@ -70,7 +70,7 @@ impl Rig {
         Watched::start(watch, tasks)
     }
 
-    /// Waits, for an hour of the paused clock at most.
+    /// Waits for at most an hour of the paused clock.
     async fn until(&self, holds: impl Fn(&Self) -> bool) {
         let wait = async {
             while !holds(self) {
@@ -93,7 +93,8 @@ impl Rig {
         self.server.calls(|call| call.verb == Verb::List)
     }
 
-    /// Writes `other` of `x` as the writer does, while the watch says nothing; `meanwhile` happens before the answer is taken.
+    /// Writes `other` of `x` as the writer does, while the watch is silent; `meanwhile` happens
+    /// before the answer is taken.
     async fn write(&self, meanwhile: impl AsyncFnOnce()) {
         let api = Kind::ConfigMap.within(&self.server.client(), "a");
         let patch = Patch::Merge(json!({ "data": { "other": "ours" } }));
@@ -269,7 +270,7 @@ async fn what_the_server_says_is_the_failure() {
     assert!(!watched.is_listed());
 }
 
-/// The server goes back to where it was before `x` was edited and `y` made, and a little happens from there.
+/// Restores the state before `x` was edited and `y` created; then a little happens.
 async fn restore(rig: &Rig) {
     let snapshot = rig.server.snapshot();
     for edit in 2..20 {
@@ -308,7 +309,7 @@ async fn a_restore_that_others_notice_is_one_for_a_watch_that_is_still_open() {
     assert_eq!((rig.kept("x").unwrap().0.as_str(), rig.kept("y"), rig.kept("z").is_some()), ("1", None, true));
 }
 
-/// Watches that an API server keeps open over a restore tell of versions from before.
+/// Watches that an API server keeps open during a restore report versions from before.
 #[tokio::test(start_paused = true)]
 async fn a_report_from_before_is_a_restore() {
     let rig = Rig::new().await;

@@ -1,34 +1,35 @@
-//! Resource versions, and noticing that they went back.
+//! Resource versions, and detecting that they went back.
 //!
-//! Within one kind a version that is written later is a larger number; Kubernetes says so since 1.35, and its storage has always done so.
-//! So a smaller one after a larger one means that the data went back: etcd was restored from a snapshot. A watch that goes on from a
-//! version of the lost past gets nothing, without any error, until versions have grown beyond it.
+//! Within one kind, a later write has a larger version. Kubernetes guarantees this since 1.35, and
+//! its storage has always worked this way. So a smaller version after a larger one means that the
+//! data went back: etcd was restored from a snapshot. A watch that resumes from a version of the
+//! lost past gets nothing, and no error, until versions have grown beyond it.
 
 use kube::ResourceExt;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// A resource version. One that is no number is neither older nor newer than any other.
+/// A resource version. One that is not a number is neither older nor newer than any other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Version(Option<u64>);
 
 impl Version {
-    /// Reads one.
+    /// Parses a version.
     pub(crate) fn parse(text: &str) -> Self {
         Self(text.parse().ok())
     }
 
-    /// That of an object.
+    /// The version of an object.
     pub(crate) fn of(object: &impl ResourceExt) -> Self {
         object.resource_version().map_or(Self(None), |version| Self::parse(&version))
     }
 
-    /// Whether this one is certainly older than that.
+    /// Returns true if this version is certainly older than `that`.
     pub(crate) fn is_before(self, that: Self) -> bool {
         self.0.zip(that.0).is_some_and(|(this, that)| this < that)
     }
 
-    /// Whether this one is certainly not newer than that.
+    /// Returns true if this version is certainly not newer than `that`.
     pub(super) fn is_within(self, that: Self) -> bool {
         self.0.zip(that.0).is_some_and(|(this, that)| this <= that)
     }
@@ -39,13 +40,13 @@ impl Version {
 pub struct Rollbacks(Arc<watch::Sender<u64>>);
 
 impl Rollbacks {
-    /// The number.
+    /// The number of rollbacks.
     pub(crate) fn count(&self) -> u64 {
         *self.0.borrow()
     }
 
-    /// Takes that they went back; `known` is the number that the caller knows of, so that what several notice is counted once. Returns the
-    /// number now.
+    /// Records a rollback; returns the new number. `known` is the number that the caller knows, so
+    /// that a rollback which several callers detect counts once.
     pub(crate) fn noticed(&self, known: u64, what: &str) -> u64 {
         let news = self.0.send_if_modified(|count| {
             let news = *count == known;
@@ -61,9 +62,9 @@ impl Rollbacks {
         self.count()
     }
 
-    /// Ready when it is another number than `known`.
+    /// Waits until the number differs from `known`.
     pub(super) async fn more_than(&self, known: u64) {
-        // The sender is here, so there is no end.
+        // `self` owns the sender, so the channel never closes.
         let _ = self.0.subscribe().wait_for(|count| *count != known).await;
     }
 }

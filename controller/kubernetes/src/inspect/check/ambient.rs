@@ -1,5 +1,6 @@
-//! Ambient clients: ztunnel can hold no call to a peer's roots, so it must refuse those to imports, and the form of the ServiceEntries makes it do
-//! so (`sinks::imports`). Who is concerned, and whether sidecars of this mesh take that form.
+//! Ambient clients. ztunnel cannot hold a call to a peer's roots, so it must refuse calls to
+//! imports. The form of the ServiceEntries makes it do so (`sinks::imports`). These checks find the
+//! affected clients, and whether sidecars of this mesh accept that form.
 
 use super::facts::{AmbientClients, Facts, Istiod, is};
 use super::report::Check;
@@ -9,7 +10,7 @@ use serde_json::Value;
 
 pub(super) const CLIENTS: &str = "the workloads that may call imports have sidecars";
 
-/// Names those whose calls are refused.
+/// Names the clients whose calls are refused.
 pub(super) fn clients(snapshot: &Snapshot, facts: &Facts) -> Check {
     let found = match &facts.mesh.ambient {
         Ok(found) => found,
@@ -39,7 +40,7 @@ fn named(AmbientClients { namespaces, pods }: &AmbientClients) -> String {
 
 pub(super) const NETWORKS: &str = "istiod tells proxies of the peers' gateways";
 
-/// The peers' gateways are in a network of their own, without a network gateway.
+/// Checks that proxies see the network of the peers' gateways, which has no network gateway.
 pub(super) fn networks(config: &Value, istiods: &[Istiod]) -> Check {
     const VARIABLE: &str = "AMBIENT_ENABLE_MULTI_NETWORK";
     const VIEW: &str = "ISTIO_META_REQUESTED_NETWORK_VIEW";

@@ -1,11 +1,11 @@
-//! The API server, and the kinds that it must have.
+//! Checks the API server, and the kinds that it must serve.
 
 use super::facts::{Api, Facts, Served};
 use super::report::{Check, Section};
 use crate::api::kind::Kind;
 use jiff::SignedDuration;
 
-/// From this difference on, clocks are worth a look.
+/// The difference of clocks from which there is a warning.
 const CLOCKS: SignedDuration = SignedDuration::from_secs(5);
 
 const OURS: &[Kind] = &[Kind::IstioFederation, Kind::FederationPolicy];
@@ -18,7 +18,7 @@ const ISTIOS: &[Kind] = &[
     Kind::VirtualService,
 ];
 
-/// All kinds that must be served.
+/// All kinds that the API server must serve.
 pub(super) fn kinds() -> impl Iterator<Item = Kind> {
     OURS.iter().chain(ISTIOS).copied()
 }
@@ -50,7 +50,7 @@ pub(super) fn section(facts: &Facts) -> Section {
 
 const TITLE: &str = "the API server answers";
 
-/// Ages are told by clocks, so this machine's must agree with the cluster's.
+/// Ages are computed from clocks, so this machine's clock must agree with the cluster's.
 fn clocks(api: &Api) -> Check {
     const TITLE: &str = "this machine's clock agrees with the API server's";
     match api.ahead {

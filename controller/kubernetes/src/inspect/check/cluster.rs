@@ -1,4 +1,4 @@
-//! What this cluster is to its peers.
+//! Checks what this cluster offers to its peers.
 
 use super::report::{Check, Section};
 use crate::inspect::snapshot::Snapshot;
@@ -7,7 +7,8 @@ use fedgate_federation::credentials::CertificateRole;
 use fedgate_federation::{Finding, FindingReason, Severity};
 use jiff::{SignedDuration, Timestamp};
 
-/// From this remaining time on, a root is worth a look: a new one takes its time to get to all peers.
+/// The remaining validity of a root below which there is a warning: a new root needs time to reach
+/// all peers.
 const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 pub(super) fn section(snapshot: &Snapshot, now: Timestamp) -> Section {
@@ -106,7 +107,7 @@ fn missing(in_force: &InForce, reason: FindingReason) -> Option<&Finding> {
     in_force.federation.findings.iter().find(|finding| finding.reason == reason)
 }
 
-/// Everything else that is in error, peers apart: they have their own sections.
+/// All other errors, except those of peers, which have their own sections.
 fn objects(in_force: &InForce) -> Check {
     const TITLE: &str = "no exported Service and no policy is in error";
     let shown_elsewhere = ["IstioFederation", "Cluster", "ConfigMap"];

@@ -1,4 +1,4 @@
-//! Whether a controller leads.
+//! Checks whether a controller leads.
 
 use super::facts::Facts;
 use super::report::{Check, Section};
@@ -23,7 +23,7 @@ pub(super) fn section(facts: &Facts) -> Section {
     Section { name, checks }
 }
 
-/// Without a leader the gateway goes on with what it has, and nothing new is learned or written.
+/// Without a leader the gateway keeps what it has, and nothing new is learned or written.
 fn leads(snapshot: &Snapshot, namespace: &str, now: Timestamp) -> Check {
     const TITLE: &str = "one replica leads";
     let spec = snapshot.lease.as_ref().and_then(|lease| lease.spec.as_ref());
@@ -38,7 +38,7 @@ fn leads(snapshot: &Snapshot, namespace: &str, now: Timestamp) -> Check {
     let (Some(holder), Some(renewed)) = (holder, renewed) else {
         return failed(format!("nobody holds the Lease {namespace}/{LEASE}"));
     };
-    // Behind the Pod's name stands what makes each process another one.
+    // The part behind the Pod's name distinguishes processes.
     let pod = holder.rsplit_once('_').map_or(holder, |(pod, _)| pod);
     let age = now.duration_since(renewed.0);
     match age <= SignedDuration::try_from(DURATION).unwrap_or(SignedDuration::MAX) {

@@ -1,4 +1,4 @@
-//! What was found in a cluster, before anybody judges it.
+//! What was found in a cluster, before it is judged.
 
 use crate::api::kind::Kind;
 use crate::api::watch::Key;
@@ -8,41 +8,41 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// One thing that the controller must be allowed.
+/// A permission that the controller needs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Need {
-    /// What the namespace is to fedgate.
+    /// The role of the namespace.
     pub place: Place,
-    /// The namespace; `None`: the whole cluster.
+    /// The namespace; `None` for the whole cluster.
     pub namespace: Option<String>,
-    /// The group; empty for the core one.
+    /// The API group; empty for the core group.
     pub group: &'static str,
     /// The plural.
     pub resource: &'static str,
     /// For example `status`; empty for the object itself.
     pub subresource: &'static str,
-    /// The one object that is needed; `None`: all.
+    /// The name of the only object that is needed; `None` for all.
     pub name: Option<&'static str>,
     /// For example `list`.
     pub verb: &'static str,
 }
 
-/// What a namespace is to fedgate.
+/// The role of a namespace for fedgate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Place {
-    /// Not one namespace: the whole cluster.
+    /// The whole cluster instead of a namespace.
     Cluster,
-    /// fedgate's own.
+    /// fedgate's own namespace.
     Own,
-    /// The gateway's.
+    /// The gateway's namespace.
     Gateway,
-    /// That of the imports.
+    /// The namespace of imports.
     Imports,
-    /// The mesh's root.
+    /// The mesh's root namespace.
     Root,
 }
 
-/// Whether a value is that word, in whatever case.
+/// Returns true if a value is this word, ignoring case.
 pub(super) fn is(value: Option<&str>, expected: &str) -> bool {
     value.is_some_and(|value| value.eq_ignore_ascii_case(expected))
 }
@@ -51,17 +51,17 @@ pub(super) fn is(value: Option<&str>, expected: &str) -> bool {
 pub(crate) struct Facts {
     /// fedgate's namespace.
     pub namespace: String,
-    /// The controller's ServiceAccount, in that namespace.
+    /// The controller's ServiceAccount in that namespace.
     pub service_account: String,
-    /// The time by the API server's clock, if it told it.
+    /// The time by the API server's clock, if known.
     pub now: Timestamp,
-    /// The API server; `Err`: why it cannot be asked.
+    /// The API server; `Err` says why it cannot be asked.
     pub api: Result<Api, String>,
-    /// What the controller needs, and whether it may; `Err`: why that cannot be asked.
+    /// What the controller needs, and whether it is allowed; `Err` says why that cannot be asked.
     pub permissions: Result<Vec<(Need, bool)>, String>,
-    /// What is in force; `Err`: why that cannot be told.
+    /// What is in force; `Err` says why that is unknown.
     pub snapshot: Result<Snapshot, String>,
-    /// What the gateway's Pods say.
+    /// What the gateway's Pods report.
     pub pods: Pods,
     /// The mesh's control plane.
     pub mesh: Mesh,
@@ -74,7 +74,8 @@ pub(crate) struct Facts {
 pub(crate) struct Api {
     /// Its version.
     pub version: String,
-    /// How far this machine's clock is before its clock; `None` when it does not tell the time.
+    /// How far this machine's clock is ahead of the API server's; `None` if the API server does not
+    /// send the time.
     pub ahead: Option<SignedDuration>,
     /// How each kind is served.
     pub kinds: BTreeMap<Kind, Served>,
@@ -83,13 +84,13 @@ pub(crate) struct Api {
 /// How a kind is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Served {
-    /// In the version that is used.
+    /// In the version that we use.
     Yes,
-    /// Not in the version that is used. Those in which the group is served.
+    /// Not in the version that we use; the versions in which the group is served.
     No(Vec<String>),
 }
 
-/// The gateway's Pods, by name; `Err`: why they cannot be listed.
+/// The gateway's Pods, by name; `Err` says why they cannot be listed.
 pub(crate) type Pods = Result<BTreeMap<String, Pod>, String>;
 
 /// A Pod of the gateway.
@@ -97,9 +98,9 @@ pub(crate) type Pods = Result<BTreeMap<String, Pod>, String>;
 pub(crate) struct Pod {
     /// Whether it takes traffic.
     pub ready: bool,
-    /// What it says of its filter's table; `Err`: why it cannot be asked.
+    /// What it reports of its filter's table; `Err` says why it cannot be asked.
     pub table: Result<Gauges, String>,
-    /// The image of Istio's proxy in it.
+    /// The image of its Istio proxy.
     pub proxy: Option<String>,
     /// Istio's revision.
     pub revision: Option<String>,
@@ -108,31 +109,31 @@ pub(crate) struct Pod {
 /// The mesh's control plane.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Mesh {
-    /// The mesh's configuration; `Err`: why it cannot be read.
+    /// The mesh's configuration; `Err` says why it cannot be read.
     pub config: Result<Value, String>,
-    /// The istiods; `Err`: why they cannot be listed.
+    /// The istiods; `Err` says why they cannot be listed.
     pub istiods: Result<Vec<Istiod>, String>,
-    /// Who has ztunnel in place of a sidecar; `Err`: why that cannot be told.
+    /// The clients that have ztunnel instead of a sidecar; `Err` says why they are unknown.
     pub ambient: Result<AmbientClients, String>,
 }
 
 /// What is in ambient mode.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct AmbientClients {
-    /// Namespaces.
+    /// Namespaces in ambient mode.
     pub namespaces: BTreeSet<String>,
-    /// Other namespaces, which have Pods that are.
+    /// Other namespaces that have Pods in ambient mode.
     pub pods: BTreeSet<String>,
 }
 
 impl AmbientClients {
-    /// From the namespaces with the label, and the namespaces of the Pods with it.
+    /// From the namespaces with the label, and the namespaces of Pods with the label.
     pub(crate) fn new(namespaces: BTreeSet<String>, pods: BTreeSet<String>) -> Self {
         let pods = pods.difference(&namespaces).cloned().collect();
         Self { namespaces, pods }
     }
 
-    /// Whether nothing is.
+    /// Returns true if nothing is in ambient mode.
     pub(crate) fn is_empty(&self) -> bool {
         self.namespaces.is_empty() && self.pods.is_empty()
     }
@@ -145,18 +146,19 @@ pub(crate) struct Istiod {
     pub name: String,
     /// The image of its first container.
     pub image: String,
-    /// The environment of that container, as far as it stands in the Deployment.
+    /// The environment of that container, as far as the Deployment spells it out.
     pub environment: BTreeMap<String, String>,
 }
 
-/// The objects of the kinds and in the namespaces that fedgate writes to; `Err`: why they cannot be listed.
+/// The objects of the kinds and in the namespaces that fedgate writes to; `Err` says why they
+/// cannot be listed.
 pub(crate) type Written = Result<BTreeMap<(Kind, Key), Owned>, String>;
 
-/// Whose an object is.
+/// The owner of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Owned {
-    /// This fedgate's.
+    /// This fedgate.
     Ours,
-    /// Somebody else's.
+    /// Someone else.
     Foreign,
 }

@@ -1,4 +1,4 @@
-//! What the gateway is given, and what it has.
+//! Checks what the gateway gets, and what it has.
 
 use super::facts::{Pod, Pods, Written};
 use super::imports::written_check;
@@ -35,7 +35,7 @@ fn objects(snapshot: &Snapshot, written: &Written) -> Check {
     written_check("gateway-written", title, wanted.into(), written, String::new)
 }
 
-/// That of the cluster is the one that the objects make.
+/// The table in the cluster must be the one that results from the objects.
 fn table(snapshot: &Snapshot) -> Check {
     const TITLE: &str = "the table is the one that the objects make";
     let in_force = &snapshot.in_force;

@@ -1,4 +1,5 @@
-//! What the mesh is given: for each imported host a ServiceEntry and a DestinationRule, and an EnvoyFilter that binds it, with others, to its owner's roots.
+//! Checks the objects of imports. Each imported host needs a ServiceEntry, a DestinationRule, and
+//! an EnvoyFilter, shared with other hosts, that binds it to its owner's roots.
 
 use super::facts::{Owned, Written};
 use super::report::{Check, Section};
@@ -25,7 +26,7 @@ pub(super) fn section(snapshot: &Snapshot, written: &Written) -> Section {
     Section { name: "imports".to_owned(), checks: vec![check] }
 }
 
-/// Whether all of `wanted` are there and ours.
+/// Checks that all of `wanted` exist and are ours.
 pub(super) fn written_check(
     name: &'static str,
     title: &str,

@@ -1,4 +1,4 @@
-//! Whether the mesh is one that this can work in.
+//! Checks whether fedgate can work in this mesh.
 
 use super::ambient;
 use super::facts::{Facts, Istiod, is};
@@ -41,7 +41,7 @@ pub(super) fn section(snapshot: &Snapshot, facts: &Facts) -> Section {
     Section { name, checks }
 }
 
-/// The version that an image's tag says, for example `…/proxyv2:1.29.1-distroless`.
+/// The version in an image's tag, for example `…/proxyv2:1.29.1-distroless`.
 fn version_of(image: &str) -> Option<Version> {
     let (_, tag) = image.split('@').next()?.rsplit_once(':')?;
     let mut numbers = tag.split(['.', '-']);
@@ -81,7 +81,7 @@ fn trust_domain(config: &Value, snapshot: &Snapshot) -> Check {
 
 const OUTBOUND: &str = "imports can be called under the mesh's outbound traffic policy";
 
-/// Imports are ServiceEntries, which are in the registry.
+/// Imports are ServiceEntries, so they are in the registry and any policy allows them.
 fn outbound(config: &Value) -> Check {
     let policy = config["outboundTrafficPolicy"]["mode"].as_str().unwrap_or("ALLOW_ANY");
     Check::ok("outbound-policy", OUTBOUND, policy)

@@ -1,17 +1,19 @@
-//! `fedgate check`: whether everything is there that a federation needs, and what to do about what is not.
+//! `fedgate check`: checks whether a cluster has everything that a federation needs, and says what
+//! to do about failures.
 //!
-//! [`gather()`] asks the API server for [`Facts`]; [`judge`] makes lines of them, without asking anybody. What happens between
-//! this cluster and a peer is taken from what the controller found: it is at the right place to find it, and the user's machine is not.
+//! [`gather()`] asks the API server for [`Facts`]; [`judge`] turns them into checks, without any
+//! I/O. The checks of the connection between this cluster and a peer use the controller's results:
+//! the controller is in the right place to test it, the user's machine is not.
 //!
 //! | section | what it is about |
 //! | --- | --- |
-//! | [`api`] | the API server, and the kinds that it must have |
+//! | [`api`] | the API server, and the kinds that it must serve |
 //! | [`permissions`] | what the controller may do |
-//! | [`controller`] | whether one leads |
-//! | [`cluster`] | what this cluster is to its peers |
-//! | [`gateway`] | what the gateway is given, and what it has |
-//! | [`mesh`] | whether this can work in the mesh |
-//! | [`imports`] | what the mesh is given |
+//! | [`controller`] | whether a controller leads |
+//! | [`cluster`] | what this cluster offers to its peers |
+//! | [`gateway`] | what the gateway gets, and what it has |
+//! | [`mesh`] | whether fedgate can work in this mesh |
+//! | [`imports`] | the objects that imports need |
 //! | [`peers`] | each peer |
 
 mod ambient;
@@ -35,12 +37,14 @@ pub use report::{Check, Outcome, Report, Section};
 use facts::Facts;
 use kube::Client;
 
-/// Checks what `service_account` in `namespace` runs. What cannot be asked is part of the report.
+/// Checks the fedgate that runs as `service_account` in `namespace`. What cannot be asked is part
+/// of the report.
 pub async fn check(client: &Client, namespace: &str, service_account: &str) -> Report {
     judge(&gather(client, namespace, service_account).await)
 }
 
-/// All lines that there is something to say for. Without the API server, or what the controller wrote down, the later ones are missing.
+/// All checks for which there are facts. Without the API server, or without what the controller
+/// stored, the later ones are missing.
 pub(crate) fn judge(facts: &Facts) -> Report {
     let mut sections = vec![api::section(facts)];
     if facts.api.is_ok() {

@@ -1,4 +1,5 @@
-//! Each peer: what the controller found when it asked it, from the conditions that it has.
+//! Checks each peer, by its conditions, which show what the controller found when it asked the
+//! peer.
 
 use super::report::{Check, Outcome, Section, rounded};
 use crate::inspect::snapshot::Snapshot;
@@ -9,7 +10,7 @@ use jiff::Timestamp;
 
 mod hint;
 
-/// A section for each `IstioFederation`, those included that are no peers.
+/// A section for each `IstioFederation`, including those that are not peers.
 pub(super) fn sections(snapshot: &Snapshot, now: Timestamp) -> Vec<Section> {
     let federation = &snapshot.in_force.federation;
     let peers = federation.peers.iter().map(|report| peer(report, snapshot.knowledge.get(&report.peer.name), now));
@@ -22,7 +23,7 @@ pub(super) fn sections(snapshot: &Snapshot, now: Timestamp) -> Vec<Section> {
 
 const ACCEPTED: &str = "its IstioFederation is accepted";
 
-/// An object that is no peer: one that describes this cluster is as it should be.
+/// An object that is not a peer. One that describes this cluster is fine.
 fn other(condition: &Condition) -> Check {
     match condition.reason.as_str() {
         "ThisCluster" => Check::skipped("accepted", ACCEPTED, "it describes this cluster, which is no peer of itself"),
@@ -38,7 +39,8 @@ fn other(condition: &Condition) -> Check {
 fn peer(report: &PeerReport, knowledge: Option<&PeerKnowledge>, now: Timestamp) -> Section {
     let mut checks = Vec::new();
     for condition in &report.conditions {
-        // What is asked second is not judged while the first is bad: it fails for the same reason.
+        // The second request is not judged while the first one fails, because it fails for the same
+        // reason.
         let waits = condition.kind == ConditionType::PrivateMetadataExchangeReady
             && condition.status != ConditionStatus::True
             && checks.last().is_some_and(|check: &Check| check.outcome == Outcome::Failed);
@@ -78,7 +80,7 @@ fn line(
         ConditionType::Held => bad("metadata-believed", "what it says is believed", condition, hint::HELD),
         ConditionType::NamesRefused => bad("names", "all names that it offers are its own", condition, hint::NAMES),
         ConditionType::RowsDropped => bad("rows", "all that it offers can be used", condition, hint::ROWS),
-        // The same for all peers, and told of the table.
+        // These are the same for all peers; the section about the gateway checks the table.
         ConditionType::TableTooLarge | ConditionType::TableLoaded => return None,
         ConditionType::NetworkOverlap => bad("network", "its addresses are others than ours", condition, hint::NETWORK),
         ConditionType::ClocksDiffer => bad("peer-clock", "its clock agrees with ours", condition, hint::CLOCKS),
@@ -101,7 +103,7 @@ fn good(name: &'static str, title: &str, condition: &Condition, detail: &str, hi
     }
 }
 
-/// A condition that should be False, and can be lived with when it is not.
+/// A condition that should be False, but is only a warning if it is True.
 fn bad(name: &'static str, title: &str, condition: &Condition, hint: &str) -> Check {
     match condition.status {
         ConditionStatus::True => Check::warning(name, title, told(condition), hint),
@@ -134,7 +136,7 @@ fn stale(condition: &Condition) -> Check {
     }
 }
 
-/// What is not probed yet cannot be told.
+/// Nothing is known before the first probe.
 fn dataplane(condition: &Condition) -> Check {
     const TITLE: &str = "a gateway of it can be connected to, and is its own";
     match condition.status {
@@ -143,7 +145,7 @@ fn dataplane(condition: &Condition) -> Check {
     }
 }
 
-/// Another root of the peer may be valid, so this alone ends no call.
+/// The peer may have another valid root, so this alone breaks no call.
 fn roots_valid(condition: &Condition) -> Check {
     const TITLE: &str = "its roots are valid now";
     match condition.status {
@@ -153,7 +155,7 @@ fn roots_valid(condition: &Condition) -> Check {
     }
 }
 
-/// A peer that does not tell, as DKP's do not, is as good as any.
+/// A peer that does not acknowledge, such as a DKP cluster, is fine.
 fn acknowledged(condition: &Condition) -> Check {
     const TITLE: &str = "it has put our roots in force";
     match condition.status {

@@ -1,4 +1,5 @@
-//! What the controller may do. Its needs are written down here once more, beside `deploy/kubernetes/rbac.yaml`; a test compares the two.
+//! Checks what the controller may do. The needs are repeated here from
+//! `deploy/kubernetes/rbac.yaml`; a test compares the two.
 
 use super::facts::{Facts, Need, Place};
 use super::report::{Check, Section};
@@ -10,7 +11,8 @@ use std::collections::BTreeMap;
 
 const WATCH: &[&str] = &["list", "watch"];
 const WRITE: &[&str] = &["list", "watch", "create", "patch", "delete"];
-/// Of these only our own are watched, so that one of somebody else under a name of ours is asked for.
+/// For kinds of which only our own objects are watched, so that someone else's object with a name
+/// of ours has to be asked for.
 const LOOK: &[&str] = &["get"];
 
 /// Everything that the controller needs.

@@ -1,4 +1,5 @@
-//! What `fedgate check` says, as values: sections of lines, each with its outcome and, when it is bad, what to do.
+//! The report of `fedgate check`, as values: sections of checks, each with its outcome and, if it
+//! is bad, a hint.
 
 use jiff::SignedDuration;
 use serde::Serialize;
@@ -6,27 +7,27 @@ use serde::Serialize;
 /// Everything that was checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// In order.
+    /// The sections, in order.
     pub sections: Vec<Section>,
 }
 
-/// Lines about one thing.
+/// Checks about one subject.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Section {
-    /// What it is.
+    /// The subject.
     pub name: String,
-    /// The lines.
+    /// The checks.
     pub checks: Vec<Check>,
 }
 
-/// One line.
+/// A check: one line of the report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
     /// The stable word, for scripts.
     pub name: &'static str,
-    /// What must hold.
+    /// The condition that must hold.
     pub title: String,
-    /// Whether it does.
+    /// Whether it holds.
     pub outcome: Outcome,
     /// What was found; may be empty.
     pub detail: String,
@@ -35,39 +36,39 @@ pub struct Check {
     pub hint: Option<String>,
 }
 
-/// Whether something holds.
+/// The outcome of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// It does.
+    /// The condition holds.
     Ok,
-    /// It works for now, or cannot be told.
+    /// It works for now, or is unknown.
     Warning,
-    /// It does not.
+    /// The condition does not hold.
     Failed,
-    /// It need not be asked, or nobody may ask.
+    /// The check is not needed, or the user may not ask.
     Skipped,
 }
 
 impl Report {
-    /// How many lines have this outcome.
+    /// How many checks have this outcome.
     pub fn count(&self, outcome: Outcome) -> usize {
         self.sections.iter().flat_map(|section| &section.checks).filter(|check| check.outcome == outcome).count()
     }
 }
 
 impl Check {
-    /// It holds.
+    /// The condition holds.
     pub fn ok(name: &'static str, title: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { name, title: title.into(), outcome: Outcome::Ok, detail: detail.into(), hint: None }
     }
 
-    /// It need not be asked, or nobody may ask.
+    /// The check is not needed, or the user may not ask.
     pub fn skipped(name: &'static str, title: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { outcome: Outcome::Skipped, ..Self::ok(name, title, detail) }
     }
 
-    /// It works for now, or cannot be told.
+    /// It works for now, or is unknown.
     pub fn warning(
         name: &'static str,
         title: impl Into<String>,
@@ -77,7 +78,7 @@ impl Check {
         Self { outcome: Outcome::Warning, hint: Some(hint.into()), ..Self::ok(name, title, detail) }
     }
 
-    /// It does not hold.
+    /// The condition does not hold.
     pub fn failed(
         name: &'static str,
         title: impl Into<String>,

@@ -1,4 +1,4 @@
-//! Each line in a cluster that is as it should be, and in one that is not.
+//! Tests each check in a healthy cluster and in one with a fault.
 
 use super::facts::{AmbientClients, Api, Facts, Istiod, Mesh, Owned, Pod, Served};
 use super::permissions::needs;
@@ -17,7 +17,7 @@ use jiff::{SignedDuration, ToSpan};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// What is found in a cluster where all is well, and what the sample says.
+/// The facts of a healthy cluster, in agreement with the sample.
 fn facts(sample: &Sample) -> Facts {
     let host = "web.shop.svc.beta.example";
     let objects = [
@@ -62,7 +62,7 @@ fn key(namespace: &str, name: &str) -> Key {
     Key { namespace: namespace.to_owned(), name: name.to_owned() }
 }
 
-/// The report on a sample that was changed, with facts that were.
+/// The report on a changed sample with changed facts.
 fn changed(sample: impl FnOnce(&mut Sample), facts_too: impl FnOnce(&mut Facts)) -> Report {
     let mut changed = Sample::healthy();
     sample(&mut changed);
@@ -73,7 +73,7 @@ fn changed(sample: impl FnOnce(&mut Sample), facts_too: impl FnOnce(&mut Facts))
     report
 }
 
-/// Every line that is not well passes here in some test.
+/// Every bad check passes through here in some test.
 #[track_caller]
 fn assert_hints_are_readable(report: &Report) {
     let checks = report.sections.iter().flat_map(|section| &section.checks);
@@ -81,7 +81,7 @@ fn assert_hints_are_readable(report: &Report) {
     crate::readable::assert_readable(&hints, crate::readable::problems);
 }
 
-/// The one line that is not well.
+/// The only bad check.
 #[track_caller]
 fn only(report: &Report, outcome: Outcome) -> Check {
     let not_well: Vec<_> =
@@ -91,7 +91,7 @@ fn only(report: &Report, outcome: Outcome) -> Check {
     check.clone()
 }
 
-/// That one fact makes one line fail, or warn, with this in detail or hint.
+/// Asserts that one check fails or warns, with these words in its text, and no other one.
 #[track_caller]
 fn told(report: &Report, outcome: Outcome, name: &str, words: &[&str]) {
     let check = only(report, outcome);

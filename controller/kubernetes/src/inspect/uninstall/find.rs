@@ -1,4 +1,4 @@
-//! What there is of ours in a cluster.
+//! Finds our objects in a cluster.
 
 use super::stage::Stage;
 use crate::api::client::told;
@@ -35,7 +35,7 @@ impl fmt::Display for Item {
 }
 
 impl Find<'_> {
-    /// All objects, in the order in which they go, and what cannot be looked for.
+    /// All our objects, in the order of their deletion, and what could not be searched.
     pub(super) async fn all(&self) -> (Vec<Item>, Vec<String>) {
         let (mut items, mut problems) = (BTreeSet::new(), Vec::new());
         let written = written(self.places);
@@ -49,7 +49,8 @@ impl Find<'_> {
         (items.into_iter().collect(), problems)
     }
 
-    /// Those of a kind in the whole cluster; for one who may not look there, in the namespaces that a controller writes to.
+    /// The objects of a kind in the whole cluster. A user who may not list there gets those in the
+    /// namespaces that a controller writes to.
     async fn of_kind(&self, kind: Kind, namespaces: impl Iterator<Item = &str>) -> Result<Vec<Item>, Vec<String>> {
         match self.list(kind, &kind.everywhere(self.client)).await {
             Ok(items) => return Ok(items),
@@ -68,7 +69,7 @@ impl Find<'_> {
         if problems.is_empty() { Ok(items) } else { Err(problems) }
     }
 
-    /// A kind that is not served has no objects.
+    /// A kind that the API server does not serve has no objects.
     async fn list(&self, kind: Kind, api: &Api<DynamicObject>) -> kube::Result<Vec<Item>> {
         let ours = ListParams::default().labels(&format!("{OWNER}={}", self.places.namespace));
         let listed = match api.list_metadata(&ours).await {

@@ -1,7 +1,9 @@
-//! `fedgate uninstall`: takes everything out of a cluster that a controller has written, and nothing else.
+//! `fedgate uninstall`: removes everything that a controller has written to a cluster, and nothing
+//! else.
 //!
-//! A running controller would write it anew, so the Lease is taken from it first, and is left behind held: for ten seconds more nobody
-//! leads, in which the controller can be stopped.
+//! A running controller would write it again. So the Lease is taken from the controller first, and
+//! stays held at the end. For ten more seconds there is no leader, and in this time the controller
+//! can be stopped.
 
 mod find;
 mod remove;
@@ -21,35 +23,36 @@ use kube::{Api, Client};
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// With what the identity of an uninstallation begins, as a holder of the Lease.
+/// The prefix of an uninstallation's identity as the Lease's holder.
 const HOLDER: &str = "fedgate-uninstall";
-/// A holder that has renewed the Lease within this time may well be there, whatever the clocks say.
+/// A holder that has renewed the Lease within this time may be alive, even if clocks differ.
 const ALIVE: SignedDuration = SignedDuration::from_secs(60);
-/// How often what is there is looked for again, should a request of the former leader have come late.
+/// How often to search again, in case a late request of the former leader has written something.
 const ROUNDS: usize = 3;
 
-/// What is to be done.
+/// What to do.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// The Secret with the cluster's UUID and key goes too.
+    /// Also delete the Secret with the cluster's UUID and key.
     pub identity: bool,
-    /// Nothing is done; only told.
+    /// Delete nothing; only report.
     pub dry_run: bool,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// How many objects are gone, or would be.
+    /// How many objects are deleted, or would be.
     pub deleted: usize,
     /// What is left, and why.
     pub left: Vec<String>,
 }
 
-/// Takes everything out that the fedgate of these places wrote. `tell` is handed each step, for people.
+/// Removes everything that the fedgate with these places wrote. Passes a text about each step to
+/// `tell`.
 ///
 /// # Errors
-/// When the Lease cannot be taken. What cannot be deleted is part of the outcome.
+/// If the Lease cannot be taken. Objects that cannot be deleted are part of the outcome.
 pub async fn uninstall(
     client: &Client,
     places: &Places,
@@ -70,7 +73,7 @@ pub async fn uninstall(
             outcome = remove_all(&find, tell) => outcome,
             never = election.hold() => match never {},
         };
-        // Who is to stop the controller has the whole time for it from now on.
+        // From now on, the user has the whole duration of the Lease to stop the controller.
         election.renew().await?;
     }
     if options.identity {
@@ -88,7 +91,7 @@ pub async fn uninstall(
     Ok(Outcome { deleted, left })
 }
 
-/// Whether a controller leads.
+/// Returns true if a controller leads.
 fn is_led(lease: Option<&Lease>) -> bool {
     let Some(spec) = lease.and_then(|lease| lease.spec.as_ref()) else { return false };
     let is_controller =
@@ -97,7 +100,7 @@ fn is_led(lease: Option<&Lease>) -> bool {
     is_controller && renewed.is_some_and(|ago| ago.abs() < ALIVE)
 }
 
-/// Takes the Lease, and waits until nobody else writes any more.
+/// Takes the Lease, and waits until no controller writes any more.
 async fn take_the_lease(
     client: &Client,
     places: &Places,

@@ -1,4 +1,4 @@
-//! Deleting, stage by stage.
+//! Deletes objects, stage by stage.
 
 use super::find::Item;
 use super::stage::Stage;
@@ -11,15 +11,16 @@ use tokio::time::{Instant, sleep};
 
 /// How many objects are deleted at once.
 const AT_ONCE: usize = 16;
-/// How long an object may take to be gone: somebody's finalizer may hold it.
+/// How long to wait for an object to disappear: a finalizer may hold it.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// How often it is looked at meanwhile.
+/// The pause between looks meanwhile.
 const PAUSE: Duration = Duration::from_millis(200);
-/// The time in which istiod takes the port away, before what closes the port goes.
+/// The time for istiod to remove the port, before the objects that protect it go.
 const PORT: Duration = Duration::from_secs(2);
 
-/// Deletes objects, which are in order. How many are gone, and what is left and why. What says where everything is stays when something else
-/// does: `whole` is whether everything could be looked for.
+/// Deletes objects, which must be in order. Returns how many are gone, and what is left and why. If
+/// anything else is left, or if `whole` is false because not everything could be searched, the
+/// object that records all places stays.
 pub(super) async fn in_order(
     client: &Client,
     items: Vec<Item>,
@@ -49,7 +50,7 @@ pub(super) async fn in_order(
     (gone, left)
 }
 
-/// Deletes an object, and no other one of its name, and waits until it is gone.
+/// Deletes an object, but no other one of the same name, and waits until it is gone.
 async fn remove(client: &Client, item: &Item) -> Result<(), String> {
     let api = item.kind.within(client, &item.namespace);
     let preconditions = Preconditions { uid: Some(item.uid.clone()), resource_version: None };
@@ -69,10 +70,10 @@ async fn remove(client: &Client, item: &Item) -> Result<(), String> {
     Ok(())
 }
 
-/// Why an object is still there; `None` when it is not.
+/// Why an object still exists; `None` if it does not.
 async fn is_there(api: &Api<DynamicObject>, item: &Item) -> Result<Option<String>, String> {
     let object = match api.get_metadata_opt(&item.name).await {
-        // Who may delete and not look has to believe it.
+        // A user who may delete but not read has to assume so.
         Err(kube::Error::Api(status)) if status.is_forbidden() => return Ok(None),
         found => found.map_err(|error| told(&error))?,
     };

@@ -1,27 +1,28 @@
-//! In which order objects go.
+//! The order of deletion.
 
 use crate::api::kind::Kind;
 use crate::sources::memory::STATE;
 
-/// When an object goes. What closes the port goes after the port, and what says where everything is goes last.
+/// When an object is deleted. The objects that protect the port go after the port. The object that
+/// records all places goes last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
-    /// The names of imports, and how they are called.
+    /// The names of imports, and how to call them.
     Import,
-    /// Whose roots are believed for them: when nobody calls them any more.
+    /// The bindings of imports to their owners' roots: once no client calls them any more.
     Binding,
     /// The port that peers connect to.
     Port,
     /// What was in force at that port.
     Listener,
-    /// What is mounted and remembered.
+    /// The mounted ConfigMaps, and the stored knowledge.
     Memory,
-    /// Where everything is; another try needs it.
+    /// The object that records all places; a retry needs it.
     State,
 }
 
 impl Stage {
-    /// That of an object; `of_peer`: it is there for one peer.
+    /// The stage of an object; `of_peer` is true if it belongs to one peer.
     pub(super) fn of(kind: Kind, name: &str, of_peer: bool) -> Self {
         match kind {
             Kind::DestinationRule => Self::Import,

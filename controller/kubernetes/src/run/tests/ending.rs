@@ -1,10 +1,11 @@
-//! What a replica cannot be without ends it, with a reason.
+//! Tests that a replica ends, with a reason, if it loses an essential task.
 
 use super::super::until_end;
 use super::*;
 use std::future::pending;
 
-/// How a replica ends in which whoever makes the first such call panics; `None`: it goes on.
+/// How a replica ends if the task that makes the first matching call panics; `None` if it
+/// continues.
 async fn end(matches: impl Fn(&Call) -> bool + Send + 'static) -> Option<String> {
     let site = Site::new();
     site.export("web");

@@ -1,17 +1,18 @@
-//! After etcd was restored from a backup, what is published has numbers that gateways and peers have not seen.
+//! Tests that after a restore of etcd, what is published has numbers that gateways and peers have
+//! not seen.
 
 use super::*;
 use kube::api::{Patch, PatchParams};
 
 impl Site {
-    /// The sequence of this cluster's SPIFFE bundle, as it was written down.
+    /// The stored sequence of this cluster's SPIFFE bundle.
     fn sequence(&self) -> u64 {
         let state = self.state().and_then(|state| state.as_str().map(str::to_owned)).unwrap_or_default();
         let published: Value = serde_json::from_str(&state).unwrap_or_default();
         published["bundle"]["sequence"].as_u64().unwrap_or_default()
     }
 
-    /// The Lease was renewed for the last time that long ago.
+    /// Sets the last renewal of the Lease to this time ago.
     async fn age_lease(&self, minutes: i64) {
         let then = Timestamp::now() - jiff::SignedDuration::from_mins(minutes);
         let leases = Api::<Lease>::namespaced(self.server.client(), NAMESPACE);
@@ -19,7 +20,7 @@ impl Site {
         leases.patch(LEASE, &PatchParams::default(), &patch).await.unwrap();
     }
 
-    /// Publishes something else than before, and waits until it is written down.
+    /// Publishes a change, and waits until it is stored.
     async fn publish_another(&self) -> (u64, u64) {
         let before = (self.generation(), self.sequence());
         self.export("lost");
@@ -63,7 +64,7 @@ async fn who_begins_to_lead_after_a_restore_outgrows_what_is_lost() {
     while !site.holder().await.starts_with("b_") {
         sleep(Duration::from_millis(100)).await;
     }
-    // In the snapshot the Lease is that of the first, which is gone.
+    // In the snapshot, the first replica holds the Lease, and it is gone.
     site.server.restore(&snapshot);
     until(|| site.generation() > lost.0 && site.sequence() > lost.1).await;
     until(|| second.is_ready()).await;

@@ -1,9 +1,12 @@
-//! The gateway's objects: its trust bundle, its table, its listener (`server`), and what makes the listener use both (`patches`).
+//! The gateway's objects: its trust bundle, its table, its listener (`server`), and the patches
+//! that make the listener use both (`patches`).
 //!
-//! The filter's module comes by a ConfigMap (`shipping`). The table has an object of its own, so that the listener stays the same from one table to the next and no connection drains.
+//! The filter's module comes in a ConfigMap (`shipping`). The table has an object of its own, so a
+//! new table does not change the listener, and no connection drains.
 //!
-//! All of them are the controller's and none is the chart's: they find each other by names, server names and ports, must come in an order, and
-//! are put right when somebody changes them. So an upgrade of the chart alone changes no listener.
+//! All of them belong to the controller, and none to the chart. They refer to each other by names,
+//! server names and ports, have to be written in a certain order, and are corrected when someone
+//! changes them. So an upgrade of the chart alone changes no listener.
 
 mod patches;
 mod server;
@@ -21,7 +24,7 @@ use fedgate_federation::{Federation, Finding, FindingReason, LocalCluster, Objec
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The ConfigMap with the peers' roots, which is mounted into the gateway.
+/// The ConfigMap with the peers' roots. The gateway mounts it.
 pub(crate) const TRUST_BUNDLE: &str = "fedgate-trust-bundle";
 /// Its key.
 pub(crate) const BUNDLES: &str = "bundles.json";
@@ -31,20 +34,25 @@ pub(crate) const TABLE: &str = "fedgate-table";
 pub(crate) const LISTENER: &str = "fedgate-gateway";
 /// The Gateway.
 pub(crate) const GATEWAY: &str = "fedgate-gateway";
-/// Where a connection ends that no filter has sent anywhere: the VirtualService, and the ServiceEntry without endpoints.
+/// The black hole for connections that no filter routes: the VirtualService, and the ServiceEntry
+/// without endpoints.
 pub(crate) const BLACK_HOLE: &str = "fedgate-black-hole";
 /// The ServiceEntry of the health name.
 pub(crate) const HEALTH: &str = "fedgate-health";
 /// The WasmPlugin.
 pub(crate) const PLUGIN: &str = "fedgate";
 
-/// The most bytes of an object with a table. etcd refuses requests of 1.5 MiB, and the object has more than the table in it.
+/// The maximum size of an object with a table, in bytes. etcd refuses requests of 1.5 MiB, and a
+/// request holds more than the table.
 pub(crate) const LARGEST_TABLE_OBJECT: usize = 1 << 20;
 
-/// The objects, in the order in which they are to be written: the module and the roots before a table that counts on them, and the Gateway,
-/// which opens the port, after all that closes it. A module that goes, goes last.
+/// The objects, in the order in which they must be written. The module and the roots come before a
+/// table that needs them. The Gateway, which opens the port, comes after everything that protects
+/// the port. A module that is dropped goes last.
 ///
-/// `table` is `None` when none could be built since the start: what is there stays. A table that is too large for an object is a finding, and its object stays as it is: it is never cut.
+/// `table` is `None` if none could be built since the start; the existing one then stays. A table
+/// that is too large for an object is never truncated: it yields a finding, and the existing object
+/// stays as it is.
 pub(crate) fn objects(
     settings: &ControllerSettings,
     local: &LocalCluster,
@@ -55,13 +63,14 @@ pub(crate) fn objects(
     let (objects, bundles) = (Objects { settings, shipping }, &federation.bundles);
     let modules = shipping.config_map.clone();
     let mut wanted: Vec<_> = modules.iter().filter(|_| !shipping.drops).cloned().collect();
-    // Without any root there is no bundle map that Envoy would take.
+    // Without any root there is no bundle map that Envoy accepts.
     if !bundles.is_empty() || !local.roots.is_empty() {
         wanted.push(objects.trust_bundle(local, bundles));
     }
     wanted.extend([objects.black_hole_host(), objects.black_hole_route(), objects.patches()]);
     wanted.extend(federation.health.as_ref().map(|health| objects.health_host(health)));
-    // Without a table nobody can say which Services' TLS is passed through, and what is there stays.
+    // Without a table it is unknown which Services have their TLS passed through, so the existing
+    // server stays.
     let server = (table.is_some() || !settings.gateway.passthrough).then(|| objects.server(&passed_through(table)));
     let table = table.map(|table| objects.table(table));
     let size = table.as_ref().map_or(0, |(_, size)| *size);
@@ -83,7 +92,7 @@ pub(crate) fn too_large(size: usize, cluster: ObjectRef) -> Finding {
     Finding::error(FindingReason::TableTooLarge, cluster, "", message)
 }
 
-/// The names of the gateway's objects that stay though none of them is wanted at the moment.
+/// Returns true for the gateway's objects that must not be deleted, even while they are not wanted.
 pub(crate) fn keeps(kind: Kind, name: &str, delivery: Delivery) -> bool {
     match kind {
         Kind::ConfigMap => name == TRUST_BUNDLE,
@@ -160,7 +169,7 @@ impl Objects<'_> {
     }
 }
 
-/// The object with the table, as the delivery has it.
+/// The object that holds the table in this way of delivery.
 pub(crate) fn table_object(delivery: Delivery) -> (Kind, &'static str) {
     match delivery {
         Delivery::EnvoyFilter => (Kind::EnvoyFilter, TABLE),
@@ -230,7 +239,7 @@ mod tests {
         assert_eq!(listener(&before), listener(&after), "the listener would drain with each export");
     }
 
-    /// The filter must not run before it is told that the chain passes TLS through.
+    /// The filter must not run before it knows that the chain passes TLS through.
     #[test]
     fn the_filter_is_told_first_in_both_deliveries() {
         for (flags, filters) in [(["--passthrough"].as_slice(), 1), (&["--passthrough", "--delivery", "WasmPlugin"], 0)]
@@ -245,7 +254,8 @@ mod tests {
         }
     }
 
-    /// The filter reads the client from what the listener says, and pauses in front of a tcp_proxy that must not stop reading.
+    /// The filter reads the client from what the listener provides, and pauses in front of a
+    /// tcp_proxy that must not stop reading.
     #[test]
     fn the_listener_has_what_the_filter_needs_in_both_deliveries() {
         for flags in [[].as_slice(), &["--delivery", "WasmPlugin"]] {

@@ -1,4 +1,4 @@
-//! What is changed in the listener that istiod makes of the Gateway.
+//! The patches of the listener that istiod builds from the Gateway.
 
 use super::{BUNDLES, LISTENER, Objects};
 use crate::settings::Delivery;
@@ -8,16 +8,18 @@ use fedgate_envoy::access_log::gateway_log;
 use fedgate_envoy::{AccessLog, filter, health, listener, trust};
 use serde_json::{Value, json};
 
-/// Istio's word for the proxies that are changed.
+/// Istio's word for the proxies to patch.
 const GATEWAY: &str = "GATEWAY";
 
 const TCP_PROXY: &str = "envoy.filters.network.tcp_proxy";
 
-/// How many endpoints of an export a connection tries one after another. Istio's load balancing picks at random, so of two endpoints one that
-/// refuses is picked again half of the times: five attempts lost a call in 32.
+/// How many endpoints of an export a connection tries, one after another. Istio's load balancing
+/// picks at random. If one of two endpoints refuses connections, every second attempt picks it
+/// again, and five attempts lost one call in 32.
 const ENDPOINT_ATTEMPTS: u32 = 20;
 
-/// The ALPNs that tell istiod's chains for AUTO_PASSTHROUGH from all others on a gateway (`builtAutoPassthroughFilterChains`).
+/// The ALPNs that distinguish istiod's chains for AUTO_PASSTHROUGH from all others on a gateway
+/// (`builtAutoPassthroughFilterChains`).
 const PASSED_THROUGH: &str = "istio,istio-peer-exchange,istio-http/1.0,istio-http/1.1,istio-h2";
 
 /// The filter comes from istiod.
@@ -26,8 +28,9 @@ fn ads() -> Value {
 }
 
 impl Objects<'_> {
-    /// On the chain of the federation server (hosts `*.<trust domain>`): each root bound to its trust domain, no session resumption, the
-    /// filter in front of tcp_proxy, and tcp_proxy waiting for it.
+    /// Patches the chain of the federation server (hosts `*.<trust domain>`). Each root is bound to
+    /// its trust domain, sessions are not resumed, the filter runs before tcp_proxy, and tcp_proxy
+    /// waits for it.
     pub(super) fn patches(&self) -> Desired {
         let mut patches =
             vec![self.transport_socket(), self.unread_timeout(), self.inserted(listener::peer_uri_sans())];
@@ -55,8 +58,11 @@ impl Objects<'_> {
         on_chain(GATEWAY, &json!({ "sni": self.hosts() }), "FILTER_CHAIN", "MERGE", &socket)
     }
 
-    /// On each chain that passes TLS through: the filter, and before it what tells the filter so. Such chains are those that are matched by
-    /// Istio's ALPNs, whatever their hosts, so that this stays the same from one export to the next; the filter knows which are exported.
+    /// Patches each chain that passes TLS through: adds the filter, and before it a filter
+    /// that marks the connection as passed through.
+    ///
+    /// The patches match these chains by Istio's ALPNs and not by host. So they stay the same when
+    /// exports change; the filter knows which hosts are exported.
     fn passthrough(&self) -> Vec<Value> {
         let tcp_proxy = json!({ "applicationProtocols": PASSED_THROUGH, "filter": { "name": TCP_PROXY } });
         let chain = json!({ "applicationProtocols": PASSED_THROUGH });
@@ -65,12 +71,12 @@ impl Objects<'_> {
             let filter = filter::placeholder(ads());
             patches.push(on_chain(GATEWAY, &tcp_proxy, "NETWORK_FILTER", "INSERT_BEFORE", &filter));
         }
-        // A WasmPlugin stands there already.
+        // A WasmPlugin has already added the filter.
         patches.push(on_chain(GATEWAY, &chain, "NETWORK_FILTER", "INSERT_FIRST", &listener::passed_through()));
         patches
     }
 
-    /// What answers for the health name.
+    /// The listener that answers for the health name.
     fn health_listener(&self) -> Value {
         json!({
             "applyTo": "LISTENER",
@@ -79,7 +85,7 @@ impl Objects<'_> {
         })
     }
 
-    /// Gateways of two clusters may share a network namespace, as those of a test do.
+    /// The gateways of two clusters may share a network namespace, as they do in tests.
     pub(super) fn health_socket(&self) -> String {
         health::socket(&format!("{}/{}", self.settings.trust_domain, self.settings.places.gateway()))
     }
@@ -103,7 +109,8 @@ impl Objects<'_> {
         on_chain(GATEWAY, &chain, "NETWORK_FILTER", operation, &value)
     }
 
-    /// One line for each connection, with what the filter decided and why: Istio's own format has neither.
+    /// Logs one line for each connection, with the filter's decision and reason. Istio's own format
+    /// has neither.
     fn access_log(&self) -> Value {
         self.on_listener(json!({ "access_log": [gateway_log(&AccessLog::Stdout)] }))
     }

@@ -1,5 +1,5 @@
-//! The gateway's port: its server, and the route that leads nowhere. Without the filter every connection ends there, so that the
-//! default is to deny whatever happens to the other objects.
+//! The gateway's port: its server, and the route to the black hole. Without the filter every
+//! connection ends there. So the default is to deny, whatever happens to the other objects.
 
 use super::{BLACK_HOLE, GATEWAY, HEALTH, Objects};
 use crate::api::kind::Kind;
@@ -9,14 +9,17 @@ use fedgate_core::{Hostname, ServiceName};
 use serde_json::json;
 use std::collections::BTreeSet;
 
-/// A host that is nobody's (RFC 2606, section 2).
+/// A host that cannot exist (RFC 2606, section 2).
 const NOWHERE: &str = "fedgate-black-hole.invalid";
-/// Its port. Any will do.
+/// Its port; any number works.
 const PORT: u16 = 443;
 
 impl Objects<'_> {
-    /// The server: mutual TLS with the gateway's own certificate from istiod, for all hosts of this cluster. Beside it on the same port, one
-    /// that passes TLS through to exactly these hosts; istiod makes chains of them that are matched before the wildcard.
+    /// The server for all hosts of this cluster: mutual TLS with the gateway's own certificate from
+    /// istiod.
+    ///
+    /// A second server on the same port passes TLS through to exactly the `passed_through` hosts.
+    /// istiod builds chains for them that match before the wildcard.
     pub(super) fn server(&self, passed_through: &BTreeSet<Hostname>) -> Desired {
         let gateway = &self.settings.gateway;
         let federation = json!({
@@ -36,7 +39,8 @@ impl Objects<'_> {
         Desired::new(self.head(Kind::Gateway, GATEWAY), json!({ "spec": spec }))
     }
 
-    /// The health name, for the gateway alone: its own listener answers (`fedgate_envoy::health`).
+    /// The host of the health name, for the gateway alone; the gateway's own listener answers
+    /// (`fedgate_envoy::health`).
     pub(super) fn health_host(&self, health: &ServiceName) -> Desired {
         let spec = json!({
             "hosts": [health.host.as_str()],
@@ -61,7 +65,7 @@ impl Objects<'_> {
         Desired::labelled(self.head(Kind::ServiceEntry, BLACK_HOLE), json!({ "spec": spec }), &[NO_WAYPOINT])
     }
 
-    /// The route of every connection that no filter sends elsewhere.
+    /// The route of every connection that no filter routes.
     pub(super) fn black_hole_route(&self) -> Desired {
         let destination = json!({ "host": NOWHERE, "port": { "number": PORT } });
         let spec = json!({
@@ -74,7 +78,8 @@ impl Objects<'_> {
     }
 }
 
-/// A host as a Gateway has it: `<namespace>/<host>`, so that no Service of another namespace is meant.
+/// A host in the form of a Gateway, `<namespace>/<host>`, so that it matches no Service of another
+/// namespace.
 fn in_namespace(host: &Hostname) -> Option<String> {
     let namespace = host.as_str().split('.').nth(1)?;
     Some(format!("{namespace}/{host}"))

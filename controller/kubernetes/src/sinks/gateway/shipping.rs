@@ -1,7 +1,8 @@
-//! How the filter's module gets to the gateway, and which one the table names.
+//! Ships the filter's module to the gateway, and chooses the module that the table names.
 //!
-//! The controller writes the module that it was built with into a ConfigMap, which the gateway's Pods mount. At an upgrade the new module stands
-//! beside the old one, and the table goes on naming the old one until every Pod is certain to have the new one.
+//! The controller writes its built-in module into a ConfigMap that the gateway's Pods mount. During
+//! an upgrade the ConfigMap holds the old and the new module. The table keeps naming the old one
+//! until every Pod is certain to have the new one.
 
 use super::super::object::{Desired, Head};
 use crate::api::kind::Kind;
@@ -15,32 +16,32 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// After this time every kubelet that works has brought what is mounted up to date, told or not: it looks at each Pod every minute and a
-/// half at the latest, by what it remembers of a ConfigMap for five minutes at most.
+/// After this time every working kubelet has updated its mounts, even without a notification. It
+/// checks each Pod at least every 90 seconds, and caches a ConfigMap for at most five minutes.
 const MOUNTED: SignedDuration = SignedDuration::from_mins(10);
 
-/// What is done about the module at the moment.
+/// What to do about the module now.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Shipping {
-    /// Where the gateway has the module that the table is to name: a URL.
+    /// The URL in the gateway of the module that the table must name.
     pub(crate) url: String,
-    /// The ConfigMap; `None` where the operator brings the module.
+    /// The ConfigMap; `None` if the operator provides the module.
     pub(super) config_map: Option<Desired>,
-    /// Whether it loses a module, so that the table comes first.
+    /// Whether the ConfigMap loses a module, so that the table has to be written first.
     pub(crate) drops: bool,
-    /// The Pods that hold the newest module back.
+    /// The finding about the Pods that hold back the newest module.
     pub(crate) held_back: Option<Finding>,
-    /// When something else is to be done though nothing changes.
+    /// When to decide again, even without a change.
     pub(crate) again: Option<Timestamp>,
 }
 
 impl Shipping {
-    /// For a gateway that has the module already, at this URL.
+    /// For a module that the gateway already has, at this URL.
     pub(crate) fn by_operator(url: &str) -> Self {
         Self { url: url.to_owned(), config_map: None, drops: false, held_back: None, again: None }
     }
 
-    /// For the module that this program brings.
+    /// For the module that ships with this program.
     pub(crate) fn of(
         own: &Module,
         (settings, places): (&GatewaySettings, &Places),
@@ -51,7 +52,7 @@ impl Shipping {
         let added = |file: &str| shipped.0.get(file).map(|(_, added)| *added);
         let since = added(&own.file).flatten().unwrap_or(now);
         let others = shipped.0.iter().filter(|(file, _)| **file != own.file);
-        // Of a module that is there and does not say since when, nothing else can be assumed.
+        // A module without a time counts as always present: nothing else is known of it.
         let others = others.map(|(file, (_, added))| (added.unwrap_or(Timestamp::UNIX_EPOCH), file.as_str()));
         let choice = choose((since, &own.file), &others.collect::<Vec<_>>(), pods, now);
 
@@ -71,14 +72,15 @@ impl Shipping {
         }
     }
 
-    /// The module's place as a path.
+    /// The path of the module.
     pub(super) fn path(&self) -> &str {
         self.url.strip_prefix("file://").unwrap_or(&self.url)
     }
 }
 
-/// The ConfigMap with these modules, each with the time since when it is there. Pods tell their starts in whole seconds, and what starts in
-/// the same second has not started later.
+/// The ConfigMap with these modules, each with the time at which it was added. Times are rounded to
+/// whole seconds, as in the status of Pods: a Pod that started in the same second did not start
+/// later.
 fn config_map(modules: &BTreeMap<&str, (&str, Timestamp)>, places: &Places) -> Desired {
     let files: BTreeMap<_, _> = modules.iter().map(|(file, (packed, _))| (file, packed)).collect();
     let added: BTreeMap<_, _> = modules.iter().map(|(file, (_, added))| (file, whole_seconds(*added))).collect();
@@ -87,21 +89,22 @@ fn config_map(modules: &BTreeMap<&str, (&str, Timestamp)>, places: &Places) -> D
     Desired::new(head, json!({ "binaryData": files })).annotated(ADDED, &json!(added).to_string())
 }
 
-/// Which module the table names.
+/// The choice of the module that the table names.
 #[derive(Debug, PartialEq, Eq)]
 struct Choice<'a> {
-    /// Its file.
+    /// The file of the chosen module.
     file: &'a str,
-    /// The newest one's.
+    /// The file of the newest module.
     own: &'a str,
-    /// The Pods that may not have the newest one.
+    /// The Pods that may not have the newest module.
     waits_for: Vec<&'a str>,
 }
 
-/// The newest module, once all Pods have it; until then the newest of the others that all of them have.
+/// Chooses the newest module once all Pods have it. Until then, chooses the newest of the others
+/// that all Pods have; if there is none, the newest of the others.
 ///
-/// Where there is no other one (the first of all, or somebody took the ConfigMap away), there is no choice. An Envoy that does not find the file
-/// keeps the module and the table that it has.
+/// If there is no other module (at the first start, or because someone deleted the ConfigMap),
+/// there is no choice. An Envoy that does not find the file keeps its module and its table.
 fn choose<'a>(
     (since, own): (Timestamp, &'a str),
     others: &[(Timestamp, &'a str)],
@@ -121,7 +124,7 @@ fn choose<'a>(
     Choice { file, own, waits_for }
 }
 
-/// Whether a Pod certainly has what was added to the ConfigMap at this time.
+/// Returns true if a Pod is certain to have what was added to the ConfigMap at this time.
 fn has(pod: &GatewayPod, added: Timestamp, now: Timestamp) -> bool {
     let started_later = pod.started.is_none_or(|started| started > added);
     let kubelet_works = pod.is_ready();
@@ -154,7 +157,7 @@ impl Choice<'_> {
 mod tests {
     use super::*;
 
-    /// Seconds.
+    /// A time in seconds.
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
     }
@@ -163,13 +166,13 @@ mod tests {
         Module::new(name.as_bytes())
     }
 
-    /// The modules of a ConfigMap, each with the time since when it is there.
+    /// A ConfigMap's modules, each with the time at which it was added.
     fn shipped(modules: &[(&str, i64)]) -> Shipped {
         let one = |(name, added): &(&str, i64)| (module(name).file, (module(name), Some(at(*added))));
         Shipped(modules.iter().map(one).collect())
     }
 
-    /// Pods that have started at these times; `None`: not yet.
+    /// Pods with these start times; `None` if not started.
     fn pods(starts: &[Option<i64>]) -> BTreeMap<Key, GatewayPod> {
         let pod = |(number, start): (usize, &Option<i64>)| {
             let key = Key { namespace: "fedgate-system".into(), name: format!("gateway-{number}") };
@@ -183,7 +186,7 @@ mod tests {
         pods
     }
 
-    /// What is done; the module that is named, those that the ConfigMap then has, whether one is dropped.
+    /// Decides for the module `own` at the time `now`.
     fn shipping(own: &str, shipped: &Shipped, pods: &BTreeMap<Key, GatewayPod>, now: i64) -> Shipping {
         let settings = crate::settings::tests::read(&[]).unwrap();
         Shipping::of(&module(own), (&settings.gateway, &settings.places), shipped, pods, at(now))
@@ -200,7 +203,7 @@ mod tests {
         assert_eq!((done.held_back.is_some(), done.again.is_some()), (held_back, held_back), "{:?}", done.held_back);
     }
 
-    /// What the ConfigMap has once that is written.
+    /// The modules in the ConfigMap after the decision is carried out.
     fn after(done: &Shipping) -> Shipped {
         Shipped::of(&serde_json::from_value(done.config_map.clone().unwrap().body).unwrap())
     }
@@ -208,7 +211,7 @@ mod tests {
     #[test]
     fn fresh_install() {
         expect(&shipping("a", &shipped(&[]), &pods(&[]), 0), "a", &["a"], false);
-        // The kubelet has seen them, and waits for the ConfigMap.
+        // The kubelet knows the Pods, and waits for the ConfigMap.
         let done = shipping("a", &shipped(&[]), &pods(&[Some(-5), None]), 0);
         expect(&done, "a", &["a"], false);
         expect(&shipping("a", &after(&done), &pods(&[Some(-5), None]), 9), "a", &["a"], false);
@@ -253,7 +256,7 @@ mod tests {
         assert_eq!(begun.again, Some(at(100 + 600)));
         expect(&shipping("b", &after(&begun), &ready(pods(&[Some(20)])), 699), "a", &["a", "b"], true);
         expect(&shipping("b", &after(&begun), &ready(pods(&[Some(20)])), 700), "b", &["b"], false);
-        // Of a node that does not answer nobody knows.
+        // The state of a Pod is unknown if its node does not answer.
         let lost = shipping("b", &after(&begun), &pods(&[Some(20)]), 900);
         assert!(lost.held_back.is_some() && lost.again.is_none(), "{lost:?}");
     }
@@ -263,7 +266,7 @@ mod tests {
         let begun = shipping("a", &shipped(&[("b", 100)]), &pods(&[Some(150)]), 200);
         expect(&begun, "b", &["a", "b"], true);
         expect(&shipping("a", &after(&begun), &pods(&[Some(201)]), 300), "a", &["a"], false);
-        // Back before anything was named: nothing is waited for.
+        // Back before the table named b: there is nothing to wait for.
         let both = shipped(&[("a", 0), ("b", 100)]);
         let back = shipping("a", &both, &pods(&[Some(20)]), 120);
         expect(&back, "a", &["a"], false);
@@ -272,10 +275,10 @@ mod tests {
     #[test]
     fn three_versions_in_a_row() {
         let both = shipped(&[("a", 0), ("b", 100)]);
-        // No Pod has started since b came: a is named, and b makes room.
+        // No Pod has started since b was added, so a is named and b makes room.
         let third = shipping("c", &both, &pods(&[Some(20)]), 200);
         expect(&third, "a", &["a", "c"], true);
-        // All have b already, though the table did not name it yet.
+        // All Pods already have b, although no table has named it.
         expect(&shipping("c", &both, &pods(&[Some(120)]), 200), "b", &["b", "c"], true);
         expect(&shipping("c", &after(&third), &pods(&[Some(201)]), 300), "c", &["c"], false);
     }
@@ -283,9 +286,9 @@ mod tests {
     #[test]
     fn a_config_map_that_somebody_took_away_comes_back() {
         expect(&shipping("a", &shipped(&[]), &ready(pods(&[Some(20)])), 100), "a", &["a"], false);
-        // In the middle of an upgrade the old module is lost; Envoys go on with what they have.
+        // The old module is lost in the middle of an upgrade; the Envoys keep what they have.
         expect(&shipping("b", &shipped(&[]), &ready(pods(&[Some(20)])), 100), "b", &["b"], false);
-        // Its next upgrade goes as any other.
+        // The next upgrade works as usual.
         let again = shipped(&[("a", 100)]);
         expect(&shipping("b", &again, &pods(&[Some(20)]), 200), "a", &["a", "b"], true);
     }

@@ -1,7 +1,7 @@
-//! What the gateway's Pods have mounted: a changed ConfigMap gets to them at once.
+//! Gets a changed ConfigMap into the gateway's Pods at once.
 //!
-//! A kubelet looks at a Pod's mounts every minute or so, and whenever the Pod changes. So a Pod whose annotation has another value than the
-//! ConfigMaps' hash gets that.
+//! A kubelet checks a Pod's mounts about once a minute, and whenever the Pod changes. So an
+//! annotation on the Pods has the hash of the ConfigMaps, and is updated with it.
 
 use super::{Pass, RETRY, Writer};
 use crate::api::client::told;
@@ -18,11 +18,11 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use tokio::time::Instant;
 
-/// How many Pods are told at once.
+/// How many Pods are updated at once.
 const AT_ONCE: usize = 8;
 
 impl Writer {
-    /// Tells the Pods of ConfigMaps that have changed since they were told last.
+    /// Updates the Pods whose annotation does not match the ConfigMaps.
     pub(super) async fn bring_mounts_up_to_date(&self, pass: &mut Pass) {
         let hash = self.mounted();
         let mut pods = self.pods.all();
@@ -30,12 +30,12 @@ impl Writer {
         let told = stream::iter(pods.into_keys()).map(|key| self.tell(key, &hash));
         let failed = told.buffer_unordered(AT_ONCE).filter(|failed| std::future::ready(*failed)).count().await;
         if failed > 0 {
-            // They get it all the same, within a minute or two.
+            // The Pods get the change anyway, within a minute or two.
             pass.again_at(Instant::now() + RETRY * 15);
         }
     }
 
-    /// The hash of what the ConfigMaps have.
+    /// The hash of the ConfigMaps' content.
     fn mounted(&self) -> String {
         let namespace = self.settings.places.gateway();
         let output = self.outputs.of(Kind::ConfigMap, namespace);
@@ -47,7 +47,7 @@ impl Writer {
         fingerprint(&json!([of(TRUST_BUNDLE), of(MODULES)])).to_string()
     }
 
-    /// Tells one Pod; whether that failed.
+    /// Updates one Pod; returns true if that failed.
     async fn tell(&self, key: Key, hash: &str) -> bool {
         if !self.leadership.leads() {
             return false;

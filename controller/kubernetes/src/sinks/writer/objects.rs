@@ -1,4 +1,4 @@
-//! Objects, one by one: what is to be done about each, doing it, and what came of it.
+//! Writes objects one by one: decides what to do about each, does it, and records the result.
 
 use super::{Pass, RETRY, Remembered, Writer, key};
 use crate::api::client::told;
@@ -20,9 +20,9 @@ use tokio::time::Instant;
 
 /// How many objects are written at once.
 const AT_ONCE: usize = 16;
-/// How many objects are made before they are written.
+/// How many objects are created in memory before they are written.
 const BATCH: usize = 512;
-/// A batch that takes longer makes way for what was compiled meanwhile.
+/// A batch that takes longer makes way for a newer compilation.
 const LONG: Duration = Duration::from_secs(5);
 
 impl Writer {
@@ -34,8 +34,10 @@ impl Writer {
         }
     }
 
-    /// Tells the workloads that TLS is passed through to, whose roots to believe. What cannot be written costs its own Service alone, which
-    /// is not announced before; so it holds up nobody, and is told at the end.
+    /// Makes the workloads of Services with TLS passthrough trust the peers' roots.
+    ///
+    /// A failed write affects only its own Service, which is not announced before it succeeds. So
+    /// it does not stop the pass; the caller reports the returned findings at the end.
     pub(super) async fn prepare_passthrough(
         &self,
         compiled: &Compiled,
@@ -51,8 +53,9 @@ impl Writer {
         own.into_iter().map(with_cure).collect()
     }
 
-    /// Whether everything was written; a newer compilation stops it. A name that is imported no more goes first and a new one comes last, so
-    /// that there is no moment in which a host is there and not bound to its owner's roots.
+    /// Returns true if everything was written; a newer compilation stops it. Removed imports are
+    /// deleted first, and new names are written last. So at no moment does a host exist without a
+    /// binding to its owner's roots.
     pub(super) async fn write_imports(
         &self,
         compiled: &Compiled,
@@ -69,8 +72,8 @@ impl Writer {
             && self.write_each(imports::objects(settings, imports, bundles), remembered, pass).await
     }
 
-    /// Whether all were written; a newer compilation stops it. The objects are made batch by batch: all of them together may be hundreds of
-    /// megabytes.
+    /// Returns true if all objects were written; a newer compilation stops it. Creates them in
+    /// batches, because all of them together may take hundreds of megabytes.
     async fn write_each(
         &self,
         mut objects: impl Iterator<Item = Desired>,
@@ -89,7 +92,8 @@ impl Writer {
         }
     }
 
-    /// Writes objects of which none waits for another. All are written, whatever is compiled meanwhile.
+    /// Writes objects that do not depend on each other. Writes all of them, even after a newer
+    /// compilation.
     pub(super) async fn write_all_of(
         &self,
         mut objects: impl Iterator<Item = Desired>,
@@ -105,7 +109,7 @@ impl Writer {
         }
     }
 
-    /// Once a write takes long, no further ones are begun for a compilation that is not the newest any more.
+    /// Writes a batch. Once it takes long and a newer compilation exists, no further writes begin.
     async fn write_batch(&self, batch: Vec<(Desired, Step)>, remembered: &mut Remembered, pass: &mut Pass) {
         let began = Instant::now();
         let writes = stream::iter(batch).map(|(desired, todo)| async move {
@@ -121,12 +125,12 @@ impl Writer {
         }
     }
 
-    /// Whether something newer was compiled.
+    /// Returns true if there is a newer compilation.
     fn is_superseded(&self) -> bool {
         self.newest.has_changed().unwrap_or(true)
     }
 
-    /// The next objects that something is to be done about; those before them are as they should be.
+    /// The next objects that need a write; skips those that are as wanted.
     fn next_batch(
         &self,
         objects: &mut impl Iterator<Item = Desired>,
@@ -141,7 +145,7 @@ impl Writer {
         todo.take(BATCH).collect()
     }
 
-    /// What is to be done about an object now.
+    /// What to do about an object now.
     fn todo(&self, desired: &Desired, remembered: &Remembered, pass: &mut Pass) -> Option<Step> {
         let key = key(desired);
         let output = self.outputs.of(desired.kind, &desired.namespace)?;
@@ -214,7 +218,7 @@ impl Writer {
         }
     }
 
-    /// Deletes objects of these kinds that nobody wants any more.
+    /// Deletes objects of these kinds that are no longer wanted.
     pub(super) async fn delete(&self, compiled: &Compiled, pass: &mut Pass, kinds: impl Fn(Kind) -> bool) {
         let mut gone = unwanted(&self.outputs, &pass.wanted, &self.settings.places, &compiled.unheard());
         gone.retain(|(kind, ..)| kinds(*kind));

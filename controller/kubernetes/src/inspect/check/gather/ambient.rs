@@ -1,4 +1,4 @@
-//! Who is in ambient mode.
+//! Finds what is in ambient mode.
 
 use super::super::facts::AmbientClients;
 use super::denied::denied;
@@ -6,10 +6,10 @@ use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 
-/// The label of a namespace, or of a Pod, that Istio's node agent redirects to ztunnel.
+/// The label of a namespace or Pod whose traffic Istio's node agent redirects to ztunnel.
 const AMBIENT: &str = "istio.io/dataplane-mode=ambient";
 
-/// Asks in the whole cluster; `Err`: why that cannot be told.
+/// Asks in the whole cluster; `Err` says why that is impossible.
 pub(super) async fn ask(client: &Client) -> Result<AmbientClients, String> {
     let labelled = ListParams::default().labels(AMBIENT);
     let (namespaces, pods) = (Api::<Namespace>::all(client.clone()), Api::<Pod>::all(client.clone()));

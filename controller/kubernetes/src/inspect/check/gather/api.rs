@@ -1,4 +1,4 @@
-//! The API server itself.
+//! Asks about the API server itself.
 
 use super::super::api::kinds;
 use super::super::facts::{Api, Served};
@@ -19,7 +19,7 @@ pub(super) async fn ask(client: &Client) -> Result<Api, String> {
     Ok(Api { version, ahead, kinds })
 }
 
-/// The version, and how far this machine's clock is before the API server's.
+/// The version, and how far this machine's clock is ahead of the API server's.
 async fn version(client: &Client) -> Result<(String, Option<SignedDuration>), String> {
     let request = Request::get("/version").body(Body::empty()).map_err(|error| error.to_string())?;
     let response = client.send(request).await.map_err(|error| told(&error))?;
@@ -33,7 +33,7 @@ async fn version(client: &Client) -> Result<(String, Option<SignedDuration>), St
     Ok((json["gitVersion"].as_str().unwrap_or("of an unknown version").to_owned(), ahead))
 }
 
-/// A date as HTTP has it (RFC 9110, section 5.6.7): to the second.
+/// A date in HTTP's form (RFC 9110, section 5.6.7), in whole seconds.
 fn parsed(date: &str) -> Option<Timestamp> {
     jiff::fmt::rfc2822::DateTimeParser::new().relaxed_weekday(true).parse_timestamp(date).ok()
 }

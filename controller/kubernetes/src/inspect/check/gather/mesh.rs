@@ -1,4 +1,4 @@
-//! The mesh's configuration, its istiods, and who is in ambient mode.
+//! Asks for the mesh's configuration, its istiods, and what is in ambient mode.
 
 use super::super::facts::{Istiod, Mesh, Pods};
 use super::ambient;
@@ -11,10 +11,10 @@ use serde_json::Value;
 
 /// The key of the mesh's configuration.
 const KEY: &str = "mesh";
-/// The labels of istiod's Deployments.
+/// The label of istiod's Deployments.
 const ISTIOD: &str = "app=istiod";
 
-/// Asks in the mesh's root namespace, for the revision that the gateway's Pods have.
+/// Asks in the mesh's root namespace, for the revision of the gateway's Pods.
 pub(super) async fn ask(client: &Client, root: &str, pods: &Pods) -> Mesh {
     let mut revisions = pods.iter().flatten().filter_map(|(_, pod)| pod.revision.as_deref());
     let revision = revisions.find(|revision| *revision != "default");

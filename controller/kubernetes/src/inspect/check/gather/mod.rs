@@ -1,4 +1,4 @@
-//! Asking the API server for the facts, with the user's credentials.
+//! Asks the API server for the facts, with the user's credentials.
 
 mod ambient;
 mod api;
@@ -17,12 +17,12 @@ use kube::Client;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// How long something may be on its way from an object to the gateway before it counts as wrong.
+/// How long a change may be on its way from an object to the gateway before it counts as an error.
 const ON_ITS_WAY: Duration = Duration::from_secs(5);
-/// How often it is looked at meanwhile.
+/// The pause between looks meanwhile.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Asks for everything. What cannot be had is a fact like any other.
+/// Asks for everything. A failure to get something is a fact like any other.
 pub(crate) async fn gather(client: &Client, namespace: &str, service_account: &str) -> Facts {
     let api = api::ask(client).await;
     let ahead = api.as_ref().ok().and_then(|api| api.ahead).unwrap_or_default();
@@ -62,7 +62,8 @@ fn by_server(ahead: SignedDuration) -> Timestamp {
     now.checked_sub(ahead).unwrap_or(now)
 }
 
-/// What is in force, and what the gateway's Pods say; looked at again while a change seems to be on its way.
+/// What is in force, and what the gateway's Pods report. Asks again while a change seems to be on
+/// its way.
 async fn settled(client: &Client, namespace: &str, ahead: SignedDuration) -> (Result<Snapshot, String>, Pods) {
     let end = Instant::now() + ON_ITS_WAY;
     loop {

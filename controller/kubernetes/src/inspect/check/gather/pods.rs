@@ -1,4 +1,4 @@
-//! The gateway's Pods, and the table that each of them has, by way of the API server's proxy.
+//! Lists the gateway's Pods, and asks for the table of each, through the API server's proxy.
 
 use super::super::facts::{Pod, Pods};
 use crate::api::client::told;
@@ -13,15 +13,15 @@ use kube::{Client, ResourceExt};
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// Where Istio's proxies show what they count.
+/// Where Istio's proxies show their metrics.
 const STATS: &str = "15090/proxy/stats/prometheus";
 /// The container with Istio's proxy.
 const PROXY: &str = "istio-proxy";
-/// The label that says whose control plane's Pod it is.
+/// The label with the revision of a Pod's control plane.
 const REVISION: &str = "istio.io/rev";
-/// How long a Pod may take to answer.
+/// The time limit for a Pod's answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How many are asked at once.
+/// How many Pods are asked at once.
 const AT_ONCE: usize = 8;
 
 pub(super) async fn ask(client: &Client, record: &ClusterRecord) -> Pods {
@@ -35,7 +35,7 @@ pub(super) async fn ask(client: &Client, record: &ClusterRecord) -> Pods {
     Ok(asked.buffer_unordered(AT_ONCE).collect().await)
 }
 
-/// What the object says.
+/// What the object shows of the Pod.
 fn keep(object: DynamicObject) -> Pod {
     let spec = &object.data["spec"];
     let containers = ["containers", "initContainers"].into_iter().filter_map(|field| spec[field].as_array()).flatten();

@@ -1,4 +1,4 @@
-//! What the controller may do: the API server is asked for each need.
+//! Asks the API server, for each need, whether the controller is allowed.
 
 use super::super::facts::Need;
 use crate::api::client::told;
@@ -10,7 +10,7 @@ use kube::{Api, Client};
 /// How many questions are asked at once.
 const AT_ONCE: usize = 16;
 
-/// Asks for each need whether the ServiceAccount may.
+/// Asks for each need whether the ServiceAccount is allowed.
 pub(super) async fn ask(
     client: &Client,
     needs: Vec<Need>,

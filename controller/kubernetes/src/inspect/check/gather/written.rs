@@ -1,4 +1,4 @@
-//! Whose the objects are of the kinds that fedgate writes. Their content is not looked at.
+//! Lists the owners of the objects of the kinds that fedgate writes, without their content.
 
 use super::super::facts::{Owned, Written};
 use crate::api::kind::Kind;
@@ -34,7 +34,7 @@ pub(super) async fn ask(client: &Client, places: &Places) -> Written {
         let listed = listed.map_err(|error| told(&error, "list", kind, namespace))?;
         listed.items.into_iter().for_each(|object| add(kind, namespace, object));
     }
-    // ConfigMaps are many, and most are nobody's business here.
+    // There are many ConfigMaps, and most do not concern us.
     let (kind, namespace) = (Kind::ConfigMap, places.gateway());
     let found = kind.within(client, namespace).get_metadata_opt(TRUST_BUNDLE).await;
     let found = found.map_err(|error| told(&error, "get", kind, namespace))?;

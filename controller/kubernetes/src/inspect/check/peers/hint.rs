@@ -23,7 +23,7 @@ pub(super) const CLOCKS: &str =
 pub(super) const ACKNOWLEDGED: &str =
     "do not sign with the new root yet; this passes by itself when its controller runs";
 
-/// Why a peer takes no part.
+/// Hints for a peer that was not accepted.
 pub(super) fn refused(condition: &Condition) -> &'static str {
     match condition.reason.as_str() {
         "SameTrustDomain" => "two IstioFederations have its trust domain; delete the one that is wrong",
@@ -40,7 +40,7 @@ pub(super) fn refused(condition: &Condition) -> &'static str {
     }
 }
 
-/// Why metadata cannot be exchanged.
+/// Hints for failed metadata exchanges.
 pub(super) fn exchange(condition: &Condition, peer: &Peer) -> String {
     let (host, port) = (peer.endpoint.host(), peer.endpoint.port());
     let is = |reason: ExchangeReason| condition.reason == reason.word();
@@ -86,7 +86,7 @@ mod tests {
     use fedgate_federation::federate::{ConditionStatus, ConditionType};
     use fedgate_federation::object::{IstioFederationSpec, Named};
 
-    /// All reasons, one after the other: the match is to grow with them.
+    /// All reasons, as a chain; the match must grow with them.
     fn after(reason: ExchangeReason) -> Option<ExchangeReason> {
         use ExchangeReason::{
             AwaitingPublic, FetchFailed, InvalidJson, InvalidPrivateMetadata, InvalidPublicMetadata, NonOkResponse,

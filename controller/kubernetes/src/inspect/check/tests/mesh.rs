@@ -1,4 +1,4 @@
-//! The lines about the mesh.
+//! Tests the checks of the mesh.
 
 use super::{changed, facts, nothing, told};
 use crate::inspect::check::facts::{AmbientClients, Facts};

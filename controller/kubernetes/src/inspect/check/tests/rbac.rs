@@ -1,4 +1,4 @@
-//! What the controller needs is what `deploy/kubernetes/rbac.yaml` grants, no less and no more.
+//! Tests that the needs of the controller are exactly what `deploy/kubernetes/rbac.yaml` grants.
 
 use super::super::facts::Need;
 use super::super::permissions::needs;
