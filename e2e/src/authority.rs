@@ -1,4 +1,5 @@
-//! Certificate authorities and the certificates that they sign, hostile ones included. All keys are made at run time.
+//! Certificate authorities and the certificates that they sign, including hostile ones. All keys
+//! are generated at run time.
 
 use anyhow::Result;
 use rcgen::string::Ia5String;
@@ -10,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// How long certificates are good for, unless a test says otherwise.
+/// How long certificates are valid, unless a test sets something else.
 const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A root or intermediate certificate with its key.
@@ -29,7 +30,7 @@ pub struct Identity {
     key_pem: String,
 }
 
-/// What a leaf is to say.
+/// The content of a leaf certificate.
 #[derive(Debug, Clone)]
 pub struct Leaf {
     names: Vec<SanType>,
@@ -41,18 +42,18 @@ pub struct Leaf {
 }
 
 impl Authority {
-    /// A new root.
+    /// Creates a root.
     ///
     /// # Errors
-    /// When no key can be made.
+    /// When the key cannot be generated.
     pub fn root(name: &str) -> Result<Self> {
         Ok(Self { issuer: CertifiedIssuer::self_signed(ca(name)?, KeyPair::generate()?)?, chain: Vec::new() })
     }
 
-    /// An intermediate that this authority signs.
+    /// Creates an intermediate authority signed by this one.
     ///
     /// # Errors
-    /// When no key can be made.
+    /// When the key cannot be generated.
     pub fn intermediate(&self, name: &str) -> Result<Self> {
         let issuer = CertifiedIssuer::signed_by(ca(name)?, KeyPair::generate()?, &self.issuer)?;
         let own: &rcgen::Certificate = issuer.as_ref();
@@ -66,7 +67,8 @@ impl Authority {
         self.issuer.pem()
     }
 
-    /// Writes `NAME.pem` and `NAME.key` into a folder, for those who want to sign certificates of their own.
+    /// Writes `NAME.pem` and `NAME.key` into a folder, so that others can sign certificates with
+    /// this authority.
     ///
     /// # Errors
     /// When they cannot be written.
@@ -74,7 +76,7 @@ impl Authority {
         write_files(folder, name, &self.pem(), &self.issuer.key().serialize_pem())
     }
 
-    /// The same in DER.
+    /// The authority's own certificate in DER.
     pub fn der(&self) -> CertificateDer<'static> {
         self.issuer.der().clone()
     }
@@ -82,7 +84,7 @@ impl Authority {
     /// Signs a leaf.
     ///
     /// # Errors
-    /// When no key can be made, or the leaf asks for what X.509 cannot say.
+    /// When the key cannot be generated, or the leaf is not valid X.509.
     pub fn sign(&self, leaf: &Leaf) -> Result<Identity> {
         let key = KeyPair::generate()?;
         let certificate = leaf.parameters().signed_by(&key, &self.issuer)?;
@@ -95,17 +97,17 @@ impl Authority {
         })
     }
 
-    /// Signs a workload's leaf: one URI SAN.
+    /// Signs a workload's leaf, which has one URI SAN.
     ///
     /// # Errors
-    /// As [`Authority::sign`].
+    /// Same as [`Authority::sign`].
     pub fn workload(&self, spiffe_id: &str) -> Result<Identity> {
         self.sign(&Leaf::new().uri(spiffe_id)?)
     }
 }
 
 impl Leaf {
-    /// A leaf without a name, good from an hour ago until tomorrow.
+    /// A leaf without a name, valid from an hour ago until tomorrow.
     pub fn new() -> Self {
         let now = SystemTime::now();
         let valid_from = now - Duration::from_secs(60 * 60);
@@ -114,7 +116,7 @@ impl Leaf {
         Self { names: Vec::new(), valid_from, valid_until: now + LIFETIME, is_ca: false, usages, extended_usages }
     }
 
-    /// With one more URI SAN, after those that it has.
+    /// Adds a URI SAN after the existing ones.
     ///
     /// # Errors
     /// When it is not ASCII.
@@ -123,7 +125,7 @@ impl Leaf {
         Ok(self)
     }
 
-    /// With one more DNS SAN.
+    /// Adds a DNS SAN.
     ///
     /// # Errors
     /// When it is not ASCII.
@@ -132,26 +134,26 @@ impl Leaf {
         Ok(self)
     }
 
-    /// With one more address SAN.
+    /// Adds an IP address SAN.
     pub fn address(mut self, address: std::net::IpAddr) -> Self {
         self.names.push(SanType::IpAddress(address));
         self
     }
 
-    /// With these usages in place of a workload's.
+    /// Replaces the default usages, which are those of a workload.
     pub fn usages(mut self, usages: &[KeyUsagePurpose], extended: &[ExtendedKeyUsagePurpose]) -> Self {
         self.usages = usages.to_vec();
         self.extended_usages = extended.to_vec();
         self
     }
 
-    /// Expired half an hour ago.
+    /// Makes the leaf expire half an hour ago.
     pub fn expired(mut self) -> Self {
         self.valid_until = SystemTime::now() - Duration::from_secs(30 * 60);
         self
     }
 
-    /// A leaf that claims to be a CA.
+    /// Makes the leaf claim to be a CA.
     pub fn with_ca_flag(mut self) -> Self {
         self.is_ca = true;
         self
@@ -179,12 +181,12 @@ impl Default for Leaf {
 }
 
 impl Identity {
-    /// The leaf and what is between it and the root.
+    /// The leaf and the certificates between it and the root.
     pub fn chain(&self) -> Vec<CertificateDer<'static>> {
         self.chain.clone()
     }
 
-    /// The key.
+    /// The private key.
     pub fn key(&self) -> PrivateKeyDer<'static> {
         self.key.clone_key()
     }
@@ -198,7 +200,7 @@ impl Identity {
     }
 }
 
-/// Where an identity was written to.
+/// The files that an identity was written to.
 #[derive(Debug, Clone)]
 pub struct IdentityFiles {
     /// The certificate chain in PEM.
@@ -215,7 +217,8 @@ fn write_files(folder: &Path, name: &str, certificate: &str, key: &str) -> Resul
     Ok(files)
 }
 
-/// Writes a file that only its owner can read, and puts it in place by rename: whoever watches it sees it whole.
+/// Writes a file that only its owner can read. Replaces it by rename, so that watchers never see
+/// half a file.
 fn replace(path: &Path, text: &str) -> Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;

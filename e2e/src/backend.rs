@@ -1,4 +1,4 @@
-//! Small back ends that say who they are and count who comes.
+//! Small back ends that answer with their name and count connections.
 
 use crate::authority::Identity;
 use crate::tls_listener::TlsListener;
@@ -14,7 +14,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// A back end. It ends when dropped.
+/// A running back end. Stops when dropped.
 #[derive(Debug)]
 pub struct Backend {
     address: SocketAddr,
@@ -31,7 +31,7 @@ impl Backend {
         Self::http_at(Ipv4Addr::LOCALHOST, service, cluster).await
     }
 
-    /// The same at an address, where Pods reach it.
+    /// Like [`Self::http`], at an address that Pods can reach.
     ///
     /// # Errors
     /// When there is no free port.
@@ -39,7 +39,7 @@ impl Backend {
         Self::http_on(TcpListener::bind((address, 0)).await?, service, cluster)
     }
 
-    /// The same on a socket that is there already, for example one of a Pod's network.
+    /// Like [`Self::http`], on an existing socket, for example one in a Pod's network.
     ///
     /// # Errors
     /// When the socket has no address.
@@ -57,15 +57,16 @@ impl Backend {
         Ok(Self { address, connections, task })
     }
 
-    /// An HTTPS server at an address, with this certificate, that answers every path with [`identity`]. It does not count.
+    /// An HTTPS server at an address, with this certificate, that answers every path with
+    /// [`identity`]. It does not count connections.
     ///
     /// # Errors
-    /// When the address is taken, or certificate and key are no pair.
+    /// When the address is taken, or the key does not belong to the certificate.
     pub async fn https_at(address: SocketAddr, certificate: &Identity, service: &str, cluster: &str) -> Result<Self> {
         let listener = TlsListener::bind_at(address, certificate).await?;
         let address = listener.address();
         let answer = format!("{}\n", identity(service, cluster));
-        // Nobody keeps a connection for later, which would outlive this server.
+        // Clients must not keep connections open: those would outlive this server.
         let router = Router::new().fallback(get(async move || ([(CONNECTION, "close")], answer)));
         let task = tokio::spawn(async move {
             let _ = axum::serve(listener, router).await;
@@ -73,7 +74,8 @@ impl Backend {
         Ok(Self { address, connections: Arc::default(), task })
     }
 
-    /// A server on a loopback port that speaks first, as a mail server does: it greets with [`identity`] and sends every line back.
+    /// A server on a loopback port that speaks first, like a mail server. It greets with
+    /// [`identity`] and echoes every line.
     ///
     /// # Errors
     /// When there is no free port.
@@ -81,7 +83,7 @@ impl Backend {
         Self::greeting_at(Ipv4Addr::LOCALHOST, service, cluster).await
     }
 
-    /// The same at an address, where Pods reach it.
+    /// Like [`Self::greeting`], at an address that Pods can reach.
     ///
     /// # Errors
     /// When there is no free port.
@@ -103,7 +105,7 @@ impl Backend {
         self.address
     }
 
-    /// How many connections it has accepted.
+    /// The number of connections accepted so far.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
@@ -115,7 +117,7 @@ impl Drop for Backend {
     }
 }
 
-/// How a back end calls itself.
+/// The text by which a back end identifies itself.
 pub fn identity(service: &str, cluster: &str) -> String {
     format!("this is {service} of {cluster}")
 }

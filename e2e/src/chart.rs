@@ -1,4 +1,4 @@
-//! The chart, as an operator uses it: values in, objects out.
+//! The chart as an operator uses it: values in, objects out.
 
 use crate::programs;
 use anyhow::{Context, Result, ensure};
@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use tokio::process::Command;
 
-/// The release's name and namespace in `docs/`.
+/// The release name and namespace used in `docs/`.
 pub const RELEASE: &str = "fedgate";
 
-/// Helm renders for the Kubernetes that it is built for unless it is told; the pinned one is built without that.
+/// The Kubernetes version to render for. Helm's default is the version that it was built for, and
+/// our pinned build has none.
 const KUBERNETES: &str = "1.33.0";
 
 /// The chart's folder.
@@ -19,7 +20,7 @@ pub fn folder() -> PathBuf {
     xtask::root().join("deploy/chart")
 }
 
-/// The combinations of values that are supported, by name: the files in the chart's folder `ci`.
+/// The supported combinations of values, by name: the files in the chart's folder `ci`.
 ///
 /// # Errors
 /// When the folder cannot be read.
@@ -34,20 +35,20 @@ pub fn combinations() -> Result<Vec<(String, PathBuf)>> {
     Ok(files)
 }
 
-/// Runs helm to its end.
+/// Runs helm and waits until it exits.
 ///
 /// # Errors
-/// When it cannot be built or started.
+/// When helm cannot be built or started.
 pub async fn helm(arguments: &[&str]) -> Result<Output> {
     let mut helm = Command::new(programs::helm()?);
     helm.current_dir(xtask::root()).args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     helm.output().await.context("cannot start helm")
 }
 
-/// `helm lint --strict` with a file of values.
+/// Runs `helm lint --strict` with a values file.
 ///
 /// # Errors
-/// When something is found.
+/// When lint reports anything.
 pub async fn lint(values: &Path) -> Result<()> {
     let (chart, values) = (folder().display().to_string(), values.display().to_string());
     let output = helm(&["lint", "--strict", "--kube-version", KUBERNETES, "--values", &values, &chart]).await?;
@@ -55,10 +56,10 @@ pub async fn lint(values: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What `helm template` makes of these further arguments, such as `--values FILE`, hooks included.
+/// Runs `helm template` with additional arguments, such as `--values FILE`. Hooks are included.
 ///
 /// # Errors
-/// Helm's own message, when it refuses the values.
+/// When Helm refuses the values; the message is Helm's.
 pub async fn render(arguments: &[&str]) -> Result<Rendered> {
     let chart = folder().display().to_string();
     let head = ["template", RELEASE, &chart, "--namespace", "fedgate-system", "--kube-version", KUBERNETES];
@@ -69,20 +70,20 @@ pub async fn render(arguments: &[&str]) -> Result<Rendered> {
     Ok(Rendered { objects: objects.into_iter().flatten().collect(), yaml })
 }
 
-/// What a file of values is rendered to.
+/// Renders the chart with a values file.
 ///
 /// # Errors
-/// As [`render`].
+/// Same as [`render`].
 pub async fn render_file(values: &Path) -> Result<Rendered> {
     render(&["--values", &values.display().to_string()]).await.with_context(|| values.display().to_string())
 }
 
-/// What was rendered.
+/// The output of `helm template`.
 #[derive(Debug)]
 pub struct Rendered {
-    /// As text.
+    /// The output as text.
     pub yaml: String,
-    /// As objects.
+    /// The objects in the output.
     pub objects: Vec<Value>,
 }
 
@@ -92,32 +93,33 @@ impl Rendered {
         self.objects.iter().filter(move |object| object["kind"] == kind)
     }
 
-    /// The object of a kind and name.
+    /// The object with this kind and name.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is no such object.
     pub fn object(&self, kind: &str, name: &str) -> Result<&Value> {
         let found = self.objects.iter().find(|object| object["kind"] == kind && object["metadata"]["name"] == name);
         found.with_context(|| format!("no {kind} {name} was rendered"))
     }
 
-    /// The templates of all Pods.
+    /// The workloads and their Pod templates.
     pub fn pod_templates(&self) -> impl Iterator<Item = (&Value, &Value)> {
         let of_pods = self.objects.iter().filter(|object| object["spec"]["template"]["spec"]["containers"].is_array());
         of_pods.map(|object| (object, &object["spec"]["template"]))
     }
 }
 
-/// What a container is started with.
+/// How a container is started.
 #[derive(Debug, Clone)]
 pub struct Start {
-    /// The variables that have a value of their own, which one of the Pod's fields is not.
+    /// Its environment variables with literal values; those taken from a field of the Pod are left
+    /// out.
     pub variables: BTreeMap<String, String>,
-    /// The arguments.
+    /// Its arguments.
     pub arguments: Vec<String>,
 }
 
-/// What a workload's first container is started with.
+/// How a workload's first container is started.
 ///
 /// # Errors
 /// When it has no container.

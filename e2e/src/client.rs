@@ -1,4 +1,4 @@
-//! Clients: one that can hold any certificate and ask for any name, and a plain one for the egress.
+//! Clients: one that can use any certificate and any SNI, and a plain one for the egress.
 
 use crate::authority::Identity;
 use anyhow::{Context, Result, bail};
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// How long anything may take that a client waits for.
+/// The timeout of everything that a client waits for.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An HTTP response.
@@ -27,7 +27,8 @@ pub struct Response {
     pub body: String,
 }
 
-/// A TLS client that believes every server: it is an attacker, or the test looks at the server's side.
+/// A TLS client that accepts any server certificate: it plays an attacker, or the test checks only
+/// the server's side.
 #[derive(Debug, Clone)]
 pub struct Client {
     config: Arc<ClientConfig>,
@@ -37,18 +38,18 @@ pub struct Client {
 pub type Connection = BufReader<TlsStream<TcpStream>>;
 
 impl Client {
-    /// A client with a certificate, or without.
+    /// A client with or without a certificate.
     ///
     /// # Errors
-    /// When the certificate and the key are no pair.
+    /// When the key does not belong to the certificate.
     pub fn new(identity: Option<&Identity>) -> Result<Self> {
         Self::with_versions(identity, rustls::DEFAULT_VERSIONS)
     }
 
-    /// A client that offers these TLS versions only.
+    /// A client that offers only these TLS versions.
     ///
     /// # Errors
-    /// When the certificate and the key are no pair.
+    /// When the key does not belong to the certificate.
     pub fn with_versions(
         identity: Option<&Identity>,
         versions: &[&'static rustls::SupportedProtocolVersion],
@@ -56,10 +57,10 @@ impl Client {
         Self::with_provider(identity, versions, aws_lc_rs::default_provider())
     }
 
-    /// A client that offers TLS 1.3 with this key exchange group only.
+    /// A client that offers only TLS 1.3 with this key exchange group.
     ///
     /// # Errors
-    /// When the certificate and the key are no pair.
+    /// When the key does not belong to the certificate.
     pub fn with_group(identity: Option<&Identity>, group: &'static dyn SupportedKxGroup) -> Result<Self> {
         let provider = CryptoProvider { kx_groups: vec![group], ..aws_lc_rs::default_provider() };
         Self::with_provider(identity, &[&rustls::version::TLS13], provider)
@@ -82,8 +83,8 @@ impl Client {
         Ok(Self { config: Arc::new(config) })
     }
 
-    /// Opens a connection and finishes the client's side of the handshake. In TLS 1.3 that is before the server has
-    /// judged the client's certificate: a refusal comes with the first read.
+    /// Connects and completes the client's side of the handshake. In TLS 1.3 the server has not
+    /// checked the client's certificate by then: the first read reports a refusal.
     ///
     /// # Errors
     /// When the connection or the handshake fails.
@@ -93,12 +94,12 @@ impl Client {
         self.finish(gateway, connector, name).await
     }
 
-    /// The same without an SNI.
+    /// Like [`Self::connect`], without an SNI.
     ///
     /// # Errors
     /// When the connection or the handshake fails.
     pub async fn connect_without_sni(&self, gateway: SocketAddr) -> Result<Connection> {
-        // For an address, TLS sends no SNI (RFC 6066, section 3).
+        // TLS sends no SNI for an IP address (RFC 6066, section 3).
         self.finish(gateway, TlsConnector::from(self.config.clone()), ServerName::from(gateway.ip())).await
     }
 
@@ -115,35 +116,36 @@ impl Client {
         Ok(BufReader::new(timeout(PATIENCE, connect).await.context("in the handshake: no answer")??))
     }
 
-    /// Connects, asks for `/` and closes.
+    /// Connects, requests `/` and closes the connection.
     ///
     /// # Errors
-    /// When anything but an HTTP response comes back.
+    /// When the answer is not an HTTP response.
     pub async fn get(&self, gateway: SocketAddr, sni: &str, host: &str) -> Result<Response> {
         let mut connection = self.connect(gateway, sni).await?;
         get_on(&mut connection, host).await
     }
 
-    /// The same for another path than `/`.
+    /// Like [`Self::get`], for another path than `/`.
     ///
     /// # Errors
-    /// When anything but an HTTP response comes back.
+    /// When the answer is not an HTTP response.
     pub async fn get_path(&self, gateway: SocketAddr, sni: &str, host: &str, path: &str) -> Result<Response> {
         let mut connection = self.connect(gateway, sni).await?;
         get_path_on(&mut connection, host, path).await
     }
 
-    /// The same client, which offers `istio` as application protocol, as sidecars do: a gateway that passes TLS through asks for it.
+    /// The same client, offering the application protocol `istio` as sidecars do. A gateway that
+    /// passes TLS through requires it.
     pub fn offering_istio(&self) -> Self {
         let mut config = (*self.config).clone();
         config.alpn_protocols = vec![b"istio".to_vec()];
         Self { config: Arc::new(config) }
     }
 
-    /// Connects and reads the first line that the server sends by itself.
+    /// Connects and reads the first line, which the server sends unasked.
     ///
     /// # Errors
-    /// When the connection fails or is closed before that.
+    /// When the connection fails, or is closed before the line arrives.
     pub async fn greeting(&self, gateway: SocketAddr, sni: &str) -> Result<(Connection, String)> {
         let mut connection = self.connect(gateway, sni).await?;
         let line = read_line(&mut connection).await?;
@@ -151,36 +153,36 @@ impl Client {
     }
 }
 
-/// Whether the handshake resumed an earlier session.
+/// Returns true if the handshake resumed an earlier session.
 pub fn resumed(connection: &Connection) -> bool {
     connection.get_ref().get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed)
 }
 
-/// The certificate that the server showed.
+/// The server's certificate.
 pub fn server_certificate(connection: &Connection) -> Option<CertificateDer<'static>> {
     Some(connection.get_ref().get_ref().1.peer_certificates()?.first()?.clone().into_owned())
 }
 
-/// Asks for `/` on a plain connection, as a program behind the egress does.
+/// Requests `/` over a plain connection, as a program behind the egress does.
 ///
 /// # Errors
-/// When anything but an HTTP response comes back.
+/// When the answer is not an HTTP response.
 pub async fn plain_get(egress: SocketAddr, host: &str) -> Result<Response> {
     let stream = timeout(PATIENCE, TcpStream::connect(egress)).await??;
     get_on(&mut BufReader::new(stream), host).await
 }
 
-/// Opens a plain connection and reads the first line that the server sends by itself.
+/// Opens a plain connection and reads the first line, which the server sends unasked.
 ///
 /// # Errors
-/// When the connection fails or is closed before that.
+/// When the connection fails, or is closed before the line arrives.
 pub async fn plain_greeting(egress: SocketAddr) -> Result<(BufReader<TcpStream>, String)> {
     let mut stream = BufReader::new(timeout(PATIENCE, TcpStream::connect(egress)).await??);
     let line = read_line(&mut stream).await?;
     Ok((stream, line))
 }
 
-/// Sends a line and reads the one that comes back.
+/// Sends a line and reads the reply line.
 ///
 /// # Errors
 /// When the connection is closed.
@@ -193,11 +195,11 @@ pub async fn say<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut BufReader<S>, l
 /// Waits until the other side closes the connection.
 ///
 /// # Errors
-/// When it does not within `deadline`, or sends something.
+/// When it is still open after `deadline`, or the other side sends something.
 pub async fn wait_closed<S: AsyncRead + Unpin>(stream: &mut BufReader<S>, deadline: Duration) -> Result<()> {
     let mut buffer = [0; 256];
     match timeout(deadline, stream.read(&mut buffer)).await {
-        // A reset, or TLS without its goodbye, is a close as well.
+        // A reset counts as a close, and so does TLS without close_notify.
         Ok(Ok(0) | Err(_)) => Ok(()),
         Ok(Ok(count)) => {
             bail!("expected a close, found {count} bytes: {:?}", String::from_utf8_lossy(&buffer[..count]))
@@ -206,10 +208,10 @@ pub async fn wait_closed<S: AsyncRead + Unpin>(stream: &mut BufReader<S>, deadli
     }
 }
 
-/// Reads a line, without its end.
+/// Reads a line and strips its line ending.
 ///
 /// # Errors
-/// When the connection is closed before a line came.
+/// When the connection is closed before a line arrives.
 pub async fn read_line<S: AsyncRead + Unpin>(stream: &mut BufReader<S>) -> Result<String> {
     let mut line = String::new();
     match timeout(PATIENCE, stream.read_line(&mut line))
@@ -222,10 +224,10 @@ pub async fn read_line<S: AsyncRead + Unpin>(stream: &mut BufReader<S>) -> Resul
     }
 }
 
-/// Asks for `/` on an open connection that is closed after it.
+/// Requests `/` on an open connection, which is closed afterwards.
 ///
 /// # Errors
-/// When anything but an HTTP response comes back.
+/// When the answer is not an HTTP response.
 pub async fn get_on<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut BufReader<S>, host: &str) -> Result<Response> {
     get_path_on(stream, host, "/").await
 }

@@ -1,4 +1,4 @@
-//! One cluster: its authorities, its folder, and its three processes (controller, gateway, egress).
+//! One cluster: its authorities, its folder and its three processes (controller, gateway, egress).
 
 mod folder;
 mod status;
@@ -31,13 +31,13 @@ pub struct Cluster {
     controller: Option<Process>,
     gateway: Option<Envoy>,
     egress: Option<Envoy>,
-    /// How many files each process may open that is started from now on.
+    /// The limit on open files for processes started from now on.
     open_files: Option<u32>,
 }
 
 impl Cluster {
-    /// Makes the folder of a cluster `name` with the trust domain `NAME.example`: settings, root, certificates. Nothing is
-    /// started.
+    /// Creates the folder of a cluster `name` with the trust domain `NAME.example`: settings, root,
+    /// certificates. Starts nothing.
     ///
     /// # Errors
     /// When there is no free port, or a file cannot be written.
@@ -61,7 +61,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Its name: that of its `IstioFederation` in the other clusters.
+    /// Its name, which its `IstioFederation` has in the other clusters.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -71,7 +71,7 @@ impl Cluster {
         &self.settings.trust_domain
     }
 
-    /// Its folder, which `fedgate run` was given.
+    /// Its folder, which is passed to `fedgate run`.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -81,7 +81,7 @@ impl Cluster {
         &self.authority
     }
 
-    /// The root that signs, to be replaced. What was written is not touched.
+    /// The root that signs, to be replaced. Files already written stay as they are.
     pub fn authority_mut(&mut self) -> &mut Authority {
         &mut self.authority
     }
@@ -91,27 +91,27 @@ impl Cluster {
         &self.metadata_authority
     }
 
-    /// What `fedgate.yaml` says; to be changed before [`Cluster::write_settings`].
+    /// The content of `fedgate.yaml`. Change it before calling [`Cluster::write_settings`].
     pub fn settings(&mut self) -> &mut Settings {
         &mut self.settings
     }
 
-    /// From now on each of its processes is started with no more open files than this.
+    /// Limits the open files of each process started from now on.
     pub fn limit_open_files(&mut self, open_files: Option<u32>) {
         self.open_files = open_files;
     }
 
-    /// Where its gateway takes peers' connections.
+    /// The address where its gateway accepts peers' connections.
     pub fn gateway_address(&self) -> SocketAddr {
         self.settings.gateway
     }
 
-    /// Where its metadata endpoint listens.
+    /// The address of its metadata endpoint.
     pub fn metadata_address(&self) -> SocketAddr {
         self.settings.metadata
     }
 
-    /// Its metadata endpoint.
+    /// The URL of its metadata endpoint.
     pub fn metadata_url(&self) -> String {
         format!("https://{}/metadata", self.settings.metadata)
     }
@@ -121,10 +121,10 @@ impl Cluster {
         format!("spiffe://{}/ns/shop/sa/{service_account}", self.trust_domain())
     }
 
-    /// The certificate of its workload `shop/cart`.
+    /// Creates a certificate of its workload `shop/cart`.
     ///
     /// # Errors
-    /// When no key can be made.
+    /// When the key cannot be generated.
     pub fn workload(&self) -> Result<Identity> {
         self.authority.workload(&self.spiffe_id("cart"))
     }
@@ -132,7 +132,7 @@ impl Cluster {
     /// Starts the controller and waits until it has written the files of both Envoys.
     ///
     /// # Errors
-    /// When it ends or takes too long.
+    /// When it exits or takes too long.
     pub async fn start_controller(&mut self) -> Result<()> {
         let arguments = ["run".as_ref(), "--dir".as_ref(), self.folder.as_os_str()];
         let name = format!("{}'s controller", self.name);
@@ -148,7 +148,7 @@ impl Cluster {
     /// Kills the controller, as a crash would.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When it is not running.
     pub fn kill_controller(&mut self) -> Result<()> {
         self.controller.take().context("the controller does not run")?.kill()
     }
@@ -156,15 +156,15 @@ impl Cluster {
     /// The controller's process.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When it is not running.
     pub fn controller(&mut self) -> Result<&mut Process> {
         self.controller.as_mut().context("the controller does not run")
     }
 
-    /// Starts the gateway, killing the one that runs.
+    /// Starts the gateway. Kills the running one first.
     ///
     /// # Errors
-    /// When it does not get ready.
+    /// When it does not become ready.
     pub async fn start_gateway(&mut self) -> Result<()> {
         self.gateway = None;
         self.gateway = Some(self.envoy("gateway").await?);
@@ -181,20 +181,20 @@ impl Cluster {
         self.egress = None;
     }
 
-    /// Starts the egress, killing the one that runs.
+    /// Starts the egress. Kills the running one first.
     ///
     /// # Errors
-    /// When it does not get ready.
+    /// When it does not become ready.
     pub async fn start_egress(&mut self) -> Result<()> {
         self.egress = None;
         self.egress = Some(self.envoy("egress").await?);
         Ok(())
     }
 
-    /// Starts all three.
+    /// Starts all three processes.
     ///
     /// # Errors
-    /// When one does not get ready.
+    /// When one does not become ready.
     pub async fn start(&mut self) -> Result<()> {
         self.start_controller().await?;
         self.start_envoys().await
@@ -203,7 +203,7 @@ impl Cluster {
     /// Starts the gateway and the egress.
     ///
     /// # Errors
-    /// When one does not get ready.
+    /// When one does not become ready.
     pub async fn start_envoys(&mut self) -> Result<()> {
         let (gateway, egress) = tokio::try_join!(self.envoy("gateway"), self.envoy("egress"))?;
         (self.gateway, self.egress) = (Some(gateway), Some(egress));
@@ -213,7 +213,7 @@ impl Cluster {
     /// The gateway.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When it is not running.
     pub fn gateway(&self) -> Result<&Envoy> {
         self.gateway.as_ref().context("the gateway does not run")
     }
@@ -221,7 +221,7 @@ impl Cluster {
     /// The gateway's process.
     ///
     /// # Errors
-    /// When the gateway does not run.
+    /// When the gateway is not running.
     pub fn gateway_process(&mut self) -> Result<&mut Process> {
         Ok(self.gateway.as_mut().context("the gateway does not run")?.process())
     }
@@ -229,7 +229,7 @@ impl Cluster {
     /// The egress.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When it is not running.
     pub fn egress(&self) -> Result<&Envoy> {
         self.egress.as_ref().context("the egress does not run")
     }
@@ -237,15 +237,15 @@ impl Cluster {
     /// The egress's process.
     ///
     /// # Errors
-    /// When the egress does not run.
+    /// When the egress is not running.
     pub fn egress_process(&mut self) -> Result<&mut Process> {
         Ok(self.egress.as_mut().context("the egress does not run")?.process())
     }
 
-    /// The gateway's access log from now on.
+    /// The gateway's access log, starting now.
     ///
     /// # Errors
-    /// When the gateway does not run.
+    /// When the gateway is not running.
     pub fn access_log(&self) -> Result<AccessLog> {
         Ok(AccessLog::from_now(self.gateway()?.log()))
     }

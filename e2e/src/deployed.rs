@@ -1,4 +1,4 @@
-//! A Service together with the back end behind it.
+//! A Service together with its back end.
 
 use crate::backend::{self, Backend};
 use crate::client::{Client, Connection, Response, plain_get};
@@ -8,19 +8,19 @@ use crate::wait;
 use anyhow::{Result, ensure};
 use std::net::SocketAddr;
 
-/// A Service of a cluster, with its back end.
+/// A Service in a cluster, with its back end.
 #[derive(Debug)]
 pub struct Deployed {
-    /// As its manifest says.
+    /// The content of its manifest.
     pub service: Service,
-    /// The server.
+    /// The running server.
     pub backend: Backend,
     cluster: String,
     trust_domain: String,
 }
 
 impl Deployed {
-    /// An HTTP service, port 80. Its manifest is not written yet, see [`Deployed::apply`].
+    /// An HTTP service on port 80. Its manifest is not written yet, see [`Deployed::apply`].
     ///
     /// # Errors
     /// When there is no free port.
@@ -29,7 +29,7 @@ impl Deployed {
         Ok(Self::new(cluster, Service::new(name, "http", 80, backend.address()), backend))
     }
 
-    /// A service that speaks first, port 25.
+    /// A service on port 25 whose server speaks first.
     ///
     /// # Errors
     /// When there is no free port.
@@ -42,7 +42,7 @@ impl Deployed {
         Self { service, backend, cluster: cluster.name().into(), trust_domain: cluster.trust_domain().into() }
     }
 
-    /// Changes what the manifest is to say, and writes it.
+    /// Changes the manifest and writes it.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -51,73 +51,76 @@ impl Deployed {
         cluster.put_service(&self.service)
     }
 
-    /// Its name.
+    /// Its host name.
     pub fn host(&self) -> String {
         self.service.host(&self.trust_domain)
     }
 
-    /// `host:port`, as peers call it.
+    /// `host:port`, the name under which peers call it.
     pub fn name(&self) -> String {
         self.service.import(&self.trust_domain)
     }
 
-    /// The server name of a client's handshake.
+    /// The SNI that a client sends.
     pub fn sni(&self) -> String {
         self.service.sni(&self.trust_domain)
     }
 
-    /// What its back end calls itself.
+    /// The text by which its back end identifies itself.
     pub fn identity(&self) -> String {
         backend::identity(&self.service.name, &self.cluster)
     }
 
-    /// A program in `from` calls it through the egress: it must answer as itself.
+    /// Calls it through the egress of `from`, as a program there would. The right back end must
+    /// answer.
     ///
     /// # Errors
-    /// When it does not.
+    /// When it does not answer.
     pub async fn call_from(&self, from: &Cluster) -> Result<String> {
         let egress = from.wait_import(&self.name()).await?;
         self.call_through(egress).await
     }
 
-    /// The same through a known port of an egress, which needs no controller.
+    /// Like [`Self::call_from`], through a known egress port, which needs no controller.
     ///
     /// # Errors
-    /// When it does not answer as itself.
+    /// When the right back end does not answer.
     pub async fn call_through(&self, egress: SocketAddr) -> Result<String> {
         self.check(plain_get(egress, &self.host()).await?)
     }
 
-    /// Waits until a program in `from` gets an answer through the egress.
+    /// Waits until a call through the egress of `from` is answered.
     ///
     /// # Errors
-    /// When it does not.
+    /// When no call is answered in time.
     pub async fn wait_callable_from(&self, from: &Cluster) -> Result<()> {
         let what = format!("{} to call {}", from.name(), self.name());
         wait::until(&what, SOON, async || self.call_from(from).await.map(Some)).await.map(drop)
     }
 
-    /// A client of its own calls it at the gateway of the cluster `at`: it must answer as itself.
+    /// Calls it with this client at the gateway of the cluster `at`. The right back end must
+    /// answer.
     ///
     /// # Errors
-    /// When it does not.
+    /// When it does not answer.
     pub async fn call(&self, client: &Client, at: &Cluster) -> Result<String> {
         self.check(client.get(at.gateway_address(), &self.sni(), &self.host()).await?)
     }
 
-    /// Waits until a client gets through at the gateway of `at`: what the controllers tell each other takes a moment.
+    /// Waits until the client gets through at the gateway of `at`. The controllers need a moment to
+    /// exchange metadata.
     ///
     /// # Errors
-    /// When it does not.
+    /// When the client does not get through in time.
     pub async fn wait_reachable(&self, client: &Client, at: &Cluster) -> Result<()> {
         let what = format!("{} to be reachable", self.name());
         wait::until(&what, SOON, async || self.call(client, at).await.map(Some)).await.map(drop)
     }
 
-    /// Waits until a client is greeted at the gateway of `at`, and returns the open connection.
+    /// Waits until the client is greeted at the gateway of `at`. Returns the open connection.
     ///
     /// # Errors
-    /// When it is not.
+    /// When it is not greeted in time.
     pub async fn wait_greeting(&self, client: &Client, at: &Cluster) -> Result<Connection> {
         let what = format!("{} to greet", self.name());
         let greeted = async || client.greeting(at.gateway_address(), &self.sni()).await.map(Some);
@@ -126,10 +129,10 @@ impl Deployed {
         Ok(connection)
     }
 
-    /// Waits until a client is refused there.
+    /// Waits until the client is refused at the gateway of `at`.
     ///
     /// # Errors
-    /// When it goes on getting through.
+    /// When the client still gets through.
     pub async fn wait_refused(&self, client: &Client, at: &Cluster) -> Result<()> {
         let what = format!("{} to be refused", self.name());
         wait::until_true(&what, SOON, async || Ok(self.call(client, at).await.is_err())).await?;
@@ -142,11 +145,11 @@ impl Deployed {
         Ok(response.body)
     }
 
-    /// Tries to call it at the gateway of `at`, and must be refused without the back end's seeing a connection. Returns what
-    /// the client saw.
+    /// Calls it at the gateway of `at` and checks that the call is refused and no connection
+    /// reaches the back end. Returns the client's error.
     ///
     /// # Errors
-    /// When it got through.
+    /// When the call got through.
     pub async fn refuses(&self, client: &Client, at: &Cluster) -> Result<String> {
         let before = self.backend.connections();
         let answer = client.get(at.gateway_address(), &self.sni(), &self.host()).await;

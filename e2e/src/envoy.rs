@@ -14,7 +14,7 @@ use std::time::Duration;
 /// How long an Envoy may take to start. It compiles the filter before it listens.
 const START: Duration = Duration::from_secs(30);
 
-/// A running Envoy. It is killed when dropped.
+/// A running Envoy. Killed when dropped.
 #[derive(Debug)]
 pub struct Envoy {
     process: Process,
@@ -24,18 +24,18 @@ pub struct Envoy {
 }
 
 impl Envoy {
-    /// Starts an Envoy with a bootstrap file, and waits until it serves.
+    /// Starts an Envoy with a bootstrap file and waits until it serves.
     ///
     /// # Errors
-    /// When it cannot be started or does not get ready; the message has the end of its log.
+    /// When it cannot be started or does not become ready; the message has the end of its log.
     pub async fn start(name: &str, bootstrap: &Path, log: &Path) -> Result<Self> {
         Self::start_limited(name, bootstrap, None, log).await
     }
 
-    /// The same with no more open files than this.
+    /// Like [`Envoy::start`], with a limit on open files.
     ///
     /// # Errors
-    /// As [`Envoy::start`].
+    /// Same as [`Envoy::start`].
     pub async fn start_limited(name: &str, bootstrap: &Path, open_files: Option<u32>, log: &Path) -> Result<Self> {
         let admin_file = log.with_extension("admin");
         let _ = std::fs::remove_file(&admin_file);
@@ -51,17 +51,17 @@ impl Envoy {
         &mut self.process
     }
 
-    /// Where its admin interface is.
+    /// The address of its admin interface.
     pub fn admin(&self) -> SocketAddr {
         self.admin
     }
 
-    /// What it prints, access log included.
+    /// The file with its output, including the access log.
     pub fn log(&self) -> &Path {
         &self.log
     }
 
-    /// Asks the admin interface.
+    /// Requests a path of the admin interface.
     ///
     /// # Errors
     /// When it does not answer with status 200.
@@ -70,7 +70,7 @@ impl Envoy {
         Ok(response.error_for_status()?.text().await?)
     }
 
-    /// One counter or gauge by its full name; 0 when it does not exist.
+    /// The value of a counter or gauge, by its full name; 0 if it does not exist.
     ///
     /// # Errors
     /// When the admin interface does not answer.
@@ -80,7 +80,7 @@ impl Envoy {
         Ok(value.unwrap_or(0))
     }
 
-    /// The generation of the table that the filter has in force; 0 when it has none.
+    /// The generation of the filter's current table; 0 if it has none.
     ///
     /// # Errors
     /// When the admin interface does not answer.
@@ -88,7 +88,7 @@ impl Envoy {
         self.stat("wasmcustom.fedgate.table.generation").await
     }
 
-    /// How many threads have that table in force, and how many workers there are.
+    /// The number of threads with that table, and the number of worker threads.
     ///
     /// # Errors
     /// When the admin interface does not answer.
@@ -97,7 +97,7 @@ impl Envoy {
         Ok((threads, self.stat("server.concurrency").await?))
     }
 
-    /// The addresses that it listens at.
+    /// The addresses on which it listens.
     ///
     /// # Errors
     /// When the admin interface does not answer.
@@ -116,7 +116,7 @@ fn arguments<'a>(bootstrap: &'a Path, admin_file: &'a Path) -> [&'a OsStr; 13] {
         "--concurrency".as_ref(),
         "2".as_ref(),
         "--disable-hot-restart".as_ref(),
-        // Tests read the access log; by default it is written every ten seconds.
+        // Tests read the access log. By default Envoy flushes it every ten seconds.
         "--file-flush-interval-msec".as_ref(),
         "20".as_ref(),
         "--drain-time-s".as_ref(),

@@ -1,4 +1,4 @@
-//! Several clusters, each the peer of every other.
+//! Several clusters, all peers of each other.
 
 use crate::cluster::Cluster;
 use crate::run_folder::RunFolder;
@@ -11,7 +11,8 @@ pub struct Federation<const N: usize> {
 }
 
 impl<const N: usize> Federation<N> {
-    /// Makes the folders of clusters with these names, each with an `IstioFederation` for every other. Nothing is started.
+    /// Creates the folders of clusters with these names, each with an `IstioFederation` for every
+    /// other. Starts nothing.
     ///
     /// # Errors
     /// When a folder cannot be written.
@@ -29,7 +30,7 @@ impl<const N: usize> Federation<N> {
     /// Starts all controllers.
     ///
     /// # Errors
-    /// When one does not get ready.
+    /// When one does not become ready.
     pub async fn start_controllers(&mut self) -> Result<()> {
         for cluster in &mut self.clusters {
             cluster.start_controller().await?;
@@ -40,7 +41,7 @@ impl<const N: usize> Federation<N> {
     /// Starts all clusters.
     ///
     /// # Errors
-    /// When a process does not get ready.
+    /// When a process does not become ready.
     pub async fn start(&mut self) -> Result<()> {
         self.start_controllers().await?;
         for cluster in &mut self.clusters {

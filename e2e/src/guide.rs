@@ -1,7 +1,9 @@
-//! Pages of `docs/` whose commands are run as a reader types them, and whose printed outputs are compared with what the commands say.
+//! Runs the commands on pages of `docs/` as a reader types them, and compares the outputs printed
+//! there with the real ones.
 //!
-//! A block with the language `sh` is run. The next block of another language is what it prints, unless it begins with `$ `, which is a command for
-//! the reader alone. A line `…` stands for any lines. What differs from run to run is not compared: see `masked`.
+//! Blocks with the language `sh` are run. The next block of another language is the expected
+//! output, unless it begins with `$ `: such a block is a command for the reader only. A line `…`
+//! stands for any number of lines. What varies between runs is not compared: see `masked`.
 
 use anyhow::{Result, ensure};
 use jiff::Timestamp;
@@ -9,22 +11,22 @@ use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 use uuid::Uuid;
 
-/// What the script prints between two blocks.
+/// Printed by the script between two blocks.
 const MARK: &str = "--- next block";
-/// Any lines.
+/// Stands for any number of lines.
 const ELLIPSIS: &str = "…";
 
-/// Commands that are run together, and what they print according to the page.
+/// Commands that run together, and the output that the page shows for them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block {
     /// The commands.
     pub commands: String,
-    /// What they print, where the page says it.
+    /// Their expected output, if the page shows it.
     pub output: Option<String>,
 }
 
 impl Block {
-    /// What the page prints and the commands did not say, or the other way round.
+    /// The first difference between the page's output and the real one (`said`), if there is one.
     fn difference(&self, said: &str) -> Option<String> {
         let expected = self.output.as_ref()?;
         let what = compare(expected, said).err()?;
@@ -35,7 +37,7 @@ impl Block {
     }
 }
 
-/// The blocks of a page, or of a part of it.
+/// The blocks of a page, or of part of a page.
 pub fn blocks(page: &str) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let fences = page.split("```").skip(1).step_by(2);
@@ -49,15 +51,15 @@ pub fn blocks(page: &str) -> Vec<Block> {
     blocks
 }
 
-/// A script of all blocks.
+/// A script that runs all blocks.
 pub fn script(blocks: &[Block]) -> String {
     blocks.iter().map(|block| format!("{}\necho '{MARK}'\n", block.commands)).collect()
 }
 
-/// Whether each block has printed what the page says.
+/// Checks that each block printed what the page shows.
 ///
 /// # Errors
-/// When one has not; the message has both.
+/// When one did not; the message has both outputs.
 pub fn check(blocks: &[Block], said: &str) -> Result<()> {
     ensure!(blocks.iter().any(|block| block.output.is_some()), "no block says what it prints");
     let parts: Vec<_> = said.split(MARK).collect();
@@ -67,7 +69,7 @@ pub fn check(blocks: &[Block], said: &str) -> Result<()> {
     Ok(())
 }
 
-/// Compares line by line; `Err`: the first line that is missing or too many.
+/// Compares line by line. `Err` is the first missing or unexpected line.
 fn compare(expected: &str, said: &str) -> Result<(), String> {
     let said: Vec<_> = said.lines().filter(|line| !line.trim().is_empty()).map(masked).collect();
     let (mut next, mut skips) = (said.iter(), false);
@@ -89,12 +91,13 @@ fn compare(expected: &str, said: &str) -> Result<(), String> {
     }
 }
 
-/// A line without what differs from run to run: UUIDs, times, hashes, addresses, ports that were picked, ages, generations.
+/// Masks what varies between runs: UUIDs, times, hashes, addresses, dynamically chosen ports, ages
+/// and generations.
 fn masked(line: &str) -> String {
     if line.starts_with("LAST DEPLOYED:") {
         return "LAST DEPLOYED: *".to_owned();
     }
-    // The last line of `fedgate check`: how many lines there are follows from the installation.
+    // The last line of `fedgate check`: its numbers depend on the installation.
     if line.contains(" ok, ") && line.ends_with(" skipped") {
         return "totals".to_owned();
     }
@@ -109,7 +112,7 @@ fn masked(line: &str) -> String {
     masked
 }
 
-/// An age as kubectl tells it: `9s`, `2m9s`, `4d`.
+/// An age as kubectl prints it: `9s`, `2m9s`, `4d`.
 fn is_age(word: &str) -> bool {
     let mut parts = word.split_inclusive(|letter: char| letter.is_ascii_alphabetic());
     let is_part = |part: &str| {

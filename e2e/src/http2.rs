@@ -1,4 +1,4 @@
-//! HTTP/2 without TLS, and gRPC on it: a back end that says who it is, and calls.
+//! HTTP/2 without TLS, and gRPC on top of it: a back end that answers with its name, and clients.
 
 use crate::backend::identity;
 use crate::client::PATIENCE;
@@ -17,20 +17,22 @@ use tokio::time::timeout;
 const GRPC: &str = "application/grpc";
 const GRPC_STATUS: &str = "grpc-status";
 
-/// What `grpc.health.v1.Health/Check` says of a server that serves: one message of two bytes, field 1 is 1 (SERVING).
+/// The reply of a healthy server to `grpc.health.v1.Health/Check`: one message of two bytes, in
+/// which field 1 is 1 (SERVING).
 const SERVING: [u8; 7] = [0, 0, 0, 0, 2, 8, 1];
 
 /// The request of `grpc.health.v1.Health/Check`: one empty message.
 const CHECK: [u8; 5] = [0; 5];
 
-/// A server of HTTP/2 alone. It ends when dropped.
+/// A server for HTTP/2 only. Stops when dropped.
 pub struct Http2Backend {
     address: SocketAddr,
     _tasks: JoinSet<()>,
 }
 
 impl Http2Backend {
-    /// Answers every path with [`identity`], and gRPC's health check with 'serving'.
+    /// Starts a server that answers every path with [`identity`], and gRPC's health check with
+    /// SERVING.
     ///
     /// # Errors
     /// When there is no free port.
@@ -65,7 +67,7 @@ async fn answer(request: Request<Incoming>, name: String) -> Result<Response<Bod
     if request.headers().get(CONTENT_TYPE).is_none_or(|kind| kind != GRPC) {
         return Ok(Response::new(Full::new(Bytes::from(name)).boxed()));
     }
-    // The whole request, as a server has to read it.
+    // Read the whole request, as a real server does.
     let _ = request.into_body().collect().await;
     let trailers = HeaderMap::from_iter([(hyper::header::HeaderName::from_static(GRPC_STATUS), HeaderValue::from(0))]);
     let body = Full::new(Bytes::from_static(&SERVING)).with_trailers(async { Some(Ok(trailers)) });
@@ -74,7 +76,7 @@ async fn answer(request: Request<Incoming>, name: String) -> Result<Response<Bod
     Ok(response)
 }
 
-/// Asks for `/` over HTTP/2 and returns the body.
+/// Requests `/` over HTTP/2 and returns the body.
 ///
 /// # Errors
 /// When the answer is not HTTP/2 with status 200.
@@ -87,7 +89,7 @@ pub async fn get(address: SocketAddr, host: &str) -> Result<String> {
 /// Calls gRPC's health check.
 ///
 /// # Errors
-/// When the server does not say that it serves, or its trailers do not say that all went well.
+/// When the server does not report SERVING, or its trailers do not report success.
 pub async fn grpc_check(address: SocketAddr, host: &str) -> Result<()> {
     let request = Request::post(format!("http://{host}/grpc.health.v1.Health/Check"))
         .header(CONTENT_TYPE, GRPC)

@@ -1,7 +1,10 @@
-//! Meshes: a real istiod on a real API server, real istio-agents with a real Envoy each, in Pods that have a network of their own.
+//! Meshes: a real istiod on a real API server, and real istio-agents, each with a real Envoy in a
+//! Pod with its own network.
 //!
-//! There is no kubelet: a [`pod::PodNetwork`] is what its network plugin would make, [`volume::ConfigMapVolume`] is how it would mount a
-//! ConfigMap, and [`agent::Agent`] is the one container. Envoy is the plain one, without Istio's own filters; istiod is told not to send those.
+//! There is no kubelet. A [`pod::PodNetwork`] stands in for what a network plugin sets up, a
+//! [`volume::ConfigMapVolume`] for a mounted ConfigMap, and an [`agent::Agent`] for the only
+//! container. Envoy is a plain build without Istio's own filters, and istiod is configured not to
+//! send them.
 
 pub mod agent;
 mod dns;

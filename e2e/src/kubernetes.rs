@@ -1,8 +1,8 @@
 //! Clusters on real Kubernetes API servers, several on one machine. They run in the network that
-//! `cargo xtask e2e kubernetes` makes (`xtask::network`).
+//! `cargo xtask e2e kubernetes` creates (`xtask::network`).
 //!
-//! There is no kubelet, scheduler or controller manager: what these would write (a Pod's status, a node's addresses), a
-//! test writes, see [`platform`].
+//! There is no kubelet, scheduler or controller manager. Tests write what these would write, such
+//! as a Pod's status or a node's addresses: see [`platform`].
 
 pub mod addresses;
 pub mod audit;

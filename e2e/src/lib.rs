@@ -1,8 +1,10 @@
-//! What the demo and the end-to-end tests are made of: certificates, cluster folders, processes, back ends and clients.
+//! The building blocks of the demo and the end-to-end tests: certificates, cluster folders,
+//! processes, back ends and clients.
 //!
-//! Nothing here is a double of a part of fedgate. A [`federation::Federation`] is a set of clusters, each with a real
-//! controller (`fedgate run`), a real gateway Envoy and a real egress Envoy; only the back ends and the clients are small
-//! programs of this crate, so that a test can count what reached them and can hold any certificate.
+//! No part of fedgate is replaced by a test double. A [`federation::Federation`] is a set of
+//! clusters, each with a real controller (`fedgate run`), a real gateway Envoy and a real egress
+//! Envoy. Only the back ends and the clients are small programs of this crate. They let a test
+//! count the connections that reach a back end, and use any certificate.
 
 pub mod authority;
 pub mod backend;

@@ -1,4 +1,4 @@
-//! The manifests of a cluster folder, as an operator would write them.
+//! The manifests in a cluster folder, as an operator would write them.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -6,14 +6,14 @@ use std::net::SocketAddr;
 /// The label that exports a Service.
 pub const EXPORT_LABEL: &str = "federation.istio.deckhouse.io/public-service";
 
-/// A Service with its one EndpointSlice.
+/// A Service with one EndpointSlice.
 #[derive(Debug, Clone)]
 pub struct Service {
     /// Its namespace.
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Its ports; those of one Service here all have the same end points.
+    /// Its ports. All ports of one Service have the same endpoints here.
     pub ports: Vec<Port>,
     /// Whether it has the export label.
     pub exported: bool,
@@ -21,7 +21,8 @@ pub struct Service {
     pub peers: Option<String>,
     /// The annotation `fedgate.dev/gateway-mode`.
     pub gateway_mode: Option<String>,
-    /// The Pod of this Service's namespace that stands behind it; the Service selects it by its label `app`.
+    /// The Pod that backs this Service, in the same namespace. The Service selects it by its label
+    /// `app`.
     pub pod: Option<String>,
     /// Further labels.
     pub labels: Vec<(String, String)>,
@@ -34,7 +35,7 @@ pub struct Port {
     pub name: String,
     /// Its number, which is part of the SNI.
     pub number: u16,
-    /// Where the back end listens.
+    /// The address of the back end.
     pub target: SocketAddr,
 }
 
@@ -54,42 +55,42 @@ impl Service {
         }
     }
 
-    /// The same with the export label.
+    /// Adds the export label.
     pub fn exported(self) -> Self {
         Self { exported: true, ..self }
     }
 
-    /// The same, for these peers only (`fedgate.dev/peers`).
+    /// Limits the export to these peers (`fedgate.dev/peers`).
     pub fn for_peers(self, peers: &str) -> Self {
         Self { peers: Some(peers.into()), ..self }
     }
 
-    /// The same, with TLS going through the gateway to the workload.
+    /// Passes TLS through the gateway to the workload.
     pub fn passed_through(self) -> Self {
         Self { gateway_mode: Some("passthrough".into()), ..self }
     }
 
-    /// The same, with this Pod behind it.
+    /// Makes this Pod its back end.
     pub fn of_pod(self, pod: &str) -> Self {
         Self { pod: Some(pod.into()), ..self }
     }
 
-    /// The file below `manifests/`.
+    /// Its file below `manifests/`.
     pub fn file(&self) -> String {
         format!("service-{}-{}.yaml", self.namespace, self.name)
     }
 
-    /// Its name in a cluster.
+    /// Its host in a cluster.
     pub fn host(&self, trust_domain: &str) -> String {
         format!("{}.{}.svc.{trust_domain}", self.name, self.namespace)
     }
 
-    /// `host:port` of its first port, as peers call it.
+    /// `host:port` of its first port, the name under which peers call it.
     pub fn import(&self, trust_domain: &str) -> String {
         format!("{}:{}", self.host(trust_domain), self.number())
     }
 
-    /// The server name that clients of its first port send.
+    /// The SNI that clients of its first port send.
     pub fn sni(&self, trust_domain: &str) -> String {
         format!("outbound_.{}_._.{}", self.number(), self.host(trust_domain))
     }
@@ -98,7 +99,7 @@ impl Service {
         self.ports.first().map_or(0, |port| port.number)
     }
 
-    /// As YAML.
+    /// The manifest as YAML.
     pub fn yaml(&self) -> String {
         let Self { namespace, name, .. } = self;
         let mut yaml = format!("apiVersion: v1\nkind: Service\nmetadata:\n  namespace: {namespace}\n  name: {name}\n");
@@ -158,12 +159,12 @@ pub fn federation(name: &str, trust_domain: &str, endpoint: &str, ca: &str) -> S
     )
 }
 
-/// A `FederationPolicy` with this spec, which is JSON or YAML flow style.
+/// A `FederationPolicy` with this spec in JSON or YAML flow style.
 pub fn policy(name: &str, spec: &str) -> String {
     format!("apiVersion: fedgate.dev/v1alpha1\nkind: FederationPolicy\nmetadata:\n  name: {name}\nspec: {spec}\n")
 }
 
-/// Each line moved to the right.
+/// Indents each line.
 pub fn indent(text: &str, by: usize) -> String {
     text.lines().map(|line| format!("{:by$}{line}\n", "")).collect()
 }

@@ -1,5 +1,5 @@
-//! A proxy in front of a controller's metadata endpoint, so that a peer can be made to lie, to stall or to vanish: a
-//! controller of ours would not say what a hostile one says.
+//! A proxy in front of a controller's metadata endpoint that makes a peer lie, stall or vanish. Our
+//! own controller never behaves like a hostile one.
 
 use crate::authority::Identity;
 use crate::cluster::{Cluster, metadata_leaf};
@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
-/// What comes back for a request.
+/// The response to a request.
 #[derive(Debug, Clone)]
 pub struct Reply {
     /// The status code.
@@ -26,27 +26,28 @@ pub struct Reply {
     pub body: Vec<u8>,
     /// The `Location` header, for redirects.
     pub location: Option<String>,
-    /// Whether nothing is sent at all, and the connection stays open.
+    /// Whether to send nothing and keep the connection open.
     pub stalls: bool,
 }
 
 impl Reply {
-    /// Status 200 and a body.
+    /// Status 200 with a body.
     pub fn ok(body: impl Into<Vec<u8>>) -> Self {
         Self { status: 200, body: body.into(), location: None, stalls: false }
     }
 }
 
-/// Makes of a true reply the one that is sent. Gets the suffix of the path, for example `/public/public.json`.
+/// Turns a true reply into the one that is sent. Its first argument is the path's suffix, for
+/// example `/public/public.json`.
 type Alter = dyn Fn(&str, Reply) -> Reply + Send + Sync;
 
-/// The path of the public document, below the endpoint's URL.
+/// The path of the public document, relative to the endpoint's URL.
 pub const PUBLIC: &str = "/public/public.json";
 
-/// The path of the private document.
+/// The path of the private document, relative to the endpoint's URL.
 pub const PRIVATE: &str = "/private/federation.json";
 
-/// Adds a service to a private document, which goes on being as whole as it says.
+/// Adds a service to a private document and keeps the document's count of services right.
 pub fn announce(document: &mut Value, host: &str) {
     if let Some(services) = document["publicServices"].as_array_mut() {
         services.push(json!({ "hostname": host, "ports": [{ "name": "http", "port": 80 }] }));
@@ -55,7 +56,7 @@ pub fn announce(document: &mut Value, host: &str) {
     }
 }
 
-/// A running proxy. It ends when dropped.
+/// A running proxy. Stops when dropped.
 pub struct MetadataProxy {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -71,25 +72,26 @@ struct Shared {
 }
 
 impl MetadataProxy {
-    /// Starts a proxy in front of a cluster's endpoint, with a certificate of the same authority.
+    /// Starts a proxy in front of a cluster's endpoint, with a certificate from the same authority.
     ///
     /// # Errors
-    /// As [`MetadataProxy::start`].
+    /// Same as [`MetadataProxy::start`].
     pub async fn in_front_of(cluster: &Cluster) -> Result<Self> {
         let authority = cluster.metadata_authority();
         Self::start(&cluster.metadata_url(), &authority.pem(), &authority.sign(&metadata_leaf()?)?).await
     }
 
-    /// The same for a cluster on Kubernetes.
+    /// Like [`Self::in_front_of`], for a cluster on Kubernetes.
     ///
     /// # Errors
-    /// As [`MetadataProxy::start`].
+    /// Same as [`MetadataProxy::start`].
     pub async fn in_front_of_kubernetes(cluster: &KubernetesCluster) -> Result<Self> {
         let authority = cluster.metadata_authority();
         Self::start(&cluster.metadata_url(), &authority.pem(), &authority.sign(&metadata_leaf()?)?).await
     }
 
-    /// Starts a proxy that passes on what the endpoint `upstream` says, until [`MetadataProxy::alter`] is called.
+    /// Starts a proxy that forwards the replies of the endpoint `upstream` unchanged until
+    /// [`MetadataProxy::alter`] is called.
     ///
     /// # Errors
     /// When there is no free port, or a certificate is unusable.
@@ -113,17 +115,17 @@ impl MetadataProxy {
         Ok(Self { address, shared, task })
     }
 
-    /// The URL to write into the peers' `metadataEndpoint`.
+    /// The URL for the peers' `metadataEndpoint`.
     pub fn url(&self) -> String {
         format!("https://{}/metadata", self.address)
     }
 
-    /// From now on `alter` makes the replies.
+    /// From now on, passes replies through `alter`.
     pub fn alter(&self, alter: impl Fn(&str, Reply) -> Reply + Send + Sync + 'static) {
         *self.shared.alter.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(alter);
     }
 
-    /// From now on it changes one JSON document, and passes on the others.
+    /// From now on, changes one JSON document and forwards the others unchanged.
     pub fn alter_json(&self, suffix: &'static str, alter: impl Fn(&mut Value) + Send + Sync + 'static) {
         self.alter(move |path, mut reply| {
             if path == suffix
@@ -137,12 +139,12 @@ impl MetadataProxy {
         });
     }
 
-    /// The tokens that were shown.
+    /// The tokens that clients have presented.
     pub fn tokens(&self) -> Vec<String> {
         self.shared.tokens.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How often a document was asked for since the start.
+    /// The number of requests for a document since the start.
     pub fn requests(&self, suffix: &str) -> usize {
         let seen = self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.iter().filter(|path| *path == suffix).count()
@@ -179,7 +181,7 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     response
 }
 
-/// Asks without the condition of the request (`If-None-Match`), since what is sent may be altered.
+/// Fetches without the request's condition (`If-None-Match`), because the reply may be altered.
 async fn fetch(shared: &Shared, suffix: &str, token: Option<&header::HeaderValue>) -> Result<Reply> {
     let mut request = shared.client.get(format!("{}{suffix}", shared.upstream));
     if let Some(token) = token {

@@ -1,4 +1,4 @@
-//! Free ports on the loopback interface, for programs that must be told theirs.
+//! Free ports on the loopback interface, for programs whose port must be known beforehand.
 
 use anyhow::{Result, bail};
 use std::collections::BTreeSet;
@@ -6,13 +6,13 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
 use std::sync::Mutex;
 
-/// Below the range that kernels take the ports of outgoing connections from (Linux: 32768 and up), so that no client
-/// gets there first.
+/// Below the range for outgoing connections (Linux: 32768 and up), so that no client takes such a
+/// port first.
 const RANGE: std::ops::Range<u16> = 10_000..32_000;
 
 static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
-/// A loopback address with a port that nobody listens at, and that is given out once.
+/// A loopback address with a free port. No port is returned twice.
 ///
 /// # Errors
 /// When none is found.
@@ -20,10 +20,10 @@ pub fn free() -> Result<SocketAddr> {
     Ok(loopback(*free_range(1)?.start()))
 }
 
-/// Ports in a row that nobody listens at, and that are given out once.
+/// A range of free ports. No port is returned twice.
 ///
 /// # Errors
-/// When none are found.
+/// When there is no such range.
 pub fn free_range(length: u16) -> Result<RangeInclusive<u16>> {
     let Ok(mut given) = GIVEN.lock() else { bail!("the list of ports in use is broken") };
     for _ in 0..1_000 {

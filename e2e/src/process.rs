@@ -1,9 +1,10 @@
-//! Other programs, run for as long as this one.
+//! Child processes that do not outlive this program.
 //!
-//! A process is killed when its [`Process`] is dropped, which covers tests that fail or panic. When this program is
-//! itself killed nothing is dropped; so, where util-linux is there, the kernel is asked to kill the process with its
-//! parent (`setpriv --pdeathsig`, see prctl(2), PR_SET_PDEATHSIG). The kernel takes 'parent' to be the *thread* that
-//! started the process, so all of them are started by one thread that never ends.
+//! A process is killed when its [`Process`] is dropped, also if a test fails or panics. If this
+//! program is itself killed, nothing is dropped. So, with util-linux, the kernel is asked to kill
+//! the process together with its parent (`setpriv --pdeathsig`, see prctl(2), PR_SET_PDEATHSIG).
+//! The kernel's 'parent' is the *thread* that started the process. So one thread, which never ends,
+//! starts all of them.
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal};
@@ -24,7 +25,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `program`; what it prints is added to the file `log`.
+    /// Starts `program` and appends its output to the file `log`.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -32,7 +33,7 @@ impl Process {
         Self::start_with(name, program, arguments, &BTreeMap::new(), log)
     }
 
-    /// The same with no more open files than this, soft and hard limit.
+    /// Like [`Self::start`], with a limit (soft and hard) on open files.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -50,7 +51,7 @@ impl Process {
         Self::start(name, Path::new("sh"), &arguments, log)
     }
 
-    /// The same with these environment variables besides those of this program.
+    /// Like [`Self::start`], with these additional environment variables.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -68,20 +69,20 @@ impl Process {
         Ok(Self { name: name.into(), child, log: log.into() })
     }
 
-    /// What it is called in messages.
+    /// Its name in messages.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its process id.
+    /// Its process ID.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// An error when it has ended, with the last lines of its log.
+    /// Checks that it is still running.
     ///
     /// # Errors
-    /// When it has ended.
+    /// When it has exited; the message has the last lines of its log.
     pub fn check(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
@@ -89,10 +90,10 @@ impl Process {
         }
     }
 
-    /// Waits as [`crate::wait::until`] does, but no longer than the process runs.
+    /// Waits as [`crate::wait::until`] does, but fails as soon as the process exits.
     ///
     /// # Errors
-    /// When it ends or the deadline passes; the message has the end of its log.
+    /// When it exits or the deadline passes; the message has the end of its log.
     pub async fn wait_until<T>(
         &mut self,
         what: &str,
@@ -115,10 +116,10 @@ impl Process {
         Ok(())
     }
 
-    /// Asks it to end (SIGTERM), as an orchestrator would.
+    /// Asks it to exit (SIGTERM), as an orchestrator would.
     ///
     /// # Errors
-    /// When it does not end within `deadline`.
+    /// When it does not exit within `deadline`.
     pub async fn terminate(&mut self, deadline: Duration) -> Result<ExitStatus> {
         let pid = i32::try_from(self.id()).ok().and_then(Pid::from_raw).context("a process id")?;
         rustix::process::kill_process(pid, Signal::TERM)?;
@@ -126,12 +127,12 @@ impl Process {
         crate::wait::until(&what, deadline, async || self.child.try_wait().map_err(Into::into)).await
     }
 
-    /// The last lines of what it printed.
+    /// The last lines of its output.
     pub fn log_tail(&self, lines: usize) -> String {
         tail(&self.log, lines)
     }
 
-    /// All that it printed so far.
+    /// Its whole output so far.
     pub fn log_text(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -144,7 +145,7 @@ impl Drop for Process {
     }
 }
 
-/// The last lines of a file; empty when it cannot be read.
+/// The last lines of a file; empty if the file cannot be read.
 pub fn tail(file: &Path, lines: usize) -> String {
     let text = std::fs::read(file).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
@@ -152,7 +153,7 @@ pub fn tail(file: &Path, lines: usize) -> String {
     all[all.len().saturating_sub(lines)..].join("\n")
 }
 
-/// The command that runs `program` until its parent ends, or just runs it where there is no setpriv.
+/// The command that runs `program` until its parent ends. Without setpriv, it just runs `program`.
 fn with_parent(program: &Path, arguments: &[&OsStr]) -> Command {
     static SETPRIV: LazyLock<bool> = LazyLock::new(|| {
         let mut setpriv = Command::new("setpriv");
@@ -172,7 +173,7 @@ fn with_parent(program: &Path, arguments: &[&OsStr]) -> Command {
 
 type Answer = mpsc::Sender<std::io::Result<Child>>;
 
-/// Starts a command from the thread that never ends.
+/// Starts a command on the thread that never ends.
 fn spawn(command: Command) -> std::io::Result<Child> {
     static SPAWNER: LazyLock<Mutex<mpsc::Sender<(Command, Answer)>>> = LazyLock::new(|| {
         let (requests, inbox) = mpsc::channel::<(Command, Answer)>();

@@ -1,4 +1,4 @@
-//! The programs under test, built once in each run, so that nobody tests yesterday's.
+//! The programs under test. Each run builds them once, so that no test uses an old build.
 
 use anyhow::{Result, anyhow};
 use std::path::{Path, PathBuf};
@@ -105,7 +105,7 @@ pub fn helm() -> Result<&'static Path> {
     path(&HELM)
 }
 
-/// The template of an Envoy's first configuration, as istio-agent takes it.
+/// The template of Envoy's bootstrap for istio-agent.
 ///
 /// # Errors
 /// When it cannot be fetched.
@@ -114,10 +114,10 @@ pub fn istio_bootstrap() -> Result<&'static Path> {
     path(&BOOTSTRAP)
 }
 
-/// The ConfigMap from which istiod injects proxies.
+/// The ConfigMap with istiod's template for proxy injection.
 ///
 /// # Errors
-/// When it cannot be made.
+/// When it cannot be rendered.
 pub fn istio_injection() -> Result<&'static Path> {
     static ISTIO_INJECTION: Built = LazyLock::new(xtask::istio::injection);
     path(&ISTIO_INJECTION)

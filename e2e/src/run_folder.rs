@@ -4,8 +4,8 @@ use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A folder of its own for each run, below cargo's target folder, so that runs never meet. It is removed when dropped,
-/// unless it was told to stay.
+/// A new folder for each run, below cargo's target folder, so that runs do not interfere. It is
+/// removed when dropped, unless [`Self::keep`] was called.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
@@ -13,10 +13,10 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Makes a folder for the run `name`.
+    /// Creates a folder for the run `name`.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When it cannot be created.
     pub fn new(name: &str) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let own = format!("{name}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -30,12 +30,12 @@ impl RunFolder {
         &self.path
     }
 
-    /// A file in it, for somebody's output.
+    /// A file in it for a program's output.
     pub fn log(&self, name: &str) -> PathBuf {
         self.path.join(format!("{name}.log"))
     }
 
-    /// Leaves it where it is, for somebody to look at.
+    /// Keeps the folder for inspection.
     pub fn keep(&mut self) {
         self.keep = true;
     }
@@ -63,7 +63,7 @@ impl Drop for RunFolder {
     }
 }
 
-/// The files in a folder and in the folders below.
+/// The files in a folder and its subfolders.
 ///
 /// # Errors
 /// When a folder cannot be read.

@@ -1,13 +1,14 @@
-//! How a test runs: a folder of its own, a time limit, and on failure the logs.
+//! Runs a test: with its own folder, a time limit, and the logs on failure.
 
 use crate::run_folder::RunFolder;
 use anyhow::{Context, Result};
 use std::time::Duration;
 
-/// More than any test takes on a slow machine.
+/// Longer than any test takes on a slow machine.
 const LIMIT: Duration = Duration::from_secs(420);
 
-/// Runs the body of a test. On failure it panics with the error and the end of each log, and the folder stays.
+/// Runs the body of a test. On failure, panics with the error and the end of each log, and keeps
+/// the folder.
 ///
 /// # Panics
 /// When the body fails or takes too long.
@@ -16,7 +17,7 @@ pub fn scenario(name: &str, body: impl AsyncFnOnce(&RunFolder) -> Result<()>) {
     long_scenario(name, LIMIT, body);
 }
 
-/// The same for a measurement, which takes its time.
+/// Like [`scenario`], for measurements, which take longer.
 ///
 /// # Panics
 /// When the body fails or takes longer than `limit`.
@@ -27,7 +28,7 @@ pub fn long_scenario(name: &str, limit: Duration, body: impl AsyncFnOnce(&RunFol
         result.inspect_err(|_| run.keep()).with_context(|| format!("{}{name} failed", run.log_tails(15)))
     });
     if let Err(error) = outcome {
-        // The chain without a backtrace: where the test called is said by the panic itself.
+        // The error chain without a backtrace: the panic itself has the location.
         panic!("{error:#}");
     }
 }

@@ -1,4 +1,4 @@
-//! HTTPS for the servers of this crate.
+//! HTTPS for this crate's servers.
 
 use crate::authority::Identity;
 use anyhow::{Context, Result};
@@ -14,10 +14,10 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// How long a client may take for its handshake.
+/// The timeout of a client's handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// Listens at an address. Handshakes run beside each other, so a slow client holds up nobody.
+/// Listens on an address. Handshakes run concurrently, so a slow client does not block others.
 pub(crate) struct TlsListener {
     address: SocketAddr,
     accepted: mpsc::Receiver<(TlsStream<TcpStream>, SocketAddr)>,
@@ -25,7 +25,7 @@ pub(crate) struct TlsListener {
 }
 
 impl TlsListener {
-    /// Listens at a free loopback port.
+    /// Listens on a free loopback port.
     pub(crate) async fn bind(server: &Identity) -> Result<Self> {
         Self::bind_at((Ipv4Addr::LOCALHOST, 0).into(), server).await
     }
@@ -61,7 +61,7 @@ impl Listener for TlsListener {
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         match self.accepted.recv().await {
             Some(accepted) => accepted,
-            // The task that accepts has ended with its runtime.
+            // The accepting task has ended together with its runtime.
             None => std::future::pending().await,
         }
     }

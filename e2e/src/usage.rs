@@ -1,37 +1,38 @@
-//! What a process takes of the machine, by Linux's `/proc`.
+//! The resources that a process uses, from Linux's `/proc`.
 
 use crate::process::Process;
 use anyhow::{Context, Result};
 use std::time::Duration;
 
-/// The unit of times in `/proc/PID/stat`: Linux has shown hundredths of a second on every machine for decades.
+/// The unit of times in `/proc/PID/stat`. On Linux it has been 1/100 s on every machine for
+/// decades.
 const TICK: Duration = Duration::from_millis(10);
 
-/// What a process has taken so far.
+/// The resources that a process has used so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
     /// Resident memory now, in bytes.
     pub memory: u64,
-    /// The most resident memory so far, in bytes.
+    /// The peak of resident memory, in bytes.
     pub peak_memory: u64,
-    /// Time on processors, all threads together.
+    /// CPU time of all threads together.
     pub cpu: Duration,
 }
 
 impl Process {
-    /// What it has taken so far.
+    /// The resources that it has used so far.
     ///
     /// # Errors
-    /// When it has ended, or there is no `/proc`.
+    /// When it has exited, or there is no `/proc`.
     pub fn usage(&self) -> Result<Usage> {
         of(self.id()).with_context(|| format!("the usage of {}", self.name()))
     }
 }
 
-/// What the process with this id has taken so far.
+/// The resources that the process with this ID has used so far.
 ///
 /// # Errors
-/// When it has ended, or there is no `/proc`.
+/// When it has exited, or there is no `/proc`.
 pub fn of(id: u32) -> Result<Usage> {
     let read = |file: &str| {
         let path = format!("/proc/{id}/{file}");
@@ -45,8 +46,8 @@ fn parse(status: &str, stat: &str) -> Option<Usage> {
         let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
         Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
     };
-    // The second field is the program's name in brackets, which may have spaces in it; user and system time are the
-    // 14th and the 15th.
+    // The second field is the program's name in parentheses, which may contain spaces. User and
+    // system time are the 14th and 15th fields.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let mut ticks = || fields.next()?.parse::<u32>().ok();
     let cpu = TICK * (ticks()? + ticks()?);

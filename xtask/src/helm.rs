@@ -1,13 +1,13 @@
-//! A pinned Helm, for the chart's tests and for the manifests that are rendered from the chart.
+//! A pinned Helm, for the chart's tests and for the manifests rendered from the chart.
 
 use crate::go::{Module, Program};
 use anyhow::Result;
 use std::path::PathBuf;
 
-/// The path of helm, which is built first if necessary.
+/// The path of helm. Builds it first if necessary.
 ///
 /// # Errors
-/// When `HELM` names no file, or helm cannot be built; the message says what to do.
+/// When `HELM` does not name a file, or helm cannot be built; the message says what to do.
 pub fn helm() -> Result<PathBuf> {
     let package = "helm.sh/helm/v3/cmd/helm";
     let takes = "about a minute and a half";

@@ -1,14 +1,14 @@
-//! The files of the container image: a static `fedgate`, and the filter module that it ships.
+//! The files of the container image: a static `fedgate` and the filter module.
 
 use crate::{cargo, run, target, wasm};
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The program's target: linked with musl, it needs no other file.
+/// The program's target. Linked with musl, it needs no other files.
 const TARGET: &str = "x86_64-unknown-linux-musl";
 
-/// The C compiler for it: aws-lc and ring are C and assembly.
+/// The C compiler for this target: aws-lc and ring contain C and assembly.
 const COMPILER: &str = "musl-gcc";
 
 /// Builds both and returns the folder that `deploy/Dockerfile` copies from, `target/image-files`.

@@ -1,5 +1,5 @@
-//! inotify instances. A user may have 128 by default, each Envoy takes several, and an Envoy that gets none aborts with a backtrace. So
-//! this is checked before anything starts.
+//! Checks inotify instances before anything starts. By default a user may have 128, each Envoy uses
+//! several, and an Envoy that gets none aborts with a backtrace.
 
 use anyhow::{Result, bail};
 use rustix::fs::inotify;
@@ -7,17 +7,17 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// How many the end-to-end tests or the demo have at once, at most.
+/// The most instances that the end-to-end tests or the demo use at once.
 const NEEDED: usize = 80;
-/// Where the kernel says how many a user may have.
+/// The kernel's limit for each user.
 const LIMIT: &str = "/proc/sys/fs/inotify/max_user_instances";
-/// What a descriptor of one links to.
+/// The link target of an instance's file descriptor.
 const INSTANCE: &str = "anon_inode:inotify";
 
-/// Checks that this user can get as many instances as a run needs, by taking them for a moment.
+/// Checks that this user can get as many instances as a run needs, by allocating them for a moment.
 ///
 /// # Errors
-/// When it cannot; the message says which programs hold them, and what to do.
+/// When there are too few; the message says which programs hold them and what to do.
 pub(crate) fn check() -> Result<()> {
     let taken: Vec<_> = (0..NEEDED).map_while(|_| inotify::init(inotify::CreateFlags::CLOEXEC).ok()).collect();
     if taken.len() == NEEDED {
@@ -34,7 +34,8 @@ pub(crate) fn check() -> Result<()> {
     )
 }
 
-/// This user's programs that hold instances, with their number. A program whose descriptors cannot be read is left out.
+/// This user's programs that hold instances, and how many. Programs whose descriptors cannot be
+/// read are left out.
 fn holders() -> BTreeMap<String, usize> {
     let user = rustix::process::getuid().as_raw();
     let mut holders = BTreeMap::new();
@@ -54,7 +55,7 @@ fn instances(process: &Path) -> usize {
     descriptors.filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|link| link.as_os_str() == INSTANCE)).count()
 }
 
-/// Those with most first: `envoy (96), code (20)`.
+/// Lists programs, those with the most instances first: `envoy (96), code (20)`.
 fn shown(holders: &BTreeMap<String, usize>) -> String {
     let mut sorted: Vec<_> = holders.iter().collect();
     sorted.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
@@ -76,7 +77,8 @@ mod tests {
         assert_eq!(shown(&holders), "envoy (96), code (20)");
     }
 
-    /// What a run says when others have used them up: tried in a user namespace that may have eight, so that nobody else has fewer.
+    /// The error if too few instances are free. The test runs in a user namespace with a limit of
+    /// eight, so it takes none from other programs.
     #[test]
     fn a_run_is_refused_with_who_has_them_and_what_to_do_when_there_are_too_few() {
         let set_up = "echo 8 > /proc/sys/user/max_inotify_instances && exec \"$0\" \"$@\"";
@@ -97,7 +99,7 @@ mod tests {
         let begin = format!("inotify instances of this user: the Envoys of a run need {NEEDED}, but only 3 of ");
         assert!(said.starts_with(&begin) && said.contains("are free; the others are held by "), "{said}");
         assert!(said.ends_with("or raise the limit: sysctl fs.inotify.max_user_instances=1024"), "{said}");
-        // None of those that were tried is kept.
+        // The failed check releases all instances that it allocated.
         assert_eq!(check().unwrap_err().to_string(), said);
         drop(held);
     }

@@ -1,4 +1,4 @@
-//! A pinned Istio, from its Go module: its CustomResourceDefinitions, istiod, istio-agent and istioctl.
+//! A pinned Istio from its Go module: CustomResourceDefinitions, istiod, istio-agent and istioctl.
 
 use crate::go::{Module, Program};
 use crate::once::made_once;
@@ -12,26 +12,28 @@ const CRDS: &str = "manifests/charts/base/files/crd-all.gen.yaml";
 const CHART: &str = "manifests/charts/istio-control/istio-discovery";
 const BOOTSTRAP: &str = "tools/packaging/common/envoy_bootstrap.json";
 
-/// The path of istiod, which is built first if necessary.
+/// The path of istiod. Builds it first if necessary.
 ///
 /// # Errors
-/// When `PILOT_DISCOVERY` names no file, or it cannot be built; the message says what to do.
+/// When `PILOT_DISCOVERY` does not name a file, or istiod cannot be built; the message says what to
+/// do.
 pub fn istiod() -> Result<PathBuf> {
     program("pilot-discovery", "pilot/cmd", "PILOT_DISCOVERY", "about 5 minutes")
 }
 
-/// The path of istio-agent, which is built first if necessary.
+/// The path of istio-agent. Builds it first if necessary.
 ///
 /// # Errors
-/// When `PILOT_AGENT` names no file, or it cannot be built; the message says what to do.
+/// When `PILOT_AGENT` does not name a file, or istio-agent cannot be built; the message says what
+/// to do.
 pub fn agent() -> Result<PathBuf> {
     program("pilot-agent", "pilot/cmd", "PILOT_AGENT", "about a minute")
 }
 
-/// The path of istioctl, which is built first if necessary.
+/// The path of istioctl. Builds it first if necessary.
 ///
 /// # Errors
-/// When `ISTIOCTL` names no file, or it cannot be built; the message says what to do.
+/// When `ISTIOCTL` does not name a file, or istioctl cannot be built; the message says what to do.
 pub fn istioctl() -> Result<PathBuf> {
     program("istioctl", "istioctl/cmd", "ISTIOCTL", "about a minute")
 }
@@ -41,7 +43,8 @@ fn program(name: &str, parent: &str, variable: &str, takes: &str) -> Result<Path
     Module::new("istio").program(&Program { name, package: &package, stamps: Vec::new(), variable, takes })
 }
 
-/// The path of a YAML file with all of Istio's CustomResourceDefinitions, which is fetched first if necessary.
+/// The path of a YAML file with all of Istio's CustomResourceDefinitions. Fetches it first if
+/// necessary.
 ///
 /// # Errors
 /// When Go is missing or the module cannot be downloaded.
@@ -49,7 +52,8 @@ pub fn crds() -> Result<PathBuf> {
     file("istio-crds", "yaml", CRDS)
 }
 
-/// The path of the template of Envoy's bootstrap that istio-agent fills in; it is fetched first if necessary.
+/// The path of the template of Envoy's bootstrap, which istio-agent fills in. Fetches it first if
+/// necessary.
 ///
 /// # Errors
 /// When Go is missing or the module cannot be downloaded.
@@ -57,7 +61,8 @@ pub fn bootstrap() -> Result<PathBuf> {
     file("istio-bootstrap", "json", BOOTSTRAP)
 }
 
-/// The path of the ConfigMap from which istiod injects proxies, as Istio's chart renders it; it is rendered first if necessary.
+/// The path of the ConfigMap with istiod's injection template, rendered from Istio's chart. Renders
+/// it first if necessary.
 ///
 /// # Errors
 /// When the module cannot be downloaded, or helm cannot be built.
@@ -76,7 +81,7 @@ pub fn injection() -> Result<PathBuf> {
     Ok(file)
 }
 
-/// A file of Istio's module, by its path there.
+/// A file of Istio's module, by its path in the module.
 fn file(name: &str, extension: &str, path: &str) -> Result<PathBuf> {
     let module = Module::new("istio");
     let version = module.version_of(MODULE)?;

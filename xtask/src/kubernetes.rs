@@ -1,38 +1,39 @@
-//! A Kubernetes API server with its etcd, and kubectl: those that `KUBE_APISERVER`, `ETCD` and `KUBECTL` name, or pinned releases that are
-//! built from their Go modules into a folder of the project.
+//! A Kubernetes API server, its etcd, and kubectl: those set by `KUBE_APISERVER`, `ETCD` and
+//! `KUBECTL`, or pinned releases built from their Go modules into a folder of the project.
 
 use crate::go::{Module, Program};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 
-/// The path of kube-apiserver, which is built first if necessary.
+/// The path of kube-apiserver. Builds it first if necessary.
 ///
 /// # Errors
-/// When `KUBE_APISERVER` names no file, or it cannot be built; the message says what to do.
+/// When `KUBE_APISERVER` does not name a file, or kube-apiserver cannot be built; the message says
+/// what to do.
 pub fn api_server() -> Result<PathBuf> {
     kubernetes("kube-apiserver", "KUBE_APISERVER", "about 8 minutes")
 }
 
-/// The path of kubectl, which is built first if necessary.
+/// The path of kubectl. Builds it first if necessary.
 ///
 /// # Errors
-/// When `KUBECTL` names no file, or it cannot be built; the message says what to do.
+/// When `KUBECTL` does not name a file, or kubectl cannot be built; the message says what to do.
 pub fn kubectl() -> Result<PathBuf> {
     kubernetes("kubectl", "KUBECTL", "about a minute")
 }
 
-/// The path of etcd, which is built first if necessary.
+/// The path of etcd. Builds it first if necessary.
 ///
 /// # Errors
-/// When `ETCD` names no file, or it cannot be built; the message says what to do.
+/// When `ETCD` does not name a file, or etcd cannot be built; the message says what to do.
 pub fn etcd() -> Result<PathBuf> {
     let program =
         Program { name: "etcd", package: ".", stamps: Vec::new(), variable: "ETCD", takes: "about half a minute" };
     Module::new("etcd").program(&program)
 }
 
-/// A program of Kubernetes's own module, stamped with the release as its makefile does: an unstamped API server says
-/// that it is v0.0.0, and clients act by what it says.
+/// A program of Kubernetes's own module, stamped with the release as its makefile does. An
+/// unstamped API server reports v0.0.0, and clients behave accordingly.
 fn kubernetes(name: &str, variable: &str, takes: &str) -> Result<PathBuf> {
     let module = Module::new("kubernetes");
     let version = module.version_of("k8s.io/kubernetes")?;

@@ -1,4 +1,5 @@
-//! What the project's commands and its tests share: where to find the filter module, an Envoy and a Kubernetes API server.
+//! Code shared by the project's commands and tests: how to find or build the filter module, an
+//! Envoy and a Kubernetes API server.
 
 pub mod check;
 pub mod envoy;
@@ -28,12 +29,12 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
 }
 
-/// Where cargo puts what it builds.
+/// Cargo's target folder.
 pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-/// Where things that were fetched are kept, by their pinned versions.
+/// The folder for downloads and builds that are kept, by pinned version.
 pub fn tools() -> PathBuf {
     root().join(".tools")
 }
@@ -45,7 +46,8 @@ pub fn cargo() -> Command {
     command
 }
 
-/// The file that an environment variable names, or `None` if the variable is not set. `what` describes the file in errors.
+/// The file set by an environment variable, or `None` if the variable is not set. `what` describes
+/// the file in errors.
 fn pointed_at(variable: &str, what: &str) -> Result<Option<PathBuf>> {
     let path = std::env::var_os(variable).map(PathBuf::from);
     if let Some(path) = path.as_ref().filter(|path| !path.is_file()) {
@@ -54,7 +56,7 @@ fn pointed_at(variable: &str, what: &str) -> Result<Option<PathBuf>> {
     Ok(path)
 }
 
-/// Runs a command to its end.
+/// Runs a command and waits until it exits.
 ///
 /// # Errors
 /// When it cannot be started or its exit status is not 0. The message contains the command.

@@ -1,4 +1,5 @@
-//! What a full run of the checks needs besides Rust. Checked first, so that a run does not fail after twenty minutes.
+//! Programs that a full run of the checks needs besides Rust. They are checked first, so that a run
+//! does not fail after twenty minutes.
 
 use anyhow::{Result, ensure};
 use std::process::{Command, Stdio};
@@ -20,10 +21,10 @@ const NEEDS: [Need; 11] = [
     ("curl", &["--version"], "curl, to run the commands of the guides"),
 ];
 
-/// Looks for all of them.
+/// Checks that all of them are installed.
 ///
 /// # Errors
-/// When a program is missing; the message lists all that are.
+/// When a program is missing; the message lists all missing ones.
 pub fn check() -> Result<()> {
     let missing: Vec<_> =
         NEEDS.iter().filter(|need| !is_there(need)).map(|(name, _, what)| format!("\n  {name}: {what}")).collect();

@@ -7,8 +7,9 @@ use xtask::{check, envoy, fedgate, generate, image, machine, programs, tests, wa
 
 /// The project's own commands.
 ///
-/// Each command sets up what it needs: it fetches Envoy, installs the wasm target, and builds the filter, the controller
-/// and a Kubernetes API server. Downloads and builds that are kept go to .tools.
+/// Each command sets up what it needs: it fetches Envoy, installs the wasm target, and builds the
+/// filter, the controller and a Kubernetes API server. Downloads and builds that are kept go to
+/// .tools.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {
@@ -22,8 +23,9 @@ enum Command {
     Machine,
     /// Run three federated clusters on this machine and show in eleven scenes what fedgate does.
     ///
-    /// Arguments are passed to the demo. `--keep` leaves the clusters running and writes target/demo/demo.json, which lists
-    /// their addresses and folders. `--compare docs/demo.md` fails if that page shows another output.
+    /// Arguments are passed to the demo. `--keep` leaves the clusters running and writes
+    /// target/demo/demo.json, which lists their addresses and folders. `--compare docs/demo.md`
+    /// fails if that page shows another output.
     Demo(More),
     /// Run the tests of the workspace, including one on real Envoys.
     ///
@@ -31,15 +33,16 @@ enum Command {
     Test(More),
     /// Run the end-to-end tests on real Envoys, then on real Kubernetes API servers, then on real istiods.
     ///
-    /// Without a part, every part runs even if one before it failed, and a summary follows. API servers and istiods run in
-    /// network namespaces of their own.
+    /// Without a part, every part runs even if one before it failed, and a summary follows. API
+    /// servers and istiods run in network namespaces of their own.
     ///
-    /// After a part, an argument selects tests by name, for example `cargo xtask e2e kubernetes rig`. Several names need
-    /// `cargo xtask e2e envoy -- -- NAME NAME` with Envoy, and `cargo xtask e2e kubernetes NAME NAME` otherwise.
+    /// After a part, an argument selects tests by name, for example
+    /// `cargo xtask e2e kubernetes rig`. Several names need `cargo xtask e2e envoy -- -- NAME NAME`
+    /// with Envoy, and `cargo xtask e2e kubernetes NAME NAME` otherwise.
     E2e {
         /// Run only this part.
         part: Option<Part>,
-        /// With the part envoy: run it on each release of Envoy that fedgate is tried with (1.37 to 1.40), one after the other.
+        /// With the part envoy: run it on each tested release of Envoy (1.37 to 1.40).
         #[arg(long)]
         versions: bool,
         /// Arguments for the tests.
@@ -48,8 +51,9 @@ enum Command {
     },
     /// Run the benches.
     ///
-    /// Arguments are passed to `cargo bench`. Two words are special: `cargo xtask bench kubernetes` measures the controller
-    /// on a real API server, and `cargo xtask bench istio` measures what imports cost istiod and a sidecar.
+    /// Arguments are passed to `cargo bench`. Two words are special: `cargo xtask bench kubernetes`
+    /// measures the controller on a real API server, and `cargo xtask bench istio` measures what
+    /// imports cost istiod and a sidecar.
     Bench(More),
     /// Build the gateway filter and print its path.
     Wasm,
@@ -57,13 +61,13 @@ enum Command {
     Envoy,
     /// Build kube-apiserver, etcd, kubectl and helm, fetch Istio's CustomResourceDefinitions, and print their paths.
     ///
-    /// This needs Go and takes about 10 minutes on two cores, the first time only. To use existing binaries, set
-    /// KUBE_APISERVER, ETCD, KUBECTL and HELM to their paths.
+    /// This needs Go and takes about 10 minutes on two cores, the first time only. To use existing
+    /// binaries, set KUBE_APISERVER, ETCD, KUBECTL and HELM to their paths.
     Kubernetes,
     /// Build istiod, istio-agent and istioctl, and print their paths.
     ///
-    /// This needs Go and takes about 8 minutes on two cores, the first time only. To use existing binaries, set
-    /// PILOT_DISCOVERY, PILOT_AGENT and ISTIOCTL to their paths.
+    /// This needs Go and takes about 8 minutes on two cores, the first time only. To use existing
+    /// binaries, set PILOT_DISCOVERY, PILOT_AGENT and ISTIOCTL to their paths.
     Istio,
     /// Build the controller and print its path.
     Fedgate,
@@ -78,7 +82,8 @@ enum Command {
     ImageFiles,
     /// Write the generated files: CustomResourceDefinitions from the Rust types, manifests from the chart.
     ///
-    /// The definitions go to deploy/kubernetes and to the chart, the manifests to deploy/kubernetes and deploy/passthrough.
+    /// The definitions go to deploy/kubernetes and to the chart, the manifests to deploy/kubernetes
+    /// and deploy/passthrough.
     Generate {
         /// Write nothing; fail if a file differs from what would be written.
         #[arg(long)]
@@ -90,10 +95,10 @@ enum Command {
     Clippy,
     /// Build the documentation of the code. A warning is a failure.
     Doc,
-    /// Check the licences, sources and bans of the dependencies by deny.toml.
+    /// Check the licences, sources and bans of the dependencies against deny.toml.
     ///
-    /// The first run builds cargo-deny into .tools, and needs access to crates.io. Later runs need no network as long as
-    /// cargo has the crates of Cargo.lock.
+    /// The first run builds cargo-deny into .tools, and needs access to crates.io. Later runs need
+    /// no network as long as cargo has the crates of Cargo.lock.
     Deny {
         /// Only build cargo-deny.
         #[arg(long)]
@@ -123,7 +128,7 @@ fn main() -> ExitCode {
     match carry_out(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Without the backtrace that RUST_BACKTRACE would add: what failed is a command, and it has said why.
+            // Without RUST_BACKTRACE's backtrace: a command failed, and its output says why.
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
@@ -170,13 +175,13 @@ fn shown(path: std::path::PathBuf) -> Result<()> {
     Ok(())
 }
 
-// `tests` is the library's module of commands.
+// Not named `tests`: the library has a module of that name, with commands.
 #[cfg(test)]
 mod command_line {
     use super::Cli;
     use clap::CommandFactory;
 
-    /// clap's own check, which otherwise runs only when somebody uses the command that is wrong.
+    /// clap's own check, which otherwise runs only when a wrongly defined command is used.
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();

@@ -1,4 +1,5 @@
-//! The manifests for installations without Helm, rendered from the chart so that there is one source.
+//! Manifests for installations without Helm, rendered from the chart so that there is only one
+//! source.
 
 use crate::helm;
 use crate::root;
@@ -6,16 +7,16 @@ use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The files in `deploy/kubernetes`, by the template that each is rendered from.
+/// The files in `deploy/kubernetes`, each named after its template.
 const FILES: [&str; 4] = ["rbac", "admission", "controller", "gateway"];
 
-/// The API version of the cluster that is rendered for; nothing that is rendered depends on it but the chart's own check.
+/// The Kubernetes version to render for. Only the chart's own version check depends on it.
 const KUBERNETES: &str = "1.33.0";
 
-/// What the reader has to replace. Neither value is valid in its place, so a forgotten one is refused.
+/// Placeholders that the reader replaces. Neither is a valid value, so a forgotten one is refused.
 const REPLACED: [(&str, &str); 2] = [("trust-domain.to.replace", "TRUST_DOMAIN"), ("image/to-replace:0", "IMAGE")];
 
-/// The values.
+/// The chart values to render with.
 const VALUES: [&str; 4] = [
     "trustDomain=trust-domain.to.replace",
     "image.repository=image/to-replace",
@@ -23,12 +24,13 @@ const VALUES: [&str; 4] = [
     "metadata.tls.secretName=fedgate-metadata-tls",
 ];
 
-/// More values, for the role that only passthrough needs. Without Helm, the user's own account uninstalls.
+/// Additional values for the role that only passthrough needs. Without Helm, the user's own account
+/// runs the uninstallation.
 const PASSTHROUGH: [&str; 2] = ["gateway.passthrough=true", "uninstall.cleanUp=false"];
 
 const HEADER: &str = "# Rendered from deploy/chart by `cargo xtask generate`. Change that, not this file.\n";
 
-/// The namespace that Helm would make by `--create-namespace`.
+/// The namespace that `helm --create-namespace` would create.
 const NAMESPACE: &str = "\
 ---
 apiVersion: v1
@@ -40,7 +42,7 @@ metadata:
     pod-security.kubernetes.io/enforce: restricted
 ";
 
-/// What each file must be.
+/// The expected content of each file.
 ///
 /// # Errors
 /// When helm cannot be built, or the chart cannot be rendered.

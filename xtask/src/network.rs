@@ -1,26 +1,28 @@
-//! A network of its own for a program and all that it starts: nothing gets out or in, and any address can be used.
+//! Runs a program and its children in a network namespace: nothing gets in or out, and any address
+//! can be used.
 
 use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
 use std::process::{Command, Stdio};
 
-/// What is on the loopback device there besides 127.0.0.1/8, all of it local: Kubernetes refuses loopback addresses for
-/// Pods, Nodes, gateways and endpoints.
+/// The address range of the loopback device there, in addition to 127.0.0.1/8. All of it is local.
+/// Kubernetes refuses loopback addresses for Pods, Nodes, gateways and endpoints.
 pub const NETWORK: &str = "10.77.0.1/16";
 
-/// Runs inside: sets the addresses, puts a copy in the place of `/etc/hosts`, so that names can be given to addresses that nobody outside
-/// sees, then becomes the program. The copy goes with the last who has it mounted.
+/// Runs inside the namespace: sets the addresses, mounts a copy over `/etc/hosts`, then becomes the
+/// program. In the copy, names can be given to addresses without effect outside. The copy
+/// disappears with its last mount.
 const SET_UP: &str = r#"
 ip link set lo up && ip address add "$0" dev lo &&
 hosts=$(mktemp) && cat /etc/hosts >"$hosts" && mount --bind "$hosts" /etc/hosts && rm "$hosts" &&
 exec "$@"
 "#;
 
-/// The command that runs `program` in a network of its own; it becomes the program, with the same process id, so
-/// whoever ends the one ends the other. Its arguments are still to be added.
+/// The command that runs `program` in a network namespace. It becomes the program and keeps its
+/// process ID, so killing one kills the other. The caller adds the program's arguments.
 ///
 /// # Errors
-/// When this machine cannot do that; the message says what is missing.
+/// When this machine does not support it; the message says what is missing.
 pub fn isolated(program: &OsStr) -> Result<Command> {
     let unshare = unshare()?;
     works(Command::new("ip").arg("-Version"))
@@ -30,7 +32,7 @@ pub fn isolated(program: &OsStr) -> Result<Command> {
     Ok(command)
 }
 
-/// How this user may make a network: root as it is, others as the root of a user namespace.
+/// How this user may create a network namespace: root directly, others as root of a user namespace.
 pub(crate) fn unshare() -> Result<&'static [&'static str]> {
     const WAYS: [&[&str]; 2] = [&["--net", "--mount"], &["--user", "--map-root-user", "--net", "--mount"]];
     works(Command::new("unshare").arg("--version"))

@@ -5,11 +5,12 @@ use anyhow::{Context, Result};
 use std::fs::{File, TryLockError};
 use std::path::Path;
 
-/// Makes `file` unless it exists. `make` writes to a path beside it, which is renamed at the end, so that an interrupted run leaves
-/// no half file. If another process is making the same file, waits for it: two builds at once would each take twice as long.
+/// Calls `make` unless `file` exists. `make` writes to a path next to it, which is renamed at the
+/// end, so that an interrupted run leaves no incomplete file. If another process is making the same
+/// file, waits for it: two builds at once would each take twice as long.
 ///
 /// # Errors
-/// Those of `make`, and when `.tools` cannot be written.
+/// When `make` fails, or `.tools` cannot be written.
 pub(crate) fn made_once(name: &str, file: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     if file.is_file() {
         return Ok(());
@@ -24,7 +25,7 @@ pub(crate) fn made_once(name: &str, file: &Path, make: impl FnOnce(&Path) -> Res
     std::fs::rename(&partial, file).with_context(|| format!("cannot rename {}", partial.display()))
 }
 
-/// Dropping the file releases the lock, and so does the end of the process.
+/// Takes the lock for this name. Dropping the file releases it, and so does the end of the process.
 fn turn(name: &str) -> Result<File> {
     let file = File::create(tools().join(format!("{name}.lock")))?;
     match file.try_lock() {

@@ -4,8 +4,8 @@ use crate::{envoy, fedgate, wasm};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 
-/// Builds `fedgate` and the filter, fetches Envoy, and puts all three into a folder, which is created if it does not exist. Files of the same
-/// names are replaced.
+/// Builds `fedgate` and the filter, fetches Envoy, and puts all three into a folder, which is
+/// created if it does not exist. Replaces existing files.
 ///
 /// # Errors
 /// When something cannot be built, fetched or written.

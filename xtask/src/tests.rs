@@ -6,16 +6,20 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// The features of all end-to-end tests together, so that changing from one part to another recompiles nothing.
+/// The features of all end-to-end tests together, so that switching between parts recompiles
+/// nothing.
 const END_TO_END: [&str; 2] = ["--features", "fedgate-e2e/real-envoy,fedgate-e2e/kubernetes,fedgate-e2e/istio"];
 
-/// How many tests with API servers run at once: each has one to three, at 350 MB with their etcd.
+/// The number of concurrent tests with API servers: each uses one to three, at 350 MB including
+/// etcd.
 const KUBERNETES_TESTS_AT_ONCE: &str = "4";
 
-/// How many tests with meshes run at once: each has two or three, with an istiod and some Envoys each.
+/// The number of concurrent tests with meshes: each has two or three, with an istiod and some
+/// Envoys each.
 const ISTIO_TESTS_AT_ONCE: &str = "2";
 
-/// The tests of the whole workspace, and one of the end-to-end tests; the others are [`on_envoy`] and [`on_kubernetes`].
+/// All tests of the workspace, and one end-to-end test. The others are [`on_envoy`],
+/// [`on_kubernetes`] and [`on_istio`].
 ///
 /// # Errors
 /// When something cannot be built or fetched, or a test fails.
@@ -25,19 +29,20 @@ pub fn workspace(more: &[String]) -> Result<()> {
     run(cargo().args(["test", "--workspace", "--no-fail-fast"]).args(more))
 }
 
-/// A part of the end-to-end tests. It takes arguments for the tests.
+/// A part of the end-to-end tests, which takes arguments for the tests.
 type Part = fn(&[String]) -> Result<()>;
 
-/// All end-to-end tests, part by part. A failed part does not keep the next one from running.
+/// All end-to-end tests, part by part. After a failed part the next one still runs.
 ///
 /// # Errors
-/// After the last part, when a part has failed.
+/// When a part has failed, after all have run.
 pub fn end_to_end() -> Result<()> {
     let parts: [(&str, Part); 3] = [("envoy", on_envoy), ("kubernetes", on_kubernetes), ("istio", on_istio)];
     summarized("parts of the end-to-end tests", parts.into_iter().map(|(name, part)| (name, move || part(&[]))))
 }
 
-/// Does all of these, also after a failure, and tells at the end how each went and how long it took.
+/// Runs all of these, even after a failure, and prints for each whether it passed and how long it
+/// took.
 fn summarized<'a, F: FnOnce() -> Result<()>>(what: &str, all: impl Iterator<Item = (&'a str, F)>) -> Result<()> {
     let mut failed = Vec::new();
     let mut summary = String::new();
@@ -69,11 +74,11 @@ fn envoy_tests() -> Command {
     command
 }
 
-/// The same tests on each release of Envoy that fedgate is tried with, one after the other. A failure does not keep the next
-/// release from being tried.
+/// Runs the same tests on each release of Envoy that fedgate is tested with. After a failure the
+/// next release is still tested.
 ///
 /// # Errors
-/// When something cannot be built or fetched; after the last release, when tests have failed.
+/// When something cannot be built or fetched, or when tests have failed, after all releases.
 pub fn on_each_envoy(more: &[String]) -> Result<()> {
     prepare(&["fedgate"])?;
     let tried = |release: &envoy::Release| {
@@ -111,7 +116,7 @@ pub fn on_istio(more: &[String]) -> Result<()> {
     in_network("istio", ISTIO_TESTS_AT_ONCE, more)
 }
 
-/// What imports cost istiod and a sidecar.
+/// Measures what imports cost istiod and a sidecar.
 ///
 /// # Errors
 /// When something cannot be built, fetched or started.
@@ -120,7 +125,7 @@ pub fn cost_on_istio(more: &[String]) -> Result<()> {
     on_istio(&measure.into_iter().chain(more.iter().cloned()).collect::<Vec<_>>())
 }
 
-/// Runs a test target in a network of its own. It is killed with this process.
+/// Runs a test target in a network namespace. It is killed with this process.
 fn in_network(target: &str, at_once: &str, more: &[String]) -> Result<()> {
     let tests = test_binary(target)?;
     step(&format!("running the end-to-end tests: {target}"));
@@ -132,7 +137,8 @@ fn in_network(target: &str, at_once: &str, more: &[String]) -> Result<()> {
     run(command.args(more))
 }
 
-/// What the controller costs on a real API server, in a network of its own. Returns only when it could not be started.
+/// Measures what the controller costs on a real API server, in a network namespace. Returns only if
+/// it cannot be started.
 ///
 /// # Errors
 /// When something cannot be built, fetched or started.
@@ -167,8 +173,8 @@ pub fn istio_programs() -> Result<[PathBuf; 5]> {
     Ok([istio::istiod()?, istio::agent()?, istio::istioctl()?, istio::bootstrap()?, istio::injection()?])
 }
 
-/// Builds a test target of the end-to-end tests and returns where its program is: in a network of its own, cargo could
-/// fetch nothing.
+/// Builds an end-to-end test target and returns the path of its program. This happens beforehand
+/// because cargo cannot download anything in a network namespace.
 fn test_binary(target: &str) -> Result<PathBuf> {
     let mut build = cargo();
     build.args(["test", "--quiet", "--workspace", "--test", target, "--no-run"]).args(END_TO_END);
@@ -180,7 +186,7 @@ fn test_binary(target: &str) -> Result<PathBuf> {
     binary.with_context(|| format!("cannot find the program of the test {target} in cargo's output"))
 }
 
-/// The program that a message of cargo is about, if it is that of this target.
+/// The program in a message of cargo, if it belongs to this target.
 fn executable(message: &[u8], target: &str) -> Option<PathBuf> {
     let message: serde_json::Value = serde_json::from_slice(message).ok()?;
     let executable = message["executable"].as_str()?;
@@ -198,8 +204,8 @@ pub fn bench(more: &[String]) -> Result<()> {
     run(cargo().args(["bench", "--package", "fedgate-benches"]).args(more))
 }
 
-/// The demo. Returns only when it could not be started: the demo takes this process's place, so that Ctrl-C and the
-/// exit status are its own.
+/// Runs the demo. Returns only if it cannot be started: the demo replaces this process, so that it
+/// handles Ctrl-C and sets the exit status.
 ///
 /// # Errors
 /// When something cannot be built, fetched or started.
@@ -208,7 +214,7 @@ pub fn demo(more: &[String]) -> Result<()> {
     become_command(Command::new(fedgate::binary("demo")).args(more))
 }
 
-/// Fetches and builds what a run needs. Prints each step, since the first time takes minutes.
+/// Fetches and builds what a run needs. Prints each step, because the first run takes minutes.
 fn prepare(binaries: &[&str]) -> Result<()> {
     #[cfg(target_os = "linux")]
     crate::inotify::check()?;

@@ -1,20 +1,21 @@
-//! The filter module. Whoever loads it builds it, so that no test runs with an old one.
+//! The filter module. Every command that loads it builds it first, so that no test runs with an old
+//! one.
 
 use crate::{cargo, run, target};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// The module's target. It has no WASI imports: the filter needs nothing of its host but proxy-wasm.
+/// The module's target, which has no WASI imports: the filter needs only proxy-wasm of its host.
 pub const TARGET: &str = "wasm32-unknown-unknown";
 
-/// What needs it, for messages.
+/// What needs this target, for messages.
 pub(crate) const FOR: &str = "the gateway filter";
 
-/// Builds the filter module if it is not up to date, and returns its path.
+/// Builds the filter module if it is out of date, and returns its path.
 ///
-/// It has a target folder of its own, so that a test that runs under cargo never waits for the lock of the cargo that
-/// runs it.
+/// It has its own target folder, so that a test under cargo never waits for the lock of the cargo
+/// that runs it.
 ///
 /// # Errors
 /// When the wasm target cannot be installed, or the module does not compile.
@@ -25,14 +26,14 @@ pub fn build() -> Result<PathBuf> {
         .args(["build", "--quiet", "--package", "fedgate-filter", "--lib", "--profile", "wasm", "--target", TARGET])
         .arg("--target-dir")
         .arg(&folder)
-        // Flags meant for native code (sanitizers, coverage) must not reach the module.
+        // Flags for native code (sanitizers, coverage) must not affect the module.
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS"))?;
     Ok(folder.join(TARGET).join("wasm/fedgate_filter.wasm"))
 }
 
-/// Installs a Rust target where it is missing; `who` needs it. `rust-toolchain.toml` names the filter's, but rustup does not install it by
-/// itself where auto-install is off.
+/// Installs a Rust target if it is missing; `who` needs it. `rust-toolchain.toml` lists the
+/// filter's target, but rustup does not install it if auto-install is off.
 pub(crate) fn install_target(target: &str, who: &str) -> Result<()> {
     let output = Command::new("rustc")
         .current_dir(crate::root())

@@ -1,5 +1,5 @@
-//! What stands in a cluster's folder, and how an operator changes it. Files are replaced by rename, as editors and
-//! configuration management do.
+//! The files in a cluster's folder, and how an operator changes them. Files are replaced by rename,
+//! as editors and configuration management do.
 
 use super::Cluster;
 use crate::authority::{Identity, Leaf};
@@ -11,30 +11,30 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-/// What `fedgate.yaml` says.
+/// The content of `fedgate.yaml`.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The cluster's trust domain, which is its cluster domain too.
+    /// The cluster's trust domain, which is also its cluster domain.
     pub trust_domain: String,
     /// The cluster's UUID.
     pub uuid: String,
-    /// Where the gateway takes peers' connections.
+    /// The address where the gateway accepts peers' connections.
     pub gateway: SocketAddr,
-    /// The gateway addresses that peers are told.
+    /// The gateway addresses announced to peers.
     pub advertise: Vec<SocketAddr>,
-    /// Where the metadata endpoint is.
+    /// The address of the metadata endpoint.
     pub metadata: SocketAddr,
     /// The egress's local ports.
     pub egress_ports: RangeInclusive<u16>,
-    /// How often peers are asked.
+    /// How often peers' documents are fetched.
     pub poll: String,
     /// How often peers' gateways are probed.
     pub probe: String,
-    /// From when on what is known of a peer is shown as stale.
+    /// The age at which a peer's documents are reported as stale.
     pub stale_after: String,
-    /// How long it is used without being confirmed.
+    /// How long a peer's documents are used without being confirmed.
     pub staleness_limit: String,
-    /// The gateway filter.
+    /// The file of the gateway filter.
     pub filter_module: PathBuf,
 }
 
@@ -85,7 +85,8 @@ impl Cluster {
         self.put("fedgate.yaml", &self.settings.yaml())
     }
 
-    /// Signs and writes the certificates of the gateway and of the metadata endpoint, and the roots.
+    /// Signs and writes the certificates of the gateway and the metadata endpoint, and writes the
+    /// roots.
     ///
     /// # Errors
     /// When they cannot be written.
@@ -95,7 +96,7 @@ impl Cluster {
         self.put("identity/roots.pem", &self.authority.pem())
     }
 
-    /// Signs and writes a new certificate of the gateway, key first.
+    /// Signs and writes a new gateway certificate. Writes the key first.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -110,7 +111,7 @@ impl Cluster {
         self.folder.join("identity")
     }
 
-    /// Writes or replaces a Service.
+    /// Writes or replaces a Service's manifest.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -118,7 +119,8 @@ impl Cluster {
         self.put_manifest(&service.file(), &service.yaml())
     }
 
-    /// Makes another cluster a peer, with this URL as its metadata endpoint, and the root of its certificate.
+    /// Makes another cluster a peer, with this metadata endpoint URL and the root of its
+    /// certificate.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -130,12 +132,12 @@ impl Cluster {
     /// Removes a peer.
     ///
     /// # Errors
-    /// When it is none.
+    /// When there is no such peer.
     pub fn remove_peer(&self, name: &str) -> Result<()> {
         self.remove_manifest(&peer_file(name))
     }
 
-    /// Writes or replaces a `FederationPolicy` with this spec, in JSON.
+    /// Writes or replaces a `FederationPolicy` with this spec in JSON.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -143,7 +145,7 @@ impl Cluster {
         self.put_manifest(&format!("policy-{name}.yaml"), &manifest::policy(name, spec))
     }
 
-    /// Writes or replaces a file below `manifests/`.
+    /// Writes or replaces a file in `manifests/`.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -151,15 +153,15 @@ impl Cluster {
         self.put(&format!("manifests/{file}"), text)
     }
 
-    /// Removes a file below `manifests/`.
+    /// Removes a file in `manifests/`.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is no such file.
     pub fn remove_manifest(&self, file: &str) -> Result<()> {
         std::fs::remove_file(self.folder.join("manifests").join(file)).with_context(|| format!("removing {file}"))
     }
 
-    /// Writes or replaces a file of the cluster's folder.
+    /// Writes or replaces a file in the cluster's folder.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -172,16 +174,16 @@ fn peer_file(name: &str) -> String {
     format!("peer-{name}.yaml")
 }
 
-/// A certificate for loopback.
+/// A server certificate for the loopback address.
 ///
 /// # Errors
-/// Never, in fact.
+/// Never.
 pub fn metadata_leaf() -> Result<Leaf> {
     Ok(Leaf::new().dns("localhost")?.address(IpAddr::V4(Ipv4Addr::LOCALHOST)))
 }
 
 fn replace(file: &Path, text: &str) -> Result<()> {
-    // A dot at the beginning: it is nobody's manifest while it is being written.
+    // The leading dot keeps the controller from reading the file while it is being written.
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let new = file.with_file_name(format!(".{name}.new"));
     std::fs::write(&new, text)

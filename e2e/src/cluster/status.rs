@@ -1,4 +1,4 @@
-//! What `fedgate status` says, as an operator's script reads it.
+//! The output of `fedgate status`, as an operator's script reads it.
 
 use super::Cluster;
 use crate::{programs, wait};
@@ -7,25 +7,25 @@ use serde_json::Value;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// How long a change may take to arrive everywhere, polls included.
+/// How long a change may take to take effect everywhere, including polls.
 pub const SOON: Duration = Duration::from_secs(10);
 
-/// The answer of `fedgate status --output json`.
+/// The output of `fedgate status --output json`.
 #[derive(Debug, Clone)]
 pub struct Status(pub Value);
 
-/// What an operator is told about one object.
+/// A finding about one object.
 #[derive(Debug, Clone, serde::Deserialize)]
 pub struct Finding {
-    /// The object.
+    /// The object that it is about.
     pub object: Value,
-    /// The field.
+    /// The field that it is about.
     pub field: Option<String>,
-    /// The stable word.
+    /// The stable reason word.
     pub reason: String,
     /// `error`, `warning` or `info`.
     pub severity: String,
-    /// The text.
+    /// The message.
     pub message: String,
 }
 
@@ -36,19 +36,19 @@ impl Status {
         findings.into_iter().filter_map(|finding| serde_json::from_value(finding).ok()).collect()
     }
 
-    /// The first finding with this word.
+    /// The first finding with this reason.
     pub fn finding(&self, reason: &str) -> Option<Finding> {
         self.findings().into_iter().find(|finding| finding.reason == reason)
     }
 
-    /// A condition of a peer: its status, reason and message.
+    /// A peer's condition: status, reason and message.
     pub fn condition(&self, peer: &str, kind: &str) -> Option<[&str; 3]> {
         let peer = self.0["peers"].as_array()?.iter().find(|row| row["name"] == peer)?;
         let condition = peer["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)?;
         Some([condition["status"].as_str()?, condition["reason"].as_str()?, condition["message"].as_str()?])
     }
 
-    /// The egress's port for an imported `host:port`.
+    /// The egress address of an imported `host:port`.
     pub fn import(&self, service: &str) -> Option<SocketAddr> {
         let imports = self.0["imports"].as_array()?;
         let import = imports.iter().find(|import| import["service"] == service)?;
@@ -57,7 +57,7 @@ impl Status {
 }
 
 impl Cluster {
-    /// Asks the controller for its status.
+    /// Reads the controller's status.
     ///
     /// # Errors
     /// When it does not answer.
@@ -69,7 +69,7 @@ impl Cluster {
         ))
     }
 
-    /// Runs a command of `fedgate` on this cluster's folder.
+    /// Runs a `fedgate` command on this cluster's folder.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -79,7 +79,7 @@ impl Cluster {
         tokio::time::timeout(SOON, command.output()).await?.context("cannot start fedgate")
     }
 
-    /// The same for a command that takes no `--dir`: it is started in this cluster's folder.
+    /// Like [`Self::fedgate`], for a command without `--dir`: it runs in this cluster's folder.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -89,10 +89,10 @@ impl Cluster {
         tokio::time::timeout(SOON, command.output()).await?.context("cannot start fedgate")
     }
 
-    /// Waits until the egress has a port for `host:port` and listens at it.
+    /// Waits until the egress has a port for `host:port` and listens on it.
     ///
     /// # Errors
-    /// When it does not come.
+    /// When the import does not appear.
     pub async fn wait_import(&self, service: &str) -> Result<SocketAddr> {
         let what = format!("{} to import {service}", self.name());
         wait::until(&what, SOON, async || {
@@ -102,7 +102,7 @@ impl Cluster {
         .await
     }
 
-    /// Waits until the import `host:port` has gone.
+    /// Waits until the import `host:port` is gone.
     ///
     /// # Errors
     /// When it stays.
@@ -111,10 +111,10 @@ impl Cluster {
         wait::until_true(&what, SOON, async || Ok(self.status().await?.import(service).is_none())).await
     }
 
-    /// Waits until a condition of a peer has this status and reason; its message.
+    /// Waits until a peer's condition has this status and reason. Returns its message.
     ///
     /// # Errors
-    /// When it does not come to that; the message has what it is.
+    /// When that does not happen; the message has the actual condition.
     pub async fn wait_condition(&self, peer: &str, kind: &str, wanted: [&str; 2]) -> Result<String> {
         let what = format!("{}: {kind} of {peer} to be {}", self.name(), wanted.join(" "));
         wait::until(&what, SOON, async || {
@@ -127,10 +127,10 @@ impl Cluster {
         .await
     }
 
-    /// Waits for a finding.
+    /// Waits for a finding with this reason.
     ///
     /// # Errors
-    /// When it does not come; the message has those that are there.
+    /// When it does not appear; the message has the findings that exist.
     pub async fn wait_finding(&self, reason: &str) -> Result<Finding> {
         let what = format!("{} to report {reason}", self.name());
         wait::until(&what, SOON, async || {
@@ -143,7 +143,7 @@ impl Cluster {
         .await
     }
 
-    /// Waits until there is no such finding any more.
+    /// Waits until no finding has this reason.
     ///
     /// # Errors
     /// When it stays.

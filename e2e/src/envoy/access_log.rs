@@ -1,4 +1,4 @@
-//! The gateway's access log: one line of JSON for each connection that has ended.
+//! The gateway's access log: one line of JSON for each closed connection.
 
 use crate::wait;
 use anyhow::Result;
@@ -6,35 +6,35 @@ use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long a line may take after its connection has ended.
+/// How long it may take until a closed connection's line is written.
 const DELAY: Duration = Duration::from_secs(5);
 
-/// One connection. What Envoy does not know is absent.
+/// One connection. Fields that Envoy does not know are `None`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Entry {
-    /// What the filter decided: `allowed`, `refused` or `audited`.
+    /// The filter's decision: `allowed`, `refused` or `audited`.
     pub outcome: Option<String>,
-    /// Why, in the stable word of the decision.
+    /// The decision's stable reason word.
     pub reason: Option<String>,
-    /// The peer that the client belongs to.
+    /// The client's peer.
     pub peer: Option<String>,
-    /// The service that it asked for.
+    /// The requested service.
     pub service: Option<String>,
-    /// The server name of its handshake.
+    /// The SNI of the handshake.
     pub sni: Option<String>,
-    /// The URI SANs of its certificate.
+    /// The URI SANs of the client's certificate.
     pub client_uri_san: Option<String>,
     /// Why the handshake failed.
     pub tls_failure: Option<String>,
-    /// Why the gateway closed.
+    /// Why the gateway closed the connection.
     pub close_reason: Option<String>,
-    /// The cluster that was chosen.
+    /// The chosen cluster.
     pub cluster: Option<String>,
-    /// The end point that it was sent to.
+    /// The endpoint that was chosen.
     pub endpoint: Option<String>,
 }
 
-/// Reads a log from where it stands.
+/// Reads a log from a starting position.
 #[derive(Debug)]
 pub struct AccessLog {
     file: PathBuf,
@@ -42,32 +42,32 @@ pub struct AccessLog {
 }
 
 impl AccessLog {
-    /// What is written to `file` from now on.
+    /// The entries written to `file` from now on.
     pub fn from_now(file: &Path) -> Self {
         let mut log = Self { file: file.into(), start: 0 };
         log.start = log.all().len();
         log
     }
 
-    /// The connections since then.
+    /// The entries since then.
     pub fn entries(&self) -> Vec<Entry> {
         let mut all = self.all();
         all.split_off(self.start.min(all.len()))
     }
 
-    /// Waits for a connection for which `matches` says yes.
+    /// Waits for an entry for which `matches` returns true.
     ///
     /// # Errors
-    /// When none came; the message has those that did.
+    /// When there is none; the message has the entries that were written.
     pub async fn wait_for(&self, what: &str, matches: impl Fn(&Entry) -> bool) -> Result<Entry> {
         let found = wait::until(what, DELAY, async || Ok(self.entries().into_iter().find(&matches))).await;
         found.map_err(|error| error.context(format!("in the access log: {:#?}", self.entries())))
     }
 
-    /// Waits for a connection that the filter refused for `reason`.
+    /// Waits for a connection that the filter refused with `reason`.
     ///
     /// # Errors
-    /// As [`AccessLog::wait_for`].
+    /// Same as [`AccessLog::wait_for`].
     pub async fn wait_for_reason(&self, reason: &str) -> Result<Entry> {
         let what = format!("a connection with the reason {reason}");
         self.wait_for(&what, |entry| entry.reason.as_deref() == Some(reason)).await

@@ -1,6 +1,6 @@
-//! A gateway as one builds it without fedgate: Envoy's default validator with the roots of all clusters in one list, and an
-//! RBAC rule on the identity (which is what an Istio AuthorizationPolicy becomes). It is what the demo attacks for
-//! comparison.
+//! A gateway built without fedgate. Envoy's default validator has the roots of all clusters in one
+//! list, and an RBAC rule checks the identity; an Istio AuthorizationPolicy compiles to such a
+//! rule. The demo attacks this gateway for comparison.
 
 use super::Envoy;
 use crate::authority::IdentityFiles;
@@ -16,12 +16,13 @@ use std::path::Path;
 pub struct StockGateway {
     /// Its Envoy.
     pub envoy: Envoy,
-    /// Where it takes connections.
+    /// The address where it accepts connections.
     pub address: SocketAddr,
 }
 
 impl StockGateway {
-    /// Starts a gateway that believes all of `roots` (PEM) and lets only the identity `allowed` through to `backend`.
+    /// Starts a gateway that trusts all of `roots` (PEM) and lets only the identity `allowed`
+    /// through to `backend`.
     ///
     /// # Errors
     /// When Envoy does not start.
@@ -35,7 +36,8 @@ impl StockGateway {
         Self::start_at(ports::free()?, run, roots, identity, json!({ "exact": allowed }), backend).await
     }
 
-    /// Starts a gateway that lets in anybody whom one of `roots` has signed, at an address where another gateway was.
+    /// Starts a gateway that lets in every SPIFFE identity signed by one of `roots`, at the address
+    /// of an earlier gateway.
     ///
     /// # Errors
     /// When Envoy does not start.

@@ -1,4 +1,4 @@
-//! The one container of a Pod in a mesh: istio-agent, and the Envoy that it starts.
+//! The only container of a Pod in a mesh: istio-agent and the Envoy that it starts.
 
 use super::istiod::Istiod;
 use super::pod::PodNetwork;
@@ -14,24 +14,24 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long a proxy may take to be ready on a machine with as many tests as it can bear.
+/// How long a proxy may take to become ready on a fully loaded machine.
 const START: Duration = Duration::from_secs(120);
 
-/// Where istio-agent says whether the proxy is ready.
+/// The port where istio-agent reports whether the proxy is ready.
 const STATUS_PORT: u16 = 15020;
 
-/// Where the kubelet asks whether the proxy is ready.
+/// The port of the kubelet's readiness probe.
 const READY_PORT: u16 = 15021;
 
-/// Where Envoy's admin interface is in each Pod, on its loopback address.
+/// The port of Envoy's admin interface in each Pod, on the loopback address.
 const ADMIN_PORT: u16 = 15000;
 
-/// What kind of proxy.
+/// The kind of proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// A gateway.
     Router,
-    /// Beside a workload.
+    /// A workload's sidecar.
     Sidecar,
 }
 
@@ -44,20 +44,20 @@ impl Role {
     }
 }
 
-/// What a Pod is.
+/// What identifies a Pod.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// Its namespace.
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Its service account, which is made when it is not there.
+    /// Its service account, which is created if it does not exist.
     pub service_account: String,
     /// Its labels.
     pub labels: Value,
 }
 
-/// A Pod with a proxy. All of it ends when dropped; the Pod's object stays.
+/// A Pod with a running proxy. Everything in it ends when dropped; the Pod's object stays.
 pub struct Agent {
     folder: PathBuf,
     log: PathBuf,
@@ -67,10 +67,10 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// A Pod's network, working folder and object, before anything runs in it.
+    /// Creates a Pod's network, working folder and object, before anything runs in it.
     ///
     /// # Errors
-    /// When one of them cannot be made.
+    /// When one of them cannot be created.
     pub async fn prepare(cluster: &KubernetesCluster, run: &Path, identity: &Identity) -> Result<Prepared> {
         let name = format!("{}-{}", cluster.name(), identity.name);
         let (folder, log) = (run.join(&name), run.join(format!("{name}.log")));
@@ -90,7 +90,7 @@ impl Agent {
         &self.network
     }
 
-    /// What agent and Envoy print, access logs included.
+    /// The file with the output of the agent and Envoy, including access logs.
     pub fn log(&self) -> &Path {
         &self.log
     }
@@ -105,12 +105,13 @@ impl Agent {
         &mut self.process
     }
 
-    /// Asks the agent to end (SIGTERM), as a kubelet does: it lets open connections end for the mesh's `terminationDrainDuration`.
+    /// Asks the agent to exit (SIGTERM), as a kubelet does. It lets open connections finish for up
+    /// to the mesh's `terminationDrainDuration`.
     ///
     /// # Errors
-    /// When it does not end.
+    /// When it does not exit.
     pub async fn terminate(&mut self) -> Result<()> {
-        // What was started is nsenter, which waits for the agent.
+        // The started process is nsenter, which waits for the agent.
         let nsenter = self.process.id();
         let children = std::fs::read_to_string(format!("/proc/{nsenter}/task/{nsenter}/children"))?;
         let agent =
@@ -119,16 +120,16 @@ impl Agent {
         crate::wait::until_true("the agent to end", SOON, async || Ok(self.process.check().is_err())).await
     }
 
-    /// The agent's process id.
+    /// The agent's process ID.
     fn id(&self) -> Result<u32> {
-        // What was started is nsenter, which waits for the agent.
+        // The started process is nsenter, which waits for the agent.
         child(self.process.id()).context("the agent")
     }
 
-    /// Envoy's process id.
+    /// Envoy's process ID.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When it is not running.
     pub fn envoy_id(&self) -> Result<u32> {
         // Any thread of the agent may have started it.
         let agent = self.id()?;
@@ -137,7 +138,7 @@ impl Agent {
         threads.find_map(|thread| child_of_thread(agent, thread)).context("Envoy does not run")
     }
 
-    /// Asks Envoy's admin interface.
+    /// Requests a path of Envoy's admin interface.
     ///
     /// # Errors
     /// When it does not answer with status 200.
@@ -147,7 +148,7 @@ impl Agent {
         self.network.inside(move || async move { get(&client, admin, &path).await }).await
     }
 
-    /// Asks istio-agent, for example for `/stats/prometheus`.
+    /// Requests a path of istio-agent, for example `/stats/prometheus`.
     ///
     /// # Errors
     /// When it does not answer with status 200.
@@ -155,7 +156,7 @@ impl Agent {
         get(&self.client, (self.address(), STATUS_PORT).into(), path).await
     }
 
-    /// One counter or gauge by its full name; `None` when it does not exist.
+    /// The value of a counter or gauge, by its full name; `None` if it does not exist.
     ///
     /// # Errors
     /// When the admin interface does not answer.
@@ -164,16 +165,16 @@ impl Agent {
         Ok(text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.parse().ok()))
     }
 
-    /// Waits until Envoy's configuration has a text, for example a listener's name.
+    /// Waits until Envoy's configuration contains a text, for example a listener's name.
     ///
     /// # Errors
-    /// When it does not come.
+    /// When the text does not appear.
     pub async fn wait_configured(&self, path: &str, text: &str) -> Result<()> {
         let what = format!("{text} in {path} of {}", self.log.display());
         crate::wait::until_true(&what, START, async || Ok(self.ask(path).await?.contains(text))).await
     }
 
-    /// Whether the proxy is ready, as the kubelet would ask.
+    /// Probes the proxy as the kubelet would. Returns true if it is ready.
     pub async fn is_ready(&self) -> bool {
         get(&self.client, (self.address(), READY_PORT).into(), "/healthz/ready").await.is_ok()
     }
@@ -188,7 +189,7 @@ impl Agent {
 /// A Pod in which nothing runs yet.
 pub struct Prepared {
     identity: Identity,
-    /// The working folder: a relative path of a mounted file is from here.
+    /// The working folder. Relative paths of mounted files start here.
     pub folder: PathBuf,
     log: PathBuf,
     network: PodNetwork,
@@ -205,17 +206,17 @@ impl Prepared {
         &self.network
     }
 
-    /// Starts the agent, and waits until the proxy is ready.
+    /// Starts the agent and waits until the proxy is ready.
     ///
     /// # Errors
-    /// When it does not get ready.
+    /// When it does not become ready.
     pub async fn start(self, cluster: &KubernetesCluster, istiod: &Istiod, role: Role) -> Result<Agent> {
         let mut agent = self.start_pending(cluster, istiod, role).await?;
         agent.wait_ready().await?;
         Ok(agent)
     }
 
-    /// Starts the agent.
+    /// Starts the agent without waiting for the proxy.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -243,7 +244,7 @@ impl Prepared {
     }
 }
 
-/// The Pod's object, as the scheduler and a kubelet would write it.
+/// Writes the Pod's object as the scheduler and a kubelet would.
 async fn put_pod(cluster: &KubernetesCluster, identity: &Identity, address: Ipv4Addr) -> Result<()> {
     let Identity { namespace, name, service_account, labels } = identity;
     let objects = cluster.objects();
@@ -266,7 +267,7 @@ async fn put_pod(cluster: &KubernetesCluster, identity: &Identity, address: Ipv4
     objects.put_pod(&pod).await
 }
 
-/// The kubelet says that the container runs.
+/// Writes the container's start to the Pod's status, as a kubelet would.
 async fn tell_start(cluster: &KubernetesCluster, identity: &Identity) -> Result<()> {
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let container = json!({
@@ -290,7 +291,8 @@ fn child_of_thread(process: u32, thread: u32) -> Option<u32> {
     children.split_whitespace().next()?.parse().ok()
 }
 
-/// What is mounted into the Pod: the token that istiod reviews, and istiod's own root.
+/// Writes the files that are mounted into the Pod: the token that istiod reviews, and istiod's own
+/// root.
 async fn credentials(cluster: &KubernetesCluster, identity: &Identity, folder: &Path) -> Result<()> {
     let Identity { namespace, service_account, .. } = identity;
     let secrets = folder.join("var/run/secrets");
@@ -335,7 +337,7 @@ fn variables(
         ("ISTIOD_SAN", "istiod.istio-system.svc".into()),
         ("ISTIO_METAJSON_LABELS", identity.labels.to_string()),
         ("ISTIO_META_DNS_CAPTURE", "true".into()),
-        // As in the chart: what ends waits for its connections.
+        // As in the chart: a terminating proxy waits for its connections.
         ("EXIT_ON_ZERO_ACTIVE_CONNECTIONS", "true".into()),
         ("MINIMUM_DRAIN_DURATION", "1s".into()),
         ("PROXY_CONFIG", config.to_string()),

@@ -1,4 +1,5 @@
-//! A question to istio-agent's DNS proxy, which answers with the addresses that istiod gave to imports (RFC 1035).
+//! A query to istio-agent's DNS proxy (RFC 1035), which answers with the addresses that istiod
+//! allocated to imports.
 
 use anyhow::{Context, Result, ensure};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -6,21 +7,22 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
-/// Where istio-agent answers, in each Pod. iptables would bring questions to port 53 there.
+/// The address of the DNS proxy in each Pod. In a real Pod iptables redirects queries for port 53
+/// to it.
 pub(super) const PROXY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 15053);
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The header: our id, recursion desired, one question.
+/// The header: our ID, recursion desired, one question.
 const HEADER: [u8; 12] = [0x0f, 0xed, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
 
 /// Type A, class IN.
 const ADDRESS: [u8; 4] = [0, 1, 0, 1];
 
-/// The first IPv4 address of a name.
+/// Resolves a name to its first IPv4 address.
 ///
 /// # Errors
-/// When there is none, or no answer comes.
+/// When there is no address, or no answer arrives.
 pub(super) async fn resolve(server: SocketAddr, name: &str) -> Result<Ipv4Addr> {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let question = question(name)?;
@@ -42,14 +44,15 @@ fn question(name: &str) -> Result<Vec<u8>> {
     Ok(question)
 }
 
-/// The first answer stands behind the question; its name is either a pointer (2 bytes) or written out as in the question.
+/// The address in the first answer, which follows the question. The answer's name is either a
+/// pointer (2 bytes) or spelled out as in the question.
 fn address(answer: &[u8], question: usize) -> Option<Ipv4Addr> {
     let answers = u16::from_be_bytes([*answer.get(6)?, *answer.get(7)?]);
     let name = match answer.get(question)? & 0xc0 {
         0xc0 => 2,
         _ => question - HEADER.len() - ADDRESS.len(),
     };
-    // Type, class, time to live and length: 10 bytes.
+    // Type, class, TTL and length: 10 bytes.
     let record = answer.get(question + name..)?;
     let data: [u8; 4] = record.get(10..14)?.try_into().ok()?;
     (answers > 0 && record.starts_with(&ADDRESS)).then(|| Ipv4Addr::from(data))

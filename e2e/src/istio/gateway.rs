@@ -1,4 +1,4 @@
-//! A Pod of the gateway: istio-agent with Envoy, and what is mounted beside it.
+//! A Pod of the gateway: istio-agent with Envoy, and its mounted volumes.
 
 use super::agent::{Agent, Identity, Prepared, Role};
 use super::istiod::Istiod;
@@ -10,14 +10,14 @@ use serde_json::json;
 use std::net::SocketAddr;
 use std::path::Path;
 
-/// Where the ConfigMap `fedgate-trust-bundle` is mounted, from the working folder of a Pod. In a container it is an absolute path;
-/// here several Pods share one file system.
+/// The mount path of the ConfigMap `fedgate-trust-bundle`, relative to the Pod's working folder. In
+/// a container the path is absolute; here several Pods share one file system.
 pub const TRUST_FOLDER: &str = "etc/fedgate/trust";
 
-/// Where the ConfigMap `fedgate-filter` is.
+/// The mount path of the ConfigMap `fedgate-filter`, relative to the Pod's working folder.
 pub const FILTER_FOLDER: &str = "etc/fedgate/filter";
 
-/// A running Pod of the gateway. It ends when dropped.
+/// A running Pod of the gateway. Stops when dropped.
 pub struct GatewayPod {
     name: String,
     agent: Agent,
@@ -25,17 +25,17 @@ pub struct GatewayPod {
 }
 
 impl GatewayPod {
-    /// Starts one. A controller must have run: a Pod waits for what it mounts.
+    /// Starts a Pod. A controller must have run before: a Pod waits for its volumes.
     ///
     /// # Errors
-    /// When it does not get ready.
+    /// When it does not become ready.
     pub async fn start(cluster: &KubernetesCluster, istiod: &Istiod, run: &Path, name: &str) -> Result<Self> {
         let (pod, volumes) = mounted(cluster, run, name).await?;
         let agent = pod.start(cluster, istiod, Role::Router).await?;
         Ok(Self { name: name.into(), agent, _volumes: volumes })
     }
 
-    /// The same without waiting until it is ready.
+    /// Like [`Self::start`], without waiting until it is ready.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -45,7 +45,7 @@ impl GatewayPod {
         Ok(Self { name: name.into(), agent, _volumes: volumes })
     }
 
-    /// Whether it is ready, as the kubelet would ask.
+    /// Probes it as the kubelet would. Returns true if it is ready.
     pub async fn is_ready(&self) -> bool {
         self.agent.is_ready().await
     }
@@ -55,25 +55,25 @@ impl GatewayPod {
         &self.name
     }
 
-    /// Where peers connect, past any load balancer.
+    /// The address for connections that bypass the load balancer.
     pub fn address(&self) -> SocketAddr {
         (self.agent.address(), GATEWAY_PORT).into()
     }
 
-    /// Agent and Envoy.
+    /// The agent and its Envoy.
     pub fn agent(&self) -> &Agent {
         &self.agent
     }
 
-    /// Ends it as a kubelet does.
+    /// Stops it as a kubelet does.
     ///
     /// # Errors
-    /// When it does not end.
+    /// When it does not exit.
     pub async fn terminate(mut self) -> Result<()> {
         self.agent.terminate().await
     }
 
-    /// The generation of the table that the filter has in force; 0 when it has none.
+    /// The generation of the filter's current table; 0 if it has none.
     ///
     /// # Errors
     /// When Envoy does not answer.
@@ -82,7 +82,7 @@ impl GatewayPod {
     }
 }
 
-/// The Pod with its volumes, before anything runs in it.
+/// Prepares the Pod with its volumes, before anything runs in it.
 async fn mounted(cluster: &KubernetesCluster, run: &Path, name: &str) -> Result<(Prepared, Vec<ConfigMapVolume>)> {
     let identity = Identity {
         namespace: NAMESPACE.into(),

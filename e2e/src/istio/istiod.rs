@@ -1,4 +1,4 @@
-//! istiod.
+//! A running istiod.
 
 use crate::authority::Authority;
 use crate::kubernetes::{KubernetesCluster, MESH_NAMESPACE};
@@ -12,13 +12,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long istiod may take to start on a machine with as many tests as it can bear.
+/// How long istiod may take to start on a fully loaded machine.
 const START: Duration = Duration::from_secs(120);
 
-/// Where istiod serves Envoys: over TLS, with tokens.
+/// The port where istiod serves proxies, over TLS with tokens.
 const SECURE_GRPC: u16 = 15012;
 
-/// What is told to a mesh beyond what every one here is told.
+/// Settings of a mesh in addition to the common ones.
 #[derive(Debug, Clone, Default)]
 pub struct MeshOptions {
     /// Fields of the mesh configuration.
@@ -29,7 +29,7 @@ pub struct MeshOptions {
     pub agent_variables: BTreeMap<String, String>,
 }
 
-/// A running istiod. It ends when dropped.
+/// A running istiod. Stops when dropped.
 pub struct Istiod {
     address: Ipv4Addr,
     http: SocketAddr,
@@ -44,10 +44,11 @@ pub struct Istiod {
 }
 
 impl Istiod {
-    /// Starts the istiod of a cluster, with the cluster's authority as the mesh's CA, and waits until it is ready.
+    /// Starts a cluster's istiod, with the cluster's authority as the mesh's CA, and waits until it
+    /// is ready.
     ///
     /// # Errors
-    /// When it does not get ready.
+    /// When it does not become ready.
     pub async fn start(run: &RunFolder, cluster: &KubernetesCluster, options: &MeshOptions) -> Result<Self> {
         let name = format!("{}-istiod", cluster.name());
         let folder = run.path().join(&name);
@@ -73,7 +74,7 @@ impl Istiod {
             ("POD_NAME", "istiod-1"),
             ("POD_NAMESPACE", MESH_NAMESPACE),
             ("CLUSTER_ID", "Kubernetes"),
-            // Filters that the plain Envoy does not have.
+            // The plain Envoy does not have these filters.
             ("PILOT_ENABLE_METADATA_EXCHANGE", "false"),
             ("PILOT_ENABLE_ALPN_FILTER", "false"),
             ("PILOT_DISABLE_MX_ALPN", "true"),
@@ -98,10 +99,10 @@ impl Istiod {
         Ok(istiod)
     }
 
-    /// Starts it again with the same settings; one that runs is killed first.
+    /// Starts it again with the same settings. Kills the running one first.
     ///
     /// # Errors
-    /// When it does not get ready.
+    /// When it does not become ready.
     pub async fn restart(&mut self) -> Result<()> {
         self.process = None;
         let mut words = vec!["-C".to_owned(), self.folder.display().to_string()];
@@ -119,35 +120,35 @@ impl Istiod {
     /// Kills it, as a crash would.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When it is not running.
     pub fn kill(&mut self) -> Result<()> {
         self.process.take().context("istiod does not run")?.kill()
     }
 
-    /// What it has taken of the machine so far.
+    /// The resources that it has used so far.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When it is not running.
     pub fn usage(&self) -> Result<crate::usage::Usage> {
         self.process.as_ref().context("istiod does not run")?.usage()
     }
 
-    /// What its agents are told by environment variables.
+    /// The environment variables of its agents.
     pub(super) fn agent_variables(&self) -> &BTreeMap<String, String> {
         &self.agent_variables
     }
 
-    /// Where agents find it.
+    /// The address where agents find it.
     pub fn discovery(&self) -> String {
         format!("{}:{SECURE_GRPC}", self.address)
     }
 
-    /// Where it serves xDS without TLS and to everybody.
+    /// The address where it serves xDS without TLS or authentication.
     pub fn plaintext(&self) -> SocketAddr {
         self.plaintext
     }
 
-    /// What it counts, as Prometheus reads it.
+    /// Its metrics in Prometheus format.
     ///
     /// # Errors
     /// When it does not answer.
@@ -157,7 +158,7 @@ impl Istiod {
         Ok(response.text().await?)
     }
 
-    /// Gives it another CA, with these roots; it takes it up by itself.
+    /// Replaces its CA, with these roots. istiod notices by itself.
     ///
     /// # Errors
     /// When the files cannot be written.
@@ -166,12 +167,12 @@ impl Istiod {
     }
 }
 
-/// A client that does not wait for ever.
+/// A client with a timeout.
 fn http() -> Result<reqwest::Client> {
     Ok(reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?)
 }
 
-/// The mesh's CA, as the Secret `cacerts` is mounted.
+/// Writes the mesh's CA as the Secret `cacerts` is mounted.
 fn write_ca(folder: &Path, signer: &Authority, roots: &str) -> Result<()> {
     let cacerts = folder.join("etc/cacerts");
     std::fs::create_dir_all(&cacerts)?;
@@ -188,7 +189,7 @@ fn mesh_config(cluster: &KubernetesCluster, address: Ipv4Addr, options: &MeshOpt
         "trustDomain": cluster.trust_domain(),
         "rootNamespace": MESH_NAMESPACE,
         "defaultConfig": { "discoveryAddress": format!("{address}:{SECURE_GRPC}") },
-        // The filter that would count for one is not in the plain Envoy.
+        // The plain Envoy lacks the filter that a metrics provider needs.
         "defaultProviders": { "metrics": [] },
     });
     for (field, value) in &options.mesh_config {

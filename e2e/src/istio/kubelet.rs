@@ -1,7 +1,9 @@
-//! What a Kubernetes does with the chart: its Deployments run, its load balancers have addresses.
+//! Does for the chart what Kubernetes would: runs its Deployments and gives addresses to its load
+//! balancers.
 //!
-//! No image is pulled: the containers of the controller are this build's program with the environment of the Pod template, and those of the
-//! gateway are istio-agent and Envoy with its labels, account and volumes.
+//! No image is pulled. The controller's containers are this build's program with the Pod template's
+//! environment. The gateway's containers are istio-agent and Envoy with the template's labels,
+//! service account and volumes.
 
 use super::gateway::{FILTER_FOLDER, GatewayPod, TRUST_FOLDER};
 use super::istiod::Istiod;
@@ -19,16 +21,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long the operator may take from one step to the next.
+/// How long the operator may take between two steps.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// The Deployment of the controller, and the Service that peers ask at.
+/// The name of the controller's Deployment, and of the Service for peers' requests.
 const CONTROLLER: &str = "fedgate";
 
 /// The port of the metadata endpoint's Service.
 const HTTPS: u16 = 443;
 
-/// What runs of the chart. All of it ends when dropped.
+/// The chart's running programs. All stop when dropped.
 pub struct Installed {
     /// The Pods of the gateway.
     pub gateways: Vec<GatewayPod>,
@@ -37,10 +39,11 @@ pub struct Installed {
 }
 
 impl Installed {
-    /// Waits for the chart's objects, runs what they say, and tells the API server so.
+    /// Waits for the chart's objects, runs what they describe, and writes their status to the API
+    /// server.
     ///
     /// # Errors
-    /// When an object does not come, or what it says does not get ready.
+    /// When an object does not appear, or a program does not become ready.
     pub async fn run(cluster: &KubernetesCluster, istiod: &Istiod, folder: &Path) -> Result<Self> {
         let objects = cluster.objects();
         let controller = deployment(objects, CONTROLLER).await?;
@@ -84,7 +87,7 @@ fn count(deployment: &Value) -> Result<u64> {
     deployment["spec"]["replicas"].as_u64().context("a number of replicas")
 }
 
-/// Its controller would say so.
+/// Marks a Deployment as available, as its controller would.
 async fn available(objects: &Objects, deployment: &Value) -> Result<()> {
     let replicas = count(deployment)?;
     let status = json!({
@@ -97,7 +100,8 @@ async fn available(objects: &Objects, deployment: &Value) -> Result<()> {
     objects.patch_status(Key::of(deployment)?, &status).await
 }
 
-/// The environment of the Pod template. What a path of the container is, is one of this machine.
+/// The environment of the Pod template, with the container's paths replaced by paths on this
+/// machine.
 async fn environment(
     cluster: &KubernetesCluster,
     deployment: &Value,
@@ -120,7 +124,7 @@ async fn environment(
         ("FEDGATE_FILTER_FILE", programs::filter()?.display().to_string()),
         ("FEDGATE_FILTER_FOLDER", FILTER_FOLDER.to_owned()),
         ("FEDGATE_TRUST_FOLDER", TRUST_FOLDER.to_owned()),
-        // The test would wait half a minute for each step.
+        // With the default, the test would wait half a minute for each step.
         ("FEDGATE_POLL", "1s".to_owned()),
         ("FEDGATE_PROBE", "1s".to_owned()),
     ] {
@@ -129,7 +133,7 @@ async fn environment(
     Ok(settings)
 }
 
-/// A Secret as it is mounted.
+/// Writes a Secret into a folder as if it were mounted.
 async fn secret_folder(objects: &Objects, name: &str, folder: &Path) -> Result<PathBuf> {
     let secret = objects.wait_present(Key::namespaced("v1", "Secret", NAMESPACE, name)).await?;
     std::fs::create_dir_all(folder)?;

@@ -1,4 +1,5 @@
-//! A cluster with its mesh: API server, istiod, fedgate's controller, and the gateway behind a load balancer.
+//! A cluster with its mesh: API server, istiod, fedgate's controller, and a gateway behind a load
+//! balancer.
 
 use super::gateway::{FILTER_FOLDER, GatewayPod, TRUST_FOLDER};
 use super::istiod::{Istiod, MeshOptions};
@@ -14,9 +15,9 @@ use futures_util::future::try_join_all;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// A mesh. All of it ends when dropped.
+/// A mesh. Everything in it stops when dropped.
 pub struct Mesh {
-    // Before the API server, which is the cluster's: they are dropped first.
+    // Declared before the cluster, which has the API server: fields are dropped in order.
     gateways: Vec<GatewayPod>,
     started: usize,
     /// Its istiod.
@@ -28,13 +29,13 @@ pub struct Mesh {
 }
 
 impl Mesh {
-    /// Starts API server and istiod, without controller and gateway.
+    /// Starts the API server and istiod, without controller and gateway.
     ///
     /// # Errors
-    /// When a program does not get ready.
+    /// When a program does not become ready.
     pub async fn start(run: &RunFolder, name: &str, options: &MeshOptions) -> Result<Self> {
         let mut cluster = KubernetesCluster::start(run, name).await?;
-        // The Pod of the installation stands for a gateway where none runs.
+        // Remove the installation's Pod object, which stands in for a gateway where none runs.
         cluster.objects().delete_now(Key::namespaced("v1", "Pod", NAMESPACE, &format!("{GATEWAY}-1"))).await?;
         let settings = [
             ("FEDGATE_TRUST_FOLDER", TRUST_FOLDER.to_owned()),
@@ -47,10 +48,10 @@ impl Mesh {
         Ok(Self { gateways: Vec::new(), started: 0, istiod, cluster, balancer, folder: run.path().into() })
     }
 
-    /// Starts one more Pod of the gateway, and waits until its filter has the newest table.
+    /// Starts another Pod of the gateway and waits until its filter has the newest table.
     ///
     /// # Errors
-    /// When it does not get ready.
+    /// When it does not become ready.
     pub async fn start_gateway(&mut self) -> Result<()> {
         let name = self.next_name();
         let pod = GatewayPod::start(&self.cluster, &self.istiod, &self.folder, &name).await?;
@@ -59,7 +60,8 @@ impl Mesh {
         self.wait_tables().await
     }
 
-    /// Starts a Pod of the gateway that may not get ready, and that no connection is balanced to.
+    /// Starts a Pod of the gateway that need not become ready and gets no connections from the load
+    /// balancer.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -73,7 +75,7 @@ impl Mesh {
         format!("{GATEWAY}-{}", self.started)
     }
 
-    /// Ends the Pods of the gateway at once, as a crash of their node would.
+    /// Kills the Pods of the gateway, as a crash of their node would.
     ///
     /// # Errors
     /// When their objects cannot be deleted.
@@ -85,10 +87,11 @@ impl Mesh {
         Ok(())
     }
 
-    /// Takes the first Pod of the gateway out of rotation and ends it, as a Deployment does that is rolled.
+    /// Takes the first Pod of the gateway out of the load balancer and stops it, as a rolling
+    /// update does.
     ///
     /// # Errors
-    /// When there is none, or it does not end.
+    /// When there is none, or it does not exit.
     pub async fn retire_gateway(&mut self) -> Result<()> {
         ensure!(!self.gateways.is_empty(), "there is no gateway");
         let pod = self.gateways.remove(0);
@@ -98,7 +101,7 @@ impl Mesh {
         self.cluster.objects().delete_now(Key::namespaced("v1", "Pod", NAMESPACE, &name)).await
     }
 
-    /// The Pods of the gateway, in the order of their start.
+    /// The Pods of the gateway, in the order in which they started.
     pub fn gateways(&self) -> &[GatewayPod] {
         &self.gateways
     }
@@ -111,20 +114,20 @@ impl Mesh {
         self.gateways.first().context("there is no gateway")
     }
 
-    /// Where peers connect.
+    /// The gateway address that peers connect to.
     pub fn gateway_address(&self) -> SocketAddr {
         self.balancer.address()
     }
 
-    /// Where the files of Pods are.
+    /// The folder with the Pods' files.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Waits until all Pods of the gateway have one generation of the table, the one that the table's object has.
+    /// Waits until all Pods of the gateway have the table generation in the cluster's table object.
     ///
     /// # Errors
-    /// When they do not get it.
+    /// When they do not get it in time.
     pub async fn wait_tables(&self) -> Result<()> {
         let what = format!("the gateway of {} to have the newest table", self.cluster.name());
         wait::until_true(&what, SOON, async || {
@@ -138,7 +141,7 @@ impl Mesh {
         .await
     }
 
-    /// The generation of the table that is to be in force.
+    /// The generation of the published table.
     async fn published_generation(&self) -> Result<u64> {
         let output = self.cluster.fedgate(&["table", "--output", "json"]).await?;
         let said = || format!("fedgate table says: {}", String::from_utf8_lossy(&output.stderr));
@@ -151,10 +154,11 @@ impl Mesh {
     }
 }
 
-/// Meshes with these names, each the peer of every other, each with a controller and one Pod of the gateway.
+/// Starts meshes with these names, all peers of each other, each with a controller and one gateway
+/// Pod.
 ///
 /// # Errors
-/// When a program does not get ready, or an object is refused.
+/// When a program does not become ready, or an object is refused.
 pub async fn federation<const N: usize>(run: &RunFolder, names: [&str; N], options: &MeshOptions) -> Result<[Mesh; N]> {
     let mut meshes = try_join_all(names.map(|name| Mesh::start(run, name, options))).await?;
     for mesh in &meshes {

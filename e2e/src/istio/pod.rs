@@ -1,4 +1,4 @@
-//! The network and the processes of a Pod: its own address, its own ports, its own end.
+//! A Pod's network and process namespaces: its own address, its own ports, its own lifetime.
 
 use crate::process::Process;
 use crate::wait;
@@ -9,35 +9,37 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-/// How long the kernel may take to make a network.
+/// How long the kernel may take to create a network.
 const SOON: Duration = Duration::from_secs(10);
 
-/// What every Pod sends all its packets to, as Calico does it.
+/// The next hop of all packets from Pods, as with Calico.
 const NEXT_HOP: &str = "169.254.1.1";
 
-/// The addresses that istiod gives to ServiceEntries without one: local in each Pod, so that its Envoy can listen there. In a real one
-/// iptables bring the packets to Envoy.
+/// The addresses that istiod allocates to ServiceEntries without one. They are local in each Pod,
+/// so that its Envoy can listen on them. In a real Pod iptables redirects the packets to Envoy.
 const AUTO_ALLOCATED: &str = "240.240.0.1/16";
 
-/// A network of its own, in which processes run that all end when it is dropped.
+/// Network and process namespaces. All processes in them end when this is dropped.
 pub struct PodNetwork {
     address: Ipv4Addr,
-    // The first process of the Pod: when it ends, the kernel ends all others.
+    // The Pod's first process: when it ends, the kernel kills all others.
     _holder: Process,
     network: PathBuf,
     processes: PathBuf,
 }
 
 impl PodNetwork {
-    /// Makes one with an address that no other Pod of this run has. It is reached from the test's own network and from other Pods.
+    /// Creates one with an address that no other Pod of this run has. The test's own network and
+    /// other Pods can reach it.
     ///
     /// # Errors
-    /// When this is not run in a network of its own, in which it may make others (`cargo xtask e2e istio`).
+    /// When the caller is not in a network namespace in which it may create others
+    /// (`cargo xtask e2e istio`).
     pub async fn start(name: &str, log: &Path) -> Result<Self> {
         static COUNT: AtomicU16 = AtomicU16::new(1);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let [high, low] = number.to_be_bytes();
-        // Beside xtask::network::NETWORK, all of which is local.
+        // Outside of xtask::network::NETWORK, all of which is local.
         let address = Ipv4Addr::new(10, 78, high, low);
         let arguments = ["--net", "--pid", "--fork", "--kill-child=KILL", "sleep", "infinity"].map(AsRef::as_ref);
         let holder = Process::start(&format!("the Pod {name}"), Path::new("unshare"), &arguments, log)?;
@@ -58,7 +60,7 @@ impl PodNetwork {
         self.address
     }
 
-    /// Starts a program in it, with `folder` as its working folder.
+    /// Starts a program in the Pod, with `folder` as its working folder.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -77,10 +79,10 @@ impl PodNetwork {
         Process::start_with(name, Path::new("nsenter"), &arguments, variables, log)
     }
 
-    /// Runs what `work` makes on a thread whose sockets are this Pod's.
+    /// Runs the future of `work` on a thread whose sockets are in this Pod's network.
     ///
     /// # Errors
-    /// When the thread cannot enter the network, and those of `work`.
+    /// When the thread cannot enter the network, or `work` fails.
     pub async fn inside<T: Send + 'static, F: Future<Output = Result<T>>>(
         &self,
         work: impl FnOnce() -> F + Send + 'static,
@@ -98,12 +100,12 @@ impl PodNetwork {
         result.await.context("a thread in a Pod ended")?
     }
 
-    /// The words in front of a program that runs in it.
+    /// The command words that make a program run in the Pod.
     fn enter(&self) -> Vec<String> {
         vec![format!("--net={}", self.network.display()), format!("--pid={}", self.processes.display())]
     }
 
-    /// Both ends of its cable, and its routes.
+    /// Sets up both ends of the Pod's veth pair, and its routes.
     fn connect(&self, cable: &str, holder: u32) -> Result<()> {
         let address = self.address;
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("not in a network of our own")?;

@@ -8,10 +8,11 @@ use anyhow::Result;
 use serde_json::json;
 use std::net::{Ipv4Addr, SocketAddr};
 
-/// Where the sidecar listens. In a real Pod iptables bring the packets to it, here it listens itself (`captureMode: NONE`).
+/// The port where the sidecar listens. In a real Pod iptables redirects packets to the sidecar;
+/// here it listens on the port directly (`captureMode: NONE`).
 const PORT: u16 = 8080;
 
-/// A Pod with a sidecar, and an HTTP server behind it that only the sidecar reaches.
+/// A Pod with a sidecar, and an HTTP server that only the sidecar can reach.
 pub struct Server {
     agent: Agent,
     backend: Backend,
@@ -21,13 +22,13 @@ impl Server {
     /// Starts the Pod `shop/NAME` with the label `app: NAME` and the service account NAME.
     ///
     /// # Errors
-    /// When its sidecar does not get ready.
+    /// When its sidecar does not become ready.
     pub async fn start(mesh: &Mesh, name: &str) -> Result<Self> {
         let identity = Identity {
             namespace: SHOP.into(),
             name: name.into(),
             service_account: name.into(),
-            // As Istio's injection labels a Pod that takes mutual TLS.
+            // Istio's injection sets this label on Pods that accept mutual TLS.
             labels: json!({ "app": name, "security.istio.io/tlsMode": "istio" }),
         };
         let pod = Agent::prepare(&mesh.cluster, mesh.folder(), &identity).await?;
@@ -50,17 +51,17 @@ impl Server {
         Ok(Self { agent, backend })
     }
 
-    /// Where its sidecar is called.
+    /// The address of its sidecar.
     pub fn address(&self) -> SocketAddr {
         (self.agent.address(), PORT).into()
     }
 
-    /// Agent and Envoy.
+    /// The agent and its Envoy.
     pub fn agent(&self) -> &Agent {
         &self.agent
     }
 
-    /// The program.
+    /// The HTTP server.
     pub fn backend(&self) -> &Backend {
         &self.backend
     }

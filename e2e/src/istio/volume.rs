@@ -1,4 +1,5 @@
-//! A ConfigMap as a folder, as a kubelet mounts it: a change is a new folder and a swapped link, all files at once.
+//! A ConfigMap mounted as a folder, the way a kubelet does it: each change creates a new folder and
+//! swaps a link, so all files change at once.
 
 use crate::kubernetes::Objects;
 use crate::wait;
@@ -10,22 +11,23 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
-/// How often it is looked at. A real kubelet takes up to a minute, or is told by an annotation of the Pod.
+/// How often the ConfigMap is read. A real kubelet takes up to a minute, or less if an annotation
+/// of the Pod changes.
 const PACE: Duration = Duration::from_millis(100);
 
-/// How long a Pod may wait for the ConfigMap.
+/// How long a Pod may wait for its ConfigMap.
 const START: Duration = Duration::from_secs(60);
 
-/// A ConfigMap that is mounted for as long as this lives.
+/// A mounted ConfigMap. It is kept up to date until dropped.
 pub struct ConfigMapVolume {
     task: JoinHandle<()>,
 }
 
 impl ConfigMapVolume {
-    /// Waits until the ConfigMap is there, as a Pod does that mounts it, and mounts it at `folder`.
+    /// Waits for the ConfigMap, as a Pod that mounts it does, and mounts it at `folder`.
     ///
     /// # Errors
-    /// When it does not come.
+    /// When the ConfigMap does not appear.
     pub async fn mount(objects: &Objects, namespace: &str, name: &str, folder: PathBuf) -> Result<Self> {
         std::fs::create_dir_all(&folder)?;
         let api: Api<ConfigMap> = Api::namespaced(objects.client(), namespace);
@@ -37,7 +39,7 @@ impl ConfigMapVolume {
         let task = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(PACE).await;
-                // One that is gone, and an API server that does not answer, leave the files as they are.
+                // If the ConfigMap is deleted or the API server does not answer, the files stay.
                 let Ok(Some(version)) = api.get_metadata_opt(&name).await else { continue };
                 if version.metadata.resource_version == mounted {
                     continue;
@@ -67,7 +69,7 @@ fn files(object: ConfigMap) -> Files {
     text.chain(bytes).collect()
 }
 
-/// `..data` names the folder that has the files, and each file is a link through it.
+/// Makes `..data` link to the folder with the files. Each file is a link through it.
 fn swap(folder: &Path, files: &Files) -> Result<()> {
     let data = folder.join("..data");
     let before = std::fs::read_link(&data).ok();

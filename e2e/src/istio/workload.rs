@@ -1,4 +1,4 @@
-//! A program in a mesh that calls through its sidecar.
+//! A program in a mesh that calls others through its sidecar.
 
 use super::agent::{Agent, Identity, Role};
 use super::dns;
@@ -11,36 +11,38 @@ use serde_json::json;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-/// An imported service, as a client's sidecar listens for it.
+/// An imported service, for which the client's sidecar listens.
 #[derive(Debug, Clone)]
 pub struct Import {
     /// The host.
     pub host: String,
     /// The Service's port.
     pub port: u16,
-    /// Istio's word for its protocol.
+    /// The protocol, as Istio names it.
     pub protocol: &'static str,
 }
 
-/// A Pod with a sidecar. Its program asks the mesh's DNS for an import and calls the address that it is told; there the sidecar
-/// listens. In a real Pod iptables bring the packets to the sidecar, here it listens at these addresses itself (`captureMode: NONE`).
+/// A Pod with a sidecar. Its program resolves an import in the mesh's DNS and calls the returned
+/// address, where the sidecar listens. In a real Pod iptables redirects the packets to the sidecar;
+/// here it listens on these addresses directly (`captureMode: NONE`).
 pub struct Client {
     agent: Agent,
 }
 
 impl Client {
-    /// Starts the Pod `shop/NAME` with the service account NAME, when the mesh knows all these imports.
+    /// Starts the Pod `shop/NAME` with the service account NAME, once the mesh knows all these
+    /// imports.
     ///
     /// # Errors
-    /// When an import does not come, or its sidecar does not get ready.
+    /// When an import does not appear, or the sidecar does not become ready.
     pub async fn start(mesh: &Mesh, name: &str, imports: &[Import]) -> Result<Self> {
         Self::start_in((&mesh.cluster, &mesh.istiod), mesh.folder(), name, imports).await
     }
 
-    /// The same in a cluster with an istiod.
+    /// Like [`Self::start`], in a cluster with an istiod.
     ///
     /// # Errors
-    /// As [`Client::start`].
+    /// Same as [`Client::start`].
     pub async fn start_in(
         (cluster, istiod): (&KubernetesCluster, &Istiod),
         folder: &Path,
@@ -75,19 +77,21 @@ impl Client {
         Ok(client)
     }
 
-    /// Starts a Pod whose sidecar gets all that the mesh has, and listens nowhere that a program could reach.
+    /// Starts a Pod whose sidecar gets the mesh's whole configuration, and has no listener that a
+    /// program could reach.
     ///
     /// # Errors
-    /// When its sidecar does not get ready.
+    /// When its sidecar does not become ready.
     pub async fn start_with_all(mesh: &Mesh, name: &str) -> Result<Self> {
         let pod = Agent::prepare(&mesh.cluster, mesh.folder(), &identity(name)).await?;
         Ok(Self { agent: pod.start(&mesh.cluster, &mesh.istiod, Role::Sidecar).await? })
     }
 
-    /// Does what the Pod's program would do with an import: asks for its address, and calls it there. `call` runs in the Pod.
+    /// Calls an import as the Pod's program would: resolves its name and calls that address. `call`
+    /// runs in the Pod.
     ///
     /// # Errors
-    /// When the name has no address, and those of the call.
+    /// When the name has no address, or `call` fails.
     pub async fn call<T: Send + 'static, F: Future<Output = Result<T>>>(
         &self,
         host: &str,
@@ -102,7 +106,7 @@ impl Client {
         self.agent.network().inside(work).await
     }
 
-    /// Agent and Envoy.
+    /// The agent and its Envoy.
     pub fn agent(&self) -> &Agent {
         &self.agent
     }
@@ -113,7 +117,7 @@ fn identity(name: &str) -> Identity {
     Identity { namespace, name: name.into(), service_account: name.into(), labels }
 }
 
-/// The address that istiod gave to an import.
+/// The address that istiod allocated to an import.
 async fn allocated(cluster: &KubernetesCluster, host: &str) -> Result<Ipv4Addr> {
     let address = |object: &serde_json::Value| {
         let values = object["status"]["addresses"].as_array()?.iter();

@@ -1,6 +1,8 @@
-//! What istiod tells ztunnels: Istio's workload API, asked as a ztunnel does (`type.googleapis.com/istio.workload.Address` over incremental xDS).
+//! What istiod sends to ztunnels: Istio's workload API, queried as a ztunnel does
+//! (`type.googleapis.com/istio.workload.Address` over incremental xDS).
 //!
-//! The messages are those parts of Istio's `pkg/workloadapi/workload.proto` and of Envoy's `discovery.proto` that are looked at here.
+//! The messages contain only the fields that we need of Istio's `pkg/workloadapi/workload.proto`
+//! and Envoy's `discovery.proto`.
 
 use crate::client::PATIENCE;
 use anyhow::{Context, Result, ensure};
@@ -20,10 +22,10 @@ use tokio::time::timeout;
 const METHOD: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 const ADDRESS: &str = "type.googleapis.com/istio.workload.Address";
 
-/// Before each message of gRPC: a byte that says whether it is compressed, and four of its length.
+/// The prefix of each gRPC message: one byte for compression, and four bytes for the length.
 const PREFIX: usize = 5;
 
-/// All that a mesh's ztunnels know.
+/// What a mesh's ztunnels know.
 #[derive(Debug, Default)]
 pub struct AddressBook {
     /// Services, by namespace and host (`NAMESPACE/HOST`).
@@ -32,7 +34,7 @@ pub struct AddressBook {
     pub workloads: Vec<Workload>,
 }
 
-/// A service, of which a ServiceEntry makes one for each host.
+/// A service. istiod makes one for each host of a ServiceEntry.
 #[derive(Clone, PartialEq, Message)]
 pub struct Service {
     /// The namespace of its object.
@@ -41,18 +43,18 @@ pub struct Service {
     /// Its host.
     #[prost(string, tag = "3")]
     pub hostname: String,
-    /// The waypoint that its calls are sent to, if there is one. What it says is not looked at.
+    /// The waypoint for its calls, if it has one. Its fields are not read.
     #[prost(message, optional, tag = "7")]
     pub waypoint: Option<Empty>,
-    /// How one of its endpoints is picked.
+    /// How a call chooses an endpoint.
     #[prost(message, optional, tag = "8")]
     pub load_balancing: Option<LoadBalancing>,
 }
 
-/// How an endpoint is picked.
+/// How a call chooses an endpoint.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub struct LoadBalancing {
-    /// 3 (`PASSTHROUGH`): none is, a call goes to the address that was asked for.
+    /// 3 (`PASSTHROUGH`) chooses none: the call goes to the address that was requested.
     #[prost(int32, tag = "2")]
     pub mode: i32,
 }
@@ -66,10 +68,10 @@ pub struct Workload {
     /// Its network.
     #[prost(string, tag = "4")]
     pub network: String,
-    /// 1 (`HBONE`): it is called through a tunnel with mutual TLS; 0: as it is.
+    /// 1 (`HBONE`): it is called through a tunnel with mutual TLS. 0: it is called directly.
     #[prost(int32, tag = "5")]
     pub tunnel_protocol: i32,
-    /// The gateway that leads to its network, if there is one. What it says is not looked at.
+    /// The gateway to its network, if it has one. Its fields are not read.
     #[prost(message, optional, tag = "19")]
     pub network_gateway: Option<Empty>,
     /// Its services, by namespace and host, with their ports.
@@ -88,15 +90,15 @@ pub struct PortList {
 /// A port of a service at an endpoint.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub struct Port {
-    /// The service's.
+    /// The port number of the service.
     #[prost(uint32, tag = "1")]
     pub service_port: u32,
-    /// The endpoint's.
+    /// The port number of the endpoint.
     #[prost(uint32, tag = "2")]
     pub target_port: u32,
 }
 
-/// A message of which no field is looked at.
+/// A message whose fields are not read.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub struct Empty {}
 
@@ -147,10 +149,10 @@ struct Any {
 }
 
 impl AddressBook {
-    /// Asks an istiod at its port without TLS for everything, as a ztunnel does when it starts.
+    /// Requests everything from istiod's port without TLS, as a ztunnel does when it starts.
     ///
     /// # Errors
-    /// When no answer comes or it is not understood.
+    /// When no valid answer arrives.
     pub async fn ask(istiod: SocketAddr) -> Result<Self> {
         let node = Node { id: "ztunnel~10.0.0.1~ztunnel.istio-system~istio-system.svc.cluster.local".to_owned() };
         let request = DeltaDiscoveryRequest { node: Some(node), type_url: ADDRESS.to_owned() };
@@ -175,7 +177,8 @@ impl AddressBook {
     }
 }
 
-/// Sends one message and returns the first that comes back. The request stays open until then, as a stream of xDS does.
+/// Sends one message and returns the first reply. The request stays open until then, as an xDS
+/// stream does.
 async fn first_message(server: SocketAddr, message: &[u8]) -> Result<Bytes> {
     let stream = TcpStream::connect(server).await?;
     let (mut sender, connection) =
@@ -206,7 +209,7 @@ fn prefixed(message: &[u8]) -> Result<Bytes> {
     Ok([&[0][..], &length, message].concat().into())
 }
 
-/// The first message in these bytes, if all of it is there.
+/// The first message in these bytes, if it is complete.
 fn whole(received: &[u8]) -> Result<Option<Bytes>> {
     let Some((prefix, rest)) = received.split_at_checked(PREFIX) else { return Ok(None) };
     ensure!(prefix[0] == 0, "istiod sent a compressed message");

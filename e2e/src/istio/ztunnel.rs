@@ -1,5 +1,6 @@
-//! What a ztunnel does with a connection of an ambient Pod: the decision of `build_request` in its `src/proxy/outbound.rs`, as it has been since
-//! Istio 1.26, on what istiod told it. ztunnel itself is not in any package registry.
+//! ztunnel's decision about a connection from an ambient Pod: that of `build_request` in its
+//! `src/proxy/outbound.rs` since Istio 1.26, given what istiod sent. ztunnel itself is not in any
+//! package registry.
 
 use super::workload_api::{AddressBook, Workload};
 use std::net::IpAddr;
@@ -9,20 +10,20 @@ const PASSTHROUGH: i32 = 3;
 /// `TunnelProtocol.HBONE`.
 const HBONE: i32 = 1;
 
-/// What becomes of a connection.
+/// What happens to a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
-    /// It is closed; nothing of it is sent.
+    /// It is closed, and none of its bytes is sent.
     Refused(&'static str),
-    /// Its bytes are sent as they are.
+    /// Its bytes are sent unencrypted.
     Clear(String),
     /// Its bytes are sent through a tunnel with mutual TLS.
     Tunnel,
 }
 
 impl AddressBook {
-    /// What may become of connections to this port of a host's address: ztunnel picks one of the host's endpoints, and there is one line
-    /// for each. `network` is the client's.
+    /// The possible outcomes for connections to this port of a host's address. ztunnel picks one of
+    /// the host's endpoints; there is one outcome for each. `network` is the client's.
     pub fn routes(&self, network: &str, host: &str, port: u16) -> Vec<Route> {
         let named = self.services.iter().find(|(_, service)| service.hostname == host);
         let Some((name, service)) = named else { return vec![Route::Clear("any address".to_owned())] };
@@ -41,7 +42,7 @@ impl AddressBook {
         if routes.is_empty() { vec![Route::Refused("no endpoint")] } else { routes }
     }
 
-    /// The workload that a connection to this address belongs to, whoever it was meant for. `network` is the client's.
+    /// The workload at this address, whatever service the caller meant. `network` is the client's.
     pub fn at(&self, network: &str, address: IpAddr) -> Option<&Workload> {
         self.workloads.iter().find(|workload| workload.network == network && workload.addresses().any(|a| a == address))
     }

@@ -1,40 +1,42 @@
-//! What a cluster has for itself in the network that all clusters of a run share.
+//! A cluster's own addresses in the network that all clusters of a run share.
 
 use anyhow::{Result, ensure};
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// The addresses of one cluster. No two clusters of a test have one in common.
+/// The addresses of one cluster. No two clusters of a test share an address.
 #[derive(Debug, Clone)]
 pub struct Addresses {
-    /// Where peers find the gateway; local in the network that `cargo xtask e2e kubernetes` makes.
+    /// The gateway's address for peers. It is local in the network that
+    /// `cargo xtask e2e kubernetes` creates.
     pub gateway: Ipv4Addr,
-    /// Where its gateway's Pod and its node are; local as well.
+    /// The address of its gateway's Pod and node, also local.
     pub node: Ipv4Addr,
-    /// Where the addresses of its Services come from.
+    /// The address range of its Services.
     pub services: String,
-    /// Where those of its Pods come from.
+    /// The address range of its Pods.
     pub pods: String,
 }
 
 impl Addresses {
-    /// Those of the next cluster.
+    /// The addresses of the next cluster.
     ///
     /// # Errors
-    /// After some ten thousand clusters.
+    /// After ten thousand clusters.
     pub fn next() -> Result<Self> {
         static COUNT: AtomicU16 = AtomicU16::new(1);
         Self::of(COUNT.fetch_add(1, Ordering::Relaxed))
     }
 
     fn of(number: u16) -> Result<Self> {
-        // Below xtask::network::NETWORK, 10.77.0.0/16.
+        // Within xtask::network::NETWORK, 10.77.0.0/16.
         ensure!(number < 10_000, "there are no addresses for a cluster number {number}");
         let local = |offset: u16| {
             let [high, low] = (number * 2 + offset).to_be_bytes();
             Ipv4Addr::new(10, 77, high, low)
         };
-        // Tests that run at once have some ten clusters, so what comes again after 50 is in nobody's way.
+        // Tests that run at the same time have about ten clusters, so a range may be reused after
+        // 50.
         let (services, pods) = (100 + number % 50, 150 + number % 50);
         Ok(Self {
             gateway: local(0),

@@ -1,47 +1,49 @@
-//! What an API server was asked for, by its own audit log: one line of JSON for each request.
+//! The requests that an API server received, from its audit log: one line of JSON for each.
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The verbs that change something.
+/// The verbs that change objects.
 const WRITES: [&str; 5] = ["create", "update", "patch", "delete", "deletecollection"];
 
-/// One request. What was not said is empty.
+/// One request. Fields missing from the log are empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// Who asked, for example `system:serviceaccount:fedgate-system:fedgate`.
+    /// The user, for example `system:serviceaccount:fedgate-system:fedgate`.
     pub user: String,
-    /// RBAC's verb, for example `get`, `list`, `watch` or `patch`; a server-side apply is a `patch`.
+    /// The verb as in RBAC, for example `get`, `list`, `watch` or `patch`; a server-side apply is a
+    /// `patch`.
     pub verb: String,
     /// The API group; empty for the core group.
     pub group: String,
-    /// The resource, in plural; empty when it was no request for a resource.
+    /// The resource, in plural; empty if the request was not about a resource.
     pub resource: String,
-    /// For example `status`.
+    /// The subresource, for example `status`.
     pub subresource: String,
-    /// The namespace; empty for all of them and for cluster-scoped resources.
+    /// The namespace; empty for requests about all namespaces or cluster-scoped resources.
     pub namespace: String,
-    /// The object's name; empty when it was a request for several.
+    /// The object's name; empty for requests about several objects.
     pub name: String,
-    /// The status code of the answer.
+    /// The status code of the response.
     pub status: u16,
 }
 
 impl Request {
-    /// Whether it would change something.
+    /// Returns true if the request could change something.
     pub fn writes(&self) -> bool {
         WRITES.contains(&self.verb.as_str())
     }
 
-    /// Whether the answer was a success.
+    /// Returns true if the response was a success.
     pub fn succeeded(&self) -> bool {
         (200..300).contains(&self.status)
     }
 }
 
-/// The requests that the API server received after a point in time. The place in the file would not do: the line of a
-/// request is written after its answer, which may be after a watch has shown what it changed.
+/// The requests that the API server received after a point in time. A position in the file would
+/// not do: a request's line is written after its response, perhaps even after a watch has shown the
+/// change.
 #[derive(Debug, Clone)]
 pub struct AuditLog {
     file: PathBuf,
@@ -53,11 +55,11 @@ impl AuditLog {
         Self { file: file.into(), start: jiff::Timestamp::now() }
     }
 
-    /// The requests since then, in the order of their answers. A watch is there from its start.
+    /// The requests since then, in the order of their responses. A watch appears when it starts.
     pub fn requests(&self) -> Vec<Request> {
         let text = complete_lines(&self.file);
         let mut requests: BTreeMap<String, (usize, Request)> = BTreeMap::new();
-        // A request that lasts has a line for its start and one for its end; it is one request.
+        // A long-running request has a line for its start and one for its end, but counts once.
         for (number, line) in text.lines().enumerate() {
             if let Ok(event) = serde_json::from_str::<Event>(line)
                 && event.request_received_timestamp >= self.start
@@ -70,18 +72,18 @@ impl AuditLog {
         requests.into_iter().map(|(_, request)| request).collect()
     }
 
-    /// The requests since then that `matches` says yes to.
+    /// The requests since then for which `matches` returns true.
     pub fn matching(&self, matches: impl Fn(&Request) -> bool) -> Vec<Request> {
         self.requests().into_iter().filter(matches).collect()
     }
 
-    /// What a user tried to change since then, refused requests included.
+    /// What a user tried to change since then, including refused requests.
     pub fn writes_by(&self, user: &str) -> Vec<Request> {
         self.matching(|request| request.user == user && request.writes())
     }
 }
 
-/// The file up to its last line break: the API server may be in the middle of a line.
+/// The file up to its last line break: the API server may be in the middle of writing a line.
 fn complete_lines(file: &Path) -> String {
     let mut text = std::fs::read_to_string(file).unwrap_or_default();
     text.truncate(text.rfind('\n').map_or(0, |end| end + 1));

@@ -1,4 +1,5 @@
-//! A Service in front of several replicas, as kube-proxy makes one: connections go to one that lives.
+//! A Service in front of several replicas, as kube-proxy implements it: connections go to a live
+//! one.
 
 use anyhow::{Context, Result};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -7,7 +8,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-/// Passes connections on. It ends when dropped, and its connections with it.
+/// Forwards connections. Stops when dropped, and closes its connections.
 pub struct Balancer {
     address: SocketAddr,
     targets: Arc<Mutex<Vec<SocketAddr>>>,
@@ -15,7 +16,7 @@ pub struct Balancer {
 }
 
 impl Balancer {
-    /// Listens at a free loopback port; there is nobody to pass on to yet.
+    /// Listens on a free loopback port. There is no target yet.
     ///
     /// # Errors
     /// When there is no free port.
@@ -23,10 +24,10 @@ impl Balancer {
         Self::start_at((Ipv4Addr::LOCALHOST, 0).into()).await
     }
 
-    /// The same at an address.
+    /// Like [`Self::start`], at this address.
     ///
     /// # Errors
-    /// When it is taken.
+    /// When the address is taken.
     pub async fn start_at(address: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen at {address}"))?;
         let address = listener.local_addr()?;
@@ -36,12 +37,12 @@ impl Balancer {
         Ok(Self { address, targets, _tasks: tasks })
     }
 
-    /// Where clients connect.
+    /// The address that clients connect to.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// From now on new connections go to the first of these that takes them.
+    /// From now on, forwards new connections to the first of these targets that accepts them.
     pub fn set_targets(&self, targets: Vec<SocketAddr>) {
         *self.targets.lock().unwrap_or_else(PoisonError::into_inner) = targets;
     }

@@ -20,11 +20,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-/// What stands in for a gateway. It ends when dropped.
+/// A stand-in for a gateway. Stops when dropped.
 #[allow(dead_code, reason = "it lives as long as it is held")]
 pub struct GatewayStandIn(TlsListener);
 
-/// A cluster on an API server of its own. All of it ends when dropped.
+/// A cluster with its own API server. Everything in it stops when dropped.
 pub struct KubernetesCluster {
     name: String,
     addresses: Addresses,
@@ -35,17 +35,18 @@ pub struct KubernetesCluster {
     logs: PathBuf,
     started: usize,
     objects: Objects,
-    // Before the API server: they are dropped first.
+    // Declared before the API server: fields are dropped in order.
     replicas: Vec<Replica>,
     plane: ControlPlane,
 }
 
 impl KubernetesCluster {
-    /// Starts an API server for the cluster `name` with the trust domain `NAME.example` and installs all but the controller:
-    /// definitions, RBAC, admission policies, namespaces, the mesh's root, the gateway's Service, Pod and node.
+    /// Starts an API server for the cluster `name` with the trust domain `NAME.example`. Installs
+    /// everything but the controller: definitions, RBAC, admission policies, namespaces, the mesh's
+    /// root, and the gateway's Service, Pod and node.
     ///
     /// # Errors
-    /// When a program does not get ready, or an object is refused.
+    /// When a program does not become ready, or an object is refused.
     pub async fn start(run: &RunFolder, name: &str) -> Result<Self> {
         let mut cluster = Self::start_api_server(run, name).await?;
         let installed = install(&cluster.objects, &cluster.addresses, &cluster.authority.pem()).await;
@@ -54,10 +55,11 @@ impl KubernetesCluster {
         Ok(cluster)
     }
 
-    /// The same with what a mesh needs and nothing of fedgate's: an operator installs that.
+    /// Like [`Self::start`], but installs only what a mesh needs and nothing of fedgate, which an
+    /// operator is to install.
     ///
     /// # Errors
-    /// When a program does not get ready, or an object is refused.
+    /// When a program does not become ready, or an object is refused.
     pub async fn start_empty(run: &RunFolder, name: &str) -> Result<Self> {
         let cluster = Self::start_api_server(run, name).await?;
         install_mesh(&cluster.objects, &cluster.addresses).await.with_context(|| format!("installing into {name}"))?;
@@ -83,7 +85,7 @@ impl KubernetesCluster {
         })
     }
 
-    /// What the controllers are told by environment variables, each replica's own ones aside.
+    /// The controllers' environment variables, except those specific to a replica.
     async fn first_settings(&self) -> Result<BTreeMap<String, String>> {
         let kubeconfig = self.plane.service_account_kubeconfig(NAMESPACE, SERVICE_ACCOUNT).await?;
         let shown = |path: &Path| path.display().to_string();
@@ -98,7 +100,7 @@ impl KubernetesCluster {
         Ok(settings.map(|(variable, value)| (variable.to_owned(), value)).into())
     }
 
-    /// Writes what stands for the filter's module where no Envoy loads it, and returns the file.
+    /// Writes a file in place of the filter's module, where no Envoy loads it. Returns its path.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -108,7 +110,7 @@ impl KubernetesCluster {
         Ok(file)
     }
 
-    /// A folder as a Secret of type `kubernetes.io/tls` is mounted.
+    /// Writes the folder that a mounted Secret of type `kubernetes.io/tls` would be.
     fn write_metadata_certificate(&self) -> Result<PathBuf> {
         let folder = self.logs.join(format!("{}-metadata-tls", self.name));
         std::fs::create_dir_all(&folder)?;
@@ -117,7 +119,7 @@ impl KubernetesCluster {
         Ok(folder)
     }
 
-    /// Its name: that of its `IstioFederation` in the other clusters.
+    /// Its name, which its `IstioFederation` has in the other clusters.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -132,7 +134,8 @@ impl KubernetesCluster {
         &self.addresses
     }
 
-    /// Something at the gateway's address that shows the gateway's certificate, until it is dropped: a real one takes an istiod.
+    /// Starts a server at the gateway's address that presents the gateway's certificate until it is
+    /// dropped. A real gateway would need an istiod.
     ///
     /// # Errors
     /// When the address is taken.
@@ -152,7 +155,7 @@ impl KubernetesCluster {
         &self.metadata_authority
     }
 
-    /// Its metadata endpoint: that of whatever replica lives.
+    /// The URL of its metadata endpoint, which any live replica serves.
     pub fn metadata_url(&self) -> String {
         format!("https://{}/metadata", self.balancer.address())
     }
@@ -162,25 +165,25 @@ impl KubernetesCluster {
         &self.plane
     }
 
-    /// Its API server, to be killed and started.
+    /// Its API server, to be killed or restarted.
     pub fn plane_mut(&mut self) -> &mut ControlPlane {
         &mut self.plane
     }
 
-    /// Its objects, as one who may do everything.
+    /// Its objects, as seen by a user who may do everything.
     pub fn objects(&self) -> &Objects {
         &self.objects
     }
 
-    /// The environment variables of replicas that are started from now on, for example `FEDGATE_POLL`.
+    /// The environment variables for replicas started from now on, for example `FEDGATE_POLL`.
     pub fn settings(&mut self) -> &mut BTreeMap<String, String> {
         &mut self.settings
     }
 
-    /// Starts one more controller, `NAME-NUMBER`, and waits until it is ready.
+    /// Starts another controller, `NAME-NUMBER`, and waits until it is ready.
     ///
     /// # Errors
-    /// When it ends or takes too long.
+    /// When it exits or takes too long.
     pub async fn start_replica(&mut self) -> Result<()> {
         self.started += 1;
         let name = format!("{}-{}", self.name, self.started);
@@ -192,10 +195,11 @@ impl KubernetesCluster {
         Ok(())
     }
 
-    /// Ends all controllers and starts one that is set up differently; a variable with an empty value is taken away.
+    /// Stops all controllers and starts one with changed settings. An empty value removes a
+    /// variable.
     ///
     /// # Errors
-    /// When one does not end, or the new one does not get ready.
+    /// When a controller does not exit, or the new one does not become ready.
     pub async fn restart_with(&mut self, settings: &[(&str, &str)]) -> Result<()> {
         for name in self.replicas.iter().map(|replica| replica.name().to_owned()).collect::<Vec<_>>() {
             self.stop_replica(&name).await?;
@@ -209,12 +213,12 @@ impl KubernetesCluster {
         self.start_replica().await
     }
 
-    /// The controllers that run, in the order of their start.
+    /// The running controllers, in the order in which they started.
     pub fn replicas(&mut self) -> &mut [Replica] {
         &mut self.replicas
     }
 
-    /// The controller that was started first, of those that run.
+    /// The running controller that started first.
     ///
     /// # Errors
     /// When none runs.
@@ -225,38 +229,38 @@ impl KubernetesCluster {
     /// Kills a controller, as a crash would.
     ///
     /// # Errors
-    /// When there is no such one.
+    /// When there is no such controller.
     pub fn kill_replica(&mut self, name: &str) -> Result<()> {
         self.take_replica(name)?.process.kill()
     }
 
-    /// Kills the controller that leads.
+    /// Kills the leading controller.
     ///
     /// # Errors
-    /// When there is none.
+    /// When no controller leads.
     pub async fn kill_leader(&mut self) -> Result<()> {
         let leader = self.leader().await?;
         self.kill_replica(&leader)
     }
 
-    /// Ends a controller, as an orchestrator would (SIGTERM).
+    /// Stops a controller as an orchestrator would (SIGTERM).
     ///
     /// # Errors
-    /// When there is no such one, or it does not end in time.
+    /// When there is no such controller, or it does not exit in time.
     pub async fn stop_replica(&mut self, name: &str) -> Result<std::process::ExitStatus> {
         self.take_replica(name)?.process.terminate(SOON).await
     }
 
-    /// Waits for a leader that runs, and returns its name.
+    /// Waits until a running controller leads, and returns its name.
     ///
     /// # Errors
-    /// When there is none.
+    /// When no controller becomes leader.
     pub async fn leader(&self) -> Result<String> {
         let lease = Key::namespaced("coordination.k8s.io/v1", "Lease", NAMESPACE, "fedgate-controller");
         wait::until(&format!("a leader in {}", self.name), SOON, async || {
             let lease = self.objects.get(lease).await?.context("there is no Lease")?;
             let holder = lease["spec"]["holderIdentity"].as_str().context("nobody holds the Lease")?.to_owned();
-            // Behind the Pod's name stands what makes each process another one.
+            // After the Pod's name, the holder has a suffix that is unique to each process.
             let holder = holder.split('_').next().unwrap_or_default();
             Ok(self.replicas.iter().any(|replica| replica.name() == holder).then(|| holder.to_owned()))
         })
@@ -271,7 +275,8 @@ impl KubernetesCluster {
         self.put_peer_at(peer, &peer.metadata_url()).await
     }
 
-    /// Makes another cluster a peer whose metadata is asked for at another URL, with a certificate of the same authority.
+    /// Makes another cluster a peer, with another URL for its metadata endpoint. The certificate
+    /// there is from the same authority.
     ///
     /// # Errors
     /// When the API server refuses.
@@ -283,7 +288,7 @@ impl KubernetesCluster {
     /// Removes a peer.
     ///
     /// # Errors
-    /// When it is none.
+    /// When there is no such peer.
     pub async fn remove_peer(&self, name: &str) -> Result<()> {
         self.objects.delete(Key::cluster_scoped("deckhouse.io/v1alpha1", "IstioFederation", name)).await
     }
@@ -296,17 +301,17 @@ impl KubernetesCluster {
         self.objects.apply(&service.yaml()).await
     }
 
-    /// How many hosts it has imported.
+    /// The number of imported hosts.
     ///
     /// # Errors
     /// When the API server refuses.
     pub async fn count_imports(&self) -> Result<usize> {
         let entries = self.objects.list(("networking.istio.io/v1", "ServiceEntry"), Some(NAMESPACE), "").await?;
-        // The gateway has some too, which are no peer's.
+        // The gateway has ServiceEntries as well, which belong to no peer.
         Ok(entries.iter().filter(|entry| entry["metadata"]["annotations"]["fedgate.dev/peer"].is_string()).count())
     }
 
-    /// Runs a command of `fedgate` as an operator, by kubeconfig.
+    /// Runs a `fedgate` command as an operator, with a kubeconfig.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -333,7 +338,7 @@ impl KubernetesCluster {
         output?.with_context(|| format!("cannot start {}", program.display()))
     }
 
-    /// A folder in which kubectl finds `fedgate` as its plugin.
+    /// A folder where kubectl finds `fedgate` as a plugin.
     fn plugins(&self) -> Result<PathBuf> {
         let folder = self.logs.join(format!("{}-plugins", self.name));
         std::fs::create_dir_all(&folder)?;

@@ -16,16 +16,16 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long an API server may take to start on a machine with as many tests as it can bear.
+/// How long an API server may take to start on a fully loaded machine.
 const START: Duration = Duration::from_secs(120);
 
-/// How long a ServiceAccount's token is good for, in seconds: longer than any test.
+/// The lifetime of a ServiceAccount's token in seconds: longer than any test.
 const TOKEN_LIFETIME: i64 = 24 * 60 * 60;
 
-/// What can be chosen about an API server.
+/// The options of an API server.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The addresses of its Services.
+    /// The address range of its Services.
     pub service_cidr: String,
 }
 
@@ -35,7 +35,7 @@ impl Default for Options {
     }
 }
 
-/// A running API server and its etcd. Both end when dropped.
+/// A running API server and its etcd. Both stop when dropped.
 pub struct ControlPlane {
     name: String,
     address: SocketAddr,
@@ -43,7 +43,7 @@ pub struct ControlPlane {
     options: Options,
     log: PathBuf,
     client: kube::Client,
-    // Before etcd: it is dropped first.
+    // Declared before etcd: fields are dropped in order.
     api_server: Option<Process>,
     etcd: Etcd,
 }
@@ -52,7 +52,7 @@ impl ControlPlane {
     /// Starts both and waits until the API server is ready.
     ///
     /// # Errors
-    /// When a program cannot be built, or one does not get ready.
+    /// When a program cannot be built or does not become ready.
     pub async fn start(run: &RunFolder, name: &str, options: Options) -> Result<Self> {
         let credentials = Credentials::write(run.path().join(format!("{name}-api-server")), name)?;
         let address = ports::free()?;
@@ -65,10 +65,10 @@ impl ControlPlane {
         Ok(plane)
     }
 
-    /// Starts the API server at the same port and with the same data as before; one that runs is killed first.
+    /// Starts the API server on the same port with the same data. Kills the running one first.
     ///
     /// # Errors
-    /// When it does not get ready.
+    /// When it does not become ready.
     pub async fn start_api_server(&mut self) -> Result<()> {
         self.api_server = None;
         let flags = self.flags();
@@ -85,27 +85,27 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Kills the API server, as a crash would. etcd goes on.
+    /// Kills the API server, as a crash would. etcd keeps running.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When it is not running.
     pub fn kill_api_server(&mut self) -> Result<()> {
         self.api_server.take().context("the API server does not run")?.kill()
     }
 
-    /// Keeps a copy of etcd's data for [`ControlPlane::restore`]. Both programs are stopped for it, and start again.
+    /// Copies etcd's data for [`ControlPlane::restore`]. Stops both programs meanwhile.
     ///
     /// # Errors
-    /// When the data cannot be copied, or one of them does not get ready.
+    /// When the data cannot be copied, or a program does not become ready.
     pub async fn back_up(&mut self, run: &RunFolder) -> Result<()> {
         let copy = self.copy_of_etcd(run);
         self.with_etcd_stopped(|data| replace(&copy, data)).await
     }
 
-    /// Goes back to what etcd was at [`ControlPlane::back_up`], as an operator does who restores a backup.
+    /// Restores etcd to its state at [`ControlPlane::back_up`], as an operator does with a backup.
     ///
     /// # Errors
-    /// When there is no copy, or one of the programs does not get ready.
+    /// When there is no copy, or a program does not become ready.
     pub async fn restore(&mut self, run: &RunFolder) -> Result<()> {
         let copy = self.copy_of_etcd(run);
         self.with_etcd_stopped(|data| replace(data, &copy)).await
@@ -121,9 +121,9 @@ impl ControlPlane {
         self.start_api_server().await
     }
 
-    /// Makes etcd forget everything but the newest state: older states can be read no more (410). Watches from an older
-    /// resource version go on being served by what the API server itself remembers, which is all since its start; so to have
-    /// them refused with 410, start it anew ([`ControlPlane::start_api_server`]).
+    /// Compacts etcd to its newest state: older states can no longer be read (410). The API server
+    /// still serves watches from older resource versions out of its cache, which goes back to its
+    /// start. To have them refused with 410, restart it ([`ControlPlane::start_api_server`]).
     ///
     /// # Errors
     /// When etcd refuses.
@@ -131,12 +131,12 @@ impl ControlPlane {
         self.etcd.compact().await
     }
 
-    /// What it is called in messages and logs.
+    /// Its name in messages and logs.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Where the API server listens.
+    /// The address of the API server.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -151,16 +151,16 @@ impl ControlPlane {
         AuditLog::from_now(&self.credentials.audit_log())
     }
 
-    /// The process ids of etcd and of the API server, which must run.
+    /// The process IDs of etcd and the API server.
     ///
     /// # Errors
-    /// When the API server does not run.
+    /// When the API server is not running.
     pub fn process_ids(&self) -> Result<[u32; 2]> {
         let api_server = self.api_server.as_ref().context("the API server does not run")?;
         Ok([self.etcd.process().id(), api_server.id()])
     }
 
-    /// Writes a kubeconfig of the user who may do everything, and returns the file.
+    /// Writes a kubeconfig for a user who may do everything. Returns the file.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -168,8 +168,8 @@ impl ControlPlane {
         self.write_kubeconfig(ADMIN, self.credentials.admin_token())
     }
 
-    /// Writes a kubeconfig of a ServiceAccount, which must exist, with a token that is good for a day, and returns the
-    /// file.
+    /// Writes a kubeconfig for an existing ServiceAccount, with a token valid for a day. Returns
+    /// the file.
     ///
     /// # Errors
     /// When there is no such ServiceAccount, or the file cannot be written.
@@ -178,7 +178,7 @@ impl ControlPlane {
         self.write_kubeconfig(&format!("{namespace}-{name}"), &token)
     }
 
-    /// A client of a ServiceAccount, which must exist.
+    /// A client for an existing ServiceAccount.
     ///
     /// # Errors
     /// When there is no such ServiceAccount.
@@ -187,7 +187,7 @@ impl ControlPlane {
         client(kubeconfig(self.address, &self.credentials.ca(), name, &token)).await
     }
 
-    /// A token of a ServiceAccount, which must exist, for an audience of its own, for example istiod's CA.
+    /// A token of an existing ServiceAccount for an audience, for example istiod's CA.
     ///
     /// # Errors
     /// When there is no such ServiceAccount.
@@ -217,14 +217,16 @@ impl ControlPlane {
             format!("--etcd-servers={}", self.etcd.url()),
             format!("--bind-address={}", self.address.ip()),
             format!("--secure-port={}", self.address.port()),
-            // Nobody uses it, but the API server refuses loopback addresses, and guesses one where it is told none.
+            // Nobody uses this address, but the API server refuses loopback addresses and guesses
+            // one if none is given.
             "--advertise-address=10.77.0.1".into(),
             "--endpoint-reconciler-type=none".into(),
             format!("--service-cluster-ip-range={}", self.options.service_cidr),
             "--authorization-mode=RBAC".into(),
-            // It would refuse Pods without a token volume, which a controller manager provides.
+            // Without a controller manager Pods have no token volume, and this plugin would refuse
+            // them.
             "--disable-admission-plugins=ServiceAccount".into(),
-            // Only when a test says so.
+            // Compact only when a test asks for it.
             "--etcd-compaction-interval=0".into(),
             "--profiling=false".into(),
         ]);
@@ -236,7 +238,7 @@ fn http_get(path: &str) -> Result<axum::http::Request<Vec<u8>>> {
     Ok(axum::http::Request::get(path).body(Vec::new())?)
 }
 
-/// Makes the folder `to` a copy of another one.
+/// Makes the folder `to` a copy of `from`.
 fn replace(to: &Path, from: &Path) -> Result<()> {
     let _ = std::fs::remove_dir_all(to);
     for file in files_below(from)? {

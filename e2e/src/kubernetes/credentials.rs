@@ -1,4 +1,4 @@
-//! The files that an API server is started with. Every key and token is made at run time.
+//! The credential files for starting an API server. Every key and token is generated at run time.
 
 use crate::authority::{Authority, Leaf};
 use anyhow::Result;
@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 /// The name of the user who may do everything.
 pub(super) const ADMIN: &str = "admin";
 
-/// Each request is recorded, without bodies; a watch when it starts, since a test does not wait for its end.
+/// Records each request without bodies. Records a watch at its start, because tests do not wait for
+/// its end.
 const AUDIT_POLICY: &str = "\
 apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -16,7 +17,7 @@ omitStages: [RequestReceived]
 rules: [{level: Metadata}]
 ";
 
-/// What an API server and its clients share.
+/// The credentials shared by an API server and its clients.
 pub(super) struct Credentials {
     folder: PathBuf,
     authority: Authority,
@@ -56,7 +57,7 @@ impl Credentials {
         self.folder.join("audit.jsonl")
     }
 
-    /// The API server's flags about these files.
+    /// The API server's flags for these files.
     pub(super) fn flags(&self) -> Vec<String> {
         let file = |name: &str| self.folder.join(name).display().to_string();
         vec![
@@ -68,7 +69,7 @@ impl Credentials {
             format!("--service-account-signing-key-file={}", file("service-accounts.key")),
             format!("--audit-policy-file={}", file("audit-policy.yaml")),
             format!("--audit-log-path={}", self.audit_log().display()),
-            // One file, however long.
+            // Never rotate the log.
             "--audit-log-maxsize=0".into(),
         ]
     }

@@ -1,4 +1,4 @@
-//! The store of one API server.
+//! An API server's store.
 
 use crate::process::Process;
 use crate::run_folder::RunFolder;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 const START: Duration = Duration::from_secs(30);
 
-/// A running etcd of one member. It ends when dropped; its data goes with the run's folder.
+/// A running etcd with one member. Stops when dropped; its data is deleted with the run's folder.
 pub(crate) struct Etcd {
     name: String,
     url: String,
@@ -33,7 +33,7 @@ impl Etcd {
         Ok(etcd)
     }
 
-    /// Stops it, lets `change` do something with its data, and starts it again.
+    /// Stops etcd, lets `change` modify its data, and starts it again.
     pub(crate) async fn stopped(&mut self, change: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         self.process.terminate(START).await?;
         change(&self.data)?;
@@ -49,7 +49,7 @@ impl Etcd {
         &self.process
     }
 
-    /// Forgets all that was before the newest revision, and returns that.
+    /// Compacts everything before the newest revision. Returns that revision.
     pub(crate) async fn compact(&self) -> Result<u64> {
         let status = self.call("maintenance/status", &json!({})).await?;
         let revision = status["header"]["revision"].as_str().and_then(|revision| revision.parse().ok());
@@ -64,7 +64,7 @@ impl Etcd {
         self.process.wait_until("etcd to be ready", START, ready).await
     }
 
-    /// etcd's gRPC API in its JSON form.
+    /// Calls etcd's gRPC API in its JSON form.
     async fn call(&self, method: &str, body: &Value) -> Result<Value> {
         let response = self.http.post(format!("{}/v3/{method}", self.url)).json(body).send().await?;
         let status = response.status();
@@ -84,7 +84,7 @@ fn process(name: &str, url: &str, peer_url: &str, data: &Path, log: &Path) -> Re
         format!("--initial-advertise-peer-urls={peer_url}"),
         format!("--initial-cluster=member={peer_url}"),
         "--log-level=error".into(),
-        // A crash of the machine is not what the tests are about.
+        // The tests do not have to survive a crash of the machine.
         "--unsafe-no-fsync".into(),
     ];
     let arguments: Vec<_> = arguments.iter().map(AsRef::as_ref).collect();

@@ -1,4 +1,4 @@
-//! Several clusters on Kubernetes, each the peer of every other.
+//! Several clusters on Kubernetes, all peers of each other.
 
 use super::KubernetesCluster;
 use crate::run_folder::RunFolder;
@@ -12,10 +12,10 @@ pub struct KubernetesFederation<const N: usize> {
 }
 
 impl<const N: usize> KubernetesFederation<N> {
-    /// Starts clusters with these names, without controllers; nobody is a peer yet.
+    /// Starts clusters with these names, without controllers or peers.
     ///
     /// # Errors
-    /// When a program does not get ready, or an object is refused.
+    /// When a program does not become ready, or an object is refused.
     pub async fn start(run: &RunFolder, names: [&str; N]) -> Result<Self> {
         let clusters = try_join_all(names.map(|name| KubernetesCluster::start(run, name))).await?;
         let Ok(clusters) = clusters.try_into() else { unreachable!("there are as many clusters as names") };
@@ -38,7 +38,7 @@ impl<const N: usize> KubernetesFederation<N> {
     /// Starts one controller in each cluster.
     ///
     /// # Errors
-    /// When one does not get ready.
+    /// When one does not become ready.
     pub async fn start_controllers(&mut self) -> Result<()> {
         try_join_all(self.clusters.iter_mut().map(KubernetesCluster::start_replica)).await.map(drop)
     }

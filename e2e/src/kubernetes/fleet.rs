@@ -1,9 +1,10 @@
-//! Many idle peers, for measurements of load.
+//! Many idle peers, for load measurements.
 //!
-//! It stands for the controllers of 100 to 500 real clusters, which do not fit on one machine: one server that says what all
-//! of them would say, each with a UUID, key, root, trust domain and Services of its own. It is a double, so nothing is tested
-//! against it that a test with two real clusters could show: it accepts any token, asks nobody, and nobody is behind the
-//! gateways that it tells.
+//! One server stands in for the controllers of 100 to 500 clusters, which would not fit on one
+//! machine. It serves the documents of all of them; each peer has its own UUID, key, root, trust
+//! domain and Services. It is a test double: it accepts any token and fetches nothing, and no
+//! gateway exists at the addresses that it announces. So it is not used for tests that two real
+//! clusters can serve.
 
 use crate::authority::Authority;
 use crate::cluster::metadata_leaf;
@@ -21,10 +22,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::task::JoinHandle;
 
-/// The documents never change, so one tag is enough.
+/// The documents never change, so all responses share one ETag.
 const TAG: &str = "\"1\"";
 
-/// A running server for all of the peers. It ends when dropped.
+/// The running server for all peers. Stops when dropped.
 pub struct Fleet {
     address: SocketAddr,
     ca: String,
@@ -37,7 +38,7 @@ struct Shared {
     requests: AtomicUsize,
 }
 
-/// What one peer says.
+/// The documents of one peer.
 struct Peer {
     public: String,
     private: String,
@@ -47,7 +48,7 @@ impl Fleet {
     /// Starts `peers` peers with `services` Services each.
     ///
     /// # Errors
-    /// When there is no free port, or no key can be made.
+    /// When there is no free port, or no key can be generated.
     pub async fn start(peers: usize, services: usize) -> Result<Self> {
         let authority = Authority::root("metadata root of the fleet")?;
         let listener = TlsListener::bind(&authority.sign(&metadata_leaf()?)?).await?;
@@ -64,7 +65,7 @@ impl Fleet {
         Ok(Self { address, ca: authority.pem(), shared, task })
     }
 
-    /// The `IstioFederation`s of all of them, as YAML.
+    /// The `IstioFederation`s of all peers, as YAML.
     pub fn federations(&self) -> String {
         let federation = |number| {
             let endpoint = format!("https://{}/peers/{number}/metadata", self.address);
@@ -73,12 +74,12 @@ impl Fleet {
         (0..self.shared.peers.len()).map(federation).collect::<Vec<_>>().join("---\n")
     }
 
-    /// The host of a Service of a peer; both are counted from 0.
+    /// The host of a peer's Service. Peers and Services count from 0.
     pub fn host(&self, peer: usize, service: usize) -> String {
         host(peer, service)
     }
 
-    /// How many requests there were since the start, those answered with 304 and 401 included.
+    /// The number of requests since the start, including those answered with 304 or 401.
     pub fn requests(&self) -> usize {
         self.shared.requests.load(Ordering::Relaxed)
     }
@@ -143,7 +144,7 @@ fn host(peer: usize, service: usize) -> String {
     format!("service{service}.shop.svc.{}", trust_domain(peer))
 }
 
-/// In the range that is set aside for benchmarks, 198.18.0.0/15.
+/// An address in the range reserved for benchmarks, 198.18.0.0/15.
 fn gateway(number: usize) -> Ipv4Addr {
     let [.., high, low] = number.to_be_bytes();
     Ipv4Addr::new(198, 18, high, low)

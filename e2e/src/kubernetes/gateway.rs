@@ -1,4 +1,5 @@
-//! What stands for a gateway where no Envoy runs: a server that shows the gateway's certificate, and the counters of its Pod.
+//! A stand-in for a gateway where no Envoy runs: a server with the gateway's certificate, and the
+//! metrics of its Pod.
 
 use super::cluster::KubernetesCluster;
 use super::install::{GATEWAY, GATEWAY_PORT};
@@ -13,18 +14,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-/// Where Istio's proxies show what they count: Envoy, and istio-agent, which adds its own.
+/// The metrics ports of Istio's proxies: Envoy's, and istio-agent's, which adds its own metrics.
 const STATS_PORTS: [u16; 2] = [15090, 15020];
 
-/// A gateway that answers at its address, and whose Pod says which table it has. It ends when dropped.
+/// A gateway that answers at its address, and whose Pod reports its table. Stops when dropped.
 pub struct StandInGateway {
     generation: Arc<AtomicU64>,
-    // Aborted when dropped.
+    // The tasks are aborted when dropped.
     _tasks: JoinSet<()>,
 }
 
 impl StandInGateway {
-    /// Starts one at the addresses that the installation gave to the gateway of `cluster` and its Pod.
+    /// Starts one at the addresses that the installation assigned to `cluster`'s gateway and its
+    /// Pod.
     ///
     /// # Errors
     /// When an address is taken.
@@ -48,7 +50,7 @@ impl StandInGateway {
         Ok(Self { generation, _tasks: tasks })
     }
 
-    /// From now on the Pod says that its filter has the table of this generation.
+    /// From now on, the Pod reports a table of this generation.
     pub fn loads(&self, generation: u64) {
         self.generation.store(generation, Ordering::Relaxed);
     }

@@ -1,4 +1,5 @@
-//! What is in a cluster before its controller: what an operator installs, and what the mesh and its gateway bring.
+//! What a cluster has before its controller: what an operator installs, and what the mesh and its
+//! gateway add.
 
 use super::addresses::Addresses;
 use super::names::{MESH_NAMESPACE, NAMESPACE, SHOP};
@@ -10,7 +11,7 @@ use anyhow::Result;
 use serde_json::json;
 use std::path::PathBuf;
 
-/// The gateway's Service and Pods, with the names of the controller's defaults.
+/// The name of the gateway's Service and Pods, as in the controller's defaults.
 pub const GATEWAY: &str = "fedgate-gateway";
 
 /// The port that peers connect to.
@@ -30,7 +31,7 @@ pub(super) async fn install(objects: &Objects, addresses: &Addresses, mesh_root:
     gateway(objects, addresses).await
 }
 
-/// What is there before fedgate: namespaces, Istio's definitions, a node.
+/// Installs what exists before fedgate: namespaces, Istio's definitions, a node.
 pub(super) async fn install_mesh(objects: &Objects, addresses: &Addresses) -> Result<()> {
     for namespace in [MESH_NAMESPACE, SHOP] {
         let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } });
@@ -41,7 +42,8 @@ pub(super) async fn install_mesh(objects: &Objects, addresses: &Addresses) -> Re
     objects.put_node(&node).await
 }
 
-/// What `deploy/kubernetes` has but the Deployments, which would need kubelets: definitions, roles, admission policies.
+/// The files of `deploy/kubernetes` without the Deployments, which would need kubelets:
+/// definitions, roles, admission policies.
 fn deployment() -> Result<Vec<PathBuf>> {
     let folder = xtask::root().join("deploy/kubernetes");
     let mut files = files_below(&folder.join("crds"))?;
@@ -50,7 +52,7 @@ fn deployment() -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Replaces the mesh's root, as istiod would in every namespace.
+/// Replaces the mesh's root, as istiod does in every namespace.
 ///
 /// # Errors
 /// When the API server refuses.
@@ -61,7 +63,7 @@ pub async fn mesh_root_certificate(objects: &Objects, pem: &str) -> Result<()> {
     objects.apply_one(&roots).await.map(drop)
 }
 
-/// A gateway behind a load balancer: its Service, its one Pod and that one's node.
+/// A gateway behind a load balancer: its Service, its only Pod, and that Pod's node.
 async fn gateway(objects: &Objects, addresses: &Addresses) -> Result<()> {
     let labels = json!({ "istio": "fedgate" });
     let port = json!({ "name": "tls", "port": GATEWAY_PORT });

@@ -1,4 +1,4 @@
-//! Which resource a kind is, by the API server's discovery.
+//! Finds a kind's resource through the API server's discovery.
 
 use super::names::SOON;
 use crate::wait;
@@ -8,7 +8,7 @@ use kube::discovery::{ApiResource, Scope, oneshot};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What was found so far. Clones share it.
+/// The resources found so far, shared by clones.
 #[derive(Clone)]
 pub(super) struct Kinds {
     client: kube::Client,
@@ -20,7 +20,8 @@ impl Kinds {
         Self { client, found: Arc::default() }
     }
 
-    /// The resource of a kind, and whether its objects are in namespaces. Waits for one whose definition was just applied.
+    /// The resource of a kind, and whether its objects are namespaced. Waits for a kind whose
+    /// definition was just applied.
     pub(super) async fn find(&self, api_version: &str, kind: &str) -> Result<(ApiResource, bool)> {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         let gvk = GroupVersionKind::gvk(group, version, kind);

@@ -1,4 +1,4 @@
-//! How a client reaches an API server, and as whom.
+//! Kubeconfigs and clients for an API server.
 
 use anyhow::Result;
 use base64::Engine as _;
@@ -7,7 +7,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::json;
 use std::net::SocketAddr;
 
-/// A kubeconfig with one cluster, one user and one context. JSON is YAML, so it can be written to a file as it is.
+/// A kubeconfig with one cluster, one user and one context. JSON is valid YAML, so it can be
+/// written to a file as it is.
 pub(super) fn kubeconfig(server: SocketAddr, ca: &str, user: &str, token: &str) -> serde_json::Value {
     let cluster =
         json!({ "server": format!("https://{server}"), "certificate-authority-data": BASE64_STANDARD.encode(ca) });
@@ -21,7 +22,7 @@ pub(super) fn kubeconfig(server: SocketAddr, ca: &str, user: &str, token: &str) 
     })
 }
 
-/// A client with such a kubeconfig.
+/// A client with this kubeconfig.
 pub(super) async fn client(kubeconfig: serde_json::Value) -> Result<kube::Client> {
     let kubeconfig: Kubeconfig = serde_json::from_value(kubeconfig)?;
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;

@@ -1,8 +1,8 @@
-//! What an installation has, by name, and how soon something is there.
+//! The names in an installation, and how long tests wait.
 
 use std::time::Duration;
 
-/// fedgate's own namespace, which is the gateway's and that of the imports as well.
+/// fedgate's namespace, which also contains the gateway and the imports.
 pub const NAMESPACE: &str = "fedgate-system";
 
 /// The mesh's root namespace.
@@ -14,8 +14,8 @@ pub const SHOP: &str = "shop";
 /// The ServiceAccount of the controller.
 pub const SERVICE_ACCOUNT: &str = "fedgate";
 
-/// The user of the controller's requests, for [`super::AuditLog`].
+/// The user name in the controller's requests, for [`super::AuditLog`].
 pub const CONTROLLER: &str = "system:serviceaccount:fedgate-system:fedgate";
 
-/// How long it may take until what was applied is in force or what was asked for has happened.
+/// How long it may take until an applied change is in force, or an expected effect appears.
 pub const SOON: Duration = Duration::from_secs(30);

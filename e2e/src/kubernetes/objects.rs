@@ -1,4 +1,4 @@
-//! Objects of any kind, read and changed as kubectl does it.
+//! Objects of any kind, read and changed as kubectl does.
 
 use super::kinds::Kinds;
 pub use super::names::SOON;
@@ -10,10 +10,10 @@ use serde_json::Value;
 use std::fmt::{self, Display, Formatter};
 use std::path::Path;
 
-/// The field manager of what a test applies.
+/// The field manager of objects that a test applies.
 pub const MANAGER: &str = "operator";
 
-/// Which object.
+/// Identifies an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key<'a> {
     api_version: &'a str,
@@ -23,17 +23,17 @@ pub struct Key<'a> {
 }
 
 impl<'a> Key<'a> {
-    /// One in a namespace.
+    /// An object in a namespace.
     pub const fn namespaced(api_version: &'a str, kind: &'a str, namespace: &'a str, name: &'a str) -> Self {
         Self { api_version, kind, namespace: Some(namespace), name }
     }
 
-    /// One of the whole cluster.
+    /// A cluster-scoped object.
     pub const fn cluster_scoped(api_version: &'a str, kind: &'a str, name: &'a str) -> Self {
         Self { api_version, kind, namespace: None, name }
     }
 
-    /// The one that a manifest is about.
+    /// The object that a manifest describes.
     ///
     /// # Errors
     /// When it has no `apiVersion`, `kind` or `metadata.name`.
@@ -59,7 +59,8 @@ impl Display for Key<'_> {
     }
 }
 
-/// The objects of one API server, as one user sees them. Objects are JSON: `object["spec"]["hosts"]`.
+/// The objects of one API server as one user sees them. Objects are JSON:
+/// `object["spec"]["hosts"]`.
 #[derive(Clone)]
 pub struct Objects {
     client: kube::Client,
@@ -67,7 +68,7 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// What this client may see.
+    /// The objects that this client may access.
     pub fn new(client: kube::Client) -> Self {
         Self { kinds: Kinds::new(client.clone()), client }
     }
@@ -77,10 +78,12 @@ impl Objects {
         self.client.clone()
     }
 
-    /// Applies YAML of any number of documents, server-side, and waits until definitions among them are in force.
+    /// Applies YAML with any number of documents, server-side. Waits until its definitions are in
+    /// force.
     ///
     /// # Errors
-    /// When it is no YAML, or the API server refuses an object; the message names it.
+    /// When it is not valid YAML, or the API server refuses an object; the message names the
+    /// object.
     pub async fn apply(&self, yaml: &str) -> Result<()> {
         let manifests: Vec<Value> = serde_saphyr::from_multiple(yaml).context("the manifest is no YAML")?;
         for manifest in &manifests {
@@ -96,13 +99,13 @@ impl Objects {
     /// Applies a file.
     ///
     /// # Errors
-    /// As [`Objects::apply`], and when it cannot be read.
+    /// Same as [`Objects::apply`], and when the file cannot be read.
     pub async fn apply_file(&self, file: &Path) -> Result<()> {
         let yaml = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
         self.apply(&yaml).await.with_context(|| format!("applying {}", file.display()))
     }
 
-    /// Applies one object, server-side, and returns it as it is now.
+    /// Applies one object, server-side. Returns the resulting object.
     ///
     /// # Errors
     /// When the API server refuses it.
@@ -113,7 +116,7 @@ impl Objects {
         json(object.with_context(|| format!("applying {key}"))?)
     }
 
-    /// Reads an object; `None` when there is none.
+    /// Reads an object; `None` if it does not exist.
     ///
     /// # Errors
     /// When the API server refuses.
@@ -122,7 +125,8 @@ impl Objects {
         object.map(json).transpose()
     }
 
-    /// All objects of a kind with these labels (`key=value,…`; empty for all), in one namespace or in all.
+    /// All objects of a kind with these labels (`key=value,…`; empty for all), in one namespace or
+    /// in all.
     ///
     /// # Errors
     /// When the API server refuses.
@@ -141,20 +145,20 @@ impl Objects {
         objects.with_context(|| format!("listing {kind}"))?.items.into_iter().map(json).collect()
     }
 
-    /// Changes an object by a JSON merge patch.
+    /// Changes an object with a JSON merge patch.
     ///
     /// # Errors
-    /// When there is none or the API server refuses.
+    /// When it does not exist, or the API server refuses.
     pub async fn patch(&self, key: Key<'_>, patch: &Value) -> Result<Value> {
         let by = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
         let object = self.api(key).await?.patch(key.name, &by, &Patch::Merge(patch)).await;
         json(object.with_context(|| format!("patching {key}"))?)
     }
 
-    /// Changes an object's status by a JSON merge patch of this `status`.
+    /// Changes an object's status with a JSON merge patch of this `status`.
     ///
     /// # Errors
-    /// When there is none or the API server refuses.
+    /// When it does not exist, or the API server refuses.
     pub async fn patch_status(&self, key: Key<'_>, status: &Value) -> Result<()> {
         let by = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
         let patch = Patch::Merge(serde_json::json!({ "status": status }));
@@ -165,26 +169,26 @@ impl Objects {
     /// Deletes an object.
     ///
     /// # Errors
-    /// When there is none or the API server refuses.
+    /// When it does not exist, or the API server refuses.
     pub async fn delete(&self, key: Key<'_>) -> Result<()> {
         let deleted = self.api(key).await?.delete(key.name, &DeleteParams::default()).await;
         deleted.map(drop).with_context(|| format!("deleting {key}"))
     }
 
-    /// Deletes an object at once, as a kubelet does with a Pod that has ended.
+    /// Deletes an object without a grace period, as a kubelet does with a terminated Pod.
     ///
     /// # Errors
-    /// When there is none or the API server refuses.
+    /// When it does not exist, or the API server refuses.
     pub async fn delete_now(&self, key: Key<'_>) -> Result<()> {
         let deleted = self.api(key).await?.delete(key.name, &DeleteParams::default().grace_period(0)).await;
         deleted.map(drop).with_context(|| format!("deleting {key}"))
     }
 
-    /// Waits until an object is there that `matches` says yes to, and returns it; `what` completes the sentence
-    /// 'waited for the object …'.
+    /// Waits until an object exists for which `matches` returns true, and returns it. `what`
+    /// completes the sentence 'waited for the object …'.
     ///
     /// # Errors
-    /// When it does not come; the message has the object as it is.
+    /// When there is no such object in time; the message has the object as it is.
     pub async fn wait_for(&self, key: Key<'_>, what: &str, matches: impl Fn(&Value) -> bool) -> Result<Value> {
         wait::until(&format!("{key} {what}"), SOON, async || match self.get(key).await? {
             Some(object) if matches(&object) => Ok(Some(object)),
@@ -194,15 +198,15 @@ impl Objects {
         .await
     }
 
-    /// Waits until an object is there.
+    /// Waits until an object exists.
     ///
     /// # Errors
-    /// When it does not come.
+    /// When it does not appear.
     pub async fn wait_present(&self, key: Key<'_>) -> Result<Value> {
         self.wait_for(key, "to be there", |_| true).await
     }
 
-    /// Waits until there is no such object any more.
+    /// Waits until an object no longer exists.
     ///
     /// # Errors
     /// When it stays.
@@ -219,12 +223,13 @@ impl Objects {
     }
 }
 
-/// The status of a condition of an object: `True`, `False` or `Unknown`; `None` when it has no such condition.
+/// The status of an object's condition: `True`, `False` or `Unknown`; `None` if it has no such
+/// condition.
 pub fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a str> {
     Some(condition_with_reason(object, kind)?.0)
 }
 
-/// The status and the reason of a condition of an object; `None` when it has no such condition.
+/// The status and reason of an object's condition; `None` if it has no such condition.
 pub fn condition_with_reason<'a>(object: &'a Value, kind: &str) -> Option<(&'a str, &'a str)> {
     let conditions = object["status"]["conditions"].as_array()?;
     let condition = conditions.iter().find(|condition| condition["type"] == kind)?;

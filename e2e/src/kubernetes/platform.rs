@@ -1,4 +1,4 @@
-//! What the rest of a Kubernetes would write: kubelets, the scheduler, a cloud's load balancers.
+//! Writes what the rest of Kubernetes would: kubelets, the scheduler, a cloud's load balancers.
 
 use super::objects::{Key, Objects};
 use anyhow::Result;
@@ -9,18 +9,18 @@ use serde_json::{Value, json};
 pub struct Node {
     /// Its name.
     pub name: String,
-    /// Pairs of a type (`InternalIP`, `ExternalIP`, …) and an address.
+    /// Pairs of type (`InternalIP`, `ExternalIP`, …) and address.
     pub addresses: Vec<(&'static str, String)>,
-    /// Where the addresses of its Pods come from.
+    /// The address range of its Pods.
     pub pod_cidr: Option<String>,
     /// Whether it is ready.
     pub ready: bool,
-    /// Whether it takes new Pods (not cordoned).
+    /// Whether it accepts new Pods (is not cordoned).
     pub schedulable: bool,
 }
 
 impl Node {
-    /// One that is ready, with an `InternalIP`.
+    /// A ready node with an `InternalIP`.
     pub fn new(name: &str, address: impl ToString) -> Self {
         let addresses = vec![("InternalIP", address.to_string())];
         Self { name: name.into(), addresses, pod_cidr: None, ready: true, schedulable: true }
@@ -61,7 +61,7 @@ impl Objects {
         self.apply_one(&json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name }, "spec": spec }))
             .await?;
         let key = Key::cluster_scoped("v1", "Node", name);
-        // A node starts as not ready; its kubelet would take the taint away.
+        // A new node has a not-ready taint, which its kubelet would remove.
         self.patch(key, &json!({ "spec": { "taints": null } })).await?;
         let addresses: Vec<Value> =
             addresses.iter().map(|(kind, address)| json!({ "type": kind, "address": address })).collect();
@@ -74,7 +74,7 @@ impl Objects {
     /// When the API server refuses.
     pub async fn put_pod(&self, pod: &Pod) -> Result<()> {
         let Pod { namespace, name, node, service_account, labels, address, ready } = pod;
-        // fedgate's namespace takes no other Pods (Pod Security `restricted`).
+        // fedgate's namespace accepts no other Pods (Pod Security `restricted`).
         let container = json!({ "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } });
         let containers = json!([{ "name": "main", "image": "none", "securityContext": container }]);
         let security = json!({ "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } });
@@ -98,7 +98,7 @@ impl Objects {
     /// Gives a Service of type LoadBalancer its addresses, for example `[{"ip": "10.77.0.2"}]`.
     ///
     /// # Errors
-    /// When there is no such Service or the API server refuses.
+    /// When there is no such Service, or the API server refuses.
     pub async fn put_load_balancer(&self, namespace: &str, service: &str, ingress: &Value) -> Result<()> {
         let status = json!({ "loadBalancer": { "ingress": ingress } });
         self.patch_status(Key::namespaced("v1", "Service", namespace, service), &status).await

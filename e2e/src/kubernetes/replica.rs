@@ -1,4 +1,4 @@
-//! One `fedgate controller`.
+//! One `fedgate controller` process.
 
 use crate::process::Process;
 use crate::{ports, programs};
@@ -11,7 +11,7 @@ use std::time::Duration;
 /// How long it may take to start.
 const START: Duration = Duration::from_secs(60);
 
-/// A running controller. It ends when dropped.
+/// A running controller. Stops when dropped.
 pub struct Replica {
     name: String,
     metadata: SocketAddr,
@@ -22,8 +22,8 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Starts one with these settings, which are environment variables; those that are its own are added. It is alive, but not
-    /// ready yet, when this returns.
+    /// Starts a controller with these environment variables, and adds those specific to a replica.
+    /// When this returns, it is alive but not ready yet.
     pub(crate) async fn start(name: &str, settings: &BTreeMap<String, String>, log: &Path) -> Result<Self> {
         let (metadata, probes) = (ports::free()?, ports::free()?);
         let mut settings = settings.clone();
@@ -37,30 +37,30 @@ impl Replica {
         Ok(replica)
     }
 
-    /// The name of its Pod, which is its name in the Lease.
+    /// The name of its Pod, which is also its name in the Lease.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Where it serves metadata.
+    /// The address where it serves metadata.
     pub fn metadata(&self) -> SocketAddr {
         self.metadata
     }
 
-    /// Waits until it says that it is ready.
+    /// Waits until it reports that it is ready.
     ///
     /// # Errors
-    /// When it ends or takes too long.
+    /// When it exits or takes too long.
     pub async fn wait_ready(&mut self) -> Result<()> {
         self.wait_status("/readyz").await
     }
 
-    /// Whether it says that it is ready.
+    /// Returns true if it reports that it is ready.
     pub async fn is_ready(&self) -> bool {
         self.get("/readyz").await.is_ok()
     }
 
-    /// What it says at `/healthz`, `/readyz` or `/metrics`.
+    /// The response at `/healthz`, `/readyz` or `/metrics`.
     ///
     /// # Errors
     /// When the status is not 200.
@@ -72,10 +72,10 @@ impl Replica {
         Ok(text)
     }
 
-    /// The value of a metric; `series` is its name with its labels, as `/metrics` writes them.
+    /// The value of a metric; `series` is its name with labels, as `/metrics` writes them.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is no such metric.
     pub async fn metric(&self, series: &str) -> Result<f64> {
         let metrics = self.get("/metrics").await?;
         let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok());

@@ -1,4 +1,5 @@
-//! Not one byte for a peer leaves in clear text: not from an ambient Pod, and not from a sidecar that has lost the DestinationRule.
+//! No byte for a peer leaves unencrypted: neither from an ambient Pod, nor from a sidecar that has
+//! lost the DestinationRule.
 
 use super::fixture::{Pair, SOON, run};
 use anyhow::{Context, Result, ensure};
@@ -10,17 +11,18 @@ use fedgate_e2e::kubernetes::{Key, NAMESPACE};
 use fedgate_e2e::wait;
 use serde_json::{Value, json};
 
-/// The network of a mesh that names none.
+/// The network of a mesh that does not name one.
 const NETWORK: &str = "";
 const USE_WAYPOINT: &str = "istio.io/use-waypoint";
 
-/// An istiod that serves ztunnels.
+/// Options for an istiod that serves ztunnels.
 fn with_ambient() -> MeshOptions {
     let variables = [("PILOT_ENABLE_AMBIENT".to_owned(), "true".to_owned())];
     MeshOptions { variables: variables.into(), ..MeshOptions::default() }
 }
 
-/// What becomes of an ambient Pod's connections to a host, when istiod tells of the host and its endpoints.
+/// The possible outcomes of an ambient Pod's connections to a host, once istiod has sent the host
+/// and its endpoints.
 async fn routes(mesh: &Mesh, host: &str) -> Result<Vec<Route>> {
     wait::until(&format!("istiod to tell ztunnels of {host}"), SOON, async || {
         let book = AddressBook::ask(mesh.istiod.plaintext()).await?;
@@ -41,7 +43,7 @@ fn without_network(endpoints: &mut Value) {
     }
 }
 
-/// The ServiceEntry of an import under another host, changed.
+/// Applies a copy of an import's ServiceEntry for another host, with changed endpoints.
 async fn put_copy(pair: &Pair, host: &str, change: impl FnOnce(&mut Value)) -> Result<()> {
     let import = pair.alpha.cluster.objects().get(entry(&pair.host())).await?.context("there is no import")?;
     let mut spec = import["spec"].clone();
@@ -57,19 +59,20 @@ async fn put_copy(pair: &Pair, host: &str, change: impl FnOnce(&mut Value)) -> R
 async fn an_ambient_pod_is_refused_and_a_sidecar_is_served() -> Result<()> {
     let run = run("ambient")?;
     let pair = Pair::start_with(&run, &with_ambient()).await?;
-    // A sidecar's calls are answered.
+    // A call through a sidecar is answered.
     drop(pair.client().await?);
 
     let refused = vec![Route::Refused("no gateway to its network")];
     let found = routes(&pair.alpha, &pair.host()).await?;
     ensure!(found == refused, "an ambient Pod's request to web: {found:?}");
 
-    // The address that a peer has announced belongs to nobody: calls that a Pod makes to it for another reason are left alone.
+    // The peer's announced address belongs to no workload: a Pod's other calls to it are left
+    // alone.
     let gateway = pair.beta.gateway_address().ip();
     let book = AddressBook::ask(pair.alpha.istiod.plaintext()).await?;
     ensure!(book.at(NETWORK, gateway).is_none(), "{gateway} is taken for {:?}", book.at(NETWORK, gateway));
 
-    // The same without the endpoint's network: this is what the network is for.
+    // The same without the endpoint's network, which shows what the network is for.
     put_copy(&pair, "clear.example", without_network).await?;
     let found = routes(&pair.alpha, "clear.example").await?;
     ensure!(matches!(found[..], [Route::Clear(_)]), "without a network: {found:?}");
@@ -91,7 +94,7 @@ async fn the_label_against_waypoints_is_put_right() -> Result<()> {
     Ok(())
 }
 
-/// Whether the sidecar has `web` as the DestinationRule wants it.
+/// Returns true if the sidecar's configuration for `web` is as the DestinationRule wants it.
 async fn has_rule(client: &Client, host: &str) -> Result<bool> {
     let config = client.agent().ask("/config_dump?resource=dynamic_active_clusters").await?;
     let config: Value = serde_json::from_str(&config)?;
@@ -110,17 +113,18 @@ async fn a_sidecar_without_the_destination_rule_uses_mutual_tls() -> Result<()> 
     let client = pair.client().await?;
     ensure!(has_rule(&client, &host).await?);
 
-    // Nobody is there to put it right.
+    // Without a controller, nothing restores the rule.
     pair.alpha.cluster.kill_leader().await?;
     let rule = Key::namespaced("networking.istio.io/v1", "DestinationRule", NAMESPACE, &host);
     pair.alpha.cluster.objects().delete(rule).await?;
     wait::until_true("the rule to be gone", SOON, async || Ok(!has_rule(&client, &host).await?)).await?;
-    // A sidecar of its own, since open connections stay as they are.
+    // A new sidecar, because open connections stay as they are.
     let second = Client::start(&pair.alpha, "second", &[pair.import()]).await?;
     ensure!(!has_rule(&second, &host).await?);
     pair.wait_answers(&second).await?;
 
-    // The same without the endpoint's label: plain text, which the gateway does not understand.
+    // Without the endpoint's label the sidecar sends plain text, which the gateway does not
+    // understand.
     let import = pair.alpha.cluster.objects().get(entry(&host)).await?.context("there is no import")?;
     let mut endpoints = import["spec"]["endpoints"].clone();
     endpoints[0]["labels"] = json!({});

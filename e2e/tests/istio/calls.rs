@@ -1,4 +1,5 @@
-//! Calls from a sidecar in one mesh to a service in another, in each protocol, both ways.
+//! Calls from a sidecar in one mesh to a service in another, with each protocol, in both
+//! directions.
 
 use super::fixture::{SOON, run};
 use anyhow::{Result, ensure};
@@ -13,11 +14,11 @@ use fedgate_e2e::manifest::Service;
 use fedgate_e2e::wait;
 use std::net::SocketAddr;
 
-/// Name of the Service, name of its port, its number, and what Istio calls the protocol.
+/// The Service's name, its port's name and number, and Istio's name of the protocol.
 type Offer = (&'static str, &'static str, u16, &'static str);
 
-/// One Service for each protocol. `mail` and `news` have the same port, and their servers speak first: what is called is known by the
-/// address alone.
+/// One Service for each protocol. `mail` and `news` have the same port, and their servers speak
+/// first, so only the address tells them apart.
 const OFFERS: [Offer; 7] = [
     ("web", "http", 80, "HTTP"),
     ("files", "http2", 81, "HTTP2"),
@@ -37,7 +38,7 @@ struct Backends {
 impl Backends {
     async fn start(mesh: &Mesh) -> Result<Self> {
         let (name, address) = (mesh.cluster.name(), mesh.cluster.addresses().node);
-        // What an application holds for itself: fedgate knows nothing of it.
+        // The application's own certificate, which fedgate does not know.
         let host = format!("shop.shop.svc.{}", mesh.cluster.trust_domain());
         let certificate = Authority::root("application")?.sign(&Leaf::new().dns(&host)?)?;
         let one = vec![
@@ -63,7 +64,7 @@ impl Backends {
     }
 }
 
-/// A client in one mesh of all that the other one offers.
+/// A client in one mesh with imports of everything that the other exports.
 async fn client_of(mesh: &Mesh, peer: &Mesh) -> Result<Client> {
     let host = |service: &str| format!("{service}.shop.svc.{}", peer.cluster.trust_domain());
     let imports = OFFERS.map(|(service, _, port, protocol)| Import { host: host(service), port, protocol });
@@ -85,7 +86,7 @@ async fn call_all(client: &Client, peer: &Mesh) -> Result<()> {
     Ok(())
 }
 
-/// Calls as a program of that protocol does, and checks who has answered.
+/// Makes a call with the service's protocol and checks that the right back end answers.
 async fn call((service, ..): Offer, address: SocketAddr, host: String, expected: String) -> Result<()> {
     let found = match service {
         "web" | "plain" => plain_get(address, &host).await?.body,

@@ -1,4 +1,5 @@
-//! Somebody writes a ServiceEntry for a host that is imported: it is told, nothing freezes, and it ends with that ServiceEntry.
+//! A foreign ServiceEntry has the host of an import: fedgate reports it, everything else goes on,
+//! and the report ends with that ServiceEntry.
 
 use super::fixture::{Pair, SOON, run, set_exported};
 use anyhow::{Result, ensure};
@@ -33,7 +34,7 @@ async fn a_service_entry_of_the_same_host_is_told_and_nothing_freezes() -> Resul
     })
     .await?;
 
-    // Everything else goes on: a Service comes, and one goes.
+    // Everything else goes on: a new Service is imported, and an unexported one is removed.
     let late = Service::new("late", "http", 80, pair.backend.address()).exported();
     pair.beta.cluster.put_service(&late).await?;
     let host = late.host("beta.example");

@@ -1,6 +1,8 @@
-//! What several hundred imports cost istiod and a sidecar, with and without the binding of the peer's roots, and in which form.
+//! What several hundred imports cost istiod and a sidecar, without the binding to the peer's roots,
+//! and with each form of it.
 //!
-//! `cargo xtask bench istio` runs it. The answer that is asserted: every form binds every cluster that it should.
+//! Run by `cargo xtask bench istio`. The only assertion: each form binds every cluster that it
+//! should.
 
 use super::fixture::run;
 use anyhow::{Context, Result, ensure};
@@ -34,7 +36,7 @@ async fn bindings_of_several_hundred_imports() -> Result<()> {
     alpha.cluster.start_replica().await?;
     let bindings = wait::until("all imports", PATIENCE, async || {
         let found = bindings(&alpha).await?;
-        // A host's ServiceEntry comes after what binds it.
+        // A host's binding is written before its ServiceEntry.
         let all = patches(&found).count() == IMPORTS && alpha.cluster.count_imports().await? == IMPORTS;
         Ok(all.then_some(found))
     })
@@ -43,7 +45,7 @@ async fn bindings_of_several_hundred_imports() -> Result<()> {
     alpha.cluster.stop_replica(&leader).await?;
     let all: Vec<Value> = patches(&bindings).cloned().collect();
 
-    // The first sidecar of a mesh waits for what istiod has not done yet.
+    // A mesh's first sidecar waits for work that istiod has not done yet.
     measure(&alpha, "warming up", IMPORTS).await?;
     measure(&alpha, &format!("as built, {} objects", bindings.len()), IMPORTS).await?;
     replace(&alpha, &[]).await?;
@@ -58,7 +60,7 @@ fn patches(bindings: &[Value]) -> impl Iterator<Item = &Value> {
     bindings.iter().filter_map(|binding| binding["spec"]["configPatches"].as_array()).flatten()
 }
 
-/// Has these EnvoyFilters, each with its patches, and no others.
+/// Replaces all EnvoyFilters in the mesh's root namespace: one for each list of patches.
 async fn replace(mesh: &Mesh, wanted: &[Vec<Value>]) -> Result<()> {
     for binding in bindings(mesh).await? {
         mesh.cluster.objects().delete(key(&binding)?).await?;
@@ -86,7 +88,7 @@ fn key(object: &Value) -> Result<Key<'_>> {
     Ok(Key::namespaced("networking.istio.io/v1alpha3", "EnvoyFilter", MESH_NAMESPACE, name))
 }
 
-/// A sidecar that starts with all imports, and then ten changes that concern all clusters.
+/// Measures a sidecar's start with all imports, then ten changes that each push all clusters.
 async fn measure(mesh: &Mesh, form: &str, bound: usize) -> Result<()> {
     let start = Instant::now();
     let istiod = mesh.istiod.usage()?;
@@ -123,7 +125,8 @@ async fn measure(mesh: &Mesh, form: &str, bound: usize) -> Result<()> {
     Ok(())
 }
 
-/// Changes one cluster by a patch that istiod has to look at for each; returns how long it took to get to the sidecar.
+/// Patches one cluster. istiod evaluates the patch for every cluster and pushes all of them.
+/// Returns how long the change took to reach the sidecar.
 async fn change_all(mesh: &Mesh, client: &Client, change: u32) -> Result<Duration> {
     let start = Instant::now();
     let host = "s0.shop.svc.beta.example";

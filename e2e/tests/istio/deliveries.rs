@@ -1,4 +1,4 @@
-//! What fifty tables cost a gateway, in either delivery: virtual machines, listeners, drains.
+//! What fifty tables cost a gateway with each delivery: virtual machines, listeners, drains.
 
 use super::fixture::{Pair, run, set_exported};
 use anyhow::{Result, ensure};
@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 
 const TABLES: u64 = 50;
 
-/// What Envoy counts of its listeners.
+/// Envoy's counters about listeners.
 const LISTENERS: [&str; 5] = [
     "listener_manager.listener_added",
     "listener_manager.listener_modified",
@@ -30,7 +30,7 @@ const ACTIVE: &str = "wasm.envoy.wasm.runtime.v8.active";
 #[tokio::test(flavor = "multi_thread")]
 async fn by_an_envoy_filter_fifty_tables_touch_no_listener_and_keep_the_workers_machines() -> Result<()> {
     let (created, active) = fifty_tables("EnvoyFilter").await?;
-    // Envoy tries each configuration in a machine of its own, on the main thread.
+    // Envoy tries each configuration in a separate VM on the main thread.
     ensure!(created <= TABLES + 1, "{created} machines were made for {TABLES} tables");
     ensure!(active.1 <= active.0 + 1, "{active:?} machines");
     Ok(())
@@ -39,13 +39,13 @@ async fn by_an_envoy_filter_fifty_tables_touch_no_listener_and_keep_the_workers_
 #[tokio::test(flavor = "multi_thread")]
 async fn by_a_wasm_plugin_fifty_tables_touch_no_listener() -> Result<()> {
     let (created, active) = fifty_tables("WasmPlugin").await?;
-    // The old machine of a worker that still holds a connection stays, and no other.
+    // An old VM remains only on a worker that still holds a connection.
     ensure!(created > TABLES, "each table makes new machines, as documented; {created} were made");
     ensure!(active.1 <= active.0 * 3, "machines pile up: {active:?}");
     Ok(())
 }
 
-/// The number of machines that were made, and how many there were before and after.
+/// The number of VMs created, and the number of VMs before and after.
 async fn fifty_tables(delivery: &str) -> Result<(u64, (u64, u64))> {
     let run = run(&format!("deliveries-{delivery}"))?;
     let mut pair = Pair::start(&run).await?;
@@ -64,7 +64,7 @@ async fn fifty_tables(delivery: &str) -> Result<(u64, (u64, u64))> {
     };
     let stream = wait::until("a greeting", super::fixture::SOON, open).await?;
     let mut connection = BufReader::new(TcpStream::from_std(stream)?);
-    // The other delivery's object is gone and will change nothing any more.
+    // Wait until the other delivery's object is gone, so that it causes no further changes.
     let other = match delivery {
         "WasmPlugin" => Key::namespaced("networking.istio.io/v1alpha3", "EnvoyFilter", NAMESPACE, "fedgate-table"),
         _ => Key::namespaced("extensions.istio.io/v1alpha1", "WasmPlugin", NAMESPACE, "fedgate"),

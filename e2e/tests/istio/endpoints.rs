@@ -1,4 +1,4 @@
-//! A Service one of whose two endpoints is gone.
+//! A Service that has lost one of its two endpoints.
 
 use super::fixture::{SOON, run};
 use anyhow::{Context, Result, ensure};
@@ -12,11 +12,11 @@ use fedgate_e2e::manifest::Service;
 use fedgate_e2e::wait;
 use serde_json::{Value, json};
 
-/// Each call is a connection of its own through the gateway, as the protocol is TCP.
+/// The protocol is TCP, so each call is a separate connection through the gateway.
 const PORT: u16 = 83;
 const CALLS: usize = 40;
 
-/// How many of some calls were not answered.
+/// How many of several calls failed.
 async fn failures(client: &Client, host: &str) -> Result<usize> {
     let mut failures = 0;
     for _ in 0..CALLS {
@@ -28,7 +28,8 @@ async fn failures(client: &Client, host: &str) -> Result<usize> {
     Ok(failures)
 }
 
-/// How many endpoints the gateway tries is our own patch's; with its controller gone it can be changed by hand.
+/// Changes the number of connection attempts in fedgate's EnvoyFilters. The controller must be
+/// stopped, or it would restore them.
 async fn set_attempts(mesh: &Mesh, attempts: u32) -> Result<()> {
     let kind = ("networking.istio.io/v1alpha3", "EnvoyFilter");
     let mut changed = 0;
@@ -70,13 +71,13 @@ async fn a_call_goes_to_the_endpoint_that_is_there() -> Result<()> {
     let client = Client::start(&alpha, "client", &[Import { host: host.clone(), port: PORT, protocol: "TCP" }]).await?;
     wait::until_true("all calls to be answered", SOON, async || Ok(failures(&client, &host).await? == 0)).await?;
 
-    // Nobody listens at the other address.
+    // No server listens on the other address.
     let addresses = [backend.address().ip().to_string(), beta.cluster.addresses().gateway.to_string()];
     let endpoints = json!({ "endpoints": addresses.map(|address| json!({ "addresses": [address] })) });
     let slice = Key::namespaced("discovery.k8s.io/v1", "EndpointSlice", SHOP, "plain-1");
     beta.cluster.objects().patch(slice, &endpoints).await?;
 
-    // With one attempt each second call fails, so the gateway has both endpoints.
+    // With one attempt every second call fails: the gateway does use both endpoints.
     beta.cluster.kill_leader().await?;
     let before = EnvoyFilters::of(&beta).await?;
     set_attempts(&beta, 1).await?;
@@ -87,7 +88,7 @@ async fn a_call_goes_to_the_endpoint_that_is_there() -> Result<()> {
     };
     let without = wait::until("calls to fail", SOON, some_fail).await?;
 
-    // The controller puts its number right.
+    // The controller restores the number of attempts.
     beta.cluster.start_replica().await?;
     before.wait_restored(&beta).await?;
     let none_fails = async || Ok(failures(&client, &host).await? == 0);
@@ -98,7 +99,7 @@ async fn a_call_goes_to_the_endpoint_that_is_there() -> Result<()> {
     Ok(())
 }
 
-/// The numbers of attempts in the cluster.
+/// The specs of all EnvoyFilters in fedgate's namespace, which contain the number of attempts.
 struct EnvoyFilters(Vec<Value>);
 
 impl EnvoyFilters {

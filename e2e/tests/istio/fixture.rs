@@ -1,4 +1,4 @@
-//! What most tests start from.
+//! Fixtures shared by most tests.
 
 use anyhow::{Result, ensure};
 use fedgate_e2e::backend::Backend;
@@ -14,10 +14,10 @@ use fedgate_e2e::wait;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// How long it may take until a change in one mesh has its effect in another one.
+/// How long a change in one mesh may take to have its effect in another.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
-/// A folder of its own, which stays when `KEEP` is set.
+/// A folder for this run, which is kept if `KEEP` is set.
 pub(crate) fn run(name: &str) -> Result<RunFolder> {
     let mut run = RunFolder::new(&format!("istio-{name}"))?;
     if std::env::var_os("KEEP").is_some() {
@@ -26,7 +26,7 @@ pub(crate) fn run(name: &str) -> Result<RunFolder> {
     Ok(run)
 }
 
-/// alpha and beta, peers of each other; beta exports `web`, HTTP.
+/// alpha and beta as peers; beta exports `web` (HTTP).
 pub(crate) struct Pair {
     pub(crate) alpha: Mesh,
     pub(crate) beta: Mesh,
@@ -47,24 +47,24 @@ impl Pair {
         Ok(Self { alpha, beta, web, backend })
     }
 
-    /// The name of `web` in alpha.
+    /// The host of `web` in alpha.
     pub(crate) fn host(&self) -> String {
         self.web.host("beta.example")
     }
 
-    /// `web`, as a client's sidecar knows it.
+    /// `web` as an import of a client's sidecar.
     pub(crate) fn import(&self) -> Import {
         Import { host: self.host(), port: 80, protocol: "HTTP" }
     }
 
-    /// A client in alpha whose calls of `web` are answered.
+    /// A client in alpha. Waits until its calls to `web` are answered.
     pub(crate) async fn client(&self) -> Result<Client> {
         let client = Client::start(&self.alpha, "client", &[self.import()]).await?;
         self.wait_answers(&client).await?;
         Ok(client)
     }
 
-    /// Calls `web` by a sidecar of alpha.
+    /// Calls `web` through a sidecar of alpha.
     pub(crate) async fn call(&self, client: &Client) -> Result<Response> {
         let host = self.host();
         client.call(&self.host(), 80, move |address| async move { plain_get(address, &host).await }).await
@@ -80,7 +80,8 @@ impl Pair {
         .await
     }
 
-    /// Waits until `web` does not answer any more, and checks that not one connection has reached it in that time.
+    /// Waits until calls to `web` are refused. No connection may reach the back end during a
+    /// refused call.
     pub(crate) async fn wait_refused(&self, client: &Client) -> Result<()> {
         let refused = async || Ok(self.call(client).await.map_or(true, |answer| answer.status == 503));
         wait::until_true("web to be refused", SOON, refused).await?;
@@ -90,13 +91,13 @@ impl Pair {
         Ok(())
     }
 
-    /// beta's access log from now on.
+    /// beta's access log, starting now.
     pub(crate) fn beta_log(&self) -> Result<AccessLog> {
         Ok(AccessLog::from_now(self.beta.gateway()?.agent().log()))
     }
 }
 
-/// Exports a Service, or takes it back.
+/// Sets or removes a Service's export label.
 pub(crate) async fn set_exported(mesh: &Mesh, name: &str, exported: bool) -> Result<()> {
     let label = if exported { json!("") } else { Value::Null };
     let patch = json!({ "metadata": { "labels": { EXPORT_LABEL: label } } });

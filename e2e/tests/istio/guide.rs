@@ -1,4 +1,5 @@
-//! The commands of `docs/istio.md`, as a reader types them, on two clusters that have an Istio and nothing else.
+//! Runs the commands of `docs/istio.md` as a reader types them, on two clusters that have only
+//! Istio.
 
 use super::fixture::run;
 use anyhow::{Context, Result, ensure};
@@ -19,7 +20,7 @@ use std::process::Stdio;
 
 const GUIDE: &str = include_str!("../../../docs/istio.md");
 
-/// Where the guide's call stands, which a kubelet would carry out.
+/// The guide's call. It would need a kubelet, so the test makes the call itself.
 const CALL: &str = "curl -s http://web.shop.svc.beta.example/";
 
 const HOST: &str = "web.shop.svc.beta.example";
@@ -33,12 +34,12 @@ async fn from_two_clusters_to_the_first_call() -> Result<()> {
     let hosts: String = [&alpha.0, &beta.0]
         .map(|cluster| format!("{} fedgate.{}\n", cluster.addresses().node, cluster.trust_domain()))
         .concat();
-    // The test's own, not the machine's: it is mounted over that one.
+    // This is the test's own copy, mounted over the machine's file.
     std::fs::write("/etc/hosts", format!("127.0.0.1 localhost\n{hosts}"))?;
     let kubeconfig = run.path().join("kubeconfig");
     std::fs::write(&kubeconfig, contexts(&[&alpha.0, &beta.0])?.to_string())?;
 
-    // Up to the call.
+    // Everything before the call.
     let (before, after) = GUIDE.split_once(CALL).context("the guide has no call")?;
     let (_, after) = after.split_once("```").context("the call's block has no end")?;
     let (said, in_alpha, in_beta) = tokio::try_join!(
@@ -62,7 +63,7 @@ async fn from_two_clusters_to_the_first_call() -> Result<()> {
     })
     .await?;
 
-    // After it: the questions, and the way back.
+    // Everything after the call: diagnosis, and removal.
     let said = commands(after, &run, &kubeconfig).await?;
     ensure!(said.contains("granted"), "{said}");
     wait::until_true("the call to be refused", super::fixture::SOON, async || {
@@ -80,7 +81,7 @@ async fn cluster(run: &RunFolder, name: &str) -> Result<(KubernetesCluster, Isti
     Ok((cluster, istiod))
 }
 
-/// One kubeconfig with a context for each cluster, by its name.
+/// A kubeconfig with one context for each cluster, named like the cluster.
 fn contexts(clusters: &[&KubernetesCluster]) -> Result<Value> {
     let mut whole = json!({ "apiVersion": "v1", "kind": "Config" });
     let [mut all_clusters, mut users, mut contexts] = [Vec::new(), Vec::new(), Vec::new()];
@@ -97,7 +98,8 @@ fn contexts(clusters: &[&KubernetesCluster]) -> Result<Value> {
     Ok(whole)
 }
 
-/// Runs the blocks of a part of the guide that are commands, compares what they print with the page, and returns it.
+/// Runs the commands in a part of the guide and compares their output with the page. Returns the
+/// output.
 async fn commands(text: &str, run: &RunFolder, kubeconfig: &Path) -> Result<String> {
     let blocks = guide::blocks(text);
     let folder = run.path().join("checkout");

@@ -1,6 +1,8 @@
-//! The headline: what one trusted root can do in another one's name. Stock Istio believes it, on both sides; with fedgate nobody does.
+//! The headline: what one trusted root can do in the name of another. Stock Istio believes it on
+//! both sides; fedgate refuses it.
 //!
-//! The stock halves are kept as tests: when Istio binds roots to trust domains one day, they fail, and we know.
+//! The tests of stock Istio stay: if Istio ever binds roots to trust domains, they fail and tell
+//! us.
 
 use super::fixture::{SOON, run};
 use anyhow::{Result, ensure};
@@ -19,15 +21,15 @@ use fedgate_e2e::wait;
 use serde_json::json;
 use std::net::SocketAddr;
 
-/// gamma's client, as gamma's own root and as beta's root sign it.
+/// gamma's client, in certificates signed by gamma's own root and by beta's.
 const CLIENT: &str = "spiffe://gamma.example/ns/shop/sa/client";
 
-/// beta's gateway, as beta's own root and as gamma's root sign it.
+/// beta's gateway, in certificates signed by beta's own root and by gamma's.
 const SERVER: &str = "spiffe://beta.example/ns/fedgate-system/sa/fedgate-gateway";
 
 const HOST: &str = "web.shop.svc.beta.example";
 
-/// alpha is a mesh; beta and gamma have controllers and roots, which is all that it takes.
+/// alpha is a mesh. beta and gamma have only controllers and roots, which is enough.
 async fn clusters(run: &RunFolder) -> Result<(Mesh, KubernetesCluster, KubernetesCluster)> {
     let (beta, gamma) =
         tokio::try_join!(KubernetesCluster::start(run, "beta"), KubernetesCluster::start(run, "gamma"))?;
@@ -41,7 +43,7 @@ async fn clusters(run: &RunFolder) -> Result<(Mesh, KubernetesCluster, Kubernete
     Ok((Mesh::start(run, "alpha", &options).await?, beta, gamma))
 }
 
-/// Installs fedgate and pairs alpha with the others.
+/// Installs fedgate in alpha and pairs alpha with the others.
 async fn federate(alpha: &mut Mesh, peers: [&mut KubernetesCluster; 2]) -> Result<()> {
     for peer in peers {
         peer.put_peer(&alpha.cluster).await?;
@@ -97,9 +99,9 @@ async fn a_client_certificate_of_gammas_name_signed_by_beta() -> Result<()> {
 async fn a_server_certificate_of_betas_name_signed_by_gamma() -> Result<()> {
     let run = run("headline-server")?;
     let (mut alpha, mut beta, mut gamma) = clusters(&run).await?;
-    // Where beta's gateway is.
+    // The address of beta's gateway.
     let address = SocketAddr::from((beta.addresses().gateway, GATEWAY_PORT));
-    // The one before it may not have let go of the address yet.
+    // The previous server may not have released the address yet.
     let server = async |root: &Authority, name: &str| {
         let certificate = root.workload(SERVER)?;
         let start = async || Backend::https_at(address, &certificate, "web", name).await.map(Some);
@@ -142,7 +144,7 @@ async fn a_server_certificate_of_betas_name_signed_by_gamma() -> Result<()> {
     Ok(())
 }
 
-/// A gateway as Istio's own documentation sets one up, with an AuthorizationPolicy for gamma alone.
+/// A gateway as in Istio's own documentation, with an AuthorizationPolicy for gamma alone.
 async fn stock_gateway(alpha: &Mesh) -> Result<Agent> {
     let labels = json!({ "istio": "stock" });
     let object = |api: &str, kind: &str, spec: serde_json::Value| json!({ "apiVersion": api, "kind": kind, "metadata": { "namespace": SHOP, "name": "stock" }, "spec": spec });
@@ -173,7 +175,7 @@ async fn stock_gateway(alpha: &Mesh) -> Result<Agent> {
         .await
 }
 
-/// beta's service as somebody writes it by hand, with the identity that its gateway has.
+/// A handwritten import of beta's service, which expects the identity of beta's gateway.
 async fn stock_import(alpha: &Mesh, address: SocketAddr) -> Result<()> {
     let object = |kind: &str, spec: serde_json::Value| {
         let metadata = json!({ "namespace": NAMESPACE, "name": HOST });

@@ -1,4 +1,4 @@
-//! The name that DKP's clusters probe, through a gateway of istiod's.
+//! The host that DKP's clusters probe, through a gateway configured by istiod.
 
 use super::fixture::{Pair, SOON, run};
 use anyhow::{Context, Result, ensure};

@@ -1,4 +1,5 @@
-//! The chart's gateway after Istio's own injection: it has what the listener needs, and passes Pod Security `restricted`.
+//! The chart's gateway after Istio's own injection has what the listener needs, and passes Pod
+//! Security `restricted`.
 
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::kubernetes::{ControlPlane, Objects, Options};
@@ -7,7 +8,7 @@ use fedgate_e2e::scenario::scenario;
 use fedgate_e2e::{chart, programs};
 use serde_json::{Value, json};
 
-/// A workload after `istioctl kube-inject`, which runs istiod's code on istiod's template.
+/// The output of `istioctl kube-inject` for a workload: it runs istiod's code on istiod's template.
 async fn injected(run: &RunFolder, workload: &Value) -> Result<Value> {
     let folder = run.path();
     let injector: Value = serde_saphyr::from_str(&std::fs::read_to_string(programs::istio_injection()?)?)?;

@@ -1,4 +1,4 @@
-//! A steady load, bounded in callers and ended with what it is beside.
+//! A steady load that runs as long as other work.
 
 use anyhow::{Result, ensure};
 use fedgate_e2e::client::plain_get;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Requests one after another, each on a connection of its own, by a few callers at once.
+/// A few concurrent callers. Each makes one request after another, each on a new connection.
 #[derive(Default)]
 pub(crate) struct Load {
     ends: Arc<AtomicBool>,
@@ -16,10 +16,10 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Runs for as long as `work` does.
+    /// Runs the load until `work` ends.
     ///
     /// # Errors
-    /// Those of `work`; when there were few requests, or one failed.
+    /// When `work` fails, when there were too few requests, or when a request failed.
     pub(crate) async fn beside<T>(
         &self,
         client: &Client,

@@ -1,4 +1,5 @@
-//! Federations of real meshes: `cargo xtask e2e istio`. Each allow has its deny.
+//! Federations of real meshes: run by `cargo xtask e2e istio`. Each test of an allowed call has one
+//! of a denied call.
 
 mod ambient;
 mod calls;

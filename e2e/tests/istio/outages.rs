@@ -1,4 +1,4 @@
-//! What goes on without the controller, without istiod, and when the gateway starts anew meanwhile.
+//! What keeps working without the controller or istiod, and when the gateway restarts meanwhile.
 
 use super::fixture::{Pair, run, set_exported};
 use anyhow::{Result, ensure};
@@ -7,7 +7,8 @@ use fedgate_e2e::manifest::Service;
 use fedgate_e2e::wait;
 use std::time::Duration;
 
-/// Envoy asks for its configuration again after up to half a minute, istio-agent for its certificate likewise.
+/// Envoy retries its configuration stream, and istio-agent its certificate, after up to half a
+/// minute.
 const RECONNECT: Duration = Duration::from_secs(120);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -19,13 +20,13 @@ async fn the_gateway_goes_on_without_the_controller() -> Result<()> {
     pair.alpha.cluster.kill_leader().await?;
     pair.wait_answers(&client).await?;
 
-    // A gateway that starts has the last table from istiod and the last roots from its volume.
+    // A restarted gateway gets the last table from istiod and the last roots from its volume.
     pair.beta.stop_gateways().await?;
     pair.wait_refused(&client).await?;
     pair.beta.start_gateway().await?;
     pair.wait_answers(&client).await?;
 
-    // What is taken back meanwhile takes effect when a controller is there again.
+    // A revocation meanwhile takes effect when a controller runs again.
     set_exported(&pair.beta, "web", false).await?;
     let answers = async || Ok(pair.call(&client).await?.status == 200);
     wait::stays("web answers", Duration::from_secs(1), answers).await?;
@@ -41,7 +42,8 @@ async fn the_gateway_goes_on_without_istiod_but_does_not_start() -> Result<()> {
     pair.beta.istiod.kill()?;
     pair.wait_answers(&client).await?;
 
-    // A new table is written, but does not get to the gateway: new Services are refused, those before go on.
+    // A new table is written but does not reach the gateway: calls to new Services are refused,
+    // calls to others go on.
     let late = Service::new("late", "http", 80, pair.backend.address()).exported();
     pair.beta.cluster.put_service(&late).await?;
     let host = late.host("beta.example");
@@ -54,13 +56,14 @@ async fn the_gateway_goes_on_without_istiod_but_does_not_start() -> Result<()> {
     wait::stays("late is refused", Duration::from_secs(1), async || Ok(ask().await?.status == 503)).await?;
     pair.wait_answers(&client).await?;
 
-    // A Pod of the gateway that starts now gets neither certificate nor listeners, so it takes no connection; the others go on.
+    // A gateway Pod that starts now gets neither certificate nor listeners, so it accepts no
+    // connections. The others go on.
     let pending = pair.beta.start_pending_gateway().await?;
     wait::stays("the new Pod is not ready", Duration::from_secs(3), async || Ok(!pending.is_ready().await)).await?;
     ensure!(tokio::net::TcpStream::connect(pending.address()).await.is_err(), "a Pod without istiod takes connections");
     pair.wait_answers(&client).await?;
 
-    // With istiod all of it is made up for.
+    // Once istiod is back, everything catches up.
     pair.beta.istiod.restart().await?;
     wait::until_true("late to answer", RECONNECT, async || Ok(ask().await?.status == 200)).await?;
     wait::until_true("the new Pod to be ready", RECONNECT, async || Ok(pending.is_ready().await)).await

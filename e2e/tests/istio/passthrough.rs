@@ -1,4 +1,5 @@
-//! TLS that goes through the gateway to the workload: the workload sees who calls, the gateway what is called.
+//! TLS passes through the gateway to the workload. The workload sees who calls; the gateway sees
+//! only what is called.
 
 use super::fixture::{SOON, run, set_exported};
 use anyhow::{Context, Result, ensure};
@@ -13,7 +14,7 @@ use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::wait;
 use serde_json::json;
 
-/// alpha and beta, peers of each other, of which beta may pass TLS through.
+/// alpha and beta as peers. beta is set up for TLS passthrough.
 async fn meshes(run: &RunFolder) -> Result<[Mesh; 2]> {
     let options = MeshOptions::default();
     let (mut alpha, mut beta) =
@@ -37,7 +38,7 @@ async fn call(client: &Client, host: &str) -> Result<Response> {
     client.call(host, 80, move |address| async move { plain_get(address, &name).await }).await
 }
 
-/// The kinds of TLS of the servers of the gateway.
+/// The TLS modes of the gateway's servers.
 async fn modes(mesh: &Mesh) -> Result<Vec<String>> {
     let key = Key::namespaced("networking.istio.io/v1", "Gateway", NAMESPACE, "fedgate-gateway");
     let gateway = mesh.cluster.objects().get(key).await?.context("there is no Gateway")?;
@@ -73,7 +74,7 @@ async fn the_workload_judges_the_caller_and_the_gateway_what_is_exported() -> Re
     })
     .await?;
 
-    // The workload's own policy, by the caller's own identity.
+    // The workload's own policy checks the caller's own identity.
     let principals = ["alpha.example/ns/shop/sa/clerk", "beta.example/ns/shop/sa/clerk"];
     let rule = json!({ "from": [{ "source": { "principals": principals } }] });
     let policy = json!({
@@ -89,7 +90,8 @@ async fn the_workload_judges_the_caller_and_the_gateway_what_is_exported() -> Re
     .await?;
     ensure!(call(&clerk, &host("web")).await?.status == 200);
 
-    // A caller of alpha's name whom beta's own CA has signed: the workload binds each root to its trust domain.
+    // A certificate with alpha's name, signed by beta's own CA: the workload binds each root to its
+    // trust domain.
     let gateway = beta.gateway_address();
     let sni = web.sni("beta.example");
     let genuine = alpha.cluster.authority().workload("spiffe://alpha.example/ns/shop/sa/clerk")?;
@@ -106,7 +108,8 @@ async fn the_workload_judges_the_caller_and_the_gateway_what_is_exported() -> Re
     ensure!(server.backend().connections() == before, "the impostor has reached the program");
     ensure!(call(&clerk, &host("web")).await?.status == 200);
 
-    // Two names, the second one of beta's own: the first is judged by the validator, and an AuthorizationPolicy takes either.
+    // Two names, the second one in beta's own trust domain: the validator checks the first, and an
+    // AuthorizationPolicy accepts either.
     let two =
         Leaf::new().uri("spiffe://alpha.example/ns/shop/sa/stranger")?.uri("spiffe://beta.example/ns/shop/sa/clerk")?;
     let two = alpha.cluster.authority().sign(&two)?;
@@ -117,7 +120,8 @@ async fn the_workload_judges_the_caller_and_the_gateway_what_is_exported() -> Re
 
     a_foreign_server_opens_nothing(&beta, &server, &genuine).await?;
 
-    // A client that does not offer the mesh's protocol gets to no chain at all, and not to the one that terminates TLS.
+    // A client that does not offer the mesh's protocol matches no filter chain, not even the one
+    // that terminates TLS.
     let answer = client::Client::new(Some(&genuine))?.get(gateway, &sni, &host("web")).await;
     ensure!(answer.is_err(), "{answer:?}");
 
@@ -131,7 +135,7 @@ async fn the_workload_judges_the_caller_and_the_gateway_what_is_exported() -> Re
     wait::until_true("its EnvoyFilter to go", SOON, async || Ok(beta.cluster.objects().get(key).await?.is_none())).await
 }
 
-/// Somebody adds a host to the gateway's port by a Gateway of their own: the filter stands in that chain as well.
+/// A foreign Gateway adds a host to the gateway's port. The filter is in that filter chain as well.
 async fn a_foreign_server_opens_nothing(
     beta: &Mesh,
     server: &Server,

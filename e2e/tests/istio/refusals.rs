@@ -1,4 +1,4 @@
-//! What the gateway refuses, each with its reason in its access log; and what the same client may do.
+//! What the gateway refuses, with the reason in its access log; and what the same client may do.
 
 use super::fixture::{Pair, SOON, run};
 use anyhow::{Context, Result};
@@ -9,7 +9,7 @@ use fedgate_e2e::istio;
 use fedgate_e2e::manifest::{Service, policy};
 use fedgate_e2e::wait;
 
-/// Who calls what, and the reason for which it is refused.
+/// A call and the reason for its refusal.
 struct Refusal<'a> {
     what: &'a str,
     caller: Option<&'a Identity>,
@@ -95,7 +95,7 @@ async fn each_refusal_has_its_reason_in_the_access_log() -> Result<()> {
     }
     assert_eq!(pair.backend.connections(), before, "a refused connection reached the back end");
 
-    // The same by sidecars: the clerk's is answered, the stranger's is not.
+    // The same through sidecars: the clerk's call is answered, the stranger's is refused.
     let import = istio::Import { host: host.clone(), port: 80, protocol: "HTTP" };
     let clerk = istio::Client::start(&pair.alpha, "clerk", std::slice::from_ref(&import)).await?;
     let stranger = istio::Client::start(&pair.alpha, "stranger", &[import]).await?;

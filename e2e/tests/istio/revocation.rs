@@ -1,4 +1,4 @@
-//! What is taken back is closed, open connections included.
+//! A revocation closes connections, including open ones.
 
 use super::fixture::{SOON, run, set_exported};
 use anyhow::Result;
@@ -14,7 +14,8 @@ use std::time::Instant;
 use tokio::io::BufReader;
 use tokio::net::TcpStream;
 
-/// From the change of an object to the close: the API server, the controller, istiod, Envoy and the filter's two seconds.
+/// From the change of an object to the close: API server, controller, istiod, Envoy, and the
+/// filter's two seconds.
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(5);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,7 +43,8 @@ async fn open_connections_are_closed(delivery: &str) -> Result<()> {
     let import = |service: &Service| Import { host: service.host("beta.example"), port: 25, protocol: "TCP" };
     let client = Client::start(&alpha, "client", &[import(&mail), import(&news)]).await?;
 
-    // A client that does not read is ended by the kernel, and every thread has the table: the workers and the main one.
+    // TCP_USER_TIMEOUT makes the kernel cut off clients that do not read. Every thread has the
+    // table: all workers and the main thread.
     let agent = beta.gateways()[0].agent();
     agent.wait_configured("/config_dump?resource=dynamic_listeners", "TCP_USER_TIMEOUT").await?;
     let count = async |name: &str| anyhow::Ok(agent.stat(name).await?.unwrap_or(0));
@@ -52,7 +54,7 @@ async fn open_connections_are_closed(delivery: &str) -> Result<()> {
     };
     wait::until_true("every thread with the table", SOON, all).await?;
 
-    // A Service that is offered no more closes its own connections and no others.
+    // Unexporting a Service closes its own connections and no others.
     let (mut to_mail, mut to_news) = (open(&client, &mail).await?, open(&client, &news).await?);
     let changed = Instant::now();
     set_exported(&beta, "mail", false).await?;
@@ -61,7 +63,7 @@ async fn open_connections_are_closed(delivery: &str) -> Result<()> {
     assert_eq!(say(&mut to_news, "NOOP").await?, "250 NOOP");
     assert!(once(&client, &mail).await.is_err(), "mail is offered no more");
 
-    // A peer that is gone has no connection left.
+    // Removing a peer closes its last connection.
     let changed = Instant::now();
     beta.cluster.remove_peer("alpha").await?;
     wait_closed(&mut to_news, LIMIT).await?;
@@ -77,7 +79,7 @@ async fn open(client: &Client, service: &Service) -> Result<BufReader<TcpStream>
     Ok(BufReader::new(TcpStream::from_std(stream)?))
 }
 
-/// A socket stays in the network that it was made in, whichever thread uses it.
+/// Returns a standard socket, which stays in its network whichever thread uses it.
 async fn greeted(address: SocketAddr) -> Result<std::net::TcpStream> {
     let (mut connection, _) = plain_greeting(address).await?;
     say(&mut connection, "HELO").await?;

@@ -1,4 +1,4 @@
-//! beta's root is replaced under load: no request fails, no connection is cut.
+//! beta's root is replaced under load: no request fails, and no connection is cut.
 
 use super::fixture::{SOON, run};
 use super::load::Load;
@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::io::BufReader;
 use tokio::net::TcpStream;
 
-/// Certificates are renewed at half of their life, some seconds more or less.
+/// Certificates are renewed after half of their lifetime, plus or minus some seconds.
 const RENEWAL: Duration = Duration::from_secs(90);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -61,14 +61,14 @@ async fn a_root_is_replaced_under_load() -> Result<()> {
     let both = old.pem() + &new.pem();
     let load = Load::default();
     let rotate = async {
-        // First everybody knows both.
+        // First, everyone trusts both roots.
         beta.istiod.replace_ca(old, &both)?;
         wait_roots(&alpha, 2).await?;
         wait_acknowledged(&beta, "alpha").await?;
-        // Then the new one signs.
+        // Then the new root signs.
         beta.istiod.replace_ca(&new, &both)?;
         wait_signed_by(&beta, "the next root of beta").await?;
-        // Then the old one is taken back.
+        // Then the old root is removed.
         beta.istiod.replace_ca(&new, &new.pem())?;
         wait_roots(&alpha, 1).await?;
         wait::stays("web answers", Duration::from_secs(2), answers).await
@@ -78,7 +78,7 @@ async fn a_root_is_replaced_under_load() -> Result<()> {
     Ok(())
 }
 
-/// Waits until the client side of alpha believes this many roots of beta.
+/// Waits until alpha's clients trust this many roots of beta.
 async fn wait_roots(alpha: &Mesh, count: usize) -> Result<()> {
     let roots = |object: &Value| {
         let map: Value = serde_json::from_str(object["data"]["bundles.json"].as_str()?).ok()?;
@@ -89,14 +89,14 @@ async fn wait_roots(alpha: &Mesh, count: usize) -> Result<()> {
     alpha.cluster.objects().wait_for(key, &what, |object| roots(object) == Some(count)).await.map(drop)
 }
 
-/// Waits until beta says that it is safe to sign with the new root.
+/// Waits until beta reports that it is safe to sign with the new root.
 async fn wait_acknowledged(beta: &Mesh, peer: &str) -> Result<()> {
     let key = Key::cluster_scoped("deckhouse.io/v1alpha1", "IstioFederation", peer);
     let acknowledged = |object: &Value| fedgate_e2e::kubernetes::condition(object, "RootsAcknowledged") == Some("True");
     beta.cluster.objects().wait_for(key, "to acknowledge both roots", acknowledged).await.map(drop)
 }
 
-/// Waits until the gateway shows a certificate that this root signed.
+/// Waits until the gateway presents a certificate signed by this root.
 async fn wait_signed_by(mesh: &Mesh, root: &str) -> Result<()> {
     let client = client::Client::new(None)?;
     wait::until_true("the gateway's certificate to be signed by the new root", RENEWAL, async || {

@@ -1,4 +1,5 @@
-//! Somebody removes what closes the gateway: it becomes a black hole and no open door, and the controller puts it right.
+//! Someone deletes the objects that protect the gateway: it becomes a black hole, never an open
+//! door, and the controller restores them.
 
 use super::fixture::{Pair, run};
 use anyhow::Result;
@@ -18,18 +19,18 @@ async fn without_its_filter_the_gateway_is_a_black_hole() -> Result<()> {
     let table = of_gateway(envoy_filter, "EnvoyFilter", "fedgate-table");
     let listener = of_gateway(envoy_filter, "EnvoyFilter", "fedgate-gateway");
 
-    // Nobody is there to put it right: the filter and its table go, and nothing passes.
+    // Without a controller nothing restores them: filter and table are gone, and nothing passes.
     pair.beta.cluster.kill_leader().await?;
     pair.beta.cluster.objects().delete(listener).await?;
     pair.wait_refused(&client).await?;
     pair.beta.cluster.objects().delete(table).await?;
     pair.wait_refused(&client).await?;
 
-    // A controller that starts puts both right.
+    // A new controller restores both.
     pair.beta.cluster.start_replica().await?;
     pair.wait_answers(&client).await?;
 
-    // One that runs does so at once, whatever goes.
+    // A running controller restores each object at once.
     for key in [
         listener,
         table,

@@ -1,4 +1,5 @@
-//! From one build to the next under load. The next build's module differs by a section that nobody reads, so that it is another file.
+//! An upgrade from one build to the next under load. The next build's module differs only by a
+//! custom section, which makes it another file.
 
 use super::fixture::{Pair, run};
 use super::load::Load;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 const TABLE: Key<'_> = Key::namespaced("networking.istio.io/v1alpha3", "EnvoyFilter", NAMESPACE, "fedgate-table");
 
-/// A custom section of WebAssembly: id 0, its size, and its name with its length.
+/// A WebAssembly custom section: ID 0, its size, and its length-prefixed name.
 const SECTION: &[u8] = b"\x00\x05\x04next";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -28,7 +29,7 @@ async fn controllers_and_gateways_are_rolled_under_load() -> Result<()> {
 
     let beta = &mut pair.beta;
     let roll = async {
-        // The controllers are rolled first: the next one comes, the old one goes.
+        // The controllers roll first: the new one starts, then the old one stops.
         beta.cluster.settings().insert("FEDGATE_FILTER_FILE".into(), next);
         let leader = beta.cluster.leader().await?;
         beta.cluster.start_replica().await?;
@@ -36,12 +37,14 @@ async fn controllers_and_gateways_are_rolled_under_load() -> Result<()> {
         let both = |object: &Value| object["binaryData"].as_object().is_some_and(|files| files.len() == 2);
         let modules = Key::namespaced("v1", "ConfigMap", NAMESPACE, "fedgate-filter");
         beta.cluster.objects().wait_for(modules, "to have both modules", both).await?;
-        // Kubernetes tells times in seconds: a Pod of the same second might have started before.
+        // Kubernetes timestamps have a resolution of one second: a Pod started in the same second
+        // might count as older.
         let second = jiff::Timestamp::now().as_second();
         let later = async || Ok(jiff::Timestamp::now().as_second() > second);
         wait::until_true("the next second", Duration::from_secs(5), later).await?;
 
-        // The gateway's Pods follow, one after another. As long as an old one is there, the table names the old module.
+        // Then the gateway's Pods roll, one by one. While an old Pod exists, the table names the
+        // old module.
         for _ in 0..2 {
             beta.start_gateway().await?;
             let named = module(&beta.cluster.objects().wait_present(TABLE).await?);
@@ -62,7 +65,7 @@ async fn controllers_and_gateways_are_rolled_under_load() -> Result<()> {
     pair.wait_answers(&client).await
 }
 
-/// The file that the table's object names; empty when it names none.
+/// The module file named in the table's object; empty if there is none.
 fn module(object: &Value) -> String {
     let text = object.to_string();
     let named = text.split_once(r#""filename":""#).and_then(|(_, rest)| rest.split_once('"'));

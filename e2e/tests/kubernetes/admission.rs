@@ -1,4 +1,5 @@
-//! What the API server refuses of the objects that operators write, and what it takes: definitions, and admission policies.
+//! Which objects of operators the API server refuses and which it accepts, by definitions and
+//! admission policies.
 
 mod before;
 mod federations;

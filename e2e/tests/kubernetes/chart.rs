@@ -1,4 +1,5 @@
-//! The chart: what it renders, that a real API server takes it, and that it installs, upgrades and uninstalls.
+//! The chart: what it renders, that a real API server accepts it, and that it installs, upgrades
+//! and uninstalls.
 
 mod admitted;
 mod combinations;

@@ -1,4 +1,5 @@
-//! Peers that claim what is another's, and objects that are no peers at all. Each is refused alone; the others never notice.
+//! Peers that claim what belongs to others, and objects that are not peers at all. Each is refused,
+//! and nothing else is affected.
 
 use crate::events::Events;
 use crate::fixture::{exported, import_objects, peer, versions, wait_condition, wait_imported, wait_not_imported};
@@ -16,13 +17,13 @@ use serde_json::{Value, json};
 const PEERS_POLICY: Key<'_> =
     Key::cluster_scoped("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding", "peers.fedgate.dev");
 
-/// alpha imports `web` of beta, which is honest, and `stock` of gamma, which can lie.
+/// alpha imports `web` from beta, which is honest, and `stock` from gamma, which can lie.
 struct Claims<'a> {
     trio: &'a Trio,
     gamma: MetadataProxy,
     web: String,
     stock: String,
-    /// beta's imports, as they were in the beginning.
+    /// The initial versions of alpha's imports from beta.
     honest: Vec<[Value; 2]>,
 }
 
@@ -47,27 +48,27 @@ impl<'a> Claims<'a> {
         Ok(document["clusterUUID"].as_str().context("a UUID")?.to_owned())
     }
 
-    /// Waits until alpha has asked gamma for a document that often again.
+    /// Waits until alpha has requested a document from gamma this many more times.
     async fn asked(&self, suffix: &str, times: usize) -> Result<()> {
         let enough = self.gamma.requests(suffix) + times;
         let what = format!("alpha to ask for {suffix}");
         wait::until_true(&what, SOON, async || Ok(self.gamma.requests(suffix) >= enough)).await
     }
 
-    /// What alpha imports of beta was not touched.
+    /// Checks that alpha's imports from beta were not written.
     async fn beta_is_untouched(&self) -> Result<()> {
         let now = versions(self.alpha(), &import_objects(&self.web)).await?;
         ensure!(now == self.honest, "beta's imports were written: {:?}, now {now:?}", self.honest);
         Ok(())
     }
 
-    /// gamma claims the UUID of this cluster.
+    /// Makes gamma claim the UUID of this cluster.
     async fn claims_uuid_of(&self, cluster: usize, reason: &str) -> Result<()> {
         let uuid = self.uuid(cluster).await?;
         self.gamma.alter_json(PUBLIC, move |document| document["clusterUUID"] = uuid.clone().into());
         wait_condition(self.alpha(), "gamma", "Accepted", ("False", reason)).await?;
         wait_not_imported(self.alpha(), &self.stock).await?;
-        // A token for that UUID would be good at the other cluster.
+        // A token for that UUID would be valid at the other cluster.
         let tokens = self.gamma.tokens().len();
         self.asked(PUBLIC, 2).await?;
         ensure!(self.gamma.tokens().len() == tokens, "gamma was sent a token for another's UUID");
@@ -77,7 +78,7 @@ impl<'a> Claims<'a> {
         wait_imported(self.alpha(), &self.stock).await
     }
 
-    /// An object that is no peer, because of its trust domain.
+    /// Applies an object that is not a peer because of its trust domain.
     async fn is_no_peer(&self, name: &str, trust_domain: &str, reason: &str) -> Result<()> {
         let gamma = &self.trio.clusters()[2];
         let ca = gamma.metadata_authority().pem();
@@ -90,7 +91,8 @@ impl<'a> Claims<'a> {
         wait_imported(self.alpha(), &self.stock).await
     }
 
-    /// What this cluster listens on is dropped from the peer's gateways and told; the peer's own one stays.
+    /// Addresses on which this cluster listens are dropped from the peer's gateways and reported.
+    /// The peer's real gateway stays.
     async fn our_addresses(&self) -> Result<()> {
         let (alpha, own) = (self.alpha(), self.alpha().addresses());
         let honest = self.trio.clusters()[2].addresses().gateway.to_string();
@@ -103,7 +105,7 @@ impl<'a> Claims<'a> {
             (own.node.to_string(), 15090),
             ("127.0.0.1".to_owned(), 15001),
             (in_services, 443),
-            // Such as the metadata endpoint's Pods.
+            // For example the metadata endpoint's Pods.
             (in_pods, 8443),
         ] {
             let announced = address.clone();
@@ -123,7 +125,7 @@ impl<'a> Claims<'a> {
         wait_imported(alpha, &self.stock).await
     }
 
-    /// A name outside of gamma's domain is dropped and told, once; what is gamma's stays.
+    /// A name outside gamma's domain is dropped and reported once. gamma's own names stay.
     async fn foreign_name(&self) -> Result<()> {
         let alpha = self.alpha();
         let good = versions(alpha, &import_objects(&self.stock)).await?;
@@ -172,7 +174,7 @@ fn what_is_anothers_cannot_be_claimed() {
         let local = claims.is_no_peer("local", "cluster.local", "ClusterLocal").await;
         let refused = local.err().context("the admission policy took cluster.local")?;
         ensure!(format!("{refused:#}").contains("cluster.local is refused"), "{refused:#}");
-        // One that was there before the policy.
+        // An object that was created before the policy.
         let alpha = claims.alpha();
         alpha.objects().delete(PEERS_POLICY).await?;
         wait::until("the policy to end", SOON, async || {

@@ -1,4 +1,4 @@
-//! The command line as an operator uses it, by kubeconfig and as a plugin of kubectl.
+//! The command line as an operator uses it, with a kubeconfig and as a kubectl plugin.
 
 use crate::fixture::{Pair, exported};
 use anyhow::{Context, Result, ensure};
@@ -16,7 +16,7 @@ fn json_of(output: &Output) -> Result<Value> {
     serde_json::from_slice(&output.stdout).with_context(|| format!("it said {errors:?}"))
 }
 
-/// The names of the lines of `fedgate check` that fail, once for each, and the exit status.
+/// The distinct names of failed lines in `fedgate check`, the exit status, and the output.
 async fn failures(cluster: &KubernetesCluster) -> Result<(Vec<String>, Option<i32>, Value)> {
     let output = cluster.fedgate(&["check", "--output", "json"]).await?;
     let report = json_of(&output)?;
@@ -29,7 +29,7 @@ async fn failures(cluster: &KubernetesCluster) -> Result<(Vec<String>, Option<i3
     Ok((names, output.status.code(), report))
 }
 
-/// Waits until these lines fail and no other, and the exit status says so.
+/// Waits until exactly these lines fail, and checks that the exit status agrees.
 async fn wait_failures(cluster: &KubernetesCluster, expected: &[&str]) -> Result<()> {
     let status = if expected.is_empty() { 0 } else { 1 };
     wait::until(&format!("fedgate check to fail in {expected:?}"), SOON, async || {
@@ -53,12 +53,12 @@ fn check_passes_on_a_healthy_pair_and_says_what_breaks() {
         alphas.loads(table);
         wait_failures(pair.alpha(), &[]).await?;
 
-        // A gateway that has not got the table.
+        // A gateway without the current table.
         alphas.loads(table - 1);
         wait_failures(pair.alpha(), &["table-loaded"]).await?;
         alphas.loads(table);
 
-        // A permission that is gone.
+        // A missing permission.
         let objects = pair.alpha().objects();
         let binding = Key::namespaced("rbac.authorization.k8s.io/v1", "RoleBinding", NAMESPACE, "fedgate-imports");
         let bound = objects.get(binding).await?.context("the imports' RoleBinding")?;
@@ -69,13 +69,13 @@ fn check_passes_on_a_healthy_pair_and_says_what_breaks() {
         objects.apply_one(&bound).await?;
         wait_failures(pair.alpha(), &[]).await?;
 
-        // A peer's gateway that nobody reaches.
+        // A peer's gateway that is unreachable.
         drop(betas);
         wait_failures(pair.alpha(), &["peer-gateway"]).await?;
         let _betas = StandInGateway::start(pair.beta()).await?;
         wait_failures(pair.alpha(), &[]).await?;
 
-        // A peer that does not know us any more.
+        // A peer that no longer knows this cluster.
         pair.beta().remove_peer("alpha").await?;
         wait_failures(pair.alpha(), &["private-metadata"]).await?;
         pair.beta().put_peer(pair.alpha()).await?;

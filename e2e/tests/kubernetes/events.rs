@@ -1,4 +1,4 @@
-//! Events, found as `kubectl describe` finds them.
+//! Reads Events as `kubectl describe` does.
 
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::kubernetes::objects::SOON;
@@ -19,7 +19,7 @@ impl<'a> Events<'a> {
         Ok(Self { cluster, uid })
     }
 
-    /// All of them.
+    /// All Events about the object.
     pub(crate) async fn list(&self) -> Result<Vec<Value>> {
         let selector = format!("involvedObject.uid={}", self.uid);
         let arguments = ["get", "events", "--all-namespaces", "--output=json", "--field-selector", &selector];
@@ -29,7 +29,7 @@ impl<'a> Events<'a> {
         Ok(list["items"].as_array().context("a list")?.clone())
     }
 
-    /// Waits until there is one of this type and reason whose message has these words.
+    /// Waits for an Event of this type and reason whose message contains these words.
     pub(crate) async fn wait_told(&self, kind: &str, reason: &str, words: &str) -> Result<()> {
         wait::until(&format!("a {kind} Event {reason} with {words:?}"), SOON, async || {
             let events = self.list().await?;
@@ -43,7 +43,7 @@ impl<'a> Events<'a> {
         .await
     }
 
-    /// How often something was told, of messages with these words.
+    /// How often an Event whose message contains these words was reported.
     pub(crate) async fn times(&self, words: &str) -> Result<u64> {
         let events = self.list().await?;
         let told =

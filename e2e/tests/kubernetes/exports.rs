@@ -1,4 +1,5 @@
-//! Who gets to see and to reach an export: its label, its owner's annotation, the administrator's policies.
+//! Who may see and reach an export, by its label, its owner's annotation and the administrator's
+//! policies.
 
 use crate::fixture::{exported, import_objects, peer, versions, wait_imported, wait_not_imported};
 use crate::table::TableObject;
@@ -12,7 +13,7 @@ use serde_json::Value;
 
 const POLICY: Key<'_> = Key::cluster_scoped("fedgate.dev/v1alpha1", "FederationPolicy", "gamma-gets-little");
 
-/// `web` of alpha, as beta and gamma see it.
+/// alpha's `web` as seen by beta and gamma.
 struct Web<'a> {
     trio: &'a Trio,
     table: TableObject<'a>,
@@ -21,7 +22,8 @@ struct Web<'a> {
 }
 
 impl Web<'_> {
-    /// Waits until all say that these peers may reach it: the table of the gateway, the documents and the imports.
+    /// Waits until the gateway's table, the documents and the imports all agree that exactly these
+    /// peers may reach it.
     async fn wait_for(&self, peers: &[&str]) -> Result<()> {
         let [_, beta, gamma] = self.trio.clusters();
         for cluster in [beta, gamma] {
@@ -37,7 +39,7 @@ impl Web<'_> {
         self.table.wait_granted(&self.service, granted).await
     }
 
-    /// Whether the importer's `IstioFederation` has it among what it fetched.
+    /// Returns true if the importer's `IstioFederation` lists it among the fetched services.
     fn is_listed(&self, object: &Value) -> bool {
         let listed = object["status"]["metadataCache"]["private"]["publicServices"].as_array();
         listed.into_iter().flatten().any(|service| service["hostname"] == self.host.as_str())
@@ -68,13 +70,14 @@ fn an_export_is_imported_by_those_that_may_reach_it_and_by_nobody_else() {
         web.wait_for(&["beta", "gamma"]).await?;
         let kept = versions(beta, &import_objects(&web.host)).await?;
 
-        // The owner narrows.
+        // The owner restricts it.
         web.put(&web.service.clone().for_peers("beta")).await?;
         web.wait_for(&["beta"]).await?;
         web.put(&web.service).await?;
         web.wait_for(&["beta", "gamma"]).await?;
 
-        // The administrator narrows: to a namespace that has no such Service, and then to this one.
+        // A policy limits gamma to Services in another namespace, then to this Service's
+        // namespace.
         let policy = |namespaces| {
             let spec = format!(r#"{{"peers": ["gamma"], "services": [{{"namespaces": ["{namespaces}"]}}]}}"#);
             manifest::policy("gamma-gets-little", &spec)
@@ -92,7 +95,7 @@ fn an_export_is_imported_by_those_that_may_reach_it_and_by_nobody_else() {
             "what concerned gamma touched beta's import"
         );
 
-        // The label goes and comes, then the Service goes.
+        // The label is removed and set again, then the Service is deleted.
         web.put(&Service { exported: false, ..web.service.clone() }).await?;
         web.wait_for(&[]).await?;
         web.put(&web.service).await?;

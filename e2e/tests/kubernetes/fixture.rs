@@ -1,4 +1,4 @@
-//! What most tests start from.
+//! Fixtures shared by most tests.
 
 use anyhow::{Context, Result};
 use fedgate_e2e::kubernetes::objects::{SOON, condition_with_reason};
@@ -9,18 +9,18 @@ use fedgate_e2e::wait;
 use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr};
 
-/// The Service `shop/NAME` of a cluster, exported.
+/// An exported Service `shop/NAME`.
 pub(crate) fn exported(name: &str) -> Service {
     let target = SocketAddr::from((Ipv4Addr::new(10, 77, 0, 5), 8080));
     Service::new(name, "http", 80, target).exported()
 }
 
-/// The objects of an import's own in the importing cluster, by its host.
+/// The keys of an import's own objects in the importing cluster, for its host.
 pub(crate) fn import_objects(host: &str) -> [Key<'_>; 2] {
     ["ServiceEntry", "DestinationRule"].map(|kind| Key::namespaced("networking.istio.io/v1", kind, NAMESPACE, host))
 }
 
-/// The EnvoyFilter that binds a host to its owner's roots, by name; others may be bound by it too.
+/// The name of the EnvoyFilter that binds a host to its owner's roots. It may bind other hosts too.
 pub(crate) async fn binding(cluster: &KubernetesCluster, host: &str) -> Result<Option<String>> {
     let kind = ("networking.istio.io/v1alpha3", "EnvoyFilter");
     let filters = cluster.objects().list(kind, Some(MESH_NAMESPACE), "").await?;
@@ -32,21 +32,21 @@ pub(crate) async fn binding(cluster: &KubernetesCluster, host: &str) -> Result<O
     Ok(filters.iter().find(binds).and_then(name))
 }
 
-/// A peer's object, by its name.
+/// The key of a peer's object.
 pub(crate) const fn peer(name: &str) -> Key<'_> {
     Key::cluster_scoped("deckhouse.io/v1alpha1", "IstioFederation", name)
 }
 
-/// A ConfigMap of fedgate's own namespace.
+/// The key of a ConfigMap in fedgate's namespace.
 pub(crate) const fn config_map(name: &str) -> Key<'_> {
     Key::namespaced("v1", "ConfigMap", NAMESPACE, name)
 }
 
-/// The gateway's table.
+/// The key of the gateway's table.
 pub(crate) const TABLE: Key<'_> =
     Key::namespaced("networking.istio.io/v1alpha3", "EnvoyFilter", NAMESPACE, "fedgate-table");
 
-/// Waits until all objects of an import are there.
+/// Waits until all objects of an import exist.
 pub(crate) async fn wait_imported(cluster: &KubernetesCluster, host: &str) -> Result<()> {
     for object in import_objects(host) {
         cluster.objects().wait_present(object).await?;
@@ -54,7 +54,7 @@ pub(crate) async fn wait_imported(cluster: &KubernetesCluster, host: &str) -> Re
     wait::until(&format!("{host} to be bound"), SOON, async || binding(cluster, host).await).await.map(drop)
 }
 
-/// Waits until no object of an import is there.
+/// Waits until no object of an import exists.
 pub(crate) async fn wait_not_imported(cluster: &KubernetesCluster, host: &str) -> Result<()> {
     for object in import_objects(host) {
         cluster.objects().wait_absent(object).await?;
@@ -63,7 +63,8 @@ pub(crate) async fn wait_not_imported(cluster: &KubernetesCluster, host: &str) -
     wait::until_true(&format!("{host} to be bound no more"), SOON, is_unbound).await
 }
 
-/// The identity and the version of objects that are there: the same as long as nobody writes them.
+/// The UIDs and resource versions of existing objects. They stay the same as long as no one writes
+/// the objects.
 pub(crate) async fn versions(cluster: &KubernetesCluster, keys: &[Key<'_>]) -> Result<Vec<[Value; 2]>> {
     let mut versions = Vec::new();
     for key in keys {
@@ -85,7 +86,7 @@ pub(crate) async fn wait_condition(
     cluster.objects().wait_for(peer(name), &what, matches).await
 }
 
-/// alpha and beta, paired, each with one controller; beta exports `web`, and alpha has imported it.
+/// alpha and beta, paired, with one controller each. beta exports `web`, and alpha has imported it.
 pub(crate) struct Pair {
     pub(crate) federation: KubernetesFederation<2>,
     /// The imported host.
@@ -97,7 +98,7 @@ impl Pair {
         Self::start_with(run, &[]).await
     }
 
-    /// With these environment variables for both controllers.
+    /// Starts both controllers with these additional environment variables.
     pub(crate) async fn start_with(run: &RunFolder, settings: &[(&str, &str)]) -> Result<Self> {
         let mut federation = KubernetesFederation::start(run, ["alpha", "beta"]).await?;
         for cluster in &mut federation.clusters {
@@ -122,7 +123,7 @@ impl Pair {
         &self.federation.clusters[0]
     }
 
-    /// The value of a metric of the controller of alpha.
+    /// The value of a metric of alpha's controller.
     pub(crate) async fn alpha_metric(&self, series: &str) -> Result<f64> {
         self.alpha().first_replica()?.metric(series).await
     }

@@ -1,4 +1,4 @@
-//! The commands of `docs/kubernetes.md`, as a reader types them.
+//! Runs the commands of `docs/kubernetes.md` as a reader types them.
 
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::kubernetes::{ControlPlane, Key, Objects, Options};
@@ -10,7 +10,7 @@ use std::process::Stdio;
 
 const GUIDE: &str = include_str!("../../../docs/kubernetes.md");
 
-/// The blocks that are commands.
+/// The blocks with commands.
 fn commands() -> String {
     GUIDE.split("```sh\n").skip(1).filter_map(|rest| rest.split_once("```")).map(|(block, _)| block).collect()
 }

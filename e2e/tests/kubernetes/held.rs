@@ -1,4 +1,4 @@
-//! A document that would take a lot away is held, and an operator releases it.
+//! A document that would remove a lot is held until an operator releases it.
 
 use crate::events::Events;
 use crate::fixture::{exported, import_objects, peer, wait_condition, wait_imported, wait_not_imported};
@@ -14,10 +14,11 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The Services of gamma.
+/// gamma's Services.
 const SERVICES: [&str; 5] = ["s1", "s2", "s3", "s4", "s5"];
 
-/// Documents as DKP makes them, without a sequence, a count or a health name, and with the first services only.
+/// A document as DKP writes it, without sequence, count and health name, and with only the first
+/// services.
 fn as_dkp(path: &str, mut reply: Reply, services: usize) -> Reply {
     if let Ok(Value::Object(mut document)) = serde_json::from_slice(&reply.body)
         && [PUBLIC, PRIVATE].contains(&path)
@@ -33,7 +34,7 @@ fn as_dkp(path: &str, mut reply: Reply, services: usize) -> Reply {
     reply
 }
 
-/// gamma as a DKP peer of alpha. The number is how many services it announces.
+/// Makes gamma a DKP peer of alpha. The number sets how many services it announces.
 async fn dkp_peer(trio: &Trio) -> Result<(MetadataProxy, Arc<AtomicUsize>)> {
     let [alpha, _, gamma] = trio.clusters();
     let (proxy, count) =
@@ -46,7 +47,7 @@ async fn dkp_peer(trio: &Trio) -> Result<(MetadataProxy, Arc<AtomicUsize>)> {
     Ok((proxy, count))
 }
 
-/// The digits by which the document that is held is accepted, once they are others than `before`.
+/// Waits for a held document other than `before`, and returns the digits that accept it.
 async fn held(alpha: &KubernetesCluster, before: &str) -> Result<String> {
     wait::until("another document to be held", SOON, async || {
         let object = wait_condition(alpha, "gamma", "Held", ("True", "HeldDocument")).await?.to_string();
@@ -83,7 +84,7 @@ fn an_operator_releases_exactly_the_document_that_is_held() {
         let text = String::from_utf8_lossy(&said.stdout).into_owned();
         ensure!(text.contains("fedgate.dev/accept-document") && text.contains(&first), "{text}");
 
-        // The digits of a document that is not announced any more release nothing.
+        // The digits of a document that is no longer announced release nothing.
         count.store(2, Ordering::Relaxed);
         let second = held(alpha, &first).await?;
         accept(alpha, &first).await?;

@@ -1,4 +1,4 @@
-//! Which table the gateway has in force, as the controller tells it.
+//! The controller reports which table is in force in the gateway.
 
 use crate::fixture::{Pair, exported, wait_condition};
 use anyhow::{Context, Result, ensure};
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 const TABLE: &str = "TableLoaded";
 
-/// The generation of the table that the cluster has.
+/// The generation of the cluster's current table.
 async fn generation(pair: &Pair) -> Result<u64> {
     let metric = pair.alpha_metric("fedgate_table_generation").await?;
     Ok(metric as u64)
@@ -23,7 +23,7 @@ fn a_gateway_that_stays_behind_is_told_and_one_that_follows_is_not() {
     scenario("loaded", async |run: &RunFolder| {
         let pair = Pair::start(run).await?;
         let alpha = pair.alpha();
-        // Nobody answers at the Pod's address.
+        // No server answers at the Pod's address.
         let unknown = wait_condition(alpha, "beta", TABLE, ("Unknown", "Unreachable")).await?;
         ensure!(unknown.to_string().contains("fedgate-gateway-1: Connection refused"), "{unknown:#}");
 
@@ -34,7 +34,7 @@ fn a_gateway_that_stays_behind_is_told_and_one_that_follows_is_not() {
         let said = alpha.fedgate(&["status"]).await?;
         ensure!(String::from_utf8_lossy(&said.stdout).contains("in force in every gateway Pod"), "{said:?}");
 
-        // Tables that are loaded soon change nothing, however many.
+        // If the gateway loads each new table soon, the status does not change.
         let audit = alpha.plane().audit();
         for name in ["one", "two", "three"] {
             let before = generation(&pair).await?;
@@ -52,7 +52,7 @@ fn a_gateway_that_stays_behind_is_told_and_one_that_follows_is_not() {
             wait::stays("no status is written", Duration::from_secs(3), async || Ok(written().is_empty())).await;
         quiet.with_context(|| format!("{:?}", written()))?;
 
-        // One that does not follow.
+        // A gateway that does not load the new table.
         let stays = generation(&pair).await?;
         alpha.objects().delete(Key::namespaced("v1", "Service", "shop", "one")).await?;
         let behind = wait_condition(alpha, "beta", TABLE, ("False", "Behind")).await?;

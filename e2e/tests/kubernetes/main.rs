@@ -1,4 +1,5 @@
-//! Tests on real Kubernetes API servers; `cargo xtask e2e kubernetes` runs them. Each allow has its deny.
+//! Tests on real Kubernetes API servers, run by `cargo xtask e2e kubernetes`. Each test of
+//! something allowed has one of something denied.
 
 mod admission;
 mod chart;

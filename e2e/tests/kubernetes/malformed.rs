@@ -1,5 +1,5 @@
-//! Objects of a wrong form, which are older than the rules or come under definitions that let everything through. Each is named
-//! where its writer looks, and everything else goes on.
+//! Malformed objects, which are older than the rules or come under definitions that accept
+//! everything. Each is reported where its author looks, and everything else goes on.
 
 use crate::events::Events;
 use crate::fixture::{
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 const DKP: &str = include_str!("dkp-istiofederation.yaml");
 
-/// Takes the admission policies away, and puts definitions in the place of ours that take objects of any form.
+/// Removes the admission policies and replaces our definitions by ones that accept any object.
 async fn allow_everything(cluster: &KubernetesCluster) -> Result<()> {
     for name in ["exports.fedgate.dev", "peers.fedgate.dev", "policies.fedgate.dev"] {
         let binding = "ValidatingAdmissionPolicyBinding";
@@ -46,7 +46,7 @@ async fn allow_everything(cluster: &KubernetesCluster) -> Result<()> {
     Ok(())
 }
 
-/// Applies an object as soon as the API server has forgotten the rules that it breaks.
+/// Applies an object once the API server no longer enforces the rules that it breaks.
 async fn put(cluster: &KubernetesCluster, object: &Value) -> Result<()> {
     let what = format!("{} to be taken", Key::of(object)?);
     wait::until(&what, SOON, async || cluster.objects().apply_one(object).await.map(Some)).await.map(drop)
@@ -57,7 +57,7 @@ fn service(name: &str, label: &str, spec: Value) -> Value {
     json!({ "apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec })
 }
 
-/// Services that must not be exported, with the reason that their Events have.
+/// Services that must not be exported, with the reason in their Events.
 fn services() -> Vec<(Value, &'static str)> {
     let ports = json!([{ "name": "http", "port": 80 }]);
     vec![
@@ -71,7 +71,7 @@ fn services() -> Vec<(Value, &'static str)> {
     ]
 }
 
-/// Objects that are no peers, by the reason of their condition.
+/// Objects that are not valid peers, with the reason in their condition.
 fn federations() -> Vec<(&'static str, Value, &'static str)> {
     let (domain, endpoint) = ("delta.example", "https://delta.example/metadata");
     vec![
@@ -88,7 +88,7 @@ fn federations() -> Vec<(&'static str, Value, &'static str)> {
     ]
 }
 
-/// Both directions of the pair still work: what comes new is imported.
+/// Checks that the pair still works in both directions: new exports are imported.
 async fn goes_on(pair: &Pair, name: &str) -> Result<()> {
     let [alpha, beta] = &pair.federation.clusters;
     let service = exported(name);
@@ -131,7 +131,8 @@ async fn bad_peers(pair: &Pair) -> Result<()> {
     goes_on(pair, "beside-bad-peers").await
 }
 
-/// A mistake in the object of a peer that is known takes nothing away, and what is new is exchanged all the same.
+/// A mistake in the object of an established peer removes nothing, and new exports are still
+/// exchanged.
 async fn established_peer(pair: &Pair) -> Result<()> {
     let alpha = pair.alpha();
     let before = versions(alpha, &import_objects(&pair.web)).await?;
@@ -156,7 +157,7 @@ async fn established_peer(pair: &Pair) -> Result<()> {
     Ok(())
 }
 
-/// A policy that nobody understands closes, to those that it is about.
+/// An invalid policy closes access for the peers that it names.
 async fn bad_policies(pair: &Pair) -> Result<()> {
     let [alpha, beta] = &pair.federation.clusters;
     let service = exported("policed");
@@ -176,11 +177,12 @@ async fn bad_policies(pair: &Pair) -> Result<()> {
     goes_on(pair, "beside-bad-policies").await
 }
 
-/// A definition that drops fields: the status is written once, and not again and again for what is missing.
+/// With a definition that drops fields, the status is written once, not again and again for the
+/// dropped fields.
 async fn dropped_fields(pair: &Pair) -> Result<()> {
     let [alpha, beta] = &pair.federation.clusters;
     alpha.objects().apply(DKP).await?;
-    // The API server drops what it doesn't know only when it takes an object, or reads it.
+    // The API server drops unknown fields only when it stores or reads an object.
     let dropped = |object: &Value| {
         object["status"]["observedGeneration"].is_null() && condition_with_reason(object, "Accepted").is_some()
     };
@@ -191,15 +193,15 @@ async fn dropped_fields(pair: &Pair) -> Result<()> {
         Ok(dropped(&object).then_some(()))
     })
     .await?;
-    // What is news is written.
+    // News is still written.
     goes_on(pair, "under-another-definition").await?;
     let listed = exported("under-another-definition").host(&beta.trust_domain());
     let private = |object: &Value| object["status"]["metadataCache"]["private"].to_string().contains(&listed);
     let object = alpha.objects().wait_for(peer("beta"), "to list what is new", private).await?;
     ensure!(dropped(&object), "the definition is in force: {object:#}");
 
-    // The API server ends all watches a while after the definition has changed. What is listed then has lost fields, so each status is
-    // written once more, and after that no more.
+    // Some time after a definition changes, the API server ends all watches. The next list lacks
+    // the dropped fields, so each status is written once more, and then never again.
     let quiet = async || {
         let audit = alpha.plane().audit();
         let of_statuses = |request: &Request| {

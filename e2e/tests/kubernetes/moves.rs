@@ -1,4 +1,4 @@
-//! A peer whose gateway moves.
+//! A peer's gateway moves.
 
 use crate::fixture::{Pair, import_objects, wait_condition};
 use anyhow::{Result, ensure};
@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 const GATEWAY_SERVICE: Key<'_> = Key::namespaced("v1", "Service", NAMESPACE, GATEWAY);
 
-/// An import of beta's in alpha, while beta's gateway moves.
+/// alpha's import from beta, while beta's gateway moves.
 struct Moving<'a> {
     alpha: &'a KubernetesCluster,
     host: &'a str,
@@ -25,7 +25,7 @@ impl<'a> Moving<'a> {
         Ok(Self { alpha, host, uid: entry["metadata"]["uid"].clone(), audit: alpha.plane().audit() })
     }
 
-    /// Waits until the import goes to these addresses, in this order.
+    /// Waits until the import has these endpoints, in this order.
     async fn wait_at(&self, resolution: &str, expected: &[(&str, u16)]) -> Result<()> {
         let expected: Value =
             expected.iter().map(|(address, port)| json!({ "address": address, "ports": { "http": port } })).collect();
@@ -40,7 +40,8 @@ impl<'a> Moving<'a> {
         Ok(())
     }
 
-    /// The entry was written over, nothing was deleted or created, and what does not depend on the gateway was left alone.
+    /// Checks that only the ServiceEntry was patched: nothing was deleted or created, and objects
+    /// that do not depend on the gateway were not written.
     fn was_only_updated(&self) -> Result<()> {
         let written = self.audit.matching(|request| request.user == CONTROLLER && request.name == self.host);
         let update = |request: &fedgate_e2e::kubernetes::Request| {
@@ -51,7 +52,7 @@ impl<'a> Moving<'a> {
     }
 }
 
-/// What this machine knows of a name, in order.
+/// The addresses that this machine resolves a name to, in order.
 #[expect(clippy::disallowed_methods, reason = "it is the machine that is asked")]
 async fn looked_up(name: &str) -> Result<Vec<String>> {
     let found: BTreeSet<_> = tokio::net::lookup_host((name, 0)).await?.map(|address| address.ip()).collect();
@@ -68,7 +69,8 @@ fn a_gateway_that_moves_is_an_update_of_the_same_import() {
         let first = beta.addresses().gateway.to_string();
         import.wait_at("STATIC", &[(&first, GATEWAY_PORT)]).await?;
 
-        // Another address, several of them, a name; of an entry with both the address counts.
+        // Another address, several addresses, then a name. If an entry has both, its address is
+        // used.
         let ingress = json!([{ "ip": "2001:db8::9" }, { "ip": "192.0.2.9", "hostname": "not-this.example" }]);
         beta.objects().put_load_balancer(NAMESPACE, GATEWAY, &ingress).await?;
         import.wait_at("STATIC", &[("192.0.2.9", GATEWAY_PORT), ("2001:db8::9", GATEWAY_PORT)]).await?;
@@ -78,12 +80,12 @@ fn a_gateway_that_moves_is_an_update_of_the_same_import() {
         let named: Vec<_> = named.iter().map(|address| (address.as_str(), GATEWAY_PORT)).collect();
         import.wait_at("STATIC", &named).await?;
 
-        // No address at all is no reason to lose the last one.
+        // Announcing no address at all does not remove the last one.
         beta.objects().put_load_balancer(NAMESPACE, GATEWAY, &json!([])).await?;
         wait_condition(alpha, "beta", "Held", ("True", "HeldDocument")).await?;
         import.wait_at("STATIC", &named).await?;
 
-        // A node port, at the nodes that run a gateway: external addresses first.
+        // A node port on the nodes that run a gateway: external addresses first.
         let node_port = json!({ "spec": { "type": "NodePort", "ports": [{ "name": "tls", "port": GATEWAY_PORT, "nodePort": 30443 }] } });
         beta.objects().patch(GATEWAY_SERVICE, &node_port).await?;
         let internal = beta.addresses().node.to_string();
@@ -95,7 +97,7 @@ fn a_gateway_that_moves_is_an_update_of_the_same_import() {
             .await?;
         import.wait_at("STATIC", &[("2001:db8::1", 30443)]).await?;
 
-        // What is configured goes before what is found.
+        // A configured address takes precedence over discovered ones.
         beta.restart_with(&[("FEDGATE_ADVERTISE", "[2001:db8::5]:443,192.0.2.5:8443")]).await?;
         import.wait_at("STATIC", &[("192.0.2.5", 8443), ("2001:db8::5", 443)]).await?;
         beta.restart_with(&[("FEDGATE_ADVERTISE", "")]).await?;

@@ -1,4 +1,4 @@
-//! Address ranges of two clusters that overlap.
+//! Two clusters with overlapping address ranges.
 
 use crate::fixture::{Pair, wait_condition, wait_imported, wait_not_imported};
 use fedgate_e2e::run_folder::RunFolder;
@@ -31,7 +31,7 @@ fn ranges_that_overlap_are_a_warning_between_networks_and_a_refusal_within_one()
         wait_condition(alpha, "beta", "Accepted", ("False", "NetworkOverlap")).await?;
         wait_not_imported(alpha, &host).await?;
 
-        // One network is no fault when the ranges are apart.
+        // Sharing a network is fine if the ranges do not overlap.
         alpha.restart_with(&[(PODS, "10.241.0.0/16")]).await?;
         wait_condition(alpha, "beta", "Accepted", ("True", "Accepted")).await?;
         wait_condition(alpha, "beta", "NetworkOverlap", ("False", "NoOverlap")).await?;

@@ -1,4 +1,4 @@
-//! Least privilege: every verb that is granted is used, and nothing else is possible.
+//! Least privilege: every granted verb is used, and nothing else is possible.
 
 use crate::fixture::{Pair, exported, import_objects};
 use anyhow::{Context, Result, ensure};
@@ -14,10 +14,11 @@ const RBAC: &str = "rbac.authorization.k8s.io/v1";
 const WASM_PLUGIN: Key<'_> = Key::namespaced("extensions.istio.io/v1alpha1", "WasmPlugin", NAMESPACE, "fedgate");
 const TABLE: Key<'_> = Key::namespaced("networking.istio.io/v1alpha3", "EnvoyFilter", NAMESPACE, "fedgate-table");
 
-/// Group, resource (with its subresource) and verb.
+/// The group, the resource (with its subresource) and the verb.
 type Grant = (String, String, String);
 
-/// Everything that the controller's roles grant, by namespace; cluster-wide under an empty one.
+/// Everything that the controller's roles grant, by namespace; cluster-wide grants have an empty
+/// namespace.
 async fn granted(objects: &Objects) -> Result<BTreeSet<(String, Grant)>> {
     let mut granted = BTreeSet::new();
     let cluster = objects.list((RBAC, "ClusterRole"), None, "").await?;
@@ -51,7 +52,7 @@ fn product(rule: &Value) -> Result<Vec<Grant>> {
     Ok(all)
 }
 
-/// How often there was an Event about two peers with one trust domain.
+/// How often an Event about two peers with the same trust domain was reported.
 async fn same_trust_domain(objects: &Objects) -> Result<u64> {
     let events = objects.list(("events.k8s.io/v1", "Event"), None, "").await?;
     let told = events.iter().filter(|event| event["reason"] == "SameTrustDomain");
@@ -72,12 +73,12 @@ fn every_verb_that_is_granted_is_used() {
         for object in import_objects(&imported) {
             alpha.objects().wait_present(object).await?;
         }
-        // A table and a trust bundle that change, and an object that somebody changed.
+        // Change a table and a trust bundle, and tamper with an object.
         alpha.put_service(&exported("stock")).await?;
         let bundle = Key::namespaced("v1", "ConfigMap", NAMESPACE, "fedgate-trust-bundle");
         alpha.objects().patch(bundle, &json!({ "data": { "bundles.json": "{}" } })).await?;
         alpha.objects().wait_for(bundle, "to be put right", |object| object["data"]["bundles.json"] != "{}").await?;
-        // The same trouble twice: its Event is counted on.
+        // The same problem twice: the Event's series is counted up.
         let beta_again = json!({
             "apiVersion": "deckhouse.io/v1alpha1", "kind": "IstioFederation", "metadata": { "name": "beta-again" },
             "spec": { "trustDomain": "beta.example", "metadataEndpoint": "https://beta.example/metadata" },
@@ -89,7 +90,7 @@ fn every_verb_that_is_granted_is_used() {
             wait::until_true("the Event", SOON, told).await?;
             let own = json!({ "spec": { "trustDomain": "delta.example" } });
             alpha.objects().patch(Key::of(&beta_again)?, &own).await?;
-            // Compiled without it, so that it is news when it comes again.
+            // Wait for a table without this peer, so that the problem is new when it returns.
             alpha.put_service(&exported("marker")).await?;
             let marker = |table: &Value| table.to_string().contains("\\\"exports\\\":3");
             alpha.objects().wait_for(TABLE, "to have the marker", marker).await?;
@@ -98,7 +99,7 @@ fn every_verb_that_is_granted_is_used() {
             alpha.objects().wait_for(TABLE, "to be without the marker", gone).await?;
         }
         alpha.objects().delete(Key::of(&beta_again)?).await?;
-        // The other delivery, and back.
+        // Switch to the other delivery, and back.
         for (delivery, comes, goes) in [("WasmPlugin", WASM_PLUGIN, TABLE), ("EnvoyFilter", TABLE, WASM_PLUGIN)] {
             let leader = alpha.leader().await?;
             alpha.stop_replica(&leader).await?;
@@ -114,7 +115,7 @@ fn every_verb_that_is_granted_is_used() {
                     .await?;
             }
         }
-        // A peer that goes.
+        // Remove a peer.
         alpha.remove_peer("beta").await?;
         for object in import_objects(&imported) {
             alpha.objects().wait_absent(object).await?;
@@ -124,7 +125,8 @@ fn every_verb_that_is_granted_is_used() {
         let requests = audit.matching(|request| request.user == CONTROLLER);
         let refused: Vec<_> = requests.iter().filter(|request| request.status == 403).collect();
         ensure!(refused.is_empty(), "{refused:#?}");
-        // What only an uninstallation deletes. It may not look everywhere, and looks where the controller writes.
+        // Only an uninstallation deletes some objects. It may not search everywhere, so it looks
+        // where the controller writes.
         let leader = alpha.leader().await?;
         alpha.stop_replica(&leader).await?;
         let kubeconfig = alpha.settings()["KUBECONFIG"].clone();
@@ -145,7 +147,8 @@ fn every_verb_that_is_granted_is_used() {
                 })
             })
             .collect();
-        // An API server that lets a name be applied asks for the right to create it; the audit log calls the request a patch.
+        // To create an object by server-side apply, a user needs the verb create, but the audit log
+        // has the request as a patch.
         let unused: Vec<_> = unused.into_iter().filter(|(_, (_, _, verb))| verb != "create").collect();
         ensure!(unused.is_empty(), "granted and never used: {unused:#?}");
         Ok(())
@@ -170,7 +173,7 @@ fn other_secrets_and_other_namespaces_are_refused() {
         let web = Key::namespaced("networking.istio.io/v1", "ServiceEntry", SHOP, "x");
         refused(controller.get(web).await.map(drop))?;
         refused(controller.patch(BETA, &json!({ "spec": { "trustDomain": "evil.example" } })).await.map(drop))?;
-        // Its own is readable, as it must be.
+        // Its own Secret is readable, as it must be.
         let own = controller.get(Key::namespaced("v1", "Secret", NAMESPACE, "fedgate-identity")).await?;
         ensure!(own.is_some());
         Ok(())

@@ -1,4 +1,4 @@
-//! What is killed comes back, and nothing flickers meanwhile.
+//! Killed programs recover, and nothing flickers meanwhile.
 
 use crate::events::Events;
 use crate::fixture::{Pair, exported, import_objects, peer};
@@ -12,11 +12,11 @@ use fedgate_e2e::wait;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
-/// A lost leader is replaced within so long.
+/// How long it may take to replace a lost leader.
 const TAKEOVER: Duration = Duration::from_secs(15);
 
 impl Pair {
-    /// Exports one more Service in beta, and waits until alpha has imported it.
+    /// Exports another Service in beta, and waits until alpha has imported it.
     async fn import_another(&self, name: &str) -> Result<()> {
         let service: Service = exported(name);
         self.beta().put_service(&service).await?;
@@ -31,7 +31,7 @@ impl Pair {
         Ok(self.alpha().objects().wait_present(key).await?["metadata"]["uid"].clone())
     }
 
-    /// Nothing of the imports was deleted since then.
+    /// Checks that the controller has deleted nothing since the audit started.
     fn nothing_was_deleted(&self, audit: &fedgate_e2e::kubernetes::AuditLog) -> Result<()> {
         let deleted = audit.matching(|request| request.user == CONTROLLER && request.verb == "delete");
         ensure!(deleted.is_empty(), "{deleted:#?}");
@@ -47,7 +47,7 @@ fn a_killed_api_server_and_a_compacted_etcd_are_survived() {
         let uid = pair.uid(import_objects(&entry)[0]).await?;
         let audit = pair.alpha().plane().audit();
         pair.alpha_mut().plane_mut().kill_api_server()?;
-        // The controller goes on: peers are answered from memory.
+        // The controller keeps running.
         let leader = &pair.alpha_mut().replicas()[0];
         leader.get("/healthz").await?;
         pair.alpha().plane().compact().await?;
@@ -65,7 +65,7 @@ fn a_killed_leader_is_replaced_and_every_replica_answers_peers() {
         pair.alpha_mut().start_replica().await?;
         let first = pair.alpha().leader().await?;
         let uid = pair.uid(import_objects(&pair.web)[0]).await?;
-        // In the middle of writing: many imports at once.
+        // Kill the leader while it is writing many imports.
         for number in 0..30 {
             pair.beta().put_service(&exported(&format!("many-{number}"))).await?;
         }
@@ -86,7 +86,7 @@ fn a_killed_leader_is_replaced_and_every_replica_answers_peers() {
         ensure!(pair.uid(import_objects(&pair.web)[0]).await? == uid, "the import is the same object");
         pair.nothing_was_deleted(&audit)?;
 
-        // A leader that is stopped gives the Lease back, and the next one need not wait.
+        // A stopped leader releases the Lease, so the next leader does not wait.
         pair.alpha_mut().start_replica().await?;
         let stopped = Instant::now();
         let status = pair.alpha_mut().stop_replica(&second).await?;
@@ -107,7 +107,8 @@ fn a_secret_that_is_gone_is_told_and_made_with_the_uuid_of_before() {
         ensure!(before["metadata"]["annotations"]["fedgate.dev/replaced-at"].is_null(), "{before}");
         pair.alpha().objects().delete(secret).await?;
         pair.alpha().objects().wait_absent(secret).await?;
-        // A leader that runs tells it, goes on with what it has, and makes nothing.
+        // A running leader reports the loss, goes on with the identity in memory, and does not
+        // write a new one.
         let arguments = ["get", "events", "--namespace", NAMESPACE, "--output=json"];
         wait::until_true("the Event", SOON, async || {
             let events = String::from_utf8(pair.alpha().kubectl(&arguments).await?.stdout)?;
@@ -127,7 +128,7 @@ fn a_secret_that_is_gone_is_told_and_made_with_the_uuid_of_before() {
         ensure!(after["metadata"]["annotations"]["fedgate.dev/replaced-at"].is_string(), "{after}");
         let events = String::from_utf8(pair.alpha().kubectl(&arguments).await?.stdout)?;
         ensure!(events.contains("IdentityReplaced"), "{events}");
-        // The peer tells it too, and the two go on.
+        // The peer reports the new key too, and both go on.
         Events::of(pair.beta(), peer("alpha")).await?.wait_told("Warning", "KeyChanged", "key for tokens").await?;
         pair.import_another("after-the-loss").await
     });

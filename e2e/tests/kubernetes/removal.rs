@@ -1,4 +1,4 @@
-//! A peer that is removed.
+//! A peer is removed.
 
 use crate::fixture::{
     TABLE, config_map, exported, import_objects, peer, versions, wait_condition, wait_imported, wait_not_imported,
@@ -15,7 +15,7 @@ use serde_json::Value;
 
 const BUNDLE: &str = "fedgate-trust-bundle";
 
-/// Waits until the gateway believes roots of exactly these trust domains.
+/// Waits until the gateway trusts roots of exactly these trust domains.
 async fn wait_trusted(cluster: &KubernetesCluster, expected: &[&str]) -> Result<()> {
     let trusted = |object: &Value| {
         let bundles: Value = serde_json::from_str(object["data"]["bundles.json"].as_str()?).ok()?;
@@ -56,7 +56,7 @@ fn a_removed_peer_leaves_nothing_behind_and_touches_nobody_else() {
         ensure!(versions(alpha, &of_beta).await? == before, "what is beta's was written");
         let table_object = alpha.objects().wait_present(TABLE).await?["metadata"]["uid"].clone();
 
-        // It may come back, and the table is written over.
+        // The peer may return; the table is overwritten.
         alpha.put_peer(gamma).await?;
         wait_imported(alpha, &stock).await?;
         wait_trusted(alpha, &["beta.example", "gamma.example"]).await?;

@@ -1,4 +1,4 @@
-//! etcd is restored from a backup while the controllers run.
+//! etcd is restored from a backup while the controllers are running.
 
 use crate::fixture::{Pair, TABLE, exported, peer, wait_condition, wait_imported, wait_not_imported};
 use anyhow::{Context, Result, ensure};
@@ -14,10 +14,11 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// Within so long after the API server is ready again both replicas publish what it says.
+/// How long after the API server is ready again both replicas may take to publish the restored
+/// state.
 const BOUND: Duration = Duration::from_secs(60);
 
-/// The header of the table in the cluster: `generation`, `exports`, `peers`.
+/// The header of the cluster's table: `generation`, `exports`, `peers`.
 async fn table(pair: &Pair) -> Result<[u64; 3]> {
     let table = pair.alpha().objects().wait_present(TABLE).await?.to_string();
     let number = |field: &str| {
@@ -39,7 +40,7 @@ async fn wait_table(pair: &Pair, deadline: Duration, newer_than: u64, rows: [u64
     .await
 }
 
-/// Waits until each replica of alpha publishes these roots.
+/// Waits until each of alpha's replicas publishes these roots.
 async fn wait_published(pair: &mut Pair, deadline: Duration, wanted: &str) -> Result<()> {
     let ca = reqwest::Certificate::from_pem(pair.alpha().metadata_authority().pem().as_bytes())?;
     let client = reqwest::Client::builder().tls_certs_only([ca]).timeout(Duration::from_secs(5)).build()?;
@@ -72,11 +73,12 @@ fn after_a_restore_of_etcd_all_replicas_publish_what_the_restored_cluster_says()
             pair.alpha().put_service(service).await?;
             wait_imported(pair.beta(), &service.host(&domain)).await?;
         }
-        // The health name is one of the exports.
+        // The health name counts as an export.
         let before = wait_table(&pair, SOON, 0, [3, 2]).await?;
         pair.alpha_mut().plane_mut().back_up(run).await?;
 
-        // What will be lost: an export, a Service that is exported no more, a peer that is deleted, another root.
+        // Changes that the restore undoes: a new export, a deleted Service, a deleted peer, another
+        // root.
         pair.alpha().put_service(&lost).await?;
         pair.alpha().objects().delete(Key::namespaced("v1", "Service", SHOP, "taken-back")).await?;
         pair.alpha().objects().delete(peer("ghost")).await?;
@@ -108,7 +110,7 @@ fn after_a_restore_of_etcd_all_replicas_publish_what_the_restored_cluster_says()
     });
 }
 
-/// The certificates in PEM, in no order.
+/// The set of certificates in a PEM text.
 fn roots(pem: &str) -> BTreeSet<String> {
     let blocks = pem.split("-----END CERTIFICATE-----");
     let body = |block: &str| {

@@ -1,4 +1,4 @@
-//! The rig itself: what the other tests take for granted.
+//! The test rig itself: what the other tests rely on.
 
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::kubernetes::objects::SOON;
@@ -120,7 +120,7 @@ async fn version(objects: &Objects) -> Result<String> {
     Ok(object["metadata"]["resourceVersion"].as_str().context("a resource version")?.to_owned())
 }
 
-/// Watches for a second, from a resource version on.
+/// Watches for one second, starting at a resource version.
 async fn watch_from(plane: &ControlPlane, version: &str) -> Result<()> {
     let events = get(plane, &format!("watch=1&timeoutSeconds=1&resourceVersion={version}")).await?;
     ensure!(!events.contains(r#""type":"ERROR""#), "the watch ended with {events}");
@@ -139,7 +139,7 @@ async fn get(plane: &ControlPlane, query: &str) -> Result<String> {
     Ok(plane.client().request_text(axum::http::Request::get(path).body(Vec::new())?).await?)
 }
 
-/// The test runs itself once more as the run that is killed.
+/// The test starts itself again as the run to be killed.
 #[test]
 fn nothing_is_left_of_a_run_that_is_killed() {
     const INNER: &str = "FEDGATE_E2E_INNER";
@@ -150,7 +150,7 @@ fn nothing_is_left_of_a_run_that_is_killed() {
     scenario("killed", async |run: &RunFolder| {
         let file = run.path().join("pids");
         let mut inner = tokio::process::Command::new(std::env::current_exe()?);
-        // Its folder is in this one's, since nobody is left to remove it.
+        // Its folder is inside this run's folder, because the killed run cannot remove it.
         let inner = inner.args(["--exact", NAME]).env(INNER, &file).env("CARGO_TARGET_DIR", run.path());
         let mut inner = inner.stdout(Stdio::null()).kill_on_drop(true).spawn()?;
         let pids = wait::until("the inner run's processes", SOON, async || {
@@ -166,7 +166,7 @@ fn nothing_is_left_of_a_run_that_is_killed() {
     });
 }
 
-/// Starts a control plane, writes its process ids to a file, and waits to be killed.
+/// Starts a control plane, writes its process IDs to a file, and waits to be killed.
 async fn hold_a_control_plane(run: &RunFolder, file: &Path) -> Result<()> {
     let plane = ControlPlane::start(run, "alpha", Options::default()).await?;
     let [etcd, api_server] = plane.process_ids()?;

@@ -1,4 +1,5 @@
-//! The filter's module on its way to the gateway: by a ConfigMap, and named by the table when every Pod has it.
+//! How the filter's module gets to the gateway: in a ConfigMap. The table names it once every Pod
+//! has it.
 
 use crate::fixture::{TABLE, config_map};
 use anyhow::{Context, Result, ensure};
@@ -16,7 +17,7 @@ const MODULES: Key<'_> = config_map("fedgate-filter");
 const OLD: &[u8] = b"\0asm\x01\0\0\0";
 const NEW: &[u8] = b"\0asm\x01\0\0\0\0\x01\x01";
 
-/// The files of the ConfigMap.
+/// The files in the ConfigMap.
 fn files(modules: &Value) -> Vec<String> {
     modules["binaryData"].as_object().into_iter().flatten().map(|(file, _)| file.clone()).collect()
 }
@@ -41,7 +42,7 @@ async fn put_pod(cluster: &KubernetesCluster, name: &str, started: jiff::Timesta
 }
 
 async fn kill_pod(cluster: &KubernetesCluster, name: &str) -> Result<()> {
-    // What runs nowhere has no kubelet that would say that it has ended.
+    // Without a kubelet nothing confirms that the Pod has ended, so delete it by force.
     let arguments = ["delete", "pod", name, "--namespace", NAMESPACE, "--grace-period=0", "--force"];
     let deleted = cluster.kubectl(&arguments).await?;
     ensure!(deleted.status.success(), "{deleted:?}");
@@ -66,14 +67,14 @@ fn an_upgrade_names_the_new_module_when_every_pod_has_it() {
             first["metadata"]["annotations"]["fedgate.dev/added"].as_str().is_some_and(|added| added.contains(old))
         );
 
-        // Somebody changes it, and somebody deletes it.
+        // The ConfigMap is changed, then deleted.
         alpha.objects().patch(MODULES, &json!({ "binaryData": { old: "AGFzbQ==", "x": "eA==" } })).await?;
         let as_before = |now: &Value| now["binaryData"] == first["binaryData"];
         alpha.objects().wait_for(MODULES, "to be put right", as_before).await?;
         alpha.objects().delete(MODULES).await?;
         alpha.objects().wait_for(MODULES, "to be there again", as_before).await?;
 
-        // Two Pods that have it. The one of the installation says nothing of its start.
+        // Two Pods that have it. The installation's own Pod does not report when it started.
         let now = jiff::Timestamp::now();
         put_pod(&alpha, "fedgate-gateway-1", now).await?;
         put_pod(&alpha, "fedgate-gateway-2", now).await?;
@@ -82,14 +83,14 @@ fn an_upgrade_names_the_new_module_when_every_pod_has_it() {
         let both = alpha.objects().wait_for(MODULES, "to have both", |modules| files(modules).len() == 2).await?;
         let new = files(&both).into_iter().find(|file| file != old).context("the new one")?;
         held_back(&alpha, "fedgate-gateway-1, fedgate-gateway-2").await?;
-        // The settings decide how the table is delivered, and not which module it names.
+        // Settings change the delivery of the table, not the module that it names.
         wait_names(&alpha, TABLE, old).await?;
         alpha.restart_with(&[("FEDGATE_DELIVERY", "WasmPlugin")]).await?;
         wait_names(&alpha, WASM_PLUGIN, old).await?;
         alpha.restart_with(&[("FEDGATE_DELIVERY", "")]).await?;
         wait_names(&alpha, TABLE, old).await?;
 
-        // One goes, one is replaced: the other still holds it back.
+        // One Pod is deleted and replaced. The other still holds the new module back.
         kill_pod(&alpha, "fedgate-gateway-2").await?;
         let later = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(2);
         put_pod(&alpha, "fedgate-gateway-3", later).await?;
@@ -104,7 +105,7 @@ fn an_upgrade_names_the_new_module_when_every_pod_has_it() {
             .wait_for(MODULES, "to have the new one alone", |modules| files(modules) == [new.clone()])
             .await?;
 
-        // And back: it has started long ago by then.
+        // Downgrade: by now this Pod counts as started long ago.
         put_pod(&alpha, "fedgate-gateway-3", now).await?;
         let downgraded = alpha.write_filter("old", OLD)?.display().to_string();
         alpha.restart_with(&[("FEDGATE_FILTER_FILE", &downgraded)]).await?;
@@ -113,7 +114,7 @@ fn an_upgrade_names_the_new_module_when_every_pod_has_it() {
         kill_pod(&alpha, "fedgate-gateway-3").await?;
         wait_names(&alpha, TABLE, old).await?;
 
-        // A module that the operator brings needs no ConfigMap.
+        // If the operator provides the module, no ConfigMap is needed.
         alpha.restart_with(&[("FEDGATE_FILTER_MODULE", "file:///opt/filter.wasm")]).await?;
         let own = |table: &Value| table.to_string().contains("\"/opt/filter.wasm\"");
         alpha.objects().wait_for(TABLE, "to name the operator's", own).await?;
@@ -133,7 +134,7 @@ fn pods_are_told_of_changed_config_maps_once() {
         alpha.start_replica().await?;
         let first = told(&alpha, "fedgate-gateway-1", "").await?;
 
-        // A Pod that starts is told once, and nobody else is.
+        // A new Pod is notified once, and no other Pod is.
         put_pod(&alpha, "fedgate-gateway-2", jiff::Timestamp::now()).await?;
         ensure!(told(&alpha, "fedgate-gateway-2", "").await? == first);
         let audit = alpha.plane().audit();
@@ -144,7 +145,7 @@ fn pods_are_told_of_changed_config_maps_once() {
         let quiet = wait::stays("no Pod is told", Duration::from_secs(4), async || Ok(patches().is_empty())).await;
         quiet.with_context(|| format!("{:?}", patches()))?;
 
-        // Another root: another bundle.
+        // Another root changes the trust bundle.
         let root = fedgate_e2e::authority::Authority::root("another root of alpha")?;
         install::mesh_root_certificate(&objects, &root.pem()).await?;
         let second = told(&alpha, "fedgate-gateway-1", &first).await?;
@@ -164,7 +165,7 @@ fn pods_are_told_of_changed_config_maps_once() {
     });
 }
 
-/// Waits until a Pod was told something else than `before`, and returns that.
+/// Waits until a Pod's notification differs from `before`, and returns it.
 async fn told(cluster: &KubernetesCluster, pod: &str, before: &str) -> Result<String> {
     let annotation = |pod: &Value| pod["metadata"]["annotations"]["fedgate.dev/bundle"].as_str().map(str::to_owned);
     let news = |pod: &Value| annotation(pod).is_some_and(|hash| hash != before);
@@ -172,7 +173,7 @@ async fn told(cluster: &KubernetesCluster, pod: &str, before: &str) -> Result<St
     annotation(&pod).context("the annotation")
 }
 
-/// Waits for the Event that names the Pods that are waited for.
+/// Waits for the Event that names the Pods being waited for.
 async fn held_back(cluster: &KubernetesCluster, pods: &str) -> Result<()> {
     wait::until(&format!("an Event that names {pods}"), SOON, async || {
         let events = cluster.objects().list(("events.k8s.io/v1", "Event"), None, "").await?;
@@ -191,7 +192,7 @@ fn two_real_modules_fit_into_the_config_map() {
         let mut alpha = KubernetesCluster::start(run, "alpha").await?;
         let real = fedgate_e2e::programs::filter()?;
         let bytes = std::fs::read(real)?;
-        // A custom section, which means nothing, makes it another module.
+        // An extra custom section makes it another module with the same behaviour.
         let other = alpha.write_filter("other", &[&bytes[..], b"\0\x02\x01x"].concat())?.display().to_string();
         alpha.settings().insert("FEDGATE_FILTER_FILE".into(), real.display().to_string());
         alpha.start_replica().await?;

@@ -1,4 +1,4 @@
-//! What the table in the gateway's object says, as `fedgate table FILE` reads it.
+//! The table in the gateway's object, as `fedgate table FILE` reads it.
 
 use crate::fixture::TABLE;
 use anyhow::{Context, Result, ensure};
@@ -9,14 +9,14 @@ use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::wait;
 use serde_json::Value;
 
-/// The table of a cluster.
+/// A cluster's table.
 pub(crate) struct TableObject<'a> {
     pub(crate) run: &'a RunFolder,
     pub(crate) cluster: &'a KubernetesCluster,
 }
 
 impl TableObject<'_> {
-    /// The table as JSON.
+    /// Reads the table as JSON.
     pub(crate) async fn read(&self) -> Result<Value> {
         let object = self.cluster.objects().get(TABLE).await?.context("there is no table")?;
         let file = self.run.path().join(format!("{}-table.json", self.cluster.name()));
@@ -27,14 +27,15 @@ impl TableObject<'_> {
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 
-    /// The names of the peers that have a row.
+    /// The names of the peers in the table.
     pub(crate) async fn peers(&self) -> Result<Vec<String>> {
         let table = self.read().await?;
         let rows = table["peers"].as_array().context("peers")?;
         Ok(rows.iter().filter_map(|row| row["name"].as_str()).map(str::to_owned).collect())
     }
 
-    /// Waits until a Service's first port is granted to these and nobody else; `None`: until it has no row.
+    /// Waits until a Service's first port is granted to exactly these peers; `None` means that it
+    /// has no row.
     pub(crate) async fn wait_granted(&self, service: &Service, expected: Option<&[&str]>) -> Result<()> {
         let sni = service.sni(&self.cluster.trust_domain());
         wait::until(&format!("the table to grant {sni} to {expected:?}"), SOON, async || {

@@ -1,4 +1,4 @@
-//! A thousand Services labelled at once.
+//! A thousand Services get the label at once.
 
 use crate::fixture::{Pair, exported};
 use anyhow::ensure;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const SERVICES: usize = 1000;
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// What the controller wrote, the Lease apart, by resource.
+/// The controller's writes by resource, without the Lease.
 fn writes(audit: &AuditLog) -> BTreeMap<String, usize> {
     let mut writes = BTreeMap::new();
     for request in audit.writes_by(CONTROLLER) {
@@ -55,9 +55,10 @@ fn a_thousand_services_that_are_labelled_at_once_are_imported_with_one_write_for
         for resource in ["serviceentries", "destinationrules"] {
             ensure!(importer[resource] == SERVICES, "one write for each object: {importer:?}");
         }
-        // What binds them is in sixteen objects, which grow in steps.
+        // Sixteen objects bind the imports. They grow in steps.
         ensure!(importer["envoyfilters"] < SERVICES / 2, "{importer:?}");
-        // The table, what is published and what is known follow in steps, however many Services there are.
+        // The table, the published document and the state grow in steps, however many Services
+        // there are.
         let steps: usize = exporter.values().sum();
         ensure!(steps < SERVICES / 2, "{exporter:?}");
         ensure!(!in_alpha.writes_by(CONTROLLER).iter().any(|request| request.verb == "delete"));

@@ -1,4 +1,4 @@
-//! Three clusters.
+//! A federation of three clusters.
 
 use crate::fixture::wait_imported;
 use anyhow::Result;
@@ -7,7 +7,7 @@ use fedgate_e2e::manifest::Service;
 use fedgate_e2e::metadata_proxy::MetadataProxy;
 use fedgate_e2e::run_folder::RunFolder;
 
-/// alpha, beta and gamma, each the peer of both others, with one controller each.
+/// alpha, beta and gamma, all peers of each other, with one controller each.
 pub(crate) struct Trio(KubernetesFederation<3>);
 
 impl Trio {
@@ -22,7 +22,8 @@ impl Trio {
         &self.0.clusters
     }
 
-    /// Exports a Service in beta and another one in gamma, and waits until alpha has imported both, which are returned as hosts.
+    /// Exports one Service in beta and one in gamma, waits until alpha has imported both, and
+    /// returns their hosts.
     pub(crate) async fn export_to_alpha(&self, web: &Service, stock: &Service) -> Result<[String; 2]> {
         let [alpha, beta, gamma] = self.clusters();
         beta.put_service(web).await?;
@@ -34,7 +35,7 @@ impl Trio {
         Ok(hosts)
     }
 
-    /// From now on alpha hears gamma through a proxy, which can be made to lie.
+    /// From now on, alpha talks to gamma through a proxy that can lie.
     pub(crate) async fn let_gamma_lie(&self) -> Result<MetadataProxy> {
         let [alpha, _, gamma] = self.clusters();
         let proxy = MetadataProxy::in_front_of_kubernetes(gamma).await?;

@@ -1,4 +1,5 @@
-//! `fedgate uninstall`: all that is ours goes, and nothing else; a controller that runs does not bring it back.
+//! `fedgate uninstall` deletes everything that fedgate wrote and nothing else. A running controller
+//! does not write it again.
 
 use crate::fixture::{Pair, config_map, import_objects, versions};
 use anyhow::{Context, Result, ensure};
@@ -36,7 +37,7 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// Objects that look like ours, and are others'.
+/// Applies objects that look like fedgate's but belong to others.
 async fn put_foreign(cluster: &KubernetesCluster) -> Result<Vec<Value>> {
     let labels = json!({ "fedgate.dev/owner": "another-fedgate", "app.kubernetes.io/managed-by": "fedgate" });
     let entry = json!({
@@ -74,7 +75,7 @@ fn all_that_is_ours_goes_and_nothing_else() {
         );
         ensure!(ours(pair.alpha()).await? == there, "nothing was deleted");
 
-        // While the controller runs.
+        // While the controller is running.
         let done = pair.alpha().fedgate(&["uninstall"]).await?;
         ensure!(done.status.success() && text(&done).contains("a controller runs"), "{}", text(&done));
         ensure!(text(&done).contains(&format!("{} objects deleted", there.len())), "{}", text(&done));
@@ -89,13 +90,13 @@ fn all_that_is_ours_goes_and_nothing_else() {
         let controller = pair.alpha().first_replica()?.name().to_owned();
         pair.alpha_mut().stop_replica(&controller).await?;
 
-        // A second run has nothing to do, and writes nothing.
+        // A second run has nothing to do and writes nothing.
         let audit = pair.alpha().plane().audit();
         let again = pair.alpha().fedgate(&["uninstall"]).await?;
         ensure!(again.status.success() && text(&again).contains("nothing of fedgate's is left"), "{}", text(&again));
         ensure!(audit.writes_by("admin").is_empty(), "{:?}", audit.writes_by("admin"));
 
-        // The Lease runs out, and a controller that is started writes all of it again.
+        // The Lease expires, and a new controller writes everything again.
         pair.alpha_mut().start_replica().await?;
         pair.wait_imported().await?;
         wait::until_true("all objects", Duration::from_secs(30), async || {
@@ -105,7 +106,7 @@ fn all_that_is_ours_goes_and_nothing_else() {
         let controller = pair.alpha().leader().await?;
         pair.alpha_mut().stop_replica(&controller).await?;
 
-        // What cannot be deleted is named, and what a further try needs stays.
+        // An object that cannot be deleted is named, and what another attempt needs stays.
         let alpha = pair.alpha();
         let [_, rule] = import_objects(&pair.web);
         let held = |finalizers: &[&str]| json!({ "metadata": { "finalizers": finalizers } });

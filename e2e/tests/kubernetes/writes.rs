@@ -1,4 +1,5 @@
-//! What is written: nothing that is so already, everything that somebody changed, and nothing that is somebody else's.
+//! The controller writes only what differs, restores what others changed, and leaves alone what
+//! belongs to others.
 
 use crate::fixture::{Pair, binding, import_objects};
 use anyhow::{Context, Result, ensure};
@@ -10,13 +11,13 @@ use fedgate_e2e::wait;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Several polls of each peer, and several renewals of the Lease.
+/// Long enough for several polls of each peer and several renewals of the Lease.
 const STEADY: Duration = Duration::from_secs(8);
 
 const BETA: Key<'_> = Key::cluster_scoped("deckhouse.io/v1alpha1", "IstioFederation", "beta");
 const TABLE: Key<'_> = Key::namespaced("networking.istio.io/v1alpha3", "EnvoyFilter", NAMESPACE, "fedgate-table");
 
-/// What the controller tried to write, the Lease apart, which has to be renewed.
+/// What the controller tried to write, without the Lease, which it must renew.
 fn writes(audit: &AuditLog) -> Vec<String> {
     let writes = audit.writes_by(CONTROLLER).into_iter().filter(|request| request.resource != "leases");
     writes
@@ -35,7 +36,7 @@ fn nothing_is_written_in_a_steady_state_nor_by_a_second_run() {
         let mut pair = Pair::start(run).await?;
         let private = |object: &Value| condition(object, "PrivateMetadataExchangeReady") == Some("True");
         pair.alpha().objects().wait_for(BETA, "to have exchanged metadata", private).await?;
-        // It is known that nobody knows which table the gateway has.
+        // It is recorded that the gateway's table is unknown.
         crate::fixture::wait_condition(pair.alpha(), "beta", "TableLoaded", ("Unknown", "Unreachable")).await?;
         wait::until_true("the writes to end", Duration::from_secs(20), async || {
             let audit = pair.alpha().plane().audit();
@@ -46,7 +47,7 @@ fn nothing_is_written_in_a_steady_state_nor_by_a_second_run() {
         let audit = pair.alpha().plane().audit();
         nothing_is_written(&audit).await?;
 
-        // Its twin: when something is to be written, the same look sees it.
+        // The counterpart: the same check notices a write.
         let other = crate::fixture::exported("other");
         pair.beta().put_service(&other).await?;
         let host = other.host(&pair.beta().trust_domain());
@@ -78,7 +79,7 @@ fn what_somebody_changed_is_put_right() {
         let [entry, rule] = import_objects(&pair.web);
         let binding = binding(pair.alpha(), &pair.web).await?.context("web is not bound")?;
         let filter = Key::namespaced("networking.istio.io/v1alpha3", "EnvoyFilter", MESH_NAMESPACE, &binding);
-        // A field of ours with another value, and one that stands beside ours.
+        // Change one of fedgate's own fields, and add one that it does not set.
         for (key, changed) in [
             (entry, json!({ "resolution": "DNS", "addresses": ["10.9.9.9"] })),
             (rule, json!({ "exportTo": ["nowhere"], "trafficPolicy": { "tls": { "mode": "DISABLE", "sni": "x" } } })),
@@ -114,7 +115,7 @@ fn what_is_somebody_elses_is_left_alone_and_reported() {
         let bystander = objects.apply_one(&stale).await?;
 
         pair.beta().put_service(&theirs).await?;
-        // The import's other objects come, and so does what was there before.
+        // The import's other objects appear, and the existing import stays.
         objects.wait_present(rule).await?;
         let bound = async || binding(pair.alpha(), &host).await;
         wait::until("the host to be bound", SOON, bound).await?;
@@ -129,11 +130,11 @@ fn what_is_somebody_elses_is_left_alone_and_reported() {
         let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
         ensure!(objects.get(entry).await?.is_some_and(|object| version(&object) == version(&before)), "untouched");
 
-        // Its owner takes it away, and ours comes.
+        // The owner deletes it, and fedgate's own appears.
         objects.delete(entry).await?;
         objects.wait_for(entry, "to be ours", |object| object["spec"]["hosts"][0] == host.as_str()).await?;
 
-        // What was removed with the Service is ours and nothing else.
+        // Deleting the Service removes only fedgate's objects.
         pair.beta().objects().delete(Key::namespaced("v1", "Service", "shop", "theirs")).await?;
         for object in [entry, rule] {
             objects.wait_absent(object).await?;
@@ -167,7 +168,7 @@ fn an_imported_host_of_somebody_elses_entry_is_reported_and_nothing_freezes() {
         })
         .await?;
 
-        // Everything else goes on, and what is there already stays as it is.
+        // Everything else goes on, and existing objects stay as they are.
         let other = crate::fixture::exported("other");
         pair.beta().put_service(&other).await?;
         crate::fixture::wait_imported(pair.alpha(), &other.host(&pair.beta().trust_domain())).await?;

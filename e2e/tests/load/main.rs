@@ -1,5 +1,5 @@
-//! What the controller costs on a real API server; `cargo xtask bench kubernetes` runs it, alone on the machine. The numbers are in
-//! `docs/cost.md`.
+//! What the controller costs on a real API server. Run by `cargo xtask bench kubernetes`, alone on
+//! the machine. The numbers are in `docs/cost.md`.
 
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::kubernetes::{
@@ -25,16 +25,16 @@ fn entry(host: &str) -> Key<'_> {
 
 async fn imports(objects: &Objects) -> Result<usize> {
     let entries = objects.list(("networking.istio.io/v1", "ServiceEntry"), Some(NAMESPACE), "").await?;
-    // The gateway has some too, which are no peer's.
+    // The gateway has ServiceEntries as well, which belong to no peer.
     Ok(entries.iter().filter(|entry| entry["metadata"]["annotations"]["fedgate.dev/peer"].is_string()).count())
 }
 
-/// Writes of the controller, the Lease apart.
+/// The number of the controller's writes, without the Lease.
 fn writes(audit: &AuditLog) -> usize {
     audit.writes_by(CONTROLLER).into_iter().filter(|request| request.resource != "leases").count()
 }
 
-/// From a label in beta to the import in alpha, while alpha asks 100 other peers once a second.
+/// From the label in beta to the import in alpha, while alpha polls 100 other peers once a second.
 #[test]
 fn from_label_to_import_beside_a_hundred_idle_peers() {
     const SAMPLES: usize = 100;
@@ -54,7 +54,7 @@ fn from_label_to_import_beside_a_hundred_idle_peers() {
         for sample in 0..SAMPLES {
             let service = exported(&format!("sample-{sample}"));
             let host = service.host(&beta.trust_domain());
-            // Not in step with the polls.
+            // A random delay, so that samples are not in step with the polls.
             tokio::time::sleep(Duration::from_millis(fastrand::u64(0..1000))).await;
             beta.objects().apply_one(&labelled(&service)?).await?;
             let began = Instant::now();
@@ -74,7 +74,7 @@ fn from_label_to_import_beside_a_hundred_idle_peers() {
     });
 }
 
-/// The Service alone, without its EndpointSlice.
+/// The Service's object, without its EndpointSlice.
 fn labelled(service: &Service) -> Result<serde_json::Value> {
     let port = service.ports.first().context("a port")?;
     Ok(serde_json::json!({
@@ -85,7 +85,7 @@ fn labelled(service: &Service) -> Result<serde_json::Value> {
     }))
 }
 
-/// 500 peers with 100 Services each: memory, and what it takes when nothing changes.
+/// 500 peers with 100 Services each: memory, and the cost when nothing changes.
 #[test]
 fn five_hundred_peers_with_a_hundred_services_each() {
     let peers = number("LOAD_PEERS", 500);

@@ -1,4 +1,4 @@
-//! What a machine gives is shared out, and nobody takes what is not there.
+//! Limited resources of a machine are shared, and never exceeded.
 
 use crate::fixture::Pair;
 use anyhow::{Context, Result, ensure};
@@ -14,7 +14,7 @@ use fedgate_e2e::wait;
 use std::net::{SocketAddr, TcpStream};
 use tokio::task::JoinSet;
 
-/// A site whose processes may all open 256 files, and strangers that open more connections than that.
+/// All processes of a site may open 256 files each, and strangers open more connections than that.
 #[test]
 fn strangers_end_no_gateway_of_a_site_with_few_descriptors() {
     scenario("few-descriptors", async |run: &RunFolder| {
@@ -32,7 +32,8 @@ fn strangers_end_no_gateway_of_a_site_with_few_descriptors() {
     });
 }
 
-/// Only the gateway's Envoy has few descriptors, which the controller cannot know before it sees that Envoy run.
+/// Only the gateway's Envoy has few descriptors. The controller cannot know that before the Envoy
+/// runs.
 #[test]
 fn an_envoy_with_few_descriptors_of_its_own_survives_a_flood_from_its_first_start_on() {
     scenario("first-start", async |run: &RunFolder| {
@@ -52,7 +53,8 @@ fn an_envoy_with_few_descriptors_of_its_own_survives_a_flood_from_its_first_star
     });
 }
 
-/// The limit is that of the Envoy that runs: one that has enough takes them all, and one that is started with less does not.
+/// The limit is that of the running Envoy: one with enough descriptors accepts all connections, a
+/// restarted one with fewer does not.
 #[test]
 fn the_limit_follows_the_envoy_that_runs() {
     scenario("seen-descriptors", async |run: &RunFolder| {
@@ -73,12 +75,12 @@ fn the_limit_follows_the_envoy_that_runs() {
     });
 }
 
-/// How many connections a flood has: more than 256 files are enough for.
+/// The number of connections in a flood: more than 256 files allow.
 const FLOOD: usize = 150;
-/// How many a flood of strangers has, who prove nothing and are forwarded nowhere.
+/// The number of connections from strangers, who present no certificate and are not forwarded.
 const STRANGERS: usize = 300;
 
-/// A peer that opens many connections at once, each of which the gateway forwards.
+/// A peer that opens many connections at once. The gateway forwards each of them.
 struct Flood {
     gateway: SocketAddr,
     client: Client,
@@ -91,7 +93,8 @@ impl Flood {
         Ok(Self { gateway: to.gateway_address(), client, sni: service.sni() })
     }
 
-    /// From the moment when the gateway listens; those that are greeted are held.
+    /// Starts as soon as the gateway listens. Returns the connections that were greeted, still
+    /// open.
     async fn start(&self) -> Result<Vec<Connection>> {
         let listens = async || Ok(TcpStream::connect(self.gateway).is_ok());
         wait::until_true("the gateway to listen", 3 * SOON, listens).await?;
@@ -104,7 +107,7 @@ impl Flood {
     }
 }
 
-/// How many connections the gateway's Envoy takes.
+/// The number of connections that the gateway's Envoy accepts.
 async fn limit(cluster: &Cluster) -> Result<u64> {
     let runtime: serde_json::Value = serde_json::from_str(&cluster.gateway()?.ask("/runtime").await?)?;
     let limit = &runtime["entries"]["overload.global_downstream_max_connections"]["final_value"];
@@ -116,7 +119,8 @@ async fn refused_beyond(cluster: &Cluster, connections: u64) -> Result<()> {
     wait::until_true(&what, SOON, async || Ok(limit(cluster).await? == connections)).await
 }
 
-/// beta's gateway takes no more than it can, and works once the strangers are gone.
+/// Checks that beta's gateway accepts no more connections than it can handle, and works once the
+/// strangers are gone.
 async fn survives(pair: &mut Pair) -> Result<()> {
     pair.web.wait_callable_from(pair.alpha()).await?;
     let gateway = pair.beta().gateway_address();
@@ -128,7 +132,8 @@ async fn survives(pair: &mut Pair) -> Result<()> {
     pair.federation.clusters[1].gateway_process()?.check()
 }
 
-/// beta announces more than alpha has ports for; gamma comes later and gets what it needs.
+/// beta announces more services than alpha has ports for. gamma joins later and gets the port that
+/// it needs.
 #[test]
 fn one_peer_does_not_take_all_ports() {
     scenario("port-shares", async |run: &RunFolder| {

@@ -1,4 +1,4 @@
-//! The controller may be down, killed, or started again: gateways go on with what they have.
+//! The controller may be stopped, killed or restarted: gateways go on with what they have.
 
 use crate::fixture::Pair;
 use anyhow::{Context, ensure};
@@ -26,7 +26,8 @@ fn gateways_restart_without_a_controller() {
     });
 }
 
-/// A restart begins from `state/`: with the peers out of reach, nothing changes, and no connection is cut.
+/// A restarted controller starts from `state/`. With the peers out of reach nothing changes, and no
+/// connection is cut.
 #[test]
 fn a_restarted_controller_knows_what_it_knew() {
     scenario("controller-restart", async |run: &RunFolder| {
@@ -35,7 +36,7 @@ fn a_restarted_controller_knows_what_it_knew() {
         let web = pair.alpha().wait_import(&pair.web.name()).await?;
         let (mut connection, _) = plain_greeting(egress).await?;
         let [alpha, beta] = &mut pair.federation.clusters;
-        // alpha cannot ask beta, beta cannot ask alpha.
+        // alpha cannot fetch from beta, nor beta from alpha.
         beta.kill_controller()?;
         alpha.kill_controller()?;
         alpha.start_controller().await?;
@@ -49,7 +50,7 @@ fn a_restarted_controller_knows_what_it_knew() {
     });
 }
 
-/// SIGTERM ends it within seconds, and by itself.
+/// On SIGTERM it exits by itself within seconds.
 #[test]
 fn it_shuts_down_cleanly() {
     scenario("controller-stops", async |run: &RunFolder| {
@@ -61,7 +62,7 @@ fn it_shuts_down_cleanly() {
     });
 }
 
-/// Killed in the middle of its writing, again and again: what is half written is never read, and it starts from what is
+/// Killed repeatedly while it writes: half-written files are never read, and it starts from what is
 /// left.
 #[test]
 fn killed_while_it_writes_it_starts_again() {
@@ -72,13 +73,13 @@ fn killed_while_it_writes_it_starts_again() {
             for change in 0..3 {
                 pair.mail.apply(beta, |service| service.for_peers(&format!("alpha,none-{round}-{change}")))?;
             }
-            // From one millisecond to the next there is more or less written.
+            // Each millisecond more or less is written.
             tokio::time::sleep(Duration::from_millis(round * 7)).await;
             beta.kill_controller()?;
             beta.start_controller().await?;
             pair.web.call_from(pair.alpha()).await.with_context(|| format!("round {round}"))?;
         }
-        // What a kill leaves behind besides: a file that is half a file.
+        // A kill can also leave an incomplete file behind.
         let [_, beta] = &mut pair.federation.clusters;
         beta.kill_controller()?;
         for file in files_below(&beta.folder().join("state"))? {
@@ -90,7 +91,7 @@ fn killed_while_it_writes_it_starts_again() {
     });
 }
 
-/// Its own folder is the operator's: a change is picked up at once, without a poll.
+/// Changes in the operator's own folder are picked up at once, not at the next poll.
 #[test]
 fn changes_of_the_folder_are_picked_up_at_once() {
     scenario("watch", async |run: &RunFolder| {

@@ -1,4 +1,4 @@
-//! The client's side: whom the egress believes, and what it does when a gateway is gone.
+//! The client's side: whom the egress trusts, and what it does when a gateway is gone.
 
 use crate::fixture::Pair;
 use anyhow::ensure;
@@ -11,8 +11,9 @@ use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
 use fedgate_e2e::{deployed::Deployed, ports};
 
-/// Whoever sits at beta's gateway address must be beta: a certificate of another trust domain, though by a root that alpha
-/// trusts for that one, is refused, and so is beta's name by another root.
+/// The server at beta's gateway address must be beta. The egress refuses a certificate of another
+/// trust domain, even from a root that alpha trusts for that domain. It also refuses beta's name
+/// from another root.
 #[test]
 fn the_server_must_be_of_the_peers_trust_domain() {
     scenario("server-identity", async |run: &RunFolder| {
@@ -37,7 +38,7 @@ fn the_server_must_be_of_the_peers_trust_domain() {
             let _gateway = StockGateway::start_in_place(address, run, &roots, &files, impostor.address()).await?;
             ensure!(plain_get(egress, "web").await.is_err(), "{what}: the egress believed it");
         }
-        // The same gateway with beta's own certificate is beta.
+        // The same gateway is accepted with beta's own certificate.
         let files = beta.authority().workload(&beta.spiffe_id("gateway"))?.write(run.path(), "impostor")?;
         let _gateway = StockGateway::start_in_place(address, run, &roots, &files, impostor.address()).await?;
         ensure!(plain_get(egress, "web").await?.status == 200);
@@ -45,7 +46,7 @@ fn the_server_must_be_of_the_peers_trust_domain() {
     });
 }
 
-/// Of two gateway addresses one is dead: calls go through all the same.
+/// Of two gateway addresses one is dead, and calls still go through.
 #[test]
 fn a_dead_gateway_address_is_passed_over() {
     scenario("dead-gateway", async |run: &RunFolder| {
@@ -63,7 +64,7 @@ fn a_dead_gateway_address_is_passed_over() {
     });
 }
 
-/// A program has its port in its configuration.
+/// Ports stay the same, because programs have them in their configuration.
 #[test]
 fn ports_stay_over_restarts_and_changes() {
     scenario("ports", async |run: &RunFolder| {
@@ -72,7 +73,7 @@ fn ports_stay_over_restarts_and_changes() {
         let before = (pair.alpha().wait_import(&web).await?, pair.alpha().wait_import(&mail).await?);
         ensure!(before.0 != before.1);
 
-        // Others come, one goes and comes back.
+        // Other services are added, and one is removed and returns.
         let [alpha, beta] = &mut pair.federation.clusters;
         let mut more = Vec::new();
         for number in 0..5 {

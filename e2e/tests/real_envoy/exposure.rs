@@ -1,4 +1,4 @@
-//! Nothing is reachable that is not exported and granted to that peer.
+//! Only what is exported and granted to a peer is reachable.
 
 use crate::fixture::Gateway;
 use anyhow::ensure;
@@ -7,7 +7,7 @@ use fedgate_e2e::manifest::{EXPORT_LABEL, Service};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
 
-/// The server name decides before the handshake: what is not exported is not even a name.
+/// The SNI decides before the handshake: a name that is not exported gets no handshake.
 #[test]
 fn only_exported_names_get_a_handshake() {
     scenario("names", async |run: &RunFolder| {
@@ -39,7 +39,7 @@ fn only_exported_names_get_a_handshake() {
     });
 }
 
-/// The label must be there and empty; its owner takes it away and gives it again.
+/// The label must exist with an empty value. Its owner removes it and sets it again.
 #[test]
 fn the_label_decides_what_is_exported() {
     scenario("label", async |run: &RunFolder| {
@@ -59,7 +59,7 @@ fn the_label_decides_what_is_exported() {
     });
 }
 
-/// The owner's annotation and the administrator's policy must both agree.
+/// The owner's annotation and the administrator's policy must both allow a peer.
 #[test]
 fn a_grant_is_for_the_named_peers_only() {
     scenario("grant", async |run: &RunFolder| {
@@ -75,7 +75,8 @@ fn a_grant_is_for_the_named_peers_only() {
         ensure!(entry.peer.as_deref() == Some("gamma"), "{entry:?}");
         web.call(alpha, beta).await?;
 
-        // The policy allows what the owner does not: still refused. And it takes alpha's away.
+        // A policy allows gamma, which the owner does not: still refused. Another policy limits
+        // alpha to other Services.
         beta.put_policy("gamma-may", r#"{"peers": ["gamma"]}"#)?;
         beta.put_policy("alpha-catalog", r#"{"peers": ["alpha"], "services": [{"namespaces": ["catalog"]}]}"#)?;
         web.wait_refused(alpha, beta).await?;
@@ -87,7 +88,7 @@ fn a_grant_is_for_the_named_peers_only() {
     });
 }
 
-/// One gateway, many services: each client gets the one that it asked for.
+/// One gateway, many services: each client gets the service that it requested.
 #[test]
 fn each_name_leads_to_its_own_back_end() {
     scenario("routes", async |run: &RunFolder| {

@@ -1,4 +1,4 @@
-//! What most tests start from.
+//! Fixtures shared by most tests.
 
 use anyhow::Result;
 use fedgate_e2e::client::Client;
@@ -9,13 +9,14 @@ use fedgate_e2e::manifest::Service;
 use fedgate_e2e::metadata_proxy::MetadataProxy;
 use fedgate_e2e::run_folder::RunFolder;
 
-/// alpha and gamma are callers, with nothing but a controller; beta has a gateway, and exports `web` to both.
+/// alpha and gamma are callers with only a controller. beta has a gateway and exports `web` to
+/// both.
 pub(crate) struct Gateway {
     pub(crate) federation: Federation<3>,
     pub(crate) web: Deployed,
-    /// A workload of alpha.
+    /// A client with the certificate of a workload in alpha.
     pub(crate) alpha_client: Client,
-    /// A workload of gamma.
+    /// A client with the certificate of a workload in gamma.
     pub(crate) gamma_client: Client,
 }
 
@@ -48,18 +49,19 @@ impl Gateway {
     }
 }
 
-/// All three complete: alpha imports `web` from beta, which is honest, and `stock` from gamma, whose documents go through a proxy.
+/// Three complete clusters. alpha imports `web` from beta, which is honest, and `stock` from gamma,
+/// whose documents pass through a proxy.
 pub(crate) struct Liar {
     pub(crate) federation: Federation<3>,
-    /// beta's.
+    /// In beta.
     pub(crate) web: Deployed,
-    /// gamma's.
+    /// In gamma.
     pub(crate) stock: Deployed,
     pub(crate) gamma: MetadataProxy,
 }
 
 impl Liar {
-    /// Started, after `prepare` has changed alpha's settings.
+    /// Starts everything, after `prepare` has changed alpha's settings.
     pub(crate) async fn start(run: &RunFolder, prepare: impl FnOnce(&mut Settings)) -> Result<Self> {
         let mut federation = Federation::new(run, ["alpha", "beta", "gamma"])?;
         let [alpha, beta, gamma] = &mut federation.clusters;
@@ -83,7 +85,8 @@ impl Liar {
     }
 }
 
-/// alpha and beta complete; beta exports `web` and `mail`, and alpha has imported them.
+/// alpha and beta are complete clusters. beta exports `web` and `mail`, and alpha has imported
+/// them.
 pub(crate) struct Pair {
     pub(crate) federation: Federation<2>,
     pub(crate) web: Deployed,
@@ -91,7 +94,7 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    /// Started, after `prepare` has changed what it likes.
+    /// Starts everything, after `prepare` has changed the clusters.
     pub(crate) async fn start(
         run: &RunFolder,
         prepare: impl FnOnce(&mut Cluster, &mut Cluster) -> Result<()>,
@@ -104,7 +107,7 @@ impl Pair {
         Ok(pair)
     }
 
-    /// The same without the Envoys.
+    /// Like [`Self::start`], without the Envoys.
     pub(crate) async fn with_controllers(
         run: &RunFolder,
         prepare: impl FnOnce(&mut Cluster, &mut Cluster) -> Result<()>,

@@ -1,4 +1,4 @@
-//! A peer that announces as its gateway what this site listens on itself.
+//! A peer announces one of this site's own listeners as its gateway.
 
 use crate::fixture::Liar;
 use anyhow::{Result, ensure};
@@ -12,7 +12,8 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 
-/// More than an egress with three imports needs, and few enough that an egress that calls itself ends at once.
+/// More than an egress with three imports needs, but few enough that an egress that calls itself
+/// soon runs out.
 const DESCRIPTORS: u64 = 1_000;
 
 impl Liar {
@@ -20,7 +21,7 @@ impl Liar {
         self.gamma.alter_json(PRIVATE, move |document| document["ingressGateways"] = gateways.clone().into());
     }
 
-    /// alpha refuses what gamma announces, by name, and everything else goes on.
+    /// Checks that alpha refuses gamma's announcement by name and everything else goes on.
     async fn refused(&mut self, what: &str, gateways: Vec<Value>) -> Result<()> {
         let stock = self.stock.name();
         self.announce(gateways);
@@ -50,7 +51,7 @@ fn named(name: &str, port: u16) -> Value {
     json!({ "address": name, "port": port })
 }
 
-/// The probe would connect to the egress, and the egress to itself, without end.
+/// Otherwise the probe would connect to the egress, and the egress to itself, without end.
 #[test]
 fn no_port_of_our_own_is_a_gateway_of_a_peer() {
     scenario("own-listeners", async |run: &RunFolder| {
@@ -74,7 +75,7 @@ fn no_port_of_our_own_is_a_gateway_of_a_peer() {
     });
 }
 
-/// One that is good is enough.
+/// One good gateway is enough.
 #[test]
 fn a_peers_good_gateway_stays_beside_one_that_is_ours() {
     scenario("own-and-good", async |run: &RunFolder| {
@@ -89,7 +90,7 @@ fn a_peers_good_gateway_stays_beside_one_that_is_ours() {
     });
 }
 
-/// The controller looks it up, with the dot that ends a complete name or without.
+/// The controller resolves the name, with or without the trailing dot.
 #[test]
 fn a_gateway_may_be_a_name() {
     scenario("named-gateway", async |run: &RunFolder| {

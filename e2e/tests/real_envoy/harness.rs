@@ -1,4 +1,4 @@
-//! The harness itself: what the other tests take for granted.
+//! The test harness itself: what the other tests rely on.
 
 use anyhow::{Context, ensure};
 use fedgate_e2e::authority::{Authority, Leaf};
@@ -16,7 +16,8 @@ const ALPHA: &str = "spiffe://alpha.example/ns/shop/sa/cart";
 const GAMMA: &str = "spiffe://gamma.example/ns/shop/sa/cart";
 const SNI: &str = "outbound_.80_._.web.shop.svc.beta.example";
 
-/// It is the attack that fedgate exists for: with all roots in one list, any peer can be any other.
+/// This is the attack that fedgate exists for: with all roots in one list, any peer can pose as any
+/// other.
 #[test]
 fn a_stock_gateway_believes_an_impostor() {
     scenario("stock", async |run: &RunFolder| {
@@ -35,7 +36,8 @@ fn a_stock_gateway_believes_an_impostor() {
     });
 }
 
-/// Nothing may be left behind, however a run ends. The test runs itself once more as the run that is killed.
+/// No process may be left behind, however a run ends. The test starts itself again as the run to be
+/// killed.
 #[test]
 fn processes_end_with_the_run_even_when_it_is_killed() {
     const INNER: &str = "FEDGATE_E2E_INNER";
@@ -60,7 +62,7 @@ fn processes_end_with_the_run_even_when_it_is_killed() {
     });
 }
 
-/// Starts a process, writes its id to a file, and waits to be killed.
+/// Starts a process, writes its ID to a file, and waits to be killed.
 fn hold_a_process(pid_file: &Path) -> ! {
     let sleep = Process::start("sleep", Path::new("sleep"), &["600".as_ref()], &pid_file.with_extension("log"));
     let _process = sleep.inspect(|sleep| std::fs::write(pid_file, format!("{}\n", sleep.id())).unwrap());

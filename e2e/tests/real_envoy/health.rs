@@ -1,4 +1,4 @@
-//! The name that DKP's clusters probe: the gateway itself answers, to peers and to nobody else.
+//! The host that DKP's clusters probe: the gateway itself answers, and only to peers.
 
 use crate::fixture::Gateway;
 use anyhow::{Context, Result, ensure};
@@ -10,7 +10,7 @@ use fedgate_e2e::scenario::scenario;
 use fedgate_e2e::wait;
 use std::time::Duration;
 
-/// The name of a cluster whose UUID its public document says.
+/// The cluster's health host, as its table has it.
 async fn health_host(cluster: &Cluster) -> Result<String> {
     let output = cluster.fedgate(&["table", "--output", "json"]).await?;
     let table: serde_json::Value = serde_json::from_slice(&output.stdout)?;
@@ -24,7 +24,7 @@ async fn health_host(cluster: &Cluster) -> Result<String> {
 fn a_peer_is_answered_and_a_stranger_is_not() {
     scenario("health", async |run: &RunFolder| {
         let mut gateway = Gateway::start(run).await?;
-        // Also where a policy allows nothing else, and with the controller down.
+        // It also answers if a policy allows nothing else and the controller is down.
         gateway.beta().put_policy("nothing", r#"{"services": [{"namespaces": ["nowhere"]}]}"#)?;
         gateway.web.wait_refused(&gateway.alpha_client, gateway.beta()).await?;
         let host = health_host(gateway.beta()).await?;
@@ -57,7 +57,7 @@ fn a_peer_is_answered_and_a_stranger_is_not() {
     });
 }
 
-/// What a peer of ours makes of it: no import, and its probe asks for it.
+/// A fedgate peer does not import it, and `explain` says that peers probe it.
 #[test]
 fn a_peer_of_ours_probes_it_and_does_not_import_it() {
     scenario("health-peer", async |run: &RunFolder| {

@@ -1,4 +1,4 @@
-//! An identity is accepted only from a root of its own trust domain, and only when it is one.
+//! An identity is accepted only if it is valid and its root belongs to its trust domain.
 
 use crate::fixture::Gateway;
 use anyhow::{Context, Result, ensure};
@@ -8,12 +8,12 @@ use fedgate_e2e::envoy::access_log::Entry;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
 
-/// What is to become of a client.
+/// What happens to a client.
 enum Fate {
     Allowed,
-    /// Refused by the filter, for this reason.
+    /// Refused by the filter with this reason.
     Refused(&'static str),
-    /// Refused in the handshake.
+    /// Refused during the handshake.
     NoHandshake,
 }
 

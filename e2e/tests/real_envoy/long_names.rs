@@ -1,4 +1,4 @@
-//! Names at the limit of what Envoy takes as a server name (255 bytes).
+//! Names at Envoy's limit for an SNI (255 bytes).
 
 use anyhow::ensure;
 use fedgate_e2e::cluster::Cluster;
@@ -8,9 +8,9 @@ use fedgate_e2e::manifest::Service;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
 
-/// The longest label of a name.
+/// The maximum length of a label.
 const LABEL: usize = 63;
-/// What Envoy takes.
+/// The maximum length that Envoy accepts.
 const LONGEST: usize = 255;
 
 #[test]
@@ -42,7 +42,7 @@ fn a_server_name_of_255_bytes_gets_through_and_one_of_256_is_refused_by_name() {
     });
 }
 
-/// Labels with dots between them, of this many bytes together.
+/// Labels joined by dots, of this many bytes in total.
 fn labels(bytes: usize) -> String {
     let all: Vec<u8> = (1..=bytes).map(|place| if place % (LABEL - 3) == 0 { b'.' } else { b'l' }).collect();
     String::from_utf8_lossy(&all).into_owned()

@@ -1,4 +1,5 @@
-//! Tests on real Envoys and real controllers; `cargo xtask e2e` runs them. Each allow has its deny.
+//! Tests on real Envoys and real controllers, run by `cargo xtask e2e`. Each test of something
+//! allowed has one of something denied.
 
 mod capacity;
 mod controller;

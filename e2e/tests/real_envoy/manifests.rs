@@ -1,4 +1,5 @@
-//! One bad file is one file's matter: it is named with its reason, the others go on, and no connection notices.
+//! A bad file affects only itself: it is reported with its reason, the other files stay in force,
+//! and no connection is cut.
 
 use crate::fixture::Gateway;
 use anyhow::{Context, ensure};
@@ -10,10 +11,10 @@ use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
 use fedgate_e2e::wait;
 
-/// The last file by name, so that of two objects with one name it has the second.
+/// This file sorts last, so of two objects with the same name it has the second.
 const FILE: &str = "zz-broken.yaml";
 
-/// What is wrong, and the word that it is reported with.
+/// The broken content, and the reason word that is reported.
 const BROKEN: [(&str, &str); 8] = [
     ("kind: Service\nmetadata: [", "unreadable"),
     ("\u{0}\u{1}\u{2}", "unreadable"),
@@ -72,7 +73,7 @@ fn a_broken_manifest_is_reported_and_the_rest_goes_on() {
     });
 }
 
-/// What a broken file said when it was last good goes on being in force: a typing error is no revocation.
+/// The last good content of a broken file stays in force: a typing error is not a revocation.
 #[test]
 fn a_broken_file_keeps_what_it_said_last() {
     scenario("last-good", async |run: &RunFolder| {
@@ -82,7 +83,7 @@ fn a_broken_file_keeps_what_it_said_last() {
         beta.put_manifest(&gateway.web.service.file(), &good.replace("ports:", "ports: ["))?;
         beta.wait_finding("unreadable").await?;
         gateway.web.call(&gateway.alpha_client, beta).await?;
-        // Taking the file away is one.
+        // Deleting the file is a revocation.
         beta.remove_manifest(&gateway.web.service.file())?;
         gateway.web.wait_refused(&gateway.alpha_client, beta).await?;
         beta.put_manifest(&gateway.web.service.file(), &good)?;

@@ -1,4 +1,4 @@
-//! What a peer says is checked, bounded, and never wipes what is known good.
+//! A peer's documents are checked and bounded, and never wipe what is known to be good.
 
 use crate::fixture::{Liar, Pair};
 use anyhow::{Result, bail, ensure};
@@ -13,22 +13,22 @@ use fedgate_e2e::wait;
 use std::time::Duration;
 
 impl Liar {
-    /// Waits until alpha has asked gamma for a document that often again.
+    /// Waits until alpha has requested a document from gamma this many more times.
     async fn asked(&self, suffix: &str, times: usize) -> Result<()> {
         let enough = self.gamma.requests(suffix) + times;
         let what = format!("alpha to ask for {suffix}");
-        // Failures in a row make alpha ask less often: after three of them it waits for some seconds.
+        // Consecutive failures slow down alpha's polling: after three it waits for several seconds.
         wait::until_true(&what, 4 * SOON, async || Ok(self.gamma.requests(suffix) >= enough)).await
     }
 
-    /// Whatever gamma did, both peers' services are reachable as before.
+    /// Checks that both peers' services are still reachable, whatever gamma did.
     async fn all_is_well(&self) -> Result<()> {
         self.web.call_from(self.alpha()).await?;
         self.stock.call_from(self.alpha()).await.map(drop)
     }
 }
 
-/// Names of others, of nobody, and of no form: each is dropped and reported, the good one stays.
+/// Names of other clusters and malformed names are dropped and reported. The good name stays.
 #[test]
 fn a_foreign_name_is_dropped_and_the_rest_stays() {
     scenario("foreign-names", async |run: &RunFolder| {
@@ -53,7 +53,7 @@ fn a_foreign_name_is_dropped_and_the_rest_stays() {
     });
 }
 
-/// Documents that say nothing, or nonsense, or too much, or nothing at all.
+/// Documents that are empty, invalid, too large, or missing.
 #[test]
 fn no_document_wipes_what_is_known() {
     scenario("documents", async |run: &RunFolder| {
@@ -66,12 +66,12 @@ fn no_document_wipes_what_is_known() {
                 if let Err(error) = liar.all_is_well().await {
                     bail!("{what} as {suffix}: {error:#}");
                 }
-                // Failures in a row make alpha ask less often.
+                // A success in between: consecutive failures slow down alpha's polling.
                 liar.gamma.alter(|_, truth| truth);
                 liar.asked(PRIVATE, 1).await?;
             }
         }
-        // Not an error to a fault: when gamma is sane again, what is new is taken.
+        // The counterpart: once gamma is sane again, its new export is imported.
         liar.gamma.alter(|_, reply| reply);
         let gamma = &liar.federation.clusters[2];
         let mut more = Deployed::http(gamma, "more").await?;
@@ -98,7 +98,7 @@ fn bad_replies() -> Vec<(&'static str, Reply)> {
     ]
 }
 
-/// A document from before is not believed, however well it was signed then.
+/// An old document is not accepted, although its signature was valid.
 #[test]
 fn a_replayed_document_changes_nothing() {
     scenario("replay", async |run: &RunFolder| {
@@ -123,7 +123,7 @@ fn a_replayed_document_changes_nothing() {
     });
 }
 
-/// A peer that takes connections and never answers holds up nobody else.
+/// A peer that accepts connections and never answers does not block the others.
 #[test]
 fn a_silent_peer_holds_up_nobody() {
     scenario("silent-peer", async |run: &RunFolder| {
@@ -140,7 +140,7 @@ fn a_silent_peer_holds_up_nobody() {
     });
 }
 
-/// What is not confirmed for too long is first shown as stale, and used; then it is not used any more.
+/// An unconfirmed document is first reported as stale and still used, then no longer used.
 #[test]
 fn what_is_stale_is_shown_and_ends_at_the_limit() {
     scenario("stale", async |run: &RunFolder| {
@@ -163,7 +163,7 @@ fn what_is_stale_is_shown_and_ends_at_the_limit() {
     });
 }
 
-/// The slot of another peer, or ours, cannot be taken by saying its UUID.
+/// A peer cannot take over another peer, or this cluster, by claiming its UUID.
 #[test]
 fn a_uuid_belongs_to_one_cluster() {
     scenario("uuid", async |run: &RunFolder| {
@@ -179,7 +179,7 @@ fn a_uuid_belongs_to_one_cluster() {
     });
 }
 
-/// A stranger without a token, or with somebody else's, learns nothing but that.
+/// Without a valid token every answer is the same, and reveals nothing.
 #[test]
 fn the_private_document_is_for_peers() {
     scenario("token", async |run: &RunFolder| {

@@ -1,4 +1,5 @@
-//! What the administrator says: callers, ports, audit; and what a policy that nobody can read does.
+//! The administrator's policies: callers, ports, audit mode; and the effect of an unreadable
+//! policy.
 
 use crate::fixture::Gateway;
 use anyhow::{Context, Result, ensure};
@@ -43,12 +44,13 @@ fn callers_are_matched_by_namespace_and_service_account() {
             let entry = log.wait_for_reason("caller_not_granted").await.with_context(what)?;
             ensure!(entry.peer.as_deref() == Some("alpha"), "{entry:?}");
         }
-        // Nobody spoke of gamma.
+        // The policy does not concern gamma.
         gateway.web.call(&gateway.gamma_client, beta).await.map(drop)
     });
 }
 
-/// Audit: what would be refused is let through, and said. What is no identity at all is refused all the same.
+/// Audit mode lets through what would be refused, and logs it. A client without a valid identity is
+/// still refused.
 #[test]
 fn audit_lets_through_and_says_so() {
     scenario("audit", async |run: &RunFolder| {
@@ -72,7 +74,7 @@ fn audit_lets_through_and_says_so() {
     });
 }
 
-/// A policy that cannot be understood allows nothing to the peers that it names, and is reported.
+/// An unreadable policy denies everything to the peers that it names, and is reported.
 #[test]
 fn an_unreadable_policy_closes() {
     scenario("unreadable-policy", async |run: &RunFolder| {

@@ -1,4 +1,5 @@
-//! Whether a call would get through is seen without one: the peer's gateway, our certificate there, our own Envoys.
+//! The controller detects whether calls would succeed without making one, from the peer's gateway,
+//! our certificate there, and our own Envoys.
 
 use crate::fixture::Pair;
 use anyhow::{Context, Result, ensure};
@@ -22,7 +23,8 @@ fn probing_often(alpha: &mut Cluster, _: &mut Cluster) -> Result<()> {
     alpha.write_settings()
 }
 
-/// The gateway demands a certificate, which the controller has not; that it is beta's it has shown by then.
+/// The gateway demands a certificate, which the controller does not have. By then the gateway has
+/// proved that it is beta's.
 #[test]
 fn a_gateway_that_is_there_is_told_from_one_that_is_not() {
     scenario("probe-gateway", async |run: &RunFolder| {
@@ -39,7 +41,7 @@ fn a_gateway_that_is_there_is_told_from_one_that_is_not() {
     });
 }
 
-/// Somebody else stands where beta says that its gateway is: the same name, by another root.
+/// Another server is at beta's gateway address, with the same name from another root.
 #[test]
 fn an_impostor_at_the_gateways_address_is_no_gateway() {
     scenario("probe-impostor", async |run: &RunFolder| {
@@ -56,7 +58,8 @@ fn an_impostor_at_the_gateways_address_is_no_gateway() {
     });
 }
 
-/// beta is told another root of alpha's, so its gateway refuses what alpha's egress shows. In TLS 1.3 the egress has sent its bytes by then.
+/// beta learns a wrong root for alpha, so its gateway refuses the certificate of alpha's egress. In
+/// TLS 1.3 the egress has sent its data by then.
 #[test]
 fn a_gateway_that_refuses_our_certificate_is_not_ready() {
     scenario("probe-refused", async |run: &RunFolder| {
@@ -105,7 +108,7 @@ async fn explained(cluster: &Cluster, to: &str) -> Result<(i32, String)> {
     Ok((output.status.code().context("it was killed")?, said))
 }
 
-/// An Envoy of our own that is dead is told, by name, until it is back.
+/// A dead Envoy of our own is reported by name until it runs again.
 #[test]
 fn an_own_envoy_that_does_not_run_is_told() {
     scenario("own-envoys", async |run: &RunFolder| {

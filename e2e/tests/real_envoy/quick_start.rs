@@ -1,4 +1,4 @@
-//! The commands of `docs/quick-start.md`, as a reader types them.
+//! Runs the commands of `docs/quick-start.md` as a reader types them.
 
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::guide;
@@ -8,10 +8,10 @@ use tokio::process::Command;
 
 const GUIDE: &str = include_str!("../../../docs/quick-start.md");
 
-/// The guide's two addresses would be those of another run as well, so a run has its own.
+/// Each run has its own addresses: with the guide's two, concurrent runs would clash.
 struct Addresses([String; 2]);
 
-/// Those of the guide.
+/// The addresses in the guide.
 const ADDRESSES: [&str; 2] = ["127.0.1.1", "127.0.2.1"];
 
 impl Addresses {
@@ -37,7 +37,7 @@ async fn the_quick_start_works_as_it_is_written() -> Result<()> {
     let blocks = guide::blocks(GUIDE);
     let addresses = Addresses::new();
 
-    // Whatever happens, the script's own processes end with it.
+    // Whatever happens, the script's child processes end with it.
     let head = format!(
         "set -eu\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\ntrap 'exit 1' TERM\nPATH={}:$PATH\n",
         programs.display()

@@ -1,4 +1,5 @@
-//! The gateway's own certificate, renewed in all the ways in which programs write files, and in ways that go wrong.
+//! Renewal of the gateway's own certificate, in all ways in which programs write files, and in ways
+//! that go wrong.
 
 use crate::fixture::Pair;
 use anyhow::{Result, ensure};
@@ -11,7 +12,7 @@ use fedgate_e2e::wait;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// `cp` and `openssl -out` write over the file that is there. Envoy alone would never see it.
+/// `cp` and `openssl -out` overwrite the existing file, which Envoy alone would not notice.
 #[test]
 fn a_certificate_that_is_written_over_in_place_is_shown() {
     scenario("renewal-in-place", async |run: &RunFolder| {
@@ -29,7 +30,8 @@ fn a_certificate_that_is_written_over_in_place_is_shown() {
     });
 }
 
-/// What does not go together is told, and what is shown stays, also over restarts; with the right key it is taken at once.
+/// A key that does not match its certificate is reported, and the old pair stays in use, even after
+/// restarts. The right key is used at once.
 #[test]
 fn a_pair_that_does_not_match_is_never_shown() {
     scenario("renewal-mismatch", async |run: &RunFolder| {
@@ -69,20 +71,20 @@ fn only_its_owner_reads_the_key(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// A new certificate of the cluster's gateway, written to the run's own folder.
+/// A new certificate for the cluster's gateway, written to the run's folder.
 fn made(run: &RunFolder, cluster: &Cluster) -> Result<Identity> {
     let identity = cluster.authority().workload(&cluster.spiffe_id("gateway"))?;
     identity.write(run.path(), "gateway")?;
     Ok(identity)
 }
 
-/// As `cp` does: the file stays the same one.
+/// Overwrites a file as `cp` does: it stays the same inode.
 fn write_over(cluster: &Cluster, file: &str, text: &str) -> Result<()> {
     let path: &Path = &cluster.folder().join("identity").join(file);
     Ok(std::fs::write(path, text)?)
 }
 
-/// The leaf that beta's gateway shows, DER.
+/// The leaf that beta's gateway presents, in DER.
 async fn shown(pair: &Pair) -> Result<Vec<u8>> {
     let connection = Client::new(None)?.connect(pair.beta().gateway_address(), &pair.web.sni()).await?;
     Ok(client::server_certificate(&connection).map(|leaf| leaf.to_vec()).unwrap_or_default())

@@ -1,4 +1,4 @@
-//! What is taken away is gone at once, for open connections too; and nobody else notices.
+//! Revocations take effect at once, also on open connections, and affect no one else.
 
 use crate::fixture::Gateway;
 use anyhow::{Context, Result, ensure};
@@ -15,10 +15,10 @@ use std::time::{Duration, SystemTime};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
-/// How soon after the table's arrival an open connection must be closed.
+/// How long after the table's arrival an open connection may last.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// Open connections of both callers to beta's `mail`.
+/// Both callers' open connections to beta's `mail`.
 struct Open {
     gateway: Gateway,
     mail: Deployed,
@@ -36,7 +36,7 @@ impl Open {
         Ok(Self { gateway, mail, alpha, gamma })
     }
 
-    /// alpha's connection is closed in time after a new table, and gamma's goes on.
+    /// Checks that a new table closes alpha's connection in time and leaves gamma's open.
     async fn alpha_is_cut_and_gamma_is_not(&mut self) -> Result<()> {
         let arrived = closed_after_table(&mut self.alpha, self.gateway.beta()).await?;
         ensure!(arrived <= LIMIT, "it took {arrived:?} from the table's arrival");
@@ -63,7 +63,7 @@ fn removing_a_grant_closes_its_connections() {
         let mut open = Open::start(run).await?;
         open.mail.apply(&open.gateway.federation.clusters[1], |service| service.for_peers("gamma"))?;
         open.alpha_is_cut_and_gamma_is_not().await?;
-        // alpha lost one service, not the gateway.
+        // alpha lost one service, not access to the gateway.
         let Open { gateway, .. } = &open;
         gateway.web.call(&gateway.alpha_client, gateway.beta()).await.map(drop)
     });
@@ -81,7 +81,8 @@ fn removing_an_export_closes_all_its_connections() {
     });
 }
 
-/// Each worker has a VM, and the main thread has one; the trial VM, which has every table first, is none of them.
+/// Each worker and the main thread have a VM. The trial VM, which gets every table first, does not
+/// count.
 #[test]
 fn all_threads_have_the_table_and_each_counts_once() {
     scenario("threads", async |run: &RunFolder| {
@@ -101,7 +102,8 @@ fn all_threads_have_the_table_and_each_counts_once() {
     });
 }
 
-/// The filter's close waits until the client has taken what was sent before, which this one never does. The kernel does not wait.
+/// The filter's close waits until the client has read what was sent before, which this client never
+/// does. The kernel does not wait.
 #[test]
 fn a_client_that_does_not_read_is_cut_off_on_both_sides() {
     scenario("unread", async |run: &RunFolder| {
@@ -109,7 +111,7 @@ fn a_client_that_does_not_read_is_cut_off_on_both_sides() {
         flood(&mut open.alpha).await?;
         let log = open.gateway.beta().access_log()?;
         open.gateway.beta().remove_peer("alpha")?;
-        // Envoy writes the line when both sides are closed.
+        // Envoy writes the log line once both sides are closed.
         let closed = |entry: &Entry| entry.close_reason.as_deref() == Some("wasm_downstream_close");
         let closed = async || Ok(log.entries().iter().any(closed));
         wait::until_true("both sides to be closed", UNREAD + Duration::from_secs(30), closed).await?;
@@ -118,10 +120,10 @@ fn a_client_that_does_not_read_is_cut_off_on_both_sides() {
     });
 }
 
-/// How long the gateway lets a client leave unread what is sent to it.
+/// How long the gateway tolerates a client that does not read.
 const UNREAD: Duration = Duration::from_secs(60);
 
-/// Makes the server send more than all buffers on the way take, and reads nothing.
+/// Makes the server send more than all buffers on the way hold, and reads nothing.
 async fn flood(connection: &mut Connection) -> Result<()> {
     let lines = "x".repeat(1022) + "\r\n";
     let lines = lines.repeat(64);
@@ -131,7 +133,8 @@ async fn flood(connection: &mut Connection) -> Result<()> {
     Ok(())
 }
 
-/// A session that was made before its root was removed must not be resumed after it.
+/// The gateway resumes no TLS session. So certificates of a removed root are refused even if they
+/// were used before.
 #[test]
 fn a_removed_root_ends_sessions_too() {
     scenario("root-removed", async |run: &RunFolder| {
@@ -145,7 +148,7 @@ fn a_removed_root_ends_sessions_too() {
                 ensure!(!resumed(&connection), "{version:?}: the gateway resumed a session");
             }
         }
-        // The peer stays, with another root: what the old one signed is worth nothing.
+        // The peer stays, with another root: certificates of the old root are refused.
         let old = gateway.alpha().workload()?;
         let [alpha, beta, _] = &mut gateway.federation.clusters;
         *alpha.authority_mut() = Authority::root("new root of alpha")?;
@@ -156,7 +159,8 @@ fn a_removed_root_ends_sessions_too() {
     });
 }
 
-/// Waits until a connection is closed; how long that was after the newest table was put in place.
+/// Waits until a connection is closed. Returns how long that was after the newest table was put in
+/// place.
 async fn closed_after_table(connection: &mut Connection, owner: &Cluster) -> Result<Duration> {
     wait_closed(connection, Duration::from_secs(10)).await?;
     let closed = SystemTime::now();

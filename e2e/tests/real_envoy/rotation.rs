@@ -1,5 +1,5 @@
-//! A cluster gets a new root, and nobody is cut off at any step: old and new together, then the certificates, then the new
-//! one alone.
+//! A cluster gets a new root, and no step cuts anyone off: both roots, then new certificates, then
+//! the new root alone.
 
 use crate::fixture::Pair;
 use anyhow::{Context, Result, ensure};
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::task::JoinHandle;
 
-/// What alpha believes of beta, and beta of alpha.
+/// The files with peers' roots, for the gateway and for the egress.
 const SERVER_SIDE: &str = "envoy/gateway/trust/bundles.json";
 const CLIENT_SIDE: &str = "envoy/egress/cds.json";
 
@@ -33,7 +33,7 @@ fn the_owner_gets_a_new_root() {
         let (old, new) = (beta.authority().pem(), Authority::root("new root of beta")?);
         beta.put("identity/roots.pem", &(old + &new.pem()))?;
         wait_root(alpha, CLIENT_SIDE, &new, true).await?;
-        // Only now may somebody sign with it.
+        // Only now is it safe to sign with the new root.
         let gone = std::mem::replace(beta.authority_mut(), new);
         let shown = beta.write_gateway_identity()?;
         wait_shown(beta, &web, &shown).await?;
@@ -70,7 +70,7 @@ fn the_caller_gets_a_new_root() {
     });
 }
 
-/// Calls without a pause, to see whether any of them fails.
+/// Makes calls without pause, to detect any failure.
 struct Calls {
     stop: Arc<AtomicBool>,
     count: Arc<AtomicUsize>,
@@ -103,18 +103,18 @@ impl Calls {
     }
 }
 
-/// Waits until a cluster does, or does not, believe a root.
+/// Waits until a cluster trusts a root, or no longer trusts it.
 async fn wait_root(cluster: &Cluster, file: &str, root: &Authority, believed: bool) -> Result<()> {
     let text = BASE64_STANDARD.encode(root.der());
     let file = cluster.folder().join(file);
     wait::until_true("the change of roots to arrive", SOON, async || {
-        // Within JSON within JSON a slash may be escaped.
+        // In JSON nested in JSON, a slash may be escaped.
         Ok(std::fs::read_to_string(&file)?.replace('\\', "").contains(&text) == believed)
     })
     .await
 }
 
-/// Waits until the gateway shows this certificate.
+/// Waits until the gateway presents this certificate.
 async fn wait_shown(cluster: &Cluster, service: &Deployed, identity: &Identity) -> Result<()> {
     let client = Client::new(None)?;
     wait::until_true("the gateway to show its new certificate", SOON, async || {

@@ -1,4 +1,4 @@
-//! Private keys and tokens are in no log, no status, no error and no file but their own.
+//! Private keys and tokens appear in no log, status, error or file except their own.
 
 use crate::fixture::Pair;
 use anyhow::ensure;
@@ -12,7 +12,7 @@ fn secrets_stay_in_their_files() {
     scenario("secrets", async |run: &RunFolder| {
         let pair = Pair::start(run, |_, _| Ok(())).await?;
         let [alpha, beta] = &pair.federation.clusters;
-        // Something to complain about: a peer that refuses tokens, a key where a certificate should be.
+        // Cause complaints: a peer that refuses tokens, and a key in place of a certificate.
         let proxy = MetadataProxy::in_front_of(beta).await?;
         proxy.alter(|_, _| Reply { status: 401, ..Reply::ok("no") });
         alpha.put_peer(beta, &proxy.url())?;
@@ -30,7 +30,7 @@ fn secrets_stay_in_their_files() {
             ensure!(!status.contains(secret), "the status has a secret");
             for file in files_below(run.path())? {
                 let its_own = file.extension().is_some_and(|extension| extension == "key");
-                // The operator's own file, and the controller's copy of it.
+                // The operator's own file, and the controller's copy.
                 let manifest = file.ends_with("manifests/peer-delta.yaml") || file.ends_with("state/manifests.json");
                 let text = String::from_utf8_lossy(&std::fs::read(&file)?).into_owned();
                 ensure!(its_own || manifest || !text.contains(secret), "{} has a secret", file.display());

@@ -1,4 +1,5 @@
-//! What `docs/reference.md` says of the gateway's port beneath the decision: key exchange groups, the PROXY protocol.
+//! What `docs/reference.md` says about the gateway's port below the decision: key exchange groups,
+//! the PROXY protocol.
 
 use crate::fixture::Gateway;
 use anyhow::{Result, ensure};
@@ -42,7 +43,7 @@ fn a_callers_certificate_may_have_these_usages() {
             (&[DigitalSignature], &[ClientAuth], true),
             (&[DigitalSignature], &[], true),
             (&[DigitalSignature, KeyEncipherment], &[], true),
-            // What is for servers alone is taken as well: Envoy does not look at it.
+            // A server-only certificate is accepted as well: Envoy does not check this.
             (&[DigitalSignature], &[ServerAuth], true),
             (&[], &[], false),
             (&[KeyEncipherment], &[], false),
@@ -61,7 +62,7 @@ fn a_callers_certificate_may_have_these_usages() {
     });
 }
 
-/// A connection of TLS that begins with a header of the PROXY protocol is closed.
+/// Returns true if the gateway answers after this PROXY protocol header.
 async fn answered_after(header: &[u8], gateway: &Gateway) -> Result<bool> {
     let mut stream = TcpStream::connect(gateway.beta().gateway_address()).await?;
     stream.write_all(header).await?;

@@ -1,4 +1,4 @@
-//! `ARCHITECTURE.md` against the manifests, the tasks that are started and the reference.
+//! Compares `ARCHITECTURE.md` with the manifests, the spawned tasks and the reference.
 
 use crate::markdown::{code, rows, section};
 use crate::sources::{below, crates, read};
@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const PAGE: &str = "ARCHITECTURE.md";
 
-/// What a crate uses of this project: in its code, and only in its tests.
+/// This project's crates that a crate depends on: in its code, and only in its tests.
 #[derive(Debug, Default, PartialEq)]
 struct Uses {
     code: BTreeSet<String>,
@@ -19,7 +19,7 @@ fn package(folder: &str) -> String {
     manifest.lines().find_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"').map(str::to_owned)).unwrap()
 }
 
-/// What a manifest says.
+/// The dependencies in a manifest.
 fn uses(manifest: &str, folders: &BTreeMap<String, String>) -> Uses {
     let (mut uses, mut table) = (Uses::default(), "");
     for line in manifest.lines() {
@@ -37,7 +37,7 @@ fn uses(manifest: &str, folders: &BTreeMap<String, String>) -> Uses {
     uses
 }
 
-/// What the page says: `core`, `federation`; tests: `xtask`.
+/// The dependencies in the page's table: `core`, `federation`; tests: `xtask`.
 fn told(cell: &str) -> Uses {
     let (in_code, in_tests) = cell.split_once("tests:").unwrap_or((cell, ""));
     let names = |text| code(text).into_iter().map(str::to_owned).collect();
@@ -60,7 +60,7 @@ fn every_crate_is_named_with_what_it_uses() {
     assert_eq!(rows.len(), crates.len(), "{PAGE}: the table of crates has a crate that doesn't exist");
 }
 
-/// The texts that stand behind a call in a source.
+/// The string literals that follow a call in a source.
 fn named_in<'a>(source: &'a str, call: &str) -> Vec<&'a str> {
     let code = source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     let texts = code.split(call).skip(1).filter_map(|rest| rest.trim_start().strip_prefix('"'));

@@ -1,9 +1,9 @@
-//! Clippy reads the nearest `clippy.toml` only, so each one must have the bans of the root.
+//! Clippy reads only the nearest `clippy.toml`, so each one must repeat the root's bans.
 
 use crate::sources::{crates, read};
 use std::collections::BTreeSet;
 
-/// What a `clippy.toml` bans of the crates that a package has.
+/// The bans in a `clippy.toml` that apply to the package's dependencies.
 fn banned(text: &str) -> BTreeSet<&str> {
     text.split("{ path = \"").skip(1).filter_map(|rest| Some(rest.split_once('"')?.0)).collect()
 }
@@ -16,7 +16,7 @@ fn every_crate_has_the_bans_of_the_root() {
     let nested = nested.iter().filter(|file| xtask::root().join(file).exists());
     for file in nested {
         let (text, manifest) = (read(file), read(file.replace("clippy.toml", "Cargo.toml")));
-        // A crate that doesn't depend on reqwest or tokio has nothing to ban of it.
+        // A crate that does not depend on reqwest or tokio need not ban anything of it.
         let depends = |path: &&&str| {
             let library = path.split("::").next().unwrap_or_default();
             library == "std" || manifest.lines().any(|line| line.starts_with(&format!("{library}.workspace")))

@@ -1,10 +1,10 @@
-//! What the documents name is there.
+//! Everything that the documents name exists.
 
 use crate::markdown::{anchors, code, links};
 use crate::sources::{below, crates, read};
 use std::path::{Path, PathBuf};
 
-/// Documents for developers, whose words in backticks may be paths.
+/// Documents for developers, where words in backticks may be paths.
 const FOR_DEVELOPERS: [&str; 3] = ["ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"];
 
 fn pages() -> Vec<PathBuf> {
@@ -12,7 +12,7 @@ fn pages() -> Vec<PathBuf> {
     at_root.chain(below("docs", "md")).chain(below("deploy", "md")).collect()
 }
 
-/// Whether a word begins as a path in this checkout does.
+/// Returns true if a word begins like a path in this checkout.
 fn is_path(word: &str) -> bool {
     let tops: Vec<_> = crates().into_iter().chain(["docs", "deploy", ".ci"].map(str::to_owned)).collect();
     let first = word.split_once('/').map(|(first, _)| first);

@@ -1,4 +1,4 @@
-//! What the documents for developers say of the code is so: crates, modules, files, tasks, ports, links.
+//! Documents for developers agree with the code: crates, modules, files, tasks, ports, links.
 
 mod architecture;
 mod bans;

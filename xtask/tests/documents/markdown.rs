@@ -1,6 +1,6 @@
-//! The little of Markdown that the documents use.
+//! Parses the small part of Markdown that the documents use.
 
-/// The text between a heading and the next one of its level or above it.
+/// The text from a heading to the next heading of the same or a higher level.
 pub(crate) fn section<'a>(text: &'a str, heading: &str) -> &'a str {
     let marks = heading.split(' ').next().unwrap_or_default();
     let (_, after) =
@@ -8,7 +8,7 @@ pub(crate) fn section<'a>(text: &'a str, heading: &str) -> &'a str {
     after.split_once(&format!("\n{marks} ")).map_or(after, |(section, _)| section)
 }
 
-/// The rows of all tables in a text, without heads: the cells of each.
+/// The cells of each row of all tables in a text, without table headers.
 pub(crate) fn rows(text: &str) -> impl Iterator<Item = Vec<&str>> {
     let is_rule = |line: &str| line.starts_with("| ---");
     let lines = text.lines().zip(text.lines().skip(1).chain([""]));
@@ -16,19 +16,19 @@ pub(crate) fn rows(text: &str) -> impl Iterator<Item = Vec<&str>> {
     rows.map(|(line, _)| line.split('|').skip(1).map(str::trim).collect())
 }
 
-/// The words in backticks, those of code blocks apart.
+/// The words in backticks, without those in code blocks.
 pub(crate) fn code(text: &str) -> Vec<&str> {
     let prose = text.split("```").step_by(2);
     prose.flat_map(|prose| prose.split('`').skip(1).step_by(2)).collect()
 }
 
-/// Where the links of a text lead, those of code blocks apart.
+/// The targets of a text's links, without those in code blocks.
 pub(crate) fn links(text: &str) -> Vec<&str> {
     let prose = text.split("```").step_by(2);
     prose.flat_map(|prose| prose.split("](").skip(1)).filter_map(|rest| Some(rest.split_once(')')?.0)).collect()
 }
 
-/// The anchors of a page's headings, as GitHub makes them.
+/// The anchors of a page's headings, as GitHub generates them.
 pub(crate) fn anchors(page: &str) -> Vec<String> {
     let prose = page.split("```").step_by(2);
     let headings = prose.flat_map(str::lines).filter(|line| line.starts_with('#'));

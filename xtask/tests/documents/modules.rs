@@ -1,10 +1,10 @@
-//! Tables of modules in the documentation of modules.
+//! Checks the tables of modules in module documentation.
 
 use crate::markdown::{code, rows};
 use crate::sources::{below, crates, read};
 use std::collections::BTreeSet;
 
-/// The modules that a file declares, those for tests apart.
+/// The modules that a file declares, without test modules.
 fn declared(source: &str) -> BTreeSet<&str> {
     let mut for_tests = false;
     let mut declared = BTreeSet::new();
@@ -19,7 +19,7 @@ fn declared(source: &str) -> BTreeSet<&str> {
     declared
 }
 
-/// The modules in the table of a file's documentation; `None` when it has none.
+/// The modules in the table of a file's documentation; `None` if it has no table.
 fn in_table(source: &str) -> Option<BTreeSet<String>> {
     let lines = source.lines().map_while(|line| line.strip_prefix("//!")).map(|line| line.trim_start());
     let documentation: String = lines.flat_map(|line| [line, "\n"]).collect();

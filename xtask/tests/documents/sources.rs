@@ -8,7 +8,7 @@ pub(crate) fn read(path: impl AsRef<Path>) -> String {
     std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
-/// The files below a folder, by their paths from the root.
+/// The files below a folder with this extension, by their paths from the root.
 pub(crate) fn below(folder: &str, extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![xtask::root().join(folder)];
@@ -28,7 +28,7 @@ pub(crate) fn below(folder: &str, extension: &str) -> Vec<PathBuf> {
     found.into_iter().map(|path| path.strip_prefix(xtask::root()).unwrap().to_owned()).collect()
 }
 
-/// The members of the workspace, and the crates beside it.
+/// The folders of the workspace's crates and of the crates outside the workspace.
 pub(crate) fn crates() -> Vec<String> {
     let manifest = read("Cargo.toml");
     let lists = ["members", "exclude"].map(|name| {

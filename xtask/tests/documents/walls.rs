@@ -1,11 +1,11 @@
-//! What each crate of the controller may know. Cargo holds the walls; this holds the lists that Cargo goes by, and the
-//! walls inside of a crate.
+//! What each crate of the controller may depend on. Cargo enforces the boundaries between crates;
+//! these tests check the lists that Cargo goes by, and boundaries inside crates.
 
 use crate::markdown::{code, rows, section};
 use crate::sources::{below, read};
 use std::collections::BTreeSet;
 
-/// Crates below `controller/`, and what must not be among their dependencies.
+/// Crates in `controller/`, and dependencies that they must not have.
 const WALLS: [(&str, &[&str]); 7] = [
     ("disk", &["fedgate-", "tokio"]),
     ("process", &["fedgate-", "kube", "k8s-openapi", "axum", "reqwest"]),
@@ -42,14 +42,15 @@ const WALLS: [(&str, &[&str]); 7] = [
     ("kubernetes", &["fedgate-files"]),
 ];
 
-/// The dependencies in a manifest, those of tests apart.
+/// The dependencies in a manifest, without those for tests.
 fn dependencies(manifest: &str) -> Vec<&str> {
     let (_, rest) = manifest.split_once("\n[dependencies]\n").expect("a table of dependencies");
     let table = rest.split("\n[").next().unwrap_or_default();
     table.lines().filter_map(|line| line.split(['.', ' ', '=']).next()).filter(|name| !name.is_empty()).collect()
 }
 
-/// Whether a rule is about a dependency. One that ends in a dash is about all that begin so.
+/// Returns true if a rule applies to a dependency. A rule that ends in a dash applies to all names
+/// with that prefix.
 fn is_about(rule: &str, dependency: &str) -> bool {
     dependency == rule || rule.ends_with('-') && dependency.starts_with(rule)
 }
@@ -72,11 +73,11 @@ fn every_crate_of_the_controller_has_its_walls() {
     let of_controller = |cells: Vec<&str>| code(cells[0]).first()?.strip_prefix("controller/").map(str::to_owned);
     let named: BTreeSet<_> = rows(section(&page, "## Crates")).filter_map(of_controller).collect();
     let walls = WALLS.iter().map(|(folder, _)| format!("{folder}/"));
-    // The command line is the only place that knows both platforms.
+    // The command line is the only crate that knows both platforms.
     assert_eq!(named, walls.chain(["cli/".to_owned()]).collect());
 }
 
-/// The code of the files below a folder, but for tests, with their paths.
+/// The non-test code of the files below a folder, with their paths.
 fn code_below(folder: &str) -> Vec<(String, String)> {
     let files = below(folder, "rs").into_iter().map(|file| file.display().to_string());
     let files =

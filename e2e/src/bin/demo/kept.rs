@@ -1,4 +1,5 @@
-//! `target/demo/demo.json`: where everything is, for those who want to attack it with their own tools.
+//! `target/demo/demo.json`: addresses and files of the demo, for readers who want to attack it with
+//! their own tools.
 
 use crate::stage::Stage;
 use anyhow::Result;
@@ -8,7 +9,7 @@ use fedgate_e2e::deployed::Deployed;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
-/// The file. It goes with the clusters that it describes.
+/// The written file. Dropping it removes the file, as the clusters that it describes are gone then.
 pub(crate) struct Kept(PathBuf);
 
 impl Kept {
@@ -19,7 +20,7 @@ impl Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        // Unless another demo has written its own by now.
+        // Another demo may have written its own file since.
         let ours = format!("\"process\": {}", std::process::id());
         if std::fs::read_to_string(&self.0).is_ok_and(|text| text.contains(&ours)) {
             let _ = std::fs::remove_file(&self.0);

@@ -1,4 +1,5 @@
-//! `cargo xtask demo`: three federated clusters on this machine, and what fedgate does, in eleven scenes.
+//! `cargo xtask demo`: three federated clusters on this machine show in eleven scenes what fedgate
+//! does.
 
 mod kept;
 mod page;
@@ -15,14 +16,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// Three federated clusters on this machine, and what fedgate does, in eleven scenes.
+/// Run three federated clusters on this machine and show in eleven scenes what fedgate does.
 #[derive(Parser)]
 #[command(name = "cargo xtask demo")]
 struct Cli {
-    /// Leave the clusters running afterwards, and write target/demo/demo.json, which says where everything is.
+    /// Keep the clusters running afterwards, and list their addresses in target/demo/demo.json.
     #[arg(long)]
     keep: bool,
-    /// Compare what is printed with the output that this page shows, and fail when it is another.
+    /// Compare the output with this page, and fail if they differ.
     #[arg(long, value_name = "PAGE")]
     compare: Option<PathBuf>,
 }
@@ -30,7 +31,7 @@ struct Cli {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    // Whatever is running is killed when `demo` is dropped, which an interrupt does.
+    // An interrupt drops `demo`, which kills every process that it started.
     let outcome = tokio::select! {
         outcome = demo(&cli) => outcome,
         () = interrupted() => {
@@ -48,7 +49,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Whether all scenes went as expected.
+/// Returns true if all scenes went as expected.
 async fn demo(cli: &Cli) -> Result<bool> {
     let mut run = RunFolder::new("demo")?;
     let result = perform(&run, cli).await;
@@ -79,7 +80,7 @@ async fn perform(run: &RunFolder, cli: &Cli) -> Result<bool> {
     Ok(good)
 }
 
-/// Ctrl-C, or SIGTERM.
+/// Waits for Ctrl-C or SIGTERM.
 async fn interrupted() {
     use tokio::signal::unix::{SignalKind, signal};
     match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {

@@ -1,14 +1,15 @@
-//! The page that shows what the demo prints: docs/demo.md. What it prints there is compared with what is printed now, so that it does not grow old.
+//! Compares the demo's output with the copy in docs/demo.md, so that the page stays up to date.
 
 use anyhow::{Context, Result, ensure};
 
-/// How the printed output begins.
+/// The first words of the output.
 const BEGIN: &str = "Three clusters,";
 
-/// Compares the demo's output on a page with what was said, paragraph by paragraph. Numbers, addresses and line breaks differ from run to run.
+/// Compares the output on the page with the real one (`said`), paragraph by paragraph. Ignores
+/// numbers, addresses and line breaks, which vary between runs.
 ///
 /// # Errors
-/// The first paragraph that differs.
+/// When a paragraph differs; the message quotes the first.
 pub(crate) fn compare(page: &str, said: &str) -> Result<()> {
     let block =
         page.split("```\n").find(|block| block.starts_with(BEGIN)).context("the page has no output of the demo")?;
@@ -25,7 +26,7 @@ fn paragraphs(text: &str) -> Vec<String> {
     text.split("\n\n").map(masked).filter(|paragraph| !paragraph.is_empty()).collect()
 }
 
-/// Without what differs: numbers, units of time, and what ends a handshake that a gateway refuses.
+/// Removes what varies between runs: numbers, units of time, and TLS errors of refused handshakes.
 fn masked(paragraph: &str) -> String {
     let words = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut masked = String::new();
@@ -39,7 +40,7 @@ fn masked(paragraph: &str) -> String {
     without_tls_errors(&masked.replace("*.*", "*").replace("* ms", "* s"))
 }
 
-/// How the two ends of a refused handshake see it depends on who is faster.
+/// Removes TLS errors: which one is seen depends on which end of the handshake is faster.
 fn without_tls_errors(text: &str) -> String {
     let mut parts = text.split(" (tls error ");
     let first = parts.next().unwrap_or_default().to_owned();

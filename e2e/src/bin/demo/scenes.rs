@@ -1,4 +1,4 @@
-//! The eleven scenes, in their order.
+//! The eleven scenes, in order.
 
 mod attack;
 mod change;
@@ -8,7 +8,7 @@ mod trouble;
 use crate::screen::Screen;
 use crate::stage::Stage;
 
-/// Plays all scenes. One that fails does not stop the others.
+/// Plays all scenes. A failed scene does not stop the others.
 pub(crate) async fn all(stage: &mut Stage, screen: &mut Screen) {
     let s = screen;
     s.scene(

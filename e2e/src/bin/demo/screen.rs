@@ -1,18 +1,18 @@
-//! What the audience sees. Plain text; colours on a terminal only.
+//! The demo's output: plain text, with colours on a terminal only.
 
 use fedgate_e2e::cluster::Cluster;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// The width that text is wrapped to, after the labels.
+/// The column at which text after the labels is wrapped.
 const WIDTH: usize = 96;
 
 pub(crate) struct Screen {
     colours: bool,
     scenes: usize,
     failed: Vec<usize>,
-    /// What was shown so far.
+    /// All text shown so far.
     said: String,
 }
 
@@ -22,7 +22,7 @@ impl Screen {
         Self { colours, scenes: 0, failed: Vec::new(), said: String::new() }
     }
 
-    /// What was shown so far.
+    /// All text shown so far.
     pub(crate) fn said(&self) -> &str {
         &self.said
     }
@@ -46,7 +46,7 @@ impl Screen {
         self.say(&format!("\nRunning, and imported from each other, after {:.1} s.\n", time.as_secs_f64()));
     }
 
-    /// Plays one scene: says what it does and expects, and then what happened.
+    /// Plays one scene: prints what it does and what is expected, then what happened.
     pub(crate) async fn scene(
         &mut self,
         does: &str,
@@ -68,7 +68,7 @@ impl Screen {
         self.say(&format!("     {verdict} ({:.1} s)\n", start.elapsed().as_secs_f64()));
     }
 
-    /// Says how it went; whether all scenes were as expected.
+    /// Prints the summary. Returns true if all scenes went as expected.
     pub(crate) fn closing(&mut self, time: Duration) -> bool {
         let seconds = time.as_secs_f64();
         let (scenes, failed) = (self.scenes, self.failed.clone());
@@ -106,7 +106,7 @@ impl Screen {
     }
 }
 
-/// Breaks long lines at spaces; further lines start at column `indent`.
+/// Breaks long lines at spaces. Continuation lines start at column `indent`.
 fn wrap(text: &str, indent: usize) -> String {
     let mut out = String::new();
     let mut column = 0;

@@ -1,4 +1,4 @@
-//! The stage: the three clusters with their back ends, all running.
+//! The stage: three clusters with their back ends, all running.
 
 use anyhow::Result;
 use fedgate_e2e::authority::Identity;
@@ -13,26 +13,27 @@ use fedgate_e2e::run_folder::RunFolder;
 /// Everything that the scenes use.
 pub(crate) struct Stage {
     pub(crate) federation: Federation<3>,
-    /// beta's: exported to alpha only.
+    /// In beta; exported to alpha only.
     pub(crate) web: Deployed,
-    /// beta's: exported to all; the server speaks first.
+    /// In beta; exported to all. The server speaks first.
     pub(crate) mail: Deployed,
-    /// beta's: not exported.
+    /// In beta; not exported.
     pub(crate) ledger: Deployed,
-    /// beta's: not exported until scene 7.
+    /// In beta; not exported until scene 7.
     pub(crate) catalog: Deployed,
-    /// gamma's: exported to all.
+    /// In gamma; exported to all.
     pub(crate) stock: Deployed,
-    /// What alpha and beta take for gamma's metadata endpoint, so that gamma can be made to lie.
+    /// The metadata endpoint that alpha and beta use for gamma. It can make gamma lie.
     pub(crate) gamma_metadata: MetadataProxy,
-    /// A gateway for `web` as one builds it without fedgate.
+    /// A gateway for `web` built without fedgate.
     pub(crate) stock_gateway: StockGateway,
-    /// Certificates of workloads, one of each cluster.
+    /// Workload certificates, one for each cluster.
     pub(crate) workloads: [Identity; 3],
 }
 
 impl Stage {
-    /// Writes the clusters' folders, starts everything, and waits until alpha and gamma have imported beta's services.
+    /// Writes the cluster folders, starts everything, and waits until alpha and gamma have imported
+    /// beta's services.
     pub(crate) async fn build(run: &RunFolder) -> Result<Self> {
         let mut federation = Federation::new(run, ["alpha", "beta", "gamma"])?;
         let [alpha, beta, gamma] = &federation.clusters;
@@ -80,7 +81,7 @@ impl Stage {
         &self.federation.clusters[2]
     }
 
-    /// Alpha imports all, gamma what everybody may have.
+    /// Waits until alpha has all imports, and gamma those that are exported to everyone.
     async fn wait_imports(&self) -> Result<()> {
         for import in [&self.web, &self.mail, &self.stock] {
             self.alpha().wait_import(&import.name()).await?;

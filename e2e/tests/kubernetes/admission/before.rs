@@ -1,4 +1,4 @@
-//! Objects that are older than the rules.
+//! Objects that existed before the rules.
 
 use super::server::{EXPORTED, FEDERATIONS, POLICIES, SERVICES, Server, federation, policy, service};
 use anyhow::{Result, ensure};

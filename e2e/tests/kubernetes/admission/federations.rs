@@ -24,7 +24,7 @@ fn a_peer_that_cannot_be_one_is_refused() {
         let server = Server::with_admission(run).await?;
         let pem = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
 
-        // alpha.example is this cluster's own: the same objects are applied to every cluster.
+        // alpha.example is this cluster: operators apply the same objects to every cluster.
         server
             .takes(FEDERATIONS, ["beta.example", "alpha.example", "staging_1.beta-2.example"].map(with_domain))
             .await?;
@@ -69,7 +69,8 @@ fn a_peer_that_cannot_be_one_is_refused() {
     });
 }
 
-/// The controller has to bear these: it names them in a condition, and the others go on.
+/// The controller must cope with these objects: it reports them in a condition, and the others go
+/// on.
 #[test]
 fn what_the_definition_cannot_tell_gets_through() {
     scenario("let-through", async |run: &RunFolder| {
@@ -80,7 +81,7 @@ fn what_the_definition_cannot_tell_gets_through() {
             .takes(FEDERATIONS, endpoints.into_iter().chain([with_domain("-.-"), with_metadata(&no_certificate)]))
             .await?;
 
-        // What is lost is the exception to the rule.
+        // Only the setting with the typing error is lost: the certificate is still verified.
         let typo = with_metadata(&json!({ "insecureSkipVerifi": true }));
         let stored = server.attempt(FEDERATIONS, &typo, Unknown::Warn).await.map_err(anyhow::Error::msg)?;
         ensure!(stored["spec"]["metadata"] == json!({ "insecureSkipVerify": false }), "{stored}");

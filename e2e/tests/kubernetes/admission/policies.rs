@@ -112,7 +112,8 @@ fn a_typing_error_in_a_policy_is_refused_whatever_the_client_asks_for() {
                 "unknown field in spec.callers: serviceaccount; expected some of namespace, serviceAccount",
             ),
         ];
-        // Without the admission policy the error is kept, for the controller to see.
+        // Without the admission policy the API server keeps the wrong field, so that the controller
+        // sees it.
         for (object, _) in &errors {
             let stored = server.attempt(POLICIES, object, Unknown::Warn).await.map_err(anyhow::Error::msg)?;
             ensure!(!lost_something(object, &stored), "{object}\n{stored}");
@@ -151,7 +152,8 @@ fn a_field_of_a_policy_without_a_value_is_refused_and_never_lost() {
         ];
         for (spec, _) in &no_value {
             let object = policy(spec);
-            // Refused, or kept for the controller to see; never taken for a policy that allows more.
+            // It is refused, or kept for the controller to see. It is never stored as a policy that
+            // allows more.
             if let Ok(stored) = server.attempt(POLICIES, &object, Unknown::Warn).await {
                 ensure!(!lost_something(&object, &stored), "{object}\n{stored}");
             }
@@ -159,7 +161,7 @@ fn a_field_of_a_policy_without_a_value_is_refused_and_never_lost() {
         server.admit().await?;
         let refused = no_value.map(|(spec, field)| (policy(&spec), format!("no value in {field}: ")));
         server.refuses(POLICIES, refused.iter().map(|(object, words)| (object.clone(), words.as_str()))).await?;
-        // Of a list that may not have such an entry, the definition itself says so.
+        // Lists must not contain null: the definition itself refuses it.
         for spec in [json!({ "services": [null] }), json!({ "callers": [null] }), json!({ "peers": [null] })] {
             server.refuses(POLICIES, [(policy(&spec), "must be of type")]).await?;
         }
@@ -167,7 +169,7 @@ fn a_field_of_a_policy_without_a_value_is_refused_and_never_lost() {
     });
 }
 
-/// Whether something that is in one value is not in the other.
+/// Returns true if `stored` lacks something that `object` has.
 fn lost_something(object: &Value, stored: &Value) -> bool {
     match (object, stored) {
         (Value::Object(object), Value::Object(stored)) => {

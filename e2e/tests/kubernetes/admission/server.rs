@@ -1,4 +1,5 @@
-//! An API server with what `deploy/kubernetes` has, and attempts to create objects.
+//! An API server with the definitions and admission policies of `deploy/kubernetes`, and attempts
+//! to create objects on it.
 
 use anyhow::{Context, Result, bail, ensure};
 use axum::http::{Method, Request};
@@ -8,34 +9,34 @@ use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::wait;
 use serde_json::{Value, json};
 
-/// How long a policy must have been in force without a break.
+/// How long a policy must be in force without interruption.
 const SETTLED: std::time::Duration = std::time::Duration::from_millis(700);
 
-/// Where objects of a kind are created.
+/// The path where objects of a kind are created.
 pub(super) const SERVICES: &str = "/api/v1/namespaces/default/services";
 pub(super) const FEDERATIONS: &str = "/apis/deckhouse.io/v1alpha1/istiofederations";
 pub(super) const POLICIES: &str = "/apis/fedgate.dev/v1alpha1/federationpolicies";
 
 pub(super) const EXPORTED: &str = "federation.istio.deckhouse.io/public-service";
 
-/// What an API server does with fields that it doesn't know.
+/// What an API server does with unknown fields.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Unknown {
-    /// kubectl's choice.
+    /// kubectl's default.
     Refuse,
-    /// The choice of a client that asks for nothing.
+    /// The default for API clients.
     Warn,
 }
 
-/// An API server on which no controller runs.
+/// An API server without a controller.
 pub(super) struct Server {
     pub(super) objects: Objects,
-    // Ends when dropped.
+    // Stops when dropped.
     _plane: ControlPlane,
 }
 
 impl Server {
-    /// With the definitions.
+    /// Starts one with the definitions.
     pub(super) async fn with_definitions(run: &RunFolder) -> Result<Self> {
         let plane = ControlPlane::start(run, "alpha", Options::default()).await?;
         let objects = Objects::new(plane.client());
@@ -45,14 +46,16 @@ impl Server {
         Ok(Self { objects, _plane: plane })
     }
 
-    /// With the definitions and the admission policies, which are in force.
+    /// Starts one with the definitions and the admission policies, and waits until these are in
+    /// force.
     pub(super) async fn with_admission(run: &RunFolder) -> Result<Self> {
         let server = Self::with_definitions(run).await?;
         server.admit().await?;
         Ok(server)
     }
 
-    /// Applies the admission policies and waits until they are in force, each by something that it alone refuses.
+    /// Applies the admission policies and waits until each is in force, with an object that only
+    /// that policy refuses.
     pub(super) async fn admit(&self) -> Result<()> {
         self.objects.apply_file(&manifest("admission.yaml")).await?;
         for (place, object, policy) in [
@@ -67,14 +70,15 @@ impl Server {
             let refused = async || {
                 Ok(self.attempt(place, &object, Unknown::Warn).await.is_err_and(|message| message.contains(policy)))
             };
-            // The API server puts policies in force one after another, and each time all of them anew.
+            // The API server activates policies one by one, and each time reloads all of them.
             let settled = async || Ok(wait::stays("it is refused", SETTLED, refused).await.is_ok());
             wait::until_true(&format!("{policy} to be in force"), SOON, settled).await?;
         }
         Ok(())
     }
 
-    /// What would become of an object; when it is refused, the API server's message.
+    /// Tries to create an object in a dry run. Returns the result, or the API server's message if
+    /// it refuses.
     pub(super) async fn attempt(&self, place: &str, object: &Value, unknown: Unknown) -> Result<Value, String> {
         self.send(Method::POST, &format!("{place}?dryRun=All&fieldValidation={unknown}"), object).await
     }
@@ -94,7 +98,7 @@ impl Server {
         }
     }
 
-    /// Checks that each object is taken.
+    /// Checks that each object is accepted.
     pub(super) async fn takes(&self, place: &str, objects: impl IntoIterator<Item = Value>) -> Result<()> {
         for object in objects {
             if let Err(message) = self.attempt(place, &object, Unknown::Refuse).await {
@@ -104,7 +108,7 @@ impl Server {
         Ok(())
     }
 
-    /// Checks that each object is refused with a message that has these words.
+    /// Checks that each object is refused with a message that contains these words.
     pub(super) async fn refuses(&self, place: &str, objects: impl IntoIterator<Item = (Value, &str)>) -> Result<()> {
         for (object, words) in objects {
             match self.attempt(place, &object, Unknown::Warn).await {

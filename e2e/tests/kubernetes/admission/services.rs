@@ -30,7 +30,7 @@ fn a_service_that_cannot_be_exported_is_refused_and_others_are_left_alone() {
             )
             .await?;
         server.takes(SERVICES, [exported(named)]).await?;
-        // The same Services without the label are nobody's business.
+        // The same Services without the export label are accepted.
         let plain = [unnamed, external, empty].map(|spec| service(&json!({ "app": "web" }), &spec));
         server.takes(SERVICES, plain).await
     });

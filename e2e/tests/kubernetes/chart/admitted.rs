@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 const NAMESPACE: &str = "restricted";
 
-/// The Pod that a controller would make of a template.
+/// The Pod that a controller would create from a template.
 fn pod(name: &str, template: &Value) -> Value {
     let metadata = &template["metadata"];
     json!({
@@ -46,7 +46,7 @@ fn every_pod_is_admitted_where_pod_security_is_restricted() {
             }
         }
         ensure!(admitted >= 14, "{admitted}");
-        // Each of these would not have been.
+        // Each of these Pods would be refused.
         let rendered = chart::render_file(&chart::folder().join("ci/plain.yaml")).await?;
         for workload in ["fedgate", "fedgate-gateway"] {
             let whole = pod("denied", &rendered.object("Deployment", workload)?["spec"]["template"]);

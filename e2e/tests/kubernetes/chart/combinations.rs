@@ -1,4 +1,5 @@
-//! The supported combinations of values: linted, rendered as expected, and taken by a real API server.
+//! The supported combinations of values lint, render as expected, and are accepted by a real API
+//! server.
 
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::kubernetes::{ControlPlane, Objects, Options};
@@ -9,7 +10,7 @@ use serde_json::json;
 use std::process::Stdio;
 use tokio::io::AsyncWriteExt;
 
-/// A combination, kinds with their numbers, and what the text must have and must not.
+/// A combination, the number of objects of each kind, and texts that must and must not appear.
 type Expected = (&'static str, &'static [(&'static str, usize)], &'static [&'static str], &'static [&'static str]);
 
 const EXPECTED: &[Expected] = &[
@@ -87,7 +88,7 @@ fn each_combination_is_linted_and_has_what_it_should() {
     });
 }
 
-/// Stands in for the Prometheus operator's definitions: it says that the kinds are there, and nothing about their fields.
+/// Stands in for the Prometheus operator's definitions: the kinds exist, with any fields.
 fn monitoring_kind(kind: &str) -> serde_json::Value {
     let plural = format!("{}s", kind.to_lowercase());
     let schema = json!({ "openAPIV3Schema": { "type": "object", "x-kubernetes-preserve-unknown-fields": true } });
@@ -102,7 +103,7 @@ fn monitoring_kind(kind: &str) -> serde_json::Value {
     })
 }
 
-/// A server-side dry run, in which fields that are not known are refused.
+/// A server-side dry run that refuses unknown fields.
 async fn dry_run(plane: &ControlPlane, yaml: &str) -> Result<()> {
     let mut kubectl = tokio::process::Command::new(programs::kubectl()?);
     kubectl.args(["apply", "--server-side", "--dry-run=server", "--validate=strict", "--filename", "-"]);

@@ -1,5 +1,6 @@
-//! `helm install`, `helm upgrade` and `helm uninstall`, with the controller that they start and the Job that takes it out again. There is no
-//! kubelet: what a Pod would run, with its variables, its arguments and its ServiceAccount, the test runs.
+//! `helm install`, `helm upgrade` and `helm uninstall`, with the controller that they start and the
+//! Job that cleans up. There is no kubelet: the test runs what a Pod would run, with its variables,
+//! arguments and ServiceAccount.
 
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::kubernetes::install::mesh_root_certificate;
@@ -19,7 +20,7 @@ const CONTROLLER: Key<'_> = Key::namespaced("apps/v1", "Deployment", NAMESPACE, 
 const GATEWAY_PODS: Key<'_> = Key::namespaced("apps/v1", "Deployment", NAMESPACE, "fedgate-gateway");
 const JOB: Key<'_> = Key::namespaced("batch/v1", "Job", NAMESPACE, "fedgate-uninstall");
 const IDENTITY: Key<'_> = Key::namespaced("v1", "Secret", NAMESPACE, "fedgate-identity");
-/// What the controller writes for the gateway.
+/// The objects that the controller writes for the gateway.
 const LISTENER: [Key<'_>; 6] = [
     Key::namespaced("networking.istio.io/v1", "Gateway", NAMESPACE, "fedgate-gateway"),
     Key::namespaced("networking.istio.io/v1", "VirtualService", NAMESPACE, "fedgate-black-hole"),
@@ -28,7 +29,7 @@ const LISTENER: [Key<'_>; 6] = [
     Key::namespaced("v1", "ConfigMap", NAMESPACE, "fedgate-trust-bundle"),
     Key::namespaced("v1", "ConfigMap", NAMESPACE, "fedgate-filter"),
 ];
-/// What a mesh is made of.
+/// The kinds of objects that belong to a mesh.
 const MESH: [(&str, &str); 6] = [
     ("networking.istio.io/v1", "Gateway"),
     ("networking.istio.io/v1", "VirtualService"),
@@ -38,7 +39,7 @@ const MESH: [(&str, &str); 6] = [
     ("extensions.istio.io/v1alpha1", "WasmPlugin"),
 ];
 
-/// A cluster with Istio's kinds, in which fedgate is installed.
+/// A cluster with Istio's kinds where fedgate is installed.
 struct Installed {
     kubeconfig: String,
     objects: Objects,
@@ -73,7 +74,8 @@ impl Installed {
         chart::helm(&arguments).await
     }
 
-    /// What the kubelet would start of a workload that is in the cluster, as whom.
+    /// How a kubelet would start a workload in the cluster, with a kubeconfig of the workload's
+    /// ServiceAccount.
     async fn as_it_would_run(&self, workload: &Value) -> Result<chart::Start> {
         let mut start = chart::start(workload)?;
         let account = workload["spec"]["template"]["spec"]["serviceAccountName"].as_str().context("an account")?;
@@ -89,13 +91,13 @@ impl Installed {
         for variable in ["FEDGATE_METADATA_LISTEN", "FEDGATE_PROBES_LISTEN"] {
             variables.insert(variable.into(), ports::free()?.to_string());
         }
-        // In the image it is beside the program.
+        // In the image the filter is next to the program.
         variables.insert("FEDGATE_FILTER_FILE".into(), programs::filter()?.display().to_string());
         let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
         Process::start_with("controller", programs::fedgate()?, &arguments, &variables, &run.log("controller"))
     }
 
-    /// Runs the Job that stands before the deletion of the release, and says that it has ended well.
+    /// Runs the Job that precedes the deletion of the release, and marks it as complete.
     async fn run_job(&self) -> Result<String> {
         let job = self.objects.wait_present(JOB).await?;
         let chart::Start { variables, arguments } = self.as_it_would_run(&job).await?;
@@ -120,7 +122,7 @@ impl Installed {
         Ok(versions)
     }
 
-    /// What is left of fedgate in the mesh.
+    /// fedgate's objects that are left in the mesh.
     async fn left(&self) -> Result<Vec<Value>> {
         let mut left = Vec::new();
         for kind in MESH {
@@ -155,17 +157,17 @@ fn install_upgrade_and_uninstall_leave_the_mesh_as_it_was() {
         let controller = fedgate.start_controller(run).await?;
         let before = fedgate.versions().await?;
 
-        // An upgrade of the chart alone changes no listener.
+        // An upgrade that changes only chart values changes no listener.
         let more = [&PLAIN[..], &["gateway.replicas=3"]].concat();
         succeeded(&fedgate.helm("upgrade", &[], &more).await?)?;
         objects.wait_for(GATEWAY_PODS, "to have 3 replicas", |gateway| gateway["spec"]["replicas"] == 3).await?;
         ensure!(fedgate.versions().await? == before, "the upgrade changed a listener");
-        // One that is wrong changes nothing.
+        // An upgrade with a wrong value changes nothing.
         let wrong = [&PLAIN[..], &["gateway.replica=4"]].concat();
         let refused = fedgate.helm("upgrade", &[], &wrong).await?;
         ensure!(String::from_utf8_lossy(&refused.stderr).contains("'replica' not allowed"), "{refused:?}");
 
-        // While the controller runs.
+        // Uninstall while the controller is running.
         let (uninstalled, job) = tokio::join!(fedgate.helm("uninstall", &[], &[]), fedgate.run_job());
         let job = job?;
         succeeded(&uninstalled?)?;
@@ -175,14 +177,14 @@ fn install_upgrade_and_uninstall_leave_the_mesh_as_it_was() {
         if let Err(error) = wait::until_true("nothing to be left", SOON, nothing).await {
             anyhow::bail!("{error:#}: {:#?}", fedgate.left().await?);
         }
-        // These stay: the definitions, with what they define, and the identity.
+        // The definitions stay with their objects, and so does the identity.
         for name in ["istiofederations.deckhouse.io", "federationpolicies.fedgate.dev"] {
             let definition = Key::cluster_scoped("apiextensions.k8s.io/v1", "CustomResourceDefinition", name);
             ensure!(objects.get(definition).await?.is_some(), "{name} is gone");
         }
         let identity = objects.get(IDENTITY).await?.context("the identity is gone")?["data"].clone();
 
-        // And again: the same cluster to its peers.
+        // After a new installation it is the same cluster to its peers.
         fedgate.install().await?;
         let _controller = fedgate.start_controller(run).await?;
         fedgate.versions().await?;

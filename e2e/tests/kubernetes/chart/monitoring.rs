@@ -1,4 +1,4 @@
-//! What alerts and the dashboard ask for is there to be asked for.
+//! Alerts and dashboard use only metrics that exist.
 
 use anyhow::ensure;
 use fedgate_e2e::chart;
@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 const REFERENCE: &str = include_str!("../../../../docs/reference.md");
 
-/// The names of our metrics in a text.
+/// The names of fedgate's metrics in a text.
 fn metrics(text: &str) -> BTreeSet<&str> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words.filter(|word| word.starts_with("fedgate_")).collect()

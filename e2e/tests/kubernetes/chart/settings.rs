@@ -1,4 +1,4 @@
-//! Every setting of the controller can be reached by a value, and arrives.
+//! Every setting of the controller can be set by a value of the chart, and reaches it.
 
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::run_folder::RunFolder;
@@ -6,10 +6,10 @@ use fedgate_e2e::scenario::scenario;
 use fedgate_e2e::{chart, programs};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// It is no flag: `logging` reads it.
+/// Not a flag: `logging` reads this variable.
 const NO_FLAG: &str = "FEDGATE_LOG";
 
-/// The variables of the flags, as the help has them.
+/// The variables of the flags, from the help text.
 async fn flags() -> Result<BTreeSet<String>> {
     let output = tokio::process::Command::new(programs::fedgate()?).args(["controller", "--help"]).output().await?;
     let help = String::from_utf8(output.stdout)?;
@@ -28,7 +28,7 @@ fn each_setting_of_the_controller_has_a_value() {
     scenario("settings", async |_: &RunFolder| {
         let flags = flags().await?;
         ensure!(flags.len() > 25, "{flags:?}");
-        // TLS or none: one of the two is set at a time.
+        // With or without TLS: the two settings exclude each other.
         let everything = given("everything.yaml").await?;
         let mut given: BTreeSet<_> = given("node-port.yaml").await?.into_keys().collect();
         given.extend(everything.keys().cloned());
@@ -54,7 +54,8 @@ fn each_setting_of_the_controller_has_a_value() {
     });
 }
 
-/// The controller reads what each combination gives it: it stops at the API server, which is not there, and not at a setting.
+/// The controller accepts the settings of each combination: it stops because there is no API
+/// server, not because of a setting.
 #[test]
 fn the_controller_understands_what_the_chart_gives_it() {
     scenario("understands", async |run: &RunFolder| {

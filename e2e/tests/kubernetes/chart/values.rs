@@ -1,4 +1,4 @@
-//! Values that are wrong are refused by name.
+//! Wrong values are refused by name.
 
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::chart;
@@ -14,7 +14,7 @@ const PLAIN: [&str; 3] = [
     "metadata.tls.secretName=fedgate-metadata-tls",
 ];
 
-/// What is set, and what the message must say.
+/// A wrong setting, and words that the message must contain.
 const WRONG: &[(&str, &[&str])] = &[
     ("trustDomain=", &["trustDomain is missing", "alpha.example"]),
     ("trustDomain=cluster.local", &["trustDomain", "every cluster calls itself that"]),
@@ -49,7 +49,7 @@ const WRONG: &[(&str, &[&str])] = &[
     ("gateway.service.typ=NodePort", &["/gateway/service", "typ"]),
 ];
 
-/// Names that may be left empty: the message of another check is met, or nothing is what it means.
+/// Names that may be empty: either another check complains, or an empty value is valid.
 const EMPTY: &[&str] =
     &["trustDomain", "image.repository", "metadata.tls.secretName", "gateway.labels", "gateway.labels.istio"];
 
@@ -70,14 +70,14 @@ fn wrong_values_are_refused_by_name_and_three_lines_are_enough() {
     });
 }
 
-/// All names of the chart's values, those of sections included.
+/// All names in the chart's values, including those of sections.
 fn names(prefix: &str, values: &Value) -> Vec<String> {
     let fields = values.as_object().into_iter().flatten();
     let name = |key: &str| if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
     fields.flat_map(|(key, value)| [vec![name(key)], names(&name(key), value)].concat()).collect()
 }
 
-/// A file of values in which nothing stands behind a name.
+/// A values file in which this name has no value.
 fn with_nothing_behind(name: &str) -> String {
     let parts: Vec<_> = name.split('.').collect();
     parts.iter().enumerate().map(|(depth, part)| format!("{}{part}:\n", "  ".repeat(depth))).collect()
@@ -107,11 +107,11 @@ fn a_name_with_nothing_behind_is_refused_by_name_or_means_nothing() {
             ensure!(said || EMPTY.contains(&name.as_str()), "{name}: {error}");
             refused.insert(name);
         }
-        // What would open something, or be no object of Kubernetes.
+        // An empty value here would open something, or render an invalid object.
         for name in ["gateway", "controller", "networkPolicies", "networkPolicies.enabled", "rbac", "gateway.port"] {
             ensure!(refused.contains(name), "{name} with nothing behind was taken");
         }
-        // What is a choice: no limits, no defaults of the Pod's security.
+        // An empty value here is a choice: no limits, no default security context.
         for name in ["gateway.resources", "controller.podSecurityContext", "gateway.affinity", "clusterUUID"] {
             ensure!(!refused.contains(name), "{name} with nothing behind was refused");
         }
@@ -119,7 +119,7 @@ fn a_name_with_nothing_behind_is_refused_by_name_or_means_nothing() {
     });
 }
 
-/// A chart that has this one as a part.
+/// Writes a chart that has this one as a subchart.
 fn write_parent(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder.join("charts"))?;
     std::os::unix::fs::symlink(chart::folder(), folder.join("charts/fedgate"))?;

@@ -1,4 +1,5 @@
-//! Who may not, does not. The client here is a TLS client of its own, so that it can ask for anything with anything.
+//! Callers without permission are refused. The client is our own TLS client, which can use any
+//! certificate and any SNI.
 
 use crate::stage::Stage;
 use anyhow::{Context, Result, ensure};
@@ -59,7 +60,7 @@ async fn refused(stage: &Stage, identity: &Identity, service: &Deployed) -> Resu
     service.refuses(&Client::new(Some(identity))?, stage.beta()).await
 }
 
-/// Reaches a server-first service of beta.
+/// Connects to a service of beta whose server speaks first.
 async fn allowed(stage: &Stage, identity: &Identity, service: &Deployed) -> Result<String> {
     let client = Client::new(Some(identity))?;
     Ok(client.greeting(stage.beta().gateway_address(), &service.sni()).await?.1)
@@ -71,7 +72,7 @@ async fn stock_body(stage: &Stage, identity: &Identity) -> Result<String> {
     Ok(answer.context("the stock gateway should have let it in")?.body)
 }
 
-/// Envoy's words, readable.
+/// Envoy's TLS error in readable form.
 fn tls_failure(entry: &Entry) -> String {
     let text = entry.tls_failure.as_deref().unwrap_or_default();
     let mut parts = text.split(':').map(|part| part.trim_matches('_')).filter(|part| *part != "TLS_error_end");

@@ -1,4 +1,4 @@
-//! What changes while it runs.
+//! Changes take effect while everything runs.
 
 use crate::stage::Stage;
 use anyhow::{Context, Result, ensure};

@@ -1,4 +1,4 @@
-//! Who may, gets through.
+//! Callers with permission get through.
 
 use crate::stage::Stage;
 use anyhow::{Result, ensure};

@@ -1,4 +1,4 @@
-//! What goes wrong, and how far it reaches.
+//! Failures, and how far their effects reach.
 
 use crate::stage::Stage;
 use anyhow::{Result, ensure};
