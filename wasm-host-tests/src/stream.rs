@@ -51,7 +51,7 @@ pub enum Handshake {
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// The filter closed it (`%DOWNSTREAM_LOCAL_CLOSE_REASON%` is `wasm_downstream_close`).
+    /// The filter closed it.
     ByFilter,
     /// The filter's VM has failed, which closes its connections.
     ByFailedVm,

@@ -26,8 +26,6 @@ pub struct Entry {
     pub client_uri_san: Option<String>,
     /// Why the handshake failed.
     pub tls_failure: Option<String>,
-    /// Why the gateway closed the connection.
-    pub close_reason: Option<String>,
     /// The chosen cluster.
     pub cluster: Option<String>,
     /// The endpoint that was chosen.

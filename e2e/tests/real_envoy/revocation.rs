@@ -112,7 +112,7 @@ fn a_client_that_does_not_read_is_cut_off_on_both_sides() {
         let log = open.gateway.beta().access_log()?;
         open.gateway.beta().remove_peer("alpha")?;
         // Envoy writes the log line once both sides are closed.
-        let closed = |entry: &Entry| entry.close_reason.as_deref() == Some("wasm_downstream_close");
+        let closed = |entry: &Entry| entry.reason.as_deref() == Some("unknown_peer");
         let closed = async || Ok(log.entries().iter().any(closed));
         wait::until_true("both sides to be closed", UNREAD + Duration::from_secs(30), closed).await?;
         ensure!(say(&mut open.gamma, "still here").await? == "250 still here", "gamma's connection was cut");
