@@ -40,7 +40,7 @@ pub fn clippy() -> Result<()> {
 pub fn doc() -> Result<()> {
     run(cargo()
         .args(["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"])
-        .env("RUSTDOCFLAGS", "--deny warnings"))
+        .env("RUSTDOCFLAGS", "--deny warnings --allow rustdoc::private-intra-doc-links"))
 }
 
 /// Checks licences, sources and bans of all dependencies against `deny.toml`.

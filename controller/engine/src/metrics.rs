@@ -12,6 +12,7 @@ use fedgate_federation::{Federation, Severity};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
 use prometheus_client::registry::Registry;
+use std::cmp::Reverse;
 
 /// How many peers are shown by name.
 const NAMED_PEERS: usize = 100;
@@ -125,7 +126,10 @@ impl Metrics {
     fn show_certificates(&self, credentials: &Credentials) {
         self.expirations.clear();
         self.starts.clear();
-        for validity in &credentials.validities {
+        let mut all: Vec<_> = credentials.validities.iter().collect();
+        // The Pods of a gateway have certificates of one name. The one that ends first is shown: it is set last.
+        all.sort_by_key(|validity| Reverse(validity.not_after));
+        for validity in all {
             let labels = CertificateLabels { certificate: validity.role.word(), name: validity.name.clone() };
             self.expirations.get_or_create(&labels).set(validity.not_after.as_second());
             self.starts.get_or_create(&labels).set(validity.not_before.as_second());

@@ -4,7 +4,17 @@ use crate::{exporter::ServerTls, importer::Identity};
 use fedgate_federation::{document::ClusterUuid, key::SigningKey};
 use fedgate_process::clock::Clock;
 use jiff::{SignedDuration, Timestamp};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, IsCa, KeyPair, KeyUsagePurpose, SanType,
+    date_time_ymd,
+};
+use rustls::{
+    RootCertStore, ServerConfig, SupportedProtocolVersion,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::WebPkiClientVerifier,
+    version::{TLS12, TLS13},
+};
 use std::{
     future::Future,
     net::SocketAddr,
@@ -18,7 +28,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 /// A CA with a fresh key.
 pub struct TestCa(CertifiedIssuer<'static, KeyPair>);
@@ -80,6 +90,16 @@ impl TestCa {
         self.sign(params)
     }
 
+    /// A workload's, as istiod signs it.
+    pub fn workload(&self, uris: &[&str], from: Timestamp, to: Timestamp) -> Leaf {
+        let mut params = with_uris(uris);
+        params.distinguished_name = DistinguishedName::new();
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.not_before = std::time::SystemTime::from(from).into();
+        params.not_after = std::time::SystemTime::from(to).into();
+        self.sign(params)
+    }
+
     fn sign(&self, params: CertificateParams) -> Leaf {
         let key = KeyPair::generate().unwrap();
         Leaf { chain: params.signed_by(&key, &self.0).unwrap().pem(), key: key.serialize_pem() }
@@ -93,6 +113,11 @@ fn with_uris(uris: &[&str]) -> CertificateParams {
 }
 
 impl Leaf {
+    /// The chain, leaf first.
+    pub fn der(&self) -> Vec<Vec<u8>> {
+        CertificateDer::pem_slice_iter(self.chain.as_bytes()).map(|der| der.unwrap().to_vec()).collect()
+    }
+
     pub fn tls(&self) -> Arc<ServerTls> {
         Arc::new(ServerTls::from_pem(self.chain.as_bytes(), self.key.as_bytes()).unwrap())
     }
@@ -151,6 +176,25 @@ impl Server {
         .await
     }
 
+    /// A server that shows `leaf`, and turns away whoever has no certificate of its own CA: nobody has one.
+    pub async fn gateway(leaf: &Leaf, versions: &[&'static SupportedProtocolVersion]) -> Self {
+        Self::gateway_on("127.0.0.1:0", leaf, versions).await
+    }
+
+    async fn gateway_on(address: &str, leaf: &Leaf, versions: &[&'static SupportedProtocolVersion]) -> Self {
+        let acceptor = acceptor(leaf, &TestCa::new(), versions);
+        Self::tcp_on(address, move |stream| {
+            let acceptor = acceptor.clone();
+            async move { drop(acceptor.accept(stream).await) }
+        })
+        .await
+    }
+
+    /// The same at an address, with TLS 1.2 and 1.3.
+    pub async fn of_pod(address: &str, leaf: &Leaf) -> Self {
+        Self::gateway_on(address, leaf, &[&TLS13, &TLS12]).await
+    }
+
     pub fn url(&self, path: &str) -> String {
         format!("https://{}{path}", self.address)
     }
@@ -206,4 +250,20 @@ impl Clock for TestClock {
             false => Timestamp::from_second(seconds).unwrap(),
         }
     }
+}
+
+/// Takes clients with certificates by `clients_ca`.
+pub(crate) fn acceptor(
+    leaf: &Leaf,
+    clients_ca: &TestCa,
+    versions: &[&'static SupportedProtocolVersion],
+) -> TlsAcceptor {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut clients = RootCertStore::empty();
+    clients.add(CertificateDer::from(clients_ca.der().into_vec())).unwrap();
+    let clients = WebPkiClientVerifier::builder_with_provider(clients.into(), provider.clone()).build().unwrap();
+    let config = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
+    let chain = CertificateDer::pem_slice_iter(leaf.chain.as_bytes()).map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap();
+    Arc::new(config.with_client_cert_verifier(clients).with_single_cert(chain, key).unwrap()).into()
 }

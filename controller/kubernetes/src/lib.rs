@@ -21,6 +21,7 @@
 //! | [`leader`] | the election, and when peers were last confirmed |
 //! | [`sinks`], [`status`] | the objects that are written |
 //! | `loaded`, `module` | which table each gateway Pod has, and the filter's module |
+//! | `presented` | which certificate each gateway Pod shows |
 //! | [`identity`] | UUID and key |
 //! | `endpoint` | the metadata endpoint's certificate |
 //! | [`run`] | the loop |
@@ -47,6 +48,7 @@ pub mod leader;
 mod loaded;
 pub mod metrics;
 mod module;
+mod presented;
 pub mod probes;
 #[cfg(test)]
 #[path = "../../../federation/tests/federation/readable.rs"]

@@ -6,6 +6,7 @@ use crate::api::watch::Rollbacks;
 use crate::identity::ClusterIdentity;
 use crate::leader::confirmations::Confirmations;
 use crate::leader::election::Leadership;
+use crate::presented::Presented;
 use crate::replica::compiled::{Compiled, Saved};
 use crate::settings::ControllerSettings;
 use crate::sinks::outputs::Outputs;
@@ -48,11 +49,19 @@ pub(super) struct Replica {
     differs_since: Option<Timestamp>,
     asking: (ImporterSettings, mpsc::Sender<PeerUpdate>),
     outcomes: Outcomes,
-    /// What is known of the metadata endpoint's certificate in this Pod.
-    endpoint: watch::Receiver<Credentials>,
+    certificates: Certificates,
     rollbacks: Rollbacks,
     /// How many rollbacks the published numbers have outgrown.
     outgrown: u64,
+}
+
+/// What is known of this cluster's own certificates.
+#[derive(Clone)]
+pub(super) struct Certificates {
+    /// Of the metadata endpoint's in this Pod.
+    pub(super) endpoint: watch::Receiver<Credentials>,
+    /// Of those that the gateway's Pods show; `None` until they have been asked, and of a replica that does not lead.
+    pub(super) presented: watch::Receiver<Option<Presented>>,
 }
 
 /// Where a replica puts what it works out.
@@ -77,7 +86,7 @@ impl Replica {
         leadership: Leadership,
         asking: (ImporterSettings, mpsc::Sender<PeerUpdate>),
         outcomes: Outcomes,
-        endpoint: watch::Receiver<Credentials>,
+        certificates: Certificates,
     ) -> anyhow::Result<Self> {
         let (cluster, _) = Seen::default().cluster(&settings, &identity);
         let table = Table::read(TableBuilder::new(settings.trust_domain.clone()).build(0)?)?;
@@ -98,7 +107,7 @@ impl Replica {
             differs_since: None,
             asking,
             outcomes,
-            endpoint,
+            certificates,
             rollbacks: Rollbacks::default(),
             outgrown: 0,
         })
@@ -147,7 +156,8 @@ impl Replica {
     /// any new input.
     #[tracing::instrument(name = "compile", skip_all)]
     pub(super) fn compile(&mut self, now: Timestamp) -> Option<Timestamp> {
-        let seen = self.sources.seen();
+        let presented = self.certificates.presented.borrow().clone();
+        let seen = Seen { presented, ..self.sources.seen() };
         let stored = seen.published();
         let knows_table = self.outputs.knows_table(&self.settings.places);
         let there = self.outputs.table(&self.settings.places);
@@ -158,7 +168,7 @@ impl Replica {
         }
         self.outgrow_rollbacks();
         let (mut cluster, mut findings) = seen.cluster(&self.settings, &self.identity);
-        cluster.credentials.add(self.endpoint.borrow().clone());
+        cluster.credentials.add(self.certificates.endpoint.borrow().clone());
         findings.extend(self.identity.replaced(&self.settings, now));
         findings.extend(self.identity.lost(self.sources.identity().as_ref(), &self.settings));
         self.brain.cluster = cluster;

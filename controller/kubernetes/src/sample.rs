@@ -4,10 +4,11 @@
 use crate::api::watch::Key;
 use crate::inspect::snapshot::{Listed, Snapshot};
 use crate::leader::election::LEASE;
+use crate::presented::{self, Presented};
 use crate::settings::ControllerSettings;
 use crate::sinks::{gateway, memory as written};
 use crate::sources::memory::{self, ClusterRecord, Memory};
-use crate::sources::{Seen, federation, service};
+use crate::sources::{Seen, federation, roots, service};
 use fedgate_core::{PeerName, ServicePort, TrustDomain};
 use fedgate_exchange::loopback::{TestCa, identity};
 use fedgate_federation::bundle::Root;
@@ -131,17 +132,31 @@ fn credentials() -> Credentials {
     )
 }
 
+/// Those of a gateway whose Pod shows a good certificate.
+fn of_gateway(ca: &TestCa, roots: &[Root], ours: &TrustDomain) -> Credentials {
+    let year = |year: i16| jiff::civil::date(year, 1, 1).to_zoned(jiff::tz::TimeZone::UTC).unwrap().timestamp();
+    let uri = format!("spiffe://{ours}/ns/{NAMESPACE}/sa/fedgate-gateway");
+    let leaf = ca.workload(&[&uri], year(2026), year(2030));
+    let presented = Presented::from([("gateway-1".to_owned(), leaf.der().into())]);
+    let pods = presented::chains(Some(&presented), NAMESPACE);
+    roots::credentials(roots, (NAMESPACE, "istio-ca-root-cert"), &pods, ours)
+}
+
 /// A cluster with a gateway.
 fn local(trust_domain: &str) -> LocalCluster {
     let identity = identity();
     let host = if trust_domain.starts_with("alpha") { "192.0.2.1" } else { "192.0.2.7" };
     let gateway = GatewayAddress { address: GatewayHost::parse(host).unwrap(), port: ServicePort::new(15443).unwrap() };
+    let (ca, ours) = (TestCa::new(), TrustDomain::parse(trust_domain).unwrap());
+    let roots = vec![Root::from_der(&ca.der()).unwrap()];
+    let mut credentials = credentials();
+    credentials.add(of_gateway(&ca, &roots, &ours));
     LocalCluster {
-        trust_domain: TrustDomain::parse(trust_domain).unwrap(),
+        trust_domain: ours,
         cluster_uuid: identity.cluster_uuid,
         authn_key: identity.key.public(),
-        roots: vec![Root::from_der(&TestCa::new().der()).unwrap()],
-        credentials: credentials(),
+        roots,
+        credentials,
         network: Network::default(),
         gateways: vec![gateway],
         gateway_identities: Vec::new(),

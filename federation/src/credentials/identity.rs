@@ -1,10 +1,11 @@
 //! Checks of the certificate that the gateway and the egress show.
 
+use super::issuer::Issuer;
 use super::leaf::{self, Chain};
 use super::path::{self, Path};
 use super::source::Source;
 use super::validity::{CertificateRole, Validity};
-use super::{Credentials, key};
+use super::{Credentials, RootSource, key};
 use crate::bundle::{Fingerprint, Root};
 use crate::finding::{Finding, FindingReason, shown};
 use fedgate_core::TrustDomain;
@@ -15,7 +16,7 @@ use x509_parser::prelude::FromDer;
 pub(super) fn check(
     chain: &Source<'_>,
     key: &Source<'_>,
-    roots: &[Root],
+    roots: &RootSource<'_>,
     ours: &TrustDomain,
 ) -> (Credentials, Vec<Fingerprint>) {
     let invalid = |why: String| {
@@ -34,42 +35,51 @@ pub(super) fn check(
         Err(why) => return invalid(why),
     };
     match read.parse() {
-        Ok(certificates) => judge(chain, key, &read, &certificates, roots, ours),
+        Ok(certificates) => {
+            let (mut credentials, anchors) = judge(chain, &certificates, roots, ours);
+            if read.has_key {
+                let message = "the file has a private key beside the certificates: keep the key in a file of its own";
+                credentials.faults.push(chain.warning(FindingReason::ExposedKey, message));
+            }
+            credentials.faults.extend(certificates.first().and_then(|leaf| key::check(key, leaf.public_key())));
+            (credentials, anchors)
+        }
         Err(why) => invalid(why),
     }
 }
 
-fn judge(
+/// Checks a chain, the leaf first; also, which of the roots it comes from. `source` says where it was found.
+pub(super) fn judge(
     source: &Source<'_>,
-    key: &Source<'_>,
-    read: &Chain,
     chain: &[X509Certificate<'_>],
-    roots: &[Root],
+    roots: &RootSource<'_>,
     ours: &TrustDomain,
 ) -> (Credentials, Vec<Fingerprint>) {
     let Some((leaf, _)) = chain.split_first() else { return (Credentials::default(), Vec::new()) };
-    let form = leaf::faults(leaf, ours);
+    let form = leaf::faults(leaf, ours, Issuer::of(&source.object));
     let mut faults: Vec<_> = form.iter().map(|why| source.unfit(why)).collect();
     faults.extend(leaf::warnings(leaf).map(|why| source.warning(FindingReason::WeakCertificate, why)));
-    if read.has_key {
-        let message = "the file has a private key beside the certificates: keep the key in a file of its own";
-        faults.push(source.warning(FindingReason::ExposedKey, message));
-    }
-    faults.extend(key::check(key, leaf.public_key()));
 
-    let parsed: Vec<_> =
-        roots.iter().filter_map(|root| X509Certificate::from_der(root.der()).ok()).map(|(_, root)| root).collect();
+    let parsed: Vec<_> = roots
+        .roots
+        .iter()
+        .filter_map(|root| X509Certificate::from_der(root.der()).ok())
+        .map(|(_, root)| root)
+        .collect();
     let path = path::find(chain, &parsed);
     let mut validities: Vec<_> = validity(leaf, CertificateRole::Leaf, source).into_iter().collect();
     let mut anchors = Vec::new();
     match &path {
-        None => faults.push(source.error(FindingReason::UntrustedCertificate, untrusted(chain, &parsed))),
+        None => {
+            let message = untrusted(chain, &parsed, roots, Issuer::of(&source.object));
+            faults.push(source.error(FindingReason::UntrustedCertificate, message));
+        }
         Some(path) => {
             let intermediates: Vec<_> = path.intermediates.iter().filter_map(|place| chain.get(*place)).collect();
             faults.extend(of_path(source, leaf, &intermediates, path, &parsed, ours));
             validities
                 .extend(intermediates.into_iter().filter_map(|ca| validity(ca, CertificateRole::Intermediate, source)));
-            anchors.extend(path.anchors.iter().filter_map(|place| roots.get(*place)).map(Root::fingerprint));
+            anchors.extend(path.anchors.iter().filter_map(|place| roots.roots.get(*place)).map(Root::fingerprint));
         }
     }
     (Credentials { faults, validities }, anchors)
@@ -99,7 +109,12 @@ fn of_path(
 }
 
 /// Explains why the chain leads to no root.
-fn untrusted(chain: &[X509Certificate<'_>], roots: &[X509Certificate<'_>]) -> String {
+fn untrusted(
+    chain: &[X509Certificate<'_>],
+    roots: &[X509Certificate<'_>],
+    source: &RootSource<'_>,
+    who: Issuer,
+) -> String {
     let subjects: Vec<_> = chain.iter().map(|certificate| certificate.subject().as_raw()).collect();
     // The last certificate that can be reached from the leaf by following the issuers' names.
     let mut last = chain.first();
@@ -114,16 +129,16 @@ fn untrusted(chain: &[X509Certificate<'_>], roots: &[X509Certificate<'_>]) -> St
     }
     let Some(last) = last else { return "the chain is empty".to_owned() };
     let issuer = shown(&last.issuer().to_string());
-    let expected = "none of the roots in identity.roots has signed it, and peers believe no others";
+    let place = who.place_of(source);
+    let expected = format!("none of the roots in {place} has signed it, and peers believe no others");
     if last.issuer().as_raw() == last.subject().as_raw() {
         return format!("{expected}: it is signed by itself; have it signed by the CA whose root is there");
     }
     if roots.iter().any(|root| root.subject().as_raw() == last.issuer().as_raw()) {
         return format!(
-            "{expected}: there is a root with the name of its issuer, {issuer}, which has another key; publish the root that signed it"
+            "{expected}: there is a root with the name of its issuer, {issuer}, which has another key; {}",
+            who.publish_other_root()
         );
     }
-    format!(
-        "{expected}: it is issued by {issuer}; append the certificate of that intermediate CA here, or put the root into identity.roots"
-    )
+    format!("{expected}: it is issued by {issuer}; {}", who.complete_chain(&place))
 }

@@ -1,9 +1,11 @@
 //! A certificate chain, and checks of its leaf.
 
+use super::issuer::Issuer;
 use crate::document::WorkloadIdentity;
 use crate::finding::shown;
 use crate::pem_text::{Kind, blocks, without_blocks};
 use fedgate_core::TrustDomain;
+use jiff::Timestamp;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::oid_registry::{OID_EC_P256, OID_NIST_EC_P384, OID_NIST_EC_P521, OID_SIG_ED25519};
@@ -38,10 +40,17 @@ impl Chain {
         match (certificates.is_empty(), found.first()) {
             (true, Some(Ok(other))) => Err(expected(other.kind.words())),
             (true, _) => Err(expected(without_blocks(bytes))),
-            (false, _) if certificates.len() > MOST => {
-                Err(format!("expected at most {MOST} certificates, found {}", certificates.len()))
-            }
+            (false, _) if certificates.len() > MOST => Err(too_many(certificates.len())),
             (false, _) => Ok(Self { certificates, has_key: of(Kind::PrivateKey).next().is_some() }),
+        }
+    }
+
+    /// Takes certificates as they arrived in a handshake.
+    pub(super) fn of_der(certificates: &[Vec<u8>]) -> Result<Self, String> {
+        match certificates.len() {
+            0 => Err("expected a certificate, found none".to_owned()),
+            many if many > MOST => Err(too_many(many)),
+            _ => Ok(Self { certificates: certificates.to_vec(), has_key: false }),
         }
     }
 
@@ -57,6 +66,10 @@ impl Chain {
     }
 }
 
+fn too_many(found: usize) -> String {
+    format!("expected at most {MOST} certificates, found {found}")
+}
+
 /// Returns the SPIFFE IDs of workloads in the first certificate of a PEM text.
 ///
 /// # Errors
@@ -65,6 +78,12 @@ pub fn leaf_identities(chain: &[u8]) -> Result<Vec<WorkloadIdentity>, String> {
     let chain = Chain::read(chain)?;
     let leaf = chain.leaf()?;
     Ok(uris(&leaf).into_iter().filter_map(|uri| WorkloadIdentity::parse(uri).ok()).collect())
+}
+
+/// The last second of the first certificate of a chain in DER; `None` if it is damaged.
+pub fn leaf_expiry(chain: &[Vec<u8>]) -> Option<Timestamp> {
+    let leaf = parse_one(chain.first()?)?;
+    Timestamp::from_second(leaf.validity().not_after.timestamp()).ok()
 }
 
 fn parse_one(der: &[u8]) -> Option<X509Certificate<'_>> {
@@ -77,14 +96,14 @@ fn damaged(place: usize) -> String {
 
 /// Checks what Envoy and its SPIFFE validator require of a leaf (X.509-SVID, sections 2 and 4), and
 /// what our filter requires of its identity.
-pub(super) fn faults(leaf: &X509Certificate<'_>, ours: &TrustDomain) -> Vec<String> {
+pub(super) fn faults(leaf: &X509Certificate<'_>, ours: &TrustDomain, issuer: Issuer) -> Vec<String> {
     if leaf.is_ca() {
         return vec![
             "it is a CA certificate (CA:TRUE), and peers refuse one as an identity: expected a leaf, the gateway's own"
                 .to_owned(),
         ];
     }
-    [key(leaf), usage(leaf), identity(leaf, ours)].into_iter().flatten().collect()
+    [key(leaf), usage(leaf), identity(leaf, ours, issuer)].into_iter().flatten().collect()
 }
 
 /// Envoy's clients offer only ECDSA on P-256 and P-384 and RSA-PSS. Envoy loads no RSA key below
@@ -119,15 +138,16 @@ fn usage(leaf: &X509Certificate<'_>) -> Option<String> {
     ))
 }
 
-fn identity(leaf: &X509Certificate<'_>, ours: &TrustDomain) -> Option<String> {
+fn identity(leaf: &X509Certificate<'_>, ours: &TrustDomain, issuer: Issuer) -> Option<String> {
     let expected = |found: &str| Some(format!("expected one SPIFFE ID as URI SAN, spiffe://{ours}/…, found {found}"));
     match uris(leaf).as_slice() {
         [] => expected("no URI SAN, so peers would not know whom to expect"),
         [uri] => match WorkloadIdentity::parse(uri) {
             Ok(identity) if identity.trust_domain() == ours.as_str() => None,
             Ok(identity) => expected(&format!(
-                "one of the trust domain {}, which peers refuse as this cluster's; correct trustDomain if that is wrong",
-                shown(identity.trust_domain())
+                "one of the trust domain {}, which peers refuse as this cluster's; {}",
+                shown(identity.trust_domain()),
+                issuer.correct_trust_domain()
             )),
             Err(_) => expected(&format!("{:?}", shown(uri))),
         },
@@ -137,7 +157,7 @@ fn identity(leaf: &X509Certificate<'_>, ours: &TrustDomain) -> Option<String> {
     }
 }
 
-fn uris<'a>(leaf: &'a X509Certificate<'_>) -> Vec<&'a str> {
+pub(super) fn uris<'a>(leaf: &'a X509Certificate<'_>) -> Vec<&'a str> {
     let names = leaf.subject_alternative_name().ok().flatten().map(|extension| &extension.value.general_names);
     let uri = |name: &'a GeneralName<'_>| match name {
         GeneralName::URI(uri) => Some(*uri),

@@ -12,7 +12,9 @@
 //! `controller/envoy/tests/envoy` repeats it.
 
 mod endpoint;
+mod gateway;
 mod identity;
+mod issuer;
 mod key;
 mod leaf;
 mod path;
@@ -20,8 +22,9 @@ mod roots;
 mod source;
 mod validity;
 
+pub use gateway::PodChain;
 pub use key::keys_match;
-pub use leaf::leaf_identities;
+pub use leaf::{leaf_expiry, leaf_identities};
 pub use roots::RootSource;
 pub(crate) use roots::intermediate;
 pub use source::Source;
@@ -29,6 +32,7 @@ pub use validity::{CertificateRole, Validity};
 
 use crate::finding::Finding;
 use fedgate_core::TrustDomain;
+use issuer::POD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -46,15 +50,15 @@ impl Credentials {
     /// Checks what the gateway and the egress use: their certificate chain, leaf first, its private
     /// key, and the roots that this cluster publishes.
     pub fn of_identity(chain: &Source<'_>, key: &Source<'_>, roots: &RootSource<'_>, ours: &TrustDomain) -> Self {
-        let (mut credentials, anchors) = identity::check(chain, key, roots.roots, ours);
+        let (mut credentials, anchors) = identity::check(chain, key, roots, ours);
         credentials.add(roots::check(roots, &anchors));
         credentials
     }
 
-    /// Checks only the published roots. For Kubernetes, where Istio manages the gateway's
-    /// certificate.
-    pub fn of_roots(roots: &RootSource<'_>) -> Self {
-        roots::check(roots, &[])
+    /// Checks what the Pods of the gateway show, where istiod issues their certificates, and the roots that peers are told. The same
+    /// fault of several Pods is one finding that names them. Of a Pod that is not in `pods` nothing is known.
+    pub fn of_gateway(pods: &[PodChain<'_>], roots: &RootSource<'_>, ours: &TrustDomain) -> Self {
+        gateway::check(pods, roots, ours)
     }
 
     /// Checks the certificate of the metadata endpoint.
@@ -68,11 +72,22 @@ impl Credentials {
         self.validities.extend(other.validities);
     }
 
+    /// Returns what is known of the certificates that the gateway's Pods show.
+    #[must_use]
+    pub fn of_pods(&self) -> Self {
+        let faults = self.faults.iter().filter(|fault| fault.object.kind == POD).cloned().collect();
+        let validities = self.validities.iter().filter(|validity| validity.object.kind == POD).cloned().collect();
+        Self { faults, validities }
+    }
+
     /// Returns everything that is wrong at `now`.
     pub fn findings(&self, now: Timestamp) -> Vec<Finding> {
-        let of_time =
-            self.validities.iter().filter_map(|validity| validity.finding(self.has_valid_root(validity, now), now));
-        self.faults.iter().cloned().chain(of_time).collect()
+        let found = |validity: &Validity| validity.finding(self.has_valid_root(validity, now), now);
+        let (of_pods, of_others): (Vec<_>, Vec<_>) =
+            self.validities.iter().partition(|validity| validity.object.kind == POD);
+        let of_pods = of_pods.into_iter().filter_map(|validity| Some((validity.role, found(validity)?)));
+        let of_others = of_others.into_iter().filter_map(found);
+        self.faults.iter().cloned().chain(gateway::merge(of_pods)).chain(of_others).collect()
     }
 
     /// Returns the next moment after `now` at which [`Self::findings`] may change.

@@ -1,3 +1,4 @@
+use super::issuer::Issuer;
 use crate::finding::{Finding, FindingReason, ObjectRef};
 
 /// Bytes that an adapter read, and where they come from.
@@ -23,7 +24,7 @@ impl Source<'_> {
 
     /// An error about a certificate that is intact but that peers refuse.
     pub(super) fn unfit(&self, why: &str) -> Finding {
-        self.error(FindingReason::InvalidCertificate, format!("{why}; have the certificate issued anew"))
+        self.error(FindingReason::InvalidCertificate, format!("{why}; {}", Issuer::of(&self.object).reissue()))
     }
 
     pub(super) fn warning(&self, reason: FindingReason, message: impl Into<String>) -> Finding {

@@ -1,7 +1,9 @@
 //! When certificates are valid, and the findings about those that are not.
 
+use super::issuer::Issuer;
+use super::leaf::uris;
 use crate::bundle::Root;
-use crate::finding::{Finding, FindingReason, ObjectRef, Severity};
+use crate::finding::{Finding, FindingReason, ObjectRef, Severity, shown};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use x509_parser::certificate::X509Certificate;
@@ -40,8 +42,9 @@ impl CertificateRole {
         }
     }
 
-    fn words(self) -> &'static str {
+    fn words(self, issuer: Issuer) -> &'static str {
         match self {
+            Self::Leaf if issuer == Issuer::Istiod => "the gateway's certificate",
             Self::Leaf => "the certificate of gateway and egress",
             Self::Intermediate => "the intermediate CA's certificate in the chain",
             Self::Root => "the root",
@@ -50,8 +53,9 @@ impl CertificateRole {
     }
 
     /// Returns what happens if it is not valid.
-    fn consequence(self) -> &'static str {
+    fn consequence(self, issuer: Issuer) -> &'static str {
         match self {
+            Self::Leaf if issuer == Issuer::Istiod => "peers refuse every connection to this Pod",
             Self::Leaf => "peers refuse every connection from and to this cluster",
             Self::Intermediate => "peers refuse every certificate that it signed, and so every connection",
             Self::Root => "peers refuse every certificate that it signed",
@@ -59,8 +63,12 @@ impl CertificateRole {
         }
     }
 
-    fn remedy(self) -> &'static str {
+    fn remedy(self, issuer: Issuer) -> &'static str {
         match self {
+            Self::Leaf if issuer == Issuer::Istiod => {
+                "look at the log of the Pod's istio-agent, which renews it from istiod, and at `istioctl proxy-config secret`"
+            }
+            Self::Intermediate if issuer == Issuer::Istiod => "renew the CA that istiod signs with (Secret cacerts)",
             Self::Leaf | Self::Endpoint => "have it renewed and replace the files",
             Self::Intermediate => "put the CA's new certificate into the chain",
             Self::Root => "publish a new root beside it, and sign with that one once the peers have acknowledged it",
@@ -87,6 +95,15 @@ pub struct Validity {
     /// Whether it is a root that the gateway's own certificate leads to.
     #[serde(default)]
     pub anchor: bool,
+}
+
+/// Its subject; istiod gives workloads an empty one, and then it is the first URI SAN.
+fn name(certificate: &X509Certificate<'_>) -> String {
+    let subject = certificate.subject().to_string();
+    match uris(certificate).first() {
+        Some(uri) if subject.is_empty() => shown(uri),
+        _ => shown(&subject),
+    }
 }
 
 /// The relation of a moment to a validity.
@@ -121,7 +138,7 @@ impl Validity {
         let validity = certificate.validity();
         Some(Self {
             role,
-            name: crate::finding::shown(&certificate.subject().to_string()),
+            name: name(certificate),
             object: object.clone(),
             field: field.to_owned(),
             not_before: Timestamp::from_second(validity.not_before.timestamp()).ok()?,
@@ -171,12 +188,13 @@ impl Validity {
                 (FindingReason::CertificateNotYetValid, what, "until then ")
             }
         };
+        let issuer = Issuer::of(&self.object);
         let message = format!(
             "{} {} {what}: {then}{}; {}",
-            role.words(),
+            role.words(issuer),
             self.name,
-            role.consequence(),
-            if reason == FindingReason::CertificateNotYetValid { "or wait until it is" } else { role.remedy() }
+            role.consequence(issuer),
+            if reason == FindingReason::CertificateNotYetValid { "or wait until it is" } else { role.remedy(issuer) }
         );
         let severity = match reason == FindingReason::CertificateEndsSoon || replaced {
             true => Severity::Warning,

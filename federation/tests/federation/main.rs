@@ -6,6 +6,7 @@ mod clocks;
 mod credentials;
 mod documents;
 mod federating;
+mod gateway_pods;
 mod grants;
 mod grants_twin;
 mod health;

@@ -152,7 +152,7 @@ fn table() -> Vec<Finding> {
 
 #[test]
 fn every_reason_is_produced() {
-    let own = crate::credentials::everything();
+    let own = [crate::credentials::everything(), crate::gateway_pods::everything()].concat();
     let findings = [objects(), long_names(), passthrough(), clashes(), documents(), gateways(), table(), own].concat();
     let produced: BTreeSet<_> = findings.iter().map(|finding| finding.reason).collect();
     let missing: Vec<_> = FindingReason::ALL

@@ -1,9 +1,9 @@
 //! Probes that show this cluster's certificate: a gateway that accepts it, and counterparts that do
 //! not.
 
-use super::probe_tests::{Beta, GATEWAY, acceptor};
+use super::probe_tests::{Beta, GATEWAY};
 use super::{ProbeIdentity, ProbeSettings, Probing, probe};
-use crate::loopback::{Leaf, Server, TestCa, read_head};
+use crate::loopback::{Leaf, Server, TestCa, acceptor, read_head};
 use fedgate_federation::{
     federate::ProbeTarget,
     knowledge::{Probed, Tried},

@@ -21,7 +21,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream, time::Instant};
 use tokio_rustls::TlsConnector;
 
 /// What an `AUTO_PASSTHROUGH` gateway matches on, besides the server name.
-const ALPN: &[u8] = b"istio";
+pub(super) const ALPN: &[u8] = b"istio";
 
 /// How a peer's gateways are probed.
 pub(super) struct Handshake {

@@ -24,11 +24,13 @@ mod failure;
 mod gateway;
 mod handshake;
 mod identity;
+mod presented;
 #[cfg(test)]
 pub(crate) mod probe_tests;
 mod verifier;
 
 pub use identity::ProbeIdentity;
+pub use presented::presented;
 
 use crate::supervision::Supervision;
 use fedgate_federation::federate::ProbeTarget;

@@ -2,7 +2,7 @@
 //! good gateway has bad counterparts.
 
 use super::{OF_ONE_PEER, ProbeSettings, Prober, Probing, Supervision, Target, probe, waits};
-use crate::loopback::{Leaf, Server, TestCa};
+use crate::loopback::{Leaf, Server, TestCa, acceptor};
 use fedgate_core::{ServicePort, TrustDomain};
 use fedgate_federation::{
     bundle::{Root, TrustBundle},
@@ -10,13 +10,7 @@ use fedgate_federation::{
     federate::{Gateway, ProbeTarget, ServerIdentity},
     knowledge::{Probed, Tried},
 };
-use rustls::{
-    RootCertStore, ServerConfig,
-    crypto::aws_lc_rs,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    server::WebPkiClientVerifier,
-    version::{TLS12, TLS13},
-};
+use rustls::version::{TLS12, TLS13};
 use std::{
     future::pending,
     net::SocketAddr,
@@ -32,7 +26,6 @@ use tokio::{
     sync::{mpsc, watch},
     time::{Instant, timeout},
 };
-use tokio_rustls::TlsAcceptor;
 
 /// Longer than anything here takes, shorter than a person would wait.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -96,27 +89,7 @@ fn address_of(gateway: &SocketAddr) -> GatewayAddress {
 /// A server that shows `leaf`, and refuses clients without a certificate from its own CA. No client
 /// here has one.
 pub(crate) async fn gateway(leaf: &Leaf, versions: &[&'static rustls::SupportedProtocolVersion]) -> Server {
-    let acceptor = acceptor(leaf, &TestCa::new(), versions);
-    Server::tcp(move |stream| {
-        let acceptor = acceptor.clone();
-        async move { drop(acceptor.accept(stream).await) }
-    })
-    .await
-}
-
-pub(super) fn acceptor(
-    leaf: &Leaf,
-    clients_ca: &TestCa,
-    versions: &[&'static rustls::SupportedProtocolVersion],
-) -> TlsAcceptor {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut clients = RootCertStore::empty();
-    clients.add(CertificateDer::from(clients_ca.der().into_vec())).unwrap();
-    let clients = WebPkiClientVerifier::builder_with_provider(clients.into(), provider.clone()).build().unwrap();
-    let config = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
-    let chain = CertificateDer::pem_slice_iter(leaf.chain.as_bytes()).map(Result::unwrap).collect();
-    let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap();
-    Arc::new(config.with_client_cert_verifier(clients).with_single_cert(chain, key).unwrap()).into()
+    Server::gateway(leaf, versions).await
 }
 
 fn refused(outcome: Result<(), String>, because: &str) {

@@ -7,9 +7,10 @@ use crate::leader::election::{Election, Leadership};
 use crate::loaded::{Asking, Loaded};
 use crate::metrics::Metrics as OwnMetrics;
 use crate::module::Module;
+use crate::presented;
 use crate::probes::{BEAT, Health};
 use crate::replica::compiled::Compiled;
-use crate::replica::{Outcomes, Replica};
+use crate::replica::{Certificates, Outcomes, Replica};
 use crate::settings::ControllerSettings;
 use crate::sinks::outputs::Outputs;
 use crate::sinks::{events, writer::Writer};
@@ -51,7 +52,7 @@ pub(crate) struct ReplicaLoop {
     outputs: Arc<Outputs>,
     tasks: Tasks,
     leadership: Leadership,
-    endpoint: watch::Receiver<Credentials>,
+    certificates: Certificates,
     wakes: Wakes,
     learned: mpsc::Receiver<PeerUpdate>,
     compiled: watch::Receiver<Option<Arc<Compiled>>>,
@@ -90,6 +91,10 @@ impl ReplicaLoop {
             metrics: own_metrics.clone(),
         };
         tasks.spawn("the question for the gateway's tables", asking.run());
+        let (tell, presented) = watch::channel(None);
+        let question = presented::Question::new(&settings, &sources, compiled.clone(), leadership.clone());
+        tasks.spawn("the question for the gateway's certificates", presented::ask(question, tell));
+        let certificates = Certificates { endpoint, presented };
         let outputs = Arc::new(Outputs::start(&client, &settings, &wakes, &mut tasks));
         let writer = Writer {
             settings: Arc::clone(&settings),
@@ -113,7 +118,7 @@ impl ReplicaLoop {
         let outcomes = Outcomes { newest, published, confirmations };
         let watched = (sources, Arc::clone(&outputs));
         let replica =
-            Replica::new(settings, identity, watched, leadership.clone(), asking, outcomes, endpoint.clone())?
+            Replica::new(settings, identity, watched, leadership.clone(), asking, outcomes, certificates.clone())?
                 .noticing(rollbacks);
         Ok((
             Self {
@@ -122,7 +127,7 @@ impl ReplicaLoop {
                 outputs,
                 tasks,
                 leadership,
-                endpoint,
+                certificates,
                 wakes,
                 learned,
                 compiled,
@@ -145,7 +150,8 @@ impl ReplicaLoop {
                 ended = self.tasks.ended() => return ended,
                 () = self.wakes.inputs.notified() => pace.changed(),
                 // Without TLS nobody tells, and this branch is not waited for.
-                Ok(()) = self.endpoint.changed() => pace.changed(),
+                Ok(()) = self.certificates.endpoint.changed() => pace.changed(),
+                Ok(()) = self.certificates.presented.changed() => pace.changed(),
                 () = self.leadership.changed() => {
                     self.own_metrics.show_leader(self.leadership.leads());
                     pace.changed();

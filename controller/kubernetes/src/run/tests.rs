@@ -1,6 +1,7 @@
 //! Tests whole replicas on the fake API server: election, watches, compilations, writes.
 
 mod ending;
+mod presented;
 mod restore;
 
 use super::importer_settings;
@@ -12,7 +13,7 @@ use crate::leader::confirmations::Confirmations;
 use crate::leader::election::{DURATION, Election, LEASE};
 use crate::metrics::Metrics as OwnMetrics;
 use crate::probes::Health;
-use crate::replica::{Outcomes, Replica};
+use crate::replica::{Certificates, Outcomes, Replica};
 use crate::sample::NAMESPACE;
 use crate::settings::tests::read as flags;
 use crate::sinks::gateway::TABLE;
@@ -81,7 +82,11 @@ impl Site {
 
     /// Changes the root, and with it the public document and its version.
     fn new_root(&self) {
-        let pem = roots_to_pem(&[Root::from_der(&TestCa::new().der()).unwrap()]);
+        self.put_root(&TestCa::new());
+    }
+
+    fn put_root(&self, ca: &TestCa) {
+        let pem = roots_to_pem(&[Root::from_der(&ca.der()).unwrap()]);
         let metadata = json!({ "namespace": NAMESPACE, "name": ROOTS });
         self.server.put(Kind::ConfigMap, json!({ "metadata": metadata, "data": { "root-cert.pem": pem } }));
     }
@@ -163,7 +168,10 @@ impl Site {
     }
 
     fn start(&self, name: &'static str) -> Running {
-        let parts = self.parts(name);
+        Self::start_of(self.parts(name))
+    }
+
+    fn start_of(parts: Parts) -> Running {
         let (health, published, metrics) = (parts.health.clone(), Arc::clone(&parts.published), parts.metrics.clone());
         let (mut replica, election) = ReplicaLoop::start(parts).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -593,10 +601,12 @@ async fn how_long_a_follower_differs_is_counted_anew_after_a_term_of_its_own() {
     let asking = (importer_settings(&settings, &site.identity, &Metrics::default()), updates);
     let published = Arc::<ArcSwap<Published>>::default();
     let outcomes = Outcomes { newest: watch::Sender::new(None), published: Arc::clone(&published), confirmations };
-    let (_, endpoint) = watch::channel(Credentials::default());
+    let (endpoint, presented) = (watch::channel(Credentials::default()).1, watch::channel(None).1);
+    let certificates = Certificates { endpoint, presented };
     let identity = site.identity.clone();
     let mut replica =
-        Replica::new(settings, identity, (sources, outputs), leadership.clone(), asking, outcomes, endpoint).unwrap();
+        Replica::new(settings, identity, (sources, outputs), leadership.clone(), asking, outcomes, certificates)
+            .unwrap();
     while !replica.missing().is_empty() || !watched.missing().is_empty() {
         sleep(Duration::from_millis(10)).await;
     }

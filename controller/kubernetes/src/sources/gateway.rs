@@ -32,13 +32,26 @@ pub(crate) struct GatewayService {
 struct Port {
     port: u16,
     node_port: Option<u16>,
-    /// A number, or a name, which is left out.
-    #[serde(deserialize_with = "number")]
-    target_port: Option<u16>,
+    target_port: Option<TargetPort>,
 }
 
-fn number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
-    Ok(Value::deserialize(deserializer)?.as_u64().and_then(|port| port.try_into().ok()))
+/// A port of the Pods.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+enum TargetPort {
+    Number(u16),
+    /// The name that each Pod gives to one of its ports.
+    Name(String),
+}
+
+impl Port {
+    /// The number, as far as it does not depend on the Pod.
+    fn of_pods(&self) -> u16 {
+        match self.target_port {
+            Some(TargetPort::Number(port)) => port,
+            _ => self.port,
+        }
+    }
 }
 
 /// What is kept of a Node.
@@ -66,7 +79,17 @@ impl GatewayService {
 
     /// The ports of its Pods; for a named target port the Service's port.
     pub(super) fn target_ports(&self) -> impl Iterator<Item = u16> {
-        self.ports.iter().map(|port| port.target_port.unwrap_or(port.port))
+        self.ports.iter().map(Port::of_pods)
+    }
+
+    /// The port of a Pod that the Service's `port` leads to.
+    pub(crate) fn port_of(&self, pod: &GatewayPod, port: u16) -> Option<u16> {
+        let found = self.ports.iter().find(|found| found.port == port);
+        match found.and_then(|found| found.target_port.as_ref()) {
+            Some(TargetPort::Name(name)) => pod.ports.get(name).copied(),
+            // Istio opens the port of the Gateway object itself where no Service says otherwise.
+            _ => Some(found.map_or(port, Port::of_pods)),
+        }
     }
 
     /// Its ports on every node.
@@ -252,5 +275,25 @@ mod tests {
         assert!(of(&service("ClusterIP", json!([]))).unwrap_err().contains("LoadBalancer or NodePort"));
         let other = of_service(&service("NodePort", json!([])), 443, &seen()).unwrap_err();
         assert!(other.contains("no port 443"));
+    }
+
+    #[test]
+    fn the_port_of_a_pod_is_what_the_service_leads_to() {
+        let of = |target: Value, ports: Value| {
+            let service =
+                json!({ "metadata": { "name": "x" }, "spec": { "ports": [{ "port": 15443, "targetPort": target }] } });
+            let pod = json!({ "metadata": { "name": "x" }, "spec": { "containers": [{ "ports": ports }, {}] } });
+            keep_service(read(service)).port_of(&super::super::pod::keep(read(pod)), 15443)
+        };
+        let named = json!([{ "name": "tls", "containerPort": 8443 }, { "containerPort": 1 }]);
+        assert_eq!(of(json!(8443), json!([])), Some(8443));
+        assert_eq!(of(json!("tls"), named.clone()), Some(8443));
+        assert_eq!(of(json!("other"), named), None, "the Pod has no such port");
+        assert_eq!(of(json!(null), json!([])), Some(15443));
+        assert_eq!(
+            service("NodePort", json!([])).port_of(&GatewayPod::default(), 443),
+            Some(443),
+            "no Service says otherwise"
+        );
     }
 }

@@ -119,6 +119,11 @@ impl ClusterRecord {
         }
     }
 
+    /// What is known of the certificates of the gateway's Pods.
+    pub(crate) fn of_pods(&self) -> Credentials {
+        self.credentials.of_pods()
+    }
+
     /// The UUID that peers know the cluster by.
     pub(crate) fn cluster_uuid(&self) -> &ClusterUuid {
         &self.cluster_uuid

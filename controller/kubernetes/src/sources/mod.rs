@@ -39,7 +39,9 @@ pub(super) use watching::{Sources, Wakes, missing};
 use crate::api::kind::Kind;
 use crate::api::watch::Key;
 use crate::identity::ClusterIdentity;
+use crate::presented::{self, Presented};
 use crate::settings::ControllerSettings;
+use crate::sources::memory::ClusterRecord;
 use fedgate_core::PeerName;
 use fedgate_federation::federate::Published;
 use fedgate_federation::knowledge::PeerKnowledge;
@@ -61,6 +63,8 @@ pub struct Seen {
     pub(super) passthrough: passthrough::Seen,
     pub(super) memory: BTreeMap<Key, memory::Memory>,
     pub(super) entries: BTreeMap<Key, entries::Hosts>,
+    /// `None`: no Pod has been asked yet, and what the last leader wrote down holds.
+    pub(super) presented: Option<Presented>,
 }
 
 impl Seen {
@@ -107,7 +111,11 @@ impl Seen {
         let roots = roots::roots(&self.roots, place, &mut findings);
         let gateways = gateway::addresses(settings, self, &mut findings);
         let network = network::network(settings.network(), &self.nodes, &self.service_cidrs);
-        let credentials = roots::credentials(&roots, place);
+        let pods = presented::chains(self.presented.as_ref(), settings.places.gateway());
+        let mut credentials = roots::credentials(&roots, place, &pods, &settings.trust_domain);
+        if self.presented.is_none() {
+            credentials.add(memory::record(&self.memory).map(ClusterRecord::of_pods).unwrap_or_default());
+        }
         let cluster = LocalCluster {
             trust_domain: settings.trust_domain.clone(),
             cluster_uuid: identity.cluster_uuid.clone(),

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 /// The annotation whose change makes the kubelet update the Pod's mounted ConfigMaps at once; its
@@ -28,6 +29,8 @@ pub(crate) struct GatewayPod {
     pub(crate) told: Option<String>,
     /// Its address.
     pub(crate) ip: Option<IpAddr>,
+    /// Its ports that have names.
+    pub(crate) ports: BTreeMap<String, u16>,
     /// Where its proxy shows what it counts: a URL.
     pub(crate) stats: Option<String>,
 }
@@ -55,8 +58,16 @@ pub(crate) fn keep(object: DynamicObject) -> GatewayPod {
         ended: ["Succeeded", "Failed"].iter().any(|phase| status["phase"] == *phase),
         told: object.annotations().get(BUNDLE).cloned(),
         ip: status["podIP"].as_str().and_then(|ip| ip.parse().ok()),
+        ports: list(&spec["containers"])
+            .flat_map(|container| list(&container["ports"]))
+            .filter_map(named_port)
+            .collect(),
         stats: stats(&object),
     }
+}
+
+fn named_port(port: &Value) -> Option<(String, u16)> {
+    Some((text(&port["name"])?, port["containerPort"].as_u64()?.try_into().ok()?))
 }
 
 /// Where Prometheus would ask, by the annotations that Istio gives to its Pods; else where Istio has it always.

@@ -1,8 +1,9 @@
 //! This cluster's roots, which istiod writes into every namespace of its mesh.
 
 use crate::api::watch::Key;
+use fedgate_core::TrustDomain;
 use fedgate_federation::bundle::{Root, roots_from_pem};
-use fedgate_federation::credentials::{Credentials, RootSource};
+use fedgate_federation::credentials::{Credentials, PodChain, RootSource};
 use fedgate_federation::document::Limits;
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
 use kube::api::DynamicObject;
@@ -48,9 +49,14 @@ fn object((namespace, name): (&str, &str)) -> ObjectRef {
     ObjectRef { namespace: Some(namespace.to_owned()), ..ObjectRef::new("ConfigMap", name) }
 }
 
-/// What is wrong with the roots, and when each is valid. Which of them signed the gateway's certificate is istiod's business.
-pub(crate) fn credentials(roots: &[Root], place: (&str, &str)) -> Credentials {
-    Credentials::of_roots(&RootSource { roots, object: object(place), field: FIELD })
+/// What is wrong with the roots and with the certificates that the gateway's Pods show, and when each is valid.
+pub(crate) fn credentials(
+    roots: &[Root],
+    place: (&str, &str),
+    pods: &[PodChain<'_>],
+    ours: &TrustDomain,
+) -> Credentials {
+    Credentials::of_gateway(pods, &RootSource { roots, object: object(place), field: FIELD }, ours)
 }
 
 /// Where they stand in the ConfigMap.

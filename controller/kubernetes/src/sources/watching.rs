@@ -96,6 +96,7 @@ impl Sources {
             passthrough: self.passthrough.as_ref().map(passthrough::seen),
             memory: self.memory.all(),
             entries: self.entries.all(),
+            presented: None,
         }
     }
 
@@ -113,6 +114,11 @@ impl Sources {
     /// The gateway's Pods.
     pub(crate) fn pods(&self) -> &Watched<pod::GatewayPod> {
         &self.pods
+    }
+
+    /// The gateway's Service.
+    pub(crate) fn gateway_services(&self) -> &Watched<gateway::GatewayService> {
+        &self.gateway_services
     }
 
     /// What was not listed yet, with the reason if there is one. ServiceCIDRs are not waited for: older clusters have none. Nor

@@ -13,8 +13,14 @@ const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 pub(super) fn section(snapshot: &Snapshot, now: Timestamp) -> Section {
     let in_force = &snapshot.in_force;
-    let certificate = metadata_certificate(in_force);
-    let checks = vec![trust_domain(in_force), roots(in_force, now), certificate, gateways(in_force), objects(in_force)];
+    let checks = vec![
+        trust_domain(in_force),
+        roots(in_force, now),
+        gateway_certificate(in_force),
+        metadata_certificate(in_force),
+        gateways(in_force),
+        objects(in_force),
+    ];
     Section { name: format!("cluster {}", in_force.local.trust_domain), checks }
 }
 
@@ -71,6 +77,32 @@ fn roots(in_force: &InForce, now: Timestamp) -> Check {
     }
 }
 
+/// What the gateway's Pods show, as the leader has seen it.
+fn gateway_certificate(in_force: &InForce) -> Check {
+    const NAME: &str = "gateway-certificate";
+    const TITLE: &str = "the gateway shows a certificate that peers take";
+    // Nothing else is told of Pods.
+    let of_pod = |finding: &&Finding| finding.object.kind == "Pod";
+    let told = |finding: &Finding| format!("{}: {}", finding.object, finding.message);
+    let hint = "`istioctl proxy-config secret` shows what the Pod has; `fedgate status` lists all findings";
+    // Errors come first.
+    match in_force.federation.findings.iter().find(of_pod) {
+        Some(finding) if finding.severity == Severity::Error => return Check::failed(NAME, TITLE, told(finding), hint),
+        Some(finding) => return Check::warning(NAME, TITLE, told(finding), hint),
+        None => {}
+    }
+    let of_pods = in_force.local.credentials.of_pods().validities;
+    let leaves = of_pods.iter().filter(|validity| validity.role == CertificateRole::Leaf);
+    match leaves.map(|validity| validity.not_after).min() {
+        Some(end) => Check::ok(NAME, TITLE, format!("valid until {end}")),
+        None => Check::skipped(
+            NAME,
+            TITLE,
+            "the controller has seen none yet: no Pod is ready, nothing is exported, or it cannot reach the port",
+        ),
+    }
+}
+
 /// What peers see of it, but for its names: the peers know the URL, and this cluster does not.
 fn metadata_certificate(in_force: &InForce) -> Check {
     const NAME: &str = "metadata-certificate";
@@ -110,7 +142,7 @@ fn missing(in_force: &InForce, reason: FindingReason) -> Option<&Finding> {
 /// All other errors, except those of peers, which have their own sections.
 fn objects(in_force: &InForce) -> Check {
     const TITLE: &str = "no exported Service and no policy is in error";
-    let shown_elsewhere = ["IstioFederation", "Cluster", "ConfigMap"];
+    let shown_elsewhere = ["IstioFederation", "Cluster", "ConfigMap", "Pod"];
     let errors = in_force.federation.findings.iter().filter(|finding| {
         finding.severity == Severity::Error
             && !shown_elsewhere.contains(&finding.object.kind.as_ref())

@@ -8,8 +8,10 @@ use crate::api::watch::Key;
 use crate::identity::ClusterIdentity;
 use crate::loaded::gauge::Gauges;
 use crate::sample::{NAMESPACE, Sample, federation_object, keyed, read};
-use crate::sources::{Seen, federation, service};
+use crate::sources::{self, Seen, federation, service};
 use fedgate_exchange::importer::FetchFailure;
+use fedgate_exchange::loopback::{Leaf, TestCa};
+use fedgate_federation::bundle::Root;
 use fedgate_federation::document::{GatewayAddress, GatewayHost};
 use fedgate_federation::federate::Published;
 use fedgate_federation::knowledge::{ClockReading, DocumentKind, ExchangeReason, Probed};
@@ -238,6 +240,46 @@ fn the_certificate_of_the_metadata_endpoint() {
     told(&report(Some(ca.leaf_of(&[]))), Outcome::Failed, "metadata-certificate", &["names no host"]);
     let (outcome, detail) = line(&report(None)).unwrap();
     assert!(outcome == Outcome::Skipped && detail.contains("plain HTTP"), "{detail}");
+}
+
+#[test]
+fn the_certificate_of_the_gateway() {
+    let ca = TestCa::new();
+    let report = |leaf: Option<Leaf>| {
+        changed(
+            |sample| {
+                let chains = leaf.iter().map(|leaf| ("gateway-1".to_owned(), leaf.der().into()));
+                let presented = chains.collect::<crate::presented::Presented>();
+                let pods = crate::presented::chains(Some(&presented), NAMESPACE);
+                let roots = [Root::from_der(&ca.der()).unwrap()];
+                let place = (NAMESPACE, "istio-ca-root-cert");
+                let ours = sample.local.trust_domain.clone();
+                sample.local.credentials = sources::roots::credentials(&roots, place, &pods, &ours);
+                sample.write(&Published::default());
+            },
+            nothing,
+        )
+    };
+    let line = |report: &Report| {
+        let mut checks = report.sections.iter().flat_map(|section| &section.checks);
+        checks.find(|check| check.name == "gateway-certificate").map(|check| (check.outcome, check.detail.clone()))
+    };
+    let uri = "spiffe://alpha.example/ns/fedgate-system/sa/fedgate-gateway";
+    let now = Sample::healthy().now;
+    let lasting = |hours: i64| ca.workload(&[uri], now - 24.hours(), now + hours.hours());
+    let good = report(Some(lasting(24)));
+    let (outcome, detail) = line(&good).unwrap();
+    assert!(outcome == Outcome::Ok && detail.contains("valid until 2027-01-16"), "{detail}");
+    told(&report(Some(lasting(-1))), Outcome::Failed, "gateway-certificate", &["gateway-1", "expired at", "istioctl"]);
+    told(&report(Some(lasting(1))), Outcome::Warning, "gateway-certificate", &["expires at"]);
+    told(
+        &report(Some(TestCa::new().workload(&[uri], now, now))),
+        Outcome::Failed,
+        "gateway-certificate",
+        &["has signed it"],
+    );
+    let (outcome, detail) = line(&report(None)).unwrap();
+    assert!(outcome == Outcome::Skipped && detail.contains("has seen none yet"), "{detail}");
 }
 
 #[test]

@@ -1,0 +1,175 @@
+//! Which certificates a gateway of our own shows. They are to be judged, so any are taken, and nothing else follows from them.
+
+use crate::tls::alert_name;
+use fedgate_core::ServiceName;
+use fedgate_process::words;
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, DigitallySignedStruct, Error as TlsError, SignatureScheme};
+use std::io::{self, ErrorKind};
+use std::mem;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+/// The certificates in DER, the leaf first, that the gateway at `address` shows to who asks for `service`: 64 KiB at most. The
+/// gateway sees what it sees of a peer's probe: a client that shows no certificate and hangs up.
+///
+/// # Errors
+/// Why there are none after `time` at the latest.
+pub async fn presented(address: SocketAddr, service: &ServiceName, time: Duration) -> Result<Vec<Vec<u8>>, String> {
+    let sni = service.sni();
+    let name = ServerName::try_from(sni).map_err(|_| format!("{service} gives no server name"))?;
+    let taken = Arc::new(Taken::new(&aws_lc_rs::default_provider()));
+    let connector = connector(Arc::clone(&taken))?;
+    let shaken = timeout(time, shake(&connector, address, name)).await;
+    // They come before the server looks at its client: a handshake that fails after that has told enough.
+    let certificates = taken.certificates();
+    if !certificates.is_empty() {
+        return Ok(certificates);
+    }
+    Err(match shaken {
+        Err(_) => format!("it has not answered within {time:?}"),
+        Ok(Err(error)) => told(&error),
+        Ok(Ok(())) => "it shows no certificate".to_owned(),
+    })
+}
+
+fn connector(taken: Arc<Taken>) -> Result<TlsConnector, String> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+    let builder = builder.with_protocol_versions(&[&TLS13, &TLS12]).map_err(|_| "TLS cannot be set up".to_owned())?;
+    let mut config = builder.dangerous().with_custom_certificate_verifier(taken).with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    config.alpn_protocols = vec![super::handshake::ALPN.to_vec()];
+    Ok(Arc::new(config).into())
+}
+
+async fn shake(connector: &TlsConnector, address: SocketAddr, name: ServerName<'static>) -> io::Result<()> {
+    let stream = TcpStream::connect(address).await?;
+    let mut stream = connector.connect(name, stream).await?;
+    // A friendly end; nothing depends on it.
+    let _ = stream.shutdown().await;
+    Ok(())
+}
+
+fn told(error: &io::Error) -> String {
+    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(TlsError::AlertReceived(alert)) => format!("it ended the handshake with the alert {}", alert_name(*alert)),
+        Some(TlsError::InvalidMessage(_)) => "it speaks no TLS".to_owned(),
+        Some(_) => "TLS does not come about".to_owned(),
+        None => match error.kind() {
+            ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+            ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
+                "it hung up in the handshake".to_owned()
+            }
+            _ => words::io(error),
+        },
+    }
+}
+
+/// Takes whatever certificates a server shows, and whatever signature.
+#[derive(Debug)]
+struct Taken {
+    certificates: Mutex<Vec<Vec<u8>>>,
+    schemes: Vec<SignatureScheme>,
+}
+
+impl Taken {
+    fn new(provider: &CryptoProvider) -> Self {
+        Self { certificates: Mutex::default(), schemes: provider.signature_verification_algorithms.supported_schemes() }
+    }
+
+    fn certificates(&self) -> Vec<Vec<u8>> {
+        mem::take(&mut self.certificates.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl ServerCertVerifier for Taken {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, TlsError> {
+        let all = [end_entity].into_iter().chain(intermediates).map(|certificate| certificate.to_vec()).collect();
+        *self.certificates.lock().unwrap_or_else(PoisonError::into_inner) = all;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.schemes.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::loopback::{Server, TestCa};
+
+    const TIME: Duration = Duration::from_secs(5);
+
+    async fn of(address: SocketAddr) -> Result<Vec<Vec<u8>>, String> {
+        presented(address, &"web.shop.svc.alpha.example:80".parse().unwrap(), TIME).await
+    }
+
+    #[tokio::test]
+    async fn a_gateway_that_demands_certificates_shows_its_own_whatever_it_is() {
+        let ca = TestCa::new();
+        for leaf in [ca.leaf_of(&["spiffe://x.example/a"]), ca.expired_leaf(), ca.itself()] {
+            for versions in [&[&TLS13][..], &[&TLS12]] {
+                let server = Server::gateway(&leaf, versions).await;
+                assert_eq!(of(server.address).await, Ok(leaf.der()));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn why_nothing_is_shown_is_told() {
+        let closed = Server::tcp(|stream| async move { drop(stream) }).await;
+        assert_eq!(of(closed.address).await.unwrap_err(), "it hung up in the handshake");
+        let plain = Server::tcp(|mut stream| async move {
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+            let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+        });
+        assert_eq!(of(plain.await.address).await.unwrap_err(), "it speaks no TLS");
+        // It is closed as soon as it is dropped, and its port is free.
+        let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        assert_eq!(of(gone).await.unwrap_err(), "connection refused");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gateway_that_says_nothing_is_given_up() {
+        let silent = Server::tcp(|mut stream| async move {
+            let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+        })
+        .await;
+        assert_eq!(of(silent.address).await.unwrap_err(), "it has not answered within 5s");
+    }
+}
