@@ -13,7 +13,10 @@ const QUESTIONS: usize = 256;
 
 fn connections(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("connection");
-    group.measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_millis(500)).sample_size(30);
+    group
+        .measurement_time(Duration::from_secs(2))
+        .warm_up_time(Duration::from_millis(500))
+        .sample_size(30);
     for count in EXPORTS {
         let exports = Exports::new(Kind::Mixed, count);
         let mut gateway = Gateway::new(Metering::Off, &exports.configuration());
@@ -42,7 +45,10 @@ fn connections(criterion: &mut Criterion) {
 
 fn configurations(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("configuration");
-    group.measurement_time(Duration::from_secs(3)).warm_up_time(Duration::from_millis(500)).sample_size(20);
+    group
+        .measurement_time(Duration::from_secs(3))
+        .warm_up_time(Duration::from_millis(500))
+        .sample_size(20);
     for count in EXPORTS {
         let configuration = Exports::new(Kind::Mixed, count).configuration();
         let plugin = Plugin::new("fedgate", &configuration);

@@ -2,7 +2,9 @@
 //!
 //! Parameters: the number of exports, and the outcome of the connection. Each answer is asserted.
 
-use criterion::{BenchmarkGroup, BenchmarkId, Criterion, criterion_group, criterion_main, measurement::WallTime};
+use criterion::{
+    BenchmarkGroup, BenchmarkId, Criterion, criterion_group, criterion_main, measurement::WallTime,
+};
 use fedgate_benches::{Exports, HashTwin, Kind, Question, RuleList};
 use fedgate_core::{Outcome, decide};
 use std::hint::black_box;
@@ -14,18 +16,25 @@ const QUESTIONS: usize = 1_024;
 
 fn benches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decision");
-    group.measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_millis(500)).sample_size(30);
+    group
+        .measurement_time(Duration::from_secs(2))
+        .warm_up_time(Duration::from_millis(500))
+        .sample_size(30);
     for count in EXPORTS {
         let exports = Exports::new(Kind::Mixed, count);
-        let (table, twin, rules) = (exports.table(), HashTwin::new(&exports), RuleList::new(&exports));
+        let (table, twin, rules) =
+            (exports.table(), HashTwin::new(&exports), RuleList::new(&exports));
         let kinds = [
             ("allowed", exports.allowed(QUESTIONS)),
             ("refused_early", exports.refused_early(QUESTIONS)),
             ("refused_late", exports.refused_late(QUESTIONS)),
         ];
         for (kind, questions) in &kinds {
-            let id = |what: &str| BenchmarkId::new(format!("{what}/{kind}"), format!("{count} exports"));
-            ask(&mut group, id("table"), questions, |name, uri| decide(&table, Some(name), Some(uri)).outcome);
+            let id =
+                |what: &str| BenchmarkId::new(format!("{what}/{kind}"), format!("{count} exports"));
+            ask(&mut group, id("table"), questions, |name, uri| {
+                decide(&table, Some(name), Some(uri)).outcome
+            });
             ask(&mut group, id("hash_map"), questions, |name, uri| twin.decide(name, uri));
             ask(&mut group, id("rule_list"), questions, |name, uri| rules.decide(name, uri));
         }

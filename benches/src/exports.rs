@@ -3,8 +3,8 @@
 use crate::names::{Kind, services};
 use fastrand::Rng;
 use fedgate_core::{
-    CallerPattern, Callers, Grant, Mode, Options, Outcome, Pattern, Peer, Reason, ServiceName, Table, TableBuilder,
-    write_configuration,
+    CallerPattern, Callers, Grant, Mode, Options, Outcome, Pattern, Peer, Reason, ServiceName,
+    Table, TableBuilder, write_configuration,
 };
 use std::collections::BTreeMap;
 
@@ -58,8 +58,10 @@ impl Exports {
         let mut builder = TableBuilder::new("beta.example".parse().unwrap());
         let peers: Vec<_> = (0..PEERS).map(|number| builder.peer(peer(number)).unwrap()).collect();
         for (service, &set) in self.services.iter().zip(&self.set_of) {
-            let grant =
-                |(&number, callers): (&usize, &Callers)| Grant { peer: peers[number], callers: callers.clone() };
+            let grant = |(&number, callers): (&usize, &Callers)| Grant {
+                peer: peers[number],
+                callers: callers.clone(),
+            };
             builder.export(service.clone(), self.sets[set].iter().map(grant).collect()).unwrap();
         }
         Table::read(builder.build(1).unwrap()).unwrap()
@@ -78,7 +80,11 @@ impl Exports {
     pub fn allowed(&self, count: usize) -> Vec<Question> {
         self.ask(count, |service, grants| {
             let (&peer, _) = grants.iter().find(|(_, callers)| **callers == Callers::Any)?;
-            Some(Question { outcome: Outcome::Allowed, reason: Reason::Granted, ..question(service, peer) })
+            Some(Question {
+                outcome: Outcome::Allowed,
+                reason: Reason::Granted,
+                ..question(service, peer)
+            })
         })
     }
 
@@ -86,7 +92,11 @@ impl Exports {
     pub fn refused_late(&self, count: usize) -> Vec<Question> {
         self.ask(count, |service, grants| {
             let peer = (0..PEERS).find(|peer| !grants.contains_key(peer))?;
-            Some(Question { outcome: Outcome::Refused, reason: Reason::NotGranted, ..question(service, peer) })
+            Some(Question {
+                outcome: Outcome::Refused,
+                reason: Reason::NotGranted,
+                ..question(service, peer)
+            })
         })
     }
 
@@ -96,7 +106,12 @@ impl Exports {
         self.ask(count, |service, _| {
             let server_name = service.sni().replacen(".svc.", "x.svc.", 1);
             let unknown = question(service, 0);
-            Some(Question { server_name, outcome: Outcome::Refused, reason: Reason::UnknownService, ..unknown })
+            Some(Question {
+                server_name,
+                outcome: Outcome::Refused,
+                reason: Reason::UnknownService,
+                ..unknown
+            })
         })
     }
 
@@ -147,5 +162,7 @@ fn callers(rng: &mut Rng) -> Callers {
         return Callers::Any;
     }
     let namespace = Pattern::parse(&format!("team-{}-*", rng.u8(..50))).unwrap();
-    Callers::Only([CallerPattern { namespace, service_account: Pattern::parse("*").unwrap() }].into())
+    Callers::Only(
+        [CallerPattern { namespace, service_account: Pattern::parse("*").unwrap() }].into(),
+    )
 }

@@ -19,14 +19,18 @@ impl Gateway {
     #[allow(clippy::expect_used, reason = "a bench needs its gateway")]
     pub fn new(metering: Metering, configuration: &str) -> Self {
         let mut proxy = Proxy::new(FilterModule::shared(metering));
-        proxy.configure(LISTENER, Plugin::new("fedgate", configuration)).expect("the configuration is taken");
+        proxy
+            .configure(LISTENER, Plugin::new("fedgate", configuration))
+            .expect("the configuration is taken");
         Self { proxy }
     }
 
     /// Clients that ask these questions, with the expected outcomes.
     pub fn clients(questions: &[Question]) -> Vec<(Client, Outcome)> {
         let certificate = |question: &Question| Certificate::new(&[&question.uri_san]);
-        let client = |question: &Question| Client::calling(&question.server_name).with(&certificate(question));
+        let client = |question: &Question| {
+            Client::calling(&question.server_name).with(&certificate(question))
+        };
         questions.iter().map(|question| (client(question), question.outcome)).collect()
     }
 

@@ -77,7 +77,8 @@ const WORDS: [&str; 48] = [
 pub fn services(kind: Kind, count: usize) -> Vec<ServiceName> {
     let mut rng = Rng::with_seed(0xfed);
     let namespace = |number: usize, rng: &mut Rng| format!("{}-team-{number}", word(rng));
-    let namespaces: Vec<String> = (0..NAMESPACES).map(|number| namespace(number, &mut rng)).collect();
+    let namespaces: Vec<String> =
+        (0..NAMESPACES).map(|number| namespace(number, &mut rng)).collect();
     let (mut seen, mut services) = (BTreeSet::new(), Vec::with_capacity(count));
     while services.len() < count {
         let namespace = &namespaces[rng.usize(..NAMESPACES)];
@@ -104,7 +105,11 @@ fn label(kind: Kind, rng: &mut Rng) -> String {
         Kind::Mixed => rng.u8(..3) == 0,
     };
     let words = format!("{}-{}", word(rng), word(rng));
-    if hash { format!("{words}-{:010x}", rng.u64(..1 << 40)) } else { format!("{words}-{}", rng.u16(1..200)) }
+    if hash {
+        format!("{words}-{:010x}", rng.u64(..1 << 40))
+    } else {
+        format!("{words}-{}", rng.u16(1..200))
+    }
 }
 
 fn word(rng: &mut Rng) -> &'static str {

@@ -15,7 +15,10 @@ impl HashTwin {
     /// Builds the map.
     pub fn new(exports: &Exports) -> Self {
         let grants = |set: usize| {
-            exports.sets[set].iter().map(|(&peer, callers)| (trust_domain(peer), callers.clone())).collect()
+            exports.sets[set]
+                .iter()
+                .map(|(&peer, callers)| (trust_domain(peer), callers.clone()))
+                .collect()
         };
         let row = |(service, &set): (&fedgate_core::ServiceName, &usize)| {
             ((service.host.to_string(), service.port.get()), grants(set))
@@ -52,8 +55,9 @@ struct Rule {
 impl RuleList {
     /// Builds the list.
     pub fn new(exports: &Exports) -> Self {
-        let principal =
-            |(&peer, callers): (&usize, &Callers)| (format!("spiffe://{}/", trust_domain(peer)), callers.clone());
+        let principal = |(&peer, callers): (&usize, &Callers)| {
+            (format!("spiffe://{}/", trust_domain(peer)), callers.clone())
+        };
         let rule = |(service, &set): (&fedgate_core::ServiceName, &usize)| Rule {
             server_name: service.sni(),
             principals: exports.sets[set].iter().map(principal).collect(),
@@ -66,7 +70,8 @@ impl RuleList {
         let matches = |rule: &Rule| {
             rule.server_name == server_name
                 && rule.principals.iter().any(|(prefix, callers)| {
-                    uri_san.starts_with(prefix.as_str()) && SpiffeId::parse(uri_san).is_ok_and(|id| callers.admit(&id))
+                    uri_san.starts_with(prefix.as_str())
+                        && SpiffeId::parse(uri_san).is_ok_and(|id| callers.admit(&id))
                 })
         };
         if self.rules.iter().any(matches) { Outcome::Allowed } else { Outcome::Refused }

@@ -78,7 +78,9 @@ impl Life {
 /// The mean over connections to services throughout the table.
 fn fuel_of_each(gateway: &mut Gateway, questions: &[Question]) -> u64 {
     let clients = Gateway::clients(questions);
-    let live = |gateway: &mut Gateway| clients.iter().for_each(|(client, outcome)| gateway.live(client, *outcome));
+    let live = |gateway: &mut Gateway| {
+        clients.iter().for_each(|(client, outcome)| gateway.live(client, *outcome))
+    };
     live(gateway);
     gateway.tick();
     let before = gateway.fuel();
@@ -129,7 +131,8 @@ fn a_configuration_takes_less_than_a_tenth_of_a_second() {
         let proxy = Proxy::new(FilterModule::shared(Metering::Off));
         let before = time_on_processor();
         let on_wall = proxy.rehearse(&plugin).unwrap().time;
-        best = best.min(time_on_processor().zip(before).map_or(on_wall, |(after, before)| after - before));
+        best = best
+            .min(time_on_processor().zip(before).map_or(on_wall, |(after, before)| after - before));
         if best < LIMIT {
             break;
         }

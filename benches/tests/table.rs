@@ -14,7 +14,10 @@ fn a_row_takes_at_most_16_bytes_at_100_000_exports() {
         let bytes = exports.table().as_bytes().len();
         let hosts: usize = exports.services.iter().map(|service| service.host.as_str().len()).sum();
         let row = bytes as f64 / 1e5;
-        println!("{kind:?}: {bytes} bytes, {row:.2} a row, for hosts of {:.1} bytes", hosts as f64 / 1e5);
+        println!(
+            "{kind:?}: {bytes} bytes, {row:.2} a row, for hosts of {:.1} bytes",
+            hosts as f64 / 1e5
+        );
         assert!(row <= limit, "{kind:?}: {row} bytes a row");
     }
 }
@@ -23,12 +26,17 @@ fn a_row_takes_at_most_16_bytes_at_100_000_exports() {
 fn the_table_and_its_twins_agree() {
     let exports = Exports::new(Kind::Mixed, 1_000);
     let (table, twin, rules) = (exports.table(), HashTwin::new(&exports), RuleList::new(&exports));
-    let questions = [exports.allowed(500), exports.refused_early(500), exports.refused_late(500)].concat();
+    let questions =
+        [exports.allowed(500), exports.refused_early(500), exports.refused_late(500)].concat();
     assert_eq!(questions.len(), 1_500);
     for question in questions {
         let (name, uri) = (&question.server_name, &question.uri_san);
         let decision = decide(&table, Some(name), Some(uri));
-        assert_eq!((decision.outcome, decision.reason), (question.outcome, question.reason), "{question:?}");
+        assert_eq!(
+            (decision.outcome, decision.reason),
+            (question.outcome, question.reason),
+            "{question:?}"
+        );
         assert_eq!(twin.decide(name, uri), question.outcome, "{question:?}");
         assert_eq!(rules.decide(name, uri), question.outcome, "{question:?}");
     }

@@ -12,7 +12,9 @@ pub struct Pattern(Box<str>);
 
 /// Returned when a text is not a valid [`Pattern`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expected 1 to 253 lower-case letters, digits, '-', '.' and '*' (each '*' stands for any run of characters)")]
+#[error(
+    "expected 1 to 253 lower-case letters, digits, '-', '.' and '*' (each '*' stands for any run of characters)"
+)]
 pub struct InvalidPattern;
 
 impl Pattern {
@@ -121,7 +123,9 @@ impl Callers {
         match self {
             Self::Any => true,
             Self::Only(patterns) => id.caller().is_some_and(|(namespace, service_account)| {
-                patterns.iter().any(|p| p.namespace.matches(namespace) && p.service_account.matches(service_account))
+                patterns.iter().any(|p| {
+                    p.namespace.matches(namespace) && p.service_account.matches(service_account)
+                })
             }),
         }
     }
@@ -146,7 +150,11 @@ mod tests {
             ("**a", "bba", true),
             ("a*", "ba", false),
         ] {
-            assert_eq!(Pattern::parse(pattern).unwrap().matches(name), expected, "{pattern} {name}");
+            assert_eq!(
+                Pattern::parse(pattern).unwrap().matches(name),
+                expected,
+                "{pattern} {name}"
+            );
         }
     }
 

@@ -80,7 +80,11 @@ impl Default for WrittenOptions {
 
 impl From<WrittenOptions> for Options {
     fn from(written: WrittenOptions) -> Self {
-        let WrittenOptions { wait_for_identity: WaitForIdentity::Paused, identity_timeout_ms, named_peers } = written;
+        let WrittenOptions {
+            wait_for_identity: WaitForIdentity::Paused,
+            identity_timeout_ms,
+            named_peers,
+        } = written;
         Self { identity_timeout_ms, named_peers }
     }
 }
@@ -111,7 +115,9 @@ pub enum ConfigurationError {
     #[error("the configuration's table is refused: {0}")]
     Table(#[from] TableError),
     /// The header contradicts the table.
-    #[error("the configuration's {field} is {found}, that of its table is {expected}: publish both together")]
+    #[error(
+        "the configuration's {field} is {found}, that of its table is {expected}: publish both together"
+    )]
     Header {
         /// The field's name.
         field: &'static str,
@@ -136,7 +142,9 @@ pub fn read_configuration(json: &[u8]) -> Result<(Table, Options), Configuration
         return Err(TableError::Version(configuration.format).into());
     }
     check_options(&configuration.options)?;
-    let bytes = BASE64_STANDARD.decode(configuration.table.as_bytes()).map_err(|_| ConfigurationError::Base64)?;
+    let bytes = BASE64_STANDARD
+        .decode(configuration.table.as_bytes())
+        .map_err(|_| ConfigurationError::Base64)?;
     let table = Table::read(bytes)?;
     check_header(&configuration, &table)?;
     Ok((table, configuration.options))
@@ -157,7 +165,11 @@ fn no_object(json: &[u8], error: &serde_json::Error) -> ConfigurationError {
 
 /// Writes the configuration for a table.
 pub fn write_configuration(table: &Table, options: Options) -> PluginConfiguration<'static> {
-    PluginConfiguration { options, table: Cow::Owned(BASE64_STANDARD.encode(table.as_bytes())), ..header_of(table) }
+    PluginConfiguration {
+        options,
+        table: Cow::Owned(BASE64_STANDARD.encode(table.as_bytes())),
+        ..header_of(table)
+    }
 }
 
 fn header_of(table: &Table) -> PluginConfiguration<'static> {
@@ -175,7 +187,8 @@ fn header_of(table: &Table) -> PluginConfiguration<'static> {
 }
 
 fn check_options(options: &Options) -> Result<(), ConfigurationError> {
-    let refused = |field, value, expected| Err(ConfigurationError::Option { field, value, expected });
+    let refused =
+        |field, value, expected| Err(ConfigurationError::Option { field, value, expected });
     if !(100..=600_000).contains(&options.identity_timeout_ms) {
         return refused("identityTimeoutMs", options.identity_timeout_ms, "100 to 600000");
     }
@@ -185,7 +198,10 @@ fn check_options(options: &Options) -> Result<(), ConfigurationError> {
     Ok(())
 }
 
-fn check_header(configuration: &PluginConfiguration<'_>, table: &Table) -> Result<(), ConfigurationError> {
+fn check_header(
+    configuration: &PluginConfiguration<'_>,
+    table: &Table,
+) -> Result<(), ConfigurationError> {
     let expected = header_of(table);
     let same = |field, found: &dyn Display, expected: &dyn Display| {
         let (found, expected) = (shortened(found), expected.to_string());

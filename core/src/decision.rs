@@ -178,11 +178,21 @@ fn find<'s>(table: &Table, server_name: Option<&'s str>) -> Result<Admission<'s>
 /// [`decide`].
 pub fn judge<'t>(table: &'t Table, export: Export, uri_san: Option<&str>) -> Decision<'t> {
     let refused = |reason, peer| Decision { outcome: Outcome::Refused, reason, peer };
-    let Some(uri) = uri_san.filter(|uri| !uri.is_empty()) else { return refused(Reason::NoIdentity, None) };
+    let Some(uri) = uri_san.filter(|uri| !uri.is_empty()) else {
+        return refused(Reason::NoIdentity, None);
+    };
     let Ok(id) = SpiffeId::parse(uri) else { return refused(Reason::BadIdentity, None) };
-    let Some(peer) = table.peer_of(id.trust_domain()) else { return refused(Reason::UnknownPeer, None) };
+    let Some(peer) = table.peer_of(id.trust_domain()) else {
+        return refused(Reason::UnknownPeer, None);
+    };
     let reason = match table.granted(export, &peer, &id) {
-        Granted::Yes => return Decision { outcome: Outcome::Allowed, reason: Reason::Granted, peer: Some(peer) },
+        Granted::Yes => {
+            return Decision {
+                outcome: Outcome::Allowed,
+                reason: Reason::Granted,
+                peer: Some(peer),
+            };
+        }
         // Without an entry, the Service's owner does not admit the peer, and audit mode does not
         // overrule the owner.
         Granted::No => return refused(Reason::NotGranted, Some(peer)),
@@ -198,7 +208,11 @@ pub fn judge<'t>(table: &'t Table, export: Export, uri_san: Option<&str>) -> Dec
 
 /// Both halves at once, for a connection whose server name and identity are both known: `explain`,
 /// tests, and open connections that a new table judges again.
-pub fn decide<'t>(table: &'t Table, server_name: Option<&str>, uri_san: Option<&str>) -> Decision<'t> {
+pub fn decide<'t>(
+    table: &'t Table,
+    server_name: Option<&str>,
+    uri_san: Option<&str>,
+) -> Decision<'t> {
     match admit(table, server_name) {
         Ok(admission) => judge(table, admission.export(), uri_san),
         Err(reason) => Decision { outcome: Outcome::Refused, reason, peer: None },

@@ -7,7 +7,10 @@
 //! Untrusted bytes are parsed into a [`Sni`] and a [`SpiffeId`], or refused. A [`TableBuilder`]
 //! builds a [`Table`], which is read in place. [`decide`] returns an outcome and exactly one
 //! [`Reason`].
-#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
 
 mod callers;
 mod configuration;
@@ -18,12 +21,17 @@ mod table;
 
 pub use callers::{CallerPattern, Callers, InvalidPattern, Pattern};
 pub use configuration::{
-    ConfigurationError, MAX_CONFIGURATION_BYTES, Options, PluginConfiguration, read_configuration, write_configuration,
+    ConfigurationError, MAX_CONFIGURATION_BYTES, Options, PluginConfiguration, read_configuration,
+    write_configuration,
 };
-pub use decision::{Admission, Decision, Outcome, Reason, admit, decide, decide_passthrough, judge};
+pub use decision::{
+    Admission, Decision, Outcome, Reason, admit, decide, decide_passthrough, judge,
+};
 pub use hex::Hex;
-pub use name::{Hostname, InvalidName, PeerName, ServiceName, ServicePort, Sni, SniError, SpiffeId, TrustDomain};
+pub use name::{
+    Hostname, InvalidName, PeerName, ServiceName, ServicePort, Sni, SniError, SpiffeId, TrustDomain,
+};
 pub use table::{
-    BuildError, ContentHash, Export, FORMAT_VERSION, Grant, MAX_CALLER_PATTERNS, MAX_TABLE_BYTES, Mode, Peer,
-    PeerIndex, PeerRow, Table, TableBuilder, TableError,
+    BuildError, ContentHash, Export, FORMAT_VERSION, Grant, MAX_CALLER_PATTERNS, MAX_TABLE_BYTES,
+    Mode, Peer, PeerIndex, PeerRow, Table, TableBuilder, TableError,
 };

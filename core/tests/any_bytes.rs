@@ -74,7 +74,10 @@ fn any_server_name() -> impl Strategy<Value = String> {
 }
 
 fn any_identity() -> impl Strategy<Value = String> {
-    prop_oneof!["spiffe://[a-z.]{1,9}/([a-zA-Z0-9._-]{1,5}/?){1,4}", "(spiffe://)?(ns/|sa/|\\PC){0,12}"]
+    prop_oneof![
+        "spiffe://[a-z.]{1,9}/([a-zA-Z0-9._-]{1,5}/?){1,4}",
+        "(spiffe://)?(ns/|sa/|\\PC){0,12}"
+    ]
 }
 
 proptest! {

@@ -1,8 +1,8 @@
 //! What the builder refuses, with the right error, and the limits of what it accepts.
 
 use fedgate_core::{
-    BuildError, CallerPattern, Callers, Grant, MAX_CALLER_PATTERNS, Mode, Pattern, Peer, PeerIndex, ServiceName,
-    ServicePort, Table, TableBuilder,
+    BuildError, CallerPattern, Callers, Grant, MAX_CALLER_PATTERNS, Mode, Pattern, Peer, PeerIndex,
+    ServiceName, ServicePort, Table, TableBuilder,
 };
 
 fn builder() -> TableBuilder {
@@ -10,7 +10,11 @@ fn builder() -> TableBuilder {
 }
 
 fn peer(name: &str, trust_domain: &str) -> Peer {
-    Peer { name: name.parse().unwrap(), trust_domain: trust_domain.parse().unwrap(), mode: Mode::Enforce }
+    Peer {
+        name: name.parse().unwrap(),
+        trust_domain: trust_domain.parse().unwrap(),
+        mode: Mode::Enforce,
+    }
 }
 
 fn service(text: &str) -> ServiceName {
@@ -49,7 +53,12 @@ fn finds_exactly(services: &[&str]) {
     for name in &services {
         let ServiceName { host, port, .. } = service(name);
         assert!(table.export(host.as_str(), port).is_some(), "{name}");
-        for near in [host.as_str()[1..].to_owned(), format!("{host}a"), format!("{host}.a"), format!("a.{host}")] {
+        for near in [
+            host.as_str()[1..].to_owned(),
+            format!("{host}a"),
+            format!("{host}.a"),
+            format!("a.{host}"),
+        ] {
             let is_listed = expected.contains(&format!("{near}:{port}"));
             assert_eq!(table.export(&near, port).is_some(), is_listed, "{near}:{port}");
         }
@@ -84,7 +93,10 @@ fn grants_name_each_peer_of_the_table_once() {
     let wrong = Err(BuildError::WrongGrant(web()));
     assert_eq!(builder.export(web(), vec![any(beta), any(beta)]), wrong);
     assert_eq!(
-        builder.export(web(), vec![any(beta), Grant { peer: beta, callers: patterns(None.into_iter()) }]),
+        builder.export(
+            web(),
+            vec![any(beta), Grant { peer: beta, callers: patterns(None.into_iter()) }]
+        ),
         wrong
     );
     assert_eq!(builder.export(web(), vec![any(beta), any(stranger)]), wrong);
@@ -95,21 +107,34 @@ fn grants_name_each_peer_of_the_table_once() {
 fn a_grant_has_a_limit_of_patterns() {
     let mut builder = builder();
     let beta = builder.peer(peer("beta", "beta.example")).unwrap();
-    let grant = |count| vec![Grant { peer: beta, callers: patterns((0..count).map(|number| format!("a-{number}"))) }];
+    let grant = |count| {
+        vec![Grant {
+            peer: beta,
+            callers: patterns((0..count).map(|number| format!("a-{number}"))),
+        }]
+    };
     builder.export(service("web.shop:80"), grant(MAX_CALLER_PATTERNS)).unwrap();
     let error = builder.export(service("web.shop:81"), grant(MAX_CALLER_PATTERNS + 1)).unwrap_err();
-    assert_eq!(error.to_string(), "there are 1001 caller patterns in one grant, at most 1000 fit in a table");
+    assert_eq!(
+        error.to_string(),
+        "there are 1001 caller patterns in one grant, at most 1000 fit in a table"
+    );
     assert!(Table::read(builder.build(1).unwrap()).is_ok());
 }
 
 #[test]
 fn there_is_a_limit_of_peers() {
     let mut builder = builder();
-    let add = |builder: &mut TableBuilder, number: u32| builder.peer(peer("peer", &format!("p{number}"))).unwrap();
+    let add = |builder: &mut TableBuilder, number: u32| {
+        builder.peer(peer("peer", &format!("p{number}"))).unwrap()
+    };
     let last = (0..65_535).map(|number| add(&mut builder, number)).last().unwrap();
     builder.export(service("web.shop:80"), vec![any(last)]).unwrap();
     let table = Table::read(builder.build(1).unwrap()).unwrap();
-    assert_eq!((table.peer_count(), table.peer_of("p65534").map(|peer| peer.name)), (65_535, Some("peer")));
+    assert_eq!(
+        (table.peer_count(), table.peer_of("p65534").map(|peer| peer.name)),
+        (65_535, Some("peer"))
+    );
     add(&mut builder, 65_535);
     let error = builder.build(1).unwrap_err();
     assert_eq!(error, BuildError::TooMany { what: "peers", count: 65_536, most: 65_535 });
@@ -122,7 +147,9 @@ fn there_is_a_limit_of_caller_sets() {
     let export = |builder: &mut TableBuilder, number: u32| {
         let callers = patterns([number.to_string()].into_iter());
         let (host, port) = (number / 60_000, number % 60_000 + 1);
-        builder.export(service(&format!("h{host}:{port}")), vec![Grant { peer: beta, callers }]).unwrap();
+        builder
+            .export(service(&format!("h{host}:{port}")), vec![Grant { peer: beta, callers }])
+            .unwrap();
     };
     (0..65_535).for_each(|number| export(&mut builder, number));
     assert!(Table::read(builder.build(1).unwrap()).is_ok());
@@ -153,18 +180,24 @@ fn one_row_and_none() {
 
 #[test]
 fn one_host_with_many_ports() {
-    let services: Vec<String> = (1..=100).map(|port| format!("web.shop.svc.alpha.example:{port}")).collect();
+    let services: Vec<String> =
+        (1..=100).map(|port| format!("web.shop.svc.alpha.example:{port}")).collect();
     finds_exactly(&services.iter().map(String::as_str).collect::<Vec<_>>());
     let table = table(&services);
     for port in [101, 65_535] {
-        assert_eq!(table.export("web.shop.svc.alpha.example", ServicePort::new(port).unwrap()), None);
+        assert_eq!(
+            table.export("web.shop.svc.alpha.example", ServicePort::new(port).unwrap()),
+            None
+        );
     }
 }
 
 #[test]
 fn hosts_that_share_nothing_or_begin_one_another() {
     finds_exactly(&["a.b:1", "c.d:1"]);
-    finds_exactly(&["b:1", "a.b:1", "aa.b:1", "a.a.b:1", "a-a.b:1", "a_a.b:1", "a0.b:1", "bb:1", "b0:1", "b_:1"]);
+    finds_exactly(&[
+        "b:1", "a.b:1", "aa.b:1", "a.a.b:1", "a-a.b:1", "a_a.b:1", "a0.b:1", "bb:1", "b0:1", "b_:1",
+    ]);
     finds_exactly(&["example:65535", "alpha.example:1", "beta.example:65535"]);
 }
 

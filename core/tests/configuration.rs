@@ -3,8 +3,8 @@
 mod support;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use fedgate_core::{
-    ConfigurationError, MAX_CONFIGURATION_BYTES, MAX_TABLE_BYTES, Options, Table, TableError, read_configuration,
-    write_configuration,
+    ConfigurationError, MAX_CONFIGURATION_BYTES, MAX_TABLE_BYTES, Options, Table, TableError,
+    read_configuration, write_configuration,
 };
 use serde_json::{Value, json};
 use support::realistic::{Names, builder};
@@ -15,7 +15,8 @@ fn table() -> Table {
 
 /// The JSON configuration of a small table, after `change`.
 fn changed(change: impl FnOnce(&mut Value)) -> Vec<u8> {
-    let mut value = serde_json::to_value(write_configuration(&table(), Options::default())).unwrap();
+    let mut value =
+        serde_json::to_value(write_configuration(&table(), Options::default())).unwrap();
     change(&mut value);
     serde_json::to_vec(&value).unwrap()
 }
@@ -36,10 +37,14 @@ fn what_is_written_is_read() {
 
 #[test]
 fn people_can_read_the_header() {
-    let mut value = serde_json::to_value(write_configuration(&table(), Options::default())).unwrap();
+    let mut value =
+        serde_json::to_value(write_configuration(&table(), Options::default())).unwrap();
     assert_eq!(value["table"].take(), json!(BASE64_STANDARD.encode(table().as_bytes())));
     let hash = value["contentHash"].take();
-    assert!(hash.as_str().unwrap().starts_with("sha256:") && hash.as_str().unwrap().len() == 7 + 64, "{hash}");
+    assert!(
+        hash.as_str().unwrap().starts_with("sha256:") && hash.as_str().unwrap().len() == 7 + 64,
+        "{hash}"
+    );
     let expected = json!({
         "format": 1, "generation": 7, "contentHash": null, "trustDomain": "beta.example",
         "exports": 10, "peers": 50, "grantSets": 10, "table": null,
@@ -53,7 +58,10 @@ fn options_may_be_left_out() {
     let without = changed(|value| drop(value.as_object_mut().unwrap().remove("options")));
     assert_eq!(read_configuration(&without).unwrap().1, Options::default());
     let one = changed(|value| value["options"] = json!({ "namedPeers": 5 }));
-    assert_eq!(read_configuration(&one).unwrap().1, Options { named_peers: 5, ..Options::default() });
+    assert_eq!(
+        read_configuration(&one).unwrap().1,
+        Options { named_peers: 5, ..Options::default() }
+    );
 }
 
 /// Earlier versions write how connections wait. Only one way remains.
@@ -67,7 +75,10 @@ fn the_options_of_an_earlier_version_are_read() {
 
 #[test]
 fn escaped_text_is_read_all_the_same() {
-    let json = String::from_utf8(changed(|_| ())).unwrap().replace('/', "\\/").replace("sha256", "sh\\u00612\\u00356");
+    let json = String::from_utf8(changed(|_| ()))
+        .unwrap()
+        .replace('/', "\\/")
+        .replace("sha256", "sh\\u00612\\u00356");
     assert!(read_configuration(json.as_bytes()).is_ok());
 }
 
@@ -77,7 +88,10 @@ fn another_format_is_refused_before_anything_else() {
     refused(|value| value["format"] = json!(3), version);
     refused(|value| value["format"] = json!(2), "format is 2, that of its table is 1");
     let newer = br#"{"format": 3, "something": "new"}"#;
-    assert!(matches!(read_configuration(newer), Err(ConfigurationError::Table(TableError::Version(3)))));
+    assert!(matches!(
+        read_configuration(newer),
+        Err(ConfigurationError::Table(TableError::Version(3)))
+    ));
 }
 
 #[test]
@@ -87,7 +101,10 @@ fn a_header_that_contradicts_the_table_is_refused() {
         |value| value["contentHash"] = json!("sha256:00"),
         "contentHash is sha256:00, that of its table is sha256:",
     );
-    refused(|value| value["trustDomain"] = json!("gamma.example"), "trustDomain is gamma.example, that");
+    refused(
+        |value| value["trustDomain"] = json!("gamma.example"),
+        "trustDomain is gamma.example, that",
+    );
     refused(|value| value["exports"] = json!(11), "exports is 11, that of its table is 10");
     refused(|value| value["peers"] = json!(0), "peers is 0, that of its table is 50");
     refused(|value| value["grantSets"] = json!(4), "grantSets is 4, that of its table is 10");
@@ -95,9 +112,10 @@ fn a_header_that_contradicts_the_table_is_refused() {
 
 #[test]
 fn options_have_ranges() {
-    for (field, good, bad) in
-        [("identityTimeoutMs", [100, 600_000], [99, 600_001]), ("namedPeers", [0, 1_000], [1_001, u32::MAX])]
-    {
+    for (field, good, bad) in [
+        ("identityTimeoutMs", [100, 600_000], [99, 600_001]),
+        ("namedPeers", [0, 1_000], [1_001, u32::MAX]),
+    ] {
         for value in good {
             assert!(
                 read_configuration(&changed(|json| json["options"][field] = json!(value))).is_ok(),
@@ -105,17 +123,32 @@ fn options_have_ranges() {
             );
         }
         for value in bad {
-            refused(|json| json["options"][field] = json!(value), &format!("options.{field} is {value}, expected"));
+            refused(
+                |json| json["options"][field] = json!(value),
+                &format!("options.{field} is {value}, expected"),
+            );
         }
     }
-    refused(|value| value["options"]["waitForIdentity"] = json!("sometimes"), "unknown variant `sometimes`");
+    refused(
+        |value| value["options"]["waitForIdentity"] = json!("sometimes"),
+        "unknown variant `sometimes`",
+    );
 }
 
 #[test]
 fn unknown_missing_and_wrong_fields_are_named() {
     refused(|value| value["colour"] = json!("red"), "unknown field `colour`");
     refused(|value| value["options"]["colour"] = json!("red"), "unknown field `colour`");
-    for field in ["format", "generation", "contentHash", "trustDomain", "exports", "peers", "grantSets", "table"] {
+    for field in [
+        "format",
+        "generation",
+        "contentHash",
+        "trustDomain",
+        "exports",
+        "peers",
+        "grantSets",
+        "table",
+    ] {
         let remove = |value: &mut Value| drop(value.as_object_mut().unwrap().remove(field));
         refused(remove, &format!("missing field `{field}`"));
         refused(|value| value[field] = json!([]), "invalid type: sequence");
@@ -127,11 +160,20 @@ fn unknown_missing_and_wrong_fields_are_named() {
 #[test]
 fn what_is_no_json_object_is_refused() {
     for json in ["", "null", "[]", "{", "{}", "\"\"", "\0", "{\"format\":1,\"format\":1}"] {
-        assert!(matches!(read_configuration(json.as_bytes()), Err(ConfigurationError::Json(_))), "{json}");
+        assert!(
+            matches!(read_configuration(json.as_bytes()), Err(ConfigurationError::Json(_))),
+            "{json}"
+        );
     }
     let whole = changed(|_| ());
-    assert!(matches!(read_configuration(&whole[..whole.len() - 1]), Err(ConfigurationError::Json(_))));
-    assert!(matches!(read_configuration(&[&whole[..], b"{}"].concat()), Err(ConfigurationError::Json(_))));
+    assert!(matches!(
+        read_configuration(&whole[..whole.len() - 1]),
+        Err(ConfigurationError::Json(_))
+    ));
+    assert!(matches!(
+        read_configuration(&[&whole[..], b"{}"].concat()),
+        Err(ConfigurationError::Json(_))
+    ));
 }
 
 #[test]

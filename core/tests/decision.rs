@@ -2,8 +2,8 @@
 //! and is refused.
 
 use fedgate_core::{
-    CallerPattern, Callers, Grant, Mode, Outcome, Pattern, Peer, Reason, ServicePort, Table, TableBuilder, admit,
-    decide, decide_passthrough, judge,
+    CallerPattern, Callers, Grant, Mode, Outcome, Pattern, Peer, Reason, ServicePort, Table,
+    TableBuilder, admit, decide, decide_passthrough, judge,
 };
 
 const WEB: &str = "outbound_.80_._.web.shop.svc.alpha.example";
@@ -22,8 +22,13 @@ fn table() -> Table {
     };
     let (beta, gamma) = (peer("beta", Mode::Enforce), peer("gamma", Mode::Audit));
     let mut export = |service: &str, grants: &[(_, Callers)]| {
-        let grants = grants.iter().map(|(peer, callers)| Grant { peer: *peer, callers: callers.clone() }).collect();
-        builder.export(format!("{service}.shop.svc.alpha.example:80").parse().unwrap(), grants).unwrap();
+        let grants = grants
+            .iter()
+            .map(|(peer, callers)| Grant { peer: *peer, callers: callers.clone() })
+            .collect();
+        builder
+            .export(format!("{service}.shop.svc.alpha.example:80").parse().unwrap(), grants)
+            .unwrap();
     };
     export("web", &[(beta, Callers::Any), (gamma, only("*", "worker"))]);
     export("admin", &[(beta, only("ops", "*")), (gamma, Callers::Only([].into()))]);
@@ -33,7 +38,10 @@ fn table() -> Table {
 
 fn only(namespace: &str, service_account: &str) -> Callers {
     let parse = |text| Pattern::parse(text).unwrap();
-    Callers::Only([CallerPattern { namespace: parse(namespace), service_account: parse(service_account) }].into())
+    Callers::Only(
+        [CallerPattern { namespace: parse(namespace), service_account: parse(service_account) }]
+            .into(),
+    )
 }
 
 #[track_caller]
@@ -46,7 +54,8 @@ fn is(
     let table = table();
     let decision = decide(&table, server_name.into(), uri.into());
     assert_eq!((decision.outcome, decision.reason), (outcome, reason));
-    let knows_peer = [Reason::NotGranted, Reason::CallerNotGranted, Reason::Granted].contains(&reason);
+    let knows_peer =
+        [Reason::NotGranted, Reason::CallerNotGranted, Reason::Granted].contains(&reason);
     assert_eq!(decision.peer.is_some(), knows_peer);
     assert_eq!(decision.outcome.passes(), outcome != Outcome::Refused);
 }
@@ -70,10 +79,20 @@ fn bad_sni() {
 #[test]
 fn unknown_service() {
     is(Outcome::Refused, Reason::UnknownService, "outbound_.80_._.db.shop.svc.alpha.example", BETA);
-    is(Outcome::Refused, Reason::UnknownService, "outbound_.81_._.web.shop.svc.alpha.example", BETA);
+    is(
+        Outcome::Refused,
+        Reason::UnknownService,
+        "outbound_.81_._.web.shop.svc.alpha.example",
+        BETA,
+    );
     is(Outcome::Refused, Reason::UnknownService, "outbound_.80_._.web.shop.svc.alpha.exampl", BETA);
     is(Outcome::Refused, Reason::UnknownService, "outbound_.80_._.shop.svc.alpha.example", BETA);
-    is(Outcome::Refused, Reason::UnknownService, "outbound_.80_._.a.web.shop.svc.alpha.example", BETA);
+    is(
+        Outcome::Refused,
+        Reason::UnknownService,
+        "outbound_.80_._.a.web.shop.svc.alpha.example",
+        BETA,
+    );
     is(Outcome::Refused, Reason::UnknownService, "outbound_.80_._.web", BETA);
 }
 
@@ -105,7 +124,12 @@ fn unknown_peer() {
 
 #[test]
 fn not_granted() {
-    is(Outcome::Refused, Reason::NotGranted, "outbound_.80_._.private.shop.svc.alpha.example", BETA);
+    is(
+        Outcome::Refused,
+        Reason::NotGranted,
+        "outbound_.80_._.private.shop.svc.alpha.example",
+        BETA,
+    );
 }
 
 #[test]
@@ -114,7 +138,12 @@ fn caller_not_granted() {
     is(Outcome::Refused, Reason::CallerNotGranted, ADMIN, BETA);
     is(Outcome::Refused, Reason::CallerNotGranted, ADMIN, "spiffe://beta.example/ns/ops2/sa/any");
     is(Outcome::Refused, Reason::CallerNotGranted, ADMIN, "spiffe://beta.example/ns/ops");
-    is(Outcome::Refused, Reason::CallerNotGranted, ADMIN, "spiffe://beta.example/ns/ops/sa/any/more");
+    is(
+        Outcome::Refused,
+        Reason::CallerNotGranted,
+        ADMIN,
+        "spiffe://beta.example/ns/ops/sa/any/more",
+    );
 }
 
 #[test]
@@ -125,15 +154,30 @@ fn any_caller_needs_no_istio_identity() {
 #[test]
 fn audit_lets_through_what_no_policy_grants() {
     is(Outcome::Allowed, Reason::Granted, WEB, GAMMA);
-    is(Outcome::Audited, Reason::CallerNotGranted, WEB, "spiffe://gamma.example/ns/orders/sa/other");
+    is(
+        Outcome::Audited,
+        Reason::CallerNotGranted,
+        WEB,
+        "spiffe://gamma.example/ns/orders/sa/other",
+    );
     is(Outcome::Audited, Reason::CallerNotGranted, WEB, "spiffe://gamma.example/robot");
     is(Outcome::Audited, Reason::NotGranted, ADMIN, GAMMA);
 }
 
 #[test]
 fn audit_does_not_overrule_the_owner_or_the_identity() {
-    is(Outcome::Refused, Reason::NotGranted, "outbound_.80_._.private.shop.svc.alpha.example", GAMMA);
-    is(Outcome::Refused, Reason::UnknownService, "outbound_.80_._.db.shop.svc.alpha.example", GAMMA);
+    is(
+        Outcome::Refused,
+        Reason::NotGranted,
+        "outbound_.80_._.private.shop.svc.alpha.example",
+        GAMMA,
+    );
+    is(
+        Outcome::Refused,
+        Reason::UnknownService,
+        "outbound_.80_._.db.shop.svc.alpha.example",
+        GAMMA,
+    );
     is(Outcome::Refused, Reason::BadIdentity, WEB, "spiffe://gamma.example");
     is(Outcome::Refused, Reason::NoSni, None, GAMMA);
 }
@@ -152,7 +196,8 @@ fn nobody_is_refused_to_a_peer_that_is_not_in_audit_mode() {
 
 #[test]
 fn an_empty_table_refuses_everything() {
-    let empty = Table::read(TableBuilder::new("alpha.example".parse().unwrap()).build(1).unwrap()).unwrap();
+    let empty =
+        Table::read(TableBuilder::new("alpha.example".parse().unwrap()).build(1).unwrap()).unwrap();
     assert_eq!(decide(&empty, Some(WEB), Some(BETA)).reason, Reason::UnknownService);
     assert_eq!(decide(&empty, None, None).reason, Reason::NoSni);
     assert_eq!((empty.rows(), empty.peer_count(), empty.exports().count()), (0, 0, 0));
@@ -162,9 +207,18 @@ fn an_empty_table_refuses_everything() {
 fn the_halves_are_the_whole() {
     let table = table();
     let admission = admit(&table, Some("outbound_.80_._.WEB.shop.svc.alpha.example")).unwrap();
-    assert_eq!((admission.host(), admission.port()), ("web.shop.svc.alpha.example", ServicePort::new(80).unwrap()));
-    assert_eq!(judge(&table, admission.export(), Some(BETA)), decide(&table, Some(WEB), Some(BETA)));
-    assert_eq!(admit(&table, Some(ADMIN)).unwrap().export(), admit(&table, Some(ADMIN)).unwrap().export());
+    assert_eq!(
+        (admission.host(), admission.port()),
+        ("web.shop.svc.alpha.example", ServicePort::new(80).unwrap())
+    );
+    assert_eq!(
+        judge(&table, admission.export(), Some(BETA)),
+        decide(&table, Some(WEB), Some(BETA))
+    );
+    assert_eq!(
+        admit(&table, Some(ADMIN)).unwrap().export(),
+        admit(&table, Some(ADMIN)).unwrap().export()
+    );
 }
 
 #[test]
@@ -174,7 +228,9 @@ fn an_export_of_another_table_is_worth_nothing() {
     let beta = builder.peer(Peer { name, trust_domain, mode: Mode::Enforce }).unwrap();
     for service in ["a", "b", "c"] {
         let grants = vec![Grant { peer: beta, callers: Callers::Any }];
-        builder.export(format!("{service}.shop.svc.alpha.example:80").parse().unwrap(), grants).unwrap();
+        builder
+            .export(format!("{service}.shop.svc.alpha.example:80").parse().unwrap(), grants)
+            .unwrap();
     }
     let new = Table::read(builder.build(2).unwrap()).unwrap();
     for service in ["web", "admin", "private"] {
@@ -202,16 +258,24 @@ fn a_service_that_is_passed_through_is_known_there_alone_and_one_with_grants_is_
     const LEGACY: &str = "outbound_.80_._.legacy.shop.svc.alpha.example";
     let mut builder = TableBuilder::new("alpha.example".parse().unwrap());
     let trust_domain = "beta.example".parse().unwrap();
-    let beta = builder.peer(Peer { name: "beta".parse().unwrap(), trust_domain, mode: Mode::Audit }).unwrap();
+    let beta = builder
+        .peer(Peer { name: "beta".parse().unwrap(), trust_domain, mode: Mode::Audit })
+        .unwrap();
     let grant = Grant { peer: beta, callers: Callers::Any };
     builder.export("web.shop.svc.alpha.example:80".parse().unwrap(), vec![grant]).unwrap();
     builder.passthrough("legacy.shop.svc.alpha.example:80".parse().unwrap()).unwrap();
     let table = Table::read(builder.build(1).unwrap()).unwrap();
 
     let through = |name: &'static str| decide_passthrough(&table, Some(name));
-    assert_eq!((through(LEGACY).outcome, through(LEGACY).reason), (Outcome::Allowed, Reason::Granted));
+    assert_eq!(
+        (through(LEGACY).outcome, through(LEGACY).reason),
+        (Outcome::Allowed, Reason::Granted)
+    );
     assert_eq!(through(WEB).reason, Reason::UnknownService);
-    assert_eq!(through("outbound_.81_._.legacy.shop.svc.alpha.example").reason, Reason::UnknownService);
+    assert_eq!(
+        through("outbound_.81_._.legacy.shop.svc.alpha.example").reason,
+        Reason::UnknownService
+    );
     assert_eq!(through("legacy.shop.svc.alpha.example").reason, Reason::BadSni);
     assert_eq!(decide_passthrough(&table, None).reason, Reason::NoSni);
 

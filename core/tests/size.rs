@@ -38,5 +38,8 @@ fn each_of_many_exports_is_found_and_no_other() {
         let longer = format!("a{}", service.host);
         assert!(table.export(&longer, service.port).is_none(), "{longer}");
     }
-    assert!(table.exports().map(|(service, _)| service).collect::<std::collections::BTreeSet<_>>() == services);
+    assert!(
+        table.exports().map(|(service, _)| service).collect::<std::collections::BTreeSet<_>>()
+            == services
+    );
 }

@@ -6,14 +6,25 @@ use proptest::prelude::*;
 use support::model::Model;
 use support::strategies::{model, server_name, uri_san};
 
-fn check(table: &Table, model: &Model, server_name: Option<&str>, uri_san: Option<&str>) -> Result<(), TestCaseError> {
+fn check(
+    table: &Table,
+    model: &Model,
+    server_name: Option<&str>,
+    uri_san: Option<&str>,
+) -> Result<(), TestCaseError> {
     let passed_through = decide_passthrough(table, server_name);
     let expected = model.decide_passthrough(server_name);
     prop_assert_eq!((passed_through.outcome, passed_through.reason), expected, "{:?}", server_name);
     let decision = decide(table, server_name, uri_san);
     let peer = decision.peer.map(|peer| peer.trust_domain.to_owned());
     let expected = model.decide(server_name, uri_san);
-    prop_assert_eq!((decision.outcome, decision.reason, peer), expected, "{:?} {:?}", server_name, uri_san);
+    prop_assert_eq!(
+        (decision.outcome, decision.reason, peer),
+        expected,
+        "{:?} {:?}",
+        server_name,
+        uri_san
+    );
     let Some(peer) = decision.peer else { return Ok(()) };
     let (name, mode) = &model.peers[peer.trust_domain];
     prop_assert_eq!((peer.name, peer.mode), (name.as_str(), *mode));

@@ -4,8 +4,8 @@
 use anyhow::Result;
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose, SanType,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::{Path, PathBuf};
@@ -47,7 +47,10 @@ impl Authority {
     /// # Errors
     /// When the key cannot be generated.
     pub fn root(name: &str) -> Result<Self> {
-        Ok(Self { issuer: CertifiedIssuer::self_signed(ca(name)?, KeyPair::generate()?)?, chain: Vec::new() })
+        Ok(Self {
+            issuer: CertifiedIssuer::self_signed(ca(name)?, KeyPair::generate()?)?,
+            chain: Vec::new(),
+        })
     }
 
     /// Creates an intermediate authority signed by this one.
@@ -112,8 +115,16 @@ impl Leaf {
         let now = SystemTime::now();
         let valid_from = now - Duration::from_secs(60 * 60);
         let usages = vec![KeyUsagePurpose::DigitalSignature];
-        let extended_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        Self { names: Vec::new(), valid_from, valid_until: now + LIFETIME, is_ca: false, usages, extended_usages }
+        let extended_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        Self {
+            names: Vec::new(),
+            valid_from,
+            valid_until: now + LIFETIME,
+            is_ca: false,
+            usages,
+            extended_usages,
+        }
     }
 
     /// Adds a URI SAN after the existing ones.
@@ -141,7 +152,11 @@ impl Leaf {
     }
 
     /// Replaces the default usages, which are those of a workload.
-    pub fn usages(mut self, usages: &[KeyUsagePurpose], extended: &[ExtendedKeyUsagePurpose]) -> Self {
+    pub fn usages(
+        mut self,
+        usages: &[KeyUsagePurpose],
+        extended: &[ExtendedKeyUsagePurpose],
+    ) -> Self {
         self.usages = usages.to_vec();
         self.extended_usages = extended.to_vec();
         self
@@ -210,8 +225,10 @@ pub struct IdentityFiles {
 }
 
 fn write_files(folder: &Path, name: &str, certificate: &str, key: &str) -> Result<IdentityFiles> {
-    let files =
-        IdentityFiles { certificate: folder.join(format!("{name}.pem")), key: folder.join(format!("{name}.key")) };
+    let files = IdentityFiles {
+        certificate: folder.join(format!("{name}.pem")),
+        key: folder.join(format!("{name}.key")),
+    };
     replace(&files.key, key)?;
     replace(&files.certificate, certificate)?;
     Ok(files)
@@ -223,7 +240,12 @@ fn replace(path: &Path, text: &str) -> Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let new = path.with_extension("new");
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new)?;
     file.write_all(text.as_bytes())?;
     Ok(std::fs::rename(&new, path)?)
 }

@@ -62,7 +62,12 @@ impl Backend {
     ///
     /// # Errors
     /// When the address is taken, or the key does not belong to the certificate.
-    pub async fn https_at(address: SocketAddr, certificate: &Identity, service: &str, cluster: &str) -> Result<Self> {
+    pub async fn https_at(
+        address: SocketAddr,
+        certificate: &Identity,
+        service: &str,
+        cluster: &str,
+    ) -> Result<Self> {
         let listener = TlsListener::bind_at(address, certificate).await?;
         let address = listener.address();
         let answer = format!("{}\n", identity(service, cluster));

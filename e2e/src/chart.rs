@@ -28,7 +28,8 @@ pub fn combinations() -> Result<Vec<(String, PathBuf)>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder().join("ci"))? {
         let file = entry?.path();
-        let name = file.file_stem().and_then(|name| name.to_str()).context("a file name")?.to_owned();
+        let name =
+            file.file_stem().and_then(|name| name.to_str()).context("a file name")?.to_owned();
         files.push((name, file));
     }
     files.sort();
@@ -51,7 +52,9 @@ pub async fn helm(arguments: &[&str]) -> Result<Output> {
 /// When lint reports anything.
 pub async fn lint(values: &Path) -> Result<()> {
     let (chart, values) = (folder().display().to_string(), values.display().to_string());
-    let output = helm(&["lint", "--strict", "--kube-version", KUBERNETES, "--values", &values, &chart]).await?;
+    let output =
+        helm(&["lint", "--strict", "--kube-version", KUBERNETES, "--values", &values, &chart])
+            .await?;
     ensure!(output.status.success(), "{values}: {}", String::from_utf8_lossy(&output.stdout));
     Ok(())
 }
@@ -62,11 +65,20 @@ pub async fn lint(values: &Path) -> Result<()> {
 /// When Helm refuses the values; the message is Helm's.
 pub async fn render(arguments: &[&str]) -> Result<Rendered> {
     let chart = folder().display().to_string();
-    let head = ["template", RELEASE, &chart, "--namespace", "fedgate-system", "--kube-version", KUBERNETES];
+    let head = [
+        "template",
+        RELEASE,
+        &chart,
+        "--namespace",
+        "fedgate-system",
+        "--kube-version",
+        KUBERNETES,
+    ];
     let output = helm(&[&head[..], arguments].concat()).await?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let yaml = String::from_utf8(output.stdout)?;
-    let objects: Vec<Option<Value>> = serde_saphyr::from_multiple(&yaml).context("helm made no YAML")?;
+    let objects: Vec<Option<Value>> =
+        serde_saphyr::from_multiple(&yaml).context("helm made no YAML")?;
     Ok(Rendered { objects: objects.into_iter().flatten().collect(), yaml })
 }
 
@@ -75,7 +87,9 @@ pub async fn render(arguments: &[&str]) -> Result<Rendered> {
 /// # Errors
 /// Same as [`render`].
 pub async fn render_file(values: &Path) -> Result<Rendered> {
-    render(&["--values", &values.display().to_string()]).await.with_context(|| values.display().to_string())
+    render(&["--values", &values.display().to_string()])
+        .await
+        .with_context(|| values.display().to_string())
 }
 
 /// The output of `helm template`.
@@ -98,13 +112,19 @@ impl Rendered {
     /// # Errors
     /// When there is no such object.
     pub fn object(&self, kind: &str, name: &str) -> Result<&Value> {
-        let found = self.objects.iter().find(|object| object["kind"] == kind && object["metadata"]["name"] == name);
+        let found = self
+            .objects
+            .iter()
+            .find(|object| object["kind"] == kind && object["metadata"]["name"] == name);
         found.with_context(|| format!("no {kind} {name} was rendered"))
     }
 
     /// The workloads and their Pod templates.
     pub fn pod_templates(&self) -> impl Iterator<Item = (&Value, &Value)> {
-        let of_pods = self.objects.iter().filter(|object| object["spec"]["template"]["spec"]["containers"].is_array());
+        let of_pods = self
+            .objects
+            .iter()
+            .filter(|object| object["spec"]["template"]["spec"]["containers"].is_array());
         of_pods.map(|object| (object, &object["spec"]["template"]))
     }
 }
@@ -125,9 +145,16 @@ pub struct Start {
 /// When it has no container.
 pub fn start(workload: &Value) -> Result<Start> {
     let container = &workload["spec"]["template"]["spec"]["containers"][0];
-    let pair = |variable: &Value| Some((variable["name"].as_str()?.to_owned(), variable["value"].as_str()?.to_owned()));
-    let variables =
-        container["env"].as_array().context("the container has variables")?.iter().filter_map(pair).collect();
-    let arguments = serde_json::from_value(container["args"].clone()).context("the container has arguments")?;
+    let pair = |variable: &Value| {
+        Some((variable["name"].as_str()?.to_owned(), variable["value"].as_str()?.to_owned()))
+    };
+    let variables = container["env"]
+        .as_array()
+        .context("the container has variables")?
+        .iter()
+        .filter_map(pair)
+        .collect();
+    let arguments =
+        serde_json::from_value(container["args"].clone()).context("the container has arguments")?;
     Ok(Start { variables, arguments })
 }

@@ -3,7 +3,9 @@
 use crate::authority::Identity;
 use anyhow::{Context, Result, bail};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    CryptoProvider, SupportedKxGroup, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, HandshakeKind, SignatureScheme};
 use std::net::SocketAddr;
@@ -61,7 +63,10 @@ impl Client {
     ///
     /// # Errors
     /// When the key does not belong to the certificate.
-    pub fn with_group(identity: Option<&Identity>, group: &'static dyn SupportedKxGroup) -> Result<Self> {
+    pub fn with_group(
+        identity: Option<&Identity>,
+        group: &'static dyn SupportedKxGroup,
+    ) -> Result<Self> {
         let provider = CryptoProvider { kx_groups: vec![group], ..aws_lc_rs::default_provider() };
         Self::with_provider(identity, &[&rustls::version::TLS13], provider)
     }
@@ -100,7 +105,12 @@ impl Client {
     /// When the connection or the handshake fails.
     pub async fn connect_without_sni(&self, gateway: SocketAddr) -> Result<Connection> {
         // TLS sends no SNI for an IP address (RFC 6066, section 3).
-        self.finish(gateway, TlsConnector::from(self.config.clone()), ServerName::from(gateway.ip())).await
+        self.finish(
+            gateway,
+            TlsConnector::from(self.config.clone()),
+            ServerName::from(gateway.ip()),
+        )
+        .await
     }
 
     async fn finish(
@@ -113,7 +123,9 @@ impl Client {
             let stream = TcpStream::connect(gateway).await.context("in the connect")?;
             connector.connect(name, stream).await.context("in the handshake")
         };
-        Ok(BufReader::new(timeout(PATIENCE, connect).await.context("in the handshake: no answer")??))
+        Ok(BufReader::new(
+            timeout(PATIENCE, connect).await.context("in the handshake: no answer")??,
+        ))
     }
 
     /// Connects, requests `/` and closes the connection.
@@ -129,7 +141,13 @@ impl Client {
     ///
     /// # Errors
     /// When the answer is not an HTTP response.
-    pub async fn get_path(&self, gateway: SocketAddr, sni: &str, host: &str, path: &str) -> Result<Response> {
+    pub async fn get_path(
+        &self,
+        gateway: SocketAddr,
+        sni: &str,
+        host: &str,
+        path: &str,
+    ) -> Result<Response> {
         let mut connection = self.connect(gateway, sni).await?;
         get_path_on(&mut connection, host, path).await
     }
@@ -186,7 +204,10 @@ pub async fn plain_greeting(egress: SocketAddr) -> Result<(BufReader<TcpStream>,
 ///
 /// # Errors
 /// When the connection is closed.
-pub async fn say<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut BufReader<S>, line: &str) -> Result<String> {
+pub async fn say<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut BufReader<S>,
+    line: &str,
+) -> Result<String> {
     stream.write_all(format!("{line}\r\n").as_bytes()).await?;
     stream.flush().await?;
     read_line(stream).await
@@ -196,13 +217,19 @@ pub async fn say<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut BufReader<S>, l
 ///
 /// # Errors
 /// When it is still open after `deadline`, or the other side sends something.
-pub async fn wait_closed<S: AsyncRead + Unpin>(stream: &mut BufReader<S>, deadline: Duration) -> Result<()> {
+pub async fn wait_closed<S: AsyncRead + Unpin>(
+    stream: &mut BufReader<S>,
+    deadline: Duration,
+) -> Result<()> {
     let mut buffer = [0; 256];
     match timeout(deadline, stream.read(&mut buffer)).await {
         // A reset counts as a close, and so does TLS without close_notify.
         Ok(Ok(0) | Err(_)) => Ok(()),
         Ok(Ok(count)) => {
-            bail!("expected a close, found {count} bytes: {:?}", String::from_utf8_lossy(&buffer[..count]))
+            bail!(
+                "expected a close, found {count} bytes: {:?}",
+                String::from_utf8_lossy(&buffer[..count])
+            )
         }
         Err(_) => bail!("the connection was still open after {deadline:?}"),
     }
@@ -228,7 +255,10 @@ pub async fn read_line<S: AsyncRead + Unpin>(stream: &mut BufReader<S>) -> Resul
 ///
 /// # Errors
 /// When the answer is not an HTTP response.
-pub async fn get_on<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut BufReader<S>, host: &str) -> Result<Response> {
+pub async fn get_on<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut BufReader<S>,
+    host: &str,
+) -> Result<Response> {
     get_path_on(stream, host, "/").await
 }
 
@@ -241,7 +271,8 @@ async fn get_path_on<S: AsyncRead + AsyncWrite + Unpin>(
     stream.write_all(request.as_bytes()).await.context("after the handshake")?;
     stream.flush().await.context("after the handshake")?;
     let mut answer = Vec::new();
-    let read = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.context("no response came")?;
+    let read =
+        timeout(PATIENCE, stream.read_to_end(&mut answer)).await.context("no response came")?;
     let text = String::from_utf8_lossy(&answer);
     match parse_response(&text) {
         Some(response) => Ok(response),
@@ -279,7 +310,12 @@ impl ServerCertVerifier for AnyServer {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -288,7 +324,12 @@ impl ServerCertVerifier for AnyServer {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -137,7 +137,8 @@ impl Cluster {
         let arguments = ["run".as_ref(), "--dir".as_ref(), self.folder.as_os_str()];
         let name = format!("{}'s controller", self.name);
         let log = self.logs.join(format!("{}-controller.log", self.name));
-        let mut process = Process::start_limited(&name, programs::fedgate()?, &arguments, self.open_files, &log)?;
+        let mut process =
+            Process::start_limited(&name, programs::fedgate()?, &arguments, self.open_files, &log)?;
         let files = ["gateway", "egress"].map(|role| self.bootstrap(role));
         let written = async || Ok(files.iter().all(|file| file.is_file()).then_some(()));
         process.wait_until(&format!("{name} to write Envoy's files"), START, written).await?;
@@ -252,7 +253,13 @@ impl Cluster {
 
     async fn envoy(&self, role: &str) -> Result<Envoy> {
         let log = self.logs.join(format!("{}-{role}.log", self.name));
-        Envoy::start_limited(&format!("{}'s {role}", self.name), &self.bootstrap(role), self.open_files, &log).await
+        Envoy::start_limited(
+            &format!("{}'s {role}", self.name),
+            &self.bootstrap(role),
+            self.open_files,
+            &log,
+        )
+        .await
     }
 
     fn bootstrap(&self, role: &str) -> PathBuf {

@@ -39,14 +39,23 @@ impl Deployed {
     }
 
     fn new(cluster: &Cluster, service: Service, backend: Backend) -> Self {
-        Self { service, backend, cluster: cluster.name().into(), trust_domain: cluster.trust_domain().into() }
+        Self {
+            service,
+            backend,
+            cluster: cluster.name().into(),
+            trust_domain: cluster.trust_domain().into(),
+        }
     }
 
     /// Changes the manifest and writes it.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn apply(&mut self, cluster: &Cluster, change: impl FnOnce(Service) -> Service) -> Result<()> {
+    pub fn apply(
+        &mut self,
+        cluster: &Cluster,
+        change: impl FnOnce(Service) -> Service,
+    ) -> Result<()> {
         self.service = change(self.service.clone());
         cluster.put_service(&self.service)
     }
@@ -154,7 +163,10 @@ impl Deployed {
         let before = self.backend.connections();
         let answer = client.get(at.gateway_address(), &self.sni(), &self.host()).await;
         let touched = self.backend.connections() - before;
-        ensure!(touched == 0, "the back end was touched: {touched} connections; the client got {answer:?}");
+        ensure!(
+            touched == 0,
+            "the back end was touched: {touched} connections; the client got {answer:?}"
+        );
         match answer {
             Ok(response) => anyhow::bail!("it got through: {response:?}"),
             Err(error) => Ok(format!("{error:#}")),

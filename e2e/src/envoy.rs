@@ -36,11 +36,17 @@ impl Envoy {
     ///
     /// # Errors
     /// Same as [`Envoy::start`].
-    pub async fn start_limited(name: &str, bootstrap: &Path, open_files: Option<u32>, log: &Path) -> Result<Self> {
+    pub async fn start_limited(
+        name: &str,
+        bootstrap: &Path,
+        open_files: Option<u32>,
+        log: &Path,
+    ) -> Result<Self> {
         let admin_file = log.with_extension("admin");
         let _ = std::fs::remove_file(&admin_file);
         let arguments = arguments(bootstrap, &admin_file);
-        let mut process = Process::start_limited(name, programs::envoy()?, &arguments, open_files, log)?;
+        let mut process =
+            Process::start_limited(name, programs::envoy()?, &arguments, open_files, log)?;
         let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build()?;
         let admin = wait_ready(&mut process, &client, &admin_file).await?;
         Ok(Self { process, log: log.into(), admin, client })
@@ -76,7 +82,8 @@ impl Envoy {
     /// When the admin interface does not answer.
     pub async fn stat(&self, name: &str) -> Result<u64> {
         let text = self.ask(&format!("/stats?filter=^{}$", name.replace('.', r"\."))).await?;
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.parse().ok());
+        let value =
+            text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.parse().ok());
         Ok(value.unwrap_or(0))
     }
 
@@ -126,7 +133,11 @@ fn arguments<'a>(bootstrap: &'a Path, admin_file: &'a Path) -> [&'a OsStr; 13] {
     ]
 }
 
-async fn wait_ready(process: &mut Process, client: &reqwest::Client, admin_file: &Path) -> Result<SocketAddr> {
+async fn wait_ready(
+    process: &mut Process,
+    client: &reqwest::Client,
+    admin_file: &Path,
+) -> Result<SocketAddr> {
     let what = format!("{} to be ready", process.name());
     process
         .wait_until(&what, START, async || {

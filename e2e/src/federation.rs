@@ -17,13 +17,16 @@ impl<const N: usize> Federation<N> {
     /// # Errors
     /// When a folder cannot be written.
     pub fn new(run: &RunFolder, names: [&str; N]) -> Result<Self> {
-        let clusters: Vec<Cluster> = names.iter().map(|name| Cluster::new(run, name)).collect::<Result<_>>()?;
+        let clusters: Vec<Cluster> =
+            names.iter().map(|name| Cluster::new(run, name)).collect::<Result<_>>()?;
         for cluster in &clusters {
             for peer in clusters.iter().filter(|peer| peer.name() != cluster.name()) {
                 cluster.put_peer(peer, &peer.metadata_url())?;
             }
         }
-        let Ok(clusters) = clusters.try_into() else { unreachable!("there are as many clusters as names") };
+        let Ok(clusters) = clusters.try_into() else {
+            unreachable!("there are as many clusters as names")
+        };
         Ok(Self { clusters })
     }
 

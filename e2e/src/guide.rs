@@ -44,7 +44,9 @@ pub fn blocks(page: &str) -> Vec<Block> {
     for (language, text) in fences.filter_map(|fence| fence.split_once('\n')) {
         match blocks.last_mut() {
             _ if language == "sh" => blocks.push(Block { commands: text.to_owned(), output: None }),
-            Some(Block { output: output @ None, .. }) if !text.starts_with("$ ") => *output = Some(text.to_owned()),
+            Some(Block { output: output @ None, .. }) if !text.starts_with("$ ") => {
+                *output = Some(text.to_owned())
+            }
             _ => {}
         }
     }
@@ -63,8 +65,14 @@ pub fn script(blocks: &[Block]) -> String {
 pub fn check(blocks: &[Block], said: &str) -> Result<()> {
     ensure!(blocks.iter().any(|block| block.output.is_some()), "no block says what it prints");
     let parts: Vec<_> = said.split(MARK).collect();
-    ensure!(parts.len() == blocks.len() + 1, "{} of {} blocks have been run:\n{said}", parts.len() - 1, blocks.len());
-    let wrong: Vec<_> = blocks.iter().zip(parts).filter_map(|(block, said)| block.difference(said)).collect();
+    ensure!(
+        parts.len() == blocks.len() + 1,
+        "{} of {} blocks have been run:\n{said}",
+        parts.len() - 1,
+        blocks.len()
+    );
+    let wrong: Vec<_> =
+        blocks.iter().zip(parts).filter_map(|(block, said)| block.difference(said)).collect();
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
 }
@@ -79,7 +87,8 @@ fn compare(expected: &str, said: &str) -> Result<(), String> {
             continue;
         }
         let wanted = masked(line);
-        let found = if skips { next.any(|said| *said == wanted) } else { next.next() == Some(&wanted) };
+        let found =
+            if skips { next.any(|said| *said == wanted) } else { next.next() == Some(&wanted) };
         if !found {
             return Err(format!("{line:?}"));
         }
@@ -117,7 +126,9 @@ fn is_age(word: &str) -> bool {
     let mut parts = word.split_inclusive(|letter: char| letter.is_ascii_alphabetic());
     let is_part = |part: &str| {
         let number = part.strip_suffix(['s', 'm', 'h', 'd']);
-        number.is_some_and(|number| !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit()))
+        number.is_some_and(|number| {
+            !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit())
+        })
     };
     !word.is_empty() && parts.all(is_part)
 }
@@ -131,7 +142,9 @@ fn masked_word(word: &str) -> String {
     }
     let ports = word.strip_suffix("/TCP").is_some_and(|ports| ports.contains(':'));
     let age = is_age(word);
-    let varies = word.parse::<Uuid>().is_ok() || word.parse::<Timestamp>().is_ok() || word.parse::<IpAddr>().is_ok();
+    let varies = word.parse::<Uuid>().is_ok()
+        || word.parse::<Timestamp>().is_ok()
+        || word.parse::<IpAddr>().is_ok();
     if varies || ports || age { "*".to_owned() } else { word.to_owned() }
 }
 
@@ -139,8 +152,7 @@ fn masked_word(word: &str) -> String {
 mod tests {
     use super::*;
 
-    const PAGE: &str =
-        "Text.\n```sh\nfirst\n```\nMore.\n```\na 1\nb 2\n```\n```console\n$ not run\n```\n```sh\nsecond\n```\n";
+    const PAGE: &str = "Text.\n```sh\nfirst\n```\nMore.\n```\na 1\nb 2\n```\n```console\n$ not run\n```\n```sh\nsecond\n```\n";
 
     #[test]
     fn a_block_has_the_output_behind_it() {
@@ -172,7 +184,10 @@ mod tests {
             masked(&line.replace("1,", "812,").replace("15163", "15101").replace("03:50", "04:50"))
         );
         assert_ne!(masked(line), masked(&line.replace("243", "139")));
-        assert_eq!(masked("web 10.0.1.2 443:30099/TCP 9s"), masked("web 10.9.1.2 443:31000/TCP 12m3s"));
+        assert_eq!(
+            masked("web 10.0.1.2 443:30099/TCP 9s"),
+            masked("web 10.9.1.2 443:31000/TCP 12m3s")
+        );
         let uuid = "cluster 2b4ac23c-e347-401a-9d25-954e559e25ad";
         assert_eq!(masked(uuid), "cluster * ");
     }

@@ -46,7 +46,8 @@ impl Http2Backend {
             while let Ok((stream, _)) = listener.accept().await {
                 let name = name.clone();
                 connections.spawn(async move {
-                    let service = hyper::service::service_fn(|request| answer(request, name.clone()));
+                    let service =
+                        hyper::service::service_fn(|request| answer(request, name.clone()));
                     let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
                     let _ = server.serve_connection(TokioIo::new(stream), service).await;
                 });
@@ -69,7 +70,10 @@ async fn answer(request: Request<Incoming>, name: String) -> Result<Response<Bod
     }
     // Read the whole request, as a real server does.
     let _ = request.into_body().collect().await;
-    let trailers = HeaderMap::from_iter([(hyper::header::HeaderName::from_static(GRPC_STATUS), HeaderValue::from(0))]);
+    let trailers = HeaderMap::from_iter([(
+        hyper::header::HeaderName::from_static(GRPC_STATUS),
+        HeaderValue::from(0),
+    )]);
     let body = Full::new(Bytes::from_static(&SERVING)).with_trailers(async { Some(Ok(trailers)) });
     let mut response = Response::new(body.boxed());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(GRPC));
@@ -106,7 +110,8 @@ async fn call(address: SocketAddr, request: Request<Full<Bytes>>) -> Result<(Byt
     let call = async {
         let stream = TcpStream::connect(address).await?;
         let (mut sender, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await?;
         let connection = tokio::spawn(connection);
         let response = sender.send_request(request).await?;
         let (status, version) = (response.status(), response.version());

@@ -102,7 +102,9 @@ impl Service {
     /// The manifest as YAML.
     pub fn yaml(&self) -> String {
         let Self { namespace, name, .. } = self;
-        let mut yaml = format!("apiVersion: v1\nkind: Service\nmetadata:\n  namespace: {namespace}\n  name: {name}\n");
+        let mut yaml = format!(
+            "apiVersion: v1\nkind: Service\nmetadata:\n  namespace: {namespace}\n  name: {name}\n"
+        );
         let export = self.exported.then(|| (EXPORT_LABEL.to_owned(), String::new()));
         let mut labels = export.iter().chain(&self.labels).peekable();
         if labels.peek().is_some() {
@@ -112,7 +114,8 @@ impl Service {
             let _ = writeln!(yaml, "    {label}: \"{value}\"");
         }
         let annotations = [("peers", &self.peers), ("gateway-mode", &self.gateway_mode)];
-        let mut annotations = annotations.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))).peekable();
+        let mut annotations =
+            annotations.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))).peekable();
         if annotations.peek().is_some() {
             yaml += "  annotations:\n";
         }
@@ -144,7 +147,8 @@ impl Service {
             let _ = writeln!(yaml, "  - addresses: [{}]", port.target.ip());
         }
         if let Some(pod) = &self.pod {
-            let _ = writeln!(yaml, "    targetRef: {{kind: Pod, namespace: {namespace}, name: {pod}}}");
+            let _ =
+                writeln!(yaml, "    targetRef: {{kind: Pod, namespace: {namespace}, name: {pod}}}");
         }
         yaml
     }
@@ -161,7 +165,9 @@ pub fn federation(name: &str, trust_domain: &str, endpoint: &str, ca: &str) -> S
 
 /// A `FederationPolicy` with this spec in JSON or YAML flow style.
 pub fn policy(name: &str, spec: &str) -> String {
-    format!("apiVersion: fedgate.dev/v1alpha1\nkind: FederationPolicy\nmetadata:\n  name: {name}\nspec: {spec}\n")
+    format!(
+        "apiVersion: fedgate.dev/v1alpha1\nkind: FederationPolicy\nmetadata:\n  name: {name}\nspec: {spec}\n"
+    )
 }
 
 /// Indents each line.

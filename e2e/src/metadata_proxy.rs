@@ -78,7 +78,8 @@ impl MetadataProxy {
     /// Same as [`MetadataProxy::start`].
     pub async fn in_front_of(cluster: &Cluster) -> Result<Self> {
         let authority = cluster.metadata_authority();
-        Self::start(&cluster.metadata_url(), &authority.pem(), &authority.sign(&metadata_leaf()?)?).await
+        Self::start(&cluster.metadata_url(), &authority.pem(), &authority.sign(&metadata_leaf()?)?)
+            .await
     }
 
     /// Like [`Self::in_front_of`], for a cluster on Kubernetes.
@@ -87,7 +88,8 @@ impl MetadataProxy {
     /// Same as [`MetadataProxy::start`].
     pub async fn in_front_of_kubernetes(cluster: &KubernetesCluster) -> Result<Self> {
         let authority = cluster.metadata_authority();
-        Self::start(&cluster.metadata_url(), &authority.pem(), &authority.sign(&metadata_leaf()?)?).await
+        Self::start(&cluster.metadata_url(), &authority.pem(), &authority.sign(&metadata_leaf()?)?)
+            .await
     }
 
     /// Starts a proxy that forwards the replies of the endpoint `upstream` unchanged until
@@ -126,7 +128,11 @@ impl MetadataProxy {
     }
 
     /// From now on, changes one JSON document and forwards the others unchanged.
-    pub fn alter_json(&self, suffix: &'static str, alter: impl Fn(&mut Value) + Send + Sync + 'static) {
+    pub fn alter_json(
+        &self,
+        suffix: &'static str,
+        alter: impl Fn(&mut Value) + Send + Sync + 'static,
+    ) {
         self.alter(move |path, mut reply| {
             if path == suffix
                 && reply.status == 200
@@ -182,7 +188,11 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
 }
 
 /// Fetches without the request's condition (`If-None-Match`), because the reply may be altered.
-async fn fetch(shared: &Shared, suffix: &str, token: Option<&header::HeaderValue>) -> Result<Reply> {
+async fn fetch(
+    shared: &Shared,
+    suffix: &str,
+    token: Option<&header::HeaderValue>,
+) -> Result<Reply> {
     let mut request = shared.client.get(format!("{}{suffix}", shared.upstream));
     if let Some(token) = token {
         request = request.header(header::AUTHORIZATION, token.as_bytes());

@@ -44,7 +44,9 @@ impl Process {
         open_files: Option<u32>,
         log: &Path,
     ) -> Result<Self> {
-        let Some(open_files) = open_files else { return Self::start(name, program, arguments, log) };
+        let Some(open_files) = open_files else {
+            return Self::start(name, program, arguments, log);
+        };
         let script = format!("ulimit -n {open_files}; exec \"$0\" \"$@\"");
         let shell = [OsStr::new("-c"), script.as_ref(), program.as_os_str()];
         let arguments: Vec<_> = shell.iter().chain(arguments).copied().collect();
@@ -65,7 +67,8 @@ impl Process {
         let output = File::options().create(true).append(true).open(log)?;
         let mut command = with_parent(program, arguments);
         command.envs(variables).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        let child = spawn(command).with_context(|| format!("cannot start {name}: {}", program.display()))?;
+        let child = spawn(command)
+            .with_context(|| format!("cannot start {name}: {}", program.display()))?;
         Ok(Self { name: name.into(), child, log: log.into() })
     }
 
@@ -86,7 +89,11 @@ impl Process {
     pub fn check(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
-            Some(status) => bail!("{} ended with {status}; the end of its log:\n{}", self.name, self.log_tail(20)),
+            Some(status) => bail!(
+                "{} ended with {status}; the end of its log:\n{}",
+                self.name,
+                self.log_tail(20)
+            ),
         }
     }
 
@@ -112,7 +119,10 @@ impl Process {
     /// # Errors
     /// When it cannot be killed or waited for.
     pub fn kill(&mut self) -> Result<()> {
-        self.child.kill().and_then(|()| self.child.wait()).with_context(|| format!("cannot kill {}", self.name))?;
+        self.child
+            .kill()
+            .and_then(|()| self.child.wait())
+            .with_context(|| format!("cannot kill {}", self.name))?;
         Ok(())
     }
 
@@ -124,7 +134,8 @@ impl Process {
         let pid = i32::try_from(self.id()).ok().and_then(Pid::from_raw).context("a process id")?;
         rustix::process::kill_process(pid, Signal::TERM)?;
         let what = format!("{} to end after SIGTERM", self.name);
-        crate::wait::until(&what, deadline, async || self.child.try_wait().map_err(Into::into)).await
+        crate::wait::until(&what, deadline, async || self.child.try_wait().map_err(Into::into))
+            .await
     }
 
     /// The last lines of its output.
@@ -157,7 +168,11 @@ pub fn tail(file: &Path, lines: usize) -> String {
 fn with_parent(program: &Path, arguments: &[&OsStr]) -> Command {
     static SETPRIV: LazyLock<bool> = LazyLock::new(|| {
         let mut setpriv = Command::new("setpriv");
-        setpriv.args(["--pdeathsig", "KILL", "true"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        setpriv
+            .args(["--pdeathsig", "KILL", "true"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         setpriv.status().is_ok_and(|status| status.success())
     });
     let mut words: Vec<OsString> = Vec::new();

@@ -19,9 +19,11 @@ impl RunFolder {
     /// When it cannot be created.
     pub fn new(name: &str) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let own = format!("{name}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let own =
+            format!("{name}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let path = xtask::target().join("runs").join(own);
-        std::fs::create_dir_all(&path).with_context(|| format!("cannot make the folder {}", path.display()))?;
+        std::fs::create_dir_all(&path)
+            .with_context(|| format!("cannot make the folder {}", path.display()))?;
         Ok(Self { path, keep: false })
     }
 
@@ -50,7 +52,9 @@ impl RunFolder {
             .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
             .collect();
         logs.sort();
-        let shown = |log: &PathBuf| format!("--- {}\n{}\n", log.display(), crate::process::tail(log, lines));
+        let shown = |log: &PathBuf| {
+            format!("--- {}\n{}\n", log.display(), crate::process::tail(log, lines))
+        };
         logs.iter().map(shown).collect()
     }
 }

@@ -22,10 +22,18 @@ pub fn scenario(name: &str, body: impl AsyncFnOnce(&RunFolder) -> Result<()>) {
 /// # Panics
 /// When the body fails or takes longer than `limit`.
 #[track_caller]
-pub fn long_scenario(name: &str, limit: Duration, body: impl AsyncFnOnce(&RunFolder) -> Result<()>) {
+pub fn long_scenario(
+    name: &str,
+    limit: Duration,
+    body: impl AsyncFnOnce(&RunFolder) -> Result<()>,
+) {
     let outcome = RunFolder::new(name).and_then(|mut run| {
-        let result = block_on(async { tokio::time::timeout(limit, body(&run)).await.context("it took too long")? });
-        result.inspect_err(|_| run.keep()).with_context(|| format!("{}{name} failed", run.log_tails(15)))
+        let result = block_on(async {
+            tokio::time::timeout(limit, body(&run)).await.context("it took too long")?
+        });
+        result
+            .inspect_err(|_| run.keep())
+            .with_context(|| format!("{}{name} failed", run.log_tails(15)))
     });
     if let Err(error) = outcome {
         // The error chain without a backtrace: the panic itself has the location.
@@ -34,7 +42,8 @@ pub fn long_scenario(name: &str, limit: Duration, body: impl AsyncFnOnce(&RunFol
 }
 
 fn block_on(future: impl Future<Output = Result<()>>) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let result = runtime.block_on(future);
     runtime.shutdown_background();
     result

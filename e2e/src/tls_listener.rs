@@ -32,7 +32,9 @@ impl TlsListener {
 
     pub(crate) async fn bind_at(address: SocketAddr, server: &Identity) -> Result<Self> {
         let acceptor = acceptor(server)?;
-        let mut listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen at {address}"))?;
+        let mut listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot listen at {address}"))?;
         let address = listener.local_addr()?;
         let (sender, accepted) = mpsc::channel(16);
         let task = tokio::spawn(async move {
@@ -40,7 +42,9 @@ impl TlsListener {
                 let (stream, client) = Listener::accept(&mut listener).await;
                 let (acceptor, sender) = (acceptor.clone(), sender.clone());
                 tokio::spawn(async move {
-                    if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+                    if let Ok(Ok(stream)) =
+                        tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await
+                    {
                         let _ = sender.send((stream, client)).await;
                     }
                 });

@@ -12,7 +12,11 @@ const PACE: Duration = Duration::from_millis(20);
 /// # Errors
 /// When `deadline` has passed; the message says what was waited for, and has the last error if
 /// there was one.
-pub async fn until<T>(what: &str, deadline: Duration, mut look: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+pub async fn until<T>(
+    what: &str,
+    deadline: Duration,
+    mut look: impl AsyncFnMut() -> Result<Option<T>>,
+) -> Result<T> {
     let start = Instant::now();
     let mut before = None;
     loop {
@@ -24,7 +28,8 @@ pub async fn until<T>(what: &str, deadline: Duration, mut look: impl AsyncFnMut(
             Err(_) => before.take().or_else(|| Some(anyhow::anyhow!("no answer"))),
         };
         if start.elapsed() >= deadline {
-            let last = last.map(|error| format!("; the last look said: {error:#}")).unwrap_or_default();
+            let last =
+                last.map(|error| format!("; the last look said: {error:#}")).unwrap_or_default();
             bail!("waited {deadline:?} in vain for {what}{last}");
         }
         before = last;
@@ -36,7 +41,11 @@ pub async fn until<T>(what: &str, deadline: Duration, mut look: impl AsyncFnMut(
 ///
 /// # Errors
 /// Same as [`until`].
-pub async fn until_true(what: &str, deadline: Duration, mut look: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+pub async fn until_true(
+    what: &str,
+    deadline: Duration,
+    mut look: impl AsyncFnMut() -> Result<bool>,
+) -> Result<()> {
     until(what, deadline, async || Ok(look().await?.then_some(()))).await
 }
 
@@ -44,7 +53,11 @@ pub async fn until_true(what: &str, deadline: Duration, mut look: impl AsyncFnMu
 ///
 /// # Errors
 /// When it does not; the message says what was expected.
-pub async fn stays(what: &str, time: Duration, mut look: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+pub async fn stays(
+    what: &str,
+    time: Duration,
+    mut look: impl AsyncFnMut() -> Result<bool>,
+) -> Result<()> {
     let start = Instant::now();
     while start.elapsed() < time {
         if !look().await? {

@@ -17,7 +17,8 @@ fn the_example_is_valid() {
         let root = Authority::root("root of beta")?;
         let identity = folder.join("identity");
         std::fs::write(identity.join("roots.pem"), root.pem())?;
-        root.workload("spiffe://beta.example/ns/fedgate/sa/gateway")?.write(&identity, "gateway")?;
+        root.workload("spiffe://beta.example/ns/fedgate/sa/gateway")?
+            .write(&identity, "gateway")?;
         root.sign(&Leaf::new().dns("metadata.beta.example")?)?.write(&identity, "metadata")?;
         let (valid, said) = validate(folder)?;
         ensure!(valid && said.contains("0 errors, 0 warnings"), "it said: {said}");

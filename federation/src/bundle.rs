@@ -69,16 +69,22 @@ pub enum RootError {
     #[error("found something that is not an X.509 certificate in strict DER")]
     Der,
     /// Its X.509 version does not support CA certificates.
-    #[error("found a certificate of X.509 version {0}, which cannot say that it is a CA's: expected version 3")]
+    #[error(
+        "found a certificate of X.509 version {0}, which cannot say that it is a CA's: expected version 3"
+    )]
     Version(u32),
     /// Its extensions are malformed or duplicate.
     #[error("its extensions cannot be understood")]
     Extensions,
     /// It is not a CA's certificate.
-    #[error("found a certificate that is not a CA's (basicConstraints is not CA:TRUE): expected the CA that signed it")]
+    #[error(
+        "found a certificate that is not a CA's (basicConstraints is not CA:TRUE): expected the CA that signed it"
+    )]
     NotCa,
     /// It may not sign certificates.
-    #[error("found a CA certificate that may not sign certificates: expected keyUsage with keyCertSign")]
+    #[error(
+        "found a CA certificate that may not sign certificates: expected keyUsage with keyCertSign"
+    )]
     NotSigning,
     /// Its validity is not a range of dates.
     #[error("its validity is no range of dates")]
@@ -184,8 +190,9 @@ pub fn dangling(roots: &[Root]) -> Vec<&Root> {
     for _ in roots {
         for (place, root) in roots.iter().enumerate() {
             let issuers = roots.iter().zip(anchored.clone());
-            let reaches =
-                issuers.into_iter().any(|(issuer, reached)| reached && root.names.may_be_issued_by(&issuer.names));
+            let reaches = issuers
+                .into_iter()
+                .any(|(issuer, reached)| reached && root.names.may_be_issued_by(&issuer.names));
             if let Some(here) = anchored.get_mut(place) {
                 *here |= reaches;
             }
@@ -263,14 +270,18 @@ impl From<Root> for String {
 /// Reads the certificates of a PEM text one by one, so that a bad one does not affect the others. A
 /// text without any PEM block gives one error.
 pub fn roots_from_pem(text: &str, certificate_bytes: usize) -> Vec<Result<Root, RootError>> {
-    let roots: Vec<_> = pem_text::blocks(text).map(|block| root_from_block(block, certificate_bytes)).collect();
+    let roots: Vec<_> =
+        pem_text::blocks(text).map(|block| root_from_block(block, certificate_bytes)).collect();
     match roots.is_empty() {
         true => vec![Err(RootError::NotCertificate(pem_text::without_blocks(text.as_bytes())))],
         false => roots,
     }
 }
 
-fn root_from_block(block: Result<Block, &'static str>, certificate_bytes: usize) -> Result<Root, RootError> {
+fn root_from_block(
+    block: Result<Block, &'static str>,
+    certificate_bytes: usize,
+) -> Result<Root, RootError> {
     let block = block.map_err(RootError::NotCertificate)?;
     if block.kind != Kind::Certificate {
         return Err(RootError::NotCertificate(block.kind.words()));
@@ -328,11 +339,19 @@ struct BundleKey {
 /// is ever written. Envoy ignores `spiffe_sequence`. Envoy also refuses a map without any trust
 /// domain; the caller has to handle that case.
 pub fn bundle_map<'a>(bundles: impl IntoIterator<Item = &'a TrustBundle>) -> Vec<u8> {
-    let key = |root: &Root| BundleKey { usage: "x509-svid", kty: root.key_type.kty(), x5c: [root.base64()] };
+    let key = |root: &Root| BundleKey {
+        usage: "x509-svid",
+        kty: root.key_type.kty(),
+        x5c: [root.base64()],
+    };
     let filled = bundles.into_iter().filter(|bundle| !bundle.roots.is_empty());
     let entry = |bundle: &'a TrustBundle| {
-        (bundle.trust_domain.as_str(), BundleEntry { spiffe_sequence: 1, keys: bundle.roots.iter().map(key).collect() })
+        (
+            bundle.trust_domain.as_str(),
+            BundleEntry { spiffe_sequence: 1, keys: bundle.roots.iter().map(key).collect() },
+        )
     };
     // Strings and numbers only, so this cannot fail.
-    serde_json::to_vec(&BundleMap { trust_domains: filled.map(entry).collect() }).unwrap_or_default()
+    serde_json::to_vec(&BundleMap { trust_domains: filled.map(entry).collect() })
+        .unwrap_or_default()
 }

@@ -439,9 +439,10 @@ fn shown_up_to(text: &str, most: usize) -> String {
     for c in text.chars().take(most) {
         match c {
             // Bidirectional controls and the like reorder the text that follows them on a screen.
-            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => {
-                out.extend(c.escape_unicode())
-            }
+            '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}' => out.extend(c.escape_unicode()),
             c if c.is_control() => out.extend(c.escape_default()),
             c => out.push(c),
         }
@@ -490,14 +491,19 @@ impl Findings {
         message: impl Into<String>,
     ) {
         match self.kept.len() < self.most {
-            true => self.kept.push(Finding::new(severity, reason, self.object.clone(), field, message)),
+            true => {
+                self.kept.push(Finding::new(severity, reason, self.object.clone(), field, message))
+            }
             false => self.dropped += 1,
         }
     }
 
     pub(crate) fn into_vec(mut self) -> Vec<Finding> {
         if self.dropped > 0 {
-            let message = format!("{} more rows were dropped or changed; fix those listed first", self.dropped);
+            let message = format!(
+                "{} more rows were dropped or changed; fix those listed first",
+                self.dropped
+            );
             self.kept.push(Finding::warning(FindingReason::MoreFindings, self.object, "", message));
         }
         self.kept
@@ -517,7 +523,8 @@ mod tests {
 
     #[test]
     fn words_are_unique_and_are_what_serde_writes() {
-        let words: std::collections::BTreeSet<_> = FindingReason::ALL.iter().map(|reason| reason.word()).collect();
+        let words: std::collections::BTreeSet<_> =
+            FindingReason::ALL.iter().map(|reason| reason.word()).collect();
         assert_eq!(words.len(), FindingReason::ALL.len());
         for reason in FindingReason::ALL {
             assert_eq!(serde_json::to_value(reason).unwrap(), reason.word());
@@ -529,8 +536,11 @@ mod tests {
         let words: std::collections::BTreeSet<_> =
             FindingReason::ALL.iter().map(|reason| reason.camel_case()).collect();
         assert_eq!(words.len(), FindingReason::ALL.len());
-        assert!(words.contains("ThisCluster") && words.contains("OurUuid") && words.contains("Stale"));
-        let fits = |word: &String| word.len() <= 1024 && word.chars().all(|c| c.is_ascii_alphabetic());
+        assert!(
+            words.contains("ThisCluster") && words.contains("OurUuid") && words.contains("Stale")
+        );
+        let fits =
+            |word: &String| word.len() <= 1024 && word.chars().all(|c| c.is_ascii_alphabetic());
         assert!(words.iter().all(fits), "{words:?}");
     }
 

@@ -7,8 +7,8 @@
 use crate::finding::shown;
 use crate::spelling::nearest;
 use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error, Expected, IntoDeserializer, MapAccess,
-    SeqAccess, Unexpected, VariantAccess, Visitor,
+    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error, Expected, IntoDeserializer,
+    MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor,
 };
 use serde::forward_to_deserialize_any;
 use serde_json::Value;
@@ -48,8 +48,12 @@ pub fn empty_field(value: &Value) -> Option<Vec<Step>> {
         other => empty_field(other).map(|rest| std::iter::once(step).chain(rest).collect()),
     };
     match value {
-        Value::Array(rows) => rows.iter().enumerate().find_map(|(row, value)| below(Step::Row(row), value)),
-        Value::Object(fields) => fields.iter().find_map(|(name, value)| below(Step::Field(name.clone()), value)),
+        Value::Array(rows) => {
+            rows.iter().enumerate().find_map(|(row, value)| below(Step::Row(row), value))
+        }
+        Value::Object(fields) => {
+            fields.iter().find_map(|(name, value)| below(Step::Field(name.clone()), value))
+        }
         _ => None,
     }
 }
@@ -69,7 +73,9 @@ impl FormError {
                 Step::Row(row) => write!(field, "[{row}]"),
                 Step::Field(name) if field.is_empty() => write!(field, "{}", shown(name)),
                 // A label or an annotation.
-                Step::Field(name) if name.contains(['.', '/']) => write!(field, "[{}]", shown(name)),
+                Step::Field(name) if name.contains(['.', '/']) => {
+                    write!(field, "[{}]", shown(name))
+                }
                 Step::Field(name) => write!(field, ".{}", shown(name)),
             };
         }
@@ -117,7 +123,10 @@ impl Error for FormError {
         let expected = match (in_words(&expected), found) {
             (
                 text @ "a text",
-                Unexpected::Bool(_) | Unexpected::Unsigned(_) | Unexpected::Signed(_) | Unexpected::Float(_),
+                Unexpected::Bool(_)
+                | Unexpected::Unsigned(_)
+                | Unexpected::Signed(_)
+                | Unexpected::Float(_),
             ) => {
                 format!("{text} (put it in quotes)")
             }
@@ -131,7 +140,10 @@ impl Error for FormError {
     }
 
     fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
-        Self::custom(format_args!("expected {}, found {length} entries", in_words(&expected.to_string())))
+        Self::custom(format_args!(
+            "expected {}, found {length} entries",
+            in_words(&expected.to_string())
+        ))
     }
 
     fn missing_field(field: &'static str) -> Self {
@@ -147,7 +159,11 @@ impl Error for FormError {
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
-        Self::custom(format_args!("expected {}, found {:?}", listed(expected, "or"), shown(variant)))
+        Self::custom(format_args!(
+            "expected {}, found {:?}",
+            listed(expected, "or"),
+            shown(variant)
+        ))
     }
 }
 
@@ -182,10 +198,16 @@ fn in_words(expected: &str) -> &str {
         // Kubernetes' own name for it.
         "enum IntOrString" | "IntOrString" => "a number or a text",
         // Names of types in this program and in Kubernetes.
-        other if ["struct ", "enum ", "unit ", "tuple ", "newtype "].iter().any(|word| other.starts_with(word)) => {
+        other
+            if ["struct ", "enum ", "unit ", "tuple ", "newtype "]
+                .iter()
+                .any(|word| other.starts_with(word)) =>
+        {
             "another kind of value"
         }
-        other if other.starts_with(|c: char| c.is_ascii_uppercase()) && !other.contains(' ') => "another kind of value",
+        other if other.starts_with(|c: char| c.is_ascii_uppercase()) && !other.contains(' ') => {
+            "another kind of value"
+        }
         other => other,
     }
 }
@@ -235,7 +257,9 @@ impl<'de> Deserializer<'de> for Form<'de> {
             },
             Value::String(text) => visitor.visit_borrowed_str(text),
             Value::Array(rows) => visitor.visit_seq(Rows { rows: rows.iter().enumerate() }),
-            Value::Object(fields) => visitor.visit_map(Fields { fields: fields.iter(), current: None }),
+            Value::Object(fields) => {
+                visitor.visit_map(Fields { fields: fields.iter(), current: None })
+            }
         }
     }
 
@@ -246,7 +270,11 @@ impl<'de> Deserializer<'de> for Form<'de> {
         }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, FormError> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, FormError> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -258,9 +286,11 @@ impl<'de> Deserializer<'de> for Form<'de> {
     ) -> Result<V::Value, FormError> {
         match self.0 {
             Value::String(word) => visitor.visit_enum(Word(word)),
-            other => {
-                Err(FormError::custom(format_args!("expected {}, found {}", listed(words, "or"), self::kind(other))))
-            }
+            other => Err(FormError::custom(format_args!(
+                "expected {}, found {}",
+                listed(words, "or"),
+                self::kind(other)
+            ))),
         }
     }
 
@@ -291,7 +321,10 @@ struct Rows<'de> {
 impl<'de> SeqAccess<'de> for Rows<'de> {
     type Error = FormError;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, FormError> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, FormError> {
         let Some((row, value)) = self.rows.next() else { return Ok(None) };
         seed.deserialize(Form(value)).map(Some).map_err(|error| error.at(Step::Row(row)))
     }
@@ -305,15 +338,21 @@ struct Fields<'de> {
 impl<'de> MapAccess<'de> for Fields<'de> {
     type Error = FormError;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, FormError> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, FormError> {
         self.current = self.fields.next();
         let Some((name, _)) = self.current else { return Ok(None) };
-        let name: serde::de::value::StrDeserializer<'_, FormError> = name.as_str().into_deserializer();
+        let name: serde::de::value::StrDeserializer<'_, FormError> =
+            name.as_str().into_deserializer();
         seed.deserialize(name).map(Some)
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, FormError> {
-        let Some((name, value)) = self.current else { return Err(FormError::custom("expected a field's value")) };
+        let Some((name, value)) = self.current else {
+            return Err(FormError::custom("expected a field's value"));
+        };
         seed.deserialize(Form(value)).map_err(|error| error.below(name))
     }
 }
@@ -347,7 +386,11 @@ impl<'de> VariantAccess<'de> for Word<'de> {
         Err(FormError::custom("expected a list, found a word"))
     }
 
-    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], _: V) -> Result<V::Value, FormError> {
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        _: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, FormError> {
         Err(FormError::custom("expected fields, found a word"))
     }
 }
@@ -368,7 +411,10 @@ mod tests {
             (json!({"mode": "audit"}), "mode: expected Enforce or Audit, found \"audit\""),
             (json!({"mode": 7}), "mode: expected Enforce or Audit, found 7"),
             (json!({"peers": "beta"}), "peers: expected a list, found \"beta\""),
-            (json!({"peers": ["beta", 5]}), "peers[1]: expected a text (put it in quotes), found 5"),
+            (
+                json!({"peers": ["beta", 5]}),
+                "peers[1]: expected a text (put it in quotes), found 5",
+            ),
             (
                 json!({"services": [{"ports": [80, [1]]}]}),
                 "services[0].ports[1]: expected a port from 1 to 65535 without quotes, or a port name such as http, found a list",
@@ -381,19 +427,27 @@ mod tests {
                 json!({"services": [{"namespace": []}]}),
                 "services[0].namespace: there is no such field; did you mean \"namespaces\"?",
             ),
-            (json!({"x": 1}), "x: there is no such field; expected peers, services, callers or mode"),
+            (
+                json!({"x": 1}),
+                "x: there is no such field; expected peers, services, callers or mode",
+            ),
             (json!([]), "expected fields, found a list"),
         ] {
             assert_eq!(wrong(&value), expected);
         }
-        assert!(read::<FederationPolicySpec>(&json!({"services": [{"ports": [80, "http"]}]})).is_ok());
+        assert!(
+            read::<FederationPolicySpec>(&json!({"services": [{"ports": [80, "http"]}]})).is_ok()
+        );
     }
 
     #[test]
     fn the_first_field_without_a_value_is_found_at_any_depth() {
         let field = |value| empty_field(&value).map(|path| FormError::new(path, "").field());
         assert_eq!(field(json!({"services": null})).as_deref(), Some("services"));
-        assert_eq!(field(json!({"services": [{}, {"ports": null}]})).as_deref(), Some("services[1].ports"));
+        assert_eq!(
+            field(json!({"services": [{}, {"ports": null}]})).as_deref(),
+            Some("services[1].ports")
+        );
         assert_eq!(field(json!({"services": [null]})).as_deref(), Some("services[0]"));
         assert_eq!(field(json!({"services": [{"ports": []}], "mode": ""})), None);
     }

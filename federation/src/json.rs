@@ -45,7 +45,9 @@ pub(crate) fn read_object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, J
         return Err(JsonError::whole(format!("expected a JSON object, found {}", what_came(text))));
     }
     if text.get(1) == Some(&0) {
-        return Err(JsonError::whole("expected a JSON object in UTF-8, found UTF-16 text; save it as UTF-8"));
+        return Err(JsonError::whole(
+            "expected a JSON object in UTF-8, found UTF-16 text; save it as UTF-8",
+        ));
     }
     serde_json::from_slice(text).map_err(|error| {
         let place = (error.line() > 0).then(|| (error.line(), error.column()));
@@ -58,9 +60,13 @@ fn what_came(text: &[u8]) -> String {
     let start = text.trim_ascii();
     match start {
         [] => "nothing: the body is empty".to_owned(),
-        [0xef, 0xbb, 0xbf, ..] => "a byte order mark (BOM) at the beginning; save it as UTF-8 without one".to_owned(),
+        [0xef, 0xbb, 0xbf, ..] => {
+            "a byte order mark (BOM) at the beginning; save it as UTF-8 without one".to_owned()
+        }
         [0, 0, ..] => "NUL bytes; write the file again".to_owned(),
-        [0xfe, 0xff, ..] | [0xff, 0xfe, ..] | [0, ..] | [_, 0, ..] => "UTF-16 text; save it as UTF-8".to_owned(),
+        [0xfe, 0xff, ..] | [0xff, 0xfe, ..] | [0, ..] | [_, 0, ..] => {
+            "UTF-16 text; save it as UTF-8".to_owned()
+        }
         [0x1f, 0x8b, ..] => "data that is compressed with gzip".to_owned(),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => "data that is compressed with zstd".to_owned(),
         [b'<', ..] => markup(start),
@@ -117,7 +123,9 @@ fn plain(error: &serde_json::Error) -> String {
         return format!("the field {field} is there twice");
     }
     for wrong in ["invalid type: ", "invalid value: "] {
-        if let Some((found, expected)) = text.strip_prefix(wrong).and_then(|rest| rest.rsplit_once(", expected ")) {
+        if let Some((found, expected)) =
+            text.strip_prefix(wrong).and_then(|rest| rest.rsplit_once(", expected "))
+        {
             return format!("expected {}, found {}", kind(expected), kind(found));
         }
     }
@@ -130,7 +138,9 @@ fn plain(error: &serde_json::Error) -> String {
         text if text.starts_with("control character") => {
             "expected no control character in a text; write it as \\u and its number".to_owned()
         }
-        text if text.starts_with("invalid unicode code point") => "expected UTF-8, found other bytes".to_owned(),
+        text if text.starts_with("invalid unicode code point") => {
+            "expected UTF-8, found other bytes".to_owned()
+        }
         other => other.to_owned(),
     }
 }
@@ -189,9 +199,15 @@ mod tests {
                 "expected a JSON object, found a byte order mark (BOM) at the beginning; save it as UTF-8 without one",
             ),
             (b"\xff\xfe{\0", "expected a JSON object, found UTF-16 text; save it as UTF-8"),
-            (utf16.as_slice(), "expected a JSON object in UTF-8, found UTF-16 text; save it as UTF-8"),
+            (
+                utf16.as_slice(),
+                "expected a JSON object in UTF-8, found UTF-16 text; save it as UTF-8",
+            ),
             (b"\0{\0}", "expected a JSON object, found UTF-16 text; save it as UTF-8"),
-            (html.as_bytes(), "expected a JSON object, found an HTML page with the title \"502 Bad\\\\u{1b}Gateway\""),
+            (
+                html.as_bytes(),
+                "expected a JSON object, found an HTML page with the title \"502 Bad\\\\u{1b}Gateway\"",
+            ),
             (b"<html><body>login", "expected a JSON object, found an HTML page"),
             (
                 b"<?xml version='1.0'?><Error/>",
@@ -215,11 +231,26 @@ mod tests {
     #[test]
     fn errors_have_a_place_and_no_words_of_the_parser() {
         for (text, said) in [
-            ("{\n \"a\": 70000}", "line 2, column 11: expected a whole number that is not negative, found 70000"),
-            ("{\"a\": \"x\"}", "line 1, column 9: expected a whole number that is not negative, found string \"x\""),
-            ("{\"a\": {}}", "line 1, column 6: expected a whole number that is not negative, found an object"),
-            ("{\"a\": [1]}", "line 1, column 6: expected a whole number that is not negative, found a list"),
-            ("{\"a\": null}", "line 1, column 10: expected a whole number that is not negative, found null"),
+            (
+                "{\n \"a\": 70000}",
+                "line 2, column 11: expected a whole number that is not negative, found 70000",
+            ),
+            (
+                "{\"a\": \"x\"}",
+                "line 1, column 9: expected a whole number that is not negative, found string \"x\"",
+            ),
+            (
+                "{\"a\": {}}",
+                "line 1, column 6: expected a whole number that is not negative, found an object",
+            ),
+            (
+                "{\"a\": [1]}",
+                "line 1, column 6: expected a whole number that is not negative, found a list",
+            ),
+            (
+                "{\"a\": null}",
+                "line 1, column 10: expected a whole number that is not negative, found null",
+            ),
             ("{}", "line 1, column 2: expected a field a, found none"),
             ("{\"a\":1,\"a\":1}", "line 1, column 10: the field a is there twice"),
             ("{\"a\":1", "line 1, column 6: the text ends in the middle of the object"),
@@ -234,7 +265,10 @@ mod tests {
         let whole = b"{\"rows\": [\n  {\"a\": 1},\n  {\"a\":\n -1}\n]}";
         let part = whole.get(25..35).unwrap();
         let error = read_object::<Row>(part).unwrap_err();
-        assert_eq!(error.clone().within(whole, part).to_string().split(':').next(), Some("line 4, column 3"));
+        assert_eq!(
+            error.clone().within(whole, part).to_string().split(':').next(),
+            Some("line 4, column 3")
+        );
         // An error about another text keeps its own position.
         assert_eq!(error.clone().within(b"{}", part), error);
     }

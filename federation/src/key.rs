@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 /// SubjectPublicKeyInfo of an Ed25519 key, up to the 32 bytes of the key.
 const SPKI: &[u8] = &[0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 /// PrivateKeyInfo version 1 of an Ed25519 key, up to the 32 bytes of the seed.
-const PKCS8: &[u8] = &[0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+const PKCS8: &[u8] = &[
+    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
+];
 
 const PUBLIC_LABELS: [&str; 2] = ["ED25519 PUBLIC KEY", "PUBLIC KEY"];
 const PRIVATE_LABELS: [&str; 2] = ["ED25519 PRIVATE KEY", "PRIVATE KEY"];
@@ -169,7 +171,8 @@ fn seed_of(der: &[u8]) -> Option<[u8; 32]> {
     let (head, rest) = der.split_first_chunk()?;
     let [0x30, length, 0x02, 0x01, version] = *head else { return None };
     let (seed, attributes) = rest.strip_prefix(PKCS8.get(head.len()..)?)?.split_first_chunk()?;
-    let whole = usize::from(length) + 2 == der.len() && (version == 1 || (version == 0 && attributes.is_empty()));
+    let whole = usize::from(length) + 2 == der.len()
+        && (version == 1 || (version == 0 && attributes.is_empty()));
     whole.then_some(*seed)
 }
 

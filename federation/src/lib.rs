@@ -19,7 +19,10 @@
 //! | [`grant`] | who may reach an export |
 //! | [`own`] | the addresses that this cluster itself listens on |
 //! | [`mod@federate`] | the function that combines all of the above |
-#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
 
 pub mod bundle;
 pub mod credentials;

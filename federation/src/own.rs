@@ -38,9 +38,16 @@ impl OwnAddresses {
     /// anything there.
     pub fn owner(&self, address: SocketAddr) -> Option<&str> {
         let ip = address.ip().to_canonical();
-        let listener = self.listeners.iter().find(|own| own.ports.contains(&address.port()) && self.takes(own, ip));
-        let network =
-            || self.networks.iter().any(|network| network.contains(&ip)).then_some("this cluster's own network");
+        let listener = self
+            .listeners
+            .iter()
+            .find(|own| own.ports.contains(&address.port()) && self.takes(own, ip));
+        let network = || {
+            self.networks
+                .iter()
+                .any(|network| network.contains(&ip))
+                .then_some("this cluster's own network")
+        };
         listener.map(|own| own.name.as_str()).or_else(network)
     }
 
@@ -95,7 +102,13 @@ mod tests {
 
     #[test]
     fn another_port_or_another_host_is_somebody_elses() {
-        for address in ["127.0.0.1:15099", "127.0.0.1:16000", "127.0.0.2:15100", "192.0.2.2:15443", "10.95.0.1:443"] {
+        for address in [
+            "127.0.0.1:15099",
+            "127.0.0.1:16000",
+            "127.0.0.2:15100",
+            "192.0.2.2:15443",
+            "10.95.0.1:443",
+        ] {
             assert_eq!(own().owner(address.parse().unwrap()), None, "{address}");
         }
         assert_eq!(OwnAddresses::default().owner("127.0.0.1:15443".parse().unwrap()), None);

@@ -52,7 +52,9 @@ impl Kind {
             Self::EncryptedKey => "a private key with a passphrase",
             Self::OpenSshKey => "an OpenSSH private key",
             Self::PublicKey => "a public key without a certificate",
-            Self::Request => "a certificate signing request; take the certificate that the CA made of it",
+            Self::Request => {
+                "a certificate signing request; take the certificate that the CA made of it"
+            }
             Self::Pkcs7 => "a PKCS #7 bundle; convert it with `openssl pkcs7 -print_certs`",
             Self::RevocationList => "a certificate revocation list",
             Self::Parameters => "parameters of a key",
@@ -68,7 +70,8 @@ pub(crate) fn blocks(text: &str) -> impl Iterator<Item = Result<Block, &'static 
     std::iter::from_fn(move || {
         let start = rest.find(BEGIN)?;
         let block = rest.get(start..)?;
-        let end = block.get(BEGIN.len()..).and_then(|after| after.find(BEGIN)).map(|at| at + BEGIN.len());
+        let end =
+            block.get(BEGIN.len()..).and_then(|after| after.find(BEGIN)).map(|at| at + BEGIN.len());
         let (block, after) = block.split_at(end.unwrap_or(block.len()));
         rest = after;
         Some(read(block))
@@ -76,17 +79,25 @@ pub(crate) fn blocks(text: &str) -> impl Iterator<Item = Result<Block, &'static 
 }
 
 fn read(block: &str) -> Result<Block, &'static str> {
-    let label = block.get(BEGIN.len()..).and_then(|after| after.split_once("-----")).map_or("", |(label, _)| label);
+    let label = block
+        .get(BEGIN.len()..)
+        .and_then(|after| after.split_once("-----"))
+        .map_or("", |(label, _)| label);
     let kind = Kind::of(label.trim());
     let damaged = match (kind, block.contains("-----END ")) {
         (Kind::PrivateKey | Kind::EncryptedKey | Kind::OpenSshKey, _) => "a damaged private key",
-        (Kind::Certificate, false) => "a certificate that is cut off: its line -----END CERTIFICATE----- is missing",
-        (Kind::Certificate, true) => "a damaged certificate: what stands between BEGIN and END is not its base64",
+        (Kind::Certificate, false) => {
+            "a certificate that is cut off: its line -----END CERTIFICATE----- is missing"
+        }
+        (Kind::Certificate, true) => {
+            "a damaged certificate: what stands between BEGIN and END is not its base64"
+        }
         (_, _) => "a damaged PEM block",
     };
     let parsed = pem::parse(block).map_err(|_| damaged)?;
     // RFC 1421, as `openssl genrsa -traditional -aes256` writes it.
-    let encrypted = parsed.headers().get("Proc-Type").is_some_and(|kind| kind.contains("ENCRYPTED"));
+    let encrypted =
+        parsed.headers().get("Proc-Type").is_some_and(|kind| kind.contains("ENCRYPTED"));
     let kind = if encrypted { Kind::EncryptedKey } else { kind };
     Ok(Block { kind, contents: parsed.into_contents() })
 }
@@ -98,14 +109,20 @@ pub(crate) fn without_blocks(bytes: &[u8]) -> &'static str {
     let compact = || trimmed.bytes().filter(|byte| !byte.is_ascii_whitespace());
     match bytes {
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "text in UTF-16; save it as UTF-8",
-        _ if bytes.contains(&0) && trimmed.replace('\0', "").contains(BEGIN) => "text in UTF-16; save it as UTF-8",
+        _ if bytes.contains(&0) && trimmed.replace('\0', "").contains(BEGIN) => {
+            "text in UTF-16; save it as UTF-8"
+        }
         _ if trimmed.is_empty() => "nothing",
         [0x30, ..] if x509_parser::parse_x509_certificate(bytes).is_ok() => {
             "a certificate in DER; convert it with `openssl x509 -inform DER`"
         }
-        [0x30, length, ..] if *length >= 0x80 => "binary data (DER: PKCS #7, PKCS #12 or a key); convert it to PEM",
+        [0x30, length, ..] if *length >= 0x80 => {
+            "binary data (DER: PKCS #7, PKCS #12 or a key); convert it to PEM"
+        }
         [0xfe, 0xed, 0xfe, 0xed, ..] => "a Java keystore; export the certificate in PEM",
-        _ if trimmed.starts_with("ssh-") || trimmed.starts_with("ecdsa-sha2-") => "an OpenSSH public key",
+        _ if trimmed.starts_with("ssh-") || trimmed.starts_with("ecdsa-sha2-") => {
+            "an OpenSSH public key"
+        }
         _ if trimmed.starts_with('<') => "HTML or XML",
         _ if trimmed.starts_with('{') || trimmed.starts_with('[') => "JSON",
         _ if trimmed.starts_with("http://") || trimmed.starts_with("https://") => {
@@ -113,7 +130,9 @@ pub(crate) fn without_blocks(bytes: &[u8]) -> &'static str {
         }
         _ if trimmed.contains("-----END ") => "a PEM block whose line -----BEGIN …----- is missing",
         // `-----BEGIN CERTIFICATE-----` in base64, as in Kubernetes' Secrets.
-        _ if trimmed.starts_with("LS0tLS1CRUdJTi") => "PEM that is encoded in base64 once more; decode it first",
+        _ if trimmed.starts_with("LS0tLS1CRUdJTi") => {
+            "PEM that is encoded in base64 once more; decode it first"
+        }
         _ if trimmed.starts_with("MII") && compact().all(is_base64) => {
             "base64 without the lines -----BEGIN CERTIFICATE----- and -----END CERTIFICATE-----"
         }
@@ -141,17 +160,23 @@ mod tests {
     fn blocks_are_read_each_for_itself() {
         let (pem, key) = (certificate().cert.pem(), certificate().signing_key.serialize_pem());
         let cut: String = pem.lines().take(3).map(|line| format!("{line}\n")).collect();
-        let text = format!("text\n{cut}{pem}{key}-----BEGIN THING-----\nAAAA\n-----END THING-----\n");
+        let text =
+            format!("text\n{cut}{pem}{key}-----BEGIN THING-----\nAAAA\n-----END THING-----\n");
         let found: Vec<_> = blocks(&text).map(|block| block.map(|block| block.kind)).collect();
-        let cut_off = "a certificate that is cut off: its line -----END CERTIFICATE----- is missing";
-        assert_eq!(found, [Err(cut_off), Ok(Kind::Certificate), Ok(Kind::PrivateKey), Ok(Kind::Other)]);
+        let cut_off =
+            "a certificate that is cut off: its line -----END CERTIFICATE----- is missing";
+        assert_eq!(
+            found,
+            [Err(cut_off), Ok(Kind::Certificate), Ok(Kind::PrivateKey), Ok(Kind::Other)]
+        );
         assert_eq!(blocks("-----BEGIN ").count(), 1);
         assert_eq!(blocks("nothing").count(), 0);
     }
 
     #[test]
     fn a_key_with_a_passphrase_is_one_in_both_forms() {
-        let new = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+        let new =
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
         let old = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n";
         for text in [new, old] {
             let kinds: Vec<_> = blocks(text).map(|block| block.map(|block| block.kind)).collect();
@@ -163,7 +188,11 @@ mod tests {
     fn what_is_no_pem_is_said_and_never_quoted() {
         let der = certificate().cert.der().to_vec();
         let pem = certificate().cert.pem();
-        let naked: String = pem.lines().filter(|line| !line.starts_with('-')).map(|line| format!("{line}\n")).collect();
+        let naked: String = pem
+            .lines()
+            .filter(|line| !line.starts_with('-'))
+            .map(|line| format!("{line}\n"))
+            .collect();
         let twice = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, &pem);
         let utf16: Vec<u8> = pem.encode_utf16().flat_map(u16::to_le_bytes).collect();
         let headless = pem.split_once('\n').unwrap().1.to_owned();
@@ -184,7 +213,11 @@ mod tests {
             (vec![1, 0xff, 7], "binary"),
             (b"hunter2".to_vec(), "text without a PEM block"),
         ] {
-            assert!(without_blocks(&bytes).contains(expected), "{expected}: {}", without_blocks(&bytes));
+            assert!(
+                without_blocks(&bytes).contains(expected),
+                "{expected}: {}",
+                without_blocks(&bytes)
+            );
         }
     }
 }

@@ -27,7 +27,13 @@ mod tests {
 
     #[test]
     fn distances_are_those_of_levenshtein() {
-        for (a, b, away) in [("", "", 0), ("a", "", 1), ("", "ab", 2), ("kitten", "sitting", 3), ("gama", "gamma", 1)] {
+        for (a, b, away) in [
+            ("", "", 0),
+            ("a", "", 1),
+            ("", "ab", 2),
+            ("kitten", "sitting", 3),
+            ("gama", "gamma", 1),
+        ] {
             assert_eq!(distance(a, b), away, "{a} {b}");
             assert_eq!(distance(b, a), away, "{b} {a}");
         }

@@ -82,12 +82,14 @@ fn name(reader: &mut Reader<'_>) -> Option<()> {
 
 fn is_text(tag: u8, value: &[u8]) -> bool {
     match tag {
-        UTF8_STRING => std::str::from_utf8(value).is_ok_and(|text| text.chars().all(|c| is_character(c.into()))),
+        UTF8_STRING => std::str::from_utf8(value)
+            .is_ok_and(|text| text.chars().all(|c| is_character(c.into()))),
         PRINTABLE_STRING | IA5_STRING => value.is_ascii(),
         T61_STRING => true,
         BMP_STRING => {
             let (units, rest) = value.as_chunks();
-            rest.is_empty() && units.iter().all(|unit| is_character(u16::from_be_bytes(*unit).into()))
+            rest.is_empty()
+                && units.iter().all(|unit| is_character(u16::from_be_bytes(*unit).into()))
         }
         _ => false,
     }
@@ -184,7 +186,9 @@ impl<'a> Reader<'a> {
         let (length, value) = match self.0 {
             [_, short @ 0x00..=0x7f, value @ ..] => (usize::from(*short), value),
             [_, 0x81, long @ 0x80..=0xff, value @ ..] => (usize::from(*long), value),
-            [_, 0x82, high @ 0x01..=0xff, low, value @ ..] => (usize::from(u16::from_be_bytes([*high, *low])), value),
+            [_, 0x82, high @ 0x01..=0xff, low, value @ ..] => {
+                (usize::from(u16::from_be_bytes([*high, *low])), value)
+            }
             _ => return None,
         };
         let tag = self.next_tag()?;
@@ -234,9 +238,17 @@ mod tests {
         let version = [0xa0, 0x03, 0x02, 0x01, 0x02];
         assert!(changed(&version, 4, 2) && !changed(&version, 0, 0x80));
         let algorithm = [0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
-        assert!(!changed(&algorithm, 0, 0x10) && !changed(&algorithm, 2, 0x08) && !changed(&algorithm, 11, 0x82));
+        assert!(
+            !changed(&algorithm, 0, 0x10)
+                && !changed(&algorithm, 2, 0x08)
+                && !changed(&algorithm, 11, 0x82)
+        );
         let attribute = [0x31, 0x0a, 0x30, 0x08, 0x06, 0x03, 0x55, 0x04, 0x0a, 0x0c, 0x01, b'x'];
-        assert!(changed(&attribute, 11, b'y') && !changed(&attribute, 0, 0x05) && !changed(&attribute, 2, 0x10));
+        assert!(
+            changed(&attribute, 11, b'y')
+                && !changed(&attribute, 0, 0x05)
+                && !changed(&attribute, 2, 0x10)
+        );
         assert!(!changed(&attribute, 9, 0x37) && !changed(&attribute, 11, 0xff));
     }
 
@@ -255,17 +267,36 @@ mod tests {
     #[test]
     fn texts_are_characters() {
         assert!(is_text(UTF8_STRING, "ä".as_bytes()) && !is_text(UTF8_STRING, &[0xff]));
-        assert!(!is_text(UTF8_STRING, "\u{fdd0}".as_bytes()) && !is_text(UTF8_STRING, "\u{1ffff}".as_bytes()));
+        assert!(
+            !is_text(UTF8_STRING, "\u{fdd0}".as_bytes())
+                && !is_text(UTF8_STRING, "\u{1ffff}".as_bytes())
+        );
         assert!(is_text(PRINTABLE_STRING, b"a") && !is_text(IA5_STRING, &[0x80]));
-        assert!(is_text(BMP_STRING, &[0, 0x41]) && !is_text(BMP_STRING, &[0x41]) && !is_text(BMP_STRING, &[0xd8, 0]));
+        assert!(
+            is_text(BMP_STRING, &[0, 0x41])
+                && !is_text(BMP_STRING, &[0x41])
+                && !is_text(BMP_STRING, &[0xd8, 0])
+        );
         assert!(!is_text(0x1c, &[0, 0, 0, 0x41]));
     }
 
     #[test]
     fn numbers_and_identifiers_are_the_shortest() {
-        assert!(integer(&[0]).is_some() && integer(&[0, 0x80]).is_some() && integer(&[0xff, 0x7f]).is_some());
-        assert!(integer(&[]).is_none() && integer(&[0, 0x7f]).is_none() && integer(&[0xff, 0x80]).is_none());
+        assert!(
+            integer(&[0]).is_some()
+                && integer(&[0, 0x80]).is_some()
+                && integer(&[0xff, 0x7f]).is_some()
+        );
+        assert!(
+            integer(&[]).is_none()
+                && integer(&[0, 0x7f]).is_none()
+                && integer(&[0xff, 0x80]).is_none()
+        );
         assert!(oid(&[0x2a, 0x86, 0x48]).is_some());
-        assert!(oid(&[]).is_none() && oid(&[0x2a, 0x80, 0x01]).is_none() && oid(&[0x2a, 0x86]).is_none());
+        assert!(
+            oid(&[]).is_none()
+                && oid(&[0x2a, 0x80, 0x01]).is_none()
+                && oid(&[0x2a, 0x86]).is_none()
+        );
     }
 }

@@ -34,7 +34,8 @@ pub struct Leeway {
 /// Tolerates clocks that differ by a minute either way. Tokens are valid for a minute, so one from
 /// a clock that is a minute behind is just expiring when it arrives. `early` also covers a
 /// [`TokenSource`] that runs ahead.
-pub const DEFAULT_LEEWAY: Leeway = Leeway { early: Duration::from_secs(60), late: Duration::from_secs(10) };
+pub const DEFAULT_LEEWAY: Leeway =
+    Leeway { early: Duration::from_secs(60), late: Duration::from_secs(10) };
 
 const ISSUER: &str = "d8-istio";
 const SCOPE: &str = "private-federation";
@@ -152,7 +153,12 @@ pub fn sign(
     sign_from(key, local, remote, now.as_second())
 }
 
-fn sign_from(key: &SigningKey, local: &ClusterUuid, remote: &ClusterUuid, nbf: i64) -> Result<String, SigningFailed> {
+fn sign_from(
+    key: &SigningKey,
+    local: &ClusterUuid,
+    remote: &ClusterUuid,
+    nbf: i64,
+) -> Result<String, SigningFailed> {
     let claims = Claims {
         aud: remote.as_str().to_owned(),
         exp: nbf.saturating_add(LIFETIME_SECONDS),
@@ -218,12 +224,22 @@ pub fn verify(
     let claims = read_claims(payload)?;
     let subject = check_purpose(&claims, audience)?;
     let key = key_of(&subject).ok_or(TokenError::UnknownSubject)?;
-    let genuine = jsonwebtoken::crypto::verify(signature, message.as_bytes(), &key.decoding_key(), Algorithm::EdDSA);
+    let genuine = jsonwebtoken::crypto::verify(
+        signature,
+        message.as_bytes(),
+        &key.decoding_key(),
+        Algorithm::EdDSA,
+    );
     if !genuine.unwrap_or(false) {
         return Err(TokenError::Signature);
     }
     let (not_before, acceptable_until) = check_times(&claims, now, leeway)?;
-    Ok(VerifiedToken { subject, not_before, acceptable_until, digest: Sha256::digest(message).into() })
+    Ok(VerifiedToken {
+        subject,
+        not_before,
+        acceptable_until,
+        digest: Sha256::digest(message).into(),
+    })
 }
 
 /// Allows only `alg` and, optionally, `typ`. Any other field of a header asks the verifier to trust
@@ -260,7 +276,11 @@ fn check_purpose(claims: &Claims, audience: &ClusterUuid) -> Result<ClusterUuid,
 }
 
 /// Returns when the token was issued, and until when it is accepted.
-fn check_times(claims: &Claims, now: Timestamp, leeway: Leeway) -> Result<(Timestamp, Timestamp), TokenError> {
+fn check_times(
+    claims: &Claims,
+    now: Timestamp,
+    leeway: Leeway,
+) -> Result<(Timestamp, Timestamp), TokenError> {
     let lifetime = claims.exp.checked_sub(claims.nbf).ok_or(TokenError::Lifetime)?;
     if !(1..=MOST_LIFETIME_SECONDS).contains(&lifetime) {
         return Err(TokenError::Lifetime);
@@ -268,7 +288,9 @@ fn check_times(claims: &Claims, now: Timestamp, leeway: Leeway) -> Result<(Times
     let signed = |leeway| SignedDuration::try_from(leeway).unwrap_or(SignedDuration::MAX);
     let moment = |second| Timestamp::from_second(second).map_err(|_| TokenError::Lifetime);
     let issued = moment(claims.nbf)?;
-    let until = moment(claims.exp)?.saturating_add(signed(leeway.late)).map_err(|_| TokenError::Lifetime)?;
+    let until = moment(claims.exp)?
+        .saturating_add(signed(leeway.late))
+        .map_err(|_| TokenError::Lifetime)?;
     let from = issued.saturating_sub(signed(leeway.early)).map_err(|_| TokenError::Lifetime)?;
     match (now < from, now < until) {
         (true, _) => Err(TokenError::NotYetValid),

@@ -36,7 +36,12 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(id: ContextId, server_name: &str, admission: &Admission<'_>, now: Duration) -> Self {
+    pub(crate) fn new(
+        id: ContextId,
+        server_name: &str,
+        admission: &Admission<'_>,
+        now: Duration,
+    ) -> Self {
         Self {
             id,
             state: Cell::new(State::Awaiting),

@@ -4,7 +4,10 @@
 //! proxy that withholds a capability (Envoy: `capability_restriction_config`) returns such a
 //! status. Here a status is a number, and the caller decides what to do about it. The rest of the
 //! ABI (exports, memory, dispatch) is left to the SDK.
-#![allow(unsafe_code, reason = "host calls take and give pointers; this module is the only one that sees them")]
+#![allow(
+    unsafe_code,
+    reason = "host calls take and give pointers; this module is the only one that sees them"
+)]
 
 use crate::host::{ContextId, Host, Level, MetricKind, Property, SharedValue, Status};
 use std::ptr::{null, null_mut};
@@ -16,8 +19,19 @@ unsafe extern "C" {
     fn proxy_get_log_level(level: *mut u32) -> u32;
     fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
     fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
-    fn proxy_get_buffer_bytes(kind: u32, start: usize, max: usize, data: *mut *mut u8, size: *mut usize) -> u32;
-    fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_get_buffer_bytes(
+        kind: u32,
+        start: usize,
+        max: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+    ) -> u32;
+    fn proxy_get_property(
+        path: *const u8,
+        path_size: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+    ) -> u32;
     fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, size: usize) -> u32;
     fn proxy_get_shared_data(
         key: *const u8,
@@ -26,7 +40,13 @@ unsafe extern "C" {
         size: *mut usize,
         cas: *mut u32,
     ) -> u32;
-    fn proxy_set_shared_data(key: *const u8, key_size: usize, value: *const u8, size: usize, cas: u32) -> u32;
+    fn proxy_set_shared_data(
+        key: *const u8,
+        key_size: usize,
+        value: *const u8,
+        size: usize,
+        cas: u32,
+    ) -> u32;
     fn proxy_continue_stream(stream: u32) -> u32;
     fn proxy_close_stream(stream: u32) -> u32;
     fn proxy_set_effective_context(context: u32) -> u32;
@@ -75,27 +95,39 @@ fn received(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8
 impl Host for Proxy {
     fn configuration(&self) -> Vec<u8> {
         // SAFETY: the pointers refer to live variables.
-        received(|data, size| unsafe { proxy_get_buffer_bytes(PLUGIN_CONFIGURATION, 0, usize::MAX, data, size) })
-            .unwrap_or_default()
+        received(|data, size| unsafe {
+            proxy_get_buffer_bytes(PLUGIN_CONFIGURATION, 0, usize::MAX, data, size)
+        })
+        .unwrap_or_default()
     }
 
     fn property(&self, property: Property) -> Option<Vec<u8>> {
         let path = property.path();
         // SAFETY: pointer and length belong to one slice; the other pointers refer to live
         // variables.
-        received(|data, size| unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) }).ok()
+        received(|data, size| unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) })
+            .ok()
     }
 
     fn set_property(&self, name: &str, value: &[u8]) -> Result<(), Status> {
         // SAFETY: each pointer and its length belong to one slice.
-        checked(unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
+        checked(unsafe {
+            proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len())
+        })
     }
 
     fn call_foreign_function(&self, name: &str, argument: &[u8]) -> Result<(), Status> {
         // SAFETY: each pointer and its length belong to one slice; the other pointers refer to live
         // variables.
         let call = |data, size| unsafe {
-            proxy_call_foreign_function(name.as_ptr(), name.len(), argument.as_ptr(), argument.len(), data, size)
+            proxy_call_foreign_function(
+                name.as_ptr(),
+                name.len(),
+                argument.as_ptr(),
+                argument.len(),
+                data,
+                size,
+            )
         };
         received(call).map(drop)
     }
@@ -104,14 +136,17 @@ impl Host for Proxy {
         let mut cas = 0;
         // SAFETY: pointer and length belong to one slice; the other pointers refer to live
         // variables.
-        let bytes =
-            received(|data, size| unsafe { proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &mut cas) });
+        let bytes = received(|data, size| unsafe {
+            proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &mut cas)
+        });
         Some(SharedValue { bytes: bytes.ok()?, cas })
     }
 
     fn set_shared_data(&self, key: &str, value: &[u8], cas: u32) -> Result<(), Status> {
         // SAFETY: each pointer and its length belong to one slice.
-        checked(unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) })
+        checked(unsafe {
+            proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas)
+        })
     }
 
     fn now(&self) -> Duration {
@@ -147,7 +182,10 @@ impl Host for Proxy {
         let mut metric = 0;
         // SAFETY: pointer and length belong to one slice; the other pointer refers to a live
         // variable.
-        checked(unsafe { proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &mut metric) }).ok()?;
+        checked(unsafe {
+            proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &mut metric)
+        })
+        .ok()?;
         Some(metric)
     }
 

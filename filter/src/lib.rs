@@ -65,7 +65,10 @@
 //! for wasm, know that the host is a proxy. Nothing here panics, whatever the peer, the table or
 //! the host does: a trap in wasm takes down every connection of a worker. So a failed host call
 //! costs only the connection that it was for.
-#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
 
 #[cfg(target_arch = "wasm32")]
 mod abi;

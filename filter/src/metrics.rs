@@ -85,13 +85,21 @@ impl Metrics {
 
     fn show(&self, host: &impl Host, gauge: &'static str, value: u64) {
         let mut gauges = self.gauges.borrow_mut();
-        if let Some(number) = number(host, &mut gauges, gauge, MetricKind::Gauge, || gauge.to_owned()) {
+        if let Some(number) =
+            number(host, &mut gauges, gauge, MetricKind::Gauge, || gauge.to_owned())
+        {
             host.record_metric(number, value);
         }
     }
 
     /// Counts a decided connection.
-    pub(crate) fn decided(&self, host: &impl Host, outcome: Outcome, reason: Reason, peer: Option<&str>) {
+    pub(crate) fn decided(
+        &self,
+        host: &impl Host,
+        outcome: Outcome,
+        reason: Reason,
+        peer: Option<&str>,
+    ) {
         let name = || format!("fedgate.connections.outcome.{}.reason.{reason}", outcome.word());
         increment(host, &mut self.decisions.borrow_mut(), (outcome.word(), reason), name);
         if let Some(peer) = peer {
@@ -118,14 +126,20 @@ impl Peers {
             self.series.insert(label.into(), BTreeMap::new());
         }
         if let Some(numbers) = self.series.get_mut(label) {
-            let name = || format!("fedgate.peer_connections.outcome.{}.peer.{label}", outcome.word());
+            let name =
+                || format!("fedgate.peer_connections.outcome.{}.peer.{label}", outcome.word());
             increment(host, numbers, outcome.word(), name);
         }
     }
 }
 
 /// Adds one to a counter.
-fn increment<K: Ord>(host: &impl Host, numbers: &mut BTreeMap<K, u32>, key: K, name: impl FnOnce() -> String) {
+fn increment<K: Ord>(
+    host: &impl Host,
+    numbers: &mut BTreeMap<K, u32>,
+    key: K,
+    name: impl FnOnce() -> String,
+) {
     if let Some(number) = number(host, numbers, key, MetricKind::Counter, name) {
         host.increment_metric(number, 1);
     }

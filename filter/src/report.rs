@@ -21,7 +21,13 @@ impl Verdict {
     pub(crate) fn new(decision: &Decision<'_>, generation: u64) -> Self {
         let Decision { outcome, reason, peer } = decision;
         let peer = peer.map(|peer| peer.name.into());
-        Self { outcome: *outcome, reason: *reason, peer, generation: Some(generation), revokes: false }
+        Self {
+            outcome: *outcome,
+            reason: *reason,
+            peer,
+            generation: Some(generation),
+            revokes: false,
+        }
     }
 
     pub(crate) fn refused(reason: Reason, generation: Option<u64>) -> Self {
@@ -50,7 +56,12 @@ pub(crate) fn tell(host: &impl Host, metrics: &Metrics, verdict: &Verdict, serve
 const NO_ROUTE: &str = "no_route";
 
 /// Reports an allowed connection that is closed because the proxy did not accept its cluster.
-pub(crate) fn tell_route_failure(host: &impl Host, metrics: &Metrics, verdict: &Verdict, server_name: &str) {
+pub(crate) fn tell_route_failure(
+    host: &impl Host,
+    metrics: &Metrics,
+    verdict: &Verdict,
+    server_name: &str,
+) {
     let verdict = Verdict { outcome: Outcome::Refused, ..verdict.clone() };
     write_filter_state(host, &verdict, NO_ROUTE, service_of(server_name).as_deref());
     metrics.happened(host, Event::RouteFailed);
@@ -78,7 +89,10 @@ fn write_filter_state(host: &impl Host, verdict: &Verdict, reason: &str, service
 fn line(verdict: &Verdict, reason: &str, service: Option<&str>) -> String {
     let outcome = if verdict.revokes { "revoked" } else { verdict.outcome.word() };
     let peer = verdict.peer.as_deref().unwrap_or("-");
-    let generation = verdict.generation.map_or_else(|| "-".to_owned(), |generation| generation.to_string());
+    let generation =
+        verdict.generation.map_or_else(|| "-".to_owned(), |generation| generation.to_string());
     let service = service.unwrap_or("-");
-    format!("connection {outcome}: reason={reason} service={service} peer={peer} generation={generation}")
+    format!(
+        "connection {outcome}: reason={reason} service={service} peer={peer} generation={generation}"
+    )
 }

@@ -126,7 +126,9 @@ impl<H: Host> Scope<H> {
             true => {
                 "the configuration is empty, expected a JSON object with a table; the last good table stays in force"
             }
-            false => "the configuration is empty: there is no table yet, and every connection is refused as no_table",
+            false => {
+                "the configuration is empty: there is no table yet, and every connection is refused as no_table"
+            }
         };
         self.host.log(Level::Warn, line);
         true
@@ -136,7 +138,10 @@ impl<H: Host> Scope<H> {
         let configuration = match Configuration::read(json) {
             Ok(configuration) => configuration,
             Err(error) => {
-                self.host.log(Level::Error, &format!("{error}; refused, the last good table stays in force"));
+                self.host.log(
+                    Level::Error,
+                    &format!("{error}; refused, the last good table stays in force"),
+                );
                 return false;
             }
         };
@@ -189,7 +194,8 @@ impl<H: Host> Scope<H> {
     /// from the shared data does not count.
     fn be_counted(&self, current: &str) {
         let is_given = self.given.borrow().as_deref() == Some(current);
-        let has_it = is_given && self.configuration().is_some_and(|configuration| configuration.version == current);
+        let has_it = is_given
+            && self.configuration().is_some_and(|configuration| configuration.version == current);
         if let Some(threads) = threads::count(&self.host, &self.name, &self.seat, has_it, current) {
             self.metrics.threads(&self.host, threads);
         }
@@ -251,7 +257,9 @@ impl<H: Host> Scope<H> {
     fn admit_again(&self, table: &Table, connection: &Rc<Connection>) {
         match admit(table, Some(&connection.server_name)) {
             Ok(admission) => connection.export.set(Some(admission.export())),
-            Err(reason) => self.close_later(connection, Verdict::refused(reason, Some(table.generation()))),
+            Err(reason) => {
+                self.close_later(connection, Verdict::refused(reason, Some(table.generation())))
+            }
         }
     }
 
@@ -273,7 +281,12 @@ impl<H: Host> Scope<H> {
     }
 
     /// Registers a connection whose service is exported.
-    pub(crate) fn admit(&self, id: ContextId, server_name: &str, admission: &Admission<'_>) -> Rc<Connection> {
+    pub(crate) fn admit(
+        &self,
+        id: ContextId,
+        server_name: &str,
+        admission: &Admission<'_>,
+    ) -> Rc<Connection> {
         let now = self.clock.advance(self.host.now());
         let connection = Rc::new(Connection::new(id, server_name, admission, now));
         self.live.borrow_mut().insert(id, Rc::clone(&connection));
@@ -352,7 +365,12 @@ impl<H: Host> Scope<H> {
     fn period_due(&self) -> Duration {
         if !self.closing.borrow().is_empty() {
             FASTEST
-        } else if self.looks.borrow().iter().any(|Reverse(look)| look.connection.is(State::Awaiting)) {
+        } else if self
+            .looks
+            .borrow()
+            .iter()
+            .any(|Reverse(look)| look.connection.is(State::Awaiting))
+        {
             FAST
         } else {
             SLOW
@@ -361,7 +379,8 @@ impl<H: Host> Scope<H> {
 }
 
 fn adopted_line(table: &Table, open: usize, closes: usize) -> String {
-    let (generation, hash, exports, peers) = (table.generation(), table.hash(), table.rows(), table.peer_count());
+    let (generation, hash, exports, peers) =
+        (table.generation(), table.hash(), table.rows(), table.peer_count());
     format!(
         "table in force: generation {generation} ({hash}), {exports} exports, {peers} peers; closes {closes} of {open} open connections"
     )

@@ -119,7 +119,12 @@ impl Stored {
 }
 
 /// Publishes a valid configuration to all VMs, unless they already have it or a later one.
-pub(crate) fn publish(host: &impl Host, scope: &str, configuration: &Configuration, json: &[u8]) -> Published {
+pub(crate) fn publish(
+    host: &impl Host,
+    scope: &str,
+    configuration: &Configuration,
+    json: &[u8],
+) -> Published {
     let now = host.now();
     for _ in 0..ATTEMPTS {
         let found = host.shared_data(&key(scope));

@@ -57,7 +57,9 @@ impl<H: Host> Stream<H> {
             return self.pass_through(&configuration.table, &server_name);
         }
         match admit(&configuration.table, Some(&server_name)) {
-            Err(reason) => scope.refuse_early(&server_name, reason, Some(configuration.table.generation())),
+            Err(reason) => {
+                scope.refuse_early(&server_name, reason, Some(configuration.table.generation()))
+            }
             Ok(admission) => self.await_identity(&server_name, &admission),
         }
     }
@@ -84,7 +86,9 @@ impl<H: Host> Stream<H> {
     pub fn on_downstream_data(&mut self) -> Action {
         match &self.connection {
             Some(connection) if connection.is(State::Passed) => Action::Continue,
-            Some(connection) if connection.is(State::Awaiting) => self.scope.finish(self.scope.decide(connection)),
+            Some(connection) if connection.is(State::Awaiting) => {
+                self.scope.finish(self.scope.decide(connection))
+            }
             _ => Action::Pause,
         }
     }
@@ -174,8 +178,10 @@ impl<H: Host> Scope<H> {
     /// If the proxy does not close it, the connection stays paused and nothing passes.
     pub(crate) fn close_now(&self) {
         if let Err(status) = self.host.close_downstream() {
-            self.host
-                .log(Level::Error, &format!("the proxy does not close a refused connection (status {})", status.0));
+            self.host.log(
+                Level::Error,
+                &format!("the proxy does not close a refused connection (status {})", status.0),
+            );
         }
     }
 }

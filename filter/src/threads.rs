@@ -67,7 +67,9 @@ impl List {
         let number = seat.0.get();
         let own = self.entries.iter().find(|entry| Some(entry.number) == number);
         let fresh = |entry: &&Entry| now.abs_diff(entry.second) < RENEWAL.as_secs();
-        if own.filter(fresh).map(|entry| entry.version.as_str()) == version && own.is_some() == version.is_some() {
+        if own.filter(fresh).map(|entry| entry.version.as_str()) == version
+            && own.is_some() == version.is_some()
+        {
             return false;
         }
         self.entries.retain(|entry| Some(entry.number) != number);
@@ -95,7 +97,13 @@ impl Entry {
 
 /// Lists this VM if it has the current version in force, and counts the VMs that do; `None` if the
 /// list cannot be updated now.
-pub(crate) fn count(host: &impl Host, scope: &str, seat: &Seat, has_it: bool, current: &str) -> Option<u64> {
+pub(crate) fn count(
+    host: &impl Host,
+    scope: &str,
+    seat: &Seat,
+    has_it: bool,
+    current: &str,
+) -> Option<u64> {
     write(host, scope, seat, has_it.then_some(current)).map(|list| list.count(current))
 }
 
@@ -134,7 +142,8 @@ mod tests {
 
     #[test]
     fn a_list_comes_back_as_it_was() {
-        let entry = |number, version: &str| Entry { number, second: 7, version: version.to_owned() };
+        let entry =
+            |number, version: &str| Entry { number, second: 7, version: version.to_owned() };
         let list = List { next: 3, entries: vec![entry(0, "1 a b"), entry(2, "1 a b")] };
         assert_eq!(List::parse(list.to_text().as_bytes()), list);
         assert_eq!((list.count("1 a b"), list.count("1 a")), (2, 0));
@@ -158,7 +167,11 @@ mod tests {
         assert_eq!(list.entries.len(), 1);
         list.drop_expired(115);
         assert!(list.entries.is_empty());
-        assert!(list.put(&seat, Some("2"), 120) && list.put(&seat, None, 120) && list.entries.is_empty());
+        assert!(
+            list.put(&seat, Some("2"), 120)
+                && list.put(&seat, None, 120)
+                && list.entries.is_empty()
+        );
         assert!(list.put(&Seat::default(), Some("2"), 120));
         assert_eq!(list.entries[0].number, 1, "a number is given once");
     }

@@ -60,7 +60,10 @@ impl<H: Host> Scope<H> {
         let mut looks = self.looks.borrow_mut();
         while due.len() < LOOKS && looks.peek().is_some_and(|Reverse(look)| look.at <= now) {
             due.extend(
-                looks.pop().map(|Reverse(look)| look.connection).filter(|connection| connection.is(State::Awaiting)),
+                looks
+                    .pop()
+                    .map(|Reverse(look)| look.connection)
+                    .filter(|connection| connection.is(State::Awaiting)),
             );
         }
         due

@@ -70,7 +70,11 @@ impl<H: Host + Clone> Root<H> {
 
     fn scope(&self) -> Rc<Scope<H>> {
         Rc::clone(self.scope.get_or_init(|| {
-            let name = self.vm.host.property(Property::RootId).and_then(|name| String::from_utf8(name).ok());
+            let name = self
+                .vm
+                .host
+                .property(Property::RootId)
+                .and_then(|name| String::from_utf8(name).ok());
             self.vm.scope(&name.unwrap_or_default())
         }))
     }

@@ -30,9 +30,15 @@ fn one_name_is_judged_and_two_are_refused() {
     let told = |names: &[&str]| reason_for(names.join(",").as_bytes(), names[0]);
     assert_eq!(told(&[ALPHA]), "granted");
     assert_eq!(told(&[GAMMA]), "not_granted");
-    for names in
-        [&[ALPHA, GAMMA], &[GAMMA, ALPHA], &[ALPHA, ALPHA], &[ALPHA, ""], &["", ALPHA], &[ALPHA, "-"], &["-", ALPHA]]
-    {
+    for names in [
+        &[ALPHA, GAMMA],
+        &[GAMMA, ALPHA],
+        &[ALPHA, ALPHA],
+        &[ALPHA, ""],
+        &["", ALPHA],
+        &[ALPHA, "-"],
+        &["-", ALPHA],
+    ] {
         assert_eq!(told(names), "bad_identity", "{names:?}");
     }
 }

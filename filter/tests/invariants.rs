@@ -64,11 +64,21 @@ fn configuration(generation: u64, grants: u8) -> String {
     let exports: Vec<String> = (0..3)
         .filter(|&service| granted(service, 0) || granted(service, 1))
         .map(|service| {
-            let peers = ["alpha", "gamma"].into_iter().enumerate().filter(|&(peer, _)| granted(service, peer));
-            format!("{}={}", SERVICES[service], peers.map(|(_, name)| name).collect::<Vec<_>>().join("+"))
+            let peers = ["alpha", "gamma"]
+                .into_iter()
+                .enumerate()
+                .filter(|&(peer, _)| granted(service, peer));
+            format!(
+                "{}={}",
+                SERVICES[service],
+                peers.map(|(_, name)| name).collect::<Vec<_>>().join("+")
+            )
         })
         .collect();
-    json(&table(generation, PEERS, &exports.iter().map(String::as_str).collect::<Vec<_>>()), Options::default())
+    json(
+        &table(generation, PEERS, &exports.iter().map(String::as_str).collect::<Vec<_>>()),
+        Options::default(),
+    )
 }
 
 struct World {
@@ -88,7 +98,15 @@ impl World {
         let heard = configuration(1, 0b01_0101);
         let gateway = Gateway::with(&heard);
         let beside = Gateway::beside(&gateway.process);
-        Self { gateway, beside, heard, given: vec![], generation: 1, clients: vec![], facts: BTreeMap::new() }
+        Self {
+            gateway,
+            beside,
+            heard,
+            given: vec![],
+            generation: 1,
+            clients: vec![],
+            facts: BTreeMap::new(),
+        }
     }
 
     fn client(&self, n: usize) -> Option<u32> {
@@ -111,7 +129,9 @@ impl World {
                     assert!(!self.gateway.upstream_data(client) || started);
                 }
             }
-            Step::HangUp(n) => self.client(n).into_iter().for_each(|client| self.gateway.hang_up(client)),
+            Step::HangUp(n) => {
+                self.client(n).into_iter().for_each(|client| self.gateway.hang_up(client))
+            }
             Step::Tick(milliseconds) => {
                 self.gateway.tick_after(Duration::from_millis(milliseconds));
                 self.gateway.tick_until_calm();
@@ -175,7 +195,8 @@ impl World {
             let Some(cluster) = self.gateway.upstream(client) else { continue };
             let service = ServiceName::parse(SERVICES[self.facts[&client].0]).unwrap();
             assert_eq!(cluster, service.cluster());
-            let allowed = allowed_by.iter().any(|configuration| self.may_pass(client, configuration));
+            let allowed =
+                allowed_by.iter().any(|configuration| self.may_pass(client, configuration));
             assert!(allowed || !self.gateway.downstream_data(client), "{client} gets through");
             assert!(allowed || !self.gateway.upstream_data(client), "{client} gets an answer");
         }

@@ -59,7 +59,11 @@ fn each_refusal_has_its_reason() {
         Reason::UnknownService,
         Some("other.shop.svc.beta.example:80"),
     );
-    early("outbound_.81_._.web.shop.svc.beta.example", Reason::UnknownService, Some("web.shop.svc.beta.example:81"));
+    early(
+        "outbound_.81_._.web.shop.svc.beta.example",
+        Reason::UnknownService,
+        Some("web.shop.svc.beta.example:81"),
+    );
 
     let callers = usual_with("web.shop.svc.beta.example:80=alpha(shop/*)");
     let late = |json: &str, uri_san: &str, reason: Reason, peer: Option<&str>| {
@@ -74,7 +78,12 @@ fn each_refusal_has_its_reason() {
     late(&usual(), "spiffe://alpha.example/ns/shop/sa/web\u{fffd}", Reason::BadIdentity, None);
     late(&usual(), "spiffe://delta.example/ns/shop/sa/web", Reason::UnknownPeer, None);
     late(&usual(), GAMMA, Reason::NotGranted, Some("gamma"));
-    late(&callers, "spiffe://alpha.example/ns/other/sa/web", Reason::CallerNotGranted, Some("alpha"));
+    late(
+        &callers,
+        "spiffe://alpha.example/ns/other/sa/web",
+        Reason::CallerNotGranted,
+        Some("alpha"),
+    );
 
     let mut gateway = Gateway::with(&callers);
     let client = gateway.connect(WEB);
@@ -88,7 +97,13 @@ fn usual_with(export: &str) -> String {
     json(&table(1, PEERS, &[export]), Options::default())
 }
 
-fn assert_told(gateway: &Gateway, client: u32, reason: Reason, service: Option<&str>, peer: Option<&str>) {
+fn assert_told(
+    gateway: &Gateway,
+    client: u32,
+    reason: Reason,
+    service: Option<&str>,
+    peer: Option<&str>,
+) {
     let told = |name| gateway.filter_state(client, name);
     assert_eq!(told("outcome").as_deref(), Some("refused"));
     assert_eq!(told("reason").as_deref(), Some(reason.word()));
@@ -97,7 +112,10 @@ fn assert_told(gateway: &Gateway, client: u32, reason: Reason, service: Option<&
     assert_eq!(told("generation").as_deref(), Some("1"));
     let counter = format!("fedgate.connections.outcome.refused.reason.{reason}");
     assert_eq!(gateway.process.metric(&counter), 1);
-    assert_eq!(gateway.log(Level::Debug).iter().filter(|line| line.starts_with("connection ")).count(), 1);
+    assert_eq!(
+        gateway.log(Level::Debug).iter().filter(|line| line.starts_with("connection ")).count(),
+        1
+    );
 }
 
 #[test]
@@ -106,7 +124,10 @@ fn a_server_name_that_is_no_text_is_refused_and_not_repeated() {
     let root = gateway.roots()[0];
     let client = gateway.connect_at(root, b"outbound_.80_._.web\xff\n.shop.svc.beta.example");
     assert!(!gateway.is_open(client));
-    assert_eq!((gateway.reason(client).as_str(), gateway.filter_state(client, "service")), ("bad_sni", None));
+    assert_eq!(
+        (gateway.reason(client).as_str(), gateway.filter_state(client, "service")),
+        ("bad_sni", None)
+    );
 }
 
 /// A certificate is public. Until its key has been used, anyone may have sent it.
@@ -133,7 +154,8 @@ fn a_certificate_without_proof_of_its_key_is_not_believed() {
 #[test]
 fn an_identity_that_does_not_come_in_time_is_none() {
     let options = Options { identity_timeout_ms: 300, ..Options::default() };
-    let mut gateway = Gateway::with(&json(&table(1, PEERS, &["web.shop.svc.beta.example:80=alpha"]), options));
+    let mut gateway =
+        Gateway::with(&json(&table(1, PEERS, &["web.shop.svc.beta.example:80=alpha"]), options));
     let silent = gateway.connect(WEB);
     let shows = gateway.connect(WEB);
     gateway.show_certificate(shows, ALPHA);

@@ -23,10 +23,14 @@ fn call(gateway: &mut Gateway, peer: &str) {
 #[test]
 fn gauges_show_the_table_in_force() {
     let mut gateway = Gateway::with(&usual());
-    let shown =
-        |gateway: &Gateway| ["generation", "rows"].map(|name| gateway.process.metric(&format!("fedgate.table.{name}")));
+    let shown = |gateway: &Gateway| {
+        ["generation", "rows"].map(|name| gateway.process.metric(&format!("fedgate.table.{name}")))
+    };
     assert_eq!(shown(&gateway), [1, 2]);
-    gateway.configure("fedgate", &json(&table(7, PEERS, &["web.shop.svc.beta.example:80=alpha"]), Options::default()));
+    gateway.configure(
+        "fedgate",
+        &json(&table(7, PEERS, &["web.shop.svc.beta.example:80=alpha"]), Options::default()),
+    );
     assert_eq!(shown(&gateway), [7, 1]);
 }
 
@@ -39,7 +43,10 @@ fn counters_are_defined_at_their_first_use() {
     }
     let granted = "fedgate.connections.outcome.allowed.reason.granted";
     assert_eq!(gateway.process.metric_names("fedgate.connections."), [granted]);
-    assert_eq!((gateway.process.metric(granted), gateway.process.metric(&format!("{PER_PEER}alpha"))), (3, 3));
+    assert_eq!(
+        (gateway.process.metric(granted), gateway.process.metric(&format!("{PER_PEER}alpha"))),
+        (3, 3)
+    );
 }
 
 #[test]
@@ -147,7 +154,11 @@ mod threads {
         vms[2].configure("fedgate", &later()).unwrap();
         (0..3).for_each(|_| tick(&mut vms));
         assert!(vms[0].call_as(GAMMA, WEB), "by hearsay");
-        assert_eq!(threads(&vms[0]), 2, "which says nothing of what its thread does with new connections");
+        assert_eq!(
+            threads(&vms[0]),
+            2,
+            "which says nothing of what its thread does with new connections"
+        );
         vms[0].configure("fedgate", &later()).unwrap();
         tick(&mut vms);
         assert_eq!(threads(&vms[0]), 3);

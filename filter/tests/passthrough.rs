@@ -9,8 +9,10 @@ use support::*;
 const LEGACY: &str = "legacy.shop.svc.beta.example:80";
 
 fn tables() -> (String, String) {
-    let both = json(&table(1, PEERS, &["web.shop.svc.beta.example:80=alpha", LEGACY]), Options::default());
-    let without = json(&table(2, PEERS, &["web.shop.svc.beta.example:80=alpha"]), Options::default());
+    let both =
+        json(&table(1, PEERS, &["web.shop.svc.beta.example:80=alpha", LEGACY]), Options::default());
+    let without =
+        json(&table(2, PEERS, &["web.shop.svc.beta.example:80=alpha"]), Options::default());
     (both, without)
 }
 
@@ -18,7 +20,11 @@ fn tables() -> (String, String) {
 fn it_passes_at_once_with_the_listeners_own_cluster_and_nobodys_identity() {
     let mut gateway = Gateway::with(&tables().0);
     let client = gateway.connect_passing_through(LEGACY);
-    assert_eq!(gateway.upstream(client).as_deref(), Some("black-hole"), "the cluster must be left as the chain has it");
+    assert_eq!(
+        gateway.upstream(client).as_deref(),
+        Some("black-hole"),
+        "the cluster must be left as the chain has it"
+    );
     assert!(gateway.downstream_data(client) && gateway.upstream_data(client));
     assert_eq!(
         (gateway.filter_state(client, "outcome").as_deref(), gateway.reason(client).as_str()),
@@ -34,7 +40,10 @@ fn what_is_not_passed_through_is_unknown_there() {
         let mut gateway = Gateway::with(&tables().0);
         let client = gateway.connect_passing_through(service);
         assert!(!gateway.is_open(client), "{service}");
-        assert_eq!((gateway.reason(client).as_str(), gateway.upstream(client)), ("unknown_service", None));
+        assert_eq!(
+            (gateway.reason(client).as_str(), gateway.upstream(client)),
+            ("unknown_service", None)
+        );
     }
     let mut gateway = Gateway::new();
     gateway.configure("fedgate", "").unwrap();
@@ -47,14 +56,19 @@ fn where_tls_ends_at_the_gateway_it_is_unknown_whoever_calls() {
     let mut gateway = Gateway::with(&tables().0);
     let client = gateway.connect(LEGACY);
     assert!(!gateway.is_open(client));
-    assert_eq!((gateway.reason(client).as_str(), gateway.upstream(client)), ("unknown_service", None));
+    assert_eq!(
+        (gateway.reason(client).as_str(), gateway.upstream(client)),
+        ("unknown_service", None)
+    );
     assert!(gateway.call_as(ALPHA, WEB), "the others go on");
 }
 
 #[test]
 fn a_new_table_closes_it_when_it_is_exported_no_more_or_in_the_other_way() {
-    let terminated =
-        json(&table(2, PEERS, &["web.shop.svc.beta.example:80=alpha", &format!("{LEGACY}=alpha")]), Options::default());
+    let terminated = json(
+        &table(2, PEERS, &["web.shop.svc.beta.example:80=alpha", &format!("{LEGACY}=alpha")]),
+        Options::default(),
+    );
     for next in [tables().1, terminated] {
         let mut gateway = Gateway::with(&tables().0);
         let (legacy, web) = (gateway.connect_passing_through(LEGACY), gateway.connect(WEB));

@@ -29,7 +29,11 @@ fn a_new_table_closes_what_it_no_longer_grants() {
     assert_eq!(gateway.filter_state(web, "generation").as_deref(), Some("2"));
     assert_eq!(gateway.filter_state(web, "outcome").as_deref(), Some("refused"));
     assert_eq!(gateway.process.metric("fedgate.revoked_connections"), 1);
-    assert_eq!(gateway.process.metric("fedgate.connections.outcome.refused.reason.not_granted"), 0, "counted apart");
+    assert_eq!(
+        gateway.process.metric("fedgate.connections.outcome.refused.reason.not_granted"),
+        0,
+        "counted apart"
+    );
     assert!(gateway.downstream_data(db));
     assert!(gateway.call_as(GAMMA, WEB) && !gateway.call_as(ALPHA, WEB));
 }
@@ -71,13 +75,27 @@ fn a_broken_configuration_changes_nothing() {
     let mut gateway = Gateway::with(&usual());
     let client = open(&mut gateway, ALPHA, WEB);
     let good = later();
-    for broken in ["{", "null", &good.replace("\"generation\":2", "\"generation\":3"), &good[..good.len() - 40]] {
+    for broken in [
+        "{",
+        "null",
+        &good.replace("\"generation\":2", "\"generation\":3"),
+        &good[..good.len() - 40],
+    ] {
         assert_eq!(gateway.configure("fedgate", broken), None);
         gateway.tick();
-        assert!(gateway.downstream_data(client) && gateway.call_as(ALPHA, WEB) && !gateway.call_as(GAMMA, WEB));
+        assert!(
+            gateway.downstream_data(client)
+                && gateway.call_as(ALPHA, WEB)
+                && !gateway.call_as(GAMMA, WEB)
+        );
     }
     assert_eq!(gateway.log(Level::Error).len(), 4);
-    assert!(gateway.log(Level::Error).iter().all(|line| line.contains("the last good table stays in force")));
+    assert!(
+        gateway
+            .log(Level::Error)
+            .iter()
+            .all(|line| line.contains("the last good table stays in force"))
+    );
     assert_eq!(gateway.process.metric("fedgate.table.generation"), 1);
 }
 
@@ -88,7 +106,10 @@ fn an_empty_configuration_is_always_accepted_and_never_takes_a_table_away() {
     let mut gateway = Gateway::with("");
     let client = gateway.connect(WEB);
     assert!(!gateway.is_open(client));
-    assert_eq!((gateway.reason(client).as_str(), gateway.filter_state(client, "generation")), ("no_table", None));
+    assert_eq!(
+        (gateway.reason(client).as_str(), gateway.filter_state(client, "generation")),
+        ("no_table", None)
+    );
 
     gateway.configure("fedgate", &usual()).unwrap();
     gateway.configure("fedgate", "").unwrap();
@@ -102,7 +123,8 @@ fn an_empty_configuration_is_always_accepted_and_never_takes_a_table_away() {
 #[test]
 fn audit_lets_through_what_is_not_granted_and_says_so() {
     let peers = ["alpha:audit=alpha.example", "gamma=gamma.example"];
-    let exports = ["web.shop.svc.beta.example:80=alpha()+gamma()", "db.shop.svc.beta.example:3306=gamma"];
+    let exports =
+        ["web.shop.svc.beta.example:80=alpha()+gamma()", "db.shop.svc.beta.example:3306=gamma"];
     let mut gateway = Gateway::with(&json(&table(1, &peers, &exports), Options::default()));
     let client = open(&mut gateway, ALPHA, WEB);
     assert_eq!(gateway.filter_state(client, "outcome").as_deref(), Some("audited"));
@@ -112,7 +134,8 @@ fn audit_lets_through_what_is_not_granted_and_says_so() {
     assert!(!gateway.call_as(GAMMA, WEB), "in force for the others");
     assert!(!gateway.call_as(ALPHA, DB), "the owner does not admit it");
 
-    let enforced = json(&table(2, PEERS, &["web.shop.svc.beta.example:80=alpha()"]), Options::default());
+    let enforced =
+        json(&table(2, PEERS, &["web.shop.svc.beta.example:80=alpha()"]), Options::default());
     gateway.configure("fedgate", &enforced).unwrap();
     gateway.tick();
     assert!(!gateway.is_open(client), "audit has ended");
@@ -215,12 +238,16 @@ mod vms {
         let before = process.shared(&key("fedgate"));
         Gateway::beside(&process).configure("fedgate", &later()).unwrap();
         let after = process.shared(&key("fedgate"));
-        let json = |value: &[u8]| value[value.windows(2).position(|two| two == b"\n\n").unwrap() + 2..].to_vec();
+        let json = |value: &[u8]| {
+            value[value.windows(2).position(|two| two == b"\n\n").unwrap() + 2..].to_vec()
+        };
         let head = |value: &[u8]| value[..value.len() - json(value).len()].to_vec();
 
         let other_content = [head(&after), json(&before)].concat();
         let cut_off = after[..after.len() / 2].to_vec();
-        for broken in [other_content, cut_off, head(&after), b"\n\n".to_vec(), b"x".to_vec(), Vec::new()] {
+        for broken in
+            [other_content, cut_off, head(&after), b"\n\n".to_vec(), b"x".to_vec(), Vec::new()]
+        {
             process.set_shared(&key("fedgate"), &broken, 0).unwrap();
             gateway.tick_after(LOOK);
             gateway.tick_after(LOOK);
@@ -292,7 +319,9 @@ mod vms {
         let client = old.connect(WEB);
         let exports = ["web.shop.svc.beta.example:80=alpha", "db.shop.svc.beta.example:3306=alpha"];
         let hasty = Options { identity_timeout_ms: 100, ..Options::default() };
-        Gateway::beside(&old.process).configure("fedgate", &json(&table(1, PEERS, &exports), hasty)).unwrap();
+        Gateway::beside(&old.process)
+            .configure("fedgate", &json(&table(1, PEERS, &exports), hasty))
+            .unwrap();
         old.tick_after(LOOK);
         for _ in 0..30 {
             old.tick();
@@ -311,7 +340,8 @@ mod vms {
     /// The one that is new here is taken, and a late worker does not bring back the other.
     #[test]
     fn an_equal_generation_with_another_content_is_a_new_table() {
-        let gamma = json(&table(1, PEERS, &["web.shop.svc.beta.example:80=gamma"]), Options::default());
+        let gamma =
+            json(&table(1, PEERS, &["web.shop.svc.beta.example:80=gamma"]), Options::default());
         let mut quick = Gateway::with(&usual());
         quick.configure("fedgate", &gamma).unwrap();
         let mut late = Gateway::beside(&quick.process);
@@ -344,8 +374,11 @@ mod vms {
     /// after the other.
     #[test]
     fn a_worker_that_is_very_late_ends_with_the_newest_table_and_so_do_the_others() {
-        let tables =
-            || (1..=300).map(|generation| peers_of(generation, if generation == 300 { "gamma" } else { "alpha" }));
+        let tables = || {
+            (1..=300).map(|generation| {
+                peers_of(generation, if generation == 300 { "gamma" } else { "alpha" })
+            })
+        };
         let mut quick = Gateway::new();
         tables().for_each(|json| assert!(quick.configure("fedgate", &json).is_some()));
         let mut late = Gateway::beside(&quick.process);
@@ -371,8 +404,12 @@ mod vms {
     fn two_workers_at_a_time_end_with_the_newest_table() {
         let newest = || peers_of(3, "gamma");
         for calls in 0..8 {
-            for (slow, first) in [(usual(), Some(usual())), (later(), Some(usual())), (usual(), None), (later(), None)]
-            {
+            for (slow, first) in [
+                (usual(), Some(usual())),
+                (later(), Some(usual())),
+                (usual(), None),
+                (later(), None),
+            ] {
                 let mut worker = first.as_deref().map_or_else(Gateway::new, Gateway::with);
                 let process = worker.process.clone();
                 let elsewhere = process.clone();
@@ -389,8 +426,14 @@ mod vms {
                 }
                 worker.tick_after(LOOK);
                 let stored = process.shared(&key("fedgate"));
-                assert!(stored.ends_with(newest().as_bytes()) && stored.starts_with(b"3 "), "after {calls} calls");
-                assert!(worker.call_as(GAMMA, WEB) && !worker.call_as(ALPHA, WEB), "after {calls} calls");
+                assert!(
+                    stored.ends_with(newest().as_bytes()) && stored.starts_with(b"3 "),
+                    "after {calls} calls"
+                );
+                assert!(
+                    worker.call_as(GAMMA, WEB) && !worker.call_as(ALPHA, WEB),
+                    "after {calls} calls"
+                );
                 assert_eq!(worker.log(Level::Warn), Vec::<String>::new());
             }
         }

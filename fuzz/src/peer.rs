@@ -1,7 +1,9 @@
 use fedgate_core::TrustDomain;
 use fedgate_federation::ObjectRef;
 use fedgate_federation::bundle::Root;
-use fedgate_federation::document::{ClusterUuid, Limits, PrivateDocument, PublicDocument, SpiffeBundle};
+use fedgate_federation::document::{
+    ClusterUuid, Limits, PrivateDocument, PublicDocument, SpiffeBundle,
+};
 use fedgate_federation::key::SigningKey;
 use fedgate_federation::token::{Leeway, verify};
 use jiff::Timestamp;
@@ -33,7 +35,8 @@ pub fn public_document(data: &[u8]) {
     let limits = Limits::default();
     let Ok(parsed) = PublicDocument::parse(data, &object(), &limits) else { return };
     assert!(!parsed.document.roots.is_empty() && parsed.findings.len() <= limits.findings + 1);
-    let again = PublicDocument::parse(&parsed.document.to_json(), &object(), &limits).expect("what was written");
+    let again = PublicDocument::parse(&parsed.document.to_json(), &object(), &limits)
+        .expect("what was written");
     assert_eq!((again.document, again.findings), (parsed.document, Vec::new()));
 }
 
@@ -43,20 +46,31 @@ pub fn private_document(data: &[u8]) {
     let Ok(parsed) = PrivateDocument::parse(data, &beta, &object(), &limits) else { return };
     assert!(parsed.findings.len() <= limits.findings + 1);
     let mut document = parsed.document;
-    assert!(document.services.iter().all(|service| beta.owns(&service.hostname) && !service.ports.is_empty()));
+    assert!(
+        document
+            .services
+            .iter()
+            .all(|service| beta.owns(&service.hostname) && !service.ports.is_empty())
+    );
     if let Some(extension) = &mut document.extension {
-        assert!(extension.gateway_identities.iter().all(|identity| identity.trust_domain() == BETA));
+        assert!(
+            extension.gateway_identities.iter().all(|identity| identity.trust_domain() == BETA)
+        );
         // The original count includes the rows that were dropped.
         extension.service_count = document.services.len() as u64;
     }
-    let again = PrivateDocument::parse(&document.to_json(), &beta, &object(), &limits).expect("what was written");
+    let again = PrivateDocument::parse(&document.to_json(), &beta, &object(), &limits)
+        .expect("what was written");
     assert_eq!((again.document, again.findings), (document, Vec::new()));
 }
 
 /// A SPIFFE bundle: an accepted one is written so that it is accepted again, unchanged.
 pub fn spiffe_bundle(data: &[u8]) {
     let Ok(bundle) = SpiffeBundle::parse(data, &Limits::default()) else { return };
-    assert_eq!(SpiffeBundle::parse(&bundle.to_json(), &Limits::default()).expect("what was written"), bundle);
+    assert_eq!(
+        SpiffeBundle::parse(&bundle.to_json(), &Limits::default()).expect("what was written"),
+        bundle
+    );
 }
 
 /// A root certificate in DER: an accepted one has a valid period, a short subject, and exactly the
@@ -64,7 +78,9 @@ pub fn spiffe_bundle(data: &[u8]) {
 pub fn certificate(data: &[u8]) {
     let Ok(root) = Root::from_der(data) else { return };
     assert!(root.not_before() <= root.not_after() && root.der() == data);
-    assert!(root.subject().chars().count() <= 1000 && !root.subject().chars().any(char::is_control));
+    assert!(
+        root.subject().chars().count() <= 1000 && !root.subject().chars().any(char::is_control)
+    );
 }
 
 /// A token: only the holder of the key can make one, so an accepted token must be the one signed

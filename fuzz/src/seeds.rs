@@ -1,6 +1,7 @@
 use crate::peer::{ALPHA_UUID, BETA_UUID, key, now, uuid};
 use fedgate_core::{
-    CallerPattern, Callers, Grant, Mode, Options, Pattern, Peer, PeerIndex, Table, TableBuilder, write_configuration,
+    CallerPattern, Callers, Grant, Mode, Options, Pattern, Peer, PeerIndex, Table, TableBuilder,
+    write_configuration,
 };
 use fedgate_federation::bundle::Root;
 use fedgate_federation::document::{PublicDocument, SpiffeBundle};
@@ -19,13 +20,20 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
             "outbound_.80_._.web-0.shop.svc.alpha.example\0spiffe://beta.example/ns/orders/sa/worker",
             "outbound_.443_.v1_.Web-7.team.svc.alpha.example\0spiffe://gamma.example/ns/orders/sa/worker",
         ]),
-        "sni" => text(&["outbound_.80_._.web.shop.svc.beta.example", "outbound_.8443_.v1_.Web.Shop.svc.beta.example"]),
+        "sni" => text(&[
+            "outbound_.80_._.web.shop.svc.beta.example",
+            "outbound_.8443_.v1_.Web.Shop.svc.beta.example",
+        ]),
         "spiffe_id" => text(&["spiffe://beta.example/ns/orders/sa/worker", "spiffe://b/a.b-c_d"]),
         "public_document" => vec![public_document()],
         "private_document" => text(&[PRIVATE, PRIVATE_OF_DKP]),
-        "spiffe_bundle" => vec![SpiffeBundle { sequence: 1, roots: vec![root(), root()] }.to_json()],
+        "spiffe_bundle" => {
+            vec![SpiffeBundle { sequence: 1, roots: vec![root(), root()] }.to_json()]
+        }
         "certificate" => vec![root().der().to_vec()],
-        "token" => vec![sign(&key(), &uuid(ALPHA_UUID), &uuid(BETA_UUID), now()).expect("a token").into_bytes()],
+        "token" => vec![
+            sign(&key(), &uuid(ALPHA_UUID), &uuid(BETA_UUID), now()).expect("a token").into_bytes(),
+        ],
         _ => Vec::new(),
     }
 }
@@ -37,12 +45,17 @@ const PRIVATE: &str = r#"{
     "gatewayIdentities": ["spiffe://beta.example/ns/istio-system/sa/gateway"]}
 }"#;
 
-const PRIVATE_OF_DKP: &str = r#"{"ingressGateways": [{"address": "192.0.2.1", "port": 15443}], "publicServices": null}"#;
+const PRIVATE_OF_DKP: &str =
+    r#"{"ingressGateways": [{"address": "192.0.2.1", "port": 15443}], "publicServices": null}"#;
 
 fn public_document() -> Vec<u8> {
     let extension = None;
-    let document =
-        PublicDocument { cluster_uuid: uuid(BETA_UUID), authn_key: key().public(), roots: vec![root()], extension };
+    let document = PublicDocument {
+        cluster_uuid: uuid(BETA_UUID),
+        authn_key: key().public(),
+        roots: vec![root()],
+        extension,
+    };
     document.to_json()
 }
 
@@ -61,7 +74,8 @@ fn configuration(table: Vec<u8>) -> Vec<u8> {
 /// A table with two peers, grants of every kind, and `exports` exports.
 pub(crate) fn example(exports: usize) -> Vec<u8> {
     let mut builder = TableBuilder::new("alpha.example".parse().expect("a trust domain"));
-    let (beta, gamma) = (peer(&mut builder, "beta", Mode::Enforce), peer(&mut builder, "gamma", Mode::Audit));
+    let (beta, gamma) =
+        (peer(&mut builder, "beta", Mode::Enforce), peer(&mut builder, "gamma", Mode::Audit));
     let sets = [
         vec![],
         vec![(beta, Callers::Any), (gamma, Callers::Only([].into()))],
@@ -71,8 +85,13 @@ pub(crate) fn example(exports: usize) -> Vec<u8> {
     for number in 0..exports {
         let (namespace, port) = (["shop", "team"][number / 5 % 2], [80, 443, 8080][number % 3]);
         let service = format!("web-{}.{namespace}.svc.alpha.example:{port}", number / 2);
-        let grants = sets[number % sets.len()].iter().cloned().map(|(peer, callers)| Grant { peer, callers });
-        builder.export(service.parse().expect("a service"), grants.collect()).expect("a new service");
+        let grants = sets[number % sets.len()]
+            .iter()
+            .cloned()
+            .map(|(peer, callers)| Grant { peer, callers });
+        builder
+            .export(service.parse().expect("a service"), grants.collect())
+            .expect("a new service");
     }
     builder.build(1).expect("a small table")
 }
@@ -89,10 +108,15 @@ fn passthrough() -> Vec<u8> {
 
 fn peer(builder: &mut TableBuilder, name: &str, mode: Mode) -> PeerIndex {
     let trust_domain = format!("{name}.example").parse().expect("a trust domain");
-    builder.peer(Peer { name: name.parse().expect("a name"), trust_domain, mode }).expect("a new peer")
+    builder
+        .peer(Peer { name: name.parse().expect("a name"), trust_domain, mode })
+        .expect("a new peer")
 }
 
 fn only(namespace: &str, service_account: &str) -> Callers {
     let parse = |text| Pattern::parse(text).expect("a pattern");
-    Callers::Only([CallerPattern { namespace: parse(namespace), service_account: parse(service_account) }].into())
+    Callers::Only(
+        [CallerPattern { namespace: parse(namespace), service_account: parse(service_account) }]
+            .into(),
+    )
 }

@@ -1,7 +1,7 @@
 use crate::seeds::example;
 use fedgate_core::{
-    Grant, Options, Outcome, Peer, Sni, SpiffeId, Table, TableBuilder, admit, decide, decide_passthrough,
-    read_configuration, write_configuration,
+    Grant, Options, Outcome, Peer, Sni, SpiffeId, Table, TableBuilder, admit, decide,
+    decide_passthrough, read_configuration, write_configuration,
 };
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -35,7 +35,8 @@ pub fn decision(data: &[u8]) {
     let (server_name, uri_san) = text.split_once('\0').unwrap_or((text, ""));
     let decision = decide(&TABLE, Some(server_name), Some(uri_san));
     let sni = Sni::parse(server_name);
-    let is_exported = sni.as_ref().is_ok_and(|sni| TABLE.exports().any(|(service, _)| service == sni.service()));
+    let is_exported =
+        sni.as_ref().is_ok_and(|sni| TABLE.exports().any(|(service, _)| service == sni.service()));
     assert_eq!(admit(&TABLE, Some(server_name)).is_ok(), is_exported);
     if decision.outcome != Outcome::Refused {
         let id = SpiffeId::parse(uri_san).unwrap();
@@ -56,9 +57,16 @@ fn ask_everything(table: &Table) {
         }
         // A service is either terminated or passed through, never both.
         let passes = decide_passthrough(table, Some(&service.sni())).outcome.passes();
-        assert_eq!((passes, admit(table, Some(&service.sni())).is_err()), (export.is_passthrough(), export.is_passthrough()));
+        assert_eq!(
+            (passes, admit(table, Some(&service.sni())).is_err()),
+            (export.is_passthrough(), export.is_passthrough())
+        );
         for peer in table.peers() {
-            decide(table, Some(&service.sni()), Some(&format!("spiffe://{}/ns/a/sa/b", peer.trust_domain)));
+            decide(
+                table,
+                Some(&service.sni()),
+                Some(&format!("spiffe://{}/ns/a/sa/b", peer.trust_domain)),
+            );
         }
     }
     for peer in table.peers() {
@@ -84,7 +92,8 @@ fn rebuilt(table: &Table) -> TableBuilder {
             continue;
         }
         let grants = table.grants(export).into_iter();
-        let grants = grants.map(|(peer, callers)| Grant { peer: indices[peer.trust_domain], callers });
+        let grants =
+            grants.map(|(peer, callers)| Grant { peer: indices[peer.trust_domain], callers });
         builder.export(service, grants.collect()).unwrap();
     }
     builder

@@ -83,6 +83,8 @@ pub enum LogLevel {
 
 impl LogLevel {
     pub(crate) fn from_number(number: u32) -> Option<Self> {
-        [Self::Trace, Self::Debug, Self::Info, Self::Warn, Self::Error, Self::Critical].get(number as usize).copied()
+        [Self::Trace, Self::Debug, Self::Info, Self::Warn, Self::Error, Self::Critical]
+            .get(number as usize)
+            .copied()
     }
 }

@@ -60,7 +60,10 @@ impl Vm {
     /// through our filter. Data that the filter pauses is lost, because Envoy cannot resume a
     /// write.
     pub(crate) fn server_sends(&mut self, context: u32, data: &[u8], end: bool) {
-        let Some(stream) = self.state_mut().stream_mut(context).filter(|stream| stream.is_open()) else { return };
+        let Some(stream) = self.state_mut().stream_mut(context).filter(|stream| stream.is_open())
+        else {
+            return;
+        };
         stream.write_buffer = data.to_vec();
         stream.server_ended |= end;
         self.note(context, "upstream_data");
@@ -73,7 +76,11 @@ impl Vm {
             // Envoy reports this with the end of the data. It never reports the close of the
             // server's socket.
             self.note(context, "upstream_close");
-            self.call(context, |exports| &exports.on_upstream_close, (context, CloseType::Unknown as u32));
+            self.call(
+                context,
+                |exports| &exports.on_upstream_close,
+                (context, CloseType::Unknown as u32),
+            );
         }
         let Some(stream) = self.state_mut().stream_mut(context) else { return };
         let data = std::mem::take(&mut stream.write_buffer);
@@ -102,7 +109,10 @@ impl Vm {
     /// Closes a connection from either side. The filter is notified at once; its context ends with
     /// the event.
     pub(crate) fn close(&mut self, context: u32, ending: Ending) {
-        let Some(stream) = self.state_mut().stream_mut(context).filter(|stream| stream.is_open()) else { return };
+        let Some(stream) = self.state_mut().stream_mut(context).filter(|stream| stream.is_open())
+        else {
+            return;
+        };
         stream.ending = Some(ending);
         let told = stream.filter_started;
         self.dying.push(context);
@@ -126,7 +136,9 @@ impl Vm {
         self.call(context, |exports| &exports.on_log, context);
         self.note(context, "delete");
         self.call(context, |exports| &exports.on_delete, context);
-        let Context::Stream(stream) = self.state_mut().contexts.remove(&context)? else { return None };
+        let Context::Stream(stream) = self.state_mut().contexts.remove(&context)? else {
+            return None;
+        };
         if let Some(root) = self.state_mut().root_mut(stream.root) {
             root.streams -= 1;
         }
@@ -145,7 +157,9 @@ impl Vm {
     }
 
     fn accept_unless_slow(&mut self, context: u32) {
-        let Some(stream) = self.state().stream(context).filter(|stream| stream.is_open()) else { return };
+        let Some(stream) = self.state().stream(context).filter(|stream| stream.is_open()) else {
+            return;
+        };
         let waits = stream.tcp_proxy.upstream.as_ref().filter(|upstream| !upstream.connected);
         let slow = |cluster: &str| self.state().process.borrow().clusters.slow.contains(cluster);
         if waits.is_some_and(|upstream| !slow(&upstream.cluster)) {
@@ -171,7 +185,8 @@ impl Vm {
         stream.read_buffer.append(&mut stream.unread);
         stream.read_end |= stream.unread_end;
         // The end of stream is read repeatedly but raised only once.
-        let new_end = stream.read_end && !std::mem::replace(&mut stream.read_end_raised, stream.read_end);
+        let new_end =
+            stream.read_end && !std::mem::replace(&mut stream.read_end_raised, stream.read_end);
         if !stream.read_buffer.is_empty() || new_end {
             self.read_filters(context, From::Filter);
         }
@@ -206,7 +221,11 @@ impl Vm {
             return true;
         }
         self.note(context, "downstream_data");
-        let answer = self.call(context, |exports| &exports.on_downstream_data, (context, size, u32::from(end)));
+        let answer = self.call(
+            context,
+            |exports| &exports.on_downstream_data,
+            (context, size, u32::from(end)),
+        );
         self.answered_continue(context, answer)
     }
 
@@ -219,7 +238,9 @@ impl Vm {
     }
 
     fn start_tcp_proxy(&mut self, context: u32) {
-        let Some(stream) = self.state().stream(context).filter(|stream| stream.tcp_proxy.upstream.is_none()) else {
+        let Some(stream) =
+            self.state().stream(context).filter(|stream| stream.tcp_proxy.upstream.is_none())
+        else {
             return;
         };
         let route = {
@@ -229,7 +250,12 @@ impl Vm {
         match route {
             Route::Nowhere(ending) => self.close(context, ending),
             Route::To(cluster) => {
-                let upstream = Upstream { cluster, connected: false, received: Vec::new(), end_received: false };
+                let upstream = Upstream {
+                    cluster,
+                    connected: false,
+                    received: Vec::new(),
+                    end_received: false,
+                };
                 if let Some(stream) = self.state_mut().stream_mut(context) {
                     stream.tcp_proxy.upstream = Some(upstream);
                     self.unsettled.push(context);
@@ -241,7 +267,10 @@ impl Vm {
     /// tcp_proxy holds early data until the server accepts; this model writes it at once, which
     /// makes no difference here.
     fn write_upstream(&mut self, context: u32) {
-        let Some(stream) = self.state_mut().stream_mut(context).filter(|stream| stream.is_open()) else { return };
+        let Some(stream) = self.state_mut().stream_mut(context).filter(|stream| stream.is_open())
+        else {
+            return;
+        };
         if let Some(upstream) = &mut stream.tcp_proxy.upstream {
             upstream.received.append(&mut stream.read_buffer);
             upstream.end_received |= stream.read_end;
@@ -250,7 +279,8 @@ impl Vm {
 
     fn close_when_both_have_ended(&mut self, context: u32) {
         let both = |stream: &Stream| {
-            stream.server_ended && stream.tcp_proxy.upstream.as_ref().is_some_and(|upstream| upstream.end_received)
+            stream.server_ended
+                && stream.tcp_proxy.upstream.as_ref().is_some_and(|upstream| upstream.end_received)
         };
         if self.state().stream(context).is_some_and(both) {
             self.close(context, Ending::ByServer);

@@ -21,7 +21,9 @@ pub(crate) fn call(state: &mut VmState, context: u32, function: &[u8], arguments
 }
 
 fn set_envoy_filter_state(state: &mut VmState, context: u32, arguments: &[u8]) -> Status {
-    let Some(Arguments { path, value, .. }) = Arguments::parse(arguments) else { return Status::BadArgument };
+    let Some(Arguments { path, value, .. }) = Arguments::parse(arguments) else {
+        return Status::BadArgument;
+    };
     let Some(stream) = state.stream_mut(context) else { return Status::NotFound };
     if !KNOWN_KEYS.contains(&path.as_str()) {
         return Status::NotFound;

@@ -61,7 +61,10 @@ fn log(vm: &mut Vm<'_>, level: u32, text: u32, size: u32) -> Answer {
     let level = LogLevel::from_number(level).ok_or(Status::BadArgument)?;
     let text = read_text(vm, text, size)?;
     let state = vm.data();
-    let root_id = state.root(state.root_of(state.acting())).map(|root| root.root_id.to_string()).unwrap_or_default();
+    let root_id = state
+        .root(state.root_of(state.acting()))
+        .map(|root| root.root_id.to_string())
+        .unwrap_or_default();
     let mut process = state.process.borrow_mut();
     if level >= process.log_level {
         process.log.push(LogLine { level, root_id, text });
@@ -86,7 +89,14 @@ fn set_tick_period_milliseconds(vm: &mut Vm<'_>, period: u32) -> Answer {
     Ok(())
 }
 
-fn get_buffer_bytes(vm: &mut Vm<'_>, kind: u32, start: u32, length: u32, to_place: u32, to_size: u32) -> Answer {
+fn get_buffer_bytes(
+    vm: &mut Vm<'_>,
+    kind: u32,
+    start: u32,
+    length: u32,
+    to_place: u32,
+    to_size: u32,
+) -> Answer {
     let buffer = buffer(vm.data(), kind)?;
     // A request for more than there is returns what there is.
     let start = start as usize;
@@ -131,7 +141,14 @@ fn let_others_go_first(vm: &mut Vm<'_>) {
     }
 }
 
-fn get_shared_data(vm: &mut Vm<'_>, key: u32, key_size: u32, to_place: u32, to_size: u32, to_cas: u32) -> Answer {
+fn get_shared_data(
+    vm: &mut Vm<'_>,
+    key: u32,
+    key_size: u32,
+    to_place: u32,
+    to_size: u32,
+    to_cas: u32,
+) -> Answer {
     let key = read(vm, key, key_size)?;
     let_others_go_first(vm);
     let found = vm.data().process.borrow().shared_data.get(&vm.data().vm_id, &key);
@@ -140,7 +157,14 @@ fn get_shared_data(vm: &mut Vm<'_>, key: u32, key_size: u32, to_place: u32, to_s
     write(vm, to_cas, &cas.to_le_bytes())
 }
 
-fn set_shared_data(vm: &mut Vm<'_>, key: u32, key_size: u32, value: u32, size: u32, cas: u32) -> Answer {
+fn set_shared_data(
+    vm: &mut Vm<'_>,
+    key: u32,
+    key_size: u32,
+    value: u32,
+    size: u32,
+    cas: u32,
+) -> Answer {
     let (key, value) = (read(vm, key, key_size)?, read(vm, value, size)?);
     let_others_go_first(vm);
     let state = vm.data();

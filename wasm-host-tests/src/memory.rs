@@ -44,13 +44,20 @@ pub(crate) fn read_text(vm: &Vm<'_>, place: u32, size: u32) -> Result<String, Fa
 /// Writes bytes at `place`.
 pub(crate) fn write(vm: &mut Vm<'_>, place: u32, bytes: &[u8]) -> Result<(), Failure> {
     let memory = memory(vm)?;
-    memory.write(vm.as_context_mut(), place as usize, bytes).map_err(|_| Status::InvalidMemoryAccess.into())
+    memory
+        .write(vm.as_context_mut(), place as usize, bytes)
+        .map_err(|_| Status::InvalidMemoryAccess.into())
 }
 
 /// Passes bytes to the module (`copyToPointerSize`). They go to memory from the module's `malloc`;
 /// their address and length are written to the two pointers. The module then owns the memory. Empty
 /// bytes are passed as a null pointer.
-pub(crate) fn hand_over(vm: &mut Vm<'_>, bytes: &[u8], to_place: u32, to_size: u32) -> Result<(), Failure> {
+pub(crate) fn hand_over(
+    vm: &mut Vm<'_>,
+    bytes: &[u8],
+    to_place: u32,
+    to_size: u32,
+) -> Result<(), Failure> {
     let mut place = 0;
     if !bytes.is_empty() {
         let malloc = vm.data().malloc.clone().ok_or(Status::InvalidMemoryAccess)?;

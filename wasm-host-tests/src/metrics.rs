@@ -47,7 +47,12 @@ pub(crate) struct MetricNumbers {
 }
 
 impl MetricNumbers {
-    pub(crate) fn define(&mut self, metrics: &mut Metrics, kind: u32, name: &str) -> Result<u32, Status> {
+    pub(crate) fn define(
+        &mut self,
+        metrics: &mut Metrics,
+        kind: u32,
+        name: &str,
+    ) -> Result<u32, Status> {
         let kind = MetricType::from_number(kind).ok_or(Status::BadArgument)?;
         metrics.values.entry((kind, name.to_owned())).or_default();
         let names = &mut self.names[kind as usize];
@@ -62,7 +67,12 @@ impl MetricNumbers {
     }
 
     /// A counter accepts only positive offsets, a gauge any, and a histogram none.
-    pub(crate) fn increment(&self, metrics: &mut Metrics, number: u32, offset: i64) -> Result<(), Status> {
+    pub(crate) fn increment(
+        &self,
+        metrics: &mut Metrics,
+        number: u32,
+        offset: i64,
+    ) -> Result<(), Status> {
         let key = self.find(number)?;
         if key.0 == MetricType::Histogram || (key.0 == MetricType::Counter && offset <= 0) {
             return Err(Status::BadArgument);
@@ -73,7 +83,12 @@ impl MetricNumbers {
     }
 
     /// Sets a gauge, but *adds* to a counter.
-    pub(crate) fn record(&self, metrics: &mut Metrics, number: u32, new: u64) -> Result<(), Status> {
+    pub(crate) fn record(
+        &self,
+        metrics: &mut Metrics,
+        number: u32,
+        new: u64,
+    ) -> Result<(), Status> {
         let key = self.find(number).map_err(|_| Status::NotFound)?;
         let kind = key.0;
         let value = metrics.values.entry(key).or_default();
@@ -109,7 +124,10 @@ mod tests {
     #[test]
     fn counters_grow_and_gauges_are_set() {
         let (mut metrics, mut numbers) = (Metrics::default(), MetricNumbers::default());
-        let (c, g) = (numbers.define(&mut metrics, 0, "c").unwrap(), numbers.define(&mut metrics, 1, "g").unwrap());
+        let (c, g) = (
+            numbers.define(&mut metrics, 0, "c").unwrap(),
+            numbers.define(&mut metrics, 1, "g").unwrap(),
+        );
         assert_eq!(numbers.increment(&mut metrics, c, 0), Err(Status::BadArgument));
         assert_eq!(numbers.increment(&mut metrics, c, -1), Err(Status::BadArgument));
         assert_eq!(numbers.increment(&mut metrics, 400, 1), Err(Status::NotFound));
@@ -117,6 +135,9 @@ mod tests {
         numbers.record(&mut metrics, c, 5).unwrap();
         numbers.record(&mut metrics, g, 7).unwrap();
         numbers.increment(&mut metrics, g, -3).unwrap();
-        assert_eq!((metrics.value("c"), metrics.value("g"), metrics.value("x")), (Some(10), Some(4), None));
+        assert_eq!(
+            (metrics.value("c"), metrics.value("g"), metrics.value("x")),
+            (Some(10), Some(4), None)
+        );
     }
 }

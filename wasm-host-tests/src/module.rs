@@ -53,10 +53,13 @@ impl FilterModule {
         config.consume_fuel(metering == Metering::Fuel);
         config.cranelift_opt_level(OptLevel::Speed);
         let engine = Engine::new(&config).map_err(wasm_error)?;
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let bytes =
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         let module = Module::new(&engine, bytes).map_err(wasm_error)?;
         if module.get_export("proxy_abi_version_0_2_1").is_none() {
-            return Err(anyhow!("missing or unknown Proxy-Wasm ABI version: no export proxy_abi_version_0_2_1"));
+            return Err(anyhow!(
+                "missing or unknown Proxy-Wasm ABI version: no export proxy_abi_version_0_2_1"
+            ));
         }
         let mut linker = Linker::new(&engine);
         imports::register(&mut linker).map_err(wasm_error)?;

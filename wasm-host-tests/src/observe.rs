@@ -13,7 +13,10 @@ impl Proxy {
     /// # Panics
     /// If there never was one with this ID, or if it was [forgotten](Proxy::forget_ended).
     pub fn stream(&self, id: ConnectionId) -> &Stream {
-        let open = self.open.get(&id).and_then(|&(place, context)| self.vms[place].state().stream(context));
+        let open = self
+            .open
+            .get(&id)
+            .and_then(|&(place, context)| self.vms[place].state().stream(context));
         open.unwrap_or_else(|| &self.ended[&id])
     }
 
@@ -59,7 +62,11 @@ impl Proxy {
 
     /// Reads a value from the shared data.
     pub fn shared_data(&self, vm_id: &str, key: &str) -> Option<Vec<u8>> {
-        self.process.borrow().shared_data.get(&vm_id.into(), key.as_bytes()).map(|(value, _)| value.to_vec())
+        self.process
+            .borrow()
+            .shared_data
+            .get(&vm_id.into(), key.as_bytes())
+            .map(|(value, _)| value.to_vec())
     }
 
     /// The keys of the shared data of a `vm_id`.
@@ -116,7 +123,10 @@ impl Proxy {
 
     /// Makes the VMs of one worker fail.
     pub fn fail_vms_of(&mut self, thread: usize) {
-        self.vms.iter_mut().filter(|vm| vm.thread == thread).for_each(|vm| vm.fail(Failure::Ordered));
+        self.vms
+            .iter_mut()
+            .filter(|vm| vm.thread == thread)
+            .for_each(|vm| vm.fail(Failure::Ordered));
     }
 
     /// Assigns numbers to the next contexts from here on, skipping those in use. After 4 billion

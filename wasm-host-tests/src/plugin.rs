@@ -123,7 +123,12 @@ impl ListenerSettings {
     /// cluster, and a `set_filter_state` filter before ours sets this key when the connection
     /// begins.
     pub fn passing_through(self, key: &str, cluster: &str) -> Self {
-        Self { takes_early_data: false, passed_through_key: Some(key.into()), default_cluster: cluster.into(), ..self }
+        Self {
+            takes_early_data: false,
+            passed_through_key: Some(key.into()),
+            default_cluster: cluster.into(),
+            ..self
+        }
     }
 }
 

@@ -18,13 +18,13 @@ pub(crate) fn property(state: &VmState, context: u32, path: &[u8]) -> Result<Vec
         Some(Context::Stream(stream)) => (state.root(stream.root), Some(stream.as_ref())),
         None => (None, None),
     };
-    of_plugin(state, root, &segments).or_else(|| stream.and_then(|stream| of_stream(stream, &segments))).ok_or(
-        match segments.as_slice() {
+    of_plugin(state, root, &segments)
+        .or_else(|| stream.and_then(|stream| of_stream(stream, &segments)))
+        .ok_or(match segments.as_slice() {
             // Whole maps cannot be serialized here.
             ["connection" | "source" | "destination" | "xds"] => Status::SerializationFailure,
             _ => Status::NotFound,
-        },
-    )
+        })
 }
 
 fn text(value: &str) -> Option<Vec<u8>> {
@@ -78,7 +78,9 @@ fn of_connection(stream: &Stream, name: &str) -> Option<Vec<u8>> {
         "requested_server_name" => text(stream.client.server_name.as_deref().unwrap_or_default()),
         // Not a sign of a finished handshake: it is present from the beginning.
         "tls_version" if !passed_through => text("TLSv1.3"),
-        "uri_san_local_certificate" => text("spiffe://beta.example/ns/istio-system/sa/ingressgateway"),
+        "uri_san_local_certificate" => {
+            text("spiffe://beta.example/ns/istio-system/sa/ingressgateway")
+        }
         "uri_san_peer_certificate" => text(certificate?.first_uri_san()?),
         _ => None,
     }

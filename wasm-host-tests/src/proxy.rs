@@ -76,7 +76,12 @@ impl Proxy {
     /// clock.
     pub fn beside(&self) -> Self {
         let process = Rc::clone(&self.process);
-        Self { process, vms: Vec::new(), listeners: BTreeMap::new(), ..Self::with_workers(self.module, self.threads) }
+        Self {
+            process,
+            vms: Vec::new(),
+            listeners: BTreeMap::new(),
+            ..Self::with_workers(self.module, self.threads)
+        }
     }
 
     /// Makes another thread do `act` after `calls` more calls on shared data, by any thread.
@@ -277,7 +282,8 @@ impl Proxy {
     }
 
     fn assert_connected(&self, id: ConnectionId) {
-        let connected = self.stream(id).tcp_proxy.upstream.as_ref().is_some_and(|upstream| upstream.connected);
+        let connected =
+            self.stream(id).tcp_proxy.upstream.as_ref().is_some_and(|upstream| upstream.connected);
         assert!(connected, "no server is connected, so none can send");
     }
 
@@ -292,7 +298,9 @@ impl Proxy {
     /// Lets this much time pass, tick by tick.
     pub fn advance(&mut self, milliseconds: u64) {
         let end = self.process.borrow().now_nanoseconds + milliseconds * 1_000_000;
-        while let Some(next) = self.vms.iter().filter_map(Vm::next_tick).min().filter(|next| *next <= end) {
+        while let Some(next) =
+            self.vms.iter().filter_map(Vm::next_tick).min().filter(|next| *next <= end)
+        {
             let now = self.process.borrow().now_nanoseconds.max(next);
             self.process.borrow_mut().now_nanoseconds = now;
             for vm in &mut self.vms {

@@ -122,9 +122,14 @@ pub(crate) enum Route {
 
 impl TcpProxy {
     /// `onNewConnection`: picks the cluster, once.
-    pub(crate) fn route(default: &str, filter_state: &BTreeMap<String, Vec<u8>>, clusters: &Clusters) -> Route {
+    pub(crate) fn route(
+        default: &str,
+        filter_state: &BTreeMap<String, Vec<u8>>,
+        clusters: &Clusters,
+    ) -> Route {
         let chosen = filter_state.get("envoy.tcp_proxy.cluster");
-        let cluster = chosen.map_or(default.to_owned(), |name| String::from_utf8_lossy(name).into_owned());
+        let cluster =
+            chosen.map_or(default.to_owned(), |name| String::from_utf8_lossy(name).into_owned());
         if clusters.unknown.contains(&cluster) {
             Route::Nowhere(Ending::NoCluster)
         } else if clusters.empty.contains(&cluster) {
@@ -144,9 +149,11 @@ impl Stream {
         listener: Rc<ListenerSettings>,
     ) -> Self {
         let passed_through = listener.passed_through_key.as_ref();
-        let filter_state = passed_through.map(|key| (key.to_string(), b"passed".to_vec())).into_iter().collect();
+        let filter_state =
+            passed_through.map(|key| (key.to_string(), b"passed".to_vec())).into_iter().collect();
         // A listener without TLS has no handshake to wait for.
-        let handshake = if passed_through.is_some() { Handshake::Finished } else { Handshake::Hello };
+        let handshake =
+            if passed_through.is_some() { Handshake::Finished } else { Handshake::Hello };
         Self {
             id,
             context,

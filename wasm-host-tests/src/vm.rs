@@ -79,13 +79,21 @@ fn function<P: WasmParams, R: WasmResults>(
     store: &mut Store<VmState>,
     name: &str,
 ) -> Result<TypedFunc<P, R>> {
-    instance.get_typed_func(store, name).map_err(wasm_error).with_context(|| format!("the module's export {name}"))
+    instance
+        .get_typed_func(store, name)
+        .map_err(wasm_error)
+        .with_context(|| format!("the module's export {name}"))
 }
 
 impl Vm {
     /// Creates an instance and starts it: with `_initialize` if the module is a reactor, otherwise
     /// with `_start`.
-    pub(crate) fn start(module: &FilterModule, process: SharedProcess, thread: usize, key: VmKey) -> Result<Self> {
+    pub(crate) fn start(
+        module: &FilterModule,
+        process: SharedProcess,
+        thread: usize,
+        key: VmKey,
+    ) -> Result<Self> {
         let state = VmState::new(process, Rc::clone(&key.vm_id), Rc::clone(&key.vm_configuration));
         let mut store = Store::new(&module.engine, state);
         store.limiter(|state| &mut state.limits);
@@ -95,8 +103,10 @@ impl Vm {
         let instance = module.pre.instantiate(&mut store).map_err(wasm_error)?;
         store.data_mut().memory = instance.get_memory(&mut store, "memory");
         let malloc = instance.get_typed_func(&mut store, "malloc");
-        let malloc = malloc.or_else(|_| instance.get_typed_func(&mut store, "proxy_on_memory_allocate"));
-        store.data_mut().malloc = Some(malloc.map_err(wasm_error).context("the module has no malloc")?);
+        let malloc =
+            malloc.or_else(|_| instance.get_typed_func(&mut store, "proxy_on_memory_allocate"));
+        store.data_mut().malloc =
+            Some(malloc.map_err(wasm_error).context("the module has no malloc")?);
         for name in ["_initialize", "_start"] {
             if let Ok(start) = instance.get_typed_func::<(), ()>(&mut store, name) {
                 start.call(&mut store, ()).map_err(wasm_error)?;
@@ -158,7 +168,9 @@ impl Vm {
         self.fuel += before - self.fuel_left();
         self.state_mut().current = outer;
         self.state_mut().effective = outer_effective;
-        let answer = answer.inspect_err(|error| self.failure = Some(Failure::Trapped(format!("{error:?}")))).ok();
+        let answer = answer
+            .inspect_err(|error| self.failure = Some(Failure::Trapped(format!("{error:?}"))))
+            .ok();
         self.do_deferred();
         answer.filter(|_| self.failure.is_none())
     }
@@ -203,10 +215,13 @@ impl Vm {
     }
 
     pub(crate) fn find_root(&self, key: &RootKey) -> Option<u32> {
-        let same = |root: &Root| root.root_id == key.root_id && root.configuration == key.configuration;
+        let same =
+            |root: &Root| root.root_id == key.root_id && root.configuration == key.configuration;
         let roots = self.state().contexts.iter();
         roots
-            .filter_map(|(number, context)| matches!(context, Context::Root(root) if same(root)).then_some(*number))
+            .filter_map(|(number, context)| {
+                matches!(context, Context::Root(root) if same(root)).then_some(*number)
+            })
             .min()
     }
 
@@ -243,7 +258,8 @@ impl Vm {
 
     /// Ends a root context that no listener or connection uses any more.
     pub(crate) fn end_unused_root(&mut self, context: u32) {
-        let unused = self.state().root(context).is_some_and(|root| root.listeners == 0 && root.streams == 0);
+        let unused =
+            self.state().root(context).is_some_and(|root| root.listeners == 0 && root.streams == 0);
         if unused {
             self.call(context, |exports| &exports.on_done, context);
             self.call(context, |exports| &exports.on_delete, context);
@@ -261,7 +277,8 @@ impl Vm {
 
     /// Ticks the root contexts that are due. A timer outlives its context and then ticks no root.
     pub(crate) fn tick(&mut self, now: u64) {
-        let due = |(context, timer): (&u32, &Timer)| (timer.due_nanoseconds <= now).then_some(*context);
+        let due =
+            |(context, timer): (&u32, &Timer)| (timer.due_nanoseconds <= now).then_some(*context);
         let due: Vec<u32> = self.state().timers.iter().filter_map(due).collect();
         for context in due {
             if let Some(root) = self.state_mut().root_mut(context) {

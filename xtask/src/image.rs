@@ -16,7 +16,11 @@ const COMPILER: &str = "musl-gcc";
 /// # Errors
 /// When the target or its C compiler is missing, or something does not compile.
 pub fn files() -> Result<PathBuf> {
-    let found = Command::new(COMPILER).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let found = Command::new(COMPILER)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
     ensure!(
         found.is_ok_and(|status| status.success()),
         "cannot run {COMPILER}, which compiles the C code of a static program; install musl (on Debian and Ubuntu: the package musl-tools)"
@@ -47,6 +51,7 @@ pub fn files() -> Result<PathBuf> {
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    std::fs::copy(from, to).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+    std::fs::copy(from, to)
+        .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
     Ok(())
 }

@@ -19,7 +19,8 @@ const INSTANCE: &str = "anon_inode:inotify";
 /// # Errors
 /// When there are too few; the message says which programs hold them and what to do.
 pub(crate) fn check() -> Result<()> {
-    let taken: Vec<_> = (0..NEEDED).map_while(|_| inotify::init(inotify::CreateFlags::CLOEXEC).ok()).collect();
+    let taken: Vec<_> =
+        (0..NEEDED).map_while(|_| inotify::init(inotify::CreateFlags::CLOEXEC).ok()).collect();
     if taken.len() == NEEDED {
         return Ok(());
     }
@@ -52,15 +53,22 @@ fn holders() -> BTreeMap<String, usize> {
 
 fn instances(process: &Path) -> usize {
     let descriptors = std::fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
-    descriptors.filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|link| link.as_os_str() == INSTANCE)).count()
+    descriptors
+        .filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|link| link.as_os_str() == INSTANCE))
+        .count()
 }
 
 /// Lists programs, those with the most instances first: `envoy (96), code (20)`.
 fn shown(holders: &BTreeMap<String, usize>) -> String {
     let mut sorted: Vec<_> = holders.iter().collect();
     sorted.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-    let shown: Vec<_> = sorted.iter().take(5).map(|(name, count)| format!("{name} ({count})")).collect();
-    if shown.is_empty() { "programs that this user cannot inspect".to_owned() } else { shown.join(", ") }
+    let shown: Vec<_> =
+        sorted.iter().take(5).map(|(name, count)| format!("{name} ({count})")).collect();
+    if shown.is_empty() {
+        "programs that this user cannot inspect".to_owned()
+    } else {
+        shown.join(", ")
+    }
 }
 
 #[cfg(test)]
@@ -70,7 +78,8 @@ mod tests {
     #[test]
     fn one_that_is_held_is_counted_and_told_first() {
         let before = holders().values().sum::<usize>();
-        let held: Vec<_> = (0..3).map(|_| inotify::init(inotify::CreateFlags::CLOEXEC).unwrap()).collect();
+        let held: Vec<_> =
+            (0..3).map(|_| inotify::init(inotify::CreateFlags::CLOEXEC).unwrap()).collect();
         assert!(instances(Path::new("/proc/self")) >= 3, "{before}");
         drop(held);
         let holders = [("code".to_owned(), 20), ("envoy".to_owned(), 96)].into();
@@ -87,18 +96,28 @@ mod tests {
         let mut command = std::process::Command::new("unshare");
         command.args(["--user", "--map-root-user", "sh", "-c", set_up]).arg(program).args(inside);
         let output = command.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && said.contains("1 passed"), "{said}");
     }
 
     #[test]
     #[ignore = "needs a user with few instances: run by the test before it"]
     fn too_few() {
-        let held: Vec<_> = (0..5).map(|_| inotify::init(inotify::CreateFlags::CLOEXEC).unwrap()).collect();
+        let held: Vec<_> =
+            (0..5).map(|_| inotify::init(inotify::CreateFlags::CLOEXEC).unwrap()).collect();
         let said = check().unwrap_err().to_string();
-        let begin = format!("inotify instances of this user: the Envoys of a run need {NEEDED}, but only 3 of ");
-        assert!(said.starts_with(&begin) && said.contains("are free; the others are held by "), "{said}");
-        assert!(said.ends_with("or raise the limit: sysctl fs.inotify.max_user_instances=1024"), "{said}");
+        let begin = format!(
+            "inotify instances of this user: the Envoys of a run need {NEEDED}, but only 3 of "
+        );
+        assert!(
+            said.starts_with(&begin) && said.contains("are free; the others are held by "),
+            "{said}"
+        );
+        assert!(
+            said.ends_with("or raise the limit: sysctl fs.inotify.max_user_instances=1024"),
+            "{said}"
+        );
         // The failed check releases all instances that it allocated.
         assert_eq!(check().unwrap_err().to_string(), said);
         drop(held);

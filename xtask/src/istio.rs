@@ -40,7 +40,13 @@ pub fn istioctl() -> Result<PathBuf> {
 
 fn program(name: &str, parent: &str, variable: &str, takes: &str) -> Result<PathBuf> {
     let package = format!("{MODULE}/{parent}/{name}");
-    Module::new("istio").program(&Program { name, package: &package, stamps: Vec::new(), variable, takes })
+    Module::new("istio").program(&Program {
+        name,
+        package: &package,
+        stamps: Vec::new(),
+        variable,
+        takes,
+    })
 }
 
 /// The path of a YAML file with all of Istio's CustomResourceDefinitions. Fetches it first if
@@ -87,9 +93,12 @@ fn file(name: &str, extension: &str, path: &str) -> Result<PathBuf> {
     let version = module.version_of(MODULE)?;
     let file = tools().join(format!("{name}-{version}.{extension}"));
     made_once(name, &file, |partial| {
-        eprintln!("xtask: fetching {name} {version}, the first time only (Istio's sources: 12 MB, unpacked 58 MB)");
+        eprintln!(
+            "xtask: fetching {name} {version}, the first time only (Istio's sources: 12 MB, unpacked 58 MB)"
+        );
         let source = module.files_of(MODULE)?.join(path);
-        let text = std::fs::read(&source).with_context(|| format!("cannot read {}", source.display()))?;
+        let text =
+            std::fs::read(&source).with_context(|| format!("cannot read {}", source.display()))?;
         Ok(std::fs::write(partial, text)?)
     })?;
     Ok(file)

@@ -27,8 +27,13 @@ pub fn kubectl() -> Result<PathBuf> {
 /// # Errors
 /// When `ETCD` does not name a file, or etcd cannot be built; the message says what to do.
 pub fn etcd() -> Result<PathBuf> {
-    let program =
-        Program { name: "etcd", package: ".", stamps: Vec::new(), variable: "ETCD", takes: "about half a minute" };
+    let program = Program {
+        name: "etcd",
+        package: ".",
+        stamps: Vec::new(),
+        variable: "ETCD",
+        takes: "about half a minute",
+    };
     Module::new("etcd").program(&program)
 }
 
@@ -38,8 +43,10 @@ fn kubernetes(name: &str, variable: &str, takes: &str) -> Result<PathBuf> {
     let module = Module::new("kubernetes");
     let version = module.version_of("k8s.io/kubernetes")?;
     let (major, minor) = major_and_minor(&version)?;
-    let stamps = [format!("gitVersion={version}"), format!("gitMajor={major}"), format!("gitMinor={minor}")];
-    let stamps = stamps.iter().map(|stamp| format!("k8s.io/component-base/version.{stamp}")).collect();
+    let stamps =
+        [format!("gitVersion={version}"), format!("gitMajor={major}"), format!("gitMinor={minor}")];
+    let stamps =
+        stamps.iter().map(|stamp| format!("k8s.io/component-base/version.{stamp}")).collect();
     let package = format!("k8s.io/kubernetes/cmd/{name}");
     module.program(&Program { name, package: &package, stamps, variable, takes })
 }

@@ -51,7 +51,10 @@ pub fn cargo() -> Command {
 fn pointed_at(variable: &str, what: &str) -> Result<Option<PathBuf>> {
     let path = std::env::var_os(variable).map(PathBuf::from);
     if let Some(path) = path.as_ref().filter(|path| !path.is_file()) {
-        bail!("{variable}={}: no such file; set it to the path of {what}, or unset it", path.display());
+        bail!(
+            "{variable}={}: no such file; set it to the path of {what}, or unset it",
+            path.display()
+        );
     }
     Ok(path)
 }

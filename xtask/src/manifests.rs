@@ -14,7 +14,8 @@ const FILES: [&str; 4] = ["rbac", "admission", "controller", "gateway"];
 const KUBERNETES: &str = "1.33.0";
 
 /// Placeholders that the reader replaces. Neither is a valid value, so a forgotten one is refused.
-const REPLACED: [(&str, &str); 2] = [("trust-domain.to.replace", "TRUST_DOMAIN"), ("image/to-replace:0", "IMAGE")];
+const REPLACED: [(&str, &str); 2] =
+    [("trust-domain.to.replace", "TRUST_DOMAIN"), ("image/to-replace:0", "IMAGE")];
 
 /// The chart values to render with.
 const VALUES: [&str; 4] = [
@@ -28,7 +29,8 @@ const VALUES: [&str; 4] = [
 /// runs the uninstallation.
 const PASSTHROUGH: [&str; 2] = ["gateway.passthrough=true", "uninstall.cleanUp=false"];
 
-const HEADER: &str = "# Rendered from deploy/chart by `cargo xtask generate`. Change that, not this file.\n";
+const HEADER: &str =
+    "# Rendered from deploy/chart by `cargo xtask generate`. Change that, not this file.\n";
 
 /// The namespace that `helm --create-namespace` would create.
 const NAMESPACE: &str = "\
@@ -49,8 +51,8 @@ metadata:
 pub(crate) fn files() -> Result<Vec<(PathBuf, String)>> {
     let helm = helm::helm()?;
     let files = FILES.iter().map(|name| Ok((path(name), file(&helm, name, &[])?)));
-    let passthrough =
-        file(&helm, "passthrough", &PASSTHROUGH).map(|text| ("deploy/passthrough/rbac.yaml".into(), text));
+    let passthrough = file(&helm, "passthrough", &PASSTHROUGH)
+        .map(|text| ("deploy/passthrough/rbac.yaml".into(), text));
     files.chain([passthrough]).collect()
 }
 
@@ -60,8 +62,20 @@ fn path(name: &str) -> PathBuf {
 
 fn file(helm: &Path, name: &str, more: &[&str]) -> Result<String> {
     let mut command = Command::new(helm);
-    command.current_dir(root()).args(["template", "fedgate", "deploy/chart", "--namespace", "fedgate-system"]);
-    command.args(["--kube-version", KUBERNETES, "--no-hooks", "--show-only", &format!("templates/{name}.yaml")]);
+    command.current_dir(root()).args([
+        "template",
+        "fedgate",
+        "deploy/chart",
+        "--namespace",
+        "fedgate-system",
+    ]);
+    command.args([
+        "--kube-version",
+        KUBERNETES,
+        "--no-hooks",
+        "--show-only",
+        &format!("templates/{name}.yaml"),
+    ]);
     command.args(VALUES.iter().flat_map(|value| ["--set-string", value]));
     command.args(more.iter().flat_map(|value| ["--set", value]));
     let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
@@ -75,7 +89,10 @@ fn file(helm: &Path, name: &str, more: &[&str]) -> Result<String> {
 
 /// Removes what only concerns users of Helm.
 fn cleaned(rendered: &str) -> String {
-    let lines = rendered.lines().map(str::trim_end).filter(|line| !line.starts_with("# Source: ") && !line.is_empty());
+    let lines = rendered
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| !line.starts_with("# Source: ") && !line.is_empty());
     let text: String = lines.flat_map(|line| [line, "\n"]).collect();
     REPLACED.iter().fold(text, |text, (value, word)| text.replace(value, word))
 }

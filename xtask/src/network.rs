@@ -25,8 +25,9 @@ exec "$@"
 /// When this machine does not support it; the message says what is missing.
 pub fn isolated(program: &OsStr) -> Result<Command> {
     let unshare = unshare()?;
-    works(Command::new("ip").arg("-Version"))
-        .context("cannot run `ip`, which sets addresses in a network namespace; install iproute2")?;
+    works(Command::new("ip").arg("-Version")).context(
+        "cannot run `ip`, which sets addresses in a network namespace; install iproute2",
+    )?;
     let mut command = Command::new("unshare");
     command.args(unshare).args(["sh", "-c", SET_UP, NETWORK]).arg(program);
     Ok(command)
@@ -34,10 +35,12 @@ pub fn isolated(program: &OsStr) -> Result<Command> {
 
 /// How this user may create a network namespace: root directly, others as root of a user namespace.
 pub(crate) fn unshare() -> Result<&'static [&'static str]> {
-    const WAYS: [&[&str]; 2] = [&["--net", "--mount"], &["--user", "--map-root-user", "--net", "--mount"]];
+    const WAYS: [&[&str]; 2] =
+        [&["--net", "--mount"], &["--user", "--map-root-user", "--net", "--mount"]];
     works(Command::new("unshare").arg("--version"))
         .context("cannot run `unshare`, which creates network namespaces; install util-linux")?;
-    match WAYS.into_iter().find(|way| works(Command::new("unshare").args(*way).arg("true")).is_ok()) {
+    match WAYS.into_iter().find(|way| works(Command::new("unshare").args(*way).arg("true")).is_ok())
+    {
         Some(way) => Ok(way),
         None => bail!(
             "this user cannot create a network namespace (`unshare --user --map-root-user --net --mount true` fails); run as root, \

@@ -11,7 +11,11 @@ use std::path::Path;
 ///
 /// # Errors
 /// When `make` fails, or `.tools` cannot be written.
-pub(crate) fn made_once(name: &str, file: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+pub(crate) fn made_once(
+    name: &str,
+    file: &Path,
+    make: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
     if file.is_file() {
         return Ok(());
     }

@@ -10,12 +10,16 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// When something cannot be built, fetched or written.
 pub fn put(folder: &Path) -> Result<PathBuf> {
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("cannot create {}", folder.display()))?;
     let folder = folder.canonicalize()?;
-    for (name, file) in
-        [("fedgate", fedgate::build()?), ("fedgate_filter.wasm", wasm::build()?), ("envoy", envoy::path()?)]
-    {
-        replace(&file, &folder.join(name)).with_context(|| format!("cannot write {}", folder.join(name).display()))?;
+    for (name, file) in [
+        ("fedgate", fedgate::build()?),
+        ("fedgate_filter.wasm", wasm::build()?),
+        ("envoy", envoy::path()?),
+    ] {
+        replace(&file, &folder.join(name))
+            .with_context(|| format!("cannot write {}", folder.join(name).display()))?;
     }
     Ok(folder)
 }

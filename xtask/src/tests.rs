@@ -8,7 +8,8 @@ use std::time::Instant;
 
 /// The features of all end-to-end tests together, so that switching between parts recompiles
 /// nothing.
-const END_TO_END: [&str; 2] = ["--features", "fedgate-e2e/real-envoy,fedgate-e2e/kubernetes,fedgate-e2e/istio"];
+const END_TO_END: [&str; 2] =
+    ["--features", "fedgate-e2e/real-envoy,fedgate-e2e/kubernetes,fedgate-e2e/istio"];
 
 /// The number of concurrent tests with API servers: each uses one to three, at 350 MB including
 /// etcd.
@@ -37,20 +38,32 @@ type Part = fn(&[String]) -> Result<()>;
 /// # Errors
 /// When a part has failed, after all have run.
 pub fn end_to_end() -> Result<()> {
-    let parts: [(&str, Part); 3] = [("envoy", on_envoy), ("kubernetes", on_kubernetes), ("istio", on_istio)];
-    summarized("parts of the end-to-end tests", parts.into_iter().map(|(name, part)| (name, move || part(&[]))))
+    let parts: [(&str, Part); 3] =
+        [("envoy", on_envoy), ("kubernetes", on_kubernetes), ("istio", on_istio)];
+    summarized(
+        "parts of the end-to-end tests",
+        parts.into_iter().map(|(name, part)| (name, move || part(&[]))),
+    )
 }
 
 /// Runs all of these, even after a failure, and prints for each whether it passed and how long it
 /// took.
-fn summarized<'a, F: FnOnce() -> Result<()>>(what: &str, all: impl Iterator<Item = (&'a str, F)>) -> Result<()> {
+fn summarized<'a, F: FnOnce() -> Result<()>>(
+    what: &str,
+    all: impl Iterator<Item = (&'a str, F)>,
+) -> Result<()> {
     let mut failed = Vec::new();
     let mut summary = String::new();
     for (name, action) in all {
         let start = Instant::now();
         let result = action();
-        let verdict = result.as_ref().map_or_else(|error| format!("FAILED: {error:#}"), |()| "passed".to_owned());
-        summary.push_str(&format!("\nxtask: {name:<10} {:>5} s  {verdict}", start.elapsed().as_secs()));
+        let verdict = result
+            .as_ref()
+            .map_or_else(|error| format!("FAILED: {error:#}"), |()| "passed".to_owned());
+        summary.push_str(&format!(
+            "\nxtask: {name:<10} {:>5} s  {verdict}",
+            start.elapsed().as_secs()
+        ));
         failed.extend(result.err().map(|_| name));
     }
     eprintln!("xtask: {what}:{summary}");
@@ -70,7 +83,9 @@ pub fn on_envoy(more: &[String]) -> Result<()> {
 
 fn envoy_tests() -> Command {
     let mut command = cargo();
-    command.args(["test", "--workspace", "--no-fail-fast", "--test", "smoke", "--test", "real_envoy"]).args(END_TO_END);
+    command
+        .args(["test", "--workspace", "--no-fail-fast", "--test", "smoke", "--test", "real_envoy"])
+        .args(END_TO_END);
     command
 }
 
@@ -86,7 +101,10 @@ pub fn on_each_envoy(more: &[String]) -> Result<()> {
         step(&format!("running the end-to-end tests on Envoy {}", release.version));
         run(envoy_tests().env("ENVOY", path).args(more))
     };
-    summarized("releases of Envoy", envoy::RELEASES.iter().map(|release| (release.version, move || tried(release))))
+    summarized(
+        "releases of Envoy",
+        envoy::RELEASES.iter().map(|release| (release.version, move || tried(release))),
+    )
 }
 
 /// The tests on real Kubernetes API servers.
@@ -162,7 +180,13 @@ pub fn load(more: &[String]) -> Result<()> {
 /// # Errors
 /// When something cannot be built or fetched.
 pub fn kubernetes_programs() -> Result<[PathBuf; 5]> {
-    Ok([kubernetes::etcd()?, kubernetes::api_server()?, kubernetes::kubectl()?, istio::crds()?, helm::helm()?])
+    Ok([
+        kubernetes::etcd()?,
+        kubernetes::api_server()?,
+        kubernetes::kubectl()?,
+        istio::crds()?,
+        helm::helm()?,
+    ])
 }
 
 /// Builds or fetches what the tests on istiod need in addition to [`kubernetes_programs`].
@@ -170,7 +194,13 @@ pub fn kubernetes_programs() -> Result<[PathBuf; 5]> {
 /// # Errors
 /// When something cannot be built or fetched.
 pub fn istio_programs() -> Result<[PathBuf; 5]> {
-    Ok([istio::istiod()?, istio::agent()?, istio::istioctl()?, istio::bootstrap()?, istio::injection()?])
+    Ok([
+        istio::istiod()?,
+        istio::agent()?,
+        istio::istioctl()?,
+        istio::bootstrap()?,
+        istio::injection()?,
+    ])
 }
 
 /// Builds an end-to-end test target and returns the path of its program. This happens beforehand
@@ -180,10 +210,15 @@ fn test_binary(target: &str) -> Result<PathBuf> {
     build.args(["test", "--quiet", "--workspace", "--test", target, "--no-run"]).args(END_TO_END);
     build.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
     let output = build.output().context("cannot start cargo")?;
-    anyhow::ensure!(output.status.success(), "this command failed with {}: {build:?}", output.status);
+    anyhow::ensure!(
+        output.status.success(),
+        "this command failed with {}: {build:?}",
+        output.status
+    );
     let messages = output.stdout.split(|&byte| byte == b'\n');
     let binary = messages.filter_map(|line| executable(line, target)).next();
-    binary.with_context(|| format!("cannot find the program of the test {target} in cargo's output"))
+    binary
+        .with_context(|| format!("cannot find the program of the test {target} in cargo's output"))
 }
 
 /// The program in a message of cargo, if it belongs to this target.

@@ -23,7 +23,17 @@ pub fn build() -> Result<PathBuf> {
     install_target(TARGET, FOR)?;
     let folder = target().join("filter");
     run(cargo()
-        .args(["build", "--quiet", "--package", "fedgate-filter", "--lib", "--profile", "wasm", "--target", TARGET])
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "fedgate-filter",
+            "--lib",
+            "--profile",
+            "wasm",
+            "--target",
+            TARGET,
+        ])
         .arg("--target-dir")
         .arg(&folder)
         // Flags for native code (sanitizers, coverage) must not affect the module.

@@ -13,18 +13,24 @@ fn the_reference_has_every_word() {
     let reasons = Reason::ALL.iter().map(|reason| reason.word());
     let findings = FindingReason::ALL.iter().map(|reason| reason.word());
     let words = reasons.chain(findings).map(str::to_owned);
-    let words = words.chain(ConditionType::ALL.iter().chain(ConditionType::OF_GATEWAY).map(|kind| format!("{kind:?}")));
-    let missing: Vec<_> = words.filter(|word| !REFERENCE.contains(&format!("| `{word}` |"))).collect();
+    let words = words.chain(
+        ConditionType::ALL.iter().chain(ConditionType::OF_GATEWAY).map(|kind| format!("{kind:?}")),
+    );
+    let missing: Vec<_> =
+        words.filter(|word| !REFERENCE.contains(&format!("| `{word}` |"))).collect();
     assert!(missing.is_empty(), "docs/reference.md does not explain {missing:?}");
 }
 
 #[test]
 fn the_reference_has_every_setting() {
     let source = include_str!("../../files/src/settings.rs");
-    let asked =
-        source.split(['(', '&']).filter_map(|part| part.strip_prefix('"')?.split_once('"')).map(|(name, _)| name);
-    let is_field =
-        |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric()) && name.starts_with(char::is_lowercase);
+    let asked = source
+        .split(['(', '&'])
+        .filter_map(|part| part.strip_prefix('"')?.split_once('"'))
+        .map(|(name, _)| name);
+    let is_field = |name: &&str| {
+        name.chars().all(|c| c.is_ascii_alphanumeric()) && name.starts_with(char::is_lowercase)
+    };
     let missing: Vec<_> = asked.filter(is_field).filter(|name| !REFERENCE.contains(name)).collect();
     assert!(missing.is_empty(), "docs/reference.md does not explain {missing:?}");
 }
@@ -33,10 +39,15 @@ fn the_reference_has_every_setting() {
 fn the_reference_has_every_flag_of_the_controller() {
     let cli = Cli::command();
     let controller = cli.find_subcommand("controller").unwrap();
-    let flags = controller.get_arguments().filter_map(|flag| flag.get_long()).map(|flag| format!("`--{flag}`"));
+    let flags = controller
+        .get_arguments()
+        .filter_map(|flag| flag.get_long())
+        .map(|flag| format!("`--{flag}`"));
     let variables = controller.get_arguments().filter_map(|flag| flag.get_env());
     let variables = variables.map(|variable| format!("`{}`", variable.to_string_lossy()));
-    let known = |name: &String| REFERENCE.contains(name) || ["`--pod-name`", "`--help`"].contains(&name.as_str());
+    let known = |name: &String| {
+        REFERENCE.contains(name) || ["`--pod-name`", "`--help`"].contains(&name.as_str())
+    };
     let missing: Vec<_> = flags.chain(variables).filter(|name| !known(name)).collect();
     assert!(missing.is_empty(), "docs/reference.md does not explain {missing:?}");
 }
@@ -50,7 +61,9 @@ fn the_reference_has_every_metric_of_the_controller() {
         ("fedgate_", include_str!("../../kubernetes/src/metrics.rs")),
     ];
     let named = |(prefix, source): (&str, &str)| {
-        let names = source.split(".register(").filter_map(|rest| rest.trim_start().strip_prefix('"')?.split_once('"'));
+        let names = source
+            .split(".register(")
+            .filter_map(|rest| rest.trim_start().strip_prefix('"')?.split_once('"'));
         names.map(|(name, _)| format!("`{prefix}{name}`")).collect::<Vec<_>>()
     };
     let names: Vec<_> = sources.into_iter().flat_map(named).collect();

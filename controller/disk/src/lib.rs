@@ -50,7 +50,11 @@ fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(Error) -> Rep
 /// # Errors
 /// [`ReplaceError`]. The file is then unchanged, unless only the last step failed, the sync of the
 /// folder.
-pub fn replace(path: &Path, contents: &[u8], readers: Readers) -> std::result::Result<(), ReplaceError> {
+pub fn replace(
+    path: &Path,
+    contents: &[u8],
+    readers: Readers,
+) -> std::result::Result<(), ReplaceError> {
     let folder = path.parent().unwrap_or(path);
     fs::create_dir_all(folder).map_err(failed("create the folder", folder))?;
     let partial = folder.join(format!(".{}.tmp", path.file_name().unwrap_or_default().display()));
@@ -80,7 +84,9 @@ fn create(path: &Path, readers: Readers) -> Result<File> {
 /// Some file systems cannot sync a folder (`EINVAL`) and do not need to.
 fn sync_folder(folder: &Path) -> Result<()> {
     match File::open(folder)?.sync_all() {
-        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
+        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
+            Ok(())
+        }
         synced => synced,
     }
 }
@@ -91,8 +97,10 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     fn names(folder: &Path) -> Vec<String> {
-        let mut names: Vec<_> =
-            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -105,7 +113,11 @@ mod tests {
         let open = File::open(&path).unwrap();
         replace(&path, b"two", Readers::All).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
-        assert_eq!(std::io::read_to_string(open).unwrap(), "one", "a reader keeps what it has opened");
+        assert_eq!(
+            std::io::read_to_string(open).unwrap(),
+            "one",
+            "a reader keeps what it has opened"
+        );
         assert_eq!(names(path.parent().unwrap()), ["a.json"]);
     }
 
@@ -133,6 +145,9 @@ mod tests {
         assert_eq!((failed.action, failed.path), ("create", in_the_way));
         assert_eq!(fs::read(&path).unwrap(), b"good");
         let failed = replace(&path.join("below/a/file"), b"new", Readers::All).unwrap_err();
-        assert_eq!((failed.action, failed.error.kind()), ("create the folder", ErrorKind::NotADirectory));
+        assert_eq!(
+            (failed.action, failed.error.kind()),
+            ("create the folder", ErrorKind::NotADirectory)
+        );
     }
 }

@@ -38,7 +38,15 @@ impl Brain {
         previous: Published,
         table: Table,
     ) -> Self {
-        Self { cluster, objects: Objects::default(), knowledge, previous, table, times, peers: Vec::new() }
+        Self {
+            cluster,
+            objects: Objects::default(),
+            knowledge,
+            previous,
+            table,
+            times,
+            peers: Vec::new(),
+        }
     }
 
     /// When knowledge becomes stale.
@@ -78,14 +86,16 @@ impl Brain {
     /// The spec of a peer's object as it is, or as it last was when it was valid.
     fn last_valid(&self, peer: &PeerName) -> Option<IstioFederationSpec> {
         let object = self.objects.federations.iter().find(|named| named.name == peer.as_str());
-        let valid = object.filter(|named| Peer::parse(named).is_ok()).map(|named| named.spec.clone());
+        let valid =
+            object.filter(|named| Peer::parse(named).is_ok()).map(|named| named.spec.clone());
         valid.or_else(|| self.knowledge.get(peer).and_then(|known| known.object.clone()))
     }
 
     /// Forgets peers whose objects are gone, and returns their names.
     pub fn forget_the_others(&mut self) -> Vec<PeerName> {
         let names: BTreeSet<&PeerName> = self.peers.iter().map(|peer| &peer.name).collect();
-        let gone: Vec<_> = self.knowledge.keys().filter(|name| !names.contains(name)).cloned().collect();
+        let gone: Vec<_> =
+            self.knowledge.keys().filter(|name| !names.contains(name)).cloned().collect();
         for name in &gone {
             self.knowledge.remove(name);
         }

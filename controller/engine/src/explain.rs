@@ -5,11 +5,13 @@
 
 use crate::running::Running;
 use fedgate_core::{
-    Admission, Callers, Decision, Mode, PeerName, PeerRow, ServiceName, SpiffeId, Table, TrustDomain, admit,
-    decide_passthrough, judge,
+    Admission, Callers, Decision, Mode, PeerName, PeerRow, ServiceName, SpiffeId, Table,
+    TrustDomain, admit, decide_passthrough, judge,
 };
 use fedgate_federation::Federation;
-use fedgate_federation::federate::{ConditionStatus, ConditionType, Import, PeerReport, ServerIdentity, Standing};
+use fedgate_federation::federate::{
+    ConditionStatus, ConditionType, Import, PeerReport, ServerIdentity, Standing,
+};
 use fedgate_federation::grant::Verdict;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -127,9 +129,14 @@ impl Way {
     /// A call from any peer: the answer for each.
     fn any_peer(mut self, sources: &Sources<'_>, question: &Question) -> Explanation {
         let peers = sources.federation.peers.iter().map(|report| &report.peer.name);
-        let peers: Vec<_> = peers.map(|peer| Self::default().peer(sources, question, peer).answer(peer)).collect();
+        let peers: Vec<_> =
+            peers.map(|peer| Self::default().peer(sources, question, peer).answer(peer)).collect();
         if peers.is_empty() {
-            self.step("peer", false, "there is no IstioFederation of another cluster, so there is nobody to call");
+            self.step(
+                "peer",
+                false,
+                "there is no IstioFederation of another cluster, so there is nobody to call",
+            );
         }
         let reason = match peers.iter().find(|answer| answer.passes).or(peers.first()) {
             Some(answer) => answer.reason.clone(),
@@ -157,7 +164,11 @@ impl Way {
                 return self.end(question, Some(reason.word()));
             }
         };
-        self.step("exported", true, format!("{} is in table generation {}", question.to, sources.table.generation()));
+        self.step(
+            "exported",
+            true,
+            format!("{} is in table generation {}", question.to, sources.table.generation()),
+        );
         match &question.from {
             Caller::Unknown => self.any_peer(sources, question),
             Caller::Identity(uri) => self.identity(sources, question, &admission, uri),
@@ -185,7 +196,11 @@ impl Way {
         let id = match SpiffeId::parse(uri) {
             Ok(id) => id,
             Err(error) => {
-                self.step("identity", false, format!("the URI SAN is no workload's SPIFFE ID: {error}"));
+                self.step(
+                    "identity",
+                    false,
+                    format!("the URI SAN is no workload's SPIFFE ID: {error}"),
+                );
                 return self.end(question, reason);
             }
         };
@@ -210,7 +225,11 @@ impl Way {
             fedgate_core::Outcome::Audited => " (audit mode: reported, and let through)",
             _ => "",
         };
-        self.step("granted", decision.outcome.passes(), format!("{}: {decided}{audited}", decision.reason));
+        self.step(
+            "granted",
+            decision.outcome.passes(),
+            format!("{}: {decided}{audited}", decision.reason),
+        );
     }
 
     fn peer(mut self, sources: &Sources<'_>, question: &Question, name: &PeerName) -> Explanation {
@@ -231,9 +250,14 @@ impl Way {
     /// A call to a peer's service: what this cluster does, up to the peer's gateway.
     fn import(mut self, sources: &Sources<'_>, question: &Question) -> Explanation {
         let host = &question.to.host;
-        let owner = sources.federation.peers.iter().find(|report| report.peer.trust_domain.owns(host));
+        let owner =
+            sources.federation.peers.iter().find(|report| report.peer.trust_domain.owns(host));
         let Some(report) = owner else {
-            self.step("owner", false, format!("{host} is under the trust domain of no peer, nor under ours"));
+            self.step(
+                "owner",
+                false,
+                format!("{host} is under the trust domain of no peer, nor under ours"),
+            );
             return self.end(question, None);
         };
         self.step("owner", true, format!("{host} belongs to peer {}", report.peer.name));
@@ -250,18 +274,28 @@ impl Way {
     }
 
     fn route(&mut self, sources: &Sources<'_>, report: &PeerReport, import: &Import) {
-        self.step("announced", true, format!("peer {} offers it, as {}", import.peer, import.protocol.word()));
+        self.step(
+            "announced",
+            true,
+            format!("peer {} offers it, as {}", import.peer, import.protocol.word()),
+        );
         self.gateway(report, import);
         let server = match import.server.as_ref() {
             ServerIdentity::AnyOf(trust_domain) if import.passthrough => {
-                format!("the workload, any identity of {trust_domain} (TLS goes through the gateway)")
+                format!(
+                    "the workload, any identity of {trust_domain} (TLS goes through the gateway)"
+                )
             }
             ServerIdentity::AnyOf(trust_domain) => format!("any identity of {trust_domain}"),
             ServerIdentity::Exactly(identities) => {
                 identities.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
             }
         };
-        self.step("server identity", true, format!("{server}, signed by a root of {}", import.trust_domain));
+        self.step(
+            "server identity",
+            true,
+            format!("{server}, signed by a root of {}", import.trust_domain),
+        );
         self.local_port(sources, import);
     }
 
@@ -269,14 +303,18 @@ impl Way {
     fn gateway(&mut self, report: &PeerReport, import: &Import) {
         let gateways: Vec<_> = import.gateways.iter().map(ToString::to_string).collect();
         let way = format!("{} with server name {}", gateways.join(", "), import.service.sni());
-        let probe =
-            report.conditions.iter().find(|condition| condition.kind == ConditionType::DataplaneConnectionReady);
+        let probe = report
+            .conditions
+            .iter()
+            .find(|condition| condition.kind == ConditionType::DataplaneConnectionReady);
         let found = probe.map(|condition| (condition.status, condition.message.as_str()));
         match found {
             Some((ConditionStatus::False, why)) => {
                 self.step("gateway", false, format!("{way}; no call gets through: {why}"))
             }
-            Some((_, remark)) if !remark.is_empty() => self.step("gateway", true, format!("{way} ({remark})")),
+            Some((_, remark)) if !remark.is_empty() => {
+                self.step("gateway", true, format!("{way} ({remark})"))
+            }
             _ => self.step("gateway", true, way),
         }
     }
@@ -285,11 +323,25 @@ impl Way {
         let stopped = sources.running.is_some_and(|running| !running.egress);
         match sources.egress.map(|egress| egress.get(&import.service)) {
             Some(Some(address)) if stopped => {
-                self.step("local port", false, format!("{address}, of the egress Envoy, which does not run; start it"));
+                self.step(
+                    "local port",
+                    false,
+                    format!("{address}, of the egress Envoy, which does not run; start it"),
+                );
             }
-            None => self.step("in the mesh", true, format!("workloads of this mesh call {}", import.service)),
-            Some(Some(address)) => self.step("local port", true, format!("{address}, of the egress Envoy")),
-            Some(None) => self.step("local port", false, "the range of egress ports is exhausted; widen egress.ports"),
+            None => self.step(
+                "in the mesh",
+                true,
+                format!("workloads of this mesh call {}", import.service),
+            ),
+            Some(Some(address)) => {
+                self.step("local port", true, format!("{address}, of the egress Envoy"))
+            }
+            Some(None) => self.step(
+                "local port",
+                false,
+                "the range of egress ports is exhausted; widen egress.ports",
+            ),
         }
     }
 
@@ -298,9 +350,17 @@ impl Way {
         let trust_domain = &report.peer.trust_domain;
         match sources.federation.bundles.get(trust_domain) {
             Some(bundle) => {
-                let roots: Vec<_> = bundle.roots.iter().map(|root| root.fingerprint().to_string()).collect();
-                let confirmed = report.public_confirmed.map(|at| format!(", confirmed at {at:.0}")).unwrap_or_default();
-                self.step("trust bundle", true, format!("roots of {trust_domain}: {}{confirmed}", roots.join(", ")));
+                let roots: Vec<_> =
+                    bundle.roots.iter().map(|root| root.fingerprint().to_string()).collect();
+                let confirmed = report
+                    .public_confirmed
+                    .map(|at| format!(", confirmed at {at:.0}"))
+                    .unwrap_or_default();
+                self.step(
+                    "trust bundle",
+                    true,
+                    format!("roots of {trust_domain}: {}{confirmed}", roots.join(", ")),
+                );
             }
             None => {
                 let detail = format!(
@@ -377,7 +437,8 @@ fn decided_by(sources: &Sources<'_>, question: &Question, peer: Option<&str>) ->
     };
     match &grant.verdict {
         Verdict::Allowed { callers: Callers::Only(patterns), .. } => {
-            let patterns: Vec<_> = patterns.iter().map(|p| format!("{}/{}", p.namespace, p.service_account)).collect();
+            let patterns: Vec<_> =
+                patterns.iter().map(|p| format!("{}/{}", p.namespace, p.service_account)).collect();
             format!("{grant}, for the callers (namespace/service account) {}", patterns.join(", "))
         }
         _ => grant.to_string(),
@@ -394,10 +455,17 @@ fn not_announced(report: &PeerReport) -> String {
 
 /// How the last exchange of a document went.
 fn exchange(report: &PeerReport, document: &str) -> String {
-    let found = report.conditions.iter().find(|condition| format!("{:?}", condition.kind).starts_with(document));
+    let found = report
+        .conditions
+        .iter()
+        .find(|condition| format!("{:?}", condition.kind).starts_with(document));
     match found {
-        Some(condition) if condition.message.is_empty() => format!("{document} metadata: {}", condition.reason),
-        Some(condition) => format!("{document} metadata: {}: {}", condition.reason, condition.message),
+        Some(condition) if condition.message.is_empty() => {
+            format!("{document} metadata: {}", condition.reason)
+        }
+        Some(condition) => {
+            format!("{document} metadata: {}: {}", condition.reason, condition.message)
+        }
         None => String::new(),
     }
 }

@@ -31,7 +31,8 @@ pub struct InForce {
 impl InForce {
     /// The state of the federation.
     pub fn status(&self) -> Status {
-        let mut status = Status::new(&self.local, &self.federation, &self.table, self.egress.as_ref());
+        let mut status =
+            Status::new(&self.local, &self.federation, &self.table, self.egress.as_ref());
         for (peer, report) in status.peers.iter_mut().zip(&self.federation.peers) {
             peer.obstacle = self.obstacle(report);
             peer.ready = self.is_ready(report);
@@ -52,7 +53,12 @@ impl InForce {
             return Some("the egress Envoy does not run".to_owned());
         }
         let egress = self.egress.as_ref()?;
-        let mut imports = self.federation.imports.iter().filter(|import| import.peer == report.peer.name).peekable();
+        let mut imports = self
+            .federation
+            .imports
+            .iter()
+            .filter(|import| import.peer == report.peer.name)
+            .peekable();
         imports.peek()?;
         imports
             .all(|import| !egress.contains_key(&import.service))
@@ -62,7 +68,10 @@ impl InForce {
     /// Explains why a call passes or not.
     pub fn explain(&self, question: &Question) -> Explanation {
         let (egress, running) = (self.egress.as_ref(), self.running);
-        explain(&Sources { federation: &self.federation, table: &self.table, egress, running }, question)
+        explain(
+            &Sources { federation: &self.federation, table: &self.table, egress, running },
+            question,
+        )
     }
 
     /// The table as the filter's configuration.

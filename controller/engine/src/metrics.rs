@@ -68,18 +68,51 @@ impl Metrics {
     /// Registers all metrics.
     pub fn registry(&self) -> Registry {
         let mut registry = Registry::with_prefix("fedgate");
-        registry.register("compilations", "How often everything was worked out", self.compilations.clone());
-        registry.register("table_generation", "The generation of the table in force", self.table_generation.clone());
-        registry.register("table_bytes", "The size of the table in force", self.table_bytes.clone());
+        registry.register(
+            "compilations",
+            "How often everything was worked out",
+            self.compilations.clone(),
+        );
+        registry.register(
+            "table_generation",
+            "The generation of the table in force",
+            self.table_generation.clone(),
+        );
+        registry.register(
+            "table_bytes",
+            "The size of the table in force",
+            self.table_bytes.clone(),
+        );
         let outdated = "1 when the newest table could not be built or written, so that an older one is in force";
         registry.register("table_outdated", outdated, self.table_outdated.clone());
-        registry.register("exports", "Service ports that peers may be granted", self.exports.clone());
-        registry.register("imports", "Service ports of peers that can be reached", self.imports.clone());
+        registry.register(
+            "exports",
+            "Service ports that peers may be granted",
+            self.exports.clone(),
+        );
+        registry.register(
+            "imports",
+            "Service ports of peers that can be reached",
+            self.imports.clone(),
+        );
         registry.register("peers", "Peers, by whether they are ready", self.peers.clone());
-        registry.register("peer_ready", "1 when a peer is ready; the first 100 peers by name", self.peer_ready.clone());
-        registry.register("findings", "What an operator should know, by severity", self.findings.clone());
-        let expirations = "When each of this cluster's own certificates and roots expires, in seconds since 1970";
-        registry.register("certificate_expiration_timestamp_seconds", expirations, self.expirations.clone());
+        registry.register(
+            "peer_ready",
+            "1 when a peer is ready; the first 100 peers by name",
+            self.peer_ready.clone(),
+        );
+        registry.register(
+            "findings",
+            "What an operator should know, by severity",
+            self.findings.clone(),
+        );
+        let expirations =
+            "When each of this cluster's own certificates and roots expires, in seconds since 1970";
+        registry.register(
+            "certificate_expiration_timestamp_seconds",
+            expirations,
+            self.expirations.clone(),
+        );
         let starts = "When each of them became valid, in seconds since 1970";
         registry.register("certificate_start_timestamp_seconds", starts, self.starts.clone());
         self.exporter.register(&mut registry);
@@ -95,10 +128,14 @@ impl Metrics {
         self.imports.set(number(federation.imports.len() as u64));
         self.show_peers(in_force);
         self.show_certificates(&in_force.local.credentials);
-        for (severity, word) in [(Severity::Error, "error"), (Severity::Warning, "warning"), (Severity::Info, "info")] {
+        for (severity, word) in
+            [(Severity::Error, "error"), (Severity::Warning, "warning"), (Severity::Info, "info")]
+        {
             let all = federation.findings.iter().chain(findings);
             let count = all.filter(|finding| finding.severity == severity).count();
-            self.findings.get_or_create(&FindingsLabels { severity: word }).set(number(count as u64));
+            self.findings
+                .get_or_create(&FindingsLabels { severity: word })
+                .set(number(count as u64));
         }
     }
 
@@ -127,10 +164,14 @@ impl Metrics {
         self.expirations.clear();
         self.starts.clear();
         let mut all: Vec<_> = credentials.validities.iter().collect();
-        // The Pods of a gateway have certificates of one name. The one that ends first is shown: it is set last.
+        // The Pods of a gateway have certificates of one name. The one that ends first is shown: it
+        // is set last.
         all.sort_by_key(|validity| Reverse(validity.not_after));
         for validity in all {
-            let labels = CertificateLabels { certificate: validity.role.word(), name: validity.name.clone() };
+            let labels = CertificateLabels {
+                certificate: validity.role.word(),
+                name: validity.name.clone(),
+            };
             self.expirations.get_or_create(&labels).set(validity.not_after.as_second());
             self.starts.get_or_create(&labels).set(validity.not_before.as_second());
         }

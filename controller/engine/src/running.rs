@@ -18,9 +18,15 @@ impl Running {
             let message = format!(
                 "the {role} Envoy does not answer on this machine, so {then}; start it with envoy/{role}/bootstrap.json, or see its log"
             );
-            Finding::error(FindingReason::EnvoyNotRunning, cluster.clone(), format!("envoy/{role}"), message)
+            Finding::error(
+                FindingReason::EnvoyNotRunning,
+                cluster.clone(),
+                format!("envoy/{role}"),
+                message,
+            )
         };
-        let gateway = (!self.gateway).then_some(("gateway", "no peer reaches what is exported here"));
+        let gateway =
+            (!self.gateway).then_some(("gateway", "no peer reaches what is exported here"));
         let egress = (!self.egress).then_some(("egress", "no import can be called"));
         gateway.into_iter().chain(egress).map(finding).collect()
     }

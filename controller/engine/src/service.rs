@@ -38,12 +38,18 @@ fn read_port(place: usize, port: ServicePort) -> Result<ServicePortSpec, FormErr
     // A missing port is read as 0.
     let found = if port.port == 0 { "0 or none".to_owned() } else { port.port.to_string() };
     let number = u16::try_from(port.port).ok().filter(|number| *number > 0);
-    let number = number.ok_or_else(|| wrong("port", format!("expected a port from 1 to 65535, found {found}")))?;
+    let number = number
+        .ok_or_else(|| wrong("port", format!("expected a port from 1 to 65535, found {found}")))?;
     let protocol = match port.protocol.as_deref() {
         None | Some("TCP") => TransportProtocol::Tcp,
         Some("UDP") => TransportProtocol::Udp,
         Some("SCTP") => TransportProtocol::Sctp,
-        Some(other) => return Err(wrong("protocol", format!("expected TCP, UDP or SCTP, found {:?}", shown(other)))),
+        Some(other) => {
+            return Err(wrong(
+                "protocol",
+                format!("expected TCP, UDP or SCTP, found {:?}", shown(other)),
+            ));
+        }
     };
     Ok(ServicePortSpec { name: port.name, port: number, protocol })
 }

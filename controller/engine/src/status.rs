@@ -1,7 +1,9 @@
 //! The state of the federation as values: what `/status` serves and `fedgate status` prints.
 
 use fedgate_core::{Mode, ServiceName, Table};
-use fedgate_federation::federate::{Condition, ConditionStatus, ConditionType, Export, Import, PeerReport};
+use fedgate_federation::federate::{
+    Condition, ConditionStatus, ConditionType, Export, Import, PeerReport,
+};
 use fedgate_federation::{Federation, Finding, LocalCluster};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -144,12 +146,19 @@ impl Status {
                 content_hash: table.hash().to_string(),
                 exports: table.rows(),
                 bytes: table.as_bytes().len(),
-                outdated: federation.table.as_ref().map_or(true, |made| made.hash() != table.hash()),
+                outdated: federation
+                    .table
+                    .as_ref()
+                    .map_or(true, |made| made.hash() != table.hash()),
                 loaded: None,
             },
             peers: federation.peers.iter().map(PeerStatus::new).collect(),
             exports: federation.exports.iter().map(ExportStatus::new).collect(),
-            imports: federation.imports.iter().map(|import| ImportStatus::new(import, egress)).collect(),
+            imports: federation
+                .imports
+                .iter()
+                .map(|import| ImportStatus::new(import, egress))
+                .collect(),
             findings: federation.findings.clone(),
         }
     }
@@ -186,7 +195,9 @@ pub const MUST_HOLD: [ConditionType; 4] = [
 /// Returns true if a call to a peer would get through, judged by its conditions. Unknown means not
 /// ready.
 pub(crate) fn is_ready(conditions: &[Condition]) -> bool {
-    let has = |kind, status| conditions.iter().any(|condition| condition.kind == kind && condition.status == status);
+    let has = |kind, status| {
+        conditions.iter().any(|condition| condition.kind == kind && condition.status == status)
+    };
     MUST_HOLD.into_iter().all(|kind| has(kind, ConditionStatus::True))
         && !has(ConditionType::Stale, ConditionStatus::True)
 }

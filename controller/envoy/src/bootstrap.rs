@@ -10,7 +10,12 @@ use std::net::SocketAddr;
 ///
 /// The number of workers (`--concurrency`) and the drain time (`--drain-time-s`) are set on Envoy's
 /// command line.
-pub(super) fn bootstrap(role: &str, folder: &FilePath, trust_domain: &TrustDomain, admin: SocketAddr) -> Value {
+pub(super) fn bootstrap(
+    role: &str,
+    folder: &FilePath,
+    trust_domain: &TrustDomain,
+    admin: SocketAddr,
+) -> Value {
     json!({
         "node": { "id": format!("fedgate-{role}.{trust_domain}"), "cluster": trust_domain.as_str() },
         // Someone who investigates an overload must still get in.

@@ -31,7 +31,8 @@ pub(super) fn black_hole() -> Value {
 
 /// The cluster of an export. Its endpoints are local and get the decrypted bytes.
 pub(super) fn export(service: &ServiceName, endpoints: &BTreeSet<SocketAddr>) -> Value {
-    let mut cluster = cluster(&service.cluster(), "STATIC", endpoints.iter().copied().map(address).collect());
+    let mut cluster =
+        cluster(&service.cluster(), "STATIC", endpoints.iter().copied().map(address).collect());
     // Endpoints are near, and two seconds are enough to make up for one lost packet.
     cluster["connect_timeout"] = "2s".into();
     rotate(&mut cluster);
@@ -59,7 +60,12 @@ pub(super) fn health(service: &ServiceName, socket: &str) -> Value {
 }
 
 /// A cluster with a peer's gateways. All imports that need the same TLS settings share it.
-pub(super) fn peer(name: &str, import: &Import, bundle: &TrustBundle, identity: &FilePath) -> Value {
+pub(super) fn peer(
+    name: &str,
+    import: &Import,
+    bundle: &TrustBundle,
+    identity: &FilePath,
+) -> Value {
     let mut cluster = cluster(name, "STATIC", import.addresses().map(address).collect());
     cluster["circuit_breakers"]["thresholds"][0]["max_pending_requests"] = MOST_UNFINISHED.into();
     cluster["transport_socket"] = trust::upstream_tls(identity, bundle, &import.server);
@@ -89,7 +95,8 @@ fn cluster(name: &str, discovery: &str, addresses: Vec<Value>) -> Value {
         }] },
     });
     if !endpoints.is_empty() {
-        cluster["load_assignment"] = json!({ "cluster_name": name, "endpoints": [{ "lb_endpoints": endpoints }] });
+        cluster["load_assignment"] =
+            json!({ "cluster_name": name, "endpoints": [{ "lb_endpoints": endpoints }] });
     }
     typed("config.cluster.v3.Cluster", cluster)
 }

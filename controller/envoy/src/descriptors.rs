@@ -79,7 +79,8 @@ mod tests {
 
     #[test]
     fn an_egress_keeps_half_for_its_ports() {
-        let of = |limit| (descriptors(limit, 2).egress_ports(900), descriptors(limit, 2).egress(900).0);
+        let of =
+            |limit| (descriptors(limit, 2).egress_ports(900), descriptors(limit, 2).egress(900).0);
         assert_eq!([256, 1024, 524_288].map(of), [(40, 40), (232, 232), (900, 50_000)]);
         assert_eq!(descriptors(20_000, 2).egress(900).0, 9_052);
         assert_eq!(descriptors(524_288, 0).egress_ports(10), 10);
@@ -95,11 +96,20 @@ mod tests {
     /// What may be open together never exceeds the limit.
     #[test]
     fn the_limit_is_never_reached() {
-        for (limit, workers, range) in [(256, 2, 900), (300, 8, 50), (1024, 4, 10), (65_536, 64, 65_535)] {
+        for (limit, workers, range) in
+            [(256, 2, 900), (300, 8, 50), (1024, 4, 10), (65_536, 64, 65_535)]
+        {
             let it = descriptors(limit, workers);
             let ports = it.egress_ports(range) as u64 * workers;
-            assert!(BASE + PER_WORKER * workers + ports + PER_CONNECTION * u64::from(it.egress(range).0) <= limit);
-            assert!(BASE + PER_WORKER * workers + PER_CONNECTION * u64::from(it.gateway().0) <= limit);
+            assert!(
+                BASE + PER_WORKER * workers
+                    + ports
+                    + PER_CONNECTION * u64::from(it.egress(range).0)
+                    <= limit
+            );
+            assert!(
+                BASE + PER_WORKER * workers + PER_CONNECTION * u64::from(it.gateway().0) <= limit
+            );
         }
     }
 }

@@ -37,7 +37,8 @@ type Outlets<'a> = BTreeMap<&'a ServiceName, Outlet<'a>>;
 /// Envoy refuses a trust domain without roots, so an import without a bundle gets no cluster.
 fn outlets<'a>(inputs: &EgressInputs<'a>) -> Outlets<'a> {
     let outlet = |import: &'a Import| {
-        let bundle = inputs.bundles.get(&import.trust_domain).filter(|bundle| !bundle.roots.is_empty())?;
+        let bundle =
+            inputs.bundles.get(&import.trust_domain).filter(|bundle| !bundle.roots.is_empty())?;
         let port = *inputs.ports.get(&import.service)?;
         Some((&import.service, Outlet { import, bundle, port }))
     };
@@ -48,8 +49,11 @@ fn outlets<'a>(inputs: &EgressInputs<'a>) -> Outlets<'a> {
 /// of a peer's imports whose TLS ends at its gateway, and the same for all others.
 fn clusters(folder: &FilePath, outlets: &Outlets<'_>) -> Value {
     let identity = folder.join(IDENTITY);
-    let ways: BTreeMap<_, _> = outlets.values().map(|outlet| (way(outlet.import), outlet)).collect();
-    let cluster = |(name, outlet): (String, &Outlet<'_>)| cluster::peer(&name, outlet.import, outlet.bundle, &identity);
+    let ways: BTreeMap<_, _> =
+        outlets.values().map(|outlet| (way(outlet.import), outlet)).collect();
+    let cluster = |(name, outlet): (String, &Outlet<'_>)| {
+        cluster::peer(&name, outlet.import, outlet.bundle, &identity)
+    };
     discovery(ways.into_iter().map(cluster).collect())
 }
 

@@ -26,7 +26,8 @@ impl FilePath {
     /// # Errors
     /// [`PathError`] if it is empty, or not UTF-8.
     pub fn new(path: &Path) -> Result<Self, PathError> {
-        let absolute = std::path::absolute(path).map_err(|error| PathError::Absolute(path.to_owned(), error))?;
+        let absolute = std::path::absolute(path)
+            .map_err(|error| PathError::Absolute(path.to_owned(), error))?;
         match absolute.to_str() {
             Some(text) => Ok(Self(text.to_owned())),
             None => Err(PathError::NotUtf8(absolute)),
@@ -68,7 +69,10 @@ pub struct File {
 /// Does not print the contents.
 impl fmt::Debug for File {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("File").field("path", &self.path).field("bytes", &self.contents.len()).finish()
+        f.debug_struct("File")
+            .field("path", &self.path)
+            .field("bytes", &self.contents.len())
+            .finish()
     }
 }
 

@@ -79,7 +79,10 @@ pub(super) fn in_listener(file: &FilePath) -> Value {
 /// The filter itself, as in `gateway/filter/filter.json`.
 pub(super) fn extension_config(inputs: &GatewayInputs<'_>, module: &FilePath) -> Value {
     let configuration = json!(write_configuration(inputs.table, inputs.options)).to_string();
-    discovery(vec![typed("config.core.v3.TypedExtensionConfig", extension_of(configuration, module.as_str()))])
+    discovery(vec![typed(
+        "config.core.v3.TypedExtensionConfig",
+        extension_of(configuration, module.as_str()),
+    )])
 }
 
 /// The name and configuration of the extension. `module` is a file on Envoy's machine.
@@ -87,7 +90,8 @@ pub(super) fn extension_config(inputs: &GatewayInputs<'_>, module: &FilePath) ->
 /// A failed VM is replaced (`FAIL_RELOAD`); until then connections are closed. The VM has its own
 /// ID, because VMs with the same ID share data, and the newest table travels through it.
 pub fn extension_of(configuration: String, module: &str) -> Value {
-    let allowed: Map<_, _> = CAPABILITIES.iter().map(|name| ((*name).to_owned(), json!({}))).collect();
+    let allowed: Map<_, _> =
+        CAPABILITIES.iter().map(|name| ((*name).to_owned(), json!({}))).collect();
     let plugin = json!({
         "name": NAME,
         "root_id": NAME,

@@ -12,16 +12,23 @@ const TABLE: &str = "gateway/filter/filter.json";
 pub(super) fn files(folder: &FilePath, inputs: &GatewayInputs<'_>) -> Vec<File> {
     let module = format!("gateway/filter/{}", inputs.module.file_name());
     let extension = filter::extension_config(inputs, &folder.join(&module));
-    let federation = listener::federation(inputs, &folder.join(IDENTITY), &folder.join(BUNDLES), &folder.join(TABLE));
+    let federation = listener::federation(
+        inputs,
+        &folder.join(IDENTITY),
+        &folder.join(BUNDLES),
+        &folder.join(TABLE),
+    );
     let socket = health::socket(folder.as_str());
-    let exports = inputs.exports.iter().map(|(service, endpoints)| match inputs.health == Some(service) {
-        true => cluster::health(service, &socket),
-        false => cluster::export(service, endpoints),
-    });
+    let exports =
+        inputs.exports.iter().map(|(service, endpoints)| match inputs.health == Some(service) {
+            true => cluster::health(service, &socket),
+            false => cluster::export(service, endpoints),
+        });
     let clusters = std::iter::once(cluster::black_hole()).chain(exports).collect();
     // This listener also answers the controller, which checks whether the gateway runs.
     let listeners = vec![federation, health::typed_listener(&socket)];
-    let bootstrap = bootstrap("gateway", &folder.join("gateway"), inputs.trust_domain, inputs.admin);
+    let bootstrap =
+        bootstrap("gateway", &folder.join("gateway"), inputs.trust_domain, inputs.admin);
     vec![
         File::new(Step::Base, module, inputs.module.bytes()),
         File::secret(IDENTITY, &trust::identity_secret(inputs.identity)),

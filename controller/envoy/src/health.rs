@@ -25,7 +25,8 @@ pub(super) fn address(socket: &str) -> Value {
 
 /// The listener: 200 for `/healthz`, 404 for everything else.
 pub fn listener(socket: &str) -> Value {
-    let answer = |status: u16, text: &str| json!({ "status": status, "body": { "inline_string": text } });
+    let answer =
+        |status: u16, text: &str| json!({ "status": status, "body": { "inline_string": text } });
     let routes = json!([
         { "match": { "path": "/healthz" }, "direct_response": answer(200, "ok\n") },
         { "match": { "prefix": "/" }, "direct_response": answer(404, "only /healthz is answered here\n") },

@@ -22,10 +22,14 @@ pub struct Identity {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum IdentityError {
     /// The chain is not PEM, is truncated, or holds no certificate.
-    #[error("identity.certificateChain: expected PEM blocks CERTIFICATE, the leaf first, found {0}")]
+    #[error(
+        "identity.certificateChain: expected PEM blocks CERTIFICATE, the leaf first, found {0}"
+    )]
     Chain(&'static str),
     /// The key is not PEM, is truncated, or of an unknown type.
-    #[error("identity.privateKey: expected a PEM block PRIVATE KEY, EC PRIVATE KEY or RSA PRIVATE KEY, found {0}")]
+    #[error(
+        "identity.privateKey: expected a PEM block PRIVATE KEY, EC PRIVATE KEY or RSA PRIVATE KEY, found {0}"
+    )]
     Key(&'static str),
     /// The key does not belong to the certificate.
     #[error(
@@ -47,9 +51,11 @@ impl Identity {
         if chain.is_empty() {
             return Err(IdentityError::Chain("none"));
         }
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| IdentityError::Key(found(&error)))?;
+        let key = PrivateKeyDer::from_pem_slice(key)
+            .map_err(|error| IdentityError::Key(found(&error)))?;
         let text = key_pem(&key)?;
-        let certificates = chain.iter().map(|certificate| block("CERTIFICATE", certificate)).collect();
+        let certificates =
+            chain.iter().map(|certificate| block("CERTIFICATE", certificate)).collect();
         match belongs(chain, key)? {
             true => Ok(Self { chain: certificates, key: text }),
             false => Err(IdentityError::Mismatch),
@@ -60,7 +66,9 @@ impl Identity {
     pub(super) fn from_secret(json: &[u8]) -> Option<Self> {
         let value: Value = serde_json::from_slice(json).ok()?;
         let certificate = value.pointer("/resources/0/tls_certificate")?;
-        let inline = |field| BASE64_STANDARD.decode(certificate.get(field)?.get("inline_bytes")?.as_str()?).ok();
+        let inline = |field| {
+            BASE64_STANDARD.decode(certificate.get(field)?.get("inline_bytes")?.as_str()?).ok()
+        };
         Self::from_pem(&inline("certificate_chain")?, &inline("private_key")?).ok()
     }
 
@@ -82,8 +90,12 @@ impl fmt::Debug for Identity {
     }
 }
 
-fn belongs(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<bool, IdentityError> {
-    let unknown = |_| IdentityError::Key("one of a kind that TLS does not use, or with a passphrase");
+fn belongs(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<bool, IdentityError> {
+    let unknown =
+        |_| IdentityError::Key("one of a kind that TLS does not use, or with a passphrase");
     let key = aws_lc_rs::default_provider().key_provider.load_private_key(key).map_err(unknown)?;
     match CertifiedKey::new(chain, key).keys_match() {
         Ok(()) => Ok(true),
@@ -139,10 +151,14 @@ mod tests {
     fn a_pair_is_taken_as_it_is_and_nothing_besides() {
         let ((chain, key), (other, _)) = (pair(), pair());
         let lines = |text: &str| text.replace("\r\n", "\n");
-        let identity = read(&format!("a note\n{key}{chain}{other}"), &format!("{other}{key}")).unwrap();
+        let identity =
+            read(&format!("a note\n{key}{chain}{other}"), &format!("{other}{key}")).unwrap();
         assert_eq!(identity.chain_pem(), lines(&(chain + &other)));
         assert_eq!(identity.key_pem(), lines(&key));
-        assert!(!identity.chain_pem().contains("PRIVATE") && !format!("{identity:?}").contains("PRIVATE"));
+        assert!(
+            !identity.chain_pem().contains("PRIVATE")
+                && !format!("{identity:?}").contains("PRIVATE")
+        );
     }
 
     #[test]
@@ -160,7 +176,11 @@ mod tests {
     fn another_pairs_key_is_refused() {
         let ((chain, key), (other, other_key)) = (pair(), pair());
         assert_eq!(read(&chain, &other_key), Err(IdentityError::Mismatch));
-        assert_eq!(read(&(other + &chain), &key), Err(IdentityError::Mismatch), "the leaf comes first");
+        assert_eq!(
+            read(&(other + &chain), &key),
+            Err(IdentityError::Mismatch),
+            "the leaf comes first"
+        );
     }
 
     /// A file that is still being written, as a reader may see it: cut at every length.
@@ -169,10 +189,16 @@ mod tests {
         let (chain, key) = pair();
         let (chain, key) = (chain.trim_end(), key.trim_end());
         for length in 0..chain.len() {
-            assert!(matches!(read(&chain[..length], key), Err(IdentityError::Chain(_))), "{length} bytes of the chain");
+            assert!(
+                matches!(read(&chain[..length], key), Err(IdentityError::Chain(_))),
+                "{length} bytes of the chain"
+            );
         }
         for length in 0..key.len() {
-            assert!(matches!(read(chain, &key[..length]), Err(IdentityError::Key(_))), "{length} bytes of the key");
+            assert!(
+                matches!(read(chain, &key[..length]), Err(IdentityError::Key(_))),
+                "{length} bytes of the key"
+            );
         }
         assert!(read(chain, key).is_ok());
     }
@@ -182,11 +208,17 @@ mod tests {
         let (chain, key) = pair();
         let encrypted = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
         let secret = key.lines().nth(1).unwrap();
-        for damaged in
-            [key.replace('\n', ""), key.replace("-----END", "----END"), key.replacen(secret, "!", 1), encrypted]
-        {
+        for damaged in [
+            key.replace('\n', ""),
+            key.replace("-----END", "----END"),
+            key.replacen(secret, "!", 1),
+            encrypted,
+        ] {
             let message = read(&chain, &damaged).unwrap_err().to_string();
-            assert!(!message.contains(secret) && message.contains("identity.privateKey"), "{message}");
+            assert!(
+                !message.contains(secret) && message.contains("identity.privateKey"),
+                "{message}"
+            );
         }
         assert!(read(&key, &key).unwrap_err().to_string().contains("identity.certificateChain"));
     }

@@ -148,7 +148,12 @@ fn accept_both_families(listener: &mut Value, listen: SocketAddr) {
 /// By default Envoy shares the port with any other Envoy of the same user (`SO_REUSEPORT`), and
 /// each would get some of the connections. So all workers use one socket, and a second process is
 /// refused.
-pub(super) fn import(service: &ServiceName, way: &str, listen: SocketAddr, access_log: &AccessLog) -> Value {
+pub(super) fn import(
+    service: &ServiceName,
+    way: &str,
+    listen: SocketAddr,
+    access_log: &AccessLog,
+) -> Value {
     let listener = json!({
         "name": service.to_string(),
         "stat_prefix": metric_name(&service.cluster()),
@@ -168,10 +173,16 @@ pub(super) fn import(service: &ServiceName, way: &str, listen: SocketAddr, acces
 /// Names the peer's service: the TLS client takes its server name from the connection.
 fn server_name(service: &ServiceName) -> Value {
     let name = json!({ "text_format_source": { "inline_string": service.sni() } });
-    on_new_connection(json!({ "object_key": "envoy.network.upstream_server_name", "format_string": name }))
+    on_new_connection(
+        json!({ "object_key": "envoy.network.upstream_server_name", "format_string": name }),
+    )
 }
 
 /// Envoy's `tcp_proxy` with these fields.
 pub fn tcp_proxy(fields: Value) -> Value {
-    extension("envoy.filters.network.tcp_proxy", "extensions.filters.network.tcp_proxy.v3.TcpProxy", fields)
+    extension(
+        "envoy.filters.network.tcp_proxy",
+        "extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        fields,
+    )
 }

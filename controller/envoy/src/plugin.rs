@@ -11,12 +11,17 @@ use std::path::Path;
 /// # Errors
 /// If the file cannot be read, or has no valid table.
 pub fn table_of(file: &Path) -> Result<Table> {
-    let bytes = crate::write::bytes(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let bytes =
+        crate::write::bytes(file).with_context(|| format!("cannot read {}", file.display()))?;
     let json: Value = serde_json::from_slice(&bytes).map_err(|error| no_json(file, &error))?;
     let Some(configuration) = find_configuration(&json) else {
-        bail!("{} has no table in it: expected a plugin configuration, or Envoy's filter.json", file.display());
+        bail!(
+            "{} has no table in it: expected a plugin configuration, or Envoy's filter.json",
+            file.display()
+        );
     };
-    let (table, _) = read_configuration(configuration.as_bytes()).with_context(|| format!("in {}", file.display()))?;
+    let (table, _) = read_configuration(configuration.as_bytes())
+        .with_context(|| format!("in {}", file.display()))?;
     Ok(table)
 }
 
@@ -30,7 +35,9 @@ fn no_json(file: &Path, error: &serde_json::Error) -> anyhow::Error {
 /// The first plugin configuration in a JSON document, as an object or as text.
 pub fn find_configuration(json: &Value) -> Option<String> {
     match json {
-        Value::Object(fields) if fields.contains_key("table") && fields.contains_key("contentHash") => {
+        Value::Object(fields)
+            if fields.contains_key("table") && fields.contains_key("contentHash") =>
+        {
             Some(json.to_string())
         }
         Value::Object(fields) => fields.values().find_map(find_configuration),

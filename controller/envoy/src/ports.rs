@@ -51,7 +51,8 @@ pub struct Allocation {
 /// the egress itself listens there. `is_free` is asked about new ports.
 pub fn allocate(request: &PortRequest<'_>, mut is_free: impl FnMut(u16) -> bool) -> Allocation {
     let mut taken = Taken::kept(request);
-    let (kept, new): (Vec<_>, Vec<_>) = in_turns(request.imports).partition(|one| taken.by_service.contains_key(*one));
+    let (kept, new): (Vec<_>, Vec<_>) =
+        in_turns(request.imports).partition(|one| taken.by_service.contains_key(*one));
     for service in kept.into_iter().take(request.most) {
         taken.open(service);
     }
@@ -62,7 +63,11 @@ pub fn allocate(request: &PortRequest<'_>, mut is_free: impl FnMut(u16) -> bool)
     }
     let without_port = request.imports.difference(&taken.open).cloned().collect();
     let port = |service: &ServiceName| Some((service.clone(), *taken.by_service.get(service)?));
-    Allocation { ports: taken.open.iter().filter_map(port).collect(), reserved: taken.by_service, without_port }
+    Allocation {
+        ports: taken.open.iter().filter_map(port).collect(),
+        reserved: taken.by_service,
+        without_port,
+    }
 }
 
 /// The trust domain of a service's peer: what follows `NAME.NAMESPACE.svc.`.
@@ -149,7 +154,8 @@ impl Taken {
         request: &PortRequest<'_>,
         is_free: &mut impl FnMut(u16) -> bool,
     ) -> bool {
-        let within_share = self.held.get(owner(service)).copied().unwrap_or_default() <= self.left(request);
+        let within_share =
+            self.held.get(owner(service)).copied().unwrap_or_default() <= self.left(request);
         let unreserved = |port: &u16| within_share && !self.by_port.contains_key(port);
         let passes_on = |other: &ServiceName| {
             let is_nobodys = within_share && !request.peers.contains(owner(other));
@@ -167,7 +173,10 @@ impl Taken {
 }
 
 /// All ports of the range, starting with one derived from the service's name.
-fn candidates(service: &ServiceName, range: &RangeInclusive<u16>) -> impl Iterator<Item = u16> + use<> {
+fn candidates(
+    service: &ServiceName,
+    range: &RangeInclusive<u16>,
+) -> impl Iterator<Item = u16> + use<> {
     let first = first_choice(service, range);
     (first..=*range.end()).chain(*range.start()..first)
 }

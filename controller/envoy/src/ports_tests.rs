@@ -30,7 +30,10 @@ fn given(
     range: RangeInclusive<u16>,
     is_free: impl FnMut(u16) -> bool,
 ) -> Allocation {
-    allocate(&PortRequest { previous, imports, peers: &PEERS.into(), range, most: usize::MAX }, is_free)
+    allocate(
+        &PortRequest { previous, imports, peers: &PEERS.into(), range, most: usize::MAX },
+        is_free,
+    )
 }
 
 fn count(allocation: &Allocation, peer: &str) -> usize {
@@ -58,7 +61,8 @@ fn a_port_that_is_in_use_is_not_given_away_but_kept_by_its_import() {
 #[test]
 fn one_peer_leaves_ports_for_those_that_are_there_and_those_that_come_later() {
     let range = 15_100..=15_999;
-    let all = |more: &[BTreeSet<ServiceName>]| more.iter().flatten().cloned().collect::<BTreeSet<_>>();
+    let all =
+        |more: &[BTreeSet<ServiceName>]| more.iter().flatten().cloned().collect::<BTreeSet<_>>();
     let (beta, gamma) = (services(0..1000), of("gamma", 0..20));
     let first = given(&BTreeMap::new(), &all(&[beta.clone(), gamma.clone()]), range.clone(), free);
     assert_eq!((count(&first, "beta"), count(&first, "gamma")), (441, 20));
@@ -71,7 +75,10 @@ fn one_peer_leaves_ports_for_those_that_are_there_and_those_that_come_later() {
     let later = all(&[beta.clone(), gamma.clone(), of("delta", 0..1000)]);
     let later = given(&alone.reserved, &later, range.clone(), free);
     assert_eq!(["beta", "gamma", "delta"].map(|peer| count(&later, peer)), [451, 20, 215]);
-    assert!(alone.ports.iter().all(|(service, port)| later.ports[service] == *port), "nobody's port is taken away");
+    assert!(
+        alone.ports.iter().all(|(service, port)| later.ports[service] == *port),
+        "nobody's port is taken away"
+    );
     let last = all(&[beta, gamma, of("delta", 0..1000), of("epsilon", 0..50)]);
     assert_eq!(count(&given(&later.reserved, &last, range, free), "epsilon"), 50);
 }
@@ -96,7 +103,13 @@ fn reservations_are_within_the_peers_share_and_pass_to_its_own_imports_only() {
     // Once gamma itself is gone, anyone may take over its reservations, within the share.
     let peers = ["beta.example"].into();
     let full: BTreeMap<_, _> = of("gamma", 0..40).into_iter().zip(15_000..).collect();
-    let request = PortRequest { previous: &full, imports: &services(0..3), peers: &peers, range, most: usize::MAX };
+    let request = PortRequest {
+        previous: &full,
+        imports: &services(0..3),
+        peers: &peers,
+        range,
+        most: usize::MAX,
+    };
     assert_eq!(allocate(&request, free).ports.len(), 3);
     assert!(
         allocate(&PortRequest { peers: &PEERS.into(), ..request }, free).ports.is_empty(),
@@ -108,22 +121,35 @@ fn reservations_are_within_the_peers_share_and_pass_to_its_own_imports_only() {
 fn no_more_are_open_than_envoy_has_descriptors_for() {
     let range = 15_100..=15_999;
     let imports: BTreeSet<_> = services(0..100).union(&of("gamma", 0..5)).cloned().collect();
-    let request = PortRequest { previous: &BTreeMap::new(), imports: &imports, peers: &PEERS.into(), range, most: 40 };
+    let request = PortRequest {
+        previous: &BTreeMap::new(),
+        imports: &imports,
+        peers: &PEERS.into(),
+        range,
+        most: 40,
+    };
     let few = allocate(&request, free);
     assert_eq!(["beta", "gamma"].map(|peer| count(&few, peer)), [18, 5]);
     // Fewer than before: those that stay keep their ports, and the others their reservations.
     let wide = allocate(&PortRequest { most: 1000, ..request.clone() }, free);
-    let fewer = allocate(&PortRequest { previous: &wide.reserved, most: 20, ..request.clone() }, free);
+    let fewer =
+        allocate(&PortRequest { previous: &wide.reserved, most: 20, ..request.clone() }, free);
     assert_eq!(["beta", "gamma"].map(|peer| count(&fewer, peer)), [15, 5]);
     assert!(fewer.ports.iter().all(|(service, port)| wide.ports[service] == *port));
-    assert_eq!(allocate(&PortRequest { previous: &fewer.reserved, most: 1000, ..request }, free).ports, wide.ports);
+    assert_eq!(
+        allocate(&PortRequest { previous: &fewer.reserved, most: 1000, ..request }, free).ports,
+        wide.ports
+    );
 }
 
 #[test]
 fn another_range_moves_everybody() {
     let first = given(&BTreeMap::new(), &services(0..3), 15_000..=15_009, free);
     let second = given(&first.reserved, &services(0..3), 16_000..=16_009, free);
-    assert!(second.ports.values().all(|port| (16_000..=16_009).contains(port)) && second.without_port.is_empty());
+    assert!(
+        second.ports.values().all(|port| (16_000..=16_009).contains(port))
+            && second.without_port.is_empty()
+    );
 }
 
 #[test]
@@ -144,7 +170,8 @@ fn an_empty_range_has_no_ports() {
 
 #[test]
 fn a_services_owner_is_its_trust_domain() {
-    for (name, expected) in [("svc.svc.svc.beta.example:80", "beta.example"), ("a.b.svc.svc.example:1", "svc.example")]
+    for (name, expected) in
+        [("svc.svc.svc.beta.example:80", "beta.example"), ("a.b.svc.svc.example:1", "svc.example")]
     {
         assert_eq!(owner(&ServiceName::parse(name).unwrap()), expected);
     }

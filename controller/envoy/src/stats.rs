@@ -27,6 +27,9 @@ mod tests {
     #[test]
     fn the_chart_says_the_same() {
         let chart = include_str!("../../../deploy/chart/files/gateway-bootstrap.json");
-        assert_eq!(serde_json::from_str::<Value>(chart).unwrap(), json!({ "stats_config": stats_config() }));
+        assert_eq!(
+            serde_json::from_str::<Value>(chart).unwrap(),
+            json!({ "stats_config": stats_config() })
+        );
     }
 }

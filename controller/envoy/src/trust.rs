@@ -57,13 +57,21 @@ pub fn into_downstream_tls(validation: Value) -> Value {
         "disable_stateful_session_resumption": true,
         "common_tls_context": in_combined_context(validation),
     });
-    extension("envoy.transport_sockets.tls", "extensions.transport_sockets.tls.v3.DownstreamTlsContext", fields)
+    extension(
+        "envoy.transport_sockets.tls",
+        "extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        fields,
+    )
 }
 
 /// What to merge into a cluster's existing TLS context: whom to trust.
 pub fn into_upstream_tls(validation: Value) -> Value {
     let fields = json!({ "common_tls_context": in_combined_context(validation) });
-    extension("envoy.transport_sockets.tls", "extensions.transport_sockets.tls.v3.UpstreamTlsContext", fields)
+    extension(
+        "envoy.transport_sockets.tls",
+        "extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        fields,
+    )
 }
 
 /// istiod delivers the mesh's roots by SDS, combined with what is written here.
@@ -76,7 +84,8 @@ fn in_combined_context(validation: Value) -> Value {
 /// No resumption, because a resumed session outlives the root that it was made with. No ALPN: Envoy
 /// accepts a client's offer by not answering it, so no client speaks `istio-peer-exchange` to us.
 pub(super) fn downstream_tls(identity: &FilePath, bundles: &FilePath) -> Value {
-    let trust_bundles = json!({ "filename": bundles.as_str(), "watched_directory": { "path": bundles.folder() } });
+    let trust_bundles =
+        json!({ "filename": bundles.as_str(), "watched_directory": { "path": bundles.folder() } });
     let fields = json!({
         "require_client_certificate": true,
         "disable_stateless_session_resumption": true,
@@ -87,7 +96,11 @@ pub(super) fn downstream_tls(identity: &FilePath, bundles: &FilePath) -> Value {
             "validation_context": { "custom_validator_config": spiffe_validator(trust_bundles) },
         },
     });
-    extension("envoy.transport_sockets.tls", "extensions.transport_sockets.tls.v3.DownstreamTlsContext", fields)
+    extension(
+        "envoy.transport_sockets.tls",
+        "extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        fields,
+    )
 }
 
 /// The TLS settings towards a peer: accepts only `server`, verified only by the roots of its trust
@@ -102,7 +115,11 @@ pub(super) fn downstream_tls(identity: &FilePath, bundles: &FilePath) -> Value {
 /// The filter chains of an `AUTO_PASSTHROUGH` gateway match on ALPN `istio`. No session is kept,
 /// for the same reason as on the listener. The server name comes from the connection: see
 /// [`listener::import`](super::listener).
-pub(super) fn upstream_tls(identity: &FilePath, bundle: &TrustBundle, server: &ServerIdentity) -> Value {
+pub(super) fn upstream_tls(
+    identity: &FilePath,
+    bundle: &TrustBundle,
+    server: &ServerIdentity,
+) -> Value {
     let map = String::from_utf8_lossy(&bundle_map([bundle])).into_owned();
     let fields = json!({
         "max_session_keys": 0,
@@ -116,14 +133,20 @@ pub(super) fn upstream_tls(identity: &FilePath, bundle: &TrustBundle, server: &S
             },
         },
     });
-    extension("envoy.transport_sockets.tls", "extensions.transport_sockets.tls.v3.UpstreamTlsContext", fields)
+    extension(
+        "envoy.transport_sockets.tls",
+        "extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        fields,
+    )
 }
 
 /// The identities that a peer's server may have.
 fn matchers(server: &ServerIdentity) -> Vec<Value> {
     let matcher = |matcher: Value| json!({ "san_type": "URI", "matcher": matcher });
     match server {
-        ServerIdentity::AnyOf(trust_domain) => vec![matcher(json!({ "prefix": format!("spiffe://{trust_domain}/") }))],
+        ServerIdentity::AnyOf(trust_domain) => {
+            vec![matcher(json!({ "prefix": format!("spiffe://{trust_domain}/") }))]
+        }
         ServerIdentity::Exactly(identities) => {
             identities.iter().map(|id| matcher(json!({ "exact": id.as_str() }))).collect()
         }

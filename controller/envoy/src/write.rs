@@ -86,7 +86,9 @@ enum Turn {
 impl Change<'_> {
     fn turn(&self) -> Turn {
         match (&self.before, self.file.step) {
-            (Some(before), Step::Clusters) => turn(before, &self.file.contents).unwrap_or(Turn::Now),
+            (Some(before), Step::Clusters) => {
+                turn(before, &self.file.contents).unwrap_or(Turn::Now)
+            }
             _ => Turn::Now,
         }
     }
@@ -103,7 +105,8 @@ fn sequence<'a>(changes: &'a [Change<'_>]) -> Vec<Write<'a>> {
     let (mut sequence, mut at_last) = (Vec::new(), Vec::new());
     for change in changes {
         let secret = change.file.secret;
-        let new = Write { path: &change.path, contents: Cow::Borrowed(&*change.file.contents), secret };
+        let new =
+            Write { path: &change.path, contents: Cow::Borrowed(&*change.file.contents), secret };
         match change.turn() {
             Turn::Now => sequence.push(new),
             Turn::AtLast => at_last.push(new),
@@ -121,11 +124,15 @@ fn sequence<'a>(changes: &'a [Change<'_>]) -> Vec<Write<'a>> {
 fn turn(before: &[u8], after: &[u8]) -> Option<Turn> {
     let before: Value = serde_json::from_slice(before).ok()?;
     let mut after: Value = serde_json::from_slice(after).ok()?;
-    let before: BTreeMap<_, _> = before.get("resources")?.as_array()?.iter().map(|one| (name(one), one)).collect();
+    let before: BTreeMap<_, _> =
+        before.get("resources")?.as_array()?.iter().map(|one| (name(one), one)).collect();
     let resources = after.get_mut("resources")?.as_array_mut()?;
     let names: BTreeSet<_> = resources.iter().map(name).collect();
-    let going: Vec<Value> =
-        before.iter().filter(|(name, _)| !names.contains(*name)).map(|(_, one)| (*one).clone()).collect();
+    let going: Vec<Value> = before
+        .iter()
+        .filter(|(name, _)| !names.contains(*name))
+        .map(|(_, one)| (*one).clone())
+        .collect();
     let comes = resources.iter().any(|one| before.get(&name(one)) != Some(&one));
     if going.is_empty() {
         return Some(Turn::Now);
@@ -164,7 +171,10 @@ fn remove_unwanted(folder: &FilePath, files: &[File]) -> Result<Vec<String>, Wri
         }
         for name in names_in(folder.join(place).as_ref())? {
             let relative = format!("{place}/{name}");
-            if name.starts_with(prefix) && name.ends_with(suffix) && !wanted.contains(relative.as_str()) {
+            if name.starts_with(prefix)
+                && name.ends_with(suffix)
+                && !wanted.contains(relative.as_str())
+            {
                 let path = folder.join(&relative);
                 fs::remove_file(&path).map_err(failed("remove", path.as_ref()))?;
                 removed.push(relative);
@@ -224,7 +234,13 @@ mod tests {
     fn what_is_named_is_written_first() {
         let (_folder, files) = start();
         let written = files.write(&gateway(&["a"])).unwrap();
-        let expected = ["filter/fedgate_filter-1.wasm", "cds.json", "filter/filter.json", "lds.json", "bootstrap.json"];
+        let expected = [
+            "filter/fedgate_filter-1.wasm",
+            "cds.json",
+            "filter/filter.json",
+            "lds.json",
+            "bootstrap.json",
+        ];
         assert_eq!(written.changed, expected.map(|name| format!("gateway/{name}")));
         assert_eq!(json_at(&files, "gateway/cds.json"), clusters(&["a"]));
     }
@@ -252,7 +268,10 @@ mod tests {
         let change = |file| Change {
             file,
             path: folder.join(&file.path),
-            before: before.iter().find(|other| other.path == file.path).map(|file| file.contents.clone()),
+            before: before
+                .iter()
+                .find(|other| other.path == file.path)
+                .map(|file| file.contents.clone()),
         };
         let changes: Vec<_> = [3, 1].into_iter().map(|index| change(&after[index])).collect();
         let mut there = serde_json::from_slice::<Value>(&before[3].contents).unwrap();
@@ -264,12 +283,19 @@ mod tests {
                 "/envoy/gateway/cds.json" => there = value,
                 _ => table = value,
             }
-            let names: BTreeSet<_> = there["resources"].as_array().unwrap().iter().filter_map(name).collect();
+            let names: BTreeSet<_> =
+                there["resources"].as_array().unwrap().iter().filter_map(name).collect();
             let named = table["table"].as_array().unwrap();
-            assert!(named.iter().all(|cluster| names.contains(cluster.as_str().unwrap())), "{named:?} {names:?}");
+            assert!(
+                named.iter().all(|cluster| names.contains(cluster.as_str().unwrap())),
+                "{named:?} {names:?}"
+            );
         }
         assert_eq!((there, table["table"].clone()), (clusters(names_after), json!(names_after)));
-        sequence.iter().map(|write| write.path.as_str().rsplit('/').next().unwrap().to_owned()).collect()
+        sequence
+            .iter()
+            .map(|write| write.path.as_str().rsplit('/').next().unwrap().to_owned())
+            .collect()
     }
 
     #[test]
@@ -292,12 +318,20 @@ mod tests {
     #[test]
     fn only_our_own_files_of_the_same_envoy_are_removed() {
         let (_folder, files) = start();
-        let strangers = ["gateway/filter/notes.txt", "gateway/mine.json", "egress/trust/README", "other/x.json"];
+        let strangers = [
+            "gateway/filter/notes.txt",
+            "gateway/mine.json",
+            "egress/trust/README",
+            "other/x.json",
+        ];
         let ours = ["gateway/filter/fedgate_filter-0.wasm", "egress/trust/gone.example.json"];
         for path in strangers.iter().chain(&ours) {
             replace(files.path(path).as_ref(), b"", Readers::All).unwrap();
         }
-        assert_eq!(files.write(&gateway(&["a"])).unwrap().removed, ["gateway/filter/fedgate_filter-0.wasm"]);
+        assert_eq!(
+            files.write(&gateway(&["a"])).unwrap().removed,
+            ["gateway/filter/fedgate_filter-0.wasm"]
+        );
         let egress = [File::json(Step::Bootstrap, "egress/bootstrap.json", &json!({}))];
         assert_eq!(files.write(&egress).unwrap().removed, ["egress/trust/gone.example.json"]);
         assert!(strangers.iter().all(|path| files.path(path).as_ref().exists()));
@@ -314,7 +348,9 @@ mod tests {
         fs::create_dir_all(files.path("gateway")).unwrap();
         fs::write(files.path("gateway/.identity.json.tmp"), b"").unwrap();
         for number in 0..2 {
-            files.write(&[File::secret("gateway/identity.json", &json!({ "number": number }))]).unwrap();
+            files
+                .write(&[File::secret("gateway/identity.json", &json!({ "number": number }))])
+                .unwrap();
             assert_eq!(mode(), 0o600);
         }
     }
@@ -322,8 +358,12 @@ mod tests {
     #[test]
     fn errors_name_the_file_and_say_what_to_do() {
         let (_folder, files) = start();
-        replace(files.path("gateway").as_ref(), b"a file in place of the folder", Readers::All).unwrap();
+        replace(files.path("gateway").as_ref(), b"a file in place of the folder", Readers::All)
+            .unwrap();
         let error = files.write(&gateway(&["a"])).unwrap_err().to_string();
-        assert!(error.contains(files.path("gateway").as_str()) && error.contains("owner and mode"), "{error}");
+        assert!(
+            error.contains(files.path("gateway").as_str()) && error.contains("owner and mode"),
+            "{error}"
+        );
     }
 }

@@ -25,7 +25,12 @@ pub mod exporter;
 pub mod importer;
 pub mod lookup;
 #[cfg(any(test, feature = "test-support"))]
-#[allow(missing_docs, clippy::disallowed_methods, clippy::new_without_default, reason = "for tests alone")]
+#[allow(
+    missing_docs,
+    clippy::disallowed_methods,
+    clippy::new_without_default,
+    reason = "for tests alone"
+)]
 pub mod loopback;
 pub mod new_key;
 pub mod probe;

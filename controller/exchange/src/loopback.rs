@@ -5,8 +5,8 @@ use fedgate_federation::{document::ClusterUuid, key::SigningKey};
 use fedgate_process::clock::Clock;
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, IsCa, KeyPair, KeyUsagePurpose, SanType,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, IsCa, KeyPair,
+    KeyUsagePurpose, SanType, date_time_ymd,
 };
 use rustls::{
     RootCertStore, ServerConfig, SupportedProtocolVersion,
@@ -108,14 +108,17 @@ impl TestCa {
 
 fn with_uris(uris: &[&str]) -> CertificateParams {
     let mut params = CertificateParams::new([]).unwrap();
-    params.subject_alt_names = uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())).collect();
+    params.subject_alt_names =
+        uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())).collect();
     params
 }
 
 impl Leaf {
     /// The chain, leaf first.
     pub fn der(&self) -> Vec<Vec<u8>> {
-        CertificateDer::pem_slice_iter(self.chain.as_bytes()).map(|der| der.unwrap().to_vec()).collect()
+        CertificateDer::pem_slice_iter(self.chain.as_bytes())
+            .map(|der| der.unwrap().to_vec())
+            .collect()
     }
 
     pub fn tls(&self) -> Arc<ServerTls> {
@@ -176,12 +179,17 @@ impl Server {
         .await
     }
 
-    /// A server that shows `leaf`, and turns away whoever has no certificate of its own CA: nobody has one.
+    /// A server that shows `leaf`, and turns away whoever has no certificate of its own CA: nobody
+    /// has one.
     pub async fn gateway(leaf: &Leaf, versions: &[&'static SupportedProtocolVersion]) -> Self {
         Self::gateway_on("127.0.0.1:0", leaf, versions).await
     }
 
-    async fn gateway_on(address: &str, leaf: &Leaf, versions: &[&'static SupportedProtocolVersion]) -> Self {
+    async fn gateway_on(
+        address: &str,
+        leaf: &Leaf,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Self {
         let acceptor = acceptor(leaf, &TestCa::new(), versions);
         Self::tcp_on(address, move |stream| {
             let acceptor = acceptor.clone();
@@ -261,8 +269,11 @@ pub(crate) fn acceptor(
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut clients = RootCertStore::empty();
     clients.add(CertificateDer::from(clients_ca.der().into_vec())).unwrap();
-    let clients = WebPkiClientVerifier::builder_with_provider(clients.into(), provider.clone()).build().unwrap();
-    let config = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
+    let clients = WebPkiClientVerifier::builder_with_provider(clients.into(), provider.clone())
+        .build()
+        .unwrap();
+    let config =
+        ServerConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
     let chain = CertificateDer::pem_slice_iter(leaf.chain.as_bytes()).map(Result::unwrap).collect();
     let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap();
     Arc::new(config.with_client_cert_verifier(clients).with_single_cert(chain, key).unwrap()).into()

@@ -58,7 +58,9 @@ impl Supervision {
             let began = Instant::now();
             // Unwind safe: what the task shares is locked only briefly, and is consistent whenever
             // a panic can occur.
-            let Err(panic) = AssertUnwindSafe(async { begin().await }).catch_unwind().await else { return };
+            let Err(panic) = AssertUnwindSafe(async { begin().await }).catch_unwind().await else {
+                return;
+            };
             if began.elapsed() >= LONGEST {
                 panics = 0;
             }
@@ -120,6 +122,9 @@ mod tests {
         });
         let began = Instant::now();
         task.await;
-        assert_eq!((began.elapsed().as_secs(), supervision.count("probe")), (1 + 2 + 4 + 8 + 16 + 32 + 14 * 60, 20));
+        assert_eq!(
+            (began.elapsed().as_secs(), supervision.count("probe")),
+            (1 + 2 + 4 + 8 + 16 + 32 + 14 * 60, 20)
+        );
     }
 }

@@ -10,7 +10,9 @@ use crate::settings::Settings;
 use fedgate_engine::running::Running;
 use fedgate_envoy::{Connections, Descriptors, EnvoyFiles, FilePath, PathError};
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
-use fedgate_process::machine::{self, INOTIFY_INSTANCES, INOTIFY_WATCHES, Inotify, KernelLimit, RunningEnvoy, Seen};
+use fedgate_process::machine::{
+    self, INOTIFY_INSTANCES, INOTIFY_WATCHES, Inotify, KernelLimit, RunningEnvoy, Seen,
+};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::Duration;
@@ -47,7 +49,9 @@ pub struct SeenEnvoys {
 impl SeenEnvoys {
     /// Records what is seen now. Without a new observation of an Envoy, the last one stays.
     pub fn take(&mut self, observed: &Observed) {
-        let take = |seen: &mut Seen, envoy: Option<RunningEnvoy>| *seen = envoy.map_or(*seen, |envoy| envoy.seen);
+        let take = |seen: &mut Seen, envoy: Option<RunningEnvoy>| {
+            *seen = envoy.map_or(*seen, |envoy| envoy.seen)
+        };
         take(&mut self.gateway, observed.processes.gateway);
         take(&mut self.egress, observed.processes.egress);
         self.gateway_answered |= observed.running.is_some_and(|running| running.gateway);
@@ -73,7 +77,11 @@ impl Capacity {
             gateway: descriptors(settings.gateway.open_files, seen.gateway),
             egress: descriptors(settings.egress.open_files, seen.egress),
             range: settings.egress.ports.len(),
-            gateway_known: is_known(settings.gateway.open_files, seen.gateway, seen.gateway_answered),
+            gateway_known: is_known(
+                settings.gateway.open_files,
+                seen.gateway,
+                seen.gateway_answered,
+            ),
             egress_known: is_known(settings.egress.open_files, seen.egress, seen.egress_answered),
         }
     }
@@ -105,8 +113,11 @@ impl Capacity {
 
     /// What an operator has to do: first for the gateway, then for the egress.
     pub fn findings(&self, cluster: &ObjectRef) -> Vec<Finding> {
-        let rows = [("gateway", self.gateway, self.gateway()), ("egress", self.egress, self.egress())];
-        rows.into_iter().filter_map(|(role, it, connections)| too_few(role, it, connections, cluster)).collect()
+        let rows =
+            [("gateway", self.gateway, self.gateway()), ("egress", self.egress, self.egress())];
+        rows.into_iter()
+            .filter_map(|(role, it, connections)| too_few(role, it, connections, cluster))
+            .collect()
     }
 
     /// The capacity of both, for people.
@@ -142,7 +153,12 @@ fn descriptors(setting: Option<u64>, seen: Seen) -> Descriptors {
     }
 }
 
-fn too_few(role: &str, it: Descriptors, Connections(connections): Connections, cluster: &ObjectRef) -> Option<Finding> {
+fn too_few(
+    role: &str,
+    it: Descriptors,
+    Connections(connections): Connections,
+    cluster: &ObjectRef,
+) -> Option<Finding> {
     let advice = format!(
         "raise the limit of open files of its Envoy (LimitNOFILE of the unit, ulimit -n), expected 65536 or more; \
          if it differs from the controller's, say so as {role}.openFiles"
@@ -156,7 +172,12 @@ fn too_few(role: &str, it: Descriptors, Connections(connections): Connections, c
         true if connections < FEW => Finding::warning,
         true => return None,
     };
-    Some(finding(FindingReason::TooFewDescriptors, cluster.clone(), format!("{role}.openFiles"), message))
+    Some(finding(
+        FindingReason::TooFewDescriptors,
+        cluster.clone(),
+        format!("{role}.openFiles"),
+        message,
+    ))
 }
 
 /// The two Envoys, if they run on this machine.
@@ -189,7 +210,10 @@ impl RunningEnvoys {
             let envoy = envoy.filter(|envoy| is_older(envoy, bootstrap(files, role).as_ref()))?;
             Some(restart_needed(role, envoy, cluster))
         };
-        [("gateway", self.gateway), ("egress", self.egress)].into_iter().filter_map(outdated).collect()
+        [("gateway", self.gateway), ("egress", self.egress)]
+            .into_iter()
+            .filter_map(outdated)
+            .collect()
     }
 }
 
@@ -216,7 +240,8 @@ pub fn validate(settings: &Settings) -> Result<(Capacity, Vec<Finding>), PathErr
     let cluster = ObjectRef::cluster(settings.trust_domain.as_str());
     let files = EnvoyFiles::new(&settings.envoy)?;
     let kept = std::fs::read(settings.state.join(FILE)).ok();
-    let mut seen: SeenEnvoys = kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    let mut seen: SeenEnvoys =
+        kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
     let (processes, held) = survey(&files);
     seen.take(&Observed { running: None, processes });
     let mut findings = processes.outdated(&files, &cluster);
@@ -239,7 +264,11 @@ fn survey(files: &EnvoyFiles) -> (RunningEnvoys, u64) {
     (envoys.into(), held)
 }
 
-fn of_kernel(RunningEnvoys { gateway, egress }: RunningEnvoys, held: u64, cluster: &ObjectRef) -> Vec<Finding> {
+fn of_kernel(
+    RunningEnvoys { gateway, egress }: RunningEnvoys,
+    held: u64,
+    cluster: &ObjectRef,
+) -> Vec<Finding> {
     let running = gateway.or(egress).is_some();
     Inotify::read().map(|inotify| of_inotify(inotify, held, running, cluster)).unwrap_or_default()
 }
@@ -256,9 +285,10 @@ fn of_inotify(inotify: Inotify, held: u64, running: bool, cluster: &ObjectRef) -
     };
     let free = instances.value.saturating_sub(if running { 0 } else { held });
     let in_use = format!("{}, of which {held} are in use", instances.value);
-    let few_instances = (free < INOTIFY_INSTANCES).then(|| finding(instances, INOTIFY_INSTANCES, in_use));
-    let few_watches =
-        (watches.value < INOTIFY_WATCHES).then(|| finding(watches, INOTIFY_WATCHES, watches.value.to_string()));
+    let few_instances =
+        (free < INOTIFY_INSTANCES).then(|| finding(instances, INOTIFY_INSTANCES, in_use));
+    let few_watches = (watches.value < INOTIFY_WATCHES)
+        .then(|| finding(watches, INOTIFY_WATCHES, watches.value.to_string()));
     few_instances.into_iter().chain(few_watches).collect()
 }
 
@@ -274,10 +304,20 @@ mod tests {
     fn few_descriptors_are_a_warning_and_too_few_an_error() {
         let capacity = |limit| {
             let it = Descriptors { limit, workers: 2 };
-            Capacity { gateway: it, egress: it, range: 900, gateway_known: true, egress_known: true }
+            Capacity {
+                gateway: it,
+                egress: it,
+                range: 900,
+                gateway_known: true,
+                egress_known: true,
+            }
         };
         let severities = |limit| -> Vec<_> {
-            capacity(limit).findings(&cluster()).into_iter().map(|finding| format!("{:?}", finding.severity)).collect()
+            capacity(limit)
+                .findings(&cluster())
+                .into_iter()
+                .map(|finding| format!("{:?}", finding.severity))
+                .collect()
         };
         assert!(severities(65_536).is_empty());
         assert_eq!(severities(1_024), ["Warning", "Warning"]);
@@ -285,7 +325,9 @@ mod tests {
         let text = capacity(1_024).findings(&cluster())[0].to_string();
         crate::readable::assert_readable(&[&text], crate::readable::problems);
         assert!(
-            text.contains("1024 files") && text.contains("464 connections") && text.contains("LimitNOFILE"),
+            text.contains("1024 files")
+                && text.contains("464 connections")
+                && text.contains("LimitNOFILE"),
             "{text}"
         );
         assert_eq!(
@@ -296,7 +338,8 @@ mod tests {
 
     #[test]
     fn the_lowest_of_what_is_known_of_an_envoy_counts() {
-        let of = |setting, open_files| descriptors(setting, Seen { open_files, workers: Some(1_000) });
+        let of =
+            |setting, open_files| descriptors(setting, Seen { open_files, workers: Some(1_000) });
         assert_eq!(of(Some(4_096), Some(1_024)).limit, 1_024);
         assert_eq!(of(Some(512), Some(1_024)).limit, 512);
         assert_eq!(of(None, Some(1_024)).limit, 1_024);
@@ -314,7 +357,11 @@ mod tests {
             (None, Seen::default(), true, true),
         ];
         for (setting, seen, answered, expected) in cases {
-            assert_eq!(is_known(setting, seen, answered), expected, "{setting:?} {seen:?} {answered}");
+            assert_eq!(
+                is_known(setting, seen, answered),
+                expected,
+                "{setting:?} {seen:?} {answered}"
+            );
         }
         assert_eq!(for_now(Connections(464), true).0, 464);
         assert_eq!(for_now(Connections(464), false), Connections::UNSEEN);
@@ -323,9 +370,16 @@ mod tests {
 
     #[test]
     fn what_was_seen_stays_until_something_else_is() {
-        let envoy =
-            |open_files| Some(RunningEnvoy { pid: 1, seen: Seen { open_files: Some(open_files), workers: None } });
-        let observed = |gateway, egress| Observed { running: None, processes: RunningEnvoys { gateway, egress } };
+        let envoy = |open_files| {
+            Some(RunningEnvoy {
+                pid: 1,
+                seen: Seen { open_files: Some(open_files), workers: None },
+            })
+        };
+        let observed = |gateway, egress| Observed {
+            running: None,
+            processes: RunningEnvoys { gateway, egress },
+        };
         let mut seen = SeenEnvoys::default();
         seen.take(&observed(envoy(1_024), None));
         seen.take(&observed(None, envoy(512)));
@@ -340,7 +394,8 @@ mod tests {
     #[test]
     fn inotify_instances_that_others_hold_are_none_for_us() {
         let limit = |value| KernelLimit { setting: "fs.inotify.some", value };
-        let inotify = |instances, watches| Inotify { instances: limit(instances), watches: limit(watches) };
+        let inotify =
+            |instances, watches| Inotify { instances: limit(instances), watches: limit(watches) };
         let findings = |instances, held, running| {
             let found = of_inotify(inotify(instances, 8_192), held, running, &cluster());
             found.into_iter().map(|finding| finding.to_string()).collect::<Vec<_>>()
@@ -349,7 +404,10 @@ mod tests {
         assert!(findings(128, 127, true).is_empty(), "some of them are the site's own");
         let few = findings(128, 120, false);
         crate::readable::assert_readable(&few, crate::readable::problems);
-        assert!(few[0].contains("expected 12") && few[0].contains("found 128, of which 120 are in use"), "{few:?}");
+        assert!(
+            few[0].contains("expected 12") && few[0].contains("found 128, of which 120 are in use"),
+            "{few:?}"
+        );
         assert_eq!(findings(8, 0, true).len(), 1);
         assert_eq!(of_inotify(inotify(128, 10), 0, false, &cluster()).len(), 1);
     }

@@ -33,14 +33,19 @@ const REPLACED: &str = "identity-replaced.json";
 /// # Errors
 /// When one is damaged or unreadable, or is missing while other files of `state/` exist. The
 /// message names the file, what was found, and what to do.
-pub(crate) fn obtain(settings: &Settings, state: &StateFolder) -> Result<(ClusterUuid, SigningKey)> {
+pub(crate) fn obtain(
+    settings: &Settings,
+    state: &StateFolder,
+) -> Result<(ClusterUuid, SigningKey)> {
     let kept = read_uuid(&state.path(UUID_FILE))?;
     let key = read_key(&settings.key_file)?;
     let uuid = settings.cluster_uuid.clone().or_else(|| kept.clone());
     if let (Some(uuid), Some(key)) = (&uuid, &key) {
         return Ok((uuid.clone(), key.clone()));
     }
-    let rest = kept.map(|_| state.path(UUID_FILE)).or_else(|| Some(state.path(PUBLISHED)).filter(|path| path.exists()));
+    let rest = kept
+        .map(|_| state.path(UUID_FILE))
+        .or_else(|| Some(state.path(PUBLISHED)).filter(|path| path.exists()));
     match (&key, rest) {
         (None, Some(rest)) => bail!(lost_key(&settings.key_file, &rest)),
         (Some(_), Some(rest)) => bail!(lost_uuid(&state.path(UUID_FILE), &rest)),
@@ -70,13 +75,19 @@ pub(crate) fn replaced_at(state: &StateFolder) -> Option<Timestamp> {
 }
 
 /// The finding for three days after that.
-pub(crate) fn replaced(at: Option<Timestamp>, cluster: ObjectRef, now: Timestamp) -> Option<Finding> {
+pub(crate) fn replaced(
+    at: Option<Timestamp>,
+    cluster: ObjectRef,
+    now: Timestamp,
+) -> Option<Finding> {
     let at = at.filter(|at| now.duration_since(*at) < REPLACED_IS_TOLD_FOR)?;
     Some(Finding::warning(FindingReason::IdentityReplaced, cluster, "", format!("at {at}: {GONE}")))
 }
 
 fn read_uuid(path: &Path) -> Result<Option<ClusterUuid>> {
-    let Some(text) = read(path).with_context(|| format!("cannot read {}; fix its permissions", path.display()))? else {
+    let Some(text) = read(path)
+        .with_context(|| format!("cannot read {}; fix its permissions", path.display()))?
+    else {
         return Ok(None);
     };
     let found = match text.trim() {
@@ -94,8 +105,8 @@ fn read_uuid(path: &Path) -> Result<Option<ClusterUuid>> {
 }
 
 fn read_key(path: &Path) -> Result<Option<SigningKey>> {
-    let Some(pem) =
-        read(path).with_context(|| format!("cannot read keyFile {}; fix its permissions", path.display()))?
+    let Some(pem) = read(path)
+        .with_context(|| format!("cannot read keyFile {}; fix its permissions", path.display()))?
     else {
         return Ok(None);
     };
@@ -113,13 +124,18 @@ fn read_key(path: &Path) -> Result<Option<SigningKey>> {
 fn read(path: &Path) -> std::io::Result<Option<String>> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-        Err(error) if error.kind() == ErrorKind::NotFound && fs::symlink_metadata(path).is_err() => Ok(None),
+        Err(error)
+            if error.kind() == ErrorKind::NotFound && fs::symlink_metadata(path).is_err() =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }
 
 fn make_uuid(state: &StateFolder) -> Result<ClusterUuid> {
-    let uuid = ClusterUuid::parse(&uuid::Uuid::new_v4().to_string()).context("a new UUID is not one")?;
+    let uuid =
+        ClusterUuid::parse(&uuid::Uuid::new_v4().to_string()).context("a new UUID is not one")?;
     state.save(UUID_FILE, &uuid)?;
     tracing::info!(%uuid, "this cluster has a UUID now");
     Ok(uuid)
@@ -175,7 +191,8 @@ mod tests {
         }
 
         fn obtain(&self) -> Result<(String, Vec<u8>), String> {
-            let (uuid, key) = obtain(&self.settings, &self.state).map_err(|error| format!("{error:#}"))?;
+            let (uuid, key) =
+                obtain(&self.settings, &self.state).map_err(|error| format!("{error:#}"))?;
             Ok((uuid.to_string(), key.public().as_bytes().to_vec()))
         }
 
@@ -197,7 +214,9 @@ mod tests {
         assert_eq!(site.obtain().unwrap(), first);
         // A key from before the first start is used.
         let site = Site::new();
-        site.state.save_secret(&site.settings.key_file, new_key().unwrap().to_pem().as_bytes()).unwrap();
+        site.state
+            .save_secret(&site.settings.key_file, new_key().unwrap().to_pem().as_bytes())
+            .unwrap();
         assert!(site.obtain().is_ok());
     }
 
@@ -206,12 +225,19 @@ mod tests {
         let site = Site::new();
         let first = site.obtain().unwrap();
         let good = fs::read(site.uuid()).unwrap();
-        for (damage, found) in
-            [("", "an empty file"), ("\"1111", "1111"), ("{}", "{}"), ("\"no-uuid\"", "no-uuid"), ("\0\0", "\\u{0}")]
-        {
+        for (damage, found) in [
+            ("", "an empty file"),
+            ("\"1111", "1111"),
+            ("{}", "{}"),
+            ("\"no-uuid\"", "no-uuid"),
+            ("\0\0", "\\u{0}"),
+        ] {
             fs::write(site.uuid(), damage).unwrap();
             let said = site.obtain().unwrap_err();
-            assert!(said.contains(UUID_FILE) && said.contains(found) && said.contains("clusterUUID"), "{said}");
+            assert!(
+                said.contains(UUID_FILE) && said.contains(found) && said.contains("clusterUUID"),
+                "{said}"
+            );
             assert_eq!(fs::read_to_string(site.uuid()).unwrap(), damage);
         }
         fs::remove_file(site.uuid()).unwrap();
@@ -232,7 +258,12 @@ mod tests {
         for damage in ["", "\n", &good.replace("BEGIN", "BEGUN"), &good[..40]] {
             fs::write(path, damage).unwrap();
             let said = site.obtain().unwrap_err();
-            assert!(said.contains("authn.key") && said.contains("fedgate keygen") && !said.contains(secret), "{said}");
+            assert!(
+                said.contains("authn.key")
+                    && said.contains("fedgate keygen")
+                    && !said.contains(secret),
+                "{said}"
+            );
             assert_eq!(fs::read_to_string(path).unwrap(), damage);
         }
         fs::remove_file(path).unwrap();
@@ -270,8 +301,13 @@ mod tests {
         fs::write(&table, "{}").unwrap();
         let made = site.obtain().unwrap();
         let at = replaced_at(&site.state);
-        let told =
-            |hours| replaced(at, ObjectRef::cluster("alpha.example"), at.unwrap() + SignedDuration::from_hours(hours));
+        let told = |hours| {
+            replaced(
+                at,
+                ObjectRef::cluster("alpha.example"),
+                at.unwrap() + SignedDuration::from_hours(hours),
+            )
+        };
         assert_eq!(told(71).unwrap().reason, FindingReason::IdentityReplaced);
         assert_eq!(told(72), None);
         assert_eq!(site.obtain().unwrap(), made, "it is made once");

@@ -12,15 +12,16 @@ use fedgate_exchange::new_key::new_key;
 use fedgate_federation::LocalCluster;
 use fedgate_federation::bundle::{Root, roots_from_pem};
 use fedgate_federation::credentials::{Credentials, leaf_identities};
-use fedgate_federation::document::{ClusterUuid, GatewayAddress, GatewayHost, Limits, WorkloadIdentity};
+use fedgate_federation::document::{
+    ClusterUuid, GatewayAddress, GatewayHost, Limits, WorkloadIdentity,
+};
 use fedgate_federation::federate::Passthrough;
 use fedgate_federation::key::SigningKey;
 use fedgate_federation::{Finding, Severity};
 use std::path::Path;
 
 /// A site without Istio has no sidecars to which trusted roots could be distributed.
-const NO_PASSTHROUGH: &str =
-    "here TLS always ends at the gateway, and passing it through needs a cluster with Istio: remove the annotation";
+const NO_PASSTHROUGH: &str = "here TLS always ends at the gateway, and passing it through needs a cluster with Istio: remove the annotation";
 
 /// The cluster, and the key that signs its tokens.
 pub struct Local {
@@ -38,7 +39,8 @@ pub struct Local {
 pub fn read(settings: &Settings, state: &StateFolder) -> Result<Local> {
     let (cluster_uuid, key) = cluster_identity::obtain(settings, state)?;
     let path = &settings.identity.roots;
-    let roots = roots(path).map_err(|why| anyhow::anyhow!("identity.roots {}: {}", path.display(), why.join("; ")))?;
+    let roots = roots(path)
+        .map_err(|why| anyhow::anyhow!("identity.roots {}: {}", path.display(), why.join("; ")))?;
     let identities = identities(&settings.identity.certificate_chain)?;
     let cluster = cluster(settings, cluster_uuid, &key, &roots, identities);
     Ok(Local { cluster, key })
@@ -50,12 +52,14 @@ pub fn read(settings: &Settings, state: &StateFolder) -> Result<Local> {
 /// # Errors
 /// When a placeholder UUID or key cannot be made. Unreadable files become findings.
 pub fn stand_in(settings: &Settings) -> Result<LocalCluster> {
-    let made_up = || ClusterUuid::parse(&uuid::Uuid::new_v4().to_string()).context("a new UUID is not one");
+    let made_up =
+        || ClusterUuid::parse(&uuid::Uuid::new_v4().to_string()).context("a new UUID is not one");
     let uuid = settings.cluster_uuid.clone().map_or_else(made_up, Ok)?;
     let found = roots(&settings.identity.roots);
     // If the leaf cannot be read, the findings about the credentials say why.
     let identities = identities(&settings.identity.certificate_chain).unwrap_or_default();
-    let mut cluster = cluster(settings, uuid, &new_key()?, found.as_deref().unwrap_or_default(), identities);
+    let mut cluster =
+        cluster(settings, uuid, &new_key()?, found.as_deref().unwrap_or_default(), identities);
     if let Err(why) = found {
         credentials::without_roots(settings, &mut cluster.credentials, &why);
     }
@@ -100,7 +104,8 @@ pub(crate) fn add_to_faults(credentials: &mut Credentials, fields: &[&str], rema
 /// The roots, or everything that is wrong with their file.
 fn roots(path: &Path) -> Result<Vec<Root>, Vec<String>> {
     let bytes = credentials::bytes(path).map_err(|why| vec![why])?;
-    let read = roots_from_pem(&String::from_utf8_lossy(&bytes), Limits::default().certificate_bytes);
+    let read =
+        roots_from_pem(&String::from_utf8_lossy(&bytes), Limits::default().certificate_bytes);
     let (mut roots, mut wrong) = (Vec::new(), Vec::new());
     for (place, root) in (1..).zip(read) {
         match root {

@@ -18,7 +18,11 @@ pub(crate) fn addresses(settings: &Settings) -> OwnAddresses {
         one("the egress's admin address (egress.admin)", settings.egress.admin),
         one("the controller's admin address (admin.listen)", settings.admin.listen),
         // Last, because other listeners may lie within the range.
-        range("a port of this cluster's egress (egress.ports)", settings.egress.listen, settings.egress.ports.clone()),
+        range(
+            "a port of this cluster's egress (egress.ports)",
+            settings.egress.listen,
+            settings.egress.ports.clone(),
+        ),
     ];
     let advertised = settings.gateway.advertise.iter().filter_map(ip);
     OwnAddresses {
@@ -98,7 +102,8 @@ mod tests {
 
     #[test]
     fn a_wildcard_listener_is_at_every_address_of_the_machine_and_at_the_advertised_ones() {
-        let settings = settings("gateway: {listen: '0.0.0.0:15443', advertise: ['203.0.113.9:443']}\n");
+        let settings =
+            settings("gateway: {listen: '0.0.0.0:15443', advertise: ['203.0.113.9:443']}\n");
         for own in machine() {
             assert!(owner(&settings, &SocketAddr::new(own, 15_443).to_string()).is_some(), "{own}");
         }

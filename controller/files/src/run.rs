@@ -49,7 +49,8 @@ pub async fn run(dir: &Path) -> Result<()> {
     let (stop, stopped) = watch::channel(false);
     let probed_with = ProbeIdentity::default();
     let (updates, mut learned) = mpsc::channel(LEARNED);
-    let mut importer = Importer::new(importer_settings(&settings, &local, &metrics, probed_with.clone()), updates);
+    let mut importer =
+        Importer::new(importer_settings(&settings, &local, &metrics, probed_with.clone()), updates);
     let mut site = Site::new(settings, local, state, deployment)?;
     let mut servers = serve(&mut site, reload.tls(), &metrics, &stopped).await?;
 
@@ -181,7 +182,11 @@ async fn serve(
     Ok(servers)
 }
 
-fn exporter_settings(site: &Site, tls: Option<Arc<ServerTls>>, metrics: &Metrics) -> ExporterSettings {
+fn exporter_settings(
+    site: &Site,
+    tls: Option<Arc<ServerTls>>,
+    metrics: &Metrics,
+) -> ExporterSettings {
     let limits = Limits::default().within_descriptors();
     let (transport, connections_per_source) = match tls {
         // Behind a proxy all connections come from one source.
@@ -206,11 +211,18 @@ fn importer_settings(
     ImporterSettings {
         poll: settings.times.poll,
         limits: FetchLimits { fetch: settings.times.timeout, ..FetchLimits::default() },
-        probe: ProbeSettings { interval: settings.times.probe, identity, ..ProbeSettings::default() },
+        probe: ProbeSettings {
+            interval: settings.times.probe,
+            identity,
+            ..ProbeSettings::default()
+        },
         lookup: LookUpSettings::default(),
         documents: document::Limits::default(),
         times: settings.times.knowledge,
-        identity: importer::Identity { cluster_uuid: local.cluster.cluster_uuid.clone(), key: local.key.clone() },
+        identity: importer::Identity {
+            cluster_uuid: local.cluster.cluster_uuid.clone(),
+            key: local.key.clone(),
+        },
         metrics: metrics.importer.clone(),
         roots: SystemRoots::load(),
         clock: Arc::new(SystemClock),

@@ -63,7 +63,9 @@ async fn look(files: EnvoyFiles, sender: watch::Sender<Observed>) {
         let files = files.clone();
         // This fails only on a panic; the next look follows anyway.
         if let Ok(now) = tokio::task::spawn_blocking(move || capacity::look(&files)).await {
-            sender.send_if_modified(|observed| std::mem::replace(&mut observed.processes, now) != now);
+            sender.send_if_modified(|observed| {
+                std::mem::replace(&mut observed.processes, now) != now
+            });
         }
         sleep(LOOK).await;
     }
@@ -75,7 +77,9 @@ async fn answers(socket: &str) -> bool {
     let path = socket.replacen('@', "\0", 1);
     let ask = async {
         let mut stream = UnixStream::connect(path).await?;
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: fedgate\r\nconnection: close\r\n\r\n").await?;
+        stream
+            .write_all(b"GET /healthz HTTP/1.1\r\nhost: fedgate\r\nconnection: close\r\n\r\n")
+            .await?;
         let mut answer = [0; STATUS.len()];
         stream.read_exact(&mut answer).await?;
         Ok::<_, std::io::Error>(answer == *STATUS)
@@ -95,7 +99,9 @@ mod tests {
         let name = format!("fedgate-test-{}", uuid::Uuid::new_v4());
         assert!(!answers(&format!("@{name}")).await, "nobody listens");
         let listener = UnixListener::bind(format!("\0{name}")).unwrap();
-        for (answer, expected) in [("HTTP/1.1 200 OK\r\n\r\n", true), ("HTTP/1.1 503 no\r\n\r\n", false), ("", false)] {
+        for (answer, expected) in
+            [("HTTP/1.1 200 OK\r\n\r\n", true), ("HTTP/1.1 503 no\r\n\r\n", false), ("", false)]
+        {
             let serve = async {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let mut request = [0; 16];

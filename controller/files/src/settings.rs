@@ -146,7 +146,10 @@ impl Settings {
     pub fn read(dir: &Path) -> Result<Self> {
         let file = dir.join(FILE);
         let text = std::fs::read_to_string(&file).with_context(|| {
-            format!("cannot read {}: every cluster's folder has one; name the folder with --dir", file.display())
+            format!(
+                "cannot read {}: every cluster's folder has one; name the folder with --dir",
+                file.display()
+            )
         })?;
         match Self::parse(dir, &text) {
             Ok(settings) => Ok(settings),
@@ -169,8 +172,7 @@ impl Settings {
             nodes.extend(node.filter(|node| node.value != yaml::Value::Null));
         }
         if let Some(second) = nodes.get(1) {
-            let message =
-                "expected one document, found another; write all settings into one, without a line --- between";
+            let message = "expected one document, found another; write all settings into one, without a line --- between";
             return Err(at(second.line, message.to_owned()));
         }
         let node = nodes.into_iter().next();
@@ -187,7 +189,8 @@ impl Settings {
     /// Takes over from newer settings what can change while the controller runs. Returns the names
     /// of changed fields that need a restart.
     pub fn take(&mut self, new: Self) -> Vec<&'static str> {
-        // Every field is named, so that a new one cannot be forgotten. The folders follow from that of the settings.
+        // Every field is named, so that a new one cannot be forgotten. The folders follow from that
+        // of the settings.
         let Self {
             trust_domain,
             cluster_uuid,
@@ -203,9 +206,17 @@ impl Settings {
             envoy: _,
             state: _,
         } = new;
-        let Gateway { listen, advertise, admin: gateway_admin, filter_module, access_log, open_files, health_name } =
-            gateway;
-        let Egress { listen: egress_listen, ports, admin: egress_admin, open_files: egress_files } = egress;
+        let Gateway {
+            listen,
+            advertise,
+            admin: gateway_admin,
+            filter_module,
+            access_log,
+            open_files,
+            health_name,
+        } = gateway;
+        let Egress { listen: egress_listen, ports, admin: egress_admin, open_files: egress_files } =
+            egress;
         let changed = [
             ("trustDomain", self.trust_domain == trust_domain),
             ("clusterUUID", self.cluster_uuid == cluster_uuid),
@@ -290,16 +301,26 @@ fn gateway(dir: &Path, section: Section<'_>) -> Gateway {
         listen: section.or("listen", any(15_443), address),
         advertise: section.list("advertise", advertised),
         admin: section.or("admin", loopback(0), loopback_address),
-        filter_module: section.or("filterModule", fedgate_process::beside::filter_module(), path(dir)),
+        filter_module: section.or(
+            "filterModule",
+            fedgate_process::beside::filter_module(),
+            path(dir),
+        ),
         access_log: section.optional("accessLog", path(dir)),
         open_files: section.optional("openFiles", open_files),
         health_name: section.or("healthName", true, yaml::boolean),
     };
     // A port that the system picks cannot be advertised to peers.
     if section.reads("listen") && gateway.listen.port() == 0 {
-        section.refuse("listen", format!("expected a port from 1 to 65535, found {:?}", gateway.listen.to_string()));
+        section.refuse(
+            "listen",
+            format!("expected a port from 1 to 65535, found {:?}", gateway.listen.to_string()),
+        );
     }
-    if section.reads("listen") && gateway.listen.ip().is_unspecified() && section.is_empty("advertise") {
+    if section.reads("listen")
+        && gateway.listen.ip().is_unspecified()
+        && section.is_empty("advertise")
+    {
         section.refuse("advertise", "it must be set, because gateway.listen is not a single address; write for example \"advertise: [192.0.2.1:15443]\"");
     }
     section.finish();
@@ -319,7 +340,8 @@ fn egress(section: Section<'_>) -> Egress {
 
 fn metadata(dir: &Path, section: Section<'_>) -> Option<Metadata> {
     let listen = section.or("listen", any(15_080), address);
-    let metadata_path = section.or("path", MetadataPath::default(), explained(MetadataPath::parse, "a path"));
+    let metadata_path =
+        section.or("path", MetadataPath::default(), explained(MetadataPath::parse, "a path"));
     let plain = section.or("plain", false, yaml::boolean);
     let transport = match (plain, section.has("tls")) {
         // The problem with `plain` is already recorded.
@@ -336,8 +358,7 @@ fn metadata(dir: &Path, section: Section<'_>) -> Option<Metadata> {
         }
         (false, false) => {
             let _ = section.section("tls");
-            let message =
-                "it must be set: tls with certificate and key, or \"plain: true\" behind a proxy that terminates TLS";
+            let message = "it must be set: tls with certificate and key, or \"plain: true\" behind a proxy that terminates TLS";
             section.refuse("tls", message);
             None
         }
@@ -346,7 +367,9 @@ fn metadata(dir: &Path, section: Section<'_>) -> Option<Metadata> {
             let certificate = tls.required("certificate", "metadata.pem", path(dir));
             let key = tls.required("key", "metadata.key", path(dir));
             tls.finish();
-            certificate.zip(key).map(|(certificate, key)| MetadataTransport::Tls { certificate, key })
+            certificate
+                .zip(key)
+                .map(|(certificate, key)| MetadataTransport::Tls { certificate, key })
         }
     };
     section.finish();
@@ -358,7 +381,11 @@ fn identity(dir: &Path, section: Section<'_>) -> Option<IdentityFiles> {
     let private_key = section.required("privateKey", "identity/key.pem", path(dir));
     let roots = section.required("roots", "identity/roots.pem", path(dir));
     section.finish();
-    Some(IdentityFiles { certificate_chain: certificate_chain?, private_key: private_key?, roots: roots? })
+    Some(IdentityFiles {
+        certificate_chain: certificate_chain?,
+        private_key: private_key?,
+        roots: roots?,
+    })
 }
 
 fn times(section: Section<'_>) -> Times {
@@ -371,11 +398,18 @@ fn times(section: Section<'_>) -> Times {
     let timeout = section.or("timeout", 15 * SECOND, duration(SECOND / 10, 60 * SECOND));
     let knowledge = KnowledgeTimes {
         stale_after: section.or("staleAfter", defaults.stale_after, duration(SECOND, 24 * HOUR)),
-        staleness_limit: section.or("stalenessLimit", defaults.staleness_limit, duration(SECOND, 30 * 24 * HOUR)),
+        staleness_limit: section.or(
+            "stalenessLimit",
+            defaults.staleness_limit,
+            duration(SECOND, 30 * 24 * HOUR),
+        ),
     };
     if knowledge.staleness_limit < knowledge.stale_after {
         let (limit, stale) = (spell(knowledge.staleness_limit), spell(knowledge.stale_after));
-        section.refuse("stalenessLimit", format!("expected at least times.staleAfter ({stale}), found {limit}"));
+        section.refuse(
+            "stalenessLimit",
+            format!("expected at least times.staleAfter ({stale}), found {limit}"),
+        );
     }
     section.finish();
     Times { poll, probe, timeout, knowledge }
@@ -400,20 +434,26 @@ fn address(node: &Node) -> Result<SocketAddr, String> {
 
 fn loopback_address(node: &Node) -> Result<SocketAddr, String> {
     let expected = "a loopback address such as 127.0.0.1:0, because it has no authentication";
-    address(node).ok().filter(|address| address.ip().is_loopback()).ok_or_else(|| expected.to_owned())
+    address(node)
+        .ok()
+        .filter(|address| address.ip().is_loopback())
+        .ok_or_else(|| expected.to_owned())
 }
 
 fn advertised(node: &Node) -> Result<GatewayAddress, String> {
     let read = |text: String| GatewayAddress::parse(&text);
-    yaml::text(node)
-        .ok()
-        .and_then(read)
-        .ok_or_else(|| "a host and port such as gw.example:15443, 192.0.2.1:15443 or [2001:db8::1]:15443".to_owned())
+    yaml::text(node).ok().and_then(read).ok_or_else(|| {
+        "a host and port such as gw.example:15443, 192.0.2.1:15443 or [2001:db8::1]:15443"
+            .to_owned()
+    })
 }
 
 fn open_files(node: &Node) -> Result<u64, String> {
     let expected = "a number of open files of at least 64, such as 65536";
-    parsed::<u64>(expected)(node).ok().filter(|count| *count >= 64).ok_or_else(|| expected.to_owned())
+    parsed::<u64>(expected)(node)
+        .ok()
+        .filter(|count| *count >= 64)
+        .ok_or_else(|| expected.to_owned())
 }
 
 fn ports(node: &Node) -> Result<RangeInclusive<u16>, String> {
@@ -422,7 +462,10 @@ fn ports(node: &Node) -> Result<RangeInclusive<u16>, String> {
         let range = ServicePort::parse(first).ok()?.get()..=ServicePort::parse(last).ok()?.get();
         (!range.is_empty()).then_some(range)
     };
-    yaml::text(node).ok().and_then(read).ok_or_else(|| "a range of ports such as 15100-15999".to_owned())
+    yaml::text(node)
+        .ok()
+        .and_then(read)
+        .ok_or_else(|| "a range of ports such as 15100-15999".to_owned())
 }
 
 /// The finding for a changed setting that is read only at the start.

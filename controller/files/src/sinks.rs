@@ -6,8 +6,8 @@ use crate::settings::{IdentityFiles, Settings};
 use anyhow::{Context, Result};
 use fedgate_core::{Options, ServiceName, Table};
 use fedgate_envoy::{
-    AccessLog, Allocation, EgressInputs, EnvoyFiles, File, FilterModule, GatewayInputs, Identity, PortRequest,
-    allocate, owner,
+    AccessLog, Allocation, EgressInputs, EnvoyFiles, File, FilterModule, GatewayInputs, Identity,
+    PortRequest, allocate, owner,
 };
 use fedgate_federation::{Federation, Finding, FindingReason, LocalCluster, ObjectRef};
 use std::collections::BTreeMap;
@@ -139,9 +139,11 @@ fn named(services: &[&ServiceName]) -> String {
 pub fn identity(settings: &Settings) -> Result<Identity> {
     let IdentityFiles { certificate_chain, private_key, .. } = &settings.identity;
     let read = |field: &str, path: &Path| {
-        std::fs::read(path).with_context(|| format!("identity.{field} {}: cannot be read", path.display()))
+        std::fs::read(path)
+            .with_context(|| format!("identity.{field} {}: cannot be read", path.display()))
     };
-    let (chain, key) = (read("certificateChain", certificate_chain)?, read("privateKey", private_key)?);
+    let (chain, key) =
+        (read("certificateChain", certificate_chain)?, read("privateKey", private_key)?);
     Identity::from_pem(&chain, &key)
         .with_context(|| format!("{} and {}", certificate_chain.display(), private_key.display()))
 }

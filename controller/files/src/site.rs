@@ -79,7 +79,12 @@ impl Site {
     ///
     /// # Errors
     /// When no last table exists and an empty one cannot be built, which does not happen.
-    pub fn new(settings: Settings, local: Local, state: StateFolder, deployment: Deployment) -> anyhow::Result<Self> {
+    pub fn new(
+        settings: Settings,
+        local: Local,
+        state: StateFolder,
+        deployment: Deployment,
+    ) -> anyhow::Result<Self> {
         let saved_versions: Published = state.load(PUBLISHED).unwrap_or_default();
         let Local { cluster, key } = local;
         let on_disk = table_of_gateway(&deployment, &cluster);
@@ -90,7 +95,13 @@ impl Site {
         };
         let saved = load_knowledge(&state);
         Ok(Self {
-            brain: Brain::new(cluster, settings.times.knowledge, saved.clone(), previous, written.clone()),
+            brain: Brain::new(
+                cluster,
+                settings.times.knowledge,
+                saved.clone(),
+                previous,
+                written.clone(),
+            ),
             key,
             replaced_at: cluster_identity::replaced_at(&state),
             written,
@@ -323,7 +334,8 @@ impl Site {
         capacity: &Capacity,
         findings: &mut Vec<Finding>,
     ) -> BTreeMap<ServiceName, u16> {
-        let allocation = sinks::egress_ports(&self.settings, federation, &self.reserved_ports, capacity);
+        let allocation =
+            sinks::egress_ports(&self.settings, federation, &self.reserved_ports, capacity);
         findings.extend(sinks::missing_ports(&self.settings, &allocation, capacity.egress_ports()));
         let Allocation { mut ports, reserved, .. } = allocation;
         if reserved != self.reserved_ports {
@@ -347,13 +359,15 @@ impl Site {
         findings: &mut Vec<Finding>,
     ) -> bool {
         let (settings, local, table) = (&self.settings, &self.brain.cluster, &self.brain.table);
-        let gateway = self.deployment.gateway(settings, local, federation, table, &self.endpoints, capacity);
+        let gateway =
+            self.deployment.gateway(settings, local, federation, table, &self.endpoints, capacity);
         let egress = self.deployment.egress(settings, federation, ports, capacity);
         let gateway = self.write_files(&gateway, findings);
         // Some files may have been written, perhaps also that of the table.
         self.written = match gateway {
             true => self.brain.table.clone(),
-            false => table_of_gateway(&self.deployment, &self.brain.cluster).unwrap_or_else(|| self.written.clone()),
+            false => table_of_gateway(&self.deployment, &self.brain.cluster)
+                .unwrap_or_else(|| self.written.clone()),
         };
         let egress = self.write_files(&egress, findings);
         gateway && egress
@@ -393,16 +407,32 @@ impl Site {
         true
     }
 
-    fn swap(&self, federation: Federation, ports: BTreeMap<ServiceName, u16>, findings: Vec<Finding>) {
+    fn swap(
+        &self,
+        federation: Federation,
+        ports: BTreeMap<ServiceName, u16>,
+        findings: Vec<Finding>,
+    ) {
         let before = self.in_force.load();
-        tell_new(&federation.findings, before.as_ref().map(|before| before.federation.findings.as_slice()));
+        tell_new(
+            &federation.findings,
+            before.as_ref().map(|before| before.federation.findings.as_slice()),
+        );
         tell_new(&findings, before.as_ref().map(|before| before.findings.as_slice()));
         let listen = self.settings.egress.listen;
-        let egress = ports.into_iter().map(|(service, port)| (service, SocketAddr::new(listen, port)));
+        let egress =
+            ports.into_iter().map(|(service, port)| (service, SocketAddr::new(listen, port)));
         let (local, table) = (self.brain.cluster.clone(), self.written.clone());
         let egress = Some(egress.collect());
         let running = self.observed.running;
-        self.in_force.store(Some(Arc::new(InForce { local, federation, table, egress, running, findings })));
+        self.in_force.store(Some(Arc::new(InForce {
+            local,
+            federation,
+            table,
+            egress,
+            running,
+            findings,
+        })));
     }
 }
 
@@ -420,7 +450,9 @@ fn knowledge_file(peer: &PeerName) -> String {
 }
 
 fn load_knowledge(state: &StateFolder) -> BTreeMap<PeerName, PeerKnowledge> {
-    let load = |name: String| Some((PeerName::parse(&name).ok()?, state.load(&format!("{PEERS}/{name}.json"))?));
+    let load = |name: String| {
+        Some((PeerName::parse(&name).ok()?, state.load(&format!("{PEERS}/{name}.json"))?))
+    };
     state.names(PEERS).into_iter().filter_map(load).collect()
 }
 

@@ -22,7 +22,9 @@ pub struct StateFolder {
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// Another controller uses it.
-    #[error("{0} is in use by another `fedgate run`: stop that one first, or give this one a folder of its own")]
+    #[error(
+        "{0} is in use by another `fedgate run`: stop that one first, or give this one a folder of its own"
+    )]
     InUse(PathBuf),
     /// A file or folder could not be created, locked or written.
     #[error("cannot {what} {path}: {error}; check the folder's owner and mode, and the free space")]
@@ -88,7 +90,8 @@ impl StateFolder {
     /// [`StateError::Io`]; the file is then unchanged.
     pub fn save(&self, name: &str, value: &impl Serialize) -> Result<(), StateError> {
         let path = self.path(name);
-        let json = serde_json::to_vec(value).map_err(|error| failed("write", &path)(error.into()))?;
+        let json =
+            serde_json::to_vec(value).map_err(|error| failed("write", &path)(error.into()))?;
         Ok(replace(&path, &json, Readers::All)?)
     }
 
@@ -100,7 +103,8 @@ impl StateFolder {
     pub fn save_anyhow(&self, name: &str, value: &impl Serialize) -> Result<(), StateError> {
         let path = self.path(name);
         self.save(name, value).or_else(|_| {
-            let json = serde_json::to_vec(value).map_err(|error| failed("write", &path)(error.into()))?;
+            let json =
+                serde_json::to_vec(value).map_err(|error| failed("write", &path)(error.into()))?;
             let file = OpenOptions::new().write(true).open(&path);
             let written = file.and_then(|mut file| {
                 file.write_all(&json)?;
@@ -126,7 +130,9 @@ impl StateFolder {
     /// The names of the `.json` files in a subfolder, without that ending.
     pub fn names(&self, folder: &str) -> Vec<String> {
         let entries = fs::read_dir(self.path(folder)).into_iter().flatten().flatten();
-        let name = |entry: fs::DirEntry| entry.file_name().to_str()?.strip_suffix(".json").map(str::to_owned);
+        let name = |entry: fs::DirEntry| {
+            entry.file_name().to_str()?.strip_suffix(".json").map(str::to_owned)
+        };
         entries.filter_map(name).collect()
     }
 }

@@ -10,9 +10,13 @@ const FIELD: &str = "--metadata-tls";
 
 /// Reads the folder of a mounted Secret, and finds what is wrong with it.
 pub(super) fn read(folder: &Path, ours: &TrustDomain) -> Credentials {
-    let read = |name| std::fs::read(folder.join(name)).map_err(|error| format!("cannot read {name}: {error}"));
+    let read = |name| {
+        std::fs::read(folder.join(name)).map_err(|error| format!("cannot read {name}: {error}"))
+    };
     let (chain, key) = (read("tls.crt"), read("tls.key"));
-    let object = |name| ObjectRef::cluster(ours.as_str()).from_source(Some(folder.join(name).display().to_string()));
+    let object = |name| {
+        ObjectRef::cluster(ours.as_str()).from_source(Some(folder.join(name).display().to_string()))
+    };
     Credentials::of_endpoint(&source(&chain, object("tls.crt")), &source(&key, object("tls.key")))
 }
 
@@ -29,7 +33,8 @@ mod tests {
 
     #[test]
     fn a_mounted_secret_is_checked() {
-        let (folder, ours) = (tempfile::tempdir().unwrap(), TrustDomain::parse("alpha.example").unwrap());
+        let (folder, ours) =
+            (tempfile::tempdir().unwrap(), TrustDomain::parse("alpha.example").unwrap());
         let found = || {
             let findings = read(folder.path(), &ours).findings(Timestamp::now());
             findings.iter().map(|finding| finding.reason).collect::<Vec<_>>()

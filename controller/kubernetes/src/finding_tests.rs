@@ -45,7 +45,9 @@ fn of_writer() -> Vec<Finding> {
         peer: None,
     };
     let desired = Desired::new(head, json!({}));
-    let refused = kube::Error::Api(Box::new(kube::core::Status::failure("not allowed", "Forbidden").with_code(403)));
+    let refused = kube::Error::Api(Box::new(
+        kube::core::Status::failure("not allowed", "Forbidden").with_code(403),
+    ));
     let loaded = Condition {
         kind: ConditionType::TableLoaded,
         status: ConditionStatus::False,
@@ -70,7 +72,11 @@ fn of_sources() -> Vec<Finding> {
         findings.extend(own.lost(Some(&stored), &flags(&[]).unwrap()));
     }
     sources::gateway::addresses(&flags(&[]).unwrap(), &Seen::default(), &mut findings);
-    sources::roots::roots(&BTreeMap::new(), ("fedgate-system", "istio-ca-root-cert"), &mut findings);
+    sources::roots::roots(
+        &BTreeMap::new(),
+        ("fedgate-system", "istio-ca-root-cert"),
+        &mut findings,
+    );
     let imports = Sample::healthy().snapshot().in_force.federation.imports;
     let object = json!({
         "metadata": { "name": "x", "namespace": "a" },
@@ -85,8 +91,10 @@ fn of_sources() -> Vec<Finding> {
 #[test]
 fn every_finding_of_an_adapter_is_told_in_words_of_a_colleague() {
     let findings = [of_writer(), of_sources()].concat();
-    let produced: BTreeSet<_> = findings.iter().map(|finding| finding.reason).chain(ELSEWHERE).collect();
-    let missing: Vec<_> = FindingReason::OF_ADAPTERS.iter().filter(|reason| !produced.contains(reason)).collect();
+    let produced: BTreeSet<_> =
+        findings.iter().map(|finding| finding.reason).chain(ELSEWHERE).collect();
+    let missing: Vec<_> =
+        FindingReason::OF_ADAPTERS.iter().filter(|reason| !produced.contains(reason)).collect();
     assert_eq!(missing, Vec::<&FindingReason>::new());
     let messages: Vec<_> = findings.iter().map(ToString::to_string).collect();
     readable::assert_readable(&messages, advice::problems_of_finding);

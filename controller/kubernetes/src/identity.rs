@@ -52,7 +52,12 @@ impl ClusterIdentity {
         let at = self.replaced_at.filter(|at| now.duration_since(*at) < REPLACED_IS_TOLD_FOR)?;
         let namespace = Some(settings.places.namespace.clone());
         let secret = ObjectRef { namespace, ..ObjectRef::new("Secret", SECRET) };
-        Some(Finding::warning(FindingReason::IdentityReplaced, secret, "", format!("at {at}: {REPLACED}")))
+        Some(Finding::warning(
+            FindingReason::IdentityReplaced,
+            secret,
+            "",
+            format!("at {at}: {REPLACED}"),
+        ))
     }
 }
 
@@ -76,7 +81,10 @@ pub async fn obtain(client: &Client, settings: &ControllerSettings) -> Result<Cl
             Err(Failure::Final(error)) => return Err(error),
             Err(Failure::Api(error)) => {
                 let place = format!("{}/{SECRET}", settings.places.namespace);
-                tracing::warn!("cannot get or make the Secret {place}, trying again: {}", told(&error));
+                tracing::warn!(
+                    "cannot get or make the Secret {place}, trying again: {}",
+                    told(&error)
+                );
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -125,7 +133,8 @@ async fn try_obtain(
 async fn tell_replaced(client: &Client, settings: &ControllerSettings) -> kube::Result<()> {
     let namespace = &settings.places.namespace;
     tracing::error!("Secret {namespace}/{SECRET}: {REPLACED}");
-    let reporter = Reporter { controller: "fedgate".to_owned(), instance: Some(settings.pod_name.clone()) };
+    let reporter =
+        Reporter { controller: "fedgate".to_owned(), instance: Some(settings.pod_name.clone()) };
     let regarding = ObjectReference {
         api_version: Some("v1".to_owned()),
         kind: Some("Secret".to_owned()),
@@ -148,7 +157,9 @@ fn new(settings: &ControllerSettings, before: Option<&Memory>, now: Timestamp) -
     let uuid = match (&settings.cluster_uuid, before) {
         (Some(uuid), _) => uuid.to_string(),
         (None, None) => uuid::Uuid::new_v4().to_string(),
-        (None, Some(Memory::Cluster { record: Some(record), .. })) => record.cluster_uuid().to_string(),
+        (None, Some(Memory::Cluster { record: Some(record), .. })) => {
+            record.cluster_uuid().to_string()
+        }
         (None, Some(_)) => bail!(
             "Secret {0}/{SECRET} is gone though this cluster ran before (ConfigMap {0}/{STATE} is there), and the ConfigMap does not say its \
              UUID: restore the Secret, or set --cluster-uuid to the UUID that the peers know. To begin as a new cluster delete the ConfigMap",
@@ -162,7 +173,8 @@ fn new(settings: &ControllerSettings, before: Option<&Memory>, now: Timestamp) -
     let mut secret = Secret { data: Some(data), ..Secret::default() };
     secret.metadata.name = Some(SECRET.to_owned());
     secret.metadata.labels = Some(BTreeMap::from([crate::api::owner::managed_by()]));
-    secret.metadata.annotations = before.map(|_| BTreeMap::from([(REPLACED_AT.to_owned(), now.to_string())]));
+    secret.metadata.annotations =
+        before.map(|_| BTreeMap::from([(REPLACED_AT.to_owned(), now.to_string())]));
     Ok(secret)
 }
 
@@ -170,14 +182,18 @@ fn read(secret: &Secret, settings: &ControllerSettings) -> Result<ClusterIdentit
     let place = || format!("Secret {}/{SECRET}", settings.places.namespace);
     let text = |key: &str| {
         let bytes = secret.data.as_ref().and_then(|data| data.get(key));
-        let bytes = bytes
-            .with_context(|| format!("{} has no key {key}; restore it, or delete the Secret and pair anew", place()))?;
-        std::str::from_utf8(&bytes.0).ok().with_context(|| format!("{}, key {key}: it is no text", place()))
+        let bytes = bytes.with_context(|| {
+            format!("{} has no key {key}; restore it, or delete the Secret and pair anew", place())
+        })?;
+        std::str::from_utf8(&bytes.0)
+            .ok()
+            .with_context(|| format!("{}, key {key}: it is no text", place()))
     };
-    let key = SigningKey::from_pem(text(AUTHN_KEY)?)
-        .with_context(|| format!("{}, key {AUTHN_KEY}: expected an Ed25519 private key in PEM", place()))?;
-    let cluster_uuid =
-        ClusterUuid::parse(text(CLUSTER_UUID)?.trim()).with_context(|| format!("{}, key {CLUSTER_UUID}", place()))?;
+    let key = SigningKey::from_pem(text(AUTHN_KEY)?).with_context(|| {
+        format!("{}, key {AUTHN_KEY}: expected an Ed25519 private key in PEM", place())
+    })?;
+    let cluster_uuid = ClusterUuid::parse(text(CLUSTER_UUID)?.trim())
+        .with_context(|| format!("{}, key {CLUSTER_UUID}", place()))?;
     match &settings.cluster_uuid {
         Some(wanted) if *wanted != cluster_uuid => bail!(
             "{} says that this cluster's UUID is {cluster_uuid}, and --cluster-uuid says {wanted}: peers know the former; \
@@ -186,7 +202,8 @@ fn read(secret: &Secret, settings: &ControllerSettings) -> Result<ClusterIdentit
         ),
         _ => {
             let annotations = secret.metadata.annotations.as_ref();
-            let replaced_at = annotations.and_then(|annotations| annotations.get(REPLACED_AT)?.parse().ok());
+            let replaced_at =
+                annotations.and_then(|annotations| annotations.get(REPLACED_AT)?.parse().ok());
             Ok(ClusterIdentity { cluster_uuid, key, replaced_at })
         }
     }
@@ -211,19 +228,23 @@ mod tests {
         let other = "11111111-aaaa-4aaa-8aaa-111111111111";
         let said = read(&secret, &settings(&["--cluster-uuid", other])).unwrap_err().to_string();
         assert!(said.contains(identity.cluster_uuid.as_str()) && said.contains(other));
-        let named = new(&settings(&["--cluster-uuid", other]), None, Timestamp::UNIX_EPOCH).unwrap();
+        let named =
+            new(&settings(&["--cluster-uuid", other]), None, Timestamp::UNIX_EPOCH).unwrap();
         let named = read(&named, &settings(&[])).unwrap();
         assert_eq!((named.cluster_uuid.as_str(), named.replaced_at), (other, None));
     }
 
     #[test]
     fn a_secret_that_is_gone_is_made_with_the_uuid_of_before_and_told() {
-        let first = read(&new(&settings(&[]), None, Timestamp::UNIX_EPOCH).unwrap(), &settings(&[])).unwrap();
+        let first =
+            read(&new(&settings(&[]), None, Timestamp::UNIX_EPOCH).unwrap(), &settings(&[]))
+                .unwrap();
         let (cluster, _) = Seen::default().cluster(&settings(&[]), &first);
         let record = Some(Box::new(ClusterRecord::of(&cluster, &settings(&[]), &[])));
         let before = Memory::Cluster { published: Default::default(), record };
         let now = Timestamp::UNIX_EPOCH;
-        let second = read(&new(&settings(&[]), Some(&before), now).unwrap(), &settings(&[])).unwrap();
+        let second =
+            read(&new(&settings(&[]), Some(&before), now).unwrap(), &settings(&[])).unwrap();
         assert_eq!(second.cluster_uuid, first.cluster_uuid);
         assert_ne!(second.key.public(), first.key.public());
         let later = |hours| now + SignedDuration::from_hours(hours);
@@ -244,8 +265,13 @@ mod tests {
         let broken = ByteString(pem.replace("BEGIN", "BEGUN").into_bytes());
         secret.data.as_mut().unwrap().insert(AUTHN_KEY.to_owned(), broken);
         let said = format!("{:#}", read(&secret, &settings(&[])).unwrap_err());
-        assert!(said.contains("fedgate-system/fedgate-identity") && !said.contains(&body), "{said}");
+        assert!(
+            said.contains("fedgate-system/fedgate-identity") && !said.contains(&body),
+            "{said}"
+        );
         secret.data.as_mut().unwrap().remove(AUTHN_KEY);
-        assert!(read(&secret, &settings(&[])).unwrap_err().to_string().contains("has no key authn.key"));
+        assert!(
+            read(&secret, &settings(&[])).unwrap_err().to_string().contains("has no key authn.key")
+        );
     }
 }

@@ -77,8 +77,16 @@ impl Metrics {
     pub fn register(&self, registry: &mut Registry) {
         registry.register("leader", "1 when this replica leads", self.leader.clone());
         registry.register("writes", "Objects written, by kind and verb", self.writes.clone());
-        registry.register("failed_writes", "Writes that the API server refused, by kind", self.failed_writes.clone());
-        registry.register("reconcile_seconds", "How long a pass over all objects takes", self.passes.clone());
+        registry.register(
+            "failed_writes",
+            "Writes that the API server refused, by kind",
+            self.failed_writes.clone(),
+        );
+        registry.register(
+            "reconcile_seconds",
+            "How long a pass over all objects takes",
+            self.passes.clone(),
+        );
         let findings = "What was found in writing: conflicts, failures, quarrels; by severity";
         registry.register("write_findings", findings, self.findings.clone());
         let pods = "Ready Pods of the gateway that have the newest table, have another one or none, or do not answer";
@@ -110,7 +118,9 @@ impl Metrics {
     /// Shows which tables the gateway's Pods have.
     pub(super) fn show_gateway(&self, counts: &Counts) {
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        for (state, count) in [("Loaded", counts.loaded), ("Behind", counts.behind), ("Unknown", counts.unknown)] {
+        for (state, count) in
+            [("Loaded", counts.loaded), ("Behind", counts.behind), ("Unknown", counts.unknown)]
+        {
             self.gateway_pods.get_or_create(&StateLabels { state }).set(number(count));
         }
         self.gateway_generation.set(i64::try_from(counts.lowest).unwrap_or(i64::MAX));
@@ -118,7 +128,9 @@ impl Metrics {
 
     /// Shows the number of findings of the last pass.
     pub fn show_findings(&self, findings: &[Finding]) {
-        for (severity, word) in [(Severity::Error, "error"), (Severity::Warning, "warning"), (Severity::Info, "info")] {
+        for (severity, word) in
+            [(Severity::Error, "error"), (Severity::Warning, "warning"), (Severity::Info, "info")]
+        {
             let count = findings.iter().filter(|finding| finding.severity == severity).count();
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             self.findings.get_or_create(&FindingsLabels { severity: word }).set(count);

@@ -46,7 +46,11 @@ impl Module {
                 path.display()
             )
         })?;
-        ensure!(bytes.starts_with(MAGIC), "--filter-file {}: expected a WebAssembly module", path.display());
+        ensure!(
+            bytes.starts_with(MAGIC),
+            "--filter-file {}: expected a WebAssembly module",
+            path.display()
+        );
         ensure!(
             bytes.len() <= LARGEST,
             "--filter-file {} has {} bytes, and a ConfigMap has room for {LARGEST}; bring it to the gateway some other way, and name it with \

@@ -71,7 +71,9 @@ impl Health {
             return Err(format!("{why}\n"));
         }
         let since = inner.beat.elapsed();
-        (since < DEAD).then_some(()).ok_or_else(|| format!("nothing has moved for {} s\n", since.as_secs()))
+        (since < DEAD)
+            .then_some(())
+            .ok_or_else(|| format!("nothing has moved for {} s\n", since.as_secs()))
     }
 
     pub(super) fn ready(&self) -> Result<(), String> {
@@ -100,8 +102,14 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let router = Router::new()
-        .route("/healthz", get(|State(asked): State<Asked>| async move { answer(asked.health.live()) }))
-        .route("/readyz", get(|State(asked): State<Asked>| async move { answer(asked.health.ready()) }))
+        .route(
+            "/healthz",
+            get(|State(asked): State<Asked>| async move { answer(asked.health.live()) }),
+        )
+        .route(
+            "/readyz",
+            get(|State(asked): State<Asked>| async move { answer(asked.health.ready()) }),
+        )
         .route("/metrics", get(metrics))
         .with_state(Asked { health, registry: Arc::new(registry) });
     axum::serve(listener, router).with_graceful_shutdown(stop).await
@@ -117,7 +125,10 @@ fn answer(health: Result<(), String>) -> Response {
 async fn metrics(State(asked): State<Asked>) -> Response {
     let mut text = String::new();
     match encode(&mut text, &asked.registry) {
-        Ok(()) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+        Ok(()) => (
+            [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")],
+            text,
+        )
             .into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }

@@ -60,7 +60,8 @@ pub(super) struct Replica {
 pub(super) struct Certificates {
     /// Of the metadata endpoint's in this Pod.
     pub(super) endpoint: watch::Receiver<Credentials>,
-    /// Of those that the gateway's Pods show; `None` until they have been asked, and of a replica that does not lead.
+    /// Of those that the gateway's Pods show; `None` until they have been asked, and of a replica
+    /// that does not lead.
     pub(super) presented: watch::Receiver<Option<Presented>>,
 }
 
@@ -75,7 +76,8 @@ pub(super) struct Outcomes {
 }
 
 impl Replica {
-    /// A replica that knows nothing yet. `asking` says how to ask peers, and where their answers go.
+    /// A replica that knows nothing yet. `asking` says how to ask peers, and where their answers
+    /// go.
     ///
     /// # Errors
     /// If an empty table cannot be built, which does not happen.
@@ -162,7 +164,9 @@ impl Replica {
         let knows_table = self.outputs.knows_table(&self.settings.places);
         let there = self.outputs.table(&self.settings.places);
         match (self.leadership.leads(), self.importer.is_some()) {
-            (true, false) if knows_table => self.begin_to_lead(&seen, stored.clone(), there.as_deref()),
+            (true, false) if knows_table => {
+                self.begin_to_lead(&seen, stored.clone(), there.as_deref())
+            }
             (true, true) => self.outgrow(there.as_deref()),
             _ => self.follow(&seen, stored.clone()),
         }
@@ -175,13 +179,16 @@ impl Replica {
         self.brain.objects = seen.objects();
         self.brain.objects.findings.extend(findings.iter().cloned());
         let mut federation = self.brain.compile(now);
-        if let Some(there) = there.filter(|there| self.importer.is_some() && looks_late(&self.brain.table, there)) {
+        if let Some(there) =
+            there.filter(|there| self.importer.is_some() && looks_late(&self.brain.table, there))
+        {
             // No table could be built, so the one that another leader built last stays.
             self.brain.table = there.as_ref().clone();
         }
         let taken = entries::taken(&seen.entries, &federation.imports);
         // Findings are ordered by severity, errors first.
-        let errors = federation.findings.partition_point(|finding| finding.severity <= Severity::Warning);
+        let errors =
+            federation.findings.partition_point(|finding| finding.severity <= Severity::Warning);
         federation.findings.splice(errors..errors, taken.iter().cloned());
         let findings = [findings, taken].concat();
         self.has_table |= federation.table.is_ok();
@@ -199,8 +206,12 @@ impl Replica {
         if self.leadership.began_after_gap() {
             self.renumber();
         }
-        self.saved =
-            self.brain.knowledge.iter().map(|(peer, knowledge)| (peer.clone(), Saved::new(knowledge))).collect();
+        self.saved = self
+            .brain
+            .knowledge
+            .iter()
+            .map(|(peer, knowledge)| (peer.clone(), Saved::new(knowledge)))
+            .collect();
         self.asked.clear();
         let (settings, updates) = self.asking.clone();
         self.importer = Some(Importer::new(settings, updates));
@@ -218,7 +229,8 @@ impl Replica {
     /// a replay.
     fn outgrow_rollbacks(&mut self) {
         let rollbacks = self.rollbacks.count();
-        if self.importer.is_some() && std::mem::replace(&mut self.outgrown, rollbacks) != rollbacks {
+        if self.importer.is_some() && std::mem::replace(&mut self.outgrown, rollbacks) != rollbacks
+        {
             self.renumber();
         }
     }
@@ -241,7 +253,12 @@ impl Replica {
     /// differ for long, the two replicas have different settings, as in the middle of an upgrade.
     /// The follower then serves its own documents under the leader's versions: with a version of
     /// its own, the leader's would look like a replay. Returns when to look again.
-    fn serve(&mut self, federation: &Federation, stored: Option<&Published>, now: Timestamp) -> Option<Timestamp> {
+    fn serve(
+        &mut self,
+        federation: &Federation,
+        stored: Option<&Published>,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
         if stored == Some(&federation.published) {
             self.differs_since = None;
             self.outcomes.published.store(Arc::new(exporter::Published::of(federation)));
@@ -252,8 +269,12 @@ impl Replica {
         if now.duration_since(since) < DIFFERENCE {
             return since.checked_add(DIFFERENCE).ok();
         }
-        tracing::warn!("this replica publishes something else than the leader; give all replicas the same flags");
-        self.outcomes.published.store(Arc::new(exporter::Published::of(&under_versions_of(federation, stored))));
+        tracing::warn!(
+            "this replica publishes something else than the leader; give all replicas the same flags"
+        );
+        self.outcomes
+            .published
+            .store(Arc::new(exporter::Published::of(&under_versions_of(federation, stored))));
         None
     }
 
@@ -280,7 +301,11 @@ impl Replica {
         let before = self.outcomes.newest.borrow().clone();
         let told = before.as_ref().map(|before| before.in_force.federation.findings.as_slice());
         tell_new(&federation.findings, told);
-        let generations = seen.federations.iter().map(|(key, object)| (key.name.clone(), object.generation)).collect();
+        let generations = seen
+            .federations
+            .iter()
+            .map(|(key, object)| (key.name.clone(), object.generation))
+            .collect();
         let in_force = InForce {
             local: self.brain.cluster.clone(),
             federation,

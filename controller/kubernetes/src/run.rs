@@ -53,12 +53,14 @@ pub async fn run(settings: ControllerSettings) -> Result<()> {
     let settings = Arc::new(settings);
     let mut signals = Signals::new()?;
     let client = client::connect().await?;
-    let (metrics, own_metrics, health) = (Metrics::default(), OwnMetrics::default(), Health::default());
+    let (metrics, own_metrics, health) =
+        (Metrics::default(), OwnMetrics::default(), Health::default());
     let published = Arc::default();
     let (stop, stopped) = watch::channel(false);
     let mut servers = Tasks::default();
     serve_probes(&settings, &health, &metrics, &own_metrics, &stopped, &mut servers).await?;
-    let endpoint = serve_metadata(&settings, &metrics, Arc::clone(&published), &stopped, &mut servers).await?;
+    let endpoint =
+        serve_metadata(&settings, &metrics, Arc::clone(&published), &stopped, &mut servers).await?;
 
     let identity = tokio::select! {
         identity = identity::obtain(&client, &settings) => identity?,
@@ -66,8 +68,17 @@ pub async fn run(settings: ControllerSettings) -> Result<()> {
         () = signals.next() => return Ok(()),
         ended = servers.ended() => return Err(ended),
     };
-    let parts =
-        Parts { client, settings, identity, endpoint, module, published, health: health.clone(), metrics, own_metrics };
+    let parts = Parts {
+        client,
+        settings,
+        identity,
+        endpoint,
+        module,
+        published,
+        health: health.clone(),
+        metrics,
+        own_metrics,
+    };
     let (mut replica, election) = ReplicaLoop::start(parts)?;
     servers.spawn("the election", election.run(stop_of(&stopped)));
     let ended = until_end(signals.next(), &mut servers, &mut replica, &health).await;
@@ -139,7 +150,10 @@ async fn serve_metadata(
         clock: Arc::new(SystemClock),
         metrics: metrics.exporter.clone(),
     };
-    servers.spawn("the metadata endpoint", exporter::serve(listener, exporter, published, stop_of(stopped)));
+    servers.spawn(
+        "the metadata endpoint",
+        exporter::serve(listener, exporter, published, stop_of(stopped)),
+    );
     Ok(endpoint)
 }
 
@@ -153,7 +167,9 @@ async fn follow_certificate(
     tell.send_replace(endpoint::read(&folder, &ours));
     let mut changes = file_watch::watch(&[folder.join("tls.crt"), folder.join("tls.key")]);
     if let Err(error) = &changes {
-        tracing::warn!("the metadata certificate cannot be watched, and is read again every minute: {error:#}");
+        tracing::warn!(
+            "the metadata certificate cannot be watched, and is read again every minute: {error:#}"
+        );
     }
     tokio::pin!(stop);
     loop {
@@ -193,7 +209,10 @@ fn importer_settings(
         lookup: LookUpSettings::default(),
         documents: document::Limits::default(),
         times: settings.knowledge_times(),
-        identity: importer::Identity { cluster_uuid: identity.cluster_uuid.clone(), key: identity.key.clone() },
+        identity: importer::Identity {
+            cluster_uuid: identity.cluster_uuid.clone(),
+            key: identity.key.clone(),
+        },
         metrics: metrics.importer.clone(),
         roots: SystemRoots::load(),
         clock: Arc::new(SystemClock),

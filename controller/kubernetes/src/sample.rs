@@ -51,7 +51,15 @@ impl Sample {
             services: keyed("shop", "web", service::keep(read(web()))),
             ..Seen::default()
         };
-        let mut sample = Self { now, settings, local, missing: Vec::new(), seen, lease: Some(lease(now)), table: None };
+        let mut sample = Self {
+            now,
+            settings,
+            local,
+            missing: Vec::new(),
+            seen,
+            lease: Some(lease(now)),
+            table: None,
+        };
         sample.write(&Published::default());
         sample.learn(&beta);
         let federation = sample.snapshot().in_force.federation;
@@ -63,7 +71,12 @@ impl Sample {
     /// The snapshot that results from the sample.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let record = memory::record(&self.seen.memory).unwrap().clone();
-        let listed = Listed { seen: self.seen.clone(), lease: self.lease.clone(), record, table: self.table.clone() };
+        let listed = Listed {
+            seen: self.seen.clone(),
+            lease: self.lease.clone(),
+            record,
+            table: self.table.clone(),
+        };
         Snapshot::of(listed, self.now).unwrap()
     }
 
@@ -98,9 +111,11 @@ impl Sample {
 
     /// Takes what beta publishes once it knows alpha, and stores it as the controller does.
     fn learn(&mut self, beta: &LocalCluster) {
-        let (limits, times, peer, now) = (Limits::default(), Times::default(), peer("beta"), self.now);
+        let (limits, times, peer, now) =
+            (Limits::default(), Times::default(), peer("beta"), self.now);
         let alpha = known_publicly("alpha", &publishes(&self.local, BTreeMap::new(), now), now);
-        let published = publishes(beta, BTreeMap::from([(PeerName::parse("alpha").unwrap(), alpha)]), now);
+        let published =
+            publishes(beta, BTreeMap::from([(PeerName::parse("alpha").unwrap(), alpha)]), now);
         let mut knowledge = known_publicly("beta", &published, now);
         let private = &published.private_documents[&PeerName::parse("alpha").unwrap()];
         knowledge.absorb_private(&peer, &private.to_json(), None, &limits, &times, now);
@@ -134,7 +149,9 @@ fn credentials() -> Credentials {
 
 /// Those of a gateway whose Pod shows a good certificate.
 fn of_gateway(ca: &TestCa, roots: &[Root], ours: &TrustDomain) -> Credentials {
-    let year = |year: i16| jiff::civil::date(year, 1, 1).to_zoned(jiff::tz::TimeZone::UTC).unwrap().timestamp();
+    let year = |year: i16| {
+        jiff::civil::date(year, 1, 1).to_zoned(jiff::tz::TimeZone::UTC).unwrap().timestamp()
+    };
     let uri = format!("spiffe://{ours}/ns/{NAMESPACE}/sa/fedgate-gateway");
     let leaf = ca.workload(&[&uri], year(2026), year(2030));
     let presented = Presented::from([("gateway-1".to_owned(), leaf.der().into())]);
@@ -146,7 +163,10 @@ fn of_gateway(ca: &TestCa, roots: &[Root], ours: &TrustDomain) -> Credentials {
 fn local(trust_domain: &str) -> LocalCluster {
     let identity = identity();
     let host = if trust_domain.starts_with("alpha") { "192.0.2.1" } else { "192.0.2.7" };
-    let gateway = GatewayAddress { address: GatewayHost::parse(host).unwrap(), port: ServicePort::new(15443).unwrap() };
+    let gateway = GatewayAddress {
+        address: GatewayHost::parse(host).unwrap(),
+        port: ServicePort::new(15443).unwrap(),
+    };
     let (ca, ours) = (TestCa::new(), TrustDomain::parse(trust_domain).unwrap());
     let roots = vec![Root::from_der(&ca.der()).unwrap()];
     let mut credentials = credentials();
@@ -167,19 +187,37 @@ fn local(trust_domain: &str) -> LocalCluster {
 }
 
 /// What a cluster with the Service `web` publishes to its peer alpha.
-fn publishes(local: &LocalCluster, knowledge: BTreeMap<PeerName, PeerKnowledge>, now: Timestamp) -> Federation {
-    let seen = Seen { services: keyed("shop", "web", service::keep(read(web()))), ..Seen::default() };
+fn publishes(
+    local: &LocalCluster,
+    knowledge: BTreeMap<PeerName, PeerKnowledge>,
+    now: Timestamp,
+) -> Federation {
+    let seen =
+        Seen { services: keyed("shop", "web", service::keep(read(web()))), ..Seen::default() };
     let mut objects: Objects = seen.objects();
     objects.federations.extend(federation::keep(read(federation_object("alpha"))).spec.ok());
     let (previous, times) = (Published::default(), Times::default());
-    federate(&Inputs { local, objects: &objects, knowledge: &knowledge, previous: &previous, times, now })
+    federate(&Inputs {
+        local,
+        objects: &objects,
+        knowledge: &knowledge,
+        previous: &previous,
+        times,
+        now,
+    })
 }
 
 /// What is known of a peer from its public document.
 fn known_publicly(name: &str, published: &Federation, now: Timestamp) -> PeerKnowledge {
     let peer = peer(name);
     let mut knowledge = PeerKnowledge::new(&peer);
-    knowledge.absorb_public(&peer, &published.public_document.to_json(), None, &Limits::default(), now);
+    knowledge.absorb_public(
+        &peer,
+        &published.public_document.to_json(),
+        None,
+        &Limits::default(),
+        now,
+    );
     knowledge
 }
 

@@ -39,7 +39,12 @@ pub struct ControllerSettings {
     #[command(flatten)]
     pub times: TimeSettings,
     /// The address of /healthz, /readyz and /metrics
-    #[arg(long, env = "FEDGATE_PROBES_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:15090")]
+    #[arg(
+        long,
+        env = "FEDGATE_PROBES_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "0.0.0.0:15090"
+    )]
     pub probes_listen: SocketAddr,
     /// The name of this Pod, which identifies the replica and is the source of its Events
     #[arg(long, env = "POD_NAME", value_name = "NAME", default_value = "fedgate")]
@@ -52,12 +57,18 @@ pub struct ControllerSettings {
 #[serde(rename_all = "camelCase")]
 pub struct Places {
     /// fedgate's own namespace, with its key, its Lease and its memory
-    #[arg(long, env = "FEDGATE_NAMESPACE", value_name = "NAMESPACE", default_value = "fedgate-system")]
+    #[arg(
+        long,
+        env = "FEDGATE_NAMESPACE",
+        value_name = "NAMESPACE",
+        default_value = "fedgate-system"
+    )]
     pub namespace: String,
     /// The namespace of the gateway [default: fedgate's own]
     #[arg(long = "gateway-namespace", env = "FEDGATE_GATEWAY_NAMESPACE", value_name = "NAMESPACE")]
     gateway: Option<String>,
-    /// The namespace for the ServiceEntries and DestinationRules of imports [default: fedgate's own]
+    /// The namespace for the ServiceEntries and DestinationRules of imports [default: fedgate's
+    /// own]
     #[arg(long = "imports-namespace", env = "FEDGATE_IMPORTS_NAMESPACE", value_name = "NAMESPACE")]
     imports: Option<String>,
     /// The mesh's root namespace, whose objects apply to all sidecars
@@ -101,7 +112,12 @@ pub struct GatewaySettings {
     )]
     pub service: String,
     /// The port of that Service
-    #[arg(long = "gateway-port", env = "FEDGATE_GATEWAY_PORT", value_name = "PORT", default_value = "15443")]
+    #[arg(
+        long = "gateway-port",
+        env = "FEDGATE_GATEWAY_PORT",
+        value_name = "PORT",
+        default_value = "15443"
+    )]
     pub port: u16,
     /// The labels of the gateway's Pods
     #[arg(long = "gateway-selector", env = "FEDGATE_GATEWAY_SELECTOR", value_name = "KEY=VALUE,…", default_value = "istio=fedgate", value_parser = Selector::parse)]
@@ -117,19 +133,32 @@ pub struct GatewaySettings {
     /// The addresses that peers should connect to, instead of the Service's addresses
     #[arg(long, env = "FEDGATE_ADVERTISE", value_name = "HOST:PORT", value_delimiter = ',', value_parser = advertised)]
     pub advertise: Vec<GatewayAddress>,
-    /// The filter for the ConfigMap fedgate-filter, from which the gateway loads it [default: fedgate_filter.wasm beside this program]
+    /// The filter for the ConfigMap fedgate-filter, from which the gateway loads it [default:
+    /// fedgate_filter.wasm beside this program]
     #[arg(long, env = "FEDGATE_FILTER_FILE", value_name = "FILE")]
     pub filter_file: Option<PathBuf>,
     /// The folder where the gateway's container mounts the ConfigMap fedgate-filter
-    #[arg(long, env = "FEDGATE_FILTER_FOLDER", value_name = "DIR", default_value = "/etc/fedgate/filter")]
+    #[arg(
+        long,
+        env = "FEDGATE_FILTER_FOLDER",
+        value_name = "DIR",
+        default_value = "/etc/fedgate/filter"
+    )]
     pub filter_folder: String,
-    /// The filter if the gateway gets it without the controller: a file in its container (file://…) or, with the WasmPlugin, a registry (oci://…)
+    /// The filter if the gateway gets it without the controller: a file in its container (file://…)
+    /// or, with the WasmPlugin, a registry (oci://…)
     #[arg(long, env = "FEDGATE_FILTER_MODULE", value_name = "URL")]
     pub filter_module: Option<String>,
     /// The folder where the gateway's container mounts the trust bundle
-    #[arg(long, env = "FEDGATE_TRUST_FOLDER", value_name = "DIR", default_value = "/etc/fedgate/trust")]
+    #[arg(
+        long,
+        env = "FEDGATE_TRUST_FOLDER",
+        value_name = "DIR",
+        default_value = "/etc/fedgate/trust"
+    )]
     pub trust_folder: String,
-    /// Whether to offer peers the health name, which DKP clusters probe once a minute; the gateway answers it
+    /// Whether to offer peers the health name, which DKP clusters probe once a minute; the gateway
+    /// answers it
     #[arg(long, env = "FEDGATE_HEALTH_NAME", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub health_name: bool,
     /// Pass TLS through to Services that ask for it; needs the ClusterRole fedgate-passthrough
@@ -144,7 +173,8 @@ pub struct GatewaySettings {
         action = clap::ArgAction::Set
     )]
     pub access_log: bool,
-    /// How long HTTP requests to a peer share a connection; a peer's gateway that shuts down has to wait as long
+    /// How long HTTP requests to a peer share a connection; a peer's gateway that shuts down has to
+    /// wait as long
     #[arg(
         long = "connection-lifetime",
         env = "FEDGATE_CONNECTION_LIFETIME",
@@ -154,7 +184,13 @@ pub struct GatewaySettings {
     )]
     pub connection_lifetime: Duration,
     /// The namespaces that may see imports
-    #[arg(long, env = "FEDGATE_EXPORT_TO", value_name = "NAMESPACE", value_delimiter = ',', default_value = "*")]
+    #[arg(
+        long,
+        env = "FEDGATE_EXPORT_TO",
+        value_name = "NAMESPACE",
+        value_delimiter = ',',
+        default_value = "*"
+    )]
     pub export_to: Vec<String>,
 }
 
@@ -191,13 +227,24 @@ pub struct MetadataSettings {
     #[arg(long = "metadata-path", env = "FEDGATE_METADATA_PATH", value_name = "PATH", default_value = "/metadata", value_parser = MetadataPath::parse)]
     pub path: MetadataPath,
     /// A folder with tls.crt and tls.key, such as a mounted Secret
-    #[arg(long = "metadata-tls", env = "FEDGATE_METADATA_TLS", value_name = "DIR", required_unless_present = "plain")]
+    #[arg(
+        long = "metadata-tls",
+        env = "FEDGATE_METADATA_TLS",
+        value_name = "DIR",
+        required_unless_present = "plain"
+    )]
     pub tls: Option<PathBuf>,
     /// Serve HTTP without TLS, behind an ingress that terminates it
     #[arg(long = "metadata-plain", env = "FEDGATE_METADATA_PLAIN", conflicts_with = "tls")]
     pub plain: bool,
-    /// The ConfigMap with this cluster's roots (key root-cert.pem), which istiod writes into every namespace
-    #[arg(long, env = "FEDGATE_ROOTS_CONFIGMAP", value_name = "NAME", default_value = "istio-ca-root-cert")]
+    /// The ConfigMap with this cluster's roots (key root-cert.pem), which istiod writes into every
+    /// namespace
+    #[arg(
+        long,
+        env = "FEDGATE_ROOTS_CONFIGMAP",
+        value_name = "NAME",
+        default_value = "istio-ca-root-cert"
+    )]
     pub roots_configmap: String,
 }
 
@@ -229,7 +276,12 @@ impl Places {
     }
 
     /// Replaces the namespaces that are given, and keeps the others.
-    pub fn moved(mut self, gateway: Option<String>, imports: Option<String>, root: Option<String>) -> Self {
+    pub fn moved(
+        mut self,
+        gateway: Option<String>,
+        imports: Option<String>,
+        root: Option<String>,
+    ) -> Self {
         self.gateway = gateway.or(self.gateway);
         self.imports = imports.or(self.imports);
         self.root = root.unwrap_or(self.root);
@@ -259,7 +311,11 @@ impl ControllerSettings {
     /// one.
     pub fn gateway_identity(&self) -> Option<WorkloadIdentity> {
         let (namespace, account) = (self.places.gateway(), &self.gateway.service_account);
-        WorkloadIdentity::parse(&format!("spiffe://{}/ns/{namespace}/sa/{account}", self.trust_domain)).ok()
+        WorkloadIdentity::parse(&format!(
+            "spiffe://{}/ns/{namespace}/sa/{account}",
+            self.trust_domain
+        ))
+        .ok()
     }
 
     /// Checks settings against each other.
@@ -275,7 +331,8 @@ impl ControllerSettings {
             spell(stale_after)
         );
         anyhow::ensure!(
-            self.places.delivery == Delivery::WasmPlugin || !is_elsewhere(self.gateway.filter_module.as_ref()),
+            self.places.delivery == Delivery::WasmPlugin
+                || !is_elsewhere(self.gateway.filter_module.as_ref()),
             "--filter-module is {:?}: expected a file of the gateway's container (file:///…), unless --delivery is WasmPlugin",
             self.gateway.filter_module.as_deref().unwrap_or_default()
         );
@@ -305,7 +362,9 @@ impl Selector {
             (!key.is_empty()).then(|| (key.to_owned(), value.to_owned()))
         };
         let pairs: Option<_> = text.split(',').map(pair).collect();
-        pairs.map(Self).ok_or_else(|| format!("expected labels such as istio=fedgate, found {text:?}"))
+        pairs
+            .map(Self)
+            .ok_or_else(|| format!("expected labels such as istio=fedgate, found {text:?}"))
     }
 }
 
@@ -329,7 +388,9 @@ fn advertised(text: &str) -> Result<GatewayAddress, String> {
 /// often.
 fn poll(text: &str) -> Result<Duration, String> {
     let poll = duration(text)?;
-    (poll >= Duration::from_secs(1)).then_some(poll).ok_or_else(|| format!("expected 1s or more, found {text:?}"))
+    (poll >= Duration::from_secs(1))
+        .then_some(poll)
+        .ok_or_else(|| format!("expected 1s or more, found {text:?}"))
 }
 
 /// A duration from 100 ms to 30 days.
@@ -338,7 +399,10 @@ fn duration(text: &str) -> Result<Duration, String> {
     let duration: SignedDuration = text.parse().map_err(|_| expected())?;
     let duration = Duration::try_from(duration).map_err(|_| expected())?;
     let range = Duration::from_millis(100)..=Duration::from_secs(30 * 24 * 3600);
-    range.contains(&duration).then_some(duration).ok_or_else(|| format!("{}, from 100ms to 30 days", expected()))
+    range
+        .contains(&duration)
+        .then_some(duration)
+        .ok_or_else(|| format!("{}, from 100ms to 30 days", expected()))
 }
 
 #[cfg(test)]
@@ -354,14 +418,18 @@ pub(crate) mod tests {
 
     /// The settings of a minimal case, plus these flags.
     pub(crate) fn read(more: &[&str]) -> Result<ControllerSettings, String> {
-        let line = ["fedgate", "--trust-domain", "alpha.example", "--metadata-plain"].iter().chain(more);
+        let line =
+            ["fedgate", "--trust-domain", "alpha.example", "--metadata-plain"].iter().chain(more);
         Line::try_parse_from(line).map(|line| line.settings).map_err(|error| error.to_string())
     }
 
     #[test]
     fn a_plain_case_needs_two_words() {
         let settings = read(&[]).unwrap();
-        assert_eq!((settings.places.gateway(), settings.places.imports()), ("fedgate-system", "fedgate-system"));
+        assert_eq!(
+            (settings.places.gateway(), settings.places.imports()),
+            ("fedgate-system", "fedgate-system")
+        );
         assert_eq!(
             settings.gateway_identity().unwrap().as_str(),
             "spiffe://alpha.example/ns/fedgate-system/sa/fedgate-gateway"
@@ -396,6 +464,8 @@ pub(crate) mod tests {
             let said = read(&[flag, value]).unwrap_err();
             assert!(said.contains(expected) && said.contains(flag), "{said}");
         }
-        assert!(read(&["--advertise", "[2001:db8::1]:15443,gw.example:443", "--poll", "1s"]).is_ok());
+        assert!(
+            read(&["--advertise", "[2001:db8::1]:15443,gw.example:443", "--poll", "1s"]).is_ok()
+        );
     }
 }

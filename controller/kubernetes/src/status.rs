@@ -2,8 +2,8 @@
 
 use crate::api::fingerprint::{Fingerprint, fingerprint};
 use crate::crd::status::{
-    GatewayAddress, IstioFederationStatus, MetadataCache, PeerCondition, PrivateCache, PublicCache, PublicPort,
-    PublicService,
+    GatewayAddress, IstioFederationStatus, MetadataCache, PeerCondition, PrivateCache, PublicCache,
+    PublicPort, PublicService,
 };
 use crate::sources::federation::FederationObject;
 use fedgate_federation::bundle::roots_to_pem;
@@ -62,7 +62,11 @@ pub fn desired(
     DesiredStatus { fingerprint: fingerprint(&status), value: status, transitions }
 }
 
-fn written(object: &FederationObject, condition: &Condition, now: Timestamp) -> (PeerCondition, Option<Transition>) {
+fn written(
+    object: &FederationObject,
+    condition: &Condition,
+    now: Timestamp,
+) -> (PeerCondition, Option<Transition>) {
     let kind = format!("{:?}", condition.kind);
     let before = object.conditions.iter().find(|before| before.kind == kind);
     let same = before.filter(|before| before.status == condition.status);
@@ -76,15 +80,20 @@ fn written(object: &FederationObject, condition: &Condition, now: Timestamp) -> 
         last_probe_time: None,
         observed_generation: object.generation,
     };
-    let transition =
-        same.is_none().then(|| Transition { condition: condition.clone(), before: before.map(|before| before.status) });
+    let transition = same.is_none().then(|| Transition {
+        condition: condition.clone(),
+        before: before.map(|before| before.status),
+    });
     (condition, transition)
 }
 
 /// Returns true if this program writes conditions of this type. Conditions of other types have
 /// other writers and stay.
 fn is_ours(kind: &str) -> bool {
-    ConditionType::ALL.iter().chain(ConditionType::OF_GATEWAY).any(|ours| format!("{ours:?}") == kind)
+    ConditionType::ALL
+        .iter()
+        .chain(ConditionType::OF_GATEWAY)
+        .any(|ours| format!("{ours:?}") == kind)
 }
 
 /// What is known of the peer. Leaves out a list of services that is too long for an object.
@@ -98,7 +107,8 @@ fn metadata_cache(knowledge: &PeerKnowledge) -> Option<MetadataCache> {
         cache.public_last_fetch_timestamp = Some(whole_seconds(known.fetched));
     }
     if let Some(known) = &knowledge.private {
-        let services: usize = known.document.services.iter().map(|service| 64 + 64 * service.ports.len()).sum();
+        let services: usize =
+            known.document.services.iter().map(|service| 64 + 64 * service.ports.len()).sum();
         cache.private = (services <= CACHED_SERVICES).then(|| private(&known.document));
         cache.private_last_fetch_timestamp = Some(whole_seconds(known.fetched));
     }
@@ -130,7 +140,10 @@ fn service(service: &document::PublicService) -> PublicService {
         port: port.port.get(),
         protocol: Protocol::of_port_name(&port.name).word().to_owned(),
     };
-    PublicService { hostname: service.hostname.to_string(), ports: service.ports.iter().map(port).collect() }
+    PublicService {
+        hostname: service.hostname.to_string(),
+        ports: service.ports.iter().map(port).collect(),
+    }
 }
 
 #[cfg(test)]
@@ -147,7 +160,12 @@ mod tests {
     }
 
     fn accepted(status: ConditionStatus, reason: &str) -> Vec<Condition> {
-        vec![Condition { kind: ConditionType::Accepted, status, reason: reason.into(), message: String::new() }]
+        vec![Condition {
+            kind: ConditionType::Accepted,
+            status,
+            reason: reason.into(),
+            message: String::new(),
+        }]
     }
 
     fn at(second: i64) -> Timestamp {
@@ -156,11 +174,16 @@ mod tests {
 
     #[test]
     fn a_transition_is_a_change_of_status_and_of_nothing_else() {
-        let first = desired(&object(json!([])), &accepted(ConditionStatus::True, "Accepted"), None, at(10));
+        let first =
+            desired(&object(json!([])), &accepted(ConditionStatus::True, "Accepted"), None, at(10));
         assert_eq!(first.transitions.len(), 1);
         let seen = object(first.value["conditions"].clone());
         let same = desired(&seen, &accepted(ConditionStatus::True, "Accepted"), None, at(20));
-        assert_eq!((same.fingerprint, same.transitions.len()), (first.fingerprint, 0), "nothing is written");
+        assert_eq!(
+            (same.fingerprint, same.transitions.len()),
+            (first.fingerprint, 0),
+            "nothing is written"
+        );
         let reason = desired(&seen, &accepted(ConditionStatus::True, "Other"), None, at(30));
         assert_ne!(reason.fingerprint, first.fingerprint);
         assert_eq!(reason.value["conditions"][0]["lastTransitionTime"], "1970-01-01T00:00:10Z");
@@ -178,7 +201,8 @@ mod tests {
         ]);
         let is = object(there);
         let wanted = desired(&is, &accepted(ConditionStatus::False, "ThisCluster"), None, at(10));
-        let kinds: Vec<_> = wanted.value["conditions"].as_array().unwrap().iter().map(|c| &c["type"]).collect();
+        let kinds: Vec<_> =
+            wanted.value["conditions"].as_array().unwrap().iter().map(|c| &c["type"]).collect();
         assert_eq!(kinds, ["Accepted", "Audited"]);
         let settled = desired(
             &object(wanted.value["conditions"].clone()),

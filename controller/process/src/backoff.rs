@@ -16,7 +16,8 @@ mod tests {
     #[test]
     fn it_doubles_up_to_the_longest_and_never_overflows() {
         let (first, longest) = (Duration::from_secs(1), Duration::from_secs(20));
-        let waits: Vec<_> = (0..8).map(|failures| backoff(first, longest, failures).as_secs()).collect();
+        let waits: Vec<_> =
+            (0..8).map(|failures| backoff(first, longest, failures).as_secs()).collect();
         assert_eq!(waits, [1, 1, 2, 4, 8, 16, 20, 20]);
         assert_eq!(backoff(first, longest, u32::MAX), longest);
         assert_eq!(backoff(Duration::MAX, Duration::MAX, 40), Duration::MAX);

@@ -12,7 +12,8 @@ pub fn filter_module() -> PathBuf {
     let called = std::env::args_os().next().unwrap_or_default();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let program = std::env::current_exe().unwrap_or_default();
-    let mut places = places(Path::new(&called), &path, &program).into_iter().map(|folder| folder.join(MODULE));
+    let mut places =
+        places(Path::new(&called), &path, &program).into_iter().map(|folder| folder.join(MODULE));
     let fallback = program.with_file_name(MODULE);
     places.find(|file| file.is_file()).unwrap_or(fallback)
 }

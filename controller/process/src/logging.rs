@@ -54,7 +54,8 @@ pub(crate) fn captured(happen: impl FnOnce()) -> String {
 
     let lines = Lines::default();
     let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let subscriber =
+        tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     tracing::subscriber::with_default(subscriber, happen);
     String::from_utf8(std::mem::take(&mut *lines.0.lock().unwrap())).unwrap()
 }

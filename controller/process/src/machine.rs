@@ -29,7 +29,8 @@ pub fn descriptor_limit() -> u64 {
 
 /// How many workers an Envoy has by default (`--concurrency`).
 pub fn workers() -> u64 {
-    std::thread::available_parallelism().map_or(1, |count| u64::try_from(count.get()).unwrap_or(u64::MAX))
+    std::thread::available_parallelism()
+        .map_or(1, |count| u64::try_from(count.get()).unwrap_or(u64::MAX))
 }
 
 /// An Envoy that runs on this machine.
@@ -101,7 +102,8 @@ fn envoy_of(pid: u32) -> Option<(PathBuf, RunningEnvoy)> {
     let arguments: Vec<_> = line.split('\0').collect();
     let config = ["--config-path", "-c"].iter().find_map(|name| value_of(&arguments, name))?;
     // A relative path starts at the process's working directory, which only its own user may read.
-    let bootstrap = fs::read_link(folder.join("cwd")).unwrap_or_default().join(config).canonicalize().ok()?;
+    let bootstrap =
+        fs::read_link(folder.join("cwd")).unwrap_or_default().join(config).canonicalize().ok()?;
     let workers = value_of(&arguments, "--concurrency").and_then(|count| count.parse().ok());
     let open_files = hard_limit(&fs::read_to_string(folder.join("limits")).ok()?);
     Some((bootstrap, RunningEnvoy { pid, seen: Seen { open_files, workers } }))
@@ -132,9 +134,11 @@ fn hard_limit(limits: &str) -> Option<u64> {
 pub fn started(pid: u32) -> Option<SystemTime> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let ticks: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
-    let uptime: f64 = fs::read_to_string("/proc/uptime").ok()?.split_whitespace().next()?.parse().ok()?;
-    let ago =
-        Duration::try_from_secs_f64(uptime).ok()?.checked_sub(Duration::from_millis(ticks * 1000 / TICKS_A_SECOND))?;
+    let uptime: f64 =
+        fs::read_to_string("/proc/uptime").ok()?.split_whitespace().next()?.parse().ok()?;
+    let ago = Duration::try_from_secs_f64(uptime)
+        .ok()?
+        .checked_sub(Duration::from_millis(ticks * 1000 / TICKS_A_SECOND))?;
     SystemTime::now().checked_sub(ago)
 }
 
@@ -159,8 +163,10 @@ pub struct KernelLimit {
 impl Inotify {
     /// Reads the limits. `None` if the kernel does not show them.
     pub fn read() -> Option<Self> {
-        let instances = KernelLimit::lower("fs.inotify.max_user_instances", "user.max_inotify_instances")?;
-        let watches = KernelLimit::lower("fs.inotify.max_user_watches", "user.max_inotify_watches")?;
+        let instances =
+            KernelLimit::lower("fs.inotify.max_user_instances", "user.max_inotify_instances")?;
+        let watches =
+            KernelLimit::lower("fs.inotify.max_user_watches", "user.max_inotify_watches")?;
         Some(Self { instances, watches })
     }
 }
@@ -169,7 +175,11 @@ impl KernelLimit {
     /// The lower of the machine's limit and the user namespace's, which containers may have.
     fn lower(machine: &'static str, namespace: &'static str) -> Option<Self> {
         let machine = Self::read(machine)?;
-        Some(Self::read(namespace).filter(|namespace| namespace.value < machine.value).unwrap_or(machine))
+        Some(
+            Self::read(namespace)
+                .filter(|namespace| namespace.value < machine.value)
+                .unwrap_or(machine),
+        )
     }
 
     fn read(setting: &'static str) -> Option<Self> {
@@ -195,14 +205,22 @@ mod tests {
     fn an_envoy_is_found_by_its_bootstrap_and_no_other() {
         let of = |bootstrap: &PathBuf| running_envoys([bootstrap])[0];
         let folder = tempfile::tempdir().unwrap();
-        let (ours, other) = (folder.path().join("bootstrap.json"), folder.path().join("other.json"));
+        let (ours, other) =
+            (folder.path().join("bootstrap.json"), folder.path().join("other.json"));
         for file in [&ours, &other] {
             fs::write(file, "{}").unwrap();
         }
         assert_eq!(of(&ours), None);
         // A shell that waits for input, started with the arguments of an Envoy and a relative path.
         let mut stand_in = Command::new("sh")
-            .args(["-c", "ulimit -n 100; read line", "envoy", "--concurrency=3", "--config-path", "bootstrap.json"])
+            .args([
+                "-c",
+                "ulimit -n 100; read line",
+                "envoy",
+                "--concurrency=3",
+                "--config-path",
+                "bootstrap.json",
+            ])
             .current_dir(folder.path())
             .stdin(Stdio::piped())
             .spawn()
@@ -212,12 +230,16 @@ mod tests {
         let found = loop {
             match limited() {
                 Some(envoy) => break envoy,
-                None if std::time::Instant::now() > deadline => panic!("not found: {:?}", of(&ours)),
+                None if std::time::Instant::now() > deadline => {
+                    panic!("not found: {:?}", of(&ours))
+                }
                 None => std::thread::yield_now(),
             }
         };
         assert_eq!((found.pid, found.seen.workers), (stand_in.id(), Some(3)));
-        assert!(started(found.pid).unwrap().elapsed().unwrap_or_default() < Duration::from_secs(30));
+        assert!(
+            started(found.pid).unwrap().elapsed().unwrap_or_default() < Duration::from_secs(30)
+        );
         let ([first, second, again], held) = survey([&ours, &other, &ours]);
         assert_eq!([first, second, again], [Some(found), None, Some(found)]);
         assert!(held >= held_by(std::process::id()));

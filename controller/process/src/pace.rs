@@ -40,7 +40,9 @@ impl Pace {
         let now = Instant::now();
         let first = *self.first.get_or_insert(now);
         let then = (now + QUIET).min(first + LONGEST).max(self.rested);
-        self.due = Some(self.due.map_or(then, |due| if self.first.is_some() { then } else { due.min(then) }));
+        self.due = Some(
+            self.due.map_or(then, |due| if self.first.is_some() { then } else { due.min(then) }),
+        );
     }
 
     /// Postpones the next compilation, because nothing can be compiled yet.
@@ -68,7 +70,9 @@ impl Pace {
     pub fn compiled(&mut self, next: Option<Timestamp>) {
         let now = Instant::now();
         self.rested = now + ((now - self.began) * (SHARE - 1)).min(PATIENCE);
-        self.due = next.map(|at| now + Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default());
+        self.due = next.map(|at| {
+            now + Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default()
+        });
     }
 
     /// Waits until a compilation is due.

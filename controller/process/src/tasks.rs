@@ -45,7 +45,11 @@ impl<E: std::fmt::Display + Send + 'static> Ending for Result<(), E> {
 
 impl Tasks {
     /// Starts a task. `name` is used in messages about its end.
-    pub fn spawn<T: Ending>(&mut self, name: impl Into<String>, task: impl Future<Output = T> + Send + 'static) {
+    pub fn spawn<T: Ending>(
+        &mut self,
+        name: impl Into<String>,
+        task: impl Future<Output = T> + Send + 'static,
+    ) {
         let handle = self.running.spawn(async { task.await.failure() });
         self.names.insert(handle.id(), name.into());
     }
@@ -98,7 +102,10 @@ pub fn said(panic: Box<dyn Any + Send>) -> String {
         .downcast::<String>()
         .map(|said| *said)
         .or_else(|said| said.downcast::<&str>().map(|said| (*said).to_owned()));
-    format!("an error in this program: {}; please report it", said.as_deref().unwrap_or("it says nothing"))
+    format!(
+        "an error in this program: {}; please report it",
+        said.as_deref().unwrap_or("it says nothing")
+    )
 }
 
 #[cfg(test)]
@@ -126,7 +133,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn while_all_run_nothing_is_told() {
         let mut tasks = Tasks::default();
-        assert!(timeout(Duration::from_secs(3600), tasks.ended()).await.is_err(), "without tasks nothing ends");
+        assert!(
+            timeout(Duration::from_secs(3600), tasks.ended()).await.is_err(),
+            "without tasks nothing ends"
+        );
         tasks.spawn("the writer", pending::<()>());
         assert!(timeout(Duration::from_secs(3600), tasks.ended()).await.is_err());
     }

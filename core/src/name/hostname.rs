@@ -47,7 +47,9 @@ pub(crate) fn check_labels(labels: &[u8]) -> Result<(), InvalidName> {
 }
 
 fn check_label(label: &[u8]) -> Result<(), InvalidName> {
-    let (Some(first), Some(last)) = (label.first(), label.last()) else { return Err(InvalidName::Empty) };
+    let (Some(first), Some(last)) = (label.first(), label.last()) else {
+        return Err(InvalidName::Empty);
+    };
     if label.len() > 63 {
         return Err(InvalidName::Form("made of labels of at most 63 bytes"));
     }
@@ -66,16 +68,32 @@ mod tests {
 
     #[test]
     fn folds_to_lower_case() {
-        assert_eq!(Hostname::parse("Web.Shop.svc.BETA.example").unwrap().as_str(), "web.shop.svc.beta.example");
+        assert_eq!(
+            Hostname::parse("Web.Shop.svc.BETA.example").unwrap().as_str(),
+            "web.shop.svc.beta.example"
+        );
         assert!(matches!(fold("web.shop"), Ok(Cow::Borrowed("web.shop"))));
     }
 
     #[test]
     fn refuses_what_is_no_host_name() {
         let too_long = vec!["a".repeat(63); 4].join(".") + ".a";
-        for bad in
-            ["", ".", "a..b", "a.", ".a", "-a", "a-", "a b", "a\0", "ä", "*.a", "a/b", &"a".repeat(64), &too_long]
-        {
+        for bad in [
+            "",
+            ".",
+            "a..b",
+            "a.",
+            ".a",
+            "-a",
+            "a-",
+            "a b",
+            "a\0",
+            "ä",
+            "*.a",
+            "a/b",
+            &"a".repeat(64),
+            &too_long,
+        ] {
             assert!(Hostname::parse(bad).is_err(), "{bad}");
         }
     }

@@ -26,10 +26,13 @@ impl PeerName {
         if !text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.')) {
             return Err(InvalidName::Character("lower-case letters, digits, '-' and '.'"));
         }
-        let ends_well = |label: &str| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-');
+        let ends_well =
+            |label: &str| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-');
         match text.split('.').all(ends_well) {
             true => Ok(Self(text.into())),
-            false => Err(InvalidName::Form("made of parts that are not empty and neither start nor end with '-'")),
+            false => Err(InvalidName::Form(
+                "made of parts that are not empty and neither start nor end with '-'",
+            )),
         }
     }
 }

@@ -143,7 +143,10 @@ mod tests {
             assert_eq!(ServiceName::parse(&name.to_string()), Ok(name));
             let too_long = host(longest + 1);
             assert_eq!(ServiceName::new(too_long.clone(), port), Err(InvalidName::ServerName(256)));
-            assert_eq!(ServiceName::parse(&format!("{too_long}:{port}")), Err(InvalidName::ServerName(256)));
+            assert_eq!(
+                ServiceName::parse(&format!("{too_long}:{port}")),
+                Err(InvalidName::ServerName(256))
+            );
         }
     }
 

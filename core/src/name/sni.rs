@@ -86,9 +86,15 @@ mod tests {
     #[test]
     fn reads_istios_form() {
         let sni = Sni::parse("outbound_.80_._.web.shop.svc.beta.example").unwrap();
-        assert_eq!((sni.host(), sni.port().get(), sni.subset()), ("web.shop.svc.beta.example", 80, ""));
+        assert_eq!(
+            (sni.host(), sni.port().get(), sni.subset()),
+            ("web.shop.svc.beta.example", 80, "")
+        );
         let sni = Sni::parse("outbound_.8443_.v1_.Web.shop.svc.BETA.example").unwrap();
-        assert_eq!((sni.host(), sni.port().get(), sni.subset()), ("web.shop.svc.beta.example", 8443, "v1"));
+        assert_eq!(
+            (sni.host(), sni.port().get(), sni.subset()),
+            ("web.shop.svc.beta.example", 8443, "v1")
+        );
     }
 
     #[test]

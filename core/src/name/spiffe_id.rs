@@ -51,7 +51,8 @@ impl<'a> SpiffeId<'a> {
     /// name may be (253 bytes).
     pub fn caller(&self) -> Option<(&'a str, &'a str)> {
         let mut segments = self.path.split('/');
-        let caller = match (segments.next()?, segments.next()?, segments.next()?, segments.next()?) {
+        let caller = match (segments.next()?, segments.next()?, segments.next()?, segments.next()?)
+        {
             ("ns", namespace, "sa", service_account) => (namespace, service_account),
             _ => return None,
         };
@@ -71,7 +72,12 @@ fn check_segment(segment: &str) -> Result<(), InvalidName> {
     match segment {
         "" => Err(InvalidName::Empty),
         "." | ".." => Err(InvalidName::Form("a path without '.' and '..' segments")),
-        _ if segment.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')) => Ok(()),
+        _ if segment
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')) =>
+        {
+            Ok(())
+        }
         _ => Err(InvalidName::Character("letters, digits, '.', '-' and '_' in each path segment")),
     }
 }
@@ -99,7 +105,8 @@ mod tests {
     #[test]
     fn other_paths_are_identities_without_a_caller() {
         let long = "a".repeat(254);
-        let (long_namespace, long_account) = (format!("ns/{long}/sa/web"), format!("ns/shop/sa/{long}"));
+        let (long_namespace, long_account) =
+            (format!("ns/{long}/sa/web"), format!("ns/shop/sa/{long}"));
         for path in [
             &long_namespace,
             &long_account,

@@ -27,7 +27,8 @@ impl TrustDomain {
     /// Returns true if `host` is `<service>.<namespace>.svc.<this trust domain>`. A peer may
     /// announce only names of this form.
     pub fn owns(&self, host: &super::Hostname) -> bool {
-        let Some(service) = host.as_str().strip_suffix(self.as_str()).and_then(|rest| rest.strip_suffix(".svc."))
+        let Some(service) =
+            host.as_str().strip_suffix(self.as_str()).and_then(|rest| rest.strip_suffix(".svc."))
         else {
             return false;
         };
@@ -61,8 +62,16 @@ mod tests {
 
     #[test]
     fn refuses_the_rest() {
-        for bad in ["", "Beta.example", "beta.example:443", "user@beta", "beta/x", "bêta", "b%65ta", &"a".repeat(256)]
-        {
+        for bad in [
+            "",
+            "Beta.example",
+            "beta.example:443",
+            "user@beta",
+            "beta/x",
+            "bêta",
+            "b%65ta",
+            &"a".repeat(256),
+        ] {
             assert!(TrustDomain::parse(bad).is_err(), "{bad}");
         }
     }

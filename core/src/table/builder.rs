@@ -83,8 +83,14 @@ impl TableBuilder {
     /// # Errors
     /// [`BuildError::SameTrustDomain`] if another peer has the same trust domain.
     pub fn peer(&mut self, peer: Peer) -> Result<PeerIndex, BuildError> {
-        if let Some(other) = self.places.get(&peer.trust_domain).and_then(|&place| self.peers.get(place)) {
-            return Err(BuildError::SameTrustDomain(other.name.clone(), peer.name, peer.trust_domain));
+        if let Some(other) =
+            self.places.get(&peer.trust_domain).and_then(|&place| self.peers.get(place))
+        {
+            return Err(BuildError::SameTrustDomain(
+                other.name.clone(),
+                peer.name,
+                peer.trust_domain,
+            ));
         }
         let place = self.peers.len();
         self.places.insert(peer.trust_domain.clone(), place);
@@ -98,7 +104,11 @@ impl TableBuilder {
     /// # Errors
     /// [`BuildError::SameService`], [`BuildError::WrongGrant`], or [`BuildError::TooMany`] if a
     /// grant has more than [`MAX_CALLER_PATTERNS`] patterns.
-    pub fn export(&mut self, service: ServiceName, mut grants: Vec<Grant>) -> Result<(), BuildError> {
+    pub fn export(
+        &mut self,
+        service: ServiceName,
+        mut grants: Vec<Grant>,
+    ) -> Result<(), BuildError> {
         grants.sort_unstable_by_key(|grant| grant.peer);
         let twice = grants.windows(2).any(|two| matches!(two, [a, b] if a.peer == b.peer));
         if twice || grants.last().is_some_and(|last| last.peer.0 >= self.peers.len()) {
@@ -134,7 +144,9 @@ impl TableBuilder {
 
 fn check_callers(callers: &Callers) -> Result<(), BuildError> {
     match callers {
-        Callers::Only(patterns) => at_most("caller patterns in one grant", patterns.len(), MAX_CALLER_PATTERNS),
+        Callers::Only(patterns) => {
+            at_most("caller patterns in one grant", patterns.len(), MAX_CALLER_PATTERNS)
+        }
         Callers::Any => Ok(()),
     }
 }

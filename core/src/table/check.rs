@@ -3,8 +3,8 @@
 
 use super::bytes::{u32_at, u64_at};
 use super::layout::{
-    COUNTS, COUNTS_AT, FORMAT_VERSION, GENERATION_AT, HASH_BYTES, HEADER_BYTES, Header, MAGIC, MAX_TABLE_BYTES,
-    PLAIN_VERSION, SECTIONS, VERSION_AT,
+    COUNTS, COUNTS_AT, FORMAT_VERSION, GENERATION_AT, HASH_BYTES, HEADER_BYTES, Header, MAGIC,
+    MAX_TABLE_BYTES, PLAIN_VERSION, SECTIONS, VERSION_AT,
 };
 use super::sections::Sections;
 use super::{ContentHash, content};
@@ -26,7 +26,9 @@ pub enum TableError {
     #[error("the table has {0} bytes, at most {MAX_TABLE_BYTES} are read")]
     TooLarge(usize),
     /// The length does not match the header.
-    #[error("the table is truncated or has bytes behind its end: {actual} bytes, the header says {expected}")]
+    #[error(
+        "the table is truncated or has bytes behind its end: {actual} bytes, the header says {expected}"
+    )]
     Length {
         /// The length that the header implies.
         expected: u64,
@@ -57,7 +59,10 @@ fn header(bytes: &[u8]) -> Result<Header, TableError> {
     if !bytes.starts_with(&MAGIC) {
         return Err(TableError::Magic);
     }
-    let short = TableError::Length { expected: (HEADER_BYTES + HASH_BYTES) as u64, actual: bytes.len() as u64 };
+    let short = TableError::Length {
+        expected: (HEADER_BYTES + HASH_BYTES) as u64,
+        actual: bytes.len() as u64,
+    };
     let version = u32_at(bytes, VERSION_AT).ok_or(short)?;
     if !is_known(version) {
         return Err(TableError::Version(version));

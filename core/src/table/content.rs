@@ -7,7 +7,9 @@
 
 use super::TableError;
 use super::bytes::Cursor;
-use super::layout::{ANY_CALLER, MAX_CALLER_PATTERNS, MAX_PEERS, PASSTHROUGH, PLAIN_VERSION, ROWS_PER_BLOCK, Section};
+use super::layout::{
+    ANY_CALLER, MAX_CALLER_PATTERNS, MAX_PEERS, PASSTHROUGH, PLAIN_VERSION, ROWS_PER_BLOCK, Section,
+};
 use super::letters::letter_of;
 use super::rows::{Row, shared_length};
 use super::sections::{Sections, extend_with_own};
@@ -58,7 +60,10 @@ fn names(table: &Sections) -> Option<()> {
     }
     require(before == table.header.name_bytes)?;
     TrustDomain::parse(table.trust_domain()?).ok()?;
-    require(table.prefix().len() <= Hostname::MAX_BYTES && table.prefix().iter().all(|&c| letter_of(c).is_some()))
+    require(
+        table.prefix().len() <= Hostname::MAX_BYTES
+            && table.prefix().iter().all(|&c| letter_of(c).is_some()),
+    )
 }
 
 fn peers(table: &Sections) -> Option<()> {
@@ -114,7 +119,12 @@ fn texts(table: &Sections) -> Option<()> {
 
 /// Returns true if set `next` begins where set `before` ends, and sorts after it. The strict order
 /// rules out equal sets.
-fn follows<T: Ord>(before: &Range<u32>, next: &Range<u32>, is_first: bool, item: impl Fn(u32) -> T) -> bool {
+fn follows<T: Ord>(
+    before: &Range<u32>,
+    next: &Range<u32>,
+    is_first: bool,
+    item: impl Fn(u32) -> T,
+) -> bool {
     let is_next = next.start == before.end && next.start <= next.end;
     is_next && (is_first || before.clone().map(&item).lt(next.clone().map(&item)))
 }
@@ -173,7 +183,9 @@ fn rows(table: &Sections) -> Option<()> {
     for number in 0..table.header.rows {
         let starts_block = number % ROWS_PER_BLOCK == 0;
         if starts_block {
-            require(table.block_start(number / ROWS_PER_BLOCK)? == section.len() - cursor.remaining())?;
+            require(
+                table.block_start(number / ROWS_PER_BLOCK)? == section.len() - cursor.remaining(),
+            )?;
         }
         let row = Row::read(&mut cursor)?;
         walk.step(&row, table.listing(row.listing)?.0, starts_block)?;

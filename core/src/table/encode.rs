@@ -30,14 +30,22 @@ pub(super) fn parts(builder: &TableBuilder) -> Result<Parts, BuildError> {
     let rows = keyed_rows(builder, &numbers);
     let listings = numbered(rows.iter().map(|(_, port, grant_set)| (*port, *grant_set)));
     let prefix = common_prefix(&rows);
-    let letters = |key: &[u8]| key.iter().skip(prefix.len()).filter_map(|&c| letter_of(c)).collect();
+    let letters =
+        |key: &[u8]| key.iter().skip(prefix.len()).filter_map(|&c| letter_of(c)).collect();
     let row = |(key, port, set): &KeyedRow| (letters(key), number_of(&listings, &(*port, *set)));
     let (peer_names, modes) = peers(builder);
     let names = [builder.trust_domain.as_str().as_bytes(), prefix].into_iter().chain(peer_names);
     Ok(Parts {
-        names: names.chain(numbers.texts.keys().map(|text| text.as_bytes())).map(<[u8]>::to_vec).collect(),
+        names: names
+            .chain(numbers.texts.keys().map(|text| text.as_bytes()))
+            .map(<[u8]>::to_vec)
+            .collect(),
         modes,
-        caller_sets: numbers.caller_sets.keys().map(|patterns| numbers.patterns(patterns)).collect(),
+        caller_sets: numbers
+            .caller_sets
+            .keys()
+            .map(|patterns| numbers.patterns(patterns))
+            .collect(),
         rows: rows.iter().map(row).collect(),
         listings: listings.into_keys().collect(),
         grant_sets: numbers.grant_sets.into_keys().collect(),
@@ -48,7 +56,9 @@ pub(super) fn parts(builder: &TableBuilder) -> Result<Parts, BuildError> {
 fn peers(builder: &TableBuilder) -> (Vec<&[u8]>, Vec<u8>) {
     let mut peers: Vec<_> = builder.peers.iter().collect();
     peers.sort_unstable_by_key(|peer| &peer.trust_domain);
-    let names = peers.iter().flat_map(|peer| [peer.trust_domain.as_str().as_bytes(), peer.name.as_str().as_bytes()]);
+    let names = peers
+        .iter()
+        .flat_map(|peer| [peer.trust_domain.as_str().as_bytes(), peer.name.as_str().as_bytes()]);
     (names.collect(), peers.iter().map(|peer| mode_byte(peer.mode)).collect())
 }
 
@@ -69,29 +79,40 @@ impl<'b> Numbers<'b> {
     fn new(builder: &'b TableBuilder) -> Result<Self, BuildError> {
         let peers = numbered(builder.peers.iter().map(|peer| peer.trust_domain.as_str()));
         at_most("peers", peers.len(), MAX_PEERS as usize)?;
-        let caller_sets = numbered(builder.grants.keys().flatten().filter_map(|grant| match &grant.callers {
-            Callers::Only(patterns) => Some(patterns),
-            Callers::Any => None,
-        }));
+        let caller_sets =
+            numbered(builder.grants.keys().flatten().filter_map(|grant| match &grant.callers {
+                Callers::Only(patterns) => Some(patterns),
+                Callers::Any => None,
+            }));
         at_most("caller sets", caller_sets.len(), ANY_CALLER.into())?;
         let patterns = caller_sets.keys().copied().flatten();
         let texts =
-            numbered(patterns.flat_map(|pattern| [pattern.namespace.as_str(), pattern.service_account.as_str()]));
-        let numbers = Self { peers, texts, caller_sets, grant_sets: BTreeMap::new(), renumbered: Vec::new() };
+            numbered(patterns.flat_map(|pattern| {
+                [pattern.namespace.as_str(), pattern.service_account.as_str()]
+            }));
+        let numbers =
+            Self { peers, texts, caller_sets, grant_sets: BTreeMap::new(), renumbered: Vec::new() };
         Ok(numbers.with_grant_sets(builder))
     }
 
     fn patterns(&self, patterns: &BTreeSet<CallerPattern>) -> Vec<[u32; 2]> {
         let number = |text: &Pattern| number_of(&self.texts, text.as_str());
-        patterns.iter().map(|pattern| [number(&pattern.namespace), number(&pattern.service_account)]).collect()
+        patterns
+            .iter()
+            .map(|pattern| [number(&pattern.namespace), number(&pattern.service_account)])
+            .collect()
     }
 
     fn with_grant_sets(mut self, builder: &TableBuilder) -> Self {
-        let mut sets: Vec<_> =
-            builder.grants.iter().map(|(grants, old)| (old, self.entries(builder, grants))).collect();
+        let mut sets: Vec<_> = builder
+            .grants
+            .iter()
+            .map(|(grants, old)| (old, self.entries(builder, grants)))
+            .collect();
         sets.sort_unstable_by_key(|(old, _)| **old);
         self.grant_sets = numbered(sets.iter().map(|(_, entries)| entries.clone()));
-        self.renumbered = sets.iter().map(|(_, entries)| number_of(&self.grant_sets, entries)).collect();
+        self.renumbered =
+            sets.iter().map(|(_, entries)| number_of(&self.grant_sets, entries)).collect();
         self
     }
 
@@ -115,7 +136,10 @@ fn numbered<T: Ord>(items: impl Iterator<Item = T>) -> BTreeMap<T, u32> {
 }
 
 /// Every item that is looked up has a number.
-fn number_of<T: Ord + std::borrow::Borrow<Q>, Q: Ord + ?Sized>(numbers: &BTreeMap<T, u32>, item: &Q) -> u32 {
+fn number_of<T: Ord + std::borrow::Borrow<Q>, Q: Ord + ?Sized>(
+    numbers: &BTreeMap<T, u32>,
+    item: &Q,
+) -> u32 {
     numbers.get(item).copied().unwrap_or_default()
 }
 
@@ -139,7 +163,9 @@ fn keyed_rows(builder: &TableBuilder, numbers: &Numbers<'_>) -> Vec<KeyedRow> {
 /// The common prefix of all keys. The rows are sorted, so the first and the last key determine it.
 fn common_prefix(rows: &[KeyedRow]) -> &[u8] {
     match (rows.first(), rows.last()) {
-        (Some((first, ..)), Some((last, ..))) => first.get(..shared_length(first, last)).unwrap_or_default(),
+        (Some((first, ..)), Some((last, ..))) => {
+            first.get(..shared_length(first, last)).unwrap_or_default()
+        }
         _ => &[],
     }
 }

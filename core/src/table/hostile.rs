@@ -54,7 +54,12 @@ fn refused_bytes(what: &'static str, section: Section, change: impl FnOnce(&mut 
 }
 
 #[track_caller]
-fn refused_bytes_of(parts: &Parts, what: &'static str, section: Section, change: impl FnOnce(&mut [u8])) {
+fn refused_bytes_of(
+    parts: &Parts,
+    what: &'static str,
+    section: Section,
+    change: impl FnOnce(&mut [u8]),
+) {
     let mut bytes = parts.write(1);
     let range = check(bytes.clone().into()).unwrap().0.ranges[section as usize].clone();
     change(&mut bytes[range]);
@@ -113,7 +118,9 @@ fn peers_are_checked() {
 fn one_peer_too_many_is_refused() {
     let peers = |count: u32| {
         let mut parts = parts(&TableBuilder::new("alpha.example".parse().unwrap())).unwrap();
-        parts.names.extend((0..count).flat_map(|number| [format!("p{number:05}").into_bytes(), b"peer".to_vec()]));
+        parts.names.extend(
+            (0..count).flat_map(|number| [format!("p{number:05}").into_bytes(), b"peer".to_vec()]),
+        );
         parts.modes = vec![0; count as usize];
         Table::read(parts.write(1)).map(|table| table.peer_count())
     };
@@ -157,7 +164,8 @@ fn each_pattern_and_each_entry_belongs_to_a_set() {
 fn a_set_of_callers_has_a_limit() {
     let sets = |count: usize| {
         let mut parts = parts(&builder()).unwrap();
-        let texts: Vec<Vec<u8>> = (0..count).map(|number| format!("a-{number:04}").into_bytes()).collect();
+        let texts: Vec<Vec<u8>> =
+            (0..count).map(|number| format!("a-{number:04}").into_bytes()).collect();
         parts.names.splice(6.., texts);
         parts.caller_sets[1] = (0..count as u32).map(|number| [number, number]).collect();
         Table::read(parts.write(1)).map(|table| table.rows())
@@ -215,7 +223,8 @@ fn the_longest_host_is_the_limit() {
         let mut parts = parts(&builder()).unwrap();
         // The prefix is followed by the first host's number, then by labels of 50 letters.
         let length = length - parts.names[1].len();
-        let text: String = (0..length).map(|place| if place % 51 == 50 { '.' } else { 'z' }).collect();
+        let text: String =
+            (0..length).map(|place| if place % 51 == 50 { '.' } else { 'z' }).collect();
         parts.rows[39].0 = letters(&text);
         Table::read(parts.write(1)).map(|table| table.rows())
     };
@@ -247,8 +256,9 @@ fn the_rows_bytes_are_checked() {
     refused_bytes("exports", Section::BlockStarts, |starts| starts[4] += 1);
     refused_bytes("exports", Section::BlockStarts, |starts| starts[0] = 1);
     // The rows begin with `10` on port 80, `10` on 443, `11` on 80.
-    let start =
-        |rows: &[u8]| assert_eq!((&rows[..2], &rows[5..7], &rows[8..10]), (&[0, 2][..], &[2, 0][..], &[1, 1][..]));
+    let start = |rows: &[u8]| {
+        assert_eq!((&rows[..2], &rows[5..7], &rows[8..10]), (&[0, 2][..], &[2, 0][..], &[1, 1][..]))
+    };
     refused_bytes("exports", Section::Rows, |rows| {
         start(rows);
         rows[2..4].copy_from_slice(&pack("10-"));
@@ -329,7 +339,11 @@ fn passthrough_is_what_the_newer_version_is_for_and_nothing_else() {
     for (mut bytes, other) in [(plain, 2), (newer, 1)] {
         bytes[8] = other;
         seal(&mut bytes);
-        assert_eq!(Table::read(bytes).unwrap_err(), TableError::Content("listings"), "version {other}");
+        assert_eq!(
+            Table::read(bytes).unwrap_err(),
+            TableError::Content("listings"),
+            "version {other}"
+        );
     }
 }
 

@@ -141,7 +141,18 @@ impl Header {
     }
 
     pub(super) fn new(version: u32, generation: u64, counts: [u32; COUNTS]) -> Self {
-        let [name_bytes, peers, texts, patterns, caller_sets, entries, grant_sets, listings, rows, row_bytes] = counts;
+        let [
+            name_bytes,
+            peers,
+            texts,
+            patterns,
+            caller_sets,
+            entries,
+            grant_sets,
+            listings,
+            rows,
+            row_bytes,
+        ] = counts;
         Self {
             version,
             generation,

@@ -67,7 +67,10 @@ impl Letters {
             *place = letter_of(character)?;
         }
         let Self { letters, packed, .. } = &mut new;
-        packed.iter_mut().zip(pack(letters.get(..text.len())?)).for_each(|(place, byte)| *place = byte);
+        packed
+            .iter_mut()
+            .zip(pack(letters.get(..text.len())?))
+            .for_each(|(place, byte)| *place = byte);
         Some(new)
     }
 

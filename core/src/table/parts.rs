@@ -32,7 +32,9 @@ impl Parts {
         out.extend(&self.modes);
         push(&mut out, self.caller_sets.iter().flatten().flatten().copied());
         push(&mut out, ends(&self.caller_sets));
-        out.extend(self.grant_sets.iter().flatten().flatten().flat_map(|number| number.to_le_bytes()));
+        out.extend(
+            self.grant_sets.iter().flatten().flatten().flat_map(|number| number.to_le_bytes()),
+        );
         push(&mut out, ends(&self.grant_sets));
         for (port, grant_set) in &self.listings {
             out.extend(port.to_le_bytes());
@@ -46,7 +48,8 @@ impl Parts {
     }
 
     fn header(&self, generation: u64, row_bytes: usize) -> Header {
-        let texts = self.names.len().saturating_sub(FIRST_PEER_NAME as usize + 2 * self.modes.len());
+        let texts =
+            self.names.len().saturating_sub(FIRST_PEER_NAME as usize + 2 * self.modes.len());
         let passes_through = self.listings.iter().any(|(_, grant_set)| *grant_set == PASSTHROUGH);
         Header {
             version: if passes_through { FORMAT_VERSION } else { PLAIN_VERSION },

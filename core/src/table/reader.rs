@@ -138,7 +138,9 @@ impl Table {
         let Some(set) = self.grant_set_of(export) else { return Vec::new() };
         let entries = self.sections.set_entries(set).unwrap_or_default();
         let entries = entries.filter_map(|number| self.sections.entry(number));
-        entries.filter_map(|(peer, callers)| Some((self.peer(peer)?, self.callers(callers)?))).collect()
+        entries
+            .filter_map(|(peer, callers)| Some((self.peer(peer)?, self.callers(callers)?)))
+            .collect()
     }
 
     /// Checks whether `peer` may reach `export` with the identity `id`.
@@ -180,7 +182,8 @@ impl Table {
         }
         let Some((namespace, account)) = id.caller() else { return Some(Granted::OtherCallers) };
         let matches = |number| {
-            self.pattern(number).is_some_and(|(n, a)| pattern_matches(n, namespace) && pattern_matches(a, account))
+            self.pattern(number)
+                .is_some_and(|(n, a)| pattern_matches(n, namespace) && pattern_matches(a, account))
         };
         Some(if patterns.any(matches) { Granted::Yes } else { Granted::OtherCallers })
     }
@@ -194,7 +197,11 @@ impl Table {
             let service_account = Pattern::parse(account).ok()?;
             Some(CallerPattern { namespace: Pattern::parse(namespace).ok()?, service_account })
         };
-        self.sections.caller_patterns(number)?.map(pattern).collect::<Option<_>>().map(Callers::Only)
+        self.sections
+            .caller_patterns(number)?
+            .map(pattern)
+            .collect::<Option<_>>()
+            .map(Callers::Only)
     }
 }
 

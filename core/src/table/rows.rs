@@ -119,7 +119,11 @@ pub(super) fn encode(rows: &[(Vec<u8>, u32)]) -> (Vec<u8>, Vec<u32>) {
 /// Searches one block of at most `ROWS_PER_BLOCK` rows for a key with a listing for which
 /// `compare_port` returns equal. It builds no key: `matched` is the number of the key's letters
 /// that the row before matches.
-pub(super) fn find_in_block(block: &[u8], key: &[u8], compare_port: impl Fn(u32) -> Option<Ordering>) -> Option<u32> {
+pub(super) fn find_in_block(
+    block: &[u8],
+    key: &[u8],
+    compare_port: impl Fn(u32) -> Option<Ordering>,
+) -> Option<u32> {
     let mut cursor = Cursor::new(block);
     let mut matched = 0;
     for _ in 0..ROWS_PER_BLOCK {
@@ -157,7 +161,10 @@ mod tests {
 
     #[test]
     fn a_key_is_the_host_backwards() {
-        assert_eq!(Key::new("web.shop.svc.beta.example").unwrap().as_bytes(), b"example.beta.svc.shop.web");
+        assert_eq!(
+            Key::new("web.shop.svc.beta.example").unwrap().as_bytes(),
+            b"example.beta.svc.shop.web"
+        );
         assert_eq!(host_of(b"example.beta.svc.shop.web").unwrap(), "web.shop.svc.beta.example");
         assert_eq!(Key::new("web").unwrap().as_bytes(), b"web");
         assert!(Key::new(&"a".repeat(254)).is_none());

@@ -3,7 +3,9 @@
 
 use super::Mode;
 use super::bytes::{Cursor, u16_at, u32_at};
-use super::layout::{ENTRY_BYTES, FIRST_PEER_NAME, Header, LISTING_BYTES, PATTERN_BYTES, SECTIONS, Section, mode_of};
+use super::layout::{
+    ENTRY_BYTES, FIRST_PEER_NAME, Header, LISTING_BYTES, PATTERN_BYTES, SECTIONS, Section, mode_of,
+};
 use super::letters::{Letters, character_of};
 use super::rows::{Row, find_in_block};
 use std::cmp::Ordering;
@@ -18,7 +20,10 @@ pub(super) struct Sections {
 
 impl Sections {
     pub(super) fn section(&self, section: Section) -> &[u8] {
-        self.ranges.get(section as usize).and_then(|range| self.bytes.get(range.clone())).unwrap_or_default()
+        self.ranges
+            .get(section as usize)
+            .and_then(|range| self.bytes.get(range.clone()))
+            .unwrap_or_default()
     }
 
     /// The range of item `number`, from a section that holds the end of each item.
@@ -102,7 +107,8 @@ impl Sections {
 
     /// Finds a peer's callers in a grant set by binary search.
     pub(super) fn find_callers(&self, set: u32, peer: u16) -> Option<u16> {
-        let found = search(self.set_entries(set)?, |number| Some(self.entry(number)?.0.cmp(&peer)))?;
+        let found =
+            search(self.set_entries(set)?, |number| Some(self.entry(number)?.0.cmp(&peer)))?;
         Some(self.entry(found)?.1)
     }
 

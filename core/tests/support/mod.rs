@@ -30,7 +30,8 @@ pub fn rebuilt(table: &Table) -> TableBuilder {
             continue;
         }
         let grants = table.grants(export).into_iter();
-        let grants = grants.map(|(peer, callers)| Grant { peer: indices[peer.trust_domain], callers });
+        let grants =
+            grants.map(|(peer, callers)| Grant { peer: indices[peer.trust_domain], callers });
         builder.export(service, grants.collect()).unwrap();
     }
     builder

@@ -1,8 +1,8 @@
 //! A model of the table: maps, and the decision written as plainly as possible.
 
 use fedgate_core::{
-    CallerPattern, Callers, Grant, Hostname, Mode, Outcome, Peer, PeerIndex, Reason, ServiceName, SpiffeId,
-    TableBuilder,
+    CallerPattern, Callers, Grant, Hostname, Mode, Outcome, Peer, PeerIndex, Reason, ServiceName,
+    SpiffeId, TableBuilder,
 };
 use std::collections::BTreeMap;
 
@@ -26,7 +26,11 @@ impl Model {
         rng.shuffle(&mut peers);
         let mut indices: BTreeMap<&str, PeerIndex> = BTreeMap::new();
         for (trust_domain, (name, mode)) in peers {
-            let peer = Peer { name: name.parse().unwrap(), trust_domain: trust_domain.parse().unwrap(), mode: *mode };
+            let peer = Peer {
+                name: name.parse().unwrap(),
+                trust_domain: trust_domain.parse().unwrap(),
+                mode: *mode,
+            };
             indices.insert(trust_domain, builder.peer(peer).unwrap());
         }
         let mut exports: Vec<_> = self.exports.iter().collect();
@@ -37,8 +41,10 @@ impl Model {
                 builder.passthrough(service).unwrap();
                 continue;
             };
-            let grant =
-                |(peer, callers): (&String, &Callers)| Grant { peer: indices[peer.as_str()], callers: callers.clone() };
+            let grant = |(peer, callers): (&String, &Callers)| Grant {
+                peer: indices[peer.as_str()],
+                callers: callers.clone(),
+            };
             let mut grants: Vec<Grant> = grants.iter().map(grant).collect();
             rng.shuffle(&mut grants);
             builder.export(service, grants).unwrap();
@@ -47,24 +53,38 @@ impl Model {
     }
 
     /// The expected decision, and the trust domain of the recognised peer.
-    pub fn decide(&self, server_name: Option<&str>, uri_san: Option<&str>) -> (Outcome, Reason, Option<String>) {
+    pub fn decide(
+        &self,
+        server_name: Option<&str>,
+        uri_san: Option<&str>,
+    ) -> (Outcome, Reason, Option<String>) {
         let refused = |reason| (Outcome::Refused, reason, None);
-        let Some(server_name) = server_name.filter(|name| !name.is_empty()) else { return refused(Reason::NoSni) };
+        let Some(server_name) = server_name.filter(|name| !name.is_empty()) else {
+            return refused(Reason::NoSni);
+        };
         let Some(service) = service(server_name) else { return refused(Reason::BadSni) };
-        let Some(Some(grants)) = self.exports.get(&service) else { return refused(Reason::UnknownService) };
-        let Some(uri) = uri_san.filter(|uri| !uri.is_empty()) else { return refused(Reason::NoIdentity) };
+        let Some(Some(grants)) = self.exports.get(&service) else {
+            return refused(Reason::UnknownService);
+        };
+        let Some(uri) = uri_san.filter(|uri| !uri.is_empty()) else {
+            return refused(Reason::NoIdentity);
+        };
         let Ok(id) = SpiffeId::parse(uri) else { return refused(Reason::BadIdentity) };
         let trust_domain = id.trust_domain().to_owned();
-        let Some((_, mode)) = self.peers.get(&trust_domain) else { return refused(Reason::UnknownPeer) };
+        let Some((_, mode)) = self.peers.get(&trust_domain) else {
+            return refused(Reason::UnknownPeer);
+        };
         let outcome = if *mode == Mode::Audit { Outcome::Audited } else { Outcome::Refused };
         let (outcome, reason) = match grants.get(&trust_domain) {
             None => (Outcome::Refused, Reason::NotGranted),
             Some(Callers::Any) => (Outcome::Allowed, Reason::Granted),
             Some(Callers::Only(patterns)) if patterns.is_empty() => (outcome, Reason::NotGranted),
-            Some(Callers::Only(patterns)) => match patterns.iter().any(|pattern| matches(pattern, uri)) {
-                true => (Outcome::Allowed, Reason::Granted),
-                false => (outcome, Reason::CallerNotGranted),
-            },
+            Some(Callers::Only(patterns)) => {
+                match patterns.iter().any(|pattern| matches(pattern, uri)) {
+                    true => (Outcome::Allowed, Reason::Granted),
+                    false => (outcome, Reason::CallerNotGranted),
+                }
+            }
         };
         (outcome, reason, Some(trust_domain))
     }
@@ -94,7 +114,11 @@ fn service(server_name: &str) -> Option<(String, u16)> {
     let ["outbound", port, subset, host] = parts[..] else { return None };
     let number: u16 = port.parse().ok()?;
     let subset_is_good = subset.chars().all(|c| c.is_ascii_alphanumeric() || "-.".contains(c));
-    if number == 0 || number.to_string() != port || !subset_is_good || Hostname::parse(host).is_err() {
+    if number == 0
+        || number.to_string() != port
+        || !subset_is_good
+        || Hostname::parse(host).is_err()
+    {
         return None;
     }
     Some((host.to_ascii_lowercase(), number))
@@ -102,7 +126,9 @@ fn service(server_name: &str) -> Option<(String, u16)> {
 
 fn matches(pattern: &CallerPattern, uri: &str) -> bool {
     let segments: Vec<&str> = uri.split('/').collect();
-    let ["spiffe:", "", _, "ns", namespace, "sa", service_account] = segments[..] else { return false };
+    let ["spiffe:", "", _, "ns", namespace, "sa", service_account] = segments[..] else {
+        return false;
+    };
     is_like(pattern.namespace.as_str().as_bytes(), namespace.as_bytes())
         && is_like(pattern.service_account.as_str().as_bytes(), service_account.as_bytes())
 }

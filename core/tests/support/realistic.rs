@@ -1,7 +1,9 @@
 //! Exports as in large clusters: names of 40 to 60 bytes in 1,000 namespaces.
 
 use fastrand::Rng;
-use fedgate_core::{CallerPattern, Callers, Grant, Mode, Pattern, Peer, PeerIndex, ServiceName, TableBuilder};
+use fedgate_core::{
+    CallerPattern, Callers, Grant, Mode, Pattern, Peer, PeerIndex, ServiceName, TableBuilder,
+};
 use std::collections::BTreeSet;
 
 const WORDS: [&str; 40] = [
@@ -66,9 +68,11 @@ pub enum Names {
 pub fn builder(names: Names, count: usize) -> TableBuilder {
     let mut rng = Rng::with_seed(1);
     let mut builder = TableBuilder::new("beta.example".parse().unwrap());
-    let peers: Vec<PeerIndex> = (0..PEERS).map(|number| builder.peer(peer(number)).unwrap()).collect();
+    let peers: Vec<PeerIndex> =
+        (0..PEERS).map(|number| builder.peer(peer(number)).unwrap()).collect();
     let callers: Vec<Callers> = (0..CALLER_SETS).map(|_| callers(&mut rng)).collect();
-    let sets: Vec<Vec<Grant>> = (0..GRANT_SETS).map(|_| grants(&mut rng, &peers, &callers)).collect();
+    let sets: Vec<Vec<Grant>> =
+        (0..GRANT_SETS).map(|_| grants(&mut rng, &peers, &callers)).collect();
     for service in services(names, count) {
         builder.export(service, sets[rng.usize(..sets.len())].clone()).unwrap();
     }
@@ -78,8 +82,9 @@ pub fn builder(names: Names, count: usize) -> TableBuilder {
 /// `count` distinct services.
 pub fn services(names: Names, count: usize) -> BTreeSet<ServiceName> {
     let mut rng = Rng::with_seed(2);
-    let namespaces: Vec<String> =
-        (0..NAMESPACES).map(|number| format!("{}-{}-{number}", word(&mut rng), word(&mut rng))).collect();
+    let namespaces: Vec<String> = (0..NAMESPACES)
+        .map(|number| format!("{}-{}-{number}", word(&mut rng), word(&mut rng)))
+        .collect();
     let mut services = BTreeSet::new();
     while services.len() < count {
         let namespace = &namespaces[rng.usize(..namespaces.len())];
@@ -116,7 +121,10 @@ fn peer(number: usize) -> Peer {
 fn grants(rng: &mut Rng, peers: &[PeerIndex], callers: &[Callers]) -> Vec<Grant> {
     let mut chosen: Vec<PeerIndex> = peers.iter().copied().filter(|_| rng.bool()).collect();
     rng.shuffle(&mut chosen);
-    chosen.into_iter().map(|peer| Grant { peer, callers: callers[rng.usize(..callers.len())].clone() }).collect()
+    chosen
+        .into_iter()
+        .map(|peer| Grant { peer, callers: callers[rng.usize(..callers.len())].clone() })
+        .collect()
 }
 
 fn callers(rng: &mut Rng) -> Callers {

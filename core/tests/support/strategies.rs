@@ -7,7 +7,8 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-const PEERS: [&str; 6] = ["beta.example", "gamma.example", "beta.example.org", "b", "beta-example", "z_1"];
+const PEERS: [&str; 6] =
+    ["beta.example", "gamma.example", "beta.example.org", "b", "beta-example", "z_1"];
 
 /// Models with up to 120 exports, which take up to four blocks of rows.
 pub fn model() -> impl Strategy<Value = Model> {
@@ -24,10 +25,17 @@ fn assemble(
     exports: Exports,
 ) -> Model {
     let grants = |set: &Vec<Option<Callers>>| -> Grants {
-        peers.keys().zip(set).filter_map(|(peer, callers)| Some((peer.to_string(), callers.clone()?))).collect()
+        peers
+            .keys()
+            .zip(set)
+            .filter_map(|(peer, callers)| Some((peer.to_string(), callers.clone()?)))
+            .collect()
     };
     Model {
-        peers: peers.iter().map(|(domain, mode)| (domain.to_string(), (domain.replace('_', "-"), *mode))).collect(),
+        peers: peers
+            .iter()
+            .map(|(domain, mode)| (domain.to_string(), (domain.replace('_', "-"), *mode)))
+            .collect(),
         exports: exports
             .into_iter()
             .map(|(service, set)| (service, set.get(grant_sets).as_ref().map(grants)))
@@ -41,8 +49,9 @@ fn mode() -> impl Strategy<Value = Mode> {
 
 fn exports() -> impl Strategy<Value = Exports> {
     let count = prop_oneof![3 => 0..4usize, 3 => 0..40usize, 1 => 90..120usize];
-    (count, hosts())
-        .prop_flat_map(|(count, host)| vec(((host, select(vec![1, 80, 443, 8080, u16::MAX])), any::<Index>()), count))
+    (count, hosts()).prop_flat_map(|(count, host)| {
+        vec(((host, select(vec![1, 80, 443, 8080, u16::MAX])), any::<Index>()), count)
+    })
 }
 
 /// One kind of host for the whole model, or a mixture.
@@ -71,10 +80,11 @@ fn longest() -> impl Strategy<Value = String> {
 
 /// No grant, any caller, or some patterns.
 fn callers() -> impl Strategy<Value = Option<Callers>> {
-    let pattern = ("[ab*]{1,3}", "[ab*]{1,3}").prop_map(|(namespace, service_account)| CallerPattern {
-        namespace: Pattern::parse(&namespace).unwrap(),
-        service_account: Pattern::parse(&service_account).unwrap(),
-    });
+    let pattern =
+        ("[ab*]{1,3}", "[ab*]{1,3}").prop_map(|(namespace, service_account)| CallerPattern {
+            namespace: Pattern::parse(&namespace).unwrap(),
+            service_account: Pattern::parse(&service_account).unwrap(),
+        });
     let patterns = btree_set(pattern, 0..4).prop_map(|patterns| Some(Callers::Only(patterns)));
     prop_oneof![Just(None), Just(Some(Callers::Any)), patterns]
 }
@@ -125,7 +135,9 @@ impl ServerName {
                 let place = place.index(host.len());
                 host.replace_range(place..=place, char::from(*byte).encode_utf8(&mut [0]));
             }
-            Change::Insert(place, byte) => host.insert(place.index(host.len() + 1), char::from(*byte)),
+            Change::Insert(place, byte) => {
+                host.insert(place.index(host.len() + 1), char::from(*byte))
+            }
             Change::Remove(place) => drop(host.remove(place.index(host.len()))),
             Change::Port(other) => port = *other,
             Change::Text(text) => return text.clone(),
@@ -136,14 +148,19 @@ impl ServerName {
 
 /// Valid host names of every kind.
 pub fn host() -> impl Strategy<Value = String> {
-    prop_oneof![realistic(), adversarial(), longest()].prop_filter("a host", |host| Hostname::parse(host).is_ok())
+    prop_oneof![realistic(), adversarial(), longest()]
+        .prop_filter("a host", |host| Hostname::parse(host).is_ok())
 }
 
 /// Identities of peers, near misses, and arbitrary texts.
 pub fn uri_san() -> impl Strategy<Value = Option<String>> {
-    let trust_domain = prop_oneof![8 => select(&PEERS[..]).prop_map(str::to_owned), 1 => "[a-z.]{0,12}"];
-    let istio = (trust_domain, "[ab]{0,3}", "[ab]{0,3}")
-        .prop_map(|(domain, namespace, account)| Some(format!("spiffe://{domain}/ns/{namespace}/sa/{account}")));
-    let other_path = select(&PEERS[..]).prop_map(|domain| Some(format!("spiffe://{domain}/ns/a/sa/a/b")));
+    let trust_domain =
+        prop_oneof![8 => select(&PEERS[..]).prop_map(str::to_owned), 1 => "[a-z.]{0,12}"];
+    let istio =
+        (trust_domain, "[ab]{0,3}", "[ab]{0,3}").prop_map(|(domain, namespace, account)| {
+            Some(format!("spiffe://{domain}/ns/{namespace}/sa/{account}"))
+        });
+    let other_path =
+        select(&PEERS[..]).prop_map(|domain| Some(format!("spiffe://{domain}/ns/a/sa/a/b")));
     prop_oneof![8 => istio, 1 => other_path, 1 => "\\PC{0,20}".prop_map(Some), 1 => Just(None)]
 }

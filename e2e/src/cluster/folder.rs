@@ -70,7 +70,8 @@ impl Settings {
         yaml += "identity:\n  certificateChain: identity/gateway.pem\n  privateKey: identity/gateway.key\n";
         yaml += "  roots: identity/roots.pem\n";
         let Self { poll, probe, stale_after, staleness_limit, .. } = self;
-        let _ = write!(yaml, "times:\n  poll: {poll}\n  timeout: 5s\n  staleAfter: {stale_after}\n");
+        let _ =
+            write!(yaml, "times:\n  poll: {poll}\n  timeout: 5s\n  staleAfter: {stale_after}\n");
         let _ = writeln!(yaml, "  stalenessLimit: {staleness_limit}\n  probe: {probe}");
         yaml
     }
@@ -92,7 +93,9 @@ impl Cluster {
     /// When they cannot be written.
     pub fn write_identities(&self) -> Result<()> {
         self.write_gateway_identity()?;
-        self.metadata_authority.sign(&metadata_leaf()?)?.write(&self.identity_folder(), "metadata")?;
+        self.metadata_authority
+            .sign(&metadata_leaf()?)?
+            .write(&self.identity_folder(), "metadata")?;
         self.put("identity/roots.pem", &self.authority.pem())
     }
 
@@ -126,7 +129,10 @@ impl Cluster {
     /// When it cannot be written.
     pub fn put_peer(&self, peer: &Cluster, url: &str) -> Result<()> {
         let ca = peer.metadata_authority.pem();
-        self.put_manifest(&peer_file(&peer.name), &manifest::federation(&peer.name, peer.trust_domain(), url, &ca))
+        self.put_manifest(
+            &peer_file(&peer.name),
+            &manifest::federation(&peer.name, peer.trust_domain(), url, &ca),
+        )
     }
 
     /// Removes a peer.
@@ -158,7 +164,8 @@ impl Cluster {
     /// # Errors
     /// When there is no such file.
     pub fn remove_manifest(&self, file: &str) -> Result<()> {
-        std::fs::remove_file(self.folder.join("manifests").join(file)).with_context(|| format!("removing {file}"))
+        std::fs::remove_file(self.folder.join("manifests").join(file))
+            .with_context(|| format!("removing {file}"))
     }
 
     /// Writes or replaces a file in the cluster's folder.

@@ -44,8 +44,13 @@ impl Status {
     /// A peer's condition: status, reason and message.
     pub fn condition(&self, peer: &str, kind: &str) -> Option<[&str; 3]> {
         let peer = self.0["peers"].as_array()?.iter().find(|row| row["name"] == peer)?;
-        let condition = peer["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)?;
-        Some([condition["status"].as_str()?, condition["reason"].as_str()?, condition["message"].as_str()?])
+        let condition =
+            peer["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)?;
+        Some([
+            condition["status"].as_str()?,
+            condition["reason"].as_str()?,
+            condition["message"].as_str()?,
+        ])
     }
 
     /// The egress address of an imported `host:port`.
@@ -63,10 +68,9 @@ impl Cluster {
     /// When it does not answer.
     pub async fn status(&self) -> Result<Status> {
         let output = self.fedgate(&["status", "--output", "json"]).await?;
-        Ok(Status(
-            serde_json::from_slice(&output.stdout)
-                .with_context(|| format!("fedgate status said {:?}", String::from_utf8_lossy(&output.stderr)))?,
-        ))
+        Ok(Status(serde_json::from_slice(&output.stdout).with_context(|| {
+            format!("fedgate status said {:?}", String::from_utf8_lossy(&output.stderr))
+        })?))
     }
 
     /// Runs a `fedgate` command on this cluster's folder.
@@ -108,19 +112,27 @@ impl Cluster {
     /// When it stays.
     pub async fn wait_no_import(&self, service: &str) -> Result<()> {
         let what = format!("{} not to import {service} any more", self.name());
-        wait::until_true(&what, SOON, async || Ok(self.status().await?.import(service).is_none())).await
+        wait::until_true(&what, SOON, async || Ok(self.status().await?.import(service).is_none()))
+            .await
     }
 
     /// Waits until a peer's condition has this status and reason. Returns its message.
     ///
     /// # Errors
     /// When that does not happen; the message has the actual condition.
-    pub async fn wait_condition(&self, peer: &str, kind: &str, wanted: [&str; 2]) -> Result<String> {
+    pub async fn wait_condition(
+        &self,
+        peer: &str,
+        kind: &str,
+        wanted: [&str; 2],
+    ) -> Result<String> {
         let what = format!("{}: {kind} of {peer} to be {}", self.name(), wanted.join(" "));
         wait::until(&what, SOON, async || {
             let status = self.status().await?;
             match status.condition(peer, kind) {
-                Some([status, reason, message]) if [status, reason] == wanted => Ok(Some(message.to_owned())),
+                Some([status, reason, message]) if [status, reason] == wanted => {
+                    Ok(Some(message.to_owned()))
+                }
                 other => bail!("it is {other:?}"),
             }
         })
@@ -149,6 +161,7 @@ impl Cluster {
     /// When it stays.
     pub async fn wait_no_finding(&self, reason: &str) -> Result<()> {
         let what = format!("{} not to report {reason} any more", self.name());
-        wait::until_true(&what, SOON, async || Ok(self.status().await?.finding(reason).is_none())).await
+        wait::until_true(&what, SOON, async || Ok(self.status().await?.finding(reason).is_none()))
+            .await
     }
 }

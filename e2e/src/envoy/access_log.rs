@@ -58,7 +58,8 @@ impl AccessLog {
     /// # Errors
     /// When there is none; the message has the entries that were written.
     pub async fn wait_for(&self, what: &str, matches: impl Fn(&Entry) -> bool) -> Result<Entry> {
-        let found = wait::until(what, DELAY, async || Ok(self.entries().into_iter().find(&matches))).await;
+        let found =
+            wait::until(what, DELAY, async || Ok(self.entries().into_iter().find(&matches))).await;
         found.map_err(|error| error.context(format!("in the access log: {:#?}", self.entries())))
     }
 
@@ -73,8 +74,12 @@ impl AccessLog {
 
     fn all(&self) -> Vec<Entry> {
         let text = std::fs::read(&self.file).unwrap_or_default();
-        let complete = |text: &str| text.rfind('\n').map_or(String::new(), |end| text[..end].to_owned());
+        let complete =
+            |text: &str| text.rfind('\n').map_or(String::new(), |end| text[..end].to_owned());
         let text = complete(&String::from_utf8_lossy(&text));
-        text.lines().filter(|line| line.starts_with('{')).filter_map(|line| serde_json::from_str(line).ok()).collect()
+        text.lines()
+            .filter(|line| line.starts_with('{'))
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
     }
 }

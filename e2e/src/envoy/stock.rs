@@ -33,7 +33,8 @@ impl StockGateway {
         allowed: &str,
         backend: SocketAddr,
     ) -> Result<Self> {
-        Self::start_at(ports::free()?, run, roots, identity, json!({ "exact": allowed }), backend).await
+        Self::start_at(ports::free()?, run, roots, identity, json!({ "exact": allowed }), backend)
+            .await
     }
 
     /// Starts a gateway that lets in every SPIFFE identity signed by one of `roots`, at the address
@@ -48,7 +49,8 @@ impl StockGateway {
         identity: &IdentityFiles,
         backend: SocketAddr,
     ) -> Result<Self> {
-        Self::start_at(address, run, roots, identity, json!({ "prefix": "spiffe://" }), backend).await
+        Self::start_at(address, run, roots, identity, json!({ "prefix": "spiffe://" }), backend)
+            .await
     }
 
     async fn start_at(
@@ -70,7 +72,10 @@ impl StockGateway {
             },
         });
         std::fs::write(&bootstrap, config.to_string())?;
-        Ok(Self { envoy: Envoy::start("stock gateway", &bootstrap, &run.log("stock-gateway")).await?, address })
+        Ok(Self {
+            envoy: Envoy::start("stock gateway", &bootstrap, &run.log("stock-gateway")).await?,
+            address,
+        })
     }
 }
 

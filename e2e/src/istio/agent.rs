@@ -71,7 +71,11 @@ impl Agent {
     ///
     /// # Errors
     /// When one of them cannot be created.
-    pub async fn prepare(cluster: &KubernetesCluster, run: &Path, identity: &Identity) -> Result<Prepared> {
+    pub async fn prepare(
+        cluster: &KubernetesCluster,
+        run: &Path,
+        identity: &Identity,
+    ) -> Result<Prepared> {
         let name = format!("{}-{}", cluster.name(), identity.name);
         let (folder, log) = (run.join(&name), run.join(format!("{name}.log")));
         std::fs::create_dir_all(&folder)?;
@@ -114,10 +118,17 @@ impl Agent {
         // The started process is nsenter, which waits for the agent.
         let nsenter = self.process.id();
         let children = std::fs::read_to_string(format!("/proc/{nsenter}/task/{nsenter}/children"))?;
-        let agent =
-            children.trim().parse().ok().and_then(rustix::process::Pid::from_raw).context("there is no agent")?;
+        let agent = children
+            .trim()
+            .parse()
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+            .context("there is no agent")?;
         rustix::process::kill_process(agent, rustix::process::Signal::TERM)?;
-        crate::wait::until_true("the agent to end", SOON, async || Ok(self.process.check().is_err())).await
+        crate::wait::until_true("the agent to end", SOON, async || {
+            Ok(self.process.check().is_err())
+        })
+        .await
     }
 
     /// The agent's process ID.
@@ -134,7 +145,8 @@ impl Agent {
         // Any thread of the agent may have started it.
         let agent = self.id()?;
         let threads = std::fs::read_dir(format!("/proc/{agent}/task"))?;
-        let mut threads = threads.flatten().filter_map(|thread| thread.file_name().to_str()?.parse().ok());
+        let mut threads =
+            threads.flatten().filter_map(|thread| thread.file_name().to_str()?.parse().ok());
         threads.find_map(|thread| child_of_thread(agent, thread)).context("Envoy does not run")
     }
 
@@ -171,7 +183,8 @@ impl Agent {
     /// When the text does not appear.
     pub async fn wait_configured(&self, path: &str, text: &str) -> Result<()> {
         let what = format!("{text} in {path} of {}", self.log.display());
-        crate::wait::until_true(&what, START, async || Ok(self.ask(path).await?.contains(text))).await
+        crate::wait::until_true(&what, START, async || Ok(self.ask(path).await?.contains(text)))
+            .await
     }
 
     /// Probes the proxy as the kubelet would. Returns true if it is ready.
@@ -180,7 +193,8 @@ impl Agent {
     }
 
     async fn wait_ready(&mut self) -> Result<()> {
-        let (client, status) = (self.client.clone(), SocketAddr::from((self.address(), READY_PORT)));
+        let (client, status) =
+            (self.client.clone(), SocketAddr::from((self.address(), READY_PORT)));
         let ready = async || get(&client, status, "/healthz/ready").await.map(|_| Some(()));
         self.process.wait_until("the proxy to be ready", START, ready).await
     }
@@ -210,7 +224,12 @@ impl Prepared {
     ///
     /// # Errors
     /// When it does not become ready.
-    pub async fn start(self, cluster: &KubernetesCluster, istiod: &Istiod, role: Role) -> Result<Agent> {
+    pub async fn start(
+        self,
+        cluster: &KubernetesCluster,
+        istiod: &Istiod,
+        role: Role,
+    ) -> Result<Agent> {
         let mut agent = self.start_pending(cluster, istiod, role).await?;
         agent.wait_ready().await?;
         Ok(agent)
@@ -220,7 +239,12 @@ impl Prepared {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub async fn start_pending(self, cluster: &KubernetesCluster, istiod: &Istiod, role: Role) -> Result<Agent> {
+    pub async fn start_pending(
+        self,
+        cluster: &KubernetesCluster,
+        istiod: &Istiod,
+        role: Role,
+    ) -> Result<Agent> {
         let Self { identity, folder, log, network } = self;
         tell_start(cluster, &identity).await?;
         credentials(cluster, &identity, &folder).await?;
@@ -245,7 +269,11 @@ impl Prepared {
 }
 
 /// Writes the Pod's object as the scheduler and a kubelet would.
-async fn put_pod(cluster: &KubernetesCluster, identity: &Identity, address: Ipv4Addr) -> Result<()> {
+async fn put_pod(
+    cluster: &KubernetesCluster,
+    identity: &Identity,
+    address: Ipv4Addr,
+) -> Result<()> {
     let Identity { namespace, name, service_account, labels } = identity;
     let objects = cluster.objects();
     let account = json!({ "namespace": namespace, "name": service_account });
@@ -279,7 +307,10 @@ async fn tell_start(cluster: &KubernetesCluster, identity: &Identity) -> Result<
         "state": { "running": { "startedAt": now } },
     });
     let status = json!({ "startTime": now, "containerStatuses": [container] });
-    cluster.objects().patch_status(Key::namespaced("v1", "Pod", &identity.namespace, &identity.name), &status).await
+    cluster
+        .objects()
+        .patch_status(Key::namespaced("v1", "Pod", &identity.namespace, &identity.name), &status)
+        .await
 }
 
 fn child(process: u32) -> Option<u32> {
@@ -287,19 +318,25 @@ fn child(process: u32) -> Option<u32> {
 }
 
 fn child_of_thread(process: u32, thread: u32) -> Option<u32> {
-    let children = std::fs::read_to_string(format!("/proc/{process}/task/{thread}/children")).ok()?;
+    let children =
+        std::fs::read_to_string(format!("/proc/{process}/task/{thread}/children")).ok()?;
     children.split_whitespace().next()?.parse().ok()
 }
 
 /// Writes the files that are mounted into the Pod: the token that istiod reviews, and istiod's own
 /// root.
-async fn credentials(cluster: &KubernetesCluster, identity: &Identity, folder: &Path) -> Result<()> {
+async fn credentials(
+    cluster: &KubernetesCluster,
+    identity: &Identity,
+    folder: &Path,
+) -> Result<()> {
     let Identity { namespace, service_account, .. } = identity;
     let secrets = folder.join("var/run/secrets");
     let (tokens, istio) = (secrets.join("tokens"), secrets.join("istio"));
     std::fs::create_dir_all(&tokens)?;
     std::fs::create_dir_all(&istio)?;
-    let token = cluster.plane().service_account_token_for(namespace, service_account, "istio-ca").await?;
+    let token =
+        cluster.plane().service_account_token_for(namespace, service_account, "istio-ca").await?;
     std::fs::write(tokens.join("istio-token"), token)?;
     let key = Key::namespaced("v1", "ConfigMap", namespace, "istio-ca-root-cert");
     let roots = crate::wait::until(&format!("{key}, which istiod writes"), SOON, async || {
@@ -342,7 +379,8 @@ fn variables(
         ("MINIMUM_DRAIN_DURATION", "1s".into()),
         ("PROXY_CONFIG", config.to_string()),
     ];
-    let mut variables: BTreeMap<_, _> = variables.map(|(variable, value)| (variable.to_owned(), value)).into();
+    let mut variables: BTreeMap<_, _> =
+        variables.map(|(variable, value)| (variable.to_owned(), value)).into();
     variables.extend(istiod.agent_variables().clone());
     Ok(variables)
 }

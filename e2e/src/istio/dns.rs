@@ -9,7 +9,8 @@ use tokio::time::timeout;
 
 /// The address of the DNS proxy in each Pod. In a real Pod iptables redirects queries for port 53
 /// to it.
-pub(super) const PROXY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 15053);
+pub(super) const PROXY: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 15053);
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -28,8 +29,11 @@ pub(super) async fn resolve(server: SocketAddr, name: &str) -> Result<Ipv4Addr> 
     let question = question(name)?;
     socket.send_to(&question, server).await?;
     let mut answer = [0; 512];
-    let length = timeout(PATIENCE, socket.recv(&mut answer)).await.context("the DNS proxy does not answer")??;
-    address(&answer[..length], question.len()).with_context(|| format!("{name} has no address in the mesh's DNS"))
+    let length = timeout(PATIENCE, socket.recv(&mut answer))
+        .await
+        .context("the DNS proxy does not answer")??;
+    address(&answer[..length], question.len())
+        .with_context(|| format!("{name} has no address in the mesh's DNS"))
 }
 
 fn question(name: &str) -> Result<Vec<u8>> {

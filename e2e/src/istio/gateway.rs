@@ -29,7 +29,12 @@ impl GatewayPod {
     ///
     /// # Errors
     /// When it does not become ready.
-    pub async fn start(cluster: &KubernetesCluster, istiod: &Istiod, run: &Path, name: &str) -> Result<Self> {
+    pub async fn start(
+        cluster: &KubernetesCluster,
+        istiod: &Istiod,
+        run: &Path,
+        name: &str,
+    ) -> Result<Self> {
         let (pod, volumes) = mounted(cluster, run, name).await?;
         let agent = pod.start(cluster, istiod, Role::Router).await?;
         Ok(Self { name: name.into(), agent, _volumes: volumes })
@@ -39,7 +44,12 @@ impl GatewayPod {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub async fn start_pending(cluster: &KubernetesCluster, istiod: &Istiod, run: &Path, name: &str) -> Result<Self> {
+    pub async fn start_pending(
+        cluster: &KubernetesCluster,
+        istiod: &Istiod,
+        run: &Path,
+        name: &str,
+    ) -> Result<Self> {
         let (pod, volumes) = mounted(cluster, run, name).await?;
         let agent = pod.start_pending(cluster, istiod, Role::Router).await?;
         Ok(Self { name: name.into(), agent, _volumes: volumes })
@@ -83,7 +93,11 @@ impl GatewayPod {
 }
 
 /// Prepares the Pod with its volumes, before anything runs in it.
-async fn mounted(cluster: &KubernetesCluster, run: &Path, name: &str) -> Result<(Prepared, Vec<ConfigMapVolume>)> {
+async fn mounted(
+    cluster: &KubernetesCluster,
+    run: &Path,
+    name: &str,
+) -> Result<(Prepared, Vec<ConfigMapVolume>)> {
     let identity = Identity {
         namespace: NAMESPACE.into(),
         name: name.into(),
@@ -92,9 +106,12 @@ async fn mounted(cluster: &KubernetesCluster, run: &Path, name: &str) -> Result<
     };
     let pod = Agent::prepare(cluster, run, &identity).await?;
     let mut volumes = Vec::new();
-    for (config_map, folder) in [("fedgate-trust-bundle", TRUST_FOLDER), ("fedgate-filter", FILTER_FOLDER)] {
+    for (config_map, folder) in
+        [("fedgate-trust-bundle", TRUST_FOLDER), ("fedgate-filter", FILTER_FOLDER)]
+    {
         let folder = pod.folder.join(folder);
-        volumes.push(ConfigMapVolume::mount(cluster.objects(), NAMESPACE, config_map, folder).await?);
+        volumes
+            .push(ConfigMapVolume::mount(cluster.objects(), NAMESPACE, config_map, folder).await?);
     }
     Ok((pod, volumes))
 }

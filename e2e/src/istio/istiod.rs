@@ -49,7 +49,11 @@ impl Istiod {
     ///
     /// # Errors
     /// When it does not become ready.
-    pub async fn start(run: &RunFolder, cluster: &KubernetesCluster, options: &MeshOptions) -> Result<Self> {
+    pub async fn start(
+        run: &RunFolder,
+        cluster: &KubernetesCluster,
+        options: &MeshOptions,
+    ) -> Result<Self> {
         let name = format!("{}-istiod", cluster.name());
         let folder = run.path().join(&name);
         write_ca(&folder, cluster.authority(), &cluster.authority().pem())?;
@@ -108,7 +112,8 @@ impl Istiod {
         let mut words = vec!["-C".to_owned(), self.folder.display().to_string()];
         words.extend(self.words.iter().cloned());
         let words: Vec<_> = words.iter().map(AsRef::as_ref).collect();
-        let mut process = Process::start_with("istiod", Path::new("env"), &words, &self.variables, &self.log)?;
+        let mut process =
+            Process::start_with("istiod", Path::new("env"), &words, &self.variables, &self.log)?;
         let url = format!("http://{}/ready", self.http);
         let client = http()?;
         let ready = async || Ok(client.get(&url).send().await?.status().is_success().then_some(()));

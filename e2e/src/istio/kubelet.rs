@@ -51,7 +51,8 @@ impl Installed {
         let mut replicas = Vec::new();
         for number in 1..=count(&controller)? {
             let name = format!("{}-{CONTROLLER}-{number}", cluster.name());
-            let mut replica = Replica::start(&name, &settings, &folder.join(format!("{name}.log"))).await?;
+            let mut replica =
+                Replica::start(&name, &settings, &folder.join(format!("{name}.log"))).await?;
             replica.wait_ready().await?;
             replicas.push(replica);
         }
@@ -63,9 +64,12 @@ impl Installed {
         let gateway = deployment(objects, GATEWAY).await?;
         let mut gateways = Vec::new();
         for number in 1..=count(&gateway)? {
-            gateways.push(GatewayPod::start(cluster, istiod, folder, &format!("{GATEWAY}-{number}")).await?);
+            gateways.push(
+                GatewayPod::start(cluster, istiod, folder, &format!("{GATEWAY}-{number}")).await?,
+            );
         }
-        let balancer = Balancer::start_at((cluster.addresses().gateway, GATEWAY_PORT).into()).await?;
+        let balancer =
+            Balancer::start_at((cluster.addresses().gateway, GATEWAY_PORT).into()).await?;
         balancer.set_targets(gateways.iter().map(GatewayPod::address).collect());
         objects.put_load_balancer(NAMESPACE, GATEWAY, &ip(cluster.addresses().gateway)).await?;
         available(objects, &gateway).await?;
@@ -115,8 +119,11 @@ async fn environment(
         Some((name?.to_owned(), value?.to_owned()))
     };
     let mut settings: BTreeMap<String, String> = variables.iter().filter_map(value).collect();
-    let secret = pod["volumes"][0]["secret"]["secretName"].as_str().context("the certificate's Secret")?;
-    let tls = secret_folder(cluster.objects(), secret, &folder.join(format!("{}-tls", cluster.name()))).await?;
+    let secret =
+        pod["volumes"][0]["secret"]["secretName"].as_str().context("the certificate's Secret")?;
+    let tls =
+        secret_folder(cluster.objects(), secret, &folder.join(format!("{}-tls", cluster.name())))
+            .await?;
     let kubeconfig = cluster.plane().service_account_kubeconfig(NAMESPACE, account).await?;
     for (variable, value) in [
         ("KUBECONFIG", kubeconfig.display().to_string()),

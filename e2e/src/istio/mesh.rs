@@ -36,7 +36,10 @@ impl Mesh {
     pub async fn start(run: &RunFolder, name: &str, options: &MeshOptions) -> Result<Self> {
         let mut cluster = KubernetesCluster::start(run, name).await?;
         // Remove the installation's Pod object, which stands in for a gateway where none runs.
-        cluster.objects().delete_now(Key::namespaced("v1", "Pod", NAMESPACE, &format!("{GATEWAY}-1"))).await?;
+        cluster
+            .objects()
+            .delete_now(Key::namespaced("v1", "Pod", NAMESPACE, &format!("{GATEWAY}-1")))
+            .await?;
         let settings = [
             ("FEDGATE_TRUST_FOLDER", TRUST_FOLDER.to_owned()),
             ("FEDGATE_FILTER_FOLDER", FILTER_FOLDER.to_owned()),
@@ -44,8 +47,16 @@ impl Mesh {
         ];
         cluster.settings().extend(settings.map(|(variable, value)| (variable.to_owned(), value)));
         let istiod = Istiod::start(run, &cluster, options).await?;
-        let balancer = Balancer::start_at((cluster.addresses().gateway, GATEWAY_PORT).into()).await?;
-        Ok(Self { gateways: Vec::new(), started: 0, istiod, cluster, balancer, folder: run.path().into() })
+        let balancer =
+            Balancer::start_at((cluster.addresses().gateway, GATEWAY_PORT).into()).await?;
+        Ok(Self {
+            gateways: Vec::new(),
+            started: 0,
+            istiod,
+            cluster,
+            balancer,
+            folder: run.path().into(),
+        })
     }
 
     /// Starts another Pod of the gateway and waits until its filter has the newest table.
@@ -81,7 +92,10 @@ impl Mesh {
     /// When their objects cannot be deleted.
     pub async fn stop_gateways(&mut self) -> Result<()> {
         for pod in std::mem::take(&mut self.gateways) {
-            self.cluster.objects().delete_now(Key::namespaced("v1", "Pod", NAMESPACE, pod.name())).await?;
+            self.cluster
+                .objects()
+                .delete_now(Key::namespaced("v1", "Pod", NAMESPACE, pod.name()))
+                .await?;
         }
         self.balance();
         Ok(())
@@ -134,7 +148,11 @@ impl Mesh {
             let wanted = self.published_generation().await?;
             for pod in &self.gateways {
                 let found = pod.table_generation().await?;
-                ensure!(found == wanted, "{} has generation {found}, and {wanted} was published", pod.name());
+                ensure!(
+                    found == wanted,
+                    "{} has generation {found}, and {wanted} was published",
+                    pod.name()
+                );
             }
             Ok(wanted > 0)
         })
@@ -159,7 +177,11 @@ impl Mesh {
 ///
 /// # Errors
 /// When a program does not become ready, or an object is refused.
-pub async fn federation<const N: usize>(run: &RunFolder, names: [&str; N], options: &MeshOptions) -> Result<[Mesh; N]> {
+pub async fn federation<const N: usize>(
+    run: &RunFolder,
+    names: [&str; N],
+    options: &MeshOptions,
+) -> Result<[Mesh; N]> {
     let mut meshes = try_join_all(names.map(|name| Mesh::start(run, name, options))).await?;
     for mesh in &meshes {
         for peer in meshes.iter().filter(|peer| peer.cluster.name() != mesh.cluster.name()) {

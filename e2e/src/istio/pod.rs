@@ -41,17 +41,21 @@ impl PodNetwork {
         let [high, low] = number.to_be_bytes();
         // Outside of xtask::network::NETWORK, all of which is local.
         let address = Ipv4Addr::new(10, 78, high, low);
-        let arguments = ["--net", "--pid", "--fork", "--kill-child=KILL", "sleep", "infinity"].map(AsRef::as_ref);
-        let holder = Process::start(&format!("the Pod {name}"), Path::new("unshare"), &arguments, log)?;
+        let arguments = ["--net", "--pid", "--fork", "--kill-child=KILL", "sleep", "infinity"]
+            .map(AsRef::as_ref);
+        let holder =
+            Process::start(&format!("the Pod {name}"), Path::new("unshare"), &arguments, log)?;
         let namespaces = PathBuf::from(format!("/proc/{}/ns", holder.id()));
         let (network, processes) = (namespaces.join("net"), namespaces.join("pid_for_children"));
         let own = |name: &str| std::fs::read_link(Path::new("/proc/self/ns").join(name));
         wait::until_true("a Pod's own network", SOON, async || {
-            Ok(std::fs::read_link(&network)? != own("net")? && std::fs::read_link(&processes)? != own("pid")?)
+            Ok(std::fs::read_link(&network)? != own("net")?
+                && std::fs::read_link(&processes)? != own("pid")?)
         })
         .await?;
         let pod = Self { address, network, processes, _holder: holder };
-        pod.connect(&format!("pod{number}"), pod._holder.id()).with_context(|| format!("the network of {name}"))?;
+        pod.connect(&format!("pod{number}"), pod._holder.id())
+            .with_context(|| format!("the network of {name}"))?;
         Ok(pod)
     }
 
@@ -92,7 +96,10 @@ impl PodNetwork {
         std::thread::spawn(move || {
             let run = || {
                 let kind = rustix::thread::LinkNameSpaceType::Network;
-                rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&network), Some(kind))?;
+                rustix::thread::move_into_link_name_space(
+                    std::os::fd::AsFd::as_fd(&network),
+                    Some(kind),
+                )?;
                 tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work())
             };
             let _ = done.send(run());
@@ -102,13 +109,17 @@ impl PodNetwork {
 
     /// The command words that make a program run in the Pod.
     fn enter(&self) -> Vec<String> {
-        vec![format!("--net={}", self.network.display()), format!("--pid={}", self.processes.display())]
+        vec![
+            format!("--net={}", self.network.display()),
+            format!("--pid={}", self.processes.display()),
+        ]
     }
 
     /// Sets up both ends of the Pod's veth pair, and its routes.
     fn connect(&self, cable: &str, holder: u32) -> Result<()> {
         let address = self.address;
-        std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("not in a network of our own")?;
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "1")
+            .context("not in a network of our own")?;
         let outside = [
             format!("link add {cable} type veth peer name eth0 netns {holder}"),
             format!("link set {cable} up"),
@@ -136,6 +147,10 @@ impl PodNetwork {
 
 fn ip(command: &mut std::process::Command, words: &str) -> Result<()> {
     let output = command.args(words.split(' ')).output().context("cannot start ip or nsenter")?;
-    ensure!(output.status.success(), "`ip {words}` says: {}", String::from_utf8_lossy(&output.stderr).trim());
+    ensure!(
+        output.status.success(),
+        "`ip {words}` says: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
     Ok(())
 }

@@ -32,9 +32,16 @@ impl Server {
             labels: json!({ "app": name, "security.istio.io/tlsMode": "istio" }),
         };
         let pod = Agent::prepare(&mesh.cluster, mesh.folder(), &identity).await?;
-        let socket = pod.network().inside(async || Ok(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?)).await?;
+        let socket = pod
+            .network()
+            .inside(async || Ok(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?))
+            .await?;
         socket.set_nonblocking(true)?;
-        let backend = Backend::http_on(tokio::net::TcpListener::from_std(socket)?, name, mesh.cluster.name())?;
+        let backend = Backend::http_on(
+            tokio::net::TcpListener::from_std(socket)?,
+            name,
+            mesh.cluster.name(),
+        )?;
         let ingress = json!({
             "port": { "number": PORT, "protocol": "HTTP", "name": "http" },
             "bind": pod.address().to_string(),
@@ -44,8 +51,7 @@ impl Server {
         let selector = json!({ "labels": { "app": name } });
         let spec = json!({ "workloadSelector": selector, "ingress": [ingress], "egress": [{ "hosts": ["~/*"] }] });
         let metadata = json!({ "namespace": SHOP, "name": name });
-        let sidecar =
-            json!({ "apiVersion": "networking.istio.io/v1", "kind": "Sidecar", "metadata": metadata, "spec": spec });
+        let sidecar = json!({ "apiVersion": "networking.istio.io/v1", "kind": "Sidecar", "metadata": metadata, "spec": spec });
         mesh.cluster.objects().apply_one(&sidecar).await?;
         let agent = pod.start(&mesh.cluster, &mesh.istiod, Role::Sidecar).await?;
         Ok(Self { agent, backend })

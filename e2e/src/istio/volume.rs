@@ -28,7 +28,12 @@ impl ConfigMapVolume {
     ///
     /// # Errors
     /// When the ConfigMap does not appear.
-    pub async fn mount(objects: &Objects, namespace: &str, name: &str, folder: PathBuf) -> Result<Self> {
+    pub async fn mount(
+        objects: &Objects,
+        namespace: &str,
+        name: &str,
+        folder: PathBuf,
+    ) -> Result<Self> {
         std::fs::create_dir_all(&folder)?;
         let api: Api<ConfigMap> = Api::namespaced(objects.client(), namespace);
         let what = format!("the ConfigMap {namespace}/{name}, which a Pod mounts");
@@ -64,8 +69,10 @@ impl Drop for ConfigMapVolume {
 type Files = BTreeMap<String, Vec<u8>>;
 
 fn files(object: ConfigMap) -> Files {
-    let text = object.data.unwrap_or_default().into_iter().map(|(name, text)| (name, text.into_bytes()));
-    let bytes = object.binary_data.unwrap_or_default().into_iter().map(|(name, bytes)| (name, bytes.0));
+    let text =
+        object.data.unwrap_or_default().into_iter().map(|(name, text)| (name, text.into_bytes()));
+    let bytes =
+        object.binary_data.unwrap_or_default().into_iter().map(|(name, bytes)| (name, bytes.0));
     text.chain(bytes).collect()
 }
 

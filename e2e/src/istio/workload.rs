@@ -61,15 +61,16 @@ impl Client {
         }
         let spec = json!({ "workloadSelector": { "labels": { "app": name } }, "egress": egress });
         let metadata = json!({ "namespace": SHOP, "name": name });
-        let sidecar =
-            json!({ "apiVersion": "networking.istio.io/v1", "kind": "Sidecar", "metadata": metadata, "spec": spec });
+        let sidecar = json!({ "apiVersion": "networking.istio.io/v1", "kind": "Sidecar", "metadata": metadata, "spec": spec });
         cluster.objects().apply_one(&sidecar).await?;
         let agent = pod.start(cluster, istiod, Role::Sidecar).await?;
         let client = Self { agent };
         for import in imports {
-            let what = format!("the sidecar of {name} to listen for {}:{}", import.host, import.port);
+            let what =
+                format!("the sidecar of {name} to listen for {}:{}", import.host, import.port);
             crate::wait::until(&what, crate::kubernetes::objects::SOON, async || {
-                let connected = async |address| Ok(tokio::net::TcpStream::connect(address).await.map(drop)?);
+                let connected =
+                    async |address| Ok(tokio::net::TcpStream::connect(address).await.map(drop)?);
                 client.call(&import.host, import.port, connected).await.map(Some)
             })
             .await?;
@@ -124,6 +125,9 @@ async fn allocated(cluster: &KubernetesCluster, host: &str) -> Result<Ipv4Addr> 
         values.filter_map(|address| address["value"].as_str()?.parse().ok()).next()
     };
     let key = Key::namespaced("networking.istio.io/v1", "ServiceEntry", NAMESPACE, host);
-    let entry = cluster.objects().wait_for(key, "to have an address", |object| address(object).is_some()).await?;
+    let entry = cluster
+        .objects()
+        .wait_for(key, "to have an address", |object| address(object).is_some())
+        .await?;
     address(&entry).context("it has one")
 }

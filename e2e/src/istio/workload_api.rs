@@ -19,7 +19,8 @@ use std::net::SocketAddr;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-const METHOD: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+const METHOD: &str =
+    "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 const ADDRESS: &str = "type.googleapis.com/istio.workload.Address";
 
 /// The prefix of each gRPC message: one byte for compression, and four bytes for the length.
@@ -154,7 +155,9 @@ impl AddressBook {
     /// # Errors
     /// When no valid answer arrives.
     pub async fn ask(istiod: SocketAddr) -> Result<Self> {
-        let node = Node { id: "ztunnel~10.0.0.1~ztunnel.istio-system~istio-system.svc.cluster.local".to_owned() };
+        let node = Node {
+            id: "ztunnel~10.0.0.1~ztunnel.istio-system~istio-system.svc.cluster.local".to_owned(),
+        };
         let request = DeltaDiscoveryRequest { node: Some(node), type_url: ADDRESS.to_owned() };
         let response = timeout(PATIENCE, first_message(istiod, &request.encode_to_vec())).await;
         let response = response.context("istiod has not answered")??;
@@ -184,14 +187,22 @@ async fn first_message(server: SocketAddr, message: &[u8]) -> Result<Bytes> {
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
-    let sent = stream::iter([Ok::<_, Infallible>(Frame::data(prefixed(message)?))]).chain(stream::pending());
-    let uri = Uri::builder().scheme("http").authority(server.to_string()).path_and_query(METHOD).build()?;
-    let request =
-        Request::post(uri).header(CONTENT_TYPE, "application/grpc").header(TE, "trailers").body(StreamBody::new(sent));
+    let sent = stream::iter([Ok::<_, Infallible>(Frame::data(prefixed(message)?))])
+        .chain(stream::pending());
+    let uri = Uri::builder()
+        .scheme("http")
+        .authority(server.to_string())
+        .path_and_query(METHOD)
+        .build()?;
+    let request = Request::post(uri)
+        .header(CONTENT_TYPE, "application/grpc")
+        .header(TE, "trailers")
+        .body(StreamBody::new(sent));
     let mut response = sender.send_request(request?).await?.into_body();
     let mut received = Vec::new();
     let message = loop {
-        let frame = response.frame().await.context("istiod closed the stream without an answer")??;
+        let frame =
+            response.frame().await.context("istiod closed the stream without an answer")??;
         if let Some(trailers) = frame.trailers_ref() {
             anyhow::bail!("istiod refused the request: {trailers:?}");
         }

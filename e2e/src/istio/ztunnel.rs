@@ -26,7 +26,9 @@ impl AddressBook {
     /// the host's endpoints; there is one outcome for each. `network` is the client's.
     pub fn routes(&self, network: &str, host: &str, port: u16) -> Vec<Route> {
         let named = self.services.iter().find(|(_, service)| service.hostname == host);
-        let Some((name, service)) = named else { return vec![Route::Clear("any address".to_owned())] };
+        let Some((name, service)) = named else {
+            return vec![Route::Clear("any address".to_owned())];
+        };
         if service.waypoint.is_some() {
             return vec![Route::Tunnel];
         }
@@ -37,14 +39,18 @@ impl AddressBook {
             let ports = &workload.services.get(name)?.ports;
             ports.iter().find(|of| of.service_port == u32::from(port)).map(|port| port.target_port)
         };
-        let endpoints = self.workloads.iter().filter_map(|workload| Some((workload, target(workload)?)));
-        let routes: Vec<_> = endpoints.map(|(workload, port)| workload.route(network, port)).collect();
+        let endpoints =
+            self.workloads.iter().filter_map(|workload| Some((workload, target(workload)?)));
+        let routes: Vec<_> =
+            endpoints.map(|(workload, port)| workload.route(network, port)).collect();
         if routes.is_empty() { vec![Route::Refused("no endpoint")] } else { routes }
     }
 
     /// The workload at this address, whatever service the caller meant. `network` is the client's.
     pub fn at(&self, network: &str, address: IpAddr) -> Option<&Workload> {
-        self.workloads.iter().find(|workload| workload.network == network && workload.addresses().any(|a| a == address))
+        self.workloads.iter().find(|workload| {
+            workload.network == network && workload.addresses().any(|a| a == address)
+        })
     }
 }
 

@@ -55,10 +55,12 @@ mod tests {
     #[test]
     fn clusters_of_a_test_share_no_address() {
         let clusters: Vec<_> = (1..=300).map(|number| Addresses::of(number).unwrap()).collect();
-        let local: BTreeSet<_> = clusters.iter().flat_map(|cluster| [cluster.gateway, cluster.node]).collect();
+        let local: BTreeSet<_> =
+            clusters.iter().flat_map(|cluster| [cluster.gateway, cluster.node]).collect();
         assert_eq!(local.len(), 600);
         for near in clusters.windows(50) {
-            let ranges: BTreeSet<_> = near.iter().flat_map(|cluster| [&cluster.services, &cluster.pods]).collect();
+            let ranges: BTreeSet<_> =
+                near.iter().flat_map(|cluster| [&cluster.services, &cluster.pods]).collect();
             assert_eq!(ranges.len(), 100);
         }
         assert!(Addresses::of(10_000).is_err());

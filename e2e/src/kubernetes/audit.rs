@@ -129,6 +129,15 @@ impl From<Event> for Request {
     fn from(event: Event) -> Self {
         let Object { api_group, resource, subresource, namespace, name } = event.object_ref;
         let (user, status) = (event.user.username, event.response_status.code);
-        Self { user, verb: event.verb, group: api_group, resource, subresource, namespace, name, status }
+        Self {
+            user,
+            verb: event.verb,
+            group: api_group,
+            resource,
+            subresource,
+            namespace,
+            name,
+            status,
+        }
     }
 }

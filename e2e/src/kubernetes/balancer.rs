@@ -29,7 +29,9 @@ impl Balancer {
     /// # Errors
     /// When the address is taken.
     pub async fn start_at(address: SocketAddr) -> Result<Self> {
-        let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen at {address}"))?;
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot listen at {address}"))?;
         let address = listener.local_addr()?;
         let targets: Arc<Mutex<Vec<SocketAddr>>> = Arc::default();
         let mut tasks = JoinSet::new();

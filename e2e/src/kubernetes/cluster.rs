@@ -49,7 +49,8 @@ impl KubernetesCluster {
     /// When a program does not become ready, or an object is refused.
     pub async fn start(run: &RunFolder, name: &str) -> Result<Self> {
         let mut cluster = Self::start_api_server(run, name).await?;
-        let installed = install(&cluster.objects, &cluster.addresses, &cluster.authority.pem()).await;
+        let installed =
+            install(&cluster.objects, &cluster.addresses, &cluster.authority.pem()).await;
         installed.with_context(|| format!("installing into {name}"))?;
         cluster.settings = cluster.first_settings().await?;
         Ok(cluster)
@@ -62,13 +63,17 @@ impl KubernetesCluster {
     /// When a program does not become ready, or an object is refused.
     pub async fn start_empty(run: &RunFolder, name: &str) -> Result<Self> {
         let cluster = Self::start_api_server(run, name).await?;
-        install_mesh(&cluster.objects, &cluster.addresses).await.with_context(|| format!("installing into {name}"))?;
+        install_mesh(&cluster.objects, &cluster.addresses)
+            .await
+            .with_context(|| format!("installing into {name}"))?;
         Ok(cluster)
     }
 
     async fn start_api_server(run: &RunFolder, name: &str) -> Result<Self> {
         let addresses = Addresses::next()?;
-        let plane = ControlPlane::start(run, name, Options { service_cidr: addresses.services.clone() }).await?;
+        let plane =
+            ControlPlane::start(run, name, Options { service_cidr: addresses.services.clone() })
+                .await?;
         let objects = Objects::new(plane.client());
         Ok(Self {
             name: name.into(),
@@ -142,7 +147,9 @@ impl KubernetesCluster {
     pub async fn stand_in_gateway(&self) -> Result<GatewayStandIn> {
         let identity = format!("spiffe://{}/ns/{NAMESPACE}/sa/{GATEWAY}", self.trust_domain());
         let address = SocketAddr::from((self.addresses.gateway, GATEWAY_PORT));
-        Ok(GatewayStandIn(TlsListener::bind_at(address, &self.authority.workload(&identity)?).await?))
+        Ok(GatewayStandIn(
+            TlsListener::bind_at(address, &self.authority.workload(&identity)?).await?,
+        ))
     }
 
     /// The root of its mesh.
@@ -201,7 +208,9 @@ impl KubernetesCluster {
     /// # Errors
     /// When a controller does not exit, or the new one does not become ready.
     pub async fn restart_with(&mut self, settings: &[(&str, &str)]) -> Result<()> {
-        for name in self.replicas.iter().map(|replica| replica.name().to_owned()).collect::<Vec<_>>() {
+        for name in
+            self.replicas.iter().map(|replica| replica.name().to_owned()).collect::<Vec<_>>()
+        {
             self.stop_replica(&name).await?;
         }
         for (variable, value) in settings {
@@ -256,13 +265,21 @@ impl KubernetesCluster {
     /// # Errors
     /// When no controller becomes leader.
     pub async fn leader(&self) -> Result<String> {
-        let lease = Key::namespaced("coordination.k8s.io/v1", "Lease", NAMESPACE, "fedgate-controller");
+        let lease =
+            Key::namespaced("coordination.k8s.io/v1", "Lease", NAMESPACE, "fedgate-controller");
         wait::until(&format!("a leader in {}", self.name), SOON, async || {
             let lease = self.objects.get(lease).await?.context("there is no Lease")?;
-            let holder = lease["spec"]["holderIdentity"].as_str().context("nobody holds the Lease")?.to_owned();
+            let holder = lease["spec"]["holderIdentity"]
+                .as_str()
+                .context("nobody holds the Lease")?
+                .to_owned();
             // After the Pod's name, the holder has a suffix that is unique to each process.
             let holder = holder.split('_').next().unwrap_or_default();
-            Ok(self.replicas.iter().any(|replica| replica.name() == holder).then(|| holder.to_owned()))
+            Ok(self
+                .replicas
+                .iter()
+                .any(|replica| replica.name() == holder)
+                .then(|| holder.to_owned()))
         })
         .await
     }
@@ -290,7 +307,9 @@ impl KubernetesCluster {
     /// # Errors
     /// When there is no such peer.
     pub async fn remove_peer(&self, name: &str) -> Result<()> {
-        self.objects.delete(Key::cluster_scoped("deckhouse.io/v1alpha1", "IstioFederation", name)).await
+        self.objects
+            .delete(Key::cluster_scoped("deckhouse.io/v1alpha1", "IstioFederation", name))
+            .await
     }
 
     /// Writes or replaces a Service and its EndpointSlice.
@@ -306,9 +325,15 @@ impl KubernetesCluster {
     /// # Errors
     /// When the API server refuses.
     pub async fn count_imports(&self) -> Result<usize> {
-        let entries = self.objects.list(("networking.istio.io/v1", "ServiceEntry"), Some(NAMESPACE), "").await?;
+        let entries = self
+            .objects
+            .list(("networking.istio.io/v1", "ServiceEntry"), Some(NAMESPACE), "")
+            .await?;
         // The gateway has ServiceEntries as well, which belong to no peer.
-        Ok(entries.iter().filter(|entry| entry["metadata"]["annotations"]["fedgate.dev/peer"].is_string()).count())
+        Ok(entries
+            .iter()
+            .filter(|entry| entry["metadata"]["annotations"]["fedgate.dev/peer"].is_string())
+            .count())
     }
 
     /// Runs a `fedgate` command as an operator, with a kubeconfig.
@@ -329,10 +354,14 @@ impl KubernetesCluster {
 
     async fn run(&self, program: &Path, arguments: &[&str]) -> Result<Output> {
         let mut command = tokio::process::Command::new(program);
-        command.args(arguments).env("KUBECONFIG", self.plane.admin_kubeconfig()?).kill_on_drop(true);
+        command
+            .args(arguments)
+            .env("KUBECONFIG", self.plane.admin_kubeconfig()?)
+            .kill_on_drop(true);
         command.env(
             "PATH",
-            [self.plugins()?.as_os_str(), &std::env::var_os("PATH").unwrap_or_default()].join(OsStr::new(":")),
+            [self.plugins()?.as_os_str(), &std::env::var_os("PATH").unwrap_or_default()]
+                .join(OsStr::new(":")),
         );
         let output = tokio::time::timeout(SOON, command.output()).await;
         output?.with_context(|| format!("cannot start {}", program.display()))
@@ -351,7 +380,8 @@ impl KubernetesCluster {
 
     fn take_replica(&mut self, name: &str) -> Result<Replica> {
         let place = self.replicas.iter().position(|replica| replica.name() == name);
-        let replica = self.replicas.remove(place.with_context(|| format!("no controller {name} runs"))?);
+        let replica =
+            self.replicas.remove(place.with_context(|| format!("no controller {name} runs"))?);
         self.balance();
         Ok(replica)
     }

@@ -56,11 +56,14 @@ impl ControlPlane {
     pub async fn start(run: &RunFolder, name: &str, options: Options) -> Result<Self> {
         let credentials = Credentials::write(run.path().join(format!("{name}-api-server")), name)?;
         let address = ports::free()?;
-        let client = client(kubeconfig(address, &credentials.ca(), ADMIN, credentials.admin_token())).await?;
+        let client =
+            client(kubeconfig(address, &credentials.ca(), ADMIN, credentials.admin_token()))
+                .await?;
         let etcd = Etcd::start(run, name).await?;
         let log = run.log(&format!("{name}-api-server"));
         let name = name.to_owned();
-        let mut plane = Self { name, address, credentials, options, log, client, api_server: None, etcd };
+        let mut plane =
+            Self { name, address, credentials, options, log, client, api_server: None, etcd };
         plane.start_api_server().await?;
         Ok(plane)
     }
@@ -73,8 +76,12 @@ impl ControlPlane {
         self.api_server = None;
         let flags = self.flags();
         let flags: Vec<_> = flags.iter().map(AsRef::as_ref).collect();
-        let mut process =
-            Process::start(&format!("{}'s API server", self.name), programs::api_server()?, &flags, &self.log)?;
+        let mut process = Process::start(
+            &format!("{}'s API server", self.name),
+            programs::api_server()?,
+            &flags,
+            &self.log,
+        )?;
         let client = self.client.clone();
         let ready = async || {
             let request = http_get("/readyz")?;
@@ -182,7 +189,11 @@ impl ControlPlane {
     ///
     /// # Errors
     /// When there is no such ServiceAccount.
-    pub async fn service_account_client(&self, namespace: &str, name: &str) -> Result<kube::Client> {
+    pub async fn service_account_client(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<kube::Client> {
         let token = self.service_account_token(namespace, name, None).await?;
         client(kubeconfig(self.address, &self.credentials.ca(), name, &token)).await
     }
@@ -191,23 +202,41 @@ impl ControlPlane {
     ///
     /// # Errors
     /// When there is no such ServiceAccount.
-    pub async fn service_account_token_for(&self, namespace: &str, name: &str, audience: &str) -> Result<String> {
+    pub async fn service_account_token_for(
+        &self,
+        namespace: &str,
+        name: &str,
+        audience: &str,
+    ) -> Result<String> {
         self.service_account_token(namespace, name, Some(audience)).await
     }
 
-    async fn service_account_token(&self, namespace: &str, name: &str, audience: Option<&str>) -> Result<String> {
+    async fn service_account_token(
+        &self,
+        namespace: &str,
+        name: &str,
+        audience: Option<&str>,
+    ) -> Result<String> {
         let audiences = audience.map(|audience| vec![audience.to_owned()]).unwrap_or_default();
-        let spec = TokenRequestSpec { audiences, expiration_seconds: Some(TOKEN_LIFETIME), ..Default::default() };
+        let spec = TokenRequestSpec {
+            audiences,
+            expiration_seconds: Some(TOKEN_LIFETIME),
+            ..Default::default()
+        };
         let request = TokenRequest { spec, ..Default::default() };
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client(), namespace);
         let answer = accounts.create_token_request(name, &PostParams::default(), &request).await;
-        let answer = answer.with_context(|| format!("a token for the ServiceAccount {namespace}/{name}"))?;
+        let answer =
+            answer.with_context(|| format!("a token for the ServiceAccount {namespace}/{name}"))?;
         Ok(answer.status.context("the API server gave no token")?.token)
     }
 
     fn write_kubeconfig(&self, user: &str, token: &str) -> Result<PathBuf> {
         let file = self.credentials.folder().join(format!("kubeconfig-{user}.json"));
-        std::fs::write(&file, kubeconfig(self.address, &self.credentials.ca(), user, token).to_string())?;
+        std::fs::write(
+            &file,
+            kubeconfig(self.address, &self.credentials.ca(), user, token).to_string(),
+        )?;
         Ok(file)
     }
 

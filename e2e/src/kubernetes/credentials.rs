@@ -32,7 +32,10 @@ impl Credentials {
         let serving = Leaf::new().dns("localhost")?.address(IpAddr::V4(Ipv4Addr::LOCALHOST));
         authority.sign(&serving)?.write(&folder, "serving")?;
         let admin_token = uuid::Uuid::new_v4().to_string();
-        std::fs::write(folder.join("tokens.csv"), format!("{admin_token},{ADMIN},1,\"system:masters\"\n"))?;
+        std::fs::write(
+            folder.join("tokens.csv"),
+            format!("{admin_token},{ADMIN},1,\"system:masters\"\n"),
+        )?;
         let service_accounts = rcgen::KeyPair::generate()?;
         std::fs::write(folder.join("service-accounts.key"), service_accounts.serialize_pem())?;
         std::fs::write(folder.join("service-accounts.pub"), service_accounts.public_key_pem())?;

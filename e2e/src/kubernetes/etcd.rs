@@ -25,7 +25,8 @@ impl Etcd {
     pub(crate) async fn start(run: &RunFolder, name: &str) -> Result<Self> {
         let name = format!("{name}-etcd");
         let (data, log) = (run.path().join(&name), run.log(&name));
-        let (url, peer_url) = (format!("http://{}", ports::free()?), format!("http://{}", ports::free()?));
+        let (url, peer_url) =
+            (format!("http://{}", ports::free()?), format!("http://{}", ports::free()?));
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?;
         let process = process(&name, &url, &peer_url, &data, &log)?;
         let mut etcd = Self { name, url, peer_url, data, log, http, process };
@@ -52,7 +53,8 @@ impl Etcd {
     /// Compacts everything before the newest revision. Returns that revision.
     pub(crate) async fn compact(&self) -> Result<u64> {
         let status = self.call("maintenance/status", &json!({})).await?;
-        let revision = status["header"]["revision"].as_str().and_then(|revision| revision.parse().ok());
+        let revision =
+            status["header"]["revision"].as_str().and_then(|revision| revision.parse().ok());
         let revision: u64 = revision.with_context(|| format!("etcd told no revision: {status}"))?;
         self.call("kv/compaction", &json!({ "revision": revision, "physical": true })).await?;
         Ok(revision)
@@ -66,7 +68,8 @@ impl Etcd {
 
     /// Calls etcd's gRPC API in its JSON form.
     async fn call(&self, method: &str, body: &Value) -> Result<Value> {
-        let response = self.http.post(format!("{}/v3/{method}", self.url)).json(body).send().await?;
+        let response =
+            self.http.post(format!("{}/v3/{method}", self.url)).json(body).send().await?;
         let status = response.status();
         let answer = response.text().await?;
         anyhow::ensure!(status.is_success(), "etcd answered {status} to {method}: {answer}");

@@ -18,7 +18,9 @@ impl<const N: usize> KubernetesFederation<N> {
     /// When a program does not become ready, or an object is refused.
     pub async fn start(run: &RunFolder, names: [&str; N]) -> Result<Self> {
         let clusters = try_join_all(names.map(|name| KubernetesCluster::start(run, name))).await?;
-        let Ok(clusters) = clusters.try_into() else { unreachable!("there are as many clusters as names") };
+        let Ok(clusters) = clusters.try_into() else {
+            unreachable!("there are as many clusters as names")
+        };
         Ok(Self { clusters })
     }
 

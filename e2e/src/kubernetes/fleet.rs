@@ -108,12 +108,20 @@ impl Peer {
     }
 }
 
-async fn public(State(shared): State<Arc<Shared>>, Path(number): Path<usize>, headers: HeaderMap) -> Response {
+async fn public(
+    State(shared): State<Arc<Shared>>,
+    Path(number): Path<usize>,
+    headers: HeaderMap,
+) -> Response {
     shared.requests.fetch_add(1, Ordering::Relaxed);
     answer(&headers, shared.peers.get(number).map(|peer| &peer.public))
 }
 
-async fn private(State(shared): State<Arc<Shared>>, Path(number): Path<usize>, headers: HeaderMap) -> Response {
+async fn private(
+    State(shared): State<Arc<Shared>>,
+    Path(number): Path<usize>,
+    headers: HeaderMap,
+) -> Response {
     shared.requests.fetch_add(1, Ordering::Relaxed);
     match headers.contains_key(header::AUTHORIZATION) {
         true => answer(&headers, shared.peers.get(number).map(|peer| &peer.private)),

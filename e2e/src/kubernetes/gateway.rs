@@ -34,14 +34,18 @@ impl StandInGateway {
         let (addresses, generation) = (cluster.addresses(), Arc::<AtomicU64>::default());
         let identity = format!("spiffe://{}/ns/{NAMESPACE}/sa/{GATEWAY}", cluster.trust_domain());
         let identity = cluster.authority().workload(&identity)?;
-        let gateway = TlsListener::bind_at((addresses.gateway, GATEWAY_PORT).into(), &identity).await?;
-        let router = Router::new().route("/stats/prometheus", get(shown)).with_state(Arc::clone(&generation));
+        let gateway =
+            TlsListener::bind_at((addresses.gateway, GATEWAY_PORT).into(), &identity).await?;
+        let router = Router::new()
+            .route("/stats/prometheus", get(shown))
+            .with_state(Arc::clone(&generation));
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let _ = axum::serve(gateway, Router::new()).await;
         });
         for port in STATS_PORTS {
-            let stats = TcpListener::bind((addresses.node, port)).await.context("the Pod's counters")?;
+            let stats =
+                TcpListener::bind((addresses.node, port)).await.context("the Pod's counters")?;
             let router = router.clone();
             tasks.spawn(async move {
                 let _ = axum::serve(stats, router).await;

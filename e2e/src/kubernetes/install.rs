@@ -20,8 +20,13 @@ pub const GATEWAY_PORT: u16 = 15443;
 /// The gateway's node.
 pub const NODE: &str = "node-1";
 
-pub(super) async fn install(objects: &Objects, addresses: &Addresses, mesh_root: &str) -> Result<()> {
-    let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } });
+pub(super) async fn install(
+    objects: &Objects,
+    addresses: &Addresses,
+    mesh_root: &str,
+) -> Result<()> {
+    let namespace =
+        json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } });
     objects.apply_one(&namespace).await?;
     install_mesh(objects, addresses).await?;
     for file in deployment()? {
@@ -34,7 +39,8 @@ pub(super) async fn install(objects: &Objects, addresses: &Addresses, mesh_root:
 /// Installs what exists before fedgate: namespaces, Istio's definitions, a node.
 pub(super) async fn install_mesh(objects: &Objects, addresses: &Addresses) -> Result<()> {
     for namespace in [MESH_NAMESPACE, SHOP] {
-        let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } });
+        let namespace =
+            json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } });
         objects.apply_one(&namespace).await?;
     }
     objects.apply_file(programs::istio_crds()?).await?;
@@ -59,7 +65,8 @@ fn deployment() -> Result<Vec<PathBuf>> {
 pub async fn mesh_root_certificate(objects: &Objects, pem: &str) -> Result<()> {
     let metadata = json!({ "namespace": NAMESPACE, "name": "istio-ca-root-cert" });
     let data = json!({ "root-cert.pem": pem });
-    let roots = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data });
+    let roots =
+        json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data });
     objects.apply_one(&roots).await.map(drop)
 }
 
@@ -75,7 +82,9 @@ async fn gateway(objects: &Objects, addresses: &Addresses) -> Result<()> {
             "spec": { "type": "LoadBalancer", "selector": labels, "ports": [port] },
         }))
         .await?;
-    objects.put_load_balancer(NAMESPACE, GATEWAY, &json!([{ "ip": addresses.gateway.to_string() }])).await?;
+    objects
+        .put_load_balancer(NAMESPACE, GATEWAY, &json!([{ "ip": addresses.gateway.to_string() }]))
+        .await?;
     let pod = Pod {
         namespace: NAMESPACE.into(),
         name: format!("{GATEWAY}-1"),

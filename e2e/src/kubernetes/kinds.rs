@@ -29,7 +29,8 @@ impl Kinds {
             return Ok(found.clone());
         }
         let what = format!("the API server to know {api_version} {kind}");
-        let look = async || Ok(Some(oneshot::pinned_kind(&self.client, &gvk).await.context("discovery")?));
+        let look =
+            async || Ok(Some(oneshot::pinned_kind(&self.client, &gvk).await.context("discovery")?));
         let (resource, capabilities) = wait::until(&what, SOON, look).await?;
         let found = (resource, capabilities.scope == Scope::Namespaced);
         self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(gvk, found.clone());

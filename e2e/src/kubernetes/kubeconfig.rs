@@ -9,9 +9,13 @@ use std::net::SocketAddr;
 
 /// A kubeconfig with one cluster, one user and one context. JSON is valid YAML, so it can be
 /// written to a file as it is.
-pub(super) fn kubeconfig(server: SocketAddr, ca: &str, user: &str, token: &str) -> serde_json::Value {
-    let cluster =
-        json!({ "server": format!("https://{server}"), "certificate-authority-data": BASE64_STANDARD.encode(ca) });
+pub(super) fn kubeconfig(
+    server: SocketAddr,
+    ca: &str,
+    user: &str,
+    token: &str,
+) -> serde_json::Value {
+    let cluster = json!({ "server": format!("https://{server}"), "certificate-authority-data": BASE64_STANDARD.encode(ca) });
     json!({
         "apiVersion": "v1",
         "kind": "Config",
@@ -25,6 +29,7 @@ pub(super) fn kubeconfig(server: SocketAddr, ca: &str, user: &str, token: &str) 
 /// A client with this kubeconfig.
 pub(super) async fn client(kubeconfig: serde_json::Value) -> Result<kube::Client> {
     let kubeconfig: Kubeconfig = serde_json::from_value(kubeconfig)?;
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    let config =
+        kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     Ok(kube::Client::try_from(config)?)
 }

@@ -24,7 +24,12 @@ pub struct Key<'a> {
 
 impl<'a> Key<'a> {
     /// An object in a namespace.
-    pub const fn namespaced(api_version: &'a str, kind: &'a str, namespace: &'a str, name: &'a str) -> Self {
+    pub const fn namespaced(
+        api_version: &'a str,
+        kind: &'a str,
+        namespace: &'a str,
+        name: &'a str,
+    ) -> Self {
         Self { api_version, kind, namespace: Some(namespace), name }
     }
 
@@ -39,7 +44,8 @@ impl<'a> Key<'a> {
     /// When it has no `apiVersion`, `kind` or `metadata.name`.
     pub fn of(manifest: &'a Value) -> Result<Self> {
         let text = |field: &str| manifest.pointer(field).and_then(Value::as_str);
-        let required = |field| text(field).with_context(|| format!("the manifest has no {field}: {manifest}"));
+        let required =
+            |field| text(field).with_context(|| format!("the manifest has no {field}: {manifest}"));
         Ok(Self {
             api_version: required("/apiVersion")?,
             kind: required("/kind")?,
@@ -85,11 +91,14 @@ impl Objects {
     /// When it is not valid YAML, or the API server refuses an object; the message names the
     /// object.
     pub async fn apply(&self, yaml: &str) -> Result<()> {
-        let manifests: Vec<Value> = serde_saphyr::from_multiple(yaml).context("the manifest is no YAML")?;
+        let manifests: Vec<Value> =
+            serde_saphyr::from_multiple(yaml).context("the manifest is no YAML")?;
         for manifest in &manifests {
             self.apply_one(manifest).await?;
         }
-        for manifest in manifests.iter().filter(|manifest| manifest["kind"] == "CustomResourceDefinition") {
+        for manifest in
+            manifests.iter().filter(|manifest| manifest["kind"] == "CustomResourceDefinition")
+        {
             let established = |object: &Value| condition(object, "Established") == Some("True");
             self.wait_for(Key::of(manifest)?, "to be established", established).await?;
         }
@@ -101,7 +110,8 @@ impl Objects {
     /// # Errors
     /// Same as [`Objects::apply`], and when the file cannot be read.
     pub async fn apply_file(&self, file: &Path) -> Result<()> {
-        let yaml = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let yaml = std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read {}", file.display()))?;
         self.apply(&yaml).await.with_context(|| format!("applying {}", file.display()))
     }
 
@@ -121,7 +131,12 @@ impl Objects {
     /// # Errors
     /// When the API server refuses.
     pub async fn get(&self, key: Key<'_>) -> Result<Option<Value>> {
-        let object = self.api(key).await?.get_opt(key.name).await.with_context(|| format!("reading {key}"))?;
+        let object = self
+            .api(key)
+            .await?
+            .get_opt(key.name)
+            .await
+            .with_context(|| format!("reading {key}"))?;
         object.map(json).transpose()
     }
 
@@ -180,7 +195,8 @@ impl Objects {
     /// # Errors
     /// When it does not exist, or the API server refuses.
     pub async fn delete_now(&self, key: Key<'_>) -> Result<()> {
-        let deleted = self.api(key).await?.delete(key.name, &DeleteParams::default().grace_period(0)).await;
+        let deleted =
+            self.api(key).await?.delete(key.name, &DeleteParams::default().grace_period(0)).await;
         deleted.map(drop).with_context(|| format!("deleting {key}"))
     }
 
@@ -189,7 +205,12 @@ impl Objects {
     ///
     /// # Errors
     /// When there is no such object in time; the message has the object as it is.
-    pub async fn wait_for(&self, key: Key<'_>, what: &str, matches: impl Fn(&Value) -> bool) -> Result<Value> {
+    pub async fn wait_for(
+        &self,
+        key: Key<'_>,
+        what: &str,
+        matches: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
         wait::until(&format!("{key} {what}"), SOON, async || match self.get(key).await? {
             Some(object) if matches(&object) => Ok(Some(object)),
             Some(object) => bail!("the object is {object:#}"),
@@ -211,13 +232,16 @@ impl Objects {
     /// # Errors
     /// When it stays.
     pub async fn wait_absent(&self, key: Key<'_>) -> Result<()> {
-        wait::until_true(&format!("{key} to go"), SOON, async || Ok(self.get(key).await?.is_none())).await
+        wait::until_true(&format!("{key} to go"), SOON, async || Ok(self.get(key).await?.is_none()))
+            .await
     }
 
     async fn api(&self, key: Key<'_>) -> Result<Api<DynamicObject>> {
         let (resource, namespaced) = self.kinds.find(key.api_version, key.kind).await?;
         Ok(match namespaced {
-            true => Api::namespaced_with(self.client(), key.namespace.unwrap_or("default"), &resource),
+            true => {
+                Api::namespaced_with(self.client(), key.namespace.unwrap_or("default"), &resource)
+            }
             false => Api::all_with(self.client(), &resource),
         })
     }

@@ -63,9 +63,15 @@ impl Objects {
         let key = Key::cluster_scoped("v1", "Node", name);
         // A new node has a not-ready taint, which its kubelet would remove.
         self.patch(key, &json!({ "spec": { "taints": null } })).await?;
-        let addresses: Vec<Value> =
-            addresses.iter().map(|(kind, address)| json!({ "type": kind, "address": address })).collect();
-        self.patch_status(key, &json!({ "addresses": addresses, "conditions": [ready_condition(*ready)] })).await
+        let addresses: Vec<Value> = addresses
+            .iter()
+            .map(|(kind, address)| json!({ "type": kind, "address": address }))
+            .collect();
+        self.patch_status(
+            key,
+            &json!({ "addresses": addresses, "conditions": [ready_condition(*ready)] }),
+        )
+        .await
     }
 
     /// Writes a Pod and its status.
@@ -75,9 +81,11 @@ impl Objects {
     pub async fn put_pod(&self, pod: &Pod) -> Result<()> {
         let Pod { namespace, name, node, service_account, labels, address, ready } = pod;
         // fedgate's namespace accepts no other Pods (Pod Security `restricted`).
-        let container = json!({ "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } });
+        let container =
+            json!({ "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } });
         let containers = json!([{ "name": "main", "image": "none", "securityContext": container }]);
-        let security = json!({ "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } });
+        let security =
+            json!({ "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } });
         self.apply_one(&json!({
             "apiVersion": "v1",
             "kind": "Pod",
@@ -99,7 +107,12 @@ impl Objects {
     ///
     /// # Errors
     /// When there is no such Service, or the API server refuses.
-    pub async fn put_load_balancer(&self, namespace: &str, service: &str, ingress: &Value) -> Result<()> {
+    pub async fn put_load_balancer(
+        &self,
+        namespace: &str,
+        service: &str,
+        ingress: &Value,
+    ) -> Result<()> {
         let status = json!({ "loadBalancer": { "ingress": ingress } });
         self.patch_status(Key::namespaced("v1", "Service", namespace, service), &status).await
     }

@@ -24,13 +24,23 @@ pub struct Replica {
 impl Replica {
     /// Starts a controller with these environment variables, and adds those specific to a replica.
     /// When this returns, it is alive but not ready yet.
-    pub(crate) async fn start(name: &str, settings: &BTreeMap<String, String>, log: &Path) -> Result<Self> {
+    pub(crate) async fn start(
+        name: &str,
+        settings: &BTreeMap<String, String>,
+        log: &Path,
+    ) -> Result<Self> {
         let (metadata, probes) = (ports::free()?, ports::free()?);
         let mut settings = settings.clone();
         settings.insert("POD_NAME".into(), name.into());
         settings.insert("FEDGATE_METADATA_LISTEN".into(), metadata.to_string());
         settings.insert("FEDGATE_PROBES_LISTEN".into(), probes.to_string());
-        let process = Process::start_with(name, programs::fedgate()?, &["controller".as_ref()], &settings, log)?;
+        let process = Process::start_with(
+            name,
+            programs::fedgate()?,
+            &["controller".as_ref()],
+            &settings,
+            log,
+        )?;
         let http = reqwest::Client::builder().timeout(Duration::from_secs(5)).build()?;
         let mut replica = Self { name: name.into(), metadata, probes, http, process };
         replica.wait_status("/healthz").await?;
@@ -78,7 +88,9 @@ impl Replica {
     /// When there is no such metric.
     pub async fn metric(&self, series: &str) -> Result<f64> {
         let metrics = self.get("/metrics").await?;
-        let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok());
+        let value = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok());
         value.with_context(|| format!("{} has no metric {series}", self.name))
     }
 
@@ -91,6 +103,8 @@ impl Replica {
             ensure!(status == 200, "{status}: {}", response.text().await?);
             Ok(Some(()))
         };
-        self.process.wait_until(&format!("{} to answer 200 to {path}", self.name), START, answers).await
+        self.process
+            .wait_until(&format!("{} to answer 200 to {path}", self.name), START, answers)
+            .await
     }
 }

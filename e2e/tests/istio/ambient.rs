@@ -26,7 +26,10 @@ fn with_ambient() -> MeshOptions {
 async fn routes(mesh: &Mesh, host: &str) -> Result<Vec<Route>> {
     wait::until(&format!("istiod to tell ztunnels of {host}"), SOON, async || {
         let book = AddressBook::ask(mesh.istiod.plaintext()).await?;
-        let known = book.workloads.iter().any(|workload| workload.services.keys().any(|name| name.ends_with(host)));
+        let known = book
+            .workloads
+            .iter()
+            .any(|workload| workload.services.keys().any(|name| name.ends_with(host)));
         ensure!(known, "{} services, {} workloads", book.services.len(), book.workloads.len());
         Ok(Some(book.routes(NETWORK, host, 80)))
     })
@@ -45,13 +48,18 @@ fn without_network(endpoints: &mut Value) {
 
 /// Applies a copy of an import's ServiceEntry for another host, with changed endpoints.
 async fn put_copy(pair: &Pair, host: &str, change: impl FnOnce(&mut Value)) -> Result<()> {
-    let import = pair.alpha.cluster.objects().get(entry(&pair.host())).await?.context("there is no import")?;
+    let import = pair
+        .alpha
+        .cluster
+        .objects()
+        .get(entry(&pair.host()))
+        .await?
+        .context("there is no import")?;
     let mut spec = import["spec"].clone();
     spec["hosts"] = json!([host]);
     change(&mut spec["endpoints"]);
     let metadata = json!({ "namespace": NAMESPACE, "name": host });
-    let copy =
-        json!({ "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry", "metadata": metadata, "spec": spec });
+    let copy = json!({ "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry", "metadata": metadata, "spec": spec });
     pair.alpha.cluster.objects().apply_one(&copy).await.map(drop)
 }
 
@@ -70,7 +78,11 @@ async fn an_ambient_pod_is_refused_and_a_sidecar_is_served() -> Result<()> {
     // alone.
     let gateway = pair.beta.gateway_address().ip();
     let book = AddressBook::ask(pair.alpha.istiod.plaintext()).await?;
-    ensure!(book.at(NETWORK, gateway).is_none(), "{gateway} is taken for {:?}", book.at(NETWORK, gateway));
+    ensure!(
+        book.at(NETWORK, gateway).is_none(),
+        "{gateway} is taken for {:?}",
+        book.at(NETWORK, gateway)
+    );
 
     // The same without the endpoint's network, which shows what the network is for.
     put_copy(&pair, "clear.example", without_network).await?;
@@ -100,8 +112,10 @@ async fn has_rule(client: &Client, host: &str) -> Result<bool> {
     let config: Value = serde_json::from_str(&config)?;
     let clusters = config["configs"].as_array().context("no clusters")?;
     let name = format!("outbound|80||{host}");
-    let web =
-        clusters.iter().find(|cluster| cluster["cluster"]["name"] == name.as_str()).context("no cluster of web")?;
+    let web = clusters
+        .iter()
+        .find(|cluster| cluster["cluster"]["name"] == name.as_str())
+        .context("no cluster of web")?;
     Ok(web["cluster"]["outlier_detection"].is_object())
 }
 
@@ -117,7 +131,8 @@ async fn a_sidecar_without_the_destination_rule_uses_mutual_tls() -> Result<()> 
     pair.alpha.cluster.kill_leader().await?;
     let rule = Key::namespaced("networking.istio.io/v1", "DestinationRule", NAMESPACE, &host);
     pair.alpha.cluster.objects().delete(rule).await?;
-    wait::until_true("the rule to be gone", SOON, async || Ok(!has_rule(&client, &host).await?)).await?;
+    wait::until_true("the rule to be gone", SOON, async || Ok(!has_rule(&client, &host).await?))
+        .await?;
     // A new sidecar, because open connections stay as they are.
     let second = Client::start(&pair.alpha, "second", &[pair.import()]).await?;
     ensure!(!has_rule(&second, &host).await?);
@@ -125,10 +140,15 @@ async fn a_sidecar_without_the_destination_rule_uses_mutual_tls() -> Result<()> 
 
     // Without the endpoint's label the sidecar sends plain text, which the gateway does not
     // understand.
-    let import = pair.alpha.cluster.objects().get(entry(&host)).await?.context("there is no import")?;
+    let import =
+        pair.alpha.cluster.objects().get(entry(&host)).await?.context("there is no import")?;
     let mut endpoints = import["spec"]["endpoints"].clone();
     endpoints[0]["labels"] = json!({});
-    pair.alpha.cluster.objects().patch(entry(&host), &json!({ "spec": { "endpoints": endpoints } })).await?;
+    pair.alpha
+        .cluster
+        .objects()
+        .patch(entry(&host), &json!({ "spec": { "endpoints": endpoints } }))
+        .await?;
     let third = Client::start(&pair.alpha, "third", &[pair.import()]).await?;
     pair.wait_refused(&third).await
 }

@@ -58,7 +58,9 @@ impl Backends {
             _ => two.address(),
         };
         for (service, port, number, _) in OFFERS {
-            mesh.cluster.put_service(&Service::new(service, port, number, at(service)).exported()).await?;
+            mesh.cluster
+                .put_service(&Service::new(service, port, number, at(service)).exported())
+                .await?;
         }
         Ok(Self { _one: one, _two: two })
     }
@@ -67,7 +69,8 @@ impl Backends {
 /// A client in one mesh with imports of everything that the other exports.
 async fn client_of(mesh: &Mesh, peer: &Mesh) -> Result<Client> {
     let host = |service: &str| format!("{service}.shop.svc.{}", peer.cluster.trust_domain());
-    let imports = OFFERS.map(|(service, _, port, protocol)| Import { host: host(service), port, protocol });
+    let imports =
+        OFFERS.map(|(service, _, port, protocol)| Import { host: host(service), port, protocol });
     Client::start(mesh, "client", &imports).await
 }
 
@@ -79,7 +82,10 @@ async fn call_all(client: &Client, peer: &Mesh) -> Result<()> {
         let what = format!("{service} ({protocol}) of {} to answer", peer.cluster.name());
         wait::until(&what, SOON, async || {
             let (name, expected) = (host.clone(), expected.clone());
-            client.call(&host, port, move |address| call(offer, address, name, expected)).await.map(Some)
+            client
+                .call(&host, port, move |address| call(offer, address, name, expected))
+                .await
+                .map(Some)
         })
         .await?;
     }
@@ -87,7 +93,12 @@ async fn call_all(client: &Client, peer: &Mesh) -> Result<()> {
 }
 
 /// Makes a call with the service's protocol and checks that the right back end answers.
-async fn call((service, ..): Offer, address: SocketAddr, host: String, expected: String) -> Result<()> {
+async fn call(
+    (service, ..): Offer,
+    address: SocketAddr,
+    host: String,
+    expected: String,
+) -> Result<()> {
     let found = match service {
         "web" | "plain" => plain_get(address, &host).await?.body,
         "files" => http2::get(address, &host).await?,
@@ -108,7 +119,8 @@ async fn each_protocol_passes_both_ways() -> Result<()> {
     let run = run("calls")?;
     let [alpha, beta] = federation(&run, ["alpha", "beta"], &MeshOptions::default()).await?;
     let _backends = (Backends::start(&alpha).await?, Backends::start(&beta).await?);
-    let (from_alpha, from_beta) = tokio::try_join!(client_of(&alpha, &beta), client_of(&beta, &alpha))?;
+    let (from_alpha, from_beta) =
+        tokio::try_join!(client_of(&alpha, &beta), client_of(&beta, &alpha))?;
     call_all(&from_alpha, &beta).await?;
     call_all(&from_beta, &alpha).await
 }

@@ -30,7 +30,9 @@ async fn a_service_entry_of_the_same_host_is_told_and_nothing_freezes() -> Resul
     objects.apply_one(&theirs).await?;
     wait::until_true("an Event that tells of it", SOON, async || {
         let events = objects.list(("events.k8s.io/v1", "Event"), None, "").await?;
-        Ok(events.iter().any(|event| event["reason"] == "HostTaken" && event.to_string().contains("shop/theirs")))
+        Ok(events.iter().any(|event| {
+            event["reason"] == "HostTaken" && event.to_string().contains("shop/theirs")
+        }))
     })
     .await?;
 
@@ -38,7 +40,12 @@ async fn a_service_entry_of_the_same_host_is_told_and_nothing_freezes() -> Resul
     let late = Service::new("late", "http", 80, pair.backend.address()).exported();
     pair.beta.cluster.put_service(&late).await?;
     let host = late.host("beta.example");
-    let entry = Key::namespaced("networking.istio.io/v1", "ServiceEntry", fedgate_e2e::kubernetes::NAMESPACE, &host);
+    let entry = Key::namespaced(
+        "networking.istio.io/v1",
+        "ServiceEntry",
+        fedgate_e2e::kubernetes::NAMESPACE,
+        &host,
+    );
     objects.wait_present(entry).await?;
     set_exported(&pair.beta, "late", false).await?;
     objects.wait_absent(entry).await?;

@@ -29,7 +29,8 @@ async fn bindings_of_several_hundred_imports() -> Result<()> {
     beta.put_peer(&alpha.cluster).await?;
     alpha.cluster.put_peer(&beta).await?;
     let target = (beta.addresses().node, 8080).into();
-    let services = (0..IMPORTS).map(|number| Service::new(&format!("s{number}"), "http", 80, target).exported());
+    let services = (0..IMPORTS)
+        .map(|number| Service::new(&format!("s{number}"), "http", 80, target).exported());
     let put = async |service: Service| beta.put_service(&service).await;
     stream::iter(services).map(put).buffer_unordered(8).try_collect::<Vec<_>>().await?;
     beta.start_replica().await?;
@@ -37,7 +38,8 @@ async fn bindings_of_several_hundred_imports() -> Result<()> {
     let bindings = wait::until("all imports", PATIENCE, async || {
         let found = bindings(&alpha).await?;
         // A host's binding is written before its ServiceEntry.
-        let all = patches(&found).count() == IMPORTS && alpha.cluster.count_imports().await? == IMPORTS;
+        let all =
+            patches(&found).count() == IMPORTS && alpha.cluster.count_imports().await? == IMPORTS;
         Ok(all.then_some(found))
     })
     .await?;
@@ -112,7 +114,9 @@ async fn measure(mesh: &Mesh, form: &str, bound: usize) -> Result<()> {
     for change in 0..CHANGES {
         slowest = slowest.max(change_all(mesh, &client, change).await?);
     }
-    let each = |now: Duration, before: Duration| now.saturating_sub(before).as_secs_f64() * 1000.0 / f64::from(CHANGES);
+    let each = |now: Duration, before: Duration| {
+        now.saturating_sub(before).as_secs_f64() * 1000.0 / f64::from(CHANGES)
+    };
     println!(
         "{form}: {IMPORTS} imports; first push {} ms of istiod's CPU, ready after {} ms; sidecar {memory} MiB; a push of all clusters \
          {:.0} ms of istiod's CPU, {:.0} ms of the sidecar's, at most {} ms until it is there",

@@ -28,7 +28,8 @@ const CREATED: &str = "wasm.envoy.wasm.runtime.v8.created";
 const ACTIVE: &str = "wasm.envoy.wasm.runtime.v8.active";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn by_an_envoy_filter_fifty_tables_touch_no_listener_and_keep_the_workers_machines() -> Result<()> {
+async fn by_an_envoy_filter_fifty_tables_touch_no_listener_and_keep_the_workers_machines()
+-> Result<()> {
     let (created, active) = fifty_tables("EnvoyFilter").await?;
     // Envoy tries each configuration in a separate VM on the main thread.
     ensure!(created <= TABLES + 1, "{created} machines were made for {TABLES} tables");
@@ -54,11 +55,17 @@ async fn fifty_tables(delivery: &str) -> Result<(u64, (u64, u64))> {
     let service = Service::new("mail", "smtp", 25, mail.address()).exported();
     pair.beta.cluster.put_service(&service).await?;
     let host = service.host("beta.example");
-    let client =
-        Client::start(&pair.alpha, "client", &[Import { host: host.clone(), port: 25, protocol: "TCP" }]).await?;
+    let client = Client::start(
+        &pair.alpha,
+        "client",
+        &[Import { host: host.clone(), port: 25, protocol: "TCP" }],
+    )
+    .await?;
     let open = async || {
         client
-            .call(&host, 25, async |address| Ok(plain_greeting(address).await?.0.into_inner().into_std()?))
+            .call(&host, 25, async |address| {
+                Ok(plain_greeting(address).await?.0.into_inner().into_std()?)
+            })
             .await
             .map(Some)
     };
@@ -66,7 +73,12 @@ async fn fifty_tables(delivery: &str) -> Result<(u64, (u64, u64))> {
     let mut connection = BufReader::new(TcpStream::from_std(stream)?);
     // Wait until the other delivery's object is gone, so that it causes no further changes.
     let other = match delivery {
-        "WasmPlugin" => Key::namespaced("networking.istio.io/v1alpha3", "EnvoyFilter", NAMESPACE, "fedgate-table"),
+        "WasmPlugin" => Key::namespaced(
+            "networking.istio.io/v1alpha3",
+            "EnvoyFilter",
+            NAMESPACE,
+            "fedgate-table",
+        ),
         _ => Key::namespaced("extensions.istio.io/v1alpha1", "WasmPlugin", NAMESPACE, "fedgate"),
     };
     pair.beta.cluster.objects().wait_absent(other).await?;
@@ -75,7 +87,10 @@ async fn fifty_tables(delivery: &str) -> Result<(u64, (u64, u64))> {
     let gateway = pair.beta.gateway()?;
     let count = async |name: &str| anyhow::Ok(gateway.agent().stat(name).await?.unwrap_or(0));
     let (created, active) = (count(CREATED).await?, count(ACTIVE).await?);
-    wait::until_true("the last drain to end", super::fixture::SOON, async || Ok(count(DRAINING).await? == 0)).await?;
+    wait::until_true("the last drain to end", super::fixture::SOON, async || {
+        Ok(count(DRAINING).await? == 0)
+    })
+    .await?;
     let mut listeners = Vec::new();
     for name in LISTENERS {
         listeners.push(count(name).await?);
@@ -92,6 +107,8 @@ async fn fifty_tables(delivery: &str) -> Result<(u64, (u64, u64))> {
     }
     ensure!(say(&mut connection, "NOOP").await? == "250 NOOP", "the open connection is gone");
     let (made, now) = (count(CREATED).await? - created, count(ACTIVE).await?);
-    println!("{delivery}: {TABLES} tables, {made} machines made, {active} before and {now} after, no listener touched");
+    println!(
+        "{delivery}: {TABLES} tables, {made} machines made, {active} before and {now} after, no listener touched"
+    );
     Ok((made, (active, now)))
 }

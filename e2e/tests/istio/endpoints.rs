@@ -21,7 +21,9 @@ async fn failures(client: &Client, host: &str) -> Result<usize> {
     let mut failures = 0;
     for _ in 0..CALLS {
         let name = host.to_owned();
-        let answer = client.call(host, PORT, move |address| async move { plain_get(address, &name).await }).await;
+        let answer = client
+            .call(host, PORT, move |address| async move { plain_get(address, &name).await })
+            .await;
         let is_answered = answer.is_ok_and(|answer| answer.body == identity("plain", "beta"));
         failures += usize::from(!is_answered);
     }
@@ -52,7 +54,11 @@ async fn set_attempts(mesh: &Mesh, attempts: u32) -> Result<()> {
 fn replace(json: &mut Value, attempts: u32) -> usize {
     match json {
         Value::Object(fields) => {
-            let own = fields.get_mut("max_connect_attempts").map(|value| *value = attempts.into()).into_iter().count();
+            let own = fields
+                .get_mut("max_connect_attempts")
+                .map(|value| *value = attempts.into())
+                .into_iter()
+                .count();
             own + fields.values_mut().map(|value| replace(value, attempts)).sum::<usize>()
         }
         Value::Array(rows) => rows.iter_mut().map(|value| replace(value, attempts)).sum(),
@@ -68,12 +74,22 @@ async fn a_call_goes_to_the_endpoint_that_is_there() -> Result<()> {
     let plain = Service::new("plain", "tcp", PORT, backend.address()).exported();
     beta.cluster.put_service(&plain).await?;
     let host = plain.host("beta.example");
-    let client = Client::start(&alpha, "client", &[Import { host: host.clone(), port: PORT, protocol: "TCP" }]).await?;
-    wait::until_true("all calls to be answered", SOON, async || Ok(failures(&client, &host).await? == 0)).await?;
+    let client = Client::start(
+        &alpha,
+        "client",
+        &[Import { host: host.clone(), port: PORT, protocol: "TCP" }],
+    )
+    .await?;
+    wait::until_true("all calls to be answered", SOON, async || {
+        Ok(failures(&client, &host).await? == 0)
+    })
+    .await?;
 
     // No server listens on the other address.
-    let addresses = [backend.address().ip().to_string(), beta.cluster.addresses().gateway.to_string()];
-    let endpoints = json!({ "endpoints": addresses.map(|address| json!({ "addresses": [address] })) });
+    let addresses =
+        [backend.address().ip().to_string(), beta.cluster.addresses().gateway.to_string()];
+    let endpoints =
+        json!({ "endpoints": addresses.map(|address| json!({ "addresses": [address] })) });
     let slice = Key::namespaced("discovery.k8s.io/v1", "EndpointSlice", SHOP, "plain-1");
     beta.cluster.objects().patch(slice, &endpoints).await?;
 
@@ -94,7 +110,10 @@ async fn a_call_goes_to_the_endpoint_that_is_there() -> Result<()> {
     let none_fails = async || Ok(failures(&client, &host).await? == 0);
     wait::until_true("no call to fail", SOON, none_fails).await?;
     let with = failures(&client, &host).await? + failures(&client, &host).await?;
-    eprintln!("of {CALLS} calls {without} failed with one attempt, and of {} {with} with ours", CALLS * 2);
+    eprintln!(
+        "of {CALLS} calls {without} failed with one attempt, and of {} {with} with ours",
+        CALLS * 2
+    );
     ensure!(with == 0, "{with} of {} calls failed", CALLS * 2);
     Ok(())
 }

@@ -67,7 +67,9 @@ impl Pair {
     /// Calls `web` through a sidecar of alpha.
     pub(crate) async fn call(&self, client: &Client) -> Result<Response> {
         let host = self.host();
-        client.call(&self.host(), 80, move |address| async move { plain_get(address, &host).await }).await
+        client
+            .call(&self.host(), 80, move |address| async move { plain_get(address, &host).await })
+            .await
     }
 
     /// Waits until `web` answers.
@@ -83,7 +85,8 @@ impl Pair {
     /// Waits until calls to `web` are refused. No connection may reach the back end during a
     /// refused call.
     pub(crate) async fn wait_refused(&self, client: &Client) -> Result<()> {
-        let refused = async || Ok(self.call(client).await.map_or(true, |answer| answer.status == 503));
+        let refused =
+            async || Ok(self.call(client).await.map_or(true, |answer| answer.status == 503));
         wait::until_true("web to be refused", SOON, refused).await?;
         let before = self.backend.connections();
         wait::stays("web is refused", Duration::from_millis(500), refused).await?;
@@ -101,5 +104,9 @@ impl Pair {
 pub(crate) async fn set_exported(mesh: &Mesh, name: &str, exported: bool) -> Result<()> {
     let label = if exported { json!("") } else { Value::Null };
     let patch = json!({ "metadata": { "labels": { EXPORT_LABEL: label } } });
-    mesh.cluster.objects().patch(Key::namespaced("v1", "Service", SHOP, name), &patch).await.map(drop)
+    mesh.cluster
+        .objects()
+        .patch(Key::namespaced("v1", "Service", SHOP, name), &patch)
+        .await
+        .map(drop)
 }

@@ -47,7 +47,9 @@ async fn from_two_clusters_to_the_first_call() -> Result<()> {
         Installed::run(&alpha.0, &alpha.1, run.path()),
         Installed::run(&beta.0, &beta.1, run.path()),
     )?;
-    for shown in ["STATUS: deployed", "successfully rolled out", "fedgate-black-hole", "condition met"] {
+    for shown in
+        ["STATUS: deployed", "successfully rolled out", "fedgate-black-hole", "condition met"]
+    {
         ensure!(said.contains(shown), "{shown:?} is not in what the commands say:\n{said}");
     }
     let client = Client::start_in(
@@ -86,7 +88,8 @@ fn contexts(clusters: &[&KubernetesCluster]) -> Result<Value> {
     let mut whole = json!({ "apiVersion": "v1", "kind": "Config" });
     let [mut all_clusters, mut users, mut contexts] = [Vec::new(), Vec::new(), Vec::new()];
     for cluster in clusters {
-        let one: Value = serde_json::from_slice(&std::fs::read(cluster.plane().admin_kubeconfig()?)?)?;
+        let one: Value =
+            serde_json::from_slice(&std::fs::read(cluster.plane().admin_kubeconfig()?)?)?;
         let name = cluster.name();
         all_clusters.push(json!({ "name": name, "cluster": one["clusters"][0]["cluster"] }));
         users.push(json!({ "name": name, "user": one["users"][0]["user"] }));
@@ -116,9 +119,13 @@ async fn commands(text: &str, run: &RunFolder, kubeconfig: &Path) -> Result<Stri
     }
     let head = format!("set -eu\nPATH={}:$PATH\n", folder.display());
     let mut bash = tokio::process::Command::new("bash");
-    bash.args(["-c", &(head + &guide::script(&blocks))]).current_dir(&folder).stdin(Stdio::null()).kill_on_drop(true);
+    bash.args(["-c", &(head + &guide::script(&blocks))])
+        .current_dir(&folder)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
     let output = bash.env("KUBECONFIG", kubeconfig).env("HOME", &folder).output().await?;
-    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (said, errors) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     println!("{said}");
     ensure!(output.status.success(), "{}\n{said}\n{errors}", output.status);
     guide::check(&blocks, &said)?;

@@ -31,8 +31,10 @@ const HOST: &str = "web.shop.svc.beta.example";
 
 /// alpha is a mesh. beta and gamma have only controllers and roots, which is enough.
 async fn clusters(run: &RunFolder) -> Result<(Mesh, KubernetesCluster, KubernetesCluster)> {
-    let (beta, gamma) =
-        tokio::try_join!(KubernetesCluster::start(run, "beta"), KubernetesCluster::start(run, "gamma"))?;
+    let (beta, gamma) = tokio::try_join!(
+        KubernetesCluster::start(run, "beta"),
+        KubernetesCluster::start(run, "gamma")
+    )?;
     let root = |cluster: &KubernetesCluster| json!({ "pem": cluster.authority().pem(), "trustDomains": [cluster.trust_domain()] });
     let one = |variable: &str| [(variable.to_owned(), "true".to_owned())].into();
     let options = MeshOptions {
@@ -61,10 +63,13 @@ async fn a_client_certificate_of_gammas_name_signed_by_beta() -> Result<()> {
     let backend = Backend::http_at(alpha.cluster.addresses().node, "web", "alpha").await?;
     let web = Service::new("web", "http", 80, backend.address()).exported();
     alpha.cluster.put_service(&web).await?;
-    let (genuine, impostor) = (gamma.authority().workload(CLIENT)?, beta.authority().workload(CLIENT)?);
+    let (genuine, impostor) =
+        (gamma.authority().workload(CLIENT)?, beta.authority().workload(CLIENT)?);
     let betas = beta.authority().workload("spiffe://beta.example/ns/shop/sa/client")?;
     let ask = async |gateway: SocketAddr, caller| -> Result<Response> {
-        client::Client::new(Some(caller))?.get(gateway, &web.sni("alpha.example"), &web.host("alpha.example")).await
+        client::Client::new(Some(caller))?
+            .get(gateway, &web.sni("alpha.example"), &web.host("alpha.example"))
+            .await
     };
 
     let stock = stock_gateway(&alpha).await?;
@@ -82,13 +87,18 @@ async fn a_client_certificate_of_gammas_name_signed_by_beta() -> Result<()> {
 
     federate(&mut alpha, [&mut beta, &mut gamma]).await?;
     let gateway = alpha.gateway_address();
-    wait::until_true("the gateway to answer gamma", SOON, async || Ok(ask(gateway, &genuine).await?.status == 200))
-        .await?;
+    wait::until_true("the gateway to answer gamma", SOON, async || {
+        Ok(ask(gateway, &genuine).await?.status == 200)
+    })
+    .await?;
     let log = AccessLog::from_now(alpha.gateway()?.agent().log());
     let before = backend.connections();
     ensure!(ask(gateway, &impostor).await.is_err(), "gamma's name signed by beta is believed");
     log.wait_for("a refused handshake", |entry| {
-        entry.tls_failure.as_ref().is_some_and(|failure| failure.contains("unable_to_get_local_issuer_certificate"))
+        entry
+            .tls_failure
+            .as_ref()
+            .is_some_and(|failure| failure.contains("unable_to_get_local_issuer_certificate"))
     })
     .await?;
     assert_eq!(backend.connections(), before);
@@ -108,28 +118,41 @@ async fn a_server_certificate_of_betas_name_signed_by_gamma() -> Result<()> {
         wait::until("the address to be free", SOON, start).await
     };
     let import = Import { host: HOST.into(), port: 80, protocol: "HTTP" };
-    let ask = async |client: &Client| client.call(HOST, 80, |address| plain_get(address, HOST)).await;
+    let ask =
+        async |client: &Client| client.call(HOST, 80, |address| plain_get(address, HOST)).await;
 
     stock_import(&alpha, address).await?;
     let forged = server(gamma.authority(), "gamma").await?;
     let client = Client::start(&alpha, "stock-client", std::slice::from_ref(&import)).await?;
     let answers = async || {
         let answer = ask(&client).await?;
-        ensure!(answer.status == 200, "{answer:?}: does stock Istio bind roots to trust domains now?");
+        ensure!(
+            answer.status == 200,
+            "{answer:?}: does stock Istio bind roots to trust domains now?"
+        );
         Ok(Some(answer))
     };
-    let answer = wait::until("a stock sidecar to believe beta's name signed by gamma", SOON, answers).await?;
+    let answer =
+        wait::until("a stock sidecar to believe beta's name signed by gamma", SOON, answers)
+            .await?;
     assert_eq!(answer.body, "this is web of gamma");
     drop((client, forged));
     for kind in ["ServiceEntry", "DestinationRule"] {
-        alpha.cluster.objects().delete(Key::namespaced("networking.istio.io/v1", kind, NAMESPACE, HOST)).await?;
+        alpha
+            .cluster
+            .objects()
+            .delete(Key::namespaced("networking.istio.io/v1", kind, NAMESPACE, HOST))
+            .await?;
     }
 
     federate(&mut alpha, [&mut beta, &mut gamma]).await?;
     beta.put_service(&Service::new("web", "http", 80, address).exported()).await?;
     let genuine = server(beta.authority(), "beta").await?;
     let client = Client::start(&alpha, "client", &[import]).await?;
-    wait::until_true("beta's own server to be believed", SOON, async || Ok(ask(&client).await?.status == 200)).await?;
+    wait::until_true("beta's own server to be believed", SOON, async || {
+        Ok(ask(&client).await?.status == 200)
+    })
+    .await?;
     drop(genuine);
     let _forged = server(gamma.authority(), "gamma").await?;
     let refused = async || {
@@ -138,7 +161,10 @@ async fn a_server_certificate_of_betas_name_signed_by_gamma() -> Result<()> {
         Ok(Some(()))
     };
     wait::until("beta's name signed by gamma to be refused", SOON, refused).await?;
-    let failures = client.agent().ask("/stats?filter=web.shop.svc.beta.example.*ssl.fail_verify_error").await?;
+    let failures = client
+        .agent()
+        .ask("/stats?filter=web.shop.svc.beta.example.*ssl.fail_verify_error")
+        .await?;
     let count = failures.trim().rsplit(": ").next().and_then(|count| count.parse::<u64>().ok());
     ensure!(count.is_some_and(|count| count > 0), "it was refused for another reason: {failures}");
     Ok(())
@@ -168,7 +194,12 @@ async fn stock_gateway(alpha: &Mesh) -> Result<Agent> {
     ] {
         alpha.cluster.objects().apply_one(&object).await?;
     }
-    let identity = Identity { namespace: SHOP.into(), name: "stock-1".into(), service_account: "stock".into(), labels };
+    let identity = Identity {
+        namespace: SHOP.into(),
+        name: "stock-1".into(),
+        service_account: "stock".into(),
+        labels,
+    };
     Agent::prepare(&alpha.cluster, alpha.folder(), &identity)
         .await?
         .start(&alpha.cluster, &alpha.istiod, Role::Router)

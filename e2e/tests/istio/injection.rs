@@ -11,11 +11,20 @@ use serde_json::{Value, json};
 /// The output of `istioctl kube-inject` for a workload: it runs istiod's code on istiod's template.
 async fn injected(run: &RunFolder, workload: &Value) -> Result<Value> {
     let folder = run.path();
-    let injector: Value = serde_saphyr::from_str(&std::fs::read_to_string(programs::istio_injection()?)?)?;
+    let injector: Value =
+        serde_saphyr::from_str(&std::fs::read_to_string(programs::istio_injection()?)?)?;
     let mut arguments = vec!["kube-inject".to_owned(), "--revision".into(), "default".into()];
     for (flag, name, text) in [
-        ("--injectConfigFile", "inject.yaml", injector["data"]["config"].as_str().context("the templates")?.to_owned()),
-        ("--valuesFile", "values.json", injector["data"]["values"].as_str().context("the values")?.to_owned()),
+        (
+            "--injectConfigFile",
+            "inject.yaml",
+            injector["data"]["config"].as_str().context("the templates")?.to_owned(),
+        ),
+        (
+            "--valuesFile",
+            "values.json",
+            injector["data"]["values"].as_str().context("the values")?.to_owned(),
+        ),
         ("--meshConfigFile", "mesh.yaml", "trustDomain: alpha.example".into()),
         ("--filename", "workload.yaml", workload.to_string()),
     ] {
@@ -23,10 +32,14 @@ async fn injected(run: &RunFolder, workload: &Value) -> Result<Value> {
         std::fs::write(&file, text)?;
         arguments.extend([flag.to_owned(), file.display().to_string()]);
     }
-    let output =
-        tokio::process::Command::new(programs::istioctl()?).args(&arguments).kill_on_drop(true).output().await?;
+    let output = tokio::process::Command::new(programs::istioctl()?)
+        .args(&arguments)
+        .kill_on_drop(true)
+        .output()
+        .await?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let documents: Vec<Option<Value>> = serde_saphyr::from_multiple(&String::from_utf8(output.stdout)?)?;
+    let documents: Vec<Option<Value>> =
+        serde_saphyr::from_multiple(&String::from_utf8(output.stdout)?)?;
     documents.into_iter().flatten().next().context("istioctl said nothing")
 }
 
@@ -37,7 +50,9 @@ fn the_injected_gateway_has_what_it_needs_and_is_admitted() {
         let objects = Objects::new(plane.client());
         let labels = json!({ "pod-security.kubernetes.io/enforce": "restricted" });
         let metadata = json!({ "name": "fedgate-system", "labels": labels });
-        objects.apply_one(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata })).await?;
+        objects
+            .apply_one(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata }))
+            .await?;
         let rendered = chart::render_file(&chart::folder().join("ci/plain.yaml")).await?;
         let workload = injected(run, rendered.object("Deployment", "fedgate-gateway")?).await?;
 
@@ -47,10 +62,17 @@ fn the_injected_gateway_has_what_it_needs_and_is_admitted() {
             template["spec"]["containers"].as_array().is_some_and(|all| all.len() == 1),
             "one container: {template}"
         );
-        ensure!(proxy["image"].as_str().is_some_and(|image| image.contains("proxyv2")), "{}", proxy["image"]);
-        let has =
-            |list: &Value, name: &str| list.as_array().is_some_and(|list| list.iter().any(|item| item["name"] == name));
-        for volume in ["fedgate-filter", "fedgate-trust-bundle", "istio-token", "custom-bootstrap-volume"] {
+        ensure!(
+            proxy["image"].as_str().is_some_and(|image| image.contains("proxyv2")),
+            "{}",
+            proxy["image"]
+        );
+        let has = |list: &Value, name: &str| {
+            list.as_array().is_some_and(|list| list.iter().any(|item| item["name"] == name))
+        };
+        for volume in
+            ["fedgate-filter", "fedgate-trust-bundle", "istio-token", "custom-bootstrap-volume"]
+        {
             ensure!(
                 has(&proxy["volumeMounts"], volume) && has(&template["spec"]["volumes"], volume),
                 "{volume}: {template}"
@@ -73,7 +95,8 @@ fn the_injected_gateway_has_what_it_needs_and_is_admitted() {
         objects.apply_one(&pod("fedgate-gateway-1", template)).await?;
         let mut weaker = template.clone();
         weaker["spec"]["containers"][0]["securityContext"]["runAsUser"] = json!(0);
-        let refused = objects.apply_one(&pod("denied", &weaker)).await.err().context("root was admitted")?;
+        let refused =
+            objects.apply_one(&pod("denied", &weaker)).await.err().context("root was admitted")?;
         ensure!(format!("{refused:#}").contains("violates PodSecurity"), "{refused:#}");
         Ok(())
     });

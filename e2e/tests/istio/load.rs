@@ -27,7 +27,8 @@ impl Load {
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         let caller = async || {
-            let (ends, asked, failed) = (self.ends.clone(), self.asked.clone(), self.failed.clone());
+            let (ends, asked, failed) =
+                (self.ends.clone(), self.asked.clone(), self.failed.clone());
             let name = host.to_owned();
             let calls = move |address| async move {
                 while !ends.load(Ordering::Relaxed) {
@@ -50,7 +51,8 @@ impl Load {
         };
         let (done, first, second) = tokio::join!(work, caller(), caller());
         first.and(second)?;
-        let [asked, failed] = [&self.asked, &self.failed].map(|count| count.load(Ordering::Relaxed));
+        let [asked, failed] =
+            [&self.asked, &self.failed].map(|count| count.load(Ordering::Relaxed));
         println!("{asked} requests, {failed} failed");
         let done = done?;
         ensure!(asked > 100, "there was no load: {asked} requests");

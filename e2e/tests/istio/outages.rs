@@ -47,24 +47,40 @@ async fn the_gateway_goes_on_without_istiod_but_does_not_start() -> Result<()> {
     let late = Service::new("late", "http", 80, pair.backend.address()).exported();
     pair.beta.cluster.put_service(&late).await?;
     let host = late.host("beta.example");
-    let second =
-        Client::start(&pair.alpha, "second", &[Import { host: host.clone(), port: 80, protocol: "HTTP" }]).await?;
+    let second = Client::start(
+        &pair.alpha,
+        "second",
+        &[Import { host: host.clone(), port: 80, protocol: "HTTP" }],
+    )
+    .await?;
     let ask = async || {
         let name = host.clone();
-        second.call(&host, 80, move |address| async move { fedgate_e2e::client::plain_get(address, &name).await }).await
+        second
+            .call(&host, 80, move |address| async move {
+                fedgate_e2e::client::plain_get(address, &name).await
+            })
+            .await
     };
-    wait::stays("late is refused", Duration::from_secs(1), async || Ok(ask().await?.status == 503)).await?;
+    wait::stays("late is refused", Duration::from_secs(1), async || Ok(ask().await?.status == 503))
+        .await?;
     pair.wait_answers(&client).await?;
 
     // A gateway Pod that starts now gets neither certificate nor listeners, so it accepts no
     // connections. The others go on.
     let pending = pair.beta.start_pending_gateway().await?;
-    wait::stays("the new Pod is not ready", Duration::from_secs(3), async || Ok(!pending.is_ready().await)).await?;
-    ensure!(tokio::net::TcpStream::connect(pending.address()).await.is_err(), "a Pod without istiod takes connections");
+    wait::stays("the new Pod is not ready", Duration::from_secs(3), async || {
+        Ok(!pending.is_ready().await)
+    })
+    .await?;
+    ensure!(
+        tokio::net::TcpStream::connect(pending.address()).await.is_err(),
+        "a Pod without istiod takes connections"
+    );
     pair.wait_answers(&client).await?;
 
     // Once istiod is back, everything catches up.
     pair.beta.istiod.restart().await?;
     wait::until_true("late to answer", RECONNECT, async || Ok(ask().await?.status == 200)).await?;
-    wait::until_true("the new Pod to be ready", RECONNECT, async || Ok(pending.is_ready().await)).await
+    wait::until_true("the new Pod to be ready", RECONNECT, async || Ok(pending.is_ready().await))
+        .await
 }

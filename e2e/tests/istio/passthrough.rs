@@ -43,7 +43,10 @@ async fn modes(mesh: &Mesh) -> Result<Vec<String>> {
     let key = Key::namespaced("networking.istio.io/v1", "Gateway", NAMESPACE, "fedgate-gateway");
     let gateway = mesh.cluster.objects().get(key).await?.context("there is no Gateway")?;
     let servers = gateway["spec"]["servers"].as_array().context("no servers")?;
-    Ok(servers.iter().filter_map(|server| server["tls"]["mode"].as_str().map(str::to_owned)).collect())
+    Ok(servers
+        .iter()
+        .filter_map(|server| server["tls"]["mode"].as_str().map(str::to_owned))
+        .collect())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,14 +54,16 @@ async fn the_workload_judges_the_caller_and_the_gateway_what_is_exported() -> Re
     let run = run("passthrough")?;
     let [alpha, beta] = meshes(&run).await?;
     let server = Server::start(&beta, "web").await?;
-    let web = Service::new("web", "http", 80, server.address()).of_pod("web").exported().passed_through();
+    let web =
+        Service::new("web", "http", 80, server.address()).of_pod("web").exported().passed_through();
     beta.cluster.put_service(&web).await?;
 
     // Without the permission it is not exported, and the finding says what to do.
     wait::until_true("the finding of what is missing", SOON, async || {
         let status = beta.cluster.fedgate(&["status", "--output", "json"]).await?;
         let text = String::from_utf8_lossy(&status.stdout).into_owned();
-        Ok(text.contains("passthrough_unavailable") && text.contains("deploy/passthrough/rbac.yaml"))
+        Ok(text.contains("passthrough_unavailable")
+            && text.contains("deploy/passthrough/rbac.yaml"))
     })
     .await?;
     ensure!(modes(&beta).await? == ["ISTIO_MUTUAL"]);
@@ -97,26 +102,39 @@ async fn the_workload_judges_the_caller_and_the_gateway_what_is_exported() -> Re
     let genuine = alpha.cluster.authority().workload("spiffe://alpha.example/ns/shop/sa/clerk")?;
     let forged = beta.cluster.authority().workload("spiffe://alpha.example/ns/shop/sa/clerk")?;
     let log = AccessLog::from_now(beta.gateway()?.agent().log());
-    let answer = client::Client::new(Some(&genuine))?.offering_istio().get(gateway, &sni, &host("web")).await?;
+    let answer = client::Client::new(Some(&genuine))?
+        .offering_istio()
+        .get(gateway, &sni, &host("web"))
+        .await?;
     ensure!(answer.status == 200, "{answer:?}");
-    let entry = log.wait_for("the call", |entry| entry.reason.as_deref() == Some("granted")).await?;
-    ensure!(entry.client_uri_san.is_none() && entry.peer.is_none(), "the gateway has seen who calls: {entry:?}");
+    let entry =
+        log.wait_for("the call", |entry| entry.reason.as_deref() == Some("granted")).await?;
+    ensure!(
+        entry.client_uri_san.is_none() && entry.peer.is_none(),
+        "the gateway has seen who calls: {entry:?}"
+    );
     ensure!(entry.cluster.as_ref() == Some(&sni), "{entry:?}");
     let before = server.backend().connections();
-    let answer = client::Client::new(Some(&forged))?.offering_istio().get(gateway, &sni, &host("web")).await;
+    let answer =
+        client::Client::new(Some(&forged))?.offering_istio().get(gateway, &sni, &host("web")).await;
     ensure!(answer.is_err(), "the impostor is answered: {answer:?}");
     ensure!(server.backend().connections() == before, "the impostor has reached the program");
     ensure!(call(&clerk, &host("web")).await?.status == 200);
 
     // Two names, the second one in beta's own trust domain: the validator checks the first, and an
     // AuthorizationPolicy accepts either.
-    let two =
-        Leaf::new().uri("spiffe://alpha.example/ns/shop/sa/stranger")?.uri("spiffe://beta.example/ns/shop/sa/clerk")?;
+    let two = Leaf::new()
+        .uri("spiffe://alpha.example/ns/shop/sa/stranger")?
+        .uri("spiffe://beta.example/ns/shop/sa/clerk")?;
     let two = alpha.cluster.authority().sign(&two)?;
     let before = server.backend().connections();
-    let answer = client::Client::new(Some(&two))?.offering_istio().get(gateway, &sni, &host("web")).await;
+    let answer =
+        client::Client::new(Some(&two))?.offering_istio().get(gateway, &sni, &host("web")).await;
     ensure!(answer.is_err(), "two names are one too many: {answer:?}");
-    ensure!(server.backend().connections() == before, "whoever has two names has reached the program");
+    ensure!(
+        server.backend().connections() == before,
+        "whoever has two names has reached the program"
+    );
 
     a_foreign_server_opens_nothing(&beta, &server, &genuine).await?;
 
@@ -130,9 +148,22 @@ async fn the_workload_judges_the_caller_and_the_gateway_what_is_exported() -> Re
         Ok(call(&clerk, &host("web")).await.map_or(true, |answer| answer.status == 503))
     })
     .await?;
-    wait::until_true("the server to go", SOON, async || Ok(modes(&beta).await? == ["ISTIO_MUTUAL"])).await?;
-    let key = Key::namespaced("networking.istio.io/v1alpha3", "EnvoyFilter", SHOP, "fedgate-passthrough-web");
-    wait::until_true("its EnvoyFilter to go", SOON, async || Ok(beta.cluster.objects().get(key).await?.is_none())).await
+    wait::until_true(
+        "the server to go",
+        SOON,
+        async || Ok(modes(&beta).await? == ["ISTIO_MUTUAL"]),
+    )
+    .await?;
+    let key = Key::namespaced(
+        "networking.istio.io/v1alpha3",
+        "EnvoyFilter",
+        SHOP,
+        "fedgate-passthrough-web",
+    );
+    wait::until_true("its EnvoyFilter to go", SOON, async || {
+        Ok(beta.cluster.objects().get(key).await?.is_none())
+    })
+    .await
 }
 
 /// A foreign Gateway adds a host to the gateway's port. The filter is in that filter chain as well.
@@ -150,11 +181,13 @@ async fn a_foreign_server_opens_nothing(
     });
     let spec = json!({ "selector": { "istio": "fedgate" }, "servers": [tls] });
     let metadata = json!({ "namespace": NAMESPACE, "name": "mine" });
-    let gateway =
-        json!({ "apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": metadata, "spec": spec });
+    let gateway = json!({ "apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": metadata, "spec": spec });
     beta.cluster.objects().apply_one(&gateway).await?;
     let sni = hidden.sni("beta.example");
-    beta.gateway()?.agent().wait_configured("/config_dump?resource=dynamic_listeners", &sni).await?;
+    beta.gateway()?
+        .agent()
+        .wait_configured("/config_dump?resource=dynamic_listeners", &sni)
+        .await?;
     let log = AccessLog::from_now(beta.gateway()?.agent().log());
     let client = client::Client::new(Some(genuine))?.offering_istio();
     let before = server.backend().connections();

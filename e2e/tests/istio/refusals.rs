@@ -32,7 +32,9 @@ async fn each_refusal_has_its_reason_in_the_access_log() -> Result<()> {
     let callers = r#"{peers: [alpha], callers: [{namespace: shop, serviceAccount: clerk}]}"#;
     beta.objects().apply(&policy("alpha", callers)).await?;
 
-    let alphas = |account: &str| alpha.authority().workload(&format!("spiffe://alpha.example/ns/shop/sa/{account}"));
+    let alphas = |account: &str| {
+        alpha.authority().workload(&format!("spiffe://alpha.example/ns/shop/sa/{account}"))
+    };
     let (clerk, stranger) = (alphas("clerk")?, alphas("stranger")?);
     let delta = fedgate_e2e::authority::Authority::root("delta")?;
     let nobody = delta.workload("spiffe://delta.example/ns/shop/sa/clerk")?;
@@ -52,23 +54,48 @@ async fn each_refusal_has_its_reason_in_the_access_log() -> Result<()> {
 
     let before = pair.backend.connections();
     let refusals = [
-        Refusal { what: "not labelled", caller: Some(&clerk), sni: sni(&hidden), reason: "unknown_service" },
+        Refusal {
+            what: "not labelled",
+            caller: Some(&clerk),
+            sni: sni(&hidden),
+            reason: "unknown_service",
+        },
         Refusal {
             what: "no such service",
             caller: Some(&clerk),
             sni: "outbound_.80_._.x.shop.svc.beta.example".into(),
             reason: "unknown_service",
         },
-        Refusal { what: "no name of the mesh", caller: Some(&clerk), sni: "x.beta.example".into(), reason: "bad_sni" },
-        Refusal { what: "not granted", caller: Some(&clerk), sni: sni(&for_others), reason: "not_granted" },
-        Refusal { what: "wrong caller", caller: Some(&stranger), sni: sni(&for_one), reason: "caller_not_granted" },
+        Refusal {
+            what: "no name of the mesh",
+            caller: Some(&clerk),
+            sni: "x.beta.example".into(),
+            reason: "bad_sni",
+        },
+        Refusal {
+            what: "not granted",
+            caller: Some(&clerk),
+            sni: sni(&for_others),
+            reason: "not_granted",
+        },
+        Refusal {
+            what: "wrong caller",
+            caller: Some(&stranger),
+            sni: sni(&for_one),
+            reason: "caller_not_granted",
+        },
         Refusal {
             what: "our own, who is no peer",
             caller: Some(&own),
             sni: sni(&for_one),
             reason: "no_trust_bundle_store",
         },
-        Refusal { what: "nobody's root", caller: Some(&nobody), sni: sni(&for_one), reason: "no_trust_bundle_store" },
+        Refusal {
+            what: "nobody's root",
+            caller: Some(&nobody),
+            sni: sni(&for_one),
+            reason: "no_trust_bundle_store",
+        },
         Refusal {
             what: "alpha's name, nobody's root",
             caller: Some(&forged),
@@ -101,9 +128,16 @@ async fn each_refusal_has_its_reason_in_the_access_log() -> Result<()> {
     let stranger = istio::Client::start(&pair.alpha, "stranger", &[import]).await?;
     let ask = async |client: &istio::Client| {
         let name = host.clone();
-        client.call(&host, 80, move |address| async move { fedgate_e2e::client::plain_get(address, &name).await }).await
+        client
+            .call(&host, 80, move |address| async move {
+                fedgate_e2e::client::plain_get(address, &name).await
+            })
+            .await
     };
-    wait::until_true("the clerk to be answered", SOON, async || Ok(ask(&clerk).await?.status == 200)).await?;
+    wait::until_true("the clerk to be answered", SOON, async || {
+        Ok(ask(&clerk).await?.status == 200)
+    })
+    .await?;
     let log = pair.beta_log()?;
     assert_eq!(ask(&stranger).await?.status, 503);
     log.wait_for_reason("caller_not_granted").await?;

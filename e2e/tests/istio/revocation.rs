@@ -33,14 +33,20 @@ async fn open_connections_are_closed(delivery: &str) -> Result<()> {
     let [alpha, mut beta] = federation(&run, ["alpha", "beta"], &MeshOptions::default()).await?;
     beta.cluster.restart_with(&[("FEDGATE_DELIVERY", delivery)]).await?;
     let address = beta.cluster.addresses().node;
-    let backends =
-        [Backend::greeting_at(address, "mail", "beta").await?, Backend::greeting_at(address, "news", "beta").await?];
+    let backends = [
+        Backend::greeting_at(address, "mail", "beta").await?,
+        Backend::greeting_at(address, "news", "beta").await?,
+    ];
     let [mail, news] = [("mail", &backends[0]), ("news", &backends[1])]
         .map(|(name, backend)| Service::new(name, "smtp", 25, backend.address()).exported());
     for service in [&mail, &news] {
         beta.cluster.put_service(service).await?;
     }
-    let import = |service: &Service| Import { host: service.host("beta.example"), port: 25, protocol: "TCP" };
+    let import = |service: &Service| Import {
+        host: service.host("beta.example"),
+        port: 25,
+        protocol: "TCP",
+    };
     let client = Client::start(&alpha, "client", &[import(&mail), import(&news)]).await?;
 
     // TCP_USER_TIMEOUT makes the kernel cut off clients that do not read. Every thread has the

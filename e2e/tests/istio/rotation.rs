@@ -23,8 +23,8 @@ const RENEWAL: Duration = Duration::from_secs(90);
 #[tokio::test(flavor = "multi_thread")]
 async fn a_root_is_replaced_under_load() -> Result<()> {
     let run = run("rotation")?;
-    let variables =
-        ["ISTIO_MULTIROOT_MESH", "AUTO_RELOAD_PLUGIN_CERTS"].map(|name| (name.to_owned(), "true".to_owned()));
+    let variables = ["ISTIO_MULTIROOT_MESH", "AUTO_RELOAD_PLUGIN_CERTS"]
+        .map(|name| (name.to_owned(), "true".to_owned()));
     let options = MeshOptions {
         variables: variables.into(),
         agent_variables: [("SECRET_TTL".to_owned(), "30s".to_owned())].into(),
@@ -32,8 +32,10 @@ async fn a_root_is_replaced_under_load() -> Result<()> {
     };
     let [alpha, beta] = federation(&run, ["alpha", "beta"], &options).await?;
     let address = beta.cluster.addresses().node;
-    let (web, mail) =
-        (Backend::http_at(address, "web", "beta").await?, Backend::greeting_at(address, "mail", "beta").await?);
+    let (web, mail) = (
+        Backend::http_at(address, "web", "beta").await?,
+        Backend::greeting_at(address, "mail", "beta").await?,
+    );
     let web = Service::new("web", "http", 80, web.address()).exported();
     let mail_service = Service::new("mail", "smtp", 25, mail.address()).exported();
     for service in [&web, &mail_service] {
@@ -49,10 +51,13 @@ async fn a_root_is_replaced_under_load() -> Result<()> {
         let call = async |address| Ok(plain_greeting(address).await?.0.into_inner().into_std()?);
         client.call(&mail_host, 25, call).await.map(Some)
     };
-    let mut connection = BufReader::new(TcpStream::from_std(wait::until("a greeting", SOON, open).await?)?);
+    let mut connection =
+        BufReader::new(TcpStream::from_std(wait::until("a greeting", SOON, open).await?)?);
     let answers = async || {
         let name = host.clone();
-        let answer = client.call(&host, 80, move |address| async move { plain_get(address, &name).await }).await?;
+        let answer = client
+            .call(&host, 80, move |address| async move { plain_get(address, &name).await })
+            .await?;
         Ok(answer.status == 200)
     };
     wait::until_true("web to answer", SOON, answers).await?;
@@ -86,24 +91,35 @@ async fn wait_roots(alpha: &Mesh, count: usize) -> Result<()> {
     };
     let key = Key::namespaced("v1", "ConfigMap", NAMESPACE, "fedgate-trust-bundle");
     let what = format!("to have {count} roots of beta");
-    alpha.cluster.objects().wait_for(key, &what, |object| roots(object) == Some(count)).await.map(drop)
+    alpha
+        .cluster
+        .objects()
+        .wait_for(key, &what, |object| roots(object) == Some(count))
+        .await
+        .map(drop)
 }
 
 /// Waits until beta reports that it is safe to sign with the new root.
 async fn wait_acknowledged(beta: &Mesh, peer: &str) -> Result<()> {
     let key = Key::cluster_scoped("deckhouse.io/v1alpha1", "IstioFederation", peer);
-    let acknowledged = |object: &Value| fedgate_e2e::kubernetes::condition(object, "RootsAcknowledged") == Some("True");
+    let acknowledged = |object: &Value| {
+        fedgate_e2e::kubernetes::condition(object, "RootsAcknowledged") == Some("True")
+    };
     beta.cluster.objects().wait_for(key, "to acknowledge both roots", acknowledged).await.map(drop)
 }
 
 /// Waits until the gateway presents a certificate signed by this root.
 async fn wait_signed_by(mesh: &Mesh, root: &str) -> Result<()> {
     let client = client::Client::new(None)?;
-    wait::until_true("the gateway's certificate to be signed by the new root", RENEWAL, async || {
-        let sni = format!("outbound_.80_._.web.shop.svc.{}", mesh.cluster.trust_domain());
-        let connection = client.connect(mesh.gateway_address(), &sni).await?;
-        let certificate = server_certificate(&connection).context("no certificate")?;
-        Ok(certificate.windows(root.len()).any(|bytes| bytes == root.as_bytes()))
-    })
+    wait::until_true(
+        "the gateway's certificate to be signed by the new root",
+        RENEWAL,
+        async || {
+            let sni = format!("outbound_.80_._.web.shop.svc.{}", mesh.cluster.trust_domain());
+            let connection = client.connect(mesh.gateway_address(), &sni).await?;
+            let certificate = server_certificate(&connection).context("no certificate")?;
+            Ok(certificate.windows(root.len()).any(|bytes| bytes == root.as_bytes()))
+        },
+    )
     .await
 }

@@ -10,7 +10,8 @@ use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
 
-const TABLE: Key<'_> = Key::namespaced("networking.istio.io/v1alpha3", "EnvoyFilter", NAMESPACE, "fedgate-table");
+const TABLE: Key<'_> =
+    Key::namespaced("networking.istio.io/v1alpha3", "EnvoyFilter", NAMESPACE, "fedgate-table");
 
 /// A WebAssembly custom section: ID 0, its size, and its length-prefixed name.
 const SECTION: &[u8] = b"\x00\x05\x04next";
@@ -34,7 +35,8 @@ async fn controllers_and_gateways_are_rolled_under_load() -> Result<()> {
         let leader = beta.cluster.leader().await?;
         beta.cluster.start_replica().await?;
         beta.cluster.stop_replica(&leader).await?;
-        let both = |object: &Value| object["binaryData"].as_object().is_some_and(|files| files.len() == 2);
+        let both =
+            |object: &Value| object["binaryData"].as_object().is_some_and(|files| files.len() == 2);
         let modules = Key::namespaced("v1", "ConfigMap", NAMESPACE, "fedgate-filter");
         beta.cluster.objects().wait_for(modules, "to have both modules", both).await?;
         // Kubernetes timestamps have a resolution of one second: a Pod started in the same second
@@ -53,7 +55,8 @@ async fn controllers_and_gateways_are_rolled_under_load() -> Result<()> {
         }
         let another = |object: &Value| module(object) != old;
         beta.cluster.objects().wait_for(TABLE, "to name the next module", another).await?;
-        let one = |object: &Value| object["binaryData"].as_object().is_some_and(|files| files.len() == 1);
+        let one =
+            |object: &Value| object["binaryData"].as_object().is_some_and(|files| files.len() == 1);
         beta.cluster.objects().wait_for(modules, "to have the next module alone", one).await?;
         beta.wait_tables().await
     };
@@ -69,7 +72,9 @@ async fn controllers_and_gateways_are_rolled_under_load() -> Result<()> {
 fn module(object: &Value) -> String {
     let text = object.to_string();
     let named = text.split_once(r#""filename":""#).and_then(|(_, rest)| rest.split_once('"'));
-    named.map(|(file, _)| file.rsplit('/').next().unwrap_or_default().to_owned()).unwrap_or_default()
+    named
+        .map(|(file, _)| file.rsplit('/').next().unwrap_or_default().to_owned())
+        .unwrap_or_default()
 }
 
 fn next_build(folder: &Path) -> Result<String> {

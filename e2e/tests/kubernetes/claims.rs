@@ -2,7 +2,9 @@
 //! and nothing else is affected.
 
 use crate::events::Events;
-use crate::fixture::{exported, import_objects, peer, versions, wait_condition, wait_imported, wait_not_imported};
+use crate::fixture::{
+    exported, import_objects, peer, versions, wait_condition, wait_imported, wait_not_imported,
+};
 use crate::trio::Trio;
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::kubernetes::objects::SOON;
@@ -14,8 +16,11 @@ use fedgate_e2e::scenario::scenario;
 use fedgate_e2e::wait;
 use serde_json::{Value, json};
 
-const PEERS_POLICY: Key<'_> =
-    Key::cluster_scoped("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding", "peers.fedgate.dev");
+const PEERS_POLICY: Key<'_> = Key::cluster_scoped(
+    "admissionregistration.k8s.io/v1",
+    "ValidatingAdmissionPolicyBinding",
+    "peers.fedgate.dev",
+);
 
 /// alpha imports `web` from beta, which is honest, and `stock` from gamma, which can lie.
 struct Claims<'a> {
@@ -65,7 +70,8 @@ impl<'a> Claims<'a> {
     /// Makes gamma claim the UUID of this cluster.
     async fn claims_uuid_of(&self, cluster: usize, reason: &str) -> Result<()> {
         let uuid = self.uuid(cluster).await?;
-        self.gamma.alter_json(PUBLIC, move |document| document["clusterUUID"] = uuid.clone().into());
+        self.gamma
+            .alter_json(PUBLIC, move |document| document["clusterUUID"] = uuid.clone().into());
         wait_condition(self.alpha(), "gamma", "Accepted", ("False", reason)).await?;
         wait_not_imported(self.alpha(), &self.stock).await?;
         // A token for that UUID would be valid at the other cluster.
@@ -118,7 +124,10 @@ impl<'a> Claims<'a> {
             let [entry, _] = import_objects(&self.stock);
             let entry = alpha.objects().get(entry).await?.context("the import")?.to_string();
             let quoted = |address: &str| format!("\"{address}\"");
-            ensure!(entry.contains(&quoted(&honest)) && !entry.contains(&quoted(&address)), "{entry}");
+            ensure!(
+                entry.contains(&quoted(&honest)) && !entry.contains(&quoted(&address)),
+                "{entry}"
+            );
         }
         self.beta_is_untouched().await?;
         self.gamma.alter(|_, reply| reply);
@@ -130,23 +139,42 @@ impl<'a> Claims<'a> {
         let alpha = self.alpha();
         let good = versions(alpha, &import_objects(&self.stock)).await?;
         let events = Events::of(alpha, peer("gamma")).await?;
-        for name in [self.web.as_str(), "db.shop.svc.alpha.example", "kubernetes.default.svc.cluster.local"] {
+        for name in
+            [self.web.as_str(), "db.shop.svc.alpha.example", "kubernetes.default.svc.cluster.local"]
+        {
             let announced = name.to_owned();
             self.gamma.alter_json(PRIVATE, move |document| announce(document, &announced));
             let told = |object: &Value| {
                 let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
-                let mut refused = conditions.filter(|condition| condition["type"] == "NamesRefused");
-                refused.any(|condition| condition["message"].as_str().is_some_and(|message| message.contains(name)))
+                let mut refused =
+                    conditions.filter(|condition| condition["type"] == "NamesRefused");
+                refused.any(|condition| {
+                    condition["message"].as_str().is_some_and(|message| message.contains(name))
+                })
             };
-            alpha.objects().wait_for(peer("gamma"), &format!("to say that {name} is refused"), told).await?;
+            alpha
+                .objects()
+                .wait_for(peer("gamma"), &format!("to say that {name} is refused"), told)
+                .await?;
             wait_condition(alpha, "gamma", "NamesRefused", ("True", "ForeignName")).await?;
             events.wait_told("Warning", "ForeignName", name).await?;
-            ensure!(events.times(name).await? == 1, "one change, one Event: {:#?}", events.list().await?);
+            ensure!(
+                events.times(name).await? == 1,
+                "one change, one Event: {:#?}",
+                events.list().await?
+            );
             let before = events.times("").await?;
             self.asked(PRIVATE, 3).await?;
-            ensure!(events.times("").await? == before, "no Event for each cycle: {:#?}", events.list().await?);
+            ensure!(
+                events.times("").await? == before,
+                "no Event for each cycle: {:#?}",
+                events.list().await?
+            );
         }
-        ensure!(versions(alpha, &import_objects(&self.stock)).await? == good, "gamma's good name was touched");
+        ensure!(
+            versions(alpha, &import_objects(&self.stock)).await? == good,
+            "gamma's good name was touched"
+        );
         self.beta_is_untouched().await?;
         for key in import_objects("db.shop.svc.alpha.example") {
             ensure!(alpha.objects().get(key).await?.is_none(), "{key}");

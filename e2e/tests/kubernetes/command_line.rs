@@ -23,8 +23,12 @@ async fn failures(cluster: &KubernetesCluster) -> Result<(Vec<String>, Option<i3
     let sections = report["sections"].as_array().into_iter().flatten();
     let checks = sections.flat_map(|section| section["checks"].as_array().into_iter().flatten());
     let failed: Vec<_> = checks.filter(|check| check["outcome"] == "failed").collect();
-    ensure!(failed.iter().all(|check| check["hint"].is_string()), "each comes with a hint: {report:#}");
-    let mut names: Vec<_> = failed.iter().filter_map(|check| check["name"].as_str()).map(str::to_owned).collect();
+    ensure!(
+        failed.iter().all(|check| check["hint"].is_string()),
+        "each comes with a hint: {report:#}"
+    );
+    let mut names: Vec<_> =
+        failed.iter().filter_map(|check| check["name"].as_str()).map(str::to_owned).collect();
     names.dedup();
     Ok((names, output.status.code(), report))
 }
@@ -34,7 +38,10 @@ async fn wait_failures(cluster: &KubernetesCluster, expected: &[&str]) -> Result
     let status = if expected.is_empty() { 0 } else { 1 };
     wait::until(&format!("fedgate check to fail in {expected:?}"), SOON, async || {
         let (failed, code, report) = failures(cluster).await?;
-        ensure!(failed == expected && code == Some(status), "{failed:?}, exit status {code:?}: {report:#}");
+        ensure!(
+            failed == expected && code == Some(status),
+            "{failed:?}, exit status {code:?}: {report:#}"
+        );
         Ok(Some(()))
     })
     .await
@@ -60,7 +67,12 @@ fn check_passes_on_a_healthy_pair_and_says_what_breaks() {
 
         // A missing permission.
         let objects = pair.alpha().objects();
-        let binding = Key::namespaced("rbac.authorization.k8s.io/v1", "RoleBinding", NAMESPACE, "fedgate-imports");
+        let binding = Key::namespaced(
+            "rbac.authorization.k8s.io/v1",
+            "RoleBinding",
+            NAMESPACE,
+            "fedgate-imports",
+        );
         let bound = objects.get(binding).await?.context("the imports' RoleBinding")?;
         objects.delete(binding).await?;
         wait_failures(pair.alpha(), &["permissions"]).await?;
@@ -99,15 +111,25 @@ fn status_and_explain_tell_what_the_gateway_does() {
         let ours = format!("{}:80", web.host("alpha.example"));
         wait::until("alpha's table to have its own export", SOON, async || {
             let status = json_of(&pair.alpha().fedgate(STATUS).await?)?;
-            ensure!(status["table"]["exports"] == 2 && status["table"]["outdated"] == false, "{status:#}");
+            ensure!(
+                status["table"]["exports"] == 2 && status["table"]["outdated"] == false,
+                "{status:#}"
+            );
             ensure!(status["peers"][0]["ready"] == true, "{status:#}");
             let import = &status["imports"][0];
-            ensure!(import["service"] == format!("{}:80", pair.web).as_str() && import["inMesh"] == true, "{status:#}");
+            ensure!(
+                import["service"] == format!("{}:80", pair.web).as_str()
+                    && import["inMesh"] == true,
+                "{status:#}"
+            );
             Ok(Some(()))
         })
         .await?;
         let well = pair.alpha().kubectl(&["fedgate", "status"]).await?;
-        ensure!(well.status.success() && String::from_utf8_lossy(&well.stdout).contains("in the mesh"), "{well:?}");
+        ensure!(
+            well.status.success() && String::from_utf8_lossy(&well.stdout).contains("in the mesh"),
+            "{well:?}"
+        );
 
         let explains = async |to: &str, from: &str| {
             let output = pair.alpha().fedgate(&["explain", "--to", to, "--from", from]).await?;
@@ -117,7 +139,8 @@ fn status_and_explain_tell_what_the_gateway_does() {
         ensure!(code == Some(0) && said.contains("passes: granted"), "{said}");
         let (code, said) = explains(&ours, "spiffe://gamma.example/ns/shop/sa/cart").await?;
         ensure!(code == Some(1) && said.contains("does not pass: unknown_peer"), "{said}");
-        let (code, said) = explains("other.shop.svc.alpha.example:80", "spiffe://beta.example/ns/a/sa/b").await?;
+        let (code, said) =
+            explains("other.shop.svc.alpha.example:80", "spiffe://beta.example/ns/a/sa/b").await?;
         ensure!(code == Some(1) && said.contains("unknown_service"), "{said}");
 
         let table = json_of(&pair.alpha().fedgate(&["table", "--output", "json"]).await?)?;
@@ -134,18 +157,26 @@ fn what_an_operator_may_not_read_or_has_misnamed_is_told() {
         let pair = Pair::start(run).await?;
         let nobody = json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "nobody", "namespace": "default" } });
         pair.alpha().objects().apply_one(&nobody).await?;
-        let kubeconfig = pair.alpha().plane().service_account_kubeconfig("default", "nobody").await?;
+        let kubeconfig =
+            pair.alpha().plane().service_account_kubeconfig("default", "nobody").await?;
         let kubeconfig = kubeconfig.to_str().context("a path that is text")?;
         for (arguments, expected) in [
             (&["status", "--kubeconfig", kubeconfig][..], "you need a role that lets you list"),
-            (&["status", "--namespace", "default"], "no controller has run in the namespace default"),
+            (
+                &["status", "--namespace", "default"],
+                "no controller has run in the namespace default",
+            ),
             (&["status", "--context", "nowhere"], "nowhere"),
         ] {
             let output = pair.alpha().fedgate(arguments).await?;
             let said = String::from_utf8_lossy(&output.stderr);
-            ensure!(output.status.code() == Some(1) && said.contains(expected), "{arguments:?}: {output:?}");
+            ensure!(
+                output.status.code() == Some(1) && said.contains(expected),
+                "{arguments:?}: {output:?}"
+            );
         }
-        let both = pair.alpha().fedgate(&["status", "--dir", ".", "--namespace", "default"]).await?;
+        let both =
+            pair.alpha().fedgate(&["status", "--dir", ".", "--namespace", "default"]).await?;
         ensure!(both.status.code() == Some(2), "{both:?}");
         Ok(())
     });

@@ -22,7 +22,8 @@ impl<'a> Events<'a> {
     /// All Events about the object.
     pub(crate) async fn list(&self) -> Result<Vec<Value>> {
         let selector = format!("involvedObject.uid={}", self.uid);
-        let arguments = ["get", "events", "--all-namespaces", "--output=json", "--field-selector", &selector];
+        let arguments =
+            ["get", "events", "--all-namespaces", "--output=json", "--field-selector", &selector];
         let output = self.cluster.kubectl(&arguments).await?;
         ensure!(output.status.success(), "{output:?}");
         let list: Value = serde_json::from_slice(&output.stdout)?;
@@ -46,8 +47,9 @@ impl<'a> Events<'a> {
     /// How often an Event whose message contains these words was reported.
     pub(crate) async fn times(&self, words: &str) -> Result<u64> {
         let events = self.list().await?;
-        let told =
-            events.iter().filter(|event| event["message"].as_str().is_some_and(|message| message.contains(words)));
+        let told = events.iter().filter(|event| {
+            event["message"].as_str().is_some_and(|message| message.contains(words))
+        });
         Ok(told.map(|event| event["series"]["count"].as_u64().unwrap_or(1)).sum())
     }
 }

@@ -11,7 +11,8 @@ use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
 use serde_json::Value;
 
-const POLICY: Key<'_> = Key::cluster_scoped("fedgate.dev/v1alpha1", "FederationPolicy", "gamma-gets-little");
+const POLICY: Key<'_> =
+    Key::cluster_scoped("fedgate.dev/v1alpha1", "FederationPolicy", "gamma-gets-little");
 
 /// alpha's `web` as seen by beta and gamma.
 struct Web<'a> {
@@ -33,7 +34,10 @@ impl Web<'_> {
                 false => wait_not_imported(cluster, &self.host).await?,
             }
             let listed = |object: &Value| self.is_listed(object) == imports;
-            cluster.objects().wait_for(peer("alpha"), "to have alpha's newest document", listed).await?;
+            cluster
+                .objects()
+                .wait_for(peer("alpha"), "to have alpha's newest document", listed)
+                .await?;
         }
         let granted = if peers.is_empty() { None } else { Some(peers) };
         self.table.wait_granted(&self.service, granted).await
@@ -79,7 +83,9 @@ fn an_export_is_imported_by_those_that_may_reach_it_and_by_nobody_else() {
         // A policy limits gamma to Services in another namespace, then to this Service's
         // namespace.
         let policy = |namespaces| {
-            let spec = format!(r#"{{"peers": ["gamma"], "services": [{{"namespaces": ["{namespaces}"]}}]}}"#);
+            let spec = format!(
+                r#"{{"peers": ["gamma"], "services": [{{"namespaces": ["{namespaces}"]}}]}}"#
+            );
             manifest::policy("gamma-gets-little", &spec)
         };
         alpha.objects().apply(&policy("billing")).await?;
@@ -105,7 +111,8 @@ fn an_export_is_imported_by_those_that_may_reach_it_and_by_nobody_else() {
 
         let never = private.host(&alpha.trust_domain());
         for audit in audits {
-            let written = audit.matching(|request| request.name == never && request.user == CONTROLLER);
+            let written =
+                audit.matching(|request| request.name == never && request.user == CONTROLLER);
             ensure!(written.is_empty(), "a Service without the label was imported: {written:#?}");
         }
         Ok(())

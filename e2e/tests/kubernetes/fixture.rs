@@ -2,7 +2,9 @@
 
 use anyhow::{Context, Result};
 use fedgate_e2e::kubernetes::objects::{SOON, condition_with_reason};
-use fedgate_e2e::kubernetes::{Key, KubernetesCluster, KubernetesFederation, MESH_NAMESPACE, NAMESPACE};
+use fedgate_e2e::kubernetes::{
+    Key, KubernetesCluster, KubernetesFederation, MESH_NAMESPACE, NAMESPACE,
+};
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::wait;
@@ -17,7 +19,8 @@ pub(crate) fn exported(name: &str) -> Service {
 
 /// The keys of an import's own objects in the importing cluster, for its host.
 pub(crate) fn import_objects(host: &str) -> [Key<'_>; 2] {
-    ["ServiceEntry", "DestinationRule"].map(|kind| Key::namespaced("networking.istio.io/v1", kind, NAMESPACE, host))
+    ["ServiceEntry", "DestinationRule"]
+        .map(|kind| Key::namespaced("networking.istio.io/v1", kind, NAMESPACE, host))
 }
 
 /// The name of the EnvoyFilter that binds a host to its owner's roots. It may bind other hosts too.
@@ -51,7 +54,9 @@ pub(crate) async fn wait_imported(cluster: &KubernetesCluster, host: &str) -> Re
     for object in import_objects(host) {
         cluster.objects().wait_present(object).await?;
     }
-    wait::until(&format!("{host} to be bound"), SOON, async || binding(cluster, host).await).await.map(drop)
+    wait::until(&format!("{host} to be bound"), SOON, async || binding(cluster, host).await)
+        .await
+        .map(drop)
 }
 
 /// Waits until no object of an import exists.
@@ -65,10 +70,17 @@ pub(crate) async fn wait_not_imported(cluster: &KubernetesCluster, host: &str) -
 
 /// The UIDs and resource versions of existing objects. They stay the same as long as no one writes
 /// the objects.
-pub(crate) async fn versions(cluster: &KubernetesCluster, keys: &[Key<'_>]) -> Result<Vec<[Value; 2]>> {
+pub(crate) async fn versions(
+    cluster: &KubernetesCluster,
+    keys: &[Key<'_>],
+) -> Result<Vec<[Value; 2]>> {
     let mut versions = Vec::new();
     for key in keys {
-        let metadata = &cluster.objects().get(*key).await?.with_context(|| format!("there is no {key}"))?["metadata"];
+        let metadata = &cluster
+            .objects()
+            .get(*key)
+            .await?
+            .with_context(|| format!("there is no {key}"))?["metadata"];
         versions.push([metadata["uid"].clone(), metadata["resourceVersion"].clone()]);
     }
     Ok(versions)
@@ -102,7 +114,9 @@ impl Pair {
     pub(crate) async fn start_with(run: &RunFolder, settings: &[(&str, &str)]) -> Result<Self> {
         let mut federation = KubernetesFederation::start(run, ["alpha", "beta"]).await?;
         for cluster in &mut federation.clusters {
-            cluster.settings().extend(settings.iter().map(|(name, value)| ((*name).into(), (*value).into())));
+            cluster
+                .settings()
+                .extend(settings.iter().map(|(name, value)| ((*name).into(), (*value).into())));
         }
         federation.pair().await?;
         let [_, beta] = &federation.clusters;

@@ -12,20 +12,31 @@ const GUIDE: &str = include_str!("../../../docs/kubernetes.md");
 
 /// The blocks with commands.
 fn commands() -> String {
-    GUIDE.split("```sh\n").skip(1).filter_map(|rest| rest.split_once("```")).map(|(block, _)| block).collect()
+    GUIDE
+        .split("```sh\n")
+        .skip(1)
+        .filter_map(|rest| rest.split_once("```"))
+        .map(|(block, _)| block)
+        .collect()
 }
 
 #[test]
 fn the_guides_commands_work_as_they_are_written() {
     scenario("guide", async |run: &RunFolder| {
         let plane = ControlPlane::start(run, "alpha", Options::default()).await?;
-        let folder = programs::kubectl()?.parent().map(Path::display).context("kubectl is in a folder")?;
-        let fedgate = programs::fedgate()?.parent().map(Path::display).context("fedgate is in a folder")?;
+        let folder =
+            programs::kubectl()?.parent().map(Path::display).context("kubectl is in a folder")?;
+        let fedgate =
+            programs::fedgate()?.parent().map(Path::display).context("fedgate is in a folder")?;
         let head = format!("set -eu\nPATH={folder}:{fedgate}:$PATH\n");
         let mut bash = tokio::process::Command::new("bash");
-        bash.args(["-c", &(head + &commands())]).current_dir(xtask::root()).stdin(Stdio::null()).kill_on_drop(true);
+        bash.args(["-c", &(head + &commands())])
+            .current_dir(xtask::root())
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
         let output = bash.env("KUBECONFIG", plane.admin_kubeconfig()?).output().await?;
-        let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let (said, errors) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         ensure!(output.status.success(), "{}\n{said}\n{errors}", output.status);
         ensure!(said.contains("TRUST DOMAIN") && said.contains("beta.example"), "{said}");
         exported(&Objects::new(plane.client())).await

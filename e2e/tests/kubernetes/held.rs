@@ -1,7 +1,9 @@
 //! A document that would remove a lot is held until an operator releases it.
 
 use crate::events::Events;
-use crate::fixture::{exported, import_objects, peer, wait_condition, wait_imported, wait_not_imported};
+use crate::fixture::{
+    exported, import_objects, peer, wait_condition, wait_imported, wait_not_imported,
+};
 use crate::trio::Trio;
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::kubernetes::KubernetesCluster;
@@ -25,8 +27,9 @@ fn as_dkp(path: &str, mut reply: Reply, services: usize) -> Reply {
     {
         document.remove("fedgate");
         if let Some(all) = document.get_mut("publicServices").and_then(Value::as_array_mut) {
-            let announced =
-                |host: &str| SERVICES.iter().take(services).any(|name| host.starts_with(&format!("{name}.")));
+            let announced = |host: &str| {
+                SERVICES.iter().take(services).any(|name| host.starts_with(&format!("{name}.")))
+            };
             all.retain(|service| service["hostname"].as_str().is_some_and(announced));
         }
         reply.body = Value::Object(document).to_string().into_bytes();
@@ -37,8 +40,10 @@ fn as_dkp(path: &str, mut reply: Reply, services: usize) -> Reply {
 /// Makes gamma a DKP peer of alpha. The number sets how many services it announces.
 async fn dkp_peer(trio: &Trio) -> Result<(MetadataProxy, Arc<AtomicUsize>)> {
     let [alpha, _, gamma] = trio.clusters();
-    let (proxy, count) =
-        (MetadataProxy::in_front_of_kubernetes(gamma).await?, Arc::new(AtomicUsize::new(SERVICES.len())));
+    let (proxy, count) = (
+        MetadataProxy::in_front_of_kubernetes(gamma).await?,
+        Arc::new(AtomicUsize::new(SERVICES.len())),
+    );
     let services = Arc::clone(&count);
     proxy.alter(move |path, reply| as_dkp(path, reply, services.load(Ordering::Relaxed)));
     alpha.remove_peer("gamma").await?;
@@ -50,8 +55,11 @@ async fn dkp_peer(trio: &Trio) -> Result<(MetadataProxy, Arc<AtomicUsize>)> {
 /// Waits for a held document other than `before`, and returns the digits that accept it.
 async fn held(alpha: &KubernetesCluster, before: &str) -> Result<String> {
     wait::until("another document to be held", SOON, async || {
-        let object = wait_condition(alpha, "gamma", "Held", ("True", "HeldDocument")).await?.to_string();
-        let (_, rest) = object.split_once("accept-document: \\\"").with_context(|| format!("no advice: {object}"))?;
+        let object =
+            wait_condition(alpha, "gamma", "Held", ("True", "HeldDocument")).await?.to_string();
+        let (_, rest) = object
+            .split_once("accept-document: \\\"")
+            .with_context(|| format!("no advice: {object}"))?;
         let id: String = rest.chars().take_while(char::is_ascii_hexdigit).collect();
         Ok((id.len() == 16 && id != before).then_some(id))
     })
@@ -59,7 +67,8 @@ async fn held(alpha: &KubernetesCluster, before: &str) -> Result<String> {
 }
 
 async fn accept(alpha: &KubernetesCluster, id: &str) -> Result<()> {
-    let annotation = json!({ "metadata": { "annotations": { "fedgate.dev/accept-document": id } } });
+    let annotation =
+        json!({ "metadata": { "annotations": { "fedgate.dev/accept-document": id } } });
     alpha.objects().patch(peer("gamma"), &annotation).await.map(drop)
 }
 
@@ -79,7 +88,10 @@ fn an_operator_releases_exactly_the_document_that_is_held() {
 
         count.store(1, Ordering::Relaxed);
         let first = held(alpha, "").await?;
-        Events::of(alpha, peer("gamma")).await?.wait_told("Warning", "HeldDocument", &first).await?;
+        Events::of(alpha, peer("gamma"))
+            .await?
+            .wait_told("Warning", "HeldDocument", &first)
+            .await?;
         let said = alpha.fedgate(&["status"]).await?;
         let text = String::from_utf8_lossy(&said.stdout).into_owned();
         ensure!(text.contains("fedgate.dev/accept-document") && text.contains(&first), "{text}");
@@ -89,7 +101,8 @@ fn an_operator_releases_exactly_the_document_that_is_held() {
         let second = held(alpha, &first).await?;
         accept(alpha, &first).await?;
         let enough = proxy.requests(PRIVATE) + 3;
-        wait::until_true("three more rounds", SOON, async || Ok(proxy.requests(PRIVATE) >= enough)).await?;
+        wait::until_true("three more rounds", SOON, async || Ok(proxy.requests(PRIVATE) >= enough))
+            .await?;
         ensure!(held(alpha, "").await? == second);
         for key in import_objects(&hosts[4]) {
             ensure!(alpha.objects().get(key).await?.is_some(), "{key} was taken away");

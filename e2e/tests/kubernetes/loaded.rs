@@ -25,31 +25,43 @@ fn a_gateway_that_stays_behind_is_told_and_one_that_follows_is_not() {
         let alpha = pair.alpha();
         // No server answers at the Pod's address.
         let unknown = wait_condition(alpha, "beta", TABLE, ("Unknown", "Unreachable")).await?;
-        ensure!(unknown.to_string().contains("fedgate-gateway-1: Connection refused"), "{unknown:#}");
+        ensure!(
+            unknown.to_string().contains("fedgate-gateway-1: Connection refused"),
+            "{unknown:#}"
+        );
 
         let gateway = StandInGateway::start(alpha).await?;
         gateway.loads(generation(&pair).await?);
         wait_condition(alpha, "beta", TABLE, ("True", "Loaded")).await?;
         ensure!(pair.alpha_metric("fedgate_gateway_pods{state=\"Loaded\"}").await? == 1.0);
         let said = alpha.fedgate(&["status"]).await?;
-        ensure!(String::from_utf8_lossy(&said.stdout).contains("in force in every gateway Pod"), "{said:?}");
+        ensure!(
+            String::from_utf8_lossy(&said.stdout).contains("in force in every gateway Pod"),
+            "{said:?}"
+        );
 
         // If the gateway loads each new table soon, the status does not change.
         let audit = alpha.plane().audit();
         for name in ["one", "two", "three"] {
             let before = generation(&pair).await?;
             alpha.put_service(&exported(name)).await?;
-            wait::until_true("a new table", Duration::from_secs(20), async || Ok(generation(&pair).await? > before))
-                .await?;
+            wait::until_true("a new table", Duration::from_secs(20), async || {
+                Ok(generation(&pair).await? > before)
+            })
+            .await?;
             gateway.loads(generation(&pair).await?);
         }
         let written = || {
             audit.matching(|request| {
-                request.user == CONTROLLER && request.resource == "istiofederations" && request.verb == "patch"
+                request.user == CONTROLLER
+                    && request.resource == "istiofederations"
+                    && request.verb == "patch"
             })
         };
-        let quiet =
-            wait::stays("no status is written", Duration::from_secs(3), async || Ok(written().is_empty())).await;
+        let quiet = wait::stays("no status is written", Duration::from_secs(3), async || {
+            Ok(written().is_empty())
+        })
+        .await;
         quiet.with_context(|| format!("{:?}", written()))?;
 
         // A gateway that does not load the new table.
@@ -59,10 +71,20 @@ fn a_gateway_that_stays_behind_is_told_and_one_that_follows_is_not() {
         let told = format!("fedgate-gateway-1 stays at generation {stays}");
         ensure!(behind.to_string().contains(&told), "{behind:#}");
         let said = alpha.fedgate(&["status"]).await?;
-        ensure!(!said.status.success() && String::from_utf8_lossy(&said.stdout).contains(&told), "{said:?}");
-        let event = |event: &Value| event["reason"] == "TableNotLoaded" && event["regarding"]["namespace"] == NAMESPACE;
+        ensure!(
+            !said.status.success() && String::from_utf8_lossy(&said.stdout).contains(&told),
+            "{said:?}"
+        );
+        let event = |event: &Value| {
+            event["reason"] == "TableNotLoaded" && event["regarding"]["namespace"] == NAMESPACE
+        };
         wait::until_true("an Event", Duration::from_secs(20), async || {
-            Ok(alpha.objects().list(("events.k8s.io/v1", "Event"), None, "").await?.iter().any(event))
+            Ok(alpha
+                .objects()
+                .list(("events.k8s.io/v1", "Event"), None, "")
+                .await?
+                .iter()
+                .any(event))
         })
         .await?;
         gateway.loads(generation(&pair).await?);

@@ -3,7 +3,8 @@
 
 use crate::events::Events;
 use crate::fixture::{
-    Pair, exported, import_objects, peer, versions, wait_condition, wait_imported, wait_not_imported,
+    Pair, exported, import_objects, peer, versions, wait_condition, wait_imported,
+    wait_not_imported,
 };
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::kubernetes::objects::{SOON, condition_with_reason};
@@ -21,7 +22,10 @@ const DKP: &str = include_str!("dkp-istiofederation.yaml");
 async fn allow_everything(cluster: &KubernetesCluster) -> Result<()> {
     for name in ["exports.fedgate.dev", "peers.fedgate.dev", "policies.fedgate.dev"] {
         let binding = "ValidatingAdmissionPolicyBinding";
-        cluster.objects().delete(Key::cluster_scoped("admissionregistration.k8s.io/v1", binding, name)).await?;
+        cluster
+            .objects()
+            .delete(Key::cluster_scoped("admissionregistration.k8s.io/v1", binding, name))
+            .await?;
     }
     let kinds = [
         ("deckhouse.io", "istiofederations", "IstioFederation"),
@@ -49,7 +53,9 @@ async fn allow_everything(cluster: &KubernetesCluster) -> Result<()> {
 /// Applies an object once the API server no longer enforces the rules that it breaks.
 async fn put(cluster: &KubernetesCluster, object: &Value) -> Result<()> {
     let what = format!("{} to be taken", Key::of(object)?);
-    wait::until(&what, SOON, async || cluster.objects().apply_one(object).await.map(Some)).await.map(drop)
+    wait::until(&what, SOON, async || cluster.objects().apply_one(object).await.map(Some))
+        .await
+        .map(drop)
 }
 
 fn service(name: &str, label: &str, spec: Value) -> Value {
@@ -65,7 +71,11 @@ fn services() -> Vec<(Value, &'static str)> {
         (service("unnamed", "", json!({ "ports": [{ "port": 80 }] })), "UnnamedPort"),
         (service("portless", "", json!({ "clusterIP": "None" })), "NoPorts"),
         (
-            service("elsewhere", "", json!({ "type": "ExternalName", "externalName": "a.example", "ports": ports })),
+            service(
+                "elsewhere",
+                "",
+                json!({ "type": "ExternalName", "externalName": "a.example", "ports": ports }),
+            ),
             "ExternalName",
         ),
     ]
@@ -78,8 +88,16 @@ fn federations() -> Vec<(&'static str, Value, &'static str)> {
         ("number", json!({ "trustDomain": 7, "metadataEndpoint": endpoint }), "InvalidObject"),
         ("nothing", Value::Null, "InvalidObject"),
         ("no-endpoint", json!({ "trustDomain": domain }), "InvalidObject"),
-        ("plain", json!({ "trustDomain": domain, "metadataEndpoint": "http://delta.example" }), "InvalidEndpoint"),
-        ("spaces", json!({ "trustDomain": "delta example", "metadataEndpoint": endpoint }), "InvalidTrustDomain"),
+        (
+            "plain",
+            json!({ "trustDomain": domain, "metadataEndpoint": "http://delta.example" }),
+            "InvalidEndpoint",
+        ),
+        (
+            "spaces",
+            json!({ "trustDomain": "delta example", "metadataEndpoint": endpoint }),
+            "InvalidTrustDomain",
+        ),
         (
             "ca",
             json!({ "trustDomain": domain, "metadataEndpoint": endpoint, "metadata": { "ca": "-----BEGIN CERTIFICATE-----\nnonsense" } }),
@@ -107,8 +125,11 @@ async fn bad_services(pair: &Pair) -> Result<()> {
     }
     goes_on(pair, "beside-bad-services").await?;
     for (object, _) in services() {
-        let host =
-            format!("{}.{SHOP}.svc.{}", object["metadata"]["name"].as_str().unwrap_or_default(), alpha.trust_domain());
+        let host = format!(
+            "{}.{SHOP}.svc.{}",
+            object["metadata"]["name"].as_str().unwrap_or_default(),
+            alpha.trust_domain()
+        );
         for key in import_objects(&host) {
             ensure!(beta.objects().get(key).await?.is_none(), "{key} was imported");
         }
@@ -119,8 +140,7 @@ async fn bad_services(pair: &Pair) -> Result<()> {
 async fn bad_peers(pair: &Pair) -> Result<()> {
     let [alpha, _] = &pair.federation.clusters;
     for (name, spec, reason) in federations() {
-        let mut object =
-            json!({ "apiVersion": "deckhouse.io/v1alpha1", "kind": "IstioFederation", "metadata": { "name": name } });
+        let mut object = json!({ "apiVersion": "deckhouse.io/v1alpha1", "kind": "IstioFederation", "metadata": { "name": name } });
         if !spec.is_null() {
             object["spec"] = spec;
         }
@@ -138,7 +158,8 @@ async fn established_peer(pair: &Pair) -> Result<()> {
     let before = versions(alpha, &import_objects(&pair.web)).await?;
     let good = alpha.objects().get(peer("beta")).await?.context("the peer")?["spec"].clone();
     let ca = good["metadata"]["ca"].as_str().context("its CA")?.to_owned();
-    let plain = good["metadataEndpoint"].as_str().context("its endpoint")?.replace("https://", "http://");
+    let plain =
+        good["metadataEndpoint"].as_str().context("its endpoint")?.replace("https://", "http://");
     let wrong = [
         (json!({ "metadataEndpoint": plain }), "InvalidEndpoint"),
         (json!({ "metadata": { "ca": ca.replacen("MII", "MIJ", 1) } }), "InvalidCa"),
@@ -148,12 +169,18 @@ async fn established_peer(pair: &Pair) -> Result<()> {
     for (number, (spec, reason)) in wrong.into_iter().enumerate() {
         alpha.objects().patch(peer("beta"), &json!({ "spec": spec })).await?;
         let object = wait_condition(alpha, "beta", "Accepted", ("False", reason)).await?;
-        ensure!(object.to_string().contains("the last valid version of the object stays in force"), "{object:#}");
+        ensure!(
+            object.to_string().contains("the last valid version of the object stays in force"),
+            "{object:#}"
+        );
         goes_on(pair, &format!("beside-a-mistake-{number}")).await?;
         alpha.objects().patch(peer("beta"), &json!({ "spec": good })).await?;
         wait_condition(alpha, "beta", "Accepted", ("True", "Accepted")).await?;
     }
-    ensure!(versions(alpha, &import_objects(&pair.web)).await? == before, "the imports were written");
+    ensure!(
+        versions(alpha, &import_objects(&pair.web)).await? == before,
+        "the imports were written"
+    );
     Ok(())
 }
 
@@ -164,12 +191,17 @@ async fn bad_policies(pair: &Pair) -> Result<()> {
     let host = service.host(&alpha.trust_domain());
     alpha.put_service(&service).await?;
     wait_imported(beta, &host).await?;
-    for spec in [json!({ "peers": "beta" }), json!({ "peers": ["beta"], "typo": 1 }), json!(["beta"])] {
+    for spec in
+        [json!({ "peers": "beta" }), json!({ "peers": ["beta"], "typo": 1 }), json!(["beta"])]
+    {
         let object = json!({
             "apiVersion": "fedgate.dev/v1alpha1", "kind": "FederationPolicy", "metadata": { "name": "bad" }, "spec": spec,
         });
         put(alpha, &object).await?;
-        Events::of(alpha, Key::of(&object)?).await?.wait_told("Warning", "InvalidPolicy", "").await?;
+        Events::of(alpha, Key::of(&object)?)
+            .await?
+            .wait_told("Warning", "InvalidPolicy", "")
+            .await?;
         wait_not_imported(beta, &host).await?;
         alpha.objects().delete(Key::of(&object)?).await?;
         wait_imported(beta, &host).await?;
@@ -184,7 +216,8 @@ async fn dropped_fields(pair: &Pair) -> Result<()> {
     alpha.objects().apply(DKP).await?;
     // The API server drops unknown fields only when it stores or reads an object.
     let dropped = |object: &Value| {
-        object["status"]["observedGeneration"].is_null() && condition_with_reason(object, "Accepted").is_some()
+        object["status"]["observedGeneration"].is_null()
+            && condition_with_reason(object, "Accepted").is_some()
     };
     let patch = json!({ "metadata": { "annotations": { "example.com/a": "b" } } });
     let what = "to have lost observedGeneration";
@@ -196,7 +229,8 @@ async fn dropped_fields(pair: &Pair) -> Result<()> {
     // News is still written.
     goes_on(pair, "under-another-definition").await?;
     let listed = exported("under-another-definition").host(&beta.trust_domain());
-    let private = |object: &Value| object["status"]["metadataCache"]["private"].to_string().contains(&listed);
+    let private =
+        |object: &Value| object["status"]["metadataCache"]["private"].to_string().contains(&listed);
     let object = alpha.objects().wait_for(peer("beta"), "to list what is new", private).await?;
     ensure!(dropped(&object), "the definition is in force: {object:#}");
 

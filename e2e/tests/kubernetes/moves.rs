@@ -22,20 +22,30 @@ struct Moving<'a> {
 impl<'a> Moving<'a> {
     async fn new(alpha: &'a KubernetesCluster, host: &'a str) -> Result<Self> {
         let entry = alpha.objects().wait_present(import_objects(host)[0]).await?;
-        Ok(Self { alpha, host, uid: entry["metadata"]["uid"].clone(), audit: alpha.plane().audit() })
+        Ok(Self {
+            alpha,
+            host,
+            uid: entry["metadata"]["uid"].clone(),
+            audit: alpha.plane().audit(),
+        })
     }
 
     /// Waits until the import has these endpoints, in this order.
     async fn wait_at(&self, resolution: &str, expected: &[(&str, u16)]) -> Result<()> {
-        let expected: Value =
-            expected.iter().map(|(address, port)| json!({ "address": address, "ports": { "http": port } })).collect();
+        let expected: Value = expected
+            .iter()
+            .map(|(address, port)| json!({ "address": address, "ports": { "http": port } }))
+            .collect();
         let places = |object: &Value| -> Value {
             let endpoints = object["spec"]["endpoints"].as_array().into_iter().flatten();
             endpoints.map(|endpoint| json!({ "address": endpoint["address"], "ports": endpoint["ports"] })).collect()
         };
-        let there = |object: &Value| object["spec"]["resolution"] == resolution && places(object) == expected;
+        let there = |object: &Value| {
+            object["spec"]["resolution"] == resolution && places(object) == expected
+        };
         let what = format!("to go to {expected} by {resolution}");
-        let object = self.alpha.objects().wait_for(import_objects(self.host)[0], &what, there).await?;
+        let object =
+            self.alpha.objects().wait_for(import_objects(self.host)[0], &what, there).await?;
         ensure!(object["metadata"]["uid"] == self.uid, "the import is another object now");
         Ok(())
     }
@@ -43,9 +53,11 @@ impl<'a> Moving<'a> {
     /// Checks that only the ServiceEntry was patched: nothing was deleted or created, and objects
     /// that do not depend on the gateway were not written.
     fn was_only_updated(&self) -> Result<()> {
-        let written = self.audit.matching(|request| request.user == CONTROLLER && request.name == self.host);
+        let written =
+            self.audit.matching(|request| request.user == CONTROLLER && request.name == self.host);
         let update = |request: &fedgate_e2e::kubernetes::Request| {
-            (request.verb.as_str(), request.resource.as_str(), request.status) == ("patch", "serviceentries", 200)
+            (request.verb.as_str(), request.resource.as_str(), request.status)
+                == ("patch", "serviceentries", 200)
         };
         ensure!(!written.is_empty() && written.iter().all(update), "{written:#?}");
         Ok(())
@@ -55,7 +67,8 @@ impl<'a> Moving<'a> {
 /// The addresses that this machine resolves a name to, in order.
 #[expect(clippy::disallowed_methods, reason = "it is the machine that is asked")]
 async fn looked_up(name: &str) -> Result<Vec<String>> {
-    let found: BTreeSet<_> = tokio::net::lookup_host((name, 0)).await?.map(|address| address.ip()).collect();
+    let found: BTreeSet<_> =
+        tokio::net::lookup_host((name, 0)).await?.map(|address| address.ip()).collect();
     Ok(found.iter().map(ToString::to_string).collect())
 }
 
@@ -71,9 +84,12 @@ fn a_gateway_that_moves_is_an_update_of_the_same_import() {
 
         // Another address, several addresses, then a name. If an entry has both, its address is
         // used.
-        let ingress = json!([{ "ip": "2001:db8::9" }, { "ip": "192.0.2.9", "hostname": "not-this.example" }]);
+        let ingress =
+            json!([{ "ip": "2001:db8::9" }, { "ip": "192.0.2.9", "hostname": "not-this.example" }]);
         beta.objects().put_load_balancer(NAMESPACE, GATEWAY, &ingress).await?;
-        import.wait_at("STATIC", &[("192.0.2.9", GATEWAY_PORT), ("2001:db8::9", GATEWAY_PORT)]).await?;
+        import
+            .wait_at("STATIC", &[("192.0.2.9", GATEWAY_PORT), ("2001:db8::9", GATEWAY_PORT)])
+            .await?;
         let ingress = json!([{ "hostname": "localhost" }]);
         beta.objects().put_load_balancer(NAMESPACE, GATEWAY, &ingress).await?;
         let named: Vec<_> = looked_up("localhost").await?;
@@ -90,10 +106,12 @@ fn a_gateway_that_moves_is_an_update_of_the_same_import() {
         beta.objects().patch(GATEWAY_SERVICE, &node_port).await?;
         let internal = beta.addresses().node.to_string();
         import.wait_at("STATIC", &[(&internal, 30443)]).await?;
-        let addresses =
-            json!([{ "type": "InternalIP", "address": internal }, { "type": "ExternalIP", "address": "2001:db8::1" }]);
+        let addresses = json!([{ "type": "InternalIP", "address": internal }, { "type": "ExternalIP", "address": "2001:db8::1" }]);
         beta.objects()
-            .patch_status(Key::cluster_scoped("v1", "Node", NODE), &json!({ "addresses": addresses }))
+            .patch_status(
+                Key::cluster_scoped("v1", "Node", NODE),
+                &json!({ "addresses": addresses }),
+            )
             .await?;
         import.wait_at("STATIC", &[("2001:db8::1", 30443)]).await?;
 

@@ -11,8 +11,10 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 const RBAC: &str = "rbac.authorization.k8s.io/v1";
-const WASM_PLUGIN: Key<'_> = Key::namespaced("extensions.istio.io/v1alpha1", "WasmPlugin", NAMESPACE, "fedgate");
-const TABLE: Key<'_> = Key::namespaced("networking.istio.io/v1alpha3", "EnvoyFilter", NAMESPACE, "fedgate-table");
+const WASM_PLUGIN: Key<'_> =
+    Key::namespaced("extensions.istio.io/v1alpha1", "WasmPlugin", NAMESPACE, "fedgate");
+const TABLE: Key<'_> =
+    Key::namespaced("networking.istio.io/v1alpha3", "EnvoyFilter", NAMESPACE, "fedgate-table");
 
 /// The group, the resource (with its subresource) and the verb.
 type Grant = (String, String, String);
@@ -24,9 +26,9 @@ async fn granted(objects: &Objects) -> Result<BTreeSet<(String, Grant)>> {
     let cluster = objects.list((RBAC, "ClusterRole"), None, "").await?;
     let own = cluster.into_iter().filter(|role| role["metadata"]["name"] == "fedgate");
     let roles = objects.list((RBAC, "Role"), None, "").await?;
-    let roles = roles
-        .into_iter()
-        .filter(|role| role["metadata"]["name"].as_str().is_some_and(|name| name.starts_with("fedgate")));
+    let roles = roles.into_iter().filter(|role| {
+        role["metadata"]["name"].as_str().is_some_and(|name| name.starts_with("fedgate"))
+    });
     for role in own.chain(roles) {
         let namespace = role["metadata"]["namespace"].as_str().unwrap_or_default();
         for rule in role["rules"].as_array().context("a role has rules")? {
@@ -40,7 +42,8 @@ async fn granted(objects: &Objects) -> Result<BTreeSet<(String, Grant)>> {
 }
 
 fn product(rule: &Value) -> Result<Vec<Grant>> {
-    let texts = |field: &str| -> Result<Vec<String>> { Ok(serde_json::from_value(rule[field].clone())?) };
+    let texts =
+        |field: &str| -> Result<Vec<String>> { Ok(serde_json::from_value(rule[field].clone())?) };
     let mut all = Vec::new();
     for group in texts("apiGroups")? {
         for resource in texts("resources")? {
@@ -62,7 +65,9 @@ async fn same_trust_domain(objects: &Objects) -> Result<u64> {
 #[test]
 fn every_verb_that_is_granted_is_used() {
     scenario("verbs", async |run: &RunFolder| {
-        let mut federation = fedgate_e2e::kubernetes::KubernetesFederation::<2>::start(run, ["alpha", "beta"]).await?;
+        let mut federation =
+            fedgate_e2e::kubernetes::KubernetesFederation::<2>::start(run, ["alpha", "beta"])
+                .await?;
         let audit = federation.clusters[0].plane().audit();
         federation.pair().await?;
         let web = exported("web");
@@ -77,7 +82,10 @@ fn every_verb_that_is_granted_is_used() {
         alpha.put_service(&exported("stock")).await?;
         let bundle = Key::namespaced("v1", "ConfigMap", NAMESPACE, "fedgate-trust-bundle");
         alpha.objects().patch(bundle, &json!({ "data": { "bundles.json": "{}" } })).await?;
-        alpha.objects().wait_for(bundle, "to be put right", |object| object["data"]["bundles.json"] != "{}").await?;
+        alpha
+            .objects()
+            .wait_for(bundle, "to be put right", |object| object["data"]["bundles.json"] != "{}")
+            .await?;
         // The same problem twice: the Event's series is counted up.
         let beta_again = json!({
             "apiVersion": "deckhouse.io/v1alpha1", "kind": "IstioFederation", "metadata": { "name": "beta-again" },
@@ -100,7 +108,9 @@ fn every_verb_that_is_granted_is_used() {
         }
         alpha.objects().delete(Key::of(&beta_again)?).await?;
         // Switch to the other delivery, and back.
-        for (delivery, comes, goes) in [("WasmPlugin", WASM_PLUGIN, TABLE), ("EnvoyFilter", TABLE, WASM_PLUGIN)] {
+        for (delivery, comes, goes) in
+            [("WasmPlugin", WASM_PLUGIN, TABLE), ("EnvoyFilter", TABLE, WASM_PLUGIN)]
+        {
             let leader = alpha.leader().await?;
             alpha.stop_replica(&leader).await?;
             alpha.settings().insert("FEDGATE_DELIVERY".into(), delivery.into());
@@ -108,10 +118,15 @@ fn every_verb_that_is_granted_is_used() {
             alpha.objects().wait_present(comes).await?;
             alpha.objects().wait_absent(goes).await?;
             if delivery == "WasmPlugin" {
-                alpha.objects().patch(WASM_PLUGIN, &json!({ "spec": { "failStrategy": "FAIL_OPEN" } })).await?;
                 alpha
                     .objects()
-                    .wait_for(WASM_PLUGIN, "to fail closed", |object| object["spec"]["failStrategy"] == "FAIL_RELOAD")
+                    .patch(WASM_PLUGIN, &json!({ "spec": { "failStrategy": "FAIL_OPEN" } }))
+                    .await?;
+                alpha
+                    .objects()
+                    .wait_for(WASM_PLUGIN, "to fail closed", |object| {
+                        object["spec"]["failStrategy"] == "FAIL_RELOAD"
+                    })
                     .await?;
             }
         }
@@ -120,7 +135,10 @@ fn every_verb_that_is_granted_is_used() {
         for object in import_objects(&imported) {
             alpha.objects().wait_absent(object).await?;
         }
-        alpha.objects().wait_absent(Key::namespaced("v1", "ConfigMap", NAMESPACE, "fedgate-peer-beta")).await?;
+        alpha
+            .objects()
+            .wait_absent(Key::namespaced("v1", "ConfigMap", NAMESPACE, "fedgate-peer-beta"))
+            .await?;
 
         let requests = audit.matching(|request| request.user == CONTROLLER);
         let refused: Vec<_> = requests.iter().filter(|request| request.status == 403).collect();
@@ -149,7 +167,8 @@ fn every_verb_that_is_granted_is_used() {
             .collect();
         // To create an object by server-side apply, a user needs the verb create, but the audit log
         // has the request as a patch.
-        let unused: Vec<_> = unused.into_iter().filter(|(_, (_, _, verb))| verb != "create").collect();
+        let unused: Vec<_> =
+            unused.into_iter().filter(|(_, (_, _, verb))| verb != "create").collect();
         ensure!(unused.is_empty(), "granted and never used: {unused:#?}");
         Ok(())
     });
@@ -159,7 +178,8 @@ fn every_verb_that_is_granted_is_used() {
 fn other_secrets_and_other_namespaces_are_refused() {
     scenario("secrets", async |run: &RunFolder| {
         let pair = Pair::start(run).await?;
-        let client = pair.alpha().plane().service_account_client(NAMESPACE, SERVICE_ACCOUNT).await?;
+        let client =
+            pair.alpha().plane().service_account_client(NAMESPACE, SERVICE_ACCOUNT).await?;
         let (admin, controller) = (pair.alpha().objects(), Objects::new(client));
         let secret = |namespace: &str, name: &str| json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name, "namespace": namespace }, "stringData": { "a": "b" } });
         for (namespace, name) in [(NAMESPACE, "another"), (SHOP, "fedgate-identity")] {
@@ -172,9 +192,15 @@ fn other_secrets_and_other_namespaces_are_refused() {
         refused(controller.list(("v1", "Secret"), Some(NAMESPACE), "").await.map(drop))?;
         let web = Key::namespaced("networking.istio.io/v1", "ServiceEntry", SHOP, "x");
         refused(controller.get(web).await.map(drop))?;
-        refused(controller.patch(BETA, &json!({ "spec": { "trustDomain": "evil.example" } })).await.map(drop))?;
+        refused(
+            controller
+                .patch(BETA, &json!({ "spec": { "trustDomain": "evil.example" } }))
+                .await
+                .map(drop),
+        )?;
         // Its own Secret is readable, as it must be.
-        let own = controller.get(Key::namespaced("v1", "Secret", NAMESPACE, "fedgate-identity")).await?;
+        let own =
+            controller.get(Key::namespaced("v1", "Secret", NAMESPACE, "fedgate-identity")).await?;
         ensure!(own.is_some());
         Ok(())
     });

@@ -33,7 +33,8 @@ impl Pair {
 
     /// Checks that the controller has deleted nothing since the audit started.
     fn nothing_was_deleted(&self, audit: &fedgate_e2e::kubernetes::AuditLog) -> Result<()> {
-        let deleted = audit.matching(|request| request.user == CONTROLLER && request.verb == "delete");
+        let deleted =
+            audit.matching(|request| request.user == CONTROLLER && request.verb == "delete");
         ensure!(deleted.is_empty(), "{deleted:#?}");
         Ok(())
     }
@@ -78,12 +79,22 @@ fn a_killed_leader_is_replaced_and_every_replica_answers_peers() {
         pair.alpha_mut().kill_replica(&first)?;
         let killed = Instant::now();
         let second = pair.alpha().leader().await?;
-        ensure!(second != first && killed.elapsed() < TAKEOVER, "{second} leads after {:?}", killed.elapsed());
+        ensure!(
+            second != first && killed.elapsed() < TAKEOVER,
+            "{second} leads after {:?}",
+            killed.elapsed()
+        );
         for object in import_objects(&last) {
             pair.alpha().objects().wait_present(object).await?;
         }
-        eprintln!("a new leader wrote the last import {:?} after the old one was killed", killed.elapsed());
-        ensure!(pair.uid(import_objects(&pair.web)[0]).await? == uid, "the import is the same object");
+        eprintln!(
+            "a new leader wrote the last import {:?} after the old one was killed",
+            killed.elapsed()
+        );
+        ensure!(
+            pair.uid(import_objects(&pair.web)[0]).await? == uid,
+            "the import is the same object"
+        );
         pair.nothing_was_deleted(&audit)?;
 
         // A stopped leader releases the Lease, so the next leader does not wait.
@@ -92,7 +103,11 @@ fn a_killed_leader_is_replaced_and_every_replica_answers_peers() {
         let status = pair.alpha_mut().stop_replica(&second).await?;
         ensure!(status.success(), "{status}");
         let third = pair.alpha().leader().await?;
-        ensure!(third != second && stopped.elapsed() < Duration::from_secs(8), "{:?}", stopped.elapsed());
+        ensure!(
+            third != second && stopped.elapsed() < Duration::from_secs(8),
+            "{:?}",
+            stopped.elapsed()
+        );
         pair.import_another("after-takeover").await?;
         pair.nothing_was_deleted(&audit)
     });
@@ -116,20 +131,33 @@ fn a_secret_that_is_gone_is_told_and_made_with_the_uuid_of_before() {
         })
         .await?;
         let said = pair.alpha().fedgate(&["status"]).await?;
-        ensure!(!said.status.success() && String::from_utf8_lossy(&said.stdout).contains("identity_lost"), "{said:?}");
+        ensure!(
+            !said.status.success()
+                && String::from_utf8_lossy(&said.stdout).contains("identity_lost"),
+            "{said:?}"
+        );
         pair.import_another("without-the-secret").await?;
         ensure!(pair.alpha().objects().get(secret).await?.is_none(), "the Secret was made anew");
         let leader = pair.alpha().leader().await?;
         pair.alpha_mut().stop_replica(&leader).await?;
         pair.alpha_mut().start_replica().await?;
         let after = pair.alpha().objects().wait_present(secret).await?;
-        ensure!(after["data"]["cluster-uuid"] == before["data"]["cluster-uuid"], "the UUID is the one of before");
-        ensure!(after["data"]["authn.key"] != before["data"]["authn.key"], "the key is another one");
+        ensure!(
+            after["data"]["cluster-uuid"] == before["data"]["cluster-uuid"],
+            "the UUID is the one of before"
+        );
+        ensure!(
+            after["data"]["authn.key"] != before["data"]["authn.key"],
+            "the key is another one"
+        );
         ensure!(after["metadata"]["annotations"]["fedgate.dev/replaced-at"].is_string(), "{after}");
         let events = String::from_utf8(pair.alpha().kubectl(&arguments).await?.stdout)?;
         ensure!(events.contains("IdentityReplaced"), "{events}");
         // The peer reports the new key too, and both go on.
-        Events::of(pair.beta(), peer("alpha")).await?.wait_told("Warning", "KeyChanged", "key for tokens").await?;
+        Events::of(pair.beta(), peer("alpha"))
+            .await?
+            .wait_told("Warning", "KeyChanged", "key for tokens")
+            .await?;
         pair.import_another("after-the-loss").await
     });
 }

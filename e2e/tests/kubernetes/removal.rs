@@ -1,7 +1,8 @@
 //! A peer is removed.
 
 use crate::fixture::{
-    TABLE, config_map, exported, import_objects, peer, versions, wait_condition, wait_imported, wait_not_imported,
+    TABLE, config_map, exported, import_objects, peer, versions, wait_condition, wait_imported,
+    wait_not_imported,
 };
 use crate::table::TableObject;
 use crate::trio::Trio;
@@ -22,7 +23,11 @@ async fn wait_trusted(cluster: &KubernetesCluster, expected: &[&str]) -> Result<
         Some(bundles["trust_domains"].as_object()?.keys().eq(expected))
     };
     let what = format!("to have the roots of {expected:?}");
-    cluster.objects().wait_for(config_map(BUNDLE), &what, |object| trusted(object) == Some(true)).await.map(drop)
+    cluster
+        .objects()
+        .wait_for(config_map(BUNDLE), &what, |object| trusted(object) == Some(true))
+        .await
+        .map(drop)
 }
 
 async fn wait_rows(table: &TableObject<'_>, expected: &[&str]) -> Result<()> {

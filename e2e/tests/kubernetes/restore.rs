@@ -1,6 +1,8 @@
 //! etcd is restored from a backup while the controllers are running.
 
-use crate::fixture::{Pair, TABLE, exported, peer, wait_condition, wait_imported, wait_not_imported};
+use crate::fixture::{
+    Pair, TABLE, exported, peer, wait_condition, wait_imported, wait_not_imported,
+};
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::authority::Authority;
 use fedgate_e2e::kubernetes::objects::SOON;
@@ -22,19 +24,28 @@ const BOUND: Duration = Duration::from_secs(60);
 async fn table(pair: &Pair) -> Result<[u64; 3]> {
     let table = pair.alpha().objects().wait_present(TABLE).await?.to_string();
     let number = |field: &str| {
-        let (_, rest) =
-            table.split_once(&format!("\\\"{field}\\\":")).with_context(|| format!("no {field}: {table}"))?;
+        let (_, rest) = table
+            .split_once(&format!("\\\"{field}\\\":"))
+            .with_context(|| format!("no {field}: {table}"))?;
         let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
         anyhow::Ok(digits.parse()?)
     };
     Ok([number("generation")?, number("exports")?, number("peers")?])
 }
 
-async fn wait_table(pair: &Pair, deadline: Duration, newer_than: u64, rows: [u64; 2]) -> Result<u64> {
+async fn wait_table(
+    pair: &Pair,
+    deadline: Duration,
+    newer_than: u64,
+    rows: [u64; 2],
+) -> Result<u64> {
     let what = format!("a table newer than {newer_than} with {rows:?} exports and peers");
     wait::until(&what, deadline, async || {
         let [generation, exports, peers] = table(pair).await?;
-        ensure!(generation > newer_than && [exports, peers] == rows, "generation {generation}: {exports}, {peers}");
+        ensure!(
+            generation > newer_than && [exports, peers] == rows,
+            "generation {generation}: {exports}, {peers}"
+        );
         Ok(Some(generation))
     })
     .await
@@ -43,13 +54,18 @@ async fn wait_table(pair: &Pair, deadline: Duration, newer_than: u64, rows: [u64
 /// Waits until each of alpha's replicas publishes these roots.
 async fn wait_published(pair: &mut Pair, deadline: Duration, wanted: &str) -> Result<()> {
     let ca = reqwest::Certificate::from_pem(pair.alpha().metadata_authority().pem().as_bytes())?;
-    let client = reqwest::Client::builder().tls_certs_only([ca]).timeout(Duration::from_secs(5)).build()?;
+    let client =
+        reqwest::Client::builder().tls_certs_only([ca]).timeout(Duration::from_secs(5)).build()?;
     for replica in pair.alpha_mut().replicas() {
         let url = format!("https://{}/metadata{PUBLIC}", replica.metadata());
-        wait::until_true(&format!("{} to publish the roots", replica.name()), deadline, async || {
-            let document: Value = client.get(&url).send().await?.json().await?;
-            Ok(document["rootCA"].as_str().is_some_and(|found| roots(found) == roots(wanted)))
-        })
+        wait::until_true(
+            &format!("{} to publish the roots", replica.name()),
+            deadline,
+            async || {
+                let document: Value = client.get(&url).send().await?.json().await?;
+                Ok(document["rootCA"].as_str().is_some_and(|found| roots(found) == roots(wanted)))
+            },
+        )
         .await?;
     }
     Ok(())
@@ -93,7 +109,8 @@ fn after_a_restore_of_etcd_all_replicas_publish_what_the_restored_cluster_says()
         pair.alpha_mut().plane_mut().restore(run).await?;
         let restored = Instant::now();
         wait_published(&mut pair, BOUND, &old).await?;
-        let after = wait_table(&pair, BOUND.saturating_sub(restored.elapsed()), gone, [3, 2]).await?;
+        let after =
+            wait_table(&pair, BOUND.saturating_sub(restored.elapsed()), gone, [3, 2]).await?;
         wait_imported(pair.beta(), &taken_back.host(&domain)).await?;
         wait_not_imported(pair.beta(), &lost.host(&domain)).await?;
         wait_condition(pair.alpha(), "beta", "Accepted", ("True", "Accepted")).await?;
@@ -114,7 +131,9 @@ fn after_a_restore_of_etcd_all_replicas_publish_what_the_restored_cluster_says()
 fn roots(pem: &str) -> BTreeSet<String> {
     let blocks = pem.split("-----END CERTIFICATE-----");
     let body = |block: &str| {
-        block.split_once("-----BEGIN CERTIFICATE-----").map(|(_, body)| body.split_whitespace().collect())
+        block
+            .split_once("-----BEGIN CERTIFICATE-----")
+            .map(|(_, body)| body.split_whitespace().collect())
     };
     blocks.filter_map(body).collect()
 }

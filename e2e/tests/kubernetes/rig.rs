@@ -14,7 +14,9 @@ use std::process::Stdio;
 const MAP: Key<'static> = Key::namespaced("v1", "ConfigMap", "default", "map");
 
 fn map(value: &str) -> String {
-    format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: map, namespace: default}}\ndata: {{key: {value}}}\n")
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: map, namespace: default}}\ndata: {{key: {value}}}\n"
+    )
 }
 
 #[test]
@@ -30,10 +32,17 @@ fn the_audit_log_has_exactly_what_was_asked() {
         objects.delete(MAP).await?;
         ensure!(objects.get(MAP).await?.is_none());
         let asked: Vec<_> = audit.matching(|request| request.resource == "configmaps");
-        let verbs: Vec<_> = asked.iter().map(|request| (request.verb.as_str(), request.status)).collect();
-        ensure!(verbs == [("patch", 200), ("patch", 200), ("get", 200), ("delete", 200), ("get", 404)], "{asked:#?}");
+        let verbs: Vec<_> =
+            asked.iter().map(|request| (request.verb.as_str(), request.status)).collect();
+        ensure!(
+            verbs == [("patch", 200), ("patch", 200), ("get", 200), ("delete", 200), ("get", 404)],
+            "{asked:#?}"
+        );
         let named = |key: &(&str, &str)| (key.0, key.1) == ("default", "map");
-        ensure!(asked.iter().all(|request| named(&(&request.namespace, &request.name))), "{asked:#?}");
+        ensure!(
+            asked.iter().all(|request| named(&(&request.namespace, &request.name))),
+            "{asked:#?}"
+        );
         ensure!(audit.writes_by("admin").len() == 3 && audit.writes_by(CONTROLLER).is_empty());
         ensure!(plane.audit().requests().is_empty(), "a log starts where it stands");
         Ok(())
@@ -47,9 +56,13 @@ fn a_service_account_may_do_what_rbac_says_and_no_more() {
         let secret = |name| Key::namespaced("v1", "Secret", NAMESPACE, name);
         let client = cluster.plane().service_account_client(NAMESPACE, SERVICE_ACCOUNT).await?;
         let controller = Objects::new(client);
-        ensure!(controller.get(secret("fedgate-identity")).await?.is_none(), "its own Secret is not there yet");
+        ensure!(
+            controller.get(secret("fedgate-identity")).await?.is_none(),
+            "its own Secret is not there yet"
+        );
         let audit = cluster.plane().audit();
-        let refused = controller.get(secret("other")).await.err().context("another Secret was read")?;
+        let refused =
+            controller.get(secret("other")).await.err().context("another Secret was read")?;
         ensure!(format!("{refused:#}").contains("forbidden"), "{refused:#}");
         let seen = audit.matching(|request| request.user == CONTROLLER);
         ensure!(matches!(&seen[..], [one] if one.status == 403 && !one.succeeded()), "{seen:#?}");
@@ -65,7 +78,10 @@ fn an_installation_has_all_that_a_controller_meets() {
         let service = Key::namespaced("v1", "Service", NAMESPACE, "fedgate-gateway");
         let service = objects.get(service).await?.context("the gateway's Service")?;
         let address = cluster.addresses().gateway;
-        ensure!(service["status"]["loadBalancer"]["ingress"][0]["ip"] == address.to_string(), "{service:#}");
+        ensure!(
+            service["status"]["loadBalancer"]["ingress"][0]["ip"] == address.to_string(),
+            "{service:#}"
+        );
         std::net::TcpListener::bind((address, 0)).context("the gateway's address is local")?;
 
         let entry = json!({
@@ -108,7 +124,8 @@ fn a_restart_keeps_the_objects_and_a_compaction_forgets_the_past() {
         let refused = read_at(&plane, &old).await.err().context("the past can still be read")?;
         ensure!(format!("{refused:?}").contains("410"), "{refused:?}");
         plane.start_api_server().await?;
-        let refused = watch_from(&plane, &old).await.err().context("the past can still be watched")?;
+        let refused =
+            watch_from(&plane, &old).await.err().context("the past can still be watched")?;
         ensure!(format!("{refused:?}").contains("410"), "{refused:?}");
         objects.apply(&map("three")).await?;
         watch_from(&plane, &version(&objects).await?).await.context("the present can be watched")
@@ -145,13 +162,16 @@ fn nothing_is_left_of_a_run_that_is_killed() {
     const INNER: &str = "FEDGATE_E2E_INNER";
     const NAME: &str = "rig::nothing_is_left_of_a_run_that_is_killed";
     if let Some(file) = std::env::var_os(INNER) {
-        return scenario("inner", async |run: &RunFolder| hold_a_control_plane(run, Path::new(&file)).await);
+        return scenario("inner", async |run: &RunFolder| {
+            hold_a_control_plane(run, Path::new(&file)).await
+        });
     }
     scenario("killed", async |run: &RunFolder| {
         let file = run.path().join("pids");
         let mut inner = tokio::process::Command::new(std::env::current_exe()?);
         // Its folder is inside this run's folder, because the killed run cannot remove it.
-        let inner = inner.args(["--exact", NAME]).env(INNER, &file).env("CARGO_TARGET_DIR", run.path());
+        let inner =
+            inner.args(["--exact", NAME]).env(INNER, &file).env("CARGO_TARGET_DIR", run.path());
         let mut inner = inner.stdout(Stdio::null()).kill_on_drop(true).spawn()?;
         let pids = wait::until("the inner run's processes", SOON, async || {
             let text = std::fs::read_to_string(&file)?;
@@ -162,7 +182,10 @@ fn nothing_is_left_of_a_run_that_is_killed() {
         let runs = |pid: &rustix::process::Pid| rustix::process::test_kill_process(*pid).is_ok();
         ensure!(pids.iter().all(runs), "they run");
         inner.kill().await?;
-        wait::until_true("the inner run's processes to end", SOON, async || Ok(!pids.iter().any(runs))).await
+        wait::until_true("the inner run's processes to end", SOON, async || {
+            Ok(!pids.iter().any(runs))
+        })
+        .await
     });
 }
 
@@ -186,7 +209,11 @@ fn the_peers_of_a_fleet_are_taken_as_peers() {
         let last = fleet.host(19, 2);
         let entry = Key::namespaced("networking.istio.io/v1", "ServiceEntry", NAMESPACE, &last);
         cluster.objects().get(entry).await?.context("the last peer's last Service")?;
-        ensure!(fleet.requests() >= 40, "each has two documents, and was asked {} times", fleet.requests());
+        ensure!(
+            fleet.requests() >= 40,
+            "each has two documents, and was asked {} times",
+            fleet.requests()
+        );
         Ok(())
     });
 }

@@ -12,7 +12,8 @@ use fedgate_e2e::wait;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-const WASM_PLUGIN: Key<'_> = Key::namespaced("extensions.istio.io/v1alpha1", "WasmPlugin", NAMESPACE, "fedgate");
+const WASM_PLUGIN: Key<'_> =
+    Key::namespaced("extensions.istio.io/v1alpha1", "WasmPlugin", NAMESPACE, "fedgate");
 const MODULES: Key<'_> = config_map("fedgate-filter");
 const OLD: &[u8] = b"\0asm\x01\0\0\0";
 const NEW: &[u8] = b"\0asm\x01\0\0\0\0\x01\x01";
@@ -43,7 +44,8 @@ async fn put_pod(cluster: &KubernetesCluster, name: &str, started: jiff::Timesta
 
 async fn kill_pod(cluster: &KubernetesCluster, name: &str) -> Result<()> {
     // Without a kubelet nothing confirms that the Pod has ended, so delete it by force.
-    let arguments = ["delete", "pod", name, "--namespace", NAMESPACE, "--grace-period=0", "--force"];
+    let arguments =
+        ["delete", "pod", name, "--namespace", NAMESPACE, "--grace-period=0", "--force"];
     let deleted = cluster.kubectl(&arguments).await?;
     ensure!(deleted.status.success(), "{deleted:?}");
     Ok(())
@@ -64,11 +66,16 @@ fn an_upgrade_names_the_new_module_when_every_pod_has_it() {
         let [old] = &files(&first)[..] else { anyhow::bail!("one module: {first:#}") };
         wait_names(&alpha, TABLE, old).await?;
         ensure!(
-            first["metadata"]["annotations"]["fedgate.dev/added"].as_str().is_some_and(|added| added.contains(old))
+            first["metadata"]["annotations"]["fedgate.dev/added"]
+                .as_str()
+                .is_some_and(|added| added.contains(old))
         );
 
         // The ConfigMap is changed, then deleted.
-        alpha.objects().patch(MODULES, &json!({ "binaryData": { old: "AGFzbQ==", "x": "eA==" } })).await?;
+        alpha
+            .objects()
+            .patch(MODULES, &json!({ "binaryData": { old: "AGFzbQ==", "x": "eA==" } }))
+            .await?;
         let as_before = |now: &Value| now["binaryData"] == first["binaryData"];
         alpha.objects().wait_for(MODULES, "to be put right", as_before).await?;
         alpha.objects().delete(MODULES).await?;
@@ -80,7 +87,10 @@ fn an_upgrade_names_the_new_module_when_every_pod_has_it() {
         put_pod(&alpha, "fedgate-gateway-2", now).await?;
         let upgraded = alpha.write_filter("new", NEW)?.display().to_string();
         alpha.restart_with(&[("FEDGATE_FILTER_FILE", &upgraded)]).await?;
-        let both = alpha.objects().wait_for(MODULES, "to have both", |modules| files(modules).len() == 2).await?;
+        let both = alpha
+            .objects()
+            .wait_for(MODULES, "to have both", |modules| files(modules).len() == 2)
+            .await?;
         let new = files(&both).into_iter().find(|file| file != old).context("the new one")?;
         held_back(&alpha, "fedgate-gateway-1, fedgate-gateway-2").await?;
         // Settings change the delivery of the table, not the module that it names.
@@ -102,14 +112,19 @@ fn an_upgrade_names_the_new_module_when_every_pod_has_it() {
         wait_names(&alpha, TABLE, &new).await?;
         alpha
             .objects()
-            .wait_for(MODULES, "to have the new one alone", |modules| files(modules) == [new.clone()])
+            .wait_for(MODULES, "to have the new one alone", |modules| {
+                files(modules) == [new.clone()]
+            })
             .await?;
 
         // Downgrade: by now this Pod counts as started long ago.
         put_pod(&alpha, "fedgate-gateway-3", now).await?;
         let downgraded = alpha.write_filter("old", OLD)?.display().to_string();
         alpha.restart_with(&[("FEDGATE_FILTER_FILE", &downgraded)]).await?;
-        alpha.objects().wait_for(MODULES, "to have both", |modules| files(modules).len() == 2).await?;
+        alpha
+            .objects()
+            .wait_for(MODULES, "to have both", |modules| files(modules).len() == 2)
+            .await?;
         wait_names(&alpha, TABLE, &new).await?;
         kill_pod(&alpha, "fedgate-gateway-3").await?;
         wait_names(&alpha, TABLE, old).await?;
@@ -139,10 +154,17 @@ fn pods_are_told_of_changed_config_maps_once() {
         ensure!(told(&alpha, "fedgate-gateway-2", "").await? == first);
         let audit = alpha.plane().audit();
         let patches = || {
-            audit
-                .matching(|request| request.user == CONTROLLER && request.resource == "pods" && request.verb == "patch")
+            audit.matching(|request| {
+                request.user == CONTROLLER && request.resource == "pods" && request.verb == "patch"
+            })
         };
-        let quiet = wait::stays("no Pod is told", Duration::from_secs(4), async || Ok(patches().is_empty())).await;
+        let quiet =
+            wait::stays(
+                "no Pod is told",
+                Duration::from_secs(4),
+                async || Ok(patches().is_empty()),
+            )
+            .await;
         quiet.with_context(|| format!("{:?}", patches()))?;
 
         // Another root changes the trust bundle.
@@ -150,7 +172,10 @@ fn pods_are_told_of_changed_config_maps_once() {
         install::mesh_root_certificate(&objects, &root.pem()).await?;
         let second = told(&alpha, "fedgate-gateway-1", &first).await?;
         ensure!(told(&alpha, "fedgate-gateway-2", &first).await? == second);
-        let quiet = wait::stays("each is told once", Duration::from_secs(4), async || Ok(patches().len() == 2)).await;
+        let quiet = wait::stays("each is told once", Duration::from_secs(4), async || {
+            Ok(patches().len() == 2)
+        })
+        .await;
         quiet.with_context(|| format!("{:?}", patches()))?;
 
         // Another module.
@@ -167,9 +192,14 @@ fn pods_are_told_of_changed_config_maps_once() {
 
 /// Waits until a Pod's notification differs from `before`, and returns it.
 async fn told(cluster: &KubernetesCluster, pod: &str, before: &str) -> Result<String> {
-    let annotation = |pod: &Value| pod["metadata"]["annotations"]["fedgate.dev/bundle"].as_str().map(str::to_owned);
+    let annotation = |pod: &Value| {
+        pod["metadata"]["annotations"]["fedgate.dev/bundle"].as_str().map(str::to_owned)
+    };
     let news = |pod: &Value| annotation(pod).is_some_and(|hash| hash != before);
-    let pod = cluster.objects().wait_for(Key::namespaced("v1", "Pod", NAMESPACE, pod), "to be told", news).await?;
+    let pod = cluster
+        .objects()
+        .wait_for(Key::namespaced("v1", "Pod", NAMESPACE, pod), "to be told", news)
+        .await?;
     annotation(&pod).context("the annotation")
 }
 
@@ -178,7 +208,8 @@ async fn held_back(cluster: &KubernetesCluster, pods: &str) -> Result<()> {
     wait::until(&format!("an Event that names {pods}"), SOON, async || {
         let events = cluster.objects().list(("events.k8s.io/v1", "Event"), None, "").await?;
         let told = |event: &&Value| {
-            event["reason"] == "ModuleHeldBack" && event["note"].as_str().is_some_and(|note| note.contains(pods))
+            event["reason"] == "ModuleHeldBack"
+                && event["note"].as_str().is_some_and(|note| note.contains(pods))
         };
         ensure!(events.iter().any(|event| told(&event)), "the Events are {events:#?}");
         Ok(Some(()))
@@ -193,15 +224,25 @@ fn two_real_modules_fit_into_the_config_map() {
         let real = fedgate_e2e::programs::filter()?;
         let bytes = std::fs::read(real)?;
         // An extra custom section makes it another module with the same behaviour.
-        let other = alpha.write_filter("other", &[&bytes[..], b"\0\x02\x01x"].concat())?.display().to_string();
+        let other = alpha
+            .write_filter("other", &[&bytes[..], b"\0\x02\x01x"].concat())?
+            .display()
+            .to_string();
         alpha.settings().insert("FEDGATE_FILTER_FILE".into(), real.display().to_string());
         alpha.start_replica().await?;
         alpha.objects().wait_present(MODULES).await?;
         put_pod(&alpha, "fedgate-gateway-1", jiff::Timestamp::now()).await?;
         alpha.restart_with(&[("FEDGATE_FILTER_FILE", &other)]).await?;
-        let both = alpha.objects().wait_for(MODULES, "to have both", |modules| files(modules).len() == 2).await?;
-        let size: usize =
-            both["binaryData"].as_object().into_iter().flatten().map(|(_, file)| file.to_string().len()).sum();
+        let both = alpha
+            .objects()
+            .wait_for(MODULES, "to have both", |modules| files(modules).len() == 2)
+            .await?;
+        let size: usize = both["binaryData"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(_, file)| file.to_string().len())
+            .sum();
         ensure!(size * 3 / 4 >= bytes.len() * 2 && size * 3 / 4 < 1 << 20, "{size}");
         Ok(())
     });

@@ -36,13 +36,22 @@ impl TableObject<'_> {
 
     /// Waits until a Service's first port is granted to exactly these peers; `None` means that it
     /// has no row.
-    pub(crate) async fn wait_granted(&self, service: &Service, expected: Option<&[&str]>) -> Result<()> {
+    pub(crate) async fn wait_granted(
+        &self,
+        service: &Service,
+        expected: Option<&[&str]>,
+    ) -> Result<()> {
         let sni = service.sni(&self.cluster.trust_domain());
         wait::until(&format!("the table to grant {sni} to {expected:?}"), SOON, async || {
             let table = self.read().await?;
-            let row = table["exports"].as_array().context("exports")?.iter().find(|row| row["sni"] == sni.as_str());
-            let granted: Option<Vec<_>> =
-                row.map(|row| row["grants"].as_array().into_iter().flatten().filter_map(Value::as_str).collect());
+            let row = table["exports"]
+                .as_array()
+                .context("exports")?
+                .iter()
+                .find(|row| row["sni"] == sni.as_str());
+            let granted: Option<Vec<_>> = row.map(|row| {
+                row["grants"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+            });
             ensure!(granted.as_deref() == expected, "it is granted to {granted:?}");
             Ok(Some(()))
         })

@@ -32,9 +32,9 @@ fn a_thousand_services_that_are_labelled_at_once_are_imported_with_one_write_for
         let (alpha, beta) = (pair.alpha().objects(), pair.beta().objects());
         let names = || (0..SERVICES).map(|number| format!("many-{number}"));
         let each = |body: fn(&str) -> serde_json::Value| {
-            stream::iter(names())
-                .map(Ok)
-                .try_for_each_concurrent(16, move |name| async move { beta.apply_one(&body(&name)).await.map(drop) })
+            stream::iter(names()).map(Ok).try_for_each_concurrent(16, move |name| async move {
+                beta.apply_one(&body(&name)).await.map(drop)
+            })
         };
         each(|name| service(name, false)).await?;
         let (in_alpha, in_beta) = (pair.alpha().plane().audit(), pair.beta().plane().audit());
@@ -46,7 +46,14 @@ fn a_thousand_services_that_are_labelled_at_once_are_imported_with_one_write_for
         wait::until_true("a thousand imports", PATIENCE, imported).await?;
         let complete = began.elapsed();
         let last = exported("many-999").host(&pair.beta().trust_domain());
-        alpha.wait_present(Key::namespaced("networking.istio.io/v1", "ServiceEntry", NAMESPACE, &last)).await?;
+        alpha
+            .wait_present(Key::namespaced(
+                "networking.istio.io/v1",
+                "ServiceEntry",
+                NAMESPACE,
+                &last,
+            ))
+            .await?;
 
         let (importer, exporter) = (writes(&in_alpha), writes(&in_beta));
         println!(

@@ -24,7 +24,11 @@ impl Trio {
 
     /// Exports one Service in beta and one in gamma, waits until alpha has imported both, and
     /// returns their hosts.
-    pub(crate) async fn export_to_alpha(&self, web: &Service, stock: &Service) -> Result<[String; 2]> {
+    pub(crate) async fn export_to_alpha(
+        &self,
+        web: &Service,
+        stock: &Service,
+    ) -> Result<[String; 2]> {
         let [alpha, beta, gamma] = self.clusters();
         beta.put_service(web).await?;
         gamma.put_service(stock).await?;

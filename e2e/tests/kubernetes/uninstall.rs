@@ -26,8 +26,14 @@ const IDENTITY: Key<'_> = Key::namespaced("v1", "Secret", NAMESPACE, "fedgate-id
 async fn ours(cluster: &KubernetesCluster) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for kind in KINDS {
-        for object in cluster.objects().list(*kind, None, "fedgate.dev/owner=fedgate-system").await? {
-            names.push(format!("{} {}", kind.1, object["metadata"]["name"].as_str().unwrap_or_default()));
+        for object in
+            cluster.objects().list(*kind, None, "fedgate.dev/owner=fedgate-system").await?
+        {
+            names.push(format!(
+                "{} {}",
+                kind.1,
+                object["metadata"]["name"].as_str().unwrap_or_default()
+            ));
         }
     }
     Ok(names)
@@ -70,15 +76,24 @@ fn all_that_is_ours_goes_and_nothing_else() {
 
         let dry = pair.alpha().fedgate(&["uninstall", "--dry-run"]).await?;
         ensure!(
-            dry.status.success() && text(&dry).contains("would delete Gateway fedgate-system/fedgate-gateway"),
+            dry.status.success()
+                && text(&dry).contains("would delete Gateway fedgate-system/fedgate-gateway"),
             "{dry:?}"
         );
         ensure!(ours(pair.alpha()).await? == there, "nothing was deleted");
 
         // While the controller is running.
         let done = pair.alpha().fedgate(&["uninstall"]).await?;
-        ensure!(done.status.success() && text(&done).contains("a controller runs"), "{}", text(&done));
-        ensure!(text(&done).contains(&format!("{} objects deleted", there.len())), "{}", text(&done));
+        ensure!(
+            done.status.success() && text(&done).contains("a controller runs"),
+            "{}",
+            text(&done)
+        );
+        ensure!(
+            text(&done).contains(&format!("{} objects deleted", there.len())),
+            "{}",
+            text(&done)
+        );
         let audit = pair.alpha().plane().audit();
         let writes = || {
             let writes = audit.writes_by(CONTROLLER);
@@ -93,7 +108,11 @@ fn all_that_is_ours_goes_and_nothing_else() {
         // A second run has nothing to do and writes nothing.
         let audit = pair.alpha().plane().audit();
         let again = pair.alpha().fedgate(&["uninstall"]).await?;
-        ensure!(again.status.success() && text(&again).contains("nothing of fedgate's is left"), "{}", text(&again));
+        ensure!(
+            again.status.success() && text(&again).contains("nothing of fedgate's is left"),
+            "{}",
+            text(&again)
+        );
         ensure!(audit.writes_by("admin").is_empty(), "{:?}", audit.writes_by("admin"));
 
         // The Lease expires, and a new controller writes everything again.
@@ -121,13 +140,19 @@ fn all_that_is_ours_goes_and_nothing_else() {
             "{}",
             text(&partly)
         );
-        ensure!(ours(alpha).await? == ["ConfigMap fedgate-state".to_owned(), format!("DestinationRule {}", pair.web)]);
+        ensure!(
+            ours(alpha).await?
+                == ["ConfigMap fedgate-state".to_owned(), format!("DestinationRule {}", pair.web)]
+        );
         alpha.objects().patch(rule, &held(&[])).await?;
         let rest = alpha.fedgate(&["uninstall", "--identity"]).await?;
         ensure!(rest.status.success() && ours(alpha).await?.is_empty(), "{}", text(&rest));
         ensure!(alpha.objects().get(IDENTITY).await?.is_none());
         foreign.pop().context("the identity")?;
-        ensure!(versions(alpha, &foreign).await? == before[..foreign.len()], "what is others' was touched");
+        ensure!(
+            versions(alpha, &foreign).await? == before[..foreign.len()],
+            "what is others' was touched"
+        );
         Ok(())
     });
 }

@@ -15,18 +15,26 @@ use std::time::Duration;
 const STEADY: Duration = Duration::from_secs(8);
 
 const BETA: Key<'_> = Key::cluster_scoped("deckhouse.io/v1alpha1", "IstioFederation", "beta");
-const TABLE: Key<'_> = Key::namespaced("networking.istio.io/v1alpha3", "EnvoyFilter", NAMESPACE, "fedgate-table");
+const TABLE: Key<'_> =
+    Key::namespaced("networking.istio.io/v1alpha3", "EnvoyFilter", NAMESPACE, "fedgate-table");
 
 /// What the controller tried to write, without the Lease, which it must renew.
 fn writes(audit: &AuditLog) -> Vec<String> {
-    let writes = audit.writes_by(CONTROLLER).into_iter().filter(|request| request.resource != "leases");
+    let writes =
+        audit.writes_by(CONTROLLER).into_iter().filter(|request| request.resource != "leases");
     writes
-        .map(|request| format!("{} {}/{} {}", request.verb, request.resource, request.subresource, request.name))
+        .map(|request| {
+            format!(
+                "{} {}/{} {}",
+                request.verb, request.resource, request.subresource, request.name
+            )
+        })
         .collect()
 }
 
 async fn nothing_is_written(audit: &AuditLog) -> Result<()> {
-    let quiet = wait::stays("nothing is written", STEADY, async || Ok(writes(audit).is_empty())).await;
+    let quiet =
+        wait::stays("nothing is written", STEADY, async || Ok(writes(audit).is_empty())).await;
     quiet.with_context(|| format!("written: {:?}", writes(audit)))
 }
 
@@ -34,13 +42,24 @@ async fn nothing_is_written(audit: &AuditLog) -> Result<()> {
 fn nothing_is_written_in_a_steady_state_nor_by_a_second_run() {
     scenario("steady", async |run: &RunFolder| {
         let mut pair = Pair::start(run).await?;
-        let private = |object: &Value| condition(object, "PrivateMetadataExchangeReady") == Some("True");
+        let private =
+            |object: &Value| condition(object, "PrivateMetadataExchangeReady") == Some("True");
         pair.alpha().objects().wait_for(BETA, "to have exchanged metadata", private).await?;
         // It is recorded that the gateway's table is unknown.
-        crate::fixture::wait_condition(pair.alpha(), "beta", "TableLoaded", ("Unknown", "Unreachable")).await?;
+        crate::fixture::wait_condition(
+            pair.alpha(),
+            "beta",
+            "TableLoaded",
+            ("Unknown", "Unreachable"),
+        )
+        .await?;
         wait::until_true("the writes to end", Duration::from_secs(20), async || {
             let audit = pair.alpha().plane().audit();
-            Ok(wait::stays("it is quiet", Duration::from_secs(2), async || Ok(writes(&audit).is_empty())).await.is_ok())
+            Ok(wait::stays("it is quiet", Duration::from_secs(2), async || {
+                Ok(writes(&audit).is_empty())
+            })
+            .await
+            .is_ok())
         })
         .await?;
 
@@ -78,11 +97,19 @@ fn what_somebody_changed_is_put_right() {
         let objects = pair.alpha().objects();
         let [entry, rule] = import_objects(&pair.web);
         let binding = binding(pair.alpha(), &pair.web).await?.context("web is not bound")?;
-        let filter = Key::namespaced("networking.istio.io/v1alpha3", "EnvoyFilter", MESH_NAMESPACE, &binding);
+        let filter = Key::namespaced(
+            "networking.istio.io/v1alpha3",
+            "EnvoyFilter",
+            MESH_NAMESPACE,
+            &binding,
+        );
         // Change one of fedgate's own fields, and add one that it does not set.
         for (key, changed) in [
             (entry, json!({ "resolution": "DNS", "addresses": ["10.9.9.9"] })),
-            (rule, json!({ "exportTo": ["nowhere"], "trafficPolicy": { "tls": { "mode": "DISABLE", "sni": "x" } } })),
+            (
+                rule,
+                json!({ "exportTo": ["nowhere"], "trafficPolicy": { "tls": { "mode": "DISABLE", "sni": "x" } } }),
+            ),
             (filter, json!({ "configPatches": [], "priority": 7 })),
             (TABLE, json!({ "configPatches": [], "priority": 7 })),
         ] {
@@ -121,18 +148,24 @@ fn what_is_somebody_elses_is_left_alone_and_reported() {
         wait::until("the host to be bound", SOON, bound).await?;
         pair.wait_imported().await?;
         let pod = |event: &Value| {
-            event["reason"] == "Conflict" && event["note"].as_str().is_some_and(|note| note.contains(&host))
+            event["reason"] == "Conflict"
+                && event["note"].as_str().is_some_and(|note| note.contains(&host))
         };
         wait::until_true("an Event about the conflict", Duration::from_secs(20), async || {
             Ok(objects.list(("events.k8s.io/v1", "Event"), None, "").await?.iter().any(pod))
         })
         .await?;
         let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
-        ensure!(objects.get(entry).await?.is_some_and(|object| version(&object) == version(&before)), "untouched");
+        ensure!(
+            objects.get(entry).await?.is_some_and(|object| version(&object) == version(&before)),
+            "untouched"
+        );
 
         // The owner deletes it, and fedgate's own appears.
         objects.delete(entry).await?;
-        objects.wait_for(entry, "to be ours", |object| object["spec"]["hosts"][0] == host.as_str()).await?;
+        objects
+            .wait_for(entry, "to be ours", |object| object["spec"]["hosts"][0] == host.as_str())
+            .await?;
 
         // Deleting the Service removes only fedgate's objects.
         pair.beta().objects().delete(Key::namespaced("v1", "Service", "shop", "theirs")).await?;
@@ -140,7 +173,10 @@ fn what_is_somebody_elses_is_left_alone_and_reported() {
             objects.wait_absent(object).await?;
         }
         let bystander_now = objects.get(Key::of(&bystander)?).await?;
-        ensure!(bystander_now.is_some_and(|object| version(&object) == version(&bystander)), "untouched");
+        ensure!(
+            bystander_now.is_some_and(|object| version(&object) == version(&bystander)),
+            "untouched"
+        );
         Ok(())
     });
 }
@@ -171,8 +207,11 @@ fn an_imported_host_of_somebody_elses_entry_is_reported_and_nothing_freezes() {
         // Everything else goes on, and existing objects stay as they are.
         let other = crate::fixture::exported("other");
         pair.beta().put_service(&other).await?;
-        crate::fixture::wait_imported(pair.alpha(), &other.host(&pair.beta().trust_domain())).await?;
-        ensure!(crate::fixture::versions(pair.alpha(), &import_objects(&pair.web)).await? == before);
+        crate::fixture::wait_imported(pair.alpha(), &other.host(&pair.beta().trust_domain()))
+            .await?;
+        ensure!(
+            crate::fixture::versions(pair.alpha(), &import_objects(&pair.web)).await? == before
+        );
 
         objects.delete(Key::of(&theirs)?).await?;
         wait::until_true("status to be quiet", Duration::from_secs(20), async || {

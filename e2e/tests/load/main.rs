@@ -24,9 +24,13 @@ fn entry(host: &str) -> Key<'_> {
 }
 
 async fn imports(objects: &Objects) -> Result<usize> {
-    let entries = objects.list(("networking.istio.io/v1", "ServiceEntry"), Some(NAMESPACE), "").await?;
+    let entries =
+        objects.list(("networking.istio.io/v1", "ServiceEntry"), Some(NAMESPACE), "").await?;
     // The gateway has ServiceEntries as well, which belong to no peer.
-    Ok(entries.iter().filter(|entry| entry["metadata"]["annotations"]["fedgate.dev/peer"].is_string()).count())
+    Ok(entries
+        .iter()
+        .filter(|entry| entry["metadata"]["annotations"]["fedgate.dev/peer"].is_string())
+        .count())
 }
 
 /// The number of the controller's writes, without the Lease.
@@ -108,7 +112,11 @@ fn five_hundred_peers_with_a_hundred_services_each() {
         loop {
             tokio::time::sleep(Duration::from_secs(20)).await;
             let now = writes(&audit);
-            println!("  {now} writes after {:?}, {}", began.elapsed(), shown(&usage(&mut cluster)?));
+            println!(
+                "  {now} writes after {:?}, {}",
+                began.elapsed(),
+                shown(&usage(&mut cluster)?)
+            );
             if now == before {
                 break;
             }
@@ -121,7 +129,11 @@ fn five_hundred_peers_with_a_hundred_services_each() {
         tokio::time::sleep(idle).await;
         let last = usage(&mut cluster)?;
         let share = (last.cpu - first.cpu).as_secs_f64() / idle.as_secs_f64() * 100.0;
-        println!("idle for {idle:?}: {share:.1} % of one core, {}, {} writes", shown(&last), writes(&audit));
+        println!(
+            "idle for {idle:?}: {share:.1} % of one core, {}, {} writes",
+            shown(&last),
+            writes(&audit)
+        );
         ensure!(writes(&audit) == 0, "{:?}", audit.writes_by(CONTROLLER));
         ensure!(last.memory < 300 << 20, "{}", shown(&last));
         ensure!(share < 5.0, "{share} % of one core");

@@ -24,7 +24,10 @@ fn strangers_end_no_gateway_of_a_site_with_few_descriptors() {
         })
         .await?;
         let finding = pair.beta().wait_finding("too_few_descriptors").await?;
-        ensure!(finding.message.contains("256 files") && finding.severity == "warning", "{finding:?}");
+        ensure!(
+            finding.message.contains("256 files") && finding.severity == "warning",
+            "{finding:?}"
+        );
         let validated = pair.beta().fedgate_in_folder(&["validate"]).await?;
         let said = String::from_utf8_lossy(&validated.stderr).into_owned();
         ensure!(said.contains("connections at a time"), "{said}");
@@ -61,7 +64,10 @@ fn the_limit_follows_the_envoy_that_runs() {
         let mut pair = Pair::start(run, |_, _| Ok(())).await?;
         let [alpha, beta] = &mut pair.federation.clusters;
         let flood = Flood::new(alpha, beta, &pair.mail)?;
-        wait::until_true("an Envoy that is seen to take many", SOON, async || Ok(limit(beta).await? > 1_000)).await?;
+        wait::until_true("an Envoy that is seen to take many", SOON, async || {
+            Ok(limit(beta).await? > 1_000)
+        })
+        .await?;
         let all = flood.start().await?;
         ensure!(all.len() == FLOOD, "{} of {FLOOD} got in", all.len());
         drop(all);
@@ -109,7 +115,8 @@ impl Flood {
 
 /// The number of connections that the gateway's Envoy accepts.
 async fn limit(cluster: &Cluster) -> Result<u64> {
-    let runtime: serde_json::Value = serde_json::from_str(&cluster.gateway()?.ask("/runtime").await?)?;
+    let runtime: serde_json::Value =
+        serde_json::from_str(&cluster.gateway()?.ask("/runtime").await?)?;
     let limit = &runtime["entries"]["overload.global_downstream_max_connections"]["final_value"];
     limit.as_str().context("a limit of connections")?.parse().context("a number")
 }
@@ -124,8 +131,11 @@ async fn refused_beyond(cluster: &Cluster, connections: u64) -> Result<()> {
 async fn survives(pair: &mut Pair) -> Result<()> {
     pair.web.wait_callable_from(pair.alpha()).await?;
     let gateway = pair.beta().gateway_address();
-    let strangers: Vec<_> = (0..STRANGERS).map(|_| TcpStream::connect(gateway)).collect::<Result<_, _>>()?;
-    let counted = async || Ok(pair.beta().gateway()?.stat("listener.federation.downstream_cx_overflow").await? > 150);
+    let strangers: Vec<_> =
+        (0..STRANGERS).map(|_| TcpStream::connect(gateway)).collect::<Result<_, _>>()?;
+    let counted = async || {
+        Ok(pair.beta().gateway()?.stat("listener.federation.downstream_cx_overflow").await? > 150)
+    };
     wait::until_true("connections to be refused and counted", SOON, counted).await?;
     drop(strangers);
     pair.web.wait_callable_from(pair.alpha()).await?;

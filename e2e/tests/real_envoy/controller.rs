@@ -40,12 +40,18 @@ fn a_restarted_controller_knows_what_it_knew() {
         beta.kill_controller()?;
         alpha.kill_controller()?;
         alpha.start_controller().await?;
-        ensure!(alpha.wait_import(&pair.mail.name()).await? == egress, "the import has another port");
+        ensure!(
+            alpha.wait_import(&pair.mail.name()).await? == egress,
+            "the import has another port"
+        );
         pair.web.call_from(alpha).await?;
         alpha.kill_controller()?;
         beta.start_controller().await?;
         pair.web.call_through(web).await?;
-        ensure!(say(&mut connection, "still here").await? == "250 still here", "the open connection was cut");
+        ensure!(
+            say(&mut connection, "still here").await? == "250 still here",
+            "the open connection was cut"
+        );
         Ok(())
     });
 }
@@ -71,7 +77,9 @@ fn killed_while_it_writes_it_starts_again() {
         for round in 0..5 {
             let [_, beta] = &mut pair.federation.clusters;
             for change in 0..3 {
-                pair.mail.apply(beta, |service| service.for_peers(&format!("alpha,none-{round}-{change}")))?;
+                pair.mail.apply(beta, |service| {
+                    service.for_peers(&format!("alpha,none-{round}-{change}"))
+                })?;
             }
             // Each millisecond more or less is written.
             tokio::time::sleep(Duration::from_millis(round * 7)).await;

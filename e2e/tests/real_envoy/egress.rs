@@ -29,18 +29,25 @@ fn the_server_must_be_of_the_peers_trust_domain() {
             ("alpha's name, by alpha's root", alpha.workload()?),
             ("beta's name, by alpha's root", a.workload(&beta.spiffe_id("gateway"))?),
             ("beta's name, by a stranger's root", stranger.workload(&beta.spiffe_id("gateway"))?),
-            ("no SPIFFE ID, by beta's root", b.sign(&Leaf::new().dns("web.shop.svc.beta.example")?)?),
+            (
+                "no SPIFFE ID, by beta's root",
+                b.sign(&Leaf::new().dns("web.shop.svc.beta.example")?)?,
+            ),
             ("alpha's name, by beta's root", b.workload(&alpha.spiffe_id("gateway"))?),
         ];
         let roots = a.pem() + &b.pem();
         for (what, identity) in refused {
             let files = identity.write(run.path(), "impostor")?;
-            let _gateway = StockGateway::start_in_place(address, run, &roots, &files, impostor.address()).await?;
+            let _gateway =
+                StockGateway::start_in_place(address, run, &roots, &files, impostor.address())
+                    .await?;
             ensure!(plain_get(egress, "web").await.is_err(), "{what}: the egress believed it");
         }
         // The same gateway is accepted with beta's own certificate.
-        let files = beta.authority().workload(&beta.spiffe_id("gateway"))?.write(run.path(), "impostor")?;
-        let _gateway = StockGateway::start_in_place(address, run, &roots, &files, impostor.address()).await?;
+        let files =
+            beta.authority().workload(&beta.spiffe_id("gateway"))?.write(run.path(), "impostor")?;
+        let _gateway =
+            StockGateway::start_in_place(address, run, &roots, &files, impostor.address()).await?;
         ensure!(plain_get(egress, "web").await?.status == 200);
         Ok(())
     });
@@ -70,7 +77,8 @@ fn ports_stay_over_restarts_and_changes() {
     scenario("ports", async |run: &RunFolder| {
         let mut pair = Pair::start(run, |_, _| Ok(())).await?;
         let (web, mail) = (pair.web.name(), pair.mail.name());
-        let before = (pair.alpha().wait_import(&web).await?, pair.alpha().wait_import(&mail).await?);
+        let before =
+            (pair.alpha().wait_import(&web).await?, pair.alpha().wait_import(&mail).await?);
         ensure!(before.0 != before.1);
 
         // Other services are added, and one is removed and returns.

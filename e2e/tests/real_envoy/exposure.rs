@@ -31,7 +31,8 @@ fn only_exported_names_get_a_handshake() {
             .await?;
         }
         let log = gateway.beta().access_log()?;
-        let answer = gateway.alpha_client.connect_without_sni(gateway.beta().gateway_address()).await;
+        let answer =
+            gateway.alpha_client.connect_without_sni(gateway.beta().gateway_address()).await;
         ensure!(answer.is_err(), "without a server name the handshake went through");
         log.wait_for_reason("no_sni").await?;
         ensure!(gateway.web.backend.connections() == 2, "the back end was touched");
@@ -78,7 +79,10 @@ fn a_grant_is_for_the_named_peers_only() {
         // A policy allows gamma, which the owner does not: still refused. Another policy limits
         // alpha to other Services.
         beta.put_policy("gamma-may", r#"{"peers": ["gamma"]}"#)?;
-        beta.put_policy("alpha-catalog", r#"{"peers": ["alpha"], "services": [{"namespaces": ["catalog"]}]}"#)?;
+        beta.put_policy(
+            "alpha-catalog",
+            r#"{"peers": ["alpha"], "services": [{"namespaces": ["catalog"]}]}"#,
+        )?;
         web.wait_refused(alpha, beta).await?;
         web.refuses(gamma, beta).await?;
 

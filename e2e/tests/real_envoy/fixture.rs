@@ -62,7 +62,10 @@ pub(crate) struct Liar {
 
 impl Liar {
     /// Starts everything, after `prepare` has changed alpha's settings.
-    pub(crate) async fn start(run: &RunFolder, prepare: impl FnOnce(&mut Settings)) -> Result<Self> {
+    pub(crate) async fn start(
+        run: &RunFolder,
+        prepare: impl FnOnce(&mut Settings),
+    ) -> Result<Self> {
         let mut federation = Federation::new(run, ["alpha", "beta", "gamma"])?;
         let [alpha, beta, gamma] = &mut federation.clusters;
         prepare(alpha.settings());

@@ -18,7 +18,9 @@ const DESCRIPTORS: u64 = 1_000;
 
 impl Liar {
     fn announce(&self, gateways: Vec<Value>) {
-        self.gamma.alter_json(PRIVATE, move |document| document["ingressGateways"] = gateways.clone().into());
+        self.gamma.alter_json(PRIVATE, move |document| {
+            document["ingressGateways"] = gateways.clone().into()
+        });
     }
 
     /// Checks that alpha refuses gamma's announcement by name and everything else goes on.
@@ -26,7 +28,10 @@ impl Liar {
         let stock = self.stock.name();
         self.announce(gateways);
         let finding = self.alpha().wait_finding("own_gateway").await?;
-        ensure!(finding.object["name"] == "gamma" && finding.severity == "error", "{what}: {finding:?}");
+        ensure!(
+            finding.object["name"] == "gamma" && finding.severity == "error",
+            "{what}: {finding:?}"
+        );
         self.alpha().wait_no_import(&stock).await?;
         self.web.call_from(self.alpha()).await?;
         let condition = self.alpha().status().await?;

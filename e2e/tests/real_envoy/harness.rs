@@ -29,7 +29,10 @@ fn a_stock_gateway_believes_an_impostor() {
 
         let get = async |leaf| Client::new(Some(&leaf))?.get(stock.address, SNI, "web").await;
         ensure!(get(alpha.workload(ALPHA)?).await?.body == identity("web", "beta"));
-        ensure!(get(gamma.workload(ALPHA)?).await?.body == identity("web", "beta"), "the impostor gets in");
+        ensure!(
+            get(gamma.workload(ALPHA)?).await?.body == identity("web", "beta"),
+            "the impostor gets in"
+        );
         ensure!(backend.connections() == 2);
         ensure!(get(gamma.workload(GAMMA)?).await.is_err(), "gamma in its own name does not");
         Ok(())
@@ -48,11 +51,14 @@ fn processes_end_with_the_run_even_when_it_is_killed() {
     scenario("killed", async |run: &RunFolder| {
         let pid_file = run.path().join("pid");
         let mut inner = tokio::process::Command::new(std::env::current_exe()?);
-        let mut inner = inner.args(["--exact", NAME]).env(INNER, &pid_file).kill_on_drop(true).spawn()?;
+        let mut inner =
+            inner.args(["--exact", NAME]).env(INNER, &pid_file).kill_on_drop(true).spawn()?;
         let limit = Duration::from_secs(10);
         let pid = wait::until("the inner run's process", limit, async || {
             let text = std::fs::read_to_string(&pid_file)?;
-            Ok(text.strip_suffix('\n').and_then(|pid| rustix::process::Pid::from_raw(pid.parse().ok()?)))
+            Ok(text
+                .strip_suffix('\n')
+                .and_then(|pid| rustix::process::Pid::from_raw(pid.parse().ok()?)))
         });
         let pid = pid.await?;
         rustix::process::test_kill_process(pid).context("it runs")?;
@@ -64,8 +70,14 @@ fn processes_end_with_the_run_even_when_it_is_killed() {
 
 /// Starts a process, writes its ID to a file, and waits to be killed.
 fn hold_a_process(pid_file: &Path) -> ! {
-    let sleep = Process::start("sleep", Path::new("sleep"), &["600".as_ref()], &pid_file.with_extension("log"));
-    let _process = sleep.inspect(|sleep| std::fs::write(pid_file, format!("{}\n", sleep.id())).unwrap());
+    let sleep = Process::start(
+        "sleep",
+        Path::new("sleep"),
+        &["600".as_ref()],
+        &pid_file.with_extension("log"),
+    );
+    let _process =
+        sleep.inspect(|sleep| std::fs::write(pid_file, format!("{}\n", sleep.id())).unwrap());
     loop {
         std::thread::park();
     }

@@ -16,7 +16,9 @@ async fn health_host(cluster: &Cluster) -> Result<String> {
     let table: serde_json::Value = serde_json::from_slice(&output.stdout)?;
     let exports = table["exports"].as_array().context("no exports")?;
     let services = exports.iter().filter_map(|row| row["service"].as_str());
-    let host = services.filter_map(|service| service.strip_suffix(":80")).find(|host| host.starts_with("alliance-"));
+    let host = services
+        .filter_map(|service| service.strip_suffix(":80"))
+        .find(|host| host.starts_with("alliance-"));
     host.map(str::to_owned).with_context(|| format!("the table has no health name: {table}"))
 }
 
@@ -33,7 +35,9 @@ fn a_peer_is_answered_and_a_stranger_is_not() {
         let (beta, sni) = (gateway.beta(), format!("outbound_.80_._.{host}"));
         let address = beta.gateway_address();
         for client in [&gateway.alpha_client, &gateway.gamma_client] {
-            for (path, status) in [("/healthz", 200), ("/", 404), ("/healthz/more", 404), ("/metrics", 404)] {
+            for (path, status) in
+                [("/healthz", 200), ("/", 404), ("/healthz/more", 404), ("/metrics", 404)]
+            {
                 let answer = client.get_path(address, &sni, &host, path).await?;
                 ensure!(answer.status == status, "{path}: {answer:?}");
             }
@@ -63,7 +67,10 @@ fn a_peer_of_ours_probes_it_and_does_not_import_it() {
     scenario("health-peer", async |run: &RunFolder| {
         let gateway = Gateway::start(run).await?;
         let host = health_host(gateway.beta()).await?;
-        let answer = gateway.beta().fedgate(&["explain", "--to", &format!("{host}:80"), "--peer", "alpha"]).await?;
+        let answer = gateway
+            .beta()
+            .fedgate(&["explain", "--to", &format!("{host}:80"), "--peer", "alpha"])
+            .await?;
         let text = String::from_utf8_lossy(&answer.stdout).into_owned();
         ensure!(answer.status.success() && text.contains("peers probe it"), "{text}");
         wait::until_true("alpha to know beta's exports", Duration::from_secs(20), async || {

@@ -22,7 +22,9 @@ fn who_signed_what_decides() {
     scenario("identity", async |run: &RunFolder| {
         let gateway = Gateway::start(run).await?;
         for (what, identity, fate) in cases(&gateway)? {
-            check(&gateway, identity.as_ref(), fate).await.with_context(|| format!("a client with {what}"))?;
+            check(&gateway, identity.as_ref(), fate)
+                .await
+                .with_context(|| format!("a client with {what}"))?;
         }
         Ok(())
     });
@@ -38,23 +40,63 @@ fn cases(gateway: &Gateway) -> Result<Vec<Case>> {
     let leaf = Leaf::new;
     let cases = [
         ("its own name", Some(a.workload(&name)?), Allowed),
-        ("its own name, by an intermediate", Some(a.intermediate("inner")?.workload(&name)?), Allowed),
+        (
+            "its own name, by an intermediate",
+            Some(a.intermediate("inner")?.workload(&name)?),
+            Allowed,
+        ),
         ("another peer's name", Some(g.workload(&name)?), NoHandshake),
         (
             "another peer's name, by an intermediate",
             Some(g.intermediate("root of alpha")?.workload(&name)?),
             NoHandshake,
         ),
-        ("a name of this cluster, by a peer", Some(a.workload(&beta.spiffe_id("cart"))?), NoHandshake),
+        (
+            "a name of this cluster, by a peer",
+            Some(a.workload(&beta.spiffe_id("cart"))?),
+            NoHandshake,
+        ),
         ("a name of this cluster, by this cluster", Some(beta.workload()?), NoHandshake),
-        ("a name and a stranger's root", Some(Authority::root("root of alpha")?.workload(&name)?), NoHandshake),
-        ("an unknown trust domain", Some(a.workload("spiffe://delta.example/ns/shop/sa/cart")?), NoHandshake),
-        ("a trust domain in capitals", Some(a.workload("spiffe://ALPHA.example/ns/shop/sa/cart")?), NoHandshake),
-        ("two names, its own first", Some(g.sign(&leaf().uri(&other)?.uri(&name)?)?), Refused("bad_identity")),
-        ("its own name twice", Some(a.sign(&leaf().uri(&name)?.uri(&name)?)?), Refused("bad_identity")),
-        ("its own name and an empty one", Some(a.sign(&leaf().uri(&name)?.uri("")?)?), Refused("bad_identity")),
-        ("its own name and a comma", Some(a.workload(&format!("{name},"))?), Refused("bad_identity")),
-        ("its own name and a NUL", Some(a.workload(&format!("{name}\0"))?), Refused("bad_identity")),
+        (
+            "a name and a stranger's root",
+            Some(Authority::root("root of alpha")?.workload(&name)?),
+            NoHandshake,
+        ),
+        (
+            "an unknown trust domain",
+            Some(a.workload("spiffe://delta.example/ns/shop/sa/cart")?),
+            NoHandshake,
+        ),
+        (
+            "a trust domain in capitals",
+            Some(a.workload("spiffe://ALPHA.example/ns/shop/sa/cart")?),
+            NoHandshake,
+        ),
+        (
+            "two names, its own first",
+            Some(g.sign(&leaf().uri(&other)?.uri(&name)?)?),
+            Refused("bad_identity"),
+        ),
+        (
+            "its own name twice",
+            Some(a.sign(&leaf().uri(&name)?.uri(&name)?)?),
+            Refused("bad_identity"),
+        ),
+        (
+            "its own name and an empty one",
+            Some(a.sign(&leaf().uri(&name)?.uri("")?)?),
+            Refused("bad_identity"),
+        ),
+        (
+            "its own name and a comma",
+            Some(a.workload(&format!("{name},"))?),
+            Refused("bad_identity"),
+        ),
+        (
+            "its own name and a NUL",
+            Some(a.workload(&format!("{name}\0"))?),
+            Refused("bad_identity"),
+        ),
         (
             "a name of 10,000 bytes",
             Some(a.workload(&format!("{name}/{}", "a".repeat(10_000)))?),
@@ -62,7 +104,11 @@ fn cases(gateway: &Gateway) -> Result<Vec<Case>> {
         ),
         ("the word of an earlier listener", Some(a.workload("finished")?), NoHandshake),
         ("the sign for no name", Some(a.workload("-")?), NoHandshake),
-        ("two names, the other first", Some(g.sign(&leaf().uri(&name)?.uri(&other)?)?), NoHandshake),
+        (
+            "two names, the other first",
+            Some(g.sign(&leaf().uri(&name)?.uri(&other)?)?),
+            NoHandshake,
+        ),
         (
             "no SPIFFE ID but a path that climbs",
             Some(a.workload("spiffe://alpha.example/ns/../x")?),
@@ -84,8 +130,9 @@ async fn check(gateway: &Gateway, identity: Option<&Identity>, fate: Fate) -> Re
     match fate {
         Fate::Allowed => {
             gateway.web.call(&client, gateway.beta()).await?;
-            let as_alpha =
-                |entry: &Entry| entry.reason.as_deref() == Some("granted") && entry.peer.as_deref() == Some("alpha");
+            let as_alpha = |entry: &Entry| {
+                entry.reason.as_deref() == Some("granted") && entry.peer.as_deref() == Some("alpha")
+            };
             log.wait_for("a connection that is granted to alpha", as_alpha).await?;
         }
         Fate::Refused(reason) => {
@@ -94,7 +141,8 @@ async fn check(gateway: &Gateway, identity: Option<&Identity>, fate: Fate) -> Re
         }
         Fate::NoHandshake => {
             gateway.web.refuses(&client, gateway.beta()).await?;
-            let entry = log.wait_for("a failed handshake", |entry| entry.tls_failure.is_some()).await?;
+            let entry =
+                log.wait_for("a failed handshake", |entry| entry.tls_failure.is_some()).await?;
             ensure!(entry.reason.is_none() && entry.endpoint.is_none(), "{entry:?}");
         }
     }

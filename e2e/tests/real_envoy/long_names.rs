@@ -25,7 +25,11 @@ fn a_server_name_of_255_bytes_gets_through_and_one_of_256_is_refused_by_name() {
         beta.write_identities()?;
         fits = Deployed::http(&beta, &service(LABEL - 1)).await?;
         let mut too_long = Deployed::http(&beta, &service(LABEL)).await?;
-        ensure!([fits.sni().len(), too_long.sni().len()] == [LONGEST, LONGEST + 1], "{}", fits.sni());
+        ensure!(
+            [fits.sni().len(), too_long.sni().len()] == [LONGEST, LONGEST + 1],
+            "{}",
+            fits.sni()
+        );
         fits.apply(&beta, Service::exported)?;
         too_long.apply(&beta, Service::exported)?;
         alpha.put_peer(&beta, &beta.metadata_url())?;
@@ -36,7 +40,10 @@ fn a_server_name_of_255_bytes_gets_through_and_one_of_256_is_refused_by_name() {
         let [alpha, beta] = &federation.clusters;
         fits.wait_callable_from(alpha).await?;
         let finding = beta.wait_finding("name_too_long").await?;
-        ensure!(finding.message.contains("256") && finding.message.contains(&too_long.host()), "{finding:?}");
+        ensure!(
+            finding.message.contains("256") && finding.message.contains(&too_long.host()),
+            "{finding:?}"
+        );
         ensure!(alpha.status().await?.import(&too_long.name()).is_none(), "it was imported");
         fits.call_from(alpha).await.map(drop)
     });
@@ -44,6 +51,7 @@ fn a_server_name_of_255_bytes_gets_through_and_one_of_256_is_refused_by_name() {
 
 /// Labels joined by dots, of this many bytes in total.
 fn labels(bytes: usize) -> String {
-    let all: Vec<u8> = (1..=bytes).map(|place| if place % (LABEL - 3) == 0 { b'.' } else { b'l' }).collect();
+    let all: Vec<u8> =
+        (1..=bytes).map(|place| if place % (LABEL - 3) == 0 { b'.' } else { b'l' }).collect();
     String::from_utf8_lossy(&all).into_owned()
 }

@@ -60,12 +60,21 @@ fn a_broken_manifest_is_reported_and_the_rest_goes_on() {
             beta.put_manifest(FILE, text)?;
             let reported = async || {
                 let findings = beta.status().await?.findings();
-                let of_it = |finding: &Finding| finding.object["source"].as_str().is_some_and(|s| s.contains(FILE));
+                let of_it = |finding: &Finding| {
+                    finding.object["source"].as_str().is_some_and(|s| s.contains(FILE))
+                };
                 Ok(findings.into_iter().find(|finding| finding.reason == reason && of_it(finding)))
             };
             wait::until(&format!("the report of {reason}"), SOON, reported).await?;
-            gateway.web.call(&gateway.alpha_client, beta).await.with_context(|| format!("beside {reason}"))?;
-            ensure!(say(&mut open, reason).await? == format!("250 {reason}"), "{reason}: the connection was cut");
+            gateway
+                .web
+                .call(&gateway.alpha_client, beta)
+                .await
+                .with_context(|| format!("beside {reason}"))?;
+            ensure!(
+                say(&mut open, reason).await? == format!("250 {reason}"),
+                "{reason}: the connection was cut"
+            );
         }
         beta.remove_manifest(FILE)?;
         beta.wait_no_finding("duplicate_object").await?;

@@ -61,7 +61,8 @@ fn no_document_wipes_what_is_known() {
         for (what, reply) in bad_replies() {
             for suffix in [PUBLIC, PRIVATE] {
                 let reply = reply.clone();
-                liar.gamma.alter(move |path, truth| if path == suffix { reply.clone() } else { truth });
+                liar.gamma
+                    .alter(move |path, truth| if path == suffix { reply.clone() } else { truth });
                 liar.asked(suffix, 2).await?;
                 if let Err(error) = liar.all_is_well().await {
                     bail!("{what} as {suffix}: {error:#}");
@@ -90,8 +91,14 @@ fn bad_replies() -> Vec<(&'static str, Reply)> {
         ("no JSON", Reply::ok("<html>")),
         ("an empty object", Reply::ok("{}")),
         ("null", Reply::ok("null")),
-        ("an empty list of gateways", Reply::ok(r#"{"ingressGateways": [], "publicServices": []}"#)),
-        ("no gateways and no services", Reply::ok(r#"{"ingressGateways": null, "publicServices": null}"#)),
+        (
+            "an empty list of gateways",
+            Reply::ok(r#"{"ingressGateways": [], "publicServices": []}"#),
+        ),
+        (
+            "no gateways and no services",
+            Reply::ok(r#"{"ingressGateways": null, "publicServices": null}"#),
+        ),
         ("an empty root", Reply::ok(r#"{"clusterUUID": "x", "authnKeyPub": "", "rootCA": ""}"#)),
         ("deep JSON", Reply::ok("[".repeat(100_000))),
         ("64 MiB", Reply::ok(vec![b' '; 64 << 20])),
@@ -115,7 +122,8 @@ fn a_replayed_document_changes_nothing() {
         let mut more = Deployed::http(gamma, "more").await?;
         more.apply(gamma, Service::exported)?;
         more.wait_callable_from(liar.alpha()).await?;
-        let replay = move |path: &str, truth| if path == PRIVATE { Reply::ok(old.clone()) } else { truth };
+        let replay =
+            move |path: &str, truth| if path == PRIVATE { Reply::ok(old.clone()) } else { truth };
         liar.gamma.alter(replay);
         liar.asked(PRIVATE, 3).await?;
         more.call_from(liar.alpha()).await?;
@@ -170,7 +178,8 @@ fn a_uuid_belongs_to_one_cluster() {
         let mut liar = Liar::start(run, |_| ()).await?;
         for (cluster, reason) in [(1, "uuid_taken"), (0, "our_uuid")] {
             let uuid = liar.federation.clusters[cluster].settings().uuid.clone();
-            liar.gamma.alter_json(PUBLIC, move |document| document["clusterUUID"] = uuid.clone().into());
+            liar.gamma
+                .alter_json(PUBLIC, move |document| document["clusterUUID"] = uuid.clone().into());
             let finding = liar.alpha().wait_finding(reason).await?;
             ensure!(finding.object["name"] == "gamma", "{finding:?}");
             liar.web.call_from(liar.alpha()).await?;
@@ -188,7 +197,9 @@ fn the_private_document_is_for_peers() {
         let client = reqwest::Client::builder().tls_certs_only([ca]).build()?;
         let url = pair.beta().metadata_url() + PRIVATE;
         let mut bodies = Vec::new();
-        for token in ["", "Bearer ", "Bearer a.b.c", "Basic YTpi", "Bearer eyJhbGciOiJub25lIn0.e30."] {
+        for token in
+            ["", "Bearer ", "Bearer a.b.c", "Basic YTpi", "Bearer eyJhbGciOiJub25lIn0.e30."]
+        {
             let response = client.get(&url).header("authorization", token).send().await?;
             ensure!(response.status() == 401, "{token:?}: status {}", response.status());
             bodies.push(response.text().await?);

@@ -56,8 +56,11 @@ fn audit_lets_through_and_says_so() {
     scenario("audit", async |run: &RunFolder| {
         let gateway = Gateway::start(run).await?;
         let beta = gateway.beta();
-        let spec =
-            |mode| format!(r#"{{"peers": ["alpha"], "services": [{{"namespaces": ["none"]}}], "mode": "{mode}"}}"#);
+        let spec = |mode| {
+            format!(
+                r#"{{"peers": ["alpha"], "services": [{{"namespaces": ["none"]}}], "mode": "{mode}"}}"#
+            )
+        };
         beta.put_policy("try", &spec("Enforce"))?;
         gateway.web.wait_refused(&gateway.alpha_client, beta).await?;
         beta.put_policy("try", &spec("Audit"))?;

@@ -81,7 +81,8 @@ fn a_gateway_that_refuses_our_certificate_is_not_ready() {
             ensure!(message.contains(&gateway) && message.contains("certificate"), "{message}");
             Ok(Some(message))
         };
-        let message = wait::until("alpha to tell that its certificate is refused", 3 * SOON, refused).await?;
+        let message =
+            wait::until("alpha to tell that its certificate is refused", 3 * SOON, refused).await?;
         ensure!(pair.web.call_from(alpha).await.is_err(), "a call gets through");
         ensure!(exit_status(alpha, &["status"]).await? == 1, "status is content");
         let (code, said) = explained(alpha, &pair.web.name()).await?;
@@ -90,8 +91,10 @@ fn a_gateway_that_refuses_our_certificate_is_not_ready() {
         proxy.alter(|_, truth| truth);
         wait_probed(alpha, SUCCEEDED).await?;
         pair.web.wait_callable_from(alpha).await?;
-        wait::until_true("status to be content", SOON, async || Ok(exit_status(alpha, &["status"]).await? == 0))
-            .await?;
+        wait::until_true("status to be content", SOON, async || {
+            Ok(exit_status(alpha, &["status"]).await? == 0)
+        })
+        .await?;
         let (code, said) = explained(alpha, &pair.web.name()).await?;
         ensure!(code == 0 && said.contains("ok  gateway"), "{said}");
         Ok(())

@@ -21,11 +21,17 @@ impl Addresses {
     }
 
     fn of_run(&self, script: &str) -> String {
-        ADDRESSES.iter().zip(&self.0).fold(script.to_owned(), |text, (guide, own)| text.replace(guide, own))
+        ADDRESSES
+            .iter()
+            .zip(&self.0)
+            .fold(script.to_owned(), |text, (guide, own)| text.replace(guide, own))
     }
 
     fn of_guide(&self, said: &str) -> String {
-        ADDRESSES.iter().zip(&self.0).fold(said.to_owned(), |text, (guide, own)| text.replace(own, guide))
+        ADDRESSES
+            .iter()
+            .zip(&self.0)
+            .fold(said.to_owned(), |text, (guide, own)| text.replace(own, guide))
     }
 }
 
@@ -47,7 +53,10 @@ async fn the_quick_start_works_as_it_is_written() -> Result<()> {
     let folder = run.path().join("work");
     std::fs::create_dir(&folder)?;
     let mut bash = Command::new("timeout");
-    bash.args(["--kill-after=5", "90", "bash"]).arg(&script).current_dir(&folder).stdin(Stdio::null());
+    bash.args(["--kill-after=5", "90", "bash"])
+        .arg(&script)
+        .current_dir(&folder)
+        .stdin(Stdio::null());
     let output = bash.output().await.context("cannot start timeout (coreutils)")?;
 
     let said = String::from_utf8_lossy(&output.stdout);

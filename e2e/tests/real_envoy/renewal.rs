@@ -17,7 +17,8 @@ use std::path::Path;
 fn a_certificate_that_is_written_over_in_place_is_shown() {
     scenario("renewal-in-place", async |run: &RunFolder| {
         let pair = Pair::start(run, |_, _| Ok(())).await?;
-        let (mut open, _) = plain_greeting(pair.alpha().wait_import(&pair.mail.name()).await?).await?;
+        let (mut open, _) =
+            plain_greeting(pair.alpha().wait_import(&pair.mail.name()).await?).await?;
         for order in [["gateway.key", "gateway.pem"], ["gateway.pem", "gateway.key"]] {
             let renewed = made(run, pair.beta())?;
             for file in order {
@@ -25,7 +26,10 @@ fn a_certificate_that_is_written_over_in_place_is_shown() {
             }
             wait_shown(&pair, &renewed).await?;
         }
-        ensure!(say(&mut open, "still here").await? == "250 still here", "the open connection was cut");
+        ensure!(
+            say(&mut open, "still here").await? == "250 still here",
+            "the open connection was cut"
+        );
         pair.beta().wait_no_finding("unreadable").await
     });
 }
@@ -41,7 +45,9 @@ fn a_pair_that_does_not_match_is_never_shown() {
         let text = |file: &str| std::fs::read_to_string(run.path().join(file));
         let (chain, key) = (text("gateway.pem")?, text("gateway.key")?);
         let half = &chain[..chain.len() / 2];
-        for (what, certificate) in [("another certificate", &*chain), ("half of one", half), ("nothing", "")] {
+        for (what, certificate) in
+            [("another certificate", &*chain), ("half of one", half), ("nothing", "")]
+        {
             write_over(pair.beta(), "gateway.pem", certificate)?;
             let finding = pair.beta().wait_finding("unreadable").await?;
             ensure!(finding.message.contains("identity."), "{what}: {finding:?}");
@@ -86,7 +92,8 @@ fn write_over(cluster: &Cluster, file: &str, text: &str) -> Result<()> {
 
 /// The leaf that beta's gateway presents, in DER.
 async fn shown(pair: &Pair) -> Result<Vec<u8>> {
-    let connection = Client::new(None)?.connect(pair.beta().gateway_address(), &pair.web.sni()).await?;
+    let connection =
+        Client::new(None)?.connect(pair.beta().gateway_address(), &pair.web.sni()).await?;
     Ok(client::server_certificate(&connection).map(|leaf| leaf.to_vec()).unwrap_or_default())
 }
 

@@ -40,7 +40,10 @@ impl Open {
     async fn alpha_is_cut_and_gamma_is_not(&mut self) -> Result<()> {
         let arrived = closed_after_table(&mut self.alpha, self.gateway.beta()).await?;
         ensure!(arrived <= LIMIT, "it took {arrived:?} from the table's arrival");
-        ensure!(say(&mut self.gamma, "still here").await? == "250 still here", "gamma's connection was cut");
+        ensure!(
+            say(&mut self.gamma, "still here").await? == "250 still here",
+            "gamma's connection was cut"
+        );
         Ok(())
     }
 }
@@ -61,7 +64,8 @@ fn removing_a_peer_closes_its_connections() {
 fn removing_a_grant_closes_its_connections() {
     scenario("grant-removed", async |run: &RunFolder| {
         let mut open = Open::start(run).await?;
-        open.mail.apply(&open.gateway.federation.clusters[1], |service| service.for_peers("gamma"))?;
+        open.mail
+            .apply(&open.gateway.federation.clusters[1], |service| service.for_peers("gamma"))?;
         open.alpha_is_cut_and_gamma_is_not().await?;
         // alpha lost one service, not access to the gateway.
         let Open { gateway, .. } = &open;
@@ -89,7 +93,9 @@ fn all_threads_have_the_table_and_each_counts_once() {
         let mut gateway = Gateway::start(run).await?;
         for peers in ["alpha", "gamma", "alpha,gamma"] {
             let before = gateway.beta().gateway()?.table_generation().await?;
-            gateway.web.apply(&gateway.federation.clusters[1], |service| service.for_peers(peers))?;
+            gateway
+                .web
+                .apply(&gateway.federation.clusters[1], |service| service.for_peers(peers))?;
             let envoy = gateway.beta().gateway()?;
             let newer = async || Ok(envoy.table_generation().await? > before);
             wait::until_true("a new table", Duration::from_secs(20), newer).await?;
@@ -114,8 +120,12 @@ fn a_client_that_does_not_read_is_cut_off_on_both_sides() {
         // Envoy writes the log line once both sides are closed.
         let closed = |entry: &Entry| entry.reason.as_deref() == Some("unknown_peer");
         let closed = async || Ok(log.entries().iter().any(closed));
-        wait::until_true("both sides to be closed", UNREAD + Duration::from_secs(30), closed).await?;
-        ensure!(say(&mut open.gamma, "still here").await? == "250 still here", "gamma's connection was cut");
+        wait::until_true("both sides to be closed", UNREAD + Duration::from_secs(30), closed)
+            .await?;
+        ensure!(
+            say(&mut open.gamma, "still here").await? == "250 still here",
+            "gamma's connection was cut"
+        );
         Ok(())
     });
 }
@@ -127,7 +137,9 @@ const UNREAD: Duration = Duration::from_secs(60);
 async fn flood(connection: &mut Connection) -> Result<()> {
     let lines = "x".repeat(1022) + "\r\n";
     let lines = lines.repeat(64);
-    while let Ok(written) = timeout(Duration::from_secs(3), connection.write_all(lines.as_bytes())).await {
+    while let Ok(written) =
+        timeout(Duration::from_secs(3), connection.write_all(lines.as_bytes())).await
+    {
         written?;
     }
     Ok(())
@@ -143,7 +155,8 @@ fn a_removed_root_ends_sessions_too() {
         for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
             let client = Client::with_versions(Some(&gateway.alpha().workload()?), &[version])?;
             for _ in 0..3 {
-                let mut connection = client.connect(beta.gateway_address(), &gateway.web.sni()).await?;
+                let mut connection =
+                    client.connect(beta.gateway_address(), &gateway.web.sni()).await?;
                 client::get_on(&mut connection, &gateway.web.host()).await?;
                 ensure!(!resumed(&connection), "{version:?}: the gateway resumed a session");
             }
@@ -165,5 +178,7 @@ async fn closed_after_table(connection: &mut Connection, owner: &Cluster) -> Res
     wait_closed(connection, Duration::from_secs(10)).await?;
     let closed = SystemTime::now();
     let table = owner.folder().join("envoy/gateway/filter/filter.json");
-    closed.duration_since(std::fs::metadata(table)?.modified()?).context("closed before the table came")
+    closed
+        .duration_since(std::fs::metadata(table)?.modified()?)
+        .context("closed before the table came")
 }

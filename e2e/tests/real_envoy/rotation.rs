@@ -27,7 +27,8 @@ fn the_owner_gets_a_new_root() {
         let egress = pair.alpha().wait_import(&pair.mail.name()).await?;
         let (mut open, _) = plain_greeting(egress).await?;
         let web = Arc::new(pair.web);
-        let calls = Calls::start(web.clone(), pair.federation.clusters[0].wait_import(&web.name()).await?);
+        let calls =
+            Calls::start(web.clone(), pair.federation.clusters[0].wait_import(&web.name()).await?);
 
         let [alpha, beta] = &mut pair.federation.clusters;
         let (old, new) = (beta.authority().pem(), Authority::root("new root of beta")?);
@@ -40,7 +41,10 @@ fn the_owner_gets_a_new_root() {
         beta.put("identity/roots.pem", &beta.authority().pem())?;
         wait_root(alpha, CLIENT_SIDE, &gone, false).await?;
         calls.some_more().await?;
-        ensure!(say(&mut open, "still here").await? == "250 still here", "the open connection was cut");
+        ensure!(
+            say(&mut open, "still here").await? == "250 still here",
+            "the open connection was cut"
+        );
         calls.all_went_well().await
     });
 }
@@ -65,7 +69,10 @@ fn the_caller_gets_a_new_root() {
         wait_root(beta, SERVER_SIDE, &gone, false).await?;
         pair.web.wait_refused(&old_client, beta).await?;
         pair.web.call(&new_client, beta).await?;
-        ensure!(say(&mut open, "still here").await? == "250 still here", "the open connection was cut");
+        ensure!(
+            say(&mut open, "still here").await? == "250 still here",
+            "the open connection was cut"
+        );
         Ok(())
     });
 }
@@ -93,7 +100,8 @@ impl Calls {
 
     async fn some_more(&self) -> Result<()> {
         let enough = self.count.load(Ordering::Relaxed) + 5;
-        let more = async || Ok(self.task.is_finished() || self.count.load(Ordering::Relaxed) >= enough);
+        let more =
+            async || Ok(self.task.is_finished() || self.count.load(Ordering::Relaxed) >= enough);
         wait::until_true("five more calls", SOON, more).await
     }
 

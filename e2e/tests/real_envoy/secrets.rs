@@ -19,11 +19,17 @@ fn secrets_stay_in_their_files() {
         let tokens = async || Ok(!proxy.tokens().is_empty());
         wait::until_true("alpha to show a token", fedgate_e2e::cluster::SOON, tokens).await?;
         let key = std::fs::read_to_string(alpha.folder().join("identity/gateway.key"))?;
-        let ca = fedgate_e2e::manifest::federation("delta", "delta.example", "https://delta.example/m", &key);
+        let ca = fedgate_e2e::manifest::federation(
+            "delta",
+            "delta.example",
+            "https://delta.example/m",
+            &key,
+        );
         alpha.put_manifest("peer-delta.yaml", &ca)?;
         alpha.wait_finding("invalid_ca").await?;
 
-        let mut secrets: Vec<String> = key.lines().filter(|line| !line.starts_with('-')).map(Into::into).collect();
+        let mut secrets: Vec<String> =
+            key.lines().filter(|line| !line.starts_with('-')).map(Into::into).collect();
         secrets.extend(proxy.tokens());
         let status = alpha.status().await?.0.to_string();
         for secret in &secrets {
@@ -31,9 +37,14 @@ fn secrets_stay_in_their_files() {
             for file in files_below(run.path())? {
                 let its_own = file.extension().is_some_and(|extension| extension == "key");
                 // The operator's own file, and the controller's copy.
-                let manifest = file.ends_with("manifests/peer-delta.yaml") || file.ends_with("state/manifests.json");
+                let manifest = file.ends_with("manifests/peer-delta.yaml")
+                    || file.ends_with("state/manifests.json");
                 let text = String::from_utf8_lossy(&std::fs::read(&file)?).into_owned();
-                ensure!(its_own || manifest || !text.contains(secret), "{} has a secret", file.display());
+                ensure!(
+                    its_own || manifest || !text.contains(secret),
+                    "{} has a secret",
+                    file.display()
+                );
             }
         }
         Ok(())

@@ -22,7 +22,9 @@ fn three_key_exchange_groups_are_taken() {
         let gateway = Gateway::start(run).await?;
         let identity = gateway.alpha().workload()?;
         let address = gateway.beta().gateway_address();
-        for (group, taken) in [(X25519, true), (SECP256R1, true), (X25519MLKEM768, true), (SECP384R1, false)] {
+        for (group, taken) in
+            [(X25519, true), (SECP256R1, true), (X25519MLKEM768, true), (SECP384R1, false)]
+        {
             let client = Client::with_group(Some(&identity), group)?;
             let answer = client.get(address, SNI, "web").await;
             let group: NamedGroup = group.name();
@@ -50,7 +52,8 @@ fn a_callers_certificate_may_have_these_usages() {
             (&[DigitalSignature, KeyCertSign], &[], false),
             (&[DigitalSignature, CrlSign], &[], false),
         ] {
-            let leaf = Leaf::new().uri(&gateway.alpha().spiffe_id("client"))?.usages(usages, extended);
+            let leaf =
+                Leaf::new().uri(&gateway.alpha().spiffe_id("client"))?.usages(usages, extended);
             let client = Client::new(Some(&gateway.alpha().authority().sign(&leaf)?))?;
             let answer = client.get(address, SNI, "web").await;
             if answer.is_ok() != taken {
@@ -73,7 +76,11 @@ async fn answered_after(header: &[u8], gateway: &Gateway) -> Result<bool> {
 fn the_proxy_protocol_is_not_spoken() {
     scenario("proxy", async |run: &RunFolder| {
         let gateway = Gateway::start(run).await?;
-        let two = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c"[..], &[127, 0, 0, 1, 127, 0, 0, 1, 4, 0, 5, 0]].concat();
+        let two = [
+            &b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c"[..],
+            &[127, 0, 0, 1, 127, 0, 0, 1, 4, 0, 5, 0],
+        ]
+        .concat();
         for header in [&b"PROXY TCP4 127.0.0.1 127.0.0.1 1024 1280\r\n"[..], &two] {
             let log = gateway.beta().access_log()?;
             ensure!(!answered_after(header, &gateway).await?, "{header:?} was answered");

@@ -26,9 +26,11 @@ impl Fingerprint {
     /// [`InvalidFingerprint`] for anything else, including upper-case digits: each fingerprint has
     /// exactly one spelling.
     pub fn parse(text: &str) -> Result<Self, InvalidFingerprint> {
-        let digits = text.strip_prefix(PREFIX).map(str::as_bytes).filter(|digits| digits.len() == 64);
+        let digits =
+            text.strip_prefix(PREFIX).map(str::as_bytes).filter(|digits| digits.len() == 64);
         let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(digits.ok_or(InvalidFingerprint)?.chunks_exact(2)) {
+        for (byte, pair) in bytes.iter_mut().zip(digits.ok_or(InvalidFingerprint)?.chunks_exact(2))
+        {
             for digit in pair {
                 *byte = *byte << 4 | value(*digit)?;
             }
@@ -77,9 +79,16 @@ mod tests {
         assert_eq!(Fingerprint::parse(text), Ok(Fingerprint::of(b"")));
         let upper = text.to_uppercase().replace("SHA", "sha");
         let non_hex = text.replace("e3", "g3");
-        for bad in
-            ["", "sha256:", &text[7..], &text[..70], &format!("{text}0"), &upper, &non_hex, &text.replace("sha", "SHA")]
-        {
+        for bad in [
+            "",
+            "sha256:",
+            &text[7..],
+            &text[..70],
+            &format!("{text}0"),
+            &upper,
+            &non_hex,
+            &text.replace("sha", "SHA"),
+        ] {
             assert_eq!(Fingerprint::parse(bad), Err(InvalidFingerprint), "{bad}");
         }
     }

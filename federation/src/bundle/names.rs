@@ -47,6 +47,7 @@ impl Names {
     /// Returns true if `issuer` may be the issuer, judging by names and key identifiers.
     pub(crate) fn may_be_issued_by(&self, issuer: &Self) -> bool {
         let keys = self.authority_key.as_ref().zip(issuer.subject_key.as_ref());
-        self.issuer == issuer.subject && keys.is_none_or(|(authority, subject)| authority == subject)
+        self.issuer == issuer.subject
+            && keys.is_none_or(|(authority, subject)| authority == subject)
     }
 }

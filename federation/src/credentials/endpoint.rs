@@ -12,7 +12,10 @@ use x509_parser::public_key::PublicKey;
 
 pub(super) fn check(chain: &Source<'_>, key: &Source<'_>) -> Credentials {
     let read = chain.bytes.as_ref().map_err(Clone::clone).and_then(|bytes| Chain::read(bytes));
-    let leaf = read.as_ref().map_err(Clone::clone).and_then(|read| read.parse().map(|mut all| all.swap_remove(0)));
+    let leaf = read
+        .as_ref()
+        .map_err(Clone::clone)
+        .and_then(|read| read.parse().map(|mut all| all.swap_remove(0)));
     let leaf = match leaf {
         Ok(leaf) => leaf,
         Err(why) => {
@@ -31,8 +34,14 @@ pub(super) fn check(chain: &Source<'_>, key: &Source<'_>) -> Credentials {
 }
 
 fn names(leaf: &X509Certificate<'_>) -> Option<String> {
-    let names = leaf.subject_alternative_name().ok().flatten().map(|extension| &extension.value.general_names);
-    let is_host = |name: &GeneralName<'_>| matches!(name, GeneralName::DNSName(_) | GeneralName::IPAddress(_));
+    let names = leaf
+        .subject_alternative_name()
+        .ok()
+        .flatten()
+        .map(|extension| &extension.value.general_names);
+    let is_host = |name: &GeneralName<'_>| {
+        matches!(name, GeneralName::DNSName(_) | GeneralName::IPAddress(_))
+    };
     match names.into_iter().flatten().any(is_host) {
         true => None,
         false => Some(
@@ -52,6 +61,9 @@ fn usage(leaf: &X509Certificate<'_>) -> Option<String> {
 fn rsa(leaf: &X509Certificate<'_>) -> Option<String> {
     let Ok(PublicKey::RSA(rsa)) = leaf.public_key().parsed() else { return None };
     let bits = rsa.key_size();
-    (bits < 2048)
-        .then(|| format!("peers refuse its key: expected an RSA key of at least 2048 bits, found one of {bits}"))
+    (bits < 2048).then(|| {
+        format!(
+            "peers refuse its key: expected an RSA key of at least 2048 bits, found one of {bits}"
+        )
+    })
 }

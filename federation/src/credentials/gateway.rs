@@ -22,7 +22,11 @@ pub struct PodChain<'a> {
     pub certificates: &'a [Vec<u8>],
 }
 
-pub(super) fn check(pods: &[PodChain<'_>], roots: &RootSource<'_>, ours: &TrustDomain) -> Credentials {
+pub(super) fn check(
+    pods: &[PodChain<'_>],
+    roots: &RootSource<'_>,
+    ours: &TrustDomain,
+) -> Credentials {
     let (mut faults, mut validities, mut anchors) = (Vec::new(), Vec::new(), Vec::new());
     for pod in pods {
         let (credentials, more) = of_pod(pod, roots, ours);
@@ -37,7 +41,11 @@ pub(super) fn check(pods: &[PodChain<'_>], roots: &RootSource<'_>, ours: &TrustD
     credentials
 }
 
-fn of_pod(pod: &PodChain<'_>, roots: &RootSource<'_>, ours: &TrustDomain) -> (Credentials, Vec<Fingerprint>) {
+fn of_pod(
+    pod: &PodChain<'_>,
+    roots: &RootSource<'_>,
+    ours: &TrustDomain,
+) -> (Credentials, Vec<Fingerprint>) {
     let source = Source { object: pod.object.clone(), field: "", bytes: Ok(&[]) };
     let read = Chain::of_der(pod.certificates);
     let judged = read.as_ref().map_err(Clone::clone).and_then(|read| {
@@ -53,7 +61,9 @@ fn of_pod(pod: &PodChain<'_>, roots: &RootSource<'_>, ours: &TrustDomain) -> (Cr
 
 /// Each Pod has a leaf of its own, and all have the same intermediates.
 fn add(validities: &mut Vec<Validity>, validity: Validity) {
-    let same = |known: &Validity| Validity { object: validity.object.clone(), ..known.clone() } == validity;
+    let same = |known: &Validity| {
+        Validity { object: validity.object.clone(), ..known.clone() } == validity
+    };
     if validity.role == CertificateRole::Leaf || !validities.iter().any(same) {
         validities.push(validity);
     }
@@ -67,7 +77,9 @@ pub(super) fn merge<K: PartialEq>(found: impl IntoIterator<Item = (K, Finding)>)
             (known, first.reason, first.severity) == (&key, finding.reason, finding.severity)
         });
         match same {
-            Some((.., others)) if !others.contains(&finding.object.name) => others.push(finding.object.name),
+            Some((.., others)) if !others.contains(&finding.object.name) => {
+                others.push(finding.object.name)
+            }
             Some(_) => {}
             None => merged.push((key, finding, Vec::new())),
         }
@@ -83,11 +95,15 @@ fn counting(mut finding: Finding, others: &[String]) -> Finding {
     };
     match others {
         [] => {}
-        [one] => finding.message.push_str(&format!(". The same holds for one more Pod of the gateway: {}", shown(one))),
+        [one] => finding
+            .message
+            .push_str(&format!(". The same holds for one more Pod of the gateway: {}", shown(one))),
         _ => {
             let count = others.len();
             let named = named.join(", ");
-            finding.message.push_str(&format!(". The same holds for {count} more Pods of the gateway: {named}{more}"));
+            finding.message.push_str(&format!(
+                ". The same holds for {count} more Pods of the gateway: {named}{more}"
+            ));
         }
     }
     finding

@@ -41,14 +41,17 @@ pub(super) fn check(
                 let message = "the file has a private key beside the certificates: keep the key in a file of its own";
                 credentials.faults.push(chain.warning(FindingReason::ExposedKey, message));
             }
-            credentials.faults.extend(certificates.first().and_then(|leaf| key::check(key, leaf.public_key())));
+            credentials
+                .faults
+                .extend(certificates.first().and_then(|leaf| key::check(key, leaf.public_key())));
             (credentials, anchors)
         }
         Err(why) => invalid(why),
     }
 }
 
-/// Checks a chain, the leaf first; also, which of the roots it comes from. `source` says where it was found.
+/// Checks a chain, the leaf first; also, which of the roots it comes from. `source` says where it
+/// was found.
 pub(super) fn judge(
     source: &Source<'_>,
     chain: &[X509Certificate<'_>],
@@ -58,7 +61,9 @@ pub(super) fn judge(
     let Some((leaf, _)) = chain.split_first() else { return (Credentials::default(), Vec::new()) };
     let form = leaf::faults(leaf, ours, Issuer::of(&source.object));
     let mut faults: Vec<_> = form.iter().map(|why| source.unfit(why)).collect();
-    faults.extend(leaf::warnings(leaf).map(|why| source.warning(FindingReason::WeakCertificate, why)));
+    faults.extend(
+        leaf::warnings(leaf).map(|why| source.warning(FindingReason::WeakCertificate, why)),
+    );
 
     let parsed: Vec<_> = roots
         .roots
@@ -67,7 +72,8 @@ pub(super) fn judge(
         .map(|(_, root)| root)
         .collect();
     let path = path::find(chain, &parsed);
-    let mut validities: Vec<_> = validity(leaf, CertificateRole::Leaf, source).into_iter().collect();
+    let mut validities: Vec<_> =
+        validity(leaf, CertificateRole::Leaf, source).into_iter().collect();
     let mut anchors = Vec::new();
     match &path {
         None => {
@@ -75,17 +81,30 @@ pub(super) fn judge(
             faults.push(source.error(FindingReason::UntrustedCertificate, message));
         }
         Some(path) => {
-            let intermediates: Vec<_> = path.intermediates.iter().filter_map(|place| chain.get(*place)).collect();
+            let intermediates: Vec<_> =
+                path.intermediates.iter().filter_map(|place| chain.get(*place)).collect();
             faults.extend(of_path(source, leaf, &intermediates, path, &parsed, ours));
-            validities
-                .extend(intermediates.into_iter().filter_map(|ca| validity(ca, CertificateRole::Intermediate, source)));
-            anchors.extend(path.anchors.iter().filter_map(|place| roots.roots.get(*place)).map(Root::fingerprint));
+            validities.extend(
+                intermediates
+                    .into_iter()
+                    .filter_map(|ca| validity(ca, CertificateRole::Intermediate, source)),
+            );
+            anchors.extend(
+                path.anchors
+                    .iter()
+                    .filter_map(|place| roots.roots.get(*place))
+                    .map(Root::fingerprint),
+            );
         }
     }
     (Credentials { faults, validities }, anchors)
 }
 
-fn validity(certificate: &X509Certificate<'_>, role: CertificateRole, source: &Source<'_>) -> Option<Validity> {
+fn validity(
+    certificate: &X509Certificate<'_>,
+    role: CertificateRole,
+    source: &Source<'_>,
+) -> Option<Validity> {
     Validity::of(certificate, role, &source.object, source.field)
 }
 
@@ -120,19 +139,20 @@ fn untrusted(
     let mut last = chain.first();
     for _ in chain {
         let issuer = last.map(|last| last.issuer().as_raw());
-        let next = chain
-            .iter()
-            .zip(&subjects)
-            .skip(1)
-            .find(|(next, subject)| Some(**subject) == issuer && next.subject().as_raw() != next.issuer().as_raw());
+        let next = chain.iter().zip(&subjects).skip(1).find(|(next, subject)| {
+            Some(**subject) == issuer && next.subject().as_raw() != next.issuer().as_raw()
+        });
         last = next.map(|(next, _)| next).or(last);
     }
     let Some(last) = last else { return "the chain is empty".to_owned() };
     let issuer = shown(&last.issuer().to_string());
     let place = who.place_of(source);
-    let expected = format!("none of the roots in {place} has signed it, and peers believe no others");
+    let expected =
+        format!("none of the roots in {place} has signed it, and peers believe no others");
     if last.issuer().as_raw() == last.subject().as_raw() {
-        return format!("{expected}: it is signed by itself; have it signed by the CA whose root is there");
+        return format!(
+            "{expected}: it is signed by itself; have it signed by the CA whose root is there"
+        );
     }
     if roots.iter().any(|root| root.subject().as_raw() == last.issuer().as_raw()) {
         return format!(

@@ -35,8 +35,9 @@ pub(super) fn check(source: &Source<'_>, certified: &SubjectPublicKeyInfo<'_>) -
 }
 
 fn is_key_of(pem: &[u8], certified: &SubjectPublicKeyInfo<'_>) -> Result<bool, String> {
-    let der =
-        read(pem).map_err(|found| format!("expected a private key in PEM without a passphrase, found {found}"))?;
+    let der = read(pem).map_err(|found| {
+        format!("expected a private key in PEM without a passphrase, found {found}")
+    })?;
     let private = PrivateKeyDer::try_from(der.as_slice()).map_err(|_| DAMAGED)?;
     let key = any_supported_type(&private).map_err(|_| UNUSABLE)?;
     let public = key.public_key().ok_or(UNUSABLE)?;
@@ -56,7 +57,9 @@ fn read(bytes: &[u8]) -> Result<Vec<u8>, &'static str> {
     match (key, found.first()) {
         (Some(block), _) if block.kind == Kind::PrivateKey => Ok(block.contents.clone()),
         (Some(block), _) => Err(block.kind.words()),
-        (None, Some(Ok(block))) if block.kind == Kind::Certificate => Err("a certificate; are the two files swapped?"),
+        (None, Some(Ok(block))) if block.kind == Kind::Certificate => {
+            Err("a certificate; are the two files swapped?")
+        }
         (None, Some(Ok(block))) => Err(block.kind.words()),
         (None, Some(Err(damaged))) => Err(damaged),
         (None, None) => Err(without_blocks(bytes)),

@@ -26,17 +26,21 @@ impl Chain {
     /// Reads a PEM text as Envoy does: skips blocks of other kinds, and fails if any certificate is
     /// damaged.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
-        let expected = |found| format!("expected certificates in PEM, the leaf first, found {found}");
+        let expected =
+            |found| format!("expected certificates in PEM, the leaf first, found {found}");
         let text = String::from_utf8_lossy(bytes);
         let found: Vec<_> = blocks(&text).collect();
         if text.starts_with('\u{feff}') {
-            return Err(expected("a byte order mark at the beginning; save the file as UTF-8 without one"));
+            return Err(expected(
+                "a byte order mark at the beginning; save the file as UTF-8 without one",
+            ));
         }
         if let Some(damaged) = found.iter().find_map(|block| block.as_ref().err()) {
             return Err(expected(damaged));
         }
         let of = |kind| found.iter().flatten().filter(move |block| block.kind == kind);
-        let certificates: Vec<_> = of(Kind::Certificate).map(|block| block.contents.clone()).collect();
+        let certificates: Vec<_> =
+            of(Kind::Certificate).map(|block| block.contents.clone()).collect();
         match (certificates.is_empty(), found.first()) {
             (true, Some(Ok(other))) => Err(expected(other.kind.words())),
             (true, _) => Err(expected(without_blocks(bytes))),
@@ -87,16 +91,26 @@ pub fn leaf_expiry(chain: &[Vec<u8>]) -> Option<Timestamp> {
 }
 
 fn parse_one(der: &[u8]) -> Option<X509Certificate<'_>> {
-    X509Certificate::from_der(der).ok().filter(|(rest, _)| rest.is_empty()).map(|(_, certificate)| certificate)
+    X509Certificate::from_der(der)
+        .ok()
+        .filter(|(rest, _)| rest.is_empty())
+        .map(|(_, certificate)| certificate)
 }
 
 fn damaged(place: usize) -> String {
-    format!("certificate {} is damaged: expected an X.509 certificate in DER and nothing behind it", place + 1)
+    format!(
+        "certificate {} is damaged: expected an X.509 certificate in DER and nothing behind it",
+        place + 1
+    )
 }
 
 /// Checks what Envoy and its SPIFFE validator require of a leaf (X.509-SVID, sections 2 and 4), and
 /// what our filter requires of its identity.
-pub(super) fn faults(leaf: &X509Certificate<'_>, ours: &TrustDomain, issuer: Issuer) -> Vec<String> {
+pub(super) fn faults(
+    leaf: &X509Certificate<'_>,
+    ours: &TrustDomain,
+    issuer: Issuer,
+) -> Vec<String> {
     if leaf.is_ca() {
         return vec![
             "it is a CA certificate (CA:TRUE), and peers refuse one as an identity: expected a leaf, the gateway's own"
@@ -112,7 +126,9 @@ fn key(leaf: &X509Certificate<'_>) -> Option<String> {
     let key = leaf.public_key();
     let curve = key.algorithm.parameters.as_ref().and_then(|parameters| parameters.as_oid().ok());
     let found = match key.parsed() {
-        Ok(PublicKey::EC(_)) if curve == Some(OID_EC_P256) || curve == Some(OID_NIST_EC_P384) => return None,
+        Ok(PublicKey::EC(_)) if curve == Some(OID_EC_P256) || curve == Some(OID_NIST_EC_P384) => {
+            return None;
+        }
         Ok(PublicKey::EC(_)) if curve == Some(OID_NIST_EC_P521) => "a key on P-521".to_owned(),
         Ok(PublicKey::EC(_)) => "a key on another elliptic curve".to_owned(),
         Ok(PublicKey::RSA(rsa)) if rsa.key_size() >= 2048 => return None,
@@ -129,7 +145,9 @@ fn usage(leaf: &X509Certificate<'_>) -> Option<String> {
     let usage = leaf.key_usage().ok().flatten().map(|extension| extension.value);
     let found = match usage {
         None => "none",
-        Some(usage) if usage.key_cert_sign() || usage.crl_sign() => "that of a CA (keyCertSign or cRLSign)",
+        Some(usage) if usage.key_cert_sign() || usage.crl_sign() => {
+            "that of a CA (keyCertSign or cRLSign)"
+        }
         Some(usage) if !usage.digital_signature() => "another one",
         Some(_) => return None,
     };
@@ -139,7 +157,9 @@ fn usage(leaf: &X509Certificate<'_>) -> Option<String> {
 }
 
 fn identity(leaf: &X509Certificate<'_>, ours: &TrustDomain, issuer: Issuer) -> Option<String> {
-    let expected = |found: &str| Some(format!("expected one SPIFFE ID as URI SAN, spiffe://{ours}/…, found {found}"));
+    let expected = |found: &str| {
+        Some(format!("expected one SPIFFE ID as URI SAN, spiffe://{ours}/…, found {found}"))
+    };
     match uris(leaf).as_slice() {
         [] => expected("no URI SAN, so peers would not know whom to expect"),
         [uri] => match WorkloadIdentity::parse(uri) {
@@ -151,14 +171,20 @@ fn identity(leaf: &X509Certificate<'_>, ours: &TrustDomain, issuer: Issuer) -> O
             )),
             Err(_) => expected(&format!("{:?}", shown(uri))),
         },
-        [first, others @ ..] => {
-            expected(&format!("{:?} and {} more; peers refuse an identity that is not one", shown(first), others.len()))
-        }
+        [first, others @ ..] => expected(&format!(
+            "{:?} and {} more; peers refuse an identity that is not one",
+            shown(first),
+            others.len()
+        )),
     }
 }
 
 pub(super) fn uris<'a>(leaf: &'a X509Certificate<'_>) -> Vec<&'a str> {
-    let names = leaf.subject_alternative_name().ok().flatten().map(|extension| &extension.value.general_names);
+    let names = leaf
+        .subject_alternative_name()
+        .ok()
+        .flatten()
+        .map(|extension| &extension.value.general_names);
     let uri = |name: &'a GeneralName<'_>| match name {
         GeneralName::URI(uri) => Some(*uri),
         _ => None,

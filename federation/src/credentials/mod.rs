@@ -49,14 +49,20 @@ pub struct Credentials {
 impl Credentials {
     /// Checks what the gateway and the egress use: their certificate chain, leaf first, its private
     /// key, and the roots that this cluster publishes.
-    pub fn of_identity(chain: &Source<'_>, key: &Source<'_>, roots: &RootSource<'_>, ours: &TrustDomain) -> Self {
+    pub fn of_identity(
+        chain: &Source<'_>,
+        key: &Source<'_>,
+        roots: &RootSource<'_>,
+        ours: &TrustDomain,
+    ) -> Self {
         let (mut credentials, anchors) = identity::check(chain, key, roots, ours);
         credentials.add(roots::check(roots, &anchors));
         credentials
     }
 
-    /// Checks what the Pods of the gateway show, where istiod issues their certificates, and the roots that peers are told. The same
-    /// fault of several Pods is one finding that names them. Of a Pod that is not in `pods` nothing is known.
+    /// Checks what the Pods of the gateway show, where istiod issues their certificates, and the
+    /// roots that peers are told. The same fault of several Pods is one finding that names them. Of
+    /// a Pod that is not in `pods` nothing is known.
     pub fn of_gateway(pods: &[PodChain<'_>], roots: &RootSource<'_>, ours: &TrustDomain) -> Self {
         gateway::check(pods, roots, ours)
     }
@@ -76,7 +82,12 @@ impl Credentials {
     #[must_use]
     pub fn of_pods(&self) -> Self {
         let faults = self.faults.iter().filter(|fault| fault.object.kind == POD).cloned().collect();
-        let validities = self.validities.iter().filter(|validity| validity.object.kind == POD).cloned().collect();
+        let validities = self
+            .validities
+            .iter()
+            .filter(|validity| validity.object.kind == POD)
+            .cloned()
+            .collect();
         Self { faults, validities }
     }
 
@@ -85,7 +96,8 @@ impl Credentials {
         let found = |validity: &Validity| validity.finding(self.has_valid_root(validity, now), now);
         let (of_pods, of_others): (Vec<_>, Vec<_>) =
             self.validities.iter().partition(|validity| validity.object.kind == POD);
-        let of_pods = of_pods.into_iter().filter_map(|validity| Some((validity.role, found(validity)?)));
+        let of_pods =
+            of_pods.into_iter().filter_map(|validity| Some((validity.role, found(validity)?)));
         let of_others = of_others.into_iter().filter_map(found);
         self.faults.iter().cloned().chain(gateway::merge(of_pods)).chain(of_others).collect()
     }
@@ -100,6 +112,7 @@ impl Credentials {
     fn has_valid_root(&self, validity: &Validity, now: Timestamp) -> bool {
         let roots = || self.validities.iter().filter(|other| other.role == CertificateRole::Root);
         let anchored = roots().any(|root| root.anchor);
-        validity.role == CertificateRole::Root && roots().any(|root| root.anchor == anchored && root.is_valid(now))
+        validity.role == CertificateRole::Root
+            && roots().any(|root| root.anchor == anchored && root.is_valid(now))
     }
 }

@@ -23,7 +23,8 @@ pub(super) struct Path {
 
 /// Finds a path from the first certificate of `chain`, over others in it, to one of `roots`.
 pub(super) fn find(chain: &[X509Certificate<'_>], roots: &[X509Certificate<'_>]) -> Option<Path> {
-    let search = Search { chain, roots, algorithms: default_provider().signature_verification_algorithms };
+    let search =
+        Search { chain, roots, algorithms: default_provider().signature_verification_algorithms };
     search.from(0, &mut Vec::new())
 }
 
@@ -56,12 +57,17 @@ impl Search<'_> {
         None
     }
 
-    fn issuers(&self, certificate: &X509Certificate<'_>, candidates: &[X509Certificate<'_>]) -> (Vec<usize>, bool) {
+    fn issuers(
+        &self,
+        certificate: &X509Certificate<'_>,
+        candidates: &[X509Certificate<'_>],
+    ) -> (Vec<usize>, bool) {
         let named = candidates
             .iter()
             .enumerate()
             .filter(|(_, issuer)| issuer.subject().as_raw() == certificate.issuer().as_raw());
-        let signed: Vec<_> = named.map(|(place, issuer)| (place, self.signature(certificate, issuer))).collect();
+        let signed: Vec<_> =
+            named.map(|(place, issuer)| (place, self.signature(certificate, issuer))).collect();
         let weak = signed.iter().any(|(_, signature)| *signature == Signature::Unknown);
         (
             signed
@@ -73,15 +79,23 @@ impl Search<'_> {
         )
     }
 
-    fn signature(&self, certificate: &X509Certificate<'_>, issuer: &X509Certificate<'_>) -> Signature {
+    fn signature(
+        &self,
+        certificate: &X509Certificate<'_>,
+        issuer: &X509Certificate<'_>,
+    ) -> Signature {
         let key = issuer.public_key();
-        let (signed, of_key) = (element(&certificate.signature_algorithm.algorithm), element(&key.algorithm.algorithm));
+        let (signed, of_key) = (
+            element(&certificate.signature_algorithm.algorithm),
+            element(&key.algorithm.algorithm),
+        );
         let usable = self.algorithms.all.iter().filter(|algorithm| {
             algorithm.signature_alg_id().as_ref().starts_with(&signed)
                 && algorithm.public_key_alg_id().as_ref().starts_with(&of_key)
         });
         let verified = usable.map(|algorithm| {
-            let (message, value) = (certificate.tbs_certificate.as_ref(), &certificate.signature_value.data);
+            let (message, value) =
+                (certificate.tbs_certificate.as_ref(), &certificate.signature_value.data);
             algorithm.verify_signature(&key.subject_public_key.data, message, value).is_ok()
         });
         match verified.reduce(|a, b| a || b) {
@@ -116,13 +130,17 @@ pub(super) fn faults(
     let mut faults = Vec::new();
     for (below, intermediate) in intermediates.iter().enumerate() {
         let named = |what: &str| {
-            format!("the intermediate CA {} {what}", crate::finding::shown(&intermediate.subject().to_string()))
+            format!(
+                "the intermediate CA {} {what}",
+                crate::finding::shown(&intermediate.subject().to_string())
+            )
         };
         faults.extend(of_issuer(intermediate, below).map(|fault| named(&fault)));
     }
     let all = slice::from_ref(&leaf).iter().chain(intermediates);
     faults.extend(all.clone().flat_map(|certificate| critical(certificate)));
-    let constrained = intermediates.iter().copied().chain(root).filter(|issuer| !permits(issuer, ours));
+    let constrained =
+        intermediates.iter().copied().chain(root).filter(|issuer| !permits(issuer, ours));
     faults.extend(constrained.map(|issuer| {
         let issuer = crate::finding::shown(&issuer.subject().to_string());
         format!("the name constraints of {issuer} exclude identities of {ours}: expected a CA that may sign URIs of that host")
@@ -136,12 +154,16 @@ fn of_issuer(issuer: &X509Certificate<'_>, below: usize) -> Option<String> {
     let usage = issuer.key_usage().ok().flatten().map(|extension| extension.value);
     let longest = constraints.and_then(|constraints| constraints.path_len_constraint);
     if !constraints.is_some_and(|constraints| constraints.ca) {
-        return Some("is not a CA (basicConstraints is not CA:TRUE): expected the CA that signed the leaf".to_owned());
+        return Some(
+            "is not a CA (basicConstraints is not CA:TRUE): expected the CA that signed the leaf"
+                .to_owned(),
+        );
     }
     if usage.is_some_and(|usage| !usage.key_cert_sign()) {
         return Some("may not sign certificates: expected keyUsage with keyCertSign".to_owned());
     }
-    let too_long = longest.filter(|longest| usize::try_from(*longest).is_ok_and(|longest| below > longest));
+    let too_long =
+        longest.filter(|longest| usize::try_from(*longest).is_ok_and(|longest| below > longest));
     too_long.map(|longest| {
         format!(
             "allows {longest} intermediates below it (pathlen), and there are {below}; use a CA that allows as many"
@@ -152,11 +174,14 @@ fn of_issuer(issuer: &X509Certificate<'_>, below: usize) -> Option<String> {
 /// Finds a critical extension that BoringSSL does not know. It refuses a certificate with one.
 fn critical(certificate: &X509Certificate<'_>) -> Option<String> {
     let unknown = |extension: &&x509_parser::extensions::X509Extension<'_>| {
-        extension.critical && matches!(extension.parsed_extension(), ParsedExtension::UnsupportedExtension { .. })
+        extension.critical
+            && matches!(extension.parsed_extension(), ParsedExtension::UnsupportedExtension { .. })
     };
     let oid = certificate.extensions().iter().find(unknown)?.oid.to_id_string();
     let subject = crate::finding::shown(&certificate.subject().to_string());
-    Some(format!("certificate {subject} has a critical extension that Envoy does not know ({oid}), so peers refuse it"))
+    Some(format!(
+        "certificate {subject} has a critical extension that Envoy does not know ({oid}), so peers refuse it"
+    ))
 }
 
 /// Returns true if the name constraints of a CA permit URIs whose host is `ours` (RFC 5280, section
@@ -175,6 +200,7 @@ fn permits(issuer: &X509Certificate<'_>, ours: &TrustDomain) -> bool {
         Some(_) => ours.as_str().ends_with(host.as_str()),
         None => host.eq_ignore_ascii_case(ours.as_str()),
     };
-    let (permitted, excluded) = (uris(&constraints.permitted_subtrees), uris(&constraints.excluded_subtrees));
+    let (permitted, excluded) =
+        (uris(&constraints.permitted_subtrees), uris(&constraints.excluded_subtrees));
     (permitted.is_empty() || permitted.iter().any(covers)) && !excluded.iter().any(covers)
 }

@@ -19,7 +19,8 @@ pub struct RootSource<'a> {
 
 /// Checks the roots. `anchors` are those that the gateway's certificate leads to, if known.
 pub(super) fn check(source: &RootSource<'_>, anchors: &[Fingerprint]) -> Credentials {
-    let error = |reason, message| Finding::error(reason, source.object.clone(), source.field, message);
+    let error =
+        |reason, message| Finding::error(reason, source.object.clone(), source.field, message);
     let count = source.roots.len();
     let most = Limits::default().roots;
     let too_many = (count > most).then(|| {
@@ -29,9 +30,11 @@ pub(super) fn check(source: &RootSource<'_>, anchors: &[Fingerprint]) -> Credent
         error(FindingReason::TooManyRoots, message)
     });
     let intermediates = dangling(source.roots);
-    let intermediates = intermediates.iter().map(|root| error(FindingReason::IntermediateRoot, intermediate(root)));
-    let validity =
-        |root: &Root| Validity::of_root(root, &source.object, source.field, anchors.contains(&root.fingerprint()));
+    let intermediates =
+        intermediates.iter().map(|root| error(FindingReason::IntermediateRoot, intermediate(root)));
+    let validity = |root: &Root| {
+        Validity::of_root(root, &source.object, source.field, anchors.contains(&root.fingerprint()))
+    };
     Credentials {
         faults: too_many.into_iter().chain(intermediates).collect(),
         validities: source.roots.iter().map(validity).collect(),

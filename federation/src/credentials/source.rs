@@ -24,7 +24,10 @@ impl Source<'_> {
 
     /// An error about a certificate that is intact but that peers refuse.
     pub(super) fn unfit(&self, why: &str) -> Finding {
-        self.error(FindingReason::InvalidCertificate, format!("{why}; {}", Issuer::of(&self.object).reissue()))
+        self.error(
+            FindingReason::InvalidCertificate,
+            format!("{why}; {}", Issuer::of(&self.object).reissue()),
+        )
     }
 
     pub(super) fn warning(&self, reason: FindingReason, message: impl Into<String>) -> Finding {

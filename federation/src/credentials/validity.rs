@@ -57,7 +57,9 @@ impl CertificateRole {
         match self {
             Self::Leaf if issuer == Issuer::Istiod => "peers refuse every connection to this Pod",
             Self::Leaf => "peers refuse every connection from and to this cluster",
-            Self::Intermediate => "peers refuse every certificate that it signed, and so every connection",
+            Self::Intermediate => {
+                "peers refuse every certificate that it signed, and so every connection"
+            }
             Self::Root => "peers refuse every certificate that it signed",
             Self::Endpoint => "peers cannot fetch this cluster's metadata",
         }
@@ -68,10 +70,14 @@ impl CertificateRole {
             Self::Leaf if issuer == Issuer::Istiod => {
                 "look at the log of the Pod's istio-agent, which renews it from istiod, and at `istioctl proxy-config secret`"
             }
-            Self::Intermediate if issuer == Issuer::Istiod => "renew the CA that istiod signs with (Secret cacerts)",
+            Self::Intermediate if issuer == Issuer::Istiod => {
+                "renew the CA that istiod signs with (Secret cacerts)"
+            }
             Self::Leaf | Self::Endpoint => "have it renewed and replace the files",
             Self::Intermediate => "put the CA's new certificate into the chain",
-            Self::Root => "publish a new root beside it, and sign with that one once the peers have acknowledged it",
+            Self::Root => {
+                "publish a new root beside it, and sign with that one once the peers have acknowledged it"
+            }
         }
     }
 }
@@ -181,7 +187,9 @@ impl Validity {
         let (role, end) = (self.role, self.not_after);
         let (reason, what, then) = match self.phase(now) {
             Phase::Within => return None,
-            Phase::EndsSoon => (FindingReason::CertificateEndsSoon, format!("expires at {end}"), "from then on "),
+            Phase::EndsSoon => {
+                (FindingReason::CertificateEndsSoon, format!("expires at {end}"), "from then on ")
+            }
             Phase::After => (FindingReason::CertificateExpired, format!("expired at {end}"), ""),
             Phase::Before => {
                 let what = format!("is not valid before {}; compare the clocks", self.not_before);
@@ -194,7 +202,11 @@ impl Validity {
             role.words(issuer),
             self.name,
             role.consequence(issuer),
-            if reason == FindingReason::CertificateNotYetValid { "or wait until it is" } else { role.remedy(issuer) }
+            if reason == FindingReason::CertificateNotYetValid {
+                "or wait until it is"
+            } else {
+                role.remedy(issuer)
+            }
         );
         let severity = match reason == FindingReason::CertificateEndsSoon || replaced {
             true => Severity::Warning,

@@ -106,7 +106,12 @@ mod tests {
         assert_eq!(upper, lower);
         assert_eq!(upper.cmp(&lower), Ordering::Equal);
         assert_eq!(upper.as_str(), "11111111-AAAA-4AAA-8AAA-111111111111");
-        for bad in ["", "11111111aaaa4aaa8aaa111111111111", "g1111111-aaaa-4aaa-8aaa-111111111111", &"1".repeat(36)] {
+        for bad in [
+            "",
+            "11111111aaaa4aaa8aaa111111111111",
+            "g1111111-aaaa-4aaa-8aaa-111111111111",
+            &"1".repeat(36),
+        ] {
             assert!(ClusterUuid::parse(bad).is_err(), "{bad}");
         }
     }

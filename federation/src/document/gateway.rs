@@ -25,7 +25,9 @@ pub enum GatewayHost {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidGateway {
     /// The address is not that of a single reachable host.
-    #[error("expected the address of a host, found an unspecified, multicast, broadcast or link-local one")]
+    #[error(
+        "expected the address of a host, found an unspecified, multicast, broadcast or link-local one"
+    )]
     NoHost,
     /// It is not a valid name.
     #[error("expected an IP address or a DNS name: {0}")]
@@ -72,7 +74,11 @@ impl GatewayHost {
         let name = Hostname::parse(text)?;
         // The last label of a host name is never all digits (RFC 1123, section 2.1), and resolvers
         // take `127.1` for an address. So a last label that begins with a digit is refused.
-        match text.rsplit('.').next().is_some_and(|label| label.starts_with(|c: char| c.is_ascii_digit())) {
+        match text
+            .rsplit('.')
+            .next()
+            .is_some_and(|label| label.starts_with(|c: char| c.is_ascii_digit()))
+        {
             true => Err(InvalidGateway::Numeric),
             false => Ok(Self::Name(name)),
         }
@@ -92,7 +98,9 @@ pub fn is_host(ip: IpAddr) -> bool {
 
 fn is_canonical_host(ip: IpAddr) -> bool {
     match ip {
-        IpAddr::V4(ip) => !(ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast() || ip.is_link_local()),
+        IpAddr::V4(ip) => {
+            !(ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast() || ip.is_link_local())
+        }
         IpAddr::V6(ip) => !(ip.is_unspecified() || ip.is_multicast() || ip.is_unicast_link_local()),
     }
 }
@@ -180,7 +188,8 @@ mod tests {
 
     #[test]
     fn addresses_are_hosts() {
-        for good in ["10.0.0.1", "127.0.0.1", "::1", "2001:db8::1", "gw.beta.example", "localhost"] {
+        for good in ["10.0.0.1", "127.0.0.1", "::1", "2001:db8::1", "gw.beta.example", "localhost"]
+        {
             assert!(GatewayHost::parse(good).is_ok(), "{good}");
         }
         for bad in [

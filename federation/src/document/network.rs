@@ -25,7 +25,9 @@ impl Network {
     /// Returns the first of our ranges that overlaps one of theirs, and theirs.
     pub fn overlap(&self, other: &Self) -> Option<(IpNet, IpNet)> {
         let theirs = || other.cidrs();
-        self.cidrs().find_map(|ours| theirs().find(|theirs| overlap(&ours, theirs)).map(|theirs| (ours, theirs)))
+        self.cidrs().find_map(|ours| {
+            theirs().find(|theirs| overlap(&ours, theirs)).map(|theirs| (ours, theirs))
+        })
     }
 
     fn cidrs(&self) -> impl Iterator<Item = IpNet> + '_ {
@@ -44,7 +46,11 @@ mod tests {
 
     fn network(name: Option<&str>, pods: &str, services: &str) -> Network {
         let name = name.map(str::to_owned);
-        Network { name, pod_cidrs: vec![pods.parse().unwrap()], service_cidrs: vec![services.parse().unwrap()] }
+        Network {
+            name,
+            pod_cidrs: vec![pods.parse().unwrap()],
+            service_cidrs: vec![services.parse().unwrap()],
+        }
     }
 
     #[test]
@@ -58,7 +64,8 @@ mod tests {
 
     #[test]
     fn clusters_without_a_network_name_share_none() {
-        let [none, a, b] = [None, Some("a"), Some("b")].map(|name| network(name, "10.0.0.0/16", "10.1.0.0/16"));
+        let [none, a, b] =
+            [None, Some("a"), Some("b")].map(|name| network(name, "10.0.0.0/16", "10.1.0.0/16"));
         assert!(a.is_shared_with(&a));
         assert!(!a.is_shared_with(&b));
         assert!(!none.is_shared_with(&none));

@@ -108,13 +108,15 @@ impl PrivateDocument {
     /// Writes the rest of the body: the extension, which is specific to the peer.
     pub fn tail_json(&self) -> Vec<u8> {
         let Some(extension) = &self.extension else { return b"}".to_vec() };
-        [br#","fedgate":"#.as_slice(), &serde_json::to_vec(extension).unwrap_or_default(), b"}"].concat()
+        [br#","fedgate":"#.as_slice(), &serde_json::to_vec(extension).unwrap_or_default(), b"}"]
+            .concat()
     }
 
     /// Returns an ID of the content, regardless of the sequence: 16 hexadecimal digits. By it an
     /// operator accepts a held document, and no other.
     pub fn id(&self) -> String {
-        let unnumbered = self.extension.clone().map(|extension| PrivateExtension { sequence: 0, ..extension });
+        let unnumbered =
+            self.extension.clone().map(|extension| PrivateExtension { sequence: 0, ..extension });
         let unnumbered = Self { extension: unnumbered, ..self.clone() };
         let hash = Sha256::digest(unnumbered.to_json());
         Hex(hash.get(..8).unwrap_or(&hash)).to_string()
@@ -122,7 +124,8 @@ impl PrivateDocument {
 
     /// Returns true if both have the same content, regardless of their sequences.
     pub fn same_content(&self, other: &Self) -> bool {
-        let rest = |extension: &PrivateExtension| PrivateExtension { sequence: 0, ..extension.clone() };
+        let rest =
+            |extension: &PrivateExtension| PrivateExtension { sequence: 0, ..extension.clone() };
         self.gateways == other.gateways
             && self.services == other.services
             && self.extension.as_ref().map(rest) == other.extension.as_ref().map(rest)

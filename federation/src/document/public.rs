@@ -61,7 +61,11 @@ impl PublicDocument {
     /// # Errors
     /// [`DocumentError`] if it is not a JSON object, is too large, or has no valid UUID, key or
     /// root. This includes the empty strings that DKP exporters publish before they are ready.
-    pub fn parse(body: &[u8], object: &ObjectRef, limits: &Limits) -> Result<Parsed<Self>, DocumentError> {
+    pub fn parse(
+        body: &[u8],
+        object: &ObjectRef,
+        limits: &Limits,
+    ) -> Result<Parsed<Self>, DocumentError> {
         let read: Read<'_> = read_body(body, limits)?;
         let mut findings = Findings::new(object.clone(), limits.findings);
         let cluster_uuid = parse_uuid(&read.cluster_uuid)?;
@@ -87,11 +91,16 @@ impl PublicDocument {
 }
 
 fn parse_uuid(text: &str) -> Result<ClusterUuid, DocumentError> {
-    let invalid = |error| DocumentError::invalid("clusterUUID", format!("{error}, found {:?}", shown(text)));
+    let invalid =
+        |error| DocumentError::invalid("clusterUUID", format!("{error}, found {:?}", shown(text)));
     ClusterUuid::parse(text).map_err(invalid)
 }
 
-fn parse_roots(text: &str, limits: &Limits, findings: &mut Findings) -> Result<Vec<Root>, DocumentError> {
+fn parse_roots(
+    text: &str,
+    limits: &Limits,
+    findings: &mut Findings,
+) -> Result<Vec<Root>, DocumentError> {
     let found = roots_from_pem(text, limits.certificate_bytes);
     if found.len() > limits.roots {
         return Err(DocumentError::too_many("rootCA", found.len(), limits.roots));
@@ -115,16 +124,26 @@ fn parse_roots(text: &str, limits: &Limits, findings: &mut Findings) -> Result<V
     match roots.is_empty() {
         true => {
             let why = first.map_or_else(|| "found nothing".to_owned(), |error| error.to_string());
-            Err(DocumentError::invalid("rootCA", format!("expected at least one CA certificate in PEM: {why}")))
+            Err(DocumentError::invalid(
+                "rootCA",
+                format!("expected at least one CA certificate in PEM: {why}"),
+            ))
         }
         false => Ok(roots),
     }
 }
 
-fn parse_extension(body: &[u8], raw: &RawValue, findings: &mut Findings) -> Option<PublicExtension> {
+fn parse_extension(
+    body: &[u8],
+    raw: &RawValue,
+    findings: &mut Findings,
+) -> Option<PublicExtension> {
     let text = raw.get().as_bytes();
     let refused = |error: JsonError| {
-        let message = format!("it was left out: {}; ask the peer's operator to correct it", error.within(body, text));
+        let message = format!(
+            "it was left out: {}; ask the peer's operator to correct it",
+            error.within(body, text)
+        );
         findings.add(Severity::Warning, FindingReason::InvalidExtension, "fedgate", message);
     };
     read_object(text).map_err(refused).ok()

@@ -72,7 +72,8 @@ impl SpiffeBundle {
         if read.keys.len() > limits.roots {
             return Err(DocumentError::too_many("keys", read.keys.len(), limits.roots));
         }
-        let certificates = read.keys.iter().filter(|key| key.usage == "x509-svid").flat_map(|key| key.x5c.first());
+        let certificates =
+            read.keys.iter().filter(|key| key.usage == "x509-svid").flat_map(|key| key.x5c.first());
         let der = certificates.filter_map(|text| BASE64_STANDARD.decode(text).ok());
         let mut roots: Vec<_> = der
             .filter(|der| der.len() <= limits.certificate_bytes)
@@ -81,7 +82,10 @@ impl SpiffeBundle {
         roots.sort();
         roots.dedup();
         match roots.is_empty() {
-            true => Err(DocumentError::invalid("keys", "expected a CA certificate for x509-svid at least")),
+            true => Err(DocumentError::invalid(
+                "keys",
+                "expected a CA certificate for x509-svid at least",
+            )),
             false => Ok(Self { sequence: read.spiffe_sequence, roots }),
         }
     }
@@ -89,7 +93,8 @@ impl SpiffeBundle {
     /// Writes the body.
     pub fn to_json(&self) -> Vec<u8> {
         let keys = self.roots.iter().map(written_key).collect();
-        let written = Written { spiffe_sequence: self.sequence, spiffe_refresh_hint: REFRESH_HINT, keys };
+        let written =
+            Written { spiffe_sequence: self.sequence, spiffe_refresh_hint: REFRESH_HINT, keys };
         // Strings and numbers only, so this cannot fail.
         serde_json::to_vec(&written).unwrap_or_default()
     }
@@ -108,7 +113,9 @@ fn written_key(root: &Root) -> WrittenKey {
 fn parameters(root: &Root) -> Option<KeyParameters> {
     let (_, certificate) = X509Certificate::from_der(root.der()).ok()?;
     match certificate.public_key().parsed().ok()? {
-        SubjectKey::RSA(rsa) => Some(KeyParameters::Rsa { n: integer(rsa.modulus), e: integer(rsa.exponent) }),
+        SubjectKey::RSA(rsa) => {
+            Some(KeyParameters::Rsa { n: integer(rsa.modulus), e: integer(rsa.exponent) })
+        }
         SubjectKey::EC(point) => {
             let (crv, length) = match point.data().len() {
                 65 => ("P-256", 32),
@@ -117,7 +124,11 @@ fn parameters(root: &Root) -> Option<KeyParameters> {
                 _ => return None,
             };
             let (x, y) = point.data().get(1..)?.split_at_checked(length)?;
-            Some(KeyParameters::Ec { crv, x: BASE64_URL_SAFE_NO_PAD.encode(x), y: BASE64_URL_SAFE_NO_PAD.encode(y) })
+            Some(KeyParameters::Ec {
+                crv,
+                x: BASE64_URL_SAFE_NO_PAD.encode(x),
+                y: BASE64_URL_SAFE_NO_PAD.encode(y),
+            })
         }
         _ => None,
     }

@@ -84,7 +84,9 @@ impl ConditionType {
 }
 
 /// Whether a condition holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 pub enum ConditionStatus {
     /// It does.
     True,
@@ -130,16 +132,39 @@ pub(super) fn conditions(
     gateways: Gateways,
 ) -> Vec<Condition> {
     let knowledge = candidate.knowledge;
-    let of = |reasons: &'static [FindingReason]| findings.iter().filter(|finding| reasons.contains(&finding.reason));
-    let made = |reasons: &'static [FindingReason]| others.iter().filter(|finding| reasons.contains(&finding.reason));
+    let of = |reasons: &'static [FindingReason]| {
+        findings.iter().filter(|finding| reasons.contains(&finding.reason))
+    };
+    let made = |reasons: &'static [FindingReason]| {
+        others.iter().filter(|finding| reasons.contains(&finding.reason))
+    };
     vec![
         accepted(candidate),
-        exchange(ConditionType::PublicMetadataExchangeReady, knowledge.and_then(|k| k.public_exchange.as_ref())),
-        exchange(ConditionType::PrivateMetadataExchangeReady, private_exchange(inputs, knowledge).as_ref()),
-        dataplane(inputs.local, knowledge, gateways, made(NO_GATEWAY).chain(of(&[FindingReason::InvalidGateway]))),
-        roots_valid(inputs, candidate, made(&[FindingReason::ExpiredRoot, FindingReason::RootNotYetValid])),
+        exchange(
+            ConditionType::PublicMetadataExchangeReady,
+            knowledge.and_then(|k| k.public_exchange.as_ref()),
+        ),
+        exchange(
+            ConditionType::PrivateMetadataExchangeReady,
+            private_exchange(inputs, knowledge).as_ref(),
+        ),
+        dataplane(
+            inputs.local,
+            knowledge,
+            gateways,
+            made(NO_GATEWAY).chain(of(&[FindingReason::InvalidGateway])),
+        ),
+        roots_valid(
+            inputs,
+            candidate,
+            made(&[FindingReason::ExpiredRoot, FindingReason::RootNotYetValid]),
+        ),
         roots_acknowledged(inputs, candidate),
-        listed(ConditionType::Stale, "Confirmed", of(&[FindingReason::Stale, FindingReason::Expired])),
+        listed(
+            ConditionType::Stale,
+            "Confirmed",
+            of(&[FindingReason::Stale, FindingReason::Expired]),
+        ),
         listed(ConditionType::Held, "Believed", of(&[FindingReason::HeldDocument])),
         listed(ConditionType::NamesRefused, "AllOwn", of(&[FindingReason::ForeignName])),
         listed(ConditionType::RowsDropped, "AllTaken", of(DROPPED)),
@@ -167,14 +192,17 @@ fn accepted(candidate: &Candidate<'_>) -> Condition {
     }
     let (status, reason, message) = match &candidate.standing {
         Standing::Accepted => (ConditionStatus::True, "Accepted".to_owned(), String::new()),
-        Standing::Refused { reason, message } => (ConditionStatus::False, reason.camel_case(), message.clone()),
+        Standing::Refused { reason, message } => {
+            (ConditionStatus::False, reason.camel_case(), message.clone())
+        }
     };
     Condition { kind: ConditionType::Accepted, status, reason, message }
 }
 
 /// Before the first attempt, the private exchange waits for the public one.
 fn private_exchange(inputs: &Inputs<'_>, knowledge: Option<&PeerKnowledge>) -> Option<Exchange> {
-    let waiting = |reason| Exchange { reason, message: String::new(), since: inputs.now, at: inputs.now };
+    let waiting =
+        |reason| Exchange { reason, message: String::new(), since: inputs.now, at: inputs.now };
     let known = knowledge.and_then(|knowledge| knowledge.private_exchange.clone());
     known.or_else(|| Some(waiting(ExchangeReason::AwaitingPublic)))
 }
@@ -188,11 +216,21 @@ fn exchange(kind: ConditionType, exchange: Option<&Exchange>) -> Condition {
         ExchangeReason::AwaitingPublic => ConditionStatus::Unknown,
         _ => ConditionStatus::False,
     };
-    Condition { kind, status, reason: exchange.reason.word().to_owned(), message: exchange.message.clone() }
+    Condition {
+        kind,
+        status,
+        reason: exchange.reason.word().to_owned(),
+        message: exchange.message.clone(),
+    }
 }
 
 fn unknown(kind: ConditionType, reason: &str, message: &str) -> Condition {
-    Condition { kind, status: ConditionStatus::Unknown, reason: reason.to_owned(), message: message.to_owned() }
+    Condition {
+        kind,
+        status: ConditionStatus::Unknown,
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+    }
 }
 
 /// The reasons why announced gateways or published roots of a peer are not used.
@@ -217,14 +255,18 @@ fn dataplane<'f>(
     let acknowledges = document.and_then(|known| acknowledges(&known.document, local));
     let probed = knowledge.and_then(|knowledge| knowledge.dataplane.as_ref());
     let (status, reason, message) = match (gateways, probed) {
-        (Gateways::Pending, _) => return unknown(kind, "Pending", "the gateways' names are not looked up yet"),
+        (Gateways::Pending, _) => {
+            return unknown(kind, "Pending", "the gateways' names are not looked up yet");
+        }
         (Gateways::InForce, None) => return unknown(kind, "Pending", "not probed yet"),
         (Gateways::InForce, Some(probed)) if probed.server_only && acknowledges == Some(false) => {
             (false, DataplaneReason::ProbeFailed.word(), NOT_ACKNOWLEDGED.to_owned())
         }
-        (Gateways::InForce, Some(probed)) => {
-            (probed.reason == DataplaneReason::Succeeded, probed.reason.word(), probed.message.clone())
-        }
+        (Gateways::InForce, Some(probed)) => (
+            probed.reason == DataplaneReason::Succeeded,
+            probed.reason.word(),
+            probed.message.clone(),
+        ),
         (Gateways::None, _) if document.is_none() => {
             return unknown(kind, NO_GATEWAYS, "no gateway of the peer is known");
         }
@@ -258,7 +300,12 @@ fn roots_valid<'f>(
     }
     let invalid: Vec<_> = invalid.collect();
     let Some(first) = invalid.first() else {
-        return Condition { kind, status: ConditionStatus::True, reason: "Valid".to_owned(), message: String::new() };
+        return Condition {
+            kind,
+            status: ConditionStatus::True,
+            reason: "Valid".to_owned(),
+            message: String::new(),
+        };
     };
     let message = messages(invalid.iter().map(|finding| &finding.message));
     Condition { kind, status: ConditionStatus::False, reason: first.reason.camel_case(), message }
@@ -270,19 +317,27 @@ fn roots_acknowledged(inputs: &Inputs<'_>, candidate: &Candidate<'_>) -> Conditi
     let Some(document) = candidate.private(inputs) else {
         return unknown(kind, "Pending", "the peer's private document is not known");
     };
-    let Some(applied) = document.extension.as_ref().and_then(|extension| extension.applied_roots.as_ref()) else {
+    let Some(applied) =
+        document.extension.as_ref().and_then(|extension| extension.applied_roots.as_ref())
+    else {
         return unknown(
             kind,
             "NotSupported",
             "the peer does not tell which roots it has put in force; ask its operator",
         );
     };
-    let ours = inputs.local.roots.iter().filter(|root| !root.is_expired(inputs.now)).map(|root| root.fingerprint());
+    let ours = inputs
+        .local
+        .roots
+        .iter()
+        .filter(|root| !root.is_expired(inputs.now))
+        .map(|root| root.fingerprint());
     let ours: BTreeSet<_> = ours.collect();
     if ours.is_empty() {
         return unknown(kind, "Pending", "this cluster has no root");
     }
-    let missing: Vec<_> = ours.iter().filter(|root| !applied.contains(root)).map(ToString::to_string).collect();
+    let missing: Vec<_> =
+        ours.iter().filter(|root| !applied.contains(root)).map(ToString::to_string).collect();
     let (status, reason, message) = match missing.is_empty() {
         true => (ConditionStatus::True, "Acknowledged", String::new()),
         false => {
@@ -298,7 +353,11 @@ fn roots_acknowledged(inputs: &Inputs<'_>, candidate: &Candidate<'_>) -> Conditi
 
 /// Returns True with the first finding's reason and up to three of the messages; False with reason
 /// `otherwise` if there are no findings.
-fn listed<'f>(kind: ConditionType, otherwise: &str, findings: impl Iterator<Item = &'f Finding>) -> Condition {
+fn listed<'f>(
+    kind: ConditionType,
+    otherwise: &str,
+    findings: impl Iterator<Item = &'f Finding>,
+) -> Condition {
     let findings: Vec<_> = findings.collect();
     let Some(first) = findings.first() else {
         let (status, reason) = (ConditionStatus::False, otherwise.to_owned());

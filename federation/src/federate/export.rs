@@ -8,12 +8,12 @@ use crate::document::{Limits, PublicServicePort, is_port_name};
 use crate::finding::{Finding, FindingReason, ObjectRef, shown};
 use crate::grant::{Admitted, Granter, PeerGrant, Subject};
 use crate::object::{
-    GATEWAY_MODE_ANNOTATION, GatewayMode, PUBLIC_SERVICE_LABEL, Peer, ServiceObject, ServicePortSpec,
-    TransportProtocol, check_cluster_domain, is_dns_label,
+    GATEWAY_MODE_ANNOTATION, GatewayMode, PUBLIC_SERVICE_LABEL, Peer, ServiceObject,
+    ServicePortSpec, TransportProtocol, check_cluster_domain, is_dns_label,
 };
 use fedgate_core::{
-    BuildError, Grant, Hostname, PeerIndex, PeerName, ServiceName, ServicePort, Table, TableBuilder, TableError,
-    TrustDomain,
+    BuildError, Grant, Hostname, PeerIndex, PeerName, ServiceName, ServicePort, Table,
+    TableBuilder, TableError, TrustDomain,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -76,7 +76,9 @@ pub(super) fn offers(
         return (BTreeMap::new(), passed_through);
     }
     let mut ordered: Vec<_> = inputs.objects.services.iter().collect();
-    ordered.sort_by(|a, b| (&a.namespace, &a.name, &a.source).cmp(&(&b.namespace, &b.name, &b.source)));
+    ordered.sort_by(|a, b| {
+        (&a.namespace, &a.name, &a.source).cmp(&(&b.namespace, &b.name, &b.source))
+    });
     let mut offers: BTreeMap<Hostname, Offer> = BTreeMap::new();
     for service in ordered {
         let checked = match is_labelled(service) {
@@ -96,7 +98,10 @@ pub(super) fn offers(
             }
             Ok((hostname, Checked { mode, ports })) => {
                 let admitted = Admitted::read(service, known, findings);
-                let ports = ports.into_iter().map(|row| offered_port(service, row, &admitted, granter)).collect();
+                let ports = ports
+                    .into_iter()
+                    .map(|row| offered_port(service, row, &admitted, granter))
+                    .collect();
                 let offered = Some((service.namespace.clone(), service.name.clone()));
                 let offer = Offer { hostname: hostname.clone(), service: offered, mode, ports };
                 match passthrough::check(inputs.local, service, &offer, &mut passed_through) {
@@ -122,7 +127,8 @@ fn is_labelled(service: &ServiceObject) -> Result<bool, Box<Finding>> {
                 shown(value)
             );
             let field = format!("metadata.labels[{PUBLIC_SERVICE_LABEL}]");
-            Err(Finding::warning(FindingReason::LabelNotEmpty, service.object(), field, message).into())
+            Err(Finding::warning(FindingReason::LabelNotEmpty, service.object(), field, message)
+                .into())
         }
     }
 }
@@ -135,7 +141,10 @@ struct Checked {
     ports: Ports,
 }
 
-fn check(inputs: &Inputs<'_>, service: &ServiceObject) -> Result<(Hostname, Checked), Box<Finding>> {
+fn check(
+    inputs: &Inputs<'_>,
+    service: &ServiceObject,
+) -> Result<(Hostname, Checked), Box<Finding>> {
     let refused = |reason, field: &str, message: String| {
         Box::new(Finding::error(
             reason,
@@ -145,11 +154,16 @@ fn check(inputs: &Inputs<'_>, service: &ServiceObject) -> Result<(Hostname, Chec
         ))
     };
     if service.service_type.as_deref() == Some("ExternalName") {
-        let message = "expected a Service with workloads behind it, found type ExternalName".to_owned();
+        let message =
+            "expected a Service with workloads behind it, found type ExternalName".to_owned();
         return Err(refused(FindingReason::ExternalName, "spec.type", message));
     }
     if service.ports.is_empty() {
-        return Err(refused(FindingReason::NoPorts, "spec.ports", "expected at least one port, found none".to_owned()));
+        return Err(refused(
+            FindingReason::NoPorts,
+            "spec.ports",
+            "expected at least one port, found none".to_owned(),
+        ));
     }
     if service.ports.len() > Limits::DEFAULT.ports_per_service {
         let message = format!(
@@ -163,9 +177,10 @@ fn check(inputs: &Inputs<'_>, service: &ServiceObject) -> Result<(Hostname, Chec
         .map_err(|message| refused(FindingReason::InvalidName, "metadata.name", message))?;
     let mut ports: Ports = Vec::new();
     for (place, spec) in service.ports.iter().enumerate() {
-        let port = check_port(spec, &ports)
-            .and_then(|port| check_length(&hostname, port))
-            .map_err(|(reason, message)| refused(reason, &format!("spec.ports[{place}]"), message))?;
+        let port =
+            check_port(spec, &ports).and_then(|port| check_length(&hostname, port)).map_err(
+                |(reason, message)| refused(reason, &format!("spec.ports[{place}]"), message),
+            )?;
         ports.push((port, spec.protocol));
     }
     let mode = mode(service).map_err(|message| {
@@ -190,16 +205,25 @@ fn hostname(ours: &TrustDomain, service: &ServiceObject) -> Result<Hostname, Str
     let text = format!("{}.{}.svc.{ours}", service.name, service.namespace);
     // Folding to lower case would turn it into another Service's name.
     let labels = is_dns_label(&service.name) && is_dns_label(&service.namespace);
-    let own = Hostname::parse(&text).ok().filter(|hostname| labels && ours.owns(hostname) && hostname.as_str() == text);
+    let own = Hostname::parse(&text)
+        .ok()
+        .filter(|hostname| labels && ours.owns(hostname) && hostname.as_str() == text);
     own.ok_or_else(|| {
         let found = format!("{}/{}", service.namespace, service.name);
-        format!("expected a namespace and a name of lower-case letters, digits and '-', found {:?}", shown(&found))
+        format!(
+            "expected a namespace and a name of lower-case letters, digits and '-', found {:?}",
+            shown(&found)
+        )
     })
 }
 
-fn check_port(spec: &ServicePortSpec, before: &Ports) -> Result<PublicServicePort, (FindingReason, String)> {
+fn check_port(
+    spec: &ServicePortSpec,
+    before: &Ports,
+) -> Result<PublicServicePort, (FindingReason, String)> {
     let Some(name) = spec.name.as_deref().filter(|name| !name.is_empty()) else {
-        let message = "expected a port with a name, which tells peers its protocol; found none".to_owned();
+        let message =
+            "expected a port with a name, which tells peers its protocol; found none".to_owned();
         return Err((FindingReason::UnnamedPort, message));
     };
     if !is_port_name(name) {
@@ -210,7 +234,10 @@ fn check_port(spec: &ServicePortSpec, before: &Ports) -> Result<PublicServicePor
         return Err((FindingReason::InvalidPort, message));
     }
     let Some(port) = ServicePort::new(spec.port) else {
-        return Err((FindingReason::InvalidPort, "expected a port from 1 to 65535, found 0".to_owned()));
+        return Err((
+            FindingReason::InvalidPort,
+            "expected a port from 1 to 65535, found 0".to_owned(),
+        ));
     };
     let twice = |(row, protocol): &(PublicServicePort, TransportProtocol)| {
         row.name == name || (row.port == port && *protocol == spec.protocol)
@@ -227,7 +254,10 @@ fn check_port(spec: &ServicePortSpec, before: &Ports) -> Result<PublicServicePor
 }
 
 /// Checks that the server name of a port is short enough for clients to send.
-fn check_length(hostname: &Hostname, port: PublicServicePort) -> Result<PublicServicePort, (FindingReason, String)> {
+fn check_length(
+    hostname: &Hostname,
+    port: PublicServicePort,
+) -> Result<PublicServicePort, (FindingReason, String)> {
     match ServiceName::new(hostname.clone(), port.port) {
         Ok(_) => Ok(port),
         Err(why) => {
@@ -246,8 +276,12 @@ fn offered_port(
     admitted: &Admitted,
     granter: &mut Granter<'_>,
 ) -> OfferedPort {
-    let subject =
-        Subject { namespace: &service.namespace, labels: &service.labels, port: row.port.get(), port_name: &row.name };
+    let subject = Subject {
+        namespace: &service.namespace,
+        labels: &service.labels,
+        port: row.port.get(),
+        port_name: &row.name,
+    };
     let grants = granter.grants(admitted, &subject);
     OfferedPort { row, protocol, grants }
 }
@@ -285,12 +319,18 @@ pub(super) fn table<'a>(
     let mut builder = TableBuilder::new(inputs.local.trust_domain.clone());
     let mut places = BTreeMap::new();
     for (peer, (_, mode)) in peers.zip(granter.modes()) {
-        let row = fedgate_core::Peer { name: peer.name.clone(), trust_domain: peer.trust_domain.clone(), mode };
+        let row = fedgate_core::Peer {
+            name: peer.name.clone(),
+            trust_domain: peer.trust_domain.clone(),
+            mode,
+        };
         places.insert(&peer.name, builder.peer(row)?);
     }
     for export in exports {
         match export.mode {
-            GatewayMode::Terminate => builder.export(export.service.clone(), grants(&export.grants, &places))?,
+            GatewayMode::Terminate => {
+                builder.export(export.service.clone(), grants(&export.grants, &places))?
+            }
             GatewayMode::Passthrough => builder.passthrough(export.service.clone())?,
         }
     }
@@ -306,6 +346,8 @@ pub(super) fn table<'a>(
 }
 
 fn grants(grants: &[PeerGrant], places: &BTreeMap<&PeerName, PeerIndex>) -> Vec<Grant> {
-    let grant = |grant: &PeerGrant| Some(Grant { peer: *places.get(&grant.peer)?, callers: grant.callers()? });
+    let grant = |grant: &PeerGrant| {
+        Some(Grant { peer: *places.get(&grant.peer)?, callers: grant.callers()? })
+    };
     grants.iter().filter_map(grant).collect()
 }

@@ -49,7 +49,8 @@ pub(super) fn locate(
     announced: &[GatewayAddress],
     findings: &mut Vec<Finding>,
 ) -> Located {
-    let mut judge = Judge { inputs, candidate, findings, taken: BTreeSet::new(), located: Located::default() };
+    let mut judge =
+        Judge { inputs, candidate, findings, taken: BTreeSet::new(), located: Located::default() };
     let gateways = announced.iter().filter_map(|gateway| judge.gateway(gateway)).collect();
     Located { gateways, ..judge.located }
 }
@@ -72,14 +73,16 @@ impl Judge<'_> {
             GatewayHost::Ip(ip) => vec![*ip],
             GatewayHost::Name(name) => self.name(announced, name),
         };
-        let addresses: Vec<_> = ips.into_iter().filter_map(|ip| self.address(announced, ip)).collect();
+        let addresses: Vec<_> =
+            ips.into_iter().filter_map(|ip| self.address(announced, ip)).collect();
         (!addresses.is_empty()).then(|| Gateway { announced: announced.clone(), addresses })
     }
 
     /// Returns the addresses of a name, before they are judged.
     fn name(&mut self, announced: &GatewayAddress, name: &Hostname) -> Vec<IpAddr> {
         self.located.names.insert(name.clone());
-        let Some(known) = self.candidate.knowledge.and_then(|knowledge| knowledge.names.get(name)) else {
+        let Some(known) = self.candidate.knowledge.and_then(|knowledge| knowledge.names.get(name))
+        else {
             self.located.pending = true;
             return Vec::new();
         };
@@ -90,7 +93,12 @@ impl Judge<'_> {
         usable.to_vec()
     }
 
-    fn lookup_failed(&self, announced: &GatewayAddress, known: &LookedUp, dead: bool) -> Option<Finding> {
+    fn lookup_failed(
+        &self,
+        announced: &GatewayAddress,
+        known: &LookedUp,
+        dead: bool,
+    ) -> Option<Finding> {
         let why = known.failure.as_ref()?;
         let object = self.candidate.peer.object();
         Some(match (dead, known.found) {
@@ -125,7 +133,8 @@ impl Judge<'_> {
         let is_advertised = |gateway: &GatewayAddress| {
             gateway.port == announced.port && gateway.address == GatewayHost::Ip(address.ip())
         };
-        let advertised = own.gateways.iter().any(is_advertised).then_some("this cluster's own gateway");
+        let advertised =
+            own.gateways.iter().any(is_advertised).then_some("this cluster's own gateway");
         if let Some(owner) = advertised.or_else(|| own.own.owner(address)) {
             let owner = owner.to_owned();
             self.refuse_own(announced, Some(address), &owner);
@@ -136,7 +145,8 @@ impl Judge<'_> {
 
     fn refuse_own(&mut self, announced: &GatewayAddress, address: Option<SocketAddr>, owner: &str) {
         let by_name = address.filter(|_| !announced.address.is_ip());
-        let leads = by_name.map(|address| format!(" leads to {address}, which")).unwrap_or_default();
+        let leads =
+            by_name.map(|address| format!(" leads to {address}, which")).unwrap_or_default();
         let message = format!(
             "gateway {announced}{leads} is {owner}: expected an address of the peer; ask its operator to correct what it advertises"
         );

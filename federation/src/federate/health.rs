@@ -19,7 +19,9 @@ const PORT: u16 = 80;
 /// Returns the health name of the cluster with this UUID; `None` if it is too long for a host name
 /// or a server name.
 pub(super) fn name(cluster: &ClusterUuid, trust_domain: &TrustDomain) -> Option<ServiceName> {
-    let host = Hostname::parse(&format!("alliance-healthcheck-{cluster}.d8-istio.svc.{trust_domain}")).ok()?;
+    let host =
+        Hostname::parse(&format!("alliance-healthcheck-{cluster}.d8-istio.svc.{trust_domain}"))
+            .ok()?;
     ServiceName::new(host, ServicePort::new(PORT)?).ok()
 }
 
@@ -31,7 +33,9 @@ pub(super) fn add(
     granter: &Granter<'_>,
 ) -> Option<ServiceName> {
     let name = name(&local.cluster_uuid, &local.trust_domain).filter(|_| local.health_name)?;
-    if offers.contains_key(&name.host) || crate::object::check_cluster_domain(&local.trust_domain).is_err() {
+    if offers.contains_key(&name.host)
+        || crate::object::check_cluster_domain(&local.trust_domain).is_err()
+    {
         return None;
     }
     let port = OfferedPort {
@@ -39,7 +43,12 @@ pub(super) fn add(
         protocol: TransportProtocol::Tcp,
         grants: granter.public(),
     };
-    let offer = Offer { hostname: name.host.clone(), service: None, mode: GatewayMode::Terminate, ports: vec![port] };
+    let offer = Offer {
+        hostname: name.host.clone(),
+        service: None,
+        mode: GatewayMode::Terminate,
+        ports: vec![port],
+    };
     offers.insert(name.host.clone(), offer);
     Some(name)
 }

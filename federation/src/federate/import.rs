@@ -98,7 +98,10 @@ impl Protocol {
             ("grpc", Self::Http2),
             ("tls", Self::Tls),
         ];
-        known.into_iter().find(|(word, _)| base.contains(word)).map_or(Self::Tcp, |(_, protocol)| protocol)
+        known
+            .into_iter()
+            .find(|(word, _)| base.contains(word))
+            .map_or(Self::Tcp, |(_, protocol)| protocol)
     }
 
     /// The protocol's name in Istio's resources.
@@ -130,16 +133,30 @@ pub(super) fn bundles<'a, 'k: 'a>(
                 None => roots.push(root.clone()),
                 Some((reason, why)) => {
                     let message = format!("root {} ({}) {why}", root.fingerprint(), root.subject());
-                    findings.push(Finding::error(reason, candidate.peer.object(), "rootCA", message));
+                    findings.push(Finding::error(
+                        reason,
+                        candidate.peer.object(),
+                        "rootCA",
+                        message,
+                    ));
                 }
             }
         }
-        let unusable: BTreeSet<_> = dangling(&roots).into_iter().map(|root| root.fingerprint()).collect();
+        let unusable: BTreeSet<_> =
+            dangling(&roots).into_iter().map(|root| root.fingerprint()).collect();
         let (unusable, roots): (Vec<_>, Vec<_>) =
             roots.into_iter().partition(|root| unusable.contains(&root.fingerprint()));
         for root in unusable {
-            let message = format!("root {}. It is not used; its operator has to do that", intermediate(&root));
-            findings.push(Finding::error(FindingReason::IntermediateRoot, candidate.peer.object(), "rootCA", message));
+            let message = format!(
+                "root {}. It is not used; its operator has to do that",
+                intermediate(&root)
+            );
+            findings.push(Finding::error(
+                FindingReason::IntermediateRoot,
+                candidate.peer.object(),
+                "rootCA",
+                message,
+            ));
         }
         if !roots.is_empty() {
             let trust_domain = candidate.peer.trust_domain.clone();
@@ -154,11 +171,15 @@ fn invalid_now(root: &Root, now: Timestamp) -> Option<(FindingReason, String)> {
     let (begins, ends) = (root.not_before(), root.not_after());
     match () {
         () if root.is_expired(now) => {
-            let why = format!("expired at {ends} and is not used; the peer's operator must publish one that is valid");
+            let why = format!(
+                "expired at {ends} and is not used; the peer's operator must publish one that is valid"
+            );
             Some((FindingReason::ExpiredRoot, why))
         }
         () if now < begins => {
-            let why = format!("is valid from {begins} on and not used before; compare the clocks, or wait");
+            let why = format!(
+                "is valid from {begins} on and not used before; compare the clocks, or wait"
+            );
             Some((FindingReason::RootNotYetValid, why))
         }
         () => None,
@@ -182,17 +203,28 @@ pub(super) fn imports<'a, 'k: 'a>(
     bundles: &BTreeMap<TrustDomain, TrustBundle>,
     findings: &mut Vec<Finding>,
 ) -> Imports {
-    let mut imports =
-        Imports { rows: Vec::new(), targets: BTreeMap::new(), names: BTreeMap::new(), pending: BTreeSet::new() };
+    let mut imports = Imports {
+        rows: Vec::new(),
+        targets: BTreeMap::new(),
+        names: BTreeMap::new(),
+        pending: BTreeSet::new(),
+    };
     for candidate in accepted {
         let Some(bundle) = bundles.get(&candidate.peer.trust_domain) else { continue };
         let Some(document) = candidate.private(inputs) else { continue };
         let located = locate(inputs, candidate, &document.gateways, findings);
         if !located.gateways.is_empty() {
-            let health = candidate
-                .public(inputs)
-                .and_then(|public| health::name(&public.cluster_uuid, &candidate.peer.trust_domain));
-            imports.of(candidate, document, bundle, &located.gateways, health.as_ref(), inputs.local);
+            let health = candidate.public(inputs).and_then(|public| {
+                health::name(&public.cluster_uuid, &candidate.peer.trust_domain)
+            });
+            imports.of(
+                candidate,
+                document,
+                bundle,
+                &located.gateways,
+                health.as_ref(),
+                inputs.local,
+            );
         } else if !document.services.is_empty() && !located.pending {
             findings.push(no_gateways(candidate, document));
         }
@@ -259,7 +291,8 @@ impl Imports {
         };
         // The names were checked when the document arrived. Documents from a state file are checked
         // here again.
-        let owned = document.services.iter().filter(|service| peer.trust_domain.owns(&service.hostname));
+        let owned =
+            document.services.iter().filter(|service| peer.trust_domain.owns(&service.hostname));
         let rows = owned.flat_map(ports).map(import);
         let (health, rows): (Vec<_>, Vec<_>) = rows.partition(|row| Some(&row.service) == health);
         // The gateway answers the health name for everybody, whatever else is granted to us. Where
@@ -289,12 +322,19 @@ impl Imports {
 fn ports(service: &PublicService) -> Vec<(ServiceName, &String)> {
     let mut seen = BTreeSet::new();
     let first = service.ports.iter().filter(|row| seen.insert(row.port));
-    first.filter_map(|row| Some((ServiceName::new(service.hostname.clone(), row.port).ok()?, &row.name))).collect()
+    first
+        .filter_map(|row| {
+            Some((ServiceName::new(service.hostname.clone(), row.port).ok()?, &row.name))
+        })
+        .collect()
 }
 
 fn server_identity(trust_domain: &TrustDomain, document: &PrivateDocument) -> ServerIdentity {
     let named = document.extension.iter().flat_map(|extension| &extension.gateway_identities);
-    let own: Vec<_> = named.filter(|identity| identity.trust_domain() == trust_domain.as_str()).cloned().collect();
+    let own: Vec<_> = named
+        .filter(|identity| identity.trust_domain() == trust_domain.as_str())
+        .cloned()
+        .collect();
     match own.is_empty() {
         true => ServerIdentity::AnyOf(trust_domain.clone()),
         false => ServerIdentity::Exactly(own),

@@ -17,9 +17,12 @@ pub(super) fn peers(
     refused: &BTreeMap<String, Condition>,
     findings: &mut [Finding],
 ) -> Vec<Peer> {
-    let names = refused.keys().filter(|name| !valid.iter().any(|peer| peer.name.as_str() == name.as_str()));
+    let names =
+        refused.keys().filter(|name| !valid.iter().any(|peer| peer.name.as_str() == name.as_str()));
     let peers: Vec<_> = names.filter_map(|name| last_valid(inputs, name, findings)).collect();
-    for finding in findings.iter_mut().filter(|finding| peers.iter().any(|peer| is_about(finding, peer))) {
+    for finding in
+        findings.iter_mut().filter(|finding| peers.iter().any(|peer| is_about(finding, peer)))
+    {
         finding.message = format!("{}; {STAYS}", finding.message);
     }
     peers
@@ -28,11 +31,18 @@ pub(super) fn peers(
 fn last_valid(inputs: &Inputs<'_>, name: &str, findings: &[Finding]) -> Option<Peer> {
     let (_, knowledge) = inputs.knowledge.iter().find(|(peer, _)| peer.as_str() == name)?;
     // An object that describes this cluster is valid but is not a peer.
-    if findings.iter().any(|finding| finding.reason == FindingReason::ThisCluster && finding.object.name == name) {
+    if findings
+        .iter()
+        .any(|finding| finding.reason == FindingReason::ThisCluster && finding.object.name == name)
+    {
         return None;
     }
-    let source =
-        inputs.objects.federations.iter().find(|named| named.name == name).and_then(|named| named.source.clone());
+    let source = inputs
+        .objects
+        .federations
+        .iter()
+        .find(|named| named.name == name)
+        .and_then(|named| named.source.clone());
     let object = Named { source, ..Named::new(name, knowledge.object.clone()?) };
     let (peer, _) = Peer::parse(&object).ok()?;
     (peer.trust_domain != inputs.local.trust_domain).then_some(peer)
@@ -40,7 +50,9 @@ fn last_valid(inputs: &Inputs<'_>, name: &str, findings: &[Finding]) -> Option<P
 
 fn is_about(finding: &Finding, peer: &Peer) -> bool {
     let object = peer.object();
-    finding.severity == Severity::Error && finding.object.kind == object.kind && finding.object.name == object.name
+    finding.severity == Severity::Error
+        && finding.object.kind == object.kind
+        && finding.object.name == object.name
 }
 
 /// Returns the `Accepted` condition of a peer whose object is not valid now.

@@ -33,17 +33,26 @@ pub(super) fn findings(
 fn own(inputs: &Inputs<'_>) -> Vec<(&'static str, String)> {
     let local = inputs.local;
     let no_document = "peers refuse the whole document; publish fewer";
-    let no_extension = "peers leave out all that clusters of fedgate add to the document; name fewer";
+    let no_extension =
+        "peers leave out all that clusters of fedgate add to the document; name fewer";
     let rows = LIMITS.extension_rows;
     let counts = [
-        ("gateway.advertise", local.gateways.len(), LIMITS.gateways, "peers are told the first ones only; remove some"),
+        (
+            "gateway.advertise",
+            local.gateways.len(),
+            LIMITS.gateways,
+            "peers are told the first ones only; remove some",
+        ),
         ("identity.roots", local.roots.len(), LIMITS.roots, no_document),
         ("network.podCIDRs", local.network.pod_cidrs.len(), rows, no_extension),
         ("network.serviceCIDRs", local.network.service_cidrs.len(), rows, no_extension),
         ("identity.certificateChain", local.gateway_identities.len(), rows, no_extension),
     ];
     let over = counts.into_iter().filter(|(_, count, most, _)| count > most);
-    over.map(|(field, count, most, then)| (field, format!("expected at most {most}, found {count}; {then}"))).collect()
+    over.map(|(field, count, most, then)| {
+        (field, format!("expected at most {most}, found {count}; {then}"))
+    })
+    .collect()
 }
 
 /// Returns the largest document that a peer would refuse, and how many more there are.

@@ -37,7 +37,8 @@ pub use standing::Standing;
 use crate::bundle::{Root, TrustBundle};
 use crate::credentials::Credentials;
 use crate::document::{
-    ClusterUuid, GatewayAddress, Network, PrivateDocument, PublicDocument, SpiffeBundle, WorkloadIdentity,
+    ClusterUuid, GatewayAddress, Network, PrivateDocument, PublicDocument, SpiffeBundle,
+    WorkloadIdentity,
 };
 use crate::finding::{Finding, ObjectRef};
 use crate::grant::{Granter, KnownPeers, Policies};
@@ -216,18 +217,33 @@ pub fn federate(inputs: &Inputs<'_>) -> Federation {
     let objects = inputs.objects.federations.iter().map(|named| named.name.as_str());
     let names: BTreeSet<&str> =
         objects.chain(candidates.iter().map(|candidate| candidate.peer.name.as_str())).collect();
-    let peers = candidates.iter().map(|candidate| (&candidate.peer.name, &candidate.peer.trust_domain)).collect();
+    let peers = candidates
+        .iter()
+        .map(|candidate| (&candidate.peer.name, &candidate.peer.trust_domain))
+        .collect();
     let known = KnownPeers { names: &names, peers };
     let policies = Policies::compile(&inputs.objects.policies, &known, &mut findings);
     let mut granter = Granter::new(&policies, accepted().map(|candidate| &candidate.peer.name));
     let (mut offers, passthrough) = export::offers(inputs, &names, &mut granter, &mut findings);
     let health = health::add(inputs.local, &mut offers, &granter);
     let exports = export::exports(&offers);
-    let table = export::table(inputs, accepted().map(|candidate| &candidate.peer), &granter, &exports, health.as_ref());
+    let table = export::table(
+        inputs,
+        accepted().map(|candidate| &candidate.peer),
+        &granter,
+        &exports,
+        health.as_ref(),
+    );
 
     let bundles = import::bundles(inputs, accepted(), &mut findings);
     let imports = import::imports(inputs, accepted(), &bundles, &mut findings);
-    let published = publish::publish(inputs, accepted().map(|candidate| &candidate.peer), &bundles, &offers, &table);
+    let published = publish::publish(
+        inputs,
+        accepted().map(|candidate| &candidate.peer),
+        &bundles,
+        &offers,
+        &table,
+    );
     findings.extend(published.findings);
 
     let modes: BTreeMap<_, _> = granter.modes().collect();
@@ -236,8 +252,10 @@ pub fn federate(inputs: &Inputs<'_>) -> Federation {
     findings.extend(inputs.local.credentials.findings(inputs.now));
     findings.extend(table.as_ref().err().map(|failure| failure.finding(local)));
     let peers = report::reports(inputs, &candidates, &modes, &exports, &imports, &mut findings);
-    findings
-        .sort_by(|a, b| (a.severity, &a.object, &a.field, a.reason).cmp(&(b.severity, &b.object, &b.field, b.reason)));
+    findings.sort_by(|a, b| {
+        (a.severity, &a.object, &a.field, a.reason)
+            .cmp(&(b.severity, &b.object, &b.field, b.reason))
+    });
     findings.dedup();
     Federation {
         next_change: report::next_change(inputs, &candidates),
@@ -269,11 +287,21 @@ fn candidates<'a>(
     let ours = &inputs.local.trust_domain;
     let objects = &inputs.objects.federations;
     if let Err((reason, why)) = check_cluster_domain(ours) {
-        findings.push(Finding::error(reason, ObjectRef::cluster(ours.as_str()), "trustDomain", why));
+        findings.push(Finding::error(
+            reason,
+            ObjectRef::cluster(ours.as_str()),
+            "trustDomain",
+            why,
+        ));
         let message = format!("this cluster's own trust domain is {ours}: {why}");
-        let refusals = objects.iter().map(|named| Finding::error(reason, named.object(), "", message.as_str()));
+        let refusals = objects
+            .iter()
+            .map(|named| Finding::error(reason, named.object(), "", message.as_str()));
         let refusals = refusals.collect::<Vec<_>>();
-        return (Vec::new(), others::others(others::refused_objects(inputs.objects, &refusals), &BTreeSet::new()));
+        return (
+            Vec::new(),
+            others::others(others::refused_objects(inputs.objects, &refusals), &BTreeSet::new()),
+        );
     }
     let (mut peers, more) = peers(objects, ours);
     let refused = others::refused_objects(inputs.objects, &more);
@@ -283,7 +311,8 @@ fn candidates<'a>(
     for candidate in &mut candidates {
         candidate.refused = last_valid::condition(&candidate.peer, &refused);
     }
-    let valid: BTreeSet<&str> = candidates.iter().map(|candidate| candidate.peer.name.as_str()).collect();
+    let valid: BTreeSet<&str> =
+        candidates.iter().map(|candidate| candidate.peer.name.as_str()).collect();
     let others = others::others(refused, &valid);
     (candidates, others)
 }

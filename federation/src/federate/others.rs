@@ -8,17 +8,28 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Returns the condition of each object that is not valid as it is now, by name: those that
 /// `findings` explain, and those that the adapter could not even read.
-pub(super) fn refused_objects(objects: &Objects, findings: &[Finding]) -> BTreeMap<String, Condition> {
+pub(super) fn refused_objects(
+    objects: &Objects,
+    findings: &[Finding],
+) -> BTreeMap<String, Condition> {
     let unreadable = objects.findings.iter().filter(|finding| is_unreadable(finding));
     let mut refusals: BTreeMap<&str, Vec<&Finding>> = BTreeMap::new();
-    for finding in unreadable.chain(findings).filter(|finding| finding.severity != Severity::Warning) {
+    for finding in
+        unreadable.chain(findings).filter(|finding| finding.severity != Severity::Warning)
+    {
         refusals.entry(&finding.object.name).or_default().push(finding);
     }
-    refusals.into_iter().filter_map(|(name, findings)| Some((name.to_owned(), refused(&findings)?))).collect()
+    refusals
+        .into_iter()
+        .filter_map(|(name, findings)| Some((name.to_owned(), refused(&findings)?)))
+        .collect()
 }
 
 /// Keeps only the objects that are not peers.
-pub(super) fn others(mut refused: BTreeMap<String, Condition>, peers: &BTreeSet<&str>) -> BTreeMap<String, Condition> {
+pub(super) fn others(
+    mut refused: BTreeMap<String, Condition>,
+    peers: &BTreeSet<&str>,
+) -> BTreeMap<String, Condition> {
     refused.retain(|name, _| !peers.contains(name.as_str()));
     refused
 }
@@ -33,5 +44,10 @@ fn is_unreadable(finding: &Finding) -> bool {
 fn refused(findings: &[&Finding]) -> Option<Condition> {
     let reason = findings.first()?.reason.camel_case();
     let message = messages(findings.iter().map(|finding| finding.with_field()));
-    Some(Condition { kind: ConditionType::Accepted, status: ConditionStatus::False, reason, message })
+    Some(Condition {
+        kind: ConditionType::Accepted,
+        status: ConditionStatus::False,
+        reason,
+        message,
+    })
 }

@@ -11,7 +11,9 @@
 use super::LocalCluster;
 use super::offer::Offer;
 use crate::finding::{Finding, FindingReason};
-use crate::object::{GATEWAY_MODE_ANNOTATION, GatewayMode, PEERS_ANNOTATION, ServiceObject, TransportProtocol};
+use crate::object::{
+    GATEWAY_MODE_ANNOTATION, GatewayMode, PEERS_ANNOTATION, ServiceObject, TransportProtocol,
+};
 use fedgate_core::Callers;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -86,13 +88,15 @@ pub(super) fn check(
          controller cannot write it; see its log",
         service.namespace
     );
-    Err(Finding::warning(FindingReason::PassthroughPending, service.object(), annotation, message).into())
+    Err(Finding::warning(FindingReason::PassthroughPending, service.object(), annotation, message)
+        .into())
 }
 
 /// Returns what the gateway would have to enforce but cannot: anything narrower than every peer and
 /// every caller.
 fn narrowed(service: &ServiceObject, offer: &Offer) -> Option<String> {
-    const WHY: &str = "the gateway sees no callers where TLS is passed through, so it cannot keep out";
+    const WHY: &str =
+        "the gateway sees no callers where TLS is passed through, so it cannot keep out";
     if service.annotations.contains_key(PEERS_ANNOTATION) {
         return Some(format!(
             "{WHY} the peers that {PEERS_ANNOTATION} leaves out: remove that annotation and name the callers in the workload's \

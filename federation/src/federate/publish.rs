@@ -4,7 +4,8 @@ use super::offer::Offer;
 use super::{Inputs, LocalCluster, TableFailure, limits};
 use crate::bundle::{Fingerprint, TrustBundle};
 use crate::document::{
-    Limits, PrivateDocument, PrivateExtension, PublicDocument, PublicExtension, PublicService, SpiffeBundle,
+    Limits, PrivateDocument, PrivateExtension, PublicDocument, PublicExtension, PublicService,
+    SpiffeBundle,
 };
 use crate::finding::Finding;
 use crate::grant::PeerGrant;
@@ -42,12 +43,17 @@ impl Published {
             // The generation was saved, but its table did not reach the gateway. The same table is
             // built again.
             Some(table) if table.generation() < self.generation => self,
-            Some(table) if table.generation() == self.generation && self.table == Some(table.hash().to_string()) => {
+            Some(table)
+                if table.generation() == self.generation
+                    && self.table == Some(table.hash().to_string()) =>
+            {
                 self
             }
-            Some(table) if table.generation() > self.generation => {
-                Self { generation: table.generation(), table: Some(table.hash().to_string()), ..self }
-            }
+            Some(table) if table.generation() > self.generation => Self {
+                generation: table.generation(),
+                table: Some(table.hash().to_string()),
+                ..self
+            },
             _ => self.outgrowing(0),
         }
     }
@@ -122,7 +128,10 @@ pub(super) fn publish<'a>(
     for (place, peer) in peers.enumerate() {
         let Content { mut document, head, head_bytes } = contents.of_peer(place);
         let applied = bundles.get(&peer.trust_domain).map(applied_roots).unwrap_or_default();
-        document.extension.iter_mut().for_each(|extension| extension.applied_roots = Some(applied.clone()));
+        document
+            .extension
+            .iter_mut()
+            .for_each(|extension| extension.applied_roots = Some(applied.clone()));
         let tail = document.tail_json();
         bytes.insert(peer.name.clone(), head_bytes + tail.len());
         let hash = Hex(&head.chain_update(tail).finalize()).to_string();
@@ -140,13 +149,20 @@ pub(super) fn publish<'a>(
 fn spiffe_bundle(inputs: &Inputs<'_>) -> (SpiffeBundle, DocumentVersion) {
     let roots = public_document(inputs.local).roots;
     let unnumbered = SpiffeBundle { sequence: 0, roots };
-    let version =
-        next_version(inputs, inputs.previous.bundle.as_ref(), Hex(&Sha256::digest(unnumbered.to_json())).to_string());
+    let version = next_version(
+        inputs,
+        inputs.previous.bundle.as_ref(),
+        Hex(&Sha256::digest(unnumbered.to_json())).to_string(),
+    );
     (SpiffeBundle { sequence: version.sequence, ..unnumbered }, version)
 }
 
 /// Returns the previous version if the content is the same, otherwise one with the next sequence.
-fn next_version(inputs: &Inputs<'_>, before: Option<&DocumentVersion>, content: String) -> DocumentVersion {
+fn next_version(
+    inputs: &Inputs<'_>,
+    before: Option<&DocumentVersion>,
+    content: String,
+) -> DocumentVersion {
     if let Some(same) = before.filter(|before| before.content == content) {
         return same.clone();
     }
@@ -195,15 +211,21 @@ impl<'a> Contents<'a> {
 
     /// Returns the content for the peer at index `place` among the accepted peers.
     fn of_peer(&mut self, place: usize) -> Content {
-        let is_visible = |grants: &[PeerGrant]| grants.get(place).is_some_and(PeerGrant::is_visible);
-        let visible = self.classes.iter().filter(|(_, grants)| is_visible(grants)).map(|(address, _)| *address);
+        let is_visible =
+            |grants: &[PeerGrant]| grants.get(place).is_some_and(PeerGrant::is_visible);
+        let visible = self
+            .classes
+            .iter()
+            .filter(|(_, grants)| is_visible(grants))
+            .map(|(address, _)| *address);
         let visible: BTreeSet<_> = visible.collect();
         if let Some(known) = self.known.get(&visible) {
             return known.clone();
         }
         let document = document(self.local, self.offers, &visible);
         let head = document.head_json();
-        let content = Content { head: Sha256::new_with_prefix(&head), head_bytes: head.len(), document };
+        let content =
+            Content { head: Sha256::new_with_prefix(&head), head_bytes: head.len(), document };
         self.known.insert(visible, content.clone());
         content
     }
@@ -220,9 +242,11 @@ fn document(
         (!ports.is_empty()).then(|| PublicService { hostname: offer.hostname.clone(), ports })
     };
     let services: Arc<[PublicService]> = offers.values().filter_map(service).collect();
-    let is_passed_through =
-        |host: &&Hostname| offers.get(*host).is_some_and(|offer| offer.mode == GatewayMode::Passthrough);
-    let passthrough_hosts = services.iter().map(|service| &service.hostname).filter(is_passed_through).cloned();
+    let is_passed_through = |host: &&Hostname| {
+        offers.get(*host).is_some_and(|offer| offer.mode == GatewayMode::Passthrough)
+    };
+    let passthrough_hosts =
+        services.iter().map(|service| &service.hostname).filter(is_passed_through).cloned();
     let mut gateways = local.gateways.clone();
     gateways.sort_by_key(|gateway| (gateway.address.to_string(), gateway.port));
     gateways.dedup();

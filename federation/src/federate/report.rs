@@ -55,8 +55,12 @@ pub(super) fn reports(
     for candidate in candidates {
         let own = peer_findings(inputs, candidate);
         // Also for a refused peer: a hijacked endpoint shows in such changes.
-        findings
-            .extend(candidate.knowledge.iter().flat_map(|known| known.notice_findings(&candidate.peer, inputs.now)));
+        findings.extend(
+            candidate
+                .knowledge
+                .iter()
+                .flat_map(|known| known.notice_findings(&candidate.peer, inputs.now)),
+        );
         let about = |finding: &&Finding| finding.object == candidate.peer.object();
         let of_bundle: Vec<_> = findings.iter().filter(about).cloned().collect();
         let gateways = Gateways::of(imports, &candidate.peer.name);
@@ -81,8 +85,9 @@ impl<'a> Counts<'a> {
         for export in exports {
             lists.entry(export.grants.as_ptr()).or_insert((0, &export.grants)).0 += 1;
         }
-        for (exports, grant) in
-            lists.values().flat_map(|(exports, grants)| grants.iter().map(move |grant| (exports, grant)))
+        for (exports, grant) in lists
+            .values()
+            .flat_map(|(exports, grants)| grants.iter().map(move |grant| (exports, grant)))
         {
             if grant.is_granted() {
                 *counts.granted.entry(&grant.peer).or_default() += exports;
@@ -95,16 +100,26 @@ impl<'a> Counts<'a> {
     }
 }
 
-fn report(candidate: &Candidate<'_>, mode: Mode, conditions: Vec<Condition>, counts: &Counts<'_>) -> PeerReport {
+fn report(
+    candidate: &Candidate<'_>,
+    mode: Mode,
+    conditions: Vec<Condition>,
+    counts: &Counts<'_>,
+) -> PeerReport {
     let knowledge = candidate.knowledge;
     let public = knowledge.and_then(|knowledge| knowledge.public.as_ref());
     let private = knowledge.and_then(|knowledge| knowledge.private.as_ref());
-    let count = |of: &BTreeMap<&PeerName, usize>| of.get(&candidate.peer.name).copied().unwrap_or_default();
+    let count =
+        |of: &BTreeMap<&PeerName, usize>| of.get(&candidate.peer.name).copied().unwrap_or_default();
     PeerReport {
         standing: candidate.standing.clone(),
         mode,
         cluster_uuid: public.map(|known| known.document.cluster_uuid.clone()),
-        roots: public.iter().flat_map(|known| &known.document.roots).map(|root| root.fingerprint()).collect(),
+        roots: public
+            .iter()
+            .flat_map(|known| &known.document.roots)
+            .map(|root| root.fingerprint())
+            .collect(),
         public_confirmed: public.map(|known| known.confirmed),
         private_confirmed: private.map(|known| known.confirmed),
         granted_exports: count(&counts.granted),
@@ -117,18 +132,37 @@ fn report(candidate: &Candidate<'_>, mode: Mode, conditions: Vec<Condition>, cou
 
 /// Returns the findings about an accepted peer's documents.
 fn peer_findings(inputs: &Inputs<'_>, candidate: &Candidate<'_>) -> Vec<Finding> {
-    let Some(knowledge) = candidate.knowledge.filter(|_| candidate.is_accepted()) else { return Vec::new() };
+    let Some(knowledge) = candidate.knowledge.filter(|_| candidate.is_accepted()) else {
+        return Vec::new();
+    };
     let mut findings = Vec::new();
-    findings.extend(knowledge.public.iter().flat_map(|known| of_document(inputs, candidate, known, "public.json")));
-    findings
-        .extend(knowledge.private.iter().flat_map(|known| of_document(inputs, candidate, known, "federation.json")));
+    findings.extend(
+        knowledge
+            .public
+            .iter()
+            .flat_map(|known| of_document(inputs, candidate, known, "public.json")),
+    );
+    findings.extend(
+        knowledge
+            .private
+            .iter()
+            .flat_map(|known| of_document(inputs, candidate, known, "federation.json")),
+    );
     findings.extend(knowledge.clock.and_then(|clock| clock.finding(candidate.peer.object())));
-    let expiry = knowledge.private.as_ref().and_then(|known| after(known.confirmed, inputs.times.staleness_limit));
+    let expiry = knowledge
+        .private
+        .as_ref()
+        .and_then(|known| after(known.confirmed, inputs.times.staleness_limit));
     findings.extend(knowledge.held.as_ref().map(|held| held.finding(&candidate.peer, expiry)));
     findings
 }
 
-fn of_document<T>(inputs: &Inputs<'_>, candidate: &Candidate<'_>, known: &Known<T>, file: &str) -> Vec<Finding> {
+fn of_document<T>(
+    inputs: &Inputs<'_>,
+    candidate: &Candidate<'_>,
+    known: &Known<T>,
+    file: &str,
+) -> Vec<Finding> {
     let aged = |severity, reason, then| {
         let message = format!("{file} was last confirmed at {}; {then}", known.confirmed);
         Finding::new(severity, reason, candidate.peer.object(), file, message)
@@ -159,16 +193,27 @@ pub(super) fn next_change(inputs: &Inputs<'_>, candidates: &[Candidate<'_>]) -> 
         let public = knowledge.public.as_ref().map(|known| known.confirmed);
         public.into_iter().chain(knowledge.private.as_ref().map(|known| known.confirmed))
     });
-    let ages = confirmed.flat_map(|confirmed| times.into_iter().filter_map(move |time| after(confirmed, time)));
+    let ages = confirmed
+        .flat_map(|confirmed| times.into_iter().filter_map(move |time| after(confirmed, time)));
     // A root is used up to and including its last second.
-    let theirs = known().filter_map(|knowledge| knowledge.public.as_ref()).flat_map(|known| &known.document.roots);
+    let theirs = known()
+        .filter_map(|knowledge| knowledge.public.as_ref())
+        .flat_map(|known| &known.document.roots);
     let roots = theirs.chain(&inputs.local.roots);
-    let changes = roots.flat_map(|root| [after(root.not_after(), Duration::from_secs(1)), Some(root.not_before())]);
+    let changes = roots.flat_map(|root| {
+        [after(root.not_after(), Duration::from_secs(1)), Some(root.not_before())]
+    });
     let notices = known().flat_map(|knowledge| &knowledge.notices).filter_map(Notice::ends);
     let own = inputs.local.credentials.next_change(inputs.now);
-    let names = known().flat_map(|knowledge| knowledge.names.values()).filter_map(|name| name.found);
+    let names =
+        known().flat_map(|knowledge| knowledge.names.values()).filter_map(|name| name.found);
     let limits = names.filter_map(|found| after(found, inputs.times.staleness_limit));
-    ages.chain(changes.flatten()).chain(notices).chain(limits).chain(own).filter(|moment| *moment > inputs.now).min()
+    ages.chain(changes.flatten())
+        .chain(notices)
+        .chain(limits)
+        .chain(own)
+        .filter(|moment| *moment > inputs.now)
+        .min()
 }
 
 fn after(moment: Timestamp, time: Duration) -> Option<Timestamp> {

@@ -39,10 +39,16 @@ impl Standing {
 }
 
 /// Judges all peers.
-pub(super) fn judge<'a>(inputs: &Inputs<'a>, peers: Vec<Peer>, findings: &mut Vec<Finding>) -> Vec<Candidate<'a>> {
+pub(super) fn judge<'a>(
+    inputs: &Inputs<'a>,
+    peers: Vec<Peer>,
+    findings: &mut Vec<Finding>,
+) -> Vec<Candidate<'a>> {
     let candidate = |peer: Peer| {
-        let knowledge =
-            inputs.knowledge.get(&peer.name).filter(|knowledge| knowledge.trust_domain == peer.trust_domain);
+        let knowledge = inputs
+            .knowledge
+            .get(&peer.name)
+            .filter(|knowledge| knowledge.trust_domain == peer.trust_domain);
         Candidate { peer, knowledge, standing: Standing::Accepted, refused: None }
     };
     let mut candidates: Vec<_> = peers.into_iter().map(candidate).collect();
@@ -90,17 +96,24 @@ fn refuse_same_trust_domain(candidates: &mut [Candidate<'_>]) {
 /// Refuses peers that claim our UUID or another peer's. Of peers that claim the same UUID, the one
 /// that had it first keeps it, even if it has been unreachable for long.
 fn refuse_uuids(inputs: &Inputs<'_>, candidates: &mut [Candidate<'_>]) {
-    let mut order: Vec<_> = candidates.iter_mut().filter(|candidate| candidate.is_accepted()).collect();
-    let since = |candidate: &Candidate<'_>| candidate.knowledge.and_then(|knowledge| knowledge.uuid_since);
+    let mut order: Vec<_> =
+        candidates.iter_mut().filter(|candidate| candidate.is_accepted()).collect();
+    let since =
+        |candidate: &Candidate<'_>| candidate.knowledge.and_then(|knowledge| knowledge.uuid_since);
     // A peer with an unknown time comes last.
-    let rank = |candidate: &Candidate<'_>| since(candidate).map_or((true, None), |since| (false, Some(since)));
+    let rank = |candidate: &Candidate<'_>| {
+        since(candidate).map_or((true, None), |since| (false, Some(since)))
+    };
     order.sort_by(|a, b| (rank(a), &a.peer.name).cmp(&(rank(b), &b.peer.name)));
     let mut owners = BTreeMap::new();
     for candidate in order {
-        let Some(uuid) = candidate.knowledge.and_then(PeerKnowledge::cluster_uuid) else { continue };
+        let Some(uuid) = candidate.knowledge.and_then(PeerKnowledge::cluster_uuid) else {
+            continue;
+        };
         if *uuid == inputs.local.cluster_uuid {
-            let message =
-                format!("the peer claims this cluster's UUID {uuid}; its operator must give it one of its own");
+            let message = format!(
+                "the peer claims this cluster's UUID {uuid}; its operator must give it one of its own"
+            );
             refuse(candidate, FindingReason::OurUuid, message);
             continue;
         }
@@ -131,8 +144,9 @@ fn judge_network(inputs: &Inputs<'_>, candidate: &mut Candidate<'_>) -> Option<F
     let (our_range, their_range) = ours.overlap(theirs)?;
     if ours.is_shared_with(theirs) {
         let name = crate::finding::shown(ours.name.as_deref().unwrap_or_default());
-        let message =
-            format!("{their_range} of the peer overlaps our {our_range}, and both clusters are in the network {name}");
+        let message = format!(
+            "{their_range} of the peer overlaps our {our_range}, and both clusters are in the network {name}"
+        );
         refuse(candidate, FindingReason::NetworkOverlap, message);
         return None;
     }

@@ -77,7 +77,8 @@ impl PeerGrant {
     /// Returns true if the export is announced to the peer.
     pub fn is_visible(&self) -> bool {
         match (&self.verdict, self.mode) {
-            (Verdict::Public | Verdict::Allowed { .. }, _) | (Verdict::NoPolicyAllows { .. }, Mode::Audit) => true,
+            (Verdict::Public | Verdict::Allowed { .. }, _)
+            | (Verdict::NoPolicyAllows { .. }, Mode::Audit) => true,
             (Verdict::NoPolicyAllows { .. }, Mode::Enforce) | (Verdict::OwnerExcludes, _) => false,
         }
     }
@@ -86,11 +87,19 @@ impl PeerGrant {
 impl std::fmt::Display for PeerGrant {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.verdict {
-            Verdict::Public => f.write_str("the Service is exported, and no policy selects the peer"),
+            Verdict::Public => {
+                f.write_str("the Service is exported, and no policy selects the peer")
+            }
             Verdict::Allowed { policies, .. } => write!(f, "allowed by {}", listed(policies)),
-            Verdict::OwnerExcludes => f.write_str("the Service's annotation fedgate.dev/peers leaves the peer out"),
+            Verdict::OwnerExcludes => {
+                f.write_str("the Service's annotation fedgate.dev/peers leaves the peer out")
+            }
             Verdict::NoPolicyAllows { selected_by } => {
-                write!(f, "no policy allows it, and the peer is selected by {}", listed(selected_by))
+                write!(
+                    f,
+                    "no policy allows it, and the peer is selected by {}",
+                    listed(selected_by)
+                )
             }
         }
     }
@@ -122,8 +131,17 @@ struct Selected<'a> {
 impl<'a> Granter<'a> {
     /// Creates a granter for these peers, in their order.
     pub(crate) fn new(policies: &'a Policies, peers: impl Iterator<Item = &'a PeerName>) -> Self {
-        let selected = |peer| Selected { peer, mode: policies.mode_of(peer), policies: policies.selecting(peer) };
-        Self { policies, peers: peers.map(selected).collect(), known: BTreeMap::new(), findings: BTreeSet::new() }
+        let selected = |peer| Selected {
+            peer,
+            mode: policies.mode_of(peer),
+            policies: policies.selecting(peer),
+        };
+        Self {
+            policies,
+            peers: peers.map(selected).collect(),
+            known: BTreeMap::new(),
+            findings: BTreeSet::new(),
+        }
     }
 
     /// Returns the peers and their modes.
@@ -132,7 +150,11 @@ impl<'a> Granter<'a> {
     }
 
     /// Returns the grants on one port of a Service.
-    pub(crate) fn grants(&mut self, admitted: &Admitted, subject: &Subject<'_>) -> Arc<[PeerGrant]> {
+    pub(crate) fn grants(
+        &mut self,
+        admitted: &Admitted,
+        subject: &Subject<'_>,
+    ) -> Arc<[PeerGrant]> {
         let class = (admitted.clone(), self.policies.allowing(subject));
         if let Some(known) = self.known.get(&class) {
             return Arc::clone(known);
@@ -162,14 +184,19 @@ impl<'a> Granter<'a> {
     }
 }
 
-fn verdict(policies: &Policies, selected: &Selected<'_>, (admitted, allowing): &Class) -> (Verdict, Option<Finding>) {
+fn verdict(
+    policies: &Policies,
+    selected: &Selected<'_>,
+    (admitted, allowing): &Class,
+) -> (Verdict, Option<Finding>) {
     if !admitted.admits(selected.peer) {
         return (Verdict::OwnerExcludes, None);
     }
     if selected.policies.is_empty() {
         return (Verdict::Public, None);
     }
-    let speaking: Vec<usize> = selected.policies.iter().copied().filter(|policy| allowing.contains(policy)).collect();
+    let speaking: Vec<usize> =
+        selected.policies.iter().copied().filter(|policy| allowing.contains(policy)).collect();
     if speaking.is_empty() {
         return (Verdict::NoPolicyAllows { selected_by: policies.names(&selected.policies) }, None);
     }

@@ -16,12 +16,19 @@ pub(crate) enum Admitted {
 impl Admitted {
     /// Reads a Service's annotation. Invalid names are reported and admit nobody. `known` are the
     /// names of all peers' objects.
-    pub(crate) fn read(service: &ServiceObject, known: &BTreeSet<&str>, findings: &mut Vec<Finding>) -> Self {
+    pub(crate) fn read(
+        service: &ServiceObject,
+        known: &BTreeSet<&str>,
+        findings: &mut Vec<Finding>,
+    ) -> Self {
         let misspelt = misspelt(service);
-        findings.extend(misspelt.iter().map(|(key, meant)| unknown_annotation(service, key, *meant)));
+        findings
+            .extend(misspelt.iter().map(|(key, meant)| unknown_annotation(service, key, *meant)));
         let Some(text) = service.annotations.get(PEERS_ANNOTATION) else {
             // The owner wanted to narrow the export, so it must not stay open to all.
-            let narrows = misspelt.iter().any(|(key, meant)| *meant == Some(PEERS_ANNOTATION) || key.contains("peer"));
+            let narrows = misspelt
+                .iter()
+                .any(|(key, meant)| *meant == Some(PEERS_ANNOTATION) || key.contains("peer"));
             return if narrows { Self::Only(BTreeSet::new()) } else { Self::All };
         };
         let mut peers = BTreeSet::new();
@@ -53,7 +60,11 @@ const OURS: &str = "fedgate.dev/";
 /// Returns unknown annotations with our prefix, each with the one that was probably meant.
 fn misspelt(service: &ServiceObject) -> Vec<(&str, Option<&'static str>)> {
     const KNOWN: [&str; 2] = [PEERS_ANNOTATION, GATEWAY_MODE_ANNOTATION];
-    let keys = service.annotations.keys().map(String::as_str).filter(|key| key.to_ascii_lowercase().starts_with(OURS));
+    let keys = service
+        .annotations
+        .keys()
+        .map(String::as_str)
+        .filter(|key| key.to_ascii_lowercase().starts_with(OURS));
     let meant = |key: &str| {
         let name = key.get(OURS.len()..).unwrap_or_default();
         let known = KNOWN.iter().filter_map(|known| known.strip_prefix(OURS));
@@ -72,7 +83,9 @@ fn unknown_annotation(service: &ServiceObject, key: &str, meant: Option<&str>) -
             )
         }
         Some(meant) => format!("there is no such annotation; did you mean {meant:?}?"),
-        None => format!("there is no such annotation; expected {PEERS_ANNOTATION} or {GATEWAY_MODE_ANNOTATION}"),
+        None => format!(
+            "there is no such annotation; expected {PEERS_ANNOTATION} or {GATEWAY_MODE_ANNOTATION}"
+        ),
     };
     Finding::error(FindingReason::InvalidAnnotation, service.object(), field, message)
 }
@@ -82,7 +95,8 @@ fn field() -> String {
 }
 
 fn unknown(service: &ServiceObject, name: &str) -> Finding {
-    let message = format!("there is no IstioFederation {name:?}; fix the name, or create the object");
+    let message =
+        format!("there is no IstioFederation {name:?}; fix the name, or create the object");
     Finding::warning(FindingReason::UnknownPeer, service.object(), field(), message)
 }
 

@@ -1,9 +1,13 @@
 pub(crate) use super::selector::Subject;
 use super::selector::{Rule, empty_list};
 use crate::finding::{Finding, FindingReason, ObjectRef, shown};
-use crate::object::{CallerSpec, FederationPolicySpec, PeerSelection, PolicyBody, PolicyObject, ServiceRule};
+use crate::object::{
+    CallerSpec, FederationPolicySpec, PeerSelection, PolicyBody, PolicyObject, ServiceRule,
+};
 use crate::spelling::nearest;
-use fedgate_core::{CallerPattern, Callers, MAX_CALLER_PATTERNS, Mode, Pattern, PeerName, TrustDomain};
+use fedgate_core::{
+    CallerPattern, Callers, MAX_CALLER_PATTERNS, Mode, Pattern, PeerName, TrustDomain,
+};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -33,7 +37,11 @@ type Wrong = (String, String);
 
 impl Policies {
     /// Compiles all policies.
-    pub(crate) fn compile(objects: &[PolicyObject], known: &KnownPeers<'_>, findings: &mut Vec<Finding>) -> Self {
+    pub(crate) fn compile(
+        objects: &[PolicyObject],
+        known: &KnownPeers<'_>,
+        findings: &mut Vec<Finding>,
+    ) -> Self {
         let mut ordered: Vec<_> = objects.iter().collect();
         ordered.sort_by(|a, b| (&a.name, &a.source).cmp(&(&b.name, &b.source)));
         let mut seen = BTreeSet::new();
@@ -50,7 +58,8 @@ impl Policies {
             }
         });
         let policies = Self(policies.collect());
-        let open: Vec<_> = known.peers.iter().filter(|(peer, _)| policies.selecting(peer).is_empty()).collect();
+        let open: Vec<_> =
+            known.peers.iter().filter(|(peer, _)| policies.selecting(peer).is_empty()).collect();
         findings.extend(objects.iter().flat_map(|object| unknown_peers(object, known, &open)));
         policies
     }
@@ -67,7 +76,12 @@ impl Policies {
 
     /// Returns audit if at least one policy selects the peer and all such policies say so.
     pub(crate) fn mode_of(&self, peer: &PeerName) -> Mode {
-        let mut modes = self.0.iter().filter(|policy| policy.peers.selects(peer)).map(|policy| policy.mode).peekable();
+        let mut modes = self
+            .0
+            .iter()
+            .filter(|policy| policy.peers.selects(peer))
+            .map(|policy| policy.mode)
+            .peekable();
         match modes.peek().is_some() && modes.all(|mode| mode == Mode::Audit) {
             true => Mode::Audit,
             false => Mode::Enforce,
@@ -75,16 +89,29 @@ impl Policies {
     }
 
     pub(crate) fn names(&self, places: &[usize]) -> Vec<Arc<str>> {
-        places.iter().filter_map(|place| self.0.get(*place)).map(|policy| Arc::clone(&policy.name)).collect()
+        places
+            .iter()
+            .filter_map(|place| self.0.get(*place))
+            .map(|policy| Arc::clone(&policy.name))
+            .collect()
     }
 
-    pub(crate) fn callers<'a>(&'a self, places: &'a [usize]) -> impl Iterator<Item = (&'a Policy, &'a Callers)> {
+    pub(crate) fn callers<'a>(
+        &'a self,
+        places: &'a [usize],
+    ) -> impl Iterator<Item = (&'a Policy, &'a Callers)> {
         let policies = places.iter().filter_map(|place| self.0.get(*place));
-        policies.filter_map(|policy| policy.allows.as_ref().map(|allowed| (policy, &allowed.callers)))
+        policies
+            .filter_map(|policy| policy.allows.as_ref().map(|allowed| (policy, &allowed.callers)))
     }
 
     fn places(&self, condition: impl Fn(&Policy) -> bool) -> Vec<usize> {
-        self.0.iter().enumerate().filter(|(_, policy)| condition(policy)).map(|(place, _)| place).collect()
+        self.0
+            .iter()
+            .enumerate()
+            .filter(|(_, policy)| condition(policy))
+            .map(|(place, _)| place)
+            .collect()
     }
 }
 
@@ -97,16 +124,23 @@ impl Allowed {
 impl Policy {
     fn compile(object: &PolicyObject, findings: &mut Vec<Finding>) -> Self {
         let name: Arc<str> = shown(&object.name).into();
-        let closed =
-            |peers| Self { object: object.object(), name: Arc::clone(&name), peers, mode: Mode::Enforce, allows: None };
+        let closed = |peers| Self {
+            object: object.object(),
+            name: Arc::clone(&name),
+            peers,
+            mode: Mode::Enforce,
+            allows: None,
+        };
         let spec = match &object.body {
             PolicyBody::Spec(spec) => spec,
             PolicyBody::Unreadable(peers) => return closed(peers.clone()),
         };
         match compile_spec(spec) {
-            Ok((peers, allowed)) => {
-                Self { mode: spec.mode.unwrap_or(Mode::Enforce), allows: Some(allowed), ..closed(peers) }
-            }
+            Ok((peers, allowed)) => Self {
+                mode: spec.mode.unwrap_or(Mode::Enforce),
+                allows: Some(allowed),
+                ..closed(peers)
+            },
             Err((field, why)) => {
                 findings.push(object.invalid(format!("spec.{field}"), why));
                 closed(PeerSelection::readable(spec.peers.as_deref()))
@@ -141,7 +175,9 @@ fn peer_names(names: &[String]) -> Result<BTreeSet<PeerName>, Wrong> {
         return Err(("peers".to_owned(), why.to_owned()));
     }
     let parse = |(place, name): (usize, &String)| {
-        let why = |error| format!("expected the name of an IstioFederation, found {:?}: {error}", shown(name));
+        let why = |error| {
+            format!("expected the name of an IstioFederation, found {:?}: {error}", shown(name))
+        };
         PeerName::parse(name).map_err(|error| (format!("peers[{place}]"), why(error)))
     };
     names.iter().enumerate().map(parse).collect()
@@ -149,8 +185,9 @@ fn peer_names(names: &[String]) -> Result<BTreeSet<PeerName>, Wrong> {
 
 fn compile_rules(rules: &[ServiceRule]) -> Result<Vec<Rule>, Wrong> {
     // An empty list allows nothing. It is how a policy denies everything.
-    let compile =
-        |(place, rule)| Rule::compile(rule).map_err(|(field, why)| (format!("services[{place}].{field}"), why));
+    let compile = |(place, rule)| {
+        Rule::compile(rule).map_err(|(field, why)| (format!("services[{place}].{field}"), why))
+    };
     rules.iter().enumerate().map(compile).collect()
 }
 
@@ -159,7 +196,10 @@ fn compile_callers(callers: &[CallerSpec]) -> Result<BTreeSet<CallerPattern>, Wr
         return Err(("callers".to_owned(), empty_list()));
     }
     if callers.len() > MAX_CALLER_PATTERNS {
-        let why = format!("there are {}, at most {MAX_CALLER_PATTERNS} fit in a grant; use patterns", callers.len());
+        let why = format!(
+            "there are {}, at most {MAX_CALLER_PATTERNS} fit in a grant; use patterns",
+            callers.len()
+        );
         return Err(("callers".to_owned(), why));
     }
     callers.iter().enumerate().map(|(place, caller)| compile_caller(caller, place)).collect()
@@ -168,7 +208,9 @@ fn compile_callers(callers: &[CallerSpec]) -> Result<BTreeSet<CallerPattern>, Wr
 fn compile_caller(caller: &CallerSpec, place: usize) -> Result<CallerPattern, Wrong> {
     let pattern = |field: &str, text: &Option<String>| {
         let text = text.as_deref().unwrap_or("*");
-        let wrong = |error| (format!("callers[{place}].{field}"), format!("{error}, found {:?}", shown(text)));
+        let wrong = |error| {
+            (format!("callers[{place}].{field}"), format!("{error}, found {:?}", shown(text)))
+        };
         Pattern::parse(text).map_err(wrong)
     };
     Ok(CallerPattern {
@@ -195,10 +237,13 @@ fn unknown_peers<'a>(
 ) -> impl Iterator<Item = Finding> + 'a {
     let names: Vec<&str> = match &object.body {
         PolicyBody::Spec(spec) => spec.peers.iter().flatten().map(String::as_str).collect(),
-        PolicyBody::Unreadable(PeerSelection::Only(names)) => names.iter().map(PeerName::as_str).collect(),
+        PolicyBody::Unreadable(PeerSelection::Only(names)) => {
+            names.iter().map(PeerName::as_str).collect()
+        }
         PolicyBody::Unreadable(PeerSelection::All) => Vec::new(),
     };
-    let unknown = |(_, name): &(usize, &str)| !known.names.contains(name) && PeerName::parse(name).is_ok();
+    let unknown =
+        |(_, name): &(usize, &str)| !known.names.contains(name) && PeerName::parse(name).is_ok();
     let finding = |(place, name): (usize, &str)| {
         let field = format!("spec.peers[{place}]");
         let there = format!("there is no IstioFederation {:?}", shown(name));
@@ -208,7 +253,11 @@ fn unknown_peers<'a>(
                 Finding::warning(FindingReason::UnknownPeer, object.object(), field, message)
             }
             false => {
-                let message = format!("{there}, and no policy is about {}; {}", names_of(open), meant(name, open));
+                let message = format!(
+                    "{there}, and no policy is about {}; {}",
+                    names_of(open),
+                    meant(name, open)
+                );
                 Finding::error(FindingReason::UnknownPeer, object.object(), field, message)
             }
         }
@@ -222,10 +271,15 @@ fn names_of(open: &[&(&PeerName, &TrustDomain)]) -> String {
 
 /// Advises what to do about a name that no peer has.
 fn meant(name: &str, open: &[&(&PeerName, &TrustDomain)]) -> String {
-    let by_trust_domain =
-        open.iter().find(|(_, trust_domain)| trust_domain.as_str() == name).map(|(peer, _)| peer.as_str());
+    let by_trust_domain = open
+        .iter()
+        .find(|(_, trust_domain)| trust_domain.as_str() == name)
+        .map(|(peer, _)| peer.as_str());
     match by_trust_domain.or_else(|| nearest(name, open.iter().map(|(peer, _)| peer.as_str()))) {
         Some(peer) => format!("did you mean {peer:?}? Until then that peer has all exports"),
-        None => "fix the name, or create the object; peers that no policy is about have all exports".to_owned(),
+        None => {
+            "fix the name, or create the object; peers that no policy is about have all exports"
+                .to_owned()
+        }
     }
 }

@@ -1,4 +1,6 @@
-use crate::object::{LabelSelector, LabelSelectorOperator, LabelSelectorRequirement, PortRef, ServiceRule};
+use crate::object::{
+    LabelSelector, LabelSelectorOperator, LabelSelectorRequirement, PortRef, ServiceRule,
+};
 use fedgate_core::Pattern;
 use std::collections::BTreeMap;
 
@@ -34,7 +36,10 @@ impl Rule {
             check_requirement(requirement).map_err(wrong)?;
         }
         if selector.match_labels.keys().any(String::is_empty) {
-            return Err(("selector.matchLabels".to_owned(), "expected label names, found an empty one".to_owned()));
+            return Err((
+                "selector.matchLabels".to_owned(),
+                "expected label names, found an empty one".to_owned(),
+            ));
         }
         if rule.ports.as_ref().is_some_and(Vec::is_empty) {
             return Err(("ports".to_owned(), empty_list()));
@@ -43,15 +48,25 @@ impl Rule {
     }
 
     pub(crate) fn matches(&self, subject: &Subject<'_>) -> bool {
-        let namespace = |patterns: &Vec<Pattern>| patterns.iter().any(|pattern| pattern.matches(subject.namespace));
+        let namespace = |patterns: &Vec<Pattern>| {
+            patterns.iter().any(|pattern| pattern.matches(subject.namespace))
+        };
         let port = |port: &PortRef| match port {
             PortRef::Number(number) => *number == subject.port,
             PortRef::Name(name) => name == subject.port_name,
         };
         self.namespaces.as_ref().is_none_or(namespace)
             && self.ports.as_ref().is_none_or(|ports| ports.iter().any(port))
-            && self.selector.match_labels.iter().all(|(key, value)| subject.labels.get(key) == Some(value))
-            && self.selector.match_expressions.iter().all(|requirement| holds(requirement, subject.labels))
+            && self
+                .selector
+                .match_labels
+                .iter()
+                .all(|(key, value)| subject.labels.get(key) == Some(value))
+            && self
+                .selector
+                .match_expressions
+                .iter()
+                .all(|requirement| holds(requirement, subject.labels))
     }
 }
 
@@ -66,8 +81,12 @@ pub(crate) fn patterns(field: &str, texts: &[String]) -> Result<Vec<Pattern>, Wr
         return Err((field.to_owned(), empty_list()));
     }
     let parse = |(place, text): (usize, &String)| {
-        Pattern::parse(text)
-            .map_err(|error| (format!("{field}[{place}]"), format!("{error}, found {:?}", crate::finding::shown(text))))
+        Pattern::parse(text).map_err(|error| {
+            (
+                format!("{field}[{place}]"),
+                format!("{error}, found {:?}", crate::finding::shown(text)),
+            )
+        })
     };
     texts.iter().enumerate().map(parse).collect()
 }
@@ -76,13 +95,15 @@ pub(crate) fn patterns(field: &str, texts: &[String]) -> Result<Vec<Pattern>, Wr
 fn check_requirement(requirement: &LabelSelectorRequirement) -> Result<(), &'static str> {
     use LabelSelectorOperator::{DoesNotExist, Exists, In, NotIn};
     match (requirement.operator, requirement.values.is_empty()) {
-        _ if requirement.key.is_empty() => Err("expected a label's name as key, found an empty one"),
-        (In | NotIn, true) => {
-            Err("expected values for In or NotIn, found none; add one, or use Exists or DoesNotExist")
+        _ if requirement.key.is_empty() => {
+            Err("expected a label's name as key, found an empty one")
         }
-        (Exists | DoesNotExist, false) => {
-            Err("expected no values for Exists or DoesNotExist, found some; remove them, or use In or NotIn")
-        }
+        (In | NotIn, true) => Err(
+            "expected values for In or NotIn, found none; add one, or use Exists or DoesNotExist",
+        ),
+        (Exists | DoesNotExist, false) => Err(
+            "expected no values for Exists or DoesNotExist, found some; remove them, or use In or NotIn",
+        ),
         _ => Ok(()),
     }
 }

@@ -2,7 +2,9 @@
 
 use super::notice::ASK_TO_CORRECT;
 use super::{Age, DocumentKind, ExchangeReason, Held, Known, PeerKnowledge, Times};
-use crate::document::{DocumentError, Limits, Parsed, PrivateDocument, PrivateExtension, PublicDocument};
+use crate::document::{
+    DocumentError, Limits, Parsed, PrivateDocument, PrivateExtension, PublicDocument,
+};
 use crate::finding::{Finding, FindingReason};
 use crate::object::{ACCEPT_DOCUMENT_ANNOTATION, Peer};
 use jiff::Timestamp;
@@ -53,8 +55,8 @@ impl PeerKnowledge {
         now: Timestamp,
     ) -> Absorbed {
         self.belong_to(peer);
-        let parsed =
-            PublicDocument::parse(body, &peer.object(), limits).and_then(|parsed| check_trust_domain(peer, parsed));
+        let parsed = PublicDocument::parse(body, &peer.object(), limits)
+            .and_then(|parsed| check_trust_domain(peer, parsed));
         let Parsed { document, findings } = match parsed {
             Ok(parsed) => parsed,
             Err(error) => return self.refuse(peer, DocumentKind::Public, &error, now),
@@ -89,7 +91,9 @@ impl PeerKnowledge {
             Ok(parsed) => parsed,
             Err(error) => return self.refuse(peer, DocumentKind::Private, &error, now),
         };
-        if let Some(known) = self.private.as_mut().filter(|known| known.document.same_content(&document)) {
+        if let Some(known) =
+            self.private.as_mut().filter(|known| known.document.same_content(&document))
+        {
             known.document.extension = newer(known.document.extension.take(), document.extension);
             known.confirm(etag, findings, now);
             self.held = None;
@@ -101,7 +105,13 @@ impl PeerKnowledge {
         }
         self.held = None;
         self.ended(DocumentKind::Private, ExchangeReason::Succeeded, "", now);
-        self.private = Some(Known { document, fetched: now, confirmed: now, etag, findings: findings.clone() });
+        self.private = Some(Known {
+            document,
+            fetched: now,
+            confirmed: now,
+            etag,
+            findings: findings.clone(),
+        });
         Absorbed::Taken(findings)
     }
 
@@ -112,7 +122,13 @@ impl PeerKnowledge {
         }
     }
 
-    fn refuse(&mut self, peer: &Peer, kind: DocumentKind, error: &DocumentError, now: Timestamp) -> Absorbed {
+    fn refuse(
+        &mut self,
+        peer: &Peer,
+        kind: DocumentKind,
+        error: &DocumentError,
+        now: Timestamp,
+    ) -> Absorbed {
         let reason = match (error, kind) {
             (DocumentError::Json(_), _) => ExchangeReason::InvalidJson,
             (_, DocumentKind::Public) => ExchangeReason::InvalidPublicMetadata,
@@ -122,17 +138,29 @@ impl PeerKnowledge {
         let message = format!("{error}; {ASK_TO_CORRECT}");
         self.ended(kind, reason, &message, now);
         let message = format!("the document was refused, what was known stays: {message}");
-        Absorbed::Refused(Finding::error(FindingReason::InvalidDocument, peer.object(), kind.file(), message))
+        Absorbed::Refused(Finding::error(
+            FindingReason::InvalidDocument,
+            peer.object(),
+            kind.file(),
+            message,
+        ))
     }
 
     /// Keeps the known document if `new` is replayed or suspicious, and then returns what became of
     /// `new`. A document that the operator has accepted by its ID is never doubted.
-    fn doubt(&mut self, peer: &Peer, new: &PrivateDocument, times: &Times, now: Timestamp) -> Option<Absorbed> {
+    fn doubt(
+        &mut self,
+        peer: &Peer,
+        new: &PrivateDocument,
+        times: &Times,
+        now: Timestamp,
+    ) -> Option<Absorbed> {
         let known = self.private.as_ref()?;
         if times.age(known.confirmed, now) == Age::Expired {
             return None;
         }
-        let (replayed, suspicious) = (replayed(&known.document, new, now), suspicious(&known.document, new));
+        let (replayed, suspicious) =
+            (replayed(&known.document, new, now), suspicious(&known.document, new));
         if replayed.is_none() && suspicious.is_none() {
             return None;
         }
@@ -147,11 +175,19 @@ impl PeerKnowledge {
     }
 
     fn refuse_replayed(&mut self, peer: &Peer, why: &str, id: &str, now: Timestamp) -> Absorbed {
-        let message = format!("{why}; if the peer lost its state or set its clock back, {}", how_to_accept(id));
+        let message = format!(
+            "{why}; if the peer lost its state or set its clock back, {}",
+            how_to_accept(id)
+        );
         self.ended(DocumentKind::Private, ExchangeReason::InvalidPrivateMetadata, &message, now);
         self.note_refusal(FindingReason::ReplayedDocument, DocumentKind::Private, &message, now);
         let message = format!("the document was refused, what was known stays: {message}");
-        Absorbed::Refused(Finding::error(FindingReason::ReplayedDocument, peer.object(), "fedgate.sequence", message))
+        Absorbed::Refused(Finding::error(
+            FindingReason::ReplayedDocument,
+            peer.object(),
+            "fedgate.sequence",
+            message,
+        ))
     }
 
     fn hold(&mut self, peer: &Peer, why: String, id: String, now: Timestamp) -> Absorbed {
@@ -168,16 +204,28 @@ impl Held {
     /// Returns the finding about the held document. `expiry` is when the known document expires
     /// anyway.
     pub(crate) fn finding(&self, peer: &Peer, expiry: Option<Timestamp>) -> Finding {
-        let until = expiry.map_or_else(|| "until the staleness limit".to_owned(), |expiry| format!("until {expiry}"));
+        let until = expiry.map_or_else(
+            || "until the staleness limit".to_owned(),
+            |expiry| format!("until {expiry}"),
+        );
         let (since, why, how) = (self.since, &self.why, how_to_accept(&self.id));
-        let message = format!("since {since}: {why}; what was known stays {until}; if the peer means it, {how}");
-        Finding::warning(FindingReason::HeldDocument, peer.object(), DocumentKind::Private.file(), message)
+        let message = format!(
+            "since {since}: {why}; what was known stays {until}; if the peer means it, {how}"
+        );
+        Finding::warning(
+            FindingReason::HeldDocument,
+            peer.object(),
+            DocumentKind::Private.file(),
+            message,
+        )
     }
 }
 
 /// Says how an operator accepts the document nevertheless.
 fn how_to_accept(id: &str) -> String {
-    format!("accept this document by the annotation {ACCEPT_DOCUMENT_ANNOTATION}: \"{id}\" on its IstioFederation")
+    format!(
+        "accept this document by the annotation {ACCEPT_DOCUMENT_ANNOTATION}: \"{id}\" on its IstioFederation"
+    )
 }
 
 impl<T> Known<T> {
@@ -188,23 +236,31 @@ impl<T> Known<T> {
     }
 }
 
-fn check_trust_domain(peer: &Peer, parsed: Parsed<PublicDocument>) -> Result<Parsed<PublicDocument>, DocumentError> {
+fn check_trust_domain(
+    peer: &Peer,
+    parsed: Parsed<PublicDocument>,
+) -> Result<Parsed<PublicDocument>, DocumentError> {
     match &parsed.document.extension {
-        Some(extension) if extension.trust_domain != peer.trust_domain => Err(DocumentError::Invalid {
-            field: "fedgate.trustDomain",
-            why: format!(
-                "the peer says that its trust domain is {}, its object says {}; fix spec.trustDomain",
-                crate::finding::shown(extension.trust_domain.as_str()),
-                peer.trust_domain
-            ),
-        }),
+        Some(extension) if extension.trust_domain != peer.trust_domain => {
+            Err(DocumentError::Invalid {
+                field: "fedgate.trustDomain",
+                why: format!(
+                    "the peer says that its trust domain is {}, its object says {}; fix spec.trustDomain",
+                    crate::finding::shown(extension.trust_domain.as_str()),
+                    peer.trust_domain
+                ),
+            })
+        }
         _ => Ok(parsed),
     }
 }
 
 /// Of two extensions with the same content, returns the one with the higher sequence. Two replicas
 /// of an exporter may number the same content differently.
-fn newer(known: Option<PrivateExtension>, new: Option<PrivateExtension>) -> Option<PrivateExtension> {
+fn newer(
+    known: Option<PrivateExtension>,
+    new: Option<PrivateExtension>,
+) -> Option<PrivateExtension> {
     match (&known, &new) {
         (Some(a), Some(b)) if a.sequence > b.sequence => known,
         _ => new,
@@ -217,7 +273,9 @@ fn replayed(known: &PrivateDocument, new: &PrivateDocument, now: Timestamp) -> O
     let known = known.extension.as_ref()?.sequence;
     let ahead = ahead(known, now);
     match new.extension.as_ref().map(|extension| extension.sequence) {
-        None => Some(format!("expected a sequence, since the known document has {known}{ahead}; found none")),
+        None => Some(format!(
+            "expected a sequence, since the known document has {known}{ahead}; found none"
+        )),
         Some(new) if new < known => Some(format!(
             "expected fedgate.sequence to be at least {known}, which the known document has{ahead}; found {new}"
         )),
@@ -228,10 +286,14 @@ fn replayed(known: &PrivateDocument, new: &PrivateDocument, now: Timestamp) -> O
 /// Explains a sequence that lies in the future. fedgate uses the time in milliseconds as the
 /// sequence, so such a number shows that the peer's clock was ahead.
 fn ahead(sequence: u64, now: Timestamp) -> String {
-    let time = i64::try_from(sequence).ok().and_then(|sequence| Timestamp::from_millisecond(sequence).ok());
+    let time = i64::try_from(sequence)
+        .ok()
+        .and_then(|sequence| Timestamp::from_millisecond(sequence).ok());
     let soon = now.checked_add(jiff::SignedDuration::from_mins(5)).unwrap_or(now);
     match time.filter(|time| *time > soon) {
-        Some(time) => format!(" (it is the time {time}: the peer's clock was ahead when it was made)"),
+        Some(time) => {
+            format!(" (it is the time {time}: the peer's clock was ahead when it was made)")
+        }
         None => String::new(),
     }
 }
@@ -239,7 +301,10 @@ fn ahead(sequence: u64, now: Timestamp) -> String {
 /// Returns what is suspicious about `new`, compared with the known document.
 fn suspicious(known: &PrivateDocument, new: &PrivateDocument) -> Option<String> {
     if new.gateways.is_empty() && !known.gateways.is_empty() {
-        return Some(format!("the peer announces no valid gateway, before there were {}", known.gateways.len()));
+        return Some(format!(
+            "the peer announces no valid gateway, before there were {}",
+            known.gateways.len()
+        ));
     }
     if new.extension.is_some() {
         // The parser has compared its count with its rows, so it is complete.
@@ -248,7 +313,9 @@ fn suspicious(known: &PrivateDocument, new: &PrivateDocument) -> Option<String> 
     let (before, after) = (known.services.len(), new.services.len());
     let halved = before >= FEW_SERVICES && after * 2 < before;
     match halved || (after == 0 && before > 0) {
-        true => Some(format!("the peer announces {after} valid services, before there were {before}")),
+        true => {
+            Some(format!("the peer announces {after} valid services, before there were {before}"))
+        }
         false => None,
     }
 }

@@ -1,6 +1,8 @@
 //! Decides when a change must be reported, and when knowledge must be saved.
 
-use super::{Dataplane, DataplaneReason, Exchange, ExchangeReason, Known, LookedUp, PeerKnowledge, Times};
+use super::{
+    Dataplane, DataplaneReason, Exchange, ExchangeReason, Known, LookedUp, PeerKnowledge, Times,
+};
 use crate::finding::{Finding, FindingReason};
 use fedgate_core::Hostname;
 use jiff::{SignedDuration, Timestamp};
@@ -34,13 +36,18 @@ impl PeerKnowledge {
     /// be unreachable.
     pub fn worth_saving(&self, saved: Option<&Self>, times: &Times) -> bool {
         let Some(saved) = saved else { return true };
-        let most = SignedDuration::try_from(times.staleness_limit / PARTS).unwrap_or(SignedDuration::MAX);
+        let most =
+            SignedDuration::try_from(times.staleness_limit / PARTS).unwrap_or(SignedDuration::MAX);
         let aged = |(now, then): (Timestamp, Timestamp)| now.duration_since(then) >= most;
         self.is_news_after(saved)
             || self.object != saved.object
             || confirmed(&self.public).zip(confirmed(&saved.public)).is_some_and(aged)
             || confirmed(&self.private).zip(confirmed(&saved.private)).is_some_and(aged)
-            || self.notices.iter().zip(&saved.notices).any(|(now, then)| aged((now.seen(), then.seen())))
+            || self
+                .notices
+                .iter()
+                .zip(&saved.notices)
+                .any(|(now, then)| aged((now.seen(), then.seen())))
             || found(self).zip(found(saved)).is_some_and(aged)
     }
 }

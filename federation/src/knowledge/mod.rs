@@ -45,7 +45,10 @@ pub struct Times {
 impl Default for Times {
     /// Stale after 5 minutes, no longer used after 24 hours.
     fn default() -> Self {
-        Self { stale_after: Duration::from_secs(5 * 60), staleness_limit: Duration::from_secs(24 * 60 * 60) }
+        Self {
+            stale_after: Duration::from_secs(5 * 60),
+            staleness_limit: Duration::from_secs(24 * 60 * 60),
+        }
     }
 }
 
@@ -65,7 +68,8 @@ impl Times {
     /// nothing old.
     pub fn age(&self, confirmed: Timestamp, now: Timestamp) -> Age {
         let old = |than: Duration| {
-            now.duration_since(confirmed) >= SignedDuration::try_from(than).unwrap_or(SignedDuration::MAX)
+            now.duration_since(confirmed)
+                >= SignedDuration::try_from(than).unwrap_or(SignedDuration::MAX)
         };
         match (old(self.staleness_limit), old(self.stale_after)) {
             (true, _) => Age::Expired,
@@ -266,7 +270,12 @@ impl PeerKnowledge {
             DocumentKind::Private => self.private.as_mut().map(|known| &mut known.confirmed),
         };
         let Some(confirmed) = confirmed else {
-            return self.ended(kind, ExchangeReason::NonOkResponse, "304 without anything being known", now);
+            return self.ended(
+                kind,
+                ExchangeReason::NonOkResponse,
+                "304 without anything being known",
+                now,
+            );
         };
         *confirmed = now;
         if kind == DocumentKind::Private {
@@ -277,7 +286,13 @@ impl PeerKnowledge {
 
     /// Notes that the document could not be fetched. `message` must not contain a secret; it is
     /// escaped and shortened here.
-    pub fn failed(&mut self, kind: DocumentKind, reason: ExchangeReason, message: &str, now: Timestamp) {
+    pub fn failed(
+        &mut self,
+        kind: DocumentKind,
+        reason: ExchangeReason,
+        message: &str,
+        now: Timestamp,
+    ) {
         self.ended(kind, reason, message, now);
     }
 
@@ -286,7 +301,10 @@ impl PeerKnowledge {
             DocumentKind::Public => &mut self.public_exchange,
             DocumentKind::Private => &mut self.private_exchange,
         };
-        let since = exchange.as_ref().filter(|before| before.reason == reason).map_or(now, |before| before.since);
+        let since = exchange
+            .as_ref()
+            .filter(|before| before.reason == reason)
+            .map_or(now, |before| before.since);
         *exchange = Some(Exchange { reason, message: shown_long(message), since, at: now });
     }
 }

@@ -57,12 +57,15 @@ impl PeerKnowledge {
         for (name, outcome) in outcomes {
             let before = self.names.remove(&name);
             let known = match outcome {
-                Ok(addresses) => LookedUp { addresses: ordered(addresses), found: Some(now), failure: None },
+                Ok(addresses) => {
+                    LookedUp { addresses: ordered(addresses), found: Some(now), failure: None }
+                }
                 Err(why) => LookedUp { failure: Some(shown(&why)), ..before.unwrap_or_default() },
             };
             self.names.insert(name, known);
         }
-        let announced: BTreeSet<_> = self.private.iter().flat_map(|known| names(&known.document)).collect();
+        let announced: BTreeSet<_> =
+            self.private.iter().flat_map(|known| names(&known.document)).collect();
         self.names.retain(|name, _| announced.contains(name));
     }
 }

@@ -65,8 +65,15 @@ impl Notice {
 
 impl PeerKnowledge {
     /// Notes the differences of the `new` public document, and returns them.
-    pub(super) fn note_changes(&mut self, peer: &Peer, new: &PublicDocument, now: Timestamp) -> Vec<Finding> {
-        let Some(old) = self.public.as_ref().map(|known| &known.document) else { return Vec::new() };
+    pub(super) fn note_changes(
+        &mut self,
+        peer: &Peer,
+        new: &PublicDocument,
+        now: Timestamp,
+    ) -> Vec<Finding> {
+        let Some(old) = self.public.as_ref().map(|known| &known.document) else {
+            return Vec::new();
+        };
         let changes = differences(old, new);
         let finding = |(reason, message): &(FindingReason, String)| {
             let message = format!("{message}; {WAS_IT_MEANT}");
@@ -81,12 +88,24 @@ impl PeerKnowledge {
 
     /// Notes that a document was refused. While a notice for the same reason and document is still
     /// reported, it is extended instead.
-    pub(super) fn note_refusal(&mut self, reason: FindingReason, kind: DocumentKind, message: &str, now: Timestamp) {
+    pub(super) fn note_refusal(
+        &mut self,
+        reason: FindingReason,
+        kind: DocumentKind,
+        message: &str,
+        now: Timestamp,
+    ) {
         let same = |notice: &&mut Notice| notice.reason == reason && notice.document == Some(kind);
         let message = shown_long(message);
         match self.notices.iter_mut().filter(|notice| notice.is_told(now)).find(same) {
             Some(notice) => (notice.last, notice.message) = (Some(now), message),
-            None => self.note(Notice { since: now, last: Some(now), reason, document: Some(kind), message }),
+            None => self.note(Notice {
+                since: now,
+                last: Some(now),
+                reason,
+                document: Some(kind),
+                message,
+            }),
         }
     }
 
@@ -114,7 +133,9 @@ impl PeerKnowledge {
             before => format!(" ({before} more times before, within three days)"),
         };
         let (severity, field, message) = match notice.document {
-            None => (Severity::Warning, "", format!("at {since}: {message}{before}; {WAS_IT_MEANT}")),
+            None => {
+                (Severity::Warning, "", format!("at {since}: {message}{before}; {WAS_IT_MEANT}"))
+            }
             Some(kind) if self.is_refusing(kind) => {
                 // The message of a replayed document already says how to accept it.
                 let then = match notice.reason {
@@ -122,7 +143,11 @@ impl PeerKnowledge {
                     _ => String::new(),
                 };
                 let told = "the document has been refused since";
-                (Severity::Error, kind.file(), format!("{told} {since}, and what was known stays: {message}{then}"))
+                (
+                    Severity::Error,
+                    kind.file(),
+                    format!("{told} {since}, and what was known stays: {message}{then}"),
+                )
             }
             Some(kind) => (
                 Severity::Warning,
@@ -148,14 +173,18 @@ impl PeerKnowledge {
 
 impl ExchangeReason {
     fn is_refusal(self) -> bool {
-        matches!(self, Self::InvalidJson | Self::InvalidPublicMetadata | Self::InvalidPrivateMetadata)
+        matches!(
+            self,
+            Self::InvalidJson | Self::InvalidPublicMetadata | Self::InvalidPrivateMetadata
+        )
     }
 }
 
 fn differences(old: &PublicDocument, new: &PublicDocument) -> Vec<(FindingReason, String)> {
     let mut changes = Vec::new();
     if old.cluster_uuid != new.cluster_uuid {
-        let message = format!("the peer's cluster UUID was {} and is {}", old.cluster_uuid, new.cluster_uuid);
+        let message =
+            format!("the peer's cluster UUID was {} and is {}", old.cluster_uuid, new.cluster_uuid);
         changes.push((FindingReason::UuidChanged, message));
     }
     if old.authn_key != new.authn_key {

@@ -70,9 +70,9 @@ impl Tried {
     /// Returns what a success leaves open.
     fn remark(self) -> Option<&'static str> {
         match self {
-            Self::Connection => {
-                Some("only TCP was tried, since there is no import of the peer to name in a TLS handshake")
-            }
+            Self::Connection => Some(
+                "only TCP was tried, since there is no import of the peer to name in a TLS handshake",
+            ),
             Self::Server => Some(SERVER_ONLY),
             Self::Call => None,
         }
@@ -105,13 +105,18 @@ impl Probed {
             Self::Gateways { outcomes, tried } => (outcomes, *tried),
             Self::Impossible(why) => return (DataplaneReason::ConfigurationError, why.clone()),
         };
-        let failed = outcomes.iter().filter_map(|(gateway, outcome)| Some((gateway, outcome.as_ref().err()?)));
+        let failed = outcomes
+            .iter()
+            .filter_map(|(gateway, outcome)| Some((gateway, outcome.as_ref().err()?)));
         let failed: Vec<_> = failed.map(|(gateway, why)| format!("{gateway}: {why}")).collect();
         if failed.len() == outcomes.len() {
             return (DataplaneReason::ProbeFailed, messages(failed.iter()));
         }
         let remark = tried.remark().map(str::to_owned);
-        (DataplaneReason::Succeeded, messages(remark.iter().chain(&failed).collect::<Vec<_>>().into_iter()))
+        (
+            DataplaneReason::Succeeded,
+            messages(remark.iter().chain(&failed).collect::<Vec<_>>().into_iter()),
+        )
     }
 }
 

@@ -11,15 +11,16 @@ mod service;
 
 pub(crate) use peer::check_cluster_domain;
 pub use peer::{
-    ACCEPT_DOCUMENT_ANNOTATION, EndpointTls, IstioFederationSpec, MetadataEndpoint, MetadataSpec, Peer, peers,
+    ACCEPT_DOCUMENT_ANNOTATION, EndpointTls, IstioFederationSpec, MetadataEndpoint, MetadataSpec,
+    Peer, peers,
 };
 pub use policy::{
-    CallerSpec, FederationPolicySpec, LabelSelector, LabelSelectorOperator, LabelSelectorRequirement, PeerSelection,
-    PolicyBody, PolicyObject, PortRef, ServiceRule,
+    CallerSpec, FederationPolicySpec, LabelSelector, LabelSelectorOperator,
+    LabelSelectorRequirement, PeerSelection, PolicyBody, PolicyObject, PortRef, ServiceRule,
 };
 pub use service::{
-    GATEWAY_MODE_ANNOTATION, GatewayMode, PEERS_ANNOTATION, PUBLIC_SERVICE_LABEL, ServiceObject, ServicePortSpec,
-    TransportProtocol,
+    GATEWAY_MODE_ANNOTATION, GatewayMode, PEERS_ANNOTATION, PUBLIC_SERVICE_LABEL, ServiceObject,
+    ServicePortSpec, TransportProtocol,
 };
 
 use crate::finding::{Finding, ObjectRef};

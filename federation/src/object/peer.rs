@@ -64,10 +64,13 @@ impl IstioFederationSpec {
     pub fn of_object(object: &serde_json::Value) -> Result<Self, FormError> {
         let spec = object.get("spec").unwrap_or(&serde_json::Value::Null);
         let read = match (spec, form::empty_field(spec)) {
-            (serde_json::Value::Null, _) => {
-                Err(FormError::new(Vec::new(), "expected trustDomain and metadataEndpoint of the peer, found nothing"))
+            (serde_json::Value::Null, _) => Err(FormError::new(
+                Vec::new(),
+                "expected trustDomain and metadataEndpoint of the peer, found nothing",
+            )),
+            (_, Some(path)) => {
+                Err(FormError::new(path, "expected a value, found nothing; write the value"))
             }
-            (_, Some(path)) => Err(FormError::new(path, "expected a value, found nothing; write the value")),
             (spec, None) => form::read(spec),
         };
         read.map_err(|error| error.below("spec"))
@@ -76,10 +79,14 @@ impl IstioFederationSpec {
     /// Returns the unknown fields, each with the field that was probably meant. They are ignored.
     pub fn unknown_fields(object: &serde_json::Value) -> Vec<FormError> {
         let below = |path: &[&str], known: &[&str]| {
-            let fields =
-                path.iter().try_fold(object, |value, name| value.get(name)).and_then(|value| value.as_object());
-            let unknown =
-                fields.into_iter().flat_map(|fields| fields.keys()).filter(|name| !known.contains(&name.as_str()));
+            let fields = path
+                .iter()
+                .try_fold(object, |value, name| value.get(name))
+                .and_then(|value| value.as_object());
+            let unknown = fields
+                .into_iter()
+                .flat_map(|fields| fields.keys())
+                .filter(|name| !known.contains(&name.as_str()));
             unknown.map(|name| unknown_field(path, name, known)).collect::<Vec<_>>()
         };
         let beside = ["apiVersion", "kind", "metadata", "spec", "status"];
@@ -211,8 +218,12 @@ impl Peer {
         let tls = parse_tls(named, &mut findings);
         match (name, trust_domain, endpoint, tls) {
             (Some(name), Some(trust_domain), Some(endpoint), Some(tls)) => {
-                let (source, accepted_document) = (named.source.clone(), parse_accepted(named, &mut findings));
-                Ok((Self { name, trust_domain, endpoint, tls, source, accepted_document }, findings))
+                let (source, accepted_document) =
+                    (named.source.clone(), parse_accepted(named, &mut findings));
+                Ok((
+                    Self { name, trust_domain, endpoint, tls, source, accepted_document },
+                    findings,
+                ))
             }
             _ => Err(findings),
         }
@@ -229,17 +240,32 @@ impl Peer {
 ///
 /// An importer polls all of them. They include peers that [`crate::federate()`] refuses later, so
 /// that these can recover.
-pub fn peers(objects: &[Named<IstioFederationSpec>], ours: &TrustDomain) -> (Vec<Peer>, Vec<Finding>) {
+pub fn peers(
+    objects: &[Named<IstioFederationSpec>],
+    ours: &TrustDomain,
+) -> (Vec<Peer>, Vec<Finding>) {
     let mut ordered: Vec<_> = objects.iter().collect();
     ordered.sort_by(|a, b| (&a.name, &a.source).cmp(&(&b.name, &b.source)));
     let (mut peers, mut findings, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
     for named in ordered {
         if !seen.insert(&named.name) {
             let message = "another object has this name and is in force; remove one of the two";
-            findings.push(Finding::error(FindingReason::DuplicateObject, named.object(), "metadata.name", message));
+            findings.push(Finding::error(
+                FindingReason::DuplicateObject,
+                named.object(),
+                "metadata.name",
+                message,
+            ));
         } else if named.spec.trust_domain == ours.as_str() {
-            let message = format!("{ours} is this cluster's own trust domain, so this object is no peer here");
-            findings.push(Finding::info(FindingReason::ThisCluster, named.object(), "spec.trustDomain", message));
+            let message = format!(
+                "{ours} is this cluster's own trust domain, so this object is no peer here"
+            );
+            findings.push(Finding::info(
+                FindingReason::ThisCluster,
+                named.object(),
+                "spec.trustDomain",
+                message,
+            ));
         } else {
             match Peer::parse(named) {
                 Ok((peer, more)) => {
@@ -254,7 +280,9 @@ pub fn peers(objects: &[Named<IstioFederationSpec>], ours: &TrustDomain) -> (Vec
 }
 
 /// Checks that a cluster of a federation may have this trust domain.
-pub(crate) fn check_cluster_domain(trust_domain: &TrustDomain) -> Result<(), (FindingReason, &'static str)> {
+pub(crate) fn check_cluster_domain(
+    trust_domain: &TrustDomain,
+) -> Result<(), (FindingReason, &'static str)> {
     if trust_domain.as_str() == "cluster.local" {
         const WHY: &str = "cluster.local is the alias of every cluster for itself, so names under it never leave the cluster; \
                            set a cluster domain of its own";
@@ -281,7 +309,10 @@ fn parse_name(named: &Named<IstioFederationSpec>, findings: &mut Vec<Finding>) -
     PeerName::parse(&named.name).map_err(|error| findings.push(refused(error))).ok()
 }
 
-fn parse_trust_domain(named: &Named<IstioFederationSpec>, findings: &mut Vec<Finding>) -> Option<TrustDomain> {
+fn parse_trust_domain(
+    named: &Named<IstioFederationSpec>,
+    findings: &mut Vec<Finding>,
+) -> Option<TrustDomain> {
     let text = &named.spec.trust_domain;
     let mut refuse = |reason, message: String| {
         findings.push(Finding::error(reason, named.object(), "spec.trustDomain", message));
@@ -311,7 +342,10 @@ fn parse_trust_domain(named: &Named<IstioFederationSpec>, findings: &mut Vec<Fin
 }
 
 /// Reads the ID of a document. Anything else accepts nothing.
-fn parse_accepted(named: &Named<IstioFederationSpec>, findings: &mut Vec<Finding>) -> Option<String> {
+fn parse_accepted(
+    named: &Named<IstioFederationSpec>,
+    findings: &mut Vec<Finding>,
+) -> Option<String> {
     let text = named.accepted_document.as_deref()?.trim();
     if text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
         return Some(text.to_owned());
@@ -322,22 +356,38 @@ fn parse_accepted(named: &Named<IstioFederationSpec>, findings: &mut Vec<Finding
         shown(text)
     );
     let field = format!("metadata.annotations[{ACCEPT_DOCUMENT_ANNOTATION}]");
-    findings.push(Finding::warning(FindingReason::InvalidAnnotation, named.object(), field, message));
+    findings.push(Finding::warning(
+        FindingReason::InvalidAnnotation,
+        named.object(),
+        field,
+        message,
+    ));
     None
 }
 
-fn parse_endpoint(named: &Named<IstioFederationSpec>, findings: &mut Vec<Finding>) -> Option<MetadataEndpoint> {
+fn parse_endpoint(
+    named: &Named<IstioFederationSpec>,
+    findings: &mut Vec<Finding>,
+) -> Option<MetadataEndpoint> {
     let text = &named.spec.metadata_endpoint;
     let refused = |expected| {
         // The part before '@' may be a password.
         let found = text.rsplit_once('@').map_or(text.as_str(), |(_, rest)| rest);
         let message = format!("expected {expected}, found {:?}; correct it", shown(found));
-        Finding::error(FindingReason::InvalidEndpoint, named.object(), "spec.metadataEndpoint", message)
+        Finding::error(
+            FindingReason::InvalidEndpoint,
+            named.object(),
+            "spec.metadataEndpoint",
+            message,
+        )
     };
     MetadataEndpoint::parse(text).map_err(|expected| findings.push(refused(expected))).ok()
 }
 
-fn parse_tls(named: &Named<IstioFederationSpec>, findings: &mut Vec<Finding>) -> Option<EndpointTls> {
+fn parse_tls(
+    named: &Named<IstioFederationSpec>,
+    findings: &mut Vec<Finding>,
+) -> Option<EndpointTls> {
     let Some(ca) = &named.spec.metadata.ca else {
         return Some(unverified_or_system(named, findings));
     };
@@ -348,7 +398,12 @@ fn parse_tls(named: &Named<IstioFederationSpec>, findings: &mut Vec<Finding>) ->
                 "expected one or more PEM blocks CERTIFICATE and nothing else, {found}; give the certificate of the CA that issues \
                  the endpoint's certificate"
             );
-            findings.push(Finding::error(FindingReason::InvalidCa, named.object(), "spec.metadata.ca", message));
+            findings.push(Finding::error(
+                FindingReason::InvalidCa,
+                named.object(),
+                "spec.metadata.ca",
+                message,
+            ));
             None
         }
     }
@@ -357,14 +412,18 @@ fn parse_tls(named: &Named<IstioFederationSpec>, findings: &mut Vec<Finding>) ->
 /// Returns all certificates of a PEM text, in DER. A damaged one is an error: otherwise its absence
 /// would show only when the endpoint uses a certificate that it signed.
 fn certificates(text: &str) -> Result<Vec<Box<[u8]>>, String> {
-    let is_certificate = |der: &[u8]| x509_parser::parse_x509_certificate(der).is_ok_and(|(rest, _)| rest.is_empty());
+    let is_certificate = |der: &[u8]| {
+        x509_parser::parse_x509_certificate(der).is_ok_and(|(rest, _)| rest.is_empty())
+    };
     let numbered = pem_text::blocks(text).enumerate();
     let certificates = numbered.map(|(place, block)| match block {
         Ok(block) if block.kind != Kind::Certificate => {
             Err(format!("found {} as block {}", block.kind.words(), place + 1))
         }
         Ok(block) if is_certificate(&block.contents) => Ok(block.contents.into_boxed_slice()),
-        Ok(_) => Err(format!("found something that is not an X.509 certificate in block {}", place + 1)),
+        Ok(_) => {
+            Err(format!("found something that is not an X.509 certificate in block {}", place + 1))
+        }
         Err(damaged) => Err(format!("found {damaged} (block {})", place + 1)),
     });
     let certificates = certificates.collect::<Result<Vec<_>, _>>()?;
@@ -374,13 +433,21 @@ fn certificates(text: &str) -> Result<Vec<Box<[u8]>>, String> {
     }
 }
 
-fn unverified_or_system(named: &Named<IstioFederationSpec>, findings: &mut Vec<Finding>) -> EndpointTls {
+fn unverified_or_system(
+    named: &Named<IstioFederationSpec>,
+    findings: &mut Vec<Finding>,
+) -> EndpointTls {
     if !named.spec.metadata.insecure_skip_verify {
         return EndpointTls::System;
     }
     let message = "the endpoint's certificate is not verified, so whoever answers there can name the peer's roots and keys; \
                    set spec.metadata.ca";
     let field = "spec.metadata.insecureSkipVerify";
-    findings.push(Finding::warning(FindingReason::InsecureEndpoint, named.object(), field, message));
+    findings.push(Finding::warning(
+        FindingReason::InsecureEndpoint,
+        named.object(),
+        field,
+        message,
+    ));
     EndpointTls::Unverified
 }

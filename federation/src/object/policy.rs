@@ -165,7 +165,11 @@ pub enum PeerSelection {
 impl PolicyObject {
     /// Reads the `spec` of a policy, given as JSON. If that fails, the policy is kept as
     /// unreadable, and a finding says why.
-    pub fn read(name: impl Into<String>, source: Option<String>, spec: &serde_json::Value) -> (Self, Option<Finding>) {
+    pub fn read(
+        name: impl Into<String>,
+        source: Option<String>,
+        spec: &serde_json::Value,
+    ) -> (Self, Option<Finding>) {
         Self::of(name.into(), source, spec, FederationPolicySpec::read(spec))
     }
 
@@ -188,7 +192,11 @@ impl PolicyObject {
         match read {
             Ok(spec) => (Self { name, source, body: PolicyBody::Spec(spec) }, None),
             Err(error) => {
-                let policy = Self { name, source, body: PolicyBody::Unreadable(PeerSelection::of_spec(spec)) };
+                let policy = Self {
+                    name,
+                    source,
+                    body: PolicyBody::Unreadable(PeerSelection::of_spec(spec)),
+                };
                 let finding = policy.invalid(error.field(), error.message);
                 (policy, Some(finding))
             }
@@ -201,7 +209,9 @@ impl PolicyObject {
     }
 
     pub(crate) fn invalid(&self, field: impl Into<String>, why: String) -> Finding {
-        let message = format!("{why}; until this is fixed, the policy allows nothing to the peers that it selects");
+        let message = format!(
+            "{why}; until this is fixed, the policy allows nothing to the peers that it selects"
+        );
         Finding::error(FindingReason::InvalidPolicy, self.object(), field, message)
     }
 }
@@ -229,13 +239,13 @@ impl FederationPolicySpec {
         const FIELDS: [&str; 4] = ["apiVersion", "kind", "metadata", "spec"];
         let fields = object.as_object().into_iter().flat_map(|object| object.keys());
         if let Some(stray) = fields.map(String::as_str).find(|field| !FIELDS.contains(field)) {
-            let message = "expected no field beside spec; what a policy says belongs under spec, indented";
+            let message =
+                "expected no field beside spec; what a policy says belongs under spec, indented";
             return Err(FormError::new(vec![Step::Field(stray.to_owned())], message));
         }
         match object.get("spec") {
             None | Some(serde_json::Value::Null) => {
-                let message =
-                    "expected what the policy allows, found nothing; write \"spec: {services: []}\" to allow nothing";
+                let message = "expected what the policy allows, found nothing; write \"spec: {services: []}\" to allow nothing";
                 Err(FormError::new(vec![Step::Field("spec".to_owned())], message))
             }
             Some(spec) => Self::read(spec),
@@ -266,7 +276,9 @@ struct PortRefVisitor;
 /// The same rule as in the schema of [`PortRef::Name`].
 fn is_port_name(name: &str) -> bool {
     let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
-    (1..=63).contains(&name.len()) && name.bytes().all(allowed) && name.bytes().any(|c| c.is_ascii_lowercase())
+    (1..=63).contains(&name.len())
+        && name.bytes().all(allowed)
+        && name.bytes().any(|c| c.is_ascii_lowercase())
 }
 
 impl serde::de::Visitor<'_> for PortRefVisitor {
@@ -278,7 +290,8 @@ impl serde::de::Visitor<'_> for PortRefVisitor {
 
     fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<PortRef, E> {
         let port = u16::try_from(number).ok().filter(|port| *port > 0);
-        port.map(PortRef::Number).ok_or_else(|| E::invalid_value(serde::de::Unexpected::Unsigned(number), &self))
+        port.map(PortRef::Number)
+            .ok_or_else(|| E::invalid_value(serde::de::Unexpected::Unsigned(number), &self))
     }
 
     /// Refuses names that no port can have, such as `"80"` or `80-90`, because they would match
@@ -302,8 +315,11 @@ impl PeerSelection {
     /// Returns the peers that a list readably names; all peers if there is no list or no readable
     /// name.
     pub fn readable(names: Option<&[String]>) -> Self {
-        let names: BTreeSet<_> =
-            names.unwrap_or_default().iter().filter_map(|name| PeerName::parse(name).ok()).collect();
+        let names: BTreeSet<_> = names
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|name| PeerName::parse(name).ok())
+            .collect();
         match names.is_empty() {
             true => Self::All,
             false => Self::Only(names),

@@ -16,7 +16,9 @@ pub const PEERS_ANNOTATION: &str = "fedgate.dev/peers";
 pub const GATEWAY_MODE_ANNOTATION: &str = "fedgate.dev/gateway-mode";
 
 /// What the gateway does with the TLS of an export's callers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum GatewayMode {
     /// TLS ends at the gateway. The gateway judges the callers, and the workload sees the gateway's
@@ -61,7 +63,9 @@ pub struct ServicePortSpec {
 }
 
 /// A Service port's protocol.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum TransportProtocol {
     /// The only protocol that the gateway forwards.

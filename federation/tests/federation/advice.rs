@@ -5,11 +5,12 @@ use crate::readable::problems;
 
 /// Words that begin a piece of advice, or say that nothing has to be done.
 const ADVICE: [&str; 57] = [
-    "find", "stop", "switch", "tell", "accept", "add", "allow", "append", "apply", "ask", "check", "choose", "compare",
-    "complete", "convert", "correct", "create", "decode", "delete", "end", "export", "fix", "free", "give", "have",
-    "install", "keep", "let", "list", "look", "make", "move", "name", "publish", "put", "raise", "remove", "rename",
-    "renew", "renumber", "replace", "restart", "resolve", "restore", "run", "save", "see", "set", "shorten", "show",
-    "split", "spread", "start", "take", "unset", "use", "write",
+    "find", "stop", "switch", "tell", "accept", "add", "allow", "append", "apply", "ask", "check",
+    "choose", "compare", "complete", "convert", "correct", "create", "decode", "delete", "end",
+    "export", "fix", "free", "give", "have", "install", "keep", "let", "list", "look", "make",
+    "move", "name", "publish", "put", "raise", "remove", "rename", "renew", "renumber", "replace",
+    "restart", "resolve", "restore", "run", "save", "see", "set", "shorten", "show", "split",
+    "spread", "start", "take", "unset", "use", "write",
 ];
 /// Phrases that do the same.
 const ADVISES: [&str; 9] = [
@@ -31,7 +32,8 @@ pub(crate) fn problems_of_finding(message: &str) -> Vec<String> {
         let before = [";", ",", ":", " and", " or", " then", " so", " all peers"];
         before.iter().any(|before| message.contains(&format!("{before} {word} ")))
     };
-    let advises = ADVICE.into_iter().any(begins) || ADVISES.iter().any(|phrase| message.contains(phrase));
+    let advises =
+        ADVICE.into_iter().any(begins) || ADVISES.iter().any(|phrase| message.contains(phrase));
     let silent = (!advises).then(|| "it does not say what to do".to_owned());
     problems(message).into_iter().chain(silent).collect()
 }
@@ -45,9 +47,10 @@ fn advice_is_seen_and_its_absence_too() {
     ] {
         assert!(problems_of_finding(good).is_empty(), "{good}: {:?}", problems_of_finding(good));
     }
-    for bad in
-        ["the certificate of the gateway has expired", "expected renewed certificates, found old ones in the file"]
-    {
+    for bad in [
+        "the certificate of the gateway has expired",
+        "expected renewed certificates, found old ones in the file",
+    ] {
         assert_eq!(problems_of_finding(bad), ["it does not say what to do"], "{bad}");
     }
 }

@@ -1,7 +1,9 @@
 //! Parameters of CAs and of the certificates that gateways show. Tests break them one by one.
 //! Shared by the tests of both crates.
 
-use rcgen::{BasicConstraints, CertificateParams, CustomExtension, DnType, IsCa, KeyUsagePurpose, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, CustomExtension, DnType, IsCa, KeyUsagePurpose, SanType,
+};
 
 /// The parameters of a CA.
 pub(crate) fn ca_params(name: &str) -> CertificateParams {
@@ -28,7 +30,8 @@ pub(crate) fn uri(text: &str) -> SanType {
 
 /// Name constraints that permit only URIs of one host.
 pub(crate) fn only_uris_of(host: &str) -> CustomExtension {
-    let element = |tag: u8, value: &[u8]| [&[tag, u8::try_from(value.len()).unwrap()], value].concat();
+    let element =
+        |tag: u8, value: &[u8]| [&[tag, u8::try_from(value.len()).unwrap()], value].concat();
     let subtrees = element(0xa0, &element(0x30, &element(0x86, host.as_bytes())));
     CustomExtension::from_oid_content(&[2, 5, 29, 30], element(0x30, &subtrees))
 }

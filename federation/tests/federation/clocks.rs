@@ -7,8 +7,13 @@ use fedgate_federation::knowledge::{ClockReading, PeerKnowledge};
 
 #[test]
 fn an_answer_that_was_long_on_its_way_tells_of_no_difference() {
-    let skew = |theirs, sent, received| ClockReading::of_answer(at(theirs), at(sent), at(received)).skew().as_secs();
-    assert_eq!([skew(100, 100, 115), skew(115, 100, 115), skew(107, 100, 115), skew(99, 100, 115)], [0; 4]);
+    let skew = |theirs, sent, received| {
+        ClockReading::of_answer(at(theirs), at(sent), at(received)).skew().as_secs()
+    };
+    assert_eq!(
+        [skew(100, 100, 115), skew(115, 100, 115), skew(107, 100, 115), skew(99, 100, 115)],
+        [0; 4]
+    );
     assert_eq!([skew(120, 100, 115), skew(90, 100, 115)], [5, -9]);
     // Our own clock was set back in the meantime.
     assert!(skew(100, 100, 50) <= 1);
@@ -42,8 +47,12 @@ fn a_difference_that_tokens_may_not_bear_is_a_finding_and_a_condition() {
         rig.known("beta").clock = Some(ClockReading { ours: at(5), theirs: at(5 + skew) });
         let federation = rig.federate();
         let conditions = federation.peer(&name("beta")).unwrap().conditions.clone();
-        let differ = conditions.into_iter().find(|condition| condition.kind == ConditionType::ClocksDiffer).unwrap();
-        let finding = federation.findings.into_iter().find(|finding| finding.reason == Reason::ClockSkew);
+        let differ = conditions
+            .into_iter()
+            .find(|condition| condition.kind == ConditionType::ClocksDiffer)
+            .unwrap();
+        let finding =
+            federation.findings.into_iter().find(|finding| finding.reason == Reason::ClockSkew);
         (finding, differ.status)
     };
     for fine in [30, -30] {

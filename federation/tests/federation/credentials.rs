@@ -4,13 +4,16 @@
 use crate::authority::{ca_params, leaf_params, only_uris_of, uri};
 use crate::rig::{Rig, at, domain, found, the};
 use fedgate_federation::bundle::Root;
-use fedgate_federation::credentials::{CertificateRole, Credentials, RootSource, Source, keys_match};
+use fedgate_federation::credentials::{
+    CertificateRole, Credentials, RootSource, Source, keys_match,
+};
 use fedgate_federation::{Finding, FindingReason as Reason, ObjectRef, Severity};
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, CustomExtension, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ECDSA_P521_SHA512, PKCS_ED25519,
-    PKCS_RSA_SHA256, PublicKeyData, SanType, SignatureAlgorithm,
+    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, CustomExtension,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    PKCS_ECDSA_P384_SHA384, PKCS_ECDSA_P521_SHA512, PKCS_ED25519, PKCS_RSA_SHA256, PublicKeyData,
+    SanType, SignatureAlgorithm,
 };
 
 const OURS: &str = "spiffe://alpha.example/ns/istio-system/sa/gateway";
@@ -29,7 +32,10 @@ impl Ca {
     ) -> Self {
         let mut params = ca_params(name);
         change(&mut params);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate_for(algorithm).unwrap()).unwrap())
+        Self(
+            CertifiedIssuer::self_signed(params, KeyPair::generate_for(algorithm).unwrap())
+                .unwrap(),
+        )
     }
 
     pub(crate) fn intermediate(&self, name: &str, change: impl Fn(&mut CertificateParams)) -> Self {
@@ -46,7 +52,11 @@ impl Ca {
         Root::from_der(self.0.der()).unwrap()
     }
 
-    fn sign(&self, key: &impl PublicKeyData, change: impl Fn(&mut CertificateParams)) -> Certificate {
+    fn sign(
+        &self,
+        key: &impl PublicKeyData,
+        change: impl Fn(&mut CertificateParams),
+    ) -> Certificate {
         let mut params = leaf_params(OURS);
         change(&mut params);
         params.signed_by(key, &self.0).unwrap()
@@ -96,7 +106,11 @@ impl Shown {
 
     fn credentials(&self) -> Credentials {
         let object = ObjectRef::cluster("alpha.example");
-        let chain = Source { object: object.clone(), field: "identity.certificateChain", bytes: Ok(&self.chain) };
+        let chain = Source {
+            object: object.clone(),
+            field: "identity.certificateChain",
+            bytes: Ok(&self.chain),
+        };
         let bytes = self.key.as_deref().map_err(Clone::clone);
         let key = Source { object: object.clone(), field: "identity.privateKey", bytes };
         let roots = RootSource { roots: &self.roots, object, field: "identity.roots" };
@@ -147,10 +161,11 @@ type Kind = (&'static str, Shown, Reason, &'static str, &'static str);
 /// All kinds, each with the finding's reason, its field and a part of its message.
 fn kinds() -> Vec<Kind> {
     use Reason::{
-        CertificateExpired, CertificateNotYetValid, IntermediateRoot, InvalidCertificate, InvalidKey, KeyMismatch,
-        UntrustedCertificate,
+        CertificateExpired, CertificateNotYetValid, IntermediateRoot, InvalidCertificate,
+        InvalidKey, KeyMismatch, UntrustedCertificate,
     };
-    let (chain, key, roots) = ("identity.certificateChain", "identity.privateKey", "identity.roots");
+    let (chain, key, roots) =
+        ("identity.certificateChain", "identity.privateKey", "identity.roots");
     let ca = Ca::root("alpha");
     let good = || ca.leaf(|_| {});
     let with = |change: fn(&mut CertificateParams)| ca.leaf(change);
@@ -162,9 +177,12 @@ fn kinds() -> Vec<Kind> {
         lasts(params, -9 * DAY, -DAY);
     });
     let no_ca = ca.intermediate("no ca", |params| params.is_ca = IsCa::ExplicitNoCa);
-    let short = ca.intermediate("short", |params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0)));
+    let short = ca
+        .intermediate("short", |params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0)));
     let below = short.intermediate("below", |_| {});
-    let elsewhere = ca.intermediate("elsewhere", |params| params.custom_extensions = vec![only_uris_of("b.example")]);
+    let elsewhere = ca.intermediate("elsewhere", |params| {
+        params.custom_extensions = vec![only_uris_of("b.example")]
+    });
     let expired_root = Ca::of(
         "old",
         |params| {
@@ -172,12 +190,20 @@ fn kinds() -> Vec<Kind> {
         },
         &PKCS_ECDSA_P256_SHA256,
     );
-    let future_root = Ca::of("new", |params| lasts(params, DAY, 999 * DAY), &PKCS_ECDSA_P256_SHA256);
+    let future_root =
+        Ca::of("new", |params| lasts(params, DAY, 999 * DAY), &PKCS_ECDSA_P256_SHA256);
     let cut: Vec<u8> = [&good().chain[..], &good().chain[..200]].concat();
     let short_rsa = Shown { chain: ca.sign(&ShortRsa::new(), |_| {}).pem().into_bytes(), ..good() };
-    let locked = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    let locked =
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
     vec![
-        ("expired", with(|params| lasts(params, -9 * DAY, -DAY)), CertificateExpired, chain, "expired at 2025-12-31"),
+        (
+            "expired",
+            with(|params| lasts(params, -9 * DAY, -DAY)),
+            CertificateExpired,
+            chain,
+            "expired at 2025-12-31",
+        ),
         (
             "not yet valid",
             with(|params| lasts(params, DAY, 999 * DAY)),
@@ -192,9 +218,27 @@ fn kinds() -> Vec<Kind> {
             chain,
             "put the root into identity.roots",
         ),
-        ("a root of the same name", good().under(&[&Ca::root("alpha")]), UntrustedCertificate, chain, "another key"),
-        ("signed by itself", Ca::root("x").leaf(|_| {}).under(&[&ca]), UntrustedCertificate, chain, "issued by CN=x"),
-        ("no intermediate", under(&inner).under(&[&ca]), UntrustedCertificate, chain, "intermediate CA"),
+        (
+            "a root of the same name",
+            good().under(&[&Ca::root("alpha")]),
+            UntrustedCertificate,
+            chain,
+            "another key",
+        ),
+        (
+            "signed by itself",
+            Ca::root("x").leaf(|_| {}).under(&[&ca]),
+            UntrustedCertificate,
+            chain,
+            "issued by CN=x",
+        ),
+        (
+            "no intermediate",
+            under(&inner).under(&[&ca]),
+            UntrustedCertificate,
+            chain,
+            "intermediate CA",
+        ),
         (
             "an expired intermediate",
             under(&ended).then(&ended).under(&[&ca]),
@@ -248,7 +292,13 @@ fn kinds() -> Vec<Kind> {
             chain,
             "CA:TRUE",
         ),
-        ("no usage", with(|params| params.key_usages.clear()), InvalidCertificate, chain, "keyUsage=digitalSignature"),
+        (
+            "no usage",
+            with(|params| params.key_usages.clear()),
+            InvalidCertificate,
+            chain,
+            "keyUsage=digitalSignature",
+        ),
         (
             "another usage",
             with(|params| params.key_usages = vec![KeyUsagePurpose::KeyEncipherment]),
@@ -264,7 +314,13 @@ fn kinds() -> Vec<Kind> {
             "keyCertSign",
         ),
         ("Ed25519", ca.leaf_with(&PKCS_ED25519, |_| {}), InvalidCertificate, chain, "Ed25519"),
-        ("P-521", ca.leaf_with(&PKCS_ECDSA_P521_SHA512, |_| {}), InvalidCertificate, chain, "P-521"),
+        (
+            "P-521",
+            ca.leaf_with(&PKCS_ECDSA_P521_SHA512, |_| {}),
+            InvalidCertificate,
+            chain,
+            "P-521",
+        ),
         ("RSA 1024", short_rsa, InvalidCertificate, chain, "1024 bits"),
         (
             "another trust domain",
@@ -280,7 +336,13 @@ fn kinds() -> Vec<Kind> {
             chain,
             "1 more",
         ),
-        ("no name", with(|params| params.subject_alt_names.clear()), InvalidCertificate, chain, "no URI SAN"),
+        (
+            "no name",
+            with(|params| params.subject_alt_names.clear()),
+            InvalidCertificate,
+            chain,
+            "no URI SAN",
+        ),
         (
             "no SPIFFE ID",
             with(|params| params.subject_alt_names = vec![uri("https://alpha.example/")]),
@@ -305,11 +367,20 @@ fn kinds() -> Vec<Kind> {
             "byte order mark",
         ),
         ("a second certificate that is cut off", bytes(&cut), InvalidCertificate, chain, "cut off"),
-        ("another key", good().with_key(other_key.serialize_pem()), KeyMismatch, key, "that of another"),
+        (
+            "another key",
+            good().with_key(other_key.serialize_pem()),
+            KeyMismatch,
+            key,
+            "that of another",
+        ),
         ("a key with a passphrase", good().with_key(locked), InvalidKey, key, "passphrase"),
         (
             "no key",
-            Shown { key: Err("expected a file in PEM, found none; put it there".to_owned()), ..good() },
+            Shown {
+                key: Err("expected a file in PEM, found none; put it there".to_owned()),
+                ..good()
+            },
             InvalidKey,
             key,
             "found none",
@@ -323,8 +394,20 @@ fn kinds() -> Vec<Kind> {
             "damaged",
         ),
         ("an expired root", under(&expired_root), CertificateExpired, roots, "root sha256:"),
-        ("a root that is not valid yet", under(&future_root), CertificateNotYetValid, roots, "root sha256:"),
-        ("an intermediate as root", under(&inner), IntermediateRoot, roots, "publish the root of that issuer"),
+        (
+            "a root that is not valid yet",
+            under(&future_root),
+            CertificateNotYetValid,
+            roots,
+            "root sha256:",
+        ),
+        (
+            "an intermediate as root",
+            under(&inner),
+            IntermediateRoot,
+            roots,
+            "publish the root of that issuer",
+        ),
     ]
 }
 
@@ -336,10 +419,14 @@ fn each_kind_of_bad_certificate_is_an_error_that_says_what_to_do() {
         assert_eq!(finding.severity, Severity::Error, "{what}");
         assert_eq!(finding.field.as_deref(), Some(field), "{what}: {findings:#?}");
         assert!(finding.message.contains(part), "{what}: {findings:#?}");
-        let secret =
-            shown.key.as_ref().ok().and_then(|key| String::from_utf8_lossy(key).lines().nth(1).map(str::to_owned));
-        let quoted =
-            |secret: &String| secret.len() > 8 && findings.iter().any(|finding| finding.message.contains(secret));
+        let secret = shown
+            .key
+            .as_ref()
+            .ok()
+            .and_then(|key| String::from_utf8_lossy(key).lines().nth(1).map(str::to_owned));
+        let quoted = |secret: &String| {
+            secret.len() > 8 && findings.iter().any(|finding| finding.message.contains(secret))
+        };
         assert!(!secret.as_ref().is_some_and(quoted), "{what} is quoted");
     }
 }
@@ -363,15 +450,22 @@ fn good_certificates_are_not_complained_of() {
         ),
         (
             "a DNS name beside",
-            ca.leaf(|params| params.subject_alt_names.push(SanType::DnsName("x.example".try_into().unwrap()))),
+            ca.leaf(|params| {
+                params.subject_alt_names.push(SanType::DnsName("x.example".try_into().unwrap()))
+            }),
         ),
         ("an intermediate", inner.leaf(|_| {}).then(&inner).under(&[&ca])),
-        ("two in a wrong order, and the root", lower.leaf(|_| {}).then(&inner).then(&ca).then(&lower).under(&[&ca])),
+        (
+            "two in a wrong order, and the root",
+            lower.leaf(|_| {}).then(&inner).then(&ca).then(&lower).under(&[&ca]),
+        ),
         ("the leaf twice", Shown { chain: twin.chain.repeat(2), ..twin }),
         ("an old and a new root", ca.leaf(|_| {}).under(&[&Ca::root("old"), &ca])),
         ("an intermediate beside its root", inner.leaf(|_| {}).under(&[&inner, &ca])),
         ("constraints that fit", {
-            let fits = ca.intermediate("fits", |params| params.custom_extensions = vec![only_uris_of("alpha.example")]);
+            let fits = ca.intermediate("fits", |params| {
+                params.custom_extensions = vec![only_uris_of("alpha.example")]
+            });
             fits.leaf(|_| {}).then(&fits).under(&[&ca])
         }),
     ] {
@@ -383,7 +477,8 @@ fn good_certificates_are_not_complained_of() {
 fn what_only_some_programs_refuse_is_a_warning() {
     let ca = Ca::root("alpha");
     let rsa = Ca::of("rsa", |_| {}, &PKCS_RSA_SHA256);
-    let client = ca.leaf(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]);
+    let client =
+        ca.leaf(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]);
     let finding = client.findings().pop().unwrap();
     assert_eq!((finding.reason, finding.severity), (Reason::WeakCertificate, Severity::Warning));
     assert!(finding.message.contains("serverAuth"));
@@ -398,11 +493,17 @@ fn what_only_some_programs_refuse_is_a_warning() {
         }
     }
     let key = KeyPair::generate().unwrap();
-    let shown = Shown { chain: pem::encode(&pem::Pem::new("CERTIFICATE", weak)).into_bytes(), ..rsa.leaf(|_| {}) };
+    let shown = Shown {
+        chain: pem::encode(&pem::Pem::new("CERTIFICATE", weak)).into_bytes(),
+        ..rsa.leaf(|_| {})
+    };
     let findings = shown.with_key(key.serialize_pem()).findings();
     assert!(the(&findings, Reason::WeakCertificate).message.contains("SHA-1"), "{findings:?}");
 
-    let both = Shown { chain: [ca.leaf(|_| {}).chain, key.serialize_pem().into_bytes()].concat(), ..ca.leaf(|_| {}) };
+    let both = Shown {
+        chain: [ca.leaf(|_| {}).chain, key.serialize_pem().into_bytes()].concat(),
+        ..ca.leaf(|_| {})
+    };
     the(&both.findings(), Reason::ExposedKey);
 }
 
@@ -417,8 +518,10 @@ fn findings_come_and_go_as_time_passes_and_federate_says_when() {
     let mut at_time = |now: Timestamp| {
         rig.now = now;
         let federation = rig.federate();
-        let of_leaf =
-            federation.findings.into_iter().find(|finding| finding.object == ObjectRef::cluster("alpha.example"));
+        let of_leaf = federation
+            .findings
+            .into_iter()
+            .find(|finding| finding.object == ObjectRef::cluster("alpha.example"));
         (of_leaf.map(|finding| (finding.reason, finding.severity)), federation.next_change)
     };
     let soon = at(91 * DAY);
@@ -426,7 +529,10 @@ fn findings_come_and_go_as_time_passes_and_federate_says_when() {
     let error = |reason| Some((reason, Severity::Error));
     assert_eq!(at_time(at(0)), (error(Reason::CertificateNotYetValid), Some(at(DAY))));
     assert_eq!(at_time(at(DAY)), (None, Some(soon)));
-    assert_eq!(at_time(soon), (Some((Reason::CertificateEndsSoon, Severity::Warning)), Some(ended)));
+    assert_eq!(
+        at_time(soon),
+        (Some((Reason::CertificateEndsSoon, Severity::Warning)), Some(ended))
+    );
     assert_eq!(at_time(at(101 * DAY)).0, Some((Reason::CertificateEndsSoon, Severity::Warning)));
     assert_eq!(at_time(ended).0, error(Reason::CertificateExpired));
 }
@@ -443,22 +549,39 @@ fn a_root_that_another_one_replaces_is_only_a_warning() {
     assert_eq!(the(&findings, Reason::CertificateExpired).severity, Severity::Error);
     // If the leaf is not known, any valid root will do.
     let roots = [old.trusted(), new.trusted()];
-    let source = |roots| RootSource { roots, object: ObjectRef::cluster("alpha.example"), field: "data" };
-    let severity = |roots| the(&of_roots(&source(roots)).findings(at(0)), Reason::CertificateExpired).severity;
+    let source =
+        |roots| RootSource { roots, object: ObjectRef::cluster("alpha.example"), field: "data" };
+    let severity =
+        |roots| the(&of_roots(&source(roots)).findings(at(0)), Reason::CertificateExpired).severity;
     assert_eq!((severity(&roots), severity(&roots[..1])), (Severity::Warning, Severity::Error));
 }
 
 #[test]
 fn more_roots_than_peers_take_are_an_error() {
     let roots: Vec<_> = (0..17).map(|n| Ca::root(&format!("{n}")).trusted()).collect();
-    let source = |roots| RootSource { roots, object: ObjectRef::cluster("alpha.example"), field: "identity.roots" };
-    assert!(the(&of_roots(&source(&roots)).findings(at(0)), Reason::TooManyRoots).message.contains("17 roots"));
+    let source = |roots| RootSource {
+        roots,
+        object: ObjectRef::cluster("alpha.example"),
+        field: "identity.roots",
+    };
+    assert!(
+        the(&of_roots(&source(&roots)).findings(at(0)), Reason::TooManyRoots)
+            .message
+            .contains("17 roots")
+    );
     assert_eq!(of_roots(&source(&roots[..16])).findings(at(0)), []);
 }
 
 fn endpoint(chain: &[u8], key: &[u8]) -> Credentials {
-    let source = |field, bytes| Source { object: ObjectRef::cluster("alpha.example"), field, bytes: Ok(bytes) };
-    Credentials::of_endpoint(&source("metadata.tls.certificate", chain), &source("metadata.tls.key", key))
+    let source = |field, bytes| Source {
+        object: ObjectRef::cluster("alpha.example"),
+        field,
+        bytes: Ok(bytes),
+    };
+    Credentials::of_endpoint(
+        &source("metadata.tls.certificate", chain),
+        &source("metadata.tls.key", key),
+    )
 }
 
 #[test]
@@ -466,11 +589,13 @@ fn the_endpoints_certificate_is_checked_too() {
     let ca = Ca::root("alpha");
     let host = |change: fn(&mut CertificateParams)| {
         ca.leaf(|params| {
-            params.subject_alt_names = vec![SanType::DnsName("meta.alpha.example".try_into().unwrap())];
+            params.subject_alt_names =
+                vec![SanType::DnsName("meta.alpha.example".try_into().unwrap())];
             change(params);
         })
     };
-    let findings = |shown: &Shown| endpoint(&shown.chain, shown.key.as_ref().unwrap()).findings(at(0));
+    let findings =
+        |shown: &Shown| endpoint(&shown.chain, shown.key.as_ref().unwrap()).findings(at(0));
     let good = host(|_| {});
     assert_eq!(findings(&good), []);
     assert_eq!(
@@ -479,12 +604,19 @@ fn the_endpoints_certificate_is_checked_too() {
         })),
         []
     );
-    let roles: Vec<_> =
-        endpoint(&good.chain, good.key.as_ref().unwrap()).validities.iter().map(|validity| validity.role).collect();
+    let roles: Vec<_> = endpoint(&good.chain, good.key.as_ref().unwrap())
+        .validities
+        .iter()
+        .map(|validity| validity.role)
+        .collect();
     assert_eq!(roles, [CertificateRole::Endpoint]);
     for (reason, part, shown) in [
         (Reason::CertificateExpired, "cannot fetch", host(|params| lasts(params, -9 * DAY, -DAY))),
-        (Reason::CertificateNotYetValid, "compare the clocks", host(|params| lasts(params, DAY, 999 * DAY))),
+        (
+            Reason::CertificateNotYetValid,
+            "compare the clocks",
+            host(|params| lasts(params, DAY, 999 * DAY)),
+        ),
         (Reason::InvalidCertificate, "names no host", ca.leaf(|_| {})),
         (
             Reason::InvalidCertificate,
@@ -497,7 +629,8 @@ fn the_endpoints_certificate_is_checked_too() {
             Shown {
                 chain: ca
                     .sign(&ShortRsa::new(), |params| {
-                        params.subject_alt_names = vec![SanType::DnsName("meta.alpha.example".try_into().unwrap())];
+                        params.subject_alt_names =
+                            vec![SanType::DnsName("meta.alpha.example".try_into().unwrap())];
                     })
                     .pem()
                     .into_bytes(),
@@ -505,11 +638,18 @@ fn the_endpoints_certificate_is_checked_too() {
             },
         ),
         (Reason::InvalidCertificate, "JSON", Shown { chain: b"{}".to_vec(), ..host(|_| {}) }),
-        (Reason::KeyMismatch, "another", host(|_| {}).with_key(KeyPair::generate().unwrap().serialize_pem())),
+        (
+            Reason::KeyMismatch,
+            "another",
+            host(|_| {}).with_key(KeyPair::generate().unwrap().serialize_pem()),
+        ),
     ] {
         let findings = findings(&shown);
         let finding = the(&findings, reason);
-        assert!(finding.severity == Severity::Error && finding.message.contains(part), "{findings:?}");
+        assert!(
+            finding.severity == Severity::Error && finding.message.contains(part),
+            "{findings:?}"
+        );
     }
     let soon = host(|params| lasts(params, -9 * DAY, DAY / 2));
     assert_eq!(the(&findings(&soon), Reason::CertificateEndsSoon).severity, Severity::Warning);
@@ -533,12 +673,16 @@ fn a_peers_root_that_is_an_intermediate_is_told_and_not_used() {
     let inner = ca.intermediate("inner", |_| {});
     let mut rig = Rig::new();
     let mut with = |roots: &[&Ca]| {
-        rig.known("beta").public.as_mut().unwrap().document.roots = roots.iter().map(|ca| ca.trusted()).collect();
+        rig.known("beta").public.as_mut().unwrap().document.roots =
+            roots.iter().map(|ca| ca.trusted()).collect();
         rig.federate()
     };
     let federation = with(&[&inner]);
     let finding = the(&federation.findings, Reason::IntermediateRoot);
-    assert!(finding.message.contains("CN=inner") && finding.message.contains("CN=beta"), "{finding}");
+    assert!(
+        finding.message.contains("CN=inner") && finding.message.contains("CN=beta"),
+        "{finding}"
+    );
     assert!(!federation.bundles.contains_key(&domain("beta.example")));
     assert!(federation.bundles.contains_key(&domain("gamma.example")));
     // Together with its own root it can be used.
@@ -554,13 +698,22 @@ fn a_peers_root_that_is_an_intermediate_is_told_and_not_used() {
 /// For the test that each reason can be produced.
 pub(crate) fn everything() -> Vec<Finding> {
     let ca = Ca::root("alpha");
-    let mut findings: Vec<_> = kinds().into_iter().flat_map(|(_, shown, ..)| shown.findings()).collect();
+    let mut findings: Vec<_> =
+        kinds().into_iter().flat_map(|(_, shown, ..)| shown.findings()).collect();
     findings.extend(ca.leaf(|params| lasts(params, -99 * DAY, DAY)).findings());
-    let weak = ca.leaf(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]);
+    let weak =
+        ca.leaf(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]);
     findings.extend(weak.findings());
-    findings.extend(Shown { chain: [weak.chain.clone(), weak.key.clone().unwrap()].concat(), ..weak }.findings());
+    findings.extend(
+        Shown { chain: [weak.chain.clone(), weak.key.clone().unwrap()].concat(), ..weak }
+            .findings(),
+    );
     let roots: Vec<_> = (0..17).map(|n| Ca::root(&format!("{n}")).trusted()).collect();
-    let source = RootSource { roots: &roots, object: ObjectRef::cluster("alpha.example"), field: "identity.roots" };
+    let source = RootSource {
+        roots: &roots,
+        object: ObjectRef::cluster("alpha.example"),
+        field: "identity.roots",
+    };
     findings.extend(of_roots(&source).findings(at(0)));
     findings
 }

@@ -1,7 +1,13 @@
-use crate::rig::{ca_parameters, domain, found, offered, private, public, root, root_until, the, uuid};
+use crate::rig::{
+    ca_parameters, domain, found, offered, private, public, root, root_until, the, uuid,
+};
 use fedgate_federation::FindingReason as Reason;
-use fedgate_federation::bundle::{KeyType, Root, RootError, TrustBundle, bundle_map, roots_from_pem};
-use fedgate_federation::document::{DocumentError, Limits, Parsed, PrivateDocument, PublicDocument, SpiffeBundle};
+use fedgate_federation::bundle::{
+    KeyType, Root, RootError, TrustBundle, bundle_map, roots_from_pem,
+};
+use fedgate_federation::document::{
+    DocumentError, Limits, Parsed, PrivateDocument, PublicDocument, SpiffeBundle,
+};
 use serde_json::{Value, json};
 
 fn read_public(value: &Value) -> Result<Parsed<PublicDocument>, DocumentError> {
@@ -13,7 +19,12 @@ fn read_private(value: &Value) -> Result<Parsed<PrivateDocument>, DocumentError>
 }
 
 fn read_limited(value: &Value, limits: &Limits) -> Result<Parsed<PrivateDocument>, DocumentError> {
-    PrivateDocument::parse(value.to_string().as_bytes(), &domain("beta.example"), &crate::rig::beta(), limits)
+    PrivateDocument::parse(
+        value.to_string().as_bytes(),
+        &domain("beta.example"),
+        &crate::rig::beta(),
+        limits,
+    )
 }
 
 fn public_value() -> Value {
@@ -35,7 +46,9 @@ fn a_public_document_comes_back_as_it_went() {
         roots.sort();
         roots
     });
-    let parsed = PublicDocument::parse(&document.to_json(), &crate::rig::beta(), &Limits::default()).unwrap();
+    let parsed =
+        PublicDocument::parse(&document.to_json(), &crate::rig::beta(), &Limits::default())
+            .unwrap();
     assert_eq!(parsed.document, document);
     assert_eq!(parsed.findings, []);
 }
@@ -44,7 +57,9 @@ fn a_public_document_comes_back_as_it_went() {
 fn a_public_document_has_dkps_keys() {
     let value = public_value();
     assert_eq!(value["clusterUUID"], uuid('2').as_str());
-    assert!(value["authnKeyPub"].as_str().unwrap().starts_with("-----BEGIN ED25519 PUBLIC KEY-----\n"));
+    assert!(
+        value["authnKeyPub"].as_str().unwrap().starts_with("-----BEGIN ED25519 PUBLIC KEY-----\n")
+    );
     assert!(value["rootCA"].as_str().unwrap().starts_with("-----BEGIN CERTIFICATE-----\n"));
     assert_eq!(value["fedgate"], json!({"trustDomain": "beta.example"}));
 }
@@ -62,10 +77,16 @@ fn a_public_document_without_its_parts_is_invalid() {
     for key in ["clusterUUID", "authnKeyPub", "rootCA"] {
         let mut empty = public_value();
         empty[key] = json!("");
-        assert!(matches!(read_public(&empty), Err(DocumentError::Invalid { field, .. }) if field == key), "{key}");
+        assert!(
+            matches!(read_public(&empty), Err(DocumentError::Invalid { field, .. }) if field == key),
+            "{key}"
+        );
         let mut missing = public_value();
         missing.as_object_mut().unwrap().remove(key);
-        assert!(matches!(read_public(&missing), Err(DocumentError::Invalid { field, .. }) if field == key), "{key}");
+        assert!(
+            matches!(read_public(&missing), Err(DocumentError::Invalid { field, .. }) if field == key),
+            "{key}"
+        );
         let mut number = public_value();
         number[key] = json!(5);
         assert!(matches!(read_public(&number), Err(DocumentError::Json(_))), "{key}");
@@ -77,8 +98,10 @@ fn a_public_document_without_its_parts_is_invalid() {
 fn one_bad_root_spoils_no_other() {
     let good = root();
     let mut value = public_value();
-    value["rootCA"] =
-        json!(format!("-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n{}-----BEGIN X", good.to_pem()));
+    value["rootCA"] = json!(format!(
+        "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n{}-----BEGIN X",
+        good.to_pem()
+    ));
     let parsed = read_public(&value).unwrap();
     assert_eq!(parsed.document.roots, [good]);
     assert_eq!(found(&parsed.findings, Reason::InvalidRoot).len(), 2);
@@ -92,8 +115,14 @@ fn a_root_is_a_ca_certificate_with_a_usable_key() {
     };
     let ec = &rcgen::PKCS_ECDSA_P256_SHA256;
     assert_eq!(signed(ca_parameters(2100), ec).unwrap().key_type(), KeyType::Ec);
-    assert_eq!(signed(ca_parameters(2100), &rcgen::PKCS_ECDSA_P384_SHA384).unwrap().key_type(), KeyType::Ec);
-    assert_eq!(signed(ca_parameters(2100), &rcgen::PKCS_ED25519).unwrap_err(), RootError::Key("an Ed25519 key"));
+    assert_eq!(
+        signed(ca_parameters(2100), &rcgen::PKCS_ECDSA_P384_SHA384).unwrap().key_type(),
+        KeyType::Ec
+    );
+    assert_eq!(
+        signed(ca_parameters(2100), &rcgen::PKCS_ED25519).unwrap_err(),
+        RootError::Key("an Ed25519 key")
+    );
 
     let mut leaf = ca_parameters(2100);
     leaf.is_ca = rcgen::IsCa::ExplicitNoCa;
@@ -115,7 +144,8 @@ fn a_root_is_a_ca_certificate_with_a_usable_key() {
 #[test]
 fn a_document_without_a_usable_root_says_what_is_there_instead() {
     let key = rcgen::KeyPair::generate().unwrap();
-    let leaf = rcgen::CertificateParams::new(vec!["x".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let leaf =
+        rcgen::CertificateParams::new(vec!["x".to_owned()]).unwrap().self_signed(&key).unwrap();
     let ed25519 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
     let ed25519 = ca_parameters(2100).self_signed(&ed25519).unwrap().pem();
     let good = root().to_pem();
@@ -141,7 +171,10 @@ fn a_document_without_a_usable_root_says_what_is_there_instead() {
         let mut value = public_value();
         value["rootCA"] = json!(text);
         let message = read_public(&value).unwrap_err().to_string();
-        assert!(message.starts_with("rootCA: expected at least one CA certificate in PEM"), "{message}");
+        assert!(
+            message.starts_with("rootCA: expected at least one CA certificate in PEM"),
+            "{message}"
+        );
         assert!(message.contains(expected), "{expected}: {message}");
         assert!(!text.lines().any(|line| line.len() > 40 && message.contains(line)), "{message}");
     }
@@ -158,7 +191,8 @@ fn version_1() -> String {
     };
     let (_, certificate) = x509_parser::parse_x509_certificate(&der).unwrap();
     let signed: &[u8] = certificate.tbs_certificate.as_ref();
-    let key_ends = certificate.public_key().raw.as_ptr_range().end as usize - signed.as_ptr() as usize;
+    let key_ends =
+        certificate.public_key().raw.as_ptr_range().end as usize - signed.as_ptr() as usize;
     // A certificate without its first part, the version (five bytes), and without extensions after
     // the key is of version 1.
     let body = element(&signed[header(signed) + 5..key_ends]);
@@ -172,8 +206,12 @@ fn a_bad_row_is_told_with_its_place_in_the_document_and_what_was_found() {
                 {\"hostname\": 5, \"ports\": []},\n    {\"hostname\": \"a.b.svc.beta.example\",\n     \"ports\": [{\"port\": 80}, \
                 {\"name\": \"http\", \"port\": \"80\"}, {\"name\": \"x\", \"port\": -1}, {\"name\": \"y\", \"port\": 1.5}]}\n  ],\n  \
                 \"fedgate\": {\"sequence\": -1}\n}";
-    let parsed =
-        PrivateDocument::parse(body.as_bytes(), &domain("beta.example"), &crate::rig::beta(), &Limits::default());
+    let parsed = PrivateDocument::parse(
+        body.as_bytes(),
+        &domain("beta.example"),
+        &crate::rig::beta(),
+        &Limits::default(),
+    );
     let findings = parsed.unwrap().findings;
     let told = |field: &str| {
         let finding = findings.iter().find(|finding| finding.field.as_deref() == Some(field));
@@ -184,9 +222,15 @@ fn a_bad_row_is_told_with_its_place_in_the_document_and_what_was_found() {
         told("ingressGateways[0]"),
         format!("{port} 70000; the row was dropped, ask the peer's operator to correct it")
     );
-    assert!(told("publicServices[0]").starts_with("line 4, column 18: expected a string, found 5"), "{findings:#?}");
+    assert!(
+        told("publicServices[0]").starts_with("line 4, column 18: expected a string, found 5"),
+        "{findings:#?}"
+    );
     assert!(told("publicServices[1].ports[0]").starts_with("line 6, column "), "{findings:#?}");
-    assert!(told("publicServices[1].ports[0]").contains("expected a field name, found none"), "{findings:#?}");
+    assert!(
+        told("publicServices[1].ports[0]").contains("expected a field name, found none"),
+        "{findings:#?}"
+    );
     assert_eq!(
         told("publicServices[1].ports[1]"),
         format!("{port} \"80\"; the row was dropped, ask the peer's operator to correct it")
@@ -200,7 +244,10 @@ fn a_bad_row_is_told_with_its_place_in_the_document_and_what_was_found() {
         format!("{port} 1.5; the row was dropped, ask the peer's operator to correct it")
     );
     let extension = told("fedgate");
-    assert!(extension.contains("line 8, ") && extension.contains("a whole number that is not negative"), "{extension}");
+    assert!(
+        extension.contains("line 8, ") && extension.contains("a whole number that is not negative"),
+        "{extension}"
+    );
 }
 
 #[test]
@@ -217,9 +264,13 @@ fn a_private_document_comes_back_as_it_went() {
         offered("web.shop.svc.beta.example", &[("http", 80), ("dns", 53), ("dns-tcp", 53)]),
     ];
     let document = private(7, &["192.0.2.1", "2001:db8::1", "gw.beta.example"], services);
-    let parsed =
-        PrivateDocument::parse(&document.to_json(), &domain("beta.example"), &crate::rig::beta(), &Limits::default())
-            .unwrap();
+    let parsed = PrivateDocument::parse(
+        &document.to_json(),
+        &domain("beta.example"),
+        &crate::rig::beta(),
+        &Limits::default(),
+    )
+    .unwrap();
     assert_eq!(parsed.document, document);
     assert_eq!(parsed.findings, []);
 }
@@ -267,7 +318,8 @@ fn a_private_document_has_dkps_keys_and_never_null() {
     assert_eq!(value["fedgate"]["sequence"], 7);
     assert_eq!(value["fedgate"]["serviceCount"], 0);
     let services = vec![offered("web.shop.svc.beta.example", &[("http", 80)])];
-    let value: Value = serde_json::from_slice(&private(7, &["192.0.2.1"], services).to_json()).unwrap();
+    let value: Value =
+        serde_json::from_slice(&private(7, &["192.0.2.1"], services).to_json()).unwrap();
     assert_eq!(value["ingressGateways"], json!([{"address": "192.0.2.1", "port": 15443}]));
     assert_eq!(value["publicServices"], json!([web()]));
 }
@@ -282,10 +334,17 @@ fn a_missing_list_is_no_empty_list() {
     ] {
         assert!(matches!(read_private(&value), Err(DocumentError::Invalid { .. })), "{value}");
     }
-    assert!(matches!(read_private(&json!({"ingressGateways": {}, "publicServices": []})), Err(DocumentError::Json(_))));
+    assert!(matches!(
+        read_private(&json!({"ingressGateways": {}, "publicServices": []})),
+        Err(DocumentError::Json(_))
+    ));
     // A DKP cluster that offers nothing.
     assert!(
-        read_private(&json!({"ingressGateways": [], "publicServices": null})).unwrap().document.services.is_empty()
+        read_private(&json!({"ingressGateways": [], "publicServices": null}))
+            .unwrap()
+            .document
+            .services
+            .is_empty()
     );
 }
 
@@ -315,9 +374,18 @@ fn bad_rows_are_dropped_and_the_rest_stays() {
         (json!({"hostname": "web.shop.svc.beta.example"}), Reason::InvalidService),
         (json!({"hostname": "web shop", "ports": []}), Reason::InvalidService),
         (json!({"hostname": "a.b.svc.beta.example", "ports": []}), Reason::InvalidService),
-        (json!({"hostname": "a.b.svc.beta.example", "ports": [{"name": "http", "port": 0}]}), Reason::InvalidPort),
-        (json!({"hostname": "a.b.svc.beta.example", "ports": [{"name": "http", "port": 70000}]}), Reason::InvalidPort),
-        (json!({"hostname": "a.b.svc.beta.example", "ports": [{"name": "{{x}}", "port": 80}]}), Reason::InvalidPort),
+        (
+            json!({"hostname": "a.b.svc.beta.example", "ports": [{"name": "http", "port": 0}]}),
+            Reason::InvalidPort,
+        ),
+        (
+            json!({"hostname": "a.b.svc.beta.example", "ports": [{"name": "http", "port": 70000}]}),
+            Reason::InvalidPort,
+        ),
+        (
+            json!({"hostname": "a.b.svc.beta.example", "ports": [{"name": "{{x}}", "port": 80}]}),
+            Reason::InvalidPort,
+        ),
         (json!({"hostname": "a.b.svc.beta.example", "ports": [{"port": 80}]}), Reason::InvalidPort),
         (web(), Reason::DuplicateService),
     ] {
@@ -330,9 +398,12 @@ fn bad_rows_are_dropped_and_the_rest_stays() {
 #[test]
 fn a_bad_port_is_dropped_and_the_others_stay() {
     let ports = json!([{"name": "http", "port": 80}, {"name": "http", "port": 81}, {"name": "", "port": 82}, {"name": "tcp", "port": 83}]);
-    let parsed =
-        read_private(&with_services(json!([{"hostname": "web.shop.svc.beta.example", "ports": ports}]))).unwrap();
-    let numbers: Vec<_> = parsed.document.services[0].ports.iter().map(|port| port.port.get()).collect();
+    let parsed = read_private(&with_services(
+        json!([{"hostname": "web.shop.svc.beta.example", "ports": ports}]),
+    ))
+    .unwrap();
+    let numbers: Vec<_> =
+        parsed.document.services[0].ports.iter().map(|port| port.port.get()).collect();
     assert_eq!(numbers, [80, 83]);
     the(&parsed.findings, Reason::DuplicatePort);
     the(&parsed.findings, Reason::InvalidPort);
@@ -355,31 +426,47 @@ fn what_exceeds_a_limit_is_refused_whole() {
             )
             .collect()
     };
-    let limits = Limits { services: 3, gateways: 1, ports_per_service: 1, body_bytes: 500, ..Limits::default() };
+    let limits = Limits {
+        services: 3,
+        gateways: 1,
+        ports_per_service: 1,
+        body_bytes: 500,
+        ..Limits::default()
+    };
     assert_eq!(read_limited(&with_services(rows(3)), &limits).unwrap().document.services.len(), 3);
     assert!(matches!(
         read_limited(&with_services(rows(4)), &limits),
         Err(DocumentError::Invalid { field: "publicServices", .. })
     ));
-    assert!(matches!(read_limited(&with_services(rows(40)), &limits), Err(DocumentError::TooLarge(_, 500))));
+    assert!(matches!(
+        read_limited(&with_services(rows(40)), &limits),
+        Err(DocumentError::TooLarge(_, 500))
+    ));
     let gateway = json!({"address": "192.0.2.1", "port": 1});
     let two = json!({"ingressGateways": [gateway, gateway], "publicServices": []});
-    assert!(matches!(read_limited(&two, &limits), Err(DocumentError::Invalid { field: "ingressGateways", .. })));
+    assert!(matches!(
+        read_limited(&two, &limits),
+        Err(DocumentError::Invalid { field: "ingressGateways", .. })
+    ));
     let ports = json!([{"name": "a", "port": 1}, {"name": "b", "port": 2}]);
-    let parsed =
-        read_limited(&with_services(json!([{"hostname": "web.shop.svc.beta.example", "ports": ports}])), &limits)
-            .unwrap();
+    let parsed = read_limited(
+        &with_services(json!([{"hostname": "web.shop.svc.beta.example", "ports": ports}])),
+        &limits,
+    )
+    .unwrap();
     assert!(parsed.document.services.is_empty());
     let mut three_roots = public_value();
     three_roots["rootCA"] = json!(root().to_pem().repeat(3));
     let limits = Limits { roots: 2, ..Limits::default() };
-    let refused = PublicDocument::parse(three_roots.to_string().as_bytes(), &crate::rig::beta(), &limits);
+    let refused =
+        PublicDocument::parse(three_roots.to_string().as_bytes(), &crate::rig::beta(), &limits);
     assert!(matches!(refused, Err(DocumentError::Invalid { field: "rootCA", .. })));
 }
 
 #[test]
 fn a_hostile_document_makes_few_findings() {
-    let rows: Value = (0..1000).map(|n| json!({"hostname": format!("x{n}"), "ports": []})).collect();
+    let rows: Value =
+        (0..1000).map(|n| json!({"hostname": format!("x{n}"), "ports": []})).collect();
     let parsed = read_private(&with_services(rows)).unwrap();
     assert_eq!(parsed.findings.len(), 21);
     assert!(the(&parsed.findings, Reason::MoreFindings).message.starts_with("980 more"));
@@ -419,15 +506,17 @@ fn an_extension_knows_how_many_rows_there_are() {
     value["fedgate"] = json!({"sequence": 1, "serviceCount": 1, "future": true});
     assert!(read_private(&value).is_ok());
     value["fedgate"]["serviceCount"] = json!(2);
-    assert!(matches!(read_private(&value), Err(DocumentError::Invalid { field: "fedgate.serviceCount", .. })));
+    assert!(matches!(
+        read_private(&value),
+        Err(DocumentError::Invalid { field: "fedgate.serviceCount", .. })
+    ));
 }
 
 #[test]
 fn gateway_identities_are_of_the_peers_trust_domain() {
     let mut value = with_services(json!([]));
     let own = "spiffe://beta.example/ns/istio-system/sa/gateway";
-    value["fedgate"] =
-        json!({"sequence": 1, "serviceCount": 0, "gatewayIdentities": [own, "spiffe://alpha.example/ns/a/sa/b", "x"]});
+    value["fedgate"] = json!({"sequence": 1, "serviceCount": 0, "gatewayIdentities": [own, "spiffe://alpha.example/ns/a/sa/b", "x"]});
     let parsed = read_private(&value).unwrap();
     let identities = parsed.document.extension.unwrap().gateway_identities;
     assert_eq!(identities.iter().map(|identity| identity.as_str()).collect::<Vec<_>>(), [own]);
@@ -456,7 +545,10 @@ fn a_spiffe_bundle_comes_back_as_it_went() {
     assert_eq!(SpiffeBundle::parse(&bundle.to_json(), &Limits::default()).unwrap(), bundle);
     let value: Value = serde_json::from_slice(&bundle.to_json()).unwrap();
     assert_eq!(value["spiffe_sequence"], 12);
-    assert_eq!((&value["keys"][0]["kty"], &value["keys"][0]["crv"]), (&json!("EC"), &json!("P-256")));
+    assert_eq!(
+        (&value["keys"][0]["kty"], &value["keys"][0]["crv"]),
+        (&json!("EC"), &json!("P-256"))
+    );
     assert_eq!(value["keys"][0]["x"].as_str().unwrap().len(), 43);
     assert!(SpiffeBundle::parse(b"{\"keys\": []}", &Limits::default()).is_err());
     assert!(SpiffeBundle::parse(b"[]", &Limits::default()).is_err());
@@ -466,6 +558,12 @@ fn a_spiffe_bundle_comes_back_as_it_went() {
 fn a_spiffe_bundles_other_keys_are_passed_over() {
     let bundle = SpiffeBundle { sequence: 1, roots: vec![root()] };
     let mut value: Value = serde_json::from_slice(&bundle.to_json()).unwrap();
-    value["keys"].as_array_mut().unwrap().push(json!({"use": "jwt-svid", "kty": "EC", "x5c": ["AAAA"]}));
-    assert_eq!(SpiffeBundle::parse(value.to_string().as_bytes(), &Limits::default()).unwrap(), bundle);
+    value["keys"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"use": "jwt-svid", "kty": "EC", "x5c": ["AAAA"]}));
+    assert_eq!(
+        SpiffeBundle::parse(value.to_string().as_bytes(), &Limits::default()).unwrap(),
+        bundle
+    );
 }

@@ -74,7 +74,11 @@ fn a_port_number_is_imported_once() {
     rig.told("beta", &private(2, &["192.0.2.9"], vec![dns]), at(1));
     assert_eq!(
         imported(&rig.federate()),
-        ["dns.net.svc.beta.example:53", "dns.net.svc.beta.example:80", "web.shop.svc.gamma.example:80"]
+        [
+            "dns.net.svc.beta.example:53",
+            "dns.net.svc.beta.example:80",
+            "web.shop.svc.gamma.example:80"
+        ]
     );
 }
 
@@ -105,8 +109,11 @@ fn a_protocol_follows_from_the_ports_name() {
 #[test]
 fn imports_say_where_and_who() {
     let mut rig = Rig::new();
-    let mut document =
-        private(2, &["192.0.2.9", "gw.beta.example"], vec![offered("web.shop.svc.beta.example", &[("http", 80)])]);
+    let mut document = private(
+        2,
+        &["192.0.2.9", "gw.beta.example"],
+        vec![offered("web.shop.svc.beta.example", &[("http", 80)])],
+    );
     let own = WorkloadIdentity::parse("spiffe://beta.example/ns/istio-system/sa/gateway").unwrap();
     document.extension.as_mut().unwrap().gateway_identities = vec![own.clone()];
     rig.told("beta", &document, at(1));
@@ -133,14 +140,19 @@ fn documents_are_what_peers_take() {
     let federation = rig.federate();
     let about = crate::rig::beta();
     let limits = Limits::default();
-    let public = PublicDocument::parse(&federation.public_document.to_json(), &about, &limits).unwrap();
+    let public =
+        PublicDocument::parse(&federation.public_document.to_json(), &about, &limits).unwrap();
     assert_eq!((public.document, public.findings.len()), (federation.public_document.clone(), 0));
     let body = federation.private_documents[&name("beta")].to_json();
     let private = PrivateDocument::parse(&body, &rig.local.trust_domain, &about, &limits).unwrap();
     assert_eq!(private.findings, []);
     assert_eq!(private.document.services, federation.private_documents[&name("beta")].services);
     // Ordered by address as text, like DKP's.
-    assert!(String::from_utf8(body).unwrap().starts_with("{\"ingressGateways\":[{\"address\":\"192.0.2.10\""));
+    assert!(
+        String::from_utf8(body)
+            .unwrap()
+            .starts_with("{\"ingressGateways\":[{\"address\":\"192.0.2.10\"")
+    );
     assert_eq!(federation.spiffe_bundle.roots.len(), 2);
 }
 
@@ -155,12 +167,16 @@ fn a_service_whose_server_name_is_too_long_is_refused_by_name() {
         let federation = rig.federate();
         assert_eq!(exported(&federation).len(), usize::from(fits), "{length}");
         let announced = &federation.private_documents[&name("beta")].services;
-        let announced = announced.iter().filter(|service| service.hostname.as_str().starts_with("web.")).count();
+        let announced = announced
+            .iter()
+            .filter(|service| service.hostname.as_str().starts_with("web."))
+            .count();
         assert_eq!(announced, usize::from(fits), "{length}");
         if !fits {
             let finding = the(&federation.findings, Reason::NameTooLong);
             assert_eq!(finding.field.as_deref(), Some("spec.ports[0]"));
-            let named = finding.message.contains("web.shop.svc.a") && finding.message.contains("has 256 bytes");
+            let named = finding.message.contains("web.shop.svc.a")
+                && finding.message.contains("has 256 bytes");
             assert!(named && finding.message.contains("at most 255"), "{}", finding.message);
         }
     }
@@ -173,14 +189,24 @@ fn a_peers_service_whose_server_name_is_too_long_is_refused_by_name() {
         let host = format!("web.shop.svc.{ours}");
         let ports = serde_json::json!([{"name": "http", "port": 8}, {"name": "tls", "port": port}]);
         let body = serde_json::json!({"ingressGateways": [], "publicServices": [{"hostname": host, "ports": ports}]});
-        PrivateDocument::parse(body.to_string().as_bytes(), &ours, &crate::rig::beta(), &Limits::default()).unwrap()
+        PrivateDocument::parse(
+            body.to_string().as_bytes(),
+            &ours,
+            &crate::rig::beta(),
+            &Limits::default(),
+        )
+        .unwrap()
     };
     assert_eq!(document(80).findings, []);
     let parsed = document(443);
     assert_eq!(parsed.document.services[0].ports.len(), 1, "the other port stays");
     let finding = the(&parsed.findings, Reason::NameTooLong);
     assert_eq!(finding.field.as_deref(), Some("publicServices[0].ports[1]"));
-    assert!(finding.message.contains(":443: ") && finding.message.contains("has 256 bytes"), "{}", finding.message);
+    assert!(
+        finding.message.contains(":443: ") && finding.message.contains("has 256 bytes"),
+        "{}",
+        finding.message
+    );
 }
 
 #[test]
@@ -213,11 +239,23 @@ fn a_generation_is_never_one_that_was_before() {
         (rig.previous, rig.now) = (previous, at(now));
         rig.federate().table.unwrap().generation()
     };
-    let counted = |generation| Published { generation, table: Some("another".to_owned()), ..Published::default() };
+    let counted = |generation| Published {
+        generation,
+        table: Some("another".to_owned()),
+        ..Published::default()
+    };
     let millisecond = |seconds| at(seconds).as_millisecond() as u64;
-    assert_eq!(generation_after(counted(12), 10), millisecond(10), "an upgrade from the time when they were counted");
+    assert_eq!(
+        generation_after(counted(12), 10),
+        millisecond(10),
+        "an upgrade from the time when they were counted"
+    );
     assert_eq!(generation_after(Published::default(), 10), millisecond(10), "the state is lost");
-    assert_eq!(generation_after(counted(millisecond(90)), 10), millisecond(90) + 1, "the clock went back");
+    assert_eq!(
+        generation_after(counted(millisecond(90)), 10),
+        millisecond(90) + 1,
+        "the clock went back"
+    );
     assert_eq!(generation_after(counted(u64::MAX), 10), u64::MAX, "nothing is higher");
 }
 
@@ -233,14 +271,26 @@ fn after_a_restart_the_gateways_table_counts() {
     };
     let (same, new) = (table.generation(), at(20).as_millisecond() as u64);
     assert_eq!(generation_after(kept.clone().resumed(Some(&table))), same);
-    assert_eq!(generation_after(Published::default().resumed(Some(&table))), same, "the state is lost");
+    assert_eq!(
+        generation_after(Published::default().resumed(Some(&table))),
+        same,
+        "the state is lost"
+    );
     let older = Published { generation: 7, ..kept.clone() };
-    assert_eq!(generation_after(older.resumed(Some(&table))), same, "the state is older than the table");
+    assert_eq!(
+        generation_after(older.resumed(Some(&table))),
+        same,
+        "the state is older than the table"
+    );
     assert_eq!(generation_after(kept.clone().resumed(None)), new, "the gateway's table is lost");
     let other = Published { table: Some("another".to_owned()), ..kept.clone() };
     assert_eq!(generation_after(other.resumed(Some(&table))), new, "one generation, two tables");
     let far = at(1_000_000).as_millisecond() as u64;
-    assert_eq!(generation_after(kept.outgrowing(far)), far + 1, "a gateway has a table that nobody here knows");
+    assert_eq!(
+        generation_after(kept.outgrowing(far)),
+        far + 1,
+        "a gateway has a table that nobody here knows"
+    );
 
     rig.objects.services.pop();
     let second = rig.federate();
@@ -274,7 +324,10 @@ fn a_sequence_grows_with_the_content() {
     assert_eq!(sequence(&third, "beta"), sequence(&second, "beta") + 1);
     // What is saved is what was published.
     let json = serde_json::to_string(&third.published).unwrap();
-    assert_eq!(serde_json::from_str::<fedgate_federation::federate::Published>(&json).unwrap(), third.published);
+    assert_eq!(
+        serde_json::from_str::<fedgate_federation::federate::Published>(&json).unwrap(),
+        third.published
+    );
 }
 
 #[test]
@@ -326,9 +379,12 @@ fn the_order_of_the_input_does_not_matter() {
 fn how_long_ten_thousand_services_take() {
     let mut rig = Rig::new();
     for n in 0..198 {
-        rig.objects.federations.push(crate::rig::federation_object(&format!("p{n}"), &format!("t{n}.example")));
+        rig.objects
+            .federations
+            .push(crate::rig::federation_object(&format!("p{n}"), &format!("t{n}.example")));
     }
-    rig.objects.services = (0..10_000).map(|n| service(&format!("service-{n}"), vec![port("http", 80)])).collect();
+    rig.objects.services =
+        (0..10_000).map(|n| service(&format!("service-{n}"), vec![port("http", 80)])).collect();
     let policy = |n: usize| {
         let spec = serde_json::json!({"peers": [format!("p{n}")], "services": [{"namespaces": ["shop"], "selector": {"matchLabels": {"n": "x"}}}]});
         fedgate_federation::object::PolicyObject::read(format!("policy-{n}"), None, &spec).0
@@ -337,7 +393,12 @@ fn how_long_ten_thousand_services_take() {
     #[expect(clippy::disallowed_methods, reason = "it says what it measured")]
     let start = std::time::Instant::now();
     let federation = rig.federate();
-    println!("{} exports, {} peers: {:?}", federation.exports.len(), federation.peers.len(), start.elapsed());
+    println!(
+        "{} exports, {} peers: {:?}",
+        federation.exports.len(),
+        federation.peers.len(),
+        start.elapsed()
+    );
     assert_eq!(federation.private_documents.len(), 200);
 }
 

@@ -1,4 +1,5 @@
-//! What the Pods of a gateway show, where istiod issues their certificates: each bad kind beside one that is good.
+//! What the Pods of a gateway show, where istiod issues their certificates: each bad kind beside
+//! one that is good.
 
 use crate::credentials::{Ca, DAY, lasts};
 use crate::rig::{at, domain, the};
@@ -8,20 +9,28 @@ use rcgen::{CertificateParams, DistinguishedName, PKCS_ED25519};
 
 /// The ConfigMap with the roots that peers are told.
 fn config_map() -> ObjectRef {
-    ObjectRef { namespace: Some("fedgate-system".into()), ..ObjectRef::new("ConfigMap", "istio-ca-root-cert") }
+    ObjectRef {
+        namespace: Some("fedgate-system".into()),
+        ..ObjectRef::new("ConfigMap", "istio-ca-root-cert")
+    }
 }
 
 /// What follows from the chains (PEM) of the Pods a, b, c and so on, under the root of `ca`.
 fn of(chains: &[&[u8]], ca: &Ca) -> Credentials {
-    let der = |pem: &&[u8]| pem::parse_many(pem).unwrap().into_iter().map(pem::Pem::into_contents).collect::<Vec<_>>();
+    let der = |pem: &&[u8]| {
+        pem::parse_many(pem).unwrap().into_iter().map(pem::Pem::into_contents).collect::<Vec<_>>()
+    };
     let chains: Vec<_> = chains.iter().map(der).collect();
     let pod = |(name, certificates)| {
-        let object =
-            ObjectRef { namespace: Some("fedgate-system".into()), ..ObjectRef::new("Pod", format!("gateway-{name}")) };
+        let object = ObjectRef {
+            namespace: Some("fedgate-system".into()),
+            ..ObjectRef::new("Pod", format!("gateway-{name}"))
+        };
         PodChain { object, certificates }
     };
     let pods: Vec<_> = ('a'..).zip(chains.iter().map(Vec::as_slice)).map(pod).collect();
-    let roots = RootSource { roots: &[ca.trusted()], object: config_map(), field: "data[root-cert.pem]" };
+    let roots =
+        RootSource { roots: &[ca.trusted()], object: config_map(), field: "data[root-cert.pem]" };
     Credentials::of_gateway(&pods, &roots, &domain("alpha.example"))
 }
 
@@ -45,21 +54,62 @@ fn uris(params: &mut CertificateParams, uris: &[&str]) {
 /// One bad chain of each kind, with the reason and parts of the message.
 fn kinds(ca: &Ca) -> Vec<(&'static str, Vec<u8>, Reason, [&'static str; 2])> {
     use Reason::{
-        CertificateEndsSoon, CertificateExpired, CertificateNotYetValid, InvalidCertificate, UntrustedCertificate,
+        CertificateEndsSoon, CertificateExpired, CertificateNotYetValid, InvalidCertificate,
+        UntrustedCertificate,
     };
     let ours = "spiffe://alpha.example/ns/fedgate-system/sa/fedgate-gateway";
     let theirs = "spiffe://cluster.local/ns/fedgate-system/sa/fedgate-gateway";
     let ended = ca.intermediate("ended", |params| lasts(params, -9 * DAY, -DAY));
     vec![
-        ("expired", leaf(ca, |p| lasts(p, -2 * DAY, -DAY)), CertificateExpired, ["istio-agent", "this Pod"]),
-        ("soon", leaf(ca, |p| lasts(p, -99 * DAY, DAY)), CertificateEndsSoon, ["istio-agent", "from then on"]),
-        ("not yet", leaf(ca, |p| lasts(p, DAY, 9 * DAY)), CertificateNotYetValid, ["clocks", "wait"]),
-        ("trust domain", leaf(ca, |p| uris(p, &[theirs])), InvalidCertificate, ["cluster.local", "--trust-domain"]),
-        ("two names", leaf(ca, |p| uris(p, &[ours, theirs])), InvalidCertificate, ["and 1 more", "istiod's CA"]),
+        (
+            "expired",
+            leaf(ca, |p| lasts(p, -2 * DAY, -DAY)),
+            CertificateExpired,
+            ["istio-agent", "this Pod"],
+        ),
+        (
+            "soon",
+            leaf(ca, |p| lasts(p, -99 * DAY, DAY)),
+            CertificateEndsSoon,
+            ["istio-agent", "from then on"],
+        ),
+        (
+            "not yet",
+            leaf(ca, |p| lasts(p, DAY, 9 * DAY)),
+            CertificateNotYetValid,
+            ["clocks", "wait"],
+        ),
+        (
+            "trust domain",
+            leaf(ca, |p| uris(p, &[theirs])),
+            InvalidCertificate,
+            ["cluster.local", "--trust-domain"],
+        ),
+        (
+            "two names",
+            leaf(ca, |p| uris(p, &[ours, theirs])),
+            InvalidCertificate,
+            ["and 1 more", "istiod's CA"],
+        ),
         ("no name", leaf(ca, |p| uris(p, &[])), InvalidCertificate, ["no URI SAN", "istiod's CA"]),
-        ("a key", ca.leaf_with(&PKCS_ED25519, |_| {}).chain, InvalidCertificate, ["Ed25519", "istiod's CA"]),
-        ("another root", good(&Ca::root("x")), UntrustedCertificate, ["ConfigMap fedgate-system/istio-ca", "cacerts"]),
-        ("the same name", good(&Ca::root("alpha")), UntrustedCertificate, ["another key", "restart istiod"]),
+        (
+            "a key",
+            ca.leaf_with(&PKCS_ED25519, |_| {}).chain,
+            InvalidCertificate,
+            ["Ed25519", "istiod's CA"],
+        ),
+        (
+            "another root",
+            good(&Ca::root("x")),
+            UntrustedCertificate,
+            ["ConfigMap fedgate-system/istio-ca", "cacerts"],
+        ),
+        (
+            "the same name",
+            good(&Ca::root("alpha")),
+            UntrustedCertificate,
+            ["another key", "restart istiod"],
+        ),
         ("by itself", ca.pem().into_bytes(), InvalidCertificate, ["CA:TRUE", "istiod's CA"]),
         (
             "intermediate",
@@ -78,9 +128,17 @@ fn a_bad_certificate_of_each_kind_is_told_of_its_pod() {
     for (what, chain, reason, parts) in kinds(&ca) {
         let findings = of(&[&good(&ca), &chain], &ca).findings(at(0));
         let finding = the(&findings, reason);
-        assert_eq!((finding.object.name.as_str(), findings.len()), ("gateway-b", 1), "{what}: {findings:#?}");
+        assert_eq!(
+            (finding.object.name.as_str(), findings.len()),
+            ("gateway-b", 1),
+            "{what}: {findings:#?}"
+        );
         let soon = reason == Reason::CertificateEndsSoon;
-        assert_eq!(finding.severity, if soon { Severity::Warning } else { Severity::Error }, "{what}");
+        assert_eq!(
+            finding.severity,
+            if soon { Severity::Warning } else { Severity::Error },
+            "{what}"
+        );
         for part in parts {
             assert!(finding.message.contains(part), "{what}: {part}: {finding}");
         }
@@ -97,11 +155,20 @@ fn good_pods_are_not_complained_of() {
     let through = [good(&inner), inner.pem().into_bytes()].concat();
     let credentials = of(&[&good(&ca), &through, &through], &ca);
     assert_eq!(credentials.findings(at(0)), []);
-    let count = |role| credentials.validities.iter().filter(|validity| validity.role == role).count();
-    let counts = [CertificateRole::Leaf, CertificateRole::Intermediate, CertificateRole::Root].map(count);
+    let count =
+        |role| credentials.validities.iter().filter(|validity| validity.role == role).count();
+    let counts =
+        [CertificateRole::Leaf, CertificateRole::Intermediate, CertificateRole::Root].map(count);
     assert_eq!(counts, [3, 1, 1], "all have the same intermediate");
-    let leaf = credentials.validities.iter().find(|validity| validity.role == CertificateRole::Leaf).unwrap();
-    assert_eq!(leaf.name, "spiffe://alpha.example/ns/istio-system/sa/gateway", "there is no subject");
+    let leaf = credentials
+        .validities
+        .iter()
+        .find(|validity| validity.role == CertificateRole::Leaf)
+        .unwrap();
+    assert_eq!(
+        leaf.name, "spiffe://alpha.example/ns/istio-system/sa/gateway",
+        "there is no subject"
+    );
     assert_eq!(of(&[], &ca).findings(at(0)), [], "nothing is known");
 }
 
@@ -115,7 +182,11 @@ fn the_same_of_several_pods_is_one_finding_that_counts_them() {
     let findings = of(&chains, &ca).findings(at(0));
     let expired = the(&findings, Reason::CertificateExpired);
     assert_eq!(expired.object.name, "gateway-f", "the one that ended first: {expired}");
-    assert!(expired.message.ends_with("5 more Pods of the gateway: gateway-e, gateway-d, gateway-c and 2 more"));
+    assert!(
+        expired
+            .message
+            .ends_with("5 more Pods of the gateway: gateway-e, gateway-d, gateway-c and 2 more")
+    );
     let untrusted = the(&findings, Reason::UntrustedCertificate);
     assert!(untrusted.message.ends_with("one more Pod of the gateway: gateway-h"), "{untrusted}");
     assert_eq!(findings.len(), 2, "{findings:#?}");
@@ -138,7 +209,8 @@ fn a_root_that_the_gateway_depends_on_is_not_replaced_by_another() {
     let chain = [pem::parse(good(&old)).unwrap().into_contents()];
     let pod = PodChain { object: ObjectRef::new("Pod", "gateway-a"), certificates: &chain };
     let severity = |pods: &[PodChain<'_>]| {
-        let findings = Credentials::of_gateway(pods, &source, &domain("alpha.example")).findings(at(0));
+        let findings =
+            Credentials::of_gateway(pods, &source, &domain("alpha.example")).findings(at(0));
         the(&findings, Reason::CertificateExpired).severity
     };
     assert_eq!((severity(&[pod]), severity(&[])), (Severity::Error, Severity::Warning));
@@ -156,5 +228,8 @@ fn what_is_known_of_pods_is_told_from_the_rest() {
 /// For the tests of the messages.
 pub(crate) fn everything() -> Vec<Finding> {
     let ca = Ca::root("alpha");
-    kinds(&ca).into_iter().flat_map(|(_, chain, ..)| of(&[&chain, &chain], &ca).findings(at(0))).collect()
+    kinds(&ca)
+        .into_iter()
+        .flat_map(|(_, chain, ..)| of(&[&chain, &chain], &ca).findings(at(0)))
+        .collect()
 }

@@ -19,7 +19,11 @@ fn policy(name: &str, spec: serde_json::Value) -> PolicyObject {
 /// The decision on a call to `web:80`.
 fn call<'f>(federation: &'f Federation, peer: &str, caller: &str) -> Decision<'f> {
     let san = format!("spiffe://{peer}.example/{caller}");
-    decide(federation.table.as_ref().unwrap(), Some("outbound_.80_._.web.shop.svc.alpha.example"), Some(&san))
+    decide(
+        federation.table.as_ref().unwrap(),
+        Some("outbound_.80_._.web.shop.svc.alpha.example"),
+        Some(&san),
+    )
 }
 
 fn outcome(federation: &Federation, peer: &str) -> (Outcome, Word) {
@@ -32,7 +36,11 @@ pub(crate) const NOT_GRANTED: (Outcome, Word) = (Outcome::Refused, Word::NotGran
 const AUDITED: (Outcome, Word) = (Outcome::Audited, Word::NotGranted);
 
 fn web(federation: &Federation) -> &Export {
-    federation.exports.iter().find(|export| export.service.to_string() == "web.shop.svc.alpha.example:80").unwrap()
+    federation
+        .exports
+        .iter()
+        .find(|export| export.service.to_string() == "web.shop.svc.alpha.example:80")
+        .unwrap()
 }
 
 fn verdict(federation: &Federation, peer: &str) -> Verdict {
@@ -43,7 +51,11 @@ fn verdict(federation: &Federation, peer: &str) -> Verdict {
 fn announced(federation: &Federation, peer: &str) -> Vec<String> {
     let services = federation.private_documents[&name(peer)].services.iter();
     services
-        .flat_map(|s| s.ports.iter().map(|p| format!("{}:{}", s.hostname.as_str().split('.').next().unwrap(), p.port)))
+        .flat_map(|s| {
+            s.ports
+                .iter()
+                .map(|p| format!("{}:{}", s.hostname.as_str().split('.').next().unwrap(), p.port))
+        })
         .collect()
 }
 
@@ -67,7 +79,11 @@ fn the_owner_narrows_to_some_peers() {
     };
     for text in ["beta", " beta ,delta", "beta,beta"] {
         let federation = annotate(&mut rig, text);
-        assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (GRANTED, NOT_GRANTED), "{text}");
+        assert_eq!(
+            (outcome(&federation, "beta"), outcome(&federation, "gamma")),
+            (GRANTED, NOT_GRANTED),
+            "{text}"
+        );
         assert_eq!(verdict(&federation, "gamma"), Verdict::OwnerExcludes);
         assert_eq!(announced(&federation, "gamma"), ["db:5432"]);
     }
@@ -76,23 +92,38 @@ fn the_owner_narrows_to_some_peers() {
     for text in ["", "*", "Beta", "beta gamma"] {
         let federation = annotate(&mut rig, text);
         the(&federation.findings, Reason::InvalidAnnotation);
-        assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (NOT_GRANTED, NOT_GRANTED), "{text}");
+        assert_eq!(
+            (outcome(&federation, "beta"), outcome(&federation, "gamma")),
+            (NOT_GRANTED, NOT_GRANTED),
+            "{text}"
+        );
     }
 }
 
 #[test]
 fn a_peer_that_a_policy_selects_gets_what_policies_allow() {
     let mut rig = Rig::new();
-    rig.objects.policies = vec![policy("db-only", json!({"peers": ["beta"], "services": [{"ports": ["tcp-sql"]}]}))];
+    rig.objects.policies =
+        vec![policy("db-only", json!({"peers": ["beta"], "services": [{"ports": ["tcp-sql"]}]}))];
     let federation = rig.federate();
-    assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (NOT_GRANTED, GRANTED));
-    assert_eq!(verdict(&federation, "beta"), Verdict::NoPolicyAllows { selected_by: vec!["db-only".into()] });
+    assert_eq!(
+        (outcome(&federation, "beta"), outcome(&federation, "gamma")),
+        (NOT_GRANTED, GRANTED)
+    );
+    assert_eq!(
+        verdict(&federation, "beta"),
+        Verdict::NoPolicyAllows { selected_by: vec!["db-only".into()] }
+    );
     assert_eq!(announced(&federation, "beta"), ["db:5432"]);
     // A second policy adds to the first.
-    rig.objects.policies.push(policy("web", json!({"services": [{"namespaces": ["sh*"], "ports": [80]}]})));
+    rig.objects
+        .policies
+        .push(policy("web", json!({"services": [{"namespaces": ["sh*"], "ports": [80]}]})));
     let federation = rig.federate();
     assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (GRANTED, GRANTED));
-    assert!(matches!(verdict(&federation, "beta"), Verdict::Allowed { policies, .. } if policies == ["web".into()]));
+    assert!(
+        matches!(verdict(&federation, "beta"), Verdict::Allowed { policies, .. } if policies == ["web".into()])
+    );
     assert_eq!(announced(&federation, "beta"), ["db:5432", "web:80"]);
     assert_eq!(announced(&federation, "gamma"), ["web:80"]);
 }
@@ -103,7 +134,10 @@ fn owner_and_administrator_must_both_agree() {
     rig.objects.policies = vec![policy("all", json!({}))];
     rig.objects.services[0].annotations.insert(PEERS_ANNOTATION.to_owned(), "beta".to_owned());
     let federation = rig.federate();
-    assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (GRANTED, NOT_GRANTED));
+    assert_eq!(
+        (outcome(&federation, "beta"), outcome(&federation, "gamma")),
+        (GRANTED, NOT_GRANTED)
+    );
 }
 
 #[test]
@@ -120,7 +154,9 @@ fn callers_are_judged() {
     }
     assert_eq!(reason("gamma", "workload/web-1"), Word::Granted);
     // Policies add up.
-    rig.objects.policies.push(policy("more", json!({"peers": ["beta"], "callers": [{"serviceAccount": "api"}]})));
+    rig.objects
+        .policies
+        .push(policy("more", json!({"peers": ["beta"], "callers": [{"serviceAccount": "api"}]})));
     assert_eq!(call(&rig.federate(), "beta", "ns/shop/sa/api").reason, Word::Granted);
     rig.objects.policies.push(policy("any", json!({"peers": ["beta"]})));
     assert_eq!(call(&rig.federate(), "beta", "workload/x").reason, Word::Granted);
@@ -129,8 +165,10 @@ fn callers_are_judged() {
 #[test]
 fn audit_reports_and_lets_through() {
     let mut rig = Rig::new();
-    rig.objects.policies =
-        vec![policy("trial", json!({"peers": ["beta"], "services": [{"ports": [5432]}], "mode": "Audit"}))];
+    rig.objects.policies = vec![policy(
+        "trial",
+        json!({"peers": ["beta"], "services": [{"ports": [5432]}], "mode": "Audit"}),
+    )];
     let federation = rig.federate();
     assert_eq!(outcome(&federation, "beta"), AUDITED);
     assert_eq!(federation.peer(&name("beta")).unwrap().mode, Mode::Audit);
@@ -146,10 +184,17 @@ fn audit_reports_and_lets_through() {
 #[test]
 fn any_policy_that_enforces_wins() {
     let mut rig = Rig::new();
-    let audit = policy("audit", json!({"peers": ["beta"], "services": [{"ports": [5432]}], "mode": "Audit"}));
+    let audit = policy(
+        "audit",
+        json!({"peers": ["beta"], "services": [{"ports": [5432]}], "mode": "Audit"}),
+    );
     for other in [
         policy("enforce", json!({"services": [{"ports": [5432]}]})),
-        PolicyObject { name: "broken".to_owned(), source: None, body: PolicyBody::Unreadable(PeerSelection::All) },
+        PolicyObject {
+            name: "broken".to_owned(),
+            source: None,
+            body: PolicyBody::Unreadable(PeerSelection::All),
+        },
         policy("invalid", json!({"peers": ["beta", "-"], "mode": "Audit"})),
     ] {
         rig.objects.policies = vec![audit.clone(), other.clone()];
@@ -179,14 +224,22 @@ fn a_policy_that_is_not_valid_closes_and_never_opens() {
         rig.objects.policies = vec![policy("p", spec.clone())];
         let federation = rig.federate();
         the(&federation.findings, Reason::InvalidPolicy);
-        assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (NOT_GRANTED, GRANTED), "{spec}");
+        assert_eq!(
+            (outcome(&federation, "beta"), outcome(&federation, "gamma")),
+            (NOT_GRANTED, GRANTED),
+            "{spec}"
+        );
     }
     for spec in [json!({"peers": []}), json!({"peers": ["Beta"]})] {
         let mut rig = Rig::new();
         rig.objects.policies = vec![policy("p", spec.clone())];
         let federation = rig.federate();
         the(&federation.findings, Reason::InvalidPolicy);
-        assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (NOT_GRANTED, NOT_GRANTED), "{spec}");
+        assert_eq!(
+            (outcome(&federation, "beta"), outcome(&federation, "gamma")),
+            (NOT_GRANTED, NOT_GRANTED),
+            "{spec}"
+        );
     }
 }
 
@@ -196,12 +249,18 @@ fn a_policy_can_say_that_it_allows_nothing() {
     rig.objects.policies = vec![policy("nothing", json!({"peers": ["beta"], "services": []}))];
     let federation = rig.federate();
     assert!(federation.findings.iter().all(|finding| finding.reason != Reason::InvalidPolicy));
-    assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (NOT_GRANTED, GRANTED));
+    assert_eq!(
+        (outcome(&federation, "beta"), outcome(&federation, "gamma")),
+        (NOT_GRANTED, GRANTED)
+    );
     assert!(announced(&federation, "beta").is_empty());
     // For all peers, and then in audit mode.
     rig.objects.policies = vec![policy("nothing", json!({"services": []}))];
     let federation = rig.federate();
-    assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (NOT_GRANTED, NOT_GRANTED));
+    assert_eq!(
+        (outcome(&federation, "beta"), outcome(&federation, "gamma")),
+        (NOT_GRANTED, NOT_GRANTED)
+    );
     rig.objects.policies = vec![policy("nothing", json!({"services": [], "mode": "Audit"}))];
     assert_eq!(outcome(&rig.federate(), "beta"), AUDITED);
 }
@@ -219,7 +278,11 @@ fn a_field_without_a_value_closes() {
         assert!(finding.is_some_and(|finding| finding.message.contains("found nothing")), "{spec}");
         rig.objects.policies = vec![broken];
         let federation = rig.federate();
-        assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (NOT_GRANTED, GRANTED), "{spec}");
+        assert_eq!(
+            (outcome(&federation, "beta"), outcome(&federation, "gamma")),
+            (NOT_GRANTED, GRANTED),
+            "{spec}"
+        );
     }
 }
 
@@ -234,8 +297,15 @@ fn a_misspelt_peer_is_an_error_where_it_leaves_a_peer_open() {
         let mut rig = Rig::new();
         rig.objects.policies = vec![policy("p", json!({"peers": ["beta", name], "services": []}))];
         let finding = said(&rig);
-        assert_eq!((finding.severity, finding.field.as_deref()), (Severity::Error, Some("spec.peers[1]")), "{name}");
-        assert!(finding.message.contains(expected) && finding.message.contains("peer gamma"), "{finding}");
+        assert_eq!(
+            (finding.severity, finding.field.as_deref()),
+            (Severity::Error, Some("spec.peers[1]")),
+            "{name}"
+        );
+        assert!(
+            finding.message.contains(expected) && finding.message.contains("peer gamma"),
+            "{finding}"
+        );
         // If policies select every peer, no peer has all exports.
         rig.objects.policies.push(policy("all", json!({"services": []})));
         assert_eq!(said(&rig).severity, Severity::Warning, "{name}");
@@ -252,26 +322,42 @@ fn a_misspelt_annotation_does_not_open() {
         rig.objects.services[0].annotations.insert(key.to_owned(), "beta".to_owned());
         rig.federate()
     };
-    for key in ["fedgate.dev/peer", "fedgate.dev/Peers", "Fedgate.dev/peers", "fedgate.dev/allowed-peers"] {
+    for key in
+        ["fedgate.dev/peer", "fedgate.dev/Peers", "Fedgate.dev/peers", "fedgate.dev/allowed-peers"]
+    {
         let federation = annotate(key);
         the(&federation.findings, Reason::InvalidAnnotation);
-        assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (NOT_GRANTED, NOT_GRANTED), "{key}");
+        assert_eq!(
+            (outcome(&federation, "beta"), outcome(&federation, "gamma")),
+            (NOT_GRANTED, NOT_GRANTED),
+            "{key}"
+        );
     }
-    for (key, findings) in [("fedgate.dev/gateway-mod", 1), ("fedgate.dev/colour", 1), ("example.com/peers", 0)] {
+    for (key, findings) in
+        [("fedgate.dev/gateway-mod", 1), ("fedgate.dev/colour", 1), ("example.com/peers", 0)]
+    {
         let federation = annotate(key);
         assert_eq!(found(&federation.findings, Reason::InvalidAnnotation).len(), findings, "{key}");
-        assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (GRANTED, GRANTED), "{key}");
+        assert_eq!(
+            (outcome(&federation, "beta"), outcome(&federation, "gamma")),
+            (GRANTED, GRANTED),
+            "{key}"
+        );
     }
 }
 
 #[test]
 fn a_policy_that_cannot_be_read_closes_its_peers_and_no_others() {
     let mut rig = Rig::new();
-    let (broken, finding) = PolicyObject::read("p", None, &json!({"peers": ["beta"], "service": []}));
+    let (broken, finding) =
+        PolicyObject::read("p", None, &json!({"peers": ["beta"], "service": []}));
     assert_eq!(finding.unwrap().reason, Reason::InvalidPolicy);
     rig.objects.policies = vec![broken];
     let federation = rig.federate();
-    assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (NOT_GRANTED, GRANTED));
+    assert_eq!(
+        (outcome(&federation, "beta"), outcome(&federation, "gamma")),
+        (NOT_GRANTED, GRANTED)
+    );
 }
 
 #[test]
@@ -279,10 +365,14 @@ fn of_two_policies_with_one_name_the_first_allows() {
     let mut rig = Rig::new();
     let mut second = policy("p", json!({"peers": ["beta", "gamma"]}));
     second.source = Some("b.yaml".to_owned());
-    rig.objects.policies = vec![second, policy("p", json!({"peers": ["beta"], "services": [{"ports": [80]}]}))];
+    rig.objects.policies =
+        vec![second, policy("p", json!({"peers": ["beta"], "services": [{"ports": [80]}]}))];
     let federation = rig.federate();
     the(&federation.findings, Reason::DuplicateObject);
-    assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (GRANTED, NOT_GRANTED));
+    assert_eq!(
+        (outcome(&federation, "beta"), outcome(&federation, "gamma")),
+        (GRANTED, NOT_GRANTED)
+    );
 }
 
 #[test]
@@ -290,16 +380,23 @@ fn a_policy_that_names_an_unknown_peer_is_reported() {
     let mut rig = Rig::new();
     rig.objects.policies = vec![policy("p", json!({"peers": ["betta"]}))];
     let federation = rig.federate();
-    assert_eq!(the(&federation.findings, Reason::UnknownPeer).field.as_deref(), Some("spec.peers[0]"));
+    assert_eq!(
+        the(&federation.findings, Reason::UnknownPeer).field.as_deref(),
+        Some("spec.peers[0]")
+    );
     assert_eq!(outcome(&federation, "beta"), GRANTED);
 }
 
 #[test]
 fn more_callers_than_a_grant_holds_are_refused() {
     let mut rig = Rig::new();
-    let callers = |prefix: &str| (0..600).map(|n| json!({"namespace": format!("{prefix}{n}")})).collect::<Vec<_>>();
-    rig.objects.policies =
-        vec![policy("a", json!({"callers": callers("a")})), policy("b", json!({"callers": callers("b")}))];
+    let callers = |prefix: &str| {
+        (0..600).map(|n| json!({"namespace": format!("{prefix}{n}")})).collect::<Vec<_>>()
+    };
+    rig.objects.policies = vec![
+        policy("a", json!({"callers": callers("a")})),
+        policy("b", json!({"callers": callers("b")})),
+    ];
     let federation = rig.federate();
     assert_eq!(the(&federation.findings, Reason::TooManyCallers).object.name, "b");
     assert_eq!(call(&federation, "beta", "ns/a599/sa/x").reason, Word::Granted);
@@ -342,7 +439,8 @@ fn a_grant_says_who_decided() {
     let mut rig = Rig::new();
     let says = |rig: &Rig| web(&rig.federate()).grant_of(&name("beta")).unwrap().to_string();
     assert_eq!(says(&rig), "the Service is exported, and no policy selects the peer");
-    rig.objects.policies = vec![policy("a", json!({"services": [{"ports": [1]}]})), policy("b", json!({}))];
+    rig.objects.policies =
+        vec![policy("a", json!({"services": [{"ports": [1]}]})), policy("b", json!({}))];
     assert_eq!(says(&rig), "allowed by FederationPolicy b");
     rig.objects.policies.pop();
     assert_eq!(says(&rig), "no policy allows it, and the peer is selected by FederationPolicy a");

@@ -6,7 +6,8 @@ use fedgate_federation::document::PrivateDocument;
 use fedgate_federation::object::PolicyObject;
 use serde_json::json;
 
-const HOST: &str = "alliance-healthcheck-11111111-1111-4111-8111-111111111111.d8-istio.svc.alpha.example";
+const HOST: &str =
+    "alliance-healthcheck-11111111-1111-4111-8111-111111111111.d8-istio.svc.alpha.example";
 
 fn rig() -> Rig {
     let mut rig = Rig::new();
@@ -22,11 +23,19 @@ fn hosts(document: &PrivateDocument) -> Vec<&str> {
 fn it_is_announced_to_every_peer_and_granted_to_every_caller_whatever_policies_say() {
     let mut rig = rig();
     assert_eq!(rig.local.cluster_uuid.as_str(), uuid('1').as_str());
-    let nothing = PolicyObject::read("none".to_owned(), None, &json!({"services": [{"namespaces": ["nowhere"]}]})).0;
+    let nothing = PolicyObject::read(
+        "none".to_owned(),
+        None,
+        &json!({"services": [{"namespaces": ["nowhere"]}]}),
+    )
+    .0;
     rig.objects.policies.push(nothing);
     let federation = rig.federate();
     let host = federation.health.as_ref().unwrap().host.to_string();
-    assert!(host.starts_with("alliance-healthcheck-") && host.ends_with(".d8-istio.svc.alpha.example"), "{host}");
+    assert!(
+        host.starts_with("alliance-healthcheck-") && host.ends_with(".d8-istio.svc.alpha.example"),
+        "{host}"
+    );
     for peer in ["beta", "gamma"] {
         let document = &federation.private_documents[&name(peer)];
         assert_eq!(hosts(document), [host.as_str()], "and nothing that the policy does not allow");
@@ -40,7 +49,10 @@ fn it_is_announced_to_every_peer_and_granted_to_every_caller_whatever_policies_s
         let stranger = decide(table, Some(&sni), Some("spiffe://delta.example/ns/d8-istio/sa/any"));
         assert_eq!(stranger.reason, Reason::UnknownPeer);
     }
-    assert!(federation.exports.iter().all(|export| export.service.host.as_str() != host), "no Service is behind it");
+    assert!(
+        federation.exports.iter().all(|export| export.service.host.as_str() != host),
+        "no Service is behind it"
+    );
 }
 
 #[test]
@@ -66,7 +78,9 @@ fn a_service_of_that_name_has_it() {
 #[test]
 fn a_peers_is_not_imported_and_the_probe_asks_for_it() {
     let mut rig = Rig::new();
-    let beta = HOST.replace("11111111-1111-4111-8111-111111111111", uuid('2').as_str()).replace("alpha", "beta");
+    let beta = HOST
+        .replace("11111111-1111-4111-8111-111111111111", uuid('2').as_str())
+        .replace("alpha", "beta");
     let other = HOST.replace("alpha", "beta");
     let rows = vec![
         offered("api.shop.svc.beta.example", &[("http", 80)]),
@@ -75,7 +89,8 @@ fn a_peers_is_not_imported_and_the_probe_asks_for_it() {
     ];
     rig.told("beta", &private(2, &["192.0.2.9"], rows), at(1));
     let federation = rig.federate();
-    let imported: Vec<_> = federation.imports.iter().map(|import| import.service.host.as_str()).collect();
+    let imported: Vec<_> =
+        federation.imports.iter().map(|import| import.service.host.as_str()).collect();
     assert!(!imported.contains(&beta.as_str()), "{imported:?}");
     assert!(imported.contains(&other.as_str()), "only the peer's own");
     let probed = federation.probe_targets[&name("beta")].service.as_ref().unwrap();

@@ -10,16 +10,24 @@ fn vector() -> SigningKey {
 
 #[test]
 fn writes_what_dkp_reads() {
-    let expected = format!("-----BEGIN ED25519 PUBLIC KEY-----\n{PUBLIC}\n-----END ED25519 PUBLIC KEY-----\n");
+    let expected =
+        format!("-----BEGIN ED25519 PUBLIC KEY-----\n{PUBLIC}\n-----END ED25519 PUBLIC KEY-----\n");
     assert_eq!(vector().public().to_pem(), expected);
-    assert!(vector().to_pem().starts_with("-----BEGIN ED25519 PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIAAB"));
+    assert!(
+        vector()
+            .to_pem()
+            .starts_with("-----BEGIN ED25519 PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIAAB")
+    );
 }
 
 #[test]
 fn reads_both_pairs_of_labels() {
     let (private, public) = (vector().to_pem(), vector().public().to_pem());
     assert_eq!(SigningKey::from_pem(&private).unwrap().public(), vector().public());
-    assert_eq!(SigningKey::from_pem(&private.replace("ED25519 ", "")).unwrap().public(), vector().public());
+    assert_eq!(
+        SigningKey::from_pem(&private.replace("ED25519 ", "")).unwrap().public(),
+        vector().public()
+    );
     assert_eq!(PublicKey::from_pem(&public), Ok(vector().public()));
     assert_eq!(PublicKey::from_pem(&public.replace("ED25519 ", "")), Ok(vector().public()));
     let padded = format!("\r\n{}\r\n", public.replace('\n', "\r\n"));

@@ -38,7 +38,10 @@ fn absorb(knowledge: &mut PeerKnowledge, document: &PublicDocument, now: i64) ->
 fn a_dkp_peer_may_shrink_a_little() {
     for (before, after) in [(4, 2), (10, 5), (3, 1), (2, 1), (0, 3), (4, 9)] {
         let mut knowledge = knowing(&theirs(before));
-        assert!(tell(&mut knowledge, &beta(), &theirs(after), at(60)).is_taken(), "{before} to {after}");
+        assert!(
+            tell(&mut knowledge, &beta(), &theirs(after), at(60)).is_taken(),
+            "{before} to {after}"
+        );
         assert_eq!(services_of(&knowledge), after);
     }
 }
@@ -53,7 +56,10 @@ fn a_dkp_peer_does_not_lose_most_at_once() {
         assert_eq!(knowledge.held.as_ref().unwrap().since, at(60));
         // This does not confirm the known document, which ages and expires in the end.
         assert_eq!(knowledge.private.as_ref().unwrap().confirmed, at(0));
-        assert!(matches!(tell(&mut knowledge, &beta(), &theirs(after), at(3599)), Absorbed::Held(_)));
+        assert!(matches!(
+            tell(&mut knowledge, &beta(), &theirs(after), at(3599)),
+            Absorbed::Held(_)
+        ));
         assert_eq!(knowledge.held.as_ref().unwrap().since, at(60));
         assert!(tell(&mut knowledge, &beta(), &theirs(after), at(3600)).is_taken());
         assert_eq!((services_of(&knowledge), knowledge.held), (after, None));
@@ -71,7 +77,8 @@ fn a_peer_of_ours_vouches_for_its_count() {
 
 #[test]
 fn no_gateways_never_replace_some() {
-    for (before, after) in [(theirs(2), dkp(private(0, &[], services(2)))), (ours(5, 2), private(6, &[], services(2)))]
+    for (before, after) in
+        [(theirs(2), dkp(private(0, &[], services(2)))), (ours(5, 2), private(6, &[], services(2)))]
     {
         let mut knowledge = knowing(&before);
         let held = tell(&mut knowledge, &beta(), &after, at(60));
@@ -79,7 +86,10 @@ fn no_gateways_never_replace_some() {
         assert_eq!(knowledge.private.as_ref().unwrap().document.gateways.len(), 1);
         // Once the peer says the same as before, nothing is held any more.
         assert_eq!(tell(&mut knowledge, &beta(), &before, at(120)), Absorbed::Confirmed);
-        assert_eq!((&knowledge.held, knowledge.private.as_ref().unwrap().confirmed), (&None, at(120)));
+        assert_eq!(
+            (&knowledge.held, knowledge.private.as_ref().unwrap().confirmed),
+            (&None, at(120))
+        );
     }
     // A first document without gateways is accepted: there is nothing to lose.
     assert_eq!(services_of(&knowing(&dkp(private(0, &[], services(2))))), 2);
@@ -92,7 +102,10 @@ fn an_older_document_is_refused() {
     assert!(matches!(refused, Absorbed::Refused(_)));
     the(&refused.into_findings(), Reason::ReplayedDocument);
     assert_eq!(services_of(&knowledge), 10);
-    assert_eq!(knowledge.private_exchange.as_ref().unwrap().reason, ExchangeReason::InvalidPrivateMetadata);
+    assert_eq!(
+        knowledge.private_exchange.as_ref().unwrap().reason,
+        ExchangeReason::InvalidPrivateMetadata
+    );
     // Until the staleness limit.
     assert!(tell(&mut knowledge, &beta(), &ours(4, 11), at(3600)).is_taken());
 }
@@ -107,7 +120,10 @@ fn the_same_or_a_higher_sequence_is_taken() {
 #[test]
 fn where_there_was_a_sequence_there_must_be_one() {
     let mut knowledge = knowing(&ours(5, 10));
-    the(&tell(&mut knowledge, &beta(), &theirs(11), at(60)).into_findings(), Reason::ReplayedDocument);
+    the(
+        &tell(&mut knowledge, &beta(), &theirs(11), at(60)).into_findings(),
+        Reason::ReplayedDocument,
+    );
     assert_eq!(services_of(&knowledge), 10);
     let mut knowledge = knowing(&theirs(10));
     assert!(tell(&mut knowledge, &beta(), &ours(5, 11), at(60)).is_taken());
@@ -131,14 +147,18 @@ fn a_broken_document_changes_nothing() {
         (b"{}", ExchangeReason::InvalidPrivateMetadata),
         (b"\xff", ExchangeReason::InvalidJson),
     ] {
-        let refused = knowledge.absorb_private(&beta(), body, None, &Limits::default(), &TIMES, at(60));
+        let refused =
+            knowledge.absorb_private(&beta(), body, None, &Limits::default(), &TIMES, at(60));
         the(&refused.into_findings(), Reason::InvalidDocument);
         assert_eq!(knowledge.private_exchange.as_ref().unwrap().reason, reason);
         assert_eq!(knowledge.private, before.private);
     }
     let refused = knowledge.absorb_public(&beta(), b"{}", None, &Limits::default(), at(60));
     the(&refused.into_findings(), Reason::InvalidDocument);
-    assert_eq!(knowledge.public_exchange.as_ref().unwrap().reason, ExchangeReason::InvalidPublicMetadata);
+    assert_eq!(
+        knowledge.public_exchange.as_ref().unwrap().reason,
+        ExchangeReason::InvalidPublicMetadata
+    );
     assert_eq!(knowledge.public, before.public);
 }
 
@@ -146,7 +166,9 @@ fn a_broken_document_changes_nothing() {
 fn a_public_document_of_another_trust_domain_is_refused() {
     let mut knowledge = PeerKnowledge::new(&beta());
     let refused = absorb(&mut knowledge, &public('2', 2, "gamma.example", vec![root()]), 0);
-    assert!(the(&refused.into_findings(), Reason::InvalidDocument).message.contains("spec.trustDomain"));
+    assert!(
+        the(&refused.into_findings(), Reason::InvalidDocument).message.contains("spec.trustDomain")
+    );
     assert_eq!(knowledge.public, None);
 }
 
@@ -170,7 +192,10 @@ fn changes_are_taken_and_reported() {
     document.cluster_uuid = crate::rig::uuid('4');
     the(&absorb(&mut knowledge, &document, 4).into_findings(), Reason::UuidChanged);
     assert_eq!(knowledge.uuid_since, Some(at(4)));
-    assert_eq!(knowledge.notices.iter().map(|notice| notice.since).collect::<Vec<_>>(), [at(2), at(3), at(4)]);
+    assert_eq!(
+        knowledge.notices.iter().map(|notice| notice.since).collect::<Vec<_>>(),
+        [at(2), at(3), at(4)]
+    );
 }
 
 #[test]
@@ -178,7 +203,11 @@ fn few_changes_are_remembered() {
     let mut knowledge = PeerKnowledge::new(&beta());
     let roots = [root(), root()];
     for n in 0..40 {
-        absorb(&mut knowledge, &public('2', 2, "beta.example", vec![roots[n % 2].clone()]), n as i64);
+        absorb(
+            &mut knowledge,
+            &public('2', 2, "beta.example", vec![roots[n % 2].clone()]),
+            n as i64,
+        );
     }
     assert_eq!(knowledge.notices.len(), 16);
     assert_eq!(knowledge.notices.last().unwrap().since, at(39));
@@ -215,7 +244,10 @@ fn failures_are_shown_and_change_nothing() {
     knowledge.failed(DocumentKind::Private, ExchangeReason::FetchFailed, "no route\u{1b}", at(60));
     knowledge.failed(DocumentKind::Private, ExchangeReason::FetchFailed, "no route", at(120));
     let exchange = knowledge.private_exchange.clone().unwrap();
-    assert_eq!((exchange.since, exchange.at, exchange.message.as_str()), (at(60), at(120), "no route"));
+    assert_eq!(
+        (exchange.since, exchange.at, exchange.message.as_str()),
+        (at(60), at(120), "no route")
+    );
     assert_eq!(knowledge.private, before.private);
 }
 
@@ -224,7 +256,11 @@ fn another_trust_domain_begins_anew() {
     let mut knowledge = knowing(&ours(5, 1));
     let moved = peer("beta", "moved.example");
     let document = public('2', 2, "moved.example", vec![root()]);
-    assert!(knowledge.absorb_public(&moved, &document.to_json(), None, &Limits::default(), at(60)).is_taken());
+    assert!(
+        knowledge
+            .absorb_public(&moved, &document.to_json(), None, &Limits::default(), at(60))
+            .is_taken()
+    );
     assert_eq!((knowledge.trust_domain.as_str(), knowledge.private), ("moved.example", None));
 }
 
@@ -238,9 +274,13 @@ fn knowledge_survives_a_restart() {
 
 #[test]
 fn age_has_two_limits() {
-    for (age, expected) in
-        [(0, Age::Fresh), (299, Age::Fresh), (300, Age::Stale), (3599, Age::Stale), (3600, Age::Expired)]
-    {
+    for (age, expected) in [
+        (0, Age::Fresh),
+        (299, Age::Fresh),
+        (300, Age::Stale),
+        (3599, Age::Stale),
+        (3600, Age::Expired),
+    ] {
         assert_eq!(TIMES.age(at(0), at(age)), expected, "{age}");
     }
     assert_eq!(TIMES.age(at(100), at(0)), Age::Fresh);
@@ -295,7 +335,10 @@ fn everything_but_times_is_news() {
     for (place, change) in changes.iter().enumerate() {
         let mut knowledge = first.clone();
         change(&mut knowledge);
-        assert!(knowledge.is_news_after(&first) && knowledge.worth_saving(Some(&first), &TIMES), "change {place}");
+        assert!(
+            knowledge.is_news_after(&first) && knowledge.worth_saving(Some(&first), &TIMES),
+            "change {place}"
+        );
     }
     let mut same = first.clone();
     tell(&mut same, &beta(), &ours(1, 2), at(9));

@@ -26,7 +26,8 @@ fn passes(federation: &Federation) -> bool {
 
 fn accepted(federation: &Federation) -> (ConditionStatus, String) {
     let conditions = &federation.peer(&name("beta")).unwrap().conditions;
-    let found = conditions.iter().find(|condition| condition.kind == ConditionType::Accepted).unwrap();
+    let found =
+        conditions.iter().find(|condition| condition.kind == ConditionType::Accepted).unwrap();
     (found.status, found.message.clone())
 }
 
@@ -36,7 +37,10 @@ fn assert_kept(federation: &Federation, what: &str) {
     assert!(federation.private_documents.contains_key(&name("beta")), "{what}");
     let (status, message) = accepted(federation);
     assert_eq!(status, ConditionStatus::False, "{what}");
-    assert!(message.contains("last valid version of the object stays in force"), "{what}: {message}");
+    assert!(
+        message.contains("last valid version of the object stays in force"),
+        "{what}: {message}"
+    );
     assert!(!federation.others.contains_key("beta"), "{what}");
     let report = federation.peer(&name("beta")).unwrap();
     assert_eq!(report.peer.endpoint.as_str(), "https://metadata.beta.test/metadata", "{what}");
@@ -49,7 +53,9 @@ fn any_field_that_is_wrong_keeps_what_was_valid() {
         ("http", |spec| spec.metadata_endpoint = "http://metadata.beta.test/metadata".to_owned()),
         ("no URL", |spec| spec.metadata_endpoint = "metadata".to_owned()),
         ("no endpoint", |spec| spec.metadata_endpoint = String::new()),
-        ("one letter of ca", |spec| spec.metadata.ca = Some("-----BEGIN CERTIFICATE-----\nM\n".to_owned())),
+        ("one letter of ca", |spec| {
+            spec.metadata.ca = Some("-----BEGIN CERTIFICATE-----\nM\n".to_owned())
+        }),
         ("an empty ca", |spec| spec.metadata.ca = Some(String::new())),
         ("a trust domain in capitals", |spec| spec.trust_domain = "Beta.example".to_owned()),
         ("no trust domain", |spec| spec.trust_domain = String::new()),
@@ -78,8 +84,12 @@ fn an_object_that_cannot_be_read_keeps_what_was_valid_and_one_that_is_gone_does_
     let gone = rig.federate();
     assert!(!passes(&gone) && gone.peer(&name("beta")).is_none(), "a removal acts at once");
     let object = ObjectRef::federation("beta");
-    rig.objects.findings =
-        vec![Finding::error(FindingReason::InvalidObject, object, "spec.trustDomain", "expected a text, found 7")];
+    rig.objects.findings = vec![Finding::error(
+        FindingReason::InvalidObject,
+        object,
+        "spec.trustDomain",
+        "expected a text, found 7",
+    )];
     let federation = rig.federate();
     assert_kept(&federation, "an object that cannot be read");
     assert_eq!(found(&federation.findings, FindingReason::InvalidObject).len(), 1);

@@ -10,7 +10,12 @@ const LIMITS: Limits = Limits::DEFAULT;
 fn taken(rig: &Rig) -> PrivateDocument {
     let federation = rig.federate();
     let document = federation.private_documents.values().next().unwrap();
-    let read = PrivateDocument::parse(&document.to_json(), &domain("alpha.example"), &crate::rig::beta(), &LIMITS);
+    let read = PrivateDocument::parse(
+        &document.to_json(),
+        &domain("alpha.example"),
+        &crate::rig::beta(),
+        &LIMITS,
+    );
     let read = read.unwrap();
     assert_eq!(read.findings, [], "what is published is taken in full");
     read.document
@@ -29,7 +34,10 @@ fn a_service_has_as_many_ports_as_peers_take() {
     rig.objects.services.push(service("more", ports(LIMITS.ports_per_service + 1)));
     let federation = rig.federate();
     let finding = the(&federation.findings, Reason::TooManyPorts);
-    assert_eq!((&finding.object, finding.field.as_deref()), (&ObjectRef::service("shop", "more"), Some("spec.ports")));
+    assert_eq!(
+        (&finding.object, finding.field.as_deref()),
+        (&ObjectRef::service("shop", "more"), Some("spec.ports"))
+    );
     assert!(
         finding.message.contains("at most 64 ports") && finding.message.contains("found 65"),
         "{}",
@@ -45,7 +53,10 @@ fn surplus_gateways_are_left_out_and_told() {
     rig.local.gateways = (0..LIMITS.gateways).map(|n| gateway(&format!("192.0.2.{n}"))).collect();
     assert!(found(&rig.federate().findings, Reason::LimitExceeded).is_empty());
     rig.local.gateways.push(gateway("198.51.100.1"));
-    assert_eq!(the(&rig.federate().findings, Reason::LimitExceeded).field.as_deref(), Some("gateway.advertise"));
+    assert_eq!(
+        the(&rig.federate().findings, Reason::LimitExceeded).field.as_deref(),
+        Some("gateway.advertise")
+    );
     assert_eq!(taken(&rig).gateways.len(), LIMITS.gateways);
 }
 
@@ -56,8 +67,12 @@ fn what_makes_peers_refuse_is_told() {
         change(&mut rig);
         the(&rig.federate().findings, Reason::LimitExceeded).field.clone().unwrap()
     };
-    let cidrs = || (0..=LIMITS.extension_rows).map(|n| format!("10.{n}.0.0/16").parse().unwrap()).collect();
-    assert_eq!(field(&|rig| rig.local.roots = (0..=LIMITS.roots).map(|_| root()).collect()), "identity.roots");
+    let cidrs =
+        || (0..=LIMITS.extension_rows).map(|n| format!("10.{n}.0.0/16").parse().unwrap()).collect();
+    assert_eq!(
+        field(&|rig| rig.local.roots = (0..=LIMITS.roots).map(|_| root()).collect()),
+        "identity.roots"
+    );
     assert_eq!(field(&|rig| rig.local.network.pod_cidrs = cidrs()), "network.podCIDRs");
     assert_eq!(field(&|rig| rig.local.network.service_cidrs = cidrs()), "network.serviceCIDRs");
 }
@@ -65,8 +80,12 @@ fn what_makes_peers_refuse_is_told() {
 #[test]
 fn a_document_with_too_many_services_is_told_with_its_peers() {
     let mut rig = Rig::new();
-    rig.objects.services = (0..=LIMITS.services).map(|n| service(&format!("s{n}"), ports(1))).collect();
+    rig.objects.services =
+        (0..=LIMITS.services).map(|n| service(&format!("s{n}"), ports(1))).collect();
     let federation = rig.federate();
     let message = &the(&federation.findings, Reason::LimitExceeded).message;
-    assert!(message.contains("and those for 1 more peers") && message.contains("found 20001"), "{message}");
+    assert!(
+        message.contains("and those for 1 more peers") && message.contains("found 20001"),
+        "{message}"
+    );
 }

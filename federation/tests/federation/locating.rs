@@ -17,7 +17,10 @@ fn rig(gateways: &[(&str, u16)]) -> Rig {
         ports,
     };
     rig.local.own = OwnAddresses {
-        listeners: vec![own("the egress", "127.0.0.1", 15_100..=15_999), own("the gateway", "0.0.0.0", 443..=443)],
+        listeners: vec![
+            own("the egress", "127.0.0.1", 15_100..=15_999),
+            own("the gateway", "0.0.0.0", 443..=443),
+        ],
         hosts: ["192.0.2.50".parse().unwrap()].into(),
         networks: vec!["10.96.0.0/16".parse().unwrap()],
     };
@@ -28,20 +31,31 @@ fn rig(gateways: &[(&str, u16)]) -> Rig {
 }
 
 fn announced(host: &str, port: u16) -> GatewayAddress {
-    GatewayAddress { address: GatewayHost::parse(host).unwrap(), port: fedgate_core::ServicePort::new(port).unwrap() }
+    GatewayAddress {
+        address: GatewayHost::parse(host).unwrap(),
+        port: fedgate_core::ServicePort::new(port).unwrap(),
+    }
 }
 
 /// The addresses that beta's import is forwarded to.
 fn addresses(rig: &Rig) -> Vec<String> {
     let federation = rig.federate();
     let import = federation.imports.iter().find(|import| import.peer == name("beta"));
-    import.into_iter().flat_map(|import| import.addresses()).map(|address| address.to_string()).collect()
+    import
+        .into_iter()
+        .flat_map(|import| import.addresses())
+        .map(|address| address.to_string())
+        .collect()
 }
 
 fn dataplane(rig: &Rig) -> Condition {
     let federation = rig.federate();
     let conditions = &federation.peer(&name("beta")).unwrap().conditions;
-    conditions.iter().find(|condition| condition.kind == ConditionType::DataplaneConnectionReady).unwrap().clone()
+    conditions
+        .iter()
+        .find(|condition| condition.kind == ConditionType::DataplaneConnectionReady)
+        .unwrap()
+        .clone()
 }
 
 #[test]
@@ -61,15 +75,30 @@ fn none_of_our_own_listeners_is_a_gateway_of_a_peer() {
         assert_eq!(addresses(&rig), [""; 0], "{host}:{port}");
         let federation = rig.federate();
         let finding = the(&federation.findings, Reason::OwnGateway);
-        assert_eq!((finding.object.name.as_str(), finding.field.as_deref()), ("beta", Some("ingressGateways")));
+        assert_eq!(
+            (finding.object.name.as_str(), finding.field.as_deref()),
+            ("beta", Some("ingressGateways"))
+        );
         assert_eq!(the(&federation.findings, Reason::NoGateways).object.name, "beta");
         assert!(!federation.probe_targets.contains_key(&name("beta")), "it is not probed either");
         let condition = dataplane(&rig);
-        assert_eq!((condition.status, condition.reason.as_str()), (ConditionStatus::False, "MetadataUnavailable"));
-        assert!(condition.message.contains("expected an address of the peer"), "{}", condition.message);
-        assert!(federation.imports.iter().any(|import| import.peer == name("gamma")), "the others stay");
+        assert_eq!(
+            (condition.status, condition.reason.as_str()),
+            (ConditionStatus::False, "MetadataUnavailable")
+        );
+        assert!(
+            condition.message.contains("expected an address of the peer"),
+            "{}",
+            condition.message
+        );
+        assert!(
+            federation.imports.iter().any(|import| import.peer == name("gamma")),
+            "the others stay"
+        );
     }
-    for (host, port) in [("127.0.0.1", 15_099), ("127.0.0.2", 15_100), ("192.0.2.51", 443), ("192.0.2.1", 443)] {
+    for (host, port) in
+        [("127.0.0.1", 15_099), ("127.0.0.2", 15_100), ("192.0.2.51", 443), ("192.0.2.1", 443)]
+    {
         assert_eq!(addresses(&rig(&[(host, port)])), [format!("{host}:{port}")]);
     }
 }
@@ -87,14 +116,24 @@ fn a_name_is_what_was_looked_up_and_nothing_before() {
     let mut rig = rig(&[("gw.beta.example", 15_443)]);
     let federation = rig.federate();
     assert_eq!(
-        federation.gateway_names[&name("beta")].iter().map(|name| name.as_str()).collect::<Vec<_>>(),
+        federation.gateway_names[&name("beta")]
+            .iter()
+            .map(|name| name.as_str())
+            .collect::<Vec<_>>(),
         ["gw.beta.example"]
     );
     assert!(!federation.gateway_names.contains_key(&name("gamma")));
     assert_eq!(addresses(&rig), [""; 0]);
-    assert_eq!(found(&federation.findings, Reason::NoGateways).len(), 0, "it will be known in a moment");
+    assert_eq!(
+        found(&federation.findings, Reason::NoGateways).len(),
+        0,
+        "it will be known in a moment"
+    );
     let condition = dataplane(&rig);
-    assert_eq!((condition.status, condition.reason.as_str()), (ConditionStatus::Unknown, "Pending"));
+    assert_eq!(
+        (condition.status, condition.reason.as_str()),
+        (ConditionStatus::Unknown, "Pending")
+    );
 
     let answers = ["192.0.2.9", "2001:db8::9", "::ffff:192.0.2.9", "192.0.2.9"];
     rig.looked_up("beta", &[("gw.beta.example", &answers)], at(2));
@@ -104,14 +143,31 @@ fn a_name_is_what_was_looked_up_and_nothing_before() {
 #[test]
 fn a_name_that_leads_to_us_or_to_no_host_is_told_by_name() {
     let mut rig = rig(&[("gw.beta.example", 15_443)]);
-    rig.looked_up("beta", &[("gw.beta.example", &["127.0.0.1", "169.254.169.254", "192.0.2.9"])], at(2));
+    rig.looked_up(
+        "beta",
+        &[("gw.beta.example", &["127.0.0.1", "169.254.169.254", "192.0.2.9"])],
+        at(2),
+    );
     assert_eq!(addresses(&rig), ["192.0.2.9:15443"]);
     let findings = rig.federate().findings;
     let own = &the(&findings, Reason::OwnGateway).message;
-    assert!(own.starts_with("gateway gw.beta.example:15443 leads to 127.0.0.1:15443, which is the egress"), "{own}");
+    assert!(
+        own.starts_with(
+            "gateway gw.beta.example:15443 leads to 127.0.0.1:15443, which is the egress"
+        ),
+        "{own}"
+    );
     let none = &the(&findings, Reason::InvalidGateway).message;
     assert!(none.contains("gw.beta.example:15443 leads to 169.254.169.254"), "{none}");
-    for ip in ["0.0.0.0", "::", "224.0.0.1", "ff02::1", "fe80::1", "::ffff:169.254.169.254", "255.255.255.255"] {
+    for ip in [
+        "0.0.0.0",
+        "::",
+        "224.0.0.1",
+        "ff02::1",
+        "fe80::1",
+        "::ffff:169.254.169.254",
+        "255.255.255.255",
+    ] {
         rig.looked_up("beta", &[("gw.beta.example", &[ip])], at(3));
         assert_eq!(addresses(&rig), [""; 0], "{ip}");
     }
@@ -137,9 +193,10 @@ fn a_failed_look_up_keeps_the_last_good_addresses_until_the_staleness_limit() {
     // The documents keep being confirmed, but the address does not.
     let now = at(3 + 3600);
     rig.now = now;
-    for document in
-        [fedgate_federation::knowledge::DocumentKind::Public, fedgate_federation::knowledge::DocumentKind::Private]
-    {
+    for document in [
+        fedgate_federation::knowledge::DocumentKind::Public,
+        fedgate_federation::knowledge::DocumentKind::Private,
+    ] {
         rig.known("beta").not_modified(document, now);
     }
     assert_eq!(addresses(&rig), [""; 0]);
@@ -174,12 +231,18 @@ fn addresses_are_few_and_each_is_there_once() {
     let mut rig = rig(&names.iter().map(|name| (name.as_str(), 15_443)).collect::<Vec<_>>());
     let answers: Vec<Vec<String>> =
         (0..20).map(|net| (0..20).map(|host| format!("10.0.{net}.{host}")).collect()).collect();
-    let answers: Vec<Vec<&str>> = answers.iter().map(|ips| ips.iter().map(String::as_str).collect()).collect();
-    let outcomes: Vec<_> = names.iter().zip(&answers).map(|(name, ips)| (name.as_str(), ips.as_slice())).collect();
+    let answers: Vec<Vec<&str>> =
+        answers.iter().map(|ips| ips.iter().map(String::as_str).collect()).collect();
+    let outcomes: Vec<_> =
+        names.iter().zip(&answers).map(|(name, ips)| (name.as_str(), ips.as_slice())).collect();
     rig.looked_up("beta", &outcomes, at(2));
     let all = addresses(&rig);
     assert_eq!(all.len(), 64);
-    assert_eq!(all.iter().filter(|address| address.starts_with("10.0.0.")).count(), 8, "of one name");
+    assert_eq!(
+        all.iter().filter(|address| address.starts_with("10.0.0.")).count(),
+        8,
+        "of one name"
+    );
     let same: Vec<_> = names.iter().map(|name| (name.as_str(), &["192.0.2.9"][..])).collect();
     rig.looked_up("beta", &same, at(3));
     assert_eq!(addresses(&rig), ["192.0.2.9:15443"]);

@@ -17,10 +17,14 @@ use x509_parser::prelude::FromDer;
 fn said_of(body: &[u8]) -> (ExchangeReason, String) {
     let peer = Peer::parse(Rig::new().object("beta")).unwrap().0;
     let mut known = PeerKnowledge::new(&peer);
-    let findings = known.absorb_public(&peer, body, None, &Limits::default(), at(1)).into_findings();
+    let findings =
+        known.absorb_public(&peer, body, None, &Limits::default(), at(1)).into_findings();
     let exchange = known.public_exchange.unwrap();
     if exchange.reason != ExchangeReason::Succeeded {
-        assert!(findings.iter().any(|finding| finding.message.ends_with(&exchange.message)), "{findings:#?}");
+        assert!(
+            findings.iter().any(|finding| finding.message.ends_with(&exchange.message)),
+            "{findings:#?}"
+        );
     }
     let dropped: Vec<_> = findings.iter().map(ToString::to_string).collect();
     let message = if exchange.message.is_empty() { dropped.join("\n") } else { exchange.message };
@@ -63,13 +67,19 @@ fn in_place_of_roots() -> Vec<(&'static str, String, &'static str)> {
     let issuer = Issuer::new(ca_parameters(2100), &key);
     let root = ca_parameters(2100).self_signed(&key).unwrap();
     let (pem, der) = (root.pem(), root.der().to_vec());
-    let leaf = CertificateParams::new(vec!["x.example".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    let leaf = CertificateParams::new(vec!["x.example".to_owned()])
+        .unwrap()
+        .signed_by(&key, &issuer)
+        .unwrap();
     let short = ca_parameters(2100).signed_by(&ShortRsa::new(), &issuer).unwrap();
     let mut no_signing = ca_parameters(2100);
     no_signing.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     let no_signing = no_signing.self_signed(&key).unwrap();
-    let ed25519 = ca_parameters(2100).self_signed(&KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap()).unwrap();
-    let request = CertificateParams::new(Vec::new()).unwrap().serialize_request(&key).unwrap().pem().unwrap();
+    let ed25519 = ca_parameters(2100)
+        .self_signed(&KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap())
+        .unwrap();
+    let request =
+        CertificateParams::new(Vec::new()).unwrap().serialize_request(&key).unwrap().pem().unwrap();
     let naked: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
     let cut: String = pem.lines().take(4).map(|line| format!("{line}\n")).collect();
     let twice = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, &pem);
@@ -80,11 +90,19 @@ fn in_place_of_roots() -> Vec<(&'static str, String, &'static str)> {
         ("one that may not sign", no_signing.pem(), "may not sign certificates"),
         ("Ed25519", ed25519.pem(), "an Ed25519 key"),
         ("something behind it", pem_of("CERTIFICATE", &[&der[..], &[0]].concat()), "strict DER"),
-        ("DER as text", String::from_utf8_lossy(&der).into_owned(), "expected at least one CA certificate in PEM"),
+        (
+            "DER as text",
+            String::from_utf8_lossy(&der).into_owned(),
+            "expected at least one CA certificate in PEM",
+        ),
         ("PKCS #7", pem_of("PKCS7", &der), "PKCS #7"),
         ("PKCS #7 of OpenSSL's cms", pem_of("CMS", &der), "PKCS #7"),
         ("a private key", key.serialize_pem(), "a private key, which must never be published"),
-        ("an RSA key", pem_of("RSA PRIVATE KEY", &der), "a private key, which must never be published"),
+        (
+            "an RSA key",
+            pem_of("RSA PRIVATE KEY", &der),
+            "a private key, which must never be published",
+        ),
         ("a locked key", pem_of("ENCRYPTED PRIVATE KEY", &der), "with a passphrase"),
         ("a public key", key.public_key_pem(), "a public key without a certificate"),
         ("a request", request, "certificate signing request"),
@@ -93,7 +111,11 @@ fn in_place_of_roots() -> Vec<(&'static str, String, &'static str)> {
         ("bare base64", naked, "base64 without the lines -----BEGIN CERTIFICATE-----"),
         ("base64 of PEM", twice, "base64 once more"),
         ("the end is missing", cut, "cut off"),
-        ("the beginning is missing", pem.split_once('\n').unwrap().1.to_owned(), "BEGIN …----- is missing"),
+        (
+            "the beginning is missing",
+            pem.split_once('\n').unwrap().1.to_owned(),
+            "BEGIN …----- is missing",
+        ),
         ("a typing error", pem.replacen('M', "!", 1), "not its base64"),
         ("dashes are missing", pem.replace("-----", "----"), "text without a PEM block"),
         ("a path", "/etc/istio/root.pem".to_owned(), "a file's name"),
@@ -120,7 +142,9 @@ fn what_stands_in_place_of_roots_is_told_by_what_it_is() {
 /// Next to a good root, each bad one is dropped by itself, and the good one is accepted.
 #[test]
 fn a_good_root_beside_a_bad_one_is_taken_and_the_bad_one_is_told_with_its_place() {
-    for (what, other, _) in in_place_of_roots().into_iter().filter(|(_, other, _)| other.contains("-----BEGIN")) {
+    for (what, other, _) in
+        in_place_of_roots().into_iter().filter(|(_, other, _)| other.contains("-----BEGIN"))
+    {
         let (reason, message) = said_of(&with_roots(&format!("{}{other}", root().to_pem())));
         assert_eq!(reason, ExchangeReason::Succeeded, "{what}: {message}");
         assert!(message.contains("block 2 of the peer's roots was dropped"), "{what}: {message}");
@@ -139,7 +163,11 @@ fn roots_that_are_written_in_another_way_are_taken() {
         ("blank lines", format!("\n\n{one}\n\n\n{two}\n")),
         ("trusted by another name", one.replace("CERTIFICATE", "X509 CERTIFICATE")),
     ] {
-        assert_eq!(said_of(&with_roots(&text)), (ExchangeReason::Succeeded, String::new()), "{what}");
+        assert_eq!(
+            said_of(&with_roots(&text)),
+            (ExchangeReason::Succeeded, String::new()),
+            "{what}"
+        );
     }
 }
 
@@ -153,7 +181,11 @@ fn what_answers_in_place_of_a_document_is_told_by_what_it_is() {
     let cases: Vec<(&str, Vec<u8>, &str)> = vec![
         ("nothing", Vec::new(), "the body is empty"),
         ("blanks", b" \r\n".to_vec(), "the body is empty"),
-        ("a page", b"<!doctype html><title>Sign in</title>".to_vec(), "an HTML page with the title \"Sign in\""),
+        (
+            "a page",
+            b"<!doctype html><title>Sign in</title>".to_vec(),
+            "an HTML page with the title \"Sign in\"",
+        ),
         ("XML", b"<?xml version='1.0'?><Error/>".to_vec(), "HTML and XML"),
         ("UTF-16", utf16, "UTF-16"),
         ("UTF-16, the other way round", big, "UTF-16"),
@@ -173,7 +205,11 @@ fn what_answers_in_place_of_a_document_is_told_by_what_it_is() {
         ("NULs", vec![0; 100], "NUL"),
         ("a pit where nobody looks", deep.into_bytes(), "clusterUUID"),
         ("two of them", format!("{good}{good}").into_bytes(), "something after the object"),
-        ("a comma too many", good.replacen("}", ",}", 1).into_bytes(), "a field's name in double quotes"),
+        (
+            "a comma too many",
+            good.replacen("}", ",}", 1).into_bytes(),
+            "a field's name in double quotes",
+        ),
         ("single quotes", good.replace('"', "'").into_bytes(), "double quotes"),
         ("no field", b"{}".to_vec(), "clusterUUID"),
         ("a number for a text", br#"{"clusterUUID": 7}"#.to_vec(), "expected a string, found 7"),

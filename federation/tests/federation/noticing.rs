@@ -34,7 +34,11 @@ fn a_new_key_root_or_uuid_is_a_finding_for_three_days_and_the_end_is_known_befor
         says(&mut rig, &document, 20);
         let finding = the(&rig.federate().findings, reason).clone();
         assert_eq!((&finding.object, finding.severity), (&beta(), Severity::Warning));
-        assert!(finding.message.starts_with("at 2026-01-01T00:00:20Z: the peer's "), "{}", finding.message);
+        assert!(
+            finding.message.starts_with("at 2026-01-01T00:00:20Z: the peer's "),
+            "{}",
+            finding.message
+        );
         // A confirmation or a restart does not change the finding, so nobody is alerted twice.
         says(&mut rig, &document, 3000);
         let json = serde_json::to_string(rig.known("beta")).unwrap();
@@ -68,7 +72,10 @@ fn one_that_changes_each_minute_is_one_finding() {
         says(&mut rig, &document, 60 * n);
     }
     let findings = rig.federate().findings;
-    assert!(the(&findings, Reason::KeyChanged).message.contains("15 more times before"), "{findings:#?}");
+    assert!(
+        the(&findings, Reason::KeyChanged).message.contains("15 more times before"),
+        "{findings:#?}"
+    );
 }
 
 #[test]
@@ -80,8 +87,14 @@ fn a_document_that_is_refused_is_one_finding_while_it_is_and_a_day_after() {
         rig.now = at(n);
         let findings = rig.federate().findings;
         let finding = the(&findings, Reason::InvalidDocument);
-        assert_eq!((finding.severity, finding.field.as_deref()), (Severity::Error, Some("public.json")));
-        assert!(finding.message.contains("since 2026-01-01T00:00:20Z") && finding.message.contains("an HTML page"));
+        assert_eq!(
+            (finding.severity, finding.field.as_deref()),
+            (Severity::Error, Some("public.json"))
+        );
+        assert!(
+            finding.message.contains("since 2026-01-01T00:00:20Z")
+                && finding.message.contains("an HTML page")
+        );
     }
     assert_eq!(rig.known("beta").notices.len(), 1);
     let document = now_says(&rig);
@@ -93,8 +106,9 @@ fn a_document_that_is_refused_is_one_finding_while_it_is_and_a_day_after() {
 
 /// The document ID in a message.
 fn told(message: &str) -> String {
-    let (_, rest) =
-        message.split_once(&format!("{ACCEPT_DOCUMENT_ANNOTATION}: \"")).unwrap_or_else(|| panic!("{message}"));
+    let (_, rest) = message
+        .split_once(&format!("{ACCEPT_DOCUMENT_ANNOTATION}: \""))
+        .unwrap_or_else(|| panic!("{message}"));
     rest.split('"').next().unwrap().to_owned()
 }
 
@@ -104,10 +118,13 @@ fn annotated(rig: &mut Rig, value: &str) {
 
 #[test]
 fn a_held_document_is_accepted_by_its_name_and_no_other_one_is() {
-    let services = |count| (0..count).map(|n| offered(&format!("s{n}.shop.svc.beta.example"), &[("http", 80)]));
+    let services = |count| {
+        (0..count).map(|n| offered(&format!("s{n}.shop.svc.beta.example"), &[("http", 80)]))
+    };
     let dkp = |count| crate::rig::dkp(private(0, &["192.0.2.9"], services(count).collect()));
     let mut rig = Rig::new();
-    *rig.known("beta") = crate::rig::known(&peer("beta", "beta.example"), &now_says(&rig), &dkp(10), at(0));
+    *rig.known("beta") =
+        crate::rig::known(&peer("beta", "beta.example"), &now_says(&rig), &dkp(10), at(0));
     assert!(matches!(rig.told("beta", &dkp(3), at(60)), Absorbed::Held(_)));
     let findings = rig.federate().findings;
     let finding = the(&findings, Reason::HeldDocument);
@@ -121,7 +138,10 @@ fn a_held_document_is_accepted_by_its_name_and_no_other_one_is() {
     rig.now = at(180);
     let federation = rig.federate();
     assert!(found(&federation.findings, Reason::HeldDocument).is_empty());
-    assert_eq!(federation.imports.iter().filter(|import| import.peer.as_str() == "beta").count(), 3);
+    assert_eq!(
+        federation.imports.iter().filter(|import| import.peer.as_str() == "beta").count(),
+        3
+    );
     // The annotation stays and releases nothing else.
     assert!(matches!(rig.told("beta", &dkp(0), at(240)), Absorbed::Held(_)));
 }
@@ -132,20 +152,34 @@ fn a_peer_whose_clock_was_a_day_ahead_and_lost_its_state_is_released() {
     let sequence = |seconds: i64| u64::try_from(at(seconds).as_millisecond()).unwrap();
     let mut rig = Rig::new();
     // As long as the peer keeps its state, it continues from that number.
-    assert!(rig.told("beta", &private(sequence(86_400), &["192.0.2.9"], web()), at(20)) == Absorbed::Confirmed);
-    assert!(rig.told("beta", &private(sequence(86_400) + 1, &["192.0.2.8"], web()), at(40)).is_taken());
+    assert!(
+        rig.told("beta", &private(sequence(86_400), &["192.0.2.9"], web()), at(20))
+            == Absorbed::Confirmed
+    );
+    assert!(
+        rig.told("beta", &private(sequence(86_400) + 1, &["192.0.2.8"], web()), at(40)).is_taken()
+    );
     let after_loss = private(sequence(60), &["192.0.2.7"], web());
     assert!(matches!(rig.told("beta", &after_loss, at(60)), Absorbed::Refused(_)));
     let findings = rig.federate().findings;
     let message = &the(&findings, Reason::ReplayedDocument).message;
-    assert!(message.contains("2026-01-02T00:00:00.001Z") && message.contains("clock was ahead"), "{message}");
+    assert!(
+        message.contains("2026-01-02T00:00:00.001Z") && message.contains("clock was ahead"),
+        "{message}"
+    );
     let id = told(message);
     annotated(&mut rig, &id);
     assert!(rig.told("beta", &after_loss, at(120)).is_taken());
     // From then on its numbers are normal.
     assert!(rig.told("beta", &private(sequence(130), &["192.0.2.6"], web()), at(180)).is_taken());
-    assert!(matches!(rig.told("beta", &after_loss, at(240)), Absorbed::Taken(_)), "it was accepted by name");
-    assert!(matches!(rig.told("beta", &private(sequence(1), &["192.0.2.5"], web()), at(300)), Absorbed::Refused(_)));
+    assert!(
+        matches!(rig.told("beta", &after_loss, at(240)), Absorbed::Taken(_)),
+        "it was accepted by name"
+    );
+    assert!(matches!(
+        rig.told("beta", &private(sequence(1), &["192.0.2.5"], web()), at(300)),
+        Absorbed::Refused(_)
+    ));
 }
 
 #[test]
@@ -182,8 +216,10 @@ fn held_shows_in_the_condition_how_to_release_it() {
     let held = private(2, &[], vec![offered("web.shop.svc.beta.example", &[("http", 80)])]);
     assert!(matches!(rig.told("beta", &held, at(5)), Absorbed::Held(_)));
     let federation = rig.federate();
-    let report = federation.peers.iter().find(|report| report.peer.name.as_str() == "beta").unwrap();
-    let condition = report.conditions.iter().find(|condition| condition.kind == ConditionType::Held).unwrap();
+    let report =
+        federation.peers.iter().find(|report| report.peer.name.as_str() == "beta").unwrap();
+    let condition =
+        report.conditions.iter().find(|condition| condition.kind == ConditionType::Held).unwrap();
     assert_eq!(condition.status, ConditionStatus::True);
     assert_eq!(told(&condition.message), held.id());
 }

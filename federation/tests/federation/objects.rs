@@ -1,7 +1,8 @@
 use crate::rig::{domain, federation_object, found, name, root, the};
 use fedgate_federation::FindingReason as Reason;
 use fedgate_federation::object::{
-    EndpointTls, IstioFederationSpec, MetadataEndpoint, Named, Peer, PeerSelection, PolicyBody, PolicyObject, peers,
+    EndpointTls, IstioFederationSpec, MetadataEndpoint, Named, Peer, PeerSelection, PolicyBody,
+    PolicyObject, peers,
 };
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -93,15 +94,23 @@ fn a_ca_is_certificates() {
     // insecureSkipVerify is ignored in that case.
     assert_eq!(peer.tls, EndpointTls::SystemAnd(vec![a.der().into(), b.der().into()]));
     assert_eq!(findings, []);
-    for bad in ["", "x", &a.to_pem().replace("CERTIFICATE", "PUBLIC KEY"), &a.to_pem().replace("MII", "MIJ")] {
+    for bad in [
+        "",
+        "x",
+        &a.to_pem().replace("CERTIFICATE", "PUBLIC KEY"),
+        &a.to_pem().replace("MII", "MIJ"),
+    ] {
         the(&with_ca(bad).unwrap_err(), Reason::InvalidCa);
     }
     let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
     let cut: String = b.to_pem().lines().take(4).map(|line| format!("{line}\n")).collect();
-    for (second, expected) in [(cut, "cut off"), (key.clone(), "a private key"), ("-----BEGIN X".to_owned(), "block 2")]
+    for (second, expected) in
+        [(cut, "cut off"), (key.clone(), "a private key"), ("-----BEGIN X".to_owned(), "block 2")]
     {
-        for text in [format!("{}{second}", a.to_pem()), format!("{second}{}", a.to_pem()).replace("block 2", "block 1")]
-        {
+        for text in [
+            format!("{}{second}", a.to_pem()),
+            format!("{second}{}", a.to_pem()).replace("block 2", "block 1"),
+        ] {
             let findings = with_ca(&text).unwrap_err();
             let message = &the(&findings, Reason::InvalidCa).message;
             assert!(message.contains(expected) || message.contains("block 1"), "{message}");
@@ -129,7 +138,10 @@ fn a_spec_is_read_as_kubernetes_writes_it() {
         "later": 1,
     }))
     .unwrap();
-    assert_eq!((spec.metadata.ca.as_deref(), spec.metadata.insecure_skip_verify), (Some("x"), true));
+    assert_eq!(
+        (spec.metadata.ca.as_deref(), spec.metadata.insecure_skip_verify),
+        (Some("x"), true)
+    );
 }
 
 #[test]
@@ -140,7 +152,10 @@ fn an_object_with_our_trust_domain_is_no_peer() {
         federation_object("beta", "other.example"),
     ];
     let (peers, findings) = peers(&objects, &domain("alpha.example"));
-    assert_eq!(peers.iter().map(|peer| peer.trust_domain.as_str()).collect::<Vec<_>>(), ["beta.example"]);
+    assert_eq!(
+        peers.iter().map(|peer| peer.trust_domain.as_str()).collect::<Vec<_>>(),
+        ["beta.example"]
+    );
     assert_eq!(the(&findings, Reason::ThisCluster).object.name, "us");
     the(&findings, Reason::DuplicateObject);
 }
@@ -150,7 +165,9 @@ fn a_policy_that_cannot_be_read_is_not_gone() {
     let read = |spec| PolicyObject::read("p", None, &spec);
     let (good, finding) = read(json!({"peers": ["beta"], "mode": "Audit"}));
     assert!(matches!(good.body, PolicyBody::Spec(_)) && finding.is_none());
-    let only = |names: &[&str]| PeerSelection::Only(names.iter().map(|n| name(n)).collect::<BTreeSet<_>>());
+    let only = |names: &[&str]| {
+        PeerSelection::Only(names.iter().map(|n| name(n)).collect::<BTreeSet<_>>())
+    };
     for (spec, selection) in [
         (json!({"peers": ["beta"], "mode": "audit"}), only(&["beta"])),
         (json!({"peers": ["beta", "-"], "typo": 1}), only(&["beta"])),
@@ -182,7 +199,13 @@ fn a_policy_with_a_field_beside_its_spec_is_not_understood() {
     let PolicyBody::Unreadable(selection) = &bad.body else { panic!("{bad:?}") };
     assert!(selection.selects(&name("beta")) && !selection.selects(&name("gamma")));
     let finding = finding.unwrap();
-    assert_eq!((finding.reason, finding.field.as_deref()), (Reason::InvalidPolicy, Some("callers")));
+    assert_eq!(
+        (finding.reason, finding.field.as_deref()),
+        (Reason::InvalidPolicy, Some("callers"))
+    );
 
-    assert!(matches!(object(json!({"spec": null})).0.body, PolicyBody::Unreadable(PeerSelection::All)));
+    assert!(matches!(
+        object(json!({"spec": null})).0.body,
+        PolicyBody::Unreadable(PeerSelection::All)
+    ));
 }

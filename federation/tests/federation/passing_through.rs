@@ -4,7 +4,9 @@ use crate::rig::{Rig, at, domain, found, name, offered, private, the};
 use fedgate_core::{Outcome, Reason, decide, decide_passthrough};
 use fedgate_federation::document::{Limits, PrivateDocument, WorkloadIdentity};
 use fedgate_federation::federate::{Passthrough, PassthroughService, ServerIdentity};
-use fedgate_federation::object::{GATEWAY_MODE_ANNOTATION, GatewayMode, PEERS_ANNOTATION, PolicyObject};
+use fedgate_federation::object::{
+    GATEWAY_MODE_ANNOTATION, GatewayMode, PEERS_ANNOTATION, PolicyObject,
+};
 use fedgate_federation::{Federation, FindingReason, ObjectRef};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -23,7 +25,11 @@ fn rig() -> Rig {
 }
 
 fn announced<'a>(federation: &'a Federation, peer: &str) -> Vec<&'a str> {
-    federation.private_documents[&name(peer)].services.iter().map(|service| service.hostname.as_str()).collect()
+    federation.private_documents[&name(peer)]
+        .services
+        .iter()
+        .map(|service| service.hostname.as_str())
+        .collect()
 }
 
 /// Checks that `web` is neither in the table nor announced, and that `db` is not affected.
@@ -50,14 +56,19 @@ fn it_is_in_the_table_announced_and_told_apart() {
     let sql = "outbound_.5432_._.db.shop.svc.alpha.example";
     assert_eq!(decide_passthrough(table, Some(sql)).reason, Reason::UnknownService);
     assert_eq!(decide(table, Some(sql), Some(BETA)).outcome, Outcome::Allowed);
-    assert_eq!(announced(&federation, "beta"), ["db.shop.svc.alpha.example", "web.shop.svc.alpha.example"]);
+    assert_eq!(
+        announced(&federation, "beta"),
+        ["db.shop.svc.alpha.example", "web.shop.svc.alpha.example"]
+    );
     let extension = federation.private_documents[&name("beta")].extension.as_ref().unwrap();
     assert_eq!(extension.passthrough_hosts, ["web.shop.svc.alpha.example".parse().unwrap()]);
-    let modes: Vec<_> = federation.exports.iter().map(|export| (export.name.as_str(), export.mode)).collect();
+    let modes: Vec<_> =
+        federation.exports.iter().map(|export| (export.name.as_str(), export.mode)).collect();
     let through = GatewayMode::Passthrough;
     assert_eq!(modes, [("db", GatewayMode::Terminate), ("web", through), ("web", through)]);
     let selector = BTreeMap::from([("app".to_owned(), "web".to_owned())]);
-    let wanted = PassthroughService { namespace: "shop".to_owned(), name: "web".to_owned(), selector };
+    let wanted =
+        PassthroughService { namespace: "shop".to_owned(), name: "web".to_owned(), selector };
     assert_eq!(federation.passthrough, [wanted]);
     assert!(federation.findings.is_empty(), "{:?}", federation.findings);
 }
@@ -111,14 +122,23 @@ fn what_the_gateway_cannot_enforce_is_refused_and_not_pretended() {
         let table = federation.table.as_ref().unwrap();
         assert_eq!(decide_passthrough(table, Some(WEB)).reason, Reason::UnknownService, "{spec}");
         let finding = the(&federation.findings, FindingReason::PassthroughRefused);
-        assert!(finding.message.contains("FederationPolicy") && finding.message.contains("peer beta"), "{finding}");
+        assert!(
+            finding.message.contains("FederationPolicy") && finding.message.contains("peer beta"),
+            "{finding}"
+        );
         assert!(federation.passthrough.is_empty(), "{spec}");
     }
     let mut annotated = rig();
-    annotated.objects.services[0].annotations.insert(PEERS_ANNOTATION.to_owned(), "beta,gamma".to_owned());
+    annotated.objects.services[0]
+        .annotations
+        .insert(PEERS_ANNOTATION.to_owned(), "beta,gamma".to_owned());
     let federation = annotated.federate();
     is_not_exported(&federation);
-    assert!(the(&federation.findings, FindingReason::PassthroughRefused).message.contains(PEERS_ANNOTATION));
+    assert!(
+        the(&federation.findings, FindingReason::PassthroughRefused)
+            .message
+            .contains(PEERS_ANNOTATION)
+    );
     // A policy that keeps nobody out is no obstacle.
     let mut wide = rig();
     wide.objects.policies.push(policy(json!({"services": shop})));
@@ -139,7 +159,9 @@ fn without_a_selector_nobody_can_be_prepared() {
 fn another_value_is_a_mistake_and_exports_nothing() {
     for value in ["Passthrough", "terminate", ""] {
         let mut rig = rig();
-        rig.objects.services[0].annotations.insert(GATEWAY_MODE_ANNOTATION.to_owned(), value.to_owned());
+        rig.objects.services[0]
+            .annotations
+            .insert(GATEWAY_MODE_ANNOTATION.to_owned(), value.to_owned());
         let federation = rig.federate();
         is_not_exported(&federation);
         let finding = the(&federation.findings, FindingReason::InvalidAnnotation);
@@ -151,7 +173,8 @@ fn another_value_is_a_mistake_and_exports_nothing() {
 fn with_gateway_identity(document: PrivateDocument, hosts: &[&str]) -> PrivateDocument {
     let mut document = document;
     let extension = document.extension.as_mut().unwrap();
-    extension.gateway_identities = vec![WorkloadIdentity::parse("spiffe://beta.example/ns/gw/sa/gw").unwrap()];
+    extension.gateway_identities =
+        vec![WorkloadIdentity::parse("spiffe://beta.example/ns/gw/sa/gw").unwrap()];
     extension.passthrough_hosts = hosts.iter().map(|host| host.parse().unwrap()).collect();
     document
 }
@@ -159,18 +182,32 @@ fn with_gateway_identity(document: PrivateDocument, hosts: &[&str]) -> PrivateDo
 #[test]
 fn an_import_that_is_passed_through_expects_the_workload_and_not_the_gateway() {
     let mut rig = Rig::new();
-    let rows =
-        vec![offered("a.shop.svc.beta.example", &[("http", 80)]), offered("b.shop.svc.beta.example", &[("http", 80)])];
-    let document = with_gateway_identity(private(2, &["192.0.2.9"], rows), &["a.shop.svc.beta.example"]);
+    let rows = vec![
+        offered("a.shop.svc.beta.example", &[("http", 80)]),
+        offered("b.shop.svc.beta.example", &[("http", 80)]),
+    ];
+    let document =
+        with_gateway_identity(private(2, &["192.0.2.9"], rows), &["a.shop.svc.beta.example"]);
     assert!(rig.told("beta", &document, at(1)).is_taken());
     let federation = rig.federate();
-    let import = |host: &str| federation.imports.iter().find(|import| import.service.host.as_str() == host).unwrap();
+    let import = |host: &str| {
+        federation.imports.iter().find(|import| import.service.host.as_str() == host).unwrap()
+    };
     let through = import("a.shop.svc.beta.example");
-    assert_eq!((through.passthrough, through.server.as_ref()), (true, &ServerIdentity::AnyOf(domain("beta.example"))));
+    assert_eq!(
+        (through.passthrough, through.server.as_ref()),
+        (true, &ServerIdentity::AnyOf(domain("beta.example")))
+    );
     let terminated = import("b.shop.svc.beta.example");
-    assert!(!terminated.passthrough && matches!(terminated.server.as_ref(), ServerIdentity::Exactly(_)));
+    assert!(
+        !terminated.passthrough && matches!(terminated.server.as_ref(), ServerIdentity::Exactly(_))
+    );
     let target = &federation.probe_targets[&name("beta")];
-    assert_eq!(target.service.as_ref().unwrap().host.as_str(), "b.shop.svc.beta.example", "the gateway answers there");
+    assert_eq!(
+        target.service.as_ref().unwrap().host.as_str(),
+        "b.shop.svc.beta.example",
+        "the gateway answers there"
+    );
     assert!(matches!(target.server.as_ref(), ServerIdentity::Exactly(_)));
 }
 
@@ -178,15 +215,21 @@ fn an_import_that_is_passed_through_expects_the_workload_and_not_the_gateway() {
 fn a_host_that_is_not_the_peers_makes_nobody_else_believed() {
     let mut rig = Rig::new();
     let row = || vec![offered("a.shop.svc.beta.example", &[("http", 80)])];
-    let document = with_gateway_identity(private(2, &["192.0.2.9"], row()), &["a.shop.svc.gamma.example"]);
+    let document =
+        with_gateway_identity(private(2, &["192.0.2.9"], row()), &["a.shop.svc.gamma.example"]);
     let findings = rig.told("beta", &document, at(1)).into_findings();
     assert_eq!(found(&findings, FindingReason::ForeignName).len(), 1);
     let federation = rig.federate();
     assert!(federation.imports.iter().all(|import| !import.passthrough));
     let mut many = with_gateway_identity(private(3, &["192.0.2.9"], row()), &[]);
-    many.extension.as_mut().unwrap().passthrough_hosts = vec!["a.shop.svc.beta.example".parse().unwrap(); 3];
+    many.extension.as_mut().unwrap().passthrough_hosts =
+        vec!["a.shop.svc.beta.example".parse().unwrap(); 3];
     let limits = Limits { services: 2, ..Limits::default() };
     let object = ObjectRef::federation("beta");
-    let parsed = PrivateDocument::parse(&many.to_json(), &domain("beta.example"), &object, &limits).unwrap();
-    assert_eq!(the(&parsed.findings, FindingReason::InvalidExtension).field.as_deref(), Some("fedgate"));
+    let parsed =
+        PrivateDocument::parse(&many.to_json(), &domain("beta.example"), &object, &limits).unwrap();
+    assert_eq!(
+        the(&parsed.findings, FindingReason::InvalidExtension).field.as_deref(),
+        Some("fedgate")
+    );
 }

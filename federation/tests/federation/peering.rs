@@ -20,14 +20,22 @@ fn is_in(federation: &Federation, peer: &str) -> bool {
     signs[0]
 }
 
-fn condition(federation: &Federation, peer: &str, kind: ConditionType) -> (ConditionStatus, String) {
+fn condition(
+    federation: &Federation,
+    peer: &str,
+    kind: ConditionType,
+) -> (ConditionStatus, String) {
     let report = federation.peer(&name(peer)).unwrap();
     let condition = report.conditions.iter().find(|condition| condition.kind == kind).unwrap();
     (condition.status, condition.reason.clone())
 }
 
 fn in_network(network: Option<&str>, pods: &str) -> Network {
-    Network { name: network.map(str::to_owned), pod_cidrs: vec![pods.parse().unwrap()], service_cidrs: vec![] }
+    Network {
+        name: network.map(str::to_owned),
+        pod_cidrs: vec![pods.parse().unwrap()],
+        service_cidrs: vec![],
+    }
 }
 
 fn with_network(network: Network) -> PrivateDocument {
@@ -53,7 +61,13 @@ fn one_trust_domain_belongs_to_the_first_by_name() {
     assert_eq!(the(&federation.findings, Reason::SameTrustDomain).object.name, "beta2");
     assert!(!federation.peer(&name("beta2")).unwrap().standing.may_send_token());
     assert_eq!(
-        federation.table.as_ref().unwrap().peers().map(|row| row.name.to_owned()).collect::<Vec<_>>(),
+        federation
+            .table
+            .as_ref()
+            .unwrap()
+            .peers()
+            .map(|row| row.name.to_owned())
+            .collect::<Vec<_>>(),
         ["beta", "gamma"]
     );
     assert_eq!(federation.imports.len(), 2);
@@ -68,7 +82,10 @@ fn nobody_else_has_our_uuid() {
     assert!(!is_in(&federation, "beta") && is_in(&federation, "gamma"));
     assert_eq!(federation.token_audience(&name("beta")), None);
     assert_eq!(federation.token_audience(&name("gamma")), Some(&uuid('3')));
-    assert_eq!(condition(&federation, "beta", ConditionType::Accepted), (ConditionStatus::False, "OurUuid".to_owned()));
+    assert_eq!(
+        condition(&federation, "beta", ConditionType::Accepted),
+        (ConditionStatus::False, "OurUuid".to_owned())
+    );
 }
 
 #[test]
@@ -99,7 +116,10 @@ fn overlapping_addresses_in_one_network_refuse_a_peer() {
     assert!(!is_in(&federation, "beta") && is_in(&federation, "gamma"));
     let finding = the(&federation.findings, Reason::NetworkOverlap);
     assert!(finding.message.contains("10.0.4.0/24") && finding.message.contains("10.0.0.0/16"));
-    assert_eq!(condition(&federation, "beta", ConditionType::NetworkOverlap).0, ConditionStatus::True);
+    assert_eq!(
+        condition(&federation, "beta", ConditionType::NetworkOverlap).0,
+        ConditionStatus::True
+    );
     // It is still fetched from, or it could never recover.
     assert!(federation.token_audience(&name("beta")).is_some());
     rig.told("beta", &with_network(in_network(Some("lan"), "10.9.0.0/16")), at(2));
@@ -116,7 +136,10 @@ fn overlapping_addresses_in_two_networks_are_worth_a_warning() {
         assert!(is_in(&federation, "beta"));
         let finding = the(&federation.findings, Reason::NetworkOverlap);
         assert_eq!(finding.severity, fedgate_federation::Severity::Warning);
-        assert_eq!(condition(&federation, "beta", ConditionType::NetworkOverlap).0, ConditionStatus::True);
+        assert_eq!(
+            condition(&federation, "beta", ConditionType::NetworkOverlap).0,
+            ConditionStatus::True
+        );
     }
 }
 
@@ -127,7 +150,10 @@ fn what_is_stale_is_shown_and_used() {
     let federation = rig.federate();
     assert!(is_in(&federation, "beta"));
     assert_eq!(found(&federation.findings, Reason::Stale).len(), 4);
-    assert_eq!(condition(&federation, "beta", ConditionType::Stale), (ConditionStatus::True, "Stale".to_owned()));
+    assert_eq!(
+        condition(&federation, "beta", ConditionType::Stale),
+        (ConditionStatus::True, "Stale".to_owned())
+    );
     assert_eq!(federation.next_change, Some(at(3600)));
     rig.now = at(299);
     let federation = rig.federate();
@@ -139,7 +165,10 @@ fn what_has_expired_is_not_used() {
     let mut rig = Rig::new();
     rig.now = at(3600);
     let federation = rig.federate();
-    assert_eq!((federation.imports.len(), federation.bundles.len(), federation.members.len()), (0, 0, 0));
+    assert_eq!(
+        (federation.imports.len(), federation.bundles.len(), federation.members.len()),
+        (0, 0, 0)
+    );
     assert_eq!(found(&federation.findings, Reason::Expired).len(), 4);
     assert_eq!(federation.key_of(&uuid('2')), None);
     // The peer itself stays one: its grants do not depend on its documents.
@@ -167,7 +196,10 @@ fn expired_roots_are_not_used_and_the_others_are() {
     }
     let federation = rig.federate();
     assert_eq!(federation.bundles.len(), 2);
-    assert_eq!(federation.next_change, Some(old.not_after() + hours(0) + std::time::Duration::from_secs(1)));
+    assert_eq!(
+        federation.next_change,
+        Some(old.not_after() + hours(0) + std::time::Duration::from_secs(1))
+    );
 }
 
 #[test]
@@ -189,7 +221,10 @@ fn a_peer_that_was_never_reached_has_a_row_and_nothing_else() {
     let report = federation.peer(&name("beta")).unwrap();
     assert_eq!((report.imports, &report.cluster_uuid), (0, &None));
     let awaiting = (ConditionStatus::Unknown, "AwaitingPublic".to_owned());
-    assert_eq!(condition(&federation, "beta", ConditionType::PrivateMetadataExchangeReady), awaiting);
+    assert_eq!(
+        condition(&federation, "beta", ConditionType::PrivateMetadataExchangeReady),
+        awaiting
+    );
 }
 
 #[test]
@@ -248,7 +283,10 @@ fn dropped_rows_and_held_documents_are_conditions() {
 fn other(federation: &Federation, object: &str) -> (ConditionStatus, String, String) {
     let condition = &federation.others[object];
     assert_eq!(condition.kind, ConditionType::Accepted);
-    assert!(federation.peers.iter().all(|report| report.peer.name.as_str() != object), "{object} has a report too");
+    assert!(
+        federation.peers.iter().all(|report| report.peer.name.as_str() != object),
+        "{object} has a report too"
+    );
     (condition.status, condition.reason.clone(), condition.message.clone())
 }
 
@@ -258,25 +296,39 @@ fn an_object_that_is_no_peer_has_a_condition_that_says_why() {
     let mut broken = crate::rig::federation_object("broken", "Broken.example");
     broken.spec.metadata_endpoint = "http://x".to_owned();
     rig.objects.federations.extend([broken, crate::rig::federation_object("us", "alpha.example")]);
-    let unreadable = |object| Finding::error(Reason::InvalidObject, object, "spec", "expected an object, found 1");
-    rig.objects.findings = vec![unreadable(ObjectRef::federation("strange")), unreadable(ObjectRef::policy("strict"))];
+    let unreadable = |object| {
+        Finding::error(Reason::InvalidObject, object, "spec", "expected an object, found 1")
+    };
+    rig.objects.findings =
+        vec![unreadable(ObjectRef::federation("strange")), unreadable(ObjectRef::policy("strict"))];
     let federation = rig.federate();
 
-    assert_eq!(federation.others.keys().collect::<Vec<_>>(), ["broken", "strange", "us"], "valid peers have reports");
+    assert_eq!(
+        federation.others.keys().collect::<Vec<_>>(),
+        ["broken", "strange", "us"],
+        "valid peers have reports"
+    );
     let (status, reason, message) = other(&federation, "us");
     assert_eq!((status, reason.as_str()), (ConditionStatus::False, "ThisCluster"));
     assert!(message.contains("alpha.example is this cluster's own trust domain"), "{message}");
     let (status, reason, message) = other(&federation, "broken");
     assert_eq!((status, reason.as_str()), (ConditionStatus::False, "InvalidTrustDomain"));
-    assert!(message.contains("spec.trustDomain: ") && message.contains("; spec.metadataEndpoint: "), "{message}");
+    assert!(
+        message.contains("spec.trustDomain: ") && message.contains("; spec.metadataEndpoint: "),
+        "{message}"
+    );
     let (_, reason, message) = other(&federation, "strange");
-    assert_eq!((reason.as_str(), message.as_str()), ("InvalidObject", "spec: expected an object, found 1"));
+    assert_eq!(
+        (reason.as_str(), message.as_str()),
+        ("InvalidObject", "spec: expected an object, found 1")
+    );
 }
 
 #[test]
 fn when_the_last_good_object_is_used_the_broken_one_has_no_condition_of_its_own() {
     let mut rig = Rig::new();
-    rig.objects.findings = vec![Finding::error(Reason::InvalidObject, crate::rig::beta(), "spec", "broken")];
+    rig.objects.findings =
+        vec![Finding::error(Reason::InvalidObject, crate::rig::beta(), "spec", "broken")];
     assert_eq!(rig.federate().others, Default::default());
 }
 
@@ -288,6 +340,9 @@ fn in_a_cluster_that_cannot_be_federated_every_object_says_so() {
     for object in ["beta", "gamma"] {
         let (status, reason, message) = other(&federation, object);
         assert_eq!((status, reason.as_str()), (ConditionStatus::False, "ClusterLocal"));
-        assert!(message.starts_with("this cluster's own trust domain is cluster.local: "), "{message}");
+        assert!(
+            message.starts_with("this cluster's own trust domain is cluster.local: "),
+            "{message}"
+        );
     }
 }

@@ -3,7 +3,9 @@
 use crate::rig::{Rig, at, domain, gateway, name, offered, private, uuid};
 use fedgate_core::ServiceName;
 use fedgate_federation::document::WorkloadIdentity;
-use fedgate_federation::federate::{Condition, ConditionStatus, ConditionType, ProbeTarget, ServerIdentity};
+use fedgate_federation::federate::{
+    Condition, ConditionStatus, ConditionType, ProbeTarget, ServerIdentity,
+};
 use fedgate_federation::knowledge::{DataplaneReason, Probed, Tried};
 
 fn target(rig: &Rig) -> Option<ProbeTarget> {
@@ -17,7 +19,11 @@ fn announced(target: &ProbeTarget) -> Vec<String> {
 fn condition(rig: &Rig) -> Condition {
     let federation = rig.federate();
     let conditions = &federation.peer(&name("beta")).unwrap().conditions;
-    conditions.iter().find(|condition| condition.kind == ConditionType::DataplaneConnectionReady).unwrap().clone()
+    conditions
+        .iter()
+        .find(|condition| condition.kind == ConditionType::DataplaneConnectionReady)
+        .unwrap()
+        .clone()
 }
 
 fn state(rig: &Rig) -> (ConditionStatus, String) {
@@ -30,7 +36,10 @@ fn gateways(outcomes: &[Result<(), &str>]) -> Probed {
     let outcome = |(place, outcome): (usize, &Result<(), &str>)| {
         (gateway(&format!("192.0.2.{}", place + 1)), outcome.map_err(str::to_owned))
     };
-    Probed::Gateways { outcomes: outcomes.iter().enumerate().map(outcome).collect(), tried: Tried::Call }
+    Probed::Gateways {
+        outcomes: outcomes.iter().enumerate().map(outcome).collect(),
+        tried: Tried::Call,
+    }
 }
 
 fn is(status: ConditionStatus, reason: &str) -> (ConditionStatus, String) {
@@ -63,13 +72,16 @@ fn a_name_that_is_too_long_for_a_handshake_is_not_asked_for() {
     let mut rig = Rig::new();
     let long_domain = [&*"c".repeat(63), &"d".repeat(63), &"e".repeat(50), "example"].join(".");
     rig.add_peer("delta", &long_domain, '4');
-    let asked_for = |rig: &Rig| rig.federate().probe_targets.remove(&name("delta")).unwrap().service;
+    let asked_for =
+        |rig: &Rig| rig.federate().probe_targets.remove(&name("delta")).unwrap().service;
     let short = format!("web.shop.svc.{long_domain}");
     let long = format!("{}.shop.svc.{long_domain}", "a".repeat(60));
     // TLS allows a server name of 255 bytes, but it is still too long for a DNS name.
     let long = &long[17..];
     assert_eq!((short.len(), long.len()), (199, 239));
-    let services = |hosts: &[&str]| hosts.iter().map(|host| offered(host, &[("http", 80)])).collect::<Vec<_>>();
+    let services = |hosts: &[&str]| {
+        hosts.iter().map(|host| offered(host, &[("http", 80)])).collect::<Vec<_>>()
+    };
     rig.told("delta", &private(2, &["192.0.2.9"], services(&[long, &short])), at(1));
     assert_eq!(rig.federate().imports.len(), 4);
     assert_eq!(asked_for(&rig).unwrap().host.as_str(), short);
@@ -87,7 +99,11 @@ fn only_gateways_in_force_are_probed() {
     assert_eq!(target(&rig), None, "a refused peer's gateways are not connected to");
     let mut rig = Rig::new();
     rig.now = at(3600);
-    assert_eq!(target(&rig), None, "nor are those of a peer that has not been heard of for too long");
+    assert_eq!(
+        target(&rig),
+        None,
+        "nor are those of a peer that has not been heard of for too long"
+    );
     let mut rig = Rig::new();
     rig.known("beta").private = None;
     rig.told("beta", &private(2, &[], vec![]), at(1));
@@ -111,9 +127,14 @@ fn the_condition_tells_the_last_outcome() {
     assert_eq!(state(&rig), is(ConditionStatus::False, "ProbeFailed"));
     let message = condition(&rig).message;
     assert_eq!(message, "192.0.2.1:15443: a; 192.0.2.2:15443: b; 192.0.2.3:15443: c; and 2 more");
-    assert_eq!(rig.federate().imports.len(), 2, "imports stay: a probe is not what traffic depends on");
+    assert_eq!(
+        rig.federate().imports.len(),
+        2,
+        "imports stay: a probe is not what traffic depends on"
+    );
 
-    rig.known("beta").probed(&Probed::Impossible("no root of the peer can be used".to_owned()), at(4));
+    rig.known("beta")
+        .probed(&Probed::Impossible("no root of the peer can be used".to_owned()), at(4));
     assert_eq!(state(&rig), is(ConditionStatus::False, "ConfigurationError"));
     assert_eq!(condition(&rig).message, "no root of the peer can be used");
 }
@@ -121,10 +142,16 @@ fn the_condition_tells_the_last_outcome() {
 #[test]
 fn a_connection_without_a_handshake_is_no_proof_and_says_so() {
     let mut rig = Rig::new();
-    let Probed::Gateways { outcomes, .. } = gateways(&[Ok(()), Err("timeout")]) else { unreachable!() };
+    let Probed::Gateways { outcomes, .. } = gateways(&[Ok(()), Err("timeout")]) else {
+        unreachable!()
+    };
     rig.known("beta").probed(&Probed::Gateways { outcomes, tried: Tried::Connection }, at(1));
     let message = condition(&rig).message;
-    assert!(message.starts_with("only TCP was tried") && message.ends_with("; 192.0.2.2:15443: timeout"), "{message}");
+    assert!(
+        message.starts_with("only TCP was tried")
+            && message.ends_with("; 192.0.2.2:15443: timeout"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -148,7 +175,10 @@ fn the_same_outcome_is_no_news() {
     let second = rig.known("beta").clone();
     assert!(!second.is_news_after(&first));
     let dataplane = second.dataplane.as_ref().unwrap();
-    assert_eq!((dataplane.reason, dataplane.since, dataplane.at), (DataplaneReason::ProbeFailed, at(1), at(60)));
+    assert_eq!(
+        (dataplane.reason, dataplane.since, dataplane.at),
+        (DataplaneReason::ProbeFailed, at(1), at(60))
+    );
 
     rig.known("beta").probed(&gateways(&[Err("y")]), at(120));
     assert!(rig.known("beta").is_news_after(&second));
@@ -169,11 +199,19 @@ fn a_verified_server_is_no_call_and_the_condition_says_so() {
 #[test]
 fn the_health_name_is_asked_where_there_is_one_and_again_when_the_peer_takes_our_roots() {
     let mut rig = Rig::new();
-    assert_eq!(target(&rig).map(|target| (target.health, target.acknowledges)), Some((false, None)));
+    assert_eq!(
+        target(&rig).map(|target| (target.health, target.acknowledges)),
+        Some((false, None))
+    );
     let health = format!("alliance-healthcheck-{}.d8-istio.svc.beta.example", uuid('2'));
-    let services = vec![offered(&health, &[("http", 80)]), offered("web.shop.svc.beta.example", &[("http", 80)])];
+    let services = vec![
+        offered(&health, &[("http", 80)]),
+        offered("web.shop.svc.beta.example", &[("http", 80)]),
+    ];
     let mut document = private(2, &["192.0.2.9"], services);
-    for (sequence, applied, expected) in [(2, vec![], false), (3, vec![rig.local.roots[0].fingerprint()], true)] {
+    for (sequence, applied, expected) in
+        [(2, vec![], false), (3, vec![rig.local.roots[0].fingerprint()], true)]
+    {
         let extension = document.extension.as_mut().unwrap();
         (extension.sequence, extension.applied_roots) = (sequence, Some(applied));
         rig.told("beta", &document, at(1));

@@ -66,15 +66,24 @@ const SAYS_WHAT_IS_WRONG: [&str; 12] = [
 
 /// Returns what is wrong with a message; empty for a good one.
 pub(crate) fn problems(message: &str) -> Vec<String> {
-    let mut problems: Vec<_> =
-        FORBIDDEN.iter().filter(|word| has_word(message, word)).map(|word| format!("it has {word:?}")).collect();
+    let mut problems: Vec<_> = FORBIDDEN
+        .iter()
+        .filter(|word| has_word(message, word))
+        .map(|word| format!("it has {word:?}"))
+        .collect();
     if has_rust_path(message) {
         problems.push("it has a path of Rust".to_owned());
     }
-    if ["errors", "warnings", "bytes", "ports"].iter().any(|word| has_word(message, &format!("1 {word}"))) {
+    if ["errors", "warnings", "bytes", "ports"]
+        .iter()
+        .any(|word| has_word(message, &format!("1 {word}")))
+    {
         problems.push("one of something is in the plural".to_owned());
     }
-    if message.contains("expected expected") || message.contains("found found") || message.contains("; ;") {
+    if message.contains("expected expected")
+        || message.contains("found found")
+        || message.contains("; ;")
+    {
         problems.push("it stammers".to_owned());
     }
     if message.len() < 30 {
@@ -121,7 +130,10 @@ fn has_word(text: &str, word: &str) -> bool {
 /// the part before its colons is hexadecimal or empty.
 fn has_rust_path(text: &str) -> bool {
     text.match_indices("::").any(|(at, _)| {
-        let before = text[..at].rsplit(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+        let before = text[..at]
+            .rsplit(|c: char| !c.is_alphanumeric() && c != '_')
+            .next()
+            .unwrap_or_default();
         !before.chars().all(|c| c.is_ascii_hexdigit())
     })
 }

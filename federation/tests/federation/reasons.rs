@@ -1,6 +1,9 @@
 //! Every finding reason can be produced. The adapters test their own.
 
-use crate::rig::{Rig, at, ca_parameters, dkp, federation_object, port, private, public, root, root_until, service};
+use crate::rig::{
+    Rig, at, ca_parameters, dkp, federation_object, port, private, public, root, root_until,
+    service,
+};
 use fedgate_federation::bundle::Root;
 use fedgate_federation::document::Limits;
 use fedgate_federation::federate::Passthrough;
@@ -41,10 +44,16 @@ fn objects() -> Vec<Finding> {
         service("zero", vec![port("http", 0)]),
         service("twice", vec![port("http", 80), port("http", 81)]),
     ]);
-    let callers = |prefix: &str| (0..600).map(|n| json!({"namespace": format!("{prefix}{n}")})).collect::<Vec<_>>();
-    let policies = [json!({"peers": []}), json!({"callers": callers("a")}), json!({"callers": callers("b")})];
-    rig.objects.policies =
-        policies.iter().enumerate().map(|(n, spec)| PolicyObject::read(format!("p{n}"), None, spec).0).collect();
+    let callers = |prefix: &str| {
+        (0..600).map(|n| json!({"namespace": format!("{prefix}{n}")})).collect::<Vec<_>>()
+    };
+    let policies =
+        [json!({"peers": []}), json!({"callers": callers("a")}), json!({"callers": callers("b")})];
+    rig.objects.policies = policies
+        .iter()
+        .enumerate()
+        .map(|(n, spec)| PolicyObject::read(format!("p{n}"), None, spec).0)
+        .collect();
     rig.federate().findings
 }
 
@@ -106,16 +115,29 @@ fn documents() -> Vec<Finding> {
     });
     let known = rig.known("beta");
     known.private = None;
-    known.absorb_private(&peer, body.to_string().as_bytes(), None, &limits, &crate::rig::TIMES, at(1));
+    known.absorb_private(
+        &peer,
+        body.to_string().as_bytes(),
+        None,
+        &limits,
+        &crate::rig::TIMES,
+        at(1),
+    );
     let mut body = serde_json::from_slice::<serde_json::Value>(
         &public('5', 9, "beta.example", vec![root(), root_until(2021)]).to_json(),
     )
     .unwrap();
     body["rootCA"] = json!(format!("{}-----BEGIN X", body["rootCA"].as_str().unwrap()));
-    let mut findings = known.absorb_public(&peer, body.to_string().as_bytes(), None, &limits, at(1)).into_findings();
+    let mut findings = known
+        .absorb_public(&peer, body.to_string().as_bytes(), None, &limits, at(1))
+        .into_findings();
     findings.extend(known.absorb_public(&peer, b"{}", None, &limits, at(1)).into_findings());
     body["fedgate"] = json!(1);
-    findings.extend(known.absorb_public(&peer, body.to_string().as_bytes(), None, &limits, at(1)).into_findings());
+    findings.extend(
+        known
+            .absorb_public(&peer, body.to_string().as_bytes(), None, &limits, at(1))
+            .into_findings(),
+    );
     findings.extend(rig.federate().findings);
 
     let (ours, theirs) = (at(1), at(100));
@@ -137,7 +159,9 @@ fn gateways() -> Vec<Finding> {
     rig.not_found("beta", "gw.beta.example", "no name server answers", at(1));
     let mut tomorrow = ca_parameters(2100);
     tomorrow.not_before = rcgen::date_time_ymd(2099, 1, 1);
-    let root = Root::from_der(tomorrow.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().der()).unwrap();
+    let root =
+        Root::from_der(tomorrow.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().der())
+            .unwrap();
     rig.known("gamma").public.as_mut().unwrap().document.roots = vec![root];
     rig.federate().findings
 }
@@ -153,7 +177,9 @@ fn table() -> Vec<Finding> {
 #[test]
 fn every_reason_is_produced() {
     let own = [crate::credentials::everything(), crate::gateway_pods::everything()].concat();
-    let findings = [objects(), long_names(), passthrough(), clashes(), documents(), gateways(), table(), own].concat();
+    let findings =
+        [objects(), long_names(), passthrough(), clashes(), documents(), gateways(), table(), own]
+            .concat();
     let produced: BTreeSet<_> = findings.iter().map(|finding| finding.reason).collect();
     let missing: Vec<_> = FindingReason::ALL
         .iter()
@@ -167,6 +193,7 @@ fn every_reason_is_produced() {
     let is_info = |finding: &&Finding| finding.severity == Severity::Info;
     let infos: BTreeSet<_> = findings.iter().filter(is_info).map(ToString::to_string).collect();
     crate::readable::assert_readable(&Vec::from_iter(infos), crate::readable::problems);
-    let others: BTreeSet<_> = findings.iter().filter(|finding| !is_info(finding)).map(ToString::to_string).collect();
+    let others: BTreeSet<_> =
+        findings.iter().filter(|finding| !is_info(finding)).map(ToString::to_string).collect();
     crate::readable::assert_readable(&Vec::from_iter(others), crate::advice::problems_of_finding);
 }

@@ -6,17 +6,20 @@ use fedgate_core::{PeerName, TrustDomain};
 use fedgate_federation::bundle::Root;
 use fedgate_federation::credentials::Credentials;
 use fedgate_federation::document::{
-    ClusterUuid, GatewayAddress, GatewayHost, Limits, Network, PrivateDocument, PrivateExtension, PublicDocument,
-    PublicExtension, PublicService, PublicServicePort,
+    ClusterUuid, GatewayAddress, GatewayHost, Limits, Network, PrivateDocument, PrivateExtension,
+    PublicDocument, PublicExtension, PublicService, PublicServicePort,
 };
 use fedgate_federation::federate::{Passthrough, Published};
 use fedgate_federation::key::SigningKey;
 use fedgate_federation::knowledge::{Absorbed, PeerKnowledge, Times};
 use fedgate_federation::object::{
-    IstioFederationSpec, Named, Objects, PUBLIC_SERVICE_LABEL, Peer, ServiceObject, ServicePortSpec, TransportProtocol,
+    IstioFederationSpec, Named, Objects, PUBLIC_SERVICE_LABEL, Peer, ServiceObject,
+    ServicePortSpec, TransportProtocol,
 };
 use fedgate_federation::own::OwnAddresses;
-use fedgate_federation::{Federation, Finding, FindingReason, Inputs, LocalCluster, ObjectRef, federate};
+use fedgate_federation::{
+    Federation, Finding, FindingReason, Inputs, LocalCluster, ObjectRef, federate,
+};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -59,14 +62,18 @@ pub(crate) fn root() -> Root {
 pub(crate) fn ca_parameters(year: i32) -> rcgen::CertificateParams {
     let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
     parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    parameters.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign, rcgen::KeyUsagePurpose::CrlSign];
+    parameters.key_usages =
+        vec![rcgen::KeyUsagePurpose::KeyCertSign, rcgen::KeyUsagePurpose::CrlSign];
     parameters.not_before = rcgen::date_time_ymd(2020, 1, 1);
     parameters.not_after = rcgen::date_time_ymd(year, 1, 1);
     parameters
 }
 
 pub(crate) fn gateway(address: &str) -> GatewayAddress {
-    GatewayAddress { address: GatewayHost::parse(address).unwrap(), port: ServicePort::new(15443).unwrap() }
+    GatewayAddress {
+        address: GatewayHost::parse(address).unwrap(),
+        port: ServicePort::new(15443).unwrap(),
+    }
 }
 
 pub(crate) fn port(name: &str, port: u16) -> ServicePortSpec {
@@ -104,7 +111,12 @@ pub(crate) fn peer(name: &str, trust_domain: &str) -> Peer {
 }
 
 /// The public document of a fedgate cluster.
-pub(crate) fn public(digit: char, seed: u8, trust_domain: &str, roots: Vec<Root>) -> PublicDocument {
+pub(crate) fn public(
+    digit: char,
+    seed: u8,
+    trust_domain: &str,
+    roots: Vec<Root>,
+) -> PublicDocument {
     PublicDocument {
         cluster_uuid: uuid(digit),
         authn_key: key(seed).public(),
@@ -118,11 +130,18 @@ pub(crate) fn offered(host: &str, ports: &[(&str, u16)]) -> PublicService {
         name: (*name).to_owned(),
         port: ServicePort::new(*port).unwrap(),
     };
-    PublicService { hostname: fedgate_core::Hostname::parse(host).unwrap(), ports: ports.iter().map(port).collect() }
+    PublicService {
+        hostname: fedgate_core::Hostname::parse(host).unwrap(),
+        ports: ports.iter().map(port).collect(),
+    }
 }
 
 /// The private document of a fedgate cluster.
-pub(crate) fn private(sequence: u64, gateways: &[&str], services: Vec<PublicService>) -> PrivateDocument {
+pub(crate) fn private(
+    sequence: u64,
+    gateways: &[&str],
+    services: Vec<PublicService>,
+) -> PrivateDocument {
     let extension = PrivateExtension {
         sequence,
         service_count: services.len() as u64,
@@ -144,7 +163,12 @@ pub(crate) fn dkp(document: PrivateDocument) -> PrivateDocument {
 }
 
 /// The knowledge of a peer that answered both requests at `now`.
-pub(crate) fn known(peer: &Peer, public: &PublicDocument, private: &PrivateDocument, now: Timestamp) -> PeerKnowledge {
+pub(crate) fn known(
+    peer: &Peer,
+    public: &PublicDocument,
+    private: &PrivateDocument,
+    now: Timestamp,
+) -> PeerKnowledge {
     let mut knowledge = PeerKnowledge::new(peer);
     let taken = knowledge.absorb_public(peer, &public.to_json(), None, &Limits::default(), now);
     assert!(taken.is_taken(), "{taken:?}");
@@ -153,7 +177,12 @@ pub(crate) fn known(peer: &Peer, public: &PublicDocument, private: &PrivateDocum
     knowledge
 }
 
-pub(crate) fn tell(knowledge: &mut PeerKnowledge, peer: &Peer, private: &PrivateDocument, now: Timestamp) -> Absorbed {
+pub(crate) fn tell(
+    knowledge: &mut PeerKnowledge,
+    peer: &Peer,
+    private: &PrivateDocument,
+    now: Timestamp,
+) -> Absorbed {
     knowledge.absorb_private(peer, &private.to_json(), None, &Limits::default(), &TIMES, now)
 }
 
@@ -231,8 +260,9 @@ impl Rig {
 
     /// Reports successful lookups of the names of a peer's gateways.
     pub(crate) fn looked_up(&mut self, peer: &str, names: &[(&str, &[&str])], now: Timestamp) {
-        let outcome =
-            |(name, ips): &(&str, &[&str])| (hostname(name), Ok(ips.iter().map(|ip| ip.parse().unwrap()).collect()));
+        let outcome = |(name, ips): &(&str, &[&str])| {
+            (hostname(name), Ok(ips.iter().map(|ip| ip.parse().unwrap()).collect()))
+        };
         self.known(peer).looked_up(names.iter().map(outcome).collect(), now);
     }
 
@@ -242,7 +272,12 @@ impl Rig {
     }
 
     /// Absorbs the next private document of a peer.
-    pub(crate) fn told(&mut self, peer_name: &str, document: &PrivateDocument, now: Timestamp) -> Absorbed {
+    pub(crate) fn told(
+        &mut self,
+        peer_name: &str,
+        document: &PrivateDocument,
+        now: Timestamp,
+    ) -> Absorbed {
         let object = self.object(peer_name).clone();
         let peer = Peer::parse(&object).unwrap().0;
         tell(self.known(peer_name), &peer, document, now)

@@ -26,7 +26,11 @@ fn acknowledged(rig: &Rig) -> Condition {
     let conditions = &federation.peer(&name("beta")).unwrap().conditions;
     let kinds: Vec<_> = conditions.iter().map(|condition| condition.kind).collect();
     assert_eq!(kinds, ConditionType::ALL);
-    conditions.iter().find(|condition| condition.kind == ConditionType::RootsAcknowledged).unwrap().clone()
+    conditions
+        .iter()
+        .find(|condition| condition.kind == ConditionType::RootsAcknowledged)
+        .unwrap()
+        .clone()
 }
 
 fn state(rig: &Rig) -> (ConditionStatus, String) {
@@ -35,13 +39,20 @@ fn state(rig: &Rig) -> (ConditionStatus, String) {
 }
 
 fn applied<'f>(federation: &'f Federation, peer: &str) -> &'f [Fingerprint] {
-    federation.private_documents[&name(peer)].extension.as_ref().unwrap().applied_roots.as_ref().unwrap()
+    federation.private_documents[&name(peer)]
+        .extension
+        .as_ref()
+        .unwrap()
+        .applied_roots
+        .as_ref()
+        .unwrap()
 }
 
 fn says_in_public(rig: &mut Rig, seconds: i64, roots: Vec<Root>) {
     let document = public('2', b'2', "beta.example", roots).to_json();
     let beta = peer("beta", "beta.example");
-    let absorbed = rig.known("beta").absorb_public(&beta, &document, None, &Limits::default(), at(seconds));
+    let absorbed =
+        rig.known("beta").absorb_public(&beta, &document, None, &Limits::default(), at(seconds));
     assert!(absorbed.is_taken(), "{absorbed:?}");
 }
 
@@ -51,7 +62,11 @@ fn each_peer_is_told_which_of_its_own_roots_are_in_force() {
     let (old, new, expired) = (root(), root(), root_until(2021));
     says_in_public(&mut rig, 1, vec![old.clone(), new.clone(), expired]);
     let federation = rig.federate();
-    assert_eq!(applied(&federation, "beta"), fingerprints(&[old, new]), "an expired root is not in force");
+    assert_eq!(
+        applied(&federation, "beta"),
+        fingerprints(&[old, new]),
+        "an expired root is not in force"
+    );
     let of_gamma = &federation.bundles[&crate::rig::domain("gamma.example")].roots;
     assert_eq!(applied(&federation, "gamma"), fingerprints(of_gamma));
 
@@ -68,7 +83,8 @@ fn a_new_root_of_a_peer_makes_a_new_document_for_that_peer_alone() {
     rig.now = at(20);
     says_in_public(&mut rig, 11, vec![root()]);
     let second = rig.federate();
-    let version = |federation: &Federation, peer| federation.published.documents[&name(peer)].clone();
+    let version =
+        |federation: &Federation, peer| federation.published.documents[&name(peer)].clone();
     assert!(version(&second, "beta").sequence > version(&first, "beta").sequence);
     assert_ne!(version(&second, "beta").content, version(&first, "beta").content);
     assert_eq!(version(&second, "gamma"), version(&first, "gamma"));

@@ -65,8 +65,12 @@ fn render(federation: &Federation) -> String {
         )
         .unwrap();
         for condition in &report.conditions {
-            writeln!(out, "    {:?}={:?} {} {}", condition.kind, condition.status, condition.reason, condition.message)
-                .unwrap();
+            writeln!(
+                out,
+                "    {:?}={:?} {} {}",
+                condition.kind, condition.status, condition.reason, condition.message
+            )
+            .unwrap();
         }
     }
     writeln!(out, "findings:").unwrap();
@@ -80,7 +84,8 @@ fn render(federation: &Federation) -> String {
 /// Removes the fingerprints, because roots are made at run time.
 fn without_fingerprints(json: &str) -> String {
     let (first, others) = json.split_once("sha256:").unwrap();
-    let others = others.split("sha256:").map(|part| format!("sha256:...{}", part.get(64..).unwrap()));
+    let others =
+        others.split("sha256:").map(|part| format!("sha256:...{}", part.get(64..).unwrap()));
     others.fold(first.to_owned(), |all, part| all + &part)
 }
 
@@ -96,7 +101,8 @@ fn three_clusters() {
         ),
         ("trial", json!({"peers": ["gamma"], "services": [{"ports": [9000]}], "mode": "Audit"})),
     ];
-    rig.objects.policies = policies.into_iter().map(|(name, spec)| PolicyObject::read(name, None, &spec).0).collect();
+    rig.objects.policies =
+        policies.into_iter().map(|(name, spec)| PolicyObject::read(name, None, &spec).0).collect();
     let services = vec![
         offered("web.shop.svc.beta.example", &[("http", 80), ("grpc-api", 90), ("tcp-sql", 5432)]),
         offered("web.shop.svc.gamma.example", &[("http", 80)]),

@@ -3,7 +3,8 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use fedgate_federation::document::ClusterUuid;
 use fedgate_federation::key::{PublicKey, SigningKey};
 use fedgate_federation::token::{
-    DEFAULT_LEEWAY, Leeway, MAX_TOKEN_BYTES, ReplayCache, TokenError, TokenSource, VerifiedToken, sign, verify,
+    DEFAULT_LEEWAY, Leeway, MAX_TOKEN_BYTES, ReplayCache, TokenError, TokenSource, VerifiedToken,
+    sign, verify,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -28,7 +29,9 @@ fn beta() -> ClusterUuid {
 
 /// Verifies as beta, whose only peer is alpha.
 fn check(token: &str, now: Timestamp) -> Result<VerifiedToken, TokenError> {
-    let keys = |from: &ClusterUuid| -> Option<PublicKey> { (*from == alpha()).then(|| vector_key().public()) };
+    let keys = |from: &ClusterUuid| -> Option<PublicKey> {
+        (*from == alpha()).then(|| vector_key().public())
+    };
     verify(token, &beta(), keys, now, STRICT)
 }
 
@@ -42,7 +45,9 @@ fn forge(header: &Value, claims: &Value) -> String {
     ]
     .concat();
     let key = jsonwebtoken::EncodingKey::from_ed_der(&der);
-    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, jsonwebtoken::Algorithm::EdDSA).unwrap();
+    let signature =
+        jsonwebtoken::crypto::sign(message.as_bytes(), &key, jsonwebtoken::Algorithm::EdDSA)
+            .unwrap();
     format!("{message}.{signature}")
 }
 
@@ -164,7 +169,10 @@ fn only_eddsa_and_nothing_else_in_the_header() {
 
 #[test]
 fn the_subject_is_a_peer_and_has_signed() {
-    assert_eq!(check(&with("sub", json!(uuid('9').as_str())), at(0)), Err(TokenError::UnknownSubject));
+    assert_eq!(
+        check(&with("sub", json!(uuid('9').as_str())), at(0)),
+        Err(TokenError::UnknownSubject)
+    );
     assert_eq!(check(&with("sub", json!("no uuid")), at(0)), Err(TokenError::UnknownSubject));
     let by_another = sign(&key(9), &alpha(), &beta(), at(0)).unwrap();
     assert_eq!(check(&by_another, at(0)), Err(TokenError::Signature));
@@ -184,9 +192,12 @@ fn what_is_no_token_is_refused() {
 #[test]
 fn no_two_tokens_are_the_same() {
     let mut source = TokenSource::default();
-    let mut tokens: Vec<_> = (0..5).map(|_| source.issue(&vector_key(), &alpha(), &beta(), at(0)).unwrap()).collect();
+    let mut tokens: Vec<_> =
+        (0..5).map(|_| source.issue(&vector_key(), &alpha(), &beta(), at(0)).unwrap()).collect();
     for token in &tokens {
-        assert!(verify(token, &beta(), |_| Some(vector_key().public()), at(0), DEFAULT_LEEWAY).is_ok());
+        assert!(
+            verify(token, &beta(), |_| Some(vector_key().public()), at(0), DEFAULT_LEEWAY).is_ok()
+        );
     }
     tokens.dedup();
     assert_eq!(tokens.len(), 5);
@@ -195,7 +206,10 @@ fn no_two_tokens_are_the_same() {
         source.issue(&vector_key(), &alpha(), &uuid('3'), at(0)),
         sign(&vector_key(), &alpha(), &uuid('3'), at(0))
     );
-    assert_eq!(source.issue(&vector_key(), &alpha(), &beta(), at(5)), sign(&vector_key(), &alpha(), &beta(), at(5)));
+    assert_eq!(
+        source.issue(&vector_key(), &alpha(), &beta(), at(5)),
+        sign(&vector_key(), &alpha(), &beta(), at(5))
+    );
 }
 
 #[test]
@@ -213,7 +227,8 @@ fn a_token_is_good_for_once() {
     assert_eq!(cache.accept(&token, at(0)), Ok(()));
     assert_eq!(cache.accept(&token, at(1)), Err(TokenError::Replayed));
     // Another spelling of its signature does not make another token.
-    let with_type = check(&forge(&json!({"alg": "EdDSA", "typ": "JWT"}), &claims()), at(0)).unwrap();
+    let with_type =
+        check(&forge(&json!({"alg": "EdDSA", "typ": "JWT"}), &claims()), at(0)).unwrap();
     assert_eq!(cache.accept(&with_type, at(1)), Ok(()));
 }
 
@@ -226,20 +241,32 @@ fn the_same_token_is_taken_again_within_a_second_and_a_few_times() {
     assert_eq!(cache.accept(&token, milliseconds(300)), Ok(()));
     assert_eq!(cache.accept(&token, milliseconds(1299)), Ok(()));
     assert_eq!(cache.accept(&token, milliseconds(1300)), Err(TokenError::Replayed));
-    assert_eq!(cache.accept(&token, milliseconds(299)), Err(TokenError::Replayed), "a clock that was set back");
-    let outcomes: Vec<_> = (0..4).map(|_| cache.accept(&token, milliseconds(400)).is_ok()).collect();
+    assert_eq!(
+        cache.accept(&token, milliseconds(299)),
+        Err(TokenError::Replayed),
+        "a clock that was set back"
+    );
+    let outcomes: Vec<_> =
+        (0..4).map(|_| cache.accept(&token, milliseconds(400)).is_ok()).collect();
     assert_eq!(outcomes, [true, true, false, false]);
 }
 
 #[test]
 fn a_replay_cache_is_bounded_for_each_peer() {
     let mut cache = ReplayCache::new(2);
-    let token = |seconds| check(&sign(&vector_key(), &alpha(), &beta(), at(seconds)).unwrap(), at(seconds)).unwrap();
+    let token = |seconds| {
+        check(&sign(&vector_key(), &alpha(), &beta(), at(seconds)).unwrap(), at(seconds)).unwrap()
+    };
     assert_eq!(cache.accept(&token(0), at(0)), Ok(()));
     assert_eq!(cache.accept(&token(1), at(1)), Ok(()));
     assert_eq!(cache.accept(&token(2), at(2)), Err(TokenError::TooMany));
-    let others =
-        verify(&sign(&key(9), &uuid('9'), &beta(), at(2)).unwrap(), &beta(), |_| Some(key(9).public()), at(2), STRICT);
+    let others = verify(
+        &sign(&key(9), &uuid('9'), &beta(), at(2)).unwrap(),
+        &beta(),
+        |_| Some(key(9).public()),
+        at(2),
+        STRICT,
+    );
     assert_eq!(cache.accept(&others.unwrap(), at(2)), Ok(()));
     // Expired tokens make room; the others are still remembered.
     assert_eq!(cache.accept(&token(60), at(60)), Ok(()));

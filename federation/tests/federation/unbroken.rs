@@ -5,7 +5,9 @@ use crate::rig::{TIMES, at, beta, federation_object, key, name, private, public,
 use fedgate_federation::bundle::Root;
 use fedgate_federation::document::{Limits, PrivateDocument, PublicDocument, SpiffeBundle};
 use fedgate_federation::knowledge::{DocumentKind, ExchangeReason, PeerKnowledge};
-use fedgate_federation::object::{IstioFederationSpec, Named, Peer, PolicyObject, ServiceObject, ServicePortSpec};
+use fedgate_federation::object::{
+    IstioFederationSpec, Named, Peer, PolicyObject, ServiceObject, ServicePortSpec,
+};
 use fedgate_federation::token::{DEFAULT_LEEWAY, verify};
 use proptest::prelude::*;
 use std::sync::LazyLock;
@@ -27,8 +29,10 @@ fn host() -> impl Strategy<Value = String> {
 fn row() -> impl Strategy<Value = serde_json::Value> {
     let ports = proptest::collection::vec(("[a-z-]{0,6}", any::<u16>()), 0..3);
     (host(), ports).prop_map(|(hostname, ports)| {
-        let ports: Vec<_> =
-            ports.into_iter().map(|(name, port)| serde_json::json!({"name": name, "port": port})).collect();
+        let ports: Vec<_> = ports
+            .into_iter()
+            .map(|(name, port)| serde_json::json!({"name": name, "port": port}))
+            .collect();
         serde_json::json!({"hostname": hostname, "ports": ports})
     })
 }
@@ -37,16 +41,20 @@ fn private_body() -> impl Strategy<Value = Vec<u8>> {
     let gateway = ("(192\\.0\\.2\\.1|[0-9.]{0,9}|\\PC{0,9})", any::<u16>())
         .prop_map(|(address, port)| serde_json::json!({"address": address, "port": port}));
     let extension = proptest::option::of((0u64..5, 0u64..4));
-    let whole = (proptest::collection::vec(gateway, 0..3), proptest::collection::vec(row(), 0..6), extension).prop_map(
-        |(gateways, services, extension)| {
-            let mut value = serde_json::json!({"ingressGateways": gateways, "publicServices": services});
+    let whole = (
+        proptest::collection::vec(gateway, 0..3),
+        proptest::collection::vec(row(), 0..6),
+        extension,
+    )
+        .prop_map(|(gateways, services, extension)| {
+            let mut value =
+                serde_json::json!({"ingressGateways": gateways, "publicServices": services});
             if let Some((sequence, wrong)) = extension {
                 let count = services.len() as u64 + wrong.saturating_sub(2);
                 value["fedgate"] = serde_json::json!({"sequence": sequence, "serviceCount": count});
             }
             value.to_string().into_bytes()
-        },
-    );
+        });
     prop_oneof![4 => whole, 1 => proptest::collection::vec(any::<u8>(), 0..80)]
 }
 
@@ -74,34 +82,42 @@ fn take(knowledge: &mut PeerKnowledge, peer: &Peer, step: &Step, now: i64) {
     let limits = Limits::default();
     match step {
         Step::Public { uuid, roots, .. } => {
-            let document = public(*uuid, 2, peer.trust_domain.as_str(), vec![ROOTS[*roots].clone()]);
+            let document =
+                public(*uuid, 2, peer.trust_domain.as_str(), vec![ROOTS[*roots].clone()]);
             knowledge.absorb_public(peer, &document.to_json(), None, &limits, at(now));
         }
         Step::Private { body, .. } => {
             knowledge.absorb_private(peer, body, None, &limits, &TIMES, at(now));
         }
-        Step::Failed { .. } => knowledge.failed(DocumentKind::Public, ExchangeReason::FetchFailed, "x", at(now)),
+        Step::Failed { .. } => {
+            knowledge.failed(DocumentKind::Public, ExchangeReason::FetchFailed, "x", at(now))
+        }
         Step::NotModified { .. } => knowledge.not_modified(DocumentKind::Private, at(now)),
         Step::Wait(_) => {}
     }
 }
 
 fn text() -> impl Strategy<Value = String> {
-    prop_oneof!["[a-z0-9-]{0,8}", "[a-z]{1,5}\\.example", "https://[a-z]{1,5}\\.test/[a-z/]{0,5}", "\\PC{0,30}"]
+    prop_oneof![
+        "[a-z0-9-]{0,8}",
+        "[a-z]{1,5}\\.example",
+        "https://[a-z]{1,5}\\.test/[a-z/]{0,5}",
+        "\\PC{0,30}"
+    ]
 }
 
-fn objects() -> impl Strategy<Value = (Vec<Named<IstioFederationSpec>>, Vec<ServiceObject>, Vec<serde_json::Value>)> {
-    let federation = (text(), text(), text()).prop_map(|(name, trust_domain, metadata_endpoint)| Named {
-        name,
-        source: None,
-        accepted_document: None,
-        spec: IstioFederationSpec { trust_domain, metadata_endpoint, ..Default::default() },
-    });
-    let port = (proptest::option::of(text()), any::<u16>()).prop_map(|(name, port)| ServicePortSpec {
-        name,
-        port,
-        ..Default::default()
-    });
+fn objects()
+-> impl Strategy<Value = (Vec<Named<IstioFederationSpec>>, Vec<ServiceObject>, Vec<serde_json::Value>)>
+{
+    let federation =
+        (text(), text(), text()).prop_map(|(name, trust_domain, metadata_endpoint)| Named {
+            name,
+            source: None,
+            accepted_document: None,
+            spec: IstioFederationSpec { trust_domain, metadata_endpoint, ..Default::default() },
+        });
+    let port = (proptest::option::of(text()), any::<u16>())
+        .prop_map(|(name, port)| ServicePortSpec { name, port, ..Default::default() });
     let service = (text(), text(), text(), proptest::collection::vec(port, 0..3)).prop_map(
         |(namespace, name, annotation, ports)| {
             let mut service = crate::rig::service(&name, ports);
@@ -209,10 +225,14 @@ proptest! {
 #[test]
 fn one_hostile_peer_stops_no_other() {
     let mut rig = Rig::new();
-    let rows: Vec<_> =
-        (0..2000).map(|n| crate::rig::offered(&format!("x{n}.shop.svc.gamma.example"), &[("http", 80)])).collect();
+    let rows: Vec<_> = (0..2000)
+        .map(|n| crate::rig::offered(&format!("x{n}.shop.svc.gamma.example"), &[("http", 80)]))
+        .collect();
     let document = private(9, &["192.0.2.9"], rows);
     rig.told("beta", &document, at(1));
     let federation = rig.federate();
-    assert_eq!(federation.imports.iter().map(|import| &import.peer).collect::<Vec<_>>(), [&name("gamma")]);
+    assert_eq!(
+        federation.imports.iter().map(|import| &import.peer).collect::<Vec<_>>(),
+        [&name("gamma")]
+    );
 }

@@ -39,7 +39,10 @@ impl Process {
             return Err(Status::CAS_MISMATCH);
         }
         self.last_cas.set(self.last_cas.get() + 1);
-        shared.insert(key.to_owned(), SharedValue { bytes: bytes.to_vec(), cas: self.last_cas.get() });
+        shared.insert(
+            key.to_owned(),
+            SharedValue { bytes: bytes.to_vec(), cas: self.last_cas.get() },
+        );
         Ok(())
     }
 
@@ -104,7 +107,12 @@ impl FakeHost {
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Context) -> T) -> T {
-        act(self.0.contexts.borrow_mut().get_mut(&self.0.effective.get()).expect("acts for a context that is there"))
+        act(self
+            .0
+            .contexts
+            .borrow_mut()
+            .get_mut(&self.0.effective.get())
+            .expect("acts for a context that is there"))
     }
 }
 
@@ -128,10 +136,14 @@ impl Host for FakeHost {
     fn call_foreign_function(&self, name: &str, argument: &[u8]) -> Result<(), Status> {
         self.call("call_foreign_function")?;
         assert_eq!(name, "set_envoy_filter_state");
-        let rest = argument.strip_prefix(b"\x0a\x17envoy.tcp_proxy.cluster\x12").expect("the cluster's key");
+        let rest = argument
+            .strip_prefix(b"\x0a\x17envoy.tcp_proxy.cluster\x12")
+            .expect("the cluster's key");
         let (length, value) = rest.split_first().expect("a length");
         assert_eq!(usize::from(*length), value.len());
-        self.with(|context| context.cluster = Some(String::from_utf8(value.to_vec()).expect("a name")));
+        self.with(|context| {
+            context.cluster = Some(String::from_utf8(value.to_vec()).expect("a name"))
+        });
         Ok(())
     }
 
@@ -155,7 +167,8 @@ impl Host for FakeHost {
     fn set_tick_period(&self, period: Duration) {
         if self.call("set_tick_period").is_ok() {
             let root = self.with(|context| context.root);
-            self.0.contexts.borrow_mut().get_mut(&root).expect("the root is there").tick_period = period;
+            self.0.contexts.borrow_mut().get_mut(&root).expect("the root is there").tick_period =
+                period;
         }
     }
 

@@ -3,7 +3,11 @@
 //!
 //! [`Process`] is what all VMs share, [`Gateway`] is one VM with its plugins, and [`Client`] is one
 //! connection with its handshake and the tcp_proxy behind the filter.
-#![allow(dead_code, unreachable_pub, reason = "each test file is a crate of its own and uses a part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file is a crate of its own and uses a part"
+)]
 #![allow(unused_imports, reason = "as above")]
 
 mod host;
@@ -85,14 +89,16 @@ impl Gateway {
     pub fn configure(&mut self, root_id: &str, json: &str) -> Option<ContextId> {
         let id = self.allocate();
         let properties = BTreeMap::from([(Property::RootId, root_id.as_bytes().to_vec())]);
-        let context = Context { root: id, configuration: json.into(), properties, ..Context::default() };
+        let context =
+            Context { root: id, configuration: json.into(), properties, ..Context::default() };
         self.host.0.contexts.borrow_mut().insert(id, context);
         let mut root = self.vm.root(id);
         self.host.0.effective.set(id);
         if !root.on_configure() {
             return None;
         }
-        let same = |(&other, _): (&ContextId, &Root<_>)| (self.root_id(other) == root_id).then_some(other);
+        let same =
+            |(&other, _): (&ContextId, &Root<_>)| (self.root_id(other) == root_id).then_some(other);
         let before: Vec<_> = self.roots.iter().filter_map(same).collect();
         self.roots.insert(id, root);
         self.replaced.extend(before);
@@ -106,7 +112,8 @@ impl Gateway {
 
     /// Opens a connection to the newest plugin, up to its ClientHello.
     pub fn connect_by_name(&mut self, server_name: &str) -> ContextId {
-        let root = *self.roots.keys().rev().find(|root| !self.replaced.contains(root)).expect("a plugin");
+        let root =
+            *self.roots.keys().rev().find(|root| !self.replaced.contains(root)).expect("a plugin");
         self.connect_at(root, server_name.as_bytes())
     }
 
@@ -116,7 +123,8 @@ impl Gateway {
 
     /// Opens a connection to the newest plugin on a chain that passes TLS through.
     pub fn connect_passing_through(&mut self, service: &str) -> ContextId {
-        let root = *self.roots.keys().rev().find(|root| !self.replaced.contains(root)).expect("a plugin");
+        let root =
+            *self.roots.keys().rev().find(|root| !self.replaced.contains(root)).expect("a plugin");
         let server_name = ServiceName::parse(service).expect("a service").sni();
         let properties = BTreeMap::from([(Property::PassedThrough, b"passed".to_vec())]);
         self.connect_with(root, server_name.as_bytes(), properties)
@@ -132,7 +140,11 @@ impl Gateway {
         if !server_name.is_empty() {
             properties.insert(Property::ServerName, server_name.to_vec());
         }
-        self.host.0.contexts.borrow_mut().insert(id, Context { root, properties, ..Context::default() });
+        self.host
+            .0
+            .contexts
+            .borrow_mut()
+            .insert(id, Context { root, properties, ..Context::default() });
         let stream = self.roots[&root].stream(id);
         self.clients.insert(id, Client { stream, root, paused: false, upstream: None });
         let action = self.call(id, Stream::on_new_connection);
@@ -149,7 +161,11 @@ impl Gateway {
     /// The client's handshake is finished, and the listener says who it is.
     pub fn handshake(&self, client: ContextId, uri_san: &str) {
         self.show_certificate(client, uri_san);
-        self.set(client, Property::PeerUriSans, if uri_san.is_empty() { b"-" } else { uri_san.as_bytes() });
+        self.set(
+            client,
+            Property::PeerUriSans,
+            if uri_san.is_empty() { b"-" } else { uri_san.as_bytes() },
+        );
     }
 
     pub fn set(&self, id: ContextId, property: Property, value: &[u8]) {
@@ -226,7 +242,8 @@ impl Gateway {
 
     /// The shortest tick period of all root contexts.
     pub fn period(&self) -> Duration {
-        let periods = self.roots.keys().filter_map(|&id| self.context(id)).map(|context| context.tick_period);
+        let periods =
+            self.roots.keys().filter_map(|&id| self.context(id)).map(|context| context.tick_period);
         periods.filter(|period| !period.is_zero()).min().unwrap_or(Duration::MAX)
     }
 
@@ -312,15 +329,28 @@ impl Gateway {
 
     /// Carries out what the last callback requested.
     fn settle(&mut self) {
-        let asked: Vec<_> = self.host.0.asked.take().into_iter().filter(|id| self.clients.contains_key(id)).collect();
+        let asked: Vec<_> = self
+            .host
+            .0
+            .asked
+            .take()
+            .into_iter()
+            .filter(|id| self.clients.contains_key(id))
+            .collect();
         let those = |wanted: fn(&Context) -> bool| -> Vec<ContextId> {
-            asked.iter().copied().filter(|&id| self.context(id).is_some_and(|context| wanted(&context))).collect()
+            asked
+                .iter()
+                .copied()
+                .filter(|&id| self.context(id).is_some_and(|context| wanted(&context)))
+                .collect()
         };
-        let (resumed, closed) = (those(|context| context.asked_to_resume), those(|context| context.asked_to_close));
+        let (resumed, closed) =
+            (those(|context| context.asked_to_resume), those(|context| context.asked_to_close));
         self.most_closes = self.most_closes.max(closed.len());
         for id in resumed {
             assert!(!closed.contains(&id), "resumed and closed");
-            self.host.0.contexts.borrow_mut().get_mut(&id).expect("a context").asked_to_resume = false;
+            self.host.0.contexts.borrow_mut().get_mut(&id).expect("a context").asked_to_resume =
+                false;
             self.act(id, Action::Continue);
         }
         for id in closed {
@@ -344,7 +374,10 @@ impl Gateway {
             self.roots.remove(&id).expect("a root").on_done();
             self.replaced.remove(&id);
             let ticks_on = !self.context(id).expect("a context").tick_period.is_zero();
-            assert!(!ticks_on || self.host.0.failing.borrow().contains("set_tick_period"), "its timer fires for ever");
+            assert!(
+                !ticks_on || self.host.0.failing.borrow().contains("set_tick_period"),
+                "its timer fires for ever"
+            );
             self.host.0.contexts.borrow_mut().remove(&id);
         }
     }

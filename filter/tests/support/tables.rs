@@ -1,8 +1,8 @@
 //! Configurations for tests, in a short notation.
 
 use fedgate_core::{
-    CallerPattern, Callers, Grant, Mode, Options, Pattern, Peer, PeerName, ServiceName, Table, TableBuilder,
-    TrustDomain, write_configuration,
+    CallerPattern, Callers, Grant, Mode, Options, Pattern, Peer, PeerName, ServiceName, Table,
+    TableBuilder, TrustDomain, write_configuration,
 };
 use std::collections::BTreeMap;
 
@@ -19,7 +19,8 @@ pub fn table(generation: u64, peers: &[&str], exports: &[&str]) -> Table {
     let mut indexes = BTreeMap::new();
     for peer in peers {
         let (name, trust_domain) = peer.split_once('=').unwrap();
-        let (name, mode) = name.strip_suffix(":audit").map_or((name, Mode::Enforce), |name| (name, Mode::Audit));
+        let (name, mode) =
+            name.strip_suffix(":audit").map_or((name, Mode::Enforce), |name| (name, Mode::Audit));
         let trust_domain = TrustDomain::parse(trust_domain).unwrap();
         let peer = Peer { name: PeerName::parse(name).unwrap(), trust_domain, mode };
         indexes.insert(name, builder.peer(peer).unwrap());
@@ -30,7 +31,8 @@ pub fn table(generation: u64, peers: &[&str], exports: &[&str]) -> Table {
             continue;
         };
         let grants = grants.split('+').filter(|grant| !grant.is_empty()).map(|grant| {
-            let (name, callers) = grant.split_once('(').map_or((grant, None), |(name, rest)| (name, Some(rest)));
+            let (name, callers) =
+                grant.split_once('(').map_or((grant, None), |(name, rest)| (name, Some(rest)));
             Grant { peer: indexes[name], callers: callers.map_or(Callers::Any, callers_of) }
         });
         builder.export(ServiceName::parse(service).unwrap(), grants.collect()).unwrap();
@@ -39,13 +41,15 @@ pub fn table(generation: u64, peers: &[&str], exports: &[&str]) -> Table {
 }
 
 fn callers_of(text: &str) -> Callers {
-    let patterns = text.trim_end_matches(')').split(',').filter(|pattern| !pattern.is_empty()).map(|pattern| {
-        let (namespace, account) = pattern.split_once('/').unwrap();
-        CallerPattern {
-            namespace: Pattern::parse(namespace).unwrap(),
-            service_account: Pattern::parse(account).unwrap(),
-        }
-    });
+    let patterns = text.trim_end_matches(')').split(',').filter(|pattern| !pattern.is_empty()).map(
+        |pattern| {
+            let (namespace, account) = pattern.split_once('/').unwrap();
+            CallerPattern {
+                namespace: Pattern::parse(namespace).unwrap(),
+                service_account: Pattern::parse(account).unwrap(),
+            }
+        },
+    );
     Callers::Only(patterns.collect())
 }
 
@@ -58,7 +62,11 @@ pub const PEERS: &[&str] = &["alpha=alpha.example", "gamma=gamma.example"];
 /// The usual configuration: alpha may reach `web` and `db`; gamma is a peer without a grant.
 pub fn usual() -> String {
     json(
-        &table(1, PEERS, &["web.shop.svc.beta.example:80=alpha", "db.shop.svc.beta.example:3306=alpha"]),
+        &table(
+            1,
+            PEERS,
+            &["web.shop.svc.beta.example:80=alpha", "db.shop.svc.beta.example:3306=alpha"],
+        ),
         Options::default(),
     )
 }
@@ -66,7 +74,11 @@ pub fn usual() -> String {
 /// A later configuration: `web` now belongs to gamma; `db` is as before.
 pub fn later() -> String {
     json(
-        &table(2, PEERS, &["web.shop.svc.beta.example:80=gamma", "db.shop.svc.beta.example:3306=alpha"]),
+        &table(
+            2,
+            PEERS,
+            &["web.shop.svc.beta.example:80=gamma", "db.shop.svc.beta.example:3306=alpha"],
+        ),
         Options::default(),
     )
 }

@@ -21,7 +21,9 @@ fn assert_refused_configuration(json: impl AsRef<[u8]>, says: &str) {
     proxy.take_log();
     assert_eq!(configure(&mut proxy, json), Err(Rejected(Failure::Refused)));
     let log = proxy.take_log();
-    let said = |text: &str| log.iter().any(|line| line.level == LogLevel::Error && line.text.contains(text));
+    let said = |text: &str| {
+        log.iter().any(|line| line.level == LogLevel::Error && line.text.contains(text))
+    };
     assert!(said(says) && said("the last good table stays in force"), "{log:?}");
     proxy.advance(2_000);
     assert_goes_on(&mut proxy, "1");
@@ -48,7 +50,8 @@ fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::new();
     for chunk in bytes.chunks(3) {
-        let word = chunk.iter().fold(0u32, |word, &byte| word << 8 | u32::from(byte)) << (8 * (3 - chunk.len()));
+        let word = chunk.iter().fold(0u32, |word, &byte| word << 8 | u32::from(byte))
+            << (8 * (3 - chunk.len()));
         for position in 0..4 {
             let digit = char::from(DIGITS[(word >> (18 - 6 * position) & 0x3f) as usize]);
             out.push(if position <= chunk.len() { digit } else { '=' });
@@ -59,7 +62,10 @@ fn base64(bytes: &[u8]) -> String {
 
 /// The valid configuration with this table instead, and the matching content hash in its header.
 fn with_table(table: &[u8]) -> String {
-    let hash: String = Sha256::digest(&table[..table.len() - 32]).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = Sha256::digest(&table[..table.len() - 32])
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     changed(|json| {
         json["table"] = base64(table).into();
         json["contentHash"] = format!("sha256:{hash}").into();
@@ -75,11 +81,19 @@ fn this_page_writes_configurations_as_the_controller_does() {
 
 #[test]
 fn what_is_no_json_object_is_refused() {
-    for json in ["no json", "{", "[]", "null", "\"text\"", "{}", "{\"format\":1}", "\0", "\u{feff}{}"] {
+    for json in
+        ["no json", "{", "[]", "null", "\"text\"", "{}", "{\"format\":1}", "\0", "\u{feff}{}"]
+    {
         assert_refused_configuration(json, "is not the JSON object that this filter expects");
     }
-    assert_refused_configuration(b"\xff\xfe\x00\x80", "is not the JSON object that this filter expects");
-    assert_refused_configuration("[".repeat(100_000), "is not the JSON object that this filter expects");
+    assert_refused_configuration(
+        b"\xff\xfe\x00\x80",
+        "is not the JSON object that this filter expects",
+    );
+    assert_refused_configuration(
+        "[".repeat(100_000),
+        "is not the JSON object that this filter expects",
+    );
     // Envoy passes a Struct as its protobuf bytes.
     assert_refused_configuration(b"\x0a\x0e\x0a\x06format\x12\x09\x11", "is not the JSON object");
 }
@@ -92,20 +106,40 @@ fn an_empty_configuration_takes_no_table_away() {
     proxy.advance(2_000);
     assert_passes(&proxy, connection, WEB);
     assert_goes_on(&mut proxy, "1");
-    assert!(proxy.take_log().iter().any(|line| line.level == LogLevel::Warn && line.text.contains("empty")));
+    assert!(
+        proxy
+            .take_log()
+            .iter()
+            .any(|line| line.level == LogLevel::Warn && line.text.contains("empty"))
+    );
 }
 
 #[test]
 fn a_field_that_is_wrong_is_refused() {
     assert_refused_configuration(changed(|json| json["format"] = json!(3)), "format version 3");
     assert_refused_configuration(changed(|json| json["surprise"] = json!(1)), "surprise");
-    assert_refused_configuration(changed(|json| json["generation"] = json!(3)), "configuration's generation is");
-    assert_refused_configuration(changed(|json| json["trustDomain"] = json!("x")), "trustDomain is");
+    assert_refused_configuration(
+        changed(|json| json["generation"] = json!(3)),
+        "configuration's generation is",
+    );
+    assert_refused_configuration(
+        changed(|json| json["trustDomain"] = json!("x")),
+        "trustDomain is",
+    );
     assert_refused_configuration(changed(|json| json["exports"] = json!(5)), "exports is");
-    assert_refused_configuration(changed(|json| json["contentHash"] = json!("sha256:00")), "contentHash is");
-    assert_refused_configuration(changed(|json| json["table"] = json!("%%%")), "table is not base64");
+    assert_refused_configuration(
+        changed(|json| json["contentHash"] = json!("sha256:00")),
+        "contentHash is",
+    );
+    assert_refused_configuration(
+        changed(|json| json["table"] = json!("%%%")),
+        "table is not base64",
+    );
     assert_refused_configuration(changed(|json| json["table"] = json!("")), "table");
-    assert_refused_configuration(changed(|json| json["options"]["waitForIdentity"] = json!("never")), "never");
+    assert_refused_configuration(
+        changed(|json| json["options"]["waitForIdentity"] = json!("never")),
+        "never",
+    );
     assert_refused_configuration(
         changed(|json| json["options"]["identityTimeoutMs"] = json!(0)),
         "identityTimeoutMs is 0",
@@ -123,7 +157,10 @@ fn huge_numbers_are_refused() {
         let json = json.replacen("\"generation\":2", &format!("\"generation\":{number}"), 1);
         assert_refused_configuration(json, "is not the JSON object that this filter expects");
     }
-    assert_refused_configuration(changed(|json| json["generation"] = json!(u64::MAX)), "generation");
+    assert_refused_configuration(
+        changed(|json| json["generation"] = json!(u64::MAX)),
+        "generation",
+    );
     assert_refused_configuration(changed(|json| json["exports"] = json!(u32::MAX)), "exports");
 }
 
@@ -132,7 +169,11 @@ fn a_configuration_that_is_cut_off_is_refused() {
     let json = Exports::standard(2).json();
     let mut proxy = gateway(&Exports::standard(1));
     for length in (1..json.len()).step_by(7).chain([json.len() - 1]) {
-        assert_eq!(configure(&mut proxy, &json[..length]), Err(Rejected(Failure::Refused)), "{length}");
+        assert_eq!(
+            configure(&mut proxy, &json[..length]),
+            Err(Rejected(Failure::Refused)),
+            "{length}"
+        );
     }
     assert_goes_on(&mut proxy, "1");
 }
@@ -143,9 +184,17 @@ fn a_table_that_is_cut_off_is_refused() {
     let mut proxy = gateway(&Exports::standard(1));
     for length in (32..table.len()).step_by(13) {
         let mut cut = table[..length].to_vec();
-        assert_eq!(configure(&mut proxy, with_table(&cut)), Err(Rejected(Failure::Refused)), "{length}");
+        assert_eq!(
+            configure(&mut proxy, with_table(&cut)),
+            Err(Rejected(Failure::Refused)),
+            "{length}"
+        );
         rehash(&mut cut);
-        assert_eq!(configure(&mut proxy, with_table(&cut)), Err(Rejected(Failure::Refused)), "{length} rehashed");
+        assert_eq!(
+            configure(&mut proxy, with_table(&cut)),
+            Err(Rejected(Failure::Refused)),
+            "{length} rehashed"
+        );
     }
     assert_goes_on(&mut proxy, "1");
 }
@@ -209,7 +258,8 @@ fn random_tables_are_refused() {
     let good = Exports::standard(2).table();
     let mut proxy = gateway(&Exports::standard(1));
     for _ in 0..200 {
-        let mut table: Vec<u8> = (0..64 + random() as usize % 2_000).map(|_| random() as u8).collect();
+        let mut table: Vec<u8> =
+            (0..64 + random() as usize % 2_000).map(|_| random() as u8).collect();
         // Half of them have a header that begins correctly.
         if random() % 2 == 0 {
             table[..20].copy_from_slice(&good[..20]);
@@ -238,16 +288,24 @@ fn a_first_configuration_that_is_broken_starts_no_listener() {
 #[test]
 fn a_refused_configuration_reaches_no_other_vm() {
     let mut proxy = gateway(&Exports::standard(1));
-    let before: Vec<_> = proxy.shared_data_keys("").iter().map(|key| proxy.shared_data("", key)).collect();
+    let before: Vec<_> =
+        proxy.shared_data_keys("").iter().map(|key| proxy.shared_data("", key)).collect();
     configure(&mut proxy, changed(|json| json["generation"] = json!(9))).unwrap_err();
-    let after: Vec<_> = proxy.shared_data_keys("").iter().map(|key| proxy.shared_data("", key)).collect();
+    let after: Vec<_> =
+        proxy.shared_data_keys("").iter().map(|key| proxy.shared_data("", key)).collect();
     assert_eq!(before, after);
 }
 
 #[test]
 fn a_good_configuration_says_so_in_gauges() {
     let mut proxy = gateway(&Exports::standard(41));
-    assert_eq!((proxy.metric("fedgate.table.generation"), proxy.metric("fedgate.table.rows")), (Some(41), Some(4)));
+    assert_eq!(
+        (proxy.metric("fedgate.table.generation"), proxy.metric("fedgate.table.rows")),
+        (Some(41), Some(4))
+    );
     update(&mut proxy, &Exports::standard(42).without_export(LONELY));
-    assert_eq!((proxy.metric("fedgate.table.generation"), proxy.metric("fedgate.table.rows")), (Some(42), Some(3)));
+    assert_eq!(
+        (proxy.metric("fedgate.table.generation"), proxy.metric("fedgate.table.rows")),
+        (Some(42), Some(3))
+    );
 }

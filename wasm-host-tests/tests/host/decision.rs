@@ -20,7 +20,11 @@ fn assert_refused_early(client: Client, reason: &str) {
 fn assert_refused_late(client: Client, reason: &str, peer: Option<&str>) {
     let mut proxy = gateway(&Exports::standard(7));
     let connection = proxy.connect(LISTENER, client);
-    assert!(is_open(&proxy, connection), "refused before the handshake: {:?}", verdict(&proxy, connection));
+    assert!(
+        is_open(&proxy, connection),
+        "refused before the handshake: {:?}",
+        verdict(&proxy, connection)
+    );
     proxy.client_finishes_handshake(connection);
     proxy.client_sends(connection, b"hello");
     assert_refused(&proxy, connection, reason);
@@ -85,9 +89,11 @@ fn case_and_subset_of_a_server_name_do_not_matter() {
 
 #[test]
 fn a_service_that_is_not_exported_is_refused() {
-    for service in
-        ["secret.shop.svc.beta.example:80", "web.shop.svc.beta.example:81", "web.shop.svc.beta.example.evil:80"]
-    {
+    for service in [
+        "secret.shop.svc.beta.example:80",
+        "web.shop.svc.beta.example:81",
+        "web.shop.svc.beta.example.evil:80",
+    ] {
         assert_refused_early(client(service, ALPHA), "unknown_service");
     }
     assert_allowed(client(WEB, ALPHA), WEB, "alpha");
@@ -106,7 +112,11 @@ fn a_refused_service_is_named_in_the_access_log_only_if_it_has_the_form() {
 #[test]
 fn without_a_certificate_it_is_refused() {
     assert_refused_late(Client::calling(&sni(WEB)), "no_identity", None);
-    assert_refused_late(Client::calling(&sni(WEB)).with(&Certificate::new(&[])), "no_identity", None);
+    assert_refused_late(
+        Client::calling(&sni(WEB)).with(&Certificate::new(&[])),
+        "no_identity",
+        None,
+    );
     assert_allowed(client(WEB, ALPHA), WEB, "alpha");
 }
 
@@ -142,9 +152,17 @@ fn a_second_uri_san_is_refused_wherever_the_first_would_pass() {
 #[test]
 fn an_identity_of_no_peer_is_refused() {
     assert_refused_late(client(WEB, STRANGER), "unknown_peer", None);
-    assert_refused_late(client(WEB, "spiffe://alpha.example.evil/ns/shop/sa/web-1"), "unknown_peer", None);
+    assert_refused_late(
+        client(WEB, "spiffe://alpha.example.evil/ns/shop/sa/web-1"),
+        "unknown_peer",
+        None,
+    );
     // The gateway's own trust domain does not belong to a peer either.
-    assert_refused_late(client(WEB, "spiffe://beta.example/ns/shop/sa/web-1"), "unknown_peer", None);
+    assert_refused_late(
+        client(WEB, "spiffe://beta.example/ns/shop/sa/web-1"),
+        "unknown_peer",
+        None,
+    );
     assert_allowed(client(WEB, ALPHA), WEB, "alpha");
 }
 
@@ -159,8 +177,16 @@ fn a_peer_without_a_grant_on_the_service_is_refused() {
 #[test]
 fn other_callers_of_a_granted_peer_are_refused() {
     assert_refused_late(client(DB, ALPHA_OTHER), "caller_not_granted", Some("alpha"));
-    assert_refused_late(client(DB, "spiffe://alpha.example/ns/other/sa/web-1"), "caller_not_granted", Some("alpha"));
-    assert_refused_late(client(DB, "spiffe://alpha.example/some/path"), "caller_not_granted", Some("alpha"));
+    assert_refused_late(
+        client(DB, "spiffe://alpha.example/ns/other/sa/web-1"),
+        "caller_not_granted",
+        Some("alpha"),
+    );
+    assert_refused_late(
+        client(DB, "spiffe://alpha.example/some/path"),
+        "caller_not_granted",
+        Some("alpha"),
+    );
     assert_allowed(client(DB, ALPHA), DB, "alpha");
 }
 

@@ -28,17 +28,26 @@ const FUNCTIONS: [&str; 16] = [
 #[test]
 fn a_host_function_that_fails_grants_nothing_and_traps_nothing() {
     for function in FUNCTIONS {
-        for status in [Status::InternalFailure, Status::NotFound, Status::BadArgument, Status::Unimplemented] {
+        for status in
+            [Status::InternalFailure, Status::NotFound, Status::BadArgument, Status::Unimplemented]
+        {
             let mut proxy = gateway(&Exports::standard(1));
             let before = open(&mut proxy, WEB, ALPHA);
             proxy.refuse_calls(function, Some(status));
-            let refused = [(WEB, GAMMA), (WEB, STRANGER), (LONELY, ALPHA), ("no.such.svc.beta.example:80", ALPHA)];
-            let refused = refused.map(|(service, caller)| call(&mut proxy, client(service, caller)));
+            let refused = [
+                (WEB, GAMMA),
+                (WEB, STRANGER),
+                (LONELY, ALPHA),
+                ("no.such.svc.beta.example:80", ALPHA),
+            ];
+            let refused =
+                refused.map(|(service, caller)| call(&mut proxy, client(service, caller)));
             let silent = connect(&mut proxy, FEED, ALPHA);
             proxy.client_shows_certificate(silent);
             let granted = call(&mut proxy, client(WEB, ALPHA));
             proxy.client_disconnects(granted);
-            let _ = proxy.configure(LISTENER, Exports::standard(2).without_grant(WEB, "alpha").plugin());
+            let _ = proxy
+                .configure(LISTENER, Exports::standard(2).without_grant(WEB, "alpha").plugin());
             proxy.advance(3_000);
             proxy.client_sends(before, b"more");
             for connection in refused.into_iter().chain([silent]) {

@@ -127,7 +127,9 @@ fn under_a_listener_that_says_nothing_nobody_gets_in() {
 /// A listener is replaced while clients wait. Each client is judged by what its own listener says.
 #[test]
 fn a_listener_is_replaced_while_clients_wait() {
-    for (before, after) in [(Tells::Finished, Tells::PeerUriSans), (Tells::PeerUriSans, Tells::Finished)] {
+    for (before, after) in
+        [(Tells::Finished, Tells::PeerUriSans), (Tells::PeerUriSans, Tells::Finished)]
+    {
         let mut proxy = gateway_telling(before);
         let old = connect(&mut proxy, FEED, ALPHA);
         proxy.set_listener(LISTENER, ListenerSettings::current().telling(after));

@@ -3,7 +3,8 @@
 use crate::support::*;
 use fedgate_wasm_host::{Client, Ending, Handshake, ListenerSettings, Proxy};
 
-const LIFE: [&str; 6] = ["new_connection", "downstream_data", "downstream_close", "done", "log", "delete"];
+const LIFE: [&str; 6] =
+    ["new_connection", "downstream_data", "downstream_close", "done", "log", "delete"];
 
 #[test]
 fn callbacks_come_in_envoys_order() {
@@ -12,7 +13,10 @@ fn callbacks_come_in_envoys_order() {
     proxy.client_disconnects(connection);
     assert_eq!(proxy.stream(connection).callbacks(), LIFE);
     let refused = connect(&mut proxy, "secret.shop.svc.beta.example:80", ALPHA);
-    assert_eq!(proxy.stream(refused).callbacks(), ["new_connection", "downstream_close", "done", "log", "delete"]);
+    assert_eq!(
+        proxy.stream(refused).callbacks(),
+        ["new_connection", "downstream_close", "done", "log", "delete"]
+    );
 }
 
 #[test]
@@ -43,7 +47,8 @@ fn pausing_before_a_tcp_proxy_without_early_data_stalls_the_handshake() {
 
 #[test]
 fn an_identity_that_does_not_come_in_time_is_none() {
-    let mut proxy = gateway(&Exports::standard(1).with(|options| options.identity_timeout_ms = 1_000));
+    let mut proxy =
+        gateway(&Exports::standard(1).with(|options| options.identity_timeout_ms = 1_000));
     let slow = connect(&mut proxy, WEB, ALPHA);
     let silent = connect(&mut proxy, WEB, ALPHA);
     proxy.advance(900);
@@ -86,7 +91,8 @@ fn a_server_may_speak_first() {
 
 #[test]
 fn before_a_refused_client_no_server_speaks() {
-    for (service, caller, reason) in [(FEED, STRANGER, "unknown_peer"), (WEB, GAMMA, "not_granted")] {
+    for (service, caller, reason) in [(FEED, STRANGER, "unknown_peer"), (WEB, GAMMA, "not_granted")]
+    {
         let mut proxy = gateway(&Exports::standard(1));
         let connection = connect(&mut proxy, service, caller);
         proxy.client_finishes_handshake(connection);
@@ -138,7 +144,11 @@ fn half_a_connection_ends_before_the_decision() {
     assert_eq!(proxy.stream(connection).at_client(), b"answer");
     assert_eq!(proxy.stream(connection).ending(), Some(Ending::ByServer));
     let end = ["upstream_data", "upstream_close", "downstream_close", "done", "log", "delete"];
-    assert!(proxy.stream(connection).callbacks().ends_with(&end), "{:?}", proxy.stream(connection).callbacks());
+    assert!(
+        proxy.stream(connection).callbacks().ends_with(&end),
+        "{:?}",
+        proxy.stream(connection).callbacks()
+    );
 }
 
 #[test]
@@ -198,7 +208,11 @@ fn assert_back_to_slow_ticks(proxy: &mut Proxy) {
     let before = proxy.ticks();
     proxy.advance(10_000);
     assert_eq!(proxy.open_connections(), 0);
-    assert!((20..=25).contains(&(proxy.ticks() - before)), "{} ticks in 10 s", proxy.ticks() - before);
+    assert!(
+        (20..=25).contains(&(proxy.ticks() - before)),
+        "{} ticks in 10 s",
+        proxy.ticks() - before
+    );
     assert!(proxy.failures().is_empty());
 }
 

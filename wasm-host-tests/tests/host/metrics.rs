@@ -50,7 +50,8 @@ fn peers_that_come_and_go_do_not_make_names_without_end() {
     let mut proxy = gateway(&many_peers(1, 0..10).with(|options| options.named_peers = 10));
     for generation in 1..40_u32 {
         let peers = generation * 10..generation * 10 + 10;
-        let exports = many_peers(u64::from(generation) + 1, peers.clone()).with(|options| options.named_peers = 10);
+        let exports = many_peers(u64::from(generation) + 1, peers.clone())
+            .with(|options| options.named_peers = 10);
         update(&mut proxy, &exports);
         call_as_all(&mut proxy, peers);
     }

@@ -20,20 +20,30 @@ fn an_exported_service_is_passed_through_by_its_server_name_alone() {
     let mut proxy = both(&Exports::standard(3).passing_through(LEGACY));
     let connection = proxy.connect(PASSING, Client::calling(&sni(LEGACY)));
     let stream = proxy.stream(connection);
-    assert_eq!((stream.ending(), stream.upstream()), (None, Some(sni(LEGACY).as_str())), "the chain's own cluster");
+    assert_eq!(
+        (stream.ending(), stream.upstream()),
+        (None, Some(sni(LEGACY).as_str())),
+        "the chain's own cluster"
+    );
     assert_eq!(verdict(&proxy, connection), ("allowed", "granted"));
     proxy.server_accepts(connection);
     proxy.client_sends(connection, b"hello");
     assert_eq!(proxy.stream(connection).at_server(), b"hello");
     assert_eq!(decided(&proxy, "allowed", "granted"), 1);
-    assert!(!proxy.metrics().keys().any(|name| name.contains("peer_connections")), "nobody knows who called");
+    assert!(
+        !proxy.metrics().keys().any(|name| name.contains("peer_connections")),
+        "nobody knows who called"
+    );
 }
 
 #[test]
 fn a_service_whose_callers_are_judged_is_not_and_neither_is_an_unknown_one() {
-    for service in [WEB, FEED, LONELY, "other.shop.svc.beta.example:80", "legacy.shop.svc.beta.example:81"] {
+    for service in
+        [WEB, FEED, LONELY, "other.shop.svc.beta.example:80", "legacy.shop.svc.beta.example:81"]
+    {
         let mut proxy = both(&Exports::standard(3).passing_through(LEGACY));
-        let connection = proxy.connect(PASSING, Client::calling(&sni(service)).with(&certificate(ALPHA)));
+        let connection =
+            proxy.connect(PASSING, Client::calling(&sni(service)).with(&certificate(ALPHA)));
         assert_refused(&proxy, connection, "unknown_service");
     }
 }

@@ -9,7 +9,12 @@ const IN_TIME_MS: u64 = 2_000;
 
 #[track_caller]
 fn assert_revoked(proxy: &Proxy, connection: ConnectionId, reason: &str) {
-    assert_eq!(proxy.stream(connection).ending(), Some(Ending::ByFilter), "{:?}", verdict(proxy, connection));
+    assert_eq!(
+        proxy.stream(connection).ending(),
+        Some(Ending::ByFilter),
+        "{:?}",
+        verdict(proxy, connection)
+    );
     assert_eq!(verdict(proxy, connection), ("refused", reason));
 }
 
@@ -69,10 +74,13 @@ fn an_equal_or_wider_table_closes_nothing() {
     for change in [Exports::standard(2), Exports::standard(2).grant(WEB, "gamma", Callers::Any)] {
         let mut proxy = gateway(&Exports::standard(1));
         let connections = [(WEB, ALPHA), (DB, ALPHA), (DB, GAMMA), (FEED, GAMMA)];
-        let connections = connections.map(|(service, caller)| (open(&mut proxy, service, caller), service));
+        let connections =
+            connections.map(|(service, caller)| (open(&mut proxy, service, caller), service));
         update(&mut proxy, &change);
         proxy.advance(IN_TIME_MS);
-        connections.iter().for_each(|&(connection, service)| assert_passes(&proxy, connection, service));
+        connections
+            .iter()
+            .for_each(|&(connection, service)| assert_passes(&proxy, connection, service));
         assert_eq!(proxy.metric("fedgate.revoked_connections"), None);
     }
 }
@@ -103,7 +111,9 @@ fn a_gateway_that_loses_all_exports_closes_all() {
     let connections = connections.map(|(service, caller)| open(&mut proxy, service, caller));
     update(&mut proxy, &Exports::none(2));
     proxy.advance(IN_TIME_MS);
-    connections.iter().for_each(|&connection| assert_revoked(&proxy, connection, "unknown_service"));
+    connections
+        .iter()
+        .for_each(|&connection| assert_revoked(&proxy, connection, "unknown_service"));
 }
 
 #[test]
@@ -133,7 +143,9 @@ fn a_grant_that_comes_back_before_the_tick_comes_too_late_for_old_connections() 
 fn ten_thousand_connections_lose_half_of_themselves() {
     let mut proxy = gateway(&Exports::standard(1));
     let (alpha, gamma) = (certificate(ALPHA), certificate(GAMMA));
-    let open = |proxy: &mut Proxy, service, certificate| call(proxy, Client::calling(&sni(service)).with(certificate));
+    let open = |proxy: &mut Proxy, service, certificate| {
+        call(proxy, Client::calling(&sni(service)).with(certificate))
+    };
     let (mut revoked, mut stay) = (Vec::new(), Vec::new());
     for _ in 0..5_000 {
         revoked.push(open(&mut proxy, FEED, &alpha));

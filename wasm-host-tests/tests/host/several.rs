@@ -113,8 +113,10 @@ fn configuring_counts_nothing() {
 #[test]
 fn threads_count_once_they_work_with_the_table() {
     let mut proxy = Proxy::with_workers(FilterModule::shared(Metering::Fuel), 4);
-    let shown =
-        |proxy: &Proxy| ["generation", "threads"].map(|name| proxy.metric(&format!("fedgate.table.{name}")).unwrap());
+    let shown = |proxy: &Proxy| {
+        ["generation", "threads"]
+            .map(|name| proxy.metric(&format!("fedgate.table.{name}")).unwrap())
+    };
     proxy.configure(LISTENER, Exports::standard(1).plugin()).unwrap();
     proxy.advance(1_000);
     assert_eq!(shown(&proxy), [1, 4]);

@@ -10,7 +10,9 @@
 //! | `feed` (its server speaks first) | all | all | - |
 //! | `lonely` | - | - | - |
 
-use fedgate_core::{CallerPattern, Callers, Grant, Mode, Options, Pattern, Peer, ServiceName, Table, TableBuilder};
+use fedgate_core::{
+    CallerPattern, Callers, Grant, Mode, Options, Pattern, Peer, ServiceName, Table, TableBuilder,
+};
 use fedgate_wasm_host::{Certificate, Client, ConnectionId, FilterModule, Metering, Plugin, Proxy};
 use std::collections::BTreeMap;
 
@@ -112,8 +114,13 @@ impl Exports {
             indices.insert(name, builder.peer(peer).unwrap());
         }
         for (service, grants) in &self.grants {
-            let grant = |(peer, callers): (&String, &Callers)| Grant { peer: indices[peer], callers: callers.clone() };
-            builder.export(ServiceName::parse(service).unwrap(), grants.iter().map(grant).collect()).unwrap();
+            let grant = |(peer, callers): (&String, &Callers)| Grant {
+                peer: indices[peer],
+                callers: callers.clone(),
+            };
+            builder
+                .export(ServiceName::parse(service).unwrap(), grants.iter().map(grant).collect())
+                .unwrap();
         }
         for service in &self.passed_through {
             builder.passthrough(ServiceName::parse(service).unwrap()).unwrap();
@@ -133,7 +140,8 @@ impl Exports {
 }
 
 pub(crate) fn callers(namespace: &str, service_account: &str) -> Callers {
-    let (namespace, service_account) = (Pattern::parse(namespace).unwrap(), Pattern::parse(service_account).unwrap());
+    let (namespace, service_account) =
+        (Pattern::parse(namespace).unwrap(), Pattern::parse(service_account).unwrap());
     Callers::Only([CallerPattern { namespace, service_account }].into())
 }
 
@@ -215,7 +223,12 @@ pub(crate) fn assert_passes(proxy: &Proxy, connection: ConnectionId, service: &s
 #[track_caller]
 pub(crate) fn assert_refused(proxy: &Proxy, connection: ConnectionId, reason: &str) {
     let stream = proxy.stream(connection);
-    assert_eq!(stream.ending(), Some(fedgate_wasm_host::Ending::ByFilter), "{:?}", verdict(proxy, connection));
+    assert_eq!(
+        stream.ending(),
+        Some(fedgate_wasm_host::Ending::ByFilter),
+        "{:?}",
+        verdict(proxy, connection)
+    );
     assert_eq!(verdict(proxy, connection), ("refused", reason));
     assert_eq!(stream.upstream(), None, "the service was touched");
     assert_eq!(stream.at_client(), b"", "the client got data");
@@ -223,10 +236,14 @@ pub(crate) fn assert_refused(proxy: &Proxy, connection: ConnectionId, reason: &s
 
 /// The counter of decided connections.
 pub(crate) fn decided(proxy: &Proxy, outcome: &str, reason: &str) -> u64 {
-    proxy.metric(&format!("fedgate.connections.outcome.{outcome}.reason.{reason}")).unwrap_or_default()
+    proxy
+        .metric(&format!("fedgate.connections.outcome.{outcome}.reason.{reason}"))
+        .unwrap_or_default()
 }
 
 /// The counter of a peer's decided connections.
 pub(crate) fn decided_for(proxy: &Proxy, outcome: &str, peer: &str) -> u64 {
-    proxy.metric(&format!("fedgate.peer_connections.outcome.{outcome}.peer.{peer}")).unwrap_or_default()
+    proxy
+        .metric(&format!("fedgate.peer_connections.outcome.{outcome}.peer.{peer}"))
+        .unwrap_or_default()
 }

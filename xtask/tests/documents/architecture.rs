@@ -16,7 +16,10 @@ struct Uses {
 /// The name of a crate's package.
 fn package(folder: &str) -> String {
     let manifest = read(format!("{folder}/Cargo.toml"));
-    manifest.lines().find_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"').map(str::to_owned)).unwrap()
+    manifest
+        .lines()
+        .find_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"').map(str::to_owned))
+        .unwrap()
 }
 
 /// The dependencies in a manifest.
@@ -57,7 +60,11 @@ fn every_crate_is_named_with_what_it_uses() {
         let expected = uses(&read(format!("{folder}/Cargo.toml")), &folders);
         assert_eq!(told(row[2]), expected, "{PAGE} (left) and {folder}/Cargo.toml (right)");
     }
-    assert_eq!(rows.len(), crates.len(), "{PAGE}: the table of crates has a crate that doesn't exist");
+    assert_eq!(
+        rows.len(),
+        crates.len(),
+        "{PAGE}: the table of crates has a crate that doesn't exist"
+    );
 }
 
 /// The string literals that follow a call in a source.
@@ -70,7 +77,9 @@ fn named_in<'a>(source: &'a str, call: &str) -> Vec<&'a str> {
 #[test]
 fn every_task_is_named_and_no_other() {
     let mut started = BTreeSet::new();
-    for file in below("controller", "rs").iter().filter(|file| !file.to_string_lossy().contains("tests")) {
+    for file in
+        below("controller", "rs").iter().filter(|file| !file.to_string_lossy().contains("tests"))
+    {
         let source = read(file);
         for call in [".spawn(", ".spawn(format!("] {
             started.extend(named_in(&source, call).into_iter().map(str::to_owned));
@@ -78,7 +87,8 @@ fn every_task_is_named_and_no_other() {
     }
     let page = read(PAGE);
     let rows = rows(section(&page, "## Tasks of a running replica"));
-    let tasks: Vec<_> = rows.map(|cells| cells[0]).filter(|cell| !cell.starts_with("the main loop")).collect();
+    let tasks: Vec<_> =
+        rows.map(|cells| cells[0]).filter(|cell| !cell.starts_with("the main loop")).collect();
     let told: BTreeSet<_> = tasks.iter().flat_map(|cell| code(cell)).map(str::to_owned).collect();
     assert!(started.len() > 8, "{started:?}");
     assert_eq!(told, started, "{PAGE} (left) and the tasks that are started (right)");
@@ -91,9 +101,17 @@ fn ports_are_those_of_the_reference() {
     assert!(rows.len() > 5, "{rows:?}");
     for row in rows {
         for setting in code(row[1]) {
-            let is_it = |line: &&str| line.starts_with('|') && line.contains(&format!("`{setting}`"));
-            let line = reference.lines().find(is_it).unwrap_or_else(|| panic!("docs/reference.md has no {setting}"));
-            assert!(line.contains(row[0]), "{PAGE}: {setting} is {}, but the reference says: {line}", row[0]);
+            let is_it =
+                |line: &&str| line.starts_with('|') && line.contains(&format!("`{setting}`"));
+            let line = reference
+                .lines()
+                .find(is_it)
+                .unwrap_or_else(|| panic!("docs/reference.md has no {setting}"));
+            assert!(
+                line.contains(row[0]),
+                "{PAGE}: {setting} is {}, but the reference says: {line}",
+                row[0]
+            );
         }
     }
 }

@@ -12,14 +12,16 @@ fn banned(text: &str) -> BTreeSet<&str> {
 fn every_crate_has_the_bans_of_the_root() {
     let root = read("clippy.toml");
     assert!(banned(&root).len() > 5, "{root}");
-    let nested: Vec<_> = crates().into_iter().map(|folder| format!("{folder}/clippy.toml")).collect();
+    let nested: Vec<_> =
+        crates().into_iter().map(|folder| format!("{folder}/clippy.toml")).collect();
     let nested = nested.iter().filter(|file| xtask::root().join(file).exists());
     for file in nested {
         let (text, manifest) = (read(file), read(file.replace("clippy.toml", "Cargo.toml")));
         // A crate that does not depend on reqwest or tokio need not ban anything of it.
         let depends = |path: &&&str| {
             let library = path.split("::").next().unwrap_or_default();
-            library == "std" || manifest.lines().any(|line| line.starts_with(&format!("{library}.workspace")))
+            library == "std"
+                || manifest.lines().any(|line| line.starts_with(&format!("{library}.workspace")))
         };
         let missing: Vec<_> = banned(&root).difference(&banned(&text)).copied().collect();
         let missing: Vec<_> = missing.iter().filter(depends).collect();

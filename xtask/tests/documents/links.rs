@@ -8,15 +8,18 @@ use std::path::{Path, PathBuf};
 const FOR_DEVELOPERS: [&str; 3] = ["ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"];
 
 fn pages() -> Vec<PathBuf> {
-    let at_root = FOR_DEVELOPERS.iter().copied().chain(["README.md", "CHANGELOG.md"]).map(PathBuf::from);
+    let at_root =
+        FOR_DEVELOPERS.iter().copied().chain(["README.md", "CHANGELOG.md"]).map(PathBuf::from);
     at_root.chain(below("docs", "md")).chain(below("deploy", "md")).collect()
 }
 
 /// Returns true if a word begins like a path in this checkout.
 fn is_path(word: &str) -> bool {
-    let tops: Vec<_> = crates().into_iter().chain(["docs", "deploy", ".ci"].map(str::to_owned)).collect();
+    let tops: Vec<_> =
+        crates().into_iter().chain(["docs", "deploy", ".ci"].map(str::to_owned)).collect();
     let first = word.split_once('/').map(|(first, _)| first);
-    first.is_some_and(|first| tops.iter().any(|top| top == first)) && !word.contains([' ', '*', '<'])
+    first.is_some_and(|first| tops.iter().any(|top| top == first))
+        && !word.contains([' ', '*', '<'])
 }
 
 #[test]
@@ -24,7 +27,8 @@ fn every_path_that_developers_are_told_of_exists() {
     for document in FOR_DEVELOPERS {
         let text = read(document);
         let paths: Vec<_> = code(&text).into_iter().filter(|word| is_path(word)).collect();
-        let missing: Vec<_> = paths.iter().filter(|path| !xtask::root().join(path).exists()).collect();
+        let missing: Vec<_> =
+            paths.iter().filter(|path| !xtask::root().join(path).exists()).collect();
         assert!(missing.is_empty(), "{document} names files that don't exist: {missing:?}");
         assert!(document == "SECURITY.md" || paths.len() > 20, "{document}: {paths:?}");
     }

@@ -3,8 +3,9 @@
 /// The text from a heading to the next heading of the same or a higher level.
 pub(crate) fn section<'a>(text: &'a str, heading: &str) -> &'a str {
     let marks = heading.split(' ').next().unwrap_or_default();
-    let (_, after) =
-        text.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("there is no heading {heading:?}"));
+    let (_, after) = text
+        .split_once(&format!("\n{heading}\n"))
+        .unwrap_or_else(|| panic!("there is no heading {heading:?}"));
     after.split_once(&format!("\n{marks} ")).map_or(after, |(section, _)| section)
 }
 
@@ -12,7 +13,8 @@ pub(crate) fn section<'a>(text: &'a str, heading: &str) -> &'a str {
 pub(crate) fn rows(text: &str) -> impl Iterator<Item = Vec<&str>> {
     let is_rule = |line: &str| line.starts_with("| ---");
     let lines = text.lines().zip(text.lines().skip(1).chain([""]));
-    let rows = lines.filter(move |(line, next)| line.starts_with("| ") && !is_rule(line) && !is_rule(next));
+    let rows = lines
+        .filter(move |(line, next)| line.starts_with("| ") && !is_rule(line) && !is_rule(next));
     rows.map(|(line, _)| line.split('|').skip(1).map(str::trim).collect())
 }
 
@@ -25,7 +27,10 @@ pub(crate) fn code(text: &str) -> Vec<&str> {
 /// The targets of a text's links, without those in code blocks.
 pub(crate) fn links(text: &str) -> Vec<&str> {
     let prose = text.split("```").step_by(2);
-    prose.flat_map(|prose| prose.split("](").skip(1)).filter_map(|rest| Some(rest.split_once(')')?.0)).collect()
+    prose
+        .flat_map(|prose| prose.split("](").skip(1))
+        .filter_map(|rest| Some(rest.split_once(')')?.0))
+        .collect()
 }
 
 /// The anchors of a page's headings, as GitHub generates them.
@@ -43,7 +48,10 @@ fn anchor(heading: &str) -> String {
 #[test]
 fn reads_what_the_documents_use() {
     let page = "# A\n\n## B `c` (d)\n\n| x | y |\n| --- | --- |\n| `1` | [two](e.md#f) |\n\n```sh\n`no` [no](no)\n```\n\n## G\n\n`h`\n";
-    assert_eq!(rows(section(page, "## B `c` (d)")).collect::<Vec<_>>(), [["`1`", "[two](e.md#f)", ""]]);
+    assert_eq!(
+        rows(section(page, "## B `c` (d)")).collect::<Vec<_>>(),
+        [["`1`", "[two](e.md#f)", ""]]
+    );
     assert_eq!(code(section(page, "## G")), ["h"]);
     assert_eq!((code(page), links(page)), (vec!["c", "1", "h"], vec!["e.md#f"]));
     assert_eq!(anchors(page), ["a", "b-c-d", "g"]);

@@ -9,9 +9,12 @@ fn declared(source: &str) -> BTreeSet<&str> {
     let mut for_tests = false;
     let mut declared = BTreeSet::new();
     for line in source.lines() {
-        let name = line.strip_suffix(';').and_then(|line| line.split_once("mod ")).map(|(_, name)| name);
+        let name =
+            line.strip_suffix(';').and_then(|line| line.split_once("mod ")).map(|(_, name)| name);
         match name {
-            Some(name) if !line.starts_with(' ') && !line.starts_with('/') && !for_tests => drop(declared.insert(name)),
+            Some(name) if !line.starts_with(' ') && !line.starts_with('/') && !for_tests => {
+                drop(declared.insert(name))
+            }
             _ => {}
         }
         for_tests = line.starts_with("#[cfg(test)]") || for_tests && line.starts_with("#[");
@@ -21,17 +24,24 @@ fn declared(source: &str) -> BTreeSet<&str> {
 
 /// The modules in the table of a file's documentation; `None` if it has no table.
 fn in_table(source: &str) -> Option<BTreeSet<String>> {
-    let lines = source.lines().map_while(|line| line.strip_prefix("//!")).map(|line| line.trim_start());
+    let lines =
+        source.lines().map_while(|line| line.strip_prefix("//!")).map(|line| line.trim_start());
     let documentation: String = lines.flat_map(|line| [line, "\n"]).collect();
     let table = documentation.split_once("| module |")?.1.split("\n\n").next()?;
-    let cells = rows(table).filter_map(|cells| cells.first().map(|cell| (*cell).to_owned())).collect::<Vec<_>>();
-    let names = cells.iter().flat_map(|cell| code(cell)).map(|name| name.trim_start_matches("mod@").to_owned());
+    let cells = rows(table)
+        .filter_map(|cells| cells.first().map(|cell| (*cell).to_owned()))
+        .collect::<Vec<_>>();
+    let names = cells
+        .iter()
+        .flat_map(|cell| code(cell))
+        .map(|name| name.trim_start_matches("mod@").to_owned());
     Some(names.collect())
 }
 
 #[test]
 fn tables_of_modules_are_complete() {
-    let files: Vec<_> = crates().iter().flat_map(|folder| below(&format!("{folder}/src"), "rs")).collect();
+    let files: Vec<_> =
+        crates().iter().flat_map(|folder| below(&format!("{folder}/src"), "rs")).collect();
     let mut tables = 0;
     for file in files {
         let source = read(&file);
@@ -40,7 +50,11 @@ fn tables_of_modules_are_complete() {
         let missing: Vec<_> = declared.difference(&told).collect();
         let gone: Vec<_> = told.difference(&declared).collect();
         assert!(missing.is_empty(), "{}: the table of modules lacks {missing:?}", file.display());
-        assert!(gone.is_empty(), "{}: the table names modules that don't exist: {gone:?}", file.display());
+        assert!(
+            gone.is_empty(),
+            "{}: the table names modules that don't exist: {gone:?}",
+            file.display()
+        );
         tables += 1;
     }
     assert!(tables >= 5, "{tables} tables were found");

@@ -13,7 +13,9 @@ pub(crate) fn below(folder: &str, extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![xtask::root().join(folder)];
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+        for entry in std::fs::read_dir(&folder)
+            .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+        {
             let path = entry.unwrap().path();
             match path.is_dir() {
                 true if path.ends_with("target") => {}
@@ -32,7 +34,8 @@ pub(crate) fn below(folder: &str, extension: &str) -> Vec<PathBuf> {
 pub(crate) fn crates() -> Vec<String> {
     let manifest = read("Cargo.toml");
     let lists = ["members", "exclude"].map(|name| {
-        let (_, rest) = manifest.split_once(&format!("\n{name} = [")).unwrap_or_else(|| panic!("no {name}"));
+        let (_, rest) =
+            manifest.split_once(&format!("\n{name} = [")).unwrap_or_else(|| panic!("no {name}"));
         rest.split_once(']').unwrap().0
     });
     lists.iter().flat_map(|list| list.split('"').skip(1).step_by(2)).map(str::to_owned).collect()

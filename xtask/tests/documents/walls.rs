@@ -46,7 +46,11 @@ const WALLS: [(&str, &[&str]); 7] = [
 fn dependencies(manifest: &str) -> Vec<&str> {
     let (_, rest) = manifest.split_once("\n[dependencies]\n").expect("a table of dependencies");
     let table = rest.split("\n[").next().unwrap_or_default();
-    table.lines().filter_map(|line| line.split(['.', ' ', '=']).next()).filter(|name| !name.is_empty()).collect()
+    table
+        .lines()
+        .filter_map(|line| line.split(['.', ' ', '=']).next())
+        .filter(|name| !name.is_empty())
+        .collect()
 }
 
 /// Returns true if a rule applies to a dependency. A rule that ends in a dash applies to all names
@@ -61,8 +65,10 @@ fn no_crate_knows_what_it_must_not() {
         let manifest = read(format!("controller/{folder}/Cargo.toml"));
         let dependencies = dependencies(&manifest);
         assert!(folder == "disk" || dependencies.len() > 3, "{folder}: {dependencies:?}");
-        let known: Vec<_> =
-            dependencies.iter().filter(|name| forbidden.iter().any(|rule| is_about(rule, name))).collect();
+        let known: Vec<_> = dependencies
+            .iter()
+            .filter(|name| forbidden.iter().any(|rule| is_about(rule, name)))
+            .collect();
         assert!(known.is_empty(), "controller/{folder} must not depend on {known:?}");
     }
 }
@@ -70,7 +76,8 @@ fn no_crate_knows_what_it_must_not() {
 #[test]
 fn every_crate_of_the_controller_has_its_walls() {
     let page = read("ARCHITECTURE.md");
-    let of_controller = |cells: Vec<&str>| code(cells[0]).first()?.strip_prefix("controller/").map(str::to_owned);
+    let of_controller =
+        |cells: Vec<&str>| code(cells[0]).first()?.strip_prefix("controller/").map(str::to_owned);
     let named: BTreeSet<_> = rows(section(&page, "## Crates")).filter_map(of_controller).collect();
     let walls = WALLS.iter().map(|(folder, _)| format!("{folder}/"));
     // The command line is the only crate that knows both platforms.
@@ -80,9 +87,12 @@ fn every_crate_of_the_controller_has_its_walls() {
 /// The non-test code of the files below a folder, with their paths.
 fn code_below(folder: &str) -> Vec<(String, String)> {
     let files = below(folder, "rs").into_iter().map(|file| file.display().to_string());
-    let files =
-        files.filter(|file| !file.contains("tests") && !file.contains("/fake/") && !file.ends_with("/sample.rs"));
-    let code = |source: String| source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned();
+    let files = files.filter(|file| {
+        !file.contains("tests") && !file.contains("/fake/") && !file.ends_with("/sample.rs")
+    });
+    let code = |source: String| {
+        source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned()
+    };
     files.map(|file| (file.clone(), code(read(&file)))).collect()
 }
 
@@ -90,7 +100,11 @@ fn code_below(folder: &str) -> Vec<(String, String)> {
 fn one_module_of_envoy_touches_files() {
     let touching: Vec<_> = code_below("controller/envoy/src")
         .into_iter()
-        .filter(|(_, code)| ["std::fs", "fs::", "std::net::Tcp", "std::process"].iter().any(|word| code.contains(word)))
+        .filter(|(_, code)| {
+            ["std::fs", "fs::", "std::net::Tcp", "std::process"]
+                .iter()
+                .any(|word| code.contains(word))
+        })
         .map(|(file, _)| file)
         .collect();
     assert_eq!(touching, ["controller/envoy/src/write.rs"]);

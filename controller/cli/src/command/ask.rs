@@ -10,7 +10,11 @@ use std::time::Duration;
 ///
 /// # Errors
 /// When no controller runs there, or it does not answer.
-pub(super) fn ask<T: DeserializeOwned>(folder: &Folder, path: &str, query: &[(&str, String)]) -> Result<T> {
+pub(super) fn ask<T: DeserializeOwned>(
+    folder: &Folder,
+    path: &str,
+    query: &[(&str, String)],
+) -> Result<T> {
     let AdminAddress { address } = address(folder)?;
     let mut url = url::Url::parse(&format!("http://{address}{path}"))?;
     if !query.is_empty() {
@@ -34,7 +38,8 @@ fn address(folder: &Folder) -> Result<AdminAddress> {
             path.display()
         )
     })?;
-    serde_json::from_slice(&bytes).with_context(|| format!("{} is not what a controller writes", path.display()))
+    serde_json::from_slice(&bytes)
+        .with_context(|| format!("{} is not what a controller writes", path.display()))
 }
 
 async fn fetch<T: DeserializeOwned>(url: url::Url) -> Result<T> {

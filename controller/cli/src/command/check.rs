@@ -64,8 +64,12 @@ fn line(check: &Check, terminal: bool) -> String {
         check::Outcome::Skipped => ("-", "skip"),
     };
     let mark = if terminal { sign } else { word };
-    let detail = if check.detail.is_empty() { String::new() } else { format!(": {}", check.detail) };
-    let hint = check.hint.as_ref().map(|hint| format!("{:width$}-> {hint}\n", "", width = mark.chars().count() + 3));
+    let detail =
+        if check.detail.is_empty() { String::new() } else { format!(": {}", check.detail) };
+    let hint = check
+        .hint
+        .as_ref()
+        .map(|hint| format!("{:width$}-> {hint}\n", "", width = mark.chars().count() + 3));
     format!("  {mark} {}{detail}\n{}", check.title, hint.unwrap_or_default())
 }
 
@@ -86,7 +90,8 @@ mod tests {
         assert_eq!(text(&report, true), expected);
         let plain = text(&report, false);
         assert!(
-            plain.is_ascii() && plain.contains("  FAIL another thing holds: it does not\n       -> mend it\n"),
+            plain.is_ascii()
+                && plain.contains("  FAIL another thing holds: it does not\n       -> mend it\n"),
             "{plain}"
         );
     }

@@ -13,9 +13,12 @@ pub(crate) struct Crd {
 
 impl Crd {
     pub(super) fn run(self) -> Result<Outcome> {
-        let definition = crd::definitions().into_iter().find(|definition| definition.spec.names.plural == self.plural);
-        let definition = definition
-            .with_context(|| format!("expected istiofederations or federationpolicies, found {:?}", self.plural))?;
+        let definition = crd::definitions()
+            .into_iter()
+            .find(|definition| definition.spec.names.plural == self.plural);
+        let definition = definition.with_context(|| {
+            format!("expected istiofederations or federationpolicies, found {:?}", self.plural)
+        })?;
         print!("{}", crd::yaml(&definition)?);
         Ok(Outcome::Well)
     }

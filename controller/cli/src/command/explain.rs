@@ -56,7 +56,10 @@ fn ask_controller(folder: &Folder, question: &Question) -> Result<Explanation> {
 
 fn text(explanation: &Explanation) -> String {
     let steps = explanation.steps.iter().map(|step| (step.holds, step.check.clone(), &step.detail));
-    let peers = explanation.peers.iter().map(|answer| (answer.passes, format!("peer {}", answer.peer), &answer.detail));
+    let peers = explanation
+        .peers
+        .iter()
+        .map(|answer| (answer.passes, format!("peer {}", answer.peer), &answer.detail));
     let rows: Vec<_> = steps.chain(peers).collect();
     let width = rows.iter().map(|(_, check, _)| check.len()).max().unwrap_or_default();
     let mut out = format!("{}\n", explanation.to);
@@ -92,10 +95,17 @@ mod tests {
 
     #[test]
     fn the_deciding_step_stands_out() {
-        let step = |check: &str, holds, detail: &str| Step { check: check.into(), holds, detail: detail.into() };
+        let step = |check: &str, holds, detail: &str| Step {
+            check: check.into(),
+            holds,
+            detail: detail.into(),
+        };
         let explanation = Explanation {
             to: "web.shop.svc.beta.example:80".parse().unwrap(),
-            steps: vec![step("server name", true, "fine"), step("exported", false, "no such Service")],
+            steps: vec![
+                step("server name", true, "fine"),
+                step("exported", false, "no such Service"),
+            ],
             peers: Vec::new(),
             passes: false,
             reason: Some("unknown_service".into()),

@@ -21,10 +21,16 @@ impl Keygen {
             .mode(0o600)
             .open(&self.out)
             .with_context(|| {
-                format!("cannot make {}: name a file that is not there yet, in a folder that is", self.out.display())
+                format!(
+                    "cannot make {}: name a file that is not there yet, in a folder that is",
+                    self.out.display()
+                )
             })?;
         file.write_all(key.to_pem().as_bytes())?;
-        println!("{} has the private key. Its public half, which peers fetch by themselves:", self.out.display());
+        println!(
+            "{} has the private key. Its public half, which peers fetch by themselves:",
+            self.out.display()
+        );
         print!("{}", key.public().to_pem());
         Ok(Outcome::Well)
     }

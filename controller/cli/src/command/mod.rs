@@ -49,7 +49,9 @@ enum Command {
     )]
     Controller(Box<controller::Controller>),
     /// Check a cluster's folder without running anything
-    #[command(after_help = "Example:\n  fedgate validate /etc/fedgate\n\nExits with 1 when there is an error.")]
+    #[command(
+        after_help = "Example:\n  fedgate validate /etc/fedgate\n\nExits with 1 when there is an error."
+    )]
     Validate(validate::Validate),
     /// Show a cluster's peers, imports, exports and findings
     #[command(

@@ -7,8 +7,14 @@ use std::io::{self, ErrorKind, Write};
 /// Prints to standard output. Any error other than a closed pipe ends the program with status 1.
 pub(crate) fn print(text: fmt::Arguments<'_>) {
     if let Err(error) = write(io::stdout().lock(), text) {
-        complain(format_args!("error: cannot write the answer: {}\n", fedgate_process::words::io(&error)));
-        #[expect(clippy::disallowed_methods, reason = "the command is in the middle of its answer")]
+        complain(format_args!(
+            "error: cannot write the answer: {}\n",
+            fedgate_process::words::io(&error)
+        ));
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the command is in the middle of its answer"
+        )]
         std::process::exit(1);
     }
 }

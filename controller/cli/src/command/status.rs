@@ -30,7 +30,11 @@ impl StatusCommand {
         }
         let well = status.peers.iter().all(|peer| peer.ready)
             && status.findings.iter().all(|finding| finding.severity != Severity::Error)
-            && status.table.loaded.as_ref().is_none_or(|loaded| loaded.status != ConditionStatus::False);
+            && status
+                .table
+                .loaded
+                .as_ref()
+                .is_none_or(|loaded| loaded.status != ConditionStatus::False);
         Ok(if well { Outcome::Well } else { Outcome::Finding })
     }
 }
@@ -46,7 +50,8 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
     let table = &status.table;
     writeln!(out, "{}  cluster {}", status.cluster.trust_domain, status.cluster.cluster_uuid)?;
     writeln!(out, "  gateway   {}", status.cluster.gateways.join(", "))?;
-    let outdated = if table.outdated { ", OUTDATED: not the one that the objects make" } else { "" };
+    let outdated =
+        if table.outdated { ", OUTDATED: not the one that the objects make" } else { "" };
     writeln!(
         out,
         "  table     generation {}, {} exports, {} bytes{outdated}{}",
@@ -60,7 +65,11 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
         out,
         "exports",
         status.exports.iter().map(|export| {
-            let to = if export.granted_to.is_empty() { "nobody".to_owned() } else { export.granted_to.join(", ") };
+            let to = if export.granted_to.is_empty() {
+                "nobody".to_owned()
+            } else {
+                export.granted_to.join(", ")
+            };
             vec![export.service.to_string(), format!("granted to {to}")]
         }),
     )?;
@@ -73,16 +82,20 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
                 Some(address) => format!("at {address}"),
                 None => "at no port: none is left".to_owned(),
             };
-            vec![import.service.to_string(), import.protocol.clone(), place, format!("from {}", import.peer)]
+            vec![
+                import.service.to_string(),
+                import.protocol.clone(),
+                place,
+                format!("from {}", import.peer),
+            ]
         }),
     )?;
     rows(
         out,
         "findings",
-        status
-            .findings
-            .iter()
-            .map(|finding| vec![format!("{:?}", finding.severity).to_lowercase(), finding.to_string()]),
+        status.findings.iter().map(|finding| {
+            vec![format!("{:?}", finding.severity).to_lowercase(), finding.to_string()]
+        }),
     )
 }
 
@@ -91,8 +104,12 @@ fn loaded(condition: Option<&Condition>) -> String {
     match condition.map(|loaded| (loaded.status, loaded)) {
         None => String::new(),
         Some((ConditionStatus::True, _)) => ", in force in every gateway Pod".to_owned(),
-        Some((ConditionStatus::False, loaded)) => format!(", NOT IN FORCE {}: {}", loaded.reason, loaded.message),
-        Some((ConditionStatus::Unknown, loaded)) => format!(", in force as far as known; {}", loaded.message),
+        Some((ConditionStatus::False, loaded)) => {
+            format!(", NOT IN FORCE {}: {}", loaded.reason, loaded.message)
+        }
+        Some((ConditionStatus::Unknown, loaded)) => {
+            format!(", in force as far as known; {}", loaded.message)
+        }
     }
 }
 
@@ -105,7 +122,8 @@ fn peer(peer: &PeerStatus) -> Vec<String> {
 /// Which gateways of a ready peer failed the last probe. On Kubernetes the message [`SERVER_ONLY`]
 /// is the same for every peer, so only the condition shows it.
 fn gateways(peer: &PeerStatus) -> String {
-    let is_probe = |condition: &&Condition| condition.kind == ConditionType::DataplaneConnectionReady;
+    let is_probe =
+        |condition: &&Condition| condition.kind == ConditionType::DataplaneConnectionReady;
     match peer.conditions.iter().find(is_probe).map(|probe| probe.message.as_str()) {
         None | Some("" | SERVER_ONLY) => String::new(),
         Some(message) => format!("; gateways: {message}"),
@@ -119,7 +137,11 @@ fn why(peer: &PeerStatus) -> String {
         ConditionType::Stale => condition.status == ConditionStatus::True,
         kind => MUST_HOLD.contains(&kind) && condition.status != ConditionStatus::True,
     };
-    let failed = peer.conditions.iter().filter(bad).find(|condition| condition.status != ConditionStatus::Unknown);
+    let failed = peer
+        .conditions
+        .iter()
+        .filter(bad)
+        .find(|condition| condition.status != ConditionStatus::Unknown);
     let said = |condition: &Condition| match condition.message.as_str() {
         "" => format!("{:?} {}", condition.kind, condition.reason),
         message => format!("{:?} {}: {message}", condition.kind, condition.reason),
@@ -133,12 +155,17 @@ fn why(peer: &PeerStatus) -> String {
 }
 
 /// A block with a heading and aligned columns. The last column is not padded.
-fn rows(out: &mut String, heading: &str, rows: impl Iterator<Item = Vec<String>>) -> std::fmt::Result {
+fn rows(
+    out: &mut String,
+    heading: &str,
+    rows: impl Iterator<Item = Vec<String>>,
+) -> std::fmt::Result {
     let rows: Vec<_> = rows.collect();
     writeln!(out, "\n{heading} ({})", rows.len())?;
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
-    let width =
-        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or_default();
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or_default()
+    };
     let widths: Vec<_> = (0..columns).map(width).collect();
     for row in &rows {
         let mut line = String::new();
@@ -187,25 +214,39 @@ mod tests {
         };
         assert_eq!(loaded(None), "");
         assert_eq!(said(ConditionStatus::True, ""), ", in force in every gateway Pod");
-        assert_eq!(said(ConditionStatus::False, "a stays at 3"), ", NOT IN FORCE Behind: a stays at 3");
-        assert!(said(ConditionStatus::Unknown, "a: refused").ends_with("as far as known; a: refused"));
+        assert_eq!(
+            said(ConditionStatus::False, "a stays at 3"),
+            ", NOT IN FORCE Behind: a stays at 3"
+        );
+        assert!(
+            said(ConditionStatus::Unknown, "a: refused").ends_with("as far as known; a: refused")
+        );
     }
 
     #[test]
     fn a_peers_row_says_why_it_is_not_ready_and_which_gateways_of_a_ready_one_fail() {
-        let state = |ready: bool, probe| peer(&PeerStatus { ready, ..beta(Some(probe)) }).pop().unwrap();
-        let row = |status, reason, message| state(status == ConditionStatus::True, (status, reason, message));
+        let state =
+            |ready: bool, probe| peer(&PeerStatus { ready, ..beta(Some(probe)) }).pop().unwrap();
+        let row = |status, reason, message| {
+            state(status == ConditionStatus::True, (status, reason, message))
+        };
         assert_eq!(row(ConditionStatus::True, "Succeeded", ""), "ready");
         assert_eq!(row(ConditionStatus::True, "Succeeded", SERVER_ONLY), "ready");
         let refused = "192.0.2.1:15443: connection refused";
-        assert_eq!(row(ConditionStatus::True, "Succeeded", refused), format!("ready; gateways: {refused}"));
+        assert_eq!(
+            row(ConditionStatus::True, "Succeeded", refused),
+            format!("ready; gateways: {refused}")
+        );
         let failed = format!("NOT READY: DataplaneConnectionReady ProbeFailed: {refused}");
         assert_eq!(row(ConditionStatus::False, "ProbeFailed", refused), failed);
         let pending = "not ready yet: DataplaneConnectionReady Pending: not probed yet";
         assert_eq!(row(ConditionStatus::Unknown, "Pending", "not probed yet"), pending);
         let well = Some((ConditionStatus::True, "Succeeded", ""));
-        let blocked =
-            PeerStatus { ready: false, obstacle: Some("the egress Envoy does not run".to_owned()), ..beta(well) };
+        let blocked = PeerStatus {
+            ready: false,
+            obstacle: Some("the egress Envoy does not run".to_owned()),
+            ..beta(well)
+        };
         assert_eq!(peer(&blocked).pop().unwrap(), "NOT READY: the egress Envoy does not run");
     }
 }

@@ -32,10 +32,13 @@ impl TableCommand {
                 Platform::Kubernetes(cluster) => cluster.snapshot()?.in_force.table,
             },
         };
-        let wanted = |service: &ServiceName| self.host.as_ref().is_none_or(|host| *host == service.host);
+        let wanted =
+            |service: &ServiceName| self.host.as_ref().is_none_or(|host| *host == service.host);
         let exports: Vec<_> = table.exports().filter(|(service, _)| wanted(service)).collect();
         match self.output {
-            Output::Json => println!("{}", serde_json::to_string_pretty(&as_json(&table, &exports))?),
+            Output::Json => {
+                println!("{}", serde_json::to_string_pretty(&as_json(&table, &exports))?)
+            }
             Output::Text => print!("{}", text(&table, &exports)),
         }
         Ok(if exports.is_empty() && self.host.is_some() { Outcome::Finding } else { Outcome::Well })
@@ -50,9 +53,12 @@ fn from_controller(folder: &Folder) -> Result<Table> {
 fn grants(table: &Table, export: Export) -> Vec<String> {
     let grant = |(peer, callers): (fedgate_core::PeerRow<'_>, Callers)| match callers {
         Callers::Any => peer.name.to_owned(),
-        Callers::Only(patterns) if patterns.is_empty() => format!("{} (audited: nobody is granted)", peer.name),
+        Callers::Only(patterns) if patterns.is_empty() => {
+            format!("{} (audited: nobody is granted)", peer.name)
+        }
         Callers::Only(patterns) => {
-            let patterns: Vec<_> = patterns.iter().map(|p| format!("{}/{}", p.namespace, p.service_account)).collect();
+            let patterns: Vec<_> =
+                patterns.iter().map(|p| format!("{}/{}", p.namespace, p.service_account)).collect();
             format!("{} ({})", peer.name, patterns.join(", "))
         }
     };
@@ -60,7 +66,8 @@ fn grants(table: &Table, export: Export) -> Vec<String> {
 }
 
 fn text(table: &Table, exports: &[(ServiceName, Export)]) -> String {
-    let mut out = format!("{}  generation {}, {}\n", table.trust_domain(), table.generation(), table.hash());
+    let mut out =
+        format!("{}  generation {}, {}\n", table.trust_domain(), table.generation(), table.hash());
     out += &format!("\npeers ({})\n", table.peer_count());
     for peer in table.peers() {
         let audit = if peer.mode == Mode::Audit { "  audit" } else { "" };

@@ -52,7 +52,10 @@ impl Target {
         let here = Path::new(".");
         match &self.dir {
             Some(dir) => Platform::Files(Folder { dir: dir.clone() }),
-            None if self.kubernetes.is_named() || super::is_kubectl_plugin() || !here.join(SETTINGS).exists() => {
+            None if self.kubernetes.is_named()
+                || super::is_kubectl_plugin()
+                || !here.join(SETTINGS).exists() =>
+            {
                 Platform::Kubernetes(&self.kubernetes)
             }
             None => Platform::Files(Folder { dir: here.to_owned() }),

@@ -32,11 +32,14 @@ impl Uninstall {
         let outcome = runtime.block_on(async {
             let client = self.cluster.client().await?;
             let places = self.cluster.places(&client).await;
-            let places = places.moved(self.gateway_namespace, self.imports_namespace, self.root_namespace);
+            let places =
+                places.moved(self.gateway_namespace, self.imports_namespace, self.root_namespace);
             uninstall(&client, &places, options, &mut |step| println!("{step}")).await
         })?;
         match (outcome.deleted, self.dry_run) {
-            (0, _) if outcome.left.is_empty() => println!("nothing of fedgate's is left in the cluster"),
+            (0, _) if outcome.left.is_empty() => {
+                println!("nothing of fedgate's is left in the cluster")
+            }
             (deleted, true) => println!("{deleted} objects would be deleted"),
             (deleted, false) => println!("{deleted} objects deleted"),
         }

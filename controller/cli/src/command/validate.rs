@@ -42,7 +42,8 @@ impl Validate {
 /// What `federate` would find if it ran on this folder now for the first time.
 fn findings(settings: &Settings) -> Result<Vec<Finding>> {
     let local = fedgate_files::local::stand_in(settings)?;
-    let manifests = ManifestSource::without_memory(&settings.manifests, &settings.trust_domain).read();
+    let manifests =
+        ManifestSource::without_memory(&settings.manifests, &settings.trust_domain).read();
     let federation = federate(&Inputs {
         local: &local,
         objects: &manifests.objects,
@@ -63,7 +64,12 @@ fn findings(settings: &Settings) -> Result<Vec<Finding>> {
         let cluster = ObjectRef::cluster(settings.trust_domain.as_str());
         findings.insert(
             0,
-            Finding::error(FindingReason::InvalidCertificate, cluster, "metadata.tls", format!("{error:#}")),
+            Finding::error(
+                FindingReason::InvalidCertificate,
+                cluster,
+                "metadata.tls",
+                format!("{error:#}"),
+            ),
         );
     }
     Ok(findings)
@@ -74,6 +80,8 @@ fn text(findings: &[Finding]) -> String {
     for finding in findings {
         out += &format!("{}: {finding}\n", format!("{:?}", finding.severity).to_lowercase());
     }
-    let count = |severity, word| counted(findings.iter().filter(|finding| finding.severity == severity).count(), word);
+    let count = |severity, word| {
+        counted(findings.iter().filter(|finding| finding.severity == severity).count(), word)
+    };
     out + &format!("{}, {}\n", count(Severity::Error, "error"), count(Severity::Warning, "warning"))
 }

@@ -2,7 +2,9 @@
 //! generated at run time.
 
 use rcgen::string::Ia5String;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose, SanType,
+};
 use serde_json::Value;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
@@ -218,7 +220,13 @@ times: {{poll: 1s}}
     fn fedgate(&self) -> Command {
         let Some(disk) = &self.disk else { return fedgate() };
         let mut command = Command::new("nsenter");
-        command.args(["--user", "--preserve-credentials", "--mount", "--target", &disk.id().to_string()]);
+        command.args([
+            "--user",
+            "--preserve-credentials",
+            "--mount",
+            "--target",
+            &disk.id().to_string(),
+        ]);
         command.arg(env!("CARGO_BIN_EXE_fedgate"));
         command
     }
@@ -239,7 +247,10 @@ times: {{poll: 1s}}
         self.disk = Some(Command::new("unshare").args(arguments).spawn().unwrap());
         let deadline = Instant::now() + DEADLINE;
         while !ready.exists() {
-            assert!(Instant::now() < deadline, "the disk is not mounted; may this user have a user namespace?");
+            assert!(
+                Instant::now() < deadline,
+                "the disk is not mounted; may this user have a user namespace?"
+            );
             #[expect(clippy::disallowed_methods, reason = "between two looks, with a deadline")]
             std::thread::sleep(Duration::from_millis(20));
         }

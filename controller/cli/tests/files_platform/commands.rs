@@ -7,7 +7,9 @@ use std::process::{Command, Output};
 /// Status, standard output and standard error as one text. The folder's path and other changing
 /// parts are replaced.
 fn shown(output: &Output, cluster: &Cluster) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(&cluster.folder().display().to_string(), "DIR");
+    let text = |bytes: &[u8]| {
+        String::from_utf8_lossy(bytes).replace(&cluster.folder().display().to_string(), "DIR")
+    };
     let (out, error) = (text(&output.stdout), without_capacity(&text(&output.stderr)));
     format!(
         "exit status {}\n{out}{}{error}",
@@ -65,7 +67,8 @@ fn validate_names_file_line_field_and_what_to_do() {
     let output = validate(&cluster, &[]);
     insta::assert_snapshot!(shown(&output, &cluster));
     assert_eq!(output.status.code(), Some(1));
-    let json: serde_json::Value = serde_json::from_slice(&validate(&cluster, &["--output", "json"]).stdout).unwrap();
+    let json: serde_json::Value =
+        serde_json::from_slice(&validate(&cluster, &["--output", "json"]).stdout).unwrap();
     assert_eq!(json.as_array().unwrap().len(), 3);
 }
 
@@ -85,7 +88,11 @@ fn a_certificate_that_peers_would_refuse_is_told() {
     cluster.put_identity_without_usage();
     let output = validate(&cluster, &[]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(shown(&output, &cluster).contains("expected keyUsage=digitalSignature"), "{}", shown(&output, &cluster));
+    assert!(
+        shown(&output, &cluster).contains("expected keyUsage=digitalSignature"),
+        "{}",
+        shown(&output, &cluster)
+    );
 }
 
 #[test]
@@ -107,10 +114,16 @@ fn wrong_use_ends_with_2() {
 #[test]
 fn asking_without_a_controller_says_what_to_do() {
     let cluster = Cluster::new("alpha");
-    for arguments in [&["status"][..], &["table"], &["explain", "--to", "web.shop.svc.beta.example:80"]] {
+    for arguments in
+        [&["status"][..], &["table"], &["explain", "--to", "web.shop.svc.beta.example:80"]]
+    {
         let output = cluster.run(arguments);
         assert_eq!(output.status.code(), Some(1));
-        assert!(String::from_utf8_lossy(&output.stderr).contains("fedgate run --dir"), "{}", shown(&output, &cluster));
+        assert!(
+            String::from_utf8_lossy(&output.stderr).contains("fedgate run --dir"),
+            "{}",
+            shown(&output, &cluster)
+        );
     }
 }
 
@@ -123,7 +136,10 @@ fn keygen_makes_a_key_for_its_owner_and_never_replaces_one() {
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let key = std::fs::read_to_string(&path).unwrap();
     assert!(key.contains("PRIVATE KEY"));
-    assert!(!String::from_utf8_lossy(&output.stdout).contains("PRIVATE"), "the key is in the file only");
+    assert!(
+        !String::from_utf8_lossy(&output.stdout).contains("PRIVATE"),
+        "the key is in the file only"
+    );
     assert_eq!(run(fedgate().args(["keygen", "--out"]).arg(&path)).status.code(), Some(1));
     assert_eq!(std::fs::read_to_string(&path).unwrap(), key);
 }

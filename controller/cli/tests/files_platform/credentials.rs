@@ -14,11 +14,21 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// The findings of `validate` that a good folder does not have, by reason and field; its exit
 /// status; its output.
 fn validate(cluster: &Cluster) -> (Vec<(String, String)>, i32, String) {
-    let output = fedgate().arg("validate").arg(cluster.folder()).args(["--output", "json"]).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    let findings: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    let word = |finding: &serde_json::Value, key: &str| finding[key].as_str().unwrap_or_default().to_owned();
-    let found = findings.iter().map(|finding| (word(finding, "reason"), word(finding, "field"))).collect();
+    let output = fedgate()
+        .arg("validate")
+        .arg(cluster.folder())
+        .args(["--output", "json"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    let findings: Vec<serde_json::Value> =
+        serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let word = |finding: &serde_json::Value, key: &str| {
+        finding[key].as_str().unwrap_or_default().to_owned()
+    };
+    let found =
+        findings.iter().map(|finding| (word(finding, "reason"), word(finding, "field"))).collect();
     (found, output.status.code().unwrap(), text)
 }
 
@@ -36,15 +46,21 @@ fn validate_finds_each_file_that_would_stop_all_calls() {
     type Spoil = fn(&Cluster);
     let cases: [(&str, &str, Spoil); 10] = [
         ("certificate_expired", "identity.certificateChain", |c| c.put_leaf(|p| lasts(p, -3, -1))),
-        ("certificate_not_yet_valid", "identity.certificateChain", |c| c.put_leaf(|p| lasts(p, 1, 3))),
-        ("invalid_certificate", "identity.certificateChain", |c| c.put_leaf(|p| p.key_usages.clear())),
+        ("certificate_not_yet_valid", "identity.certificateChain", |c| {
+            c.put_leaf(|p| lasts(p, 1, 3))
+        }),
+        ("invalid_certificate", "identity.certificateChain", |c| {
+            c.put_leaf(|p| p.key_usages.clear())
+        }),
         ("untrusted_certificate", "identity.certificateChain", |c| {
             c.put("identity/roots.pem", &Cluster::new("alpha").root_pem)
         }),
         ("key_mismatch", "identity.privateKey", |c| {
             c.put("identity/gateway.key", &KeyPair::generate().unwrap().serialize_pem())
         }),
-        ("invalid_key", "identity.privateKey", |c| fs::remove_file(c.path("identity/gateway.key")).unwrap()),
+        ("invalid_key", "identity.privateKey", |c| {
+            fs::remove_file(c.path("identity/gateway.key")).unwrap()
+        }),
         ("invalid_key", "identity.privateKey", |c| c.put("identity/gateway.key", &c.root_pem)),
         ("key_mismatch", "metadata.tls.key", |c| {
             c.put("identity/metadata.key", &KeyPair::generate().unwrap().serialize_pem())
@@ -62,7 +78,11 @@ fn validate_finds_each_file_that_would_stop_all_calls() {
         let cluster = Cluster::new("alpha");
         spoil(&cluster);
         let (found, status, text) = validate(&cluster);
-        assert_eq!((found.as_slice(), status), (&[(reason.to_owned(), field.to_owned())][..], 1), "{text}");
+        assert_eq!(
+            (found.as_slice(), status),
+            (&[(reason.to_owned(), field.to_owned())][..], 1),
+            "{text}"
+        );
         assert!(!text.contains("PRIVATE KEY"), "{text}");
     }
 }
@@ -78,10 +98,13 @@ fn validate_goes_on_after_files_that_cannot_be_read() {
                 .for_each(|file| fs::remove_file(c.path(&format!("identity/{file}"))).unwrap())
         }),
         ("found", |c| {
-            ["gateway.pem", "roots.pem"].iter().for_each(|file| c.put(&format!("identity/{file}"), "<html></html>"))
+            ["gateway.pem", "roots.pem"]
+                .iter()
+                .for_each(|file| c.put(&format!("identity/{file}"), "<html></html>"))
         }),
         ("a folder or something else", |c| {
-            for file in ["gateway.pem", "roots.pem"].map(|file| c.path(&format!("identity/{file}"))) {
+            for file in ["gateway.pem", "roots.pem"].map(|file| c.path(&format!("identity/{file}")))
+            {
                 fs::remove_file(&file).unwrap();
                 fs::create_dir(file).unwrap();
             }
@@ -93,7 +116,8 @@ fn validate_goes_on_after_files_that_cannot_be_read() {
         cluster.put("identity/metadata.key", "hunter2");
         cluster.put("manifests/bad.yaml", "kind: [\n");
         let (found, status, text) = validate(&cluster);
-        let mut fields: Vec<_> = found.iter().map(|(reason, field)| (reason.as_str(), field.as_str())).collect();
+        let mut fields: Vec<_> =
+            found.iter().map(|(reason, field)| (reason.as_str(), field.as_str())).collect();
         fields.sort();
         let expected = [
             ("invalid_certificate", "identity.certificateChain"),
@@ -117,7 +141,10 @@ fn validate_tells_each_block_of_the_roots_that_is_none() {
     );
     let (found, _, text) = validate(&cluster);
     assert_eq!(found.len(), 2, "{text}");
-    assert!(text.contains("block 1: ") && text.contains("a private key, which must never be published"), "{text}");
+    assert!(
+        text.contains("block 1: ") && text.contains("a private key, which must never be published"),
+        "{text}"
+    );
     assert!(text.contains("block 3: ") && text.contains("cut off"), "{text}");
     let key = cluster.path("identity/gateway.key");
     fs::remove_file(&key).unwrap();
@@ -137,18 +164,28 @@ fn a_certificate_that_ends_soon_is_a_warning_and_ends_with_0() {
 #[test]
 fn keys_that_others_may_read_are_told() {
     let cluster = Cluster::new("alpha");
-    let set = |name: &str, mode| fs::set_permissions(cluster.path(name), Permissions::from_mode(mode)).unwrap();
+    let set = |name: &str, mode| {
+        fs::set_permissions(cluster.path(name), Permissions::from_mode(mode)).unwrap()
+    };
     set("identity/gateway.key", 0o640);
     assert_eq!(validate(&cluster).0, [], "Envoy may be of the same group");
     set("identity/gateway.key", 0o644);
     set("identity/metadata.key", 0o604);
     fs::create_dir_all(cluster.path("state")).unwrap();
-    cluster.put("state/authn.key", &KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap().serialize_pem());
+    cluster.put(
+        "state/authn.key",
+        &KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap().serialize_pem(),
+    );
     set("state/authn.key", 0o640);
     let (found, status, text) = validate(&cluster);
-    let fields: Vec<_> = found.iter().map(|(reason, field)| (reason.as_str(), field.as_str())).collect();
+    let fields: Vec<_> =
+        found.iter().map(|(reason, field)| (reason.as_str(), field.as_str())).collect();
     let exposed = |field| ("exposed_key", field);
-    assert_eq!(fields, ["identity.privateKey", "metadata.tls.key", "keyFile"].map(exposed), "{text}");
+    assert_eq!(
+        fields,
+        ["identity.privateKey", "metadata.tls.key", "keyFile"].map(exposed),
+        "{text}"
+    );
     assert_eq!(status, 0);
     assert!(text.contains("chmod 600"), "{text}");
 }
@@ -158,7 +195,8 @@ fn metrics(cluster: &Cluster) -> String {
         serde_json::from_slice(&fs::read(cluster.path("state/admin.json")).unwrap()).unwrap();
     let address = admin["address"].as_str().unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "GET /metrics HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
+    write!(stream, "GET /metrics HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")
+        .unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     text
@@ -186,7 +224,8 @@ fn a_running_controller_tells_when_a_certificate_has_expired_and_when_it_is_rene
     cluster.wait("the end", |status| word(status, "certificate_expired"));
     assert_eq!(cluster.run(&["status"]).status.code(), Some(1));
     for role in ["leaf", "root", "endpoint"] {
-        let start = format!("fedgate_certificate_expiration_timestamp_seconds{{certificate=\"{role}\"");
+        let start =
+            format!("fedgate_certificate_expiration_timestamp_seconds{{certificate=\"{role}\"");
         assert!(metrics(&cluster).contains(&start), "{role}");
     }
     cluster.put_leaf(|_| {});
@@ -201,18 +240,24 @@ fn a_running_controller_tells_when_a_certificate_has_expired_and_when_it_is_rene
     cluster.wait("a key of another certificate", |status| word(status, "key_mismatch"));
     // One finding, which also says what stays in force.
     let status = cluster.wait("one finding", |status| Some(status.clone()));
-    let of_pair =
-        |finding: &&serde_json::Value| finding["field"].as_str().is_some_and(|field| field.starts_with("identity"));
+    let of_pair = |finding: &&serde_json::Value| {
+        finding["field"].as_str().is_some_and(|field| field.starts_with("identity"))
+    };
     let told: Vec<_> = status["findings"].as_array().unwrap().iter().filter(of_pair).collect();
     let [finding] = told[..] else { panic!("{told:#?}") };
-    assert!(finding["message"].as_str().unwrap().ends_with("what was read before stays in force"), "{finding}");
+    assert!(
+        finding["message"].as_str().unwrap().ends_with("what was read before stays in force"),
+        "{finding}"
+    );
 }
 
 #[test]
 fn two_names_are_told_by_validate() {
     let cluster = Cluster::new("alpha");
     cluster.put_leaf(|parameters| {
-        parameters.subject_alt_names.push(SanType::URI("spiffe://alpha.example/ns/a/sa/b".try_into().unwrap()));
+        parameters
+            .subject_alt_names
+            .push(SanType::URI("spiffe://alpha.example/ns/a/sa/b".try_into().unwrap()));
     });
     assert!(validate(&cluster).2.contains("and 1 more"));
 }

@@ -4,11 +4,13 @@ use crate::cluster::Cluster;
 use arc_swap::ArcSwap;
 use fedgate_core::{Hostname, ServicePort};
 use fedgate_exchange::exporter::{
-    self, Access, Document, ExporterSettings, Limits, MetadataPath, Metrics, Published, ServerTls, Transport,
+    self, Access, Document, ExporterSettings, Limits, MetadataPath, Metrics, Published, ServerTls,
+    Transport,
 };
 use fedgate_federation::bundle::{Root, roots_from_pem};
 use fedgate_federation::document::{
-    ClusterUuid, GatewayAddress, GatewayHost, PrivateDocument, PublicDocument, PublicService, PublicServicePort,
+    ClusterUuid, GatewayAddress, GatewayHost, PrivateDocument, PublicDocument, PublicService,
+    PublicServicePort,
 };
 use fedgate_federation::key::SigningKey;
 use fedgate_process::clock::SystemClock;
@@ -48,8 +50,13 @@ fn published(number: usize, root: &Root) -> Published {
         hostname: Hostname::parse(&format!("web.shop.svc.p{number}.example")).unwrap(),
         ports: vec![PublicServicePort { name: "http".into(), port: port(80) }],
     };
-    let gateway = GatewayAddress { address: GatewayHost::parse("192.0.2.7").unwrap(), port: port(15443) };
-    let private = PrivateDocument { gateways: vec![gateway], services: vec![service].into(), extension: None };
+    let gateway =
+        GatewayAddress { address: GatewayHost::parse("192.0.2.7").unwrap(), port: port(15443) };
+    let private = PrivateDocument {
+        gateways: vec![gateway],
+        services: vec![service].into(),
+        extension: None,
+    };
     let mut access = Access::new(uuid(number), key(number).public());
     access.allow(uuid(0), key(0).public(), Document::new(private.to_json()));
     Published { public: Some(Document::new(public.to_json())), bundle: None, access: Some(access) }
@@ -85,9 +92,12 @@ fn manifest(number: usize, address: SocketAddr, ca: &str) -> String {
 
 /// The value of one of the controller's metrics.
 fn metric(cluster: &Cluster, name: &str) -> Option<u64> {
-    let admin: Value = serde_json::from_slice(&fs::read(cluster.path("state/admin.json")).ok()?).ok()?;
+    let admin: Value =
+        serde_json::from_slice(&fs::read(cluster.path("state/admin.json")).ok()?).ok()?;
     let mut stream = TcpStream::connect(admin["address"].as_str()?).ok()?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+    stream
+        .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .ok()?;
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
@@ -103,7 +113,8 @@ fn ticks(pid: u32) -> u64 {
 #[test]
 #[expect(clippy::disallowed_macros, reason = "it says what it measured")]
 fn peers_that_answer_together_are_compiled_together() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let mut alpha = Cluster::new("alpha");
     let root = roots_from_pem(&alpha.root_pem, 1 << 14).remove(0).unwrap();
     let pem = |name: &str| fs::read(alpha.path(&format!("identity/{name}"))).unwrap();
@@ -115,13 +126,21 @@ fn peers_that_answer_together_are_compiled_together() {
         &format!("clusterUUID: {}\n{}", uuid(0), alpha.settings().replace("poll: 1s", "poll: 10m")),
     );
     let manifests: String = (1..=PEERS)
-        .map(|number| manifest(number, runtime.block_on(serve(number, &tls, &root)), &alpha.root_pem) + "---\n")
+        .map(|number| {
+            manifest(number, runtime.block_on(serve(number, &tls, &root)), &alpha.root_pem)
+                + "---\n"
+        })
         .collect();
     alpha.put("manifests/peers.yaml", &manifests);
     alpha.start();
     let began = Instant::now();
     while metric(&alpha, "fedgate_imports") != Some(PEERS as u64) {
-        assert!(began.elapsed() < DEADLINE, "{:?} imports\n{}", metric(&alpha, "fedgate_imports"), alpha.log());
+        assert!(
+            began.elapsed() < DEADLINE,
+            "{:?} imports\n{}",
+            metric(&alpha, "fedgate_imports"),
+            alpha.log()
+        );
         #[expect(clippy::disallowed_methods, reason = "between two looks, with a deadline")]
         std::thread::sleep(Duration::from_millis(100));
     }

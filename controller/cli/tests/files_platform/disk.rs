@@ -20,11 +20,14 @@ fn alpha() -> Cluster {
 }
 
 fn generation(cluster: &Cluster) -> u64 {
-    cluster.wait("a table", |status| status["table"]["generation"].as_u64().filter(|generation| *generation > 0))
+    cluster.wait("a table", |status| {
+        status["table"]["generation"].as_u64().filter(|generation| *generation > 0)
+    })
 }
 
 fn not_written(status: &Value, place: &str) -> Option<String> {
-    let finding = |finding: &&Value| finding["reason"] == "not_written" && finding["field"] == place;
+    let finding =
+        |finding: &&Value| finding["reason"] == "not_written" && finding["field"] == place;
     let found = status["findings"].as_array()?.iter().find(finding)?;
     assert_eq!(found["severity"], "error");
     found["message"].as_str().map(str::to_owned)
@@ -46,12 +49,19 @@ fn assert_all_speak_of_the_old_table(alpha: &Cluster, generation: u64) {
     let status = alpha.wait("the table to be outdated", |status| {
         Some(status.clone()).filter(|status| status["table"]["outdated"] == true)
     });
-    assert_eq!((&status["table"]["generation"], &status["table"]["exports"]), (&generation.into(), &2.into()));
+    assert_eq!(
+        (&status["table"]["generation"], &status["table"]["exports"]),
+        (&generation.into(), &2.into())
+    );
     assert!(not_written(&status, "envoy/").is_some(), "{status:#}");
     assert_eq!(alpha.run(&["status"]).status.code(), Some(1));
     let said = table(alpha);
-    assert!(said.contains(WEB) && !said.contains(CART) && said.contains(&generation.to_string()), "{said}");
-    let (_, text) = explain(alpha, &["--to", WEB, "--from", "spiffe://beta.example/ns/shop/sa/web"]);
+    assert!(
+        said.contains(WEB) && !said.contains(CART) && said.contains(&generation.to_string()),
+        "{said}"
+    );
+    let (_, text) =
+        explain(alpha, &["--to", WEB, "--from", "spiffe://beta.example/ns/shop/sa/web"]);
     assert!(text.contains("ok  granted") && text.contains("is older than the objects"), "{text}");
     let (_, text) = explain(alpha, &["--to", WEB, "--peer", "beta"]);
     assert!(text.contains("ok  granted"), "{text}");
@@ -67,7 +77,8 @@ fn change(alpha: &Cluster) {
 
 #[track_caller]
 fn assert_all_speak_of_the_new_table(alpha: &Cluster, before: u64) {
-    alpha.wait("the new table", |status| Some(()).filter(|()| status["table"]["outdated"] == false));
+    alpha
+        .wait("the new table", |status| Some(()).filter(|()| status["table"]["outdated"] == false));
     assert!(generation(alpha) > before);
     let said = table(alpha);
     assert!(said.contains(CART) && !said.contains(WEB), "{said}");
@@ -110,7 +121,8 @@ fn a_controller_lives_and_starts_on_a_full_disk() {
     assert!(full.contains("No space left") && full.contains("free space"), "{full}");
     fs::remove_file(alpha.on_disk("filler")).unwrap();
     assert_all_speak_of_the_new_table(&alpha, before);
-    alpha.wait("no finding", |status| Some(()).filter(|()| not_written(status, "envoy/").is_none()));
+    alpha
+        .wait("no finding", |status| Some(()).filter(|()| not_written(status, "envoy/").is_none()));
 }
 
 fn fill(path: &Path) {
@@ -120,7 +132,9 @@ fn fill(path: &Path) {
 }
 
 fn import<'a>(status: &'a Value, name: &str) -> Option<&'a Value> {
-    let is = |row: &&Value| row["service"].to_string().contains(&format!("{name}.shop.svc.beta.example"));
+    let is = |row: &&Value| {
+        row["service"].to_string().contains(&format!("{name}.shop.svc.beta.example"))
+    };
     status["imports"].as_array()?.iter().find(is)
 }
 
@@ -137,9 +151,13 @@ fn a_document_waits_until_its_version_is_kept() {
     fs::create_dir(&in_the_way).unwrap();
     beta.put_service("cart");
     beta.wait("the finding", |status| not_written(status, "state/"));
-    assert!(table(&beta).contains("cart"), "the table waits for nothing: its own file keeps its generation");
+    assert!(
+        table(&beta).contains("cart"),
+        "the table waits for nothing: its own file keeps its generation"
+    );
     let now = alpha.wait("an answer", confirmed);
-    let later = |status: &Value| confirmed(status).filter(|at| at.duration_since(now).as_secs() >= 3);
+    let later =
+        |status: &Value| confirmed(status).filter(|at| at.duration_since(now).as_secs() >= 3);
     alpha.wait("three more answers", later);
     assert!(import(&alpha.status().unwrap(), "cart").is_none());
     fs::remove_dir(in_the_way).unwrap();
@@ -151,12 +169,15 @@ fn a_document_waits_until_its_version_is_kept() {
 #[test]
 fn an_import_has_no_port_before_that_is_kept() {
     let (alpha, beta) = pair();
-    let address = |status: &Value, name| import(status, name)?["address"].as_str().map(str::to_owned);
+    let address =
+        |status: &Value, name| import(status, name)?["address"].as_str().map(str::to_owned);
     let web = alpha.wait("web", |status| address(status, "web"));
     let in_the_way = alpha.path("state/.egress-ports.json.tmp");
     fs::create_dir(&in_the_way).unwrap();
     beta.put_service("cart");
-    alpha.wait("cart without a port", |status| import(status, "cart").filter(|row| row["address"].is_null()).map(drop));
+    alpha.wait("cart without a port", |status| {
+        import(status, "cart").filter(|row| row["address"].is_null()).map(drop)
+    });
     alpha.wait("the finding", |status| not_written(status, "state/"));
     assert_eq!(alpha.wait("web", |status| address(status, "web")), web);
     fs::remove_dir(in_the_way).unwrap();
@@ -172,7 +193,9 @@ fn what_is_learned_of_a_peer_is_tried_again_until_it_is_kept() {
     let message = alpha.wait("the finding", |status| not_written(status, "state/peers/"));
     assert!(message.contains("beta.json"), "{message}");
     fs::remove_dir(alpha.path("state/peers/.beta.json.tmp")).unwrap();
-    alpha.wait("no finding", |status| Some(()).filter(|()| not_written(status, "state/peers/").is_none()));
+    alpha.wait("no finding", |status| {
+        Some(()).filter(|()| not_written(status, "state/peers/").is_none())
+    });
     assert!(alpha.path("state/peers/beta.json").exists());
 }
 
@@ -188,11 +211,17 @@ fn generations_grow_over_any_loss() {
         alpha.stop();
         for path in lost {
             let path = alpha.path(path);
-            if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
+            if path.is_dir() {
+                fs::remove_dir_all(path).unwrap()
+            } else {
+                fs::remove_file(path).unwrap()
+            }
         }
         alpha.put_service(&format!("new-{}", lost.len()));
         alpha.start();
-        alpha.wait("a newer table", |status| status["table"]["generation"].as_u64().filter(|new| *new > last));
+        alpha.wait("a newer table", |status| {
+            status["table"]["generation"].as_u64().filter(|new| *new > last)
+        });
         last = generation(&alpha);
     }
 }

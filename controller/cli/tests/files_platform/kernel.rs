@@ -5,7 +5,8 @@ use std::process::{Command, Output};
 
 /// A command of `fedgate` as a user with at most this many inotify instances.
 fn fedgate(instances: usize, arguments: &[&str]) -> Output {
-    let script = format!("echo {instances} > /proc/sys/user/max_inotify_instances && exec \"$0\" \"$@\"");
+    let script =
+        format!("echo {instances} > /proc/sys/user/max_inotify_instances && exec \"$0\" \"$@\"");
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "sh", "-c", &script, env!("CARGO_BIN_EXE_fedgate")]);
     command.args(arguments).output().unwrap()
@@ -22,7 +23,10 @@ fn validate_tells_of_a_limit_that_is_too_low() {
     let few = fedgate(5, &["validate", folder]);
     let said = text(&few.stdout);
     assert!(few.status.code() == Some(1), "{said}");
-    assert!(said.contains("user.max_inotify_instances: expected 12 for this site, found 5"), "{said}");
+    assert!(
+        said.contains("user.max_inotify_instances: expected 12 for this site, found 5"),
+        "{said}"
+    );
     assert!(said.contains("sysctl"), "{said}");
     let enough = fedgate(12, &["validate", folder]);
     let said = text(&enough.stdout);

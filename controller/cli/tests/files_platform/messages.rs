@@ -17,21 +17,31 @@ fn every_mistake_in_a_manifest_is_told_in_words_of_a_colleague() {
     for (name, text) in &mistakes {
         cluster.put(&format!("manifests/{name}.yaml"), &text.replace("NAME", name));
     }
-    let output = fedgate().arg("validate").arg(cluster.folder()).env_remove("FEDGATE_LOG").output().unwrap();
+    let output =
+        fedgate().arg("validate").arg(cluster.folder()).env_remove("FEDGATE_LOG").output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<_> = said.lines().filter(|line| line.contains("(manifests/")).collect();
-    let silent: Vec<_> =
-        mistakes.iter().filter(|(name, _)| !said.contains(&format!("(manifests/{name}.yaml"))).collect();
+    let silent: Vec<_> = mistakes
+        .iter()
+        .filter(|(name, _)| !said.contains(&format!("(manifests/{name}.yaml")))
+        .collect();
     assert!(silent.is_empty(), "nothing is said of {silent:#?}\n{said}");
     let kinds = ["File", "Service", "EndpointSlice", "IstioFederation", "FederationPolicy"];
-    let names_object =
-        |line: &str| line.split_once(": ").is_some_and(|(_, rest)| kinds.iter().any(|kind| rest.starts_with(kind)));
+    let names_object = |line: &str| {
+        line.split_once(": ")
+            .is_some_and(|(_, rest)| kinds.iter().any(|kind| rest.starts_with(kind)))
+    };
     let no_object: Vec<_> = lines.iter().filter(|line| !names_object(line)).collect();
     assert!(no_object.is_empty(), "{no_object:#?}");
     assert!(!said.contains("user:") && !said.contains("secret@"), "a password: {said}");
     assert_readable(&lines, problems_of_mistake);
     let reasons = ["unreadable", "invalid_object", "unknown_kind", "unknown_field"];
-    assert!(reasons.iter().all(|reason| lines.iter().any(|line| line.contains(&format!(": {reason}: ")))), "{said}");
+    assert!(
+        reasons
+            .iter()
+            .all(|reason| lines.iter().any(|line| line.contains(&format!(": {reason}: ")))),
+        "{said}"
+    );
     let mut lines: Vec<_> = lines.iter().map(|line| by_place(line)).collect();
     lines.sort();
     insta::assert_snapshot!(lines.join("\n"));
@@ -39,7 +49,10 @@ fn every_mistake_in_a_manifest_is_told_in_words_of_a_colleague() {
 
 /// Puts the file first, so that lines sort by file.
 fn by_place(line: &str) -> String {
-    let place = line.split_once("(manifests/").and_then(|(_, rest)| rest.split_once(')')).map(|(place, _)| place);
+    let place = line
+        .split_once("(manifests/")
+        .and_then(|(_, rest)| rest.split_once(')'))
+        .map(|(place, _)| place);
     format!("{} | {line}", place.unwrap_or_default())
 }
 
@@ -94,7 +107,8 @@ fn every_sort_of_yaml_that_people_write_is_read() {
         let name = file.split('.').next().unwrap();
         cluster.put(&format!("manifests/{file}"), &text.replace("NAME", name));
     }
-    let output = fedgate().arg("validate").arg(cluster.folder()).env_remove("FEDGATE_LOG").output().unwrap();
+    let output =
+        fedgate().arg("validate").arg(cluster.folder()).env_remove("FEDGATE_LOG").output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<_> = said.lines().filter(|line| line.contains("manifests/")).collect();
     assert!(lines.is_empty(), "{lines:#?}");
@@ -135,11 +149,16 @@ fn every_mistake_in_an_object_of_kubernetes_is_told_in_words_of_a_colleague() {
         json!({ "spec": { "trustDomain": "beta.example", "metadataEndpoint": "https://x", "metadata": { "insecureSkipVerify": "yes" } } }),
         json!({ "spec": null }),
     ];
-    let of_policy = |object: &Value| PolicyObject::read_object("p", None, object).1.map(|finding| finding.to_string());
-    let of_federation = |object: &Value| {
-        IstioFederationSpec::of_object(object).err().map(|error| format!("IstioFederation beta {error}"))
+    let of_policy = |object: &Value| {
+        PolicyObject::read_object("p", None, object).1.map(|finding| finding.to_string())
     };
-    let said: Vec<_> = policies.iter().map(of_policy).chain(federations.iter().map(of_federation)).collect();
+    let of_federation = |object: &Value| {
+        IstioFederationSpec::of_object(object)
+            .err()
+            .map(|error| format!("IstioFederation beta {error}"))
+    };
+    let said: Vec<_> =
+        policies.iter().map(of_policy).chain(federations.iter().map(of_federation)).collect();
     let said: Vec<_> = said.into_iter().map(|message| message.expect("a message")).collect();
     assert_readable(&said, problems_of_mistake);
     insta::assert_snapshot!(said.join("\n"));

@@ -1,7 +1,9 @@
 //! Manifests and settings with one mistake each, as people make them.
 
 pub(crate) fn policy(spec: &str) -> String {
-    format!("apiVersion: fedgate.dev/v1alpha1\nkind: FederationPolicy\nmetadata: {{name: NAME}}\nspec: {spec}\n")
+    format!(
+        "apiVersion: fedgate.dev/v1alpha1\nkind: FederationPolicy\nmetadata: {{name: NAME}}\nspec: {spec}\n"
+    )
 }
 
 pub(crate) fn federation(spec: &str) -> String {
@@ -23,7 +25,9 @@ pub(crate) const PORTS: &str = "[{name: http, port: 80}]";
 /// Manifests with one mistake each; NAME stands for the file's name.
 pub(crate) fn manifests() -> Vec<(&'static str, String)> {
     let endpoint = |url: &str| federation("").replace("https://NAME.example/metadata", url);
-    let domain = |domain: &str| federation("").replace("trustDomain: NAME.example", &format!("trustDomain: {domain}"));
+    let domain = |domain: &str| {
+        federation("").replace("trustDomain: NAME.example", &format!("trustDomain: {domain}"))
+    };
     let ca = |ca: &str| federation(&format!("  metadata: {{ca: {ca}}}\n"));
     let slice = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: NAME, namespace: shop, labels: {kubernetes.io/service-name: web}}\naddressType: IPv4\n";
     vec![
@@ -88,7 +92,10 @@ pub(crate) fn manifests() -> Vec<(&'static str, String)> {
         // EndpointSlices.
         ("slice-address", format!("{slice}endpoints: [{{addresses: [here]}}]\n")),
         ("slice-text", format!("{slice}endpoints: [{{addresses: 10.0.0.1}}]\n")),
-        ("slice-label", format!("{slice}endpoints: []\n").replace("service-name: web", "service: web")),
+        (
+            "slice-label",
+            format!("{slice}endpoints: []\n").replace("service-name: web", "service: web"),
+        ),
         // IstioFederations.
         ("no-spec", federation("").split("spec:").next().unwrap().into()),
         ("no-domain", federation("").replace("  trustDomain: NAME.example\n", "")),
@@ -123,8 +130,14 @@ pub(crate) fn manifests() -> Vec<(&'static str, String)> {
         ("policy-port", policy("{services: [{ports: [[80]]}]}")),
         ("policy-port-large", policy("{services: [{ports: [99999]}]}")),
         ("policy-pattern", policy("{callers: [{namespace: Shop}]}")),
-        ("policy-operator", policy("{services: [{selector: {matchExpressions: [{key: a, operator: Eq}]}}]}")),
-        ("policy-values", policy("{services: [{selector: {matchExpressions: [{key: a, operator: In}]}}]}")),
+        (
+            "policy-operator",
+            policy("{services: [{selector: {matchExpressions: [{key: a, operator: Eq}]}}]}"),
+        ),
+        (
+            "policy-values",
+            policy("{services: [{selector: {matchExpressions: [{key: a, operator: In}]}}]}"),
+        ),
         ("policy-outside", policy("{}") + "callers: []\n"),
         ("policy-list", policy("[]")),
         ("policy-peer", policy("{peers: [nobody], services: []}")),
@@ -176,7 +189,12 @@ pub(crate) fn manifests() -> Vec<(&'static str, String)> {
         ("slice-singular", format!("{slice}endpoints: [{{address: 10.0.0.1}}]\n")),
         ("slice-bare", format!("{slice}endpoints: [10.0.0.1]\n")),
         ("slice-fields", format!("{slice}endpoints: {{addresses: [10.0.0.1]}}\n")),
-        ("slice-ready", format!("{slice}endpoints: [{{addresses: [10.0.0.1], conditions: {{ready: 'yes'}}}}]\n")),
+        (
+            "slice-ready",
+            format!(
+                "{slice}endpoints: [{{addresses: [10.0.0.1], conditions: {{ready: 'yes'}}}}]\n"
+            ),
+        ),
         ("slice-type", format!("{slice}endpoints: []\n").replace("IPv4", "FQDN")),
         ("slice-type-case", format!("{slice}endpoints: []\n").replace("IPv4", "ipv4")),
         ("slice-port-zero", format!("{slice}endpoints: []\nports: [{{port: 0}}]\n")),

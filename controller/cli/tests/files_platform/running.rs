@@ -24,10 +24,16 @@ pub(crate) fn pair() -> (Cluster, Cluster) {
 fn paired(status: &Value, peer: &str) -> Option<()> {
     let peer = row(status, "peers", "name", peer)?;
     let conditions = peer["conditions"].as_array()?;
-    let holds =
-        |kind: &str| conditions.iter().any(|condition| condition["type"] == kind && condition["status"] == "True");
+    let holds = |kind: &str| {
+        conditions
+            .iter()
+            .any(|condition| condition["type"] == kind && condition["status"] == "True")
+    };
     assert_ne!(peer["ready"], true, "its gateway does not run");
-    ["Accepted", "PublicMetadataExchangeReady", "PrivateMetadataExchangeReady"].into_iter().all(holds).then_some(())
+    ["Accepted", "PublicMetadataExchangeReady", "PrivateMetadataExchangeReady"]
+        .into_iter()
+        .all(holds)
+        .then_some(())
 }
 
 fn import(status: &Value, service: &str) -> Option<String> {
@@ -53,12 +59,18 @@ fn two_clusters_pair_and_a_new_export_arrives() {
     beta.wait("alpha's documents", |status| paired(status, "alpha"));
     beta.put_service("cart");
     alpha.wait("the second import", |status| import(status, "cart.shop.svc.beta.example:80"));
-    assert_eq!(alpha.wait("the first import", |status| import(status, WEB)), address, "it keeps its port");
+    assert_eq!(
+        alpha.wait("the first import", |status| import(status, WEB)),
+        address,
+        "it keeps its port"
+    );
 
-    let passes = beta.run(&["explain", "--to", WEB, "--from", "spiffe://alpha.example/ns/shop/sa/cart"]);
+    let passes =
+        beta.run(&["explain", "--to", WEB, "--from", "spiffe://alpha.example/ns/shop/sa/cart"]);
     let text = String::from_utf8_lossy(&passes.stdout);
     assert!(passes.status.success() && text.contains("granted"), "{text}");
-    let refused = beta.run(&["explain", "--to", WEB, "--from", "spiffe://gamma.example/ns/shop/sa/cart"]);
+    let refused =
+        beta.run(&["explain", "--to", WEB, "--from", "spiffe://gamma.example/ns/shop/sa/cart"]);
     let text = String::from_utf8_lossy(&refused.stdout);
     assert!(refused.status.code() == Some(1) && text.contains("unknown_peer"), "{text}");
     // Neither beta's gateway nor an egress runs here, so the call does not pass.
@@ -68,7 +80,10 @@ fn two_clusters_pair_and_a_new_export_arrives() {
         text.contains("NO  gateway").then_some((imported.status.code(), text))
     });
     assert!(code == Some(1) && text.contains("connection refused"), "{text}");
-    assert!(text.contains(&format!("{address}, of the egress Envoy, which does not run")), "{text}");
+    assert!(
+        text.contains(&format!("{address}, of the egress Envoy, which does not run")),
+        "{text}"
+    );
     let table = beta.run(&["table", "--host", "web.shop.svc.beta.example"]);
     let text = String::from_utf8_lossy(&table.stdout);
     assert!(table.status.success() && text.contains(WEB) && !text.contains("cart"), "{text}");
@@ -102,7 +117,10 @@ fn a_restart_begins_from_what_was_known() {
     assert_eq!(alpha.wait("the import", |status| import(status, WEB)), address);
     beta.start();
     let status = beta.wait("beta", |status| Some(status.clone()));
-    assert_eq!((&status["table"]["generation"], &status["cluster"]["clusterUuid"]), (&generation, &uuid));
+    assert_eq!(
+        (&status["table"]["generation"], &status["cluster"]["clusterUuid"]),
+        (&generation, &uuid)
+    );
 }
 
 #[test]
@@ -118,7 +136,8 @@ fn that_a_peer_says_the_same_is_kept_as_well() {
     alpha.wait("the import", |status| import(status, WEB));
     // Beta says nothing new, but what alpha keeps of it stays fresh.
     alpha.wait("a document that is kept long after it came, as confirmed just now", |_| {
-        let kept: Value = serde_json::from_slice(&fs::read(alpha.path("state/peers/beta.json")).ok()?).ok()?;
+        let kept: Value =
+            serde_json::from_slice(&fs::read(alpha.path("state/peers/beta.json")).ok()?).ok()?;
         let time = |field: &str| kept["private"][field].as_str()?.parse::<jiff::Timestamp>().ok();
         (time("confirmed")?.duration_since(time("fetched")?).as_secs() >= 5).then_some(())
     });
@@ -138,8 +157,10 @@ fn a_second_controller_in_one_folder_is_refused() {
 fn a_new_root_of_ours_reaches_the_peer_without_a_restart() {
     let (alpha, beta) = pair();
     alpha.wait("the import", |status| import(status, WEB));
-    let roots =
-        |status: &Value| row(status, "peers", "name", "beta").map(|peer| peer["roots"].as_array().map_or(0, Vec::len));
+    let roots = |status: &Value| {
+        row(status, "peers", "name", "beta")
+            .map(|peer| peer["roots"].as_array().map_or(0, Vec::len))
+    };
     assert_eq!(alpha.status().as_ref().and_then(roots), Some(1));
     beta.put("identity/roots.pem", &format!("{}{}", beta.root_pem, alpha.root_pem));
     alpha.wait("both roots", |status| roots(status).filter(|count| *count == 2));
@@ -156,8 +177,12 @@ fn a_peers_new_root_and_key_are_told_also_after_a_restart() {
     assert!(alpha.status().is_some_and(|status| finding(&status, "roots_changed").is_none()));
     beta.put("identity/roots.pem", &format!("{}{}", beta.root_pem, alpha.root_pem));
     let told = alpha.wait("the new root", |status| finding(status, "roots_changed").cloned());
-    assert_eq!((&told["object"]["name"], &told["severity"]), (&Value::from("beta"), &Value::from("warning")));
-    let admin: Value = serde_json::from_slice(&fs::read(alpha.path("state/admin.json")).unwrap()).unwrap();
+    assert_eq!(
+        (&told["object"]["name"], &told["severity"]),
+        (&Value::from("beta"), &Value::from("warning"))
+    );
+    let admin: Value =
+        serde_json::from_slice(&fs::read(alpha.path("state/admin.json")).unwrap()).unwrap();
     let metrics = get(admin["address"].as_str().unwrap(), "/metrics");
     let counted = "fedgate_importer_notices_total{peer=\"beta\",reason=\"roots_changed\"} 1";
     assert!(metrics.contains(counted), "{metrics}");
@@ -165,12 +190,14 @@ fn a_peers_new_root_and_key_are_told_also_after_a_restart() {
 
     assert_eq!((alpha.stop(), beta.stop()), (0, 0));
     fs::remove_file(beta.path("state/authn.key")).unwrap();
-    let made = fedgate().args(["keygen", "--out"]).arg(beta.path("state/authn.key")).output().unwrap();
+    let made =
+        fedgate().args(["keygen", "--out"]).arg(beta.path("state/authn.key")).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     alpha.start();
     beta.start();
     alpha.wait("the new key", |status| finding(status, "key_changed").map(drop));
-    let after = alpha.wait("the new root still", |status| finding(status, "roots_changed").cloned());
+    let after =
+        alpha.wait("the new root still", |status| finding(status, "roots_changed").cloned());
     assert_eq!(after, told);
 }
 
@@ -185,13 +212,15 @@ fn an_identity_that_is_lost_or_damaged_is_told_and_not_made_anew() {
     let good = fs::read(&file).unwrap();
     fs::write(&file, "").unwrap();
     alpha.put_service("web");
-    let said = alpha.wait("the finding", |status| Some(finding(status, "unreadable")?["message"].to_string()));
+    let said = alpha
+        .wait("the finding", |status| Some(finding(status, "unreadable")?["message"].to_string()));
     assert!(said.contains("cluster-uuid.json") && said.contains("an empty file"), "{said}");
     assert_eq!(alpha.status().unwrap()["cluster"]["clusterUuid"], uuid);
     assert_eq!(alpha.stop(), 0);
-    for lose in
-        [|file: &std::path::Path| fs::write(file, "").unwrap(), |file: &std::path::Path| fs::remove_file(file).unwrap()]
-    {
+    for lose in [
+        |file: &std::path::Path| fs::write(file, "").unwrap(),
+        |file: &std::path::Path| fs::remove_file(file).unwrap(),
+    ] {
         lose(&file);
         let refused = alpha.run(&["run"]);
         assert_eq!(refused.status.code(), Some(1));
@@ -217,11 +246,16 @@ fn a_new_certificate_of_the_metadata_endpoint_is_served_without_a_restart() {
     // Another authority signs for beta now; alpha still expects the old one.
     let other = Cluster::new("beta");
     for file in ["metadata.key", "metadata.pem"] {
-        beta.put(&format!("identity/{file}"), &fs::read_to_string(other.path(&format!("identity/{file}"))).unwrap());
+        beta.put(
+            &format!("identity/{file}"),
+            &fs::read_to_string(other.path(&format!("identity/{file}"))).unwrap(),
+        );
     }
     let exchange = |status: &Value| {
         let conditions = row(status, "peers", "name", "beta")?["conditions"].as_array()?;
-        let ready = conditions.iter().find(|condition| condition["type"] == "PublicMetadataExchangeReady")?;
+        let ready = conditions
+            .iter()
+            .find(|condition| condition["type"] == "PublicMetadataExchangeReady")?;
         (ready["status"] == "False").then(|| ready["message"].to_string())
     };
     let message = alpha.wait("the new certificate", exchange);
@@ -237,9 +271,14 @@ fn settings_that_can_change_do_and_the_others_ask_for_a_restart() {
     let (alpha, beta) = pair();
     alpha.wait("the import", |status| import(status, WEB));
     let settings = fs::read_to_string(beta.path("fedgate.yaml")).unwrap();
-    beta.put("fedgate.yaml", &settings.replace("  filterModule", "  advertise: ['192.0.2.7:15443']\n  filterModule"));
+    beta.put(
+        "fedgate.yaml",
+        &settings.replace("  filterModule", "  advertise: ['192.0.2.7:15443']\n  filterModule"),
+    );
     let gateway = |status: &Value| Some(status["imports"][0]["gateways"][0].as_str()?.to_owned());
-    alpha.wait("the other gateway", |status| gateway(status).filter(|gateway| gateway == "192.0.2.7:15443"));
+    alpha.wait("the other gateway", |status| {
+        gateway(status).filter(|gateway| gateway == "192.0.2.7:15443")
+    });
     beta.put("fedgate.yaml", "trustDomain: [\n");
     beta.wait("the finding", |status| {
         let findings = status["findings"].as_array()?;
@@ -262,7 +301,8 @@ fn settings_that_can_change_do_and_the_others_ask_for_a_restart() {
 fn the_admin_address_has_metrics_and_probes() {
     let (alpha, _beta) = pair();
     alpha.wait("the import", |status| import(status, WEB));
-    let admin: Value = serde_json::from_slice(&fs::read(alpha.path("state/admin.json")).unwrap()).unwrap();
+    let admin: Value =
+        serde_json::from_slice(&fs::read(alpha.path("state/admin.json")).unwrap()).unwrap();
     let address = admin["address"].as_str().unwrap();
     assert!(get(address, "/healthz").contains(" 200 "));
     assert!(get(address, "/readyz").contains(" 200 "));
@@ -284,7 +324,9 @@ fn get(address: &str, path: &str) -> String {
 
 /// Sends a signal to a running controller.
 fn signal(cluster: &Cluster, name: &str) {
-    let sent = std::process::Command::new("kill").args([&format!("-{name}"), &cluster.pid().to_string()]).status();
+    let sent = std::process::Command::new("kill")
+        .args([&format!("-{name}"), &cluster.pid().to_string()])
+        .status();
     assert!(sent.unwrap().success());
 }
 
@@ -295,7 +337,9 @@ fn a_hangup_reads_all_files_again_and_ends_nothing() {
     let generation = |status: &Value| status["table"]["generation"].as_u64();
     let before = alpha.wait("a table", generation);
     signal(&alpha, "HUP");
-    alpha.wait("the log to say so", |_| alpha.log().contains("reading all files again").then_some(()));
+    alpha.wait("the log to say so", |_| {
+        alpha.log().contains("reading all files again").then_some(())
+    });
     alpha.put_service("web");
     alpha.wait("the new table", |status| generation(status).filter(|now| *now > before));
     assert_eq!(alpha.stop(), 0, "{}", alpha.log());
@@ -321,7 +365,10 @@ fn a_reader_that_goes_away_is_no_error() {
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(error.is_empty() && output.status.code().is_some_and(|code| code < 2), "{arguments:?}: {error}");
+        assert!(
+            error.is_empty() && output.status.code().is_some_and(|code| code < 2),
+            "{arguments:?}: {error}"
+        );
     }
 }
 
@@ -336,12 +383,15 @@ fn explaining_without_a_caller_judges_each_peer() {
     beta.wait("alpha's roots", |_| (explain(&beta).0 == Some(0)).then_some(()));
     let (_, text) = explain(&beta);
     assert!(text.contains("peer alpha") && text.contains("=> passes for the only peer"), "{text}");
-    let nothing =
-        "apiVersion: fedgate.dev/v1alpha1\nkind: FederationPolicy\nmetadata: {name: none}\nspec: {services: []}\n";
+    let nothing = "apiVersion: fedgate.dev/v1alpha1\nkind: FederationPolicy\nmetadata: {name: none}\nspec: {services: []}\n";
     beta.put("manifests/none.yaml", nothing);
     beta.wait("the policy", |_| (explain(&beta).0 == Some(1)).then_some(()));
     let (_, text) = explain(&beta);
-    assert!(text.contains("=> does not pass for the only peer") && text.contains("FederationPolicy none"), "{text}");
+    assert!(
+        text.contains("=> does not pass for the only peer")
+            && text.contains("FederationPolicy none"),
+        "{text}"
+    );
     // The service is published to no peer any more, and no finding calls the policy wrong.
     alpha.wait("no import", |status| import(status, WEB).is_none().then_some(()));
     assert!(
@@ -367,7 +417,8 @@ fn a_peer_whose_object_breaks_keeps_what_it_has_also_over_a_restart() {
             Some(found["message"].to_string())
         });
         assert!(message.contains("stays in force"), "{message}");
-        let passes = beta.run(&["explain", "--to", WEB, "--from", "spiffe://alpha.example/ns/shop/sa/cart"]);
+        let passes =
+            beta.run(&["explain", "--to", WEB, "--from", "spiffe://alpha.example/ns/shop/sa/cart"]);
         assert_eq!(passes.status.code(), Some(0), "{}", String::from_utf8_lossy(&passes.stdout));
         assert_eq!(beta.stop(), 0);
         beta.start();

@@ -12,7 +12,11 @@ identity: {certificateChain: chain.pem, privateKey: key.pem, roots: /etc/roots.p
 
 fn parse(text: &str) -> Result<Settings, String> {
     let listed = |problems: Vec<fedgate_files::yaml::Problem>| {
-        problems.iter().map(|problem| format!("{} {problem}", problem.line)).collect::<Vec<_>>().join("\n")
+        problems
+            .iter()
+            .map(|problem| format!("{} {problem}", problem.line))
+            .collect::<Vec<_>>()
+            .join("\n")
     };
     Settings::parse(Path::new("/etc/fedgate"), text).map_err(listed)
 }

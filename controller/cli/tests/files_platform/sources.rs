@@ -16,7 +16,10 @@ fn sources() -> Vec<(String, String)> {
     SOURCES.iter().for_each(|folder| collect(&root.join(folder), &mut files));
     files.sort();
     let name = |path: &Path| path.strip_prefix(root).unwrap().display().to_string();
-    files.iter().map(|path| (name(path), without_tests(&fs::read_to_string(path).unwrap()))).collect()
+    files
+        .iter()
+        .map(|path| (name(path), without_tests(&fs::read_to_string(path).unwrap())))
+        .collect()
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
@@ -63,12 +66,18 @@ fn literals(source: &str) -> Vec<Literal<'_>> {
                 let end = if rest.starts_with("r#") { "\"#" } else { "\"" };
                 let begin = rest.find('"').unwrap() + 1;
                 let length = rest[begin..].find(end).unwrap();
-                found.push(Literal { before: &source[statement..at], text: rest[begin..begin + length].to_owned() });
+                found.push(Literal {
+                    before: &source[statement..at],
+                    text: rest[begin..begin + length].to_owned(),
+                });
                 begin + length + end.len()
             }
             b'"' => {
                 let length = quoted(&rest[1..]);
-                found.push(Literal { before: &source[statement..at], text: unescaped(&rest[1..1 + length]) });
+                found.push(Literal {
+                    before: &source[statement..at],
+                    text: unescaped(&rest[1..1 + length]),
+                });
                 length + 2
             }
             b';' | b'{' | b'}' => {
@@ -95,7 +104,10 @@ fn quoted(rest: &str) -> usize {
 fn unescaped(text: &str) -> String {
     let mut lines = text.split("\\\n");
     let first = lines.next().unwrap_or_default().to_owned();
-    lines.fold(first, |text, line| text + line.trim_start()).replace("\\\"", "\"").replace("\\\\", "\\")
+    lines
+        .fold(first, |text, line| text + line.trim_start())
+        .replace("\\\"", "\"")
+        .replace("\\\\", "\\")
 }
 
 /// Returns true if a text is a sentence, not a name, path or format.
@@ -108,7 +120,8 @@ fn is_sentence(text: &str) -> bool {
 }
 
 fn is_log_line(literal: &Literal<'_>) -> bool {
-    ["warn!(", "error!("].iter().any(|log| literal.before.contains(log)) && literal.text.contains(' ')
+    ["warn!(", "error!("].iter().any(|log| literal.before.contains(log))
+        && literal.text.contains(' ')
 }
 
 /// Here a sequence is the number of a peer's document, not a list.
@@ -119,8 +132,9 @@ fn every_sentence_in_the_sources_is_in_words_of_a_colleague() {
     let mut sentences = Vec::new();
     for (file, source) in sources() {
         let texts = literals(&source).into_iter().map(|literal| literal.text);
-        let messages =
-            texts.filter(|text| is_sentence(text) && !OTHER_MEANINGS.iter().any(|other| text.contains(other)));
+        let messages = texts.filter(|text| {
+            is_sentence(text) && !OTHER_MEANINGS.iter().any(|other| text.contains(other))
+        });
         sentences.extend(messages.map(|text| format!("{file}: {text}")));
     }
     assert!(sentences.len() > 300, "only {} sentences were found", sentences.len());
@@ -133,15 +147,25 @@ fn every_line_of_the_log_is_known_and_shows_no_type() {
     let mut lines = Vec::new();
     for (file, source) in sources() {
         let literals = literals(&source);
-        let count = ["warn!(", "error!("].iter().map(|log| source.matches(log).count()).sum::<usize>();
-        let here: Vec<_> =
-            literals.iter().filter(|literal| is_log_line(literal)).map(|literal| literal.text.clone()).collect();
-        let values =
-            ["\"{finding}\"", "\"{failure}\""].iter().map(|value| source.matches(value).count()).sum::<usize>();
-        assert!(here.len() + values >= count, "{file}: {count} lines are logged, and these were found: {here:#?}");
+        let count =
+            ["warn!(", "error!("].iter().map(|log| source.matches(log).count()).sum::<usize>();
+        let here: Vec<_> = literals
+            .iter()
+            .filter(|literal| is_log_line(literal))
+            .map(|literal| literal.text.clone())
+            .collect();
+        let values = ["\"{finding}\"", "\"{failure}\""]
+            .iter()
+            .map(|value| source.matches(value).count())
+            .sum::<usize>();
+        assert!(
+            here.len() + values >= count,
+            "{file}: {count} lines are logged, and these were found: {here:#?}"
+        );
         lines.extend(here.into_iter().map(|text| format!("{file}: {text}")));
     }
-    let shows_type: Vec<_> = lines.iter().filter(|line| line.contains(":?}") || line.contains("{:?}")).collect();
+    let shows_type: Vec<_> =
+        lines.iter().filter(|line| line.contains(":?}") || line.contains("{:?}")).collect();
     assert!(shows_type.is_empty(), "{shows_type:#?}");
     insta::assert_snapshot!(lines.join("\n"));
 }
@@ -151,6 +175,7 @@ fn literals_are_found_and_nothing_else() {
     let source = r##"// "a comment"
         fn f<'a>(c: char) { let x = '"'; warn!(a, "one \"two\" \
             three"); g(r#"raw "text""#); let y = '\''; }"##;
-    let found: Vec<_> = literals(source).into_iter().map(|literal| (is_log_line(&literal), literal.text)).collect();
+    let found: Vec<_> =
+        literals(source).into_iter().map(|literal| (is_log_line(&literal), literal.text)).collect();
     assert_eq!(found, [(true, "one \"two\" three".to_owned()), (false, "raw \"text\"".to_owned())]);
 }

@@ -9,9 +9,9 @@ use fedgate_federation::credentials::{Credentials, RootSource, Source};
 use fedgate_federation::{Finding, ObjectRef, Severity};
 use jiff::Timestamp;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ECDSA_P521_SHA512, PKCS_ED25519,
-    PKCS_RSA_SHA256, SignatureAlgorithm,
+    BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, ExtendedKeyUsagePurpose,
+    IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
+    PKCS_ECDSA_P521_SHA512, PKCS_ED25519, PKCS_RSA_SHA256, SignatureAlgorithm,
 };
 use std::time::{Duration, SystemTime};
 
@@ -41,7 +41,12 @@ struct Case {
 }
 
 impl Case {
-    fn new(what: &'static str, works: bool, issuer: &Ca, change: impl Fn(&mut CertificateParams)) -> Self {
+    fn new(
+        what: &'static str,
+        works: bool,
+        issuer: &Ca,
+        change: impl Fn(&mut CertificateParams),
+    ) -> Self {
         Self::with_key(what, works, issuer, &PKCS_ECDSA_P256_SHA256, change)
     }
 
@@ -71,7 +76,10 @@ impl Case {
         let ours = fedgate_core::TrustDomain::parse("alpha.example").unwrap();
         let object = ObjectRef::cluster(ours.as_str());
         let roots = RootSource { roots: &self.roots, object, field: "identity.roots" };
-        let (chain, key) = (source("identity.certificateChain", &self.chain), source("identity.privateKey", &self.key));
+        let (chain, key) = (
+            source("identity.certificateChain", &self.chain),
+            source("identity.privateKey", &self.key),
+        );
         let credentials = Credentials::of_identity(&chain, &key, &roots, &ours);
         let findings = credentials.findings(Timestamp::now()).into_iter();
         findings.filter(|finding| finding.severity == Severity::Error).collect()
@@ -95,10 +103,13 @@ fn expired(params: &mut CertificateParams) {
 fn under(ca: &Ca) -> Vec<Case> {
     let inner = below(ca, "inner", |_| {});
     let ended = below(ca, "ended", expired);
-    let short = below(ca, "short", |params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0)));
+    let short =
+        below(ca, "short", |params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0)));
     let deeper = below(&short, "deeper", |_| {});
-    let elsewhere = below(ca, "elsewhere", |params| params.custom_extensions = vec![only_uris_of("b.example")]);
-    let fits = below(ca, "fits", |params| params.custom_extensions = vec![only_uris_of("alpha.example")]);
+    let elsewhere =
+        below(ca, "elsewhere", |params| params.custom_extensions = vec![only_uris_of("b.example")]);
+    let fits =
+        below(ca, "fits", |params| params.custom_extensions = vec![only_uris_of("alpha.example")]);
     let cases = [
         Case::new("P-256", true, ca, |_| {}),
         Case::with_key("P-384", true, ca, &PKCS_ECDSA_P384_SHA384, |_| {}),
@@ -109,14 +120,22 @@ fn under(ca: &Ca) -> Vec<Case> {
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         }),
         Case::new("no key usage", false, ca, |params| params.key_usages.clear()),
-        Case::new("a CA's key usage", false, ca, |params| params.key_usages.push(KeyUsagePurpose::KeyCertSign)),
-        Case::new("CA:TRUE", false, ca, |params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)),
+        Case::new("a CA's key usage", false, ca, |params| {
+            params.key_usages.push(KeyUsagePurpose::KeyCertSign)
+        }),
+        Case::new("CA:TRUE", false, ca, |params| {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)
+        }),
         Case::new("expired", false, ca, expired),
-        Case::new("not valid yet", false, ca, |params| params.not_before = (SystemTime::now() + DAY).into()),
+        Case::new("not valid yet", false, ca, |params| {
+            params.not_before = (SystemTime::now() + DAY).into()
+        }),
         Case::new("another trust domain", false, ca, |params| {
             params.subject_alt_names = vec![uri("spiffe://c.example/x")]
         }),
-        Case::new("two names", false, ca, |params| params.subject_alt_names.push(uri("spiffe://alpha.example/x"))),
+        Case::new("two names", false, ca, |params| {
+            params.subject_alt_names.push(uri("spiffe://alpha.example/x"))
+        }),
         Case::new("no name", false, ca, |params| params.subject_alt_names.clear()),
         Case::new("an unknown critical extension", false, ca, |params| {
             let mut extension = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
@@ -142,7 +161,10 @@ fn certificates_are_in_error_exactly_when_a_peers_envoy_refuses_them() {
     let mut cases = under(&ca);
     cases.push(Case::new("another root", false, &stranger, |_| {}).believed_by(&[&ca]));
     cases.push(Case::new("an intermediate as root", false, &alone, |_| {}).believed_by(&[&alone]));
-    cases.push(Case::new("an intermediate beside its root", true, &beside, |_| {}).believed_by(&[&beside, &present]));
+    cases.push(
+        Case::new("an intermediate beside its root", true, &beside, |_| {})
+            .believed_by(&[&beside, &present]),
+    );
 
     let echo = Echo::start();
     let alpha = Cluster::new("alpha.example");
@@ -163,7 +185,9 @@ fn certificates_are_in_error_exactly_when_a_peers_envoy_refuses_them() {
 fn is_let_in(case: &Case, beta: &Cluster) -> bool {
     let mut alpha = Cluster::new("alpha.example");
     // A certificate that the controller does not pass to Envoy never reaches a peer.
-    let Ok(identity) = Identity::from_pem(case.chain.as_bytes(), case.key.as_bytes()) else { return false };
+    let Ok(identity) = Identity::from_pem(case.chain.as_bytes(), case.key.as_bytes()) else {
+        return false;
+    };
     alpha.identity = identity;
     alpha.peer(&beta.authority);
     alpha.import(WEB, &[("127.0.0.1", beta.address().port())]);

@@ -91,10 +91,16 @@ fn only_the_peer_itself_is_believed() {
     assert!(open_plain(alpha.port(WEB)).is_err(), "our own root");
     gateway.show(&gamma.workload("ns/istio-system/sa/gateway"));
     assert!(open_plain(alpha.port(WEB)).is_err(), "another peer");
-    assert!(open_plain(alpha.port("web.shop.svc.gamma.example:80")).is_ok(), "it is believed as itself");
+    assert!(
+        open_plain(alpha.port("web.shop.svc.gamma.example:80")).is_ok(),
+        "it is believed as itself"
+    );
     gateway.show(&beta.leaf("spiffe://gamma.example/ns/istio-system/sa/gateway"));
     assert!(open_plain(alpha.port(WEB)).is_err(), "the peer's root in another peer's name");
-    assert!(open_plain(alpha.port("web.shop.svc.gamma.example:80")).is_err(), "that name, by the wrong root");
+    assert!(
+        open_plain(alpha.port("web.shop.svc.gamma.example:80")).is_err(),
+        "that name, by the wrong root"
+    );
     // If there are several URI SANs, the first decides which roots count, but any of them may match
     // the expected identity.
     let [beta_name, gamma_name] =
@@ -108,7 +114,10 @@ fn only_the_peer_itself_is_believed() {
     let failed = until("a line with the reason", || {
         envoy.access_log().into_iter().find(|line| line["gateway_failure"].as_str().is_some())
     });
-    assert!(failed["gateway_failure"].as_str().unwrap().contains("CERTIFICATE_VERIFY_FAILED"), "{failed}");
+    assert!(
+        failed["gateway_failure"].as_str().unwrap().contains("CERTIFICATE_VERIFY_FAILED"),
+        "{failed}"
+    );
 }
 
 #[test]
@@ -116,8 +125,10 @@ fn a_peer_may_name_the_identities_of_its_gateways() {
     let (mut alpha, beta, gateway) = alpha_with_beta();
     let envoy = alpha.egress();
     let identity = |text: &str| WorkloadIdentity::parse(text).unwrap();
-    let named =
-        vec![identity("spiffe://beta.example/ns/a/sa/gateway"), identity("spiffe://beta.example/ns/b/sa/gateway")];
+    let named = vec![
+        identity("spiffe://beta.example/ns/a/sa/gateway"),
+        identity("spiffe://beta.example/ns/b/sa/gateway"),
+    ];
     alpha.imports[0].server = Arc::new(ServerIdentity::Exactly(named));
     let mut open = open_plain(alpha.port(WEB)).unwrap();
     let before = envoy.listener_changes();
@@ -183,7 +194,8 @@ fn a_gateway_that_comes_back_is_found_at_once_when_it_is_the_only_one() {
         assert!(open_plain(alpha.port(WEB)).is_err());
         (envoy.stat(EJECTED) == 1).then_some(())
     });
-    let _gateway = TlsEcho::listen(address, &beta.workload("ns/istio-system/sa/gateway"), &alpha.authority);
+    let _gateway =
+        TlsEcho::listen(address, &beta.workload("ns/istio-system/sa/gateway"), &alpha.authority);
     assert!(open_plain(alpha.port(WEB)).is_ok());
     assert_eq!(envoy.stat(EJECTED), 1);
 }
@@ -197,7 +209,9 @@ fn peers_and_imports_take_no_inotify_instance() {
     assert!((1..=4).contains(&before), "{before}");
     let peers = alpha.peers_with_imports(200, gateway.address.port());
     alpha.publish_imports();
-    until("all peers are there", || (envoy.stat("cluster_manager.active_clusters") == 201).then_some(()));
+    until("all peers are there", || {
+        (envoy.stat("cluster_manager.active_clusters") == 201).then_some(())
+    });
     assert_eq!(envoy.inotify_instances(), before);
     drop(envoy);
     let envoy = alpha.egress();
@@ -205,7 +219,10 @@ fn peers_and_imports_take_no_inotify_instance() {
     assert_eq!(envoy.inotify_instances(), before, "from the start");
     assert!(open_plain(alpha.port(WEB)).is_ok());
     gateway.show(&peers[199].workload("ns/istio-system/sa/gateway"));
-    assert!(open_plain(alpha.port("web.shop.svc.peer-199.example:443")).is_ok(), "a peer among 200 is itself");
+    assert!(
+        open_plain(alpha.port("web.shop.svc.peer-199.example:443")).is_ok(),
+        "a peer among 200 is itself"
+    );
     assert!(open_plain(alpha.port("web.shop.svc.peer-198.example:443")).is_err(), "and no other");
 }
 
@@ -224,7 +241,9 @@ fn an_egress_of_many_peers_lives_where_the_user_has_few_inotify_instances() {
     // More peers come while it runs.
     alpha.peers_with_imports(200, gateway.address.port());
     alpha.publish_imports();
-    until("all peers are there", || (envoy.stat("cluster_manager.active_clusters") == 201).then_some(()));
+    until("all peers are there", || {
+        (envoy.stat("cluster_manager.active_clusters") == 201).then_some(())
+    });
     envoy.lives();
     assert!(open_plain(alpha.port(WEB)).is_ok());
     drop(envoy);
@@ -260,7 +279,9 @@ fn a_peer_that_goes_leaves_nothing() {
     alpha.bundles.clear();
     alpha.publish_imports();
     until("its port is closed", || std::net::TcpStream::connect(port).err());
-    until("its cluster is gone", || (envoy.stat("cluster_manager.active_clusters") == 0).then_some(()));
+    until("its cluster is gone", || {
+        (envoy.stat("cluster_manager.active_clusters") == 0).then_some(())
+    });
 }
 
 #[test]
@@ -294,8 +315,12 @@ fn two_egresses_do_not_share_a_port() {
     let _first = alpha.egress();
     let second = alpha.egress();
     // The import's listener, and the one that shows that the egress runs.
-    until("both are refused", || (second.stat("listener_manager.listener_create_failure") == 2).then_some(()));
-    until("none is left", || (second.stat("listener_manager.total_listeners_active") == 0).then_some(()));
+    until("both are refused", || {
+        (second.stat("listener_manager.listener_create_failure") == 2).then_some(())
+    });
+    until("none is left", || {
+        (second.stat("listener_manager.total_listeners_active") == 0).then_some(())
+    });
 }
 
 /// A peer of two sites tells each that its gateway is the other site's egress. No address reveals
@@ -322,10 +347,16 @@ fn a_circle_through_two_sites_is_bounded_and_costs_no_other_peer() {
         let port = alpha.port(HERE);
         move || open_plain(port).is_err()
     });
-    until("the circle is cut again and again", || (overflows(&one) + overflows(&other) > 3).then_some(()));
+    until("the circle is cut again and again", || {
+        (overflows(&one) + overflows(&other) > 3).then_some(())
+    });
     assert!(open_plain(alpha.port(WEB)).is_ok(), "another peer's import");
     assert!(caller.join().unwrap());
-    let most = [&mut one, &mut other].map(|envoy| envoy.descriptors().expect("an egress has ended"));
+    let most =
+        [&mut one, &mut other].map(|envoy| envoy.descriptors().expect("an egress has ended"));
     // Two for each connection, on two sites.
-    assert!(most.iter().sum::<usize>() < idle + 4 * 1024 + 200, "{most:?} descriptors, {idle} of them when idle");
+    assert!(
+        most.iter().sum::<usize>() < idle + 4 * 1024 + 200,
+        "{most:?} descriptors, {idle} of them when idle"
+    );
 }

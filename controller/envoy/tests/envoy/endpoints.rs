@@ -17,9 +17,10 @@ fn alpha_with(endpoints: &[SocketAddr]) -> (Cluster, Authority) {
     let mut alpha = Cluster::new("alpha.example");
     let beta = Authority::new("beta.example");
     alpha.peer(&beta);
-    alpha
-        .exports
-        .insert(service(WEB), (BTreeSet::from_iter(endpoints.iter().copied()), vec![beta.trust_domain.clone()]));
+    alpha.exports.insert(
+        service(WEB),
+        (BTreeSet::from_iter(endpoints.iter().copied()), vec![beta.trust_domain.clone()]),
+    );
     alpha.publish();
     (alpha, beta)
 }

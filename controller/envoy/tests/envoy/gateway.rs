@@ -48,10 +48,18 @@ fn without_peers_it_starts_and_refuses_everybody() {
     assert_eq!(envoy.stat("listener_manager.total_listeners_active"), 2);
     assert!(call(&alpha, &Authority::new("beta.example"), WEB).is_err());
     let own = alpha.authority.workload("ns/shop/sa/client");
-    assert!(open_tls(alpha.address(), &own, &service(WEB).sni()).is_err(), "the own roots must let nobody in");
+    assert!(
+        open_tls(alpha.address(), &own, &service(WEB).sni()).is_err(),
+        "the own roots must let nobody in"
+    );
     let odd = alpha.authority.leaf("spiffe://nobody/has/this/trust/domain/x");
-    assert!(open_tls(alpha.address(), &odd, &service(WEB).sni()).is_err(), "nobody's trust domain is nobody's");
-    until("three failed handshakes", || (envoy.stat("listener.federation.ssl.fail_verify_error") == 3).then_some(()));
+    assert!(
+        open_tls(alpha.address(), &odd, &service(WEB).sni()).is_err(),
+        "nobody's trust domain is nobody's"
+    );
+    until("three failed handshakes", || {
+        (envoy.stat("listener.federation.ssl.fail_verify_error") == 3).then_some(())
+    });
     assert_eq!(echo.connections(), 0);
 }
 
@@ -83,8 +91,9 @@ fn a_granted_peer_passes_and_the_rest_is_refused_with_its_reason() {
     assert_eq!(envoy.logged("reason", "unknown_service")["outcome"], "refused");
     assert_eq!(envoy.logged("reason", "not_granted")["peer"], "gamma.reason.a.peer.b");
     let forged = until("the forged certificate's line", || {
-        let is_failure =
-            |line: &serde_json::Value| line["tls_failure"].as_str().is_some_and(|text| text.contains("verify"));
+        let is_failure = |line: &serde_json::Value| {
+            line["tls_failure"].as_str().is_some_and(|text| text.contains("verify"))
+        };
         envoy.access_log().into_iter().find(is_failure)
     });
     assert_eq!(forged["endpoint"], serde_json::Value::Null);
@@ -117,7 +126,8 @@ fn a_new_table_changes_no_listener_and_no_connection() {
     let (mut alpha, beta) = alpha_with_beta(&echo);
     let listener = fs::read(alpha.path("gateway/lds.json")).unwrap();
     let envoy = alpha.gateway();
-    let (before, updates) = (envoy.listener_changes(), envoy.stat("listener_manager.lds.update_success"));
+    let (before, updates) =
+        (envoy.listener_changes(), envoy.stat("listener_manager.lds.update_success"));
     let mut open = call(&alpha, &beta, WEB).unwrap();
 
     let gamma = Authority::new("gamma.example");
@@ -159,7 +169,10 @@ fn roots_come_and_go_by_rename() {
     assert!(call(&alpha, &successor, WEB).is_err());
 
     alpha.bundles.get_mut(&beta.trust_domain).unwrap().roots.extend(successor.bundle().roots);
-    assert_eq!(alpha.publish().changed, ["gateway/trust/bundles.json", "gateway/filter/filter.json"]);
+    assert_eq!(
+        alpha.publish().changed,
+        ["gateway/trust/bundles.json", "gateway/filter/filter.json"]
+    );
     until_let_in(&alpha, &successor, WEB);
     assert!(call(&alpha, &beta, WEB).is_ok());
 
@@ -185,7 +198,9 @@ fn the_certificate_is_renewed_under_open_connections() {
     let (mut alpha, beta) = alpha_with_beta(&echo);
     let envoy = alpha.gateway();
     let before = envoy.listener_changes();
-    let shown = |alpha: &Cluster| call(alpha, &beta, WEB).unwrap().conn.peer_certificates().unwrap().to_vec();
+    let shown = |alpha: &Cluster| {
+        call(alpha, &beta, WEB).unwrap().conn.peer_certificates().unwrap().to_vec()
+    };
     let mut open = call(&alpha, &beta, WEB).unwrap();
     for _ in 0..3 {
         let renewed = alpha.authority.workload("ns/istio-system/sa/gateway");
@@ -223,13 +238,15 @@ fn a_broken_table_leaves_the_last_good_one() {
     let good = fs::read_to_string(&path).unwrap();
     let refused = |after: u64| {
         until("the update is refused", || {
-            let failed = envoy.stat("extension_config_discovery.network_filter.fedgate.config_fail")
+            let failed = envoy
+                .stat("extension_config_discovery.network_filter.fedgate.config_fail")
                 + envoy.stat("extension_config_discovery.network_filter.fedgate.update_rejected")
                 + envoy.stat("extension_config_discovery.network_filter.fedgate.update_failure");
             (failed > after).then_some(failed)
         })
     };
-    let count = refused_after_writing(&path, &good.replace("contentHash", "contentHush"), || refused(0));
+    let count =
+        refused_after_writing(&path, &good.replace("contentHash", "contentHush"), || refused(0));
     assert!(call(&alpha, &beta, WEB).is_ok());
     refused_after_writing(&path, "{", || refused(count));
     assert!(call(&alpha, &beta, WEB).is_ok());
@@ -255,12 +272,15 @@ fn a_withdrawn_export_is_closed_and_its_cluster_goes() {
     alpha.export(DB, db.address, &[&beta]);
     alpha.publish();
     let envoy = alpha.gateway();
-    let (mut web, mut withdrawn) = (call(&alpha, &beta, WEB).unwrap(), call(&alpha, &beta, DB).unwrap());
+    let (mut web, mut withdrawn) =
+        (call(&alpha, &beta, WEB).unwrap(), call(&alpha, &beta, DB).unwrap());
 
     alpha.exports.remove(&service(DB));
     alpha.publish();
     until("the open connection is closed", || ping(&mut withdrawn).err());
-    until("the cluster is gone", || (envoy.stat("cluster_manager.active_clusters") == 2).then_some(()));
+    until("the cluster is gone", || {
+        (envoy.stat("cluster_manager.active_clusters") == 2).then_some(())
+    });
     assert!(call(&alpha, &beta, DB).is_err());
     envoy.logged("reason", "unknown_service");
     ping(&mut web).unwrap();
@@ -312,9 +332,11 @@ fn the_filter_is_allowed_what_it_calls() {
     let echo = Echo::start();
     let (alpha, _beta) = alpha_with_beta(&echo);
     let filter: serde_json::Value =
-        serde_json::from_slice(&fs::read(alpha.path("gateway/filter/filter.json")).unwrap()).unwrap();
+        serde_json::from_slice(&fs::read(alpha.path("gateway/filter/filter.json")).unwrap())
+            .unwrap();
     let plugin = &filter["resources"][0]["typed_config"]["config"];
-    let allowed = plugin["capability_restriction_config"]["allowed_capabilities"].as_object().unwrap();
+    let allowed =
+        plugin["capability_restriction_config"]["allowed_capabilities"].as_object().unwrap();
     let source = fs::read_to_string(xtask::root().join("filter/src/imports.rs")).unwrap();
     let called: BTreeSet<_> = source
         .lines()
@@ -322,7 +344,8 @@ fn the_filter_is_allowed_what_it_calls() {
         .filter(is_host_call)
         .collect();
     assert!(called.len() > 10);
-    let calls: BTreeSet<_> = allowed.keys().map(String::as_str).filter(|name| !name.starts_with("proxy_on_")).collect();
+    let calls: BTreeSet<_> =
+        allowed.keys().map(String::as_str).filter(|name| !name.starts_with("proxy_on_")).collect();
     assert_eq!(calls, called);
 }
 
@@ -337,7 +360,8 @@ fn no_session_is_resumed() {
     let _envoy = alpha.gateway();
     let config = client_config(&beta.workload("ns/shop/sa/client"));
     for _ in 0..3 {
-        let mut client = connect_with(config.clone(), alpha.address(), &service(WEB).sni()).unwrap();
+        let mut client =
+            connect_with(config.clone(), alpha.address(), &service(WEB).sni()).unwrap();
         ping(&mut client).unwrap();
         ping(&mut client).unwrap();
         assert_ne!(client.conn.handshake_kind(), Some(rustls::HandshakeKind::Resumed));

@@ -31,9 +31,13 @@ fn refused_by_port(envoy: &Envoy, port: &str) -> u64 {
 
 /// Returns true if the gateway tells local programs that it runs.
 fn answers(cluster: &Cluster) -> bool {
-    let address = SocketAddr::from_abstract_name(cluster.files.gateway_socket().trim_start_matches('@')).unwrap();
+    let address =
+        SocketAddr::from_abstract_name(cluster.files.gateway_socket().trim_start_matches('@'))
+            .unwrap();
     let mut stream = UnixStream::connect_addr(&address).unwrap();
-    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: fedgate\r\nconnection: close\r\n\r\n").unwrap();
+    stream
+        .write_all(b"GET /healthz HTTP/1.1\r\nhost: fedgate\r\nconnection: close\r\n\r\n")
+        .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200")
 }
@@ -58,7 +62,9 @@ fn a_gateway_refuses_what_it_has_no_descriptors_for_and_lives() {
     // A granted peer takes all places, each with a connection to the back end.
     let places = alpha.connections.0 - LOCAL;
     let mut granted: Vec<_> = (0..places)
-        .map(|number| call().unwrap_or_else(|error| panic!("connection {number} of {places}: {error}")))
+        .map(|number| {
+            call().unwrap_or_else(|error| panic!("connection {number} of {places}: {error}"))
+        })
         .collect();
     assert!(call().is_err(), "one more is refused");
     let strangers = flood(address, 600);
@@ -70,7 +76,11 @@ fn a_gateway_refuses_what_it_has_no_descriptors_for_and_lives() {
     // While it runs, its limit rises, and then falls.
     drop(strangers);
     alpha.connections.0 += 4;
-    assert_eq!(alpha.publish().changed, ["gateway/limits.json", "gateway/filter/filter.json"], "no restart is needed");
+    assert_eq!(
+        alpha.publish().changed,
+        ["gateway/limits.json", "gateway/filter/filter.json"],
+        "no restart is needed"
+    );
     granted.push(until("one more has room", || call().ok()));
     alpha.connections.0 = 1;
     alpha.publish();
@@ -95,8 +105,9 @@ fn an_egress_refuses_what_it_has_no_descriptors_for_and_lives() {
     let gateway = TlsEcho::start(&beta.workload("ns/istio-system/sa/gateway"), &alpha.authority);
     alpha.peer(&beta);
     let descriptors = Descriptors { limit: 256, workers: WORKERS };
-    let names: Vec<_> =
-        (0..descriptors.egress_ports(900)).map(|number| format!("web-{number}.shop.svc.beta.example:80")).collect();
+    let names: Vec<_> = (0..descriptors.egress_ports(900))
+        .map(|number| format!("web-{number}.shop.svc.beta.example:80"))
+        .collect();
     assert_eq!(names.len(), 40);
     for name in &names {
         alpha.import(name, &[("127.0.0.1", gateway.address.port())]);
@@ -109,7 +120,9 @@ fn an_egress_refuses_what_it_has_no_descriptors_for_and_lives() {
         .collect();
     assert!(open_plain(alpha.port(&names[0])).is_err(), "one more is refused");
     let _more: Vec<_> = names.iter().flat_map(|name| flood(alpha.port(name), 10)).collect();
-    let counted = || refused_by_port(&envoy, &service(&names[0]).cluster().replace('.', "_").replace('|', r"\|"));
+    let counted = || {
+        refused_by_port(&envoy, &service(&names[0]).cluster().replace('.', "_").replace('|', r"\|"))
+    };
     until("what is too much is refused and counted", || (counted() >= 1).then_some(()));
     open.iter_mut().for_each(|open| ping(open).unwrap());
     envoy.lives();
@@ -128,7 +141,8 @@ fn a_handshake_that_does_not_come_about_is_given_up() {
     alpha.export(WEB, echo.address, &[&beta]);
     alpha.publish();
     let _envoy = alpha.gateway();
-    let beginnings: [&[u8]; 3] = [b"", b"\x16\x03\x01\x02\x00", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"];
+    let beginnings: [&[u8]; 3] =
+        [b"", b"\x16\x03\x01\x02\x00", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"];
     let start = Instant::now();
     let open: Vec<_> = beginnings
         .iter()
@@ -144,7 +158,11 @@ fn a_handshake_that_does_not_come_about_is_given_up() {
         let mut rest = Vec::new();
         let end = stream.read_to_end(&mut rest);
         let timed_out = end.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
-        assert!(!timed_out && start.elapsed() < Duration::from_secs(25), "beginning {number}: {:?}", start.elapsed());
+        assert!(
+            !timed_out && start.elapsed() < Duration::from_secs(25),
+            "beginning {number}: {:?}",
+            start.elapsed()
+        );
     }
     assert_eq!(echo.connections(), 0);
 }

@@ -4,8 +4,8 @@ use fedgate_core::TrustDomain;
 use fedgate_envoy::Identity;
 use fedgate_federation::bundle::{Root, TrustBundle};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose,
-    SanType,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+    KeyUsagePurpose, SanType,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -80,6 +80,7 @@ impl Leaf {
 
     /// The form that Envoy is given.
     pub(crate) fn identity(&self) -> Identity {
-        Identity::from_pem(self.certificate.pem().as_bytes(), self.key.serialize_pem().as_bytes()).unwrap()
+        Identity::from_pem(self.certificate.pem().as_bytes(), self.key.serialize_pem().as_bytes())
+            .unwrap()
     }
 }

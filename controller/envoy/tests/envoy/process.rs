@@ -35,24 +35,36 @@ fn binary() -> &'static Path {
 /// Lets Envoy validate a bootstrap.
 #[track_caller]
 pub(crate) fn validate(bootstrap: &Path) {
-    let output = Command::new(binary()).args(["--mode", "validate", "--config-path"]).arg(bootstrap).output().unwrap();
+    let output = Command::new(binary())
+        .args(["--mode", "validate", "--config-path"])
+        .arg(bootstrap)
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Envoy in a user namespace with this limit of inotify instances.
 fn few_inotify_instances(count: usize) -> Command {
-    let script = format!("echo {count} > /proc/sys/user/max_inotify_instances && exec \"$0\" \"$@\"");
+    let script =
+        format!("echo {count} > /proc/sys/user/max_inotify_instances && exec \"$0\" \"$@\"");
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "sh", "-c", &script]).arg(binary());
     command
 }
 
 /// How an Envoy with this limit of inotify instances ends, and what it prints.
-pub(crate) fn end_with_inotify(bootstrap: impl AsRef<Path>, instances: usize) -> (ExitStatus, String) {
+pub(crate) fn end_with_inotify(
+    bootstrap: impl AsRef<Path>,
+    instances: usize,
+) -> (ExitStatus, String) {
     let mut command = few_inotify_instances(instances);
-    let command =
-        command.arg("--config-path").arg(bootstrap.as_ref()).args(["--use-dynamic-base-id", "--concurrency", "2"]);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let command = command.arg("--config-path").arg(bootstrap.as_ref()).args([
+        "--use-dynamic-base-id",
+        "--concurrency",
+        "2",
+    ]);
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let status = until("Envoy to end", || child.try_wait().unwrap());
     let mut said = String::new();
     child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
@@ -73,14 +85,22 @@ impl Envoy {
     }
 
     /// Like `start`, with this limit of open files.
-    pub(crate) fn start_limited(bootstrap: impl AsRef<Path>, folder: &Path, open_files: u64) -> Self {
+    pub(crate) fn start_limited(
+        bootstrap: impl AsRef<Path>,
+        folder: &Path,
+        open_files: u64,
+    ) -> Self {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("ulimit -n {open_files}; exec \"$0\" \"$@\"")]).arg(binary());
         Self::run(command, bootstrap.as_ref(), folder)
     }
 
     /// Like `start`, as a user with this limit of inotify instances.
-    pub(crate) fn start_with_inotify(bootstrap: impl AsRef<Path>, folder: &Path, instances: usize) -> Self {
+    pub(crate) fn start_with_inotify(
+        bootstrap: impl AsRef<Path>,
+        folder: &Path,
+        instances: usize,
+    ) -> Self {
         Self::run(few_inotify_instances(instances), bootstrap.as_ref(), folder)
     }
 
@@ -91,7 +111,13 @@ impl Envoy {
         let child = command
             .arg("--config-path")
             .arg(bootstrap)
-            .args(["--use-dynamic-base-id", "--concurrency", "2", "--file-flush-interval-msec", "50"])
+            .args([
+                "--use-dynamic-base-id",
+                "--concurrency",
+                "2",
+                "--file-flush-interval-msec",
+                "50",
+            ])
             .args(["--drain-time-s", "600", "--admin-address-path"])
             .arg(&admin_path)
             .stdin(Stdio::null())
@@ -155,7 +181,9 @@ impl Envoy {
     pub(crate) fn listener(&self, name: &str) -> SocketAddr {
         until(&format!("listener {name}"), || {
             let answer = self.get("/listeners")?;
-            answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix("::")?.trim().parse().ok())
+            answer
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix("::")?.trim().parse().ok())
         })
     }
 
@@ -197,7 +225,10 @@ impl Drop for Envoy {
             for name in ["envoy.log", "access.log"] {
                 let text = fs::read_to_string(self.folder.join(name)).unwrap_or_default();
                 let last: Vec<_> = text.lines().rev().take(15).collect();
-                eprintln!("the end of {name}:\n{}", last.into_iter().rev().collect::<Vec<_>>().join("\n"));
+                eprintln!(
+                    "the end of {name}:\n{}",
+                    last.into_iter().rev().collect::<Vec<_>>().join("\n")
+                );
             }
         }
     }
@@ -215,6 +246,8 @@ pub(crate) fn listen_port() -> u16 {
     const COUNT: u16 = 18_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let own = (std::process::id() % u32::from(COUNT)) as u16;
-    let mut ports = std::iter::repeat_with(|| FIRST + (own + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT);
+    let mut ports = std::iter::repeat_with(|| {
+        FIRST + (own + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT
+    });
     ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }

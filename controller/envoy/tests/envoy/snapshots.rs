@@ -2,10 +2,12 @@
 
 use super::world::service;
 use fedgate_core::{
-    Callers, Grant, Mode, Options, Peer, PeerName, ServiceName, ServicePort, Table, TableBuilder, TrustDomain,
+    Callers, Grant, Mode, Options, Peer, PeerName, ServiceName, ServicePort, Table, TableBuilder,
+    TrustDomain,
 };
 use fedgate_envoy::{
-    AccessLog, Connections, EgressInputs, EnvoyFiles, File, FilePath, FilterModule, GatewayInputs, Identity,
+    AccessLog, Connections, EgressInputs, EnvoyFiles, File, FilePath, FilterModule, GatewayInputs,
+    Identity,
 };
 use fedgate_federation::bundle::TrustBundle;
 use fedgate_federation::document::{GatewayAddress, GatewayHost, WorkloadIdentity};
@@ -25,8 +27,11 @@ fn path(text: &str) -> FilePath {
 /// One identity for all tests of a run.
 fn identity() -> &'static Identity {
     static IDENTITY: OnceLock<Identity> = OnceLock::new();
-    IDENTITY
-        .get_or_init(|| super::pki::Authority::new("alpha.example").workload("ns/istio-system/sa/gateway").identity())
+    IDENTITY.get_or_init(|| {
+        super::pki::Authority::new("alpha.example")
+            .workload("ns/istio-system/sa/gateway")
+            .identity()
+    })
 }
 
 fn trust_domain(text: &str) -> TrustDomain {
@@ -36,7 +41,9 @@ fn trust_domain(text: &str) -> TrustDomain {
 fn table(exports: &BTreeMap<ServiceName, BTreeSet<std::net::SocketAddr>>) -> Table {
     let mut builder = TableBuilder::new(trust_domain("alpha.example"));
     let name = PeerName::parse("beta").unwrap();
-    let peer = builder.peer(Peer { name, trust_domain: trust_domain("beta.example"), mode: Mode::Enforce }).unwrap();
+    let peer = builder
+        .peer(Peer { name, trust_domain: trust_domain("beta.example"), mode: Mode::Enforce })
+        .unwrap();
     for service in exports.keys() {
         builder.export(service.clone(), vec![Grant { peer, callers: Callers::Any }]).unwrap();
     }
@@ -84,7 +91,8 @@ fn import(name: &str, gateways: &[&str], server: ServerIdentity) -> Import {
 }
 
 fn egress(imports: &[Import], bundles: &BTreeMap<TrustDomain, TrustBundle>) -> Vec<File> {
-    let ports = (15_001..).zip(imports).map(|(port, import)| (import.service.clone(), port)).collect();
+    let ports =
+        (15_001..).zip(imports).map(|(port, import)| (import.service.clone(), port)).collect();
     EnvoyFiles::new(Path::new("/var/lib/alpha/envoy")).unwrap().egress(&EgressInputs {
         trust_domain: &trust_domain("alpha.example"),
         listen: "127.0.0.1".parse().unwrap(),
@@ -139,7 +147,8 @@ fn hide(value: &mut Value) {
 
 /// The tests of `fedgate-core` cover the table's own format.
 fn without_table(mut value: Value) -> Value {
-    let configuration = value.pointer_mut("/resources/0/typed_config/config/configuration/value").unwrap();
+    let configuration =
+        value.pointer_mut("/resources/0/typed_config/config/configuration/value").unwrap();
     let mut header: Value = serde_json::from_str(configuration.as_str().unwrap()).unwrap();
     for (key, text) in [("table", "the table"), ("contentHash", "its hash")] {
         header[key] = text.into();
@@ -150,9 +159,13 @@ fn without_table(mut value: Value) -> Value {
 
 #[test]
 fn the_gateways_files() {
-    let files = gateway(&[(WEB, &["10.0.0.2:8080", "10.0.0.1:8080", "[fd00::1]:8080"])], &bundles());
+    let files =
+        gateway(&[(WEB, &["10.0.0.2:8080", "10.0.0.1:8080", "[fd00::1]:8080"])], &bundles());
     for name in ["bootstrap", "lds", "cds", "identity"] {
-        snapshot(&format!("gateway_{name}"), without_keys(json(&files, &format!("gateway/{name}.json"))));
+        snapshot(
+            &format!("gateway_{name}"),
+            without_keys(json(&files, &format!("gateway/{name}.json"))),
+        );
     }
     snapshot("gateway_filter", without_table(json(&files, "gateway/filter/filter.json")));
 }
@@ -160,12 +173,17 @@ fn the_gateways_files() {
 #[test]
 fn the_egresss_files() {
     let identity = |text: &str| WorkloadIdentity::parse(text).unwrap();
-    let exactly = ServerIdentity::Exactly(vec![identity("spiffe://beta.example/ns/istio-system/sa/gateway")]);
-    let web = import("web.shop.svc.beta.example:80", &["192.0.2.1", "2001:db8::1"], exactly.clone());
+    let exactly =
+        ServerIdentity::Exactly(vec![identity("spiffe://beta.example/ns/istio-system/sa/gateway")]);
+    let web =
+        import("web.shop.svc.beta.example:80", &["192.0.2.1", "2001:db8::1"], exactly.clone());
     let db = import("db.shop.svc.beta.example:5432", &["192.0.2.1", "2001:db8::1"], exactly);
     let files = egress(&[db, web], &bundles());
     for name in ["bootstrap", "lds", "cds", "identity"] {
-        snapshot(&format!("egress_{name}"), without_keys(json(&files, &format!("egress/{name}.json"))));
+        snapshot(
+            &format!("egress_{name}"),
+            without_keys(json(&files, &format!("egress/{name}.json"))),
+        );
     }
 }
 
@@ -183,12 +201,19 @@ fn what_is_exported_and_who_is_trusted_changes_no_listener() {
 
 #[test]
 fn the_order_of_inputs_changes_nothing() {
-    let one =
-        import("web.shop.svc.beta.example:80", &["192.0.2.1"], ServerIdentity::AnyOf(trust_domain("beta.example")));
-    let two =
-        import("db.shop.svc.beta.example:5432", &["192.0.2.1"], ServerIdentity::AnyOf(trust_domain("beta.example")));
+    let one = import(
+        "web.shop.svc.beta.example:80",
+        &["192.0.2.1"],
+        ServerIdentity::AnyOf(trust_domain("beta.example")),
+    );
+    let two = import(
+        "db.shop.svc.beta.example:5432",
+        &["192.0.2.1"],
+        ServerIdentity::AnyOf(trust_domain("beta.example")),
+    );
     let bundles = bundles();
-    let (forth, back) = (egress(&[one.clone(), two.clone()], &bundles), egress(&[two, one], &bundles));
+    let (forth, back) =
+        (egress(&[one.clone(), two.clone()], &bundles), egress(&[two, one], &bundles));
     assert_eq!(find(&forth, "egress/cds.json"), find(&back, "egress/cds.json"));
 }
 

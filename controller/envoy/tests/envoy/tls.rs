@@ -6,8 +6,8 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, ServerConfig, ServerConnection,
-    SignatureScheme, StreamOwned, SupportedProtocolVersion,
+    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, ServerConfig,
+    ServerConnection, SignatureScheme, StreamOwned, SupportedProtocolVersion,
 };
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -45,7 +45,11 @@ pub(crate) fn open_plain(address: SocketAddr) -> io::Result<TcpStream> {
 pub(crate) type TlsClient = StreamOwned<ClientConnection, TcpStream>;
 
 /// A TLS connection that has answered once.
-pub(crate) fn open_tls(address: SocketAddr, leaf: &Leaf, server_name: &str) -> io::Result<TlsClient> {
+pub(crate) fn open_tls(
+    address: SocketAddr,
+    leaf: &Leaf,
+    server_name: &str,
+) -> io::Result<TlsClient> {
     let mut stream = connect_tls(address, leaf, server_name)?;
     ping(&mut stream)?;
     Ok(stream)
@@ -53,7 +57,11 @@ pub(crate) fn open_tls(address: SocketAddr, leaf: &Leaf, server_name: &str) -> i
 
 /// A connection whose handshake comes with the first byte. It accepts any server, because these
 /// tests are about whom the server lets in.
-pub(crate) fn connect_tls(address: SocketAddr, leaf: &Leaf, server_name: &str) -> io::Result<TlsClient> {
+pub(crate) fn connect_tls(
+    address: SocketAddr,
+    leaf: &Leaf,
+    server_name: &str,
+) -> io::Result<TlsClient> {
     connect_with(client_config(leaf), address, server_name)
 }
 
@@ -63,7 +71,10 @@ pub(crate) fn client_config(leaf: &Leaf) -> Arc<ClientConfig> {
 }
 
 /// Like `client_config`, for these TLS versions only.
-pub(crate) fn client_config_of(leaf: &Leaf, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
+pub(crate) fn client_config_of(
+    leaf: &Leaf,
+    versions: &[&'static SupportedProtocolVersion],
+) -> Arc<ClientConfig> {
     let config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(versions)
         .unwrap()
@@ -74,7 +85,11 @@ pub(crate) fn client_config_of(leaf: &Leaf, versions: &[&'static SupportedProtoc
     Arc::new(config)
 }
 
-pub(crate) fn connect_with(config: Arc<ClientConfig>, address: SocketAddr, server_name: &str) -> io::Result<TlsClient> {
+pub(crate) fn connect_with(
+    config: Arc<ClientConfig>,
+    address: SocketAddr,
+    server_name: &str,
+) -> io::Result<TlsClient> {
     let name = ServerName::try_from(server_name.to_owned()).unwrap();
     let connection = ClientConnection::new(config, name).unwrap();
     Ok(StreamOwned::new(connection, connect(address)?))
@@ -213,7 +228,8 @@ impl TlsEcho {
         let address = listener.local_addr().unwrap();
         let config = Arc::new(Mutex::new(server_config(leaf, trusted.root())));
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let echo = Self { address, config: config.clone(), trusted: trusted.root(), seen: seen.clone() };
+        let echo =
+            Self { address, config: config.clone(), trusted: trusted.root(), seen: seen.clone() };
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (config, seen) = (config.lock().unwrap().clone(), seen.clone());
@@ -236,7 +252,8 @@ impl TlsEcho {
 fn server_config(leaf: &Leaf, trusted: CertificateDer<'static>) -> Arc<ServerConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(trusted).unwrap();
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build().unwrap();
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build().unwrap();
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .unwrap()

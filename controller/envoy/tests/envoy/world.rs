@@ -3,9 +3,13 @@
 use super::pki::Authority;
 use super::process::{Envoy, listen_port};
 use fedgate_core::{
-    Callers, Grant, Mode, Options, Peer, PeerName, ServiceName, ServicePort, Table, TableBuilder, TrustDomain,
+    Callers, Grant, Mode, Options, Peer, PeerName, ServiceName, ServicePort, Table, TableBuilder,
+    TrustDomain,
 };
-use fedgate_envoy::{AccessLog, Connections, EgressInputs, EnvoyFiles, FilterModule, GatewayInputs, Identity, Written};
+use fedgate_envoy::{
+    AccessLog, Connections, EgressInputs, EnvoyFiles, FilterModule, GatewayInputs, Identity,
+    Written,
+};
 use fedgate_federation::bundle::TrustBundle;
 use fedgate_federation::document::{GatewayAddress, GatewayHost};
 use fedgate_federation::federate::{Gateway, Import, Protocol, ServerIdentity};
@@ -101,7 +105,11 @@ impl Cluster {
     pub(crate) fn publish(&mut self) -> Written {
         self.generation += 1;
         let table = self.table();
-        let endpoints = self.exports.iter().map(|(name, (endpoints, _))| (name.clone(), endpoints.clone())).collect();
+        let endpoints = self
+            .exports
+            .iter()
+            .map(|(name, (endpoints, _))| (name.clone(), endpoints.clone()))
+            .collect();
         let files = self.files.gateway(&GatewayInputs {
             trust_domain: &self.authority.trust_domain,
             listen: ANY_PORT,
@@ -169,30 +177,45 @@ impl Cluster {
     }
 
     pub(crate) fn limited_gateway(&self, open_files: u64) -> Envoy {
-        let envoy =
-            Envoy::start_limited(self.path("gateway/bootstrap.json"), &self.folder.path().join("gateway"), open_files);
+        let envoy = Envoy::start_limited(
+            self.path("gateway/bootstrap.json"),
+            &self.folder.path().join("gateway"),
+            open_files,
+        );
         self.address.set(envoy.listener("federation"));
         envoy
     }
 
     pub(crate) fn egress_with_inotify(&self, instances: usize) -> Envoy {
-        Envoy::start_with_inotify(self.path("egress/bootstrap.json"), &self.folder.path().join("egress"), instances)
+        Envoy::start_with_inotify(
+            self.path("egress/bootstrap.json"),
+            &self.folder.path().join("egress"),
+            instances,
+        )
     }
 
     /// Adds this many peers with two imports each. Their gateway is a port on loopback.
     pub(crate) fn peers_with_imports(&mut self, count: usize, gateway: u16) -> Vec<Authority> {
-        let peers: Vec<_> = (0..count).map(|number| Authority::new(&format!("peer-{number}.example"))).collect();
+        let peers: Vec<_> =
+            (0..count).map(|number| Authority::new(&format!("peer-{number}.example"))).collect();
         for peer in &peers {
             self.peer(peer);
             for port in [80, 443] {
-                self.import(&format!("web.shop.svc.{}:{port}", peer.trust_domain), &[("127.0.0.1", gateway)]);
+                self.import(
+                    &format!("web.shop.svc.{}:{port}", peer.trust_domain),
+                    &[("127.0.0.1", gateway)],
+                );
             }
         }
         peers
     }
 
     pub(crate) fn limited_egress(&self, open_files: u64) -> Envoy {
-        Envoy::start_limited(self.path("egress/bootstrap.json"), &self.folder.path().join("egress"), open_files)
+        Envoy::start_limited(
+            self.path("egress/bootstrap.json"),
+            &self.folder.path().join("egress"),
+            open_files,
+        )
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -204,7 +227,10 @@ impl Cluster {
     }
 
     fn start(&self, role: &str) -> Envoy {
-        Envoy::start(self.files.path(&format!("{role}/bootstrap.json")), &self.folder.path().join(role))
+        Envoy::start(
+            self.files.path(&format!("{role}/bootstrap.json")),
+            &self.folder.path().join(role),
+        )
     }
 
     pub(crate) fn path(&self, relative: &str) -> PathBuf {
@@ -214,7 +240,9 @@ impl Cluster {
 
 /// A gateway at an IP address.
 fn gateway(host: &str, port: u16) -> Gateway {
-    let announced =
-        GatewayAddress { address: GatewayHost::parse(host).unwrap(), port: ServicePort::new(port).unwrap() };
+    let announced = GatewayAddress {
+        address: GatewayHost::parse(host).unwrap(),
+        port: ServicePort::new(port).unwrap(),
+    };
     Gateway { announced, addresses: vec![SocketAddr::new(host.parse().unwrap(), port)] }
 }

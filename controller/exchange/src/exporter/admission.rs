@@ -146,7 +146,8 @@ impl State {
         let own = || self.open.iter().filter(|(_, seat)| seat.source == source);
         if per_source.is_some_and(|share| own().count() >= share) {
             // The source gives up its own oldest connection, strangers before trusted ones.
-            let oldest = own().min_by_key(|(id, seat)| (seat.is_trusted(), **id)).map(|(id, _)| *id);
+            let oldest =
+                own().min_by_key(|(id, seat)| (seat.is_trusted(), **id)).map(|(id, _)| *id);
             self.evict(oldest, Dropped::SourceLimit);
         } else if self.open.len() >= most {
             self.evict_one(most);
@@ -227,8 +228,12 @@ fn network_of(source: IpAddr) -> IpAddr {
 
 fn masked(address: IpAddr, v4: u32, v6: u32) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V4(address) => Ipv4Addr::from_bits(address.to_bits() & (u32::MAX << (32 - v4))).into(),
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << (128 - v6))).into(),
+        IpAddr::V4(address) => {
+            Ipv4Addr::from_bits(address.to_bits() & (u32::MAX << (32 - v4))).into()
+        }
+        IpAddr::V6(address) => {
+            Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << (128 - v6))).into()
+        }
     }
 }
 
@@ -242,14 +247,19 @@ mod tests {
 
     fn cluster(digit: char) -> ClusterUuid {
         let digits = |count| String::from(digit).repeat(count);
-        ClusterUuid::parse(&[digits(8), digits(4), digits(4), digits(4), digits(12)].join("-")).unwrap()
+        ClusterUuid::parse(&[digits(8), digits(4), digits(4), digits(4), digits(12)].join("-"))
+            .unwrap()
     }
 
     fn lost(place: &Place) -> Option<Dropped> {
         *place.give_way.borrow()
     }
 
-    fn admit(admission: &Arc<Admission>, count: usize, address: impl Fn(usize) -> String) -> Vec<Place> {
+    fn admit(
+        admission: &Arc<Admission>,
+        count: usize,
+        address: impl Fn(usize) -> String,
+    ) -> Vec<Place> {
         (0..count).map(|n| admission.admit(ip(&address(n)))).collect()
     }
 

@@ -101,7 +101,12 @@ impl Authorizer {
         }
     }
 
-    fn accept_once(&self, published: &Arc<Published>, token: &VerifiedToken, now: Timestamp) -> Result<(), TokenError> {
+    fn accept_once(
+        &self,
+        published: &Arc<Published>,
+        token: &VerifiedToken,
+        now: Timestamp,
+    ) -> Result<(), TokenError> {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         if !Arc::ptr_eq(&used.members, published) {
             used.tokens.keep_only(|cluster| published.peer(cluster).is_some());
@@ -144,7 +149,9 @@ fn check<'p>(
         Some(peer.map_or(access.own_key, |peer| peer.key))
     };
     match verify(token, &access.audience, key_of, now, DEFAULT_LEEWAY) {
-        Ok(token) => access.peer(&token.subject).map(|peer| (token, peer)).ok_or(TokenError::UnknownSubject),
+        Ok(token) => {
+            access.peer(&token.subject).map(|peer| (token, peer)).ok_or(TokenError::UnknownSubject)
+        }
         Err(TokenError::Signature) if !is_member.get() => Err(TokenError::UnknownSubject),
         Err(error) => Err(error),
     }

@@ -68,7 +68,8 @@ impl Document {
     /// section 13.1.2, weak comparison).
     pub(super) fn is_in(&self, if_none_match: &HeaderValue) -> bool {
         let tags = if_none_match.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-        tags.map(|tag| tag.strip_prefix(b"W/").unwrap_or(tag)).any(|tag| tag == b"*" || tag == self.etag.as_bytes())
+        tags.map(|tag| tag.strip_prefix(b"W/").unwrap_or(tag))
+            .any(|tag| tag == b"*" || tag == self.etag.as_bytes())
     }
 }
 
@@ -79,7 +80,10 @@ impl hyper::body::Body for Parts {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let next = self.0.iter_mut().find(|part| !part.is_empty()).map(std::mem::take);
         Poll::Ready(next.map(|part| Ok(Frame::data(part))))
     }
@@ -110,7 +114,8 @@ mod tests {
 
     #[test]
     fn equal_bytes_have_equal_tags_and_others_dont() {
-        let (one, same, other) = (Document::new("{}"), Document::new(b"{}".to_vec()), Document::new("{} "));
+        let (one, same, other) =
+            (Document::new("{}"), Document::new(b"{}".to_vec()), Document::new("{} "));
         assert_eq!(one.etag(), same.etag());
         assert_ne!(one.etag(), other.etag());
         // The known SHA-256 of `{}`.
@@ -120,7 +125,8 @@ mod tests {
     #[test]
     fn parts_make_one_document_and_the_large_one_is_kept_once() {
         let head = Head::new("{\"a\":1");
-        let (whole, parts, other) = (Document::new("{\"a\":1,\"b\":2}"), head.with(",\"b\":2}"), head.with("}"));
+        let (whole, parts, other) =
+            (Document::new("{\"a\":1,\"b\":2}"), head.with(",\"b\":2}"), head.with("}"));
         assert_eq!(parts.etag(), whole.etag());
         assert_ne!(parts.etag(), other.etag());
         assert!(parts.shares_head_with(&other));
@@ -130,10 +136,12 @@ mod tests {
     fn if_none_match_is_a_list_with_weak_tags_and_a_star() {
         let document = Document::new("{}");
         let tag = document.etag().to_str().unwrap();
-        for has in [tag.to_owned(), format!("W/{tag}"), format!("\"x\", {tag} ,\"y\""), "*".into()] {
+        for has in [tag.to_owned(), format!("W/{tag}"), format!("\"x\", {tag} ,\"y\""), "*".into()]
+        {
             assert!(document.is_in(&sent(&has)), "{has}");
         }
-        for has_not in ["", "\"\"", "44136fa355b3678a1146ad16f7e8649e", "\"44136fa355b3678a\"", ","] {
+        for has_not in ["", "\"\"", "44136fa355b3678a1146ad16f7e8649e", "\"44136fa355b3678a\"", ","]
+        {
             assert!(!document.is_in(&sent(has_not)), "{has_not}");
         }
     }

@@ -57,7 +57,8 @@ impl Limits {
 
     fn within(self, descriptors: Option<u64>) -> Self {
         let Some(descriptors) = descriptors else { return self };
-        let free = usize::try_from(descriptors.saturating_sub(RESERVED_DESCRIPTORS)).unwrap_or(usize::MAX);
+        let free =
+            usize::try_from(descriptors.saturating_sub(RESERVED_DESCRIPTORS)).unwrap_or(usize::MAX);
         Self { connections: self.connections.min(free.max(FEWEST_CONNECTIONS)), ..self }
     }
 }

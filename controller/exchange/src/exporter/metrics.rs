@@ -74,7 +74,11 @@ impl Metrics {
         let metrics = registry.sub_registry_with_prefix("exporter");
         metrics.register("requests", "Requests for metadata", self.requests.clone());
         metrics.register("refused_tokens", "Refused tokens", self.refused_tokens.clone());
-        metrics.register("dropped_connections", "Connections closed unanswered", self.dropped_connections.clone());
+        metrics.register(
+            "dropped_connections",
+            "Connections closed unanswered",
+            self.dropped_connections.clone(),
+        );
         metrics.register("connections", "Open connections", self.connections.clone());
     }
 

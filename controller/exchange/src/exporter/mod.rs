@@ -91,7 +91,10 @@ impl Server {
         let settings = Arc::new(settings);
         Self {
             router: routes::router(settings.clone(), published),
-            admission: Admission::new(settings.limits.connections, settings.limits.connections_per_source),
+            admission: Admission::new(
+                settings.limits.connections,
+                settings.limits.connections_per_source,
+            ),
             stop: watch::Sender::new(false),
             connections: JoinSet::new(),
             settings,

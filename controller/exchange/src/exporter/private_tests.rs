@@ -31,7 +31,13 @@ impl Scene {
         let (ours, beta, gamma) = (identity(), identity(), identity());
         let clock = TestClock::new();
         let published = published(&ours, &[(&beta, "for beta"), (&gamma, "for gamma")]);
-        let server = TestServer::start(published, Limits::default(), Transport::Plain, Arc::new(clock.clone())).await;
+        let server = TestServer::start(
+            published,
+            Limits::default(),
+            Transport::Plain,
+            Arc::new(clock.clone()),
+        )
+        .await;
         let scene = Self { server, clock, ours, beta, gamma, tokens: TokenSource::default() };
         scene.begin().await;
         scene
@@ -40,8 +46,13 @@ impl Scene {
     /// Another process serves the same.
     async fn restart(&mut self) {
         let published = Published::clone(&self.server.published.load());
-        self.server =
-            TestServer::start(published, Limits::default(), Transport::Plain, Arc::new(self.clock.clone())).await;
+        self.server = TestServer::start(
+            published,
+            Limits::default(),
+            Transport::Plain,
+            Arc::new(self.clock.clone()),
+        )
+        .await;
         self.begin().await;
     }
 
@@ -52,7 +63,9 @@ impl Scene {
 
     /// A token for us that nobody has used yet.
     fn fresh(&mut self, of: &Identity) -> String {
-        self.tokens.issue(&of.key, &of.cluster_uuid, &self.ours.cluster_uuid, self.clock.now()).unwrap()
+        self.tokens
+            .issue(&of.key, &of.cluster_uuid, &self.ours.cluster_uuid, self.clock.now())
+            .unwrap()
     }
 
     fn beta(&mut self) -> String {
@@ -66,8 +79,10 @@ impl Scene {
 
     /// The whole response, except for its date.
     async fn ask_with(&self, headers: &str) -> String {
-        let response =
-            self.server.says(format!("GET {PATH} HTTP/1.1\r\nHost: x\r\n{headers}Connection: close\r\n\r\n")).await;
+        let response = self
+            .server
+            .says(format!("GET {PATH} HTTP/1.1\r\nHost: x\r\n{headers}Connection: close\r\n\r\n"))
+            .await;
         response.split_inclusive("\r\n").filter(|line| !line.starts_with("date: ")).collect()
     }
 
@@ -89,10 +104,18 @@ async fn each_peer_gets_its_own_document() {
     let mut scene = Scene::new().await;
     let (beta, gamma) = (scene.beta(), scene.fresh(&scene.gamma.clone()));
     let whole = scene.ask(&beta).await;
-    assert!(whole.contains("content-length: 8\r\n") && whole.ends_with("\r\n\r\nfor beta"), "{whole}");
+    assert!(
+        whole.contains("content-length: 8\r\n") && whole.ends_with("\r\n\r\nfor beta"),
+        "{whole}"
+    );
     assert!(scene.ask(&gamma).await.ends_with("\r\n\r\nfor gamma"));
     let token = scene.beta();
-    assert!(scene.ask_with(&format!("authorization: bearer  {token}\r\n")).await.starts_with("HTTP/1.1 200 "));
+    assert!(
+        scene
+            .ask_with(&format!("authorization: bearer  {token}\r\n"))
+            .await
+            .starts_with("HTTP/1.1 200 ")
+    );
 }
 
 #[tokio::test]
@@ -100,16 +123,21 @@ async fn a_peer_that_has_its_document_is_told_so_and_a_stranger_is_not() {
     let mut scene = Scene::new().await;
     let etag = Document::new("for beta").etag().to_str().unwrap().to_owned();
     let token = scene.beta();
-    let known = scene.ask_with(&format!("Authorization: Bearer {token}\r\nIf-None-Match: {etag}\r\n")).await;
+    let known = scene
+        .ask_with(&format!("Authorization: Bearer {token}\r\nIf-None-Match: {etag}\r\n"))
+        .await;
     assert!(known.starts_with("HTTP/1.1 304 "), "{known}");
-    assert!(scene.ask_with(&format!("If-None-Match: {etag}\r\n")).await.starts_with("HTTP/1.1 401 "));
+    assert!(
+        scene.ask_with(&format!("If-None-Match: {etag}\r\n")).await.starts_with("HTTP/1.1 401 ")
+    );
     assert!(scene.ask_with("If-None-Match: *\r\n").await.starts_with("HTTP/1.1 401 "));
 }
 
 #[tokio::test]
 async fn all_refusals_are_one() {
     let mut scene = Scene::new().await;
-    let (ours, beta, gamma, stranger) = (scene.ours.clone(), scene.beta.clone(), scene.gamma.clone(), identity());
+    let (ours, beta, gamma, stranger) =
+        (scene.ours.clone(), scene.beta.clone(), scene.gamma.clone(), identity());
     let scene_now = scene.clock.now();
     let at = |seconds| scene_now.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap();
     let token = |key: &Identity, subject: &Identity, audience: &Identity, at| {
@@ -126,7 +154,10 @@ async fn all_refusals_are_one() {
     let none = format!("{}.{unsigned}.", BASE64_URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#));
 
     let nothing = scene.ask_with("").await;
-    assert!(nothing.starts_with("HTTP/1.1 401 ") && nothing.ends_with("\r\n\r\nunauthorized\n"), "{nothing}");
+    assert!(
+        nothing.starts_with("HTTP/1.1 401 ") && nothing.ends_with("\r\n\r\nunauthorized\n"),
+        "{nothing}"
+    );
     let mut refused = vec![
         ("no_token", "Authorization: \r\n".to_owned()),
         ("no_token", "Authorization: Bearer\r\n".to_owned()),
@@ -153,7 +184,9 @@ async fn all_refusals_are_one() {
         ("before_start", token(&beta, &beta, &ours, at(-1))),
         ("not_yet_valid", token(&beta, &beta, &ours, at(62))),
     ];
-    refused.extend(tokens.map(|(reason, token)| (reason, format!("Authorization: Bearer {token}\r\n"))));
+    refused.extend(
+        tokens.map(|(reason, token)| (reason, format!("Authorization: Bearer {token}\r\n"))),
+    );
     for (reason, headers) in refused {
         let before = scene.refused_as(reason);
         assert_eq!(scene.ask_with(&headers).await, nothing, "{reason}: {headers}");
@@ -237,7 +270,10 @@ async fn a_used_token_is_remembered_over_a_new_federation() {
     let mut scene = Scene::new().await;
     let token = scene.beta();
     assert!(scene.ask(&token).await.starts_with("HTTP/1.1 200 "));
-    scene.server.published.store(Arc::new(published(&scene.ours, &[(&scene.beta, "new for beta")])));
+    scene
+        .server
+        .published
+        .store(Arc::new(published(&scene.ours, &[(&scene.beta, "new for beta")])));
     scene.clock.advance(1);
     assert!(scene.ask(&token).await.starts_with("HTTP/1.1 401 "));
     let token = scene.beta();
@@ -256,13 +292,19 @@ async fn without_a_federation_nobody_gets_anything() {
 #[tokio::test]
 async fn it_works_over_tls_as_dkp_asks() {
     let (ours, beta, ca, clock) = (identity(), identity(), TestCa::new(), TestClock::new());
-    let (published, tls) = (published(&ours, &[(&beta, "for beta")]), Transport::Tls(ca.leaf().tls()));
-    let server = TestServer::start(published, Limits::default(), tls, Arc::new(clock.clone())).await;
+    let (published, tls) =
+        (published(&ours, &[(&beta, "for beta")]), Transport::Tls(ca.leaf().tls()));
+    let server =
+        TestServer::start(published, Limits::default(), tls, Arc::new(clock.clone())).await;
     let root = reqwest::Certificate::from_der(&ca.der()).unwrap();
     let client = reqwest::Client::builder().tls_certs_only([root]).no_proxy().build().unwrap();
     let token = sign(&beta.key, &beta.cluster_uuid, &ours.cluster_uuid, clock.now()).unwrap();
-    let request =
-        client.get(format!("https://{}{PATH}", server.address)).header("Authorization", format!("Bearer {token}"));
+    let request = client
+        .get(format!("https://{}{PATH}", server.address))
+        .header("Authorization", format!("Bearer {token}"));
     let response = request.send().await.unwrap();
-    assert_eq!((response.status().as_u16(), response.text().await.unwrap().as_str()), (200, "for beta"));
+    assert_eq!(
+        (response.status().as_u16(), response.text().await.unwrap().as_str()),
+        (200, "for beta")
+    );
 }

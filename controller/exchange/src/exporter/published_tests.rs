@@ -10,7 +10,10 @@ use fedgate_federation::{
     document::{ClusterUuid, GatewayAddress, GatewayHost, Limits, Network, PublicDocument},
     federate,
     knowledge::{PeerKnowledge, Times},
-    object::{IstioFederationSpec, Named, Objects, PUBLIC_SERVICE_LABEL, Peer, ServiceObject, ServicePortSpec},
+    object::{
+        IstioFederationSpec, Named, Objects, PUBLIC_SERVICE_LABEL, Peer, ServiceObject,
+        ServicePortSpec,
+    },
 };
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -41,9 +44,17 @@ fn federation(peers: &[&str]) -> Federation {
     };
     // A time when the roots that tests make are valid.
     let now = Timestamp::from_second(1_767_225_600).unwrap();
-    let knowledge: BTreeMap<_, _> = objects.federations.iter().map(|object| knowledge(object, now)).collect();
+    let knowledge: BTreeMap<_, _> =
+        objects.federations.iter().map(|object| knowledge(object, now)).collect();
     let (times, previous) = (Times::default(), &Default::default());
-    federate(&Inputs { local: &local, objects: &objects, knowledge: &knowledge, previous, times, now })
+    federate(&Inputs {
+        local: &local,
+        objects: &objects,
+        knowledge: &knowledge,
+        previous,
+        times,
+        now,
+    })
 }
 
 fn root() -> Root {
@@ -64,7 +75,11 @@ fn service(name: &str) -> ServiceObject {
         namespace: "shop".into(),
         name: name.into(),
         labels: BTreeMap::from([(PUBLIC_SERVICE_LABEL.into(), String::new())]),
-        ports: vec![ServicePortSpec { name: Some("http".into()), port: 80, ..ServicePortSpec::default() }],
+        ports: vec![ServicePortSpec {
+            name: Some("http".into()),
+            port: 80,
+            ..ServicePortSpec::default()
+        }],
         ..ServiceObject::default()
     }
 }
@@ -78,12 +93,16 @@ fn knowledge(object: &Named<IstioFederationSpec>, now: Timestamp) -> (PeerName, 
         extension: None,
     };
     let mut knowledge = PeerKnowledge::new(&peer);
-    assert!(knowledge.absorb_public(&peer, &says.to_json(), None, &Limits::default(), now).is_taken());
+    assert!(
+        knowledge.absorb_public(&peer, &says.to_json(), None, &Limits::default(), now).is_taken()
+    );
     (peer.name, knowledge)
 }
 
 fn access<'p>(published: &'p Published, federation: &Federation, peer: &str) -> &'p PeerAccess {
-    let is_peer = |(_, member): &(&ClusterUuid, &fedgate_federation::federate::Member)| member.peer.as_str() == peer;
+    let is_peer = |(_, member): &(&ClusterUuid, &fedgate_federation::federate::Member)| {
+        member.peer.as_str() == peer
+    };
     published.peer(federation.members.iter().find(is_peer).unwrap().0).unwrap()
 }
 
@@ -102,7 +121,8 @@ async fn each_peers_document_is_its_own_and_the_services_are_kept_once() {
     };
     federation.private_documents.insert(delta, other.into());
     let published = Published::of(&federation);
-    let [beta, gamma, delta] = ["beta", "gamma", "delta"].map(|peer| access(&published, &federation, peer));
+    let [beta, gamma, delta] =
+        ["beta", "gamma", "delta"].map(|peer| access(&published, &federation, peer));
 
     for (peer, access) in [("beta", beta), ("gamma", gamma), ("delta", delta)] {
         let document = &federation.private_documents[&PeerName::parse(peer).unwrap()];

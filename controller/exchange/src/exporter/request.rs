@@ -38,7 +38,9 @@ fn close(response: &mut Response<Body>) {
 fn refuse(request: &Request<Body>) -> Option<Response<Body>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let allow = [(header::ALLOW, "GET, HEAD")];
-        return Some((StatusCode::METHOD_NOT_ALLOWED, allow, "GET and HEAD only\n").into_response());
+        return Some(
+            (StatusCode::METHOD_NOT_ALLOWED, allow, "GET and HEAD only\n").into_response(),
+        );
     }
     if !request.body().is_end_stream() {
         return Some((StatusCode::PAYLOAD_TOO_LARGE, "no request body\n").into_response());

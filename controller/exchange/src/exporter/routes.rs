@@ -1,6 +1,9 @@
 //! Maps paths to documents.
 
-use super::{Document, ExporterSettings, Published, admission::Place, authorize::Authorizer, metrics::DocumentLabel};
+use super::{
+    Document, ExporterSettings, Published, admission::Place, authorize::Authorizer,
+    metrics::DocumentLabel,
+};
 use arc_swap::ArcSwap;
 use axum::{
     Router,
@@ -20,7 +23,10 @@ pub(super) struct Exporter {
 }
 
 /// Routes the documents' paths. Paths are compared byte by byte, so each has exactly one spelling.
-pub(super) fn router(settings: Arc<ExporterSettings>, published: Arc<ArcSwap<Published>>) -> Router {
+pub(super) fn router(
+    settings: Arc<ExporterSettings>,
+    published: Arc<ArcSwap<Published>>,
+) -> Router {
     let path = |suffix| format!("{}{suffix}", settings.path.as_str());
     Router::new()
         .route(&path(PUBLIC_PATH), get(public_document))
@@ -77,13 +83,15 @@ impl Exporter {
 fn open(document: Option<&Document>, headers: &HeaderMap) -> Response {
     match document {
         Some(document) => answer(document, headers),
-        None => (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")], "not ready\n").into_response(),
+        None => (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")], "not ready\n")
+            .into_response(),
     }
 }
 
 /// The answer to every client without access.
 fn unauthorized() -> Response {
-    (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], "unauthorized\n").into_response()
+    (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], "unauthorized\n")
+        .into_response()
 }
 
 fn answer(document: &Document, headers: &HeaderMap) -> Response {

@@ -1,8 +1,8 @@
 //! The server against misbehaving clients. Answers are compared byte by byte where it matters.
 
 use super::{
-    Document, Dropped, DroppedLabels, ExporterSettings, Limits, MetadataPath, Metrics, Published, ServerTls, Transport,
-    serve,
+    Document, Dropped, DroppedLabels, ExporterSettings, Limits, MetadataPath, Metrics, Published,
+    ServerTls, Transport, serve,
 };
 use crate::loopback::{TestCa, read_head};
 use arc_swap::ArcSwap;
@@ -38,11 +38,18 @@ impl TestServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (published, metrics) = (Arc::new(ArcSwap::from_pointee(published)), Metrics::default());
-        let settings =
-            ExporterSettings { path: MetadataPath::default(), transport, limits, clock, metrics: metrics.clone() };
+        let settings = ExporterSettings {
+            path: MetadataPath::default(),
+            transport,
+            limits,
+            clock,
+            metrics: metrics.clone(),
+        };
         let (stop, stopped) = oneshot::channel();
         let served = published.clone();
-        let task = tokio::spawn(async move { serve(listener, settings, served, async { drop(stopped.await) }).await });
+        let task = tokio::spawn(async move {
+            serve(listener, settings, served, async { drop(stopped.await) }).await
+        });
         Self { address, published, metrics, stop: Some(stop), task }
     }
 
@@ -64,8 +71,14 @@ impl TestServer {
 
     /// The status of one request.
     pub(crate) async fn status(&self, request_line: &str) -> u16 {
-        let response = self.says(format!("{request_line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await;
-        response.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{response:?}"))
+        let response = self
+            .says(format!("{request_line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+            .await;
+        response
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok())
+            .unwrap_or_else(|| panic!("{response:?}"))
     }
 }
 
@@ -91,7 +104,10 @@ const PUBLIC: &str = "GET /metadata/public/public.json HTTP/1.1\r\nHost: x\r\n";
 async fn documents_are_at_their_paths_and_nowhere_else() {
     let server = TestServer::plain(Limits::default()).await;
     let response = server.says(format!("{PUBLIC}Connection: close\r\n\r\n")).await;
-    assert!(response.starts_with("HTTP/1.1 200 OK\r\n") && response.ends_with("\r\n\r\n{\"public\":1}"), "{response}");
+    assert!(
+        response.starts_with("HTTP/1.1 200 OK\r\n") && response.ends_with("\r\n\r\n{\"public\":1}"),
+        "{response}"
+    );
     assert_eq!(server.status("GET /metadata/public/spiffe-bundle-endpoint").await, 200);
     for path in [
         "/",
@@ -129,21 +145,32 @@ async fn documents_are_at_their_paths_and_nowhere_else() {
 async fn only_get_and_head_and_no_body() {
     let server = TestServer::plain(Limits::default()).await;
     for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND", "get"] {
-        for path in ["/metadata/public/public.json", "/metadata/private/federation.json", "/nowhere"] {
-            let response = server.says(format!("{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n")).await;
+        for path in
+            ["/metadata/public/public.json", "/metadata/private/federation.json", "/nowhere"]
+        {
+            let response =
+                server.says(format!("{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n")).await;
             assert!(response.starts_with("HTTP/1.1 405 "), "{method} {path}: {response}");
-            assert!(response.contains("allow: GET, HEAD\r\n") && response.contains("connection: close"), "{response}");
+            assert!(
+                response.contains("allow: GET, HEAD\r\n") && response.contains("connection: close"),
+                "{response}"
+            );
         }
     }
     assert_eq!(server.status("CONNECT x:443").await, 405);
-    let head = server.says("HEAD /metadata/public/public.json HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    let head = server
+        .says("HEAD /metadata/public/public.json HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .await;
     assert!(
         head.starts_with("HTTP/1.1 200 OK\r\n")
             && head.contains("content-length: 12\r\n")
             && head.ends_with("\r\n\r\n"),
         "{head}"
     );
-    for body in ["Content-Length: 5\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"] {
+    for body in [
+        "Content-Length: 5\r\n\r\nhello",
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    ] {
         let response = server.says(format!("{PUBLIC}{body}")).await;
         assert!(response.starts_with("HTTP/1.1 413 "), "{response}");
         assert_eq!(response.matches("HTTP/1.1").count(), 1);
@@ -159,9 +186,15 @@ async fn a_client_that_has_the_document_is_told_so() {
     assert!(response.starts_with("HTTP/1.1 304 ") && response.ends_with("\r\n\r\n"), "{response}");
     assert!(response.contains(&format!("etag: {etag}\r\n")), "{response}");
     assert!(server.says(ask("\"other\"".into())).await.starts_with("HTTP/1.1 200 "));
-    server.published.store(Arc::new(Published { public: Some(Document::new("{\"public\":2}")), ..documents() }));
+    server.published.store(Arc::new(Published {
+        public: Some(Document::new("{\"public\":2}")),
+        ..documents()
+    }));
     let response = server.says(ask(etag)).await;
-    assert!(response.starts_with("HTTP/1.1 200 ") && response.ends_with("{\"public\":2}"), "{response}");
+    assert!(
+        response.starts_with("HTTP/1.1 200 ") && response.ends_with("{\"public\":2}"),
+        "{response}"
+    );
 }
 
 #[tokio::test]
@@ -175,22 +208,35 @@ async fn what_is_not_there_yet_is_unavailable_and_not_broken() {
 #[tokio::test]
 async fn a_huge_head_is_refused() {
     let server = TestServer::plain(Limits::default()).await;
-    let long = |bytes: usize| format!("{PUBLIC}X: {}\r\nConnection: close\r\n\r\n", "x".repeat(bytes));
+    let long =
+        |bytes: usize| format!("{PUBLIC}X: {}\r\nConnection: close\r\n\r\n", "x".repeat(bytes));
     assert!(server.says(long(10_000)).await.starts_with("HTTP/1.1 200 "));
     assert!(server.says(long(20_000)).await.starts_with("HTTP/1.1 431 "));
     let many = format!("{PUBLIC}{}Connection: close\r\n\r\n", "X: y\r\n".repeat(150));
     assert!(server.says(many).await.starts_with("HTTP/1.1 431 "));
     let path = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(20_000));
     let response = server.says(path).await;
-    assert!(response.starts_with("HTTP/1.1 414 ") || response.starts_with("HTTP/1.1 431 "), "{response}");
-    for garbage in ["\0\0\0\0\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\u{16}\u{3}\u{1}\r\n\r\n"] {
+    assert!(
+        response.starts_with("HTTP/1.1 414 ") || response.starts_with("HTTP/1.1 431 "),
+        "{response}"
+    );
+    for garbage in
+        ["\0\0\0\0\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\u{16}\u{3}\u{1}\r\n\r\n"]
+    {
         let response = server.says(garbage).await;
-        assert!(response.is_empty() || response.starts_with("HTTP/1.1 400 "), "{garbage:?}: {response}");
+        assert!(
+            response.is_empty() || response.starts_with("HTTP/1.1 400 "),
+            "{garbage:?}: {response}"
+        );
     }
 }
 
 fn quick() -> Limits {
-    Limits { request_head: Duration::from_millis(200), handshake: Duration::from_millis(200), ..Limits::default() }
+    Limits {
+        request_head: Duration::from_millis(200),
+        handshake: Duration::from_millis(200),
+        ..Limits::default()
+    }
 }
 
 #[tokio::test]
@@ -211,13 +257,17 @@ async fn a_slow_head_and_an_idle_connection_are_closed() {
     let mut idle = server.connect().await;
     idle.write_all(format!("{PUBLIC}\r\n").as_bytes()).await.unwrap();
     let response = read_all(&mut idle).await;
-    assert!(response.starts_with("HTTP/1.1 200 ") && response.ends_with("{\"public\":1}"), "{response}");
+    assert!(
+        response.starts_with("HTTP/1.1 200 ") && response.ends_with("{\"public\":1}"),
+        "{response}"
+    );
 }
 
 #[tokio::test]
 async fn a_handshake_that_does_not_come_is_not_waited_for() {
     let tls = Transport::Tls(TestCa::new().leaf().tls());
-    let server = TestServer::start(documents(), quick(), tls, Arc::new(|| Timestamp::UNIX_EPOCH)).await;
+    let server =
+        TestServer::start(documents(), quick(), tls, Arc::new(|| Timestamp::UNIX_EPOCH)).await;
     let mut silent = server.connect().await;
     assert_eq!(read_all(&mut silent).await, "");
     let mut half = server.connect().await;
@@ -227,19 +277,31 @@ async fn a_handshake_that_does_not_come_is_not_waited_for() {
 
 #[tokio::test]
 async fn a_connection_has_a_life_and_a_number_of_requests() {
-    let limits =
-        Limits { connection_life: Duration::from_millis(300), requests_per_connection: u32::MAX, ..Limits::default() };
+    let limits = Limits {
+        connection_life: Duration::from_millis(300),
+        requests_per_connection: u32::MAX,
+        ..Limits::default()
+    };
     let server = TestServer::plain(limits).await;
     let mut busy = server.connect().await;
     let ended = timeout(DEADLINE, async {
-        while busy.write_all(format!("{PUBLIC}\r\n").as_bytes()).await.is_ok() && read_head(&mut busy).await.is_some() {
+        while busy.write_all(format!("{PUBLIC}\r\n").as_bytes()).await.is_ok()
+            && read_head(&mut busy).await.is_some()
+        {
             if busy.read_exact(&mut [0; 12]).await.is_err() {
                 break;
             }
         }
     });
     ended.await.expect("the connection ends");
-    assert_eq!(server.metrics.dropped_connections.get_or_create(&DroppedLabels { reason: Dropped::Life }).get(), 1);
+    assert_eq!(
+        server
+            .metrics
+            .dropped_connections
+            .get_or_create(&DroppedLabels { reason: Dropped::Life })
+            .get(),
+        1
+    );
 
     let limits = Limits { requests_per_connection: 3, ..Limits::default() };
     let server = TestServer::plain(limits).await;
@@ -253,9 +315,17 @@ async fn one_source_has_its_share_and_all_together_have_theirs() {
     let limits = Limits { connections: 4, connections_per_source: Some(2), ..Limits::default() };
     let server = TestServer::plain(limits.clone()).await;
     let mut two = [held(&server).await, held(&server).await];
-    assert!(server.says(format!("{PUBLIC}Connection: close\r\n\r\n")).await.starts_with("HTTP/1.1 200 "));
+    assert!(
+        server
+            .says(format!("{PUBLIC}Connection: close\r\n\r\n"))
+            .await
+            .starts_with("HTTP/1.1 200 ")
+    );
     assert_eq!(read_all(&mut two[0]).await, "", "the oldest made room");
-    assert!(timeout(Duration::from_millis(100), two[1].read_u8()).await.is_err(), "the other one is still open");
+    assert!(
+        timeout(Duration::from_millis(100), two[1].read_u8()).await.is_err(),
+        "the other one is still open"
+    );
     assert_eq!(dropped(&server, Dropped::SourceLimit), 1);
 
     // Behind a proxy there are no shares, and the oldest connection of all makes room.
@@ -264,9 +334,17 @@ async fn one_source_has_its_share_and_all_together_have_theirs() {
     for _ in 0..4 {
         four.push(held(&server).await);
     }
-    assert!(server.says(format!("{PUBLIC}Connection: close\r\n\r\n")).await.starts_with("HTTP/1.1 200 "));
+    assert!(
+        server
+            .says(format!("{PUBLIC}Connection: close\r\n\r\n"))
+            .await
+            .starts_with("HTTP/1.1 200 ")
+    );
     assert_eq!(read_all(&mut four[0]).await, "");
-    assert_eq!((dropped(&server, Dropped::Crowded), dropped(&server, Dropped::SourceLimit)), (1, 0));
+    assert_eq!(
+        (dropped(&server, Dropped::Crowded), dropped(&server, Dropped::SourceLimit)),
+        (1, 0)
+    );
 }
 
 fn dropped(server: &TestServer, reason: Dropped) -> u64 {
@@ -282,7 +360,10 @@ async fn connect_from(source: &str, server: &TestServer) -> std::io::Result<TcpS
 }
 
 /// Opens silent connections, in turn from ten addresses, as fast as it can, until it is dropped.
-fn idle_flood(server: &Arc<TestServer>, opened: &Arc<std::sync::atomic::AtomicUsize>) -> tokio::task::JoinSet<()> {
+fn idle_flood(
+    server: &Arc<TestServer>,
+    opened: &Arc<std::sync::atomic::AtomicUsize>,
+) -> tokio::task::JoinSet<()> {
     let mut flood = tokio::task::JoinSet::new();
     for n in 0..10 {
         let (server, opened) = (server.clone(), opened.clone());
@@ -312,7 +393,9 @@ async fn a_peer_gets_through_a_flood_of_idle_connections() {
     let ca = TestCa::new();
     let limits = Limits { connections: 64, connections_per_source: Some(16), ..Limits::default() };
     let tls = Transport::Tls(ca.leaf().tls());
-    let server = Arc::new(TestServer::start(documents(), limits, tls, Arc::new(|| Timestamp::UNIX_EPOCH)).await);
+    let server = Arc::new(
+        TestServer::start(documents(), limits, tls, Arc::new(|| Timestamp::UNIX_EPOCH)).await,
+    );
     let opened = Arc::default();
     let flood = idle_flood(&server, &opened);
     let all_taken = async {
@@ -323,7 +406,8 @@ async fn a_peer_gets_through_a_flood_of_idle_connections() {
     timeout(DEADLINE, all_taken).await.expect("the flood fills all places many times over");
     let root = reqwest::Certificate::from_der(&ca.der()).unwrap();
     let client = |source: &str| {
-        let builder = reqwest::Client::builder().tls_certs_only([root.clone()]).no_proxy().timeout(DEADLINE);
+        let builder =
+            reqwest::Client::builder().tls_certs_only([root.clone()]).no_proxy().timeout(DEADLINE);
         builder.local_address(Some(source.parse::<std::net::IpAddr>().unwrap())).build().unwrap()
     };
     let url = format!("https://{}/metadata/public/public.json", server.address);
@@ -340,7 +424,8 @@ async fn a_peer_gets_through_a_flood_of_idle_connections() {
     timeout(DEADLINE, shrunk).await.expect("no more stay open than there are places");
     // The counterpart: the source of the flood loses its own connections, oldest first.
     let mut oldest = connect_from("127.0.9.1", &server).await.unwrap();
-    let _more = futures_util::future::join_all((0..16).map(|_| connect_from("127.0.9.1", &server))).await;
+    let _more =
+        futures_util::future::join_all((0..16).map(|_| connect_from("127.0.9.1", &server))).await;
     assert_eq!(read_all(&mut oldest).await, "");
 }
 
@@ -356,7 +441,8 @@ async fn held(server: &TestServer) -> TcpStream {
 #[tokio::test]
 async fn it_stops_when_told_with_connections_open() {
     // None of the connections is in the middle of an answer, so there is nothing to wait for.
-    let mut server = TestServer::plain(Limits { drain: 1000 * DEADLINE, ..Limits::default() }).await;
+    let mut server =
+        TestServer::plain(Limits { drain: 1000 * DEADLINE, ..Limits::default() }).await;
     let mut open = held(&server).await;
     let _silent = server.connect().await;
     drop(server.stop.take());
@@ -389,6 +475,10 @@ async fn a_new_certificate_is_served_without_a_restart_and_an_old_connection_goe
     let leaf = next.leaf();
     tls.replace(leaf.chain.as_bytes(), leaf.key.as_bytes()).unwrap();
     assert_eq!(after.get(&url).send().await.unwrap().status(), 200);
-    assert_eq!(before.get(&url).send().await.unwrap().status(), 200, "its connection is still open");
+    assert_eq!(
+        before.get(&url).send().await.unwrap().status(),
+        200,
+        "its connection is still open"
+    );
     assert!(client(&ca).get(&url).send().await.is_err());
 }

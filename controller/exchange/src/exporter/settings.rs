@@ -35,7 +35,9 @@ pub struct MetadataPath(Box<str>);
 
 /// Why a path is refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected a path such as /metadata, of letters, digits, '.', '_', '~' and '-' between single slashes")]
+#[error(
+    "expected a path such as /metadata, of letters, digits, '.', '_', '~' and '-' between single slashes"
+)]
 pub struct InvalidPath;
 
 impl MetadataPath {
@@ -45,7 +47,8 @@ impl MetadataPath {
     /// [`InvalidPath`] for a path that clients or proxies could spell in more than one way.
     pub fn parse(text: &str) -> Result<Self, InvalidPath> {
         let path = text.strip_suffix('/').unwrap_or(text);
-        let plain = |part: &str| part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._~-".contains(&b));
+        let plain =
+            |part: &str| part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._~-".contains(&b));
         let good = |part: &str| !part.is_empty() && part != "." && part != ".." && plain(part);
         let parts = path.strip_prefix('/').map(|rest| rest.split('/').all(good));
         match path.is_empty() && !text.is_empty() || parts == Some(true) {
@@ -82,12 +85,17 @@ mod tests {
 
     #[test]
     fn a_path_has_one_form() {
-        for (text, path) in
-            [("/metadata", "/metadata"), ("/metadata/", "/metadata"), ("/", ""), ("/a/b-c.d", "/a/b-c.d")]
-        {
+        for (text, path) in [
+            ("/metadata", "/metadata"),
+            ("/metadata/", "/metadata"),
+            ("/", ""),
+            ("/a/b-c.d", "/a/b-c.d"),
+        ] {
             assert_eq!(MetadataPath::parse(text).unwrap().as_str(), path);
         }
-        for text in ["", "metadata", "//", "/a//b", "/a//", "/a/../b", "/.", "/{x}", "/%2e", "/a b", "/ä"] {
+        for text in
+            ["", "metadata", "//", "/a//b", "/a//", "/a/../b", "/.", "/{x}", "/%2e", "/a b", "/ä"]
+        {
             assert_eq!(MetadataPath::parse(text), Err(InvalidPath), "{text}");
         }
         assert_eq!(MetadataPath::default(), MetadataPath::parse("/metadata").unwrap());

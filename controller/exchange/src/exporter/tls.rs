@@ -22,7 +22,9 @@ pub enum ServerTlsError {
     #[error("the certificate chain: {0}")]
     Chain(String),
     /// The key is not PEM, or of an unknown type.
-    #[error("the private key: expected a PEM block PRIVATE KEY, EC PRIVATE KEY or RSA PRIVATE KEY, {0}")]
+    #[error(
+        "the private key: expected a PEM block PRIVATE KEY, EC PRIVATE KEY or RSA PRIVATE KEY, {0}"
+    )]
     Key(&'static str),
     /// The key belongs to another certificate.
     #[error(
@@ -72,7 +74,8 @@ fn read(chain: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, ServerTlsError> {
     if certificates.is_empty() {
         return Err(unreadable(&matches));
     }
-    let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| ServerTlsError::Key(found(&error)))?;
+    let key =
+        PrivateKeyDer::from_pem_slice(key).map_err(|error| ServerTlsError::Key(found(&error)))?;
     if matches == Ok(false) {
         return Err(ServerTlsError::Mismatch);
     }
@@ -90,9 +93,9 @@ fn read(chain: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, ServerTlsError> {
 /// The error for a chain that cannot be read.
 fn unreadable(checked: &Result<bool, String>) -> ServerTlsError {
     let why = checked.as_ref().err().cloned();
-    ServerTlsError::Chain(
-        why.unwrap_or_else(|| "expected PEM blocks CERTIFICATE, the server's own first, found none".to_owned()),
-    )
+    ServerTlsError::Chain(why.unwrap_or_else(|| {
+        "expected PEM blocks CERTIFICATE, the server's own first, found none".to_owned()
+    }))
 }
 
 /// Does not use the library's own message: it quotes the faulty line, which can be the key itself
@@ -118,18 +121,28 @@ mod tests {
         let ((chain, key), (chain2, key2)) = (pair(), pair());
         let tls = ServerTls::from_pem(chain.as_bytes(), key.as_bytes()).unwrap();
         tls.replace(chain2.as_bytes(), key2.as_bytes()).unwrap();
-        assert!(matches!(tls.replace(chain.as_bytes(), key2.as_bytes()), Err(ServerTlsError::Mismatch)));
+        assert!(matches!(
+            tls.replace(chain.as_bytes(), key2.as_bytes()),
+            Err(ServerTlsError::Mismatch)
+        ));
     }
 
     #[test]
     fn a_refusal_says_which_file_and_never_quotes_a_key() {
         let (chain, key) = pair();
-        let says =
-            |chain: &str, key: &str| ServerTls::from_pem(chain.as_bytes(), key.as_bytes()).unwrap_err().to_string();
+        let says = |chain: &str, key: &str| {
+            ServerTls::from_pem(chain.as_bytes(), key.as_bytes()).unwrap_err().to_string()
+        };
         assert!(says("", &key).contains("chain") && says("", &key).contains("found nothing"));
-        assert!(says(&chain, "").contains("the private key") && says(&chain, "").contains("found none"));
+        assert!(
+            says(&chain, "").contains("the private key") && says(&chain, "").contains("found none")
+        );
         let secret = key.lines().nth(1).unwrap();
-        for damaged in [key.replace('\n', ""), key.replace("-----END", "----END"), key.replacen(secret, "!", 1)] {
+        for damaged in [
+            key.replace('\n', ""),
+            key.replace("-----END", "----END"),
+            key.replacen(secret, "!", 1),
+        ] {
             let message = says(&chain, &damaged);
             assert!(!message.contains(secret) && message.contains("the private key"), "{message}");
         }

@@ -21,7 +21,8 @@ impl MetadataTls {
     pub fn read(certificate: &Path, key: &Path) -> Result<Self> {
         let (certificate, key) = (certificate.to_owned(), key.to_owned());
         let (chain, secret) = (read("certificate", &certificate)?, read("key", &key)?);
-        let tls = ServerTls::from_pem(&chain, &secret).with_context(|| named(&certificate, &key))?;
+        let tls =
+            ServerTls::from_pem(&chain, &secret).with_context(|| named(&certificate, &key))?;
         Ok(Self { tls: Arc::new(tls), certificate, key })
     }
 
@@ -36,7 +37,8 @@ impl MetadataTls {
 }
 
 fn read(field: &str, path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("cannot read metadata.tls.{field} {}", path.display()))
+    std::fs::read(path)
+        .with_context(|| format!("cannot read metadata.tls.{field} {}", path.display()))
 }
 
 fn named(certificate: &Path, key: &Path) -> String {

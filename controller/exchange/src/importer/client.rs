@@ -38,7 +38,9 @@ impl SystemRoots {
     ///
     /// # Errors
     /// If one of them is not a certificate.
-    pub fn only(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> Result<Self, rustls::Error> {
+    pub fn only(
+        certificates: impl IntoIterator<Item = CertificateDer<'static>>,
+    ) -> Result<Self, rustls::Error> {
         let mut roots = RootCertStore::empty();
         certificates.into_iter().try_for_each(|certificate| roots.add(certificate))?;
         Ok(Self(Arc::new(roots)))
@@ -61,7 +63,11 @@ impl fmt::Debug for SystemRoots {
 
 /// Builds a client for one peer: HTTP/1.1, TLS 1.2 or 1.3, no redirects, no proxy, no compression,
 /// no retries.
-pub(super) fn client(tls: &EndpointTls, roots: &SystemRoots, limits: &FetchLimits) -> Result<Client, FetchFailure> {
+pub(super) fn client(
+    tls: &EndpointTls,
+    roots: &SystemRoots,
+    limits: &FetchLimits,
+) -> Result<Client, FetchFailure> {
     let builder = Client::builder()
         .user_agent(concat!("fedgate/", env!("CARGO_PKG_VERSION")))
         .https_only(true)
@@ -73,18 +79,24 @@ pub(super) fn client(tls: &EndpointTls, roots: &SystemRoots, limits: &FetchLimit
         .no_proxy()
         .connect_timeout(limits.connect)
         .timeout(limits.fetch);
-    let builder = verified_by(builder, tls, roots).map_err(|error| FetchFailure::Tls(super::failure::tls(&error)))?;
+    let builder = verified_by(builder, tls, roots)
+        .map_err(|error| FetchFailure::Tls(super::failure::tls(&error)))?;
     builder.build().map_err(|error| FetchFailure::from(&error))
 }
 
-fn verified_by(builder: ClientBuilder, tls: &EndpointTls, roots: &SystemRoots) -> Result<ClientBuilder, rustls::Error> {
+fn verified_by(
+    builder: ClientBuilder,
+    tls: &EndpointTls,
+    roots: &SystemRoots,
+) -> Result<ClientBuilder, rustls::Error> {
     let (roots, exactly) = match tls {
         EndpointTls::System => (roots.0.clone(), [].as_slice()),
         EndpointTls::SystemAnd(more) => (roots.and(more)?, more.as_slice()),
         EndpointTls::Unverified => return Ok(builder.tls_danger_accept_invalid_certs(true)),
     };
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifier = WithSignatures::new(EndpointVerifier::new(roots, exactly, &provider)?, &provider);
+    let verifier =
+        WithSignatures::new(EndpointVerifier::new(roots, exactly, &provider)?, &provider);
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()

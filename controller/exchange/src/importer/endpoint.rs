@@ -34,7 +34,9 @@ impl EndpointVerifier {
         let by_roots = match roots.is_empty() {
             true => None,
             false => {
-                let built = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider)).build();
+                let built =
+                    WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider))
+                        .build();
                 Some(built.map_err(|error| Error::General(error.to_string()))?)
             }
         };
@@ -52,7 +54,9 @@ impl VerifyCertificate for EndpointVerifier {
     ) -> Result<(), Error> {
         if !self.exactly.iter().any(|known| **known == **end_entity) {
             let by_roots = self.by_roots.as_ref().ok_or(CertificateError::UnknownIssuer)?;
-            return by_roots.verify_server_cert(end_entity, intermediates, name, &[], now).map(drop);
+            return by_roots
+                .verify_server_cert(end_entity, intermediates, name, &[], now)
+                .map(drop);
         }
         verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
         check_dates(end_entity, now)
@@ -60,8 +64,11 @@ impl VerifyCertificate for EndpointVerifier {
 }
 
 fn check_dates(certificate: &CertificateDer<'_>, time: UnixTime) -> Result<(), Error> {
-    let (_, certificate) = X509Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
-    let moment = |second: i64| UnixTime::since_unix_epoch(std::time::Duration::from_secs(second.max(0).unsigned_abs()));
+    let (_, certificate) =
+        X509Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
+    let moment = |second: i64| {
+        UnixTime::since_unix_epoch(std::time::Duration::from_secs(second.max(0).unsigned_abs()))
+    };
     let not_before = moment(certificate.validity().not_before.timestamp());
     let not_after = moment(certificate.validity().not_after.timestamp());
     match (time < not_before, time > not_after) {

@@ -18,7 +18,9 @@ pub enum FetchFailure {
     #[error("TLS: {0}")]
     Tls(String),
     /// The time limit was reached.
-    #[error("timed out {0}; check firewalls between the clusters, and whether the peer's controller runs")]
+    #[error(
+        "timed out {0}; check firewalls between the clusters, and whether the peer's controller runs"
+    )]
     Timeout(&'static str),
     /// The connection was lost, or what arrived was not HTTP.
     #[error("{0}")]
@@ -60,8 +62,12 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "expected HTTP status 200, found {}", self.status)?;
         match &self.location {
-            Some(location) => write!(f, ", a redirect to {:?}, which is not followed", shown(location))?,
-            None if (300..400).contains(&self.status) => f.write_str(", a redirect without a Location")?,
+            Some(location) => {
+                write!(f, ", a redirect to {:?}, which is not followed", shown(location))?
+            }
+            None if (300..400).contains(&self.status) => {
+                f.write_str(", a redirect without a Location")?
+            }
             None => {}
         }
         if let Some(line) = &self.line {
@@ -77,14 +83,24 @@ impl fmt::Display for Refused {
 impl Refused {
     fn what_to_do(&self) -> &'static str {
         match self.status {
-            401 | 407 => "let requests for the metadata pass what asks for a login in front of the peer's controller",
-            403 => "let this cluster's controllers pass the firewall or proxy in front of the peer's controller",
+            401 | 407 => {
+                "let requests for the metadata pass what asks for a login in front of the peer's controller"
+            }
+            403 => {
+                "let this cluster's controllers pass the firewall or proxy in front of the peer's controller"
+            }
             200..=399 | 404 | 410 => {
                 "set spec.metadataEndpoint to what stands before /public/public.json at the peer, where the documents are"
             }
-            429 => "it is asked again at the usual pace; ask the peer's operator to allow as many requests",
-            500.. => "ask the peer's operator: the log of the controller, or of the proxy in front of it, says why",
-            _ => "check that spec.metadataEndpoint leads to the peer's controller, and not to another server",
+            429 => {
+                "it is asked again at the usual pace; ask the peer's operator to allow as many requests"
+            }
+            500.. => {
+                "ask the peer's operator: the log of the controller, or of the proxy in front of it, says why"
+            }
+            _ => {
+                "check that spec.metadataEndpoint leads to the peer's controller, and not to another server"
+            }
         }
     }
 }
@@ -116,10 +132,17 @@ impl From<&reqwest::Error> for FetchFailure {
             return Self::Tls(tls(error));
         }
         if error.is_timeout() {
-            return Self::Timeout(if error.is_connect() { "while connecting" } else { "while fetching" });
+            return Self::Timeout(if error.is_connect() {
+                "while connecting"
+            } else {
+                "while fetching"
+            });
         }
         // The outer errors only say that a request failed, and one of them shows the URL.
-        let cause = causes(error).skip(1).last().map_or_else(String::new, |cause| plain(&cause.to_string()));
+        let cause = causes(error)
+            .skip(1)
+            .last()
+            .map_or_else(String::new, |cause| plain(&cause.to_string()));
         match error.is_connect() {
             true => Self::Connect(cause),
             false => Self::Broken(cause),
@@ -127,14 +150,18 @@ impl From<&reqwest::Error> for FetchFailure {
     }
 }
 
-const NO_ROUTE: &str = "there is no route to spec.metadataEndpoint; check the networks between the clusters";
+const NO_ROUTE: &str =
+    "there is no route to spec.metadataEndpoint; check the networks between the clusters";
 const CUT_OFF: &str = "the connection ended in the middle of the document; it is tried again";
 
 /// Rewrites a cause in terms of the network instead of the library that noticed it.
 fn plain(cause: &str) -> String {
     let cause = cause.split(" (os error").next().unwrap_or(cause);
     let known = [
-        ("lookup address", "the host of spec.metadataEndpoint has no address in DNS; correct it, or add the name"),
+        (
+            "lookup address",
+            "the host of spec.metadataEndpoint has no address in DNS; correct it, or add the name",
+        ),
         (
             "onnection refused",
             "connection refused: nothing listens at spec.metadataEndpoint; start the peer's controller, or correct host and port",
@@ -159,7 +186,10 @@ fn plain(cause: &str) -> String {
             "message head is too large",
             "the head of the answer is larger than any that is expected; check that spec.metadataEndpoint leads to the peer's controller",
         ),
-        ("onnection reset", "the endpoint reset the connection; check firewalls and proxies between the clusters"),
+        (
+            "onnection reset",
+            "the endpoint reset the connection; check firewalls and proxies between the clusters",
+        ),
     ];
     match known.iter().find(|(theirs, _)| cause.contains(theirs)) {
         Some((_, plain)) => (*plain).to_owned(),
@@ -167,10 +197,14 @@ fn plain(cause: &str) -> String {
             .iter()
             .any(|word| cause.starts_with(word)) =>
         {
-            "expected an HTTP answer, found something else; check the port in spec.metadataEndpoint".to_owned()
+            "expected an HTTP answer, found something else; check the port in spec.metadataEndpoint"
+                .to_owned()
         }
-        None if cause.starts_with("invalid ") || cause.starts_with("unexpected transfer-encoding") => {
-            "the head of the answer is not valid HTTP; ask the peer's operator what answers there".to_owned()
+        None if cause.starts_with("invalid ")
+            || cause.starts_with("unexpected transfer-encoding") =>
+        {
+            "the head of the answer is not valid HTTP; ask the peer's operator what answers there"
+                .to_owned()
         }
         None => shown(cause),
     }
@@ -208,8 +242,9 @@ pub(super) fn tls(error: &TlsError) -> String {
 
 fn certificate(invalid: &CertificateError) -> String {
     use CertificateError::{
-        BadEncoding, BadSignature, Expired, ExpiredContext, InvalidPurpose, InvalidPurposeContext, NotValidForName,
-        NotValidForNameContext, NotValidYet, NotValidYetContext, UnknownIssuer, UnsupportedSignatureAlgorithmContext,
+        BadEncoding, BadSignature, Expired, ExpiredContext, InvalidPurpose, InvalidPurposeContext,
+        NotValidForName, NotValidForNameContext, NotValidYet, NotValidYetContext, UnknownIssuer,
+        UnsupportedSignatureAlgorithmContext,
     };
     match invalid {
         // A bad signature means a CA with the same name but another key.
@@ -254,7 +289,8 @@ fn certificate(invalid: &CertificateError) -> String {
 fn names(presented: &[String]) -> String {
     const MOST: usize = 5;
     let plain = |name: &String| {
-        let inner = name.split_once('(').map_or(name.as_str(), |(_, rest)| rest.trim_end_matches(')'));
+        let inner =
+            name.split_once('(').map_or(name.as_str(), |(_, rest)| rest.trim_end_matches(')'));
         shown(inner.trim_matches('"'))
     };
     let mut names: Vec<_> = presented.iter().take(MOST).map(plain).collect();

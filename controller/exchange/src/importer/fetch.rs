@@ -6,7 +6,9 @@ use fedgate_process::clock::Clock;
 use jiff::{Timestamp, fmt::rfc2822::DateTimeParser};
 use reqwest::{
     Client, Response, StatusCode,
-    header::{AGE, CONTENT_ENCODING, DATE, ETAG, HeaderValue, IF_NONE_MATCH, LOCATION, RETRY_AFTER},
+    header::{
+        AGE, CONTENT_ENCODING, DATE, ETAG, HeaderValue, IF_NONE_MATCH, LOCATION, RETRY_AFTER,
+    },
 };
 
 /// The longest entity tag that is kept. A longer one is ignored, and the document is fetched in
@@ -63,7 +65,11 @@ pub(super) async fn get(client: &Client, get: Get<'_>, clock: &dyn Clock) -> Fet
     }
 }
 
-async fn answer(response: Response, may_be_known: bool, get: &Get<'_>) -> Result<Answer, FetchFailure> {
+async fn answer(
+    response: Response,
+    may_be_known: bool,
+    get: &Get<'_>,
+) -> Result<Answer, FetchFailure> {
     match response.status() {
         StatusCode::OK => {
             let etag = entity_tag(&response);
@@ -149,7 +155,9 @@ fn entity_tag(response: &Response) -> Option<String> {
 
 async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>, FetchFailure> {
     // We ask for no encoding, and decompression can turn few bytes into many.
-    if let Some(encoding) = response.headers().get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
+    if let Some(encoding) =
+        response.headers().get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity")
+    {
         return Err(FetchFailure::Encoded(String::from_utf8_lossy(encoding.as_bytes()).into()));
     }
     if response.content_length().is_some_and(|length| length > limit as u64) {

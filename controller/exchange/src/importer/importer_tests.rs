@@ -7,8 +7,8 @@ use super::{
 use crate::supervision::TaskLabels;
 use crate::{
     exporter::{
-        Access, Document, DocumentLabel, Limits as ExporterLimits, Published, RequestLabels, Transport,
-        server_tests::TestServer,
+        Access, Document, DocumentLabel, Limits as ExporterLimits, Published, RequestLabels,
+        Transport, server_tests::TestServer,
     },
     lookup::LookUpSettings,
     loopback::{Server, TestCa, TestClock, identity},
@@ -18,7 +18,8 @@ use fedgate_core::{Hostname, PeerName, ServicePort, TrustDomain};
 use fedgate_federation::{
     bundle::Root,
     document::{
-        GatewayAddress, GatewayHost, Limits, PrivateDocument, PublicDocument, PublicService, PublicServicePort,
+        GatewayAddress, GatewayHost, Limits, PrivateDocument, PublicDocument, PublicService,
+        PublicServicePort,
     },
     knowledge::{Exchange, ExchangeReason, PeerKnowledge, Times},
     object::{EndpointTls, MetadataEndpoint, Peer},
@@ -102,11 +103,13 @@ impl Scene {
         self.judge(cluster, true);
         let tls = Transport::Tls(self.ca.leaf().tls());
         let published = cluster.published(Some(&self.identity));
-        TestServer::start(published, ExporterLimits::default(), tls, Arc::new(self.clock.clone())).await
+        TestServer::start(published, ExporterLimits::default(), tls, Arc::new(self.clock.clone()))
+            .await
     }
 
     fn judge(&mut self, cluster: &TestCluster, may_send_token: bool) {
-        let verdict = Verdict { cluster_uuid: cluster.identity.cluster_uuid.clone(), may_send_token };
+        let verdict =
+            Verdict { cluster_uuid: cluster.identity.cluster_uuid.clone(), may_send_token };
         self.verdicts.insert(PeerName::parse(cluster.name).unwrap(), verdict);
     }
 
@@ -137,7 +140,8 @@ impl Scene {
 }
 
 use ExchangeReason::{
-    AwaitingPublic, FetchFailed, InvalidJson, InvalidPublicMetadata, NonOkResponse, Succeeded, TokenGenerationFailed,
+    AwaitingPublic, FetchFailed, InvalidJson, InvalidPublicMetadata, NonOkResponse, Succeeded,
+    TokenGenerationFailed,
 };
 
 fn reasons(update: &PeerUpdate) -> (ExchangeReason, ExchangeReason) {
@@ -173,7 +177,8 @@ impl TestCluster {
             hostname: Hostname::parse(&format!("{name}.shop.svc.{}.example", self.name)).unwrap(),
             ports: vec![PublicServicePort { name: "http".into(), port: port(80) }],
         };
-        let gateway = GatewayAddress { address: GatewayHost::parse("192.0.2.7").unwrap(), port: port(15443) };
+        let gateway =
+            GatewayAddress { address: GatewayHost::parse("192.0.2.7").unwrap(), port: port(15443) };
         PrivateDocument {
             gateways: vec![gateway],
             services: self.services.iter().map(service).collect(),
@@ -182,12 +187,17 @@ impl TestCluster {
     }
 
     fn published(&self, reader: Option<&Identity>) -> Published {
-        let mut access = Access::new(self.identity.cluster_uuid.clone(), self.identity.key.public());
+        let mut access =
+            Access::new(self.identity.cluster_uuid.clone(), self.identity.key.public());
         if let Some(reader) = reader {
             let document = Document::new(self.private().to_json());
             access.allow(reader.cluster_uuid.clone(), reader.key.public(), document);
         }
-        Published { public: Some(Document::new(self.public().to_json())), bundle: None, access: Some(access) }
+        Published {
+            public: Some(Document::new(self.public().to_json())),
+            bundle: None,
+            access: Some(access),
+        }
     }
 }
 
@@ -238,8 +248,14 @@ async fn both_documents_are_fetched_and_a_change_is_seen() {
     scene.clock.advance(1);
     let second = scene.next().await;
     assert!(!second.changed, "nothing is new");
-    assert!(second.knowledge.private.as_ref().unwrap().confirmed > first.knowledge.private.as_ref().unwrap().confirmed);
-    assert!(answered(&server, DocumentLabel::Public, 304) > 0 && answered(&server, DocumentLabel::Private, 304) > 0);
+    assert!(
+        second.knowledge.private.as_ref().unwrap().confirmed
+            > first.knowledge.private.as_ref().unwrap().confirmed
+    );
+    assert!(
+        answered(&server, DocumentLabel::Public, 304) > 0
+            && answered(&server, DocumentLabel::Private, 304) > 0
+    );
 
     beta.services.insert(0, "api");
     server.published.store(Arc::new(beta.published(Some(&scene.identity))));
@@ -282,7 +298,10 @@ async fn a_peers_task_that_panics_is_counted_and_begins_again_from_what_is_known
     let (sender, updates) = mpsc::channel(16);
     scene.importer = Importer::new(ImporterSettings { clock, ..settings }, sender);
     scene.updates = updates;
-    scene.poll_from(std::slice::from_ref(&peer), &BTreeMap::from([(peer.name.clone(), known.clone())]));
+    scene.poll_from(
+        std::slice::from_ref(&peer),
+        &BTreeMap::from([(peer.name.clone(), known.clone())]),
+    );
     let update = scene.until("beta", (Succeeded, Succeeded)).await;
     assert_eq!(update.knowledge.private.unwrap().document, known.private.unwrap().document);
     assert_eq!(panics.get_or_create(&TaskLabels { task: "exchange" }).get(), 1);
@@ -318,10 +337,15 @@ async fn what_is_known_stays_when_the_peer_goes_bad() {
         (None, NonOkResponse),
     ];
     for (body, reason) in bodies {
-        server.published.store(Arc::new(Published { public: body.map(Document::new), ..good.clone() }));
+        server
+            .published
+            .store(Arc::new(Published { public: body.map(Document::new), ..good.clone() }));
         let update = scene.until("beta", (reason, Succeeded)).await;
         assert!(update.changed);
-        assert_eq!(update.knowledge.public.unwrap().document, known.public.as_ref().unwrap().document);
+        assert_eq!(
+            update.knowledge.public.unwrap().document,
+            known.public.as_ref().unwrap().document
+        );
     }
     // After silence, both documents report the same.
     drop(server);
@@ -350,7 +374,10 @@ async fn a_restart_begins_from_what_is_known() {
     let saved: PeerKnowledge = serde_json::from_slice(&saved).unwrap();
     scene.poll(&[]);
     scene.clock.advance(1);
-    scene.poll_from(std::slice::from_ref(&peer), &BTreeMap::from([(peer.name.clone(), saved.clone())]));
+    scene.poll_from(
+        std::slice::from_ref(&peer),
+        &BTreeMap::from([(peer.name.clone(), saved.clone())]),
+    );
     let update = scene.next().await;
     assert!(!update.changed && update.knowledge.private.is_some());
     assert_eq!(answered(&server, DocumentLabel::Private, 304), 1);
@@ -380,7 +407,8 @@ async fn a_slow_peer_delays_nobody() {
 
 #[tokio::test]
 async fn a_removed_peer_is_dropped_in_the_middle_of_a_fetch() {
-    let mut scene = Scene::with(NEVER, FetchLimits { connect: NEVER, fetch: NEVER, ..FetchLimits::default() });
+    let mut scene =
+        Scene::with(NEVER, FetchLimits { connect: NEVER, fetch: NEVER, ..FetchLimits::default() });
     let (slow, open, _) = silent().await;
     let in_body = Server::tls(&scene.ca.leaf(), |_, mut stream| async move {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{").await;
@@ -407,7 +435,10 @@ async fn a_changed_object_is_asked_at_once_and_an_unchanged_one_is_left_alone() 
     scene.poll(&bad);
     let both = [scene.next().await, scene.next().await];
     let of = |name: &str| both.iter().find(|update| update.peer.as_str() == name).map(reasons);
-    assert_eq!((of("beta"), of("gamma")), (Some((FetchFailed, FetchFailed)), Some((Succeeded, Succeeded))));
+    assert_eq!(
+        (of("beta"), of("gamma")),
+        (Some((FetchFailed, FetchFailed)), Some((Succeeded, Succeeded)))
+    );
     scene.poll(&good);
     let update = scene.next().await;
     assert_eq!((update.peer.as_str(), reasons(&update)), ("beta", (Succeeded, Succeeded)));
@@ -416,7 +447,8 @@ async fn a_changed_object_is_asked_at_once_and_an_unchanged_one_is_left_alone() 
 
 #[tokio::test]
 async fn only_so_many_are_asked_at_once_and_all_get_their_turn() {
-    let limits = FetchLimits { at_once: 2, connect: Duration::from_millis(100), ..FetchLimits::default() };
+    let limits =
+        FetchLimits { at_once: 2, connect: Duration::from_millis(100), ..FetchLimits::default() };
     let mut scene = Scene::with(NEVER, limits);
     let (slow, _, most) = silent().await;
     let names: Vec<_> = (0..7).map(|n| format!("slow-{n}")).collect();
@@ -447,7 +479,10 @@ async fn a_token_waits_for_the_verdict_on_the_uuid_that_the_peer_claims() {
     scene.poll(&peers);
     let asked = |code| answered(&server, DocumentLabel::Private, code);
     let update = scene.next().await;
-    assert_eq!((reasons(&update), asked(200), asked(401)), ((Succeeded, TokenGenerationFailed), 0, 0));
+    assert_eq!(
+        (reasons(&update), asked(200), asked(401)),
+        ((Succeeded, TokenGenerationFailed), 0, 0)
+    );
     scene.judge(&beta, true);
     scene.poll(&peers);
     assert_eq!(reasons(&scene.next().await), (Succeeded, Succeeded));

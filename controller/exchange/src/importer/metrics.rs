@@ -74,11 +74,17 @@ impl Metrics {
     /// Adds the counters to `registry`, under its prefix.
     pub fn register(&self, registry: &mut Registry) {
         let metrics = registry.sub_registry_with_prefix("importer");
-        metrics.register("exchanges", "Ended attempts to fetch a document from a peer", self.exchanges.clone());
+        metrics.register(
+            "exchanges",
+            "Ended attempts to fetch a document from a peer",
+            self.exchanges.clone(),
+        );
         metrics.register("probes", "Probes of a peer's gateways", self.probes.clone());
-        let notices = "Changes of a peer's UUID, key and roots, and documents that were refused or held";
+        let notices =
+            "Changes of a peer's UUID, key and roots, and documents that were refused or held";
         metrics.register("notices", notices, self.notices.clone());
-        let panics = "How often a task of a peer ended by an error in this program, and was begun again";
+        let panics =
+            "How often a task of a peer ended by an error in this program, and was begun again";
         metrics.register("panics", panics, self.panics.clone());
         metrics.register("peers", "Peers that are polled", self.peers.clone());
     }
@@ -107,7 +113,8 @@ impl Metrics {
     pub(super) fn forget(&self, peer: &PeerName) {
         if self.named.lock().unwrap_or_else(PoisonError::into_inner).remove(peer) {
             for reason in NOTICES {
-                self.notices.remove(&NoticeLabels { peer: peer.to_string(), reason: reason.word() });
+                self.notices
+                    .remove(&NoticeLabels { peer: peer.to_string(), reason: reason.word() });
             }
         }
     }

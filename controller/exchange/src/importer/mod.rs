@@ -115,7 +115,13 @@ impl Importer {
         let probing = Arc::new(Probing::new(settings.probe.clone()));
         let lookups = Arc::new(LookUps::new(settings.lookup.clone()));
         Self {
-            shared: Arc::new(Shared { settings: Arc::new(settings), places, probing, lookups, updates }),
+            shared: Arc::new(Shared {
+                settings: Arc::new(settings),
+                places,
+                probing,
+                lookups,
+                updates,
+            }),
             verdicts: watch::Sender::default(),
             tasks: BTreeMap::new(),
         }
@@ -130,8 +136,16 @@ impl Importer {
     /// comes after the second call.
     ///
     /// Must be called within a tokio runtime.
-    pub fn follow(&mut self, federation: &Federation, knowledge: &BTreeMap<PeerName, PeerKnowledge>) {
-        self.poll(federation.peers.iter().map(|report| &report.peer), verdict::verdicts(federation), knowledge);
+    pub fn follow(
+        &mut self,
+        federation: &Federation,
+        knowledge: &BTreeMap<PeerName, PeerKnowledge>,
+    ) {
+        self.poll(
+            federation.peers.iter().map(|report| &report.peer),
+            verdict::verdicts(federation),
+            knowledge,
+        );
         for (name, running) in &self.tasks {
             running.probe(federation.probe_targets.get(name));
             running.look_up(federation.gateway_names.get(name));
@@ -223,8 +237,10 @@ struct PeerTask {
 impl PeerTask {
     async fn run(self: Arc<Self>) {
         let (shared, supervision) = (&self.shared, &self.supervision);
-        let prober = Prober::start(shared.probing.clone(), self.targets.clone(), supervision.clone());
-        let resolving = Resolving::start(shared.lookups.clone(), self.names.clone(), supervision.clone());
+        let prober =
+            Prober::start(shared.probing.clone(), self.targets.clone(), supervision.clone());
+        let resolving =
+            Resolving::start(shared.lookups.clone(), self.names.clone(), supervision.clone());
         let asker = Asker {
             settings: shared.settings.clone(),
             lookups: shared.lookups.clone(),

@@ -1,7 +1,10 @@
 //! Whole clusters on loopback, each with its exporter and importer and with `federate` between
 //! them.
 
-use super::{FetchLimits, Identity, Importer, ImporterSettings, Metrics, PeerUpdate, ProbeLabels, SystemRoots};
+use super::{
+    FetchLimits, Identity, Importer, ImporterSettings, Metrics, PeerUpdate, ProbeLabels,
+    SystemRoots,
+};
 use crate::{
     exporter::{Limits as ExporterLimits, Published, Transport, server_tests::TestServer},
     lookup::LookUpSettings,
@@ -17,7 +20,10 @@ use fedgate_federation::{
     federate,
     federate::{Condition, ConditionStatus, ConditionType, Published as Versions},
     knowledge::{DataplaneReason, ExchangeReason, PeerKnowledge, Times},
-    object::{IstioFederationSpec, MetadataSpec, Named, Objects, PUBLIC_SERVICE_LABEL, ServiceObject, ServicePortSpec},
+    object::{
+        IstioFederationSpec, MetadataSpec, Named, Objects, PUBLIC_SERVICE_LABEL, ServiceObject,
+        ServicePortSpec,
+    },
 };
 use fedgate_process::clock::Clock;
 use rustls::version::TLS13;
@@ -51,8 +57,13 @@ impl Cluster {
     async fn new(name: &str, clock: &TestClock) -> Self {
         let (identity, ca, root) = (identity(), TestCa::new(), TestCa::new());
         let tls = Transport::Tls(ca.leaf().tls());
-        let exporter =
-            TestServer::start(Published::default(), ExporterLimits::default(), tls, Arc::new(clock.clone())).await;
+        let exporter = TestServer::start(
+            Published::default(),
+            ExporterLimits::default(),
+            tls,
+            Arc::new(clock.clone()),
+        )
+        .await;
         let (sender, updates) = mpsc::channel(16);
         let metrics = Metrics::default();
         let gateway = GatewayHost::parse(&format!("192.0.2.{}", name.as_bytes()[0])).unwrap();
@@ -64,7 +75,10 @@ impl Cluster {
                 roots: vec![Root::from_der(&root.der()).unwrap()],
                 credentials: Credentials::default(),
                 network: Network::default(),
-                gateways: vec![GatewayAddress { address: gateway, port: ServicePort::new(15443).unwrap() }],
+                gateways: vec![GatewayAddress {
+                    address: gateway,
+                    port: ServicePort::new(15443).unwrap(),
+                }],
                 gateway_identities: Vec::new(),
                 health_name: false,
                 passthrough: fedgate_federation::federate::Passthrough::default(),
@@ -117,7 +131,10 @@ impl Cluster {
     }
 
     /// Continues until `is_so` returns true.
-    async fn until(&mut self, is_so: impl Fn(&Federation, &BTreeMap<PeerName, PeerKnowledge>) -> bool) {
+    async fn until(
+        &mut self,
+        is_so: impl Fn(&Federation, &BTreeMap<PeerName, PeerKnowledge>) -> bool,
+    ) {
         let so = async {
             loop {
                 let federation = self.compile();
@@ -151,7 +168,11 @@ fn web() -> ServiceObject {
         namespace: "shop".into(),
         name: "web".into(),
         labels: BTreeMap::from([(PUBLIC_SERVICE_LABEL.into(), String::new())]),
-        ports: vec![ServicePortSpec { name: Some("http".into()), port: 80, ..ServicePortSpec::default() }],
+        ports: vec![ServicePortSpec {
+            name: Some("http".into()),
+            port: 80,
+            ..ServicePortSpec::default()
+        }],
         ..ServiceObject::default()
     }
 }
@@ -162,16 +183,24 @@ fn pem_of(ca: &TestCa) -> String {
 
 fn private_reason(known: &BTreeMap<PeerName, PeerKnowledge>, peer: &str) -> Option<ExchangeReason> {
     let name = PeerName::parse(peer).unwrap();
-    known.get(&name).and_then(|known| known.private_exchange.as_ref()).map(|exchange| exchange.reason)
+    known
+        .get(&name)
+        .and_then(|known| known.private_exchange.as_ref())
+        .map(|exchange| exchange.reason)
 }
 
 fn imports(federation: &Federation, peer: &str) -> usize {
-    federation.peers.iter().find(|report| report.peer.name.as_str() == peer).map_or(0, |report| report.imports)
+    federation
+        .peers
+        .iter()
+        .find(|report| report.peer.name.as_str() == peer)
+        .map_or(0, |report| report.imports)
 }
 
 async fn pair() -> (Cluster, Cluster) {
     let clock = TestClock::going();
-    let (mut alpha, mut beta) = (Cluster::new("alpha", &clock).await, Cluster::new("beta", &clock).await);
+    let (mut alpha, mut beta) =
+        (Cluster::new("alpha", &clock).await, Cluster::new("beta", &clock).await);
     alpha.federate_with("beta", beta.exporter.address, &beta.ca);
     beta.federate_with("alpha", alpha.exporter.address, &alpha.ca);
     tokio::join!(
@@ -190,7 +219,9 @@ async fn two_clusters_find_each_other() {
     alpha.until(|federation, _| imports(federation, "beta") == 2).await;
     beta.objects.federations.clear();
     beta.compile();
-    alpha.until(|_, known| private_reason(known, "beta") == Some(ExchangeReason::NonOkResponse)).await;
+    alpha
+        .until(|_, known| private_reason(known, "beta") == Some(ExchangeReason::NonOkResponse))
+        .await;
     assert_eq!(imports(&alpha.compile(), "beta"), 2, "what is known is not given up for a 401");
 }
 
@@ -204,7 +235,8 @@ fn roots_acknowledged(federation: &Federation, peer: &str) -> Option<ConditionSt
 }
 
 fn dataplane(federation: &Federation, peer: &str) -> Option<ConditionStatus> {
-    condition(federation, peer, ConditionType::DataplaneConnectionReady).map(|condition| condition.status)
+    condition(federation, peer, ConditionType::DataplaneConnectionReady)
+        .map(|condition| condition.status)
 }
 
 /// Makes a gateway for a cluster. Its certificate comes from `ca`, or from the cluster's own root
@@ -214,21 +246,24 @@ async fn put_gateway(cluster: &mut Cluster, ca: Option<&TestCa>) -> Server {
     let leaf = ca.unwrap_or(&cluster.root).leaf_of(&[&identity]);
     let server = gateway(&leaf, &[&TLS13]).await;
     let address = GatewayHost::Ip(server.address.ip());
-    cluster.local.gateways = vec![GatewayAddress { address, port: ServicePort::new(server.address.port()).unwrap() }];
+    cluster.local.gateways =
+        vec![GatewayAddress { address, port: ServicePort::new(server.address.port()).unwrap() }];
     server
 }
 
 #[tokio::test]
 async fn a_gateway_is_probed_by_what_its_peer_says_and_the_same_outcome_is_no_news() {
     let clock = TestClock::going();
-    let (mut alpha, mut beta) = (Cluster::new("alpha", &clock).await, Cluster::new("beta", &clock).await);
+    let (mut alpha, mut beta) =
+        (Cluster::new("alpha", &clock).await, Cluster::new("beta", &clock).await);
     alpha.federate_with("beta", beta.exporter.address, &beta.ca);
     beta.federate_with("alpha", alpha.exporter.address, &alpha.ca);
     let _good = put_gateway(&mut beta, None).await;
     tokio::join!(
         // Both, so that beta has no news left.
         alpha.until(|federation, _| {
-            let conditions = [dataplane(federation, "beta"), roots_acknowledged(federation, "beta")];
+            let conditions =
+                [dataplane(federation, "beta"), roots_acknowledged(federation, "beta")];
             conditions == [Some(ConditionStatus::True); 2]
         }),
         beta.until(|federation, _| imports(federation, "alpha") == 1)
@@ -246,9 +281,12 @@ async fn a_gateway_is_probed_by_what_its_peer_says_and_the_same_outcome_is_no_ne
     // A gateway that someone else runs, at an address that beta announces.
     let _bad = put_gateway(&mut beta, Some(&TestCa::new())).await;
     beta.compile();
-    alpha.until(|federation, _| dataplane(federation, "beta") == Some(ConditionStatus::False)).await;
+    alpha
+        .until(|federation, _| dataplane(federation, "beta") == Some(ConditionStatus::False))
+        .await;
     let federation = alpha.compile();
-    let message = condition(&federation, "beta", ConditionType::DataplaneConnectionReady).unwrap().message;
+    let message =
+        condition(&federation, "beta", ConditionType::DataplaneConnectionReady).unwrap().message;
     assert!(message.contains("signed by no root of the peer"), "{message}");
     assert_eq!(imports(&federation, "beta"), 1, "imports stay");
 }
@@ -256,12 +294,22 @@ async fn a_gateway_is_probed_by_what_its_peer_says_and_the_same_outcome_is_no_ne
 #[tokio::test]
 async fn a_new_root_is_acknowledged_once_the_peer_has_it_in_force() {
     let (mut alpha, mut beta) = pair().await;
-    beta.until(|federation, _| roots_acknowledged(federation, "alpha") == Some(ConditionStatus::True)).await;
+    beta.until(|federation, _| {
+        roots_acknowledged(federation, "alpha") == Some(ConditionStatus::True)
+    })
+    .await;
     beta.local.roots.push(Root::from_der(&TestCa::new().der()).unwrap());
-    assert_eq!(roots_acknowledged(&beta.compile(), "alpha"), Some(ConditionStatus::False), "alpha has not heard of it");
+    assert_eq!(
+        roots_acknowledged(&beta.compile(), "alpha"),
+        Some(ConditionStatus::False),
+        "alpha has not heard of it"
+    );
     let domain = beta.local.trust_domain.clone();
     alpha.until(|federation, _| federation.bundles[&domain].roots.len() == 2).await;
-    beta.until(|federation, _| roots_acknowledged(federation, "alpha") == Some(ConditionStatus::True)).await;
+    beta.until(|federation, _| {
+        roots_acknowledged(federation, "alpha") == Some(ConditionStatus::True)
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -278,7 +326,10 @@ async fn a_peer_with_another_peers_uuid_gets_no_token_that_it_could_hand_on() {
     let heard = heads.clone();
     let gamma = Server::tls(&ca.leaf(), move |head, mut stream| {
         heard.lock().unwrap().push(head);
-        let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", lie.len());
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            lie.len()
+        );
         let response = [head.into_bytes(), lie.clone()].concat();
         async move {
             let _ = stream.write_all(&response).await;
@@ -287,9 +338,17 @@ async fn a_peer_with_another_peers_uuid_gets_no_token_that_it_could_hand_on() {
     })
     .await;
     alpha.federate_with("gamma", gamma.address, &ca);
-    alpha.until(|_, known| private_reason(known, "gamma") == Some(ExchangeReason::TokenGenerationFailed)).await;
+    alpha
+        .until(|_, known| {
+            private_reason(known, "gamma") == Some(ExchangeReason::TokenGenerationFailed)
+        })
+        .await;
     let heads = heads.lock().unwrap();
-    assert!(!heads.is_empty() && heads.iter().all(|head| !head.to_lowercase().contains("authorization")), "{heads:?}");
+    assert!(
+        !heads.is_empty()
+            && heads.iter().all(|head| !head.to_lowercase().contains("authorization")),
+        "{heads:?}"
+    );
     assert_eq!(imports(&alpha.compile(), "beta"), 1, "beta keeps what it has");
 }
 
@@ -297,16 +356,19 @@ async fn a_peer_with_another_peers_uuid_gets_no_token_that_it_could_hand_on() {
 async fn clocks_that_are_too_far_apart_are_named_by_who_is_refused() {
     let (fast, clock) = (TestClock::going(), TestClock::going());
     fast.advance(100);
-    let (mut alpha, mut beta) = (Cluster::new("alpha", &fast).await, Cluster::new("beta", &clock).await);
+    let (mut alpha, mut beta) =
+        (Cluster::new("alpha", &fast).await, Cluster::new("beta", &clock).await);
     alpha.federate_with("beta", beta.exporter.address, &beta.ca);
     beta.federate_with("alpha", alpha.exporter.address, &alpha.ca);
     let skew = |federation: &Federation| {
-        let findings = federation.findings.iter().filter(|finding| finding.reason == FindingReason::ClockSkew);
+        let findings =
+            federation.findings.iter().filter(|finding| finding.reason == FindingReason::ClockSkew);
         findings.map(|finding| finding.message.clone()).next()
     };
     tokio::join!(
         alpha.until(|federation, known| {
-            skew(federation).is_some() && private_reason(known, "beta") == Some(ExchangeReason::NonOkResponse)
+            skew(federation).is_some()
+                && private_reason(known, "beta") == Some(ExchangeReason::NonOkResponse)
         }),
         beta.until(|federation, _| federation.members.len() == 1)
     );

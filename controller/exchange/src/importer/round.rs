@@ -120,14 +120,19 @@ impl Asker {
     async fn fetch_private(&mut self, client: &Client) -> Ended {
         let kind = DocumentKind::Private;
         let Some(audience) = self.knowledge.cluster_uuid() else {
-            self.failed(kind, ExchangeReason::AwaitingPublic, "the peer's public document is not known yet");
+            self.failed(
+                kind,
+                ExchangeReason::AwaitingPublic,
+                "the peer's public document is not known yet",
+            );
             return Ended::Badly;
         };
         self.verdict = self.judged.may_send_token(&self.peer.name, audience);
         match self.verdict {
             Some(true) => {}
             Some(false) => {
-                let message = "the peer is refused for the UUID that it claims, so no token is sent to it";
+                let message =
+                    "the peer is refused for the UUID that it claims, so no token is sent to it";
                 self.failed(kind, ExchangeReason::TokenGenerationFailed, message);
                 return Ended::NoToken;
             }
@@ -197,14 +202,22 @@ impl Asker {
             self.knowledge.not_modified(kind, now);
             return self.ended(kind);
         };
-        let (settings, peer, mut knowledge) = (self.settings.clone(), self.peer.clone(), self.knowledge.clone());
+        let (settings, peer, mut knowledge) =
+            (self.settings.clone(), self.peer.clone(), self.knowledge.clone());
         // Reading a large document could block other tasks, so it runs on a blocking thread.
         let absorbing = tokio::task::spawn_blocking(move || {
             let absorbed = match kind {
-                DocumentKind::Public => knowledge.absorb_public(&peer, &body, etag, &settings.documents, now),
-                DocumentKind::Private => {
-                    knowledge.absorb_private(&peer, &body, etag, &settings.documents, &settings.times, now)
+                DocumentKind::Public => {
+                    knowledge.absorb_public(&peer, &body, etag, &settings.documents, now)
                 }
+                DocumentKind::Private => knowledge.absorb_private(
+                    &peer,
+                    &body,
+                    etag,
+                    &settings.documents,
+                    &settings.times,
+                    now,
+                ),
             };
             (knowledge, absorbed)
         });

@@ -23,8 +23,10 @@ pub(super) type Verdicts = BTreeMap<PeerName, Verdict>;
 /// The verdicts of `federation` about its peers.
 pub(super) fn verdicts(federation: &Federation) -> Verdicts {
     let verdict = |report: &fedgate_federation::federate::PeerReport| {
-        let verdict =
-            Verdict { cluster_uuid: report.cluster_uuid.clone()?, may_send_token: report.standing.may_send_token() };
+        let verdict = Verdict {
+            cluster_uuid: report.cluster_uuid.clone()?,
+            may_send_token: report.standing.may_send_token(),
+        };
         Some((report.peer.name.clone(), verdict))
     };
     federation.peers.iter().filter_map(verdict).collect()
@@ -42,8 +44,18 @@ impl Judged {
     }
 
     /// Waits until the answer differs from `before`.
-    pub(super) async fn changed(&mut self, peer: &PeerName, claimed: &ClusterUuid, before: Option<bool>) {
-        if self.0.wait_for(|verdicts| may_send_token(verdicts, peer, claimed) != before).await.is_err() {
+    pub(super) async fn changed(
+        &mut self,
+        peer: &PeerName,
+        claimed: &ClusterUuid,
+        before: Option<bool>,
+    ) {
+        if self
+            .0
+            .wait_for(|verdicts| may_send_token(verdicts, peer, claimed) != before)
+            .await
+            .is_err()
+        {
             // The importer is gone, and so is this task.
             std::future::pending::<()>().await;
         }

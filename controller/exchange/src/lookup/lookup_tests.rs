@@ -1,8 +1,8 @@
 //! Lookups with resolvers that a test controls and counts.
 
 use super::{
-    Found, LONGEST, LookUpSettings, LookUps, Names, OF_ONE_PEER, Resolve, Resolving, SHORTEST, Supervision,
-    SystemResolver, least, wait,
+    Found, LONGEST, LookUpSettings, LookUps, Names, OF_ONE_PEER, Resolve, Resolving, SHORTEST,
+    Supervision, SystemResolver, least, wait,
 };
 use fedgate_core::Hostname;
 use futures_util::future::BoxFuture;
@@ -37,7 +37,10 @@ impl Resolve for Counting {
             self.open.fetch_sub(1, Ordering::SeqCst);
             match name.as_str().starts_with("no") {
                 true => Err("it is not known".to_owned()),
-                false => Ok(Found { addresses: vec!["192.0.2.9".parse().unwrap()], time_to_live: self.time_to_live }),
+                false => Ok(Found {
+                    addresses: vec!["192.0.2.9".parse().unwrap()],
+                    time_to_live: self.time_to_live,
+                }),
             }
         })
     }
@@ -51,8 +54,13 @@ fn many(count: usize) -> Names {
     (0..count).map(|number| Hostname::parse(&format!("gw{number}.beta.example")).unwrap()).collect()
 }
 
-fn start(resolver: &Arc<Counting>, at_once: usize, names: Names) -> (Resolving, watch::Sender<Names>) {
-    let settings = LookUpSettings { resolver: resolver.clone(), at_once, ..LookUpSettings::default() };
+fn start(
+    resolver: &Arc<Counting>,
+    at_once: usize,
+    names: Names,
+) -> (Resolving, watch::Sender<Names>) {
+    let settings =
+        LookUpSettings { resolver: resolver.clone(), at_once, ..LookUpSettings::default() };
     let (sender, receiver) = watch::channel(names);
     (Resolving::start(Arc::new(LookUps::new(settings)), receiver, Supervision::of("beta")), sender)
 }
@@ -60,7 +68,10 @@ fn start(resolver: &Arc<Counting>, at_once: usize, names: Names) -> (Resolving, 
 #[tokio::test(start_paused = true)]
 async fn each_name_is_looked_up_at_the_pace_of_its_records() {
     for (time_to_live, expected) in [(0, 5), (30, 30), (86_400, 300)] {
-        let resolver = Arc::new(Counting { time_to_live: Duration::from_secs(time_to_live), ..Counting::default() });
+        let resolver = Arc::new(Counting {
+            time_to_live: Duration::from_secs(time_to_live),
+            ..Counting::default()
+        });
         let (mut resolving, _names) = start(&resolver, 32, names(&["gw.beta.example"]));
         resolving.next().await;
         let began = Instant::now();
@@ -120,7 +131,10 @@ async fn new_names_are_looked_up_soon_and_none_are_not() {
     assert_eq!(began.elapsed(), least(1));
     let (found, none) = (&outcomes[0], &outcomes[1]);
     assert_eq!((found.0.as_str(), found.1.is_ok()), ("gw.beta.example", true));
-    assert_eq!((none.0.as_str(), none.1.as_ref().unwrap_err().as_str()), ("none.beta.example", "it is not known"));
+    assert_eq!(
+        (none.0.as_str(), none.1.as_ref().unwrap_err().as_str()),
+        ("none.beta.example", "it is not known")
+    );
     sender.send_replace(Names::new());
     assert!(timeout(Duration::from_secs(900), resolving.next()).await.is_err());
 }
@@ -141,10 +155,12 @@ impl Resolve for Panicking {
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_is_counted_and_the_names_are_looked_up_again() {
-    let settings = LookUpSettings { resolver: Arc::new(Panicking::default()), ..LookUpSettings::default() };
+    let settings =
+        LookUpSettings { resolver: Arc::new(Panicking::default()), ..LookUpSettings::default() };
     let (_names, receiver) = watch::channel(names(&["gw.beta.example"]));
     let supervision = Supervision::of("beta");
-    let mut resolving = Resolving::start(Arc::new(LookUps::new(settings)), receiver, supervision.clone());
+    let mut resolving =
+        Resolving::start(Arc::new(LookUps::new(settings)), receiver, supervision.clone());
     let began = Instant::now();
     let outcomes = resolving.next().await;
     assert!(outcomes[0].1.is_ok() && began.elapsed() < Duration::from_secs(2), "{outcomes:?}");
@@ -154,6 +170,10 @@ async fn a_panic_is_counted_and_the_names_are_looked_up_again() {
 /// The machine's own resolver. Its `/etc/hosts` has this name everywhere.
 #[tokio::test]
 async fn the_hosts_file_counts() {
-    let found = SystemResolver::default().look_up(Hostname::parse("localhost").unwrap()).await.unwrap();
-    assert!(!found.addresses.is_empty() && found.addresses.iter().all(|ip| ip.is_loopback()), "{found:?}");
+    let found =
+        SystemResolver::default().look_up(Hostname::parse("localhost").unwrap()).await.unwrap();
+    assert!(
+        !found.addresses.is_empty() && found.addresses.iter().all(|ip| ip.is_loopback()),
+        "{found:?}"
+    );
 }

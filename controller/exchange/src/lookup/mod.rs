@@ -72,7 +72,11 @@ pub struct LookUpSettings {
 
 impl Default for LookUpSettings {
     fn default() -> Self {
-        Self { resolver: Arc::new(SystemResolver::default()), time: Duration::from_secs(5), at_once: 32 }
+        Self {
+            resolver: Arc::new(SystemResolver::default()),
+            time: Duration::from_secs(5),
+            at_once: 32,
+        }
     }
 }
 
@@ -114,7 +118,11 @@ impl Drop for Resolving {
 }
 
 impl Resolving {
-    pub(crate) fn start(shared: Arc<LookUps>, names: watch::Receiver<Names>, supervision: Supervision) -> Self {
+    pub(crate) fn start(
+        shared: Arc<LookUps>,
+        names: watch::Receiver<Names>,
+        supervision: Supervision,
+    ) -> Self {
         let (sender, outcomes) = mpsc::channel(1);
         let look_up = move || look_up_on(Arc::clone(&shared), names.clone(), sender.clone());
         Self { outcomes, task: supervision.spawn("lookup", look_up) }
@@ -137,7 +145,11 @@ async fn look_up_on(
 ) {
     let mut failures = 0;
     loop {
-        let Ok(now) = names.wait_for(|names| !names.is_empty()).await.map(|names| Names::clone(&names)) else { return };
+        let Ok(now) =
+            names.wait_for(|names| !names.is_empty()).await.map(|names| Names::clone(&names))
+        else {
+            return;
+        };
         let began = Instant::now();
         let round = look_up(&shared, &now).await;
         failures = if round.failed { failures + 1 } else { 0 };
@@ -198,10 +210,14 @@ async fn look_up(shared: &LookUps, names: &Names) -> Round {
     }
     let mut found = tasks.join_all().await;
     found.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let times = found.iter().filter_map(|(_, found)| found.as_ref().ok()).map(|found| found.time_to_live);
+    let times =
+        found.iter().filter_map(|(_, found)| found.as_ref().ok()).map(|found| found.time_to_live);
     Round {
         time_to_live: times.min().unwrap_or(LONGEST),
         failed: found.iter().any(|(_, found)| found.is_err()),
-        outcomes: found.into_iter().map(|(name, found)| (name, found.map(|found| found.addresses))).collect(),
+        outcomes: found
+            .into_iter()
+            .map(|(name, found)| (name, found.map(|found| found.addresses)))
+            .collect(),
     }
 }

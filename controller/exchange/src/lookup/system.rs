@@ -37,8 +37,8 @@ impl Resolve for SystemResolver {
     fn look_up(&self, name: Hostname) -> BoxFuture<'_, Result<Found, String>> {
         Box::pin(async move {
             let current = self.current();
-            let complete =
-                Name::from_ascii(format!("{name}.")).map_err(|_| "not a name that DNS can have".to_owned())?;
+            let complete = Name::from_ascii(format!("{name}."))
+                .map_err(|_| "not a name that DNS can have".to_owned())?;
             match current.in_hosts(&complete) {
                 addresses if addresses.is_empty() => current.ask(complete).await,
                 addresses => Ok(Found { addresses, time_to_live: LONGEST }),
@@ -71,13 +71,24 @@ impl Current {
         let of = |kind| self.hosts.lookup_static_host(&Query::query(name.clone(), kind));
         let found = [RecordType::A, RecordType::AAAA].into_iter().filter_map(of);
         found
-            .flat_map(|lookup| lookup.answers().iter().filter_map(|record| record.data.ip_addr()).collect::<Vec<_>>())
+            .flat_map(|lookup| {
+                lookup
+                    .answers()
+                    .iter()
+                    .filter_map(|record| record.data.ip_addr())
+                    .collect::<Vec<_>>()
+            })
             .collect()
     }
 
     async fn ask(&self, name: Name) -> Result<Found, String> {
-        let answer =
-            self.servers.as_ref().map_err(String::clone)?.lookup_ip(name).await.map_err(|error| told(&error))?;
+        let answer = self
+            .servers
+            .as_ref()
+            .map_err(String::clone)?
+            .lookup_ip(name)
+            .await
+            .map_err(|error| told(&error))?;
         let time_to_live = answer.valid_until().saturating_duration_since(Instant::now());
         match answer.iter().collect::<Vec<_>>() {
             addresses if addresses.is_empty() => Err(NO_ADDRESS.to_owned()),
@@ -88,7 +99,10 @@ impl Current {
 
 fn servers() -> Result<TokioResolver, String> {
     let unusable = |error: &NetError| {
-        format!("/etc/resolv.conf names no name server that can be asked: {}", shown(&error.to_string()))
+        format!(
+            "/etc/resolv.conf names no name server that can be asked: {}",
+            shown(&error.to_string())
+        )
     };
     let mut builder = TokioResolver::builder_tokio().map_err(|error| unusable(&error))?;
     let options = builder.options_mut();
@@ -104,11 +118,15 @@ const NO_ADDRESS: &str = "DNS knows no address of it";
 /// A failure in words for operators.
 fn told(error: &NetError) -> String {
     match error {
-        error if error.is_nx_domain() => "DNS says that there is no such name (NXDOMAIN)".to_owned(),
+        error if error.is_nx_domain() => {
+            "DNS says that there is no such name (NXDOMAIN)".to_owned()
+        }
         error if error.is_no_records_found() => NO_ADDRESS.to_owned(),
         NetError::Timeout => "no name server answers".to_owned(),
         NetError::Dns(DnsError::ResponseCode(code)) => format!("the name servers answer {code:?}"),
-        NetError::Io(error) => format!("the name servers cannot be asked: {}", shown(&error.to_string())),
+        NetError::Io(error) => {
+            format!("the name servers cannot be asked: {}", shown(&error.to_string()))
+        }
         error => {
             tracing::debug!(%error, "a look-up failed");
             "the name servers give no answer that can be used".to_owned()

@@ -36,8 +36,12 @@ pub(super) async fn wait_for_refusal(
 }
 
 /// Calls the health name as a peer does (peer protocol, section 4).
-pub(super) async fn ask_health(stream: &mut TlsStream<TcpStream>, service: &ServiceName) -> Result<(), ProbeFailure> {
-    let request = format!("GET /healthz HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", service.host);
+pub(super) async fn ask_health(
+    stream: &mut TlsStream<TcpStream>,
+    service: &ServiceName,
+) -> Result<(), ProbeFailure> {
+    let request =
+        format!("GET /healthz HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", service.host);
     let failed = |error| ProbeFailure::after_handshake(&error, service);
     stream.write_all(request.as_bytes()).await.map_err(failed)?;
     let line = first_line(stream).await.map_err(failed)?;

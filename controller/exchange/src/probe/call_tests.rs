@@ -22,7 +22,8 @@ struct Pair {
 
 impl Pair {
     fn new() -> Self {
-        let pair = Self { alpha: TestCa::new(), beta: Beta::new(), shown: ProbeIdentity::default() };
+        let pair =
+            Self { alpha: TestCa::new(), beta: Beta::new(), shown: ProbeIdentity::default() };
         pair.shows(&pair.alpha.leaf_of(&["spiffe://alpha.example/ns/istio/sa/gateway"]));
         pair
     }
@@ -54,7 +55,10 @@ impl Pair {
     async fn answering(&self, answer: &'static str) -> Server {
         self.gateway(&[&TLS13], move |mut stream| async move {
             let head = read_head(&mut stream).await.unwrap_or_default();
-            assert!(head.starts_with("GET /healthz HTTP/1.1\r\nhost: web.shop.svc.beta.example\r\n"), "{head}");
+            assert!(
+                head.starts_with("GET /healthz HTTP/1.1\r\nhost: web.shop.svc.beta.example\r\n"),
+                "{head}"
+            );
             let _ = stream.write_all(answer.as_bytes()).await;
             let _ = stream.shutdown().await;
         })
@@ -63,8 +67,13 @@ impl Pair {
 
     async fn probe(&self, server: &Server, health: bool) -> Probed {
         let identity = self.shown.clone();
-        let settings = ProbeSettings { identity, time: Duration::from_secs(5), ..ProbeSettings::default() };
-        probe(&Probing::new(settings), &ProbeTarget { health, ..self.beta.target(&[server.address]) }).await
+        let settings =
+            ProbeSettings { identity, time: Duration::from_secs(5), ..ProbeSettings::default() };
+        probe(
+            &Probing::new(settings),
+            &ProbeTarget { health, ..self.beta.target(&[server.address]) },
+        )
+        .await
     }
 
     /// The outcome of a probe.
@@ -105,7 +114,10 @@ async fn a_gateway_that_refuses_our_certificate_is_not_though_the_handshake_look
         let gateway = pair.gateway(&[version], held).await;
         for health in [false, true] {
             let why = pair.outcome(&gateway, health).await.unwrap_err();
-            assert!(why.contains("refuses this cluster's certificate for web.shop.svc.beta.example:80"), "{why}");
+            assert!(
+                why.contains("refuses this cluster's certificate for web.shop.svc.beta.example:80"),
+                "{why}"
+            );
             assert!(why.contains("TLS alert"), "{why}");
         }
     }
@@ -132,12 +144,17 @@ async fn the_health_name_has_to_answer_with_200() {
     let outcome = async |answer| pair.outcome(&pair.answering(answer).await, true).await;
     assert_eq!(outcome("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nok\n").await, Ok(()));
     let unwell = outcome("HTTP/1.1 503 Service Unavailable\r\n\r\n").await.unwrap_err();
-    assert_eq!(unwell, "web.shop.svc.beta.example:80 answers with status 503, expected 200; ask the peer's operator");
+    assert_eq!(
+        unwell,
+        "web.shop.svc.beta.example:80 answers with status 503, expected 200; ask the peer's operator"
+    );
     for no_http in ["220 mail\r\n", "HTTP/1.1 two hundred\r\n", "\n"] {
         assert!(outcome(no_http).await.unwrap_err().contains("does not speak HTTP"), "{no_http:?}");
     }
     let endless = pair
-        .gateway(&[&TLS13], |mut stream| async move { while stream.write_all(&[b'x'; 512]).await.is_ok() {} })
+        .gateway(&[&TLS13], |mut stream| async move {
+            while stream.write_all(&[b'x'; 512]).await.is_ok() {}
+        })
         .await;
     assert!(pair.outcome(&endless, true).await.unwrap_err().contains("does not speak HTTP"));
     let silent = pair.gateway(&[&TLS13], held).await;
@@ -154,9 +171,15 @@ async fn an_identity_of_ours_that_cannot_be_used_is_told_and_nothing_of_the_key(
     };
     let (one, other) = (pair.alpha.leaf(), pair.alpha.leaf());
     pair.shown.show(&one.chain, &other.key);
-    assert_eq!(why().await, "identity.privateKey is not the key of the certificate in identity.certificateChain");
+    assert_eq!(
+        why().await,
+        "identity.privateKey is not the key of the certificate in identity.certificateChain"
+    );
     pair.shown.show(&one.chain, &one.key[..one.key.len() / 2]);
     let broken = why().await;
-    assert!(broken.contains("expected a private key in PEM") && !broken.contains(&one.key[40..60]), "{broken}");
+    assert!(
+        broken.contains("expected a private key in PEM") && !broken.contains(&one.key[40..60]),
+        "{broken}"
+    );
     assert!(!format!("{:?}", pair.shown).contains("KEY"));
 }

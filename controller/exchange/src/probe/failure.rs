@@ -61,7 +61,10 @@ impl ProbeFailure {
             ErrorKind::ConnectionRefused => {
                 "connection refused; check that the peer's gateway runs, and its port".to_owned()
             }
-            _ => format!("cannot connect: {}; check the networks between the clusters", words::io(error)),
+            _ => format!(
+                "cannot connect: {}; check the networks between the clusters",
+                words::io(error)
+            ),
         })
     }
 
@@ -95,8 +98,8 @@ impl ProbeFailure {
 /// Returns true if an alert is about the client's certificate.
 fn is_about_certificate(alert: AlertDescription) -> bool {
     use AlertDescription::{
-        AccessDenied, BadCertificate, CertificateExpired, CertificateRequired, CertificateRevoked, CertificateUnknown,
-        DecryptError, UnknownCA, UnsupportedCertificate,
+        AccessDenied, BadCertificate, CertificateExpired, CertificateRequired, CertificateRevoked,
+        CertificateUnknown, DecryptError, UnknownCA, UnsupportedCertificate,
     };
     matches!(
         alert,
@@ -127,7 +130,8 @@ fn tls(error: &TlsError) -> String {
 
 fn certificate(invalid: &CertificateError) -> String {
     use CertificateError::{
-        BadSignature, Expired, ExpiredContext, NotValidYet, NotValidYetContext, Other, UnknownIssuer,
+        BadSignature, Expired, ExpiredContext, NotValidYet, NotValidYetContext, Other,
+        UnknownIssuer,
     };
     match invalid {
         // A bad signature means a CA with the same name but another key.

@@ -21,7 +21,9 @@ pub(super) async fn probe_gateway(
     let late = |what| move |_| ProbeFailure::Late { what, time };
     let stream = timeout_at(deadline, connect(gateway)).await.map_err(late("TCP connection"))??;
     match handshake {
-        Some(handshake) => timeout_at(deadline, handshake.shake(stream)).await.map_err(late("TLS handshake"))?,
+        Some(handshake) => {
+            timeout_at(deadline, handshake.shake(stream)).await.map_err(late("TLS handshake"))?
+        }
         None => Ok(()),
     }
 }

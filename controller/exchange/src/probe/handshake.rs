@@ -46,13 +46,19 @@ impl Handshake {
     ///
     /// # Errors
     /// Why no gateway can be probed, in words for operators.
-    pub(super) fn new(target: &ProbeTarget, service: &ServiceName, keys: Option<ClientKeys>) -> Result<Self, String> {
+    pub(super) fn new(
+        target: &ProbeTarget,
+        service: &ServiceName,
+        keys: Option<ClientKeys>,
+    ) -> Result<Self, String> {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let verifier = Arc::new(WithSignatures::new(GatewayVerifier::new(target, &provider)?, &provider));
+        let verifier =
+            Arc::new(WithSignatures::new(GatewayVerifier::new(target, &provider)?, &provider));
         // Without a certificate of ours, only TLS 1.3 works: there the server proves its identity
         // before it checks the client.
         let versions: &[_] = if keys.is_some() { &[&TLS13, &TLS12] } else { &[&TLS13] };
-        let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions);
+        let builder =
+            ClientConfig::builder_with_provider(provider).with_protocol_versions(versions);
         let builder = builder.map_err(|error| format!("TLS cannot be set up: {error}"))?;
         let verified = builder.dangerous().with_custom_certificate_verifier(verifier);
         let follow = match (&keys, target.health) {
@@ -62,20 +68,29 @@ impl Handshake {
         };
         let mut config = match keys {
             None => verified.with_no_client_auth(),
-            Some(ClientKeys { chain, key }) => verified.with_client_auth_cert(chain, key).map_err(|e| unusable(&e))?,
+            Some(ClientKeys { chain, key }) => {
+                verified.with_client_auth_cert(chain, key).map_err(|e| unusable(&e))?
+            }
         };
         config.resumption = Resumption::disabled();
         config.alpn_protocols = vec![ALPN.to_vec()];
         let sni = service.sni();
-        let name = ServerName::try_from(sni.clone()).map_err(|_| format!("{:?} is no server name", shown(&sni)))?;
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name, service: service.clone(), follow })
+        let name = ServerName::try_from(sni.clone())
+            .map_err(|_| format!("{:?} is no server name", shown(&sni)))?;
+        Ok(Self {
+            connector: TlsConnector::from(Arc::new(config)),
+            name,
+            service: service.clone(),
+            follow,
+        })
     }
 
     /// Does the handshake and what follows it, then closes the connection.
     pub(super) async fn shake(&self, stream: TcpStream) -> Result<(), ProbeFailure> {
         let began = Instant::now();
         let connected = self.connector.connect(self.name.clone(), stream).await;
-        let mut stream = connected.map_err(|error| ProbeFailure::handshake(&error, &self.service))?;
+        let mut stream =
+            connected.map_err(|error| ProbeFailure::handshake(&error, &self.service))?;
         let outcome = match self.follow {
             Follow::Nothing => Ok(()),
             Follow::Refusal => wait_for_refusal(&mut stream, began.elapsed(), &self.service).await,
@@ -95,8 +110,10 @@ impl Handshake {
 fn unusable(error: &TlsError) -> String {
     match error {
         TlsError::InconsistentKeys(_) => {
-            "identity.privateKey is not the key of the certificate in identity.certificateChain".to_owned()
+            "identity.privateKey is not the key of the certificate in identity.certificateChain"
+                .to_owned()
         }
-        _ => "the certificate in identity.certificateChain and its key cannot be used for TLS".to_owned(),
+        _ => "the certificate in identity.certificateChain and its key cannot be used for TLS"
+            .to_owned(),
     }
 }

@@ -38,10 +38,13 @@ impl ProbeIdentity {
     /// What is wrong with it, in words for operators, without any of its contents.
     pub(super) fn keys(&self) -> Result<Option<ClientKeys>, String> {
         let Some(pem) = self.0.load_full() else { return Ok(None) };
-        let chain = CertificateDer::pem_slice_iter(pem.chain.as_bytes()).collect::<Result<Vec<_>, _>>();
-        let chain = chain.map_err(|_| "identity.certificateChain: expected certificates in PEM".to_owned())?;
-        let key = PrivateKeyDer::from_pem_slice(pem.key.as_bytes())
-            .map_err(|_| "identity.privateKey: expected a private key in PEM without a passphrase".to_owned())?;
+        let chain =
+            CertificateDer::pem_slice_iter(pem.chain.as_bytes()).collect::<Result<Vec<_>, _>>();
+        let chain = chain
+            .map_err(|_| "identity.certificateChain: expected certificates in PEM".to_owned())?;
+        let key = PrivateKeyDer::from_pem_slice(pem.key.as_bytes()).map_err(|_| {
+            "identity.privateKey: expected a private key in PEM without a passphrase".to_owned()
+        })?;
         Ok(Some(ClientKeys { chain, key }))
     }
 }

@@ -67,7 +67,12 @@ pub struct ProbeSettings {
 impl Default for ProbeSettings {
     fn default() -> Self {
         let identity = ProbeIdentity::default();
-        Self { interval: Duration::from_secs(60), time: Duration::from_secs(5), at_once: 32, identity }
+        Self {
+            interval: Duration::from_secs(60),
+            time: Duration::from_secs(5),
+            at_once: 32,
+            identity,
+        }
     }
 }
 
@@ -100,7 +105,11 @@ impl Drop for Prober {
 }
 
 impl Prober {
-    pub(crate) fn start(probing: Arc<Probing>, target: watch::Receiver<Target>, supervision: Supervision) -> Self {
+    pub(crate) fn start(
+        probing: Arc<Probing>,
+        target: watch::Receiver<Target>,
+        supervision: Supervision,
+    ) -> Self {
         let (sender, outcomes) = mpsc::channel(1);
         let probe = move || probe_on(Arc::clone(&probing), target.clone(), sender.clone());
         Self { outcomes, task: supervision.spawn("probe", probe) }
@@ -120,10 +129,17 @@ impl Prober {
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(15);
 
-async fn probe_on(probing: Arc<Probing>, mut target: watch::Receiver<Target>, outcomes: mpsc::Sender<Probed>) {
+async fn probe_on(
+    probing: Arc<Probing>,
+    mut target: watch::Receiver<Target>,
+    outcomes: mpsc::Sender<Probed>,
+) {
     let mut failures = 0;
     loop {
-        let Ok(now) = target.wait_for(Option::is_some).await.map(|target| Target::clone(&target)) else { return };
+        let Ok(now) = target.wait_for(Option::is_some).await.map(|target| Target::clone(&target))
+        else {
+            return;
+        };
         let Some(now) = now else { return };
         let probed = probe(&probing, &now).await;
         failures = if probed.succeeded() { 0 } else { failures + 1 };

@@ -1,4 +1,5 @@
-//! Which certificates a gateway of our own shows. They are to be judged, so any are taken, and nothing else follows from them.
+//! Which certificates a gateway of our own shows. They are to be judged, so any are taken, and
+//! nothing else follows from them.
 
 use crate::tls::alert_name;
 use fedgate_core::ServiceName;
@@ -19,18 +20,24 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-/// The certificates in DER, the leaf first, that the gateway at `address` shows to who asks for `service`: 64 KiB at most. The
-/// gateway sees what it sees of a peer's probe: a client that shows no certificate and hangs up.
+/// The certificates in DER, the leaf first, that the gateway at `address` shows to who asks for
+/// `service`: 64 KiB at most. The gateway sees what it sees of a peer's probe: a client that shows
+/// no certificate and hangs up.
 ///
 /// # Errors
 /// Why there are none after `time` at the latest.
-pub async fn presented(address: SocketAddr, service: &ServiceName, time: Duration) -> Result<Vec<Vec<u8>>, String> {
+pub async fn presented(
+    address: SocketAddr,
+    service: &ServiceName,
+    time: Duration,
+) -> Result<Vec<Vec<u8>>, String> {
     let sni = service.sni();
     let name = ServerName::try_from(sni).map_err(|_| format!("{service} gives no server name"))?;
     let taken = Arc::new(Taken::new(&aws_lc_rs::default_provider()));
     let connector = connector(Arc::clone(&taken))?;
     let shaken = timeout(time, shake(&connector, address, name)).await;
-    // They come before the server looks at its client: a handshake that fails after that has told enough.
+    // They come before the server looks at its client: a handshake that fails after that has told
+    // enough.
     let certificates = taken.certificates();
     if !certificates.is_empty() {
         return Ok(certificates);
@@ -44,14 +51,21 @@ pub async fn presented(address: SocketAddr, service: &ServiceName, time: Duratio
 
 fn connector(taken: Arc<Taken>) -> Result<TlsConnector, String> {
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
-    let builder = builder.with_protocol_versions(&[&TLS13, &TLS12]).map_err(|_| "TLS cannot be set up".to_owned())?;
-    let mut config = builder.dangerous().with_custom_certificate_verifier(taken).with_no_client_auth();
+    let builder = builder
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .map_err(|_| "TLS cannot be set up".to_owned())?;
+    let mut config =
+        builder.dangerous().with_custom_certificate_verifier(taken).with_no_client_auth();
     config.resumption = Resumption::disabled();
     config.alpn_protocols = vec![super::handshake::ALPN.to_vec()];
     Ok(Arc::new(config).into())
 }
 
-async fn shake(connector: &TlsConnector, address: SocketAddr, name: ServerName<'static>) -> io::Result<()> {
+async fn shake(
+    connector: &TlsConnector,
+    address: SocketAddr,
+    name: ServerName<'static>,
+) -> io::Result<()> {
     let stream = TcpStream::connect(address).await?;
     let mut stream = connector.connect(name, stream).await?;
     // A friendly end; nothing depends on it.
@@ -61,7 +75,9 @@ async fn shake(connector: &TlsConnector, address: SocketAddr, name: ServerName<'
 
 fn told(error: &io::Error) -> String {
     match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-        Some(TlsError::AlertReceived(alert)) => format!("it ended the handshake with the alert {}", alert_name(*alert)),
+        Some(TlsError::AlertReceived(alert)) => {
+            format!("it ended the handshake with the alert {}", alert_name(*alert))
+        }
         Some(TlsError::InvalidMessage(_)) => "it speaks no TLS".to_owned(),
         Some(_) => "TLS does not come about".to_owned(),
         None => match error.kind() {
@@ -83,7 +99,10 @@ struct Taken {
 
 impl Taken {
     fn new(provider: &CryptoProvider) -> Self {
-        Self { certificates: Mutex::default(), schemes: provider.signature_verification_algorithms.supported_schemes() }
+        Self {
+            certificates: Mutex::default(),
+            schemes: provider.signature_verification_algorithms.supported_schemes(),
+        }
     }
 
     fn certificates(&self) -> Vec<Vec<u8>> {
@@ -100,7 +119,11 @@ impl ServerCertVerifier for Taken {
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, TlsError> {
-        let all = [end_entity].into_iter().chain(intermediates).map(|certificate| certificate.to_vec()).collect();
+        let all = [end_entity]
+            .into_iter()
+            .chain(intermediates)
+            .map(|certificate| certificate.to_vec())
+            .collect();
         *self.certificates.lock().unwrap_or_else(PoisonError::into_inner) = all;
         Ok(ServerCertVerified::assertion())
     }

@@ -45,7 +45,10 @@ impl Beta {
     }
 
     fn of_any_identity() -> Self {
-        Self { expected: ServerIdentity::AnyOf(TrustDomain::parse("beta.example").unwrap()), ..Self::new() }
+        Self {
+            expected: ServerIdentity::AnyOf(TrustDomain::parse("beta.example").unwrap()),
+            ..Self::new()
+        }
     }
 
     pub(super) fn target(&self, gateways: &[SocketAddr]) -> ProbeTarget {
@@ -56,7 +59,10 @@ impl Beta {
             acknowledges: None,
             gateways: gateways.iter().map(gateway_at).collect(),
             server: Arc::new(self.expected.clone()),
-            bundle: TrustBundle { trust_domain: TrustDomain::parse("beta.example").unwrap(), roots: vec![root] },
+            bundle: TrustBundle {
+                trust_domain: TrustDomain::parse("beta.example").unwrap(),
+                roots: vec![root],
+            },
         }
     }
 
@@ -68,7 +74,9 @@ impl Beta {
     /// The outcome for the gateway at an address.
     async fn at(&self, gateway: SocketAddr) -> Result<(), String> {
         let probed = probe(&probing(), &self.target(&[gateway])).await;
-        let Probed::Gateways { outcomes, tried: Tried::Server } = probed else { panic!("{probed:?}") };
+        let Probed::Gateways { outcomes, tried: Tried::Server } = probed else {
+            panic!("{probed:?}")
+        };
         let [(_, outcome)] = outcomes.try_into().unwrap();
         outcome
     }
@@ -83,12 +91,18 @@ fn gateway_at(address: &SocketAddr) -> Gateway {
 }
 
 fn address_of(gateway: &SocketAddr) -> GatewayAddress {
-    GatewayAddress { address: GatewayHost::Ip(gateway.ip()), port: ServicePort::new(gateway.port()).unwrap() }
+    GatewayAddress {
+        address: GatewayHost::Ip(gateway.ip()),
+        port: ServicePort::new(gateway.port()).unwrap(),
+    }
 }
 
 /// A server that shows `leaf`, and refuses clients without a certificate from its own CA. No client
 /// here has one.
-pub(crate) async fn gateway(leaf: &Leaf, versions: &[&'static rustls::SupportedProtocolVersion]) -> Server {
+pub(crate) async fn gateway(
+    leaf: &Leaf,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> Server {
     Server::gateway(leaf, versions).await
 }
 
@@ -102,7 +116,10 @@ async fn a_gateway_of_the_peer_is_good_though_it_demands_a_certificate() {
     let beta = Beta::new();
     assert_eq!(beta.seeing(&beta.ca.leaf_of(&[GATEWAY])).await, Ok(()));
     let any = Beta::of_any_identity();
-    assert_eq!(any.seeing(&any.ca.leaf_of(&["spiffe://beta.example/ns/shop/sa/web"])).await, Ok(()));
+    assert_eq!(
+        any.seeing(&any.ca.leaf_of(&["spiffe://beta.example/ns/shop/sa/web"])).await,
+        Ok(())
+    );
 }
 
 #[tokio::test]
@@ -117,14 +134,25 @@ async fn another_ca_cannot_speak_for_the_peer() {
 async fn the_first_identity_is_the_one_that_counts() {
     let beta = Beta::new();
     let web = "spiffe://beta.example/ns/shop/sa/web";
-    refused(beta.seeing(&beta.ca.leaf_of(&[web])).await, &format!("its identity is {web}, expected {GATEWAY}"));
-    refused(beta.seeing(&beta.ca.leaf_of(&[web, GATEWAY])).await, &format!("its identity is {web}"));
+    refused(
+        beta.seeing(&beta.ca.leaf_of(&[web])).await,
+        &format!("its identity is {web}, expected {GATEWAY}"),
+    );
+    refused(
+        beta.seeing(&beta.ca.leaf_of(&[web, GATEWAY])).await,
+        &format!("its identity is {web}"),
+    );
     refused(beta.seeing(&beta.ca.leaf()).await, "its identity is none (no URI SAN)");
     let any = Beta::of_any_identity();
-    for other in
-        ["spiffe://gamma.example/ns/istio/sa/gateway", "spiffe://beta.example.org/ns/a/sa/b", "https://beta.example/x"]
-    {
-        refused(any.seeing(&any.ca.leaf_of(&[other])).await, &format!("its identity is {other}, expected any of"));
+    for other in [
+        "spiffe://gamma.example/ns/istio/sa/gateway",
+        "spiffe://beta.example.org/ns/a/sa/b",
+        "https://beta.example/x",
+    ] {
+        refused(
+            any.seeing(&any.ca.leaf_of(&[other])).await,
+            &format!("its identity is {other}, expected any of"),
+        );
     }
 }
 
@@ -148,7 +176,10 @@ async fn a_gateway_that_does_not_answer_as_one_is_told_apart() {
     });
     refused(beta.at(silent.await.address).await, "no TLS handshake within 800ms");
     let hangs_up = Server::tcp(|mut stream: TcpStream| async move { drop(stream.read_u8().await) });
-    refused(beta.at(hangs_up.await.address).await, "hung up in the TLS handshake for web.shop.svc.beta.example:80");
+    refused(
+        beta.at(hangs_up.await.address).await,
+        "hung up in the TLS handshake for web.shop.svc.beta.example:80",
+    );
     let old = gateway(&beta.ca.leaf_of(&[GATEWAY]), &[&TLS12]).await;
     refused(beta.at(old.address).await, "TLS: ");
 }
@@ -162,7 +193,9 @@ async fn it_asks_for_the_service_as_istio_does() {
         let (acceptor, sender) = (acceptor.clone(), sender.clone());
         async move {
             let start =
-                tokio_rustls::LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await.unwrap();
+                tokio_rustls::LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream)
+                    .await
+                    .unwrap();
             let hello = start.client_hello();
             let alpn: Vec<_> = hello.alpn().into_iter().flatten().map(<[u8]>::to_vec).collect();
             let name = hello.server_name().map(str::to_owned);
@@ -188,7 +221,10 @@ async fn without_a_service_nothing_is_sent() {
     .await;
     let target = ProbeTarget { service: None, ..beta.target(&[server.address]) };
     let outcomes = vec![(address_of(&server.address), Ok(()))];
-    assert_eq!(probe(&probing(), &target).await, Probed::Gateways { outcomes, tried: Tried::Connection });
+    assert_eq!(
+        probe(&probing(), &target).await,
+        Probed::Gateways { outcomes, tried: Tried::Connection }
+    );
     assert_eq!(received.recv().await, Some(0));
 }
 
@@ -198,12 +234,18 @@ async fn every_gateway_is_tried_and_each_is_told_in_order() {
     let good = gateway(&beta.ca.leaf_of(&[GATEWAY]), &[&TLS13]).await;
     let bad = gateway(&TestCa::new().leaf_of(&[GATEWAY]), &[&TLS13]).await;
     let addresses = [bad.address, good.address, bad.address];
-    let Probed::Gateways { outcomes, .. } = probe(&probing(), &beta.target(&addresses)).await else { unreachable!() };
+    let Probed::Gateways { outcomes, .. } = probe(&probing(), &beta.target(&addresses)).await
+    else {
+        unreachable!()
+    };
     assert_eq!(
         outcomes.iter().map(|(gateway, _)| gateway.clone()).collect::<Vec<_>>(),
         addresses.map(|a| address_of(&a))
     );
-    assert_eq!(outcomes.iter().map(|(_, outcome)| outcome.is_ok()).collect::<Vec<_>>(), [false, true, false]);
+    assert_eq!(
+        outcomes.iter().map(|(_, outcome)| outcome.is_ok()).collect::<Vec<_>>(),
+        [false, true, false]
+    );
 }
 
 #[tokio::test]
@@ -216,7 +258,10 @@ async fn all_addresses_of_a_name_are_tried() {
     let named = Gateway { announced: announced.clone(), addresses: vec![closed, server.address] };
     let target = ProbeTarget { gateways: [named].into(), ..beta.target(&[]) };
     let outcomes = vec![(announced, Ok(()))];
-    assert_eq!(probe(&probing(), &target).await, Probed::Gateways { outcomes, tried: Tried::Server });
+    assert_eq!(
+        probe(&probing(), &target).await,
+        Probed::Gateways { outcomes, tried: Tried::Server }
+    );
 }
 
 /// A server on all addresses of the loopback network that holds connections open and counts them.
@@ -242,7 +287,9 @@ impl Holding {
     }
 
     fn addresses(&self, count: u8) -> Vec<SocketAddr> {
-        (1..=count).map(|last| SocketAddr::from(([127, 0, 0, last], self.server.address.port()))).collect()
+        (1..=count)
+            .map(|last| SocketAddr::from(([127, 0, 0, last], self.server.address.port())))
+            .collect()
     }
 }
 
@@ -288,7 +335,10 @@ async fn gateways_are_probed_again_and_again_while_there_are_some() {
     target.send_replace(None);
     // One probe may still be running.
     let _ = timeout(Duration::from_millis(200), prober.next()).await;
-    assert!(timeout(Duration::from_millis(200), prober.next()).await.is_err(), "there is nothing to probe");
+    assert!(
+        timeout(Duration::from_millis(200), prober.next()).await.is_err(),
+        "there is nothing to probe"
+    );
 }
 
 #[tokio::test]
@@ -315,7 +365,10 @@ fn a_failure_is_tried_again_soon_and_less_and_less() {
         (0..8).map(|failures| most(minute, failures)).collect::<Vec<_>>(),
         [60.0, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0]
     );
-    assert_eq!((1..4).map(|failures| most(Duration::from_secs(3), failures)).collect::<Vec<_>>(), [1.0, 2.0, 3.0]);
+    assert_eq!(
+        (1..4).map(|failures| most(Duration::from_secs(3), failures)).collect::<Vec<_>>(),
+        [1.0, 2.0, 3.0]
+    );
     assert_eq!(most(Duration::from_millis(40), 9), 0.04);
     // When the gateways change.
     assert_eq!(waits(minute, 0, 0.5).0, Duration::from_secs(15));

@@ -25,7 +25,9 @@ pub(super) struct GatewayVerifier {
 
 /// The certificate is valid, but belongs to another identity.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("its identity is {found}, expected {expected}; ask the peer's operator which identity its gateway has")]
+#[error(
+    "its identity is {found}, expected {expected}; ask the peer's operator which identity its gateway has"
+)]
 pub(super) struct WrongIdentity {
     found: String,
     expected: String,
@@ -36,8 +38,9 @@ impl GatewayVerifier {
     /// If none of the peer's roots can be used.
     pub(super) fn new(target: &ProbeTarget, provider: &CryptoProvider) -> Result<Self, String> {
         let mut roots = RootCertStore::empty();
-        let (usable, _) = roots
-            .add_parsable_certificates(target.bundle.roots.iter().map(|root| CertificateDer::from_slice(root.der())));
+        let (usable, _) = roots.add_parsable_certificates(
+            target.bundle.roots.iter().map(|root| CertificateDer::from_slice(root.der())),
+        );
         if usable == 0 {
             return Err("none of the peer's roots can be used to verify its gateways".to_owned());
         }
@@ -51,12 +54,17 @@ impl GatewayVerifier {
             ServerIdentity::AnyOf(trust_domain) => {
                 SpiffeId::parse(uri).is_ok_and(|id| id.trust_domain() == trust_domain.as_str())
             }
-            ServerIdentity::Exactly(identities) => identities.iter().any(|identity| identity.as_str() == uri),
+            ServerIdentity::Exactly(identities) => {
+                identities.iter().any(|identity| identity.as_str() == uri)
+            }
         };
         match found.as_deref().is_some_and(is_expected) {
             true => Ok(()),
             false => Err(WrongIdentity {
-                found: found.map_or_else(|| "none (no URI SAN)".to_owned(), |uri| fedgate_federation::shown(&uri)),
+                found: found.map_or_else(
+                    || "none (no URI SAN)".to_owned(),
+                    |uri| fedgate_federation::shown(&uri),
+                ),
                 expected: expected(&self.expected),
             }),
         }
@@ -69,7 +77,11 @@ fn expected(identity: &ServerIdentity) -> String {
         ServerIdentity::Exactly(identities) => match identities.as_slice() {
             [one] => fedgate_federation::shown(one.as_str()),
             [first, others @ ..] => {
-                format!("{} or one of {} others", fedgate_federation::shown(first.as_str()), others.len())
+                format!(
+                    "{} or one of {} others",
+                    fedgate_federation::shown(first.as_str()),
+                    others.len()
+                )
             }
             [] => "nobody".to_owned(),
         },
@@ -96,8 +108,15 @@ impl VerifyCertificate for GatewayVerifier {
     ) -> Result<(), Error> {
         let certificate = ParsedCertificate::try_from(end_entity)?;
         let (roots, algorithms) = (&self.roots, self.algorithms.all);
-        verify_server_cert_signed_by_trust_anchor(&certificate, roots, intermediates, now, algorithms)?;
-        let other = |error| Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(error))));
+        verify_server_cert_signed_by_trust_anchor(
+            &certificate,
+            roots,
+            intermediates,
+            now,
+            algorithms,
+        )?;
+        let other =
+            |error| Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(error))));
         self.check_identity(end_entity).map_err(other)
     }
 }

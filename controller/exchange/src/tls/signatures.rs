@@ -1,7 +1,9 @@
 //! Handshake signatures: they prove that the server holds its certificate's key.
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 use std::fmt::Debug;
@@ -46,7 +48,9 @@ impl<V: VerifyCertificate> ServerCertVerifier for WithSignatures<V> {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.certificate.verify(end_entity, intermediates, name, now).map(|()| ServerCertVerified::assertion())
+        self.certificate
+            .verify(end_entity, intermediates, name, now)
+            .map(|()| ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(

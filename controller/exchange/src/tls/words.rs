@@ -19,6 +19,7 @@ pub(crate) fn alert_name(alert: AlertDescription) -> String {
 
 /// A time from a certificate's validity.
 pub(crate) fn moment(time: &UnixTime) -> String {
-    let time = i64::try_from(time.as_secs()).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    let time =
+        i64::try_from(time.as_secs()).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
     time.map_or_else(|| "a time beyond all dates".into(), |time| time.to_string())
 }

@@ -12,14 +12,20 @@ use std::path::Path;
 /// Reads the certificates and keys that the settings name, and collects what is wrong with them.
 /// The caller has read `roots` already.
 pub(super) fn read(settings: &Settings, roots: &[Root]) -> Credentials {
-    let object =
-        |path: &Path| ObjectRef::cluster(settings.trust_domain.as_str()).from_source(Some(path.display().to_string()));
+    let object = |path: &Path| {
+        ObjectRef::cluster(settings.trust_domain.as_str())
+            .from_source(Some(path.display().to_string()))
+    };
     let files = &settings.identity;
     let chain = File::read("identity.certificateChain", &files.certificate_chain);
     let key = File::read("identity.privateKey", &files.private_key);
     let roots = RootSource { roots, object: object(&files.roots), field: "identity.roots" };
-    let mut credentials =
-        Credentials::of_identity(&chain.source(&object), &key.source(&object), &roots, &settings.trust_domain);
+    let mut credentials = Credentials::of_identity(
+        &chain.source(&object),
+        &key.source(&object),
+        &roots,
+        &settings.trust_domain,
+    );
     // Envoy may run as another user of the same group. Others need no access.
     credentials.faults.extend(exposed(&key, OTHERS, &object));
     if let MetadataTransport::Tls { certificate, key } = &settings.metadata.transport {
@@ -39,8 +45,9 @@ pub(super) fn without_roots(settings: &Settings, credentials: &mut Credentials, 
     credentials.faults.retain(|fault| fault.reason != FindingReason::UntrustedCertificate);
     let path = settings.identity.roots.display().to_string();
     let object = ObjectRef::cluster(settings.trust_domain.as_str()).from_source(Some(path));
-    let finding =
-        |why: &String| Finding::error(FindingReason::InvalidRoot, object.clone(), "identity.roots", why.as_str());
+    let finding = |why: &String| {
+        Finding::error(FindingReason::InvalidRoot, object.clone(), "identity.roots", why.as_str())
+    };
     credentials.faults.extend(why.iter().map(finding));
 }
 
@@ -49,22 +56,29 @@ const MOST_BYTES: u64 = 4 << 20;
 
 /// The content of a file with certificates or a key, or what is wrong and what to do.
 pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, String> {
-    let unreadable = |error: Error| match error.kind() {
+    let unreadable = |error: Error| {
+        match error.kind() {
         ErrorKind::NotFound => "expected a file in PEM, found none; put it there".to_owned(),
         ErrorKind::PermissionDenied => {
             "expected a file that the controller may read, found one that it may not; let its user read it".to_owned()
         }
         _ => format!("expected a file in PEM, which cannot be read: {}; replace it", words::io(&error)),
+    }
     };
     // Opening a pipe would wait for a writer.
     if !fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err("expected a file in PEM, found a folder or something else; name the file".to_owned());
+        return Err(
+            "expected a file in PEM, found a folder or something else; name the file".to_owned()
+        );
     }
     let mut bytes = Vec::new();
     let file = fs::File::open(path).map_err(unreadable)?;
     file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     match bytes.len() as u64 > MOST_BYTES {
-        true => Err(format!("expected at most {} MiB, found more; is it the right file?", MOST_BYTES >> 20)),
+        true => Err(format!(
+            "expected at most {} MiB, found more; is it the right file?",
+            MOST_BYTES >> 20
+        )),
         false => Ok(bytes),
     }
 }
@@ -90,7 +104,11 @@ const OTHERS: u32 = 0o007;
 const GROUP_AND_OTHERS: u32 = 0o077;
 
 /// A finding if the file has a private key and its permissions allow more than they should.
-fn exposed(key: &File<'_>, forbidden: u32, object: &impl Fn(&Path) -> ObjectRef) -> Option<Finding> {
+fn exposed(
+    key: &File<'_>,
+    forbidden: u32,
+    object: &impl Fn(&Path) -> ObjectRef,
+) -> Option<Finding> {
     use std::os::unix::fs::PermissionsExt;
     const LABEL: &[u8] = b"PRIVATE KEY";
     key.bytes.as_ref().ok()?.windows(LABEL.len()).find(|part| *part == LABEL)?;

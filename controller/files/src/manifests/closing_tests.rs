@@ -13,7 +13,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 fn closes(manifests: &Manifests, peer: &str) -> bool {
     manifests.objects.policies.iter().any(|policy| match &policy.body {
         PolicyBody::Unreadable(PeerSelection::All) => true,
-        PolicyBody::Unreadable(PeerSelection::Only(names)) => names.iter().any(|name| name.as_str() == peer),
+        PolicyBody::Unreadable(PeerSelection::Only(names)) => {
+            names.iter().any(|name| name.as_str() == peer)
+        }
         PolicyBody::Spec(spec) => spec.services.as_ref().is_some_and(Vec::is_empty),
     })
 }
@@ -42,13 +44,21 @@ fn a_field_without_a_value_closes_in_a_policy() {
         let mut folder = Folder::new();
         folder.put("p.yaml", &policy("p", spec));
         let manifests = folder.read();
-        assert!(closes(&manifests, "gamma") && has_error(&manifests), "{spec}: {:?}", findings(&manifests));
+        assert!(
+            closes(&manifests, "gamma") && has_error(&manifests),
+            "{spec}: {:?}",
+            findings(&manifests)
+        );
     }
     for spec in ["{peers: [gamma]}", "{peers: [gamma], services: [{namespaces: [shop]}]}", "{}"] {
         let mut folder = Folder::new();
         folder.put("p.yaml", &policy("p", spec));
         let manifests = folder.read();
-        assert!(!closes(&manifests, "gamma") && findings(&manifests).is_empty(), "{spec}: {:?}", findings(&manifests));
+        assert!(
+            !closes(&manifests, "gamma") && findings(&manifests).is_empty(),
+            "{spec}: {:?}",
+            findings(&manifests)
+        );
     }
 }
 
@@ -66,17 +76,25 @@ fn a_line_that_slipped_out_of_the_spec_closes() {
     folder.put("p.yaml", &(policy("p", "{peers: [gamma]}") + "callers: [{namespace: shop}]\n"));
     let manifests = folder.read();
     assert_eq!(policies(&manifests), [("p", Some(&only(&["gamma"])))]);
-    assert!(findings(&manifests)[0].contains("callers: invalid_policy: expected no field beside spec"));
+    assert!(
+        findings(&manifests)[0].contains("callers: invalid_policy: expected no field beside spec")
+    );
 }
 
 #[test]
 fn a_file_that_cannot_be_read_closes_and_keeps_what_it_said_before() {
     type Break = fn(&Folder);
     let ways: [(&str, Break); 4] = [
-        ("a link whose target is gone", |folder| symlink("/does/not/exist.yaml", folder.file("p.yaml")).unwrap()),
+        ("a link whose target is gone", |folder| {
+            symlink("/does/not/exist.yaml", folder.file("p.yaml")).unwrap()
+        }),
         ("a link to itself", |folder| symlink("p.yaml", folder.file("p.yaml")).unwrap()),
-        ("a folder, as a bind mount makes one", |folder| fs::create_dir(folder.file("p.yaml")).unwrap()),
-        ("too large", |folder| fs::File::create(folder.file("p.yaml")).unwrap().set_len(17 << 20).unwrap()),
+        ("a folder, as a bind mount makes one", |folder| {
+            fs::create_dir(folder.file("p.yaml")).unwrap()
+        }),
+        ("too large", |folder| {
+            fs::File::create(folder.file("p.yaml")).unwrap().set_len(17 << 20).unwrap()
+        }),
     ];
     for (what, break_it) in ways {
         let mut folder = Folder::new();
@@ -120,10 +138,12 @@ fn a_link_that_leads_somewhere_is_read() {
 fn manifests_are_known_by_any_of_their_names() {
     let json = r#"{"apiVersion": "fedgate.dev/v1alpha1", "kind": "FederationPolicy", "metadata": {"name": "p"}, "spec": {"peers": ["gamma"], "services": []}}"#;
     let yaml = policy("p", "{peers: [gamma], services: []}");
-    let names: [&[u8]; 6] = [b"p.yml", b"p.YAML", b"p.Yml", b"p\xff.yaml", "p\u{1f512}.yaml".as_bytes(), b"a b.yaml"];
+    let names: [&[u8]; 6] =
+        [b"p.yml", b"p.YAML", b"p.Yml", b"p\xff.yaml", "p\u{1f512}.yaml".as_bytes(), b"a b.yaml"];
     for name in names {
         let mut folder = Folder::new();
-        fs::write(folder.root.path().join("manifests").join(OsStr::from_bytes(name)), &yaml).unwrap();
+        fs::write(folder.root.path().join("manifests").join(OsStr::from_bytes(name)), &yaml)
+            .unwrap();
         for _ in 0..2 {
             assert_eq!(policies(&folder.read()), [("p", None)], "{}", name.escape_ascii());
             folder.restart();
@@ -141,7 +161,11 @@ fn a_policy_in_a_file_that_is_not_read_closes() {
         fs::create_dir(folder.file("below")).unwrap();
         folder.put(name, &policy("p", "{peers: [gamma]}"));
         let manifests = folder.read();
-        assert!(closes(&manifests, "gamma") && !closes(&manifests, "delta"), "{name}: {:?}", findings(&manifests));
+        assert!(
+            closes(&manifests, "gamma") && !closes(&manifests, "delta"),
+            "{name}: {:?}",
+            findings(&manifests)
+        );
         assert!(has_error(&manifests), "{name}");
         // Other content of such a file is ignored.
         folder.put(name, "hello\n");
@@ -169,7 +193,11 @@ fn what_editors_leave_behind_is_not_read_and_told_when_the_file_is_gone() {
         folder.put("p.yaml", &policy("p", "{peers: [gamma]}"));
         folder.put(name, &policy("old", "{}"));
         let manifests = folder.read();
-        assert_eq!((policies(&manifests), findings(&manifests)), (vec![("p", None)], vec![]), "{name}");
+        assert_eq!(
+            (policies(&manifests), findings(&manifests)),
+            (vec![("p", None)], vec![]),
+            "{name}"
+        );
         fs::remove_file(folder.file("p.yaml")).unwrap();
         let manifests = folder.read();
         assert!(policies(&manifests).is_empty());
@@ -195,15 +223,21 @@ fn whatever_looks_like_a_policy_closes() {
         ("another plural", good.replace("FederationPolicy", "FederationPolicies").into_bytes()),
         ("another version", good.replace("v1alpha1", "v1").into_bytes()),
         ("a typing error in the kind, and another group", {
-            good.replace("FederationPolicy", "FederationPolcy").replace("fedgate.dev", "fedgate.io").into_bytes()
+            good.replace("FederationPolicy", "FederationPolcy")
+                .replace("fedgate.dev", "fedgate.io")
+                .into_bytes()
         }),
         ("Kind", good.replace("kind:", "Kind:").into_bytes()),
         ("no kind", good.replace("kind: FederationPolicy\n", "").into_bytes()),
         ("no version", good.replace("apiVersion: fedgate.dev/v1alpha1\n", "").into_bytes()),
-        ("a kind that is a list", good.replace("kind: FederationPolicy", "kind: [FederationPolicy]").into_bytes()),
+        (
+            "a kind that is a list",
+            good.replace("kind: FederationPolicy", "kind: [FederationPolicy]").into_bytes(),
+        ),
         (
             "a list that is none",
-            format!("kind: List\napiVersion: v1\nitems:\n  {}", good.replace('\n', "\n  ")).into_bytes(),
+            format!("kind: List\napiVersion: v1\nitems:\n  {}", good.replace('\n', "\n  "))
+                .into_bytes(),
         ),
         ("a tab", good.replace("spec: ", "spec:\n\tpeers: ").into_bytes()),
         ("an invalid name", good.replace("name: p", "name: P_").into_bytes()),
@@ -212,7 +246,11 @@ fn whatever_looks_like_a_policy_closes() {
         let mut folder = Folder::new();
         fs::write(folder.file("a.yaml"), &bytes).unwrap();
         let manifests = folder.read();
-        assert!(closes(&manifests, "gamma") && has_error(&manifests), "{what}: {:?}", findings(&manifests));
+        assert!(
+            closes(&manifests, "gamma") && has_error(&manifests),
+            "{what}: {:?}",
+            findings(&manifests)
+        );
     }
 }
 
@@ -222,8 +260,12 @@ fn a_policy_in_a_list_is_a_policy_and_a_broken_neighbour_does_not_take_it_away()
         let row = |text: &str| format!("- {}\n", text.trim_end().replace('\n', "\n  "));
         format!("{}{}", row(one), row(two))
     };
-    let (good, broken) = (policy("p", "{peers: [gamma]}"), policy("q", "{peers: [delta], modus: x}"));
-    for head in ["apiVersion: v1\nkind: List\n", "apiVersion: fedgate.dev/v1alpha1\nkind: FederationPolicyList\n"] {
+    let (good, broken) =
+        (policy("p", "{peers: [gamma]}"), policy("q", "{peers: [delta], modus: x}"));
+    for head in [
+        "apiVersion: v1\nkind: List\n",
+        "apiVersion: fedgate.dev/v1alpha1\nkind: FederationPolicyList\n",
+    ] {
         let mut folder = Folder::new();
         folder.put("a.yaml", &format!("{head}items:\n{}", rows(&good, &broken)));
         let manifests = folder.read();
@@ -232,7 +274,10 @@ fn a_policy_in_a_list_is_a_policy_and_a_broken_neighbour_does_not_take_it_away()
     // The rows of a typed list need not state their kind.
     let bare = "{metadata: {name: p}, spec: {peers: [gamma]}}";
     let mut folder = Folder::new();
-    folder.put("a.yaml", &format!("apiVersion: fedgate.dev/v1alpha1\nkind: FederationPolicyList\nitems: [{bare}]\n"));
+    folder.put(
+        "a.yaml",
+        &format!("apiVersion: fedgate.dev/v1alpha1\nkind: FederationPolicyList\nitems: [{bare}]\n"),
+    );
     assert_eq!(policies(&folder.read()), [("p", None)]);
     let mut folder = Folder::new();
     folder.put("a.yaml", &format!("{good}---\nkind: [\n---\n{broken}"));
@@ -251,16 +296,27 @@ fn an_invalid_name_keeps_what_the_file_said_before() {
     let mut folder = Folder::new();
     folder.put("s.yaml", &service("my_web"));
     let manifests = folder.read();
-    assert!(services(&manifests).is_empty() && findings(&manifests)[0].contains("found \"my_web\""));
+    assert!(
+        services(&manifests).is_empty() && findings(&manifests)[0].contains("found \"my_web\"")
+    );
 }
 
 #[test]
 fn a_field_that_means_nothing_is_told_with_where_it_belongs() {
     let mut folder = Folder::new();
-    folder.put("a.yaml", &federation("alpha", "  ca: x\n  metadata: {insecureSkipverify: true}\nstatus: {}\n"));
+    folder.put(
+        "a.yaml",
+        &federation("alpha", "  ca: x\n  metadata: {insecureSkipverify: true}\nstatus: {}\n"),
+    );
     let manifests = folder.read();
     assert_eq!(manifests.objects.federations.len(), 1);
-    assert!(manifests.objects.findings.iter().all(|finding| finding.reason == FindingReason::UnknownField));
+    assert!(
+        manifests
+            .objects
+            .findings
+            .iter()
+            .all(|finding| finding.reason == FindingReason::UnknownField)
+    );
     insta::assert_snapshot!(findings(&manifests).join("\n"), @r#"
     IstioFederation alpha (manifests/a.yaml:7) spec.ca: unknown_field: there is no such field, so it is not used; did you mean spec.metadata.ca?
     IstioFederation alpha (manifests/a.yaml:8) spec.metadata.insecureSkipverify: unknown_field: there is no such field, so it is not used; did you mean "insecureSkipVerify"?
@@ -281,7 +337,11 @@ fn a_folder_whose_file_system_is_gone_is_as_it_was() {
     for _ in 0..2 {
         let manifests = folder.read();
         assert_eq!(services(&manifests), ["web"]);
-        assert!(findings(&manifests)[0].contains("mounted there is gone"), "{:?}", findings(&manifests));
+        assert!(
+            findings(&manifests)[0].contains("mounted there is gone"),
+            "{:?}",
+            findings(&manifests)
+        );
     }
     // A file in the folder shows that the folder is meant.
     folder.put("b.yaml", &service("cart"));
@@ -293,7 +353,8 @@ fn looking_once_remembers_nothing() {
     let folder = Folder::new();
     folder.put("a.yaml", &service("web"));
     let trust_domain = fedgate_core::TrustDomain::parse("beta.example").unwrap();
-    let manifests = ManifestSource::without_memory(&folder.root.path().join("manifests"), &trust_domain).read();
+    let manifests =
+        ManifestSource::without_memory(&folder.root.path().join("manifests"), &trust_domain).read();
     assert_eq!(services(&manifests), ["web"]);
     assert!(!folder.root.path().join("state").exists());
 }

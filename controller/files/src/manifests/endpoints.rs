@@ -30,10 +30,14 @@ pub(super) fn endpoints(
     }
     let mut endpoints = Endpoints::new();
     for service in services {
-        let Some(ports) = by_service.get(&(service.namespace.clone(), service.name.clone())) else { continue };
+        let Some(ports) = by_service.get(&(service.namespace.clone(), service.name.clone())) else {
+            continue;
+        };
         for port in service.ports.iter().filter(|port| port.protocol == TransportProtocol::Tcp) {
             let addresses = ports.get(port.name.as_deref().unwrap_or_default());
-            if let (Some(name), Some(addresses)) = (service_name(service, port.port, trust_domain), addresses) {
+            if let (Some(name), Some(addresses)) =
+                (service_name(service, port.port, trust_domain), addresses)
+            {
                 endpoints.entry(name).or_default().extend(addresses);
             }
         }
@@ -41,14 +45,30 @@ pub(super) fn endpoints(
     endpoints
 }
 
-fn service_name(service: &ServiceObject, port: u16, trust_domain: &TrustDomain) -> Option<ServiceName> {
-    let host = Hostname::parse(&format!("{}.{}.svc.{trust_domain}", service.name, service.namespace)).ok()?;
+fn service_name(
+    service: &ServiceObject,
+    port: u16,
+    trust_domain: &TrustDomain,
+) -> Option<ServiceName> {
+    let host =
+        Hostname::parse(&format!("{}.{}.svc.{trust_domain}", service.name, service.namespace))
+            .ok()?;
     ServiceName::new(host, ServicePort::new(port)?).ok()
 }
 
-fn add(by_service: &mut ByPortName, found: &Found, slice: &EndpointSlice, findings: &mut Vec<Finding>) {
+fn add(
+    by_service: &mut ByPortName,
+    found: &Found,
+    slice: &EndpointSlice,
+    findings: &mut Vec<Finding>,
+) {
     let mut refuse = |field: &str, message: String| {
-        findings.push(Finding::warning(FindingReason::InvalidObject, found.id.object(&found.source), field, message));
+        findings.push(Finding::warning(
+            FindingReason::InvalidObject,
+            found.id.object(&found.source),
+            field,
+            message,
+        ));
     };
     let label = slice.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_NAME_LABEL));
     let Some(service) = label.filter(|name| !name.is_empty()) else {
@@ -62,10 +82,14 @@ fn add(by_service: &mut ByPortName, found: &Found, slice: &EndpointSlice, findin
         let found = shown(&slice.address_type);
         return refuse(
             "addressType",
-            format!("expected IPv4 or IPv6, found {found:?}; until that is fixed the slice is not used"),
+            format!(
+                "expected IPv4 or IPv6, found {found:?}; until that is fixed the slice is not used"
+            ),
         );
     }
-    for (place, port) in slice.ports.iter().flatten().enumerate().filter(|(_, port)| number(port).is_none()) {
+    for (place, port) in
+        slice.ports.iter().flatten().enumerate().filter(|(_, port)| number(port).is_none())
+    {
         let found = port.port.map_or_else(|| "none".to_owned(), |port| port.to_string());
         refuse(
             &format!("ports[{place}].port"),
@@ -73,25 +97,44 @@ fn add(by_service: &mut ByPortName, found: &Found, slice: &EndpointSlice, findin
         );
     }
     let ports = by_service.entry((found.id.namespace.clone(), service.clone())).or_default();
-    for (place, endpoint) in slice.endpoints.iter().enumerate().filter(|(_, endpoint)| is_ready(endpoint)) {
+    for (place, endpoint) in
+        slice.endpoints.iter().enumerate().filter(|(_, endpoint)| is_ready(endpoint))
+    {
         if endpoint.addresses.is_empty() {
             let field = format!("endpoints[{place}].addresses");
-            refuse(&field, "expected at least one IP address, found none; the endpoint is left out".to_owned());
+            refuse(
+                &field,
+                "expected at least one IP address, found none; the endpoint is left out".to_owned(),
+            );
         }
         for text in &endpoint.addresses {
             match text.parse::<IpAddr>() {
-                Ok(address) => add_address(ports, address, slice.ports.as_deref().unwrap_or_default()),
+                Ok(address) => {
+                    add_address(ports, address, slice.ports.as_deref().unwrap_or_default())
+                }
                 Err(_) => {
                     let field = format!("endpoints[{place}].addresses");
-                    refuse(&field, format!("expected an IP address, found {:?}; the address is left out", shown(text)));
+                    refuse(
+                        &field,
+                        format!(
+                            "expected an IP address, found {:?}; the address is left out",
+                            shown(text)
+                        ),
+                    );
                 }
             }
         }
     }
 }
 
-fn add_address(ports: &mut BTreeMap<String, BTreeSet<SocketAddr>>, address: IpAddr, slice_ports: &[EndpointPort]) {
-    for port in slice_ports.iter().filter(|port| matches!(port.protocol.as_deref(), None | Some("TCP"))) {
+fn add_address(
+    ports: &mut BTreeMap<String, BTreeSet<SocketAddr>>,
+    address: IpAddr,
+    slice_ports: &[EndpointPort],
+) {
+    for port in
+        slice_ports.iter().filter(|port| matches!(port.protocol.as_deref(), None | Some("TCP")))
+    {
         if let Some(number) = number(port) {
             let name = port.name.clone().unwrap_or_default();
             ports.entry(name).or_default().insert(SocketAddr::new(address, number));

@@ -34,7 +34,8 @@ pub(super) enum Role {
 /// # Errors
 /// Why the folder cannot be listed, in words for people.
 pub(super) fn files(folder: &Path) -> Result<Vec<Entry>, String> {
-    let failed = |error: std::io::Error| format!("the folder cannot be listed: {}", words::io(&error));
+    let failed =
+        |error: std::io::Error| format!("the folder cannot be listed: {}", words::io(&error));
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
@@ -45,7 +46,8 @@ pub(super) fn files(folder: &Path) -> Result<Vec<Entry>, String> {
             ));
         }
     }
-    let names: std::collections::BTreeSet<String> = files.iter().map(|file| file.name.clone()).collect();
+    let names: std::collections::BTreeSet<String> =
+        files.iter().map(|file| file.name.clone()).collect();
     files.retain(|file| file.role != Role::Leftover || !names.contains(original(&file.name)));
     files.sort();
     Ok(files)
@@ -66,7 +68,11 @@ fn below(folder: &str, path: &Path) -> Vec<Entry> {
     let entry = |entry: std::fs::DirEntry| {
         let name = printable(&entry.file_name());
         let manifest = role(&name) == Some(Role::Manifest);
-        manifest.then(|| Entry { name: format!("{folder}/{name}"), path: entry.path(), role: Role::Other })
+        manifest.then(|| Entry {
+            name: format!("{folder}/{name}"),
+            path: entry.path(),
+            role: Role::Other,
+        })
     };
     entries.filter_map(entry).collect()
 }
@@ -117,7 +123,8 @@ fn original(name: &str) -> &str {
     let name = name.strip_prefix('#').unwrap_or(name);
     let name = name.strip_suffix('#').unwrap_or(name);
     let lower = name.to_ascii_lowercase();
-    let ending = LEFTOVERS.iter().filter(|ending| lower.ends_with(*ending)).map(|ending| ending.len()).max();
+    let ending =
+        LEFTOVERS.iter().filter(|ending| lower.ends_with(*ending)).map(|ending| ending.len()).max();
     &name[..name.len() - ending.unwrap_or_default()]
 }
 

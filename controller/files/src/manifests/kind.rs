@@ -13,7 +13,8 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 4] = [Self::Federation, Self::Policy, Self::Service, Self::EndpointSlice];
+    pub(super) const ALL: [Self; 4] =
+        [Self::Federation, Self::Policy, Self::Service, Self::EndpointSlice];
 
     pub(super) fn word(self) -> &'static str {
         match self {
@@ -57,14 +58,17 @@ impl ObjectId {
     pub(super) fn object(&self, source: &str) -> ObjectRef {
         let namespace = self.kind.has_namespace().then(|| self.namespace.clone());
         let name = if self.name.is_empty() { "(without a name)" } else { self.name.as_str() };
-        ObjectRef { namespace, ..ObjectRef::new(self.kind.word(), name) }.from_source(Some(source.to_owned()))
+        ObjectRef { namespace, ..ObjectRef::new(self.kind.word(), name) }
+            .from_source(Some(source.to_owned()))
     }
 }
 
 /// Returns true if the object was probably meant as a policy. A wrong version, letter case, plural
 /// or typing error must not make one disappear.
 pub(super) fn is_like_policy(kind: &str, version: &str) -> bool {
-    let letters = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).collect::<String>().to_lowercase();
+    let letters = |text: &str| {
+        text.chars().filter(|c| c.is_alphanumeric()).collect::<String>().to_lowercase()
+    };
     // No kind of another vendor is this near. The nearest, AuthorizationPolicy, has distance 7.
     const NEAR: usize = 4;
     letters(version).contains("fedgatedev")

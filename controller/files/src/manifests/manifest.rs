@@ -42,8 +42,7 @@ impl Bytes {
 
 /// The content of a blank file that had objects before.
 pub(super) fn emptied(file: &str) -> Content {
-    let message =
-        "expected the objects that it had, found an empty file; write them again, or delete the file to take them back";
+    let message = "expected the objects that it had, found an empty file; write them again, or delete the file to take them back";
     unreadable(file, false, message.to_owned())
 }
 
@@ -84,14 +83,24 @@ pub(super) fn content(bytes: &Bytes, file: &str, limits: &Limits) -> Content {
 /// The text of a file. The error says whether the file may contain a policy, and what is wrong.
 fn text<'a>(bytes: &'a Bytes, limits: &Limits) -> Result<&'a str, (bool, String)> {
     match bytes {
-        Bytes::Failed(error) => Err((true, format!("it cannot be read: {error}; fix that, or remove the file"))),
+        Bytes::Failed(error) => {
+            Err((true, format!("it cannot be read: {error}; fix that, or remove the file")))
+        }
         // A bind mount creates a folder for a file that does not exist.
-        Bytes::NoFile => Err((true, "expected a file, found a folder or something else; replace or remove it".into())),
+        Bytes::NoFile => Err((
+            true,
+            "expected a file, found a folder or something else; replace or remove it".into(),
+        )),
         Bytes::Dangling(target) => Err((
             true,
-            format!("it is a link to {target:?}, which is not there; restore that file, or remove the link"),
+            format!(
+                "it is a link to {target:?}, which is not there; restore that file, or remove the link"
+            ),
         )),
-        Bytes::TooMany => Err((true, format!("expected at most {} MiB, found more; split it", limits.bytes >> 20))),
+        Bytes::TooMany => Err((
+            true,
+            format!("expected at most {} MiB, found more; split it", limits.bytes >> 20),
+        )),
         Bytes::Read(bytes) => str::from_utf8(bytes).map_err(|error| {
             let policy = mentions_policy(&String::from_utf8_lossy(bytes));
             (policy, no_utf8(bytes, error.valid_up_to()))
@@ -151,7 +160,9 @@ pub(super) fn other_content(bytes: &Bytes, entry: &Entry, file: &str, limits: &L
     let object = ObjectRef::new("File", file).from_source(Some(file.to_owned()));
     let what_to_do = match entry.name.contains('/') {
         true => "files in folders below are not read; move it up, or away",
-        false => "its name does not end in .yaml, .yml or .json, so it is not read; rename it, or move it away",
+        false => {
+            "its name does not end in .yaml, .yml or .json, so it is not read; rename it, or move it away"
+        }
     };
     match (entry.role, mentions_policy(text)) {
         (Role::Other, true) => closing(bytes, &object, file, what_to_do, limits),
@@ -168,7 +179,13 @@ pub(super) fn other_content(bytes: &Bytes, entry: &Entry, file: &str, limits: &L
     }
 }
 
-fn closing(bytes: &Bytes, object: &ObjectRef, file: &str, what_to_do: &str, limits: &Limits) -> Content {
+fn closing(
+    bytes: &Bytes,
+    object: &ObjectRef,
+    file: &str,
+    what_to_do: &str,
+    limits: &Limits,
+) -> Content {
     let content = content(bytes, file, limits);
     let good = content.good.iter().filter_map(|found| match &found.object {
         Object::Policy(policy) => Some(match &policy.body {
@@ -182,6 +199,10 @@ fn closing(bytes: &Bytes, object: &ObjectRef, file: &str, what_to_do: &str, limi
         let message = format!("expected no policy in this file: {what_to_do}");
         Finding::error(FindingReason::Unreadable, object.clone(), "", message)
     };
-    let closing = good.chain(broken).map(|policy| Broken { id: None, finding: finding(&policy), policy: Some(policy) });
+    let closing = good.chain(broken).map(|policy| Broken {
+        id: None,
+        finding: finding(&policy),
+        policy: Some(policy),
+    });
     Content { broken: closing.collect(), ..Content::default() }
 }

@@ -24,7 +24,8 @@ pub(super) struct InForce {
 pub(super) fn merge(before: Vec<Found>, content: Content) -> InForce {
     let Content { good, broken, mut findings } = content;
     let now: BTreeSet<ObjectId> = good.iter().map(|found| found.id.clone()).collect();
-    let named: BTreeSet<&ObjectId> = broken.iter().filter_map(|broken| broken.id.as_ref()).collect();
+    let named: BTreeSet<&ObjectId> =
+        broken.iter().filter_map(|broken| broken.id.as_ref()).collect();
     let nameless = broken.iter().any(|broken| broken.id.is_none());
     let stays = |found: &Found| !now.contains(&found.id) && (nameless || named.contains(&found.id));
     let kept: Vec<Found> = before.into_iter().filter(stays).collect();
@@ -73,7 +74,10 @@ struct Closing<'a> {
 
 impl<'a> Closing<'a> {
     fn new(kept: &'a [Found], named: &BTreeSet<&ObjectId>) -> Self {
-        let spare = kept.iter().filter(|found| found.id.kind == Kind::Policy && !named.contains(&found.id)).count();
+        let spare = kept
+            .iter()
+            .filter(|found| found.id.kind == Kind::Policy && !named.contains(&found.id))
+            .count();
         Self { kept, spare, policies: Vec::new() }
     }
 
@@ -93,9 +97,14 @@ impl<'a> Closing<'a> {
     /// closes for peers that it adds; otherwise nothing would limit them meanwhile.
     fn close_more(&mut self, broken: &Broken, selection: &PeerSelection, last: &Found) {
         let (PeerSelection::Only(names), Some(spec)) = (selection, spec_of(last)) else { return };
-        let more: BTreeSet<PeerName> = names.iter().filter(|name| !selects(spec, name)).cloned().collect();
+        let more: BTreeSet<PeerName> =
+            names.iter().filter(|name| !selects(spec, name)).cloned().collect();
         if !more.is_empty() {
-            self.close(broken, &format!("{} (as it was changed)", last.id.name), PeerSelection::Only(more));
+            self.close(
+                broken,
+                &format!("{} (as it was changed)", last.id.name),
+                PeerSelection::Only(more),
+            );
         }
     }
 

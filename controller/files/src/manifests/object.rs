@@ -6,8 +6,8 @@ use fedgate_core::PeerName;
 use fedgate_engine::service_object;
 use fedgate_federation::form::FormError;
 use fedgate_federation::object::{
-    ACCEPT_DOCUMENT_ANNOTATION, FederationPolicySpec, IstioFederationSpec, Named, PeerSelection, PolicyBody,
-    PolicyObject, ServiceObject, is_dns_label, is_dns_name,
+    ACCEPT_DOCUMENT_ANNOTATION, FederationPolicySpec, IstioFederationSpec, Named, PeerSelection,
+    PolicyBody, PolicyObject, ServiceObject, is_dns_label, is_dns_name,
 };
 use fedgate_federation::{Finding, FindingReason, ObjectRef, shown};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -110,7 +110,9 @@ impl Document<'_> {
     /// The kind, or the result for a document that has none of the kinds.
     fn kind(&self) -> Result<Kind, Box<Read>> {
         let (kind, version) = (self.text(&["kind"]), self.text(&["apiVersion"]));
-        let known = Kind::ALL.into_iter().find(|known| known.word() == kind && known.api_version() == version);
+        let known = Kind::ALL
+            .into_iter()
+            .find(|known| known.word() == kind && known.api_version() == version);
         known.ok_or_else(|| Box::new(self.no_kind(&kind, &version)))
     }
 
@@ -119,7 +121,8 @@ impl Document<'_> {
         let (field, message) = self.wrong_kind(kind, version, meant);
         let incomplete = kind.is_empty() || version.is_empty();
         // Without a kind, or in a list that cannot be read, anything may be a policy.
-        let hidden = (incomplete || kind.ends_with("List")) && mentions_policy(&self.node.to_json().to_string());
+        let hidden = (incomplete || kind.ends_with("List"))
+            && mentions_policy(&self.node.to_json().to_string());
         if is_like_policy(kind, version) || hidden {
             let id = self.id(Kind::Policy);
             let object = id.object(&self.source(self.node.line));
@@ -127,7 +130,8 @@ impl Document<'_> {
             let id = Some(id).filter(|id| !id.name.is_empty() && !hidden);
             return Read::Broken(Box::new(Broken { id, policy: Some(self.selection()), finding }));
         }
-        let object = ObjectRef::new("File", self.file).from_source(Some(self.source(self.node.line)));
+        let object =
+            ObjectRef::new("File", self.file).from_source(Some(self.source(self.node.line)));
         match meant.is_some() || incomplete || field == "items" {
             true => {
                 let finding = Finding::error(FindingReason::InvalidObject, object, field, message);
@@ -135,7 +139,9 @@ impl Document<'_> {
                 Read::Broken(Box::new(Broken { id, policy: None, finding }))
             }
             false => {
-                let message = format!("{message}; it is not used: correct the kind, or move it to another folder");
+                let message = format!(
+                    "{message}; it is not used: correct the kind, or move it to another folder"
+                );
                 Read::Unused(Finding::warning(FindingReason::UnknownKind, object, field, message))
             }
         }
@@ -143,15 +149,21 @@ impl Document<'_> {
 
     /// The wrong field, and what was expected there.
     fn wrong_kind(&self, kind: &str, version: &str, meant: Option<Kind>) -> (&'static str, String) {
-        const USED: &str = "a kind that is used here: IstioFederation, FederationPolicy, Service or EndpointSlice";
+        const USED: &str =
+            "a kind that is used here: IstioFederation, FederationPolicy, Service or EndpointSlice";
         let found = |field| match self.node.get(&[field]).map(|node| &node.value) {
             None => format!("no field {field}"),
             Some(value) => value.found(),
         };
         match (&self.node.value, meant) {
-            (Value::Mapping(_), Some(meant)) => {
-                ("apiVersion", format!("expected {} of {kind}, found {}", meant.api_version(), found("apiVersion")))
-            }
+            (Value::Mapping(_), Some(meant)) => (
+                "apiVersion",
+                format!(
+                    "expected {} of {kind}, found {}",
+                    meant.api_version(),
+                    found("apiVersion")
+                ),
+            ),
             (Value::Mapping(_), None) if kind == "List" || Kind::of_list(kind).is_some() => {
                 ("items", format!("expected a list of objects, found {}", found("items")))
             }
@@ -159,12 +171,20 @@ impl Document<'_> {
                 ("kind", format!("expected {USED}; found {}", found("kind")))
             }
             (Value::Mapping(_), None) => {
-                let of = if version.is_empty() { String::new() } else { format!(" of {:?}", shown(version)) };
+                let of = if version.is_empty() {
+                    String::new()
+                } else {
+                    format!(" of {:?}", shown(version))
+                };
                 ("kind", format!("expected {USED}; found {:?}{of}", shown(kind)))
             }
-            (other, _) => {
-                ("", format!("expected a Kubernetes object with apiVersion and kind, found {}", other.found()))
-            }
+            (other, _) => (
+                "",
+                format!(
+                    "expected a Kubernetes object with apiVersion and kind, found {}",
+                    other.found()
+                ),
+            ),
         }
     }
 
@@ -191,16 +211,29 @@ impl Document<'_> {
         Ok(Found { id, line: self.node.line, source, object, json, findings })
     }
 
-    fn object(&self, id: &ObjectId, json: &serde_json::Value, source: &str) -> Result<Object, TypeError> {
+    fn object(
+        &self,
+        id: &ObjectId,
+        json: &serde_json::Value,
+        source: &str,
+    ) -> Result<Object, TypeError> {
         let (name, source) = (id.name.clone(), Some(source.to_owned()));
         Ok(match id.kind {
             Kind::Federation => {
-                let spec = IstioFederationSpec::of_object(json).map_err(|error| self.node.wrong(&error))?;
-                let accepted = self.node.text(&["metadata", "annotations", ACCEPT_DOCUMENT_ANNOTATION]);
-                Object::Federation(Named { name, source, accepted_document: accepted.map(str::to_owned), spec })
+                let spec = IstioFederationSpec::of_object(json)
+                    .map_err(|error| self.node.wrong(&error))?;
+                let accepted =
+                    self.node.text(&["metadata", "annotations", ACCEPT_DOCUMENT_ANNOTATION]);
+                Object::Federation(Named {
+                    name,
+                    source,
+                    accepted_document: accepted.map(str::to_owned),
+                    spec,
+                })
             }
             Kind::Policy => {
-                let spec = FederationPolicySpec::of_object(json).map_err(|error| self.node.wrong(&error))?;
+                let spec = FederationPolicySpec::of_object(json)
+                    .map_err(|error| self.node.wrong(&error))?;
                 Object::Policy(PolicyObject { name, source, body: PolicyBody::Spec(spec) })
             }
             Kind::Service => {
@@ -234,13 +267,17 @@ impl Document<'_> {
             let message = format!("expected {expected}, found {found}");
             Err(TypeError { line, field: format!("metadata.{field}"), message })
         };
-        const LABEL: &str = "a name of lower-case letters, digits and '-', such as web-1 (RFC 1123 label)";
-        const NAME: &str = "a name of lower-case letters, digits, '-' and '.', such as beta (RFC 1123 subdomain)";
+        const LABEL: &str =
+            "a name of lower-case letters, digits and '-', such as web-1 (RFC 1123 label)";
+        const NAME: &str =
+            "a name of lower-case letters, digits, '-' and '.', such as beta (RFC 1123 subdomain)";
         match id.kind {
             Kind::Service if !is_dns_label(&id.name) => wrong("name", LABEL),
             Kind::Federation if PeerName::parse(&id.name).is_err() => wrong("name", NAME),
             Kind::Policy | Kind::EndpointSlice if !is_dns_name(&id.name) => wrong("name", NAME),
-            Kind::Service | Kind::EndpointSlice if !is_dns_label(&id.namespace) => wrong("namespace", LABEL),
+            Kind::Service | Kind::EndpointSlice if !is_dns_label(&id.namespace) => {
+                wrong("namespace", LABEL)
+            }
             _ => Ok(()),
         }
     }
@@ -251,7 +288,8 @@ impl Document<'_> {
             Kind::Policy => (FindingReason::InvalidPolicy, Some(self.selection())),
             _ => (FindingReason::InvalidObject, None),
         };
-        let finding = Finding::error(reason, id.object(&self.source(line)), error.field, error.message);
+        let finding =
+            Finding::error(reason, id.object(&self.source(line)), error.field, error.message);
         Broken { id: Some(id.clone()), policy, finding }
     }
 }

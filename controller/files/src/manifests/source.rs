@@ -61,8 +61,11 @@ impl ManifestSource {
         let mut source = Self::without_memory(folder, trust_domain);
         let mut last_good = LastGood::new(state);
         let objects = last_good.load(|file| source.shown(file), &source.limits);
-        let file =
-            |objects| File { content: None, in_force: InForce { objects, ..InForce::default() }, written_since: None };
+        let file = |objects| File {
+            content: None,
+            in_force: InForce { objects, ..InForce::default() },
+            written_since: None,
+        };
         source.files = objects.into_iter().map(|(name, objects)| (name, file(objects))).collect();
         source.last_good = Some(last_good);
         source
@@ -103,9 +106,14 @@ impl ManifestSource {
         };
         self.has_read = true;
         if let Some(last_good) = &mut self.last_good {
-            last_good.save(self.files.iter().map(|(name, file)| (name.as_str(), file.in_force.objects.as_slice())));
+            last_good.save(
+                self.files
+                    .iter()
+                    .map(|(name, file)| (name.as_str(), file.in_force.objects.as_slice())),
+            );
         }
-        let mut manifests = collect(self.files.values().map(|file| &file.in_force), &self.trust_domain);
+        let mut manifests =
+            collect(self.files.values().map(|file| &file.in_force), &self.trust_domain);
         manifests.unfinished = self.files.values().any(|file| file.written_since.is_some());
         manifests.objects.findings.extend(failed);
         manifests
@@ -120,7 +128,8 @@ impl ManifestSource {
         let mounted = is_mount(&self.folder);
         let Some(last_good) = &mut self.last_good else { return Ok(files) };
         if files.is_empty() && last_good.was_mounted() && mounted == Some(false) {
-            return Err("the folder is empty, and the file system that was mounted there is gone".to_owned());
+            return Err("the folder is empty, and the file system that was mounted there is gone"
+                .to_owned());
         }
         last_good.set_mounted(mounted == Some(true));
         Ok(files)
@@ -155,7 +164,9 @@ impl ManifestSource {
         let said = match entry.role {
             Role::Manifest if !last.is_empty() && bytes.are_blank() => manifest::emptied(&shown),
             Role::Manifest => manifest::content(bytes, &shown, &self.limits),
-            Role::Other | Role::Leftover => manifest::other_content(bytes, entry, &shown, &self.limits),
+            Role::Other | Role::Leftover => {
+                manifest::other_content(bytes, entry, &shown, &self.limits)
+            }
         };
         File { content, in_force: merge(last, said), written_since: None }
     }
@@ -170,7 +181,9 @@ impl ManifestSource {
 
     fn no_folder(&self, message: &str) -> Finding {
         let folder = self.folder.display().to_string();
-        let message = format!("{message}; what was known of it stays in force. Restore it, or fix its permissions");
+        let message = format!(
+            "{message}; what was known of it stays in force. Restore it, or fix its permissions"
+        );
         let object = ObjectRef::new("File", folder.clone()).from_source(Some(folder));
         Finding::error(FindingReason::Unreadable, object, "", message)
     }
@@ -179,8 +192,7 @@ impl ManifestSource {
         file.written_since.filter(|since| since.elapsed() >= LONG)?;
         let shown = self.shown(name);
         let object = ObjectRef::new("File", shown.clone()).from_source(Some(shown));
-        let message =
-            "it is still being written, so what it said before stays in force; close it in the program that writes it";
+        let message = "it is still being written, so what it said before stays in force; close it in the program that writes it";
         Some(Finding::warning(FindingReason::Unreadable, object, "", message))
     }
 }
@@ -227,7 +239,8 @@ fn collect<'a>(files: impl Iterator<Item = &'a InForce>, trust_domain: &TrustDom
             }
         }
     }
-    let endpoints = endpoints::endpoints(&objects.services, &slices, trust_domain, &mut objects.findings);
+    let endpoints =
+        endpoints::endpoints(&objects.services, &slices, trust_domain, &mut objects.findings);
     Manifests { objects, endpoints, unfinished: false }
 }
 
@@ -242,9 +255,17 @@ fn is_duplicate<'a>(
             false
         }
         btree_map::Entry::Occupied(first) => {
-            let message = format!("it is defined in {} already, which is in force; remove one of the two", first.get());
+            let message = format!(
+                "it is defined in {} already, which is in force; remove one of the two",
+                first.get()
+            );
             let object = found.id.object(&found.source);
-            findings.push(Finding::error(FindingReason::DuplicateObject, object, "metadata.name", message));
+            findings.push(Finding::error(
+                FindingReason::DuplicateObject,
+                object,
+                "metadata.name",
+                message,
+            ));
             true
         }
     }

@@ -54,7 +54,9 @@ pub(super) fn service(name: &str) -> String {
 }
 
 pub(super) fn policy(name: &str, spec: &str) -> String {
-    format!("apiVersion: fedgate.dev/v1alpha1\nkind: FederationPolicy\nmetadata: {{name: {name}}}\nspec: {spec}\n")
+    format!(
+        "apiVersion: fedgate.dev/v1alpha1\nkind: FederationPolicy\nmetadata: {{name: {name}}}\nspec: {spec}\n"
+    )
 }
 
 pub(super) fn federation(name: &str, more: &str) -> String {
@@ -65,7 +67,8 @@ pub(super) fn federation(name: &str, more: &str) -> String {
 }
 
 pub(super) fn services(manifests: &Manifests) -> Vec<&str> {
-    let mut names: Vec<_> = manifests.objects.services.iter().map(|service| service.name.as_str()).collect();
+    let mut names: Vec<_> =
+        manifests.objects.services.iter().map(|service| service.name.as_str()).collect();
     names.sort_unstable();
     names
 }
@@ -80,7 +83,12 @@ pub(super) fn policies(manifests: &Manifests) -> Vec<(&str, Option<&PeerSelectio
         &PolicyBody::Spec(_) => None,
         PolicyBody::Unreadable(selection) => Some(selection),
     };
-    manifests.objects.policies.iter().map(|policy| (policy.name.as_str(), selection(&policy.body))).collect()
+    manifests
+        .objects
+        .policies
+        .iter()
+        .map(|policy| (policy.name.as_str(), selection(&policy.body)))
+        .collect()
 }
 
 pub(super) fn only(names: &[&str]) -> PeerSelection {
@@ -102,7 +110,10 @@ endpoints:
 fn reads_all_kinds_from_several_documents_and_files() {
     let mut folder = Folder::new();
     folder.put("a.yaml", &format!("# a comment\n---\n{}---\n{SLICE}", service("web")));
-    folder.put("b.yml", &format!("{}---\n{}", federation("alpha", ""), policy("p", "{peers: [alpha]}")));
+    folder.put(
+        "b.yml",
+        &format!("{}---\n{}", federation("alpha", ""), policy("p", "{peers: [alpha]}")),
+    );
     folder.put(".hidden.yaml", "{{{");
     folder.put("notes.txt", "{{{");
     let manifests = folder.read();
@@ -110,7 +121,8 @@ fn reads_all_kinds_from_several_documents_and_files() {
     assert_eq!(manifests.objects.services[0].source.as_deref(), Some("manifests/a.yaml:3"));
     assert_eq!(manifests.objects.federations[0].spec.trust_domain, "alpha.example");
     assert_eq!(policies(&manifests), [("p", None)]);
-    let endpoints: Vec<_> = manifests.endpoints.iter().map(|(name, found)| (name.to_string(), found)).collect();
+    let endpoints: Vec<_> =
+        manifests.endpoints.iter().map(|(name, found)| (name.to_string(), found)).collect();
     assert_eq!(endpoints.len(), 1, "{endpoints:?}");
     assert_eq!(endpoints[0].0, "web.shop.svc.beta.example:80");
     let addresses: Vec<_> = endpoints[0].1.iter().map(ToString::to_string).collect();
@@ -121,8 +133,9 @@ fn reads_all_kinds_from_several_documents_and_files() {
 #[test]
 fn a_list_is_its_rows() {
     let mut folder = Folder::new();
-    let rows: String =
-        ["a", "b"].map(|name| format!("- {}", service(name).replace('\n', "\n  ").trim_end()) + "\n").concat();
+    let rows: String = ["a", "b"]
+        .map(|name| format!("- {}", service(name).replace('\n', "\n  ").trim_end()) + "\n")
+        .concat();
     folder.put("list.yaml", &format!("apiVersion: v1\nkind: List\nitems:\n{rows}"));
     assert_eq!(services(&folder.read()), ["a", "b"]);
 }
@@ -130,7 +143,10 @@ fn a_list_is_its_rows() {
 #[test]
 fn what_is_wrong_is_named_with_file_line_and_field_and_the_rest_goes_on() {
     let mut folder = Folder::new();
-    folder.put("a.yaml", &format!("{}---\n{}", service("web"), service("db").replace("80", "eighty")));
+    folder.put(
+        "a.yaml",
+        &format!("{}---\n{}", service("web"), service("db").replace("80", "eighty")),
+    );
     folder.put("b.yaml", &format!("kind: [\n---\n{}", service("cart")));
     folder.put("c.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n---\njust text\n");
     folder.put("d.yaml", &federation("alpha", "").replace("  trustDomain: alpha.example\n", ""));
@@ -217,17 +233,42 @@ fn a_policy_that_was_never_good_closes() {
         (policy("p", "[]"), "p", PeerSelection::All),
         (policy("p", "{}").replace("spec: {}", ""), "p", PeerSelection::All),
         (policy("p", "{peers: [gamma]}").replace("v1alpha1", "v1"), "p", only(&["gamma"])),
-        (policy("p", "{peers: [gamma]}").replace("FederationPolicy", "federationpolicies"), "p", only(&["gamma"])),
-        (policy("p", "{peers: [gamma]}").replace("FederationPolicy", "FederatonPolicy"), "p", only(&["gamma"])),
-        (policy("p", "{peers: [gamma]}").replace("fedgate.dev", "example.com"), "p", only(&["gamma"])),
-        (policy("p", "{peers: [gamma]}").replace("name: p", ""), "(unreadable) manifests/p.yaml:1", only(&["gamma"])),
+        (
+            policy("p", "{peers: [gamma]}").replace("FederationPolicy", "federationpolicies"),
+            "p",
+            only(&["gamma"]),
+        ),
+        (
+            policy("p", "{peers: [gamma]}").replace("FederationPolicy", "FederatonPolicy"),
+            "p",
+            only(&["gamma"]),
+        ),
+        (
+            policy("p", "{peers: [gamma]}").replace("fedgate.dev", "example.com"),
+            "p",
+            only(&["gamma"]),
+        ),
+        (
+            policy("p", "{peers: [gamma]}").replace("name: p", ""),
+            "(unreadable) manifests/p.yaml:1",
+            only(&["gamma"]),
+        ),
         (policy("p", "{peers: [gamma"), "(unreadable) manifests/p.yaml:4", PeerSelection::All),
-        (policy("p", "{peers: [gamma]}\nspec: {}"), "(unreadable) manifests/p.yaml:5", PeerSelection::All),
+        (
+            policy("p", "{peers: [gamma]}\nspec: {}"),
+            "(unreadable) manifests/p.yaml:5",
+            PeerSelection::All,
+        ),
     ] {
         let mut folder = Folder::new();
         folder.put("p.yaml", &format!("{text}---\n{}", service("web")));
         let manifests = folder.read();
-        assert_eq!(policies(&manifests), [(name, Some(&selection))], "{text}\n{:?}", findings(&manifests));
+        assert_eq!(
+            policies(&manifests),
+            [(name, Some(&selection))],
+            "{text}\n{:?}",
+            findings(&manifests)
+        );
         assert!(manifests.objects.findings.iter().any(|f| f.severity == Severity::Error), "{text}");
         assert_eq!(services(&manifests), ["web"]);
     }
@@ -239,7 +280,10 @@ fn a_file_of_which_nothing_can_be_read_closes_when_there_may_be_a_policy_in_it()
     fs::write(folder.file("a.yaml"), b"kind: FederationPolicy\nname: \xff\n").unwrap();
     fs::write(folder.file("b.yaml"), b"kind: Service\nname: \xff\n").unwrap();
     let manifests = folder.read();
-    assert_eq!(policies(&manifests), [("(unreadable) manifests/a.yaml", Some(&PeerSelection::All))]);
+    assert_eq!(
+        policies(&manifests),
+        [("(unreadable) manifests/a.yaml", Some(&PeerSelection::All))]
+    );
     assert_eq!(manifests.objects.findings.len(), 2);
 }
 
@@ -275,7 +319,8 @@ fn a_second_policy_of_one_name_does_not_vanish() {
 fn a_bomb_of_aliases_is_one_broken_document() {
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..9 {
-        bomb += &format!("a{level}: &a{level} [{}]\n", vec![format!("*a{}", level - 1); 10].join(", "));
+        bomb +=
+            &format!("a{level}: &a{level} [{}]\n", vec![format!("*a{}", level - 1); 10].join(", "));
     }
     let mut folder = Folder::new();
     folder.put("a.yaml", &format!("{bomb}---\n{}", service("web")));
@@ -312,7 +357,10 @@ pub(super) async fn expect(changes: &mut Changes, what: &str) {
 }
 
 pub(super) async fn expect_nothing(changes: &mut Changes) {
-    assert!(timeout(Duration::from_millis(600), changes.next()).await.is_err(), "told of what is no change");
+    assert!(
+        timeout(Duration::from_millis(600), changes.next()).await.is_err(),
+        "told of what is no change"
+    );
 }
 
 #[tokio::test]

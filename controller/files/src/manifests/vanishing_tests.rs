@@ -26,13 +26,20 @@ fn assert_in_force(manifests: &Manifests, has_error: bool, what: &str) {
         PolicyBody::Unreadable(_) => true,
     };
     assert!(manifests.objects.policies.iter().any(denies), "{what}: the policy is gone");
-    let errors: Vec<_> =
-        manifests.objects.findings.iter().filter(|finding| finding.severity == Severity::Error).collect();
+    let errors: Vec<_> = manifests
+        .objects
+        .findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Error)
+        .collect();
     assert_eq!(!errors.is_empty(), has_error, "{what}: {errors:?}");
 }
 
 fn run(program: &str, arguments: &[&Path]) {
-    assert!(Command::new(program).args(arguments).status().unwrap().success(), "{program} {arguments:?}");
+    assert!(
+        Command::new(program).args(arguments).status().unwrap().success(),
+        "{program} {arguments:?}"
+    );
 }
 
 #[test]
@@ -122,7 +129,8 @@ fn a_mount_that_vanishes_is_noticed_on_the_same_device_too() {
 #[ignore = "needs mounts: run by the test before it"]
 fn a_mount_that_vanishes() {
     let mut folder = Folder::new();
-    let (elsewhere, manifests) = (folder.root.path().join("elsewhere"), folder.root.path().join("manifests"));
+    let (elsewhere, manifests) =
+        (folder.root.path().join("elsewhere"), folder.root.path().join("manifests"));
     fs::create_dir(&elsewhere).unwrap();
     fs::write(elsewhere.join("p.yaml"), policy("p", "{peers: [gamma], services: []}")).unwrap();
     run("mount", &[Path::new("--bind"), &elsewhere, &manifests]);

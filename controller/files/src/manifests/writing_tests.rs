@@ -44,7 +44,11 @@ async fn a_file_is_read_when_it_is_closed_and_not_while_it_is_written() {
     let open = changes.open_files();
     assert!(open.contains(&folder.file("a.yaml")), "{open:?}");
     let manifests = folder.source.read_finished(&open);
-    assert!(manifests.unfinished && services(&manifests) == ["cart", "db", "web"], "{:?}", services(&manifests));
+    assert!(
+        manifests.unfinished && services(&manifests) == ["cart", "db", "web"],
+        "{:?}",
+        services(&manifests)
+    );
     file.write_all(service("cart").as_bytes()).unwrap();
     file.flush().unwrap();
     // Meanwhile a removal takes effect at once.
@@ -61,7 +65,11 @@ async fn what_was_changed_just_now_is_read_a_moment_later() {
     let mut folder = Folder::new();
     folder.put("a.yaml", &service("web"));
     let none = BTreeSet::new();
-    assert_eq!(services(&folder.source.read_finished(&none)), ["web"], "at the start everything is read");
+    assert_eq!(
+        services(&folder.source.read_finished(&none)),
+        ["web"],
+        "at the start everything is read"
+    );
     let mut changes = changes(&folder);
     folder.put("a.yaml", "# nothing\n");
     // The writer may go on.

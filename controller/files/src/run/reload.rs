@@ -25,9 +25,12 @@ impl Reload {
     pub(super) fn new(dir: &Path, settings: &Settings) -> Result<Self> {
         let tls = match &settings.metadata.transport {
             MetadataTransport::Plain => None,
-            MetadataTransport::Tls { certificate, key } => Some(MetadataTls::read(certificate, key)?),
+            MetadataTransport::Tls { certificate, key } => {
+                Some(MetadataTls::read(certificate, key)?)
+            }
         };
-        let source = ManifestSource::new(&settings.manifests, &settings.state, &settings.trust_domain);
+        let source =
+            ManifestSource::new(&settings.manifests, &settings.state, &settings.trust_domain);
         Ok(Self { dir: dir.to_owned(), source, findings: Vec::new(), tls })
     }
 
@@ -56,25 +59,41 @@ impl Reload {
 
     fn settings(&self, site: &mut Site) -> Vec<Finding> {
         let object = |line: u64| {
-            let source = if line == 0 { settings::FILE.to_owned() } else { format!("{}:{line}", settings::FILE) };
+            let source = if line == 0 {
+                settings::FILE.to_owned()
+            } else {
+                format!("{}:{line}", settings::FILE)
+            };
             ObjectRef::cluster(site.settings.trust_domain.as_str()).from_source(Some(source))
         };
         let text = match std::fs::read_to_string(self.dir.join(settings::FILE)) {
             Ok(text) => text,
             Err(error) => {
-                let message = format!("it cannot be read: {}; the settings before stay in force", words::io(&error));
+                let message = format!(
+                    "it cannot be read: {}; the settings before stay in force",
+                    words::io(&error)
+                );
                 return vec![Finding::error(FindingReason::Unreadable, object(0), "", message)];
             }
         };
         match Settings::parse(&self.dir, &text) {
             Ok(new) => {
                 let cluster = object(0);
-                site.settings.take(new).into_iter().map(|field| restart_needed(cluster.clone(), field)).collect()
+                site.settings
+                    .take(new)
+                    .into_iter()
+                    .map(|field| restart_needed(cluster.clone(), field))
+                    .collect()
             }
             Err(problems) => {
                 let finding = |problem: settings::Problem| {
                     let message = format!("{}; the settings before stay in force", problem.message);
-                    Finding::error(FindingReason::InvalidObject, object(problem.line), problem.field, message)
+                    Finding::error(
+                        FindingReason::InvalidObject,
+                        object(problem.line),
+                        problem.field,
+                        message,
+                    )
                 };
                 problems.into_iter().map(finding).collect()
             }

@@ -19,7 +19,11 @@ pub struct Document<'a> {
 /// [`YamlError`] when the file exceeds the limits on bytes or documents.
 pub fn documents<'a>(text: &'a str, limits: &Limits) -> Result<Vec<Document<'a>>, YamlError> {
     if text.len() > limits.bytes {
-        let message = format!("expected at most {} bytes, found {}; split the file", limits.bytes, text.len());
+        let message = format!(
+            "expected at most {} bytes, found {}; split the file",
+            limits.bytes,
+            text.len()
+        );
         return Err(YamlError { line: 0, message });
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -44,8 +48,11 @@ pub fn documents<'a>(text: &'a str, limits: &Limits) -> Result<Vec<Document<'a>>
     match found.len() <= limits.documents {
         true => Ok(found),
         false => {
-            let message =
-                format!("expected at most {} documents, found {}; split the file", limits.documents, found.len());
+            let message = format!(
+                "expected at most {} documents, found {}; split the file",
+                limits.documents,
+                found.len()
+            );
             Err(YamlError { line: 0, message })
         }
     }
@@ -57,7 +64,8 @@ fn is_content(row: &str) -> bool {
 }
 
 fn is_marker(row: &str, marker: &str) -> bool {
-    row.strip_prefix(marker).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+    row.strip_prefix(marker)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
 }
 
 #[cfg(test)]
@@ -65,13 +73,20 @@ mod tests {
     use super::*;
 
     fn split(text: &str) -> Vec<(u64, &str)> {
-        documents(text, &Limits::default()).unwrap().iter().map(|document| (document.line, document.text)).collect()
+        documents(text, &Limits::default())
+            .unwrap()
+            .iter()
+            .map(|document| (document.line, document.text))
+            .collect()
     }
 
     #[test]
     fn splits_at_markers_and_counts_lines() {
         let text = "a: 1\n---\nb: |\n  ---\n  x\n--- # c\nc: 1\n---x\n";
-        assert_eq!(split(text), [(1, "a: 1\n"), (2, "---\nb: |\n  ---\n  x\n"), (6, "--- # c\nc: 1\n---x\n")]);
+        assert_eq!(
+            split(text),
+            [(1, "a: 1\n"), (2, "---\nb: |\n  ---\n  x\n"), (6, "--- # c\nc: 1\n---x\n")]
+        );
         assert_eq!(split("---\na: 1").len(), 1);
         assert_eq!(split("a\r\n---\r\nb").len(), 2);
         assert_eq!(split("---\n---\na"), [(1, "---\n"), (2, "---\na")]);
@@ -81,13 +96,26 @@ mod tests {
     fn directives_and_comments_belong_to_the_document_behind_them() {
         assert_eq!(split("%YAML 1.2\n---\na: 1\n"), [(1, "%YAML 1.2\n---\na: 1\n")]);
         assert_eq!(split("# c\n\n%TAG ! x\n---\na: 1\n").len(), 1);
-        assert_eq!(split("a: 1\n...\n%YAML 1.2\n---\nb: 1\n"), [(1, "a: 1\n...\n"), (3, "%YAML 1.2\n---\nb: 1\n")]);
+        assert_eq!(
+            split("a: 1\n...\n%YAML 1.2\n---\nb: 1\n"),
+            [(1, "a: 1\n...\n"), (3, "%YAML 1.2\n---\nb: 1\n")]
+        );
     }
 
     #[test]
     fn refuses_too_much_of_anything() {
         let limits = Limits { bytes: 100, documents: 2, nodes: 10 };
-        assert!(documents("a\n---\nb\n---\nc", &limits).unwrap_err().message.contains("at most 2 documents, found 3"));
-        assert!(documents(&"a".repeat(101), &limits).unwrap_err().message.contains("at most 100 bytes, found 101"));
+        assert!(
+            documents("a\n---\nb\n---\nc", &limits)
+                .unwrap_err()
+                .message
+                .contains("at most 2 documents, found 3")
+        );
+        assert!(
+            documents(&"a".repeat(101), &limits)
+                .unwrap_err()
+                .message
+                .contains("at most 100 bytes, found 101")
+        );
     }
 }

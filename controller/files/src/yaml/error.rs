@@ -16,7 +16,12 @@ pub struct YamlError {
 }
 
 /// The error of a document that begins after `lines_before` lines of its file.
-pub(super) fn yaml_error(error: &Error, text: &str, lines_before: u64, limits: &Limits) -> YamlError {
+pub(super) fn yaml_error(
+    error: &Error,
+    text: &str,
+    lines_before: u64,
+    limits: &Limits,
+) -> YamlError {
     let error = error.without_snippet();
     let line = error.location().map(|place| place.line());
     let row = line.and_then(|line| text.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?));
@@ -28,11 +33,15 @@ pub(super) fn yaml_error(error: &Error, text: &str, lines_before: u64, limits: &
 fn by_row(row: &str) -> Option<&'static str> {
     let begin = row.trim_start();
     let indentation = &row[..row.len() - begin.len()];
-    if ["<<<<<<<", ">>>>>>>"].iter().any(|marker| row.starts_with(marker)) || row.trim_end() == "=======" {
+    if ["<<<<<<<", ">>>>>>>"].iter().any(|marker| row.starts_with(marker))
+        || row.trim_end() == "======="
+    {
         return Some("expected YAML, found a marker of a merge conflict; resolve the conflict");
     }
     if begin.contains("{{") {
-        return Some("expected YAML, found a template (\"{{\"); render it first, with helm template for example");
+        return Some(
+            "expected YAML, found a template (\"{{\"); render it first, with helm template for example",
+        );
     }
     if indentation.contains('\t') {
         return Some("expected spaces in front, found a tab; indent with spaces");
@@ -81,7 +90,9 @@ fn by_limit(breach: &BudgetBreach, limits: &Limits) -> String {
         BudgetBreach::Depth { .. } => ("levels of nesting", DEPTH),
         BudgetBreach::Aliases { .. } => ("aliases (*NAME)", MOST_ALIASES),
         BudgetBreach::Anchors { .. } => ("anchors (&NAME)", MOST_ALIASES),
-        BudgetBreach::Events { .. } | BudgetBreach::Nodes { .. } => ("values in a document", limits.nodes),
+        BudgetBreach::Events { .. } | BudgetBreach::Nodes { .. } => {
+            ("values in a document", limits.nodes)
+        }
         BudgetBreach::Documents { .. } => {
             return "expected one document, found another; put a line --- between them".into();
         }
@@ -94,7 +105,10 @@ fn by_limit(breach: &BudgetBreach, limits: &Limits) -> String {
 const PARSER: [(&str, &str); 19] = [
     ("unclosed bracket", "expected ']' or '}', found the end; close the bracket"),
     ("flow sequence", "expected ',' or ']' in a list; close the bracket"),
-    ("flow mapping", "expected ',' or '}' in fields; close the brace, or put a text that begins with '{' in quotes"),
+    (
+        "flow mapping",
+        "expected ',' or '}' in fields; close the brace, or put a text that begins with '{' in quotes",
+    ),
     (
         "did not find expected key",
         "expected a field at the indentation of the one above; check the indentation, and quotes around texts",
@@ -107,7 +121,10 @@ const PARSER: [(&str, &str); 19] = [
         "mapping values are not allowed",
         "expected no ': ' within a text; put the text in quotes, or check the indentation",
     ),
-    ("quoted scalar", "expected the closing quote or a valid escape sequence in a quoted text; fix the text"),
+    (
+        "quoted scalar",
+        "expected the closing quote or a valid escape sequence in a quoted text; fix the text",
+    ),
     ("quote", "expected the closing quote of a text; add it"),
     ("unexpected eof", "expected more, found the end of the file; complete it"),
     ("document end marker", "expected nothing behind '...'; put it on a line of its own"),
@@ -117,13 +134,21 @@ const PARSER: [(&str, &str); 19] = [
     ),
     ("directive", "expected a directive such as %YAML 1.2; fix or remove it"),
     ("tag", "expected no tag (!NAME); remove it, or put a text that begins with '!' in quotes"),
-    ("anchor or alias", "expected a name behind '&' or '*'; put a text that begins with one of them in quotes"),
-    ("block scalar", "expected a line break behind '|' or '>'; put a text that begins with one of them in quotes"),
+    (
+        "anchor or alias",
+        "expected a name behind '&' or '*'; put a text that begins with one of them in quotes",
+    ),
+    (
+        "block scalar",
+        "expected a line break behind '|' or '>'; put a text that begins with one of them in quotes",
+    ),
     ("character", "expected a text that begins with a letter or a digit; put it in quotes"),
 ];
 
 fn by_parser(message: &str) -> String {
     let message = message.to_lowercase();
     let meant = PARSER.iter().find(|(part, _)| message.contains(part));
-    meant.map_or("expected YAML; check indentation, quotes and brackets here", |(_, meant)| meant).to_owned()
+    meant
+        .map_or("expected YAML; check indentation, quotes and brackets here", |(_, meant)| meant)
+        .to_owned()
 }

@@ -17,7 +17,9 @@ mod typed;
 pub use documents::{Document, documents};
 pub use error::YamlError;
 pub use node::{Entry, Node, Value};
-pub use section::{Problem, Problems, Read, Section, boolean, duration, explained, number, parsed, text};
+pub use section::{
+    Problem, Problems, Read, Section, boolean, duration, explained, number, parsed, text,
+};
 pub use typed::TypeError;
 
 use error::yaml_error;
@@ -50,7 +52,8 @@ const MOST_ALIASES: usize = 1_000;
 /// # Errors
 /// [`YamlError`] when it is not YAML, or exceeds the limits.
 pub fn parse(document: Document<'_>, limits: &Limits) -> Result<Option<Node>, YamlError> {
-    let parsed = serde_saphyr::from_str_with_options::<Option<Node>>(document.text, options(limits));
+    let parsed =
+        serde_saphyr::from_str_with_options::<Option<Node>>(document.text, options(limits));
     let lines_before = document.line - 1;
     match parsed {
         Ok(node) => Ok(node.map(|mut node| {
@@ -111,9 +114,11 @@ mod tests {
 
     #[test]
     fn lines_count_from_the_beginning_of_the_file() {
-        let node = parse(Document { text: "---\na: 1\n", line: 10 }, &Limits::default()).unwrap().unwrap();
+        let node =
+            parse(Document { text: "---\na: 1\n", line: 10 }, &Limits::default()).unwrap().unwrap();
         assert_eq!(node.get(&["a"]).unwrap().line, 11);
-        let error = parse(Document { text: "---\na: [1\nb: 2\n", line: 10 }, &Limits::default()).unwrap_err();
+        let error = parse(Document { text: "---\na: [1\nb: 2\n", line: 10 }, &Limits::default())
+            .unwrap_err();
         assert!((11..=12).contains(&error.line), "{error:?}");
         assert!(!error.message.contains("line"), "{error}");
     }

@@ -70,7 +70,9 @@ impl Node {
             Value::Number(value) => value.clone().into(),
             Value::String(value) => value.as_str().into(),
             Value::Sequence(rows) => rows.iter().map(Self::to_json).collect(),
-            Value::Mapping(entries) => entries.iter().map(|entry| (entry.key.clone(), entry.node.to_json())).collect(),
+            Value::Mapping(entries) => {
+                entries.iter().map(|entry| (entry.key.clone(), entry.node.to_json())).collect()
+            }
         }
     }
 
@@ -159,7 +161,9 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("expected a finite number"))
+        Number::from_f64(value)
+            .map(Value::Number)
+            .ok_or_else(|| E::custom("expected a finite number"))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
@@ -181,7 +185,11 @@ impl<'de> Visitor<'de> for ValueVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut found = Vec::new();
         while let Some(key) = map.next_key::<Spanned<String>>()? {
-            found.push(Entry { line: key.referenced.line(), key: key.value, node: map.next_value()? });
+            found.push(Entry {
+                line: key.referenced.line(),
+                key: key.value,
+                node: map.next_value()?,
+            });
         }
         Ok(Value::Mapping(found))
     }

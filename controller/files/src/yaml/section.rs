@@ -68,7 +68,11 @@ impl<'a> Section<'a> {
             None | Some(Value::Null) => &[],
             Some(Value::Mapping(entries)) => entries.as_slice(),
             Some(other) => {
-                problems.add(line, path.clone(), format!("expected fields, found {}", other.found()));
+                problems.add(
+                    line,
+                    path.clone(),
+                    format!("expected fields, found {}", other.found()),
+                );
                 &[]
             }
         };
@@ -84,7 +88,12 @@ impl<'a> Section<'a> {
     /// optional field has none.
     pub fn reads(&self, name: &str) -> bool {
         let path = self.path_of(name);
-        !self.problems.0.borrow().iter().any(|problem| problem.field == path || problem.field == self.path)
+        !self
+            .problems
+            .0
+            .borrow()
+            .iter()
+            .any(|problem| problem.field == path || problem.field == self.path)
     }
 
     /// Returns true if the field is absent, null or an empty list.
@@ -115,7 +124,12 @@ impl<'a> Section<'a> {
     }
 
     /// A field that must be present. `example` is a value for the message.
-    pub fn required<T>(&self, name: &'static str, example: &str, read: impl Fn(&Node) -> Read<T>) -> Option<T> {
+    pub fn required<T>(
+        &self,
+        name: &'static str,
+        example: &str,
+        read: impl Fn(&Node) -> Read<T>,
+    ) -> Option<T> {
         if !self.has(name) {
             self.asked.borrow_mut().push(name);
             self.problems.add(
@@ -143,13 +157,18 @@ impl<'a> Section<'a> {
     /// A list of mappings.
     pub fn sections(&self, name: &'static str) -> Vec<Section<'a>> {
         let path = self.path_of(name);
-        let row = |(number, node)| Section::new(format!("{path}[{number}]"), Some(node), self.problems);
+        let row =
+            |(number, node)| Section::new(format!("{path}[{number}]"), Some(node), self.problems);
         self.rows(name).iter().enumerate().map(row).collect()
     }
 
     /// Adds a problem with a field that can be read but is wrong.
     pub fn refuse(&self, name: &'static str, message: impl Into<String>) {
-        let line = self.entries.iter().find(|entry| entry.key == name).map_or(self.line, |entry| entry.line);
+        let line = self
+            .entries
+            .iter()
+            .find(|entry| entry.key == name)
+            .map_or(self.line, |entry| entry.line);
         self.problems.add(line, self.path_of(name), message);
     }
 
@@ -158,7 +177,11 @@ impl<'a> Section<'a> {
         let asked = self.asked.borrow();
         for entry in self.entries.iter().filter(|entry| !asked.contains(&entry.key.as_str())) {
             let name = if entry.key.is_empty() { "\"\"".to_owned() } else { shown(&entry.key) };
-            self.problems.add(entry.line, join(&self.path, &name), no_such_field(&entry.key, &asked));
+            self.problems.add(
+                entry.line,
+                join(&self.path, &name),
+                no_such_field(&entry.key, &asked),
+            );
         }
     }
 
@@ -220,7 +243,9 @@ pub fn boolean(node: &Node) -> Read<bool> {
 
 /// Reads a text that its type parses.
 pub fn parsed<T: FromStr>(expected: &'static str) -> impl Fn(&Node) -> Read<T> {
-    move |node| text(node).ok().and_then(|text| text.parse().ok()).ok_or_else(|| expected.to_owned())
+    move |node| {
+        text(node).ok().and_then(|text| text.parse().ok()).ok_or_else(|| expected.to_owned())
+    }
 }
 
 /// Reads a text whose parser says what it expected.
@@ -254,10 +279,18 @@ where
 /// Reads a time span such as `5s`, `10m` or `1h30m` within a range, both ends included.
 pub fn duration(least: Duration, most: Duration) -> impl Fn(&Node) -> Read<Duration> {
     move |node| {
-        let expected =
-            || format!("a time from {} to {}, such as \"5s\", \"10m\" or \"1h30m\"", spell(least), spell(most));
+        let expected = || {
+            format!(
+                "a time from {} to {}, such as \"5s\", \"10m\" or \"1h30m\"",
+                spell(least),
+                spell(most)
+            )
+        };
         let text = text(node).map_err(|_| expected())?;
-        let span = text.parse::<jiff::SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok());
+        let span = text
+            .parse::<jiff::SignedDuration>()
+            .ok()
+            .and_then(|span| Duration::try_from(span).ok());
         span.filter(|span| (least..=most).contains(span)).ok_or_else(expected)
     }
 }
@@ -280,7 +313,11 @@ mod tests {
     fn all_problems_are_found_at_once() {
         let text = "poll: 5 parsecs\nworkers: 0\nlisten: 80\nlst: [1, b]\nwrokers: 1\nzzz: 1\n";
         let found = problems_of(text, |section| {
-            section.or("poll", Duration::ZERO, duration(Duration::from_millis(100), Duration::from_secs(3600)));
+            section.or(
+                "poll",
+                Duration::ZERO,
+                duration(Duration::from_millis(100), Duration::from_secs(3600)),
+            );
             section.or("workers", 1, number(1_u32, 64));
             section.or("listen", String::new(), text_reader());
             section.list("lst", number(1_u16, 9));
@@ -307,13 +344,18 @@ mod tests {
         assert!(problems_of("", inner).is_empty());
         assert!(problems_of("a:\n", inner).is_empty());
         assert_eq!(problems_of("a: 1\n", inner), ["1 a: expected fields, found 1"]);
-        assert_eq!(problems_of("a:\n  b: 1\n", inner), ["2 a.b: there is no such field; expected no field here"]);
+        assert_eq!(
+            problems_of("a:\n  b: 1\n", inner),
+            ["2 a.b: there is no such field; expected no field here"]
+        );
     }
 
     #[test]
     fn times_are_spelled_as_they_are_read() {
         let read = duration(Duration::ZERO, Duration::MAX);
-        for (text, expected) in [("5s", 5_000), ("250ms", 250), ("10m", 600_000), ("1h30m", 5_400_000)] {
+        for (text, expected) in
+            [("5s", 5_000), ("250ms", 250), ("10m", 600_000), ("1h30m", 5_400_000)]
+        {
             let node = Node { line: 1, value: Value::String(text.into()) };
             let span = read(&node).unwrap();
             assert_eq!(span, Duration::from_millis(expected));

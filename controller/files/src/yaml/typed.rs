@@ -38,7 +38,11 @@ impl Node {
 
     /// Adds the line to an error about this node.
     pub fn wrong(&self, error: &FormError) -> TypeError {
-        TypeError { line: self.line_of(&error.path), field: error.field(), message: error.message.clone() }
+        TypeError {
+            line: self.line_of(&error.path),
+            field: error.field(),
+            message: error.message.clone(),
+        }
     }
 
     /// The line of the field at the end of a path, or of the innermost value around it.
@@ -79,7 +83,8 @@ mod tests {
 
     #[test]
     fn says_line_and_field_of_what_does_not_fit() {
-        let text = "apiVersion: v1\nkind: Service\nspec:\n  ports:\n  - name: http\n    port: eighty\n";
+        let text =
+            "apiVersion: v1\nkind: Service\nspec:\n  ports:\n  - name: http\n    port: eighty\n";
         let error = read::<Service>(text).unwrap_err();
         assert_eq!((error.line, error.field.as_str()), (6, "spec.ports[0].port"));
         assert_eq!(error.message, "expected a whole number, found \"eighty\"");
@@ -87,7 +92,9 @@ mod tests {
 
     #[test]
     fn an_unknown_field_has_the_line_of_its_name() {
-        let error = read::<FederationPolicySpec>("peers: [gamma]\nservices:\n- namespace:\n    - x\n").unwrap_err();
+        let error =
+            read::<FederationPolicySpec>("peers: [gamma]\nservices:\n- namespace:\n    - x\n")
+                .unwrap_err();
         assert_eq!((error.line, error.field.as_str()), (3, "services[0].namespace"));
         assert!(error.message.contains("\"namespaces\""), "{error}");
     }

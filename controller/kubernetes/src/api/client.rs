@@ -35,12 +35,14 @@ pub async fn connect() -> Result<Client> {
 /// # Errors
 /// If there is no kubeconfig, or it is invalid.
 pub async fn of_user(file: Option<&Path>, context: Option<&str>) -> Result<Client> {
-    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+    let options =
+        KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
     let config = match (file, context) {
         (Some(file), _) => {
             let kubeconfig = Kubeconfig::read_from(file);
             // The text of the error already has its cause.
-            let kubeconfig = kubeconfig.map_err(|error| anyhow::anyhow!("--kubeconfig {}: {error}", file.display()))?;
+            let kubeconfig = kubeconfig
+                .map_err(|error| anyhow::anyhow!("--kubeconfig {}: {error}", file.display()))?;
             Config::from_custom_kubeconfig(kubeconfig, &options).await
         }
         (None, Some(_)) => Config::from_kubeconfig(&options).await,
@@ -64,7 +66,8 @@ pub async fn of_user(file: Option<&Path>, context: Option<&str>) -> Result<Clien
 pub fn with(mut config: Config) -> Result<Client> {
     config.connect_timeout = Some(CONNECT);
     let url = config.cluster_url.clone();
-    let way = Client::try_from(config.clone()).with_context(|| format!("the kubeconfig for {url} cannot be used"))?;
+    let way = Client::try_from(config.clone())
+        .with_context(|| format!("the kubeconfig for {url} cannot be used"))?;
     Ok(over(way, move || Client::try_from(config.clone()).ok()))
 }
 
@@ -79,10 +82,12 @@ pub(crate) fn over(way: Client, open: impl FnMut() -> Option<Client> + Send + 's
 /// errors do not quote credentials.
 pub fn told(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = || causes(error);
-    let no_answer = || causes().find_map(|cause| cause.downcast_ref::<NoAnswer>()).map(ToString::to_string);
+    let no_answer =
+        || causes().find_map(|cause| cause.downcast_ref::<NoAnswer>()).map(ToString::to_string);
     let said = match causes().find_map(|cause| status(cause)) {
         Some(status) => format!("the API server says {}: {}", status.code, status.message),
-        None => no_answer().unwrap_or_else(|| causes().map(ToString::to_string).collect::<Vec<_>>().join(": ")),
+        None => no_answer()
+            .unwrap_or_else(|| causes().map(ToString::to_string).collect::<Vec<_>>().join(": ")),
     };
     said.chars().take(LONGEST_ERROR).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
@@ -97,8 +102,10 @@ mod tests {
 
     #[test]
     fn what_the_api_server_says_stands_alone() {
-        let status = Status { code: 403, message: "services is forbidden".to_owned(), ..Status::default() };
-        let error = kube::runtime::watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status)));
+        let status =
+            Status { code: 403, message: "services is forbidden".to_owned(), ..Status::default() };
+        let error =
+            kube::runtime::watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status)));
         assert_eq!(told(&error), "the API server says 403: services is forbidden");
     }
 }

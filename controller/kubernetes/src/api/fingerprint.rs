@@ -34,7 +34,8 @@ pub fn fingerprint(value: &Value) -> Fingerprint {
 pub fn of_object(object: &Value) -> Fingerprint {
     let mut hash = Sha256::new();
     let fields = object.as_object().into_iter().flatten();
-    for (key, value) in fields.filter(|(key, _)| !["apiVersion", "kind", "metadata", "status"].contains(&key.as_str()))
+    for (key, value) in fields
+        .filter(|(key, _)| !["apiVersion", "kind", "metadata", "status"].contains(&key.as_str()))
     {
         add_text(&mut hash, b'f', key);
         add(&mut hash, value);
@@ -107,8 +108,17 @@ mod tests {
         };
         let ours = json!({ "fedgate.dev/owner": "a" });
         let first = object(ours.clone(), json!({ "b": [1, 2], "a": "x" }));
-        assert_eq!(first, object(json!({ "fedgate.dev/owner": "a", "team": "x" }), json!({ "a": "x", "b": [1, 2] })));
-        assert_ne!(first, object(json!({ "fedgate.dev/owner": "b" }), json!({ "a": "x", "b": [1, 2] })));
+        assert_eq!(
+            first,
+            object(
+                json!({ "fedgate.dev/owner": "a", "team": "x" }),
+                json!({ "a": "x", "b": [1, 2] })
+            )
+        );
+        assert_ne!(
+            first,
+            object(json!({ "fedgate.dev/owner": "b" }), json!({ "a": "x", "b": [1, 2] }))
+        );
         assert_ne!(first, object(ours.clone(), json!({ "a": "x", "b": [2, 1] })));
         assert_ne!(first, object(ours.clone(), json!({ "a": "x", "b": [1, 2], "c": null })));
         assert_ne!(object(ours.clone(), json!({ "a": "1" })), object(ours, json!({ "a": 1 })));
@@ -117,7 +127,9 @@ mod tests {
     #[test]
     fn the_waypoint_of_a_service_entry_counts() {
         let of = |waypoint: &str, spec: Value| {
-            of_object(&json!({ "metadata": { "labels": { USE_WAYPOINT: waypoint } }, "spec": spec }))
+            of_object(
+                &json!({ "metadata": { "labels": { USE_WAYPOINT: waypoint } }, "spec": spec }),
+            )
         };
         let entry = json!({ "hosts": ["web.shop.svc.beta.example"], "resolution": "STATIC" });
         assert_ne!(of("none", entry.clone()), of("theirs", entry));
@@ -126,7 +138,9 @@ mod tests {
 
     #[test]
     fn the_files_of_a_config_map_count() {
-        let of = |file: &str| of_object(&json!({ "metadata": { "name": "x" }, "binaryData": { "a.wasm": file } }));
+        let of = |file: &str| {
+            of_object(&json!({ "metadata": { "name": "x" }, "binaryData": { "a.wasm": file } }))
+        };
         assert_eq!(of("AGFzbQ=="), of("AGFzbQ=="));
         assert_ne!(of("AGFzbQ=="), of("AGFzbQE="));
         assert_ne!(of("AGFzbQ==").to_string(), of("AGFzbQE=").to_string());

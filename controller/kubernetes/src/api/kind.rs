@@ -54,8 +54,15 @@ impl Kind {
     pub const fn version(self) -> &'static str {
         match self {
             Self::IstioFederation | Self::FederationPolicy | Self::WasmPlugin => "v1alpha1",
-            Self::Service | Self::Pod | Self::Node | Self::ConfigMap | Self::Secret | Self::ServiceCidr => "v1",
-            Self::ServiceEntry | Self::DestinationRule | Self::Gateway | Self::VirtualService => "v1",
+            Self::Service
+            | Self::Pod
+            | Self::Node
+            | Self::ConfigMap
+            | Self::Secret
+            | Self::ServiceCidr => "v1",
+            Self::ServiceEntry | Self::DestinationRule | Self::Gateway | Self::VirtualService => {
+                "v1"
+            }
             Self::EnvoyFilter => "v1alpha3",
         }
     }

@@ -157,7 +157,10 @@ impl<T: Clone + PartialEq + Send + 'static> Watched<T> {
         let said = told(error);
         let mut state = self.lock();
         if state.failure.as_ref() != Some(&said) {
-            tracing::warn!(what = self.name(), "the watch is interrupted, and goes on with what is known: {said}");
+            tracing::warn!(
+                what = self.name(),
+                "the watch is interrupted, and goes on with what is known: {said}"
+            );
             state.failure = Some(said);
         }
     }

@@ -43,7 +43,8 @@ fn the_fields_that_admission_knows_are_those_of_the_types() {
         ("callerFields", "spec.callers[]"),
     ] {
         let place = schema.pointer(&pointer(field)).unwrap();
-        let fields: BTreeSet<_> = place["properties"].as_object().unwrap().keys().cloned().collect();
+        let fields: BTreeSet<_> =
+            place["properties"].as_object().unwrap().keys().cloned().collect();
         assert_eq!(words(&admission, variable), fields, "{field}");
     }
 }
@@ -53,8 +54,14 @@ fn each_admission_policy_is_in_force() {
     let admission = objects("admission.yaml");
     let policies = names(of_kind(&admission, "ValidatingAdmissionPolicy"));
     let bindings = of_kind(&admission, "ValidatingAdmissionPolicyBinding");
-    let denied = bindings.filter(|binding| binding["spec"]["validationActions"] == serde_json::json!(["Deny"]));
-    assert_eq!(denied.filter_map(|binding| binding["spec"]["policyName"].as_str()).collect::<BTreeSet<_>>(), policies);
+    let denied = bindings
+        .filter(|binding| binding["spec"]["validationActions"] == serde_json::json!(["Deny"]));
+    assert_eq!(
+        denied
+            .filter_map(|binding| binding["spec"]["policyName"].as_str())
+            .collect::<BTreeSet<_>>(),
+        policies
+    );
     assert_eq!(policies.len(), 3);
 }
 
@@ -66,7 +73,9 @@ fn nothing_is_granted_by_a_wildcard_and_no_secret_is_read_but_our_own() {
     assert!(rules.len() > 10, "{}", rules.len());
     for rule in rules {
         assert!(!rule.to_string().contains('*'), "{rule}");
-        let has = |list: &str, word: &str| rule[list].as_array().is_some_and(|list| list.iter().any(|has| has == word));
+        let has = |list: &str, word: &str| {
+            rule[list].as_array().is_some_and(|list| list.iter().any(|has| has == word))
+        };
         if has("resources", "secrets") && rule["verbs"] != serde_json::json!(["create"]) {
             assert_eq!(rule["verbs"], serde_json::json!(["get", "list", "watch"]), "{rule}");
             assert_eq!(rule["resourceNames"], serde_json::json!(["fedgate-identity"]), "{rule}");
@@ -78,11 +87,17 @@ fn nothing_is_granted_by_a_wildcard_and_no_secret_is_read_but_our_own() {
 fn each_role_is_bound_to_the_controller() {
     let rbac = objects("rbac.yaml");
     for (role, binding) in [("ClusterRole", "ClusterRoleBinding"), ("Role", "RoleBinding")] {
-        let place = |object: &Value| (object["metadata"]["namespace"].clone(), object["metadata"]["name"].clone());
+        let place = |object: &Value| {
+            (object["metadata"]["namespace"].clone(), object["metadata"]["name"].clone())
+        };
         let roles: Vec<_> = of_kind(&rbac, role).map(place).collect();
         let bound: Vec<_> = of_kind(&rbac, binding)
-            .filter(|binding| binding["subjects"][0]["name"] == "fedgate" && binding["roleRef"]["kind"] == role)
-            .map(|binding| (binding["metadata"]["namespace"].clone(), binding["roleRef"]["name"].clone()))
+            .filter(|binding| {
+                binding["subjects"][0]["name"] == "fedgate" && binding["roleRef"]["kind"] == role
+            })
+            .map(|binding| {
+                (binding["metadata"]["namespace"].clone(), binding["roleRef"]["name"].clone())
+            })
             .collect();
         assert_eq!(roles, bound);
     }

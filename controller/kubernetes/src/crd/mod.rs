@@ -35,9 +35,10 @@ struct IstioFederation {
     status: Option<IstioFederationStatus>,
 }
 
-/// What the administrator allows to which peers. A peer that no policy is about gets all that the owners of Services export; a peer
-/// that some policy is about gets what policies allow, and nothing else. Policies add up. A policy that cannot be understood allows
-/// nothing to the peers that it is about.
+/// What the administrator allows to which peers. A peer that no policy is about gets all that the
+/// owners of Services export; a peer that some policy is about gets what policies allow, and
+/// nothing else. Policies add up. A policy that cannot be understood allows nothing to the peers
+/// that it is about.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "only its schema is used")]
@@ -56,7 +57,8 @@ pub fn definitions() -> [CustomResourceDefinition; 2] {
 /// # Errors
 /// If it cannot be written as YAML.
 pub fn yaml(definition: &CustomResourceDefinition) -> anyhow::Result<String> {
-    let header = "# Made from the Rust types by `cargo xtask generate`. Change those, not this file.\n";
+    let header =
+        "# Made from the Rust types by `cargo xtask generate`. Change those, not this file.\n";
     Ok(format!("{header}{}", serde_saphyr::to_string(&serde_json::to_value(definition)?)?))
 }
 
@@ -67,14 +69,26 @@ fn istio_federations() -> CustomResourceDefinition {
     let columns = vec![
         column("Trust Domain", ".spec.trustDomain", "The peer's trust domain."),
         condition("Accepted", "Accepted", "Whether the peer takes part."),
-        condition("Public", "PublicMetadataExchangeReady", "Whether its public document could be fetched."),
-        condition("Private", "PrivateMetadataExchangeReady", "Whether its private document could be fetched."),
+        condition(
+            "Public",
+            "PublicMetadataExchangeReady",
+            "Whether its public document could be fetched.",
+        ),
+        condition(
+            "Private",
+            "PrivateMetadataExchangeReady",
+            "Whether its private document could be fetched.",
+        ),
         condition("Dataplane", "DataplaneConnectionReady", "Whether its gateway answers."),
         condition("Stale", "Stale", "Whether what is known of it was not confirmed for a while."),
         age(),
         wide("Endpoint", ".spec.metadataEndpoint", "Where the peer serves its metadata."),
         wide("UUID", ".status.metadataCache.public.clusterUUID", "The UUID that the peer claims."),
-        wide("Gateway", ".status.metadataCache.private.ingressGateways[0].address", "Its first gateway."),
+        wide(
+            "Gateway",
+            ".status.metadataCache.private.ingressGateways[0].address",
+            "Its first gateway.",
+        ),
     ];
     let schema = schema::of::<IstioFederation>(rules::ISTIO_FEDERATION);
     let names = names("istiofederations", "istiofederation", "IstioFederation");
@@ -98,7 +112,10 @@ fn definition(
     version: CustomResourceDefinitionVersion,
 ) -> CustomResourceDefinition {
     CustomResourceDefinition {
-        metadata: ObjectMeta { name: Some(format!("{}.{group}", names.plural)), ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            name: Some(format!("{}.{group}", names.plural)),
+            ..ObjectMeta::default()
+        },
         spec: CustomResourceDefinitionSpec {
             group: group.to_owned(),
             names,
@@ -120,7 +137,10 @@ fn names(plural: &str, singular: &str, kind: &str) -> CustomResourceDefinitionNa
     }
 }
 
-fn version(schema: JSONSchemaProps, columns: Vec<CustomResourceColumnDefinition>) -> CustomResourceDefinitionVersion {
+fn version(
+    schema: JSONSchemaProps,
+    columns: Vec<CustomResourceColumnDefinition>,
+) -> CustomResourceDefinitionVersion {
     CustomResourceDefinitionVersion {
         name: "v1alpha1".to_owned(),
         served: true,

@@ -56,12 +56,11 @@ pub(super) const ISTIO_FEDERATION: &[Rule] = &[
     ),
 ];
 
-const ONE_ENTRY: &str =
-    "expected at least one entry, found an empty list; add an entry, or write services: [] under spec to allow nothing";
-const ONE_PEER: &str = "expected at least one peer, found an empty list; name the peers that the policy is about";
+const ONE_ENTRY: &str = "expected at least one entry, found an empty list; add an entry, or write services: [] under spec to allow nothing";
+const ONE_PEER: &str =
+    "expected at least one peer, found an empty list; name the peers that the policy is about";
 const PATTERN: &str = "self.matches('^[0-9a-z.*-]+$')";
-const PATTERN_EXPECTED: &str =
-    "expected a pattern of lower-case letters, digits, '-', '.' and '*', where '*' stands for any run of characters";
+const PATTERN_EXPECTED: &str = "expected a pattern of lower-case letters, digits, '-', '.' and '*', where '*' stands for any run of characters";
 
 /// The rules of `FederationPolicy`.
 pub(super) const FEDERATION_POLICY: &[Rule] = &[

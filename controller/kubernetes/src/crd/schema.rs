@@ -28,8 +28,9 @@ pub(super) fn of<T: JsonSchema>(rules: &[Rule]) -> JSONSchemaProps {
     let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
     for rule in rules {
         let place = schema.pointer_mut(&pointer(rule.field));
-        let place =
-            place.and_then(Value::as_object_mut).unwrap_or_else(|| panic!("no field {} in the schema", rule.field));
+        let place = place
+            .and_then(Value::as_object_mut)
+            .unwrap_or_else(|| panic!("no field {} in the schema", rule.field));
         let rules = place.entry("x-kubernetes-validations").or_insert_with(|| json!([]));
         if let Some(rules) = rules.as_array_mut() {
             rules.push(json!({ "rule": rule.rule, "message": rule.message }));
@@ -58,8 +59,14 @@ fn keep_unknown_fields(schema: &mut Schema) {
 /// The fields of such a type keep a null, which the API server would drop silently as well. A
 /// policy with an empty `services:` would then allow everything.
 fn keep_nulls(schema: &mut Schema) {
-    let fields = schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut);
-    for field in fields.filter_map(Value::as_object_mut).filter(|field| field.contains_key("nullable")) {
+    let fields = schema
+        .get_mut("properties")
+        .and_then(Value::as_object_mut)
+        .into_iter()
+        .flat_map(Map::values_mut);
+    for field in
+        fields.filter_map(Value::as_object_mut).filter(|field| field.contains_key("nullable"))
+    {
         field.insert(KEPT.to_owned(), Value::Bool(true));
         // The values of labels as well.
         if let Some(values) = field.get_mut("additionalProperties").and_then(Value::as_object_mut) {
@@ -80,7 +87,8 @@ fn int_or_string(schema: &mut Schema) {
     if types == [Some("integer"), Some("string")] {
         schema.remove("anyOf");
         schema.insert("x-kubernetes-int-or-string".to_owned(), Value::Bool(true));
-        let bounds = variants.iter().flat_map(|variant| BOUNDS.map(|bound| (bound, variant[bound].clone())));
+        let bounds =
+            variants.iter().flat_map(|variant| BOUNDS.map(|bound| (bound, variant[bound].clone())));
         for (bound, value) in bounds.filter(|(_, value)| !value.is_null()) {
             schema.insert(bound.to_owned(), value);
         }
@@ -97,17 +105,22 @@ fn tidy(schema: &mut Schema) {
         schema.remove("nullable");
     }
     // The type implies the bounds; Kubernetes knows only two of the number formats.
-    schema.retain(|key, value| key != "format" || !value.as_str().is_some_and(|format| format.starts_with("uint")));
+    schema.retain(|key, value| {
+        key != "format" || !value.as_str().is_some_and(|format| format.starts_with("uint"))
+    });
     // The API server writes defaults into objects. That is useful for a single word, but whole
     // objects would only be noise.
-    schema.retain(|key, value| key != "default" || !matches!(value, Value::Null | Value::Array(_) | Value::Object(_)));
+    schema.retain(|key, value| {
+        key != "default" || !matches!(value, Value::Null | Value::Array(_) | Value::Object(_))
+    });
     one_line_for_each_paragraph(schema);
 }
 
 /// Whoever shows a description wraps it; the line breaks of the Rust comment mean nothing.
 fn one_line_for_each_paragraph(schema: &mut Map<String, Value>) {
     if let Some(Value::String(description)) = schema.get_mut("description") {
-        let paragraphs: Vec<_> = description.split("\n\n").map(|paragraph| paragraph.replace('\n', " ")).collect();
+        let paragraphs: Vec<_> =
+            description.split("\n\n").map(|paragraph| paragraph.replace('\n', " ")).collect();
         *description = paragraphs.join("\n\n");
     }
 }

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct IstioFederationStatus {
-    /// The metadata.generation of the spec that this status is about. When metadata.generation is another, the last change of the spec
-    /// was not looked at yet.
+    /// The metadata.generation of the spec that this status is about. When metadata.generation is
+    /// another, the last change of the spec was not looked at yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// The peer's documents as they were fetched last and found good.

@@ -10,7 +10,8 @@ pub(super) fn checked_in(name: &str) -> String {
 
 pub(super) fn schema(definition: &CustomResourceDefinition) -> Value {
     let version = definition.spec.versions.first().unwrap();
-    serde_json::to_value(version.schema.as_ref().unwrap().open_api_v3_schema.as_ref().unwrap()).unwrap()
+    serde_json::to_value(version.schema.as_ref().unwrap().open_api_v3_schema.as_ref().unwrap())
+        .unwrap()
 }
 
 /// Visits each schema within a schema, with its field.
@@ -44,7 +45,8 @@ fn the_files_are_what_the_types_say() {
 #[test]
 fn the_files_can_be_read_back() {
     for definition in definitions() {
-        let read: CustomResourceDefinition = serde_saphyr::from_str(&yaml(&definition).unwrap()).unwrap();
+        let read: CustomResourceDefinition =
+            serde_saphyr::from_str(&yaml(&definition).unwrap()).unwrap();
         assert_eq!(read, definition);
     }
 }
@@ -59,7 +61,10 @@ fn every_field_says_what_it_is_for() {
         }
         let description = schema["description"].as_str().unwrap_or_default();
         assert!(description.ends_with('.'), "{field}: expected a sentence, found {description:?}");
-        assert!(!description.contains("::") && !description.contains("[`"), "{field}: Rust in {description:?}");
+        assert!(
+            !description.contains("::") && !description.contains("[`"),
+            "{field}: Rust in {description:?}"
+        );
         seen += 1;
     });
     assert!(seen > 40, "{seen}");
@@ -83,7 +88,10 @@ fn every_rule_says_what_to_do() {
     let mut rules = 0;
     each_schema(|field, schema| {
         for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
-            assert!(rule["message"].as_str().is_some_and(|message| message.len() > 20), "{field}: {rule}");
+            assert!(
+                rule["message"].as_str().is_some_and(|message| message.len() > 20),
+                "{field}: {rule}"
+            );
             rules += 1;
         }
     });
@@ -109,14 +117,19 @@ fn typing_errors_in_a_policy_are_kept_and_in_a_peer_they_are_not() {
 #[test]
 fn a_field_of_a_policy_without_a_value_is_kept_and_in_a_peer_it_is_not() {
     each_schema(|field, schema| {
-        let required = ["FederationPolicy", "FederationPolicy.spec"].contains(&field) || schema["default"].is_string();
-        let needed = field.ends_with("[]") || field.ends_with(".key") || field.ends_with(".operator");
+        let required = ["FederationPolicy", "FederationPolicy.spec"].contains(&field)
+            || schema["default"].is_string();
+        let needed =
+            field.ends_with("[]") || field.ends_with(".key") || field.ends_with(".operator");
         let kept = field.starts_with("FederationPolicy") && !required && !needed;
         assert_eq!(schema["nullable"] == true, kept, "{field}: {schema}");
     });
     let [policies, _] = definitions();
     let labels = super::schema::pointer("spec.services[].selector.matchLabels");
-    assert_eq!(schema(&policies).pointer(&labels).unwrap()["additionalProperties"]["nullable"], true);
+    assert_eq!(
+        schema(&policies).pointer(&labels).unwrap()["additionalProperties"]["nullable"],
+        true
+    );
 }
 
 #[test]
@@ -134,14 +147,22 @@ fn a_number_and_a_text_are_one_field() {
 fn the_words_are_those_that_are_read() {
     let [policies, federations] = definitions();
     let mode = schema(&policies).pointer(&super::schema::pointer("spec.mode")).unwrap().clone();
-    assert_eq!((&mode["enum"], &mode["default"]), (&json!(["Enforce", "Audit"]), &json!("Enforce")));
+    assert_eq!(
+        (&mode["enum"], &mode["default"]),
+        (&json!(["Enforce", "Audit"]), &json!("Enforce"))
+    );
     let status = super::schema::pointer("status.conditions[].status");
-    assert_eq!(schema(&federations).pointer(&status).unwrap()["enum"], json!(["True", "False", "Unknown"]));
+    assert_eq!(
+        schema(&federations).pointer(&status).unwrap()["enum"],
+        json!(["True", "False", "Unknown"])
+    );
 }
 
 /// Because of defaults that the API server adds to a status, the controller would write it again
 /// and again.
 #[test]
 fn a_status_has_no_defaults() {
-    each_schema(|field, schema| assert!(!field.contains(".status") || schema["default"].is_null(), "{field}"));
+    each_schema(|field, schema| {
+        assert!(!field.contains(".status") || schema["default"].is_null(), "{field}")
+    });
 }

@@ -9,7 +9,8 @@ use fedgate_exchange::loopback::TestCa;
 use fedgate_exchange::new_key::new_key;
 use fedgate_federation::bundle::Root;
 use fedgate_federation::document::{
-    ClusterUuid, GatewayAddress, GatewayHost, PrivateDocument, PublicDocument, PublicService, PublicServicePort,
+    ClusterUuid, GatewayAddress, GatewayHost, PrivateDocument, PublicDocument, PublicService,
+    PublicServicePort,
 };
 use fedgate_federation::federate::{Condition, ConditionStatus, ConditionType};
 use fedgate_federation::knowledge::{Known, PeerKnowledge};
@@ -33,7 +34,10 @@ fn knowledge() -> PeerKnowledge {
             extension: None,
         }),
         private: known(PrivateDocument {
-            gateways: vec![GatewayAddress { address: GatewayHost::parse("192.0.2.7").unwrap(), port: port(15443) }],
+            gateways: vec![GatewayAddress {
+                address: GatewayHost::parse("192.0.2.7").unwrap(),
+                port: port(15443),
+            }],
             services: [PublicService {
                 hostname: Hostname::parse("web.shop.svc.beta.example").unwrap(),
                 ports: vec![PublicServicePort { name: "http".into(), port: port(80) }],
@@ -60,7 +64,8 @@ fn nothing_that_is_written_is_dropped() {
     });
     let object = keep(serde_json::from_value(object).unwrap());
     let (kind, status) = (ConditionType::Accepted, ConditionStatus::False);
-    let condition = Condition { kind, status, reason: "OurUuid".to_owned(), message: "why".to_owned() };
+    let condition =
+        Condition { kind, status, reason: "OurUuid".to_owned(), message: "why".to_owned() };
     let written = desired(&object, &[condition], Some(&knowledge()), Timestamp::UNIX_EPOCH).value;
     let kept: IstioFederationStatus = serde_json::from_value(written.clone()).unwrap();
     assert_eq!(serde_json::to_value(kept).unwrap(), written);

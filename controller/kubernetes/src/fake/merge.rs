@@ -9,7 +9,8 @@ pub(super) type Managers = BTreeMap<String, Value>;
 
 /// Fields that are not part of the object's content.
 const IDENTITY: [&str; 2] = ["apiVersion", "kind"];
-const OWN_METADATA: [&str; 6] = ["name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp"];
+const OWN_METADATA: [&str; 6] =
+    ["name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp"];
 
 /// The content of an object: everything that a manager can own.
 pub(super) fn content(object: &Value) -> Value {
@@ -42,11 +43,14 @@ pub(super) fn merge(target: &mut Value, patch: &Value) {
 pub(super) fn json_patch(target: &mut Value, patch: &Value) -> Result<(), String> {
     for step in patch.as_array().into_iter().flatten() {
         let path = step["path"].as_str().unwrap_or_default();
-        let (parent, key) = path.rsplit_once('/').ok_or_else(|| format!("a path of another form: {path:?}"))?;
+        let (parent, key) =
+            path.rsplit_once('/').ok_or_else(|| format!("a path of another form: {path:?}"))?;
         let parent = target.pointer_mut(parent).and_then(Value::as_object_mut);
         let parent = parent.ok_or_else(|| format!("there is nothing at {path:?}"))?;
         match step["op"].as_str() {
-            Some("add") | Some("replace") => drop(parent.insert(key.to_owned(), step["value"].clone())),
+            Some("add") | Some("replace") => {
+                drop(parent.insert(key.to_owned(), step["value"].clone()))
+            }
             Some("remove") => drop(parent.remove(key)),
             other => return Err(format!("a step that this server does not have: {other:?}")),
         }
@@ -133,7 +137,11 @@ fn overlay(target: &mut Value, over: &Value) {
 }
 
 fn leaves<'a>(value: &'a Value, take: &mut dyn FnMut(&[&'a str], &'a Value)) {
-    fn walk<'a>(value: &'a Value, path: &mut Vec<&'a str>, take: &mut dyn FnMut(&[&'a str], &'a Value)) {
+    fn walk<'a>(
+        value: &'a Value,
+        path: &mut Vec<&'a str>,
+        take: &mut dyn FnMut(&[&'a str], &'a Value),
+    ) {
         match value {
             Value::Object(fields) => {
                 for (key, value) in fields {
@@ -165,7 +173,8 @@ fn put(target: &mut Value, path: &[&str], value: Value) {
 
 fn remove(target: &mut Value, path: &[impl AsRef<str>]) {
     let Some((last, parents)) = path.split_last() else { return };
-    let parent = parents.iter().try_fold(target, |value, key| value.as_object_mut()?.get_mut(key.as_ref()));
+    let parent =
+        parents.iter().try_fold(target, |value, key| value.as_object_mut()?.get_mut(key.as_ref()));
     let fields: Option<&mut Map<_, _>> = parent.and_then(Value::as_object_mut);
     if let Some(fields) = fields {
         fields.remove(last.as_ref());

@@ -110,7 +110,12 @@ impl FakeApi {
     }
 
     /// Makes the next `times` matching calls fail in this way. The first matching fault applies.
-    pub(super) fn fail(&self, times: usize, fault: Fault, matches: impl Fn(&Call) -> bool + Send + 'static) {
+    pub(super) fn fail(
+        &self,
+        times: usize,
+        fault: Fault,
+        matches: impl Fn(&Call) -> bool + Send + 'static,
+    ) {
         self.lock().faults.push((Box::new(matches), fault, times));
     }
 

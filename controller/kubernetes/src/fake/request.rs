@@ -56,7 +56,9 @@ impl Call {
         let (name, of_status) = (path.next().unwrap_or_default(), path.next() == Some("status"));
         let query = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
         let query: BTreeMap<_, _> = query.into_owned().collect();
-        let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let header = |name: &str| {
+            parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+        };
         Some(Self {
             who,
             verb: verb(&parts.method, name, &query, header("content-type"))?,
@@ -87,7 +89,11 @@ impl Call {
     }
 
     pub(super) fn place(&self) -> Place {
-        Place { resource: self.resource.clone(), namespace: self.namespace.clone(), name: self.name.clone() }
+        Place {
+            resource: self.resource.clone(),
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+        }
     }
 
     /// Returns true if a list or watch selects this object of its kind.
@@ -97,11 +103,17 @@ impl Call {
                 Some(("metadata.name", name)) => name.trim_start_matches('=') == place.name,
                 other => panic!("a field selector that this server does not have: {other:?}"),
             })
-            && terms(self.parameter("labelSelector")).all(|term| matches(term, &object["metadata"]["labels"]))
+            && terms(self.parameter("labelSelector"))
+                .all(|term| matches(term, &object["metadata"]["labels"]))
     }
 }
 
-fn verb(method: &Method, name: &str, query: &BTreeMap<String, String>, content: &str) -> Option<Verb> {
+fn verb(
+    method: &Method,
+    name: &str,
+    query: &BTreeMap<String, String>,
+    content: &str,
+) -> Option<Verb> {
     let watches = query.get("watch").is_some_and(|value| value == "true");
     Some(match (method.as_str(), content.split(';').next().unwrap_or_default()) {
         ("GET", _) if watches => Verb::Watch,

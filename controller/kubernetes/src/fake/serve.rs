@@ -36,9 +36,14 @@ impl Service<Request<Body>> for Way {
 }
 
 impl FakeApi {
-    async fn answer(self, request: Request<Body>, who: &'static str) -> Result<Response<AnswerBody>, BoxError> {
+    async fn answer(
+        self,
+        request: Request<Body>,
+        who: &'static str,
+    ) -> Result<Response<AnswerBody>, BoxError> {
         let (parts, body) = request.into_parts();
-        let call = Call::read(&parts, who).ok_or_else(|| format!("this server does not have {}", parts.uri))?;
+        let call = Call::read(&parts, who)
+            .ok_or_else(|| format!("this server does not have {}", parts.uri))?;
         let body = body.collect_bytes().await?;
         let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body)? };
         let fault = self.lock().fault(&call);
@@ -70,7 +75,8 @@ impl FakeApi {
         let limit = Duration::from_secs(call.parameter("timeoutSeconds").parse().unwrap_or(300));
         let (mut changed, cuts) = (self.0.changed.subscribe(), self.lock().cuts);
         changed.mark_changed();
-        let (ends, bookmarks) = (Instant::now() + limit, call.parameter("allowWatchBookmarks") == "true");
+        let (ends, bookmarks) =
+            (Instant::now() + limit, call.parameter("allowWatchBookmarks") == "true");
         let watching = Watching { server: self, call, from, cuts, ends, bookmarks };
         let lines = unfold((watching, changed), |(mut watching, mut changed)| async move {
             loop {
@@ -115,7 +121,11 @@ impl Watching {
             return Some(None);
         }
         let Some(changes) = state.store.since(self.from) else {
-            let gone = status(&Refusal(410, "Expired", format!("too old resource version: {}", self.from)));
+            let gone = status(&Refusal(
+                410,
+                "Expired",
+                format!("too old resource version: {}", self.from),
+            ));
             self.from = u64::MAX;
             return Some(Some(line("ERROR", &gone)));
         };
@@ -161,7 +171,8 @@ fn bookmark(version: u64) -> String {
 impl State {
     fn fault(&mut self, call: &Call) -> Option<Fault> {
         self.calls.push(call.clone());
-        let (_, fault, times) = self.faults.iter_mut().find(|(matches, _, times)| *times > 0 && matches(call))?;
+        let (_, fault, times) =
+            self.faults.iter_mut().find(|(matches, _, times)| *times > 0 && matches(call))?;
         *times -= 1;
         Some(fault.clone())
     }
@@ -171,11 +182,14 @@ impl State {
         if place.name.is_empty() {
             place.name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         }
-        let part = |object: &Value| if call.metadata_only { metadata(object) } else { object.clone() };
+        let part =
+            |object: &Value| if call.metadata_only { metadata(object) } else { object.clone() };
         let store = &mut self.store;
         match call.verb {
             Verb::Get => {
-                let not_found = || Refusal(404, "NotFound", format!("{} {:?} not found", call.plural, place.name));
+                let not_found = || {
+                    Refusal(404, "NotFound", format!("{} {:?} not found", call.plural, place.name))
+                };
                 store.get(&place).map(part).ok_or_else(not_found)
             }
             Verb::List => self.list(call, part),
@@ -184,7 +198,8 @@ impl State {
             Verb::Replace => store.replace(&place, body, manager),
             Verb::Apply => store.apply(&place, &body, manager, call.parameter("force") == "true"),
             Verb::Delete => store.delete(&place, &body),
-            Verb::JsonPatch => store.patch(&place, call.of_status, manager, |object| merge::json_patch(object, &body)),
+            Verb::JsonPatch => store
+                .patch(&place, call.of_status, manager, |object| merge::json_patch(object, &body)),
             Verb::MergePatch if call.of_status => store.patch(&place, true, manager, |object| {
                 merge::merge(object, &body);
                 Ok(())
@@ -200,8 +215,10 @@ impl State {
         if !of.is_empty() && of != revision.to_string() {
             return Err(Refusal(410, "Expired", "the continue parameter is too old".to_owned()));
         }
-        let (from, limit) = (from.parse().unwrap_or(0), call.parameter("limit").parse().unwrap_or(usize::MAX));
-        let selected = self.store.of(&call.resource).filter(|(place, object)| call.selects(place, object));
+        let (from, limit) =
+            (from.parse().unwrap_or(0), call.parameter("limit").parse().unwrap_or(usize::MAX));
+        let selected =
+            self.store.of(&call.resource).filter(|(place, object)| call.selects(place, object));
         let mut selected = selected.skip(from);
         let items: Vec<_> = selected.by_ref().take(limit).map(|(_, object)| part(object)).collect();
         let mut metadata = json!({ "resourceVersion": revision.to_string() });

@@ -22,7 +22,8 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn new(kind: Kind, namespace: &str, name: &str) -> Self {
-        let resource = Resource { group: kind.group().to_owned(), plural: kind.plural().to_owned() };
+        let resource =
+            Resource { group: kind.group().to_owned(), plural: kind.plural().to_owned() };
         Self { resource, namespace: namespace.to_owned(), name: name.to_owned() }
     }
 }
@@ -111,7 +112,9 @@ impl Store {
 
     pub(super) fn replace(&mut self, place: &Place, mut object: Value, manager: &str) -> Written {
         self.check(place, &object)?;
-        if let Some(status) = self.existing(place)?.object.get("status").filter(|_| has_status(place)) {
+        if let Some(status) =
+            self.existing(place)?.object.get("status").filter(|_| has_status(place))
+        {
             object["status"] = status.clone();
         }
         self.change(place, manager, |is| {
@@ -154,20 +157,32 @@ impl Store {
         })
     }
 
-    pub(super) fn apply(&mut self, place: &Place, said: &Value, manager: &str, force: bool) -> Written {
+    pub(super) fn apply(
+        &mut self,
+        place: &Place,
+        said: &Value,
+        manager: &str,
+        force: bool,
+    ) -> Written {
         self.check(place, said)?;
         let content = merge::content(said);
-        let conflict = |fields: Vec<String>| Refusal(409, "Conflict", format!("Apply failed: {}", fields.join(", ")));
+        let conflict = |fields: Vec<String>| {
+            Refusal(409, "Conflict", format!("Apply failed: {}", fields.join(", ")))
+        };
         if let Some(stored) = self.objects.get(place) {
             let mut stored = stored.clone();
-            merge::apply(&mut stored.object, &mut stored.managers, manager, &content, force).map_err(conflict)?;
+            merge::apply(&mut stored.object, &mut stored.managers, manager, &content, force)
+                .map_err(conflict)?;
             return Ok(self.store(place, stored));
         }
         self.uids += 1;
         let mut object = said.clone();
         object["metadata"]["uid"] = format!("uid-{}", self.uids).into();
         object["metadata"]["generation"] = 1.into();
-        Ok(self.store(place, Stored { object, managers: Managers::from([(manager.to_owned(), content)]) }))
+        Ok(self.store(
+            place,
+            Stored { object, managers: Managers::from([(manager.to_owned(), content)]) },
+        ))
     }
 
     /// Deletes an object; one with finalizers is marked as deleted and returned.
@@ -176,21 +191,34 @@ impl Store {
         for key in ["uid", "resourceVersion"] {
             let wanted = &options["preconditions"][key];
             if !wanted.is_null() && *wanted != is["metadata"][key] {
-                return Err(Refusal(409, "Conflict", format!("Precondition failed: {key} in precondition: {wanted}")));
+                return Err(Refusal(
+                    409,
+                    "Conflict",
+                    format!("Precondition failed: {key} in precondition: {wanted}"),
+                ));
             }
         }
-        if is["metadata"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty()) {
+        if is["metadata"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty())
+        {
             return self.change(place, "kubectl", |is| {
                 is["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
                 Ok(())
             });
         }
         self.remove(place);
-        Ok(json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 200 }))
+        Ok(
+            json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 200 }),
+        )
     }
 
     fn existing(&self, place: &Place) -> Result<&Stored, Refusal> {
-        let not_found = || Refusal(404, "NotFound", format!("{} {:?} not found", place.resource.plural, place.name));
+        let not_found = || {
+            Refusal(
+                404,
+                "NotFound",
+                format!("{} {:?} not found", place.resource.plural, place.name),
+            )
+        };
         self.objects.get(place).ok_or_else(not_found)
     }
 
@@ -199,7 +227,9 @@ impl Store {
         let is = self.objects.get(place).map(|stored| &stored.object["metadata"]);
         for key in ["uid", "resourceVersion"] {
             let wanted = &said["metadata"][key];
-            if wanted.as_str().is_some_and(|wanted| !wanted.is_empty()) && is.map(|is| &is[key]) != Some(wanted) {
+            if wanted.as_str().is_some_and(|wanted| !wanted.is_empty())
+                && is.map(|is| &is[key]) != Some(wanted)
+            {
                 let message = format!("Operation cannot be fulfilled: {key} is not {wanted}");
                 return Err(Refusal(409, "Conflict", message));
             }
@@ -258,7 +288,13 @@ impl Store {
         if is_over {
             self.remove(&place);
         } else {
-            self.history.push(Change { revision, place, before, after: after.clone(), is_deletion: false });
+            self.history.push(Change {
+                revision,
+                place,
+                before,
+                after: after.clone(),
+                is_deletion: false,
+            });
         }
         after
     }
@@ -269,7 +305,13 @@ impl Store {
         let mut after = before.clone();
         after["metadata"]["resourceVersion"] = self.revision.to_string().into();
         let (place, revision) = (place.clone(), self.revision);
-        self.history.push(Change { revision, place, before: Some(before), after, is_deletion: true });
+        self.history.push(Change {
+            revision,
+            place,
+            before: Some(before),
+            after,
+            is_deletion: true,
+        });
     }
 }
 

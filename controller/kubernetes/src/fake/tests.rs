@@ -2,7 +2,9 @@
 
 use super::{FakeApi, Fault};
 use crate::api::kind::Kind;
-use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{
+    DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions,
+};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
@@ -30,10 +32,19 @@ fn code(error: kube::Error) -> u16 {
 #[tokio::test]
 async fn versions_grow_with_changes_and_with_nothing_else() {
     let (server, api) = rig();
-    let first = api.patch("x", &apply("us"), &Patch::Apply(config_map(&json!({ "a": "1" })))).await.unwrap();
-    let same = api.patch("x", &apply("us"), &Patch::Apply(config_map(&json!({ "a": "1" })))).await.unwrap();
+    let first = api
+        .patch("x", &apply("us"), &Patch::Apply(config_map(&json!({ "a": "1" }))))
+        .await
+        .unwrap();
+    let same = api
+        .patch("x", &apply("us"), &Patch::Apply(config_map(&json!({ "a": "1" }))))
+        .await
+        .unwrap();
     assert_eq!(first.resource_version(), same.resource_version());
-    let other = api.patch("x", &apply("us"), &Patch::Apply(config_map(&json!({ "a": "2" })))).await.unwrap();
+    let other = api
+        .patch("x", &apply("us"), &Patch::Apply(config_map(&json!({ "a": "2" }))))
+        .await
+        .unwrap();
     assert!(other.resource_version() > same.resource_version());
     assert_eq!((other.metadata.generation, other.uid()), (Some(2), first.uid()));
     assert_eq!(server.revision(), 2);
@@ -42,7 +53,9 @@ async fn versions_grow_with_changes_and_with_nothing_else() {
 #[tokio::test]
 async fn apply_leaves_what_is_others_and_takes_back_its_own() {
     let (server, api) = rig();
-    api.patch("x", &apply("us"), &Patch::Apply(config_map(&json!({ "a": "1", "b": "1" })))).await.unwrap();
+    api.patch("x", &apply("us"), &Patch::Apply(config_map(&json!({ "a": "1", "b": "1" }))))
+        .await
+        .unwrap();
     server.patch(Kind::ConfigMap, "a", "x", &json!({ "data": { "b": "theirs", "c": "theirs" } }));
     let said = Patch::Apply(config_map(&json!({ "b": "2" })));
     assert_eq!(code(api.patch("x", &apply("us"), &said).await.unwrap_err()), 409, "b is theirs");
@@ -59,7 +72,10 @@ async fn a_version_or_a_uid_of_another_object_is_a_conflict() {
     assert_eq!(code(api.replace("x", &PostParams::default(), &stale).await.unwrap_err()), 409);
     let mut said = config_map(&json!({ "a": "3" }));
     said["metadata"]["uid"] = "another".into();
-    assert_eq!(code(api.patch("x", &apply("us").force(), &Patch::Apply(&said)).await.unwrap_err()), 409);
+    assert_eq!(
+        code(api.patch("x", &apply("us").force(), &Patch::Apply(&said)).await.unwrap_err()),
+        409
+    );
     let other = Preconditions { uid: Some("another".into()), resource_version: None };
     let options = DeleteParams { preconditions: Some(other), ..DeleteParams::default() };
     assert_eq!(code(api.delete("x", &options).await.unwrap_err()), 409);
@@ -71,14 +87,23 @@ async fn a_version_or_a_uid_of_another_object_is_a_conflict() {
 async fn a_status_is_a_part_of_its_own() {
     let server = FakeApi::new();
     let api = Kind::IstioFederation.everywhere(&server.client());
-    server.put(Kind::IstioFederation, json!({ "metadata": { "name": "beta" }, "spec": { "a": 1 } }));
+    server
+        .put(Kind::IstioFederation, json!({ "metadata": { "name": "beta" }, "spec": { "a": 1 } }));
     let patch: Patch<()> = Patch::Json(
-        serde_json::from_value(json!([{ "op": "add", "path": "/status", "value": { "seen": 1 } }])).unwrap(),
+        serde_json::from_value(json!([{ "op": "add", "path": "/status", "value": { "seen": 1 } }]))
+            .unwrap(),
     );
     let told = api.patch_status("beta", &PatchParams::default(), &patch).await.unwrap();
-    assert_eq!((told.data["status"].clone(), told.metadata.generation), (json!({ "seen": 1 }), Some(1)));
-    let edited = server.put(Kind::IstioFederation, json!({ "metadata": { "name": "beta" }, "spec": { "a": 2 } }));
-    assert_eq!((&edited["status"], &edited["metadata"]["generation"]), (&json!({ "seen": 1 }), &json!(2)));
+    assert_eq!(
+        (told.data["status"].clone(), told.metadata.generation),
+        (json!({ "seen": 1 }), Some(1))
+    );
+    let edited = server
+        .put(Kind::IstioFederation, json!({ "metadata": { "name": "beta" }, "spec": { "a": 2 } }));
+    assert_eq!(
+        (&edited["status"], &edited["metadata"]["generation"]),
+        (&json!({ "seen": 1 }), &json!(2))
+    );
 }
 
 #[tokio::test]
@@ -111,7 +136,8 @@ async fn selectors_and_pages() {
     let token = page.metadata.continue_.unwrap();
     assert_eq!(names(ListParams::default().limit(2).continue_token(&token)).await, ["z"]);
     server.delete(Kind::ConfigMap, "a", "x");
-    let expired = api.list(&ListParams::default().limit(2).continue_token(&token)).await.unwrap_err();
+    let expired =
+        api.list(&ListParams::default().limit(2).continue_token(&token)).await.unwrap_err();
     assert_eq!(code(expired), 410);
 }
 

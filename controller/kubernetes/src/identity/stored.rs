@@ -26,7 +26,8 @@ pub(crate) enum Stored {
 /// Extracts what is needed from the Secret.
 pub(crate) fn keep(object: DynamicObject) -> Stored {
     let secret = object.try_parse::<Secret>().unwrap_or_default();
-    let text = |key| secret.data.as_ref().and_then(|data| std::str::from_utf8(&data.get(key)?.0).ok());
+    let text =
+        |key| secret.data.as_ref().and_then(|data| std::str::from_utf8(&data.get(key)?.0).ok());
     let Some(key) = text(AUTHN_KEY).and_then(|pem| SigningKey::from_pem(pem).ok()) else {
         return Stored::Damaged(AUTHN_KEY);
     };
@@ -38,14 +39,26 @@ pub(crate) fn keep(object: DynamicObject) -> Stored {
 
 impl ClusterIdentity {
     /// The finding while the Secret does not hold this identity.
-    pub(crate) fn lost(&self, stored: Option<&Stored>, settings: &ControllerSettings) -> Option<Finding> {
+    pub(crate) fn lost(
+        &self,
+        stored: Option<&Stored>,
+        settings: &ControllerSettings,
+    ) -> Option<Finding> {
         let (place, found, next) = match stored? {
-            Stored::Identity(uuid, public) if *uuid == self.cluster_uuid && *public == self.key.public() => {
+            Stored::Identity(uuid, public)
+                if *uuid == self.cluster_uuid && *public == self.key.public() =>
+            {
                 return None;
             }
-            Stored::Gone => ("", "no such Secret", "makes a new key, and peers are told of another key (key_changed)"),
+            Stored::Gone => (
+                "",
+                "no such Secret",
+                "makes a new key, and peers are told of another key (key_changed)",
+            ),
             Stored::Damaged(key) => (*key, "something else", "does not get beyond this"),
-            Stored::Identity(..) => ("data", "another UUID or key", "takes that, and peers are told of a change"),
+            Stored::Identity(..) => {
+                ("data", "another UUID or key", "takes that, and peers are told of a change")
+            }
         };
         let message = format!(
             "expected the UUID and the key that this controller works with, found {found}; restore the Secret from a backup: the next controller \
@@ -76,14 +89,17 @@ mod tests {
         let mut first = secret();
         let identity = read(&first, &settings).unwrap();
         let told = |stored: Option<Stored>| {
-            identity.lost(stored.as_ref(), &settings).map(|finding| format!("{}: {finding}", finding.reason.word()))
+            identity
+                .lost(stored.as_ref(), &settings)
+                .map(|finding| format!("{}: {finding}", finding.reason.word()))
         };
         assert_eq!((told(None), told(Some(stored(&first)))), (None, None));
         let gone = told(Some(Stored::Gone)).unwrap();
         assert!(gone.contains("identity_lost") && gone.contains("found no such Secret"), "{gone}");
         let other = told(Some(stored(&secret()))).unwrap();
         assert!(other.contains("another UUID or key"), "{other}");
-        let secret_text = String::from_utf8(first.data.as_ref().unwrap()[AUTHN_KEY].0.clone()).unwrap();
+        let secret_text =
+            String::from_utf8(first.data.as_ref().unwrap()[AUTHN_KEY].0.clone()).unwrap();
         for key in [CLUSTER_UUID, AUTHN_KEY] {
             first.data.as_mut().unwrap().insert(key.to_owned(), ByteString(vec![0xff, 0xfe]));
             let damaged = told(Some(stored(&first))).unwrap();

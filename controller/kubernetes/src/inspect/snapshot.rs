@@ -19,7 +19,9 @@ use fedgate_engine::status::Status;
 use fedgate_envoy::plugin::find_configuration;
 use fedgate_federation::federate::{Condition, ConditionStatus, ConditionType};
 use fedgate_federation::knowledge::PeerKnowledge;
-use fedgate_federation::{Federation, Finding, FindingReason, Inputs, LocalCluster, ObjectRef, federate};
+use fedgate_federation::{
+    Federation, Finding, FindingReason, Inputs, LocalCluster, ObjectRef, federate,
+};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::DynamicObject;
@@ -67,7 +69,8 @@ impl Snapshot {
         // whichever comes first.
         let (seen, lease) = tokio::join!(seen(client, namespace), lease(client, namespace));
         let (seen, lease) = (seen?, lease?);
-        let record = memory::record(&seen.memory).cloned().with_context(|| no_controller(namespace))?;
+        let record =
+            memory::record(&seen.memory).cloned().with_context(|| no_controller(namespace))?;
         let table = table(client, &record).await?;
         Self::of(Listed { seen, lease, record, table }, now)
     }
@@ -96,7 +99,10 @@ impl Snapshot {
         let too_large = seen.too_large();
         let (table, findings) = judge(table, &record, &federation, &local, too_large)?;
         let in_force = InForce { local, federation, table, egress: None, running: None, findings };
-        let table_loaded = seen.federations.values().find_map(|object| object.condition(ConditionType::TableLoaded));
+        let table_loaded = seen
+            .federations
+            .values()
+            .find_map(|object| object.condition(ConditionType::TableLoaded));
         Ok(Self { in_force, record, knowledge, lease, table_loaded })
     }
 }
@@ -136,17 +142,28 @@ pub async fn places(client: &Client, namespace: &str) -> Option<Places> {
 }
 
 /// Lists objects, and keeps what is needed of each.
-pub(crate) async fn list<T>(client: &Client, place: Place, keep: fn(DynamicObject) -> T) -> Result<BTreeMap<Key, T>> {
+pub(crate) async fn list<T>(
+    client: &Client,
+    place: Place,
+    keep: fn(DynamicObject) -> T,
+) -> Result<BTreeMap<Key, T>> {
     let listed = place.api(client).list(&place.listed()).await;
-    let listed =
-        listed.map_err(|error| refused(&error, "list", &place.kind.qualified(), place.namespace.as_deref()))?;
+    let listed = listed.map_err(|error| {
+        refused(&error, "list", &place.kind.qualified(), place.namespace.as_deref())
+    })?;
     Ok(listed.items.into_iter().map(|object| (Key::of(&object), keep(object))).collect())
 }
 
 /// An error that says what to do. `what` is a plural with its group.
-pub(crate) fn refused(error: &kube::Error, verb: &str, what: &str, namespace: Option<&str>) -> anyhow::Error {
-    let place =
-        namespace.map_or("in the whole cluster".to_owned(), |namespace| format!("in the namespace {namespace}"));
+pub(crate) fn refused(
+    error: &kube::Error,
+    verb: &str,
+    what: &str,
+    namespace: Option<&str>,
+) -> anyhow::Error {
+    let place = namespace.map_or("in the whole cluster".to_owned(), |namespace| {
+        format!("in the namespace {namespace}")
+    });
     let hint = match error {
         kube::Error::Api(status) if status.is_forbidden() => {
             format!("; you need a role that lets you {verb} {what} {place}")
@@ -165,7 +182,10 @@ impl Seen {
     /// The controller's report that the table is too large. Only the controller knows how large the
     /// object would be.
     fn too_large(&self) -> Option<String> {
-        let conditions = self.federations.values().filter_map(|object| object.condition(ConditionType::TableTooLarge));
+        let conditions = self
+            .federations
+            .values()
+            .filter_map(|object| object.condition(ConditionType::TableTooLarge));
         let mut found = conditions.filter(|condition| condition.status == ConditionStatus::True);
         found.next().map(|condition| condition.message)
     }
@@ -187,24 +207,41 @@ fn judge(
     too_large: Option<String>,
 ) -> Result<(Table, Vec<Finding>)> {
     let (kind, name) = table_object(record.places.delivery);
-    let about = ObjectRef { namespace: Some(record.places.gateway().to_owned()), ..ObjectRef::new(kind.name(), name) };
-    let none = || Ok::<_, anyhow::Error>(Table::read(TableBuilder::new(local.trust_domain.clone()).build(0)?)?);
-    let error = |message: String| vec![Finding::error(FindingReason::NotWritten, about.clone(), "spec", message)];
+    let about = ObjectRef {
+        namespace: Some(record.places.gateway().to_owned()),
+        ..ObjectRef::new(kind.name(), name)
+    };
+    let none = || {
+        Ok::<_, anyhow::Error>(Table::read(
+            TableBuilder::new(local.trust_domain.clone()).build(0)?,
+        )?)
+    };
+    let error = |message: String| {
+        vec![Finding::error(FindingReason::NotWritten, about.clone(), "spec", message)]
+    };
     let Some(object) = object else {
         return Ok((
             none()?,
-            error("it is not there, so the gateway has no table; see what the controller says".into()),
+            error(
+                "it is not there, so the gateway has no table; see what the controller says".into(),
+            ),
         ));
     };
     let Some(configuration) = find_configuration(&object.data) else {
-        return Ok((none()?, error("it has no table in it; delete it, and it is written anew".into())));
+        return Ok((
+            none()?,
+            error("it has no table in it; delete it, and it is written anew".into()),
+        ));
     };
     match (read_configuration(configuration.as_bytes()), &federation.table) {
         (Err(why), _) => Ok((none()?, error(format!("{why}; delete it, and it is written anew")))),
         (Ok((table, _)), Ok(made)) if made.hash() != table.hash() => {
             if let Some(message) = too_large {
                 let about = ObjectRef::cluster(local.trust_domain.as_str());
-                return Ok((table, vec![Finding::error(FindingReason::TableTooLarge, about, "", message)]));
+                return Ok((
+                    table,
+                    vec![Finding::error(FindingReason::TableTooLarge, about, "", message)],
+                ));
             }
             let message = format!(
                 "it has generation {}, and the objects make generation {}: the controller is about to write it, or cannot; its log says \
@@ -228,7 +265,10 @@ mod tests {
     #[test]
     fn what_the_controller_wrote_is_what_the_command_line_says() {
         let status = Sample::healthy().snapshot().in_force.status();
-        assert!(status.peers.iter().all(|peer| peer.ready) && status.findings.is_empty(), "{status:#?}");
+        assert!(
+            status.peers.iter().all(|peer| peer.ready) && status.findings.is_empty(),
+            "{status:#?}"
+        );
         assert_eq!((status.exports.len(), status.imports.len(), status.table.exports), (1, 1, 1));
         assert!(status.imports[0].in_mesh && !status.table.outdated);
     }
@@ -269,10 +309,16 @@ mod tests {
         let mut sample = Sample::healthy();
         sample.seen.services.clear();
         let status = sample.snapshot().in_force.status();
-        assert!(status.table.outdated && status.findings[0].message.contains("generation 1"), "{status:#?}");
+        assert!(
+            status.table.outdated && status.findings[0].message.contains("generation 1"),
+            "{status:#?}"
+        );
         sample.table = None;
         let status = sample.snapshot().in_force.status();
-        assert_eq!((status.table.generation, status.findings[0].severity), (0, fedgate_federation::Severity::Error));
+        assert_eq!(
+            (status.table.generation, status.findings[0].severity),
+            (0, fedgate_federation::Severity::Error)
+        );
     }
 
     #[test]

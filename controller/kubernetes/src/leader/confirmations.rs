@@ -73,7 +73,11 @@ impl Confirmations {
     /// Writes the times to the Lease.
     pub(crate) fn write(&self, lease: &mut Lease) {
         let rows = self.lock().iter().map(|(peer, confirmed)| (hash(peer), *confirmed)).collect();
-        lease.metadata.annotations.get_or_insert_default().insert(ANNOTATION.to_owned(), to_text(rows));
+        lease
+            .metadata
+            .annotations
+            .get_or_insert_default()
+            .insert(ANNOTATION.to_owned(), to_text(rows));
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<PeerName, Confirmed>> {
@@ -83,7 +87,8 @@ impl Confirmations {
 
 /// Updates the stored knowledge of the peers with the times on the Lease.
 pub fn apply(lease: &Lease, knowledge: &mut BTreeMap<PeerName, PeerKnowledge>) {
-    let text = lease.metadata.annotations.as_ref().and_then(|annotations| annotations.get(ANNOTATION));
+    let text =
+        lease.metadata.annotations.as_ref().and_then(|annotations| annotations.get(ANNOTATION));
     let times = text.and_then(|text| of_text(text)).unwrap_or_default();
     for (peer, knowledge) in knowledge {
         let Some(Confirmed { public, private }) = times.get(&hash(peer)).copied() else { continue };
@@ -108,7 +113,11 @@ fn to_text(mut rows: Vec<([u8; 8], Confirmed)>) -> String {
         rows.sort_by_key(|(_, confirmed)| Reverse(confirmed.newest()));
         rows.truncate(MOST);
     }
-    let newest = rows.iter().filter_map(|(_, confirmed)| confirmed.newest()).max().unwrap_or(Timestamp::UNIX_EPOCH);
+    let newest = rows
+        .iter()
+        .filter_map(|(_, confirmed)| confirmed.newest())
+        .max()
+        .unwrap_or(Timestamp::UNIX_EPOCH);
     let newest = newest.as_millisecond();
     let ago = |confirmed: Option<Timestamp>| {
         confirmed.and_then(|at| u32::try_from(newest - at.as_millisecond()).ok()).unwrap_or(NEVER)
@@ -158,13 +167,13 @@ mod tests {
             roots: Vec::new(),
             extension: None,
         };
-        let public = Known { document, fetched: at(1), confirmed, etag: None, findings: Vec::new() };
+        let public =
+            Known { document, fetched: at(1), confirmed, etag: None, findings: Vec::new() };
         PeerKnowledge { public: Some(public), ..PeerKnowledge::new(&peer()) }
     }
 
     fn peer() -> Peer {
-        let spec =
-            serde_json::json!({ "trustDomain": "beta.example", "metadataEndpoint": "https://beta.example/metadata" });
+        let spec = serde_json::json!({ "trustDomain": "beta.example", "metadataEndpoint": "https://beta.example/metadata" });
         let spec = serde_json::from_value(spec).unwrap();
         Peer::parse(&Named::new("beta", spec)).unwrap().0
     }
@@ -185,9 +194,13 @@ mod tests {
     /// This many peers with long names, each confirmed a millisecond after the previous one.
     fn many(count: usize) -> (Vec<PeerName>, Lease) {
         let (confirmations, mut lease) = (Confirmations::default(), Lease::default());
-        let peers: Vec<_> = (0..count).map(|number| PeerName::parse(&format!("{number:0>63}")).unwrap()).collect();
+        let peers: Vec<_> =
+            (0..count).map(|number| PeerName::parse(&format!("{number:0>63}")).unwrap()).collect();
         for (peer, later) in peers.iter().zip(0..) {
-            confirmations.note(peer, &known(Timestamp::from_millisecond(1_800_000_000_000 + later).unwrap()));
+            confirmations.note(
+                peer,
+                &known(Timestamp::from_millisecond(1_800_000_000_000 + later).unwrap()),
+            );
         }
         confirmations.write(&mut lease);
         (peers, lease)
@@ -201,19 +214,27 @@ mod tests {
     fn thousands_of_peers_fit_whatever_their_names_are() {
         let (peers, lease) = many(MOST);
         assert!(size(&lease) <= 192 << 10, "{}", size(&lease));
-        let mut knowledge: BTreeMap<_, _> = peers.into_iter().map(|peer| (peer, known(at(1)))).collect();
+        let mut knowledge: BTreeMap<_, _> =
+            peers.into_iter().map(|peer| (peer, known(at(1)))).collect();
         apply(&lease, &mut knowledge);
-        let confirmed = knowledge.values().map(|known| known.public.as_ref().unwrap().confirmed.as_millisecond());
-        assert!(confirmed.eq((0..).map(|later| 1_800_000_000_000 + later).take(MOST)), "to the millisecond");
+        let confirmed = knowledge
+            .values()
+            .map(|known| known.public.as_ref().unwrap().confirmed.as_millisecond());
+        assert!(
+            confirmed.eq((0..).map(|later| 1_800_000_000_000 + later).take(MOST)),
+            "to the millisecond"
+        );
         assert_eq!(size(&many(310).1), 6_624, "what was 32 KiB");
     }
 
     #[test]
     fn beyond_that_the_oldest_are_left_out() {
         let (peers, lease) = many(MOST + 1);
-        let mut knowledge: BTreeMap<_, _> = peers.iter().map(|peer| (peer.clone(), known(at(1)))).collect();
+        let mut knowledge: BTreeMap<_, _> =
+            peers.iter().map(|peer| (peer.clone(), known(at(1)))).collect();
         apply(&lease, &mut knowledge);
-        let is_confirmed = |peer: &PeerName| knowledge[peer].public.as_ref().unwrap().confirmed > at(1);
+        let is_confirmed =
+            |peer: &PeerName| knowledge[peer].public.as_ref().unwrap().confirmed > at(1);
         assert!(!is_confirmed(&peers[0]) && peers[1..].iter().all(is_confirmed));
     }
 
@@ -222,17 +243,31 @@ mod tests {
         let rows = vec![([1; 8], Confirmed { public: Some(at(100)), private: None })];
         assert_eq!(of_text(&to_text(rows.clone())).unwrap(), rows.into_iter().collect());
         let long_ago = Confirmed { public: Some(at(100)), private: Some(at(1)) };
-        let rows = vec![([1; 8], Confirmed { public: Some(at(100_000_000)), private: None }), ([2; 8], long_ago)];
+        let rows = vec![
+            ([1; 8], Confirmed { public: Some(at(100_000_000)), private: None }),
+            ([2; 8], long_ago),
+        ];
         let never = Confirmed { public: None, private: None };
-        assert_eq!(of_text(&to_text(rows)).unwrap()[&[2; 8]], never, "three years before the newest");
+        assert_eq!(
+            of_text(&to_text(rows)).unwrap()[&[2; 8]],
+            never,
+            "three years before the newest"
+        );
     }
 
     #[test]
     fn a_text_of_another_form_confirms_nobody() {
         let text = to_text(vec![([1; 8], Confirmed { public: Some(at(100)), private: None })]);
-        for broken in ["", "{", "{\"beta\":{}}", &text[..text.len() - 4], &BASE64_STANDARD.encode([0xff; 8 + 16])] {
+        for broken in [
+            "",
+            "{",
+            "{\"beta\":{}}",
+            &text[..text.len() - 4],
+            &BASE64_STANDARD.encode([0xff; 8 + 16]),
+        ] {
             assert!(
-                of_text(broken).is_none_or(|times| times.values().all(|times| times.newest().is_none())),
+                of_text(broken)
+                    .is_none_or(|times| times.values().all(|times| times.newest().is_none())),
                 "{broken}"
             );
         }

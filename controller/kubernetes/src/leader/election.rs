@@ -102,10 +102,19 @@ pub struct Election {
 impl Election {
     /// Creates a participant. `identity` must be unique for each process; each renewal writes
     /// `confirmations`.
-    pub fn new(client: &Client, namespace: &str, identity: String, confirmations: Confirmations) -> (Self, Leadership) {
+    pub fn new(
+        client: &Client,
+        namespace: &str,
+        identity: String,
+        confirmations: Confirmations,
+    ) -> (Self, Leadership) {
         let (changes, receiver) = watch::channel(false);
-        let leadership =
-            Leadership { began: Instant::now(), until: Arc::default(), after_gap: Arc::default(), changes: receiver };
+        let leadership = Leadership {
+            began: Instant::now(),
+            until: Arc::default(),
+            after_gap: Arc::default(),
+            changes: receiver,
+        };
         let leases = Api::namespaced(client.clone(), namespace);
         let (version, rollbacks) = (Version::default(), Rollbacks::default());
         let election = Self {
@@ -180,7 +189,10 @@ impl Election {
             Ok(Ok(true)) => self.lead_until(began + DEADLINE),
             Ok(Ok(false)) => self.lead_until(began),
             Ok(Err(error)) => {
-                tracing::warn!("the Lease {LEASE} cannot be renewed or read, trying again: {}", told(&error))
+                tracing::warn!(
+                    "the Lease {LEASE} cannot be renewed or read, trying again: {}",
+                    told(&error)
+                )
             }
             Err(_) => tracing::warn!(
                 "the Lease {LEASE}: the API server has not answered within {}; trying again",
@@ -208,7 +220,11 @@ impl Election {
     }
 
     fn may_take(&mut self, lease: &Lease) -> bool {
-        let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default();
+        let holder = lease
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.holder_identity.as_deref())
+            .unwrap_or_default();
         if holder.is_empty() || holder == self.identity {
             return true;
         }
@@ -225,7 +241,9 @@ impl Election {
 
     async fn take(&mut self, mut lease: Lease) -> kube::Result<bool> {
         if !self.leadership.leads() {
-            self.leadership.after_gap.store(follows_gap(&lease, Timestamp::now()), Ordering::Release);
+            self.leadership
+                .after_gap
+                .store(follows_gap(&lease, Timestamp::now()), Ordering::Release);
         }
         lease.spec = Some(self.spec(lease.spec.as_ref()));
         self.confirmations.write(&mut lease);
@@ -240,7 +258,9 @@ impl Election {
                 self.saw(&lease);
                 Ok(true)
             }
-            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => Ok(false),
+            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => {
+                Ok(false)
+            }
             Err(error) => Err(error),
         }
     }
@@ -262,7 +282,11 @@ impl Election {
             lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
             acquire_time: same.map_or(now.clone(), |spec| spec.acquire_time.clone()),
             renew_time: now,
-            lease_transitions: Some(if same.is_some() { transitions } else { transitions.saturating_add(1) }),
+            lease_transitions: Some(if same.is_some() {
+                transitions
+            } else {
+                transitions.saturating_add(1)
+            }),
             ..LeaseSpec::default()
         }
     }
@@ -274,10 +298,13 @@ impl Election {
 
     fn tell(&self) {
         let leads = self.leadership.leads();
-        let changed = self.changes.send_if_modified(|before| std::mem::replace(before, leads) != leads);
+        let changed =
+            self.changes.send_if_modified(|before| std::mem::replace(before, leads) != leads);
         match (changed, leads) {
             (true, true) => tracing::info!("this replica leads"),
-            (true, false) => tracing::warn!("this replica does not lead any more; another one does, or will"),
+            (true, false) => {
+                tracing::warn!("this replica does not lead any more; another one does, or will")
+            }
             (false, _) => {}
         }
     }

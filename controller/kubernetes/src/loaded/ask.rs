@@ -19,7 +19,11 @@ pub(super) struct Asker(Client);
 
 impl Asker {
     pub(super) fn new() -> reqwest::Result<Self> {
-        let client = Client::builder().no_proxy().redirect(Policy::none()).connect_timeout(CONNECT).timeout(PATIENCE);
+        let client = Client::builder()
+            .no_proxy()
+            .redirect(Policy::none())
+            .connect_timeout(CONNECT)
+            .timeout(PATIENCE);
         Ok(Self(client.build()?))
     }
 
@@ -63,7 +67,10 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let endless = || async {
-            axum::body::Body::from_stream(futures_util::stream::repeat(Ok::<_, std::convert::Infallible>(vec![
+            axum::body::Body::from_stream(futures_util::stream::repeat(Ok::<
+                _,
+                std::convert::Infallible,
+            >(vec![
                 b'x';
                 1 << 16
             ])))

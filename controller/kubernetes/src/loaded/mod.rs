@@ -89,7 +89,8 @@ impl Asking {
                 "no HTTP client can be made, so it is not known which table the gateway has; restart the controller"
             );
         };
-        let (mut answers, mut asked, mut pause, mut next) = (Answers::default(), None, SOON, Instant::now());
+        let (mut answers, mut asked, mut pause, mut next) =
+            (Answers::default(), None, SOON, Instant::now());
         loop {
             let Some(question) = self.question() else {
                 (answers, asked) = (Answers::default(), None);
@@ -140,7 +141,10 @@ impl Asking {
             return None;
         }
         let pods = self.pods.all().into_iter().filter(|(_, pod)| pod.is_ready());
-        Some((compiled.in_force.table.generation(), pods.map(|(Key { name, .. }, pod)| (name, pod.stats)).collect()))
+        Some((
+            compiled.in_force.table.generation(),
+            pods.map(|(Key { name, .. }, pod)| (name, pod.stats)).collect(),
+        ))
     }
 
     /// Waits until the question may have changed.

@@ -29,7 +29,9 @@ impl Answers {
             let since = match before.remove(&name) {
                 _ if has(&answer, wanted) => None,
                 // The number of threads changes while some of them still lack the table.
-                Some((Ok(same), Some(since))) if answer.as_ref().is_ok_and(|new| new.generation == same.generation) => {
+                Some((Ok(same), Some(since)))
+                    if answer.as_ref().is_ok_and(|new| new.generation == same.generation) =>
+                {
                     Some(since)
                 }
                 // The same error may come in other words each time.
@@ -43,14 +45,19 @@ impl Answers {
     }
 
     pub(super) fn counts(&self, wanted: u64) -> Counts {
-        let count =
-            |which: fn(&Answer, u64) -> bool| self.0.values().filter(|(answer, _)| which(answer, wanted)).count();
-        let generations = self.0.values().filter_map(|(answer, _)| Some(answer.as_ref().ok()?.generation));
+        let count = |which: fn(&Answer, u64) -> bool| {
+            self.0.values().filter(|(answer, _)| which(answer, wanted)).count()
+        };
+        let generations =
+            self.0.values().filter_map(|(answer, _)| Some(answer.as_ref().ok()?.generation));
         Counts {
             loaded: count(has),
             behind: count(|answer, wanted| answer.is_ok() && !has(answer, wanted)),
             unknown: count(|answer, _| answer.is_err()),
-            lowest: generations.map(|generation| generation.unwrap_or_default()).min().unwrap_or_default(),
+            lowest: generations
+                .map(|generation| generation.unwrap_or_default())
+                .min()
+                .unwrap_or_default(),
         }
     }
 
@@ -60,13 +67,23 @@ impl Answers {
     /// written when a Pod falls behind or catches up, and not with each table.
     pub(super) fn verdict(&self, wanted: u64) -> Option<Condition> {
         let told = |status, reason: &str, message: String| {
-            Some(Condition { kind: ConditionType::TableLoaded, status, reason: reason.to_owned(), message })
+            Some(Condition {
+                kind: ConditionType::TableLoaded,
+                status,
+                reason: reason.to_owned(),
+                message,
+            })
         };
         let counts = self.counts(wanted);
         if self.0.is_empty() {
-            return told(ConditionStatus::False, "NoGateway", "no Pod of the gateway is ready".to_owned());
+            return told(
+                ConditionStatus::False,
+                "NoGateway",
+                "no Pod of the gateway is ready".to_owned(),
+            );
         }
-        let is_late = |since: &Option<Instant>| since.is_some_and(|since| since.elapsed() >= ON_ITS_WAY);
+        let is_late =
+            |since: &Option<Instant>| since.is_some_and(|since| since.elapsed() >= ON_ITS_WAY);
         let late = || self.0.iter().filter(|(_, (_, since))| is_late(since));
         let behind = late().filter_map(|(pod, (answer, _))| {
             let gauges = answer.as_ref().ok()?;
@@ -75,7 +92,9 @@ impl Answers {
                 (Some(generation), _) if generation != wanted => {
                     Some(format!("{pod} stays at generation {generation}"))
                 }
-                (_, Some((threads, all))) => Some(format!("{pod} has it on {threads} of {all} threads")),
+                (_, Some((threads, all))) => {
+                    Some(format!("{pod} has it on {threads} of {all} threads"))
+                }
                 _ => None,
             }
         });
@@ -83,7 +102,8 @@ impl Answers {
         if !behind.is_empty() {
             return told(ConditionStatus::False, "Behind", listed(&behind));
         }
-        let silent = late().filter_map(|(pod, (answer, _))| Some(format!("{pod}: {}", answer.as_ref().err()?)));
+        let silent = late()
+            .filter_map(|(pod, (answer, _))| Some(format!("{pod}: {}", answer.as_ref().err()?)));
         let silent: Vec<_> = silent.collect();
         if !silent.is_empty() {
             return told(ConditionStatus::Unknown, "Unreachable", listed(&silent));
@@ -119,7 +139,9 @@ mod tests {
     }
 
     fn said(answers: &Answers, wanted: u64) -> Option<(ConditionStatus, String, String)> {
-        answers.verdict(wanted).map(|condition| (condition.status, condition.reason, condition.message))
+        answers
+            .verdict(wanted)
+            .map(|condition| (condition.status, condition.reason, condition.message))
     }
 
     #[tokio::test(start_paused = true)]
@@ -138,7 +160,10 @@ mod tests {
         answers.take(found(&[("a", everywhere(2)), ("b", everywhere(1))]), 3);
         let (status, reason, message) = said(&answers, 3).unwrap();
         assert_eq!((status, reason.as_str()), (ConditionStatus::False, "Behind"));
-        assert_eq!(message, "b stays at generation 1", "and nothing of what is wanted, which changes");
+        assert_eq!(
+            message, "b stays at generation 1",
+            "and nothing of what is wanted, which changes"
+        );
         answers.take(found(&[("a", everywhere(3)), ("b", everywhere(3))]), 3);
         assert_eq!(said(&answers, 3), Some(loaded));
     }
@@ -174,7 +199,8 @@ mod tests {
         answers.take(many, 4);
         let message = said(&answers, 4).unwrap().2;
         assert!(
-            message.starts_with("pod-0 stays at generation 3; pod-1") && message.ends_with("and 6 more"),
+            message.starts_with("pod-0 stays at generation 3; pod-1")
+                && message.ends_with("and 6 more"),
             "{message}"
         );
         assert_eq!(answers.counts(4), Counts { loaded: 0, behind: 9, unknown: 0, lowest: 3 });

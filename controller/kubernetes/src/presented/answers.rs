@@ -15,7 +15,8 @@ const FIRST: Duration = Duration::from_secs(2);
 const SILENT: Duration = Duration::from_secs(15);
 /// The pause when all have answered.
 const SELDOM: Duration = Duration::from_secs(60);
-/// How long the last answer of a Pod counts that does not answer any more. Then nothing is known of it: it may have been renewed.
+/// How long the last answer of a Pod counts that does not answer any more. Then nothing is known of
+/// it: it may have been renewed.
 const KEPT: Duration = Duration::from_secs(15 * 60);
 
 /// What came of asking a Pod.
@@ -58,19 +59,23 @@ impl Answers {
         }
     }
 
-    /// How soon to ask so that a certificate that is renewed in time is never taken for one that has expired: meshes may have some of
-    /// less than a minute.
+    /// How soon to ask so that a certificate that is renewed in time is never taken for one that
+    /// has expired: meshes may have some of less than a minute.
     pub(super) fn before_expiry(&self, now: Timestamp) -> Duration {
         let chains = self.pods.values().filter_map(|last| last.chain.as_deref());
-        let left =
-            chains.filter_map(leaf_expiry).map(|end| end.duration_since(now)).filter(SignedDuration::is_positive);
+        let left = chains
+            .filter_map(leaf_expiry)
+            .map(|end| end.duration_since(now))
+            .filter(SignedDuration::is_positive);
         let quarter = left.min().map_or(SELDOM, |left| left.unsigned_abs() / 4);
         quarter.clamp(FIRST, SELDOM)
     }
 
-    /// `None` while no Pod has answered since this replica leads: what the last leader wrote down is more than nothing for a while.
+    /// `None` while no Pod has answered since this replica leads: what the last leader wrote down
+    /// is more than nothing for a while.
     pub(super) fn known(&self) -> Option<Presented> {
-        let chains = self.pods.iter().filter_map(|(name, last)| Some((name.clone(), last.chain.clone()?)));
+        let chains =
+            self.pods.iter().filter_map(|(name, last)| Some((name.clone(), last.chain.clone()?)));
         let known: Presented = chains.collect();
         let waits = |last: &Last| last.silent.is_some_and(|since| since.elapsed() < KEPT);
         (!known.is_empty() || !self.pods.values().any(waits)).then_some(known)
@@ -135,7 +140,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn until_a_pod_answers_nothing_is_known_and_in_the_end_that_is_told() {
         let mut answers = Answers::default();
-        let silent = || named(&[("a", Err("connection refused".to_owned())), ("b", Err("too late".to_owned()))]);
+        let silent = || {
+            named(&[("a", Err("connection refused".to_owned())), ("b", Err("too late".to_owned()))])
+        };
         answers.take(silent());
         assert_eq!(names(&answers), None);
         advance(KEPT).await;
@@ -151,7 +158,11 @@ mod tests {
     fn a_certificate_that_is_about_to_expire_is_looked_at_in_time() {
         let (ca, now) = (TestCa::new(), Timestamp::from_second(1_800_000_000).unwrap());
         let ends = |left: i64| {
-            let leaf = ca.workload(&["spiffe://alpha.example/a"], now - 60.seconds(), now + left.seconds());
+            let leaf = ca.workload(
+                &["spiffe://alpha.example/a"],
+                now - 60.seconds(),
+                now + left.seconds(),
+            );
             Ok(Arc::from(leaf.der()))
         };
         let wait = |left: &[i64]| {
@@ -160,7 +171,10 @@ mod tests {
             answers.take(pods.chain([("damaged".to_owned(), shows(b"1"))]).collect());
             answers.before_expiry(now).as_secs()
         };
-        assert_eq!([wait(&[]), wait(&[86_400]), wait(&[86_400, 120]), wait(&[30])], [60, 60, 30, 7]);
+        assert_eq!(
+            [wait(&[]), wait(&[86_400]), wait(&[86_400, 120]), wait(&[30])],
+            [60, 60, 30, 7]
+        );
         assert_eq!([wait(&[1]), wait(&[-1]), wait(&[-1, 40])], [2, 60, 10]);
     }
 

@@ -1,10 +1,12 @@
 //! Which certificate each Pod of the gateway shows: the leader asks the Pods in a TLS handshake.
 //!
-//! istiod issues the certificates and each Pod's agent renews its own, so a gateway can be refused by every peer while all objects in the
-//! cluster are as they should be. What the Pods show is judged where everything is compiled (`Credentials::of_gateway`).
+//! istiod issues the certificates and each Pod's agent renews its own, so a gateway can be refused
+//! by every peer while all objects in the cluster are as they should be. What the Pods show is
+//! judged where everything is compiled (`Credentials::of_gateway`).
 //!
-//! Only the leader asks. Findings, metrics and what is written down are the leader's, and each question is a line in the gateway's access
-//! log. Whoever begins to lead goes on from what the last leader wrote down until the Pods have answered.
+//! Only the leader asks. Findings, metrics and what is written down are the leader's, and each
+//! question is a line in the gateway's access log. Whoever begins to lead goes on from what the
+//! last leader wrote down until the Pods have answered.
 
 mod answers;
 
@@ -32,7 +34,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-/// How many Pods are asked; of more, the first by name. All have their certificates from one istiod.
+/// How many Pods are asked; of more, the first by name. All have their certificates from one
+/// istiod.
 const MOST: usize = 64;
 /// How many are asked at once.
 const AT_ONCE: usize = 8;
@@ -81,9 +84,17 @@ impl Question {
         newest: watch::Receiver<Option<Arc<Compiled>>>,
         leadership: Leadership,
     ) -> Self {
-        let (namespace, name) = (settings.places.gateway().to_owned(), settings.gateway.service.clone());
+        let (namespace, name) =
+            (settings.places.gateway().to_owned(), settings.gateway.service.clone());
         let (services, pods) = (sources.gateway_services().clone(), sources.pods().clone());
-        Self { service: Key { namespace, name }, port: settings.gateway.port, services, pods, newest, leadership }
+        Self {
+            service: Key { namespace, name },
+            port: settings.gateway.port,
+            services,
+            pods,
+            newest,
+            leadership,
+        }
     }
 
     /// `None`: it is not for this replica to ask.
@@ -92,8 +103,10 @@ impl Question {
         let InForce { federation, local, .. } = &compiled.in_force;
         let service = self.services.all().remove(&self.service);
         let ready = self.pods.all().into_iter().filter(|(_, pod)| pod.is_ready());
-        let pods = ready.filter_map(|(key, pod)| Some((key.name, self.address(service.as_ref(), &pod)?)));
-        let terminated = federation.exports.iter().find(|export| export.mode == GatewayMode::Terminate);
+        let pods =
+            ready.filter_map(|(key, pod)| Some((key.name, self.address(service.as_ref(), &pod)?)));
+        let terminated =
+            federation.exports.iter().find(|export| export.mode == GatewayMode::Terminate);
         self.leadership.leads().then(|| Asked {
             service: federation.health.clone().or_else(|| Some(terminated?.service.clone())),
             roots: local.roots.iter().map(Root::fingerprint).collect(),
@@ -101,7 +114,8 @@ impl Question {
         })
     }
 
-    /// Where a Pod listens for peers. Without a Service (addresses are advertised by hand) its port is that of the setting.
+    /// Where a Pod listens for peers. Without a Service (addresses are advertised by hand) its port
+    /// is that of the setting.
     fn address(&self, service: Option<&GatewayService>, pod: &GatewayPod) -> Option<SocketAddr> {
         let port = service.map_or(Some(self.port), |service| service.port_of(pod, self.port));
         Some(SocketAddr::from((pod.ip?, port?)))

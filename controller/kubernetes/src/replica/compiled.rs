@@ -55,7 +55,8 @@ impl Compiled {
     /// what was stored of a peer, which is older than what the peer's status shows.
     pub(crate) fn is_pending(&self, name: &str) -> bool {
         let accepted = |report: &&PeerReport| report.standing == Standing::Accepted;
-        let report = self.in_force.federation.peers.iter().find(|report| report.peer.name.as_str() == name);
+        let report =
+            self.in_force.federation.peers.iter().find(|report| report.peer.name.as_str() == name);
         report.filter(accepted).is_some_and(|report| !self.asked.contains(&report.peer.name))
     }
 
@@ -63,9 +64,16 @@ impl Compiled {
     /// it answers, its roots are unknown, and the gateway keeps those that it has.
     pub(crate) fn awaits_first_answer(&self) -> bool {
         let unasked = |knowledge: Option<&PeerKnowledge>| {
-            knowledge.is_none_or(|knowledge| knowledge.public.is_none() && knowledge.public_exchange.is_none())
+            knowledge.is_none_or(|knowledge| {
+                knowledge.public.is_none() && knowledge.public_exchange.is_none()
+            })
         };
-        let peers = self.in_force.federation.peers.iter().filter(|report| report.standing == Standing::Accepted);
+        let peers = self
+            .in_force
+            .federation
+            .peers
+            .iter()
+            .filter(|report| report.standing == Standing::Accepted);
         peers.map(|report| self.knowledge.get(&report.peer.name)).any(unasked)
     }
 
@@ -73,7 +81,9 @@ impl Compiled {
     /// none is stored. Their former offers stay for now.
     pub(crate) fn unheard(&self) -> BTreeSet<String> {
         let unheard = |name: &&PeerName| {
-            self.knowledge.get(*name).is_none_or(|knowledge| knowledge.private.is_none() && knowledge.held.is_none())
+            self.knowledge
+                .get(*name)
+                .is_none_or(|knowledge| knowledge.private.is_none() && knowledge.held.is_none())
         };
         let names = self.in_force.federation.peers.iter().map(|report| &report.peer.name);
         names.filter(unheard).map(ToString::to_string).collect()

@@ -67,7 +67,17 @@ impl ReplicaLoop {
     /// # Errors
     /// If an empty table cannot be built, which does not happen.
     pub(crate) fn start(parts: Parts) -> Result<(Self, Election)> {
-        let Parts { client, settings, identity, endpoint, module, published, health, metrics, own_metrics } = parts;
+        let Parts {
+            client,
+            settings,
+            identity,
+            endpoint,
+            module,
+            published,
+            health,
+            metrics,
+            own_metrics,
+        } = parts;
         let (wakes, mut tasks) = (Wakes::default(), Tasks::default());
         let sources = Sources::start(&client, &settings, &wakes, &mut tasks);
         let replica_name = format!("{}_{}", settings.pod_name, uuid::Uuid::new_v4());
@@ -92,7 +102,8 @@ impl ReplicaLoop {
         };
         tasks.spawn("the question for the gateway's tables", asking.run());
         let (tell, presented) = watch::channel(None);
-        let question = presented::Question::new(&settings, &sources, compiled.clone(), leadership.clone());
+        let question =
+            presented::Question::new(&settings, &sources, compiled.clone(), leadership.clone());
         tasks.spawn("the question for the gateway's certificates", presented::ask(question, tell));
         let certificates = Certificates { endpoint, presented };
         let outputs = Arc::new(Outputs::start(&client, &settings, &wakes, &mut tasks));
@@ -117,9 +128,16 @@ impl ReplicaLoop {
         let kept_settings = Arc::clone(&settings);
         let outcomes = Outcomes { newest, published, confirmations };
         let watched = (sources, Arc::clone(&outputs));
-        let replica =
-            Replica::new(settings, identity, watched, leadership.clone(), asking, outcomes, certificates.clone())?
-                .noticing(rollbacks);
+        let replica = Replica::new(
+            settings,
+            identity,
+            watched,
+            leadership.clone(),
+            asking,
+            outcomes,
+            certificates.clone(),
+        )?
+        .noticing(rollbacks);
         Ok((
             Self {
                 settings: kept_settings,
@@ -187,7 +205,9 @@ impl ReplicaLoop {
     /// one. A new one gets there before the next beat, unless it cannot be written.
     fn show_table(&self) {
         let compiled = self.compiled.borrow();
-        if let Some(compiled) = compiled.as_ref().filter(|compiled| compiled.as_leader && self.leadership.leads()) {
+        if let Some(compiled) =
+            compiled.as_ref().filter(|compiled| compiled.as_leader && self.leadership.leads())
+        {
             let table = self.outputs.table(&self.settings.places);
             self.metrics.show_table(&compiled.in_force.federation, table.as_deref());
         }
@@ -199,7 +219,9 @@ impl ReplicaLoop {
         self.health.waiting_for(match missing {
             [] if !relisting.is_empty() => Some(relisting.join(", ")),
             [] if self.replica.answers_peers() => None,
-            [] => Some("the first publication: it needs this cluster's roots, and a leader".to_owned()),
+            [] => Some(
+                "the first publication: it needs this cluster's roots, and a leader".to_owned(),
+            ),
             missing => Some(missing.join(", ")),
         });
     }

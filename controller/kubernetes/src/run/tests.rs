@@ -54,7 +54,11 @@ impl Site {
         let own = identity();
         let site = Self {
             server: FakeApi::new(),
-            identity: ClusterIdentity { cluster_uuid: own.cluster_uuid, key: own.key, replaced_at: None },
+            identity: ClusterIdentity {
+                cluster_uuid: own.cluster_uuid,
+                key: own.key,
+                replaced_at: None,
+            },
         };
         site.new_root();
         site.put_identity();
@@ -76,7 +80,8 @@ impl Site {
     fn missing(&self) -> String {
         let state = self.server.get(Kind::ConfigMap, NAMESPACE, STATE).unwrap_or_default();
         let record: Value =
-            serde_json::from_str(state["data"]["cluster.json"].as_str().unwrap_or_default()).unwrap_or_default();
+            serde_json::from_str(state["data"]["cluster.json"].as_str().unwrap_or_default())
+                .unwrap_or_default();
         record["findings"].to_string()
     }
 
@@ -88,25 +93,31 @@ impl Site {
     fn put_root(&self, ca: &TestCa) {
         let pem = roots_to_pem(&[Root::from_der(&ca.der()).unwrap()]);
         let metadata = json!({ "namespace": NAMESPACE, "name": ROOTS });
-        self.server.put(Kind::ConfigMap, json!({ "metadata": metadata, "data": { "root-cert.pem": pem } }));
+        self.server.put(
+            Kind::ConfigMap,
+            json!({ "metadata": metadata, "data": { "root-cert.pem": pem } }),
+        );
     }
 
     /// Exports a Service, and so changes the table.
     fn export(&self, name: &str) {
-        let metadata = json!({ "namespace": "shop", "name": name, "labels": { PUBLIC_SERVICE_LABEL: "" } });
+        let metadata =
+            json!({ "namespace": "shop", "name": name, "labels": { PUBLIC_SERVICE_LABEL: "" } });
         let spec = json!({ "type": "ClusterIP", "ports": [{ "name": "http", "port": 80 }] });
         self.server.put(Kind::Service, json!({ "metadata": metadata, "spec": spec }));
     }
 
     /// Creates a peer that does not answer.
     fn peer(&self, name: &str) {
-        let spec =
-            json!({ "trustDomain": format!("{name}.example"), "metadataEndpoint": "https://127.0.0.1:1/metadata" });
-        self.server.put(Kind::IstioFederation, json!({ "metadata": { "name": name }, "spec": spec }));
+        let spec = json!({ "trustDomain": format!("{name}.example"), "metadataEndpoint": "https://127.0.0.1:1/metadata" });
+        self.server
+            .put(Kind::IstioFederation, json!({ "metadata": { "name": name }, "spec": spec }));
     }
 
     fn table(&self) -> Value {
-        self.server.get(Kind::EnvoyFilter, NAMESPACE, TABLE).map_or(Value::Null, |object| object["spec"].clone())
+        self.server
+            .get(Kind::EnvoyFilter, NAMESPACE, TABLE)
+            .map_or(Value::Null, |object| object["spec"].clone())
     }
 
     /// The generation of the table in the cluster.
@@ -140,7 +151,9 @@ impl Site {
     }
 
     fn status(&self, peer: &str) -> Value {
-        self.server.get(Kind::IstioFederation, "", peer).map_or(Value::Null, |object| object["status"].clone())
+        self.server
+            .get(Kind::IstioFederation, "", peer)
+            .map_or(Value::Null, |object| object["status"].clone())
     }
 
     async fn holder(&self) -> String {
@@ -152,7 +165,8 @@ impl Site {
     /// What a replica consists of; its client has the replica's name.
     fn parts(&self, name: &'static str) -> Parts {
         let mut settings =
-            flags(&["--filter-module", "file:///filter.wasm", "--advertise", "192.0.2.7:15443"]).unwrap();
+            flags(&["--filter-module", "file:///filter.wasm", "--advertise", "192.0.2.7:15443"])
+                .unwrap();
         settings.pod_name = name.to_owned();
         Parts {
             client: self.server.client_of(name),
@@ -172,7 +186,8 @@ impl Site {
     }
 
     fn start_of(parts: Parts) -> Running {
-        let (health, published, metrics) = (parts.health.clone(), Arc::clone(&parts.published), parts.metrics.clone());
+        let (health, published, metrics) =
+            (parts.health.clone(), Arc::clone(&parts.published), parts.metrics.clone());
         let (mut replica, election) = ReplicaLoop::start(parts).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {
@@ -195,8 +210,12 @@ impl Site {
 
 fn replace_configuration(json: &mut Value, configuration: &str) {
     match json {
-        Value::Object(fields) => fields.values_mut().for_each(|value| replace_configuration(value, configuration)),
-        Value::Array(rows) => rows.iter_mut().for_each(|value| replace_configuration(value, configuration)),
+        Value::Object(fields) => {
+            fields.values_mut().for_each(|value| replace_configuration(value, configuration))
+        }
+        Value::Array(rows) => {
+            rows.iter_mut().for_each(|value| replace_configuration(value, configuration))
+        }
         Value::String(text) if text.starts_with('{') => configuration.clone_into(text),
         _ => {}
     }
@@ -227,7 +246,11 @@ impl Running {
 
     /// The tag of the public document that it serves.
     fn serves(&self) -> Option<String> {
-        self.published.load().public.as_ref().map(|document| document.etag().to_str().unwrap().to_owned())
+        self.published
+            .load()
+            .public
+            .as_ref()
+            .map(|document| document.etag().to_str().unwrap().to_owned())
     }
 
     /// A metric, by its name without the prefix.
@@ -287,10 +310,15 @@ async fn a_label_under_our_name_is_taken_away_once() {
     let before = site.server.calls(writes_objects);
     let labels = json!({ "metadata": { "labels": { "fedgate.dev/theirs": "b", "team": "c" } } });
     site.server.patch(Kind::EnvoyFilter, NAMESPACE, TABLE, &labels);
-    let labels = || site.server.get(Kind::EnvoyFilter, NAMESPACE, TABLE).unwrap()["metadata"]["labels"].clone();
+    let labels = || {
+        site.server.get(Kind::EnvoyFilter, NAMESPACE, TABLE).unwrap()["metadata"]["labels"].clone()
+    };
     until(|| labels()["fedgate.dev/theirs"].is_null()).await;
     sleep(Duration::from_secs(1200)).await;
-    assert_eq!((labels()["team"].as_str(), site.server.calls(writes_objects) - before), (Some("c"), 2));
+    assert_eq!(
+        (labels()["team"].as_str(), site.server.calls(writes_objects) - before),
+        (Some("c"), 2)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -314,7 +342,10 @@ async fn who_stops_hands_over_at_once_and_who_dies_after_a_while() {
     while !site.holder().await.starts_with("c_") {
         sleep(Duration::from_millis(100)).await;
     }
-    assert!(died.elapsed() >= DURATION - Duration::from_secs(2) && died.elapsed() < DURATION + Duration::from_secs(4));
+    assert!(
+        died.elapsed() >= DURATION - Duration::from_secs(2)
+            && died.elapsed() < DURATION + Duration::from_secs(4)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -352,7 +383,9 @@ async fn a_write_without_an_answer_stops_the_writer_for_seconds() {
 async fn an_object_whose_creation_was_not_answered_is_ours() {
     let site = Site::new();
     site.server.fail(1, Fault::LostAnswer, |call| call.name == STATE && call.writes());
-    site.server.fail(1, Fault::LateAnswer(Duration::from_secs(3)), |call| call.name == STATE && call.writes());
+    site.server.fail(1, Fault::LateAnswer(Duration::from_secs(3)), |call| {
+        call.name == STATE && call.writes()
+    });
     let replica = site.start("a");
     let began = Instant::now();
     replica.until_ready().await;
@@ -384,7 +417,9 @@ async fn who_is_deposed_in_the_middle_does_not_serve_what_is_not_written_down() 
     let replica = site.lead("a").await;
     let (before, state) = (replica.serves(), site.state());
     site.server.fail(usize::MAX, Fault::Swallowed, of_lease);
-    site.server.fail(usize::MAX, Fault::LateAnswer(Duration::from_secs(9)), |call| call.name == TABLE && call.writes());
+    site.server.fail(usize::MAX, Fault::LateAnswer(Duration::from_secs(9)), |call| {
+        call.name == TABLE && call.writes()
+    });
     site.export("web");
     site.new_root();
     for _ in 0..300 {
@@ -441,8 +476,7 @@ async fn a_secret_that_goes_while_a_leader_runs_is_told_and_left_to_an_operator(
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_written_down_is_not_served_and_stops_nothing_else() {
     let site = Site::new();
-    let theirs =
-        json!({ "metadata": { "namespace": NAMESPACE, "name": STATE }, "data": { "published.json": "theirs" } });
+    let theirs = json!({ "metadata": { "namespace": NAMESPACE, "name": STATE }, "data": { "published.json": "theirs" } });
     site.server.put(Kind::ConfigMap, theirs);
     site.peer("beta");
     let replica = site.start("a");
@@ -464,11 +498,16 @@ async fn after_a_restore_all_replicas_list_again_and_are_not_ready_meanwhile() {
     sleep(Duration::from_secs(30)).await;
     let with_lost = site.table();
     // Lists take a while, so that no replica can be ready too early.
-    site.server.fail(usize::MAX, Fault::Late(Duration::from_secs(3)), |call| call.verb == Verb::List);
+    site.server
+        .fail(usize::MAX, Fault::Late(Duration::from_secs(3)), |call| call.verb == Verb::List);
     site.server.restore(&snapshot);
     let began = Instant::now();
     until(|| !first.is_ready() && !second.is_ready()).await;
-    assert!(began.elapsed() < Duration::from_secs(10), "the watches are open, and say nothing: {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "the watches are open, and say nothing: {:?}",
+        began.elapsed()
+    );
     until(|| first.is_ready() && second.is_ready()).await;
     site.server.mend();
     site.export("new");
@@ -508,7 +547,11 @@ async fn without_the_state_a_new_table_outgrows_the_one_in_the_cluster() {
     site.server.delete(Kind::ConfigMap, NAMESPACE, STATE);
     let third = site.start("c");
     third.until_ready().await;
-    assert_eq!((site.generation(), site.table()), (before, known.clone()), "the same table stays the same");
+    assert_eq!(
+        (site.generation(), site.table()),
+        (before, known.clone()),
+        "the same table stays the same"
+    );
     third.stop().await;
     site.server.delete(Kind::ConfigMap, NAMESPACE, STATE);
     site.export("web");
@@ -518,19 +561,26 @@ async fn without_the_state_a_new_table_outgrows_the_one_in_the_cluster() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_cannot_save_its_versions_serves_nothing_new_and_the_next_one_outgrows_its_table() {
+async fn a_leader_that_cannot_save_its_versions_serves_nothing_new_and_the_next_one_outgrows_its_table()
+ {
     let site = Site::new();
     site.go_on_from(FAR).await;
     let second = site.start("b");
     until(|| site.generation() > FAR).await;
     second.until_ready().await;
     let (served, saved, before) = (second.serves(), site.state(), site.generation());
-    site.server.fail(usize::MAX, Fault::Refused(507, "no space left"), |call| call.name == STATE && call.writes());
+    site.server.fail(usize::MAX, Fault::Refused(507, "no space left"), |call| {
+        call.name == STATE && call.writes()
+    });
     site.new_root();
     site.export("web");
     until(|| site.generation() > before).await;
     sleep(Duration::from_secs(30)).await;
-    assert_eq!((second.serves(), site.state()), (served, saved), "documents wait for their versions");
+    assert_eq!(
+        (second.serves(), site.state()),
+        (served, saved),
+        "documents wait for their versions"
+    );
     let unsaved = (site.generation(), site.table());
     second.stop().await;
     site.server.mend();
@@ -567,7 +617,8 @@ async fn the_metric_tells_of_the_table_in_the_cluster_and_not_of_the_one_that_wa
     let before = site.generation().to_string();
     until(|| replica.metric("table_generation") == before).await;
     assert_eq!(replica.metric("table_outdated"), "0");
-    site.server.fail(usize::MAX, Fault::Refused(403, "no"), |call| call.name == TABLE && call.writes());
+    site.server
+        .fail(usize::MAX, Fault::Refused(403, "no"), |call| call.name == TABLE && call.writes());
     site.export("web");
     until(|| replica.metric("table_outdated") == "1").await;
     sleep(Duration::from_secs(30)).await;
@@ -579,7 +630,8 @@ async fn the_metric_tells_of_the_table_in_the_cluster_and_not_of_the_one_that_wa
     until(|| replica.metric("table_outdated") == "0").await;
     assert_eq!(replica.metric("table_generation"), site.generation().to_string());
     assert_ne!(replica.metric("table_generation"), before);
-    site.server.fail(usize::MAX, Fault::Refused(403, "no"), |call| call.name == TABLE && call.writes());
+    site.server
+        .fail(usize::MAX, Fault::Refused(403, "no"), |call| call.name == TABLE && call.writes());
     site.export("api");
     until(|| replica.metric("table_outdated") == "1").await;
     site.server.fail(usize::MAX, Fault::Swallowed, of_lease);
@@ -592,21 +644,34 @@ async fn how_long_a_follower_differs_is_counted_anew_after_a_term_of_its_own() {
     site.lead("a").await.stop().await;
     site.new_root();
     let (client, settings) = (site.server.client_of("b"), Arc::new(flags(&[]).unwrap()));
-    let (wakes, mut tasks, confirmations) = (Wakes::default(), Tasks::default(), Confirmations::default());
+    let (wakes, mut tasks, confirmations) =
+        (Wakes::default(), Tasks::default(), Confirmations::default());
     let sources = Sources::start(&client, &settings, &wakes, &mut tasks);
     let outputs = Arc::new(Outputs::start(&client, &settings, &wakes, &mut tasks));
     let watched = Arc::clone(&outputs);
-    let (election, leadership) = Election::new(&client, NAMESPACE, "b".to_owned(), confirmations.clone());
+    let (election, leadership) =
+        Election::new(&client, NAMESPACE, "b".to_owned(), confirmations.clone());
     let (updates, _learned) = mpsc::channel(1);
     let asking = (importer_settings(&settings, &site.identity, &Metrics::default()), updates);
     let published = Arc::<ArcSwap<Published>>::default();
-    let outcomes = Outcomes { newest: watch::Sender::new(None), published: Arc::clone(&published), confirmations };
+    let outcomes = Outcomes {
+        newest: watch::Sender::new(None),
+        published: Arc::clone(&published),
+        confirmations,
+    };
     let (endpoint, presented) = (watch::channel(Credentials::default()).1, watch::channel(None).1);
     let certificates = Certificates { endpoint, presented };
     let identity = site.identity.clone();
-    let mut replica =
-        Replica::new(settings, identity, (sources, outputs), leadership.clone(), asking, outcomes, certificates)
-            .unwrap();
+    let mut replica = Replica::new(
+        settings,
+        identity,
+        (sources, outputs),
+        leadership.clone(),
+        asking,
+        outcomes,
+        certificates,
+    )
+    .unwrap();
     while !replica.missing().is_empty() || !watched.missing().is_empty() {
         sleep(Duration::from_millis(10)).await;
     }
@@ -620,5 +685,8 @@ async fn how_long_a_follower_differs_is_counted_anew_after_a_term_of_its_own() {
     assert_eq!(replica.compile(at(60)), Some(at(65)), "as long as for any leader");
     assert!(published.load().public.is_none());
     replica.compile(at(65));
-    assert!(published.load().public.is_some() && !site.table().is_null(), "it is set up differently");
+    assert!(
+        published.load().public.is_some() && !site.table().is_null(),
+        "it is set up differently"
+    );
 }

@@ -31,7 +31,8 @@ pub(crate) fn object_ref(desired: &Desired) -> ObjectRef {
 
 /// The finding about someone else's object with a name that we need.
 pub(crate) fn conflict(desired: &Desired, why: &str) -> Finding {
-    let message = format!("{why}, so it is left alone and ours is not written; rename or delete it");
+    let message =
+        format!("{why}, so it is left alone and ours is not written; rename or delete it");
     Finding::error(FindingReason::Conflict, object_ref(desired), "metadata.name", message)
 }
 
@@ -39,7 +40,11 @@ pub(crate) fn conflict(desired: &Desired, why: &str) -> Finding {
 ///
 /// # Errors
 /// The API server's error.
-pub(crate) async fn create(output: &Output, desired: &Desired, owner: &str) -> kube::Result<Applied> {
+pub(crate) async fn create(
+    output: &Output,
+    desired: &Desired,
+    owner: &str,
+) -> kube::Result<Applied> {
     let there = match output.sees_ours_only {
         true => output.api.get_metadata_opt(&desired.name).await?,
         false => None,
@@ -50,7 +55,10 @@ pub(crate) async fn create(output: &Output, desired: &Desired, owner: &str) -> k
             return update(output, desired, &there.uid().unwrap_or_default()).await;
         }
         Some(_) => {
-            return Ok(Applied::Conflict(conflict(desired, "an object of this name is there without fedgate's label")));
+            return Ok(Applied::Conflict(conflict(
+                desired,
+                "an object of this name is there without fedgate's label",
+            )));
         }
         None => {}
     }
@@ -62,9 +70,10 @@ pub(crate) async fn create(output: &Output, desired: &Desired, owner: &str) -> k
             written(output, desired, sent, object);
             Ok(Applied::Created)
         }
-        Err(kube::Error::Api(status)) if status.is_conflict() => {
-            Ok(Applied::Conflict(conflict(desired, "somebody else has just written an object of this name")))
-        }
+        Err(kube::Error::Api(status)) if status.is_conflict() => Ok(Applied::Conflict(conflict(
+            desired,
+            "somebody else has just written an object of this name",
+        ))),
         Err(error) => Err(error),
     }
 }
@@ -87,7 +96,8 @@ pub(crate) async fn update(output: &Output, desired: &Desired, uid: &str) -> kub
         return Ok(Applied::Corrected);
     };
     patch["metadata"]["uid"] = uid.into();
-    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let parameters =
+        PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     let object = output.api.patch(&desired.name, &parameters, &Patch::Merge(&patch)).await?;
     written(output, desired, sent, object);
     Ok(Applied::Corrected)
@@ -130,8 +140,10 @@ pub(crate) fn contested(desired: &Desired) -> Finding {
 /// allow.
 fn removal(is: &Value, wanted: &Value) -> Option<Value> {
     let mut patch = Map::new();
-    let metadata: Map<_, _> =
-        ["labels", "annotations"].into_iter().filter_map(|place| added_keys(is, wanted, place)).collect();
+    let metadata: Map<_, _> = ["labels", "annotations"]
+        .into_iter()
+        .filter_map(|place| added_keys(is, wanted, place))
+        .collect();
     if !metadata.is_empty() {
         patch.insert("metadata".to_owned(), metadata.into());
     }
@@ -141,7 +153,9 @@ fn removal(is: &Value, wanted: &Value) -> Option<Value> {
         }
         match wanted.get(key) {
             None => drop(patch.insert(key.clone(), Value::Null)),
-            Some(wanted) => patch.extend(difference(value, wanted).map(|difference| (key.clone(), difference))),
+            Some(wanted) => {
+                patch.extend(difference(value, wanted).map(|difference| (key.clone(), difference)))
+            }
         }
     }
     (!patch.is_empty()).then(|| json!(patch))
@@ -150,7 +164,9 @@ fn removal(is: &Value, wanted: &Value) -> Option<Value> {
 /// The part of the patch that removes added labels or annotations that only we may write.
 fn added_keys(is: &Value, wanted: &Value, place: &str) -> Option<(String, Value)> {
     let pairs = is["metadata"][place].as_object()?;
-    let added = pairs.keys().filter(|key| is_own_key(is, key) && wanted["metadata"][place].get(*key).is_none());
+    let added = pairs
+        .keys()
+        .filter(|key| is_own_key(is, key) && wanted["metadata"][place].get(*key).is_none());
     let patch: Map<_, _> = added.map(|key| (key.clone(), Value::Null)).collect();
     (!patch.is_empty()).then(|| (place.to_owned(), patch.into()))
 }
@@ -160,7 +176,9 @@ fn difference(is: &Value, wanted: &Value) -> Option<Value> {
         (Value::Object(is), Value::Object(wanted)) => {
             let changed = |(key, value): (&String, &Value)| match wanted.get(key) {
                 None => Some((key.clone(), Value::Null)),
-                Some(wanted) => difference(value, wanted).map(|difference| (key.clone(), difference)),
+                Some(wanted) => {
+                    difference(value, wanted).map(|difference| (key.clone(), difference))
+                }
             };
             let patch: Map<_, _> = is.iter().filter_map(changed).collect();
             (!patch.is_empty()).then_some(Value::Object(patch))

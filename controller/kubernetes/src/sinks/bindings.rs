@@ -38,7 +38,11 @@ pub(crate) fn objects<'a>(
     let mut named: BTreeMap<String, (&Import, BTreeSet<&Hostname>)> = BTreeMap::new();
     for import in imports {
         let name = name(&import.service.host, &import.trust_domain);
-        named.entry(name).or_insert_with(|| (import, BTreeSet::new())).1.insert(&import.service.host);
+        named
+            .entry(name)
+            .or_insert_with(|| (import, BTreeSet::new()))
+            .1
+            .insert(&import.service.host);
     }
     named.into_iter().filter_map(|(name, (import, hosts))| {
         let bundle = bundles.get(&import.trust_domain)?;
@@ -68,6 +72,7 @@ fn patch(host: &Hostname, socket: &Value) -> Value {
 /// What is merged into a cluster's TLS settings: these roots, for their trust domain.
 fn socket(bundle: &TrustBundle) -> Value {
     let map = String::from_utf8_lossy(&bundle_map([bundle])).into_owned();
-    let validation = json!({ "custom_validator_config": spiffe_validator(json!({ "inline_string": map })) });
+    let validation =
+        json!({ "custom_validator_config": spiffe_validator(json!({ "inline_string": map })) });
     into_upstream_tls(validation)
 }

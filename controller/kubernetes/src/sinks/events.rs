@@ -54,7 +54,8 @@ pub(crate) fn of_findings<'a>(
     let now: BTreeSet<Finding> = findings.cloned().collect();
     let new: Vec<_> = now.difference(told).cloned().collect();
     let more = new.len().saturating_sub(AT_ONCE);
-    let mut happened: Vec<_> = new.iter().take(AT_ONCE).map(|finding| of_finding(finding, settings, uids)).collect();
+    let mut happened: Vec<_> =
+        new.iter().take(AT_ONCE).map(|finding| of_finding(finding, settings, uids)).collect();
     if more > 0 {
         happened.push(Happened {
             regarding: this_pod(settings),
@@ -79,7 +80,11 @@ pub(crate) fn of_transition(name: &str, uid: &str, transition: &Transition) -> O
         return None;
     }
     let before = transition.before.filter(|_| !is_a_finding(&condition.kind, condition.status))?;
-    let message = if condition.message.is_empty() { String::new() } else { format!(": {}", condition.message) };
+    let message = if condition.message.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", condition.message)
+    };
     Some(Happened {
         regarding: reference(Kind::IstioFederation, None, name, Some(uid)),
         warning: is_bad(&condition.kind, condition.status),
@@ -126,7 +131,8 @@ fn of_finding(finding: &Finding, settings: &ControllerSettings, uids: &Uids) -> 
 fn regarding(object: &ObjectRef, uids: &Uids) -> Option<ObjectReference> {
     let kinds = [Kind::IstioFederation, Kind::FederationPolicy, Kind::Service];
     let kind = kinds.into_iter().find(|kind| kind.name() == object.kind)?;
-    let key = Key { namespace: object.namespace.clone().unwrap_or_default(), name: object.name.clone() };
+    let key =
+        Key { namespace: object.namespace.clone().unwrap_or_default(), name: object.name.clone() };
     let uid = uids.get(&(kind, key))?;
     Some(reference(kind, object.namespace.as_deref(), &object.name, Some(uid)))
 }
@@ -135,7 +141,12 @@ fn this_pod(settings: &ControllerSettings) -> ObjectReference {
     reference(Kind::Pod, Some(&settings.places.namespace), &settings.pod_name, None)
 }
 
-fn reference(kind: Kind, namespace: Option<&str>, name: &str, uid: Option<&str>) -> ObjectReference {
+fn reference(
+    kind: Kind,
+    namespace: Option<&str>,
+    name: &str,
+    uid: Option<&str>,
+) -> ObjectReference {
     ObjectReference {
         api_version: Some(kind.api_version()),
         kind: Some(kind.name().to_owned()),
@@ -147,7 +158,12 @@ fn reference(kind: Kind, namespace: Option<&str>, name: &str, uid: Option<&str>)
 }
 
 fn cut(text: String) -> String {
-    match text.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= LONGEST).last() {
+    match text
+        .char_indices()
+        .map(|(at, c)| at + c.len_utf8())
+        .take_while(|end| *end <= LONGEST)
+        .last()
+    {
         Some(end) if end < text.len() => text[..end].to_owned(),
         _ => text,
     }
@@ -159,16 +175,27 @@ pub(crate) fn start(
     settings: &ControllerSettings,
 ) -> (Events, impl Future<Output = ()> + Send + 'static) {
     let (sender, mut waiting) = mpsc::channel::<Happened>(WAITING);
-    let reporter = Reporter { controller: "fedgate".to_owned(), instance: Some(settings.pod_name.clone()) };
+    let reporter =
+        Reporter { controller: "fedgate".to_owned(), instance: Some(settings.pod_name.clone()) };
     let mut recorders = Recorders { client, reporter, of_note: HashMap::new() };
     let write = async move {
         while let Some(happened) = waiting.recv().await {
             let Happened { regarding, warning, reason, note } = happened;
             let type_ = if warning { EventType::Warning } else { EventType::Normal };
             let recorder = recorders.of(&note);
-            let event = Event { type_, reason, note: Some(note), action: "Federate".to_owned(), secondary: None };
+            let event = Event {
+                type_,
+                reason,
+                note: Some(note),
+                action: "Federate".to_owned(),
+                secondary: None,
+            };
             if let Err(error) = recorder.publish(&event, &regarding).await {
-                tracing::warn!(reason = event.reason, "an Event cannot be written, and is dropped: {}", told(&error));
+                tracing::warn!(
+                    reason = event.reason,
+                    "an Event cannot be written, and is dropped: {}",
+                    told(&error)
+                );
             }
         }
     };
@@ -223,11 +250,18 @@ mod tests {
         let key = Key { namespace: String::new(), name: "beta".to_owned() };
         let uids = BTreeMap::from([((Kind::IstioFederation, key), "1".to_owned())]);
         let object = ObjectRef::federation("beta");
-        let finding =
-            Finding::warning(FindingReason::KeyChanged, object, "", "at 2026-01-01T00:00:00Z: it is another one");
+        let finding = Finding::warning(
+            FindingReason::KeyChanged,
+            object,
+            "",
+            "at 2026-01-01T00:00:00Z: it is another one",
+        );
         let mut told = BTreeSet::new();
         let happened = of_findings([&finding].into_iter(), &mut told, &settings, &uids);
-        assert_eq!((happened.len(), happened[0].reason.as_str(), happened[0].warning), (1, "KeyChanged", true));
+        assert_eq!(
+            (happened.len(), happened[0].reason.as_str(), happened[0].warning),
+            (1, "KeyChanged", true)
+        );
         assert_eq!(happened[0].regarding.name.as_deref(), Some("beta"));
         assert!(of_findings([&finding].into_iter(), &mut told, &settings, &uids).is_empty());
     }
@@ -237,7 +271,12 @@ mod tests {
         let told = |kind: &str, status| {
             let condition = serde_json::json!({ "type": kind, "status": status, "reason": "Why" });
             let condition = serde_json::from_value(condition).unwrap();
-            of_transition("beta", "1", &Transition { condition, before: Some(ConditionStatus::Unknown) }).is_some()
+            of_transition(
+                "beta",
+                "1",
+                &Transition { condition, before: Some(ConditionStatus::Unknown) },
+            )
+            .is_some()
         };
         assert!(!told("NamesRefused", "True") && told("NamesRefused", "False"));
         assert!(!told("Accepted", "False") && told("Accepted", "True"));

@@ -65,8 +65,11 @@ impl Host<'_> {
     fn service_entry(&self) -> Desired {
         let port = |import: &Import| json!({ "number": import.service.port.get(), "name": import.port_name, "protocol": import.protocol.word() });
         let endpoint = |address: SocketAddr| {
-            let ports: BTreeMap<_, _> =
-                self.ports.iter().map(|import| (import.port_name.as_str(), address.port())).collect();
+            let ports: BTreeMap<_, _> = self
+                .ports
+                .iter()
+                .map(|import| (import.port_name.as_str(), address.port()))
+                .collect();
             json!({
                 "address": address.ip().to_string(),
                 "ports": ports,
@@ -129,7 +132,10 @@ impl Host<'_> {
     /// a time. The gateway sees only TCP, so it cannot do this itself when it shuts down. Other
     /// protocols are left alone: only the program knows when their connections may end.
     fn renewed_connections(&self, policy: &Value) -> Vec<Value> {
-        let http = self.ports.iter().filter(|import| matches!(import.protocol, Protocol::Http | Protocol::Http2));
+        let http = self
+            .ports
+            .iter()
+            .filter(|import| matches!(import.protocol, Protocol::Http | Protocol::Http2));
         let lifetime = format!("{}s", self.settings.gateway.connection_lifetime.as_secs_f64());
         let of_port = |import: &Import| {
             // The settings of a port replace the general ones.
@@ -165,7 +171,10 @@ mod tests {
         let policy = &made(|_| ())[&Kind::DestinationRule]["trafficPolicy"];
         assert_eq!(policy["loadBalancer"]["localityLbSetting"]["enabled"], false);
         let outliers = &policy["outlierDetection"];
-        assert_eq!(outliers["consecutive5xxErrors"], 0, "what a server answers is not the gateway's fault");
+        assert_eq!(
+            outliers["consecutive5xxErrors"], 0,
+            "what a server answers is not the gateway's fault"
+        );
         assert_eq!(
             (&outliers["consecutiveLocalOriginFailures"], &outliers["maxEjectionPercent"]),
             (&json!(2), &json!(100))
@@ -181,7 +190,8 @@ mod tests {
         let sample = Sample::healthy();
         let federation = sample.snapshot().in_force.federation;
         let written = objects(&sample.settings, &federation.imports, &federation.bundles);
-        let entry = written.into_iter().find(|object| object.kind == Kind::ServiceEntry).unwrap().body;
+        let entry =
+            written.into_iter().find(|object| object.kind == Kind::ServiceEntry).unwrap().body;
         assert_eq!(entry["metadata"]["labels"][USE_WAYPOINT], "none");
         for endpoint in entry["spec"]["endpoints"].as_array().unwrap() {
             assert_eq!(endpoint["network"], PEERS_NETWORK);
@@ -194,7 +204,8 @@ mod tests {
     fn the_server_is_the_gateway_or_any_workload_of_the_peer() {
         let gateway = "spiffe://beta.example/ns/gw/sa/gw";
         let identity = fedgate_federation::document::WorkloadIdentity::parse(gateway).unwrap();
-        let exactly = made(|import| import.server = Arc::new(ServerIdentity::Exactly(vec![identity])));
+        let exactly =
+            made(|import| import.server = Arc::new(ServerIdentity::Exactly(vec![identity])));
         assert_eq!(exactly[&Kind::ServiceEntry]["subjectAltNames"], json!([gateway]));
         let workload = made(|import| {
             import.passthrough = true;
@@ -203,6 +214,9 @@ mod tests {
         assert_eq!(workload[&Kind::ServiceEntry].get("subjectAltNames"), None);
         // In any case, a root of the peer must have signed the identity.
         let binding = workload[&Kind::EnvoyFilter].to_string();
-        assert!(binding.contains("beta.example") && !binding.contains("alpha.example"), "{binding}");
+        assert!(
+            binding.contains("beta.example") && !binding.contains("alpha.example"),
+            "{binding}"
+        );
     }
 }

@@ -3,7 +3,9 @@
 use super::object::{Desired, Head};
 use crate::api::kind::Kind;
 use crate::settings::Places;
-use crate::sources::memory::{CLUSTER, CLUSTER_KEY, ClusterRecord, KNOWLEDGE_KEY, LABEL, PEER, PUBLISHED_KEY, STATE};
+use crate::sources::memory::{
+    CLUSTER, CLUSTER_KEY, ClusterRecord, KNOWLEDGE_KEY, LABEL, PEER, PUBLISHED_KEY, STATE,
+};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use fedgate_core::PeerName;
@@ -24,7 +26,13 @@ pub(crate) fn peer(places: &Places, peer: &PeerName, packed: &[u8]) -> Desired {
     let packed = BASE64_STANDARD.encode(packed);
     let owner = places.namespace.as_str();
     let name = name(peer);
-    let head = Head { kind: Kind::ConfigMap, namespace: owner, name: &name, owner, peer: Some(peer.as_str()) };
+    let head = Head {
+        kind: Kind::ConfigMap,
+        namespace: owner,
+        name: &name,
+        owner,
+        peer: Some(peer.as_str()),
+    };
     Desired::labelled(head, json!({ "binaryData": { KNOWLEDGE_KEY: packed } }), &[(LABEL, PEER)])
 }
 

@@ -48,7 +48,8 @@ impl Desired {
         for (key, value) in more {
             labels[*key] = (*value).into();
         }
-        let mut metadata = json!({ "name": head.name, "namespace": head.namespace, "labels": labels });
+        let mut metadata =
+            json!({ "name": head.name, "namespace": head.namespace, "labels": labels });
         if let Some(peer) = head.peer {
             metadata["annotations"] = json!({ PEER: peer });
         }

@@ -82,7 +82,12 @@ pub(crate) struct Passthrough {
 
 impl Outputs {
     /// Starts watching, for as long as `tasks` lives.
-    pub(crate) fn start(client: &Client, settings: &ControllerSettings, wakes: &Wakes, tasks: &mut Tasks) -> Self {
+    pub(crate) fn start(
+        client: &Client,
+        settings: &ControllerSettings,
+        wakes: &Wakes,
+        tasks: &mut Tasks,
+    ) -> Self {
         let places = &settings.places;
         let watch = |name, api, config| Watch {
             name,
@@ -101,7 +106,10 @@ impl Outputs {
             let ours = Config::default().labels(&format!("{OWNER}={}", places.namespace));
             let config = if sees_ours_only { ours } else { Config::default() };
             let watch = watch(kind.plural(), api.clone(), config);
-            ((kind, namespace.to_owned()), Output { watched: Watched::start(watch, tasks), api, sees_ours_only })
+            (
+                (kind, namespace.to_owned()),
+                Output { watched: Watched::start(watch, tasks), api, sees_ours_only },
+            )
         };
         let passthrough = |tasks: &mut Tasks| {
             let place = place::passthrough(&places.namespace);
@@ -117,7 +125,8 @@ impl Outputs {
         let known = self.places.get(&(kind, namespace.to_owned())).map(Cow::Borrowed);
         known.or_else(|| {
             let passthrough = self.passthrough.as_ref().filter(|_| kind == Kind::EnvoyFilter)?;
-            let (api, watched) = (kind.within(&passthrough.client, namespace), passthrough.watched.clone());
+            let (api, watched) =
+                (kind.within(&passthrough.client, namespace), passthrough.watched.clone());
             Some(Cow::Owned(Output { watched, api, sees_ours_only: true }))
         })
     }
@@ -133,15 +142,24 @@ impl Outputs {
         let found = |(kind, name): (Kind, &str)| {
             let key = Key { namespace: places.gateway().to_owned(), name: name.to_owned() };
             let found = self.places.get(&(kind, key.namespace.clone()))?.watched.get(&key)?;
-            found.table.filter(|_| found.owner.as_deref() == Some(&places.namespace)).map(|table| table.0)
+            found
+                .table
+                .filter(|_| found.owner.as_deref() == Some(&places.namespace))
+                .map(|table| table.0)
         };
-        Delivery::ALL.into_iter().map(table_object).filter_map(found).max_by_key(|table| table.generation())
+        Delivery::ALL
+            .into_iter()
+            .map(table_object)
+            .filter_map(found)
+            .max_by_key(|table| table.generation())
     }
 
     /// Returns true once it is known which table the cluster has.
     pub(crate) fn knows_table(&self, places: &Places) -> bool {
         let listed = |kind| {
-            self.places.get(&(kind, places.gateway().to_owned())).is_some_and(|output| output.watched.is_listed())
+            self.places
+                .get(&(kind, places.gateway().to_owned()))
+                .is_some_and(|output| output.watched.is_listed())
         };
         Delivery::ALL.into_iter().all(|delivery| listed(table_object(delivery).0))
     }
@@ -162,7 +180,9 @@ impl Outputs {
     /// What is being listed again because the API server's data went back.
     pub(crate) fn relisting(&self) -> Vec<String> {
         let again = self.places.iter().filter(|(_, output)| output.watched.is_relisting());
-        again.map(|((_, namespace), output)| format!("{namespace}: {}", output.watched.name())).collect()
+        again
+            .map(|((_, namespace), output)| format!("{namespace}: {}", output.watched.name()))
+            .collect()
     }
 }
 

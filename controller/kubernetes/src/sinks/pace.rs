@@ -33,7 +33,8 @@ impl Corrections {
     /// The earliest time for writing an object that differs from what is wanted; `None` means at
     /// once.
     pub(crate) fn not_before(&self, kind: Kind, key: &Key, wanted: Fingerprint) -> Option<Instant> {
-        let correction = self.0.get(&(kind, key.clone())).filter(|correction| correction.wanted == wanted)?;
+        let correction =
+            self.0.get(&(kind, key.clone())).filter(|correction| correction.wanted == wanted)?;
         let pause = backoff(THIRD, LONGEST, correction.count.saturating_sub(1));
         let then = correction.last + if correction.count <= 1 { Duration::ZERO } else { pause };
         (then > Instant::now()).then_some(then)
@@ -66,7 +67,9 @@ mod tests {
         let key = Key { namespace: "a".into(), name: "b".into() };
         let (wanted, other) = (fingerprint(&json!(1)), fingerprint(&json!(2)));
         let pause = |corrections: &Corrections, wanted| {
-            corrections.not_before(Kind::EnvoyFilter, &key, wanted).map(|then| (then - Instant::now()).as_secs())
+            corrections
+                .not_before(Kind::EnvoyFilter, &key, wanted)
+                .map(|then| (then - Instant::now()).as_secs())
         };
         assert_eq!(pause(&corrections, wanted), None);
         for (count, expected) in [(1, None), (2, Some(4)), (3, Some(8)), (4, Some(16))] {

@@ -31,17 +31,26 @@ const CHAINS: [&str; 2] = ["istio", "istio-h2"];
 
 /// The objects, in order of Service. There are none without our own roots: the workloads would no
 /// longer trust their neighbours.
-pub(crate) fn objects(settings: &ControllerSettings, local: &LocalCluster, federation: &Federation) -> Vec<Desired> {
+pub(crate) fn objects(
+    settings: &ControllerSettings,
+    local: &LocalCluster,
+    federation: &Federation,
+) -> Vec<Desired> {
     if local.roots.is_empty() {
         return Vec::new();
     }
     let ours = TrustBundle { trust_domain: local.trust_domain.clone(), roots: local.roots.clone() };
     let bundles: Vec<_> = federation.bundles.values().chain([&ours]).collect();
-    let patches: Vec<_> = CHAINS.iter().flat_map(|alpn| [trusting(alpn, &bundles), one_name(alpn)]).collect();
+    let patches: Vec<_> =
+        CHAINS.iter().flat_map(|alpn| [trusting(alpn, &bundles), one_name(alpn)]).collect();
     federation.passthrough.iter().map(|service| object(settings, service, &patches)).collect()
 }
 
-fn object(settings: &ControllerSettings, service: &PassthroughService, patches: &[Value]) -> Desired {
+fn object(
+    settings: &ControllerSettings,
+    service: &PassthroughService,
+    patches: &[Value],
+) -> Desired {
     let name = name_for(&service.name);
     let head = Head {
         kind: Kind::EnvoyFilter,
@@ -50,7 +59,8 @@ fn object(settings: &ControllerSettings, service: &PassthroughService, patches: 
         owner: &settings.places.namespace,
         peer: None,
     };
-    let spec = json!({ "workloadSelector": { "labels": service.selector }, "configPatches": patches });
+    let spec =
+        json!({ "workloadSelector": { "labels": service.selector }, "configPatches": patches });
     Desired::labelled(head, json!({ "spec": spec }), &[(LABEL, "")])
 }
 
@@ -59,12 +69,19 @@ fn object(settings: &ControllerSettings, service: &PassthroughService, patches: 
 /// combination with the newer one (`match_typed_subject_alt_names`).
 fn trusting(alpn: &str, bundles: &[&TrustBundle]) -> Value {
     let map = String::from_utf8_lossy(&bundle_map(bundles.iter().copied())).into_owned();
-    let names = bundles.iter().map(|bundle| json!({ "prefix": format!("spiffe://{}/", bundle.trust_domain) }));
+    let names = bundles
+        .iter()
+        .map(|bundle| json!({ "prefix": format!("spiffe://{}/", bundle.trust_domain) }));
     let validation = json!({
         "match_subject_alt_names": names.collect::<Vec<_>>(),
         "custom_validator_config": spiffe_validator(json!({ "inline_string": map })),
     });
-    on_mutual_tls(alpn, "FILTER_CHAIN", "MERGE", json!({ "transport_socket": into_downstream_tls(validation) }))
+    on_mutual_tls(
+        alpn,
+        "FILTER_CHAIN",
+        "MERGE",
+        json!({ "transport_socket": into_downstream_tls(validation) }),
+    )
 }
 
 /// Refuses clients with more than one name. The validator checks the first URI SAN, and an
@@ -72,11 +89,17 @@ fn trusting(alpn: &str, bundles: &[&TrustBundle]) -> Value {
 /// including ours.
 fn one_name(alpn: &str) -> Value {
     let action = |name: &str, action: &str| {
-        extension("envoy.filters.rbac.action", "config.rbac.v3.Action", json!({ "name": name, "action": action }))
+        extension(
+            "envoy.filters.rbac.action",
+            "config.rbac.v3.Action",
+            json!({ "name": name, "action": action }),
+        )
     };
     // All URI SANs, separated by commas.
-    let names = extension("uri_san", "extensions.matching.common_inputs.ssl.v3.UriSanInput", json!({}));
-    let several = json!({ "single_predicate": { "input": names, "value_match": { "contains": "," } } });
+    let names =
+        extension("uri_san", "extensions.matching.common_inputs.ssl.v3.UriSanInput", json!({}));
+    let several =
+        json!({ "single_predicate": { "input": names, "value_match": { "contains": "," } } });
     let matcher = json!({
         "matcher_list": { "matchers": [{
             "predicate": several,
@@ -109,10 +132,17 @@ mod tests {
         let mut federation = sample.snapshot().in_force.federation;
         assert!(objects(&sample.settings, &sample.local, &federation).is_empty());
         let selector = [("app".to_owned(), "web".to_owned())].into();
-        federation.passthrough.push(PassthroughService { namespace: "shop".into(), name: "web".into(), selector });
+        federation.passthrough.push(PassthroughService {
+            namespace: "shop".into(),
+            name: "web".into(),
+            selector,
+        });
         let made = objects(&sample.settings, &sample.local, &federation);
         let [object] = made.as_slice() else { panic!("one Service, one object: {made:?}") };
-        assert_eq!((object.namespace.as_str(), object.name.as_str()), ("shop", "fedgate-passthrough-web"));
+        assert_eq!(
+            (object.namespace.as_str(), object.name.as_str()),
+            ("shop", "fedgate-passthrough-web")
+        );
         assert_eq!(object.body["metadata"]["labels"][LABEL], "");
         assert_eq!(object.body["spec"]["workloadSelector"], json!({ "labels": { "app": "web" } }));
         let patches = object.body["spec"]["configPatches"].as_array().unwrap();
@@ -127,8 +157,8 @@ mod tests {
                     .is_some_and(|alpn| alpn.contains("istio"))
             );
         }
-        let validation = &patches[0]["patch"]["value"]["transport_socket"]["typed_config"]["common_tls_context"]["combined_validation_context"]
-            ["default_validation_context"];
+        let validation = &patches[0]["patch"]["value"]["transport_socket"]["typed_config"]["common_tls_context"]
+            ["combined_validation_context"]["default_validation_context"];
         let names = json!([{ "prefix": "spiffe://beta.example/" }, { "prefix": "spiffe://alpha.example/" }]);
         assert_eq!(validation["match_subject_alt_names"], names);
         let map = &validation["custom_validator_config"]["typed_config"]["trust_bundles"]["inline_string"];
@@ -142,7 +172,11 @@ mod tests {
         let mut sample = Sample::healthy();
         let mut federation = sample.snapshot().in_force.federation;
         let selector = [("app".to_owned(), "web".to_owned())].into();
-        federation.passthrough.push(PassthroughService { namespace: "shop".into(), name: "web".into(), selector });
+        federation.passthrough.push(PassthroughService {
+            namespace: "shop".into(),
+            name: "web".into(),
+            selector,
+        });
         sample.local.roots.clear();
         assert!(objects(&sample.settings, &sample.local, &federation).is_empty());
     }

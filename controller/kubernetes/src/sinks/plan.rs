@@ -78,7 +78,9 @@ pub(crate) fn unwanted(
 fn unwanted_for_passthrough(outputs: &Outputs, wanted: &Wanted) -> Vec<(Kind, Key, Found)> {
     let Some(passthrough) = outputs.passthrough() else { return Vec::new() };
     let keys = passthrough.watched.keys(|key, _| !wanted.has(Kind::EnvoyFilter, key));
-    keys.into_iter().filter_map(|key| Some((Kind::EnvoyFilter, key.clone(), passthrough.watched.get(&key)?))).collect()
+    keys.into_iter()
+        .filter_map(|key| Some((Kind::EnvoyFilter, key.clone(), passthrough.watched.get(&key)?)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -88,7 +90,13 @@ mod tests {
     use serde_json::json;
 
     fn desired() -> Desired {
-        let head = Head { kind: Kind::ServiceEntry, namespace: "a", name: "x", owner: "fedgate-system", peer: None };
+        let head = Head {
+            kind: Kind::ServiceEntry,
+            namespace: "a",
+            name: "x",
+            owner: "fedgate-system",
+            peer: None,
+        };
         Desired::new(head, json!({ "spec": { "hosts": ["x"] } }))
     }
 
@@ -97,7 +105,14 @@ mod tests {
         let desired = desired();
         let found = |owner: Option<&str>, fingerprint| {
             let owner = owner.map(str::to_owned);
-            Some(Found { uid: "1".into(), owner, peer: None, fingerprint, shipped: None, table: None })
+            Some(Found {
+                uid: "1".into(),
+                owner,
+                peer: None,
+                fingerprint,
+                shipped: None,
+                table: None,
+            })
         };
         let other = crate::api::fingerprint::fingerprint(&json!(1));
         let step = |found| step(&desired, found, "fedgate-system");

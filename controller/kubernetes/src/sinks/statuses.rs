@@ -57,7 +57,8 @@ pub(crate) fn to_write(
         if !object.conditions.is_empty() && compiled.is_pending(&key.name) {
             return None;
         }
-        let knowledge = PeerName::parse(&key.name).ok().and_then(|name| compiled.knowledge.get(&name));
+        let knowledge =
+            PeerName::parse(&key.name).ok().and_then(|name| compiled.knowledge.get(&name));
         let wanted = desired(object, &conditions, knowledge, now);
         (!kept.is_settled(key, object.status, wanted.fingerprint)).then(|| (key.clone(), wanted))
     };
@@ -71,15 +72,22 @@ fn is_peer(conditions: &[Condition]) -> bool {
 
 /// The conditions of each object: for a peer those of its report, for the others the reason why
 /// they are not peers.
-fn conditions<'a>(compiled: &'a Compiled, of_gateway: &OfGateway<'_>) -> BTreeMap<&'a str, Vec<Condition>> {
+fn conditions<'a>(
+    compiled: &'a Compiled,
+    of_gateway: &OfGateway<'_>,
+) -> BTreeMap<&'a str, Vec<Condition>> {
     let OfGateway { too_large, loaded } = of_gateway;
     let federation = &compiled.in_force.federation;
     let peer = |report: &'a PeerReport| {
         let own = report.conditions.iter().cloned();
-        (report.peer.name.as_str(), own.chain([table_too_large(*too_large)]).chain(loaded.clone()).collect())
+        (
+            report.peer.name.as_str(),
+            own.chain([table_too_large(*too_large)]).chain(loaded.clone()).collect(),
+        )
     };
     let peers = federation.peers.iter().map(peer);
-    let others = federation.others.iter().map(|(name, condition)| (name.as_str(), vec![condition.clone()]));
+    let others =
+        federation.others.iter().map(|(name, condition)| (name.as_str(), vec![condition.clone()]));
     peers.chain(others).collect()
 }
 
@@ -100,8 +108,10 @@ pub(crate) async fn write(
 ) -> kube::Result<Option<DynamicObject>> {
     // Adding an existing field replaces it.
     let patch = json!([{ "op": "add", "path": "/status", "value": wanted.value }]);
-    let patch: Patch<()> = Patch::Json(serde_json::from_value(patch).map_err(kube::Error::SerdeError)?);
-    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let patch: Patch<()> =
+        Patch::Json(serde_json::from_value(patch).map_err(kube::Error::SerdeError)?);
+    let parameters =
+        PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     match api.patch_status(&key.name, &parameters, &patch).await {
         Ok(object) => {
             let is = keep(object.clone()).status;

@@ -37,7 +37,8 @@ impl Eq for InObject {}
 /// Returns true if the gateway would take `new` for an older table than `there`, or for the same
 /// one although it differs.
 pub(crate) fn looks_late(new: &Table, there: &Table) -> bool {
-    new.generation() < there.generation() || (new.generation() == there.generation() && new.hash() != there.hash())
+    new.generation() < there.generation()
+        || (new.generation() == there.generation() && new.hash() != there.hash())
 }
 
 #[cfg(test)]
@@ -58,7 +59,11 @@ mod tests {
         let there = table(5, &[]);
         assert!(!looks_late(&there, &there));
         let other = |generation| table(generation, &["web.shop.svc.alpha.example:80"]);
-        assert!(looks_late(&other(4), &there) && looks_late(&other(5), &there) && !looks_late(&other(6), &there));
+        assert!(
+            looks_late(&other(4), &there)
+                && looks_late(&other(5), &there)
+                && !looks_late(&other(6), &there)
+        );
         assert!(looks_late(&table(4, &[]), &there), "also when it says the same");
     }
 }

@@ -176,7 +176,8 @@ impl Writer {
         if whole {
             self.metrics.show_findings(&pass.findings);
             let findings = news(compiled).chain(&pass.findings);
-            let happened = events::of_findings(findings, &mut remembered.told, &self.settings, &compiled.uids);
+            let happened =
+                events::of_findings(findings, &mut remembered.told, &self.settings, &compiled.uids);
             happened.into_iter().for_each(|happened| self.events.tell(happened));
         }
         pass.again
@@ -184,15 +185,24 @@ impl Writer {
 
     /// Returns true if it got to the end. A newer compilation, or a failure on which the rest
     /// depends, stops it.
-    async fn write_all(&self, compiled: &Arc<Compiled>, remembered: &mut Remembered, pass: &mut Pass) -> bool {
+    async fn write_all(
+        &self,
+        compiled: &Arc<Compiled>,
+        remembered: &mut Remembered,
+        pass: &mut Pass,
+    ) -> bool {
         let InForce { local, federation, table, .. } = &compiled.in_force;
         let table = compiled.has_table.then_some(table);
         let shipping = self.shipping(pass);
-        let (objects, too_large) = gateway::objects(&self.settings, local, federation, table, &shipping);
+        let (objects, too_large) =
+            gateway::objects(&self.settings, local, federation, table, &shipping);
         pass.findings.extend(too_large.clone());
         let awaits_first_answer = compiled.awaits_first_answer();
         for desired in &objects {
-            if awaits_first_answer && desired.name == gateway::TRUST_BUNDLE && self.is_there(desired) {
+            if awaits_first_answer
+                && desired.name == gateway::TRUST_BUNDLE
+                && self.is_there(desired)
+            {
                 // The roots of a peer that has not been asked yet must stay in the gateway.
                 pass.wanted.add(desired);
                 continue;
@@ -217,8 +227,11 @@ impl Writer {
             return false;
         }
         self.serve(compiled, &state, remembered);
-        let of_gateway = OfGateway { too_large: too_large.as_ref(), loaded: self.loaded.condition() };
-        pass.findings.extend(of_gateway.loaded.as_ref().and_then(|loaded| not_loaded(loaded, &self.settings)));
+        let of_gateway =
+            OfGateway { too_large: too_large.as_ref(), loaded: self.loaded.condition() };
+        pass.findings.extend(
+            of_gateway.loaded.as_ref().and_then(|loaded| not_loaded(loaded, &self.settings)),
+        );
         self.write_statuses(compiled, &of_gateway, remembered, pass).await;
         if !self.write_imports(compiled, remembered, pass).await {
             return false;
@@ -232,15 +245,26 @@ impl Writer {
     fn shipping(&self, pass: &mut Pass) -> Shipping {
         let (settings, now) = (&self.settings, Timestamp::now());
         let Some(own) = &self.module else {
-            return Shipping::by_operator(settings.gateway.filter_module.as_deref().unwrap_or_default());
+            return Shipping::by_operator(
+                settings.gateway.filter_module.as_deref().unwrap_or_default(),
+            );
         };
         let key = Key { namespace: settings.places.gateway().to_owned(), name: MODULES.to_owned() };
         let output = self.outputs.of(Kind::ConfigMap, settings.places.gateway());
-        let shipped = output.and_then(|output| output.watched.get(&key)?.shipped).unwrap_or_default();
-        let shipping = Shipping::of(own, (&settings.gateway, &settings.places), &shipped, &self.pods.all(), now);
+        let shipped =
+            output.and_then(|output| output.watched.get(&key)?.shipped).unwrap_or_default();
+        let shipping = Shipping::of(
+            own,
+            (&settings.gateway, &settings.places),
+            &shipped,
+            &self.pods.all(),
+            now,
+        );
         pass.findings.extend(shipping.held_back.clone());
         if let Some(then) = shipping.again {
-            pass.again_at(Instant::now() + Duration::try_from(then.duration_since(now)).unwrap_or(RETRY));
+            pass.again_at(
+                Instant::now() + Duration::try_from(then.duration_since(now)).unwrap_or(RETRY),
+            );
         }
         shipping
     }
@@ -252,9 +276,15 @@ impl Writer {
 
     /// Stores what a restart begins from. Returns the object with the versions of what is
     /// published.
-    async fn remember(&self, compiled: &Compiled, remembered: &mut Remembered, pass: &mut Pass) -> Desired {
+    async fn remember(
+        &self,
+        compiled: &Compiled,
+        remembered: &mut Remembered,
+        pass: &mut Pass,
+    ) -> Desired {
         let places = &self.settings.places;
-        let peers = compiled.saved.iter().map(|(peer, saved)| memory::peer(places, peer, &saved.packed));
+        let peers =
+            compiled.saved.iter().map(|(peer, saved)| memory::peer(places, peer, &saved.packed));
         self.write_all_of(peers, remembered, pass).await;
         let record = ClusterRecord::of(&compiled.in_force.local, &self.settings, &compiled.missing);
         let state = memory::state(places, &compiled.in_force.federation.published, &record);
@@ -281,8 +311,14 @@ impl Writer {
     ///
     /// A new compilation then gives the table a higher generation. If that is impossible, the table
     /// is written anyway.
-    fn is_overtaken(&self, desired: &Desired, compiled: &Compiled, remembered: &mut Remembered) -> bool {
-        let has_table = (desired.kind, desired.name.as_str()) == table_object(self.settings.places.delivery);
+    fn is_overtaken(
+        &self,
+        desired: &Desired,
+        compiled: &Compiled,
+        remembered: &mut Remembered,
+    ) -> bool {
+        let has_table =
+            (desired.kind, desired.name.as_str()) == table_object(self.settings.places.delivery);
         let there = self.outputs.table(&self.settings.places).filter(|_| has_table).map(InObject);
         let there = there.filter(|there| looks_late(&compiled.in_force.table, &there.0));
         if there.is_none() || there == remembered.outgrown {
@@ -307,16 +343,24 @@ impl Writer {
         pass: &mut Pass,
     ) {
         let api = Kind::IstioFederation.everywhere(&self.client);
-        for (key, wanted) in
-            statuses::to_write(compiled, of_gateway, &self.federations.all(), &remembered.kept, Timestamp::now())
-        {
+        for (key, wanted) in statuses::to_write(
+            compiled,
+            of_gateway,
+            &self.federations.all(),
+            &remembered.kept,
+            Timestamp::now(),
+        ) {
             if !self.leadership.leads() {
                 return;
             }
             self.metrics.write(Kind::IstioFederation, Verb::Apply);
             if let Err(error) = self.write_status(&api, &key, &wanted, &mut remembered.kept).await {
                 self.metrics.failed_write(Kind::IstioFederation);
-                tracing::warn!(peer = key.name, "the status cannot be written, and is tried again: {}", told(&error));
+                tracing::warn!(
+                    peer = key.name,
+                    "the status cannot be written, and is tried again: {}",
+                    told(&error)
+                );
                 pass.again_at(Instant::now() + RETRY);
             }
         }
@@ -346,7 +390,8 @@ impl Writer {
 /// The findings for Events, without those that rest on stored knowledge alone.
 fn news(compiled: &Compiled) -> impl Iterator<Item = &Finding> {
     let pending = |finding: &Finding| {
-        finding.object.kind == Kind::IstioFederation.name() && compiled.is_pending(&finding.object.name)
+        finding.object.kind == Kind::IstioFederation.name()
+            && compiled.is_pending(&finding.object.name)
     };
     compiled.in_force.federation.findings.iter().filter(move |finding| !pending(finding))
 }

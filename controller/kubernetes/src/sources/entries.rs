@@ -19,7 +19,10 @@ pub(crate) type Hosts = Vec<String>;
 /// Extracts the hosts.
 pub(crate) fn keep(object: DynamicObject) -> Hosts {
     let hosts = object.data["spec"]["hosts"].as_array().into_iter().flatten();
-    hosts.filter_map(|host| Some(host.as_str()?.to_ascii_lowercase())).filter(|host| host.contains(".svc.")).collect()
+    hosts
+        .filter_map(|host| Some(host.as_str()?.to_ascii_lowercase()))
+        .filter(|host| host.contains(".svc."))
+        .collect()
 }
 
 /// A finding for each imported host that another ServiceEntry has as well.
@@ -32,7 +35,9 @@ pub(crate) fn taken(entries: &BTreeMap<Key, Hosts>, imports: &[Import]) -> Vec<F
         return Vec::new();
     }
     let mut found: BTreeMap<&str, Vec<Finding>> = BTreeMap::new();
-    for host in imports.chunk_by(|a, b| a.service.host == b.service.host).filter_map(|ports| ports.first()) {
+    for host in
+        imports.chunk_by(|a, b| a.service.host == b.service.host).filter_map(|ports| ports.first())
+    {
         let Some(others) = by_host.get(host.service.host.as_str()) else { continue };
         found.entry(host.peer.as_str()).or_default().push(finding(host, others));
     }
@@ -40,8 +45,12 @@ pub(crate) fn taken(entries: &BTreeMap<Key, Hosts>, imports: &[Import]) -> Vec<F
 }
 
 fn finding(import: &Import, others: &[&Key]) -> Finding {
-    let first =
-        others.iter().take(3).map(|key| format!("{}/{}", key.namespace, key.name)).collect::<Vec<_>>().join(", ");
+    let first = others
+        .iter()
+        .take(3)
+        .map(|key| format!("{}/{}", key.namespace, key.name))
+        .collect::<Vec<_>>()
+        .join(", ");
     let more = others.len().saturating_sub(3);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let message = format!(
@@ -50,7 +59,12 @@ fn finding(import: &Import, others: &[&Key]) -> Finding {
         import.service.host,
         Kind::ServiceEntry.name()
     );
-    Finding::warning(FindingReason::HostTaken, ObjectRef::federation(import.peer.as_str()), "", message)
+    Finding::warning(
+        FindingReason::HostTaken,
+        ObjectRef::federation(import.peer.as_str()),
+        "",
+        message,
+    )
 }
 
 fn limited(peer: &str, mut findings: Vec<Finding>) -> Vec<Finding> {
@@ -58,7 +72,12 @@ fn limited(peer: &str, mut findings: Vec<Finding>) -> Vec<Finding> {
     findings.truncate(TOLD);
     if more > 0 {
         let message = format!("{more} more of its hosts are those of others' ServiceEntries");
-        findings.push(Finding::warning(FindingReason::HostTaken, ObjectRef::federation(peer), "", message));
+        findings.push(Finding::warning(
+            FindingReason::HostTaken,
+            ObjectRef::federation(peer),
+            "",
+            message,
+        ));
     }
     findings
 }
@@ -71,7 +90,10 @@ mod tests {
 
     fn entry(namespace: &str, hosts: &[&str]) -> (Key, Hosts) {
         let object = json!({ "metadata": { "name": "x", "namespace": namespace }, "spec": { "hosts": hosts } });
-        (Key { namespace: namespace.into(), name: "x".into() }, keep(serde_json::from_value(object).unwrap()))
+        (
+            Key { namespace: namespace.into(), name: "x".into() },
+            keep(serde_json::from_value(object).unwrap()),
+        )
     }
 
     #[test]
@@ -81,16 +103,27 @@ mod tests {
         let host = imports[0].service.host.as_str();
         assert!(told(&[]).is_empty());
         assert!(told(&[entry("a", &["other.svc.beta.example", "web.example"])]).is_empty());
-        let findings = told(&[entry("a", &["x.example", host]), entry("b", &[&host.to_uppercase()])]);
+        let findings =
+            told(&[entry("a", &["x.example", host]), entry("b", &[&host.to_uppercase()])]);
         assert_eq!(findings.len(), 1, "{findings:#?}");
         let said = findings[0].to_string();
-        assert!(said.contains("IstioFederation beta") && said.contains(host) && said.contains("a/x, b/x"), "{said}");
+        assert!(
+            said.contains("IstioFederation beta")
+                && said.contains(host)
+                && said.contains("a/x, b/x"),
+            "{said}"
+        );
     }
 
     #[test]
     fn what_is_no_host_is_passed_over() {
         let read = |hosts: serde_json::Value| {
-            keep(serde_json::from_value(json!({ "metadata": { "name": "x" }, "spec": { "hosts": hosts } })).unwrap())
+            keep(
+                serde_json::from_value(
+                    json!({ "metadata": { "name": "x" }, "spec": { "hosts": hosts } }),
+                )
+                .unwrap(),
+            )
         };
         assert!(read(json!("web.shop.svc.beta.example")).is_empty());
         assert_eq!(read(json!([1, null, "a.b.svc.c", "a.example"])), ["a.b.svc.c"]);

@@ -32,7 +32,8 @@ pub struct FederationObject {
 impl FederationObject {
     /// One of its conditions.
     pub(crate) fn condition(&self, kind: ConditionType) -> Option<Condition> {
-        let found = self.conditions.iter().find(|condition| condition.kind == format!("{kind:?}"))?;
+        let found =
+            self.conditions.iter().find(|condition| condition.kind == format!("{kind:?}"))?;
         let (reason, message) = (found.reason.clone(), found.message.clone());
         Some(Condition { kind, status: found.status, reason, message })
     }
@@ -55,7 +56,8 @@ pub(crate) fn keep(object: DynamicObject) -> FederationObject {
 pub(crate) fn is_news(before: &FederationObject, after: &FederationObject) -> bool {
     // A field that the controller does not read increases the generation too, and the status has to
     // show the generation.
-    let is_same = before.spec == after.spec && before.unknown == after.unknown && before.uid == after.uid;
+    let is_same =
+        before.spec == after.spec && before.unknown == after.unknown && before.uid == after.uid;
     !is_same || before.generation != after.generation
 }
 
@@ -66,7 +68,12 @@ fn spec(object: &DynamicObject) -> Result<Named<IstioFederationSpec>, Box<Findin
         Ok(spec) => Ok(Named { accepted_document, ..Named::new(name, spec) }),
         Err(error) => {
             let (object, field) = (ObjectRef::federation(name), error.field());
-            Err(Box::new(Finding::error(FindingReason::InvalidObject, object, field, error.message)))
+            Err(Box::new(Finding::error(
+                FindingReason::InvalidObject,
+                object,
+                field,
+                error.message,
+            )))
         }
     }
 }
@@ -82,7 +89,11 @@ fn unknown(object: &DynamicObject) -> Vec<Finding> {
 /// The entries in the form of a condition; others are not ours.
 fn conditions(status: &Value) -> Vec<PeerCondition> {
     let listed = status.get("conditions").and_then(Value::as_array);
-    listed.into_iter().flatten().filter_map(|condition| PeerCondition::deserialize(condition).ok()).collect()
+    listed
+        .into_iter()
+        .flatten()
+        .filter_map(|condition| PeerCondition::deserialize(condition).ok())
+        .collect()
 }
 
 #[cfg(test)]
@@ -96,9 +107,13 @@ mod tests {
 
     #[test]
     fn a_spec_of_another_form_is_a_finding_and_nothing_else() {
-        let broken = object(json!({ "metadata": { "name": "beta" }, "spec": { "trustDomain": 7 } }));
+        let broken =
+            object(json!({ "metadata": { "name": "beta" }, "spec": { "trustDomain": 7 } }));
         let finding = broken.spec.unwrap_err();
-        assert_eq!((finding.reason, finding.object.name.as_str()), (FindingReason::InvalidObject, "beta"));
+        assert_eq!(
+            (finding.reason, finding.object.name.as_str()),
+            (FindingReason::InvalidObject, "beta")
+        );
         assert!(object(json!({ "metadata": { "name": "beta" } })).spec.is_err());
         let spec = json!({ "trustDomain": "beta.example", "metadataEndpoint": "https://beta.example/metadata" });
         assert!(object(json!({ "metadata": { "name": "beta" }, "spec": spec })).spec.is_ok());
@@ -108,11 +123,15 @@ mod tests {
     fn only_the_spec_is_news() {
         let spec = json!({ "trustDomain": "beta.example", "metadataEndpoint": "https://beta.example/metadata" });
         let with = |spec: &Value, status: Value| {
-            object(json!({ "metadata": { "name": "beta", "uid": "1" }, "spec": spec, "status": status }))
+            object(
+                json!({ "metadata": { "name": "beta", "uid": "1" }, "spec": spec, "status": status }),
+            )
         };
         let before = with(&spec, json!({}));
-        let told =
-            with(&spec, json!({ "conditions": [{ "type": "Accepted", "status": "True", "reason": "Accepted" }] }));
+        let told = with(
+            &spec,
+            json!({ "conditions": [{ "type": "Accepted", "status": "True", "reason": "Accepted" }] }),
+        );
         assert!(before != told && !is_news(&before, &told));
         assert_eq!(told.conditions.len(), 1);
         let annotated = |value: &str| {

@@ -73,7 +73,11 @@ fn ip(value: &Value) -> Option<IpAddr> {
 impl GatewayService {
     /// The addresses and ports of the Service itself: its own IPs and those of its load balancer.
     pub(super) fn own(&self) -> impl Iterator<Item = (IpAddr, u16)> {
-        let ips = self.ingress.iter().filter_map(|host| host.parse().ok()).chain(self.ips.iter().copied());
+        let ips = self
+            .ingress
+            .iter()
+            .filter_map(|host| host.parse().ok())
+            .chain(self.ips.iter().copied());
         ips.flat_map(|ip| self.ports.iter().map(move |port| (ip, port.port)))
     }
 
@@ -108,12 +112,17 @@ impl Node {
 /// Extracts what is needed from a Service.
 pub(crate) fn keep_service(object: DynamicObject) -> GatewayService {
     let (spec, status) = (&object.data["spec"], &object.data["status"]);
-    let ingress = |entry: &Value| ["ip", "hostname"].into_iter().find_map(|field| text(&entry[field]));
+    let ingress =
+        |entry: &Value| ["ip", "hostname"].into_iter().find_map(|field| text(&entry[field]));
     GatewayService {
         service_type: text(&spec["type"]).unwrap_or_default(),
         ports: list(&spec["ports"]).filter_map(|port| Port::deserialize(port).ok()).collect(),
         ingress: list(&status["loadBalancer"]["ingress"]).filter_map(ingress).collect(),
-        ips: [&spec["clusterIPs"], &spec["externalIPs"]].into_iter().flat_map(list).filter_map(ip).collect(),
+        ips: [&spec["clusterIPs"], &spec["externalIPs"]]
+            .into_iter()
+            .flat_map(list)
+            .filter_map(ip)
+            .collect(),
     }
 }
 
@@ -141,7 +150,10 @@ pub(crate) fn addresses(
     if !settings.gateway.advertise.is_empty() {
         return ordered(settings.gateway.advertise.clone());
     }
-    let key = Key { namespace: settings.places.gateway().to_owned(), name: settings.gateway.service.clone() };
+    let key = Key {
+        namespace: settings.places.gateway().to_owned(),
+        name: settings.gateway.service.clone(),
+    };
     let found = match seen.gateway_services.get(&key) {
         Some(service) => of_service(service, settings.gateway.port, seen),
         None => Err("there is no such Service".to_owned()),
@@ -156,21 +168,35 @@ pub(crate) fn addresses(
     })
 }
 
-fn of_service(service: &GatewayService, port: u16, seen: &Seen) -> Result<Vec<GatewayAddress>, String> {
+fn of_service(
+    service: &GatewayService,
+    port: u16,
+    seen: &Seen,
+) -> Result<Vec<GatewayAddress>, String> {
     let Some(found) = service.ports.iter().find(|found| found.port == port) else {
         return Err(format!("it has no port {port} (--gateway-port)"));
     };
     let (hosts, port, otherwise) = match (service.service_type.as_str(), found.node_port) {
-        ("LoadBalancer", _) => {
-            (service.ingress.clone(), found.port, "its load balancer has no address yet (status.loadBalancer.ingress)")
+        ("LoadBalancer", _) => (
+            service.ingress.clone(),
+            found.port,
+            "its load balancer has no address yet (status.loadBalancer.ingress)",
+        ),
+        ("NodePort", Some(node_port)) => (
+            node_hosts(&seen.pods, &seen.nodes),
+            node_port,
+            "no ready, schedulable node runs a ready gateway pod",
+        ),
+        (other, _) => {
+            return Err(format!("expected type LoadBalancer or NodePort, found {other:?}"));
         }
-        ("NodePort", Some(node_port)) => {
-            (node_hosts(&seen.pods, &seen.nodes), node_port, "no ready, schedulable node runs a ready gateway pod")
-        }
-        (other, _) => return Err(format!("expected type LoadBalancer or NodePort, found {other:?}")),
     };
-    let address =
-        |host: String| Some(GatewayAddress { address: GatewayHost::parse(&host).ok()?, port: ServicePort::new(port)? });
+    let address = |host: String| {
+        Some(GatewayAddress {
+            address: GatewayHost::parse(&host).ok()?,
+            port: ServicePort::new(port)?,
+        })
+    };
     let addresses = ordered(hosts.into_iter().filter_map(address).collect());
     if addresses.is_empty() { Err(otherwise.to_owned()) } else { Ok(addresses) }
 }
@@ -179,8 +205,11 @@ fn of_service(service: &GatewayService, port: u16, seen: &Seen) -> Result<Vec<Ga
 /// without external ones.
 fn node_hosts(pods: &BTreeMap<Key, GatewayPod>, nodes: &BTreeMap<Key, Node>) -> Vec<String> {
     let names: BTreeSet<_> = pods.values().filter_map(|pod| pod.node.clone()).collect();
-    let found = names.into_iter().filter_map(|name| nodes.get(&Key { namespace: String::new(), name }));
-    let hosts = |node: &Node| if node.external.is_empty() { node.internal.clone() } else { node.external.clone() };
+    let found =
+        names.into_iter().filter_map(|name| nodes.get(&Key { namespace: String::new(), name }));
+    let hosts = |node: &Node| {
+        if node.external.is_empty() { node.internal.clone() } else { node.external.clone() }
+    };
     found.filter(|node| node.takes_traffic).flat_map(hosts).collect()
 }
 
@@ -253,7 +282,8 @@ mod tests {
     }
 
     fn of(service: &GatewayService) -> Result<Vec<String>, String> {
-        of_service(service, 15443, &seen()).map(|addresses| addresses.iter().map(ToString::to_string).collect())
+        of_service(service, 15443, &seen())
+            .map(|addresses| addresses.iter().map(ToString::to_string).collect())
     }
 
     #[test]
@@ -267,12 +297,18 @@ mod tests {
     #[test]
     fn a_node_port_has_the_nodes_that_run_a_gateway_and_take_traffic() {
         let found = of(&service("NodePort", json!([]))).unwrap();
-        assert_eq!(found, ["192.0.2.1:30443", "[2001:db8::2]:30443"], "external first; not ready, cordoned: left out");
+        assert_eq!(
+            found,
+            ["192.0.2.1:30443", "[2001:db8::2]:30443"],
+            "external first; not ready, cordoned: left out"
+        );
     }
 
     #[test]
     fn another_type_or_port_is_told() {
-        assert!(of(&service("ClusterIP", json!([]))).unwrap_err().contains("LoadBalancer or NodePort"));
+        assert!(
+            of(&service("ClusterIP", json!([]))).unwrap_err().contains("LoadBalancer or NodePort")
+        );
         let other = of_service(&service("NodePort", json!([])), 443, &seen()).unwrap_err();
         assert!(other.contains("no port 443"));
     }
@@ -280,8 +316,7 @@ mod tests {
     #[test]
     fn the_port_of_a_pod_is_what_the_service_leads_to() {
         let of = |target: Value, ports: Value| {
-            let service =
-                json!({ "metadata": { "name": "x" }, "spec": { "ports": [{ "port": 15443, "targetPort": target }] } });
+            let service = json!({ "metadata": { "name": "x" }, "spec": { "ports": [{ "port": 15443, "targetPort": target }] } });
             let pod = json!({ "metadata": { "name": "x" }, "spec": { "containers": [{ "ports": ports }, {}] } });
             keep_service(read(service)).port_of(&super::super::pod::keep(read(pod)), 15443)
         };

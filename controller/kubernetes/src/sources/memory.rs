@@ -13,7 +13,9 @@ use crate::settings::{ControllerSettings, Places, Selector};
 use fedgate_core::PeerName;
 use fedgate_federation::bundle::{roots_from_pem, roots_to_pem};
 use fedgate_federation::credentials::Credentials;
-use fedgate_federation::document::{ClusterUuid, GatewayAddress, Limits, Network, WorkloadIdentity};
+use fedgate_federation::document::{
+    ClusterUuid, GatewayAddress, Limits, Network, WorkloadIdentity,
+};
 use fedgate_federation::federate::{Passthrough, Published};
 use fedgate_federation::key::PublicKey;
 use fedgate_federation::knowledge::{PeerKnowledge, Times};
@@ -99,7 +101,11 @@ pub(crate) struct ClusterRecord {
 
 impl ClusterRecord {
     /// The record of a cluster with these findings.
-    pub(crate) fn of(cluster: &LocalCluster, settings: &ControllerSettings, findings: &[Finding]) -> Self {
+    pub(crate) fn of(
+        cluster: &LocalCluster,
+        settings: &ControllerSettings,
+        findings: &[Finding],
+    ) -> Self {
         Self {
             trust_domain: cluster.trust_domain.clone(),
             cluster_uuid: cluster.cluster_uuid.clone(),
@@ -153,7 +159,8 @@ impl ClusterRecord {
 
 /// Extracts what is needed from a ConfigMap.
 pub(crate) fn keep(object: DynamicObject) -> Memory {
-    let label = object.metadata.labels.as_ref().and_then(|labels| labels.get(LABEL)).map(String::as_str);
+    let label =
+        object.metadata.labels.as_ref().and_then(|labels| labels.get(LABEL)).map(String::as_str);
     let found = match label {
         Some(CLUSTER) => cluster(&object),
         Some(PEER) => peer(&object),
@@ -265,8 +272,7 @@ mod tests {
         assert_eq!(config_map(b"no gzip"), Memory::Nothing);
         let packed = pack(&nothing_known());
         assert_eq!(config_map(&packed[..packed.len() / 2]), Memory::Nothing);
-        let without =
-            json!({ "metadata": { "name": "x", "labels": { LABEL: CLUSTER } }, "data": { PUBLISHED_KEY: "{" } });
+        let without = json!({ "metadata": { "name": "x", "labels": { LABEL: CLUSTER } }, "data": { PUBLISHED_KEY: "{" } });
         assert_eq!(keep(serde_json::from_value(without).unwrap()), Memory::Nothing);
     }
 }

@@ -93,8 +93,10 @@ impl Seen {
 
     /// The `metadata.uid` of each object that an operator wrote, for Events.
     pub(super) fn uids(&self) -> BTreeMap<(Kind, Key), String> {
-        let federations = self.federations.iter().map(|(key, object)| (Kind::IstioFederation, key, &object.uid));
-        let policies = self.policies.iter().map(|(key, object)| (Kind::FederationPolicy, key, &object.uid));
+        let federations =
+            self.federations.iter().map(|(key, object)| (Kind::IstioFederation, key, &object.uid));
+        let policies =
+            self.policies.iter().map(|(key, object)| (Kind::FederationPolicy, key, &object.uid));
         let services = self.services.iter().map(|(key, object)| (Kind::Service, key, &object.uid));
         let all = federations.chain(policies).chain(services);
         all.map(|(kind, key, uid)| ((kind, key.clone()), uid.clone())).collect()
@@ -107,14 +109,16 @@ impl Seen {
         identity: &ClusterIdentity,
     ) -> (LocalCluster, Vec<Finding>) {
         let mut findings = Vec::new();
-        let place = (settings.places.namespace.as_str(), settings.metadata.roots_configmap.as_str());
+        let place =
+            (settings.places.namespace.as_str(), settings.metadata.roots_configmap.as_str());
         let roots = roots::roots(&self.roots, place, &mut findings);
         let gateways = gateway::addresses(settings, self, &mut findings);
         let network = network::network(settings.network(), &self.nodes, &self.service_cidrs);
         let pods = presented::chains(self.presented.as_ref(), settings.places.gateway());
         let mut credentials = roots::credentials(&roots, place, &pods, &settings.trust_domain);
         if self.presented.is_none() {
-            credentials.add(memory::record(&self.memory).map(ClusterRecord::of_pods).unwrap_or_default());
+            credentials
+                .add(memory::record(&self.memory).map(ClusterRecord::of_pods).unwrap_or_default());
         }
         let cluster = LocalCluster {
             trust_domain: settings.trust_domain.clone(),

@@ -25,7 +25,8 @@ pub(crate) fn network(
 ) -> Network {
     let Network { name, mut pod_cidrs, mut service_cidrs } = configured;
     if pod_cidrs.is_empty() {
-        pod_cidrs = IpNet::aggregate(&nodes.values().flat_map(|node| node.pod_cidrs.clone()).collect());
+        pod_cidrs =
+            IpNet::aggregate(&nodes.values().flat_map(|node| node.pod_cidrs.clone()).collect());
     }
     if service_cidrs.is_empty() {
         service_cidrs = IpNet::aggregate(&services.values().flatten().copied().collect());
@@ -52,10 +53,16 @@ mod tests {
             node.pod_cidrs = cidrs(range);
             node
         };
-        let nodes = BTreeMap::from([(key("a"), node("10.1.0.0/24")), (key("b"), node("10.1.1.0/24 fd00::/64"))]);
+        let nodes = BTreeMap::from([
+            (key("a"), node("10.1.0.0/24")),
+            (key("b"), node("10.1.1.0/24 fd00::/64")),
+        ]);
         let services = BTreeMap::from([(key("kubernetes"), cidrs("10.96.0.0/12"))]);
         let found = network(Network::default(), &nodes, &services);
-        assert_eq!((found.pod_cidrs, found.service_cidrs), (cidrs("10.1.0.0/23 fd00::/64"), cidrs("10.96.0.0/12")));
+        assert_eq!(
+            (found.pod_cidrs, found.service_cidrs),
+            (cidrs("10.1.0.0/23 fd00::/64"), cidrs("10.96.0.0/12"))
+        );
         let configured = Network { pod_cidrs: cidrs("10.8.0.0/16"), ..Network::default() };
         assert_eq!(network(configured, &nodes, &services).pod_cidrs, cidrs("10.8.0.0/16"));
     }

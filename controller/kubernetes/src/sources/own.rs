@@ -17,13 +17,24 @@ const PROXY: RangeInclusive<u16> = 15_000..=15_099;
 
 /// The gateway's Service, its Pods, the cluster's nodes, the proxies of this mesh, and the
 /// cluster's own networks.
-pub(super) fn addresses(settings: &ControllerSettings, seen: &Seen, network: &Network) -> OwnAddresses {
-    let key = Key { namespace: settings.places.gateway().to_owned(), name: settings.gateway.service.clone() };
+pub(super) fn addresses(
+    settings: &ControllerSettings,
+    seen: &Seen,
+    network: &Network,
+) -> OwnAddresses {
+    let key = Key {
+        namespace: settings.places.gateway().to_owned(),
+        name: settings.gateway.service.clone(),
+    };
     let service = seen.gateway_services.get(&key);
     let mut listeners: Vec<_> = service.into_iter().flat_map(of_service).collect();
     listeners.extend(service.into_iter().flat_map(|service| of_nodes(seen, service)));
     listeners.extend(of_pods(settings, seen, service));
-    listeners.push(listener("a proxy of this cluster's own mesh", Ipv4Addr::UNSPECIFIED.into(), PROXY));
+    listeners.push(listener(
+        "a proxy of this cluster's own mesh",
+        Ipv4Addr::UNSPECIFIED.into(),
+        PROXY,
+    ));
     OwnAddresses {
         listeners,
         hosts: BTreeSet::new(),
@@ -32,18 +43,27 @@ pub(super) fn addresses(settings: &ControllerSettings, seen: &Seen, network: &Ne
 }
 
 fn of_service(service: &GatewayService) -> impl Iterator<Item = OwnListener> {
-    service.own().map(|(ip, port)| listener("the Service of this cluster's own gateway", ip, port..=port))
+    service
+        .own()
+        .map(|(ip, port)| listener("the Service of this cluster's own gateway", ip, port..=port))
 }
 
 fn of_nodes(seen: &Seen, service: &GatewayService) -> Vec<OwnListener> {
     let name = "a node port of this cluster's own gateway";
     let ips: BTreeSet<_> = seen.nodes.values().flat_map(|node| node.ips()).collect();
-    ips.into_iter().flat_map(|ip| service.node_ports().map(move |port| listener(name, ip, port..=port))).collect()
+    ips.into_iter()
+        .flat_map(|ip| service.node_ports().map(move |port| listener(name, ip, port..=port)))
+        .collect()
 }
 
-fn of_pods(settings: &ControllerSettings, seen: &Seen, service: Option<&GatewayService>) -> Vec<OwnListener> {
+fn of_pods(
+    settings: &ControllerSettings,
+    seen: &Seen,
+    service: Option<&GatewayService>,
+) -> Vec<OwnListener> {
     let name = "a Pod of this cluster's own gateway";
-    let mut ports: BTreeSet<_> = service.into_iter().flat_map(|service| service.target_ports()).collect();
+    let mut ports: BTreeSet<_> =
+        service.into_iter().flat_map(|service| service.target_ports()).collect();
     ports.insert(settings.gateway.port);
     let of_pod = |ip: IpAddr| {
         let own = ports.iter().map(move |port| listener(name, ip, *port..=*port));

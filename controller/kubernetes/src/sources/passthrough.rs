@@ -51,9 +51,13 @@ pub(crate) fn passthrough(seen: &Seen) -> Passthrough {
         None => Passthrough::Impossible(format!(
             "passthrough is not switched on in this cluster: start the controller with --passthrough and {CURE}; or remove the annotation"
         )),
-        Some(Err(why)) => Passthrough::Impossible(format!("the controller cannot list EnvoyFilters ({why}): {CURE}")),
+        Some(Err(why)) => Passthrough::Impossible(format!(
+            "the controller cannot list EnvoyFilters ({why}): {CURE}"
+        )),
         Some(Ok(keys)) => {
-            let service = |key: &Key| Some((key.namespace.clone(), key.name.strip_prefix(PREFIX)?.to_owned()));
+            let service = |key: &Key| {
+                Some((key.namespace.clone(), key.name.strip_prefix(PREFIX)?.to_owned()))
+            };
             Passthrough::Prepared(keys.iter().filter_map(service).collect())
         }
     }
@@ -70,13 +74,18 @@ mod tests {
     #[test]
     fn a_service_is_prepared_when_its_object_is_there() {
         let keys = BTreeSet::from([key("shop", &name_for("web")), key("shop", "other")]);
-        assert_eq!(passthrough(&Some(Ok(keys))), Passthrough::Prepared([("shop".into(), "web".into())].into()));
+        assert_eq!(
+            passthrough(&Some(Ok(keys))),
+            Passthrough::Prepared([("shop".into(), "web".into())].into())
+        );
     }
 
     #[test]
     fn what_stands_in_the_way_is_told_with_the_cure() {
         for seen in [None, Some(Err("the API server says 403: no".to_owned()))] {
-            let Passthrough::Impossible(why) = passthrough(&seen) else { panic!("it is not possible") };
+            let Passthrough::Impossible(why) = passthrough(&seen) else {
+                panic!("it is not possible")
+            };
             assert!(why.contains("deploy/passthrough/rbac.yaml"), "{why}");
         }
     }

@@ -50,12 +50,20 @@ impl Place {
 
     /// The selection for a watch.
     pub(crate) fn watched(&self) -> Config {
-        Config { label_selector: self.labels.clone(), field_selector: self.fields.clone(), ..Config::default() }
+        Config {
+            label_selector: self.labels.clone(),
+            field_selector: self.fields.clone(),
+            ..Config::default()
+        }
     }
 
     /// The selection for a list.
     pub(crate) fn listed(&self) -> ListParams {
-        ListParams { label_selector: self.labels.clone(), field_selector: self.fields.clone(), ..ListParams::default() }
+        ListParams {
+            label_selector: self.labels.clone(),
+            field_selector: self.fields.clone(),
+            ..ListParams::default()
+        }
     }
 }
 
@@ -112,7 +120,8 @@ pub(crate) fn passthrough(namespace: &str) -> Place {
 
 /// Others' ServiceEntries.
 pub(crate) fn entries(owner: &str) -> Place {
-    Place::everywhere("others' ServiceEntries", Kind::ServiceEntry).labelled(&format!("{OWNER}!={owner}"))
+    Place::everywhere("others' ServiceEntries", Kind::ServiceEntry)
+        .labelled(&format!("{OWNER}!={owner}"))
 }
 
 /// What fedgate stores in its namespace.

@@ -70,13 +70,16 @@ fn named_port(port: &Value) -> Option<(String, u16)> {
     Some((text(&port["name"])?, port["containerPort"].as_u64()?.try_into().ok()?))
 }
 
-/// Where Prometheus would ask, by the annotations that Istio gives to its Pods; else where Istio has it always.
+/// Where Prometheus would ask, by the annotations that Istio gives to its Pods; else where Istio
+/// has it always.
 fn stats(object: &DynamicObject) -> Option<String> {
     let annotation = |name: &str| object.annotations().get(name).map(String::as_str);
     let address: IpAddr = object.data["status"]["podIP"].as_str()?.parse().ok()?;
-    let port: u16 = annotation("prometheus.io/port").and_then(|port| port.parse().ok()).unwrap_or(STATS_PORT);
+    let port: u16 =
+        annotation("prometheus.io/port").and_then(|port| port.parse().ok()).unwrap_or(STATS_PORT);
     let is_path = |path: &&str| {
-        path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte))
+        path.starts_with('/')
+            && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte))
     };
     let path = annotation("prometheus.io/path").filter(is_path).unwrap_or(STATS_PATH);
     Some(format!("http://{}{path}", SocketAddr::from((address, port))))
@@ -125,17 +128,35 @@ mod tests {
     fn what_is_mounted_is_as_old_as_the_last_start() {
         let (first, later) = ("2026-11-24T10:00:00Z", "2026-11-24T10:05:00Z");
         let container = |restarts: u64, started: Option<&str>| {
-            let state = started.map_or(json!({ "waiting": {} }), |at| json!({ "running": { "startedAt": at } }));
+            let state = started
+                .map_or(json!({ "waiting": {} }), |at| json!({ "running": { "startedAt": at } }));
             json!({ "name": "istio-proxy", "restartCount": restarts, "state": state })
         };
-        let of = |containers: Value| since(json!({ "startTime": first, "containerStatuses": containers }));
+        let of = |containers: Value| {
+            since(json!({ "startTime": first, "containerStatuses": containers }))
+        };
         assert_eq!(since(json!({ "phase": "Pending" })), None);
         assert_eq!(of(json!([])).as_deref(), Some(first));
-        assert_eq!(of(json!([container(0, Some(later))])).as_deref(), Some(first), "an image takes its time");
-        assert_eq!(of(json!([container(0, None)])).as_deref(), Some(first), "it may be mounted already");
+        assert_eq!(
+            of(json!([container(0, Some(later))])).as_deref(),
+            Some(first),
+            "an image takes its time"
+        );
+        assert_eq!(
+            of(json!([container(0, None)])).as_deref(),
+            Some(first),
+            "it may be mounted already"
+        );
         assert_eq!(of(json!([container(1, Some(later))])).as_deref(), Some(later));
-        assert_eq!(of(json!([container(2, None)])), None, "it is mounted anew before it starts again");
-        assert_eq!(since(json!({ "containerStatuses": [container(0, Some(later))] })).as_deref(), Some(later));
+        assert_eq!(
+            of(json!([container(2, None)])),
+            None,
+            "it is mounted anew before it starts again"
+        );
+        assert_eq!(
+            since(json!({ "containerStatuses": [container(0, Some(later))] })).as_deref(),
+            Some(later)
+        );
         let two = json!([container(1, Some(later)), container(0, Some(later))]);
         assert_eq!(of(two).as_deref(), Some(first), "the oldest counts");
     }
@@ -143,8 +164,7 @@ mod tests {
     #[test]
     fn counters_are_where_prometheus_would_ask() {
         let stats = |annotations: Value, address: &str| {
-            let pod =
-                json!({ "metadata": { "name": "x", "annotations": annotations }, "status": { "podIP": address } });
+            let pod = json!({ "metadata": { "name": "x", "annotations": annotations }, "status": { "podIP": address } });
             keep(serde_json::from_value(pod).unwrap()).stats.unwrap_or_default()
         };
         assert_eq!(stats(json!({}), "10.1.2.3"), "http://10.1.2.3:15020/stats/prometheus");
@@ -152,8 +172,12 @@ mod tests {
             stats(json!({ "prometheus.io/port": "15090" }), "2001:db8::1"),
             "http://[2001:db8::1]:15090/stats/prometheus"
         );
-        assert_eq!(stats(json!({ "prometheus.io/path": "/metrics" }), "10.1.2.3"), "http://10.1.2.3:15020/metrics");
-        let nonsense = json!({ "prometheus.io/port": "99999", "prometheus.io/path": "@evil.example/?x" });
+        assert_eq!(
+            stats(json!({ "prometheus.io/path": "/metrics" }), "10.1.2.3"),
+            "http://10.1.2.3:15020/metrics"
+        );
+        let nonsense =
+            json!({ "prometheus.io/port": "99999", "prometheus.io/path": "@evil.example/?x" });
         assert_eq!(stats(nonsense, "10.1.2.3"), "http://10.1.2.3:15020/stats/prometheus");
         assert_eq!(stats(json!({}), ""), "");
     }
@@ -162,7 +186,10 @@ mod tests {
     fn a_pod_that_has_ended_is_told_from_one_that_runs() {
         let pod = |phase: &str| {
             let status = json!({ "phase": phase, "startTime": "2026-11-24T10:00:00Z" });
-            keep(serde_json::from_value(json!({ "metadata": { "name": "x" }, "status": status })).unwrap())
+            keep(
+                serde_json::from_value(json!({ "metadata": { "name": "x" }, "status": status }))
+                    .unwrap(),
+            )
         };
         assert!(!pod("Running").ended && pod("Failed").ended && pod("Succeeded").ended);
     }

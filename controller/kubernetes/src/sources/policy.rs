@@ -30,8 +30,12 @@ mod tests {
 
     #[test]
     fn a_policy_that_cannot_be_read_is_kept_as_one_that_closes() {
-        let read =
-            |spec: Value| keep(serde_json::from_value(json!({ "metadata": { "name": "p" }, "spec": spec })).unwrap());
+        let read = |spec: Value| {
+            keep(
+                serde_json::from_value(json!({ "metadata": { "name": "p" }, "spec": spec }))
+                    .unwrap(),
+            )
+        };
         let Policy { policy, finding, .. } = read(json!({ "peers": "beta" }));
         assert!(matches!(policy.body, PolicyBody::Unreadable(_)) && finding.is_some());
         let Policy { policy, finding, .. } = read(json!({ "peers": ["beta"] }));

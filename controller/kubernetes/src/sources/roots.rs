@@ -20,10 +20,13 @@ pub(crate) type Roots = Result<Vec<Root>, String>;
 pub(crate) fn keep(object: DynamicObject) -> Roots {
     let pem = object.data.pointer("/data").and_then(|data| data.get(KEY)).and_then(Value::as_str);
     let pem = pem.ok_or_else(|| format!("expected the key {KEY}, found none"))?;
-    let roots: Result<Vec<_>, _> = roots_from_pem(pem, Limits::default().certificate_bytes).into_iter().collect();
+    let roots: Result<Vec<_>, _> =
+        roots_from_pem(pem, Limits::default().certificate_bytes).into_iter().collect();
     match roots {
         Ok(roots) => Ok(roots),
-        Err(error) => Err(format!("{KEY}: expected CA certificates in PEM and nothing else, {error}")),
+        Err(error) => {
+            Err(format!("{KEY}: expected CA certificates in PEM and nothing else, {error}"))
+        }
     }
 }
 
@@ -40,7 +43,8 @@ pub(crate) fn roots(
         None => "there is no such ConfigMap; istiod writes it into every namespace of its mesh: check that it runs, and --roots-configmap".to_owned(),
     };
     let object = object((namespace, name));
-    let message = format!("{why}. Until this cluster's roots are there, nothing is published to peers");
+    let message =
+        format!("{why}. Until this cluster's roots are there, nothing is published to peers");
     findings.push(Finding::error(FindingReason::NoRoots, object, "data", message));
     Vec::new()
 }
@@ -49,7 +53,8 @@ fn object((namespace, name): (&str, &str)) -> ObjectRef {
     ObjectRef { namespace: Some(namespace.to_owned()), ..ObjectRef::new("ConfigMap", name) }
 }
 
-/// What is wrong with the roots and with the certificates that the gateway's Pods show, and when each is valid.
+/// What is wrong with the roots and with the certificates that the gateway's Pods show, and when
+/// each is valid.
 pub(crate) fn credentials(
     roots: &[Root],
     place: (&str, &str),
@@ -77,7 +82,11 @@ mod tests {
             (roots.len(), findings.pop().map(|finding| finding.message).unwrap_or_default())
         };
         let ca = rcgen::generate_simple_self_signed(["x".to_owned()]).unwrap().cert.pem();
-        assert!(read(json!({ "metadata": {}, "data": {} })).1.contains("expected the key root-cert.pem"));
+        assert!(
+            read(json!({ "metadata": {}, "data": {} }))
+                .1
+                .contains("expected the key root-cert.pem")
+        );
         assert!(read(json!({ "metadata": {}, "data": { KEY: "" } })).1.contains("found nothing"));
         assert!(read(json!({ "metadata": {}, "data": { KEY: "nonsense" } })).0 == 0);
         assert!(

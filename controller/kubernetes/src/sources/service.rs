@@ -28,12 +28,19 @@ fn service(object: DynamicObject) -> Result<ServiceObject, Box<Finding>> {
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let refused = |field: String, message: String| {
         let message = format!("{message}; the Service is not exported");
-        Box::new(Finding::error(FindingReason::InvalidObject, ObjectRef::service(&namespace, &name), field, message))
+        Box::new(Finding::error(
+            FindingReason::InvalidObject,
+            ObjectRef::service(&namespace, &name),
+            field,
+            message,
+        ))
     };
-    let json = serde_json::to_value(&object).map_err(|_| refused(String::new(), "it cannot be read".to_owned()))?;
+    let json = serde_json::to_value(&object)
+        .map_err(|_| refused(String::new(), "it cannot be read".to_owned()))?;
     let wrong = |error: FormError| refused(error.field(), error.message);
     let service: Service = form::read(&json).map_err(wrong)?;
-    let mut service = fedgate_engine::service_object(service, &namespace, &name, None).map_err(wrong)?;
+    let mut service =
+        fedgate_engine::service_object(service, &namespace, &name, None).map_err(wrong)?;
     // Other annotations may be large, and change for unrelated reasons.
     service.annotations.retain(|key, _| key.to_ascii_lowercase().starts_with("fedgate.dev/"));
     Ok(service)
@@ -59,7 +66,10 @@ mod tests {
         )
         .service
         .unwrap();
-        assert_eq!((service.namespace.as_str(), service.name.as_str(), service.ports.len()), ("shop", "web", 1));
+        assert_eq!(
+            (service.namespace.as_str(), service.name.as_str(), service.ports.len()),
+            ("shop", "web", 1)
+        );
         assert_eq!((service.annotations.len(), service.selector["app"].as_str()), (2, "web"));
     }
 

@@ -1,7 +1,9 @@
 //! The watches of all sources.
 
 use super::place::{self, Place};
-use super::{Seen, entries, federation, gateway, memory, network, passthrough, pod, policy, roots, service};
+use super::{
+    Seen, entries, federation, gateway, memory, network, passthrough, pod, policy, roots, service,
+};
 use crate::api::watch::{Rollbacks, Watch, Watched};
 use crate::identity::stored::{self, Stored};
 use crate::settings::ControllerSettings;
@@ -41,11 +43,19 @@ pub(crate) struct Sources {
 
 impl Sources {
     /// Starts watching, for as long as `tasks` lives.
-    pub(crate) fn start(client: &Client, settings: &ControllerSettings, wakes: &Wakes, tasks: &mut Tasks) -> Self {
+    pub(crate) fn start(
+        client: &Client,
+        settings: &ControllerSettings,
+        wakes: &Wakes,
+        tasks: &mut Tasks,
+    ) -> Self {
         let (places, gateway) = (&settings.places, &settings.gateway);
         Self {
             federations: Watched::start(
-                Watch { is_news: federation::is_news, ..watch(client, place::federations(), federation::keep, wakes) },
+                Watch {
+                    is_news: federation::is_news,
+                    ..watch(client, place::federations(), federation::keep, wakes)
+                },
                 tasks,
             ),
             policies: source(client, place::policies(), policy::keep, wakes, tasks),
@@ -60,7 +70,12 @@ impl Sources {
             pods: Watched::start(
                 Watch {
                     is_news: pod::is_news,
-                    ..watch(client, place::gateway_pods(places.gateway(), &gateway.selector), pod::keep, wakes)
+                    ..watch(
+                        client,
+                        place::gateway_pods(places.gateway(), &gateway.selector),
+                        pod::keep,
+                        wakes,
+                    )
                 },
                 tasks,
             ),
@@ -73,10 +88,22 @@ impl Sources {
                 wakes,
                 tasks,
             ),
-            identity: source(client, place::identity(&places.namespace), stored::keep, wakes, tasks),
-            passthrough: gateway
-                .passthrough
-                .then(|| source(client, place::passthrough(&places.namespace), passthrough::keep, wakes, tasks)),
+            identity: source(
+                client,
+                place::identity(&places.namespace),
+                stored::keep,
+                wakes,
+                tasks,
+            ),
+            passthrough: gateway.passthrough.then(|| {
+                source(
+                    client,
+                    place::passthrough(&places.namespace),
+                    passthrough::keep,
+                    wakes,
+                    tasks,
+                )
+            }),
             memory: source(client, place::memory(&places.namespace), memory::keep, wakes, tasks),
             entries: source(client, place::entries(&places.namespace), entries::keep, wakes, tasks),
         }
@@ -121,8 +148,9 @@ impl Sources {
         &self.gateway_services
     }
 
-    /// What was not listed yet, with the reason if there is one. ServiceCIDRs are not waited for: older clusters have none. Nor
-    /// are others' ServiceEntries and the identity: what they are for can be told later.
+    /// What was not listed yet, with the reason if there is one. ServiceCIDRs are not waited for:
+    /// older clusters have none. Nor are others' ServiceEntries and the identity: what they are for
+    /// can be told later.
     pub(crate) fn missing(&self) -> Vec<String> {
         [
             missing(&self.federations),
@@ -152,7 +180,12 @@ fn source<T: Clone + PartialEq + Send + 'static>(
 }
 
 /// A watch for which every change of what is kept is news.
-fn watch<T>(client: &Client, place: Place, keep: fn(DynamicObject) -> T, wakes: &Wakes) -> Watch<T> {
+fn watch<T>(
+    client: &Client,
+    place: Place,
+    keep: fn(DynamicObject) -> T,
+    wakes: &Wakes,
+) -> Watch<T> {
     Watch {
         name: place.name,
         api: place.api(client),
@@ -166,7 +199,9 @@ fn watch<T>(client: &Client, place: Place, keep: fn(DynamicObject) -> T, wakes: 
 }
 
 /// The name of a watch that has not listed yet, with the reason if there is one.
-pub(crate) fn missing<T: Clone + PartialEq + Send + 'static>(watched: &Watched<T>) -> Option<String> {
+pub(crate) fn missing<T: Clone + PartialEq + Send + 'static>(
+    watched: &Watched<T>,
+) -> Option<String> {
     let why = watched.failure().map(|why| format!(": {why}")).unwrap_or_default();
     (!watched.is_listed()).then(|| format!("{}{why}", watched.name()))
 }

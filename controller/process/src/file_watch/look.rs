@@ -75,13 +75,22 @@ fn picture(paths: &[PathBuf]) -> Picture {
 
 fn traits(path: &Path) -> Option<Traits> {
     let file = path.metadata().ok()?;
-    Some((file.dev(), file.ino(), file.size(), file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()))
+    Some((
+        file.dev(),
+        file.ino(),
+        file.size(),
+        file.mtime(),
+        file.mtime_nsec(),
+        file.ctime(),
+        file.ctime_nsec(),
+    ))
 }
 
 /// The entries of a folder that may be manifests.
 pub(super) fn in_folder(folder: &Path) -> impl Iterator<Item = PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().take(super::MOST_FILES);
-    let visible = |entry: &std::fs::DirEntry| !entry.file_name().as_encoded_bytes().starts_with(b".");
+    let visible =
+        |entry: &std::fs::DirEntry| !entry.file_name().as_encoded_bytes().starts_with(b".");
     entries.filter(visible).map(|entry| entry.path())
 }
 

@@ -45,13 +45,15 @@ const MOST_FOLDERS: usize = 1_000;
 pub fn watch(paths: &[PathBuf]) -> Result<Changes> {
     let shared = Arc::new(Shared::default());
     let told = Arc::clone(&shared);
-    let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| told.event(event))
-        .map_err(|error| anyhow::anyhow!(no_watcher(&error)))?;
+    let watcher =
+        notify::recommended_watcher(move |event: notify::Result<Event>| told.event(event))
+            .map_err(|error| anyhow::anyhow!(no_watcher(&error)))?;
     let paths = paths.iter().map(std::path::absolute).collect::<std::io::Result<Vec<_>>>()?;
     let look = Look::new(&paths);
     let unwatched = BTreeSet::new();
     let (pending, again, most_folders) = (None, None, MOST_FOLDERS);
-    let mut changes = Changes { paths, watcher, shared, pending, again, unwatched, most_folders, look };
+    let mut changes =
+        Changes { paths, watcher, shared, pending, again, unwatched, most_folders, look };
     changes.arm();
     Ok(changes)
 }
@@ -93,7 +95,8 @@ impl Changes {
     pub async fn next(&mut self) {
         loop {
             let quiet = self.pending.map(|(first, last)| (last + QUIET).min(first + LONGEST));
-            let told = [quiet, self.again, self.writing(Writing::rests)].into_iter().flatten().min();
+            let told =
+                [quiet, self.again, self.writing(Writing::rests)].into_iter().flatten().min();
             let look = self.look.at();
             tokio::select! {
                 () = self.shared.happened.notified() => {
@@ -140,9 +143,11 @@ impl Changes {
             interest.entries.insert(path.clone());
             interest.entries.extend(trail(path));
         }
-        folders.extend(interest.entries.iter().filter_map(|entry| entry.parent()).map(Path::to_owned));
+        folders
+            .extend(interest.entries.iter().filter_map(|entry| entry.parent()).map(Path::to_owned));
         *self.shared.interest.lock().unwrap_or_else(PoisonError::into_inner) = interest;
-        let unwatched = folders.into_iter().enumerate().filter(|(place, folder)| !self.watch(*place, folder));
+        let unwatched =
+            folders.into_iter().enumerate().filter(|(place, folder)| !self.watch(*place, folder));
         let unwatched = unwatched.map(|(_, folder)| folder).collect::<Vec<_>>();
         self.unwatched = unwatched.into_iter().collect();
         self.look.begin(&self.paths, !self.unwatched.is_empty());
@@ -153,7 +158,9 @@ impl Changes {
         let known = self.unwatched.contains(folder);
         let most = self.most_folders;
         let watched = match place < most {
-            true => self.watcher.watch(folder, RecursiveMode::NonRecursive).map_err(|error| why(&error)),
+            true => {
+                self.watcher.watch(folder, RecursiveMode::NonRecursive).map_err(|error| why(&error))
+            }
             false => Err(format!("links lead to more than {most} folders")),
         };
         match watched {
@@ -162,7 +169,9 @@ impl Changes {
             Err(ref error) if !known => {
                 tracing::warn!(folder = %folder.display(), error, "cannot watch a folder; looking at it every 2 s instead");
             }
-            Ok(()) if known => tracing::info!(folder = %folder.display(), "the folder is watched again"),
+            Ok(()) if known => {
+                tracing::info!(folder = %folder.display(), "the folder is watched again")
+            }
             _ => {}
         }
         watched.is_ok()
@@ -178,10 +187,12 @@ fn no_watcher(error: &notify::Error) -> String {
         _ => None,
     };
     let why = match (code, Inotify::read()) {
-        (Some(NONE_LEFT), Some(Inotify { instances: KernelLimit { setting, value }, .. })) => format!(
-            "the kernel gives this user no inotify instance: {setting} is {value}, and all are in use; raise it with sysctl, and in \
+        (Some(NONE_LEFT), Some(Inotify { instances: KernelLimit { setting, value }, .. })) => {
+            format!(
+                "the kernel gives this user no inotify instance: {setting} is {value}, and all are in use; raise it with sysctl, and in \
              /etc/sysctl.d for the next start"
-        ),
+            )
+        }
         _ => why(error),
     };
     format!("files cannot be watched for changes: {why}")
@@ -189,7 +200,9 @@ fn no_watcher(error: &notify::Error) -> String {
 
 fn why(error: &notify::Error) -> String {
     match &error.kind {
-        notify::ErrorKind::MaxFilesWatch => "the kernel's limit fs.inotify.max_user_watches is reached".to_owned(),
+        notify::ErrorKind::MaxFilesWatch => {
+            "the kernel's limit fs.inotify.max_user_watches is reached".to_owned()
+        }
         notify::ErrorKind::Io(error) => words::io(error),
         notify::ErrorKind::PathNotFound => "there is no such folder".to_owned(),
         _ => "the system refuses it".to_owned(),
@@ -220,7 +233,9 @@ impl Shared {
         for path in &paths {
             match event.kind {
                 EventKind::Modify(ModifyKind::Data(_)) => writing.began(path),
-                EventKind::Remove(RemoveKind::File) | EventKind::Modify(ModifyKind::Name(_)) => writing.ended(path),
+                EventKind::Remove(RemoveKind::File) | EventKind::Modify(ModifyKind::Name(_)) => {
+                    writing.ended(path)
+                }
                 kind if kind == closed => writing.ended(path),
                 _ => {}
             }
@@ -255,7 +270,12 @@ mod tests {
             for most in [MOST_FOLDERS, 1, 1, 1, MOST_FOLDERS, MOST_FOLDERS, 1] {
                 changes.most_folders = most;
                 changes.arm();
-                assert_eq!(changes.unwatched.len(), usize::from(most == 1), "{:?}", changes.unwatched);
+                assert_eq!(
+                    changes.unwatched.len(),
+                    usize::from(most == 1),
+                    "{:?}",
+                    changes.unwatched
+                );
             }
         });
         let lines: Vec<_> = told.lines().map(|line| line.contains("WARN")).collect();

@@ -66,7 +66,8 @@ mod tests {
         symlink("..1", path("volume/..data")).unwrap();
         symlink("..data/p.yaml", path("volume/p.yaml")).unwrap();
         symlink("../volume/p.yaml", path("manifests/p.yaml")).unwrap();
-        let links = ["manifests/p.yaml", "volume/p.yaml", "volume/..data", "volume/..1/p.yaml"].map(path);
+        let links =
+            ["manifests/p.yaml", "volume/p.yaml", "volume/..data", "volume/..1/p.yaml"].map(path);
         assert_eq!(trail(&path("manifests/p.yaml")), links);
         fs::remove_dir_all(path("volume/..1")).unwrap();
         assert_eq!(trail(&path("manifests/p.yaml")).last(), Some(&path("volume/..1")));

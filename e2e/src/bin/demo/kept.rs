@@ -37,7 +37,9 @@ pub(crate) async fn write(stage: &Stage) -> Result<Kept> {
     let folder = xtask::target().join("demo");
     std::fs::create_dir_all(&folder)?;
     let file = folder.join("demo.json");
-    let text = serde_json::to_string_pretty(&json!({ "process": std::process::id(), "clusters": clusters }))?;
+    let text = serde_json::to_string_pretty(
+        &json!({ "process": std::process::id(), "clusters": clusters }),
+    )?;
     std::fs::write(&file, text + "\n")?;
     Ok(Kept(file))
 }

@@ -69,8 +69,10 @@ async fn perform(run: &RunFolder, cli: &Cli) -> Result<bool> {
     scenes::all(&mut stage, &mut screen).await;
     let good = screen.closing(start.elapsed());
     if let Some(path) = &cli.compare {
-        let page = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        page::compare(&page, screen.said()).with_context(|| format!("{} is out of date", path.display()))?;
+        let page = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        page::compare(&page, screen.said())
+            .with_context(|| format!("{} is out of date", path.display()))?;
     }
     if cli.keep {
         let kept = kept::write(&stage).await?;

@@ -11,14 +11,21 @@ const BEGIN: &str = "Three clusters,";
 /// # Errors
 /// When a paragraph differs; the message quotes the first.
 pub(crate) fn compare(page: &str, said: &str) -> Result<()> {
-    let block =
-        page.split("```\n").find(|block| block.starts_with(BEGIN)).context("the page has no output of the demo")?;
+    let block = page
+        .split("```\n")
+        .find(|block| block.starts_with(BEGIN))
+        .context("the page has no output of the demo")?;
     let (page, said) = (paragraphs(block), paragraphs(said));
     for (place, said) in said.iter().enumerate() {
         let page = page.get(place).map_or("nothing", String::as_str);
         ensure!(page == said, "the page prints\n  {page}\nand the demo\n  {said}");
     }
-    ensure!(page.len() == said.len(), "the page prints {} paragraphs, and the demo {}", page.len(), said.len());
+    ensure!(
+        page.len() == said.len(),
+        "the page prints {} paragraphs, and the demo {}",
+        page.len(),
+        said.len()
+    );
     Ok(())
 }
 
@@ -60,7 +67,9 @@ mod tests {
     fn numbers_and_line_breaks_may_differ_and_nothing_else() {
         let good = "Three clusters, each:\n\n  1. A calls B\n     in 1.3 s\n     ok (12.7 s)\n\n  2. C: refused in the handshake (unknown issuer)\n";
         assert!(compare(PAGE, good).is_ok(), "{:?}", compare(PAGE, good));
-        for (from, to) in [("A calls", "A asks"), ("refused", "let in"), ("ok", "FAILED"), ("\n\n  2. C", "")] {
+        for (from, to) in
+            [("A calls", "A asks"), ("refused", "let in"), ("ok", "FAILED"), ("\n\n  2. C", "")]
+        {
             assert!(compare(PAGE, &good.replace(from, to)).is_err(), "{from}");
         }
         assert!(compare(PAGE, &(good.to_owned() + "\n\n  3. more\n")).is_err());

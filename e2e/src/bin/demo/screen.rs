@@ -43,7 +43,10 @@ impl Screen {
             let (gateway, metadata) = (cluster.gateway_address(), cluster.metadata_url());
             self.say(&format!("  {name:6} {domain:15} gateway {gateway:16} metadata {metadata}"));
         }
-        self.say(&format!("\nRunning, and imported from each other, after {:.1} s.\n", time.as_secs_f64()));
+        self.say(&format!(
+            "\nRunning, and imported from each other, after {:.1} s.\n",
+            time.as_secs_f64()
+        ));
     }
 
     /// Plays one scene: prints what it does and what is expected, then what happened.
@@ -74,7 +77,10 @@ impl Screen {
         let (scenes, failed) = (self.scenes, self.failed.clone());
         match failed.as_slice() {
             [] => self.say(&format!("All {scenes} scenes went as expected, in {seconds:.0} s.")),
-            _ => self.say(&format!("{} of {scenes} scenes FAILED: {failed:?}. It took {seconds:.0} s.", failed.len())),
+            _ => self.say(&format!(
+                "{} of {scenes} scenes FAILED: {failed:?}. It took {seconds:.0} s.",
+                failed.len()
+            )),
         }
         self.failed.is_empty()
     }

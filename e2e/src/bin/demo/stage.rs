@@ -56,11 +56,22 @@ impl Stage {
         let roots = alpha.authority().pem() + &gamma.authority().pem();
         let server = beta.workload()?.write(run.path(), "stock-gateway")?;
         let allowed = alpha.spiffe_id("cart");
-        let stock_gateway = StockGateway::start(run, &roots, &server, &allowed, web.backend.address()).await?;
+        let stock_gateway =
+            StockGateway::start(run, &roots, &server, &allowed, web.backend.address()).await?;
         let workloads = [alpha.workload()?, beta.workload()?, gamma.workload()?];
 
         federation.start().await?;
-        let stage = Self { federation, web, mail, ledger, catalog, stock, gamma_metadata, stock_gateway, workloads };
+        let stage = Self {
+            federation,
+            web,
+            mail,
+            ledger,
+            catalog,
+            stock,
+            gamma_metadata,
+            stock_gateway,
+            workloads,
+        };
         stage.wait_imports().await?;
         Ok(stage)
     }

@@ -1,6 +1,8 @@
 //! Objects that existed before the rules.
 
-use super::server::{EXPORTED, FEDERATIONS, POLICIES, SERVICES, Server, federation, policy, service};
+use super::server::{
+    EXPORTED, FEDERATIONS, POLICIES, SERVICES, Server, federation, policy, service,
+};
 use anyhow::{Result, ensure};
 use fedgate_e2e::kubernetes::Key;
 use fedgate_e2e::run_folder::RunFolder;
@@ -17,29 +19,48 @@ fn what_was_wrong_before_can_still_be_changed_elsewhere_mended_and_deleted() {
         let server = Server::with_definitions(run).await?;
         let unnamed = json!({ "ports": [{ "port": 80 }] });
         server.create(SERVICES, &service(&json!({ EXPORTED: "" }), &unnamed)).await?;
-        let local = json!({ "trustDomain": "cluster.local", "metadataEndpoint": "https://beta.example" });
+        let local =
+            json!({ "trustDomain": "cluster.local", "metadataEndpoint": "https://beta.example" });
         server.create(FEDERATIONS, &federation(&local)).await?;
         server.create(POLICIES, &policy(&json!({ "peer": ["beta"] }))).await?;
         server.admit().await?;
 
         for key in [SERVICE, FEDERATION, POLICY] {
-            server.objects.patch(key, &json!({ "metadata": { "annotations": { "example.com/a": "b" } } })).await?;
+            server
+                .objects
+                .patch(key, &json!({ "metadata": { "annotations": { "example.com/a": "b" } } }))
+                .await?;
         }
         let target = json!({ "spec": { "ports": [{ "port": 80, "targetPort": 8080 }] } });
         server.objects.patch(SERVICE, &target).await?;
-        server.objects.patch(FEDERATION, &json!({ "spec": { "metadataEndpoint": "https://beta.example/a" } })).await?;
+        server
+            .objects
+            .patch(FEDERATION, &json!({ "spec": { "metadataEndpoint": "https://beta.example/a" } }))
+            .await?;
 
         refused(&server, SERVICE, json!({ "metadata": { "labels": { EXPORTED: "yes" } } })).await?;
         refused(&server, POLICY, json!({ "spec": { "modus": "Audit" } })).await?;
         refused(&server, POLICY, json!({ "callers": [{}] })).await?;
 
-        server.objects.patch(SERVICE, &json!({ "spec": { "ports": [{ "port": 80, "name": "http" }] } })).await?;
+        server
+            .objects
+            .patch(SERVICE, &json!({ "spec": { "ports": [{ "port": 80, "name": "http" }] } }))
+            .await?;
         refused(&server, SERVICE, json!({ "spec": { "ports": [{ "port": 80 }] } })).await?;
-        server.objects.patch(SERVICE, &json!({ "metadata": { "labels": { EXPORTED: null } } })).await?;
+        server
+            .objects
+            .patch(SERVICE, &json!({ "metadata": { "labels": { EXPORTED: null } } }))
+            .await?;
         server.objects.patch(SERVICE, &json!({ "spec": { "ports": [{ "port": 80 }] } })).await?;
-        server.objects.patch(FEDERATION, &json!({ "spec": { "trustDomain": "beta.example" } })).await?;
+        server
+            .objects
+            .patch(FEDERATION, &json!({ "spec": { "trustDomain": "beta.example" } }))
+            .await?;
         refused(&server, FEDERATION, json!({ "spec": { "trustDomain": "cluster.local" } })).await?;
-        server.objects.patch(POLICY, &json!({ "spec": { "peer": null, "peers": ["beta"] } })).await?;
+        server
+            .objects
+            .patch(POLICY, &json!({ "spec": { "peer": null, "peers": ["beta"] } }))
+            .await?;
         for key in [SERVICE, FEDERATION, POLICY] {
             server.objects.delete(key).await?;
         }
@@ -49,7 +70,11 @@ fn what_was_wrong_before_can_still_be_changed_elsewhere_mended_and_deleted() {
 
 async fn refused(server: &Server, key: Key<'_>, patch: Value) -> Result<()> {
     let answer = server.objects.patch(key, &patch).await;
-    let by_policy = |error: &anyhow::Error| format!("{error:#}").contains("ValidatingAdmissionPolicy");
-    ensure!(answer.as_ref().is_err_and(by_policy), "{key}, {patch}: expected to be refused, found {answer:?}");
+    let by_policy =
+        |error: &anyhow::Error| format!("{error:#}").contains("ValidatingAdmissionPolicy");
+    ensure!(
+        answer.as_ref().is_err_and(by_policy),
+        "{key}, {patch}: expected to be refused, found {answer:?}"
+    );
     Ok(())
 }

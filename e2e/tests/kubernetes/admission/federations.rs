@@ -15,7 +15,9 @@ fn with_endpoint(endpoint: &str) -> Value {
 }
 
 fn with_metadata(metadata: &Value) -> Value {
-    federation(&json!({ "trustDomain": "beta.example", "metadataEndpoint": URL, "metadata": metadata }))
+    federation(
+        &json!({ "trustDomain": "beta.example", "metadataEndpoint": URL, "metadata": metadata }),
+    )
 }
 
 #[test]
@@ -26,22 +28,48 @@ fn a_peer_that_cannot_be_one_is_refused() {
 
         // alpha.example is this cluster: operators apply the same objects to every cluster.
         server
-            .takes(FEDERATIONS, ["beta.example", "alpha.example", "staging_1.beta-2.example"].map(with_domain))
+            .takes(
+                FEDERATIONS,
+                ["beta.example", "alpha.example", "staging_1.beta-2.example"].map(with_domain),
+            )
             .await?;
-        server.refuses(FEDERATIONS, [(with_domain("cluster.local"), "every cluster calls itself that")]).await?;
-        for wrong in ["Beta.example", "spiffe://beta.example", "beta.example:443", "bêta.example", "beta example"] {
-            server.refuses(FEDERATIONS, [(with_domain(wrong), "expected a trust domain such as beta.example")]).await?;
+        server
+            .refuses(
+                FEDERATIONS,
+                [(with_domain("cluster.local"), "every cluster calls itself that")],
+            )
+            .await?;
+        for wrong in [
+            "Beta.example",
+            "spiffe://beta.example",
+            "beta.example:443",
+            "bêta.example",
+            "beta example",
+        ] {
+            server
+                .refuses(
+                    FEDERATIONS,
+                    [(with_domain(wrong), "expected a trust domain such as beta.example")],
+                )
+                .await?;
         }
         server.refuses(FEDERATIONS, [(with_domain(&"a".repeat(254)), "Too long")]).await?;
 
-        let good = [URL, "https://beta.example", "https://10.0.0.1:8443/a/", "https://[2001:db8::1]/a@b"];
+        let good =
+            [URL, "https://beta.example", "https://10.0.0.1:8443/a/", "https://[2001:db8::1]/a@b"];
         server.takes(FEDERATIONS, good.map(with_endpoint)).await?;
         server
             .refuses(
                 FEDERATIONS,
                 [
-                    ("beta.example/metadata", "expected a URL such as https://fedgate.beta.example/metadata"),
-                    ("https://[::1/", "expected a URL such as https://fedgate.beta.example/metadata"),
+                    (
+                        "beta.example/metadata",
+                        "expected a URL such as https://fedgate.beta.example/metadata",
+                    ),
+                    (
+                        "https://[::1/",
+                        "expected a URL such as https://fedgate.beta.example/metadata",
+                    ),
                     ("http://beta.example", "expected a URL that begins with https://"),
                     ("https:///metadata", "expected a URL with a host"),
                     ("https://beta.example/?a=b", "expected a URL without '?' and '#'"),
@@ -52,16 +80,27 @@ fn a_peer_that_cannot_be_one_is_refused() {
             )
             .await?;
 
-        server.takes(FEDERATIONS, [with_metadata(&json!({ "ca": pem })), with_metadata(&json!({}))]).await?;
+        server
+            .takes(FEDERATIONS, [with_metadata(&json!({ "ca": pem })), with_metadata(&json!({}))])
+            .await?;
         let file = with_metadata(&json!({ "ca": "/etc/ssl/beta.pem" }));
         server.refuses(FEDERATIONS, [(file, "expected CA certificates in PEM")]).await?;
         server
             .refuses(
                 FEDERATIONS,
                 [
-                    (federation(&json!({ "metadataEndpoint": URL })), "spec.trustDomain: Required value"),
-                    (federation(&json!({ "trustDomain": "beta.example" })), "spec.metadataEndpoint: Required value"),
-                    (with_metadata(&json!({ "insecureSkipVerify": "yes" })), "must be of type boolean"),
+                    (
+                        federation(&json!({ "metadataEndpoint": URL })),
+                        "spec.trustDomain: Required value",
+                    ),
+                    (
+                        federation(&json!({ "trustDomain": "beta.example" })),
+                        "spec.metadataEndpoint: Required value",
+                    ),
+                    (
+                        with_metadata(&json!({ "insecureSkipVerify": "yes" })),
+                        "must be of type boolean",
+                    ),
                     (federation(&Value::Null), "spec: Required value"),
                 ],
             )
@@ -75,15 +114,20 @@ fn a_peer_that_cannot_be_one_is_refused() {
 fn what_the_definition_cannot_tell_gets_through() {
     scenario("let-through", async |run: &RunFolder| {
         let server = Server::with_admission(run).await?;
-        let no_certificate = json!({ "ca": "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n" });
+        let no_certificate =
+            json!({ "ca": "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n" });
         let endpoints = ["https://beta.example:99999/", "https://bêta.example/"].map(with_endpoint);
         server
-            .takes(FEDERATIONS, endpoints.into_iter().chain([with_domain("-.-"), with_metadata(&no_certificate)]))
+            .takes(
+                FEDERATIONS,
+                endpoints.into_iter().chain([with_domain("-.-"), with_metadata(&no_certificate)]),
+            )
             .await?;
 
         // Only the setting with the typing error is lost: the certificate is still verified.
         let typo = with_metadata(&json!({ "insecureSkipVerifi": true }));
-        let stored = server.attempt(FEDERATIONS, &typo, Unknown::Warn).await.map_err(anyhow::Error::msg)?;
+        let stored =
+            server.attempt(FEDERATIONS, &typo, Unknown::Warn).await.map_err(anyhow::Error::msg)?;
         ensure!(stored["spec"]["metadata"] == json!({ "insecureSkipVerify": false }), "{stored}");
         let refused = server.attempt(FEDERATIONS, &typo, Unknown::Refuse).await;
         let words = r#"unknown field "spec.metadata.insecureSkipVerifi""#;

@@ -45,7 +45,10 @@ fn a_policy_that_would_not_be_understood_is_refused() {
                     (with_service(json!({ "namespaces": [] })), one_entry),
                     (with_service(json!({ "ports": [] })), one_entry),
                     (policy(&json!({ "peers": "beta" })), "must be of type array"),
-                    (policy(&json!({ "peers": ["bet*"] })), "expected the name of an IstioFederation object"),
+                    (
+                        policy(&json!({ "peers": ["bet*"] })),
+                        "expected the name of an IstioFederation object",
+                    ),
                     (
                         policy(&json!({ "callers": [{ "namespace": "Shop" }] })),
                         "expected a pattern of lower-case letters",
@@ -54,9 +57,15 @@ fn a_policy_that_would_not_be_understood_is_refused() {
                         policy(&json!({ "callers": [{ "serviceAccount": "" }] })),
                         "expected a pattern of lower-case letters",
                     ),
-                    (with_service(json!({ "namespaces": ["a_b"] })), "expected a pattern of lower-case letters"),
+                    (
+                        with_service(json!({ "namespaces": ["a_b"] })),
+                        "expected a pattern of lower-case letters",
+                    ),
                     (policy(&json!({ "callers": many })), "Too many"),
-                    (policy(&json!({ "mode": "audit" })), r#"supported values: "Enforce", "Audit""#),
+                    (
+                        policy(&json!({ "mode": "audit" })),
+                        r#"supported values: "Enforce", "Audit""#,
+                    ),
                 ],
             )
             .await?;
@@ -65,12 +74,20 @@ fn a_policy_that_would_not_be_understood_is_refused() {
                 POLICIES,
                 [
                     (with_service(json!({ "ports": [0] })), "should be greater than or equal to 1"),
-                    (with_service(json!({ "ports": [65536] })), "should be less than or equal to 65535"),
+                    (
+                        with_service(json!({ "ports": [65536] })),
+                        "should be less than or equal to 65535",
+                    ),
                     (with_service(json!({ "ports": ["80"] })), "should match"),
                     (with_service(json!({ "ports": [true] })), "must be of type integer,string"),
-                    (with_requirement(json!({ "key": "a", "operator": "In" })), "In and NotIn need one value at least"),
                     (
-                        with_requirement(json!({ "key": "a", "operator": "Exists", "values": ["b"] })),
+                        with_requirement(json!({ "key": "a", "operator": "In" })),
+                        "In and NotIn need one value at least",
+                    ),
+                    (
+                        with_requirement(
+                            json!({ "key": "a", "operator": "Exists", "values": ["b"] }),
+                        ),
                         "Exists and DoesNotExist take none",
                     ),
                     (
@@ -115,7 +132,10 @@ fn a_typing_error_in_a_policy_is_refused_whatever_the_client_asks_for() {
         // Without the admission policy the API server keeps the wrong field, so that the controller
         // sees it.
         for (object, _) in &errors {
-            let stored = server.attempt(POLICIES, object, Unknown::Warn).await.map_err(anyhow::Error::msg)?;
+            let stored = server
+                .attempt(POLICIES, object, Unknown::Warn)
+                .await
+                .map_err(anyhow::Error::msg)?;
             ensure!(!lost_something(object, &stored), "{object}\n{stored}");
         }
         server.admit().await?;
@@ -134,7 +154,10 @@ fn a_field_of_a_policy_without_a_value_is_refused_and_never_lost() {
             (json!({ "services": [{}, { "namespaces": null }] }), "spec.services[].namespaces"),
             (json!({ "services": [{ "ports": null }] }), "spec.services[].ports"),
             (json!({ "services": [{ "selector": null }] }), "spec.services[].selector"),
-            (json!({ "services": [{ "selector": { "matchLabels": null } }] }), "spec.services[].selector.matchLabels"),
+            (
+                json!({ "services": [{ "selector": { "matchLabels": null } }] }),
+                "spec.services[].selector.matchLabels",
+            ),
             (
                 json!({ "services": [{ "selector": { "matchExpressions": null } }] }),
                 "spec.services[].selector.matchExpressions",
@@ -159,22 +182,37 @@ fn a_field_of_a_policy_without_a_value_is_refused_and_never_lost() {
             }
         }
         server.admit().await?;
-        let refused = no_value.map(|(spec, field)| (policy(&spec), format!("no value in {field}: ")));
-        server.refuses(POLICIES, refused.iter().map(|(object, words)| (object.clone(), words.as_str()))).await?;
+        let refused =
+            no_value.map(|(spec, field)| (policy(&spec), format!("no value in {field}: ")));
+        server
+            .refuses(
+                POLICIES,
+                refused.iter().map(|(object, words)| (object.clone(), words.as_str())),
+            )
+            .await?;
         // Lists must not contain null: the definition itself refuses it.
-        for spec in [json!({ "services": [null] }), json!({ "callers": [null] }), json!({ "peers": [null] })] {
+        for spec in [
+            json!({ "services": [null] }),
+            json!({ "callers": [null] }),
+            json!({ "peers": [null] }),
+        ] {
             server.refuses(POLICIES, [(policy(&spec), "must be of type")]).await?;
         }
-        server.takes(POLICIES, [policy(&json!({ "services": [] })), policy(&json!({ "services": [{}] }))]).await
+        server
+            .takes(
+                POLICIES,
+                [policy(&json!({ "services": [] })), policy(&json!({ "services": [{}] }))],
+            )
+            .await
     });
 }
 
 /// Returns true if `stored` lacks something that `object` has.
 fn lost_something(object: &Value, stored: &Value) -> bool {
     match (object, stored) {
-        (Value::Object(object), Value::Object(stored)) => {
-            object.iter().any(|(key, value)| stored.get(key).is_none_or(|stored| lost_something(value, stored)))
-        }
+        (Value::Object(object), Value::Object(stored)) => object
+            .iter()
+            .any(|(key, value)| stored.get(key).is_none_or(|stored| lost_something(value, stored))),
         (Value::Array(object), Value::Array(stored)) => {
             object.len() != stored.len()
                 || object.iter().zip(stored).any(|(object, stored)| lost_something(object, stored))

@@ -59,16 +59,25 @@ impl Server {
     pub(super) async fn admit(&self) -> Result<()> {
         self.objects.apply_file(&manifest("admission.yaml")).await?;
         for (place, object, policy) in [
-            (SERVICES, service(&json!({ EXPORTED: "" }), &json!({ "ports": [{ "port": 80 }] })), "exports.fedgate.dev"),
+            (
+                SERVICES,
+                service(&json!({ EXPORTED: "" }), &json!({ "ports": [{ "port": 80 }] })),
+                "exports.fedgate.dev",
+            ),
             (
                 FEDERATIONS,
-                federation(&json!({ "trustDomain": "cluster.local", "metadataEndpoint": "https://b" })),
+                federation(
+                    &json!({ "trustDomain": "cluster.local", "metadataEndpoint": "https://b" }),
+                ),
                 "peers.fedgate.dev",
             ),
             (POLICIES, policy(&json!({ "typo": 1 })), "policies.fedgate.dev"),
         ] {
             let refused = async || {
-                Ok(self.attempt(place, &object, Unknown::Warn).await.is_err_and(|message| message.contains(policy)))
+                Ok(self
+                    .attempt(place, &object, Unknown::Warn)
+                    .await
+                    .is_err_and(|message| message.contains(policy)))
             };
             // The API server activates policies one by one, and each time reloads all of them.
             let settled = async || Ok(wait::stays("it is refused", SETTLED, refused).await.is_ok());
@@ -79,18 +88,29 @@ impl Server {
 
     /// Tries to create an object in a dry run. Returns the result, or the API server's message if
     /// it refuses.
-    pub(super) async fn attempt(&self, place: &str, object: &Value, unknown: Unknown) -> Result<Value, String> {
-        self.send(Method::POST, &format!("{place}?dryRun=All&fieldValidation={unknown}"), object).await
+    pub(super) async fn attempt(
+        &self,
+        place: &str,
+        object: &Value,
+        unknown: Unknown,
+    ) -> Result<Value, String> {
+        self.send(Method::POST, &format!("{place}?dryRun=All&fieldValidation={unknown}"), object)
+            .await
     }
 
     /// Creates an object.
     pub(super) async fn create(&self, place: &str, object: &Value) -> Result<Value> {
-        self.send(Method::POST, place, object).await.map_err(anyhow::Error::msg).context("creating it")
+        self.send(Method::POST, place, object)
+            .await
+            .map_err(anyhow::Error::msg)
+            .context("creating it")
     }
 
     async fn send(&self, method: Method, uri: &str, body: &Value) -> Result<Value, String> {
-        let request = Request::builder().method(method).uri(uri).header("content-type", "application/json");
-        let request = request.body(body.to_string().into_bytes()).map_err(|error| error.to_string())?;
+        let request =
+            Request::builder().method(method).uri(uri).header("content-type", "application/json");
+        let request =
+            request.body(body.to_string().into_bytes()).map_err(|error| error.to_string())?;
         match self.objects.client().request(request).await {
             Ok(object) => Ok(object),
             Err(kube::Error::Api(status)) => Err(status.message.clone()),
@@ -99,7 +119,11 @@ impl Server {
     }
 
     /// Checks that each object is accepted.
-    pub(super) async fn takes(&self, place: &str, objects: impl IntoIterator<Item = Value>) -> Result<()> {
+    pub(super) async fn takes(
+        &self,
+        place: &str,
+        objects: impl IntoIterator<Item = Value>,
+    ) -> Result<()> {
         for object in objects {
             if let Err(message) = self.attempt(place, &object, Unknown::Refuse).await {
                 bail!("expected to be taken: {object}\nfound: {message}");
@@ -109,11 +133,18 @@ impl Server {
     }
 
     /// Checks that each object is refused with a message that contains these words.
-    pub(super) async fn refuses(&self, place: &str, objects: impl IntoIterator<Item = (Value, &str)>) -> Result<()> {
+    pub(super) async fn refuses(
+        &self,
+        place: &str,
+        objects: impl IntoIterator<Item = (Value, &str)>,
+    ) -> Result<()> {
         for (object, words) in objects {
             match self.attempt(place, &object, Unknown::Warn).await {
                 Ok(_) => bail!("expected to be refused with {words:?}: {object}"),
-                Err(message) => ensure!(message.contains(words), "{object}\nexpected: {words}\nfound: {message}"),
+                Err(message) => ensure!(
+                    message.contains(words),
+                    "{object}\nexpected: {words}\nfound: {message}"
+                ),
             }
         }
         Ok(())

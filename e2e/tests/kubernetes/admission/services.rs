@@ -11,8 +11,7 @@ fn exported(spec: Value) -> Value {
 fn a_service_that_cannot_be_exported_is_refused_and_others_are_left_alone() {
     scenario("services", async |run: &RunFolder| {
         let server = Server::with_admission(run).await?;
-        let named =
-            json!({ "ports": [{ "name": "http", "port": 80 }, { "name": "dns", "port": 53, "protocol": "UDP" }] });
+        let named = json!({ "ports": [{ "name": "http", "port": 80 }, { "name": "dns", "port": 53, "protocol": "UDP" }] });
         let unnamed = json!({ "ports": [{ "port": 80 }] });
         let external = json!({ "type": "ExternalName", "externalName": "web.example" });
         let empty = json!({ "clusterIP": "None" });

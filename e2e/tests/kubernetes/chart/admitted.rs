@@ -34,14 +34,20 @@ fn every_pod_is_admitted_where_pod_security_is_restricted() {
         let objects = Objects::new(plane.client());
         let labels = json!({ "pod-security.kubernetes.io/enforce": "restricted" });
         let metadata = json!({ "name": NAMESPACE, "labels": labels });
-        objects.apply_one(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata })).await?;
+        objects
+            .apply_one(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata }))
+            .await?;
         let mut admitted = 0;
         for (name, values) in chart::combinations()? {
             let rendered = chart::render_file(&values).await?;
             for (workload, template) in rendered.pod_templates() {
-                let name = format!("{name}-{}", workload["metadata"]["name"].as_str().unwrap_or_default());
+                let name =
+                    format!("{name}-{}", workload["metadata"]["name"].as_str().unwrap_or_default());
                 let pod = pod(&name, template);
-                objects.apply_one(&pod).await.with_context(|| format!("{name}: {}", pod["spec"]))?;
+                objects
+                    .apply_one(&pod)
+                    .await
+                    .with_context(|| format!("{name}: {}", pod["spec"]))?;
                 admitted += 1;
             }
         }
@@ -49,7 +55,8 @@ fn every_pod_is_admitted_where_pod_security_is_restricted() {
         // Each of these Pods would be refused.
         let rendered = chart::render_file(&chart::folder().join("ci/plain.yaml")).await?;
         for workload in ["fedgate", "fedgate-gateway"] {
-            let whole = pod("denied", &rendered.object("Deployment", workload)?["spec"]["template"]);
+            let whole =
+                pod("denied", &rendered.object("Deployment", workload)?["spec"]["template"]);
             for (place, value, expected) in [
                 ("/spec/securityContext/seccompProfile", Value::Null, "seccompProfile"),
                 ("/spec/containers/0/securityContext/runAsNonRoot", json!(false), "runAsNonRoot"),
@@ -61,7 +68,9 @@ fn every_pod_is_admitted_where_pod_security_is_restricted() {
                 ),
             ] {
                 let mut weaker = whole.clone();
-                *weaker.pointer_mut(place).with_context(|| format!("{workload} has no {place}"))? = value;
+                *weaker
+                    .pointer_mut(place)
+                    .with_context(|| format!("{workload} has no {place}"))? = value;
                 let said = refused(&objects, &weaker).await?;
                 ensure!(said.contains(expected), "{said}");
             }

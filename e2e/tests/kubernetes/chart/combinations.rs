@@ -11,7 +11,12 @@ use std::process::Stdio;
 use tokio::io::AsyncWriteExt;
 
 /// A combination, the number of objects of each kind, and texts that must and must not appear.
-type Expected = (&'static str, &'static [(&'static str, usize)], &'static [&'static str], &'static [&'static str]);
+type Expected = (
+    &'static str,
+    &'static [(&'static str, usize)],
+    &'static [&'static str],
+    &'static [&'static str],
+);
 
 const EXPECTED: &[Expected] = &[
     (
@@ -27,13 +32,25 @@ const EXPECTED: &[Expected] = &[
             ("ServiceMonitor", 0),
             ("Job", 1),
         ],
-        &["type: LoadBalancer", "FEDGATE_METADATA_TLS", "name: fedgate-filter", "helm.sh/resource-policy: keep"],
+        &[
+            "type: LoadBalancer",
+            "FEDGATE_METADATA_TLS",
+            "name: fedgate-filter",
+            "helm.sh/resource-policy: keep",
+        ],
         &["istio.io/rev:", "FEDGATE_METADATA_PLAIN", "FEDGATE_FILTER_MODULE"],
     ),
     (
         "node-port",
         &[("Deployment", 2), ("PodDisruptionBudget", 0)],
-        &["type: NodePort", "nodePort: 30443", "FEDGATE_METADATA_PLAIN", "WasmPlugin", "@sha256:", "name: registry"],
+        &[
+            "type: NodePort",
+            "nodePort: 30443",
+            "FEDGATE_METADATA_PLAIN",
+            "WasmPlugin",
+            "@sha256:",
+            "name: registry",
+        ],
         &["FEDGATE_METADATA_TLS", "name: fedgate-filter", "type: LoadBalancer"],
     ),
     (
@@ -55,7 +72,13 @@ const EXPECTED: &[Expected] = &[
     ),
     (
         "dkp",
-        &[("Deployment", 1), ("CustomResourceDefinition", 1), ("Role", 0), ("NetworkPolicy", 0), ("Job", 0)],
+        &[
+            ("Deployment", 1),
+            ("CustomResourceDefinition", 1),
+            ("Role", 0),
+            ("NetworkPolicy", 0),
+            ("Job", 0),
+        ],
         &["federationpolicies.fedgate.dev"],
         &["istiofederations.deckhouse.io", "ValidatingAdmissionPolicy"],
     ),
@@ -80,9 +103,14 @@ fn each_combination_is_linted_and_has_what_it_should() {
                 let found = rendered.of_kind(kind).count();
                 ensure!(found == *number, "{name}: expected {number} {kind}, found {found}");
             }
-            let missing: Vec<_> = has.iter().filter(|text| !rendered.yaml.contains(**text)).collect();
-            let surplus: Vec<_> = has_not.iter().filter(|text| rendered.yaml.contains(**text)).collect();
-            ensure!(missing.is_empty() && surplus.is_empty(), "{name}: missing {missing:?}, surplus {surplus:?}");
+            let missing: Vec<_> =
+                has.iter().filter(|text| !rendered.yaml.contains(**text)).collect();
+            let surplus: Vec<_> =
+                has_not.iter().filter(|text| rendered.yaml.contains(**text)).collect();
+            ensure!(
+                missing.is_empty() && surplus.is_empty(),
+                "{name}: missing {missing:?}, surplus {surplus:?}"
+            );
         }
         Ok(())
     });
@@ -106,7 +134,14 @@ fn monitoring_kind(kind: &str) -> serde_json::Value {
 /// A server-side dry run that refuses unknown fields.
 async fn dry_run(plane: &ControlPlane, yaml: &str) -> Result<()> {
     let mut kubectl = tokio::process::Command::new(programs::kubectl()?);
-    kubectl.args(["apply", "--server-side", "--dry-run=server", "--validate=strict", "--filename", "-"]);
+    kubectl.args([
+        "apply",
+        "--server-side",
+        "--dry-run=server",
+        "--validate=strict",
+        "--filename",
+        "-",
+    ]);
     kubectl
         .env("KUBECONFIG", plane.admin_kubeconfig()?)
         .stdin(Stdio::piped())
@@ -129,7 +164,13 @@ fn the_api_server_takes_every_object_of_every_combination() {
         for kind in ["ServiceMonitor", "PodMonitor", "PrometheusRule"] {
             objects.apply(&monitoring_kind(kind).to_string()).await?;
         }
-        for name in ["fedgate-system", "istio-system", "istio-config", "federation-gateway", "federation-imports"] {
+        for name in [
+            "fedgate-system",
+            "istio-system",
+            "istio-config",
+            "federation-gateway",
+            "federation-imports",
+        ] {
             objects
                 .apply_one(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } }))
                 .await?;
@@ -138,9 +179,12 @@ fn the_api_server_takes_every_object_of_every_combination() {
             let rendered = chart::render_file(&values).await?;
             dry_run(&plane, &rendered.yaml).await.context(name)?;
         }
-        let wrong =
-            chart::render_file(&chart::folder().join("ci/plain.yaml")).await?.yaml.replace("maxSurge", "maxSurprise");
-        let refused = dry_run(&plane, &wrong).await.err().context("a field that nobody knows was taken")?;
+        let wrong = chart::render_file(&chart::folder().join("ci/plain.yaml"))
+            .await?
+            .yaml
+            .replace("maxSurge", "maxSurprise");
+        let refused =
+            dry_run(&plane, &wrong).await.err().context("a field that nobody knows was taken")?;
         ensure!(refused.to_string().contains("maxSurprise"), "{refused}");
         Ok(())
     });

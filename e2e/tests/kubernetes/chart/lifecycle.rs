@@ -14,10 +14,14 @@ use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::process::Output;
 
-const PLAIN: [&str; 3] =
-    ["trustDomain=alpha.example", "image.repository=registry.example/fedgate", "metadata.plain=true"];
+const PLAIN: [&str; 3] = [
+    "trustDomain=alpha.example",
+    "image.repository=registry.example/fedgate",
+    "metadata.plain=true",
+];
 const CONTROLLER: Key<'_> = Key::namespaced("apps/v1", "Deployment", NAMESPACE, "fedgate");
-const GATEWAY_PODS: Key<'_> = Key::namespaced("apps/v1", "Deployment", NAMESPACE, "fedgate-gateway");
+const GATEWAY_PODS: Key<'_> =
+    Key::namespaced("apps/v1", "Deployment", NAMESPACE, "fedgate-gateway");
 const JOB: Key<'_> = Key::namespaced("batch/v1", "Job", NAMESPACE, "fedgate-uninstall");
 const IDENTITY: Key<'_> = Key::namespaced("v1", "Secret", NAMESPACE, "fedgate-identity");
 /// The objects that the controller writes for the gateway.
@@ -65,7 +69,8 @@ impl Installed {
 
     async fn helm(&self, verb: &str, more: &[&str], values: &[&str]) -> Result<Output> {
         let folder = chart::folder().display().to_string();
-        let mut arguments = vec![verb, chart::RELEASE, "--namespace", NAMESPACE, "--kubeconfig", &self.kubeconfig];
+        let mut arguments =
+            vec![verb, chart::RELEASE, "--namespace", NAMESPACE, "--kubeconfig", &self.kubeconfig];
         if verb != "uninstall" {
             arguments.push(&folder);
         }
@@ -78,7 +83,9 @@ impl Installed {
     /// ServiceAccount.
     async fn as_it_would_run(&self, workload: &Value) -> Result<chart::Start> {
         let mut start = chart::start(workload)?;
-        let account = workload["spec"]["template"]["spec"]["serviceAccountName"].as_str().context("an account")?;
+        let account = workload["spec"]["template"]["spec"]["serviceAccountName"]
+            .as_str()
+            .context("an account")?;
         let kubeconfig = self.plane.service_account_kubeconfig(NAMESPACE, account).await?;
         start.variables.insert("KUBECONFIG".into(), kubeconfig.display().to_string());
         start.variables.insert("POD_NAME".into(), format!("{account}-1"));
@@ -94,18 +101,28 @@ impl Installed {
         // In the image the filter is next to the program.
         variables.insert("FEDGATE_FILTER_FILE".into(), programs::filter()?.display().to_string());
         let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
-        Process::start_with("controller", programs::fedgate()?, &arguments, &variables, &run.log("controller"))
+        Process::start_with(
+            "controller",
+            programs::fedgate()?,
+            &arguments,
+            &variables,
+            &run.log("controller"),
+        )
     }
 
     /// Runs the Job that precedes the deletion of the release, and marks it as complete.
     async fn run_job(&self) -> Result<String> {
         let job = self.objects.wait_present(JOB).await?;
         let chart::Start { variables, arguments } = self.as_it_would_run(&job).await?;
-        let output =
-            tokio::process::Command::new(programs::fedgate()?).args(arguments).envs(variables).output().await?;
+        let output = tokio::process::Command::new(programs::fedgate()?)
+            .args(arguments)
+            .envs(variables)
+            .output()
+            .await?;
         let said = succeeded(&output)?;
         let time = job["metadata"]["creationTimestamp"].clone();
-        let condition = |kind| json!({ "type": kind, "status": "True", "lastTransitionTime": time });
+        let condition =
+            |kind| json!({ "type": kind, "status": "True", "lastTransitionTime": time });
         let status = json!({
             "startTime": time, "completionTime": time, "succeeded": 1,
             "conditions": [condition("SuccessCriteriaMet"), condition("Complete")],
@@ -117,7 +134,8 @@ impl Installed {
     async fn versions(&self) -> Result<Vec<Value>> {
         let mut versions = Vec::new();
         for key in LISTENER {
-            versions.push(self.objects.wait_present(key).await?["metadata"]["resourceVersion"].clone());
+            versions
+                .push(self.objects.wait_present(key).await?["metadata"]["resourceVersion"].clone());
         }
         Ok(versions)
     }
@@ -128,14 +146,25 @@ impl Installed {
         for kind in MESH {
             left.extend(self.objects.list(kind, None, "").await?);
         }
-        left.extend(self.objects.list(("v1", "ConfigMap"), None, "fedgate.dev/owner=fedgate-system").await?);
+        left.extend(
+            self.objects
+                .list(("v1", "ConfigMap"), None, "fedgate.dev/owner=fedgate-system")
+                .await?,
+        );
         for kind in ["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"] {
             let roles = self.objects.list(("rbac.authorization.k8s.io/v1", kind), None, "").await?;
-            let ours = |role: &Value| role["metadata"]["name"].as_str().is_some_and(|name| name.starts_with("fedgate"));
+            let ours = |role: &Value| {
+                role["metadata"]["name"].as_str().is_some_and(|name| name.starts_with("fedgate"))
+            };
             left.extend(roles.into_iter().filter(ours));
         }
         let labelled = "app.kubernetes.io/name=fedgate";
-        for kind in [("apps/v1", "Deployment"), ("v1", "Service"), ("v1", "ServiceAccount"), ("batch/v1", "Job")] {
+        for kind in [
+            ("apps/v1", "Deployment"),
+            ("v1", "Service"),
+            ("v1", "ServiceAccount"),
+            ("batch/v1", "Job"),
+        ] {
             left.extend(self.objects.list(kind, None, labelled).await?);
         }
         Ok(left)
@@ -143,7 +172,8 @@ impl Installed {
 }
 
 fn succeeded(output: &Output) -> Result<String> {
-    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (said, errors) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(output.status.success(), "{said}\n{errors}");
     Ok(said.into_owned())
 }
@@ -160,15 +190,23 @@ fn install_upgrade_and_uninstall_leave_the_mesh_as_it_was() {
         // An upgrade that changes only chart values changes no listener.
         let more = [&PLAIN[..], &["gateway.replicas=3"]].concat();
         succeeded(&fedgate.helm("upgrade", &[], &more).await?)?;
-        objects.wait_for(GATEWAY_PODS, "to have 3 replicas", |gateway| gateway["spec"]["replicas"] == 3).await?;
+        objects
+            .wait_for(GATEWAY_PODS, "to have 3 replicas", |gateway| {
+                gateway["spec"]["replicas"] == 3
+            })
+            .await?;
         ensure!(fedgate.versions().await? == before, "the upgrade changed a listener");
         // An upgrade with a wrong value changes nothing.
         let wrong = [&PLAIN[..], &["gateway.replica=4"]].concat();
         let refused = fedgate.helm("upgrade", &[], &wrong).await?;
-        ensure!(String::from_utf8_lossy(&refused.stderr).contains("'replica' not allowed"), "{refused:?}");
+        ensure!(
+            String::from_utf8_lossy(&refused.stderr).contains("'replica' not allowed"),
+            "{refused:?}"
+        );
 
         // Uninstall while the controller is running.
-        let (uninstalled, job) = tokio::join!(fedgate.helm("uninstall", &[], &[]), fedgate.run_job());
+        let (uninstalled, job) =
+            tokio::join!(fedgate.helm("uninstall", &[], &[]), fedgate.run_job());
         let job = job?;
         succeeded(&uninstalled?)?;
         ensure!(job.contains("a controller runs") && job.contains("objects deleted"), "{job}");
@@ -179,10 +217,12 @@ fn install_upgrade_and_uninstall_leave_the_mesh_as_it_was() {
         }
         // The definitions stay with their objects, and so does the identity.
         for name in ["istiofederations.deckhouse.io", "federationpolicies.fedgate.dev"] {
-            let definition = Key::cluster_scoped("apiextensions.k8s.io/v1", "CustomResourceDefinition", name);
+            let definition =
+                Key::cluster_scoped("apiextensions.k8s.io/v1", "CustomResourceDefinition", name);
             ensure!(objects.get(definition).await?.is_some(), "{name} is gone");
         }
-        let identity = objects.get(IDENTITY).await?.context("the identity is gone")?["data"].clone();
+        let identity =
+            objects.get(IDENTITY).await?.context("the identity is gone")?["data"].clone();
 
         // After a new installation it is the same cluster to its peers.
         fedgate.install().await?;

@@ -38,7 +38,8 @@ fn alerts_and_panels_ask_for_metrics_that_are_there() {
         let rendered = chart::render_file(&chart::folder().join("ci/monitoring.yaml")).await?;
         let rules = rendered.object("PrometheusRule", "fedgate")?;
         let dashboard = rendered.object("ConfigMap", "fedgate-dashboard")?;
-        let dashboard: Value = serde_json::from_str(dashboard["data"]["fedgate.json"].as_str().unwrap_or_default())?;
+        let dashboard: Value =
+            serde_json::from_str(dashboard["data"]["fedgate.json"].as_str().unwrap_or_default())?;
         let mut asked = Vec::new();
         texts(rules, "expr", &mut asked);
         ensure!(asked.len() >= 8, "{asked:?}");
@@ -46,7 +47,10 @@ fn alerts_and_panels_ask_for_metrics_that_are_there() {
         ensure!(asked.len() >= 25, "{asked:?}");
         for expression in asked {
             let metrics = metrics(expression);
-            ensure!(!metrics.is_empty() && metrics.iter().all(|metric| is_documented(metric)), "{expression}");
+            ensure!(
+                !metrics.is_empty() && metrics.iter().all(|metric| is_documented(metric)),
+                "{expression}"
+            );
         }
         let mut told = Vec::new();
         texts(rules, "description", &mut told);

@@ -11,10 +11,16 @@ const NO_FLAG: &str = "FEDGATE_LOG";
 
 /// The variables of the flags, from the help text.
 async fn flags() -> Result<BTreeSet<String>> {
-    let output = tokio::process::Command::new(programs::fedgate()?).args(["controller", "--help"]).output().await?;
+    let output = tokio::process::Command::new(programs::fedgate()?)
+        .args(["controller", "--help"])
+        .output()
+        .await?;
     let help = String::from_utf8(output.stdout)?;
     let variables = help.split("[env: ").skip(1).filter_map(|rest| rest.split_once('='));
-    Ok(variables.map(|(name, _)| name.to_owned()).filter(|name| name.starts_with("FEDGATE_")).collect())
+    Ok(variables
+        .map(|(name, _)| name.to_owned())
+        .filter(|name| name.starts_with("FEDGATE_"))
+        .collect())
 }
 
 /// The variables of the controller's Deployment.
@@ -35,8 +41,10 @@ fn each_setting_of_the_controller_has_a_value() {
         let missing: Vec<_> = flags.difference(&given).collect();
         ensure!(missing.is_empty(), "the chart has no value for {missing:?}");
         given.remove(NO_FLAG);
-        let unknown: Vec<_> =
-            given.iter().filter(|name| name.starts_with("FEDGATE_") && !flags.contains(*name)).collect();
+        let unknown: Vec<_> = given
+            .iter()
+            .filter(|name| name.starts_with("FEDGATE_") && !flags.contains(*name))
+            .collect();
         ensure!(unknown.is_empty(), "the controller knows no {unknown:?}");
         for (variable, value) in [
             ("FEDGATE_GATEWAY_SELECTOR", "istio=east-west"),
@@ -48,7 +56,10 @@ fn each_setting_of_the_controller_has_a_value() {
             ("FEDGATE_EXPORT_TO", "shop,."),
             ("FEDGATE_GATEWAY_ACCESS_LOG", "false"),
         ] {
-            ensure!(everything.get(variable).is_some_and(|given| given == value), "{variable}: {everything:?}");
+            ensure!(
+                everything.get(variable).is_some_and(|given| given == value),
+                "{variable}: {everything:?}"
+            );
         }
         Ok(())
     });
@@ -62,12 +73,21 @@ fn the_controller_understands_what_the_chart_gives_it() {
         let nowhere = run.path().join("no-kubeconfig");
         for (name, values) in chart::combinations()? {
             let rendered = chart::render_file(&values).await?;
-            let chart::Start { variables, arguments } = chart::start(rendered.object("Deployment", "fedgate")?)?;
-            for (wrong, expected) in [(None, "no-kubeconfig"), (Some(("FEDGATE_POLL", "soon")), "FEDGATE_POLL")] {
+            let chart::Start { variables, arguments } =
+                chart::start(rendered.object("Deployment", "fedgate")?)?;
+            for (wrong, expected) in
+                [(None, "no-kubeconfig"), (Some(("FEDGATE_POLL", "soon")), "FEDGATE_POLL")]
+            {
                 let mut controller = tokio::process::Command::new(programs::fedgate()?);
-                controller.args(&arguments).env_clear().envs(&variables).envs(wrong).env("KUBECONFIG", &nowhere);
+                controller
+                    .args(&arguments)
+                    .env_clear()
+                    .envs(&variables)
+                    .envs(wrong)
+                    .env("KUBECONFIG", &nowhere);
                 let output = controller.output().await.context("cannot start fedgate")?;
-                let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+                let said = String::from_utf8_lossy(&output.stderr)
+                    + String::from_utf8_lossy(&output.stdout);
                 let wrong_use = output.status.code() == Some(2);
                 ensure!(wrong_use == wrong.is_some(), "{name}, {expected}: {said}");
                 ensure!(!output.status.success(), "{name}: it runs");

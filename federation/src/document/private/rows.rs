@@ -3,7 +3,8 @@
 use super::{PrivateDocument, PrivateExtension, PublicService, PublicServicePort};
 use crate::bundle::Fingerprint;
 use crate::document::{
-    DocumentError, GatewayAddress, GatewayHost, Limits, Network, Parsed, WorkloadIdentity, read_body,
+    DocumentError, GatewayAddress, GatewayHost, Limits, Network, Parsed, WorkloadIdentity,
+    read_body,
 };
 use crate::finding::{FindingReason, Findings, ObjectRef, Severity, shown};
 use crate::json::read_object;
@@ -26,7 +27,9 @@ struct Read<'a> {
     fedgate: Option<&'a RawValue>,
 }
 
-fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
@@ -75,16 +78,25 @@ pub(super) fn parse(
     let read: Read<'_> = read_body(body, limits)?;
     let missing = |field| DocumentError::invalid(field, "expected a list, found none");
     let gateway_rows = read.ingress_gateways.ok_or_else(|| missing("ingressGateways"))?;
-    let service_rows = read.public_services.ok_or_else(|| missing("publicServices"))?.unwrap_or_default();
+    let service_rows =
+        read.public_services.ok_or_else(|| missing("publicServices"))?.unwrap_or_default();
     check_count("ingressGateways", gateway_rows.len(), limits.gateways)?;
     check_count("publicServices", service_rows.len(), limits.services)?;
 
-    let mut reader = Reader { body, trust_domain, limits, findings: Findings::new(object.clone(), limits.findings) };
+    let mut reader = Reader {
+        body,
+        trust_domain,
+        limits,
+        findings: Findings::new(object.clone(), limits.findings),
+    };
     let extension = read.fedgate.and_then(|raw| reader.extension(raw));
     check_whole(extension.as_ref(), service_rows.len())?;
     let gateways = reader.gateways(&gateway_rows);
     let services = reader.services(&service_rows).into();
-    Ok(Parsed { document: PrivateDocument { gateways, services, extension }, findings: reader.findings.into_vec() })
+    Ok(Parsed {
+        document: PrivateDocument { gateways, services, extension },
+        findings: reader.findings.into_vec(),
+    })
 }
 
 fn check_count(field: &'static str, count: usize, most: usize) -> Result<(), DocumentError> {
@@ -98,7 +110,10 @@ fn check_whole(extension: Option<&PrivateExtension>, rows: usize) -> Result<(), 
     match extension {
         Some(extension) if extension.service_count != rows as u64 => Err(DocumentError::invalid(
             "fedgate.serviceCount",
-            format!("it says {} and publicServices has {rows} rows, so something is missing", extension.service_count),
+            format!(
+                "it says {} and publicServices has {rows} rows, so something is missing",
+                extension.service_count
+            ),
         )),
         _ => Ok(()),
     }
@@ -128,7 +143,11 @@ impl Reader<'_> {
                 Ok(gateway) => {
                     gateways.insert(gateway);
                 }
-                Err(why) => self.drop_row(FindingReason::InvalidGateway, format!("ingressGateways[{place}]"), why),
+                Err(why) => self.drop_row(
+                    FindingReason::InvalidGateway,
+                    format!("ingressGateways[{place}]"),
+                    why,
+                ),
             }
         }
         gateways.into_iter().collect()
@@ -143,7 +162,10 @@ impl Reader<'_> {
             match seen.insert(service.hostname.clone()) {
                 true => services.push(service),
                 false => {
-                    let why = format!("expected each hostname once, found {} a second time", service.hostname);
+                    let why = format!(
+                        "expected each hostname once, found {} a second time",
+                        service.hostname
+                    );
                     self.drop_row(FindingReason::DuplicateService, field, why);
                 }
             }
@@ -162,8 +184,11 @@ impl Reader<'_> {
             }
         };
         if !self.trust_domain.owns(&hostname) {
-            let why =
-                format!("expected <name>.<namespace>.svc.{}, found {:?}", self.trust_domain, shown(hostname.as_str()));
+            let why = format!(
+                "expected <name>.<namespace>.svc.{}, found {:?}",
+                self.trust_domain,
+                shown(hostname.as_str())
+            );
             self.drop_row(FindingReason::ForeignName, format!("{field}.hostname"), why);
             return None;
         }
@@ -176,7 +201,12 @@ impl Reader<'_> {
         Some(PublicService { hostname, ports })
     }
 
-    fn ports(&mut self, hostname: &Hostname, rows: &[&RawValue], field: &str) -> Vec<PublicServicePort> {
+    fn ports(
+        &mut self,
+        hostname: &Hostname,
+        rows: &[&RawValue],
+        field: &str,
+    ) -> Vec<PublicServicePort> {
         let mut ports: Vec<PublicServicePort> = Vec::new();
         if rows.len() > self.limits.ports_per_service {
             let why = format!(
@@ -191,7 +221,8 @@ impl Reader<'_> {
             let field = format!("{field}.ports[{place}]");
             match port(self.body, row) {
                 Ok(port) if ports.iter().any(|other| other.name == port.name) => {
-                    let why = format!("expected each port name once, found {} a second time", port.name);
+                    let why =
+                        format!("expected each port name once, found {} a second time", port.name);
                     self.drop_row(FindingReason::DuplicatePort, field, why);
                 }
                 Ok(port) => match ServiceName::new(hostname.clone(), port.port) {
@@ -216,17 +247,29 @@ impl Reader<'_> {
                 return None;
             }
         };
-        let rows = [read.gateway_identities.len(), read.network.pod_cidrs.len(), read.network.service_cidrs.len()];
+        let rows = [
+            read.gateway_identities.len(),
+            read.network.pod_cidrs.len(),
+            read.network.service_cidrs.len(),
+        ];
         if let Some(rows) = rows.into_iter().find(|rows| *rows > self.limits.extension_rows) {
-            self.refuse_extension(format!("a list has {rows} rows, at most {} are taken", self.limits.extension_rows));
+            self.refuse_extension(format!(
+                "a list has {rows} rows, at most {} are taken",
+                self.limits.extension_rows
+            ));
             return None;
         }
         if read.network.name.as_ref().is_some_and(|name| name.is_empty() || name.len() > 253) {
             self.refuse_extension("a network's name has 1 to 253 bytes".to_owned());
             return None;
         }
-        if let Some(roots) = read.applied_roots.as_ref().map(Vec::len).filter(|roots| *roots > self.limits.roots) {
-            self.refuse_extension(format!("appliedRoots has {roots} rows, at most {} are taken", self.limits.roots));
+        if let Some(roots) =
+            read.applied_roots.as_ref().map(Vec::len).filter(|roots| *roots > self.limits.roots)
+        {
+            self.refuse_extension(format!(
+                "appliedRoots has {roots} rows, at most {} are taken",
+                self.limits.roots
+            ));
             return None;
         }
         let hosts = read.passthrough_hosts.len();
@@ -261,8 +304,16 @@ impl Reader<'_> {
                     hosts.insert(host);
                 }
                 _ => {
-                    let why = format!("expected <name>.<namespace>.svc.{}, found {:?}", self.trust_domain, shown(text));
-                    self.drop_row(FindingReason::ForeignName, format!("fedgate.passthroughHosts[{place}]"), why);
+                    let why = format!(
+                        "expected <name>.<namespace>.svc.{}, found {:?}",
+                        self.trust_domain,
+                        shown(text)
+                    );
+                    self.drop_row(
+                        FindingReason::ForeignName,
+                        format!("fedgate.passthroughHosts[{place}]"),
+                        why,
+                    );
                 }
             }
         }
@@ -282,8 +333,16 @@ impl Reader<'_> {
                     identities.insert(identity);
                 }
                 _ => {
-                    let why = format!("expected spiffe://{}/<path>, found {:?}", self.trust_domain, shown(uri));
-                    self.drop_row(FindingReason::ForeignIdentity, format!("fedgate.gatewayIdentities[{place}]"), why);
+                    let why = format!(
+                        "expected spiffe://{}/<path>, found {:?}",
+                        self.trust_domain,
+                        shown(uri)
+                    );
+                    self.drop_row(
+                        FindingReason::ForeignIdentity,
+                        format!("fedgate.gatewayIdentities[{place}]"),
+                        why,
+                    );
                 }
             }
         }
@@ -299,7 +358,11 @@ impl Reader<'_> {
                 }
                 Err(error) => {
                     let why = format!("{error}, found {:?}", shown(text));
-                    self.drop_row(FindingReason::InvalidExtension, format!("fedgate.appliedRoots[{place}]"), why);
+                    self.drop_row(
+                        FindingReason::InvalidExtension,
+                        format!("fedgate.appliedRoots[{place}]"),
+                        why,
+                    );
                 }
             }
         }
@@ -309,7 +372,8 @@ impl Reader<'_> {
 
 fn gateway(body: &[u8], row: &RawValue) -> Result<GatewayAddress, String> {
     let read: ReadGateway = parse_row(body, row)?;
-    let address = GatewayHost::parse(&read.address).map_err(|error| format!("{error} ({:?})", shown(&read.address)))?;
+    let address = GatewayHost::parse(&read.address)
+        .map_err(|error| format!("{error} ({:?})", shown(&read.address)))?;
     Ok(GatewayAddress { address, port: parse_port(&read.port)? })
 }
 
@@ -323,7 +387,9 @@ fn port(body: &[u8], row: &RawValue) -> Result<PublicServicePort, String> {
     let read: ReadPort = parse_row(body, row)?;
     match is_port_name(&read.name) {
         true => Ok(PublicServicePort { port: parse_port(&read.port)?, name: read.name }),
-        false => Err(format!("expected a port name (RFC 1123 label), found {:?}", shown(&read.name))),
+        false => {
+            Err(format!("expected a port name (RFC 1123 label), found {:?}", shown(&read.name)))
+        }
     }
 }
 
@@ -336,12 +402,16 @@ fn parse_row<'a, T: Deserialize<'a>>(body: &[u8], row: &'a RawValue) -> Result<T
 
 fn parse_port(port: &Value) -> Result<ServicePort, String> {
     let number = port.as_u64().and_then(|number| u16::try_from(number).ok());
-    let expected = || format!("expected a port from 1 to 65535, found {}", shown(&port.to_string()));
+    let expected =
+        || format!("expected a port from 1 to 65535, found {}", shown(&port.to_string()));
     number.and_then(ServicePort::new).ok_or_else(expected)
 }
 
 /// Returns true for a DNS label (RFC 1123), which is how Kubernetes names Service ports.
 pub(crate) fn is_port_name(name: &str) -> bool {
     let inner = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-');
-    (1..=63).contains(&name.len()) && name.bytes().all(inner) && !name.starts_with('-') && !name.ends_with('-')
+    (1..=63).contains(&name.len())
+        && name.bytes().all(inner)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
 }

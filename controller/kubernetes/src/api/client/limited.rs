@@ -76,7 +76,9 @@ impl Service<Request<Body>> for Limited {
         Box::pin(async move {
             let limit = if *request.method() == Method::GET { READ } else { WRITE };
             let mut unanswered = Unanswered { since: Some(Instant::now()), suspect };
-            let Ok(answer) = timeout(limit, whole(&way, request)).await else { return Err(NoAnswer(limit).into()) };
+            let Ok(answer) = timeout(limit, whole(&way, request)).await else {
+                return Err(NoAnswer(limit).into());
+            };
             unanswered.since = None;
             answer
         })
@@ -95,7 +97,10 @@ async fn whole(way: &Client, request: Request<Body>) -> Result<Response<AnswerBo
 }
 
 fn is_watch(request: &Request<Body>) -> bool {
-    request.uri().query().is_some_and(|query| query.split('&').any(|pair| matches!(pair, "watch=true" | "watch=1")))
+    request
+        .uri()
+        .query()
+        .is_some_and(|query| query.split('&').any(|pair| matches!(pair, "watch=true" | "watch=1")))
 }
 
 /// A request without an answer so far.

@@ -43,7 +43,9 @@ impl From<kube::Error> for Again {
 }
 
 /// Runs forever.
-pub(super) async fn follow<T: Clone + PartialEq + Send + 'static>(watched: Watched<T>) -> Infallible {
+pub(super) async fn follow<T: Clone + PartialEq + Send + 'static>(
+    watched: Watched<T>,
+) -> Infallible {
     let mut tries = 0;
     loop {
         let began = Instant::now();
@@ -60,7 +62,9 @@ pub(super) async fn follow<T: Clone + PartialEq + Send + 'static>(watched: Watch
                 watched.lock().rolled_back(rollbacks);
             }
             Again::Failed(error) => watched.failed(&error),
-            Again::Interrupted => tracing::debug!(what = watched.name(), "the watch was interrupted: listing again"),
+            Again::Interrupted => {
+                tracing::debug!(what = watched.name(), "the watch was interrupted: listing again")
+            }
         }
         sleep(pause(tries)).await;
         tries += 1;
@@ -144,7 +148,9 @@ impl<T: Clone + PartialEq + Send + 'static> Watched<T> {
         let began = Instant::now();
         loop {
             // Silence for longer than a watch may last means that the connection is dead.
-            let Ok(event) = timeout(WATCH + MARGIN, events.next()).await else { return Err(Again::Interrupted) };
+            let Ok(event) = timeout(WATCH + MARGIN, events.next()).await else {
+                return Err(Again::Interrupted);
+            };
             match event {
                 Some(event) => version = self.event(event?)?,
                 None if began.elapsed() + MARGIN >= WATCH => return Ok(version),
@@ -160,7 +166,9 @@ impl<T: Clone + PartialEq + Send + 'static> Watched<T> {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                 (object.resource_version().unwrap_or_default(), Some((object, false)))
             }
-            WatchEvent::Deleted(object) => (object.resource_version().unwrap_or_default(), Some((object, true))),
+            WatchEvent::Deleted(object) => {
+                (object.resource_version().unwrap_or_default(), Some((object, true)))
+            }
             WatchEvent::Error(status) if status.code == 410 => return Err(Again::Interrupted),
             WatchEvent::Error(status) => return Err(Again::Failed(kube::Error::Api(status))),
         };
@@ -176,7 +184,9 @@ impl<T: Clone + PartialEq + Send + 'static> Watched<T> {
                     Difference::None
                 }
                 Some((object, true)) => state.reports_deletion(&Key::of(&object), parsed),
-                Some((object, false)) => state.reports(Key::of(&object), parsed, (self.0.watch.keep)(object)),
+                Some((object, false)) => {
+                    state.reports(Key::of(&object), parsed, (self.0.watch.keep)(object))
+                }
             }
         };
         self.tell(difference);

@@ -45,7 +45,11 @@ pub(super) enum Difference {
 }
 
 impl Difference {
-    fn between<T: PartialEq>(before: Option<&T>, after: Option<&T>, is_news: fn(&T, &T) -> bool) -> Self {
+    fn between<T: PartialEq>(
+        before: Option<&T>,
+        after: Option<&T>,
+        is_news: fn(&T, &T) -> bool,
+    ) -> Self {
         match (before, after) {
             (None, None) => Self::None,
             (Some(before), Some(after)) if before == after => Self::None,
@@ -82,7 +86,11 @@ impl<T: Clone + PartialEq> State<T> {
     }
 
     pub(super) fn keys(&self, which: impl Fn(&Key, &T) -> bool) -> Vec<Key> {
-        self.objects.iter().filter(|(key, entry)| which(key, &entry.kept)).map(|(key, _)| key.clone()).collect()
+        self.objects
+            .iter()
+            .filter(|(key, entry)| which(key, &entry.kept))
+            .map(|(key, _)| key.clone())
+            .collect()
     }
 
     pub(super) fn is_listed(&self, rollbacks: u64) -> bool {
@@ -99,7 +107,11 @@ impl<T: Clone + PartialEq> State<T> {
 
     /// Replaces all objects at once, so that nobody sees half a list. The first list is news, even
     /// if it is empty.
-    pub(super) fn replace(&mut self, new: BTreeMap<Key, (Version, T)>, version: Version) -> Difference {
+    pub(super) fn replace(
+        &mut self,
+        new: BTreeMap<Key, (Version, T)>,
+        version: Version,
+    ) -> Difference {
         let entry = |(key, (version, kept))| (key, Entry { version, kept });
         let before = std::mem::replace(&mut self.objects, new.into_iter().map(entry).collect());
         self.deleting.clear();
@@ -109,8 +121,13 @@ impl<T: Clone + PartialEq> State<T> {
             return Difference::News;
         }
         let keys = before.keys().chain(self.objects.keys());
-        let difference =
-            |key| Difference::between(before.get(key).map(|entry| &entry.kept), self.get(key), self.is_news);
+        let difference = |key| {
+            Difference::between(
+                before.get(key).map(|entry| &entry.kept),
+                self.get(key),
+                self.is_news,
+            )
+        };
         keys.map(difference).max().unwrap_or(Difference::None)
     }
 
@@ -131,7 +148,8 @@ impl<T: Clone + PartialEq> State<T> {
     /// The watch reports an object.
     pub(super) fn reports(&mut self, key: Key, version: Version, kept: T) -> Difference {
         self.reported = version;
-        let is_from_before = self.objects.get(&key).is_some_and(|entry| version.is_before(entry.version));
+        let is_from_before =
+            self.objects.get(&key).is_some_and(|entry| version.is_before(entry.version));
         if is_from_before || self.deleting.contains(&key) {
             return Difference::None;
         }
@@ -236,12 +254,20 @@ mod tests {
     #[test]
     fn a_list_replaces_everything_at_once() {
         let mut state = State::of(is_news, 0);
-        assert_eq!(state.replace(BTreeMap::new(), version(1)), Difference::News, "the first list is news");
+        assert_eq!(
+            state.replace(BTreeMap::new(), version(1)),
+            Difference::News,
+            "the first list is news"
+        );
         let one = |second| BTreeMap::from([(key("a"), (version(2), (1, second)))]);
         assert_eq!(state.replace(one(1), version(2)), Difference::News);
         assert_eq!(state.replace(one(1), version(3)), Difference::None);
         assert_eq!(state.replace(one(2), version(4)), Difference::Other);
-        assert_eq!(state.replace(BTreeMap::new(), version(5)), Difference::News, "what is not listed is gone");
+        assert_eq!(
+            state.replace(BTreeMap::new(), version(5)),
+            Difference::News,
+            "what is not listed is gone"
+        );
         assert!(state.all().is_empty());
     }
 
@@ -255,7 +281,11 @@ mod tests {
 
     #[test]
     fn what_others_changed_is_told_though_it_comes_with_an_answer() {
-        assert_eq!(wrote(&mut listed(), 12, (2, 2), (2, 2)), Difference::News, "even if it looks as it was meant");
+        assert_eq!(
+            wrote(&mut listed(), 12, (2, 2), (2, 2)),
+            Difference::News,
+            "even if it looks as it was meant"
+        );
         assert_eq!(wrote(&mut listed(), 12, (1, 3), (1, 2)), Difference::Other);
     }
 
@@ -287,10 +317,18 @@ mod tests {
         assert_eq!(state.reports(key("a"), version(11), (1, 9)), Difference::None, "from before");
         assert_eq!(state.get(&key("a")), None);
         assert_eq!(state.reports_deletion(&key("a"), version(12)), Difference::None);
-        assert_eq!(state.reports(key("a"), version(13), (1, 1)), Difference::News, "somebody made a new one");
+        assert_eq!(
+            state.reports(key("a"), version(13), (1, 1)),
+            Difference::News,
+            "somebody made a new one"
+        );
         state.reports_deletion(&key("a"), version(14));
         state.deleted(&key("a"), |_| true);
-        assert_eq!(state.reports(key("a"), version(15), (1, 1)), Difference::News, "the watch was faster");
+        assert_eq!(
+            state.reports(key("a"), version(15), (1, 1)),
+            Difference::News,
+            "the watch was faster"
+        );
     }
 
     #[test]
@@ -312,7 +350,11 @@ mod tests {
         assert!(state.is_listed(1) && !state.is_listed(2));
         state.wrote(sent, key("a"), version(11), (1, 1), |_| true);
         assert_eq!(state.get(&key("a")), Some(&(7, 7)));
-        assert_eq!(state.reports(key("a"), version(5), (8, 8)), Difference::News, "small versions are the newest now");
+        assert_eq!(
+            state.reports(key("a"), version(5), (8, 8)),
+            Difference::News,
+            "small versions are the newest now"
+        );
     }
 
     #[test]

@@ -41,7 +41,8 @@ impl Rig {
     }
 
     async fn of(server: FakeApi) -> Self {
-        let (news, other, rollbacks) = (Arc::<Notify>::default(), Arc::<Notify>::default(), Rollbacks::default());
+        let (news, other, rollbacks) =
+            (Arc::<Notify>::default(), Arc::<Notify>::default(), Rollbacks::default());
         let mut tasks = Tasks::default();
         let watched = Self::watch(&server, &news, &other, &rollbacks, &mut tasks);
         let rig = Self { server, watched, news, other, rollbacks, tasks };
@@ -258,7 +259,8 @@ async fn what_the_server_says_is_the_failure() {
     let server = FakeApi::new();
     server.fail(1000, Fault::Refused(403, "configmaps is forbidden"), lists);
     let mut tasks = Tasks::default();
-    let watched = Rig::watch(&server, &Arc::default(), &Arc::default(), &Rollbacks::default(), &mut tasks);
+    let watched =
+        Rig::watch(&server, &Arc::default(), &Arc::default(), &Rollbacks::default(), &mut tasks);
     timeout(Duration::from_secs(60), async {
         while watched.failure().is_none() {
             sleep(Duration::from_millis(10)).await;
@@ -306,18 +308,24 @@ async fn a_restore_that_others_notice_is_one_for_a_watch_that_is_still_open() {
     assert!(!rig.watched.is_listed() && rig.watched.is_relisting(), "at once");
     assert!(rig.kept("y").is_some(), "what is known stays until there is something better");
     rig.until(|rig| rig.watched.is_listed()).await;
-    assert_eq!((rig.kept("x").unwrap().0.as_str(), rig.kept("y"), rig.kept("z").is_some()), ("1", None, true));
+    assert_eq!(
+        (rig.kept("x").unwrap().0.as_str(), rig.kept("y"), rig.kept("z").is_some()),
+        ("1", None, true)
+    );
 }
 
 /// Watches that an API server keeps open during a restore report versions from before.
 #[tokio::test(start_paused = true)]
 async fn a_report_from_before_is_a_restore() {
     let rig = Rig::new().await;
-    let object: DynamicObject = serde_json::from_value(rig.server.get(Kind::ConfigMap, "a", "x").unwrap()).unwrap();
+    let object: DynamicObject =
+        serde_json::from_value(rig.server.get(Kind::ConfigMap, "a", "x").unwrap()).unwrap();
     rig.server.put(Kind::ConfigMap, config_map("x", "2", "1"));
     rig.until_kept("x", "2").await;
     let newest = rig.server.get(Kind::ConfigMap, "a", "x").unwrap();
-    assert!(rig.watched.event(WatchEvent::Modified(serde_json::from_value(newest).unwrap())).is_ok());
+    assert!(
+        rig.watched.event(WatchEvent::Modified(serde_json::from_value(newest).unwrap())).is_ok()
+    );
     assert_eq!(rig.rollbacks.count(), 0, "the same once more is none");
     assert!(rig.watched.event(WatchEvent::Modified(object)).is_err());
     assert_eq!((rig.rollbacks.count(), rig.kept("x").unwrap().0.as_str()), (1, "2"));
@@ -373,7 +381,10 @@ async fn a_watch_that_ends_is_the_reason_of_the_end() {
     assert!(timeout(WATCH, rig.tasks.ended()).await.is_err());
     rig.server.put(Kind::Node, json!({ "metadata": { "name": "n1" } }));
     let ended = rig.tasks.ended().await.to_string();
-    assert!(ended.starts_with("the watch of Nodes: ") && ended.contains("no node is like n1"), "{ended}");
+    assert!(
+        ended.starts_with("the watch of Nodes: ") && ended.contains("no node is like n1"),
+        "{ended}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -385,8 +396,15 @@ async fn each_request_ends() {
     let began = Instant::now();
     let patch = Patch::Merge(json!({ "data": { "news": "2" } }));
     let error = api.patch("x", &PatchParams::default(), &patch).await.unwrap_err();
-    assert_eq!((told(&error).as_str(), began.elapsed().as_secs()), ("the API server has not answered within 15s", 15));
-    assert_eq!(server.get(Kind::ConfigMap, "a", "x").unwrap()["data"]["news"], "2", "it was carried out all the same");
+    assert_eq!(
+        (told(&error).as_str(), began.elapsed().as_secs()),
+        ("the API server has not answered within 15s", 15)
+    );
+    assert_eq!(
+        server.get(Kind::ConfigMap, "a", "x").unwrap()["data"]["news"],
+        "2",
+        "it was carried out all the same"
+    );
     assert_eq!(server.ways(), 1);
     assert!(api.get("x").await.is_ok());
     assert_eq!(server.ways(), 2, "the next request does not go by a connection that may be dead");

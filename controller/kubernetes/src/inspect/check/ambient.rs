@@ -21,7 +21,11 @@ pub(super) fn clients(snapshot: &Snapshot, facts: &Facts) -> Check {
     }
     let named = named(found);
     if snapshot.in_force.federation.imports.is_empty() {
-        return Check::ok("ambient-clients", CLIENTS, format!("in ambient mode: {named}; there are no imports"));
+        return Check::ok(
+            "ambient-clients",
+            CLIENTS,
+            format!("in ambient mode: {named}; there are no imports"),
+        );
     }
     let detail = format!(
         "in ambient mode: {named}; ztunnel refuses their calls to imports before a byte leaves, because it cannot hold a call to the peer's roots"
@@ -32,8 +36,10 @@ pub(super) fn clients(snapshot: &Snapshot, facts: &Facts) -> Check {
 }
 
 fn named(AmbientClients { namespaces, pods }: &AmbientClients) -> String {
-    let list = |names: &mut dyn Iterator<Item = &String>| names.cloned().collect::<Vec<_>>().join(", ");
-    let namespaces = (!namespaces.is_empty()).then(|| format!("the namespaces {}", list(&mut namespaces.iter())));
+    let list =
+        |names: &mut dyn Iterator<Item = &String>| names.cloned().collect::<Vec<_>>().join(", ");
+    let namespaces = (!namespaces.is_empty())
+        .then(|| format!("the namespaces {}", list(&mut namespaces.iter())));
     let pods = (!pods.is_empty()).then(|| format!("Pods in {}", list(&mut pods.iter())));
     namespaces.into_iter().chain(pods).collect::<Vec<_>>().join(", ")
 }
@@ -54,7 +60,9 @@ pub(super) fn networks(config: &Value, istiods: &[Istiod]) -> Check {
         );
         return Check::failed("peers-network", NETWORKS, detail, hint);
     }
-    let multi = istiods.iter().find(|istiod| is(istiod.environment.get(VARIABLE).map(String::as_str), "true"));
+    let multi = istiods
+        .iter()
+        .find(|istiod| is(istiod.environment.get(VARIABLE).map(String::as_str), "true"));
     let Some(istiod) = multi else { return Check::ok("peers-network", NETWORKS, "") };
     let detail = format!(
         "{} has {VARIABLE}=true, with which Istio's gateways, and sidecars where the mesh has network gateways, are told of no endpoint in a \

@@ -57,8 +57,11 @@ fn clocks(api: &Api) -> Check {
         None => Check::skipped("clocks", TITLE, "the API server does not tell the time"),
         Some(ahead) if ahead.abs() < CLOCKS => Check::ok("clocks", TITLE, ""),
         Some(ahead) => {
-            let detail =
-                format!("this machine's is {:#} {}", ahead.abs(), if ahead.is_positive() { "ahead" } else { "behind" });
+            let detail = format!(
+                "this machine's is {:#} {}",
+                ahead.abs(),
+                if ahead.is_positive() { "ahead" } else { "behind" }
+            );
             Check::warning(
                 "clocks",
                 TITLE,
@@ -72,9 +75,12 @@ fn clocks(api: &Api) -> Check {
 fn served(name: &'static str, title: &str, kinds: &[Kind], api: &Api, hint: &str) -> Check {
     let missing = kinds.iter().filter_map(|kind| match api.kinds.get(kind) {
         Some(Served::Yes) => None,
-        Some(Served::No(versions)) if !versions.is_empty() => {
-            Some(format!("{} is not served in {} ({} is)", kind.name(), kind.api_version(), versions.join(", ")))
-        }
+        Some(Served::No(versions)) if !versions.is_empty() => Some(format!(
+            "{} is not served in {} ({} is)",
+            kind.name(),
+            kind.api_version(),
+            versions.join(", ")
+        )),
         _ => Some(format!("there is no {} of {}", kind.name(), kind.api_version())),
     });
     let missing: Vec<_> = missing.collect();

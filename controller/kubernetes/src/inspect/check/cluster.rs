@@ -45,11 +45,22 @@ fn roots(in_force: &InForce, now: Timestamp) -> Check {
     const TITLE: &str = "the root certificates are valid";
     let rotate = "make the next root, publish both, and switch when the peers have acknowledged it";
     if let Some(finding) = missing(in_force, FindingReason::NoRoots) {
-        return Check::failed("roots", TITLE, finding.to_string(), "see that istiod runs, and --roots-configmap");
+        return Check::failed(
+            "roots",
+            TITLE,
+            finding.to_string(),
+            "see that istiod runs, and --roots-configmap",
+        );
     }
-    let useless = [FindingReason::IntermediateRoot, FindingReason::TooManyRoots, FindingReason::CertificateNotYetValid];
+    let useless = [
+        FindingReason::IntermediateRoot,
+        FindingReason::TooManyRoots,
+        FindingReason::CertificateNotYetValid,
+    ];
     let is_useless = |finding: &&Finding| {
-        finding.object.kind == "ConfigMap" && finding.severity == Severity::Error && useless.contains(&finding.reason)
+        finding.object.kind == "ConfigMap"
+            && finding.severity == Severity::Error
+            && useless.contains(&finding.reason)
     };
     if let Some(finding) = in_force.federation.findings.iter().find(is_useless) {
         return Check::failed(
@@ -71,7 +82,12 @@ fn roots(in_force: &InForce, now: Timestamp) -> Check {
         (true, _) => Check::warning("roots", TITLE, detail, rotate),
         (false, Some(root)) => {
             let detail = format!("{detail}, but {} has expired", root.fingerprint());
-            Check::warning("roots", TITLE, detail, "take the expired one out of istiod's root certificates")
+            Check::warning(
+                "roots",
+                TITLE,
+                detail,
+                "take the expired one out of istiod's root certificates",
+            )
         }
         (false, None) => Check::ok("roots", TITLE, detail),
     }
@@ -87,7 +103,9 @@ fn gateway_certificate(in_force: &InForce) -> Check {
     let hint = "`istioctl proxy-config secret` shows what the Pod has; `fedgate status` lists all findings";
     // Errors come first.
     match in_force.federation.findings.iter().find(of_pod) {
-        Some(finding) if finding.severity == Severity::Error => return Check::failed(NAME, TITLE, told(finding), hint),
+        Some(finding) if finding.severity == Severity::Error => {
+            return Check::failed(NAME, TITLE, told(finding), hint);
+        }
         Some(finding) => return Check::warning(NAME, TITLE, told(finding), hint),
         None => {}
     }
@@ -120,16 +138,23 @@ fn metadata_certificate(in_force: &InForce) -> Check {
     let mut endpoint = in_force.local.credentials.validities.iter();
     match endpoint.find(|validity| validity.role == CertificateRole::Endpoint) {
         Some(validity) => Check::ok(NAME, TITLE, format!("valid until {}", validity.not_after)),
-        None => {
-            Check::skipped(NAME, TITLE, "the endpoint is plain HTTP, and TLS is the business of what stands before it")
-        }
+        None => Check::skipped(
+            NAME,
+            TITLE,
+            "the endpoint is plain HTTP, and TLS is the business of what stands before it",
+        ),
     }
 }
 
 fn gateways(in_force: &InForce) -> Check {
     const TITLE: &str = "the gateway has addresses for the peers";
     if let Some(finding) = missing(in_force, FindingReason::NoGatewayAddress) {
-        return Check::failed("gateway-addresses", TITLE, finding.object.to_string(), &finding.message);
+        return Check::failed(
+            "gateway-addresses",
+            TITLE,
+            finding.object.to_string(),
+            &finding.message,
+        );
     }
     let gateways: Vec<_> = in_force.local.gateways.iter().map(ToString::to_string).collect();
     Check::ok("gateway-addresses", TITLE, gateways.join(", "))

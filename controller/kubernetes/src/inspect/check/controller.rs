@@ -13,7 +13,10 @@ pub(super) fn section(facts: &Facts) -> Section {
         Ok(snapshot) => {
             let cluster = &snapshot.in_force.local;
             let detail = format!("for {}, cluster {}", cluster.trust_domain, cluster.cluster_uuid);
-            vec![Check::ok("controller-state", TITLE, detail), leads(snapshot, &facts.namespace, facts.now)]
+            vec![
+                Check::ok("controller-state", TITLE, detail),
+                leads(snapshot, &facts.namespace, facts.now),
+            ]
         }
         Err(why) => {
             let hint = "nothing more can be checked without it; a controller that cannot write says why in its log";
@@ -27,7 +30,8 @@ pub(super) fn section(facts: &Facts) -> Section {
 fn leads(snapshot: &Snapshot, namespace: &str, now: Timestamp) -> Check {
     const TITLE: &str = "one replica leads";
     let spec = snapshot.lease.as_ref().and_then(|lease| lease.spec.as_ref());
-    let holder = spec.and_then(|spec| spec.holder_identity.as_deref()).filter(|holder| !holder.is_empty());
+    let holder =
+        spec.and_then(|spec| spec.holder_identity.as_deref()).filter(|holder| !holder.is_empty());
     let renewed = spec.and_then(|spec| spec.renew_time.as_ref());
     let failed = |detail: String| {
         let hint = format!(
@@ -43,8 +47,9 @@ fn leads(snapshot: &Snapshot, namespace: &str, now: Timestamp) -> Check {
     let age = now.duration_since(renewed.0);
     match age <= SignedDuration::try_from(DURATION).unwrap_or(SignedDuration::MAX) {
         true => Check::ok("controller-leads", TITLE, pod),
-        false => {
-            failed(format!("{pod} has not renewed the Lease {namespace}/{LEASE} for {}", super::report::rounded(age)))
-        }
+        false => failed(format!(
+            "{pod} has not renewed the Lease {namespace}/{LEASE} for {}",
+            super::report::rounded(age)
+        )),
     }
 }

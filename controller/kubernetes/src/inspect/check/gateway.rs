@@ -12,16 +12,22 @@ use crate::sinks::gateway::{LISTENER, TRUST_BUNDLE};
 pub(super) fn section(snapshot: &Snapshot, pods: &Pods, written: &Written) -> Section {
     let mut checks = vec![objects(snapshot, written), table(snapshot)];
     match pods {
-        Err(why) => {
-            checks.push(Check::warning("gateway-pods", RUNS, why, "a role that lets you list Pods lets this be told"))
-        }
+        Err(why) => checks.push(Check::warning(
+            "gateway-pods",
+            RUNS,
+            why,
+            "a role that lets you list Pods lets this be told",
+        )),
         Ok(pods) => {
             checks.push(runs(snapshot, pods.values().filter(|pod| pod.ready).count()));
             let ready = pods.iter().filter(|(_, pod)| pod.ready);
             checks.extend(ready.map(|(name, pod)| loaded(snapshot, name, pod)));
         }
     }
-    Section { name: format!("gateway in the namespace {}", snapshot.record.places.gateway()), checks }
+    Section {
+        name: format!("gateway in the namespace {}", snapshot.record.places.gateway()),
+        checks,
+    }
 }
 
 const RUNS: &str = "a gateway Pod is ready";
@@ -30,7 +36,9 @@ fn objects(snapshot: &Snapshot, written: &Written) -> Check {
     let places = &snapshot.record.places;
     let (table, name) = table_object(places.delivery);
     let wanted = [(Kind::ConfigMap, TRUST_BUNDLE), (Kind::EnvoyFilter, LISTENER), (table, name)]
-        .map(|(kind, name)| (kind, Key { namespace: places.gateway().to_owned(), name: name.to_owned() }));
+        .map(|(kind, name)| {
+            (kind, Key { namespace: places.gateway().to_owned(), name: name.to_owned() })
+        });
     let title = "trust bundle, listener and table are written";
     written_check("gateway-written", title, wanted.into(), written, String::new)
 }
@@ -45,12 +53,20 @@ fn table(snapshot: &Snapshot) -> Check {
     }
     match &in_force.federation.table {
         Ok(table) => {
-            let detail = format!("generation {}, {} exports, {}", table.generation(), table.rows(), table.hash());
+            let detail = format!(
+                "generation {}, {} exports, {}",
+                table.generation(),
+                table.rows(),
+                table.hash()
+            );
             Check::ok("table", TITLE, detail)
         }
-        Err(why) => {
-            Check::failed("table", TITLE, why.to_string(), "the last good one stays in force until this is fixed")
-        }
+        Err(why) => Check::failed(
+            "table",
+            TITLE,
+            why.to_string(),
+            "the last good one stays in force until this is fixed",
+        ),
     }
 }
 
@@ -58,8 +74,7 @@ fn runs(snapshot: &Snapshot, ready: usize) -> Check {
     let selector = &snapshot.record.gateway_selector;
     match ready {
         0 => {
-            let hint =
-                "peers reach nobody; see the gateway's Deployment, and --gateway-selector and --gateway-namespace";
+            let hint = "peers reach nobody; see the gateway's Deployment, and --gateway-selector and --gateway-namespace";
             Check::failed("gateway-pods", RUNS, format!("none with the labels {selector} is"), hint)
         }
         ready => Check::ok("gateway-pods", RUNS, format!("{ready} with the labels {selector}")),
@@ -86,7 +101,8 @@ fn loaded(snapshot: &Snapshot, name: &str, pod: &Pod) -> Check {
         (Some(generation), Some((threads, all))) if generation == wanted => {
             let hint = "a new table takes a second; a thread that stays without it lets nobody in or decides by an older one: its log says \
                         why, and a restart of the Pod helps";
-            let detail = format!("generation {generation} is in force on {threads} of {all} threads");
+            let detail =
+                format!("generation {generation} is in force on {threads} of {all} threads");
             Check::failed("table-loaded", title, detail, hint)
         }
         (Some(generation), _) => {

@@ -12,7 +12,8 @@ use std::collections::BTreeSet;
 pub(super) fn section(snapshot: &Snapshot, written: &Written) -> Section {
     let places = &snapshot.record.places;
     let imports = &snapshot.in_force.federation.imports;
-    let hosts: BTreeSet<_> = imports.iter().map(|import| (&import.service.host, &import.trust_domain)).collect();
+    let hosts: BTreeSet<_> =
+        imports.iter().map(|import| (&import.service.host, &import.trust_domain)).collect();
     let wanted = hosts.iter().flat_map(|(host, trust_domain)| {
         let key = |namespace: &str, name: String| Key { namespace: namespace.to_owned(), name };
         [
@@ -22,7 +23,9 @@ pub(super) fn section(snapshot: &Snapshot, written: &Written) -> Section {
         ]
     });
     let title = "each imported host has its objects";
-    let check = written_check("imports-written", title, wanted.collect(), written, || format!("{} hosts", hosts.len()));
+    let check = written_check("imports-written", title, wanted.collect(), written, || {
+        format!("{} hosts", hosts.len())
+    });
     Section { name: "imports".to_owned(), checks: vec![check] }
 }
 
@@ -37,17 +40,34 @@ pub(super) fn written_check(
     let written = match written {
         Ok(written) => written,
         Err(why) => {
-            return Check::warning(name, title, why, "a role that lets you list these objects lets this be told");
+            return Check::warning(
+                name,
+                title,
+                why,
+                "a role that lets you list these objects lets this be told",
+            );
         }
     };
-    let named = |(kind, Key { namespace, name }): &(Kind, Key)| format!("{} {namespace}/{name}", kind.name());
-    let foreign: Vec<_> =
-        wanted.iter().filter(|wanted| written.get(wanted) == Some(&Owned::Foreign)).map(named).collect();
+    let named = |(kind, Key { namespace, name }): &(Kind, Key)| {
+        format!("{} {namespace}/{name}", kind.name())
+    };
+    let foreign: Vec<_> = wanted
+        .iter()
+        .filter(|wanted| written.get(wanted) == Some(&Owned::Foreign))
+        .map(named)
+        .collect();
     if !foreign.is_empty() {
-        let detail = format!("without fedgate's label, so that it is left alone: {}", some(&foreign));
-        return Check::failed(name, title, detail, "rename or delete it; fedgate then writes its own");
+        let detail =
+            format!("without fedgate's label, so that it is left alone: {}", some(&foreign));
+        return Check::failed(
+            name,
+            title,
+            detail,
+            "rename or delete it; fedgate then writes its own",
+        );
     }
-    let missing: Vec<_> = wanted.iter().filter(|wanted| !written.contains_key(wanted)).map(named).collect();
+    let missing: Vec<_> =
+        wanted.iter().filter(|wanted| !written.contains_key(wanted)).map(named).collect();
     if !missing.is_empty() {
         let hint = "the controller's log and `kubectl get events` say why it cannot write it";
         return Check::failed(name, title, format!("missing: {}", some(&missing)), hint);

@@ -22,11 +22,14 @@ pub(super) fn section(snapshot: &Snapshot, facts: &Facts) -> Section {
         Ok(config) => judge(config),
         Err(why) => Check::skipped(name, title, why),
     };
-    let of_istiods = |name, title, judge: &dyn Fn(&[Istiod]) -> Check| match facts.mesh.istiods.as_deref() {
-        Ok([]) => Check::skipped(name, title, "there is no Deployment of istiod in this cluster"),
-        Ok(istiods) => judge(istiods),
-        Err(why) => Check::skipped(name, title, why),
-    };
+    let of_istiods =
+        |name, title, judge: &dyn Fn(&[Istiod]) -> Check| match facts.mesh.istiods.as_deref() {
+            Ok([]) => {
+                Check::skipped(name, title, "there is no Deployment of istiod in this cluster")
+            }
+            Ok(istiods) => judge(istiods),
+            Err(why) => Check::skipped(name, title, why),
+        };
     let istiods = facts.mesh.istiods.as_deref().unwrap_or_default();
     let checks = vec![
         version(facts),
@@ -51,18 +54,29 @@ fn version_of(image: &str) -> Option<Version> {
 fn version(facts: &Facts) -> Check {
     const TITLE: &str = "this Istio can do what the gateway needs";
     let pods = facts.pods.iter().flatten();
-    let proxies = pods.filter_map(|(name, pod)| Some((format!("Pod {name}"), pod.proxy.as_deref()?)));
+    let proxies =
+        pods.filter_map(|(name, pod)| Some((format!("Pod {name}"), pod.proxy.as_deref()?)));
     let istiods = facts.mesh.istiods.iter().flatten();
-    let istiods = istiods.map(|istiod| (format!("Deployment {}", istiod.name), istiod.image.as_str()));
-    let versions =
-        proxies.chain(istiods).filter_map(|(what, image)| Some((version_of(image)?, what, image.to_owned())));
+    let istiods =
+        istiods.map(|istiod| (format!("Deployment {}", istiod.name), istiod.image.as_str()));
+    let versions = proxies
+        .chain(istiods)
+        .filter_map(|(what, image)| Some((version_of(image)?, what, image.to_owned())));
     match versions.min() {
-        None => Check::skipped("istio-version", TITLE, "no image of istio-proxy or istiod says a version in its tag"),
+        None => Check::skipped(
+            "istio-version",
+            TITLE,
+            "no image of istio-proxy or istiod says a version in its tag",
+        ),
         Some((version, what, image)) if version < FIRST => {
-            let detail = format!("{what} has {image}, whose Envoy is older than 1.37 and refuses the listener");
+            let detail = format!(
+                "{what} has {image}, whose Envoy is older than 1.37 and refuses the listener"
+            );
             Check::failed("istio-version", TITLE, detail, "upgrade to Istio 1.29 or later")
         }
-        Some((Version(major, minor), ..)) => Check::ok("istio-version", TITLE, format!("{major}.{minor}")),
+        Some((Version(major, minor), ..)) => {
+            Check::ok("istio-version", TITLE, format!("{major}.{minor}"))
+        }
     }
 }
 
@@ -70,13 +84,19 @@ const TRUST_DOMAIN: &str = "the mesh's trust domain is ours";
 
 fn trust_domain(config: &Value, snapshot: &Snapshot) -> Check {
     let ours = snapshot.in_force.local.trust_domain.as_str();
-    let found = config["trustDomain"].as_str().filter(|found| !found.is_empty()).unwrap_or("cluster.local");
+    let found =
+        config["trustDomain"].as_str().filter(|found| !found.is_empty()).unwrap_or("cluster.local");
     if found == ours {
         return Check::ok("mesh-trust-domain", TRUST_DOMAIN, ours);
     }
     let hint = "peers expect identities of the trust domain that they are told: set meshConfig.trustDomain and --trust-domain to the same, and \
                 restart istiod and the workloads";
-    Check::failed("mesh-trust-domain", TRUST_DOMAIN, format!("the mesh's is {found}, ours {ours}"), hint)
+    Check::failed(
+        "mesh-trust-domain",
+        TRUST_DOMAIN,
+        format!("the mesh's is {found}, ours {ours}"),
+        hint,
+    )
 }
 
 const OUTBOUND: &str = "imports can be called under the mesh's outbound traffic policy";
@@ -91,7 +111,9 @@ const CLUSTERS: &str = "istiod tells gateways of all services";
 
 fn clusters(istiods: &[Istiod]) -> Check {
     const VARIABLE: &str = "PILOT_FILTER_GATEWAY_CLUSTER_CONFIG";
-    let filters = istiods.iter().find(|istiod| is(istiod.environment.get(VARIABLE).map(String::as_str), "true"));
+    let filters = istiods
+        .iter()
+        .find(|istiod| is(istiod.environment.get(VARIABLE).map(String::as_str), "true"));
     match filters {
         None => Check::ok("gateway-clusters", CLUSTERS, ""),
         Some(istiod) => {
@@ -115,13 +137,24 @@ fn dns(config: &Value, istiods: &[Istiod]) -> Check {
     if !says("ISTIO_META_DNS_CAPTURE") {
         let hint = "set meshConfig.defaultConfig.proxyMetadata.ISTIO_META_DNS_CAPTURE to \"true\" and restart the workloads; or set it for single \
                     workloads by the annotation proxy.istio.io/config. A program that resolves names some other way needs nothing";
-        return Check::warning("dns-capture", DNS, "sidecars do not answer DNS (ISTIO_META_DNS_CAPTURE)", hint);
+        return Check::warning(
+            "dns-capture",
+            DNS,
+            "sidecars do not answer DNS (ISTIO_META_DNS_CAPTURE)",
+            hint,
+        );
     }
-    let off =
-        |istiod: &&Istiod| is(istiod.environment.get("PILOT_ENABLE_IP_AUTOALLOCATE").map(String::as_str), "false");
+    let off = |istiod: &&Istiod| {
+        is(istiod.environment.get("PILOT_ENABLE_IP_AUTOALLOCATE").map(String::as_str), "false")
+    };
     if istiods.iter().find(off).is_some() && !says("ISTIO_META_DNS_AUTO_ALLOCATE") {
         let hint = "take PILOT_ENABLE_IP_AUTOALLOCATE=false away from istiod's environment, so that each import gets an address";
-        return Check::warning("dns-capture", DNS, "sidecars answer DNS, and imports have no addresses", hint);
+        return Check::warning(
+            "dns-capture",
+            DNS,
+            "sidecars answer DNS, and imports have no addresses",
+            hint,
+        );
     }
     Check::ok("dns-capture", DNS, "")
 }
@@ -134,13 +167,19 @@ fn roots(config: &Value, snapshot: &Snapshot) -> Check {
     let entries = config["caCertificates"].as_array().into_iter().flatten();
     let mut found = BTreeSet::new();
     for entry in entries {
-        let pem = roots_from_pem(entry["pem"].as_str().unwrap_or_default(), Limits::default().certificate_bytes);
+        let pem = roots_from_pem(
+            entry["pem"].as_str().unwrap_or_default(),
+            Limits::default().certificate_bytes,
+        );
         let roots: BTreeSet<_> = pem.into_iter().flatten().map(|root| root.fingerprint()).collect();
         let named = |domain: &str| {
-            entry["trustDomains"].as_array().is_some_and(|domains| domains.iter().any(|other| other == domain))
+            entry["trustDomains"]
+                .as_array()
+                .is_some_and(|domains| domains.iter().any(|other| other == domain))
         };
         let of_peer = peers.iter().filter(|report| {
-            report.roots.iter().any(|root| roots.contains(root)) || named(report.peer.trust_domain.as_str())
+            report.roots.iter().any(|root| roots.contains(root))
+                || named(report.peer.trust_domain.as_str())
         });
         found.extend(of_peer.map(|report| report.peer.name.to_string()));
     }
@@ -150,7 +189,12 @@ fn roots(config: &Value, snapshot: &Snapshot) -> Check {
     let peers = found.into_iter().collect::<Vec<_>>().join(", ");
     let hint = "Istio believes each of meshConfig.caCertificates for every trust domain, whatever its trustDomains say: such a peer can sign an identity \
                 of any other one, and of yours. fedgate needs none of them; take them away";
-    Check::warning("mesh-roots", ROOTS, format!("meshConfig.caCertificates has those of {peers}"), hint)
+    Check::warning(
+        "mesh-roots",
+        ROOTS,
+        format!("meshConfig.caCertificates has those of {peers}"),
+        hint,
+    )
 }
 
 #[cfg(test)]

@@ -13,11 +13,14 @@ mod hint;
 /// A section for each `IstioFederation`, including those that are not peers.
 pub(super) fn sections(snapshot: &Snapshot, now: Timestamp) -> Vec<Section> {
     let federation = &snapshot.in_force.federation;
-    let peers = federation.peers.iter().map(|report| peer(report, snapshot.knowledge.get(&report.peer.name), now));
-    let others = federation
-        .others
+    let peers = federation
+        .peers
         .iter()
-        .map(|(name, condition)| Section { name: format!("peer {name}"), checks: vec![other(condition)] });
+        .map(|report| peer(report, snapshot.knowledge.get(&report.peer.name), now));
+    let others = federation.others.iter().map(|(name, condition)| Section {
+        name: format!("peer {name}"),
+        checks: vec![other(condition)],
+    });
     peers.chain(others).collect()
 }
 
@@ -26,7 +29,11 @@ const ACCEPTED: &str = "its IstioFederation is accepted";
 /// An object that is not a peer. One that describes this cluster is fine.
 fn other(condition: &Condition) -> Check {
     match condition.reason.as_str() {
-        "ThisCluster" => Check::skipped("accepted", ACCEPTED, "it describes this cluster, which is no peer of itself"),
+        "ThisCluster" => Check::skipped(
+            "accepted",
+            ACCEPTED,
+            "it describes this cluster, which is no peer of itself",
+        ),
         _ => Check::failed(
             "accepted",
             ACCEPTED,
@@ -45,7 +52,11 @@ fn peer(report: &PeerReport, knowledge: Option<&PeerKnowledge>, now: Timestamp) 
             && condition.status != ConditionStatus::True
             && checks.last().is_some_and(|check: &Check| check.outcome == Outcome::Failed);
         match waits {
-            true => checks.push(Check::skipped("private-metadata", PRIVATE, "the public metadata comes first")),
+            true => checks.push(Check::skipped(
+                "private-metadata",
+                PRIVATE,
+                "the public metadata comes first",
+            )),
             false => checks.extend(line(condition, report, knowledge, now)),
         }
     }
@@ -63,27 +74,43 @@ fn line(
     let peer = &report.peer;
     let (public, private) = (report.public_confirmed, report.private_confirmed);
     Some(match condition.kind {
-        ConditionType::Accepted => good("accepted", ACCEPTED, condition, "", hint::refused(condition)),
+        ConditionType::Accepted => {
+            good("accepted", ACCEPTED, condition, "", hint::refused(condition))
+        }
         ConditionType::PublicMetadataExchangeReady => {
             let title = "its endpoint answers with valid public metadata";
-            let since = knowledge.and_then(|known| known.public_exchange.as_ref()).map(|exchange| exchange.since);
+            let since = knowledge
+                .and_then(|known| known.public_exchange.as_ref())
+                .map(|exchange| exchange.since);
             exchange("public-metadata", title, condition, (public, since, now), peer)
         }
         ConditionType::PrivateMetadataExchangeReady => {
-            let since = knowledge.and_then(|known| known.private_exchange.as_ref()).map(|exchange| exchange.since);
+            let since = knowledge
+                .and_then(|known| known.private_exchange.as_ref())
+                .map(|exchange| exchange.since);
             exchange("private-metadata", PRIVATE, condition, (private, since, now), peer)
         }
         ConditionType::DataplaneConnectionReady => dataplane(condition),
         ConditionType::RootsValid => roots_valid(condition),
         ConditionType::RootsAcknowledged => acknowledged(condition),
         ConditionType::Stale => stale(condition),
-        ConditionType::Held => bad("metadata-believed", "what it says is believed", condition, hint::HELD),
-        ConditionType::NamesRefused => bad("names", "all names that it offers are its own", condition, hint::NAMES),
-        ConditionType::RowsDropped => bad("rows", "all that it offers can be used", condition, hint::ROWS),
+        ConditionType::Held => {
+            bad("metadata-believed", "what it says is believed", condition, hint::HELD)
+        }
+        ConditionType::NamesRefused => {
+            bad("names", "all names that it offers are its own", condition, hint::NAMES)
+        }
+        ConditionType::RowsDropped => {
+            bad("rows", "all that it offers can be used", condition, hint::ROWS)
+        }
         // These are the same for all peers; the section about the gateway checks the table.
         ConditionType::TableTooLarge | ConditionType::TableLoaded => return None,
-        ConditionType::NetworkOverlap => bad("network", "its addresses are others than ours", condition, hint::NETWORK),
-        ConditionType::ClocksDiffer => bad("peer-clock", "its clock agrees with ours", condition, hint::CLOCKS),
+        ConditionType::NetworkOverlap => {
+            bad("network", "its addresses are others than ours", condition, hint::NETWORK)
+        }
+        ConditionType::ClocksDiffer => {
+            bad("peer-clock", "its clock agrees with ours", condition, hint::CLOCKS)
+        }
     })
 }
 
@@ -119,7 +146,8 @@ fn exchange(
     peer: &Peer,
 ) -> Check {
     let ago = |then: Timestamp| rounded(now.duration_since(then));
-    let confirmed = confirmed.map(|then| format!("confirmed {} ago", ago(then))).unwrap_or_default();
+    let confirmed =
+        confirmed.map(|then| format!("confirmed {} ago", ago(then))).unwrap_or_default();
     let mut check = good(name, title, condition, &confirmed, &hint::exchange(condition, peer));
     if let (Outcome::Failed, Some(since)) = (check.outcome, since) {
         check.detail += &format!(" (for {})", ago(since));
@@ -130,7 +158,9 @@ fn exchange(
 fn stale(condition: &Condition) -> Check {
     const TITLE: &str = "what is known of it is fresh";
     match (condition.status, condition.reason.as_str()) {
-        (ConditionStatus::True, "Expired") => Check::failed("fresh", TITLE, told(condition), hint::EXPIRED),
+        (ConditionStatus::True, "Expired") => {
+            Check::failed("fresh", TITLE, told(condition), hint::EXPIRED)
+        }
         (ConditionStatus::True, _) => Check::warning("fresh", TITLE, told(condition), hint::STALE),
         _ => Check::ok("fresh", TITLE, ""),
     }
@@ -160,7 +190,9 @@ fn acknowledged(condition: &Condition) -> Check {
     const TITLE: &str = "it has put our roots in force";
     match condition.status {
         ConditionStatus::Unknown => Check::skipped("roots-acknowledged", TITLE, told(condition)),
-        ConditionStatus::False => Check::warning("roots-acknowledged", TITLE, told(condition), hint::ACKNOWLEDGED),
+        ConditionStatus::False => {
+            Check::warning("roots-acknowledged", TITLE, told(condition), hint::ACKNOWLEDGED)
+        }
         ConditionStatus::True => Check::ok("roots-acknowledged", TITLE, ""),
     }
 }

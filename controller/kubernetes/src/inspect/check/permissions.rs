@@ -19,7 +19,13 @@ const LOOK: &[&str] = &["get"];
 pub(super) fn needs(places: &Places) -> Vec<Need> {
     let mut needs = Needs(Vec::new());
     let cluster = (Place::Cluster, None);
-    for kind in [Kind::IstioFederation, Kind::FederationPolicy, Kind::Service, Kind::Node, Kind::ServiceCidr] {
+    for kind in [
+        Kind::IstioFederation,
+        Kind::FederationPolicy,
+        Kind::Service,
+        Kind::Node,
+        Kind::ServiceCidr,
+    ] {
         needs.of_kind(cluster, kind, WATCH);
     }
     needs.of_kind(cluster, Kind::ServiceEntry, WATCH);
@@ -40,9 +46,14 @@ pub(super) fn needs(places: &Places) -> Vec<Need> {
     }
     needs.of_kind(gateway, Kind::Pod, &["patch"]);
     needs.of_kind(gateway, Kind::ConfigMap, LOOK);
-    for kind in
-        [Kind::ConfigMap, Kind::EnvoyFilter, Kind::WasmPlugin, Kind::Gateway, Kind::VirtualService, Kind::ServiceEntry]
-    {
+    for kind in [
+        Kind::ConfigMap,
+        Kind::EnvoyFilter,
+        Kind::WasmPlugin,
+        Kind::Gateway,
+        Kind::VirtualService,
+        Kind::ServiceEntry,
+    ] {
         needs.of_kind(gateway, kind, WRITE);
     }
     let imports = (Place::Imports, Some(places.imports()));
@@ -68,7 +79,15 @@ impl Needs {
         verbs: &[&'static str],
     ) {
         let namespace = namespace.map(str::to_owned);
-        let need = |verb| Need { place, namespace: namespace.clone(), group, resource, subresource, name, verb };
+        let need = |verb| Need {
+            place,
+            namespace: namespace.clone(),
+            group,
+            resource,
+            subresource,
+            name,
+            verb,
+        };
         self.0.extend(verbs.iter().map(|verb| need(*verb)));
     }
 }
@@ -100,7 +119,8 @@ fn line(account: &str, answers: &[&(Need, bool)]) -> Check {
     if missing.is_empty() {
         return Check::ok("permissions", title, "");
     }
-    let missing: Vec<_> = missing.iter().map(|(what, verbs)| format!("{} {what}", verbs.join(", "))).collect();
+    let missing: Vec<_> =
+        missing.iter().map(|(what, verbs)| format!("{} {what}", verbs.join(", "))).collect();
     let hint = "apply the roles of this version (deploy/kubernetes/rbac.yaml), with the namespaces that the controller's flags name; \
                 another ServiceAccount is named with --service-account";
     Check::failed("permissions", title, format!("it may not {}", missing.join("; ")), hint)

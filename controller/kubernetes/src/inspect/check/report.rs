@@ -53,7 +53,11 @@ pub enum Outcome {
 impl Report {
     /// How many checks have this outcome.
     pub fn count(&self, outcome: Outcome) -> usize {
-        self.sections.iter().flat_map(|section| &section.checks).filter(|check| check.outcome == outcome).count()
+        self.sections
+            .iter()
+            .flat_map(|section| &section.checks)
+            .filter(|check| check.outcome == outcome)
+            .count()
     }
 }
 
@@ -64,7 +68,11 @@ impl Check {
     }
 
     /// The check is not needed, or the user may not ask.
-    pub fn skipped(name: &'static str, title: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub fn skipped(
+        name: &'static str,
+        title: impl Into<String>,
+        detail: impl Into<String>,
+    ) -> Self {
         Self { outcome: Outcome::Skipped, ..Self::ok(name, title, detail) }
     }
 

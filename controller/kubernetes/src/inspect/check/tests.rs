@@ -52,7 +52,10 @@ fn facts(sample: &Sample) -> Facts {
         service_account: "fedgate".to_owned(),
         now: sample.now,
         api: Ok(Api { version: "v1.36.4".to_owned(), ahead: Some(SignedDuration::ZERO), kinds }),
-        permissions: Ok(needs(&sample.settings.places).into_iter().map(|need| (need, true)).collect()),
+        permissions: Ok(needs(&sample.settings.places)
+            .into_iter()
+            .map(|need| (need, true))
+            .collect()),
         snapshot: Ok(sample.snapshot()),
         pods: Ok(BTreeMap::from([("gateway-1".to_owned(), pod)])),
         mesh,
@@ -79,15 +82,21 @@ fn changed(sample: impl FnOnce(&mut Sample), facts_too: impl FnOnce(&mut Facts))
 #[track_caller]
 fn assert_hints_are_readable(report: &Report) {
     let checks = report.sections.iter().flat_map(|section| &section.checks);
-    let hints: Vec<_> = checks.filter_map(|check| Some(format!("{}: {}", check.title, check.hint.as_ref()?))).collect();
+    let hints: Vec<_> = checks
+        .filter_map(|check| Some(format!("{}: {}", check.title, check.hint.as_ref()?)))
+        .collect();
     crate::readable::assert_readable(&hints, crate::readable::problems);
 }
 
 /// The only bad check.
 #[track_caller]
 fn only(report: &Report, outcome: Outcome) -> Check {
-    let not_well: Vec<_> =
-        report.sections.iter().flat_map(|section| &section.checks).filter(|check| check.hint.is_some()).collect();
+    let not_well: Vec<_> = report
+        .sections
+        .iter()
+        .flat_map(|section| &section.checks)
+        .filter(|check| check.hint.is_some())
+        .collect();
     let [check] = not_well[..] else { panic!("expected one line, found {not_well:#?}") };
     assert_eq!(check.outcome, outcome, "{check:#?}");
     check.clone()
@@ -97,7 +106,8 @@ fn only(report: &Report, outcome: Outcome) -> Check {
 #[track_caller]
 fn told(report: &Report, outcome: Outcome, name: &str, words: &[&str]) {
     let check = only(report, outcome);
-    let text = format!("{}: {} -> {}", check.title, check.detail, check.hint.clone().unwrap_or_default());
+    let text =
+        format!("{}: {} -> {}", check.title, check.detail, check.hint.clone().unwrap_or_default());
     assert_eq!(check.name, name, "{text}");
     assert!(words.iter().all(|word| text.contains(word)), "{text}");
 }
@@ -107,8 +117,12 @@ fn nothing<T>(_: &mut T) {}
 #[test]
 fn all_is_well() {
     let report = changed(nothing, nothing);
-    let bad: Vec<_> =
-        report.sections.iter().flat_map(|section| &section.checks).filter(|c| c.outcome != Outcome::Ok).collect();
+    let bad: Vec<_> = report
+        .sections
+        .iter()
+        .flat_map(|section| &section.checks)
+        .filter(|c| c.outcome != Outcome::Ok)
+        .collect();
     assert!(bad.is_empty(), "{bad:#?}");
     assert_eq!(report.sections.len(), 8);
 }
@@ -118,7 +132,8 @@ fn the_reference_has_every_line() {
     const REFERENCE: &str = include_str!("../../../../../docs/reference.md");
     let report = changed(nothing, nothing);
     let names = report.sections.iter().flat_map(|section| &section.checks).map(|check| check.name);
-    let missing: Vec<_> = names.filter(|name| !REFERENCE.contains(&format!("| `{name}` |"))).collect();
+    let missing: Vec<_> =
+        names.filter(|name| !REFERENCE.contains(&format!("| `{name}` |"))).collect();
     assert!(missing.is_empty(), "docs/reference.md does not explain {missing:?}");
 }
 
@@ -162,19 +177,33 @@ fn kinds_and_clocks() {
 fn permissions() {
     let report = changed(nothing, |facts| {
         let answers = facts.permissions.as_mut().unwrap();
-        let answer =
-            answers.iter_mut().find(|(need, _)| need.resource == "istiofederations" && need.subresource == "status");
+        let answer = answers
+            .iter_mut()
+            .find(|(need, _)| need.resource == "istiofederations" && need.subresource == "status");
         answer.unwrap().1 = false;
     });
-    told(&report, Outcome::Failed, "permissions", &["patch istiofederations.deckhouse.io/status", "rbac.yaml"]);
+    told(
+        &report,
+        Outcome::Failed,
+        "permissions",
+        &["patch istiofederations.deckhouse.io/status", "rbac.yaml"],
+    );
     let report = changed(nothing, |facts| facts.permissions = Err("you may not ask".to_owned()));
     assert_eq!((report.count(Outcome::Failed), report.count(Outcome::Skipped)), (0, 1));
 }
 
 #[test]
 fn the_lease() {
-    let free = changed(|sample| sample.lease.as_mut().unwrap().spec.as_mut().unwrap().holder_identity = None, nothing);
-    told(&free, Outcome::Failed, "controller-leads", &["nobody holds the Lease fedgate-system/fedgate-controller"]);
+    let free = changed(
+        |sample| sample.lease.as_mut().unwrap().spec.as_mut().unwrap().holder_identity = None,
+        nothing,
+    );
+    told(
+        &free,
+        Outcome::Failed,
+        "controller-leads",
+        &["nobody holds the Lease fedgate-system/fedgate-controller"],
+    );
     let late = |seconds: i64| changed(nothing, |facts| facts.now += seconds.seconds());
     told(&late(11), Outcome::Failed, "controller-leads", &["fedgate-0 has not renewed", "11s"]);
     assert_eq!(late(9).count(Outcome::Failed), 0);
@@ -185,8 +214,11 @@ fn what_is_missing_in_the_cluster() {
     let report = changed(
         |sample| {
             let identity = fedgate_exchange::loopback::identity();
-            let identity =
-                ClusterIdentity { cluster_uuid: identity.cluster_uuid, key: identity.key, replaced_at: None };
+            let identity = ClusterIdentity {
+                cluster_uuid: identity.cluster_uuid,
+                key: identity.key,
+                replaced_at: None,
+            };
             (sample.local, sample.missing) = Seen::default().cluster(&sample.settings, &identity);
             sample.write(&Published::default());
         },
@@ -205,10 +237,16 @@ fn roots_that_expire() {
     let sample = Sample::healthy();
     let expiry = sample.local.roots[0].not_after();
     let at = |days: i64| {
-        let report = super::cluster::section(&sample.snapshot(), expiry - SignedDuration::from_hours(24 * days));
+        let report = super::cluster::section(
+            &sample.snapshot(),
+            expiry - SignedDuration::from_hours(24 * days),
+        );
         report.checks.into_iter().find(|check| check.name == "roots").unwrap()
     };
-    assert_eq!([at(31), at(29), at(-1)].map(|check| check.outcome), [Outcome::Ok, Outcome::Warning, Outcome::Failed]);
+    assert_eq!(
+        [at(31), at(29), at(-1)].map(|check| check.outcome),
+        [Outcome::Ok, Outcome::Warning, Outcome::Failed]
+    );
 }
 
 #[test]
@@ -232,12 +270,24 @@ fn the_certificate_of_the_metadata_endpoint() {
     };
     let line = |report: &Report| {
         let mut checks = report.sections.iter().flat_map(|section| &section.checks);
-        checks.find(|check| check.name == "metadata-certificate").map(|check| (check.outcome, check.detail.clone()))
+        checks
+            .find(|check| check.name == "metadata-certificate")
+            .map(|check| (check.outcome, check.detail.clone()))
     };
     let (outcome, detail) = line(&report(Some(ca.leaf()))).unwrap();
     assert!(outcome == Outcome::Ok && detail.contains("valid until"), "{detail}");
-    told(&report(Some(ca.expired_leaf())), Outcome::Failed, "metadata-certificate", &["expired at 2001-01-01"]);
-    told(&report(Some(ca.leaf_of(&[]))), Outcome::Failed, "metadata-certificate", &["names no host"]);
+    told(
+        &report(Some(ca.expired_leaf())),
+        Outcome::Failed,
+        "metadata-certificate",
+        &["expired at 2001-01-01"],
+    );
+    told(
+        &report(Some(ca.leaf_of(&[]))),
+        Outcome::Failed,
+        "metadata-certificate",
+        &["names no host"],
+    );
     let (outcome, detail) = line(&report(None)).unwrap();
     assert!(outcome == Outcome::Skipped && detail.contains("plain HTTP"), "{detail}");
 }
@@ -262,7 +312,9 @@ fn the_certificate_of_the_gateway() {
     };
     let line = |report: &Report| {
         let mut checks = report.sections.iter().flat_map(|section| &section.checks);
-        checks.find(|check| check.name == "gateway-certificate").map(|check| (check.outcome, check.detail.clone()))
+        checks
+            .find(|check| check.name == "gateway-certificate")
+            .map(|check| (check.outcome, check.detail.clone()))
     };
     let uri = "spiffe://alpha.example/ns/fedgate-system/sa/fedgate-gateway";
     let now = Sample::healthy().now;
@@ -270,7 +322,12 @@ fn the_certificate_of_the_gateway() {
     let good = report(Some(lasting(24)));
     let (outcome, detail) = line(&good).unwrap();
     assert!(outcome == Outcome::Ok && detail.contains("valid until 2027-01-16"), "{detail}");
-    told(&report(Some(lasting(-1))), Outcome::Failed, "gateway-certificate", &["gateway-1", "expired at", "istioctl"]);
+    told(
+        &report(Some(lasting(-1))),
+        Outcome::Failed,
+        "gateway-certificate",
+        &["gateway-1", "expired at", "istioctl"],
+    );
     told(&report(Some(lasting(1))), Outcome::Warning, "gateway-certificate", &["expires at"]);
     told(
         &report(Some(TestCa::new().workload(&[uri], now, now))),
@@ -301,8 +358,10 @@ fn objects_in_error() {
         "metadata": { "name": "db", "namespace": "shop", "labels": { "federation.istio.deckhouse.io/public-service": "" } },
         "spec": { "ports": [{ "port": 5432 }] },
     });
-    let report =
-        changed(|sample| sample.seen.services.extend(keyed("shop", "db", service::keep(read(unnamed)))), nothing);
+    let report = changed(
+        |sample| sample.seen.services.extend(keyed("shop", "db", service::keep(read(unnamed)))),
+        nothing,
+    );
     told(&report, Outcome::Failed, "objects", &["Service shop/db", "unnamed_port"]);
 }
 
@@ -318,16 +377,27 @@ fn what_is_written() {
             }
         })
     };
-    told(&table(None), Outcome::Failed, "gateway-written", &["missing: EnvoyFilter fedgate-system/fedgate-table"]);
+    told(
+        &table(None),
+        Outcome::Failed,
+        "gateway-written",
+        &["missing: EnvoyFilter fedgate-system/fedgate-table"],
+    );
     told(
         &table(Some(Owned::Foreign)),
         Outcome::Failed,
         "gateway-written",
         &["without fedgate's label", "rename or delete"],
     );
-    let report =
-        changed(nothing, |facts| facts.written.as_mut().unwrap().retain(|(kind, _), _| *kind != Kind::ServiceEntry));
-    told(&report, Outcome::Failed, "imports-written", &["ServiceEntry fedgate-system/web.shop.svc.beta.example"]);
+    let report = changed(nothing, |facts| {
+        facts.written.as_mut().unwrap().retain(|(kind, _), _| *kind != Kind::ServiceEntry)
+    });
+    told(
+        &report,
+        Outcome::Failed,
+        "imports-written",
+        &["ServiceEntry fedgate-system/web.shop.svc.beta.example"],
+    );
     let report = changed(nothing, |facts| facts.written = Err("forbidden".to_owned()));
     assert_eq!((report.count(Outcome::Failed), report.count(Outcome::Warning)), (0, 2));
 }
@@ -336,18 +406,36 @@ fn what_is_written() {
 fn the_table_and_who_has_loaded_it() {
     let report = changed(
         |sample| sample.table = None,
-        |facts| facts.pods.as_mut().unwrap().get_mut("gateway-1").unwrap().table = Ok(Gauges::everywhere(0)),
+        |facts| {
+            facts.pods.as_mut().unwrap().get_mut("gateway-1").unwrap().table =
+                Ok(Gauges::everywhere(0))
+        },
     );
     told(&report, Outcome::Failed, "table", &["it is not there"]);
-    let loaded =
-        |table| changed(nothing, |facts| facts.pods.as_mut().unwrap().get_mut("gateway-1").unwrap().table = table);
+    let loaded = |table| {
+        changed(nothing, |facts| {
+            facts.pods.as_mut().unwrap().get_mut("gateway-1").unwrap().table = table
+        })
+    };
     let wanted = Sample::healthy().snapshot().in_force.table.generation();
     let some = loaded(Ok(Gauges::on_threads(wanted, 2)));
     told(&some, Outcome::Failed, "table-loaded", &["gateway-1", "on 2 of 3 threads"]);
-    told(&loaded(Ok(Gauges::everywhere(7))), Outcome::Failed, "table-loaded", &["gateway-1", "generation 7", "istiod"]);
+    told(
+        &loaded(Ok(Gauges::everywhere(7))),
+        Outcome::Failed,
+        "table-loaded",
+        &["gateway-1", "generation 7", "istiod"],
+    );
     told(&loaded(Ok(Gauges::default())), Outcome::Failed, "table-loaded", &["no filter"]);
-    told(&loaded(Err("forbidden".to_owned())), Outcome::Warning, "table-loaded", &["forbidden", "pods/proxy"]);
-    let report = changed(nothing, |facts| facts.pods.as_mut().unwrap().get_mut("gateway-1").unwrap().ready = false);
+    told(
+        &loaded(Err("forbidden".to_owned())),
+        Outcome::Warning,
+        "table-loaded",
+        &["forbidden", "pods/proxy"],
+    );
+    let report = changed(nothing, |facts| {
+        facts.pods.as_mut().unwrap().get_mut("gateway-1").unwrap().ready = false
+    });
     told(&report, Outcome::Failed, "gateway-pods", &["istio=fedgate"]);
 }
 
@@ -374,9 +462,11 @@ fn what_keeps_metadata_from_being_exchanged() {
     let silent = FetchFailure::Connect("refused".to_owned());
     let report = failed(public, silent.reason(), &silent.to_string());
     told(&report, Outcome::Failed, "public-metadata", &["beta.example:443", "NetworkPolicies"]);
-    let unknown = failed(private, ExchangeReason::NonOkResponse, "401: the peer does not know us yet");
+    let unknown =
+        failed(private, ExchangeReason::NonOkResponse, "401: the peer does not know us yet");
     told(&unknown, Outcome::Failed, "private-metadata", &["401", "our trust domain"]);
-    let other = failed(public, ExchangeReason::NonOkResponse, "expected HTTP status 200, found 404");
+    let other =
+        failed(public, ExchangeReason::NonOkResponse, "expected HTTP status 200, found 404");
     told(&other, Outcome::Failed, "public-metadata", &["404", "spec.metadataEndpoint"]);
 }
 
@@ -396,9 +486,16 @@ fn gateways_of_a_peer() {
         port: fedgate_core::ServicePort::new(15443).unwrap(),
     };
     let refused = || (gateway("192.0.2.7"), Err("connection refused".to_owned()));
-    let all =
-        probed(Probed::Gateways { outcomes: vec![refused()], tried: fedgate_federation::knowledge::Tried::Server });
-    told(&all, Outcome::Failed, "peer-gateway", &["ProbeFailed", "192.0.2.7:15443: connection refused", "firewalls"]);
+    let all = probed(Probed::Gateways {
+        outcomes: vec![refused()],
+        tried: fedgate_federation::knowledge::Tried::Server,
+    });
+    told(
+        &all,
+        Outcome::Failed,
+        "peer-gateway",
+        &["ProbeFailed", "192.0.2.7:15443: connection refused", "firewalls"],
+    );
     let one = probed(Probed::Gateways {
         outcomes: vec![refused(), (gateway("192.0.2.8"), Ok(()))],
         tried: fedgate_federation::knowledge::Tried::Server,
@@ -411,7 +508,8 @@ fn a_peers_clock() {
     let skewed = |seconds| {
         let read = move |sample: &mut Sample| {
             let (ours, theirs) = (sample.now, sample.now + SignedDuration::from_secs(seconds));
-            sample.change_knowledge(|knowledge| knowledge.clock_read(ClockReading { ours, theirs }));
+            sample
+                .change_knowledge(|knowledge| knowledge.clock_read(ClockReading { ours, theirs }));
         };
         changed(read, nothing)
     };
@@ -426,7 +524,12 @@ fn a_private_document_is_not_judged_while_the_public_one_fails() {
             let now = sample.now;
             sample.change_knowledge(|knowledge| {
                 for kind in [DocumentKind::Public, DocumentKind::Private] {
-                    knowledge.failed(kind, ExchangeReason::FetchFailed, "cannot connect: refused", now);
+                    knowledge.failed(
+                        kind,
+                        ExchangeReason::FetchFailed,
+                        "cannot connect: refused",
+                        now,
+                    );
                 }
             });
         },
@@ -441,7 +544,8 @@ fn a_peer_that_was_not_heard_of_gets_stale_and_expires() {
     let after = |time: SignedDuration| {
         let later = |sample: &mut Sample| {
             sample.now += time;
-            sample.lease.as_mut().unwrap().spec.as_mut().unwrap().renew_time.as_mut().unwrap().0 = sample.now;
+            sample.lease.as_mut().unwrap().spec.as_mut().unwrap().renew_time.as_mut().unwrap().0 =
+                sample.now;
         };
         changed(later, nothing)
     };

@@ -40,7 +40,10 @@ impl Find<'_> {
         let (mut items, mut problems) = (BTreeSet::new(), Vec::new());
         let written = written(self.places);
         for kind in written.iter().map(|(kind, _)| *kind).collect::<BTreeSet<_>>() {
-            let namespaces = written.iter().filter(|(written, _)| *written == kind).map(|(_, namespace)| *namespace);
+            let namespaces = written
+                .iter()
+                .filter(|(written, _)| *written == kind)
+                .map(|(_, namespace)| *namespace);
             match self.of_kind(kind, namespaces).await {
                 Ok(found) => items.extend(found),
                 Err(why) => problems.extend(why),
@@ -51,18 +54,32 @@ impl Find<'_> {
 
     /// The objects of a kind in the whole cluster. A user who may not list there gets those in the
     /// namespaces that a controller writes to.
-    async fn of_kind(&self, kind: Kind, namespaces: impl Iterator<Item = &str>) -> Result<Vec<Item>, Vec<String>> {
+    async fn of_kind(
+        &self,
+        kind: Kind,
+        namespaces: impl Iterator<Item = &str>,
+    ) -> Result<Vec<Item>, Vec<String>> {
         match self.list(kind, &kind.everywhere(self.client)).await {
             Ok(items) => return Ok(items),
             Err(kube::Error::Api(status)) if status.is_forbidden() => {}
-            Err(error) => return Err(vec![format!("{}: cannot be listed: {}", kind.qualified(), told(&error))]),
+            Err(error) => {
+                return Err(vec![format!(
+                    "{}: cannot be listed: {}",
+                    kind.qualified(),
+                    told(&error)
+                )]);
+            }
         }
         let (mut items, mut problems) = (Vec::new(), Vec::new());
         for namespace in namespaces {
             match self.list(kind, &kind.within(self.client, namespace)).await {
                 Ok(found) => items.extend(found),
                 Err(error) => {
-                    problems.push(format!("{} in {namespace}: cannot be listed: {}", kind.qualified(), told(&error)));
+                    problems.push(format!(
+                        "{} in {namespace}: cannot be listed: {}",
+                        kind.qualified(),
+                        told(&error)
+                    ));
                 }
             }
         }

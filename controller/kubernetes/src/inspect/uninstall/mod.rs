@@ -83,9 +83,11 @@ pub async fn uninstall(
                 deleted += 1;
             }
             Ok(false) => {}
-            Err(error) => {
-                left.push(format!("Secret {}/{SECRET}: {}", places.namespace, crate::api::client::told(&error)))
-            }
+            Err(error) => left.push(format!(
+                "Secret {}/{SECRET}: {}",
+                places.namespace,
+                crate::api::client::told(&error)
+            )),
         }
     }
     Ok(Outcome { deleted, left })
@@ -94,9 +96,12 @@ pub async fn uninstall(
 /// Returns true if a controller leads.
 fn is_led(lease: Option<&Lease>) -> bool {
     let Some(spec) = lease.and_then(|lease| lease.spec.as_ref()) else { return false };
-    let is_controller =
-        spec.holder_identity.as_deref().is_some_and(|holder| !holder.is_empty() && !holder.starts_with(HOLDER));
-    let renewed = spec.renew_time.as_ref().map(|renewed| Timestamp::now().duration_since(renewed.0));
+    let is_controller = spec
+        .holder_identity
+        .as_deref()
+        .is_some_and(|holder| !holder.is_empty() && !holder.starts_with(HOLDER));
+    let renewed =
+        spec.renew_time.as_ref().map(|renewed| Timestamp::now().duration_since(renewed.0));
     is_controller && renewed.is_some_and(|ago| ago.abs() < ALIVE)
 }
 
@@ -108,10 +113,14 @@ async fn take_the_lease(
     tell: &mut dyn FnMut(String),
 ) -> Result<Election> {
     let name = format!("{HOLDER}_{}", uuid::Uuid::new_v4());
-    let (mut election, _) = Election::new(client, &places.namespace, name, Confirmations::default());
+    let (mut election, _) =
+        Election::new(client, &places.namespace, name, Confirmations::default());
     election.seize().await?;
     if is_led(before) {
-        tell(format!("a controller runs: waiting for {} s until it has certainly stopped writing", DURATION.as_secs()));
+        tell(format!(
+            "a controller runs: waiting for {} s until it has certainly stopped writing",
+            DURATION.as_secs()
+        ));
         let end = tokio::time::Instant::now() + DURATION;
         while tokio::time::Instant::now() < end {
             sleep(Duration::from_secs(2)).await;

@@ -33,7 +33,8 @@ pub(super) async fn in_order(
         if is(Stage::State) && !(whole && left.is_empty()) {
             break;
         }
-        let done = stream::iter(stage).map(|item| async move { (item, remove(client, item).await) });
+        let done =
+            stream::iter(stage).map(|item| async move { (item, remove(client, item).await) });
         for (item, done) in done.buffered(AT_ONCE).collect::<Vec<_>>().await {
             match done {
                 Ok(()) => {
@@ -57,7 +58,9 @@ async fn remove(client: &Client, item: &Item) -> Result<(), String> {
     let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
     match api.delete(&item.name, &parameters).await {
         Ok(_) => {}
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => return Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
+            return Ok(());
+        }
         Err(error) => return Err(told(&error)),
     }
     let end = Instant::now() + PATIENCE;

@@ -42,8 +42,10 @@ mod tests {
 
     #[test]
     fn what_closes_the_port_goes_after_it() {
-        let imports =
-            [Stage::of(Kind::ServiceEntry, "web.shop.svc.beta.example", true), Stage::of(Kind::EnvoyFilter, "x", true)];
+        let imports = [
+            Stage::of(Kind::ServiceEntry, "web.shop.svc.beta.example", true),
+            Stage::of(Kind::EnvoyFilter, "x", true),
+        ];
         let port = Stage::of(Kind::Gateway, "fedgate-gateway", false);
         let closes = [
             (Kind::EnvoyFilter, "fedgate-table"),
@@ -52,6 +54,9 @@ mod tests {
         ];
         assert!(imports.iter().all(|stage| *stage < port));
         assert!(closes.iter().all(|(kind, name)| Stage::of(*kind, name, false) > port));
-        assert!(Stage::of(Kind::ConfigMap, STATE, false) > Stage::of(Kind::ConfigMap, "fedgate-peer-beta", true));
+        assert!(
+            Stage::of(Kind::ConfigMap, STATE, false)
+                > Stage::of(Kind::ConfigMap, "fedgate-peer-beta", true)
+        );
     }
 }

@@ -27,10 +27,15 @@ async fn a_panic_in_any_task_ends_the_replica_with_its_name() {
     let writer = end(|call| call.name == TABLE && call.writes()).await.unwrap();
     assert!(writer.starts_with("the writer: ") && writer.contains("out of cheese"), "{writer}");
     let election = end(of_lease).await.unwrap();
-    assert!(election.starts_with("the election: ") && election.contains("out of cheese"), "{election}");
-    let input = end(|call| call.verb == Verb::Watch && call.plural == "istiofederations").await.unwrap();
+    assert!(
+        election.starts_with("the election: ") && election.contains("out of cheese"),
+        "{election}"
+    );
+    let input =
+        end(|call| call.verb == Verb::Watch && call.plural == "istiofederations").await.unwrap();
     assert!(input.starts_with("the watch of IstioFederations: "), "{input}");
-    let output = end(|call| call.verb == Verb::List && call.plural == "destinationrules").await.unwrap();
+    let output =
+        end(|call| call.verb == Verb::List && call.plural == "destinationrules").await.unwrap();
     assert!(output.starts_with("the watch of destinationrules: "), "{output}");
 }
 

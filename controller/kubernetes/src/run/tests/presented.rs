@@ -1,4 +1,5 @@
-//! The gateway's own certificates, as its Pods show them. The Pods are TLS servers on loopback, so the clock is the machine's.
+//! The gateway's own certificates, as its Pods show them. The Pods are TLS servers on loopback, so
+//! the clock is the machine's.
 
 use super::*;
 use fedgate_exchange::loopback::{Leaf, Server};
@@ -44,11 +45,12 @@ impl Gateway {
         let server = Server::of_pod(&format!("{ip}:{}", self.port), leaf).await;
         self.port = server.address.port();
         self.servers.push(server);
-        let metadata =
-            json!({ "namespace": NAMESPACE, "name": format!("gateway-{number}"), "labels": { "istio": "fedgate" } });
+        let metadata = json!({ "namespace": NAMESPACE, "name": format!("gateway-{number}"), "labels": { "istio": "fedgate" } });
         let status = json!({ "podIP": ip, "conditions": [{ "type": "Ready", "status": "True" }] });
         let spec = json!({ "nodeName": format!("node-{number}"), "containers": [] });
-        self.site.server.put(Kind::Pod, json!({ "metadata": metadata, "spec": spec, "status": status }));
+        self.site
+            .server
+            .put(Kind::Pod, json!({ "metadata": metadata, "spec": spec, "status": status }));
     }
 
     fn start(&self, name: &'static str) -> Running {
@@ -81,7 +83,9 @@ impl Gateway {
 }
 
 fn expiration(replica: &Running) -> String {
-    replica.metric(&format!("certificate_expiration_timestamp_seconds{{certificate=\"leaf\",name=\"{OURS}\"}}"))
+    replica.metric(&format!(
+        "certificate_expiration_timestamp_seconds{{certificate=\"leaf\",name=\"{OURS}\"}}"
+    ))
 }
 
 #[tokio::test]
@@ -118,8 +122,11 @@ async fn each_bad_certificate_is_a_finding_about_its_pod() {
     let _replica = gateway.start("a");
     until(|| gateway.leaves() == leaves.len()).await;
     let (error, warning) = (Severity::Error, Severity::Warning);
-    let mut found: Vec<_> =
-        gateway.findings().into_iter().map(|finding| (finding.object.name, finding.reason, finding.severity)).collect();
+    let mut found: Vec<_> = gateway
+        .findings()
+        .into_iter()
+        .map(|finding| (finding.object.name, finding.reason, finding.severity))
+        .collect();
     found.sort();
     let expected = [
         ("gateway-2", Reason::CertificateExpired, error),

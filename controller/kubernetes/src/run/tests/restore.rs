@@ -7,7 +7,8 @@ use kube::api::{Patch, PatchParams};
 impl Site {
     /// The stored sequence of this cluster's SPIFFE bundle.
     fn sequence(&self) -> u64 {
-        let state = self.state().and_then(|state| state.as_str().map(str::to_owned)).unwrap_or_default();
+        let state =
+            self.state().and_then(|state| state.as_str().map(str::to_owned)).unwrap_or_default();
         let published: Value = serde_json::from_str(&state).unwrap_or_default();
         published["bundle"]["sequence"].as_u64().unwrap_or_default()
     }
@@ -16,7 +17,9 @@ impl Site {
     async fn age_lease(&self, minutes: i64) {
         let then = Timestamp::now() - jiff::SignedDuration::from_mins(minutes);
         let leases = Api::<Lease>::namespaced(self.server.client(), NAMESPACE);
-        let patch = Patch::Merge(json!({ "spec": { "renewTime": format!("{then:.6}"), "holderIdentity": "gone" } }));
+        let patch = Patch::Merge(
+            json!({ "spec": { "renewTime": format!("{then:.6}"), "holderIdentity": "gone" } }),
+        );
         leases.patch(LEASE, &PatchParams::default(), &patch).await.unwrap();
     }
 
@@ -47,7 +50,11 @@ async fn who_starts_on_a_restored_cluster_outgrows_what_is_lost() {
             until(|| site.generation() > lost.0 && site.sequence() > lost.1).await;
         } else {
             sleep(Duration::from_secs(60)).await;
-            assert_eq!((site.generation(), site.sequence()), kept, "a change of the leader alone is no reason");
+            assert_eq!(
+                (site.generation(), site.sequence()),
+                kept,
+                "a change of the leader alone is no reason"
+            );
         }
     }
 }

@@ -71,7 +71,8 @@ pub(crate) fn objects(
     wanted.extend(federation.health.as_ref().map(|health| objects.health_host(health)));
     // Without a table it is unknown which Services have their TLS passed through, so the existing
     // server stays.
-    let server = (table.is_some() || !settings.gateway.passthrough).then(|| objects.server(&passed_through(table)));
+    let server = (table.is_some() || !settings.gateway.passthrough)
+        .then(|| objects.server(&passed_through(table)));
     let table = table.map(|table| objects.table(table));
     let size = table.as_ref().map_or(0, |(_, size)| *size);
     let fits = size <= LARGEST_TABLE_OBJECT;
@@ -96,7 +97,9 @@ pub(crate) fn too_large(size: usize, cluster: ObjectRef) -> Finding {
 pub(crate) fn keeps(kind: Kind, name: &str, delivery: Delivery) -> bool {
     match kind {
         Kind::ConfigMap => name == TRUST_BUNDLE,
-        Kind::EnvoyFilter => name == LISTENER || (name == TABLE && delivery == Delivery::EnvoyFilter),
+        Kind::EnvoyFilter => {
+            name == LISTENER || (name == TABLE && delivery == Delivery::EnvoyFilter)
+        }
         Kind::WasmPlugin => name == PLUGIN && delivery == Delivery::WasmPlugin,
         Kind::Gateway => name == GATEWAY,
         Kind::VirtualService | Kind::ServiceEntry => name == BLACK_HOLE,
@@ -121,7 +124,11 @@ impl Objects<'_> {
         Head { kind, namespace: places.gateway(), name, owner: &places.namespace, peer: None }
     }
 
-    fn trust_bundle(&self, local: &LocalCluster, bundles: &BTreeMap<TrustDomain, TrustBundle>) -> Desired {
+    fn trust_bundle(
+        &self,
+        local: &LocalCluster,
+        bundles: &BTreeMap<TrustDomain, TrustBundle>,
+    ) -> Desired {
         let map = trust::bundles_or_nobody(&local.trust_domain, &local.roots, bundles);
         let map = String::from_utf8_lossy(&map).into_owned();
         Desired::new(self.head(Kind::ConfigMap, TRUST_BUNDLE), json!({ "data": { BUNDLES: map } }))
@@ -132,7 +139,8 @@ impl Objects<'_> {
         let configuration = write_configuration(table, Options::default());
         let desired = match self.settings.places.delivery {
             Delivery::EnvoyFilter => {
-                let extension = filter::extension_of(json!(configuration).to_string(), self.shipping.path());
+                let extension =
+                    filter::extension_of(json!(configuration).to_string(), self.shipping.path());
                 let patch = json!({
                     "applyTo": "EXTENSION_CONFIG",
                     "match": { "context": "GATEWAY" },
@@ -195,10 +203,18 @@ mod tests {
     fn made(flags: &[&str], passed_through: &[&str]) -> BTreeMap<(Kind, String), Value> {
         let sample = Sample::healthy();
         let (settings, federation) = (read(flags).unwrap(), sample.snapshot().in_force.federation);
-        let (objects, finding) =
-            objects(&settings, &sample.local, &federation, Some(&table(passed_through)), &shipped());
+        let (objects, finding) = objects(
+            &settings,
+            &sample.local,
+            &federation,
+            Some(&table(passed_through)),
+            &shipped(),
+        );
         assert_eq!(finding, None);
-        objects.into_iter().map(|object| ((object.kind, object.name), object.body["spec"].clone())).collect()
+        objects
+            .into_iter()
+            .map(|object| ((object.kind, object.name), object.body["spec"].clone()))
+            .collect()
     }
 
     fn listener(made: &BTreeMap<(Kind, String), Value>) -> &Value {
@@ -226,9 +242,13 @@ mod tests {
 
     #[test]
     fn what_is_passed_through_has_a_server_and_the_listeners_patches_stay() {
-        let (before, after) =
-            (made(&["--passthrough"], &[]), made(&["--passthrough"], &[WEB, "db.shop.svc.alpha.example:5432"]));
-        let servers = |made: &BTreeMap<_, Value>| made[&(Kind::Gateway, GATEWAY.to_owned())]["servers"].clone();
+        let (before, after) = (
+            made(&["--passthrough"], &[]),
+            made(&["--passthrough"], &[WEB, "db.shop.svc.alpha.example:5432"]),
+        );
+        let servers = |made: &BTreeMap<_, Value>| {
+            made[&(Kind::Gateway, GATEWAY.to_owned())]["servers"].clone()
+        };
         assert_eq!(servers(&before).as_array().map(Vec::len), Some(1));
         let passthrough = json!({
             "port": { "number": 15443, "name": "tls-passthrough", "protocol": "TLS" },
@@ -236,20 +256,31 @@ mod tests {
             "tls": { "mode": "AUTO_PASSTHROUGH" },
         });
         assert_eq!(servers(&after)[1], passthrough);
-        assert_eq!(listener(&before), listener(&after), "the listener would drain with each export");
+        assert_eq!(
+            listener(&before),
+            listener(&after),
+            "the listener would drain with each export"
+        );
     }
 
     /// The filter must not run before it knows that the chain passes TLS through.
     #[test]
     fn the_filter_is_told_first_in_both_deliveries() {
-        for (flags, filters) in [(["--passthrough"].as_slice(), 1), (&["--passthrough", "--delivery", "WasmPlugin"], 0)]
+        for (flags, filters) in
+            [(["--passthrough"].as_slice(), 1), (&["--passthrough", "--delivery", "WasmPlugin"], 0)]
         {
             let made = made(flags, &[WEB]);
             let patches = listener(&made)["configPatches"].as_array().unwrap().clone();
-            let chain = |patch: &&Value| patch["match"]["listener"]["filterChain"]["applicationProtocols"].is_string();
-            let operations: Vec<_> =
-                patches.iter().filter(chain).map(|patch| patch["patch"]["operation"].as_str().unwrap()).collect();
-            let expected: Vec<_> = std::iter::repeat_n("INSERT_BEFORE", filters).chain(["INSERT_FIRST"]).collect();
+            let chain = |patch: &&Value| {
+                patch["match"]["listener"]["filterChain"]["applicationProtocols"].is_string()
+            };
+            let operations: Vec<_> = patches
+                .iter()
+                .filter(chain)
+                .map(|patch| patch["patch"]["operation"].as_str().unwrap())
+                .collect();
+            let expected: Vec<_> =
+                std::iter::repeat_n("INSERT_BEFORE", filters).chain(["INSERT_FIRST"]).collect();
             assert_eq!(operations, expected, "INSERT_FIRST comes last, and so in front of all");
         }
     }
@@ -260,9 +291,12 @@ mod tests {
     fn the_listener_has_what_the_filter_needs_in_both_deliveries() {
         for flags in [[].as_slice(), &["--delivery", "WasmPlugin"]] {
             let text = listener(&made(flags, &[])).to_string();
-            for needed in
-                ["on_downstream_tls_handshake", "%DOWNSTREAM_PEER_URI_SAN%", "max_early_data_bytes", "trust_bundles"]
-            {
+            for needed in [
+                "on_downstream_tls_handshake",
+                "%DOWNSTREAM_PEER_URI_SAN%",
+                "max_early_data_bytes",
+                "trust_bundles",
+            ] {
                 assert!(text.contains(needed), "{needed}: {text}");
             }
         }
@@ -273,7 +307,8 @@ mod tests {
         let sample = Sample::healthy();
         let federation = sample.snapshot().in_force.federation;
         let has_gateway = |flags: &[&str]| {
-            let (objects, _) = objects(&read(flags).unwrap(), &sample.local, &federation, None, &shipped());
+            let (objects, _) =
+                objects(&read(flags).unwrap(), &sample.local, &federation, None, &shipped());
             objects.iter().any(|object| object.kind == Kind::Gateway)
         };
         assert!(!has_gateway(&["--passthrough"]) && has_gateway(&[]));

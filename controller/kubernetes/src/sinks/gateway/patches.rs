@@ -32,8 +32,11 @@ impl Objects<'_> {
     /// its trust domain, sessions are not resumed, the filter runs before tcp_proxy, and tcp_proxy
     /// waits for it.
     pub(super) fn patches(&self) -> Desired {
-        let mut patches =
-            vec![self.transport_socket(), self.unread_timeout(), self.inserted(listener::peer_uri_sans())];
+        let mut patches = vec![
+            self.transport_socket(),
+            self.unread_timeout(),
+            self.inserted(listener::peer_uri_sans()),
+        ];
         if self.settings.places.delivery == Delivery::EnvoyFilter {
             patches.push(self.inserted(filter::placeholder(ads())));
         }
@@ -64,7 +67,8 @@ impl Objects<'_> {
     /// The patches match these chains by Istio's ALPNs and not by host. So they stay the same when
     /// exports change; the filter knows which hosts are exported.
     fn passthrough(&self) -> Vec<Value> {
-        let tcp_proxy = json!({ "applicationProtocols": PASSED_THROUGH, "filter": { "name": TCP_PROXY } });
+        let tcp_proxy =
+            json!({ "applicationProtocols": PASSED_THROUGH, "filter": { "name": TCP_PROXY } });
         let chain = json!({ "applicationProtocols": PASSED_THROUGH });
         let mut patches = Vec::new();
         if self.settings.places.delivery == Delivery::EnvoyFilter {
@@ -72,7 +76,13 @@ impl Objects<'_> {
             patches.push(on_chain(GATEWAY, &tcp_proxy, "NETWORK_FILTER", "INSERT_BEFORE", &filter));
         }
         // A WasmPlugin has already added the filter.
-        patches.push(on_chain(GATEWAY, &chain, "NETWORK_FILTER", "INSERT_FIRST", &listener::passed_through()));
+        patches.push(on_chain(
+            GATEWAY,
+            &chain,
+            "NETWORK_FILTER",
+            "INSERT_FIRST",
+            &listener::passed_through(),
+        ));
         patches
     }
 
@@ -87,7 +97,11 @@ impl Objects<'_> {
 
     /// The gateways of two clusters may share a network namespace, as they do in tests.
     pub(super) fn health_socket(&self) -> String {
-        health::socket(&format!("{}/{}", self.settings.trust_domain, self.settings.places.gateway()))
+        health::socket(&format!(
+            "{}/{}",
+            self.settings.trust_domain,
+            self.settings.places.gateway()
+        ))
     }
 
     fn inserted(&self, value: Value) -> Value {

@@ -50,7 +50,11 @@ impl Objects<'_> {
             "endpoints": [{ "address": format!("unix://{}", self.health_socket()) }],
             "exportTo": ["."],
         });
-        Desired::labelled(self.head(Kind::ServiceEntry, HEALTH), json!({ "spec": spec }), &[NO_WAYPOINT])
+        Desired::labelled(
+            self.head(Kind::ServiceEntry, HEALTH),
+            json!({ "spec": spec }),
+            &[NO_WAYPOINT],
+        )
     }
 
     /// A host without endpoints.
@@ -62,7 +66,11 @@ impl Objects<'_> {
             "ports": [{ "number": PORT, "name": "tcp", "protocol": "TCP" }],
             "exportTo": ["."],
         });
-        Desired::labelled(self.head(Kind::ServiceEntry, BLACK_HOLE), json!({ "spec": spec }), &[NO_WAYPOINT])
+        Desired::labelled(
+            self.head(Kind::ServiceEntry, BLACK_HOLE),
+            json!({ "spec": spec }),
+            &[NO_WAYPOINT],
+        )
     }
 
     /// The route of every connection that no filter routes.

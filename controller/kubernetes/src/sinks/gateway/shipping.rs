@@ -53,21 +53,27 @@ impl Shipping {
         let since = added(&own.file).flatten().unwrap_or(now);
         let others = shipped.0.iter().filter(|(file, _)| **file != own.file);
         // A module without a time counts as always present: nothing else is known of it.
-        let others = others.map(|(file, (_, added))| (added.unwrap_or(Timestamp::UNIX_EPOCH), file.as_str()));
+        let others = others
+            .map(|(file, (_, added))| (added.unwrap_or(Timestamp::UNIX_EPOCH), file.as_str()));
         let choice = choose((since, &own.file), &others.collect::<Vec<_>>(), pods, now);
 
         let mut kept = BTreeMap::from([(own.file.as_str(), (&*own.packed, since))]);
-        if let Some((module, added)) = shipped.0.get(choice.file).filter(|_| choice.file != own.file) {
+        if let Some((module, added)) =
+            shipped.0.get(choice.file).filter(|_| choice.file != own.file)
+        {
             kept.insert(choice.file, (&*module.packed, added.unwrap_or(Timestamp::UNIX_EPOCH)));
         }
         let config_map = config_map(&kept, places);
-        let drops = added(&own.file).is_some() && shipped.0.keys().any(|file| !kept.contains_key(file.as_str()));
+        let drops = added(&own.file).is_some()
+            && shipped.0.keys().any(|file| !kept.contains_key(file.as_str()));
         let folder = settings.filter_folder.trim_end_matches('/');
         Self {
             url: format!("file://{folder}/{}", choice.file),
             drops,
             held_back: choice.held_back(places, since),
-            again: (!choice.waits_for.is_empty()).then_some(since + MOUNTED).filter(|then| *then > now),
+            again: (!choice.waits_for.is_empty())
+                .then_some(since + MOUNTED)
+                .filter(|then| *then > now),
             config_map: Some(config_map),
         }
     }
@@ -83,7 +89,8 @@ impl Shipping {
 /// later.
 fn config_map(modules: &BTreeMap<&str, (&str, Timestamp)>, places: &Places) -> Desired {
     let files: BTreeMap<_, _> = modules.iter().map(|(file, (packed, _))| (file, packed)).collect();
-    let added: BTreeMap<_, _> = modules.iter().map(|(file, (_, added))| (file, whole_seconds(*added))).collect();
+    let added: BTreeMap<_, _> =
+        modules.iter().map(|(file, (_, added))| (file, whole_seconds(*added))).collect();
     let (namespace, owner) = (places.gateway(), places.namespace.as_str());
     let head = Head { kind: Kind::ConfigMap, namespace, name: MODULES, owner, peer: None };
     Desired::new(head, json!({ "binaryData": files })).annotated(ADDED, &json!(added).to_string())
@@ -168,7 +175,8 @@ mod tests {
 
     /// A ConfigMap's modules, each with the time at which it was added.
     fn shipped(modules: &[(&str, i64)]) -> Shipped {
-        let one = |(name, added): &(&str, i64)| (module(name).file, (module(name), Some(at(*added))));
+        let one =
+            |(name, added): &(&str, i64)| (module(name).file, (module(name), Some(at(*added))));
         Shipped(modules.iter().map(one).collect())
     }
 
@@ -187,7 +195,12 @@ mod tests {
     }
 
     /// Decides for the module `own` at the time `now`.
-    fn shipping(own: &str, shipped: &Shipped, pods: &BTreeMap<Key, GatewayPod>, now: i64) -> Shipping {
+    fn shipping(
+        own: &str,
+        shipped: &Shipped,
+        pods: &BTreeMap<Key, GatewayPod>,
+        now: i64,
+    ) -> Shipping {
         let settings = crate::settings::tests::read(&[]).unwrap();
         Shipping::of(&module(own), (&settings.gateway, &settings.places), shipped, pods, at(now))
     }
@@ -200,7 +213,12 @@ mod tests {
         let mut expected: Vec<_> = kept.iter().map(|name| module(name).file).collect();
         expected.sort();
         assert_eq!(files, expected);
-        assert_eq!((done.held_back.is_some(), done.again.is_some()), (held_back, held_back), "{:?}", done.held_back);
+        assert_eq!(
+            (done.held_back.is_some(), done.again.is_some()),
+            (held_back, held_back),
+            "{:?}",
+            done.held_back
+        );
     }
 
     /// The modules in the ConfigMap after the decision is carried out.
@@ -232,7 +250,10 @@ mod tests {
         expect(&begun, "a", &["a", "b"], true);
         let said = begun.held_back.as_ref().unwrap().to_string();
         crate::readable::assert_readable(&[&said], crate::readable::problems);
-        assert!(said.contains("gateway-0, gateway-1") && said.contains("2027-01-15T08:11:40Z"), "{said}");
+        assert!(
+            said.contains("gateway-0, gateway-1") && said.contains("2027-01-15T08:11:40Z"),
+            "{said}"
+        );
         assert!(!begun.drops);
         let both = after(&begun);
         for still in [pods(&[Some(101), Some(20)]), pods(&[Some(100)]), ready(pods(&[Some(20)]))] {
@@ -254,7 +275,12 @@ mod tests {
     fn an_upgrade_ends_without_a_restart_when_every_kubelet_has_had_its_time() {
         let begun = shipping("b", &shipped(&[("a", 0)]), &ready(pods(&[Some(20)])), 100);
         assert_eq!(begun.again, Some(at(100 + 600)));
-        expect(&shipping("b", &after(&begun), &ready(pods(&[Some(20)])), 699), "a", &["a", "b"], true);
+        expect(
+            &shipping("b", &after(&begun), &ready(pods(&[Some(20)])), 699),
+            "a",
+            &["a", "b"],
+            true,
+        );
         expect(&shipping("b", &after(&begun), &ready(pods(&[Some(20)])), 700), "b", &["b"], false);
         // The state of a Pod is unknown if its node does not answer.
         let lost = shipping("b", &after(&begun), &pods(&[Some(20)]), 900);

@@ -28,7 +28,11 @@ impl Writer {
         let mut pods = self.pods.all();
         pods.retain(|_, pod| pod.runs() && pod.told.as_ref() != Some(&hash));
         let told = stream::iter(pods.into_keys()).map(|key| self.tell(key, &hash));
-        let failed = told.buffer_unordered(AT_ONCE).filter(|failed| std::future::ready(*failed)).count().await;
+        let failed = told
+            .buffer_unordered(AT_ONCE)
+            .filter(|failed| std::future::ready(*failed))
+            .count()
+            .await;
         if failed > 0 {
             // The Pods get the change anyway, within a minute or two.
             pass.again_at(Instant::now() + RETRY * 15);
@@ -40,8 +44,10 @@ impl Writer {
         let namespace = self.settings.places.gateway();
         let output = self.outputs.of(Kind::ConfigMap, namespace);
         let of = |name: &str| {
-            let found =
-                output.as_ref()?.watched.get(&Key { namespace: namespace.to_owned(), name: name.to_owned() })?;
+            let found = output
+                .as_ref()?
+                .watched
+                .get(&Key { namespace: namespace.to_owned(), name: name.to_owned() })?;
             Some(found.fingerprint.to_string())
         };
         fingerprint(&json!([of(TRUST_BUNDLE), of(MODULES)])).to_string()
@@ -54,7 +60,8 @@ impl Writer {
         }
         let api = Kind::Pod.within(&self.client, &key.namespace);
         let patch = Patch::Merge(json!({ "metadata": { "annotations": { BUNDLE: hash } } }));
-        let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let parameters =
+            PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         self.metrics.write(Kind::Pod, Verb::Apply);
         let sent = self.pods.sending();
         match api.patch(&key.name, &parameters, &patch).await {

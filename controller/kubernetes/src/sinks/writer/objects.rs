@@ -26,7 +26,12 @@ const BATCH: usize = 512;
 const LONG: Duration = Duration::from_secs(5);
 
 impl Writer {
-    pub(super) async fn write_one(&self, desired: &Desired, remembered: &mut Remembered, pass: &mut Pass) {
+    pub(super) async fn write_one(
+        &self,
+        desired: &Desired,
+        remembered: &mut Remembered,
+        pass: &mut Pass,
+    ) {
         pass.wanted.add(desired);
         if let Some(todo) = self.todo(desired, remembered, pass) {
             let done = self.carry_out(desired, todo).await;
@@ -63,9 +68,14 @@ impl Writer {
         pass: &mut Pass,
     ) -> bool {
         let federation = &compiled.in_force.federation;
-        let (settings, imports, bundles) = (&self.settings, &federation.imports, &federation.bundles);
+        let (settings, imports, bundles) =
+            (&self.settings, &federation.imports, &federation.bundles);
         for import in imports.iter().filter(|import| bundles.contains_key(&import.trust_domain)) {
-            pass.wanted.add_name(Kind::ServiceEntry, settings.places.imports(), import.service.host.as_str());
+            pass.wanted.add_name(
+                Kind::ServiceEntry,
+                settings.places.imports(),
+                import.service.host.as_str(),
+            );
         }
         self.delete(compiled, pass, |kind| kind == Kind::ServiceEntry).await;
         self.write_each(bindings::objects(settings, imports, bundles), remembered, pass).await
@@ -110,7 +120,12 @@ impl Writer {
     }
 
     /// Writes a batch. Once it takes long and a newer compilation exists, no further writes begin.
-    async fn write_batch(&self, batch: Vec<(Desired, Step)>, remembered: &mut Remembered, pass: &mut Pass) {
+    async fn write_batch(
+        &self,
+        batch: Vec<(Desired, Step)>,
+        remembered: &mut Remembered,
+        pass: &mut Pass,
+    ) {
         let began = Instant::now();
         let writes = stream::iter(batch).map(|(desired, todo)| async move {
             if began.elapsed() > LONG && self.is_superseded() {
@@ -151,22 +166,29 @@ impl Writer {
         let output = self.outputs.of(desired.kind, &desired.namespace)?;
         match step(desired, output.watched.get(&key), &self.settings.places.namespace)? {
             Step::Foreign => {
-                pass.findings.push(apply::conflict(desired, "an object of this name is there without fedgate's label"));
+                pass.findings.push(apply::conflict(
+                    desired,
+                    "an object of this name is there without fedgate's label",
+                ));
                 None
             }
-            Step::Update(found) => match remembered.corrections.not_before(desired.kind, &key, desired.fingerprint) {
-                None => Some(Step::Update(found)),
-                Some(then) => {
-                    pass.again_at(then);
-                    None
+            Step::Update(found) => {
+                match remembered.corrections.not_before(desired.kind, &key, desired.fingerprint) {
+                    None => Some(Step::Update(found)),
+                    Some(then) => {
+                        pass.again_at(then);
+                        None
+                    }
                 }
-            },
+            }
             Step::Create => Some(Step::Create),
         }
     }
 
     async fn carry_out(&self, desired: &Desired, todo: Step) -> kube::Result<Option<Applied>> {
-        let Some(output) = self.outputs.of(desired.kind, &desired.namespace) else { return Ok(None) };
+        let Some(output) = self.outputs.of(desired.kind, &desired.namespace) else {
+            return Ok(None);
+        };
         if !self.leadership.leads() {
             return Ok(None);
         }
@@ -204,7 +226,11 @@ impl Writer {
                     "written"
                 );
                 if matches!(applied, Applied::Corrected) {
-                    let count = remembered.corrections.corrected(desired.kind, &key(desired), desired.fingerprint);
+                    let count = remembered.corrections.corrected(
+                        desired.kind,
+                        &key(desired),
+                        desired.fingerprint,
+                    );
                     if count >= CONTESTED {
                         pass.findings.push(apply::contested(desired));
                     }
@@ -219,11 +245,18 @@ impl Writer {
     }
 
     /// Deletes objects of these kinds that are no longer wanted.
-    pub(super) async fn delete(&self, compiled: &Compiled, pass: &mut Pass, kinds: impl Fn(Kind) -> bool) {
-        let mut gone = unwanted(&self.outputs, &pass.wanted, &self.settings.places, &compiled.unheard());
+    pub(super) async fn delete(
+        &self,
+        compiled: &Compiled,
+        pass: &mut Pass,
+        kinds: impl Fn(Kind) -> bool,
+    ) {
+        let mut gone =
+            unwanted(&self.outputs, &pass.wanted, &self.settings.places, &compiled.unheard());
         gone.retain(|(kind, ..)| kinds(*kind));
         let deletions = stream::iter(gone).map(|(kind, key, found)| async move {
-            let output = self.outputs.of(kind, &key.namespace).filter(|_| self.leadership.leads())?;
+            let output =
+                self.outputs.of(kind, &key.namespace).filter(|_| self.leadership.leads())?;
             self.metrics.write(kind, Verb::Delete);
             tracing::debug!(
                 kind = kind.name(),
@@ -233,11 +266,15 @@ impl Writer {
             );
             apply::delete(&output, &key, &found).await.err().map(|error| (kind, key, error))
         });
-        let failed: Vec<_> = deletions.buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await;
+        let failed: Vec<_> =
+            deletions.buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await;
         for (kind, key, error) in failed {
             self.metrics.failed_write(kind);
             let (kind, Key { namespace, name }) = (kind.name(), key);
-            tracing::warn!("{kind} {namespace}/{name} cannot be deleted, and is tried again: {}", told(&error));
+            tracing::warn!(
+                "{kind} {namespace}/{name} cannot be deleted, and is tried again: {}",
+                told(&error)
+            );
             pass.again_at(Instant::now() + RETRY);
         }
     }
@@ -245,7 +282,9 @@ impl Writer {
 
 fn with_cure(finding: Finding) -> Finding {
     match finding.reason {
-        FindingReason::NotWritten => Finding { message: format!("{}; {CURE}", finding.message), ..finding },
+        FindingReason::NotWritten => {
+            Finding { message: format!("{}; {CURE}", finding.message), ..finding }
+        }
         _ => finding,
     }
 }

@@ -12,8 +12,14 @@ pub(crate) async fn unlabelled(stage: &Stage) -> Result<String> {
     let log = stage.beta().access_log()?;
     let error = refused(stage, &stage.workloads[0], &stage.ledger).await?;
     let entry = log.wait_for_reason("unknown_service").await?;
-    ensure!(entry.client_uri_san.is_none(), "the gateway should not have seen a certificate: {entry:?}");
-    ensure!(error.contains("in the handshake"), "it should have been refused in the handshake: {error}");
+    ensure!(
+        entry.client_uri_san.is_none(),
+        "the gateway should not have seen a certificate: {entry:?}"
+    );
+    ensure!(
+        error.contains("in the handshake"),
+        "it should have been refused in the handshake: {error}"
+    );
     Ok("closed in the handshake; the gateway says unknown_service; the back end counts 0 connections".into())
 }
 
@@ -75,7 +81,8 @@ async fn stock_body(stage: &Stage, identity: &Identity) -> Result<String> {
 /// Envoy's TLS error in readable form.
 fn tls_failure(entry: &Entry) -> String {
     let text = entry.tls_failure.as_deref().unwrap_or_default();
-    let mut parts = text.split(':').map(|part| part.trim_matches('_')).filter(|part| *part != "TLS_error_end");
+    let mut parts =
+        text.split(':').map(|part| part.trim_matches('_')).filter(|part| *part != "TLS_error_end");
     let cause = parts.next_back().unwrap_or(text).replace('_', " ");
     format!("refused in the handshake ({cause})")
 }

@@ -26,7 +26,10 @@ pub(crate) async fn revoke(stage: &mut Stage) -> Result<String> {
     const LIMIT: Duration = Duration::from_secs(2);
     let egress = stage.alpha().wait_import(&stage.mail.name()).await?;
     let (mut connection, _) = plain_greeting(egress).await?;
-    ensure!(say(&mut connection, "still here").await? == "250 still here", "the connection should be open");
+    ensure!(
+        say(&mut connection, "still here").await? == "250 still here",
+        "the connection should be open"
+    );
 
     let table = stage.beta().folder().join("envoy/gateway/filter/filter.json");
     let arrived_before = std::fs::metadata(&table)?.modified()?;

@@ -8,7 +8,11 @@ use std::time::Instant;
 pub(crate) async fn http(stage: &Stage) -> Result<String> {
     let start = Instant::now();
     let body = stage.web.call_from(stage.alpha()).await?;
-    ensure!(stage.web.backend.connections() == 1, "the back end counted {}", stage.web.backend.connections());
+    ensure!(
+        stage.web.backend.connections() == 1,
+        "the back end counted {}",
+        stage.web.backend.connections()
+    );
     Ok(format!("status 200, \"{body}\", in {} ms", start.elapsed().as_millis()))
 }
 

@@ -22,7 +22,10 @@ pub(crate) async fn foreign_name(stage: &Stage) -> Result<String> {
     stage.stock.call_from(stage.alpha()).await?;
     stage.web.call_from(stage.alpha()).await?;
     stage.gamma_metadata.alter(|_, reply| reply);
-    Ok(format!("alpha says {}: \"{}\"; gamma's stock and beta's web answer as before", finding.reason, finding.message))
+    Ok(format!(
+        "alpha says {}: \"{}\"; gamma's stock and beta's web answer as before",
+        finding.reason, finding.message
+    ))
 }
 
 pub(crate) async fn broken_manifest(stage: &Stage) -> Result<String> {
@@ -33,7 +36,11 @@ pub(crate) async fn broken_manifest(stage: &Stage) -> Result<String> {
     let finding = stage.beta().wait_finding("invalid_endpoint").await?;
     let source = finding.object["source"].as_str().unwrap_or_default();
     ensure!(source == format!("manifests/{FILE}:1"), "the file is {source:?}");
-    ensure!(finding.field.as_deref() == Some("spec.metadataEndpoint"), "the field is {:?}", finding.field);
+    ensure!(
+        finding.field.as_deref() == Some("spec.metadataEndpoint"),
+        "the field is {:?}",
+        finding.field
+    );
     stage.web.call_from(stage.alpha()).await?;
     stage.beta().remove_manifest(FILE)?;
     let field = finding.field.unwrap_or_default();

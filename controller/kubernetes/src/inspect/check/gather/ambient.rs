@@ -12,8 +12,10 @@ const AMBIENT: &str = "istio.io/dataplane-mode=ambient";
 /// Asks in the whole cluster; `Err` says why that is impossible.
 pub(super) async fn ask(client: &Client) -> Result<AmbientClients, String> {
     let labelled = ListParams::default().labels(AMBIENT);
-    let (namespaces, pods) = (Api::<Namespace>::all(client.clone()), Api::<Pod>::all(client.clone()));
-    let (namespaces, pods) = tokio::join!(namespaces.list_metadata(&labelled), pods.list_metadata(&labelled));
+    let (namespaces, pods) =
+        (Api::<Namespace>::all(client.clone()), Api::<Pod>::all(client.clone()));
+    let (namespaces, pods) =
+        tokio::join!(namespaces.list_metadata(&labelled), pods.list_metadata(&labelled));
     let namespaces = namespaces.map_err(|error| denied(&error, "list", "namespaces", None))?;
     let namespaces = namespaces.items.iter().map(ResourceExt::name_any).collect();
     let pods = pods.map_err(|error| denied(&error, "list", "pods", None))?;

@@ -21,7 +21,8 @@ pub(super) async fn ask(client: &Client) -> Result<Api, String> {
 
 /// The version, and how far this machine's clock is ahead of the API server's.
 async fn version(client: &Client) -> Result<(String, Option<SignedDuration>), String> {
-    let request = Request::get("/version").body(Body::empty()).map_err(|error| error.to_string())?;
+    let request =
+        Request::get("/version").body(Body::empty()).map_err(|error| error.to_string())?;
     let response = client.send(request).await.map_err(|error| told(&error))?;
     if response.status() != StatusCode::OK {
         return Err(format!("expected 200 for /version, found {}", response.status()));
@@ -65,7 +66,10 @@ mod tests {
 
     #[test]
     fn the_date_of_a_response_is_read() {
-        assert_eq!(parsed("Sun, 06 Nov 1994 08:49:37 GMT"), Some("1994-11-06T08:49:37Z".parse().unwrap()));
+        assert_eq!(
+            parsed("Sun, 06 Nov 1994 08:49:37 GMT"),
+            Some("1994-11-06T08:49:37Z".parse().unwrap())
+        );
         assert_eq!(parsed("soon"), None);
     }
 }

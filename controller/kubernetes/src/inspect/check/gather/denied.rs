@@ -4,9 +4,16 @@ use crate::api::client::told;
 use crate::inspect::snapshot::refused;
 
 /// Names the missing permission, if that is the reason.
-pub(super) fn denied(error: &kube::Error, verb: &str, what: &str, namespace: Option<&str>) -> String {
+pub(super) fn denied(
+    error: &kube::Error,
+    verb: &str,
+    what: &str,
+    namespace: Option<&str>,
+) -> String {
     match error {
-        kube::Error::Api(status) if status.is_forbidden() => format!("{:#}", refused(error, verb, what, namespace)),
+        kube::Error::Api(status) if status.is_forbidden() => {
+            format!("{:#}", refused(error, verb, what, namespace))
+        }
         error => told(error),
     }
 }

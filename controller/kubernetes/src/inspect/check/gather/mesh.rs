@@ -18,8 +18,11 @@ const ISTIOD: &str = "app=istiod";
 pub(super) async fn ask(client: &Client, root: &str, pods: &Pods) -> Mesh {
     let mut revisions = pods.iter().flatten().filter_map(|(_, pod)| pod.revision.as_deref());
     let revision = revisions.find(|revision| *revision != "default");
-    let (config, istiods, ambient) =
-        tokio::join!(config(client, root, revision), istiods(client, root, revision), ambient::ask(client));
+    let (config, istiods, ambient) = tokio::join!(
+        config(client, root, revision),
+        istiods(client, root, revision),
+        ambient::ask(client)
+    );
     Mesh { config, istiods, ambient }
 }
 
@@ -32,12 +35,18 @@ async fn config(client: &Client, root: &str, revision: Option<&str>) -> Result<V
     })?;
     let yaml = map.data.as_ref().and_then(|data| data.get(KEY));
     let yaml = yaml.ok_or_else(|| format!("ConfigMap {root}/{name} has no key {KEY}"))?;
-    serde_saphyr::from_str(yaml).map_err(|error| format!("ConfigMap {root}/{name}, key {KEY}: {error}"))
+    serde_saphyr::from_str(yaml)
+        .map_err(|error| format!("ConfigMap {root}/{name}, key {KEY}: {error}"))
 }
 
-async fn istiods(client: &Client, root: &str, revision: Option<&str>) -> Result<Vec<Istiod>, String> {
+async fn istiods(
+    client: &Client,
+    root: &str,
+    revision: Option<&str>,
+) -> Result<Vec<Istiod>, String> {
     let deployments = Api::<Deployment>::namespaced(client.clone(), root);
-    let labels = revision.map_or_else(|| ISTIOD.to_owned(), |revision| format!("{ISTIOD},istio.io/rev={revision}"));
+    let labels = revision
+        .map_or_else(|| ISTIOD.to_owned(), |revision| format!("{ISTIOD},istio.io/rev={revision}"));
     let listed = deployments.list(&ListParams::default().labels(&labels)).await;
     let listed = listed.map_err(|error| denied(&error, "list", "deployments.apps", Some(root)))?;
     Ok(listed.items.into_iter().map(istiod).collect())
@@ -45,9 +54,13 @@ async fn istiods(client: &Client, root: &str, revision: Option<&str>) -> Result<
 
 fn istiod(deployment: Deployment) -> Istiod {
     let name = deployment.name_any();
-    let container = deployment.spec.and_then(|spec| spec.template.spec?.containers.into_iter().next());
+    let container =
+        deployment.spec.and_then(|spec| spec.template.spec?.containers.into_iter().next());
     let Some(container) = container else { return Istiod { name, ..Istiod::default() } };
     let environment = container.env.unwrap_or_default();
-    let environment = environment.into_iter().filter_map(|variable| Some((variable.name, variable.value?))).collect();
+    let environment = environment
+        .into_iter()
+        .filter_map(|variable| Some((variable.name, variable.value?)))
+        .collect();
     Istiod { name, image: container.image.unwrap_or_default(), environment }
 }

@@ -39,7 +39,11 @@ pub(crate) async fn gather(client: &Client, namespace: &str, service_account: &s
             mesh::ask(client, &places.root, &pods)
         ),
         Err(why) => {
-            let mesh = Mesh { config: Err(why.clone()), istiods: Err(why.clone()), ambient: Err(why.clone()) };
+            let mesh = Mesh {
+                config: Err(why.clone()),
+                istiods: Err(why.clone()),
+                ambient: Err(why.clone()),
+            };
             (Err(why.clone()), Err(why.clone()), mesh)
         }
     };
@@ -64,7 +68,11 @@ fn by_server(ahead: SignedDuration) -> Timestamp {
 
 /// What is in force, and what the gateway's Pods report. Asks again while a change seems to be on
 /// its way.
-async fn settled(client: &Client, namespace: &str, ahead: SignedDuration) -> (Result<Snapshot, String>, Pods) {
+async fn settled(
+    client: &Client,
+    namespace: &str,
+    ahead: SignedDuration,
+) -> (Result<Snapshot, String>, Pods) {
     let end = Instant::now() + ON_ITS_WAY;
     loop {
         let snapshot = Snapshot::take(client, namespace, by_server(ahead)).await;
@@ -83,6 +91,7 @@ async fn settled(client: &Client, namespace: &str, ahead: SignedDuration) -> (Re
 fn is_settled(snapshot: &Snapshot, pods: &Pods) -> bool {
     let generation = snapshot.in_force.table.generation();
     let mut ready = pods.iter().flatten().filter(|(_, pod)| pod.ready);
-    let behind = ready.any(|(_, pod)| pod.table.as_ref().is_ok_and(|table| !table.have(generation)));
+    let behind =
+        ready.any(|(_, pod)| pod.table.as_ref().is_ok_and(|table| !table.have(generation)));
     snapshot.in_force.findings.is_empty() && !behind
 }

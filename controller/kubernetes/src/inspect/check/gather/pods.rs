@@ -29,7 +29,11 @@ pub(super) async fn ask(client: &Client, record: &ClusterRecord) -> Pods {
     let place = place::gateway_pods(namespace, &record.gateway_selector);
     let pods = list(client, place, keep).await.map_err(|error| format!("{error:#}"))?;
     let asked = stream::iter(pods).map(async |(key, pod)| {
-        let table = if pod.ready { table(client, namespace, &key.name).await } else { Ok(Gauges::default()) };
+        let table = if pod.ready {
+            table(client, namespace, &key.name).await
+        } else {
+            Ok(Gauges::default())
+        };
         (key.name, Pod { table, ..pod })
     });
     Ok(asked.buffer_unordered(AT_ONCE).collect().await)
@@ -38,9 +42,13 @@ pub(super) async fn ask(client: &Client, record: &ClusterRecord) -> Pods {
 /// What the object shows of the Pod.
 fn keep(object: DynamicObject) -> Pod {
     let spec = &object.data["spec"];
-    let containers = ["containers", "initContainers"].into_iter().filter_map(|field| spec[field].as_array()).flatten();
-    let proxy =
-        containers.filter(|container| container["name"] == PROXY).find_map(|container| container["image"].as_str());
+    let containers = ["containers", "initContainers"]
+        .into_iter()
+        .filter_map(|field| spec[field].as_array())
+        .flatten();
+    let proxy = containers
+        .filter(|container| container["name"] == PROXY)
+        .find_map(|container| container["image"].as_str());
     let (proxy, revision) = (proxy.map(str::to_owned), object.labels().get(REVISION).cloned());
     Pod { ready: pod::keep(object).is_ready(), table: Ok(Gauges::default()), proxy, revision }
 }
@@ -50,9 +58,9 @@ async fn table(client: &Client, namespace: &str, pod: &str) -> Result<Gauges, St
     let request = Request::get(path).body(Vec::new()).map_err(|error| error.to_string())?;
     match timeout(PATIENCE, client.request_text(request)).await {
         Ok(Ok(text)) => Ok(Gauges::in_text(&text)),
-        Ok(Err(kube::Error::Api(status))) if status.is_forbidden() => {
-            Err(format!("you may not ask it: that takes a role that lets you get pods/proxy in {namespace}"))
-        }
+        Ok(Err(kube::Error::Api(status))) if status.is_forbidden() => Err(format!(
+            "you may not ask it: that takes a role that lets you get pods/proxy in {namespace}"
+        )),
         Ok(Err(error)) => Err(told(&error)),
         Err(_) => Err(format!("it has not answered within {PATIENCE:?}")),
     }

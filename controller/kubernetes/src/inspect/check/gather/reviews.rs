@@ -3,7 +3,9 @@
 use super::super::facts::Need;
 use crate::api::client::told;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
+};
 use kube::api::PostParams;
 use kube::{Api, Client};
 
@@ -19,8 +21,10 @@ pub(super) async fn ask(
 ) -> Result<Vec<(Need, bool)>, String> {
     let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
     let answers = stream::iter(needs).map(async |need| {
-        let review =
-            SubjectAccessReview { spec: question(&need, namespace, account), ..SubjectAccessReview::default() };
+        let review = SubjectAccessReview {
+            spec: question(&need, namespace, account),
+            ..SubjectAccessReview::default()
+        };
         let answer = reviews.create(&PostParams::default(), &review).await?;
         Ok((need, answer.status.is_some_and(|status| status.allowed)))
     });

@@ -5,28 +5,28 @@ use fedgate_federation::knowledge::ExchangeReason;
 use fedgate_federation::object::Peer;
 
 pub(super) const GATEWAY: &str = "calls to it end there; see firewalls between the clusters, the peer's gateway Service, and the roots that its gateway shows";
-pub(super) const ROOTS: &str =
-    "certificates by these roots are refused; its operator publishes roots that are valid, or compare the clocks";
+pub(super) const ROOTS: &str = "certificates by these roots are refused; its operator publishes roots that are valid, or compare the clocks";
 pub(super) const STALE: &str =
     "it is still used; see the lines about its metadata, and whether a controller leads here";
 pub(super) const EXPIRED: &str =
     "its services are gone from here until it answers again; see the lines about its metadata";
 pub(super) const HELD: &str =
     "what was known stays in use; ask its operator whether it withdrew its Services on purpose";
-pub(super) const NAMES: &str = "the rest of it is used; its operator should set its cluster domain to its trust domain";
+pub(super) const NAMES: &str =
+    "the rest of it is used; its operator should set its cluster domain to its trust domain";
 pub(super) const ROWS: &str =
     "the rest of it is used; show this to its operator, or look for a newer version of fedgate";
-pub(super) const NETWORK: &str =
-    "Pods of the two can never talk directly; give one of the clusters other CIDRs, or another network name";
-pub(super) const CLOCKS: &str =
-    "see to NTP on both sides; from a difference of a minute on, metadata is refused (401) or will be";
+pub(super) const NETWORK: &str = "Pods of the two can never talk directly; give one of the clusters other CIDRs, or another network name";
+pub(super) const CLOCKS: &str = "see to NTP on both sides; from a difference of a minute on, metadata is refused (401) or will be";
 pub(super) const ACKNOWLEDGED: &str =
     "do not sign with the new root yet; this passes by itself when its controller runs";
 
 /// Hints for a peer that was not accepted.
 pub(super) fn refused(condition: &Condition) -> &'static str {
     match condition.reason.as_str() {
-        "SameTrustDomain" => "two IstioFederations have its trust domain; delete the one that is wrong",
+        "SameTrustDomain" => {
+            "two IstioFederations have its trust domain; delete the one that is wrong"
+        }
         "OurUuid" => {
             "its cluster has our UUID, as after copying our Secret fedgate-identity; its operator should make it anew"
         }
@@ -54,7 +54,9 @@ pub(super) fn exchange(condition: &Condition, peer: &Peer) -> String {
             "the controller's Pods must reach {host}:{port}: see DNS, firewalls and NetworkPolicies, and whether the peer's controller runs"
         );
     }
-    if is(ExchangeReason::NonOkResponse) && condition.message.starts_with("401: the peer refuses the token") {
+    if is(ExchangeReason::NonOkResponse)
+        && condition.message.starts_with("401: the peer refuses the token")
+    {
         return CLOCKS.to_owned();
     }
     if is(ExchangeReason::NonOkResponse) && condition.message.starts_with("401") {
@@ -76,7 +78,8 @@ pub(super) fn exchange(condition: &Condition, peer: &Peer) -> String {
         return "show this to the peer's operator; what was known of it stays in use until the staleness limit"
             .to_owned();
     }
-    "it passes by itself when a controller leads here; if it does not, see the controller's log".to_owned()
+    "it passes by itself when a controller leads here; if it does not, see the controller's log"
+        .to_owned()
 }
 
 #[cfg(test)]
@@ -89,8 +92,8 @@ mod tests {
     /// All reasons, as a chain; the match must grow with them.
     fn after(reason: ExchangeReason) -> Option<ExchangeReason> {
         use ExchangeReason::{
-            AwaitingPublic, FetchFailed, InvalidJson, InvalidPrivateMetadata, InvalidPublicMetadata, NonOkResponse,
-            Succeeded, TokenGenerationFailed,
+            AwaitingPublic, FetchFailed, InvalidJson, InvalidPrivateMetadata,
+            InvalidPublicMetadata, NonOkResponse, Succeeded, TokenGenerationFailed,
         };
         match reason {
             Succeeded => Some(FetchFailed),
@@ -127,14 +130,21 @@ mod tests {
 
     #[test]
     fn every_hint_about_a_peer_says_what_to_do() {
-        let reasons = std::iter::successors(Some(ExchangeReason::Succeeded), |reason| after(*reason));
-        let exchanges =
-            reasons.flat_map(|reason| MESSAGES.map(|message| exchange(&condition(reason.word(), message), &peer())));
+        let reasons =
+            std::iter::successors(Some(ExchangeReason::Succeeded), |reason| after(*reason));
+        let exchanges = reasons.flat_map(|reason| {
+            MESSAGES.map(|message| exchange(&condition(reason.word(), message), &peer()))
+        });
         let standings = ["SameTrustDomain", "OurUuid", "UuidTaken", "NetworkOverlap", "InvalidCa"];
         let refusals = standings.map(|reason| refused(&condition(reason, "")).to_owned());
         let others =
-            [GATEWAY, ROOTS, STALE, EXPIRED, HELD, NAMES, ROWS, NETWORK, CLOCKS, ACKNOWLEDGED].map(str::to_owned);
-        let hints: Vec<_> = exchanges.chain(refusals).chain(others).map(|hint| format!("peer beta: {hint}")).collect();
+            [GATEWAY, ROOTS, STALE, EXPIRED, HELD, NAMES, ROWS, NETWORK, CLOCKS, ACKNOWLEDGED]
+                .map(str::to_owned);
+        let hints: Vec<_> = exchanges
+            .chain(refusals)
+            .chain(others)
+            .map(|hint| format!("peer beta: {hint}"))
+            .collect();
         readable::assert_readable(&hints, advice::problems_of_finding);
     }
 

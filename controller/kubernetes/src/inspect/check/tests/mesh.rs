@@ -11,7 +11,11 @@ fn config(path: &str, value: Value) -> Report {
     changed(nothing, |facts| {
         let config = facts.mesh.config.as_mut().unwrap();
         let (parent, field) = path.rsplit_once('/').unwrap_or(("", path));
-        let parent = if parent.is_empty() { config } else { config.pointer_mut(&format!("/{parent}")).unwrap() };
+        let parent = if parent.is_empty() {
+            config
+        } else {
+            config.pointer_mut(&format!("/{parent}")).unwrap()
+        };
         parent[field] = value;
     })
 }
@@ -31,7 +35,12 @@ fn older(facts: &mut Facts) {
 #[test]
 fn an_older_istio_is_refused_with_what_it_takes() {
     let report = changed(nothing, older);
-    told(&report, Outcome::Failed, "istio-version", &["Pod gateway-1", "1.28.4", "1.37", "upgrade to Istio 1.29"]);
+    told(
+        &report,
+        Outcome::Failed,
+        "istio-version",
+        &["Pod gateway-1", "1.28.4", "1.37", "upgrade to Istio 1.29"],
+    );
     let old = "docker.io/istio/pilot:1.27.0".to_owned();
     let report = changed(nothing, |facts| facts.mesh.istiods.as_mut().unwrap()[0].image = old);
     told(&report, Outcome::Failed, "istio-version", &["Deployment istiod", "1.27.0"]);
@@ -49,9 +58,18 @@ fn what_cannot_be_read_is_skipped() {
         facts.mesh.config = Err("you may not".to_owned());
         facts.mesh.istiods = Ok(Vec::new());
         facts.mesh.ambient = Err("you may not".to_owned());
-        facts.pods.as_mut().unwrap().values_mut().for_each(|pod| pod.proxy = Some("auto".to_owned()));
+        facts
+            .pods
+            .as_mut()
+            .unwrap()
+            .values_mut()
+            .for_each(|pod| pod.proxy = Some("auto".to_owned()));
     });
-    assert_eq!((report.count(Outcome::Failed), report.count(Outcome::Skipped)), (0, 8), "{report:#?}");
+    assert_eq!(
+        (report.count(Outcome::Failed), report.count(Outcome::Skipped)),
+        (0, 8),
+        "{report:#?}"
+    );
 }
 
 #[test]
@@ -63,9 +81,19 @@ fn the_meshs_configuration() {
     let registry = config("outboundTrafficPolicy", json!({ "mode": "REGISTRY_ONLY" }));
     assert_eq!(registry.count(Outcome::Failed) + registry.count(Outcome::Warning), 0);
     let dns = config("defaultConfig/proxyMetadata", json!({}));
-    told(&dns, Outcome::Warning, "dns-capture", &["ISTIO_META_DNS_CAPTURE", "restart the workloads"]);
+    told(
+        &dns,
+        Outcome::Warning,
+        "dns-capture",
+        &["ISTIO_META_DNS_CAPTURE", "restart the workloads"],
+    );
     let addresses = environment("PILOT_ENABLE_IP_AUTOALLOCATE", "false");
-    told(&addresses, Outcome::Warning, "dns-capture", &["no addresses", "PILOT_ENABLE_IP_AUTOALLOCATE"]);
+    told(
+        &addresses,
+        Outcome::Warning,
+        "dns-capture",
+        &["no addresses", "PILOT_ENABLE_IP_AUTOALLOCATE"],
+    );
     let filtered = environment("PILOT_FILTER_GATEWAY_CLUSTER_CONFIG", "true");
     told(
         &filtered,
@@ -73,7 +101,10 @@ fn the_meshs_configuration() {
         "gateway-clusters",
         &["no_route", "take PILOT_FILTER_GATEWAY_CLUSTER_CONFIG away"],
     );
-    assert_eq!(environment("PILOT_FILTER_GATEWAY_CLUSTER_CONFIG", "false").count(Outcome::Failed), 0);
+    assert_eq!(
+        environment("PILOT_FILTER_GATEWAY_CLUSTER_CONFIG", "false").count(Outcome::Failed),
+        0
+    );
 }
 
 #[test]
@@ -83,9 +114,25 @@ fn ambient_clients_are_named_with_what_becomes_of_their_calls() {
         let clients = AmbientClients::new(named(namespaces), named(pods));
         changed(nothing, |facts| facts.mesh.ambient = Ok(clients))
     };
-    let words = ["the namespaces mail, web", "Pods in tools", "refuses their calls", "before a byte leaves", "sidecar"];
-    told(&ambient(&["web", "mail"], &["tools", "web"]), Outcome::Warning, "ambient-clients", &words);
-    told(&ambient(&[], &["tools"]), Outcome::Warning, "ambient-clients", &["in ambient mode: Pods in tools; "]);
+    let words = [
+        "the namespaces mail, web",
+        "Pods in tools",
+        "refuses their calls",
+        "before a byte leaves",
+        "sidecar",
+    ];
+    told(
+        &ambient(&["web", "mail"], &["tools", "web"]),
+        Outcome::Warning,
+        "ambient-clients",
+        &words,
+    );
+    told(
+        &ambient(&[], &["tools"]),
+        Outcome::Warning,
+        "ambient-clients",
+        &["in ambient mode: Pods in tools; "],
+    );
 
     let mut found = facts(&Sample::healthy());
     found.mesh.ambient = Ok(AmbientClients::new(named(&["web"]), named(&[])));
@@ -101,9 +148,15 @@ fn ambient_clients_are_named_with_what_becomes_of_their_calls() {
 #[test]
 fn networks_that_hide_the_peers_gateways() {
     let multi = environment("AMBIENT_ENABLE_MULTI_NETWORK", "true");
-    told(&multi, Outcome::Warning, "peers-network", &["AMBIENT_ENABLE_MULTI_NETWORK=true", "refused"]);
-    let view =
-        |networks: &str| config("defaultConfig/proxyMetadata/ISTIO_META_REQUESTED_NETWORK_VIEW", json!(networks));
+    told(
+        &multi,
+        Outcome::Warning,
+        "peers-network",
+        &["AMBIENT_ENABLE_MULTI_NETWORK=true", "refused"],
+    );
+    let view = |networks: &str| {
+        config("defaultConfig/proxyMetadata/ISTIO_META_REQUESTED_NETWORK_VIEW", json!(networks))
+    };
     told(&view("one,two"), Outcome::Failed, "peers-network", &["one,two", "add fedgate.dev"]);
     assert_eq!(view("one,fedgate.dev").count(Outcome::Failed), 0);
 }

@@ -44,7 +44,13 @@ fn add(granted: &mut BTreeSet<Granted>, rule: &PolicyRule, namespace: Option<&st
             for verb in &rule.verbs {
                 for name in &names {
                     let namespace = namespace.map(str::to_owned);
-                    granted.insert((group.clone(), resource.clone(), name.clone(), verb.clone(), namespace));
+                    granted.insert((
+                        group.clone(),
+                        resource.clone(),
+                        name.clone(),
+                        verb.clone(),
+                        namespace,
+                    ));
                 }
             }
         }
@@ -56,7 +62,13 @@ fn needed(need: &Need) -> Granted {
         "" => need.resource.to_owned(),
         subresource => format!("{}/{subresource}", need.resource),
     };
-    (need.group.to_owned(), resource, need.name.map(str::to_owned), need.verb.to_owned(), need.namespace.clone())
+    (
+        need.group.to_owned(),
+        resource,
+        need.name.map(str::to_owned),
+        need.verb.to_owned(),
+        need.namespace.clone(),
+    )
 }
 
 #[test]
@@ -66,7 +78,8 @@ fn what_is_needed_is_granted_and_nothing_else() {
     let everywhere = |(group, resource, name, verb, _): &Granted| {
         granted.contains(&(group.clone(), resource.clone(), name.clone(), verb.clone(), None))
     };
-    let missing: Vec<_> = needed.iter().filter(|need| !granted.contains(*need) && !everywhere(need)).collect();
+    let missing: Vec<_> =
+        needed.iter().filter(|need| !granted.contains(*need) && !everywhere(need)).collect();
     assert!(missing.is_empty(), "needed and not granted: {missing:#?}");
     let surplus: Vec<_> = granted.difference(&needed).collect();
     assert!(surplus.is_empty(), "granted and not needed: {surplus:#?}");
