@@ -13,7 +13,7 @@ fn declared(source: &str) -> BTreeSet<&str> {
             line.strip_suffix(';').and_then(|line| line.split_once("mod ")).map(|(_, name)| name);
         match name {
             Some(name) if !line.starts_with(' ') && !line.starts_with('/') && !for_tests => {
-                drop(declared.insert(name))
+                declared.insert(name);
             }
             _ => {}
         }
