@@ -6,7 +6,7 @@ use super::resource::discovery;
 use super::{File, FilePath, GatewayInputs, cluster, filter, health, limits, listener, trust};
 
 pub(super) const IDENTITY: &str = "gateway/identity.json";
-const BUNDLES: &str = "gateway/trust/bundles.json";
+pub(super) const BUNDLES: &str = "gateway/trust/bundles.json";
 const TABLE: &str = "gateway/filter/filter.json";
 
 pub(super) fn files(folder: &FilePath, inputs: &GatewayInputs<'_>) -> Vec<File> {

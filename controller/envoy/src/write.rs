@@ -7,12 +7,13 @@
 //! is written twice ([`Turn`]).
 
 use super::file::{File, FilePath, Step};
+use super::gateway::BUNDLES;
 use fedgate_disk::{Readers, ReplaceError, replace};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 /// What changed.
@@ -58,11 +59,22 @@ pub(super) fn write(folder: &FilePath, files: &[File]) -> Result<Written, WriteE
         }
     }
     changes.sort_by_key(|change| change.file.step);
-    for Write { path, contents, secret } in sequence(&changes) {
-        replace(path.as_ref(), &contents, if secret { Readers::Owner } else { Readers::All })?;
+    for Write { path, contents, file } in sequence(&changes) {
+        let readers = if file.secret { Readers::Owner } else { Readers::All };
+        replace(path.as_ref(), &contents, readers)?;
+        if file.path == BUNDLES {
+            write_again(path.as_ref(), &contents)?;
+        }
     }
     let changed = changes.iter().map(|change| change.file.path.clone()).collect();
     Ok(Written { changed, removed: remove_unwanted(folder, files)? })
+}
+
+/// Envoy 1.37 reads the bundle map again when it is written, but not when it is renamed; later
+/// releases do both. The bytes are the same as before, so no reader finds half a file.
+fn write_again(path: &Path, contents: &[u8]) -> Result<(), WriteError> {
+    let file = fs::File::options().write(true).open(path);
+    file.and_then(|mut file| file.write_all(contents)).map_err(failed("write", path))
 }
 
 struct Change<'a> {
@@ -97,21 +109,20 @@ impl Change<'_> {
 struct Write<'a> {
     path: &'a FilePath,
     contents: Cow<'a, [u8]>,
-    secret: bool,
+    file: &'a File,
 }
 
 /// All writes in order. `changes` are sorted by step.
 fn sequence<'a>(changes: &'a [Change<'_>]) -> Vec<Write<'a>> {
     let (mut sequence, mut at_last) = (Vec::new(), Vec::new());
     for change in changes {
-        let secret = change.file.secret;
-        let new =
-            Write { path: &change.path, contents: Cow::Borrowed(&*change.file.contents), secret };
+        let file = change.file;
+        let new = Write { path: &change.path, contents: Cow::Borrowed(&*file.contents), file };
         match change.turn() {
             Turn::Now => sequence.push(new),
             Turn::AtLast => at_last.push(new),
             Turn::Twice(both) => {
-                sequence.push(Write { path: &change.path, contents: Cow::Owned(both), secret });
+                sequence.push(Write { path: &change.path, contents: Cow::Owned(both), file });
                 at_last.push(new);
             }
         }
