@@ -71,7 +71,8 @@ fn a_pair_that_does_not_match_is_never_shown() {
 /// What is wrong with the pair of certificate and key, and that the old pair stays in use.
 async fn fault(cluster: &Cluster) -> Result<Option<String>> {
     let is_fault = |finding: &Finding| {
-        finding.field.as_deref().is_some_and(|field| field.starts_with("identity"))
+        let field = finding.field.as_deref().unwrap_or_default();
+        (field.starts_with("identity.") || finding.message.starts_with("identity."))
             && finding.message.contains("stays in force")
     };
     Ok(cluster.status().await?.findings().into_iter().find(is_fault).map(|finding| finding.message))
