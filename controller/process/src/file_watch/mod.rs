@@ -2,7 +2,7 @@
 //!
 //! Files are replaced rather than written: editors and `mv` rename, a Kubernetes volume swaps the
 //! symbolic link `..data`, a whole folder may be exchanged. So only folders are watched: the one
-//! that holds an entry, and every folder that its symbolic links lead through ([`trail`]). After
+//! that holds an entry, and every folder that its symbolic links lead through ([`trail()`]). After
 //! each change all watches are set again, because entries may now lead elsewhere. The change is
 //! reported only after that, so later changes are reported again.
 //!
