@@ -10,6 +10,9 @@
 //!
 //! The libraries for this (kube-lease-manager 0.13, kube-leader-election 0.44) take over without a
 //! resource version, so two replicas may believe for a while that they lead.
+//! `kubert::lease` writes with a resource version, but compares the holder's clock with its own: with
+//! clocks that differ, two replicas lead. It also has no place for the confirmations, which ride on
+//! the Lease.
 
 use crate::api::client::told;
 use crate::api::owner::managed_by;
