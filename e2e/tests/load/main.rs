@@ -1,5 +1,5 @@
 //! What the controller costs on a real API server. Run by `cargo xtask bench kubernetes`, alone on
-//! the machine. The numbers are in `docs/cost.md`.
+//! the machine. The numbers are in `docs/sizing.md`.
 
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::kubernetes::{
