@@ -6,12 +6,12 @@ use super::{
     identity::ClientKeys,
     verifier::GatewayVerifier,
 };
-use crate::tls::WithSignatures;
+use crate::tls::{VerifyCertificate, WithSignatures};
 use fedgate_core::ServiceName;
 use fedgate_federation::{federate::ProbeTarget, shown};
 use rustls::{
-    ClientConfig, Error as TlsError,
-    client::Resumption,
+    ClientConfig, ConfigBuilder, Error as TlsError, SupportedProtocolVersion,
+    client::{Resumption, WantsClientCert},
     crypto::aws_lc_rs,
     pki_types::ServerName,
     version::{TLS12, TLS13},
@@ -21,7 +21,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream, time::Instant};
 use tokio_rustls::TlsConnector;
 
 /// What an `AUTO_PASSTHROUGH` gateway matches on, besides the server name.
-pub(super) const ALPN: &[u8] = b"istio";
+const ALPN: &[u8] = b"istio";
 
 /// How a peer's gateways are probed.
 pub(super) struct Handshake {
@@ -51,35 +51,25 @@ impl Handshake {
         service: &ServiceName,
         keys: Option<ClientKeys>,
     ) -> Result<Self, String> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let verifier =
-            Arc::new(WithSignatures::new(GatewayVerifier::new(target, &provider)?, &provider));
+        let verifier = GatewayVerifier::new(target, &aws_lc_rs::default_provider())?;
         // Without a certificate of ours, only TLS 1.3 works: there the server proves its identity
         // before it checks the client.
         let versions: &[_] = if keys.is_some() { &[&TLS13, &TLS12] } else { &[&TLS13] };
-        let builder =
-            ClientConfig::builder_with_provider(provider).with_protocol_versions(versions);
-        let builder = builder.map_err(|error| format!("TLS cannot be set up: {error}"))?;
-        let verified = builder.dangerous().with_custom_certificate_verifier(verifier);
+        let verified = verified_by(verifier, versions)?;
         let follow = match (&keys, target.health) {
             (None, _) => Follow::Nothing,
             (Some(_), false) => Follow::Refusal,
             (Some(_), true) => Follow::Health,
         };
-        let mut config = match keys {
+        let config = match keys {
             None => verified.with_no_client_auth(),
             Some(ClientKeys { chain, key }) => {
                 verified.with_client_auth_cert(chain, key).map_err(|e| unusable(&e))?
             }
         };
-        config.resumption = Resumption::disabled();
-        config.alpn_protocols = vec![ALPN.to_vec()];
-        let sni = service.sni();
-        let name = ServerName::try_from(sni.clone())
-            .map_err(|_| format!("{:?} is no server name", shown(&sni)))?;
         Ok(Self {
-            connector: TlsConnector::from(Arc::new(config)),
-            name,
+            connector: connector(config),
+            name: server_name(service)?,
             service: service.clone(),
             follow,
         })
@@ -105,6 +95,31 @@ impl Handshake {
     pub(super) fn shows_certificate(&self) -> bool {
         !matches!(self.follow, Follow::Nothing)
     }
+}
+
+/// The first half of a client's configuration: what it expects of a gateway.
+pub(super) fn verified_by(
+    certificate: impl VerifyCertificate + 'static,
+    versions: &[&'static SupportedProtocolVersion],
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, String> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = Arc::new(WithSignatures::new(certificate, &provider));
+    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions);
+    let builder = builder.map_err(|error| format!("TLS cannot be set up: {error}"))?;
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier))
+}
+
+/// Connects as a peer's client does. No session is resumed, so each handshake is a whole one.
+pub(super) fn connector(mut config: ClientConfig) -> TlsConnector {
+    config.resumption = Resumption::disabled();
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    TlsConnector::from(Arc::new(config))
+}
+
+/// The server name that asks for `service`.
+pub(super) fn server_name(service: &ServiceName) -> Result<ServerName<'static>, String> {
+    let sni = service.sni();
+    ServerName::try_from(sni.clone()).map_err(|_| format!("{:?} is no server name", shown(&sni)))
 }
 
 fn unusable(error: &TlsError) -> String {

@@ -1,15 +1,13 @@
-//! Which certificates a gateway of our own shows. They are to be judged, so any are taken, and
-//! nothing else follows from them.
+//! Which certificates a gateway of our own shows. They are to be judged, so any are accepted here,
+//! and nothing else follows from them.
 
-use crate::tls::alert_name;
+use super::handshake::{connector, server_name, verified_by};
+use crate::tls::{VerifyCertificate, alert_name};
 use fedgate_core::ServiceName;
 use fedgate_process::words;
-use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::Error as TlsError;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, DigitallySignedStruct, Error as TlsError, SignatureScheme};
 use std::io::{self, ErrorKind};
 use std::mem;
 use std::net::SocketAddr;
@@ -31,12 +29,12 @@ pub async fn presented(
     service: &ServiceName,
     time: Duration,
 ) -> Result<Vec<Vec<u8>>, String> {
-    let sni = service.sni();
-    let name = ServerName::try_from(sni).map_err(|_| format!("{service} gives no server name"))?;
-    let taken = Arc::new(Taken::new(&aws_lc_rs::default_provider()));
-    let connector = connector(Arc::clone(&taken))?;
+    let name = server_name(service)?;
+    let taken = Taken::default();
+    let config = verified_by(taken.clone(), &[&TLS13, &TLS12])?.with_no_client_auth();
+    let connector = connector(config);
     let shaken = timeout(time, shake(&connector, address, name)).await;
-    // They come before the server looks at its client: a handshake that fails after that has told
+    // They arrive before the server looks at its client, so a handshake that fails later has shown
     // enough.
     let certificates = taken.certificates();
     if !certificates.is_empty() {
@@ -47,18 +45,6 @@ pub async fn presented(
         Ok(Err(error)) => told(&error),
         Ok(Ok(())) => "it shows no certificate".to_owned(),
     })
-}
-
-fn connector(taken: Arc<Taken>) -> Result<TlsConnector, String> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
-    let builder = builder
-        .with_protocol_versions(&[&TLS13, &TLS12])
-        .map_err(|_| "TLS cannot be set up".to_owned())?;
-    let mut config =
-        builder.dangerous().with_custom_certificate_verifier(taken).with_no_client_auth();
-    config.resumption = Resumption::disabled();
-    config.alpn_protocols = vec![super::handshake::ALPN.to_vec()];
-    Ok(Arc::new(config).into())
 }
 
 async fn shake(
@@ -90,64 +76,28 @@ fn told(error: &io::Error) -> String {
     }
 }
 
-/// Takes whatever certificates a server shows, and whatever signature.
-#[derive(Debug)]
-struct Taken {
-    certificates: Mutex<Vec<Vec<u8>>>,
-    schemes: Vec<SignatureScheme>,
-}
+/// Accepts every certificate, and keeps what the server shows. Clones share it.
+#[derive(Clone, Debug, Default)]
+struct Taken(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl Taken {
-    fn new(provider: &CryptoProvider) -> Self {
-        Self {
-            certificates: Mutex::default(),
-            schemes: provider.signature_verification_algorithms.supported_schemes(),
-        }
-    }
-
     fn certificates(&self) -> Vec<Vec<u8>> {
-        mem::take(&mut self.certificates.lock().unwrap_or_else(PoisonError::into_inner))
+        mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl ServerCertVerifier for Taken {
-    fn verify_server_cert(
+impl VerifyCertificate for Taken {
+    fn verify(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         _: &ServerName<'_>,
-        _: &[u8],
         _: UnixTime,
-    ) -> Result<ServerCertVerified, TlsError> {
-        let all = [end_entity]
-            .into_iter()
-            .chain(intermediates)
-            .map(|certificate| certificate.to_vec())
-            .collect();
-        *self.certificates.lock().unwrap_or_else(PoisonError::into_inner) = all;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.schemes.clone()
+    ) -> Result<(), TlsError> {
+        let all = [end_entity].into_iter().chain(intermediates);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
+            all.map(|certificate| certificate.to_vec()).collect();
+        Ok(())
     }
 }
 
