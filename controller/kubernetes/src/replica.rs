@@ -1,5 +1,6 @@
 //! A replica: what it knows, and what it does with it as a leader or a follower.
 
+pub(crate) mod as_leader;
 pub(crate) mod compiled;
 
 use crate::api::watch::Rollbacks;

@@ -18,9 +18,8 @@ pub(super) mod gauge;
 mod verdict;
 
 use crate::api::watch::{Key, Watched};
-use crate::leader::election::Leadership;
 use crate::metrics::Metrics;
-use crate::replica::compiled::Compiled;
+use crate::replica::as_leader::AsLeader;
 use crate::sources::pod::GatewayPod;
 use ask::Asker;
 use counts::Counts;
@@ -29,7 +28,7 @@ use futures_util::stream::{self, StreamExt};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use verdict::Answers;
 
@@ -66,10 +65,8 @@ impl Loaded {
 pub(super) struct Asking {
     /// The gateway's Pods.
     pub(super) pods: Watched<GatewayPod>,
-    /// What was compiled last.
-    pub(super) newest: watch::Receiver<Option<Arc<Compiled>>>,
-    /// Whether this replica leads.
-    pub(super) leadership: Leadership,
+    /// What was compiled last, while this replica leads.
+    pub(super) as_leader: AsLeader,
     /// Where the result goes.
     pub(super) loaded: Loaded,
     /// Notified when the result changes.
@@ -96,7 +93,7 @@ impl Asking {
                 (answers, asked) = (Answers::default(), None);
                 self.loaded.set(None);
                 self.metrics.show_gateway(&Counts::default());
-                self.changed().await;
+                self.as_leader.changed().await;
                 continue;
             };
             if asked.as_ref() != Some(&question) {
@@ -108,7 +105,7 @@ impl Asking {
             if Instant::now() < next {
                 tokio::select! {
                     () = sleep_until(next) => {}
-                    () = self.changed() => continue,
+                    () = self.as_leader.changed() => continue,
                 }
                 if self.question().as_ref() != Some(&question) {
                     continue;
@@ -136,22 +133,11 @@ impl Asking {
 
     /// `None` if this replica must not ask, or if there is no table yet.
     fn question(&self) -> Option<Question> {
-        let compiled = self.newest.borrow().clone()?;
-        if !self.leadership.leads() || !compiled.as_leader || !compiled.has_table {
-            return None;
-        }
+        let compiled = self.as_leader.compiled().filter(|compiled| compiled.has_table)?;
         let pods = self.pods.all().into_iter().filter(|(_, pod)| pod.is_ready());
         Some((
             compiled.in_force.table.generation(),
             pods.map(|(Key { name, .. }, pod)| (name, pod.stats)).collect(),
         ))
-    }
-
-    /// Waits until the question may have changed.
-    async fn changed(&mut self) {
-        tokio::select! {
-            changed = self.newest.changed() => if changed.is_err() { std::future::pending().await },
-            () = self.leadership.changed() => {}
-        }
     }
 }

@@ -11,8 +11,7 @@
 mod answers;
 
 use crate::api::watch::{Key, Watched};
-use crate::leader::election::Leadership;
-use crate::replica::compiled::Compiled;
+use crate::replica::as_leader::AsLeader;
 use crate::settings::ControllerSettings;
 use crate::sources::Sources;
 use crate::sources::gateway::GatewayService;
@@ -64,8 +63,7 @@ pub(super) struct Question {
     port: u16,
     services: Watched<GatewayService>,
     pods: Watched<GatewayPod>,
-    newest: watch::Receiver<Option<Arc<Compiled>>>,
-    leadership: Leadership,
+    as_leader: AsLeader,
 }
 
 /// What is asked. When it differs from what was asked last, the Pods are asked soon.
@@ -81,8 +79,7 @@ impl Question {
     pub(super) fn new(
         settings: &ControllerSettings,
         sources: &Sources,
-        newest: watch::Receiver<Option<Arc<Compiled>>>,
-        leadership: Leadership,
+        as_leader: AsLeader,
     ) -> Self {
         let (namespace, name) =
             (settings.places.gateway().to_owned(), settings.gateway.service.clone());
@@ -92,14 +89,13 @@ impl Question {
             port: settings.gateway.port,
             services,
             pods,
-            newest,
-            leadership,
+            as_leader,
         }
     }
 
     /// `None`: it is not for this replica to ask.
     fn now(&self) -> Option<Asked> {
-        let compiled = self.newest.borrow().clone().filter(|compiled| compiled.as_leader)?;
+        let compiled = self.as_leader.compiled()?;
         let InForce { federation, local, .. } = &compiled.in_force;
         let service = self.services.all().remove(&self.service);
         let ready = self.pods.all().into_iter().filter(|(_, pod)| pod.is_ready());
@@ -107,7 +103,7 @@ impl Question {
             ready.filter_map(|(key, pod)| Some((key.name, self.address(service.as_ref(), &pod)?)));
         let terminated =
             federation.exports.iter().find(|export| export.mode == GatewayMode::Terminate);
-        self.leadership.leads().then(|| Asked {
+        Some(Asked {
             service: federation.health.clone().or_else(|| Some(terminated?.service.clone())),
             roots: local.roots.iter().map(Root::fingerprint).collect(),
             pods: pods.take(MOST).collect(),
@@ -120,14 +116,6 @@ impl Question {
         let port = service.map_or(Some(self.port), |service| service.port_of(pod, self.port));
         Some(SocketAddr::from((pod.ip?, port?)))
     }
-
-    /// Ready when the question may be another one.
-    async fn changed(&mut self) {
-        tokio::select! {
-            changed = self.newest.changed() => if changed.is_err() { std::future::pending().await },
-            () = self.leadership.changed() => {}
-        }
-    }
 }
 
 /// Asks for ever, and tells what the Pods show.
@@ -137,7 +125,7 @@ pub(super) async fn ask(mut question: Question, tell: watch::Sender<Option<Prese
         let Some(now) = question.now() else {
             (answers, asked) = (Answers::default(), None);
             publish(&tell, None);
-            question.changed().await;
+            question.as_leader.changed().await;
             continue;
         };
         if asked.as_ref() != Some(&now) {
@@ -147,7 +135,7 @@ pub(super) async fn ask(mut question: Question, tell: watch::Sender<Option<Prese
         if Instant::now() < next {
             tokio::select! {
                 () = sleep_until(next) => {}
-                () = question.changed() => {}
+                () = question.as_leader.changed() => {}
             }
             continue;
         }

@@ -9,6 +9,7 @@ use crate::metrics::Metrics as OwnMetrics;
 use crate::module::Module;
 use crate::presented;
 use crate::probes::{BEAT, Health};
+use crate::replica::as_leader::AsLeader;
 use crate::replica::compiled::Compiled;
 use crate::replica::{Certificates, Outcomes, Replica};
 use crate::settings::ControllerSettings;
@@ -92,18 +93,17 @@ impl ReplicaLoop {
         let (events, write_events) = events::start(client.clone(), &settings);
         tasks.spawn("the writer of Events", write_events);
         let loaded = Loaded::default();
+        let as_leader = AsLeader::new(compiled.clone(), leadership.clone());
         let asking = Asking {
             pods: sources.pods().clone(),
-            newest: compiled.clone(),
-            leadership: leadership.clone(),
+            as_leader: as_leader.clone(),
             loaded: loaded.clone(),
             wake: Arc::clone(&wakes.outputs),
             metrics: own_metrics.clone(),
         };
         tasks.spawn("the question for the gateway's tables", asking.run());
         let (tell, presented) = watch::channel(None);
-        let question =
-            presented::Question::new(&settings, &sources, compiled.clone(), leadership.clone());
+        let question = presented::Question::new(&settings, &sources, as_leader);
         tasks.spawn("the question for the gateway's certificates", presented::ask(question, tell));
         let certificates = Certificates { endpoint, presented };
         let outputs = Arc::new(Outputs::start(&client, &settings, &wakes, &mut tasks));
