@@ -12,7 +12,7 @@ thread_local! {
 }
 
 proxy_wasm::main! {{
-    // This also installs the SDK's panic hook: if a panic ever happens, the proxy's log says where.
+    // This also installs the SDK's panic hook: if a panic ever happens, the proxy's log shows where.
     proxy_wasm::set_log_level(LogLevel::Info);
     proxy_wasm::set_root_context(|id| Box::new(RootCallbacks(VM.with(|vm| vm.root(id)))));
 }}
@@ -55,19 +55,19 @@ impl Context for StreamCallbacks {
 
 impl StreamContext for StreamCallbacks {
     fn on_new_connection(&mut self) -> ProxyAction {
-        told(self.0.on_new_connection())
+        proxy_action(self.0.on_new_connection())
     }
 
     fn on_downstream_data(&mut self, _size: usize, _end_of_stream: bool) -> ProxyAction {
-        told(self.0.on_downstream_data())
+        proxy_action(self.0.on_downstream_data())
     }
 
     fn on_upstream_data(&mut self, _size: usize, _end_of_stream: bool) -> ProxyAction {
-        told(self.0.on_upstream_data())
+        proxy_action(self.0.on_upstream_data())
     }
 }
 
-fn told(action: Action) -> ProxyAction {
+fn proxy_action(action: Action) -> ProxyAction {
     match action {
         Action::Continue => ProxyAction::Continue,
         Action::Pause => ProxyAction::Pause,

@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn goes_with_the_wall_clock_but_not_with_its_corrections() {
+    fn follows_the_wall_clock_and_ignores_its_corrections() {
         let clock = Clock::default();
         let at = |milliseconds| clock.advance(Duration::from_millis(milliseconds)).as_millis();
         assert_eq!(at(1_000_000), 0);

@@ -39,9 +39,13 @@ impl Identity {
     /// Reads the identity; `None` until the handshake is finished. Until then it costs one host
     /// call.
     pub(crate) fn read(host: &impl Host) -> Option<Self> {
-        let told = host.property(Property::PeerUriSans).filter(|told| !told.is_empty())?;
-        let names =
-            if told == FINISHED { host.property(Property::FirstUriSan) } else { Some(told) };
+        let recorded =
+            host.property(Property::PeerUriSans).filter(|recorded| !recorded.is_empty())?;
+        let names = if recorded == FINISHED {
+            host.property(Property::FirstUriSan)
+        } else {
+            Some(recorded)
+        };
         let names = names.filter(|names| !names.is_empty() && names != NONE);
         // A SPIFFE ID is ASCII only, so a name with a replacement character is refused.
         Some(Self { uri_san: names.map(|names| String::from_utf8_lossy(&names).into_owned()) })

@@ -7,7 +7,7 @@ use fedgate_core::{Decision, Outcome, Reason};
 
 /// A decision that does not borrow from the table that made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Verdict {
+pub(crate) struct Record {
     pub(crate) outcome: Outcome,
     pub(crate) reason: Reason,
     pub(crate) peer: Option<Box<str>>,
@@ -17,7 +17,7 @@ pub(crate) struct Verdict {
     pub(crate) revokes: bool,
 }
 
-impl Verdict {
+impl Record {
     pub(crate) fn new(decision: &Decision<'_>, generation: u64) -> Self {
         let Decision { outcome, reason, peer } = decision;
         let peer = peer.map(|peer| peer.name.into());
@@ -40,15 +40,15 @@ impl Verdict {
 }
 
 /// Reports a decision on the connection that the host acts for.
-pub(crate) fn tell(host: &impl Host, metrics: &Metrics, verdict: &Verdict, server_name: &str) {
+pub(crate) fn report(host: &impl Host, metrics: &Metrics, record: &Record, server_name: &str) {
     let service = service_of(server_name);
-    write_filter_state(host, verdict, verdict.reason.word(), service.as_deref());
-    match verdict.revokes {
+    write_filter_state(host, record, record.reason.word(), service.as_deref());
+    match record.revokes {
         true => metrics.happened(host, Event::Revoked),
-        false => metrics.decided(host, verdict.outcome, verdict.reason, verdict.peer.as_deref()),
+        false => metrics.decided(host, record.outcome, record.reason, record.peer.as_deref()),
     }
     if host.logs(Level::Debug) {
-        host.log(Level::Debug, &line(verdict, verdict.reason.word(), service.as_deref()));
+        host.log(Level::Debug, &line(record, record.reason.word(), service.as_deref()));
     }
 }
 
@@ -56,41 +56,41 @@ pub(crate) fn tell(host: &impl Host, metrics: &Metrics, verdict: &Verdict, serve
 const NO_ROUTE: &str = "no_route";
 
 /// Reports an allowed connection that is closed because the proxy did not accept its cluster.
-pub(crate) fn tell_route_failure(
+pub(crate) fn report_route_failure(
     host: &impl Host,
     metrics: &Metrics,
-    verdict: &Verdict,
+    record: &Record,
     server_name: &str,
 ) {
-    let verdict = Verdict { outcome: Outcome::Refused, ..verdict.clone() };
-    write_filter_state(host, &verdict, NO_ROUTE, service_of(server_name).as_deref());
+    let record = Record { outcome: Outcome::Refused, ..record.clone() };
+    write_filter_state(host, &record, NO_ROUTE, service_of(server_name).as_deref());
     metrics.happened(host, Event::RouteFailed);
 }
 
 /// Filter state only helps readers of access logs. If the proxy does not accept it, the decision is
 /// carried out all the same.
-fn write_filter_state(host: &impl Host, verdict: &Verdict, reason: &str, service: Option<&str>) {
+fn write_filter_state(host: &impl Host, record: &Record, reason: &str, service: Option<&str>) {
     let write = |name, value: &str| {
         let _ = host.set_property(name, value.as_bytes());
     };
-    write("fedgate.outcome", verdict.outcome.word());
+    write("fedgate.outcome", record.outcome.word());
     write("fedgate.reason", reason);
-    if let Some(peer) = &verdict.peer {
+    if let Some(peer) = &record.peer {
         write("fedgate.peer", peer);
     }
     if let Some(service) = service {
         write("fedgate.service", service);
     }
-    if let Some(generation) = verdict.generation {
+    if let Some(generation) = record.generation {
         write("fedgate.generation", &generation.to_string());
     }
 }
 
-fn line(verdict: &Verdict, reason: &str, service: Option<&str>) -> String {
-    let outcome = if verdict.revokes { "revoked" } else { verdict.outcome.word() };
-    let peer = verdict.peer.as_deref().unwrap_or("-");
+fn line(record: &Record, reason: &str, service: Option<&str>) -> String {
+    let outcome = if record.revokes { "revoked" } else { record.outcome.word() };
+    let peer = record.peer.as_deref().unwrap_or("-");
     let generation =
-        verdict.generation.map_or_else(|| "-".to_owned(), |generation| generation.to_string());
+        record.generation.map_or_else(|| "-".to_owned(), |generation| generation.to_string());
     let service = service.unwrap_or("-");
     format!(
         "connection {outcome}: reason={reason} service={service} peer={peer} generation={generation}"

@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_is_protobuf() {
+    fn filter_state_is_encoded_as_protobuf() {
         assert_eq!(filter_state("a.b", "c"), b"\x0a\x03a.b\x12\x01c");
         let long = "x".repeat(300);
         assert_eq!(filter_state("a", &long)[3..6], [0x12, 0xac, 0x02]);

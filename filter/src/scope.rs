@@ -20,7 +20,7 @@ use crate::configuration::Configuration;
 use crate::connection::{Connection, Look, State};
 use crate::host::{ContextId, Host, Level};
 use crate::metrics::{Event, Metrics};
-use crate::report::Verdict;
+use crate::report::Record;
 use crate::shared::{self, Published, Stored};
 use crate::threads::{self, Seat};
 use fedgate_core::{Admission, Table, admit, decide, decide_passthrough};
@@ -68,10 +68,10 @@ pub(crate) struct Scope<H> {
     /// The connections for ticks to look at, the earliest first. Some may be decided already; the
     /// tick drops them.
     pub(crate) looks: RefCell<BinaryHeap<Reverse<Look>>>,
-    pub(crate) closing: RefCell<VecDeque<(Rc<Connection>, Verdict)>>,
+    pub(crate) closing: RefCell<VecDeque<(Rc<Connection>, Record)>>,
     roots: RefCell<Vec<ContextId>>,
     period: Cell<Duration>,
-    pub(crate) told_route_failure: Cell<bool>,
+    pub(crate) route_failure_logged: Cell<bool>,
 }
 
 impl<H: Host> Scope<H> {
@@ -93,7 +93,7 @@ impl<H: Host> Scope<H> {
             closing: RefCell::default(),
             roots: RefCell::default(),
             period: Cell::default(),
-            told_route_failure: Cell::default(),
+            route_failure_logged: Cell::default(),
         }
     }
 
@@ -108,7 +108,7 @@ impl<H: Host> Scope<H> {
     /// The answer depends only on the configuration's bytes, never on what is in force. Envoy asks
     /// a trial VM first and remembers its answer for these bytes. If a worker's VM then refuses
     /// what the trial VM accepted, the worker runs without the filter. Its connections go on to
-    /// tcp_proxy unfiltered (seen on Envoy 1.40, whatever the failure policy).
+    /// tcp_proxy unfiltered (observed on Envoy 1.40 with every failure policy).
     pub(crate) fn configure(&self, root: ContextId) -> bool {
         let json = self.host.configuration();
         let accepted = if json.is_empty() { self.accept_no_table() } else { self.accept(&json) };
@@ -149,8 +149,8 @@ impl<H: Host> Scope<H> {
         let published = shared::publish(&self.host, &self.name, &configuration, json);
         self.unstored.replace((published == Published::Failed).then(|| json.to_vec()));
         if published == Published::New {
-            // Reset this before showing the new generation, so that nobody sees it with the old
-            // thread count.
+            // Reset this before showing the new generation, so that the two never appear
+            // together.
             self.metrics.threads(&self.host, 0);
         }
         // If the replacement cannot be read, the configuration that we were given is the best
@@ -258,7 +258,7 @@ impl<H: Host> Scope<H> {
         match admit(table, Some(&connection.server_name)) {
             Ok(admission) => connection.export.set(Some(admission.export())),
             Err(reason) => {
-                self.close_later(connection, Verdict::refused(reason, Some(table.generation())))
+                self.close_later(connection, Record::refused(reason, Some(table.generation())))
             }
         }
     }
@@ -270,14 +270,14 @@ impl<H: Host> Scope<H> {
             false => decide(table, server_name, connection.uri_san.get().map(AsRef::as_ref)),
         };
         if !decision.outcome.passes() {
-            self.close_later(connection, Verdict::new(&decision, table.generation()).revoking());
+            self.close_later(connection, Record::new(&decision, table.generation()).revoking());
         }
     }
 
     /// Blocks the connection from now on; a tick closes it.
-    pub(crate) fn close_later(&self, connection: &Rc<Connection>, verdict: Verdict) {
+    pub(crate) fn close_later(&self, connection: &Rc<Connection>, record: Record) {
         connection.state.set(State::Closing);
-        self.closing.borrow_mut().push_back((Rc::clone(connection), verdict));
+        self.closing.borrow_mut().push_back((Rc::clone(connection), record));
     }
 
     /// Registers a connection whose service is exported.

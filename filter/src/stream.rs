@@ -11,8 +11,8 @@
 //! There is no upstream data before the decision, because tcp_proxy has not started. If another
 //! filter writes any, it is lost: the proxy has no way to resume it.
 //!
-//! If the listener passes TLS through, it says so with [`Property::PassedThrough`], and there is no
-//! identity to wait for. The connection is decided by its SNI when it begins. tcp_proxy's own
+//! If the listener passes TLS through, it sets [`Property::PassedThrough`], and there is no identity
+//! to wait for. The connection is decided by its SNI when it begins. tcp_proxy's own
 //! cluster is the right one, because the SNI selected the chain. A service belongs to one of the
 //! two kinds of chain and is unknown in the other. So no caller bypasses the identity check of a
 //! service that has one.
@@ -23,7 +23,7 @@
 use crate::connection::{Connection, State};
 use crate::host::{Action, ContextId, Host, Level, Property};
 use crate::identity::Identity;
-use crate::report::{Verdict, tell, tell_route_failure};
+use crate::report::{Record, report, report_route_failure};
 use crate::route::set_cluster;
 use crate::scope::Scope;
 use fedgate_core::{Admission, Reason, Sni, Table, admit, decide_passthrough, judge};
@@ -71,8 +71,8 @@ impl<H: Host> Stream<H> {
             return self.scope.refuse_early(server_name, decision.reason, Some(table.generation()));
         }
         self.connection = Some(self.scope.pass_through(self.id, server_name));
-        let verdict = Verdict::new(&decision, table.generation());
-        tell(&self.scope.host, &self.scope.metrics, &verdict, server_name);
+        let record = Record::new(&decision, table.generation());
+        report(&self.scope.host, &self.scope.metrics, &record, server_name);
         Action::Continue
     }
 
@@ -118,7 +118,7 @@ impl<H: Host> Drop for Stream<H> {
 /// Decisions. The host acts for the connection in question.
 impl<H: Host> Scope<H> {
     fn refuse_early(&self, server_name: &str, reason: Reason, generation: Option<u64>) -> Action {
-        tell(&self.host, &self.metrics, &Verdict::refused(reason, generation), server_name);
+        report(&self.host, &self.metrics, &Record::refused(reason, generation), server_name);
         self.close_now();
         Action::Pause
     }
@@ -134,13 +134,13 @@ impl<H: Host> Scope<H> {
         let Some(export) = connection.export.get() else { return false };
         let table = &configuration.table;
         let decision = judge(table, export, identity.uri_san.as_deref());
-        let verdict = Verdict::new(&decision, table.generation());
-        let passes = verdict.outcome.passes();
+        let record = Record::new(&decision, table.generation());
+        let passes = record.outcome.passes();
         if passes && !self.route(connection) {
-            self.route_failed(connection, &verdict);
+            self.route_failed(connection, &record);
             return false;
         }
-        tell(&self.host, &self.metrics, &verdict, &connection.server_name);
+        report(&self.host, &self.metrics, &record, &connection.server_name);
         connection.state.set(if passes { State::Passed } else { State::Closing });
         if let Some(uri_san) = identity.uri_san.filter(|_| passes) {
             let _ = connection.uri_san.set(uri_san.into());
@@ -154,7 +154,7 @@ impl<H: Host> Scope<H> {
         match set_cluster(&self.host, &cluster) {
             Ok(()) => true,
             Err(status) => {
-                if !self.told_route_failure.replace(true) {
+                if !self.route_failure_logged.replace(true) {
                     self.host.log(Level::Error, &format!("the proxy does not take the cluster {cluster} for a connection (status {}); such connections are closed, and this is logged once", status.0));
                 }
                 false
@@ -162,9 +162,9 @@ impl<H: Host> Scope<H> {
         }
     }
 
-    fn route_failed(&self, connection: &Connection, verdict: &Verdict) {
+    fn route_failed(&self, connection: &Connection, record: &Record) {
         connection.state.set(State::Closing);
-        tell_route_failure(&self.host, &self.metrics, verdict, &connection.server_name);
+        report_route_failure(&self.host, &self.metrics, record, &connection.server_name);
     }
 
     fn finish(&self, passes: bool) -> Action {

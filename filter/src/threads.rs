@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_comes_back_as_it_was() {
+    fn a_list_survives_a_round_trip() {
         let entry =
             |number, version: &str| Entry { number, second: 7, version: version.to_owned() };
         let list = List { next: 3, entries: vec![entry(0, "1 a b"), entry(2, "1 a b")] };
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_is_an_empty_one() {
+    fn an_invalid_list_is_read_as_empty() {
         for bytes in [&b""[..], b"x", b"\xff", b"1\nx", b"1\n2 3", b"1\n-2 3 v"] {
             assert!(List::parse(bytes).entries.is_empty());
         }

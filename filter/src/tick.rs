@@ -12,7 +12,7 @@
 use crate::connection::{Connection, State};
 use crate::host::{ContextId, Host};
 use crate::identity::Identity;
-use crate::report::tell;
+use crate::report::report;
 use crate::scope::{FAST, Scope};
 use std::cmp::Reverse;
 use std::rc::Rc;
@@ -81,9 +81,9 @@ impl<H: Host> Scope<H> {
     /// Closes some of the connections that are to be closed.
     fn close_some(&self) {
         for _ in 0..CLOSES {
-            let Some((connection, verdict)) = self.closing.borrow_mut().pop_front() else { return };
+            let Some((connection, record)) = self.closing.borrow_mut().pop_front() else { return };
             if connection.is(State::Closing) && self.host.act_for(connection.id) {
-                tell(&self.host, &self.metrics, &verdict, &connection.server_name);
+                report(&self.host, &self.metrics, &record, &connection.server_name);
                 self.close_now();
             }
         }

@@ -1,19 +1,19 @@
-//! The client's identity, by what the listener says about its certificate.
+//! The client's identity, as the listener records it after the handshake.
 
 mod support;
 
 use fedgate_filter::host::Property;
 use support::*;
 
-/// The outcome for a client when the listener says `told` after the handshake and the first URI SAN
-/// is `first`. It is the same whether the client sends data or stays silent.
+/// Returns the outcome for a client whose listener recorded `recorded` after the handshake and whose
+/// first URI SAN is `first`. It is the same whether the client sends data or not.
 #[track_caller]
-fn reason_for(told: &[u8], first: &str) -> String {
+fn reason_for(recorded: &[u8], first: &str) -> String {
     let mut gateway = Gateway::with(&usual());
     let (speaks, silent) = (gateway.connect(WEB), gateway.connect(WEB));
     for client in [speaks, silent] {
         gateway.show_certificate(client, first);
-        gateway.set(client, Property::PeerUriSans, told);
+        gateway.set(client, Property::PeerUriSans, recorded);
     }
     gateway.downstream_data(speaks);
     gateway.tick_until_calm();
@@ -26,10 +26,10 @@ fn reason_for(told: &[u8], first: &str) -> String {
 }
 
 #[test]
-fn one_name_is_judged_and_two_are_refused() {
-    let told = |names: &[&str]| reason_for(names.join(",").as_bytes(), names[0]);
-    assert_eq!(told(&[ALPHA]), "granted");
-    assert_eq!(told(&[GAMMA]), "not_granted");
+fn a_single_uri_san_is_judged_and_several_are_refused() {
+    let reason = |names: &[&str]| reason_for(names.join(",").as_bytes(), names[0]);
+    assert_eq!(reason(&[ALPHA]), "granted");
+    assert_eq!(reason(&[GAMMA]), "not_granted");
     for names in [
         &[ALPHA, GAMMA],
         &[GAMMA, ALPHA],
@@ -39,14 +39,14 @@ fn one_name_is_judged_and_two_are_refused() {
         &[ALPHA, "-"],
         &["-", ALPHA],
     ] {
-        assert_eq!(told(names), "bad_identity", "{names:?}");
+        assert_eq!(reason(names), "bad_identity", "{names:?}");
     }
 }
 
 /// Envoy escapes nothing, so a client controls every byte. The first URI SAN is valid each time,
-/// but only what the listener says counts.
+/// but only the listener's record counts.
 #[test]
-fn whatever_a_client_has_written_into_its_name_is_judged_as_a_name() {
+fn a_uri_san_with_odd_bytes_is_a_bad_identity() {
     let long = format!("{ALPHA}/{}", "a".repeat(10_000));
     let odd: [&[u8]; 9] = [
         b"spiffe://alpha.example/ns/shop/sa/web,",
@@ -59,22 +59,26 @@ fn whatever_a_client_has_written_into_its_name_is_judged_as_a_name() {
         b"finished,finished",
         long.as_bytes(),
     ];
-    for told in odd {
-        assert_eq!(reason_for(told, ALPHA), "bad_identity", "{}", String::from_utf8_lossy(told));
+    for recorded in odd {
+        assert_eq!(
+            reason_for(recorded, ALPHA),
+            "bad_identity",
+            "{}",
+            String::from_utf8_lossy(recorded)
+        );
     }
 }
 
-/// No URI SAN is no identity, however it is written; `-` is what Envoy writes for none.
+/// `-` is what Envoy writes for a certificate without URI SANs.
 #[test]
-fn no_name_is_no_identity() {
+fn a_certificate_without_uri_san_is_refused_as_no_identity() {
     assert_eq!(reason_for(b"-", ""), "no_identity");
     assert_eq!(reason_for(b"-", "-"), "no_identity");
     assert_eq!(reason_for(b"-", ALPHA), "no_identity");
 }
 
-/// Until the listener says something, no certificate counts.
 #[test]
-fn an_empty_word_is_no_proof() {
+fn an_empty_handshake_property_does_not_prove_an_identity() {
     let mut gateway = Gateway::with(&usual());
     let client = gateway.connect(WEB);
     gateway.show_certificate(client, ALPHA);
@@ -85,9 +89,9 @@ fn an_empty_word_is_no_proof() {
     assert_eq!(gateway.reason(client), "no_identity");
 }
 
-/// An earlier listener says only that the handshake is finished.
+/// An earlier listener records only that the handshake is finished.
 #[test]
-fn under_an_older_listener_the_first_name_is_judged() {
+fn with_an_older_listener_the_first_uri_san_is_judged() {
     assert_eq!(reason_for(b"finished", ALPHA), "granted");
     assert_eq!(reason_for(b"finished", GAMMA), "not_granted");
     assert_eq!(reason_for(b"finished", ""), "no_identity");
@@ -96,10 +100,8 @@ fn under_an_older_listener_the_first_name_is_judged() {
     assert_eq!(reason_for(b"Finished", ALPHA), "bad_identity");
 }
 
-/// A look at a connection that is not ready costs one host call, however many connections there
-/// are.
 #[test]
-fn a_look_costs_one_question() {
+fn checking_a_waiting_connection_costs_one_host_call() {
     let mut gateway = Gateway::with(&usual());
     let client = gateway.connect(WEB);
     gateway.show_certificate(client, ALPHA);

@@ -1,4 +1,4 @@
-//! Whatever happens, in whatever order, nothing gets further than the table in force allows.
+//! For any sequence of events, no connection gets further than the table in force allows.
 
 mod support;
 
@@ -58,7 +58,7 @@ const CALLS: [&str; 9] = [
     "define_metric",
 ];
 
-/// Each bit of `grants` says whether one peer may reach one service.
+/// Each bit of `grants` is one peer's grant on one service.
 fn configuration(generation: u64, grants: u8) -> String {
     let granted = |service: usize, peer: usize| grants & 1 << (service * 2 + peer) != 0;
     let exports: Vec<String> = (0..3)
@@ -84,9 +84,10 @@ fn configuration(generation: u64, grants: u8) -> String {
 struct World {
     gateway: Gateway,
     beside: Gateway,
-    /// The configuration that this VM has certainly adopted, and those published since.
-    heard: String,
-    given: Vec<String>,
+    /// The newest configuration that this VM has certainly adopted.
+    adopted: String,
+    /// Those that other VMs have published since.
+    published: Vec<String>,
     generation: u64,
     clients: Vec<u32>,
     /// Each client's requested service, and the identity proven by its handshake.
@@ -95,14 +96,14 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let heard = configuration(1, 0b01_0101);
-        let gateway = Gateway::with(&heard);
+        let adopted = configuration(1, 0b01_0101);
+        let gateway = Gateway::with(&adopted);
         let beside = Gateway::beside(&gateway.process);
         Self {
             gateway,
             beside,
-            heard,
-            given: vec![],
+            adopted,
+            published: vec![],
             generation: 1,
             clients: vec![],
             facts: BTreeMap::new(),
@@ -137,22 +138,22 @@ impl World {
                 self.gateway.tick_until_calm();
                 // An earlier tick may or may not have looked for them.
                 if milliseconds >= 500 {
-                    self.heard = self.given.pop().unwrap_or_else(|| self.heard.clone());
-                    self.given.clear();
+                    self.adopted = self.published.pop().unwrap_or_else(|| self.adopted.clone());
+                    self.published.clear();
                 }
             }
             Step::Configure(grants) => {
                 self.generation += 1;
                 let json = configuration(self.generation, grants);
                 self.gateway.configure("fedgate", &json).expect("a good configuration");
-                self.given.clear();
-                self.heard = json;
+                self.published.clear();
+                self.adopted = json;
             }
             Step::ConfigureElsewhere(grants) => {
                 self.generation += 1;
                 let json = configuration(self.generation, grants);
                 self.beside.configure("fedgate", &json).expect("a good configuration");
-                self.given.push(json);
+                self.published.push(json);
             }
             Step::ConfigureBadly => assert_eq!(self.gateway.configure("fedgate", "{}"), None),
             Step::Fail(call) => self.gateway.fail(CALLS[call]),
@@ -211,22 +212,21 @@ proptest! {
         let mut world = World::new();
         for step in &steps {
             world.do_step(step);
-            let current: Vec<_> = world.given.iter().chain([&world.heard]).cloned().collect();
+            let current: Vec<_> = world.published.iter().chain([&world.adopted]).cloned().collect();
             world.check(&current);
         }
     }
 
-    /// A proxy that refuses host calls costs connections, but neither breaks the gateway nor lets
-    /// anything more pass. It may keep the filter from learning of a new table; then the previous
-    /// one stays in force.
+    /// A proxy that refuses host calls can cost connections, but never lets more pass. If it hides
+    /// a new table, the previous one stays in force.
     #[test]
     fn a_failing_proxy_opens_nothing(steps in prop::collection::vec(step_with_failures(), 1..60)) {
         let mut world = World::new();
-        let mut ever = vec![world.heard.clone()];
+        let mut ever = vec![world.adopted.clone()];
         for step in &steps {
             world.do_step(step);
-            ever.extend(world.given.last().cloned());
-            ever.push(world.heard.clone());
+            ever.extend(world.published.last().cloned());
+            ever.push(world.adopted.clone());
             world.check(&ever);
         }
     }

@@ -22,7 +22,7 @@ fn a_granted_caller_reaches_its_service() {
 }
 
 #[test]
-fn a_server_may_speak_first() {
+fn a_server_may_send_first() {
     let mut gateway = Gateway::with(&usual());
     let client = gateway.connect(DB);
     gateway.tick();
@@ -34,7 +34,7 @@ fn a_server_may_speak_first() {
 }
 
 #[test]
-fn a_server_that_speaks_first_is_not_reached_by_others() {
+fn a_server_that_sends_first_is_not_reached_without_a_grant() {
     let mut gateway = Gateway::with(&usual());
     let client = gateway.connect(DB);
     gateway.handshake(client, GAMMA);
@@ -45,12 +45,12 @@ fn a_server_that_speaks_first_is_not_reached_by_others() {
 
 /// Every row of the decision, with its entries in the access log.
 #[test]
-fn each_refusal_has_its_reason() {
+fn each_refusal_reports_its_reason() {
     let early = |server_name: &str, reason: Reason, service: Option<&str>| {
         let mut gateway = Gateway::with(&usual());
         let client = gateway.connect_by_name(server_name);
         assert!(!gateway.is_open(client), "{server_name}");
-        assert_told(&gateway, client, reason, service, None);
+        assert_refused(&gateway, client, reason, service, None);
     };
     early("", Reason::NoSni, None);
     early("web.shop.svc.beta.example", Reason::BadSni, None);
@@ -71,7 +71,7 @@ fn each_refusal_has_its_reason() {
         let client = gateway.connect(WEB);
         gateway.handshake(client, uri_san);
         assert!(!gateway.downstream_data(client) && !gateway.is_open(client), "{uri_san}");
-        assert_told(&gateway, client, reason, Some(WEB), peer);
+        assert_refused(&gateway, client, reason, Some(WEB), peer);
     };
     late(&usual(), "", Reason::NoIdentity, None);
     late(&usual(), "https://alpha.example/ns/shop/sa/web", Reason::BadIdentity, None);
@@ -97,19 +97,19 @@ fn usual_with(export: &str) -> String {
     json(&table(1, PEERS, &[export]), Options::default())
 }
 
-fn assert_told(
+fn assert_refused(
     gateway: &Gateway,
     client: u32,
     reason: Reason,
     service: Option<&str>,
     peer: Option<&str>,
 ) {
-    let told = |name| gateway.filter_state(client, name);
-    assert_eq!(told("outcome").as_deref(), Some("refused"));
-    assert_eq!(told("reason").as_deref(), Some(reason.word()));
-    assert_eq!(told("service").as_deref(), service, "{reason}");
-    assert_eq!(told("peer").as_deref(), peer, "{reason}");
-    assert_eq!(told("generation").as_deref(), Some("1"));
+    let state = |name| gateway.filter_state(client, name);
+    assert_eq!(state("outcome").as_deref(), Some("refused"));
+    assert_eq!(state("reason").as_deref(), Some(reason.word()));
+    assert_eq!(state("service").as_deref(), service, "{reason}");
+    assert_eq!(state("peer").as_deref(), peer, "{reason}");
+    assert_eq!(state("generation").as_deref(), Some("1"));
     let counter = format!("fedgate.connections.outcome.refused.reason.{reason}");
     assert_eq!(gateway.process.metric(&counter), 1);
     assert_eq!(
@@ -119,7 +119,7 @@ fn assert_told(
 }
 
 #[test]
-fn a_server_name_that_is_no_text_is_refused_and_not_repeated() {
+fn a_server_name_that_is_not_utf8_is_refused_and_not_logged() {
     let mut gateway = Gateway::with(&usual());
     let root = gateway.roots()[0];
     let client = gateway.connect_at(root, b"outbound_.80_._.web\xff\n.shop.svc.beta.example");
@@ -132,7 +132,7 @@ fn a_server_name_that_is_no_text_is_refused_and_not_repeated() {
 
 /// A certificate is public. Until its key has been used, anyone may have sent it.
 #[test]
-fn a_certificate_without_proof_of_its_key_is_not_believed() {
+fn a_certificate_without_proof_of_its_key_is_not_an_identity() {
     let mut gateway = Gateway::with(&usual());
     let (silent, speaks) = (gateway.connect(DB), gateway.connect(DB));
     for client in [silent, speaks] {
@@ -142,7 +142,7 @@ fn a_certificate_without_proof_of_its_key_is_not_believed() {
         gateway.tick();
     }
     assert_eq!((gateway.upstream(silent), gateway.upstream(speaks)), (None, None));
-    // Not even with data, if the listener says nothing.
+    // Data does not change that while the listener has recorded nothing.
     assert!(!gateway.downstream_data(speaks) && !gateway.is_open(speaks));
     assert_eq!(gateway.reason(speaks), "no_identity");
 
@@ -152,7 +152,7 @@ fn a_certificate_without_proof_of_its_key_is_not_believed() {
 }
 
 #[test]
-fn an_identity_that_does_not_come_in_time_is_none() {
+fn a_handshake_that_exceeds_the_timeout_is_refused() {
     let options = Options { identity_timeout_ms: 300, ..Options::default() };
     let mut gateway =
         Gateway::with(&json(&table(1, PEERS, &["web.shop.svc.beta.example:80=alpha"]), options));
@@ -173,7 +173,7 @@ fn an_identity_that_does_not_come_in_time_is_none() {
 }
 
 #[test]
-fn a_correction_of_the_clock_times_nobody_out() {
+fn a_clock_correction_does_not_time_out_connections() {
     let mut gateway = Gateway::with(&usual());
     let client = gateway.connect(WEB);
     gateway.tick();
@@ -182,7 +182,7 @@ fn a_correction_of_the_clock_times_nobody_out() {
 }
 
 #[test]
-fn the_end_of_the_clients_half_decides_like_data() {
+fn a_half_close_is_decided_like_data() {
     for (uri_san, passes) in [(ALPHA, true), (GAMMA, false)] {
         let mut gateway = Gateway::with(&usual());
         let client = gateway.connect(WEB);
@@ -194,14 +194,14 @@ fn the_end_of_the_clients_half_decides_like_data() {
 }
 
 #[test]
-fn a_client_that_leaves_while_it_is_awaited_is_forgotten() {
+fn a_client_that_disconnects_before_the_decision_is_forgotten() {
     let mut gateway = Gateway::with(&usual());
     let client = gateway.connect(WEB);
     gateway.hang_up(client);
     gateway.tick();
     assert_eq!(gateway.process.metric("fedgate.undecided_connections"), 1);
-    assert_eq!(gateway.period(), Duration::from_millis(500), "nobody is awaited any more");
-    // Its number now belongs to another connection, so what is done affects that one.
+    assert_eq!(gateway.period(), Duration::from_millis(500), "no connection waits any more");
+    // Its number now belongs to another connection.
     gateway.reuse(client);
     let other = gateway.connect(WEB);
     assert_eq!(other, client);
@@ -213,7 +213,7 @@ fn a_client_that_leaves_while_it_is_awaited_is_forgotten() {
 }
 
 #[test]
-fn after_the_decision_data_cost_no_host_call() {
+fn data_after_the_decision_costs_no_host_call() {
     let mut gateway = Gateway::with(&usual());
     let client = gateway.connect(WEB);
     gateway.handshake(client, ALPHA);
@@ -226,7 +226,7 @@ fn after_the_decision_data_cost_no_host_call() {
 }
 
 #[test]
-fn before_the_decision_no_upstream_data_pass() {
+fn upstream_data_is_held_back_before_the_decision() {
     let mut gateway = Gateway::with(&usual());
     let client = gateway.connect(WEB);
     gateway.handshake(client, ALPHA);
@@ -236,7 +236,7 @@ fn before_the_decision_no_upstream_data_pass() {
 }
 
 #[test]
-fn an_allowed_connection_without_a_cluster_is_closed() {
+fn an_allowed_connection_is_closed_if_its_cluster_cannot_be_set() {
     let mut gateway = Gateway::with(&usual());
     gateway.fail("call_foreign_function");
     let clients = [gateway.connect(WEB), gateway.connect(WEB)];
@@ -252,7 +252,7 @@ fn an_allowed_connection_without_a_cluster_is_closed() {
 }
 
 #[test]
-fn the_same_holds_for_servers_that_speak_first() {
+fn a_server_that_sends_first_is_not_reached_if_its_cluster_cannot_be_set() {
     let mut gateway = Gateway::with(&usual());
     let client = gateway.connect(DB);
     gateway.handshake(client, ALPHA);

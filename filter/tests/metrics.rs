@@ -1,4 +1,4 @@
-//! What is counted, and that the number of metrics stays bounded.
+//! Counters and gauges, and the bound on their number.
 
 mod support;
 
@@ -63,7 +63,7 @@ fn only_the_first_peers_have_their_own_counter() {
 }
 
 #[test]
-fn peers_that_come_and_go_do_not_add_up() {
+fn the_number_of_peer_counters_is_bounded_when_peers_change() {
     let mut gateway = Gateway::new();
     for generation in 1..=100 {
         let name = format!("peer-{generation}");
@@ -76,14 +76,14 @@ fn peers_that_come_and_go_do_not_add_up() {
 }
 
 #[test]
-fn no_peer_at_all_may_be_named() {
+fn with_a_limit_of_zero_no_peer_is_counted_by_name() {
     let mut gateway = Gateway::with(&peers(&["a".to_owned()], 1, 0));
     call(&mut gateway, "a");
     assert_eq!(gateway.process.metric_names(PER_PEER), [format!("{PER_PEER}{OVERFLOW}")]);
 }
 
 #[test]
-fn a_peer_named_like_the_overflow_of_old_has_its_own_counter() {
+fn a_peer_named_other_has_its_own_counter() {
     let names: Vec<String> = ["other", "zeta"].map(str::to_owned).to_vec();
     let mut gateway = Gateway::with(&peers(&names, 1, 1));
     for name in &names {
@@ -95,7 +95,7 @@ fn a_peer_named_like_the_overflow_of_old_has_its_own_counter() {
 
 /// Holds for every name that an operator can give a peer.
 #[test]
-fn no_peer_can_have_the_name_of_the_overflow() {
+fn the_overflow_label_is_not_a_valid_peer_name() {
     assert!(PeerName::parse(OVERFLOW).is_err() && PeerName::parse("other").is_ok());
 }
 
@@ -126,7 +126,7 @@ mod threads {
     }
 
     #[test]
-    fn the_trial_vm_does_not_count_and_the_others_do_from_their_first_tick_on() {
+    fn vms_count_as_threads_from_their_first_tick_except_the_trial_vm() {
         let mut vms = vms(&usual(), 4);
         let trial = vms.remove(0);
         assert_eq!((threads(&trial), trial.process.metric("fedgate.table.generation")), (0, 1));
@@ -140,7 +140,7 @@ mod threads {
     }
 
     #[test]
-    fn a_new_table_is_counted_from_none() {
+    fn a_new_table_resets_the_thread_count() {
         let mut vms = vms(&usual(), 3);
         tick(&mut vms);
         assert_eq!(threads(&vms[0]), 3);
@@ -153,11 +153,11 @@ mod threads {
         vms[1].configure("fedgate", &later()).unwrap();
         vms[2].configure("fedgate", &later()).unwrap();
         (0..3).for_each(|_| tick(&mut vms));
-        assert!(vms[0].call_as(GAMMA, WEB), "by hearsay");
+        assert!(vms[0].call_as(GAMMA, WEB), "from the shared data");
         assert_eq!(
             threads(&vms[0]),
             2,
-            "which says nothing of what its thread does with new connections"
+            "its thread may still use the old table for new connections"
         );
         vms[0].configure("fedgate", &later()).unwrap();
         tick(&mut vms);
@@ -165,7 +165,7 @@ mod threads {
     }
 
     #[test]
-    fn a_vm_that_has_ended_or_failed_does_not_count() {
+    fn an_ended_or_failed_vm_does_not_count_as_a_thread() {
         let mut vms = vms(&usual(), 3);
         tick(&mut vms);
         vms[2].end_newest_root();
@@ -175,11 +175,11 @@ mod threads {
         for _ in 0..=EXPIRY.as_millis() / LOOK.as_millis() {
             tick(&mut vms[..1]);
         }
-        assert_eq!(threads(&failed), 1, "it has failed without a word");
+        assert_eq!(threads(&failed), 1, "its entry has expired");
     }
 
     #[test]
-    fn a_clock_that_jumps_loses_nobody_for_long() {
+    fn the_thread_count_recovers_after_a_clock_jump() {
         let mut vms = vms(&usual(), 3);
         vms[0].process.pass(Duration::from_secs(1_000_000));
         tick(&mut vms);

@@ -17,7 +17,7 @@ fn tables() -> (String, String) {
 }
 
 #[test]
-fn it_passes_at_once_with_the_listeners_own_cluster_and_nobodys_identity() {
+fn a_passthrough_connection_passes_at_once_to_the_listeners_own_cluster() {
     let mut gateway = Gateway::with(&tables().0);
     let client = gateway.connect_passing_through(LEGACY);
     assert_eq!(
@@ -35,7 +35,7 @@ fn it_passes_at_once_with_the_listeners_own_cluster_and_nobodys_identity() {
 }
 
 #[test]
-fn what_is_not_passed_through_is_unknown_there() {
+fn a_service_not_exported_as_passthrough_is_unknown_on_a_passthrough_chain() {
     for service in [WEB, "other.shop.svc.beta.example:80", "legacy.shop.svc.beta.example:81"] {
         let mut gateway = Gateway::with(&tables().0);
         let client = gateway.connect_passing_through(service);
@@ -52,7 +52,7 @@ fn what_is_not_passed_through_is_unknown_there() {
 }
 
 #[test]
-fn where_tls_ends_at_the_gateway_it_is_unknown_whoever_calls() {
+fn a_passthrough_service_is_unknown_on_a_terminating_chain() {
     let mut gateway = Gateway::with(&tables().0);
     let client = gateway.connect(LEGACY);
     assert!(!gateway.is_open(client));
@@ -64,7 +64,7 @@ fn where_tls_ends_at_the_gateway_it_is_unknown_whoever_calls() {
 }
 
 #[test]
-fn a_new_table_closes_it_when_it_is_exported_no_more_or_in_the_other_way() {
+fn a_new_table_closes_passthrough_connections_that_it_no_longer_exports() {
     let terminated = json(
         &table(2, PEERS, &["web.shop.svc.beta.example:80=alpha", &format!("{LEGACY}=alpha")]),
         Options::default(),
@@ -82,7 +82,7 @@ fn a_new_table_closes_it_when_it_is_exported_no_more_or_in_the_other_way() {
 }
 
 #[test]
-fn a_new_table_that_says_the_same_leaves_it() {
+fn an_equal_table_keeps_passthrough_connections_open() {
     let mut gateway = Gateway::with(&tables().0);
     let client = gateway.connect_passing_through(LEGACY);
     gateway.configure("fedgate", &json(&table(2, PEERS, &[LEGACY]), Options::default())).unwrap();

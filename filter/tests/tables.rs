@@ -17,7 +17,7 @@ fn open(gateway: &mut Gateway, uri_san: &str, service: &str) -> u32 {
 }
 
 #[test]
-fn a_new_table_closes_what_it_no_longer_grants() {
+fn a_new_table_closes_connections_that_it_no_longer_grants() {
     let mut gateway = Gateway::with(&usual());
     let (web, db) = (open(&mut gateway, ALPHA, WEB), open(&mut gateway, ALPHA, DB));
     gateway.configure("fedgate", &later()).unwrap();
@@ -49,7 +49,7 @@ fn the_same_grants_in_a_new_table_close_nothing() {
 }
 
 #[test]
-fn a_connection_that_waits_is_judged_by_the_newest_table() {
+fn a_waiting_connection_is_judged_by_the_newest_table() {
     let mut gateway = Gateway::with(&usual());
     let clients = [ALPHA, GAMMA].map(|uri_san| (gateway.connect(WEB), uri_san));
     gateway.configure("fedgate", &later()).unwrap();
@@ -60,7 +60,7 @@ fn a_connection_that_waits_is_judged_by_the_newest_table() {
 }
 
 #[test]
-fn a_connection_that_waits_for_a_service_that_is_no_longer_exported_is_closed() {
+fn a_waiting_connection_is_closed_if_its_service_is_no_longer_exported() {
     let mut gateway = Gateway::with(&usual());
     let client = gateway.connect(DB);
     gateway.configure("fedgate", &json(&table(2, PEERS, &[]), Options::default())).unwrap();
@@ -102,7 +102,7 @@ fn a_broken_configuration_changes_nothing() {
 /// Envoy remembers its trial VM's answer to a configuration. A worker that answers differently runs
 /// without the filter.
 #[test]
-fn an_empty_configuration_is_always_accepted_and_never_takes_a_table_away() {
+fn an_empty_configuration_is_accepted_and_keeps_the_last_table() {
     let mut gateway = Gateway::with("");
     let client = gateway.connect(WEB);
     assert!(!gateway.is_open(client));
@@ -121,7 +121,7 @@ fn an_empty_configuration_is_always_accepted_and_never_takes_a_table_away() {
 }
 
 #[test]
-fn audit_lets_through_what_is_not_granted_and_says_so() {
+fn audit_mode_passes_and_reports_connections_without_a_grant() {
     let peers = ["alpha:audit=alpha.example", "gamma=gamma.example"];
     let exports =
         ["web.shop.svc.beta.example:80=alpha()+gamma()", "db.shop.svc.beta.example:3306=gamma"];
@@ -145,7 +145,7 @@ mod root_contexts {
     use super::*;
 
     #[test]
-    fn the_newest_ticks_for_all_and_hands_over_at_its_end() {
+    fn the_newest_root_ticks_for_all_connections() {
         let mut gateway = Gateway::with(&usual());
         let old = gateway.connect(DB);
         gateway.configure("fedgate", &later()).unwrap();
@@ -167,7 +167,7 @@ mod root_contexts {
     }
 
     #[test]
-    fn an_older_one_takes_over_when_the_newest_ends() {
+    fn an_older_root_takes_over_the_ticks_when_the_newest_ends() {
         let mut gateway = Gateway::with(&usual());
         let old = gateway.connect(DB);
         gateway.configure("fedgate", &later()).unwrap();
@@ -180,7 +180,7 @@ mod root_contexts {
     }
 
     #[test]
-    fn two_plugins_of_one_vm_leave_each_other_alone() {
+    fn two_plugins_of_one_vm_do_not_affect_each_other() {
         let mut gateway = Gateway::with(&usual());
         let mine = open(&mut gateway, ALPHA, WEB);
         let waiting = gateway.connect(WEB);
@@ -206,13 +206,13 @@ mod vms {
     /// As in an update of a WasmPlugin: the new VM is configured, and the old one keeps its
     /// connections.
     #[test]
-    fn an_old_vm_hears_of_the_new_table() {
+    fn an_old_vm_adopts_the_new_table() {
         let mut old = Gateway::with(&usual());
         let (web, db) = (open(&mut old, ALPHA, WEB), open(&mut old, ALPHA, DB));
         let waiting = old.connect(WEB);
         let mut new = Gateway::beside(&old.process);
         new.configure("fedgate", &later()).unwrap();
-        assert_eq!(old.period(), Duration::from_millis(5), "it waits for somebody");
+        assert_eq!(old.period(), Duration::from_millis(5), "a connection waits");
         old.tick_after(LOOK);
         assert!(!old.is_open(web) && old.is_open(db));
         old.handshake(waiting, GAMMA);
@@ -220,7 +220,7 @@ mod vms {
     }
 
     #[test]
-    fn another_plugins_table_is_none_of_ours() {
+    fn the_table_of_another_plugin_is_ignored() {
         let mut gateway = Gateway::with(&usual());
         let client = open(&mut gateway, ALPHA, WEB);
         Gateway::beside(&gateway.process).configure("another", &later()).unwrap();
@@ -228,10 +228,10 @@ mod vms {
         assert!(gateway.is_open(client));
     }
 
-    /// Whatever is stored there, by whomever, only a complete table of the stated version is
+    /// Any plugin can write to the shared data. Only a complete table of the stated version is
     /// adopted.
     #[test]
-    fn what_is_no_whole_table_of_its_version_is_not_adopted() {
+    fn a_broken_shared_table_is_not_adopted() {
         let mut gateway = Gateway::with(&usual());
         let client = open(&mut gateway, ALPHA, WEB);
         let process = gateway.process.clone();
@@ -253,14 +253,14 @@ mod vms {
             gateway.tick_after(LOOK);
             assert!(gateway.is_open(client), "{}", String::from_utf8_lossy(&broken));
         }
-        assert_eq!(gateway.log(Level::Warn).len(), 4, "each is told once");
+        assert_eq!(gateway.log(Level::Warn).len(), 4, "each is logged once");
         process.set_shared(&key("fedgate"), &after, 0).unwrap();
         gateway.tick_after(LOOK);
         assert!(!gateway.is_open(client), "as soon as it is whole");
     }
 
     #[test]
-    fn a_vm_whose_proxy_does_not_tell_the_time_hears_of_the_new_table() {
+    fn a_vm_without_a_clock_adopts_the_new_table() {
         for waits in [false, true] {
             let mut old = Gateway::with(&usual());
             let client = open(&mut old, ALPHA, WEB);
@@ -275,7 +275,7 @@ mod vms {
 
     /// The table can have a megabyte, and a tick may come every millisecond.
     #[test]
-    fn shared_data_are_looked_at_twice_a_second() {
+    fn shared_data_is_read_twice_a_second() {
         let mut gateway = Gateway::with(&usual());
         gateway.connect(WEB);
         gateway.take_calls();
@@ -299,7 +299,7 @@ mod vms {
         assert!(late.call_as(GAMMA, WEB));
     }
 
-    /// A controller that lost its state and whose clock went back must be followed.
+    /// It can come from a controller that lost its state and whose clock went back.
     #[test]
     fn a_lower_generation_is_not_an_older_table() {
         let exports = ["web.shop.svc.beta.example:80=gamma"];
@@ -314,7 +314,7 @@ mod vms {
     }
 
     #[test]
-    fn other_options_are_another_version() {
+    fn a_table_with_changed_options_is_a_new_version() {
         let mut old = Gateway::with(&usual());
         let client = old.connect(WEB);
         let exports = ["web.shop.svc.beta.example:80=alpha", "db.shop.svc.beta.example:3306=alpha"];
@@ -339,7 +339,7 @@ mod vms {
     /// A table replaces another of the same generation, as two controllers at once could produce.
     /// The one that is new here is taken, and a late worker does not bring back the other.
     #[test]
-    fn an_equal_generation_with_another_content_is_a_new_table() {
+    fn an_equal_generation_with_other_content_is_a_new_table() {
         let gamma =
             json(&table(1, PEERS, &["web.shop.svc.beta.example:80=gamma"]), Options::default());
         let mut quick = Gateway::with(&usual());
@@ -357,7 +357,7 @@ mod vms {
     /// No worker is minutes late. A table that was replaced long ago and comes again is what the
     /// operator wants, for example after restoring a backup.
     #[test]
-    fn a_table_that_comes_again_after_long_is_taken() {
+    fn a_table_replaced_long_ago_can_be_restored() {
         let mut gateway = Gateway::with(&usual());
         let mut other = Gateway::beside(&gateway.process);
         gateway.configure("fedgate", &later()).unwrap();
@@ -373,7 +373,7 @@ mod vms {
     /// A worker stalled while hundreds of tables came. It still has all of them to process, one
     /// after the other.
     #[test]
-    fn a_worker_that_is_very_late_ends_with_the_newest_table_and_so_do_the_others() {
+    fn all_workers_end_with_the_newest_table_if_one_is_hundreds_late() {
         let tables = || {
             (1..=300).map(|generation| {
                 peers_of(generation, if generation == 300 { "gamma" } else { "alpha" })
@@ -401,7 +401,7 @@ mod vms {
     /// first. Tested with an existing table, and with the very first, for which there is no number
     /// to compare.
     #[test]
-    fn two_workers_at_a_time_end_with_the_newest_table() {
+    fn workers_that_write_at_the_same_time_end_with_the_newest_table() {
         let newest = || peers_of(3, "gamma");
         for calls in 0..8 {
             for (slow, first) in [
@@ -442,7 +442,7 @@ mod vms {
     /// A table that the proxy did not store at first is offered again, and no older one replaces
     /// it.
     #[test]
-    fn a_table_that_could_not_be_stored_is_stored_later() {
+    fn a_table_that_could_not_be_stored_is_offered_again() {
         let mut gateway = Gateway::with(&usual());
         let mut other = Gateway::beside(&gateway.process);
         other.configure("fedgate", &usual()).unwrap();
@@ -467,7 +467,7 @@ mod vms {
 /// A callback that closes calls the filter again, nested in the earlier calls, and Envoy's stack is
 /// finite.
 #[test]
-fn ten_thousand_connections_are_closed_a_few_at_a_time() {
+fn one_tick_closes_a_bounded_number_of_connections() {
     let mut gateway = Gateway::with(&usual());
     let mut clients: Vec<u32> = (0..5_000).map(|_| open(&mut gateway, ALPHA, WEB)).collect();
     let others: Vec<u32> = (0..5_000).map(|_| open(&mut gateway, ALPHA, DB)).collect();
@@ -485,7 +485,7 @@ fn ten_thousand_connections_are_closed_a_few_at_a_time() {
 }
 
 #[test]
-fn a_connection_that_ends_before_it_is_closed_is_not_closed_again() {
+fn a_revoked_connection_that_ended_by_itself_is_not_closed_again() {
     let mut gateway = Gateway::with(&usual());
     let client = open(&mut gateway, ALPHA, WEB);
     gateway.configure("fedgate", &later()).unwrap();
@@ -496,9 +496,9 @@ fn a_connection_that_ends_before_it_is_closed_is_not_closed_again() {
     assert!(gateway.is_open(other));
 }
 
-/// Unfinished handshakes are cheap, however many there are.
+/// The cost of unfinished handshakes does not grow with their number.
 #[test]
-fn only_so_many_are_looked_at_in_one_tick() {
+fn one_tick_checks_a_bounded_number_of_connections() {
     let mut gateway = Gateway::with(&usual());
     for _ in 0..1_000 {
         gateway.connect(WEB);
@@ -512,7 +512,7 @@ fn only_so_many_are_looked_at_in_one_tick() {
 }
 
 #[test]
-fn those_that_are_awaited_long_are_looked_at_seldom() {
+fn long_waiting_connections_are_checked_less_often() {
     let mut gateway = Gateway::with(&usual());
     for _ in 0..10 {
         gateway.connect(WEB);
@@ -526,9 +526,8 @@ fn those_that_are_awaited_long_are_looked_at_seldom() {
     assert!((15..=30).contains(&first) && (2..=5).contains(&second), "{first} and {second}");
 }
 
-/// No connection is starved by the others.
 #[test]
-fn a_server_that_speaks_first_is_found_among_many() {
+fn a_finished_handshake_is_noticed_among_many_waiting_connections() {
     let mut gateway = Gateway::with(&usual());
     for _ in 0..2_000 {
         gateway.connect(WEB);

@@ -101,7 +101,7 @@ impl Vm {
         }
     }
 
-    /// The filter has asked to continue.
+    /// The filter has requested to continue.
     pub(crate) fn resume(&mut self, context: u32) {
         self.read_filters(context, From::TcpProxy);
     }
@@ -114,9 +114,9 @@ impl Vm {
             return;
         };
         stream.ending = Some(ending);
-        let told = stream.filter_started;
+        let notify = stream.filter_started;
         self.dying.push(context);
-        if told {
+        if notify {
             let by = if ending == Ending::ByClient { CloseType::Remote } else { CloseType::Local };
             self.note(context, "downstream_close");
             self.call(context, |exports| &exports.on_downstream_close, (context, by as u32));

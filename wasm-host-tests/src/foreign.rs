@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arguments_are_protobuf() {
+    fn arguments_are_decoded_from_protobuf() {
         let parsed = Arguments::parse(b"\x0a\x03a.b\x12\x02xy\x18\x02").unwrap();
         assert_eq!(parsed, Arguments { path: "a.b".to_owned(), value: "xy".to_owned(), span: 2 });
         for bad in [&b"\x0a"[..], b"\x0a\x09a", b"\x0a\x01\xff", b"\xff\xff"] {

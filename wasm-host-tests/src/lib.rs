@@ -1,7 +1,7 @@
 //! A proxy-wasm 0.2.1 host on wasmtime that drives the real filter module and behaves like Envoy.
 //!
-//! It has state instead of a script of expected calls. A test says what clients, servers and
-//! operators do, and checks what became of the connections. The code also documents the part of the
+//! It has state instead of a script of expected calls. A test acts as clients, servers
+//! and operators, and checks what became of the connections. The code also documents the part of the
 //! ABI that the filter uses.
 //!
 //! ```text
@@ -52,7 +52,7 @@ mod vm_state;
 
 pub use certificate::Certificate;
 pub use module::{FilterModule, Metering};
-pub use plugin::{BLACK_HOLE, FailurePolicy, ListenerSettings, Plugin, Tells};
+pub use plugin::{BLACK_HOLE, FailurePolicy, HandshakeProperty, ListenerSettings, Plugin};
 pub use process::LogLine;
 pub use proxy::{Proxy, Rehearsal, Rejected};
 pub use stream::{Client, ConnectionId, Ending, Handshake, Stream};

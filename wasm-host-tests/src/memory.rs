@@ -29,23 +29,23 @@ fn memory(vm: &Vm<'_>) -> Result<Memory, Failure> {
     vm.data().memory.ok_or(Failure::Answer(Status::InvalidMemoryAccess))
 }
 
-/// Reads `size` bytes at `place`.
-pub(crate) fn read(vm: &Vm<'_>, place: u32, size: u32) -> Result<Vec<u8>, Failure> {
-    let start = place as usize;
+/// Reads `size` bytes at `address`.
+pub(crate) fn read(vm: &Vm<'_>, address: u32, size: u32) -> Result<Vec<u8>, Failure> {
+    let start = address as usize;
     let bytes = memory(vm)?.data(vm.as_context()).get(start..start.saturating_add(size as usize));
     Ok(bytes.ok_or(Status::InvalidMemoryAccess)?.to_vec())
 }
 
 /// Reads a text; the module's texts are Rust strings.
-pub(crate) fn read_text(vm: &Vm<'_>, place: u32, size: u32) -> Result<String, Failure> {
-    Ok(String::from_utf8_lossy(&read(vm, place, size)?).into_owned())
+pub(crate) fn read_text(vm: &Vm<'_>, address: u32, size: u32) -> Result<String, Failure> {
+    Ok(String::from_utf8_lossy(&read(vm, address, size)?).into_owned())
 }
 
-/// Writes bytes at `place`.
-pub(crate) fn write(vm: &mut Vm<'_>, place: u32, bytes: &[u8]) -> Result<(), Failure> {
+/// Writes bytes at `address`.
+pub(crate) fn write(vm: &mut Vm<'_>, address: u32, bytes: &[u8]) -> Result<(), Failure> {
     let memory = memory(vm)?;
     memory
-        .write(vm.as_context_mut(), place as usize, bytes)
+        .write(vm.as_context_mut(), address as usize, bytes)
         .map_err(|_| Status::InvalidMemoryAccess.into())
 }
 
@@ -55,15 +55,15 @@ pub(crate) fn write(vm: &mut Vm<'_>, place: u32, bytes: &[u8]) -> Result<(), Fai
 pub(crate) fn hand_over(
     vm: &mut Vm<'_>,
     bytes: &[u8],
-    to_place: u32,
+    pointer_to: u32,
     to_size: u32,
 ) -> Result<(), Failure> {
-    let mut place = 0;
+    let mut address = 0;
     if !bytes.is_empty() {
         let malloc = vm.data().malloc.clone().ok_or(Status::InvalidMemoryAccess)?;
-        place = malloc.call(vm.as_context_mut(), bytes.len() as u32)?;
-        write(vm, place, bytes)?;
+        address = malloc.call(vm.as_context_mut(), bytes.len() as u32)?;
+        write(vm, address, bytes)?;
     }
-    write(vm, to_place, &place.to_le_bytes())?;
+    write(vm, pointer_to, &address.to_le_bytes())?;
     write(vm, to_size, &(bytes.len() as u32).to_le_bytes())
 }

@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_envoys() {
+    fn metric_ids_are_numbered_as_in_envoy() {
         let (mut metrics, mut numbers) = (Metrics::default(), MetricNumbers::default());
         assert_eq!(numbers.define(&mut metrics, 0, "a"), Ok(0));
         assert_eq!(numbers.define(&mut metrics, 1, "g"), Ok(1));

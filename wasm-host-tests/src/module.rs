@@ -32,13 +32,13 @@ impl FilterModule {
     pub fn shared(metering: Metering) -> &'static Self {
         static FUEL: OnceLock<Result<FilterModule>> = OnceLock::new();
         static OFF: OnceLock<Result<FilterModule>> = OnceLock::new();
-        let place = match metering {
+        let compiled = match metering {
             Metering::Fuel => &FUEL,
             Metering::Off => &OFF,
         };
         // Failures are kept, too: every test reports them, and none repeats a build that takes a
         // minute.
-        match place.get_or_init(|| Self::compile(&xtask::wasm::build()?, metering)) {
+        match compiled.get_or_init(|| Self::compile(&xtask::wasm::build()?, metering)) {
             Ok(module) => module,
             Err(error) => panic!("the filter module cannot be used: {error:?}"),
         }

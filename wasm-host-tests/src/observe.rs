@@ -16,7 +16,7 @@ impl Proxy {
         let open = self
             .open
             .get(&id)
-            .and_then(|&(place, context)| self.vms[place].state().stream(context));
+            .and_then(|&(vm_index, context)| self.vms[vm_index].state().stream(context));
         open.unwrap_or_else(|| &self.ended[&id])
     }
 

@@ -79,14 +79,14 @@ impl Plugin {
 pub struct ListenerSettings {
     pub(crate) takes_early_data: bool,
     pub(crate) default_cluster: Rc<str>,
-    pub(crate) tells: Tells,
+    pub(crate) handshake_property: HandshakeProperty,
     pub(crate) passed_through_key: Option<Rc<str>>,
 }
 
 /// What a `set_filter_state` filter before ours writes to `fedgate.handshake`,
 /// `on_downstream_tls_handshake`: that is, when the handshake is finished. It delays no connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tells {
+pub enum HandshakeProperty {
     /// `%DOWNSTREAM_PEER_URI_SAN%`: the URI SANs of the client's certificate, joined by commas, or
     /// `-` if there are none.
     PeerUriSans,
@@ -103,14 +103,14 @@ impl ListenerSettings {
         Self {
             takes_early_data: true,
             default_cluster: BLACK_HOLE.into(),
-            tells: Tells::PeerUriSans,
+            handshake_property: HandshakeProperty::PeerUriSans,
             passed_through_key: None,
         }
     }
 
-    /// Sets what the filter learns about a finished handshake.
-    pub fn telling(self, tells: Tells) -> Self {
-        Self { tells, ..self }
+    /// Sets what the listener writes when a handshake is finished.
+    pub fn writing(self, handshake_property: HandshakeProperty) -> Self {
+        Self { handshake_property, ..self }
     }
 
     /// tcp_proxy has no `max_early_data_bytes`, so it disables reads until the upstream is

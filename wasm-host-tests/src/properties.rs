@@ -69,7 +69,7 @@ fn of_stream(stream: &Stream, segments: &[&str]) -> Option<Vec<u8>> {
 /// it has proved that it holds the key. Until then the properties are absent, and `mtls` is false.
 fn of_connection(stream: &Stream, name: &str) -> Option<Vec<u8>> {
     let passed_through = stream.listener.passed_through_key.is_some();
-    let shown = stream.handshake >= Handshake::CertificateSeen && !passed_through;
+    let shown = stream.handshake >= Handshake::CertificateRead && !passed_through;
     let certificate = stream.client.certificate.as_ref().filter(|_| shown);
     match name {
         "id" => number(stream.id.0),

@@ -161,18 +161,18 @@ impl Proxy {
     )]
     fn root_on(&mut self, thread: usize, plugin: &Plugin) -> (usize, u32) {
         let same = |vm: &Vm| vm.thread == thread && vm.key == plugin.vm && vm.is_alive();
-        let place = match self.vms.iter().position(same) {
-            Some(place) => place,
+        let vm_index = match self.vms.iter().position(same) {
+            Some(vm_index) => vm_index,
             None => self.add_vm(thread, plugin),
         };
-        let vm = &mut self.vms[place];
+        let vm = &mut self.vms[vm_index];
         let root = vm.find_root(&plugin.root).or_else(|| vm.configure(&plugin.root));
         let root =
             root.expect("Envoy asks a trial VM first; a worker that refuses then has no filter, and lets all pass");
         if let Some(root) = vm.state_mut().root_mut(root) {
             root.listeners += 1;
         }
-        (place, root)
+        (vm_index, root)
     }
 
     #[allow(clippy::expect_used, reason = "another VM of this module has just been started")]
@@ -182,11 +182,11 @@ impl Proxy {
     }
 
     fn release(&mut self, roots: &[(usize, u32)]) {
-        for &(place, context) in roots {
-            if let Some(root) = self.vms[place].state_mut().root_mut(context) {
+        for &(vm_index, context) in roots {
+            if let Some(root) = self.vms[vm_index].state_mut().root_mut(context) {
                 root.listeners -= 1;
             }
-            self.vms[place].end_unused_root(context);
+            self.vms[vm_index].end_unused_root(context);
         }
     }
 
@@ -202,17 +202,17 @@ impl Proxy {
     pub fn connect_on(&mut self, thread: usize, listener: &str, client: Client) -> ConnectionId {
         self.reload_failed_vm(thread, listener);
         let Listener { settings, roots, .. } = &self.listeners[listener];
-        let ((place, root), settings) = (roots[thread], Rc::clone(settings));
+        let ((vm_index, root), settings) = (roots[thread], Rc::clone(settings));
         self.last_connection += 1;
         let id = ConnectionId(self.last_connection);
-        if self.vms[place].failure.is_some() {
+        if self.vms[vm_index].failure.is_some() {
             let mut stream = Stream::new(id, 0, root, client, settings);
             stream.ending = Some(Ending::ByFailedVm);
             self.ended.insert(id, stream);
             return id;
         }
-        let context = self.vms[place].connect(id, root, client, settings);
-        self.open.insert(id, (place, context));
+        let context = self.vms[vm_index].connect(id, root, client, settings);
+        self.open.insert(id, (vm_index, context));
         self.finish_event();
         id
     }
@@ -235,7 +235,7 @@ impl Proxy {
 
     /// The client sends its certificate, but not yet the proof that it holds the key.
     pub fn client_shows_certificate(&mut self, id: ConnectionId) {
-        self.at(id, |vm, context| vm.handshake_arrives(context, Handshake::CertificateSeen));
+        self.at(id, |vm, context| vm.handshake_arrives(context, Handshake::CertificateRead));
     }
 
     /// The client sends the rest of its handshake.
@@ -289,8 +289,8 @@ impl Proxy {
 
     /// Applies an event to a connection; does nothing if the connection has ended.
     fn at(&mut self, id: ConnectionId, event: impl FnOnce(&mut Vm, u32)) {
-        if let Some(&(place, context)) = self.open.get(&id) {
-            event(&mut self.vms[place], context);
+        if let Some(&(vm_index, context)) = self.open.get(&id) {
+            event(&mut self.vms[vm_index], context);
             self.finish_event();
         }
     }

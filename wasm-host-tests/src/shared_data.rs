@@ -24,15 +24,15 @@ impl SharedData {
     /// `cas` is the number that came with the value when it was read; 0 overwrites any value. A
     /// missing key accepts any `cas`.
     pub(crate) fn set(&mut self, vm_id: &Rc<str>, key: &[u8], value: &[u8], cas: u32) -> Status {
-        let place = (vm_id.clone(), key.to_vec());
-        if let Some((_, current)) = self.values.get(&place)
+        let scoped_key = (vm_id.clone(), key.to_vec());
+        if let Some((_, current)) = self.values.get(&scoped_key)
             && cas != 0
             && cas != *current
         {
             return Status::CasMismatch;
         }
         self.last_cas += 1;
-        self.values.insert(place, (value.into(), self.last_cas));
+        self.values.insert(scoped_key, (value.into(), self.last_cas));
         Status::Ok
     }
 
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_is_written_only_by_who_has_read_the_newest() {
+    fn compare_and_swap_rejects_an_outdated_number() {
         let (mut data, vm) = (SharedData::default(), Rc::from(""));
         assert_eq!(data.set(&vm, b"k", b"1", 99), Status::Ok);
         let (value, cas) = data.get(&vm, b"k").unwrap();

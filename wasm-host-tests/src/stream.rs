@@ -2,7 +2,7 @@
 //! the gateway.
 
 use crate::certificate::Certificate;
-use crate::plugin::{ListenerSettings, Tells};
+use crate::plugin::{HandshakeProperty, ListenerSettings};
 use crate::process::Clusters;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -26,7 +26,7 @@ impl Client {
     }
 
     /// A client that sends no server name.
-    pub fn calling_nobody() -> Self {
+    pub fn without_server_name() -> Self {
         Self::default()
     }
 
@@ -43,7 +43,7 @@ pub enum Handshake {
     Hello,
     /// The client's certificate has been read and is visible to filters. The client has not yet
     /// proved that it holds the key.
-    CertificateSeen,
+    CertificateRead,
     /// It is finished.
     Finished,
 }
@@ -185,18 +185,18 @@ impl Stream {
     pub(crate) fn handshake_goes_on(&mut self) {
         self.handshake = self.arrived;
         if self.handshake == Handshake::Finished
-            && let Some(told) = self.told()
+            && let Some(value) = self.handshake_property()
         {
-            self.filter_state.entry("fedgate.handshake".to_owned()).or_insert(told);
+            self.filter_state.entry("fedgate.handshake".to_owned()).or_insert(value);
         }
     }
 
-    fn told(&self) -> Option<Vec<u8>> {
-        match self.listener.tells {
+    fn handshake_property(&self) -> Option<Vec<u8>> {
+        match self.listener.handshake_property {
             _ if self.listener.passed_through_key.is_some() => None,
-            Tells::Nothing => None,
-            Tells::Finished => Some(b"finished".to_vec()),
-            Tells::PeerUriSans => {
+            HandshakeProperty::Nothing => None,
+            HandshakeProperty::Finished => Some(b"finished".to_vec()),
+            HandshakeProperty::PeerUriSans => {
                 let names = self.client.certificate.as_ref().map(Certificate::joined_uri_sans);
                 Some(names.unwrap_or_else(|| "-".to_owned()).into_bytes())
             }

@@ -16,8 +16,8 @@ pub struct Process {
     pub metrics: RefCell<Vec<(String, u64)>>,
     pub now: Cell<Duration>,
     last_cas: Cell<u32>,
-    /// After this many more calls on shared data, another thread gets in first and does this before
-    /// the call is carried out.
+    /// An action of another thread, and the number of further calls on shared data before it
+    /// happens.
     pub elsewhere: RefCell<Option<(usize, Elsewhere)>>,
 }
 
@@ -46,7 +46,7 @@ impl Process {
         Ok(())
     }
 
-    /// Another thread may get in before the calling one.
+    /// Runs the action of another thread if it is due.
     fn race(&self) {
         let next = self.elsewhere.take();
         match next {
@@ -200,11 +200,11 @@ impl Host for FakeHost {
     fn define_metric(&self, _: MetricKind, name: &str) -> Option<u32> {
         self.call("define_metric").ok()?;
         let mut metrics = self.0.process.metrics.borrow_mut();
-        let place = metrics.iter().position(|(found, _)| found == name).unwrap_or_else(|| {
+        let index = metrics.iter().position(|(found, _)| found == name).unwrap_or_else(|| {
             metrics.push((name.to_owned(), 0));
             metrics.len() - 1
         });
-        Some(place as u32)
+        Some(index as u32)
     }
 
     fn increment_metric(&self, metric: u32, by: u64) {

@@ -158,7 +158,7 @@ impl Gateway {
         self.set(client, Property::FirstUriSan, uri_san.as_bytes());
     }
 
-    /// The client's handshake is finished, and the listener says who it is.
+    /// The client's handshake is finished, and the listener has recorded its identity.
     pub fn handshake(&self, client: ContextId, uri_san: &str) {
         self.show_certificate(client, uri_san);
         self.set(

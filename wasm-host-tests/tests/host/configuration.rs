@@ -15,16 +15,16 @@ fn configure(proxy: &mut Proxy, json: impl AsRef<[u8]>) -> Result<(), Rejected> 
 /// Asserts that the configuration is refused with a log line, and that the previous one stays in
 /// force.
 #[track_caller]
-fn assert_refused_configuration(json: impl AsRef<[u8]>, says: &str) {
+fn assert_refused_configuration(json: impl AsRef<[u8]>, expected: &str) {
     let mut proxy = gateway(&Exports::standard(1));
     let connection = open(&mut proxy, WEB, ALPHA);
     proxy.take_log();
     assert_eq!(configure(&mut proxy, json), Err(Rejected(Failure::Refused)));
     let log = proxy.take_log();
-    let said = |text: &str| {
+    let logged = |text: &str| {
         log.iter().any(|line| line.level == LogLevel::Error && line.text.contains(text))
     };
-    assert!(said(says) && said("the last good table stays in force"), "{log:?}");
+    assert!(logged(expected) && logged("the last good table stays in force"), "{log:?}");
     proxy.advance(2_000);
     assert_goes_on(&mut proxy, "1");
     assert_passes(&proxy, connection, WEB);
@@ -73,14 +73,14 @@ fn with_table(table: &[u8]) -> String {
 }
 
 #[test]
-fn this_page_writes_configurations_as_the_controller_does() {
+fn the_test_configuration_equals_the_controllers() {
     let exports = Exports::standard(2);
     let json: Value = serde_json::from_str(&exports.json()).unwrap();
     assert_eq!(serde_json::from_str::<Value>(&with_table(&exports.table())).unwrap(), json);
 }
 
 #[test]
-fn what_is_no_json_object_is_refused() {
+fn a_configuration_that_is_not_a_json_object_is_refused() {
     for json in
         ["no json", "{", "[]", "null", "\"text\"", "{}", "{\"format\":1}", "\0", "\u{feff}{}"]
     {
@@ -99,7 +99,7 @@ fn what_is_no_json_object_is_refused() {
 }
 
 #[test]
-fn an_empty_configuration_takes_no_table_away() {
+fn an_empty_configuration_keeps_the_last_table() {
     let mut proxy = gateway(&Exports::standard(1));
     let connection = open(&mut proxy, WEB, ALPHA);
     configure(&mut proxy, "").unwrap();
@@ -115,7 +115,7 @@ fn an_empty_configuration_takes_no_table_away() {
 }
 
 #[test]
-fn a_field_that_is_wrong_is_refused() {
+fn a_configuration_with_a_wrong_field_is_refused() {
     assert_refused_configuration(changed(|json| json["format"] = json!(3)), "format version 3");
     assert_refused_configuration(changed(|json| json["surprise"] = json!(1)), "surprise");
     assert_refused_configuration(
@@ -165,7 +165,7 @@ fn huge_numbers_are_refused() {
 }
 
 #[test]
-fn a_configuration_that_is_cut_off_is_refused() {
+fn a_truncated_configuration_is_refused() {
     let json = Exports::standard(2).json();
     let mut proxy = gateway(&Exports::standard(1));
     for length in (1..json.len()).step_by(7).chain([json.len() - 1]) {
@@ -179,7 +179,7 @@ fn a_configuration_that_is_cut_off_is_refused() {
 }
 
 #[test]
-fn a_table_that_is_cut_off_is_refused() {
+fn a_truncated_table_is_refused() {
     let table = Exports::standard(2).table();
     let mut proxy = gateway(&Exports::standard(1));
     for length in (32..table.len()).step_by(13) {
@@ -209,11 +209,11 @@ fn flipped_bits_never_trap_and_never_grant() {
     let json = Exports::standard(2).json();
     let mut proxy = gateway(&Exports::standard(1));
     let mut accepted = 0;
-    for place in (0..json.len()).step_by(3) {
+    for offset in (0..json.len()).step_by(3) {
         let mut bytes = json.as_bytes().to_vec();
-        bytes[place] ^= 1 << (place % 8);
+        bytes[offset] ^= 1 << (offset % 8);
         match configure(&mut proxy, &bytes) {
-            Err(rejected) => assert_eq!(rejected, Rejected(Failure::Refused), "byte {place}"),
+            Err(rejected) => assert_eq!(rejected, Rejected(Failure::Refused), "byte {offset}"),
             // A flipped bit may change an option to another valid value, but never the table.
             Ok(()) => accepted += 1,
         }
@@ -226,13 +226,13 @@ fn flipped_bits_never_trap_and_never_grant() {
 /// Anyone who can compute a checksum can write any table. The module then answers like the native
 /// library, and neither panics nor traps.
 #[test]
-fn a_corrupt_table_with_a_right_checksum_is_judged_as_natively() {
+fn a_corrupt_table_with_a_valid_checksum_gets_the_same_answer_as_natively() {
     let table = Exports::standard(2).table();
     let mut proxy = proxy();
     let mut refused = 0;
-    for place in 0..table.len() - 32 {
+    for offset in 0..table.len() - 32 {
         let mut bytes = table.clone();
-        bytes[place] ^= 1 << (place % 8);
+        bytes[offset] ^= 1 << (offset % 8);
         rehash(&mut bytes);
         let json = with_table(&bytes);
         let expected = match read_configuration(json.as_bytes()) {
@@ -240,7 +240,7 @@ fn a_corrupt_table_with_a_right_checksum_is_judged_as_natively() {
             Err(_) => Err(Rejected(Failure::Refused)),
         };
         refused += u32::from(expected.is_err());
-        assert_eq!(configure(&mut proxy, json), expected, "byte {place}");
+        assert_eq!(configure(&mut proxy, json), expected, "byte {offset}");
     }
     assert!(refused > 100, "{refused}");
     assert!(proxy.failures().is_empty());
@@ -271,7 +271,7 @@ fn random_tables_are_refused() {
 }
 
 #[test]
-fn after_a_refused_update_the_next_good_one_is_taken() {
+fn a_valid_update_after_a_refused_one_is_adopted() {
     let mut proxy = gateway(&Exports::standard(1));
     let revoked = open(&mut proxy, WEB, ALPHA);
     configure(&mut proxy, "broken").unwrap_err();
@@ -281,7 +281,7 @@ fn after_a_refused_update_the_next_good_one_is_taken() {
 }
 
 #[test]
-fn a_first_configuration_that_is_broken_starts_no_listener() {
+fn a_broken_first_configuration_is_refused() {
     assert_eq!(configure(&mut proxy(), "broken"), Err(Rejected(Failure::Refused)));
 }
 
@@ -297,7 +297,7 @@ fn a_refused_configuration_reaches_no_other_vm() {
 }
 
 #[test]
-fn a_good_configuration_says_so_in_gauges() {
+fn gauges_show_the_accepted_table() {
     let mut proxy = gateway(&Exports::standard(41));
     assert_eq!(
         (proxy.metric("fedgate.table.generation"), proxy.metric("fedgate.table.rows")),

@@ -23,7 +23,7 @@ fn assert_refused_late(client: Client, reason: &str, peer: Option<&str>) {
     assert!(
         is_open(&proxy, connection),
         "refused before the handshake: {:?}",
-        verdict(&proxy, connection)
+        outcome_and_reason(&proxy, connection)
     );
     proxy.client_finishes_handshake(connection);
     proxy.client_sends(connection, b"hello");
@@ -38,7 +38,7 @@ fn assert_allowed(client: Client, service: &str, peer: &str) {
     let mut proxy = gateway(&Exports::standard(7));
     let connection = call(&mut proxy, client);
     assert_passes(&proxy, connection, service);
-    assert_eq!(verdict(&proxy, connection), ("allowed", "granted"));
+    assert_eq!(outcome_and_reason(&proxy, connection), ("allowed", "granted"));
     let stream = proxy.stream(connection);
     assert_eq!(stream.at_server(), b"hello");
     assert_eq!(stream.filter_state("wasm.fedgate.peer"), Some(peer));
@@ -59,8 +59,8 @@ fn a_granted_connection_passes() {
 }
 
 #[test]
-fn without_a_server_name_it_is_refused() {
-    assert_refused_early(Client::calling_nobody().with(&certificate(ALPHA)), "no_sni");
+fn a_client_without_server_name_is_refused() {
+    assert_refused_early(Client::without_server_name().with(&certificate(ALPHA)), "no_sni");
     assert_allowed(named(&sni(WEB)), WEB, "alpha");
 }
 
@@ -100,7 +100,7 @@ fn a_service_that_is_not_exported_is_refused() {
 }
 
 #[test]
-fn a_refused_service_is_named_in_the_access_log_only_if_it_has_the_form() {
+fn the_access_log_names_a_refused_service_only_if_its_server_name_is_well_formed() {
     let mut proxy = gateway(&Exports::standard(1));
     let unknown = connect(&mut proxy, "secret.shop.svc.beta.example:80", ALPHA);
     let bad = proxy.connect(LISTENER, named("x\ny: forged log line"));
@@ -110,7 +110,7 @@ fn a_refused_service_is_named_in_the_access_log_only_if_it_has_the_form() {
 }
 
 #[test]
-fn without_a_certificate_it_is_refused() {
+fn a_client_without_certificate_is_refused() {
     assert_refused_late(Client::calling(&sni(WEB)), "no_identity", None);
     assert_refused_late(
         Client::calling(&sni(WEB)).with(&Certificate::new(&[])),
@@ -121,7 +121,7 @@ fn without_a_certificate_it_is_refused() {
 }
 
 #[test]
-fn what_is_no_workload_identity_is_refused() {
+fn a_uri_san_that_is_not_a_workload_identity_is_refused() {
     for uri in [
         "https://alpha.example/ns/shop/sa/web-1",
         "spiffe://alpha.example",
@@ -139,7 +139,7 @@ fn what_is_no_workload_identity_is_refused() {
 }
 
 #[test]
-fn a_second_uri_san_is_refused_wherever_the_first_would_pass() {
+fn a_second_uri_san_is_refused_even_if_the_first_would_pass() {
     let both = |first, second| Certificate::new(&[first, second]);
     let calls = |certificate: &Certificate| Client::calling(&sni(WEB)).with(certificate);
     assert_refused_late(calls(&both(ALPHA, GAMMA)), "bad_identity", None);
@@ -150,7 +150,7 @@ fn a_second_uri_san_is_refused_wherever_the_first_would_pass() {
 }
 
 #[test]
-fn an_identity_of_no_peer_is_refused() {
+fn an_identity_of_an_unknown_trust_domain_is_refused() {
     assert_refused_late(client(WEB, STRANGER), "unknown_peer", None);
     assert_refused_late(
         client(WEB, "spiffe://alpha.example.evil/ns/shop/sa/web-1"),
@@ -175,7 +175,7 @@ fn a_peer_without_a_grant_on_the_service_is_refused() {
 }
 
 #[test]
-fn other_callers_of_a_granted_peer_are_refused() {
+fn callers_outside_the_grant_are_refused() {
     assert_refused_late(client(DB, ALPHA_OTHER), "caller_not_granted", Some("alpha"));
     assert_refused_late(
         client(DB, "spiffe://alpha.example/ns/other/sa/web-1"),
@@ -214,7 +214,7 @@ fn an_audited_peer_passes_and_is_reported() {
         let mut proxy = gateway(&Exports::standard(1));
         let connection = call(&mut proxy, client(service, DELTA));
         assert_passes(&proxy, connection, service);
-        assert_eq!(verdict(&proxy, connection), ("audited", reason));
+        assert_eq!(outcome_and_reason(&proxy, connection), ("audited", reason));
         assert_eq!(decided(&proxy, "audited", reason), 1);
         assert_eq!(decided_for(&proxy, "audited", "delta"), 1);
         assert_eq!(proxy.stream(connection).at_server(), b"hello");
@@ -222,13 +222,13 @@ fn an_audited_peer_passes_and_is_reported() {
 }
 
 #[test]
-fn audit_does_not_overrule_the_services_owner() {
+fn audit_mode_does_not_overrule_the_owner() {
     assert_refused_late(client(FEED, DELTA), "not_granted", Some("delta"));
     assert_refused_late(client(LONELY, DELTA), "not_granted", Some("delta"));
     assert_refused_early(client("secret.shop.svc.beta.example:80", DELTA), "unknown_service");
 }
 
 #[test]
-fn what_an_audited_peer_is_granted_is_allowed_and_not_audited() {
+fn a_granted_connection_of_an_audited_peer_is_allowed() {
     assert_allowed(client(DB, "spiffe://delta.example/ns/shop/sa/web-7"), DB, "delta");
 }

@@ -24,9 +24,8 @@ const FUNCTIONS: [&str; 16] = [
     "proxy_record_metric",
 ];
 
-/// A failing host function neither ends the VM nor lets anyone in.
 #[test]
-fn a_host_function_that_fails_grants_nothing_and_traps_nothing() {
+fn a_failing_host_function_neither_grants_nor_traps() {
     for function in FUNCTIONS {
         for status in
             [Status::InternalFailure, Status::NotFound, Status::BadArgument, Status::Unimplemented]
@@ -66,7 +65,7 @@ fn a_host_function_that_fails_grants_nothing_and_traps_nothing() {
 }
 
 #[test]
-fn a_connection_that_gets_no_cluster_is_closed_and_not_sent_elsewhere() {
+fn a_connection_whose_cluster_cannot_be_set_is_closed() {
     let mut proxy = gateway(&Exports::standard(1));
     proxy.refuse_calls("proxy_call_foreign_function", Some(Status::NotFound));
     let by_data = call(&mut proxy, client(WEB, ALPHA));
@@ -81,7 +80,7 @@ fn a_connection_that_gets_no_cluster_is_closed_and_not_sent_elsewhere() {
 }
 
 #[test]
-fn a_refused_connection_that_cannot_be_closed_stays_shut() {
+fn a_refused_connection_that_cannot_be_closed_passes_no_data() {
     let mut proxy = gateway(&Exports::standard(1));
     proxy.refuse_calls("proxy_close_stream", Some(Status::Unimplemented));
     let early = connect(&mut proxy, "no.such.svc.beta.example:80", ALPHA);
@@ -104,7 +103,7 @@ fn failed(policy: FailurePolicy) -> (Proxy, fedgate_wasm_host::ConnectionId) {
 }
 
 #[test]
-fn a_failed_vm_is_replaced_where_the_policy_says_so() {
+fn a_failed_vm_is_replaced_with_fail_reload() {
     let (mut proxy, old) = failed(FailurePolicy::Reload);
     let new = open(&mut proxy, WEB, ALPHA);
     assert_eq!(proxy.stream(new).filter_state("wasm.fedgate.generation"), Some("1"));
@@ -124,7 +123,7 @@ fn a_failed_vm_is_replaced_where_the_policy_says_so() {
 }
 
 #[test]
-fn a_new_vm_after_a_failure_begins_with_the_newest_table() {
+fn a_vm_that_replaces_a_failed_one_has_the_newest_table() {
     let (mut proxy, _) = failed(FailurePolicy::Reload);
     update(&mut proxy, &Exports::standard(2).without_grant(WEB, "alpha"));
     let connection = call(&mut proxy, client(WEB, ALPHA));
@@ -132,7 +131,7 @@ fn a_new_vm_after_a_failure_begins_with_the_newest_table() {
 }
 
 #[test]
-fn a_failed_vm_stays_failed_where_the_policy_says_so() {
+fn a_failed_vm_stays_failed_with_fail_closed() {
     let (mut proxy, _) = failed(FailurePolicy::Closed);
     for _ in 0..3 {
         proxy.advance(5_000);

@@ -7,7 +7,7 @@ const LIFE: [&str; 6] =
     ["new_connection", "downstream_data", "downstream_close", "done", "log", "delete"];
 
 #[test]
-fn callbacks_come_in_envoys_order() {
+fn callbacks_arrive_in_the_order_of_envoy() {
     let mut proxy = gateway(&Exports::standard(1));
     let connection = open(&mut proxy, WEB, ALPHA);
     proxy.client_disconnects(connection);
@@ -20,7 +20,7 @@ fn callbacks_come_in_envoys_order() {
 }
 
 #[test]
-fn a_client_that_only_says_hello_touches_nothing() {
+fn a_client_that_sends_only_a_client_hello_reaches_no_service() {
     let mut proxy = gateway(&Exports::standard(1));
     let connection = connect(&mut proxy, WEB, ALPHA);
     proxy.advance(10_000);
@@ -46,7 +46,7 @@ fn pausing_before_a_tcp_proxy_without_early_data_stalls_the_handshake() {
 }
 
 #[test]
-fn an_identity_that_does_not_come_in_time_is_none() {
+fn a_handshake_that_exceeds_the_timeout_is_refused() {
     let mut proxy =
         gateway(&Exports::standard(1).with(|options| options.identity_timeout_ms = 1_000));
     let slow = connect(&mut proxy, WEB, ALPHA);
@@ -60,7 +60,7 @@ fn an_identity_that_does_not_come_in_time_is_none() {
 }
 
 #[test]
-fn a_corrected_clock_ends_no_handshake() {
+fn a_clock_correction_does_not_time_out_handshakes() {
     let mut proxy = gateway(&Exports::standard(1));
     let connection = connect(&mut proxy, WEB, ALPHA);
     proxy.advance(1_000);
@@ -74,7 +74,7 @@ fn a_corrected_clock_ends_no_handshake() {
 }
 
 #[test]
-fn a_server_may_speak_first() {
+fn a_server_may_send_first() {
     let mut proxy = gateway(&Exports::standard(1));
     let connection = connect(&mut proxy, FEED, GAMMA);
     proxy.advance(50);
@@ -82,7 +82,7 @@ fn a_server_may_speak_first() {
     assert_eq!(proxy.stream(connection).upstream(), None);
     proxy.advance(25);
     assert_passes(&proxy, connection, FEED);
-    assert_eq!(verdict(&proxy, connection), ("allowed", "granted"));
+    assert_eq!(outcome_and_reason(&proxy, connection), ("allowed", "granted"));
     proxy.server_sends(connection, b"220 ready");
     assert_eq!(proxy.stream(connection).at_client(), b"220 ready");
     proxy.client_sends(connection, b"EHLO");
@@ -90,7 +90,7 @@ fn a_server_may_speak_first() {
 }
 
 #[test]
-fn before_a_refused_client_no_server_speaks() {
+fn a_server_that_sends_first_is_not_reached_by_a_refused_client() {
     for (service, caller, reason) in [(FEED, STRANGER, "unknown_peer"), (WEB, GAMMA, "not_granted")]
     {
         let mut proxy = gateway(&Exports::standard(1));
@@ -102,7 +102,7 @@ fn before_a_refused_client_no_server_speaks() {
 }
 
 #[test]
-fn a_handshake_is_found_however_many_connections_come_meanwhile() {
+fn a_finished_handshake_is_noticed_despite_new_connections() {
     let mut proxy = gateway(&Exports::standard(1));
     let connection = connect(&mut proxy, FEED, ALPHA);
     proxy.client_finishes_handshake(connection);
@@ -115,7 +115,7 @@ fn a_handshake_is_found_however_many_connections_come_meanwhile() {
 }
 
 #[test]
-fn a_crowd_that_never_finishes_its_handshake_starves_nobody() {
+fn unfinished_handshakes_do_not_starve_other_connections() {
     let mut proxy = gateway(&Exports::standard(1));
     let certificate = certificate(ALPHA);
     for _ in 0..2_000 {
@@ -130,7 +130,7 @@ fn a_crowd_that_never_finishes_its_handshake_starves_nobody() {
 }
 
 #[test]
-fn half_a_connection_ends_before_the_decision() {
+fn a_client_may_half_close_before_the_decision() {
     let mut proxy = gateway(&Exports::standard(1));
     let connection = connect(&mut proxy, WEB, ALPHA);
     proxy.client_sends(connection, b"all of it");
@@ -152,7 +152,7 @@ fn half_a_connection_ends_before_the_decision() {
 }
 
 #[test]
-fn the_end_of_a_half_alone_is_decided_as_data_is() {
+fn a_half_close_without_data_is_decided_like_data() {
     for (caller, passes) in [(ALPHA, true), (GAMMA, false)] {
         let mut proxy = gateway(&Exports::standard(1));
         let connection = connect(&mut proxy, WEB, caller);
@@ -166,7 +166,7 @@ fn the_end_of_a_half_alone_is_decided_as_data_is() {
 }
 
 #[test]
-fn a_server_may_end_its_half_first() {
+fn a_server_may_half_close_first() {
     let mut proxy = gateway(&Exports::standard(1));
     let connection = open(&mut proxy, WEB, ALPHA);
     proxy.server_ends(connection);
@@ -178,7 +178,7 @@ fn a_server_may_end_its_half_first() {
 }
 
 #[test]
-fn a_client_that_leaves_while_it_is_paused_leaves_nothing_behind() {
+fn a_client_that_disconnects_while_paused_leaves_nothing_behind() {
     let mut proxy = gateway(&Exports::standard(1));
     let hello = connect(&mut proxy, WEB, ALPHA);
     let handshake = connect(&mut proxy, WEB, ALPHA);
@@ -194,7 +194,7 @@ fn a_client_that_leaves_while_it_is_paused_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_handshake_that_fails_leaves_nothing_behind() {
+fn a_failed_handshake_leaves_nothing_behind() {
     let mut proxy = gateway(&Exports::standard(1));
     let connection = connect(&mut proxy, WEB, ALPHA);
     proxy.client_ends(connection);
@@ -217,7 +217,7 @@ fn assert_back_to_slow_ticks(proxy: &mut Proxy) {
 }
 
 #[test]
-fn ticks_are_slow_unless_somebody_waits() {
+fn ticks_are_slow_unless_a_connection_waits() {
     let mut proxy = gateway(&Exports::standard(1));
     proxy.advance(10_000);
     assert!((20..=25).contains(&proxy.ticks()), "{}", proxy.ticks());
@@ -231,7 +231,7 @@ fn ticks_are_slow_unless_somebody_waits() {
 }
 
 #[test]
-fn a_number_that_is_used_again_is_another_connection() {
+fn a_reused_context_id_is_another_connection() {
     let mut proxy = gateway(&Exports::standard(1));
     let waiting = connect(&mut proxy, WEB, ALPHA);
     let number = proxy.stream(waiting).context();
@@ -249,7 +249,7 @@ fn a_number_that_is_used_again_is_another_connection() {
 }
 
 #[test]
-fn a_number_that_is_used_again_inherits_no_revocation() {
+fn a_reused_context_id_inherits_no_revocation() {
     let mut proxy = gateway(&Exports::standard(1));
     let revoked = open(&mut proxy, WEB, ALPHA);
     let number = proxy.stream(revoked).context();
@@ -264,7 +264,7 @@ fn a_number_that_is_used_again_inherits_no_revocation() {
 }
 
 #[test]
-fn the_cluster_is_the_one_that_tcp_proxy_starts_with() {
+fn tcp_proxy_keeps_the_cluster_it_started_with() {
     let mut proxy = gateway(&Exports::standard(1));
     let connection = connect(&mut proxy, WEB, ALPHA);
     assert_eq!(proxy.stream(connection).filter_state("envoy.tcp_proxy.cluster"), None);
@@ -276,16 +276,16 @@ fn the_cluster_is_the_one_that_tcp_proxy_starts_with() {
 }
 
 #[test]
-fn a_cluster_that_is_gone_ends_the_connection() {
+fn a_missing_cluster_ends_the_connection() {
     let mut proxy = gateway(&Exports::standard(1));
     proxy.remove_cluster(&cluster(WEB));
     let connection = call(&mut proxy, client(WEB, ALPHA));
     assert_eq!(proxy.stream(connection).ending(), Some(Ending::NoCluster));
-    assert_eq!(verdict(&proxy, connection), ("allowed", "granted"));
+    assert_eq!(outcome_and_reason(&proxy, connection), ("allowed", "granted"));
 }
 
 #[test]
-fn nothing_is_lost_while_the_server_is_slow_to_accept() {
+fn no_data_is_lost_while_the_server_is_slow_to_accept() {
     let mut proxy = gateway(&Exports::standard(1));
     proxy.make_slow(&cluster(WEB));
     let connection = call(&mut proxy, client(WEB, ALPHA));
@@ -296,7 +296,7 @@ fn nothing_is_lost_while_the_server_is_slow_to_accept() {
 }
 
 #[test]
-fn a_new_table_judges_those_that_wait() {
+fn a_new_table_judges_waiting_connections() {
     for (change, expected) in [
         (Exports::standard(2), ("allowed", "granted")),
         (Exports::standard(2).without_grant(WEB, "alpha"), ("refused", "not_granted")),
@@ -308,7 +308,7 @@ fn a_new_table_judges_those_that_wait() {
         proxy.client_finishes_handshake(connection);
         proxy.client_sends(connection, b"hello");
         proxy.advance(10);
-        assert_eq!(verdict(&proxy, connection), expected);
+        assert_eq!(outcome_and_reason(&proxy, connection), expected);
         assert_eq!(proxy.stream(connection).filter_state("wasm.fedgate.generation"), Some("2"));
         let passes = expected.0 == "allowed";
         assert_eq!(proxy.stream(connection).upstream().is_some(), passes);
@@ -317,7 +317,7 @@ fn a_new_table_judges_those_that_wait() {
 }
 
 #[test]
-fn a_new_table_grants_to_those_that_wait() {
+fn a_new_table_can_grant_waiting_connections() {
     let mut proxy = gateway(&Exports::standard(1).without_grant(WEB, "alpha"));
     let connection = connect(&mut proxy, WEB, ALPHA);
     update(&mut proxy, &Exports::standard(2));

@@ -1,4 +1,4 @@
-//! The real filter module in our own proxy, by theme.
+//! Runs the real filter module in the test proxy. One module for each topic.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

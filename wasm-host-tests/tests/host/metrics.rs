@@ -26,7 +26,7 @@ fn peer_counters(proxy: &Proxy) -> usize {
 }
 
 #[test]
-fn thousands_of_peers_have_a_hundred_names_and_other() {
+fn thousands_of_peers_share_a_hundred_counters_and_an_overflow() {
     let mut proxy = gateway(&many_peers(1, 0..3_000));
     call_as_all(&mut proxy, 0..3_000);
     assert_eq!(peer_counters(&proxy), 101);
@@ -37,7 +37,7 @@ fn thousands_of_peers_have_a_hundred_names_and_other() {
 }
 
 #[test]
-fn the_bound_is_the_operators() {
+fn the_operator_sets_how_many_peers_are_named() {
     for (named, expected) in [(0, 1), (5, 6)] {
         let mut proxy = gateway(&many_peers(1, 0..20).with(|options| options.named_peers = named));
         call_as_all(&mut proxy, 0..20);
@@ -46,7 +46,7 @@ fn the_bound_is_the_operators() {
 }
 
 #[test]
-fn peers_that_come_and_go_do_not_make_names_without_end() {
+fn the_number_of_counters_is_bounded_when_peers_change() {
     let mut proxy = gateway(&many_peers(1, 0..10).with(|options| options.named_peers = 10));
     for generation in 1..40_u32 {
         let peers = generation * 10..generation * 10 + 10;
@@ -60,7 +60,7 @@ fn peers_that_come_and_go_do_not_make_names_without_end() {
 }
 
 #[test]
-fn a_strangers_name_makes_no_counter() {
+fn a_name_sent_by_a_stranger_creates_no_counter() {
     let mut proxy = gateway(&Exports::standard(1));
     for number in 0..50 {
         call(&mut proxy, client(WEB, &format!("spiffe://stranger{number}.example/ns/a/sa/b")));

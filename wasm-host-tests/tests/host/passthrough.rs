@@ -16,7 +16,7 @@ fn both(exports: &Exports) -> Proxy {
 }
 
 #[test]
-fn an_exported_service_is_passed_through_by_its_server_name_alone() {
+fn an_exported_passthrough_service_is_decided_by_its_server_name_alone() {
     let mut proxy = both(&Exports::standard(3).passing_through(LEGACY));
     let connection = proxy.connect(PASSING, Client::calling(&sni(LEGACY)));
     let stream = proxy.stream(connection);
@@ -25,19 +25,19 @@ fn an_exported_service_is_passed_through_by_its_server_name_alone() {
         (None, Some(sni(LEGACY).as_str())),
         "the chain's own cluster"
     );
-    assert_eq!(verdict(&proxy, connection), ("allowed", "granted"));
+    assert_eq!(outcome_and_reason(&proxy, connection), ("allowed", "granted"));
     proxy.server_accepts(connection);
     proxy.client_sends(connection, b"hello");
     assert_eq!(proxy.stream(connection).at_server(), b"hello");
     assert_eq!(decided(&proxy, "allowed", "granted"), 1);
     assert!(
         !proxy.metrics().keys().any(|name| name.contains("peer_connections")),
-        "nobody knows who called"
+        "the caller is unknown"
     );
 }
 
 #[test]
-fn a_service_whose_callers_are_judged_is_not_and_neither_is_an_unknown_one() {
+fn only_passthrough_services_pass_on_a_passthrough_listener() {
     for service in
         [WEB, FEED, LONELY, "other.shop.svc.beta.example:80", "legacy.shop.svc.beta.example:81"]
     {
@@ -49,7 +49,7 @@ fn a_service_whose_callers_are_judged_is_not_and_neither_is_an_unknown_one() {
 }
 
 #[test]
-fn the_terminating_listener_does_not_know_it_whoever_calls() {
+fn a_passthrough_service_is_unknown_on_a_terminating_listener() {
     let mut proxy = both(&Exports::standard(3).passing_through(LEGACY));
     let connection = proxy.connect(LISTENER, client(LEGACY, ALPHA));
     assert_refused(&proxy, connection, "unknown_service");
@@ -57,7 +57,7 @@ fn the_terminating_listener_does_not_know_it_whoever_calls() {
 }
 
 #[test]
-fn it_is_closed_within_two_seconds_when_it_is_exported_no_more() {
+fn a_passthrough_connection_is_closed_within_two_seconds_of_its_withdrawal() {
     let mut proxy = both(&Exports::standard(3).passing_through(LEGACY));
     let connection = proxy.connect(PASSING, Client::calling(&sni(LEGACY)));
     let web = open(&mut proxy, WEB, ALPHA);
@@ -73,6 +73,6 @@ fn it_is_closed_within_two_seconds_when_it_is_exported_no_more() {
     }
     proxy.advance(2_000);
     assert_eq!(proxy.stream(connection).ending(), Some(Ending::ByFilter));
-    assert_eq!(verdict(&proxy, connection), ("refused", "unknown_service"));
+    assert_eq!(outcome_and_reason(&proxy, connection), ("refused", "unknown_service"));
     assert_passes(&proxy, web, WEB);
 }

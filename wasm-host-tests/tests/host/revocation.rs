@@ -13,13 +13,13 @@ fn assert_revoked(proxy: &Proxy, connection: ConnectionId, reason: &str) {
         proxy.stream(connection).ending(),
         Some(Ending::ByFilter),
         "{:?}",
-        verdict(proxy, connection)
+        outcome_and_reason(proxy, connection)
     );
-    assert_eq!(verdict(proxy, connection), ("refused", reason));
+    assert_eq!(outcome_and_reason(proxy, connection), ("refused", reason));
 }
 
 #[test]
-fn what_is_no_longer_granted_is_closed_and_the_rest_stays() {
+fn only_connections_without_a_grant_are_closed() {
     let standard = || Exports::standard(2);
     for (change, caller, reason) in [
         (standard().without_grant(DB, "gamma"), GAMMA, "not_granted"),
@@ -51,12 +51,12 @@ fn without_peer(mut exports: Exports, name: &str) -> Exports {
 #[track_caller]
 fn assert_refused_now(proxy: &mut Proxy, service: &str, caller: &str) {
     let connection = call(proxy, client(service, caller));
-    assert_eq!(verdict(proxy, connection).0, "refused");
+    assert_eq!(outcome_and_reason(proxy, connection).0, "refused");
     assert_eq!(proxy.stream(connection).upstream(), None);
 }
 
 #[test]
-fn from_the_decision_on_no_byte_passes() {
+fn a_revoked_connection_passes_no_byte_before_it_is_closed() {
     let mut proxy = gateway(&Exports::standard(1));
     let connection = open(&mut proxy, WEB, ALPHA);
     update(&mut proxy, &Exports::standard(2).without_grant(WEB, "alpha"));
@@ -86,7 +86,7 @@ fn an_equal_or_wider_table_closes_nothing() {
 }
 
 #[test]
-fn a_peer_that_is_no_longer_audited_loses_what_it_was_never_granted() {
+fn the_end_of_audit_mode_closes_connections_without_a_grant() {
     let mut proxy = gateway(&Exports::standard(1));
     let audited = open(&mut proxy, WEB, DELTA);
     update(&mut proxy, &Exports::standard(2).peer("delta", Mode::Enforce));
@@ -95,7 +95,7 @@ fn a_peer_that_is_no_longer_audited_loses_what_it_was_never_granted() {
 }
 
 #[test]
-fn a_peer_that_is_audited_from_now_on_loses_nothing() {
+fn a_change_to_audit_mode_closes_nothing() {
     let mut proxy = gateway(&Exports::standard(1));
     let connection = open(&mut proxy, DB, ALPHA);
     let narrowed = Exports::standard(2).grant(DB, "alpha", callers("other", "*"));
@@ -105,7 +105,7 @@ fn a_peer_that_is_audited_from_now_on_loses_nothing() {
 }
 
 #[test]
-fn a_gateway_that_loses_all_exports_closes_all() {
+fn a_table_without_exports_closes_all_connections() {
     let mut proxy = gateway(&Exports::standard(1));
     let connections = [(WEB, ALPHA), (DB, GAMMA), (FEED, ALPHA)];
     let connections = connections.map(|(service, caller)| open(&mut proxy, service, caller));
@@ -117,7 +117,7 @@ fn a_gateway_that_loses_all_exports_closes_all() {
 }
 
 #[test]
-fn half_closed_connections_are_revoked_as_well() {
+fn half_closed_connections_are_revoked() {
     let mut proxy = gateway(&Exports::standard(1));
     let [client_ended, server_ended] = [WEB, WEB].map(|service| open(&mut proxy, service, ALPHA));
     proxy.client_ends(client_ended);
@@ -129,7 +129,7 @@ fn half_closed_connections_are_revoked_as_well() {
 }
 
 #[test]
-fn a_grant_that_comes_back_before_the_tick_comes_too_late_for_old_connections() {
+fn a_revocation_stands_even_if_the_grant_returns_before_the_tick() {
     let mut proxy = gateway(&Exports::standard(1));
     let connection = open(&mut proxy, WEB, ALPHA);
     update(&mut proxy, &Exports::standard(2).without_grant(WEB, "alpha"));
@@ -140,7 +140,7 @@ fn a_grant_that_comes_back_before_the_tick_comes_too_late_for_old_connections() 
 }
 
 #[test]
-fn ten_thousand_connections_lose_half_of_themselves() {
+fn half_of_ten_thousand_connections_are_revoked() {
     let mut proxy = gateway(&Exports::standard(1));
     let (alpha, gamma) = (certificate(ALPHA), certificate(GAMMA));
     let open = |proxy: &mut Proxy, service, certificate| {
@@ -168,7 +168,7 @@ fn ten_thousand_connections_lose_half_of_themselves() {
 }
 
 #[test]
-fn memory_does_not_grow_with_connections_that_have_gone() {
+fn memory_does_not_grow_with_ended_connections() {
     let mut proxy = gateway(&Exports::standard(1));
     let alpha = certificate(ALPHA);
     let rounds = |proxy: &mut Proxy| {
@@ -189,7 +189,7 @@ fn memory_does_not_grow_with_connections_that_have_gone() {
 }
 
 #[test]
-fn memory_does_not_grow_with_tables_that_were_replaced() {
+fn memory_does_not_grow_with_replaced_tables() {
     let mut proxy = gateway(&Exports::standard(0));
     let connection = open(&mut proxy, WEB, ALPHA);
     let rounds = |proxy: &mut Proxy, from: u64| {

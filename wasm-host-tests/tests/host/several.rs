@@ -10,7 +10,7 @@ fn alpha_loses_web(generation: u64) -> Exports {
 /// An update of a WasmPlugin on Istio: the new table goes to a new VM, and the old one is never
 /// configured again.
 #[test]
-fn an_old_vm_closes_what_the_new_table_does_not_grant() {
+fn an_old_vm_closes_connections_that_the_new_table_does_not_grant() {
     let mut proxy = proxy();
     proxy.configure(LISTENER, Exports::standard(1).plugin().of_version("1")).unwrap();
     let revoked = open(&mut proxy, WEB, ALPHA);
@@ -24,7 +24,7 @@ fn an_old_vm_closes_what_the_new_table_does_not_grant() {
     proxy.advance(2_000);
 
     assert!(!is_open(&proxy, revoked));
-    assert_eq!(verdict(&proxy, revoked), ("refused", "not_granted"));
+    assert_eq!(outcome_and_reason(&proxy, revoked), ("refused", "not_granted"));
     assert_eq!(proxy.stream(revoked).filter_state("wasm.fedgate.generation"), Some("2"));
     assert_refused(&proxy, waits_for_export, "unknown_service");
     assert_passes(&proxy, stays, DB);
@@ -39,7 +39,7 @@ fn an_old_vm_closes_what_the_new_table_does_not_grant() {
 }
 
 #[test]
-fn an_old_vm_hears_of_many_updates() {
+fn an_old_vm_adopts_every_update() {
     let mut proxy = proxy();
     proxy.configure(LISTENER, Exports::standard(1).plugin().of_version("1")).unwrap();
     let oldest = open(&mut proxy, DB, GAMMA);
@@ -100,7 +100,7 @@ fn every_worker_gets_the_table() {
 
 /// Counts made while a VM is configured would be made once per VM, so configuring must not count.
 #[test]
-fn configuring_counts_nothing() {
+fn configuring_changes_no_counter() {
     let mut proxy = Proxy::with_workers(FilterModule::shared(Metering::Fuel), 4);
     proxy.configure(LISTENER, Exports::standard(1).plugin()).unwrap();
     update(&mut proxy, &Exports::standard(2));
@@ -109,9 +109,9 @@ fn configuring_counts_nothing() {
     assert_eq!(proxy.metric("fedgate.table.threads"), Some(0), "none of them has ticked");
 }
 
-/// The trial VM receives every table first, and says nothing about the workers.
+/// The trial VM receives every table first. That does not show whether the workers have it.
 #[test]
-fn threads_count_once_they_work_with_the_table() {
+fn a_thread_counts_once_it_uses_the_table() {
     let mut proxy = Proxy::with_workers(FilterModule::shared(Metering::Fuel), 4);
     let shown = |proxy: &Proxy| {
         ["generation", "threads"]
@@ -123,7 +123,7 @@ fn threads_count_once_they_work_with_the_table() {
     proxy.rehearse(&Exports::standard(2).plugin()).unwrap();
     assert_eq!(shown(&proxy), [2, 0], "the trial VM alone has it");
     proxy.advance(1_000);
-    assert_eq!(shown(&proxy), [2, 0], "by hearsay, which says nothing of new connections");
+    assert_eq!(shown(&proxy), [2, 0], "adopted from the shared data, which does not count");
     update(&mut proxy, &Exports::standard(2));
     proxy.advance(1_000);
     assert_eq!(shown(&proxy), [2, 4]);
@@ -141,10 +141,9 @@ fn a_worker_whose_vm_has_failed_does_not_count() {
     assert_eq!(proxy.metric("fedgate.table.threads"), Some(1));
 }
 
-/// A worker receives table 1 while another, which gets in between two of its calls, receives tables
-/// 1 and 2.
+/// A worker receives table 1. Between two of its calls, another worker receives tables 1 and 2.
 #[test]
-fn a_worker_that_is_overtaken_in_mid_call_ends_with_the_newest_table() {
+fn a_worker_that_is_overtaken_during_a_callback_ends_with_the_newest_table() {
     for first_is_new in [false, true] {
         for calls in 0..8 {
             let mut late = if first_is_new { proxy() } else { gateway(&Exports::standard(0)) };
@@ -168,7 +167,7 @@ fn a_worker_that_is_overtaken_in_mid_call_ends_with_the_newest_table() {
 
 const OTHER: &str = "other";
 
-/// Two listeners of one gateway, each with its plugin, in one VM. Rust's statics belong to both.
+/// Two listeners of one gateway, each with its plugin, in one VM. They share Rust's statics.
 fn two_plugins() -> Proxy {
     let mut proxy = gateway(&Exports::standard(1));
     let other = Exports::none(70).peer("gamma", fedgate_core::Mode::Enforce).export(WEB);
@@ -193,15 +192,15 @@ fn two_plugins_in_one_vm_judge_by_their_own_tables() {
         proxy.client_finishes_handshake(by_tick);
         proxy.client_sends(by_data, b"hello");
         proxy.advance(100);
-        assert_eq!(verdict(&proxy, by_data), expected);
-        assert_eq!(verdict(&proxy, by_tick), expected);
+        assert_eq!(outcome_and_reason(&proxy, by_data), expected);
+        assert_eq!(outcome_and_reason(&proxy, by_tick), expected);
         let generation = if listener == LISTENER { "1" } else { "70" };
         assert_eq!(proxy.stream(by_tick).filter_state("wasm.fedgate.generation"), Some(generation));
     }
 }
 
 #[test]
-fn the_update_of_one_plugin_leaves_the_other_alone() {
+fn an_update_of_one_plugin_does_not_affect_the_other() {
     let mut proxy = two_plugins();
     let mine = open(&mut proxy, WEB, ALPHA);
     let others = proxy.connect(OTHER, client(WEB, GAMMA));
@@ -218,7 +217,7 @@ fn the_update_of_one_plugin_leaves_the_other_alone() {
 }
 
 #[test]
-fn a_plugin_that_is_removed_takes_nothing_from_the_other() {
+fn removing_one_plugin_does_not_affect_the_other() {
     let mut proxy = two_plugins();
     proxy.remove(OTHER);
     assert_eq!(proxy.root_count(), 1);
@@ -252,7 +251,7 @@ fn old_connections_keep_their_root_context_and_get_the_new_table() {
 }
 
 #[test]
-fn the_newest_root_context_may_go_first() {
+fn the_newest_root_context_may_end_first() {
     let mut proxy = gateway(&Exports::standard(1));
     let old = connect(&mut proxy, FEED, ALPHA);
     update(&mut proxy, &Exports::standard(2));
@@ -284,7 +283,7 @@ fn ticks_do_not_multiply_with_updates() {
 
 /// Envoy keeps a timer running after its root context has ended.
 #[test]
-fn a_root_context_that_ends_leaves_no_timer_behind() {
+fn an_ended_root_context_leaves_no_timer_behind() {
     let mut proxy = gateway(&Exports::standard(1));
     for generation in 2..12 {
         let connection = open(&mut proxy, WEB, ALPHA);
@@ -299,7 +298,7 @@ fn a_root_context_that_ends_leaves_no_timer_behind() {
 }
 
 #[test]
-fn the_same_configuration_again_is_no_update() {
+fn an_unchanged_configuration_is_not_an_update() {
     let mut proxy = gateway(&Exports::standard(1));
     let connection = open(&mut proxy, WEB, ALPHA);
     update(&mut proxy, &Exports::standard(1));
@@ -308,7 +307,7 @@ fn the_same_configuration_again_is_no_update() {
 }
 
 #[test]
-fn a_controller_that_counts_anew_is_believed() {
+fn a_lower_generation_from_a_new_controller_is_accepted() {
     let mut proxy = gateway(&Exports::standard(100));
     let connection = open(&mut proxy, WEB, ALPHA);
     update(&mut proxy, &alpha_loses_web(1));
@@ -330,7 +329,7 @@ fn a_configuration_that_was_replaced_does_not_come_back() {
 
 /// Shared data with a blank `vm_id` is open to every other plugin of the gateway.
 #[test]
-fn rubbish_in_shared_data_is_ignored() {
+fn invalid_shared_data_is_ignored() {
     let mut proxy = gateway(&Exports::standard(1));
     let connection = open(&mut proxy, WEB, ALPHA);
     let keys = proxy.shared_data_keys("");

@@ -7,7 +7,7 @@
 //! | --- | --- | --- | --- |
 //! | `web` | all | - | owner admits it, no policy grants it |
 //! | `db` | namespace `shop`, accounts `web-*` | all | namespace `shop`, accounts `web-*` |
-//! | `feed` (its server speaks first) | all | all | - |
+//! | `feed` (its server sends first) | all | all | - |
 //! | `lonely` | - | - | - |
 
 use fedgate_core::{
@@ -30,7 +30,6 @@ pub(crate) const STRANGER: &str = "spiffe://stranger.example/ns/shop/sa/web-1";
 /// The listener that all tests use.
 pub(crate) const LISTENER: &str = "federation";
 
-/// The content of a table.
 #[derive(Debug, Clone)]
 pub(crate) struct Exports {
     pub(crate) generation: u64,
@@ -54,13 +53,13 @@ impl Exports {
 
     /// The table described above.
     pub(crate) fn standard(generation: u64) -> Self {
-        let nobody = || Callers::Only([].into());
+        let no_caller = || Callers::Only([].into());
         Self::none(generation)
             .peer("alpha", Mode::Enforce)
             .peer("gamma", Mode::Enforce)
             .peer("delta", Mode::Audit)
             .grant(WEB, "alpha", Callers::Any)
-            .grant(WEB, "delta", nobody())
+            .grant(WEB, "delta", no_caller())
             .grant(DB, "alpha", callers("shop", "web-*"))
             .grant(DB, "gamma", Callers::Any)
             .grant(DB, "delta", callers("shop", "web-*"))
@@ -104,7 +103,6 @@ impl Exports {
         self
     }
 
-    /// The table's bytes.
     pub(crate) fn table(&self) -> Vec<u8> {
         let mut builder = TableBuilder::new("beta.example".parse().unwrap());
         let mut indices = BTreeMap::new();
@@ -128,7 +126,6 @@ impl Exports {
         builder.build(self.generation).unwrap()
     }
 
-    /// The plugin's configuration.
     pub(crate) fn json(&self) -> String {
         let table = Table::read(self.table()).unwrap();
         serde_json::to_string(&fedgate_core::write_configuration(&table, self.options)).unwrap()
@@ -200,7 +197,7 @@ pub(crate) fn open(proxy: &mut Proxy, service: &str, uri_san: &str) -> Connectio
 }
 
 /// The outcome and reason in the access log.
-pub(crate) fn verdict(proxy: &Proxy, connection: ConnectionId) -> (&str, &str) {
+pub(crate) fn outcome_and_reason(proxy: &Proxy, connection: ConnectionId) -> (&str, &str) {
     let stream = proxy.stream(connection);
     let state = |key| stream.filter_state(key).unwrap_or("-");
     (state("wasm.fedgate.outcome"), state("wasm.fedgate.reason"))
@@ -214,7 +211,7 @@ pub(crate) fn is_open(proxy: &Proxy, connection: ConnectionId) -> bool {
 #[track_caller]
 pub(crate) fn assert_passes(proxy: &Proxy, connection: ConnectionId, service: &str) {
     let stream = proxy.stream(connection);
-    assert_eq!(stream.ending(), None, "{:?}", verdict(proxy, connection));
+    assert_eq!(stream.ending(), None, "{:?}", outcome_and_reason(proxy, connection));
     assert_eq!(stream.upstream(), Some(cluster(service).as_str()));
 }
 
@@ -227,9 +224,9 @@ pub(crate) fn assert_refused(proxy: &Proxy, connection: ConnectionId, reason: &s
         stream.ending(),
         Some(fedgate_wasm_host::Ending::ByFilter),
         "{:?}",
-        verdict(proxy, connection)
+        outcome_and_reason(proxy, connection)
     );
-    assert_eq!(verdict(proxy, connection), ("refused", reason));
+    assert_eq!(outcome_and_reason(proxy, connection), ("refused", reason));
     assert_eq!(stream.upstream(), None, "the service was touched");
     assert_eq!(stream.at_client(), b"", "the client got data");
 }
