@@ -6,15 +6,13 @@ use axum::{Router, body::Body, http::Request};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
+    server::graceful::Watcher,
     service::TowerToHyperService,
 };
 use prometheus_client::metrics::gauge::Gauge;
-use std::{
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -29,6 +27,8 @@ use tracing::debug;
 pub(super) struct Connection {
     pub(super) settings: Arc<ExporterSettings>,
     pub(super) router: Router,
+    /// Ends a handshake when the exporter stops. A [`Watcher`] cannot: it watches HTTP connections
+    /// only, and a client in the middle of a handshake has no request to finish.
     pub(super) stop: watch::Receiver<bool>,
     pub(super) _open: Open,
     /// Shared with the requests: a valid token on one of them makes the connection a peer's.
@@ -53,12 +53,12 @@ impl Drop for Open {
 
 impl Connection {
     /// Serves until the client closes, a limit is reached, another connection needs the place, or
-    /// the exporter stops.
-    pub(super) async fn serve(self, stream: TcpStream) {
+    /// the exporter stops. `watcher` then lets a request finish.
+    pub(super) async fn serve(self, stream: TcpStream, watcher: Watcher) {
         // Answers are small and written at once, so there is nothing to wait for.
         let _ = stream.set_nodelay(true);
         let dropped = tokio::select! {
-            ended = timeout(self.settings.limits.connection_life, self.converse(stream)) => ended.err().map(|_| Dropped::Life),
+            ended = timeout(self.settings.limits.connection_life, self.converse(stream, watcher)) => ended.err().map(|_| Dropped::Life),
             reason = self.place.lost() => Some(reason),
         };
         if let Some(reason) = dropped {
@@ -66,12 +66,12 @@ impl Connection {
         }
     }
 
-    async fn converse(&self, stream: TcpStream) {
+    async fn converse(&self, stream: TcpStream, watcher: Watcher) {
         match &self.settings.transport {
-            Transport::Plain => self.answer(stream).await,
+            Transport::Plain => self.answer(stream, watcher).await,
             Transport::Tls(tls) => {
                 if let Some(stream) = self.handshake(tls, stream).await {
-                    self.answer(stream).await;
+                    self.answer(stream, watcher).await;
                 }
             }
         }
@@ -94,7 +94,11 @@ impl Connection {
         None
     }
 
-    async fn answer(&self, stream: impl AsyncRead + AsyncWrite + Unpin) {
+    async fn answer(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+        watcher: Watcher,
+    ) {
         let limits = &self.settings.limits;
         let router = TowerToHyperService::new(self.router.clone());
         let served = AtomicU32::new(0);
@@ -110,15 +114,7 @@ impl Connection {
             .max_header_size(limits.request_head_bytes)
             .max_buf_size(limits.request_head_bytes)
             .serve_connection(TokioIo::new(stream), service);
-        let mut connection = pin!(connection);
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = stopped(self.stop.clone()) => {
-                connection.as_mut().graceful_shutdown();
-                timeout(limits.drain, connection).await.unwrap_or(Ok(()))
-            }
-        };
-        if let Err(error) = ended {
+        if let Err(error) = watcher.watch(connection).await {
             debug!(%error, "connection ended");
         }
     }

@@ -44,6 +44,7 @@ use admission::Admission;
 use arc_swap::ArcSwap;
 use axum::Router;
 use connection::{Connection, Open};
+use hyper_util::server::graceful::GracefulShutdown;
 use std::{future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -82,6 +83,9 @@ struct Server {
     settings: Arc<ExporterSettings>,
     router: Router,
     admission: Arc<Admission>,
+    /// Lets open connections finish their requests.
+    graceful: GracefulShutdown,
+    /// Ends handshakes.
     stop: watch::Sender<bool>,
     connections: JoinSet<()>,
 }
@@ -95,6 +99,7 @@ impl Server {
                 settings.limits.connections,
                 settings.limits.connections_per_source,
             ),
+            graceful: GracefulShutdown::new(),
             stop: watch::Sender::new(false),
             connections: JoinSet::new(),
             settings,
@@ -128,14 +133,13 @@ impl Server {
             stop: self.stop.subscribe(),
             place: Arc::new(self.admission.admit(address.ip())),
         };
-        self.connections.spawn(connection.serve(stream));
+        self.connections.spawn(connection.serve(stream, self.graceful.watcher()));
     }
 
     async fn drain(mut self) {
         let _ = self.stop.send(true);
-        let all = async { while self.connections.join_next().await.is_some() {} };
-        if timeout(self.settings.limits.drain, all).await.is_err() {
-            self.connections.shutdown().await;
-        }
+        let _ = timeout(self.settings.limits.drain, self.graceful.shutdown()).await;
+        // Ends what is left after the limit, and waits until every task has freed what it held.
+        self.connections.shutdown().await;
     }
 }

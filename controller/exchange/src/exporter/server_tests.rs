@@ -453,6 +453,30 @@ async fn it_stops_when_told_with_connections_open() {
 }
 
 #[tokio::test]
+async fn shutdown_ends_handshakes_at_once() {
+    let forever = 1000 * DEADLINE;
+    let limits = Limits {
+        handshake: forever,
+        connection_life: forever,
+        drain: forever,
+        ..Limits::default()
+    };
+    let tls = Transport::Tls(TestCa::new().leaf().tls());
+    let mut server =
+        TestServer::start(documents(), limits, tls, Arc::new(|| Timestamp::UNIX_EPOCH)).await;
+    let mut half = server.connect().await;
+    half.write_all(&[0x16, 3, 1, 2, 0, 1]).await.unwrap();
+    let accepted = async {
+        while server.metrics.connections.get() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, accepted).await.expect("it is accepted");
+    drop(server.stop.take());
+    timeout(DEADLINE, &mut server.task).await.expect("it stops").unwrap();
+}
+
+#[tokio::test]
 async fn a_new_certificate_is_served_without_a_restart_and_an_old_connection_goes_on() {
     let (ca, next) = (TestCa::new(), TestCa::new());
     let tls: Arc<ServerTls> = ca.leaf().tls();
