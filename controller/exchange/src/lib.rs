@@ -10,6 +10,7 @@
 //! | [`exporter`] | answers peers |
 //! | [`lookup`] | looks up the names of peers' gateways |
 //! | [`probe`] | checks whether a call to a peer would get through |
+//! | [`settings`] | what an operator can set for the importer and the exporter |
 //! | [`supervision`] | runs the tasks of one peer, and restarts them after a panic |
 //! | `loopback` | for tests: a CA, and servers on loopback |
 //! | `tls` | what the importer and the probe share as TLS clients |
@@ -37,5 +38,6 @@ pub mod probe;
 #[cfg(test)]
 #[path = "../../../federation/tests/federation/readable.rs"]
 mod readable;
+pub mod settings;
 pub mod supervision;
 mod tls;

@@ -1,6 +1,7 @@
 //! The addresses that a folder's cluster listens on, from its settings and this machine.
 
-use crate::settings::Settings;
+use crate::settings::{Admin, Egress, Gateway, Settings};
+use fedgate_exchange::settings::MetadataEndpoint;
 use fedgate_federation::document::{GatewayAddress, GatewayHost};
 use fedgate_federation::own::{OwnAddresses, OwnListener};
 use fedgate_process::words;
@@ -11,20 +12,29 @@ use std::ops::RangeInclusive;
 /// All listeners of the cluster's three processes. Port 0 is left out: the real port is not known
 /// here, and no listener on such a port forwards anything.
 pub(crate) fn addresses(settings: &Settings) -> OwnAddresses {
+    // Every field is named, so that a new listener cannot be forgotten.
+    let Gateway {
+        listen: gateway,
+        advertise,
+        admin: gateway_admin,
+        filter_module: _,
+        access_log: _,
+        open_files: _,
+        health_name: _,
+    } = &settings.gateway;
+    let Egress { listen: egress, ports, admin: egress_admin, open_files: _ } = &settings.egress;
+    let MetadataEndpoint { listen: metadata, path: _, transport: _ } = &settings.metadata;
+    let Admin { listen: admin } = &settings.admin;
     let listeners = vec![
-        one("this cluster's gateway (gateway.listen)", settings.gateway.listen),
-        one("this cluster's metadata endpoint (metadata.listen)", settings.metadata.listen),
-        one("the gateway's admin address (gateway.admin)", settings.gateway.admin),
-        one("the egress's admin address (egress.admin)", settings.egress.admin),
-        one("the controller's admin address (admin.listen)", settings.admin.listen),
+        one("this cluster's gateway (gateway.listen)", *gateway),
+        one("this cluster's metadata endpoint (metadata.listen)", *metadata),
+        one("the gateway's admin address (gateway.admin)", *gateway_admin),
+        one("the egress's admin address (egress.admin)", *egress_admin),
+        one("the controller's admin address (admin.listen)", *admin),
         // Last, because other listeners may lie within the range.
-        range(
-            "a port of this cluster's egress (egress.ports)",
-            settings.egress.listen,
-            settings.egress.ports.clone(),
-        ),
+        range("a port of this cluster's egress (egress.ports)", *egress, ports.clone()),
     ];
-    let advertised = settings.gateway.advertise.iter().filter_map(ip);
+    let advertised = advertise.iter().filter_map(ip);
     OwnAddresses {
         listeners: listeners.into_iter().filter(|listener| listener.ports != (0..=0)).collect(),
         hosts: machine().chain(advertised).map(|ip| ip.to_canonical()).collect(),

@@ -5,19 +5,17 @@ pub mod reload;
 use crate::admin;
 use crate::local::{self, Local};
 use crate::running::Watching;
-use crate::settings::{self, MetadataTransport, Settings};
+use crate::settings::{self, IdentityFiles, Settings};
 use crate::sinks::{self, Deployment};
 use crate::site::Site;
 use crate::state::StateFolder;
 use anyhow::{Context, Result};
 use fedgate_engine::metrics::Metrics;
 use fedgate_envoy::{AccessLog, EnvoyFiles, FilePath, FilterModule};
-use fedgate_exchange::exporter::{self, ExporterSettings, Limits, ServerTls, Transport};
-use fedgate_exchange::importer::{self, FetchLimits, Importer, ImporterSettings, SystemRoots};
-use fedgate_exchange::lookup::LookUpSettings;
-use fedgate_exchange::probe::{ProbeIdentity, ProbeSettings};
-use fedgate_federation::document;
-use fedgate_process::clock::SystemClock;
+use fedgate_exchange::exporter::{self, ExporterSettings, ServerTls};
+use fedgate_exchange::importer::{self, Importer, ImporterSettings};
+use fedgate_exchange::probe::ProbeIdentity;
+use fedgate_exchange::settings::{MetadataEndpoint, MetadataTransport};
 use fedgate_process::file_watch::{self, Changes};
 use fedgate_process::listen::{listen, stop_all, stop_of};
 use fedgate_process::machine;
@@ -147,14 +145,14 @@ fn deployment(settings: &Settings) -> Result<Deployment> {
 
 /// The folders and files that are watched for changes.
 fn watched(dir: &Path, settings: &Settings) -> Vec<PathBuf> {
-    let identity = &settings.identity;
+    let IdentityFiles { certificate_chain, private_key, roots } = settings.identity.clone();
     let mut paths = vec![
         dir.join(settings::FILE),
         settings.manifests.clone(),
         settings.key_file.clone(),
-        identity.certificate_chain.clone(),
-        identity.private_key.clone(),
-        identity.roots.clone(),
+        certificate_chain,
+        private_key,
+        roots,
     ];
     if let MetadataTransport::Tls { certificate, key } = &settings.metadata.transport {
         paths.extend([certificate.clone(), key.clone()]);
@@ -171,9 +169,11 @@ async fn serve(
 ) -> Result<Tasks> {
     let settings = &site.settings;
     let mut servers = Tasks::default();
-    let metadata = listen("metadata.listen", settings.metadata.listen).await?;
-    let exporter = exporter_settings(site, tls, metrics);
-    let serve = exporter::serve(metadata, exporter, site.published(), stop_of(stopped));
+    // The transport became `tls`.
+    let MetadataEndpoint { listen: address, path, transport: _ } = settings.metadata.clone();
+    let listener = listen("metadata.listen", address).await?;
+    let exporter = ExporterSettings::new(path, tls, metrics.exporter.clone());
+    let serve = exporter::serve(listener, exporter, site.published(), stop_of(stopped));
     servers.spawn("the metadata endpoint", serve);
     let listener = listen("admin.listen", settings.admin.listen).await?;
     site.tell_address(listener.local_addr()?);
@@ -182,49 +182,15 @@ async fn serve(
     Ok(servers)
 }
 
-fn exporter_settings(
-    site: &Site,
-    tls: Option<Arc<ServerTls>>,
-    metrics: &Metrics,
-) -> ExporterSettings {
-    let limits = Limits::default().within_descriptors();
-    let (transport, connections_per_source) = match tls {
-        // Behind a proxy all connections come from one source.
-        None => (Transport::Plain, None),
-        Some(tls) => (Transport::Tls(tls), limits.connections_per_source),
-    };
-    ExporterSettings {
-        path: site.settings.metadata.path.clone(),
-        transport,
-        limits: Limits { connections_per_source, ..limits },
-        clock: Arc::new(SystemClock),
-        metrics: metrics.exporter.clone(),
-    }
-}
-
 fn importer_settings(
     settings: &Settings,
     local: &Local,
     metrics: &Metrics,
-    identity: ProbeIdentity,
+    certificate: ProbeIdentity,
 ) -> ImporterSettings {
-    ImporterSettings {
-        poll: settings.times.poll,
-        limits: FetchLimits { fetch: settings.times.timeout, ..FetchLimits::default() },
-        probe: ProbeSettings {
-            interval: settings.times.probe,
-            identity,
-            ..ProbeSettings::default()
-        },
-        lookup: LookUpSettings::default(),
-        documents: document::Limits::default(),
-        times: settings.times.knowledge,
-        identity: importer::Identity {
-            cluster_uuid: local.cluster.cluster_uuid.clone(),
-            key: local.key.clone(),
-        },
-        metrics: metrics.importer.clone(),
-        roots: SystemRoots::load(),
-        clock: Arc::new(SystemClock),
-    }
+    let identity = importer::Identity {
+        cluster_uuid: local.cluster.cluster_uuid.clone(),
+        key: local.key.clone(),
+    };
+    ImporterSettings::new(settings.times, identity, certificate, metrics.importer.clone())
 }

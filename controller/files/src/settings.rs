@@ -5,10 +5,10 @@ use crate::yaml::{self, Limits, Node, Problems, Section, duration, explained, pa
 use anyhow::{Context, Result, bail};
 use fedgate_core::{ServicePort, TrustDomain};
 use fedgate_exchange::exporter::MetadataPath;
+use fedgate_exchange::settings::{Intervals, LimitTooShort, MetadataEndpoint, MetadataTransport};
 use fedgate_federation::document::{ClusterUuid, GatewayAddress, Network};
 use fedgate_federation::knowledge::Times as KnowledgeTimes;
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
-use fedgate_process::words::spell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -30,14 +30,15 @@ pub struct Settings {
     pub gateway: Gateway,
     /// `egress`.
     pub egress: Egress,
-    /// `metadata`.
-    pub metadata: Metadata,
+    /// `metadata`: `listen` (`0.0.0.0:15080`), `path` (`/metadata`), and `tls` or `plain: true`.
+    pub metadata: MetadataEndpoint,
     /// `identity`.
     pub identity: IdentityFiles,
     /// `keyFile` (`state/authn.key`): the Ed25519 key that signs requests; created if missing.
     pub key_file: PathBuf,
-    /// `times`.
-    pub times: Times,
+    /// `times`: `poll` (`30s`), `probe` (`60s`), `timeout` (`15s`), `staleAfter` (`5m`) and
+    /// `stalenessLimit` (`24h`).
+    pub times: Intervals,
     /// `admin`.
     pub admin: Admin,
     /// The folder of manifests.
@@ -82,31 +83,6 @@ pub struct Egress {
     pub open_files: Option<u64>,
 }
 
-/// `metadata`: the endpoint that peers fetch from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Metadata {
-    /// `listen` (`0.0.0.0:15080`).
-    pub listen: SocketAddr,
-    /// `path` (`/metadata`).
-    pub path: MetadataPath,
-    /// `tls`, or `plain: true`.
-    pub transport: MetadataTransport,
-}
-
-/// The protocol of the metadata endpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MetadataTransport {
-    /// HTTP, behind a proxy that terminates TLS.
-    Plain,
-    /// HTTPS.
-    Tls {
-        /// PEM, leaf first.
-        certificate: PathBuf,
-        /// PEM.
-        key: PathBuf,
-    },
-}
-
 /// `identity`: the certificate and key of both Envoys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdentityFiles {
@@ -116,19 +92,6 @@ pub struct IdentityFiles {
     pub private_key: PathBuf,
     /// `roots`: PEM; published to peers.
     pub roots: PathBuf,
-}
-
-/// `times`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Times {
-    /// `poll` (`30s`): how often to query a peer.
-    pub poll: Duration,
-    /// `probe` (`60s`): how often to connect to a peer's gateways.
-    pub probe: Duration,
-    /// `timeout` (`15s`) for one document.
-    pub timeout: Duration,
-    /// `staleAfter` (`5m`) and `stalenessLimit` (`24h`).
-    pub knowledge: KnowledgeTimes,
 }
 
 /// `admin`: the controller's own admin address.
@@ -338,7 +301,7 @@ fn egress(section: Section<'_>) -> Egress {
     egress
 }
 
-fn metadata(dir: &Path, section: Section<'_>) -> Option<Metadata> {
+fn metadata(dir: &Path, section: Section<'_>) -> Option<MetadataEndpoint> {
     let listen = section.or("listen", any(15_080), address);
     let metadata_path =
         section.or("path", MetadataPath::default(), explained(MetadataPath::parse, "a path"));
@@ -373,7 +336,7 @@ fn metadata(dir: &Path, section: Section<'_>) -> Option<Metadata> {
         }
     };
     section.finish();
-    Some(Metadata { listen, path: metadata_path, transport: transport? })
+    Some(MetadataEndpoint { listen, path: metadata_path, transport: transport? })
 }
 
 fn identity(dir: &Path, section: Section<'_>) -> Option<IdentityFiles> {
@@ -388,31 +351,32 @@ fn identity(dir: &Path, section: Section<'_>) -> Option<IdentityFiles> {
     })
 }
 
-fn times(section: Section<'_>) -> Times {
+fn times(section: Section<'_>) -> Intervals {
     const SECOND: Duration = Duration::from_secs(1);
     const HOUR: Duration = Duration::from_secs(3600);
-    let defaults = KnowledgeTimes::default();
-    // Tokens issued within the same second are identical, so a peer cannot be queried more often.
-    let poll = section.or("poll", 30 * SECOND, duration(SECOND, HOUR));
-    let probe = section.or("probe", 60 * SECOND, duration(SECOND, HOUR));
-    let timeout = section.or("timeout", 15 * SECOND, duration(SECOND / 10, 60 * SECOND));
-    let knowledge = KnowledgeTimes {
-        stale_after: section.or("staleAfter", defaults.stale_after, duration(SECOND, 24 * HOUR)),
-        staleness_limit: section.or(
-            "stalenessLimit",
-            defaults.staleness_limit,
-            duration(SECOND, 30 * 24 * HOUR),
-        ),
+    let Intervals { poll, probe, timeout, knowledge } = Intervals::default();
+    let KnowledgeTimes { stale_after, staleness_limit } = knowledge;
+    let intervals = Intervals {
+        poll: section.or("poll", poll, duration(Intervals::SHORTEST_POLL, HOUR)),
+        probe: section.or("probe", probe, duration(SECOND, HOUR)),
+        timeout: section.or("timeout", timeout, duration(SECOND / 10, 60 * SECOND)),
+        knowledge: KnowledgeTimes {
+            stale_after: section.or("staleAfter", stale_after, duration(SECOND, 24 * HOUR)),
+            staleness_limit: section.or(
+                "stalenessLimit",
+                staleness_limit,
+                duration(SECOND, 30 * 24 * HOUR),
+            ),
+        },
     };
-    if knowledge.staleness_limit < knowledge.stale_after {
-        let (limit, stale) = (spell(knowledge.staleness_limit), spell(knowledge.stale_after));
+    if let Err(LimitTooShort { staleness_limit, stale_after }) = intervals.check() {
         section.refuse(
             "stalenessLimit",
-            format!("expected at least times.staleAfter ({stale}), found {limit}"),
+            format!("expected at least times.staleAfter ({stale_after}), found {staleness_limit}"),
         );
     }
     section.finish();
-    Times { poll, probe, timeout, knowledge }
+    intervals
 }
 
 fn any(port: u16) -> SocketAddr {

@@ -137,7 +137,7 @@ fn named(services: &[&ServiceName]) -> String {
 /// When a file cannot be read, or the two do not belong together. The message names the files but
 /// quotes no content.
 pub fn identity(settings: &Settings) -> Result<Identity> {
-    let IdentityFiles { certificate_chain, private_key, .. } = &settings.identity;
+    let IdentityFiles { certificate_chain, private_key, roots: _ } = &settings.identity;
     let read = |field: &str, path: &Path| {
         std::fs::read(path)
             .with_context(|| format!("identity.{field} {}: cannot be read", path.display()))

@@ -93,7 +93,7 @@ impl Replica {
     ) -> anyhow::Result<Self> {
         let (cluster, _) = Seen::default().cluster(&settings, &identity);
         let table = Table::read(TableBuilder::new(settings.trust_domain.clone()).build(0)?)?;
-        let times = settings.knowledge_times();
+        let times = settings.intervals().knowledge;
         let brain = Brain::new(cluster, times, BTreeMap::new(), Published::default(), table);
         let (has_table, saved, importer) = (false, BTreeMap::new(), None);
         Ok(Self {

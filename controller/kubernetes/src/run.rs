@@ -11,13 +11,11 @@ use anyhow::Result;
 use arc_swap::ArcSwap;
 use fedgate_core::TrustDomain;
 use fedgate_engine::metrics::Metrics;
-use fedgate_exchange::exporter::{self, ExporterSettings, Limits, MetadataTls, Transport};
-use fedgate_exchange::importer::{self, FetchLimits, ImporterSettings, SystemRoots};
-use fedgate_exchange::lookup::LookUpSettings;
-use fedgate_exchange::probe::ProbeSettings;
+use fedgate_exchange::exporter::{self, ExporterSettings, MetadataTls};
+use fedgate_exchange::importer::{self, ImporterSettings};
+use fedgate_exchange::probe::ProbeIdentity;
+use fedgate_exchange::settings::MetadataEndpoint;
 use fedgate_federation::credentials::Credentials;
-use fedgate_federation::document;
-use fedgate_process::clock::SystemClock;
 use fedgate_process::file_watch;
 use fedgate_process::listen::{listen, stop_all, stop_of};
 use fedgate_process::signals::Signals;
@@ -128,28 +126,16 @@ async fn serve_metadata(
     servers: &mut Tasks,
 ) -> Result<watch::Receiver<Credentials>> {
     let (tell, endpoint) = watch::channel(Credentials::default());
-    let limits = Limits::default();
-    let (transport, connections_per_source) = match &settings.metadata.tls {
-        // Behind a proxy, all connections have the same source.
-        None => (Transport::Plain, None),
-        Some(folder) => {
-            let tls = MetadataTls::read(&folder.join("tls.crt"), &folder.join("tls.key"))?;
-            let transport = Transport::Tls(Arc::clone(&tls.tls));
-            let credentials = (tell, settings.trust_domain.clone());
-            let follow = follow_certificate(folder.clone(), tls, credentials, stop_of(stopped));
-            servers.spawn("the watch of the metadata certificate", follow);
-            (transport, limits.connections_per_source)
-        }
-    };
-    let limits = limits.within_descriptors();
-    let listener = listen("--metadata-listen", settings.metadata.listen).await?;
-    let exporter = ExporterSettings {
-        path: settings.metadata.path.clone(),
-        transport,
-        limits: Limits { connections_per_source, ..limits },
-        clock: Arc::new(SystemClock),
-        metrics: metrics.exporter.clone(),
-    };
+    let MetadataEndpoint { listen: address, path, transport } = settings.metadata_endpoint();
+    let tls = MetadataTls::read(&transport)?;
+    let served = tls.as_ref().map(|tls| Arc::clone(&tls.tls));
+    if let Some((tls, folder)) = tls.zip(settings.metadata.tls.clone()) {
+        let credentials = (tell, settings.trust_domain.clone());
+        let follow = follow_certificate(folder, tls, credentials, stop_of(stopped));
+        servers.spawn("the watch of the metadata certificate", follow);
+    }
+    let listener = listen("--metadata-listen", address).await?;
+    let exporter = ExporterSettings::new(path, served, metrics.exporter.clone());
     servers.spawn(
         "the metadata endpoint",
         exporter::serve(listener, exporter, published, stop_of(stopped)),
@@ -202,19 +188,11 @@ fn importer_settings(
     identity: &identity::ClusterIdentity,
     metrics: &Metrics,
 ) -> ImporterSettings {
-    ImporterSettings {
-        poll: settings.times.poll,
-        limits: FetchLimits { fetch: settings.times.timeout, ..FetchLimits::default() },
-        probe: ProbeSettings { interval: settings.times.probe, ..ProbeSettings::default() },
-        lookup: LookUpSettings::default(),
-        documents: document::Limits::default(),
-        times: settings.knowledge_times(),
-        identity: importer::Identity {
-            cluster_uuid: identity.cluster_uuid.clone(),
-            key: identity.key.clone(),
-        },
-        metrics: metrics.importer.clone(),
-        roots: SystemRoots::load(),
-        clock: Arc::new(SystemClock),
-    }
+    let own = importer::Identity {
+        cluster_uuid: identity.cluster_uuid.clone(),
+        key: identity.key.clone(),
+    };
+    // Only the gateways and sidecars have a certificate that a probe could show.
+    let certificate = ProbeIdentity::default();
+    ImporterSettings::new(settings.intervals(), own, certificate, metrics.importer.clone())
 }

@@ -4,9 +4,9 @@
 use clap::{Args, ValueEnum};
 use fedgate_core::TrustDomain;
 use fedgate_exchange::exporter::MetadataPath;
+use fedgate_exchange::settings::{Intervals, LimitTooShort, MetadataEndpoint, MetadataTransport};
 use fedgate_federation::document::{ClusterUuid, GatewayAddress, Network, WorkloadIdentity};
 use fedgate_federation::knowledge::Times;
-use fedgate_process::words::spell;
 use ipnet::IpNet;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
@@ -323,13 +323,11 @@ impl ControllerSettings {
     /// # Errors
     /// Names the settings that contradict each other.
     pub fn check(&self) -> anyhow::Result<()> {
-        let TimeSettings { stale_after, staleness_limit, .. } = self.times;
-        anyhow::ensure!(
-            staleness_limit >= stale_after,
-            "--staleness-limit ({}) must be at least --stale-after ({})",
-            spell(staleness_limit),
-            spell(stale_after)
-        );
+        if let Err(LimitTooShort { staleness_limit, stale_after }) = self.intervals().check() {
+            anyhow::bail!(
+                "--staleness-limit ({staleness_limit}) must be at least --stale-after ({stale_after})"
+            );
+        }
         anyhow::ensure!(
             self.places.delivery == Delivery::WasmPlugin
                 || !is_elsewhere(self.gateway.filter_module.as_ref()),
@@ -339,9 +337,24 @@ impl ControllerSettings {
         Ok(())
     }
 
-    /// When knowledge is stale.
-    pub fn knowledge_times(&self) -> Times {
-        Times { stale_after: self.times.stale_after, staleness_limit: self.times.staleness_limit }
+    /// Intervals and time limits of the importer.
+    pub fn intervals(&self) -> Intervals {
+        let TimeSettings { poll, probe, timeout, stale_after, staleness_limit } = self.times;
+        Intervals { poll, probe, timeout, knowledge: Times { stale_after, staleness_limit } }
+    }
+
+    /// The endpoint that the exporter serves.
+    pub fn metadata_endpoint(&self) -> MetadataEndpoint {
+        let MetadataSettings { listen, path, tls, plain: _, roots_configmap: _ } =
+            self.metadata.clone();
+        let transport = match tls {
+            None => MetadataTransport::Plain,
+            Some(folder) => MetadataTransport::Tls {
+                certificate: folder.join("tls.crt"),
+                key: folder.join("tls.key"),
+            },
+        };
+        MetadataEndpoint { listen, path, transport }
     }
 
     /// The configured part of the network.
@@ -384,11 +397,9 @@ fn advertised(text: &str) -> Result<GatewayAddress, String> {
     GatewayAddress::parse(text.trim()).ok_or_else(expected)
 }
 
-/// At least one second: two tokens of the same second are identical, so a peer cannot be asked more
-/// often.
 fn poll(text: &str) -> Result<Duration, String> {
     let poll = duration(text)?;
-    (poll >= Duration::from_secs(1))
+    (poll >= Intervals::SHORTEST_POLL)
         .then_some(poll)
         .ok_or_else(|| format!("expected 1s or more, found {text:?}"))
 }
@@ -434,7 +445,7 @@ pub(crate) mod tests {
             settings.gateway_identity().unwrap().as_str(),
             "spiffe://alpha.example/ns/fedgate-system/sa/fedgate-gateway"
         );
-        assert_eq!(settings.times.poll, Duration::from_secs(30));
+        assert_eq!(settings.intervals(), Intervals::default());
         assert_eq!(settings.places.delivery, Delivery::EnvoyFilter);
         assert!(settings.check().is_ok());
     }

@@ -6,7 +6,7 @@ use fedgate_federation::federate::Published;
 use fedgate_federation::{Finding, FindingReason, Inputs, ObjectRef, Severity, federate};
 use fedgate_files::capacity;
 use fedgate_files::manifests::ManifestSource;
-use fedgate_files::settings::{MetadataTransport, Settings};
+use fedgate_files::settings::Settings;
 use fedgate_process::words::counted;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -57,9 +57,8 @@ fn findings(settings: &Settings) -> Result<Vec<Finding>> {
         finding.severity == Severity::Error
             && finding.field.as_deref().is_some_and(|field| field.starts_with("metadata.tls"))
     };
-    if let MetadataTransport::Tls { certificate, key } = &settings.metadata.transport
-        && !findings.iter().any(is_known)
-        && let Err(error) = MetadataTls::read(certificate, key)
+    if !findings.iter().any(is_known)
+        && let Err(error) = MetadataTls::read(&settings.metadata.transport)
     {
         let cluster = ObjectRef::cluster(settings.trust_domain.as_str());
         findings.insert(

@@ -1,6 +1,7 @@
 //! `fedgate.yaml`: defaults, and everything that can be wrong with it.
 
-use fedgate_files::settings::{MetadataTransport, Settings};
+use fedgate_exchange::settings::MetadataTransport;
+use fedgate_files::settings::Settings;
 use std::path::Path;
 use std::time::Duration;
 

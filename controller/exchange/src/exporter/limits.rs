@@ -51,7 +51,7 @@ impl Default for Limits {
 
 impl Limits {
     /// Lowers the number of connections to what the process has descriptors for, less a reserve.
-    pub fn within_descriptors(self) -> Self {
+    pub(super) fn within_descriptors(self) -> Self {
         self.within(getrlimit(Resource::Nofile).current)
     }
 

@@ -1,7 +1,7 @@
 //! The exporter's settings.
 
 use super::{Limits, Metrics, ServerTls};
-use fedgate_process::clock::Clock;
+use fedgate_process::clock::{Clock, SystemClock};
 use std::{fmt, sync::Arc};
 
 /// What [`super::serve`] needs, apart from a listener and the documents.
@@ -17,6 +17,19 @@ pub struct ExporterSettings {
     pub clock: Arc<dyn Clock>,
     /// The exporter's counters.
     pub metrics: Metrics,
+}
+
+impl ExporterSettings {
+    /// The settings of a running controller, with HTTPS if there is a certificate.
+    pub fn new(path: MetadataPath, tls: Option<Arc<ServerTls>>, metrics: Metrics) -> Self {
+        let limits = Limits::default().within_descriptors();
+        let (transport, limits) = match tls {
+            // Behind a proxy all connections come from one source.
+            None => (Transport::Plain, Limits { connections_per_source: None, ..limits }),
+            Some(tls) => (Transport::Tls(tls), limits),
+        };
+        Self { path, transport, limits, clock: Arc::new(SystemClock), metrics }
+    }
 }
 
 /// How the exporter talks to its clients.

@@ -1,6 +1,7 @@
 //! The metadata endpoint's certificate, read from its two files.
 
 use super::ServerTls;
+use crate::settings::MetadataTransport;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,12 +15,20 @@ pub struct MetadataTls {
 }
 
 impl MetadataTls {
-    /// Reads a certificate and its key.
+    /// Reads the certificate and key of this transport; `None` for HTTP.
     ///
     /// # Errors
     /// Which file cannot be read, or what is wrong with the two.
-    pub fn read(certificate: &Path, key: &Path) -> Result<Self> {
-        let (certificate, key) = (certificate.to_owned(), key.to_owned());
+    pub fn read(transport: &MetadataTransport) -> Result<Option<Self>> {
+        match transport {
+            MetadataTransport::Plain => Ok(None),
+            MetadataTransport::Tls { certificate, key } => {
+                Self::from_files(certificate.clone(), key.clone()).map(Some)
+            }
+        }
+    }
+
+    fn from_files(certificate: PathBuf, key: PathBuf) -> Result<Self> {
         let (chain, secret) = (read("certificate", &certificate)?, read("key", &key)?);
         let tls =
             ServerTls::from_pem(&chain, &secret).with_context(|| named(&certificate, &key))?;

@@ -1,13 +1,17 @@
 //! The importer's settings.
 
 use super::{Metrics, SystemRoots};
-use crate::{lookup::LookUpSettings, probe::ProbeSettings};
+use crate::{
+    lookup::LookUpSettings,
+    probe::{ProbeIdentity, ProbeSettings},
+    settings::Intervals,
+};
 use fedgate_federation::{
     document::{ClusterUuid, Limits},
     key::SigningKey,
     knowledge::Times,
 };
-use fedgate_process::clock::Clock;
+use fedgate_process::clock::{Clock, SystemClock};
 use std::{fmt, sync::Arc, time::Duration};
 
 /// The settings shared by all peers.
@@ -33,6 +37,34 @@ pub struct ImporterSettings {
     pub roots: SystemRoots,
     /// The clock that tokens' times are taken from.
     pub clock: Arc<dyn Clock>,
+}
+
+impl ImporterSettings {
+    /// The settings of a running controller. Probes show `certificate` to gateways.
+    pub fn new(
+        intervals: Intervals,
+        identity: Identity,
+        certificate: ProbeIdentity,
+        metrics: Metrics,
+    ) -> Self {
+        let Intervals { poll, probe, timeout, knowledge } = intervals;
+        Self {
+            poll,
+            limits: FetchLimits { fetch: timeout, ..FetchLimits::default() },
+            probe: ProbeSettings {
+                interval: probe,
+                identity: certificate,
+                ..ProbeSettings::default()
+            },
+            lookup: LookUpSettings::default(),
+            documents: Limits::default(),
+            times: knowledge,
+            identity,
+            metrics,
+            roots: SystemRoots::load(),
+            clock: Arc::new(SystemClock),
+        }
+    }
 }
 
 /// This cluster, as its tokens name it.
@@ -62,7 +94,7 @@ impl Default for FetchLimits {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(5),
-            fetch: Duration::from_secs(15),
+            fetch: Intervals::default().timeout,
             // 16 roots of 16 KiB each, in base64.
             public_bytes: 512 * 1024,
             at_once: 64,

@@ -32,6 +32,7 @@ mod verifier;
 pub use identity::ProbeIdentity;
 pub use presented::presented;
 
+use crate::settings::Intervals;
 use crate::supervision::Supervision;
 use fedgate_federation::federate::ProbeTarget;
 use fedgate_federation::knowledge::{Probed, Tried};
@@ -68,7 +69,7 @@ impl Default for ProbeSettings {
     fn default() -> Self {
         let identity = ProbeIdentity::default();
         Self {
-            interval: Duration::from_secs(60),
+            interval: Intervals::default().probe,
             time: Duration::from_secs(5),
             at_once: 32,
             identity,

@@ -1,6 +1,7 @@
 //! Checks the files with this cluster's certificates and keys.
 
-use crate::settings::{MetadataTransport, Settings};
+use crate::settings::{IdentityFiles, Settings};
+use fedgate_exchange::settings::MetadataTransport;
 use fedgate_federation::bundle::Root;
 use fedgate_federation::credentials::{Credentials, RootSource, Source};
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
@@ -16,10 +17,10 @@ pub(super) fn read(settings: &Settings, roots: &[Root]) -> Credentials {
         ObjectRef::cluster(settings.trust_domain.as_str())
             .from_source(Some(path.display().to_string()))
     };
-    let files = &settings.identity;
-    let chain = File::read("identity.certificateChain", &files.certificate_chain);
-    let key = File::read("identity.privateKey", &files.private_key);
-    let roots = RootSource { roots, object: object(&files.roots), field: "identity.roots" };
+    let IdentityFiles { certificate_chain, private_key, roots: roots_file } = &settings.identity;
+    let chain = File::read("identity.certificateChain", certificate_chain);
+    let key = File::read("identity.privateKey", private_key);
+    let roots = RootSource { roots, object: object(roots_file), field: "identity.roots" };
     let mut credentials = Credentials::of_identity(
         &chain.source(&object),
         &key.source(&object),

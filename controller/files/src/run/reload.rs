@@ -2,7 +2,7 @@
 //! becomes a finding, and its last content stays in force.
 
 use crate::manifests::{self, ManifestSource};
-use crate::settings::{self, MetadataTransport, Settings, restart_needed};
+use crate::settings::{self, Settings, restart_needed};
 use crate::site::Site;
 use anyhow::Result;
 use fedgate_exchange::exporter::{MetadataTls, ServerTls};
@@ -23,12 +23,7 @@ pub(super) struct Reload {
 
 impl Reload {
     pub(super) fn new(dir: &Path, settings: &Settings) -> Result<Self> {
-        let tls = match &settings.metadata.transport {
-            MetadataTransport::Plain => None,
-            MetadataTransport::Tls { certificate, key } => {
-                Some(MetadataTls::read(certificate, key)?)
-            }
-        };
+        let tls = MetadataTls::read(&settings.metadata.transport)?;
         let source =
             ManifestSource::new(&settings.manifests, &settings.state, &settings.trust_domain);
         Ok(Self { dir: dir.to_owned(), source, findings: Vec::new(), tls })

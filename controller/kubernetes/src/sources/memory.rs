@@ -118,7 +118,7 @@ impl ClusterRecord {
             health_name: cluster.health_name,
             passthrough: cluster.passthrough.clone(),
             own: cluster.own.clone(),
-            times: settings.knowledge_times(),
+            times: settings.intervals().knowledge,
             places: settings.places.clone(),
             gateway_selector: settings.gateway.selector.clone(),
             findings: findings.to_vec(),
