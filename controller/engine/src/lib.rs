@@ -3,7 +3,7 @@
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | [`brain`] | everything known, compiled into a federation |
+//! | [`compiler`] | compiles everything known into a federation |
 //! | [`in_force`] | what is in force, for all readers |
 //! | [`explain`], [`status`] | why a call passes or not, and the state of the federation |
 //! | [`running`] | whether the site's Envoys run |
@@ -13,7 +13,7 @@
 // Tests create files the way operators and their editors do, and start servers of their own.
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_macros))]
 
-pub mod brain;
+pub mod compiler;
 pub mod explain;
 pub mod in_force;
 pub mod metrics;

@@ -25,14 +25,14 @@ pub fn service_object(
         labels: service.metadata.labels.unwrap_or_default(),
         annotations: service.metadata.annotations.unwrap_or_default(),
         selector: spec.selector.unwrap_or_default(),
-        ports: ports.map(|(place, port)| read_port(place, port)).collect::<Result<_, _>>()?,
+        ports: ports.map(|(index, port)| read_port(index, port)).collect::<Result<_, _>>()?,
     })
 }
 
-fn read_port(place: usize, port: ServicePort) -> Result<ServicePortSpec, FormError> {
+fn read_port(index: usize, port: ServicePort) -> Result<ServicePortSpec, FormError> {
     let wrong = |field: &str, message: String| {
         let path = ["spec", "ports"].map(|name| Step::Field(name.to_owned()));
-        let rest = [Step::Row(place), Step::Field(field.to_owned())];
+        let rest = [Step::Row(index), Step::Field(field.to_owned())];
         FormError::new(path.into_iter().chain(rest).collect(), message)
     };
     // A missing port is read as 0.

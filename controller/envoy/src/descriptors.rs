@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn too_few_are_told() {
+    fn too_few_descriptors_are_detected() {
         assert!(!descriptors(64, 2).are_enough() && !descriptors(127, 2).are_enough());
         assert_eq!(descriptors(64, 2).gateway().0, 1);
         assert!(descriptors(256, 2).are_enough());

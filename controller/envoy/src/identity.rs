@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_is_taken_as_it_is_and_nothing_besides() {
+    fn a_certificate_chain_and_key_are_extracted_and_nothing_else() {
         let ((chain, key), (other, _)) = (pair(), pair());
         let lines = |text: &str| text.replace("\r\n", "\n");
         let identity =
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_envoy_has_can_be_read_again() {
+    fn the_identity_file_of_envoy_can_be_read_back() {
         let (chain, key) = pair();
         let identity = read(&chain, &key).unwrap();
         let secret = crate::trust::identity_secret(&identity).to_string();
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn another_pairs_key_is_refused() {
+    fn a_key_of_another_certificate_is_refused() {
         let ((chain, key), (other, other_key)) = (pair(), pair());
         assert_eq!(read(&chain, &other_key), Err(IdentityError::Mismatch));
         assert_eq!(
@@ -185,7 +185,7 @@ mod tests {
 
     /// A file that is still being written, as a reader may see it: cut at every length.
     #[test]
-    fn half_of_a_file_is_refused() {
+    fn a_truncated_file_is_refused() {
         let (chain, key) = pair();
         let (chain, key) = (chain.trim_end(), key.trim_end());
         for length in 0..chain.len() {

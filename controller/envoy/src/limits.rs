@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strangers_leave_some_connections_to_local_programs() {
+    fn some_connections_are_reserved_for_local_programs() {
         let of = |connections| {
             let file = of_gateway(Connections(connections));
             [GLOBAL, FEDERATION].map(|key| file["resources"][0]["layer"][key].as_u64().unwrap())

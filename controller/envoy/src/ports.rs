@@ -57,7 +57,7 @@ pub fn allocate(request: &PortRequest<'_>, mut is_free: impl FnMut(u16) -> bool)
         taken.open(service);
     }
     for service in new {
-        if taken.may_open(service, request.most) && taken.place(service, request, &mut is_free) {
+        if taken.may_open(service, request.most) && taken.assign(service, request, &mut is_free) {
             taken.open(service);
         }
     }
@@ -148,7 +148,7 @@ impl Taken {
 
     /// Picks a port that is not reserved, if the peer's share allows. Otherwise one that is
     /// reserved for a removed import of this peer or, within the share, of a removed peer.
-    fn place(
+    fn assign(
         &mut self,
         service: &ServiceName,
         request: &PortRequest<'_>,

@@ -41,7 +41,7 @@ fn count(allocation: &Allocation, peer: &str) -> usize {
 }
 
 #[test]
-fn an_import_keeps_its_port_whatever_comes_and_goes() {
+fn an_import_keeps_its_port_when_others_change() {
     let first = given(&BTreeMap::new(), &services(0..5), 15_000..=15_199, free);
     let second = given(&first.reserved, &services(3..50), 15_000..=15_199, free);
     let third = given(&second.reserved, &services(0..5), 15_000..=15_199, free);
@@ -50,7 +50,7 @@ fn an_import_keeps_its_port_whatever_comes_and_goes() {
 }
 
 #[test]
-fn a_port_that_is_in_use_is_not_given_away_but_kept_by_its_import() {
+fn a_port_in_use_is_not_assigned_anew_but_kept_by_its_import() {
     let first = given(&BTreeMap::new(), &services([0]), 15_000..=15_003, free);
     let port = first.ports[&service(0)];
     let second = given(&first.reserved, &services([0, 1]), 15_000..=15_003, |other| other != port);
@@ -59,7 +59,7 @@ fn a_port_that_is_in_use_is_not_given_away_but_kept_by_its_import() {
 }
 
 #[test]
-fn one_peer_leaves_ports_for_those_that_are_there_and_those_that_come_later() {
+fn one_peer_leaves_ports_for_present_and_future_peers() {
     let range = 15_100..=15_999;
     let all =
         |more: &[BTreeSet<ServiceName>]| more.iter().flatten().cloned().collect::<BTreeSet<_>>();
@@ -86,7 +86,7 @@ fn one_peer_leaves_ports_for_those_that_are_there_and_those_that_come_later() {
 /// A peer that announces other names each hour reserves no more than its share, and takes no other
 /// peer's place.
 #[test]
-fn reservations_are_within_the_peers_share_and_pass_to_its_own_imports_only() {
+fn reservations_count_in_a_peers_share_and_pass_only_to_its_imports() {
     let range = 15_000..=15_039;
     let gamma = of("gamma", 0..5);
     let first = given(&BTreeMap::new(), &gamma, range.clone(), free);
@@ -118,7 +118,7 @@ fn reservations_are_within_the_peers_share_and_pass_to_its_own_imports_only() {
 }
 
 #[test]
-fn no_more_are_open_than_envoy_has_descriptors_for() {
+fn open_ports_are_limited_by_envoys_descriptors() {
     let range = 15_100..=15_999;
     let imports: BTreeSet<_> = services(0..100).union(&of("gamma", 0..5)).cloned().collect();
     let request = PortRequest {
@@ -143,7 +143,7 @@ fn no_more_are_open_than_envoy_has_descriptors_for() {
 }
 
 #[test]
-fn another_range_moves_everybody() {
+fn a_new_range_moves_all_imports() {
     let first = given(&BTreeMap::new(), &services(0..3), 15_000..=15_009, free);
     let second = given(&first.reserved, &services(0..3), 16_000..=16_009, free);
     assert!(
@@ -179,7 +179,7 @@ fn a_services_owner_is_its_trust_domain() {
 
 proptest! {
     #[test]
-    fn no_port_is_given_twice_or_outside_of_the_range(
+    fn ports_are_unique_and_within_the_range(
         rounds in prop::collection::vec(prop::collection::btree_set((0usize..3, 0usize..30), 0..40), 1..6),
         used in prop::collection::btree_set(15_000u16..15_020, 0..10),
         most in 0usize..30,

@@ -25,7 +25,7 @@ mod tests {
 
     /// Where Istio starts Envoy, the Helm chart passes it these labels.
     #[test]
-    fn the_chart_says_the_same() {
+    fn the_charts_bootstrap_has_the_same_tags() {
         let chart = include_str!("../../../deploy/chart/files/gateway-bootstrap.json");
         assert_eq!(
             serde_json::from_str::<Value>(chart).unwrap(),

@@ -167,21 +167,21 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, WriteError> {
     }
 }
 
-/// Folders whose files come and go, with the prefix and suffix of our names. Only earlier versions
-/// wrote to `egress/trust`.
-const COMING_AND_GOING: [(&str, &str, &str); 2] =
+/// Folders from which unused files are removed, with the prefix and suffix of our names. Only earlier
+/// versions wrote to `egress/trust`.
+const REMOVABLE: [(&str, &str, &str); 2] =
     [("gateway/filter", "fedgate_filter-", ".wasm"), ("egress/trust", "", ".json")];
 
 fn remove_unwanted(folder: &FilePath, files: &[File]) -> Result<Vec<String>, WriteError> {
     let wanted: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
     let roles: BTreeSet<&str> = wanted.iter().filter_map(|path| path.split('/').next()).collect();
     let mut removed = Vec::new();
-    for (place, prefix, suffix) in COMING_AND_GOING {
-        if !place.split('/').next().is_some_and(|role| roles.contains(role)) {
+    for (subfolder, prefix, suffix) in REMOVABLE {
+        if !subfolder.split('/').next().is_some_and(|role| roles.contains(role)) {
             continue;
         }
-        for name in names_in(folder.join(place).as_ref())? {
-            let relative = format!("{place}/{name}");
+        for name in names_in(folder.join(subfolder).as_ref())? {
+            let relative = format!("{subfolder}/{name}");
             if name.starts_with(prefix)
                 && name.ends_with(suffix)
                 && !wanted.contains(relative.as_str())
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_named_is_written_first() {
+    fn referenced_files_are_written_first() {
         let (_folder, files) = start();
         let written = files.write(&gateway(&["a"])).unwrap();
         let expected = [
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_changed_is_written() {
+    fn only_changed_files_are_written() {
         let (_folder, files) = start();
         files.write(&gateway(&["a"])).unwrap();
         assert_eq!(files.write(&gateway(&["a"])).unwrap(), Written::default());
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn at_no_time_does_the_table_name_a_cluster_that_is_not_there() {
+    fn the_table_never_names_a_missing_cluster() {
         assert_eq!(writes(&["a", "b"], &["b", "c"]), ["cds.json", "filter.json", "cds.json"]);
         assert_eq!(writes(&["a"], &["a", "b"]), ["cds.json", "filter.json"]);
         assert_eq!(writes(&["a", "b"], &["a"]), ["filter.json", "cds.json"]);
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn clusters_that_are_no_longer_wanted_are_gone_in_the_end() {
+    fn unused_clusters_are_removed_last() {
         let (_folder, files) = start();
         files.write(&gateway(&["a", "b"])).unwrap();
         files.write(&gateway(&["b", "c"])).unwrap();
@@ -350,11 +350,11 @@ mod tests {
     }
 
     #[test]
-    fn a_private_key_is_for_its_owner_alone() {
+    fn a_private_key_is_readable_by_its_owner_only() {
         use std::os::unix::fs::PermissionsExt;
         let (_folder, files) = start();
-        let place = files.path("gateway/identity.json");
-        let mode = || fs::metadata(&place).unwrap().permissions().mode() & 0o777;
+        let path = files.path("gateway/identity.json");
+        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
         // Another program's interrupted write left a file that everyone may read.
         fs::create_dir_all(files.path("gateway")).unwrap();
         fs::write(files.path("gateway/.identity.json.tmp"), b"").unwrap();
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_name_the_file_and_say_what_to_do() {
+    fn errors_name_the_file_and_give_advice() {
         let (_folder, files) = start();
         replace(files.path("gateway").as_ref(), b"a file in place of the folder", Readers::All)
             .unwrap();

@@ -6,7 +6,7 @@
 
 use fedgate_core::PeerName;
 use fedgate_process::backoff::backoff;
-use fedgate_process::tasks::said;
+use fedgate_process::tasks::panic_message;
 use fedgate_process::words::spell;
 use futures_util::FutureExt;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -68,7 +68,7 @@ impl Supervision {
             let wait = backoff(FIRST, LONGEST, panics);
             self.panics.get_or_create(&TaskLabels { task }).inc();
             let then = spell(wait);
-            tracing::error!(peer = %self.peer, task, "a fault of fedgate, please report it: {}; the task begins again in {then}", said(panic));
+            tracing::error!(peer = %self.peer, task, "a fault of fedgate, please report it: {}; the task begins again in {then}", panic_message(panic));
             sleep(wait).await;
         }
     }
@@ -92,7 +92,7 @@ mod tests {
     use tokio::time::timeout;
 
     #[tokio::test(start_paused = true)]
-    async fn a_task_that_panics_is_counted_and_begins_again_less_and_less_often() {
+    async fn a_panicking_task_is_counted_and_restarted_with_backoff() {
         let (supervision, first) = (Supervision::of("beta"), Instant::now());
         let begun = RefCell::new(Vec::new());
         let task = supervision.clone().run("probe", || async {
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_waits_end_at_a_minute_and_a_task_that_returns_is_done() {
+    async fn restart_waits_are_at_most_a_minute_and_a_returning_task_ends() {
         let mut begun = 0_u32;
         let supervision = Supervision::of("beta");
         let task = supervision.clone().run("probe", || {

@@ -11,7 +11,7 @@ use fedgate_engine::running::Running;
 use fedgate_envoy::{Connections, Descriptors, EnvoyFiles, FilePath, PathError};
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
 use fedgate_process::machine::{
-    self, INOTIFY_INSTANCES, INOTIFY_WATCHES, Inotify, KernelLimit, RunningEnvoy, Seen,
+    self, EnvoyLimits, INOTIFY_INSTANCES, INOTIFY_WATCHES, Inotify, KernelLimit, RunningEnvoy,
 };
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -36,8 +36,8 @@ const SLACK: Duration = Duration::from_millis(100);
 /// What was seen of the two Envoys; kept over restarts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeenEnvoys {
-    gateway: Seen,
-    egress: Seen,
+    gateway: EnvoyLimits,
+    egress: EnvoyLimits,
     /// Whether it has ever answered. An Envoy that answers but is not seen runs where its process
     /// is not visible.
     #[serde(default)]
@@ -49,8 +49,8 @@ pub struct SeenEnvoys {
 impl SeenEnvoys {
     /// Records what is seen now. Without a new observation of an Envoy, the last one stays.
     pub fn take(&mut self, observed: &Observed) {
-        let take = |seen: &mut Seen, envoy: Option<RunningEnvoy>| {
-            *seen = envoy.map_or(*seen, |envoy| envoy.seen)
+        let take = |seen: &mut EnvoyLimits, envoy: Option<RunningEnvoy>| {
+            *seen = envoy.map_or(*seen, |envoy| envoy.limits)
         };
         take(&mut self.gateway, observed.processes.gateway);
         take(&mut self.egress, observed.processes.egress);
@@ -137,7 +137,7 @@ impl Capacity {
 
 /// An Envoy is known if an operator has set its limit, it was seen, or it answers from where it
 /// cannot be seen.
-fn is_known(setting: Option<u64>, seen: Seen, answered: bool) -> bool {
+fn is_known(setting: Option<u64>, seen: EnvoyLimits, answered: bool) -> bool {
     setting.is_some() || seen.open_files.is_some() || answered
 }
 
@@ -145,7 +145,7 @@ fn for_now(connections: Connections, known: bool) -> Connections {
     if known { connections } else { connections.min(Connections::UNSEEN) }
 }
 
-fn descriptors(setting: Option<u64>, seen: Seen) -> Descriptors {
+fn descriptors(setting: Option<u64>, seen: EnvoyLimits) -> Descriptors {
     let known = setting.into_iter().chain(seen.open_files).min();
     Descriptors {
         limit: known.unwrap_or_else(machine::descriptor_limit),
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn few_descriptors_are_a_warning_and_too_few_an_error() {
+    fn few_descriptors_are_a_warning_and_too_few_are_an_error() {
         let capacity = |limit| {
             let it = Descriptors { limit, workers: 2 };
             Capacity {
@@ -337,9 +337,10 @@ mod tests {
     }
 
     #[test]
-    fn the_lowest_of_what_is_known_of_an_envoy_counts() {
-        let of =
-            |setting, open_files| descriptors(setting, Seen { open_files, workers: Some(1_000) });
+    fn the_lowest_known_limit_of_an_envoy_applies() {
+        let of = |setting, open_files| {
+            descriptors(setting, EnvoyLimits { open_files, workers: Some(1_000) })
+        };
         assert_eq!(of(Some(4_096), Some(1_024)).limit, 1_024);
         assert_eq!(of(Some(512), Some(1_024)).limit, 512);
         assert_eq!(of(None, Some(1_024)).limit, 1_024);
@@ -348,13 +349,13 @@ mod tests {
     }
 
     #[test]
-    fn an_envoy_of_which_nothing_is_known_gets_few_connections() {
-        let known = Seen { open_files: Some(1_024), workers: None };
+    fn an_unknown_envoy_gets_few_connections() {
+        let known = EnvoyLimits { open_files: Some(1_024), workers: None };
         let cases = [
-            (None, Seen::default(), false, false),
-            (Some(1_024), Seen::default(), false, true),
+            (None, EnvoyLimits::default(), false, false),
+            (Some(1_024), EnvoyLimits::default(), false, true),
             (None, known, false, true),
-            (None, Seen::default(), true, true),
+            (None, EnvoyLimits::default(), true, true),
         ];
         for (setting, seen, answered, expected) in cases {
             assert_eq!(
@@ -369,11 +370,11 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_stays_until_something_else_is() {
+    fn an_observation_is_kept_until_the_next_one() {
         let envoy = |open_files| {
             Some(RunningEnvoy {
                 pid: 1,
-                seen: Seen { open_files: Some(open_files), workers: None },
+                limits: EnvoyLimits { open_files: Some(open_files), workers: None },
             })
         };
         let observed = |gateway, egress| Observed {
@@ -392,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn inotify_instances_that_others_hold_are_none_for_us() {
+    fn inotify_instances_in_use_are_not_available() {
         let limit = |value| KernelLimit { setting: "fs.inotify.some", value };
         let inotify =
             |instances, watches| Inotify { instances: limit(instances), watches: limit(watches) };

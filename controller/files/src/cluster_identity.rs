@@ -33,7 +33,7 @@ const REPLACED: &str = "identity-replaced.json";
 /// # Errors
 /// When one is damaged or unreadable, or is missing while other files of `state/` exist. The
 /// message names the file, what was found, and what to do.
-pub(crate) fn obtain(
+pub(crate) fn load_or_create(
     settings: &Settings,
     state: &StateFolder,
 ) -> Result<(ClusterUuid, SigningKey)> {
@@ -190,9 +190,9 @@ mod tests {
             Self { folder, settings, state }
         }
 
-        fn obtain(&self) -> Result<(String, Vec<u8>), String> {
-            let (uuid, key) =
-                obtain(&self.settings, &self.state).map_err(|error| format!("{error:#}"))?;
+        fn load_or_create(&self) -> Result<(String, Vec<u8>), String> {
+            let (uuid, key) = load_or_create(&self.settings, &self.state)
+                .map_err(|error| format!("{error:#}"))?;
             Ok((uuid.to_string(), key.public().as_bytes().to_vec()))
         }
 
@@ -207,23 +207,23 @@ mod tests {
     }
 
     #[test]
-    fn both_are_made_once_and_stay() {
+    fn uuid_and_key_are_created_once() {
         let site = Site::new();
-        let first = site.obtain().unwrap();
+        let first = site.load_or_create().unwrap();
         site.ran();
-        assert_eq!(site.obtain().unwrap(), first);
+        assert_eq!(site.load_or_create().unwrap(), first);
         // A key from before the first start is used.
         let site = Site::new();
         site.state
             .save_secret(&site.settings.key_file, new_key().unwrap().to_pem().as_bytes())
             .unwrap();
-        assert!(site.obtain().is_ok());
+        assert!(site.load_or_create().is_ok());
     }
 
     #[test]
-    fn a_damaged_uuid_is_told_and_left_as_it_is() {
+    fn a_damaged_uuid_is_reported_and_kept() {
         let site = Site::new();
-        let first = site.obtain().unwrap();
+        let first = site.load_or_create().unwrap();
         let good = fs::read(site.uuid()).unwrap();
         for (damage, found) in [
             ("", "an empty file"),
@@ -233,88 +233,91 @@ mod tests {
             ("\0\0", "\\u{0}"),
         ] {
             fs::write(site.uuid(), damage).unwrap();
-            let said = site.obtain().unwrap_err();
+            let error = site.load_or_create().unwrap_err();
             assert!(
-                said.contains(UUID_FILE) && said.contains(found) && said.contains("clusterUUID"),
-                "{said}"
+                error.contains(UUID_FILE) && error.contains(found) && error.contains("clusterUUID"),
+                "{error}"
             );
             assert_eq!(fs::read_to_string(site.uuid()).unwrap(), damage);
         }
         fs::remove_file(site.uuid()).unwrap();
         fs::create_dir(site.uuid()).unwrap();
-        assert!(site.obtain().unwrap_err().contains("cannot read"));
+        assert!(site.load_or_create().unwrap_err().contains("cannot read"));
         fs::remove_dir(site.uuid()).unwrap();
         fs::write(site.uuid(), good).unwrap();
-        assert_eq!(site.obtain().unwrap(), first);
+        assert_eq!(site.load_or_create().unwrap(), first);
     }
 
     #[test]
-    fn a_damaged_key_is_told_and_never_quoted_nor_replaced() {
+    fn a_damaged_key_is_reported_without_quoting_or_replacing_it() {
         let site = Site::new();
-        let first = site.obtain().unwrap();
+        let first = site.load_or_create().unwrap();
         let path = &site.settings.key_file;
         let good = fs::read_to_string(path).unwrap();
         let secret = good.lines().nth(1).unwrap();
         for damage in ["", "\n", &good.replace("BEGIN", "BEGUN"), &good[..40]] {
             fs::write(path, damage).unwrap();
-            let said = site.obtain().unwrap_err();
+            let error = site.load_or_create().unwrap_err();
             assert!(
-                said.contains("authn.key")
-                    && said.contains("fedgate keygen")
-                    && !said.contains(secret),
-                "{said}"
+                error.contains("authn.key")
+                    && error.contains("fedgate keygen")
+                    && !error.contains(secret),
+                "{error}"
             );
             assert_eq!(fs::read_to_string(path).unwrap(), damage);
         }
         fs::remove_file(path).unwrap();
         std::os::unix::fs::symlink(site.folder.path().join("gone"), path).unwrap();
-        assert!(site.obtain().unwrap_err().contains("cannot read"), "a link whose target is gone");
+        assert!(
+            site.load_or_create().unwrap_err().contains("cannot read"),
+            "a link whose target is gone"
+        );
         fs::remove_file(path).unwrap();
         fs::write(path, good).unwrap();
-        assert_eq!(site.obtain().unwrap(), first);
+        assert_eq!(site.load_or_create().unwrap(), first);
     }
 
     #[test]
-    fn what_is_lost_is_told_and_not_made_anew() {
+    fn a_lost_uuid_or_key_is_reported_and_not_recreated() {
         let site = Site::new();
-        let (uuid, _) = site.obtain().unwrap();
+        let (uuid, _) = site.load_or_create().unwrap();
         let key = fs::read(&site.settings.key_file).unwrap();
         fs::remove_file(&site.settings.key_file).unwrap();
-        assert!(site.obtain().unwrap_err().contains("the key is gone"));
+        assert!(site.load_or_create().unwrap_err().contains("the key is gone"));
         assert!(!site.settings.key_file.exists());
         fs::write(&site.settings.key_file, key).unwrap();
         site.ran();
         fs::remove_file(site.uuid()).unwrap();
-        assert!(site.obtain().unwrap_err().contains("UUID is gone"));
+        assert!(site.load_or_create().unwrap_err().contains("UUID is gone"));
         assert!(!site.uuid().exists());
         // The operator's setting wins.
         let mut settings = site.settings.clone();
         settings.cluster_uuid = Some(ClusterUuid::parse(&uuid).unwrap());
-        assert_eq!(obtain(&settings, &site.state).unwrap().0.as_str(), uuid);
+        assert_eq!(load_or_create(&settings, &site.state).unwrap().0.as_str(), uuid);
     }
 
     #[test]
-    fn a_lost_state_folder_is_told_by_what_envoy_was_given() {
+    fn a_lost_state_folder_is_detected_by_envoys_files() {
         let site = Site::new();
         let table = site.settings.envoy.join(TABLE);
         fs::create_dir_all(table.parent().unwrap()).unwrap();
         fs::write(&table, "{}").unwrap();
-        let made = site.obtain().unwrap();
+        let made = site.load_or_create().unwrap();
         let at = replaced_at(&site.state);
-        let told = |hours| {
+        let finding_after = |hours| {
             replaced(
                 at,
                 ObjectRef::cluster("alpha.example"),
                 at.unwrap() + SignedDuration::from_hours(hours),
             )
         };
-        assert_eq!(told(71).unwrap().reason, FindingReason::IdentityReplaced);
-        assert_eq!(told(72), None);
-        assert_eq!(site.obtain().unwrap(), made, "it is made once");
+        assert_eq!(finding_after(71).unwrap().reason, FindingReason::IdentityReplaced);
+        assert_eq!(finding_after(72), None);
+        assert_eq!(site.load_or_create().unwrap(), made, "it is made once");
         assert_eq!(replaced_at(&site.state), at);
         // The counterpart: a new cluster has lost nothing.
         let site = Site::new();
-        site.obtain().unwrap();
+        site.load_or_create().unwrap();
         assert_eq!(replaced_at(&site.state), None);
     }
 }

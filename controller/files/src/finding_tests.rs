@@ -28,7 +28,7 @@ fn of_files() -> Vec<Finding> {
 }
 
 #[test]
-fn every_finding_of_the_files_platform_is_told_in_words_of_a_colleague() {
+fn every_finding_of_the_files_platform_is_readable() {
     let findings = of_files();
     let reasons: BTreeSet<_> = findings.iter().map(|finding| finding.reason).collect();
     let expected = [

@@ -37,7 +37,7 @@ pub struct Local {
 /// # Errors
 /// When a file cannot be read or has the wrong content. The message names the file and what to do.
 pub fn read(settings: &Settings, state: &StateFolder) -> Result<Local> {
-    let (cluster_uuid, key) = cluster_identity::obtain(settings, state)?;
+    let (cluster_uuid, key) = cluster_identity::load_or_create(settings, state)?;
     let path = &settings.identity.roots;
     let roots = roots(path)
         .map_err(|why| anyhow::anyhow!("identity.roots {}: {}", path.display(), why.join("; ")))?;
@@ -51,7 +51,7 @@ pub fn read(settings: &Settings, state: &StateFolder) -> Result<Local> {
 ///
 /// # Errors
 /// When a placeholder UUID or key cannot be made. Unreadable files become findings.
-pub fn stand_in(settings: &Settings) -> Result<LocalCluster> {
+pub fn placeholder(settings: &Settings) -> Result<LocalCluster> {
     let made_up =
         || ClusterUuid::parse(&uuid::Uuid::new_v4().to_string()).context("a new UUID is not one");
     let uuid = settings.cluster_uuid.clone().map_or_else(made_up, Ok)?;
@@ -107,11 +107,11 @@ fn roots(path: &Path) -> Result<Vec<Root>, Vec<String>> {
     let read =
         roots_from_pem(&String::from_utf8_lossy(&bytes), Limits::default().certificate_bytes);
     let (mut roots, mut wrong) = (Vec::new(), Vec::new());
-    for (place, root) in (1..).zip(read) {
+    for (number, root) in (1..).zip(read) {
         match root {
             Ok(root) => roots.push(root),
             Err(error) => wrong.push(format!(
-                "block {place}: expected CA certificates in PEM and nothing else: {error}; replace or remove that block"
+                "block {number}: expected CA certificates in PEM and nothing else: {error}; replace or remove that block"
             )),
         }
     }

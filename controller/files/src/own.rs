@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_listener_is_at_every_address_of_the_machine_and_at_the_advertised_ones() {
+    fn a_wildcard_listener_has_all_local_and_advertised_addresses() {
         let settings =
             settings("gateway: {listen: '0.0.0.0:15443', advertise: ['203.0.113.9:443']}\n");
         for own in machine() {

@@ -17,10 +17,10 @@ use fedgate_exchange::importer::{self, Importer, ImporterSettings};
 use fedgate_exchange::probe::ProbeIdentity;
 use fedgate_exchange::settings::{MetadataEndpoint, MetadataTransport};
 use fedgate_process::file_watch::{self, Changes};
-use fedgate_process::listen::{listen, stop_all, stop_of};
+use fedgate_process::listen::{listen, stop_all, stop_signal};
 use fedgate_process::machine;
-use fedgate_process::pace::Pace;
-use fedgate_process::signals::{Asked, Signals};
+use fedgate_process::schedule::CompileSchedule;
+use fedgate_process::signals::{Request, Signals};
 use fedgate_process::tasks::Tasks;
 use jiff::Timestamp;
 use reload::Reload;
@@ -54,16 +54,16 @@ pub async fn run(dir: &Path) -> Result<()> {
 
     let mut envoys = Watching::start(site.envoy_files());
     let mut signals = Signals::new()?;
-    let mut pace = Pace::default();
+    let mut schedule = CompileSchedule::default();
     reload_all(&mut reload, &mut site, &mut changes);
     site.show_identity(&probed_with);
     let ended = loop {
-        if pace.is_due() {
-            pace.compiles();
+        if schedule.is_due() {
+            schedule.begin();
             let next = site.compile(Timestamp::now());
-            pace.compiled(next.at);
+            schedule.end(next.at);
             if next.retry {
-                pace.soon(RETRY);
+                schedule.make_due_within(RETRY);
             }
             if let Some(in_force) = site.in_force().load().as_ref() {
                 importer.follow(&in_force.federation, site.knowledge());
@@ -72,30 +72,30 @@ pub async fn run(dir: &Path) -> Result<()> {
             }
         }
         tokio::select! {
-            asked = signals.any() => match asked {
-                Asked::Stop => break Ok(()),
-                Asked::Reload => {
+            request = signals.next() => match request {
+                Request::Stop => break Ok(()),
+                Request::Reload => {
                     tracing::info!("reading all files again (SIGHUP)");
                     reload_all(&mut reload, &mut site, &mut changes);
                     site.show_identity(&probed_with);
-                    pace.changed();
+                    schedule.changed();
                 }
             },
             ended = servers.ended() => break Err(ended),
             () = changes.next() => {
                 reload_all(&mut reload, &mut site, &mut changes);
                 site.show_identity(&probed_with);
-                pace.changed();
+                schedule.changed();
             }
             Some(update) = learned.recv() => match site.learned(update) {
-                true => pace.changed(),
-                false => pace.soon(REFRESH),
+                true => schedule.changed(),
+                false => schedule.make_due_within(REFRESH),
             },
             observed = envoys.changed() => {
                 site.observed(observed);
-                pace.changed();
+                schedule.changed();
             }
-            () = pace.wait() => {}
+            () = schedule.wait() => {}
         }
     };
     drop(importer);
@@ -173,11 +173,11 @@ async fn serve(
     let MetadataEndpoint { listen: address, path, transport: _ } = settings.metadata.clone();
     let listener = listen("metadata.listen", address).await?;
     let exporter = ExporterSettings::new(path, tls, metrics.exporter.clone());
-    let serve = exporter::serve(listener, exporter, site.published(), stop_of(stopped));
+    let serve = exporter::serve(listener, exporter, site.published(), stop_signal(stopped));
     servers.spawn("the metadata endpoint", serve);
     let listener = listen("admin.listen", settings.admin.listen).await?;
-    site.tell_address(listener.local_addr()?);
-    let (in_force, registry, stop) = (site.in_force(), metrics.registry(), stop_of(stopped));
+    site.set_admin_address(listener.local_addr()?);
+    let (in_force, registry, stop) = (site.in_force(), metrics.registry(), stop_signal(stopped));
     servers.spawn("the admin address", admin::serve(listener, in_force, registry, stop));
     Ok(servers)
 }

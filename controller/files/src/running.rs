@@ -95,7 +95,7 @@ mod tests {
     use tokio::net::UnixListener;
 
     #[tokio::test]
-    async fn who_answers_200_runs() {
+    async fn an_envoy_that_answers_200_runs() {
         let name = format!("fedgate-test-{}", uuid::Uuid::new_v4());
         assert!(!answers(&format!("@{name}")).await, "nobody listens");
         let listener = UnixListener::bind(format!("\0{name}")).unwrap();

@@ -266,7 +266,7 @@ fn gateway(dir: &Path, section: Section<'_>) -> Gateway {
         admin: section.or("admin", loopback(0), loopback_address),
         filter_module: section.or(
             "filterModule",
-            fedgate_process::beside::filter_module(),
+            fedgate_process::filter_module::default_path(),
             path(dir),
         ),
         access_log: section.optional("accessLog", path(dir)),

@@ -18,7 +18,7 @@ use crate::sinks::{self, Deployment};
 use crate::state::{StateError, StateFolder};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use fedgate_core::{PeerName, ServiceName, Table, TableBuilder};
-use fedgate_engine::brain::{Brain, tell_new};
+use fedgate_engine::compiler::{Compiler, log_new};
 use fedgate_engine::in_force::InForce;
 use fedgate_engine::running::Running;
 use fedgate_envoy::{Allocation, EnvoyFiles, File};
@@ -39,7 +39,7 @@ use std::sync::Arc;
 pub struct Site {
     /// The settings.
     pub settings: Settings,
-    brain: Brain,
+    compiler: Compiler,
     key: SigningKey,
     /// When the UUID or key was created again because the old one was lost.
     replaced_at: Option<Timestamp>,
@@ -55,7 +55,7 @@ pub struct Site {
     /// The versions as the state folder has them.
     saved_versions: Published,
     /// Where the command line finds this controller, until it is written to the state folder.
-    untold_address: Option<SocketAddr>,
+    unsaved_address: Option<SocketAddr>,
     reserved_ports: BTreeMap<ServiceName, u16>,
     seen_envoys: SeenEnvoys,
     capacity: Option<Capacity>,
@@ -95,7 +95,7 @@ impl Site {
         };
         let saved = load_knowledge(&state);
         Ok(Self {
-            brain: Brain::new(
+            compiler: Compiler::new(
                 cluster,
                 settings.times.knowledge,
                 saved.clone(),
@@ -108,7 +108,7 @@ impl Site {
             saved,
             unsaved: BTreeMap::new(),
             saved_versions,
-            untold_address: None,
+            unsaved_address: None,
             reserved_ports: state.load(EGRESS_PORTS).unwrap_or_default(),
             seen_envoys: state.load(capacity::FILE).unwrap_or_default(),
             capacity: None,
@@ -134,7 +134,7 @@ impl Site {
 
     /// What is known of the peers.
     pub fn knowledge(&self) -> &BTreeMap<PeerName, PeerKnowledge> {
-        &self.brain.knowledge
+        &self.compiler.knowledge
     }
 
     /// Where Envoy's files are.
@@ -155,13 +155,13 @@ impl Site {
 
     /// Notes where the command line finds this controller. The next compilation writes it down, and
     /// later ones retry: a full disk does not keep the controller from starting.
-    pub fn tell_address(&mut self, address: SocketAddr) {
-        self.untold_address = Some(address);
+    pub fn set_admin_address(&mut self, address: SocketAddr) {
+        self.unsaved_address = Some(address);
     }
 
     /// Takes the objects that the folder has now.
     pub fn reload(&mut self, objects: Objects, endpoints: Endpoints) {
-        (self.brain.objects, self.endpoints) = (objects, endpoints);
+        (self.compiler.objects, self.endpoints) = (objects, endpoints);
     }
 
     /// Reads the files named by the settings again. On failure the last content stays in force.
@@ -180,7 +180,7 @@ impl Site {
         match sinks::identity(&self.settings) {
             Ok(identity) => self.deployment.identity = identity,
             Err(error) => {
-                new.gateway_identities.clone_from(&self.brain.cluster.gateway_identities);
+                new.gateway_identities.clone_from(&self.compiler.cluster.gateway_identities);
                 if !local::add_to_faults(&mut new.credentials, &PAIR, STAYS) {
                     findings.push(unreadable("identity", error));
                 }
@@ -191,14 +191,14 @@ impl Site {
             new.authn_key = self.key.public();
             findings.push(restart_needed(cluster, "keyFile"));
         }
-        self.brain.cluster = new;
+        self.compiler.cluster = new;
         findings
     }
 
     /// Appends a remark to the errors about the files that these settings name. Returns true if
     /// there are any.
     pub(crate) fn add_to_faults(&mut self, fields: &[&str], remark: &str) -> bool {
-        local::add_to_faults(&mut self.brain.cluster.credentials, fields, remark)
+        local::add_to_faults(&mut self.compiler.cluster.credentials, fields, remark)
     }
 
     /// What an operator has to do about the kernel's limits.
@@ -210,7 +210,7 @@ impl Site {
     /// Takes the result of a round with a peer. Returns true if a new compilation is needed.
     pub fn learned(&mut self, update: PeerUpdate) -> bool {
         let peer = update.peer.clone();
-        let changed = self.brain.learned(update);
+        let changed = self.compiler.learned(update);
         self.save(&peer);
         changed
     }
@@ -218,8 +218,8 @@ impl Site {
     /// Saves what is known of a peer, for a restart. After a failure the next round and the next
     /// compilation try again.
     fn save(&mut self, peer: &PeerName) {
-        let Some(knowledge) = self.brain.knowledge.get(peer) else { return };
-        if !knowledge.worth_saving(self.saved.get(peer), &self.brain.times()) {
+        let Some(knowledge) = self.compiler.knowledge.get(peer) else { return };
+        if !knowledge.worth_saving(self.saved.get(peer), &self.compiler.times()) {
             return;
         }
         match self.state.save(&knowledge_file(peer), knowledge) {
@@ -239,15 +239,15 @@ impl Site {
     /// its generation ([`Published::resumed`]), and revoking a grant must depend on little.
     pub fn compile(&mut self, now: Timestamp) -> Next {
         // This machine may have a new address by now.
-        self.brain.cluster.own = own::addresses(&self.settings);
-        let federation = self.brain.compile(now);
-        self.brain.previous = federation.published.clone();
+        self.compiler.cluster.own = own::addresses(&self.settings);
+        let federation = self.compiler.compile(now);
+        self.compiler.previous = federation.published.clone();
         let (capacity, mut findings) = self.capacity();
         findings.extend(self.unsaved_knowledge());
         findings.extend(self.write_address());
         let egress = self.put_in_force(&federation, &capacity, &mut findings);
         findings.extend(self.findings_of_site(now));
-        self.forget_the_others();
+        self.forget_removed_peers();
         let retry = findings.iter().any(|finding| finding.reason == FindingReason::NotWritten);
         let next = Next { at: federation.next_change, retry };
         self.swap(federation, egress, findings);
@@ -283,8 +283,8 @@ impl Site {
     }
 
     /// Forgets what was known of peers whose objects are gone.
-    fn forget_the_others(&mut self) {
-        for gone in self.brain.forget_the_others() {
+    fn forget_removed_peers(&mut self) {
+        for gone in self.compiler.forget_removed_peers() {
             self.state.remove(&knowledge_file(&gone));
             self.saved.remove(&gone);
             self.unsaved.remove(&gone);
@@ -312,9 +312,9 @@ impl Site {
     }
 
     fn write_address(&mut self) -> Option<Finding> {
-        let address = self.untold_address.take()?;
+        let address = self.unsaved_address.take()?;
         let error = self.state.save_anyhow("admin.json", &AdminAddress { address }).err()?;
-        self.untold_address = Some(address);
+        self.unsaved_address = Some(address);
         Some(self.not_written("state/", &error))
     }
 
@@ -358,15 +358,16 @@ impl Site {
         capacity: &Capacity,
         findings: &mut Vec<Finding>,
     ) -> bool {
-        let (settings, local, table) = (&self.settings, &self.brain.cluster, &self.brain.table);
+        let (settings, local, table) =
+            (&self.settings, &self.compiler.cluster, &self.compiler.table);
         let gateway =
             self.deployment.gateway(settings, local, federation, table, &self.endpoints, capacity);
         let egress = self.deployment.egress(settings, federation, ports, capacity);
         let gateway = self.write_files(&gateway, findings);
         // Some files may have been written, perhaps also that of the table.
         self.written = match gateway {
-            true => self.brain.table.clone(),
-            false => table_of_gateway(&self.deployment, &self.brain.cluster)
+            true => self.compiler.table.clone(),
+            false => table_of_gateway(&self.deployment, &self.compiler.cluster)
                 .unwrap_or_else(|| self.written.clone()),
         };
         let egress = self.write_files(&egress, findings);
@@ -414,15 +415,15 @@ impl Site {
         findings: Vec<Finding>,
     ) {
         let before = self.in_force.load();
-        tell_new(
+        log_new(
             &federation.findings,
             before.as_ref().map(|before| before.federation.findings.as_slice()),
         );
-        tell_new(&findings, before.as_ref().map(|before| before.findings.as_slice()));
+        log_new(&findings, before.as_ref().map(|before| before.findings.as_slice()));
         let listen = self.settings.egress.listen;
         let egress =
             ports.into_iter().map(|(service, port)| (service, SocketAddr::new(listen, port)));
-        let (local, table) = (self.brain.cluster.clone(), self.written.clone());
+        let (local, table) = (self.compiler.cluster.clone(), self.written.clone());
         let egress = Some(egress.collect());
         let running = self.observed.running;
         self.in_force.store(Some(Arc::new(InForce {

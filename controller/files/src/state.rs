@@ -163,7 +163,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn what_is_saved_comes_back() {
+    fn saved_state_is_loaded() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateFolder::open(folder.path()).unwrap();
         assert_eq!(state.load::<Vec<u32>>("peers/a.json"), None);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_file_is_set_aside_and_not_lost() {
+    fn a_broken_file_is_set_aside() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateFolder::open(folder.path()).unwrap();
         fs::write(state.path("a.json"), "[1,").unwrap();
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_controller_is_kept_out_until_the_first_has_ended() {
+    fn a_second_controller_is_refused_until_the_first_ends() {
         let folder = tempfile::tempdir().unwrap();
         let first = StateFolder::open(folder.path()).unwrap();
         assert!(matches!(StateFolder::open(folder.path()), Err(StateError::InUse(_))));
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_its_owners() {
+    fn a_saved_secret_is_readable_by_its_owner_only() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateFolder::open(folder.path()).unwrap();
         let path = state.path("authn.key");

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!             every replica                                   the leader alone
-//! watches ──► Seen ──► Brain::compile ──► Compiled ──► Writer ──► gateway's objects, memory, statuses, imports
+//! watches ──► Seen ──► Compiler::compile ──► Compiled ──► Writer ──► gateway's objects, memory, statuses, imports
 //!               ▲            ▲                │
 //!             memory      importer            └──► exporter (a follower serves what the leader has published)
 //! ```

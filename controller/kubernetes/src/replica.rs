@@ -15,7 +15,7 @@ use crate::sinks::table::looks_late;
 use crate::sources::{Seen, Sources, entries};
 use arc_swap::ArcSwap;
 use fedgate_core::{PeerName, Table, TableBuilder};
-use fedgate_engine::brain::{Brain, tell_new};
+use fedgate_engine::compiler::{Compiler, log_new};
 use fedgate_engine::in_force::InForce;
 use fedgate_exchange::exporter;
 use fedgate_exchange::importer::{Importer, ImporterSettings, PeerUpdate};
@@ -40,7 +40,7 @@ pub(super) struct Replica {
     sources: Sources,
     outputs: Arc<Outputs>,
     leadership: Leadership,
-    brain: Brain,
+    compiler: Compiler,
     has_table: bool,
     saved: BTreeMap<PeerName, Saved>,
     importer: Option<Importer>,
@@ -94,7 +94,7 @@ impl Replica {
         let (cluster, _) = Seen::default().cluster(&settings, &identity);
         let table = Table::read(TableBuilder::new(settings.trust_domain.clone()).build(0)?)?;
         let times = settings.intervals().knowledge;
-        let brain = Brain::new(cluster, times, BTreeMap::new(), Published::default(), table);
+        let compiler = Compiler::new(cluster, times, BTreeMap::new(), Published::default(), table);
         let (has_table, saved, importer) = (false, BTreeMap::new(), None);
         Ok(Self {
             settings,
@@ -102,7 +102,7 @@ impl Replica {
             sources,
             outputs,
             leadership,
-            brain,
+            compiler,
             has_table,
             saved,
             importer,
@@ -134,7 +134,7 @@ impl Replica {
     /// Takes the result of a round with a peer; returns true if it changes anything.
     pub(super) fn learned(&mut self, update: PeerUpdate) -> bool {
         let peer = update.peer.clone();
-        let changed = self.importer.is_some() && self.brain.learned(update);
+        let changed = self.importer.is_some() && self.compiler.learned(update);
         // The stored knowledge is older than what the last leader knew, so the first answer is
         // always news.
         let first = self.importer.is_some() && self.asked.insert(peer.clone());
@@ -145,10 +145,10 @@ impl Replica {
     /// Records when a peer was confirmed, and stores what is known of it for a restart; returns
     /// true if that differs from what was stored.
     fn save(&mut self, peer: &PeerName) -> bool {
-        let Some(knowledge) = self.brain.knowledge.get(peer) else { return false };
+        let Some(knowledge) = self.compiler.knowledge.get(peer) else { return false };
         self.outcomes.confirmations.note(peer, knowledge);
         let saved = self.saved.get(peer).map(|saved| saved.knowledge.as_ref());
-        let worth = knowledge.worth_saving(saved, &self.brain.times());
+        let worth = knowledge.worth_saving(saved, &self.compiler.times());
         if worth {
             self.saved.insert(peer.clone(), Saved::new(knowledge));
         }
@@ -176,15 +176,15 @@ impl Replica {
         cluster.credentials.add(self.certificates.endpoint.borrow().clone());
         findings.extend(self.identity.replaced(&self.settings, now));
         findings.extend(self.identity.lost(self.sources.identity().as_ref(), &self.settings));
-        self.brain.cluster = cluster;
-        self.brain.objects = seen.objects();
-        self.brain.objects.findings.extend(findings.iter().cloned());
-        let mut federation = self.brain.compile(now);
+        self.compiler.cluster = cluster;
+        self.compiler.objects = seen.objects();
+        self.compiler.objects.findings.extend(findings.iter().cloned());
+        let mut federation = self.compiler.compile(now);
         if let Some(there) =
-            there.filter(|there| self.importer.is_some() && looks_late(&self.brain.table, there))
+            there.filter(|there| self.importer.is_some() && looks_late(&self.compiler.table, there))
         {
             // No table could be built, so the one that another leader built last stays.
-            self.brain.table = there.as_ref().clone();
+            self.compiler.table = there.as_ref().clone();
         }
         let taken = entries::taken(&seen.entries, &federation.imports);
         // Findings are ordered by severity, errors first.
@@ -203,12 +203,12 @@ impl Replica {
     /// The table is written first, so its stored version may be older, or lost.
     fn begin_to_lead(&mut self, seen: &Seen, stored: Option<Published>, table: Option<&Table>) {
         self.follow(seen, stored);
-        self.brain.previous = std::mem::take(&mut self.brain.previous).resumed(table);
+        self.compiler.previous = std::mem::take(&mut self.compiler.previous).resumed(table);
         if self.leadership.began_after_gap() {
             self.renumber();
         }
         self.saved = self
-            .brain
+            .compiler
             .knowledge
             .iter()
             .map(|(peer, knowledge)| (peer.clone(), Saved::new(knowledge)))
@@ -222,7 +222,7 @@ impl Replica {
     /// the next one must be newer.
     fn outgrow(&mut self, table: Option<&Table>) {
         if table.is_some() {
-            self.brain.previous = std::mem::take(&mut self.brain.previous).resumed(table);
+            self.compiler.previous = std::mem::take(&mut self.compiler.previous).resumed(table);
         }
     }
 
@@ -237,7 +237,7 @@ impl Replica {
     }
 
     fn renumber(&mut self) {
-        self.brain.previous = std::mem::take(&mut self.brain.previous).renumbered();
+        self.compiler.previous = std::mem::take(&mut self.compiler.previous).renumbered();
     }
 
     fn follow(&mut self, seen: &Seen, stored: Option<Published>) {
@@ -246,8 +246,8 @@ impl Replica {
             self.differs_since = None;
         }
         self.outcomes.confirmations.clear();
-        self.brain.knowledge = seen.knowledge();
-        self.brain.previous = stored.unwrap_or_default();
+        self.compiler.knowledge = seen.knowledge();
+        self.compiler.previous = stored.unwrap_or_default();
     }
 
     /// What a follower serves: its own compilation, once the leader has published the same. If they
@@ -289,28 +289,28 @@ impl Replica {
     ) -> Option<Timestamp> {
         let mut next = federation.next_change;
         if let Some(importer) = &mut self.importer {
-            for gone in self.brain.forget_the_others() {
+            for gone in self.compiler.forget_removed_peers() {
                 self.saved.remove(&gone);
                 self.outcomes.confirmations.forget(&gone);
             }
             self.differs_since = None;
-            self.brain.previous = federation.published.clone();
-            importer.follow(&federation, &self.brain.knowledge);
+            self.compiler.previous = federation.published.clone();
+            importer.follow(&federation, &self.compiler.knowledge);
         } else {
             next = self.serve(&federation, stored, now).into_iter().chain(next).min();
         }
         let before = self.outcomes.newest.borrow().clone();
         let told = before.as_ref().map(|before| before.in_force.federation.findings.as_slice());
-        tell_new(&federation.findings, told);
+        log_new(&federation.findings, told);
         let generations = seen
             .federations
             .iter()
             .map(|(key, object)| (key.name.clone(), object.generation))
             .collect();
         let in_force = InForce {
-            local: self.brain.cluster.clone(),
+            local: self.compiler.cluster.clone(),
             federation,
-            table: self.brain.table.clone(),
+            table: self.compiler.table.clone(),
             egress: None,
             running: None,
             findings: Vec::new(),
@@ -322,7 +322,7 @@ impl Replica {
             has_table: self.has_table,
             generations,
             uids: seen.uids(),
-            knowledge: self.brain.knowledge.clone(),
+            knowledge: self.compiler.knowledge.clone(),
             saved: self.saved.clone(),
             asked: self.asked.clone(),
         })));

@@ -17,7 +17,7 @@ use fedgate_exchange::probe::ProbeIdentity;
 use fedgate_exchange::settings::MetadataEndpoint;
 use fedgate_federation::credentials::Credentials;
 use fedgate_process::file_watch;
-use fedgate_process::listen::{listen, stop_all, stop_of};
+use fedgate_process::listen::{listen, stop_all, stop_signal};
 use fedgate_process::signals::Signals;
 use fedgate_process::tasks::Tasks;
 use replica_loop::{Parts, ReplicaLoop};
@@ -63,7 +63,7 @@ pub async fn run(settings: ControllerSettings) -> Result<()> {
     let identity = tokio::select! {
         identity = identity::obtain(&client, &settings) => identity?,
         () = health.beating() => return Ok(()),
-        () = signals.next() => return Ok(()),
+        () = signals.stop_requested() => return Ok(()),
         ended = servers.ended() => return Err(ended),
     };
     let parts = Parts {
@@ -78,8 +78,8 @@ pub async fn run(settings: ControllerSettings) -> Result<()> {
         own_metrics,
     };
     let (mut replica, election) = ReplicaLoop::start(parts)?;
-    servers.spawn("the election", election.run(stop_of(&stopped)));
-    let ended = until_end(signals.next(), &mut servers, &mut replica, &health).await;
+    servers.spawn("the election", election.run(stop_signal(&stopped)));
+    let ended = until_end(signals.stop_requested(), &mut servers, &mut replica, &health).await;
     // Stop writing before the Lease is released.
     drop(replica);
     stop_all(&stop, servers, &ended).await;
@@ -113,7 +113,7 @@ async fn serve_probes(
     let listener = listen("--probes-listen", settings.probes_listen).await?;
     let mut registry = metrics.registry();
     own.register(&mut registry);
-    let serve = probes::serve(listener, health.clone(), registry, stop_of(stopped));
+    let serve = probes::serve(listener, health.clone(), registry, stop_signal(stopped));
     servers.spawn("the address of probes and metrics", serve);
     Ok(())
 }
@@ -131,14 +131,14 @@ async fn serve_metadata(
     let served = tls.as_ref().map(|tls| Arc::clone(&tls.tls));
     if let Some((tls, folder)) = tls.zip(settings.metadata.tls.clone()) {
         let credentials = (tell, settings.trust_domain.clone());
-        let follow = follow_certificate(folder, tls, credentials, stop_of(stopped));
+        let follow = follow_certificate(folder, tls, credentials, stop_signal(stopped));
         servers.spawn("the watch of the metadata certificate", follow);
     }
     let listener = listen("--metadata-listen", address).await?;
     let exporter = ExporterSettings::new(path, served, metrics.exporter.clone());
     servers.spawn(
         "the metadata endpoint",
-        exporter::serve(listener, exporter, published, stop_of(stopped)),
+        exporter::serve(listener, exporter, published, stop_signal(stopped)),
     );
     Ok(endpoint)
 }

@@ -302,7 +302,7 @@ impl Places {
 impl GatewaySettings {
     /// The file of the filter that ships with this program.
     pub fn filter_file(&self) -> PathBuf {
-        self.filter_file.clone().unwrap_or_else(fedgate_process::beside::filter_module)
+        self.filter_file.clone().unwrap_or_else(fedgate_process::filter_module::default_path)
     }
 }
 

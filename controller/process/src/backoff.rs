@@ -14,7 +14,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_doubles_up_to_the_longest_and_never_overflows() {
+    fn waits_double_up_to_the_limit_without_overflow() {
         let (first, longest) = (Duration::from_secs(1), Duration::from_secs(20));
         let waits: Vec<_> =
             (0..8).map(|failures| backoff(first, longest, failures).as_secs()).collect();

@@ -3,25 +3,25 @@
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | [`clock`], [`pace`], [`backoff`](mod@backoff) | time that tests can set, when to compile next, how long to wait after failures |
+//! | [`clock`], [`schedule`], [`backoff`](mod@backoff) | time that tests can set, when to compile next, how long to wait after failures |
 //! | [`listen`], [`signals`] | sockets to listen on, and requests to stop |
 //! | [`tasks`] | tasks whose end ends the process |
 //! | [`file_watch`] | changes of files and folders |
 //! | [`logging`], [`words`] | the log, and system errors in plain words |
 //! | [`machine`] | file descriptors, inotify, and running processes |
-//! | [`beside`] | the filter module next to the program |
+//! | [`filter_module`] | the filter module next to the program |
 
 // Tests create files the way operators and their editors do, and start servers of their own.
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_macros))]
 
 pub mod backoff;
-pub mod beside;
 pub mod clock;
 pub mod file_watch;
+pub mod filter_module;
 pub mod listen;
 pub mod logging;
 pub mod machine;
-pub mod pace;
+pub mod schedule;
 pub mod signals;
 pub mod tasks;
 pub mod words;

@@ -17,16 +17,16 @@ use tokio::sync::watch;
 pub async fn listen(setting: &str, address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
         // The files platform has fields, Kubernetes has flags.
-        let place = if setting.starts_with("--") { "by this flag" } else { "in fedgate.yaml" };
+        let source = if setting.starts_with("--") { "by this flag" } else { "in fedgate.yaml" };
         let why = words::io(&error);
         anyhow::anyhow!(
-            "cannot listen on {setting} {address}: {why}; end that program, or choose another address {place}"
+            "cannot listen on {setting} {address}: {why}; end that program, or choose another address {source}"
         )
     })
 }
 
 /// Waits until the process is told to stop.
-pub fn stop_of(stopped: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + use<> {
+pub fn stop_signal(stopped: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + use<> {
     let mut stopped = stopped.clone();
     async move {
         let _ = stopped.wait_for(|stopped| *stopped).await;

@@ -39,12 +39,12 @@ pub struct RunningEnvoy {
     /// Its process id.
     pub pid: u32,
     /// Its limits, as far as they are known.
-    pub seen: Seen,
+    pub limits: EnvoyLimits,
 }
 
-/// What was last seen of a running Envoy.
+/// The limits of a running Envoy, as last observed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen {
+pub struct EnvoyLimits {
     /// How many files it may open.
     pub open_files: Option<u64>,
     /// `--concurrency`, if given.
@@ -63,7 +63,7 @@ pub fn running_envoys<const N: usize>(bootstraps: [&Path; N]) -> [Option<Running
 /// Like [`running_envoys`], and counts the inotify instances of all processes in the same pass.
 pub fn survey<const N: usize>(bootstraps: [&Path; N]) -> ([Option<RunningEnvoy>; N], u64) {
     let mut search = Search::new(bootstraps);
-    let held = processes().map(|pid| (search.look_at(pid), held_by(pid)).1).sum();
+    let held = processes().map(|pid| (search.look_at(pid), inotify_instances_of(pid)).1).sum();
     (search.found, held)
 }
 
@@ -80,10 +80,10 @@ impl<const N: usize> Search<N> {
 
     fn look_at(&mut self, pid: u32) {
         let Some((bootstrap, envoy)) = envoy_of(pid) else { return };
-        let places = self.bootstraps.iter().zip(&mut self.found);
-        for (_, found) in places.filter(|(wanted, _)| wanted.as_ref() == Some(&bootstrap)) {
-            let before = found.map(|before| before.seen.open_files);
-            if before.is_none_or(|before| envoy.seen.open_files < before) {
+        let wanted = self.bootstraps.iter().zip(&mut self.found);
+        for (_, found) in wanted.filter(|(path, _)| path.as_ref() == Some(&bootstrap)) {
+            let before = found.map(|before| before.limits.open_files);
+            if before.is_none_or(|before| envoy.limits.open_files < before) {
                 *found = Some(envoy);
             }
         }
@@ -106,7 +106,7 @@ fn envoy_of(pid: u32) -> Option<(PathBuf, RunningEnvoy)> {
         fs::read_link(folder.join("cwd")).unwrap_or_default().join(config).canonicalize().ok()?;
     let workers = value_of(&arguments, "--concurrency").and_then(|count| count.parse().ok());
     let open_files = hard_limit(&fs::read_to_string(folder.join("limits")).ok()?);
-    Some((bootstrap, RunningEnvoy { pid, seen: Seen { open_files, workers } }))
+    Some((bootstrap, RunningEnvoy { pid, limits: EnvoyLimits { open_files, workers } }))
 }
 
 /// The value of `--name value` or `--name=value`.
@@ -190,7 +190,7 @@ impl KernelLimit {
 
 /// How many inotify instances a process holds. 0 for other users' processes, which only root may
 /// inspect.
-fn held_by(pid: u32) -> u64 {
+fn inotify_instances_of(pid: u32) -> u64 {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     let targets = entries.filter_map(|entry| fs::read_link(entry.path()).ok());
     targets.map(|target| u64::from(target.as_os_str() == "anon_inode:inotify")).sum()
@@ -202,7 +202,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     #[test]
-    fn an_envoy_is_found_by_its_bootstrap_and_no_other() {
+    fn an_envoy_is_found_by_its_bootstrap() {
         let of = |bootstrap: &PathBuf| running_envoys([bootstrap])[0];
         let folder = tempfile::tempdir().unwrap();
         let (ours, other) =
@@ -225,7 +225,7 @@ mod tests {
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
-        let limited = || of(&ours).filter(|envoy| envoy.seen.open_files == Some(100));
+        let limited = || of(&ours).filter(|envoy| envoy.limits.open_files == Some(100));
         let deadline = std::time::Instant::now() + Duration::from_secs(20);
         let found = loop {
             match limited() {
@@ -236,13 +236,13 @@ mod tests {
                 None => std::thread::yield_now(),
             }
         };
-        assert_eq!((found.pid, found.seen.workers), (stand_in.id(), Some(3)));
+        assert_eq!((found.pid, found.limits.workers), (stand_in.id(), Some(3)));
         assert!(
             started(found.pid).unwrap().elapsed().unwrap_or_default() < Duration::from_secs(30)
         );
         let ([first, second, again], held) = survey([&ours, &other, &ours]);
         assert_eq!([first, second, again], [Some(found), None, Some(found)]);
-        assert!(held >= held_by(std::process::id()));
+        assert!(held >= inotify_instances_of(std::process::id()));
         assert_eq!(of(&other), None);
         drop(stand_in.stdin.take());
         stand_in.wait().unwrap();
@@ -250,17 +250,17 @@ mod tests {
     }
 
     #[test]
-    fn an_instance_that_is_held_is_counted() {
-        let before = held_by(std::process::id());
+    fn held_inotify_instances_are_counted() {
+        let before = inotify_instances_of(std::process::id());
         let watcher = notify::recommended_watcher(|_: notify::Result<notify::Event>| {}).unwrap();
-        assert!(held_by(std::process::id()) > before);
+        assert!(inotify_instances_of(std::process::id()) > before);
         assert!(survey([]).1 > before);
         assert!(Inotify::read().unwrap().instances.value > 0);
         drop(watcher);
     }
 
     #[test]
-    fn limits_are_read_as_linux_writes_them() {
+    fn limits_are_parsed_in_the_format_of_linux() {
         let limits = "Limit                     Soft Limit           Hard Limit           Units     \n\
                       Max open files            1024                 524288               files     \n";
         assert_eq!(hard_limit(limits), Some(524_288));

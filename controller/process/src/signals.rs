@@ -11,7 +11,7 @@ pub struct Signals {
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
+pub enum Request {
     /// Stop the process.
     Stop,
     /// Read all files again. They are watched, so this is needed only where a file system does not
@@ -33,18 +33,18 @@ impl Signals {
     }
 
     /// Waits for a signal.
-    pub async fn any(&mut self) -> Asked {
+    pub async fn next(&mut self) -> Request {
         tokio::select! {
-            _ = self.terminate.recv() => Asked::Stop,
-            _ = self.interrupt.recv() => Asked::Stop,
-            _ = self.hangup.recv() => Asked::Reload,
+            _ = self.terminate.recv() => Request::Stop,
+            _ = self.interrupt.recv() => Request::Stop,
+            _ = self.hangup.recv() => Request::Reload,
         }
     }
 
     /// Waits until the process is asked to stop, for commands that have nothing to reload on
     /// SIGHUP.
-    pub async fn next(&mut self) {
-        while self.any().await == Asked::Reload {
+    pub async fn stop_requested(&mut self) {
+        while self.next().await == Request::Reload {
             tracing::info!("SIGHUP is ignored: files and objects are watched");
         }
     }

@@ -93,18 +93,18 @@ impl Tasks {
 
 /// The message of a panic in a task.
 pub fn panicked(error: JoinError) -> String {
-    error.try_into_panic().map_or_else(|_| "it was stopped".to_owned(), said)
+    error.try_into_panic().map_or_else(|_| "it was stopped".to_owned(), panic_message)
 }
 
 /// The message of a panic.
-pub fn said(panic: Box<dyn Any + Send>) -> String {
-    let said = panic
+pub fn panic_message(panic: Box<dyn Any + Send>) -> String {
+    let message = panic
         .downcast::<String>()
-        .map(|said| *said)
-        .or_else(|said| said.downcast::<&str>().map(|said| (*said).to_owned()));
+        .map(|message| *message)
+        .or_else(|other| other.downcast::<&str>().map(|message| (*message).to_owned()));
     format!(
         "an error in this program: {}; please report it",
-        said.as_deref().unwrap_or("it says nothing")
+        message.as_deref().unwrap_or("it gave no message")
     )
 }
 
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_end_is_told_by_name_and_reason() {
+    async fn the_first_task_to_end_is_reported_with_name_and_reason() {
         let panics = first_end(async { panic!("out of cheese") }).await;
         assert!(panics.starts_with("the writer: ") && panics.contains("out of cheese"), "{panics}");
         let formatted = first_end(async { panic!("out of {}", "wine") }).await;
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn while_all_run_nothing_is_told() {
+    async fn nothing_is_reported_while_all_tasks_run() {
         let mut tasks = Tasks::default();
         assert!(
             timeout(Duration::from_secs(3600), tasks.ended()).await.is_err(),
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_does_not_stop_is_not_waited_for() {
+    async fn stopping_waits_only_up_to_the_limit() {
         let mut tasks = Tasks::default();
         tasks.spawn("the exporter", async {});
         assert_eq!(tasks.stop(Duration::from_secs(5)).await, Vec::<String>::new());

@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_of_the_system_are_plain_words() {
+    fn system_errors_are_described_in_plain_words() {
         let read = |path: &str| io(&std::fs::read(path).unwrap_err());
         assert_eq!(read("/does/not/exist"), "there is no such file or folder");
         assert_eq!(read("/"), "it is a folder");

@@ -1,5 +1,5 @@
 use super::target::Kubernetes;
-use super::{Outcome, Output};
+use super::{ExitStatus, Output};
 use anyhow::Result;
 use clap::Args;
 use fedgate_kubernetes::inspect::check::{self, Check, Report};
@@ -20,7 +20,7 @@ pub(crate) struct CheckCommand {
 }
 
 impl CheckCommand {
-    pub(super) fn run(self) -> Result<Outcome> {
+    pub(super) fn run(self) -> Result<ExitStatus> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let report = runtime.block_on(async {
             let client = self.cluster.client().await?;
@@ -34,7 +34,7 @@ impl CheckCommand {
             }
             Output::Text => print!("{}", text(&report, std::io::stdout().is_terminal())),
         }
-        Ok(if failed == 0 { Outcome::Well } else { Outcome::Finding })
+        Ok(if failed == 0 { ExitStatus::Success } else { ExitStatus::Finding })
     }
 }
 
@@ -79,7 +79,7 @@ mod tests {
     use fedgate_kubernetes::inspect::check::Section;
 
     #[test]
-    fn a_failure_comes_with_what_to_do() {
+    fn a_failed_check_is_followed_by_a_hint() {
         let checks = vec![
             Check::ok("a", "one thing holds", "three of them"),
             Check::failed("b", "another thing holds", "it does not", "mend it"),

@@ -1,4 +1,4 @@
-use super::Outcome;
+use super::ExitStatus;
 use anyhow::{Context, Result};
 use clap::Args;
 use fedgate_kubernetes::crd;
@@ -12,7 +12,7 @@ pub(crate) struct Crd {
 }
 
 impl Crd {
-    pub(super) fn run(self) -> Result<Outcome> {
+    pub(super) fn run(self) -> Result<ExitStatus> {
         let definition = crd::definitions()
             .into_iter()
             .find(|definition| definition.spec.names.plural == self.plural);
@@ -20,6 +20,6 @@ impl Crd {
             format!("expected istiofederations or federationpolicies, found {:?}", self.plural)
         })?;
         print!("{}", crd::yaml(&definition)?);
-        Ok(Outcome::Well)
+        Ok(ExitStatus::Success)
     }
 }

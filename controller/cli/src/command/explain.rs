@@ -1,6 +1,6 @@
 use super::ask::ask;
 use super::target::{Platform, Target};
-use super::{Folder, Outcome, Output};
+use super::{ExitStatus, Folder, Output};
 use anyhow::Result;
 use clap::Args;
 use fedgate_core::{PeerName, ServiceName};
@@ -25,7 +25,7 @@ pub(crate) struct Explain {
 }
 
 impl Explain {
-    pub(super) fn run(self) -> Result<Outcome> {
+    pub(super) fn run(self) -> Result<ExitStatus> {
         let from = match (self.from, self.peer) {
             (Some(uri), _) => Caller::Identity(uri),
             (None, Some(peer)) => Caller::Peer(peer),
@@ -40,7 +40,7 @@ impl Explain {
             Output::Json => println!("{}", serde_json::to_string_pretty(&explanation)?),
             Output::Text => print!("{}", text(&explanation)),
         }
-        Ok(if explanation.passes { Outcome::Well } else { Outcome::Finding })
+        Ok(if explanation.passes { ExitStatus::Success } else { ExitStatus::Finding })
     }
 }
 
@@ -94,7 +94,7 @@ mod tests {
     use fedgate_engine::explain::Step;
 
     #[test]
-    fn the_deciding_step_stands_out() {
+    fn the_deciding_step_is_marked() {
         let step = |check: &str, holds, detail: &str| Step {
             check: check.into(),
             holds,

@@ -1,4 +1,4 @@
-use super::Outcome;
+use super::ExitStatus;
 use anyhow::{Context, Result};
 use clap::Args;
 use std::io::Write;
@@ -13,7 +13,7 @@ pub(crate) struct Keygen {
 }
 
 impl Keygen {
-    pub(super) fn run(self) -> Result<Outcome> {
+    pub(super) fn run(self) -> Result<ExitStatus> {
         let key = fedgate_exchange::new_key::new_key()?;
         let mut file = std::fs::OpenOptions::new()
             .write(true)
@@ -32,6 +32,6 @@ impl Keygen {
             self.out.display()
         );
         print!("{}", key.public().to_pem());
-        Ok(Outcome::Well)
+        Ok(ExitStatus::Success)
     }
 }

@@ -8,7 +8,7 @@ macro_rules! println {
     ($($text:tt)*) => { $crate::command::out::print(format_args!("{}\n", format_args!($($text)*))) };
 }
 macro_rules! eprintln {
-    ($($text:tt)*) => { $crate::command::out::complain(format_args!("{}\n", format_args!($($text)*))) };
+    ($($text:tt)*) => { $crate::command::out::print_error(format_args!("{}\n", format_args!($($text)*))) };
 }
 
 mod ask;
@@ -116,9 +116,9 @@ pub(crate) enum Output {
 
 /// How a command ended, for scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum ExitStatus {
     /// All is well.
-    Well,
+    Success,
     /// The command worked and has found a problem.
     Finding,
 }
@@ -158,8 +158,8 @@ impl Cli {
             Command::Crd(command) => command.run(),
         };
         match outcome {
-            Ok(Outcome::Well) => ExitCode::SUCCESS,
-            Ok(Outcome::Finding) => ExitCode::from(1),
+            Ok(ExitStatus::Success) => ExitCode::SUCCESS,
+            Ok(ExitStatus::Finding) => ExitCode::from(1),
             Err(error) => {
                 eprintln!("error: {}", fedgate_process::words::chain(&error));
                 ExitCode::from(1)

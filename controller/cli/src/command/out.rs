@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind, Write};
 /// Prints to standard output. Any error other than a closed pipe ends the program with status 1.
 pub(crate) fn print(text: fmt::Arguments<'_>) {
     if let Err(error) = write(io::stdout().lock(), text) {
-        complain(format_args!(
+        print_error(format_args!(
             "error: cannot write the answer: {}\n",
             fedgate_process::words::io(&error)
         ));
@@ -20,7 +20,7 @@ pub(crate) fn print(text: fmt::Arguments<'_>) {
 }
 
 /// Prints to standard error and ignores errors.
-pub(crate) fn complain(text: fmt::Arguments<'_>) {
+pub(crate) fn print_error(text: fmt::Arguments<'_>) {
     let _ = write(io::stderr().lock(), text);
 }
 

@@ -1,6 +1,6 @@
 use super::ask::ask;
 use super::target::{Platform, Target};
-use super::{Outcome, Output};
+use super::{ExitStatus, Output};
 use anyhow::Result;
 use clap::Args;
 use fedgate_engine::status::{MUST_HOLD, PeerStatus, Status};
@@ -19,7 +19,7 @@ pub(crate) struct StatusCommand {
 }
 
 impl StatusCommand {
-    pub(super) fn run(self) -> Result<Outcome> {
+    pub(super) fn run(self) -> Result<ExitStatus> {
         let status: Status = match self.target.platform() {
             Platform::Files(folder) => ask(&folder, "/status", &[])?,
             Platform::Kubernetes(cluster) => cluster.snapshot()?.status(),
@@ -35,7 +35,7 @@ impl StatusCommand {
                 .loaded
                 .as_ref()
                 .is_none_or(|loaded| loaded.status != ConditionStatus::False);
-        Ok(if well { Outcome::Well } else { Outcome::Finding })
+        Ok(if well { ExitStatus::Success } else { ExitStatus::Finding })
     }
 }
 
@@ -77,7 +77,7 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
         out,
         "imports",
         status.imports.iter().map(|import| {
-            let place = match import.address {
+            let location = match import.address {
                 _ if import.in_mesh => "in the mesh".to_owned(),
                 Some(address) => format!("at {address}"),
                 None => "at no port: none is left".to_owned(),
@@ -85,7 +85,7 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
             vec![
                 import.service.to_string(),
                 import.protocol.clone(),
-                place,
+                location,
                 format!("from {}", import.peer),
             ]
         }),
@@ -142,14 +142,14 @@ fn why(peer: &PeerStatus) -> String {
         .iter()
         .filter(bad)
         .find(|condition| condition.status != ConditionStatus::Unknown);
-    let said = |condition: &Condition| match condition.message.as_str() {
+    let describe = |condition: &Condition| match condition.message.as_str() {
         "" => format!("{:?} {}", condition.kind, condition.reason),
         message => format!("{:?} {}: {message}", condition.kind, condition.reason),
     };
     match (failed, &peer.obstacle, peer.conditions.iter().find(bad)) {
-        (Some(failed), ..) => format!("NOT READY: {}", said(failed)),
+        (Some(failed), ..) => format!("NOT READY: {}", describe(failed)),
         (None, Some(obstacle), _) => format!("NOT READY: {obstacle}"),
-        (None, None, Some(unknown)) => format!("not ready yet: {}", said(unknown)),
+        (None, None, Some(unknown)) => format!("not ready yet: {}", describe(unknown)),
         (None, None, None) => "NOT READY".to_owned(),
     }
 }
@@ -207,24 +207,25 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_the_gateway_does_not_have_is_told() {
-        let said = |status, message: &str| {
+    fn a_table_missing_at_a_gateway_is_reported() {
+        let describe = |status, message: &str| {
             let (reason, message) = ("Behind".to_owned(), message.to_owned());
             loaded(Some(&Condition { kind: ConditionType::TableLoaded, status, reason, message }))
         };
         assert_eq!(loaded(None), "");
-        assert_eq!(said(ConditionStatus::True, ""), ", in force in every gateway Pod");
+        assert_eq!(describe(ConditionStatus::True, ""), ", in force in every gateway Pod");
         assert_eq!(
-            said(ConditionStatus::False, "a stays at 3"),
+            describe(ConditionStatus::False, "a stays at 3"),
             ", NOT IN FORCE Behind: a stays at 3"
         );
         assert!(
-            said(ConditionStatus::Unknown, "a: refused").ends_with("as far as known; a: refused")
+            describe(ConditionStatus::Unknown, "a: refused")
+                .ends_with("as far as known; a: refused")
         );
     }
 
     #[test]
-    fn a_peers_row_says_why_it_is_not_ready_and_which_gateways_of_a_ready_one_fail() {
+    fn a_peers_row_gives_its_reason_and_failing_gateways() {
         let state =
             |ready: bool, probe| peer(&PeerStatus { ready, ..beta(Some(probe)) }).pop().unwrap();
         let row = |status, reason, message| {

@@ -1,6 +1,6 @@
 use super::ask::ask;
 use super::target::{Platform, Target};
-use super::{Folder, Outcome, Output};
+use super::{ExitStatus, Folder, Output};
 use anyhow::Result;
 use clap::Args;
 use fedgate_core::{Callers, Export, Hostname, Mode, ServiceName, Table, read_configuration};
@@ -24,7 +24,7 @@ pub(crate) struct TableCommand {
 }
 
 impl TableCommand {
-    pub(super) fn run(self) -> Result<Outcome> {
+    pub(super) fn run(self) -> Result<ExitStatus> {
         let table = match &self.file {
             Some(file) => table_of(file)?,
             None => match self.target.platform() {
@@ -41,7 +41,11 @@ impl TableCommand {
             }
             Output::Text => print!("{}", text(&table, &exports)),
         }
-        Ok(if exports.is_empty() && self.host.is_some() { Outcome::Finding } else { Outcome::Well })
+        Ok(if exports.is_empty() && self.host.is_some() {
+            ExitStatus::Finding
+        } else {
+            ExitStatus::Success
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-use super::Outcome;
+use super::ExitStatus;
 use super::target::Kubernetes;
 use anyhow::Result;
 use clap::Args;
@@ -26,7 +26,7 @@ pub(crate) struct Uninstall {
 }
 
 impl Uninstall {
-    pub(super) fn run(self) -> Result<Outcome> {
+    pub(super) fn run(self) -> Result<ExitStatus> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let options = Options { identity: self.identity, dry_run: self.dry_run };
         let outcome = runtime.block_on(async {
@@ -44,6 +44,6 @@ impl Uninstall {
             (deleted, false) => println!("{deleted} objects deleted"),
         }
         outcome.left.iter().for_each(|left| eprintln!("error: not deleted: {left}"));
-        Ok(if outcome.left.is_empty() { Outcome::Well } else { Outcome::Finding })
+        Ok(if outcome.left.is_empty() { ExitStatus::Success } else { ExitStatus::Finding })
     }
 }

@@ -1,4 +1,4 @@
-use super::{Outcome, Output};
+use super::{ExitStatus, Output};
 use anyhow::Result;
 use clap::Args;
 use fedgate_exchange::exporter::MetadataTls;
@@ -23,7 +23,7 @@ pub(crate) struct Validate {
 }
 
 impl Validate {
-    pub(super) fn run(self) -> Result<Outcome> {
+    pub(super) fn run(self) -> Result<ExitStatus> {
         let settings = Settings::read(&self.dir)?;
         let mut findings = findings(&settings)?;
         let (capacity, of_machine) = capacity::validate(&settings)?;
@@ -35,13 +35,13 @@ impl Validate {
             Output::Text => print!("{}", text(&findings)),
         }
         let errors = findings.iter().any(|finding| finding.severity == Severity::Error);
-        Ok(if errors { Outcome::Finding } else { Outcome::Well })
+        Ok(if errors { ExitStatus::Finding } else { ExitStatus::Success })
     }
 }
 
 /// What `federate` would find if it ran on this folder now for the first time.
 fn findings(settings: &Settings) -> Result<Vec<Finding>> {
-    let local = fedgate_files::local::stand_in(settings)?;
+    let local = fedgate_files::local::placeholder(settings)?;
     let manifests =
         ManifestSource::without_memory(&settings.manifests, &settings.trust_domain).read();
     let federation = federate(&Inputs {

@@ -19,12 +19,12 @@ fn shown(output: &Output, cluster: &Cluster) -> String {
 }
 
 /// Masks the numbers that depend on this machine.
-fn without_capacity(said: &str) -> String {
+fn without_capacity(text: &str) -> String {
     let masked = |line: &str| match line.starts_with("gateway: ") || line.starts_with("egress: ") {
         true => line.split(' ').map(masked_number).collect::<Vec<_>>().join(" "),
         false => line.to_owned(),
     };
-    said.lines().map(|line| masked(line) + "\n").collect()
+    text.lines().map(|line| masked(line) + "\n").collect()
 }
 
 fn masked_number(word: &str) -> String {
@@ -44,7 +44,7 @@ fn validate(cluster: &Cluster, more: &[&str]) -> Output {
 }
 
 #[test]
-fn validate_is_content_with_a_good_folder() {
+fn validate_accepts_a_good_folder() {
     let cluster = Cluster::new("alpha");
     cluster.put_service("web");
     cluster.put_peer(&Cluster::new("beta"));
@@ -73,7 +73,7 @@ fn validate_names_file_line_field_and_what_to_do() {
 }
 
 #[test]
-fn wrong_settings_are_told_with_their_lines() {
+fn wrong_settings_are_reported_with_their_lines() {
     let cluster = Cluster::new("alpha");
     cluster.put("fedgate.yaml", &cluster.settings().replace("listen:", "lisen:"));
     insta::assert_snapshot!(shown(&validate(&cluster, &[]), &cluster));
@@ -83,7 +83,7 @@ fn wrong_settings_are_told_with_their_lines() {
 }
 
 #[test]
-fn a_certificate_that_peers_would_refuse_is_told() {
+fn a_certificate_that_peers_would_refuse_is_reported() {
     let cluster = Cluster::new("alpha");
     cluster.put_identity_without_usage();
     let output = validate(&cluster, &[]);
@@ -96,7 +96,7 @@ fn a_certificate_that_peers_would_refuse_is_told() {
 }
 
 #[test]
-fn wrong_use_ends_with_2() {
+fn wrong_usage_exits_with_2() {
     for arguments in [
         &["frobnicate"][..],
         &["explain"],
@@ -112,7 +112,7 @@ fn wrong_use_ends_with_2() {
 }
 
 #[test]
-fn asking_without_a_controller_says_what_to_do() {
+fn commands_without_a_running_controller_give_advice() {
     let cluster = Cluster::new("alpha");
     for arguments in
         [&["status"][..], &["table"], &["explain", "--to", "web.shop.svc.beta.example:80"]]
@@ -128,7 +128,7 @@ fn asking_without_a_controller_says_what_to_do() {
 }
 
 #[test]
-fn keygen_makes_a_key_for_its_owner_and_never_replaces_one() {
+fn keygen_creates_a_key_for_its_owner_and_never_replaces_one() {
     let cluster = Cluster::new("alpha");
     let path = cluster.path("new.key");
     let output = run(fedgate().args(["keygen", "--out"]).arg(&path));

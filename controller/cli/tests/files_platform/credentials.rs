@@ -42,7 +42,7 @@ fn lasts(parameters: &mut CertificateParams, from: i32, to: i32) {
 }
 
 #[test]
-fn validate_finds_each_file_that_would_stop_all_calls() {
+fn validate_finds_each_unusable_credential_file() {
     type Spoil = fn(&Cluster);
     let cases: [(&str, &str, Spoil); 10] = [
         ("certificate_expired", "identity.certificateChain", |c| c.put_leaf(|p| lasts(p, -3, -1))),
@@ -89,7 +89,7 @@ fn validate_finds_each_file_that_would_stop_all_calls() {
 
 /// An unreadable file does not keep the others from being read.
 #[test]
-fn validate_goes_on_after_files_that_cannot_be_read() {
+fn validate_continues_after_unreadable_files() {
     type Spoil = fn(&Cluster);
     let ways: [(&str, Spoil); 3] = [
         ("found none", |c| {
@@ -132,7 +132,7 @@ fn validate_goes_on_after_files_that_cannot_be_read() {
 
 /// Each invalid root is reported by itself, and a pipe does not block.
 #[test]
-fn validate_tells_each_block_of_the_roots_that_is_none() {
+fn validate_reports_each_invalid_block_of_the_roots() {
     let cluster = Cluster::new("alpha");
     let key = KeyPair::generate().unwrap().serialize_pem();
     cluster.put(
@@ -153,7 +153,7 @@ fn validate_tells_each_block_of_the_roots_that_is_none() {
 }
 
 #[test]
-fn a_certificate_that_ends_soon_is_a_warning_and_ends_with_0() {
+fn a_certificate_that_expires_soon_is_a_warning_and_exits_with_0() {
     let cluster = Cluster::new("alpha");
     cluster.put_leaf(|parameters| lasts(parameters, -99, 1));
     let (found, status, text) = validate(&cluster);
@@ -162,7 +162,7 @@ fn a_certificate_that_ends_soon_is_a_warning_and_ends_with_0() {
 }
 
 #[test]
-fn keys_that_others_may_read_are_told() {
+fn keys_readable_by_others_are_reported() {
     let cluster = Cluster::new("alpha");
     let set = |name: &str, mode| {
         fs::set_permissions(cluster.path(name), Permissions::from_mode(mode)).unwrap()
@@ -204,7 +204,7 @@ fn metrics(cluster: &Cluster) -> String {
 
 /// The certificate expires a few seconds after the start. No file changes, but the status does.
 #[test]
-fn a_running_controller_tells_when_a_certificate_has_expired_and_when_it_is_renewed() {
+fn a_running_controller_reports_an_expired_certificate_until_renewed() {
     let mut cluster = Cluster::new("alpha");
     cluster.put_leaf(|parameters| {
         lasts(parameters, -3, 1);
@@ -243,8 +243,8 @@ fn a_running_controller_tells_when_a_certificate_has_expired_and_when_it_is_rene
     let of_pair = |finding: &&serde_json::Value| {
         finding["field"].as_str().is_some_and(|field| field.starts_with("identity"))
     };
-    let told: Vec<_> = status["findings"].as_array().unwrap().iter().filter(of_pair).collect();
-    let [finding] = told[..] else { panic!("{told:#?}") };
+    let found: Vec<_> = status["findings"].as_array().unwrap().iter().filter(of_pair).collect();
+    let [finding] = found[..] else { panic!("{found:#?}") };
     assert!(
         finding["message"].as_str().unwrap().ends_with("what was read before stays in force"),
         "{finding}"
@@ -252,7 +252,7 @@ fn a_running_controller_tells_when_a_certificate_has_expired_and_when_it_is_rene
 }
 
 #[test]
-fn two_names_are_told_by_validate() {
+fn validate_reports_a_certificate_with_two_names() {
     let cluster = Cluster::new("alpha");
     cluster.put_leaf(|parameters| {
         parameters

@@ -112,7 +112,7 @@ fn ticks(pid: u32) -> u64 {
 
 #[test]
 #[expect(clippy::disallowed_macros, reason = "it says what it measured")]
-fn peers_that_answer_together_are_compiled_together() {
+fn simultaneous_answers_of_peers_are_compiled_together() {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let mut alpha = Cluster::new("alpha");

@@ -25,9 +25,9 @@ fn generation(cluster: &Cluster) -> u64 {
     })
 }
 
-fn not_written(status: &Value, place: &str) -> Option<String> {
+fn not_written(status: &Value, field: &str) -> Option<String> {
     let finding =
-        |finding: &&Value| finding["reason"] == "not_written" && finding["field"] == place;
+        |finding: &&Value| finding["reason"] == "not_written" && finding["field"] == field;
     let found = status["findings"].as_array()?.iter().find(finding)?;
     assert_eq!(found["severity"], "error");
     found["message"].as_str().map(str::to_owned)
@@ -55,10 +55,10 @@ fn assert_all_speak_of_the_old_table(alpha: &Cluster, generation: u64) {
     );
     assert!(not_written(&status, "envoy/").is_some(), "{status:#}");
     assert_eq!(alpha.run(&["status"]).status.code(), Some(1));
-    let said = table(alpha);
+    let text = table(alpha);
     assert!(
-        said.contains(WEB) && !said.contains(CART) && said.contains(&generation.to_string()),
-        "{said}"
+        text.contains(WEB) && !text.contains(CART) && text.contains(&generation.to_string()),
+        "{text}"
     );
     let (_, text) =
         explain(alpha, &["--to", WEB, "--from", "spiffe://beta.example/ns/shop/sa/web"]);
@@ -80,14 +80,14 @@ fn assert_all_speak_of_the_new_table(alpha: &Cluster, before: u64) {
     alpha
         .wait("the new table", |status| Some(()).filter(|()| status["table"]["outdated"] == false));
     assert!(generation(alpha) > before);
-    let said = table(alpha);
-    assert!(said.contains(CART) && !said.contains(WEB), "{said}");
+    let text = table(alpha);
+    assert!(text.contains(CART) && !text.contains(WEB), "{text}");
     let (passes, text) = explain(alpha, &["--to", WEB, "--peer", "beta"]);
     assert!(!passes && text.contains("is not exported"), "{text}");
 }
 
 #[test]
-fn a_table_that_cannot_be_written_is_not_said_to_be_in_force() {
+fn a_table_that_cannot_be_written_is_not_reported_in_force() {
     let mut alpha = alpha();
     alpha.start();
     let before = generation(&alpha);
@@ -106,7 +106,7 @@ fn a_table_that_cannot_be_written_is_not_said_to_be_in_force() {
 
 /// On a disk that is really full, the controller goes on, stops, starts again and recovers.
 #[test]
-fn a_controller_lives_and_starts_on_a_full_disk() {
+fn a_controller_runs_and_starts_on_a_full_disk() {
     let mut alpha = alpha();
     alpha.mount_small_disk();
     alpha.start();
@@ -144,7 +144,7 @@ fn confirmed(status: &Value) -> Option<jiff::Timestamp> {
 
 /// A version that was published and forgotten could return with other content.
 #[test]
-fn a_document_waits_until_its_version_is_kept() {
+fn a_document_is_published_only_after_its_version_is_saved() {
     let (alpha, beta) = pair();
     alpha.wait("web", |status| import(status, "web").map(drop));
     let in_the_way = beta.path("state/.published.json.tmp");
@@ -167,7 +167,7 @@ fn a_document_waits_until_its_version_is_kept() {
 
 /// A program learns a port once. After a restart it could be another import's.
 #[test]
-fn an_import_has_no_port_before_that_is_kept() {
+fn an_import_gets_its_port_only_after_that_is_saved() {
     let (alpha, beta) = pair();
     let address =
         |status: &Value, name| import(status, name)?["address"].as_str().map(str::to_owned);
@@ -185,7 +185,7 @@ fn an_import_has_no_port_before_that_is_kept() {
 }
 
 #[test]
-fn what_is_learned_of_a_peer_is_tried_again_until_it_is_kept() {
+fn saving_knowledge_of_a_peer_is_retried() {
     let (mut alpha, beta) = (Cluster::new("alpha"), Cluster::new("beta"));
     alpha.put_peer(&beta);
     fs::create_dir_all(alpha.path("state/peers/.beta.json.tmp")).unwrap();
@@ -201,7 +201,7 @@ fn what_is_learned_of_a_peer_is_tried_again_until_it_is_kept() {
 
 /// A new table never gets the generation of an older one, whatever was lost.
 #[test]
-fn generations_grow_over_any_loss() {
+fn generations_grow_after_any_loss_of_state() {
     let mut alpha = alpha();
     alpha.start();
     let mut last = generation(&alpha);
@@ -228,7 +228,7 @@ fn generations_grow_over_any_loss() {
 
 /// Earlier versions counted tables from 1.
 #[test]
-fn tables_that_were_counted_from_one_are_outgrown() {
+fn old_generations_counted_from_one_are_exceeded() {
     let mut alpha = alpha();
     alpha.start();
     generation(&alpha);

@@ -17,28 +17,28 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn validate_tells_of_a_limit_that_is_too_low() {
+fn validate_reports_a_low_inotify_limit() {
     let cluster = Cluster::new("alpha");
     let folder = cluster.folder().to_str().unwrap();
     let few = fedgate(5, &["validate", folder]);
-    let said = text(&few.stdout);
-    assert!(few.status.code() == Some(1), "{said}");
+    let output = text(&few.stdout);
+    assert!(few.status.code() == Some(1), "{output}");
     assert!(
-        said.contains("user.max_inotify_instances: expected 12 for this site, found 5"),
-        "{said}"
+        output.contains("user.max_inotify_instances: expected 12 for this site, found 5"),
+        "{output}"
     );
-    assert!(said.contains("sysctl"), "{said}");
+    assert!(output.contains("sysctl"), "{output}");
     let enough = fedgate(12, &["validate", folder]);
-    let said = text(&enough.stdout);
-    assert!(enough.status.success() && !said.contains("inotify"), "{said}");
+    let output = text(&enough.stdout);
+    assert!(enough.status.success() && !output.contains("inotify"), "{output}");
 }
 
 #[test]
-fn a_controller_that_gets_no_instance_says_so() {
+fn a_controller_without_an_inotify_instance_gives_advice() {
     let cluster = Cluster::new("alpha");
     let ended = fedgate(0, &["run", "--dir", cluster.folder().to_str().unwrap()]);
-    let said = text(&ended.stderr);
-    assert!(!ended.status.success(), "{said}");
-    assert!(said.contains("no inotify instance: user.max_inotify_instances is 0"), "{said}");
-    crate::readable::assert_readable(&[&said], crate::readable::problems);
+    let output = text(&ended.stderr);
+    assert!(!ended.status.success(), "{output}");
+    assert!(output.contains("no inotify instance: user.max_inotify_instances is 0"), "{output}");
+    crate::readable::assert_readable(&[&output], crate::readable::problems);
 }

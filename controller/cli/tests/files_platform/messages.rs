@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 #[test]
-fn every_mistake_in_a_manifest_is_told_in_words_of_a_colleague() {
+fn every_mistake_in_a_manifest_has_a_readable_message() {
     let cluster = Cluster::new("alpha");
     let mistakes = mistakes::manifests();
     for (name, text) in &mistakes {
@@ -19,13 +19,13 @@ fn every_mistake_in_a_manifest_is_told_in_words_of_a_colleague() {
     }
     let output =
         fedgate().arg("validate").arg(cluster.folder()).env_remove("FEDGATE_LOG").output().unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    let lines: Vec<_> = said.lines().filter(|line| line.contains("(manifests/")).collect();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<_> = text.lines().filter(|line| line.contains("(manifests/")).collect();
     let silent: Vec<_> = mistakes
         .iter()
-        .filter(|(name, _)| !said.contains(&format!("(manifests/{name}.yaml")))
+        .filter(|(name, _)| !text.contains(&format!("(manifests/{name}.yaml")))
         .collect();
-    assert!(silent.is_empty(), "nothing is said of {silent:#?}\n{said}");
+    assert!(silent.is_empty(), "no message for {silent:#?}\n{text}");
     let kinds = ["File", "Service", "EndpointSlice", "IstioFederation", "FederationPolicy"];
     let names_object = |line: &str| {
         line.split_once(": ")
@@ -33,31 +33,31 @@ fn every_mistake_in_a_manifest_is_told_in_words_of_a_colleague() {
     };
     let no_object: Vec<_> = lines.iter().filter(|line| !names_object(line)).collect();
     assert!(no_object.is_empty(), "{no_object:#?}");
-    assert!(!said.contains("user:") && !said.contains("secret@"), "a password: {said}");
+    assert!(!text.contains("user:") && !text.contains("secret@"), "a password: {text}");
     assert_readable(&lines, problems_of_mistake);
     let reasons = ["unreadable", "invalid_object", "unknown_kind", "unknown_field"];
     assert!(
         reasons
             .iter()
             .all(|reason| lines.iter().any(|line| line.contains(&format!(": {reason}: ")))),
-        "{said}"
+        "{text}"
     );
-    let mut lines: Vec<_> = lines.iter().map(|line| by_place(line)).collect();
+    let mut lines: Vec<_> = lines.iter().map(|line| by_position(line)).collect();
     lines.sort();
     insta::assert_snapshot!(lines.join("\n"));
 }
 
 /// Puts the file first, so that lines sort by file.
-fn by_place(line: &str) -> String {
-    let place = line
+fn by_position(line: &str) -> String {
+    let position = line
         .split_once("(manifests/")
         .and_then(|(_, rest)| rest.split_once(')'))
-        .map(|(place, _)| place);
-    format!("{} | {line}", place.unwrap_or_default())
+        .map(|(position, _)| position);
+    format!("{} | {line}", position.unwrap_or_default())
 }
 
 #[test]
-fn every_sort_of_yaml_that_people_write_is_read() {
+fn common_yaml_styles_are_read() {
     let web = service(PORTS, "");
     let json = json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "NAME", "namespace": "shop" },
         "spec": { "ports": [{ "name": "http", "port": 80 }] } });
@@ -109,27 +109,27 @@ fn every_sort_of_yaml_that_people_write_is_read() {
     }
     let output =
         fedgate().arg("validate").arg(cluster.folder()).env_remove("FEDGATE_LOG").output().unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    let lines: Vec<_> = said.lines().filter(|line| line.contains("manifests/")).collect();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<_> = text.lines().filter(|line| line.contains("manifests/")).collect();
     assert!(lines.is_empty(), "{lines:#?}");
 }
 
 #[test]
-fn every_mistake_in_the_settings_is_told_in_words_of_a_colleague() {
-    let mut said = Vec::new();
+fn every_mistake_in_the_settings_has_a_readable_message() {
+    let mut messages = Vec::new();
     for text in mistakes::settings() {
         let problems = Settings::parse(Path::new("/etc/fedgate"), &text).expect_err(&text);
-        said.extend(problems.iter().map(|problem| match problem.line {
+        messages.extend(problems.iter().map(|problem| match problem.line {
             0 => format!("fedgate.yaml: {problem}"),
             line => format!("fedgate.yaml:{line}: {problem}"),
         }));
     }
-    assert_readable(&said, problems_of_mistake);
-    insta::assert_snapshot!(said.join("\n"));
+    assert_readable(&messages, problems_of_mistake);
+    insta::assert_snapshot!(messages.join("\n"));
 }
 
 #[test]
-fn every_mistake_in_an_object_of_kubernetes_is_told_in_words_of_a_colleague() {
+fn every_mistake_in_a_kubernetes_object_has_a_readable_message() {
     let policies = [
         json!({ "spec": { "peers": "beta" } }),
         json!({ "spec": { "services": null } }),
@@ -157,15 +157,16 @@ fn every_mistake_in_an_object_of_kubernetes_is_told_in_words_of_a_colleague() {
             .err()
             .map(|error| format!("IstioFederation beta {error}"))
     };
-    let said: Vec<_> =
+    let messages: Vec<_> =
         policies.iter().map(of_policy).chain(federations.iter().map(of_federation)).collect();
-    let said: Vec<_> = said.into_iter().map(|message| message.expect("a message")).collect();
-    assert_readable(&said, problems_of_mistake);
-    insta::assert_snapshot!(said.join("\n"));
+    let messages: Vec<_> =
+        messages.into_iter().map(|message| message.expect("a message")).collect();
+    assert_readable(&messages, problems_of_mistake);
+    insta::assert_snapshot!(messages.join("\n"));
 }
 
 #[test]
-fn every_mistake_on_the_command_line_is_told_in_words_of_a_colleague() {
+fn every_mistake_on_the_command_line_has_a_readable_message() {
     let cluster = Cluster::new("alpha");
     let folder = cluster.folder().display().to_string();
     let missing = format!("{folder}/missing");
@@ -185,19 +186,19 @@ fn every_mistake_on_the_command_line_is_told_in_words_of_a_colleague() {
         vec!["table", &key],
         vec!["run", "--dir", &folder, "--log-format", "xml"],
     ];
-    let mut said = Vec::new();
+    let mut messages = Vec::new();
     for arguments in mistakes {
         let output = fedgate().args(&arguments).env_remove("FEDGATE_LOG").output().unwrap();
         assert!(matches!(output.status.code(), Some(1 | 2)), "{arguments:?}");
         let error = String::from_utf8(output.stderr).unwrap().replace(&folder, "DIR");
-        said.push(format!("{}: {error}", output.status.code().unwrap()));
+        messages.push(format!("{}: {error}", output.status.code().unwrap()));
     }
-    assert_readable(&said, problems_of_mistake);
-    insta::assert_snapshot!(said.join("\n"));
+    assert_readable(&messages, problems_of_mistake);
+    insta::assert_snapshot!(messages.join("\n"));
 }
 
 #[test]
-fn a_port_that_is_taken_is_named_with_its_setting() {
+fn a_port_in_use_is_named_with_its_setting() {
     let cluster = Cluster::new("alpha");
     let taken = std::net::TcpListener::bind(("127.0.0.1", cluster.metadata_port)).unwrap();
     let output = fedgate().args(["run", "--dir"]).arg(cluster.folder()).output().unwrap();

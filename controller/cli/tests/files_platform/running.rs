@@ -90,7 +90,7 @@ fn two_clusters_pair_and_a_new_export_arrives() {
 }
 
 #[test]
-fn a_broken_manifest_is_named_and_everything_else_goes_on() {
+fn a_broken_manifest_is_reported_and_affects_nothing_else() {
     let (alpha, beta) = pair();
     alpha.wait("the import", |status| import(status, WEB));
     beta.put("manifests/web.yaml", &service("web").replace("port: 80}", "port: eighty}"));
@@ -106,7 +106,7 @@ fn a_broken_manifest_is_named_and_everything_else_goes_on() {
 }
 
 #[test]
-fn a_restart_begins_from_what_was_known() {
+fn a_restarted_controller_continues_from_saved_knowledge() {
     let (mut alpha, mut beta) = pair();
     let address = alpha.wait("the import", |status| import(status, WEB));
     let generation = beta.status().unwrap()["table"]["generation"].clone();
@@ -124,7 +124,7 @@ fn a_restart_begins_from_what_was_known() {
 }
 
 #[test]
-fn that_a_peer_says_the_same_is_kept_as_well() {
+fn an_unchanged_answer_of_a_peer_is_saved_as_well() {
     let (mut alpha, mut beta) = (Cluster::new("alpha"), Cluster::new("beta"));
     alpha.put_peer(&beta);
     beta.put_peer(&alpha);
@@ -154,7 +154,7 @@ fn a_second_controller_in_one_folder_is_refused() {
 }
 
 #[test]
-fn a_new_root_of_ours_reaches_the_peer_without_a_restart() {
+fn our_new_root_reaches_the_peer_without_a_restart() {
     let (alpha, beta) = pair();
     alpha.wait("the import", |status| import(status, WEB));
     let roots = |status: &Value| {
@@ -171,14 +171,14 @@ fn finding<'a>(status: &'a Value, reason: &str) -> Option<&'a Value> {
 }
 
 #[test]
-fn a_peers_new_root_and_key_are_told_also_after_a_restart() {
+fn a_peers_new_root_and_key_are_reported_also_after_a_restart() {
     let (mut alpha, mut beta) = pair();
     alpha.wait("the import", |status| import(status, WEB));
     assert!(alpha.status().is_some_and(|status| finding(&status, "roots_changed").is_none()));
     beta.put("identity/roots.pem", &format!("{}{}", beta.root_pem, alpha.root_pem));
-    let told = alpha.wait("the new root", |status| finding(status, "roots_changed").cloned());
+    let reported = alpha.wait("the new root", |status| finding(status, "roots_changed").cloned());
     assert_eq!(
-        (&told["object"]["name"], &told["severity"]),
+        (&reported["object"]["name"], &reported["severity"]),
         (&Value::from("beta"), &Value::from("warning"))
     );
     let admin: Value =
@@ -198,12 +198,12 @@ fn a_peers_new_root_and_key_are_told_also_after_a_restart() {
     alpha.wait("the new key", |status| finding(status, "key_changed").map(drop));
     let after =
         alpha.wait("the new root still", |status| finding(status, "roots_changed").cloned());
-    assert_eq!(after, told);
+    assert_eq!(after, reported);
 }
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a file that is damaged")]
-fn an_identity_that_is_lost_or_damaged_is_told_and_not_made_anew() {
+fn a_lost_or_damaged_identity_is_reported_and_not_recreated() {
     let mut alpha = Cluster::new("alpha");
     alpha.start();
     let uuid = alpha.status().unwrap()["cluster"]["clusterUuid"].clone();
@@ -212,9 +212,9 @@ fn an_identity_that_is_lost_or_damaged_is_told_and_not_made_anew() {
     let good = fs::read(&file).unwrap();
     fs::write(&file, "").unwrap();
     alpha.put_service("web");
-    let said = alpha
+    let error = alpha
         .wait("the finding", |status| Some(finding(status, "unreadable")?["message"].to_string()));
-    assert!(said.contains("cluster-uuid.json") && said.contains("an empty file"), "{said}");
+    assert!(error.contains("cluster-uuid.json") && error.contains("an empty file"), "{error}");
     assert_eq!(alpha.status().unwrap()["cluster"]["clusterUuid"], uuid);
     assert_eq!(alpha.stop(), 0);
     for lose in [
@@ -224,8 +224,8 @@ fn an_identity_that_is_lost_or_damaged_is_told_and_not_made_anew() {
         lose(&file);
         let refused = alpha.run(&["run"]);
         assert_eq!(refused.status.code(), Some(1));
-        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-        assert!(said.contains("cluster-uuid.json") && said.contains("clusterUUID"), "{said}");
+        let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(error.contains("cluster-uuid.json") && error.contains("clusterUUID"), "{error}");
     }
     fs::write(&file, good).unwrap();
     alpha.start();
@@ -267,7 +267,7 @@ fn a_new_certificate_of_the_metadata_endpoint_is_served_without_a_restart() {
 }
 
 #[test]
-fn settings_that_can_change_do_and_the_others_ask_for_a_restart() {
+fn changed_settings_apply_or_require_a_restart() {
     let (alpha, beta) = pair();
     alpha.wait("the import", |status| import(status, WEB));
     let settings = fs::read_to_string(beta.path("fedgate.yaml")).unwrap();
@@ -331,7 +331,7 @@ fn signal(cluster: &Cluster, name: &str) {
 }
 
 #[test]
-fn a_hangup_reads_all_files_again_and_ends_nothing() {
+fn sighup_reads_all_files_again() {
     let mut alpha = Cluster::new("alpha");
     alpha.start();
     let generation = |status: &Value| status["table"]["generation"].as_u64();
@@ -346,7 +346,7 @@ fn a_hangup_reads_all_files_again_and_ends_nothing() {
 }
 
 #[test]
-fn an_interrupt_ends_it_well() {
+fn sigint_ends_the_controller_with_0() {
     let mut alpha = Cluster::new("alpha");
     alpha.start();
     signal(&alpha, "INT");
@@ -354,7 +354,7 @@ fn an_interrupt_ends_it_well() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_error() {
+fn a_closed_pipe_is_no_error() {
     use std::process::Stdio;
     let mut alpha = Cluster::new("alpha");
     alpha.start();
@@ -404,7 +404,7 @@ fn explaining_without_a_caller_judges_each_peer() {
 }
 
 #[test]
-fn a_peer_whose_object_breaks_keeps_what_it_has_also_over_a_restart() {
+fn a_peer_with_a_broken_object_keeps_its_state_after_a_restart() {
     let (alpha, mut beta) = pair();
     alpha.wait("the import", |status| import(status, WEB));
     beta.wait("alpha's documents", |status| paired(status, "alpha"));

@@ -23,7 +23,7 @@ fn parse(text: &str) -> Result<Settings, String> {
 }
 
 #[test]
-fn the_least_that_must_be_said() {
+fn minimal_settings_are_read() {
     let settings = parse(LEAST).unwrap();
     assert_eq!(settings.trust_domain.as_str(), "alpha.example");
     assert_eq!(settings.gateway.listen.to_string(), "0.0.0.0:15443");
@@ -40,7 +40,7 @@ fn the_least_that_must_be_said() {
 }
 
 #[test]
-fn everything_can_be_said() {
+fn all_settings_are_read() {
     let settings = parse(
         "trustDomain: alpha.example
 clusterUUID: 11111111-aaaa-4aaa-8aaa-111111111111
@@ -70,7 +70,7 @@ admin: {listen: '[::1]:9900'}
 }
 
 #[test]
-fn all_problems_are_told_at_once() {
+fn all_problems_are_reported_at_once() {
     let text = "trustDomain: Alpha.Example
 clusterUUID: 1234
 network: {podCIDRs: [10.0.0.0/33, 10.0.0.1], serviceCIDR: [10.1.0.0/16]}
@@ -92,12 +92,12 @@ adnim: {}
 }
 
 #[test]
-fn what_must_be_said_is_asked_for() {
+fn missing_required_settings_are_reported() {
     insta::assert_snapshot!(parse("").unwrap_err());
 }
 
 #[test]
-fn a_file_that_is_no_yaml_or_no_mapping() {
+fn a_file_that_is_not_a_yaml_mapping_is_refused() {
     for (text, expected) in [
         ("trustDomain: [\n", "1 "),
         ("- a\n", "expected fields, found a list"),

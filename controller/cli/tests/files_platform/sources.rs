@@ -128,7 +128,7 @@ fn is_log_line(literal: &Literal<'_>) -> bool {
 const OTHER_MEANINGS: [&str; 1] = ["expected a sequence, since the known document has"];
 
 #[test]
-fn every_sentence_in_the_sources_is_in_words_of_a_colleague() {
+fn every_message_in_the_sources_is_readable() {
     let mut sentences = Vec::new();
     for (file, source) in sources() {
         let texts = literals(&source).into_iter().map(|literal| literal.text);
@@ -143,7 +143,7 @@ fn every_sentence_in_the_sources_is_in_words_of_a_colleague() {
 
 /// The list of all warnings and errors that are logged. A new line shows up here among the others.
 #[test]
-fn every_line_of_the_log_is_known_and_shows_no_type() {
+fn every_log_message_is_listed_and_shows_no_type() {
     let mut lines = Vec::new();
     for (file, source) in sources() {
         let literals = literals(&source);
@@ -171,7 +171,7 @@ fn every_line_of_the_log_is_known_and_shows_no_type() {
 }
 
 #[test]
-fn literals_are_found_and_nothing_else() {
+fn string_literals_are_found() {
     let source = r##"// "a comment"
         fn f<'a>(c: char) { let x = '"'; warn!(a, "one \"two\" \
             three"); g(r#"raw "text""#); let y = '\''; }"##;

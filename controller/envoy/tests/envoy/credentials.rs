@@ -154,23 +154,24 @@ fn under(ca: &Ca) -> Vec<Case> {
 }
 
 #[test]
-fn certificates_are_in_error_exactly_when_a_peers_envoy_refuses_them() {
+fn certificate_findings_match_what_a_peers_envoy_refuses() {
     let (ca, stranger) = (root("alpha"), root("stranger"));
     let (absent, present) = (root("absent"), root("present"));
-    let (alone, beside) = (below(&absent, "alone", |_| {}), below(&present, "beside", |_| {}));
+    let (alone, with_root) =
+        (below(&absent, "alone", |_| {}), below(&present, "with-root", |_| {}));
     let mut cases = under(&ca);
     cases.push(Case::new("another root", false, &stranger, |_| {}).believed_by(&[&ca]));
     cases.push(Case::new("an intermediate as root", false, &alone, |_| {}).believed_by(&[&alone]));
     cases.push(
-        Case::new("an intermediate beside its root", true, &beside, |_| {})
-            .believed_by(&[&beside, &present]),
+        Case::new("an intermediate beside its root", true, &with_root, |_| {})
+            .believed_by(&[&with_root, &present]),
     );
 
     let echo = Echo::start();
     let alpha = Cluster::new("alpha.example");
     let mut beta = Cluster::new("beta.example");
     beta.export(WEB, echo.address, &[&alpha.authority]);
-    let roots = trusted(&[&ca, &alone, &beside, &present]);
+    let roots = trusted(&[&ca, &alone, &with_root, &present]);
     let trust_domain = alpha.authority.trust_domain.clone();
     beta.bundles.insert(trust_domain.clone(), TrustBundle { trust_domain, roots });
     beta.publish();

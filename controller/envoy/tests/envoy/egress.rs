@@ -26,7 +26,7 @@ fn alpha_with_beta() -> (Cluster, Authority, TlsEcho) {
 }
 
 #[test]
-fn without_imports_it_starts() {
+fn an_egress_starts_without_imports() {
     let mut alpha = Cluster::new("alpha.example");
     alpha.publish_imports();
     let envoy = alpha.egress();
@@ -60,23 +60,23 @@ fn a_call_passes_through_egress_and_gateway_to_the_peers_service() {
 }
 
 #[test]
-fn the_gateway_sees_sni_alpn_and_certificate_and_no_resumed_session() {
+fn the_gateway_gets_sni_alpn_and_certificate_and_no_resumed_session() {
     let (alpha, _beta, gateway) = alpha_with_beta();
     let _envoy = alpha.egress();
     for _ in 0..3 {
         open_plain(alpha.port(WEB)).unwrap();
     }
-    for seen in gateway.seen() {
-        assert_eq!(seen.server_name, Some(service(WEB).sni()));
-        assert_eq!(seen.alpn.as_deref(), Some(&b"istio"[..]));
-        assert!(!seen.resumed);
-        assert_eq!(seen.client.as_deref(), Some(&*alpha.certificate));
+    for observed in gateway.observed() {
+        assert_eq!(observed.server_name, Some(service(WEB).sni()));
+        assert_eq!(observed.alpn.as_deref(), Some(&b"istio"[..]));
+        assert!(!observed.resumed);
+        assert_eq!(observed.client.as_deref(), Some(&*alpha.certificate));
     }
-    assert_eq!(gateway.seen().len(), 3);
+    assert_eq!(gateway.observed().len(), 3);
 }
 
 #[test]
-fn only_the_peer_itself_is_believed() {
+fn only_the_peers_own_certificate_is_accepted() {
     let (mut alpha, beta, gateway) = alpha_with_beta();
     let gamma = Authority::new("gamma.example");
     alpha.peer(&gamma);
@@ -121,7 +121,7 @@ fn only_the_peer_itself_is_believed() {
 }
 
 #[test]
-fn a_peer_may_name_the_identities_of_its_gateways() {
+fn a_peer_can_name_the_identities_of_its_gateways() {
     let (mut alpha, beta, gateway) = alpha_with_beta();
     let envoy = alpha.egress();
     let identity = |text: &str| WorkloadIdentity::parse(text).unwrap();
@@ -143,7 +143,7 @@ fn a_peer_may_name_the_identities_of_its_gateways() {
 }
 
 #[test]
-fn roots_and_the_own_certificate_are_replaced_under_open_connections() {
+fn roots_and_own_certificate_are_replaced_without_closing_connections() {
     let (mut alpha, beta, gateway) = alpha_with_beta();
     let envoy = alpha.egress();
     let before = envoy.listener_changes();
@@ -165,14 +165,14 @@ fn roots_and_the_own_certificate_are_replaced_under_open_connections() {
     assert_eq!(alpha.publish_imports().changed, ["egress/identity.json"]);
     until("the gateway sees the new certificate", || {
         open_plain(alpha.port(WEB)).unwrap();
-        (gateway.seen().last()?.client.as_deref() == Some(&*renewed.chain()[0])).then_some(())
+        (gateway.observed().last()?.client.as_deref() == Some(&*renewed.chain()[0])).then_some(())
     });
     ping(&mut open).unwrap();
     assert_eq!(envoy.listener_changes(), before);
 }
 
 #[test]
-fn a_dead_gateway_fails_no_call_and_leaves_rotation() {
+fn calls_avoid_a_dead_gateway() {
     let (mut alpha, _beta, gateway) = alpha_with_beta();
     alpha.import(WEB, &[("127.0.0.1", free_port()), ("127.0.0.1", gateway.address.port())]);
     alpha.publish_imports();
@@ -184,7 +184,7 @@ fn a_dead_gateway_fails_no_call_and_leaves_rotation() {
 }
 
 #[test]
-fn a_gateway_that_comes_back_is_found_at_once_when_it_is_the_only_one() {
+fn the_only_gateway_is_used_again_as_soon_as_it_returns() {
     let (mut alpha, beta, _gateway) = alpha_with_beta();
     let address = SocketAddr::new(LOOPBACK, free_port());
     alpha.import(WEB, &[("127.0.0.1", address.port())]);
@@ -202,7 +202,7 @@ fn a_gateway_that_comes_back_is_found_at_once_when_it_is_the_only_one() {
 
 /// A user has 128 inotify instances, and an Envoy that gets none aborts.
 #[test]
-fn peers_and_imports_take_no_inotify_instance() {
+fn peers_and_imports_need_no_inotify_instance() {
     let (mut alpha, _beta, gateway) = alpha_with_beta();
     let envoy = alpha.egress();
     let before = envoy.inotify_instances();
@@ -229,7 +229,7 @@ fn peers_and_imports_take_no_inotify_instance() {
 /// A container may have only as many instances as one egress needs, whatever the number of its
 /// peers.
 #[test]
-fn an_egress_of_many_peers_lives_where_the_user_has_few_inotify_instances() {
+fn an_egress_with_many_peers_needs_few_inotify_instances() {
     const INSTANCES: usize = 4;
     let (mut alpha, _beta, gateway) = alpha_with_beta();
     alpha.peers_with_imports(150, gateway.address.port());
@@ -248,12 +248,12 @@ fn an_egress_of_many_peers_lives_where_the_user_has_few_inotify_instances() {
     assert!(open_plain(alpha.port(WEB)).is_ok());
     drop(envoy);
     // This is the exact limit: with one instance less, Envoy does not start.
-    let (status, said) = end_with_inotify(alpha.path("egress/bootstrap.json"), INSTANCES - 1);
-    assert!(!status.success() && said.contains("inotify"), "{status}: {said}");
+    let (status, text) = end_with_inotify(alpha.path("egress/bootstrap.json"), INSTANCES - 1);
+    assert!(!status.success() && text.contains("inotify"), "{status}: {text}");
 }
 
 #[test]
-fn imports_come_and_go_and_leave_the_others_alone() {
+fn adding_and_removing_imports_does_not_disturb_others() {
     let (mut alpha, _beta, gateway) = alpha_with_beta();
     let envoy = alpha.egress();
     let mut open = open_plain(alpha.port(WEB)).unwrap();
@@ -271,7 +271,7 @@ fn imports_come_and_go_and_leave_the_others_alone() {
 }
 
 #[test]
-fn a_peer_that_goes_leaves_nothing() {
+fn a_removed_peer_leaves_no_files() {
     let (mut alpha, _beta, _gateway) = alpha_with_beta();
     let envoy = alpha.egress();
     let port = alpha.port(WEB);
@@ -296,7 +296,7 @@ fn an_import_without_a_bundle_has_no_port() {
 }
 
 #[test]
-fn a_port_that_is_in_use_costs_its_import_and_no_other() {
+fn a_port_in_use_affects_only_its_import() {
     let (mut alpha, _beta, gateway) = alpha_with_beta();
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     alpha.import(DB, &[("127.0.0.1", gateway.address.port())]);
@@ -310,7 +310,7 @@ fn a_port_that_is_in_use_costs_its_import_and_no_other() {
 /// With `SO_REUSEPORT`, Envoy's default, both would listen and each would get some of the
 /// connections.
 #[test]
-fn two_egresses_do_not_share_a_port() {
+fn two_egresses_cannot_share_a_port() {
     let (alpha, _beta, _gateway) = alpha_with_beta();
     let _first = alpha.egress();
     let second = alpha.egress();
@@ -326,7 +326,7 @@ fn two_egresses_do_not_share_a_port() {
 /// A peer of two sites tells each that its gateway is the other site's egress. No address reveals
 /// the loop, but no handshake in it ever ends, and that bounds it.
 #[test]
-fn a_circle_through_two_sites_is_bounded_and_costs_no_other_peer() {
+fn a_loop_through_two_sites_is_bounded_and_affects_no_other_peer() {
     let (mut alpha, _beta, _gateway) = alpha_with_beta();
     let (mut delta, gamma) = (Cluster::new("delta.example"), Authority::new("gamma.example"));
     const HERE: &str = "web.shop.svc.gamma.example:80";

@@ -34,7 +34,7 @@ fn refusing() -> SocketAddr {
 }
 
 #[test]
-fn an_endpoint_that_refuses_fails_no_call_and_leaves_rotation() {
+fn calls_avoid_an_endpoint_that_refuses_connections() {
     let echo = Echo::start();
     let (alpha, beta) = alpha_with(&[echo.address, refusing(), refusing()]);
     let envoy = alpha.gateway();
@@ -46,7 +46,7 @@ fn an_endpoint_that_refuses_fails_no_call_and_leaves_rotation() {
 }
 
 #[test]
-fn an_endpoint_that_does_not_answer_fails_no_call_and_leaves_rotation() {
+fn calls_avoid_an_endpoint_that_does_not_answer() {
     let (echo, hole) = (Echo::start(), BlackHole::dig());
     let (alpha, beta) = alpha_with(&[echo.address, hole.address]);
     let envoy = alpha.gateway();
@@ -60,7 +60,7 @@ fn an_endpoint_that_does_not_answer_fails_no_call_and_leaves_rotation() {
 }
 
 #[test]
-fn when_all_are_dead_calls_fail_soon_and_the_first_that_is_back_is_found() {
+fn calls_fail_fast_while_all_endpoints_are_dead_and_recover() {
     let (first, second) = (refusing(), refusing());
     let (alpha, beta) = alpha_with(&[first, second]);
     let envoy = alpha.gateway();

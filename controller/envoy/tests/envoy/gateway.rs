@@ -39,7 +39,7 @@ fn until_generation(envoy: &Envoy, generation: u64) {
 }
 
 #[test]
-fn without_peers_it_starts_and_refuses_everybody() {
+fn a_gateway_without_peers_starts_and_refuses_all_calls() {
     let echo = Echo::start();
     let mut alpha = Cluster::new("alpha.example");
     alpha.export(WEB, echo.address, &[]);
@@ -64,7 +64,7 @@ fn without_peers_it_starts_and_refuses_everybody() {
 }
 
 #[test]
-fn a_granted_peer_passes_and_the_rest_is_refused_with_its_reason() {
+fn a_granted_peer_passes_and_others_are_refused_with_their_reason() {
     let echo = Echo::start();
     let (mut alpha, beta) = alpha_with_beta(&echo);
     let gamma = Authority::new("gamma.reason.a.peer.b.example");
@@ -110,7 +110,7 @@ fn a_granted_peer_passes_and_the_rest_is_refused_with_its_reason() {
 }
 
 #[test]
-fn connections_that_say_nothing_are_logged_as_well() {
+fn connections_without_data_are_logged_as_well() {
     let echo = Echo::start();
     let (alpha, _beta) = alpha_with_beta(&echo);
     let envoy = alpha.gateway();
@@ -145,7 +145,7 @@ fn a_new_table_changes_no_listener_and_no_connection() {
 }
 
 #[test]
-fn a_new_export_is_never_a_cluster_that_is_not_there() {
+fn a_new_export_never_routes_to_a_missing_cluster() {
     let echo = Echo::start();
     let (mut alpha, beta) = alpha_with_beta(&echo);
     let envoy = alpha.gateway();
@@ -160,7 +160,7 @@ fn a_new_export_is_never_a_cluster_that_is_not_there() {
 }
 
 #[test]
-fn roots_come_and_go_by_rename() {
+fn roots_are_added_and_removed_by_rename() {
     let echo = Echo::start();
     let (mut alpha, beta) = alpha_with_beta(&echo);
     let envoy = alpha.gateway();
@@ -193,7 +193,7 @@ fn roots_come_and_go_by_rename() {
 }
 
 #[test]
-fn the_certificate_is_renewed_under_open_connections() {
+fn the_certificate_is_renewed_without_closing_connections() {
     let echo = Echo::start();
     let (mut alpha, beta) = alpha_with_beta(&echo);
     let envoy = alpha.gateway();
@@ -230,7 +230,7 @@ fn the_admin_interface_does_not_show_the_key() {
 }
 
 #[test]
-fn a_broken_table_leaves_the_last_good_one() {
+fn a_broken_table_keeps_the_last_good_one() {
     let echo = Echo::start();
     let (mut alpha, beta) = alpha_with_beta(&echo);
     let envoy = alpha.gateway();
@@ -266,7 +266,7 @@ fn refused_after_writing<T>(path: &std::path::Path, text: &str, refused: impl Fn
 }
 
 #[test]
-fn a_withdrawn_export_is_closed_and_its_cluster_goes() {
+fn a_withdrawn_export_is_closed_and_its_cluster_removed() {
     let (echo, db) = (Echo::start(), Echo::start());
     let (mut alpha, beta) = alpha_with_beta(&echo);
     alpha.export(DB, db.address, &[&beta]);
@@ -287,7 +287,7 @@ fn a_withdrawn_export_is_closed_and_its_cluster_goes() {
 }
 
 #[test]
-fn endpoints_change_under_an_open_connection() {
+fn endpoints_change_without_closing_a_connection() {
     let (first, second) = (Echo::start(), Echo::start());
     let (mut alpha, beta) = alpha_with_beta(&first);
     let _envoy = alpha.gateway();
@@ -302,7 +302,7 @@ fn endpoints_change_under_an_open_connection() {
 }
 
 #[test]
-fn peers_and_exports_take_no_inotify_instance() {
+fn peers_and_exports_need_no_inotify_instance() {
     let echo = Echo::start();
     let (mut alpha, beta) = alpha_with_beta(&echo);
     let envoy = alpha.gateway();
@@ -318,7 +318,7 @@ fn peers_and_exports_take_no_inotify_instance() {
 }
 
 #[test]
-fn it_comes_back_from_its_files_alone() {
+fn a_gateway_restarts_from_its_files_alone() {
     let echo = Echo::start();
     let (alpha, beta) = alpha_with_beta(&echo);
     drop(alpha.gateway());
@@ -328,7 +328,7 @@ fn it_comes_back_from_its_files_alone() {
 
 /// Exactly the host functions that the filter's source imports are allowed.
 #[test]
-fn the_filter_is_allowed_what_it_calls() {
+fn the_filter_may_call_all_its_host_functions() {
     let echo = Echo::start();
     let (alpha, _beta) = alpha_with_beta(&echo);
     let filter: serde_json::Value =
@@ -354,7 +354,7 @@ fn is_host_call(name: &&str) -> bool {
 }
 
 #[test]
-fn no_session_is_resumed() {
+fn sessions_are_not_resumed() {
     let echo = Echo::start();
     let (alpha, beta) = alpha_with_beta(&echo);
     let _envoy = alpha.gateway();
@@ -371,7 +371,7 @@ fn no_session_is_resumed() {
 /// In TLS 1.2 the client's proof follows its certificate in a separate flight, so the filter must
 /// learn when the handshake is over.
 #[test]
-fn a_server_may_speak_first_in_either_version_of_tls() {
+fn a_server_may_speak_first_in_tls_1_2_and_1_3() {
     let greeter = Echo::greeting(b"220 ready");
     let (alpha, beta) = alpha_with_beta(&greeter);
     let _envoy = alpha.gateway();

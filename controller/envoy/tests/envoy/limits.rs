@@ -46,7 +46,7 @@ fn answers(cluster: &Cluster) -> bool {
 const LOCAL: u32 = 8;
 
 #[test]
-fn a_gateway_refuses_what_it_has_no_descriptors_for_and_lives() {
+fn a_gateway_survives_more_connections_than_descriptors() {
     let echo = Echo::start();
     let mut alpha = Cluster::new("alpha.example");
     let beta = Authority::new("beta.example");
@@ -59,11 +59,11 @@ fn a_gateway_refuses_what_it_has_no_descriptors_for_and_lives() {
     let address = alpha.address();
     let call = || open_tls(address, &beta.workload("ns/shop/sa/client"), &service(WEB).sni());
 
-    // A granted peer takes all places, each with a connection to the back end.
-    let places = alpha.connections.0 - LOCAL;
-    let mut granted: Vec<_> = (0..places)
+    // A granted peer takes all slots, each with a connection to the back end.
+    let slots = alpha.connections.0 - LOCAL;
+    let mut granted: Vec<_> = (0..slots)
         .map(|number| {
-            call().unwrap_or_else(|error| panic!("connection {number} of {places}: {error}"))
+            call().unwrap_or_else(|error| panic!("connection {number} of {slots}: {error}"))
         })
         .collect();
     assert!(call().is_err(), "one more is refused");
@@ -99,7 +99,7 @@ fn a_gateway_refuses_what_it_has_no_descriptors_for_and_lives() {
 }
 
 #[test]
-fn an_egress_refuses_what_it_has_no_descriptors_for_and_lives() {
+fn an_egress_survives_more_connections_than_descriptors() {
     let mut alpha = Cluster::new("alpha.example");
     let beta = Authority::new("beta.example");
     let gateway = TlsEcho::start(&beta.workload("ns/istio-system/sa/gateway"), &alpha.authority);
@@ -133,7 +133,7 @@ fn an_egress_refuses_what_it_has_no_descriptors_for_and_lives() {
 /// A client cannot hold a place by saying nothing, by saying half of something, or by saying it
 /// slowly.
 #[test]
-fn a_handshake_that_does_not_come_about_is_given_up() {
+fn an_unfinished_handshake_is_closed() {
     let echo = Echo::start();
     let mut alpha = Cluster::new("alpha.example");
     let beta = Authority::new("beta.example");

@@ -66,9 +66,9 @@ pub(crate) fn end_with_inotify(
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let status = until("Envoy to end", || child.try_wait().unwrap());
-    let mut said = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-    (status, said)
+    let mut text = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+    (status, text)
 }
 
 pub(crate) struct Envoy {

@@ -158,7 +158,7 @@ fn without_table(mut value: Value) -> Value {
 }
 
 #[test]
-fn the_gateways_files() {
+fn gateway_files() {
     let files =
         gateway(&[(WEB, &["10.0.0.2:8080", "10.0.0.1:8080", "[fd00::1]:8080"])], &bundles());
     for name in ["bootstrap", "lds", "cds", "identity"] {
@@ -171,7 +171,7 @@ fn the_gateways_files() {
 }
 
 #[test]
-fn the_egresss_files() {
+fn egress_files() {
     let identity = |text: &str| WorkloadIdentity::parse(text).unwrap();
     let exactly =
         ServerIdentity::Exactly(vec![identity("spiffe://beta.example/ns/istio-system/sa/gateway")]);
@@ -188,7 +188,7 @@ fn the_egresss_files() {
 }
 
 #[test]
-fn what_is_exported_and_who_is_trusted_changes_no_listener() {
+fn exports_and_trust_change_no_listener() {
     let without = gateway(&[], &BTreeMap::new());
     let with = gateway(&[(WEB, &["10.0.0.1:8080"])], &bundles());
     for name in ["gateway/lds.json", "gateway/bootstrap.json", "gateway/identity.json"] {
@@ -200,7 +200,7 @@ fn what_is_exported_and_who_is_trusted_changes_no_listener() {
 }
 
 #[test]
-fn the_order_of_inputs_changes_nothing() {
+fn the_order_of_inputs_does_not_matter() {
     let one = import(
         "web.shop.svc.beta.example:80",
         &["192.0.2.1"],

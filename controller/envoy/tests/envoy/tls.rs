@@ -202,7 +202,7 @@ fn echo(mut stream: impl Read + Write) {
 
 /// What a peer's gateway saw of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Seen {
+pub(crate) struct ObservedConnection {
     pub(crate) server_name: Option<String>,
     pub(crate) alpn: Option<Vec<u8>>,
     pub(crate) resumed: bool,
@@ -215,7 +215,7 @@ pub(crate) struct TlsEcho {
     pub(crate) address: SocketAddr,
     config: Arc<Mutex<Arc<ServerConfig>>>,
     trusted: CertificateDer<'static>,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    observed: Arc<Mutex<Vec<ObservedConnection>>>,
 }
 
 impl TlsEcho {
@@ -227,13 +227,17 @@ impl TlsEcho {
         let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let config = Arc::new(Mutex::new(server_config(leaf, trusted.root())));
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let echo =
-            Self { address, config: config.clone(), trusted: trusted.root(), seen: seen.clone() };
+        let observed = Arc::new(Mutex::new(Vec::new()));
+        let echo = Self {
+            address,
+            config: config.clone(),
+            trusted: trusted.root(),
+            observed: observed.clone(),
+        };
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (config, seen) = (config.lock().unwrap().clone(), seen.clone());
-                thread::spawn(move || serve(stream, config, &seen));
+                let (config, observed) = (config.lock().unwrap().clone(), observed.clone());
+                thread::spawn(move || serve(stream, config, &observed));
             }
         });
         echo
@@ -244,8 +248,8 @@ impl TlsEcho {
         *self.config.lock().unwrap() = server_config(leaf, self.trusted.clone());
     }
 
-    pub(crate) fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().unwrap().clone()
+    pub(crate) fn observed(&self) -> Vec<ObservedConnection> {
+        self.observed.lock().unwrap().clone()
     }
 }
 
@@ -264,14 +268,18 @@ fn server_config(leaf: &Leaf, trusted: CertificateDer<'static>) -> Arc<ServerCon
     Arc::new(config)
 }
 
-fn serve(mut stream: TcpStream, config: Arc<ServerConfig>, seen: &Mutex<Vec<Seen>>) {
+fn serve(
+    mut stream: TcpStream,
+    config: Arc<ServerConfig>,
+    observed: &Mutex<Vec<ObservedConnection>>,
+) {
     let mut connection = ServerConnection::new(config).unwrap();
     while connection.is_handshaking() {
         if connection.complete_io(&mut stream).is_err() {
             return;
         }
     }
-    seen.lock().unwrap().push(Seen {
+    observed.lock().unwrap().push(ObservedConnection {
         server_name: connection.server_name().map(str::to_owned),
         alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
         resumed: connection.handshake_kind() == Some(rustls::HandshakeKind::Resumed),

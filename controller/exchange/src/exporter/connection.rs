@@ -1,7 +1,7 @@
 //! One client's connection: a handshake, a few requests, and the end. Each step has a time limit,
 //! and so has the whole.
 
-use super::{ExporterSettings, ServerTls, Transport, admission::Place, metrics::Dropped, request};
+use super::{ExporterSettings, ServerTls, Transport, metrics::Dropped, request, slots::Slot};
 use axum::{Router, body::Body, http::Request};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::{
@@ -23,7 +23,7 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
-/// An accepted connection with its places in the counts. It gives them back when it ends.
+/// An accepted connection with its slot, which it frees when it ends.
 pub(super) struct Connection {
     pub(super) settings: Arc<ExporterSettings>,
     pub(super) router: Router,
@@ -32,7 +32,7 @@ pub(super) struct Connection {
     pub(super) stop: watch::Receiver<bool>,
     pub(super) _open: Open,
     /// Shared with the requests: a valid token on one of them makes the connection a peer's.
-    pub(super) place: Arc<Place>,
+    pub(super) slot: Arc<Slot>,
 }
 
 /// Counts as an open connection until it is dropped.
@@ -52,14 +52,14 @@ impl Drop for Open {
 }
 
 impl Connection {
-    /// Serves until the client closes, a limit is reached, another connection needs the place, or
+    /// Serves until the client closes, a limit is reached, another connection needs the slot, or
     /// the exporter stops. `watcher` then lets a request finish.
     pub(super) async fn serve(self, stream: TcpStream, watcher: Watcher) {
         // Answers are small and written at once, so there is nothing to wait for.
         let _ = stream.set_nodelay(true);
         let dropped = tokio::select! {
             ended = timeout(self.settings.limits.connection_life, self.converse(stream, watcher)) => ended.err().map(|_| Dropped::Life),
-            reason = self.place.lost() => Some(reason),
+            reason = self.slot.evicted() => Some(reason),
         };
         if let Some(reason) = dropped {
             self.settings.metrics.dropped(reason);
@@ -105,7 +105,7 @@ impl Connection {
         let service = service_fn(|request: Request<hyper::body::Incoming>| {
             let last = served.fetch_add(1, Ordering::Relaxed) + 1 >= limits.requests_per_connection;
             let mut request = request.map(Body::new);
-            request.extensions_mut().insert(self.place.clone());
+            request.extensions_mut().insert(self.slot.clone());
             request::answer(request, &router, last, &self.settings.metrics)
         });
         let connection = http1::Builder::new()

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_bytes_have_equal_tags_and_others_dont() {
+    fn entity_tags_are_equal_only_for_equal_bytes() {
         let (one, same, other) =
             (Document::new("{}"), Document::new(b"{}".to_vec()), Document::new("{} "));
         assert_eq!(one.etag(), same.etag());
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_make_one_document_and_the_large_one_is_kept_once() {
+    fn documents_share_their_large_part() {
         let head = Head::new("{\"a\":1");
         let (whole, parts, other) =
             (Document::new("{\"a\":1,\"b\":2}"), head.with(",\"b\":2}"), head.with("}"));
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn if_none_match_is_a_list_with_weak_tags_and_a_star() {
+    fn if_none_match_accepts_lists_weak_tags_and_a_star() {
         let document = Document::new("{}");
         let tag = document.etag().to_str().unwrap();
         for has in [tag.to_owned(), format!("W/{tag}"), format!("\"x\", {tag} ,\"y\""), "*".into()]

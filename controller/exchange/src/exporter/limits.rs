@@ -13,7 +13,7 @@ const FEWEST_CONNECTIONS: usize = 16;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Open connections. Beyond this, an open one makes room for each new one (see the module
-    /// `admission`).
+    /// `slots`).
     pub connections: usize,
     /// Open connections of one source (an IPv4 address or an IPv6 /64). Beyond this, the source's
     /// own oldest makes room. `None` behind a proxy, where all connections come from the same
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_leave_descriptors_for_the_rest() {
+    fn connections_leave_descriptors_for_other_uses() {
         let with = |descriptors| Limits::default().within(descriptors).connections;
         assert_eq!((with(None), with(Some(65536)), with(Some(1024))), (512, 512, 512));
         assert_eq!((with(Some(512)), with(Some(256)), with(Some(0))), (256, 16, 16));

@@ -58,7 +58,7 @@ pub struct DroppedLabels {
 pub enum Dropped {
     /// It made room for a newer connection of the same source, which had reached its limit.
     SourceLimit,
-    /// It made room for a newer connection, because all places were taken.
+    /// It made room for a newer connection, because all slots were taken.
     Crowded,
     /// The TLS handshake failed.
     Handshake,

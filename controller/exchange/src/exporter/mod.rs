@@ -10,7 +10,6 @@
 //! One module, `authorize`, decides who may read a private document. All refusals look the same
 //! from outside, so a stranger cannot find out who is a member.
 
-mod admission;
 mod authorize;
 mod connection;
 mod document;
@@ -26,6 +25,7 @@ mod routes;
 #[cfg(test)]
 pub(crate) mod server_tests;
 mod settings;
+mod slots;
 mod tls;
 mod tls_files;
 
@@ -40,11 +40,11 @@ pub use tls_files::MetadataTls;
 use fedgate_process::words;
 use published::PeerAccess;
 
-use admission::Admission;
 use arc_swap::ArcSwap;
 use axum::Router;
 use connection::{Connection, Open};
 use hyper_util::server::graceful::GracefulShutdown;
+use slots::SlotPool;
 use std::{future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -82,7 +82,7 @@ pub async fn serve(
 struct Server {
     settings: Arc<ExporterSettings>,
     router: Router,
-    admission: Arc<Admission>,
+    slots: Arc<SlotPool>,
     /// Lets open connections finish their requests.
     graceful: GracefulShutdown,
     /// Ends handshakes.
@@ -95,7 +95,7 @@ impl Server {
         let settings = Arc::new(settings);
         Self {
             router: routes::router(settings.clone(), published),
-            admission: Admission::new(
+            slots: SlotPool::new(
                 settings.limits.connections,
                 settings.limits.connections_per_source,
             ),
@@ -106,7 +106,7 @@ impl Server {
         }
     }
 
-    /// Accepts the next connection at once, however many are open: see [`admission`].
+    /// Accepts the next connection at once, however many are open: see [`slots`].
     async fn accept(&self, listener: &TcpListener) -> (TcpStream, SocketAddr) {
         loop {
             match listener.accept().await {
@@ -116,7 +116,7 @@ impl Server {
                         error = words::io(&error),
                         "a connection for metadata cannot be accepted; trying again, see the limit on open files"
                     );
-                    self.admission.make_room();
+                    self.slots.evict_one();
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -131,7 +131,7 @@ impl Server {
             settings: self.settings.clone(),
             router: self.router.clone(),
             stop: self.stop.subscribe(),
-            place: Arc::new(self.admission.admit(address.ip())),
+            slot: Arc::new(self.slots.acquire(address.ip())),
         };
         self.connections.spawn(connection.serve(stream, self.graceful.watcher()));
     }

@@ -81,7 +81,9 @@ impl Scene {
     async fn ask_with(&self, headers: &str) -> String {
         let response = self
             .server
-            .says(format!("GET {PATH} HTTP/1.1\r\nHost: x\r\n{headers}Connection: close\r\n\r\n"))
+            .request(format!(
+                "GET {PATH} HTTP/1.1\r\nHost: x\r\n{headers}Connection: close\r\n\r\n"
+            ))
             .await;
         response.split_inclusive("\r\n").filter(|line| !line.starts_with("date: ")).collect()
     }
@@ -119,7 +121,7 @@ async fn each_peer_gets_its_own_document() {
 }
 
 #[tokio::test]
-async fn a_peer_that_has_its_document_is_told_so_and_a_stranger_is_not() {
+async fn a_peer_gets_304_for_its_known_document_and_a_stranger_does_not() {
     let mut scene = Scene::new().await;
     let etag = Document::new("for beta").etag().to_str().unwrap().to_owned();
     let token = scene.beta();
@@ -134,7 +136,7 @@ async fn a_peer_that_has_its_document_is_told_so_and_a_stranger_is_not() {
 }
 
 #[tokio::test]
-async fn all_refusals_are_one() {
+async fn all_refusals_look_the_same() {
     let mut scene = Scene::new().await;
     let (ours, beta, gamma, stranger) =
         (scene.ours.clone(), scene.beta.clone(), scene.gamma.clone(), identity());
@@ -197,7 +199,7 @@ async fn all_refusals_are_one() {
 }
 
 #[tokio::test]
-async fn clocks_may_differ_a_little() {
+async fn small_clock_differences_are_tolerated() {
     let mut scene = Scene::new().await;
     let token = scene.beta();
     scene.clock.advance(69);
@@ -212,7 +214,7 @@ async fn clocks_may_differ_a_little() {
 
 /// Two polls of a DKP cluster within one second carry the same token, and get the same answer.
 #[tokio::test]
-async fn a_token_gets_its_answer_again_within_a_second_and_not_after() {
+async fn a_token_may_be_reused_only_within_a_second() {
     let mut scene = Scene::new().await;
     let token = scene.beta();
     let first = scene.ask(&token).await;
@@ -228,7 +230,7 @@ async fn a_token_gets_its_answer_again_within_a_second_and_not_after() {
 }
 
 #[tokio::test]
-async fn a_token_from_before_a_restart_is_not_taken_and_a_new_one_is() {
+async fn a_token_from_before_a_restart_is_refused() {
     let mut scene = Scene::new().await;
     let (used, unused) = (scene.beta(), scene.beta());
     assert!(scene.ask(&used).await.starts_with("HTTP/1.1 200 "));
@@ -243,7 +245,7 @@ async fn a_token_from_before_a_restart_is_not_taken_and_a_new_one_is() {
 }
 
 #[tokio::test]
-async fn a_start_in_the_future_locks_nobody_out_once_the_clock_is_right() {
+async fn a_start_with_a_clock_in_the_future_locks_out_no_peer() {
     let mut scene = Scene::new().await;
     scene.clock.advance(24 * 60 * 60);
     scene.restart().await;
@@ -255,7 +257,7 @@ async fn a_start_in_the_future_locks_nobody_out_once_the_clock_is_right() {
 }
 
 #[tokio::test]
-async fn a_peer_that_is_removed_is_a_stranger_at_once() {
+async fn a_removed_peer_is_refused_at_once() {
     let mut scene = Scene::new().await;
     let (first, second, third) = (scene.beta(), scene.beta(), scene.fresh(&scene.gamma.clone()));
     assert!(scene.ask(&first).await.starts_with("HTTP/1.1 200 "));
@@ -266,7 +268,7 @@ async fn a_peer_that_is_removed_is_a_stranger_at_once() {
 }
 
 #[tokio::test]
-async fn a_used_token_is_remembered_over_a_new_federation() {
+async fn a_used_token_stays_used_after_a_new_federation() {
     let mut scene = Scene::new().await;
     let token = scene.beta();
     assert!(scene.ask(&token).await.starts_with("HTTP/1.1 200 "));
@@ -281,7 +283,7 @@ async fn a_used_token_is_remembered_over_a_new_federation() {
 }
 
 #[tokio::test]
-async fn without_a_federation_nobody_gets_anything() {
+async fn without_a_federation_all_tokens_are_refused() {
     let mut scene = Scene::new().await;
     let token = scene.beta();
     scene.server.published.store(Arc::default());
@@ -290,7 +292,7 @@ async fn without_a_federation_nobody_gets_anything() {
 }
 
 #[tokio::test]
-async fn it_works_over_tls_as_dkp_asks() {
+async fn a_request_of_dkp_over_tls_is_answered() {
     let (ours, beta, ca, clock) = (identity(), identity(), TestCa::new(), TestClock::new());
     let (published, tls) =
         (published(&ours, &[(&beta, "for beta")]), Transport::Tls(ca.leaf().tls()));

@@ -86,7 +86,7 @@ fn service(name: &str) -> ServiceObject {
 
 fn knowledge(object: &Named<IstioFederationSpec>, now: Timestamp) -> (PeerName, PeerKnowledge) {
     let (peer, identity) = (Peer::parse(object).unwrap().0, identity());
-    let says = PublicDocument {
+    let document = PublicDocument {
         cluster_uuid: identity.cluster_uuid,
         authn_key: identity.key.public(),
         roots: vec![root()],
@@ -94,7 +94,9 @@ fn knowledge(object: &Named<IstioFederationSpec>, now: Timestamp) -> (PeerName, 
     };
     let mut knowledge = PeerKnowledge::new(&peer);
     assert!(
-        knowledge.absorb_public(&peer, &says.to_json(), None, &Limits::default(), now).is_taken()
+        knowledge
+            .absorb_public(&peer, &document.to_json(), None, &Limits::default(), now)
+            .is_taken()
     );
     (peer.name, knowledge)
 }
@@ -111,7 +113,7 @@ async fn body(access: &PeerAccess) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn each_peers_document_is_its_own_and_the_services_are_kept_once() {
+async fn each_peer_has_its_own_document_and_services_are_stored_once() {
     let mut federation = federation(&["beta", "gamma", "delta"]);
     // Delta sees something different from the others.
     let delta = PeerName::parse("delta").unwrap();

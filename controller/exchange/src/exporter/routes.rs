@@ -1,8 +1,8 @@
 //! Maps paths to documents.
 
 use super::{
-    Document, ExporterSettings, Published, admission::Place, authorize::Authorizer,
-    metrics::DocumentLabel,
+    Document, ExporterSettings, Published, authorize::Authorizer, metrics::DocumentLabel,
+    slots::Slot,
 };
 use arc_swap::ArcSwap;
 use axum::{
@@ -52,14 +52,14 @@ async fn bundle_document(State(exporter): State<Arc<Exporter>>, headers: HeaderM
 
 async fn private_document(
     State(exporter): State<Arc<Exporter>>,
-    Extension(place): Extension<Arc<Place>>,
+    Extension(slot): Extension<Arc<Slot>>,
     headers: HeaderMap,
 ) -> Response {
     let published = exporter.published.load_full();
     let now = exporter.settings.clock.now();
     let response = match exporter.authorizer.authorize(&published, &headers, now) {
         Ok((cluster, peer)) => {
-            place.proven(&cluster);
+            slot.mark_proven(&cluster);
             answer(&peer.document, &headers)
         }
         Err(_) => unauthorized(),

@@ -62,7 +62,7 @@ impl TestServer {
     }
 
     /// Sends `request` and reads until the server closes.
-    pub(crate) async fn says(&self, request: impl AsRef<[u8]>) -> String {
+    pub(crate) async fn request(&self, request: impl AsRef<[u8]>) -> String {
         let mut stream = self.connect().await;
         // The server may refuse before it has read everything.
         let _ = stream.write_all(request.as_ref()).await;
@@ -72,7 +72,7 @@ impl TestServer {
     /// The status of one request.
     pub(crate) async fn status(&self, request_line: &str) -> u16 {
         let response = self
-            .says(format!("{request_line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+            .request(format!("{request_line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
             .await;
         response
             .split(' ')
@@ -101,9 +101,9 @@ pub(crate) fn documents() -> Published {
 const PUBLIC: &str = "GET /metadata/public/public.json HTTP/1.1\r\nHost: x\r\n";
 
 #[tokio::test]
-async fn documents_are_at_their_paths_and_nowhere_else() {
+async fn documents_have_exactly_one_path() {
     let server = TestServer::plain(Limits::default()).await;
-    let response = server.says(format!("{PUBLIC}Connection: close\r\n\r\n")).await;
+    let response = server.request(format!("{PUBLIC}Connection: close\r\n\r\n")).await;
     assert!(
         response.starts_with("HTTP/1.1 200 OK\r\n") && response.ends_with("\r\n\r\n{\"public\":1}"),
         "{response}"
@@ -142,14 +142,14 @@ async fn documents_are_at_their_paths_and_nowhere_else() {
 }
 
 #[tokio::test]
-async fn only_get_and_head_and_no_body() {
+async fn only_get_and_head_without_a_body_are_accepted() {
     let server = TestServer::plain(Limits::default()).await;
     for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND", "get"] {
         for path in
             ["/metadata/public/public.json", "/metadata/private/federation.json", "/nowhere"]
         {
             let response =
-                server.says(format!("{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n")).await;
+                server.request(format!("{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n")).await;
             assert!(response.starts_with("HTTP/1.1 405 "), "{method} {path}: {response}");
             assert!(
                 response.contains("allow: GET, HEAD\r\n") && response.contains("connection: close"),
@@ -159,7 +159,9 @@ async fn only_get_and_head_and_no_body() {
     }
     assert_eq!(server.status("CONNECT x:443").await, 405);
     let head = server
-        .says("HEAD /metadata/public/public.json HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .request(
+            "HEAD /metadata/public/public.json HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        )
         .await;
     assert!(
         head.starts_with("HTTP/1.1 200 OK\r\n")
@@ -171,26 +173,26 @@ async fn only_get_and_head_and_no_body() {
         "Content-Length: 5\r\n\r\nhello",
         "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
     ] {
-        let response = server.says(format!("{PUBLIC}{body}")).await;
+        let response = server.request(format!("{PUBLIC}{body}")).await;
         assert!(response.starts_with("HTTP/1.1 413 "), "{response}");
         assert_eq!(response.matches("HTTP/1.1").count(), 1);
     }
 }
 
 #[tokio::test]
-async fn a_client_that_has_the_document_is_told_so() {
+async fn a_client_that_has_the_document_gets_304() {
     let server = TestServer::plain(Limits::default()).await;
     let etag = documents().public.unwrap().etag().to_str().unwrap().to_owned();
     let ask = |tag: String| format!("{PUBLIC}If-None-Match: {tag}\r\nConnection: close\r\n\r\n");
-    let response = server.says(ask(etag.clone())).await;
+    let response = server.request(ask(etag.clone())).await;
     assert!(response.starts_with("HTTP/1.1 304 ") && response.ends_with("\r\n\r\n"), "{response}");
     assert!(response.contains(&format!("etag: {etag}\r\n")), "{response}");
-    assert!(server.says(ask("\"other\"".into())).await.starts_with("HTTP/1.1 200 "));
+    assert!(server.request(ask("\"other\"".into())).await.starts_with("HTTP/1.1 200 "));
     server.published.store(Arc::new(Published {
         public: Some(Document::new("{\"public\":2}")),
         ..documents()
     }));
-    let response = server.says(ask(etag)).await;
+    let response = server.request(ask(etag)).await;
     assert!(
         response.starts_with("HTTP/1.1 200 ") && response.ends_with("{\"public\":2}"),
         "{response}"
@@ -198,7 +200,7 @@ async fn a_client_that_has_the_document_is_told_so() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_yet_is_unavailable_and_not_broken() {
+async fn a_document_that_is_not_ready_is_503() {
     let server = TestServer::plain(Limits::default()).await;
     server.published.store(Arc::default());
     assert_eq!(server.status("GET /metadata/public/public.json").await, 503);
@@ -210,12 +212,12 @@ async fn a_huge_head_is_refused() {
     let server = TestServer::plain(Limits::default()).await;
     let long =
         |bytes: usize| format!("{PUBLIC}X: {}\r\nConnection: close\r\n\r\n", "x".repeat(bytes));
-    assert!(server.says(long(10_000)).await.starts_with("HTTP/1.1 200 "));
-    assert!(server.says(long(20_000)).await.starts_with("HTTP/1.1 431 "));
+    assert!(server.request(long(10_000)).await.starts_with("HTTP/1.1 200 "));
+    assert!(server.request(long(20_000)).await.starts_with("HTTP/1.1 431 "));
     let many = format!("{PUBLIC}{}Connection: close\r\n\r\n", "X: y\r\n".repeat(150));
-    assert!(server.says(many).await.starts_with("HTTP/1.1 431 "));
+    assert!(server.request(many).await.starts_with("HTTP/1.1 431 "));
     let path = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(20_000));
-    let response = server.says(path).await;
+    let response = server.request(path).await;
     assert!(
         response.starts_with("HTTP/1.1 414 ") || response.starts_with("HTTP/1.1 431 "),
         "{response}"
@@ -223,7 +225,7 @@ async fn a_huge_head_is_refused() {
     for garbage in
         ["\0\0\0\0\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\u{16}\u{3}\u{1}\r\n\r\n"]
     {
-        let response = server.says(garbage).await;
+        let response = server.request(garbage).await;
         assert!(
             response.is_empty() || response.starts_with("HTTP/1.1 400 "),
             "{garbage:?}: {response}"
@@ -264,7 +266,7 @@ async fn a_slow_head_and_an_idle_connection_are_closed() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_does_not_come_is_not_waited_for() {
+async fn a_handshake_times_out() {
     let tls = Transport::Tls(TestCa::new().leaf().tls());
     let server =
         TestServer::start(documents(), quick(), tls, Arc::new(|| Timestamp::UNIX_EPOCH)).await;
@@ -276,7 +278,7 @@ async fn a_handshake_that_does_not_come_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_connection_has_a_life_and_a_number_of_requests() {
+async fn a_connections_lifetime_and_requests_are_limited() {
     let limits = Limits {
         connection_life: Duration::from_millis(300),
         requests_per_connection: u32::MAX,
@@ -305,19 +307,19 @@ async fn a_connection_has_a_life_and_a_number_of_requests() {
 
     let limits = Limits { requests_per_connection: 3, ..Limits::default() };
     let server = TestServer::plain(limits).await;
-    let response = server.says(format!("{PUBLIC}\r\n").repeat(5)).await;
+    let response = server.request(format!("{PUBLIC}\r\n").repeat(5)).await;
     assert_eq!(response.matches("HTTP/1.1 200 OK").count(), 3, "{response}");
     assert_eq!(response.matches("connection: close").count(), 1, "{response}");
 }
 
 #[tokio::test]
-async fn one_source_has_its_share_and_all_together_have_theirs() {
+async fn connections_are_limited_per_source_and_in_total() {
     let limits = Limits { connections: 4, connections_per_source: Some(2), ..Limits::default() };
     let server = TestServer::plain(limits.clone()).await;
     let mut two = [held(&server).await, held(&server).await];
     assert!(
         server
-            .says(format!("{PUBLIC}Connection: close\r\n\r\n"))
+            .request(format!("{PUBLIC}Connection: close\r\n\r\n"))
             .await
             .starts_with("HTTP/1.1 200 ")
     );
@@ -336,7 +338,7 @@ async fn one_source_has_its_share_and_all_together_have_theirs() {
     }
     assert!(
         server
-            .says(format!("{PUBLIC}Connection: close\r\n\r\n"))
+            .request(format!("{PUBLIC}Connection: close\r\n\r\n"))
             .await
             .starts_with("HTTP/1.1 200 ")
     );
@@ -389,7 +391,7 @@ fn idle_flood(
 /// Connections that are only held open must lock nobody out, whichever document is requested and
 /// wherever the peer is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_peer_gets_through_a_flood_of_idle_connections() {
+async fn a_peer_is_served_during_a_flood_of_idle_connections() {
     let ca = TestCa::new();
     let limits = Limits { connections: 64, connections_per_source: Some(16), ..Limits::default() };
     let tls = Transport::Tls(ca.leaf().tls());
@@ -439,7 +441,7 @@ async fn held(server: &TestServer) -> TcpStream {
 }
 
 #[tokio::test]
-async fn it_stops_when_told_with_connections_open() {
+async fn shutdown_ends_idle_connections_at_once() {
     // None of the connections is in the middle of an answer, so there is nothing to wait for.
     let mut server =
         TestServer::plain(Limits { drain: 1000 * DEADLINE, ..Limits::default() }).await;
@@ -477,7 +479,7 @@ async fn shutdown_ends_handshakes_at_once() {
 }
 
 #[tokio::test]
-async fn a_new_certificate_is_served_without_a_restart_and_an_old_connection_goes_on() {
+async fn a_new_certificate_is_served_without_closing_open_connections() {
     let (ca, next) = (TestCa::new(), TestCa::new());
     let tls: Arc<ServerTls> = ca.leaf().tls();
     let server = TestServer::start(

@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_has_one_form() {
+    fn a_path_has_exactly_one_spelling() {
         for (text, path) in [
             ("/metadata", "/metadata"),
             ("/metadata/", "/metadata"),

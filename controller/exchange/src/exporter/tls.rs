@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_is_taken_and_another_in_its_place() {
+    fn a_certificate_and_key_can_be_replaced() {
         let ((chain, key), (chain2, key2)) = (pair(), pair());
         let tls = ServerTls::from_pem(chain.as_bytes(), key.as_bytes()).unwrap();
         tls.replace(chain2.as_bytes(), key2.as_bytes()).unwrap();
@@ -128,14 +128,15 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_which_file_and_never_quotes_a_key() {
+    fn errors_name_the_wrong_file_and_never_quote_a_key() {
         let (chain, key) = pair();
-        let says = |chain: &str, key: &str| {
+        let refusal = |chain: &str, key: &str| {
             ServerTls::from_pem(chain.as_bytes(), key.as_bytes()).unwrap_err().to_string()
         };
-        assert!(says("", &key).contains("chain") && says("", &key).contains("found nothing"));
+        assert!(refusal("", &key).contains("chain") && refusal("", &key).contains("found nothing"));
         assert!(
-            says(&chain, "").contains("the private key") && says(&chain, "").contains("found none")
+            refusal(&chain, "").contains("the private key")
+                && refusal(&chain, "").contains("found none")
         );
         let secret = key.lines().nth(1).unwrap();
         for damaged in [
@@ -143,7 +144,7 @@ mod tests {
             key.replace("-----END", "----END"),
             key.replacen(secret, "!", 1),
         ] {
-            let message = says(&chain, &damaged);
+            let message = refusal(&chain, &damaged);
             assert!(!message.contains(secret) && message.contains("the private key"), "{message}");
         }
     }

@@ -55,7 +55,7 @@ async fn fetch(server: &Server, ca: &TestCa) -> Result<Answer, FetchFailure> {
 }
 
 /// A server that sends `response`, then closes.
-async fn says(leaf: &Leaf, response: impl Into<Vec<u8>>) -> Server {
+async fn answering(leaf: &Leaf, response: impl Into<Vec<u8>>) -> Server {
     let response = response.into();
     Server::tls(leaf, move |_, stream| send(stream, response.clone())).await
 }
@@ -70,7 +70,7 @@ async fn send(mut stream: TlsStream<TcpStream>, response: Vec<u8>) {
 /// The outcome for a server with a good certificate that sends `response`.
 async fn answer_to(response: impl Into<Vec<u8>>) -> Result<Answer, FetchFailure> {
     let ca = TestCa::new();
-    fetch(&says(&ca.leaf(), response).await, &ca).await
+    fetch(&answering(&ca.leaf(), response).await, &ca).await
 }
 
 fn fresh(body: &str) -> Result<Answer, FetchFailure> {
@@ -78,7 +78,7 @@ fn fresh(body: &str) -> Result<Answer, FetchFailure> {
 }
 
 #[tokio::test]
-async fn a_document_is_fetched_whatever_its_content_type() {
+async fn a_document_is_fetched_with_any_content_type() {
     assert_eq!(answer_to("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").await, fresh("{}"));
     let texted = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
     assert_eq!(answer_to(texted).await, fresh("{}"));
@@ -110,15 +110,15 @@ async fn the_request_is_plain_http_1_1_without_accept_encoding() {
 }
 
 #[tokio::test]
-async fn only_200_is_success_and_nothing_is_followed() {
+async fn only_200_is_success_and_redirects_are_not_followed() {
     let ca = TestCa::new();
-    let there = says(&ca.leaf(), "HTTP/1.1 200 OK\r\n\r\nthere").await;
+    let there = answering(&ca.leaf(), "HTTP/1.1 200 OK\r\n\r\nthere").await;
     for status in [301, 302, 307, 308] {
         let redirect = format!(
             "HTTP/1.1 {status} Go\r\nLocation: {}\r\nContent-Length: 0\r\n\r\n",
             there.url("/x")
         );
-        let here = says(&ca.leaf(), redirect).await;
+        let here = answering(&ca.leaf(), redirect).await;
         let refused = Refused { status, location: Some(there.url("/x")), ..Refused::default() };
         assert_eq!(fetch(&here, &ca).await, Err(FetchFailure::Status(refused)));
     }
@@ -132,8 +132,8 @@ async fn only_200_is_success_and_nothing_is_followed() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_document_is_told_with_what_it_says() {
-    for (response, said) in [
+async fn an_answer_that_is_not_a_document_is_described() {
+    for (response, expected) in [
         (
             "HTTP/1.1 301 X\r\nLocation: https://new.example/metadata\r\n\r\nbody",
             "expected HTTP status 200, found 301, a redirect to \"https://new.example/metadata\", which is not followed; set \
@@ -183,7 +183,7 @@ async fn an_answer_that_is_no_document_is_told_with_what_it_says() {
              another server",
         ),
     ] {
-        assert_eq!(answer_to(response).await.unwrap_err().to_string(), said);
+        assert_eq!(answer_to(response).await.unwrap_err().to_string(), expected);
     }
     let endless = format!("HTTP/1.1 500 X\r\n\r\n{}", "x".repeat(1_000_000));
     let failure = answer_to(endless).await.unwrap_err().to_string();
@@ -191,7 +191,7 @@ async fn an_answer_that_is_no_document_is_told_with_what_it_says() {
 }
 
 #[tokio::test]
-async fn a_server_that_repeats_the_token_does_not_get_it_into_a_message() {
+async fn a_token_echoed_by_a_server_appears_in_no_message() {
     let (ca, token) =
         (TestCa::new(), "eyJhbGciOiJFZERTQSJ9.eyJhdWQiOiIyMjIyMjIy.c2lnbmF0dXJlLW9mLXRoZS10b2tlbg");
     let server = Server::tls(&ca.leaf(), |head, stream| {
@@ -214,14 +214,14 @@ async fn a_server_that_repeats_the_token_does_not_get_it_into_a_message() {
     let client = client(&EndpointTls::SystemAnd(vec![ca.der()]), &no_roots(), &limits()).unwrap();
     let ask = Get { url: server.url("/x"), bearer: Some(token), known: None, limit: LIMIT };
     let failure = get(&client, ask, &TestClock::new()).await.answer.unwrap_err();
-    let told = format!("{failure} {failure:?}");
-    assert!(told.contains("invalid token <token>"), "{told}");
-    assert!(token.split('.').all(|part| !told.contains(part)), "{told}");
+    let text = format!("{failure} {failure:?}");
+    assert!(text.contains("invalid token <token>"), "{text}");
+    assert!(token.split('.').all(|part| !text.contains(part)), "{text}");
 }
 
 /// Interim answers (RFC 9110 section 15.2) are not answers, however many come.
 #[tokio::test]
-async fn endless_interim_answers_end_at_the_timeout_and_a_few_are_passed_over() {
+async fn interim_answers_are_skipped_until_the_timeout() {
     let few = format!(
         "{}HTTP/1.1 200 OK\r\n\r\n{{}}",
         "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n".repeat(3)
@@ -238,7 +238,7 @@ async fn endless_interim_answers_end_at_the_timeout_and_a_few_are_passed_over() 
 }
 
 #[tokio::test]
-async fn absurd_headers_do_no_harm() {
+async fn absurd_headers_are_handled() {
     for date in [
         "Fri, 31 Dec 9999 23:59:59 GMT",
         "Thu, 01 Jan 0000 00:00:00 GMT",
@@ -262,7 +262,7 @@ async fn absurd_headers_do_no_harm() {
 }
 
 #[tokio::test]
-async fn an_entity_tag_comes_back_as_it_was_and_304_is_understood() {
+async fn the_entity_tag_is_sent_back_and_304_is_accepted() {
     let ca = TestCa::new();
     let server = Server::tls(&ca.leaf(), |head, stream| {
         let known = head.to_lowercase().contains("if-none-match: w/\"7\"");
@@ -285,7 +285,7 @@ async fn an_entity_tag_comes_back_as_it_was_and_304_is_understood() {
 }
 
 #[tokio::test]
-async fn a_long_entity_tag_is_passed_over() {
+async fn a_long_entity_tag_is_ignored() {
     let response = format!(
         "HTTP/1.1 200 OK\r\nETag: \"{}\"\r\nContent-Length: 2\r\n\r\n{{}}",
         "x".repeat(300)
@@ -294,7 +294,7 @@ async fn a_long_entity_tag_is_passed_over() {
 }
 
 #[tokio::test]
-async fn a_body_may_be_as_large_as_the_limit_and_no_larger() {
+async fn a_body_is_limited_in_size() {
     let too_large = Err(FetchFailure::TooLarge { limit: LIMIT });
     let (fits, over) = ("x".repeat(LIMIT), "x".repeat(LIMIT + 1));
     assert_eq!(answer_to(format!("HTTP/1.1 200 OK\r\n\r\n{fits}")).await, fresh(&fits));
@@ -320,7 +320,7 @@ async fn an_endless_body_ends_at_the_limit() {
 }
 
 #[tokio::test]
-async fn less_than_was_announced_is_no_document() {
+async fn a_truncated_body_is_a_failure() {
     let failure = answer_to("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}").await.unwrap_err();
     assert!(matches!(failure, FetchFailure::Broken(_)), "{failure:?}");
     let failure = answer_to("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{}")
@@ -330,7 +330,7 @@ async fn less_than_was_announced_is_no_document() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_reset_in_mid_body_is_a_failure() {
+async fn a_connection_reset_within_the_body_is_a_failure() {
     let ca = TestCa::new();
     let server = Server::tls(&ca.leaf(), |_, mut stream| async move {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{").await;
@@ -343,13 +343,13 @@ async fn a_connection_that_is_reset_in_mid_body_is_a_failure() {
 }
 
 #[tokio::test]
-async fn compression_that_nobody_asked_for_is_refused() {
+async fn unrequested_compression_is_refused() {
     let failure =
         answer_to("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}")
             .await
             .unwrap_err();
-    let said = "the document: expected no content encoding, which is what was asked for, found \"gzip\"; switch compression off";
-    assert!(failure.to_string().starts_with(said), "{failure}");
+    let expected = "the document: expected no content encoding, which is what was asked for, found \"gzip\"; switch compression off";
+    assert!(failure.to_string().starts_with(expected), "{failure}");
 }
 
 #[tokio::test]
@@ -361,7 +361,7 @@ async fn a_huge_head_is_refused() {
 }
 
 #[tokio::test]
-async fn slowness_ends_at_the_timeout_wherever_it_happens() {
+async fn every_phase_of_a_fetch_is_limited_by_the_timeout() {
     let ca = TestCa::new();
     let at_handshake = Server::tcp(|stream| async move {
         let _stream = stream;
@@ -390,7 +390,7 @@ async fn slowness_ends_at_the_timeout_wherever_it_happens() {
 #[tokio::test]
 async fn the_certificate_must_come_from_the_peers_ca_or_a_system_root() {
     let (ca, other) = (TestCa::new(), TestCa::new());
-    let server = says(&ca.leaf(), "HTTP/1.1 200 OK\r\n\r\n{}").await;
+    let server = answering(&ca.leaf(), "HTTP/1.1 200 OK\r\n\r\n{}").await;
     let own = |ca: &TestCa| EndpointTls::SystemAnd(vec![ca.der()]);
     let system = SystemRoots::only([ca.der().into_vec().into()]).unwrap();
     assert_eq!(fetch_with(&server, &own(&ca), &no_roots()).await, fresh("{}"));
@@ -410,7 +410,7 @@ async fn the_certificate_must_be_valid_now_and_for_the_host() {
         (ca.expired_leaf(), "expired", "2001-01-01T00:00:00Z"),
         (ca.leaf_for("beta.example"), "another host", "it names beta.example"),
     ] {
-        let server = says(&leaf, "HTTP/1.1 200 OK\r\n\r\n{}").await;
+        let server = answering(&leaf, "HTTP/1.1 200 OK\r\n\r\n{}").await;
         let failure = fetch(&server, &ca).await.unwrap_err();
         assert!(
             matches!(&failure, FetchFailure::Tls(message) if message.contains(word)),
@@ -427,16 +427,16 @@ async fn the_certificate_must_be_valid_now_and_for_the_host() {
 
 /// As `openssl req -x509` makes it. Go's TLS accepts it too.
 #[tokio::test]
-async fn a_ca_certificate_is_a_servers_only_when_it_is_exactly_the_one_in_ca() {
+async fn a_ca_certificate_is_accepted_for_a_server_only_if_listed_in_ca() {
     let ca = TestCa::for_host("127.0.0.1", 2100);
-    let server = says(&ca.itself(), "HTTP/1.1 200 OK\r\n\r\n{}").await;
+    let server = answering(&ca.itself(), "HTTP/1.1 200 OK\r\n\r\n{}").await;
     let exactly = |ca: &TestCa| EndpointTls::SystemAnd(vec![ca.der()]);
     let refusal = async |server: &Server, tls: EndpointTls, system: SystemRoots| {
         fetch_with(server, &tls, &system).await.unwrap_err().to_string()
     };
     assert_eq!(fetch_with(&server, &exactly(&ca), &no_roots()).await, fresh("{}"));
     // The same `ca` accepts a leaf that it signed, but no other certificate for the same host.
-    let leaf = says(&ca.leaf(), "HTTP/1.1 200 OK\r\n\r\n{}").await;
+    let leaf = answering(&ca.leaf(), "HTTP/1.1 200 OK\r\n\r\n{}").await;
     assert_eq!(fetch_with(&leaf, &exactly(&ca), &no_roots()).await, fresh("{}"));
     let twin = TestCa::for_host("127.0.0.1", 2100);
     assert!(refusal(&server, exactly(&twin), no_roots()).await.contains("spec.metadata.ca"));
@@ -447,24 +447,24 @@ async fn a_ca_certificate_is_a_servers_only_when_it_is_exactly_the_one_in_ca() {
     );
     // Host and dates are checked.
     let elsewhere = TestCa::for_host("meta.beta.example", 2100);
-    let server = says(&elsewhere.itself(), "HTTP/1.1 200 OK\r\n\r\n{}").await;
+    let server = answering(&elsewhere.itself(), "HTTP/1.1 200 OK\r\n\r\n{}").await;
     let message = refusal(&server, exactly(&elsewhere), no_roots()).await;
     assert!(message.contains("it names meta.beta.example"), "{message}");
     let old = TestCa::for_host("127.0.0.1", 2001);
-    let server = says(&old.itself(), "HTTP/1.1 200 OK\r\n\r\n{}").await;
+    let server = answering(&old.itself(), "HTTP/1.1 200 OK\r\n\r\n{}").await;
     let message = refusal(&server, exactly(&old), no_roots()).await;
     assert!(message.contains("expired at 2001-01-01T00:00:00Z"), "{message}");
 }
 
 #[tokio::test]
-async fn a_refused_certificate_is_told_with_its_names_and_dates() {
+async fn a_refused_certificate_is_described_by_names_and_dates() {
     let ca = TestCa::new();
     for (leaf, parts) in [
         (ca.expired_leaf(), ["expired", "2001-01-01T00:00:00Z"]),
         (ca.leaf_for("meta.beta.example"), ["another host", "it names meta.beta.example"]),
         (ca.leaf_of(&[]), ["another host", "it names none"]),
     ] {
-        let server = says(&leaf, "HTTP/1.1 200 OK\r\n\r\n{}").await;
+        let server = answering(&leaf, "HTTP/1.1 200 OK\r\n\r\n{}").await;
         let message = fetch(&server, &ca).await.unwrap_err().to_string();
         assert!(parts.iter().all(|part| message.contains(part)), "{message}");
         assert!(!message.contains("Error(") && !message.contains("DnsName"), "{message}");
@@ -474,7 +474,7 @@ async fn a_refused_certificate_is_told_with_its_names_and_dates() {
 /// Other servers on the port: plain HTTP in both directions, and one that closes. Each gets its own
 /// message with what to do.
 #[tokio::test]
-async fn what_speaks_something_else_is_told_with_what_to_do() {
+async fn a_server_of_another_protocol_is_described_with_advice() {
     let ca = TestCa::new();
     for banner in [
         "SSH-2.0-OpenSSH_9.9\r\n",
@@ -500,11 +500,11 @@ async fn what_speaks_something_else_is_told_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn every_way_for_a_fetch_to_fail_says_what_to_do() {
+async fn every_fetch_failure_gives_advice() {
     let ca = TestCa::new();
-    let mut said = Vec::new();
+    let mut answers = Vec::new();
     for status in [201, 204, 301, 304, 400, 401, 403, 404, 407, 410, 418, 429, 500, 502, 503, 504] {
-        said.push(answer_to(format!("HTTP/1.1 {status} X\r\n\r\n")).await);
+        answers.push(answer_to(format!("HTTP/1.1 {status} X\r\n\r\n")).await);
     }
     for broken in [
         "SSH-2.0-OpenSSH_9.9\r\n",
@@ -517,7 +517,7 @@ async fn every_way_for_a_fetch_to_fail_says_what_to_do() {
         "HTTP/1.1 200 OK\r\nbad header\r\n\r\n{}",
         "",
     ] {
-        said.push(answer_to(broken).await);
+        answers.push(answer_to(broken).await);
     }
     for leaf in [
         ca.expired_leaf(),
@@ -526,23 +526,23 @@ async fn every_way_for_a_fetch_to_fail_says_what_to_do() {
         TestCa::new().leaf(),
         ca.itself(),
     ] {
-        let server = says(&leaf, "HTTP/1.1 200 OK\r\n\r\n{}").await;
-        said.push(fetch(&server, &ca).await);
+        let server = answering(&leaf, "HTTP/1.1 200 OK\r\n\r\n{}").await;
+        answers.push(fetch(&server, &ca).await);
     }
     // The last one shows exactly the certificate in `ca`, and is refused for its name.
-    let said: Vec<_> =
-        said.into_iter().map(|answer| format!("peer beta: {}", answer.unwrap_err())).collect();
-    crate::readable::assert_readable(&said, crate::advice::problems_of_finding);
+    let messages: Vec<_> =
+        answers.into_iter().map(|answer| format!("peer beta: {}", answer.unwrap_err())).collect();
+    crate::readable::assert_readable(&messages, crate::advice::problems_of_finding);
 }
 
 #[test]
-fn a_text_that_is_cut_in_the_middle_of_a_character_is_shown_up_to_it() {
+fn a_text_cut_within_a_character_is_shown_up_to_it() {
     assert_eq!(super::fetch::beginning_in_utf8(&"no \u{fc}".as_bytes()[..4]), Some("no "));
     assert_eq!(super::fetch::beginning_in_utf8(b"\xc3\x28"), None);
 }
 
 #[tokio::test]
-async fn what_is_not_tls_and_who_does_not_answer_are_told_apart() {
+async fn a_server_without_tls_and_a_silent_one_are_distinguished() {
     let ca = TestCa::new();
     let plain = Server::tcp(|mut stream| async move {
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
@@ -564,18 +564,18 @@ async fn what_is_not_tls_and_who_does_not_answer_are_told_apart() {
         limit: LIMIT,
     };
     let failure = get(&client, refused, &TestClock::new()).await.answer.unwrap_err();
-    let told = format!("{failure} {failure:?}");
-    assert!(matches!(failure, FetchFailure::Connect(_)) && !told.contains("os error"), "{told}");
-    assert!(!told.contains("secret") && !told.contains("tok.en"), "{told}");
+    let text = format!("{failure} {failure:?}");
+    assert!(matches!(failure, FetchFailure::Connect(_)) && !text.contains("os error"), "{text}");
+    assert!(!text.contains("secret") && !text.contains("tok.en"), "{text}");
 }
 
 #[tokio::test]
-async fn every_answer_tells_of_the_servers_clock_a_refusal_too() {
+async fn the_servers_clock_is_read_from_every_answer() {
     let (ca, clock) = (TestCa::new(), TestClock::new());
     let now = clock.now();
     let tls = EndpointTls::SystemAnd(vec![ca.der()]);
     let reading = async |head: &str| {
-        let server = says(
+        let server = answering(
             &ca.leaf(),
             format!("HTTP/1.1 {head}Content-Length: 0\r\nConnection: close\r\n\r\n"),
         )

@@ -2,7 +2,7 @@
 
 use super::{
     FetchLimits, Identity, Importer, ImporterSettings, Metrics, PeerUpdate, SystemRoots,
-    verdict::{Verdict, Verdicts},
+    token_decision::{TokenDecision, TokenDecisions},
 };
 use crate::supervision::TaskLabels;
 use crate::{
@@ -54,7 +54,7 @@ struct Scene {
     identity: Identity,
     ca: TestCa,
     clock: TestClock,
-    verdicts: Verdicts,
+    decisions: TokenDecisions,
 }
 
 impl Scene {
@@ -83,7 +83,7 @@ impl Scene {
             identity,
             ca: TestCa::new(),
             clock,
-            verdicts: Verdicts::new(),
+            decisions: TokenDecisions::new(),
         }
     }
 
@@ -108,9 +108,9 @@ impl Scene {
     }
 
     fn judge(&mut self, cluster: &TestCluster, may_send_token: bool) {
-        let verdict =
-            Verdict { cluster_uuid: cluster.identity.cluster_uuid.clone(), may_send_token };
-        self.verdicts.insert(PeerName::parse(cluster.name).unwrap(), verdict);
+        let decision =
+            TokenDecision { cluster_uuid: cluster.identity.cluster_uuid.clone(), may_send_token };
+        self.decisions.insert(PeerName::parse(cluster.name).unwrap(), decision);
     }
 
     fn poll(&mut self, peers: &[Peer]) {
@@ -118,7 +118,7 @@ impl Scene {
     }
 
     fn poll_from(&mut self, peers: &[Peer], known: &BTreeMap<PeerName, PeerKnowledge>) {
-        self.importer.poll(peers.iter(), self.verdicts.clone(), known);
+        self.importer.poll(peers.iter(), self.decisions.clone(), known);
     }
 
     async fn next(&mut self) -> PeerUpdate {
@@ -233,7 +233,7 @@ async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 #[tokio::test]
-async fn both_documents_are_fetched_and_a_change_is_seen() {
+async fn both_documents_are_fetched_and_a_change_is_noticed() {
     let mut scene = Scene::new(Duration::from_millis(20));
     let mut beta = TestCluster::new("beta", &["web"]);
     let server = scene.exporter(&beta).await;
@@ -283,7 +283,7 @@ impl Clock for Panicking {
 }
 
 #[tokio::test]
-async fn a_peers_task_that_panics_is_counted_and_begins_again_from_what_is_known() {
+async fn a_panicking_peer_task_is_counted_and_restarts_with_its_knowledge() {
     let mut scene = Scene::new(NEVER);
     let beta = TestCluster::new("beta", &["web"]);
     let server = scene.exporter(&beta).await;
@@ -308,7 +308,7 @@ async fn a_peers_task_that_panics_is_counted_and_begins_again_from_what_is_known
 }
 
 #[tokio::test]
-async fn pairing_shows_and_ends_by_itself() {
+async fn pairing_is_reported_until_the_peer_accepts_the_token() {
     let mut scene = Scene::new(Duration::from_millis(20));
     let beta = TestCluster::new("beta", &["web"]);
     let server = scene.exporter(&beta).await;
@@ -324,7 +324,7 @@ async fn pairing_shows_and_ends_by_itself() {
 }
 
 #[tokio::test]
-async fn what_is_known_stays_when_the_peer_goes_bad() {
+async fn knowledge_is_kept_when_a_peer_fails() {
     let mut scene = Scene::new(Duration::from_millis(20));
     let beta = TestCluster::new("beta", &["web"]);
     let server = scene.exporter(&beta).await;
@@ -354,7 +354,7 @@ async fn what_is_known_stays_when_the_peer_goes_bad() {
 }
 
 #[tokio::test]
-async fn without_a_public_document_the_private_one_is_not_asked_for() {
+async fn without_a_public_document_the_private_one_is_not_fetched() {
     let mut scene = Scene::new(NEVER);
     let server = scene.exporter(&TestCluster::new("beta", &[])).await;
     server.published.store(Arc::default());
@@ -364,7 +364,7 @@ async fn without_a_public_document_the_private_one_is_not_asked_for() {
 }
 
 #[tokio::test]
-async fn a_restart_begins_from_what_is_known() {
+async fn a_restart_continues_from_saved_knowledge() {
     let mut scene = Scene::new(NEVER);
     let beta = TestCluster::new("beta", &["web"]);
     let server = scene.exporter(&beta).await;
@@ -395,7 +395,7 @@ async fn a_restart_begins_from_what_is_known() {
 }
 
 #[tokio::test]
-async fn a_slow_peer_delays_nobody() {
+async fn a_slow_peer_delays_no_other() {
     let mut scene = Scene::new(NEVER);
     let beta = TestCluster::new("beta", &["web"]);
     let (server, (slow, open, _)) = (scene.exporter(&beta).await, silent().await);
@@ -406,7 +406,7 @@ async fn a_slow_peer_delays_nobody() {
 }
 
 #[tokio::test]
-async fn a_removed_peer_is_dropped_in_the_middle_of_a_fetch() {
+async fn removing_a_peer_aborts_its_fetch() {
     let mut scene =
         Scene::with(NEVER, FetchLimits { connect: NEVER, fetch: NEVER, ..FetchLimits::default() });
     let (slow, open, _) = silent().await;
@@ -425,7 +425,7 @@ async fn a_removed_peer_is_dropped_in_the_middle_of_a_fetch() {
 }
 
 #[tokio::test]
-async fn a_changed_object_is_asked_at_once_and_an_unchanged_one_is_left_alone() {
+async fn a_changed_peer_is_polled_at_once_and_an_unchanged_one_is_not() {
     let mut scene = Scene::new(NEVER);
     let (beta, gamma) = (TestCluster::new("beta", &["web"]), TestCluster::new("gamma", &["web"]));
     let (beta_server, gamma_server) = (scene.exporter(&beta).await, scene.exporter(&gamma).await);
@@ -446,7 +446,7 @@ async fn a_changed_object_is_asked_at_once_and_an_unchanged_one_is_left_alone() 
 }
 
 #[tokio::test]
-async fn only_so_many_are_asked_at_once_and_all_get_their_turn() {
+async fn concurrent_rounds_are_limited_and_all_peers_get_their_turn() {
     let limits =
         FetchLimits { at_once: 2, connect: Duration::from_millis(100), ..FetchLimits::default() };
     let mut scene = Scene::with(NEVER, limits);
@@ -464,15 +464,15 @@ async fn only_so_many_are_asked_at_once_and_all_get_their_turn() {
 }
 
 #[tokio::test]
-async fn a_token_waits_for_the_verdict_on_the_uuid_that_the_peer_claims() {
+async fn no_token_is_sent_before_the_claimed_uuid_is_checked() {
     let mut scene = Scene::new(NEVER);
     let beta = TestCluster::new("beta", &["web"]);
     let server = scene.exporter(&beta).await;
     let peers = [scene.peer("beta", server.address)];
-    scene.verdicts.clear();
+    scene.decisions.clear();
     scene.poll(&peers);
     assert_eq!(reasons(&scene.next().await), (Succeeded, AwaitingPublic));
-    // A verdict on another UUID is not a verdict, and a refusal is no reason to ask.
+    // A decision about another UUID does not count, and a refusal is no reason to ask.
     scene.judge(&TestCluster { name: "beta", ..TestCluster::new("gamma", &[]) }, true);
     scene.poll(&peers);
     scene.judge(&beta, false);
@@ -490,7 +490,7 @@ async fn a_token_waits_for_the_verdict_on_the_uuid_that_the_peer_claims() {
 }
 
 #[tokio::test]
-async fn a_peer_that_changes_its_uuid_gets_no_token_for_the_new_one_yet() {
+async fn no_token_is_sent_for_a_changed_uuid_before_it_is_checked() {
     let mut scene = Scene::new(Duration::from_millis(20));
     let mut gamma = TestCluster::new("gamma", &["web"]);
     let server = scene.exporter(&gamma).await;

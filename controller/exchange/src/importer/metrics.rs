@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hundred_peers_have_labels_and_one_that_is_gone_leaves_its_own() {
+    fn a_hundred_peers_have_own_labels_and_a_removed_one_frees_its_label() {
         let metrics = Metrics::default();
         let peer = |n: usize| PeerName::parse(&format!("p{n}")).unwrap();
         for n in 0..150 {

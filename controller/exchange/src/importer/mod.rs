@@ -26,12 +26,12 @@ mod fetch_tests;
 #[cfg(test)]
 mod importer_tests;
 mod metrics;
-mod pace;
 #[cfg(test)]
 mod pairing_tests;
+mod poll_backoff;
 mod round;
 mod settings;
-mod verdict;
+mod token_decision;
 
 pub use client::SystemRoots;
 pub use failure::FetchFailure;
@@ -49,20 +49,20 @@ use fedgate_federation::{
     object::Peer,
     token::TokenSource,
 };
-use pace::{Ended, Pace};
-use round::Asker;
+use poll_backoff::{PollBackoff, RoundOutcome};
+use round::Poller;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
+use token_decision::{DecisionWatch, TokenDecisions};
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     task::JoinHandle,
     time::{Instant, sleep, sleep_until},
 };
 use tracing::info;
-use verdict::{Judged, Verdicts};
 
 /// The end of a round with a peer, or of a probe or lookup of its gateways.
 #[derive(Clone, Debug)]
@@ -79,14 +79,14 @@ pub struct PeerUpdate {
 #[derive(Debug)]
 pub struct Importer {
     shared: Arc<Shared>,
-    verdicts: watch::Sender<Arc<Verdicts>>,
-    tasks: BTreeMap<PeerName, Running>,
+    decisions: watch::Sender<Arc<TokenDecisions>>,
+    tasks: BTreeMap<PeerName, PeerHandle>,
 }
 
 #[derive(Debug)]
 struct Shared {
     settings: Arc<ImporterSettings>,
-    places: Semaphore,
+    permits: Semaphore,
     probing: Arc<Probing>,
     lookups: Arc<LookUps>,
     updates: mpsc::Sender<PeerUpdate>,
@@ -94,14 +94,14 @@ struct Shared {
 
 /// A peer's running task. Dropping this ends it.
 #[derive(Debug)]
-struct Running {
+struct PeerHandle {
     peer: Arc<Peer>,
     target: watch::Sender<Target>,
     names: watch::Sender<Names>,
     task: JoinHandle<()>,
 }
 
-impl Drop for Running {
+impl Drop for PeerHandle {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -111,18 +111,18 @@ impl Importer {
     /// Starts without peers. Each round sends its result to `updates`; while the channel is full,
     /// peers wait.
     pub fn new(settings: ImporterSettings, updates: mpsc::Sender<PeerUpdate>) -> Self {
-        let places = Semaphore::new(settings.limits.at_once);
+        let permits = Semaphore::new(settings.limits.at_once);
         let probing = Arc::new(Probing::new(settings.probe.clone()));
         let lookups = Arc::new(LookUps::new(settings.lookup.clone()));
         Self {
             shared: Arc::new(Shared {
                 settings: Arc::new(settings),
-                places,
+                permits,
                 probing,
                 lookups,
                 updates,
             }),
-            verdicts: watch::Sender::default(),
+            decisions: watch::Sender::default(),
             tasks: BTreeMap::new(),
         }
     }
@@ -143,7 +143,7 @@ impl Importer {
     ) {
         self.poll(
             federation.peers.iter().map(|report| &report.peer),
-            verdict::verdicts(federation),
+            token_decision::token_decisions(federation),
             knowledge,
         );
         for (name, running) in &self.tasks {
@@ -155,13 +155,14 @@ impl Importer {
     fn poll<'p>(
         &mut self,
         peers: impl Iterator<Item = &'p Peer>,
-        verdicts: Verdicts,
+        decisions: TokenDecisions,
         knowledge: &BTreeMap<PeerName, PeerKnowledge>,
     ) {
-        self.verdicts.send_replace(Arc::new(verdicts));
+        self.decisions.send_replace(Arc::new(decisions));
         let mut before = std::mem::take(&mut self.tasks);
         for peer in peers {
-            let goes_on = |running: &Running| *running.peer == *peer && !running.task.is_finished();
+            let goes_on =
+                |running: &PeerHandle| *running.peer == *peer && !running.task.is_finished();
             let running = before.remove(&peer.name).filter(goes_on);
             let running = running.unwrap_or_else(|| self.start(peer, knowledge.get(&peer.name)));
             self.tasks.insert(peer.name.clone(), running);
@@ -172,7 +173,7 @@ impl Importer {
         self.shared.settings.metrics.peers.set(self.tasks.len().try_into().unwrap_or(i64::MAX));
     }
 
-    fn start(&self, peer: &Peer, known: Option<&PeerKnowledge>) -> Running {
+    fn start(&self, peer: &Peer, known: Option<&PeerKnowledge>) -> PeerHandle {
         let (target, targets) = watch::channel(None);
         let (names, gateway_names) = watch::channel(Names::new());
         let peer = Arc::new(peer.clone());
@@ -185,16 +186,16 @@ impl Importer {
             known: Mutex::new(known.cloned().unwrap_or_else(|| PeerKnowledge::new(&peer))),
             targets,
             names: gateway_names,
-            verdicts: self.verdicts.clone(),
+            decisions: self.decisions.clone(),
             supervision: supervision.clone(),
         };
         let task = Arc::new(task);
         let task = supervision.spawn("exchange", move || Arc::clone(&task).run());
-        Running { peer, target, names, task }
+        PeerHandle { peer, target, names, task }
     }
 }
 
-impl Running {
+impl PeerHandle {
     /// Sets what to probe, if it differs from before.
     fn probe(&self, target: Option<&ProbeTarget>) {
         self.target.send_if_modified(|before| {
@@ -230,7 +231,7 @@ struct PeerTask {
     known: Mutex<PeerKnowledge>,
     targets: watch::Receiver<Target>,
     names: watch::Receiver<Names>,
-    verdicts: watch::Sender<Arc<Verdicts>>,
+    decisions: watch::Sender<Arc<TokenDecisions>>,
     supervision: Supervision,
 }
 
@@ -241,16 +242,16 @@ impl PeerTask {
             Prober::start(shared.probing.clone(), self.targets.clone(), supervision.clone());
         let resolving =
             Resolving::start(shared.lookups.clone(), self.names.clone(), supervision.clone());
-        let asker = Asker {
+        let poller = Poller {
             settings: shared.settings.clone(),
             lookups: shared.lookups.clone(),
             peer: self.peer.clone(),
             knowledge: self.known().clone(),
             tokens: TokenSource::default(),
-            judged: Judged(self.verdicts.subscribe()),
-            verdict: None,
+            decisions: DecisionWatch(self.decisions.subscribe()),
+            decision: None,
         };
-        run(&self, asker, prober, resolving).await;
+        run(&self, poller, prober, resolving).await;
     }
 
     fn known(&self) -> MutexGuard<'_, PeerKnowledge> {
@@ -258,44 +259,44 @@ impl PeerTask {
     }
 
     /// Hands on what is known now. Returns false if the receiver is gone.
-    async fn tell(&self, before: &PeerKnowledge, asker: &Asker) -> bool {
-        self.known().clone_from(&asker.knowledge);
-        self.shared.tell(before, asker).await
+    async fn report(&self, before: &PeerKnowledge, poller: &Poller) -> bool {
+        self.known().clone_from(&poller.knowledge);
+        self.shared.report(before, poller).await
     }
 }
 
 /// Runs rounds with one peer, until the task is aborted or the receiver is gone.
-async fn run(task: &PeerTask, mut asker: Asker, mut prober: Prober, mut resolving: Resolving) {
+async fn run(task: &PeerTask, mut poller: Poller, mut prober: Prober, mut resolving: Resolving) {
     let shared = &task.shared;
-    let mut pace = Pace::new(shared.settings.poll);
-    if asker.knowledge.private.is_some() {
+    let mut backoff = PollBackoff::new(shared.settings.poll);
+    if poller.knowledge.private.is_some() {
         sleep(AFTER_ANOTHER.mul_f64(1.0 + fastrand::f64())).await;
     }
     loop {
-        let before = asker.knowledge.clone();
+        let before = poller.knowledge.clone();
         // The semaphore is never closed.
-        let place = shared.places.acquire().await;
-        let ended = asker.round().await;
-        drop(place);
-        if !task.tell(&before, &asker).await {
+        let permit = shared.permits.acquire().await;
+        let ended = poller.round().await;
+        drop(permit);
+        if !task.report(&before, &poller).await {
             return;
         }
-        let next = Instant::now() + pace.after(ended, fastrand::f64());
+        let next = Instant::now() + backoff.after(ended, fastrand::f64());
         loop {
             tokio::select! {
                 () = sleep_until(next) => break,
-                () = asker.judged(), if ended == Ended::NoToken => break,
+                () = poller.decision_changed(), if ended == RoundOutcome::NoToken => break,
                 probed = prober.next() => {
-                    let before = asker.knowledge.clone();
-                    asker.probed(&probed);
-                    if !task.tell(&before, &asker).await {
+                    let before = poller.knowledge.clone();
+                    poller.probed(&probed);
+                    if !task.report(&before, &poller).await {
                         return;
                     }
                 }
                 outcomes = resolving.next() => {
-                    let before = asker.knowledge.clone();
-                    asker.looked_up(outcomes);
-                    if !task.tell(&before, &asker).await {
+                    let before = poller.knowledge.clone();
+                    poller.looked_up(outcomes);
+                    if !task.report(&before, &poller).await {
                         return;
                     }
                 }
@@ -306,22 +307,22 @@ async fn run(task: &PeerTask, mut asker: Asker, mut prober: Prober, mut resolvin
 
 impl Shared {
     /// Hands on what is known now. Returns false if the receiver is gone.
-    async fn tell(&self, before: &PeerKnowledge, asker: &Asker) -> bool {
+    async fn report(&self, before: &PeerKnowledge, poller: &Poller) -> bool {
         let update = PeerUpdate {
-            peer: asker.peer.name.clone(),
-            changed: asker.knowledge.is_news_after(before),
-            knowledge: asker.knowledge.clone(),
+            peer: poller.peer.name.clone(),
+            changed: poller.knowledge.is_news_after(before),
+            knowledge: poller.knowledge.clone(),
         };
         log(before, &update);
         self.updates.send(update).await.is_ok()
     }
 }
 
-fn told(exchange: Option<&Exchange>) -> Option<String> {
-    exchange.map(|exchange| said(&exchange.reason, &exchange.message))
+fn describe_exchange(exchange: Option<&Exchange>) -> Option<String> {
+    exchange.map(|exchange| describe(&exchange.reason, &exchange.message))
 }
 
-fn said(reason: &impl ToString, message: &str) -> String {
+fn describe(reason: &impl ToString, message: &str) -> String {
     match message {
         "" => reason.to_string(),
         message => format!("{}: {message}", reason.to_string()),
@@ -332,10 +333,10 @@ fn said(reason: &impl ToString, message: &str) -> String {
 fn log(before: &PeerKnowledge, update: &PeerUpdate) {
     let after = &update.knowledge;
     let ends = |of: &PeerKnowledge| {
-        let probe = of.dataplane.as_ref().map(|probe| said(&probe.reason, &probe.message));
+        let probe = of.dataplane.as_ref().map(|probe| describe(&probe.reason, &probe.message));
         [
-            ("public", told(of.public_exchange.as_ref())),
-            ("private", told(of.private_exchange.as_ref())),
+            ("public", describe_exchange(of.public_exchange.as_ref())),
+            ("private", describe_exchange(of.private_exchange.as_ref())),
             ("gateways", probe),
         ]
     };

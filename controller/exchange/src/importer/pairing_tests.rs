@@ -211,7 +211,7 @@ async fn pair() -> (Cluster, Cluster) {
 }
 
 #[tokio::test]
-async fn two_clusters_find_each_other() {
+async fn two_clusters_pair() {
     let (mut alpha, mut beta) = pair().await;
     // A change in beta reaches alpha, and a removed peer is a stranger again.
     beta.objects.services.push(ServiceObject { name: "api".into(), ..web() });
@@ -252,7 +252,7 @@ async fn put_gateway(cluster: &mut Cluster, ca: Option<&TestCa>) -> Server {
 }
 
 #[tokio::test]
-async fn a_gateway_is_probed_by_what_its_peer_says_and_the_same_outcome_is_no_news() {
+async fn a_peers_gateway_is_probed_and_an_equal_outcome_is_no_change() {
     let clock = TestClock::going();
     let (mut alpha, mut beta) =
         (Cluster::new("alpha", &clock).await, Cluster::new("beta", &clock).await);
@@ -313,7 +313,7 @@ async fn a_new_root_is_acknowledged_once_the_peer_has_it_in_force() {
 }
 
 #[tokio::test]
-async fn a_peer_with_another_peers_uuid_gets_no_token_that_it_could_hand_on() {
+async fn a_peer_with_another_peers_uuid_gets_no_token() {
     let (mut alpha, beta) = pair().await;
     let ca = TestCa::new();
     let lie = PublicDocument {
@@ -323,9 +323,9 @@ async fn a_peer_with_another_peers_uuid_gets_no_token_that_it_could_hand_on() {
         extension: None,
     };
     let (lie, heads) = (lie.to_json(), Arc::new(Mutex::new(Vec::new())));
-    let heard = heads.clone();
+    let received = heads.clone();
     let gamma = Server::tls(&ca.leaf(), move |head, mut stream| {
-        heard.lock().unwrap().push(head);
+        received.lock().unwrap().push(head);
         let head = format!(
             "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
             lie.len()
@@ -353,7 +353,7 @@ async fn a_peer_with_another_peers_uuid_gets_no_token_that_it_could_hand_on() {
 }
 
 #[tokio::test]
-async fn clocks_that_are_too_far_apart_are_named_by_who_is_refused() {
+async fn a_token_refused_for_clock_difference_is_explained() {
     let (fast, clock) = (TestClock::going(), TestClock::going());
     fast.advance(100);
     let (mut alpha, mut beta) =
@@ -382,7 +382,7 @@ async fn clocks_that_are_too_far_apart_are_named_by_who_is_refused() {
 }
 
 #[tokio::test]
-async fn a_cluster_without_roots_publishes_nothing_broken() {
+async fn a_cluster_without_roots_publishes_no_invalid_document() {
     let mut alpha = Cluster::new("alpha", &TestClock::going()).await;
     assert!(Published::of(&alpha.compile()).public.is_some());
     alpha.local.roots.clear();

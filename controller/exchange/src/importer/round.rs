@@ -4,8 +4,8 @@ use super::{
     FetchFailure, ImporterSettings,
     client::client,
     fetch::{Answer, Fetched, Get, get},
-    pace::Ended,
-    verdict::Judged,
+    poll_backoff::RoundOutcome,
+    token_decision::DecisionWatch,
 };
 use crate::lookup::{LookUps, look_up_now};
 use fedgate_federation::{
@@ -21,20 +21,20 @@ use std::{future::pending, sync::Arc};
 const UNAUTHORIZED: u16 = 401;
 
 /// One peer, and what is known of it.
-pub(super) struct Asker {
+pub(super) struct Poller {
     pub(super) settings: Arc<ImporterSettings>,
     pub(super) lookups: Arc<LookUps>,
     pub(super) peer: Arc<Peer>,
     pub(super) knowledge: PeerKnowledge,
     pub(super) tokens: TokenSource,
-    pub(super) judged: Judged,
-    /// The verdict that the last round acted on.
-    pub(super) verdict: Option<bool>,
+    pub(super) decisions: DecisionWatch,
+    /// The decision that the last round acted on.
+    pub(super) decision: Option<bool>,
 }
 
-impl Asker {
+impl Poller {
     /// Asks for both documents. The knowledge records how each attempt ended.
-    pub(super) async fn round(&mut self) -> Ended {
+    pub(super) async fn round(&mut self) -> RoundOutcome {
         let client = match client(&self.peer.tls, &self.settings.roots, &self.settings.limits) {
             Ok(client) => client,
             Err(failure) => return self.unreachable(&failure),
@@ -47,7 +47,7 @@ impl Asker {
         self.look_up_new_names().await;
         match (public, private) {
             (true, other) => other,
-            (false, _) => Ended::Badly,
+            (false, _) => RoundOutcome::Failed,
         }
     }
 
@@ -74,21 +74,21 @@ impl Asker {
         }
     }
 
-    /// Waits until the verdict differs from the one in this round.
-    pub(super) async fn judged(&mut self) {
+    /// Waits until the decision differs from the one in this round.
+    pub(super) async fn decision_changed(&mut self) {
         match self.knowledge.cluster_uuid() {
-            Some(claimed) => self.judged.changed(&self.peer.name, claimed, self.verdict).await,
+            Some(claimed) => self.decisions.changed(&self.peer.name, claimed, self.decision).await,
             None => pending().await,
         }
     }
 
     /// Records that the peer cannot be reached. The private document is not requested, because that
     /// would only take as long to fail.
-    fn unreachable(&mut self, failure: &FetchFailure) -> Ended {
+    fn unreachable(&mut self, failure: &FetchFailure) -> RoundOutcome {
         for kind in [DocumentKind::Public, DocumentKind::Private] {
             self.failed(kind, failure.reason(), &failure.to_string());
         }
-        Ended::Badly
+        RoundOutcome::Failed
     }
 
     /// Fetches the public document. Returns true if it is good.
@@ -117,7 +117,7 @@ impl Asker {
         }
     }
 
-    async fn fetch_private(&mut self, client: &Client) -> Ended {
+    async fn fetch_private(&mut self, client: &Client) -> RoundOutcome {
         let kind = DocumentKind::Private;
         let Some(audience) = self.knowledge.cluster_uuid() else {
             self.failed(
@@ -125,16 +125,16 @@ impl Asker {
                 ExchangeReason::AwaitingPublic,
                 "the peer's public document is not known yet",
             );
-            return Ended::Badly;
+            return RoundOutcome::Failed;
         };
-        self.verdict = self.judged.may_send_token(&self.peer.name, audience);
-        match self.verdict {
+        self.decision = self.decisions.may_send_token(&self.peer.name, audience);
+        match self.decision {
             Some(true) => {}
             Some(false) => {
                 let message =
                     "the peer is refused for the UUID that it claims, so no token is sent to it";
                 self.failed(kind, ExchangeReason::TokenGenerationFailed, message);
-                return Ended::NoToken;
+                return RoundOutcome::NoToken;
             }
             None => {
                 self.failed(
@@ -142,7 +142,7 @@ impl Asker {
                     ExchangeReason::AwaitingPublic,
                     "the peer's UUID is new, and compared with the others",
                 );
-                return Ended::NoToken;
+                return RoundOutcome::NoToken;
             }
         }
         let (identity, now) = (&self.settings.identity, self.settings.clock.now());
@@ -150,7 +150,7 @@ impl Asker {
             Ok(token) => token,
             Err(error) => {
                 self.failed(kind, ExchangeReason::TokenGenerationFailed, &error.to_string());
-                return Ended::Badly;
+                return RoundOutcome::Failed;
             }
         };
         let get_private = Get {
@@ -162,16 +162,16 @@ impl Asker {
         let fetched = get(client, get_private, &*self.settings.clock).await;
         match self.read_clock(fetched) {
             Ok(answer) => match self.take(kind, answer).await {
-                true => Ended::Well,
-                false => Ended::Badly,
+                true => RoundOutcome::Succeeded,
+                false => RoundOutcome::Failed,
             },
             Err(FetchFailure::Status(refused)) if refused.status == UNAUTHORIZED => {
                 self.failed(kind, ExchangeReason::NonOkResponse, &self.unauthorized());
-                Ended::Pairing
+                RoundOutcome::Pairing
             }
             Err(failure) => {
                 self.failed(kind, failure.reason(), &failure.to_string());
-                Ended::Badly
+                RoundOutcome::Failed
             }
         }
     }

@@ -66,7 +66,7 @@ fn start(
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_name_is_looked_up_at_the_pace_of_its_records() {
+async fn each_name_is_looked_up_when_its_records_expire() {
     for (time_to_live, expected) in [(0, 5), (30, 30), (86_400, 300)] {
         let resolver = Arc::new(Counting {
             time_to_live: Duration::from_secs(time_to_live),
@@ -84,7 +84,7 @@ async fn each_name_is_looked_up_at_the_pace_of_its_records() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn sixty_four_names_cost_two_look_ups_a_second_however_short_their_records_live() {
+async fn sixty_four_names_cost_at_most_two_lookups_a_second() {
     let resolver = Arc::new(Counting::default());
     let (mut resolving, _names) = start(&resolver, 32, many(64));
     let began = Instant::now();
@@ -96,7 +96,7 @@ async fn sixty_four_names_cost_two_look_ups_a_second_however_short_their_records
 }
 
 #[tokio::test(start_paused = true)]
-async fn few_are_looked_up_at_once_and_no_peer_waits_for_another_ones_silence() {
+async fn concurrent_lookups_are_limited_and_a_silent_server_delays_no_other_peer() {
     let resolver = Arc::new(Counting { takes: Duration::from_secs(3), ..Counting::default() });
     let (mut resolving, _names) = start(&resolver, 32, many(12));
     resolving.next().await;
@@ -108,7 +108,7 @@ async fn few_are_looked_up_at_once_and_no_peer_waits_for_another_ones_silence() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_name_server_is_given_up_and_tried_again_less_and_less() {
+async fn lookups_at_a_silent_server_time_out_and_back_off() {
     let resolver = Arc::new(Counting { takes: Duration::from_secs(3600), ..Counting::default() });
     let (mut resolving, _names) = start(&resolver, 32, names(&["gw.beta.example"]));
     let outcomes = resolving.next().await;
@@ -119,7 +119,7 @@ async fn a_silent_name_server_is_given_up_and_tried_again_less_and_less() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn new_names_are_looked_up_soon_and_none_are_not() {
+async fn new_names_are_looked_up_soon_and_no_names_are_not() {
     let resolver = Arc::new(Counting { time_to_live: LONGEST, ..Counting::default() });
     let (mut resolving, sender) = start(&resolver, 32, Names::new());
     assert!(timeout(Duration::from_secs(900), resolving.next()).await.is_err());
@@ -154,7 +154,7 @@ impl Resolve for Panicking {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_is_counted_and_the_names_are_looked_up_again() {
+async fn a_panic_is_counted_and_lookups_restart() {
     let settings =
         LookUpSettings { resolver: Arc::new(Panicking::default()), ..LookUpSettings::default() };
     let (_names, receiver) = watch::channel(names(&["gw.beta.example"]));
@@ -169,7 +169,7 @@ async fn a_panic_is_counted_and_the_names_are_looked_up_again() {
 
 /// The machine's own resolver. Its `/etc/hosts` has this name everywhere.
 #[tokio::test]
-async fn the_hosts_file_counts() {
+async fn names_in_the_hosts_file_are_resolved() {
     let found =
         SystemResolver::default().look_up(Hostname::parse("localhost").unwrap()).await.unwrap();
     assert!(

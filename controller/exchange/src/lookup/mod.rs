@@ -93,12 +93,12 @@ impl fmt::Debug for LookUpSettings {
 #[derive(Debug)]
 pub(crate) struct LookUps {
     settings: LookUpSettings,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 impl LookUps {
     pub(crate) fn new(settings: LookUpSettings) -> Self {
-        Self { places: Arc::new(Semaphore::new(settings.at_once)), settings }
+        Self { permits: Arc::new(Semaphore::new(settings.at_once)), settings }
     }
 }
 
@@ -196,14 +196,14 @@ pub(crate) async fn look_up_now(shared: &LookUps, names: &Names) -> Vec<LookUpOu
 
 /// Looks up all names of a peer.
 async fn look_up(shared: &LookUps, names: &Names) -> Round {
-    let own_places = Arc::new(Semaphore::new(OF_ONE_PEER));
+    let own_permits = Arc::new(Semaphore::new(OF_ONE_PEER));
     let mut tasks = JoinSet::new();
     for name in names.iter().cloned() {
-        let (all, own) = (Arc::clone(&shared.places), Arc::clone(&own_places));
+        let (all, own) = (Arc::clone(&shared.permits), Arc::clone(&own_permits));
         let (resolver, time) = (Arc::clone(&shared.settings.resolver), shared.settings.time);
         tasks.spawn(async move {
             // The semaphores are never closed.
-            let _places = (own.acquire().await, all.acquire().await);
+            let _permits = (own.acquire().await, all.acquire().await);
             let found = timeout(time, resolver.look_up(name.clone())).await;
             (name, found.unwrap_or_else(|_| Err(format!("no answer within {time:?}"))))
         });

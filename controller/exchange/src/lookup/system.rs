@@ -88,7 +88,7 @@ impl Current {
             .map_err(String::clone)?
             .lookup_ip(name)
             .await
-            .map_err(|error| told(&error))?;
+            .map_err(|error| describe(&error))?;
         let time_to_live = answer.valid_until().saturating_duration_since(Instant::now());
         match answer.iter().collect::<Vec<_>>() {
             addresses if addresses.is_empty() => Err(NO_ADDRESS.to_owned()),
@@ -116,7 +116,7 @@ fn servers() -> Result<TokioResolver, String> {
 const NO_ADDRESS: &str = "DNS knows no address of it";
 
 /// A failure in words for operators.
-fn told(error: &NetError) -> String {
+fn describe(error: &NetError) -> String {
     match error {
         error if error.is_nx_domain() => {
             "DNS says that there is no such name (NXDOMAIN)".to_owned()

@@ -91,7 +91,7 @@ async fn held(stream: TlsStream<TcpStream>) {
 }
 
 #[tokio::test]
-async fn a_gateway_that_takes_our_certificate_is_good() {
+async fn a_gateway_that_accepts_our_certificate_is_reachable() {
     let pair = Pair::new();
     for version in [&TLS13, &TLS12] {
         let silent = pair.gateway(&[version], held).await;
@@ -107,7 +107,7 @@ async fn a_gateway_that_takes_our_certificate_is_good() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_refuses_our_certificate_is_not_though_the_handshake_looks_done() {
+async fn a_certificate_refused_after_the_handshake_is_a_failure() {
     let pair = Pair::new();
     pair.shows(&TestCa::new().leaf_of(&["spiffe://alpha.example/ns/istio/sa/gateway"]));
     for version in [&TLS13, &TLS12] {
@@ -129,7 +129,7 @@ async fn a_gateway_that_refuses_our_certificate_is_not_though_the_handshake_look
 }
 
 #[tokio::test]
-async fn a_gateway_that_closes_the_connection_grants_nothing() {
+async fn a_gateway_that_closes_the_connection_is_a_failure() {
     let pair = Pair::new();
     let closes = pair.gateway(&[&TLS13], |stream| async move { drop(stream) }).await;
     for health in [false, true] {
@@ -139,7 +139,7 @@ async fn a_gateway_that_closes_the_connection_grants_nothing() {
 }
 
 #[tokio::test]
-async fn the_health_name_has_to_answer_with_200() {
+async fn the_health_name_must_answer_200() {
     let pair = Pair::new();
     let outcome = async |answer| pair.outcome(&pair.answering(answer).await, true).await;
     assert_eq!(outcome("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nok\n").await, Ok(()));
@@ -162,7 +162,7 @@ async fn the_health_name_has_to_answer_with_200() {
 }
 
 #[tokio::test]
-async fn an_identity_of_ours_that_cannot_be_used_is_told_and_nothing_of_the_key() {
+async fn an_unusable_identity_of_ours_is_reported_without_the_key() {
     let pair = Pair::new();
     let gateway = pair.gateway(&[&TLS13], held).await;
     let why = async || match pair.probe(&gateway, false).await {

@@ -81,12 +81,12 @@ impl Default for ProbeSettings {
 #[derive(Debug)]
 pub(crate) struct Probing {
     settings: ProbeSettings,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 impl Probing {
     pub(crate) fn new(settings: ProbeSettings) -> Self {
-        Self { places: Arc::new(Semaphore::new(settings.at_once)), settings }
+        Self { permits: Arc::new(Semaphore::new(settings.at_once)), settings }
     }
 }
 
@@ -173,20 +173,20 @@ async fn probe(probing: &Probing, target: &ProbeTarget) -> Probed {
         Ok(handshake) => handshake.map(Arc::new),
         Err(why) => return Probed::Impossible(why),
     };
-    let own_places = Arc::new(Semaphore::new(OF_ONE_PEER));
+    let own_permits = Arc::new(Semaphore::new(OF_ONE_PEER));
     let mut probes = JoinSet::new();
-    for (place, gateway) in target.gateways.iter().cloned().enumerate() {
-        let (all, own) = (Arc::clone(&probing.places), Arc::clone(&own_places));
+    for (index, gateway) in target.gateways.iter().cloned().enumerate() {
+        let (all, own) = (Arc::clone(&probing.permits), Arc::clone(&own_permits));
         let (handshake, time) = (handshake.clone(), probing.settings.time);
         probes.spawn(async move {
             // The semaphores are never closed.
-            let _places = (own.acquire().await, all.acquire().await);
+            let _permits = (own.acquire().await, all.acquire().await);
             let outcome = probe_gateway(&gateway, handshake.as_deref(), time).await;
-            (place, gateway.announced, outcome.map_err(|failure| failure.to_string()))
+            (index, gateway.announced, outcome.map_err(|failure| failure.to_string()))
         });
     }
     let mut outcomes = probes.join_all().await;
-    outcomes.sort_by_key(|(place, ..)| *place);
+    outcomes.sort_by_key(|(index, ..)| *index);
     let outcomes = outcomes.into_iter().map(|(_, gateway, outcome)| (gateway, outcome)).collect();
     let tried = match handshake {
         None => Tried::Connection,

@@ -1,5 +1,5 @@
-//! Which certificates a gateway of our own shows. They are to be judged, so any are accepted here,
-//! and nothing else follows from them.
+//! Reads the certificates that one of our own gateways shows. The caller checks them, so any are
+//! accepted here, and nothing else follows from them.
 
 use super::handshake::{connector, server_name, verified_by};
 use crate::tls::{VerifyCertificate, alert_name};
@@ -18,31 +18,31 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-/// The certificates in DER, the leaf first, that the gateway at `address` shows to who asks for
-/// `service`: 64 KiB at most. The gateway sees what it sees of a peer's probe: a client that shows
-/// no certificate and hangs up.
+/// The certificates in DER, leaf first, that the gateway at `address` shows to a client that asks
+/// for `service`: 64 KiB at most. To the gateway this looks like a peer's probe: a client that
+/// shows no certificate and hangs up.
 ///
 /// # Errors
-/// Why there are none after `time` at the latest.
+/// Why there are none. Returns after `time` at the latest.
 pub async fn presented(
     address: SocketAddr,
     service: &ServiceName,
     time: Duration,
 ) -> Result<Vec<Vec<u8>>, String> {
     let name = server_name(service)?;
-    let taken = Taken::default();
-    let config = verified_by(taken.clone(), &[&TLS13, &TLS12])?.with_no_client_auth();
+    let recorder = Recorder::default();
+    let config = verified_by(recorder.clone(), &[&TLS13, &TLS12])?.with_no_client_auth();
     let connector = connector(config);
     let shaken = timeout(time, shake(&connector, address, name)).await;
     // They arrive before the server looks at its client, so a handshake that fails later has shown
     // enough.
-    let certificates = taken.certificates();
+    let certificates = recorder.certificates();
     if !certificates.is_empty() {
         return Ok(certificates);
     }
     Err(match shaken {
         Err(_) => format!("it has not answered within {time:?}"),
-        Ok(Err(error)) => told(&error),
+        Ok(Err(error)) => describe(&error),
         Ok(Ok(())) => "it shows no certificate".to_owned(),
     })
 }
@@ -59,13 +59,13 @@ async fn shake(
     Ok(())
 }
 
-fn told(error: &io::Error) -> String {
+fn describe(error: &io::Error) -> String {
     match error.get_ref().and_then(|inner| inner.downcast_ref()) {
         Some(TlsError::AlertReceived(alert)) => {
             format!("it ended the handshake with the alert {}", alert_name(*alert))
         }
         Some(TlsError::InvalidMessage(_)) => "it speaks no TLS".to_owned(),
-        Some(_) => "TLS does not come about".to_owned(),
+        Some(_) => "the TLS handshake failed".to_owned(),
         None => match error.kind() {
             ErrorKind::ConnectionRefused => "connection refused".to_owned(),
             ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
@@ -78,15 +78,15 @@ fn told(error: &io::Error) -> String {
 
 /// Accepts every certificate, and keeps what the server shows. Clones share it.
 #[derive(Clone, Debug, Default)]
-struct Taken(Arc<Mutex<Vec<Vec<u8>>>>);
+struct Recorder(Arc<Mutex<Vec<Vec<u8>>>>);
 
-impl Taken {
+impl Recorder {
     fn certificates(&self) -> Vec<Vec<u8>> {
         mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl VerifyCertificate for Taken {
+impl VerifyCertificate for Recorder {
     fn verify(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_gateway_that_demands_certificates_shows_its_own_whatever_it_is() {
+    async fn a_gateway_that_demands_a_certificate_shows_its_own() {
         let ca = TestCa::new();
         for leaf in [ca.leaf_of(&["spiffe://x.example/a"]), ca.expired_leaf(), ca.itself()] {
             for versions in [&[&TLS13][..], &[&TLS12]] {
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn why_nothing_is_shown_is_told() {
+    async fn the_reason_for_no_certificate_is_described() {
         let closed = Server::tcp(|stream| async move { drop(stream) }).await;
         assert_eq!(of(closed.address).await.unwrap_err(), "it hung up in the handshake");
         let plain = Server::tcp(|mut stream| async move {
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_gateway_that_says_nothing_is_given_up() {
+    async fn a_silent_gateway_times_out() {
         let silent = Server::tcp(|mut stream| async move {
             let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
         })

@@ -112,7 +112,7 @@ fn refused(outcome: Result<(), String>, because: &str) {
 }
 
 #[tokio::test]
-async fn a_gateway_of_the_peer_is_good_though_it_demands_a_certificate() {
+async fn a_gateway_that_demands_a_certificate_is_reachable_without_one() {
     let beta = Beta::new();
     assert_eq!(beta.seeing(&beta.ca.leaf_of(&[GATEWAY])).await, Ok(()));
     let any = Beta::of_any_identity();
@@ -123,7 +123,7 @@ async fn a_gateway_of_the_peer_is_good_though_it_demands_a_certificate() {
 }
 
 #[tokio::test]
-async fn another_ca_cannot_speak_for_the_peer() {
+async fn a_certificate_from_another_ca_is_refused() {
     let (beta, other) = (Beta::new(), TestCa::new());
     refused(beta.seeing(&other.leaf_of(&[GATEWAY])).await, "signed by no root of the peer");
     let any = Beta::of_any_identity();
@@ -131,7 +131,7 @@ async fn another_ca_cannot_speak_for_the_peer() {
 }
 
 #[tokio::test]
-async fn the_first_identity_is_the_one_that_counts() {
+async fn only_the_first_uri_san_is_the_identity() {
     let beta = Beta::new();
     let web = "spiffe://beta.example/ns/shop/sa/web";
     refused(
@@ -157,7 +157,7 @@ async fn the_first_identity_is_the_one_that_counts() {
 }
 
 #[tokio::test]
-async fn a_certificate_has_to_be_valid_now() {
+async fn a_certificate_must_be_currently_valid() {
     let beta = Beta::new();
     refused(
         beta.seeing(&beta.ca.expired_leaf_of(GATEWAY)).await,
@@ -166,7 +166,7 @@ async fn a_certificate_has_to_be_valid_now() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_does_not_answer_as_one_is_told_apart() {
+async fn failures_of_a_gateway_are_distinguished() {
     let beta = Beta::new();
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     refused(beta.at(closed).await, "connection refused");
@@ -185,9 +185,9 @@ async fn a_gateway_that_does_not_answer_as_one_is_told_apart() {
 }
 
 #[tokio::test]
-async fn it_asks_for_the_service_as_istio_does() {
+async fn the_probe_sends_the_sni_and_alpn_of_istio() {
     let beta = Beta::new();
-    let (acceptor, (sender, mut seen)) =
+    let (acceptor, (sender, mut received)) =
         (acceptor(&beta.ca.leaf_of(&[GATEWAY]), &TestCa::new(), &[&TLS13]), mpsc::channel(1));
     let server = Server::tcp(move |stream| {
         let (acceptor, sender) = (acceptor.clone(), sender.clone());
@@ -205,14 +205,14 @@ async fn it_asks_for_the_service_as_istio_does() {
     })
     .await;
     assert_eq!(beta.at(server.address).await, Ok(()));
-    let (name, alpn, let_in) = seen.recv().await.unwrap();
+    let (name, alpn, let_in) = received.recv().await.unwrap();
     assert_eq!(name.as_deref(), Some("outbound_.80_._.web.shop.svc.beta.example"));
     assert_eq!(alpn, [b"istio".to_vec()]);
     assert!(!let_in, "it has no certificate to show");
 }
 
 #[tokio::test]
-async fn without_a_service_nothing_is_sent() {
+async fn without_a_service_no_byte_is_sent() {
     let (beta, (sender, mut received)) = (Beta::new(), mpsc::channel(1));
     let server = Server::tcp(move |mut stream: TcpStream| {
         let sender = sender.clone();
@@ -229,7 +229,7 @@ async fn without_a_service_nothing_is_sent() {
 }
 
 #[tokio::test]
-async fn every_gateway_is_tried_and_each_is_told_in_order() {
+async fn all_gateways_are_probed_and_reported_in_order() {
     let beta = Beta::new();
     let good = gateway(&beta.ca.leaf_of(&[GATEWAY]), &[&TLS13]).await;
     let bad = gateway(&TestCa::new().leaf_of(&[GATEWAY]), &[&TLS13]).await;
@@ -273,9 +273,9 @@ struct Holding {
 impl Holding {
     async fn new(time: Duration) -> Self {
         let (open, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let seen = most.clone();
+        let highest = most.clone();
         let server = Server::tcp_on("0.0.0.0:0", move |mut stream: TcpStream| {
-            let (open, most) = (open.clone(), seen.clone());
+            let (open, most) = (open.clone(), highest.clone());
             async move {
                 most.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 // Until the prober gives up.
@@ -294,7 +294,7 @@ impl Holding {
 }
 
 #[tokio::test]
-async fn few_gateways_are_connected_to_at_once() {
+async fn concurrent_probes_are_limited() {
     let (beta, holding) = (Beta::new(), Holding::new(DEADLINE).await);
     let settings = ProbeSettings { time: Duration::from_millis(500), ..ProbeSettings::default() };
     let probed = probe(&Probing::new(settings.clone()), &beta.target(&holding.addresses(12))).await;
@@ -322,7 +322,7 @@ async fn next(prober: &mut Prober) -> bool {
 }
 
 #[tokio::test]
-async fn gateways_are_probed_again_and_again_while_there_are_some() {
+async fn gateways_are_probed_repeatedly_while_there_are_any() {
     let beta = Beta::new();
     let server = gateway(&beta.ca.leaf_of(&[GATEWAY]), &[&TLS13]).await;
     let (mut prober, target) = prober(Duration::from_millis(40));
@@ -342,7 +342,7 @@ async fn gateways_are_probed_again_and_again_while_there_are_some() {
 }
 
 #[tokio::test]
-async fn new_gateways_are_probed_soon_but_not_as_often_as_the_peer_likes() {
+async fn new_gateways_are_probed_soon_at_a_limited_rate() {
     let beta = Beta::new();
     let server = gateway(&beta.ca.leaf_of(&[GATEWAY]), &[&TLS13]).await;
     let interval = Duration::from_secs(4);
@@ -358,7 +358,7 @@ async fn new_gateways_are_probed_soon_but_not_as_often_as_the_peer_likes() {
 }
 
 #[test]
-fn a_failure_is_tried_again_soon_and_less_and_less() {
+fn failed_probes_are_retried_with_backoff() {
     let minute = Duration::from_secs(60);
     let most = |interval, failures| waits(interval, failures, 0.5).1.as_secs_f64();
     assert_eq!(
@@ -381,7 +381,7 @@ fn a_failure_is_tried_again_soon_and_less_and_less() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_comes_up_is_seen_at_once_and_not_after_an_interval() {
+async fn a_gateway_that_recovers_is_noticed_before_the_interval_ends() {
     let beta = Beta::new();
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let (mut prober, target) = prober(Duration::from_secs(60));

@@ -25,7 +25,7 @@ fn has_error(manifests: &Manifests) -> bool {
 }
 
 #[test]
-fn a_field_without_a_value_closes_in_a_policy() {
+fn a_policy_field_without_a_value_fails_closed() {
     for spec in [
         "{peers: [gamma], services: }",
         "{peers: [gamma], services: ~}",
@@ -63,7 +63,7 @@ fn a_field_without_a_value_closes_in_a_policy() {
 }
 
 #[test]
-fn a_policy_that_allows_nothing_can_be_said() {
+fn a_policy_can_allow_nothing() {
     let mut folder = Folder::new();
     folder.put("p.yaml", &policy("p", "{peers: [gamma], services: []}"));
     let manifests = folder.read();
@@ -71,7 +71,7 @@ fn a_policy_that_allows_nothing_can_be_said() {
 }
 
 #[test]
-fn a_line_that_slipped_out_of_the_spec_closes() {
+fn a_policy_field_outside_the_spec_fails_closed() {
     let mut folder = Folder::new();
     folder.put("p.yaml", &(policy("p", "{peers: [gamma]}") + "callers: [{namespace: shop}]\n"));
     let manifests = folder.read();
@@ -82,7 +82,7 @@ fn a_line_that_slipped_out_of_the_spec_closes() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_closes_and_keeps_what_it_said_before() {
+fn an_unreadable_file_fails_closed_and_keeps_its_last_objects() {
     type Break = fn(&Folder);
     let ways: [(&str, Break); 4] = [
         ("a link whose target is gone", |folder| {
@@ -117,7 +117,7 @@ fn a_file_that_cannot_be_read_closes_and_keeps_what_it_said_before() {
 }
 
 #[test]
-fn a_file_without_permission_closes_for_who_is_not_root() {
+fn a_file_without_permission_fails_closed() {
     let mut folder = Folder::new();
     folder.put("p.yaml", &policy("p", "{peers: [gamma], services: []}"));
     fs::set_permissions(folder.file("p.yaml"), fs::Permissions::from_mode(0o000)).unwrap();
@@ -126,7 +126,7 @@ fn a_file_without_permission_closes_for_who_is_not_root() {
 }
 
 #[test]
-fn a_link_that_leads_somewhere_is_read() {
+fn a_link_to_a_file_is_followed() {
     let mut folder = Folder::new();
     let target = folder.root.path().join("elsewhere.yaml");
     fs::write(&target, policy("p", "{peers: [gamma]}")).unwrap();
@@ -135,7 +135,7 @@ fn a_link_that_leads_somewhere_is_read() {
 }
 
 #[test]
-fn manifests_are_known_by_any_of_their_names() {
+fn every_file_extension_of_a_manifest_is_recognized() {
     let json = r#"{"apiVersion": "fedgate.dev/v1alpha1", "kind": "FederationPolicy", "metadata": {"name": "p"}, "spec": {"peers": ["gamma"], "services": []}}"#;
     let yaml = policy("p", "{peers: [gamma], services: []}");
     let names: [&[u8]; 6] =
@@ -155,7 +155,7 @@ fn manifests_are_known_by_any_of_their_names() {
 }
 
 #[test]
-fn a_policy_in_a_file_that_is_not_read_closes() {
+fn a_policy_in_an_ignored_file_fails_closed() {
     for name in ["p", "p.txt", "p.yaml.txt", "p.conf", "below/p.yaml"] {
         let mut folder = Folder::new();
         fs::create_dir(folder.file("below")).unwrap();
@@ -187,7 +187,7 @@ fn a_policy_in_a_file_that_is_not_read_closes() {
 }
 
 #[test]
-fn what_editors_leave_behind_is_not_read_and_told_when_the_file_is_gone() {
+fn editor_leftovers_are_ignored_and_reported_when_the_file_is_gone() {
     for name in ["p.yaml~", "#p.yaml#", "p.yaml.bak", "p.yaml.swp", "p.yaml.orig"] {
         let mut folder = Folder::new();
         folder.put("p.yaml", &policy("p", "{peers: [gamma]}"));
@@ -213,7 +213,7 @@ fn what_editors_leave_behind_is_not_read_and_told_when_the_file_is_gone() {
 }
 
 #[test]
-fn whatever_looks_like_a_policy_closes() {
+fn a_document_like_a_policy_fails_closed() {
     let good = policy("p", "{peers: [gamma]}");
     let utf16: Vec<u8> = good.encode_utf16().flat_map(u16::to_le_bytes).collect();
     let with_mark: Vec<u8> = [0xff, 0xfe].into_iter().chain(utf16.iter().copied()).collect();
@@ -255,7 +255,7 @@ fn whatever_looks_like_a_policy_closes() {
 }
 
 #[test]
-fn a_policy_in_a_list_is_a_policy_and_a_broken_neighbour_does_not_take_it_away() {
+fn a_policy_in_a_list_survives_a_broken_item() {
     let rows = |one: &str, two: &str| {
         let row = |text: &str| format!("- {}\n", text.trim_end().replace('\n', "\n  "));
         format!("{}{}", row(one), row(two))
@@ -285,7 +285,7 @@ fn a_policy_in_a_list_is_a_policy_and_a_broken_neighbour_does_not_take_it_away()
 }
 
 #[test]
-fn an_invalid_name_keeps_what_the_file_said_before() {
+fn an_invalid_name_keeps_the_last_objects_of_the_file() {
     let mut folder = Folder::new();
     folder.put("a.yaml", &federation("alpha", ""));
     folder.read();
@@ -302,7 +302,7 @@ fn an_invalid_name_keeps_what_the_file_said_before() {
 }
 
 #[test]
-fn a_field_that_means_nothing_is_told_with_where_it_belongs() {
+fn a_misplaced_field_is_reported_with_its_right_position() {
     let mut folder = Folder::new();
     folder.put(
         "a.yaml",
@@ -324,7 +324,7 @@ fn a_field_that_means_nothing_is_told_with_where_it_belongs() {
 }
 
 #[test]
-fn a_folder_whose_file_system_is_gone_is_as_it_was() {
+fn an_unmounted_folder_keeps_its_last_objects() {
     let mut folder = Folder::new();
     folder.put("a.yaml", &service("web"));
     folder.read();
@@ -349,7 +349,7 @@ fn a_folder_whose_file_system_is_gone_is_as_it_was() {
 }
 
 #[test]
-fn looking_once_remembers_nothing() {
+fn reading_without_memory_saves_nothing() {
     let folder = Folder::new();
     folder.put("a.yaml", &service("web"));
     let trust_domain = fedgate_core::TrustDomain::parse("beta.example").unwrap();

@@ -87,21 +87,21 @@ fn add(
             ),
         );
     }
-    for (place, port) in
+    for (index, port) in
         slice.ports.iter().flatten().enumerate().filter(|(_, port)| number(port).is_none())
     {
         let found = port.port.map_or_else(|| "none".to_owned(), |port| port.to_string());
         refuse(
-            &format!("ports[{place}].port"),
+            &format!("ports[{index}].port"),
             format!("expected a port from 1 to 65535, found {found}; the port is left out"),
         );
     }
     let ports = by_service.entry((found.id.namespace.clone(), service.clone())).or_default();
-    for (place, endpoint) in
+    for (index, endpoint) in
         slice.endpoints.iter().enumerate().filter(|(_, endpoint)| is_ready(endpoint))
     {
         if endpoint.addresses.is_empty() {
-            let field = format!("endpoints[{place}].addresses");
+            let field = format!("endpoints[{index}].addresses");
             refuse(
                 &field,
                 "expected at least one IP address, found none; the endpoint is left out".to_owned(),
@@ -113,7 +113,7 @@ fn add(
                     add_address(ports, address, slice.ports.as_deref().unwrap_or_default())
                 }
                 Err(_) => {
-                    let field = format!("endpoints[{place}].addresses");
+                    let field = format!("endpoints[{index}].addresses");
                     refuse(
                         &field,
                         format!(

@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_say_what_a_file_is() {
+    fn a_files_role_follows_from_its_name() {
         for name in ["a.yaml", "a.yml", "A.YAML", "a.json", "a.b.Yml"] {
             assert_eq!(role(name), Some(Role::Manifest), "{name}");
         }

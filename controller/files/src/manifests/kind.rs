@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_is_near_a_policy_is_taken_for_one() {
+    fn kinds_similar_to_a_policy_count_as_one() {
         for (kind, version) in [
             ("FederationPolicies", "v1"),
             ("FederationPolicy", "fedgate.dev/v1"),

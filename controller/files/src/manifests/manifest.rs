@@ -108,9 +108,9 @@ fn text<'a>(bytes: &'a Bytes, limits: &Limits) -> Result<&'a str, (bool, String)
     }
 }
 
-fn no_utf8(bytes: &[u8], place: usize) -> String {
+fn no_utf8(bytes: &[u8], offset: usize) -> String {
     let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
-    let line = 1 + bytes.iter().take(place).filter(|byte| **byte == b'\n').count();
+    let line = 1 + bytes.iter().take(offset).filter(|byte| **byte == b'\n').count();
     let found = if utf16 { "UTF-16".to_owned() } else { format!("other bytes in line {line}") };
     format!("expected UTF-8, found {found}; save the file as UTF-8")
 }

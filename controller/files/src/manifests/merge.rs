@@ -31,7 +31,7 @@ pub(super) fn merge(before: Vec<Found>, content: Content) -> InForce {
     let kept: Vec<Found> = before.into_iter().filter(stays).collect();
     let mut closing = Closing::new(&kept, &named);
     for broken in &broken {
-        findings.push(told(broken, &kept));
+        findings.push(finding_about(broken, &kept));
         closing.add(broken);
     }
     let closing = closing.policies;
@@ -39,7 +39,7 @@ pub(super) fn merge(before: Vec<Found>, content: Content) -> InForce {
 }
 
 /// The finding, with what is in force in place of the broken document.
-fn told(broken: &Broken, kept: &[Found]) -> Finding {
+fn finding_about(broken: &Broken, kept: &[Found]) -> Finding {
     let last = match &broken.id {
         Some(id) => kept.iter().any(|found| found.id == *id),
         None => !kept.is_empty(),

@@ -54,7 +54,7 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
 
     #[test]
-    fn mount_points_are_read_with_their_spaces() {
+    fn mount_points_with_spaces_are_parsed() {
         let mounts = b"36 35 98:0 /mnt1 /mnt/a\\040b rw,noatime master:1 - ext3 /dev/root rw\n22 1 0:5 / /proc rw - proc proc rw\nbroken\n";
         let points: Vec<_> = mount_points(mounts).collect();
         assert_eq!(points, [Path::new("/mnt/a b"), Path::new("/proc")]);
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_none_and_proc_is_one() {
+    fn mount_points_are_distinguished_from_folders() {
         let folder = tempfile::TempDir::new().unwrap();
         std::fs::create_dir(folder.path().join("a")).unwrap();
         assert_eq!(is_mount(&folder.path().join("a")), Some(false));

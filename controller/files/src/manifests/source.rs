@@ -161,14 +161,14 @@ impl ManifestSource {
             None => Vec::new(),
         };
         let shown = self.shown(&entry.name);
-        let said = match entry.role {
+        let read = match entry.role {
             Role::Manifest if !last.is_empty() && bytes.are_blank() => manifest::emptied(&shown),
             Role::Manifest => manifest::content(bytes, &shown, &self.limits),
             Role::Other | Role::Leftover => {
                 manifest::other_content(bytes, entry, &shown, &self.limits)
             }
         };
-        File { content, in_force: merge(last, said), written_since: None }
+        File { content, in_force: merge(last, read), written_since: None }
     }
 
     /// The name of a file in findings: with the folder, relative to the cluster's folder.
@@ -224,7 +224,7 @@ fn hash(bytes: &Bytes) -> [u8; 32] {
 fn collect<'a>(files: impl Iterator<Item = &'a InForce>, trust_domain: &TrustDomain) -> Manifests {
     let mut objects = Objects::default();
     let mut slices = Vec::new();
-    let mut places = BTreeMap::new();
+    let mut sources = BTreeMap::new();
     for file in files {
         objects.findings.extend(file.findings.iter().cloned());
         objects.policies.extend(file.closing.iter().cloned());
@@ -232,7 +232,7 @@ fn collect<'a>(files: impl Iterator<Item = &'a InForce>, trust_domain: &TrustDom
             match &found.object {
                 // A second policy of the same name must not be dropped: `federate` lets it close.
                 Object::Policy(policy) => objects.policies.push(policy.clone()),
-                _ if is_duplicate(found, &mut places, &mut objects.findings) => {}
+                _ if is_duplicate(found, &mut sources, &mut objects.findings) => {}
                 Object::Federation(federation) => objects.federations.push(federation.clone()),
                 Object::Service(service) => objects.services.push(service.clone()),
                 Object::EndpointSlice(slice) => slices.push((found, slice.as_ref())),
@@ -246,12 +246,12 @@ fn collect<'a>(files: impl Iterator<Item = &'a InForce>, trust_domain: &TrustDom
 
 fn is_duplicate<'a>(
     found: &'a Found,
-    places: &mut BTreeMap<&'a ObjectId, &'a str>,
+    sources: &mut BTreeMap<&'a ObjectId, &'a str>,
     findings: &mut Vec<Finding>,
 ) -> bool {
-    match places.entry(&found.id) {
-        btree_map::Entry::Vacant(place) => {
-            place.insert(found.source.as_str());
+    match sources.entry(&found.id) {
+        btree_map::Entry::Vacant(entry) => {
+            entry.insert(found.source.as_str());
             false
         }
         btree_map::Entry::Occupied(first) => {

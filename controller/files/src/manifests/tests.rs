@@ -131,7 +131,7 @@ fn reads_all_kinds_from_several_documents_and_files() {
 }
 
 #[test]
-fn a_list_is_its_rows() {
+fn a_list_is_read_as_its_items() {
     let mut folder = Folder::new();
     let rows: String = ["a", "b"]
         .map(|name| format!("- {}", service(name).replace('\n', "\n  ").trim_end()) + "\n")
@@ -141,7 +141,7 @@ fn a_list_is_its_rows() {
 }
 
 #[test]
-fn what_is_wrong_is_named_with_file_line_and_field_and_the_rest_goes_on() {
+fn errors_name_file_line_and_field_and_affect_nothing_else() {
     let mut folder = Folder::new();
     folder.put(
         "a.yaml",
@@ -160,7 +160,7 @@ fn what_is_wrong_is_named_with_file_line_and_field_and_the_rest_goes_on() {
 }
 
 #[test]
-fn the_last_good_objects_stay_in_force_also_over_a_restart_and_go_with_their_file() {
+fn last_good_objects_survive_a_restart_and_end_with_their_file() {
     let mut folder = Folder::new();
     folder.put("a.yaml", &format!("{}---\n{}", service("web"), service("db")));
     assert_eq!(services(&folder.read()), ["db", "web"]);
@@ -184,7 +184,7 @@ fn the_last_good_objects_stay_in_force_also_over_a_restart_and_go_with_their_fil
 }
 
 #[test]
-fn a_document_that_is_known_to_be_the_broken_one_keeps_only_itself() {
+fn a_recognizable_broken_document_keeps_only_its_own_object() {
     let mut folder = Folder::new();
     folder.put("a.yaml", &format!("{}---\n{}", service("web"), service("db")));
     folder.read();
@@ -195,7 +195,7 @@ fn a_document_that_is_known_to_be_the_broken_one_keeps_only_itself() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_listed_is_as_it_was() {
+fn an_unlistable_folder_keeps_its_last_objects() {
     let mut folder = Folder::new();
     folder.put("a.yaml", &service("web"));
     folder.read();
@@ -212,7 +212,7 @@ fn a_folder_that_cannot_be_listed_is_as_it_was() {
 }
 
 #[test]
-fn of_two_with_one_name_the_first_is_taken_and_both_places_are_named() {
+fn the_first_of_two_objects_with_one_name_is_used_and_both_are_named() {
     let mut folder = Folder::new();
     folder.put("a.yaml", &service("web"));
     folder.put("b.yaml", &format!("---\n{}", service("web").replace("80", "81")));
@@ -226,7 +226,7 @@ fn of_two_with_one_name_the_first_is_taken_and_both_places_are_named() {
 }
 
 #[test]
-fn a_policy_that_was_never_good_closes() {
+fn a_policy_that_was_never_valid_fails_closed() {
     for (text, name, selection) in [
         (policy("p", "{peers: [gamma], modus: Audit}"), "p", only(&["gamma"])),
         (policy("p", "{peers: gamma}"), "p", PeerSelection::All),
@@ -275,7 +275,7 @@ fn a_policy_that_was_never_good_closes() {
 }
 
 #[test]
-fn a_file_of_which_nothing_can_be_read_closes_when_there_may_be_a_policy_in_it() {
+fn an_unparsable_file_that_may_hold_a_policy_fails_closed() {
     let mut folder = Folder::new();
     fs::write(folder.file("a.yaml"), b"kind: FederationPolicy\nname: \xff\n").unwrap();
     fs::write(folder.file("b.yaml"), b"kind: Service\nname: \xff\n").unwrap();
@@ -288,7 +288,7 @@ fn a_file_of_which_nothing_can_be_read_closes_when_there_may_be_a_policy_in_it()
 }
 
 #[test]
-fn a_policy_that_was_good_stays_as_it_was_and_closes_for_whom_the_change_adds() {
+fn a_broken_policy_keeps_its_last_form_and_fails_closed_for_added_peers() {
     let mut folder = Folder::new();
     folder.put("p.yaml", &policy("p", "{peers: [gamma]}"));
     folder.read();
@@ -308,7 +308,7 @@ fn a_policy_that_was_good_stays_as_it_was_and_closes_for_whom_the_change_adds() 
 }
 
 #[test]
-fn a_second_policy_of_one_name_does_not_vanish() {
+fn two_policies_with_one_name_both_fail_closed() {
     let mut folder = Folder::new();
     folder.put("a.yaml", &policy("p", "{peers: [gamma]}"));
     folder.put("b.yaml", &policy("p", "{peers: [delta]}"));
@@ -316,7 +316,7 @@ fn a_second_policy_of_one_name_does_not_vanish() {
 }
 
 #[test]
-fn a_bomb_of_aliases_is_one_broken_document() {
+fn an_alias_bomb_is_one_broken_document() {
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..9 {
         bomb +=
@@ -330,7 +330,7 @@ fn a_bomb_of_aliases_is_one_broken_document() {
 }
 
 #[test]
-fn a_file_that_is_too_large_is_refused_as_a_whole() {
+fn a_file_that_is_too_large_is_refused() {
     let mut folder = Folder::new();
     folder.put("a.yaml", &service("web"));
     fs::File::create(folder.file("b.yaml")).unwrap().set_len(17 << 20).unwrap();
@@ -340,7 +340,7 @@ fn a_file_that_is_too_large_is_refused_as_a_whole() {
 }
 
 #[test]
-fn state_that_cannot_be_understood_is_set_aside() {
+fn unreadable_state_is_set_aside() {
     let mut folder = Folder::new();
     folder.put("a.yaml", &service("web"));
     fs::create_dir_all(folder.root.path().join("state")).unwrap();
@@ -353,18 +353,18 @@ fn state_that_cannot_be_understood_is_set_aside() {
 pub(super) const SOON: Duration = Duration::from_secs(10);
 
 pub(super) async fn expect(changes: &mut Changes, what: &str) {
-    assert!(timeout(SOON, changes.next()).await.is_ok(), "not told of {what}");
+    assert!(timeout(SOON, changes.next()).await.is_ok(), "not reported: {what}");
 }
 
 pub(super) async fn expect_nothing(changes: &mut Changes) {
     assert!(
         timeout(Duration::from_millis(600), changes.next()).await.is_err(),
-        "told of what is no change"
+        "reported without a change"
     );
 }
 
 #[tokio::test]
-async fn changes_of_all_sorts_are_told() {
+async fn all_kinds_of_changes_are_reported() {
     let root = TempDir::new().unwrap();
     let path = |name: &str| root.path().join(name);
     fs::create_dir_all(path("manifests")).unwrap();
@@ -388,7 +388,7 @@ async fn changes_of_all_sorts_are_told() {
 }
 
 #[tokio::test]
-async fn a_volume_that_swaps_its_link_is_told_each_time() {
+async fn each_link_swap_of_a_volume_is_reported() {
     let root = TempDir::new().unwrap();
     let path = |name: &str| root.path().join(name);
     let swap = |version: &str| {
@@ -407,7 +407,7 @@ async fn a_volume_that_swaps_its_link_is_told_each_time() {
 }
 
 #[tokio::test]
-async fn neighbours_and_reading_are_no_changes() {
+async fn other_files_and_reads_are_not_reported() {
     let root = TempDir::new().unwrap();
     let path = |name: &str| root.path().join(name);
     fs::create_dir_all(path("manifests")).unwrap();
@@ -421,7 +421,7 @@ async fn neighbours_and_reading_are_no_changes() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_yet_is_told_when_it_comes() {
+async fn a_missing_path_is_reported_when_it_appears() {
     let root = TempDir::new().unwrap();
     let folder = root.path().join("later/manifests");
     let mut changes = watch(std::slice::from_ref(&folder)).unwrap();

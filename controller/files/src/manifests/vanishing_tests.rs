@@ -43,7 +43,7 @@ fn run(program: &str, arguments: &[&Path]) {
 }
 
 #[test]
-fn a_file_that_turns_into_something_else_keeps_its_policy_in_force() {
+fn a_file_that_becomes_something_else_keeps_its_policy() {
     type Change = fn(&Path);
     let changes: [(&str, Change); 7] = [
         ("empty", |file| fs::write(file, "").unwrap()),
@@ -77,7 +77,7 @@ fn a_file_that_turns_into_something_else_keeps_its_policy_in_force() {
 
 /// Only a person writes a comment, so it is no accident.
 #[test]
-fn a_file_that_says_that_it_has_nothing_takes_its_objects_back() {
+fn an_empty_file_removes_its_objects() {
     let mut folder = folder();
     folder.put("p.yaml", "# gamma is trusted now\n");
     assert!(folder.read().objects.policies.is_empty());
@@ -86,7 +86,7 @@ fn a_file_that_says_that_it_has_nothing_takes_its_objects_back() {
 }
 
 #[test]
-fn a_folder_that_turns_into_something_else_is_as_it_was() {
+fn a_folder_that_becomes_something_else_keeps_its_objects() {
     type Change = fn(&Path);
     let changes: [(&str, Change); 4] = [
         ("a file", |folder| fs::write(folder, "").unwrap()),
@@ -115,13 +115,13 @@ fn in_namespaces(test: &str, more: &[&str]) {
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "--mount"]).args(more).arg(program);
     let output = command.args(["--exact", test, "--ignored", "--nocapture"]).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let passed = output.status.success() && said.contains("1 passed");
-    assert!(passed, "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout);
+    let passed = output.status.success() && text.contains("1 passed");
+    assert!(passed, "{text}{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
-fn a_mount_that_vanishes_is_noticed_on_the_same_device_too() {
+fn an_unmounted_bind_mount_is_noticed() {
     in_namespaces("manifests::vanishing_tests::a_mount_that_vanishes", &[]);
 }
 
@@ -150,7 +150,7 @@ fn a_mount_that_vanishes() {
 
 /// Root can read everything, so the test drops that capability.
 #[test]
-fn a_permission_that_is_taken_away_takes_nothing_away() {
+fn a_removed_permission_removes_no_objects() {
     let drop = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"];
     in_namespaces("manifests::vanishing_tests::permissions_taken_away", &drop);
 }

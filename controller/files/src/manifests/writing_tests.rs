@@ -31,7 +31,7 @@ async fn until_services(folder: &mut Folder, changes: &mut Changes, expected: &[
 }
 
 #[tokio::test]
-async fn a_file_is_read_when_it_is_closed_and_not_while_it_is_written() {
+async fn a_file_is_read_only_after_it_is_closed() {
     let mut folder = Folder::new();
     let two = format!("{}---\n{}", service("cart"), service("web"));
     folder.put("a.yaml", &two);
@@ -61,7 +61,7 @@ async fn a_file_is_read_when_it_is_closed_and_not_while_it_is_written() {
 }
 
 #[tokio::test]
-async fn what_was_changed_just_now_is_read_a_moment_later() {
+async fn a_file_changed_just_now_is_read_later() {
     let mut folder = Folder::new();
     folder.put("a.yaml", &service("web"));
     let none = BTreeSet::new();
@@ -79,7 +79,7 @@ async fn what_was_changed_just_now_is_read_a_moment_later() {
 }
 
 #[tokio::test]
-async fn editing_a_links_target_is_told() {
+async fn a_change_of_a_links_target_is_reported() {
     let root = TempDir::new().unwrap();
     let path = |name: &str| root.path().join(name);
     for folder in ["manifests", "volume/..1", "volume/..2"] {

@@ -28,17 +28,17 @@ pub fn documents<'a>(text: &'a str, limits: &Limits) -> Result<Vec<Document<'a>>
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut found = Vec::new();
-    let (mut begin, mut begin_line, mut place, mut has_content) = (0, 1, 0, false);
+    let (mut begin, mut begin_line, mut position, mut has_content) = (0, 1, 0, false);
     for (line, row) in (1..).zip(text.split_inclusive('\n')) {
         if is_marker(row, "---") && has_content {
-            found.push(Document { text: &text[begin..place], line: begin_line });
-            (begin, begin_line) = (place, line);
+            found.push(Document { text: &text[begin..position], line: begin_line });
+            (begin, begin_line) = (position, line);
         }
-        place += row.len();
+        position += row.len();
         has_content = match is_marker(row, "...") {
             true => {
-                found.push(Document { text: &text[begin..place], line: begin_line });
-                (begin, begin_line) = (place, line + 1);
+                found.push(Document { text: &text[begin..position], line: begin_line });
+                (begin, begin_line) = (position, line + 1);
                 false
             }
             false => has_content || is_content(row),
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn directives_and_comments_belong_to_the_document_behind_them() {
+    fn directives_and_comments_belong_to_the_document_after_them() {
         assert_eq!(split("%YAML 1.2\n---\na: 1\n"), [(1, "%YAML 1.2\n---\na: 1\n")]);
         assert_eq!(split("# c\n\n%TAG ! x\n---\na: 1\n").len(), 1);
         assert_eq!(
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_too_much_of_anything() {
+    fn documents_are_limited_in_size_and_number() {
         let limits = Limits { bytes: 100, documents: 2, nodes: 10 };
         assert!(
             documents("a\n---\nb\n---\nc", &limits)

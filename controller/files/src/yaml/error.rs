@@ -23,7 +23,7 @@ pub(super) fn yaml_error(
     limits: &Limits,
 ) -> YamlError {
     let error = error.without_snippet();
-    let line = error.location().map(|place| place.line());
+    let line = error.location().map(|location| location.line());
     let row = line.and_then(|line| text.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?));
     let message = row.and_then(by_row).map_or_else(|| by_error(error, limits), str::to_owned);
     YamlError { line: line.map_or(0, |line| line + lines_before), message }

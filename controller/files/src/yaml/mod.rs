@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn words_that_look_like_numbers_or_booleans_stay_words() {
+    fn strings_like_numbers_or_booleans_stay_strings() {
         let node = parse_text("a: yes\nb: 0755\nc: 1_000\nd: true\ne: 7\nf: ~\n").unwrap().unwrap();
         let value = |key: &str| node.get(&[key]).unwrap().value.clone();
         assert_eq!(value("a"), Value::String("yes".into()));
@@ -136,14 +136,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_but_comments_is_no_document() {
+    fn comments_alone_are_no_document() {
         for text in ["", "# x\n", "---\n", "---\n# x\n", "\n\n"] {
             assert_eq!(parse_text(text).unwrap(), None, "{text:?}");
         }
     }
 
     #[test]
-    fn aliases_cannot_grow_without_limit() {
+    fn alias_expansion_is_limited() {
         let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..10 {
             let row = vec![format!("*a{}", level - 1); 10].join(", ");

@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn sections_may_be_absent_or_empty_but_nothing_else() {
+    fn a_section_is_absent_empty_or_a_mapping() {
         let inner = |section: &Section<'_>| section.section("a").finish();
         assert!(problems_of("", inner).is_empty());
         assert!(problems_of("a:\n", inner).is_empty());
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_spelled_as_they_are_read() {
+    fn durations_are_printed_as_they_are_read() {
         let read = duration(Duration::ZERO, Duration::MAX);
         for (text, expected) in
             [("5s", 5_000), ("250ms", 250), ("10m", 600_000), ("1h30m", 5_400_000)]

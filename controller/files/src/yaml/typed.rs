@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn says_line_and_field_of_what_does_not_fit() {
+    fn errors_name_line_and_field() {
         let text =
             "apiVersion: v1\nkind: Service\nspec:\n  ports:\n  - name: http\n    port: eighty\n";
         let error = read::<Service>(text).unwrap_err();
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_enums() {
+    fn strings_are_read_as_enums() {
         assert!(read::<FederationPolicySpec>("mode: Audit\n").unwrap().mode.is_some());
         let error = read::<FederationPolicySpec>("\nmode: audit\n").unwrap_err();
         assert_eq!((error.line, error.field.as_str()), (2, "mode"));

@@ -22,7 +22,7 @@ use fedgate_engine::metrics::Metrics;
 use fedgate_exchange::exporter;
 use fedgate_exchange::importer::PeerUpdate;
 use fedgate_federation::credentials::Credentials;
-use fedgate_process::pace::Pace;
+use fedgate_process::schedule::CompileSchedule;
 use fedgate_process::tasks::Tasks;
 use jiff::Timestamp;
 use kube::Client;
@@ -159,44 +159,44 @@ impl ReplicaLoop {
 
     /// Runs until one of the tasks ends, which is always an error; returns why it ended.
     pub(crate) async fn run(&mut self) -> anyhow::Error {
-        let (mut pace, mut beat) = (Pace::default(), interval(BEAT / 5));
+        let (mut schedule, mut beat) = (CompileSchedule::default(), interval(BEAT / 5));
         loop {
-            if pace.is_due() {
-                self.compile(&mut pace);
+            if schedule.is_due() {
+                self.compile(&mut schedule);
             }
             tokio::select! {
                 ended = self.tasks.ended() => return ended,
-                () = self.wakes.inputs.notified() => pace.changed(),
+                () = self.wakes.inputs.notified() => schedule.changed(),
                 // Without TLS nobody tells, and this branch is not waited for.
-                Ok(()) = self.certificates.endpoint.changed() => pace.changed(),
-                Ok(()) = self.certificates.presented.changed() => pace.changed(),
+                Ok(()) = self.certificates.endpoint.changed() => schedule.changed(),
+                Ok(()) = self.certificates.presented.changed() => schedule.changed(),
                 () = self.leadership.changed() => {
                     self.own_metrics.show_leader(self.leadership.leads());
-                    pace.changed();
+                    schedule.changed();
                 }
-                Some(update) = self.learned.recv() => if self.replica.learned(update) { pace.changed() },
+                Some(update) = self.learned.recv() => if self.replica.learned(update) { schedule.changed() },
                 _ = beat.tick() => {
                     self.health.beat();
                     self.show_table();
                     self.tell_health(&self.replica.missing());
                 }
-                () = pace.wait() => {}
+                () = schedule.wait() => {}
             }
         }
     }
 
-    fn compile(&mut self, pace: &mut Pace) {
+    fn compile(&mut self, schedule: &mut CompileSchedule) {
         let missing = self.replica.missing();
         if missing.is_empty() {
-            pace.compiles();
+            schedule.begin();
             let next = self.replica.compile(Timestamp::now());
-            pace.compiled(next);
+            schedule.end(next);
             match self.compiled.borrow().as_ref().filter(|_| self.leadership.leads()) {
                 Some(compiled) => self.metrics.show(&compiled.in_force),
                 None => self.metrics.hide(),
             }
         } else {
-            pace.later(BEAT);
+            schedule.postpone(BEAT);
         }
         self.tell_health(&missing);
     }

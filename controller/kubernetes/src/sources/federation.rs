@@ -1,4 +1,4 @@
-//! `IstioFederation`s: the spec for the brain, and what is needed of the status to write the next
+//! `IstioFederation`s: the spec for the compiler, and what is needed of the status to write the next
 //! one.
 
 use crate::api::fingerprint::{Fingerprint, fingerprint};
@@ -52,7 +52,7 @@ pub(crate) fn keep(object: DynamicObject) -> FederationObject {
     }
 }
 
-/// A changed status is not news for the brain.
+/// A changed status is not news for the compiler.
 pub(crate) fn is_news(before: &FederationObject, after: &FederationObject) -> bool {
     // A field that the controller does not read increases the generation too, and the status has to
     // show the generation.

@@ -1,4 +1,4 @@
-//! The sources: everything that is watched, and how it becomes the brain's inputs.
+//! The sources: everything that is watched, and how it becomes the compiler's inputs.
 //!
 //! | module | what it reads |
 //! | --- | --- |

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 /// Whom the watches notify.
 #[derive(Clone, Default)]
 pub(crate) struct Wakes {
-    /// Notified when an input of the brain changes.
+    /// Notified when an input of the compiler changes.
     pub inputs: Arc<Notify>,
     /// Notified by all other changes: an object that we write has changed.
     pub outputs: Arc<Notify>,

@@ -7,9 +7,9 @@
 //! reported only after that, so later changes are reported again.
 //!
 //! Network file systems do not report changes made by other machines, so the entries are also
-//! compared at intervals ([`Look`]).
+//! compared at intervals ([`Polling`]).
 
-mod look;
+mod polling;
 mod trail;
 mod writing;
 
@@ -17,9 +17,9 @@ use crate::clock::until;
 use crate::machine::{Inotify, KernelLimit};
 use crate::words;
 use anyhow::Result;
-use look::{Look, in_folder};
 use notify::event::{AccessKind, AccessMode, ModifyKind, RemoveKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use polling::{Polling, in_folder};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -44,16 +44,16 @@ const MOST_FOLDERS: usize = 1_000;
 /// If the system cannot provide a watcher.
 pub fn watch(paths: &[PathBuf]) -> Result<Changes> {
     let shared = Arc::new(Shared::default());
-    let told = Arc::clone(&shared);
+    let receiver = Arc::clone(&shared);
     let watcher =
-        notify::recommended_watcher(move |event: notify::Result<Event>| told.event(event))
+        notify::recommended_watcher(move |event: notify::Result<Event>| receiver.event(event))
             .map_err(|error| anyhow::anyhow!(no_watcher(&error)))?;
     let paths = paths.iter().map(std::path::absolute).collect::<std::io::Result<Vec<_>>>()?;
-    let look = Look::new(&paths);
+    let polling = Polling::new(&paths);
     let unwatched = BTreeSet::new();
     let (pending, again, most_folders) = (None, None, MOST_FOLDERS);
     let mut changes =
-        Changes { paths, watcher, shared, pending, again, unwatched, most_folders, look };
+        Changes { paths, watcher, shared, pending, again, unwatched, most_folders, polling };
     changes.arm();
     Ok(changes)
 }
@@ -71,7 +71,7 @@ pub struct Changes {
     unwatched: BTreeSet<PathBuf>,
     /// The most folders that are watched. The others are only compared at intervals.
     most_folders: usize,
-    look: Look,
+    polling: Polling,
 }
 
 #[derive(Default)]
@@ -95,16 +95,15 @@ impl Changes {
     pub async fn next(&mut self) {
         loop {
             let quiet = self.pending.map(|(first, last)| (last + QUIET).min(first + LONGEST));
-            let told =
-                [quiet, self.again, self.writing(Writing::rests)].into_iter().flatten().min();
-            let look = self.look.at();
+            let due = [quiet, self.again, self.writing(Writing::rests)].into_iter().flatten().min();
+            let next_poll = self.polling.at();
             tokio::select! {
                 () = self.shared.happened.notified() => {
                     let now = Instant::now();
                     self.pending = Some((self.pending.map_or(now, |(first, _)| first), now));
                 }
-                () = until(told) => break,
-                () = until(Some(look)) => if self.look.has_changed(&self.paths) { break },
+                () = until(due) => break,
+                () = until(Some(next_poll)) => if self.polling.has_changed(&self.paths) { break },
             }
         }
         (self.pending, self.again) = (None, None);
@@ -147,17 +146,17 @@ impl Changes {
             .extend(interest.entries.iter().filter_map(|entry| entry.parent()).map(Path::to_owned));
         *self.shared.interest.lock().unwrap_or_else(PoisonError::into_inner) = interest;
         let unwatched =
-            folders.into_iter().enumerate().filter(|(place, folder)| !self.watch(*place, folder));
+            folders.into_iter().enumerate().filter(|(index, folder)| !self.watch(*index, folder));
         let unwatched = unwatched.map(|(_, folder)| folder).collect::<Vec<_>>();
         self.unwatched = unwatched.into_iter().collect();
-        self.look.begin(&self.paths, !self.unwatched.is_empty());
+        self.polling.begin(&self.paths, !self.unwatched.is_empty());
     }
 
     /// Watches a folder, and returns true if that worked. A failure is logged once, not each time.
-    fn watch(&mut self, place: usize, folder: &Path) -> bool {
+    fn watch(&mut self, index: usize, folder: &Path) -> bool {
         let known = self.unwatched.contains(folder);
         let most = self.most_folders;
-        let watched = match place < most {
+        let watched = match index < most {
             true => {
                 self.watcher.watch(folder, RecursiveMode::NonRecursive).map_err(|error| why(&error))
             }
@@ -261,11 +260,11 @@ mod tests {
     /// Watches are set again at each change and each look, so an unwatchable folder would be logged
     /// every two seconds.
     #[test]
-    fn a_folder_that_cannot_be_watched_is_told_once_and_once_more_when_it_is() {
+    fn an_unwatchable_folder_is_logged_once_and_its_recovery_once() {
         let folder = tempfile::TempDir::new().unwrap();
         let manifests = folder.path().join("manifests");
         std::fs::create_dir(&manifests).unwrap();
-        let told = captured(|| {
+        let log = captured(|| {
             let mut changes = watch(&[manifests]).unwrap();
             for most in [MOST_FOLDERS, 1, 1, 1, MOST_FOLDERS, MOST_FOLDERS, 1] {
                 changes.most_folders = most;
@@ -278,8 +277,8 @@ mod tests {
                 );
             }
         });
-        let lines: Vec<_> = told.lines().map(|line| line.contains("WARN")).collect();
-        assert_eq!(lines, [true, false, true], "{told}");
-        assert!(told.contains("cannot watch a folder"), "{told}");
+        let lines: Vec<_> = log.lines().map(|line| line.contains("WARN")).collect();
+        assert_eq!(lines, [true, false, true], "{log}");
+        assert!(log.contains("cannot watch a folder"), "{log}");
     }
 }

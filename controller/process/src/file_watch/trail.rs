@@ -56,7 +56,7 @@ mod tests {
     use tempfile::TempDir;
 
     #[test]
-    fn every_link_on_the_way_is_found_and_where_it_ends() {
+    fn all_links_of_a_path_and_its_target_are_found() {
         let root = TempDir::new().unwrap();
         let root = root.path().canonicalize().unwrap();
         let path = |name: &str| root.join(name);

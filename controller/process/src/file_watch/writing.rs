@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_file_is_being_written_until_it_is_closed_or_rests() {
+    async fn a_file_is_being_written_until_closed_or_unchanged_for_a_while() {
         let (a, b) = (Path::new("a"), Path::new("b"));
         let mut writing = Writing::default();
         writing.began(a);

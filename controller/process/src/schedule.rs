@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// When to compile next.
 #[derive(Debug)]
-pub struct Pace {
+pub struct CompileSchedule {
     due: Option<Instant>,
     /// When the first change came that is not compiled yet.
     first: Option<Instant>,
@@ -26,7 +26,7 @@ pub struct Pace {
     rested: Instant,
 }
 
-impl Default for Pace {
+impl Default for CompileSchedule {
     /// Due at once, because nothing is in force yet.
     fn default() -> Self {
         let now = Instant::now();
@@ -34,7 +34,7 @@ impl Default for Pace {
     }
 }
 
-impl Pace {
+impl CompileSchedule {
     /// Records a change.
     pub fn changed(&mut self) {
         let now = Instant::now();
@@ -46,13 +46,13 @@ impl Pace {
     }
 
     /// Postpones the next compilation, because nothing can be compiled yet.
-    pub fn later(&mut self, pause: Duration) {
+    pub fn postpone(&mut self, pause: Duration) {
         self.due = Some(Instant::now() + pause);
     }
 
     /// Makes a compilation due within this time, or earlier if it already is.
-    pub fn soon(&mut self, within: Duration) {
-        let then = Instant::now() + within;
+    pub fn make_due_within(&mut self, time: Duration) {
+        let then = Instant::now() + time;
         self.due = Some(self.due.map_or(then, |due| due.min(then)));
     }
 
@@ -62,12 +62,12 @@ impl Pace {
     }
 
     /// Records that a compilation begins.
-    pub fn compiles(&mut self) {
+    pub fn begin(&mut self) {
         (self.began, self.first, self.due) = (Instant::now(), None, None);
     }
 
     /// Records that it has ended. `next` is when its result will change without any event.
-    pub fn compiled(&mut self, next: Option<Timestamp>) {
+    pub fn end(&mut self, next: Option<Timestamp>) {
         let now = Instant::now();
         self.rested = now + ((now - self.began) * (SHARE - 1)).min(PATIENCE);
         self.due = next.map(|at| {
@@ -87,58 +87,58 @@ mod tests {
     use tokio::time::advance;
 
     #[tokio::test(start_paused = true)]
-    async fn the_nearest_reason_counts() {
-        let mut pace = Pace::default();
-        compiled(&mut pace);
-        assert!(!pace.is_due());
-        pace.soon(Duration::from_secs(60));
-        pace.soon(Duration::from_secs(5));
+    async fn the_earliest_due_time_wins() {
+        let mut schedule = CompileSchedule::default();
+        compiled(&mut schedule);
+        assert!(!schedule.is_due());
+        schedule.make_due_within(Duration::from_secs(60));
+        schedule.make_due_within(Duration::from_secs(5));
         let began = Instant::now();
-        pace.wait().await;
+        schedule.wait().await;
         assert_eq!(began.elapsed().as_secs(), 5);
     }
 
-    fn compiled(pace: &mut Pace) {
-        pace.compiles();
-        pace.compiled(None);
+    fn compiled(schedule: &mut CompileSchedule) {
+        schedule.begin();
+        schedule.end(None);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn changes_that_come_together_are_compiled_together() {
-        let mut pace = Pace::default();
-        assert!(pace.is_due());
-        compiled(&mut pace);
+    async fn close_changes_are_compiled_together() {
+        let mut schedule = CompileSchedule::default();
+        assert!(schedule.is_due());
+        compiled(&mut schedule);
         let began = Instant::now();
-        pace.changed();
+        schedule.changed();
         for _ in 0..20 {
-            assert!(!pace.is_due());
+            assert!(!schedule.is_due());
             advance(Duration::from_millis(9)).await;
-            pace.changed();
+            schedule.changed();
         }
-        pace.wait().await;
+        schedule.wait().await;
         assert_eq!(began.elapsed(), LONGEST, "however many come");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_long_compilation_is_followed_by_a_rest() {
-        let mut pace = Pace::default();
-        pace.compiles();
+        let mut schedule = CompileSchedule::default();
+        schedule.begin();
         advance(Duration::from_millis(200)).await;
-        pace.compiled(None);
+        schedule.end(None);
         let began = Instant::now();
-        pace.changed();
-        pace.wait().await;
+        schedule.changed();
+        schedule.wait().await;
         assert_eq!(began.elapsed(), Duration::from_millis(600));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_change_goes_before_a_later_time() {
-        let mut pace = Pace::default();
-        pace.compiles();
-        pace.compiled(Some(Timestamp::now() + jiff::SignedDuration::from_secs(60)));
+    async fn a_change_precedes_a_later_due_time() {
+        let mut schedule = CompileSchedule::default();
+        schedule.begin();
+        schedule.end(Some(Timestamp::now() + jiff::SignedDuration::from_secs(60)));
         let began = Instant::now();
-        pace.changed();
-        pace.wait().await;
+        schedule.changed();
+        schedule.wait().await;
         assert_eq!(began.elapsed(), QUIET);
     }
 }

@@ -1,7 +1,7 @@
 //! The state shared by both platforms: everything known, and what follows from it.
 //!
-//! A platform passes in its sources' objects and what the importer learned; [`Brain::compile`] runs
-//! `federate` over all of it. What survives a restart (knowledge, versions, the last table) is
+//! A platform passes in its sources' objects and what the importer learned. [`Compiler::compile`]
+//! runs `federate` over all of it. What survives a restart (knowledge, versions, the last table) is
 //! passed in at the start.
 
 use fedgate_core::{PeerName, Table};
@@ -13,8 +13,8 @@ use fedgate_federation::{Federation, Finding, Inputs, LocalCluster, Severity, fe
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Everything that is known. One task owns it, so nothing in it is locked.
-pub struct Brain {
+/// Everything that is known, and what is compiled from it. One task owns it, so it needs no lock.
+pub struct Compiler {
     /// This cluster.
     pub cluster: LocalCluster,
     /// What this cluster's operators wrote.
@@ -29,7 +29,7 @@ pub struct Brain {
     peers: Vec<Peer>,
 }
 
-impl Brain {
+impl Compiler {
     /// Starts from the persisted state.
     pub fn new(
         cluster: LocalCluster,
@@ -92,7 +92,7 @@ impl Brain {
     }
 
     /// Forgets peers whose objects are gone, and returns their names.
-    pub fn forget_the_others(&mut self) -> Vec<PeerName> {
+    pub fn forget_removed_peers(&mut self) -> Vec<PeerName> {
         let names: BTreeSet<&PeerName> = self.peers.iter().map(|peer| &peer.name).collect();
         let gone: Vec<_> =
             self.knowledge.keys().filter(|name| !names.contains(name)).cloned().collect();
@@ -116,7 +116,7 @@ impl Brain {
 }
 
 /// Logs the findings that are new.
-pub fn tell_new(findings: &[Finding], before: Option<&[Finding]>) {
+pub fn log_new(findings: &[Finding], before: Option<&[Finding]>) {
     let known = |finding: &&Finding| before.is_some_and(|before| before.contains(finding));
     for finding in findings.iter().filter(|finding| !known(finding)) {
         let reason = finding.reason.word();

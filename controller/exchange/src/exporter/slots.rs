@@ -1,6 +1,6 @@
-//! Decides which connections may stay when all places are taken.
+//! Decides which connections may stay when all slots are taken.
 //!
-//! A new connection is always let in. When no place is left, an older connection makes room for it,
+//! A new connection is always let in. When no slot is left, an older connection makes room for it,
 //! so holding connections open locks nobody out. There are three kinds of connections:
 //!
 //! - *strangers*: nothing is known about them;
@@ -8,7 +8,7 @@
 //! - *proven*: a peer showed a valid token on this connection. They count by peer, whatever their
 //!   address.
 //!
-//! The last two are *trusted*. While they hold at most three quarters of the places, strangers make
+//! The last two are *trusted*. While they hold at most three quarters of the slots, strangers make
 //! room, if there are any. Otherwise a trusted connection makes room. Within a group, the source or
 //! peer with the most connections gives up its oldest one.
 
@@ -29,12 +29,12 @@ pub(super) const KNOWN_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 /// Internet known.
 const ADDRESSES_PER_PEER: usize = 8;
 
-/// All places, and the connections that hold them.
+/// All slots, and the connections that hold them.
 #[derive(Debug)]
-pub(super) struct Admission {
-    /// The number of places.
-    most: usize,
-    /// The number of places for each source. `None` if sources cannot be told apart.
+pub(super) struct SlotPool {
+    /// The number of slots.
+    capacity: usize,
+    /// The number of slots for each source. `None` if sources cannot be told apart.
     per_source: Option<usize>,
     state: Mutex<State>,
 }
@@ -43,15 +43,15 @@ pub(super) struct Admission {
 struct State {
     next: u64,
     /// In order of age, oldest first.
-    open: BTreeMap<u64, Seat>,
+    open: BTreeMap<u64, Occupant>,
     known: HashMap<ClusterUuid, VecDeque<(IpAddr, Instant)>>,
 }
 
 #[derive(Debug)]
-struct Seat {
+struct Occupant {
     source: IpAddr,
     kind: Kind,
-    give_way: watch::Sender<Option<Dropped>>,
+    eviction: watch::Sender<Option<Dropped>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,36 +61,36 @@ enum Kind {
     Proven(ClusterUuid),
 }
 
-/// One connection's place. Dropping it frees the place.
+/// One connection's slot. Dropping it frees the slot.
 #[derive(Debug)]
-pub(super) struct Place {
-    admission: Arc<Admission>,
+pub(super) struct Slot {
+    pool: Arc<SlotPool>,
     id: u64,
-    give_way: watch::Receiver<Option<Dropped>>,
+    eviction: watch::Receiver<Option<Dropped>>,
 }
 
-impl Admission {
-    pub(super) fn new(most: usize, per_source: Option<usize>) -> Arc<Self> {
-        Arc::new(Self { most: most.max(1), per_source, state: Mutex::default() })
+impl SlotPool {
+    pub(super) fn new(capacity: usize, per_source: Option<usize>) -> Arc<Self> {
+        Arc::new(Self { capacity: capacity.max(1), per_source, state: Mutex::default() })
     }
 
-    /// Gives a connection from `address` a place. A connection that has to make room is notified
+    /// Gives a connection from `address` a slot. A connection that has to make room is notified
     /// and no longer counts.
-    pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Place {
+    pub(super) fn acquire(self: &Arc<Self>, address: IpAddr) -> Slot {
         let source = source_of(address);
         let mut state = self.state();
-        state.make_room(source, self.most, self.per_source);
+        state.make_room(source, self.capacity, self.per_source);
         let kind = if state.is_known(source) { Kind::Known } else { Kind::Stranger };
-        let (sender, give_way) = watch::channel(None);
+        let (sender, eviction) = watch::channel(None);
         let id = state.next;
         state.next += 1;
-        state.open.insert(id, Seat { source, kind, give_way: sender });
-        Place { admission: self.clone(), id, give_way }
+        state.open.insert(id, Occupant { source, kind, eviction: sender });
+        Slot { pool: self.clone(), id, eviction }
     }
 
-    /// Ends one connection to free its descriptor, by the same rules as when no place is left.
-    pub(super) fn make_room(&self) {
-        self.state().evict_one(self.most);
+    /// Ends one connection to free its descriptor, by the same rules as when no slot is left.
+    pub(super) fn evict_one(&self) {
+        self.state().evict_one(self.capacity);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -98,32 +98,32 @@ impl Admission {
     }
 }
 
-impl Place {
+impl Slot {
     /// Waits until the connection has to make room for another, and returns the reason.
-    pub(super) async fn lost(&self) -> Dropped {
-        let mut give_way = self.give_way.clone();
-        let reason = give_way.wait_for(Option::is_some).await.ok().and_then(|reason| *reason);
+    pub(super) async fn evicted(&self) -> Dropped {
+        let mut eviction = self.eviction.clone();
+        let reason = eviction.wait_for(Option::is_some).await.ok().and_then(|reason| *reason);
         match reason {
             Some(reason) => reason,
-            // The sender goes away with the seat: after it has sent a reason, or when this place is
+            // The sender ends with the occupant: after it has sent a reason, or when this slot is
             // dropped.
             None => std::future::pending().await,
         }
     }
 
     /// Records that the peer `cluster` has shown a valid token on this connection.
-    pub(super) fn proven(&self, cluster: &ClusterUuid) {
-        let mut state = self.admission.state();
-        let Some(seat) = state.open.get_mut(&self.id) else { return };
-        seat.kind = Kind::Proven(cluster.clone());
-        let source = seat.source;
+    pub(super) fn mark_proven(&self, cluster: &ClusterUuid) {
+        let mut state = self.pool.state();
+        let Some(occupant) = state.open.get_mut(&self.id) else { return };
+        occupant.kind = Kind::Proven(cluster.clone());
+        let source = occupant.source;
         state.remember(cluster, source);
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
-        self.admission.state().open.remove(&self.id);
+        self.pool.state().open.remove(&self.id);
     }
 }
 
@@ -142,40 +142,42 @@ impl State {
         }
     }
 
-    fn make_room(&mut self, source: IpAddr, most: usize, per_source: Option<usize>) {
-        let own = || self.open.iter().filter(|(_, seat)| seat.source == source);
+    fn make_room(&mut self, source: IpAddr, capacity: usize, per_source: Option<usize>) {
+        let own = || self.open.iter().filter(|(_, occupant)| occupant.source == source);
         if per_source.is_some_and(|share| own().count() >= share) {
             // The source gives up its own oldest connection, strangers before trusted ones.
             let oldest =
-                own().min_by_key(|(id, seat)| (seat.is_trusted(), **id)).map(|(id, _)| *id);
+                own().min_by_key(|(id, occupant)| (occupant.is_trusted(), **id)).map(|(id, _)| *id);
             self.evict(oldest, Dropped::SourceLimit);
-        } else if self.open.len() >= most {
-            self.evict_one(most);
+        } else if self.open.len() >= capacity {
+            self.evict_one(capacity);
         }
     }
 
-    fn evict_one(&mut self, most: usize) {
-        let trusted = self.open.values().filter(|seat| seat.is_trusted()).count();
-        let among_trusted = trusted * 4 > most * 3 || trusted == self.open.len();
-        let victim = self.heaviest(|seat| seat.is_trusted() == among_trusted);
+    fn evict_one(&mut self, capacity: usize) {
+        let trusted = self.open.values().filter(|occupant| occupant.is_trusted()).count();
+        let among_trusted = trusted * 4 > capacity * 3 || trusted == self.open.len();
+        let victim = self.heaviest(|occupant| occupant.is_trusted() == among_trusted);
         self.evict(victim, Dropped::Crowded);
     }
 
     /// The oldest connection of whoever has the most. Counts by network first, because the owner of
     /// a large network has addresses without end.
-    fn heaviest(&self, among: impl Fn(&Seat) -> bool) -> Option<u64> {
-        let seats = || self.open.iter().filter(|(_, seat)| among(seat));
-        let by_network = counts(seats().map(|(_, seat)| seat.network()));
-        let by_holder = counts(seats().map(|(_, seat)| seat.holder()));
-        let of = |seat: &Seat| (by_network.get(&seat.network()), by_holder.get(&seat.holder()));
+    fn heaviest(&self, among: impl Fn(&Occupant) -> bool) -> Option<u64> {
+        let occupants = || self.open.iter().filter(|(_, occupant)| among(occupant));
+        let by_network = counts(occupants().map(|(_, occupant)| occupant.network()));
+        let by_holder = counts(occupants().map(|(_, occupant)| occupant.holder()));
+        let of = |occupant: &Occupant| {
+            (by_network.get(&occupant.network()), by_holder.get(&occupant.holder()))
+        };
         // `max_by_key` returns the last maximum. Reversed, from young to old, the last one is the
         // oldest.
-        seats().rev().max_by_key(|(_, seat)| of(seat)).map(|(id, _)| *id)
+        occupants().rev().max_by_key(|(_, occupant)| of(occupant)).map(|(id, _)| *id)
     }
 
     fn evict(&mut self, id: Option<u64>, reason: Dropped) {
-        if let Some(seat) = id.and_then(|id| self.open.remove(&id)) {
-            seat.give_way.send_replace(Some(reason));
+        if let Some(occupant) = id.and_then(|id| self.open.remove(&id)) {
+            occupant.eviction.send_replace(Some(reason));
         }
     }
 }
@@ -188,7 +190,7 @@ enum Holder {
     Peer(ClusterUuid),
 }
 
-impl Seat {
+impl Occupant {
     fn is_trusted(&self) -> bool {
         self.kind != Kind::Stranger
     }
@@ -251,107 +253,107 @@ mod tests {
             .unwrap()
     }
 
-    fn lost(place: &Place) -> Option<Dropped> {
-        *place.give_way.borrow()
+    fn lost(slot: &Slot) -> Option<Dropped> {
+        *slot.eviction.borrow()
     }
 
-    fn admit(
-        admission: &Arc<Admission>,
+    fn acquire_many(
+        pool: &Arc<SlotPool>,
         count: usize,
         address: impl Fn(usize) -> String,
-    ) -> Vec<Place> {
-        (0..count).map(|n| admission.admit(ip(&address(n)))).collect()
+    ) -> Vec<Slot> {
+        (0..count).map(|n| pool.acquire(ip(&address(n)))).collect()
     }
 
-    fn left(places: &[Place]) -> usize {
-        places.iter().filter(|place| lost(place).is_none()).count()
+    fn left(slots: &[Slot]) -> usize {
+        slots.iter().filter(|slot| lost(slot).is_none()).count()
     }
 
     #[test]
-    fn a_source_displaces_its_own_beyond_its_share() {
-        let admission = Admission::new(100, Some(2));
-        let first = admission.admit(ip("192.0.2.1"));
-        let second = admission.admit(ip("::ffff:192.0.2.1"));
-        let other = admission.admit(ip("192.0.2.2"));
-        let third = admission.admit(ip("192.0.2.1"));
+    fn a_source_beyond_its_share_displaces_its_own_oldest() {
+        let pool = SlotPool::new(100, Some(2));
+        let first = pool.acquire(ip("192.0.2.1"));
+        let second = pool.acquire(ip("::ffff:192.0.2.1"));
+        let other = pool.acquire(ip("192.0.2.2"));
+        let third = pool.acquire(ip("192.0.2.1"));
         assert_eq!((lost(&first), lost(&second)), (Some(Dropped::SourceLimit), None));
         assert!(lost(&other).is_none() && lost(&third).is_none());
-        let sites = Admission::new(100, Some(1));
-        let (one, two) = (sites.admit(ip("2001:db8::1")), sites.admit(ip("2001:db8::ffff:2")));
+        let sites = SlotPool::new(100, Some(1));
+        let (one, two) = (sites.acquire(ip("2001:db8::1")), sites.acquire(ip("2001:db8::ffff:2")));
         assert!(lost(&one).is_some() && lost(&two).is_none());
-        let _elsewhere = sites.admit(ip("2001:db8:0:1::1"));
+        let _elsewhere = sites.acquire(ip("2001:db8:0:1::1"));
         assert!(lost(&two).is_none());
     }
 
     #[test]
-    fn who_has_the_most_makes_room_and_not_who_came_first() {
-        let admission = Admission::new(8, None);
-        let single = admission.admit(ip("192.0.2.1"));
-        let many = admit(&admission, 7, |_| "198.51.100.9".into());
-        let _new = admission.admit(ip("203.0.113.5"));
+    fn the_source_with_the_most_connections_makes_room() {
+        let pool = SlotPool::new(8, None);
+        let single = pool.acquire(ip("192.0.2.1"));
+        let many = acquire_many(&pool, 7, |_| "198.51.100.9".into());
+        let _new = pool.acquire(ip("203.0.113.5"));
         assert_eq!((lost(&single), lost(&many[0])), (None, Some(Dropped::Crowded)));
         assert_eq!(left(&many), 6);
-        assert_eq!(admission.state().open.len(), 8);
+        assert_eq!(pool.state().open.len(), 8);
     }
 
     #[test]
-    fn who_has_a_large_network_is_one() {
-        let admission = Admission::new(8, Some(64));
-        let single = admission.admit(ip("2001:db8:1::1"));
-        let many = admit(&admission, 7, |n| format!("2001:db8:2:{n}::1"));
-        let again = admit(&admission, 20, |n| format!("2001:db8:2:{}::1", n + 100));
+    fn a_large_network_counts_as_one_source() {
+        let pool = SlotPool::new(8, Some(64));
+        let single = pool.acquire(ip("2001:db8:1::1"));
+        let many = acquire_many(&pool, 7, |n| format!("2001:db8:2:{n}::1"));
+        let again = acquire_many(&pool, 20, |n| format!("2001:db8:2:{}::1", n + 100));
         assert!(lost(&single).is_none());
         assert_eq!(left(&many) + left(&again), 7);
     }
 
     #[test]
-    fn strangers_do_not_displace_a_peer_nor_its_address() {
-        let admission = Admission::new(8, None);
-        let peer = admission.admit(ip("192.0.2.1"));
-        peer.proven(&cluster('1'));
-        let known = admission.admit(ip("192.0.2.1"));
-        let strangers = admit(&admission, 1000, |n| format!("10.{}.{}.1", n / 256, n % 256));
+    fn strangers_displace_neither_a_peer_nor_its_address() {
+        let pool = SlotPool::new(8, None);
+        let peer = pool.acquire(ip("192.0.2.1"));
+        peer.mark_proven(&cluster('1'));
+        let known = pool.acquire(ip("192.0.2.1"));
+        let strangers = acquire_many(&pool, 1000, |n| format!("10.{}.{}.1", n / 256, n % 256));
         assert!(lost(&peer).is_none() && lost(&known).is_none());
         assert_eq!(left(&strangers), 6);
         // The counterpart: without a token, it is one of the strangers.
-        let admission = Admission::new(8, None);
-        let nobody = admission.admit(ip("192.0.2.1"));
-        let _strangers = admit(&admission, 1000, |n| format!("10.{}.{}.1", n / 256, n % 256));
+        let pool = SlotPool::new(8, None);
+        let nobody = pool.acquire(ip("192.0.2.1"));
+        let _strangers = acquire_many(&pool, 1000, |n| format!("10.{}.{}.1", n / 256, n % 256));
         assert!(lost(&nobody).is_some());
     }
 
     #[test]
-    fn peers_leave_a_quarter_and_the_greediest_peer_makes_room() {
-        let admission = Admission::new(8, None);
-        let modest = admission.admit(ip("192.0.2.1"));
-        modest.proven(&cluster('1'));
-        let greedy: Vec<_> = admit(&admission, 40, |n| format!("10.0.{n}.1"));
-        // Those that still have a place prove to belong to one peer.
-        greedy.iter().for_each(|place| place.proven(&cluster('2')));
-        let new = admission.admit(ip("203.0.113.5"));
+    fn peers_leave_a_quarter_to_strangers_and_the_largest_peer_makes_room() {
+        let pool = SlotPool::new(8, None);
+        let modest = pool.acquire(ip("192.0.2.1"));
+        modest.mark_proven(&cluster('1'));
+        let greedy: Vec<_> = acquire_many(&pool, 40, |n| format!("10.0.{n}.1"));
+        // Those that still have a slot prove to belong to one peer.
+        greedy.iter().for_each(|slot| slot.mark_proven(&cluster('2')));
+        let new = pool.acquire(ip("203.0.113.5"));
         assert!(lost(&modest).is_none() && lost(&new).is_none());
         assert_eq!(left(&greedy), 6);
-        let more = admit(&admission, 3, |n| format!("203.0.{n}.5"));
-        assert_eq!((left(&greedy), lost(&modest)), (5, None), "the strangers have two places now");
+        let more = acquire_many(&pool, 3, |n| format!("203.0.{n}.5"));
+        assert_eq!((left(&greedy), lost(&modest)), (5, None), "the strangers have two slots now");
         assert_eq!(left(&more), 2);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_peers_addresses_are_few_and_are_forgotten() {
-        let admission = Admission::new(1000, None);
+    async fn known_addresses_of_a_peer_are_limited_and_expire() {
+        let pool = SlotPool::new(1000, None);
         for n in 0..20 {
-            admission.admit(ip(&format!("192.0.2.{n}"))).proven(&cluster('1'));
+            pool.acquire(ip(&format!("192.0.2.{n}"))).mark_proven(&cluster('1'));
         }
-        let known = |n: u8| admission.state().is_known(ip(&format!("192.0.2.{n}")));
+        let known = |n: u8| pool.state().is_known(ip(&format!("192.0.2.{n}")));
         assert!(!known(11) && known(12) && known(19));
         tokio::time::advance(KNOWN_FOR).await;
         assert!(!known(19));
     }
 
     #[test]
-    fn nothing_stays_of_closed_connections() {
-        let admission = Admission::new(100, None);
-        drop(admit(&admission, 9, |n| format!("192.0.2.{n}")));
-        assert!(admission.state().open.is_empty());
+    fn closed_connections_free_their_slots() {
+        let pool = SlotPool::new(100, None);
+        drop(acquire_many(&pool, 9, |n| format!("192.0.2.{n}")));
+        assert!(pool.state().open.is_empty());
     }
 }

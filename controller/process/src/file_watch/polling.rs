@@ -15,27 +15,27 @@ const FAST: Duration = Duration::from_secs(2);
 const SOON: Duration = Duration::from_secs(1);
 
 /// A file's state: device, inode, size, and the times of its last changes.
-type Traits = (u64, u64, u64, i64, i64, i64, i64);
+type FileState = (u64, u64, u64, i64, i64, i64, i64);
 
 /// The state of all files. `None` for a missing file.
-type Picture = BTreeMap<PathBuf, Option<Traits>>;
+type Snapshot = BTreeMap<PathBuf, Option<FileState>>;
 
-/// The state last seen, and when to look next.
+/// The state at the last comparison, and when to compare next.
 #[derive(Debug)]
-pub(super) struct Look {
-    reported: Picture,
+pub(super) struct Polling {
+    reported: Snapshot,
     /// A state that differs from the reported one and may still be changing.
-    changed: Option<Picture>,
+    changed: Option<Snapshot>,
     every: Duration,
     at: Instant,
 }
 
-impl Look {
+impl Polling {
     pub(super) fn new(paths: &[PathBuf]) -> Self {
-        Self { reported: picture(paths), changed: None, every: SLOW, at: Instant::now() + SLOW }
+        Self { reported: snapshot(paths), changed: None, every: SLOW, at: Instant::now() + SLOW }
     }
 
-    /// When to look next.
+    /// When to compare next.
     pub(super) fn at(&self) -> Instant {
         self.at
     }
@@ -43,20 +43,21 @@ impl Look {
     /// Starts over from the current state, because everything is about to be read.
     pub(super) fn begin(&mut self, paths: &[PathBuf], often: bool) {
         let every = if often { FAST } else { SLOW };
-        *self = Self { reported: picture(paths), changed: None, every, at: Instant::now() + every };
+        *self =
+            Self { reported: snapshot(paths), changed: None, every, at: Instant::now() + every };
     }
 
-    /// Looks, and returns true on a change. A change counts when a second look confirms it, so that
-    /// no file is read while it is written. A removal counts at once.
+    /// Compares, and returns true on a change. A change counts when a second comparison confirms it,
+    /// so that no file is read while it is written. A removal counts at once.
     pub(super) fn has_changed(&mut self, paths: &[PathBuf]) -> bool {
-        let now = picture(paths);
+        let now = snapshot(paths);
         self.at = Instant::now() + self.every;
         if now == self.reported {
             self.changed = None;
             return false;
         }
-        let gone = |(path, traits): (&PathBuf, &Option<Traits>)| {
-            traits.is_some() && !now.get(path).is_some_and(Option::is_some)
+        let gone = |(path, state): (&PathBuf, &Option<FileState>)| {
+            state.is_some() && !now.get(path).is_some_and(Option::is_some)
         };
         if self.reported.iter().any(gone) || self.changed.as_ref() == Some(&now) {
             return true;
@@ -67,13 +68,13 @@ impl Look {
     }
 }
 
-fn picture(paths: &[PathBuf]) -> Picture {
+fn snapshot(paths: &[PathBuf]) -> Snapshot {
     let below = paths.iter().filter(|path| path.is_dir()).flat_map(|path| in_folder(path));
     let entries = paths.iter().cloned().chain(below);
-    entries.map(|path| (path.clone(), traits(&path))).collect()
+    entries.map(|path| (path.clone(), state(&path))).collect()
 }
 
-fn traits(path: &Path) -> Option<Traits> {
+fn state(path: &Path) -> Option<FileState> {
     let file = path.metadata().ok()?;
     Some((
         file.dev(),
@@ -101,24 +102,24 @@ mod tests {
     use tempfile::TempDir;
 
     #[tokio::test(start_paused = true)]
-    async fn a_change_counts_when_it_rests_and_a_removal_at_once() {
+    async fn a_change_is_reported_once_stable_and_a_removal_at_once() {
         let root = TempDir::new().unwrap();
         let file = root.path().join("a.yaml");
         let paths = [root.path().to_owned()];
         fs::write(&file, "1").unwrap();
-        let mut look = Look::new(&paths);
-        assert!(!look.has_changed(&paths));
-        assert_eq!(look.at(), Instant::now() + SLOW);
+        let mut polling = Polling::new(&paths);
+        assert!(!polling.has_changed(&paths));
+        assert_eq!(polling.at(), Instant::now() + SLOW);
         fs::write(&file, "12").unwrap();
-        assert!(!look.has_changed(&paths), "it may still be written");
-        assert_eq!(look.at(), Instant::now() + SOON);
+        assert!(!polling.has_changed(&paths), "it may still be written");
+        assert_eq!(polling.at(), Instant::now() + SOON);
         fs::write(&file, "123").unwrap();
-        assert!(!look.has_changed(&paths), "it is");
-        assert!(look.has_changed(&paths));
-        look.begin(&paths, true);
-        assert_eq!(look.at(), Instant::now() + FAST);
-        assert!(!look.has_changed(&paths));
+        assert!(!polling.has_changed(&paths), "it is");
+        assert!(polling.has_changed(&paths));
+        polling.begin(&paths, true);
+        assert_eq!(polling.at(), Instant::now() + FAST);
+        assert!(!polling.has_changed(&paths));
         fs::remove_file(&file).unwrap();
-        assert!(look.has_changed(&paths));
+        assert!(polling.has_changed(&paths));
     }
 }

@@ -8,19 +8,19 @@ const MODULE: &str = "fedgate_filter.wasm";
 
 /// The module next to the path the program was called by, or next to the program itself. The two
 /// differ if it is called through a link. Falls back to the path where the module should be.
-pub fn filter_module() -> PathBuf {
+pub fn default_path() -> PathBuf {
     let called = std::env::args_os().next().unwrap_or_default();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let program = std::env::current_exe().unwrap_or_default();
-    let mut places =
-        places(Path::new(&called), &path, &program).into_iter().map(|folder| folder.join(MODULE));
+    let mut candidates =
+        folders(Path::new(&called), &path, &program).into_iter().map(|folder| folder.join(MODULE));
     let fallback = program.with_file_name(MODULE);
-    places.find(|file| file.is_file()).unwrap_or(fallback)
+    candidates.find(|file| file.is_file()).unwrap_or(fallback)
 }
 
 /// The folders to search. `called` is the program's argument 0, `program` its path with all links
 /// resolved.
-fn places(called: &Path, path: &OsStr, program: &Path) -> Vec<PathBuf> {
+fn folders(called: &Path, path: &OsStr, program: &Path) -> Vec<PathBuf> {
     let parent = |file: &Path| file.parent().map(Path::to_owned);
     let link = match parent(called) {
         // A bare name: the shell found the program through PATH.
@@ -37,15 +37,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_that_is_called_by_a_link_is_looked_for_on_both_sides() {
+    fn the_filter_module_is_searched_next_to_a_link_and_its_target() {
         let folder = tempfile::tempdir().unwrap();
         let [bin, other] = ["bin", "other"].map(|name| folder.path().join(name));
         std::fs::create_dir_all(&bin).unwrap();
         std::fs::write(bin.join("fedgate"), "").unwrap();
         let program = other.join("fedgate");
         let path = std::env::join_paths([&other, &bin]).unwrap();
-        assert_eq!(places(Path::new("fedgate"), &path, &program), [bin.clone(), other.clone()]);
-        assert_eq!(places(&bin.join("fedgate"), OsStr::new(""), &program), [bin, other.clone()]);
-        assert_eq!(places(Path::new("kubectl-fedgate"), &path, &program), [other]);
+        assert_eq!(folders(Path::new("fedgate"), &path, &program), [bin.clone(), other.clone()]);
+        assert_eq!(folders(&bin.join("fedgate"), OsStr::new(""), &program), [bin, other.clone()]);
+        assert_eq!(folders(Path::new("kubectl-fedgate"), &path, &program), [other]);
     }
 }
