@@ -6,7 +6,7 @@
 //! | [`site`] | one cluster's controller: from the sources to the sinks |
 //! | `cluster_identity`, `own` | this cluster's UUID and key, and the addresses that it listens on |
 //! | [`sinks`], [`state`], [`admin`] | sinks: Envoy's files, the state for a restart, the admin address |
-//! | [`running`], [`capacity`] | which Envoys run, and how many connections their machine allows |
+//! | [`envoys`] | which Envoys run, and how many connections their machine allows |
 //! | [`run`] | the loop that connects them |
 //! | [`yaml`] | YAML that knows lines and fields |
 
@@ -17,8 +17,8 @@ pub mod admin;
 #[cfg(test)]
 #[path = "../../../federation/tests/federation/advice.rs"]
 mod advice;
-pub mod capacity;
 mod cluster_identity;
+pub mod envoys;
 #[cfg(test)]
 mod finding_tests;
 pub mod local;
@@ -28,7 +28,6 @@ mod own;
 #[path = "../../../federation/tests/federation/readable.rs"]
 mod readable;
 pub mod run;
-pub mod running;
 pub mod settings;
 pub mod sinks;
 pub mod site;

@@ -3,8 +3,8 @@
 pub mod reload;
 
 use crate::admin;
+use crate::envoys::watch::EnvoyWatch;
 use crate::local::{self, Local};
-use crate::running::Watching;
 use crate::settings::{self, IdentityFiles, Settings};
 use crate::sinks::{self, Deployment};
 use crate::site::Site;
@@ -52,7 +52,7 @@ pub async fn run(dir: &Path) -> Result<()> {
     let mut site = Site::new(settings, local, state, deployment)?;
     let mut servers = serve(&mut site, reload.tls(), &metrics, &stopped).await?;
 
-    let mut envoys = Watching::start(site.envoy_files());
+    let mut envoys = EnvoyWatch::start(site.envoy_files());
     let mut signals = Signals::new()?;
     let mut schedule = CompileSchedule::default();
     reload_all(&mut reload, &mut site, &mut changes);

@@ -1,6 +1,6 @@
 //! Turns what is in force into the files that the sinks of the files platform write.
 
-use crate::capacity::Capacity;
+use crate::envoys::Capacity;
 use crate::manifests::Endpoints;
 use crate::settings::{IdentityFiles, Settings};
 use anyhow::{Context, Result};
@@ -55,7 +55,7 @@ impl Deployment {
             options: Options::default(),
             module: &self.module,
             access_log: &self.access_log,
-            connections: capacity.gateway_for_now(),
+            connections: capacity.gateway.connections_for_now(),
         })
     }
 
@@ -76,7 +76,7 @@ impl Deployment {
             ports,
             bundles: &federation.bundles,
             access_log: &AccessLog::Stdout,
-            connections: capacity.egress_for_now(),
+            connections: capacity.egress.connections_for_now(),
         })
     }
 }
@@ -94,7 +94,7 @@ pub fn egress_ports(
         imports: &imports,
         peers: &federation.peers.iter().map(|report| report.peer.trust_domain.as_str()).collect(),
         range: settings.egress.ports.clone(),
-        most: capacity.egress_ports(),
+        most: capacity.egress_ports,
     };
     allocate(&request, |port| TcpListener::bind((settings.egress.listen, port)).is_ok())
 }

@@ -8,8 +8,8 @@
 //! snapshots that are swapped whole.
 
 use crate::admin::AdminAddress;
-use crate::capacity::{self, Capacity, Observed, SeenEnvoys};
 use crate::cluster_identity;
+use crate::envoys::{self, Capacity, KnownEnvoys, Observed};
 use crate::local::{self, Local};
 use crate::manifests::Endpoints;
 use crate::own;
@@ -57,7 +57,7 @@ pub struct Site {
     /// Where the command line finds this controller, until it is written to the state folder.
     unsaved_address: Option<SocketAddr>,
     reserved_ports: BTreeMap<ServiceName, u16>,
-    seen_envoys: SeenEnvoys,
+    known_envoys: KnownEnvoys,
     capacity: Option<Capacity>,
     in_force: Arc<ArcSwapOption<InForce>>,
     published: Arc<ArcSwap<exporter::Published>>,
@@ -110,7 +110,7 @@ impl Site {
             saved_versions,
             unsaved_address: None,
             reserved_ports: state.load(EGRESS_PORTS).unwrap_or_default(),
-            seen_envoys: state.load(capacity::FILE).unwrap_or_default(),
+            known_envoys: state.load(envoys::known::FILE).unwrap_or_default(),
             capacity: None,
             endpoints: Endpoints::new(),
             in_force: Arc::default(),
@@ -204,7 +204,7 @@ impl Site {
     /// What an operator has to do about the kernel's limits.
     pub fn inotify(&self) -> Vec<Finding> {
         let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
-        capacity::inotify_findings(&self.deployment.files, &cluster)
+        envoys::inotify_findings(&self.deployment.files, &cluster)
     }
 
     /// Takes the result of a round with a peer. Returns true if a new compilation is needed.
@@ -277,7 +277,11 @@ impl Site {
         let running = self.observed.running.unwrap_or(Running { gateway: true, egress: true });
         let mut findings = Vec::new();
         findings.extend(cluster_identity::replaced(self.replaced_at, cluster.clone(), now));
-        findings.extend(self.observed.processes.outdated(&self.deployment.files, &cluster));
+        findings.extend(envoys::outdated::findings(
+            self.observed.processes,
+            &self.deployment.files,
+            &cluster,
+        ));
         findings.extend(running.findings(&cluster));
         findings
     }
@@ -294,15 +298,15 @@ impl Site {
     /// The capacity of the two Envoys, and what an operator has to do about it.
     fn capacity(&mut self) -> (Capacity, Vec<Finding>) {
         let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
-        let mut seen = self.seen_envoys;
-        seen.take(&self.observed);
-        if seen != self.seen_envoys {
-            if let Err(error) = self.state.save(capacity::FILE, &seen) {
+        let mut known = self.known_envoys;
+        known.update(&self.observed);
+        if known != self.known_envoys {
+            if let Err(error) = self.state.save(envoys::known::FILE, &known) {
                 tracing::error!("what was seen of the Envoys is not kept over a restart: {error}");
             }
-            self.seen_envoys = seen;
+            self.known_envoys = known;
         }
-        let capacity = Capacity::of(&self.settings, &seen);
+        let capacity = Capacity::of(&self.settings, &known);
         if self.capacity != Some(capacity) {
             capacity.lines().iter().for_each(|line| tracing::info!("{line}"));
             self.capacity = Some(capacity);
@@ -336,7 +340,7 @@ impl Site {
     ) -> BTreeMap<ServiceName, u16> {
         let allocation =
             sinks::egress_ports(&self.settings, federation, &self.reserved_ports, capacity);
-        findings.extend(sinks::missing_ports(&self.settings, &allocation, capacity.egress_ports()));
+        findings.extend(sinks::missing_ports(&self.settings, &allocation, capacity.egress_ports));
         let Allocation { mut ports, reserved, .. } = allocation;
         if reserved != self.reserved_ports {
             match self.state.save(EGRESS_PORTS, &reserved) {

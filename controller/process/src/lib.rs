@@ -8,7 +8,8 @@
 //! | [`tasks`] | tasks whose end ends the process |
 //! | [`file_watch`] | changes of files and folders |
 //! | [`logging`], [`words`] | the log, and system errors in plain words |
-//! | [`machine`] | file descriptors, inotify, and running processes |
+//! | [`machine`] | the kernel's limits: file descriptors, inotify |
+//! | [`envoy_processes`] | the Envoys that run on this machine |
 //! | [`filter_module`] | the filter module next to the program |
 
 // Tests create files the way operators and their editors do, and start servers of their own.
@@ -16,6 +17,7 @@
 
 pub mod backoff;
 pub mod clock;
+pub mod envoy_processes;
 pub mod file_watch;
 pub mod filter_module;
 pub mod listen;

@@ -4,7 +4,7 @@ use clap::Args;
 use fedgate_exchange::exporter::MetadataTls;
 use fedgate_federation::federate::Published;
 use fedgate_federation::{Finding, FindingReason, Inputs, ObjectRef, Severity, federate};
-use fedgate_files::capacity;
+use fedgate_files::envoys;
 use fedgate_files::manifests::ManifestSource;
 use fedgate_files::settings::Settings;
 use fedgate_process::words::counted;
@@ -26,7 +26,7 @@ impl Validate {
     pub(super) fn run(self) -> Result<ExitStatus> {
         let settings = Settings::read(&self.dir)?;
         let mut findings = findings(&settings)?;
-        let (capacity, of_machine) = capacity::validate(&settings)?;
+        let (capacity, of_machine) = envoys::validate(&settings)?;
         findings.extend(of_machine);
         // On standard error, for people: the capacity is not a finding.
         capacity.lines().iter().for_each(|line| eprintln!("{line}"));

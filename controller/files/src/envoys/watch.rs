@@ -5,9 +5,11 @@
 //! the Envoys' processes. So an Envoy with few descriptors gets its lower number of connections
 //! without waiting for another change.
 
-use crate::capacity::{self, Observed};
+use super::{Observed, bootstraps};
 use fedgate_engine::running::Running;
 use fedgate_envoy::EnvoyFiles;
+use fedgate_process::envoy_processes::EnvoySearch;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -22,20 +24,23 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// Timeout of a query.
 const TIME: Duration = Duration::from_secs(2);
 /// How often to look for their processes. An Envoy takes about this long until it listens.
-const LOOK: Duration = Duration::from_millis(500);
+const SEARCH_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Queries and looks until it is dropped.
-pub(crate) struct Watching {
+/// Watches both Envoys until it is dropped.
+pub(crate) struct EnvoyWatch {
     receiver: watch::Receiver<Observed>,
     _tasks: JoinSet<()>,
 }
 
-impl Watching {
+impl EnvoyWatch {
     pub(crate) fn start(files: &EnvoyFiles) -> Self {
         let (sender, receiver) = watch::channel(Observed::default());
         let mut tasks = JoinSet::new();
-        tasks.spawn(ask(files.gateway_socket(), files.egress_socket(), sender.clone()));
-        tasks.spawn(look(files.clone(), sender));
+        tasks.spawn(watch_health(files.gateway_socket(), files.egress_socket(), sender.clone()));
+        tasks.spawn(watch_processes(
+            bootstraps(files).map(|path| AsRef::<Path>::as_ref(&path).to_owned()),
+            sender,
+        ));
         Self { receiver, _tasks: tasks }
     }
 
@@ -49,7 +54,7 @@ impl Watching {
     }
 }
 
-async fn ask(gateway: String, egress: String, sender: watch::Sender<Observed>) {
+async fn watch_health(gateway: String, egress: String, sender: watch::Sender<Observed>) {
     loop {
         let (gateway, egress) = tokio::join!(answers(&gateway), answers(&egress));
         let now = Some(Running { gateway, egress });
@@ -58,16 +63,24 @@ async fn ask(gateway: String, egress: String, sender: watch::Sender<Observed>) {
     }
 }
 
-async fn look(files: EnvoyFiles, sender: watch::Sender<Observed>) {
+async fn watch_processes(bootstraps: [PathBuf; 2], sender: watch::Sender<Observed>) {
+    let mut search = EnvoySearch::new(bootstraps.clone());
     loop {
-        let files = files.clone();
-        // This fails only on a panic; the next look follows anyway.
-        if let Ok(now) = tokio::task::spawn_blocking(move || capacity::look(&files)).await {
-            sender.send_if_modified(|observed| {
-                std::mem::replace(&mut observed.processes, now) != now
-            });
-        }
-        sleep(LOOK).await;
+        let look = tokio::task::spawn_blocking(move || {
+            let found = search.look();
+            (search, found.into())
+        });
+        search = match look.await {
+            Ok((search, now)) => {
+                sender.send_if_modified(|observed| {
+                    std::mem::replace(&mut observed.processes, now) != now
+                });
+                search
+            }
+            // This fails only on a panic; the next search begins anew.
+            Err(_) => EnvoySearch::new(bootstraps.clone()),
+        };
+        sleep(SEARCH_INTERVAL).await;
     }
 }
 
