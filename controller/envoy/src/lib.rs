@@ -42,7 +42,7 @@
 //!   connections. So imports' ports are not shared (`enable_reuse_port`), and a port that is taken
 //!   costs only its own import.
 //! - A cluster with names looks up each name by itself: 64 names in 99 imports caused 1,267 lookups
-//!   a second. So all clusters have addresses (`fedgate_exchange::lookup`).
+//!   a second. So all clusters have addresses (the module `lookup` of `fedgate-exchange`).
 //!
 //! Known gaps: if another program takes a port between its allocation and its use, only Envoy
 //! reports it, and retries only with the next change of `lds.json`. The number of Envoy's workers

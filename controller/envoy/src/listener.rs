@@ -21,8 +21,8 @@ const HANDSHAKE: &str = "15s";
 /// sides, as long as it answers the kernel's probes.
 const UNREAD: u32 = 60_000;
 
-/// The time for a client's first message, before the handshake. A client holds a place from its
-/// first packet on.
+/// The time for a client's first message, before the handshake. A client holds a connection slot
+/// from its first packet on.
 const FIRST_MESSAGE: &str = "5s";
 
 /// How many gateways of a peer a connection tries in turn before it is given up. Bytes from the

@@ -77,9 +77,9 @@ pub fn owner(service: &ServiceName) -> &str {
 
 /// One import of each peer, then another of each, and so on.
 fn in_turns(imports: &BTreeSet<ServiceName>) -> impl Iterator<Item = &ServiceName> {
-    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     let mut turn = |service| {
-        let count = seen.entry(owner(service)).or_default();
+        let count = counts.entry(owner(service)).or_default();
         *count += 1;
         (*count, service)
     };

@@ -28,12 +28,10 @@ pub(super) fn source(path: &FilePath) -> Value {
     json!({ "path_config_source": { "path": path.as_str() }, "resource_api_version": "V3" })
 }
 
-/// A `SocketAddress`.
 pub(super) fn address(address: std::net::SocketAddr) -> Value {
     socket_address(&address.ip().to_string(), address.port())
 }
 
-/// A `SocketAddress`.
 pub(super) fn socket_address(host: &str, port: u16) -> Value {
     json!({ "socket_address": { "address": host, "port_value": port } })
 }

@@ -167,8 +167,8 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, WriteError> {
     }
 }
 
-/// Folders from which unused files are removed, with the prefix and suffix of our names. Only earlier
-/// versions wrote to `egress/trust`.
+/// Folders from which unused files are removed, with the prefix and suffix of our names. Only
+/// earlier versions wrote to `egress/trust`.
 const REMOVABLE: [(&str, &str, &str); 2] =
     [("gateway/filter", "fedgate_filter-", ".wasm"), ("egress/trust", "", ".json")];
 

@@ -8,10 +8,10 @@
 //! | --- | --- |
 //! | [`importer`] | fetches what peers publish |
 //! | [`exporter`] | answers peers |
-//! | [`lookup`] | looks up the names of peers' gateways |
+//! | `lookup` | looks up the names of peers' gateways |
 //! | [`probe`] | checks whether a call to a peer would get through |
 //! | [`settings`] | what an operator can set for the importer and the exporter |
-//! | [`supervision`] | runs the tasks of one peer, and restarts them after a panic |
+//! | `supervision` | runs the tasks of one peer, and restarts them after a panic |
 //! | `loopback` | for tests: a CA, and servers on loopback |
 //! | `tls` | what the importer and the probe share as TLS clients |
 //! | [`new_key`] | makes a cluster's signing key |
@@ -24,7 +24,7 @@
 mod advice;
 pub mod exporter;
 pub mod importer;
-pub mod lookup;
+mod lookup;
 #[cfg(any(test, feature = "test-support"))]
 #[allow(
     missing_docs,
@@ -39,5 +39,5 @@ pub mod probe;
 #[path = "../../../federation/tests/federation/readable.rs"]
 mod readable;
 pub mod settings;
-pub mod supervision;
+mod supervision;
 mod tls;

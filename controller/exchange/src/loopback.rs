@@ -179,8 +179,8 @@ impl Server {
         .await
     }
 
-    /// A server that shows `leaf`, and turns away whoever has no certificate of its own CA: nobody
-    /// has one.
+    /// A server that shows `leaf` and refuses every client, because none has a certificate of its
+    /// CA.
     pub async fn gateway(leaf: &Leaf, versions: &[&'static SupportedProtocolVersion]) -> Self {
         Self::gateway_on("127.0.0.1:0", leaf, versions).await
     }

@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 
 /// How long a finding reports that the UUID and the key were replaced: long enough for a long
 /// weekend.
-pub const REPLACED_IS_TOLD_FOR: SignedDuration = SignedDuration::from_hours(72);
+pub const REPLACED_IS_SHOWN_FOR: SignedDuration = SignedDuration::from_hours(72);
 
 /// Makes a key from the system's randomness.
 ///

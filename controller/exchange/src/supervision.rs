@@ -23,22 +23,22 @@ const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// How often tasks of peers have panicked, by task. Clones share their counters.
-pub type Panics = Family<TaskLabels, Counter>;
+pub(crate) type Panics = Family<TaskLabels, Counter>;
 
 /// The label that names a task.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct TaskLabels {
+pub(crate) struct TaskLabels {
     /// `exchange`, `probe` or `lookup`.
-    pub task: &'static str,
+    pub(crate) task: &'static str,
 }
 
 /// Whose tasks these are, and where their panics are counted.
 #[derive(Clone, Debug)]
-pub struct Supervision {
+pub(crate) struct Supervision {
     /// The peer that the tasks belong to.
-    pub peer: PeerName,
+    pub(crate) peer: PeerName,
     /// Where panics are counted.
-    pub panics: Panics,
+    pub(crate) panics: Panics,
 }
 
 impl Supervision {

@@ -9,7 +9,7 @@
 use crate::settings::Settings;
 use crate::state::StateFolder;
 use anyhow::{Context, Result, bail};
-use fedgate_exchange::new_key::{REPLACED_IS_TOLD_FOR, new_key};
+use fedgate_exchange::new_key::{REPLACED_IS_SHOWN_FOR, new_key};
 use fedgate_federation::document::ClusterUuid;
 use fedgate_federation::key::SigningKey;
 use fedgate_federation::{Finding, FindingReason, ObjectRef, shown};
@@ -80,7 +80,7 @@ pub(crate) fn replaced(
     cluster: ObjectRef,
     now: Timestamp,
 ) -> Option<Finding> {
-    let at = at.filter(|at| now.duration_since(*at) < REPLACED_IS_TOLD_FOR)?;
+    let at = at.filter(|at| now.duration_since(*at) < REPLACED_IS_SHOWN_FOR)?;
     Some(Finding::warning(FindingReason::IdentityReplaced, cluster, "", format!("at {at}: {GONE}")))
 }
 

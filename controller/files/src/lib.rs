@@ -3,12 +3,12 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | [`settings`], [`manifests`], [`local`] | sources: `fedgate.yaml`, the manifests, this cluster's own certificates |
-//! | [`site`] | one cluster's controller: from the sources to the sinks |
+//! | `site` | one cluster's controller: from the sources to the sinks |
 //! | `cluster_identity`, `own` | this cluster's UUID and key, and the addresses that it listens on |
-//! | [`sinks`], [`state`], [`admin`] | sinks: Envoy's files, the state for a restart, the admin address |
+//! | `sinks`, `state`, [`admin`] | sinks: Envoy's files, the state for a restart, the admin address |
 //! | [`envoys`] | which Envoys run, and how many connections their machine allows |
 //! | [`run`] | the loop that connects them |
-//! | [`yaml`] | YAML that knows lines and fields |
+//! | `yaml` | YAML that knows lines and fields |
 
 // Tests create files as operators and editors do, and start other programs.
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_macros))]
@@ -29,7 +29,7 @@ mod own;
 mod readable;
 pub mod run;
 pub mod settings;
-pub mod sinks;
-pub mod site;
-pub mod state;
-pub mod yaml;
+mod sinks;
+mod site;
+mod state;
+mod yaml;

@@ -24,11 +24,11 @@ use std::path::Path;
 const NO_PASSTHROUGH: &str = "here TLS always ends at the gateway, and passing it through needs a cluster with Istio: remove the annotation";
 
 /// The cluster, and the key that signs its tokens.
-pub struct Local {
+pub(crate) struct Local {
     /// What peers may know.
-    pub cluster: LocalCluster,
+    pub(crate) cluster: LocalCluster,
     /// What peers must not know.
-    pub key: SigningKey,
+    pub(crate) key: SigningKey,
 }
 
 /// Reads the files that the settings name. The UUID (in `state/`) and the key (`keyFile`) are
@@ -36,7 +36,7 @@ pub struct Local {
 ///
 /// # Errors
 /// When a file cannot be read or has the wrong content. The message names the file and what to do.
-pub fn read(settings: &Settings, state: &StateFolder) -> Result<Local> {
+pub(crate) fn read(settings: &Settings, state: &StateFolder) -> Result<Local> {
     let (cluster_uuid, key) = cluster_identity::load_or_create(settings, state)?;
     let path = &settings.identity.roots;
     let roots = roots(path)

@@ -15,21 +15,21 @@ use std::net::TcpListener;
 use std::path::Path;
 
 /// What stays the same from one table to the next.
-pub struct Deployment {
+pub(crate) struct Deployment {
     /// The folder that Envoy reads.
-    pub files: EnvoyFiles,
+    pub(crate) files: EnvoyFiles,
     /// The filter's module.
-    pub module: FilterModule,
+    pub(crate) module: FilterModule,
     /// The certificate and key of both Envoys.
-    pub identity: Identity,
+    pub(crate) identity: Identity,
     /// Where the gateway logs connections.
-    pub access_log: AccessLog,
+    pub(crate) access_log: AccessLog,
 }
 
 impl Deployment {
     /// All files of the gateway. The clusters are those of the table in force, even if the objects
     /// have changed since.
-    pub fn gateway(
+    pub(crate) fn gateway(
         &self,
         settings: &Settings,
         local: &LocalCluster,
@@ -60,7 +60,7 @@ impl Deployment {
     }
 
     /// All files of the egress.
-    pub fn egress(
+    pub(crate) fn egress(
         &self,
         settings: &Settings,
         federation: &Federation,
@@ -82,7 +82,7 @@ impl Deployment {
 }
 
 /// Assigns each import a local port. Asks the system which ports are free.
-pub fn egress_ports(
+pub(crate) fn egress_ports(
     settings: &Settings,
     federation: &Federation,
     reserved: &BTreeMap<ServiceName, u16>,
@@ -100,7 +100,11 @@ pub fn egress_ports(
 }
 
 /// A finding for each peer whose imports lack ports. It says how many ports that peer has.
-pub fn missing_ports(settings: &Settings, allocation: &Allocation, most: usize) -> Vec<Finding> {
+pub(crate) fn missing_ports(
+    settings: &Settings,
+    allocation: &Allocation,
+    most: usize,
+) -> Vec<Finding> {
     let mut by_peer: BTreeMap<&str, Vec<&ServiceName>> = BTreeMap::new();
     for service in &allocation.without_port {
         by_peer.entry(owner(service)).or_default().push(service);
@@ -136,7 +140,7 @@ fn named(services: &[&ServiceName]) -> String {
 /// # Errors
 /// When a file cannot be read, or the two do not belong together. The message names the files but
 /// quotes no content.
-pub fn identity(settings: &Settings) -> Result<Identity> {
+pub(crate) fn identity(settings: &Settings) -> Result<Identity> {
     let IdentityFiles { certificate_chain, private_key, roots: _ } = &settings.identity;
     let read = |field: &str, path: &Path| {
         std::fs::read(path)

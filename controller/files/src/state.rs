@@ -13,14 +13,14 @@ use std::path::{Path, PathBuf};
 
 /// The folder, locked for as long as this value lives.
 #[derive(Debug)]
-pub struct StateFolder {
+pub(crate) struct StateFolder {
     path: PathBuf,
     _lock: File,
 }
 
 /// Why the folder cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum StateError {
+pub(crate) enum StateError {
     /// Another controller uses it.
     #[error(
         "{0} is in use by another `fedgate run`: stop that one first, or give this one a folder of its own"
@@ -54,7 +54,7 @@ impl StateFolder {
     ///
     /// # Errors
     /// [`StateError`] when another controller uses it, or it cannot be written.
-    pub fn open(path: &Path) -> Result<Self, StateError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, StateError> {
         fs::create_dir_all(path).map_err(failed("create", path))?;
         let lock_path = path.join("lock");
         let lock = lock_file(path, &lock_path).map_err(failed("create", &lock_path))?;
@@ -66,12 +66,12 @@ impl StateFolder {
     }
 
     /// The path of a file in the folder.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
     /// Reads a file; `None` when it is missing, cannot be read or cannot be parsed.
-    pub fn load<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+    pub(crate) fn load<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         let path = self.path(name);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
@@ -88,7 +88,7 @@ impl StateFolder {
     ///
     /// # Errors
     /// [`StateError::Io`]; the file is then unchanged.
-    pub fn save(&self, name: &str, value: &impl Serialize) -> Result<(), StateError> {
+    pub(crate) fn save(&self, name: &str, value: &impl Serialize) -> Result<(), StateError> {
         let path = self.path(name);
         let json =
             serde_json::to_vec(value).map_err(|error| failed("write", &path)(error.into()))?;
@@ -100,7 +100,7 @@ impl StateFolder {
     ///
     /// # Errors
     /// [`StateError::Io`]; the file may then be broken.
-    pub fn save_anyhow(&self, name: &str, value: &impl Serialize) -> Result<(), StateError> {
+    pub(crate) fn save_anyhow(&self, name: &str, value: &impl Serialize) -> Result<(), StateError> {
         let path = self.path(name);
         self.save(name, value).or_else(|_| {
             let json =
@@ -118,17 +118,17 @@ impl StateFolder {
     ///
     /// # Errors
     /// As [`Self::save`].
-    pub fn save_secret(&self, path: &Path, bytes: &[u8]) -> Result<(), StateError> {
+    pub(crate) fn save_secret(&self, path: &Path, bytes: &[u8]) -> Result<(), StateError> {
         Ok(replace(path, bytes, Readers::Owner)?)
     }
 
     /// Removes a file, if it exists.
-    pub fn remove(&self, name: &str) {
+    pub(crate) fn remove(&self, name: &str) {
         let _ = fs::remove_file(self.path(name));
     }
 
     /// The names of the `.json` files in a subfolder, without that ending.
-    pub fn names(&self, folder: &str) -> Vec<String> {
+    pub(crate) fn names(&self, folder: &str) -> Vec<String> {
         let entries = fs::read_dir(self.path(folder)).into_iter().flatten().flatten();
         let name = |entry: fs::DirEntry| {
             entry.file_name().to_str()?.strip_suffix(".json").map(str::to_owned)

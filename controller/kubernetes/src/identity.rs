@@ -8,7 +8,7 @@ use crate::api::kind::Kind;
 use crate::settings::ControllerSettings;
 use crate::sources::memory::{self, Memory, STATE};
 use anyhow::{Context, Result, bail};
-use fedgate_exchange::new_key::{REPLACED_IS_TOLD_FOR, new_key};
+use fedgate_exchange::new_key::{REPLACED_IS_SHOWN_FOR, new_key};
 use fedgate_federation::document::ClusterUuid;
 use fedgate_federation::key::SigningKey;
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
@@ -49,7 +49,7 @@ pub struct ClusterIdentity {
 impl ClusterIdentity {
     /// The finding that reports a replaced key, for three days.
     pub fn replaced(&self, settings: &ControllerSettings, now: Timestamp) -> Option<Finding> {
-        let at = self.replaced_at.filter(|at| now.duration_since(*at) < REPLACED_IS_TOLD_FOR)?;
+        let at = self.replaced_at.filter(|at| now.duration_since(*at) < REPLACED_IS_SHOWN_FOR)?;
         let namespace = Some(settings.places.namespace.clone());
         let secret = ObjectRef { namespace, ..ObjectRef::new("Secret", SECRET) };
         Some(Finding::warning(

@@ -4,8 +4,7 @@ use crate::cluster::Cluster;
 use arc_swap::ArcSwap;
 use fedgate_core::{Hostname, ServicePort};
 use fedgate_exchange::exporter::{
-    self, Access, Document, ExporterSettings, Limits, MetadataPath, Metrics, Published, ServerTls,
-    Transport,
+    self, Access, Document, ExporterSettings, MetadataPath, Metrics, Published, ServerTls,
 };
 use fedgate_federation::bundle::{Root, roots_from_pem};
 use fedgate_federation::document::{
@@ -13,7 +12,6 @@ use fedgate_federation::document::{
     PublicServicePort,
 };
 use fedgate_federation::key::SigningKey;
-use fedgate_process::clock::SystemClock;
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::fs;
@@ -66,13 +64,8 @@ fn published(number: usize, root: &Root) -> Published {
 async fn serve(number: usize, tls: &Arc<ServerTls>, root: &Root) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let settings = ExporterSettings {
-        path: MetadataPath::default(),
-        transport: Transport::Tls(Arc::clone(tls)),
-        limits: Limits::default(),
-        clock: Arc::new(SystemClock),
-        metrics: Metrics::default(),
-    };
+    let (path, tls) = (MetadataPath::default(), Some(Arc::clone(tls)));
+    let settings = ExporterSettings::new(path, tls, Metrics::default());
     let published = Arc::new(ArcSwap::from_pointee(published(number, root)));
     #[expect(clippy::disallowed_methods, reason = "it ends with the runtime")]
     tokio::spawn(exporter::serve(listener, settings, published, std::future::pending()));

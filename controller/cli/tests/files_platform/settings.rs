@@ -12,7 +12,7 @@ identity: {certificateChain: chain.pem, privateKey: key.pem, roots: /etc/roots.p
 ";
 
 fn parse(text: &str) -> Result<Settings, String> {
-    let listed = |problems: Vec<fedgate_files::yaml::Problem>| {
+    let listed = |problems: Vec<fedgate_files::settings::Problem>| {
         problems
             .iter()
             .map(|problem| format!("{} {problem}", problem.line))

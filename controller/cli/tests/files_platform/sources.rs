@@ -26,7 +26,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap();
-        if FOR_TESTS.contains(&name) || name.ends_with("tests.rs") {
+        if FOR_TESTS.contains(&name) || name.trim_end_matches(".rs").ends_with("tests") {
             continue;
         }
         match path.is_dir() {

@@ -11,27 +11,27 @@ const FEWEST_CONNECTIONS: usize = 16;
 
 /// The exporter's limits. Each bounds what a client without any rights can hold or spend.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Open connections. Beyond this, an open one makes room for each new one (see the module
     /// `slots`).
-    pub connections: usize,
+    pub(crate) connections: usize,
     /// Open connections of one source (an IPv4 address or an IPv6 /64). Beyond this, the source's
     /// own oldest makes room. `None` behind a proxy, where all connections come from the same
     /// address.
-    pub connections_per_source: Option<usize>,
+    pub(crate) connections_per_source: Option<usize>,
     /// The time for a TLS handshake.
-    pub handshake: Duration,
+    pub(crate) handshake: Duration,
     /// The time for the head of one request, including the wait for its first byte. So it limits
     /// idle connections too.
-    pub request_head: Duration,
+    pub(crate) request_head: Duration,
     /// The longest life of a connection, even a busy one.
-    pub connection_life: Duration,
+    pub(crate) connection_life: Duration,
     /// Requests on one connection.
-    pub requests_per_connection: u32,
+    pub(crate) requests_per_connection: u32,
     /// The size of one request's head in bytes, at least 8192.
-    pub request_head_bytes: usize,
+    pub(crate) request_head_bytes: usize,
     /// How long open connections may continue after the exporter is told to stop.
-    pub drain: Duration,
+    pub(crate) drain: Duration,
 }
 
 impl Default for Limits {

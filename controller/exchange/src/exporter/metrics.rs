@@ -11,28 +11,27 @@ use prometheus_client::{
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     /// Requests, by document and status.
-    pub requests: Family<RequestLabels, Counter>,
+    pub(crate) requests: Family<RequestLabels, Counter>,
     /// Refused tokens, by reason.
-    pub refused_tokens: Family<TokenLabels, Counter>,
+    pub(crate) refused_tokens: Family<TokenLabels, Counter>,
     /// Connections closed without an answer, by reason.
-    pub dropped_connections: Family<DroppedLabels, Counter>,
+    pub(crate) dropped_connections: Family<DroppedLabels, Counter>,
     /// Open connections.
-    pub connections: Gauge,
+    pub(crate) connections: Gauge,
 }
 
 /// What a request was for, and its outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct RequestLabels {
-    /// The document.
-    pub document: DocumentLabel,
+pub(crate) struct RequestLabels {
+    pub(crate) document: DocumentLabel,
     /// The HTTP status.
-    pub code: u16,
+    pub(crate) code: u16,
 }
 
 /// The requested document, or `Other` for any other path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[allow(missing_docs, reason = "the words say it")]
-pub enum DocumentLabel {
+pub(crate) enum DocumentLabel {
     Public,
     Bundle,
     Private,
@@ -41,21 +40,20 @@ pub enum DocumentLabel {
 
 /// The label for a refused token.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct TokenLabels {
+pub(crate) struct TokenLabels {
     /// The stable reason word.
-    pub reason: &'static str,
+    pub(crate) reason: &'static str,
 }
 
 /// The label for a connection closed without an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct DroppedLabels {
-    /// The reason.
-    pub reason: Dropped,
+pub(crate) struct DroppedLabels {
+    pub(crate) reason: Dropped,
 }
 
 /// Why a connection was closed without an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub enum Dropped {
+pub(crate) enum Dropped {
     /// It made room for a newer connection of the same source, which had reached its limit.
     SourceLimit,
     /// It made room for a newer connection, because all slots were taken.

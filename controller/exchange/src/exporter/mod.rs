@@ -1,7 +1,7 @@
 //! Serves documents to peers over HTTPS: the public document, the SPIFFE bundle, and each peer's
 //! private document.
 //!
-//! A client has proved nothing when it connects, so [`Limits`] bounds everything that it can hold
+//! A client has proved nothing when it connects, so `Limits` bounds everything that it can hold
 //! or spend: connections, each source's share of them, the time of the handshake, the time and
 //! bytes of a request's head, and the life of a connection. Requests are GET or HEAD, without a
 //! body. Documents are ready-made bytes ([`Published`]), swapped as a whole when the federation
@@ -30,10 +30,13 @@ mod tls;
 mod tls_files;
 
 pub use document::Document;
-pub use limits::Limits;
-pub use metrics::{DocumentLabel, Dropped, DroppedLabels, Metrics, RequestLabels, TokenLabels};
+pub(crate) use limits::Limits;
+pub use metrics::Metrics;
+#[cfg(test)]
+pub(crate) use metrics::{DocumentLabel, Dropped, DroppedLabels, RequestLabels, TokenLabels};
 pub use published::{Access, Published};
-pub use settings::{ExporterSettings, InvalidPath, MetadataPath, Transport};
+pub(crate) use settings::Transport;
+pub use settings::{ExporterSettings, InvalidPath, MetadataPath};
 pub use tls::{ServerTls, ServerTlsError};
 pub use tls_files::MetadataTls;
 
@@ -58,7 +61,7 @@ use tracing::warn;
 /// one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until `shutdown` is ready, then gives open connections [`Limits::drain`] to finish.
+/// Serves until `shutdown` is ready, then gives open connections `Limits::drain` to finish.
 ///
 /// Each request is answered from what `published` holds at that moment.
 pub async fn serve(

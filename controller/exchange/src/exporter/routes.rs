@@ -78,7 +78,7 @@ impl Exporter {
     }
 }
 
-/// Answers with a document, with 304 if the client already has it, or with 503 while there is none.
+/// Answers with a document, with 304 if the client already has it, or with 503 before there is one.
 /// Half a document would count as broken.
 fn open(document: Option<&Document>, headers: &HeaderMap) -> Response {
     match document {

@@ -2,21 +2,21 @@
 
 use super::{Limits, Metrics, ServerTls};
 use fedgate_process::clock::{Clock, SystemClock};
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 /// What [`super::serve`] needs, apart from a listener and the documents.
 #[derive(Clone)]
 pub struct ExporterSettings {
     /// The path that each document's suffix is appended to.
-    pub path: MetadataPath,
+    pub(crate) path: MetadataPath,
     /// Whether the exporter speaks TLS itself.
-    pub transport: Transport,
+    pub(crate) transport: Transport,
     /// How much a stranger may use.
-    pub limits: Limits,
+    pub(crate) limits: Limits,
     /// The clock that tokens' times are compared with.
-    pub clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     /// The exporter's counters.
-    pub metrics: Metrics,
+    pub(crate) metrics: Metrics,
 }
 
 impl ExporterSettings {
@@ -34,7 +34,7 @@ impl ExporterSettings {
 
 /// How the exporter talks to its clients.
 #[derive(Clone, Debug)]
-pub enum Transport {
+pub(crate) enum Transport {
     /// HTTP without TLS, behind a proxy on the same machine or network that terminates TLS.
     Plain,
     /// HTTPS, with a certificate that can be replaced.
@@ -79,16 +79,6 @@ impl MetadataPath {
 impl Default for MetadataPath {
     fn default() -> Self {
         Self("/metadata".into())
-    }
-}
-
-impl fmt::Debug for ExporterSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ExporterSettings")
-            .field("path", &self.path)
-            .field("transport", &self.transport)
-            .field("limits", &self.limits)
-            .finish_non_exhaustive()
     }
 }
 

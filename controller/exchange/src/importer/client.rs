@@ -18,13 +18,13 @@ const MAX_HEADERS: usize = 64;
 
 /// The system's root certificates, loaded once and shared by all peers.
 #[derive(Clone)]
-pub struct SystemRoots(Arc<RootCertStore>);
+pub(crate) struct SystemRoots(Arc<RootCertStore>);
 
 impl SystemRoots {
     /// Loads the system's roots, honouring `SSL_CERT_FILE` and `SSL_CERT_DIR`. A root that cannot
     /// be read is logged and skipped. Without any root, only peers with their own `ca` can be
     /// verified.
-    pub fn load() -> Self {
+    pub(crate) fn load() -> Self {
         let found = rustls_native_certs::load_native_certs();
         for error in &found.errors {
             warn!(%error, "a system root cannot be loaded and is left out; peers without spec.metadata.ca may need it");
@@ -35,10 +35,8 @@ impl SystemRoots {
     }
 
     /// Uses exactly these roots.
-    ///
-    /// # Errors
-    /// If one of them is not a certificate.
-    pub fn only(
+    #[cfg(test)]
+    pub(crate) fn only(
         certificates: impl IntoIterator<Item = CertificateDer<'static>>,
     ) -> Result<Self, rustls::Error> {
         let mut roots = RootCertStore::empty();

@@ -19,13 +19,13 @@ use std::{
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     /// Finished attempts to fetch a document, by document and reason.
-    pub exchanges: Family<ExchangeLabels, Counter>,
+    pub(crate) exchanges: Family<ExchangeLabels, Counter>,
     /// Probes of peers' gateways, by reason.
-    pub probes: Family<ProbeLabels, Counter>,
+    pub(crate) probes: Family<ProbeLabels, Counter>,
     /// Events about a peer's documents, by peer and reason.
-    pub notices: Family<NoticeLabels, Counter>,
+    pub(crate) notices: Family<NoticeLabels, Counter>,
     /// The number of polled peers.
-    pub peers: Gauge,
+    pub(crate) peers: Gauge,
     /// Panics in peers' tasks, by task.
     pub(crate) panics: Panics,
     named: Arc<Mutex<BTreeSet<PeerName>>>,
@@ -46,28 +46,28 @@ const NAMED_PEERS: usize = 100;
 
 /// An event, and the peer whose documents it is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct NoticeLabels {
+pub(crate) struct NoticeLabels {
     /// The peer's name. Empty, which is never a peer's name, for all peers beyond the first
     /// hundred.
-    pub peer: String,
+    pub(crate) peer: String,
     /// The stable reason word.
-    pub reason: &'static str,
+    pub(crate) reason: &'static str,
 }
 
 /// How an attempt to fetch a document ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ExchangeLabels {
+pub(crate) struct ExchangeLabels {
     /// `public` or `private`.
-    pub document: &'static str,
+    pub(crate) document: &'static str,
     /// The reason word, as in DKP's conditions.
-    pub reason: &'static str,
+    pub(crate) reason: &'static str,
 }
 
 /// The outcome of a probe of a peer's gateways.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ProbeLabels {
+pub(crate) struct ProbeLabels {
     /// The reason word, as in DKP's condition.
-    pub reason: &'static str,
+    pub(crate) reason: &'static str,
 }
 
 impl Metrics {

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A peer is a stranger until `fedgate_federation` has validated its documents. Until then it could
-//! try to hold or flood us, so [`FetchLimits`] and the client bound everything: time, bytes,
+//! try to hold or flood us, so `FetchLimits` and the client bound everything: time, bytes,
 //! headers, redirects (none), and the number of concurrent rounds.
 //!
 //! The knowledge of a peer is a value that passes from round to round. Each round sends its result
@@ -33,10 +33,13 @@ mod round;
 mod settings;
 mod token_decision;
 
-pub use client::SystemRoots;
+pub(crate) use client::SystemRoots;
 pub use failure::FetchFailure;
-pub use metrics::{ExchangeLabels, Metrics, NoticeLabels, ProbeLabels};
-pub use settings::{FetchLimits, Identity, ImporterSettings};
+pub use metrics::Metrics;
+#[cfg(test)]
+pub(crate) use metrics::ProbeLabels;
+pub(crate) use settings::FetchLimits;
+pub use settings::{Identity, ImporterSettings};
 
 use crate::lookup::{LookUps, Names, Resolving};
 use crate::probe::{Prober, Probing, Target};

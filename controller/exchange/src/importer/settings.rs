@@ -18,25 +18,25 @@ use std::{fmt, sync::Arc, time::Duration};
 #[derive(Clone)]
 pub struct ImporterSettings {
     /// The wait after a successful round, with a jitter of a tenth.
-    pub poll: Duration,
+    pub(crate) poll: Duration,
     /// How much a peer may use.
-    pub limits: FetchLimits,
+    pub(crate) limits: FetchLimits,
     /// How peers' gateways are probed.
-    pub probe: ProbeSettings,
+    pub(crate) probe: ProbeSettings,
     /// How the names of peers' gateways are looked up.
-    pub lookup: LookUpSettings,
+    pub(crate) lookup: LookUpSettings,
     /// The limits for a document's contents.
-    pub documents: Limits,
+    pub(crate) documents: Limits,
     /// When knowledge becomes stale.
-    pub times: Times,
+    pub(crate) times: Times,
     /// This cluster, as its tokens name it.
-    pub identity: Identity,
+    pub(crate) identity: Identity,
     /// The importer's counters.
-    pub metrics: Metrics,
+    pub(crate) metrics: Metrics,
     /// The roots that every endpoint's certificate may come from.
-    pub roots: SystemRoots,
+    pub(crate) roots: SystemRoots,
     /// The clock that tokens' times are taken from.
-    pub clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl ImporterSettings {
@@ -78,16 +78,16 @@ pub struct Identity {
 
 /// How much a peer may use of the importer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FetchLimits {
+pub(crate) struct FetchLimits {
     /// The time to connect, including the TLS handshake.
-    pub connect: Duration,
+    pub(crate) connect: Duration,
     /// The time for one document, from the name lookup to the last byte.
-    pub fetch: Duration,
+    pub(crate) fetch: Duration,
     /// The size limit of a public document in bytes. For a private one it is
     /// [`Limits::body_bytes`].
-    pub public_bytes: usize,
+    pub(crate) public_bytes: usize,
     /// How many peers are asked at once. Others wait, first come, first served.
-    pub at_once: usize,
+    pub(crate) at_once: usize,
 }
 
 impl Default for FetchLimits {

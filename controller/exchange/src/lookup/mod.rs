@@ -18,7 +18,7 @@
 mod lookup_tests;
 mod system;
 
-pub use system::SystemResolver;
+pub(crate) use system::SystemResolver;
 
 use crate::supervision::Supervision;
 use fedgate_core::Hostname;
@@ -46,28 +46,27 @@ const PER_NAME: Duration = Duration::from_millis(500);
 
 /// The result of a lookup.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub(crate) struct Found {
     /// The addresses that the name leads to.
-    pub addresses: Vec<IpAddr>,
+    pub(crate) addresses: Vec<IpAddr>,
     /// How long the result is valid, by the records' TTL.
-    pub time_to_live: Duration,
+    pub(crate) time_to_live: Duration,
 }
 
 /// A resolver of names.
-pub trait Resolve: Send + Sync {
+pub(crate) trait Resolve: Send + Sync {
     /// Looks up `name`. The error says in words for operators why there is no result.
     fn look_up(&self, name: Hostname) -> BoxFuture<'_, Result<Found, String>>;
 }
 
 /// How the names of peers' gateways are looked up.
 #[derive(Clone)]
-pub struct LookUpSettings {
-    /// The resolver.
-    pub resolver: Arc<dyn Resolve>,
+pub(crate) struct LookUpSettings {
+    pub(crate) resolver: Arc<dyn Resolve>,
     /// The time limit for one name.
-    pub time: Duration,
+    pub(crate) time: Duration,
     /// How many names are looked up at once, across all peers.
-    pub at_once: usize,
+    pub(crate) at_once: usize,
 }
 
 impl Default for LookUpSettings {

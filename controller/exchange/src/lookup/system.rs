@@ -22,7 +22,7 @@ const QUESTION: Duration = Duration::from_secs(2);
 /// Looks up names as this machine's own programs do, but without the search list: a name is always
 /// complete.
 #[derive(Default)]
-pub struct SystemResolver {
+pub(crate) struct SystemResolver {
     current: Mutex<Option<(Instant, Arc<Current>)>>,
 }
 

@@ -44,7 +44,6 @@ pub(super) enum ProbeFailure {
     Status {
         /// The health name.
         service: ServiceName,
-        /// The status.
         status: u16,
     },
     /// The health name's answer is not HTTP.

@@ -51,18 +51,18 @@ const OF_ONE_PEER: usize = 4;
 
 /// How peers' gateways are probed.
 #[derive(Clone, Debug)]
-pub struct ProbeSettings {
+pub(crate) struct ProbeSettings {
     /// The interval between probes, with a jitter of a tenth. When the gateways change, the next
     /// probe comes sooner, but not before a quarter of the interval has passed since the last
     /// success. After a failure, the wait is a second, then two, four and so on, up to 15 s or the
     /// interval if that is shorter.
-    pub interval: Duration,
+    pub(crate) interval: Duration,
     /// The time for one gateway, until the end of the handshake and the call.
-    pub time: Duration,
+    pub(crate) time: Duration,
     /// How many gateways are probed at once, across all peers.
-    pub at_once: usize,
+    pub(crate) at_once: usize,
     /// What probes show to gateways.
-    pub identity: ProbeIdentity,
+    pub(crate) identity: ProbeIdentity,
 }
 
 impl Default for ProbeSettings {

@@ -1,4 +1,5 @@
-//! The two Envoys of a site: whether they run, what is known of them, and what their machine allows.
+//! The two Envoys of a site: whether they run, what is known of them, and what their machine
+//! allows.
 //!
 //! The controller does not start them. It looks for their processes and asks their health
 //! listeners.

@@ -18,7 +18,6 @@ pub(super) struct Entry {
 /// The role that a file's name gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Role {
-    /// A manifest.
     Manifest,
     /// Its name is not that of a manifest. It is still checked: a policy in it was meant to be in
     /// force.

@@ -299,7 +299,8 @@ fn a_broken_policy_keeps_its_last_form_and_fails_closed_for_added_peers() {
         assert_eq!(policies(&manifests), [("p (as it was changed)", Some(&delta)), ("p", None)]);
         folder.restart();
     }
-    // Not YAML at all: it may be the missing policy, so that one stays and closes nothing else.
+    // Not YAML at all: it may be the missing policy, so the policy stays in force and nothing else
+    // is closed.
     folder.put("p.yaml", "kind: FederationPolicy\nspec: [");
     assert_eq!(policies(&folder.read()), [("p", None)]);
     // Removed for good.

@@ -4,11 +4,11 @@ use super::{Limits, YamlError};
 
 /// The text of one document and the line on which it begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Document<'a> {
+pub(crate) struct Document<'a> {
     /// Its text, including the line `---`.
-    pub text: &'a str,
+    pub(crate) text: &'a str,
     /// The line of the file on which it begins, counted from 1.
-    pub line: u64,
+    pub(crate) line: u64,
 }
 
 /// Splits a file before lines `---` and after lines `...`. YAML 1.2 (section 9.1.2) allows these
@@ -17,7 +17,10 @@ pub struct Document<'a> {
 ///
 /// # Errors
 /// [`YamlError`] when the file exceeds the limits on bytes or documents.
-pub fn documents<'a>(text: &'a str, limits: &Limits) -> Result<Vec<Document<'a>>, YamlError> {
+pub(crate) fn documents<'a>(
+    text: &'a str,
+    limits: &Limits,
+) -> Result<Vec<Document<'a>>, YamlError> {
     if text.len() > limits.bytes {
         let message = format!(
             "expected at most {} bytes, found {}; split the file",

@@ -8,11 +8,11 @@ use serde_saphyr::budget::BudgetBreach;
 /// Why a text cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct YamlError {
+pub(crate) struct YamlError {
     /// The line, counted from 1; 0 if no particular line is wrong.
-    pub line: u64,
+    pub(crate) line: u64,
     /// What is wrong.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 /// The error of a document that begins after `lines_before` lines of its file.

@@ -14,26 +14,25 @@ mod node;
 mod section;
 mod typed;
 
-pub use documents::{Document, documents};
-pub use error::YamlError;
-pub use node::{Entry, Node, Value};
-pub use section::{
-    Problem, Problems, Read, Section, boolean, duration, explained, number, parsed, text,
-};
-pub use typed::TypeError;
+pub(crate) use documents::{Document, documents};
+pub(crate) use error::YamlError;
+pub(crate) use node::{Entry, Node, Value};
+pub use section::Problem;
+pub(crate) use section::{Problems, Section, boolean, duration, explained, parsed, text};
+pub(crate) use typed::TypeError;
 
 use error::yaml_error;
 use serde_saphyr::{Budget, DuplicateKeyPolicy, Options};
 
 /// How much text is read. Text beyond a limit is refused, never read in part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Bytes in a file.
-    pub bytes: usize,
+    pub(crate) bytes: usize,
     /// Documents in a file.
-    pub documents: usize,
+    pub(crate) documents: usize,
     /// Values in one document, including those that aliases repeat.
-    pub nodes: usize,
+    pub(crate) nodes: usize,
 }
 
 impl Default for Limits {
@@ -51,7 +50,7 @@ const MOST_ALIASES: usize = 1_000;
 ///
 /// # Errors
 /// [`YamlError`] when it is not YAML, or exceeds the limits.
-pub fn parse(document: Document<'_>, limits: &Limits) -> Result<Option<Node>, YamlError> {
+pub(crate) fn parse(document: Document<'_>, limits: &Limits) -> Result<Option<Node>, YamlError> {
     let parsed =
         serde_saphyr::from_str_with_options::<Option<Node>>(document.text, options(limits));
     let lines_before = document.line - 1;

@@ -7,21 +7,19 @@ use std::fmt;
 
 /// A value and its line.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Node {
+pub(crate) struct Node {
     /// The line, counted from 1.
-    pub line: u64,
-    /// The value.
-    pub value: Value,
+    pub(crate) line: u64,
+    pub(crate) value: Value,
 }
 
 /// A YAML value, limited to what JSON has.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Value {
+pub(crate) enum Value {
     /// `~`, `null`, or nothing.
     Null,
     /// `true` or `false`.
     Bool(bool),
-    /// A number.
     Number(Number),
     /// Text.
     String(String),
@@ -33,18 +31,18 @@ pub enum Value {
 
 /// A field of a mapping.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Its name.
-    pub key: String,
+    pub(crate) key: String,
     /// The line of its name.
-    pub line: u64,
+    pub(crate) line: u64,
     /// Its value.
-    pub node: Node,
+    pub(crate) node: Node,
 }
 
 impl Node {
     /// The value at a path of field names and list indices.
-    pub fn get(&self, path: &[&str]) -> Option<&Self> {
+    pub(crate) fn get(&self, path: &[&str]) -> Option<&Self> {
         let Some((first, rest)) = path.split_first() else { return Some(self) };
         let next = match &self.value {
             Value::Mapping(entries) => &entries.iter().find(|entry| entry.key == *first)?.node,
@@ -55,7 +53,7 @@ impl Node {
     }
 
     /// The text at a path.
-    pub fn text(&self, path: &[&str]) -> Option<&str> {
+    pub(crate) fn text(&self, path: &[&str]) -> Option<&str> {
         match &self.get(path)?.value {
             Value::String(text) => Some(text),
             _ => None,
@@ -63,7 +61,7 @@ impl Node {
     }
 
     /// The same as JSON, without lines.
-    pub fn to_json(&self) -> serde_json::Value {
+    pub(crate) fn to_json(&self) -> serde_json::Value {
         match &self.value {
             Value::Null => serde_json::Value::Null,
             Value::Bool(value) => (*value).into(),
@@ -92,7 +90,7 @@ impl Node {
 
 impl Value {
     /// What to show in messages: short values as they are, of others only the kind.
-    pub fn found(&self) -> String {
+    pub(crate) fn found(&self) -> String {
         match self {
             Self::Bool(value) => value.to_string(),
             Self::Number(value) => value.to_string(),
@@ -102,7 +100,7 @@ impl Value {
     }
 
     /// The kind of value, for messages.
-    pub fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Null => "nothing",
             Self::Bool(_) => "a boolean",

@@ -28,16 +28,16 @@ impl fmt::Display for Problem {
 
 /// All problems of one file, collected while it is read.
 #[derive(Debug, Default)]
-pub struct Problems(RefCell<Vec<Problem>>);
+pub(crate) struct Problems(RefCell<Vec<Problem>>);
 
 impl Problems {
     /// Adds a problem.
-    pub fn add(&self, line: u64, field: impl Into<String>, message: impl Into<String>) {
+    pub(crate) fn add(&self, line: u64, field: impl Into<String>, message: impl Into<String>) {
         self.0.borrow_mut().push(Problem { line, field: field.into(), message: message.into() });
     }
 
     /// All problems, sorted by line.
-    pub fn into_vec(self) -> Vec<Problem> {
+    pub(crate) fn into_vec(self) -> Vec<Problem> {
         let mut problems = self.0.into_inner();
         problems.sort_by_key(|problem| problem.line);
         problems
@@ -45,10 +45,10 @@ impl Problems {
 }
 
 /// The value of a field, or what was expected instead. The caller adds "expected" and "found".
-pub type Read<T> = Result<T, String>;
+pub(crate) type Read<T> = Result<T, String>;
 
 /// A mapping whose fields are read one by one. An absent mapping reads like an empty one.
-pub struct Section<'a> {
+pub(crate) struct Section<'a> {
     path: String,
     line: u64,
     entries: &'a [Entry],
@@ -58,7 +58,7 @@ pub struct Section<'a> {
 
 impl<'a> Section<'a> {
     /// The outermost mapping of a file.
-    pub fn root(node: Option<&'a Node>, problems: &'a Problems) -> Self {
+    pub(crate) fn root(node: Option<&'a Node>, problems: &'a Problems) -> Self {
         Self::new(String::new(), node, problems)
     }
 
@@ -80,13 +80,13 @@ impl<'a> Section<'a> {
     }
 
     /// Returns true if the mapping has this field with a value.
-    pub fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.entries.iter().any(|entry| entry.key == name && entry.node.value != Value::Null)
     }
 
     /// Returns true if no problem with this field or its mapping is known so far. An absent
     /// optional field has none.
-    pub fn reads(&self, name: &str) -> bool {
+    pub(crate) fn reads(&self, name: &str) -> bool {
         let path = self.path_of(name);
         !self
             .problems
@@ -97,7 +97,7 @@ impl<'a> Section<'a> {
     }
 
     /// Returns true if the field is absent, null or an empty list.
-    pub fn is_empty(&self, name: &str) -> bool {
+    pub(crate) fn is_empty(&self, name: &str) -> bool {
         let entry = self.entries.iter().find(|entry| entry.key == name);
         entry.is_none_or(|entry| match &entry.node.value {
             Value::Null => true,
@@ -107,24 +107,33 @@ impl<'a> Section<'a> {
     }
 
     /// The mapping that is the value of a field.
-    pub fn section(&self, name: &'static str) -> Section<'a> {
+    pub(crate) fn section(&self, name: &'static str) -> Section<'a> {
         Section::new(self.path_of(name), self.node(name), self.problems)
     }
 
     /// A field that may be omitted.
-    pub fn optional<T>(&self, name: &'static str, read: impl Fn(&Node) -> Read<T>) -> Option<T> {
+    pub(crate) fn optional<T>(
+        &self,
+        name: &'static str,
+        read: impl Fn(&Node) -> Read<T>,
+    ) -> Option<T> {
         let node = self.node(name).filter(|node| node.value != Value::Null)?;
         read(node).map_err(|expected| self.expected(name, node, &expected)).ok()
     }
 
     /// A field with a default. For a wrong value it also returns the default; the recorded problem
     /// keeps that from being used.
-    pub fn or<T>(&self, name: &'static str, default: T, read: impl Fn(&Node) -> Read<T>) -> T {
+    pub(crate) fn or<T>(
+        &self,
+        name: &'static str,
+        default: T,
+        read: impl Fn(&Node) -> Read<T>,
+    ) -> T {
         self.optional(name, read).unwrap_or(default)
     }
 
     /// A field that must be present. `example` is a value for the message.
-    pub fn required<T>(
+    pub(crate) fn required<T>(
         &self,
         name: &'static str,
         example: &str,
@@ -143,7 +152,7 @@ impl<'a> Section<'a> {
     }
 
     /// A list whose rows are read independently. Unreadable rows are omitted, with a problem.
-    pub fn list<T>(&self, name: &'static str, read: impl Fn(&Node) -> Read<T>) -> Vec<T> {
+    pub(crate) fn list<T>(&self, name: &'static str, read: impl Fn(&Node) -> Read<T>) -> Vec<T> {
         let row = |(number, node): (usize, &Node)| {
             let refused = |expected: String| {
                 let message = format!("expected {expected}, found {}", node.value.found());
@@ -154,16 +163,8 @@ impl<'a> Section<'a> {
         self.rows(name).iter().enumerate().filter_map(row).collect()
     }
 
-    /// A list of mappings.
-    pub fn sections(&self, name: &'static str) -> Vec<Section<'a>> {
-        let path = self.path_of(name);
-        let row =
-            |(number, node)| Section::new(format!("{path}[{number}]"), Some(node), self.problems);
-        self.rows(name).iter().enumerate().map(row).collect()
-    }
-
     /// Adds a problem with a field that can be read but is wrong.
-    pub fn refuse(&self, name: &'static str, message: impl Into<String>) {
+    pub(crate) fn refuse(&self, name: &'static str, message: impl Into<String>) {
         let line = self
             .entries
             .iter()
@@ -173,7 +174,7 @@ impl<'a> Section<'a> {
     }
 
     /// Refuses the fields that have not been read.
-    pub fn finish(self) {
+    pub(crate) fn finish(self) {
         let asked = self.asked.borrow();
         for entry in self.entries.iter().filter(|entry| !asked.contains(&entry.key.as_str())) {
             let name = if entry.key.is_empty() { "\"\"".to_owned() } else { shown(&entry.key) };
@@ -222,7 +223,7 @@ fn join(path: &str, name: &str) -> String {
 ///
 /// # Errors
 /// What was expected.
-pub fn text(node: &Node) -> Read<String> {
+pub(crate) fn text(node: &Node) -> Read<String> {
     match &node.value {
         Value::String(text) if !text.is_empty() => Ok(text.clone()),
         Value::Number(_) | Value::Bool(_) => Err("a text (put it in quotes)".into()),
@@ -234,7 +235,7 @@ pub fn text(node: &Node) -> Read<String> {
 ///
 /// # Errors
 /// What was expected.
-pub fn boolean(node: &Node) -> Read<bool> {
+pub(crate) fn boolean(node: &Node) -> Read<bool> {
     match node.value {
         Value::Bool(value) => Ok(value),
         _ => Err("true or false".into()),
@@ -242,14 +243,14 @@ pub fn boolean(node: &Node) -> Read<bool> {
 }
 
 /// Reads a text that its type parses.
-pub fn parsed<T: FromStr>(expected: &'static str) -> impl Fn(&Node) -> Read<T> {
+pub(crate) fn parsed<T: FromStr>(expected: &'static str) -> impl Fn(&Node) -> Read<T> {
     move |node| {
         text(node).ok().and_then(|text| text.parse().ok()).ok_or_else(|| expected.to_owned())
     }
 }
 
 /// Reads a text whose parser says what it expected.
-pub fn explained<T, E: fmt::Display>(
+pub(crate) fn explained<T, E: fmt::Display>(
     parse: impl Fn(&str) -> Result<T, E>,
     what: &'static str,
 ) -> impl Fn(&Node) -> Read<T> {
@@ -263,21 +264,8 @@ pub fn explained<T, E: fmt::Display>(
     }
 }
 
-/// Reads a whole number within a range, both ends included.
-pub fn number<T>(least: T, most: T) -> impl Fn(&Node) -> Read<T>
-where
-    T: TryFrom<u64> + PartialOrd + Copy + fmt::Display,
-{
-    move |node| {
-        let expected = || format!("a whole number from {least} to {most}");
-        let Value::Number(number) = &node.value else { return Err(expected()) };
-        let number = number.as_u64().and_then(|number| T::try_from(number).ok());
-        number.filter(|number| *number >= least && *number <= most).ok_or_else(expected)
-    }
-}
-
 /// Reads a time span such as `5s`, `10m` or `1h30m` within a range, both ends included.
-pub fn duration(least: Duration, most: Duration) -> impl Fn(&Node) -> Read<Duration> {
+pub(crate) fn duration(least: Duration, most: Duration) -> impl Fn(&Node) -> Read<Duration> {
     move |node| {
         let expected = || {
             format!(
@@ -307,6 +295,19 @@ mod tests {
         read(&section);
         section.finish();
         problems.into_vec().into_iter().map(|p| format!("{} {p}", p.line)).collect()
+    }
+
+    /// Reads a whole number within a range, both ends included.
+    fn number<T>(least: T, most: T) -> impl Fn(&Node) -> Read<T>
+    where
+        T: TryFrom<u64> + PartialOrd + Copy + fmt::Display,
+    {
+        move |node| {
+            let expected = || format!("a whole number from {least} to {most}");
+            let Value::Number(number) = &node.value else { return Err(expected()) };
+            let number = number.as_u64().and_then(|number| T::try_from(number).ok());
+            number.filter(|number| *number >= least && *number <= most).ok_or_else(expected)
+        }
     }
 
     #[test]

@@ -7,13 +7,13 @@ use std::fmt;
 
 /// Where and why a value does not fit its type.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TypeError {
+pub(crate) struct TypeError {
     /// The line, counted from 1; 0 if it is unknown.
-    pub line: u64,
+    pub(crate) line: u64,
     /// The path of the field, such as `spec.ports[0].port`.
-    pub field: String,
+    pub(crate) field: String,
     /// What was expected and found.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 impl fmt::Display for TypeError {
@@ -32,12 +32,12 @@ impl Node {
     ///
     /// # Errors
     /// [`TypeError`] for the first value that does not fit.
-    pub fn read<T: DeserializeOwned>(&self) -> Result<T, TypeError> {
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, TypeError> {
         form::read(&self.to_json()).map_err(|error| self.wrong(&error))
     }
 
     /// Adds the line to an error about this node.
-    pub fn wrong(&self, error: &FormError) -> TypeError {
+    pub(crate) fn wrong(&self, error: &FormError) -> TypeError {
         TypeError {
             line: self.line_of(&error.path),
             field: error.field(),

@@ -7,7 +7,9 @@
 //! One task owns this value, so nothing in it is locked. Readers (exporter, admin address) see
 //! snapshots that are swapped whole.
 
-use crate::admin::AdminAddress;
+mod memory;
+mod outputs;
+
 use crate::cluster_identity;
 use crate::envoys::{self, Capacity, KnownEnvoys, Observed};
 use crate::local::{self, Local};
@@ -18,10 +20,10 @@ use crate::sinks::{self, Deployment};
 use crate::state::{StateError, StateFolder};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use fedgate_core::{PeerName, ServiceName, Table, TableBuilder};
-use fedgate_engine::compiler::{Compiler, log_new};
+use fedgate_engine::compiler::Compiler;
 use fedgate_engine::in_force::InForce;
 use fedgate_engine::running::Running;
-use fedgate_envoy::{Allocation, EnvoyFiles, File};
+use fedgate_envoy::EnvoyFiles;
 use fedgate_exchange::exporter;
 use fedgate_exchange::importer::PeerUpdate;
 use fedgate_exchange::probe::ProbeIdentity;
@@ -29,16 +31,17 @@ use fedgate_federation::federate::Published;
 use fedgate_federation::key::SigningKey;
 use fedgate_federation::knowledge::PeerKnowledge;
 use fedgate_federation::object::Objects;
-use fedgate_federation::{Federation, Finding, FindingReason, LocalCluster, ObjectRef};
+use fedgate_federation::{Finding, FindingReason, ObjectRef};
 use jiff::Timestamp;
+use memory::{EGRESS_PORTS, PUBLISHED, load_knowledge};
+use outputs::table_of_gateway;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// The controller's memory and its sinks.
-pub struct Site {
-    /// The settings.
-    pub settings: Settings,
+pub(crate) struct Site {
+    pub(crate) settings: Settings,
     compiler: Compiler,
     key: SigningKey,
     /// When the UUID or key was created again because the old one was lost.
@@ -67,11 +70,11 @@ pub struct Site {
 
 /// When to compile again.
 #[derive(Debug, Default)]
-pub struct Next {
+pub(crate) struct Next {
     /// When to compile again even if nothing else changes.
-    pub at: Option<Timestamp>,
+    pub(crate) at: Option<Timestamp>,
     /// A sink failed, so try again soon.
-    pub retry: bool,
+    pub(crate) retry: bool,
 }
 
 impl Site {
@@ -79,7 +82,7 @@ impl Site {
     ///
     /// # Errors
     /// When no last table exists and an empty one cannot be built, which does not happen.
-    pub fn new(
+    pub(crate) fn new(
         settings: Settings,
         local: Local,
         state: StateFolder,
@@ -123,49 +126,49 @@ impl Site {
     }
 
     /// What the admin address shows.
-    pub fn in_force(&self) -> Arc<ArcSwapOption<InForce>> {
+    pub(crate) fn in_force(&self) -> Arc<ArcSwapOption<InForce>> {
         Arc::clone(&self.in_force)
     }
 
     /// What the exporter serves.
-    pub fn published(&self) -> Arc<ArcSwap<exporter::Published>> {
+    pub(crate) fn published(&self) -> Arc<ArcSwap<exporter::Published>> {
         Arc::clone(&self.published)
     }
 
     /// What is known of the peers.
-    pub fn knowledge(&self) -> &BTreeMap<PeerName, PeerKnowledge> {
+    pub(crate) fn knowledge(&self) -> &BTreeMap<PeerName, PeerKnowledge> {
         &self.compiler.knowledge
     }
 
     /// Where Envoy's files are.
-    pub fn envoy_files(&self) -> &EnvoyFiles {
+    pub(crate) fn envoy_files(&self) -> &EnvoyFiles {
         &self.deployment.files
     }
 
     /// Gives the probes the identity of our Envoys.
-    pub fn show_identity(&self, probes: &ProbeIdentity) {
+    pub(crate) fn show_identity(&self, probes: &ProbeIdentity) {
         let identity = &self.deployment.identity;
         probes.show(identity.chain_pem(), identity.key_pem());
     }
 
     /// Takes what was observed of the two Envoys.
-    pub fn observed(&mut self, observed: Observed) {
+    pub(crate) fn observed(&mut self, observed: Observed) {
         self.observed = observed;
     }
 
     /// Notes where the command line finds this controller. The next compilation writes it down, and
     /// later ones retry: a full disk does not keep the controller from starting.
-    pub fn set_admin_address(&mut self, address: SocketAddr) {
+    pub(crate) fn set_admin_address(&mut self, address: SocketAddr) {
         self.unsaved_address = Some(address);
     }
 
     /// Takes the objects that the folder has now.
-    pub fn reload(&mut self, objects: Objects, endpoints: Endpoints) {
+    pub(crate) fn reload(&mut self, objects: Objects, endpoints: Endpoints) {
         (self.compiler.objects, self.endpoints) = (objects, endpoints);
     }
 
     /// Reads the files named by the settings again. On failure the last content stays in force.
-    pub fn reload_identity(&mut self) -> Vec<Finding> {
+    pub(crate) fn reload_identity(&mut self) -> Vec<Finding> {
         let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
         let unreadable = |field: &str, error: anyhow::Error| {
             let message = format!("{error:#}; {STAYS}");
@@ -202,33 +205,17 @@ impl Site {
     }
 
     /// What an operator has to do about the kernel's limits.
-    pub fn inotify(&self) -> Vec<Finding> {
+    pub(crate) fn inotify(&self) -> Vec<Finding> {
         let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
         envoys::inotify_findings(&self.deployment.files, &cluster)
     }
 
     /// Takes the result of a round with a peer. Returns true if a new compilation is needed.
-    pub fn learned(&mut self, update: PeerUpdate) -> bool {
+    pub(crate) fn learned(&mut self, update: PeerUpdate) -> bool {
         let peer = update.peer.clone();
         let changed = self.compiler.learned(update);
         self.save(&peer);
         changed
-    }
-
-    /// Saves what is known of a peer, for a restart. After a failure the next round and the next
-    /// compilation try again.
-    fn save(&mut self, peer: &PeerName) {
-        let Some(knowledge) = self.compiler.knowledge.get(peer) else { return };
-        if !knowledge.worth_saving(self.saved.get(peer), &self.compiler.times()) {
-            return;
-        }
-        match self.state.save(&knowledge_file(peer), knowledge) {
-            Ok(()) => {
-                self.unsaved.remove(peer);
-                self.saved.insert(peer.clone(), knowledge.clone());
-            }
-            Err(error) => drop(self.unsaved.insert(peer.clone(), error)),
-        }
     }
 
     /// Compiles what is in force and hands it to the sinks. The gateway comes first, so that it
@@ -237,7 +224,7 @@ impl Site {
     /// What depends on the state folder is published only once it is saved there: documents need
     /// their versions, new imports need their ports. The table does not wait: its own file keeps
     /// its generation ([`Published::resumed`]), and revoking a grant must depend on little.
-    pub fn compile(&mut self, now: Timestamp) -> Next {
+    pub(crate) fn compile(&mut self, now: Timestamp) -> Next {
         // This machine may have a new address by now.
         self.compiler.cluster.own = own::addresses(&self.settings);
         let federation = self.compiler.compile(now);
@@ -254,22 +241,6 @@ impl Site {
         next
     }
 
-    /// Writes to all sinks in order. Returns the local ports of the imports that are in force.
-    fn put_in_force(
-        &mut self,
-        federation: &Federation,
-        capacity: &Capacity,
-        findings: &mut Vec<Finding>,
-    ) -> BTreeMap<ServiceName, u16> {
-        let egress = self.allocate_ports(federation, capacity, findings);
-        let is_written = self.write(federation, &egress, capacity, findings);
-        let is_kept = self.keep_versions(federation, findings);
-        if is_written && is_kept {
-            self.published.store(Arc::new(exporter::Published::of(federation)));
-        }
-        egress
-    }
-
     /// Findings about this site that come neither from objects nor from sinks.
     fn findings_of_site(&self, now: Timestamp) -> Vec<Finding> {
         let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
@@ -284,15 +255,6 @@ impl Site {
         ));
         findings.extend(running.findings(&cluster));
         findings
-    }
-
-    /// Forgets what was known of peers whose objects are gone.
-    fn forget_removed_peers(&mut self) {
-        for gone in self.compiler.forget_removed_peers() {
-            self.state.remove(&knowledge_file(&gone));
-            self.saved.remove(&gone);
-            self.unsaved.remove(&gone);
-        }
     }
 
     /// The capacity of the two Envoys, and what an operator has to do about it.
@@ -314,157 +276,9 @@ impl Site {
         let findings = capacity.findings(&cluster);
         (capacity, findings)
     }
-
-    fn write_address(&mut self) -> Option<Finding> {
-        let address = self.unsaved_address.take()?;
-        let error = self.state.save_anyhow("admin.json", &AdminAddress { address }).err()?;
-        self.unsaved_address = Some(address);
-        Some(self.not_written("state/", &error))
-    }
-
-    /// Tries again to save what is known of peers and could not be saved.
-    fn unsaved_knowledge(&mut self) -> Vec<Finding> {
-        for peer in self.unsaved.keys().cloned().collect::<Vec<_>>() {
-            self.save(&peer);
-        }
-        self.unsaved.values().map(|error| self.not_written("state/peers/", error)).collect()
-    }
-
-    /// An import gets its port once that is saved. Else another import could get it after a
-    /// restart.
-    fn allocate_ports(
-        &mut self,
-        federation: &Federation,
-        capacity: &Capacity,
-        findings: &mut Vec<Finding>,
-    ) -> BTreeMap<ServiceName, u16> {
-        let allocation =
-            sinks::egress_ports(&self.settings, federation, &self.reserved_ports, capacity);
-        findings.extend(sinks::missing_ports(&self.settings, &allocation, capacity.egress_ports));
-        let Allocation { mut ports, reserved, .. } = allocation;
-        if reserved != self.reserved_ports {
-            match self.state.save(EGRESS_PORTS, &reserved) {
-                Ok(()) => self.reserved_ports = reserved,
-                Err(error) => {
-                    ports.retain(|service, port| self.reserved_ports.get(service) == Some(port));
-                    findings.push(self.not_written("state/", &error));
-                }
-            }
-        }
-        ports
-    }
-
-    /// Writes Envoy's files. Returns true if all are as they should be.
-    fn write(
-        &mut self,
-        federation: &Federation,
-        ports: &BTreeMap<ServiceName, u16>,
-        capacity: &Capacity,
-        findings: &mut Vec<Finding>,
-    ) -> bool {
-        let (settings, local, table) =
-            (&self.settings, &self.compiler.cluster, &self.compiler.table);
-        let gateway =
-            self.deployment.gateway(settings, local, federation, table, &self.endpoints, capacity);
-        let egress = self.deployment.egress(settings, federation, ports, capacity);
-        let gateway = self.write_files(&gateway, findings);
-        // Some files may have been written, perhaps also that of the table.
-        self.written = match gateway {
-            true => self.compiler.table.clone(),
-            false => table_of_gateway(&self.deployment, &self.compiler.cluster)
-                .unwrap_or_else(|| self.written.clone()),
-        };
-        let egress = self.write_files(&egress, findings);
-        gateway && egress
-    }
-
-    fn write_files(&self, files: &[File], findings: &mut Vec<Finding>) -> bool {
-        match self.deployment.files.write(files) {
-            Ok(written) if written.changed.is_empty() => {}
-            Ok(written) => tracing::debug!(files = ?written.changed, "wrote Envoy's files"),
-            Err(error) => {
-                findings.push(self.not_written("envoy/", &error));
-                return false;
-            }
-        }
-        true
-    }
-
-    /// The finding for a file that could not be written. The write is retried.
-    fn not_written(&self, folder: &str, error: &dyn std::fmt::Display) -> Finding {
-        let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
-        Finding::error(FindingReason::NotWritten, cluster, folder, error.to_string())
-    }
-
-    /// Saves the versions of the documents before the documents are published. A version that a
-    /// peer has seen must never come back with other content.
-    fn keep_versions(&mut self, federation: &Federation, findings: &mut Vec<Finding>) -> bool {
-        if federation.published == self.saved_versions {
-            return true;
-        }
-        match self.state.save(PUBLISHED, &federation.published) {
-            Ok(()) => self.saved_versions = federation.published.clone(),
-            Err(error) => {
-                findings.push(self.not_written("state/", &error));
-                return false;
-            }
-        }
-        true
-    }
-
-    fn swap(
-        &self,
-        federation: Federation,
-        ports: BTreeMap<ServiceName, u16>,
-        findings: Vec<Finding>,
-    ) {
-        let before = self.in_force.load();
-        log_new(
-            &federation.findings,
-            before.as_ref().map(|before| before.federation.findings.as_slice()),
-        );
-        log_new(&findings, before.as_ref().map(|before| before.findings.as_slice()));
-        let listen = self.settings.egress.listen;
-        let egress =
-            ports.into_iter().map(|(service, port)| (service, SocketAddr::new(listen, port)));
-        let (local, table) = (self.compiler.cluster.clone(), self.written.clone());
-        let egress = Some(egress.collect());
-        let running = self.observed.running;
-        self.in_force.store(Some(Arc::new(InForce {
-            local,
-            federation,
-            table,
-            egress,
-            running,
-            findings,
-        })));
-    }
 }
 
 /// The settings that name the certificate and key of both Envoys.
 const PAIR: [&str; 2] = ["identity.certificateChain", "identity.privateKey"];
 /// What is in force in place of an unusable file.
 const STAYS: &str = "what was read before stays in force";
-
-const PUBLISHED: &str = "published.json";
-const EGRESS_PORTS: &str = "egress-ports.json";
-const PEERS: &str = "peers";
-
-fn knowledge_file(peer: &PeerName) -> String {
-    format!("{PEERS}/{peer}.json")
-}
-
-fn load_knowledge(state: &StateFolder) -> BTreeMap<PeerName, PeerKnowledge> {
-    let load = |name: String| {
-        Some((PeerName::parse(&name).ok()?, state.load(&format!("{PEERS}/{name}.json"))?))
-    };
-    state.names(PEERS).into_iter().filter_map(load).collect()
-}
-
-/// The table in the file that the gateway's Envoy reads; `None` if there is none, or it is of
-/// another cluster.
-fn table_of_gateway(deployment: &Deployment, cluster: &LocalCluster) -> Option<Table> {
-    let file = deployment.files.path("gateway/filter/filter.json");
-    let table = fedgate_envoy::plugin::table_of(file.as_ref()).ok()?;
-    (table.trust_domain() == cluster.trust_domain.as_str()).then_some(table)
-}

@@ -1,0 +1,133 @@
+//! A call from a peer to one of our services: what the gateway's filter does.
+
+use super::evidence::{decided_by, not_in_table, passes_some_caller, report};
+use super::{Caller, Explainer, Explanation};
+use fedgate_core::{
+    Admission, Decision, Outcome, PeerName, SpiffeId, admit, decide_passthrough, judge,
+};
+
+impl Explainer<'_> {
+    pub(super) fn export(mut self) -> Explanation {
+        let sni = self.question.to.sni();
+        self.step("server name", true, format!("{sni} is of Istio's form"));
+        if decide_passthrough(self.sources.table, Some(&sni)).outcome.passes() {
+            return self.passed_through();
+        }
+        let admission = match admit(self.sources.table, Some(&sni)) {
+            Ok(admission) => admission,
+            Err(reason) => {
+                let detail = format!(
+                    "{} is not exported: no Service with the label federation.istio.deckhouse.io/public-service: \"\" has this name and port",
+                    self.question.to
+                );
+                self.step("exported", false, detail);
+                return self.end(Some(reason.word()));
+            }
+        };
+        self.step(
+            "exported",
+            true,
+            format!(
+                "{} is in table generation {}",
+                self.question.to,
+                self.sources.table.generation()
+            ),
+        );
+        match &self.question.from {
+            Caller::Unknown => self.any_peer(),
+            Caller::Identity(uri) => self.identity(&admission, uri),
+            Caller::Peer(peer) => self.peer(peer),
+        }
+    }
+
+    /// A call whose TLS passes through the gateway.
+    fn passed_through(mut self) -> Explanation {
+        let generation = self.sources.table.generation();
+        self.step(
+            "exported",
+            true,
+            format!("{} is in table generation {generation}", self.question.to),
+        );
+        let detail = "the gateway passes TLS through and sees no caller; the workload's own AuthorizationPolicy decides whom to let in";
+        self.step("gateway mode", true, detail);
+        self.end(Some("granted"))
+    }
+
+    /// A call from any peer: the answer for each.
+    fn any_peer(mut self) -> Explanation {
+        let peers = self.sources.federation.peers.iter().map(|report| &report.peer.name);
+        let peers: Vec<_> = peers
+            .map(|peer| Self::new(self.sources, self.question).peer(peer).answer(peer))
+            .collect();
+        if peers.is_empty() {
+            self.step(
+                "peer",
+                false,
+                "there is no IstioFederation of another cluster, so there is nobody to call",
+            );
+        }
+        let reason = match peers.iter().find(|answer| answer.passes).or(peers.first()) {
+            Some(answer) => answer.reason.clone(),
+            None => Some("unknown_peer".to_owned()),
+        };
+        let passes = peers.iter().any(|answer| answer.passes);
+        Explanation { to: self.question.to.clone(), steps: self.steps, peers, passes, reason }
+    }
+
+    fn identity(mut self, admission: &Admission<'_>, uri: &str) -> Explanation {
+        let decision = judge(self.sources.table, admission.export(), Some(uri));
+        let reason = Some(decision.reason.word());
+        let id = match SpiffeId::parse(uri) {
+            Ok(id) => id,
+            Err(error) => {
+                self.step(
+                    "identity",
+                    false,
+                    format!("the URI SAN is no workload's SPIFFE ID: {error}"),
+                );
+                return self.end(reason);
+            }
+        };
+        self.step("identity", true, format!("{id} is a SPIFFE ID"));
+        let Some(peer) = decision.peer else {
+            let detail = format!("no IstioFederation has the trust domain {}", id.trust_domain());
+            self.step("peer", false, detail);
+            return self.end(reason);
+        };
+        self.step("peer", true, format!("{} is peer {}", peer.trust_domain, peer.name));
+        self.grant(&decision);
+        if let Some(report) = report(self.sources, peer.name) {
+            self.trust(report);
+        }
+        self.end(reason)
+    }
+
+    /// What the table says about this caller, and who decided it.
+    fn grant(&mut self, decision: &Decision<'_>) {
+        let decided = decided_by(self.sources, self.question, decision.peer.map(|peer| peer.name));
+        let audited = match decision.outcome {
+            Outcome::Audited => " (audit mode: reported, and let through)",
+            _ => "",
+        };
+        self.step(
+            "granted",
+            decision.outcome.passes(),
+            format!("{}: {decided}{audited}", decision.reason),
+        );
+    }
+
+    fn peer(mut self, name: &PeerName) -> Explanation {
+        let report = report(self.sources, name.as_str());
+        let Some(row) = self.sources.table.peers().find(|row| row.name == name.as_str()) else {
+            self.step("peer", false, not_in_table(self.sources, name, report));
+            return self.end(Some("unknown_peer"));
+        };
+        self.step("peer", true, format!("{name} has the trust domain {}", row.trust_domain));
+        let granted = passes_some_caller(self.sources, self.question, &row);
+        self.step("granted", granted, decided_by(self.sources, self.question, Some(name.as_str())));
+        if let Some(report) = report {
+            self.trust(report);
+        }
+        self.end(Some(if granted { "granted" } else { "not_granted" }))
+    }
+}

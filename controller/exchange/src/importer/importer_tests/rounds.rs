@@ -1,0 +1,140 @@
+//! What a round with one peer learns.
+
+use super::*;
+
+#[tokio::test]
+async fn both_documents_are_fetched_and_a_change_is_noticed() {
+    let mut scene = Scene::new(Duration::from_millis(20));
+    let mut beta = TestCluster::new("beta", &["web"]);
+    let server = scene.exporter(&beta).await;
+    scene.poll(&[scene.peer("beta", server.address)]);
+
+    let first = scene.next().await;
+    assert_eq!(reasons(&first), (Succeeded, Succeeded));
+    assert!(first.changed && first.knowledge.notices.is_empty());
+    assert_eq!(first.knowledge.public.as_ref().unwrap().document, beta.public());
+    assert_eq!(first.knowledge.private.as_ref().unwrap().document, beta.private());
+
+    scene.clock.advance(1);
+    let second = scene.next().await;
+    assert!(!second.changed, "nothing is new");
+    assert!(
+        second.knowledge.private.as_ref().unwrap().confirmed
+            > first.knowledge.private.as_ref().unwrap().confirmed
+    );
+    assert!(
+        answered(&server, DocumentLabel::Public, 304) > 0
+            && answered(&server, DocumentLabel::Private, 304) > 0
+    );
+
+    beta.services.insert(0, "api");
+    server.published.store(Arc::new(beta.published(Some(&scene.identity))));
+    let changed = async {
+        loop {
+            let update = scene.next().await;
+            if update.changed {
+                return update;
+            }
+        }
+    };
+    let changed = timeout(DEADLINE, changed).await.expect("the change");
+    assert_eq!(changed.knowledge.private.unwrap().document, beta.private());
+    assert_eq!(answered(&server, DocumentLabel::Private, 401), 0, "no token is used twice");
+}
+
+#[tokio::test]
+async fn pairing_is_reported_until_the_peer_accepts_the_token() {
+    let mut scene = Scene::new(Duration::from_millis(20));
+    let beta = TestCluster::new("beta", &["web"]);
+    let server = scene.exporter(&beta).await;
+    server.published.store(Arc::new(beta.published(None)));
+    scene.poll(&[scene.peer("beta", server.address)]);
+    let update = scene.next().await;
+    assert_eq!(reasons(&update), (Succeeded, NonOkResponse));
+    let message = &update.knowledge.private_exchange.as_ref().unwrap().message;
+    assert!(message.starts_with("401: ") && message.contains("IstioFederation"), "{message}");
+    server.published.store(Arc::new(beta.published(Some(&scene.identity))));
+    let update = scene.until("beta", (Succeeded, Succeeded)).await;
+    assert!(update.changed && update.knowledge.private.is_some());
+}
+
+#[tokio::test]
+async fn knowledge_is_kept_when_a_peer_fails() {
+    let mut scene = Scene::new(Duration::from_millis(20));
+    let beta = TestCluster::new("beta", &["web"]);
+    let server = scene.exporter(&beta).await;
+    scene.poll(&[scene.peer("beta", server.address)]);
+    let known = scene.until("beta", (Succeeded, Succeeded)).await.knowledge;
+    let good = beta.published(Some(&scene.identity));
+    let bodies: [(Option<&'static str>, ExchangeReason); 3] = [
+        (Some("{"), InvalidJson),
+        (Some(r#"{"clusterUUID":"","authnKeyPub":"","rootCA":""}"#), InvalidPublicMetadata),
+        (None, NonOkResponse),
+    ];
+    for (body, reason) in bodies {
+        server
+            .published
+            .store(Arc::new(Published { public: body.map(Document::new), ..good.clone() }));
+        let update = scene.until("beta", (reason, Succeeded)).await;
+        assert!(update.changed);
+        assert_eq!(
+            update.knowledge.public.unwrap().document,
+            known.public.as_ref().unwrap().document
+        );
+    }
+    // After silence, both documents report the same.
+    drop(server);
+    let update = scene.until("beta", (FetchFailed, FetchFailed)).await;
+    assert_eq!(update.knowledge.private.unwrap().document, known.private.unwrap().document);
+}
+
+#[tokio::test]
+async fn without_a_public_document_the_private_one_is_not_fetched() {
+    let mut scene = Scene::new(NEVER);
+    let server = scene.exporter(&TestCluster::new("beta", &[])).await;
+    server.published.store(Arc::default());
+    scene.poll(&[scene.peer("beta", server.address)]);
+    assert_eq!(reasons(&scene.next().await), (NonOkResponse, AwaitingPublic));
+    assert_eq!(answered(&server, DocumentLabel::Private, 401), 0);
+}
+
+#[tokio::test]
+async fn no_token_is_sent_before_the_claimed_uuid_is_checked() {
+    let mut scene = Scene::new(NEVER);
+    let beta = TestCluster::new("beta", &["web"]);
+    let server = scene.exporter(&beta).await;
+    let peers = [scene.peer("beta", server.address)];
+    scene.decisions.clear();
+    scene.poll(&peers);
+    assert_eq!(reasons(&scene.next().await), (Succeeded, AwaitingPublic));
+    // A decision about another UUID does not count, and a refusal is no reason to ask.
+    scene.judge(&TestCluster { name: "beta", ..TestCluster::new("gamma", &[]) }, true);
+    scene.poll(&peers);
+    scene.judge(&beta, false);
+    scene.poll(&peers);
+    let asked = |code| answered(&server, DocumentLabel::Private, code);
+    let update = scene.next().await;
+    assert_eq!(
+        (reasons(&update), asked(200), asked(401)),
+        ((Succeeded, TokenGenerationFailed), 0, 0)
+    );
+    scene.judge(&beta, true);
+    scene.poll(&peers);
+    assert_eq!(reasons(&scene.next().await), (Succeeded, Succeeded));
+    assert_eq!((asked(200), asked(401)), (1, 0));
+}
+
+#[tokio::test]
+async fn no_token_is_sent_for_a_changed_uuid_before_it_is_checked() {
+    let mut scene = Scene::new(Duration::from_millis(20));
+    let mut gamma = TestCluster::new("gamma", &["web"]);
+    let server = scene.exporter(&gamma).await;
+    scene.poll(&[scene.peer("gamma", server.address)]);
+    scene.until("gamma", (Succeeded, Succeeded)).await;
+    let own = gamma.identity.cluster_uuid.clone();
+    gamma.identity.cluster_uuid = identity().cluster_uuid;
+    server.published.store(Arc::new(gamma.published(Some(&scene.identity))));
+    let update = scene.until("gamma", (Succeeded, AwaitingPublic)).await;
+    assert_ne!(update.knowledge.cluster_uuid(), Some(&own));
+    assert!(update.knowledge.notices.iter().any(|notice| notice.reason.word() == "uuid_changed"));
+}

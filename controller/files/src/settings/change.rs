@@ -1,0 +1,67 @@
+//! A change of the settings while the controller runs.
+
+use super::{Egress, Gateway, Settings};
+use fedgate_federation::{Finding, FindingReason, ObjectRef};
+
+impl Settings {
+    /// Takes over from newer settings what can change while the controller runs. Returns the names
+    /// of changed fields that need a restart.
+    pub fn take(&mut self, new: Self) -> Vec<&'static str> {
+        // Every field is named, so that a new one cannot be forgotten. The folders follow from that
+        // of the settings.
+        let Self {
+            trust_domain,
+            cluster_uuid,
+            network,
+            gateway,
+            metadata,
+            egress,
+            identity,
+            key_file,
+            times,
+            admin,
+            manifests: _,
+            envoy: _,
+            state: _,
+        } = new;
+        let Gateway {
+            listen,
+            advertise,
+            admin: gateway_admin,
+            filter_module,
+            access_log,
+            open_files,
+            health_name,
+        } = gateway;
+        let Egress { listen: egress_listen, ports, admin: egress_admin, open_files: egress_files } =
+            egress;
+        let changed = [
+            ("trustDomain", self.trust_domain == trust_domain),
+            ("clusterUUID", self.cluster_uuid == cluster_uuid),
+            ("gateway.listen", self.gateway.listen == listen),
+            ("gateway.admin", self.gateway.admin == gateway_admin),
+            ("gateway.filterModule", self.gateway.filter_module == filter_module),
+            ("gateway.accessLog", self.gateway.access_log == access_log),
+            ("gateway.healthName", self.gateway.health_name == health_name),
+            ("egress.listen", self.egress.listen == egress_listen),
+            ("egress.admin", self.egress.admin == egress_admin),
+            ("metadata", self.metadata == metadata),
+            ("identity", self.identity == identity),
+            ("keyFile", self.key_file == key_file),
+            ("times", self.times == times),
+            ("admin", self.admin == admin),
+        ];
+        self.network = network;
+        self.gateway.advertise = advertise;
+        self.egress.ports = ports;
+        self.gateway.open_files = open_files;
+        self.egress.open_files = egress_files;
+        changed.into_iter().filter(|(_, same)| !same).map(|(field, _)| field).collect()
+    }
+}
+
+/// The finding for a changed setting that is read only at the start.
+pub(crate) fn restart_needed(cluster: ObjectRef, field: &str) -> Finding {
+    let message = "it was changed, and what it was before stays in force; restart `fedgate run`";
+    Finding::warning(FindingReason::RestartNeeded, cluster, field, message)
+}

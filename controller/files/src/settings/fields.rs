@@ -1,0 +1,181 @@
+//! Reads the sections of `fedgate.yaml`.
+
+use super::values::{
+    address, advertised, any, loopback, loopback_address, open_files, path, ports,
+};
+use super::{Admin, Egress, Gateway, IdentityFiles, Settings};
+use crate::yaml::{self, Section, duration, explained, parsed};
+use fedgate_core::TrustDomain;
+use fedgate_exchange::exporter::MetadataPath;
+use fedgate_exchange::settings::{Intervals, LimitTooShort, MetadataEndpoint, MetadataTransport};
+use fedgate_federation::document::{ClusterUuid, Network};
+use fedgate_federation::knowledge::Times as KnowledgeTimes;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::Duration;
+
+pub(super) fn read(dir: &Path, root: Section<'_>) -> Option<Settings> {
+    let trust_domain = root.required(
+        "trustDomain",
+        "alpha.example",
+        explained(TrustDomain::parse, "a trust domain such as alpha.example"),
+    );
+    let cluster_uuid = root.optional("clusterUUID", explained(ClusterUuid::parse, "a UUID"));
+    let network = network(root.section("network"));
+    let gateway = gateway(dir, root.section("gateway"));
+    let egress = egress(root.section("egress"));
+    let metadata = metadata(dir, root.section("metadata"));
+    let identity = identity(dir, root.section("identity"));
+    let key_file = root.or("keyFile", dir.join("state/authn.key"), path(dir));
+    let times = times(root.section("times"));
+    let admin = root.section("admin");
+    let admin_listen = admin.or("listen", loopback(0), loopback_address);
+    admin.finish();
+    root.finish();
+    Some(Settings {
+        trust_domain: trust_domain?,
+        cluster_uuid,
+        network,
+        gateway,
+        egress,
+        metadata: metadata?,
+        identity: identity?,
+        key_file,
+        times,
+        admin: Admin { listen: admin_listen },
+        manifests: dir.join("manifests"),
+        envoy: dir.join("envoy"),
+        state: dir.join("state"),
+    })
+}
+
+fn network(section: Section<'_>) -> Network {
+    let cidr = || parsed("a CIDR such as 10.0.0.0/16");
+    let network = Network {
+        name: section.optional("name", yaml::text),
+        pod_cidrs: section.list("podCIDRs", cidr()),
+        service_cidrs: section.list("serviceCIDRs", cidr()),
+    };
+    section.finish();
+    network
+}
+
+fn gateway(dir: &Path, section: Section<'_>) -> Gateway {
+    let gateway = Gateway {
+        listen: section.or("listen", any(15_443), address),
+        advertise: section.list("advertise", advertised),
+        admin: section.or("admin", loopback(0), loopback_address),
+        filter_module: section.or(
+            "filterModule",
+            fedgate_process::filter_module::default_path(),
+            path(dir),
+        ),
+        access_log: section.optional("accessLog", path(dir)),
+        open_files: section.optional("openFiles", open_files),
+        health_name: section.or("healthName", true, yaml::boolean),
+    };
+    // A port that the system picks cannot be advertised to peers.
+    if section.reads("listen") && gateway.listen.port() == 0 {
+        section.refuse(
+            "listen",
+            format!("expected a port from 1 to 65535, found {:?}", gateway.listen.to_string()),
+        );
+    }
+    if section.reads("listen")
+        && gateway.listen.ip().is_unspecified()
+        && section.is_empty("advertise")
+    {
+        section.refuse("advertise", "it must be set, because gateway.listen is not a single address; write for example \"advertise: [192.0.2.1:15443]\"");
+    }
+    section.finish();
+    gateway
+}
+
+fn egress(section: Section<'_>) -> Egress {
+    let egress = Egress {
+        listen: section.or("listen", Ipv4Addr::LOCALHOST.into(), parsed("an IP address")),
+        ports: section.or("ports", 15_100..=15_999, ports),
+        admin: section.or("admin", loopback(0), loopback_address),
+        open_files: section.optional("openFiles", open_files),
+    };
+    section.finish();
+    egress
+}
+
+fn metadata(dir: &Path, section: Section<'_>) -> Option<MetadataEndpoint> {
+    let listen = section.or("listen", any(15_080), address);
+    let metadata_path =
+        section.or("path", MetadataPath::default(), explained(MetadataPath::parse, "a path"));
+    let plain = section.or("plain", false, yaml::boolean);
+    let transport = match (plain, section.has("tls")) {
+        // The problem with `plain` is already recorded.
+        _ if !section.reads("plain") => {
+            let _ = section.section("tls");
+            None
+        }
+        (true, false) => Some(MetadataTransport::Plain),
+        (true, true) => {
+            // Marks `tls` as read, so that it is not reported as an unknown field too.
+            let _ = section.section("tls");
+            section.refuse("plain", "set either tls or plain: true, not both");
+            None
+        }
+        (false, false) => {
+            let _ = section.section("tls");
+            let message = "it must be set: tls with certificate and key, or \"plain: true\" behind a proxy that terminates TLS";
+            section.refuse("tls", message);
+            None
+        }
+        (false, true) => {
+            let tls = section.section("tls");
+            let certificate = tls.required("certificate", "metadata.pem", path(dir));
+            let key = tls.required("key", "metadata.key", path(dir));
+            tls.finish();
+            certificate
+                .zip(key)
+                .map(|(certificate, key)| MetadataTransport::Tls { certificate, key })
+        }
+    };
+    section.finish();
+    Some(MetadataEndpoint { listen, path: metadata_path, transport: transport? })
+}
+
+fn identity(dir: &Path, section: Section<'_>) -> Option<IdentityFiles> {
+    let certificate_chain = section.required("certificateChain", "identity/chain.pem", path(dir));
+    let private_key = section.required("privateKey", "identity/key.pem", path(dir));
+    let roots = section.required("roots", "identity/roots.pem", path(dir));
+    section.finish();
+    Some(IdentityFiles {
+        certificate_chain: certificate_chain?,
+        private_key: private_key?,
+        roots: roots?,
+    })
+}
+
+fn times(section: Section<'_>) -> Intervals {
+    const SECOND: Duration = Duration::from_secs(1);
+    const HOUR: Duration = Duration::from_secs(3600);
+    let Intervals { poll, probe, timeout, knowledge } = Intervals::default();
+    let KnowledgeTimes { stale_after, staleness_limit } = knowledge;
+    let intervals = Intervals {
+        poll: section.or("poll", poll, duration(Intervals::SHORTEST_POLL, HOUR)),
+        probe: section.or("probe", probe, duration(SECOND, HOUR)),
+        timeout: section.or("timeout", timeout, duration(SECOND / 10, 60 * SECOND)),
+        knowledge: KnowledgeTimes {
+            stale_after: section.or("staleAfter", stale_after, duration(SECOND, 24 * HOUR)),
+            staleness_limit: section.or(
+                "stalenessLimit",
+                staleness_limit,
+                duration(SECOND, 30 * 24 * HOUR),
+            ),
+        },
+    };
+    if let Err(LimitTooShort { staleness_limit, stale_after }) = intervals.check() {
+        section.refuse(
+            "stalenessLimit",
+            format!("expected at least times.staleAfter ({stale_after}), found {staleness_limit}"),
+        );
+    }
+    section.finish();
+    intervals
+}

@@ -1,0 +1,61 @@
+//! Reads single values of `fedgate.yaml`.
+
+use crate::yaml::{self, Node, parsed};
+use fedgate_core::ServicePort;
+use fedgate_federation::document::GatewayAddress;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+pub(super) fn any(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))
+}
+
+pub(super) fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+pub(super) fn path(dir: &Path) -> impl Fn(&Node) -> Result<PathBuf, String> {
+    let dir = dir.to_owned();
+    move |node| yaml::text(node).map(|text| dir.join(text)).map_err(|_| "a path".to_owned())
+}
+
+pub(super) fn address(node: &Node) -> Result<SocketAddr, String> {
+    parsed("an address such as 127.0.0.1:15443 or [::1]:15443")(node)
+}
+
+pub(super) fn loopback_address(node: &Node) -> Result<SocketAddr, String> {
+    let expected = "a loopback address such as 127.0.0.1:0, because it has no authentication";
+    address(node)
+        .ok()
+        .filter(|address| address.ip().is_loopback())
+        .ok_or_else(|| expected.to_owned())
+}
+
+pub(super) fn advertised(node: &Node) -> Result<GatewayAddress, String> {
+    let read = |text: String| GatewayAddress::parse(&text);
+    yaml::text(node).ok().and_then(read).ok_or_else(|| {
+        "a host and port such as gw.example:15443, 192.0.2.1:15443 or [2001:db8::1]:15443"
+            .to_owned()
+    })
+}
+
+pub(super) fn open_files(node: &Node) -> Result<u64, String> {
+    let expected = "a number of open files of at least 64, such as 65536";
+    parsed::<u64>(expected)(node)
+        .ok()
+        .filter(|count| *count >= 64)
+        .ok_or_else(|| expected.to_owned())
+}
+
+pub(super) fn ports(node: &Node) -> Result<RangeInclusive<u16>, String> {
+    let read = |text: String| {
+        let (first, last) = text.split_once('-')?;
+        let range = ServicePort::parse(first).ok()?.get()..=ServicePort::parse(last).ok()?.get();
+        (!range.is_empty()).then_some(range)
+    };
+    yaml::text(node)
+        .ok()
+        .and_then(read)
+        .ok_or_else(|| "a range of ports such as 15100-15999".to_owned())
+}
