@@ -4,7 +4,7 @@ use fedgate_core::{ConfigurationError, Options, Table, read_configuration};
 
 /// A valid configuration.
 #[derive(Debug)]
-pub(crate) struct Configuration {
+pub struct Configuration {
     pub(crate) table: Table,
     pub(crate) options: Options,
     /// Identifies the table and the options; see [`version`].
@@ -13,10 +13,18 @@ pub(crate) struct Configuration {
 
 impl Configuration {
     /// Reads and checks a plugin's configuration.
-    pub(crate) fn read(json: &[u8]) -> Result<Self, ConfigurationError> {
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read(json: &[u8]) -> Result<Self, ConfigurationError> {
         let (table, options) = read_configuration(json)?;
         let version = version(&table, &options);
         Ok(Self { table, options, version })
+    }
+
+    /// The table.
+    pub fn table(&self) -> &Table {
+        &self.table
     }
 
     /// The common beginning of the versions of all configurations with this table.

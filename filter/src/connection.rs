@@ -1,11 +1,8 @@
 //! One admitted connection.
 
-use crate::host::ContextId;
+use crate::host::ConnectionId;
 use fedgate_core::{Admission, Export, Sni};
 use std::cell::{Cell, OnceCell};
-use std::cmp::Ordering;
-use std::rc::Rc;
-use std::time::Duration;
 
 /// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +20,7 @@ pub(crate) enum State {
 /// What the filter keeps of an open connection: enough to judge it again.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    pub(crate) id: ContextId,
+    pub(crate) id: ConnectionId,
     pub(crate) state: Cell<State>,
     /// The server name as the client sent it. It names an exported service.
     pub(crate) server_name: Box<str>,
@@ -32,35 +29,27 @@ pub(crate) struct Connection {
     pub(crate) export: Cell<Option<Export>>,
     /// The URI SAN with which it was allowed.
     pub(crate) uri_san: OnceCell<Box<str>>,
-    pub(crate) admitted_at: Duration,
 }
 
 impl Connection {
-    pub(crate) fn new(
-        id: ContextId,
-        server_name: &str,
-        admission: &Admission<'_>,
-        now: Duration,
-    ) -> Self {
+    pub(crate) fn new(id: ConnectionId, server_name: &str, admission: &Admission<'_>) -> Self {
         Self {
             id,
             state: Cell::new(State::Awaiting),
             server_name: server_name.into(),
             export: Cell::new(Some(admission.export())),
             uri_san: OnceCell::new(),
-            admitted_at: now,
         }
     }
 
     /// A passthrough connection, which is already fully decided.
-    pub(crate) fn passed_through(id: ContextId, server_name: &str, now: Duration) -> Self {
+    pub(crate) fn passed_through(id: ConnectionId, server_name: &str) -> Self {
         Self {
             id,
             state: Cell::new(State::Passed),
             server_name: server_name.into(),
             export: Cell::new(None),
             uri_san: OnceCell::new(),
-            admitted_at: now,
         }
     }
 
@@ -72,33 +61,6 @@ impl Connection {
         self.state.get() == state
     }
 }
-
-/// When a tick is to look at a connection. Ordered by time.
-#[derive(Debug)]
-pub(crate) struct Look {
-    pub(crate) at: Duration,
-    pub(crate) connection: Rc<Connection>,
-}
-
-impl Ord for Look {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.at, self.connection.id).cmp(&(other.at, other.connection.id))
-    }
-}
-
-impl PartialOrd for Look {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Look {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Look {}
 
 /// The service of a server name, as `host:port`. Returns `None` for a name of another form, so that
 /// no other untrusted text is ever written down.

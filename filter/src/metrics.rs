@@ -28,6 +28,7 @@
 //! | `fedgate.table.generation`, `fedgate.table.rows` | gauges: the table that the proxy has accepted |
 //! | `fedgate.table.threads` | gauge: how many threads (the workers and the main one) have that table in force |
 
+use crate::configuration::Configuration;
 use crate::host::{Host, MetricKind};
 use fedgate_core::{Outcome, Reason, Table};
 use std::cell::RefCell;
@@ -39,6 +40,9 @@ const LIFETIME: usize = 4;
 /// names have no `_`.
 pub const OVERFLOW: &str = "_other";
 
+/// The gauge of the threads that have the table in force.
+pub const THREADS: &str = "fedgate.table.threads";
+
 /// Events that are counted in addition to decisions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
@@ -47,7 +51,19 @@ pub(crate) enum Event {
     RouteFailed,
 }
 
-/// The metrics of one scope in one VM: the proxy's numbers for the metrics used so far.
+impl Event {
+    const ALL: [Self; 3] = [Self::Revoked, Self::Undecided, Self::RouteFailed];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Revoked => "fedgate.revoked_connections",
+            Self::Undecided => "fedgate.undecided_connections",
+            Self::RouteFailed => "fedgate.route_failures",
+        }
+    }
+}
+
+/// The metrics of one gateway in one thread: the proxy's numbers for the metrics used so far.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     decisions: RefCell<BTreeMap<(&'static str, Reason), u32>>,
@@ -66,21 +82,23 @@ struct Peers {
 }
 
 impl Metrics {
-    /// Shows the table in force and chooses the peers to count by name.
-    pub(crate) fn adopt(&self, host: &impl Host, table: &Table, named_peers: u32) {
-        self.show(host, "fedgate.table.generation", table.generation());
-        self.show(host, "fedgate.table.rows", table.rows().into());
-        let named_peers = usize::try_from(named_peers).unwrap_or(usize::MAX);
-        let mut names: Vec<&str> = table.peers().map(|peer| peer.name).collect();
-        names.sort_unstable();
+    /// Chooses the peers to count by name.
+    pub(crate) fn name_peers(&self, table: &Table, named_peers: u32) {
         let mut peers = self.peers.borrow_mut();
-        peers.named = names.into_iter().take(named_peers).map(Box::from).collect();
-        peers.limit = named_peers.saturating_mul(LIFETIME);
+        peers.named = first_peers(table, named_peers).map(Box::from).collect();
+        peers.limit = usize::try_from(named_peers).unwrap_or(usize::MAX).saturating_mul(LIFETIME);
+    }
+
+    /// Shows the table in force.
+    pub(crate) fn show_table(&self, host: &impl Host, table: &Table) {
+        for (gauge, value) in gauges(table) {
+            self.show(host, gauge, value);
+        }
     }
 
     /// Shows how many threads have the table in force.
     pub(crate) fn threads(&self, host: &impl Host, threads: u64) {
-        self.show(host, "fedgate.table.threads", threads);
+        self.show(host, THREADS, threads);
     }
 
     fn show(&self, host: &impl Host, gauge: &'static str, value: u64) {
@@ -100,7 +118,7 @@ impl Metrics {
         reason: Reason,
         peer: Option<&str>,
     ) {
-        let name = || format!("fedgate.connections.outcome.{}.reason.{reason}", outcome.word());
+        let name = || decision_name(outcome, reason);
         increment(host, &mut self.decisions.borrow_mut(), (outcome.word(), reason), name);
         if let Some(peer) = peer {
             self.peers.borrow_mut().count(host, outcome, peer);
@@ -109,11 +127,7 @@ impl Metrics {
 
     /// Counts an event.
     pub(crate) fn happened(&self, host: &impl Host, event: Event) {
-        let name = match event {
-            Event::Revoked => "fedgate.revoked_connections",
-            Event::Undecided => "fedgate.undecided_connections",
-            Event::RouteFailed => "fedgate.route_failures",
-        };
+        let name = event.name();
         increment(host, &mut self.events.borrow_mut(), name, || name.to_owned());
     }
 }
@@ -126,11 +140,46 @@ impl Peers {
             self.series.insert(label.into(), BTreeMap::new());
         }
         if let Some(numbers) = self.series.get_mut(label) {
-            let name =
-                || format!("fedgate.peer_connections.outcome.{}.peer.{label}", outcome.word());
+            let name = || peer_name(outcome, label);
             increment(host, numbers, outcome.word(), name);
         }
     }
+}
+
+/// The names of all counters that connections can need under a configuration, or without one, for a
+/// proxy on which metrics must be defined in advance.
+pub fn counters(configuration: Option<&Configuration>) -> Vec<String> {
+    const OUTCOMES: [Outcome; 3] = [Outcome::Allowed, Outcome::Audited, Outcome::Refused];
+    let decisions = OUTCOMES
+        .into_iter()
+        .flat_map(|outcome| Reason::ALL.map(|reason| decision_name(outcome, reason)));
+    let peers = configuration.into_iter().flat_map(|configuration| {
+        first_peers(&configuration.table, configuration.options.named_peers)
+    });
+    let by_peer =
+        peers.chain([OVERFLOW]).flat_map(|peer| OUTCOMES.map(|outcome| peer_name(outcome, peer)));
+    let events = Event::ALL.map(|event| event.name().to_owned());
+    decisions.chain(by_peer).chain(events).collect()
+}
+
+/// The gauges that describe a table, and their values.
+pub fn gauges(table: &Table) -> [(&'static str, u64); 2] {
+    [("fedgate.table.generation", table.generation()), ("fedgate.table.rows", table.rows().into())]
+}
+
+fn decision_name(outcome: Outcome, reason: Reason) -> String {
+    format!("fedgate.connections.outcome.{}.reason.{reason}", outcome.word())
+}
+
+fn peer_name(outcome: Outcome, label: &str) -> String {
+    format!("fedgate.peer_connections.outcome.{}.peer.{label}", outcome.word())
+}
+
+/// The peers of a table that are counted by name.
+fn first_peers(table: &Table, named_peers: u32) -> impl Iterator<Item = &str> {
+    let mut names: Vec<&str> = table.peers().map(|peer| peer.name).collect();
+    names.sort_unstable();
+    names.into_iter().take(usize::try_from(named_peers).unwrap_or(usize::MAX))
 }
 
 /// Adds one to a counter.

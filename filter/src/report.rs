@@ -53,7 +53,7 @@ pub(crate) fn report(host: &impl Host, metrics: &Metrics, record: &Record, serve
 }
 
 /// The reason word for an allowed connection whose cluster the proxy did not accept.
-const NO_ROUTE: &str = "no_route";
+pub(crate) const NO_ROUTE: &str = "no_route";
 
 /// Reports an allowed connection that is closed because the proxy did not accept its cluster.
 pub(crate) fn report_route_failure(
@@ -71,7 +71,7 @@ pub(crate) fn report_route_failure(
 /// carried out all the same.
 fn write_filter_state(host: &impl Host, record: &Record, reason: &str, service: Option<&str>) {
     let write = |name, value: &str| {
-        let _ = host.set_property(name, value.as_bytes());
+        let _ = host.set_filter_state(name, value.as_bytes());
     };
     write("fedgate.outcome", record.outcome.word());
     write("fedgate.reason", reason);

@@ -2,7 +2,7 @@
 
 mod support;
 
-use fedgate_filter::host::Property;
+use fedgate_filter::vm::host::Property;
 use support::*;
 
 /// Returns the outcome for a client whose listener recorded `recorded` after the handshake and whose

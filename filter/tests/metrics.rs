@@ -101,7 +101,7 @@ fn the_overflow_label_is_not_a_valid_peer_name() {
 
 mod threads {
     use super::*;
-    use fedgate_filter::threads::EXPIRY;
+    use fedgate_filter::vm::threads::EXPIRY;
     use std::time::Duration;
 
     const LOOK: Duration = Duration::from_millis(500);

@@ -4,7 +4,7 @@ mod support;
 
 use fedgate_core::Options;
 use fedgate_filter::host::Level;
-use fedgate_filter::shared::{LATE, key};
+use fedgate_filter::vm::shared::{LATE, key};
 use std::time::Duration;
 use support::*;
 

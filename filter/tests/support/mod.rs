@@ -17,8 +17,9 @@ pub use host::{Context, FakeHost, Process, State};
 pub use tables::*;
 
 use fedgate_core::ServiceName;
-use fedgate_filter::host::{Action, ContextId, Level, Property};
-use fedgate_filter::{Root, Stream, Vm};
+use fedgate_filter::host::{Action, Level};
+use fedgate_filter::vm::host::{ContextId, Property};
+use fedgate_filter::vm::{Root, Stream, Vm};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

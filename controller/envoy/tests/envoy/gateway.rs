@@ -337,7 +337,7 @@ fn the_filter_may_call_all_its_host_functions() {
     let plugin = &filter["resources"][0]["typed_config"]["config"];
     let allowed =
         plugin["capability_restriction_config"]["allowed_capabilities"].as_object().unwrap();
-    let source = fs::read_to_string(xtask::root().join("filter/src/imports.rs")).unwrap();
+    let source = fs::read_to_string(xtask::root().join("filter/src/vm/imports.rs")).unwrap();
     let called: BTreeSet<_> = source
         .lines()
         .filter_map(|line| line.trim().strip_prefix("fn ")?.split('(').next())

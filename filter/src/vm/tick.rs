@@ -9,13 +9,12 @@
 //! and closing a connection calls back again. So a thousand closes in one callback nest a thousand
 //! calls deep on Envoy's stack.
 
-use crate::connection::{Connection, State};
-use crate::host::{ContextId, Host};
-use crate::identity::Identity;
-use crate::report::report;
-use crate::scope::{FAST, Scope};
+use super::host::{ContextId, Host};
+use super::look::Look;
+use super::scope::{FAST, Scope};
+use crate::connection::State;
+use crate::host::{Host as _, Identity};
 use std::cmp::Reverse;
-use std::rc::Rc;
 use std::time::Duration;
 
 /// How many waiting connections one tick looks at.
@@ -26,67 +25,53 @@ const CLOSES: usize = 64;
 impl<H: Host> Scope<H> {
     pub(crate) fn tick(&self, root: ContextId) {
         if !self.ticks(root) {
-            return self.host.set_tick_period(Duration::ZERO);
+            return self.host().set_tick_period(Duration::ZERO);
         }
-        let now = self.clock.advance(self.host.now());
+        let now = self.clock.advance(self.host().now());
         self.look_at_shared(now);
         self.look_at_waiting(now);
-        self.close_some();
+        self.gateway.close_some(CLOSES);
         self.keep_pace();
     }
 
+    /// Decides without data: after the handshake, the client may wait silently for the server's
+    /// first bytes.
     fn look_at_waiting(&self, now: Duration) {
-        let Some(configuration) = self.configuration() else { return };
+        let Some(configuration) = self.gateway.configuration() else { return };
         let timeout = Duration::from_millis(configuration.options.identity_timeout_ms.into());
-        for connection in self.take_due(now) {
-            if !self.host.act_for(connection.id) {
+        for look in self.take_due(now) {
+            let Look { admitted_at, connection, .. } = look;
+            if !self.host().act_for(connection.id) {
                 // The proxy ended the connection without notice.
-                self.forget(&connection);
+                self.gateway.forget(&connection);
                 continue;
             }
-            let age = now.saturating_sub(connection.admitted_at);
+            let age = now.saturating_sub(admitted_at);
             let too_late = || (age >= timeout).then(Identity::default);
-            match Identity::read(&self.host).or_else(too_late) {
-                Some(identity) => self.settle(&connection, identity),
-                None => self.look_at(now.saturating_add(wait_after(age)), &connection),
+            match self.gateway.host.identity().or_else(too_late) {
+                Some(identity) => self.gateway.settle(&connection, identity),
+                None => {
+                    let at = now.saturating_add(wait_after(age));
+                    self.looks.borrow_mut().push(Reverse(Look { at, admitted_at, connection }));
+                }
             }
         }
     }
 
     /// The waiting connections that are due. Those that were decided in the meantime do not count
     /// towards the limit.
-    fn take_due(&self, now: Duration) -> Vec<Rc<Connection>> {
+    fn take_due(&self, now: Duration) -> Vec<Look> {
         let mut due = Vec::new();
         let mut looks = self.looks.borrow_mut();
         while due.len() < LOOKS && looks.peek().is_some_and(|Reverse(look)| look.at <= now) {
             due.extend(
                 looks
                     .pop()
-                    .map(|Reverse(look)| look.connection)
-                    .filter(|connection| connection.is(State::Awaiting)),
+                    .map(|Reverse(look)| look)
+                    .filter(|look| look.connection.is(State::Awaiting)),
             );
         }
         due
-    }
-
-    /// Decides without data: after the handshake, the client may wait silently for the server's
-    /// first bytes.
-    fn settle(&self, connection: &Connection, identity: Identity) {
-        let passes = self.decide_by(connection, identity);
-        if !passes || self.host.resume_downstream().is_err() {
-            self.close_now();
-        }
-    }
-
-    /// Closes some of the connections that are to be closed.
-    fn close_some(&self) {
-        for _ in 0..CLOSES {
-            let Some((connection, record)) = self.closing.borrow_mut().pop_front() else { return };
-            if connection.is(State::Closing) && self.host.act_for(connection.id) {
-                report(&self.host, &self.metrics, &record, &connection.server_name);
-                self.close_now();
-            }
-        }
     }
 }
 

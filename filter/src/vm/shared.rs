@@ -26,8 +26,9 @@
 //! A worker may be so late that its versions have been forgotten. It then briefly puts them in
 //! force, until it receives the newest, which has the highest generation and wins.
 
+use super::host::{CREATE, Host, SharedValue};
 use crate::configuration::{Configuration, generation_of};
-use crate::host::{CREATE, Host, SharedValue, Status};
+use crate::host::Status;
 use std::time::Duration;
 
 /// The maximum number of replaced versions to remember.

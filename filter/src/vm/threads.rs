@@ -9,7 +9,8 @@
 //! A proxy has one VM on each worker and one on its main thread. So all threads have the table when
 //! the count is one more than Envoy's `server.concurrency`.
 
-use crate::host::{CREATE, Host, Status};
+use super::host::{CREATE, Host};
+use crate::host::Status;
 use std::cell::Cell;
 use std::time::Duration;
 

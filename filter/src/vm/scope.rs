@@ -15,19 +15,21 @@
 //! reasons. For a root that does not clear it, Envoy keeps a timer that fires forever. And Envoy
 //! may move its timers in memory when a root gets its first one while another is ticking.
 
-use crate::clock::Clock;
+use super::clock::Clock;
+use super::host::{ContextId, Host};
+use super::look::Look;
+use super::proxied::Proxied;
+use super::shared::{self, Published, Stored};
+use super::threads::{self, Seat};
 use crate::configuration::Configuration;
-use crate::connection::{Connection, Look, State};
-use crate::host::{ContextId, Host, Level};
-use crate::metrics::{Event, Metrics};
-use crate::report::Record;
-use crate::shared::{self, Published, Stored};
-use crate::threads::{self, Seat};
-use fedgate_core::{Admission, Table, admit, decide, decide_passthrough};
+use crate::connection::{Connection, State};
+use crate::gateway::Gateway;
+use crate::host::Level;
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::BinaryHeap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The tick period when nothing is due, and so the longest delay until an old VM learns of a new
@@ -49,11 +51,9 @@ const LOOK_TICKS: u32 = 80;
 /// The connections of one plugin, and the configuration that judges them.
 #[derive(Debug)]
 pub(crate) struct Scope<H> {
-    pub(crate) host: H,
+    pub(crate) gateway: Rc<Gateway<Proxied<H>>>,
     pub(crate) name: Box<str>,
-    pub(crate) metrics: Metrics,
     pub(crate) clock: Clock,
-    configuration: RefCell<Option<Rc<Configuration>>>,
     /// The number of a shared value that could not be adopted, so that not every tick tries again.
     unusable: Cell<Option<u32>>,
     /// The configuration in force, as received, if the proxy did not store it; to be retried.
@@ -64,42 +64,33 @@ pub(crate) struct Scope<H> {
     looked_at: Cell<Duration>,
     ticks_since: Cell<u32>,
     seat: Seat,
-    live: RefCell<BTreeMap<ContextId, Rc<Connection>>>,
     /// The connections for ticks to look at, the earliest first. Some may be decided already; the
     /// tick drops them.
     pub(crate) looks: RefCell<BinaryHeap<Reverse<Look>>>,
-    pub(crate) closing: RefCell<VecDeque<(Rc<Connection>, Record)>>,
     roots: RefCell<Vec<ContextId>>,
     period: Cell<Duration>,
-    pub(crate) route_failure_logged: Cell<bool>,
 }
 
 impl<H: Host> Scope<H> {
     pub(crate) fn new(host: H, name: &str) -> Self {
         Self {
-            host,
+            gateway: Rc::new(Gateway::new(Proxied(host))),
             name: name.into(),
-            metrics: Metrics::default(),
             clock: Clock::default(),
-            configuration: RefCell::default(),
             unusable: Cell::default(),
             unstored: RefCell::default(),
             given: RefCell::default(),
             looked_at: Cell::default(),
             ticks_since: Cell::default(),
             seat: Seat::default(),
-            live: RefCell::default(),
             looks: RefCell::default(),
-            closing: RefCell::default(),
             roots: RefCell::default(),
             period: Cell::default(),
-            route_failure_logged: Cell::default(),
         }
     }
 
-    /// The configuration in force.
-    pub(crate) fn configuration(&self) -> Option<Rc<Configuration>> {
-        self.configuration.borrow().clone()
+    pub(crate) fn host(&self) -> &H {
+        &self.gateway.host.0
     }
 
     /// Takes the configuration of a root context. Returns false to refuse it; the previous one then
@@ -110,7 +101,7 @@ impl<H: Host> Scope<H> {
     /// what the trial VM accepted, the worker runs without the filter. Its connections go on to
     /// tcp_proxy unfiltered (observed on Envoy 1.40 with every failure policy).
     pub(crate) fn configure(&self, root: ContextId) -> bool {
-        let json = self.host.configuration();
+        let json = self.host().configuration();
         let accepted = if json.is_empty() { self.accept_no_table() } else { self.accept(&json) };
         if accepted {
             self.enter(root);
@@ -121,7 +112,7 @@ impl<H: Host> Scope<H> {
     /// A gateway may start before its first table arrives; until then every connection is refused.
     /// An empty configuration never replaces a table that this or another VM already knows.
     fn accept_no_table(&self) -> bool {
-        let known = self.adopt_shared() && self.configuration().is_some();
+        let known = self.adopt_shared() && self.gateway.configuration().is_some();
         let line = match known {
             true => {
                 "the configuration is empty, expected a JSON object with a table; the last good table stays in force"
@@ -130,7 +121,7 @@ impl<H: Host> Scope<H> {
                 "the configuration is empty: there is no table yet, and every connection is refused as no_table"
             }
         };
-        self.host.log(Level::Warn, line);
+        self.host().log(Level::Warn, line);
         true
     }
 
@@ -138,7 +129,7 @@ impl<H: Host> Scope<H> {
         let configuration = match Configuration::read(json) {
             Ok(configuration) => configuration,
             Err(error) => {
-                self.host.log(
+                self.host().log(
                     Level::Error,
                     &format!("{error}; refused, the last good table stays in force"),
                 );
@@ -146,12 +137,12 @@ impl<H: Host> Scope<H> {
             }
         };
         self.given.replace(Some(configuration.version.clone()));
-        let published = shared::publish(&self.host, &self.name, &configuration, json);
+        let published = shared::publish(self.host(), &self.name, &configuration, json);
         self.unstored.replace((published == Published::Failed).then(|| json.to_vec()));
         if published == Published::New {
             // Reset this before showing the new generation, so that the two never appear
             // together.
-            self.metrics.threads(&self.host, 0);
+            self.show_threads(0);
         }
         // If the replacement cannot be read, the configuration that we were given is the best
         // available.
@@ -173,7 +164,7 @@ impl<H: Host> Scope<H> {
         if !self.offer_again() {
             return;
         }
-        let Some(stored) = Stored::read(&self.host, &self.name) else { return };
+        let Some(stored) = Stored::read(self.host(), &self.name) else { return };
         self.adopt_stored(&stored);
         self.be_counted(stored.version());
     }
@@ -182,8 +173,8 @@ impl<H: Host> Scope<H> {
     /// not. In that case, what other VMs have stored is older.
     fn offer_again(&self) -> bool {
         let Some(json) = self.unstored.take() else { return true };
-        let Some(configuration) = self.configuration() else { return true };
-        let published = shared::publish(&self.host, &self.name, &configuration, &json);
+        let Some(configuration) = self.gateway.configuration() else { return true };
+        let published = shared::publish(self.host(), &self.name, &configuration, &json);
         if published == Published::Failed {
             self.unstored.replace(Some(json));
         }
@@ -194,28 +185,28 @@ impl<H: Host> Scope<H> {
     /// from the shared data does not count.
     fn be_counted(&self, current: &str) {
         let is_given = self.given.borrow().as_deref() == Some(current);
-        let has_it = is_given
-            && self.configuration().is_some_and(|configuration| configuration.version == current);
-        if let Some(threads) = threads::count(&self.host, &self.name, &self.seat, has_it, current) {
-            self.metrics.threads(&self.host, threads);
+        let has_it = is_given && self.has(current);
+        if let Some(threads) = threads::count(self.host(), &self.name, &self.seat, has_it, current)
+        {
+            self.show_threads(threads);
         }
     }
 
     /// Adopts the configuration that another VM stored, if it is new; returns false if it cannot be
     /// read.
     fn adopt_shared(&self) -> bool {
-        Stored::read(&self.host, &self.name).is_none_or(|stored| self.adopt_stored(&stored))
+        Stored::read(self.host(), &self.name).is_none_or(|stored| self.adopt_stored(&stored))
     }
 
     fn adopt_stored(&self, stored: &Stored) -> bool {
-        if self.configuration().is_some_and(|current| current.version == stored.version()) {
+        if self.has(stored.version()) {
             return true;
         }
         if self.unusable.get() == Some(stored.cas()) {
             return false;
         }
         let Some(configuration) = stored.configuration() else {
-            self.host.log(Level::Warn, &format!("shared data: expected the table {}, found bytes that are not that table; the last good table stays in force", stored.version()));
+            self.host().log(Level::Warn, &format!("shared data: expected the table {}, found bytes that are not that table; the last good table stays in force", stored.version()));
             self.unusable.set(Some(stored.cas()));
             return false;
         };
@@ -225,98 +216,28 @@ impl<H: Host> Scope<H> {
 
     /// Puts a configuration in force, and applies it to the open connections.
     fn adopt(&self, configuration: Configuration) {
-        if self.configuration().is_some_and(|current| current.version == configuration.version) {
+        if self.has(&configuration.version) {
             return;
         }
-        self.metrics.adopt(&self.host, &configuration.table, configuration.options.named_peers);
-        let configuration = Rc::new(configuration);
-        self.configuration.replace(Some(Rc::clone(&configuration)));
-        let open = self.live.borrow().len();
-        let closes = self.judge_again(&configuration.table);
-        let level = if closes == 0 { Level::Debug } else { Level::Info };
-        if self.host.logs(level) {
-            self.host.log(level, &adopted_line(&configuration.table, open, closes));
-        }
+        self.gateway.metrics.show_table(&self.gateway.host, &configuration.table);
+        self.gateway.adopt(Arc::new(configuration));
     }
 
-    /// Judges all open connections by a new table and returns how many it closes. The following
-    /// ticks close them, a few at a time.
-    fn judge_again(&self, table: &Table) -> usize {
-        let before = self.closing.borrow().len();
-        let live: Vec<_> = self.live.borrow().values().cloned().collect();
-        for connection in &live {
-            match connection.state.get() {
-                State::Awaiting => self.admit_again(table, connection),
-                State::Passed => self.decide_again(table, connection),
-                State::Closing | State::Gone => {}
-            }
-        }
-        self.closing.borrow().len() - before
+    /// Returns true if this version is in force.
+    fn has(&self, version: &str) -> bool {
+        self.gateway.configuration().is_some_and(|current| current.version == version)
     }
 
-    fn admit_again(&self, table: &Table, connection: &Rc<Connection>) {
-        match admit(table, Some(&connection.server_name)) {
-            Ok(admission) => connection.export.set(Some(admission.export())),
-            Err(reason) => {
-                self.close_later(connection, Record::refused(reason, Some(table.generation())))
-            }
-        }
+    fn show_threads(&self, threads: u64) {
+        self.gateway.metrics.threads(&self.gateway.host, threads);
     }
 
-    fn decide_again(&self, table: &Table, connection: &Rc<Connection>) {
-        let server_name = Some(connection.server_name.as_ref());
-        let decision = match connection.is_passed_through() {
-            true => decide_passthrough(table, server_name),
-            false => decide(table, server_name, connection.uri_san.get().map(AsRef::as_ref)),
-        };
-        if !decision.outcome.passes() {
-            self.close_later(connection, Record::new(&decision, table.generation()).revoking());
-        }
-    }
-
-    /// Blocks the connection from now on; a tick closes it.
-    pub(crate) fn close_later(&self, connection: &Rc<Connection>, record: Record) {
-        connection.state.set(State::Closing);
-        self.closing.borrow_mut().push_back((Rc::clone(connection), record));
-    }
-
-    /// Registers a connection whose service is exported.
-    pub(crate) fn admit(
-        &self,
-        id: ContextId,
-        server_name: &str,
-        admission: &Admission<'_>,
-    ) -> Rc<Connection> {
-        let now = self.clock.advance(self.host.now());
-        let connection = Rc::new(Connection::new(id, server_name, admission, now));
-        self.live.borrow_mut().insert(id, Rc::clone(&connection));
-        self.look_at(now, &connection);
-        connection
-    }
-
-    /// Registers a passthrough connection, so that a new table judges it again.
-    pub(crate) fn pass_through(&self, id: ContextId, server_name: &str) -> Rc<Connection> {
-        let now = self.clock.advance(self.host.now());
-        let connection = Rc::new(Connection::passed_through(id, server_name, now));
-        self.live.borrow_mut().insert(id, Rc::clone(&connection));
-        connection
-    }
-
-    /// Schedules a tick's look at a connection.
-    pub(crate) fn look_at(&self, at: Duration, connection: &Rc<Connection>) {
-        self.looks.borrow_mut().push(Reverse(Look { at, connection: Rc::clone(connection) }));
-    }
-
-    /// Forgets a connection that the proxy has closed.
-    pub(crate) fn forget(&self, connection: &Connection) {
-        let state = connection.state.replace(State::Gone);
-        if state == State::Gone {
-            return;
-        }
-        self.live.borrow_mut().remove(&connection.id);
-        if state == State::Awaiting {
-            self.metrics.happened(&self.host, Event::Undecided);
-        }
+    /// Has ticks look at a connection that awaits its decision.
+    pub(crate) fn watch(&self, connection: &Rc<Connection>) {
+        let now = self.clock.advance(self.host().now());
+        let connection = Rc::clone(connection);
+        self.looks.borrow_mut().push(Reverse(Look { at: now, admitted_at: now, connection }));
+        self.keep_pace();
     }
 
     fn enter(&self, root: ContextId) {
@@ -330,7 +251,7 @@ impl<H: Host> Scope<H> {
 
     /// Handles the end of a root context; returns true if it was the last one.
     pub(crate) fn leave(&self, root: ContextId) -> bool {
-        self.host.set_tick_period(Duration::ZERO);
+        self.host().set_tick_period(Duration::ZERO);
         let ticked = self.ticks(root);
         self.roots.borrow_mut().retain(|&other| other != root);
         if ticked {
@@ -339,7 +260,7 @@ impl<H: Host> Scope<H> {
         }
         let is_last = self.roots.borrow().is_empty();
         if is_last {
-            threads::leave(&self.host, &self.name, &self.seat);
+            threads::leave(self.host(), &self.name, &self.seat);
         }
         is_last
     }
@@ -355,15 +276,15 @@ impl<H: Host> Scope<H> {
         let period = self.period_due();
         let root = self.roots.borrow().last().copied();
         if let Some(root) = root.filter(|_| self.period.get() != period)
-            && self.host.act_for(root)
+            && self.host().act_for(root)
         {
-            self.host.set_tick_period(period);
+            self.host().set_tick_period(period);
             self.period.set(period);
         }
     }
 
     fn period_due(&self) -> Duration {
-        if !self.closing.borrow().is_empty() {
+        if self.gateway.has_closing() {
             FASTEST
         } else if self
             .looks
@@ -376,12 +297,4 @@ impl<H: Host> Scope<H> {
             SLOW
         }
     }
-}
-
-fn adopted_line(table: &Table, open: usize, closes: usize) -> String {
-    let (generation, hash, exports, peers) =
-        (table.generation(), table.hash(), table.rows(), table.peer_count());
-    format!(
-        "table in force: generation {generation} ({hash}), {exports} exports, {peers} peers; closes {closes} of {open} open connections"
-    )
 }

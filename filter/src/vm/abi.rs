@@ -1,8 +1,8 @@
 //! The exports: proxy-wasm's callbacks, forwarded to plain code.
 
+use super::imports::Proxy;
+use super::{Root, Stream, Vm};
 use crate::host::Action;
-use crate::imports::Proxy;
-use crate::{Root, Stream, Vm};
 use proxy_wasm::traits::{Context, RootContext, StreamContext};
 use proxy_wasm::types::{Action as ProxyAction, ContextType, LogLevel};
 use std::rc::Rc;

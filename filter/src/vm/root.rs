@@ -1,8 +1,8 @@
 //! One VM: its scopes, and the callbacks of its root contexts.
 
-use crate::host::{ContextId, Host, Property};
-use crate::scope::Scope;
-use crate::stream::Stream;
+use super::host::{ContextId, Host, Property};
+use super::scope::Scope;
+use super::stream::Stream;
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;

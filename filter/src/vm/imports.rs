@@ -9,7 +9,8 @@
     reason = "host calls take and give pointers; this module is the only one that sees them"
 )]
 
-use crate::host::{ContextId, Host, Level, MetricKind, Property, SharedValue, Status};
+use super::host::{ContextId, Host, Property, SharedValue};
+use crate::host::{Level, MetricKind, Status};
 use std::ptr::{null, null_mut};
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
-//! Where an allowed connection goes.
+//! Sets the cluster of an allowed connection.
 
-use crate::host::{Host, Status};
+use super::host::Host;
+use crate::host::Status;
 
 /// The filter state from which tcp_proxy takes its cluster when it starts (Envoy: "Well Known
 /// Filter State Objects").
