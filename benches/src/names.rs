@@ -79,7 +79,7 @@ pub fn services(kind: Kind, count: usize) -> Vec<ServiceName> {
     let namespace = |number: usize, rng: &mut Rng| format!("{}-team-{number}", word(rng));
     let namespaces: Vec<String> =
         (0..NAMESPACES).map(|number| namespace(number, &mut rng)).collect();
-    let (mut seen, mut services) = (BTreeSet::new(), Vec::with_capacity(count));
+    let (mut used, mut services) = (BTreeSet::new(), Vec::with_capacity(count));
     while services.len() < count {
         let namespace = &namespaces[rng.usize(..NAMESPACES)];
         let host = format!("{}.{namespace}.svc.beta.example", label(kind, &mut rng));
@@ -89,7 +89,7 @@ pub fn services(kind: Kind, count: usize) -> Vec<ServiceName> {
         for _ in 0..if rng.u8(..4) == 0 { 2 } else { 1 } {
             let text = format!("{host}:{}", PORTS[rng.usize(..PORTS.len())]);
             if let Some(service) = ServiceName::parse(&text).ok().filter(|_| services.len() < count)
-                && seen.insert(text)
+                && used.insert(text)
             {
                 services.push(service);
             }

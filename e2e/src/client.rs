@@ -204,7 +204,7 @@ pub async fn plain_greeting(egress: SocketAddr) -> Result<(BufReader<TcpStream>,
 ///
 /// # Errors
 /// When the connection is closed.
-pub async fn say<S: AsyncRead + AsyncWrite + Unpin>(
+pub async fn send_line<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut BufReader<S>,
     line: &str,
 ) -> Result<String> {

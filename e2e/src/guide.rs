@@ -26,13 +26,13 @@ pub struct Block {
 }
 
 impl Block {
-    /// The first difference between the page's output and the real one (`said`), if there is one.
-    fn difference(&self, said: &str) -> Option<String> {
+    /// The first difference between the page's output and the real one (`printed`), if there is one.
+    fn difference(&self, printed: &str) -> Option<String> {
         let expected = self.output.as_ref()?;
-        let what = compare(expected, said).err()?;
+        let what = compare(expected, printed).err()?;
         let commands = &self.commands;
         Some(format!(
-            "the page prints for\n{commands}\nwhat was not said: {what}\n--- page:\n{expected}\n--- said:{said}"
+            "the page prints for\n{commands}\nwhat was not printed: {what}\n--- page:\n{expected}\n--- printed:{printed}"
         ))
     }
 }
@@ -62,33 +62,37 @@ pub fn script(blocks: &[Block]) -> String {
 ///
 /// # Errors
 /// When one did not; the message has both outputs.
-pub fn check(blocks: &[Block], said: &str) -> Result<()> {
+pub fn check(blocks: &[Block], printed: &str) -> Result<()> {
     ensure!(blocks.iter().any(|block| block.output.is_some()), "no block says what it prints");
-    let parts: Vec<_> = said.split(MARK).collect();
+    let parts: Vec<_> = printed.split(MARK).collect();
     ensure!(
         parts.len() == blocks.len() + 1,
-        "{} of {} blocks have been run:\n{said}",
+        "{} of {} blocks have been run:\n{printed}",
         parts.len() - 1,
         blocks.len()
     );
     let wrong: Vec<_> =
-        blocks.iter().zip(parts).filter_map(|(block, said)| block.difference(said)).collect();
+        blocks.iter().zip(parts).filter_map(|(block, printed)| block.difference(printed)).collect();
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
 }
 
 /// Compares line by line. `Err` is the first missing or unexpected line.
-fn compare(expected: &str, said: &str) -> Result<(), String> {
-    let said: Vec<_> = said.lines().filter(|line| !line.trim().is_empty()).map(masked).collect();
-    let (mut next, mut skips) = (said.iter(), false);
+fn compare(expected: &str, printed: &str) -> Result<(), String> {
+    let printed: Vec<_> =
+        printed.lines().filter(|line| !line.trim().is_empty()).map(masked).collect();
+    let (mut next, mut skips) = (printed.iter(), false);
     for line in expected.lines().filter(|line| !line.trim().is_empty()) {
         if line == ELLIPSIS {
             skips = true;
             continue;
         }
         let wanted = masked(line);
-        let found =
-            if skips { next.any(|said| *said == wanted) } else { next.next() == Some(&wanted) };
+        let found = if skips {
+            next.any(|printed| *printed == wanted)
+        } else {
+            next.next() == Some(&wanted)
+        };
         if !found {
             return Err(format!("{line:?}"));
         }
@@ -155,7 +159,7 @@ mod tests {
     const PAGE: &str = "Text.\n```sh\nfirst\n```\nMore.\n```\na 1\nb 2\n```\n```console\n$ not run\n```\n```sh\nsecond\n```\n";
 
     #[test]
-    fn a_block_has_the_output_behind_it() {
+    fn a_block_includes_the_output_after_it() {
         let block = |commands: &str, output: Option<&str>| Block {
             commands: commands.to_owned(),
             output: output.map(str::to_owned),
@@ -164,18 +168,18 @@ mod tests {
     }
 
     #[test]
-    fn an_output_that_differs_is_told() {
+    fn a_different_output_is_reported() {
         let blocks = blocks(PAGE);
-        let said = |first: &str| format!("{first}{MARK}\nwhatever\n{MARK}\n");
-        assert!(check(&blocks, &said("a 1\nb  2\n")).is_ok());
+        let printed = |first: &str| format!("{first}{MARK}\nwhatever\n{MARK}\n");
+        assert!(check(&blocks, &printed("a 1\nb  2\n")).is_ok());
         for wrong in ["a 1\n", "a 1\nb 3\n", "a 1\nb 2\nc 3\n"] {
-            assert!(check(&blocks, &said(wrong)).is_err(), "{wrong}");
+            assert!(check(&blocks, &printed(wrong)).is_err(), "{wrong}");
         }
         assert!(check(&blocks, "a 1\nb 2\n").is_err(), "the second block was not run");
     }
 
     #[test]
-    fn any_lines_and_what_differs_from_run_to_run() {
+    fn skipped_lines_and_varying_values_are_ignored() {
         assert_eq!(compare("a\n…\nd\n", "a\nb\nc\nd\n"), Ok(()));
         assert!(compare("a\n…\nd\n", "a\nb\nd\ne\n").is_err());
         let line = "table generation 1, at 127.0.1.1:15163, 243 bytes, 2026-11-23T03:50:49Z";

@@ -67,7 +67,7 @@ struct Shared {
     upstream: String,
     client: reqwest::Client,
     alter: Mutex<Arc<Alter>>,
-    seen: Mutex<Vec<String>>,
+    requested: Mutex<Vec<String>>,
     tokens: Mutex<Vec<String>>,
 }
 
@@ -107,7 +107,7 @@ impl MetadataProxy {
                 .timeout(Duration::from_secs(5))
                 .build()?,
             alter: Mutex::new(Arc::new(|_, reply| reply)),
-            seen: Mutex::default(),
+            requested: Mutex::default(),
             tokens: Mutex::default(),
         });
         let router = Router::new().fallback(answer).with_state(shared.clone());
@@ -152,8 +152,8 @@ impl MetadataProxy {
 
     /// The number of requests for a document since the start.
     pub fn requests(&self, suffix: &str) -> usize {
-        let seen = self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.iter().filter(|path| *path == suffix).count()
+        let requested = self.shared.requested.lock().unwrap_or_else(PoisonError::into_inner);
+        requested.iter().filter(|path| *path == suffix).count()
     }
 }
 
@@ -165,7 +165,7 @@ impl Drop for MetadataProxy {
 
 async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let suffix = request.uri().path().trim_start_matches("/metadata").to_owned();
-    shared.seen.lock().unwrap_or_else(PoisonError::into_inner).push(suffix.clone());
+    shared.requested.lock().unwrap_or_else(PoisonError::into_inner).push(suffix.clone());
     let token = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     if let Some(token) = token.and_then(|value| value.strip_prefix("Bearer ")) {
         shared.tokens.lock().unwrap_or_else(PoisonError::into_inner).push(token.to_owned());

@@ -60,7 +60,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn memory_and_time_are_found() {
+    fn memory_and_cpu_time_are_parsed() {
         let status = "Name:\tx\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\n";
         let stat = "7 (a ) b) S 1 7 7 0 -1 4194560 100 0 0 0 150 50 0 0 20 0 1 0";
         let usage = Usage { memory: 1 << 20, peak_memory: 2 << 20, cpu: Duration::from_secs(2) };

@@ -28,8 +28,7 @@ pub async fn until<T>(
             Err(_) => before.take().or_else(|| Some(anyhow::anyhow!("no answer"))),
         };
         if start.elapsed() >= deadline {
-            let last =
-                last.map(|error| format!("; the last look said: {error:#}")).unwrap_or_default();
+            let last = last.map(|error| format!("; the last error: {error:#}")).unwrap_or_default();
             bail!("waited {deadline:?} in vain for {what}{last}");
         }
         before = last;

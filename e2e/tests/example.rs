@@ -20,16 +20,16 @@ fn the_example_is_valid() {
         root.workload("spiffe://beta.example/ns/fedgate/sa/gateway")?
             .write(&identity, "gateway")?;
         root.sign(&Leaf::new().dns("metadata.beta.example")?)?.write(&identity, "metadata")?;
-        let (valid, said) = validate(folder)?;
-        ensure!(valid && said.contains("0 errors, 0 warnings"), "it said: {said}");
+        let (valid, printed) = validate(folder)?;
+        ensure!(valid && printed.contains("0 errors, 0 warnings"), "{printed}");
         Ok(())
     });
 }
 
 fn validate(folder: &Path) -> Result<(bool, String)> {
     let output = Command::new(programs::fedgate()?).arg("validate").arg(folder).output()?;
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    Ok((output.status.success(), said.into_owned()))
+    let printed = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    Ok((output.status.success(), printed.into_owned()))
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

@@ -24,8 +24,8 @@ fn two_clusters_reach_what_they_export_and_nothing_else() {
         web.wait_callable_from(alpha).await?;
         ledger.refuses(&Client::new(Some(&alpha.workload()?))?, beta).await?;
         let impostor = beta.authority().workload(&alpha.spiffe_id("cart"))?;
-        let seen = web.refuses(&Client::new(Some(&impostor))?, beta).await?;
-        ensure!(seen.contains("alert"), "the handshake should have failed: {seen}");
+        let error = web.refuses(&Client::new(Some(&impostor))?, beta).await?;
+        ensure!(error.contains("alert"), "the handshake should have failed: {error}");
         Ok(())
     });
 }

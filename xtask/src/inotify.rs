@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_that_is_held_is_counted_and_told_first() {
+    fn held_instances_are_counted_and_the_largest_holder_comes_first() {
         let before = holders().values().sum::<usize>();
         let held: Vec<_> =
             (0..3).map(|_| inotify::init(inotify::CreateFlags::CLOEXEC).unwrap()).collect();
@@ -89,16 +89,16 @@ mod tests {
     /// The error if too few instances are free. The test runs in a user namespace with a limit of
     /// eight, so it takes none from other programs.
     #[test]
-    fn a_run_is_refused_with_who_has_them_and_what_to_do_when_there_are_too_few() {
+    fn a_run_with_too_few_instances_is_refused_with_their_holders_and_advice() {
         let set_up = "echo 8 > /proc/sys/user/max_inotify_instances && exec \"$0\" \"$@\"";
         let inside = ["--exact", "inotify::tests::too_few", "--ignored", "--nocapture"];
         let program = std::env::current_exe().unwrap();
         let mut command = std::process::Command::new("unshare");
         command.args(["--user", "--map-root-user", "sh", "-c", set_up]).arg(program).args(inside);
         let output = command.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned()
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned()
             + &String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+        assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
     }
 
     #[test]
@@ -106,20 +106,20 @@ mod tests {
     fn too_few() {
         let held: Vec<_> =
             (0..5).map(|_| inotify::init(inotify::CreateFlags::CLOEXEC).unwrap()).collect();
-        let said = check().unwrap_err().to_string();
+        let message = check().unwrap_err().to_string();
         let begin = format!(
             "inotify instances of this user: the Envoys of a run need {NEEDED}, but only 3 of "
         );
         assert!(
-            said.starts_with(&begin) && said.contains("are free; the others are held by "),
-            "{said}"
+            message.starts_with(&begin) && message.contains("are free; the others are held by "),
+            "{message}"
         );
         assert!(
-            said.ends_with("or raise the limit: sysctl fs.inotify.max_user_instances=1024"),
-            "{said}"
+            message.ends_with("or raise the limit: sysctl fs.inotify.max_user_instances=1024"),
+            "{message}"
         );
         // The failed check releases all instances that it allocated.
-        assert_eq!(check().unwrap_err().to_string(), said);
+        assert_eq!(check().unwrap_err().to_string(), message);
         drop(held);
     }
 }

@@ -102,7 +102,7 @@ mod tests {
     use super::cleaned;
 
     #[test]
-    fn what_a_reader_replaces_stands_out() {
+    fn placeholders_stand_out() {
         let rendered = "---\n# Source: fedgate/templates/x.yaml\nimage: \"image/to-replace:0\"  \n\nvalue: trust-domain.to.replace\n";
         assert_eq!(cleaned(rendered), "---\nimage: \"IMAGE\"\nvalue: TRUST_DOMAIN\n");
     }

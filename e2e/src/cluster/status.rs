@@ -69,7 +69,7 @@ impl Cluster {
     pub async fn status(&self) -> Result<Status> {
         let output = self.fedgate(&["status", "--output", "json"]).await?;
         Ok(Status(serde_json::from_slice(&output.stdout).with_context(|| {
-            format!("fedgate status said {:?}", String::from_utf8_lossy(&output.stderr))
+            format!("fedgate status printed {:?}", String::from_utf8_lossy(&output.stderr))
         })?))
     }
 

@@ -246,7 +246,7 @@ impl Prepared {
         role: Role,
     ) -> Result<Agent> {
         let Self { identity, folder, log, network } = self;
-        tell_start(cluster, &identity).await?;
+        report_start(cluster, &identity).await?;
         credentials(cluster, &identity, &folder).await?;
         let template = programs::istio_bootstrap()?.display().to_string();
         let domain = format!("{}.svc.{}", identity.namespace, cluster.trust_domain());
@@ -296,7 +296,7 @@ async fn put_pod(
 }
 
 /// Writes the container's start to the Pod's status, as a kubelet would.
-async fn tell_start(cluster: &KubernetesCluster, identity: &Identity) -> Result<()> {
+async fn report_start(cluster: &KubernetesCluster, identity: &Identity) -> Result<()> {
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let container = json!({
         "name": "istio-proxy",

@@ -162,8 +162,9 @@ impl Mesh {
     /// The generation of the published table.
     async fn published_generation(&self) -> Result<u64> {
         let output = self.cluster.fedgate(&["table", "--output", "json"]).await?;
-        let said = || format!("fedgate table says: {}", String::from_utf8_lossy(&output.stderr));
-        let table: serde_json::Value = serde_json::from_slice(&output.stdout).with_context(said)?;
+        let context = || format!("fedgate table: {}", String::from_utf8_lossy(&output.stderr));
+        let table: serde_json::Value =
+            serde_json::from_slice(&output.stdout).with_context(context)?;
         table["generation"].as_u64().with_context(|| format!("no generation in {table}"))
     }
 

@@ -20,9 +20,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-/// A stand-in for a gateway. Stops when dropped.
+/// A server with the certificate of a gateway, and nothing else. Stops when dropped.
 #[allow(dead_code, reason = "it lives as long as it is held")]
-pub struct GatewayStandIn(TlsListener);
+pub struct CertificateServer(TlsListener);
 
 /// A cluster with its own API server. Everything in it stops when dropped.
 pub struct KubernetesCluster {
@@ -144,10 +144,10 @@ impl KubernetesCluster {
     ///
     /// # Errors
     /// When the address is taken.
-    pub async fn stand_in_gateway(&self) -> Result<GatewayStandIn> {
+    pub async fn serve_gateway_certificate(&self) -> Result<CertificateServer> {
         let identity = format!("spiffe://{}/ns/{NAMESPACE}/sa/{GATEWAY}", self.trust_domain());
         let address = SocketAddr::from((self.addresses.gateway, GATEWAY_PORT));
-        Ok(GatewayStandIn(
+        Ok(CertificateServer(
             TlsListener::bind_at(address, &self.authority.workload(&identity)?).await?,
         ))
     }

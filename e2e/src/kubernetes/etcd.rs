@@ -55,7 +55,8 @@ impl Etcd {
         let status = self.call("maintenance/status", &json!({})).await?;
         let revision =
             status["header"]["revision"].as_str().and_then(|revision| revision.parse().ok());
-        let revision: u64 = revision.with_context(|| format!("etcd told no revision: {status}"))?;
+        let revision: u64 =
+            revision.with_context(|| format!("etcd reported no revision: {status}"))?;
         self.call("kv/compaction", &json!({ "revision": revision, "physical": true })).await?;
         Ok(revision)
     }

@@ -18,13 +18,13 @@ use tokio::task::JoinSet;
 const STATS_PORTS: [u16; 2] = [15090, 15020];
 
 /// A gateway that answers at its address, and whose Pod reports its table. Stops when dropped.
-pub struct StandInGateway {
+pub struct GatewayStub {
     generation: Arc<AtomicU64>,
     // The tasks are aborted when dropped.
     _tasks: JoinSet<()>,
 }
 
-impl StandInGateway {
+impl GatewayStub {
     /// Starts one at the addresses that the installation assigned to `cluster`'s gateway and its
     /// Pod.
     ///

@@ -24,7 +24,7 @@ fn with_ambient() -> MeshOptions {
 /// The possible outcomes of an ambient Pod's connections to a host, once istiod has sent the host
 /// and its endpoints.
 async fn routes(mesh: &Mesh, host: &str) -> Result<Vec<Route>> {
-    wait::until(&format!("istiod to tell ztunnels of {host}"), SOON, async || {
+    wait::until(&format!("istiod to send {host} to ztunnels"), SOON, async || {
         let book = AddressBook::ask(mesh.istiod.plaintext()).await?;
         let known = book
             .workloads
@@ -92,7 +92,7 @@ async fn an_ambient_pod_is_refused_and_a_sidecar_is_served() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_label_against_waypoints_is_put_right() -> Result<()> {
+async fn the_label_against_waypoints_is_restored() -> Result<()> {
     let run = run("ambient-label")?;
     let pair = Pair::start(&run).await?;
     let host = pair.host();

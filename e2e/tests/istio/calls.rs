@@ -5,7 +5,7 @@ use super::fixture::{SOON, run};
 use anyhow::{Result, ensure};
 use fedgate_e2e::authority::{Authority, Leaf};
 use fedgate_e2e::backend::{Backend, identity};
-use fedgate_e2e::client::{self, plain_get, plain_greeting, say};
+use fedgate_e2e::client::{self, plain_get, plain_greeting, send_line};
 use fedgate_e2e::http2::{self, Http2Backend};
 use fedgate_e2e::istio::istiod::MeshOptions;
 use fedgate_e2e::istio::mesh::federation;
@@ -106,7 +106,7 @@ async fn call(
         "shop" => client::Client::new(None)?.get(address, &host, &host).await?.body,
         _ => {
             let (mut connection, greeting) = plain_greeting(address).await?;
-            ensure!(say(&mut connection, "HELO").await? == "250 HELO", "no echo");
+            ensure!(send_line(&mut connection, "HELO").await? == "250 HELO", "no echo");
             greeting.trim_start_matches("220 ").to_owned()
         }
     };

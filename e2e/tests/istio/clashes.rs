@@ -9,7 +9,7 @@ use fedgate_e2e::wait;
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_entry_of_the_same_host_is_told_and_nothing_freezes() -> Result<()> {
+async fn a_service_entry_with_the_same_host_is_reported_and_the_rest_still_works() -> Result<()> {
     let run = run("clashes")?;
     let pair = Pair::start(&run).await?;
     let client = pair.client().await?;
@@ -28,7 +28,7 @@ async fn a_service_entry_of_the_same_host_is_told_and_nothing_freezes() -> Resul
         },
     });
     objects.apply_one(&theirs).await?;
-    wait::until_true("an Event that tells of it", SOON, async || {
+    wait::until_true("an Event about it", SOON, async || {
         let events = objects.list(("events.k8s.io/v1", "Event"), None, "").await?;
         Ok(events.iter().any(|event| {
             event["reason"] == "HostTaken" && event.to_string().contains("shop/theirs")
@@ -52,8 +52,8 @@ async fn a_service_entry_of_the_same_host_is_told_and_nothing_freezes() -> Resul
 
     objects.delete(Key::of(&theirs)?).await?;
     pair.wait_answers(&client).await?;
-    let said = pair.alpha.cluster.fedgate(&["status"]).await?;
-    let said = String::from_utf8_lossy(&said.stdout).into_owned();
-    ensure!(!said.contains("host_taken"), "{said}");
+    let printed = pair.alpha.cluster.fedgate(&["status"]).await?;
+    let printed = String::from_utf8_lossy(&printed.stdout).into_owned();
+    ensure!(!printed.contains("host_taken"), "{printed}");
     Ok(())
 }

@@ -145,13 +145,13 @@ async fn change_all(mesh: &Mesh, client: &Client, change: u32) -> Result<Duratio
         "apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter", "metadata": metadata, "spec": { "configPatches": [patch] },
     });
     mesh.cluster.objects().apply_one(&object).await?;
-    let seen = format!("\"connect_timeout\": \"{timeout}\"");
+    let expected = format!("\"connect_timeout\": \"{timeout}\"");
     let there = async || {
         let path = format!(
             "/config_dump?resource=dynamic_active_clusters&name_regex=outbound.80..{}",
             host.replace('.', r"\.")
         );
-        Ok(client.agent().ask(&path).await?.contains(&seen))
+        Ok(client.agent().ask(&path).await?.contains(&expected))
     };
     wait::until_true("the change in the sidecar", PATIENCE, there).await?;
     Ok(start.elapsed())

@@ -3,7 +3,7 @@
 use super::fixture::{Pair, run, set_exported};
 use anyhow::{Result, ensure};
 use fedgate_e2e::backend::Backend;
-use fedgate_e2e::client::{plain_greeting, say};
+use fedgate_e2e::client::{plain_greeting, send_line};
 use fedgate_e2e::istio::{Client, Import};
 use fedgate_e2e::kubernetes::{Key, NAMESPACE};
 use fedgate_e2e::manifest::Service;
@@ -28,8 +28,7 @@ const CREATED: &str = "wasm.envoy.wasm.runtime.v8.created";
 const ACTIVE: &str = "wasm.envoy.wasm.runtime.v8.active";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn by_an_envoy_filter_fifty_tables_touch_no_listener_and_keep_the_workers_machines()
--> Result<()> {
+async fn fifty_tables_by_envoy_filter_change_no_listener_and_keep_the_vms() -> Result<()> {
     let (created, active) = fifty_tables("EnvoyFilter").await?;
     // Envoy tries each configuration in a separate VM on the main thread.
     ensure!(created <= TABLES + 1, "{created} machines were made for {TABLES} tables");
@@ -38,7 +37,7 @@ async fn by_an_envoy_filter_fifty_tables_touch_no_listener_and_keep_the_workers_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn by_a_wasm_plugin_fifty_tables_touch_no_listener() -> Result<()> {
+async fn fifty_tables_by_wasm_plugin_change_no_listener() -> Result<()> {
     let (created, active) = fifty_tables("WasmPlugin").await?;
     // An old VM remains only on a worker that still holds a connection.
     ensure!(created > TABLES, "each table makes new machines, as documented; {created} were made");
@@ -105,7 +104,7 @@ async fn fifty_tables(delivery: &str) -> Result<(u64, (u64, u64))> {
         let after = count(name).await?;
         ensure!(after == before, "{name} was {before} and is {after} after {TABLES} tables");
     }
-    ensure!(say(&mut connection, "NOOP").await? == "250 NOOP", "the open connection is gone");
+    ensure!(send_line(&mut connection, "NOOP").await? == "250 NOOP", "the open connection is gone");
     let (made, now) = (count(CREATED).await? - created, count(ACTIVE).await?);
     println!(
         "{delivery}: {TABLES} tables, {made} machines made, {active} before and {now} after, no listener touched"

@@ -67,7 +67,7 @@ fn replace(json: &mut Value, attempts: u32) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_goes_to_the_endpoint_that_is_there() -> Result<()> {
+async fn calls_go_to_the_endpoint_that_answers() -> Result<()> {
     let run = run("endpoints")?;
     let [alpha, mut beta] = federation(&run, ["alpha", "beta"], &MeshOptions::default()).await?;
     let backend = Backend::http_at(beta.cluster.addresses().node, "plain", "beta").await?;

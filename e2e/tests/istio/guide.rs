@@ -42,7 +42,7 @@ async fn from_two_clusters_to_the_first_call() -> Result<()> {
     // Everything before the call.
     let (before, after) = GUIDE.split_once(CALL).context("the guide has no call")?;
     let (_, after) = after.split_once("```").context("the call's block has no end")?;
-    let (said, in_alpha, in_beta) = tokio::try_join!(
+    let (printed, in_alpha, in_beta) = tokio::try_join!(
         commands(before, &run, &kubeconfig),
         Installed::run(&alpha.0, &alpha.1, run.path()),
         Installed::run(&beta.0, &beta.1, run.path()),
@@ -50,7 +50,10 @@ async fn from_two_clusters_to_the_first_call() -> Result<()> {
     for shown in
         ["STATUS: deployed", "successfully rolled out", "fedgate-black-hole", "condition met"]
     {
-        ensure!(said.contains(shown), "{shown:?} is not in what the commands say:\n{said}");
+        ensure!(
+            printed.contains(shown),
+            "{shown:?} is not in the output of the commands:\n{printed}"
+        );
     }
     let client = Client::start_in(
         (&alpha.0, &alpha.1),
@@ -66,8 +69,8 @@ async fn from_two_clusters_to_the_first_call() -> Result<()> {
     .await?;
 
     // Everything after the call: diagnosis, and removal.
-    let said = commands(after, &run, &kubeconfig).await?;
-    ensure!(said.contains("granted"), "{said}");
+    let printed = commands(after, &run, &kubeconfig).await?;
+    ensure!(printed.contains("granted"), "{printed}");
     wait::until_true("the call to be refused", super::fixture::SOON, async || {
         Ok(ask().await.map_or(true, |answer| answer.status == 503))
     })
@@ -124,10 +127,10 @@ async fn commands(text: &str, run: &RunFolder, kubeconfig: &Path) -> Result<Stri
         .stdin(Stdio::null())
         .kill_on_drop(true);
     let output = bash.env("KUBECONFIG", kubeconfig).env("HOME", &folder).output().await?;
-    let (said, errors) =
+    let (printed, errors) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    println!("{said}");
-    ensure!(output.status.success(), "{}\n{said}\n{errors}", output.status);
-    guide::check(&blocks, &said)?;
-    Ok(said.into_owned())
+    println!("{printed}");
+    ensure!(output.status.success(), "{}\n{printed}\n{errors}", output.status);
+    guide::check(&blocks, &printed)?;
+    Ok(printed.into_owned())
 }

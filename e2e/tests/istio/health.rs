@@ -44,7 +44,7 @@ async fn a_peer_is_answered_and_a_stranger_is_not() -> Result<()> {
 }
 
 /// Waits until the controller has seen the certificate that istiod has given to the gateway, and
-/// has nothing to say against it.
+/// reports no problem with it.
 async fn wait_gateway_certificate(mesh: &Mesh) -> Result<()> {
     let series = "fedgate_certificate_expiration_timestamp_seconds{certificate=\"leaf\",\
         name=\"spiffe://beta.example/ns/fedgate-system/sa/fedgate-gateway\"}";

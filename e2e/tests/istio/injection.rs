@@ -40,11 +40,11 @@ async fn injected(run: &RunFolder, workload: &Value) -> Result<Value> {
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let documents: Vec<Option<Value>> =
         serde_saphyr::from_multiple(&String::from_utf8(output.stdout)?)?;
-    documents.into_iter().flatten().next().context("istioctl said nothing")
+    documents.into_iter().flatten().next().context("istioctl printed nothing")
 }
 
 #[test]
-fn the_injected_gateway_has_what_it_needs_and_is_admitted() {
+fn the_injected_gateway_is_complete_and_admitted() {
     scenario("injection", async |run: &RunFolder| {
         let plane = ControlPlane::start(run, "alpha", Options::default()).await?;
         let objects = Objects::new(plane.client());

@@ -12,7 +12,7 @@ use std::time::Duration;
 const RECONNECT: Duration = Duration::from_secs(120);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_gateway_goes_on_without_the_controller() -> Result<()> {
+async fn the_gateway_keeps_working_without_the_controller() -> Result<()> {
     let run = run("no-controller")?;
     let mut pair = Pair::start(&run).await?;
     let client = pair.client().await?;
@@ -35,7 +35,7 @@ async fn the_gateway_goes_on_without_the_controller() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_gateway_goes_on_without_istiod_but_does_not_start() -> Result<()> {
+async fn the_gateway_keeps_working_without_istiod_but_does_not_start() -> Result<()> {
     let run = run("no-istiod")?;
     let mut pair = Pair::start(&run).await?;
     let client = pair.client().await?;

@@ -50,7 +50,7 @@ async fn modes(mesh: &Mesh) -> Result<Vec<String>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_workload_judges_the_caller_and_the_gateway_what_is_exported() -> Result<()> {
+async fn the_workload_checks_the_caller_and_the_gateway_checks_the_export() -> Result<()> {
     let run = run("passthrough")?;
     let [alpha, beta] = meshes(&run).await?;
     let server = Server::start(&beta, "web").await?;

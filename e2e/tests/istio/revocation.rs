@@ -3,7 +3,7 @@
 use super::fixture::{SOON, run, set_exported};
 use anyhow::Result;
 use fedgate_e2e::backend::Backend;
-use fedgate_e2e::client::{plain_greeting, say, wait_closed};
+use fedgate_e2e::client::{plain_greeting, send_line, wait_closed};
 use fedgate_e2e::istio::istiod::MeshOptions;
 use fedgate_e2e::istio::mesh::federation;
 use fedgate_e2e::istio::{Client, Import};
@@ -19,12 +19,12 @@ use tokio::net::TcpStream;
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(5);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn by_an_envoy_filter_open_connections_are_closed() -> Result<()> {
+async fn revocation_by_envoy_filter_closes_open_connections() -> Result<()> {
     open_connections_are_closed("EnvoyFilter").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn by_a_wasm_plugin_open_connections_are_closed() -> Result<()> {
+async fn revocation_by_wasm_plugin_closes_open_connections() -> Result<()> {
     open_connections_are_closed("WasmPlugin").await
 }
 
@@ -66,7 +66,7 @@ async fn open_connections_are_closed(delivery: &str) -> Result<()> {
     set_exported(&beta, "mail", false).await?;
     wait_closed(&mut to_mail, LIMIT).await?;
     println!("{delivery}: closed {:?} after the label went", changed.elapsed());
-    assert_eq!(say(&mut to_news, "NOOP").await?, "250 NOOP");
+    assert_eq!(send_line(&mut to_news, "NOOP").await?, "250 NOOP");
     assert!(once(&client, &mail).await.is_err(), "mail is offered no more");
 
     // Removing a peer closes its last connection.
@@ -88,7 +88,7 @@ async fn open(client: &Client, service: &Service) -> Result<BufReader<TcpStream>
 /// Returns a standard socket, which stays in its network whichever thread uses it.
 async fn greeted(address: SocketAddr) -> Result<std::net::TcpStream> {
     let (mut connection, _) = plain_greeting(address).await?;
-    say(&mut connection, "HELO").await?;
+    send_line(&mut connection, "HELO").await?;
     Ok(connection.into_inner().into_std()?)
 }
 

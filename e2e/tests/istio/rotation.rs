@@ -5,7 +5,7 @@ use super::load::Load;
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::authority::Authority;
 use fedgate_e2e::backend::Backend;
-use fedgate_e2e::client::{self, plain_get, plain_greeting, say, server_certificate};
+use fedgate_e2e::client::{self, plain_get, plain_greeting, send_line, server_certificate};
 use fedgate_e2e::istio::istiod::MeshOptions;
 use fedgate_e2e::istio::mesh::federation;
 use fedgate_e2e::istio::{Client, Import, Mesh};
@@ -79,7 +79,7 @@ async fn a_root_is_replaced_under_load() -> Result<()> {
         wait::stays("web answers", Duration::from_secs(2), answers).await
     };
     load.beside(&client, &host, rotate).await?;
-    ensure!(say(&mut connection, "NOOP").await? == "250 NOOP", "the open connection is gone");
+    ensure!(send_line(&mut connection, "NOOP").await? == "250 NOOP", "the open connection is gone");
     Ok(())
 }
 

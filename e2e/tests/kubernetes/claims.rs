@@ -120,7 +120,7 @@ impl<'a> Claims<'a> {
                     gateways.push(json!({ "address": announced, "port": port }));
                 }
             });
-            events.wait_told("Warning", "OwnGateway", &format!("{address}:{port}")).await?;
+            events.wait_event("Warning", "OwnGateway", &format!("{address}:{port}")).await?;
             let [entry, _] = import_objects(&self.stock);
             let entry = alpha.objects().get(entry).await?.context("the import")?.to_string();
             let quoted = |address: &str| format!("\"{address}\"");
@@ -144,7 +144,7 @@ impl<'a> Claims<'a> {
         {
             let announced = name.to_owned();
             self.gamma.alter_json(PRIVATE, move |document| announce(document, &announced));
-            let told = |object: &Value| {
+            let is_reported = |object: &Value| {
                 let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
                 let mut refused =
                     conditions.filter(|condition| condition["type"] == "NamesRefused");
@@ -154,10 +154,10 @@ impl<'a> Claims<'a> {
             };
             alpha
                 .objects()
-                .wait_for(peer("gamma"), &format!("to say that {name} is refused"), told)
+                .wait_for(peer("gamma"), &format!("to report that {name} is refused"), is_reported)
                 .await?;
             wait_condition(alpha, "gamma", "NamesRefused", ("True", "ForeignName")).await?;
-            events.wait_told("Warning", "ForeignName", name).await?;
+            events.wait_event("Warning", "ForeignName", name).await?;
             ensure!(
                 events.times(name).await? == 1,
                 "one change, one Event: {:#?}",
@@ -181,7 +181,7 @@ impl<'a> Claims<'a> {
         }
         self.gamma.alter(|_, reply| reply);
         wait_condition(alpha, "gamma", "NamesRefused", ("False", "AllOwn")).await?;
-        events.wait_told("Normal", "AllOwn", "NamesRefused").await?;
+        events.wait_event("Normal", "AllOwn", "NamesRefused").await?;
         let described = self.alpha().kubectl(&["describe", "istiofederation", "gamma"]).await?;
         let described = String::from_utf8_lossy(&described.stdout).into_owned();
         ensure!(described.contains("ForeignName") && described.contains(&self.web), "{described}");
@@ -190,7 +190,7 @@ impl<'a> Claims<'a> {
 }
 
 #[test]
-fn what_is_anothers_cannot_be_claimed() {
+fn a_peer_cannot_claim_what_belongs_to_another() {
     scenario("claims", async |run: &RunFolder| {
         let trio = Trio::start(run).await?;
         let claims = Claims::new(&trio).await?;

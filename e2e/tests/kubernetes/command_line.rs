@@ -2,7 +2,7 @@
 
 use crate::fixture::{Pair, exported};
 use anyhow::{Context, Result, ensure};
-use fedgate_e2e::kubernetes::gateway::StandInGateway;
+use fedgate_e2e::kubernetes::gateway::GatewayStub;
 use fedgate_e2e::kubernetes::objects::SOON;
 use fedgate_e2e::kubernetes::{Key, KubernetesCluster, NAMESPACE};
 use fedgate_e2e::run_folder::RunFolder;
@@ -13,7 +13,7 @@ use std::process::Output;
 
 fn json_of(output: &Output) -> Result<Value> {
     let errors = String::from_utf8_lossy(&output.stderr);
-    serde_json::from_slice(&output.stdout).with_context(|| format!("it said {errors:?}"))
+    serde_json::from_slice(&output.stdout).with_context(|| format!("it printed {errors:?}"))
 }
 
 /// The distinct names of failed lines in `fedgate check`, the exit status, and the output.
@@ -50,11 +50,11 @@ async fn wait_failures(cluster: &KubernetesCluster, expected: &[&str]) -> Result
 const STATUS: &[&str] = &["status", "--output", "json"];
 
 #[test]
-fn check_passes_on_a_healthy_pair_and_says_what_breaks() {
+fn check_passes_on_a_healthy_pair_and_names_what_is_broken() {
     scenario("check", async |run: &RunFolder| {
         let mut pair = Pair::start_with(run, &[("FEDGATE_PROBE", "1s")]).await?;
-        let alphas = StandInGateway::start(pair.alpha()).await?;
-        let betas = StandInGateway::start(pair.beta()).await?;
+        let alphas = GatewayStub::start(pair.alpha()).await?;
+        let betas = GatewayStub::start(pair.beta()).await?;
         let table = json_of(&pair.alpha().fedgate(STATUS).await?)?["table"]["generation"].as_u64();
         let table = table.context("a generation")?;
         alphas.loads(table);
@@ -84,7 +84,7 @@ fn check_passes_on_a_healthy_pair_and_says_what_breaks() {
         // A peer's gateway that is unreachable.
         drop(betas);
         wait_failures(pair.alpha(), &["peer-gateway"]).await?;
-        let _betas = StandInGateway::start(pair.beta()).await?;
+        let _betas = GatewayStub::start(pair.beta()).await?;
         wait_failures(pair.alpha(), &[]).await?;
 
         // A peer that no longer knows this cluster.
@@ -100,12 +100,12 @@ fn check_passes_on_a_healthy_pair_and_says_what_breaks() {
 }
 
 #[test]
-fn status_and_explain_tell_what_the_gateway_does() {
+fn status_and_explain_agree_with_the_gateway() {
     scenario("status", async |run: &RunFolder| {
         let pair = Pair::start_with(run, &[("FEDGATE_PROBE", "1s")]).await?;
         let dead = pair.alpha().kubectl(&["fedgate", "status"]).await?;
         ensure!(dead.status.code() == Some(1), "no gateway of beta's is there: {dead:?}");
-        let _gateway = pair.beta().stand_in_gateway().await?;
+        let _gateway = pair.beta().serve_gateway_certificate().await?;
         let web = exported("own");
         pair.alpha().put_service(&web).await?;
         let ours = format!("{}:80", web.host("alpha.example"));
@@ -135,13 +135,13 @@ fn status_and_explain_tell_what_the_gateway_does() {
             let output = pair.alpha().fedgate(&["explain", "--to", to, "--from", from]).await?;
             anyhow::Ok((output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned()))
         };
-        let (code, said) = explains(&ours, "spiffe://beta.example/ns/shop/sa/cart").await?;
-        ensure!(code == Some(0) && said.contains("passes: granted"), "{said}");
-        let (code, said) = explains(&ours, "spiffe://gamma.example/ns/shop/sa/cart").await?;
-        ensure!(code == Some(1) && said.contains("does not pass: unknown_peer"), "{said}");
-        let (code, said) =
+        let (code, printed) = explains(&ours, "spiffe://beta.example/ns/shop/sa/cart").await?;
+        ensure!(code == Some(0) && printed.contains("passes: granted"), "{printed}");
+        let (code, printed) = explains(&ours, "spiffe://gamma.example/ns/shop/sa/cart").await?;
+        ensure!(code == Some(1) && printed.contains("does not pass: unknown_peer"), "{printed}");
+        let (code, printed) =
             explains("other.shop.svc.alpha.example:80", "spiffe://beta.example/ns/a/sa/b").await?;
-        ensure!(code == Some(1) && said.contains("unknown_service"), "{said}");
+        ensure!(code == Some(1) && printed.contains("unknown_service"), "{printed}");
 
         let table = json_of(&pair.alpha().fedgate(&["table", "--output", "json"]).await?)?;
         let rows = table["exports"].as_array().into_iter().flatten();
@@ -152,8 +152,8 @@ fn status_and_explain_tell_what_the_gateway_does() {
 }
 
 #[test]
-fn what_an_operator_may_not_read_or_has_misnamed_is_told() {
-    scenario("told", async |run: &RunFolder| {
+fn missing_permissions_and_wrong_names_are_reported() {
+    scenario("reported", async |run: &RunFolder| {
         let pair = Pair::start(run).await?;
         let nobody = json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "nobody", "namespace": "default" } });
         pair.alpha().objects().apply_one(&nobody).await?;
@@ -169,9 +169,9 @@ fn what_an_operator_may_not_read_or_has_misnamed_is_told() {
             (&["status", "--context", "nowhere"], "nowhere"),
         ] {
             let output = pair.alpha().fedgate(arguments).await?;
-            let said = String::from_utf8_lossy(&output.stderr);
+            let printed = String::from_utf8_lossy(&output.stderr);
             ensure!(
-                output.status.code() == Some(1) && said.contains(expected),
+                output.status.code() == Some(1) && printed.contains(expected),
                 "{arguments:?}: {output:?}"
             );
         }

@@ -31,14 +31,14 @@ impl<'a> Events<'a> {
     }
 
     /// Waits for an Event of this type and reason whose message contains these words.
-    pub(crate) async fn wait_told(&self, kind: &str, reason: &str, words: &str) -> Result<()> {
+    pub(crate) async fn wait_event(&self, kind: &str, reason: &str, words: &str) -> Result<()> {
         wait::until(&format!("a {kind} Event {reason} with {words:?}"), SOON, async || {
             let events = self.list().await?;
-            let told = |event: &&Value| {
+            let matches = |event: &&Value| {
                 let message = event["message"].as_str().unwrap_or_default();
                 event["type"] == kind && event["reason"] == reason && message.contains(words)
             };
-            ensure!(events.iter().any(|event| told(&event)), "the Events are {events:#?}");
+            ensure!(events.iter().any(|event| matches(&event)), "the Events are {events:#?}");
             Ok(Some(()))
         })
         .await
@@ -47,9 +47,9 @@ impl<'a> Events<'a> {
     /// How often an Event whose message contains these words was reported.
     pub(crate) async fn times(&self, words: &str) -> Result<u64> {
         let events = self.list().await?;
-        let told = events.iter().filter(|event| {
+        let matching = events.iter().filter(|event| {
             event["message"].as_str().is_some_and(|message| message.contains(words))
         });
-        Ok(told.map(|event| event["series"]["count"].as_u64().unwrap_or(1)).sum())
+        Ok(matching.map(|event| event["series"]["count"].as_u64().unwrap_or(1)).sum())
     }
 }

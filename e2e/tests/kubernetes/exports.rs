@@ -59,7 +59,7 @@ impl Web<'_> {
 }
 
 #[test]
-fn an_export_is_imported_by_those_that_may_reach_it_and_by_nobody_else() {
+fn an_export_is_imported_only_by_peers_with_a_grant() {
     scenario("exports", async |run: &RunFolder| {
         let trio = Trio::start(run).await?;
         let [alpha, beta, _] = trio.clusters();

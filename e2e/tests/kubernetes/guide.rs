@@ -21,7 +21,7 @@ fn commands() -> String {
 }
 
 #[test]
-fn the_guides_commands_work_as_they_are_written() {
+fn the_guides_commands_work_as_written() {
     scenario("guide", async |run: &RunFolder| {
         let plane = ControlPlane::start(run, "alpha", Options::default()).await?;
         let folder =
@@ -35,10 +35,10 @@ fn the_guides_commands_work_as_they_are_written() {
             .stdin(Stdio::null())
             .kill_on_drop(true);
         let output = bash.env("KUBECONFIG", plane.admin_kubeconfig()?).output().await?;
-        let (said, errors) =
+        let (printed, errors) =
             (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        ensure!(output.status.success(), "{}\n{said}\n{errors}", output.status);
-        ensure!(said.contains("TRUST DOMAIN") && said.contains("beta.example"), "{said}");
+        ensure!(output.status.success(), "{}\n{printed}\n{errors}", output.status);
+        ensure!(printed.contains("TRUST DOMAIN") && printed.contains("beta.example"), "{printed}");
         exported(&Objects::new(plane.client())).await
     });
 }

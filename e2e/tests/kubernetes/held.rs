@@ -90,10 +90,10 @@ fn an_operator_releases_exactly_the_document_that_is_held() {
         let first = held(alpha, "").await?;
         Events::of(alpha, peer("gamma"))
             .await?
-            .wait_told("Warning", "HeldDocument", &first)
+            .wait_event("Warning", "HeldDocument", &first)
             .await?;
-        let said = alpha.fedgate(&["status"]).await?;
-        let text = String::from_utf8_lossy(&said.stdout).into_owned();
+        let output = alpha.fedgate(&["status"]).await?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
         ensure!(text.contains("fedgate.dev/accept-document") && text.contains(&first), "{text}");
 
         // The digits of a document that is no longer announced release nothing.

@@ -2,7 +2,7 @@
 
 use crate::fixture::{Pair, exported, wait_condition};
 use anyhow::{Context, Result, ensure};
-use fedgate_e2e::kubernetes::gateway::StandInGateway;
+use fedgate_e2e::kubernetes::gateway::GatewayStub;
 use fedgate_e2e::kubernetes::{CONTROLLER, Key, NAMESPACE};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
@@ -19,7 +19,7 @@ async fn generation(pair: &Pair) -> Result<u64> {
 }
 
 #[test]
-fn a_gateway_that_stays_behind_is_told_and_one_that_follows_is_not() {
+fn a_gateway_with_an_old_table_is_reported_and_a_current_one_is_not() {
     scenario("loaded", async |run: &RunFolder| {
         let pair = Pair::start(run).await?;
         let alpha = pair.alpha();
@@ -30,14 +30,14 @@ fn a_gateway_that_stays_behind_is_told_and_one_that_follows_is_not() {
             "{unknown:#}"
         );
 
-        let gateway = StandInGateway::start(alpha).await?;
+        let gateway = GatewayStub::start(alpha).await?;
         gateway.loads(generation(&pair).await?);
         wait_condition(alpha, "beta", TABLE, ("True", "Loaded")).await?;
         ensure!(pair.alpha_metric("fedgate_gateway_pods{state=\"Loaded\"}").await? == 1.0);
-        let said = alpha.fedgate(&["status"]).await?;
+        let output = alpha.fedgate(&["status"]).await?;
         ensure!(
-            String::from_utf8_lossy(&said.stdout).contains("in force in every gateway Pod"),
-            "{said:?}"
+            String::from_utf8_lossy(&output.stdout).contains("in force in every gateway Pod"),
+            "{output:?}"
         );
 
         // If the gateway loads each new table soon, the status does not change.
@@ -68,12 +68,12 @@ fn a_gateway_that_stays_behind_is_told_and_one_that_follows_is_not() {
         let stays = generation(&pair).await?;
         alpha.objects().delete(Key::namespaced("v1", "Service", "shop", "one")).await?;
         let behind = wait_condition(alpha, "beta", TABLE, ("False", "Behind")).await?;
-        let told = format!("fedgate-gateway-1 stays at generation {stays}");
-        ensure!(behind.to_string().contains(&told), "{behind:#}");
-        let said = alpha.fedgate(&["status"]).await?;
+        let expected = format!("fedgate-gateway-1 stays at generation {stays}");
+        ensure!(behind.to_string().contains(&expected), "{behind:#}");
+        let output = alpha.fedgate(&["status"]).await?;
         ensure!(
-            !said.status.success() && String::from_utf8_lossy(&said.stdout).contains(&told),
-            "{said:?}"
+            !output.status.success() && String::from_utf8_lossy(&output.stdout).contains(&expected),
+            "{output:?}"
         );
         let event = |event: &Value| {
             event["reason"] == "TableNotLoaded" && event["regarding"]["namespace"] == NAMESPACE

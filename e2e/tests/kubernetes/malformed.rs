@@ -121,7 +121,7 @@ async fn bad_services(pair: &Pair) -> Result<()> {
     let [alpha, beta] = &pair.federation.clusters;
     for (object, reason) in services() {
         put(alpha, &object).await?;
-        Events::of(alpha, Key::of(&object)?).await?.wait_told("Warning", reason, "").await?;
+        Events::of(alpha, Key::of(&object)?).await?.wait_event("Warning", reason, "").await?;
     }
     goes_on(pair, "beside-bad-services").await?;
     for (object, _) in services() {
@@ -146,7 +146,7 @@ async fn bad_peers(pair: &Pair) -> Result<()> {
         }
         put(alpha, &object).await?;
         wait_condition(alpha, name, "Accepted", ("False", reason)).await?;
-        Events::of(alpha, peer(name)).await?.wait_told("Warning", reason, "").await?;
+        Events::of(alpha, peer(name)).await?.wait_event("Warning", reason, "").await?;
     }
     goes_on(pair, "beside-bad-peers").await
 }
@@ -200,7 +200,7 @@ async fn bad_policies(pair: &Pair) -> Result<()> {
         put(alpha, &object).await?;
         Events::of(alpha, Key::of(&object)?)
             .await?
-            .wait_told("Warning", "InvalidPolicy", "")
+            .wait_event("Warning", "InvalidPolicy", "")
             .await?;
         wait_not_imported(beta, &host).await?;
         alpha.objects().delete(Key::of(&object)?).await?;
@@ -248,7 +248,7 @@ async fn dropped_fields(pair: &Pair) -> Result<()> {
 }
 
 #[test]
-fn objects_of_a_wrong_form_are_named_and_everything_else_goes_on() {
+fn malformed_objects_are_reported_and_the_rest_still_works() {
     scenario("malformed", async |run: &RunFolder| {
         let pair = Pair::start(run).await?;
         allow_everything(pair.alpha()).await?;

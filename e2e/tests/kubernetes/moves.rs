@@ -73,7 +73,7 @@ async fn looked_up(name: &str) -> Result<Vec<String>> {
 }
 
 #[test]
-fn a_gateway_that_moves_is_an_update_of_the_same_import() {
+fn a_moved_gateway_updates_the_same_import() {
     scenario("moves", async |run: &RunFolder| {
         let mut pair = Pair::start(run).await?;
         let host = pair.web.clone();

@@ -8,7 +8,7 @@ const NETWORK: &str = "FEDGATE_NETWORK";
 const PODS: &str = "FEDGATE_POD_CIDRS";
 
 #[test]
-fn ranges_that_overlap_are_a_warning_between_networks_and_a_refusal_within_one() {
+fn overlapping_ranges_are_a_warning_between_networks_and_refused_within_one() {
     scenario("network", async |run: &RunFolder| {
         let mut pair = Pair::start(run).await?;
         let host = pair.web.clone();

@@ -58,8 +58,8 @@ fn product(rule: &Value) -> Result<Vec<Grant>> {
 /// How often an Event about two peers with the same trust domain was reported.
 async fn same_trust_domain(objects: &Objects) -> Result<u64> {
     let events = objects.list(("events.k8s.io/v1", "Event"), None, "").await?;
-    let told = events.iter().filter(|event| event["reason"] == "SameTrustDomain");
-    Ok(told.map(|event| event["series"]["count"].as_u64().unwrap_or(1)).sum())
+    let matching = events.iter().filter(|event| event["reason"] == "SameTrustDomain");
+    Ok(matching.map(|event| event["series"]["count"].as_u64().unwrap_or(1)).sum())
 }
 
 #[test]
@@ -94,8 +94,8 @@ fn every_verb_that_is_granted_is_used() {
         for _ in 0..2 {
             let before = same_trust_domain(alpha.objects()).await?;
             alpha.objects().apply_one(&beta_again).await?;
-            let told = async || Ok(same_trust_domain(alpha.objects()).await? > before);
-            wait::until_true("the Event", SOON, told).await?;
+            let reported = async || Ok(same_trust_domain(alpha.objects()).await? > before);
+            wait::until_true("the Event", SOON, reported).await?;
             let own = json!({ "spec": { "trustDomain": "delta.example" } });
             alpha.objects().patch(Key::of(&beta_again)?, &own).await?;
             // Wait for a table without this peer, so that the problem is new when it returns.

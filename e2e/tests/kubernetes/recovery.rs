@@ -41,7 +41,7 @@ impl Pair {
 }
 
 #[test]
-fn a_killed_api_server_and_a_compacted_etcd_are_survived() {
+fn the_controller_survives_a_killed_api_server_and_a_compacted_etcd() {
     scenario("api-server", async |run: &RunFolder| {
         let mut pair = Pair::start(run).await?;
         let entry = pair.web.clone();
@@ -114,7 +114,7 @@ fn a_killed_leader_is_replaced_and_every_replica_answers_peers() {
 }
 
 #[test]
-fn a_secret_that_is_gone_is_told_and_made_with_the_uuid_of_before() {
+fn a_deleted_secret_is_reported_and_recreated_with_the_same_uuid() {
     scenario("lost-secret", async |run: &RunFolder| {
         let mut pair = Pair::start(run).await?;
         let secret = Key::namespaced("v1", "Secret", NAMESPACE, "fedgate-identity");
@@ -130,11 +130,11 @@ fn a_secret_that_is_gone_is_told_and_made_with_the_uuid_of_before() {
             Ok(events.contains("IdentityLost"))
         })
         .await?;
-        let said = pair.alpha().fedgate(&["status"]).await?;
+        let output = pair.alpha().fedgate(&["status"]).await?;
         ensure!(
-            !said.status.success()
-                && String::from_utf8_lossy(&said.stdout).contains("identity_lost"),
-            "{said:?}"
+            !output.status.success()
+                && String::from_utf8_lossy(&output.stdout).contains("identity_lost"),
+            "{output:?}"
         );
         pair.import_another("without-the-secret").await?;
         ensure!(pair.alpha().objects().get(secret).await?.is_none(), "the Secret was made anew");
@@ -156,14 +156,14 @@ fn a_secret_that_is_gone_is_told_and_made_with_the_uuid_of_before() {
         // The peer reports the new key too, and both go on.
         Events::of(pair.beta(), peer("alpha"))
             .await?
-            .wait_told("Warning", "KeyChanged", "key for tokens")
+            .wait_event("Warning", "KeyChanged", "key for tokens")
             .await?;
         pair.import_another("after-the-loss").await
     });
 }
 
 #[test]
-fn of_several_replicas_that_start_at_once_one_makes_the_key_and_one_leads() {
+fn when_replicas_start_together_one_makes_the_key_and_one_leads() {
     scenario("replicas", async |run: &RunFolder| {
         let mut pair = Pair::start(run).await?;
         let secret = Key::namespaced("v1", "Secret", NAMESPACE, "fedgate-identity");

@@ -36,7 +36,7 @@ async fn wait_rows(table: &TableObject<'_>, expected: &[&str]) -> Result<()> {
 }
 
 #[test]
-fn a_removed_peer_leaves_nothing_behind_and_touches_nobody_else() {
+fn a_removed_peer_leaves_nothing_behind_and_affects_no_other() {
     scenario("removal", async |run: &RunFolder| {
         let trio = Trio::start(run).await?;
         let [web, stock] = trio.export_to_alpha(&exported("web"), &exported("stock")).await?;

@@ -72,7 +72,7 @@ async fn wait_published(pair: &mut Pair, deadline: Duration, wanted: &str) -> Re
 }
 
 #[test]
-fn after_a_restore_of_etcd_all_replicas_publish_what_the_restored_cluster_says() {
+fn after_a_restore_of_etcd_all_replicas_publish_the_restored_state() {
     scenario("restore", async |run: &RunFolder| {
         let mut pair = Pair::start(run).await?;
         pair.alpha_mut().start_replica().await?;

@@ -20,7 +20,7 @@ fn map(value: &str) -> String {
 }
 
 #[test]
-fn the_audit_log_has_exactly_what_was_asked() {
+fn the_audit_log_has_exactly_the_requests_that_were_made() {
     scenario("audit", async |run: &RunFolder| {
         let plane = ControlPlane::start(run, "alpha", Options::default()).await?;
         let objects = Objects::new(plane.client());
@@ -50,7 +50,7 @@ fn the_audit_log_has_exactly_what_was_asked() {
 }
 
 #[test]
-fn a_service_account_may_do_what_rbac_says_and_no_more() {
+fn a_service_account_may_do_only_what_rbac_allows() {
     scenario("account", async |run: &RunFolder| {
         let cluster = KubernetesCluster::start(run, "alpha").await?;
         let secret = |name| Key::namespaced("v1", "Secret", NAMESPACE, name);
@@ -64,8 +64,11 @@ fn a_service_account_may_do_what_rbac_says_and_no_more() {
         let refused =
             controller.get(secret("other")).await.err().context("another Secret was read")?;
         ensure!(format!("{refused:#}").contains("forbidden"), "{refused:#}");
-        let seen = audit.matching(|request| request.user == CONTROLLER);
-        ensure!(matches!(&seen[..], [one] if one.status == 403 && !one.succeeded()), "{seen:#?}");
+        let requests = audit.matching(|request| request.user == CONTROLLER);
+        ensure!(
+            matches!(&requests[..], [one] if one.status == 403 && !one.succeeded()),
+            "{requests:#?}"
+        );
         Ok(())
     });
 }
@@ -158,9 +161,9 @@ async fn get(plane: &ControlPlane, query: &str) -> Result<String> {
 
 /// The test starts itself again as the run to be killed.
 #[test]
-fn nothing_is_left_of_a_run_that_is_killed() {
+fn a_killed_run_leaves_nothing_behind() {
     const INNER: &str = "FEDGATE_E2E_INNER";
-    const NAME: &str = "rig::nothing_is_left_of_a_run_that_is_killed";
+    const NAME: &str = "rig::a_killed_run_leaves_nothing_behind";
     if let Some(file) = std::env::var_os(INNER) {
         return scenario("inner", async |run: &RunFolder| {
             hold_a_control_plane(run, Path::new(&file)).await
@@ -198,7 +201,7 @@ async fn hold_a_control_plane(run: &RunFolder, file: &Path) -> Result<()> {
 }
 
 #[test]
-fn the_peers_of_a_fleet_are_taken_as_peers() {
+fn the_peers_of_a_fleet_are_accepted() {
     scenario("fleet", async |run: &RunFolder| {
         let mut cluster = KubernetesCluster::start(run, "alpha").await?;
         let fleet = Fleet::start(20, 3).await?;

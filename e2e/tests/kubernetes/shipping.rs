@@ -138,7 +138,7 @@ fn an_upgrade_names_the_new_module_when_every_pod_has_it() {
 }
 
 #[test]
-fn pods_are_told_of_changed_config_maps_once() {
+fn pods_are_notified_once_of_changed_config_maps() {
     scenario("mounts", async |run: &RunFolder| {
         let mut alpha = KubernetesCluster::start(run, "alpha").await?;
         let objects = alpha.objects().clone();
@@ -147,32 +147,29 @@ fn pods_are_told_of_changed_config_maps_once() {
         let evicted = Key::namespaced("v1", "Pod", NAMESPACE, "fedgate-gateway-evicted");
         objects.patch_status(evicted, &gone).await?;
         alpha.start_replica().await?;
-        let first = told(&alpha, "fedgate-gateway-1", "").await?;
+        let first = wait_notified(&alpha, "fedgate-gateway-1", "").await?;
 
         // A new Pod is notified once, and no other Pod is.
         put_pod(&alpha, "fedgate-gateway-2", jiff::Timestamp::now()).await?;
-        ensure!(told(&alpha, "fedgate-gateway-2", "").await? == first);
+        ensure!(wait_notified(&alpha, "fedgate-gateway-2", "").await? == first);
         let audit = alpha.plane().audit();
         let patches = || {
             audit.matching(|request| {
                 request.user == CONTROLLER && request.resource == "pods" && request.verb == "patch"
             })
         };
-        let quiet =
-            wait::stays(
-                "no Pod is told",
-                Duration::from_secs(4),
-                async || Ok(patches().is_empty()),
-            )
-            .await;
+        let quiet = wait::stays("no Pod is notified", Duration::from_secs(4), async || {
+            Ok(patches().is_empty())
+        })
+        .await;
         quiet.with_context(|| format!("{:?}", patches()))?;
 
         // Another root changes the trust bundle.
         let root = fedgate_e2e::authority::Authority::root("another root of alpha")?;
         install::mesh_root_certificate(&objects, &root.pem()).await?;
-        let second = told(&alpha, "fedgate-gateway-1", &first).await?;
-        ensure!(told(&alpha, "fedgate-gateway-2", &first).await? == second);
-        let quiet = wait::stays("each is told once", Duration::from_secs(4), async || {
+        let second = wait_notified(&alpha, "fedgate-gateway-1", &first).await?;
+        ensure!(wait_notified(&alpha, "fedgate-gateway-2", &first).await? == second);
+        let quiet = wait::stays("each is notified once", Duration::from_secs(4), async || {
             Ok(patches().len() == 2)
         })
         .await;
@@ -181,7 +178,7 @@ fn pods_are_told_of_changed_config_maps_once() {
         // Another module.
         let upgraded = alpha.write_filter("new", NEW)?.display().to_string();
         alpha.restart_with(&[("FEDGATE_FILTER_FILE", &upgraded)]).await?;
-        told(&alpha, "fedgate-gateway-1", &second).await?;
+        wait_notified(&alpha, "fedgate-gateway-1", &second).await?;
         ensure!(
             objects.wait_present(evicted).await?["metadata"]["annotations"].is_null(),
             "it has no kubelet any more"
@@ -191,14 +188,14 @@ fn pods_are_told_of_changed_config_maps_once() {
 }
 
 /// Waits until a Pod's notification differs from `before`, and returns it.
-async fn told(cluster: &KubernetesCluster, pod: &str, before: &str) -> Result<String> {
+async fn wait_notified(cluster: &KubernetesCluster, pod: &str, before: &str) -> Result<String> {
     let annotation = |pod: &Value| {
         pod["metadata"]["annotations"]["fedgate.dev/bundle"].as_str().map(str::to_owned)
     };
     let news = |pod: &Value| annotation(pod).is_some_and(|hash| hash != before);
     let pod = cluster
         .objects()
-        .wait_for(Key::namespaced("v1", "Pod", NAMESPACE, pod), "to be told", news)
+        .wait_for(Key::namespaced("v1", "Pod", NAMESPACE, pod), "to be notified", news)
         .await?;
     annotation(&pod).context("the annotation")
 }
@@ -207,11 +204,11 @@ async fn told(cluster: &KubernetesCluster, pod: &str, before: &str) -> Result<St
 async fn held_back(cluster: &KubernetesCluster, pods: &str) -> Result<()> {
     wait::until(&format!("an Event that names {pods}"), SOON, async || {
         let events = cluster.objects().list(("events.k8s.io/v1", "Event"), None, "").await?;
-        let told = |event: &&Value| {
+        let matches = |event: &&Value| {
             event["reason"] == "ModuleHeldBack"
                 && event["note"].as_str().is_some_and(|note| note.contains(pods))
         };
-        ensure!(events.iter().any(|event| told(&event)), "the Events are {events:#?}");
+        ensure!(events.iter().any(|event| matches(&event)), "the Events are {events:#?}");
         Ok(Some(()))
     })
     .await

@@ -26,7 +26,7 @@ fn writes(audit: &AuditLog) -> BTreeMap<String, usize> {
 }
 
 #[test]
-fn a_thousand_services_that_are_labelled_at_once_are_imported_with_one_write_for_each_object() {
+fn a_thousand_services_labelled_at_once_are_imported_with_one_write_for_each_object() {
     scenario("thousand", async |run: &RunFolder| {
         let pair = Pair::start(run).await?;
         let (alpha, beta) = (pair.alpha().objects(), pair.beta().objects());

@@ -64,7 +64,7 @@ async fn put_foreign(cluster: &KubernetesCluster) -> Result<Vec<Value>> {
 }
 
 #[test]
-fn all_that_is_ours_goes_and_nothing_else() {
+fn uninstall_deletes_our_objects_and_no_others() {
     scenario("uninstall", async |run: &RunFolder| {
         let mut pair = Pair::start(run).await?;
         let foreign = put_foreign(pair.alpha()).await?;

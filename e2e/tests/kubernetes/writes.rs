@@ -91,7 +91,7 @@ fn nothing_is_written_in_a_steady_state_nor_by_a_second_run() {
 }
 
 #[test]
-fn what_somebody_changed_is_put_right() {
+fn changed_objects_are_corrected() {
     scenario("repair", async |run: &RunFolder| {
         let pair = Pair::start(run).await?;
         let objects = pair.alpha().objects();
@@ -124,7 +124,7 @@ fn what_somebody_changed_is_put_right() {
 }
 
 #[test]
-fn what_is_somebody_elses_is_left_alone_and_reported() {
+fn objects_of_others_are_left_alone_and_reported() {
     scenario("foreign", async |run: &RunFolder| {
         let pair = Pair::start(run).await?;
         let objects = pair.alpha().objects();
@@ -182,7 +182,7 @@ fn what_is_somebody_elses_is_left_alone_and_reported() {
 }
 
 #[test]
-fn an_imported_host_of_somebody_elses_entry_is_reported_and_nothing_freezes() {
+fn a_host_of_a_foreign_service_entry_is_reported_and_the_rest_still_works() {
     scenario("taken", async |run: &RunFolder| {
         let pair = Pair::start(run).await?;
         let objects = pair.alpha().objects();
@@ -194,13 +194,13 @@ fn an_imported_host_of_somebody_elses_entry_is_reported_and_nothing_freezes() {
         let before = crate::fixture::versions(pair.alpha(), &import_objects(&pair.web)).await?;
         objects.apply_one(&theirs).await?;
         let events = crate::events::Events::of(pair.alpha(), BETA).await?;
-        events.wait_told("Warning", "HostTaken", "shop/theirs").await?;
-        let said = async || {
+        events.wait_event("Warning", "HostTaken", "shop/theirs").await?;
+        let status = async || {
             let output = pair.alpha().fedgate(&["status"]).await?;
             anyhow::Ok(String::from_utf8_lossy(&output.stdout).into_owned())
         };
-        wait::until_true("status to tell it", Duration::from_secs(20), async || {
-            Ok(said().await?.contains("host_taken"))
+        wait::until_true("status to report it", Duration::from_secs(20), async || {
+            Ok(status().await?.contains("host_taken"))
         })
         .await?;
 
@@ -215,7 +215,7 @@ fn an_imported_host_of_somebody_elses_entry_is_reported_and_nothing_freezes() {
 
         objects.delete(Key::of(&theirs)?).await?;
         wait::until_true("status to be quiet", Duration::from_secs(20), async || {
-            Ok(!said().await?.contains("host_taken"))
+            Ok(!status().await?.contains("host_taken"))
         })
         .await
     });

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 /// All processes of a site may open 256 files each, and strangers open more connections than that.
 #[test]
-fn strangers_end_no_gateway_of_a_site_with_few_descriptors() {
+fn strangers_cannot_crash_a_gateway_with_few_descriptors() {
     scenario("few-descriptors", async |run: &RunFolder| {
         let mut pair = Pair::start(run, |_, beta| {
             beta.limit_open_files(Some(256));
@@ -29,8 +29,8 @@ fn strangers_end_no_gateway_of_a_site_with_few_descriptors() {
             "{finding:?}"
         );
         let validated = pair.beta().fedgate_in_folder(&["validate"]).await?;
-        let said = String::from_utf8_lossy(&validated.stderr).into_owned();
-        ensure!(said.contains("connections at a time"), "{said}");
+        let printed = String::from_utf8_lossy(&validated.stderr).into_owned();
+        ensure!(printed.contains("connections at a time"), "{printed}");
         survives(&mut pair).await
     });
 }
@@ -38,7 +38,7 @@ fn strangers_end_no_gateway_of_a_site_with_few_descriptors() {
 /// Only the gateway's Envoy has few descriptors. The controller cannot know that before the Envoy
 /// runs.
 #[test]
-fn an_envoy_with_few_descriptors_of_its_own_survives_a_flood_from_its_first_start_on() {
+fn an_envoy_with_few_descriptors_survives_a_flood_at_its_first_start() {
     scenario("first-start", async |run: &RunFolder| {
         let mut pair = Pair::with_controllers(run, |_, _| Ok(())).await?;
         let [alpha, beta] = &mut pair.federation.clusters;
@@ -59,12 +59,12 @@ fn an_envoy_with_few_descriptors_of_its_own_survives_a_flood_from_its_first_star
 /// The limit is that of the running Envoy: one with enough descriptors accepts all connections, a
 /// restarted one with fewer does not.
 #[test]
-fn the_limit_follows_the_envoy_that_runs() {
-    scenario("seen-descriptors", async |run: &RunFolder| {
+fn the_connection_limit_is_that_of_the_running_envoy() {
+    scenario("running-descriptors", async |run: &RunFolder| {
         let mut pair = Pair::start(run, |_, _| Ok(())).await?;
         let [alpha, beta] = &mut pair.federation.clusters;
         let flood = Flood::new(alpha, beta, &pair.mail)?;
-        wait::until_true("an Envoy that is seen to take many", SOON, async || {
+        wait::until_true("the limit of an Envoy with many descriptors", SOON, async || {
             Ok(limit(beta).await? > 1_000)
         })
         .await?;

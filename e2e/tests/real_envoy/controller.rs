@@ -2,7 +2,7 @@
 
 use crate::fixture::Pair;
 use anyhow::{Context, ensure};
-use fedgate_e2e::client::{plain_greeting, say};
+use fedgate_e2e::client::{plain_greeting, send_line};
 use fedgate_e2e::run_folder::{RunFolder, files_below};
 use fedgate_e2e::scenario::scenario;
 use fedgate_e2e::wait;
@@ -29,7 +29,7 @@ fn gateways_restart_without_a_controller() {
 /// A restarted controller starts from `state/`. With the peers out of reach nothing changes, and no
 /// connection is cut.
 #[test]
-fn a_restarted_controller_knows_what_it_knew() {
+fn a_restarted_controller_starts_from_its_saved_state() {
     scenario("controller-restart", async |run: &RunFolder| {
         let mut pair = Pair::start(run, |_, _| Ok(())).await?;
         let egress = pair.alpha().wait_import(&pair.mail.name()).await?;
@@ -49,7 +49,7 @@ fn a_restarted_controller_knows_what_it_knew() {
         beta.start_controller().await?;
         pair.web.call_through(web).await?;
         ensure!(
-            say(&mut connection, "still here").await? == "250 still here",
+            send_line(&mut connection, "still here").await? == "250 still here",
             "the open connection was cut"
         );
         Ok(())
@@ -58,7 +58,7 @@ fn a_restarted_controller_knows_what_it_knew() {
 
 /// On SIGTERM it exits by itself within seconds.
 #[test]
-fn it_shuts_down_cleanly() {
+fn the_controller_shuts_down_cleanly() {
     scenario("controller-stops", async |run: &RunFolder| {
         let mut pair = Pair::start(run, |_, _| Ok(())).await?;
         let [_, beta] = &mut pair.federation.clusters;
@@ -71,7 +71,7 @@ fn it_shuts_down_cleanly() {
 /// Killed repeatedly while it writes: half-written files are never read, and it starts from what is
 /// left.
 #[test]
-fn killed_while_it_writes_it_starts_again() {
+fn a_controller_killed_while_writing_starts_again() {
     scenario("controller-killed", async |run: &RunFolder| {
         let mut pair = Pair::start(run, |_, _| Ok(())).await?;
         for round in 0..5 {
@@ -101,7 +101,7 @@ fn killed_while_it_writes_it_starts_again() {
 
 /// Changes in the operator's own folder are picked up at once, not at the next poll.
 #[test]
-fn changes_of_the_folder_are_picked_up_at_once() {
+fn changes_in_the_folder_are_picked_up_at_once() {
     scenario("watch", async |run: &RunFolder| {
         let slow = |_: &mut _, beta: &mut fedgate_e2e::cluster::Cluster| {
             beta.settings().poll = "1h".into();

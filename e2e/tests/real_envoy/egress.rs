@@ -55,7 +55,7 @@ fn the_server_must_be_of_the_peers_trust_domain() {
 
 /// Of two gateway addresses one is dead, and calls still go through.
 #[test]
-fn a_dead_gateway_address_is_passed_over() {
+fn a_dead_gateway_address_is_skipped() {
     scenario("dead-gateway", async |run: &RunFolder| {
         let dead = ports::free()?;
         let pair = Pair::start(run, |_, beta| {
@@ -73,7 +73,7 @@ fn a_dead_gateway_address_is_passed_over() {
 
 /// Ports stay the same, because programs have them in their configuration.
 #[test]
-fn ports_stay_over_restarts_and_changes() {
+fn ports_stay_the_same_across_restarts_and_changes() {
     scenario("ports", async |run: &RunFolder| {
         let mut pair = Pair::start(run, |_, _| Ok(())).await?;
         let (web, mail) = (pair.web.name(), pair.mail.name());

@@ -58,7 +58,7 @@ fn named(name: &str, port: u16) -> Value {
 
 /// Otherwise the probe would connect to the egress, and the egress to itself, without end.
 #[test]
-fn no_port_of_our_own_is_a_gateway_of_a_peer() {
+fn a_peer_cannot_announce_our_own_port_as_its_gateway() {
     scenario("own-listeners", async |run: &RunFolder| {
         let mut liar = Liar::start(run, probing_often).await?;
         let alpha = liar.alpha();
@@ -82,7 +82,7 @@ fn no_port_of_our_own_is_a_gateway_of_a_peer() {
 
 /// One good gateway is enough.
 #[test]
-fn a_peers_good_gateway_stays_beside_one_that_is_ours() {
+fn a_peers_valid_gateway_is_used_although_it_also_announces_ours() {
     scenario("own-and-good", async |run: &RunFolder| {
         let liar = Liar::start(run, probing_often).await?;
         let own = liar.alpha().wait_import(&liar.stock.name()).await?;
@@ -97,7 +97,7 @@ fn a_peers_good_gateway_stays_beside_one_that_is_ours() {
 
 /// The controller resolves the name, with or without the trailing dot.
 #[test]
-fn a_gateway_may_be_a_name() {
+fn a_gateway_may_be_announced_by_name() {
     scenario("named-gateway", async |run: &RunFolder| {
         let liar = Liar::start(run, probing_often).await?;
         let port = liar.federation.clusters[2].gateway_address().port();

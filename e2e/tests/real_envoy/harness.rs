@@ -19,7 +19,7 @@ const SNI: &str = "outbound_.80_._.web.shop.svc.beta.example";
 /// This is the attack that fedgate exists for: with all roots in one list, any peer can pose as any
 /// other.
 #[test]
-fn a_stock_gateway_believes_an_impostor() {
+fn a_stock_gateway_lets_an_impostor_in() {
     scenario("stock", async |run: &RunFolder| {
         let (alpha, gamma) = (Authority::root("alpha")?, Authority::root("gamma")?);
         let server = alpha.sign(&Leaf::new().dns("gateway")?)?.write(run.path(), "server")?;

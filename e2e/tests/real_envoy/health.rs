@@ -63,7 +63,7 @@ fn a_peer_is_answered_and_a_stranger_is_not() {
 
 /// A fedgate peer does not import it, and `explain` says that peers probe it.
 #[test]
-fn a_peer_of_ours_probes_it_and_does_not_import_it() {
+fn a_fedgate_peer_probes_the_health_service_and_does_not_import_it() {
     scenario("health-peer", async |run: &RunFolder| {
         let gateway = Gateway::start(run).await?;
         let host = health_host(gateway.beta()).await?;

@@ -18,7 +18,7 @@ enum Fate {
 }
 
 #[test]
-fn who_signed_what_decides() {
+fn a_certificate_is_accepted_only_from_a_root_of_its_own_trust_domain() {
     scenario("identity", async |run: &RunFolder| {
         let gateway = Gateway::start(run).await?;
         for (what, identity, fate) in cases(&gateway)? {

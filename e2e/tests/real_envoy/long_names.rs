@@ -14,7 +14,7 @@ const LABEL: usize = 63;
 const LONGEST: usize = 255;
 
 #[test]
-fn a_server_name_of_255_bytes_gets_through_and_one_of_256_is_refused_by_name() {
+fn a_server_name_of_255_bytes_passes_and_one_of_256_is_refused() {
     scenario("long-names", async |run: &RunFolder| {
         let (alpha, mut beta) = (Cluster::new(run, "alpha")?, Cluster::new(run, "beta")?);
         let service = |name: usize| "n".repeat(name);

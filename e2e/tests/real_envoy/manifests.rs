@@ -3,7 +3,7 @@
 
 use crate::fixture::Gateway;
 use anyhow::{Context, ensure};
-use fedgate_e2e::client::say;
+use fedgate_e2e::client::send_line;
 use fedgate_e2e::cluster::{Finding, SOON};
 use fedgate_e2e::deployed::Deployed;
 use fedgate_e2e::manifest::Service;
@@ -49,7 +49,7 @@ const BROKEN: [(&str, &str); 8] = [
 ];
 
 #[test]
-fn a_broken_manifest_is_reported_and_the_rest_goes_on() {
+fn a_broken_manifest_is_reported_and_the_rest_still_works() {
     scenario("manifests", async |run: &RunFolder| {
         let gateway = Gateway::start(run).await?;
         let beta = gateway.beta();
@@ -72,7 +72,7 @@ fn a_broken_manifest_is_reported_and_the_rest_goes_on() {
                 .await
                 .with_context(|| format!("beside {reason}"))?;
             ensure!(
-                say(&mut open, reason).await? == format!("250 {reason}"),
+                send_line(&mut open, reason).await? == format!("250 {reason}"),
                 "{reason}: the connection was cut"
             );
         }
@@ -84,7 +84,7 @@ fn a_broken_manifest_is_reported_and_the_rest_goes_on() {
 
 /// The last good content of a broken file stays in force: a typing error is not a revocation.
 #[test]
-fn a_broken_file_keeps_what_it_said_last() {
+fn a_broken_file_keeps_its_last_good_content() {
     scenario("last-good", async |run: &RunFolder| {
         let gateway = Gateway::start(run).await?;
         let beta = gateway.beta();

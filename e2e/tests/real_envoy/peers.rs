@@ -55,7 +55,7 @@ fn a_foreign_name_is_dropped_and_the_rest_stays() {
 
 /// Documents that are empty, invalid, too large, or missing.
 #[test]
-fn no_document_wipes_what_is_known() {
+fn no_bad_document_removes_known_services() {
     scenario("documents", async |run: &RunFolder| {
         let liar = Liar::start(run, |_| ()).await?;
         for (what, reply) in bad_replies() {
@@ -133,7 +133,7 @@ fn a_replayed_document_changes_nothing() {
 
 /// A peer that accepts connections and never answers does not block the others.
 #[test]
-fn a_silent_peer_holds_up_nobody() {
+fn a_silent_peer_does_not_delay_the_others() {
     scenario("silent-peer", async |run: &RunFolder| {
         let liar = Liar::start(run, |_| ()).await?;
         liar.gamma.alter(|_, reply| Reply { stalls: true, ..reply });
@@ -150,7 +150,7 @@ fn a_silent_peer_holds_up_nobody() {
 
 /// An unconfirmed document is first reported as stale and still used, then no longer used.
 #[test]
-fn what_is_stale_is_shown_and_ends_at_the_limit() {
+fn stale_documents_are_reported_and_dropped_at_the_limit() {
     scenario("stale", async |run: &RunFolder| {
         let liar = Liar::start(run, |alpha| {
             (alpha.stale_after, alpha.staleness_limit) = ("3s".into(), "8s".into());
@@ -190,7 +190,7 @@ fn a_uuid_belongs_to_one_cluster() {
 
 /// Without a valid token every answer is the same, and reveals nothing.
 #[test]
-fn the_private_document_is_for_peers() {
+fn only_peers_get_the_private_document() {
     scenario("token", async |run: &RunFolder| {
         let pair = Pair::start(run, |_, _| Ok(())).await?;
         let ca = reqwest::Certificate::from_pem(pair.beta().metadata_authority().pem().as_bytes())?;

@@ -52,7 +52,7 @@ fn callers_are_matched_by_namespace_and_service_account() {
 /// Audit mode lets through what would be refused, and logs it. A client without a valid identity is
 /// still refused.
 #[test]
-fn audit_lets_through_and_says_so() {
+fn audit_mode_lets_calls_pass_and_logs_them() {
     scenario("audit", async |run: &RunFolder| {
         let gateway = Gateway::start(run).await?;
         let beta = gateway.beta();
@@ -79,7 +79,7 @@ fn audit_lets_through_and_says_so() {
 
 /// An unreadable policy denies everything to the peers that it names, and is reported.
 #[test]
-fn an_unreadable_policy_closes() {
+fn an_unreadable_policy_grants_nothing() {
     scenario("unreadable-policy", async |run: &RunFolder| {
         let gateway = Gateway::start(run).await?;
         let beta = gateway.beta();

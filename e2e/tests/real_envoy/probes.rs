@@ -26,7 +26,7 @@ fn probing_often(alpha: &mut Cluster, _: &mut Cluster) -> Result<()> {
 /// The gateway demands a certificate, which the controller does not have. By then the gateway has
 /// proved that it is beta's.
 #[test]
-fn a_gateway_that_is_there_is_told_from_one_that_is_not() {
+fn the_probe_reports_whether_a_gateway_is_reachable() {
     scenario("probe-gateway", async |run: &RunFolder| {
         let mut pair = Pair::start(run, probing_often).await?;
         ensure!(wait_probed(pair.alpha(), SUCCEEDED).await?.is_empty());
@@ -43,7 +43,7 @@ fn a_gateway_that_is_there_is_told_from_one_that_is_not() {
 
 /// Another server is at beta's gateway address, with the same name from another root.
 #[test]
-fn an_impostor_at_the_gateways_address_is_no_gateway() {
+fn an_impostor_at_the_gateways_address_fails_the_probe() {
     scenario("probe-impostor", async |run: &RunFolder| {
         let mut pair = Pair::start(run, probing_often).await?;
         wait_probed(pair.alpha(), SUCCEEDED).await?;
@@ -82,11 +82,15 @@ fn a_gateway_that_refuses_our_certificate_is_not_ready() {
             Ok(Some(message))
         };
         let message =
-            wait::until("alpha to tell that its certificate is refused", 3 * SOON, refused).await?;
+            wait::until("alpha to report that its certificate is refused", 3 * SOON, refused)
+                .await?;
         ensure!(pair.web.call_from(alpha).await.is_err(), "a call gets through");
         ensure!(exit_status(alpha, &["status"]).await? == 1, "status is content");
-        let (code, said) = explained(alpha, &pair.web.name()).await?;
-        ensure!(code == 1 && said.contains("NO  gateway") && said.contains(&message), "{said}");
+        let (code, printed) = explained(alpha, &pair.web.name()).await?;
+        ensure!(
+            code == 1 && printed.contains("NO  gateway") && printed.contains(&message),
+            "{printed}"
+        );
 
         proxy.alter(|_, truth| truth);
         wait_probed(alpha, SUCCEEDED).await?;
@@ -95,8 +99,8 @@ fn a_gateway_that_refuses_our_certificate_is_not_ready() {
             Ok(exit_status(alpha, &["status"]).await? == 0)
         })
         .await?;
-        let (code, said) = explained(alpha, &pair.web.name()).await?;
-        ensure!(code == 0 && said.contains("ok  gateway"), "{said}");
+        let (code, printed) = explained(alpha, &pair.web.name()).await?;
+        ensure!(code == 0 && printed.contains("ok  gateway"), "{printed}");
         Ok(())
     });
 }
@@ -107,13 +111,13 @@ async fn exit_status(cluster: &Cluster, arguments: &[&str]) -> Result<i32> {
 
 async fn explained(cluster: &Cluster, to: &str) -> Result<(i32, String)> {
     let output = cluster.fedgate(&["explain", "--to", to]).await?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    Ok((output.status.code().context("it was killed")?, said))
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok((output.status.code().context("it was killed")?, printed))
 }
 
 /// A dead Envoy of our own is reported by name until it runs again.
 #[test]
-fn an_own_envoy_that_does_not_run_is_told() {
+fn an_own_envoy_that_does_not_run_is_check_reported() {
     scenario("own-envoys", async |run: &RunFolder| {
         let mut pair = Pair::start(run, probing_often).await?;
         let web = pair.web.name();
@@ -123,11 +127,11 @@ fn an_own_envoy_that_does_not_run_is_told() {
             wait::until_true("status to be content", SOON, content).await?;
         }
         alpha.stop_egress();
-        told(alpha, "egress").await?;
-        let (code, said) = explained(alpha, &web).await?;
-        ensure!(code == 1 && said.contains("NO  local port"), "{said}");
+        check_reported(alpha, "egress").await?;
+        let (code, printed) = explained(alpha, &web).await?;
+        ensure!(code == 1 && printed.contains("NO  local port"), "{printed}");
         beta.stop_gateway();
-        told(beta, "gateway").await?;
+        check_reported(beta, "gateway").await?;
 
         alpha.start_egress().await?;
         beta.start_gateway().await?;
@@ -137,13 +141,13 @@ fn an_own_envoy_that_does_not_run_is_told() {
             wait::until_true("status to be content again", 2 * SOON, content).await?;
         }
         pair.web.wait_callable_from(alpha).await?;
-        let (code, said) = explained(alpha, &web).await?;
-        ensure!(code == 0, "{said}");
+        let (code, printed) = explained(alpha, &web).await?;
+        ensure!(code == 0, "{printed}");
         Ok(())
     });
 }
 
-async fn told(cluster: &Cluster, role: &str) -> Result<()> {
+async fn check_reported(cluster: &Cluster, role: &str) -> Result<()> {
     let finding = cluster.wait_finding("envoy_not_running").await?;
     let field = finding.field.as_deref();
     ensure!(field == Some(&*format!("envoy/{role}")) && finding.severity == "error", "{finding:?}");

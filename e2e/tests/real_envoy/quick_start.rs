@@ -27,16 +27,16 @@ impl Addresses {
             .fold(script.to_owned(), |text, (guide, own)| text.replace(guide, own))
     }
 
-    fn of_guide(&self, said: &str) -> String {
+    fn of_guide(&self, printed: &str) -> String {
         ADDRESSES
             .iter()
             .zip(&self.0)
-            .fold(said.to_owned(), |text, (guide, own)| text.replace(own, guide))
+            .fold(printed.to_owned(), |text, (guide, own)| text.replace(own, guide))
     }
 }
 
 #[tokio::test]
-async fn the_quick_start_works_as_it_is_written() -> Result<()> {
+async fn the_quick_start_works_as_written() -> Result<()> {
     let run = RunFolder::new("quick-start")?;
     // As `cargo xtask programs` does.
     let programs = xtask::programs::put(&run.path().join("bin"))?;
@@ -59,8 +59,8 @@ async fn the_quick_start_works_as_it_is_written() -> Result<()> {
         .stdin(Stdio::null());
     let output = bash.output().await.context("cannot start timeout (coreutils)")?;
 
-    let said = String::from_utf8_lossy(&output.stdout);
+    let printed = String::from_utf8_lossy(&output.stdout);
     let (status, errors) = (output.status, String::from_utf8_lossy(&output.stderr));
-    ensure!(output.status.success(), "it ended with {status}:\n{said}\n{errors}");
-    guide::check(&blocks, &addresses.of_guide(&said))
+    ensure!(output.status.success(), "it ended with {status}:\n{printed}\n{errors}");
+    guide::check(&blocks, &addresses.of_guide(&printed))
 }

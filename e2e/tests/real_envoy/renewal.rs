@@ -4,7 +4,7 @@
 use crate::fixture::Pair;
 use anyhow::{Result, ensure};
 use fedgate_e2e::authority::Identity;
-use fedgate_e2e::client::{self, Client, plain_greeting, say};
+use fedgate_e2e::client::{self, Client, plain_greeting, send_line};
 use fedgate_e2e::cluster::{Cluster, Finding, SOON};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
@@ -14,7 +14,7 @@ use std::path::Path;
 
 /// `cp` and `openssl -out` overwrite the existing file, which Envoy alone would not notice.
 #[test]
-fn a_certificate_that_is_written_over_in_place_is_shown() {
+fn a_certificate_overwritten_in_place_is_presented() {
     scenario("renewal-in-place", async |run: &RunFolder| {
         let pair = Pair::start(run, |_, _| Ok(())).await?;
         let (mut open, _) =
@@ -27,7 +27,7 @@ fn a_certificate_that_is_written_over_in_place_is_shown() {
             wait_shown(&pair, &renewed).await?;
         }
         ensure!(
-            say(&mut open, "still here").await? == "250 still here",
+            send_line(&mut open, "still here").await? == "250 still here",
             "the open connection was cut"
         );
         wait_no_fault(pair.beta()).await
@@ -37,7 +37,7 @@ fn a_certificate_that_is_written_over_in_place_is_shown() {
 /// A key that does not match its certificate is reported, and the old pair stays in use, even after
 /// restarts. The right key is used at once.
 #[test]
-fn a_pair_that_does_not_match_is_never_shown() {
+fn a_certificate_without_its_key_is_never_presented() {
     scenario("renewal-mismatch", async |run: &RunFolder| {
         let mut pair = Pair::start(run, |_, _| Ok(())).await?;
         let before = shown(&pair).await?;

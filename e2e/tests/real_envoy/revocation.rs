@@ -3,7 +3,7 @@
 use crate::fixture::Gateway;
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::authority::Authority;
-use fedgate_e2e::client::{self, Client, Connection, resumed, say, wait_closed};
+use fedgate_e2e::client::{self, Client, Connection, resumed, send_line, wait_closed};
 use fedgate_e2e::cluster::Cluster;
 use fedgate_e2e::deployed::Deployed;
 use fedgate_e2e::envoy::access_log::Entry;
@@ -41,7 +41,7 @@ impl Open {
         let arrived = closed_after_table(&mut self.alpha, self.gateway.beta()).await?;
         ensure!(arrived <= LIMIT, "it took {arrived:?} from the table's arrival");
         ensure!(
-            say(&mut self.gamma, "still here").await? == "250 still here",
+            send_line(&mut self.gamma, "still here").await? == "250 still here",
             "gamma's connection was cut"
         );
         Ok(())
@@ -88,7 +88,7 @@ fn removing_an_export_closes_all_its_connections() {
 /// Each worker and the main thread have a VM. The trial VM, which gets every table first, does not
 /// count.
 #[test]
-fn all_threads_have_the_table_and_each_counts_once() {
+fn every_worker_thread_has_the_table_and_counts_once() {
     scenario("threads", async |run: &RunFolder| {
         let mut gateway = Gateway::start(run).await?;
         for peers in ["alpha", "gamma", "alpha,gamma"] {
@@ -123,7 +123,7 @@ fn a_client_that_does_not_read_is_cut_off_on_both_sides() {
         wait::until_true("both sides to be closed", UNREAD + Duration::from_secs(30), closed)
             .await?;
         ensure!(
-            say(&mut open.gamma, "still here").await? == "250 still here",
+            send_line(&mut open.gamma, "still here").await? == "250 still here",
             "gamma's connection was cut"
         );
         Ok(())
@@ -148,7 +148,7 @@ async fn flood(connection: &mut Connection) -> Result<()> {
 /// The gateway resumes no TLS session. So certificates of a removed root are refused even if they
 /// were used before.
 #[test]
-fn a_removed_root_ends_sessions_too() {
+fn no_session_survives_a_removed_root() {
     scenario("root-removed", async |run: &RunFolder| {
         let mut gateway = Gateway::start(run).await?;
         let beta = gateway.beta();

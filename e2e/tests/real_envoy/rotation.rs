@@ -5,7 +5,7 @@ use crate::fixture::Pair;
 use anyhow::{Context, Result, ensure};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use fedgate_e2e::authority::{Authority, Identity};
-use fedgate_e2e::client::{self, Client, plain_greeting, say};
+use fedgate_e2e::client::{self, Client, plain_greeting, send_line};
 use fedgate_e2e::cluster::{Cluster, SOON};
 use fedgate_e2e::deployed::Deployed;
 use fedgate_e2e::run_folder::RunFolder;
@@ -42,7 +42,7 @@ fn the_owner_gets_a_new_root() {
         wait_root(alpha, CLIENT_SIDE, &gone, false).await?;
         calls.some_more().await?;
         ensure!(
-            say(&mut open, "still here").await? == "250 still here",
+            send_line(&mut open, "still here").await? == "250 still here",
             "the open connection was cut"
         );
         calls.all_went_well().await
@@ -70,7 +70,7 @@ fn the_caller_gets_a_new_root() {
         pair.web.wait_refused(&old_client, beta).await?;
         pair.web.call(&new_client, beta).await?;
         ensure!(
-            say(&mut open, "still here").await? == "250 still here",
+            send_line(&mut open, "still here").await? == "250 still here",
             "the open connection was cut"
         );
         Ok(())

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 const SNI: &str = "outbound_.80_._.web.shop.svc.beta.example";
 
 #[test]
-fn three_key_exchange_groups_are_taken() {
+fn the_documented_key_exchange_groups_are_accepted() {
     scenario("groups", async |run: &RunFolder| {
         let gateway = Gateway::start(run).await?;
         let identity = gateway.alpha().workload()?;
@@ -84,7 +84,7 @@ async fn answered_after(header: &[u8], gateway: &Gateway) -> Result<bool> {
 }
 
 #[test]
-fn the_proxy_protocol_is_not_spoken() {
+fn the_proxy_protocol_is_refused() {
     scenario("proxy", async |run: &RunFolder| {
         let gateway = Gateway::start(run).await?;
         let two = [

@@ -41,14 +41,14 @@ fn uses(manifest: &str, folders: &BTreeMap<String, String>) -> Uses {
 }
 
 /// The dependencies in the page's table: `core`, `federation`; tests: `xtask`.
-fn told(cell: &str) -> Uses {
+fn documented(cell: &str) -> Uses {
     let (in_code, in_tests) = cell.split_once("tests:").unwrap_or((cell, ""));
     let names = |text| code(text).into_iter().map(str::to_owned).collect();
     Uses { code: names(in_code), tests: names(in_tests) }
 }
 
 #[test]
-fn every_crate_is_named_with_what_it_uses() {
+fn every_crate_is_listed_with_its_dependencies() {
     let page = read(PAGE);
     let rows: Vec<_> = rows(section(&page, "## Crates")).collect();
     let crates = crates();
@@ -58,7 +58,7 @@ fn every_crate_is_named_with_what_it_uses() {
         let row = row.unwrap_or_else(|| panic!("{PAGE}: the table of crates lacks {folder}/"));
         assert_eq!(row[1], format!("`{}`", package(folder)), "{PAGE}: the package of {folder}/");
         let expected = uses(&read(format!("{folder}/Cargo.toml")), &folders);
-        assert_eq!(told(row[2]), expected, "{PAGE} (left) and {folder}/Cargo.toml (right)");
+        assert_eq!(documented(row[2]), expected, "{PAGE} (left) and {folder}/Cargo.toml (right)");
     }
     assert_eq!(
         rows.len(),
@@ -75,7 +75,7 @@ fn named_in<'a>(source: &'a str, call: &str) -> Vec<&'a str> {
 }
 
 #[test]
-fn every_task_is_named_and_no_other() {
+fn the_listed_tasks_are_those_that_are_started() {
     let mut started = BTreeSet::new();
     for file in
         below("controller", "rs").iter().filter(|file| !file.to_string_lossy().contains("tests"))
@@ -89,9 +89,10 @@ fn every_task_is_named_and_no_other() {
     let rows = rows(section(&page, "## Tasks of a running replica"));
     let tasks: Vec<_> =
         rows.map(|cells| cells[0]).filter(|cell| !cell.starts_with("the main loop")).collect();
-    let told: BTreeSet<_> = tasks.iter().flat_map(|cell| code(cell)).map(str::to_owned).collect();
+    let documented: BTreeSet<_> =
+        tasks.iter().flat_map(|cell| code(cell)).map(str::to_owned).collect();
     assert!(started.len() > 8, "{started:?}");
-    assert_eq!(told, started, "{PAGE} (left) and the tasks that are started (right)");
+    assert_eq!(documented, started, "{PAGE} (left) and the tasks that are started (right)");
 }
 
 #[test]

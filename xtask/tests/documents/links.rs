@@ -23,7 +23,7 @@ fn is_path(word: &str) -> bool {
 }
 
 #[test]
-fn every_path_that_developers_are_told_of_exists() {
+fn every_path_in_the_developers_documents_exists() {
     for document in FOR_DEVELOPERS {
         let text = read(document);
         let paths: Vec<_> = code(&text).into_iter().filter(|word| is_path(word)).collect();
@@ -36,7 +36,7 @@ fn every_path_that_developers_are_told_of_exists() {
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn every_link_has_a_target() {
     for page in pages() {
         let text = read(&page);
         for link in links(&text).into_iter().filter(|link| !link.contains("://")) {

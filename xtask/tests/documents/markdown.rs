@@ -46,7 +46,7 @@ fn anchor(heading: &str) -> String {
 }
 
 #[test]
-fn reads_what_the_documents_use() {
+fn the_parser_reads_the_markdown_of_the_documents() {
     let page = "# A\n\n## B `c` (d)\n\n| x | y |\n| --- | --- |\n| `1` | [two](e.md#f) |\n\n```sh\n`no` [no](no)\n```\n\n## G\n\n`h`\n";
     assert_eq!(
         rows(section(page, "## B `c` (d)")).collect::<Vec<_>>(),

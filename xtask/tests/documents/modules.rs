@@ -45,10 +45,10 @@ fn tables_of_modules_are_complete() {
     let mut tables = 0;
     for file in files {
         let source = read(&file);
-        let Some(told) = in_table(&source) else { continue };
+        let Some(documented) = in_table(&source) else { continue };
         let declared: BTreeSet<_> = declared(&source).into_iter().map(str::to_owned).collect();
-        let missing: Vec<_> = declared.difference(&told).collect();
-        let gone: Vec<_> = told.difference(&declared).collect();
+        let missing: Vec<_> = declared.difference(&documented).collect();
+        let gone: Vec<_> = documented.difference(&declared).collect();
         assert!(missing.is_empty(), "{}: the table of modules lacks {missing:?}", file.display());
         assert!(
             gone.is_empty(),
@@ -61,7 +61,7 @@ fn tables_of_modules_are_complete() {
 }
 
 #[test]
-fn modules_for_tests_are_no_part_of_a_table() {
+fn test_modules_are_not_in_tables_of_modules() {
     let source = "//! | module | what it is |\n//! | --- | --- |\n//! | [`a`], `b` | x |\n\nmod a;\npub mod b;\n#[cfg(test)]\n#[path = \"x\"]\nmod c;\nmod d;\n";
     assert_eq!(declared(source), ["a", "b", "d"].into());
     assert_eq!(in_table(source), Some(["a", "b"].map(str::to_owned).into()));

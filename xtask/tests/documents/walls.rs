@@ -69,7 +69,7 @@ fn is_about(rule: &str, dependency: &str) -> bool {
 }
 
 #[test]
-fn no_crate_knows_what_it_must_not() {
+fn no_crate_uses_what_is_forbidden_to_it() {
     for (folder, forbidden) in WALLS {
         let manifest = read(format!("controller/{folder}/Cargo.toml"));
         let dependencies = dependencies(&manifest);
@@ -120,7 +120,7 @@ fn one_module_of_envoy_touches_files() {
 }
 
 #[test]
-fn the_controller_on_kubernetes_does_without_what_runs_on_a_users_machine() {
+fn the_controller_on_kubernetes_uses_no_code_of_the_users_machine() {
     let inside = |file: &str| file.starts_with("controller/kubernetes/src/inspect/");
     for (file, code) in code_below("controller/kubernetes/src") {
         assert!(inside(&file) || !code.contains("crate::inspect"), "{file} names crate::inspect");

@@ -71,7 +71,7 @@ async fn perform(run: &RunFolder, cli: &Cli) -> Result<bool> {
     if let Some(path) = &cli.compare {
         let page = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read {}", path.display()))?;
-        page::compare(&page, screen.said())
+        page::compare(&page, screen.printed())
             .with_context(|| format!("{} is out of date", path.display()))?;
     }
     if cli.keep {

@@ -5,26 +5,26 @@ use anyhow::{Context, Result, ensure};
 /// The first words of the output.
 const BEGIN: &str = "Three clusters,";
 
-/// Compares the output on the page with the real one (`said`), paragraph by paragraph. Ignores
+/// Compares the output on the page with the real one (`printed`), paragraph by paragraph. Ignores
 /// numbers, addresses and line breaks, which vary between runs.
 ///
 /// # Errors
 /// When a paragraph differs; the message quotes the first.
-pub(crate) fn compare(page: &str, said: &str) -> Result<()> {
+pub(crate) fn compare(page: &str, printed: &str) -> Result<()> {
     let block = page
         .split("```\n")
         .find(|block| block.starts_with(BEGIN))
         .context("the page has no output of the demo")?;
-    let (page, said) = (paragraphs(block), paragraphs(said));
-    for (place, said) in said.iter().enumerate() {
+    let (page, printed) = (paragraphs(block), paragraphs(printed));
+    for (place, printed) in printed.iter().enumerate() {
         let page = page.get(place).map_or("nothing", String::as_str);
-        ensure!(page == said, "the page prints\n  {page}\nand the demo\n  {said}");
+        ensure!(page == printed, "the page prints\n  {page}\nand the demo\n  {printed}");
     }
     ensure!(
-        page.len() == said.len(),
+        page.len() == printed.len(),
         "the page prints {} paragraphs, and the demo {}",
         page.len(),
-        said.len()
+        printed.len()
     );
     Ok(())
 }

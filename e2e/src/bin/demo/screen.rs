@@ -13,37 +13,37 @@ pub(crate) struct Screen {
     scenes: usize,
     failed: Vec<usize>,
     /// All text shown so far.
-    said: String,
+    printed: String,
 }
 
 impl Screen {
     pub(crate) fn new() -> Self {
         let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        Self { colours, scenes: 0, failed: Vec::new(), said: String::new() }
+        Self { colours, scenes: 0, failed: Vec::new(), printed: String::new() }
     }
 
     /// All text shown so far.
-    pub(crate) fn said(&self) -> &str {
-        &self.said
+    pub(crate) fn printed(&self) -> &str {
+        &self.printed
     }
 
-    fn say(&mut self, line: &str) {
+    fn print(&mut self, line: &str) {
         println!("{line}");
-        self.said += line;
-        self.said.push('\n');
+        self.printed += line;
+        self.printed.push('\n');
     }
 
     pub(crate) fn opening(&mut self) {
-        self.say("Three clusters, each with its own root CA, controller, gateway Envoy and egress Envoy:\n");
+        self.print("Three clusters, each with its own root CA, controller, gateway Envoy and egress Envoy:\n");
     }
 
     pub(crate) fn clusters(&mut self, clusters: &[Cluster], time: Duration) {
         for cluster in clusters {
             let (name, domain) = (cluster.name(), cluster.trust_domain());
             let (gateway, metadata) = (cluster.gateway_address(), cluster.metadata_url());
-            self.say(&format!("  {name:6} {domain:15} gateway {gateway:16} metadata {metadata}"));
+            self.print(&format!("  {name:6} {domain:15} gateway {gateway:16} metadata {metadata}"));
         }
-        self.say(&format!(
+        self.print(&format!(
             "\nRunning, and imported from each other, after {:.1} s.\n",
             time.as_secs_f64()
         ));
@@ -57,8 +57,8 @@ impl Screen {
         play: impl Future<Output = anyhow::Result<String>>,
     ) {
         self.scenes += 1;
-        self.say(&format!("{:>3}. {}", self.scenes, wrap(&self.bold(does), 5)));
-        self.say(&format!("     expected {}", wrap(expects, 14)));
+        self.print(&format!("{:>3}. {}", self.scenes, wrap(&self.bold(does), 5)));
+        self.print(&format!("     expected {}", wrap(expects, 14)));
         let start = Instant::now();
         let (verdict, text) = match play.await {
             Ok(text) => (self.green("ok"), text),
@@ -67,8 +67,8 @@ impl Screen {
                 (self.red("FAILED"), format!("{error:#}"))
             }
         };
-        self.say(&format!("     happened {}", wrap(&text, 14)));
-        self.say(&format!("     {verdict} ({:.1} s)\n", start.elapsed().as_secs_f64()));
+        self.print(&format!("     happened {}", wrap(&text, 14)));
+        self.print(&format!("     {verdict} ({:.1} s)\n", start.elapsed().as_secs_f64()));
     }
 
     /// Prints the summary. Returns true if all scenes went as expected.
@@ -76,8 +76,8 @@ impl Screen {
         let seconds = time.as_secs_f64();
         let (scenes, failed) = (self.scenes, self.failed.clone());
         match failed.as_slice() {
-            [] => self.say(&format!("All {scenes} scenes went as expected, in {seconds:.0} s.")),
-            _ => self.say(&format!(
+            [] => self.print(&format!("All {scenes} scenes went as expected, in {seconds:.0} s.")),
+            _ => self.print(&format!(
                 "{} of {scenes} scenes FAILED: {failed:?}. It took {seconds:.0} s.",
                 failed.len()
             )),
@@ -86,7 +86,7 @@ impl Screen {
     }
 
     pub(crate) fn kept(&mut self, file: &Path) {
-        self.say(&format!(
+        self.print(&format!(
             "The clusters go on running; {} says where everything is. Ctrl-C ends them.",
             file.display()
         ));

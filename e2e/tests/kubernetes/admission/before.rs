@@ -14,7 +14,7 @@ const FEDERATION: Key<'_> = Key::cluster_scoped("deckhouse.io/v1alpha1", "IstioF
 const POLICY: Key<'_> = Key::cluster_scoped("fedgate.dev/v1alpha1", "FederationPolicy", "shop");
 
 #[test]
-fn what_was_wrong_before_can_still_be_changed_elsewhere_mended_and_deleted() {
+fn objects_that_were_invalid_before_can_be_edited_repaired_and_deleted() {
     scenario("before", async |run: &RunFolder| {
         let server = Server::with_definitions(run).await?;
         let unnamed = json!({ "ports": [{ "port": 80 }] });

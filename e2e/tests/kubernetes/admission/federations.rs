@@ -21,7 +21,7 @@ fn with_metadata(metadata: &Value) -> Value {
 }
 
 #[test]
-fn a_peer_that_cannot_be_one_is_refused() {
+fn an_invalid_peer_is_refused() {
     scenario("federations", async |run: &RunFolder| {
         let server = Server::with_admission(run).await?;
         let pem = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
@@ -111,7 +111,7 @@ fn a_peer_that_cannot_be_one_is_refused() {
 /// The controller must cope with these objects: it reports them in a condition, and the others go
 /// on.
 #[test]
-fn what_the_definition_cannot_tell_gets_through() {
+fn what_the_definition_cannot_check_is_accepted() {
     scenario("let-through", async |run: &RunFolder| {
         let server = Server::with_admission(run).await?;
         let no_certificate =

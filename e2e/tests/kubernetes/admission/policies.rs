@@ -13,7 +13,7 @@ fn with_requirement(requirement: Value) -> Value {
 }
 
 #[test]
-fn a_policy_that_would_not_be_understood_is_refused() {
+fn an_invalid_policy_is_refused() {
     scenario("policies", async |run: &RunFolder| {
         let server = Server::with_admission(run).await?;
         let full = json!({
@@ -101,7 +101,7 @@ fn a_policy_that_would_not_be_understood_is_refused() {
 }
 
 #[test]
-fn a_typing_error_in_a_policy_is_refused_whatever_the_client_asks_for() {
+fn an_unknown_field_of_a_policy_is_refused_whatever_the_client_asks_for() {
     scenario("typing-errors", async |run: &RunFolder| {
         let server = Server::with_definitions(run).await?;
         let mut beside = policy(&json!({ "peers": ["beta"] }));
@@ -144,7 +144,7 @@ fn a_typing_error_in_a_policy_is_refused_whatever_the_client_asks_for() {
 }
 
 #[test]
-fn a_field_of_a_policy_without_a_value_is_refused_and_never_lost() {
+fn a_policy_field_without_a_value_is_refused_and_never_dropped() {
     scenario("without-value", async |run: &RunFolder| {
         let server = Server::with_definitions(run).await?;
         let no_value = [

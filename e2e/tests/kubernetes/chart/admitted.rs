@@ -71,8 +71,8 @@ fn every_pod_is_admitted_where_pod_security_is_restricted() {
                 *weaker
                     .pointer_mut(place)
                     .with_context(|| format!("{workload} has no {place}"))? = value;
-                let said = refused(&objects, &weaker).await?;
-                ensure!(said.contains(expected), "{said}");
+                let error = refused(&objects, &weaker).await?;
+                ensure!(error.contains(expected), "{error}");
             }
         }
         Ok(())

@@ -91,7 +91,7 @@ const EXPECTED: &[Expected] = &[
 ];
 
 #[test]
-fn each_combination_is_linted_and_has_what_it_should() {
+fn each_combination_lints_and_renders_what_it_must() {
     scenario("combinations", async |_: &RunFolder| {
         let combinations = chart::combinations()?;
         ensure!(combinations.len() == EXPECTED.len(), "{combinations:?}");
@@ -157,7 +157,7 @@ async fn dry_run(plane: &ControlPlane, yaml: &str) -> Result<()> {
 }
 
 #[test]
-fn the_api_server_takes_every_object_of_every_combination() {
+fn the_api_server_accepts_every_object_of_every_combination() {
     scenario("dry-run", async |run: &RunFolder| {
         let plane = ControlPlane::start(run, "alpha", Options::default()).await?;
         let objects = Objects::new(plane.client());

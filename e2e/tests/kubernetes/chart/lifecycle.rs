@@ -119,7 +119,7 @@ impl Installed {
             .envs(variables)
             .output()
             .await?;
-        let said = succeeded(&output)?;
+        let printed = succeeded(&output)?;
         let time = job["metadata"]["creationTimestamp"].clone();
         let condition =
             |kind| json!({ "type": kind, "status": "True", "lastTransitionTime": time });
@@ -128,7 +128,7 @@ impl Installed {
             "conditions": [condition("SuccessCriteriaMet"), condition("Complete")],
         });
         self.objects.patch_status(JOB, &status).await?;
-        Ok(said)
+        Ok(printed)
     }
 
     async fn versions(&self) -> Result<Vec<Value>> {
@@ -172,10 +172,10 @@ impl Installed {
 }
 
 fn succeeded(output: &Output) -> Result<String> {
-    let (said, errors) =
+    let (printed, errors) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    ensure!(output.status.success(), "{said}\n{errors}");
-    Ok(said.into_owned())
+    ensure!(output.status.success(), "{printed}\n{errors}");
+    Ok(printed.into_owned())
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn texts<'a>(value: &'a Value, field: &str, found: &mut Vec<&'a str>) {
 }
 
 #[test]
-fn alerts_and_panels_ask_for_metrics_that_are_there() {
+fn alerts_and_panels_use_metrics_that_exist() {
     assert!(!is_documented("fedgate_no_such_thing"));
     scenario("monitoring", async |_: &RunFolder| {
         let rendered = chart::render_file(&chart::folder().join("ci/monitoring.yaml")).await?;
@@ -52,9 +52,12 @@ fn alerts_and_panels_ask_for_metrics_that_are_there() {
                 "{expression}"
             );
         }
-        let mut told = Vec::new();
-        texts(rules, "description", &mut told);
-        ensure!(told.len() >= 8 && told.iter().all(|text| text.ends_with(['.', '?'])), "{told:?}");
+        let mut descriptions = Vec::new();
+        texts(rules, "description", &mut descriptions);
+        ensure!(
+            descriptions.len() >= 8 && descriptions.iter().all(|text| text.ends_with(['.', '?'])),
+            "{descriptions:?}"
+        );
         Ok(())
     });
 }

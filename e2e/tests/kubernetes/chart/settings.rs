@@ -68,7 +68,7 @@ fn each_setting_of_the_controller_has_a_value() {
 /// The controller accepts the settings of each combination: it stops because there is no API
 /// server, not because of a setting.
 #[test]
-fn the_controller_understands_what_the_chart_gives_it() {
+fn the_controller_accepts_every_setting_of_the_chart() {
     scenario("understands", async |run: &RunFolder| {
         let nowhere = run.path().join("no-kubeconfig");
         for (name, values) in chart::combinations()? {
@@ -86,10 +86,10 @@ fn the_controller_understands_what_the_chart_gives_it() {
                     .envs(wrong)
                     .env("KUBECONFIG", &nowhere);
                 let output = controller.output().await.context("cannot start fedgate")?;
-                let said = String::from_utf8_lossy(&output.stderr)
+                let printed = String::from_utf8_lossy(&output.stderr)
                     + String::from_utf8_lossy(&output.stdout);
                 let wrong_use = output.status.code() == Some(2);
-                ensure!(wrong_use == wrong.is_some(), "{name}, {expected}: {said}");
+                ensure!(wrong_use == wrong.is_some(), "{name}, {expected}: {printed}");
                 ensure!(!output.status.success(), "{name}: it runs");
             }
         }

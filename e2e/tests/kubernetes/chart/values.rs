@@ -107,7 +107,7 @@ fn with_nothing_behind(name: &str) -> String {
 }
 
 #[test]
-fn a_name_with_nothing_behind_is_refused_by_name_or_means_nothing() {
+fn a_key_without_a_value_is_refused_by_name_or_has_no_effect() {
     scenario("empty-values", async |run: &RunFolder| {
         let defaults: Value =
             serde_saphyr::from_str(&std::fs::read_to_string(chart::folder().join("values.yaml"))?)?;
@@ -130,8 +130,8 @@ fn a_name_with_nothing_behind_is_refused_by_name_or_means_nothing() {
             let rendered = chart::render(&["--values", &needed, "--values", &empty]).await;
             let Err(error) = rendered else { continue };
             let error = error.to_string();
-            let said = error.contains(&format!("{name}: expected a value, found nothing"));
-            ensure!(said || EMPTY.contains(&name.as_str()), "{name}: {error}");
+            let is_named = error.contains(&format!("{name}: expected a value, found nothing"));
+            ensure!(is_named || EMPTY.contains(&name.as_str()), "{name}: {error}");
             refused.insert(name);
         }
         // An empty value here would open something, or render an invalid object.
@@ -170,7 +170,7 @@ fn write_parent(folder: &Path) -> Result<()> {
 }
 
 #[test]
-fn the_chart_is_a_part_of_another_one() {
+fn the_chart_works_as_a_subchart() {
     scenario("sub-chart", async |run: &RunFolder| {
         let parent = run.path().join("platform");
         write_parent(&parent)?;

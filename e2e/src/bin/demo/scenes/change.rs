@@ -2,7 +2,7 @@
 
 use crate::stage::Stage;
 use anyhow::{Context, Result, ensure};
-use fedgate_e2e::client::{Client, plain_greeting, say, wait_closed};
+use fedgate_e2e::client::{Client, plain_greeting, send_line, wait_closed};
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::wait;
 use std::time::{Duration, Instant, SystemTime};
@@ -27,7 +27,7 @@ pub(crate) async fn revoke(stage: &mut Stage) -> Result<String> {
     let egress = stage.alpha().wait_import(&stage.mail.name()).await?;
     let (mut connection, _) = plain_greeting(egress).await?;
     ensure!(
-        say(&mut connection, "still here").await? == "250 still here",
+        send_line(&mut connection, "still here").await? == "250 still here",
         "the connection should be open"
     );
 

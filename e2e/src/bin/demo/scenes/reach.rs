@@ -2,7 +2,7 @@
 
 use crate::stage::Stage;
 use anyhow::{Result, ensure};
-use fedgate_e2e::client::{plain_greeting, say};
+use fedgate_e2e::client::{plain_greeting, send_line};
 use std::time::Instant;
 
 pub(crate) async fn http(stage: &Stage) -> Result<String> {
@@ -20,7 +20,7 @@ pub(crate) async fn server_first(stage: &Stage) -> Result<String> {
     let egress = stage.alpha().wait_import(&stage.mail.name()).await?;
     let (mut connection, greeting) = plain_greeting(egress).await?;
     ensure!(greeting == format!("220 {}", stage.mail.identity()), "the greeting was {greeting:?}");
-    let answer = say(&mut connection, "hello").await?;
+    let answer = send_line(&mut connection, "hello").await?;
     ensure!(answer == "250 hello", "the answer was {answer:?}");
     Ok(format!("\"{greeting}\", and it answers: \"{answer}\""))
 }
