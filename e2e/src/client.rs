@@ -7,7 +7,9 @@ use rustls::crypto::{
     CryptoProvider, SupportedKxGroup, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
 };
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, HandshakeKind, SignatureScheme};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, SignatureScheme,
+};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,6 +88,14 @@ impl Client {
             None => builder.with_no_client_auth(),
         };
         Ok(Self { config: Arc::new(config) })
+    }
+
+    /// A session that has not started, for a client that stops in the middle of it.
+    ///
+    /// # Errors
+    /// When `sni` is not a valid server name.
+    pub fn session(&self, sni: &str) -> Result<ClientConnection> {
+        Ok(ClientConnection::new(self.config.clone(), ServerName::try_from(sni.to_owned())?)?)
     }
 
     /// Connects and completes the client's side of the handshake. In TLS 1.3 the server has not

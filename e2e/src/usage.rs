@@ -2,6 +2,7 @@
 
 use crate::process::Process;
 use anyhow::{Context, Result};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// The unit of times in `/proc/PID/stat`. On Linux it has been 1/100 s on every machine for
@@ -41,6 +42,30 @@ pub fn of(id: u32) -> Result<Usage> {
     parse(&read("status")?, &read("stat")?).context("not as Linux writes it")
 }
 
+/// The number of this machine's IPv4 connections whose local end is `address`, as accepted by the
+/// server there. Includes those that the other side has closed and the server has not.
+///
+/// # Errors
+/// When there is no `/proc`.
+pub fn open_connections(address: SocketAddr) -> Result<usize> {
+    let table = std::fs::read_to_string("/proc/net/tcp").context("cannot read /proc/net/tcp")?;
+    Ok(count_open(&table, address))
+}
+
+/// States in `/proc/net/tcp` in which a server still has the connection: established, and closed
+/// by the other side (CLOSE_WAIT).
+const OPEN: [&str; 2] = ["01", "08"];
+
+fn count_open(table: &str, address: SocketAddr) -> usize {
+    let SocketAddr::V4(address) = address else { return 0 };
+    let local = format!("{:08X}:{:04X}", address.ip().to_bits().swap_bytes(), address.port());
+    let is_open = |line: &&str| {
+        let fields: Vec<_> = line.split_whitespace().take(4).collect();
+        matches!(fields[..], [_, at, _, state] if at == local && OPEN.contains(&state))
+    };
+    table.lines().filter(is_open).count()
+}
+
 fn parse(status: &str, stat: &str) -> Option<Usage> {
     let bytes = |field: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
@@ -56,7 +81,7 @@ fn parse(status: &str, stat: &str) -> Option<Usage> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Usage, parse};
+    use super::{Usage, count_open, parse};
     use std::time::Duration;
 
     #[test]
@@ -67,5 +92,17 @@ mod tests {
         assert_eq!(parse(status, stat), Some(usage));
         assert_eq!(parse("Name:\tx\n", stat), None);
         assert_eq!(parse(status, "7 (x"), None);
+    }
+
+    #[test]
+    fn open_connections_of_a_server_are_counted() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue\n\
+             0: 0100007F:3A98 00000000:0000 0A 00000000:00000000\n\
+             1: 0100007F:3A98 0100007F:B7AC 01 00000000:00000000\n\
+             2: 0100007F:B7AC 0100007F:3A98 01 00000000:00000000\n\
+             3: 0100007F:3A98 0100007F:B7AE 08 00000000:00000000\n\
+             4: 0100007F:3A98 0100007F:B7B0 06 00000000:00000000\n";
+        assert_eq!(count_open(table, ([127, 0, 0, 1], 15_000).into()), 2);
+        assert_eq!(count_open(table, ([127, 0, 0, 1], 15_001).into()), 0);
     }
 }

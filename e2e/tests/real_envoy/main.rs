@@ -3,6 +3,7 @@
 
 mod capacity;
 mod controller;
+mod departures;
 mod egress;
 mod exposure;
 mod fixture;
