@@ -3,7 +3,7 @@
 mod folder;
 mod status;
 
-pub use folder::{Settings, metadata_leaf};
+pub use folder::{Filter, Settings, metadata_leaf};
 pub use status::{Finding, SOON, Status};
 
 use crate::authority::{Authority, Identity};

@@ -24,6 +24,15 @@ pub fn filter() -> Result<&'static Path> {
     path(&FILTER)
 }
 
+/// The same filter as a dynamic module of Envoy.
+///
+/// # Errors
+/// When it does not compile.
+pub fn native_filter() -> Result<&'static Path> {
+    static NATIVE_FILTER: Built = LazyLock::new(xtask::native::build);
+    path(&NATIVE_FILTER)
+}
+
 /// Envoy.
 ///
 /// # Errors

@@ -14,6 +14,7 @@ pub mod istio;
 pub mod kubernetes;
 pub mod machine;
 mod manifests;
+pub mod native;
 pub mod network;
 mod once;
 pub mod programs;

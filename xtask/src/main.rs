@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use xtask::{check, envoy, fedgate, generate, image, machine, programs, tests, wasm};
+use xtask::{check, envoy, fedgate, generate, image, machine, native, programs, tests, wasm};
 
 /// The project's own commands.
 ///
@@ -46,6 +46,9 @@ enum Command {
         /// With the part envoy: run it on each tested release of Envoy (1.37 to 1.40).
         #[arg(long)]
         versions: bool,
+        /// With the part envoy: run it with the native filter.
+        #[arg(long, conflicts_with = "versions")]
+        native: bool,
         /// Arguments for the tests.
         #[arg(value_name = "ARGUMENT", trailing_var_arg = true, allow_hyphen_values = true)]
         more: Vec<String>,
@@ -58,6 +61,8 @@ enum Command {
     Bench(More),
     /// Build the gateway filter and print its path.
     Wasm,
+    /// Build the gateway filter as a dynamic module of Envoy and print its path.
+    Native,
     /// Fetch Envoy unless ENVOY is set to the path of one, and print its path.
     Envoy,
     /// Build kube-apiserver, etcd, kubectl and helm, fetch Istio's CustomResourceDefinitions, and
@@ -144,11 +149,17 @@ fn carry_out(command: Command) -> Result<()> {
         Command::Machine => machine::check(),
         Command::Demo(More { more }) => tests::demo(&more),
         Command::Test(More { more }) => tests::workspace(&more),
-        Command::E2e { part: Some(Part::Envoy), versions: true, more } => {
+        Command::E2e { part: Some(Part::Envoy), versions: true, more, .. } => {
             tests::on_each_envoy(&more)
         }
         Command::E2e { versions: true, .. } => {
             anyhow::bail!("--versions goes with the part envoy: cargo xtask e2e envoy --versions")
+        }
+        Command::E2e { part: Some(Part::Envoy), native: true, more, .. } => {
+            tests::on_envoy_natively(&more)
+        }
+        Command::E2e { native: true, .. } => {
+            anyhow::bail!("--native goes with the part envoy: cargo xtask e2e envoy --native")
         }
         Command::E2e { part: None, .. } => tests::end_to_end(),
         Command::E2e { part: Some(Part::Envoy), more, .. } => tests::on_envoy(&more),
@@ -160,6 +171,7 @@ fn carry_out(command: Command) -> Result<()> {
             _ => tests::bench(&more),
         },
         Command::Wasm => shown(wasm::build()?),
+        Command::Native => shown(native::build()?),
         Command::Envoy => shown(envoy::path()?),
         Command::Kubernetes => tests::kubernetes_programs()?.into_iter().try_for_each(shown),
         Command::Istio => tests::istio_programs()?.into_iter().try_for_each(shown),

@@ -1,6 +1,6 @@
 //! Commands that run the project: tests, demo, benches.
 
-use crate::{cargo, envoy, fedgate, helm, istio, kubernetes, network, root, run, wasm};
+use crate::{cargo, envoy, fedgate, helm, istio, kubernetes, native, network, root, run, wasm};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -38,8 +38,12 @@ type Part = fn(&[String]) -> Result<()>;
 /// # Errors
 /// When a part has failed, after all have run.
 pub fn end_to_end() -> Result<()> {
-    let parts: [(&str, Part); 3] =
-        [("envoy", on_envoy), ("kubernetes", on_kubernetes), ("istio", on_istio)];
+    let parts: [(&str, Part); 4] = [
+        ("envoy", on_envoy),
+        ("native", on_envoy_natively),
+        ("kubernetes", on_kubernetes),
+        ("istio", on_istio),
+    ];
     summarized(
         "parts of the end-to-end tests",
         parts.into_iter().map(|(name, part)| (name, move || part(&[]))),
@@ -79,6 +83,18 @@ pub fn on_envoy(more: &[String]) -> Result<()> {
     prepare(&["fedgate"])?;
     step("running the end-to-end tests on Envoy");
     run(envoy_tests().args(more))
+}
+
+/// The same tests, with the filter as a dynamic module.
+///
+/// # Errors
+/// When something cannot be built or fetched, or a test fails.
+pub fn on_envoy_natively(more: &[String]) -> Result<()> {
+    prepare(&["fedgate"])?;
+    step("building the native filter");
+    native::build()?;
+    step("running the end-to-end tests on Envoy with the native filter");
+    run(envoy_tests().env(native::CHOICE, "native").args(more))
 }
 
 fn envoy_tests() -> Command {

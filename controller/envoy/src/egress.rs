@@ -72,7 +72,7 @@ pub(super) fn socket(folder: &FilePath) -> String {
 }
 
 fn bootstrap_of(folder: &FilePath, inputs: &EgressInputs<'_>) -> Value {
-    bootstrap("egress", &folder.join("egress"), inputs.trust_domain, inputs.admin)
+    bootstrap("egress", &folder.join("egress"), inputs.trust_domain, inputs.admin, vec![])
 }
 
 /// The name of the cluster that an import goes through.

@@ -1,5 +1,5 @@
-//! The filter in Envoy's configuration: a Wasm plugin delivered by extension discovery, with the
-//! table as its configuration.
+//! The filter in Envoy's configuration: a Wasm plugin or a dynamic module, delivered by extension
+//! discovery, with the table as its configuration.
 
 use super::resource::{discovery, hash, source, typed};
 use super::{FilePath, GatewayInputs};
@@ -10,6 +10,11 @@ use std::sync::Arc;
 /// The filter's name in the listener, in its metrics and in its filter state.
 const NAME: &str = "fedgate";
 const WASM: &str = "extensions.filters.network.wasm.v3.Wasm";
+const DYNAMIC_MODULE: &str =
+    "extensions.filters.network.dynamic_modules.v3.DynamicModuleNetworkFilter";
+/// The prefix of a Wasm plugin's metrics. The dynamic module's have the same, so that both have the
+/// same names.
+const METRICS: &str = "wasmcustom";
 
 /// What the module may call, and which of its functions are called. Any other call returns an
 /// error, even if the module is compromised. Without a capability that it needs, the filter would
@@ -45,20 +50,62 @@ const CAPABILITIES: &[&str] = &[
     "proxy_on_vm_start",
 ];
 
-/// The filter's module. Its file name contains its hash, so a file that Envoy has open or is about
-/// to read never changes.
+/// How Envoy runs the filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FilterKind {
+    /// As a proxy-wasm plugin, in a sandbox.
+    #[default]
+    ProxyWasm,
+    /// As a dynamic module: native code in Envoy's process.
+    Native,
+}
+
+impl FilterKind {
+    /// Its word in the settings.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::ProxyWasm => "proxy-wasm",
+            Self::Native => "native",
+        }
+    }
+}
+
+impl std::str::FromStr for FilterKind {
+    type Err = ();
+
+    fn from_str(word: &str) -> Result<Self, ()> {
+        [Self::ProxyWasm, Self::Native].into_iter().find(|kind| kind.word() == word).ok_or(())
+    }
+}
+
+/// The filter's module.
 #[derive(Debug, Clone)]
 pub struct FilterModule {
+    kind: FilterKind,
     bytes: Arc<[u8]>,
     file_name: String,
 }
 
 impl FilterModule {
     /// A module with these bytes. They are not checked; Envoy refuses an invalid module.
-    pub fn new(bytes: impl Into<Arc<[u8]>>) -> Self {
+    ///
+    /// A Wasm module's file name contains its hash, so a file that Envoy has open or is about to
+    /// read never changes. A dynamic module has one file name: Envoy keeps the first module that it
+    /// loaded from a path, so another one takes effect when Envoy restarts. Two of them in one
+    /// Envoy would not share a table, and the older one would keep its connections.
+    pub fn new(kind: FilterKind, bytes: impl Into<Arc<[u8]>>) -> Self {
         let bytes = bytes.into();
-        let file_name = format!("fedgate_filter-{}.wasm", hash(&bytes));
-        Self { bytes, file_name }
+        let file_name = match kind {
+            FilterKind::ProxyWasm => format!("fedgate_filter-{}.wasm", hash(&bytes)),
+            FilterKind::Native => "libfedgate_filter_native.so".to_owned(),
+        };
+        Self { kind, bytes, file_name }
+    }
+
+    /// Returns true if the listener must record the client's identity for the filter. Envoy reports
+    /// it to a dynamic module itself.
+    pub(super) fn needs_recorded_identity(&self) -> bool {
+        self.kind == FilterKind::ProxyWasm
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -72,17 +119,47 @@ impl FilterModule {
 
 /// The filter's entry in the listener. It says where to find the filter, and nothing about its
 /// table.
-pub(super) fn in_listener(file: &FilePath) -> Value {
-    placeholder(source(file))
+pub(super) fn in_listener(module: &FilterModule, file: &FilePath) -> Value {
+    match module.kind {
+        FilterKind::ProxyWasm => placeholder(source(file)),
+        FilterKind::Native => discovered(source(file), DYNAMIC_MODULE),
+    }
+}
+
+/// Without it, the names of a dynamic module's metrics would have a prefix in Prometheus's format.
+pub(super) fn runtime_layers(module: &FilterModule) -> Vec<Value> {
+    const WITHOUT_PREFIX: &str =
+        "envoy.reloadable_features.dynamic_modules_strip_custom_stat_prefix";
+    match module.kind {
+        FilterKind::ProxyWasm => vec![],
+        FilterKind::Native => {
+            vec![json!({ "name": "metrics", "static_layer": { WITHOUT_PREFIX: true } })]
+        }
+    }
 }
 
 /// The filter itself, as in `gateway/filter/filter.json`.
 pub(super) fn extension_config(inputs: &GatewayInputs<'_>, module: &FilePath) -> Value {
     let configuration = json!(write_configuration(inputs.table, inputs.options)).to_string();
-    discovery(vec![typed(
-        "config.core.v3.TypedExtensionConfig",
-        extension_of(configuration, module.as_str()),
-    )])
+    let extension = match inputs.module.kind {
+        FilterKind::ProxyWasm => extension_of(configuration, module.as_str()),
+        FilterKind::Native => dynamic_module(configuration, module.as_str()),
+    };
+    discovery(vec![typed("config.core.v3.TypedExtensionConfig", extension)])
+}
+
+/// The dynamic module. Envoy never unloads it: threads keep its state.
+fn dynamic_module(configuration: String, module: &str) -> Value {
+    let filter = json!({
+        "filter_name": NAME,
+        "filter_config": { "@type": "type.googleapis.com/google.protobuf.StringValue", "value": configuration },
+        "dynamic_module_config": {
+            "module": { "local": { "filename": module } },
+            "do_not_close": true,
+            "metrics_namespace": METRICS,
+        },
+    });
+    json!({ "name": NAME, "typed_config": typed(DYNAMIC_MODULE, filter) })
 }
 
 /// The name and configuration of the extension. `module` is a file on Envoy's machine.
@@ -109,6 +186,54 @@ pub fn extension_of(configuration: String, module: &str) -> Value {
 
 /// The filter's entry in a listener. `source` says where it comes from.
 pub fn placeholder(source: Value) -> Value {
-    let type_url = format!("type.googleapis.com/envoy.{WASM}");
+    discovered(source, WASM)
+}
+
+fn discovered(source: Value, kind: &str) -> Value {
+    let type_url = format!("type.googleapis.com/envoy.{kind}");
     json!({ "name": NAME, "config_discovery": { "config_source": source, "type_urls": [type_url] } })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    /// Envoy keeps the first module that it loaded from a path.
+    #[test]
+    fn a_dynamic_module_keeps_its_file_name_and_a_wasm_module_does_not() {
+        let names = |kind| [b"old", b"new"].map(|bytes| FilterModule::new(kind, *bytes).file_name);
+        let [old, new] = names(FilterKind::Native);
+        assert_eq!((old.as_str(), &old), ("libfedgate_filter_native.so", &new));
+        let [old, new] = names(FilterKind::ProxyWasm);
+        assert_ne!(old, new);
+    }
+
+    #[test]
+    fn a_dynamic_module_is_delivered_like_a_wasm_module() {
+        let file = FilePath::new(Path::new("/envoy/gateway/filter/filter.json")).unwrap();
+        for kind in [FilterKind::ProxyWasm, FilterKind::Native] {
+            let entry = in_listener(&FilterModule::new(kind, *b"module"), &file);
+            let extension = match kind {
+                FilterKind::ProxyWasm => extension_of("{}".to_owned(), "/module"),
+                FilterKind::Native => dynamic_module("{}".to_owned(), "/module"),
+            };
+            assert_eq!(entry["name"], extension["name"]);
+            assert_eq!(
+                entry["config_discovery"]["type_urls"],
+                json!([extension["typed_config"]["@type"]])
+            );
+        }
+    }
+
+    #[test]
+    fn a_dynamic_module_is_never_unloaded_and_its_metrics_keep_their_names() {
+        let module = dynamic_module("{}".to_owned(), "/module.so");
+        let config = &module["typed_config"]["dynamic_module_config"];
+        assert_eq!(config["module"]["local"]["filename"], "/module.so");
+        assert_eq!(config["do_not_close"], true);
+        assert_eq!(config["metrics_namespace"], "wasmcustom");
+        let layers = |kind| runtime_layers(&FilterModule::new(kind, *b"module")).len();
+        assert_eq!((layers(FilterKind::Native), layers(FilterKind::ProxyWasm)), (1, 0));
+    }
 }

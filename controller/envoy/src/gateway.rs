@@ -27,8 +27,13 @@ pub(super) fn files(folder: &FilePath, inputs: &GatewayInputs<'_>) -> Vec<File> 
     let clusters = std::iter::once(cluster::black_hole()).chain(exports).collect();
     // This listener also answers the controller, which checks whether the gateway runs.
     let listeners = vec![federation, health::typed_listener(&socket)];
-    let bootstrap =
-        bootstrap("gateway", &folder.join("gateway"), inputs.trust_domain, inputs.admin);
+    let bootstrap = bootstrap(
+        "gateway",
+        &folder.join("gateway"),
+        inputs.trust_domain,
+        inputs.admin,
+        filter::runtime_layers(inputs.module),
+    );
     vec![
         File::new(Step::Base, module, inputs.module.bytes()),
         File::secret(IDENTITY, &trust::identity_secret(inputs.identity)),

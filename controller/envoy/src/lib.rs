@@ -74,7 +74,7 @@ mod write;
 
 pub use descriptors::Descriptors;
 pub use file::{File, FilePath, PathError};
-pub use filter::FilterModule;
+pub use filter::{FilterKind, FilterModule};
 pub use identity::{Identity, IdentityError};
 pub use inputs::{AccessLog, Connections, EgressInputs, GatewayInputs};
 pub use ports::{Allocation, PortRequest, allocate, owner};

@@ -44,12 +44,12 @@ fn runtime(layer: Value) -> Value {
 }
 
 /// The bootstrap's layers. Without the file, Envoy accepts few connections.
-pub(super) fn layers(folder: &FilePath) -> Value {
+pub(super) fn layers(folder: &FilePath) -> [Value; 2] {
     let file = folder.join(&format!("{NAME}.json"));
-    json!({ "layers": [
-        { "name": "unseen", "static_layer": { GLOBAL: Connections::UNSEEN.0 } },
-        { "name": NAME, "rtds_layer": { "name": NAME, "rtds_config": source(&file) } },
-    ] })
+    [
+        json!({ "name": "unseen", "static_layer": { GLOBAL: Connections::UNSEEN.0 } }),
+        json!({ "name": NAME, "rtds_layer": { "name": NAME, "rtds_config": source(&file) } }),
+    ]
 }
 
 #[cfg(test)]

@@ -45,6 +45,17 @@ pub(super) fn federation(
     table: &FilePath,
 ) -> Value {
     let inspector = "extensions.filters.listener.tls_inspector.v3.TlsInspector";
+    let filter = [
+        filter::in_listener(inputs.module, table),
+        tcp_proxy(json!({
+            "stat_prefix": "federation",
+            "cluster": cluster::BLACK_HOLE,
+            "max_early_data_bytes": 0,
+            "max_connect_attempts": ENDPOINT_ATTEMPTS,
+        })),
+    ];
+    let recorded = inputs.module.needs_recorded_identity().then(peer_uri_sans);
+    let filters: Vec<_> = recorded.into_iter().chain(filter).collect();
     let mut listener = json!({
         "name": "federation",
         "stat_prefix": "federation",
@@ -58,16 +69,7 @@ pub(super) fn federation(
             "name": "federation",
             "transport_socket_connect_timeout": HANDSHAKE,
             "transport_socket": trust::downstream_tls(identity, bundles),
-            "filters": [
-                peer_uri_sans(),
-                filter::in_listener(table),
-                tcp_proxy(json!({
-                    "stat_prefix": "federation",
-                    "cluster": cluster::BLACK_HOLE,
-                    "max_early_data_bytes": 0,
-                    "max_connect_attempts": ENDPOINT_ATTEMPTS,
-                })),
-            ],
+            "filters": filters,
         }],
     });
     accept_both_families(&mut listener, inputs.listen);

@@ -17,6 +17,7 @@ pub(crate) fn addresses(settings: &Settings) -> OwnAddresses {
         listen: gateway,
         advertise,
         admin: gateway_admin,
+        filter: _,
         filter_module: _,
         access_log: _,
         open_files: _,

@@ -5,18 +5,19 @@ pub mod reload;
 use crate::admin;
 use crate::envoys::watch::EnvoyWatch;
 use crate::local::{self, Local};
-use crate::settings::{self, IdentityFiles, Settings};
+use crate::settings::{self, Gateway, IdentityFiles, Settings};
 use crate::sinks::{self, Deployment};
 use crate::site::Site;
 use crate::state::StateFolder;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use fedgate_engine::metrics::Metrics;
-use fedgate_envoy::{AccessLog, EnvoyFiles, FilePath, FilterModule};
+use fedgate_envoy::{AccessLog, EnvoyFiles, FilePath, FilterKind, FilterModule};
 use fedgate_exchange::exporter::{self, ExporterSettings, ServerTls};
 use fedgate_exchange::importer::{self, Importer, ImporterSettings};
 use fedgate_exchange::probe::ProbeIdentity;
 use fedgate_exchange::settings::{MetadataEndpoint, MetadataTransport};
 use fedgate_process::file_watch::{self, Changes};
+use fedgate_process::filter_module::{NATIVE, PROXY_WASM};
 use fedgate_process::listen::{listen, stop_all, stop_signal};
 use fedgate_process::machine;
 use fedgate_process::schedule::CompileSchedule;
@@ -124,12 +125,7 @@ const REFRESH: Duration = Duration::from_secs(10);
 
 fn deployment(settings: &Settings) -> Result<Deployment> {
     let files = EnvoyFiles::new(&settings.envoy)?;
-    let module = std::fs::read(&settings.gateway.filter_module).map(FilterModule::new).with_context(|| {
-        format!(
-            "cannot read the gateway filter {}: put fedgate_filter.wasm beside the fedgate program, or name it as gateway.filterModule",
-            settings.gateway.filter_module.display()
-        )
-    })?;
+    let module = filter_module(&settings.gateway)?;
     let access_log = match &settings.gateway.access_log {
         Some(path) => AccessLog::File(FilePath::new(path)?),
         None => AccessLog::Stdout,
@@ -141,6 +137,27 @@ fn deployment(settings: &Settings) -> Result<Deployment> {
         Err(error) => files.last_identity().ok_or(error)?,
     };
     Ok(Deployment { files, module, identity, access_log })
+}
+
+fn filter_module(gateway: &Gateway) -> Result<FilterModule> {
+    let Gateway { filter, filter_module, .. } = gateway;
+    let (file_name, format, magic): (_, _, &[u8]) = match filter {
+        FilterKind::ProxyWasm => (PROXY_WASM, "a WebAssembly module", b"\0asm"),
+        FilterKind::Native => (NATIVE, "a shared library", b"\x7fELF"),
+    };
+    let bytes = std::fs::read(filter_module).with_context(|| {
+        format!(
+            "cannot read the gateway filter {}: put {file_name} next to the fedgate program, or name it as gateway.filterModule",
+            filter_module.display()
+        )
+    })?;
+    ensure!(
+        bytes.starts_with(magic),
+        "the gateway filter {} is not {format}, which gateway.filter: {} needs; correct gateway.filterModule or gateway.filter",
+        filter_module.display(),
+        filter.word(),
+    );
+    Ok(FilterModule::new(*filter, bytes))
 }
 
 /// The folders and files that are watched for changes.
@@ -193,4 +210,41 @@ fn importer_settings(
         key: local.key.clone(),
     };
     ImporterSettings::new(settings.times, identity, certificate, metrics.importer.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gateway(folder: &Path, filter: &str) -> Gateway {
+        let settings = format!(
+            "trustDomain: alpha.example
+gateway: {{advertise: ['192.0.2.1:15443'], filterModule: filter, filter: {filter}}}
+metadata: {{plain: true}}
+identity: {{certificateChain: chain.pem, privateKey: key.pem, roots: roots.pem}}
+"
+        );
+        Settings::parse(folder, &settings).unwrap().gateway
+    }
+
+    #[test]
+    fn a_filter_module_must_exist_and_fit_the_setting() {
+        let folder = tempfile::tempdir().unwrap();
+        let error =
+            |filter| format!("{:#}", filter_module(&gateway(folder.path(), filter)).unwrap_err());
+        assert!(
+            error("native").contains("put libfedgate_filter_native.so next"),
+            "{}",
+            error("native")
+        );
+        assert!(error("proxy-wasm").contains("put fedgate_filter.wasm next"));
+        for (contents, fits, other, expected) in [
+            (&b"\0asm"[..], "proxy-wasm", "native", "is not a shared library"),
+            (b"\x7fELF", "native", "proxy-wasm", "is not a WebAssembly module"),
+        ] {
+            std::fs::write(folder.path().join("filter"), contents).unwrap();
+            assert!(filter_module(&gateway(folder.path(), fits)).is_ok());
+            assert!(error(other).contains(expected), "{}", error(other));
+        }
+    }
 }

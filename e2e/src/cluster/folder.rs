@@ -5,11 +5,12 @@ use super::Cluster;
 use crate::authority::{Identity, Leaf};
 use crate::manifest::{self, Service};
 use crate::{ports, programs};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use xtask::native::CHOICE;
 
 /// The content of `fedgate.yaml`.
 #[derive(Debug, Clone)]
@@ -34,13 +35,55 @@ pub struct Settings {
     pub stale_after: String,
     /// How long a peer's documents are used without being confirmed.
     pub staleness_limit: String,
+    /// How the gateway runs the filter.
+    pub filter: Filter,
     /// The file of the gateway filter.
     pub filter_module: PathBuf,
+}
+
+/// How gateways run the filter. All tests of a run use the same, so that each of them can run with
+/// either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filter {
+    /// As a proxy-wasm plugin.
+    ProxyWasm,
+    /// As a dynamic module.
+    Native,
+}
+
+impl Filter {
+    /// The filter of this run: [`CHOICE`].
+    ///
+    /// # Errors
+    /// When the variable has another value.
+    pub fn of_run() -> Result<Self> {
+        match std::env::var(CHOICE).as_deref().unwrap_or("proxy-wasm") {
+            "proxy-wasm" => Ok(Self::ProxyWasm),
+            "native" => Ok(Self::Native),
+            other => bail!("{CHOICE}: expected proxy-wasm or native, found {other:?}"),
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::ProxyWasm => "proxy-wasm",
+            Self::Native => "native",
+        }
+    }
+
+    fn module(self) -> Result<PathBuf> {
+        let module = match self {
+            Self::ProxyWasm => programs::filter(),
+            Self::Native => programs::native_filter(),
+        };
+        Ok(module?.to_owned())
+    }
 }
 
 impl Settings {
     pub(super) fn new(name: &str) -> Result<Self> {
         let gateway = ports::free()?;
+        let filter = Filter::of_run()?;
         Ok(Self {
             trust_domain: format!("{name}.example"),
             uuid: uuid::Uuid::new_v4().to_string(),
@@ -52,13 +95,15 @@ impl Settings {
             probe: "60s".into(),
             stale_after: "5m".into(),
             staleness_limit: "1h".into(),
-            filter_module: programs::filter()?.to_owned(),
+            filter,
+            filter_module: filter.module()?,
         })
     }
 
     fn yaml(&self) -> String {
         let mut yaml = format!("trustDomain: {}\nclusterUUID: {}\n", self.trust_domain, self.uuid);
         let _ = write!(yaml, "gateway:\n  listen: {}\n", self.gateway);
+        let _ = writeln!(yaml, "  filter: {}", self.filter.word());
         let _ = write!(yaml, "  filterModule: {}\n  advertise:\n", self.filter_module.display());
         for address in &self.advertise {
             let _ = writeln!(yaml, "    - {address}");

@@ -326,7 +326,10 @@ pub(crate) fn settings() -> Vec<String> {
         instead("'192.0.2.1:15443'", "'gw.example:http'"),
         instead("advertise: ['192.0.2.1:15443']", "listen: '192.0.2.1:0'"),
         instead("advertise: ['192.0.2.1:15443']", "listen: 'localhost:15443'"),
-        instead("gateway: {", "gateway: {openFiles: 10, workers: 3, healthName: on, "),
+        instead(
+            "gateway: {",
+            "gateway: {openFiles: 10, workers: 3, healthName: on, filter: wasm, ",
+        ),
         instead("roots: roots.pem", "roots: [roots.pem]"),
         instead("roots: roots.pem", "roots: ''"),
         instead("gateway: {", "gateway: gateway {"),

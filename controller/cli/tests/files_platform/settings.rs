@@ -1,5 +1,6 @@
 //! `fedgate.yaml`: defaults, and everything that can be wrong with it.
 
+use fedgate_envoy::FilterKind;
 use fedgate_exchange::settings::MetadataTransport;
 use fedgate_files::settings::Settings;
 use std::path::Path;
@@ -37,6 +38,7 @@ fn minimal_settings_are_read() {
     assert!(settings.egress.listen.is_loopback());
     assert_eq!(settings.times.knowledge.staleness_limit, Duration::from_secs(24 * 60 * 60));
     assert_eq!(settings.cluster_uuid, None);
+    assert_eq!(settings.gateway.filter, FilterKind::ProxyWasm);
 }
 
 #[test]
@@ -48,7 +50,8 @@ network: {name: n, podCIDRs: [10.0.0.0/16, 'fd00::/64'], serviceCIDRs: [10.1.0.0
 gateway:
   listen: '[::1]:15443'
   admin: 127.0.0.1:9901
-  filterModule: /usr/lib/fedgate_filter.wasm
+  filter: native
+  filterModule: /usr/lib/fedgate_filter.so
 egress: {listen: 127.0.0.2, ports: 16000-16009, admin: '127.0.0.1:9902'}
 metadata:
   listen: 127.0.0.1:443
@@ -61,6 +64,7 @@ admin: {listen: '[::1]:9900'}
 ",
     )
     .unwrap();
+    assert_eq!(settings.gateway.filter, FilterKind::Native);
     assert_eq!(settings.network.pod_cidrs.len(), 2);
     assert_eq!(settings.egress.ports, 16_000..=16_009);
     assert_eq!(settings.metadata.path.as_str(), "/federation");

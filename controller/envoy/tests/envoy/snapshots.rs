@@ -6,8 +6,8 @@ use fedgate_core::{
     TrustDomain,
 };
 use fedgate_envoy::{
-    AccessLog, Connections, EgressInputs, EnvoyFiles, File, FilePath, FilterModule, GatewayInputs,
-    Identity,
+    AccessLog, Connections, EgressInputs, EnvoyFiles, File, FilePath, FilterKind, FilterModule,
+    GatewayInputs, Identity,
 };
 use fedgate_federation::bundle::TrustBundle;
 use fedgate_federation::document::{GatewayAddress, GatewayHost, WorkloadIdentity};
@@ -64,7 +64,7 @@ fn gateway(exports: &[(&str, &[&str])], bundles: &BTreeMap<TrustDomain, TrustBun
         exports: &exports,
         health: None,
         options: Options::default(),
-        module: &FilterModule::new(*b"module"),
+        module: &FilterModule::new(FilterKind::ProxyWasm, *b"module"),
         access_log: &AccessLog::File(path("/var/log/alpha/gateway.log")),
         connections: Connections(10_000),
     })

@@ -7,8 +7,8 @@ use fedgate_core::{
     TrustDomain,
 };
 use fedgate_envoy::{
-    AccessLog, Connections, EgressInputs, EnvoyFiles, FilterModule, GatewayInputs, Identity,
-    Written,
+    AccessLog, Connections, EgressInputs, EnvoyFiles, FilterKind, FilterModule, GatewayInputs,
+    Identity, Written,
 };
 use fedgate_federation::bundle::TrustBundle;
 use fedgate_federation::document::{GatewayAddress, GatewayHost};
@@ -26,7 +26,12 @@ const ANY_PORT: SocketAddr = SocketAddr::new(LOOPBACK, 0);
 /// The real module, built by this run of the tests.
 pub(crate) fn module() -> &'static FilterModule {
     static MODULE: OnceLock<FilterModule> = OnceLock::new();
-    MODULE.get_or_init(|| FilterModule::new(std::fs::read(xtask::wasm::build().unwrap()).unwrap()))
+    MODULE.get_or_init(|| {
+        FilterModule::new(
+            FilterKind::ProxyWasm,
+            std::fs::read(xtask::wasm::build().unwrap()).unwrap(),
+        )
+    })
 }
 
 pub(crate) fn service(text: &str) -> ServiceName {

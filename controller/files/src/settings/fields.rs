@@ -6,12 +6,14 @@ use super::values::{
 use super::{Admin, Egress, Gateway, IdentityFiles, Settings};
 use crate::yaml::{self, Section, duration, explained, parsed};
 use fedgate_core::TrustDomain;
+use fedgate_envoy::FilterKind;
 use fedgate_exchange::exporter::MetadataPath;
 use fedgate_exchange::settings::{Intervals, LimitTooShort, MetadataEndpoint, MetadataTransport};
 use fedgate_federation::document::{ClusterUuid, Network};
 use fedgate_federation::knowledge::Times as KnowledgeTimes;
+use fedgate_process::filter_module;
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(super) fn read(dir: &Path, root: Section<'_>) -> Option<Settings> {
@@ -61,15 +63,13 @@ fn network(section: Section<'_>) -> Network {
 }
 
 fn gateway(dir: &Path, section: Section<'_>) -> Gateway {
+    let filter = section.or("filter", FilterKind::default(), parsed("proxy-wasm or native"));
     let gateway = Gateway {
         listen: section.or("listen", any(15_443), address),
         advertise: section.list("advertise", advertised),
         admin: section.or("admin", loopback(0), loopback_address),
-        filter_module: section.or(
-            "filterModule",
-            fedgate_process::filter_module::default_path(),
-            path(dir),
-        ),
+        filter,
+        filter_module: section.or("filterModule", default_module(filter), path(dir)),
         access_log: section.optional("accessLog", path(dir)),
         open_files: section.optional("openFiles", open_files),
         health_name: section.or("healthName", true, yaml::boolean),
@@ -89,6 +89,13 @@ fn gateway(dir: &Path, section: Section<'_>) -> Gateway {
     }
     section.finish();
     gateway
+}
+
+fn default_module(filter: FilterKind) -> PathBuf {
+    match filter {
+        FilterKind::ProxyWasm => filter_module::default_path(),
+        FilterKind::Native => filter_module::default_native_path(),
+    }
 }
 
 fn egress(section: Section<'_>) -> Egress {

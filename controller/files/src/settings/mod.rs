@@ -10,6 +10,7 @@ pub(crate) use change::restart_needed;
 use crate::yaml::{self, Limits, Problems, Section};
 use anyhow::{Context, Result, bail};
 use fedgate_core::TrustDomain;
+use fedgate_envoy::FilterKind;
 use fedgate_exchange::settings::{Intervals, MetadataEndpoint};
 use fedgate_federation::document::{ClusterUuid, GatewayAddress, Network};
 use std::net::{IpAddr, SocketAddr};
@@ -61,7 +62,10 @@ pub struct Gateway {
     pub advertise: Vec<GatewayAddress>,
     /// `admin` (`127.0.0.1:0`): Envoy's admin address; with port 0 the system picks one.
     pub admin: SocketAddr,
-    /// `filterModule`; by default `fedgate_filter.wasm` next to the program.
+    /// `filter` (`proxy-wasm`): how Envoy runs the filter.
+    pub filter: FilterKind,
+    /// `filterModule`; by default `fedgate_filter.wasm` next to the program, or
+    /// `libfedgate_filter_native.so` with `filter: native`.
     pub filter_module: PathBuf,
     /// `accessLog`: a file; by default Envoy's standard output.
     pub access_log: Option<PathBuf>,
