@@ -9,7 +9,7 @@ use crate::sample::Sample;
 use crate::settings::tests::read as flags;
 use crate::sinks::object::{Desired, Head};
 use crate::sinks::{apply, gateway, writer};
-use crate::sources::{self, Seen};
+use crate::sources::{self, Observed};
 use crate::{advice, readable};
 use fedgate_federation::federate::{Condition, ConditionStatus, ConditionType};
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
@@ -55,7 +55,7 @@ fn of_writer() -> Vec<Finding> {
         message: "Pod fedgate-gateway-0 has generation 1, expected 2".into(),
     };
     let mut findings = vec![
-        apply::conflict(&desired, "an object of this name is there without fedgate's label"),
+        apply::conflict(&desired, "an object with this name exists without fedgate's label"),
         apply::contested(&desired),
         apply::failed(&apply::object_ref(&desired), &refused),
         gateway::too_large(2_000_000, cluster()),
@@ -71,7 +71,7 @@ fn of_sources() -> Vec<Finding> {
     for stored in [Stored::Gone, Stored::Damaged("authn.key")] {
         findings.extend(own.lost(Some(&stored), &flags(&[]).unwrap()));
     }
-    sources::gateway::addresses(&flags(&[]).unwrap(), &Seen::default(), &mut findings);
+    sources::gateway::addresses(&flags(&[]).unwrap(), &Observed::default(), &mut findings);
     sources::roots::roots(
         &BTreeMap::new(),
         ("fedgate-system", "istio-ca-root-cert"),
@@ -89,7 +89,7 @@ fn of_sources() -> Vec<Finding> {
 }
 
 #[test]
-fn every_finding_of_an_adapter_is_told_in_words_of_a_colleague() {
+fn every_finding_of_an_adapter_is_readable() {
     let findings = [of_writer(), of_sources()].concat();
     let produced: BTreeSet<_> =
         findings.iter().map(|finding| finding.reason).chain(ELSEWHERE).collect();

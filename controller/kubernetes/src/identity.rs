@@ -3,7 +3,7 @@
 
 pub(super) mod stored;
 
-use crate::api::client::told;
+use crate::api::client::describe;
 use crate::api::kind::Kind;
 use crate::settings::ControllerSettings;
 use crate::sources::memory::{self, Memory, STATE};
@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The name of the Secret.
-pub const SECRET: &str = "fedgate-identity";
+pub(crate) const SECRET: &str = "fedgate-identity";
 /// The Secret's key for the private key, in PEM.
 const AUTHN_KEY: &str = "authn.key";
 /// The Secret's key for the cluster's UUID.
@@ -30,14 +30,14 @@ const CLUSTER_UUID: &str = "cluster-uuid";
 
 /// The annotation with the time at which a new key replaced a lost one.
 const REPLACED_AT: &str = "fedgate.dev/replaced-at";
-const REPLACED: &str = "the Secret was gone, so a new key is made, and peers are told of another key (key_changed). Tell their operators; \
-                        if nobody deleted the Secret knowingly, find out who did";
+const REPLACED: &str = "the Secret was missing, so a new key was created, and peers report a changed key (key_changed). Inform their operators; \
+                        if the Secret was not deleted on purpose, find out who deleted it";
 /// The pause between retries while the API server does not answer.
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// The cluster's UUID, and the key that signs its tokens.
 #[derive(Debug, Clone)]
-pub struct ClusterIdentity {
+pub(crate) struct ClusterIdentity {
     /// The UUID by which peers know this cluster.
     pub cluster_uuid: ClusterUuid,
     /// The key that signs tokens.
@@ -48,9 +48,13 @@ pub struct ClusterIdentity {
 
 impl ClusterIdentity {
     /// The finding that reports a replaced key, for three days.
-    pub fn replaced(&self, settings: &ControllerSettings, now: Timestamp) -> Option<Finding> {
+    pub(crate) fn replaced(
+        &self,
+        settings: &ControllerSettings,
+        now: Timestamp,
+    ) -> Option<Finding> {
         let at = self.replaced_at.filter(|at| now.duration_since(*at) < REPLACED_IS_SHOWN_FOR)?;
-        let namespace = Some(settings.places.namespace.clone());
+        let namespace = Some(settings.namespaces.own.clone());
         let secret = ObjectRef { namespace, ..ObjectRef::new("Secret", SECRET) };
         Some(Finding::warning(
             FindingReason::IdentityReplaced,
@@ -71,8 +75,11 @@ impl ClusterIdentity {
 /// # Errors
 /// If the Secret exists but is invalid: it is never overwritten, because peers know its key. Also
 /// if it is gone and the former UUID cannot be read.
-pub async fn obtain(client: &Client, settings: &ControllerSettings) -> Result<ClusterIdentity> {
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), &settings.places.namespace);
+pub(crate) async fn obtain(
+    client: &Client,
+    settings: &ControllerSettings,
+) -> Result<ClusterIdentity> {
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), &settings.namespaces.own);
     loop {
         match try_obtain(client, &secrets, settings).await {
             Ok(Some(secret)) => return read(&secret, settings),
@@ -80,10 +87,10 @@ pub async fn obtain(client: &Client, settings: &ControllerSettings) -> Result<Cl
             Ok(None) => {}
             Err(Failure::Final(error)) => return Err(error),
             Err(Failure::Api(error)) => {
-                let place = format!("{}/{SECRET}", settings.places.namespace);
+                let name = format!("{}/{SECRET}", settings.namespaces.own);
                 tracing::warn!(
-                    "cannot get or make the Secret {place}, trying again: {}",
-                    told(&error)
+                    "cannot get or create the Secret {name}, trying again: {}",
+                    describe(&error)
                 );
                 tokio::time::sleep(PAUSE).await;
             }
@@ -113,15 +120,15 @@ async fn try_obtain(
     if let Some(secret) = secrets.get_opt(SECRET).await? {
         return Ok(Some(secret));
     }
-    let state = Kind::ConfigMap.within(client, &settings.places.namespace).get_opt(STATE).await?;
+    let state = Kind::ConfigMap.within(client, &settings.namespaces.own).get_opt(STATE).await?;
     let before = state.map(memory::keep);
     let secret = new(settings, before.as_ref(), Timestamp::now()).map_err(Failure::Final)?;
     if before.is_some() {
-        tell_replaced(client, settings).await?;
+        report_replaced(client, settings).await?;
     }
     match secrets.create(&PostParams::default(), &secret).await {
         Ok(secret) => {
-            tracing::info!("made a UUID and a key for this cluster: Secret {SECRET}");
+            tracing::info!("created a UUID and a key for this cluster: Secret {SECRET}");
             Ok(Some(secret))
         }
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(None),
@@ -130,8 +137,8 @@ async fn try_obtain(
 }
 
 /// Reports that the Secret is gone and is about to be created again.
-async fn tell_replaced(client: &Client, settings: &ControllerSettings) -> kube::Result<()> {
-    let namespace = &settings.places.namespace;
+async fn report_replaced(client: &Client, settings: &ControllerSettings) -> kube::Result<()> {
+    let namespace = &settings.namespaces.own;
     tracing::error!("Secret {namespace}/{SECRET}: {REPLACED}");
     let reporter =
         Reporter { controller: "fedgate".to_owned(), instance: Some(settings.pod_name.clone()) };
@@ -161,9 +168,9 @@ fn new(settings: &ControllerSettings, before: Option<&Memory>, now: Timestamp) -
             record.cluster_uuid().to_string()
         }
         (None, Some(_)) => bail!(
-            "Secret {0}/{SECRET} is gone though this cluster ran before (ConfigMap {0}/{STATE} is there), and the ConfigMap does not say its \
-             UUID: restore the Secret, or set --cluster-uuid to the UUID that the peers know. To begin as a new cluster delete the ConfigMap",
-            settings.places.namespace
+            "Secret {0}/{SECRET} is missing although this cluster ran before (ConfigMap {0}/{STATE} exists), and the ConfigMap does not contain its \
+             UUID: restore the Secret, or set --cluster-uuid to the UUID that the peers know. To begin as a new cluster, delete the ConfigMap",
+            settings.namespaces.own
         ),
     };
     let data = BTreeMap::from([
@@ -179,26 +186,26 @@ fn new(settings: &ControllerSettings, before: Option<&Memory>, now: Timestamp) -
 }
 
 fn read(secret: &Secret, settings: &ControllerSettings) -> Result<ClusterIdentity> {
-    let place = || format!("Secret {}/{SECRET}", settings.places.namespace);
+    let name = || format!("Secret {}/{SECRET}", settings.namespaces.own);
     let text = |key: &str| {
         let bytes = secret.data.as_ref().and_then(|data| data.get(key));
         let bytes = bytes.with_context(|| {
-            format!("{} has no key {key}; restore it, or delete the Secret and pair anew", place())
+            format!("{} has no key {key}; restore it, or delete the Secret and pair again", name())
         })?;
         std::str::from_utf8(&bytes.0)
             .ok()
-            .with_context(|| format!("{}, key {key}: it is no text", place()))
+            .with_context(|| format!("{}, key {key}: expected text", name()))
     };
     let key = SigningKey::from_pem(text(AUTHN_KEY)?).with_context(|| {
-        format!("{}, key {AUTHN_KEY}: expected an Ed25519 private key in PEM", place())
+        format!("{}, key {AUTHN_KEY}: expected an Ed25519 private key in PEM", name())
     })?;
     let cluster_uuid = ClusterUuid::parse(text(CLUSTER_UUID)?.trim())
-        .with_context(|| format!("{}, key {CLUSTER_UUID}", place()))?;
+        .with_context(|| format!("{}, key {CLUSTER_UUID}", name()))?;
     match &settings.cluster_uuid {
         Some(wanted) if *wanted != cluster_uuid => bail!(
-            "{} says that this cluster's UUID is {cluster_uuid}, and --cluster-uuid says {wanted}: peers know the former; \
-             leave the flag out, or delete the Secret and pair anew",
-            place()
+            "{} has the UUID {cluster_uuid}, but --cluster-uuid is {wanted}: peers know the former; \
+             remove the flag, or delete the Secret and pair again",
+            name()
         ),
         _ => {
             let annotations = secret.metadata.annotations.as_ref();
@@ -213,7 +220,7 @@ fn read(secret: &Secret, settings: &ControllerSettings) -> Result<ClusterIdentit
 mod tests {
     use super::*;
     use crate::settings::tests::read as flags;
-    use crate::sources::Seen;
+    use crate::sources::Observed;
     use crate::sources::memory::ClusterRecord;
     use jiff::SignedDuration;
 
@@ -222,12 +229,12 @@ mod tests {
     }
 
     #[test]
-    fn what_was_made_is_read_and_a_contradiction_is_told() {
+    fn a_created_secret_is_readable_and_another_uuid_is_an_error() {
         let secret = new(&settings(&[]), None, Timestamp::UNIX_EPOCH).unwrap();
         let identity = read(&secret, &settings(&[])).unwrap();
         let other = "11111111-aaaa-4aaa-8aaa-111111111111";
-        let said = read(&secret, &settings(&["--cluster-uuid", other])).unwrap_err().to_string();
-        assert!(said.contains(identity.cluster_uuid.as_str()) && said.contains(other));
+        let error = read(&secret, &settings(&["--cluster-uuid", other])).unwrap_err().to_string();
+        assert!(error.contains(identity.cluster_uuid.as_str()) && error.contains(other));
         let named =
             new(&settings(&["--cluster-uuid", other]), None, Timestamp::UNIX_EPOCH).unwrap();
         let named = read(&named, &settings(&[])).unwrap();
@@ -235,11 +242,11 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_is_gone_is_made_with_the_uuid_of_before_and_told() {
+    fn a_lost_secret_is_replaced_with_the_former_uuid_and_reported() {
         let first =
             read(&new(&settings(&[]), None, Timestamp::UNIX_EPOCH).unwrap(), &settings(&[]))
                 .unwrap();
-        let (cluster, _) = Seen::default().cluster(&settings(&[]), &first);
+        let (cluster, _) = Observed::default().cluster(&settings(&[]), &first);
         let record = Some(Box::new(ClusterRecord::of(&cluster, &settings(&[]), &[])));
         let before = Memory::Cluster { published: Default::default(), record };
         let now = Timestamp::UNIX_EPOCH;
@@ -248,26 +255,26 @@ mod tests {
         assert_eq!(second.cluster_uuid, first.cluster_uuid);
         assert_ne!(second.key.public(), first.key.public());
         let later = |hours| now + SignedDuration::from_hours(hours);
-        let told = second.replaced(&settings(&[]), later(71)).unwrap();
-        assert_eq!(told.reason, FindingReason::IdentityReplaced);
+        let finding = second.replaced(&settings(&[]), later(71)).unwrap();
+        assert_eq!(finding.reason, FindingReason::IdentityReplaced);
         assert_eq!(second.replaced(&settings(&[]), later(72)), None);
         assert_eq!(first.replaced(&settings(&[]), later(0)), None);
         // Without the former UUID, an operator has to decide.
-        let said = new(&settings(&[]), Some(&Memory::Nothing), now).unwrap_err().to_string();
-        assert!(said.contains("--cluster-uuid") && said.contains("fedgate-state"), "{said}");
+        let error = new(&settings(&[]), Some(&Memory::Nothing), now).unwrap_err().to_string();
+        assert!(error.contains("--cluster-uuid") && error.contains("fedgate-state"), "{error}");
     }
 
     #[test]
-    fn a_broken_secret_is_named_and_not_quoted() {
+    fn an_invalid_secret_is_named_but_not_quoted() {
         let mut secret = new(&settings(&[]), None, Timestamp::UNIX_EPOCH).unwrap();
         let pem = String::from_utf8(secret.data.as_ref().unwrap()[AUTHN_KEY].0.clone()).unwrap();
         let body = pem.lines().nth(1).unwrap().to_owned();
         let broken = ByteString(pem.replace("BEGIN", "BEGUN").into_bytes());
         secret.data.as_mut().unwrap().insert(AUTHN_KEY.to_owned(), broken);
-        let said = format!("{:#}", read(&secret, &settings(&[])).unwrap_err());
+        let error = format!("{:#}", read(&secret, &settings(&[])).unwrap_err());
         assert!(
-            said.contains("fedgate-system/fedgate-identity") && !said.contains(&body),
-            "{said}"
+            error.contains("fedgate-system/fedgate-identity") && !error.contains(&body),
+            "{error}"
         );
         secret.data.as_mut().unwrap().remove(AUTHN_KEY);
         assert!(

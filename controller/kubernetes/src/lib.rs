@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!             every replica                                   the leader alone
-//! watches ──► Seen ──► Compiler::compile ──► Compiled ──► Writer ──► gateway's objects, memory, statuses, imports
-//!               ▲            ▲                │
-//!             memory      importer            └──► exporter (a follower serves what the leader has published)
+//! watches ──► Observed ──► Compiler::compile ──► Compiled ──► Writer ──► gateway's objects, memory, statuses, imports
+//!                 ▲              ▲                │
+//!               memory        importer            └──► exporter (a follower serves what the leader has published)
 //! ```
 //!
 //! Every replica watches everything and compiles it, so any of them can take over at once and any
@@ -16,18 +16,18 @@
 //! | --- | --- |
 //! | [`api`] | the API server: client, kinds, watches |
 //! | [`settings`] | flags and environment |
-//! | [`sources`] | the objects that are read |
+//! | `sources` | the objects that are read |
 //! | `replica` | what a replica knows, compiled |
-//! | [`leader`] | the election, and when peers were last confirmed |
-//! | [`sinks`], [`status`] | the objects that are written |
+//! | `leader` | the election, and when peers were last confirmed |
+//! | `sinks`, `status` | the objects that are written |
 //! | `loaded`, `module` | which table each gateway Pod has, and the filter's module |
 //! | `presented` | which certificate each gateway Pod shows |
-//! | [`identity`] | UUID and key |
+//! | `identity` | UUID and key |
 //! | `endpoint` | the metadata endpoint's certificate |
 //! | [`run`] | the loop |
 //! | [`inspect`] | what runs on a user's machine: `check`, `snapshot`, `uninstall` |
 //! | [`crd`] | the definitions of our kinds, as files |
-//! | [`probes`], [`metrics`] | the endpoints for the kubelet and Prometheus |
+//! | `probes`, `metrics` | the endpoints for the kubelet and Prometheus |
 
 // Tests write files in place, as operators and their editors do, and spawn tasks of their own.
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_macros))]
@@ -42,14 +42,14 @@ mod endpoint;
 mod fake;
 #[cfg(test)]
 mod finding_tests;
-pub mod identity;
+mod identity;
 pub mod inspect;
-pub mod leader;
+mod leader;
 mod loaded;
-pub mod metrics;
+mod metrics;
 mod module;
 mod presented;
-pub mod probes;
+mod probes;
 #[cfg(test)]
 #[path = "../../../federation/tests/federation/readable.rs"]
 mod readable;
@@ -58,6 +58,6 @@ pub mod run;
 #[cfg(test)]
 mod sample;
 pub mod settings;
-pub mod sinks;
-pub mod sources;
-pub mod status;
+mod sinks;
+mod sources;
+mod status;

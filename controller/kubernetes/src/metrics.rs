@@ -16,7 +16,7 @@ const PASS_SECONDS: [f64; 8] = [0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0];
 
 /// All metrics of this platform; clones share the same values.
 #[derive(Clone, Debug)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     leader: Gauge,
     writes: Family<WriteLabels, Counter>,
     failed_writes: Family<KindLabels, Counter>,
@@ -28,7 +28,7 @@ pub struct Metrics {
 
 /// The kinds of writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub enum Verb {
+pub(crate) enum Verb {
     /// The object did not exist.
     Create,
     /// The object differed from what is wanted.
@@ -74,7 +74,7 @@ impl Default for Metrics {
 
 impl Metrics {
     /// Registers all metrics.
-    pub fn register(&self, registry: &mut Registry) {
+    pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register("leader", "1 when this replica leads", self.leader.clone());
         registry.register("writes", "Objects written, by kind and verb", self.writes.clone());
         registry.register(
@@ -84,34 +84,34 @@ impl Metrics {
         );
         registry.register(
             "reconcile_seconds",
-            "How long a pass over all objects takes",
+            "Duration of a pass over all objects",
             self.passes.clone(),
         );
-        let findings = "What was found in writing: conflicts, failures, quarrels; by severity";
+        let findings = "Findings about writes, such as conflicts and failures, by severity";
         registry.register("write_findings", findings, self.findings.clone());
-        let pods = "Ready Pods of the gateway that have the newest table, have another one or none, or do not answer";
+        let pods = "Ready Pods of the gateway, by whether they have the newest table (Loaded, Behind, Unknown)";
         registry.register("gateway_pods", pods, self.gateway_pods.clone());
-        let lowest = "The lowest generation of a table that a Pod of the gateway has in force";
+        let lowest = "The lowest generation of the tables that the gateway's Pods use";
         registry.register("gateway_table_generation", lowest, self.gateway_generation.clone());
     }
 
     /// Shows whether this replica leads.
-    pub fn show_leader(&self, leads: bool) {
+    pub(crate) fn show_leader(&self, leads: bool) {
         self.leader.set(leads.into());
     }
 
     /// Counts a write.
-    pub fn write(&self, kind: Kind, verb: Verb) {
+    pub(crate) fn write(&self, kind: Kind, verb: Verb) {
         self.writes.get_or_create(&WriteLabels { kind: kind.name(), verb }).inc();
     }
 
     /// Counts a failed write.
-    pub fn failed_write(&self, kind: Kind) {
+    pub(crate) fn failed_write(&self, kind: Kind) {
         self.failed_writes.get_or_create(&KindLabels { kind: kind.name() }).inc();
     }
 
     /// Measures a pass until the returned value is dropped.
-    pub fn pass(&self) -> impl Drop + use<> {
+    pub(crate) fn pass(&self) -> impl Drop + use<> {
         PassTimer { began: Instant::now(), passes: self.passes.clone() }
     }
 
@@ -127,7 +127,7 @@ impl Metrics {
     }
 
     /// Shows the number of findings of the last pass.
-    pub fn show_findings(&self, findings: &[Finding]) {
+    pub(crate) fn show_findings(&self, findings: &[Finding]) {
         for (severity, word) in
             [(Severity::Error, "error"), (Severity::Warning, "warning"), (Severity::Info, "info")]
         {

@@ -41,8 +41,8 @@ impl Module {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).with_context(|| {
             format!(
-                "cannot read the gateway filter {}: put fedgate_filter.wasm beside the fedgate program, name it with --filter-file, or \
-                 say with --filter-module where the gateway has it already",
+                "cannot read the gateway filter {}: put fedgate_filter.wasm into the folder of the fedgate program, or set --filter-file; \
+                 set --filter-module if the gateway gets it in another way",
                 path.display()
             )
         })?;
@@ -53,7 +53,7 @@ impl Module {
         );
         ensure!(
             bytes.len() <= LARGEST,
-            "--filter-file {} has {} bytes, and a ConfigMap has room for {LARGEST}; bring it to the gateway some other way, and name it with \
+            "--filter-file {} has {} bytes, and a ConfigMap has room for {LARGEST}; deliver it to the gateway in another way, and set \
              --filter-module",
             path.display(),
             bytes.len()
@@ -104,7 +104,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_is_not_what_its_name_says_is_left_out() {
+    fn modules_that_do_not_match_their_names_are_skipped() {
         let module = Module::new(b"\0asm 1");
         assert!(module.file.len() == 16 + 5 && module.file.ends_with(".wasm"), "{module:?}");
         let added = json!({ &module.file: "2026-11-24T10:00:00Z" }).to_string();
@@ -123,15 +123,15 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_shipped_is_told_with_what_to_do() {
+    fn an_unusable_filter_file_is_an_error_that_says_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("filter.wasm");
-        let said = || format!("{:#}", Module::read(&file).unwrap_err());
-        assert!(said().contains("--filter-file") && said().contains("--filter-module"));
+        let error = || format!("{:#}", Module::read(&file).unwrap_err());
+        assert!(error().contains("--filter-file") && error().contains("--filter-module"));
         std::fs::write(&file, "no module").unwrap();
-        assert!(said().contains("expected a WebAssembly module"));
+        assert!(error().contains("expected a WebAssembly module"));
         std::fs::write(&file, [MAGIC, &vec![0; LARGEST][..]].concat()).unwrap();
-        assert!(said().contains("512004 bytes"), "{}", said());
+        assert!(error().contains("512004 bytes"), "{}", error());
         std::fs::write(&file, [MAGIC, &vec![0; LARGEST - MAGIC.len()][..]].concat()).unwrap();
         assert_eq!(Module::read(&file).unwrap().file.len(), 21);
     }

@@ -15,12 +15,12 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 /// The loop beats at least this often. A replica whose loop has not beaten for much longer hangs.
-pub const BEAT: Duration = Duration::from_secs(5);
+pub(crate) const BEAT: Duration = Duration::from_secs(5);
 const DEAD: Duration = Duration::from_secs(60);
 
 /// The health of this replica.
 #[derive(Clone)]
-pub struct Health(Arc<Mutex<Inner>>);
+pub(crate) struct Health(Arc<Mutex<Inner>>);
 
 struct Inner {
     beat: Instant,
@@ -39,12 +39,12 @@ impl Default for Health {
 
 impl Health {
     /// Records that the loop is alive.
-    pub fn beat(&self) {
+    pub(crate) fn beat(&self) {
         self.lock().beat = Instant::now();
     }
 
     /// Beats forever, until there is a loop that does so.
-    pub async fn beating(&self) {
+    pub(crate) async fn beating(&self) {
         loop {
             self.beat();
             tokio::time::sleep(BEAT).await;
@@ -52,12 +52,12 @@ impl Health {
     }
 
     /// Sets what this replica waits for; `None` if it answers peers.
-    pub fn waiting_for(&self, what: Option<String>) {
+    pub(crate) fn waiting_for(&self, what: Option<String>) {
         self.lock().waiting_for = what;
     }
 
     /// Records that something essential to this replica has ended.
-    pub fn died(&self, why: String) {
+    pub(crate) fn died(&self, why: String) {
         self.lock().dead = Some(why);
     }
 
@@ -95,7 +95,7 @@ struct Asked {
 ///
 /// # Errors
 /// If the listener fails.
-pub async fn serve(
+pub(crate) async fn serve(
     listener: TcpListener,
     health: Health,
     registry: Registry,
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn the_truth_is_told() {
+    async fn liveness_and_readiness_follow_the_loop() {
         let health = Health::default();
         assert!(health.live().is_ok() && health.ready().unwrap_err().contains("the start"));
         health.waiting_for(Some("Nodes: forbidden".to_owned()));

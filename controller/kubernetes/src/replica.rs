@@ -12,7 +12,7 @@ use crate::replica::compiled::{Compiled, Saved};
 use crate::settings::ControllerSettings;
 use crate::sinks::outputs::Outputs;
 use crate::sinks::table::looks_late;
-use crate::sources::{Seen, Sources, entries};
+use crate::sources::{Observed, Sources, entries};
 use arc_swap::ArcSwap;
 use fedgate_core::{PeerName, Table, TableBuilder};
 use fedgate_engine::compiler::{Compiler, log_new};
@@ -91,7 +91,7 @@ impl Replica {
         outcomes: Outcomes,
         certificates: Certificates,
     ) -> anyhow::Result<Self> {
-        let (cluster, _) = Seen::default().cluster(&settings, &identity);
+        let (cluster, _) = Observed::default().cluster(&settings, &identity);
         let table = Table::read(TableBuilder::new(settings.trust_domain.clone()).build(0)?)?;
         let times = settings.intervals().knowledge;
         let compiler = Compiler::new(cluster, times, BTreeMap::new(), Published::default(), table);
@@ -160,24 +160,24 @@ impl Replica {
     #[tracing::instrument(name = "compile", skip_all)]
     pub(super) fn compile(&mut self, now: Timestamp) -> Option<Timestamp> {
         let presented = self.certificates.presented.borrow().clone();
-        let seen = Seen { presented, ..self.sources.seen() };
-        let stored = seen.published();
-        let knows_table = self.outputs.knows_table(&self.settings.places);
-        let there = self.outputs.table(&self.settings.places);
+        let observed = Observed { presented, ..self.sources.observed() };
+        let stored = observed.published();
+        let knows_table = self.outputs.knows_table(&self.settings.namespaces);
+        let there = self.outputs.table(&self.settings.namespaces);
         match (self.leadership.leads(), self.importer.is_some()) {
             (true, false) if knows_table => {
-                self.begin_to_lead(&seen, stored.clone(), there.as_deref())
+                self.begin_to_lead(&observed, stored.clone(), there.as_deref())
             }
             (true, true) => self.outgrow(there.as_deref()),
-            _ => self.follow(&seen, stored.clone()),
+            _ => self.follow(&observed, stored.clone()),
         }
         self.outgrow_rollbacks();
-        let (mut cluster, mut findings) = seen.cluster(&self.settings, &self.identity);
+        let (mut cluster, mut findings) = observed.cluster(&self.settings, &self.identity);
         cluster.credentials.add(self.certificates.endpoint.borrow().clone());
         findings.extend(self.identity.replaced(&self.settings, now));
         findings.extend(self.identity.lost(self.sources.identity().as_ref(), &self.settings));
         self.compiler.cluster = cluster;
-        self.compiler.objects = seen.objects();
+        self.compiler.objects = observed.objects();
         self.compiler.objects.findings.extend(findings.iter().cloned());
         let mut federation = self.compiler.compile(now);
         if let Some(there) =
@@ -186,14 +186,14 @@ impl Replica {
             // No table could be built, so the one that another leader built last stays.
             self.compiler.table = there.as_ref().clone();
         }
-        let taken = entries::taken(&seen.entries, &federation.imports);
+        let taken = entries::taken(&observed.entries, &federation.imports);
         // Findings are ordered by severity, errors first.
         let errors =
             federation.findings.partition_point(|finding| finding.severity <= Severity::Warning);
         federation.findings.splice(errors..errors, taken.iter().cloned());
         let findings = [findings, taken].concat();
         self.has_table |= federation.table.is_ok();
-        let next = self.hand_on(&seen, federation, findings, stored.as_ref(), now);
+        let next = self.hand_on(&observed, federation, findings, stored.as_ref(), now);
         // A leader that does not know the cluster's table yet begins as soon as it does.
         let waits = self.leadership.leads() && self.importer.is_none();
         next.into_iter().chain(now.checked_add(LISTED).ok().filter(|_| waits)).min()
@@ -201,8 +201,13 @@ impl Replica {
 
     /// Continues from what the last leader stored, and from the table that it left in the cluster.
     /// The table is written first, so its stored version may be older, or lost.
-    fn begin_to_lead(&mut self, seen: &Seen, stored: Option<Published>, table: Option<&Table>) {
-        self.follow(seen, stored);
+    fn begin_to_lead(
+        &mut self,
+        observed: &Observed,
+        stored: Option<Published>,
+        table: Option<&Table>,
+    ) {
+        self.follow(observed, stored);
         self.compiler.previous = std::mem::take(&mut self.compiler.previous).resumed(table);
         if self.leadership.began_after_gap() {
             self.renumber();
@@ -240,13 +245,13 @@ impl Replica {
         self.compiler.previous = std::mem::take(&mut self.compiler.previous).renumbered();
     }
 
-    fn follow(&mut self, seen: &Seen, stored: Option<Published>) {
+    fn follow(&mut self, observed: &Observed, stored: Option<Published>) {
         if self.importer.take().is_some() {
             // From now on, this replica may differ from the next leader.
             self.differs_since = None;
         }
         self.outcomes.confirmations.clear();
-        self.compiler.knowledge = seen.knowledge();
+        self.compiler.knowledge = observed.knowledge();
         self.compiler.previous = stored.unwrap_or_default();
     }
 
@@ -281,7 +286,7 @@ impl Replica {
 
     fn hand_on(
         &mut self,
-        seen: &Seen,
+        observed: &Observed,
         federation: Federation,
         missing: Vec<Finding>,
         stored: Option<&Published>,
@@ -302,7 +307,7 @@ impl Replica {
         let before = self.outcomes.newest.borrow().clone();
         let told = before.as_ref().map(|before| before.in_force.federation.findings.as_slice());
         log_new(&federation.findings, told);
-        let generations = seen
+        let generations = observed
             .federations
             .iter()
             .map(|(key, object)| (key.name.clone(), object.generation))
@@ -321,7 +326,7 @@ impl Replica {
             missing,
             has_table: self.has_table,
             generations,
-            uids: seen.uids(),
+            uids: observed.uids(),
             knowledge: self.compiler.knowledge.clone(),
             saved: self.saved.clone(),
             asked: self.asked.clone(),

@@ -125,12 +125,12 @@ async fn serve_metadata(
     stopped: &watch::Receiver<bool>,
     servers: &mut Tasks,
 ) -> Result<watch::Receiver<Credentials>> {
-    let (tell, endpoint) = watch::channel(Credentials::default());
+    let (sender, endpoint) = watch::channel(Credentials::default());
     let MetadataEndpoint { listen: address, path, transport } = settings.metadata_endpoint();
     let tls = MetadataTls::read(&transport)?;
     let served = tls.as_ref().map(|tls| Arc::clone(&tls.tls));
     if let Some((tls, folder)) = tls.zip(settings.metadata.tls.clone()) {
-        let credentials = (tell, settings.trust_domain.clone());
+        let credentials = (sender, settings.trust_domain.clone());
         let follow = follow_certificate(folder, tls, credentials, stop_signal(stopped));
         servers.spawn("the watch of the metadata certificate", follow);
     }
@@ -147,14 +147,14 @@ async fn serve_metadata(
 async fn follow_certificate(
     folder: std::path::PathBuf,
     tls: MetadataTls,
-    (tell, ours): (watch::Sender<Credentials>, TrustDomain),
+    (sender, ours): (watch::Sender<Credentials>, TrustDomain),
     stop: impl Future<Output = ()>,
 ) {
-    tell.send_replace(endpoint::read(&folder, &ours));
+    sender.send_replace(endpoint::read(&folder, &ours));
     let mut changes = file_watch::watch(&[folder.join("tls.crt"), folder.join("tls.key")]);
     if let Err(error) = &changes {
         tracing::warn!(
-            "the metadata certificate cannot be watched, and is read again every minute: {error:#}"
+            "the files of the metadata certificate cannot be watched, so they are read every minute: {error:#}"
         );
     }
     tokio::pin!(stop);
@@ -168,15 +168,15 @@ async fn follow_certificate(
         tokio::select! {
             () = &mut stop => return,
             () = change => {
-                tell.send_if_modified(|told| {
+                sender.send_if_modified(|credentials| {
                     let now = endpoint::read(&folder, &ours);
-                    let differs = *told != now;
-                    *told = now;
+                    let differs = *credentials != now;
+                    *credentials = now;
                     differs
                 });
                 match tls.replace() {
                     Ok(()) => tracing::info!("the metadata certificate was read again"),
-                    Err(error) => tracing::error!("the metadata certificate before is still served: {error:#}"),
+                    Err(error) => tracing::error!("cannot use the new metadata certificate, so the previous one stays in use: {error:#}"),
                 }
             }
         }

@@ -8,7 +8,7 @@ use crate::presented::{self, Presented};
 use crate::settings::ControllerSettings;
 use crate::sinks::{gateway, memory as written};
 use crate::sources::memory::{self, ClusterRecord, Memory};
-use crate::sources::{Seen, federation, roots, service};
+use crate::sources::{Observed, federation, roots, service};
 use fedgate_core::{PeerName, ServicePort, TrustDomain};
 use fedgate_exchange::loopback::{TestCa, identity};
 use fedgate_federation::bundle::Root;
@@ -35,7 +35,7 @@ pub(crate) struct Sample {
     pub(crate) local: LocalCluster,
     /// The problems found in the cluster.
     pub(crate) missing: Vec<Finding>,
-    pub(crate) seen: Seen,
+    pub(crate) observed: Observed,
     pub(crate) lease: Option<Lease>,
     pub(crate) table: Option<DynamicObject>,
 }
@@ -46,17 +46,17 @@ impl Sample {
         let settings = crate::settings::tests::read(&[]).unwrap();
         let now = Timestamp::from_second(1_800_000_000).unwrap();
         let (local, beta) = (local("alpha.example"), local("beta.example"));
-        let seen = Seen {
+        let observed = Observed {
             federations: keyed("", "beta", federation::keep(read(federation_object("beta")))),
             services: keyed("shop", "web", service::keep(read(web()))),
-            ..Seen::default()
+            ..Observed::default()
         };
         let mut sample = Self {
             now,
             settings,
             local,
             missing: Vec::new(),
-            seen,
+            observed,
             lease: Some(lease(now)),
             table: None,
         };
@@ -70,9 +70,9 @@ impl Sample {
 
     /// The snapshot that results from the sample.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        let record = memory::record(&self.seen.memory).unwrap().clone();
+        let record = memory::record(&self.observed.memory).unwrap().clone();
         let listed = Listed {
-            seen: self.seen.clone(),
+            observed: self.observed.clone(),
             lease: self.lease.clone(),
             record,
             table: self.table.clone(),
@@ -83,7 +83,7 @@ impl Sample {
     /// Changes what is known of beta.
     pub(crate) fn change_knowledge(&mut self, change: impl FnOnce(&mut PeerKnowledge)) {
         let name = PeerName::parse("beta").unwrap();
-        let mut knowledge = memory::knowledge(&self.seen.memory).remove(&name).unwrap();
+        let mut knowledge = memory::knowledge(&self.observed.memory).remove(&name).unwrap();
         change(&mut knowledge);
         self.keep_knowledge(name, &knowledge);
     }
@@ -91,7 +91,7 @@ impl Sample {
     /// Writes `fedgate-state` as the controller does.
     pub(crate) fn write(&mut self, published: &Published) {
         let record = ClusterRecord::of(&self.local, &self.settings, &self.missing);
-        let state = written::state(&self.settings.places, published, &record).body;
+        let state = written::state(&self.settings.namespaces, published, &record).body;
         self.remember("state", state);
     }
 
@@ -125,14 +125,14 @@ impl Sample {
     }
 
     fn keep_knowledge(&mut self, name: PeerName, knowledge: &PeerKnowledge) {
-        let peer = written::peer(&self.settings.places, &name, &memory::pack(knowledge)).body;
+        let peer = written::peer(&self.settings.namespaces, &name, &memory::pack(knowledge)).body;
         self.remember(name.as_str(), peer);
     }
 
     fn remember(&mut self, name: &str, object: Value) {
         let kept = memory::keep(read(object));
         assert_ne!(kept, Memory::Nothing);
-        self.seen.memory.extend(keyed(NAMESPACE, name, kept));
+        self.observed.memory.extend(keyed(NAMESPACE, name, kept));
     }
 }
 
@@ -192,9 +192,11 @@ fn publishes(
     knowledge: BTreeMap<PeerName, PeerKnowledge>,
     now: Timestamp,
 ) -> Federation {
-    let seen =
-        Seen { services: keyed("shop", "web", service::keep(read(web()))), ..Seen::default() };
-    let mut objects: Objects = seen.objects();
+    let observed = Observed {
+        services: keyed("shop", "web", service::keep(read(web()))),
+        ..Observed::default()
+    };
+    let mut objects: Objects = observed.objects();
     objects.federations.extend(federation::keep(read(federation_object("alpha"))).spec.ok());
     let (previous, times) = (Published::default(), Times::default());
     federate(&Inputs {

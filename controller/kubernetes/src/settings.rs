@@ -23,9 +23,9 @@ pub struct ControllerSettings {
     /// The UUID by which peers know this cluster [default: created once and kept]
     #[arg(long, env = "FEDGATE_CLUSTER_UUID", value_name = "UUID", value_parser = ClusterUuid::parse)]
     pub cluster_uuid: Option<ClusterUuid>,
-    /// Where the objects of fedgate and of the mesh are
+    /// The namespaces of fedgate's objects
     #[command(flatten)]
-    pub places: Places,
+    pub namespaces: Namespaces,
     /// The gateway that peers connect to
     #[command(flatten)]
     pub gateway: GatewaySettings,
@@ -51,19 +51,20 @@ pub struct ControllerSettings {
     pub pod_name: String,
 }
 
-/// Where objects are. The command line reads the running controller's places from the ConfigMap
-/// `fedgate-state`.
+/// The namespaces of fedgate's objects, and the kind of object that carries the table. The command
+/// line reads the running controller's from the ConfigMap `fedgate-state`.
 #[derive(Debug, Clone, PartialEq, Eq, Args, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Places {
+pub struct Namespaces {
     /// fedgate's own namespace, with its key, its Lease and its memory
     #[arg(
-        long,
+        long = "namespace",
         env = "FEDGATE_NAMESPACE",
         value_name = "NAMESPACE",
         default_value = "fedgate-system"
     )]
-    pub namespace: String,
+    #[serde(rename = "namespace")]
+    pub own: String,
     /// The namespace of the gateway [default: fedgate's own]
     #[arg(long = "gateway-namespace", env = "FEDGATE_GATEWAY_NAMESPACE", value_name = "NAMESPACE")]
     gateway: Option<String>,
@@ -268,15 +269,15 @@ pub struct TimeSettings {
     pub staleness_limit: Duration,
 }
 
-impl Places {
-    /// The default places for a fedgate in this namespace.
+impl Namespaces {
+    /// The defaults for a fedgate in this namespace.
     pub fn all_in(namespace: &str) -> Self {
-        let (namespace, root) = (namespace.to_owned(), "istio-system".to_owned());
-        Self { namespace, gateway: None, imports: None, root, delivery: Delivery::default() }
+        let (own, root) = (namespace.to_owned(), "istio-system".to_owned());
+        Self { own, gateway: None, imports: None, root, delivery: Delivery::default() }
     }
 
     /// Replaces the namespaces that are given, and keeps the others.
-    pub fn moved(
+    pub fn overridden(
         mut self,
         gateway: Option<String>,
         imports: Option<String>,
@@ -290,12 +291,12 @@ impl Places {
 
     /// The gateway's namespace.
     pub fn gateway(&self) -> &str {
-        self.gateway.as_deref().unwrap_or(&self.namespace)
+        self.gateway.as_deref().unwrap_or(&self.own)
     }
 
     /// The namespace of imports.
     pub fn imports(&self) -> &str {
-        self.imports.as_deref().unwrap_or(&self.namespace)
+        self.imports.as_deref().unwrap_or(&self.own)
     }
 }
 
@@ -310,7 +311,7 @@ impl ControllerSettings {
     /// The SPIFFE ID of the gateway; `None` if namespace and service account do not form a valid
     /// one.
     pub fn gateway_identity(&self) -> Option<WorkloadIdentity> {
-        let (namespace, account) = (self.places.gateway(), &self.gateway.service_account);
+        let (namespace, account) = (self.namespaces.gateway(), &self.gateway.service_account);
         WorkloadIdentity::parse(&format!(
             "spiffe://{}/ns/{namespace}/sa/{account}",
             self.trust_domain
@@ -329,7 +330,7 @@ impl ControllerSettings {
             );
         }
         anyhow::ensure!(
-            self.places.delivery == Delivery::WasmPlugin
+            self.namespaces.delivery == Delivery::WasmPlugin
                 || !is_elsewhere(self.gateway.filter_module.as_ref()),
             "--filter-module is {:?}: expected a file of the gateway's container (file:///…), unless --delivery is WasmPlugin",
             self.gateway.filter_module.as_deref().unwrap_or_default()
@@ -435,10 +436,10 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_plain_case_needs_two_words() {
+    fn a_minimal_case_needs_only_a_trust_domain_and_a_transport() {
         let settings = read(&[]).unwrap();
         assert_eq!(
-            (settings.places.gateway(), settings.places.imports()),
+            (settings.namespaces.gateway(), settings.namespaces.imports()),
             ("fedgate-system", "fedgate-system")
         );
         assert_eq!(
@@ -446,22 +447,25 @@ pub(crate) mod tests {
             "spiffe://alpha.example/ns/fedgate-system/sa/fedgate-gateway"
         );
         assert_eq!(settings.intervals(), Intervals::default());
-        assert_eq!(settings.places.delivery, Delivery::EnvoyFilter);
+        assert_eq!(settings.namespaces.delivery, Delivery::EnvoyFilter);
         assert!(settings.check().is_ok());
     }
 
     #[test]
-    fn a_module_of_a_registry_is_for_the_wasm_plugin_alone() {
+    fn only_the_wasm_plugin_can_use_a_module_of_a_registry() {
         let oci = ["--filter-module", "oci://registry.example/fedgate-filter:1"];
-        let said = read(&oci).unwrap().check().unwrap_err().to_string();
-        assert!(said.contains("oci://registry.example") && said.contains("WasmPlugin"), "{said}");
+        let error = read(&oci).unwrap().check().unwrap_err().to_string();
+        assert!(
+            error.contains("oci://registry.example") && error.contains("WasmPlugin"),
+            "{error}"
+        );
         let [flag, url] = oci;
         assert!(read(&[flag, url, "--delivery", "WasmPlugin"]).unwrap().check().is_ok());
         assert!(read(&["--filter-module", "file:///filter.wasm"]).unwrap().check().is_ok());
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_what_was_expected() {
+    fn an_invalid_flag_is_named_with_what_was_expected() {
         for (flag, value, expected) in [
             ("--poll", "soon", "30s"),
             ("--timeout", "10ms", "from 100ms"),
@@ -472,8 +476,8 @@ pub(crate) mod tests {
             ("--delivery", "Helm", "EnvoyFilter"),
             ("--metadata-tls", "/tls", "--metadata-plain"),
         ] {
-            let said = read(&[flag, value]).unwrap_err();
-            assert!(said.contains(expected) && said.contains(flag), "{said}");
+            let error = read(&[flag, value]).unwrap_err();
+            assert!(error.contains(expected) && error.contains(flag), "{error}");
         }
         assert!(
             read(&["--advertise", "[2001:db8::1]:15443,gw.example:443", "--poll", "1s"]).is_ok()

@@ -20,7 +20,7 @@ const CACHED_SERVICES: usize = 512 << 10;
 
 /// A condition whose status has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Transition {
+pub(crate) struct Transition {
     /// The new condition.
     pub condition: PeerCondition,
     /// The former status; `None` if the condition is new.
@@ -29,7 +29,7 @@ pub struct Transition {
 
 /// The status that an object should have.
 #[derive(Debug, Clone, PartialEq)]
-pub struct DesiredStatus {
+pub(crate) struct DesiredStatus {
     /// The value of `status`.
     pub value: Value,
     /// The fingerprint of `value`.
@@ -39,7 +39,7 @@ pub struct DesiredStatus {
 }
 
 /// Computes the status of an object.
-pub fn desired(
+pub(crate) fn desired(
     object: &FederationObject,
     conditions: &[Condition],
     knowledge: Option<&PeerKnowledge>,
@@ -173,28 +173,28 @@ mod tests {
     }
 
     #[test]
-    fn a_transition_is_a_change_of_status_and_of_nothing_else() {
+    fn only_a_changed_status_is_a_transition() {
         let first =
             desired(&object(json!([])), &accepted(ConditionStatus::True, "Accepted"), None, at(10));
         assert_eq!(first.transitions.len(), 1);
-        let seen = object(first.value["conditions"].clone());
-        let same = desired(&seen, &accepted(ConditionStatus::True, "Accepted"), None, at(20));
+        let before = object(first.value["conditions"].clone());
+        let same = desired(&before, &accepted(ConditionStatus::True, "Accepted"), None, at(20));
         assert_eq!(
             (same.fingerprint, same.transitions.len()),
             (first.fingerprint, 0),
             "nothing is written"
         );
-        let reason = desired(&seen, &accepted(ConditionStatus::True, "Other"), None, at(30));
+        let reason = desired(&before, &accepted(ConditionStatus::True, "Other"), None, at(30));
         assert_ne!(reason.fingerprint, first.fingerprint);
         assert_eq!(reason.value["conditions"][0]["lastTransitionTime"], "1970-01-01T00:00:10Z");
-        let other = desired(&seen, &accepted(ConditionStatus::False, "OurUuid"), None, at(40));
+        let other = desired(&before, &accepted(ConditionStatus::False, "OurUuid"), None, at(40));
         assert_eq!(other.value["conditions"][0]["lastTransitionTime"], "1970-01-01T00:00:40Z");
         assert_eq!(other.transitions[0].before, Some(ConditionStatus::True));
         assert_eq!(other.value["observedGeneration"], 3);
     }
 
     #[test]
-    fn conditions_of_others_stay_and_ours_that_hold_no_more_go() {
+    fn conditions_of_others_stay_and_our_outdated_ones_are_removed() {
         let there = json!([
             { "type": "Stale", "status": "True", "reason": "Stale" },
             { "type": "Audited", "status": "True", "reason": "ByHand", "lastTransitionTime": "2026-01-01T00:00:00Z" },

@@ -26,7 +26,7 @@ impl CheckCommand {
             let client = self.cluster.client().await?;
             anyhow::Ok(check::check(&client, self.cluster.namespace(), &self.service_account).await)
         })?;
-        let failed = report.count(check::Outcome::Failed);
+        let failed = report.count(check::CheckOutcome::Failed);
         match self.output {
             Output::Json => {
                 let json = json!({ "ok": failed == 0, "sections": report.sections });
@@ -48,20 +48,20 @@ fn text(report: &Report, terminal: bool) -> String {
     let count = |outcome| report.count(outcome);
     out + &format!(
         "{} ok, {}, {} failed, {} skipped\n",
-        count(check::Outcome::Ok),
-        counted(count(check::Outcome::Warning), "warning"),
-        count(check::Outcome::Failed),
-        count(check::Outcome::Skipped)
+        count(check::CheckOutcome::Ok),
+        counted(count(check::CheckOutcome::Warning), "warning"),
+        count(check::CheckOutcome::Failed),
+        count(check::CheckOutcome::Skipped)
     )
 }
 
 /// One line, with its hint below. Off a terminal, the marks are words that one can search for.
 fn line(check: &Check, terminal: bool) -> String {
     let (sign, word) = match check.outcome {
-        check::Outcome::Ok => ("√", "ok  "),
-        check::Outcome::Warning => ("‼", "WARN"),
-        check::Outcome::Failed => ("×", "FAIL"),
-        check::Outcome::Skipped => ("-", "skip"),
+        check::CheckOutcome::Ok => ("√", "ok  "),
+        check::CheckOutcome::Warning => ("‼", "WARN"),
+        check::CheckOutcome::Failed => ("×", "FAIL"),
+        check::CheckOutcome::Skipped => ("-", "skip"),
     };
     let mark = if terminal { sign } else { word };
     let detail =

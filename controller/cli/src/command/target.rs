@@ -5,7 +5,7 @@ use anyhow::Result;
 use clap::Args;
 use fedgate_kubernetes::api::client;
 use fedgate_kubernetes::inspect::snapshot::Snapshot;
-use fedgate_kubernetes::settings::Places;
+use fedgate_kubernetes::settings::Namespaces;
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 
@@ -79,10 +79,10 @@ impl Kubernetes {
     }
 
     /// Where the controller's objects are: as the controller wrote it down, else the defaults.
-    pub(super) async fn places(&self, client: &kube::Client) -> Places {
+    pub(super) async fn namespaces(&self, client: &kube::Client) -> Namespaces {
         let namespace = self.namespace();
-        let places = fedgate_kubernetes::inspect::snapshot::places(client, namespace).await;
-        places.unwrap_or_else(|| Places::all_in(namespace))
+        let namespaces = fedgate_kubernetes::inspect::snapshot::namespaces(client, namespace).await;
+        namespaces.unwrap_or_else(|| Namespaces::all_in(namespace))
     }
 
     /// The cluster as it is now.

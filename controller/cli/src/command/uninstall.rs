@@ -31,10 +31,13 @@ impl Uninstall {
         let options = Options { identity: self.identity, dry_run: self.dry_run };
         let outcome = runtime.block_on(async {
             let client = self.cluster.client().await?;
-            let places = self.cluster.places(&client).await;
-            let places =
-                places.moved(self.gateway_namespace, self.imports_namespace, self.root_namespace);
-            uninstall(&client, &places, options, &mut |step| println!("{step}")).await
+            let namespaces = self.cluster.namespaces(&client).await;
+            let namespaces = namespaces.overridden(
+                self.gateway_namespace,
+                self.imports_namespace,
+                self.root_namespace,
+            );
+            uninstall(&client, &namespaces, options, &mut |step| println!("{step}")).await
         })?;
         match (outcome.deleted, self.dry_run) {
             (0, _) if outcome.left.is_empty() => {

@@ -22,9 +22,9 @@ const LONGEST_ERROR: usize = 400;
 ///
 /// # Errors
 /// If none of them exists, or one of them is invalid.
-pub async fn connect() -> Result<Client> {
+pub(crate) async fn connect() -> Result<Client> {
     let config = Config::infer().await.context(
-        "no way to the API server: expected a kubeconfig (KUBECONFIG or ~/.kube/config), or a pod with a service account",
+        "no API server to connect to: expected a kubeconfig (KUBECONFIG or ~/.kube/config), or a Pod with a service account",
     )?;
     with(config)
 }
@@ -51,7 +51,7 @@ pub async fn of_user(file: Option<&Path>, context: Option<&str>) -> Result<Clien
             Err(error) => {
                 return Err(error).context(
                     "no cluster to ask: expected a folder with fedgate.yaml (--dir), a kubeconfig (--kubeconfig, KUBECONFIG or \
-                     ~/.kube/config), or a pod with a service account",
+                     ~/.kube/config), or a Pod with a service account",
                 );
             }
         },
@@ -63,33 +63,36 @@ pub async fn of_user(file: Option<&Path>, context: Option<&str>) -> Result<Clien
 ///
 /// # Errors
 /// If the configuration has invalid certificates or keys.
-pub fn with(mut config: Config) -> Result<Client> {
+fn with(mut config: Config) -> Result<Client> {
     config.connect_timeout = Some(CONNECT);
     let url = config.cluster_url.clone();
-    let way = Client::try_from(config.clone())
+    let client = Client::try_from(config.clone())
         .with_context(|| format!("the kubeconfig for {url} cannot be used"))?;
-    Ok(over(way, move || Client::try_from(config.clone()).ok()))
+    Ok(over(client, move || Client::try_from(config.clone()).ok()))
 }
 
-/// A client that sends requests through `way`, and replaces it by a new one after a request without
+/// A client that sends requests through `client`, and replaces it by a new one after a request without
 /// an answer.
-pub(crate) fn over(way: Client, open: impl FnMut() -> Option<Client> + Send + 'static) -> Client {
-    let namespace = way.default_namespace().to_owned();
-    Client::new(Limited::new(way, open), namespace)
+pub(crate) fn over(
+    client: Client,
+    open: impl FnMut() -> Option<Client> + Send + 'static,
+) -> Client {
+    let namespace = client.default_namespace().to_owned();
+    Client::new(Limited::new(client, open), namespace)
 }
 
 /// An error with its causes, in one line; the API server's message if there is one. The client's
 /// errors do not quote credentials.
-pub fn told(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = || causes(error);
     let no_answer =
         || causes().find_map(|cause| cause.downcast_ref::<NoAnswer>()).map(ToString::to_string);
-    let said = match causes().find_map(|cause| status(cause)) {
+    let text = match causes().find_map(|cause| status(cause)) {
         Some(status) => format!("the API server says {}: {}", status.code, status.message),
         None => no_answer()
             .unwrap_or_else(|| causes().map(ToString::to_string).collect::<Vec<_>>().join(": ")),
     };
-    said.chars().take(LONGEST_ERROR).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().take(LONGEST_ERROR).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 fn status<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Status> {
@@ -101,11 +104,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_api_server_says_stands_alone() {
+    fn only_the_api_servers_own_message_is_shown() {
         let status =
             Status { code: 403, message: "services is forbidden".to_owned(), ..Status::default() };
         let error =
             kube::runtime::watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status)));
-        assert_eq!(told(&error), "the API server says 403: services is forbidden");
+        assert_eq!(describe(&error), "the API server says 403: services is forbidden");
     }
 }

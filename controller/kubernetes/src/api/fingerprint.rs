@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 /// The hash of a JSON value; the order of keys does not matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Fingerprint([u8; 16]);
+pub(crate) struct Fingerprint([u8; 16]);
 
 /// The first eight bytes in hexadecimal: enough for a name.
 impl std::fmt::Display for Fingerprint {
@@ -20,10 +20,10 @@ impl std::fmt::Display for Fingerprint {
 const OURS: [&str; 2] = ["fedgate.dev/", "app.kubernetes.io/managed-by"];
 /// A label that we own on a ServiceEntry: the waypoint that calls its hosts instead of an ambient
 /// Pod's ztunnel.
-pub const USE_WAYPOINT: &str = "istio.io/use-waypoint";
+pub(crate) const USE_WAYPOINT: &str = "istio.io/use-waypoint";
 
 /// The fingerprint of a value.
-pub fn fingerprint(value: &Value) -> Fingerprint {
+pub(crate) fn fingerprint(value: &Value) -> Fingerprint {
     let mut hash = Sha256::new();
     add(&mut hash, value);
     finish(hash)
@@ -31,7 +31,7 @@ pub fn fingerprint(value: &Value) -> Fingerprint {
 
 /// The fingerprint of what we write of an object: its content, and the labels and annotations that
 /// we own.
-pub fn of_object(object: &Value) -> Fingerprint {
+pub(crate) fn of_object(object: &Value) -> Fingerprint {
     let mut hash = Sha256::new();
     let fields = object.as_object().into_iter().flatten();
     for (key, value) in fields
@@ -51,7 +51,7 @@ pub fn of_object(object: &Value) -> Fingerprint {
 }
 
 /// Returns true if we own this label or annotation of the object.
-pub fn is_own_key(object: &Value, key: &str) -> bool {
+pub(crate) fn is_own_key(object: &Value, key: &str) -> bool {
     // Lists do not always include the kind of their items. No other kind that we write has this
     // field.
     let service_entry = object["spec"]["resolution"].is_string();
@@ -100,7 +100,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn the_content_counts_and_so_do_our_labels() {
+    fn content_and_our_labels_are_part_of_the_fingerprint() {
         let object = |labels: Value, spec: Value| {
             of_object(
                 &json!({ "kind": "X", "metadata": { "name": "x", "labels": labels, "uid": "1" }, "spec": spec, "status": 1 }),
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn the_waypoint_of_a_service_entry_counts() {
+    fn the_waypoint_label_is_part_of_the_fingerprint() {
         let of = |waypoint: &str, spec: Value| {
             of_object(
                 &json!({ "metadata": { "labels": { USE_WAYPOINT: waypoint } }, "spec": spec }),
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_files_of_a_config_map_count() {
+    fn files_are_part_of_a_config_maps_fingerprint() {
         let of = |file: &str| {
             of_object(&json!({ "metadata": { "name": "x" }, "binaryData": { "a.wasm": file } }))
         };

@@ -5,7 +5,7 @@ use kube::{Api, Client};
 
 /// A kind of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A peer (`deckhouse.io`).
     IstioFederation,
     /// A policy of the administrator (`fedgate.dev`).
@@ -38,7 +38,7 @@ pub enum Kind {
 
 impl Kind {
     /// The API group; empty for the core group.
-    pub const fn group(self) -> &'static str {
+    pub(crate) const fn group(self) -> &'static str {
         match self {
             Self::IstioFederation => "deckhouse.io",
             Self::FederationPolicy => "fedgate.dev",
@@ -51,7 +51,7 @@ impl Kind {
     }
 
     /// The version.
-    pub const fn version(self) -> &'static str {
+    pub(crate) const fn version(self) -> &'static str {
         match self {
             Self::IstioFederation | Self::FederationPolicy | Self::WasmPlugin => "v1alpha1",
             Self::Service
@@ -68,7 +68,7 @@ impl Kind {
     }
 
     /// The kind's name.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::IstioFederation => "IstioFederation",
             Self::FederationPolicy => "FederationPolicy",
@@ -88,7 +88,7 @@ impl Kind {
     }
 
     /// The plural, as in paths and RBAC rules.
-    pub const fn plural(self) -> &'static str {
+    pub(crate) const fn plural(self) -> &'static str {
         match self {
             Self::IstioFederation => "istiofederations",
             Self::FederationPolicy => "federationpolicies",
@@ -108,7 +108,7 @@ impl Kind {
     }
 
     /// Plural and group, as in `kubectl`: `istiofederations.deckhouse.io`.
-    pub fn qualified(self) -> String {
+    pub(crate) fn qualified(self) -> String {
         match self.group() {
             "" => self.plural().to_owned(),
             group => format!("{}.{group}", self.plural()),
@@ -116,7 +116,7 @@ impl Kind {
     }
 
     /// `apiVersion`, as in objects.
-    pub fn api_version(self) -> String {
+    pub(crate) fn api_version(self) -> String {
         match self.group() {
             "" => self.version().to_owned(),
             group => format!("{group}/{}", self.version()),
@@ -124,18 +124,18 @@ impl Kind {
     }
 
     /// The description of the kind for the client.
-    pub fn resource(self) -> ApiResource {
+    pub(crate) fn resource(self) -> ApiResource {
         let kind = GroupVersionKind::gvk(self.group(), self.version(), self.name());
         ApiResource::from_gvk_with_plural(&kind, self.plural())
     }
 
     /// The objects of a namespace.
-    pub fn within(self, client: &Client, namespace: &str) -> Api<DynamicObject> {
+    pub(crate) fn within(self, client: &Client, namespace: &str) -> Api<DynamicObject> {
         Api::namespaced_with(client.clone(), namespace, &self.resource())
     }
 
     /// The objects of the whole cluster.
-    pub fn everywhere(self, client: &Client) -> Api<DynamicObject> {
+    pub(crate) fn everywhere(self, client: &Client) -> Api<DynamicObject> {
         Api::all_with(client.clone(), &self.resource())
     }
 }

@@ -1,7 +1,7 @@
 //! The API server: the client, the kinds of objects, and the watch of one kind.
 
 pub mod client;
-pub mod fingerprint;
-pub mod kind;
-pub mod owner;
-pub mod watch;
+pub(crate) mod fingerprint;
+pub(crate) mod kind;
+pub(crate) mod owner;
+pub(crate) mod watch;

@@ -5,18 +5,18 @@ use kube::ResourceExt;
 
 /// The owner of an object: the namespace of the fedgate that wrote it. So two of them in one
 /// cluster do not delete each other's objects.
-pub const OWNER: &str = "fedgate.dev/owner";
+pub(crate) const OWNER: &str = "fedgate.dev/owner";
 /// The annotation with the peer that an object belongs to.
-pub const PEER: &str = "fedgate.dev/peer";
+pub(crate) const PEER: &str = "fedgate.dev/peer";
 /// Our field manager.
-pub const FIELD_MANAGER: &str = "fedgate";
+pub(crate) const FIELD_MANAGER: &str = "fedgate";
 
 /// The label on all of fedgate's objects, for people.
-pub fn managed_by() -> (String, String) {
+pub(crate) fn managed_by() -> (String, String) {
     ("app.kubernetes.io/managed-by".to_owned(), "fedgate".to_owned())
 }
 
 /// Returns true if the fedgate in this namespace wrote the object.
-pub fn is_ours(object: &impl ResourceExt, namespace: &str) -> bool {
+pub(crate) fn is_ours(object: &impl ResourceExt, namespace: &str) -> bool {
     object.labels().get(OWNER).is_some_and(|owner| owner == namespace)
 }

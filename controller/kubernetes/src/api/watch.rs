@@ -15,10 +15,10 @@ mod state;
 mod tests;
 mod version;
 
-pub use state::Sent;
-pub use version::{Rollbacks, Version};
+pub(crate) use state::Sent;
+pub(crate) use version::{Rollbacks, Version};
 
-use crate::api::client::told;
+use crate::api::client::describe;
 use fedgate_process::tasks::Tasks;
 use kube::api::DynamicObject;
 use kube::runtime::watcher::Config;
@@ -30,7 +30,7 @@ use tokio::sync::Notify;
 
 /// Namespace and name of an object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
+pub(crate) struct Key {
     /// The namespace; empty for a cluster-scoped object.
     pub namespace: String,
     /// The name.
@@ -39,13 +39,13 @@ pub struct Key {
 
 impl Key {
     /// The key of an object.
-    pub fn of(object: &DynamicObject) -> Self {
+    pub(crate) fn of(object: &DynamicObject) -> Self {
         Self { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
     }
 }
 
 /// How to watch one kind.
-pub struct Watch<T> {
+pub(crate) struct Watch<T> {
     /// The name in logs and in `/readyz`.
     pub(crate) name: &'static str,
     /// The API of the objects.
@@ -65,7 +65,7 @@ pub struct Watch<T> {
 }
 
 /// The current objects of one kind.
-pub struct Watched<T>(Arc<Shared<T>>);
+pub(crate) struct Watched<T>(Arc<Shared<T>>);
 
 struct Shared<T> {
     watch: Watch<T>,
@@ -80,64 +80,69 @@ impl<T> Clone for Watched<T> {
 
 impl<T: Clone + PartialEq + Send + 'static> Watched<T> {
     /// Starts watching, for as long as `tasks` lives.
-    pub fn start(watch: Watch<T>, tasks: &mut Tasks) -> Self {
+    pub(crate) fn start(watch: Watch<T>, tasks: &mut Tasks) -> Self {
         let watched = Self(Arc::new(Shared { state: Mutex::new(State::new(&watch)), watch }));
         tasks.spawn(format!("the watch of {}", watched.name()), follow::follow(watched.clone()));
         watched
     }
 
     /// All objects.
-    pub fn all(&self) -> BTreeMap<Key, T> {
+    pub(crate) fn all(&self) -> BTreeMap<Key, T> {
         self.lock().all()
     }
 
     /// One object.
-    pub fn get(&self, key: &Key) -> Option<T> {
+    pub(crate) fn get(&self, key: &Key) -> Option<T> {
         self.lock().get(key).cloned()
     }
 
     /// The keys of the objects that match.
-    pub fn keys(&self, which: impl Fn(&Key, &T) -> bool) -> Vec<Key> {
+    pub(crate) fn keys(&self, which: impl Fn(&Key, &T) -> bool) -> Vec<Key> {
         self.lock().keys(which)
     }
 
     /// Call before a write whose answer will be passed to [`Self::wrote`].
-    pub fn sending(&self) -> Sent {
+    pub(crate) fn sending(&self) -> Sent {
         self.lock().sending()
     }
 
     /// Takes the answer to a write. The intended change is not news, and neither is its echo in the
     /// watch. Other writers' changes in the answer are reported as usual. `is_meant` returns true
     /// for an object that is as the write intended.
-    pub fn wrote(&self, sent: Sent, object: DynamicObject, is_meant: impl FnOnce(&T) -> bool) {
+    pub(crate) fn wrote(
+        &self,
+        sent: Sent,
+        object: DynamicObject,
+        is_meant: impl FnOnce(&T) -> bool,
+    ) {
         let (key, version) = (Key::of(&object), Version::of(&object));
         let kept = (self.0.watch.keep)(object);
         let difference = self.lock().wrote(sent, key, version, kept, is_meant);
-        self.tell(difference);
+        self.notify(difference);
     }
 
     /// Records the deletion of the object for which `is_it` returns true.
-    pub fn deleted(&self, key: &Key, is_it: impl FnOnce(&T) -> bool) {
+    pub(crate) fn deleted(&self, key: &Key, is_it: impl FnOnce(&T) -> bool) {
         self.lock().deleted(key, is_it);
     }
 
     /// Returns true if everything has been listed, and listed again since the data last went back.
-    pub fn is_listed(&self) -> bool {
+    pub(crate) fn is_listed(&self) -> bool {
         self.lock().is_listed(self.0.watch.rollbacks.count())
     }
 
     /// Returns true while everything is listed again because the data went back.
-    pub fn is_relisting(&self) -> bool {
+    pub(crate) fn is_relisting(&self) -> bool {
         self.lock().is_relisting(self.0.watch.rollbacks.count())
     }
 
     /// The name in logs and in `/readyz`.
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         self.0.watch.name
     }
 
     /// Why the watch does not work at the moment.
-    pub fn failure(&self) -> Option<String> {
+    pub(crate) fn failure(&self) -> Option<String> {
         self.lock().failure.clone()
     }
 
@@ -145,7 +150,7 @@ impl<T: Clone + PartialEq + Send + 'static> Watched<T> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self, difference: Difference) {
+    fn notify(&self, difference: Difference) {
         match difference {
             Difference::None => {}
             Difference::News => self.0.watch.wake.notify_one(),
@@ -153,15 +158,15 @@ impl<T: Clone + PartialEq + Send + 'static> Watched<T> {
         }
     }
 
-    fn failed(&self, error: &kube::Error) {
-        let said = told(error);
+    fn failed(&self, cause: &kube::Error) {
+        let error = describe(cause);
         let mut state = self.lock();
-        if state.failure.as_ref() != Some(&said) {
+        if state.failure.as_ref() != Some(&error) {
             tracing::warn!(
                 what = self.name(),
-                "the watch is interrupted, and goes on with what is known: {said}"
+                "the watch was interrupted, and the known objects stay in use: {error}"
             );
-            state.failure = Some(said);
+            state.failure = Some(error);
         }
     }
 

@@ -31,7 +31,7 @@ fn words(admission: &[Value], variable: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_fields_that_admission_knows_are_those_of_the_types() {
+fn admission_knows_exactly_the_fields_of_the_types() {
     let admission = objects("admission.yaml");
     let [policies, _] = definitions();
     let schema = schema(&policies);
@@ -50,7 +50,7 @@ fn the_fields_that_admission_knows_are_those_of_the_types() {
 }
 
 #[test]
-fn each_admission_policy_is_in_force() {
+fn each_admission_policy_is_bound_and_denies() {
     let admission = objects("admission.yaml");
     let policies = names(of_kind(&admission, "ValidatingAdmissionPolicy"));
     let bindings = of_kind(&admission, "ValidatingAdmissionPolicyBinding");
@@ -66,7 +66,7 @@ fn each_admission_policy_is_in_force() {
 }
 
 #[test]
-fn nothing_is_granted_by_a_wildcard_and_no_secret_is_read_but_our_own() {
+fn no_role_has_a_wildcard_or_reads_others_secrets() {
     let rbac = objects("rbac.yaml");
     let roles = rbac.iter().filter(|object| object["rules"].is_array());
     let rules: Vec<_> = roles.flat_map(|role| role["rules"].as_array().unwrap()).collect();

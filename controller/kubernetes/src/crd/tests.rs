@@ -32,7 +32,7 @@ fn each_schema(mut visit: impl FnMut(&str, &Value)) {
 }
 
 #[test]
-fn the_files_are_what_the_types_say() {
+fn the_files_are_generated_from_the_types() {
     for definition in definitions() {
         let file = format!("crds/{}.yaml", definition.spec.names.plural);
         assert!(
@@ -52,8 +52,8 @@ fn the_files_can_be_read_back() {
 }
 
 #[test]
-fn every_field_says_what_it_is_for() {
-    let mut seen = 0;
+fn every_field_has_a_description() {
+    let mut fields = 0;
     each_schema(|field, schema| {
         // `kubectl explain` does not show descriptions of texts or numbers in a list.
         if field.ends_with("[]") && schema["type"] != "object" {
@@ -65,13 +65,13 @@ fn every_field_says_what_it_is_for() {
             !description.contains("::") && !description.contains("[`"),
             "{field}: Rust in {description:?}"
         );
-        seen += 1;
+        fields += 1;
     });
-    assert!(seen > 40, "{seen}");
+    assert!(fields > 40, "{fields}");
 }
 
 #[test]
-fn what_a_user_writes_is_bounded() {
+fn every_field_of_a_spec_is_bounded() {
     each_schema(|field, schema| {
         let bound = match schema["type"].as_str() {
             Some("string") if schema["enum"].is_null() => "maxLength",
@@ -100,13 +100,13 @@ fn every_rule_says_what_to_do() {
 
 #[test]
 #[should_panic(expected = "no field spec.typo in the schema")]
-fn a_rule_for_a_field_that_is_not_there_is_found() {
+fn a_rule_for_a_missing_field_is_an_error() {
     let rule = super::rules::Rule { field: "spec.typo", rule: "true", message: "" };
     super::schema::of::<super::FederationPolicy>(&[rule]);
 }
 
 #[test]
-fn typing_errors_in_a_policy_are_kept_and_in_a_peer_they_are_not() {
+fn unknown_fields_are_kept_in_a_policy_and_pruned_in_a_peer() {
     each_schema(|field, schema| {
         let kept = schema["x-kubernetes-preserve-unknown-fields"] == true;
         let is_struct = schema["properties"].is_object();
@@ -115,7 +115,7 @@ fn typing_errors_in_a_policy_are_kept_and_in_a_peer_they_are_not() {
 }
 
 #[test]
-fn a_field_of_a_policy_without_a_value_is_kept_and_in_a_peer_it_is_not() {
+fn null_fields_are_kept_in_a_policy_and_dropped_in_a_peer() {
     each_schema(|field, schema| {
         let required = ["FederationPolicy", "FederationPolicy.spec"].contains(&field)
             || schema["default"].is_string();
@@ -133,7 +133,7 @@ fn a_field_of_a_policy_without_a_value_is_kept_and_in_a_peer_it_is_not() {
 }
 
 #[test]
-fn a_number_and_a_text_are_one_field() {
+fn a_port_may_be_a_number_or_a_name() {
     let [policies, _] = definitions();
     let ports = super::schema::pointer("spec.services[].ports[]");
     let schema = schema(&policies);
@@ -144,7 +144,7 @@ fn a_number_and_a_text_are_one_field() {
 }
 
 #[test]
-fn the_words_are_those_that_are_read() {
+fn the_enum_values_are_those_that_are_parsed() {
     let [policies, federations] = definitions();
     let mode = schema(&policies).pointer(&super::schema::pointer("spec.mode")).unwrap().clone();
     assert_eq!(

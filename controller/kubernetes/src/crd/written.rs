@@ -57,7 +57,7 @@ fn knowledge() -> PeerKnowledge {
 }
 
 #[test]
-fn nothing_that_is_written_is_dropped() {
+fn the_schema_keeps_every_status_field_that_is_written() {
     let object = json!({
         "metadata": { "name": "beta", "uid": "1", "generation": 3 },
         "spec": { "trustDomain": "beta.example", "metadataEndpoint": "https://beta.example/metadata" },

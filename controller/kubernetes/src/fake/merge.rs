@@ -64,12 +64,12 @@ pub(super) fn apply(
     object: &mut Value,
     managers: &mut Managers,
     manager: &str,
-    said: &Value,
+    applied: &Value,
     force: bool,
 ) -> Result<(), Vec<String>> {
     let mut conflicts = Vec::new();
     for (other, theirs) in managers.iter().filter(|(other, _)| *other != manager) {
-        leaves(said, &mut |path, value| {
+        leaves(applied, &mut |path, value| {
             if at(theirs, path).is_some() && at(object, path) != Some(value) {
                 conflicts.push(format!("conflict with {other:?}: .{}", path.join(".")));
             }
@@ -81,15 +81,15 @@ pub(super) fn apply(
     let before = managers.remove(manager).unwrap_or_default();
     leaves(&before, &mut |path, _| {
         let is_others = managers.values().any(|theirs| at(theirs, path).is_some());
-        if at(said, path).is_none() && !is_others {
+        if at(applied, path).is_none() && !is_others {
             remove(object, path);
         }
     });
     if force {
-        take(managers, said, Some(object));
+        take(managers, applied, Some(object));
     }
-    overlay(object, said);
-    managers.insert(manager.to_owned(), said.clone());
+    overlay(object, applied);
+    managers.insert(manager.to_owned(), applied.clone());
     Ok(())
 }
 
@@ -104,16 +104,18 @@ pub(super) fn changed(before: &Value, after: &Value, managers: &mut Managers, ma
     take(managers, &own, None);
     overlay(managers.entry(manager.to_owned()).or_insert_with(|| json!({})), &own);
     for theirs in managers.values_mut() {
-        let (mut gone, said) = (Vec::new(), theirs.clone());
-        leaves(&said, &mut |path, _| gone.extend(at(after, path).is_none().then(|| path.to_vec())));
+        let (mut gone, applied) = (Vec::new(), theirs.clone());
+        leaves(&applied, &mut |path, _| {
+            gone.extend(at(after, path).is_none().then(|| path.to_vec()))
+        });
         gone.iter().for_each(|path| remove(theirs, path));
     }
 }
 
 /// Takes these fields from their owners; with `object`, only those that have another value in it.
-fn take(managers: &mut Managers, said: &Value, object: Option<&Value>) {
+fn take(managers: &mut Managers, applied: &Value, object: Option<&Value>) {
     for theirs in managers.values_mut() {
-        leaves(said, &mut |path, value| {
+        leaves(applied, &mut |path, value| {
             if object.is_none_or(|object| at(object, path) != Some(value)) {
                 remove(theirs, path);
             }
@@ -161,14 +163,14 @@ fn at<'v>(value: &'v Value, path: &[impl AsRef<str>]) -> Option<&'v Value> {
 }
 
 fn put(target: &mut Value, path: &[&str], value: Value) {
-    let mut place = target;
+    let mut node = target;
     for key in path {
-        if !place.is_object() {
-            *place = json!({});
+        if !node.is_object() {
+            *node = json!({});
         }
-        place = &mut place[*key];
+        node = &mut node[*key];
     }
-    *place = value;
+    *node = value;
 }
 
 fn remove(target: &mut Value, path: &[impl AsRef<str>]) {

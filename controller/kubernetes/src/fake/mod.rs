@@ -13,7 +13,7 @@
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | `request` | requests: verb, place, selectors |
+//! | `request` | requests: verb, object, selectors |
 //! | `store` | objects, versions and their history |
 //! | `merge` | what patches make of an object |
 //! | `serve` | requests to answers |
@@ -77,7 +77,7 @@ struct State {
     /// Whether watches are silent.
     silent: bool,
     /// How many connections to the server were opened.
-    ways: usize,
+    connections: usize,
 }
 
 /// The data of etcd at one moment.
@@ -96,17 +96,17 @@ impl FakeApi {
     /// A client whose calls carry the name `who`.
     pub(super) fn client_of(&self, who: &'static str) -> Client {
         let server = self.clone();
-        over(self.way(who), move || Some(server.way(who)))
+        over(self.connection(who), move || Some(server.connection(who)))
     }
 
-    fn way(&self, who: &'static str) -> Client {
-        self.lock().ways += 1;
-        Client::new(serve::Way(self.clone(), who), "default")
+    fn connection(&self, who: &'static str) -> Client {
+        self.lock().connections += 1;
+        Client::new(serve::Connection(self.clone(), who), "default")
     }
 
     /// How many connections to the server were opened.
-    pub(super) fn ways(&self) -> usize {
-        self.lock().ways
+    pub(super) fn connections(&self) -> usize {
+        self.lock().connections
     }
 
     /// Makes the next `times` matching calls fail in this way. The first matching fault applies.
@@ -132,24 +132,24 @@ impl FakeApi {
     /// Writes an object as another user's `kubectl replace` would: creates it, or replaces
     /// everything except its status.
     pub(super) fn put(&self, kind: Kind, object: Value) -> Value {
-        self.write(|store| store.put(&place_of(kind, &object), object, "kubectl"))
+        self.write(|store| store.put(&key_of(kind, &object), object, "kubectl"))
     }
 
     /// Changes an object by a merge patch, including its status.
     pub(super) fn patch(&self, kind: Kind, namespace: &str, name: &str, patch: &Value) -> Value {
-        let place = store::Place::new(kind, namespace, name);
-        self.write(|store| store.merge(&place, patch, "kubectl"))
+        let key = store::ObjectKey::new(kind, namespace, name);
+        self.write(|store| store.merge(&key, patch, "kubectl"))
     }
 
     /// Deletes an object.
     pub(super) fn delete(&self, kind: Kind, namespace: &str, name: &str) {
-        let place = store::Place::new(kind, namespace, name);
-        self.write(|store| store.delete(&place, &Value::Null));
+        let key = store::ObjectKey::new(kind, namespace, name);
+        self.write(|store| store.delete(&key, &Value::Null));
     }
 
     /// An object, if it exists.
     pub(super) fn get(&self, kind: Kind, namespace: &str, name: &str) -> Option<Value> {
-        self.lock().store.get(&store::Place::new(kind, namespace, name)).cloned()
+        self.lock().store.get(&store::ObjectKey::new(kind, namespace, name)).cloned()
     }
 
     /// The last version that was written.
@@ -199,7 +199,7 @@ impl FakeApi {
     }
 }
 
-fn place_of(kind: Kind, object: &Value) -> store::Place {
+fn key_of(kind: Kind, object: &Value) -> store::ObjectKey {
     let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default();
-    store::Place::new(kind, text("namespace"), text("name"))
+    store::ObjectKey::new(kind, text("namespace"), text("name"))
 }

@@ -1,6 +1,6 @@
 //! Requests to the fake server.
 
-use super::store::{Place, Resource};
+use super::store::{ObjectKey, Resource};
 use hyper::Method;
 use hyper::http::request::Parts;
 use serde_json::Value;
@@ -88,8 +88,8 @@ impl Call {
         }
     }
 
-    pub(super) fn place(&self) -> Place {
-        Place {
+    pub(super) fn key(&self) -> ObjectKey {
+        ObjectKey {
             resource: self.resource.clone(),
             namespace: self.namespace.clone(),
             name: self.name.clone(),
@@ -97,10 +97,10 @@ impl Call {
     }
 
     /// Returns true if a list or watch selects this object of its kind.
-    pub(super) fn selects(&self, place: &Place, object: &Value) -> bool {
-        (self.namespace.is_empty() || self.namespace == place.namespace)
+    pub(super) fn selects(&self, key: &ObjectKey, object: &Value) -> bool {
+        (self.namespace.is_empty() || self.namespace == key.namespace)
             && terms(self.parameter("fieldSelector")).all(|term| match term.split_once('=') {
-                Some(("metadata.name", name)) => name.trim_start_matches('=') == place.name,
+                Some(("metadata.name", name)) => name.trim_start_matches('=') == key.name,
                 other => panic!("a field selector that this server does not have: {other:?}"),
             })
             && terms(self.parameter("labelSelector"))

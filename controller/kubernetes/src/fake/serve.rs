@@ -19,9 +19,9 @@ use tower::{BoxError, Service};
 const BEFORE_THE_END: Duration = Duration::from_secs(2);
 
 /// A connection to the server.
-pub(super) struct Way(pub(super) FakeApi, pub(super) &'static str);
+pub(super) struct Connection(pub(super) FakeApi, pub(super) &'static str);
 
-impl Service<Request<Body>> for Way {
+impl Service<Request<Body>> for Connection {
     type Response = Response<AnswerBody>;
     type Error = BoxError;
     type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
@@ -146,10 +146,10 @@ impl Watching {
 }
 
 fn event(call: &Call, change: &Change) -> Option<String> {
-    if change.place.resource != call.resource {
+    if change.key.resource != call.resource {
         return None;
     }
-    let selected = |object: &Value| call.selects(&change.place, object);
+    let selected = |object: &Value| call.selects(&change.key, object);
     let was = change.before.as_ref().is_some_and(selected);
     match (was, selected(&change.after) && !change.is_deletion) {
         (false, true) => Some(line("ADDED", &change.after)),
@@ -178,9 +178,9 @@ impl State {
     }
 
     fn carry_out(&mut self, call: &Call, body: Value) -> Written {
-        let (mut place, manager) = (call.place(), call.manager());
-        if place.name.is_empty() {
-            place.name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let (mut key, manager) = (call.key(), call.manager());
+        if key.name.is_empty() {
+            key.name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         }
         let part =
             |object: &Value| if call.metadata_only { metadata(object) } else { object.clone() };
@@ -188,23 +188,23 @@ impl State {
         match call.verb {
             Verb::Get => {
                 let not_found = || {
-                    Refusal(404, "NotFound", format!("{} {:?} not found", call.plural, place.name))
+                    Refusal(404, "NotFound", format!("{} {:?} not found", call.plural, key.name))
                 };
-                store.get(&place).map(part).ok_or_else(not_found)
+                store.get(&key).map(part).ok_or_else(not_found)
             }
             Verb::List => self.list(call, part),
             Verb::Watch => unreachable!("a watch is a stream"),
-            Verb::Create => store.create(&place, body, manager),
-            Verb::Replace => store.replace(&place, body, manager),
-            Verb::Apply => store.apply(&place, &body, manager, call.parameter("force") == "true"),
-            Verb::Delete => store.delete(&place, &body),
+            Verb::Create => store.create(&key, body, manager),
+            Verb::Replace => store.replace(&key, body, manager),
+            Verb::Apply => store.apply(&key, &body, manager, call.parameter("force") == "true"),
+            Verb::Delete => store.delete(&key, &body),
             Verb::JsonPatch => store
-                .patch(&place, call.of_status, manager, |object| merge::json_patch(object, &body)),
-            Verb::MergePatch if call.of_status => store.patch(&place, true, manager, |object| {
+                .patch(&key, call.of_status, manager, |object| merge::json_patch(object, &body)),
+            Verb::MergePatch if call.of_status => store.patch(&key, true, manager, |object| {
                 merge::merge(object, &body);
                 Ok(())
             }),
-            Verb::MergePatch => store.merge(&place, &body, manager),
+            Verb::MergePatch => store.merge(&key, &body, manager),
         }
     }
 
@@ -218,7 +218,7 @@ impl State {
         let (from, limit) =
             (from.parse().unwrap_or(0), call.parameter("limit").parse().unwrap_or(usize::MAX));
         let selected =
-            self.store.of(&call.resource).filter(|(place, object)| call.selects(place, object));
+            self.store.of(&call.resource).filter(|(key, object)| call.selects(key, object));
         let mut selected = selected.skip(from);
         let items: Vec<_> = selected.by_ref().take(limit).map(|(_, object)| part(object)).collect();
         let mut metadata = json!({ "resourceVersion": revision.to_string() });

@@ -30,7 +30,7 @@ fn code(error: kube::Error) -> u16 {
 }
 
 #[tokio::test]
-async fn versions_grow_with_changes_and_with_nothing_else() {
+async fn only_changes_increase_versions() {
     let (server, api) = rig();
     let first = api
         .patch("x", &apply("us"), &Patch::Apply(config_map(&json!({ "a": "1" }))))
@@ -51,29 +51,29 @@ async fn versions_grow_with_changes_and_with_nothing_else() {
 }
 
 #[tokio::test]
-async fn apply_leaves_what_is_others_and_takes_back_its_own() {
+async fn apply_keeps_others_fields_and_removes_its_own_former_ones() {
     let (server, api) = rig();
     api.patch("x", &apply("us"), &Patch::Apply(config_map(&json!({ "a": "1", "b": "1" }))))
         .await
         .unwrap();
     server.patch(Kind::ConfigMap, "a", "x", &json!({ "data": { "b": "theirs", "c": "theirs" } }));
-    let said = Patch::Apply(config_map(&json!({ "b": "2" })));
-    assert_eq!(code(api.patch("x", &apply("us"), &said).await.unwrap_err()), 409, "b is theirs");
-    let forced = api.patch("x", &apply("us").force(), &said).await.unwrap();
+    let applied = Patch::Apply(config_map(&json!({ "b": "2" })));
+    assert_eq!(code(api.patch("x", &apply("us"), &applied).await.unwrap_err()), 409, "b is theirs");
+    let forced = api.patch("x", &apply("us").force(), &applied).await.unwrap();
     assert_eq!(forced.data["data"], json!({ "b": "2", "c": "theirs" }));
 }
 
 #[tokio::test]
-async fn a_version_or_a_uid_of_another_object_is_a_conflict() {
+async fn another_version_or_uid_is_a_conflict() {
     let (server, api) = rig();
     let object = server.put(Kind::ConfigMap, config_map(&json!({ "a": "1" })));
     server.patch(Kind::ConfigMap, "a", "x", &json!({ "data": { "a": "2" } }));
     let stale: DynamicObject = serde_json::from_value(object).unwrap();
     assert_eq!(code(api.replace("x", &PostParams::default(), &stale).await.unwrap_err()), 409);
-    let mut said = config_map(&json!({ "a": "3" }));
-    said["metadata"]["uid"] = "another".into();
+    let mut applied = config_map(&json!({ "a": "3" }));
+    applied["metadata"]["uid"] = "another".into();
     assert_eq!(
-        code(api.patch("x", &apply("us").force(), &Patch::Apply(&said)).await.unwrap_err()),
+        code(api.patch("x", &apply("us").force(), &Patch::Apply(&applied)).await.unwrap_err()),
         409
     );
     let other = Preconditions { uid: Some("another".into()), resource_version: None };
@@ -84,25 +84,27 @@ async fn a_version_or_a_uid_of_another_object_is_a_conflict() {
 }
 
 #[tokio::test]
-async fn a_status_is_a_part_of_its_own() {
+async fn the_status_is_written_separately() {
     let server = FakeApi::new();
     let api = Kind::IstioFederation.everywhere(&server.client());
     server
         .put(Kind::IstioFederation, json!({ "metadata": { "name": "beta" }, "spec": { "a": 1 } }));
     let patch: Patch<()> = Patch::Json(
-        serde_json::from_value(json!([{ "op": "add", "path": "/status", "value": { "seen": 1 } }]))
-            .unwrap(),
+        serde_json::from_value(
+            json!([{ "op": "add", "path": "/status", "value": { "known": 1 } }]),
+        )
+        .unwrap(),
     );
-    let told = api.patch_status("beta", &PatchParams::default(), &patch).await.unwrap();
+    let patched = api.patch_status("beta", &PatchParams::default(), &patch).await.unwrap();
     assert_eq!(
-        (told.data["status"].clone(), told.metadata.generation),
-        (json!({ "seen": 1 }), Some(1))
+        (patched.data["status"].clone(), patched.metadata.generation),
+        (json!({ "known": 1 }), Some(1))
     );
     let edited = server
         .put(Kind::IstioFederation, json!({ "metadata": { "name": "beta" }, "spec": { "a": 2 } }));
     assert_eq!(
         (&edited["status"], &edited["metadata"]["generation"]),
-        (&json!({ "seen": 1 }), &json!(2))
+        (&json!({ "known": 1 }), &json!(2))
     );
 }
 
@@ -142,7 +144,7 @@ async fn selectors_and_pages() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_is_an_error_of_something_that_was_done() {
+async fn a_lost_answer_is_an_error_though_the_write_happened() {
     let (server, api) = rig();
     server.fail(1, Fault::LostAnswer, |call| call.name == "x");
     assert!(api.patch("x", &apply("us"), &Patch::Apply(config_map(&json!({})))).await.is_err());

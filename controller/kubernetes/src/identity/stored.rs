@@ -44,7 +44,7 @@ impl ClusterIdentity {
         stored: Option<&Stored>,
         settings: &ControllerSettings,
     ) -> Option<Finding> {
-        let (place, found, next) = match stored? {
+        let (field, found, next) = match stored? {
             Stored::Identity(uuid, public)
                 if *uuid == self.cluster_uuid && *public == self.key.public() =>
             {
@@ -53,20 +53,20 @@ impl ClusterIdentity {
             Stored::Gone => (
                 "",
                 "no such Secret",
-                "makes a new key, and peers are told of another key (key_changed)",
+                "creates a new key, and peers report a changed key (key_changed)",
             ),
-            Stored::Damaged(key) => (*key, "something else", "does not get beyond this"),
+            Stored::Damaged(key) => (*key, "invalid content", "fails"),
             Stored::Identity(..) => {
-                ("data", "another UUID or key", "takes that, and peers are told of a change")
+                ("data", "another UUID or key", "uses that, and peers report a change")
             }
         };
         let message = format!(
-            "expected the UUID and the key that this controller works with, found {found}; restore the Secret from a backup: the next controller \
+            "expected the UUID and the key that this controller uses, found {found}; restore the Secret from a backup: the next controller \
              that starts {next}"
         );
-        let namespace = Some(settings.places.namespace.clone());
+        let namespace = Some(settings.namespaces.own.clone());
         let secret = ObjectRef { namespace, ..ObjectRef::new("Secret", SECRET) };
-        Some(Finding::error(FindingReason::IdentityLost, secret, place, message))
+        Some(Finding::error(FindingReason::IdentityLost, secret, field, message))
     }
 }
 
@@ -83,26 +83,26 @@ mod tests {
     }
 
     #[test]
-    fn another_secret_than_at_the_start_is_told_and_the_same_is_not() {
+    fn a_changed_secret_is_reported() {
         let settings = flags(&[]).unwrap();
         let secret = || new(&settings, None, Timestamp::UNIX_EPOCH).unwrap();
         let mut first = secret();
         let identity = read(&first, &settings).unwrap();
-        let told = |stored: Option<Stored>| {
+        let report = |stored: Option<Stored>| {
             identity
                 .lost(stored.as_ref(), &settings)
                 .map(|finding| format!("{}: {finding}", finding.reason.word()))
         };
-        assert_eq!((told(None), told(Some(stored(&first)))), (None, None));
-        let gone = told(Some(Stored::Gone)).unwrap();
+        assert_eq!((report(None), report(Some(stored(&first)))), (None, None));
+        let gone = report(Some(Stored::Gone)).unwrap();
         assert!(gone.contains("identity_lost") && gone.contains("found no such Secret"), "{gone}");
-        let other = told(Some(stored(&secret()))).unwrap();
+        let other = report(Some(stored(&secret()))).unwrap();
         assert!(other.contains("another UUID or key"), "{other}");
         let secret_text =
             String::from_utf8(first.data.as_ref().unwrap()[AUTHN_KEY].0.clone()).unwrap();
         for key in [CLUSTER_UUID, AUTHN_KEY] {
             first.data.as_mut().unwrap().insert(key.to_owned(), ByteString(vec![0xff, 0xfe]));
-            let damaged = told(Some(stored(&first))).unwrap();
+            let damaged = report(Some(stored(&first))).unwrap();
             assert!(damaged.contains(key), "{damaged}");
             assert!(!damaged.contains(secret_text.lines().nth(1).unwrap()));
         }

@@ -2,16 +2,16 @@
 //! kubeconfig, and runs the same `federate` as the controller. It does not ask the controller,
 //! which may be down.
 
-use crate::api::client::told;
+use crate::api::client::describe;
 use crate::api::kind::Kind;
 use crate::api::watch::Key;
 use crate::leader::confirmations;
 use crate::leader::election::LEASE;
-use crate::settings::Places;
+use crate::settings::Namespaces;
 use crate::sinks::gateway::table_object;
 use crate::sources::memory::{self, ClusterRecord, STATE};
-use crate::sources::place::{self, Place};
-use crate::sources::{Seen, federation, policy, service};
+use crate::sources::selection::{self, Selection};
+use crate::sources::{Observed, federation, policy, service};
 use anyhow::{Context, Result};
 use fedgate_core::{PeerName, Table, TableBuilder, read_configuration};
 use fedgate_engine::in_force::InForce;
@@ -35,16 +35,16 @@ pub struct Snapshot {
     /// What the controller stored about the cluster.
     pub(crate) record: ClusterRecord,
     /// What is known of the peers.
-    pub knowledge: BTreeMap<PeerName, PeerKnowledge>,
+    pub(crate) knowledge: BTreeMap<PeerName, PeerKnowledge>,
     /// The Lease of the leader.
-    pub lease: Option<Lease>,
+    pub(crate) lease: Option<Lease>,
     /// Whether the gateway's Pods have the table, as the controller last reported.
-    pub table_loaded: Option<Condition>,
+    pub(crate) table_loaded: Option<Condition>,
 }
 
 /// What was listed in a cluster.
 pub(crate) struct Listed {
-    pub(crate) seen: Seen,
+    pub(crate) observed: Observed,
     pub(crate) lease: Option<Lease>,
     pub(crate) record: ClusterRecord,
     /// The object with the table.
@@ -67,39 +67,39 @@ impl Snapshot {
     pub async fn take(client: &Client, namespace: &str, now: Timestamp) -> Result<Self> {
         // `join` instead of `try_join`: of several refusals, the same one is always reported,
         // whichever comes first.
-        let (seen, lease) = tokio::join!(seen(client, namespace), lease(client, namespace));
-        let (seen, lease) = (seen?, lease?);
+        let (observed, lease) = tokio::join!(observed(client, namespace), lease(client, namespace));
+        let (observed, lease) = (observed?, lease?);
         let record =
-            memory::record(&seen.memory).cloned().with_context(|| no_controller(namespace))?;
+            memory::record(&observed.memory).cloned().with_context(|| no_controller(namespace))?;
         let table = table(client, &record).await?;
-        Self::of(Listed { seen, lease, record, table }, now)
+        Self::of(Listed { observed, lease, record, table }, now)
     }
 
     /// The snapshot that results from what was listed.
     pub(crate) fn of(listed: Listed, now: Timestamp) -> Result<Self> {
-        let Listed { seen, lease, record, table } = listed;
+        let Listed { observed, lease, record, table } = listed;
         let local = record.cluster().with_context(|| {
-            let namespace = &record.places.namespace;
-            format!("ConfigMap {namespace}/{STATE} is not what a controller writes; delete it, and it is written anew")
+            let namespace = &record.namespaces.own;
+            format!("ConfigMap {namespace}/{STATE} is invalid; delete it, and the controller writes it again")
         })?;
-        let mut knowledge = seen.knowledge();
+        let mut knowledge = observed.knowledge();
         if let Some(lease) = &lease {
             confirmations::apply(lease, &mut knowledge);
         }
-        let mut objects = seen.objects();
+        let mut objects = observed.objects();
         objects.findings.extend(record.findings.iter().cloned());
         let federation = federate(&Inputs {
             local: &local,
             objects: &objects,
             knowledge: &knowledge,
-            previous: &seen.published().unwrap_or_default(),
+            previous: &observed.published().unwrap_or_default(),
             times: record.times,
             now,
         });
-        let too_large = seen.too_large();
+        let too_large = observed.too_large();
         let (table, findings) = judge(table, &record, &federation, &local, too_large)?;
         let in_force = InForce { local, federation, table, egress: None, running: None, findings };
-        let table_loaded = seen
+        let table_loaded = observed
             .federations
             .values()
             .find_map(|object| object.condition(ConditionType::TableLoaded));
@@ -109,21 +109,21 @@ impl Snapshot {
 
 fn no_controller(namespace: &str) -> String {
     format!(
-        "no controller has run in the namespace {namespace} (there is no ConfigMap {namespace}/{STATE} of it): name fedgate's namespace with \
-         -n, or see what the controller there says"
+        "no controller has run in the namespace {namespace} (it has no ConfigMap {namespace}/{STATE}): set fedgate's namespace with \
+         -n, or read the log of the controller there"
     )
 }
 
 /// Does not list the gateway's addresses and this cluster's roots: the controller has stored what
 /// it derived from them.
-async fn seen(client: &Client, namespace: &str) -> Result<Seen> {
+async fn observed(client: &Client, namespace: &str) -> Result<Observed> {
     let (memory, federations, policies, services) = tokio::try_join!(
-        list(client, place::memory(namespace), memory::keep),
-        list(client, place::federations(), federation::keep),
-        list(client, place::policies(), policy::keep),
-        list(client, place::services(), service::keep),
+        list(client, selection::memory(namespace), memory::keep),
+        list(client, selection::federations(), federation::keep),
+        list(client, selection::policies(), policy::keep),
+        list(client, selection::services(), service::keep),
     )?;
-    Ok(Seen { memory, federations, policies, services, ..Seen::default() })
+    Ok(Observed { memory, federations, policies, services, ..Observed::default() })
 }
 
 async fn lease(client: &Client, namespace: &str) -> Result<Option<Lease>> {
@@ -131,12 +131,12 @@ async fn lease(client: &Client, namespace: &str) -> Result<Option<Lease>> {
     found.map_err(|error| refused(&error, "get", "leases.coordination.k8s.io", Some(namespace)))
 }
 
-/// The places of the controller in a namespace, as it stored them; `None` if it has not, or if they
+/// The namespaces that the controller stored; `None` if it has stored none, or if they
 /// cannot be read.
-pub async fn places(client: &Client, namespace: &str) -> Option<Places> {
+pub async fn namespaces(client: &Client, namespace: &str) -> Option<Namespaces> {
     let object = Kind::ConfigMap.within(client, namespace).get_opt(STATE).await.ok()??;
     match memory::keep(object) {
-        memory::Memory::Cluster { record, .. } => record.map(|record| record.places),
+        memory::Memory::Cluster { record, .. } => record.map(|record| record.namespaces),
         _ => None,
     }
 }
@@ -144,12 +144,12 @@ pub async fn places(client: &Client, namespace: &str) -> Option<Places> {
 /// Lists objects, and keeps what is needed of each.
 pub(crate) async fn list<T>(
     client: &Client,
-    place: Place,
+    selection: Selection,
     keep: fn(DynamicObject) -> T,
 ) -> Result<BTreeMap<Key, T>> {
-    let listed = place.api(client).list(&place.listed()).await;
+    let listed = selection.api(client).list(&selection.listed()).await;
     let listed = listed.map_err(|error| {
-        refused(&error, "list", &place.kind.qualified(), place.namespace.as_deref())
+        refused(&error, "list", &selection.kind.qualified(), selection.namespace.as_deref())
     })?;
     Ok(listed.items.into_iter().map(|object| (Key::of(&object), keep(object))).collect())
 }
@@ -161,12 +161,12 @@ pub(crate) fn refused(
     what: &str,
     namespace: Option<&str>,
 ) -> anyhow::Error {
-    let place = namespace.map_or("in the whole cluster".to_owned(), |namespace| {
+    let location = namespace.map_or("in the whole cluster".to_owned(), |namespace| {
         format!("in the namespace {namespace}")
     });
     let hint = match error {
         kube::Error::Api(status) if status.is_forbidden() => {
-            format!("; you need a role that lets you {verb} {what} {place}")
+            format!("; you need a role that lets you {verb} {what} {location}")
         }
         kube::Error::Api(status) if status.is_not_found() => {
             format!(
@@ -175,10 +175,10 @@ pub(crate) fn refused(
         }
         _ => String::new(),
     };
-    anyhow::anyhow!("cannot {verb} {what} {place}: {}{hint}", told(error))
+    anyhow::anyhow!("cannot {verb} {what} {location}: {}{hint}", describe(error))
 }
 
-impl Seen {
+impl Observed {
     /// The controller's report that the table is too large. Only the controller knows how large the
     /// object would be.
     fn too_large(&self) -> Option<String> {
@@ -192,8 +192,8 @@ impl Seen {
 }
 
 async fn table(client: &Client, record: &ClusterRecord) -> Result<Option<DynamicObject>> {
-    let (kind, name) = table_object(record.places.delivery);
-    let namespace = record.places.gateway();
+    let (kind, name) = table_object(record.namespaces.delivery);
+    let namespace = record.namespaces.gateway();
     let found = kind.within(client, namespace).get_opt(name).await;
     found.map_err(|error| refused(&error, "get", &kind.qualified(), Some(namespace)))
 }
@@ -206,9 +206,9 @@ fn judge(
     local: &LocalCluster,
     too_large: Option<String>,
 ) -> Result<(Table, Vec<Finding>)> {
-    let (kind, name) = table_object(record.places.delivery);
+    let (kind, name) = table_object(record.namespaces.delivery);
     let about = ObjectRef {
-        namespace: Some(record.places.gateway().to_owned()),
+        namespace: Some(record.namespaces.gateway().to_owned()),
         ..ObjectRef::new(kind.name(), name)
     };
     let none = || {
@@ -223,18 +223,20 @@ fn judge(
         return Ok((
             none()?,
             error(
-                "it is not there, so the gateway has no table; see what the controller says".into(),
+                "it does not exist, so the gateway has no table; see the controller's log".into(),
             ),
         ));
     };
     let Some(configuration) = find_configuration(&object.data) else {
         return Ok((
             none()?,
-            error("it has no table in it; delete it, and it is written anew".into()),
+            error("it contains no table; delete it, and the controller writes it again".into()),
         ));
     };
     match (read_configuration(configuration.as_bytes()), &federation.table) {
-        (Err(why), _) => Ok((none()?, error(format!("{why}; delete it, and it is written anew")))),
+        (Err(why), _) => {
+            Ok((none()?, error(format!("{why}; delete it, and the controller writes it again"))))
+        }
         (Ok((table, _)), Ok(made)) if made.hash() != table.hash() => {
             if let Some(message) = too_large {
                 let about = ObjectRef::cluster(local.trust_domain.as_str());
@@ -244,7 +246,7 @@ fn judge(
                 ));
             }
             let message = format!(
-                "it has generation {}, and the objects make generation {}: the controller is about to write it, or cannot; its log says \
+                "it has generation {}, expected {}: the controller is about to write it, or cannot; its log says \
                  which",
                 table.generation(),
                 made.generation()
@@ -263,7 +265,7 @@ mod tests {
     use jiff::SignedDuration;
 
     #[test]
-    fn what_the_controller_wrote_is_what_the_command_line_says() {
+    fn the_snapshot_agrees_with_what_the_controller_wrote() {
         let status = Sample::healthy().snapshot().in_force.status();
         assert!(
             status.peers.iter().all(|peer| peer.ready) && status.findings.is_empty(),
@@ -274,24 +276,24 @@ mod tests {
     }
 
     #[test]
-    fn a_peers_new_key_is_told_from_what_was_written_down() {
+    fn a_peers_stored_key_change_is_reported() {
         let mut sample = Sample::healthy();
         let now = sample.now;
         sample.change_knowledge(|knowledge| {
             let json = serde_json::json!([{ "since": now, "reason": "key_changed", "message": "another one" }]);
             knowledge.notices = serde_json::from_value(json).unwrap();
         });
-        let told = |sample: &Sample| {
+        let has_key_changed = |sample: &Sample| {
             let findings = sample.snapshot().in_force.status().findings;
             findings.iter().any(|finding| finding.reason == FindingReason::KeyChanged)
         };
-        assert!(told(&sample));
+        assert!(has_key_changed(&sample));
         sample.change_knowledge(|knowledge| knowledge.notices.clear());
-        assert!(!told(&sample));
+        assert!(!has_key_changed(&sample));
     }
 
     #[test]
-    fn explanations_are_those_of_the_table_in_the_cluster() {
+    fn explanations_use_the_table_in_the_cluster() {
         let mut sample = Sample::healthy();
         let passes = |sample: &Sample, to: &str, from: Caller| {
             let question = Question { to: to.parse().unwrap(), from };
@@ -305,9 +307,9 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_is_missing_or_another_one_is_told() {
+    fn a_missing_or_outdated_table_is_reported() {
         let mut sample = Sample::healthy();
-        sample.seen.services.clear();
+        sample.observed.services.clear();
         let status = sample.snapshot().in_force.status();
         assert!(
             status.table.outdated && status.findings[0].message.contains("generation 1"),
@@ -322,16 +324,16 @@ mod tests {
     }
 
     #[test]
-    fn a_quiet_peer_is_fresh_by_the_lease_and_stale_without() {
+    fn confirmations_on_the_lease_keep_a_peer_fresh() {
         let mut sample = Sample::healthy();
         let confirmations = confirmations::Confirmations::default();
         sample.now += SignedDuration::from_mins(10);
         let later = sample.now;
         sample.change_knowledge(|knowledge| {
-            let mut heard = knowledge.clone();
-            heard.not_modified(fedgate_federation::knowledge::DocumentKind::Public, later);
-            heard.not_modified(fedgate_federation::knowledge::DocumentKind::Private, later);
-            confirmations.note(&PeerName::parse("beta").unwrap(), &heard);
+            let mut confirmed = knowledge.clone();
+            confirmed.not_modified(fedgate_federation::knowledge::DocumentKind::Public, later);
+            confirmed.not_modified(fedgate_federation::knowledge::DocumentKind::Private, later);
+            confirmations.note(&PeerName::parse("beta").unwrap(), &confirmed);
         });
         assert!(!sample.snapshot().in_force.status().peers[0].ready);
         confirmations.write(sample.lease.as_mut().unwrap());

@@ -20,11 +20,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The annotation.
-pub const ANNOTATION: &str = "fedgate.dev/confirmed";
+pub(crate) const ANNOTATION: &str = "fedgate.dev/confirmed";
 
 /// The maximum number of peers in it: 192 kB of the 256 KiB that all annotations of an object may
 /// have. If there are more, those with the oldest confirmations are left out.
-pub const MOST: usize = 9_000;
+pub(crate) const MOST: usize = 9_000;
 
 /// A document that was not confirmed, or so long ago (49 days) that the time no longer matters.
 const NEVER: u32 = u32::MAX;
@@ -35,7 +35,7 @@ const ROW: usize = 8 + 4 + 4;
 
 /// The times of all peers; clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Confirmations(Arc<Mutex<BTreeMap<PeerName, Confirmed>>>);
+pub(crate) struct Confirmations(Arc<Mutex<BTreeMap<PeerName, Confirmed>>>);
 
 /// When a peer's documents were confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl Confirmed {
 
 impl Confirmations {
     /// Records when a peer's documents were confirmed.
-    pub fn note(&self, peer: &PeerName, knowledge: &PeerKnowledge) {
+    pub(crate) fn note(&self, peer: &PeerName, knowledge: &PeerKnowledge) {
         let confirmed = Confirmed {
             public: knowledge.public.as_ref().map(|known| known.confirmed),
             private: knowledge.private.as_ref().map(|known| known.confirmed),
@@ -61,12 +61,12 @@ impl Confirmations {
     }
 
     /// Drops a peer.
-    pub fn forget(&self, peer: &PeerName) {
+    pub(crate) fn forget(&self, peer: &PeerName) {
         self.lock().remove(peer);
     }
 
     /// Drops all peers: this replica no longer asks them.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.lock().clear();
     }
 
@@ -86,7 +86,7 @@ impl Confirmations {
 }
 
 /// Updates the stored knowledge of the peers with the times on the Lease.
-pub fn apply(lease: &Lease, knowledge: &mut BTreeMap<PeerName, PeerKnowledge>) {
+pub(crate) fn apply(lease: &Lease, knowledge: &mut BTreeMap<PeerName, PeerKnowledge>) {
     let text =
         lease.metadata.annotations.as_ref().and_then(|annotations| annotations.get(ANNOTATION));
     let times = text.and_then(|text| of_text(text)).unwrap_or_default();
@@ -131,7 +131,7 @@ fn to_text(mut rows: Vec<([u8; 8], Confirmed)>) -> String {
     BASE64_STANDARD.encode(bytes)
 }
 
-/// `None` if the text is not one that a leader writes.
+/// `None` if the text is invalid.
 fn of_text(text: &str) -> Option<BTreeMap<[u8; 8], Confirmed>> {
     let bytes = BASE64_STANDARD.decode(text).ok()?;
     let (head, rows) = bytes.split_first_chunk::<HEAD>()?;
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_down_gets_as_young_as_the_lease_says_and_never_older() {
+    fn confirmations_make_knowledge_newer_but_never_older() {
         let (confirmations, mut lease) = (Confirmations::default(), Lease::default());
         confirmations.note(&peer().name, &known(at(100)));
         confirmations.write(&mut lease);
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn thousands_of_peers_fit_whatever_their_names_are() {
+    fn nine_thousand_peers_with_long_names_fit() {
         let (peers, lease) = many(MOST);
         assert!(size(&lease) <= 192 << 10, "{}", size(&lease));
         let mut knowledge: BTreeMap<_, _> =
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_that_the_oldest_are_left_out() {
+    fn beyond_the_limit_the_oldest_confirmations_are_left_out() {
         let (peers, lease) = many(MOST + 1);
         let mut knowledge: BTreeMap<_, _> =
             peers.iter().map(|peer| (peer.clone(), known(at(1)))).collect();
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_not_confirmed() {
+    fn a_document_without_a_time_is_not_confirmed() {
         let rows = vec![([1; 8], Confirmed { public: Some(at(100)), private: None })];
         assert_eq!(of_text(&to_text(rows.clone())).unwrap(), rows.into_iter().collect());
         let long_ago = Confirmed { public: Some(at(100)), private: Some(at(1)) };
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_of_another_form_confirms_nobody() {
+    fn an_invalid_annotation_confirms_no_peer() {
         let text = to_text(vec![([1; 8], Confirmed { public: Some(at(100)), private: None })]);
         for broken in [
             "",
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_without_them_changes_nothing() {
+    fn a_lease_without_the_annotation_changes_nothing() {
         let (confirmations, mut lease) = (Confirmations::default(), Lease::default());
         confirmations.note(&peer().name, &known(at(100)));
         confirmations.forget(&peer().name);

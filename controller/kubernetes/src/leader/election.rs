@@ -11,10 +11,10 @@
 //! The libraries for this (kube-lease-manager 0.13, kube-leader-election 0.44) take over without a
 //! resource version, so two replicas may believe for a while that they lead.
 //! `kubert::lease` writes with a resource version, but compares the holder's clock with its own: with
-//! clocks that differ, two replicas lead. It also has no place for the confirmations, which ride on
-//! the Lease.
+//! clocks that differ, two replicas lead. It also cannot write the confirmations, which are an
+//! annotation of the Lease.
 
-use crate::api::client::told;
+use crate::api::client::describe;
 use crate::api::owner::managed_by;
 use crate::api::watch::{Rollbacks, Version};
 use crate::leader::confirmations::Confirmations;
@@ -32,9 +32,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// The name of the Lease.
-pub const LEASE: &str = "fedgate-controller";
+pub(crate) const LEASE: &str = "fedgate-controller";
 /// The time without a renewal after which another replica takes over.
-pub const DURATION: Duration = Duration::from_secs(10);
+pub(crate) const DURATION: Duration = Duration::from_secs(10);
 /// The time without a renewal after which a leader stops leading.
 const DEADLINE: Duration = Duration::from_secs(7);
 /// How often the Lease is read, and renewed by its holder.
@@ -47,7 +47,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Shows whether this replica leads; clones show the same.
 #[derive(Clone)]
-pub struct Leadership {
+pub(crate) struct Leadership {
     began: Instant,
     /// Milliseconds after `began` until which this replica leads.
     until: Arc<AtomicU64>,
@@ -57,18 +57,18 @@ pub struct Leadership {
 
 impl Leadership {
     /// Returns true if this replica leads now. Ask before each write.
-    pub fn leads(&self) -> bool {
+    pub(crate) fn leads(&self) -> bool {
         self.began.elapsed().as_millis() < u128::from(self.until.load(Ordering::Acquire))
     }
 
     /// Returns true if apparently there was no leader for a while before this replica. Then the
     /// data may come from a backup, and be older than what gateways and peers have seen.
-    pub fn began_after_gap(&self) -> bool {
+    pub(crate) fn began_after_gap(&self) -> bool {
         self.after_gap.load(Ordering::Acquire)
     }
 
     /// Waits until this replica begins or stops leading.
-    pub async fn changed(&mut self) {
+    pub(crate) async fn changed(&mut self) {
         if self.changes.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -76,28 +76,28 @@ impl Leadership {
 
     /// Waits until this replica does not lead: because the election says so, or because its time
     /// has run out.
-    pub async fn ended(&self) {
-        let mut told = self.clone();
+    pub(crate) async fn ended(&self) {
+        let mut leadership = self.clone();
         while self.leads() {
             let until = self.began + Duration::from_millis(self.until.load(Ordering::Acquire));
             tokio::select! {
                 () = sleep_until(until) => {}
-                () = told.changed() => {}
+                () = leadership.changed() => {}
             }
         }
     }
 }
 
 /// A participant in the election.
-pub struct Election {
+pub(crate) struct Election {
     leases: Api<Lease>,
     identity: String,
     confirmations: Confirmations,
     leadership: Leadership,
     changes: watch::Sender<bool>,
     /// The last version of another holder's Lease, and when this replica first saw it.
-    seen: Option<(String, Instant)>,
-    /// The last version of the Lease, whoever wrote it.
+    last_renewal: Option<(String, Instant)>,
+    /// The last version of the Lease, by any writer.
     version: Version,
     rollbacks: Rollbacks,
 }
@@ -105,7 +105,7 @@ pub struct Election {
 impl Election {
     /// Creates a participant. `identity` must be unique for each process; each renewal writes
     /// `confirmations`.
-    pub fn new(
+    pub(crate) fn new(
         client: &Client,
         namespace: &str,
         identity: String,
@@ -126,7 +126,7 @@ impl Election {
             confirmations,
             leadership: leadership.clone(),
             changes,
-            seen: None,
+            last_renewal: None,
             version,
             rollbacks,
         };
@@ -134,12 +134,12 @@ impl Election {
     }
 
     /// Reports to `rollbacks` when the Lease's version goes back. No other object is read as often.
-    pub fn noticing(self, rollbacks: Rollbacks) -> Self {
+    pub(crate) fn noticing(self, rollbacks: Rollbacks) -> Self {
         Self { rollbacks, ..self }
     }
 
     /// Runs until `stop` is ready. Then releases the Lease, so that another replica need not wait.
-    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
         loop {
             self.round().await;
@@ -157,7 +157,7 @@ impl Election {
     ///
     /// # Errors
     /// The API server's error.
-    pub async fn seize(&mut self) -> kube::Result<()> {
+    pub(crate) async fn seize(&mut self) -> kube::Result<()> {
         loop {
             // The holder may renew it in between.
             let taken = match self.leases.get_opt(LEASE).await? {
@@ -174,12 +174,12 @@ impl Election {
     ///
     /// # Errors
     /// The API server's error.
-    pub async fn renew(&mut self) -> kube::Result<()> {
+    pub(crate) async fn renew(&mut self) -> kube::Result<()> {
         self.try_hold().await.map(drop)
     }
 
     /// Renews the Lease until the future is dropped, and leaves it held.
-    pub async fn hold(&mut self) -> std::convert::Infallible {
+    pub(crate) async fn hold(&mut self) -> std::convert::Infallible {
         loop {
             self.round().await;
             sleep(PERIOD).await;
@@ -194,7 +194,7 @@ impl Election {
             Ok(Err(error)) => {
                 tracing::warn!(
                     "the Lease {LEASE} cannot be renewed or read, trying again: {}",
-                    told(&error)
+                    describe(&error)
                 )
             }
             Err(_) => tracing::warn!(
@@ -202,7 +202,7 @@ impl Election {
                 spell(PATIENCE)
             ),
         }
-        self.tell();
+        self.publish();
     }
 
     /// Returns true if the Lease is ours now.
@@ -233,10 +233,10 @@ impl Election {
         }
         // Every write by the holder changes the version.
         let version = lease.metadata.resource_version.clone().unwrap_or_default();
-        match &self.seen {
+        match &self.last_renewal {
             Some((before, since)) if *before == version => since.elapsed() >= DURATION,
             _ => {
-                self.seen = Some((version, Instant::now()));
+                self.last_renewal = Some((version, Instant::now()));
                 false
             }
         }
@@ -299,14 +299,14 @@ impl Election {
         self.leadership.until.store(u64::try_from(until).unwrap_or(u64::MAX), Ordering::Release);
     }
 
-    fn tell(&self) {
+    fn publish(&self) {
         let leads = self.leadership.leads();
         let changed =
             self.changes.send_if_modified(|before| std::mem::replace(before, leads) != leads);
         match (changed, leads) {
             (true, true) => tracing::info!("this replica leads"),
             (true, false) => {
-                tracing::warn!("this replica does not lead any more; another one does, or will")
+                tracing::warn!("this replica no longer leads; another one does, or will")
             }
             (false, _) => {}
         }
@@ -317,7 +317,7 @@ impl Election {
             return;
         }
         self.lead_until(self.leadership.began);
-        self.tell();
+        self.publish();
         let free = async {
             let mut lease = self.leases.get(LEASE).await?;
             let spec = lease.spec.get_or_insert_default();

@@ -1,4 +1,4 @@
 //! The election of the leader, and what it stores on the Lease.
 
-pub mod confirmations;
-pub mod election;
+pub(crate) mod confirmations;
+pub(crate) mod election;

@@ -30,18 +30,18 @@ impl Asker {
     /// What the proxy reports of its filter's table.
     pub(super) async fn gauges(&self, url: &str) -> Result<Gauges, String> {
         let response = self.0.get(format!("{url}?{QUERY}")).send().await;
-        let mut response = response.map_err(|error| told(&error))?;
+        let mut response = response.map_err(|error| describe(&error))?;
         if !response.status().is_success() {
             return Err(format!("it answers {}", response.status()));
         }
         let (mut search, mut read) = (Search::default(), 0);
-        while let Some(piece) = response.chunk().await.map_err(|error| told(&error))? {
+        while let Some(piece) = response.chunk().await.map_err(|error| describe(&error))? {
             if let Some(gauges) = search.piece(&piece) {
                 return Ok(gauges);
             }
             read += piece.len();
             if read > LARGEST {
-                return Err(format!("it has more than {LARGEST} bytes to tell"));
+                return Err(format!("its answer has more than {LARGEST} bytes"));
             }
         }
         Ok(search.end())
@@ -49,7 +49,7 @@ impl Asker {
 }
 
 /// The last cause, which says what went wrong, but not where.
-fn told(error: &reqwest::Error) -> String {
+fn describe(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return format!("it has not answered within {PATIENCE:?}");
     }
@@ -99,8 +99,8 @@ mod tests {
         assert!(ask("/broken").await.unwrap_err().contains("503"));
         assert!(ask("/moved").await.unwrap_err().contains("303"), "it is not followed");
         let endless = ask("/endless").await.unwrap_err();
-        assert!(endless.contains("bytes to tell") || endless.contains("within 5s"), "{endless}");
-        let nobody = asker.gauges("http://127.0.0.1:1/").await.unwrap_err();
-        assert!(nobody.contains("refused"), "{nobody}");
+        assert!(endless.contains("more than") || endless.contains("within 5s"), "{endless}");
+        let unreachable = asker.gauges("http://127.0.0.1:1/").await.unwrap_err();
+        assert!(unreachable.contains("refused"), "{unreachable}");
     }
 }

@@ -113,13 +113,13 @@ mod tests {
         fedgate_table_threads{} 3\nother{} 9\nenvoy_server_concurrency{} 2\n";
 
     #[test]
-    fn the_gauges_are_found_among_others() {
+    fn the_gauges_are_found_among_other_metrics() {
         assert_eq!(Gauges::in_text(TEXT), Gauges::everywhere(7));
         assert_eq!(Gauges::in_text("# TYPE fedgate_table_generation gauge\n"), Gauges::default());
     }
 
     #[test]
-    fn the_gauges_are_found_in_pieces() {
+    fn the_gauges_are_found_across_pieces() {
         for size in [1, 5, 64, 4096] {
             let mut search = Search::default();
             let found = TEXT.as_bytes().chunks(size).find_map(|piece| search.piece(piece));
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_an_end_takes_no_memory() {
+    fn an_endless_line_takes_no_memory() {
         let mut search = Search::default();
         for _ in 0..100 {
             assert_eq!(search.piece(&[b'x'; 1000]), None);

@@ -83,7 +83,7 @@ impl Asking {
     pub(super) async fn run(mut self) {
         let Ok(asker) = Asker::new() else {
             return tracing::error!(
-                "no HTTP client can be made, so it is not known which table the gateway has; restart the controller"
+                "cannot create an HTTP client, so it is unknown which table the gateway has; restart the controller"
             );
         };
         let (mut answers, mut asked, mut pause, mut next) =

@@ -66,7 +66,7 @@ impl Answers {
     /// Messages do not contain a generation that changes with each table. So a peer's status is
     /// written when a Pod falls behind or catches up, and not with each table.
     pub(super) fn verdict(&self, wanted: u64) -> Option<Condition> {
-        let told = |status, reason: &str, message: String| {
+        let condition = |status, reason: &str, message: String| {
             Some(Condition {
                 kind: ConditionType::TableLoaded,
                 status,
@@ -76,7 +76,7 @@ impl Answers {
         };
         let counts = self.counts(wanted);
         if self.0.is_empty() {
-            return told(
+            return condition(
                 ConditionStatus::False,
                 "NoGateway",
                 "no Pod of the gateway is ready".to_owned(),
@@ -100,16 +100,16 @@ impl Answers {
         });
         let behind: Vec<_> = behind.collect();
         if !behind.is_empty() {
-            return told(ConditionStatus::False, "Behind", listed(&behind));
+            return condition(ConditionStatus::False, "Behind", listed(&behind));
         }
         let silent = late()
             .filter_map(|(pod, (answer, _))| Some(format!("{pod}: {}", answer.as_ref().err()?)));
         let silent: Vec<_> = silent.collect();
         if !silent.is_empty() {
-            return told(ConditionStatus::Unknown, "Unreachable", listed(&silent));
+            return condition(ConditionStatus::Unknown, "Unreachable", listed(&silent));
         }
         match counts.loaded == self.0.len() {
-            true => told(ConditionStatus::True, "Loaded", String::new()),
+            true => condition(ConditionStatus::True, "Loaded", String::new()),
             false => None,
         }
     }
@@ -138,66 +138,66 @@ mod tests {
         Ok(Gauges::everywhere(generation))
     }
 
-    fn said(answers: &Answers, wanted: u64) -> Option<(ConditionStatus, String, String)> {
+    fn verdict(answers: &Answers, wanted: u64) -> Option<(ConditionStatus, String, String)> {
         answers
             .verdict(wanted)
             .map(|condition| (condition.status, condition.reason, condition.message))
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_table_on_its_way_is_no_news_and_one_that_stays_out_is() {
+    async fn a_late_table_is_reported_only_after_a_while() {
         let mut answers = Answers::default();
         assert!(answers.take(found(&[("a", everywhere(1)), ("b", everywhere(1))]), 1));
         let loaded = (ConditionStatus::True, "Loaded".to_owned(), String::new());
-        assert_eq!(said(&answers, 1), Some(loaded.clone()));
+        assert_eq!(verdict(&answers, 1), Some(loaded.clone()));
         // The next table: nothing is reported while it may be on its way, even after a long time
         // with the former one.
         advance(ON_ITS_WAY * 10).await;
         assert!(!answers.take(found(&[("a", everywhere(2)), ("b", everywhere(1))]), 2));
-        assert_eq!(said(&answers, 2), None);
+        assert_eq!(verdict(&answers, 2), None);
         advance(ON_ITS_WAY).await;
         // There is one more table by now, and a got each of them a little late.
         answers.take(found(&[("a", everywhere(2)), ("b", everywhere(1))]), 3);
-        let (status, reason, message) = said(&answers, 3).unwrap();
+        let (status, reason, message) = verdict(&answers, 3).unwrap();
         assert_eq!((status, reason.as_str()), (ConditionStatus::False, "Behind"));
         assert_eq!(
             message, "b stays at generation 1",
             "and nothing of what is wanted, which changes"
         );
         answers.take(found(&[("a", everywhere(3)), ("b", everywhere(3))]), 3);
-        assert_eq!(said(&answers, 3), Some(loaded));
+        assert_eq!(verdict(&answers, 3), Some(loaded));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn pods_that_do_not_answer_are_unknown_and_those_without_a_filter_behind() {
+    async fn silent_pods_are_unknown_and_pods_without_a_filter_behind() {
         let mut answers = Answers::default();
         let refused = || Err("connection refused".to_owned());
         answers.take(found(&[("a", refused()), ("b", everywhere(1))]), 1);
-        assert_eq!(said(&answers, 1), None);
+        assert_eq!(verdict(&answers, 1), None);
         advance(ON_ITS_WAY / 2).await;
         answers.take(found(&[("a", Err("too late".to_owned())), ("b", everywhere(1))]), 1);
         advance(ON_ITS_WAY / 2).await;
         answers.take(found(&[("a", refused()), ("b", everywhere(1))]), 1);
-        let (status, reason, message) = said(&answers, 1).unwrap();
+        let (status, reason, message) = verdict(&answers, 1).unwrap();
         assert_eq!((status, reason.as_str()), (ConditionStatus::Unknown, "Unreachable"));
         assert_eq!(message, "a: connection refused");
         answers.take(found(&[("a", refused()), ("b", Ok(Gauges::default()))]), 1);
         advance(ON_ITS_WAY).await;
-        let (_, reason, message) = said(&answers, 1).unwrap();
+        let (_, reason, message) = verdict(&answers, 1).unwrap();
         assert_eq!((reason.as_str(), message.as_str()), ("Behind", "b has no filter with a table"));
         assert_eq!(answers.counts(1), Counts { loaded: 0, behind: 1, unknown: 1, lowest: 0 });
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_many_some_are_named_and_of_none_that_is_told() {
+    async fn a_few_of_many_pods_are_named_and_no_pod_is_reported() {
         let mut answers = Answers::default();
         assert!(!answers.take(Vec::new(), 1));
-        assert_eq!(said(&answers, 1).unwrap().1, "NoGateway");
+        assert_eq!(verdict(&answers, 1).unwrap().1, "NoGateway");
         let many: Vec<_> = (0..9).map(|number| (format!("pod-{number}"), everywhere(3))).collect();
         answers.take(many.clone(), 4);
         advance(ON_ITS_WAY).await;
         answers.take(many, 4);
-        let message = said(&answers, 4).unwrap().2;
+        let message = verdict(&answers, 4).unwrap().2;
         assert!(
             message.starts_with("pod-0 stays at generation 3; pod-1")
                 && message.ends_with("and 6 more"),
@@ -212,16 +212,16 @@ mod tests {
         let mut answers = Answers::default();
         let on = |threads| found(&[("a", Ok(Gauges::on_threads(1, threads)))]);
         assert!(!answers.take(on(0), 1));
-        assert_eq!(said(&answers, 1), None, "it is on its way");
+        assert_eq!(verdict(&answers, 1), None, "it is on its way");
         advance(ON_ITS_WAY / 2).await;
         assert!(!answers.take(on(2), 1));
         advance(ON_ITS_WAY / 2).await;
         assert!(!answers.take(on(2), 1));
-        let (status, reason, message) = said(&answers, 1).unwrap();
+        let (status, reason, message) = verdict(&answers, 1).unwrap();
         assert_eq!((status, reason.as_str()), (ConditionStatus::False, "Behind"));
         assert_eq!(message, "a has it on 2 of 3 threads");
         assert_eq!(answers.counts(1), Counts { loaded: 0, behind: 1, unknown: 0, lowest: 1 });
         assert!(answers.take(on(3), 1));
-        assert_eq!(said(&answers, 1).unwrap().0, ConditionStatus::True);
+        assert_eq!(verdict(&answers, 1).unwrap().0, ConditionStatus::True);
     }
 }

@@ -1,4 +1,4 @@
-//! What the Pods have answered, and how soon to ask again.
+//! The Pods' answers, and when to ask again.
 
 use super::Presented;
 use fedgate_federation::credentials::leaf_expiry;
@@ -9,24 +9,24 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The pause after the first failure, and the shortest one before a certificate expires.
+/// The pause after the first failure, and the shortest pause before a certificate expires.
 const FIRST: Duration = Duration::from_secs(2);
 /// The longest pause while a Pod does not answer.
 const SILENT: Duration = Duration::from_secs(15);
 /// The pause when all have answered.
 const SELDOM: Duration = Duration::from_secs(60);
-/// How long the last answer of a Pod counts that does not answer any more. Then nothing is known of
-/// it: it may have been renewed.
+/// How long the last answer of a silent Pod is kept. After that, its certificate may have been
+/// renewed.
 const KEPT: Duration = Duration::from_secs(15 * 60);
 
-/// What came of asking a Pod.
+/// A Pod's certificates in DER, the leaf first; `Err` says why it did not answer.
 pub(super) type Answer = Result<Arc<[Vec<u8>]>, String>;
 
-/// The last answers of the Pods that there are.
+/// The last answers of all present Pods.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     pods: BTreeMap<String, Last>,
-    /// How often in a row not all have answered.
+    /// The number of consecutive rounds in which not all Pods answered.
     failures: u32,
 }
 
@@ -34,19 +34,19 @@ pub(super) struct Answers {
 #[derive(Debug)]
 struct Last {
     chain: Option<Arc<[Vec<u8>]>>,
-    /// Since when it does not answer.
+    /// Since when it has not answered; `None` if it has.
     silent: Option<Instant>,
-    /// Whether that was logged.
-    told: bool,
+    /// Whether its silence was logged.
+    logged: bool,
 }
 
 impl Answers {
-    /// Takes those of all Pods that were asked; how long to wait before the next round.
+    /// Takes the answers of a round; returns the pause before the next one.
     pub(super) fn take(&mut self, found: Vec<(String, Answer)>) -> Duration {
         let mut before = std::mem::take(&mut self.pods);
         for (name, answer) in found {
             let last = match answer {
-                Ok(chain) => Last { chain: Some(chain), silent: None, told: false },
+                Ok(chain) => Last { chain: Some(chain), silent: None, logged: false },
                 Err(why) => silent(&name, before.remove(&name), &why),
             };
             self.pods.insert(name, last);
@@ -59,8 +59,8 @@ impl Answers {
         }
     }
 
-    /// How soon to ask so that a certificate that is renewed in time is never taken for one that
-    /// has expired: meshes may have some of less than a minute.
+    /// The pause that is short enough to see a renewed certificate before the old one expires. Some
+    /// meshes issue certificates that last less than a minute.
     pub(super) fn before_expiry(&self, now: Timestamp) -> Duration {
         let chains = self.pods.values().filter_map(|last| last.chain.as_deref());
         let left = chains
@@ -71,8 +71,8 @@ impl Answers {
         quarter.clamp(FIRST, SELDOM)
     }
 
-    /// `None` while no Pod has answered since this replica leads: what the last leader wrote down
-    /// is more than nothing for a while.
+    /// What the Pods present; `None` if none has answered since this replica leads. The last
+    /// leader's record then applies for a while.
     pub(super) fn known(&self) -> Option<Presented> {
         let chains =
             self.pods.iter().filter_map(|(name, last)| Some((name.clone(), last.chain.clone()?)));
@@ -84,17 +84,17 @@ impl Answers {
 
 fn silent(name: &str, before: Option<Last>, why: &str) -> Last {
     let since = before.as_ref().and_then(|before| before.silent).unwrap_or_else(Instant::now);
-    let (chain, mut told) = before.map_or((None, false), |before| (before.chain, before.told));
+    let (chain, mut logged) = before.map_or((None, false), |before| (before.chain, before.logged));
     let forgotten = since.elapsed() >= KEPT;
-    if forgotten && !told {
+    if forgotten && !logged {
         tracing::warn!(
             pod = name,
             why,
-            "it is not known which certificate this Pod of the gateway shows; check that the controller reaches its port"
+            "it is unknown which certificate this Pod of the gateway presents; check that the controller can connect to its port"
         );
-        told = true;
+        logged = true;
     }
-    Last { chain: chain.filter(|_| !forgotten), silent: Some(since), told }
+    Last { chain: chain.filter(|_| !forgotten), silent: Some(since), logged }
 }
 
 #[cfg(test)]
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_silent_pod_is_asked_sooner_and_its_last_answer_counts_for_a_while() {
+    async fn a_silent_pod_is_asked_sooner_and_its_last_answer_is_kept_for_a_while() {
         let mut answers = Answers::default();
         assert_eq!(answers.take(named(&[("a", shows(b"1")), ("b", shows(b"2"))])), SELDOM);
         let both = answers.known();
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn until_a_pod_answers_nothing_is_known_and_in_the_end_that_is_told() {
+    async fn without_any_answer_nothing_is_known_until_the_limit() {
         let mut answers = Answers::default();
         let silent = || {
             named(&[("a", Err("connection refused".to_owned())), ("b", Err("too late".to_owned()))])
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_that_is_about_to_expire_is_looked_at_in_time() {
+    fn pods_are_asked_before_their_certificates_expire() {
         let (ca, now) = (TestCa::new(), Timestamp::from_second(1_800_000_000).unwrap());
         let ends = |left: i64| {
             let leaf = ca.workload(
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_pod_showed_goes_with_the_pod() {
+    fn the_answer_of_a_removed_pod_is_dropped() {
         let mut answers = Answers::default();
         answers.take(named(&[("a", shows(b"1")), ("b", shows(b"2"))]));
         answers.take(named(&[("b", shows(b"2"))]));

@@ -82,7 +82,7 @@ impl Question {
         as_leader: AsLeader,
     ) -> Self {
         let (namespace, name) =
-            (settings.places.gateway().to_owned(), settings.gateway.service.clone());
+            (settings.namespaces.gateway().to_owned(), settings.gateway.service.clone());
         let (services, pods) = (sources.gateway_services().clone(), sources.pods().clone());
         Self {
             service: Key { namespace, name },

@@ -84,7 +84,7 @@ impl ReplicaLoop {
         let replica_name = format!("{}_{}", settings.pod_name, uuid::Uuid::new_v4());
         let confirmations = Confirmations::default();
         let (election, leadership) =
-            Election::new(&client, &settings.places.namespace, replica_name, confirmations.clone());
+            Election::new(&client, &settings.namespaces.own, replica_name, confirmations.clone());
         let election = election.noticing(wakes.rollbacks.clone());
         let rollbacks = wakes.rollbacks.clone();
 
@@ -208,7 +208,7 @@ impl ReplicaLoop {
         if let Some(compiled) =
             compiled.as_ref().filter(|compiled| compiled.as_leader && self.leadership.leads())
         {
-            let table = self.outputs.table(&self.settings.places);
+            let table = self.outputs.table(&self.settings.namespaces);
             self.metrics.show_table(&compiled.in_force.federation, table.as_deref());
         }
     }

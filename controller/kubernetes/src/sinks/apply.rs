@@ -2,8 +2,8 @@
 //! not exist yet.
 
 use super::object::Desired;
-use super::outputs::{Found, Output};
-use crate::api::client::told;
+use super::outputs::{Existing, Output};
+use crate::api::client::describe;
 use crate::api::fingerprint::{is_own_key, of_object};
 use crate::api::owner::{FIELD_MANAGER, is_ours};
 use crate::api::watch::{Key, Sent};
@@ -32,7 +32,7 @@ pub(crate) fn object_ref(desired: &Desired) -> ObjectRef {
 /// The finding about someone else's object with a name that we need.
 pub(crate) fn conflict(desired: &Desired, why: &str) -> Finding {
     let message =
-        format!("{why}, so it is left alone and ours is not written; rename or delete it");
+        format!("{why}, so it is not changed and ours is not written; rename or delete it");
     Finding::error(FindingReason::Conflict, object_ref(desired), "metadata.name", message)
 }
 
@@ -57,7 +57,7 @@ pub(crate) async fn create(
         Some(_) => {
             return Ok(Applied::Conflict(conflict(
                 desired,
-                "an object of this name is there without fedgate's label",
+                "an object with this name exists without fedgate's label",
             )));
         }
         None => {}
@@ -72,7 +72,7 @@ pub(crate) async fn create(
         }
         Err(kube::Error::Api(status)) if status.is_conflict() => Ok(Applied::Conflict(conflict(
             desired,
-            "somebody else has just written an object of this name",
+            "someone else has just created an object with this name",
         ))),
         Err(error) => Err(error),
     }
@@ -107,7 +107,7 @@ pub(crate) async fn update(output: &Output, desired: &Desired, uid: &str) -> kub
 ///
 /// # Errors
 /// The API server's error. An object that is already gone is not an error.
-pub(crate) async fn delete(output: &Output, key: &Key, found: &Found) -> kube::Result<()> {
+pub(crate) async fn delete(output: &Output, key: &Key, found: &Existing) -> kube::Result<()> {
     let preconditions = Preconditions { uid: Some(found.uid.clone()), resource_version: None };
     let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
     match output.api.delete(&key.name, &parameters).await {
@@ -128,7 +128,7 @@ fn written(output: &Output, desired: &Desired, sent: Sent, object: DynamicObject
 
 /// The finding about an object of ours that someone else keeps changing.
 pub(crate) fn contested(desired: &Desired) -> Finding {
-    let message = "somebody else changes it again and again; it is put right less and less often; find out who with \
+    let message = "someone else keeps changing it, so it is corrected with growing delays; find out who with \
                    `kubectl get --show-managed-fields`";
     Finding::warning(FindingReason::Contested, object_ref(desired), "", message)
 }
@@ -190,7 +190,7 @@ fn difference(is: &Value, wanted: &Value) -> Option<Value> {
 
 /// The finding about an object that cannot be written.
 pub(crate) fn failed(desired: &ObjectRef, error: &kube::Error) -> Finding {
-    let message = format!("it cannot be written, and is tried again: {}", told(error));
+    let message = format!("it cannot be written, trying again: {}", describe(error));
     Finding::error(FindingReason::NotWritten, desired.clone(), "", message)
 }
 
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_added_is_taken_away_and_nothing_else() {
+    fn only_fields_that_others_added_are_removed() {
         let wanted = json!({ "spec": { "hosts": ["a"], "tls": { "mode": "X" } } });
         let is = json!({
             "metadata": { "labels": { "team": "a" } },
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_under_our_names_are_taken_away_and_those_of_others_stay() {
+    fn added_labels_of_our_prefix_are_removed_and_others_stay() {
         let wanted = json!({ "metadata": { "labels": { "fedgate.dev/owner": "a" } }, "spec": {} });
         let is = json!({
             "metadata": {

@@ -46,12 +46,12 @@ pub(crate) fn objects<'a>(
     }
     named.into_iter().filter_map(|(name, (import, hosts))| {
         let bundle = bundles.get(&import.trust_domain)?;
-        let places = &settings.places;
+        let namespaces = &settings.namespaces;
         let head = Head {
             kind: Kind::EnvoyFilter,
-            namespace: &places.root,
+            namespace: &namespaces.root,
             name: &name,
-            owner: &places.namespace,
+            owner: &namespaces.own,
             peer: Some(import.peer.as_str()),
         };
         let socket = socket(bundle);

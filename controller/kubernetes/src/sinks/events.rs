@@ -1,6 +1,6 @@
 //! Events: each change that matters to an operator, reported once, on the object concerned.
 
-use crate::api::client::told;
+use crate::api::client::describe;
 use crate::api::kind::Kind;
 use crate::api::watch::Key;
 use crate::settings::ControllerSettings;
@@ -24,7 +24,7 @@ const LONGEST: usize = 1000;
 
 /// Something to report.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Happened {
+pub(crate) struct PendingEvent {
     regarding: ObjectReference,
     warning: bool,
     reason: String,
@@ -33,38 +33,38 @@ pub(crate) struct Happened {
 
 /// The queue of Events.
 #[derive(Clone)]
-pub(crate) struct Events(mpsc::Sender<Happened>);
+pub(crate) struct Events(mpsc::Sender<PendingEvent>);
 
 impl Events {
     /// Queues an Event, without waiting.
-    pub(crate) fn tell(&self, happened: Happened) {
-        if self.0.try_send(happened).is_err() {
-            tracing::warn!("more Events than can be written; one is dropped");
+    pub(crate) fn queue(&self, event: PendingEvent) {
+        if self.0.try_send(event).is_err() {
+            tracing::warn!("too many Events; dropping one");
         }
     }
 }
 
-/// Reports the new findings. `told` holds those that were reported before, and is updated.
+/// Reports the new findings. `reported` holds those that were reported before, and is updated.
 pub(crate) fn of_findings<'a>(
     findings: impl Iterator<Item = &'a Finding>,
-    told: &mut BTreeSet<Finding>,
+    reported: &mut BTreeSet<Finding>,
     settings: &ControllerSettings,
     uids: &Uids,
-) -> Vec<Happened> {
+) -> Vec<PendingEvent> {
     let now: BTreeSet<Finding> = findings.cloned().collect();
-    let new: Vec<_> = now.difference(told).cloned().collect();
+    let new: Vec<_> = now.difference(reported).cloned().collect();
     let more = new.len().saturating_sub(AT_ONCE);
     let mut happened: Vec<_> =
         new.iter().take(AT_ONCE).map(|finding| of_finding(finding, settings, uids)).collect();
     if more > 0 {
-        happened.push(Happened {
+        happened.push(PendingEvent {
             regarding: this_pod(settings),
             warning: true,
             reason: "MoreFindings".to_owned(),
             note: format!("{more} more findings; `fedgate status` lists them all"),
         });
     }
-    *told = now;
+    *reported = now;
     happened
 }
 
@@ -73,7 +73,11 @@ type Uids = BTreeMap<(Kind, Key), String>;
 
 /// Reports that a peer's condition has a new status. A first status is not reported, nor is trouble
 /// for which there is a finding.
-pub(crate) fn of_transition(name: &str, uid: &str, transition: &Transition) -> Option<Happened> {
+pub(crate) fn of_transition(
+    name: &str,
+    uid: &str,
+    transition: &Transition,
+) -> Option<PendingEvent> {
     let condition = &transition.condition;
     if condition.kind == format!("{:?}", ConditionType::TableLoaded) {
         // It is the same for all peers; a finding reports it once.
@@ -85,7 +89,7 @@ pub(crate) fn of_transition(name: &str, uid: &str, transition: &Transition) -> O
     } else {
         format!(": {}", condition.message)
     };
-    Some(Happened {
+    Some(PendingEvent {
         regarding: reference(Kind::IstioFederation, None, name, Some(uid)),
         warning: is_bad(&condition.kind, condition.status),
         reason: condition.reason.clone(),
@@ -113,12 +117,12 @@ fn is_bad(kind: &str, status: ConditionStatus) -> bool {
     }
 }
 
-fn of_finding(finding: &Finding, settings: &ControllerSettings, uids: &Uids) -> Happened {
+fn of_finding(finding: &Finding, settings: &ControllerSettings, uids: &Uids) -> PendingEvent {
     let object = &finding.object;
     let regarding = regarding(object, uids).unwrap_or_else(|| this_pod(settings));
     let field = finding.field.as_deref().map(|field| format!("{field}: ")).unwrap_or_default();
     let about = if regarding == this_pod(settings) { format!("{object}: ") } else { String::new() };
-    Happened {
+    PendingEvent {
         regarding,
         warning: finding.severity != Severity::Info,
         reason: finding.reason.camel_case(),
@@ -138,7 +142,7 @@ fn regarding(object: &ObjectRef, uids: &Uids) -> Option<ObjectReference> {
 }
 
 fn this_pod(settings: &ControllerSettings) -> ObjectReference {
-    reference(Kind::Pod, Some(&settings.places.namespace), &settings.pod_name, None)
+    reference(Kind::Pod, Some(&settings.namespaces.own), &settings.pod_name, None)
 }
 
 fn reference(
@@ -174,13 +178,13 @@ pub(crate) fn start(
     client: Client,
     settings: &ControllerSettings,
 ) -> (Events, impl Future<Output = ()> + Send + 'static) {
-    let (sender, mut waiting) = mpsc::channel::<Happened>(WAITING);
+    let (sender, mut waiting) = mpsc::channel::<PendingEvent>(WAITING);
     let reporter =
         Reporter { controller: "fedgate".to_owned(), instance: Some(settings.pod_name.clone()) };
     let mut recorders = Recorders { client, reporter, of_note: HashMap::new() };
     let write = async move {
         while let Some(happened) = waiting.recv().await {
-            let Happened { regarding, warning, reason, note } = happened;
+            let PendingEvent { regarding, warning, reason, note } = happened;
             let type_ = if warning { EventType::Warning } else { EventType::Normal };
             let recorder = recorders.of(&note);
             let event = Event {
@@ -193,8 +197,8 @@ pub(crate) fn start(
             if let Err(error) = recorder.publish(&event, &regarding).await {
                 tracing::warn!(
                     reason = event.reason,
-                    "an Event cannot be written, and is dropped: {}",
-                    told(&error)
+                    "an Event cannot be written, dropping it: {}",
+                    describe(&error)
                 );
             }
         }
@@ -231,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn trouble_is_a_warning_and_its_end_is_not() {
+    fn an_event_about_a_problem_is_a_warning_and_about_its_end_is_not() {
         assert!(
             is_bad("PrivateMetadataExchangeReady", ConditionStatus::False)
                 && !is_bad("PrivateMetadataExchangeReady", ConditionStatus::True)
@@ -244,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peers_new_key_is_an_event_on_its_object_and_once() {
+    fn a_peers_new_key_is_one_event_on_its_object() {
         use fedgate_federation::FindingReason;
         let settings = crate::settings::tests::read(&[]).unwrap();
         let key = Key { namespace: String::new(), name: "beta".to_owned() };
@@ -256,19 +260,19 @@ mod tests {
             "",
             "at 2026-01-01T00:00:00Z: it is another one",
         );
-        let mut told = BTreeSet::new();
-        let happened = of_findings([&finding].into_iter(), &mut told, &settings, &uids);
+        let mut reported = BTreeSet::new();
+        let happened = of_findings([&finding].into_iter(), &mut reported, &settings, &uids);
         assert_eq!(
             (happened.len(), happened[0].reason.as_str(), happened[0].warning),
             (1, "KeyChanged", true)
         );
         assert_eq!(happened[0].regarding.name.as_deref(), Some("beta"));
-        assert!(of_findings([&finding].into_iter(), &mut told, &settings, &uids).is_empty());
+        assert!(of_findings([&finding].into_iter(), &mut reported, &settings, &uids).is_empty());
     }
 
     #[test]
-    fn what_a_finding_tells_is_not_told_again() {
-        let told = |kind: &str, status| {
+    fn a_condition_with_a_finding_has_no_event_of_its_own() {
+        let has_event = |kind: &str, status| {
             let condition = serde_json::json!({ "type": kind, "status": status, "reason": "Why" });
             let condition = serde_json::from_value(condition).unwrap();
             of_transition(
@@ -278,8 +282,11 @@ mod tests {
             )
             .is_some()
         };
-        assert!(!told("NamesRefused", "True") && told("NamesRefused", "False"));
-        assert!(!told("Accepted", "False") && told("Accepted", "True"));
-        assert!(told("PublicMetadataExchangeReady", "False") && told("RootsAcknowledged", "False"));
+        assert!(!has_event("NamesRefused", "True") && has_event("NamesRefused", "False"));
+        assert!(!has_event("Accepted", "False") && has_event("Accepted", "True"));
+        assert!(
+            has_event("PublicMetadataExchangeReady", "False")
+                && has_event("RootsAcknowledged", "False")
+        );
     }
 }

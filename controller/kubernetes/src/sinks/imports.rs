@@ -26,7 +26,7 @@ use std::net::SocketAddr;
 /// The network also keeps the addresses that a peer announces apart from this mesh's workloads.
 pub(crate) const PEERS_NETWORK: &str = "fedgate.dev";
 
-/// Keeps the namespace's waypoint from calling in place of ztunnel.
+/// Keeps the namespace's waypoint from calling instead of ztunnel.
 pub(super) const NO_WAYPOINT: (&str, &str) = (USE_WAYPOINT, "none");
 
 /// Makes sidecars use mutual TLS even without our DestinationRule: it may be deleted, or another
@@ -57,9 +57,15 @@ struct Host<'a> {
 
 impl Host<'_> {
     fn head(&self, kind: Kind) -> Head<'_> {
-        let places = &self.settings.places;
+        let namespaces = &self.settings.namespaces;
         let (name, peer) = (self.first.service.host.as_str(), self.first.peer.as_str());
-        Head { kind, namespace: places.imports(), name, owner: &places.namespace, peer: Some(peer) }
+        Head {
+            kind,
+            namespace: namespaces.imports(),
+            name,
+            owner: &namespaces.own,
+            peer: Some(peer),
+        }
     }
 
     fn service_entry(&self) -> Desired {
@@ -167,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn all_gateways_are_alike_and_one_that_cannot_be_connected_to_leaves() {
+    fn gateways_have_equal_weight_and_unreachable_ones_are_ejected() {
         let policy = &made(|_| ())[&Kind::DestinationRule]["trafficPolicy"];
         assert_eq!(policy["loadBalancer"]["localityLbSetting"]["enabled"], false);
         let outliers = &policy["outlierDetection"];
@@ -186,7 +192,7 @@ mod tests {
     /// endpoint, so would sidecars to which our DestinationRule does not apply. The tests on a real
     /// istiod check the result.
     #[test]
-    fn an_endpoint_is_in_a_network_of_its_own_and_takes_mutual_tls() {
+    fn endpoints_are_in_the_peers_network_and_use_mutual_tls() {
         let sample = Sample::healthy();
         let federation = sample.snapshot().in_force.federation;
         let written = objects(&sample.settings, &federation.imports, &federation.bundles);
@@ -201,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn the_server_is_the_gateway_or_any_workload_of_the_peer() {
+    fn the_server_identity_is_the_gateways_or_any_of_the_peers() {
         let gateway = "spiffe://beta.example/ns/gw/sa/gw";
         let identity = fedgate_federation::document::WorkloadIdentity::parse(gateway).unwrap();
         let exactly =

@@ -2,7 +2,7 @@
 
 use super::object::{Desired, Head};
 use crate::api::kind::Kind;
-use crate::settings::Places;
+use crate::settings::Namespaces;
 use crate::sources::memory::{
     CLUSTER, CLUSTER_KEY, ClusterRecord, KNOWLEDGE_KEY, LABEL, PEER, PUBLISHED_KEY, STATE,
 };
@@ -14,17 +14,21 @@ use fedgate_federation::federate::Published;
 use serde_json::json;
 
 /// The ConfigMap about this cluster.
-pub(crate) fn state(places: &Places, published: &Published, record: &ClusterRecord) -> Desired {
-    let owner = places.namespace.as_str();
+pub(crate) fn state(
+    namespaces: &Namespaces,
+    published: &Published,
+    record: &ClusterRecord,
+) -> Desired {
+    let owner = namespaces.own.as_str();
     let head = Head { kind: Kind::ConfigMap, namespace: owner, name: STATE, owner, peer: None };
     let data = json!({ PUBLISHED_KEY: json!(published).to_string(), CLUSTER_KEY: json!(record).to_string() });
     Desired::labelled(head, json!({ "data": data }), &[(LABEL, CLUSTER)])
 }
 
 /// The ConfigMap about a peer.
-pub(crate) fn peer(places: &Places, peer: &PeerName, packed: &[u8]) -> Desired {
+pub(crate) fn peer(namespaces: &Namespaces, peer: &PeerName, packed: &[u8]) -> Desired {
     let packed = BASE64_STANDARD.encode(packed);
-    let owner = places.namespace.as_str();
+    let owner = namespaces.own.as_str();
     let name = name(peer);
     let head = Head {
         kind: Kind::ConfigMap,

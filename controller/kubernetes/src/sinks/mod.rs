@@ -15,13 +15,13 @@
 
 pub(super) mod apply;
 pub(super) mod bindings;
+pub(super) mod corrections;
 pub(super) mod events;
 pub(super) mod gateway;
 pub(super) mod imports;
 pub(super) mod memory;
 pub(super) mod object;
 pub(super) mod outputs;
-pub(super) mod pace;
 pub(super) mod passthrough;
 mod patch;
 pub(super) mod plan;

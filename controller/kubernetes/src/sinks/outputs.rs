@@ -7,9 +7,9 @@ use crate::api::kind::Kind;
 use crate::api::owner::{OWNER, PEER};
 use crate::api::watch::{Key, Watch, Watched};
 use crate::module::{MODULES, Shipped};
-use crate::settings::{ControllerSettings, Delivery, Places};
+use crate::settings::{ControllerSettings, Delivery, Namespaces};
 use crate::sinks::gateway::table_object;
-use crate::sources::{Wakes, place};
+use crate::sources::{Wakes, selection};
 use fedgate_core::Table;
 use fedgate_process::tasks::Tasks;
 use kube::api::DynamicObject;
@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 /// What is kept of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct Existing {
     /// `metadata.uid`, so that a write cannot hit another object of the same name.
     pub uid: String,
     /// The value of the owner label.
@@ -40,7 +40,7 @@ pub(crate) struct Found {
 #[derive(Clone)]
 pub(crate) struct Output {
     /// The existing objects.
-    pub watched: Watched<Found>,
+    pub watched: Watched<Existing>,
     /// The API to write them.
     pub api: Api<DynamicObject>,
     /// Whether the watch shows only objects with our label, so that others' objects have to be
@@ -49,25 +49,25 @@ pub(crate) struct Output {
 }
 
 /// The kinds that are written, each with its namespaces; without those that only passthrough needs.
-pub(crate) fn written(places: &Places) -> BTreeSet<(Kind, &str)> {
+pub(crate) fn written(namespaces: &Namespaces) -> BTreeSet<(Kind, &str)> {
     [
-        (Kind::ConfigMap, places.namespace.as_str()),
-        (Kind::ConfigMap, places.gateway()),
-        (Kind::EnvoyFilter, places.gateway()),
-        (Kind::WasmPlugin, places.gateway()),
-        (Kind::Gateway, places.gateway()),
-        (Kind::VirtualService, places.gateway()),
-        (Kind::ServiceEntry, places.gateway()),
-        (Kind::ServiceEntry, places.imports()),
-        (Kind::DestinationRule, places.imports()),
-        (Kind::EnvoyFilter, places.root.as_str()),
+        (Kind::ConfigMap, namespaces.own.as_str()),
+        (Kind::ConfigMap, namespaces.gateway()),
+        (Kind::EnvoyFilter, namespaces.gateway()),
+        (Kind::WasmPlugin, namespaces.gateway()),
+        (Kind::Gateway, namespaces.gateway()),
+        (Kind::VirtualService, namespaces.gateway()),
+        (Kind::ServiceEntry, namespaces.gateway()),
+        (Kind::ServiceEntry, namespaces.imports()),
+        (Kind::DestinationRule, namespaces.imports()),
+        (Kind::EnvoyFilter, namespaces.root.as_str()),
     ]
     .into()
 }
 
 /// All objects of the kinds and in the namespaces that are written.
 pub(crate) struct Outputs {
-    places: BTreeMap<(Kind, String), Output>,
+    outputs: BTreeMap<(Kind, String), Output>,
     /// The objects in namespaces of Services with TLS passthrough; `None` if passthrough is
     /// disabled.
     passthrough: Option<Passthrough>,
@@ -77,7 +77,7 @@ pub(crate) struct Outputs {
 pub(crate) struct Passthrough {
     client: Client,
     /// All of ours, in all namespaces.
-    pub watched: Watched<Found>,
+    pub watched: Watched<Existing>,
 }
 
 impl Outputs {
@@ -88,13 +88,13 @@ impl Outputs {
         wakes: &Wakes,
         tasks: &mut Tasks,
     ) -> Self {
-        let places = &settings.places;
+        let namespaces = &settings.namespaces;
         let watch = |name, api, config| Watch {
             name,
             api,
             config,
             keep,
-            is_news: |_: &Found, _: &Found| false,
+            is_news: |_: &Existing, _: &Existing| false,
             wake: Arc::clone(&wakes.outputs),
             otherwise: Arc::clone(&wakes.outputs),
             rollbacks: wakes.rollbacks.clone(),
@@ -103,7 +103,7 @@ impl Outputs {
             let api = kind.within(client, namespace);
             // There are many large ConfigMaps, and most do not concern us.
             let sees_ours_only = kind == Kind::ConfigMap;
-            let ours = Config::default().labels(&format!("{OWNER}={}", places.namespace));
+            let ours = Config::default().labels(&format!("{OWNER}={}", namespaces.own));
             let config = if sees_ours_only { ours } else { Config::default() };
             let watch = watch(kind.plural(), api.clone(), config);
             (
@@ -112,17 +112,17 @@ impl Outputs {
             )
         };
         let passthrough = |tasks: &mut Tasks| {
-            let place = place::passthrough(&places.namespace);
-            let watch = watch(place.name, place.api(client), place.watched());
+            let selection = selection::passthrough(&namespaces.own);
+            let watch = watch(selection.name, selection.api(client), selection.watched());
             Passthrough { client: client.clone(), watched: Watched::start(watch, tasks) }
         };
-        let all = written(places).into_iter().map(|written| output(tasks, written)).collect();
-        Self { places: all, passthrough: settings.gateway.passthrough.then(|| passthrough(tasks)) }
+        let all = written(namespaces).into_iter().map(|written| output(tasks, written)).collect();
+        Self { outputs: all, passthrough: settings.gateway.passthrough.then(|| passthrough(tasks)) }
     }
 
     /// The objects of a kind in a namespace.
     pub(crate) fn of(&self, kind: Kind, namespace: &str) -> Option<Cow<'_, Output>> {
-        let known = self.places.get(&(kind, namespace.to_owned())).map(Cow::Borrowed);
+        let known = self.outputs.get(&(kind, namespace.to_owned())).map(Cow::Borrowed);
         known.or_else(|| {
             let passthrough = self.passthrough.as_ref().filter(|_| kind == Kind::EnvoyFilter)?;
             let (api, watched) =
@@ -133,18 +133,18 @@ impl Outputs {
 
     /// All outputs except those that only passthrough needs.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&(Kind, String), &Output)> {
-        self.places.iter()
+        self.outputs.iter()
     }
 
-    /// The table that we gave to istiod; `None` if there is none that can be read. Right after a
+    /// The table that we gave to istiod; `None` if there is no readable one. Right after a
     /// change of the delivery there may be two; then the newest one counts.
-    pub(crate) fn table(&self, places: &Places) -> Option<Arc<Table>> {
+    pub(crate) fn table(&self, namespaces: &Namespaces) -> Option<Arc<Table>> {
         let found = |(kind, name): (Kind, &str)| {
-            let key = Key { namespace: places.gateway().to_owned(), name: name.to_owned() };
-            let found = self.places.get(&(kind, key.namespace.clone()))?.watched.get(&key)?;
+            let key = Key { namespace: namespaces.gateway().to_owned(), name: name.to_owned() };
+            let found = self.outputs.get(&(kind, key.namespace.clone()))?.watched.get(&key)?;
             found
                 .table
-                .filter(|_| found.owner.as_deref() == Some(&places.namespace))
+                .filter(|_| found.owner.as_deref() == Some(&namespaces.own))
                 .map(|table| table.0)
         };
         Delivery::ALL
@@ -155,10 +155,10 @@ impl Outputs {
     }
 
     /// Returns true once it is known which table the cluster has.
-    pub(crate) fn knows_table(&self, places: &Places) -> bool {
+    pub(crate) fn knows_table(&self, namespaces: &Namespaces) -> bool {
         let listed = |kind| {
-            self.places
-                .get(&(kind, places.gateway().to_owned()))
+            self.outputs
+                .get(&(kind, namespaces.gateway().to_owned()))
                 .is_some_and(|output| output.watched.is_listed())
         };
         Delivery::ALL.into_iter().all(|delivery| listed(table_object(delivery).0))
@@ -174,12 +174,12 @@ impl Outputs {
         let missing = |((_, namespace), output): (&(Kind, String), &Output)| {
             crate::sources::missing(&output.watched).map(|what| format!("{namespace}: {what}"))
         };
-        self.places.iter().filter_map(missing).collect()
+        self.outputs.iter().filter_map(missing).collect()
     }
 
     /// What is being listed again because the API server's data went back.
     pub(crate) fn relisting(&self) -> Vec<String> {
-        let again = self.places.iter().filter(|(_, output)| output.watched.is_relisting());
+        let again = self.outputs.iter().filter(|(_, output)| output.watched.is_relisting());
         again
             .map(|((_, namespace), output)| format!("{namespace}: {}", output.watched.name()))
             .collect()
@@ -187,7 +187,7 @@ impl Outputs {
 }
 
 /// Extracts what is needed from an object.
-pub(crate) fn keep(object: DynamicObject) -> Found {
+pub(crate) fn keep(object: DynamicObject) -> Existing {
     let label = object.labels().get(OWNER).cloned();
     let peer = object.annotations().get(PEER).cloned();
     let uid = object.uid().unwrap_or_default();
@@ -195,5 +195,5 @@ pub(crate) fn keep(object: DynamicObject) -> Found {
     let shipped = (object.name_any() == MODULES && object.data.get("binaryData").is_some())
         .then(|| Arc::new(Shipped::of(&object)));
     let table = InObject::of(&object);
-    Found { uid, owner: label, peer, fingerprint: of_object(&json), shipped, table }
+    Existing { uid, owner: label, peer, fingerprint: of_object(&json), shipped, table }
 }

@@ -56,7 +56,7 @@ fn object(
         kind: Kind::EnvoyFilter,
         namespace: &service.namespace,
         name: &name,
-        owner: &settings.places.namespace,
+        owner: &settings.namespaces.own,
         peer: None,
     };
     let spec =
@@ -127,7 +127,7 @@ mod tests {
     use crate::sample::Sample;
 
     #[test]
-    fn the_workloads_of_the_service_believe_each_root_for_its_own_trust_domain() {
+    fn workloads_trust_each_root_for_its_own_trust_domain() {
         let sample = Sample::healthy();
         let mut federation = sample.snapshot().in_force.federation;
         assert!(objects(&sample.settings, &sample.local, &federation).is_empty());
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn without_our_own_roots_the_workloads_are_left_alone() {
+    fn without_our_own_roots_workloads_are_not_changed() {
         let mut sample = Sample::healthy();
         let mut federation = sample.snapshot().in_force.federation;
         let selector = [("app".to_owned(), "web".to_owned())].into();

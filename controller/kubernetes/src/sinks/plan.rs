@@ -2,10 +2,10 @@
 
 use super::gateway::keeps;
 use super::object::Desired;
-use super::outputs::{Found, Outputs};
+use super::outputs::{Existing, Outputs};
 use crate::api::kind::Kind;
 use crate::api::watch::Key;
-use crate::settings::Places;
+use crate::settings::Namespaces;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What to do about one object.
@@ -14,13 +14,13 @@ pub(crate) enum Step {
     /// It does not exist.
     Create,
     /// It is ours and differs from what is wanted.
-    Update(Found),
+    Update(Existing),
     /// It belongs to someone else.
     Foreign,
 }
 
 /// What to do about `desired`; `None` if it is as wanted.
-pub(crate) fn step(desired: &Desired, found: Option<Found>, owner: &str) -> Option<Step> {
+pub(crate) fn step(desired: &Desired, found: Option<Existing>, owner: &str) -> Option<Step> {
     match found {
         None => Some(Step::Create),
         Some(found) if found.owner.as_deref() != Some(owner) => Some(Step::Foreign),
@@ -54,15 +54,16 @@ impl Wanted {
 pub(crate) fn unwanted(
     outputs: &Outputs,
     wanted: &Wanted,
-    places: &Places,
+    namespaces: &Namespaces,
     unheard: &BTreeSet<String>,
-) -> Vec<(Kind, Key, Found)> {
+) -> Vec<(Kind, Key, Existing)> {
     let mut unwanted = Vec::new();
     for ((kind, namespace), output) in outputs.all() {
-        let ours = |found: &Found| found.owner.as_deref() == Some(&places.namespace);
-        let stays = |key: &Key, found: &Found| {
+        let ours = |found: &Existing| found.owner.as_deref() == Some(&namespaces.own);
+        let stays = |key: &Key, found: &Existing| {
             wanted.has(*kind, key)
-                || (namespace == places.gateway() && keeps(*kind, &key.name, places.delivery))
+                || (namespace == namespaces.gateway()
+                    && keeps(*kind, &key.name, namespaces.delivery))
                 || found.peer.as_ref().is_some_and(|peer| unheard.contains(peer))
         };
         let keys = output.watched.keys(|key, found| ours(found) && !stays(key, found));
@@ -75,7 +76,7 @@ pub(crate) fn unwanted(
     unwanted
 }
 
-fn unwanted_for_passthrough(outputs: &Outputs, wanted: &Wanted) -> Vec<(Kind, Key, Found)> {
+fn unwanted_for_passthrough(outputs: &Outputs, wanted: &Wanted) -> Vec<(Kind, Key, Existing)> {
     let Some(passthrough) = outputs.passthrough() else { return Vec::new() };
     let keys = passthrough.watched.keys(|key, _| !wanted.has(Kind::EnvoyFilter, key));
     keys.into_iter()
@@ -101,11 +102,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_as_it_should_be_is_left_and_what_is_not_ours_too() {
+    fn only_our_own_objects_that_differ_are_written() {
         let desired = desired();
         let found = |owner: Option<&str>, fingerprint| {
             let owner = owner.map(str::to_owned);
-            Some(Found {
+            Some(Existing {
                 uid: "1".into(),
                 owner,
                 peer: None,

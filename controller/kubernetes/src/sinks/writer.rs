@@ -14,16 +14,16 @@
 mod mounts;
 mod objects;
 
+use super::corrections::Corrections;
 use super::events::{self, Events};
 use super::gateway::{self, Shipping};
 use super::memory;
 use super::object::Desired;
 use super::outputs::Outputs;
-use super::pace::Corrections;
 use super::plan::{Wanted, step};
 use super::statuses::{self, Kept, OfGateway};
 use super::table::{InObject, looks_late};
-use crate::api::client::told;
+use crate::api::client::describe;
 use crate::api::kind::Kind;
 use crate::api::watch::{Key, Watched};
 use crate::leader::election::Leadership;
@@ -91,7 +91,7 @@ pub(crate) struct Writer {
 struct Remembered {
     corrections: Corrections,
     kept: Kept,
-    told: BTreeSet<Finding>,
+    reported: BTreeSet<Finding>,
     /// What the exporter serves. A pass that only corrects an object need not publish all documents
     /// again.
     served: Weak<Compiled>,
@@ -139,7 +139,8 @@ impl Writer {
                 // The leader reports the findings. If this replica leads next, it does not report
                 // them again.
                 remembered.served = Weak::new();
-                remembered.told = compiled.in_force.federation.findings.iter().cloned().collect();
+                remembered.reported =
+                    compiled.in_force.federation.findings.iter().cloned().collect();
                 continue;
             }
             if !compiled.as_leader {
@@ -153,7 +154,7 @@ impl Writer {
             again = tokio::select! {
                 again = self.pass(&compiled, &mut remembered) => again,
                 () = leadership.ended() => {
-                    tracing::warn!("this replica leads no more: what it was writing is left to the next leader");
+                    tracing::warn!("this replica no longer leads: the next leader finishes what it was writing");
                     None
                 }
             };
@@ -166,7 +167,8 @@ impl Writer {
         let _timer = self.metrics.pass();
         let mut pass = Pass::default();
         let whole = self.write_all(compiled, remembered, &mut pass).await;
-        for finding in pass.findings.iter().filter(|finding| !remembered.told.contains(finding)) {
+        for finding in pass.findings.iter().filter(|finding| !remembered.reported.contains(finding))
+        {
             match finding.severity {
                 Severity::Info => tracing::info!(reason = finding.reason.word(), "{finding}"),
                 Severity::Warning => tracing::warn!(reason = finding.reason.word(), "{finding}"),
@@ -176,9 +178,13 @@ impl Writer {
         if whole {
             self.metrics.show_findings(&pass.findings);
             let findings = news(compiled).chain(&pass.findings);
-            let happened =
-                events::of_findings(findings, &mut remembered.told, &self.settings, &compiled.uids);
-            happened.into_iter().for_each(|happened| self.events.tell(happened));
+            let new = events::of_findings(
+                findings,
+                &mut remembered.reported,
+                &self.settings,
+                &compiled.uids,
+            );
+            new.into_iter().for_each(|event| self.events.queue(event));
         }
         pass.again
     }
@@ -249,13 +255,14 @@ impl Writer {
                 settings.gateway.filter_module.as_deref().unwrap_or_default(),
             );
         };
-        let key = Key { namespace: settings.places.gateway().to_owned(), name: MODULES.to_owned() };
-        let output = self.outputs.of(Kind::ConfigMap, settings.places.gateway());
+        let key =
+            Key { namespace: settings.namespaces.gateway().to_owned(), name: MODULES.to_owned() };
+        let output = self.outputs.of(Kind::ConfigMap, settings.namespaces.gateway());
         let shipped =
             output.and_then(|output| output.watched.get(&key)?.shipped).unwrap_or_default();
         let shipping = Shipping::of(
             own,
-            (&settings.gateway, &settings.places),
+            (&settings.gateway, &settings.namespaces),
             &shipped,
             &self.pods.all(),
             now,
@@ -282,12 +289,14 @@ impl Writer {
         remembered: &mut Remembered,
         pass: &mut Pass,
     ) -> Desired {
-        let places = &self.settings.places;
-        let peers =
-            compiled.saved.iter().map(|(peer, saved)| memory::peer(places, peer, &saved.packed));
+        let namespaces = &self.settings.namespaces;
+        let peers = compiled
+            .saved
+            .iter()
+            .map(|(peer, saved)| memory::peer(namespaces, peer, &saved.packed));
         self.write_all_of(peers, remembered, pass).await;
         let record = ClusterRecord::of(&compiled.in_force.local, &self.settings, &compiled.missing);
-        let state = memory::state(places, &compiled.in_force.federation.published, &record);
+        let state = memory::state(namespaces, &compiled.in_force.federation.published, &record);
         self.write_one(&state, remembered, pass).await;
         state
     }
@@ -317,9 +326,10 @@ impl Writer {
         compiled: &Compiled,
         remembered: &mut Remembered,
     ) -> bool {
-        let has_table =
-            (desired.kind, desired.name.as_str()) == table_object(self.settings.places.delivery);
-        let there = self.outputs.table(&self.settings.places).filter(|_| has_table).map(InObject);
+        let has_table = (desired.kind, desired.name.as_str())
+            == table_object(self.settings.namespaces.delivery);
+        let there =
+            self.outputs.table(&self.settings.namespaces).filter(|_| has_table).map(InObject);
         let there = there.filter(|there| looks_late(&compiled.in_force.table, &there.0));
         if there.is_none() || there == remembered.outgrown {
             return false;
@@ -332,7 +342,7 @@ impl Writer {
     fn is_as(&self, desired: &Desired) -> bool {
         let output = self.outputs.of(desired.kind, &desired.namespace);
         let found = output.and_then(|output| output.watched.get(&key(desired)));
-        step(desired, found, &self.settings.places.namespace).is_none()
+        step(desired, found, &self.settings.namespaces.own).is_none()
     }
 
     async fn write_statuses(
@@ -358,8 +368,8 @@ impl Writer {
                 self.metrics.failed_write(Kind::IstioFederation);
                 tracing::warn!(
                     peer = key.name,
-                    "the status cannot be written, and is tried again: {}",
-                    told(&error)
+                    "the status cannot be written, trying again: {}",
+                    describe(&error)
                 );
                 pass.again_at(Instant::now() + RETRY);
             }
@@ -377,8 +387,8 @@ impl Writer {
         let Some(object) = statuses::write(api, key, wanted, kept).await? else { return Ok(()) };
         let uid = object.uid().unwrap_or_default();
         for transition in &wanted.transitions {
-            if let Some(happened) = events::of_transition(&key.name, &uid, transition) {
-                self.events.tell(happened);
+            if let Some(event) = events::of_transition(&key.name, &uid, transition) {
+                self.events.queue(event);
             }
         }
         // The whole status is ours; any other difference comes from someone else.
@@ -399,11 +409,11 @@ fn news(compiled: &Compiled) -> impl Iterator<Item = &Finding> {
 /// The finding about a gateway that does not have the table. It is reported once, while the
 /// condition appears on each peer.
 pub(crate) fn not_loaded(loaded: &Condition, settings: &ControllerSettings) -> Option<Finding> {
-    let (kind, name) = table_object(settings.places.delivery);
-    let namespace = Some(settings.places.gateway().to_owned());
+    let (kind, name) = table_object(settings.namespaces.delivery);
+    let namespace = Some(settings.namespaces.gateway().to_owned());
     let about = ObjectRef { namespace, ..ObjectRef::new(kind.name(), name) };
     let message = format!(
-        "not every Pod of the gateway has this table in force: {}; see the logs of that Pod and of istiod",
+        "not every Pod of the gateway uses this table: {}; see the logs of that Pod and of istiod",
         loaded.message
     );
     (loaded.status == ConditionStatus::False)

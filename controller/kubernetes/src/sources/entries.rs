@@ -11,9 +11,9 @@ use kube::api::DynamicObject;
 use std::collections::BTreeMap;
 
 /// The maximum number of findings for one peer.
-const TOLD: usize = 10;
+const MOST: usize = 10;
 
-/// The hosts of a ServiceEntry, without those that cannot be imported ones.
+/// The hosts of a ServiceEntry that have the form of imported hosts.
 pub(crate) type Hosts = Vec<String>;
 
 /// Extracts the hosts.
@@ -25,7 +25,7 @@ pub(crate) fn keep(object: DynamicObject) -> Hosts {
         .collect()
 }
 
-/// A finding for each imported host that another ServiceEntry has as well.
+/// A finding for each imported host that is also in another ServiceEntry.
 pub(crate) fn taken(entries: &BTreeMap<Key, Hosts>, imports: &[Import]) -> Vec<Finding> {
     let mut by_host: BTreeMap<&str, Vec<&Key>> = BTreeMap::new();
     for (key, hosts) in entries {
@@ -54,7 +54,7 @@ fn finding(import: &Import, others: &[&Key]) -> Finding {
     let more = others.len().saturating_sub(3);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let message = format!(
-        "its host {} is one of {} {first}{more} as well, and a sidecar has only one of them; delete that one, or ask the peer to withdraw its \
+        "its host {} is also in {} {first}{more}, and sidecars use only one of them; delete that object, or ask the peer to withdraw its \
          Service",
         import.service.host,
         Kind::ServiceEntry.name()
@@ -68,10 +68,10 @@ fn finding(import: &Import, others: &[&Key]) -> Finding {
 }
 
 fn limited(peer: &str, mut findings: Vec<Finding>) -> Vec<Finding> {
-    let more = findings.len().saturating_sub(TOLD);
-    findings.truncate(TOLD);
+    let more = findings.len().saturating_sub(MOST);
+    findings.truncate(MOST);
     if more > 0 {
-        let message = format!("{more} more of its hosts are those of others' ServiceEntries");
+        let message = format!("{more} more of its hosts are also in other ServiceEntries");
         findings.push(Finding::warning(
             FindingReason::HostTaken,
             ObjectRef::federation(peer),
@@ -97,26 +97,26 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_is_imported_and_somebody_elses_is_told() {
+    fn an_imported_host_in_anothers_service_entry_is_a_finding() {
         let imports = Sample::healthy().snapshot().in_force.federation.imports;
-        let told = |entries: &[(Key, Hosts)]| taken(&entries.iter().cloned().collect(), &imports);
+        let found = |entries: &[(Key, Hosts)]| taken(&entries.iter().cloned().collect(), &imports);
         let host = imports[0].service.host.as_str();
-        assert!(told(&[]).is_empty());
-        assert!(told(&[entry("a", &["other.svc.beta.example", "web.example"])]).is_empty());
+        assert!(found(&[]).is_empty());
+        assert!(found(&[entry("a", &["other.svc.beta.example", "web.example"])]).is_empty());
         let findings =
-            told(&[entry("a", &["x.example", host]), entry("b", &[&host.to_uppercase()])]);
+            found(&[entry("a", &["x.example", host]), entry("b", &[&host.to_uppercase()])]);
         assert_eq!(findings.len(), 1, "{findings:#?}");
-        let said = findings[0].to_string();
+        let text = findings[0].to_string();
         assert!(
-            said.contains("IstioFederation beta")
-                && said.contains(host)
-                && said.contains("a/x, b/x"),
-            "{said}"
+            text.contains("IstioFederation beta")
+                && text.contains(host)
+                && text.contains("a/x, b/x"),
+            "{text}"
         );
     }
 
     #[test]
-    fn what_is_no_host_is_passed_over() {
+    fn invalid_hosts_are_ignored() {
         let read = |hosts: serde_json::Value| {
             keep(
                 serde_json::from_value(
@@ -130,11 +130,11 @@ mod tests {
     }
 
     #[test]
-    fn of_very_many_some_are_told() {
+    fn the_findings_of_a_peer_are_limited() {
         let imports = Sample::healthy().snapshot().in_force.federation.imports;
-        let findings = vec![finding(&imports[0], &[]); TOLD + 5];
-        let told = limited("beta", findings);
-        assert_eq!(told.len(), TOLD + 1);
-        assert!(told[TOLD].message.starts_with("5 more"));
+        let findings = vec![finding(&imports[0], &[]); MOST + 5];
+        let kept = limited("beta", findings);
+        assert_eq!(kept.len(), MOST + 1);
+        assert!(kept[MOST].message.starts_with("5 more"));
     }
 }

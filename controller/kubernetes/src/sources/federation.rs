@@ -14,7 +14,7 @@ use serde_json::Value;
 
 /// An `IstioFederation`, parsed.
 #[derive(Debug, Clone, PartialEq)]
-pub struct FederationObject {
+pub(crate) struct FederationObject {
     /// The spec, or why it is invalid.
     pub spec: Result<Named<IstioFederationSpec>, Box<Finding>>,
     /// `metadata.uid`.
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spec_of_another_form_is_a_finding_and_nothing_else() {
+    fn an_invalid_spec_is_a_finding() {
         let broken =
             object(json!({ "metadata": { "name": "beta" }, "spec": { "trustDomain": 7 } }));
         let finding = broken.spec.unwrap_err();
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_spec_is_news() {
+    fn only_a_changed_spec_is_news() {
         let spec = json!({ "trustDomain": "beta.example", "metadataEndpoint": "https://beta.example/metadata" });
         let with = |spec: &Value, status: Value| {
             object(
@@ -128,12 +128,12 @@ mod tests {
             )
         };
         let before = with(&spec, json!({}));
-        let told = with(
+        let changed = with(
             &spec,
             json!({ "conditions": [{ "type": "Accepted", "status": "True", "reason": "Accepted" }] }),
         );
-        assert!(before != told && !is_news(&before, &told));
-        assert_eq!(told.conditions.len(), 1);
+        assert!(before != changed && !is_news(&before, &changed));
+        assert_eq!(changed.conditions.len(), 1);
         let annotated = |value: &str| {
             let metadata = json!({ "name": "beta", "uid": "1", "annotations": { ACCEPT_DOCUMENT_ANNOTATION: value } });
             object(json!({ "metadata": metadata, "spec": spec, "status": {} }))

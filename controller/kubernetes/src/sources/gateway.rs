@@ -1,7 +1,7 @@
 //! The addresses at which peers reach the gateway (peer protocol, section 4): a configured list,
 //! else those of a `LoadBalancer`, else the nodes of a `NodePort`.
 
-use super::Seen;
+use super::Observed;
 use super::json::{cidrs, is_true, list, text};
 use super::pod::GatewayPod;
 use crate::api::watch::Key;
@@ -144,24 +144,24 @@ pub(crate) fn keep_node(object: DynamicObject) -> Node {
 /// The gateway's addresses, in order. If there are none, a finding says what to do.
 pub(crate) fn addresses(
     settings: &ControllerSettings,
-    seen: &Seen,
+    observed: &Observed,
     findings: &mut Vec<Finding>,
 ) -> Vec<GatewayAddress> {
     if !settings.gateway.advertise.is_empty() {
         return ordered(settings.gateway.advertise.clone());
     }
     let key = Key {
-        namespace: settings.places.gateway().to_owned(),
+        namespace: settings.namespaces.gateway().to_owned(),
         name: settings.gateway.service.clone(),
     };
-    let found = match seen.gateway_services.get(&key) {
-        Some(service) => of_service(service, settings.gateway.port, seen),
+    let found = match observed.gateway_services.get(&key) {
+        Some(service) => of_service(service, settings.gateway.port, observed),
         None => Err("there is no such Service".to_owned()),
     };
     found.unwrap_or_else(|why| {
         let object = ObjectRef::service(&key.namespace, &key.name);
         let message = format!(
-            "{why}, so peers cannot reach this cluster's gateway; fix the Service, or name addresses with --advertise"
+            "{why}, so peers cannot reach this cluster's gateway; fix the Service, or set addresses with --advertise"
         );
         findings.push(Finding::error(FindingReason::NoGatewayAddress, object, "", message));
         Vec::new()
@@ -171,7 +171,7 @@ pub(crate) fn addresses(
 fn of_service(
     service: &GatewayService,
     port: u16,
-    seen: &Seen,
+    observed: &Observed,
 ) -> Result<Vec<GatewayAddress>, String> {
     let Some(found) = service.ports.iter().find(|found| found.port == port) else {
         return Err(format!("it has no port {port} (--gateway-port)"));
@@ -183,7 +183,7 @@ fn of_service(
             "its load balancer has no address yet (status.loadBalancer.ingress)",
         ),
         ("NodePort", Some(node_port)) => (
-            node_hosts(&seen.pods, &seen.nodes),
+            node_hosts(&observed.pods, &observed.nodes),
             node_port,
             "no ready, schedulable node runs a ready gateway pod",
         ),
@@ -201,8 +201,8 @@ fn of_service(
     if addresses.is_empty() { Err(otherwise.to_owned()) } else { Ok(addresses) }
 }
 
-/// The addresses of nodes that run a gateway and may take traffic; the internal ones only of nodes
-/// without external ones.
+/// The addresses of nodes that run a gateway and may take traffic. Internal addresses count only
+/// for nodes without external ones.
 fn node_hosts(pods: &BTreeMap<Key, GatewayPod>, nodes: &BTreeMap<Key, Node>) -> Vec<String> {
     let names: BTreeSet<_> = pods.values().filter_map(|pod| pod.node.clone()).collect();
     let found =
@@ -237,7 +237,7 @@ mod tests {
         })))
     }
 
-    fn seen() -> Seen {
+    fn observed() -> Observed {
         let node = |name: &str, ready: &str, unschedulable: bool, addresses: Value| {
             let key = Key { namespace: String::new(), name: name.into() };
             let node = keep_node(read(json!({
@@ -257,7 +257,7 @@ mod tests {
             (key, pod)
         };
         let internal = |ip: &str| json!({ "type": "InternalIP", "address": ip });
-        Seen {
+        Observed {
             nodes: BTreeMap::from([
                 node(
                     "a",
@@ -277,17 +277,17 @@ mod tests {
                 pod("4", "d", "True"),
                 pod("5", "e", "False"),
             ]),
-            ..Seen::default()
+            ..Observed::default()
         }
     }
 
     fn of(service: &GatewayService) -> Result<Vec<String>, String> {
-        of_service(service, 15443, &seen())
+        of_service(service, 15443, &observed())
             .map(|addresses| addresses.iter().map(ToString::to_string).collect())
     }
 
     #[test]
-    fn a_load_balancer_has_all_its_entries() {
+    fn all_entries_of_a_load_balancer_are_announced() {
         let ingress = json!([{ "hostname": "lb.example" }, { "ip": "192.0.2.9", "hostname": "x.example" }, { "ip": "2001:db8::9" }]);
         let expected = ["192.0.2.9:15443", "[2001:db8::9]:15443", "lb.example:15443"];
         assert_eq!(of(&service("LoadBalancer", ingress)).unwrap(), expected);
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_port_has_the_nodes_that_run_a_gateway_and_take_traffic() {
+    fn a_node_port_is_announced_at_ready_nodes_with_a_gateway_pod() {
         let found = of(&service("NodePort", json!([]))).unwrap();
         assert_eq!(
             found,
@@ -305,16 +305,16 @@ mod tests {
     }
 
     #[test]
-    fn another_type_or_port_is_told() {
+    fn a_service_of_another_type_or_port_is_a_finding() {
         assert!(
             of(&service("ClusterIP", json!([]))).unwrap_err().contains("LoadBalancer or NodePort")
         );
-        let other = of_service(&service("NodePort", json!([])), 443, &seen()).unwrap_err();
+        let other = of_service(&service("NodePort", json!([])), 443, &observed()).unwrap_err();
         assert!(other.contains("no port 443"));
     }
 
     #[test]
-    fn the_port_of_a_pod_is_what_the_service_leads_to() {
+    fn a_pods_port_is_the_target_port_of_the_service() {
         let of = |target: Value, ports: Value| {
             let service = json!({ "metadata": { "name": "x" }, "spec": { "ports": [{ "port": 15443, "targetPort": target }] } });
             let pod = json!({ "metadata": { "name": "x" }, "spec": { "containers": [{ "ports": ports }, {}] } });

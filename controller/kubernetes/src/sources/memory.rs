@@ -9,7 +9,7 @@
 //! about the limit of an object.
 
 use crate::api::watch::Key;
-use crate::settings::{ControllerSettings, Places, Selector};
+use crate::settings::{ControllerSettings, Namespaces, Selector};
 use fedgate_core::PeerName;
 use fedgate_federation::bundle::{roots_from_pem, roots_to_pem};
 use fedgate_federation::credentials::Credentials;
@@ -90,7 +90,8 @@ pub(crate) struct ClusterRecord {
     /// When knowledge is stale.
     pub times: Times,
     /// Where objects are.
-    pub places: Places,
+    #[serde(rename = "places")]
+    pub namespaces: Namespaces,
     /// The labels of the gateway's Pods.
     #[serde(default)]
     pub gateway_selector: Selector,
@@ -106,20 +107,33 @@ impl ClusterRecord {
         settings: &ControllerSettings,
         findings: &[Finding],
     ) -> Self {
+        let LocalCluster {
+            trust_domain,
+            cluster_uuid,
+            authn_key,
+            roots,
+            credentials,
+            network,
+            gateways,
+            gateway_identities,
+            health_name,
+            passthrough,
+            own,
+        } = cluster.clone();
         Self {
-            trust_domain: cluster.trust_domain.clone(),
-            cluster_uuid: cluster.cluster_uuid.clone(),
-            authn_key_pub: cluster.authn_key.to_pem(),
-            root_ca: roots_to_pem(&cluster.roots),
-            credentials: cluster.credentials.clone(),
-            network: cluster.network.clone(),
-            gateways: cluster.gateways.clone(),
-            gateway_identities: cluster.gateway_identities.clone(),
-            health_name: cluster.health_name,
-            passthrough: cluster.passthrough.clone(),
-            own: cluster.own.clone(),
+            trust_domain,
+            cluster_uuid,
+            authn_key_pub: authn_key.to_pem(),
+            root_ca: roots_to_pem(&roots),
+            credentials,
+            network,
+            gateways,
+            gateway_identities,
+            health_name,
+            passthrough,
+            own,
             times: settings.intervals().knowledge,
-            places: settings.places.clone(),
+            namespaces: settings.namespaces.clone(),
             gateway_selector: settings.gateway.selector.clone(),
             findings: findings.to_vec(),
         }
@@ -260,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn knowledge_comes_back_as_it_was() {
+    fn knowledge_survives_packing() {
         let known = nothing_known();
         let Memory::Peer(name, read) = config_map(&pack(&known)) else { panic!("no peer") };
         assert_eq!((name.as_str(), read.as_ref()), ("beta", &known));
@@ -268,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_understood_is_nothing() {
+    fn invalid_content_is_ignored() {
         assert_eq!(config_map(b"no gzip"), Memory::Nothing);
         let packed = pack(&nothing_known());
         assert_eq!(config_map(&packed[..packed.len() / 2]), Memory::Nothing);

@@ -14,9 +14,9 @@
 //! | `passthrough` | the Services with TLS passthrough |
 //! | `memory` | what a replica stored for the others, and for the next start |
 //! | `json` | fields of untyped objects |
-//! | `place`, `watching` | where the objects of each source are, and the watches of all sources |
+//! | `selection`, `watching` | where the objects of each source are, and the watches of all sources |
 //!
-//! [`Seen`] is all of it at one moment. The controller gets it from watches, the command line from
+//! [`Observed`] is all of it at one moment. The controller gets it from watches, the command line from
 //! one list of each kind. Both derive the same from it.
 
 pub(super) mod entries;
@@ -27,10 +27,10 @@ pub(super) mod memory;
 pub(super) mod network;
 pub(super) mod own;
 pub(super) mod passthrough;
-pub(super) mod place;
 pub(super) mod pod;
 pub(super) mod policy;
 pub(super) mod roots;
+pub(super) mod selection;
 pub(super) mod service;
 mod watching;
 
@@ -51,7 +51,7 @@ use std::collections::BTreeMap;
 
 /// The state of all sources at one moment.
 #[derive(Debug, Clone, Default)]
-pub struct Seen {
+pub(crate) struct Observed {
     pub(super) federations: BTreeMap<Key, federation::FederationObject>,
     pub(super) policies: BTreeMap<Key, policy::Policy>,
     pub(super) services: BTreeMap<Key, service::Labelled>,
@@ -60,14 +60,14 @@ pub struct Seen {
     pub(super) nodes: BTreeMap<Key, gateway::Node>,
     pub(super) service_cidrs: BTreeMap<Key, network::ServiceCidr>,
     pub(super) roots: BTreeMap<Key, roots::Roots>,
-    pub(super) passthrough: passthrough::Seen,
+    pub(super) passthrough: passthrough::Prepared,
     pub(super) memory: BTreeMap<Key, memory::Memory>,
     pub(super) entries: BTreeMap<Key, entries::Hosts>,
     /// `None`: no Pod has been asked yet, and what the last leader wrote down holds.
     pub(super) presented: Option<Presented>,
 }
 
-impl Seen {
+impl Observed {
     /// The operators' objects, and what is wrong with them.
     pub(super) fn objects(&self) -> Objects {
         let mut objects = Objects::default();
@@ -109,13 +109,13 @@ impl Seen {
         identity: &ClusterIdentity,
     ) -> (LocalCluster, Vec<Finding>) {
         let mut findings = Vec::new();
-        let place =
-            (settings.places.namespace.as_str(), settings.metadata.roots_configmap.as_str());
-        let roots = roots::roots(&self.roots, place, &mut findings);
+        let config_map =
+            (settings.namespaces.own.as_str(), settings.metadata.roots_configmap.as_str());
+        let roots = roots::roots(&self.roots, config_map, &mut findings);
         let gateways = gateway::addresses(settings, self, &mut findings);
         let network = network::network(settings.network(), &self.nodes, &self.service_cidrs);
-        let pods = presented::chains(self.presented.as_ref(), settings.places.gateway());
-        let mut credentials = roots::credentials(&roots, place, &pods, &settings.trust_domain);
+        let pods = presented::chains(self.presented.as_ref(), settings.namespaces.gateway());
+        let mut credentials = roots::credentials(&roots, config_map, &pods, &settings.trust_domain);
         if self.presented.is_none() {
             credentials
                 .add(memory::record(&self.memory).map(ClusterRecord::of_pods).unwrap_or_default());

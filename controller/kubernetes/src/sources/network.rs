@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_configured_goes_before_what_is_found() {
+    fn configured_ranges_take_precedence() {
         let node = |range| {
             let mut node = Node::default();
             node.pod_cidrs = cidrs(range);

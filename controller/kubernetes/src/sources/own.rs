@@ -2,7 +2,7 @@
 //! `AUTO_PASSTHROUGH` gateway that took itself for a peer's gateway would forward to itself without
 //! end.
 
-use super::Seen;
+use super::Observed;
 use super::gateway::GatewayService;
 use crate::api::watch::Key;
 use crate::settings::ControllerSettings;
@@ -19,17 +19,17 @@ const PROXY: RangeInclusive<u16> = 15_000..=15_099;
 /// cluster's own networks.
 pub(super) fn addresses(
     settings: &ControllerSettings,
-    seen: &Seen,
+    observed: &Observed,
     network: &Network,
 ) -> OwnAddresses {
     let key = Key {
-        namespace: settings.places.gateway().to_owned(),
+        namespace: settings.namespaces.gateway().to_owned(),
         name: settings.gateway.service.clone(),
     };
-    let service = seen.gateway_services.get(&key);
+    let service = observed.gateway_services.get(&key);
     let mut listeners: Vec<_> = service.into_iter().flat_map(of_service).collect();
-    listeners.extend(service.into_iter().flat_map(|service| of_nodes(seen, service)));
-    listeners.extend(of_pods(settings, seen, service));
+    listeners.extend(service.into_iter().flat_map(|service| of_nodes(observed, service)));
+    listeners.extend(of_pods(settings, observed, service));
     listeners.push(listener(
         "a proxy of this cluster's own mesh",
         Ipv4Addr::UNSPECIFIED.into(),
@@ -48,9 +48,9 @@ fn of_service(service: &GatewayService) -> impl Iterator<Item = OwnListener> {
         .map(|(ip, port)| listener("the Service of this cluster's own gateway", ip, port..=port))
 }
 
-fn of_nodes(seen: &Seen, service: &GatewayService) -> Vec<OwnListener> {
+fn of_nodes(observed: &Observed, service: &GatewayService) -> Vec<OwnListener> {
     let name = "a node port of this cluster's own gateway";
-    let ips: BTreeSet<_> = seen.nodes.values().flat_map(|node| node.ips()).collect();
+    let ips: BTreeSet<_> = observed.nodes.values().flat_map(|node| node.ips()).collect();
     ips.into_iter()
         .flat_map(|ip| service.node_ports().map(move |port| listener(name, ip, port..=port)))
         .collect()
@@ -58,7 +58,7 @@ fn of_nodes(seen: &Seen, service: &GatewayService) -> Vec<OwnListener> {
 
 fn of_pods(
     settings: &ControllerSettings,
-    seen: &Seen,
+    observed: &Observed,
     service: Option<&GatewayService>,
 ) -> Vec<OwnListener> {
     let name = "a Pod of this cluster's own gateway";
@@ -69,7 +69,7 @@ fn of_pods(
         let own = ports.iter().map(move |port| listener(name, ip, *port..=*port));
         own.chain([listener(name, ip, PROXY)]).collect::<Vec<_>>()
     };
-    seen.pods.values().filter_map(|pod| pod.ip).flat_map(of_pod).collect()
+    observed.pods.values().filter_map(|pod| pod.ip).flat_map(of_pod).collect()
 }
 
 fn listener(name: &str, address: IpAddr, ports: RangeInclusive<u16>) -> OwnListener {

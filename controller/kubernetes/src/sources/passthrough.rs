@@ -1,8 +1,8 @@
 //! The Services with TLS passthrough: those whose workloads are configured to trust the peers'
 //! roots.
 //!
-//! The list comes from the API server and not from the writer. So every replica knows it, and a new
-//! leader as well as the former one.
+//! The list comes from the API server and not from the writer. So every replica knows it, including
+//! a new leader.
 
 use crate::api::watch::{Key, Watched};
 use fedgate_federation::federate::Passthrough;
@@ -28,10 +28,10 @@ pub(crate) fn name_for(service: &str) -> String {
 pub(crate) fn keep(_: DynamicObject) {}
 
 /// The EnvoyFilters that exist; `None` if passthrough is disabled.
-pub(crate) type Seen = Option<Result<BTreeSet<Key>, String>>;
+pub(crate) type Prepared = Option<Result<BTreeSet<Key>, String>>;
 
 /// What a watch shows.
-pub(crate) fn seen(watched: &Watched<()>) -> Result<BTreeSet<Key>, String> {
+pub(crate) fn prepared(watched: &Watched<()>) -> Result<BTreeSet<Key>, String> {
     match watched.failure().filter(|_| !watched.is_listed()) {
         Some(why) => Err(why),
         None => Ok(watched.all().into_keys().collect()),
@@ -46,10 +46,10 @@ pub(crate) fn missing(watched: &Watched<()>) -> Option<String> {
 }
 
 /// Whether TLS can be passed through, and to which Services.
-pub(crate) fn passthrough(seen: &Seen) -> Passthrough {
-    match seen {
+pub(crate) fn passthrough(prepared: &Prepared) -> Passthrough {
+    match prepared {
         None => Passthrough::Impossible(format!(
-            "passthrough is not switched on in this cluster: start the controller with --passthrough and {CURE}; or remove the annotation"
+            "passthrough is not enabled in this cluster: start the controller with --passthrough and {CURE}; or remove the annotation"
         )),
         Some(Err(why)) => Passthrough::Impossible(format!(
             "the controller cannot list EnvoyFilters ({why}): {CURE}"
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_is_prepared_when_its_object_is_there() {
+    fn a_service_is_prepared_once_its_envoy_filter_exists() {
         let keys = BTreeSet::from([key("shop", &name_for("web")), key("shop", "other")]);
         assert_eq!(
             passthrough(&Some(Ok(keys))),
@@ -81,9 +81,9 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_in_the_way_is_told_with_the_cure() {
-        for seen in [None, Some(Err("the API server says 403: no".to_owned()))] {
-            let Passthrough::Impossible(why) = passthrough(&seen) else {
+    fn an_obstacle_is_reported_with_its_remedy() {
+        for listed in [None, Some(Err("the API server says 403: no".to_owned()))] {
+            let Passthrough::Impossible(why) = passthrough(&listed) else {
                 panic!("it is not possible")
             };
             assert!(why.contains("deploy/passthrough/rbac.yaml"), "{why}");

@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 /// value identifies their content.
 pub(crate) const BUNDLE: &str = "fedgate.dev/bundle";
 
-/// Where istio-agent shows the metrics of its Envoy.
+/// The port on which istio-agent serves the metrics of its Envoy.
 const STATS_PORT: u16 = 15020;
 const STATS_PATH: &str = "/stats/prometheus";
 
@@ -26,12 +26,12 @@ pub(crate) struct GatewayPod {
     /// Whether it has ended for good, and only its object is left.
     pub(crate) ended: bool,
     /// The value of [`BUNDLE`].
-    pub(crate) told: Option<String>,
+    pub(crate) mounts: Option<String>,
     /// Its address.
     pub(crate) ip: Option<IpAddr>,
     /// Its ports that have names.
     pub(crate) ports: BTreeMap<String, u16>,
-    /// Where its proxy shows what it counts: a URL.
+    /// The URL of its proxy's metrics.
     pub(crate) stats: Option<String>,
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn keep(object: DynamicObject) -> GatewayPod {
         node: text(&spec["nodeName"]).filter(|_| ready),
         started: started(status),
         ended: ["Succeeded", "Failed"].iter().any(|phase| status["phase"] == *phase),
-        told: object.annotations().get(BUNDLE).cloned(),
+        mounts: object.annotations().get(BUNDLE).cloned(),
         ip: status["podIP"].as_str().and_then(|ip| ip.parse().ok()),
         ports: list(&spec["containers"])
             .flat_map(|container| list(&container["ports"]))
@@ -70,8 +70,8 @@ fn named_port(port: &Value) -> Option<(String, u16)> {
     Some((text(&port["name"])?, port["containerPort"].as_u64()?.try_into().ok()?))
 }
 
-/// Where Prometheus would ask, by the annotations that Istio gives to its Pods; else where Istio
-/// has it always.
+/// The URL that Prometheus would scrape, according to the annotations that Istio adds to Pods;
+/// without them, Istio's default.
 fn stats(object: &DynamicObject) -> Option<String> {
     let annotation = |name: &str| object.annotations().get(name).map(String::as_str);
     let address: IpAddr = object.data["status"]["podIP"].as_str()?.parse().ok()?;
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_mounted_is_as_old_as_the_last_start() {
+    fn mounts_are_at_least_as_new_as_the_last_start() {
         let (first, later) = ("2026-11-24T10:00:00Z", "2026-11-24T10:05:00Z");
         let container = |restarts: u64, started: Option<&str>| {
             let state = started
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn counters_are_where_prometheus_would_ask() {
+    fn metrics_are_where_prometheus_would_scrape() {
         let stats = |annotations: Value, address: &str| {
             let pod = json!({ "metadata": { "name": "x", "annotations": annotations }, "status": { "podIP": address } });
             keep(serde_json::from_value(pod).unwrap()).stats.unwrap_or_default()
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_has_ended_is_told_from_one_that_runs() {
+    fn a_pod_that_has_ended_is_recognized() {
         let pod = |phase: &str| {
             let status = json!({ "phase": phase, "startTime": "2026-11-24T10:00:00Z" });
             keep(

@@ -40,11 +40,11 @@ pub(crate) fn roots(
     let why = match found.get(&key) {
         Some(Ok(roots)) => return roots.clone(),
         Some(Err(why)) => why.clone(),
-        None => "there is no such ConfigMap; istiod writes it into every namespace of its mesh: check that it runs, and --roots-configmap".to_owned(),
+        None => "there is no such ConfigMap; istiod writes it into every namespace of its mesh: check that istiod runs, and --roots-configmap".to_owned(),
     };
     let object = object((namespace, name));
     let message =
-        format!("{why}. Until this cluster's roots are there, nothing is published to peers");
+        format!("{why}. Until this cluster's roots are known, nothing is published to peers");
     findings.push(Finding::error(FindingReason::NoRoots, object, "data", message));
     Vec::new()
 }
@@ -53,18 +53,22 @@ fn object((namespace, name): (&str, &str)) -> ObjectRef {
     ObjectRef { namespace: Some(namespace.to_owned()), ..ObjectRef::new("ConfigMap", name) }
 }
 
-/// What is wrong with the roots and with the certificates that the gateway's Pods show, and when
-/// each is valid.
+/// What is wrong with the roots and with the certificates that the gateway's Pods present, and
+/// when each is valid.
 pub(crate) fn credentials(
     roots: &[Root],
-    place: (&str, &str),
+    config_map: (&str, &str),
     pods: &[PodChain<'_>],
     ours: &TrustDomain,
 ) -> Credentials {
-    Credentials::of_gateway(pods, &RootSource { roots, object: object(place), field: FIELD }, ours)
+    Credentials::of_gateway(
+        pods,
+        &RootSource { roots, object: object(config_map), field: FIELD },
+        ours,
+    )
 }
 
-/// Where they stand in the ConfigMap.
+/// Their field in the ConfigMap.
 const FIELD: &str = "data[root-cert.pem]";
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_service_is_read_with_what_exports_need() {
+    fn a_service_keeps_what_exports_need() {
         let service = keep(
             serde_json::from_value(json!({
                 "metadata": {
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_one_is_a_finding_that_names_it() {
+    fn a_malformed_service_is_a_finding_that_names_it() {
         let finding = keep(
             serde_json::from_value(json!({
                 "metadata": { "name": "web", "namespace": "shop" },

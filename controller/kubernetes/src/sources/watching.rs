@@ -1,8 +1,9 @@
 //! The watches of all sources.
 
-use super::place::{self, Place};
+use super::selection::{self, Selection};
 use super::{
-    Seen, entries, federation, gateway, memory, network, passthrough, pod, policy, roots, service,
+    Observed, entries, federation, gateway, memory, network, passthrough, pod, policy, roots,
+    service,
 };
 use crate::api::watch::{Rollbacks, Watch, Watched};
 use crate::identity::stored::{self, Stored};
@@ -13,7 +14,7 @@ use kube::api::DynamicObject;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-/// Whom the watches notify.
+/// What the watches notify.
 #[derive(Clone, Default)]
 pub(crate) struct Wakes {
     /// Notified when an input of the compiler changes.
@@ -49,20 +50,20 @@ impl Sources {
         wakes: &Wakes,
         tasks: &mut Tasks,
     ) -> Self {
-        let (places, gateway) = (&settings.places, &settings.gateway);
+        let (namespaces, gateway) = (&settings.namespaces, &settings.gateway);
         Self {
             federations: Watched::start(
                 Watch {
                     is_news: federation::is_news,
-                    ..watch(client, place::federations(), federation::keep, wakes)
+                    ..watch(client, selection::federations(), federation::keep, wakes)
                 },
                 tasks,
             ),
-            policies: source(client, place::policies(), policy::keep, wakes, tasks),
-            services: source(client, place::services(), service::keep, wakes, tasks),
+            policies: source(client, selection::policies(), policy::keep, wakes, tasks),
+            services: source(client, selection::services(), service::keep, wakes, tasks),
             gateway_services: source(
                 client,
-                place::gateway_service(places.gateway(), &gateway.service),
+                selection::gateway_service(namespaces.gateway(), &gateway.service),
                 gateway::keep_service,
                 wakes,
                 tasks,
@@ -72,25 +73,25 @@ impl Sources {
                     is_news: pod::is_news,
                     ..watch(
                         client,
-                        place::gateway_pods(places.gateway(), &gateway.selector),
+                        selection::gateway_pods(namespaces.gateway(), &gateway.selector),
                         pod::keep,
                         wakes,
                     )
                 },
                 tasks,
             ),
-            nodes: source(client, place::nodes(), gateway::keep_node, wakes, tasks),
-            service_cidrs: source(client, place::service_cidrs(), network::keep, wakes, tasks),
+            nodes: source(client, selection::nodes(), gateway::keep_node, wakes, tasks),
+            service_cidrs: source(client, selection::service_cidrs(), network::keep, wakes, tasks),
             roots: source(
                 client,
-                place::roots(&places.namespace, &settings.metadata.roots_configmap),
+                selection::roots(&namespaces.own, &settings.metadata.roots_configmap),
                 roots::keep,
                 wakes,
                 tasks,
             ),
             identity: source(
                 client,
-                place::identity(&places.namespace),
+                selection::identity(&namespaces.own),
                 stored::keep,
                 wakes,
                 tasks,
@@ -98,20 +99,26 @@ impl Sources {
             passthrough: gateway.passthrough.then(|| {
                 source(
                     client,
-                    place::passthrough(&places.namespace),
+                    selection::passthrough(&namespaces.own),
                     passthrough::keep,
                     wakes,
                     tasks,
                 )
             }),
-            memory: source(client, place::memory(&places.namespace), memory::keep, wakes, tasks),
-            entries: source(client, place::entries(&places.namespace), entries::keep, wakes, tasks),
+            memory: source(client, selection::memory(&namespaces.own), memory::keep, wakes, tasks),
+            entries: source(
+                client,
+                selection::entries(&namespaces.own),
+                entries::keep,
+                wakes,
+                tasks,
+            ),
         }
     }
 
     /// The current state of all sources.
-    pub(crate) fn seen(&self) -> Seen {
-        Seen {
+    pub(crate) fn observed(&self) -> Observed {
+        Observed {
             federations: self.federations.all(),
             policies: self.policies.all(),
             services: self.services.all(),
@@ -120,7 +127,7 @@ impl Sources {
             nodes: self.nodes.all(),
             service_cidrs: self.service_cidrs.all(),
             roots: self.roots.all(),
-            passthrough: self.passthrough.as_ref().map(passthrough::seen),
+            passthrough: self.passthrough.as_ref().map(passthrough::prepared),
             memory: self.memory.all(),
             entries: self.entries.all(),
             presented: None,
@@ -148,9 +155,9 @@ impl Sources {
         &self.gateway_services
     }
 
-    /// What was not listed yet, with the reason if there is one. ServiceCIDRs are not waited for:
-    /// older clusters have none. Nor are others' ServiceEntries and the identity: what they are for
-    /// can be told later.
+    /// What was not listed yet, with the reason if there is one. Does not wait for ServiceCIDRs,
+    /// which older clusters lack, or for others' ServiceEntries and the identity, whose findings
+    /// can come later.
     pub(crate) fn missing(&self) -> Vec<String> {
         [
             missing(&self.federations),
@@ -171,25 +178,25 @@ impl Sources {
 
 fn source<T: Clone + PartialEq + Send + 'static>(
     client: &Client,
-    place: Place,
+    selection: Selection,
     keep: fn(DynamicObject) -> T,
     wakes: &Wakes,
     tasks: &mut Tasks,
 ) -> Watched<T> {
-    Watched::start(watch(client, place, keep, wakes), tasks)
+    Watched::start(watch(client, selection, keep, wakes), tasks)
 }
 
 /// A watch for which every change of what is kept is news.
 fn watch<T>(
     client: &Client,
-    place: Place,
+    selection: Selection,
     keep: fn(DynamicObject) -> T,
     wakes: &Wakes,
 ) -> Watch<T> {
     Watch {
-        name: place.name,
-        api: place.api(client),
-        config: place.watched(),
+        name: selection.name,
+        api: selection.api(client),
+        config: selection.watched(),
         keep,
         is_news: |_, _| true,
         wake: Arc::clone(&wakes.inputs),

@@ -45,15 +45,18 @@ impl std::error::Error for NoAnswer {}
 
 /// A connection to the API server on which each request ends.
 pub(super) struct Limited {
-    way: Client,
+    client: Client,
     /// Creates a client without open connections.
     open: Box<dyn FnMut() -> Option<Client> + Send>,
     suspect: Arc<AtomicBool>,
 }
 
 impl Limited {
-    pub(super) fn new(way: Client, open: impl FnMut() -> Option<Client> + Send + 'static) -> Self {
-        Self { way, open: Box::new(open), suspect: Arc::default() }
+    pub(super) fn new(
+        client: Client,
+        open: impl FnMut() -> Option<Client> + Send + 'static,
+    ) -> Self {
+        Self { client, open: Box::new(open), suspect: Arc::default() }
     }
 }
 
@@ -68,15 +71,15 @@ impl Service<Request<Body>> for Limited {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         if self.suspect.swap(false, Ordering::AcqRel)
-            && let Some(way) = (self.open)()
+            && let Some(client) = (self.open)()
         {
-            self.way = way;
+            self.client = client;
         }
-        let (way, suspect) = (self.way.clone(), Arc::clone(&self.suspect));
+        let (client, suspect) = (self.client.clone(), Arc::clone(&self.suspect));
         Box::pin(async move {
             let limit = if *request.method() == Method::GET { READ } else { WRITE };
             let mut unanswered = Unanswered { since: Some(Instant::now()), suspect };
-            let Ok(answer) = timeout(limit, whole(&way, request)).await else {
+            let Ok(answer) = timeout(limit, whole(&client, request)).await else {
                 return Err(NoAnswer(limit).into());
             };
             unanswered.since = None;
@@ -86,9 +89,9 @@ impl Service<Request<Body>> for Limited {
 }
 
 /// Reads the whole answer; of a watch only the head.
-async fn whole(way: &Client, request: Request<Body>) -> Result<Response<AnswerBody>, BoxError> {
+async fn whole(client: &Client, request: Request<Body>) -> Result<Response<AnswerBody>, BoxError> {
     let has_an_end = !is_watch(&request);
-    let (head, body) = way.send(request).await?.into_parts();
+    let (head, body) = client.send(request).await?.into_parts();
     let mut body = AnswerBody::new(body);
     if has_an_end {
         body = to_bytes(body, usize::MAX).await?.into();

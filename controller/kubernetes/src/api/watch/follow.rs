@@ -133,7 +133,7 @@ impl<T: Clone + PartialEq + Send + 'static> Watched<T> {
             }
             state.replace(listed, version)
         };
-        self.tell(difference);
+        self.notify(difference);
         self.works();
     }
 
@@ -189,7 +189,7 @@ impl<T: Clone + PartialEq + Send + 'static> Watched<T> {
                 }
             }
         };
-        self.tell(difference);
+        self.notify(difference);
         Ok(version)
     }
 }

@@ -32,7 +32,7 @@ struct Entry<T> {
 
 /// The moment at which a write was sent, counted in lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sent {
+pub(crate) struct Sent {
     lists: u64,
 }
 
@@ -105,7 +105,7 @@ impl<T: Clone + PartialEq> State<T> {
         self.reported
     }
 
-    /// Replaces all objects at once, so that nobody sees half a list. The first list is news, even
+    /// Replaces all objects at once, so that no reader sees half a list. The first list is news, even
     /// if it is empty.
     pub(super) fn replace(
         &mut self,
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_matter_wakes_nobody_for_news() {
+    fn only_changes_that_matter_are_news() {
         let between = |before, after| Difference::between(before, after, is_news);
         assert_eq!(between(Some(&(1, 1)), Some(&(1, 1))), Difference::None);
         assert_eq!(between(Some(&(1, 1)), Some(&(1, 2))), Difference::Other);
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_as_it_was_meant_is_no_news_and_its_echo_neither() {
+    fn an_intended_answer_and_its_echo_are_not_news() {
         let mut state = listed();
         assert_eq!(wrote(&mut state, 11, (1, 2), (1, 2)), Difference::None);
         assert_eq!(state.get(&key("a")), Some(&(1, 2)));
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_changed_is_told_though_it_comes_with_an_answer() {
+    fn others_changes_inside_an_answer_are_differences() {
         assert_eq!(
             wrote(&mut listed(), 12, (2, 2), (2, 2)),
             Difference::News,
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_the_watch_overtook_changes_nothing() {
+    fn an_answer_older_than_the_last_report_changes_nothing() {
         let mut state = listed();
         state.reports(key("a"), version(12), (3, 3));
         assert_eq!(wrote(&mut state, 11, (1, 2), (1, 2)), Difference::None);
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_that_an_answer_overtook_changes_nothing() {
+    fn a_report_older_than_the_last_answer_changes_nothing() {
         let mut state = listed();
         wrote(&mut state, 12, (1, 2), (1, 2));
         assert_eq!(state.reports(key("a"), version(11), (2, 1)), Difference::None);
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_made_anew_survives_the_report_of_the_deletion_before() {
+    fn a_recreated_object_survives_the_report_of_its_earlier_deletion() {
         let mut state = listed();
         state.deleted(&key("a"), |_| true);
         assert_eq!(wrote(&mut state, 13, (1, 1), (1, 1)), Difference::None);
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_what_was_sent_before_a_list_is_passed_over() {
+    fn an_answer_to_a_request_from_before_a_list_is_ignored() {
         let mut state = listed();
         let sent = state.sending();
         state.rolled_back(1);
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn without_numbers_the_last_word_counts() {
+    fn without_numeric_versions_the_last_report_counts() {
         let mut state = listed();
         let sent = state.sending();
         state.wrote(sent, key("a"), Version::parse("abc"), (1, 4), |_| true);

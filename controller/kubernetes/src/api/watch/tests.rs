@@ -2,7 +2,7 @@
 
 use super::follow::WATCH;
 use super::{Key, Rollbacks, Watch, Watched};
-use crate::api::client::told;
+use crate::api::client::describe;
 use crate::api::kind::Kind;
 use crate::fake::{Call, FakeApi, Fault, Verb};
 use fedgate_process::tasks::Tasks;
@@ -123,7 +123,7 @@ fn lists(call: &Call) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_happens_is_told_and_what_does_not_matter_only_to_whom_it_concerns() {
+async fn changes_notify_the_inputs_or_the_outputs() {
     let rig = Rig::new().await;
     rig.server.put(Kind::ConfigMap, config_map("y", "1", "1"));
     rig.news.notified().await;
@@ -137,7 +137,7 @@ async fn what_happens_is_told_and_what_does_not_matter_only_to_whom_it_concerns(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_of_many_pages_is_put_in_place_at_once() {
+async fn a_list_of_many_pages_appears_at_once() {
     let server = FakeApi::new();
     for number in 0..1203 {
         server.put(Kind::ConfigMap, config_map(&format!("x{number}"), "1", "1"));
@@ -147,7 +147,7 @@ async fn a_list_of_many_pages_is_put_in_place_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_as_it_was_meant_wakes_nobody() {
+async fn a_write_as_intended_notifies_nothing() {
     let rig = Rig::new().await;
     rig.write(async || {}).await;
     assert_eq!(rig.kept("x").unwrap().1, "ours", "before the watch says so");
@@ -155,7 +155,7 @@ async fn a_write_as_it_was_meant_wakes_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_edit_that_comes_with_an_answer_is_told() {
+async fn an_edit_inside_the_answer_to_a_write_notifies() {
     let rig = Rig::new().await;
     rig.server.silence(true);
     rig.server.patch(Kind::ConfigMap, "a", "x", &json!({ "data": { "news": "2" } }));
@@ -167,7 +167,7 @@ async fn an_edit_that_comes_with_an_answer_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_overtaken_undoes_nothing() {
+async fn a_late_answer_does_not_undo_newer_reports() {
     let rig = Rig::new().await;
     let edit = async || {
         rig.server.patch(Kind::ConfigMap, "a", "x", &json!({ "data": { "news": "3" } }));
@@ -184,7 +184,7 @@ async fn an_answer_that_is_overtaken_undoes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deletion_of_ours_holds_until_the_watch_has_seen_it() {
+async fn our_deletion_holds_until_the_watch_reports_it() {
     let rig = Rig::new().await;
     rig.server.silence(true);
     rig.server.patch(Kind::ConfigMap, "a", "x", &json!({ "data": { "news": "2" } }));
@@ -198,7 +198,7 @@ async fn a_deletion_of_ours_holds_until_the_watch_has_seen_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_that_ends_at_its_time_goes_on_from_there() {
+async fn a_watch_that_ends_on_time_resumes() {
     let rig = Rig::new().await;
     sleep(WATCH * 10).await;
     rig.server.put(Kind::ConfigMap, config_map("x", "2", "1"));
@@ -208,7 +208,7 @@ async fn a_watch_that_ends_at_its_time_goes_on_from_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_watch_that_ends_before_its_time_everything_is_listed_again() {
+async fn a_watch_that_ends_early_is_followed_by_a_list() {
     let rig = Rig::new().await;
     rig.server.end_watches();
     rig.server.put(Kind::ConfigMap, config_map("x", "2", "1"));
@@ -218,7 +218,7 @@ async fn after_a_watch_that_ends_before_its_time_everything_is_listed_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_version_that_is_too_old_is_listed_again() {
+async fn an_expired_version_is_followed_by_a_list() {
     let rig = Rig::new().await;
     rig.server.fail(2, Fault::Refused(503, "etcd is away"), |call| call.verb == Verb::Watch);
     rig.server.end_watches();
@@ -231,7 +231,7 @@ async fn a_version_that_is_too_old_is_listed_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_died_silently_is_noticed() {
+async fn a_silently_dead_connection_is_noticed() {
     let rig = Rig::new().await;
     let began = Instant::now();
     rig.server.silence(true);
@@ -244,18 +244,21 @@ async fn a_connection_that_died_silently_is_noticed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_without_an_answer_is_asked_for_again() {
+async fn an_unanswered_list_is_repeated() {
     let server = FakeApi::new();
     server.put(Kind::ConfigMap, config_map("x", "1", "1"));
     server.fail(1, Fault::Swallowed, lists);
     let began = Instant::now();
     let rig = Rig::of(server).await;
     assert_eq!(rig.kept("x").unwrap().0, "1");
-    assert!(began.elapsed() < Duration::from_secs(40) && rig.server.ways() > 1, "by another way");
+    assert!(
+        began.elapsed() < Duration::from_secs(40) && rig.server.connections() > 1,
+        "over another connection"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_server_says_is_the_failure() {
+async fn the_failure_is_the_servers_message() {
     let server = FakeApi::new();
     server.fail(1000, Fault::Refused(403, "configmaps is forbidden"), lists);
     let mut tasks = Tasks::default();
@@ -285,7 +288,7 @@ async fn restore(rig: &Rig) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restore_is_noticed_when_the_watch_breaks() {
+async fn a_restore_is_noticed_when_the_watch_ends() {
     let rig = Rig::new().await;
     restore(&rig).await;
     rig.server.end_watches();
@@ -298,7 +301,7 @@ async fn a_restore_is_noticed_when_the_watch_breaks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restore_that_others_notice_is_one_for_a_watch_that_is_still_open() {
+async fn a_restore_that_another_watch_noticed_interrupts_open_watches() {
     let rig = Rig::new().await;
     restore(&rig).await;
     sleep(WATCH * 5).await;
@@ -316,7 +319,7 @@ async fn a_restore_that_others_notice_is_one_for_a_watch_that_is_still_open() {
 
 /// Watches that an API server keeps open during a restore report versions from before.
 #[tokio::test(start_paused = true)]
-async fn a_report_from_before_is_a_restore() {
+async fn a_report_of_an_older_version_is_a_restore() {
     let rig = Rig::new().await;
     let object: DynamicObject =
         serde_json::from_value(rig.server.get(Kind::ConfigMap, "a", "x").unwrap()).unwrap();
@@ -333,7 +336,7 @@ async fn a_report_from_before_is_a_restore() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restore_to_shortly_before_is_no_secret_either() {
+async fn a_restore_whose_versions_have_been_overtaken_is_noticed() {
     let rig = Rig::new().await;
     let snapshot = rig.server.snapshot();
     rig.server.put(Kind::ConfigMap, config_map("y", "1", "1"));
@@ -348,7 +351,7 @@ async fn a_restore_to_shortly_before_is_no_secret_either() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_from_the_lost_past_counts_for_nothing() {
+async fn an_answer_from_before_a_restore_is_ignored() {
     let rig = Rig::new().await;
     let snapshot = rig.server.snapshot();
     for edit in 2..20 {
@@ -365,7 +368,7 @@ async fn an_answer_from_the_lost_past_counts_for_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_that_ends_is_the_reason_of_the_end() {
+async fn a_panicking_watch_ends_the_tasks_with_its_name() {
     let mut rig = Rig::new().await;
     let watch = Watch {
         name: "Nodes",
@@ -388,7 +391,7 @@ async fn a_watch_that_ends_is_the_reason_of_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_request_ends() {
+async fn each_request_has_a_time_limit() {
     let server = FakeApi::new();
     server.put(Kind::ConfigMap, config_map("x", "1", "1"));
     let api = Kind::ConfigMap.within(&server.client(), "a");
@@ -397,7 +400,7 @@ async fn each_request_ends() {
     let patch = Patch::Merge(json!({ "data": { "news": "2" } }));
     let error = api.patch("x", &PatchParams::default(), &patch).await.unwrap_err();
     assert_eq!(
-        (told(&error).as_str(), began.elapsed().as_secs()),
+        (describe(&error).as_str(), began.elapsed().as_secs()),
         ("the API server has not answered within 15s", 15)
     );
     assert_eq!(
@@ -405,10 +408,14 @@ async fn each_request_ends() {
         "2",
         "it was carried out all the same"
     );
-    assert_eq!(server.ways(), 1);
+    assert_eq!(server.connections(), 1);
     assert!(api.get("x").await.is_ok());
-    assert_eq!(server.ways(), 2, "the next request does not go by a connection that may be dead");
+    assert_eq!(
+        server.connections(),
+        2,
+        "the next request does not go by a connection that may be dead"
+    );
     server.fail(1, Fault::LateAnswer(Duration::from_secs(10)), |call| call.verb == Verb::Get);
     assert!(api.get("x").await.is_ok(), "a slow server is no dead one");
-    assert_eq!(server.ways(), 2);
+    assert_eq!(server.connections(), 2);
 }

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 /// A resource version. One that is not a number is neither older nor newer than any other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Version(Option<u64>);
+pub(crate) struct Version(Option<u64>);
 
 impl Version {
     /// Parses a version.
@@ -37,7 +37,7 @@ impl Version {
 
 /// How often the API server's data went back since the start; clones show the same.
 #[derive(Debug, Clone, Default)]
-pub struct Rollbacks(Arc<watch::Sender<u64>>);
+pub(crate) struct Rollbacks(Arc<watch::Sender<u64>>);
 
 impl Rollbacks {
     /// The number of rollbacks.
@@ -55,8 +55,8 @@ impl Rollbacks {
         });
         if news {
             tracing::warn!(
-                "{what}: resource versions went back, as after a restore of etcd: everything is listed again, and this replica is not \
-                 ready until that is done"
+                "{what}: resource versions went back, as after a restore of etcd; listing everything again, and this replica is not ready \
+                 until then"
             );
         }
         self.count()

@@ -28,10 +28,10 @@ pub(super) fn clients(snapshot: &Snapshot, facts: &Facts) -> Check {
         );
     }
     let detail = format!(
-        "in ambient mode: {named}; ztunnel refuses their calls to imports before a byte leaves, because it cannot hold a call to the peer's roots"
+        "in ambient mode: {named}; ztunnel refuses their calls to imports before a byte leaves, because it cannot bind a call to the peer's roots"
     );
-    let hint = "give the workloads that call imports a sidecar in place of ambient mode (label istio.io/dataplane-mode: none and a sidecar's own, \
-                sidecar.istio.io/inject: \"true\", on their Pods), and leave the others as they are";
+    let hint = "give the workloads that call imports a sidecar instead of ambient mode (the labels istio.io/dataplane-mode: none and \
+                sidecar.istio.io/inject: \"true\" on their Pods); the others need no change";
     Check::warning("ambient-clients", CLIENTS, detail, hint)
 }
 
@@ -44,7 +44,7 @@ fn named(AmbientClients { namespaces, pods }: &AmbientClients) -> String {
     namespaces.into_iter().chain(pods).collect::<Vec<_>>().join(", ")
 }
 
-pub(super) const NETWORKS: &str = "istiod tells proxies of the peers' gateways";
+pub(super) const NETWORKS: &str = "istiod sends proxies the addresses of the peers' gateways";
 
 /// Checks that proxies see the network of the peers' gateways, which has no network gateway.
 pub(super) fn networks(config: &Value, istiods: &[Istiod]) -> Check {
@@ -53,7 +53,7 @@ pub(super) fn networks(config: &Value, istiods: &[Istiod]) -> Check {
     let view = config["defaultConfig"]["proxyMetadata"][VIEW].as_str().unwrap_or_default();
     if !view.is_empty() && view.split(',').all(|network| network.trim() != PEERS_NETWORK) {
         let detail = format!(
-            "{VIEW} is {view}, so proxies are not told of the network {PEERS_NETWORK} and have no endpoint of any import"
+            "{VIEW} is {view}, which excludes the network {PEERS_NETWORK}, so proxies have no endpoints of imports"
         );
         let hint = format!(
             "add {PEERS_NETWORK} to {VIEW} in meshConfig.defaultConfig.proxyMetadata, and restart the workloads"
@@ -65,12 +65,12 @@ pub(super) fn networks(config: &Value, istiods: &[Istiod]) -> Check {
         .find(|istiod| is(istiod.environment.get(VARIABLE).map(String::as_str), "true"));
     let Some(istiod) = multi else { return Check::ok("peers-network", NETWORKS, "") };
     let detail = format!(
-        "{} has {VARIABLE}=true, with which Istio's gateways, and sidecars where the mesh has network gateways, are told of no endpoint in a \
-         network without one; their calls to imports are refused",
+        "{} has {VARIABLE}=true. Then Istio's gateways get no endpoints in a network without a network gateway, and neither do sidecars if the \
+         mesh has network gateways; their calls to imports are refused",
         istiod.name
     );
     let hint = format!(
-        "take {VARIABLE} away from istiod's environment, or call imports from proxies without ISTIO_META_NETWORK"
+        "remove {VARIABLE} from istiod's environment, or call imports from proxies without ISTIO_META_NETWORK"
     );
     Check::warning("peers-network", NETWORKS, detail, hint)
 }

@@ -40,7 +40,7 @@ pub(super) fn section(facts: &Facts) -> Section {
                     "Istio's kinds are served",
                     ISTIOS,
                     api,
-                    "install Istio, 1.22 or later, or its CRDs",
+                    "install Istio 1.29 or later, or its CustomResourceDefinitions",
                 ),
             ]
         }
@@ -54,7 +54,7 @@ const TITLE: &str = "the API server answers";
 fn clocks(api: &Api) -> Check {
     const TITLE: &str = "this machine's clock agrees with the API server's";
     match api.ahead {
-        None => Check::skipped("clocks", TITLE, "the API server does not tell the time"),
+        None => Check::skipped("clocks", TITLE, "the API server does not send its time"),
         Some(ahead) if ahead.abs() < CLOCKS => Check::ok("clocks", TITLE, ""),
         Some(ahead) => {
             let detail = format!(
@@ -66,7 +66,7 @@ fn clocks(api: &Api) -> Check {
                 "clocks",
                 TITLE,
                 detail,
-                "see to NTP on both; peers refuse tokens when clocks differ by minutes",
+                "check NTP on both; peers refuse tokens if clocks differ by minutes",
             )
         }
     }
@@ -81,7 +81,7 @@ fn served(name: &'static str, title: &str, kinds: &[Kind], api: &Api, hint: &str
             kind.api_version(),
             versions.join(", ")
         )),
-        _ => Some(format!("there is no {} of {}", kind.name(), kind.api_version())),
+        _ => Some(format!("it does not serve {} ({})", kind.name(), kind.api_version())),
     });
     let missing: Vec<_> = missing.collect();
     match missing.is_empty() {

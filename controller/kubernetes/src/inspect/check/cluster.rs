@@ -25,7 +25,7 @@ pub(super) fn section(snapshot: &Snapshot, now: Timestamp) -> Section {
 }
 
 fn trust_domain(in_force: &InForce) -> Check {
-    const TITLE: &str = "the trust domain can name this cluster to others";
+    const TITLE: &str = "the trust domain identifies this cluster to its peers";
     let reasons = [FindingReason::ClusterLocal, FindingReason::InvalidTrustDomain];
     let wrong = in_force
         .federation
@@ -35,7 +35,7 @@ fn trust_domain(in_force: &InForce) -> Check {
     match wrong {
         None => Check::ok("trust-domain", TITLE, in_force.local.trust_domain.as_str()),
         Some(finding) => {
-            let hint = "set the mesh's trust domain and the cluster's domain to a DNS name of your own, and --trust-domain to the same";
+            let hint = "set the mesh's trust domain, the cluster domain and --trust-domain to a DNS name of your own";
             Check::failed("trust-domain", TITLE, &finding.message, hint)
         }
     }
@@ -43,13 +43,14 @@ fn trust_domain(in_force: &InForce) -> Check {
 
 fn roots(in_force: &InForce, now: Timestamp) -> Check {
     const TITLE: &str = "the root certificates are valid";
-    let rotate = "make the next root, publish both, and switch when the peers have acknowledged it";
+    let rotate =
+        "create the next root, publish both, and switch when the peers have acknowledged it";
     if let Some(finding) = missing(in_force, FindingReason::NoRoots) {
         return Check::failed(
             "roots",
             TITLE,
             finding.to_string(),
-            "see that istiod runs, and --roots-configmap",
+            "check that istiod runs, and --roots-configmap",
         );
     }
     let useless = [
@@ -86,7 +87,7 @@ fn roots(in_force: &InForce, now: Timestamp) -> Check {
                 "roots",
                 TITLE,
                 detail,
-                "take the expired one out of istiod's root certificates",
+                "remove the expired root from istiod's root certificates",
             )
         }
         (false, None) => Check::ok("roots", TITLE, detail),
@@ -96,17 +97,17 @@ fn roots(in_force: &InForce, now: Timestamp) -> Check {
 /// What the gateway's Pods show, as the leader has seen it.
 fn gateway_certificate(in_force: &InForce) -> Check {
     const NAME: &str = "gateway-certificate";
-    const TITLE: &str = "the gateway shows a certificate that peers take";
-    // Nothing else is told of Pods.
+    const TITLE: &str = "the gateway presents a certificate that peers accept";
+    // All findings about Pods are about their certificates.
     let of_pod = |finding: &&Finding| finding.object.kind == "Pod";
-    let told = |finding: &Finding| format!("{}: {}", finding.object, finding.message);
+    let detail = |finding: &Finding| format!("{}: {}", finding.object, finding.message);
     let hint = "`istioctl proxy-config secret` shows what the Pod has; `fedgate status` lists all findings";
     // Errors come first.
     match in_force.federation.findings.iter().find(of_pod) {
         Some(finding) if finding.severity == Severity::Error => {
-            return Check::failed(NAME, TITLE, told(finding), hint);
+            return Check::failed(NAME, TITLE, detail(finding), hint);
         }
-        Some(finding) => return Check::warning(NAME, TITLE, told(finding), hint),
+        Some(finding) => return Check::warning(NAME, TITLE, detail(finding), hint),
         None => {}
     }
     let of_pods = in_force.local.credentials.of_pods().validities;
@@ -121,10 +122,10 @@ fn gateway_certificate(in_force: &InForce) -> Check {
     }
 }
 
-/// What peers see of it, but for its names: the peers know the URL, and this cluster does not.
+/// What peers see of it, except its names: the peers know the URL, and this cluster does not.
 fn metadata_certificate(in_force: &InForce) -> Check {
     const NAME: &str = "metadata-certificate";
-    const TITLE: &str = "the metadata endpoint's certificate is one that peers take";
+    const TITLE: &str = "peers accept the metadata endpoint's certificate";
     let hint = "put another certificate and its key into the Secret that --metadata-tls mounts";
     let of_endpoint = |finding: &&Finding| finding.field.as_deref() == Some("--metadata-tls");
     // Errors come first.
@@ -141,13 +142,13 @@ fn metadata_certificate(in_force: &InForce) -> Check {
         None => Check::skipped(
             NAME,
             TITLE,
-            "the endpoint is plain HTTP, and TLS is the business of what stands before it",
+            "the endpoint is plain HTTP; the proxy in front of it is responsible for TLS",
         ),
     }
 }
 
 fn gateways(in_force: &InForce) -> Check {
-    const TITLE: &str = "the gateway has addresses for the peers";
+    const TITLE: &str = "the gateway has addresses to announce to peers";
     if let Some(finding) = missing(in_force, FindingReason::NoGatewayAddress) {
         return Check::failed(
             "gateway-addresses",
@@ -166,7 +167,7 @@ fn missing(in_force: &InForce, reason: FindingReason) -> Option<&Finding> {
 
 /// All other errors, except those of peers, which have their own sections.
 fn objects(in_force: &InForce) -> Check {
-    const TITLE: &str = "no exported Service and no policy is in error";
+    const TITLE: &str = "no exported Service and no policy has an error";
     let shown_elsewhere = ["IstioFederation", "Cluster", "ConfigMap", "Pod"];
     let errors = in_force.federation.findings.iter().filter(|finding| {
         finding.severity == Severity::Error

@@ -7,7 +7,7 @@ use crate::leader::election::{DURATION, LEASE};
 use jiff::{SignedDuration, Timestamp};
 
 pub(super) fn section(facts: &Facts) -> Section {
-    const TITLE: &str = "what a controller wrote down can be read";
+    const TITLE: &str = "a controller has stored this cluster's state";
     let name = format!("controller in the namespace {}", facts.namespace);
     let checks = match &facts.snapshot {
         Ok(snapshot) => {
@@ -19,7 +19,7 @@ pub(super) fn section(facts: &Facts) -> Section {
             ]
         }
         Err(why) => {
-            let hint = "nothing more can be checked without it; a controller that cannot write says why in its log";
+            let hint = "nothing else can be checked without it; if the controller cannot write it, its log says why";
             vec![Check::failed("controller-state", TITLE, why, hint)]
         }
     };
@@ -35,12 +35,12 @@ fn leads(snapshot: &Snapshot, namespace: &str, now: Timestamp) -> Check {
     let renewed = spec.and_then(|spec| spec.renew_time.as_ref());
     let failed = |detail: String| {
         let hint = format!(
-            "nothing new is learned or written meanwhile; see whether the controller runs in {namespace} and reaches the API server"
+            "until then, peers are not polled and nothing is written; check that the controller runs in {namespace} and reaches the API server"
         );
         Check::failed("controller-leads", TITLE, detail, hint)
     };
     let (Some(holder), Some(renewed)) = (holder, renewed) else {
-        return failed(format!("nobody holds the Lease {namespace}/{LEASE}"));
+        return failed(format!("no replica holds the Lease {namespace}/{LEASE}"));
     };
     // The part behind the Pod's name distinguishes processes.
     let pod = holder.rsplit_once('_').map_or(holder, |(pod, _)| pod);

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Need {
     /// The role of the namespace.
-    pub place: Place,
+    pub role: NamespaceRole,
     /// The namespace; `None` for the whole cluster.
     pub namespace: Option<String>,
     /// The API group; empty for the core group.
@@ -29,7 +29,7 @@ pub(crate) struct Need {
 
 /// The role of a namespace for fedgate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Place {
+pub(crate) enum NamespaceRole {
     /// The whole cluster instead of a namespace.
     Cluster,
     /// fedgate's own namespace.

@@ -16,7 +16,7 @@ pub(super) fn section(snapshot: &Snapshot, pods: &Pods, written: &Written) -> Se
             "gateway-pods",
             RUNS,
             why,
-            "a role that lets you list Pods lets this be told",
+            "this check needs a role that lets you list Pods",
         )),
         Ok(pods) => {
             checks.push(runs(snapshot, pods.values().filter(|pod| pod.ready).count()));
@@ -25,7 +25,7 @@ pub(super) fn section(snapshot: &Snapshot, pods: &Pods, written: &Written) -> Se
         }
     }
     Section {
-        name: format!("gateway in the namespace {}", snapshot.record.places.gateway()),
+        name: format!("gateway in the namespace {}", snapshot.record.namespaces.gateway()),
         checks,
     }
 }
@@ -33,11 +33,11 @@ pub(super) fn section(snapshot: &Snapshot, pods: &Pods, written: &Written) -> Se
 const RUNS: &str = "a gateway Pod is ready";
 
 fn objects(snapshot: &Snapshot, written: &Written) -> Check {
-    let places = &snapshot.record.places;
-    let (table, name) = table_object(places.delivery);
+    let namespaces = &snapshot.record.namespaces;
+    let (table, name) = table_object(namespaces.delivery);
     let wanted = [(Kind::ConfigMap, TRUST_BUNDLE), (Kind::EnvoyFilter, LISTENER), (table, name)]
         .map(|(kind, name)| {
-            (kind, Key { namespace: places.gateway().to_owned(), name: name.to_owned() })
+            (kind, Key { namespace: namespaces.gateway().to_owned(), name: name.to_owned() })
         });
     let title = "trust bundle, listener and table are written";
     written_check("gateway-written", title, wanted.into(), written, String::new)
@@ -45,7 +45,7 @@ fn objects(snapshot: &Snapshot, written: &Written) -> Check {
 
 /// The table in the cluster must be the one that results from the objects.
 fn table(snapshot: &Snapshot) -> Check {
-    const TITLE: &str = "the table is the one that the objects make";
+    const TITLE: &str = "the table in the cluster matches the objects";
     let in_force = &snapshot.in_force;
     if let Some(finding) = in_force.findings.first() {
         let hint = "the controller's log and `kubectl get events` say why it cannot write it";
@@ -74,8 +74,13 @@ fn runs(snapshot: &Snapshot, ready: usize) -> Check {
     let selector = &snapshot.record.gateway_selector;
     match ready {
         0 => {
-            let hint = "peers reach nobody; see the gateway's Deployment, and --gateway-selector and --gateway-namespace";
-            Check::failed("gateway-pods", RUNS, format!("none with the labels {selector} is"), hint)
+            let hint = "peers can reach no Service; check the gateway's Deployment, --gateway-selector and --gateway-namespace";
+            Check::failed(
+                "gateway-pods",
+                RUNS,
+                format!("no Pod with the labels {selector} is ready"),
+                hint,
+            )
         }
         ready => Check::ok("gateway-pods", RUNS, format!("{ready} with the labels {selector}")),
     }
@@ -88,8 +93,8 @@ fn loaded(snapshot: &Snapshot, name: &str, pod: &Pod) -> Check {
         Ok(gauges) => gauges,
         Err(why) => {
             let hint = format!(
-                "it is asked through the API server (pods/proxy, port 15090); else see fedgate_table_generation of the Pod in Prometheus: {wanted} \
-                 is expected"
+                "the Pod is asked through the API server (pods/proxy, port 15090); or compare the Pod's fedgate_table_generation in Prometheus: expected \
+                 {wanted}"
             );
             return Check::warning("table-loaded", title, why, hint);
         }
@@ -99,19 +104,19 @@ fn loaded(snapshot: &Snapshot, name: &str, pod: &Pod) -> Check {
             Check::ok("table-loaded", title, format!("generation {generation}"))
         }
         (Some(generation), Some((threads, all))) if generation == wanted => {
-            let hint = "a new table takes a second; a thread that stays without it lets nobody in or decides by an older one: its log says \
-                        why, and a restart of the Pod helps";
+            let hint = "a new table takes about a second; a thread that stays without it refuses connections or uses an older one: the Pod's \
+                        log says why, and a restart of the Pod helps";
             let detail =
                 format!("generation {generation} is in force on {threads} of {all} threads");
             Check::failed("table-loaded", title, detail, hint)
         }
         (Some(generation), _) => {
-            let hint = "see that istiod runs and the Pod is connected to it (`istioctl proxy-status`); the Pod's log says when a table is refused";
-            let detail = format!("it has generation {generation}, the cluster's is {wanted}");
+            let hint = "check that istiod runs and that the Pod is connected to it (`istioctl proxy-status`); the Pod's log says when a table is refused";
+            let detail = format!("it has generation {generation}, expected {wanted}");
             Check::failed("table-loaded", title, detail, hint)
         }
         (None, _) => {
-            let hint = "until then it lets nobody in; its log says why the filter does not start, for example that the module is not mounted";
+            let hint = "it refuses all connections; its log says why the filter does not start, for example because the module is not mounted";
             Check::failed("table-loaded", title, "its Envoy has no filter with a table", hint)
         }
     }

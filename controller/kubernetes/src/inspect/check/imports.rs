@@ -10,16 +10,16 @@ use crate::sinks::bindings;
 use std::collections::BTreeSet;
 
 pub(super) fn section(snapshot: &Snapshot, written: &Written) -> Section {
-    let places = &snapshot.record.places;
+    let namespaces = &snapshot.record.namespaces;
     let imports = &snapshot.in_force.federation.imports;
     let hosts: BTreeSet<_> =
         imports.iter().map(|import| (&import.service.host, &import.trust_domain)).collect();
     let wanted = hosts.iter().flat_map(|(host, trust_domain)| {
         let key = |namespace: &str, name: String| Key { namespace: namespace.to_owned(), name };
         [
-            (Kind::ServiceEntry, key(places.imports(), host.to_string())),
-            (Kind::DestinationRule, key(places.imports(), host.to_string())),
-            (Kind::EnvoyFilter, key(&places.root, bindings::name(host, trust_domain))),
+            (Kind::ServiceEntry, key(namespaces.imports(), host.to_string())),
+            (Kind::DestinationRule, key(namespaces.imports(), host.to_string())),
+            (Kind::EnvoyFilter, key(&namespaces.root, bindings::name(host, trust_domain))),
         ]
     });
     let title = "each imported host has its objects";
@@ -44,7 +44,7 @@ pub(super) fn written_check(
                 name,
                 title,
                 why,
-                "a role that lets you list these objects lets this be told",
+                "this check needs a role that lets you list these objects",
             );
         }
     };
@@ -58,7 +58,7 @@ pub(super) fn written_check(
         .collect();
     if !foreign.is_empty() {
         let detail =
-            format!("without fedgate's label, so that it is left alone: {}", some(&foreign));
+            format!("without fedgate's label, so fedgate does not change it: {}", some(&foreign));
         return Check::failed(
             name,
             title,

@@ -17,7 +17,7 @@ const FIRST: Version = Version(1, 29);
 struct Version(u32, u32);
 
 pub(super) fn section(snapshot: &Snapshot, facts: &Facts) -> Section {
-    let name = format!("mesh with the root namespace {}", snapshot.record.places.root);
+    let name = format!("mesh with the root namespace {}", snapshot.record.namespaces.root);
     let of_config = |name, title, judge: &dyn Fn(&Value) -> Check| match &facts.mesh.config {
         Ok(config) => judge(config),
         Err(why) => Check::skipped(name, title, why),
@@ -89,8 +89,8 @@ fn trust_domain(config: &Value, snapshot: &Snapshot) -> Check {
     if found == ours {
         return Check::ok("mesh-trust-domain", TRUST_DOMAIN, ours);
     }
-    let hint = "peers expect identities of the trust domain that they are told: set meshConfig.trustDomain and --trust-domain to the same, and \
-                restart istiod and the workloads";
+    let hint = "peers accept only identities of the trust domain that we publish: set meshConfig.trustDomain and --trust-domain to the same value, \
+                and restart istiod and the workloads";
     Check::failed(
         "mesh-trust-domain",
         TRUST_DOMAIN,
@@ -107,7 +107,7 @@ fn outbound(config: &Value) -> Check {
     Check::ok("outbound-policy", OUTBOUND, policy)
 }
 
-const CLUSTERS: &str = "istiod tells gateways of all services";
+const CLUSTERS: &str = "istiod sends gateways all services";
 
 fn clusters(istiods: &[Istiod]) -> Check {
     const VARIABLE: &str = "PILOT_FILTER_GATEWAY_CLUSTER_CONFIG";
@@ -118,7 +118,7 @@ fn clusters(istiods: &[Istiod]) -> Check {
         None => Check::ok("gateway-clusters", CLUSTERS, ""),
         Some(istiod) => {
             let hint = format!(
-                "take {VARIABLE} away from istiod's environment; what a gateway need not know can be kept from it by a Sidecar resource or exportTo"
+                "remove {VARIABLE} from istiod's environment; to hide services from a gateway, use a Sidecar resource or exportTo"
             );
             let detail = format!(
                 "{} has {VARIABLE}=true, so the gateway lacks the services that no VirtualService names, and refuses calls to them (no_route)",
@@ -136,7 +136,7 @@ fn dns(config: &Value, istiods: &[Istiod]) -> Check {
     let says = |name: &str| is(metadata[name].as_str(), "true") || metadata[name] == true;
     if !says("ISTIO_META_DNS_CAPTURE") {
         let hint = "set meshConfig.defaultConfig.proxyMetadata.ISTIO_META_DNS_CAPTURE to \"true\" and restart the workloads; or set it for single \
-                    workloads by the annotation proxy.istio.io/config. A program that resolves names some other way needs nothing";
+                    workloads with the annotation proxy.istio.io/config. Programs that resolve names in another way do not need it";
         return Check::warning(
             "dns-capture",
             DNS,
@@ -148,11 +148,11 @@ fn dns(config: &Value, istiods: &[Istiod]) -> Check {
         is(istiod.environment.get("PILOT_ENABLE_IP_AUTOALLOCATE").map(String::as_str), "false")
     };
     if istiods.iter().find(off).is_some() && !says("ISTIO_META_DNS_AUTO_ALLOCATE") {
-        let hint = "take PILOT_ENABLE_IP_AUTOALLOCATE=false away from istiod's environment, so that each import gets an address";
+        let hint = "remove PILOT_ENABLE_IP_AUTOALLOCATE=false from istiod's environment, so that each import gets an address";
         return Check::warning(
             "dns-capture",
             DNS,
-            "sidecars answer DNS, and imports have no addresses",
+            "sidecars answer DNS, but imports have no addresses",
             hint,
         );
     }
@@ -187,8 +187,8 @@ fn roots(config: &Value, snapshot: &Snapshot) -> Check {
         return Check::ok("mesh-roots", ROOTS, "");
     }
     let peers = found.into_iter().collect::<Vec<_>>().join(", ");
-    let hint = "Istio believes each of meshConfig.caCertificates for every trust domain, whatever its trustDomains say: such a peer can sign an identity \
-                of any other one, and of yours. fedgate needs none of them; take them away";
+    let hint = "Istio trusts each of meshConfig.caCertificates for every trust domain, whatever its trustDomains say: such a peer can sign an identity of \
+                any other trust domain, including yours. fedgate does not need them; remove them";
     Check::warning(
         "mesh-roots",
         ROOTS,

@@ -32,7 +32,7 @@ mod report;
 mod tests;
 
 pub(crate) use gather::gather;
-pub use report::{Check, Outcome, Report, Section};
+pub use report::{Check, CheckOutcome, Report, Section};
 
 use facts::Facts;
 use kube::Client;

@@ -1,7 +1,7 @@
 //! Checks each peer, by its conditions, which show what the controller found when it asked the
 //! peer.
 
-use super::report::{Check, Outcome, Section, rounded};
+use super::report::{Check, CheckOutcome, Section, rounded};
 use crate::inspect::snapshot::Snapshot;
 use fedgate_federation::federate::{Condition, ConditionStatus, ConditionType, PeerReport};
 use fedgate_federation::knowledge::PeerKnowledge;
@@ -32,12 +32,12 @@ fn other(condition: &Condition) -> Check {
         "ThisCluster" => Check::skipped(
             "accepted",
             ACCEPTED,
-            "it describes this cluster, which is no peer of itself",
+            "it describes this cluster itself, so it is not a peer",
         ),
         _ => Check::failed(
             "accepted",
             ACCEPTED,
-            told(condition),
+            describe(condition),
             "fix the object; `kubectl explain istiofederation.spec` helps",
         ),
     }
@@ -50,12 +50,12 @@ fn peer(report: &PeerReport, knowledge: Option<&PeerKnowledge>, now: Timestamp) 
         // reason.
         let waits = condition.kind == ConditionType::PrivateMetadataExchangeReady
             && condition.status != ConditionStatus::True
-            && checks.last().is_some_and(|check: &Check| check.outcome == Outcome::Failed);
+            && checks.last().is_some_and(|check: &Check| check.outcome == CheckOutcome::Failed);
         match waits {
             true => checks.push(Check::skipped(
                 "private-metadata",
                 PRIVATE,
-                "the public metadata comes first",
+                "the public metadata is needed first",
             )),
             false => checks.extend(line(condition, report, knowledge, now)),
         }
@@ -63,7 +63,7 @@ fn peer(report: &PeerReport, knowledge: Option<&PeerKnowledge>, now: Timestamp) 
     Section { name: format!("peer {} ({})", report.peer.name, report.peer.trust_domain), checks }
 }
 
-const PRIVATE: &str = "its private metadata is exchanged, so it knows this cluster";
+const PRIVATE: &str = "it knows this cluster, and its private metadata is valid";
 
 fn line(
     condition: &Condition,
@@ -101,12 +101,12 @@ fn line(
             bad("names", "all names that it offers are its own", condition, hint::NAMES)
         }
         ConditionType::RowsDropped => {
-            bad("rows", "all that it offers can be used", condition, hint::ROWS)
+            bad("rows", "everything that it offers can be used", condition, hint::ROWS)
         }
         // These are the same for all peers; the section about the gateway checks the table.
         ConditionType::TableTooLarge | ConditionType::TableLoaded => return None,
         ConditionType::NetworkOverlap => {
-            bad("network", "its addresses are others than ours", condition, hint::NETWORK)
+            bad("network", "its addresses do not overlap ours", condition, hint::NETWORK)
         }
         ConditionType::ClocksDiffer => {
             bad("peer-clock", "its clock agrees with ours", condition, hint::CLOCKS)
@@ -114,7 +114,7 @@ fn line(
     })
 }
 
-fn told(condition: &Condition) -> String {
+fn describe(condition: &Condition) -> String {
     match condition.message.as_str() {
         "" => condition.reason.clone(),
         message => format!("{}: {message}", condition.reason),
@@ -125,15 +125,15 @@ fn told(condition: &Condition) -> String {
 fn good(name: &'static str, title: &str, condition: &Condition, detail: &str, hint: &str) -> Check {
     match condition.status {
         ConditionStatus::True => Check::ok(name, title, detail),
-        ConditionStatus::False => Check::failed(name, title, told(condition), hint),
-        ConditionStatus::Unknown => Check::warning(name, title, told(condition), hint),
+        ConditionStatus::False => Check::failed(name, title, describe(condition), hint),
+        ConditionStatus::Unknown => Check::warning(name, title, describe(condition), hint),
     }
 }
 
 /// A condition that should be False, but is only a warning if it is True.
 fn bad(name: &'static str, title: &str, condition: &Condition, hint: &str) -> Check {
     match condition.status {
-        ConditionStatus::True => Check::warning(name, title, told(condition), hint),
+        ConditionStatus::True => Check::warning(name, title, describe(condition), hint),
         _ => Check::ok(name, title, ""),
     }
 }
@@ -149,28 +149,30 @@ fn exchange(
     let confirmed =
         confirmed.map(|then| format!("confirmed {} ago", ago(then))).unwrap_or_default();
     let mut check = good(name, title, condition, &confirmed, &hint::exchange(condition, peer));
-    if let (Outcome::Failed, Some(since)) = (check.outcome, since) {
+    if let (CheckOutcome::Failed, Some(since)) = (check.outcome, since) {
         check.detail += &format!(" (for {})", ago(since));
     }
     check
 }
 
 fn stale(condition: &Condition) -> Check {
-    const TITLE: &str = "what is known of it is fresh";
+    const TITLE: &str = "its metadata was confirmed recently";
     match (condition.status, condition.reason.as_str()) {
         (ConditionStatus::True, "Expired") => {
-            Check::failed("fresh", TITLE, told(condition), hint::EXPIRED)
+            Check::failed("fresh", TITLE, describe(condition), hint::EXPIRED)
         }
-        (ConditionStatus::True, _) => Check::warning("fresh", TITLE, told(condition), hint::STALE),
+        (ConditionStatus::True, _) => {
+            Check::warning("fresh", TITLE, describe(condition), hint::STALE)
+        }
         _ => Check::ok("fresh", TITLE, ""),
     }
 }
 
 /// Nothing is known before the first probe.
 fn dataplane(condition: &Condition) -> Check {
-    const TITLE: &str = "a gateway of it can be connected to, and is its own";
+    const TITLE: &str = "a gateway of it accepts connections and proves its identity";
     match condition.status {
-        ConditionStatus::Unknown => Check::skipped("peer-gateway", TITLE, told(condition)),
+        ConditionStatus::Unknown => Check::skipped("peer-gateway", TITLE, describe(condition)),
         _ => good("peer-gateway", TITLE, condition, &condition.message, hint::GATEWAY),
     }
 }
@@ -179,19 +181,23 @@ fn dataplane(condition: &Condition) -> Check {
 fn roots_valid(condition: &Condition) -> Check {
     const TITLE: &str = "its roots are valid now";
     match condition.status {
-        ConditionStatus::Unknown => Check::skipped("peer-roots", TITLE, told(condition)),
-        ConditionStatus::False => Check::warning("peer-roots", TITLE, told(condition), hint::ROOTS),
+        ConditionStatus::Unknown => Check::skipped("peer-roots", TITLE, describe(condition)),
+        ConditionStatus::False => {
+            Check::warning("peer-roots", TITLE, describe(condition), hint::ROOTS)
+        }
         ConditionStatus::True => Check::ok("peer-roots", TITLE, ""),
     }
 }
 
 /// A peer that does not acknowledge, such as a DKP cluster, is fine.
 fn acknowledged(condition: &Condition) -> Check {
-    const TITLE: &str = "it has put our roots in force";
+    const TITLE: &str = "it uses our current roots";
     match condition.status {
-        ConditionStatus::Unknown => Check::skipped("roots-acknowledged", TITLE, told(condition)),
+        ConditionStatus::Unknown => {
+            Check::skipped("roots-acknowledged", TITLE, describe(condition))
+        }
         ConditionStatus::False => {
-            Check::warning("roots-acknowledged", TITLE, told(condition), hint::ACKNOWLEDGED)
+            Check::warning("roots-acknowledged", TITLE, describe(condition), hint::ACKNOWLEDGED)
         }
         ConditionStatus::True => Check::ok("roots-acknowledged", TITLE, ""),
     }

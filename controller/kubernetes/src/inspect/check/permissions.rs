@@ -1,12 +1,12 @@
 //! Checks what the controller may do. The needs are repeated here from
 //! `deploy/kubernetes/rbac.yaml`; a test compares the two.
 
-use super::facts::{Facts, Need, Place};
+use super::facts::{Facts, NamespaceRole, Need};
 use super::report::{Check, Section};
 use crate::api::kind::Kind;
 use crate::identity::SECRET;
 use crate::leader::election::LEASE;
-use crate::settings::Places;
+use crate::settings::Namespaces;
 use std::collections::BTreeMap;
 
 const WATCH: &[&str] = &["list", "watch"];
@@ -16,9 +16,9 @@ const WRITE: &[&str] = &["list", "watch", "create", "patch", "delete"];
 const LOOK: &[&str] = &["get"];
 
 /// Everything that the controller needs.
-pub(super) fn needs(places: &Places) -> Vec<Need> {
+pub(super) fn needs(namespaces: &Namespaces) -> Vec<Need> {
     let mut needs = Needs(Vec::new());
-    let cluster = (Place::Cluster, None);
+    let cluster = (NamespaceRole::Cluster, None);
     for kind in [
         Kind::IstioFederation,
         Kind::FederationPolicy,
@@ -32,7 +32,7 @@ pub(super) fn needs(places: &Places) -> Vec<Need> {
     needs.add(cluster, ("deckhouse.io", "istiofederations", "status"), None, &["patch"]);
     needs.add(cluster, ("events.k8s.io", "events", ""), None, &["create", "patch"]);
 
-    let own = (Place::Own, Some(places.namespace.as_str()));
+    let own = (NamespaceRole::Own, Some(namespaces.own.as_str()));
     needs.add(own, ("", "secrets", ""), Some(SECRET), &["get", "list", "watch"]);
     needs.add(own, ("", "secrets", ""), None, &["create"]);
     needs.add(own, ("coordination.k8s.io", "leases", ""), Some(LEASE), &["get", "update"]);
@@ -40,7 +40,7 @@ pub(super) fn needs(places: &Places) -> Vec<Need> {
     needs.of_kind(own, Kind::ConfigMap, LOOK);
     needs.of_kind(own, Kind::ConfigMap, WRITE);
 
-    let gateway = (Place::Gateway, Some(places.gateway()));
+    let gateway = (NamespaceRole::Gateway, Some(namespaces.gateway()));
     for kind in [Kind::Service, Kind::Pod] {
         needs.of_kind(gateway, kind, WATCH);
     }
@@ -56,31 +56,36 @@ pub(super) fn needs(places: &Places) -> Vec<Need> {
     ] {
         needs.of_kind(gateway, kind, WRITE);
     }
-    let imports = (Place::Imports, Some(places.imports()));
+    let imports = (NamespaceRole::Imports, Some(namespaces.imports()));
     for kind in [Kind::ServiceEntry, Kind::DestinationRule] {
         needs.of_kind(imports, kind, WRITE);
     }
-    needs.of_kind((Place::Root, Some(&places.root)), Kind::EnvoyFilter, WRITE);
+    needs.of_kind((NamespaceRole::Root, Some(&namespaces.root)), Kind::EnvoyFilter, WRITE);
     needs.0
 }
 
 struct Needs(Vec<Need>);
 
 impl Needs {
-    fn of_kind(&mut self, place: (Place, Option<&str>), kind: Kind, verbs: &[&'static str]) {
-        self.add(place, (kind.group(), kind.plural(), ""), None, verbs);
+    fn of_kind(
+        &mut self,
+        scope: (NamespaceRole, Option<&str>),
+        kind: Kind,
+        verbs: &[&'static str],
+    ) {
+        self.add(scope, (kind.group(), kind.plural(), ""), None, verbs);
     }
 
     fn add(
         &mut self,
-        (place, namespace): (Place, Option<&str>),
+        (role, namespace): (NamespaceRole, Option<&str>),
         (group, resource, subresource): (&'static str, &'static str, &'static str),
         name: Option<&'static str>,
         verbs: &[&'static str],
     ) {
         let namespace = namespace.map(str::to_owned);
         let need = |verb| Need {
-            place,
+            role,
             namespace: namespace.clone(),
             group,
             resource,
@@ -98,20 +103,20 @@ pub(super) fn section(facts: &Facts) -> Section {
     let answered = match &facts.permissions {
         Ok(answered) => answered,
         Err(why) => {
-            let title = format!("the ServiceAccount {account} may do what it needs");
+            let title = format!("the ServiceAccount {account} has the permissions that it needs");
             return Section { name, checks: vec![Check::skipped("permissions", title, why)] };
         }
     };
-    let mut places: BTreeMap<Place, Vec<&(Need, bool)>> = BTreeMap::new();
+    let mut by_role: BTreeMap<NamespaceRole, Vec<&(Need, bool)>> = BTreeMap::new();
     for answer in answered {
-        places.entry(answer.0.place).or_default().push(answer);
+        by_role.entry(answer.0.role).or_default().push(answer);
     }
-    Section { name, checks: places.values().map(|answers| line(&account, answers)).collect() }
+    Section { name, checks: by_role.values().map(|answers| line(&account, answers)).collect() }
 }
 
 fn line(account: &str, answers: &[&(Need, bool)]) -> Check {
-    let place = answers.first().map(|(need, _)| place(need)).unwrap_or_default();
-    let title = format!("{account} may do what it needs {place}");
+    let location = answers.first().map(|(need, _)| location(need)).unwrap_or_default();
+    let title = format!("{account} has the permissions that it needs {location}");
     let mut missing: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for (need, _) in answers.iter().filter(|(_, allowed)| !allowed) {
         missing.entry(object(need)).or_default().push(need.verb);
@@ -121,19 +126,19 @@ fn line(account: &str, answers: &[&(Need, bool)]) -> Check {
     }
     let missing: Vec<_> =
         missing.iter().map(|(what, verbs)| format!("{} {what}", verbs.join(", "))).collect();
-    let hint = "apply the roles of this version (deploy/kubernetes/rbac.yaml), with the namespaces that the controller's flags name; \
-                another ServiceAccount is named with --service-account";
+    let hint = "apply the roles of this version (deploy/kubernetes/rbac.yaml), with the namespaces from the controller's flags; use \
+                --service-account for another ServiceAccount";
     Check::failed("permissions", title, format!("it may not {}", missing.join("; ")), hint)
 }
 
-fn place(need: &Need) -> String {
+fn location(need: &Need) -> String {
     let namespace = need.namespace.as_deref().unwrap_or_default();
-    match need.place {
-        Place::Cluster => "in the whole cluster".to_owned(),
-        Place::Own => format!("in fedgate's namespace {namespace}"),
-        Place::Gateway => format!("in the gateway's namespace {namespace}"),
-        Place::Imports => format!("in the namespace of imports, {namespace}"),
-        Place::Root => format!("in the mesh's root namespace {namespace}"),
+    match need.role {
+        NamespaceRole::Cluster => "in the whole cluster".to_owned(),
+        NamespaceRole::Own => format!("in fedgate's namespace {namespace}"),
+        NamespaceRole::Gateway => format!("in the gateway's namespace {namespace}"),
+        NamespaceRole::Imports => format!("in the namespace of imports, {namespace}"),
+        NamespaceRole::Root => format!("in the mesh's root namespace {namespace}"),
     }
 }
 

@@ -28,7 +28,7 @@ pub struct Check {
     /// The condition that must hold.
     pub title: String,
     /// Whether it holds.
-    pub outcome: Outcome,
+    pub outcome: CheckOutcome,
     /// What was found; may be empty.
     pub detail: String,
     /// What to do.
@@ -39,7 +39,7 @@ pub struct Check {
 /// The outcome of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Outcome {
+pub enum CheckOutcome {
     /// The condition holds.
     Ok,
     /// It works for now, or is unknown.
@@ -52,7 +52,7 @@ pub enum Outcome {
 
 impl Report {
     /// How many checks have this outcome.
-    pub fn count(&self, outcome: Outcome) -> usize {
+    pub fn count(&self, outcome: CheckOutcome) -> usize {
         self.sections
             .iter()
             .flat_map(|section| &section.checks)
@@ -64,7 +64,13 @@ impl Report {
 impl Check {
     /// The condition holds.
     pub fn ok(name: &'static str, title: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { name, title: title.into(), outcome: Outcome::Ok, detail: detail.into(), hint: None }
+        Self {
+            name,
+            title: title.into(),
+            outcome: CheckOutcome::Ok,
+            detail: detail.into(),
+            hint: None,
+        }
     }
 
     /// The check is not needed, or the user may not ask.
@@ -73,7 +79,7 @@ impl Check {
         title: impl Into<String>,
         detail: impl Into<String>,
     ) -> Self {
-        Self { outcome: Outcome::Skipped, ..Self::ok(name, title, detail) }
+        Self { outcome: CheckOutcome::Skipped, ..Self::ok(name, title, detail) }
     }
 
     /// It works for now, or is unknown.
@@ -83,7 +89,11 @@ impl Check {
         detail: impl Into<String>,
         hint: impl Into<String>,
     ) -> Self {
-        Self { outcome: Outcome::Warning, hint: Some(hint.into()), ..Self::ok(name, title, detail) }
+        Self {
+            outcome: CheckOutcome::Warning,
+            hint: Some(hint.into()),
+            ..Self::ok(name, title, detail)
+        }
     }
 
     /// The condition does not hold.
@@ -93,7 +103,7 @@ impl Check {
         detail: impl Into<String>,
         hint: impl Into<String>,
     ) -> Self {
-        Self { outcome: Outcome::Failed, ..Self::warning(name, title, detail, hint) }
+        Self { outcome: CheckOutcome::Failed, ..Self::warning(name, title, detail, hint) }
     }
 }
 

@@ -1,10 +1,10 @@
 //! Finds our objects in a cluster.
 
 use super::stage::Stage;
-use crate::api::client::told;
+use crate::api::client::describe;
 use crate::api::kind::Kind;
 use crate::api::owner::{OWNER, PEER};
-use crate::settings::Places;
+use crate::settings::Namespaces;
 use crate::sinks::outputs::written;
 use kube::api::{DynamicObject, ListParams};
 use kube::core::PartialObjectMeta;
@@ -15,7 +15,7 @@ use std::fmt;
 /// Where to look.
 pub(super) struct Find<'a> {
     pub(super) client: &'a Client,
-    pub(super) places: &'a Places,
+    pub(super) namespaces: &'a Namespaces,
 }
 
 /// An object of ours.
@@ -38,7 +38,7 @@ impl Find<'_> {
     /// All our objects, in the order of their deletion, and what could not be searched.
     pub(super) async fn all(&self) -> (Vec<Item>, Vec<String>) {
         let (mut items, mut problems) = (BTreeSet::new(), Vec::new());
-        let written = written(self.places);
+        let written = written(self.namespaces);
         for kind in written.iter().map(|(kind, _)| *kind).collect::<BTreeSet<_>>() {
             let namespaces = written
                 .iter()
@@ -66,7 +66,7 @@ impl Find<'_> {
                 return Err(vec![format!(
                     "{}: cannot be listed: {}",
                     kind.qualified(),
-                    told(&error)
+                    describe(&error)
                 )]);
             }
         }
@@ -78,7 +78,7 @@ impl Find<'_> {
                     problems.push(format!(
                         "{} in {namespace}: cannot be listed: {}",
                         kind.qualified(),
-                        told(&error)
+                        describe(&error)
                     ));
                 }
             }
@@ -88,7 +88,7 @@ impl Find<'_> {
 
     /// A kind that the API server does not serve has no objects.
     async fn list(&self, kind: Kind, api: &Api<DynamicObject>) -> kube::Result<Vec<Item>> {
-        let ours = ListParams::default().labels(&format!("{OWNER}={}", self.places.namespace));
+        let ours = ListParams::default().labels(&format!("{OWNER}={}", self.namespaces.own));
         let listed = match api.list_metadata(&ours).await {
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Vec::new()),
             listed => listed?,

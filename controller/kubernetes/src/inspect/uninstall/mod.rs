@@ -12,7 +12,7 @@ mod stage;
 use crate::identity::SECRET;
 use crate::leader::confirmations::Confirmations;
 use crate::leader::election::{DURATION, Election, LEASE};
-use crate::settings::Places;
+use crate::settings::Namespaces;
 use anyhow::Result;
 use find::Find;
 use jiff::{SignedDuration, Timestamp};
@@ -41,56 +41,56 @@ pub struct Options {
 
 /// The result.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub struct Uninstalled {
     /// How many objects are deleted, or would be.
     pub deleted: usize,
     /// What is left, and why.
     pub left: Vec<String>,
 }
 
-/// Removes everything that the fedgate with these places wrote. Passes a text about each step to
-/// `tell`.
+/// Removes everything that the fedgate in these namespaces wrote. Passes a text about each step to
+/// `report`.
 ///
 /// # Errors
 /// If the Lease cannot be taken. Objects that cannot be deleted are part of the outcome.
 pub async fn uninstall(
     client: &Client,
-    places: &Places,
+    namespaces: &Namespaces,
     options: Options,
-    tell: &mut dyn FnMut(String),
-) -> Result<Outcome> {
-    let find = Find { client, places };
+    report: &mut dyn FnMut(String),
+) -> Result<Uninstalled> {
+    let find = Find { client, namespaces };
     let (items, mut left) = find.all().await;
     if options.dry_run {
-        items.iter().for_each(|item| tell(format!("would delete {item}")));
-        return Ok(Outcome { deleted: items.len(), left });
+        items.iter().for_each(|item| report(format!("would delete {item}")));
+        return Ok(Uninstalled { deleted: items.len(), left });
     }
-    let lease = Api::<Lease>::namespaced(client.clone(), &places.namespace).get_opt(LEASE).await?;
+    let lease = Api::<Lease>::namespaced(client.clone(), &namespaces.own).get_opt(LEASE).await?;
     let mut deleted = 0;
     if !items.is_empty() || is_led(lease.as_ref()) {
-        let mut election = take_the_lease(client, places, lease.as_ref(), tell).await?;
+        let mut election = take_the_lease(client, namespaces, lease.as_ref(), report).await?;
         (deleted, left) = tokio::select! {
-            outcome = remove_all(&find, tell) => outcome,
+            outcome = remove_all(&find, report) => outcome,
             never = election.hold() => match never {},
         };
         // From now on, the user has the whole duration of the Lease to stop the controller.
         election.renew().await?;
     }
     if options.identity {
-        match delete_identity(client, places).await {
+        match delete_identity(client, namespaces).await {
             Ok(true) => {
-                tell(format!("deleted Secret {}/{SECRET}", places.namespace));
+                report(format!("deleted Secret {}/{SECRET}", namespaces.own));
                 deleted += 1;
             }
             Ok(false) => {}
             Err(error) => left.push(format!(
                 "Secret {}/{SECRET}: {}",
-                places.namespace,
-                crate::api::client::told(&error)
+                namespaces.own,
+                crate::api::client::describe(&error)
             )),
         }
     }
-    Ok(Outcome { deleted, left })
+    Ok(Uninstalled { deleted, left })
 }
 
 /// Returns true if a controller leads.
@@ -105,20 +105,19 @@ fn is_led(lease: Option<&Lease>) -> bool {
     is_controller && renewed.is_some_and(|ago| ago.abs() < ALIVE)
 }
 
-/// Takes the Lease, and waits until no controller writes any more.
+/// Takes the Lease, and waits until no controller writes.
 async fn take_the_lease(
     client: &Client,
-    places: &Places,
+    namespaces: &Namespaces,
     before: Option<&Lease>,
-    tell: &mut dyn FnMut(String),
+    report: &mut dyn FnMut(String),
 ) -> Result<Election> {
     let name = format!("{HOLDER}_{}", uuid::Uuid::new_v4());
-    let (mut election, _) =
-        Election::new(client, &places.namespace, name, Confirmations::default());
+    let (mut election, _) = Election::new(client, &namespaces.own, name, Confirmations::default());
     election.seize().await?;
     if is_led(before) {
-        tell(format!(
-            "a controller runs: waiting for {} s until it has certainly stopped writing",
+        report(format!(
+            "a controller is running: waiting {} s until it has stopped writing",
             DURATION.as_secs()
         ));
         let end = tokio::time::Instant::now() + DURATION;
@@ -130,7 +129,7 @@ async fn take_the_lease(
     Ok(election)
 }
 
-async fn remove_all(find: &Find<'_>, tell: &mut dyn FnMut(String)) -> (usize, Vec<String>) {
+async fn remove_all(find: &Find<'_>, report: &mut dyn FnMut(String)) -> (usize, Vec<String>) {
     let (mut deleted, mut left) = (0, Vec::new());
     for _ in 0..ROUNDS {
         let (items, problems) = find.all().await;
@@ -138,7 +137,8 @@ async fn remove_all(find: &Find<'_>, tell: &mut dyn FnMut(String)) -> (usize, Ve
             left = problems;
             break;
         }
-        let (gone, failed) = remove::in_order(find.client, items, problems.is_empty(), tell).await;
+        let (gone, failed) =
+            remove::in_order(find.client, items, problems.is_empty(), report).await;
         deleted += gone;
         left = [problems, failed].concat();
         if !left.is_empty() {
@@ -148,8 +148,8 @@ async fn remove_all(find: &Find<'_>, tell: &mut dyn FnMut(String)) -> (usize, Ve
     (deleted, left)
 }
 
-async fn delete_identity(client: &Client, places: &Places) -> kube::Result<bool> {
-    let secrets = Api::<Secret>::namespaced(client.clone(), &places.namespace);
+async fn delete_identity(client: &Client, namespaces: &Namespaces) -> kube::Result<bool> {
+    let secrets = Api::<Secret>::namespaced(client.clone(), &namespaces.own);
     match secrets.delete(SECRET, &DeleteParams::default()).await {
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),

@@ -2,7 +2,7 @@
 
 use super::find::Item;
 use super::stage::Stage;
-use crate::api::client::told;
+use crate::api::client::describe;
 use futures_util::stream::{self, StreamExt};
 use kube::api::{DeleteParams, DynamicObject, Preconditions};
 use kube::{Api, Client, ResourceExt};
@@ -20,12 +20,12 @@ const PORT: Duration = Duration::from_secs(2);
 
 /// Deletes objects, which must be in order. Returns how many are gone, and what is left and why. If
 /// anything else is left, or if `whole` is false because not everything could be searched, the
-/// object that records all places stays.
+/// object that records the namespaces stays.
 pub(super) async fn in_order(
     client: &Client,
     items: Vec<Item>,
     whole: bool,
-    tell: &mut dyn FnMut(String),
+    report: &mut dyn FnMut(String),
 ) -> (usize, Vec<String>) {
     let (mut gone, mut left) = (0, Vec::new());
     for stage in items.chunk_by(|a, b| a.stage == b.stage) {
@@ -39,7 +39,7 @@ pub(super) async fn in_order(
             match done {
                 Ok(()) => {
                     gone += 1;
-                    tell(format!("deleted {item}"));
+                    report(format!("deleted {item}"));
                 }
                 Err(why) => left.push(format!("{item}: {why}")),
             }
@@ -61,7 +61,7 @@ async fn remove(client: &Client, item: &Item) -> Result<(), String> {
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
             return Ok(());
         }
-        Err(error) => return Err(told(&error)),
+        Err(error) => return Err(describe(&error)),
     }
     let end = Instant::now() + PATIENCE;
     while let Some(why) = is_there(&api, item).await? {
@@ -78,11 +78,13 @@ async fn is_there(api: &Api<DynamicObject>, item: &Item) -> Result<Option<String
     let object = match api.get_metadata_opt(&item.name).await {
         // A user who may delete but not read has to assume so.
         Err(kube::Error::Api(status)) if status.is_forbidden() => return Ok(None),
-        found => found.map_err(|error| told(&error))?,
+        found => found.map_err(|error| describe(&error))?,
     };
     let same = object.filter(|object| object.uid().as_deref() == Some(&item.uid));
     Ok(same.map(|object| match object.finalizers() {
-        [] => "it is deleted, and still there".to_owned(),
-        finalizers => format!("it is deleted, and held by the finalizer {}", finalizers.join(", ")),
+        [] => "it was deleted, but still exists".to_owned(),
+        finalizers => {
+            format!("it is deleted, and held by the finalizer {}", finalizers.join(", "))
+        }
     }))
 }

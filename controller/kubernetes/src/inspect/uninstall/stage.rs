@@ -4,12 +4,12 @@ use crate::api::kind::Kind;
 use crate::sources::memory::STATE;
 
 /// When an object is deleted. The objects that protect the port go after the port. The object that
-/// records all places goes last.
+/// records the namespaces goes last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
     /// The names of imports, and how to call them.
     Import,
-    /// The bindings of imports to their owners' roots: once no client calls them any more.
+    /// The bindings of imports to their owners' roots: once no client calls the imports.
     Binding,
     /// The port that peers connect to.
     Port,
@@ -17,7 +17,7 @@ pub(super) enum Stage {
     Listener,
     /// The mounted ConfigMaps, and the stored knowledge.
     Memory,
-    /// The object that records all places; a retry needs it.
+    /// The object that records the namespaces; a retry needs it.
     State,
 }
 
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_closes_the_port_goes_after_it() {
+    fn objects_that_protect_the_port_are_deleted_after_it() {
         let imports = [
             Stage::of(Kind::ServiceEntry, "web.shop.svc.beta.example", true),
             Stage::of(Kind::EnvoyFilter, "x", true),

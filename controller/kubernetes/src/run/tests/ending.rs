@@ -2,6 +2,7 @@
 
 use super::super::until_end;
 use super::*;
+use fedgate_process::tasks::Tasks;
 use std::future::pending;
 
 /// How a replica ends if the task that makes the first matching call panics; `None` if it
@@ -23,7 +24,7 @@ async fn end(matches: impl Fn(&Call) -> bool + Send + 'static) -> Option<String>
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_in_any_task_ends_the_replica_with_its_name() {
+async fn a_panic_in_any_task_ends_the_replica_with_the_tasks_name() {
     let writer = end(|call| call.name == TABLE && call.writes()).await.unwrap();
     assert!(writer.starts_with("the writer: ") && writer.contains("out of cheese"), "{writer}");
     let election = end(of_lease).await.unwrap();
@@ -40,12 +41,12 @@ async fn a_panic_in_any_task_ends_the_replica_with_its_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_panic_it_goes_on() {
+async fn without_a_panic_the_replica_continues() {
     assert_eq!(end(|_| false).await, None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_is_no_failure() {
+async fn a_stop_is_not_a_failure() {
     let site = Site::new();
     let parts = site.parts("a");
     let health = parts.health.clone();

@@ -1,4 +1,4 @@
-//! The gateway's own certificates, as its Pods show them. The Pods are TLS servers on loopback, so
+//! Tests the findings about the certificates that the gateway's Pods present. The Pods are TLS servers on loopback, so
 //! the clock is the machine's.
 
 use super::*;
@@ -9,12 +9,12 @@ use jiff::SignedDuration;
 const OURS: &str = "spiffe://alpha.example/ns/fedgate-system/sa/fedgate-gateway";
 const THEIRS: &str = "spiffe://other.example/ns/fedgate-system/sa/fedgate-gateway";
 
-/// So many hours from now.
+/// This many hours from now.
 fn hours(count: i64) -> Timestamp {
     Timestamp::now() + SignedDuration::from_hours(count)
 }
 
-/// As istiod signs it: for a day.
+/// A certificate for a day, as istiod signs it.
 fn good(ca: &TestCa) -> Leaf {
     ca.workload(&[OURS], hours(-1), hours(23))
 }
@@ -59,7 +59,7 @@ impl Gateway {
         Site::start_of(parts)
     }
 
-    /// What the command line says of the Pods, from what the leader wrote down.
+    /// The command line's findings about the Pods, from what the leader stored.
     fn findings(&self) -> Vec<Finding> {
         let credentials = self.credentials().unwrap_or_default();
         let findings = credentials.findings(Timestamp::now()).into_iter();
@@ -72,7 +72,7 @@ impl Gateway {
         serde_json::from_value(record["credentials"].clone()).ok()
     }
 
-    /// How many leaves the leader has written down.
+    /// How many leaves the leader has stored.
     fn leaves(&self) -> usize {
         self.credentials().map_or(0, |credentials| credentials.of_pods().validities.len())
     }
@@ -89,7 +89,7 @@ fn expiration(replica: &Running) -> String {
 }
 
 #[tokio::test]
-async fn a_good_gateway_is_not_complained_of_and_is_a_metric() {
+async fn a_good_gateway_has_a_metric_and_no_finding() {
     let ca = TestCa::new();
     let (sooner, later) = (hours(22), hours(23));
     let leaves = [sooner, later].map(|end| ca.workload(&[OURS], hours(-1), end));
@@ -99,7 +99,7 @@ async fn a_good_gateway_is_not_complained_of_and_is_a_metric() {
     assert_eq!(gateway.findings(), []);
     until(|| expiration(&replica) == sooner.as_second().to_string()).await;
     assert_eq!(replica.metric("findings{severity=\"error\"}"), "0");
-    // Its twin: one more Pod, with a certificate that nobody takes any more.
+    // The twin: another Pod, with an expired certificate.
     let expired = gateway.ca.workload(&[OURS], hours(-24), hours(-1));
     gateway.add(&expired).await;
     until(|| gateway.has("gateway-3", Reason::CertificateExpired)).await;
@@ -140,7 +140,7 @@ async fn each_bad_certificate_is_a_finding_about_its_pod() {
 }
 
 #[tokio::test]
-async fn another_root_in_the_config_map_is_told_at_once_and_passes_with_it() {
+async fn a_changed_root_is_a_finding_until_the_certificate_matches() {
     let gateway = Gateway::showing(TestCa::new(), &[]).await;
     let leaf = good(&gateway.ca);
     let mut gateway = gateway;
@@ -156,7 +156,7 @@ async fn another_root_in_the_config_map_is_told_at_once_and_passes_with_it() {
 }
 
 #[tokio::test]
-async fn a_new_leader_goes_on_from_what_the_last_one_has_seen() {
+async fn a_new_leader_continues_from_the_stored_certificates() {
     let ca = TestCa::new();
     let expired = ca.workload(&[OURS], hours(-24), hours(-1));
     let mut gateway = Gateway::showing(ca, &[expired]).await;
@@ -164,7 +164,7 @@ async fn a_new_leader_goes_on_from_what_the_last_one_has_seen() {
     second.until_ready().await;
     until(|| gateway.has("gateway-1", Reason::CertificateExpired)).await;
     assert_eq!(expiration(&second), "", "a replica that does not lead shows nothing");
-    // Nobody can be asked any more.
+    // No Pod answers now.
     gateway.servers.clear();
     first.stop().await;
     while !gateway.site.holder().await.starts_with("b_") {

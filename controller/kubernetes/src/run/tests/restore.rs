@@ -34,7 +34,7 @@ impl Site {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_starts_on_a_restored_cluster_outgrows_what_is_lost() {
+async fn a_replica_that_starts_after_a_restore_outgrows_lost_versions() {
     for (minutes, outgrows) in [(30, true), (0, false)] {
         let site = Site::new();
         site.export("web");
@@ -60,7 +60,7 @@ async fn who_starts_on_a_restored_cluster_outgrows_what_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_begins_to_lead_after_a_restore_outgrows_what_is_lost() {
+async fn a_replica_that_begins_to_lead_after_a_restore_outgrows_lost_versions() {
     let site = Site::new();
     site.export("web");
     let (first, second) = (site.lead("a").await, site.start("b"));
@@ -76,4 +76,37 @@ async fn who_begins_to_lead_after_a_restore_outgrows_what_is_lost() {
     until(|| site.generation() > lost.0 && site.sequence() > lost.1).await;
     until(|| second.is_ready()).await;
     assert!(site.holder().await.starts_with("b_"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_restore_replicas_list_again_and_are_not_ready_until_then() {
+    let site = Site::new();
+    let (first, second) = (site.lead("a").await, site.start("b"));
+    second.until_ready().await;
+    let snapshot = site.server.snapshot();
+    site.export("lost");
+    sleep(Duration::from_secs(30)).await;
+    let with_lost = site.table();
+    // Lists take a while, so that no replica can be ready too early.
+    site.server
+        .fail(usize::MAX, Fault::Late(Duration::from_secs(3)), |call| call.verb == Verb::List);
+    site.server.restore(&snapshot);
+    let began = Instant::now();
+    until(|| !first.is_ready() && !second.is_ready()).await;
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "the watches are open, and say nothing: {:?}",
+        began.elapsed()
+    );
+    until(|| first.is_ready() && second.is_ready()).await;
+    site.server.mend();
+    site.export("new");
+    until(|| site.table() != with_lost && site.table() != table_of(&snapshot)).await;
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+}
+
+fn table_of(snapshot: &crate::fake::Snapshot) -> Value {
+    let server = FakeApi::new();
+    server.restore(snapshot);
+    server.get(Kind::EnvoyFilter, NAMESPACE, TABLE).unwrap()["spec"].clone()
 }

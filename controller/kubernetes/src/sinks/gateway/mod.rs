@@ -87,8 +87,8 @@ pub(crate) fn objects(
 
 pub(crate) fn too_large(size: usize, cluster: ObjectRef) -> Finding {
     let message = format!(
-        "the table has {size} bytes as an object, and at most {LARGEST_TABLE_OBJECT} can be stored; the last one that was not too \
-         large stays in force; export fewer Services"
+        "the table takes {size} bytes as an object, but at most {LARGEST_TABLE_OBJECT} can be stored; the last table that fits \
+         stays in force; export fewer Services"
     );
     Finding::error(FindingReason::TableTooLarge, cluster, "", message)
 }
@@ -120,8 +120,8 @@ struct Objects<'a> {
 
 impl Objects<'_> {
     fn head<'a>(&'a self, kind: Kind, name: &'a str) -> Head<'a> {
-        let places = &self.settings.places;
-        Head { kind, namespace: places.gateway(), name, owner: &places.namespace, peer: None }
+        let namespaces = &self.settings.namespaces;
+        Head { kind, namespace: namespaces.gateway(), name, owner: &namespaces.own, peer: None }
     }
 
     fn trust_bundle(
@@ -137,7 +137,7 @@ impl Objects<'_> {
     /// The object with the table, and its size in bytes.
     fn table(&self, table: &Table) -> (Desired, usize) {
         let configuration = write_configuration(table, Options::default());
-        let desired = match self.settings.places.delivery {
+        let desired = match self.settings.namespaces.delivery {
             Delivery::EnvoyFilter => {
                 let extension =
                     filter::extension_of(json!(configuration).to_string(), self.shipping.path());
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn without_passthrough_the_port_has_its_one_server() {
+    fn without_passthrough_the_port_has_one_server() {
         let made = made(&[], &[]);
         let server = json!({
             "port": { "number": 15443, "name": "tls-federation", "protocol": "TLS" },
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_passed_through_has_a_server_and_the_listeners_patches_stay() {
+    fn passthrough_adds_a_server_and_keeps_the_listeners_patches() {
         let (before, after) = (
             made(&["--passthrough"], &[]),
             made(&["--passthrough"], &[WEB, "db.shop.svc.alpha.example:5432"]),
@@ -265,7 +265,7 @@ mod tests {
 
     /// The filter must not run before it knows that the chain passes TLS through.
     #[test]
-    fn the_filter_is_told_first_in_both_deliveries() {
+    fn passthrough_is_marked_before_the_filter_in_both_deliveries() {
         for (flags, filters) in
             [(["--passthrough"].as_slice(), 1), (&["--passthrough", "--delivery", "WasmPlugin"], 0)]
         {
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_table_nobody_takes_hosts_away() {
+    fn without_a_table_a_passthrough_gateway_is_not_written() {
         let sample = Sample::healthy();
         let federation = sample.snapshot().in_force.federation;
         let has_gateway = |flags: &[&str]| {
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn the_health_name_leads_to_the_gateways_own_listener_or_is_nowhere() {
+    fn the_health_name_is_answered_only_if_enabled() {
         let mut sample = Sample::healthy();
         sample.local.health_name = true;
         sample.write(&fedgate_federation::federate::Published::default());

@@ -37,7 +37,7 @@ impl Objects<'_> {
             self.unread_timeout(),
             self.inserted(listener::peer_uri_sans()),
         ];
-        if self.settings.places.delivery == Delivery::EnvoyFilter {
+        if self.settings.namespaces.delivery == Delivery::EnvoyFilter {
             patches.push(self.inserted(filter::placeholder(ads())));
         }
         patches.push(self.waiting_tcp_proxy());
@@ -71,7 +71,7 @@ impl Objects<'_> {
             json!({ "applicationProtocols": PASSED_THROUGH, "filter": { "name": TCP_PROXY } });
         let chain = json!({ "applicationProtocols": PASSED_THROUGH });
         let mut patches = Vec::new();
-        if self.settings.places.delivery == Delivery::EnvoyFilter {
+        if self.settings.namespaces.delivery == Delivery::EnvoyFilter {
             let filter = filter::placeholder(ads());
             patches.push(on_chain(GATEWAY, &tcp_proxy, "NETWORK_FILTER", "INSERT_BEFORE", &filter));
         }
@@ -100,7 +100,7 @@ impl Objects<'_> {
         health::socket(&format!(
             "{}/{}",
             self.settings.trust_domain,
-            self.settings.places.gateway()
+            self.settings.namespaces.gateway()
         ))
     }
 

@@ -8,7 +8,7 @@ use super::super::object::{Desired, Head};
 use crate::api::kind::Kind;
 use crate::api::watch::Key;
 use crate::module::{ADDED, MODULES, Module, Shipped};
-use crate::settings::{GatewaySettings, Places};
+use crate::settings::{GatewaySettings, Namespaces};
 use crate::sources::pod::GatewayPod;
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
 use fedgate_process::clock::whole_seconds;
@@ -44,7 +44,7 @@ impl Shipping {
     /// For the module that ships with this program.
     pub(crate) fn of(
         own: &Module,
-        (settings, places): (&GatewaySettings, &Places),
+        (settings, namespaces): (&GatewaySettings, &Namespaces),
         shipped: &Shipped,
         pods: &BTreeMap<Key, GatewayPod>,
         now: Timestamp,
@@ -63,14 +63,14 @@ impl Shipping {
         {
             kept.insert(choice.file, (&*module.packed, added.unwrap_or(Timestamp::UNIX_EPOCH)));
         }
-        let config_map = config_map(&kept, places);
+        let config_map = config_map(&kept, namespaces);
         let drops = added(&own.file).is_some()
             && shipped.0.keys().any(|file| !kept.contains_key(file.as_str()));
         let folder = settings.filter_folder.trim_end_matches('/');
         Self {
             url: format!("file://{folder}/{}", choice.file),
             drops,
-            held_back: choice.held_back(places, since),
+            held_back: choice.held_back(namespaces, since),
             again: (!choice.waits_for.is_empty())
                 .then_some(since + MOUNTED)
                 .filter(|then| *then > now),
@@ -87,11 +87,11 @@ impl Shipping {
 /// The ConfigMap with these modules, each with the time at which it was added. Times are rounded to
 /// whole seconds, as in the status of Pods: a Pod that started in the same second did not start
 /// later.
-fn config_map(modules: &BTreeMap<&str, (&str, Timestamp)>, places: &Places) -> Desired {
+fn config_map(modules: &BTreeMap<&str, (&str, Timestamp)>, namespaces: &Namespaces) -> Desired {
     let files: BTreeMap<_, _> = modules.iter().map(|(file, (packed, _))| (file, packed)).collect();
     let added: BTreeMap<_, _> =
         modules.iter().map(|(file, (_, added))| (file, whole_seconds(*added))).collect();
-    let (namespace, owner) = (places.gateway(), places.namespace.as_str());
+    let (namespace, owner) = (namespaces.gateway(), namespaces.own.as_str());
     let head = Head { kind: Kind::ConfigMap, namespace, name: MODULES, owner, peer: None };
     Desired::new(head, json!({ "binaryData": files })).annotated(ADDED, &json!(added).to_string())
 }
@@ -139,7 +139,7 @@ fn has(pod: &GatewayPod, added: Timestamp, now: Timestamp) -> bool {
 }
 
 impl Choice<'_> {
-    fn held_back(&self, places: &Places, since: Timestamp) -> Option<Finding> {
+    fn held_back(&self, namespaces: &Namespaces, since: Timestamp) -> Option<Finding> {
         let (first, more) = self.waits_for.split_at(self.waits_for.len().min(3));
         let pods = match (first, more.len()) {
             ([], _) => return None,
@@ -148,12 +148,12 @@ impl Choice<'_> {
         };
         let (file, own) = (self.file, self.own);
         let message = format!(
-            "the gateway goes on with the filter {file}: {own} was added after these Pods had started: {pods}. It is used when they have been \
-             restarted, or at {} where they are ready",
+            "the gateway keeps using the filter {file}: {own} was added after these Pods started: {pods}. It is used once they have been \
+             restarted, or from {} on if they are ready",
             whole_seconds(since + MOUNTED)
         );
         let about = ObjectRef {
-            namespace: Some(places.gateway().to_owned()),
+            namespace: Some(namespaces.gateway().to_owned()),
             ..ObjectRef::new(Kind::ConfigMap.name(), MODULES)
         };
         Some(Finding::info(FindingReason::ModuleHeldBack, about, "", message))
@@ -202,7 +202,13 @@ mod tests {
         now: i64,
     ) -> Shipping {
         let settings = crate::settings::tests::read(&[]).unwrap();
-        Shipping::of(&module(own), (&settings.gateway, &settings.places), shipped, pods, at(now))
+        Shipping::of(
+            &module(own),
+            (&settings.gateway, &settings.namespaces),
+            shipped,
+            pods,
+            at(now),
+        )
     }
 
     #[track_caller]
@@ -244,15 +250,15 @@ mod tests {
     }
 
     #[test]
-    fn an_upgrade_waits_for_pods_that_started_before_it_and_names_them() {
+    fn an_upgrade_waits_for_older_pods_and_names_them() {
         let old = shipped(&[("a", 0)]);
         let begun = shipping("b", &old, &pods(&[Some(10), Some(20)]), 100);
         expect(&begun, "a", &["a", "b"], true);
-        let said = begun.held_back.as_ref().unwrap().to_string();
-        crate::readable::assert_readable(&[&said], crate::readable::problems);
+        let text = begun.held_back.as_ref().unwrap().to_string();
+        crate::readable::assert_readable(&[&text], crate::readable::problems);
         assert!(
-            said.contains("gateway-0, gateway-1") && said.contains("2027-01-15T08:11:40Z"),
-            "{said}"
+            text.contains("gateway-0, gateway-1") && text.contains("2027-01-15T08:11:40Z"),
+            "{text}"
         );
         assert!(!begun.drops);
         let both = after(&begun);
@@ -272,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn an_upgrade_ends_without_a_restart_when_every_kubelet_has_had_its_time() {
+    fn an_upgrade_ends_without_restarts_once_kubelets_have_updated_mounts() {
         let begun = shipping("b", &shipped(&[("a", 0)]), &ready(pods(&[Some(20)])), 100);
         assert_eq!(begun.again, Some(at(100 + 600)));
         expect(
@@ -288,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_downgrade_goes_the_same_way() {
+    fn a_downgrade_works_like_an_upgrade() {
         let begun = shipping("a", &shipped(&[("b", 100)]), &pods(&[Some(150)]), 200);
         expect(&begun, "b", &["a", "b"], true);
         expect(&shipping("a", &after(&begun), &pods(&[Some(201)]), 300), "a", &["a"], false);
@@ -299,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn three_versions_in_a_row() {
+    fn an_upgrade_can_start_before_the_previous_one_has_ended() {
         let both = shipped(&[("a", 0), ("b", 100)]);
         // No Pod has started since b was added, so a is named and b makes room.
         let third = shipping("c", &both, &pods(&[Some(20)]), 200);
@@ -310,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_config_map_that_somebody_took_away_comes_back() {
+    fn a_deleted_config_map_is_created_again() {
         expect(&shipping("a", &shipped(&[]), &ready(pods(&[Some(20)])), 100), "a", &["a"], false);
         // The old module is lost in the middle of an upgrade; the Envoys keep what they have.
         expect(&shipping("b", &shipped(&[]), &ready(pods(&[Some(20)])), 100), "b", &["b"], false);

@@ -4,7 +4,7 @@
 //! annotation on the Pods has the hash of the ConfigMaps, and is updated with it.
 
 use super::{Pass, RETRY, Writer};
-use crate::api::client::told;
+use crate::api::client::describe;
 use crate::api::fingerprint::fingerprint;
 use crate::api::kind::Kind;
 use crate::api::owner::FIELD_MANAGER;
@@ -26,9 +26,9 @@ impl Writer {
     pub(super) async fn bring_mounts_up_to_date(&self, pass: &mut Pass) {
         let hash = self.mounted();
         let mut pods = self.pods.all();
-        pods.retain(|_, pod| pod.runs() && pod.told.as_ref() != Some(&hash));
-        let told = stream::iter(pods.into_keys()).map(|key| self.tell(key, &hash));
-        let failed = told
+        pods.retain(|_, pod| pod.runs() && pod.mounts.as_ref() != Some(&hash));
+        let annotated = stream::iter(pods.into_keys()).map(|key| self.annotate(key, &hash));
+        let failed = annotated
             .buffer_unordered(AT_ONCE)
             .filter(|failed| std::future::ready(*failed))
             .count()
@@ -41,7 +41,7 @@ impl Writer {
 
     /// The hash of the ConfigMaps' content.
     fn mounted(&self) -> String {
-        let namespace = self.settings.places.gateway();
+        let namespace = self.settings.namespaces.gateway();
         let output = self.outputs.of(Kind::ConfigMap, namespace);
         let of = |name: &str| {
             let found = output
@@ -54,7 +54,7 @@ impl Writer {
     }
 
     /// Updates one Pod; returns true if that failed.
-    async fn tell(&self, key: Key, hash: &str) -> bool {
+    async fn annotate(&self, key: Key, hash: &str) -> bool {
         if !self.leadership.leads() {
             return false;
         }
@@ -65,14 +65,14 @@ impl Writer {
         self.metrics.write(Kind::Pod, Verb::Apply);
         let sent = self.pods.sending();
         match api.patch(&key.name, &parameters, &patch).await {
-            Ok(object) => self.pods.wrote(sent, object, |pod| pod.told.as_deref() == Some(hash)),
+            Ok(object) => self.pods.wrote(sent, object, |pod| pod.mounts.as_deref() == Some(hash)),
             Err(kube::Error::Api(status)) if status.is_not_found() => {}
             Err(error) => {
                 self.metrics.failed_write(Kind::Pod);
                 tracing::warn!(
                     pod = key.name,
-                    "it gets changed ConfigMaps later, since it cannot be told of them: {}",
-                    told(&error)
+                    "cannot annotate this Pod, so it gets changed ConfigMaps a minute later: {}",
+                    describe(&error)
                 );
                 return true;
             }

@@ -1,14 +1,14 @@
 //! Writes objects one by one: decides what to do about each, does it, and records the result.
 
 use super::{Pass, RETRY, Remembered, Writer, key};
-use crate::api::client::told;
+use crate::api::client::describe;
 use crate::api::kind::Kind;
 use crate::api::watch::Key;
 use crate::metrics::Verb;
 use crate::replica::compiled::Compiled;
 use crate::sinks::apply::{self, Applied};
+use crate::sinks::corrections::CONTESTED;
 use crate::sinks::object::Desired;
-use crate::sinks::pace::CONTESTED;
 use crate::sinks::plan::{Step, step, unwanted};
 use crate::sinks::{bindings, imports, passthrough};
 use crate::sources::passthrough::CURE;
@@ -73,7 +73,7 @@ impl Writer {
         for import in imports.iter().filter(|import| bundles.contains_key(&import.trust_domain)) {
             pass.wanted.add_name(
                 Kind::ServiceEntry,
-                settings.places.imports(),
+                settings.namespaces.imports(),
                 import.service.host.as_str(),
             );
         }
@@ -164,11 +164,11 @@ impl Writer {
     fn todo(&self, desired: &Desired, remembered: &Remembered, pass: &mut Pass) -> Option<Step> {
         let key = key(desired);
         let output = self.outputs.of(desired.kind, &desired.namespace)?;
-        match step(desired, output.watched.get(&key), &self.settings.places.namespace)? {
+        match step(desired, output.watched.get(&key), &self.settings.namespaces.own)? {
             Step::Foreign => {
                 pass.findings.push(apply::conflict(
                     desired,
-                    "an object of this name is there without fedgate's label",
+                    "an object with this name exists without fedgate's label",
                 ));
                 None
             }
@@ -195,7 +195,7 @@ impl Writer {
         match todo {
             Step::Create => {
                 self.metrics.write(desired.kind, Verb::Create);
-                apply::create(&output, desired, &self.settings.places.namespace).await.map(Some)
+                apply::create(&output, desired, &self.settings.namespaces.own).await.map(Some)
             }
             Step::Update(found) => {
                 self.metrics.write(desired.kind, Verb::Apply);
@@ -252,7 +252,7 @@ impl Writer {
         kinds: impl Fn(Kind) -> bool,
     ) {
         let mut gone =
-            unwanted(&self.outputs, &pass.wanted, &self.settings.places, &compiled.unheard());
+            unwanted(&self.outputs, &pass.wanted, &self.settings.namespaces, &compiled.unheard());
         gone.retain(|(kind, ..)| kinds(*kind));
         let deletions = stream::iter(gone).map(|(kind, key, found)| async move {
             let output =
@@ -262,7 +262,7 @@ impl Writer {
                 kind = kind.name(),
                 namespace = key.namespace,
                 name = key.name,
-                "deleting what nobody wants any more"
+                "deleting an object that is no longer wanted"
             );
             apply::delete(&output, &key, &found).await.err().map(|error| (kind, key, error))
         });
@@ -272,8 +272,8 @@ impl Writer {
             self.metrics.failed_write(kind);
             let (kind, Key { namespace, name }) = (kind.name(), key);
             tracing::warn!(
-                "{kind} {namespace}/{name} cannot be deleted, and is tried again: {}",
-                told(&error)
+                "{kind} {namespace}/{name} cannot be deleted, trying again: {}",
+                describe(&error)
             );
             pass.again_at(Instant::now() + RETRY);
         }

@@ -2,7 +2,7 @@
 
 use super::super::api::kinds;
 use super::super::facts::{Api, Served};
-use crate::api::client::told;
+use crate::api::client::describe;
 use crate::api::kind::Kind;
 use hyper::header::DATE;
 use hyper::{Request, StatusCode};
@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 /// Asks for the version, the time, and the kinds.
 pub(super) async fn ask(client: &Client) -> Result<Api, String> {
     let (version, ahead) = version(client).await?;
-    let kinds = served(client).await.map_err(|error| told(&error))?;
+    let kinds = served(client).await.map_err(|error| describe(&error))?;
     Ok(Api { version, ahead, kinds })
 }
 
@@ -23,13 +23,13 @@ pub(super) async fn ask(client: &Client) -> Result<Api, String> {
 async fn version(client: &Client) -> Result<(String, Option<SignedDuration>), String> {
     let request =
         Request::get("/version").body(Body::empty()).map_err(|error| error.to_string())?;
-    let response = client.send(request).await.map_err(|error| told(&error))?;
+    let response = client.send(request).await.map_err(|error| describe(&error))?;
     if response.status() != StatusCode::OK {
         return Err(format!("expected 200 for /version, found {}", response.status()));
     }
     let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
     let ahead = date.and_then(parsed).map(|date| Timestamp::now().duration_since(date));
-    let body = response.into_body().collect_bytes().await.map_err(|error| told(&error))?;
+    let body = response.into_body().collect_bytes().await.map_err(|error| describe(&error))?;
     let json: Value = serde_json::from_slice(&body).unwrap_or_default();
     Ok((json["gitVersion"].as_str().unwrap_or("of an unknown version").to_owned(), ahead))
 }

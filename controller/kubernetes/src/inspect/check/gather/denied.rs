@@ -1,6 +1,6 @@
 //! Explains why a request failed.
 
-use crate::api::client::told;
+use crate::api::client::describe;
 use crate::inspect::snapshot::refused;
 
 /// Names the missing permission, if that is the reason.
@@ -14,6 +14,6 @@ pub(super) fn denied(
         kube::Error::Api(status) if status.is_forbidden() => {
             format!("{:#}", refused(error, verb, what, namespace))
         }
-        error => told(error),
+        error => describe(error),
     }
 }

@@ -31,7 +31,7 @@ async fn config(client: &Client, root: &str, revision: Option<&str>) -> Result<V
     let found = Api::<ConfigMap>::namespaced(client.clone(), root).get_opt(&name).await;
     let found = found.map_err(|error| denied(&error, "get", "configmaps", Some(root)))?;
     let map = found.ok_or_else(|| {
-        format!("there is no ConfigMap {root}/{name}; --root-namespace of the controller names the mesh's root")
+        format!("there is no ConfigMap {root}/{name}; set the controller's --root-namespace to the mesh's root namespace")
     })?;
     let yaml = map.data.as_ref().and_then(|data| data.get(KEY));
     let yaml = yaml.ok_or_else(|| format!("ConfigMap {root}/{name} has no key {KEY}"))?;

@@ -11,7 +11,7 @@ mod written;
 use super::facts::{Facts, Mesh, Pods};
 use super::permissions::needs;
 use crate::inspect::snapshot::Snapshot;
-use crate::settings::Places;
+use crate::settings::Namespaces;
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use std::time::Duration;
@@ -31,12 +31,13 @@ pub(crate) async fn gather(client: &Client, namespace: &str, service_account: &s
         Err(why) => (Err(why.clone()), Err(why.clone())),
     };
     let record = snapshot.as_ref().ok().map(|snapshot| &snapshot.record);
-    let places = record.map_or_else(|| Places::all_in(namespace), |record| record.places.clone());
+    let namespaces =
+        record.map_or_else(|| Namespaces::all_in(namespace), |record| record.namespaces.clone());
     let (permissions, written, mesh) = match &api {
         Ok(_) => tokio::join!(
-            reviews::ask(client, needs(&places), namespace, service_account),
-            written::ask(client, &places),
-            mesh::ask(client, &places.root, &pods)
+            reviews::ask(client, needs(&namespaces), namespace, service_account),
+            written::ask(client, &namespaces),
+            mesh::ask(client, &namespaces.root, &pods)
         ),
         Err(why) => {
             let mesh = Mesh {

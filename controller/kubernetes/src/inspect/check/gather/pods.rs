@@ -1,11 +1,11 @@
 //! Lists the gateway's Pods, and asks for the table of each, through the API server's proxy.
 
 use super::super::facts::{Pod, Pods};
-use crate::api::client::told;
+use crate::api::client::describe;
 use crate::inspect::snapshot::list;
 use crate::loaded::gauge::{Gauges, QUERY};
 use crate::sources::memory::ClusterRecord;
-use crate::sources::{place, pod};
+use crate::sources::{pod, selection};
 use futures_util::stream::{self, StreamExt};
 use hyper::Request;
 use kube::api::DynamicObject;
@@ -25,9 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const AT_ONCE: usize = 8;
 
 pub(super) async fn ask(client: &Client, record: &ClusterRecord) -> Pods {
-    let namespace = record.places.gateway();
-    let place = place::gateway_pods(namespace, &record.gateway_selector);
-    let pods = list(client, place, keep).await.map_err(|error| format!("{error:#}"))?;
+    let namespace = record.namespaces.gateway();
+    let selection = selection::gateway_pods(namespace, &record.gateway_selector);
+    let pods = list(client, selection, keep).await.map_err(|error| format!("{error:#}"))?;
     let asked = stream::iter(pods).map(async |(key, pod)| {
         let table = if pod.ready {
             table(client, namespace, &key.name).await
@@ -59,9 +59,9 @@ async fn table(client: &Client, namespace: &str, pod: &str) -> Result<Gauges, St
     match timeout(PATIENCE, client.request_text(request)).await {
         Ok(Ok(text)) => Ok(Gauges::in_text(&text)),
         Ok(Err(kube::Error::Api(status))) if status.is_forbidden() => Err(format!(
-            "you may not ask it: that takes a role that lets you get pods/proxy in {namespace}"
+            "you may not ask it; you need a role that lets you get pods/proxy in {namespace}"
         )),
-        Ok(Err(error)) => Err(told(&error)),
+        Ok(Err(error)) => Err(describe(&error)),
         Err(_) => Err(format!("it has not answered within {PATIENCE:?}")),
     }
 }

@@ -1,7 +1,7 @@
 //! Asks the API server, for each need, whether the controller is allowed.
 
 use super::super::facts::Need;
-use crate::api::client::told;
+use crate::api::client::describe;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
@@ -30,10 +30,10 @@ pub(super) async fn ask(
     });
     answers.buffered(AT_ONCE).try_collect().await.map_err(|error: kube::Error| match &error {
         kube::Error::Api(status) if status.is_forbidden() => {
-            "you may not ask: that takes a role that lets you create subjectaccessreviews.authorization.k8s.io"
+            "you may not ask; you need a role that lets you create subjectaccessreviews.authorization.k8s.io"
                 .to_owned()
         }
-        error => told(error),
+        error => describe(error),
     })
 }
 

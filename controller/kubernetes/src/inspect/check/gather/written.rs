@@ -5,7 +5,7 @@ use crate::api::kind::Kind;
 use crate::api::owner::OWNER;
 use crate::api::watch::Key;
 use crate::inspect::snapshot::refused;
-use crate::settings::Places;
+use crate::settings::Namespaces;
 use crate::sinks::gateway::TRUST_BUNDLE;
 use crate::sinks::gateway::table_object;
 use kube::api::{DynamicObject, ListParams};
@@ -13,35 +13,35 @@ use kube::core::PartialObjectMeta;
 use kube::{Client, ResourceExt};
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) async fn ask(client: &Client, places: &Places) -> Written {
-    let (table, _) = table_object(places.delivery);
+pub(super) async fn ask(client: &Client, namespaces: &Namespaces) -> Written {
+    let (table, _) = table_object(namespaces.delivery);
     let kinds = BTreeSet::from([
-        (Kind::EnvoyFilter, places.gateway()),
-        (table, places.gateway()),
-        (Kind::ServiceEntry, places.imports()),
-        (Kind::DestinationRule, places.imports()),
-        (Kind::EnvoyFilter, places.root.as_str()),
+        (Kind::EnvoyFilter, namespaces.gateway()),
+        (table, namespaces.gateway()),
+        (Kind::ServiceEntry, namespaces.imports()),
+        (Kind::DestinationRule, namespaces.imports()),
+        (Kind::EnvoyFilter, namespaces.root.as_str()),
     ]);
     let mut written = BTreeMap::new();
     let mut add = |kind: Kind, namespace: &str, object: PartialObjectMeta<DynamicObject>| {
         let owner = object.labels().get(OWNER).map(String::as_str);
-        let owned = if owner == Some(&places.namespace) { Owned::Ours } else { Owned::Foreign };
+        let owned = if owner == Some(&namespaces.own) { Owned::Ours } else { Owned::Foreign };
         let key = Key { namespace: namespace.to_owned(), name: object.name_any() };
         written.insert((kind, key), owned);
     };
     for (kind, namespace) in kinds {
         let listed = kind.within(client, namespace).list_metadata(&ListParams::default()).await;
-        let listed = listed.map_err(|error| told(&error, "list", kind, namespace))?;
+        let listed = listed.map_err(|error| describe(&error, "list", kind, namespace))?;
         listed.items.into_iter().for_each(|object| add(kind, namespace, object));
     }
     // There are many ConfigMaps, and most do not concern us.
-    let (kind, namespace) = (Kind::ConfigMap, places.gateway());
+    let (kind, namespace) = (Kind::ConfigMap, namespaces.gateway());
     let found = kind.within(client, namespace).get_metadata_opt(TRUST_BUNDLE).await;
-    let found = found.map_err(|error| told(&error, "get", kind, namespace))?;
+    let found = found.map_err(|error| describe(&error, "get", kind, namespace))?;
     found.into_iter().for_each(|object| add(kind, namespace, object));
     Ok(written)
 }
 
-fn told(error: &kube::Error, verb: &str, kind: Kind, namespace: &str) -> String {
+fn describe(error: &kube::Error, verb: &str, kind: Kind, namespace: &str) -> String {
     format!("{:#}", refused(error, verb, &kind.qualified(), Some(namespace)))
 }

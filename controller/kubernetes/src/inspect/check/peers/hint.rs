@@ -4,37 +4,34 @@ use fedgate_federation::federate::Condition;
 use fedgate_federation::knowledge::ExchangeReason;
 use fedgate_federation::object::Peer;
 
-pub(super) const GATEWAY: &str = "calls to it end there; see firewalls between the clusters, the peer's gateway Service, and the roots that its gateway shows";
-pub(super) const ROOTS: &str = "certificates by these roots are refused; its operator publishes roots that are valid, or compare the clocks";
+pub(super) const GATEWAY: &str = "calls to this peer fail; check firewalls between the clusters, the peer's gateway Service, and its gateway's certificate";
+pub(super) const ROOTS: &str = "certificates by these roots are refused; ask its operator to publish valid roots, or compare the clocks";
 pub(super) const STALE: &str =
-    "it is still used; see the lines about its metadata, and whether a controller leads here";
+    "it is still used; check the lines about its metadata, and whether a controller leads here";
 pub(super) const EXPIRED: &str =
-    "its services are gone from here until it answers again; see the lines about its metadata";
-pub(super) const HELD: &str =
-    "what was known stays in use; ask its operator whether it withdrew its Services on purpose";
+    "its services cannot be called until it answers again; check the lines about its metadata";
+pub(super) const HELD: &str = "the previous document stays in use; ask its operator whether the Services were withdrawn on purpose";
 pub(super) const NAMES: &str =
-    "the rest of it is used; its operator should set its cluster domain to its trust domain";
+    "its other names are used; its operator should set its cluster domain to its trust domain";
 pub(super) const ROWS: &str =
-    "the rest of it is used; show this to its operator, or look for a newer version of fedgate";
-pub(super) const NETWORK: &str = "Pods of the two can never talk directly; give one of the clusters other CIDRs, or another network name";
-pub(super) const CLOCKS: &str = "see to NTP on both sides; from a difference of a minute on, metadata is refused (401) or will be";
+    "everything else is used; show this to its operator, or look for a newer version of fedgate";
+pub(super) const NETWORK: &str = "Pods of the two clusters can never connect directly; change the CIDRs or the network name of one cluster";
+pub(super) const CLOCKS: &str = "check NTP on both sides; if clocks differ by more than a minute, metadata requests are refused (401)";
 pub(super) const ACKNOWLEDGED: &str =
-    "do not sign with the new root yet; this passes by itself when its controller runs";
+    "do not sign with the new root yet; this resolves itself while its controller runs";
 
 /// Hints for a peer that was not accepted.
 pub(super) fn refused(condition: &Condition) -> &'static str {
     match condition.reason.as_str() {
-        "SameTrustDomain" => {
-            "two IstioFederations have its trust domain; delete the one that is wrong"
-        }
+        "SameTrustDomain" => "two IstioFederations have its trust domain; delete the wrong one",
         "OurUuid" => {
-            "its cluster has our UUID, as after copying our Secret fedgate-identity; its operator should make it anew"
+            "its cluster has our UUID, probably because our Secret fedgate-identity was copied; its operator should delete that Secret there"
         }
         "UuidTaken" => {
-            "it has another peer's UUID, as after copying that one's Secret; ask both operators which of them is the copy"
+            "it has another peer's UUID, probably because that peer's Secret was copied; ask both operators which cluster has the copy"
         }
         "NetworkOverlap" => {
-            "in one network all Pod and Service CIDRs must be different; renumber one, or give it another network name"
+            "within one network, Pod and Service CIDRs must not overlap; change the CIDRs or the network name of one cluster"
         }
         _ => "fix the object; `kubectl explain istiofederation.spec` helps",
     }
@@ -46,12 +43,12 @@ pub(super) fn exchange(condition: &Condition, peer: &Peer) -> String {
     let is = |reason: ExchangeReason| condition.reason == reason.word();
     if is(ExchangeReason::FetchFailed) && condition.message.starts_with("TLS") {
         return format!(
-            "when its CA is not known here, put it into spec.metadata.ca; `openssl s_client -connect {host}:{port}` shows what the endpoint has"
+            "if its CA is not trusted here, put it into spec.metadata.ca; `openssl s_client -connect {host}:{port}` shows the endpoint's certificate"
         );
     }
     if is(ExchangeReason::FetchFailed) {
         return format!(
-            "the controller's Pods must reach {host}:{port}: see DNS, firewalls and NetworkPolicies, and whether the peer's controller runs"
+            "the controller's Pods must reach {host}:{port}: check DNS, firewalls and NetworkPolicies, and whether the peer's controller runs"
         );
     }
     if is(ExchangeReason::NonOkResponse)
@@ -66,19 +63,19 @@ pub(super) fn exchange(condition: &Condition, peer: &Peer) -> String {
     }
     if is(ExchangeReason::NonOkResponse) || is(ExchangeReason::InvalidJson) {
         return format!(
-            "{} is not where the peer serves its metadata, or its ingress is in the way; set spec.metadataEndpoint to what stands before \
-             /public/public.json there",
+            "{} is not the URL of the peer's metadata, or the peer's ingress intercepts it; set spec.metadataEndpoint to the part of the URL \
+             before /public/public.json",
             peer.endpoint
         );
     }
     if is(ExchangeReason::TokenGenerationFailed) {
-        return "it is not asked until that is settled; see the line about its IstioFederation, and the controller's log".to_owned();
+        return "it is not asked until this is resolved; check the line about its IstioFederation, and the controller's log".to_owned();
     }
     if is(ExchangeReason::InvalidPublicMetadata) || is(ExchangeReason::InvalidPrivateMetadata) {
-        return "show this to the peer's operator; what was known of it stays in use until the staleness limit"
+        return "show this to the peer's operator; its previous document stays in use until the staleness limit"
             .to_owned();
     }
-    "it passes by itself when a controller leads here; if it does not, see the controller's log"
+    "this resolves itself while a controller leads here; if it does not, see the controller's log"
         .to_owned()
 }
 
@@ -149,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_is_refused_for_the_clocks_is_no_missing_object() {
+    fn a_token_refused_because_of_clocks_gets_a_hint_about_clocks() {
         let of = |message: &str| exchange(&condition("NonOKResponse", message), &peer());
         assert!(of(MESSAGES[3]).contains("NTP") && !of(MESSAGES[3]).contains("IstioFederation"));
         assert!(of(MESSAGES[2]).contains("IstioFederation") && !of(MESSAGES[2]).contains("NTP"));

@@ -1,8 +1,8 @@
 //! Tests the checks of the mesh.
 
-use super::{changed, facts, nothing, told};
+use super::{assert_only, changed, facts, nothing};
 use crate::inspect::check::facts::{AmbientClients, Facts};
-use crate::inspect::check::{Outcome, Report, judge};
+use crate::inspect::check::{CheckOutcome, Report, judge};
 use crate::sample::Sample;
 use fedgate_federation::bundle::{Root, roots_to_pem};
 use serde_json::{Value, json};
@@ -33,27 +33,27 @@ fn older(facts: &mut Facts) {
 }
 
 #[test]
-fn an_older_istio_is_refused_with_what_it_takes() {
+fn istio_before_1_29_fails() {
     let report = changed(nothing, older);
-    told(
+    assert_only(
         &report,
-        Outcome::Failed,
+        CheckOutcome::Failed,
         "istio-version",
         &["Pod gateway-1", "1.28.4", "1.37", "upgrade to Istio 1.29"],
     );
     let old = "docker.io/istio/pilot:1.27.0".to_owned();
     let report = changed(nothing, |facts| facts.mesh.istiods.as_mut().unwrap()[0].image = old);
-    told(&report, Outcome::Failed, "istio-version", &["Deployment istiod", "1.27.0"]);
+    assert_only(&report, CheckOutcome::Failed, "istio-version", &["Deployment istiod", "1.27.0"]);
 
     let just_new_enough = |facts: &mut Facts| {
         let pod = facts.pods.as_mut().unwrap().values_mut().next().unwrap();
         pod.proxy = Some("docker.io/istio/proxyv2:1.29.0".to_owned());
     };
-    assert_eq!(changed(nothing, just_new_enough).count(Outcome::Failed), 0);
+    assert_eq!(changed(nothing, just_new_enough).count(CheckOutcome::Failed), 0);
 }
 
 #[test]
-fn what_cannot_be_read_is_skipped() {
+fn unreadable_facts_are_skipped() {
     let report = changed(nothing, |facts| {
         facts.mesh.config = Err("you may not".to_owned());
         facts.mesh.istiods = Ok(Vec::new());
@@ -66,7 +66,7 @@ fn what_cannot_be_read_is_skipped() {
             .for_each(|pod| pod.proxy = Some("auto".to_owned()));
     });
     assert_eq!(
-        (report.count(Outcome::Failed), report.count(Outcome::Skipped)),
+        (report.count(CheckOutcome::Failed), report.count(CheckOutcome::Skipped)),
         (0, 8),
         "{report:#?}"
     );
@@ -75,40 +75,45 @@ fn what_cannot_be_read_is_skipped() {
 #[test]
 fn the_meshs_configuration() {
     let differs = config("trustDomain", json!("other.example"));
-    told(&differs, Outcome::Failed, "mesh-trust-domain", &["other.example", "alpha.example"]);
+    assert_only(
+        &differs,
+        CheckOutcome::Failed,
+        "mesh-trust-domain",
+        &["other.example", "alpha.example"],
+    );
     let unset = config("trustDomain", Value::Null);
-    told(&unset, Outcome::Failed, "mesh-trust-domain", &["cluster.local"]);
+    assert_only(&unset, CheckOutcome::Failed, "mesh-trust-domain", &["cluster.local"]);
     let registry = config("outboundTrafficPolicy", json!({ "mode": "REGISTRY_ONLY" }));
-    assert_eq!(registry.count(Outcome::Failed) + registry.count(Outcome::Warning), 0);
+    assert_eq!(registry.count(CheckOutcome::Failed) + registry.count(CheckOutcome::Warning), 0);
     let dns = config("defaultConfig/proxyMetadata", json!({}));
-    told(
+    assert_only(
         &dns,
-        Outcome::Warning,
+        CheckOutcome::Warning,
         "dns-capture",
         &["ISTIO_META_DNS_CAPTURE", "restart the workloads"],
     );
     let addresses = environment("PILOT_ENABLE_IP_AUTOALLOCATE", "false");
-    told(
+    assert_only(
         &addresses,
-        Outcome::Warning,
+        CheckOutcome::Warning,
         "dns-capture",
         &["no addresses", "PILOT_ENABLE_IP_AUTOALLOCATE"],
     );
     let filtered = environment("PILOT_FILTER_GATEWAY_CLUSTER_CONFIG", "true");
-    told(
+    assert_only(
         &filtered,
-        Outcome::Failed,
+        CheckOutcome::Failed,
         "gateway-clusters",
-        &["no_route", "take PILOT_FILTER_GATEWAY_CLUSTER_CONFIG away"],
+        &["no_route", "remove PILOT_FILTER_GATEWAY_CLUSTER_CONFIG"],
     );
     assert_eq!(
-        environment("PILOT_FILTER_GATEWAY_CLUSTER_CONFIG", "false").count(Outcome::Failed),
+        environment("PILOT_FILTER_GATEWAY_CLUSTER_CONFIG", "false").count(CheckOutcome::Failed),
         0
     );
 }
 
 #[test]
-fn ambient_clients_are_named_with_what_becomes_of_their_calls() {
+fn ambient_clients_are_named_with_the_effect_on_their_calls() {
     let named = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     let ambient = |namespaces: &[&str], pods: &[&str]| {
         let clients = AmbientClients::new(named(namespaces), named(pods));
@@ -121,15 +126,15 @@ fn ambient_clients_are_named_with_what_becomes_of_their_calls() {
         "before a byte leaves",
         "sidecar",
     ];
-    told(
+    assert_only(
         &ambient(&["web", "mail"], &["tools", "web"]),
-        Outcome::Warning,
+        CheckOutcome::Warning,
         "ambient-clients",
         &words,
     );
-    told(
+    assert_only(
         &ambient(&[], &["tools"]),
-        Outcome::Warning,
+        CheckOutcome::Warning,
         "ambient-clients",
         &["in ambient mode: Pods in tools; "],
     );
@@ -141,38 +146,43 @@ fn ambient_clients_are_named_with_what_becomes_of_their_calls() {
     let line = line.into_iter().find(|check| check.name == "ambient-clients").unwrap();
     assert_eq!(
         (line.outcome, line.detail.as_str()),
-        (Outcome::Ok, "in ambient mode: the namespaces web; there are no imports")
+        (CheckOutcome::Ok, "in ambient mode: the namespaces web; there are no imports")
     );
 }
 
 #[test]
-fn networks_that_hide_the_peers_gateways() {
+fn networks_that_hide_the_peers_gateways_are_reported() {
     let multi = environment("AMBIENT_ENABLE_MULTI_NETWORK", "true");
-    told(
+    assert_only(
         &multi,
-        Outcome::Warning,
+        CheckOutcome::Warning,
         "peers-network",
         &["AMBIENT_ENABLE_MULTI_NETWORK=true", "refused"],
     );
     let view = |networks: &str| {
         config("defaultConfig/proxyMetadata/ISTIO_META_REQUESTED_NETWORK_VIEW", json!(networks))
     };
-    told(&view("one,two"), Outcome::Failed, "peers-network", &["one,two", "add fedgate.dev"]);
-    assert_eq!(view("one,fedgate.dev").count(Outcome::Failed), 0);
+    assert_only(
+        &view("one,two"),
+        CheckOutcome::Failed,
+        "peers-network",
+        &["one,two", "add fedgate.dev"],
+    );
+    assert_eq!(view("one,fedgate.dev").count(CheckOutcome::Failed), 0);
 }
 
 #[test]
-fn peers_roots_in_the_mesh_are_told_and_others_are_not() {
+fn only_peers_roots_in_the_mesh_are_reported() {
     let mut found = facts(&Sample::healthy());
     let bundles = &found.snapshot.as_ref().unwrap().in_force.federation.bundles;
     let beta = roots_to_pem(&bundles.values().next().unwrap().roots);
     found.mesh.config.as_mut().unwrap()["caCertificates"] = json!([{ "pem": beta }]);
-    let words = ["meshConfig.caCertificates has those of beta", "of any other one"];
-    told(&judge(&found), Outcome::Warning, "mesh-roots", &words);
+    let words = ["meshConfig.caCertificates has those of beta", "any other trust domain"];
+    assert_only(&judge(&found), CheckOutcome::Warning, "mesh-roots", &words);
     let named = json!([{ "pem": "", "trustDomains": ["beta.example"] }]);
-    told(&config("caCertificates", named), Outcome::Warning, "mesh-roots", &words);
+    assert_only(&config("caCertificates", named), CheckOutcome::Warning, "mesh-roots", &words);
     let other = Root::from_der(&fedgate_exchange::loopback::TestCa::new().der()).unwrap();
     let other = roots_to_pem(&[other]);
     let others = json!([{ "pem": other, "trustDomains": ["other.example"] }]);
-    assert_eq!(config("caCertificates", others).count(Outcome::Warning), 0);
+    assert_eq!(config("caCertificates", others).count(CheckOutcome::Warning), 0);
 }

@@ -1,8 +1,8 @@
 //! Tests that the needs of the controller are exactly what `deploy/kubernetes/rbac.yaml` grants.
 
-use super::super::facts::Need;
-use super::super::permissions::needs;
-use crate::settings::Places;
+use crate::inspect::check::facts::Need;
+use crate::inspect::check::permissions::needs;
+use crate::settings::Namespaces;
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -72,9 +72,10 @@ fn needed(need: &Need) -> Granted {
 }
 
 #[test]
-fn what_is_needed_is_granted_and_nothing_else() {
+fn exactly_the_needed_permissions_are_granted() {
     let granted = granted();
-    let needed: BTreeSet<_> = needs(&Places::all_in("fedgate-system")).iter().map(needed).collect();
+    let needed: BTreeSet<_> =
+        needs(&Namespaces::all_in("fedgate-system")).iter().map(needed).collect();
     let everywhere = |(group, resource, name, verb, _): &Granted| {
         granted.contains(&(group.clone(), resource.clone(), name.clone(), verb.clone(), None))
     };

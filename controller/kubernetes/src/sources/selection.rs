@@ -12,7 +12,7 @@ use kube::{Api, Client};
 
 /// All objects of one kind, or a selection of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Selection {
     /// Their name in logs, messages and `/readyz`.
     pub name: &'static str,
     /// Their kind.
@@ -23,7 +23,7 @@ pub(crate) struct Place {
     fields: Option<String>,
 }
 
-impl Place {
+impl Selection {
     const fn everywhere(name: &'static str, kind: Kind) -> Self {
         Self { name, kind, namespace: None, labels: None, fields: None }
     }
@@ -68,63 +68,63 @@ impl Place {
 }
 
 /// The peers.
-pub(crate) fn federations() -> Place {
-    Place::everywhere("IstioFederations", Kind::IstioFederation)
+pub(crate) fn federations() -> Selection {
+    Selection::everywhere("IstioFederations", Kind::IstioFederation)
 }
 
 /// The administrator's policies.
-pub(crate) fn policies() -> Place {
-    Place::everywhere("FederationPolicies", Kind::FederationPolicy)
+pub(crate) fn policies() -> Selection {
+    Selection::everywhere("FederationPolicies", Kind::FederationPolicy)
 }
 
 /// The Services with the export label.
-pub(crate) fn services() -> Place {
-    Place::everywhere("exported Services", Kind::Service).labelled(service::SELECTOR)
+pub(crate) fn services() -> Selection {
+    Selection::everywhere("exported Services", Kind::Service).labelled(service::SELECTOR)
 }
 
 /// The gateway's Service.
-pub(crate) fn gateway_service(namespace: &str, name: &str) -> Place {
-    Place::within("the gateway's Service", Kind::Service, namespace).named(name)
+pub(crate) fn gateway_service(namespace: &str, name: &str) -> Selection {
+    Selection::within("the gateway's Service", Kind::Service, namespace).named(name)
 }
 
 /// The gateway's Pods.
-pub(crate) fn gateway_pods(namespace: &str, selector: &Selector) -> Place {
-    Place::within("the gateway's Pods", Kind::Pod, namespace).labelled(&selector.to_string())
+pub(crate) fn gateway_pods(namespace: &str, selector: &Selector) -> Selection {
+    Selection::within("the gateway's Pods", Kind::Pod, namespace).labelled(&selector.to_string())
 }
 
 /// The nodes that Pods run on.
-pub(crate) fn nodes() -> Place {
-    Place::everywhere("Nodes", Kind::Node)
+pub(crate) fn nodes() -> Selection {
+    Selection::everywhere("Nodes", Kind::Node)
 }
 
 /// The address ranges of Services.
-pub(crate) fn service_cidrs() -> Place {
-    Place::everywhere("ServiceCIDRs", Kind::ServiceCidr)
+pub(crate) fn service_cidrs() -> Selection {
+    Selection::everywhere("ServiceCIDRs", Kind::ServiceCidr)
 }
 
 /// This cluster's roots.
-pub(crate) fn roots(namespace: &str, name: &str) -> Place {
-    Place::within("this cluster's roots", Kind::ConfigMap, namespace).named(name)
+pub(crate) fn roots(namespace: &str, name: &str) -> Selection {
+    Selection::within("this cluster's roots", Kind::ConfigMap, namespace).named(name)
 }
 
 /// This cluster's identity.
-pub(crate) fn identity(namespace: &str) -> Place {
-    Place::within("this cluster's identity", Kind::Secret, namespace).named(SECRET)
+pub(crate) fn identity(namespace: &str) -> Selection {
+    Selection::within("this cluster's identity", Kind::Secret, namespace).named(SECRET)
 }
 
 /// The EnvoyFilters for workloads of Services with TLS passthrough.
-pub(crate) fn passthrough(namespace: &str) -> Place {
+pub(crate) fn passthrough(namespace: &str) -> Selection {
     let labels = format!("{OWNER}={namespace},{}", passthrough::LABEL);
-    Place::everywhere("EnvoyFilters for passthrough", Kind::EnvoyFilter).labelled(&labels)
+    Selection::everywhere("EnvoyFilters for passthrough", Kind::EnvoyFilter).labelled(&labels)
 }
 
 /// Others' ServiceEntries.
-pub(crate) fn entries(owner: &str) -> Place {
-    Place::everywhere("others' ServiceEntries", Kind::ServiceEntry)
+pub(crate) fn entries(owner: &str) -> Selection {
+    Selection::everywhere("others' ServiceEntries", Kind::ServiceEntry)
         .labelled(&format!("{OWNER}!={owner}"))
 }
 
 /// What fedgate stores in its namespace.
-pub(crate) fn memory(namespace: &str) -> Place {
-    Place::within("fedgate's memory", Kind::ConfigMap, namespace).labelled(memory::LABEL)
+pub(crate) fn memory(namespace: &str) -> Selection {
+    Selection::within("fedgate's memory", Kind::ConfigMap, namespace).labelled(memory::LABEL)
 }

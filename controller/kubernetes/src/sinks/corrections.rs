@@ -1,5 +1,5 @@
-//! The pace of corrections. The first change by someone else is corrected at once, repeated ones
-//! with growing delays. So two controllers with different goals do not overload the API server.
+//! Delays corrections. The first change by someone else is corrected at once, repeated changes with
+//! growing delays. So two controllers with different goals do not overload the API server.
 
 use crate::api::fingerprint::Fingerprint;
 use crate::api::kind::Kind;
@@ -62,7 +62,7 @@ mod tests {
     use serde_json::json;
 
     #[tokio::test(start_paused = true)]
-    async fn a_quarrel_gets_slower_and_a_change_of_ours_does_not() {
+    async fn repeated_corrections_slow_down_and_own_changes_do_not() {
         let mut corrections = Corrections::default();
         let key = Key { namespace: "a".into(), name: "b".into() };
         let (wanted, other) = (fingerprint(&json!(1)), fingerprint(&json!(2)));
