@@ -1,20 +1,13 @@
 //! Checks whether fedgate can work in this mesh.
 
-use super::ambient;
 use super::facts::{Facts, Istiod, is};
 use super::report::{Check, Section};
+use super::{ambient, istio_version};
 use crate::inspect::snapshot::Snapshot;
 use fedgate_federation::bundle::roots_from_pem;
 use fedgate_federation::document::Limits;
 use serde_json::Value;
 use std::collections::BTreeSet;
-
-/// The first Istio whose gateways are Envoy 1.37.
-const FIRST: Version = Version(1, 29);
-
-/// A version of Istio.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Version(u32, u32);
 
 pub(super) fn section(snapshot: &Snapshot, facts: &Facts) -> Section {
     let name = format!("mesh with the root namespace {}", snapshot.record.namespaces.root);
@@ -32,7 +25,7 @@ pub(super) fn section(snapshot: &Snapshot, facts: &Facts) -> Section {
         };
     let istiods = facts.mesh.istiods.as_deref().unwrap_or_default();
     let checks = vec![
-        version(facts),
+        istio_version::check(facts),
         of_config("mesh-trust-domain", TRUST_DOMAIN, &|config| trust_domain(config, snapshot)),
         of_config("outbound-policy", OUTBOUND, &outbound),
         of_istiods("gateway-clusters", CLUSTERS, &clusters),
@@ -42,42 +35,6 @@ pub(super) fn section(snapshot: &Snapshot, facts: &Facts) -> Section {
         of_config("peers-network", ambient::NETWORKS, &|config| ambient::networks(config, istiods)),
     ];
     Section { name, checks }
-}
-
-/// The version in an image's tag, for example `…/proxyv2:1.29.1-distroless`.
-fn version_of(image: &str) -> Option<Version> {
-    let (_, tag) = image.split('@').next()?.rsplit_once(':')?;
-    let mut numbers = tag.split(['.', '-']);
-    Some(Version(numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-}
-
-fn version(facts: &Facts) -> Check {
-    const TITLE: &str = "this Istio can do what the gateway needs";
-    let pods = facts.pods.iter().flatten();
-    let proxies =
-        pods.filter_map(|(name, pod)| Some((format!("Pod {name}"), pod.proxy.as_deref()?)));
-    let istiods = facts.mesh.istiods.iter().flatten();
-    let istiods =
-        istiods.map(|istiod| (format!("Deployment {}", istiod.name), istiod.image.as_str()));
-    let versions = proxies
-        .chain(istiods)
-        .filter_map(|(what, image)| Some((version_of(image)?, what, image.to_owned())));
-    match versions.min() {
-        None => Check::skipped(
-            "istio-version",
-            TITLE,
-            "no image of istio-proxy or istiod says a version in its tag",
-        ),
-        Some((version, what, image)) if version < FIRST => {
-            let detail = format!(
-                "{what} has {image}, whose Envoy is older than 1.37 and refuses the listener"
-            );
-            Check::failed("istio-version", TITLE, detail, "upgrade to Istio 1.29 or later")
-        }
-        Some((Version(major, minor), ..)) => {
-            Check::ok("istio-version", TITLE, format!("{major}.{minor}"))
-        }
-    }
 }
 
 const TRUST_DOMAIN: &str = "the mesh's trust domain is ours";
@@ -195,24 +152,4 @@ fn roots(config: &Value, snapshot: &Snapshot) -> Check {
         format!("meshConfig.caCertificates has those of {peers}"),
         hint,
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_image_says_its_version_in_its_tag() {
-        for (image, expected) in [
-            ("docker.io/istio/proxyv2:1.29.1-distroless", Some(Version(1, 29))),
-            ("registry.example:5000/istio/pilot:1.28-alpha.0", Some(Version(1, 28))),
-            ("istio/proxyv2:1.31.0@sha256:abcd", Some(Version(1, 31))),
-            ("registry.example:5000/istio/proxyv2@sha256:abcd", None),
-            ("istio/proxyv2:latest", None),
-            ("auto", None),
-        ] {
-            assert_eq!(version_of(image), expected, "{image}");
-        }
-        assert!(Version(1, 9) < FIRST && Version(1, 28) < FIRST && Version(2, 0) > FIRST);
-    }
 }

@@ -12,7 +12,7 @@
 //! | [`controller`] | whether a controller leads |
 //! | [`cluster`] | what this cluster offers to its peers |
 //! | [`gateway`] | what the gateway gets, and what it has |
-//! | [`mesh`] | whether fedgate can work in this mesh |
+//! | [`mesh`], [`istio_version`], [`ambient`] | whether fedgate can work in this mesh |
 //! | [`imports`] | the objects that imports need |
 //! | [`peers`] | each peer |
 
@@ -24,6 +24,7 @@ mod facts;
 mod gateway;
 mod gather;
 mod imports;
+mod istio_version;
 mod mesh;
 mod peers;
 mod permissions;

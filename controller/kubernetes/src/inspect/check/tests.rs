@@ -30,7 +30,7 @@ fn facts(sample: &Sample) -> Facts {
         (Kind::EnvoyFilter, "istio-system", "4.beta.example"),
     ];
     let ours = objects.map(|(kind, namespace, name)| ((kind, key(namespace, name)), Owned::Ours));
-    let proxy = Some("docker.io/istio/proxyv2:1.29.2".to_owned());
+    let proxy = Some("docker.io/istio/proxyv2:1.30.2".to_owned());
     let table = Ok(Gauges::everywhere(sample.snapshot().in_force.table.generation()));
     let pod = Pod { ready: true, table, proxy, revision: None };
     let mesh = Mesh {
@@ -40,7 +40,7 @@ fn facts(sample: &Sample) -> Facts {
         })),
         istiods: Ok(vec![Istiod {
             name: "istiod".to_owned(),
-            image: "docker.io/istio/pilot:1.30.0".to_owned(),
+            image: "docker.io/istio/pilot:1.29.0".to_owned(),
             environment: BTreeMap::new(),
         }]),
         ambient: Ok(AmbientClients::default()),

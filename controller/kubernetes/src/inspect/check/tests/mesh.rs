@@ -1,7 +1,7 @@
 //! Tests the checks of the mesh.
 
 use super::{assert_only, changed, facts, nothing};
-use crate::inspect::check::facts::{AmbientClients, Facts};
+use crate::inspect::check::facts::{AmbientClients, Pod};
 use crate::inspect::check::{CheckOutcome, Report, judge};
 use crate::sample::Sample;
 use fedgate_federation::bundle::{Root, roots_to_pem};
@@ -27,29 +27,66 @@ fn environment(name: &str, value: &str) -> Report {
     })
 }
 
-fn older(facts: &mut Facts) {
-    let pod = facts.pods.as_mut().unwrap().values_mut().next().unwrap();
-    pod.proxy = Some("docker.io/istio/proxyv2:1.28.4".to_owned());
+/// The report if the proxies of two gateway Pods have these images.
+fn proxies(images: [Option<&str>; 2]) -> Report {
+    changed(nothing, |facts| {
+        let pods = facts.pods.as_mut().unwrap();
+        let pod = pods["gateway-1"].clone();
+        for (name, image) in ["gateway-1", "gateway-2"].into_iter().zip(images) {
+            let proxy = image.map(|tag| format!("docker.io/istio/proxyv2:{tag}"));
+            pods.insert(name.to_owned(), Pod { proxy, ..pod.clone() });
+        }
+    })
+}
+
+/// The outcome and the detail of the check of Istio's release.
+fn istio_version(report: &Report) -> (CheckOutcome, String) {
+    let mut checks = report.sections.iter().flat_map(|section| &section.checks);
+    let check = checks.find(|check| check.name == "istio-version").unwrap();
+    (check.outcome, check.detail.clone())
 }
 
 #[test]
 fn istio_before_1_29_fails() {
-    let report = changed(nothing, older);
+    let report = proxies([Some("1.29.2"), Some("1.28.4")]);
     assert_only(
         &report,
         CheckOutcome::Failed,
         "istio-version",
-        &["Pod gateway-1", "1.28.4", "1.37", "upgrade to Istio 1.29"],
+        &["Pod gateway-2", "1.28.4", "1.37", "upgrade to Istio 1.29"],
     );
     let old = "docker.io/istio/pilot:1.27.0".to_owned();
     let report = changed(nothing, |facts| facts.mesh.istiods.as_mut().unwrap()[0].image = old);
     assert_only(&report, CheckOutcome::Failed, "istio-version", &["Deployment istiod", "1.27.0"]);
+}
 
-    let just_new_enough = |facts: &mut Facts| {
-        let pod = facts.pods.as_mut().unwrap().values_mut().next().unwrap();
-        pod.proxy = Some("docker.io/istio/proxyv2:1.29.0".to_owned());
+#[test]
+fn a_gateway_of_istio_1_29_gets_a_warning_about_changed_roots() {
+    let report = proxies([Some("1.30.2"), Some("1.29.2")]);
+    assert_only(
+        &report,
+        CheckOutcome::Warning,
+        "istio-version",
+        &["Pod gateway-2", "1.29.2", "does not notice changed roots", "rollout restart"],
+    );
+    let unknown_too = proxies([None, Some("1.29.2")]);
+    assert_eq!(istio_version(&unknown_too).0, CheckOutcome::Warning);
+    // istiod alone may still be 1.29: the gateway's Envoy counts.
+    let report = proxies([Some("1.30.0"), Some("1.31.1")]);
+    assert_eq!(istio_version(&report), (CheckOutcome::Ok, "1.30".to_owned()));
+}
+
+#[test]
+fn a_gateway_of_unknown_release_is_skipped() {
+    let unknown = |report: &Report, expected: &str| {
+        let (outcome, detail) = istio_version(report);
+        assert!(outcome == CheckOutcome::Skipped && detail.contains(expected), "{detail}");
     };
-    assert_eq!(changed(nothing, just_new_enough).count(CheckOutcome::Failed), 0);
+    unknown(&proxies([Some("1.30.0"), Some("latest")]), "Pod gateway-2 has docker.io/istio");
+    unknown(&proxies([Some("1.30.0"), None]), "Pod gateway-2 has no container istio-proxy");
+    let unlisted = changed(nothing, |facts| facts.pods = Err("you may not list Pods".to_owned()));
+    unknown(&unlisted, "you may not list Pods");
+    unknown(&changed(nothing, |facts| facts.pods.as_mut().unwrap().clear()), "has no Pod");
 }
 
 #[test]
