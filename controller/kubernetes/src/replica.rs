@@ -59,14 +59,13 @@ pub(super) struct Replica {
 /// What is known of this cluster's own certificates.
 #[derive(Clone)]
 pub(super) struct Certificates {
-    /// Of the metadata endpoint's in this Pod.
+    /// The metadata endpoint's, in this Pod.
     pub(super) endpoint: watch::Receiver<Credentials>,
-    /// Of those that the gateway's Pods show; `None` until they have been asked, and of a replica
-    /// that does not lead.
+    /// Those that the gateway's Pods present; `None` until they have been asked, and in a follower.
     pub(super) presented: watch::Receiver<Option<Presented>>,
 }
 
-/// Where a replica puts what it works out.
+/// Where a replica puts its results.
 pub(super) struct Outcomes {
     /// For the writer.
     pub newest: watch::Sender<Option<Arc<Compiled>>>,
@@ -305,8 +304,8 @@ impl Replica {
             next = self.serve(&federation, stored, now).into_iter().chain(next).min();
         }
         let before = self.outcomes.newest.borrow().clone();
-        let told = before.as_ref().map(|before| before.in_force.federation.findings.as_slice());
-        log_new(&federation.findings, told);
+        let reported = before.as_ref().map(|before| before.in_force.federation.findings.as_slice());
+        log_new(&federation.findings, reported);
         let generations = observed
             .federations
             .iter()

@@ -24,6 +24,7 @@ use crate::sources::pod::GatewayPod;
 use ask::Asker;
 use counts::Counts;
 use fedgate_federation::federate::Condition;
+use fedgate_process::backoff::backoff;
 use futures_util::stream::{self, StreamExt};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,6 +37,8 @@ use verdict::Answers;
 const AT_ONCE: usize = 8;
 /// The time until the first question about a new table; istiod and Envoy usually need it.
 const SOON: Duration = Duration::from_millis(500);
+/// The first pause while a Pod is behind.
+const FIRST: Duration = Duration::from_secs(1);
 /// The longest pause while a Pod is behind.
 const BEHIND: Duration = Duration::from_secs(15);
 /// The pause when all is well.
@@ -86,8 +89,8 @@ impl Asking {
                 "cannot create an HTTP client, so it is unknown which table the gateway has; restart the controller"
             );
         };
-        let (mut answers, mut asked, mut pause, mut next) =
-            (Answers::default(), None, SOON, Instant::now());
+        let (mut answers, mut asked, mut failures, mut next) =
+            (Answers::default(), None, 0, Instant::now());
         loop {
             let Some(question) = self.question() else {
                 (answers, asked) = (Answers::default(), None);
@@ -99,7 +102,7 @@ impl Asking {
             if asked.as_ref() != Some(&question) {
                 // The table takes this time. Further tables shortly after it do not postpone the
                 // question.
-                (pause, next) = (SOON, next.min(Instant::now() + SOON));
+                (failures, next) = (0, next.min(Instant::now() + SOON));
                 asked = Some(question.clone());
             }
             if Instant::now() < next {
@@ -120,14 +123,17 @@ impl Asking {
                 (name, answer)
             };
             let found = stream::iter(pods).map(of_pod).buffer_unordered(AT_ONCE).collect().await;
-            let all_have_it = answers.take(found, wanted);
+            failures = if answers.take(found, wanted) { 0 } else { failures + 1 };
             self.metrics.show_gateway(&answers.counts(wanted));
             let condition = answers.verdict(wanted).or_else(|| self.loaded.condition());
             if self.loaded.set(condition) {
                 self.wake.notify_one();
             }
-            pause = if all_have_it { SELDOM } else { (pause * 2).min(BEHIND) };
-            next = Instant::now() + pause;
+            next = Instant::now()
+                + match failures {
+                    0 => SELDOM,
+                    failures => backoff(FIRST, BEHIND, failures),
+                };
         }
     }
 

@@ -1,12 +1,12 @@
-//! Which certificate each Pod of the gateway shows: the leader asks the Pods in a TLS handshake.
+//! Which certificate each Pod of the gateway presents: the leader asks the Pods in a TLS handshake.
 //!
-//! istiod issues the certificates and each Pod's agent renews its own, so a gateway can be refused
-//! by every peer while all objects in the cluster are as they should be. What the Pods show is
-//! judged where everything is compiled (`Credentials::of_gateway`).
+//! istiod issues the certificates, and each Pod's agent renews its own. So all peers may refuse a
+//! gateway although all objects in the cluster are right. The certificates are checked when
+//! everything is compiled (`Credentials::of_gateway`).
 //!
-//! Only the leader asks. Findings, metrics and what is written down are the leader's, and each
-//! question is a line in the gateway's access log. Whoever begins to lead goes on from what the
-//! last leader wrote down until the Pods have answered.
+//! Only the leader asks, because findings, metrics and the stored record are the leader's, and each
+//! question is a line in the gateway's access log. A new leader uses the last leader's record until
+//! the Pods have answered.
 
 mod answers;
 
@@ -33,20 +33,20 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-/// How many Pods are asked; of more, the first by name. All have their certificates from one
-/// istiod.
+/// The maximum number of Pods that are asked: the first by name. All of them have their
+/// certificates from the same istiod, so a sample is enough.
 const MOST: usize = 64;
-/// How many are asked at once.
+/// How many Pods are asked at once.
 const AT_ONCE: usize = 8;
-/// The time for one.
+/// The time limit for a Pod's answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How soon after a change of the Pods or of this cluster's roots.
+/// The pause after a change of the Pods or of this cluster's roots.
 const SOON: Duration = Duration::from_secs(1);
 
-/// What each Pod of the gateway shows, by the Pod's name: certificates in DER, the leaf first.
+/// The certificates that each Pod of the gateway presents, by the Pod's name: in DER, the leaf first.
 pub(super) type Presented = BTreeMap<String, Arc<[Vec<u8>]>>;
 
-/// The same, for being judged.
+/// The same, in the form that is checked.
 pub(super) fn chains<'a>(presented: Option<&'a Presented>, namespace: &str) -> Vec<PodChain<'a>> {
     let chain = |(pod, certificates): (&String, &'a Arc<[Vec<u8>]>)| PodChain {
         object: ObjectRef { namespace: Some(namespace.to_owned()), ..ObjectRef::new("Pod", pod) },
@@ -55,27 +55,28 @@ pub(super) fn chains<'a>(presented: Option<&'a Presented>, namespace: &str) -> V
     presented.into_iter().flatten().map(chain).collect()
 }
 
-/// What has to be known to ask.
-pub(super) struct Question {
-    /// Where the gateway's Service is.
+/// Knows which Pods to ask, and for what.
+pub(super) struct Asker {
+    /// The gateway's Service.
     service: Key,
-    /// Its port.
+    /// The port of the Service.
     port: u16,
     services: Watched<GatewayService>,
     pods: Watched<GatewayPod>,
     as_leader: AsLeader,
 }
 
-/// What is asked. When it differs from what was asked last, the Pods are asked soon.
+/// A question to the Pods. If it differs from the last one, it is asked soon.
 #[derive(Debug, Clone, PartialEq)]
-struct Asked {
-    /// What the gateway is asked for; `None`: nothing is exported, and it lets nobody in.
+struct Question {
+    /// The service to connect to; `None` if nothing is exported, because the gateway then refuses
+    /// every connection.
     service: Option<ServiceName>,
     roots: Vec<Fingerprint>,
     pods: BTreeMap<String, SocketAddr>,
 }
 
-impl Question {
+impl Asker {
     pub(super) fn new(
         settings: &ControllerSettings,
         sources: &Sources,
@@ -93,8 +94,8 @@ impl Question {
         }
     }
 
-    /// `None`: it is not for this replica to ask.
-    fn now(&self) -> Option<Asked> {
+    /// The present question; `None` if this replica must not ask.
+    fn question(&self) -> Option<Question> {
         let compiled = self.as_leader.compiled()?;
         let InForce { federation, local, .. } = &compiled.in_force;
         let service = self.services.all().remove(&self.service);
@@ -103,62 +104,62 @@ impl Question {
             ready.filter_map(|(key, pod)| Some((key.name, self.address(service.as_ref(), &pod)?)));
         let terminated =
             federation.exports.iter().find(|export| export.mode == GatewayMode::Terminate);
-        Some(Asked {
+        Some(Question {
             service: federation.health.clone().or_else(|| Some(terminated?.service.clone())),
             roots: local.roots.iter().map(Root::fingerprint).collect(),
             pods: pods.take(MOST).collect(),
         })
     }
 
-    /// Where a Pod listens for peers. Without a Service (addresses are advertised by hand) its port
-    /// is that of the setting.
+    /// Where a Pod listens for peers. Without a Service (if addresses are configured) its port is
+    /// the configured one.
     fn address(&self, service: Option<&GatewayService>, pod: &GatewayPod) -> Option<SocketAddr> {
         let port = service.map_or(Some(self.port), |service| service.port_of(pod, self.port));
         Some(SocketAddr::from((pod.ip?, port?)))
     }
 }
 
-/// Asks for ever, and tells what the Pods show.
-pub(super) async fn ask(mut question: Question, tell: watch::Sender<Option<Presented>>) {
+/// Asks forever, and publishes the answers.
+pub(super) async fn ask(mut asker: Asker, sender: watch::Sender<Option<Presented>>) {
     let (mut answers, mut asked, mut next) = (Answers::default(), None, Instant::now());
     loop {
-        let Some(now) = question.now() else {
+        let Some(question) = asker.question() else {
             (answers, asked) = (Answers::default(), None);
-            publish(&tell, None);
-            question.as_leader.changed().await;
+            publish(&sender, None);
+            asker.as_leader.changed().await;
             continue;
         };
-        if asked.as_ref() != Some(&now) {
+        if asked.as_ref() != Some(&question) {
             next = next.min(Instant::now() + SOON);
-            asked = Some(now.clone());
+            asked = Some(question.clone());
         }
         if Instant::now() < next {
             tokio::select! {
                 () = sleep_until(next) => {}
-                () = question.as_leader.changed() => {}
+                () = asker.as_leader.changed() => {}
             }
             continue;
         }
-        let pause = answers.take(round(&now).await);
-        publish(&tell, answers.known());
+        let pause = answers.take(round(&question).await);
+        publish(&sender, answers.known());
         next = Instant::now() + pause.min(answers.before_expiry(Timestamp::now()));
     }
 }
 
-fn publish(tell: &watch::Sender<Option<Presented>>, known: Option<Presented>) {
-    tell.send_if_modified(|told| {
-        let differs = *told != known;
-        *told = known;
+fn publish(sender: &watch::Sender<Option<Presented>>, known: Option<Presented>) {
+    sender.send_if_modified(|before| {
+        let differs = *before != known;
+        *before = known;
         differs
     });
 }
 
 /// Asks all Pods once.
-async fn round(asked: &Asked) -> Vec<(String, Answer)> {
-    let Some(service) = &asked.service else { return Vec::new() };
+async fn round(question: &Question) -> Vec<(String, Answer)> {
+    let Some(service) = &question.service else { return Vec::new() };
     let of_pod = |(name, address): (&String, &SocketAddr)| {
         let (name, address) = (name.clone(), *address);
         async move { (name, presented(address, service, PATIENCE).await.map(Arc::from)) }
     };
-    stream::iter(asked.pods.iter().map(of_pod)).buffer_unordered(AT_ONCE).collect().await
+    stream::iter(question.pods.iter().map(of_pod)).buffer_unordered(AT_ONCE).collect().await
 }

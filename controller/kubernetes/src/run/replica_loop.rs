@@ -102,9 +102,9 @@ impl ReplicaLoop {
             metrics: own_metrics.clone(),
         };
         tasks.spawn("the question for the gateway's tables", asking.run());
-        let (tell, presented) = watch::channel(None);
-        let question = presented::Question::new(&settings, &sources, as_leader);
-        tasks.spawn("the question for the gateway's certificates", presented::ask(question, tell));
+        let (sender, presented) = watch::channel(None);
+        let asker = presented::Asker::new(&settings, &sources, as_leader);
+        tasks.spawn("the question for the gateway's certificates", presented::ask(asker, sender));
         let certificates = Certificates { endpoint, presented };
         let outputs = Arc::new(Outputs::start(&client, &settings, &wakes, &mut tasks));
         let writer = Writer {
@@ -167,7 +167,7 @@ impl ReplicaLoop {
             tokio::select! {
                 ended = self.tasks.ended() => return ended,
                 () = self.wakes.inputs.notified() => schedule.changed(),
-                // Without TLS nobody tells, and this branch is not waited for.
+                // Without TLS there is no sender, so this branch is disabled.
                 Ok(()) = self.certificates.endpoint.changed() => schedule.changed(),
                 Ok(()) = self.certificates.presented.changed() => schedule.changed(),
                 () = self.leadership.changed() => {
@@ -178,7 +178,7 @@ impl ReplicaLoop {
                 _ = beat.tick() => {
                     self.health.beat();
                     self.show_table();
-                    self.tell_health(&self.replica.missing());
+                    self.report_health(&self.replica.missing());
                 }
                 () = schedule.wait() => {}
             }
@@ -198,7 +198,7 @@ impl ReplicaLoop {
         } else {
             schedule.postpone(BEAT);
         }
-        self.tell_health(&missing);
+        self.report_health(&missing);
     }
 
     /// Shows the table in the cluster, which is the one in force and may be older than the compiled
@@ -214,7 +214,7 @@ impl ReplicaLoop {
     }
 
     /// Reports what keeps this replica from answering peers.
-    fn tell_health(&self, missing: &[String]) {
+    fn report_health(&self, missing: &[String]) {
         let relisting = self.outputs.relisting();
         self.health.waiting_for(match missing {
             [] if !relisting.is_empty() => Some(relisting.join(", ")),

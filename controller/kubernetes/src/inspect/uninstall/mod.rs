@@ -117,7 +117,7 @@ async fn take_the_lease(
     election.seize().await?;
     if is_led(before) {
         report(format!(
-            "a controller is running: waiting {} s until it has stopped writing",
+            "a controller runs: waiting {} s until it has stopped writing",
             DURATION.as_secs()
         ));
         let end = tokio::time::Instant::now() + DURATION;
