@@ -1,6 +1,6 @@
 {{/*
-What must have a value. Helm takes the default away where a file of values has a name with nothing behind, such as `gateway:`, and what is
-missing then is no choice: without `networkPolicies.enabled`, for example, everybody would get through.
+The values that must not be empty. In a values file, a name without a value, such as `gateway:`, removes the chart's default. Without
+`networkPolicies.enabled`, for example, the gateway would then be open to everyone.
 */}}
 {{- define "fedgate.present" -}}
 {{- $values := .Values -}}
@@ -23,52 +23,52 @@ missing then is no choice: without `networkPolicies.enabled`, for example, every
 {{- $found = index $found $key -}}
 {{- end -}}
 {{- if kindIs "invalid" $found -}}
-{{- fail (printf "%s: expected a value, found nothing behind the name; remove the line, and the default holds" $path) -}}
+{{- fail (printf "%s: expected a value, found nothing; remove the line to use the default" $path) -}}
 {{- end -}}
 {{- end -}}
 {{- end }}
 
-{{/* What the schema cannot say, or says less well: the message names the value and what to set. */}}
+{{/* Checks that the schema cannot express, or whose messages there would be unclear. */}}
 {{- define "fedgate.checks" -}}
 {{- include "fedgate.present" . -}}
 {{- $v := .Values -}}
 {{- if and (kindIs "bool" $v.enabled) (not $v.enabled) -}}
-{{- fail "enabled is false, and the chart is rendered all the same: a chart that has this one as a part says condition: fedgate.enabled in its Chart.yaml; without such a chart remove the line" -}}
+{{- fail "enabled is false, but the chart is rendered: a chart that includes this one must set condition: fedgate.enabled in its Chart.yaml; otherwise remove the line" -}}
 {{- end -}}
 {{- if not $v.trustDomain -}}
-{{- fail "trustDomain is missing: set it to this cluster's trust domain, which is its cluster domain too, for example --set trustDomain=alpha.example" -}}
+{{- fail "trustDomain is missing: set it to this cluster's trust domain, which is also its cluster domain, for example --set trustDomain=alpha.example" -}}
 {{- end -}}
 {{- if eq (trimSuffix "." $v.trustDomain) "cluster.local" -}}
-{{- fail "trustDomain: cluster.local is refused, since every cluster calls itself that; give the mesh a trust domain of its own, for example alpha.example" -}}
+{{- fail "trustDomain: cluster.local is refused, since every cluster calls itself that; give the mesh its own trust domain, for example alpha.example" -}}
 {{- end -}}
 {{- if not (regexMatch "^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?([.][a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*$" $v.trustDomain) -}}
 {{- fail (printf "trustDomain is %q: expected a DNS name in lower case, without a dot at its end, as it is in SPIFFE IDs, for example alpha.example" $v.trustDomain) -}}
 {{- end -}}
 {{- if not $v.image.repository -}}
-{{- fail "image.repository is missing: set it to where the image is that deploy/Dockerfile makes, for example --set image.repository=registry.example/fedgate" -}}
+{{- fail "image.repository is missing: set it to the repository of the image that deploy/Dockerfile builds, for example --set image.repository=registry.example/fedgate" -}}
 {{- end -}}
 {{- if and $v.metadata.tls.secretName $v.metadata.plain -}}
-{{- fail "metadata.tls.secretName and metadata.plain contradict each other: the endpoint serves TLS or it does not; remove one" -}}
+{{- fail "metadata.tls.secretName and metadata.plain contradict each other: the endpoint serves either TLS or plain HTTP; remove one" -}}
 {{- end -}}
 {{- if not (or $v.metadata.tls.secretName $v.metadata.plain) -}}
-{{- fail "metadata.tls.secretName is missing: set it to a Secret of type kubernetes.io/tls, or set metadata.plain=true where an ingress terminates TLS" -}}
+{{- fail "metadata.tls.secretName is missing: set it to a Secret of type kubernetes.io/tls, or set metadata.plain=true if an ingress terminates TLS" -}}
 {{- end -}}
 {{- if and $v.gateway.filterModule (eq $v.delivery "EnvoyFilter") (not (hasPrefix "file://" $v.gateway.filterModule)) -}}
-{{- fail (printf "gateway.filterModule is %q: with delivery=EnvoyFilter expected a file of the gateway's container (file:///…); set delivery=WasmPlugin to pull it" $v.gateway.filterModule) -}}
+{{- fail (printf "gateway.filterModule is %q: expected a file in the gateway's container (file:///…) for delivery=EnvoyFilter; set delivery=WasmPlugin to pull it from a registry" $v.gateway.filterModule) -}}
 {{- end -}}
 {{- if and $v.gateway.autoscaling.enabled (gt (int $v.gateway.autoscaling.minReplicas) (int $v.gateway.autoscaling.maxReplicas)) -}}
-{{- fail (printf "gateway.autoscaling.minReplicas is %d and maxReplicas %d: expected at most that" (int $v.gateway.autoscaling.minReplicas) (int $v.gateway.autoscaling.maxReplicas)) -}}
+{{- fail (printf "gateway.autoscaling.minReplicas is %d: expected at most maxReplicas (%d)" (int $v.gateway.autoscaling.minReplicas) (int $v.gateway.autoscaling.maxReplicas)) -}}
 {{- end -}}
 {{- if gt (int $v.gateway.minimumDrainSeconds) (int $v.gateway.drainSeconds) -}}
-{{- fail (printf "gateway.minimumDrainSeconds is %d and drainSeconds %d: expected at most that" (int $v.gateway.minimumDrainSeconds) (int $v.gateway.drainSeconds)) -}}
+{{- fail (printf "gateway.minimumDrainSeconds is %d: expected at most drainSeconds (%d)" (int $v.gateway.minimumDrainSeconds) (int $v.gateway.drainSeconds)) -}}
 {{- end -}}
 {{- if and $v.metadata.service.nodePort (eq $v.metadata.service.type "ClusterIP") -}}
-{{- fail "metadata.service.nodePort is set, and metadata.service.type is ClusterIP, which has none: set the type to NodePort or LoadBalancer, or remove the port" -}}
+{{- fail "metadata.service.nodePort is set, but metadata.service.type is ClusterIP: set the type to NodePort or LoadBalancer, or remove the port" -}}
 {{- end -}}
 {{- if eq (int $v.metadata.port) (int $v.controller.probesPort) -}}
-{{- fail (printf "metadata.port and controller.probesPort are both %d: expected two ports" (int $v.metadata.port)) -}}
+{{- fail (printf "metadata.port and controller.probesPort are both %d: expected different ports" (int $v.metadata.port)) -}}
 {{- end -}}
 {{- if empty $v.gateway.labels -}}
-{{- fail "gateway.labels is empty: expected at least one label that the gateway's Pods alone have, for example istio: fedgate" -}}
+{{- fail "gateway.labels is empty: expected at least one label that only the gateway's Pods have, for example istio: fedgate" -}}
 {{- end -}}
 {{- end }}

@@ -1,4 +1,4 @@
-{{/* The settings of the controller that say what this installation is: all its commands are given the same. */}}
+{{/* The settings that identify this installation; all commands of the controller get the same ones. */}}
 {{- define "fedgate.environment" -}}
 {{- $v := .Values }}
 - name: FEDGATE_NAMESPACE
@@ -17,7 +17,7 @@
   value: {{ $v.controller.logLevel | quote }}
 {{- end }}
 
-{{/* A setting that is given only when the value is not empty; otherwise the controller's own default holds. */}}
+{{/* A setting that is passed only if its value is not empty; otherwise the controller's own default applies. */}}
 {{- define "fedgate.optional" -}}
 {{- if .value }}
 - name: {{ .name }}

@@ -1,4 +1,4 @@
-{{/* Names are fixed: there is one fedgate in a cluster, since its definitions and its peers are the cluster's. */}}
+{{/* Names are fixed: a cluster has only one fedgate, because its definitions and peers are cluster-wide. */}}
 
 {{- define "fedgate.gatewayNamespace" -}}
 {{- .Values.gateway.namespace | default .Release.Namespace -}}
@@ -17,7 +17,7 @@
 {{- end -}}
 {{- end }}
 
-{{/* Of what is common to all. */}}
+{{/* The labels that all objects have. */}}
 {{- define "fedgate.labels" -}}
 app.kubernetes.io/name: fedgate
 app.kubernetes.io/part-of: fedgate
@@ -29,12 +29,12 @@ app.kubernetes.io/name: fedgate
 app.kubernetes.io/component: controller
 {{- end }}
 
-{{/* Those that Istio's objects select the gateway by. */}}
+{{/* The labels by which Istio's objects select the gateway. */}}
 {{- define "fedgate.gatewaySelector" -}}
 {{- toYaml .Values.gateway.labels -}}
 {{- end }}
 
-{{/* Replicas on different nodes and in different zones, where that is possible. */}}
+{{/* Places replicas on different nodes and in different zones if possible. */}}
 {{- define "fedgate.placement" -}}
 {{- with .settings.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
@@ -69,7 +69,7 @@ topologySpreadConstraints:
 {{- end }}
 {{- end }}
 
-{{/* What `restricted` asks of a container. */}}
+{{/* The requirements of the Pod Security level `restricted`. */}}
 {{- define "fedgate.containerSecurityContext" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true

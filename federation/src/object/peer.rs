@@ -22,34 +22,34 @@ pub const ACCEPT_DOCUMENT_ANNOTATION: &str = "fedgate.dev/accept-document";
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IstioFederationSpec {
-    /// The peer's trust domain, in lower case, for example beta.example. It is the peer's cluster
-    /// domain as well: its Services are named NAME.NAMESPACE.svc.TRUSTDOMAIN, and other names of
-    /// the peer are not believed. An object with this cluster's own trust domain is no peer, so
-    /// that the same objects can be applied to every cluster. cluster.local is refused.
+    /// The peer's trust domain in lower case, for example beta.example. It is also the peer's
+    /// cluster domain: its Services are called NAME.NAMESPACE.svc.TRUSTDOMAIN, and all other names
+    /// that it offers are refused. An object with this cluster's own trust domain is ignored, so
+    /// the same objects can be applied to every cluster. cluster.local is refused.
     #[schemars(length(min = 1, max = 253))]
     pub trust_domain: String,
-    /// The https URL under which the peer serves its metadata, for example
-    /// https://fedgate.beta.example/metadata. It has neither a query nor a fragment.
+    /// The URL of the peer's metadata, for example https://fedgate.beta.example/metadata. It must
+    /// begin with https:// and have no query and no fragment.
     #[allow(rustdoc::bare_urls, reason = "kubectl explain shows the text as it is")]
     #[schemars(length(min = 1, max = 2048))]
     pub metadata_endpoint: String,
-    /// How the certificate of metadataEndpoint is verified. Without it the system's roots are
-    /// trusted.
+    /// How to verify the TLS certificate of metadataEndpoint. By default, only the system's root
+    /// certificates are trusted.
     #[serde(default)]
     pub metadata: MetadataSpec,
 }
 
-/// How a metadata endpoint is verified.
+/// How to verify the TLS certificate of a metadata endpoint.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MetadataSpec {
     /// CA certificates in PEM that are trusted for metadataEndpoint, in addition to the system's
-    /// roots.
+    /// root certificates.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 262_144))]
     pub ca: Option<String>,
-    /// Whether any certificate will do: whoever answers at metadataEndpoint can then name the
-    /// peer's roots and keys. Ignored when ca is set.
+    /// Accepts any certificate. Then anyone who can intercept the connection can replace the
+    /// peer's root certificates and keys. Ignored if ca is set.
     pub insecure_skip_verify: bool,
 }
 

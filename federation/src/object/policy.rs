@@ -20,43 +20,41 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FederationPolicySpec {
-    /// The peers that the policy is about, by the names of their IstioFederation objects. They get
-    /// what policies allow and nothing else. Without this field the policy is about all peers.
+    /// The names of the IstioFederation objects of the peers that the policy selects. If absent, it
+    /// selects all peers. A selected peer may call only what a policy allows.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(length(max = 1_000), inner(length(max = 253)))]
     pub peers: Option<Vec<String>>,
-    /// The exports that the policy allows: those that match one entry at least. An empty list, [],
-    /// allows none. Without this field the policy allows all exports.
+    /// The exported Services that the policy allows: all that match at least one entry. If absent,
+    /// it allows all exported Services. An empty list, [], allows none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(length(max = 100))]
     pub services: Option<Vec<ServiceRule>>,
-    /// The callers of these peers that the policy allows: those that match one entry at least.
-    /// Without this field it allows any caller.
+    /// The callers in the selected peers that the policy allows: all that match at least one entry.
+    /// If absent, it allows every caller.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(length(max = MAX_CALLER_PATTERNS))]
     pub callers: Option<Vec<CallerSpec>>,
-    /// Enforce refuses what no policy allows. Audit reports it and lets it through, so that a
-    /// policy can be tried before it bites. A peer is in audit mode when all policies that are
-    /// about it say Audit.
+    /// Enforce refuses what no policy allows. Audit reports it but lets it through, so a policy can
+    /// be tried first. A peer is in audit mode only if every policy that selects it has mode Audit.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(with = "String", extend("enum" = [Mode::Enforce, Mode::Audit], "default" = Mode::Enforce))]
     pub mode: Option<Mode>,
 }
 
-/// Which exports: those for which all the given fields match.
+/// Selects the exported Services for which all fields match.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ServiceRule {
-    /// Patterns of the Service's namespace, one of which must match; '*' stands for any run of
-    /// characters. Without this field all namespaces match.
+    /// Patterns for the Service's namespace, at least one of which must match. '*' stands for any
+    /// number of characters. If absent, all namespaces match.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(length(max = 100), inner(length(max = 253)))]
     pub namespaces: Option<Vec<String>>,
-    /// What the Service's labels must be. Without this field all Services match.
+    /// Selects Services by their labels. If absent, all Services match.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub selector: Option<LabelSelector>,
-    /// The Service's ports, by number (without quotes) or by name. Without this field all ports
-    /// match.
+    /// The Service's ports, by number (without quotes) or name. If absent, all ports match.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(length(max = 100))]
     pub ports: Option<Vec<PortRef>>,
@@ -66,27 +64,27 @@ pub struct ServiceRule {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LabelSelector {
-    /// Labels and the values that they must have, all of them.
+    /// Labels with their required values. All of them must match.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     #[schemars(extend("maxProperties" = 64, "nullable" = true))]
     pub match_labels: BTreeMap<String, String>,
-    /// Further conditions, all of which must hold.
+    /// Further requirements. All of them must match.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     #[schemars(length(max = 64), extend("nullable" = true))]
     pub match_expressions: Vec<LabelSelectorRequirement>,
 }
 
-/// One condition of a label selector.
+/// A requirement of a label selector.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LabelSelectorRequirement {
     /// The label's name.
     #[schemars(length(min = 1, max = 317))]
     pub key: String,
-    /// What must hold: In and NotIn compare the label with values; Exists and DoesNotExist ask only
-    /// whether it is there.
+    /// In and NotIn compare the label's value with values. Exists and DoesNotExist only check
+    /// whether the label is present.
     pub operator: LabelSelectorOperator,
-    /// The values of In and NotIn, one at least; none with Exists and DoesNotExist.
+    /// The values for In and NotIn (at least one). Must be empty for Exists and DoesNotExist.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     #[schemars(length(max = 64), inner(length(max = 63)), extend("nullable" = true))]
     pub values: Vec<String>,
@@ -105,7 +103,7 @@ pub enum LabelSelectorOperator {
     DoesNotExist,
 }
 
-/// A port, by number (without quotes) or by name.
+/// A port, by number (without quotes) or name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum PortRef {
@@ -115,19 +113,19 @@ pub enum PortRef {
     Name(#[schemars(length(max = 63), regex(pattern = "^[0-9a-z-]*[a-z][0-9a-z-]*$"))] String),
 }
 
-/// Which callers: those for which both patterns match.
+/// Selects the callers for which both patterns match.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CallerSpec {
-    /// A pattern of the caller's namespace: NAMESPACE in
-    /// spiffe://TRUSTDOMAIN/ns/NAMESPACE/sa/ACCOUNT. '*' stands for any run of characters. Without
-    /// this field any namespace matches.
+    /// A pattern for the caller's namespace, which is NAMESPACE in
+    /// spiffe://TRUSTDOMAIN/ns/NAMESPACE/sa/ACCOUNT. '*' stands for any number of characters. If
+    /// absent, all namespaces match.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(length(max = 253))]
     pub namespace: Option<String>,
-    /// A pattern of the caller's service account: ACCOUNT in
-    /// spiffe://TRUSTDOMAIN/ns/NAMESPACE/sa/ACCOUNT. '*' stands for any run of characters. Without
-    /// this field any account matches.
+    /// A pattern for the caller's service account, which is ACCOUNT in
+    /// spiffe://TRUSTDOMAIN/ns/NAMESPACE/sa/ACCOUNT. '*' stands for any number of characters. If
+    /// absent, all service accounts match.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(length(max = 253))]
     pub service_account: Option<String>,

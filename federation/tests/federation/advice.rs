@@ -4,21 +4,23 @@
 use crate::readable::problems;
 
 /// Words that begin a piece of advice, or say that nothing has to be done.
-const ADVICE: [&str; 57] = [
-    "find", "stop", "switch", "tell", "accept", "add", "allow", "append", "apply", "ask", "check",
-    "choose", "compare", "complete", "convert", "correct", "create", "decode", "delete", "end",
-    "export", "fix", "free", "give", "have", "install", "keep", "let", "list", "look", "make",
-    "move", "name", "publish", "put", "raise", "remove", "rename", "renew", "renumber", "replace",
-    "restart", "resolve", "restore", "run", "save", "see", "set", "shorten", "show", "split",
-    "spread", "start", "take", "unset", "use", "write",
+const ADVICE: [&str; 58] = [
+    "find", "stop", "switch", "tell", "accept", "add", "allow", "append", "apply", "ask", "change",
+    "check", "choose", "compare", "complete", "convert", "correct", "create", "decode", "delete",
+    "end", "export", "fix", "free", "give", "have", "install", "keep", "let", "list", "look",
+    "make", "move", "name", "publish", "put", "raise", "remove", "rename", "renew", "renumber",
+    "replace", "restart", "resolve", "restore", "run", "save", "see", "set", "shorten", "show",
+    "split", "spread", "start", "take", "unset", "use", "write",
 ];
 /// Phrases that do the same.
-const ADVISES: [&str; 9] = [
+const ADVISES: [&str; 11] = [
     "did you mean",
     "is tried again",
+    "trying again",
     "has to",
     "should",
     "by itself",
+    "resolves itself",
     "nothing has to be done",
     "must publish",
     "must give",

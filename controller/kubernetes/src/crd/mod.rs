@@ -9,7 +9,7 @@
 mod manifests;
 mod rules;
 mod schema;
-pub mod status;
+pub(crate) mod status;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -25,25 +25,24 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use schemars::JsonSchema;
 use status::IstioFederationStatus;
 
-/// A peer: another cluster of the federation. There is one object for each of them.
+/// A peer: another cluster of the federation. Create one object for each peer.
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "only its schema is used")]
 struct IstioFederation {
-    /// What this cluster has to be told about the peer.
+    /// Where to find the peer, and how to recognize it.
     spec: IstioFederationSpec,
-    /// What was learnt from the peer, and how it is with it.
+    /// The state of the peer, as this cluster sees it. The controller writes it.
     status: Option<IstioFederationStatus>,
 }
 
-/// What the administrator allows to which peers. A peer that no policy is about gets all that the
-/// owners of Services export; a peer that some policy is about gets what policies allow, and
-/// nothing else. Policies add up. A policy that cannot be understood allows nothing to the peers
-/// that it is about.
+/// Restricts which exported Services peers may call. A peer that no policy selects may call all
+/// exported Services. A peer that one or more policies select may call only what at least one of
+/// these policies allows. An invalid policy allows nothing to the peers that it selects.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "only its schema is used")]
 struct FederationPolicy {
-    /// Which peers, which exports, which callers.
+    /// The selected peers, and the Services and callers that the policy allows.
     spec: FederationPolicySpec,
 }
 
@@ -68,26 +67,38 @@ fn istio_federations() -> CustomResourceDefinition {
     };
     let columns = vec![
         column("Trust Domain", ".spec.trustDomain", "The peer's trust domain."),
-        condition("Accepted", "Accepted", "Whether the peer takes part."),
+        condition(
+            "Accepted",
+            "Accepted",
+            "Whether the object describes a peer that can take part in the federation.",
+        ),
         condition(
             "Public",
             "PublicMetadataExchangeReady",
-            "Whether its public document could be fetched.",
+            "Whether the last fetch of the peer's public document succeeded.",
         ),
         condition(
             "Private",
             "PrivateMetadataExchangeReady",
-            "Whether its private document could be fetched.",
+            "Whether the last fetch of the peer's private document succeeded.",
         ),
-        condition("Dataplane", "DataplaneConnectionReady", "Whether its gateway answers."),
-        condition("Stale", "Stale", "Whether what is known of it was not confirmed for a while."),
+        condition(
+            "Dataplane",
+            "DataplaneConnectionReady",
+            "Whether a gateway of the peer accepts connections.",
+        ),
+        condition("Stale", "Stale", "Whether the peer's metadata has not been confirmed recently."),
         age(),
-        wide("Endpoint", ".spec.metadataEndpoint", "Where the peer serves its metadata."),
-        wide("UUID", ".status.metadataCache.public.clusterUUID", "The UUID that the peer claims."),
+        wide("Endpoint", ".spec.metadataEndpoint", "The URL of the peer's metadata."),
+        wide(
+            "UUID",
+            ".status.metadataCache.public.clusterUUID",
+            "The UUID that the peer publishes.",
+        ),
         wide(
             "Gateway",
             ".status.metadataCache.private.ingressGateways[0].address",
-            "Its first gateway.",
+            "The address of the peer's first gateway.",
         ),
     ];
     let schema = schema::of::<IstioFederation>(rules::ISTIO_FEDERATION);
@@ -97,8 +108,12 @@ fn istio_federations() -> CustomResourceDefinition {
 
 fn federation_policies() -> CustomResourceDefinition {
     let columns = vec![
-        column("Peers", ".spec.peers", "The peers that it is about; none for all."),
-        column("Mode", ".spec.mode", "Whether its refusals take effect."),
+        column(
+            "Peers",
+            ".spec.peers",
+            "The peers that the policy selects; empty if it selects all.",
+        ),
+        column("Mode", ".spec.mode", "Whether the policy is enforced, or only reported."),
         age(),
     ];
     let schema = schema::of::<FederationPolicy>(rules::FEDERATION_POLICY);
@@ -177,6 +192,6 @@ fn wide(name: &str, json_path: &str, description: &str) -> CustomResourceColumnD
 fn age() -> CustomResourceColumnDefinition {
     CustomResourceColumnDefinition {
         type_: "date".to_owned(),
-        ..column("Age", ".metadata.creationTimestamp", "How long the object has been there.")
+        ..column("Age", ".metadata.creationTimestamp", "The age of the object.")
     }
 }

@@ -12,15 +12,15 @@ use serde::{Deserialize, Serialize};
 /// The status of an `IstioFederation`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-pub struct IstioFederationStatus {
-    /// The metadata.generation of the spec that this status is about. When metadata.generation is
-    /// another, the last change of the spec was not looked at yet.
+pub(crate) struct IstioFederationStatus {
+    /// The metadata.generation that this status describes. If it differs from the object's, the
+    /// controller has not yet processed the last change of the spec.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// The peer's documents as they were fetched last and found good.
+    /// The last valid documents that were fetched from the peer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata_cache: Option<MetadataCache>,
-    /// How it is with the peer, one entry for each type.
+    /// The conditions of the peer, one for each type.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<PeerCondition>,
@@ -29,43 +29,43 @@ pub struct IstioFederationStatus {
 /// What a peer has published.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-pub struct MetadataCache {
-    /// What the peer tells everybody.
+pub(crate) struct MetadataCache {
+    /// The public document, which the peer serves to anyone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public: Option<PublicCache>,
-    /// When public was fetched.
+    /// When the public document was last fetched.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub public_last_fetch_timestamp: Option<Timestamp>,
-    /// What the peer tells its peers.
+    /// The private document, which the peer serves only to its peers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub private: Option<PrivateCache>,
-    /// When private was fetched.
+    /// When the private document was last fetched.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub private_last_fetch_timestamp: Option<Timestamp>,
 }
 
-/// What a peer tells everybody.
+/// A peer's public document.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-pub struct PublicCache {
-    /// The UUID that the peer claims.
+pub(crate) struct PublicCache {
+    /// The UUID that the peer publishes.
     #[serde(rename = "clusterUUID", skip_serializing_if = "String::is_empty")]
     pub cluster_uuid: String,
-    /// The public key, in PEM, with which the peer's requests are verified.
+    /// The public key in PEM that verifies the peer's requests.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub authn_key_pub: String,
-    /// The root certificates of the peer's mesh, in PEM.
+    /// The root certificates of the peer's mesh in PEM.
     #[serde(rename = "rootCA", skip_serializing_if = "String::is_empty")]
     pub root_ca: String,
 }
 
-/// What a peer tells its peers.
+/// A peer's private document.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-pub struct PrivateCache {
-    /// Where the peer's gateways are.
+pub(crate) struct PrivateCache {
+    /// The addresses of the peer's gateways.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ingress_gateways: Vec<GatewayAddress>,
     /// The Services that the peer exports to this cluster.
@@ -73,10 +73,10 @@ pub struct PrivateCache {
     pub public_services: Vec<PublicService>,
 }
 
-/// Where a gateway is.
+/// The address of a gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct GatewayAddress {
+pub(crate) struct GatewayAddress {
     /// An IP address or a host name.
     pub address: String,
     /// The port.
@@ -86,8 +86,8 @@ pub struct GatewayAddress {
 /// A Service that a peer exports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct PublicService {
-    /// The name under which it is reached: NAME.NAMESPACE.svc.TRUSTDOMAIN.
+pub(crate) struct PublicService {
+    /// The host name that clients use: NAME.NAMESPACE.svc.TRUSTDOMAIN.
     pub hostname: String,
     /// The Service's ports.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
@@ -97,40 +97,40 @@ pub struct PublicService {
 /// A port of a Service that a peer exports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct PublicPort {
+pub(crate) struct PublicPort {
     /// The port's name.
     pub name: String,
     /// The port's number.
     pub port: u16,
-    /// What is spoken on it: HTTP, HTTP2, TLS or TCP, as its name says.
+    /// The protocol, derived from the port's name: HTTP, HTTP2, TLS or TCP.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub protocol: String,
 }
 
-/// One condition.
+/// A condition of the peer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct PeerCondition {
-    /// What the condition is about, for example Accepted or PublicMetadataExchangeReady.
+pub(crate) struct PeerCondition {
+    /// The type of the condition, for example Accepted or PublicMetadataExchangeReady.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Whether it holds: True, False or Unknown.
+    /// Whether the condition holds: True, False or Unknown.
     pub status: ConditionStatus,
-    /// Why, in one word.
+    /// The reason for the status, as a word for programs.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub reason: String,
-    /// Why, for people.
+    /// The reason for the status, as a sentence for people.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub message: String,
-    /// Since when status is what it is.
+    /// When the status last changed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub last_transition_time: Option<Timestamp>,
-    /// When it was looked at last.
+    /// When the condition was last checked.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub last_probe_time: Option<Timestamp>,
-    /// The metadata.generation of the spec that the condition is about.
+    /// The metadata.generation that the condition describes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub observed_generation: Option<i64>,
 }
