@@ -2,6 +2,7 @@
 
 mod support;
 
+use fedgate_core::Options;
 use fedgate_filter::host::{Action, ConnectionId, Host, Identity, Level, MetricKind, Status};
 use fedgate_filter::metrics::{counters, gauges};
 use fedgate_filter::{Configuration, Gateway, Stream};
@@ -9,7 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use support::{ALPHA, DB, GAMMA, WEB, later, usual};
+use support::{ALPHA, DB, GAMMA, PEERS, WEB, json, later, table, usual};
 
 #[derive(Debug, Default)]
 struct Known {
@@ -28,6 +29,7 @@ struct State {
     connections: RefCell<BTreeMap<ConnectionId, Known>>,
     counters: RefCell<BTreeMap<String, u64>>,
     takes_clusters: Cell<bool>,
+    log: RefCell<Vec<(Level, String)>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -98,7 +100,9 @@ impl Host for Proxy {
         true
     }
 
-    fn log(&self, _: Level, _: &str) {}
+    fn log(&self, level: Level, line: &str) {
+        self.0.log.borrow_mut().push((level, line.to_owned()));
+    }
 }
 
 /// One thread of a gateway, with its connections.
@@ -268,4 +272,40 @@ fn every_counter_is_known_in_advance() {
         gauges(configuration.table()),
         [("fedgate.table.generation", 1), ("fedgate.table.rows", 2)]
     );
+}
+
+#[test]
+fn a_new_table_is_logged_with_the_number_of_connections_that_it_closes() {
+    let mut thread = Thread::with(&usual());
+    for service in [WEB, WEB, DB] {
+        let (client, _) = thread.connect(service);
+        thread.handshake(client, ALPHA);
+    }
+    thread.adopt(&later());
+    thread.adopt(&later());
+    // Those that the table before closes are still open, and do not count again.
+    thread.adopt(&json(&table(3, PEERS, &[]), Options::default()));
+    let log = thread.proxy.0.log.borrow();
+    let lines = log.iter().filter(|(_, line)| line.starts_with("table in force: generation "));
+    let lines: Vec<_> =
+        lines.map(|(level, line)| (*level, line.rsplit_once(", ").unwrap().1)).collect();
+    assert_eq!(
+        lines,
+        [
+            (Level::Debug, "2 peers; closes 0 of 0 open connections"),
+            (Level::Info, "2 peers; closes 2 of 3 open connections"),
+            (Level::Info, "2 peers; closes 1 of 3 open connections"),
+        ]
+    );
+}
+
+#[test]
+fn dropping_a_stream_forgets_its_connection() {
+    let mut thread = Thread::with(&usual());
+    let (client, _) = thread.connect(WEB);
+    thread.proxy.act_for(client);
+    thread.streams.remove(&client);
+    assert_eq!(thread.counted("fedgate.undecided_connections"), 1);
+    thread.adopt(&json(&table(3, PEERS, &[]), Options::default()));
+    assert!(!thread.gateway.has_closing());
 }
