@@ -8,7 +8,6 @@ use fedgate_core::{
 };
 use std::collections::BTreeMap;
 
-/// The number of peers in the federation.
 pub const PEERS: usize = 50;
 /// The number of distinct grant sets that the exports share: a team usually gives the same grants
 /// to everything it owns.
@@ -28,13 +27,9 @@ pub struct Exports {
 /// A connection to decide, with the expected answer.
 #[derive(Debug, Clone)]
 pub struct Question {
-    /// The server name.
     pub server_name: String,
-    /// The first URI SAN.
     pub uri_san: String,
-    /// The expected outcome.
     pub outcome: Outcome,
-    /// The expected reason.
     pub reason: Reason,
 }
 
@@ -49,8 +44,6 @@ impl Exports {
         Self { services: services(kind, count), set_of, sets }
     }
 
-    /// Builds the table.
-    ///
     /// # Panics
     /// If these exports do not form a table, which is a mistake in the generator.
     #[allow(clippy::unwrap_used, reason = "generated names are valid")]
@@ -67,8 +60,6 @@ impl Exports {
         Table::read(builder.build(1).unwrap()).unwrap()
     }
 
-    /// The plugin's configuration.
-    ///
     /// # Panics
     /// Never: a configuration can always be written as JSON.
     #[allow(clippy::unwrap_used, reason = "a configuration is JSON")]
@@ -128,7 +119,6 @@ impl Exports {
     }
 }
 
-/// The trust domain of a peer.
 pub(crate) fn trust_domain(peer: usize) -> String {
     format!("peer-{peer:02}.example")
 }

@@ -12,8 +12,6 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway with this configuration.
-    ///
     /// # Panics
     /// If the module refuses the configuration.
     #[allow(clippy::expect_used, reason = "a bench needs its gateway")]

@@ -8,6 +8,7 @@
 //! - `cargo test -p fedgate-benches`: exact figures with limits: the fuel of a connection and of a
 //!   configuration, and the size of a table. Instruction counts can fail a build; wall time is only
 //!   informative.
+#![allow(missing_docs, reason = "only the benches and tests of this package use it")]
 
 mod exports;
 mod gateway;

@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn services_are_different_and_the_same_each_time() {
+    fn services_are_distinct_and_reproducible() {
         let services = services(Kind::Mixed, 5_000);
         assert_eq!(services.iter().collect::<BTreeSet<_>>().len(), 5_000);
         assert!(services.iter().all(|service| LENGTHS.contains(&service.host.as_str().len())));

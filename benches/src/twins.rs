@@ -12,7 +12,6 @@ pub struct HashTwin {
 }
 
 impl HashTwin {
-    /// Builds the map.
     pub fn new(exports: &Exports) -> Self {
         let grants = |set: usize| {
             exports.sets[set]
@@ -26,7 +25,6 @@ impl HashTwin {
         Self { exports: exports.services.iter().zip(&exports.set_of).map(row).collect() }
     }
 
-    /// The decision.
     pub fn decide(&self, server_name: &str, uri_san: &str) -> Outcome {
         let granted = || {
             let sni = Sni::parse(server_name).ok()?;
@@ -53,7 +51,6 @@ struct Rule {
 }
 
 impl RuleList {
-    /// Builds the list.
     pub fn new(exports: &Exports) -> Self {
         let principal = |(&peer, callers): (&usize, &Callers)| {
             (format!("spiffe://{}/", trust_domain(peer)), callers.clone())
@@ -65,7 +62,6 @@ impl RuleList {
         Self { rules: exports.services.iter().zip(&exports.set_of).map(rule).collect() }
     }
 
-    /// The decision.
     pub fn decide(&self, server_name: &str, uri_san: &str) -> Outcome {
         let matches = |rule: &Rule| {
             rule.server_name == server_name

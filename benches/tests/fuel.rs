@@ -89,7 +89,7 @@ fn fuel_of_each(gateway: &mut Gateway, questions: &[Question]) -> u64 {
 }
 
 #[test]
-fn a_connection_consumes_no_more_than_recorded_and_the_size_of_the_table_hardly_matters() {
+fn a_connection_stays_within_its_fuel_limit_at_any_size_of_the_table() {
     let exports = Exports::new(Kind::Mixed, FEW);
     let few = Life::measure(&exports, &exports.configuration());
     let many = Life::measure(many(), configuration_of_many());
@@ -104,14 +104,14 @@ fn a_connection_consumes_no_more_than_recorded_and_the_size_of_the_table_hardly_
 }
 
 #[test]
-fn the_figures_are_the_same_each_time() {
+fn fuel_figures_are_reproducible() {
     let exports = Exports::new(Kind::Mixed, FEW);
     let configuration = exports.configuration();
     assert_eq!(Life::measure(&exports, &configuration), Life::measure(&exports, &configuration));
 }
 
 #[test]
-fn a_configuration_consumes_no_more_than_recorded() {
+fn a_configuration_stays_within_its_fuel_limit() {
     let configuration = configuration_of_many();
     let proxy = Proxy::new(FilterModule::shared(Metering::Fuel));
     let rehearsal = proxy.rehearse(&Plugin::new("fedgate", configuration)).unwrap();

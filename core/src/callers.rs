@@ -114,7 +114,7 @@ pub enum Callers {
 
 impl Callers {
     /// Returns true if no caller is admitted.
-    pub fn is_nobody(&self) -> bool {
+    pub fn admits_none(&self) -> bool {
         matches!(self, Self::Only(patterns) if patterns.is_empty())
     }
 
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_star_is_any_run() {
+    fn a_star_matches_any_run() {
         for (pattern, name, expected) in [
             ("shop", "shop", true),
             ("shop", "shops", false),
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_can_match_nothing() {
+    fn refuses_patterns_that_match_no_name() {
         for bad in ["", "Shop", "a/b", "a?", "a_b", &"a".repeat(254)] {
             assert!(Pattern::parse(bad).is_err(), "{bad}");
         }

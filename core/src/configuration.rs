@@ -54,7 +54,7 @@ impl Default for Options {
     }
 }
 
-/// [`Options`] as written by this or an earlier version.
+/// [`Options`], as this version or an earlier one writes them.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct WrittenOptions {
@@ -137,7 +137,7 @@ pub fn read_configuration(json: &[u8]) -> Result<(Table, Options), Configuration
         return Err(ConfigurationError::TooLarge(json.len()));
     }
     let configuration: PluginConfiguration<'_> =
-        serde_json::from_slice(json).map_err(|error| no_object(json, &error))?;
+        serde_json::from_slice(json).map_err(|error| unreadable(json, &error))?;
     if !is_known(configuration.format) {
         return Err(TableError::Version(configuration.format).into());
     }
@@ -152,7 +152,7 @@ pub fn read_configuration(json: &[u8]) -> Result<(Table, Options), Configuration
 
 /// Explains why `json` could not be read. A newer format may have fields that are unknown here, so
 /// its version is reported instead of the JSON error.
-fn no_object(json: &[u8], error: &serde_json::Error) -> ConfigurationError {
+fn unreadable(json: &[u8], error: &serde_json::Error) -> ConfigurationError {
     #[derive(Deserialize)]
     struct Format {
         format: u32,
@@ -187,13 +187,14 @@ fn header_of(table: &Table) -> PluginConfiguration<'static> {
 }
 
 fn check_options(options: &Options) -> Result<(), ConfigurationError> {
+    let Options { identity_timeout_ms, named_peers } = *options;
     let refused =
         |field, value, expected| Err(ConfigurationError::Option { field, value, expected });
-    if !(100..=600_000).contains(&options.identity_timeout_ms) {
-        return refused("identityTimeoutMs", options.identity_timeout_ms, "100 to 600000");
+    if !(100..=600_000).contains(&identity_timeout_ms) {
+        return refused("identityTimeoutMs", identity_timeout_ms, "100 to 600000");
     }
-    if options.named_peers > 1_000 {
-        return refused("namedPeers", options.named_peers, "0 to 1000");
+    if named_peers > 1_000 {
+        return refused("namedPeers", named_peers, "0 to 1000");
     }
     Ok(())
 }
@@ -202,7 +203,17 @@ fn check_header(
     configuration: &PluginConfiguration<'_>,
     table: &Table,
 ) -> Result<(), ConfigurationError> {
-    let expected = header_of(table);
+    let PluginConfiguration {
+        format,
+        generation,
+        content_hash,
+        trust_domain,
+        exports,
+        peers,
+        grant_sets,
+        options: _,
+        table: _,
+    } = header_of(table);
     let same = |field, found: &dyn Display, expected: &dyn Display| {
         let (found, expected) = (shortened(found), expected.to_string());
         match found == expected {
@@ -210,13 +221,13 @@ fn check_header(
             false => Err(ConfigurationError::Header { field, found, expected }),
         }
     };
-    same("format", &configuration.format, &expected.format)?;
-    same("generation", &configuration.generation, &expected.generation)?;
-    same("contentHash", &configuration.content_hash, &expected.content_hash)?;
-    same("trustDomain", &configuration.trust_domain, &expected.trust_domain)?;
-    same("exports", &configuration.exports, &expected.exports)?;
-    same("peers", &configuration.peers, &expected.peers)?;
-    same("grantSets", &configuration.grant_sets, &expected.grant_sets)
+    same("format", &configuration.format, &format)?;
+    same("generation", &configuration.generation, &generation)?;
+    same("contentHash", &configuration.content_hash, &content_hash)?;
+    same("trustDomain", &configuration.trust_domain, &trust_domain)?;
+    same("exports", &configuration.exports, &exports)?;
+    same("peers", &configuration.peers, &peers)?;
+    same("grantSets", &configuration.grant_sets, &grant_sets)
 }
 
 /// Shortens a text for a message. A refused value can be as long as the whole configuration; valid

@@ -196,7 +196,7 @@ pub fn judge<'t>(table: &'t Table, export: Export, uri_san: Option<&str>) -> Dec
         // Without an entry, the Service's owner does not admit the peer, and audit mode does not
         // overrule the owner.
         Granted::No => return refused(Reason::NotGranted, Some(peer)),
-        Granted::Nobody => Reason::NotGranted,
+        Granted::NoCaller => Reason::NotGranted,
         Granted::OtherCallers => Reason::CallerNotGranted,
     };
     let outcome = match peer.mode {

@@ -22,11 +22,11 @@ enum Damage {
 fn damage() -> impl Strategy<Value = Damage> {
     let index = any::<Index>;
     prop_oneof![
-        2 => (index(), any::<u8>()).prop_map(|(place, byte)| Damage::Set(place, byte)),
-        4 => (index(), prop_oneof![Just(1), Just(-1)]).prop_map(|(place, step)| Damage::Step(place, step)),
+        2 => (index(), any::<u8>()).prop_map(|(index, byte)| Damage::Set(index, byte)),
+        4 => (index(), prop_oneof![Just(1), Just(-1)]).prop_map(|(index, step)| Damage::Step(index, step)),
         1 => (index(), index()).prop_map(|(a, b)| Damage::Swap(a, b)),
-        1 => (index(), prop_oneof![Just(u32::MAX), 0..4u32]).prop_map(|(place, word)| Damage::Word(place, word)),
-        1 => (index(), any::<u8>()).prop_map(|(place, byte)| Damage::Insert(place, byte)),
+        1 => (index(), prop_oneof![Just(u32::MAX), 0..4u32]).prop_map(|(index, word)| Damage::Word(index, word)),
+        1 => (index(), any::<u8>()).prop_map(|(index, byte)| Damage::Insert(index, byte)),
         1 => index().prop_map(Damage::Remove),
     ]
 }
@@ -35,18 +35,18 @@ impl Damage {
     fn apply(&self, bytes: &mut Vec<u8>) {
         let length = bytes.len();
         match self {
-            Self::Set(place, byte) => bytes[place.index(length)] = *byte,
-            Self::Step(place, step) => {
-                let byte = &mut bytes[place.index(length)];
+            Self::Set(index, byte) => bytes[index.index(length)] = *byte,
+            Self::Step(index, step) => {
+                let byte = &mut bytes[index.index(length)];
                 *byte = byte.wrapping_add_signed(*step);
             }
             Self::Swap(a, b) => bytes.swap(a.index(length), b.index(length)),
-            Self::Word(place, word) => {
-                let place = place.index(length - 3);
-                bytes[place..place + 4].copy_from_slice(&word.to_le_bytes());
+            Self::Word(index, word) => {
+                let index = index.index(length - 3);
+                bytes[index..index + 4].copy_from_slice(&word.to_le_bytes());
             }
-            Self::Insert(place, byte) => bytes.insert(place.index(length + 1), *byte),
-            Self::Remove(place) => drop(bytes.remove(place.index(length))),
+            Self::Insert(index, byte) => bytes.insert(index.index(length + 1), *byte),
+            Self::Remove(index) => drop(bytes.remove(index.index(length))),
         }
     }
 }

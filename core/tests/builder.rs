@@ -104,7 +104,7 @@ fn grants_name_each_peer_of_the_table_once() {
 }
 
 #[test]
-fn a_grant_has_a_limit_of_patterns() {
+fn the_number_of_patterns_in_a_grant_is_limited() {
     let mut builder = builder();
     let beta = builder.peer(peer("beta", "beta.example")).unwrap();
     let grant = |count| {
@@ -123,7 +123,7 @@ fn a_grant_has_a_limit_of_patterns() {
 }
 
 #[test]
-fn there_is_a_limit_of_peers() {
+fn the_number_of_peers_is_limited() {
     let mut builder = builder();
     let add = |builder: &mut TableBuilder, number: u32| {
         builder.peer(peer("peer", &format!("p{number}"))).unwrap()
@@ -141,7 +141,7 @@ fn there_is_a_limit_of_peers() {
 }
 
 #[test]
-fn there_is_a_limit_of_caller_sets() {
+fn the_number_of_caller_sets_is_limited() {
     let mut builder = builder();
     let beta = builder.peer(peer("beta", "beta.example")).unwrap();
     let export = |builder: &mut TableBuilder, number: u32| {
@@ -159,7 +159,7 @@ fn there_is_a_limit_of_caller_sets() {
 }
 
 #[test]
-fn a_table_too_large_is_an_error_and_never_cut_short() {
+fn an_oversized_table_is_an_error_and_never_truncated() {
     let mut builder = builder();
     let beta = builder.peer(peer("beta", "beta.example")).unwrap();
     for port in 1..=70 {
@@ -172,14 +172,14 @@ fn a_table_too_large_is_an_error_and_never_cut_short() {
 }
 
 #[test]
-fn one_row_and_none() {
+fn finds_services_in_tables_with_one_row_or_none() {
     finds_exactly(&[]);
     finds_exactly(&["web.shop.svc.alpha.example:80"]);
     finds_exactly(&["a:1"]);
 }
 
 #[test]
-fn one_host_with_many_ports() {
+fn finds_every_port_of_one_host() {
     let services: Vec<String> =
         (1..=100).map(|port| format!("web.shop.svc.alpha.example:{port}")).collect();
     finds_exactly(&services.iter().map(String::as_str).collect::<Vec<_>>());
@@ -193,7 +193,7 @@ fn one_host_with_many_ports() {
 }
 
 #[test]
-fn hosts_that_share_nothing_or_begin_one_another() {
+fn finds_hosts_that_share_nothing_or_are_prefixes_of_each_other() {
     finds_exactly(&["a.b:1", "c.d:1"]);
     finds_exactly(&[
         "b:1", "a.b:1", "aa.b:1", "a.a.b:1", "a-a.b:1", "a_a.b:1", "a0.b:1", "bb:1", "b0:1", "b_:1",
@@ -202,7 +202,7 @@ fn hosts_that_share_nothing_or_begin_one_another() {
 }
 
 #[test]
-fn the_longest_hosts() {
+fn finds_the_longest_hosts() {
     let label = "a".repeat(63);
     let host = |last: &str| format!("{last}.{label}.{label}.{label}:80");
     let services: Vec<String> = (0..40).map(|number| host(&format!("{number:0>47}"))).collect();

@@ -28,7 +28,7 @@ fn refused(change: impl FnOnce(&mut Value), message: &str) {
 }
 
 #[test]
-fn what_is_written_is_read() {
+fn a_configuration_round_trips() {
     let options = Options { identity_timeout_ms: 100, named_peers: 0 };
     let json = serde_json::to_vec(&write_configuration(&table(), options)).unwrap();
     let (read, read_options) = read_configuration(&json).unwrap();
@@ -36,7 +36,7 @@ fn what_is_written_is_read() {
 }
 
 #[test]
-fn people_can_read_the_header() {
+fn the_header_is_readable() {
     let mut value =
         serde_json::to_value(write_configuration(&table(), Options::default())).unwrap();
     assert_eq!(value["table"].take(), json!(BASE64_STANDARD.encode(table().as_bytes())));
@@ -74,7 +74,7 @@ fn the_options_of_an_earlier_version_are_read() {
 }
 
 #[test]
-fn escaped_text_is_read_all_the_same() {
+fn escaped_json_text_is_read() {
     let json = String::from_utf8(changed(|_| ()))
         .unwrap()
         .replace('/', "\\/")
@@ -158,7 +158,7 @@ fn unknown_missing_and_wrong_fields_are_named() {
 }
 
 #[test]
-fn what_is_no_json_object_is_refused() {
+fn anything_but_a_json_object_is_refused() {
     for json in ["", "null", "[]", "{", "{}", "\"\"", "\0", "{\"format\":1,\"format\":1}"] {
         assert!(
             matches!(read_configuration(json.as_bytes()), Err(ConfigurationError::Json(_))),
@@ -177,7 +177,7 @@ fn what_is_no_json_object_is_refused() {
 }
 
 #[test]
-fn a_long_text_in_a_wrong_place_does_not_fill_the_log() {
+fn a_long_wrong_value_is_shortened_in_the_error() {
     for field in ["exports", "trustDomain", "contentHash", "table"] {
         let json = changed(|value| value[field] = json!("x".repeat(100_000)));
         assert!(read_configuration(&json).unwrap_err().to_string().len() < 500, "{field}");
@@ -185,7 +185,7 @@ fn a_long_text_in_a_wrong_place_does_not_fill_the_log() {
 }
 
 #[test]
-fn a_table_that_is_no_base64_is_refused() {
+fn a_table_that_is_not_base64_is_refused() {
     for bad in ["*", "AAAAA", "AB==", "AA=A", "AAAA\n"] {
         refused(|value| value["table"] = json!(bad), "table is not base64");
     }
@@ -200,7 +200,7 @@ fn a_bad_table_is_refused() {
 }
 
 #[test]
-fn there_is_a_limit_to_its_size_which_the_largest_table_fits() {
+fn the_size_limit_leaves_room_for_the_largest_table() {
     assert!(MAX_TABLE_BYTES.div_ceil(3) * 4 + 1_000 < MAX_CONFIGURATION_BYTES);
     let spaces = |count: usize| [changed(|_| ()), vec![b' '; count]].concat();
     let most = MAX_CONFIGURATION_BYTES - spaces(0).len();

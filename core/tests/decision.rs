@@ -54,9 +54,9 @@ fn is(
     let table = table();
     let decision = decide(&table, server_name.into(), uri.into());
     assert_eq!((decision.outcome, decision.reason), (outcome, reason));
-    let knows_peer =
+    let has_peer =
         [Reason::NotGranted, Reason::CallerNotGranted, Reason::Granted].contains(&reason);
-    assert_eq!(decision.peer.is_some(), knows_peer);
+    assert_eq!(decision.peer.is_some(), has_peer);
     assert_eq!(decision.outcome.passes(), outcome != Outcome::Refused);
 }
 
@@ -183,12 +183,12 @@ fn audit_does_not_overrule_the_owner_or_the_identity() {
 }
 
 #[test]
-fn nobody_is_refused_to_a_peer_that_is_not_in_audit_mode() {
+fn an_empty_set_of_callers_refuses_every_caller_in_enforce_mode() {
     let mut builder = TableBuilder::new("alpha.example".parse().unwrap());
     let (name, trust_domain) = ("beta".parse().unwrap(), "beta.example".parse().unwrap());
     let beta = builder.peer(Peer { name, trust_domain, mode: Mode::Enforce }).unwrap();
-    let nobody = Grant { peer: beta, callers: Callers::Only([].into()) };
-    builder.export("web.shop.svc.alpha.example:80".parse().unwrap(), vec![nobody]).unwrap();
+    let no_caller = Grant { peer: beta, callers: Callers::Only([].into()) };
+    builder.export("web.shop.svc.alpha.example:80".parse().unwrap(), vec![no_caller]).unwrap();
     let table = Table::read(builder.build(1).unwrap()).unwrap();
     let decision = decide(&table, Some(WEB), Some(BETA));
     assert_eq!((decision.outcome, decision.reason), (Outcome::Refused, Reason::NotGranted));
@@ -204,7 +204,7 @@ fn an_empty_table_refuses_everything() {
 }
 
 #[test]
-fn the_halves_are_the_whole() {
+fn both_halves_together_are_the_whole_decision() {
     let table = table();
     let admission = admit(&table, Some("outbound_.80_._.WEB.shop.svc.alpha.example")).unwrap();
     assert_eq!(
@@ -222,7 +222,7 @@ fn the_halves_are_the_whole() {
 }
 
 #[test]
-fn an_export_of_another_table_is_worth_nothing() {
+fn an_export_of_another_table_has_no_grants() {
     let (old, mut builder) = (table(), TableBuilder::new("alpha.example".parse().unwrap()));
     let (name, trust_domain) = ("beta".parse().unwrap(), "beta.example".parse().unwrap());
     let beta = builder.peer(Peer { name, trust_domain, mode: Mode::Enforce }).unwrap();
@@ -254,7 +254,7 @@ fn reason_words_are_stable() {
 }
 
 #[test]
-fn a_service_that_is_passed_through_is_known_there_alone_and_one_with_grants_is_not() {
+fn passthrough_services_are_known_only_to_the_passthrough_decision() {
     const LEGACY: &str = "outbound_.80_._.legacy.shop.svc.alpha.example";
     let mut builder = TableBuilder::new("alpha.example".parse().unwrap());
     let trust_domain = "beta.example".parse().unwrap();

@@ -35,7 +35,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn decides_as_the_twin_does(
+    fn decides_as_the_model_does(
         model in model(),
         names in prop::collection::vec(server_name(), 40),
         identities in prop::collection::vec(uri_san(), 10),
@@ -50,7 +50,7 @@ proptest! {
     }
 
     #[test]
-    fn finds_each_export_and_nothing_beside_it(model in model()) {
+    fn finds_each_export_and_nothing_else(model in model()) {
         let table = Table::read(model.builder(0).build(7).unwrap()).unwrap();
         for (host, port) in model.exports.keys() {
             for port in [*port, port.wrapping_add(1), port.wrapping_sub(1)] {
@@ -68,7 +68,7 @@ proptest! {
     }
 
     #[test]
-    fn a_table_that_is_read_and_built_again_is_the_same(model in model(), generation: u64) {
+    fn a_table_round_trips_through_the_builder(model in model(), generation: u64) {
         let bytes = model.builder(1).build(generation).unwrap();
         let table = Table::read(bytes.clone()).unwrap();
         prop_assert_eq!(table.generation(), generation);

@@ -63,7 +63,7 @@ pub enum RootError {
     #[error("found {0}")]
     NotCertificate(&'static str),
     /// It is too long.
-    #[error("the certificate has {0} bytes, at most {1} are taken")]
+    #[error("the certificate has {0} bytes, at most {1} are accepted")]
     TooLong(usize, usize),
     /// It is not a certificate, or has trailing bytes.
     #[error("found something that is not an X.509 certificate in strict DER")]
@@ -87,7 +87,7 @@ pub enum RootError {
     )]
     NotSigning,
     /// Its validity is not a range of dates.
-    #[error("its validity is no range of dates")]
+    #[error("its validity is not a range of dates")]
     Validity,
     /// Its RSA key is too short, or too long.
     #[error("found an RSA key of {0} bits: expected one of 2048 to 8192 bits")]
@@ -184,16 +184,16 @@ impl Root {
 /// loads such an intermediate and then refuses every certificate that it signed (`unable to get
 /// issuer certificate`). Only names and key identifiers are compared, as BoringSSL does when it
 /// looks for an issuer.
-pub fn dangling(roots: &[Root]) -> Vec<&Root> {
+pub(crate) fn dangling(roots: &[Root]) -> Vec<&Root> {
     let mut anchored: Vec<bool> = roots.iter().map(|root| root.names.is_self_issued()).collect();
     // Each round gets one step further down, so there are at most as many rounds as roots.
     for _ in roots {
-        for (place, root) in roots.iter().enumerate() {
+        for (index, root) in roots.iter().enumerate() {
             let issuers = roots.iter().zip(anchored.clone());
             let reaches = issuers
                 .into_iter()
                 .any(|(issuer, reached)| reached && root.names.may_be_issued_by(&issuer.names));
-            if let Some(here) = anchored.get_mut(place) {
+            if let Some(here) = anchored.get_mut(index) {
                 *here |= reaches;
             }
         }

@@ -42,7 +42,7 @@ pub fn read<T: DeserializeOwned>(value: &Value) -> Result<T, FormError> {
 
 /// Returns the first field below `value` that has a name but no value, such as `services:` with
 /// nothing after it.
-pub fn empty_field(value: &Value) -> Option<Vec<Step>> {
+pub(crate) fn empty_field(value: &Value) -> Option<Vec<Step>> {
     let below = |step: Step, value: &Value| match value {
         Value::Null => Some(vec![step]),
         other => empty_field(other).map(|rest| std::iter::once(step).chain(rest).collect()),
@@ -84,7 +84,7 @@ impl FormError {
 
     /// Turns it into the same error in the field `name` of another value.
     #[must_use]
-    pub fn below(self, name: &str) -> Self {
+    pub(crate) fn below(self, name: &str) -> Self {
         self.at(Step::Field(name.to_owned()))
     }
 
@@ -120,7 +120,7 @@ impl Error for FormError {
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
         let expected = expected.to_string();
-        let expected = match (in_words(&expected), found) {
+        let expected = match (type_in_words(&expected), found) {
             (
                 text @ "a text",
                 Unexpected::Bool(_)
@@ -132,7 +132,7 @@ impl Error for FormError {
             }
             (other, _) => other.to_owned(),
         };
-        Self::custom(format_args!("expected {expected}, found {}", spelled(found)))
+        Self::custom(format_args!("expected {expected}, found {}", value_in_words(found)))
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
@@ -142,7 +142,7 @@ impl Error for FormError {
     fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
         Self::custom(format_args!(
             "expected {}, found {length} entries",
-            in_words(&expected.to_string())
+            type_in_words(&expected.to_string())
         ))
     }
 
@@ -184,7 +184,7 @@ fn listed(words: &[&str], last: &str) -> String {
 }
 
 /// Returns the name of a type for people who write YAML.
-fn in_words(expected: &str) -> &str {
+fn type_in_words(expected: &str) -> &str {
     match expected {
         "u8" => "a whole number from 0 to 255",
         "u16" => "a whole number from 0 to 65535",
@@ -212,7 +212,7 @@ fn in_words(expected: &str) -> &str {
     }
 }
 
-fn spelled(found: Unexpected<'_>) -> String {
+fn value_in_words(found: Unexpected<'_>) -> String {
     match found {
         Unexpected::Bool(value) => value.to_string(),
         Unexpected::Unsigned(value) => value.to_string(),
@@ -231,12 +231,12 @@ fn spelled(found: Unexpected<'_>) -> String {
 /// Describes a value for messages.
 fn kind(value: &Value) -> String {
     match value {
-        Value::Null => spelled(Unexpected::Unit),
+        Value::Null => value_in_words(Unexpected::Unit),
         Value::Bool(value) => value.to_string(),
         Value::Number(value) => value.to_string(),
-        Value::String(text) => spelled(Unexpected::Str(text)),
-        Value::Array(_) => spelled(Unexpected::Seq),
-        Value::Object(_) => spelled(Unexpected::Map),
+        Value::String(text) => value_in_words(Unexpected::Str(text)),
+        Value::Array(_) => value_in_words(Unexpected::Seq),
+        Value::Object(_) => value_in_words(Unexpected::Map),
     }
 }
 
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_named_in_plain_words() {
+    fn a_mismatch_is_described_in_plain_words() {
         for (value, expected) in [
             (json!({"mode": "audit"}), "mode: expected Enforce or Audit, found \"audit\""),
             (json!({"mode": 7}), "mode: expected Enforce or Audit, found 7"),

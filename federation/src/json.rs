@@ -7,33 +7,33 @@ use serde::Deserialize;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct JsonError {
     /// Line and column, from 1; `None` if the error is about the text as a whole.
-    place: Option<(usize, usize)>,
-    what: String,
+    position: Option<(usize, usize)>,
+    message: String,
 }
 
 impl JsonError {
-    fn whole(what: impl Into<String>) -> Self {
-        Self { place: None, what: what.into() }
+    fn whole(message: impl Into<String>) -> Self {
+        Self { position: None, message: message.into() }
     }
 
-    /// Turns an error about `part` into the same error with its place in `whole`, of which `part`
+    /// Turns an error about `part` into the same error with its position in `whole`, of which `part`
     /// is a slice.
     pub(crate) fn within(self, whole: &[u8], part: &[u8]) -> Self {
         let offset = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize);
         let before = offset.and_then(|offset| whole.get(..offset));
-        let Some((before, (line, column))) = before.zip(self.place) else { return self };
+        let Some((before, (line, column))) = before.zip(self.position) else { return self };
         let lines = before.iter().filter(|byte| **byte == b'\n').count();
         let last = before.iter().rev().take_while(|byte| **byte != b'\n').count();
         let column = if line == 1 { last + column } else { column };
-        Self { place: Some((lines + line, column)), ..self }
+        Self { position: Some((lines + line, column)), ..self }
     }
 }
 
 impl std::fmt::Display for JsonError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.place {
-            Some((line, column)) => write!(f, "line {line}, column {column}: {}", self.what),
-            None => f.write_str(&self.what),
+        match self.position {
+            Some((line, column)) => write!(f, "line {line}, column {column}: {}", self.message),
+            None => f.write_str(&self.message),
         }
     }
 }
@@ -42,7 +42,7 @@ impl std::fmt::Display for JsonError {
 /// No protocol uses that, so it is refused.
 pub(crate) fn read_object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, JsonError> {
     if text.trim_ascii_start().first() != Some(&b'{') {
-        return Err(JsonError::whole(format!("expected a JSON object, found {}", what_came(text))));
+        return Err(JsonError::whole(format!("expected a JSON object, found {}", describe(text))));
     }
     if text.get(1) == Some(&0) {
         return Err(JsonError::whole(
@@ -50,13 +50,13 @@ pub(crate) fn read_object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, J
         ));
     }
     serde_json::from_slice(text).map_err(|error| {
-        let place = (error.line() > 0).then(|| (error.line(), error.column()));
-        JsonError { place, what: plain(&error) }
+        let position = (error.line() > 0).then(|| (error.line(), error.column()));
+        JsonError { position, message: describe_error(&error) }
     })
 }
 
 /// Describes a text that is not a JSON object.
-fn what_came(text: &[u8]) -> String {
+fn describe(text: &[u8]) -> String {
     let start = text.trim_ascii();
     match start {
         [] => "nothing: the body is empty".to_owned(),
@@ -109,7 +109,7 @@ fn first_line(text: &str) -> &str {
 
 /// Rewrites the parser's message in terms of JSON. The original uses terms of Rust and the names of
 /// our types.
-fn plain(error: &serde_json::Error) -> String {
+fn describe_error(error: &serde_json::Error) -> String {
     // The parser's message may quote the untrusted text.
     let text = shown(&error.to_string());
     let text = text.split(" at line ").next().unwrap_or(&text);
@@ -126,7 +126,7 @@ fn plain(error: &serde_json::Error) -> String {
         if let Some((found, expected)) =
             text.strip_prefix(wrong).and_then(|rest| rest.rsplit_once(", expected "))
         {
-            return format!("expected {}, found {}", kind(expected), kind(found));
+            return format!("expected {}, found {}", json_kind(expected), json_kind(found));
         }
     }
     match text {
@@ -149,7 +149,7 @@ fn between<'t>(text: &'t str, before: &str, after: &str) -> Option<&'t str> {
     text.strip_prefix(before)?.split(after).next()
 }
 
-fn kind(word: &str) -> String {
+fn json_kind(word: &str) -> String {
     match word {
         "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number that is not negative".to_owned(),
         "i8" | "i16" | "i32" | "i64" => "a whole number".to_owned(),
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn an_array_is_no_object() {
+    fn only_an_object_is_read() {
         assert_eq!(read_object(b" {\"a\": 1, \"b\": 2} "), Ok(Row { a: 1 }));
         for bad in ["[1]", "", "1", "null", "{\"a\": 1} x", "{\"a\": 1, \"a\": 1}"] {
             assert!(read_object::<Row>(bad.as_bytes()).is_err(), "{bad}");
@@ -188,10 +188,10 @@ mod tests {
     }
 
     #[test]
-    fn it_is_said_what_came() {
+    fn text_that_is_not_an_object_is_described() {
         let html = "<!DOCTYPE html>\n<html><head><TITLE> 502 Bad\u{1b}Gateway </title>";
         let utf16: Vec<u8> = "{\"a\":1}".encode_utf16().flat_map(u16::to_le_bytes).collect();
-        for (text, said) in [
+        for (text, expected) in [
             (b"".as_slice(), "expected a JSON object, found nothing: the body is empty"),
             (b" \n", "expected a JSON object, found nothing: the body is empty"),
             (
@@ -224,13 +224,13 @@ mod tests {
             ),
             (b"\xc3\x28\xff", "expected a JSON object, found bytes that are not UTF-8 text"),
         ] {
-            assert_eq!(error(text), said);
+            assert_eq!(error(text), expected);
         }
     }
 
     #[test]
-    fn errors_have_a_place_and_no_words_of_the_parser() {
-        for (text, said) in [
+    fn an_error_has_a_position_and_avoids_the_parsers_terms() {
+        for (text, expected) in [
             (
                 "{\n \"a\": 70000}",
                 "line 2, column 11: expected a whole number that is not negative, found 70000",
@@ -256,12 +256,12 @@ mod tests {
             ("{\"a\":1", "line 1, column 6: the text ends in the middle of the object"),
             ("{\"a\":1} x", "line 1, column 9: there is something after the object"),
         ] {
-            assert_eq!(error(text), said);
+            assert_eq!(error(text), expected);
         }
     }
 
     #[test]
-    fn a_place_in_a_part_is_told_as_one_in_the_whole() {
+    fn a_position_in_a_part_is_reported_in_the_whole() {
         let whole = b"{\"rows\": [\n  {\"a\": 1},\n  {\"a\":\n -1}\n]}";
         let part = whole.get(25..35).unwrap();
         let error = read_object::<Row>(part).unwrap_err();

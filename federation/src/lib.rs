@@ -42,4 +42,4 @@ mod strict;
 pub mod token;
 
 pub use federate::{Federation, Inputs, LocalCluster, federate};
-pub use finding::{Finding, FindingReason, ObjectRef, Severity, shown, shown_long};
+pub use finding::{Finding, FindingReason, ObjectRef, Severity, shown};

@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_is_known_by_each_way_to_write_its_address() {
+    fn a_listener_is_recognised_by_every_spelling_of_its_address() {
         let owners = [
             ("127.0.0.1:15100", "egress"),
             ("127.0.0.1:15999", "egress"),
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn another_port_or_another_host_is_somebody_elses() {
+    fn another_port_or_host_is_not_ours() {
         for address in [
             "127.0.0.1:15099",
             "127.0.0.1:16000",

@@ -1,4 +1,4 @@
-//! PEM texts (RFC 7468), and what people put in their place.
+//! PEM texts (RFC 7468), and descriptions of what people provide instead.
 //!
 //! A message about a certificate or key file must say what was found there. It must never quote the
 //! file, which may hold a private key. So every description is a fixed text.
@@ -44,7 +44,6 @@ impl Kind {
         }
     }
 
-    /// Describes it in words.
     pub(crate) fn words(self) -> &'static str {
         match self {
             Self::Certificate => "a certificate",
@@ -157,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_are_read_each_for_itself() {
+    fn each_block_is_read_on_its_own() {
         let (pem, key) = (certificate().cert.pem(), certificate().signing_key.serialize_pem());
         let cut: String = pem.lines().take(3).map(|line| format!("{line}\n")).collect();
         let text =
@@ -174,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_with_a_passphrase_is_one_in_both_forms() {
+    fn an_encrypted_key_is_recognised_in_both_pem_forms() {
         let new =
             "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
         let old = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n";
@@ -185,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pem_is_said_and_never_quoted() {
+    fn text_that_is_not_pem_is_described_but_never_quoted() {
         let der = certificate().cert.der().to_vec();
         let pem = certificate().cert.pem();
         let naked: String = pem

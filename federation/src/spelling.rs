@@ -4,11 +4,12 @@
 const LONGEST: usize = 64;
 
 /// Returns the known word that was most likely meant. At most a third of its letters differ.
-pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
-    let away = |other: &'a str| (other, distance(&word, &other.to_lowercase()));
-    let (nearest, away) = known.into_iter().map(away).min_by_key(|(_, away)| *away)?;
-    (away <= nearest.chars().count() / 3).then_some(nearest)
+    let distance_to = |other: &'a str| (other, distance(&word, &other.to_lowercase()));
+    let (nearest, distance) =
+        known.into_iter().map(distance_to).min_by_key(|(_, distance)| *distance)?;
+    (distance <= nearest.chars().count() / 3).then_some(nearest)
 }
 
 /// Returns the Levenshtein distance of two words.
@@ -26,16 +27,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn distances_are_those_of_levenshtein() {
-        for (a, b, away) in [
+    fn distances_are_levenshtein_distances() {
+        for (a, b, expected) in [
             ("", "", 0),
             ("a", "", 1),
             ("", "ab", 2),
             ("kitten", "sitting", 3),
             ("gama", "gamma", 1),
         ] {
-            assert_eq!(distance(a, b), away, "{a} {b}");
-            assert_eq!(distance(b, a), away, "{b} {a}");
+            assert_eq!(distance(a, b), expected, "{a} {b}");
+            assert_eq!(distance(b, a), expected, "{b} {a}");
         }
         // Only the beginnings are compared.
         let (short, long) = ("ä".repeat(LONGEST), "ä".repeat(100 * LONGEST));
@@ -43,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_word_is_meant_unless_it_is_too_far() {
+    fn the_nearest_word_is_suggested_unless_it_is_too_far() {
         let known = ["beta", "gamma", "delta"];
         assert_eq!(nearest("Gama", known), Some("gamma"));
         assert_eq!(nearest("omega", known), None);

@@ -211,19 +211,19 @@ mod tests {
     }
 
     /// Returns the offset of `bytes` in `der`.
-    fn place(der: &[u8], bytes: &[u8]) -> usize {
+    fn position_of(der: &[u8], bytes: &[u8]) -> usize {
         der.windows(bytes.len()).position(|window| window == bytes).unwrap()
     }
 
     fn changed(bytes: &[u8], at: usize, to: u8) -> bool {
         let mut der = root();
-        let start = place(&der, bytes);
+        let start = position_of(&der, bytes);
         der[start + at] = to;
         is_certificate(&der)
     }
 
     #[test]
-    fn takes_a_certificate() {
+    fn accepts_a_certificate() {
         // A single root, because the lengths of signatures differ.
         let root = root();
         assert!(is_certificate(&root));
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_have_one_spelling() {
+    fn lengths_have_one_encoding() {
         let mut reader = Reader(&[0x04, 0x81, 0x01, 0x00]);
         assert_eq!(reader.any(), None);
         assert_eq!(Reader(&[0x04, 0x82, 0x00, 0x81, 0x00]).any(), None);
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_characters() {
+    fn texts_consist_of_valid_characters() {
         assert!(is_text(UTF8_STRING, "ä".as_bytes()) && !is_text(UTF8_STRING, &[0xff]));
         assert!(
             !is_text(UTF8_STRING, "\u{fdd0}".as_bytes())
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_identifiers_are_the_shortest() {
+    fn numbers_and_identifiers_have_the_shortest_encoding() {
         assert!(
             integer(&[0]).is_some()
                 && integer(&[0, 0x80]).is_some()

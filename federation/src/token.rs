@@ -72,7 +72,7 @@ pub enum TokenError {
     #[error("the token's issuer or scope is another")]
     Purpose,
     /// Its subject is not a peer, or the peer's key is not known (yet).
-    #[error("the token's subject is no peer whose key is known")]
+    #[error("the token's subject is not a peer with a known key")]
     UnknownSubject,
     /// It was not signed with the subject's key.
     #[error("the token's signature is not the subject's")]
@@ -285,13 +285,13 @@ fn check_times(
     if !(1..=MOST_LIFETIME_SECONDS).contains(&lifetime) {
         return Err(TokenError::Lifetime);
     }
+    let Leeway { early, late } = leeway;
     let signed = |leeway| SignedDuration::try_from(leeway).unwrap_or(SignedDuration::MAX);
     let moment = |second| Timestamp::from_second(second).map_err(|_| TokenError::Lifetime);
     let issued = moment(claims.nbf)?;
-    let until = moment(claims.exp)?
-        .saturating_add(signed(leeway.late))
-        .map_err(|_| TokenError::Lifetime)?;
-    let from = issued.saturating_sub(signed(leeway.early)).map_err(|_| TokenError::Lifetime)?;
+    let until =
+        moment(claims.exp)?.saturating_add(signed(late)).map_err(|_| TokenError::Lifetime)?;
+    let from = issued.saturating_sub(signed(early)).map_err(|_| TokenError::Lifetime)?;
     match (now < from, now < until) {
         (true, _) => Err(TokenError::NotYetValid),
         (false, false) => Err(TokenError::Expired),

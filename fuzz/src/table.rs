@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 /// A table, unchanged.
 pub fn table(data: &[u8]) {
     if let Ok(table) = Table::read(data) {
-        ask_everything(&table);
+        check_consistency(&table);
     }
 }
 
@@ -45,7 +45,7 @@ pub fn decision(data: &[u8]) {
 }
 
 /// An accepted table gives consistent answers, and is exactly what the builder would have written.
-fn ask_everything(table: &Table) {
+fn check_consistency(table: &Table) {
     let exports: Vec<_> = table.exports().collect();
     assert_eq!(exports.len(), table.rows() as usize);
     for (service, export) in exports {

@@ -24,11 +24,11 @@ fn each_target_runs() {
 }
 
 fn change(data: &mut Vec<u8>, rng: &mut Rng) {
-    let place = rng.usize(..=data.len());
-    match (rng.u8(..4), data.get_mut(place)) {
+    let index = rng.usize(..=data.len());
+    match (rng.u8(..4), data.get_mut(index)) {
         (0, Some(byte)) => *byte = rng.u8(..),
         (1, Some(byte)) => *byte = byte.wrapping_add(1),
-        (2, Some(_)) => drop(data.remove(place)),
-        _ => data.insert(place, rng.u8(..)),
+        (2, Some(_)) => drop(data.remove(index)),
+        _ => data.insert(index, rng.u8(..)),
     }
 }

@@ -84,7 +84,7 @@ fn cluster(
         gateway_identities,
         health_name: settings.gateway.health_name,
         passthrough: Passthrough::Impossible(NO_PASSTHROUGH.to_owned()),
-        own: own::addresses(settings),
+        own_addresses: own::addresses(settings),
     }
 }
 

@@ -15,7 +15,7 @@ pub(super) fn read(folder: &Path, ours: &TrustDomain) -> Credentials {
     };
     let (chain, key) = (read("tls.crt"), read("tls.key"));
     let object = |name| {
-        ObjectRef::cluster(ours.as_str()).from_source(Some(folder.join(name).display().to_string()))
+        ObjectRef::cluster(ours.as_str()).with_source(Some(folder.join(name).display().to_string()))
     };
     Credentials::of_endpoint(&source(&chain, object("tls.crt")), &source(&key, object("tls.key")))
 }

@@ -147,7 +147,7 @@ impl Replica {
         let Some(knowledge) = self.compiler.knowledge.get(peer) else { return false };
         self.outcomes.confirmations.note(peer, knowledge);
         let saved = self.saved.get(peer).map(|saved| saved.knowledge.as_ref());
-        let worth = knowledge.worth_saving(saved, &self.compiler.times());
+        let worth = knowledge.needs_saving(saved, &self.compiler.times());
         if worth {
             self.saved.insert(peer.clone(), Saved::new(knowledge));
         }

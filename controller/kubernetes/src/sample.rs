@@ -15,7 +15,7 @@ use fedgate_federation::bundle::Root;
 use fedgate_federation::credentials::{Credentials, Source};
 use fedgate_federation::document::{GatewayAddress, GatewayHost, Limits, Network};
 use fedgate_federation::federate::Published;
-use fedgate_federation::knowledge::{PeerKnowledge, Probed, Times, Tried};
+use fedgate_federation::knowledge::{PeerKnowledge, ProbeDepth, ProbeResult, Times};
 use fedgate_federation::object::{Named, Objects, PUBLIC_SERVICE_LABEL, Peer};
 use fedgate_federation::{Federation, Finding, Inputs, LocalCluster, ObjectRef, federate};
 use jiff::Timestamp;
@@ -120,7 +120,7 @@ impl Sample {
         let private = &published.private_documents[&PeerName::parse("alpha").unwrap()];
         knowledge.absorb_private(&peer, &private.to_json(), None, &limits, &times, now);
         let outcomes = beta.gateways.iter().map(|gateway| (gateway.clone(), Ok(()))).collect();
-        knowledge.probed(&Probed::Gateways { outcomes, tried: Tried::Server }, now);
+        knowledge.record_probe(&ProbeResult::Gateways { outcomes, depth: ProbeDepth::Server }, now);
         self.keep_knowledge(peer.name, &knowledge);
     }
 
@@ -182,7 +182,7 @@ fn local(trust_domain: &str) -> LocalCluster {
         gateway_identities: Vec::new(),
         health_name: false,
         passthrough: fedgate_federation::federate::Passthrough::default(),
-        own: fedgate_federation::own::OwnAddresses::default(),
+        own_addresses: fedgate_federation::own::OwnAddresses::default(),
     }
 }
 

@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_host_name() {
+    fn refuses_invalid_host_names() {
         let too_long = vec!["a".repeat(63); 4].join(".") + ".a";
         for bad in [
             "",

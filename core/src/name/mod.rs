@@ -30,7 +30,7 @@ pub enum InvalidName {
     Character(&'static str),
     /// The server name that clients would send is longer than TLS allows
     /// ([`ServiceName::MAX_SNI_BYTES`]).
-    #[error("its server name outbound_.PORT_._.HOST has {0} bytes, and TLS takes at most {max}", max = ServiceName::MAX_SNI_BYTES)]
+    #[error("its server name outbound_.PORT_._.HOST has {0} bytes, and TLS allows at most {max}", max = ServiceName::MAX_SNI_BYTES)]
     ServerName(usize),
     /// The text does not have the required form.
     #[error("it must be {0}")]

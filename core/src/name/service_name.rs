@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn has_a_server_name_that_tls_takes() {
+    fn its_server_name_fits_in_tls() {
         for (port, longest) in [(1, 240), (80, 239), (443, 238), (8080, 237), (65_535, 236)] {
             let port = ServicePort::new(port).unwrap();
             let name = ServiceName::new(host(longest), port).unwrap();
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_its_names_in_envoy() {
+    fn has_the_names_that_envoy_uses() {
         let web = ServiceName::parse("web.shop.svc.beta.example:80").unwrap();
         assert_eq!(web.sni(), "outbound_.80_._.web.shop.svc.beta.example");
         assert_eq!(web.cluster(), "outbound|80||web.shop.svc.beta.example");

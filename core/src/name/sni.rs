@@ -20,7 +20,7 @@ pub enum SniError {
     #[error("the client sent no server name")]
     Absent,
     /// The server name does not have Istio's form.
-    #[error("the server name has not the form outbound_.PORT_.SUBSET_.HOST: {0}")]
+    #[error("the server name does not have the form outbound_.PORT_.SUBSET_.HOST: {0}")]
     Form(#[from] InvalidName),
 }
 
@@ -75,8 +75,8 @@ impl<'a> Sni<'a> {
 /// Splits at the first `_.`. The standard library's string search has a setup cost that pays off
 /// only for long texts, so this does not use it.
 fn split(text: &str) -> Option<(&str, &str)> {
-    let place = text.as_bytes().windows(2).position(|two| two == b"_.")?;
-    Some((text.get(..place)?, text.get(place + 2..)?))
+    let separator = text.as_bytes().windows(2).position(|two| two == b"_.")?;
+    Some((text.get(..separator)?, text.get(separator + 2..)?))
 }
 
 #[cfg(test)]
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_the_rest() {
+    fn refuses_other_server_names() {
         assert_eq!(Sni::parse(""), Err(SniError::Absent));
         for bad in [
             "web.shop.svc.beta.example",

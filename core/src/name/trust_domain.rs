@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_the_rest() {
+    fn refuses_other_texts() {
         for bad in [
             "",
             "Beta.example",
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn owns_only_service_names_of_its_own() {
+    fn owns_only_its_own_service_names() {
         let beta = TrustDomain::parse("beta.example").unwrap();
         let owns = |host: &str| beta.owns(&super::super::Hostname::parse(host).unwrap());
         assert!(owns("web.shop.svc.beta.example"));

@@ -63,7 +63,7 @@ pub enum BuildError {
 pub struct TableBuilder {
     pub(super) trust_domain: TrustDomain,
     pub(super) peers: Vec<Peer>,
-    places: BTreeMap<TrustDomain, usize>,
+    index_of: BTreeMap<TrustDomain, usize>,
     /// Each service with the number of its grants; `None` for passthrough.
     pub(super) exports: BTreeMap<ServiceName, Option<usize>>,
     /// Sets of grants, each sorted by peer. Many services have the same grants, so each set is
@@ -74,8 +74,8 @@ pub struct TableBuilder {
 impl TableBuilder {
     /// Starts an empty table, which refuses everything, for the cluster with this trust domain.
     pub fn new(trust_domain: TrustDomain) -> Self {
-        let (peers, places) = (Vec::new(), BTreeMap::new());
-        Self { trust_domain, peers, places, exports: BTreeMap::new(), grants: BTreeMap::new() }
+        let (peers, index_of) = (Vec::new(), BTreeMap::new());
+        Self { trust_domain, peers, index_of, exports: BTreeMap::new(), grants: BTreeMap::new() }
     }
 
     /// Adds a peer.
@@ -84,7 +84,7 @@ impl TableBuilder {
     /// [`BuildError::SameTrustDomain`] if another peer has the same trust domain.
     pub fn peer(&mut self, peer: Peer) -> Result<PeerIndex, BuildError> {
         if let Some(other) =
-            self.places.get(&peer.trust_domain).and_then(|&place| self.peers.get(place))
+            self.index_of.get(&peer.trust_domain).and_then(|&index| self.peers.get(index))
         {
             return Err(BuildError::SameTrustDomain(
                 other.name.clone(),
@@ -92,10 +92,10 @@ impl TableBuilder {
                 peer.trust_domain,
             ));
         }
-        let place = self.peers.len();
-        self.places.insert(peer.trust_domain.clone(), place);
+        let index = self.peers.len();
+        self.index_of.insert(peer.trust_domain.clone(), index);
         self.peers.push(peer);
-        Ok(PeerIndex(place))
+        Ok(PeerIndex(index))
     }
 
     /// Adds an exported service with its grants. A service without grants is known but refuses

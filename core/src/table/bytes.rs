@@ -12,7 +12,6 @@ pub(super) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     bytes.get(at..)?.first_chunk().map(|b| u64::from_le_bytes(*b))
 }
 
-/// A read position in a byte slice.
 #[derive(Clone, Copy)]
 pub(super) struct Cursor<'t> {
     rest: &'t [u8],
@@ -74,7 +73,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn a_number_comes_back(value: u32) {
+        fn a_number_round_trips(value: u32) {
             let mut out = Vec::new();
             push_number(&mut out, value);
             let mut cursor = Cursor::new(&out);

@@ -15,7 +15,7 @@ use std::ops::Range;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TableError {
     /// They do not begin with a table's magic number.
-    #[error("this is no fedgate table: it does not begin with the magic bytes")]
+    #[error("this is not a fedgate table: it does not begin with the magic bytes")]
     Magic,
     /// This program cannot read the format's version.
     #[error(
@@ -27,7 +27,7 @@ pub enum TableError {
     TooLarge(usize),
     /// The length does not match the header.
     #[error(
-        "the table is truncated or has bytes behind its end: {actual} bytes, the header says {expected}"
+        "the table is truncated or has bytes after its end: {actual} bytes, the header says {expected}"
     )]
     Length {
         /// The length that the header implies.

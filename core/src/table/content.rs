@@ -197,9 +197,9 @@ fn rows(table: &Sections) -> Option<()> {
     walk.used.all()
 }
 
-/// Returns true if two keys that agree before `place` differ at it.
-fn differ_at(before: &[u8], key: &[u8], place: usize) -> bool {
-    key.get(place).is_none_or(|new| before.get(place) != Some(new))
+/// Returns true if two keys that agree before `index` differ at it.
+fn differ_at(before: &[u8], key: &[u8], index: usize) -> bool {
+    key.get(index).is_none_or(|new| before.get(index) != Some(new))
 }
 
 /// Walks from row to row. It holds the keys of the current row and the row before, prefixes

@@ -19,10 +19,13 @@ fn builder() -> TableBuilder {
     };
     let (beta, gamma) = (peer("beta", Mode::Enforce), peer("gamma", Mode::Audit));
     let shop = Callers::Only([pattern("shop", "*"), pattern("shop", "web")].into());
-    let nobody = Callers::Only([].into());
+    let no_caller = Callers::Only([].into());
     let grants = [
         vec![],
-        vec![Grant { peer: beta, callers: Callers::Any }, Grant { peer: gamma, callers: nobody }],
+        vec![
+            Grant { peer: beta, callers: Callers::Any },
+            Grant { peer: gamma, callers: no_caller },
+        ],
         vec![Grant { peer: beta, callers: shop }],
     ];
     for number in 10..30 {
@@ -81,7 +84,7 @@ fn pack(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn as_it_is_it_is_read() {
+fn the_unchanged_table_is_read() {
     let parts = parts(&builder()).unwrap();
     assert_eq!(
         (parts.caller_sets.len(), parts.grant_sets.len(), parts.listings.len(), parts.rows.len()),
@@ -161,7 +164,7 @@ fn each_pattern_and_each_entry_belongs_to_a_set() {
 }
 
 #[test]
-fn a_set_of_callers_has_a_limit() {
+fn the_number_of_patterns_in_a_caller_set_is_limited() {
     let sets = |count: usize| {
         let mut parts = parts(&builder()).unwrap();
         let texts: Vec<Vec<u8>> =
@@ -224,7 +227,7 @@ fn the_longest_host_is_the_limit() {
         // The prefix is followed by the first host's number, then by labels of 50 letters.
         let length = length - parts.names[1].len();
         let text: String =
-            (0..length).map(|place| if place % 51 == 50 { '.' } else { 'z' }).collect();
+            (0..length).map(|index| if index % 51 == 50 { '.' } else { 'z' }).collect();
         parts.rows[39].0 = letters(&text);
         Table::read(parts.write(1)).map(|table| table.rows())
     };
@@ -233,7 +236,7 @@ fn the_longest_host_is_the_limit() {
 }
 
 #[test]
-fn the_prefix_is_as_long_as_it_can_be() {
+fn the_prefix_must_be_as_long_as_possible() {
     refused("exports", |parts| {
         let moved = letter_of(parts.names[1].pop().unwrap()).unwrap();
         parts.rows.iter_mut().for_each(|(letters, _)| letters.insert(0, moved));
@@ -284,7 +287,7 @@ fn a_block_shares_nothing_with_the_one_before() {
 }
 
 #[test]
-fn no_count_can_be_another() {
+fn every_wrong_count_is_refused() {
     let whole = parts(&builder()).unwrap().write(1);
     for count in 0..COUNTS {
         let at = COUNTS_AT + 4 * count;
@@ -303,10 +306,10 @@ fn no_count_can_be_another() {
 }
 
 #[test]
-fn bytes_that_are_cut_or_added_are_named() {
+fn a_truncated_or_extended_table_is_refused_with_the_reason() {
     let whole = parts(&builder()).unwrap().write(1);
     for length in 0..whole.len() {
-        let expected = if length < 8 { "no fedgate table" } else { "truncated" };
+        let expected = if length < 8 { "not a fedgate table" } else { "truncated" };
         let error = Table::read(whole[..length].to_vec()).unwrap_err().to_string();
         assert!(error.contains(expected), "{length}: {error}");
     }
@@ -315,12 +318,12 @@ fn bytes_that_are_cut_or_added_are_named() {
 }
 
 #[test]
-fn a_changed_byte_is_noticed() {
+fn any_changed_byte_is_detected() {
     let whole = parts(&builder()).unwrap().write(1);
-    for place in 0..whole.len() {
+    for index in 0..whole.len() {
         let mut bytes = whole.clone();
-        bytes[place] ^= 1;
-        assert!(Table::read(bytes).is_err(), "{place}");
+        bytes[index] ^= 1;
+        assert!(Table::read(bytes).is_err(), "{index}");
     }
 }
 
@@ -332,7 +335,7 @@ fn passthrough() -> Parts {
 }
 
 #[test]
-fn passthrough_is_what_the_newer_version_is_for_and_nothing_else() {
+fn the_newer_version_is_for_tables_with_passthrough_only() {
     let (plain, newer) = (parts(&builder()).unwrap().write(1), passthrough().write(1));
     assert_eq!((plain[8], newer[8]), (1, 2));
     assert!(Table::read(newer.clone()).is_ok());
@@ -355,7 +358,7 @@ fn a_grant_set_that_only_passthrough_would_use_is_refused() {
 }
 
 #[test]
-fn another_version_and_a_table_too_large_are_refused_unread() {
+fn unknown_versions_and_oversized_tables_are_refused_unread() {
     let mut bytes = parts(&builder()).unwrap().write(1);
     for version in [0, 3] {
         bytes[8] = version;

@@ -4,7 +4,7 @@ use super::Mode;
 
 /// The newest version of the format. It is written only for tables that need it; newer versions are
 /// refused.
-pub const FORMAT_VERSION: u32 = 2;
+pub(super) const FORMAT_VERSION: u32 = 2;
 
 /// The version of a table without passthrough. It is written whenever it suffices, so that filters
 /// older than the controller can still read the table.
@@ -23,7 +23,6 @@ pub(super) const VERSION_AT: usize = 8;
 pub(super) const GENERATION_AT: usize = 12;
 pub(super) const COUNTS_AT: usize = 20;
 pub(super) const HEADER_BYTES: usize = COUNTS_AT + COUNTS * 4;
-/// The number of counts in the header.
 pub(super) const COUNTS: usize = 10;
 pub(super) const HASH_BYTES: usize = 32;
 
@@ -48,7 +47,6 @@ pub(super) const PATTERN_BYTES: usize = 8;
 pub(super) const ENTRY_BYTES: usize = 4;
 pub(super) const LISTING_BYTES: usize = 6;
 
-/// Encodes a mode.
 pub(super) fn mode_byte(mode: Mode) -> u8 {
     match mode {
         Mode::Enforce => 0,
@@ -126,17 +124,31 @@ impl Header {
     }
 
     pub(super) fn counts(&self) -> [u32; COUNTS] {
+        let Self {
+            version: _,
+            generation: _,
+            name_bytes,
+            peers,
+            texts,
+            patterns,
+            caller_sets,
+            entries,
+            grant_sets,
+            listings,
+            rows,
+            row_bytes,
+        } = *self;
         [
-            self.name_bytes,
-            self.peers,
-            self.texts,
-            self.patterns,
-            self.caller_sets,
-            self.entries,
-            self.grant_sets,
-            self.listings,
-            self.rows,
-            self.row_bytes,
+            name_bytes,
+            peers,
+            texts,
+            patterns,
+            caller_sets,
+            entries,
+            grant_sets,
+            listings,
+            rows,
+            row_bytes,
         ]
     }
 

@@ -19,7 +19,6 @@ pub(super) fn letter_of(character: u8) -> Option<u8> {
     }
 }
 
-/// The character of a letter.
 pub(super) fn character_of(letter: u8) -> Option<u8> {
     match letter {
         1 => Some(b'-'),
@@ -39,7 +38,7 @@ pub(super) fn packed_length(letters: usize) -> usize {
 /// Packs letters, two bytes per three letters.
 pub(super) fn pack(letters: &[u8]) -> impl Iterator<Item = u8> {
     letters.chunks(3).flat_map(|three| {
-        let letter = |place| three.get(place).copied().map_or(0, u16::from);
+        let letter = |index| three.get(index).copied().map_or(0, u16::from);
         ((letter(0) * BASE + letter(1)) * BASE + letter(2)).to_be_bytes()
     })
 }
@@ -63,14 +62,14 @@ impl Letters {
     /// Returns `None` if `text` is too long or has a character that cannot occur in a host name.
     pub(super) fn new(text: &[u8]) -> Option<Self> {
         let mut new = Self { letters: [0; _], packed: [0; _], length: text.len() };
-        for (place, &character) in new.letters.get_mut(..text.len())?.iter_mut().zip(text) {
-            *place = letter_of(character)?;
+        for (slot, &character) in new.letters.get_mut(..text.len())?.iter_mut().zip(text) {
+            *slot = letter_of(character)?;
         }
         let Self { letters, packed, .. } = &mut new;
         packed
             .iter_mut()
             .zip(pack(letters.get(..text.len())?))
-            .for_each(|(place, byte)| *place = byte);
+            .for_each(|(slot, byte)| *slot = byte);
         Some(new)
     }
 
@@ -98,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_text_fits_and_no_longer_one() {
+    fn the_longest_host_fits_and_nothing_longer() {
         assert_eq!(Letters::new(&[b'z'; 253]).unwrap().packed().len(), 170);
         assert!(Letters::new(&[b'z'; 254]).is_none());
         assert!(Letters::new(b"A").is_none());
@@ -107,7 +106,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn what_is_packed_comes_back(text in "[a-z0-9._-]{0,40}") {
+        fn packing_round_trips(text in "[a-z0-9._-]{0,40}") {
             let letters = Letters::new(text.as_bytes()).unwrap();
             let back: Vec<u8> = unpack(letters.packed()).collect();
             proptest::prop_assert_eq!(&back[..text.len()], letters.as_slice());

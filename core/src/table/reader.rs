@@ -47,7 +47,7 @@ pub struct PeerRow<'t> {
 pub(crate) enum Granted {
     No,
     /// The owner admits the peer, but the grant admits no caller (audit mode only).
-    Nobody,
+    NoCaller,
     OtherCallers,
     Yes,
 }
@@ -178,7 +178,7 @@ impl Table {
     fn admits(&self, callers: u16, id: &SpiffeId<'_>) -> Option<Granted> {
         let mut patterns = self.sections.caller_patterns(callers)?;
         if patterns.is_empty() {
-            return Some(Granted::Nobody);
+            return Some(Granted::NoCaller);
         }
         let Some((namespace, account)) = id.caller() else { return Some(Granted::OtherCallers) };
         let matches = |number| {

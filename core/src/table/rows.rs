@@ -26,8 +26,8 @@ impl Key {
         let mut key = Self { bytes: [0; Hostname::MAX_BYTES], length: host.len() };
         let mut rest = key.bytes.get_mut(..host.len())?;
         for label in host.as_bytes().rsplit(|&byte| byte == b'.') {
-            let (place, tail) = rest.split_at_mut_checked(label.len())?;
-            place.copy_from_slice(label);
+            let (slot, tail) = rest.split_at_mut_checked(label.len())?;
+            slot.copy_from_slice(label);
             rest = match tail.split_first_mut() {
                 Some((dot, tail)) => {
                     *dot = b'.';
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_the_host_backwards() {
+    fn a_key_is_the_host_with_its_labels_reversed() {
         assert_eq!(
             Key::new("web.shop.svc.beta.example").unwrap().as_bytes(),
             b"example.beta.svc.shop.web"

@@ -30,10 +30,10 @@ impl Sections {
     fn span(&self, ends: Section, number: u32) -> Option<Range<u32>> {
         let ends = self.section(ends);
         let start = match number.checked_sub(1) {
-            Some(before) => u32_at(ends, place(before, 4)?)?,
+            Some(before) => u32_at(ends, offset(before, 4)?)?,
             None => 0,
         };
-        Some(start..u32_at(ends, place(number, 4)?)?)
+        Some(start..u32_at(ends, offset(number, 4)?)?)
     }
 
     fn name_bytes(&self, number: u32) -> Option<&[u8]> {
@@ -83,7 +83,7 @@ impl Sections {
 
     /// The numbers of a pattern's texts: namespace and service account.
     pub(super) fn pattern(&self, number: u32) -> Option<(u32, u32)> {
-        let at = place(number, PATTERN_BYTES)?;
+        let at = offset(number, PATTERN_BYTES)?;
         let patterns = self.section(Section::Patterns);
         Some((u32_at(patterns, at)?, u32_at(patterns, at.checked_add(4)?)?))
     }
@@ -100,7 +100,7 @@ impl Sections {
 
     /// An entry's peer and callers.
     pub(super) fn entry(&self, number: u32) -> Option<(u16, u16)> {
-        let at = place(number, ENTRY_BYTES)?;
+        let at = offset(number, ENTRY_BYTES)?;
         let entries = self.section(Section::Entries);
         Some((u16_at(entries, at)?, u16_at(entries, at.checked_add(2)?)?))
     }
@@ -114,7 +114,7 @@ impl Sections {
 
     /// A listing's port and grant set.
     pub(super) fn listing(&self, number: u32) -> Option<(u16, u32)> {
-        let at = place(number, LISTING_BYTES)?;
+        let at = offset(number, LISTING_BYTES)?;
         let listings = self.section(Section::Listings);
         Some((u16_at(listings, at)?, u32_at(listings, at.checked_add(2)?)?))
     }
@@ -125,7 +125,7 @@ impl Sections {
     }
 
     pub(super) fn block_start(&self, number: u32) -> Option<usize> {
-        u32_at(self.section(Section::BlockStarts), place(number, 4)?).map(|start| start as usize)
+        u32_at(self.section(Section::BlockStarts), offset(number, 4)?).map(|start| start as usize)
     }
 
     /// Finds an export's listing by key and port.
@@ -178,7 +178,7 @@ pub(super) fn extend_with_own(key: &mut Vec<u8>, row: &Row<'_>) -> Option<()> {
 }
 
 /// The offset of item `number` in a section. Checked, since `usize` has 32 bits in wasm.
-fn place(number: u32, bytes: usize) -> Option<usize> {
+fn offset(number: u32, bytes: usize) -> Option<usize> {
     usize::try_from(number).ok()?.checked_mul(bytes)
 }
 

@@ -94,8 +94,8 @@ pub fn server_name() -> impl Strategy<Value = ServerName> {
     let change = prop_oneof![
         6 => Just(Change::None),
         1 => Just(Change::UpperCase),
-        1 => (any::<Index>(), select(b"-._0abz".to_vec())).prop_map(|(place, byte)| Change::Replace(place, byte)),
-        1 => (any::<Index>(), select(b"-._0abz".to_vec())).prop_map(|(place, byte)| Change::Insert(place, byte)),
+        1 => (any::<Index>(), select(b"-._0abz".to_vec())).prop_map(|(index, byte)| Change::Replace(index, byte)),
+        1 => (any::<Index>(), select(b"-._0abz".to_vec())).prop_map(|(index, byte)| Change::Insert(index, byte)),
         1 => any::<Index>().prop_map(Change::Remove),
         1 => select(vec![1, 79, 80, 81, 443, 8080, u16::MAX]).prop_map(Change::Port),
         1 => "\\PC{0,20}".prop_map(Change::Text),
@@ -131,14 +131,14 @@ impl ServerName {
         match &self.change {
             Change::None => {}
             Change::UpperCase => host.make_ascii_uppercase(),
-            Change::Replace(place, byte) => {
-                let place = place.index(host.len());
-                host.replace_range(place..=place, char::from(*byte).encode_utf8(&mut [0]));
+            Change::Replace(index, byte) => {
+                let index = index.index(host.len());
+                host.replace_range(index..=index, char::from(*byte).encode_utf8(&mut [0]));
             }
-            Change::Insert(place, byte) => {
-                host.insert(place.index(host.len() + 1), char::from(*byte))
+            Change::Insert(index, byte) => {
+                host.insert(index.index(host.len() + 1), char::from(*byte))
             }
-            Change::Remove(place) => drop(host.remove(place.index(host.len()))),
+            Change::Remove(index) => drop(host.remove(index.index(host.len()))),
             Change::Port(other) => port = *other,
             Change::Text(text) => return text.clone(),
         }

@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_read_as_it_is_written_and_in_no_other_way() {
+    fn only_the_displayed_form_is_parsed() {
         // The well-known SHA-256 of the empty string.
         let text = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(Fingerprint::of(b"").to_string(), text);

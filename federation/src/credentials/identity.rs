@@ -38,7 +38,7 @@ pub(super) fn check(
         Ok(certificates) => {
             let (mut credentials, anchors) = judge(chain, &certificates, roots, ours);
             if read.has_key {
-                let message = "the file has a private key beside the certificates: keep the key in a file of its own";
+                let message = "the file contains a private key next to the certificates: keep the key in a file of its own";
                 credentials.faults.push(chain.warning(FindingReason::ExposedKey, message));
             }
             credentials
@@ -50,8 +50,8 @@ pub(super) fn check(
     }
 }
 
-/// Checks a chain, the leaf first; also, which of the roots it comes from. `source` says where it
-/// was found.
+/// Checks a chain, leaf first, and returns which of the roots it leads to. `source` says where the
+/// chain was found.
 pub(super) fn judge(
     source: &Source<'_>,
     chain: &[X509Certificate<'_>],
@@ -82,7 +82,7 @@ pub(super) fn judge(
         }
         Some(path) => {
             let intermediates: Vec<_> =
-                path.intermediates.iter().filter_map(|place| chain.get(*place)).collect();
+                path.intermediates.iter().filter_map(|index| chain.get(*index)).collect();
             faults.extend(of_path(source, leaf, &intermediates, path, &parsed, ours));
             validities.extend(
                 intermediates
@@ -92,7 +92,7 @@ pub(super) fn judge(
             anchors.extend(
                 path.anchors
                     .iter()
-                    .filter_map(|place| roots.roots.get(*place))
+                    .filter_map(|index| roots.roots.get(*index))
                     .map(Root::fingerprint),
             );
         }
@@ -116,7 +116,7 @@ fn of_path(
     roots: &[X509Certificate<'_>],
     ours: &TrustDomain,
 ) -> Vec<Finding> {
-    let root = path.anchors.first().and_then(|place| roots.get(*place));
+    let root = path.anchors.first().and_then(|index| roots.get(*index));
     let faults = path::faults(leaf, intermediates, root, ours);
     let mut findings: Vec<_> = faults.iter().map(|why| source.unfit(why)).collect();
     if path.weak {
@@ -132,7 +132,7 @@ fn untrusted(
     chain: &[X509Certificate<'_>],
     roots: &[X509Certificate<'_>],
     source: &RootSource<'_>,
-    who: Issuer,
+    issuer_kind: Issuer,
 ) -> String {
     let subjects: Vec<_> = chain.iter().map(|certificate| certificate.subject().as_raw()).collect();
     // The last certificate that can be reached from the leaf by following the issuers' names.
@@ -146,9 +146,9 @@ fn untrusted(
     }
     let Some(last) = last else { return "the chain is empty".to_owned() };
     let issuer = shown(&last.issuer().to_string());
-    let place = who.place_of(source);
+    let location = issuer_kind.roots_location(source);
     let expected =
-        format!("none of the roots in {place} has signed it, and peers believe no others");
+        format!("none of the roots in {location} has signed it, and peers trust no others");
     if last.issuer().as_raw() == last.subject().as_raw() {
         return format!(
             "{expected}: it is signed by itself; have it signed by the CA whose root is there"
@@ -157,8 +157,8 @@ fn untrusted(
     if roots.iter().any(|root| root.subject().as_raw() == last.issuer().as_raw()) {
         return format!(
             "{expected}: there is a root with the name of its issuer, {issuer}, which has another key; {}",
-            who.publish_other_root()
+            issuer_kind.publish_other_root()
         );
     }
-    format!("{expected}: it is issued by {issuer}; {}", who.complete_chain(&place))
+    format!("{expected}: it is issued by {issuer}; {}", issuer_kind.complete_chain(&location))
 }

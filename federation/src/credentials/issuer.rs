@@ -39,8 +39,8 @@ impl Issuer {
         }
     }
 
-    /// Where the roots are that peers are told.
-    pub(super) fn place_of(self, roots: &RootSource<'_>) -> String {
+    /// Where the published roots are.
+    pub(super) fn roots_location(self, roots: &RootSource<'_>) -> String {
         match self {
             Self::Operator => roots.field.to_owned(),
             Self::Istiod => roots.object.to_string(),
@@ -57,11 +57,11 @@ impl Issuer {
         }
     }
 
-    /// What to do when the issuer is unknown; `place` has the roots.
-    pub(super) fn complete_chain(self, place: &str) -> String {
+    /// What to do when the issuer is unknown; `location` has the roots.
+    pub(super) fn complete_chain(self, location: &str) -> String {
         match self {
             Self::Operator => {
-                format!("append the certificate of that intermediate CA here, or put the root into {place}")
+                format!("append the certificate of that intermediate CA here, or put the root into {location}")
             }
             Self::Istiod => {
                 "put the intermediate CA into cert-chain.pem and its root into root-cert.pem of the Secret that istiod signs with (cacerts), \

@@ -18,7 +18,6 @@ pub fn keys_match(chain: &[u8], key: &[u8]) -> Result<bool, String> {
     is_key_of(key, leaf.public_key())
 }
 
-/// Checks the private key of a certificate.
 pub(super) fn check(source: &Source<'_>, certified: &SubjectPublicKeyInfo<'_>) -> Option<Finding> {
     let bytes = match &source.bytes {
         Ok(bytes) => bytes,

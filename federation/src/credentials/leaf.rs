@@ -61,10 +61,9 @@ impl Chain {
     /// Parses the certificates. Never empty.
     pub(super) fn parse(&self) -> Result<Vec<X509Certificate<'_>>, String> {
         let numbered = self.certificates.iter().enumerate();
-        numbered.map(|(place, der)| parse_one(der).ok_or_else(|| damaged(place))).collect()
+        numbered.map(|(index, der)| parse_one(der).ok_or_else(|| damaged(index))).collect()
     }
 
-    /// Parses the first certificate.
     pub(super) fn leaf(&self) -> Result<X509Certificate<'_>, String> {
         self.certificates.first().and_then(|der| parse_one(der)).ok_or_else(|| damaged(0))
     }
@@ -77,7 +76,7 @@ fn too_many(found: usize) -> String {
 /// Returns the SPIFFE IDs of workloads in the first certificate of a PEM text.
 ///
 /// # Errors
-/// What was found in place of certificates, or that one is damaged.
+/// What was found instead of certificates, or which one is damaged.
 pub fn leaf_identities(chain: &[u8]) -> Result<Vec<WorkloadIdentity>, String> {
     let chain = Chain::read(chain)?;
     let leaf = chain.leaf()?;
@@ -97,10 +96,10 @@ fn parse_one(der: &[u8]) -> Option<X509Certificate<'_>> {
         .map(|(_, certificate)| certificate)
 }
 
-fn damaged(place: usize) -> String {
+fn damaged(index: usize) -> String {
     format!(
         "certificate {} is damaged: expected an X.509 certificate in DER and nothing behind it",
-        place + 1
+        index + 1
     )
 }
 
@@ -137,7 +136,7 @@ fn key(leaf: &X509Certificate<'_>) -> Option<String> {
         _ => "a key of another kind".to_owned(),
     };
     Some(format!(
-        "Envoy takes no such key: expected one on P-256 or P-384, or an RSA key of at least 2048 bits, found {found}"
+        "Envoy does not support its key: expected one on P-256 or P-384, or an RSA key of at least 2048 bits, found {found}"
     ))
 }
 
@@ -152,7 +151,7 @@ fn usage(leaf: &X509Certificate<'_>) -> Option<String> {
         Some(_) => return None,
     };
     Some(format!(
-        "it has not the key usage of a workload, so peers refuse it: expected keyUsage=digitalSignature, found {found}"
+        "its key usage is not that of a workload, so peers refuse it: expected keyUsage=digitalSignature, found {found}"
     ))
 }
 

@@ -61,8 +61,8 @@ impl Credentials {
     }
 
     /// Checks what the Pods of the gateway show, where istiod issues their certificates, and the
-    /// roots that peers are told. The same fault of several Pods is one finding that names them. Of
-    /// a Pod that is not in `pods` nothing is known.
+    /// published roots. The same fault of several Pods is one finding that names them. Nothing is
+    /// assumed about Pods that are not in `pods`.
     pub fn of_gateway(pods: &[PodChain<'_>], roots: &RootSource<'_>, ours: &TrustDomain) -> Self {
         gateway::check(pods, roots, ours)
     }

@@ -35,10 +35,10 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Returns the path from the certificate at `place`; `passed` are the intermediates that lead
+    /// Returns the path from the certificate at `index`; `passed` are the intermediates that lead
     /// there.
-    fn from(&self, place: usize, passed: &mut Vec<usize>) -> Option<Path> {
-        let certificate = self.chain.get(place)?;
+    fn from(&self, index: usize, passed: &mut Vec<usize>) -> Option<Path> {
+        let certificate = self.chain.get(index)?;
         let (anchors, weak) = self.issuers(certificate, self.roots);
         if !anchors.is_empty() {
             return Some(Path { intermediates: passed.clone(), anchors, weak });
@@ -67,13 +67,13 @@ impl Search<'_> {
             .enumerate()
             .filter(|(_, issuer)| issuer.subject().as_raw() == certificate.issuer().as_raw());
         let signed: Vec<_> =
-            named.map(|(place, issuer)| (place, self.signature(certificate, issuer))).collect();
+            named.map(|(index, issuer)| (index, self.signature(certificate, issuer))).collect();
         let weak = signed.iter().any(|(_, signature)| *signature == Signature::Unknown);
         (
             signed
                 .into_iter()
                 .filter(|(_, signature)| *signature != Signature::Wrong)
-                .map(|(place, _)| place)
+                .map(|(index, _)| index)
                 .collect(),
             weak,
         )

@@ -25,7 +25,7 @@ pub(super) fn check(source: &RootSource<'_>, anchors: &[Fingerprint]) -> Credent
     let most = Limits::default().roots;
     let too_many = (count > most).then(|| {
         let message = format!(
-            "there are {count} roots, and peers take {most} at most and refuse the document with more; remove old ones"
+            "there are {count} roots, and peers accept at most {most} and refuse a document with more; remove old ones"
         );
         error(FindingReason::TooManyRoots, message)
     });

@@ -76,7 +76,7 @@ impl CertificateRole {
             Self::Leaf | Self::Endpoint => "have it renewed and replace the files",
             Self::Intermediate => "put the CA's new certificate into the chain",
             Self::Root => {
-                "publish a new root beside it, and sign with that one once the peers have acknowledged it"
+                "publish a new root next to it, and sign with the new one once the peers have acknowledged it"
             }
         }
     }
@@ -154,7 +154,7 @@ impl Validity {
     }
 
     /// Returns true if the certificate is valid at `now`.
-    pub fn is_valid(&self, now: Timestamp) -> bool {
+    pub(super) fn is_valid(&self, now: Timestamp) -> bool {
         matches!(self.phase(now), Phase::Within | Phase::EndsSoon)
     }
 

@@ -4,8 +4,8 @@ use std::hash::{Hash, Hasher};
 
 /// The UUID of a cluster in metadata and tokens: 36 characters, `8-4-4-4-12` hexadecimal digits.
 ///
-/// It keeps its spelling, because DKP compares a token's audience byte by byte. Two spellings still
-/// compare as equal here, so upper case does not get around the check for taken UUIDs.
+/// It keeps its letter case, because DKP compares a token's audience byte by byte. Both cases still
+/// compare as equal here, so upper case does not evade the check for duplicate UUIDs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ClusterUuid(Box<str>);
@@ -21,7 +21,7 @@ impl ClusterUuid {
     /// # Errors
     /// [`InvalidUuid`] if it does not have this form.
     pub fn parse(text: &str) -> Result<Self, InvalidUuid> {
-        let good = |(place, byte): (usize, u8)| match place {
+        let good = |(index, byte): (usize, u8)| match index {
             8 | 13 | 18 | 23 => byte == b'-',
             _ => byte.is_ascii_hexdigit(),
         };
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn has_one_form_and_keeps_its_spelling() {
+    fn has_one_form_and_keeps_its_letter_case() {
         let upper = ClusterUuid::parse("11111111-AAAA-4AAA-8AAA-111111111111").unwrap();
         let lower = ClusterUuid::parse("11111111-aaaa-4aaa-8aaa-111111111111").unwrap();
         assert_eq!(upper, lower);

@@ -85,14 +85,14 @@ impl GatewayHost {
     }
 
     /// Returns true if it is an IP address.
-    pub fn is_ip(&self) -> bool {
+    pub(crate) fn is_ip(&self) -> bool {
         matches!(self, Self::Ip(_))
     }
 }
 
 /// Returns true if `ip` is the address of a single host and not bound to one link. A mapped IPv6
 /// address counts as the IPv4 address.
-pub fn is_host(ip: IpAddr) -> bool {
+pub(crate) fn is_host(ip: IpAddr) -> bool {
     is_canonical_host(ip.to_canonical())
 }
 
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_hosts() {
+    fn only_addresses_of_hosts_are_accepted() {
         for good in ["10.0.0.1", "127.0.0.1", "::1", "2001:db8::1", "gw.beta.example", "localhost"]
         {
             assert!(GatewayHost::parse(good).is_ok(), "{good}");
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_read_as_it_is_shown() {
+    fn an_address_is_parsed_as_it_is_displayed() {
         for text in ["gw.beta.example:15443", "192.0.2.1:443", "[2001:db8::1]:15443"] {
             assert_eq!(GatewayAddress::parse(text).unwrap().to_string(), text);
         }
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_with_the_roots_dot_is_the_same_name() {
+    fn a_trailing_dot_does_not_change_a_name() {
         assert_eq!(GatewayHost::parse("gw.beta.example."), GatewayHost::parse("GW.beta.example"));
         assert_eq!(GatewayAddress::parse("gw.example.:443").unwrap().to_string(), "gw.example:443");
         for bad in [".", "gw..", "127.0.0.1.", "gw.1."] {
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mapped_address_is_the_address() {
+    fn a_mapped_address_equals_the_ipv4_address() {
         assert_eq!(GatewayHost::parse("::ffff:10.0.0.1"), GatewayHost::parse("10.0.0.1"));
     }
 }

@@ -17,7 +17,8 @@ mod public;
 mod spiffe;
 
 pub use cluster_uuid::{ClusterUuid, InvalidUuid};
-pub use gateway::{GatewayAddress, GatewayHost, InvalidGateway, WorkloadIdentity, is_host};
+pub(crate) use gateway::is_host;
+pub use gateway::{GatewayAddress, GatewayHost, InvalidGateway, WorkloadIdentity};
 pub use network::Network;
 pub(crate) use private::is_port_name;
 pub use private::{PrivateDocument, PrivateExtension, PublicService, PublicServicePort};

@@ -18,12 +18,12 @@ pub struct Network {
 
 impl Network {
     /// Returns true if both clusters are in one network.
-    pub fn is_shared_with(&self, other: &Self) -> bool {
+    pub(crate) fn is_shared_with(&self, other: &Self) -> bool {
         self.name.is_some() && self.name == other.name
     }
 
-    /// Returns the first of our ranges that overlaps one of theirs, and theirs.
-    pub fn overlap(&self, other: &Self) -> Option<(IpNet, IpNet)> {
+    /// Returns the first pair of overlapping ranges: ours, then theirs.
+    pub(crate) fn overlap(&self, other: &Self) -> Option<(IpNet, IpNet)> {
         let theirs = || other.cidrs();
         self.cidrs().find_map(|ours| {
             theirs().find(|theirs| overlap(&ours, theirs)).map(|theirs| (ours, theirs))

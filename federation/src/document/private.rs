@@ -46,7 +46,7 @@ pub struct PrivateExtension {
     /// Grows whenever the content changes, so that an old document is recognised.
     pub sequence: u64,
     /// The number of rows in `publicServices`. It proves that the document is complete, so fewer
-    /// services than before are believed at once.
+    /// services than before are accepted at once.
     pub service_count: u64,
     /// The cluster's network.
     #[serde(default)]
@@ -123,7 +123,7 @@ impl PrivateDocument {
     }
 
     /// Returns true if both have the same content, regardless of their sequences.
-    pub fn same_content(&self, other: &Self) -> bool {
+    pub(crate) fn same_content(&self, other: &Self) -> bool {
         let rest =
             |extension: &PrivateExtension| PrivateExtension { sequence: 0, ..extension.clone() };
         self.gateways == other.gateways

@@ -107,13 +107,13 @@ fn parse_roots(
     }
     let first = found.iter().find_map(|root| root.as_ref().err()).copied();
     let mut roots = Vec::new();
-    for (place, root) in found.into_iter().enumerate() {
+    for (index, root) in found.into_iter().enumerate() {
         match root {
             Ok(root) => roots.push(root),
             Err(error) => {
                 let message = format!(
                     "block {} of the peer's roots was dropped: {error}; ask its operator to remove or replace it",
-                    place + 1
+                    index + 1
                 );
                 findings.add(Severity::Error, FindingReason::InvalidRoot, "rootCA", message);
             }

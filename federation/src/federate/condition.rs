@@ -45,7 +45,7 @@ pub enum ConditionType {
     RootsAcknowledged,
     /// The peer's documents have not been confirmed for a while.
     Stale,
-    /// The new private document is suspiciously short and not believed yet.
+    /// The new private document is suspiciously short and not accepted yet.
     Held,
     /// The peer announced names outside its trust domain.
     NamesRefused,

@@ -6,7 +6,7 @@ use super::passthrough::{self, PassthroughService};
 use super::publish::next_number;
 use crate::document::{Limits, PublicServicePort, is_port_name};
 use crate::finding::{Finding, FindingReason, ObjectRef, shown};
-use crate::grant::{Admitted, Granter, PeerGrant, Subject};
+use crate::grant::{AdmittedPeers, Granter, PeerGrant, Subject};
 use crate::object::{
     GATEWAY_MODE_ANNOTATION, GatewayMode, PUBLIC_SERVICE_LABEL, Peer, ServiceObject,
     ServicePortSpec, TransportProtocol, check_cluster_domain, is_dns_label,
@@ -96,8 +96,8 @@ pub(super) fn offers(
                     message,
                 ));
             }
-            Ok((hostname, Checked { mode, ports })) => {
-                let admitted = Admitted::read(service, known, findings);
+            Ok((hostname, CheckedService { mode, ports })) => {
+                let admitted = AdmittedPeers::read(service, known, findings);
                 let ports = ports
                     .into_iter()
                     .map(|row| offered_port(service, row, &admitted, granter))
@@ -135,8 +135,7 @@ fn is_labelled(service: &ServiceObject) -> Result<bool, Box<Finding>> {
 
 type Ports = Vec<(PublicServicePort, TransportProtocol)>;
 
-/// The checked settings of a Service.
-struct Checked {
+struct CheckedService {
     mode: GatewayMode,
     ports: Ports,
 }
@@ -144,7 +143,7 @@ struct Checked {
 fn check(
     inputs: &Inputs<'_>,
     service: &ServiceObject,
-) -> Result<(Hostname, Checked), Box<Finding>> {
+) -> Result<(Hostname, CheckedService), Box<Finding>> {
     let refused = |reason, field: &str, message: String| {
         Box::new(Finding::error(
             reason,
@@ -167,7 +166,7 @@ fn check(
     }
     if service.ports.len() > Limits::DEFAULT.ports_per_service {
         let message = format!(
-            "expected at most {} ports, which is what peers take, found {}; spread them over several Services",
+            "expected at most {} ports, which is what peers accept, found {}; spread them over several Services",
             Limits::DEFAULT.ports_per_service,
             service.ports.len()
         );
@@ -176,10 +175,10 @@ fn check(
     let hostname = hostname(&inputs.local.trust_domain, service)
         .map_err(|message| refused(FindingReason::InvalidName, "metadata.name", message))?;
     let mut ports: Ports = Vec::new();
-    for (place, spec) in service.ports.iter().enumerate() {
+    for (index, spec) in service.ports.iter().enumerate() {
         let port =
             check_port(spec, &ports).and_then(|port| check_length(&hostname, port)).map_err(
-                |(reason, message)| refused(reason, &format!("spec.ports[{place}]"), message),
+                |(reason, message)| refused(reason, &format!("spec.ports[{index}]"), message),
             )?;
         ports.push((port, spec.protocol));
     }
@@ -187,7 +186,7 @@ fn check(
         let field = format!("metadata.annotations[{GATEWAY_MODE_ANNOTATION}]");
         refused(FindingReason::InvalidAnnotation, &field, message)
     })?;
-    Ok((hostname, Checked { mode, ports }))
+    Ok((hostname, CheckedService { mode, ports }))
 }
 
 fn mode(service: &ServiceObject) -> Result<GatewayMode, String> {
@@ -239,10 +238,10 @@ fn check_port(
             "expected a port from 1 to 65535, found 0".to_owned(),
         ));
     };
-    let twice = |(row, protocol): &(PublicServicePort, TransportProtocol)| {
+    let is_duplicate = |(row, protocol): &(PublicServicePort, TransportProtocol)| {
         row.name == name || (row.port == port && *protocol == spec.protocol)
     };
-    match before.iter().any(twice) {
+    match before.iter().any(is_duplicate) {
         true => Err((
             FindingReason::DuplicatePort,
             format!(
@@ -273,7 +272,7 @@ fn check_length(
 fn offered_port(
     service: &ServiceObject,
     (row, protocol): (PublicServicePort, TransportProtocol),
-    admitted: &Admitted,
+    admitted: &AdmittedPeers,
     granter: &mut Granter<'_>,
 ) -> OfferedPort {
     let subject = Subject {
@@ -317,25 +316,25 @@ pub(super) fn table<'a>(
     health: Option<&ServiceName>,
 ) -> Result<Table, TableFailure> {
     let mut builder = TableBuilder::new(inputs.local.trust_domain.clone());
-    let mut places = BTreeMap::new();
+    let mut indices = BTreeMap::new();
     for (peer, (_, mode)) in peers.zip(granter.modes()) {
         let row = fedgate_core::Peer {
             name: peer.name.clone(),
             trust_domain: peer.trust_domain.clone(),
             mode,
         };
-        places.insert(&peer.name, builder.peer(row)?);
+        indices.insert(&peer.name, builder.peer(row)?);
     }
     for export in exports {
         match export.mode {
             GatewayMode::Terminate => {
-                builder.export(export.service.clone(), grants(&export.grants, &places))?
+                builder.export(export.service.clone(), grants(&export.grants, &indices))?
             }
             GatewayMode::Passthrough => builder.passthrough(export.service.clone())?,
         }
     }
     if let Some(health) = health {
-        builder.export(health.clone(), grants(&granter.public(), &places))?;
+        builder.export(health.clone(), grants(&granter.public(), &indices))?;
     }
     let before = inputs.previous;
     let table = Table::read(builder.build(before.generation)?)?;
@@ -345,9 +344,9 @@ pub(super) fn table<'a>(
     }
 }
 
-fn grants(grants: &[PeerGrant], places: &BTreeMap<&PeerName, PeerIndex>) -> Vec<Grant> {
+fn grants(grants: &[PeerGrant], indices: &BTreeMap<&PeerName, PeerIndex>) -> Vec<Grant> {
     let grant = |grant: &PeerGrant| {
-        Some(Grant { peer: *places.get(&grant.peer)?, callers: grant.callers()? })
+        Some(Grant { peer: *indices.get(&grant.peer)?, callers: grant.callers()? })
     };
     grants.iter().filter_map(grant).collect()
 }

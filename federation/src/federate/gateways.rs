@@ -1,13 +1,13 @@
 //! The addresses of a peer's gateways to which a connection may be opened.
 //!
 //! A peer's announcement is untrusted. The controller looks up the names
-//! ([`crate::knowledge::LookedUp`]). An address that is not a host's, or that is one of our own
+//! ([`crate::knowledge::NameLookup`]). An address that is not a host's, or that is one of our own
 //! listeners, is refused.
 
 use super::{Candidate, Inputs};
 use crate::document::{GatewayAddress, GatewayHost, is_host};
 use crate::finding::{Finding, FindingReason};
-use crate::knowledge::LookedUp;
+use crate::knowledge::NameLookup;
 use fedgate_core::Hostname;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -96,7 +96,7 @@ impl Judge<'_> {
     fn lookup_failed(
         &self,
         announced: &GatewayAddress,
-        known: &LookedUp,
+        known: &NameLookup,
         dead: bool,
     ) -> Option<Finding> {
         let why = known.failure.as_ref()?;
@@ -129,13 +129,13 @@ impl Judge<'_> {
             self.findings.push(self.error(FindingReason::InvalidGateway, message));
             return None;
         }
-        let own = &self.inputs.local;
+        let local = &self.inputs.local;
         let is_advertised = |gateway: &GatewayAddress| {
             gateway.port == announced.port && gateway.address == GatewayHost::Ip(address.ip())
         };
         let advertised =
-            own.gateways.iter().any(is_advertised).then_some("this cluster's own gateway");
-        if let Some(owner) = advertised.or_else(|| own.own.owner(address)) {
+            local.gateways.iter().any(is_advertised).then_some("this cluster's own gateway");
+        if let Some(owner) = advertised.or_else(|| local.own_addresses.owner(address)) {
             let owner = owner.to_owned();
             self.refuse_own(announced, Some(address), &owner);
             return None;

@@ -115,8 +115,8 @@ impl Protocol {
     }
 }
 
-/// Returns the usable roots of the accepted peers. A peer is told which of its roots are in force,
-/// so certificates from those must be accepted. Hence roots that are not valid now are left out,
+/// Returns the usable roots of the accepted peers. A peer's document lists which of its roots are in
+/// force, so certificates from those must be accepted. Hence roots that are not valid now are left out,
 /// and so are intermediates without their root, which Envoy cannot use. A trust domain without any
 /// usable root is left out as well.
 pub(super) fn bundles<'a, 'k: 'a>(
@@ -217,7 +217,7 @@ pub(super) fn imports<'a, 'k: 'a>(
             let health = candidate.public(inputs).and_then(|public| {
                 health::name(&public.cluster_uuid, &candidate.peer.trust_domain)
             });
-            imports.of(
+            imports.add_peer(
                 candidate,
                 document,
                 bundle,
@@ -228,7 +228,7 @@ pub(super) fn imports<'a, 'k: 'a>(
         } else if !document.services.is_empty() && !located.pending {
             findings.push(no_gateways(candidate, document));
         }
-        imports.note_names(&candidate.peer.name, located);
+        imports.add_names(&candidate.peer.name, located);
     }
     imports.rows.sort_by(|a, b| a.service.cmp(&b.service));
     imports
@@ -252,7 +252,7 @@ fn no_gateways(candidate: &Candidate<'_>, document: &PrivateDocument) -> Finding
 }
 
 impl Imports {
-    fn note_names(&mut self, peer: &PeerName, located: Located) {
+    fn add_names(&mut self, peer: &PeerName, located: Located) {
         if located.pending {
             self.pending.insert(peer.clone());
         }
@@ -262,7 +262,7 @@ impl Imports {
     }
 
     /// Adds the imports of one peer, whose health name is `health`.
-    fn of(
+    fn add_peer(
         &mut self,
         candidate: &Candidate<'_>,
         document: &PrivateDocument,
@@ -295,7 +295,7 @@ impl Imports {
             document.services.iter().filter(|service| peer.trust_domain.owns(&service.hostname));
         let rows = owned.flat_map(ports).map(import);
         let (health, rows): (Vec<_>, Vec<_>) = rows.partition(|row| Some(&row.service) == health);
-        // The gateway answers the health name for everybody, whatever else is granted to us. Where
+        // The gateway answers the health name for every peer, whatever else is granted to us. Where
         // TLS passes through to a workload, the gateway does not answer.
         let of_gateway = |rows: &[Import]| {
             let rows = rows.iter().filter(|row| !row.passthrough).map(|row| &row.service);
@@ -320,13 +320,12 @@ impl Imports {
 /// Returns a host's ports, each number once. A Service may use one number for both TCP and UDP.
 /// Documents do not say which is which, and the gateway forwards only TCP.
 fn ports(service: &PublicService) -> Vec<(ServiceName, &String)> {
-    let mut seen = BTreeSet::new();
-    let first = service.ports.iter().filter(|row| seen.insert(row.port));
-    first
-        .filter_map(|row| {
-            Some((ServiceName::new(service.hostname.clone(), row.port).ok()?, &row.name))
-        })
-        .collect()
+    let mut numbers = BTreeSet::new();
+    let rows = service.ports.iter().filter(|row| numbers.insert(row.port));
+    rows.filter_map(|row| {
+        Some((ServiceName::new(service.hostname.clone(), row.port).ok()?, &row.name))
+    })
+    .collect()
 }
 
 fn server_identity(trust_domain: &TrustDomain, document: &PrivateDocument) -> ServerIdentity {

@@ -41,7 +41,7 @@ fn own(inputs: &Inputs<'_>) -> Vec<(&'static str, String)> {
             "gateway.advertise",
             local.gateways.len(),
             LIMITS.gateways,
-            "peers are told the first ones only; remove some",
+            "only the first ones are announced to peers; remove some",
         ),
         ("identity.roots", local.roots.len(), LIMITS.roots, no_document),
         ("network.podCIDRs", local.network.pod_cidrs.len(), rows, no_extension),

@@ -18,8 +18,8 @@ mod health;
 mod import;
 mod last_valid;
 mod limits;
+mod non_peers;
 mod offer;
-mod others;
 mod passthrough;
 mod publish;
 mod report;
@@ -76,7 +76,7 @@ pub struct LocalCluster {
     /// Whether TLS can be passed through to workloads.
     pub passthrough: Passthrough,
     /// The addresses that it listens on itself.
-    pub own: OwnAddresses,
+    pub own_addresses: OwnAddresses,
 }
 
 /// Everything that [`federate()`] looks at.
@@ -126,7 +126,7 @@ pub struct Federation {
     pub members: BTreeMap<ClusterUuid, Member>,
     /// The document that anybody may fetch.
     pub public_document: PublicDocument,
-    /// The document that each peer may fetch. It tells the peer which of its roots are in
+    /// The document that each peer may fetch. It lists which of the peer's roots are in
     /// `bundles`. So put `bundles` in force at the gateway before serving it.
     pub private_documents: BTreeMap<PeerName, Arc<PrivateDocument>>,
     /// Our roots, for readers that know only SPIFFE.
@@ -136,7 +136,7 @@ pub struct Federation {
     /// The `Accepted` condition (False, with the reason) of each `IstioFederation` that is not a
     /// valid peer and has no report, by the object's name. The object that describes this cluster
     /// is among them (reason `ThisCluster`).
-    pub others: BTreeMap<String, Condition>,
+    pub non_peers: BTreeMap<String, Condition>,
     /// What the operator should know, errors first. Includes the adapter's findings.
     pub findings: Vec<Finding>,
     /// To be kept and passed as [`Inputs::previous`] to the next run.
@@ -186,32 +186,12 @@ impl Federation {
     pub fn peer(&self, name: &PeerName) -> Option<&PeerReport> {
         self.peers.iter().find(|report| report.peer.name == *name)
     }
-
-    /// Returns the key of the peer that a token claims to come from; for [`crate::token::verify`].
-    pub fn key_of(&self, cluster: &ClusterUuid) -> Option<PublicKey> {
-        self.members.get(cluster).map(|member| member.key)
-    }
-
-    /// Returns the audience of a token for a peer; `None` if no token may be sent to it.
-    ///
-    /// This needs the whole federation, not only what is known of the one peer, because a peer may
-    /// claim another cluster's UUID. Our token would then let the false peer fetch that cluster's
-    /// document for us. So after a public document with a new UUID, the private document waits for
-    /// the next [`federate()`].
-    pub fn token_audience(&self, peer: &PeerName) -> Option<&ClusterUuid> {
-        self.peer(peer).filter(|report| report.standing.may_send_token())?.cluster_uuid.as_ref()
-    }
-
-    /// Returns the private document that an authenticated peer may fetch.
-    pub fn private_document_for(&self, cluster: &ClusterUuid) -> Option<&Arc<PrivateDocument>> {
-        self.members.get(cluster).and_then(|member| self.private_documents.get(&member.peer))
-    }
 }
 
 /// Computes the desired state.
 pub fn federate(inputs: &Inputs<'_>) -> Federation {
     let mut findings = inputs.objects.findings.clone();
-    let (candidates, others) = candidates(inputs, &mut findings);
+    let (candidates, non_peers) = candidates(inputs, &mut findings);
     let accepted = || candidates.iter().filter(|candidate| candidate.is_accepted());
 
     let objects = inputs.objects.federations.iter().map(|named| named.name.as_str());
@@ -273,7 +253,7 @@ pub fn federate(inputs: &Inputs<'_>) -> Federation {
         gateway_names: imports.names,
         bundles,
         peers,
-        others,
+        non_peers,
         findings,
     }
 }
@@ -300,11 +280,14 @@ fn candidates<'a>(
         let refusals = refusals.collect::<Vec<_>>();
         return (
             Vec::new(),
-            others::others(others::refused_objects(inputs.objects, &refusals), &BTreeSet::new()),
+            non_peers::without_peers(
+                non_peers::refused_objects(inputs.objects, &refusals),
+                &BTreeSet::new(),
+            ),
         );
     }
     let (mut peers, more) = peers(objects, ours);
-    let refused = others::refused_objects(inputs.objects, &more);
+    let refused = non_peers::refused_objects(inputs.objects, &more);
     findings.extend(more);
     peers.extend(last_valid::peers(inputs, &peers, &refused, findings));
     let mut candidates = standing::judge(inputs, peers, findings);
@@ -313,8 +296,8 @@ fn candidates<'a>(
     }
     let valid: BTreeSet<&str> =
         candidates.iter().map(|candidate| candidate.peer.name.as_str()).collect();
-    let others = others::others(refused, &valid);
-    (candidates, others)
+    let non_peers = non_peers::without_peers(refused, &valid);
+    (candidates, non_peers)
 }
 
 fn members<'a, 'k: 'a>(

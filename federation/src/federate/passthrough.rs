@@ -74,7 +74,7 @@ pub(super) fn check(
     }
     if service.selector.is_empty() {
         let why =
-            "expected labels of the workloads, whose sidecars have to believe the peers' roots; found none".to_owned();
+            "expected labels of the workloads, whose sidecars have to trust the peers' roots; found none".to_owned();
         return Err(refused(FindingReason::PassthroughRefused, "spec.selector", why));
     }
     let (namespace, name) = (service.namespace.clone(), service.name.clone());
@@ -84,7 +84,7 @@ pub(super) fn check(
         return Ok(());
     }
     let message = format!(
-        "it is exported as soon as its workloads believe the peers' roots, by an EnvoyFilter in the namespace {}; if this stays, the \
+        "it is exported as soon as its workloads trust the peers' roots, by an EnvoyFilter in the namespace {}; if this stays, the \
          controller cannot write it; see its log",
         service.namespace
     );

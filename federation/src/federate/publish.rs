@@ -54,15 +54,8 @@ impl Published {
                 table: Some(table.hash().to_string()),
                 ..self
             },
-            _ => self.outgrowing(0),
+            _ => self.without_table(),
         }
-    }
-
-    /// Returns the same versions, but the next table gets a new generation, higher than
-    /// `generation`, which a gateway has.
-    #[must_use]
-    pub fn outgrowing(self, generation: u64) -> Self {
-        Self { generation: self.generation.max(generation), table: None, ..self }
     }
 
     /// Returns the same versions, but the next table and documents all get new numbers. Use it if
@@ -73,7 +66,12 @@ impl Published {
         for version in self.documents.values_mut().chain(&mut self.bundle) {
             version.content.clear();
         }
-        self.outgrowing(0)
+        self.without_table()
+    }
+
+    /// Returns the same versions, but the next table gets a new generation.
+    fn without_table(self) -> Self {
+        Self { table: None, ..self }
     }
 }
 
@@ -87,7 +85,6 @@ pub struct DocumentVersion {
     pub content: String,
 }
 
-/// The documents, and their versions.
 pub(super) struct Publication {
     pub(super) documents: BTreeMap<PeerName, Arc<PrivateDocument>>,
     pub(super) bundle: SpiffeBundle,
@@ -125,8 +122,8 @@ pub(super) fn publish<'a>(
     }
     let mut contents = Contents::new(inputs.local, offers);
     let (mut documents, mut bytes) = (BTreeMap::new(), BTreeMap::new());
-    for (place, peer) in peers.enumerate() {
-        let Content { mut document, head, head_bytes } = contents.of_peer(place);
+    for (index, peer) in peers.enumerate() {
+        let Content { mut document, head, head_bytes } = contents.of_peer(index);
         let applied = bundles.get(&peer.trust_domain).map(applied_roots).unwrap_or_default();
         document
             .extension
@@ -209,10 +206,10 @@ impl<'a> Contents<'a> {
         Self { local, offers, classes, known: BTreeMap::new() }
     }
 
-    /// Returns the content for the peer at index `place` among the accepted peers.
-    fn of_peer(&mut self, place: usize) -> Content {
+    /// Returns the content for the peer with this index among the accepted peers.
+    fn of_peer(&mut self, index: usize) -> Content {
         let is_visible =
-            |grants: &[PeerGrant]| grants.get(place).is_some_and(PeerGrant::is_visible);
+            |grants: &[PeerGrant]| grants.get(index).is_some_and(PeerGrant::is_visible);
         let visible = self
             .classes
             .iter()

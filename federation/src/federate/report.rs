@@ -41,7 +41,6 @@ pub struct PeerReport {
     pub conditions: Vec<Condition>,
 }
 
-/// Returns the reports on all valid peers.
 pub(super) fn reports(
     inputs: &Inputs<'_>,
     candidates: &[Candidate<'_>],
@@ -180,7 +179,7 @@ fn of_document<T>(
         Age::Expired => vec![aged(
             Severity::Error,
             FindingReason::Expired,
-            "it is not used any more; see why it cannot be fetched in the conditions of the peer",
+            "it is no longer used; see why it cannot be fetched in the conditions of the peer",
         )],
     }
 }

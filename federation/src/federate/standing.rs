@@ -29,7 +29,8 @@ impl Standing {
     ///
     /// A token's audience is the UUID that the peer claims. A peer that claims another cluster's
     /// UUID must get no token: it could use the token at that cluster and fetch the document meant
-    /// for us.
+    /// for us. So after a public document with a new UUID, the private document has to wait for the
+    /// next [`crate::federate()`], which compares the UUIDs of all peers.
     pub fn may_send_token(&self) -> bool {
         match self {
             Self::Accepted => true,
@@ -38,7 +39,6 @@ impl Standing {
     }
 }
 
-/// Judges all peers.
 pub(super) fn judge<'a>(
     inputs: &Inputs<'a>,
     peers: Vec<Peer>,

@@ -2,7 +2,7 @@
 //!
 //! The owner exports a Service by the label and may narrow the export to some peers by an
 //! annotation. The administrator narrows it by policies: a peer that some policy selects gets only
-//! what a policy allows. Every verdict says who decided it, so that `explain` can report it without
+//! what a policy allows. Every grant says who decided it, so that `explain` can report it without
 //! computing it again.
 //!
 //! The number of grants is that of exports times that of peers. So exports with the same annotation
@@ -12,7 +12,7 @@ mod owner;
 mod policy;
 mod selector;
 
-pub(crate) use owner::Admitted;
+pub(crate) use owner::AdmittedPeers;
 pub(crate) use policy::{KnownPeers, Policies, Subject};
 
 use crate::finding::{Finding, FindingReason};
@@ -27,13 +27,13 @@ pub struct PeerGrant {
     pub peer: PeerName,
     /// Whether denials of this peer are enforced or only audited.
     pub mode: Mode,
-    /// The decision.
-    pub verdict: Verdict,
+    /// Whether the peer may reach it.
+    pub access: Access,
 }
 
-/// The decision for a peer and an export, and who made it.
+/// Whether a peer may reach an export, and who decided it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Access {
     /// The owner exports it, and no policy selects the peer: any caller may.
     Public,
     /// Policies allow it.
@@ -57,44 +57,44 @@ impl PeerGrant {
     /// peer that only policies keep out gets an empty set of callers, so that the filter reports
     /// the denial and lets the call through.
     pub fn callers(&self) -> Option<Callers> {
-        match (&self.verdict, self.mode) {
-            (Verdict::Public, _) => Some(Callers::Any),
-            (Verdict::Allowed { callers, .. }, _) => Some(callers.clone()),
-            (Verdict::NoPolicyAllows { .. }, Mode::Audit) => Some(Callers::Only(BTreeSet::new())),
-            (Verdict::NoPolicyAllows { .. }, Mode::Enforce) | (Verdict::OwnerExcludes, _) => None,
+        match (&self.access, self.mode) {
+            (Access::Public, _) => Some(Callers::Any),
+            (Access::Allowed { callers, .. }, _) => Some(callers.clone()),
+            (Access::NoPolicyAllows { .. }, Mode::Audit) => Some(Callers::Only(BTreeSet::new())),
+            (Access::NoPolicyAllows { .. }, Mode::Enforce) | (Access::OwnerExcludes, _) => None,
         }
     }
 
     /// Returns true if some caller of the peer may reach it.
     pub fn is_granted(&self) -> bool {
-        match &self.verdict {
-            Verdict::Public => true,
-            Verdict::Allowed { callers, .. } => !callers.is_nobody(),
-            Verdict::OwnerExcludes | Verdict::NoPolicyAllows { .. } => false,
+        match &self.access {
+            Access::Public => true,
+            Access::Allowed { callers, .. } => !callers.admits_none(),
+            Access::OwnerExcludes | Access::NoPolicyAllows { .. } => false,
         }
     }
 
     /// Returns true if the export is announced to the peer.
-    pub fn is_visible(&self) -> bool {
-        match (&self.verdict, self.mode) {
-            (Verdict::Public | Verdict::Allowed { .. }, _)
-            | (Verdict::NoPolicyAllows { .. }, Mode::Audit) => true,
-            (Verdict::NoPolicyAllows { .. }, Mode::Enforce) | (Verdict::OwnerExcludes, _) => false,
+    pub(crate) fn is_visible(&self) -> bool {
+        match (&self.access, self.mode) {
+            (Access::Public | Access::Allowed { .. }, _)
+            | (Access::NoPolicyAllows { .. }, Mode::Audit) => true,
+            (Access::NoPolicyAllows { .. }, Mode::Enforce) | (Access::OwnerExcludes, _) => false,
         }
     }
 }
 
 impl std::fmt::Display for PeerGrant {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.verdict {
-            Verdict::Public => {
+        match &self.access {
+            Access::Public => {
                 f.write_str("the Service is exported, and no policy selects the peer")
             }
-            Verdict::Allowed { policies, .. } => write!(f, "allowed by {}", listed(policies)),
-            Verdict::OwnerExcludes => {
+            Access::Allowed { policies, .. } => write!(f, "allowed by {}", listed(policies)),
+            Access::OwnerExcludes => {
                 f.write_str("the Service's annotation fedgate.dev/peers leaves the peer out")
             }
-            Verdict::NoPolicyAllows { selected_by } => {
+            Access::NoPolicyAllows { selected_by } => {
                 write!(
                     f,
                     "no policy allows it, and the peer is selected by {}",
@@ -119,7 +119,7 @@ pub(crate) struct Granter<'a> {
 }
 
 /// What determines the grants on an export: its owner's annotation, and the policies that allow it.
-type Class = (Admitted, Vec<usize>);
+type Class = (AdmittedPeers, Vec<usize>);
 
 /// A peer, its mode, and the policies that select it.
 struct Selected<'a> {
@@ -144,7 +144,6 @@ impl<'a> Granter<'a> {
         }
     }
 
-    /// Returns the peers and their modes.
     pub(crate) fn modes(&self) -> impl Iterator<Item = (&'a PeerName, Mode)> + '_ {
         self.peers.iter().map(|selected| (selected.peer, selected.mode))
     }
@@ -152,7 +151,7 @@ impl<'a> Granter<'a> {
     /// Returns the grants on one port of a Service.
     pub(crate) fn grants(
         &mut self,
-        admitted: &Admitted,
+        admitted: &AdmittedPeers,
         subject: &Subject<'_>,
     ) -> Arc<[PeerGrant]> {
         let class = (admitted.clone(), self.policies.allowing(subject));
@@ -160,9 +159,9 @@ impl<'a> Granter<'a> {
             return Arc::clone(known);
         }
         let grants = self.peers.iter().map(|selected| {
-            let (verdict, finding) = verdict(self.policies, selected, &class);
+            let (access, finding) = access(self.policies, selected, &class);
             self.findings.extend(finding);
-            PeerGrant { peer: selected.peer.clone(), mode: selected.mode, verdict }
+            PeerGrant { peer: selected.peer.clone(), mode: selected.mode, access }
         });
         let grants: Arc<[PeerGrant]> = grants.collect();
         self.known.insert(class, Arc::clone(&grants));
@@ -174,7 +173,7 @@ impl<'a> Granter<'a> {
         let public = |selected: &Selected<'_>| PeerGrant {
             peer: selected.peer.clone(),
             mode: selected.mode,
-            verdict: Verdict::Public,
+            access: Access::Public,
         };
         self.peers.iter().map(public).collect()
     }
@@ -184,32 +183,32 @@ impl<'a> Granter<'a> {
     }
 }
 
-fn verdict(
+fn access(
     policies: &Policies,
     selected: &Selected<'_>,
     (admitted, allowing): &Class,
-) -> (Verdict, Option<Finding>) {
+) -> (Access, Option<Finding>) {
     if !admitted.admits(selected.peer) {
-        return (Verdict::OwnerExcludes, None);
+        return (Access::OwnerExcludes, None);
     }
     if selected.policies.is_empty() {
-        return (Verdict::Public, None);
+        return (Access::Public, None);
     }
-    let speaking: Vec<usize> =
+    let applicable: Vec<usize> =
         selected.policies.iter().copied().filter(|policy| allowing.contains(policy)).collect();
-    if speaking.is_empty() {
-        return (Verdict::NoPolicyAllows { selected_by: policies.names(&selected.policies) }, None);
+    if applicable.is_empty() {
+        return (Access::NoPolicyAllows { selected_by: policies.names(&selected.policies) }, None);
     }
-    let (callers, finding) = union(policies, &speaking);
-    (Verdict::Allowed { callers, policies: policies.names(&speaking) }, finding)
+    let (callers, finding) = union(policies, &applicable);
+    (Access::Allowed { callers, policies: policies.names(&applicable) }, finding)
 }
 
 /// Joins the callers of all these policies. A grant holds only so many patterns. A policy whose
 /// patterns no longer fit is left out, which denies callers and never admits any.
-fn union(policies: &Policies, speaking: &[usize]) -> (Callers, Option<Finding>) {
+fn union(policies: &Policies, applicable: &[usize]) -> (Callers, Option<Finding>) {
     let mut patterns = BTreeSet::new();
     let mut finding = None;
-    for (policy, callers) in policies.callers(speaking) {
+    for (policy, callers) in policies.callers(applicable) {
         let Callers::Only(more) = callers else { return (Callers::Any, None) };
         let new = more.difference(&patterns).count();
         match patterns.len() + new <= MAX_CALLER_PATTERNS {

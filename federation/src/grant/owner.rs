@@ -6,15 +6,15 @@ use std::collections::BTreeSet;
 
 /// The peers that a Service's owner admits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Admitted {
+pub(crate) enum AdmittedPeers {
     /// There is no annotation: all peers.
     All,
     /// The peers that the annotation names.
     Only(BTreeSet<PeerName>),
 }
 
-impl Admitted {
-    /// Reads a Service's annotation. Invalid names are reported and admit nobody. `known` are the
+impl AdmittedPeers {
+    /// Reads a Service's annotation. Invalid names are reported and admit no peer. `known` are the
     /// names of all peers' objects.
     pub(crate) fn read(
         service: &ServiceObject,
@@ -90,21 +90,21 @@ fn unknown_annotation(service: &ServiceObject, key: &str, meant: Option<&str>) -
     Finding::error(FindingReason::InvalidAnnotation, service.object(), field, message)
 }
 
-fn field() -> String {
+fn peers_field() -> String {
     format!("metadata.annotations[{PEERS_ANNOTATION}]")
 }
 
 fn unknown(service: &ServiceObject, name: &str) -> Finding {
     let message =
         format!("there is no IstioFederation {name:?}; fix the name, or create the object");
-    Finding::warning(FindingReason::UnknownPeer, service.object(), field(), message)
+    Finding::warning(FindingReason::UnknownPeer, service.object(), peers_field(), message)
 }
 
 fn invalid(service: &ServiceObject, name: &str) -> Finding {
     let message = format!(
-        "expected names of IstioFederations separated by commas, found {:?}, which admits nobody; to admit all peers remove the \
+        "expected names of IstioFederations separated by commas, found {:?}, which admits no peer; to admit all peers remove the \
          annotation",
         shown(name)
     );
-    Finding::error(FindingReason::InvalidAnnotation, service.object(), field(), message)
+    Finding::error(FindingReason::InvalidAnnotation, service.object(), peers_field(), message)
 }

@@ -23,20 +23,19 @@ pub(crate) struct Policy {
     peers: PeerSelection,
     mode: Mode,
     /// `None` if the policy is not valid; then it allows nothing.
-    allows: Option<Allowed>,
+    allows: Option<Allowance>,
 }
 
 #[derive(Debug)]
-struct Allowed {
+struct Allowance {
     services: Option<Vec<Rule>>,
     callers: Callers,
 }
 
 /// A field of the spec, and what is wrong with it.
-type Wrong = (String, String);
+type FieldError = (String, String);
 
 impl Policies {
-    /// Compiles all policies.
     pub(crate) fn compile(
         objects: &[PolicyObject],
         known: &KnownPeers<'_>,
@@ -44,10 +43,10 @@ impl Policies {
     ) -> Self {
         let mut ordered: Vec<_> = objects.iter().collect();
         ordered.sort_by(|a, b| (&a.name, &a.source).cmp(&(&b.name, &b.source)));
-        let mut seen = BTreeSet::new();
+        let mut names = BTreeSet::new();
         let policies = ordered.into_iter().map(|object| {
             let policy = Policy::compile(object, findings);
-            match seen.insert(&object.name) {
+            match names.insert(&object.name) {
                 true => policy,
                 false => {
                     let message = "another policy has this name and is in force; this one allows nothing to the peers that it selects; \
@@ -64,14 +63,15 @@ impl Policies {
         policies
     }
 
-    /// Returns the policies that select a peer.
     pub(crate) fn selecting(&self, peer: &PeerName) -> Vec<usize> {
-        self.places(|policy| policy.peers.selects(peer))
+        self.indices_where(|policy| policy.peers.selects(peer))
     }
 
     /// Returns the policies that allow some caller on an export.
     pub(crate) fn allowing(&self, subject: &Subject<'_>) -> Vec<usize> {
-        self.places(|policy| policy.allows.as_ref().is_some_and(|allowed| allowed.matches(subject)))
+        self.indices_where(|policy| {
+            policy.allows.as_ref().is_some_and(|allowed| allowed.matches(subject))
+        })
     }
 
     /// Returns audit if at least one policy selects the peer and all such policies say so.
@@ -88,34 +88,34 @@ impl Policies {
         }
     }
 
-    pub(crate) fn names(&self, places: &[usize]) -> Vec<Arc<str>> {
-        places
+    pub(crate) fn names(&self, indices: &[usize]) -> Vec<Arc<str>> {
+        indices
             .iter()
-            .filter_map(|place| self.0.get(*place))
+            .filter_map(|index| self.0.get(*index))
             .map(|policy| Arc::clone(&policy.name))
             .collect()
     }
 
     pub(crate) fn callers<'a>(
         &'a self,
-        places: &'a [usize],
+        indices: &'a [usize],
     ) -> impl Iterator<Item = (&'a Policy, &'a Callers)> {
-        let policies = places.iter().filter_map(|place| self.0.get(*place));
+        let policies = indices.iter().filter_map(|index| self.0.get(*index));
         policies
             .filter_map(|policy| policy.allows.as_ref().map(|allowed| (policy, &allowed.callers)))
     }
 
-    fn places(&self, condition: impl Fn(&Policy) -> bool) -> Vec<usize> {
+    fn indices_where(&self, condition: impl Fn(&Policy) -> bool) -> Vec<usize> {
         self.0
             .iter()
             .enumerate()
             .filter(|(_, policy)| condition(policy))
-            .map(|(place, _)| place)
+            .map(|(index, _)| index)
             .collect()
     }
 }
 
-impl Allowed {
+impl Allowance {
     fn matches(&self, subject: &Subject<'_>) -> bool {
         self.services.as_ref().is_none_or(|rules| rules.iter().any(|rule| rule.matches(subject)))
     }
@@ -136,11 +136,7 @@ impl Policy {
             PolicyBody::Unreadable(peers) => return closed(peers.clone()),
         };
         match compile_spec(spec) {
-            Ok((peers, allowed)) => Self {
-                mode: spec.mode.unwrap_or(Mode::Enforce),
-                allows: Some(allowed),
-                ..closed(peers)
-            },
+            Ok((peers, allowed, mode)) => Self { mode, allows: Some(allowed), ..closed(peers) },
             Err((field, why)) => {
                 findings.push(object.invalid(format!("spec.{field}"), why));
                 closed(PeerSelection::readable(spec.peers.as_deref()))
@@ -153,45 +149,48 @@ impl Policy {
     }
 }
 
-fn compile_spec(spec: &FederationPolicySpec) -> Result<(PeerSelection, Allowed), Wrong> {
-    let peers = match &spec.peers {
+fn compile_spec(
+    spec: &FederationPolicySpec,
+) -> Result<(PeerSelection, Allowance, Mode), FieldError> {
+    let FederationPolicySpec { peers, services, callers, mode } = spec;
+    let peers = match peers {
         None => PeerSelection::All,
         Some(names) => PeerSelection::Only(peer_names(names)?),
     };
-    let services = match &spec.services {
+    let services = match services {
         None => None,
         Some(rules) => Some(compile_rules(rules)?),
     };
-    let callers = match &spec.callers {
+    let callers = match callers {
         None => Callers::Any,
         Some(callers) => Callers::Only(compile_callers(callers)?),
     };
-    Ok((peers, Allowed { services, callers }))
+    Ok((peers, Allowance { services, callers }, mode.unwrap_or(Mode::Enforce)))
 }
 
-fn peer_names(names: &[String]) -> Result<BTreeSet<PeerName>, Wrong> {
+fn peer_names(names: &[String]) -> Result<BTreeSet<PeerName>, FieldError> {
     if names.is_empty() {
         let why = "expected at least one peer, found an empty list; name the peers that the policy is about";
         return Err(("peers".to_owned(), why.to_owned()));
     }
-    let parse = |(place, name): (usize, &String)| {
+    let parse = |(index, name): (usize, &String)| {
         let why = |error| {
             format!("expected the name of an IstioFederation, found {:?}: {error}", shown(name))
         };
-        PeerName::parse(name).map_err(|error| (format!("peers[{place}]"), why(error)))
+        PeerName::parse(name).map_err(|error| (format!("peers[{index}]"), why(error)))
     };
     names.iter().enumerate().map(parse).collect()
 }
 
-fn compile_rules(rules: &[ServiceRule]) -> Result<Vec<Rule>, Wrong> {
+fn compile_rules(rules: &[ServiceRule]) -> Result<Vec<Rule>, FieldError> {
     // An empty list allows nothing. It is how a policy denies everything.
-    let compile = |(place, rule)| {
-        Rule::compile(rule).map_err(|(field, why)| (format!("services[{place}].{field}"), why))
+    let compile = |(index, rule)| {
+        Rule::compile(rule).map_err(|(field, why)| (format!("services[{index}].{field}"), why))
     };
     rules.iter().enumerate().map(compile).collect()
 }
 
-fn compile_callers(callers: &[CallerSpec]) -> Result<BTreeSet<CallerPattern>, Wrong> {
+fn compile_callers(callers: &[CallerSpec]) -> Result<BTreeSet<CallerPattern>, FieldError> {
     if callers.is_empty() {
         return Err(("callers".to_owned(), empty_list()));
     }
@@ -202,24 +201,24 @@ fn compile_callers(callers: &[CallerSpec]) -> Result<BTreeSet<CallerPattern>, Wr
         );
         return Err(("callers".to_owned(), why));
     }
-    callers.iter().enumerate().map(|(place, caller)| compile_caller(caller, place)).collect()
+    callers.iter().enumerate().map(|(index, caller)| compile_caller(caller, index)).collect()
 }
 
-fn compile_caller(caller: &CallerSpec, place: usize) -> Result<CallerPattern, Wrong> {
+fn compile_caller(caller: &CallerSpec, index: usize) -> Result<CallerPattern, FieldError> {
     let pattern = |field: &str, text: &Option<String>| {
         let text = text.as_deref().unwrap_or("*");
         let wrong = |error| {
-            (format!("callers[{place}].{field}"), format!("{error}, found {:?}", shown(text)))
+            (format!("callers[{index}].{field}"), format!("{error}, found {:?}", shown(text)))
         };
         Pattern::parse(text).map_err(wrong)
     };
+    let CallerSpec { namespace, service_account } = caller;
     Ok(CallerPattern {
-        namespace: pattern("namespace", &caller.namespace)?,
-        service_account: pattern("serviceAccount", &caller.service_account)?,
+        namespace: pattern("namespace", namespace)?,
+        service_account: pattern("serviceAccount", service_account)?,
     })
 }
 
-/// The objects of the peers.
 #[derive(Debug)]
 pub(crate) struct KnownPeers<'a> {
     /// The names of all objects, invalid ones included.
@@ -244,8 +243,8 @@ fn unknown_peers<'a>(
     };
     let unknown =
         |(_, name): &(usize, &str)| !known.names.contains(name) && PeerName::parse(name).is_ok();
-    let finding = |(place, name): (usize, &str)| {
-        let field = format!("spec.peers[{place}]");
+    let finding = |(index, name): (usize, &str)| {
+        let field = format!("spec.peers[{index}]");
         let there = format!("there is no IstioFederation {:?}", shown(name));
         match open.is_empty() {
             true => {

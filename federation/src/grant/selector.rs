@@ -22,17 +22,18 @@ pub(crate) struct Rule {
 }
 
 /// A field within the rule, and what is wrong with it.
-type Wrong = (String, String);
+type FieldError = (String, String);
 
 impl Rule {
-    pub(crate) fn compile(rule: &ServiceRule) -> Result<Self, Wrong> {
-        let namespaces = match &rule.namespaces {
+    pub(crate) fn compile(rule: &ServiceRule) -> Result<Self, FieldError> {
+        let ServiceRule { namespaces, selector, ports } = rule;
+        let namespaces = match namespaces {
             None => None,
             Some(texts) => Some(patterns("namespaces", texts)?),
         };
-        let selector = rule.selector.clone().unwrap_or_default();
-        for (place, requirement) in selector.match_expressions.iter().enumerate() {
-            let wrong = |why: &str| (format!("selector.matchExpressions[{place}]"), why.to_owned());
+        let selector = selector.clone().unwrap_or_default();
+        for (index, requirement) in selector.match_expressions.iter().enumerate() {
+            let wrong = |why: &str| (format!("selector.matchExpressions[{index}]"), why.to_owned());
             check_requirement(requirement).map_err(wrong)?;
         }
         if selector.match_labels.keys().any(String::is_empty) {
@@ -41,10 +42,10 @@ impl Rule {
                 "expected label names, found an empty one".to_owned(),
             ));
         }
-        if rule.ports.as_ref().is_some_and(Vec::is_empty) {
+        if ports.as_ref().is_some_and(Vec::is_empty) {
             return Err(("ports".to_owned(), empty_list()));
         }
-        Ok(Self { namespaces, selector, ports: rule.ports.clone() })
+        Ok(Self { namespaces, selector, ports: ports.clone() })
     }
 
     pub(crate) fn matches(&self, subject: &Subject<'_>) -> bool {
@@ -76,14 +77,14 @@ pub(crate) fn empty_list() -> String {
     "expected at least one entry, found an empty list; add an entry, or write \"services: []\" under spec to allow nothing".to_owned()
 }
 
-pub(crate) fn patterns(field: &str, texts: &[String]) -> Result<Vec<Pattern>, Wrong> {
+pub(crate) fn patterns(field: &str, texts: &[String]) -> Result<Vec<Pattern>, FieldError> {
     if texts.is_empty() {
         return Err((field.to_owned(), empty_list()));
     }
-    let parse = |(place, text): (usize, &String)| {
+    let parse = |(index, text): (usize, &String)| {
         Pattern::parse(text).map_err(|error| {
             (
-                format!("{field}[{place}]"),
+                format!("{field}[{index}]"),
                 format!("{error}, found {:?}", crate::finding::shown(text)),
             )
         })

@@ -21,7 +21,7 @@ pub enum Absorbed {
     Taken(Vec<Finding>),
     /// It says what is already known.
     Confirmed,
-    /// It is not believed yet. The known document stays, and ages.
+    /// It is not accepted yet. The known document stays, and ages.
     Held(Finding),
     /// It was refused. The known document stays, and ages.
     Refused(Finding),
@@ -61,7 +61,7 @@ impl PeerKnowledge {
             Ok(parsed) => parsed,
             Err(error) => return self.refuse(peer, DocumentKind::Public, &error, now),
         };
-        self.ended(DocumentKind::Public, ExchangeReason::Succeeded, "", now);
+        self.record_exchange(DocumentKind::Public, ExchangeReason::Succeeded, "", now);
         if let Some(known) = self.public.as_mut().filter(|known| known.document == document) {
             known.confirm(etag, findings, now);
             return Absorbed::Confirmed;
@@ -97,14 +97,14 @@ impl PeerKnowledge {
             known.document.extension = newer(known.document.extension.take(), document.extension);
             known.confirm(etag, findings, now);
             self.held = None;
-            self.ended(DocumentKind::Private, ExchangeReason::Succeeded, "", now);
+            self.record_exchange(DocumentKind::Private, ExchangeReason::Succeeded, "", now);
             return Absorbed::Confirmed;
         }
         if let Some(absorbed) = self.doubt(peer, &document, times, now) {
             return absorbed;
         }
         self.held = None;
-        self.ended(DocumentKind::Private, ExchangeReason::Succeeded, "", now);
+        self.record_exchange(DocumentKind::Private, ExchangeReason::Succeeded, "", now);
         self.private = Some(Known {
             document,
             fetched: now,
@@ -136,7 +136,7 @@ impl PeerKnowledge {
         };
         self.note_refusal(FindingReason::InvalidDocument, kind, &error.to_string(), now);
         let message = format!("{error}; {ASK_TO_CORRECT}");
-        self.ended(kind, reason, &message, now);
+        self.record_exchange(kind, reason, &message, now);
         let message = format!("the document was refused, what was known stays: {message}");
         Absorbed::Refused(Finding::error(
             FindingReason::InvalidDocument,
@@ -179,7 +179,12 @@ impl PeerKnowledge {
             "{why}; if the peer lost its state or set its clock back, {}",
             how_to_accept(id)
         );
-        self.ended(DocumentKind::Private, ExchangeReason::InvalidPrivateMetadata, &message, now);
+        self.record_exchange(
+            DocumentKind::Private,
+            ExchangeReason::InvalidPrivateMetadata,
+            &message,
+            now,
+        );
         self.note_refusal(FindingReason::ReplayedDocument, DocumentKind::Private, &message, now);
         let message = format!("the document was refused, what was known stays: {message}");
         Absorbed::Refused(Finding::error(
@@ -195,7 +200,7 @@ impl PeerKnowledge {
         let held = self.held.insert(Held { since, why, id });
         let finding = held.finding(peer, None);
         // The exchange itself succeeded. That its result is held is a separate condition.
-        self.ended(DocumentKind::Private, ExchangeReason::Succeeded, "", now);
+        self.record_exchange(DocumentKind::Private, ExchangeReason::Succeeded, "", now);
         Absorbed::Held(finding)
     }
 }

@@ -6,9 +6,9 @@ use crate::finding::{Finding, FindingReason, ObjectRef};
 use jiff::{SignedDuration, Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 
-/// The operator is warned from this difference on. It is half of what a token allows, so that there
-/// is time to act.
-const TELL: SignedDuration = SignedDuration::from_secs(30);
+/// The operator is warned above this difference. It is half of what a token allows, so that there is
+/// time to act.
+const WARN_ABOVE: SignedDuration = SignedDuration::from_secs(30);
 
 /// Differences and changes up to this are ignored: readings are to the second and vary a little
 /// each time.
@@ -40,9 +40,9 @@ impl ClockReading {
     }
 
     /// Returns a message if the clocks are so far apart that tokens are refused, or soon may be.
-    pub fn trouble(&self) -> Option<String> {
+    pub fn warning(&self) -> Option<String> {
         let skew = self.skew();
-        if skew.abs() <= TELL {
+        if skew.abs() <= WARN_ABOVE {
             return None;
         }
         let side = if skew.is_negative() { "behind" } else { "ahead of" };
@@ -55,15 +55,15 @@ impl ClockReading {
     }
 
     pub(crate) fn finding(&self, object: ObjectRef) -> Option<Finding> {
-        let message = self.trouble()?;
+        let message = self.warning()?;
         Some(Finding::warning(FindingReason::ClockSkew, object, "spec.metadataEndpoint", message))
     }
 }
 
 impl PeerKnowledge {
-    /// Takes a reading of the peer's clock. It is kept if the difference has changed; if the clocks
-    /// agree, none is kept.
-    pub fn clock_read(&mut self, reading: ClockReading) {
+    /// Records a reading of the peer's clock if the difference has changed. If the clocks agree,
+    /// no reading is stored.
+    pub fn record_clock(&mut self, reading: ClockReading) {
         let known = self.clock.map_or(SignedDuration::ZERO, |known| known.skew());
         let change = reading.skew().checked_sub(known).unwrap_or(SignedDuration::MAX);
         if change.abs() > NOISE {

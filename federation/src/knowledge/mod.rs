@@ -5,7 +5,7 @@
 //!
 //! Good knowledge is not given up lightly. A broken, empty, shrunken or replayed document does not
 //! replace it until it has gone unconfirmed for the *staleness limit*. After that it is no longer
-//! used, and the next valid document is believed.
+//! used, and the next valid document is accepted.
 //!
 //! The saved entity tag belongs to the *known* document, never to a refused or held one. So "not
 //! modified" confirms the known document, and a held document is sent again in full each time.
@@ -19,9 +19,9 @@ mod probe;
 
 pub use absorb::Absorbed;
 pub use clock::ClockReading;
-pub use names::{ADDRESSES_PER_NAME, LookUpOutcome, LookedUp};
+pub use names::{LookupOutcome, NameLookup};
 pub use notice::Notice;
-pub use probe::{Dataplane, DataplaneReason, Probed, SERVER_ONLY, Tried};
+pub use probe::{Dataplane, DataplaneReason, ProbeDepth, ProbeResult, SERVER_ONLY};
 
 use crate::document::{ClusterUuid, PrivateDocument, PublicDocument};
 use crate::finding::{Finding, shown_long};
@@ -99,7 +99,7 @@ impl DocumentKind {
     }
 }
 
-/// A document that is believed.
+/// An accepted document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Known<T> {
@@ -118,7 +118,7 @@ pub struct Known<T> {
     pub findings: Vec<Finding>,
 }
 
-/// A document that is not believed yet because it is suspiciously short.
+/// A document that is not accepted yet because it is suspiciously short.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Held {
@@ -215,7 +215,7 @@ pub struct PeerKnowledge {
     pub private_exchange: Option<Exchange>,
     /// The results of looking up the names of the peer's gateways.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub names: BTreeMap<Hostname, LookedUp>,
+    pub names: BTreeMap<Hostname, NameLookup>,
     /// The result of the last probe of the peer's gateways.
     #[serde(default)]
     pub dataplane: Option<Dataplane>,
@@ -223,7 +223,7 @@ pub struct PeerKnowledge {
     /// peer's clock is not known.
     #[serde(default)]
     pub clock: Option<ClockReading>,
-    /// The latest private document, if it is not believed yet.
+    /// The latest private document, if it is not accepted yet.
     pub held: Option<Held>,
     /// The latest changes of UUID, key and roots, and the refused documents, oldest first; at most
     /// 16.
@@ -263,14 +263,14 @@ impl PeerKnowledge {
         }
     }
 
-    /// Notes that the peer answered "not modified" (304), which confirms the known document.
-    pub fn not_modified(&mut self, kind: DocumentKind, now: Timestamp) {
+    /// Records the answer "not modified" (304), which confirms the known document.
+    pub fn record_not_modified(&mut self, kind: DocumentKind, now: Timestamp) {
         let confirmed = match kind {
             DocumentKind::Public => self.public.as_mut().map(|known| &mut known.confirmed),
             DocumentKind::Private => self.private.as_mut().map(|known| &mut known.confirmed),
         };
         let Some(confirmed) = confirmed else {
-            return self.ended(
+            return self.record_exchange(
                 kind,
                 ExchangeReason::NonOkResponse,
                 "304 without anything being known",
@@ -281,22 +281,28 @@ impl PeerKnowledge {
         if kind == DocumentKind::Private {
             self.held = None;
         }
-        self.ended(kind, ExchangeReason::Succeeded, "", now);
+        self.record_exchange(kind, ExchangeReason::Succeeded, "", now);
     }
 
-    /// Notes that the document could not be fetched. `message` must not contain a secret; it is
+    /// Records that the document could not be fetched. `message` must not contain a secret; it is
     /// escaped and shortened here.
-    pub fn failed(
+    pub fn record_failure(
         &mut self,
         kind: DocumentKind,
         reason: ExchangeReason,
         message: &str,
         now: Timestamp,
     ) {
-        self.ended(kind, reason, message, now);
+        self.record_exchange(kind, reason, message, now);
     }
 
-    fn ended(&mut self, kind: DocumentKind, reason: ExchangeReason, message: &str, now: Timestamp) {
+    fn record_exchange(
+        &mut self,
+        kind: DocumentKind,
+        reason: ExchangeReason,
+        message: &str,
+        now: Timestamp,
+    ) {
         let exchange = match kind {
             DocumentKind::Public => &mut self.public_exchange,
             DocumentKind::Private => &mut self.private_exchange,

@@ -10,14 +10,14 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// The most addresses that are used for one name.
-pub const ADDRESSES_PER_NAME: usize = 8;
+const ADDRESSES_PER_NAME: usize = 8;
 
 /// The result of looking up one name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct LookedUp {
-    /// The addresses of the last good answer, in order, at most [`ADDRESSES_PER_NAME`]. They have
-    /// not been judged.
+pub struct NameLookup {
+    /// The addresses of the last good answer, in order, at most 8. They have not been
+    /// judged.
     pub addresses: Vec<IpAddr>,
     /// When the last good answer came.
     pub found: Option<Timestamp>,
@@ -27,19 +27,19 @@ pub struct LookedUp {
 }
 
 /// A name, with its addresses or the reason why the lookup failed.
-pub type LookUpOutcome = (Hostname, Result<Vec<IpAddr>, String>);
+pub type LookupOutcome = (Hostname, Result<Vec<IpAddr>, String>);
 
-impl LookedUp {
+impl NameLookup {
     /// Returns the addresses of the last good answer, unless it is older than the staleness limit.
-    pub fn usable(&self, times: &Times, now: Timestamp) -> &[IpAddr] {
+    pub(crate) fn usable(&self, times: &Times, now: Timestamp) -> &[IpAddr] {
         match self.found.is_some_and(|found| times.age(found, now) < Age::Expired) {
             true => &self.addresses,
             false => &[],
         }
     }
 
-    /// Returns the parts that make a change worth reporting.
-    pub(super) fn said(&self) -> (&[IpAddr], Option<&str>) {
+    /// Returns the parts that count as a change.
+    pub(super) fn content(&self) -> (&[IpAddr], Option<&str>) {
         (&self.addresses, self.failure.as_deref())
     }
 }
@@ -51,16 +51,16 @@ impl PeerKnowledge {
         names.filter(|name| !self.names.contains_key(*name)).cloned().collect()
     }
 
-    /// Takes the outcomes of lookups. A failed lookup keeps the last good addresses. Names that the
+    /// Records the outcomes of lookups. A failed lookup keeps the last good addresses. Names that the
     /// peer no longer announces are forgotten.
-    pub fn looked_up(&mut self, outcomes: Vec<LookUpOutcome>, now: Timestamp) {
+    pub fn record_lookups(&mut self, outcomes: Vec<LookupOutcome>, now: Timestamp) {
         for (name, outcome) in outcomes {
             let before = self.names.remove(&name);
             let known = match outcome {
                 Ok(addresses) => {
-                    LookedUp { addresses: ordered(addresses), found: Some(now), failure: None }
+                    NameLookup { addresses: ordered(addresses), found: Some(now), failure: None }
                 }
-                Err(why) => LookedUp { failure: Some(shown(&why)), ..before.unwrap_or_default() },
+                Err(why) => NameLookup { failure: Some(shown(&why)), ..before.unwrap_or_default() },
             };
             self.names.insert(name, known);
         }

@@ -17,12 +17,13 @@ const MOST_NOTICES: usize = 16;
 /// Advice about an invalid document.
 pub(super) const ASK_TO_CORRECT: &str = "ask the peer's operator to correct it";
 /// Advice about a change.
-const WAS_IT_MEANT: &str = "if nobody announced this, ask the peer's operator whether it was meant";
+const WAS_IT_INTENDED: &str =
+    "if this was not announced, ask the peer's operator whether it was intended";
 
 /// How long a change of UUID, key or roots is reported: over a long weekend.
-const CHANGES_ARE_TOLD_FOR: SignedDuration = SignedDuration::from_hours(72);
+const CHANGES_REPORTED_FOR: SignedDuration = SignedDuration::from_hours(72);
 /// How long a refusal is reported after the last refused document.
-const REFUSALS_ARE_TOLD_FOR: SignedDuration = SignedDuration::from_hours(24);
+const REFUSALS_REPORTED_FOR: SignedDuration = SignedDuration::from_hours(24);
 
 /// An event that operators must see, because only they can judge whether it was intended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,21 +45,26 @@ pub struct Notice {
 }
 
 impl Notice {
-    /// Returns when it was last seen.
-    pub fn seen(&self) -> Timestamp {
+    pub(super) fn last_seen(&self) -> Timestamp {
         self.last.unwrap_or(self.since)
     }
 
     /// Returns when it stops being reported.
-    pub fn ends(&self) -> Option<Timestamp> {
+    pub(crate) fn ends(&self) -> Option<Timestamp> {
         let time = match self.document {
-            Some(_) => REFUSALS_ARE_TOLD_FOR,
-            None => CHANGES_ARE_TOLD_FOR,
+            Some(_) => REFUSALS_REPORTED_FOR,
+            None => CHANGES_REPORTED_FOR,
         };
-        self.seen().checked_add(time).ok()
+        self.last_seen().checked_add(time).ok()
     }
 
-    fn is_told(&self, now: Timestamp) -> bool {
+    /// Returns the parts that count as a change: all but the time when it was last seen.
+    pub(super) fn content(&self) -> impl PartialEq {
+        let Self { since, last: _, reason, document, message } = self;
+        (since, reason, document, message)
+    }
+
+    fn is_reported(&self, now: Timestamp) -> bool {
         self.ends().is_some_and(|ends| now < ends)
     }
 }
@@ -76,7 +82,7 @@ impl PeerKnowledge {
         };
         let changes = differences(old, new);
         let finding = |(reason, message): &(FindingReason, String)| {
-            let message = format!("{message}; {WAS_IT_MEANT}");
+            let message = format!("{message}; {WAS_IT_INTENDED}");
             Finding::warning(*reason, peer.object(), "", message)
         };
         let findings = changes.iter().map(finding).collect();
@@ -97,7 +103,7 @@ impl PeerKnowledge {
     ) {
         let same = |notice: &&mut Notice| notice.reason == reason && notice.document == Some(kind);
         let message = shown_long(message);
-        match self.notices.iter_mut().filter(|notice| notice.is_told(now)).find(same) {
+        match self.notices.iter_mut().filter(|notice| notice.is_reported(now)).find(same) {
             Some(notice) => (notice.last, notice.message) = (Some(now), message),
             None => self.note(Notice {
                 since: now,
@@ -118,12 +124,15 @@ impl PeerKnowledge {
     /// Returns one finding for each reason and document: the latest notice, and how many there were
     /// before it.
     pub(crate) fn notice_findings(&self, peer: &Peer, now: Timestamp) -> Vec<Finding> {
-        let mut told: BTreeMap<_, (&Notice, usize)> = BTreeMap::new();
-        for notice in self.notices.iter().filter(|notice| notice.is_told(now)) {
-            let entry = told.entry((notice.reason, notice.document)).or_insert((notice, 0));
+        let mut latest: BTreeMap<_, (&Notice, usize)> = BTreeMap::new();
+        for notice in self.notices.iter().filter(|notice| notice.is_reported(now)) {
+            let entry = latest.entry((notice.reason, notice.document)).or_insert((notice, 0));
             *entry = (notice, entry.1 + 1);
         }
-        told.values().map(|(notice, count)| self.notice_finding(peer, notice, count - 1)).collect()
+        latest
+            .values()
+            .map(|(notice, count)| self.notice_finding(peer, notice, count - 1))
+            .collect()
     }
 
     fn notice_finding(&self, peer: &Peer, notice: &Notice, before: usize) -> Finding {
@@ -134,7 +143,7 @@ impl PeerKnowledge {
         };
         let (severity, field, message) = match notice.document {
             None => {
-                (Severity::Warning, "", format!("at {since}: {message}{before}; {WAS_IT_MEANT}"))
+                (Severity::Warning, "", format!("at {since}: {message}{before}; {WAS_IT_INTENDED}"))
             }
             Some(kind) if self.is_refusing(kind) => {
                 // The message of a replayed document already says how to accept it.
@@ -142,11 +151,12 @@ impl PeerKnowledge {
                     FindingReason::InvalidDocument => format!("; {ASK_TO_CORRECT}"),
                     _ => String::new(),
                 };
-                let told = "the document has been refused since";
                 (
                     Severity::Error,
                     kind.file(),
-                    format!("{told} {since}, and what was known stays: {message}{then}"),
+                    format!(
+                        "the document has been refused since {since}, and what was known stays: {message}{then}"
+                    ),
                 )
             }
             Some(kind) => (

@@ -57,7 +57,7 @@ pub const SERVER_ONLY: &str = "the gateway was verified; whether it takes this m
 
 /// How far a probe goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tried {
+pub enum ProbeDepth {
     /// Only a TCP connection.
     Connection,
     /// TLS up to the server's proof of identity, because we have no certificate to show.
@@ -66,7 +66,7 @@ pub enum Tried {
     Call,
 }
 
-impl Tried {
+impl ProbeDepth {
     /// Returns what a success leaves open.
     fn remark(self) -> Option<&'static str> {
         match self {
@@ -81,28 +81,28 @@ impl Tried {
 
 /// The result of a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Probed {
+pub enum ProbeResult {
     /// Each gateway was tried.
     Gateways {
         /// The gateways in order, each with the reason if it failed. Untrusted text in it has
         /// passed through [`crate::shown`].
         outcomes: Vec<(GatewayAddress, Result<(), String>)>,
         /// How far each probe went.
-        tried: Tried,
+        depth: ProbeDepth,
     },
     /// No probe was possible; the text says why.
     Impossible(String),
 }
 
-impl Probed {
+impl ProbeResult {
     /// Returns true if at least one gateway works.
     pub fn succeeded(&self) -> bool {
         matches!(self, Self::Gateways { outcomes, .. } if outcomes.iter().any(|(_, outcome)| outcome.is_ok()))
     }
 
     fn summary(&self) -> (DataplaneReason, String) {
-        let (outcomes, tried) = match self {
-            Self::Gateways { outcomes, tried } => (outcomes, *tried),
+        let (outcomes, depth) = match self {
+            Self::Gateways { outcomes, depth } => (outcomes, *depth),
             Self::Impossible(why) => return (DataplaneReason::ConfigurationError, why.clone()),
         };
         let failed = outcomes
@@ -112,7 +112,7 @@ impl Probed {
         if failed.len() == outcomes.len() {
             return (DataplaneReason::ProbeFailed, messages(failed.iter()));
         }
-        let remark = tried.remark().map(str::to_owned);
+        let remark = depth.remark().map(str::to_owned);
         (
             DataplaneReason::Succeeded,
             messages(remark.iter().chain(&failed).collect::<Vec<_>>().into_iter()),
@@ -121,12 +121,12 @@ impl Probed {
 }
 
 impl PeerKnowledge {
-    /// Takes the result of a probe of the peer's gateways.
-    pub fn probed(&mut self, probed: &Probed, now: Timestamp) {
-        let (reason, message) = probed.summary();
+    /// Records a probe of the peer's gateways.
+    pub fn record_probe(&mut self, result: &ProbeResult, now: Timestamp) {
+        let (reason, message) = result.summary();
         let before = self.dataplane.as_ref().filter(|before| before.reason == reason);
         let since = before.map_or(now, |before| before.since);
-        let server_only = matches!(probed, Probed::Gateways { tried: Tried::Server, .. });
+        let server_only = matches!(result, ProbeResult::Gateways { depth: ProbeDepth::Server, .. });
         self.dataplane = Some(Dataplane { reason, message, server_only, since, at: now });
     }
 }

@@ -52,7 +52,7 @@ impl<T> Named<T> {
 impl Named<IstioFederationSpec> {
     /// Returns the object as findings name it.
     pub fn object(&self) -> ObjectRef {
-        ObjectRef::federation(&self.name).from_source(self.source.clone())
+        ObjectRef::federation(&self.name).with_source(self.source.clone())
     }
 }
 

@@ -89,8 +89,8 @@ impl IstioFederationSpec {
                 .filter(|name| !known.contains(&name.as_str()));
             unknown.map(|name| unknown_field(path, name, known)).collect::<Vec<_>>()
         };
-        let beside = ["apiVersion", "kind", "metadata", "spec", "status"];
-        let mut unknown = below(&[], &beside);
+        let top_level = ["apiVersion", "kind", "metadata", "spec", "status"];
+        let mut unknown = below(&[], &top_level);
         unknown.extend(below(&["spec"], &Self::FIELDS));
         unknown.extend(below(&["spec", "metadata"], &MetadataSpec::FIELDS));
         unknown
@@ -145,7 +145,7 @@ pub enum EndpointTls {
     System,
     /// With the system's roots and these certificates (DER).
     SystemAnd(Vec<Box<[u8]>>),
-    /// Not at all. Whoever answers is taken for the peer.
+    /// Not at all. Whoever answers counts as the peer.
     Unverified,
 }
 
@@ -231,7 +231,7 @@ impl Peer {
 
     /// Returns its object as findings name it.
     pub fn object(&self) -> ObjectRef {
-        ObjectRef::federation(self.name.as_str()).from_source(self.source.clone())
+        ObjectRef::federation(self.name.as_str()).with_source(self.source.clone())
     }
 }
 
@@ -246,9 +246,9 @@ pub fn peers(
 ) -> (Vec<Peer>, Vec<Finding>) {
     let mut ordered: Vec<_> = objects.iter().collect();
     ordered.sort_by(|a, b| (&a.name, &a.source).cmp(&(&b.name, &b.source)));
-    let (mut peers, mut findings, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
+    let (mut peers, mut findings, mut names) = (Vec::new(), Vec::new(), BTreeSet::new());
     for named in ordered {
-        if !seen.insert(&named.name) {
+        if !names.insert(&named.name) {
             let message = "another object has this name and is in force; remove one of the two";
             findings.push(Finding::error(
                 FindingReason::DuplicateObject,
@@ -416,15 +416,15 @@ fn certificates(text: &str) -> Result<Vec<Box<[u8]>>, String> {
         x509_parser::parse_x509_certificate(der).is_ok_and(|(rest, _)| rest.is_empty())
     };
     let numbered = pem_text::blocks(text).enumerate();
-    let certificates = numbered.map(|(place, block)| match block {
+    let certificates = numbered.map(|(index, block)| match block {
         Ok(block) if block.kind != Kind::Certificate => {
-            Err(format!("found {} as block {}", block.kind.words(), place + 1))
+            Err(format!("found {} as block {}", block.kind.words(), index + 1))
         }
         Ok(block) if is_certificate(&block.contents) => Ok(block.contents.into_boxed_slice()),
         Ok(_) => {
-            Err(format!("found something that is not an X.509 certificate in block {}", place + 1))
+            Err(format!("found something that is not an X.509 certificate in block {}", index + 1))
         }
-        Err(damaged) => Err(format!("found {damaged} (block {})", place + 1)),
+        Err(damaged) => Err(format!("found {damaged} (block {})", index + 1)),
     });
     let certificates = certificates.collect::<Result<Vec<_>, _>>()?;
     match certificates.is_empty() {

@@ -203,7 +203,7 @@ impl PolicyObject {
 
     /// Returns the object as findings name it.
     pub fn object(&self) -> ObjectRef {
-        ObjectRef::policy(&self.name).from_source(self.source.clone())
+        ObjectRef::policy(&self.name).with_source(self.source.clone())
     }
 
     pub(crate) fn invalid(&self, field: impl Into<String>, why: String) -> Finding {

@@ -80,6 +80,6 @@ pub enum TransportProtocol {
 impl ServiceObject {
     /// Returns the object as findings name it.
     pub fn object(&self) -> ObjectRef {
-        ObjectRef::service(&self.namespace, &self.name).from_source(self.source.clone())
+        ObjectRef::service(&self.namespace, &self.name).with_source(self.source.clone())
     }
 }

@@ -41,7 +41,7 @@ pub(crate) fn problems_of_finding(message: &str) -> Vec<String> {
 }
 
 #[test]
-fn advice_is_seen_and_its_absence_too() {
+fn missing_advice_is_detected() {
     for good in [
         "the certificate of the gateway has expired; renew it",
         "expected a port from 1 to 65535, found 0; until this is corrected the Service is not exported",

@@ -6,7 +6,7 @@ use fedgate_federation::federate::{ConditionStatus, ConditionType};
 use fedgate_federation::knowledge::{ClockReading, PeerKnowledge};
 
 #[test]
-fn an_answer_that_was_long_on_its_way_tells_of_no_difference() {
+fn a_slow_answer_shows_no_clock_difference() {
     let skew = |theirs, sent, received| {
         ClockReading::of_answer(at(theirs), at(sent), at(received)).skew().as_secs()
     };
@@ -20,20 +20,20 @@ fn an_answer_that_was_long_on_its_way_tells_of_no_difference() {
 }
 
 #[test]
-fn clocks_that_differ_are_told_with_both_and_little_changes_are_no_news() {
+fn a_difference_is_recorded_and_small_changes_are_ignored() {
     let mut knowledge = PeerKnowledge::new(&peer("beta", "beta.example"));
     let first = knowledge.clone();
     let read = |knowledge: &mut PeerKnowledge, ours: i64, skew: i64| {
-        knowledge.clock_read(ClockReading { ours: at(ours), theirs: at(ours + skew) });
+        knowledge.record_clock(ClockReading { ours: at(ours), theirs: at(ours + skew) });
         knowledge.clock.map_or(0, |reading| reading.skew().as_secs())
     };
     assert_eq!(read(&mut knowledge, 10, 5), 0);
-    assert!(!knowledge.is_news_after(&first));
+    assert!(!knowledge.differs_from(&first));
     assert_eq!(read(&mut knowledge, 20, -45), -45);
-    assert!(knowledge.is_news_after(&first));
+    assert!(knowledge.differs_from(&first));
     let second = knowledge.clone();
     assert_eq!(read(&mut knowledge, 50, -40), -45, "it is what it was, give or take");
-    assert!(!knowledge.is_news_after(&second));
+    assert!(!knowledge.differs_from(&second));
     assert_eq!(read(&mut knowledge, 80, -39), -39);
     assert_eq!(read(&mut knowledge, 90, 0), 0, "they agree again");
     assert_eq!(knowledge.clock, None);
@@ -41,7 +41,7 @@ fn clocks_that_differ_are_told_with_both_and_little_changes_are_no_news() {
 }
 
 #[test]
-fn a_difference_that_tokens_may_not_bear_is_a_finding_and_a_condition() {
+fn a_difference_too_large_for_tokens_is_a_finding_and_a_condition() {
     let mut rig = Rig::new();
     let mut found = |skew: i64| {
         rig.known("beta").clock = Some(ClockReading { ours: at(5), theirs: at(5 + skew) });

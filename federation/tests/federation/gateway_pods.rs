@@ -1,5 +1,5 @@
-//! What the Pods of a gateway show, where istiod issues their certificates: each bad kind beside
-//! one that is good.
+//! What the Pods of a gateway show, where istiod issues their certificates: each bad kind, next to
+//! a good one.
 
 use crate::credentials::{Ca, DAY, lasts};
 use crate::rig::{at, domain, the};
@@ -7,7 +7,7 @@ use fedgate_federation::credentials::{CertificateRole, Credentials, PodChain, Ro
 use fedgate_federation::{Finding, FindingReason as Reason, ObjectRef, Severity};
 use rcgen::{CertificateParams, DistinguishedName, PKCS_ED25519};
 
-/// The ConfigMap with the roots that peers are told.
+/// The ConfigMap with the published roots.
 fn config_map() -> ObjectRef {
     ObjectRef {
         namespace: Some("fedgate-system".into()),
@@ -123,7 +123,7 @@ fn kinds(ca: &Ca) -> Vec<(&'static str, Vec<u8>, Reason, [&'static str; 2])> {
 }
 
 #[test]
-fn a_bad_certificate_of_each_kind_is_told_of_its_pod() {
+fn each_kind_of_bad_certificate_is_reported_with_its_pod() {
     let ca = Ca::root("alpha");
     for (what, chain, reason, parts) in kinds(&ca) {
         let findings = of(&[&good(&ca), &chain], &ca).findings(at(0));
@@ -149,7 +149,7 @@ fn a_bad_certificate_of_each_kind_is_told_of_its_pod() {
 }
 
 #[test]
-fn good_pods_are_not_complained_of() {
+fn good_certificates_of_pods_cause_no_findings() {
     let ca = Ca::root("alpha");
     let inner = ca.intermediate("inner", |_| {});
     let through = [good(&inner), inner.pem().into_bytes()].concat();
@@ -173,7 +173,7 @@ fn good_pods_are_not_complained_of() {
 }
 
 #[test]
-fn the_same_of_several_pods_is_one_finding_that_counts_them() {
+fn the_same_fault_of_several_pods_is_one_finding() {
     let ca = Ca::root("alpha");
     let ends = |after: i64| leaf(&ca, move |params| lasts(params, -9 * DAY, -after));
     let expired: Vec<_> = (1..=6).map(|day| ends(day * DAY)).collect();
@@ -193,7 +193,7 @@ fn the_same_of_several_pods_is_one_finding_that_counts_them() {
 }
 
 #[test]
-fn different_faults_stay_apart() {
+fn different_faults_are_separate_findings() {
     let ca = Ca::root("alpha");
     let named = |uri: &'static str| leaf(&ca, move |params| uris(params, &[uri]));
     let chains = [named("spiffe://x.example/ns/a/sa/a"), named("spiffe://y.example/ns/a/sa/a")];
@@ -202,7 +202,7 @@ fn different_faults_stay_apart() {
 }
 
 #[test]
-fn a_root_that_the_gateway_depends_on_is_not_replaced_by_another() {
+fn an_expired_root_that_the_gateway_depends_on_is_an_error() {
     let old = Ca::of("old", |params| lasts(params, -9 * DAY, -DAY), &rcgen::PKCS_ECDSA_P256_SHA256);
     let roots = [old.trusted(), Ca::root("new").trusted()];
     let source = RootSource { roots: &roots, object: config_map(), field: "data[root-cert.pem]" };
@@ -217,7 +217,7 @@ fn a_root_that_the_gateway_depends_on_is_not_replaced_by_another() {
 }
 
 #[test]
-fn what_is_known_of_pods_is_told_from_the_rest() {
+fn of_pods_selects_only_what_is_about_pods() {
     let ca = Ca::root("alpha");
     let all = of(&[&good(&Ca::root("x")), &good(&ca)], &ca);
     let of_pods = all.of_pods();

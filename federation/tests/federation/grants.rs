@@ -5,7 +5,7 @@ use fedgate_core::Mode;
 use fedgate_core::{Decision, Outcome, Reason as Word, decide};
 use fedgate_federation::Federation;
 use fedgate_federation::federate::Export;
-use fedgate_federation::grant::Verdict;
+use fedgate_federation::grant::Access;
 use fedgate_federation::object::{PEERS_ANNOTATION, PeerSelection, PolicyBody, PolicyObject};
 use fedgate_federation::{FindingReason as Reason, Severity};
 use serde_json::json;
@@ -43,8 +43,8 @@ fn web(federation: &Federation) -> &Export {
         .unwrap()
 }
 
-fn verdict(federation: &Federation, peer: &str) -> Verdict {
-    web(federation).grant_of(&name(peer)).unwrap().verdict.clone()
+fn access(federation: &Federation, peer: &str) -> Access {
+    web(federation).grant_of(&name(peer)).unwrap().access.clone()
 }
 
 /// The hosts and ports that are announced to a peer.
@@ -60,11 +60,11 @@ fn announced(federation: &Federation, peer: &str) -> Vec<String> {
 }
 
 #[test]
-fn without_policies_what_is_labelled_is_public_to_all_peers() {
+fn without_policies_an_export_is_public_to_all_peers() {
     let federation = Rig::new().federate();
     for peer in ["beta", "gamma"] {
         assert_eq!(outcome(&federation, peer), GRANTED);
-        assert_eq!(verdict(&federation, peer), Verdict::Public);
+        assert_eq!(access(&federation, peer), Access::Public);
         assert_eq!(announced(&federation, peer), ["db:5432", "web:80", "web:9000"]);
     }
     assert_eq!(outcome(&federation, "delta"), (Outcome::Refused, Word::UnknownPeer));
@@ -84,11 +84,11 @@ fn the_owner_narrows_to_some_peers() {
             (GRANTED, NOT_GRANTED),
             "{text}"
         );
-        assert_eq!(verdict(&federation, "gamma"), Verdict::OwnerExcludes);
+        assert_eq!(access(&federation, "gamma"), Access::OwnerExcludes);
         assert_eq!(announced(&federation, "gamma"), ["db:5432"]);
     }
     the(&annotate(&mut rig, "beta,delta").findings, Reason::UnknownPeer);
-    // Invalid names admit nobody.
+    // Invalid names admit no peer.
     for text in ["", "*", "Beta", "beta gamma"] {
         let federation = annotate(&mut rig, text);
         the(&federation.findings, Reason::InvalidAnnotation);
@@ -101,7 +101,7 @@ fn the_owner_narrows_to_some_peers() {
 }
 
 #[test]
-fn a_peer_that_a_policy_selects_gets_what_policies_allow() {
+fn a_selected_peer_gets_only_what_policies_allow() {
     let mut rig = Rig::new();
     rig.objects.policies =
         vec![policy("db-only", json!({"peers": ["beta"], "services": [{"ports": ["tcp-sql"]}]}))];
@@ -111,8 +111,8 @@ fn a_peer_that_a_policy_selects_gets_what_policies_allow() {
         (NOT_GRANTED, GRANTED)
     );
     assert_eq!(
-        verdict(&federation, "beta"),
-        Verdict::NoPolicyAllows { selected_by: vec!["db-only".into()] }
+        access(&federation, "beta"),
+        Access::NoPolicyAllows { selected_by: vec!["db-only".into()] }
     );
     assert_eq!(announced(&federation, "beta"), ["db:5432"]);
     // A second policy adds to the first.
@@ -122,7 +122,7 @@ fn a_peer_that_a_policy_selects_gets_what_policies_allow() {
     let federation = rig.federate();
     assert_eq!((outcome(&federation, "beta"), outcome(&federation, "gamma")), (GRANTED, GRANTED));
     assert!(
-        matches!(verdict(&federation, "beta"), Verdict::Allowed { policies, .. } if policies == ["web".into()])
+        matches!(access(&federation, "beta"), Access::Allowed { policies, .. } if policies == ["web".into()])
     );
     assert_eq!(announced(&federation, "beta"), ["db:5432", "web:80"]);
     assert_eq!(announced(&federation, "gamma"), ["web:80"]);
@@ -141,7 +141,7 @@ fn owner_and_administrator_must_both_agree() {
 }
 
 #[test]
-fn callers_are_judged() {
+fn only_matching_callers_are_granted() {
     let mut rig = Rig::new();
     let callers = json!([{"namespace": "shop", "serviceAccount": "web-*"}, {"namespace": "ops"}]);
     rig.objects.policies = vec![policy("callers", json!({"peers": ["beta"], "callers": callers}))];
@@ -205,7 +205,7 @@ fn any_policy_that_enforces_wins() {
 }
 
 #[test]
-fn a_policy_that_is_not_valid_closes_and_never_opens() {
+fn an_invalid_policy_denies_and_never_allows() {
     for spec in [
         json!({"peers": ["beta"], "callers": []}),
         json!({"peers": ["beta"], "services": [{"namespaces": []}]}),
@@ -244,7 +244,7 @@ fn a_policy_that_is_not_valid_closes_and_never_opens() {
 }
 
 #[test]
-fn a_policy_can_say_that_it_allows_nothing() {
+fn an_empty_list_of_services_allows_nothing() {
     let mut rig = Rig::new();
     rig.objects.policies = vec![policy("nothing", json!({"peers": ["beta"], "services": []}))];
     let federation = rig.federate();
@@ -266,7 +266,7 @@ fn a_policy_can_say_that_it_allows_nothing() {
 }
 
 #[test]
-fn a_field_without_a_value_closes() {
+fn a_field_without_a_value_denies() {
     for spec in [
         json!({"peers": ["beta"], "services": null}),
         json!({"peers": ["beta"], "services": [{"namespaces": null}]}),
@@ -287,8 +287,8 @@ fn a_field_without_a_value_closes() {
 }
 
 #[test]
-fn a_misspelt_peer_is_an_error_where_it_leaves_a_peer_open() {
-    let said = |rig: &Rig| the(&rig.federate().findings, Reason::UnknownPeer).clone();
+fn a_misspelt_peer_is_an_error_if_it_leaves_a_peer_unrestricted() {
+    let unknown_peer = |rig: &Rig| the(&rig.federate().findings, Reason::UnknownPeer).clone();
     for (name, expected) in [
         ("gama", "did you mean \"gamma\"?"),
         ("gamma.example", "did you mean \"gamma\"?"),
@@ -296,7 +296,7 @@ fn a_misspelt_peer_is_an_error_where_it_leaves_a_peer_open() {
     ] {
         let mut rig = Rig::new();
         rig.objects.policies = vec![policy("p", json!({"peers": ["beta", name], "services": []}))];
-        let finding = said(&rig);
+        let finding = unknown_peer(&rig);
         assert_eq!(
             (finding.severity, finding.field.as_deref()),
             (Severity::Error, Some("spec.peers[1]")),
@@ -308,7 +308,7 @@ fn a_misspelt_peer_is_an_error_where_it_leaves_a_peer_open() {
         );
         // If policies select every peer, no peer has all exports.
         rig.objects.policies.push(policy("all", json!({"services": []})));
-        assert_eq!(said(&rig).severity, Severity::Warning, "{name}");
+        assert_eq!(unknown_peer(&rig).severity, Severity::Warning, "{name}");
     }
     let mut rig = Rig::new();
     rig.objects.policies = vec![policy("p", json!({"peers": ["beta"], "services": []}))];
@@ -316,7 +316,7 @@ fn a_misspelt_peer_is_an_error_where_it_leaves_a_peer_open() {
 }
 
 #[test]
-fn a_misspelt_annotation_does_not_open() {
+fn a_misspelt_peers_annotation_denies_all_peers() {
     let annotate = |key: &str| {
         let mut rig = Rig::new();
         rig.objects.services[0].annotations.insert(key.to_owned(), "beta".to_owned());
@@ -347,7 +347,7 @@ fn a_misspelt_annotation_does_not_open() {
 }
 
 #[test]
-fn a_policy_that_cannot_be_read_closes_its_peers_and_no_others() {
+fn an_unreadable_policy_denies_only_the_peers_it_names() {
     let mut rig = Rig::new();
     let (broken, finding) =
         PolicyObject::read("p", None, &json!({"peers": ["beta"], "service": []}));
@@ -361,7 +361,7 @@ fn a_policy_that_cannot_be_read_closes_its_peers_and_no_others() {
 }
 
 #[test]
-fn of_two_policies_with_one_name_the_first_allows() {
+fn of_two_policies_with_the_same_name_only_the_first_allows() {
     let mut rig = Rig::new();
     let mut second = policy("p", json!({"peers": ["beta", "gamma"]}));
     second.source = Some("b.yaml".to_owned());
@@ -404,7 +404,7 @@ fn more_callers_than_a_grant_holds_are_refused() {
 }
 
 #[test]
-fn labels_are_selected_as_kubernetes_does() {
+fn label_selectors_work_as_in_kubernetes() {
     let selects = |selector: serde_json::Value| {
         let mut rig = Rig::new();
         rig.objects.services[0]
@@ -435,13 +435,13 @@ fn labels_are_selected_as_kubernetes_does() {
 }
 
 #[test]
-fn a_grant_says_who_decided() {
+fn a_grant_names_who_decided() {
     let mut rig = Rig::new();
-    let says = |rig: &Rig| web(&rig.federate()).grant_of(&name("beta")).unwrap().to_string();
-    assert_eq!(says(&rig), "the Service is exported, and no policy selects the peer");
+    let text = |rig: &Rig| web(&rig.federate()).grant_of(&name("beta")).unwrap().to_string();
+    assert_eq!(text(&rig), "the Service is exported, and no policy selects the peer");
     rig.objects.policies =
         vec![policy("a", json!({"services": [{"ports": [1]}]})), policy("b", json!({}))];
-    assert_eq!(says(&rig), "allowed by FederationPolicy b");
+    assert_eq!(text(&rig), "allowed by FederationPolicy b");
     rig.objects.policies.pop();
-    assert_eq!(says(&rig), "no policy allows it, and the peer is selected by FederationPolicy a");
+    assert_eq!(text(&rig), "no policy allows it, and the peer is selected by FederationPolicy a");
 }

@@ -189,7 +189,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_table_decides_as_the_twin(case in case()) {
+    fn the_table_decides_as_the_model(case in case()) {
         let rig = rig_of(&case);
         let federation = rig.federate();
         prop_assert!(found(&federation.findings, Reason::InvalidPolicy).is_empty());

@@ -20,7 +20,7 @@ fn hosts(document: &PrivateDocument) -> Vec<&str> {
 }
 
 #[test]
-fn it_is_announced_to_every_peer_and_granted_to_every_caller_whatever_policies_say() {
+fn the_health_name_is_granted_to_every_caller_regardless_of_policies() {
     let mut rig = rig();
     assert_eq!(rig.local.cluster_uuid.as_str(), uuid('1').as_str());
     let nothing = PolicyObject::read(
@@ -56,7 +56,7 @@ fn it_is_announced_to_every_peer_and_granted_to_every_caller_whatever_policies_s
 }
 
 #[test]
-fn switched_off_it_is_nowhere() {
+fn switched_off_the_health_name_is_not_offered() {
     let federation = Rig::new().federate();
     assert_eq!(federation.health, None);
     assert_eq!(hosts(&federation.private_documents[&name("beta")]).len(), 2);
@@ -64,7 +64,7 @@ fn switched_off_it_is_nowhere() {
 }
 
 #[test]
-fn a_service_of_that_name_has_it() {
+fn a_service_with_the_health_name_takes_precedence() {
     let mut rig = rig();
     let host = rig.federate().health.unwrap().host.to_string();
     let mut own = service(host.split('.').next().unwrap(), vec![port("http", 80)]);
@@ -76,7 +76,7 @@ fn a_service_of_that_name_has_it() {
 }
 
 #[test]
-fn a_peers_is_not_imported_and_the_probe_asks_for_it() {
+fn a_peers_health_name_is_probed_but_not_imported() {
     let mut rig = Rig::new();
     let beta = HOST
         .replace("11111111-1111-4111-8111-111111111111", uuid('2').as_str())
@@ -87,7 +87,7 @@ fn a_peers_is_not_imported_and_the_probe_asks_for_it() {
         offered(&beta, &[("http", 80)]),
         offered(&other, &[("http", 80)]),
     ];
-    rig.told("beta", &private(2, &["192.0.2.9"], rows), at(1));
+    rig.absorb("beta", &private(2, &["192.0.2.9"], rows), at(1));
     let federation = rig.federate();
     let imported: Vec<_> =
         federation.imports.iter().map(|import| import.service.host.as_str()).collect();

@@ -5,7 +5,7 @@ use fedgate_federation::key::{KeyError, PublicKey, SigningKey};
 const PUBLIC: &str = "MCowBQYDK2VwAyEAA6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg=";
 
 fn vector() -> SigningKey {
-    SigningKey::from_seed(&std::array::from_fn(|place| place as u8)).unwrap()
+    SigningKey::from_seed(&std::array::from_fn(|index| index as u8)).unwrap()
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn reads_a_key_of_version_2() {
 }
 
 #[test]
-fn refuses_what_is_no_key() {
+fn refuses_anything_but_a_key() {
     let public = vector().public().to_pem();
     let other = rcgen::KeyPair::generate().unwrap();
     for (text, error) in [
@@ -64,7 +64,7 @@ fn refuses_what_is_no_key() {
 }
 
 #[test]
-fn a_private_key_shows_nothing() {
+fn a_private_key_is_never_displayed() {
     assert_eq!(format!("{:?}", key(7)), "SigningKey(..)");
     let secret = vector().to_pem().replace("MC4", "MC5");
     let error = SigningKey::from_pem(&secret).unwrap_err();

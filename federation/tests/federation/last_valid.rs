@@ -41,13 +41,13 @@ fn assert_kept(federation: &Federation, what: &str) {
         message.contains("last valid version of the object stays in force"),
         "{what}: {message}"
     );
-    assert!(!federation.others.contains_key("beta"), "{what}");
+    assert!(!federation.non_peers.contains_key("beta"), "{what}");
     let report = federation.peer(&name("beta")).unwrap();
     assert_eq!(report.peer.endpoint.as_str(), "https://metadata.beta.test/metadata", "{what}");
 }
 
 #[test]
-fn any_field_that_is_wrong_keeps_what_was_valid() {
+fn a_wrong_field_keeps_the_last_valid_object_in_force() {
     type Break = fn(&mut IstioFederationSpec);
     let ways: [(&str, Break); 8] = [
         ("http", |spec| spec.metadata_endpoint = "http://metadata.beta.test/metadata".to_owned()),
@@ -73,12 +73,12 @@ fn any_field_that_is_wrong_keeps_what_was_valid() {
         rig.known("beta").object = None;
         let federation = rig.federate();
         assert!(!passes(&federation) && federation.peer(&name("beta")).is_none(), "{what}");
-        assert!(federation.others.contains_key("beta"), "{what}");
+        assert!(federation.non_peers.contains_key("beta"), "{what}");
     }
 }
 
 #[test]
-fn an_object_that_cannot_be_read_keeps_what_was_valid_and_one_that_is_gone_does_not() {
+fn an_unreadable_object_keeps_the_last_valid_one_in_force_but_a_deleted_one_does_not() {
     let mut rig = rig();
     rig.objects.federations.retain(|named| named.name != "beta");
     let gone = rig.federate();
@@ -96,7 +96,7 @@ fn an_object_that_cannot_be_read_keeps_what_was_valid_and_one_that_is_gone_does_
 }
 
 #[test]
-fn an_object_that_is_this_clusters_now_is_no_peer() {
+fn an_object_changed_to_this_cluster_is_not_a_peer() {
     let mut rig = rig();
     rig.object("beta").spec.trust_domain = "alpha.example".to_owned();
     let federation = rig.federate();
@@ -104,7 +104,7 @@ fn an_object_that_is_this_clusters_now_is_no_peer() {
 }
 
 #[test]
-fn a_second_object_of_the_name_changes_nothing() {
+fn a_second_object_with_the_same_name_changes_nothing() {
     let mut rig = rig();
     rig.objects.federations.push(federation_object("beta", "other.example"));
     let federation = rig.federate();

@@ -1,4 +1,4 @@
-//! What may come in place of a peer's documents and roots. Each message must say what it is, and
+//! What may come instead of a peer's documents and roots. Each message must say what it is, and
 //! what to do.
 
 use crate::advice::problems_of_finding;
@@ -14,7 +14,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
 /// Returns what is reported of a body: the condition's message, which is also the finding's.
-fn said_of(body: &[u8]) -> (ExchangeReason, String) {
+fn reported_for(body: &[u8]) -> (ExchangeReason, String) {
     let peer = Peer::parse(Rig::new().object("beta")).unwrap().0;
     let mut known = PeerKnowledge::new(&peer);
     let findings =
@@ -61,8 +61,8 @@ fn pem_of(label: &str, contents: &[u8]) -> String {
     pem::encode(&pem::Pem::new(label, contents))
 }
 
-/// What people put in place of roots, each with the words that the message must contain.
-fn in_place_of_roots() -> Vec<(&'static str, String, &'static str)> {
+/// What people provide instead of roots, each with the words that the message must contain.
+fn instead_of_roots() -> Vec<(&'static str, String, &'static str)> {
     let key = KeyPair::generate().unwrap();
     let issuer = Issuer::new(ca_parameters(2100), &key);
     let root = ca_parameters(2100).self_signed(&key).unwrap();
@@ -128,24 +128,24 @@ fn in_place_of_roots() -> Vec<(&'static str, String, &'static str)> {
 }
 
 #[test]
-fn what_stands_in_place_of_roots_is_told_by_what_it_is() {
-    let mut said = Vec::new();
-    for (what, roots, words) in in_place_of_roots() {
-        let (reason, message) = said_of(&with_roots(&roots));
+fn anything_provided_instead_of_roots_is_described() {
+    let mut messages = Vec::new();
+    for (what, roots, words) in instead_of_roots() {
+        let (reason, message) = reported_for(&with_roots(&roots));
         assert_eq!(reason, ExchangeReason::InvalidPublicMetadata, "{what}: {message}");
         assert!(message.starts_with("rootCA: ") && message.contains(words), "{what}: {message}");
-        said.push(message);
+        messages.push(message);
     }
-    assert_readable(&said, problems_of_finding);
+    assert_readable(&messages, problems_of_finding);
 }
 
 /// Next to a good root, each bad one is dropped by itself, and the good one is accepted.
 #[test]
-fn a_good_root_beside_a_bad_one_is_taken_and_the_bad_one_is_told_with_its_place() {
+fn a_bad_root_after_a_good_one_is_dropped_and_reported_with_its_position() {
     for (what, other, _) in
-        in_place_of_roots().into_iter().filter(|(_, other, _)| other.contains("-----BEGIN"))
+        instead_of_roots().into_iter().filter(|(_, other, _)| other.contains("-----BEGIN"))
     {
-        let (reason, message) = said_of(&with_roots(&format!("{}{other}", root().to_pem())));
+        let (reason, message) = reported_for(&with_roots(&format!("{}{other}", root().to_pem())));
         assert_eq!(reason, ExchangeReason::Succeeded, "{what}: {message}");
         assert!(message.contains("block 2 of the peer's roots was dropped"), "{what}: {message}");
         assert_readable(&[message], problems_of_finding);
@@ -153,7 +153,7 @@ fn a_good_root_beside_a_bad_one_is_taken_and_the_bad_one_is_told_with_its_place(
 }
 
 #[test]
-fn roots_that_are_written_in_another_way_are_taken() {
+fn other_spellings_of_pem_are_accepted() {
     let (one, two) = (root().to_pem(), root().to_pem());
     for (what, text) in [
         ("line ends of Windows", one.replace('\n', "\r\n")),
@@ -164,7 +164,7 @@ fn roots_that_are_written_in_another_way_are_taken() {
         ("trusted by another name", one.replace("CERTIFICATE", "X509 CERTIFICATE")),
     ] {
         assert_eq!(
-            said_of(&with_roots(&text)),
+            reported_for(&with_roots(&text)),
             (ExchangeReason::Succeeded, String::new()),
             "{what}"
         );
@@ -172,7 +172,7 @@ fn roots_that_are_written_in_another_way_are_taken() {
 }
 
 #[test]
-fn what_answers_in_place_of_a_document_is_told_by_what_it_is() {
+fn anything_received_instead_of_a_document_is_described() {
     let good = document().to_string();
     let utf16: Vec<u8> = good.encode_utf16().flat_map(u16::to_le_bytes).collect();
     let big: Vec<u8> = good.encode_utf16().flat_map(u16::to_be_bytes).collect();
@@ -217,13 +217,13 @@ fn what_answers_in_place_of_a_document_is_told_by_what_it_is() {
         ("bytes", vec![0xc3, 0x28, 0xff], "not UTF-8"),
         ("bytes in a text", [br#"{"clusterUUID": ""#, &[0xff][..], b"\"}"].concat(), "UTF-8"),
     ];
-    let mut said = Vec::new();
+    let mut messages = Vec::new();
     for (what, body, words) in cases {
-        let (reason, message) = said_of(&body);
+        let (reason, message) = reported_for(&body);
         assert_ne!(reason, ExchangeReason::Succeeded, "{what}");
         assert!(message.contains(words), "{what}: {message}");
         // Columns are allowed here: a document written by a program may be a single line.
-        said.push(message.replace(", column ", " at "));
+        messages.push(message.replace(", column ", " at "));
     }
-    assert_readable(&said, problems_of_finding);
+    assert_readable(&messages, problems_of_finding);
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 #[test]
 fn an_endpoint_is_an_https_url() {
-    for (text, kept) in [
+    for (text, normalized) in [
         ("https://beta.test", "https://beta.test"),
         ("https://beta.test/", "https://beta.test"),
         ("https://beta.test/metadata/", "https://beta.test/metadata"),
@@ -18,7 +18,10 @@ fn an_endpoint_is_an_https_url() {
         ("https://[::1]:1/metadata", "https://[::1]:1/metadata"),
     ] {
         let endpoint = MetadataEndpoint::parse(text).unwrap();
-        assert_eq!(endpoint.document("/public/public.json"), format!("{kept}/public/public.json"));
+        assert_eq!(
+            endpoint.document("/public/public.json"),
+            format!("{normalized}/public/public.json")
+        );
     }
     for bad in [
         "",
@@ -38,7 +41,7 @@ fn an_endpoint_is_an_https_url() {
 }
 
 #[test]
-fn one_slash_only_is_stripped() {
+fn only_one_trailing_slash_is_removed() {
     let endpoint = MetadataEndpoint::parse("https://beta.test/metadata//").unwrap();
     assert_eq!(endpoint.document("/x"), "https://beta.test/metadata//x");
 }
@@ -82,7 +85,7 @@ fn cluster_local_is_refused() {
 }
 
 #[test]
-fn a_ca_is_certificates() {
+fn a_ca_must_consist_of_certificates() {
     let with_ca = |ca: &str| {
         let mut object = federation_object("beta", "beta.example");
         object.spec.metadata.ca = Some(ca.to_owned());
@@ -145,7 +148,7 @@ fn a_spec_is_read_as_kubernetes_writes_it() {
 }
 
 #[test]
-fn an_object_with_our_trust_domain_is_no_peer() {
+fn an_object_with_our_trust_domain_is_not_a_peer() {
     let objects = [
         federation_object("us", "alpha.example"),
         federation_object("beta", "beta.example"),
@@ -161,7 +164,7 @@ fn an_object_with_our_trust_domain_is_no_peer() {
 }
 
 #[test]
-fn a_policy_that_cannot_be_read_is_not_gone() {
+fn a_policy_that_cannot_be_read_is_kept_as_unreadable() {
     let read = |spec| PolicyObject::read("p", None, &spec);
     let (good, finding) = read(json!({"peers": ["beta"], "mode": "Audit"}));
     assert!(matches!(good.body, PolicyBody::Spec(_)) && finding.is_none());
@@ -184,7 +187,7 @@ fn a_policy_that_cannot_be_read_is_not_gone() {
 }
 
 #[test]
-fn a_policy_with_a_field_beside_its_spec_is_not_understood() {
+fn a_policy_with_a_field_next_to_its_spec_is_unreadable() {
     let object = |more: serde_json::Value| {
         let mut object = json!({
             "apiVersion": "fedgate.dev/v1alpha1", "kind": "FederationPolicy", "metadata": {"name": "p"}, "spec": {"peers": ["beta"]}

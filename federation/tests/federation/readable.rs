@@ -139,7 +139,7 @@ fn has_rust_path(text: &str) -> bool {
 }
 
 #[test]
-fn bad_messages_are_seen() {
+fn bad_messages_are_detected() {
     let bad = [
         "invalid type: string \"x\", expected u32 in a field of this kind",
         "cannot open it: No such file or directory (os error 2)",

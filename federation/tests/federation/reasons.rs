@@ -90,7 +90,7 @@ fn clashes() -> Vec<Finding> {
     rig.local.network = network.clone();
     let mut document = private(2, &["192.0.2.9"], vec![]);
     document.extension.as_mut().unwrap().network = network;
-    rig.told("beta", &document, at(1));
+    rig.absorb("beta", &document, at(1));
     rig.federate().findings
 }
 
@@ -141,10 +141,11 @@ fn documents() -> Vec<Finding> {
     findings.extend(rig.federate().findings);
 
     let (ours, theirs) = (at(1), at(100));
-    rig.known("beta").clock_read(fedgate_federation::knowledge::ClockReading { ours, theirs });
-    findings.extend(rig.told("gamma", &private(0, &["192.0.2.9"], vec![]), at(1)).into_findings());
+    rig.known("beta").record_clock(fedgate_federation::knowledge::ClockReading { ours, theirs });
+    findings
+        .extend(rig.absorb("gamma", &private(0, &["192.0.2.9"], vec![]), at(1)).into_findings());
     rig.known("gamma").private.as_mut().unwrap().document.extension = None;
-    findings.extend(rig.told("gamma", &dkp(private(0, &[], vec![])), at(1)).into_findings());
+    findings.extend(rig.absorb("gamma", &dkp(private(0, &[], vec![])), at(1)).into_findings());
     rig.now = at(300);
     findings.extend(rig.federate().findings);
     rig.now = at(3600);
@@ -155,7 +156,7 @@ fn documents() -> Vec<Finding> {
 /// A gateway at our own address, one whose name is not found, and a root that is not valid yet.
 fn gateways() -> Vec<Finding> {
     let mut rig = Rig::new();
-    rig.told("beta", &private(2, &["192.0.2.1", "gw.beta.example"], vec![]), at(1));
+    rig.absorb("beta", &private(2, &["192.0.2.1", "gw.beta.example"], vec![]), at(1));
     rig.not_found("beta", "gw.beta.example", "no name server answers", at(1));
     let mut tomorrow = ca_parameters(2100);
     tomorrow.not_before = rcgen::date_time_ymd(2099, 1, 1);

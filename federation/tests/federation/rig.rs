@@ -172,12 +172,12 @@ pub(crate) fn known(
     let mut knowledge = PeerKnowledge::new(peer);
     let taken = knowledge.absorb_public(peer, &public.to_json(), None, &Limits::default(), now);
     assert!(taken.is_taken(), "{taken:?}");
-    let taken = tell(&mut knowledge, peer, private, now);
+    let taken = absorb_private(&mut knowledge, peer, private, now);
     assert!(taken.is_taken(), "{taken:?}");
     knowledge
 }
 
-pub(crate) fn tell(
+pub(crate) fn absorb_private(
     knowledge: &mut PeerKnowledge,
     peer: &Peer,
     private: &PrivateDocument,
@@ -210,7 +210,7 @@ impl Rig {
                 gateway_identities: Vec::new(),
                 health_name: false,
                 passthrough: Passthrough::Impossible("it cannot be done here".to_owned()),
-                own: OwnAddresses::default(),
+                own_addresses: OwnAddresses::default(),
             },
             objects: Objects {
                 services: vec![
@@ -263,16 +263,16 @@ impl Rig {
         let outcome = |(name, ips): &(&str, &[&str])| {
             (hostname(name), Ok(ips.iter().map(|ip| ip.parse().unwrap()).collect()))
         };
-        self.known(peer).looked_up(names.iter().map(outcome).collect(), now);
+        self.known(peer).record_lookups(names.iter().map(outcome).collect(), now);
     }
 
     /// Reports a failed lookup of the name of a peer's gateway.
     pub(crate) fn not_found(&mut self, peer: &str, name: &str, why: &str, now: Timestamp) {
-        self.known(peer).looked_up(vec![(hostname(name), Err(why.to_owned()))], now);
+        self.known(peer).record_lookups(vec![(hostname(name), Err(why.to_owned()))], now);
     }
 
     /// Absorbs the next private document of a peer.
-    pub(crate) fn told(
+    pub(crate) fn absorb(
         &mut self,
         peer_name: &str,
         document: &PrivateDocument,
@@ -280,7 +280,7 @@ impl Rig {
     ) -> Absorbed {
         let object = self.object(peer_name).clone();
         let peer = Peer::parse(&object).unwrap().0;
-        tell(self.known(peer_name), &peer, document, now)
+        absorb_private(self.known(peer_name), &peer, document, now)
     }
 }
 
@@ -298,6 +298,15 @@ pub(crate) fn the(findings: &[Finding], reason: FindingReason) -> &Finding {
         [one] => one,
         others => panic!("expected one {reason}, found {others:?} among {findings:#?}"),
     }
+}
+
+/// The audience of the token that the importer sends to a peer, if it may send one.
+pub(crate) fn token_audience<'f>(
+    federation: &'f Federation,
+    peer: &PeerName,
+) -> Option<&'f ClusterUuid> {
+    let report = federation.peer(peer).filter(|report| report.standing.may_send_token())?;
+    report.cluster_uuid.as_ref()
 }
 
 pub(crate) fn beta() -> ObjectRef {

@@ -107,7 +107,7 @@ fn three_clusters() {
         offered("web.shop.svc.beta.example", &[("http", 80), ("grpc-api", 90), ("tcp-sql", 5432)]),
         offered("web.shop.svc.gamma.example", &[("http", 80)]),
     ];
-    rig.told("beta", &private(2, &["192.0.2.9", "gw.beta.example"], services), at(5));
+    rig.absorb("beta", &private(2, &["192.0.2.9", "gw.beta.example"], services), at(5));
     rig.looked_up("beta", &[("gw.beta.example", &["192.0.2.10"])], at(5));
     insta::assert_snapshot!(render(&rig.federate()));
 }

@@ -16,7 +16,7 @@ const VECTOR: &str = "eyJhbGciOiJFZERTQSJ9.eyJhdWQiOiIyMjIyMjIyMi1iYmJiLTRiYmItO
 const STRICT: Leeway = Leeway { early: Duration::ZERO, late: Duration::ZERO };
 
 fn vector_key() -> SigningKey {
-    SigningKey::from_seed(&std::array::from_fn(|place| place as u8)).unwrap()
+    SigningKey::from_seed(&std::array::from_fn(|index| index as u8)).unwrap()
 }
 
 fn alpha() -> ClusterUuid {
@@ -41,7 +41,7 @@ fn forge(header: &Value, claims: &Value) -> String {
     let message = format!("{}.{}", part(header), part(claims));
     let der = [
         b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20".as_slice(),
-        &std::array::from_fn::<u8, 32, _>(|place| place as u8),
+        &std::array::from_fn::<u8, 32, _>(|index| index as u8),
     ]
     .concat();
     let key = jsonwebtoken::EncodingKey::from_ed_der(&der);
@@ -86,14 +86,14 @@ fn accepts_the_test_vector() {
 }
 
 #[test]
-fn a_forged_token_that_is_right_in_all_is_accepted() {
+fn a_token_made_by_hand_is_accepted() {
     assert!(check(&forge(&eddsa(), &claims()), at(0)).is_ok());
     assert!(check(&forge(&json!({"alg": "EdDSA", "typ": "JWT"}), &claims()), at(0)).is_ok());
     assert!(check(&with("jti", json!("unknown claims are passed over")), at(0)).is_ok());
 }
 
 #[test]
-fn time_has_limits_and_a_leeway() {
+fn validity_is_checked_with_a_leeway() {
     assert_eq!(check(VECTOR, at(-1)), Err(TokenError::NotYetValid));
     assert_eq!(check(VECTOR, at(60)), Err(TokenError::Expired));
     let leeway = Leeway { early: Duration::from_secs(20), late: Duration::from_secs(10) };
@@ -106,7 +106,7 @@ fn time_has_limits_and_a_leeway() {
 }
 
 #[test]
-fn clocks_a_minute_apart_are_taken_either_way_and_a_token_is_not_good_for_longer_than_that_needs() {
+fn the_default_leeway_tolerates_clocks_a_minute_apart_and_no_more() {
     let taken = |now| verify(VECTOR, &beta(), |_| Some(vector_key().public()), now, DEFAULT_LEEWAY);
     assert!(taken(at(-60)).is_ok() && taken(at(60)).is_ok());
     assert_eq!(taken(at(-61)), Err(TokenError::NotYetValid));
@@ -127,7 +127,7 @@ fn a_lifetime_is_five_minutes_at_most() {
 }
 
 #[test]
-fn the_audience_is_one_string_and_us() {
+fn the_audience_must_be_this_cluster_as_one_string() {
     assert_eq!(check(&with("aud", json!(alpha().as_str())), at(0)), Err(TokenError::Audience));
     assert_eq!(check(&with("aud", json!([beta().as_str()])), at(0)), Err(TokenError::Form));
     assert_eq!(check(&with("aud", json!("")), at(0)), Err(TokenError::Audience));
@@ -140,7 +140,7 @@ fn issuer_and_scope_are_fixed() {
 }
 
 #[test]
-fn each_claim_must_be_there() {
+fn each_claim_is_required() {
     for claim in ["aud", "exp", "iss", "nbf", "scope", "sub"] {
         assert_eq!(check(&without(claim), at(0)), Err(TokenError::Form), "{claim}");
     }
@@ -152,7 +152,7 @@ fn each_claim_must_be_there() {
 }
 
 #[test]
-fn only_eddsa_and_nothing_else_in_the_header() {
+fn the_header_must_contain_eddsa_and_nothing_else() {
     for header in [
         json!({"alg": "none"}),
         json!({"alg": "HS256"}),
@@ -168,7 +168,7 @@ fn only_eddsa_and_nothing_else_in_the_header() {
 }
 
 #[test]
-fn the_subject_is_a_peer_and_has_signed() {
+fn the_subject_must_be_a_peer_and_the_signer() {
     assert_eq!(
         check(&with("sub", json!(uuid('9').as_str())), at(0)),
         Err(TokenError::UnknownSubject)
@@ -182,7 +182,7 @@ fn the_subject_is_a_peer_and_has_signed() {
 }
 
 #[test]
-fn what_is_no_token_is_refused() {
+fn text_that_is_not_a_token_is_refused() {
     for text in ["", ".", "a.b", "a.b.c", "a.b.c.d", "ä.ö.ü", &format!("{VECTOR}.x")] {
         assert_eq!(check(text, at(0)), Err(TokenError::Form), "{text}");
     }
@@ -190,7 +190,7 @@ fn what_is_no_token_is_refused() {
 }
 
 #[test]
-fn no_two_tokens_are_the_same() {
+fn no_two_issued_tokens_are_the_same() {
     let mut source = TokenSource::default();
     let mut tokens: Vec<_> =
         (0..5).map(|_| source.issue(&vector_key(), &alpha(), &beta(), at(0)).unwrap()).collect();
@@ -213,7 +213,7 @@ fn no_two_tokens_are_the_same() {
 }
 
 #[test]
-fn a_clock_that_was_set_back_far_is_believed() {
+fn after_the_clock_was_set_back_far_tokens_follow_it() {
     let mut source = TokenSource::default();
     source.issue(&vector_key(), &alpha(), &beta(), at(10_000)).unwrap();
     let token = source.issue(&vector_key(), &alpha(), &beta(), at(0)).unwrap();
@@ -221,7 +221,7 @@ fn a_clock_that_was_set_back_far_is_believed() {
 }
 
 #[test]
-fn a_token_is_good_for_once() {
+fn a_token_is_accepted_once() {
     let mut cache = ReplayCache::new(2);
     let token = check(VECTOR, at(0)).unwrap();
     assert_eq!(cache.accept(&token, at(0)), Ok(()));
@@ -234,7 +234,7 @@ fn a_token_is_good_for_once() {
 
 /// Two polls of a DKP cluster within one second carry the same token.
 #[test]
-fn the_same_token_is_taken_again_within_a_second_and_a_few_times() {
+fn the_same_token_is_accepted_a_few_times_within_a_second() {
     let mut cache = ReplayCache::new(2);
     let token = check(VECTOR, at(0)).unwrap();
     let milliseconds = |count| at(0).checked_add(jiff::SignedDuration::from_millis(count)).unwrap();

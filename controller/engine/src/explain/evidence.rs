@@ -3,7 +3,7 @@
 use super::{Question, Sources};
 use fedgate_core::{Callers, Mode, PeerName, PeerRow};
 use fedgate_federation::federate::{PeerReport, Standing};
-use fedgate_federation::grant::{PeerGrant, Verdict};
+use fedgate_federation::grant::{Access, PeerGrant};
 
 pub(super) fn report<'a>(sources: &Sources<'a>, peer: &str) -> Option<&'a PeerReport> {
     sources.federation.peers.iter().find(|report| report.peer.name.as_str() == peer)
@@ -61,8 +61,8 @@ pub(super) fn decided_by(sources: &Sources<'_>, question: &Question, peer: Optio
     let Some(grant) = peer.and_then(|peer| grant_of(sources, question, peer)) else {
         return older_table(sources);
     };
-    match &grant.verdict {
-        Verdict::Allowed { callers: Callers::Only(patterns), .. } => {
+    match &grant.access {
+        Access::Allowed { callers: Callers::Only(patterns), .. } => {
             let patterns: Vec<_> =
                 patterns.iter().map(|p| format!("{}/{}", p.namespace, p.service_account)).collect();
             format!("{grant}, for the callers (namespace/service account) {}", patterns.join(", "))

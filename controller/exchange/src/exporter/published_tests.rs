@@ -35,7 +35,7 @@ fn federation(peers: &[&str]) -> Federation {
         gateway_identities: Vec::new(),
         health_name: false,
         passthrough: fedgate_federation::federate::Passthrough::default(),
-        own: fedgate_federation::own::OwnAddresses::default(),
+        own_addresses: fedgate_federation::own::OwnAddresses::default(),
     };
     let objects = Objects {
         federations: peers.iter().map(|peer| object(peer)).collect(),

@@ -313,7 +313,7 @@ impl Shared {
     async fn report(&self, before: &PeerKnowledge, poller: &Poller) -> bool {
         let update = PeerUpdate {
             peer: poller.peer.name.clone(),
-            changed: poller.knowledge.is_news_after(before),
+            changed: poller.knowledge.differs_from(before),
             knowledge: poller.knowledge.clone(),
         };
         log(before, &update);

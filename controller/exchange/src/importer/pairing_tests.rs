@@ -82,7 +82,7 @@ impl Cluster {
                 gateway_identities: Vec::new(),
                 health_name: false,
                 passthrough: fedgate_federation::federate::Passthrough::default(),
-                own: fedgate_federation::own::OwnAddresses::default(),
+                own_addresses: fedgate_federation::own::OwnAddresses::default(),
             },
             objects: Objects { services: vec![web()], ..Objects::default() },
             knowledge: BTreeMap::new(),

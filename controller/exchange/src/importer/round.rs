@@ -10,7 +10,9 @@ use super::{
 use crate::lookup::{LookUps, look_up_now};
 use fedgate_federation::{
     document::{PRIVATE_PATH, PUBLIC_PATH},
-    knowledge::{Absorbed, DocumentKind, ExchangeReason, LookUpOutcome, PeerKnowledge, Probed},
+    knowledge::{
+        Absorbed, DocumentKind, ExchangeReason, LookupOutcome, PeerKnowledge, ProbeResult,
+    },
     object::Peer,
     token::TokenSource,
 };
@@ -52,16 +54,16 @@ impl Poller {
     }
 
     /// Records the outcome of a probe of the peer's gateways.
-    pub(super) fn probed(&mut self, probed: &Probed) {
-        self.knowledge.probed(probed, self.settings.clock.now());
+    pub(super) fn probed(&mut self, probed: &ProbeResult) {
+        self.knowledge.record_probe(probed, self.settings.clock.now());
         if let Some(dataplane) = &self.knowledge.dataplane {
             self.settings.metrics.probed(dataplane.reason);
         }
     }
 
     /// Records the outcome of looking up the names of the peer's gateways.
-    pub(super) fn looked_up(&mut self, outcomes: Vec<LookUpOutcome>) {
-        self.knowledge.looked_up(outcomes, self.settings.clock.now());
+    pub(super) fn looked_up(&mut self, outcomes: Vec<LookupOutcome>) {
+        self.knowledge.record_lookups(outcomes, self.settings.clock.now());
     }
 
     /// Looks up names that the peer announces for the first time. Until this is done, what it
@@ -178,7 +180,7 @@ impl Poller {
 
     /// Why a peer refuses our token, as far as it can be known here.
     fn unauthorized(&self) -> String {
-        match self.knowledge.clock.and_then(|clock| clock.trouble()) {
+        match self.knowledge.clock.and_then(|clock| clock.warning()) {
             Some(trouble) => format!("401: the peer refuses the token: {trouble}"),
             None => "401: the peer does not know us yet: it needs an IstioFederation for this cluster, and some minutes to read \
                      our key"
@@ -190,7 +192,7 @@ impl Poller {
     /// may be its cause.
     fn read_clock(&mut self, fetched: Fetched) -> Result<Answer, FetchFailure> {
         if let Some(reading) = fetched.clock {
-            self.knowledge.clock_read(reading);
+            self.knowledge.record_clock(reading);
         }
         fetched.answer
     }
@@ -199,7 +201,7 @@ impl Poller {
     async fn take(&mut self, kind: DocumentKind, answer: Answer) -> bool {
         let now = self.settings.clock.now();
         let Answer::Fresh { body, etag } = answer else {
-            self.knowledge.not_modified(kind, now);
+            self.knowledge.record_not_modified(kind, now);
             return self.ended(kind);
         };
         let (settings, peer, mut knowledge) =
@@ -246,7 +248,7 @@ impl Poller {
     }
 
     fn failed(&mut self, kind: DocumentKind, reason: ExchangeReason, message: &str) {
-        self.knowledge.failed(kind, reason, message, self.settings.clock.now());
+        self.knowledge.record_failure(kind, reason, message, self.settings.clock.now());
         self.ended(kind);
     }
 

@@ -2,7 +2,7 @@
 //! often as its records require.
 //!
 //! ```text
-//! federate ──► names ──► Resolving: each name, A and AAAA ──► LookUpOutcome ──► PeerKnowledge ──► federate: addresses
+//! federate ──► names ──► Resolving: each name, A and AAAA ──► LookupOutcome ──► PeerKnowledge ──► federate: addresses
 //! ```
 //!
 //! Envoy is given addresses, not names. With names, every import would do its own lookups at a rate
@@ -22,7 +22,7 @@ pub(crate) use system::SystemResolver;
 
 use crate::supervision::Supervision;
 use fedgate_core::Hostname;
-use fedgate_federation::knowledge::LookUpOutcome;
+use fedgate_federation::knowledge::LookupOutcome;
 use fedgate_process::backoff::backoff;
 use futures_util::future::BoxFuture;
 use std::{collections::BTreeSet, fmt, net::IpAddr, sync::Arc, time::Duration};
@@ -106,7 +106,7 @@ pub(crate) type Names = BTreeSet<Hostname>;
 
 /// Looks up one peer's names until it is dropped.
 pub(crate) struct Resolving {
-    outcomes: mpsc::Receiver<Vec<LookUpOutcome>>,
+    outcomes: mpsc::Receiver<Vec<LookupOutcome>>,
     task: JoinHandle<()>,
 }
 
@@ -128,7 +128,7 @@ impl Resolving {
     }
 
     /// The outcomes of the next round. Cancel safe.
-    pub(crate) async fn next(&mut self) -> Vec<LookUpOutcome> {
+    pub(crate) async fn next(&mut self) -> Vec<LookupOutcome> {
         match self.outcomes.recv().await {
             Some(outcomes) => outcomes,
             // The importer is gone.
@@ -140,7 +140,7 @@ impl Resolving {
 async fn look_up_on(
     shared: Arc<LookUps>,
     mut names: watch::Receiver<Names>,
-    outcomes: mpsc::Sender<Vec<LookUpOutcome>>,
+    outcomes: mpsc::Sender<Vec<LookupOutcome>>,
 ) {
     let mut failures = 0;
     loop {
@@ -180,7 +180,7 @@ fn wait(time_to_live: Duration, failures: u32) -> Duration {
 }
 
 struct Round {
-    outcomes: Vec<LookUpOutcome>,
+    outcomes: Vec<LookupOutcome>,
     failed: bool,
     /// The shortest TTL of all names that were found.
     time_to_live: Duration,
@@ -188,7 +188,7 @@ struct Round {
 
 /// Looks up names that a peer has just announced, within the time limit of one lookup. Until then,
 /// what the peer announced before stays in force.
-pub(crate) async fn look_up_now(shared: &LookUps, names: &Names) -> Vec<LookUpOutcome> {
+pub(crate) async fn look_up_now(shared: &LookUps, names: &Names) -> Vec<LookupOutcome> {
     let found = timeout(shared.settings.time, look_up(shared, names)).await;
     found.map(|round| round.outcomes).unwrap_or_default()
 }

@@ -6,7 +6,7 @@ use super::{ProbeIdentity, ProbeSettings, Probing, probe};
 use crate::loopback::{Leaf, Server, TestCa, acceptor, read_head};
 use fedgate_federation::{
     federate::ProbeTarget,
-    knowledge::{Probed, Tried},
+    knowledge::{ProbeDepth, ProbeResult},
 };
 use rustls::version::{TLS12, TLS13};
 use std::{future::pending, time::Duration};
@@ -65,7 +65,7 @@ impl Pair {
         .await
     }
 
-    async fn probe(&self, server: &Server, health: bool) -> Probed {
+    async fn probe(&self, server: &Server, health: bool) -> ProbeResult {
         let identity = self.shown.clone();
         let settings =
             ProbeSettings { identity, time: Duration::from_secs(5), ..ProbeSettings::default() };
@@ -79,7 +79,7 @@ impl Pair {
     /// The outcome of a probe.
     async fn outcome(&self, server: &Server, health: bool) -> Result<(), String> {
         match self.probe(server, health).await {
-            Probed::Gateways { mut outcomes, tried: Tried::Call } => outcomes.remove(0).1,
+            ProbeResult::Gateways { mut outcomes, depth: ProbeDepth::Call } => outcomes.remove(0).1,
             other => panic!("{other:?}"),
         }
     }
@@ -166,7 +166,7 @@ async fn an_unusable_identity_of_ours_is_reported_without_the_key() {
     let pair = Pair::new();
     let gateway = pair.gateway(&[&TLS13], held).await;
     let why = async || match pair.probe(&gateway, false).await {
-        Probed::Impossible(why) => why,
+        ProbeResult::Impossible(why) => why,
         other => panic!("{other:?}"),
     };
     let (one, other) = (pair.alpha.leaf(), pair.alpha.leaf());

@@ -2,7 +2,7 @@
 //! workload's call would.
 //!
 //! ```text
-//! federate ──► ProbeTarget ──► Prober: each gateway, TCP, TLS, a call ──► Probed ──► PeerKnowledge
+//! federate ──► ProbeTarget ──► Prober: each gateway, TCP, TLS, a call ──► ProbeResult ──► PeerKnowledge
 //! ```
 //!
 //! A good gateway shows a certificate from the peer's own roots, with the identity that imports
@@ -35,7 +35,7 @@ pub use presented::presented;
 use crate::settings::Intervals;
 use crate::supervision::Supervision;
 use fedgate_federation::federate::ProbeTarget;
-use fedgate_federation::knowledge::{Probed, Tried};
+use fedgate_federation::knowledge::{ProbeDepth, ProbeResult};
 use fedgate_process::backoff::backoff;
 use gateway::probe_gateway;
 use handshake::Handshake;
@@ -95,7 +95,7 @@ pub(crate) type Target = Option<Arc<ProbeTarget>>;
 
 /// Probes one peer's gateways until it is dropped.
 pub(crate) struct Prober {
-    outcomes: mpsc::Receiver<Probed>,
+    outcomes: mpsc::Receiver<ProbeResult>,
     task: JoinHandle<()>,
 }
 
@@ -117,7 +117,7 @@ impl Prober {
     }
 
     /// The next outcome. Cancel safe.
-    pub(crate) async fn next(&mut self) -> Probed {
+    pub(crate) async fn next(&mut self) -> ProbeResult {
         match self.outcomes.recv().await {
             Some(probed) => probed,
             // The importer is gone.
@@ -133,7 +133,7 @@ const LONGEST_RETRY: Duration = Duration::from_secs(15);
 async fn probe_on(
     probing: Arc<Probing>,
     mut target: watch::Receiver<Target>,
-    outcomes: mpsc::Sender<Probed>,
+    outcomes: mpsc::Sender<ProbeResult>,
 ) {
     let mut failures = 0;
     loop {
@@ -168,10 +168,10 @@ fn waits(interval: Duration, failures: u32, random: f64) -> (Duration, Duration)
 }
 
 /// Probes all gateways of a peer.
-async fn probe(probing: &Probing, target: &ProbeTarget) -> Probed {
+async fn probe(probing: &Probing, target: &ProbeTarget) -> ProbeResult {
     let handshake = match handshake(&probing.settings.identity, target) {
         Ok(handshake) => handshake.map(Arc::new),
-        Err(why) => return Probed::Impossible(why),
+        Err(why) => return ProbeResult::Impossible(why),
     };
     let own_permits = Arc::new(Semaphore::new(OF_ONE_PEER));
     let mut probes = JoinSet::new();
@@ -188,12 +188,12 @@ async fn probe(probing: &Probing, target: &ProbeTarget) -> Probed {
     let mut outcomes = probes.join_all().await;
     outcomes.sort_by_key(|(index, ..)| *index);
     let outcomes = outcomes.into_iter().map(|(_, gateway, outcome)| (gateway, outcome)).collect();
-    let tried = match handshake {
-        None => Tried::Connection,
-        Some(handshake) if handshake.shows_certificate() => Tried::Call,
-        Some(_) => Tried::Server,
+    let depth = match handshake {
+        None => ProbeDepth::Connection,
+        Some(handshake) if handshake.shows_certificate() => ProbeDepth::Call,
+        Some(_) => ProbeDepth::Server,
     };
-    Probed::Gateways { outcomes, tried }
+    ProbeResult::Gateways { outcomes, depth }
 }
 
 /// How to probe the gateways. `None` if there is no service to ask for.

@@ -8,7 +8,7 @@ use fedgate_federation::{
     bundle::{Root, TrustBundle},
     document::{GatewayAddress, GatewayHost, WorkloadIdentity},
     federate::{Gateway, ProbeTarget, ServerIdentity},
-    knowledge::{Probed, Tried},
+    knowledge::{ProbeDepth, ProbeResult},
 };
 use rustls::version::{TLS12, TLS13};
 use std::{
@@ -74,7 +74,7 @@ impl Beta {
     /// The outcome for the gateway at an address.
     async fn at(&self, gateway: SocketAddr) -> Result<(), String> {
         let probed = probe(&probing(), &self.target(&[gateway])).await;
-        let Probed::Gateways { outcomes, tried: Tried::Server } = probed else {
+        let ProbeResult::Gateways { outcomes, depth: ProbeDepth::Server } = probed else {
             panic!("{probed:?}")
         };
         let [(_, outcome)] = outcomes.try_into().unwrap();
@@ -223,7 +223,7 @@ async fn without_a_service_no_byte_is_sent() {
     let outcomes = vec![(address_of(&server.address), Ok(()))];
     assert_eq!(
         probe(&probing(), &target).await,
-        Probed::Gateways { outcomes, tried: Tried::Connection }
+        ProbeResult::Gateways { outcomes, depth: ProbeDepth::Connection }
     );
     assert_eq!(received.recv().await, Some(0));
 }
@@ -234,7 +234,7 @@ async fn all_gateways_are_probed_and_reported_in_order() {
     let good = gateway(&beta.ca.leaf_of(&[GATEWAY]), &[&TLS13]).await;
     let bad = gateway(&TestCa::new().leaf_of(&[GATEWAY]), &[&TLS13]).await;
     let addresses = [bad.address, good.address, bad.address];
-    let Probed::Gateways { outcomes, .. } = probe(&probing(), &beta.target(&addresses)).await
+    let ProbeResult::Gateways { outcomes, .. } = probe(&probing(), &beta.target(&addresses)).await
     else {
         unreachable!()
     };
@@ -260,7 +260,7 @@ async fn all_addresses_of_a_name_are_tried() {
     let outcomes = vec![(announced, Ok(()))];
     assert_eq!(
         probe(&probing(), &target).await,
-        Probed::Gateways { outcomes, tried: Tried::Server }
+        ProbeResult::Gateways { outcomes, depth: ProbeDepth::Server }
     );
 }
 
@@ -298,7 +298,7 @@ async fn concurrent_probes_are_limited() {
     let (beta, holding) = (Beta::new(), Holding::new(DEADLINE).await);
     let settings = ProbeSettings { time: Duration::from_millis(500), ..ProbeSettings::default() };
     let probed = probe(&Probing::new(settings.clone()), &beta.target(&holding.addresses(12))).await;
-    assert!(matches!(probed, Probed::Gateways { outcomes, .. } if outcomes.len() == 12));
+    assert!(matches!(probed, ProbeResult::Gateways { outcomes, .. } if outcomes.len() == 12));
     assert_eq!(holding.most.swap(0, Ordering::SeqCst), OF_ONE_PEER);
 
     // Across all peers.
@@ -317,7 +317,7 @@ fn prober(interval: Duration) -> (Prober, watch::Sender<Target>) {
 
 async fn next(prober: &mut Prober) -> bool {
     let probed = timeout(DEADLINE, prober.next()).await.expect("a probe ends");
-    let Probed::Gateways { outcomes, .. } = probed else { panic!("{probed:?}") };
+    let ProbeResult::Gateways { outcomes, .. } = probed else { panic!("{probed:?}") };
     outcomes.iter().all(|(_, outcome)| outcome.is_ok())
 }
 

@@ -15,7 +15,7 @@ use std::path::Path;
 pub(super) fn read(settings: &Settings, roots: &[Root]) -> Credentials {
     let object = |path: &Path| {
         ObjectRef::cluster(settings.trust_domain.as_str())
-            .from_source(Some(path.display().to_string()))
+            .with_source(Some(path.display().to_string()))
     };
     let IdentityFiles { certificate_chain, private_key, roots: roots_file } = &settings.identity;
     let chain = File::read("identity.certificateChain", certificate_chain);
@@ -45,7 +45,7 @@ pub(super) fn read(settings: &Settings, roots: &[Root]) -> Credentials {
 pub(super) fn without_roots(settings: &Settings, credentials: &mut Credentials, why: &[String]) {
     credentials.faults.retain(|fault| fault.reason != FindingReason::UntrustedCertificate);
     let path = settings.identity.roots.display().to_string();
-    let object = ObjectRef::cluster(settings.trust_domain.as_str()).from_source(Some(path));
+    let object = ObjectRef::cluster(settings.trust_domain.as_str()).with_source(Some(path));
     let finding = |why: &String| {
         Finding::error(FindingReason::InvalidRoot, object.clone(), "identity.roots", why.as_str())
     };

@@ -59,7 +59,7 @@ impl ObjectId {
         let namespace = self.kind.has_namespace().then(|| self.namespace.clone());
         let name = if self.name.is_empty() { "(without a name)" } else { self.name.as_str() };
         ObjectRef { namespace, ..ObjectRef::new(self.kind.word(), name) }
-            .from_source(Some(source.to_owned()))
+            .with_source(Some(source.to_owned()))
     }
 }
 

@@ -139,7 +139,7 @@ fn of_documents(documents: &[Document<'_>], file: &str, limits: &Limits) -> Cont
 
 fn no_yaml(document: Document<'_>, error: &YamlError, file: &str) -> Broken {
     let line = if error.line == 0 { document.line } else { error.line };
-    let object = ObjectRef::new("File", file).from_source(Some(format!("{file}:{line}")));
+    let object = ObjectRef::new("File", file).with_source(Some(format!("{file}:{line}")));
     let finding = Finding::error(FindingReason::Unreadable, object, "", error.message.as_str());
     let policy = mentions_policy(document.text).then_some(PeerSelection::All);
     Broken { id: None, policy, finding }
@@ -147,7 +147,7 @@ fn no_yaml(document: Document<'_>, error: &YamlError, file: &str) -> Broken {
 
 /// The content of an unreadable file; `policy` if it may contain one.
 fn unreadable(file: &str, policy: bool, message: String) -> Content {
-    let object = ObjectRef::new("File", file).from_source(Some(file.to_owned()));
+    let object = ObjectRef::new("File", file).with_source(Some(file.to_owned()));
     let finding = Finding::error(FindingReason::Unreadable, object, "", message);
     let broken = Broken { id: None, policy: policy.then_some(PeerSelection::All), finding };
     Content { broken: vec![broken], ..Content::default() }
@@ -157,7 +157,7 @@ fn unreadable(file: &str, policy: bool, message: String) -> Content {
 /// close: they were meant to be in force.
 pub(super) fn other_content(bytes: &Bytes, entry: &Entry, file: &str, limits: &Limits) -> Content {
     let Ok(text) = text(bytes, limits) else { return Content::default() };
-    let object = ObjectRef::new("File", file).from_source(Some(file.to_owned()));
+    let object = ObjectRef::new("File", file).with_source(Some(file.to_owned()));
     let what_to_do = match entry.name.contains('/') {
         true => "files in folders below are not read; move it up, or away",
         false => {

@@ -131,7 +131,7 @@ impl Document<'_> {
             return Read::Broken(Box::new(Broken { id, policy: Some(self.selection()), finding }));
         }
         let object =
-            ObjectRef::new("File", self.file).from_source(Some(self.source(self.node.line)));
+            ObjectRef::new("File", self.file).with_source(Some(self.source(self.node.line)));
         match meant.is_some() || incomplete || field == "items" {
             true => {
                 let finding = Finding::error(FindingReason::InvalidObject, object, field, message);

@@ -184,14 +184,14 @@ impl ManifestSource {
         let message = format!(
             "{message}; what was known of it stays in force. Restore it, or fix its permissions"
         );
-        let object = ObjectRef::new("File", folder.clone()).from_source(Some(folder));
+        let object = ObjectRef::new("File", folder.clone()).with_source(Some(folder));
         Finding::error(FindingReason::Unreadable, object, "", message)
     }
 
     fn written_for_long(&self, name: &str, file: &File) -> Option<Finding> {
         file.written_since.filter(|since| since.elapsed() >= LONG)?;
         let shown = self.shown(name);
-        let object = ObjectRef::new("File", shown.clone()).from_source(Some(shown));
+        let object = ObjectRef::new("File", shown.clone()).with_source(Some(shown));
         let message = "it is still being written, so what it said before stays in force; close it in the program that writes it";
         Some(Finding::warning(FindingReason::Unreadable, object, "", message))
     }

@@ -59,7 +59,7 @@ impl Reload {
             } else {
                 format!("{}:{line}", settings::FILE)
             };
-            ObjectRef::cluster(site.settings.trust_domain.as_str()).from_source(Some(source))
+            ObjectRef::cluster(site.settings.trust_domain.as_str()).with_source(Some(source))
         };
         let text = match std::fs::read_to_string(self.dir.join(settings::FILE)) {
             Ok(text) => text,

@@ -17,7 +17,7 @@ impl Site {
     /// compilation try again.
     pub(super) fn save(&mut self, peer: &PeerName) {
         let Some(knowledge) = self.compiler.knowledge.get(peer) else { return };
-        if !knowledge.worth_saving(self.saved.get(peer), &self.compiler.times()) {
+        if !knowledge.needs_saving(self.saved.get(peer), &self.compiler.times()) {
             return;
         }
         match self.state.save(&knowledge_file(peer), knowledge) {

@@ -226,7 +226,7 @@ impl Site {
     /// its generation ([`Published::resumed`]), and revoking a grant must depend on little.
     pub(crate) fn compile(&mut self, now: Timestamp) -> Next {
         // This machine may have a new address by now.
-        self.compiler.cluster.own = own::addresses(&self.settings);
+        self.compiler.cluster.own_addresses = own::addresses(&self.settings);
         let federation = self.compiler.compile(now);
         self.compiler.previous = federation.published.clone();
         let (capacity, mut findings) = self.capacity();

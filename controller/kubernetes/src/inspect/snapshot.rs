@@ -331,8 +331,10 @@ mod tests {
         let later = sample.now;
         sample.change_knowledge(|knowledge| {
             let mut confirmed = knowledge.clone();
-            confirmed.not_modified(fedgate_federation::knowledge::DocumentKind::Public, later);
-            confirmed.not_modified(fedgate_federation::knowledge::DocumentKind::Private, later);
+            confirmed
+                .record_not_modified(fedgate_federation::knowledge::DocumentKind::Public, later);
+            confirmed
+                .record_not_modified(fedgate_federation::knowledge::DocumentKind::Private, later);
             confirmations.note(&PeerName::parse("beta").unwrap(), &confirmed);
         });
         assert!(!sample.snapshot().in_force.status().peers[0].ready);

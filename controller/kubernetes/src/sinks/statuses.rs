@@ -86,8 +86,10 @@ fn conditions<'a>(
         )
     };
     let peers = federation.peers.iter().map(peer);
-    let others =
-        federation.others.iter().map(|(name, condition)| (name.as_str(), vec![condition.clone()]));
+    let others = federation
+        .non_peers
+        .iter()
+        .map(|(name, condition)| (name.as_str(), vec![condition.clone()]));
     peers.chain(others).collect()
 }
 

@@ -118,7 +118,7 @@ impl ClusterRecord {
             gateway_identities,
             health_name,
             passthrough,
-            own,
+            own_addresses,
         } = cluster.clone();
         Self {
             trust_domain,
@@ -131,7 +131,7 @@ impl ClusterRecord {
             gateway_identities,
             health_name,
             passthrough,
-            own,
+            own: own_addresses,
             times: settings.intervals().knowledge,
             namespaces: settings.namespaces.clone(),
             gateway_selector: settings.gateway.selector.clone(),
@@ -166,7 +166,7 @@ impl ClusterRecord {
             gateway_identities: self.gateway_identities.clone(),
             health_name: self.health_name,
             passthrough: self.passthrough.clone(),
-            own: self.own.clone(),
+            own_addresses: self.own.clone(),
         })
     }
 }

@@ -126,7 +126,7 @@ impl Observed {
             authn_key: identity.key.public(),
             roots,
             credentials,
-            own: own::addresses(settings, self, &network),
+            own_addresses: own::addresses(settings, self, &network),
             network,
             gateways,
             gateway_identities: settings.gateway_identity().into_iter().collect(),

@@ -90,7 +90,7 @@ pub(super) fn parse(
         findings: Findings::new(object.clone(), limits.findings),
     };
     let extension = read.fedgate.and_then(|raw| reader.extension(raw));
-    check_whole(extension.as_ref(), service_rows.len())?;
+    check_complete(extension.as_ref(), service_rows.len())?;
     let gateways = reader.gateways(&gateway_rows);
     let services = reader.services(&service_rows).into();
     Ok(Parsed {
@@ -106,7 +106,7 @@ fn check_count(field: &'static str, count: usize, most: usize) -> Result<(), Doc
     }
 }
 
-fn check_whole(extension: Option<&PrivateExtension>, rows: usize) -> Result<(), DocumentError> {
+fn check_complete(extension: Option<&PrivateExtension>, rows: usize) -> Result<(), DocumentError> {
     match extension {
         Some(extension) if extension.service_count != rows as u64 => Err(DocumentError::invalid(
             "fedgate.serviceCount",
@@ -138,14 +138,14 @@ impl Reader<'_> {
 
     fn gateways(&mut self, rows: &[&RawValue]) -> Vec<GatewayAddress> {
         let mut gateways = BTreeSet::new();
-        for (place, row) in rows.iter().enumerate() {
+        for (index, row) in rows.iter().enumerate() {
             match gateway(self.body, row) {
                 Ok(gateway) => {
                     gateways.insert(gateway);
                 }
                 Err(why) => self.drop_row(
                     FindingReason::InvalidGateway,
-                    format!("ingressGateways[{place}]"),
+                    format!("ingressGateways[{index}]"),
                     why,
                 ),
             }
@@ -155,11 +155,11 @@ impl Reader<'_> {
 
     fn services(&mut self, rows: &[&RawValue]) -> Vec<PublicService> {
         let mut services: Vec<PublicService> = Vec::new();
-        let mut seen = BTreeSet::new();
-        for (place, row) in rows.iter().enumerate() {
-            let field = format!("publicServices[{place}]");
+        let mut hostnames = BTreeSet::new();
+        for (index, row) in rows.iter().enumerate() {
+            let field = format!("publicServices[{index}]");
             let Some(service) = self.service(row, &field) else { continue };
-            match seen.insert(service.hostname.clone()) {
+            match hostnames.insert(service.hostname.clone()) {
                 true => services.push(service),
                 false => {
                     let why = format!(
@@ -217,8 +217,8 @@ impl Reader<'_> {
             self.drop_row(FindingReason::InvalidPort, format!("{field}.ports"), why);
             return ports;
         }
-        for (place, row) in rows.iter().enumerate() {
-            let field = format!("{field}.ports[{place}]");
+        for (index, row) in rows.iter().enumerate() {
+            let field = format!("{field}.ports[{index}]");
             match port(self.body, row) {
                 Ok(port) if ports.iter().any(|other| other.name == port.name) => {
                     let why =
@@ -228,7 +228,8 @@ impl Reader<'_> {
                 Ok(port) => match ServiceName::new(hostname.clone(), port.port) {
                     Ok(_) => ports.push(port),
                     Err(why) => {
-                        let why = format!("{hostname}:{}: {why}, so nobody can call it", port.port);
+                        let why =
+                            format!("{hostname}:{}: {why}, so no client can call it", port.port);
                         self.drop_row(FindingReason::NameTooLong, field, why);
                     }
                 },
@@ -254,7 +255,7 @@ impl Reader<'_> {
         ];
         if let Some(rows) = rows.into_iter().find(|rows| *rows > self.limits.extension_rows) {
             self.refuse_extension(format!(
-                "a list has {rows} rows, at most {} are taken",
+                "a list has {rows} rows, at most {} are accepted",
                 self.limits.extension_rows
             ));
             return None;
@@ -267,7 +268,7 @@ impl Reader<'_> {
             read.applied_roots.as_ref().map(Vec::len).filter(|roots| *roots > self.limits.roots)
         {
             self.refuse_extension(format!(
-                "appliedRoots has {roots} rows, at most {} are taken",
+                "appliedRoots has {roots} rows, at most {} are accepted",
                 self.limits.roots
             ));
             return None;
@@ -275,22 +276,26 @@ impl Reader<'_> {
         let hosts = read.passthrough_hosts.len();
         if hosts > self.limits.services {
             self.refuse_extension(format!(
-                "passthroughHosts has {hosts} rows, at most {} are taken",
+                "passthroughHosts has {hosts} rows, at most {} are accepted",
                 self.limits.services
             ));
             return None;
         }
-        let passthrough_hosts = self.hosts(&read.passthrough_hosts);
-        let gateway_identities = self.identities(&read.gateway_identities);
-        let applied_roots = read.applied_roots.map(|roots| self.fingerprints(&roots));
-        let ReadExtension { sequence, service_count, network, .. } = read;
-        Some(PrivateExtension {
+        let ReadExtension {
             sequence,
             service_count,
             network,
             gateway_identities,
             passthrough_hosts,
             applied_roots,
+        } = read;
+        Some(PrivateExtension {
+            sequence,
+            service_count,
+            network,
+            passthrough_hosts: self.hosts(&passthrough_hosts),
+            gateway_identities: self.identities(&gateway_identities),
+            applied_roots: applied_roots.map(|roots| self.fingerprints(&roots)),
         })
     }
 
@@ -298,7 +303,7 @@ impl Reader<'_> {
     /// no other server is trusted.
     fn hosts(&mut self, texts: &[String]) -> Vec<Hostname> {
         let mut hosts = BTreeSet::new();
-        for (place, text) in texts.iter().enumerate() {
+        for (index, text) in texts.iter().enumerate() {
             match Hostname::parse(text) {
                 Ok(host) if self.trust_domain.owns(&host) => {
                     hosts.insert(host);
@@ -311,7 +316,7 @@ impl Reader<'_> {
                     );
                     self.drop_row(
                         FindingReason::ForeignName,
-                        format!("fedgate.passthroughHosts[{place}]"),
+                        format!("fedgate.passthroughHosts[{index}]"),
                         why,
                     );
                 }
@@ -327,7 +332,7 @@ impl Reader<'_> {
 
     fn identities(&mut self, uris: &[String]) -> Vec<WorkloadIdentity> {
         let mut identities = BTreeSet::new();
-        for (place, uri) in uris.iter().enumerate() {
+        for (index, uri) in uris.iter().enumerate() {
             match WorkloadIdentity::parse(uri) {
                 Ok(identity) if identity.trust_domain() == self.trust_domain.as_str() => {
                     identities.insert(identity);
@@ -340,7 +345,7 @@ impl Reader<'_> {
                     );
                     self.drop_row(
                         FindingReason::ForeignIdentity,
-                        format!("fedgate.gatewayIdentities[{place}]"),
+                        format!("fedgate.gatewayIdentities[{index}]"),
                         why,
                     );
                 }
@@ -351,7 +356,7 @@ impl Reader<'_> {
 
     fn fingerprints(&mut self, texts: &[String]) -> Vec<Fingerprint> {
         let mut fingerprints = BTreeSet::new();
-        for (place, text) in texts.iter().enumerate() {
+        for (index, text) in texts.iter().enumerate() {
             match Fingerprint::parse(text) {
                 Ok(fingerprint) => {
                     fingerprints.insert(fingerprint);
@@ -360,7 +365,7 @@ impl Reader<'_> {
                     let why = format!("{error}, found {:?}", shown(text));
                     self.drop_row(
                         FindingReason::InvalidExtension,
-                        format!("fedgate.appliedRoots[{place}]"),
+                        format!("fedgate.appliedRoots[{index}]"),
                         why,
                     );
                 }

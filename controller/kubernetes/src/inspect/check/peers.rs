@@ -17,7 +17,7 @@ pub(super) fn sections(snapshot: &Snapshot, now: Timestamp) -> Vec<Section> {
         .peers
         .iter()
         .map(|report| peer(report, snapshot.knowledge.get(&report.peer.name), now));
-    let others = federation.others.iter().map(|(name, condition)| Section {
+    let others = federation.non_peers.iter().map(|(name, condition)| Section {
         name: format!("peer {name}"),
         checks: vec![other(condition)],
     });

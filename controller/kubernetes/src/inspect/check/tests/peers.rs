@@ -6,7 +6,7 @@ use crate::sample::{Sample, federation_object, keyed, read};
 use crate::sources::federation;
 use fedgate_exchange::importer::FetchFailure;
 use fedgate_federation::document::{GatewayAddress, GatewayHost};
-use fedgate_federation::knowledge::{ClockReading, DocumentKind, ExchangeReason, Probed};
+use fedgate_federation::knowledge::{ClockReading, DocumentKind, ExchangeReason, ProbeResult};
 use jiff::SignedDuration;
 
 #[test]
@@ -16,7 +16,9 @@ fn what_keeps_metadata_from_being_exchanged() {
         changed(
             move |sample| {
                 let now = sample.now;
-                sample.change_knowledge(|knowledge| knowledge.failed(kind, reason, &message, now));
+                sample.change_knowledge(|knowledge| {
+                    knowledge.record_failure(kind, reason, &message, now)
+                });
             },
             nothing,
         )
@@ -47,11 +49,11 @@ fn what_keeps_metadata_from_being_exchanged() {
 
 #[test]
 fn gateways_of_a_peer() {
-    let probed = |probed: Probed| {
+    let probed = |probed: ProbeResult| {
         changed(
             move |sample| {
                 let now = sample.now;
-                sample.change_knowledge(|knowledge| knowledge.probed(&probed, now));
+                sample.change_knowledge(|knowledge| knowledge.record_probe(&probed, now));
             },
             nothing,
         )
@@ -61,9 +63,9 @@ fn gateways_of_a_peer() {
         port: fedgate_core::ServicePort::new(15443).unwrap(),
     };
     let refused = || (gateway("192.0.2.7"), Err("connection refused".to_owned()));
-    let all = probed(Probed::Gateways {
+    let all = probed(ProbeResult::Gateways {
         outcomes: vec![refused()],
-        tried: fedgate_federation::knowledge::Tried::Server,
+        depth: fedgate_federation::knowledge::ProbeDepth::Server,
     });
     assert_only(
         &all,
@@ -71,9 +73,9 @@ fn gateways_of_a_peer() {
         "peer-gateway",
         &["ProbeFailed", "192.0.2.7:15443: connection refused", "firewalls"],
     );
-    let one = probed(Probed::Gateways {
+    let one = probed(ProbeResult::Gateways {
         outcomes: vec![refused(), (gateway("192.0.2.8"), Ok(()))],
-        tried: fedgate_federation::knowledge::Tried::Server,
+        depth: fedgate_federation::knowledge::ProbeDepth::Server,
     });
     assert_eq!((one.count(CheckOutcome::Failed), one.count(CheckOutcome::Skipped)), (0, 0));
 }
@@ -83,8 +85,9 @@ fn a_peers_clock() {
     let skewed = |seconds| {
         let read = move |sample: &mut Sample| {
             let (ours, theirs) = (sample.now, sample.now + SignedDuration::from_secs(seconds));
-            sample
-                .change_knowledge(|knowledge| knowledge.clock_read(ClockReading { ours, theirs }));
+            sample.change_knowledge(|knowledge| {
+                knowledge.record_clock(ClockReading { ours, theirs })
+            });
         };
         changed(read, nothing)
     };
@@ -99,7 +102,7 @@ fn a_private_document_is_not_judged_while_the_public_one_fails() {
             let now = sample.now;
             sample.change_knowledge(|knowledge| {
                 for kind in [DocumentKind::Public, DocumentKind::Private] {
-                    knowledge.failed(
+                    knowledge.record_failure(
                         kind,
                         ExchangeReason::FetchFailed,
                         "cannot connect: refused",

@@ -48,7 +48,7 @@ fn applied<'f>(federation: &'f Federation, peer: &str) -> &'f [Fingerprint] {
         .unwrap()
 }
 
-fn says_in_public(rig: &mut Rig, seconds: i64, roots: Vec<Root>) {
+fn publish_roots(rig: &mut Rig, seconds: i64, roots: Vec<Root>) {
     let document = public('2', b'2', "beta.example", roots).to_json();
     let beta = peer("beta", "beta.example");
     let absorbed =
@@ -57,10 +57,10 @@ fn says_in_public(rig: &mut Rig, seconds: i64, roots: Vec<Root>) {
 }
 
 #[test]
-fn each_peer_is_told_which_of_its_own_roots_are_in_force() {
+fn each_peers_document_lists_which_of_its_roots_are_in_force() {
     let mut rig = Rig::new();
     let (old, new, expired) = (root(), root(), root_until(2021));
-    says_in_public(&mut rig, 1, vec![old.clone(), new.clone(), expired]);
+    publish_roots(&mut rig, 1, vec![old.clone(), new.clone(), expired]);
     let federation = rig.federate();
     assert_eq!(
         applied(&federation, "beta"),
@@ -71,17 +71,17 @@ fn each_peer_is_told_which_of_its_own_roots_are_in_force() {
     assert_eq!(applied(&federation, "gamma"), fingerprints(of_gamma));
 
     // A peer whose roots have all expired gets an empty list, not none.
-    says_in_public(&mut rig, 2, vec![root_until(2021)]);
+    publish_roots(&mut rig, 2, vec![root_until(2021)]);
     assert_eq!(applied(&rig.federate(), "beta"), []);
 }
 
 #[test]
-fn a_new_root_of_a_peer_makes_a_new_document_for_that_peer_alone() {
+fn a_new_root_of_a_peer_changes_only_that_peers_document() {
     let mut rig = Rig::new();
     let first = rig.federate();
     rig.previous = first.published.clone();
     rig.now = at(20);
-    says_in_public(&mut rig, 11, vec![root()]);
+    publish_roots(&mut rig, 11, vec![root()]);
     let second = rig.federate();
     let version =
         |federation: &Federation, peer| federation.published.documents[&name(peer)].clone();
@@ -91,7 +91,7 @@ fn a_new_root_of_a_peer_makes_a_new_document_for_that_peer_alone() {
 }
 
 #[test]
-fn peers_that_see_the_same_share_the_large_part() {
+fn peers_with_the_same_services_share_the_large_part() {
     let federation = Rig::new().federate();
     let [beta, gamma] = ["beta", "gamma"].map(|peer| &federation.private_documents[&name(peer)]);
     assert!(Arc::ptr_eq(&beta.services, &gamma.services));
@@ -102,10 +102,10 @@ fn peers_that_see_the_same_share_the_large_part() {
 }
 
 #[test]
-fn it_is_safe_to_switch_when_the_peer_has_all_our_roots_in_force() {
+fn roots_are_acknowledged_when_the_peer_has_all_of_them_in_force() {
     let mut rig = Rig::new();
     let old = rig.local.roots[0].clone();
-    rig.told("beta", &applying(2, std::slice::from_ref(&old)), at(1));
+    rig.absorb("beta", &applying(2, std::slice::from_ref(&old)), at(1));
     assert_eq!(state(&rig), (ConditionStatus::True, "Acknowledged".to_owned()));
 
     // A second root, which the peer has not seen yet.
@@ -117,23 +117,23 @@ fn it_is_safe_to_switch_when_the_peer_has_all_our_roots_in_force() {
     assert!(!waiting.message.contains(&old.fingerprint().to_string()), "{}", waiting.message);
 
     // The peer has put it in force: nothing is suspicious, and the content has changed.
-    let absorbed = rig.told("beta", &applying(3, &rig.local.roots.clone()), at(2));
+    let absorbed = rig.absorb("beta", &applying(3, &rig.local.roots.clone()), at(2));
     assert_eq!(absorbed, fedgate_federation::knowledge::Absorbed::Taken(vec![]));
     assert_eq!(state(&rig), (ConditionStatus::True, "Acknowledged".to_owned()));
 
-    // The old root is gone here. That the peer still has it holds nothing up.
+    // The old root was removed here. It does not matter that the peer still has it.
     rig.local.roots = vec![new];
     assert_eq!(state(&rig), (ConditionStatus::True, "Acknowledged".to_owned()));
-    rig.told("beta", &applying(4, &[]), at(3));
+    rig.absorb("beta", &applying(4, &[]), at(3));
     assert_eq!(state(&rig), (ConditionStatus::False, "Waiting".to_owned()));
 }
 
 #[test]
-fn an_expired_root_of_ours_is_not_waited_for() {
+fn an_expired_root_of_ours_need_not_be_acknowledged() {
     let mut rig = Rig::new();
     let good = rig.local.roots[0].clone();
     rig.local.roots.push(root_until(2027));
-    rig.told("beta", &applying(2, &[good]), at(1));
+    rig.absorb("beta", &applying(2, &[good]), at(1));
     assert_eq!(state(&rig), (ConditionStatus::False, "Waiting".to_owned()));
     let expiry = rig.local.roots[1].not_after();
     let known = rig.known("beta");
@@ -149,15 +149,15 @@ fn an_expired_root_of_ours_is_not_waited_for() {
 }
 
 #[test]
-fn who_says_nothing_is_not_taken_for_one_that_has_applied_them() {
+fn without_a_statement_of_the_peer_acknowledgement_is_unknown() {
     let mut rig = Rig::new();
     assert_eq!(state(&rig), (ConditionStatus::Unknown, "NotSupported".to_owned()));
     rig.known("beta").private = None;
     assert_eq!(state(&rig), (ConditionStatus::Unknown, "Pending".to_owned()));
-    rig.told("beta", &dkp(applying(0, &[])), at(1));
+    rig.absorb("beta", &dkp(applying(0, &[])), at(1));
     assert_eq!(state(&rig), (ConditionStatus::Unknown, "NotSupported".to_owned()));
     rig.known("beta").private = None;
-    rig.told("beta", &applying(1, &[]), at(1));
+    rig.absorb("beta", &applying(1, &[]), at(1));
     rig.local.roots.clear();
     assert_eq!(state(&rig), (ConditionStatus::Unknown, "Pending".to_owned()));
 }

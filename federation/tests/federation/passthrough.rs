@@ -44,7 +44,7 @@ fn is_not_exported(federation: &Federation) {
 }
 
 #[test]
-fn it_is_in_the_table_announced_and_told_apart() {
+fn a_passthrough_export_is_in_the_table_and_announced_as_such() {
     let federation = rig().federate();
     let table = federation.table.as_ref().unwrap();
     assert_eq!(decide_passthrough(table, Some(WEB)).outcome, Outcome::Allowed);
@@ -74,7 +74,7 @@ fn it_is_in_the_table_announced_and_told_apart() {
 }
 
 #[test]
-fn without_passthrough_documents_and_tables_are_as_ever() {
+fn without_passthrough_documents_and_tables_are_unchanged() {
     let federation = Rig::new().federate();
     let json = String::from_utf8(federation.private_documents[&name("beta")].to_json()).unwrap();
     assert!(!json.contains("passthrough"), "{json}");
@@ -83,7 +83,7 @@ fn without_passthrough_documents_and_tables_are_as_ever() {
 }
 
 #[test]
-fn workloads_that_do_not_believe_the_peers_yet_are_not_announced() {
+fn a_service_is_not_announced_before_its_workloads_trust_the_peers() {
     let mut rig = rig();
     rig.local.passthrough = Passthrough::Prepared([("shop".to_owned(), "db".to_owned())].into());
     let federation = rig.federate();
@@ -94,7 +94,7 @@ fn workloads_that_do_not_believe_the_peers_yet_are_not_announced() {
 }
 
 #[test]
-fn where_it_cannot_be_done_the_service_is_refused_with_what_to_do() {
+fn if_passthrough_is_impossible_the_service_is_refused_with_advice() {
     let mut rig = rig();
     rig.local.passthrough = Passthrough::Impossible("start it with --passthrough".to_owned());
     let federation = rig.federate();
@@ -106,7 +106,7 @@ fn where_it_cannot_be_done_the_service_is_refused_with_what_to_do() {
 }
 
 #[test]
-fn what_the_gateway_cannot_enforce_is_refused_and_not_pretended() {
+fn a_restriction_that_the_gateway_cannot_enforce_refuses_the_export() {
     let policy = |spec| PolicyObject::read("p".to_owned(), None, &spec).0;
     let shop = json!([{"namespaces": ["shop"]}]);
     let narrow = [
@@ -139,14 +139,14 @@ fn what_the_gateway_cannot_enforce_is_refused_and_not_pretended() {
             .message
             .contains(PEERS_ANNOTATION)
     );
-    // A policy that keeps nobody out is no obstacle.
+    // A policy that keeps no caller out is no obstacle.
     let mut wide = rig();
     wide.objects.policies.push(policy(json!({"services": shop})));
     assert_eq!(announced(&wide.federate(), "beta").len(), 1 + 1);
 }
 
 #[test]
-fn without_a_selector_nobody_can_be_prepared() {
+fn a_passthrough_service_without_a_selector_is_refused() {
     let mut rig = rig();
     rig.objects.services[0].selector.clear();
     let federation = rig.federate();
@@ -156,7 +156,7 @@ fn without_a_selector_nobody_can_be_prepared() {
 }
 
 #[test]
-fn another_value_is_a_mistake_and_exports_nothing() {
+fn an_unknown_gateway_mode_refuses_the_export() {
     for value in ["Passthrough", "terminate", ""] {
         let mut rig = rig();
         rig.objects.services[0]
@@ -180,7 +180,7 @@ fn with_gateway_identity(document: PrivateDocument, hosts: &[&str]) -> PrivateDo
 }
 
 #[test]
-fn an_import_that_is_passed_through_expects_the_workload_and_not_the_gateway() {
+fn a_passthrough_import_expects_the_workloads_identity() {
     let mut rig = Rig::new();
     let rows = vec![
         offered("a.shop.svc.beta.example", &[("http", 80)]),
@@ -188,7 +188,7 @@ fn an_import_that_is_passed_through_expects_the_workload_and_not_the_gateway() {
     ];
     let document =
         with_gateway_identity(private(2, &["192.0.2.9"], rows), &["a.shop.svc.beta.example"]);
-    assert!(rig.told("beta", &document, at(1)).is_taken());
+    assert!(rig.absorb("beta", &document, at(1)).is_taken());
     let federation = rig.federate();
     let import = |host: &str| {
         federation.imports.iter().find(|import| import.service.host.as_str() == host).unwrap()
@@ -212,12 +212,12 @@ fn an_import_that_is_passed_through_expects_the_workload_and_not_the_gateway() {
 }
 
 #[test]
-fn a_host_that_is_not_the_peers_makes_nobody_else_believed() {
+fn a_foreign_passthrough_host_is_dropped() {
     let mut rig = Rig::new();
     let row = || vec![offered("a.shop.svc.beta.example", &[("http", 80)])];
     let document =
         with_gateway_identity(private(2, &["192.0.2.9"], row()), &["a.shop.svc.gamma.example"]);
-    let findings = rig.told("beta", &document, at(1)).into_findings();
+    let findings = rig.absorb("beta", &document, at(1)).into_findings();
     assert_eq!(found(&findings, FindingReason::ForeignName).len(), 1);
     let federation = rig.federate();
     assert!(federation.imports.iter().all(|import| !import.passthrough));

@@ -7,7 +7,7 @@ use fedgate_federation::{FindingReason as Reason, ObjectRef};
 const LIMITS: Limits = Limits::DEFAULT;
 
 /// What a peer accepts of alpha's document for beta.
-fn taken(rig: &Rig) -> PrivateDocument {
+fn accepted_by_peer(rig: &Rig) -> PrivateDocument {
     let federation = rig.federate();
     let document = federation.private_documents.values().next().unwrap();
     let read = PrivateDocument::parse(
@@ -17,7 +17,7 @@ fn taken(rig: &Rig) -> PrivateDocument {
         &LIMITS,
     );
     let read = read.unwrap();
-    assert_eq!(read.findings, [], "what is published is taken in full");
+    assert_eq!(read.findings, [], "what is published is accepted in full");
     read.document
 }
 
@@ -26,10 +26,10 @@ fn ports(count: usize) -> Vec<fedgate_federation::object::ServicePortSpec> {
 }
 
 #[test]
-fn a_service_has_as_many_ports_as_peers_take() {
+fn a_service_with_more_ports_than_peers_accept_is_refused() {
     let mut rig = Rig::new();
     rig.objects.services = vec![service("most", ports(LIMITS.ports_per_service))];
-    assert_eq!(taken(&rig).services[0].ports.len(), LIMITS.ports_per_service);
+    assert_eq!(accepted_by_peer(&rig).services[0].ports.len(), LIMITS.ports_per_service);
     assert!(found(&rig.federate().findings, Reason::TooManyPorts).is_empty());
     rig.objects.services.push(service("more", ports(LIMITS.ports_per_service + 1)));
     let federation = rig.federate();
@@ -44,11 +44,11 @@ fn a_service_has_as_many_ports_as_peers_take() {
         finding.message
     );
     assert!(federation.exports.iter().all(|export| export.name != "more"));
-    assert_eq!(taken(&rig).services.len(), 1);
+    assert_eq!(accepted_by_peer(&rig).services.len(), 1);
 }
 
 #[test]
-fn surplus_gateways_are_left_out_and_told() {
+fn surplus_gateways_are_left_out_and_reported() {
     let mut rig = Rig::new();
     rig.local.gateways = (0..LIMITS.gateways).map(|n| gateway(&format!("192.0.2.{n}"))).collect();
     assert!(found(&rig.federate().findings, Reason::LimitExceeded).is_empty());
@@ -57,11 +57,11 @@ fn surplus_gateways_are_left_out_and_told() {
         the(&rig.federate().findings, Reason::LimitExceeded).field.as_deref(),
         Some("gateway.advertise")
     );
-    assert_eq!(taken(&rig).gateways.len(), LIMITS.gateways);
+    assert_eq!(accepted_by_peer(&rig).gateways.len(), LIMITS.gateways);
 }
 
 #[test]
-fn what_makes_peers_refuse_is_told() {
+fn what_peers_would_refuse_is_reported() {
     let field = |change: &dyn Fn(&mut Rig)| {
         let mut rig = Rig::new();
         change(&mut rig);
@@ -78,7 +78,7 @@ fn what_makes_peers_refuse_is_told() {
 }
 
 #[test]
-fn a_document_with_too_many_services_is_told_with_its_peers() {
+fn a_document_with_too_many_services_is_reported_with_its_peers() {
     let mut rig = Rig::new();
     rig.objects.services =
         (0..=LIMITS.services).map(|n| service(&format!("s{n}"), ports(1))).collect();

@@ -16,7 +16,7 @@ fn rig(gateways: &[(&str, u16)]) -> Rig {
         address: address.parse().unwrap(),
         ports,
     };
-    rig.local.own = OwnAddresses {
+    rig.local.own_addresses = OwnAddresses {
         listeners: vec![
             own("the egress", "127.0.0.1", 15_100..=15_999),
             own("the gateway", "0.0.0.0", 443..=443),
@@ -26,7 +26,7 @@ fn rig(gateways: &[(&str, u16)]) -> Rig {
     };
     let mut document = private(2, &[], vec![offered("web.shop.svc.beta.example", &[("http", 80)])]);
     document.gateways = gateways.iter().map(|(host, port)| announced(host, *port)).collect();
-    rig.told("beta", &document, at(1));
+    rig.absorb("beta", &document, at(1));
     rig
 }
 
@@ -59,7 +59,7 @@ fn dataplane(rig: &Rig) -> Condition {
 }
 
 #[test]
-fn none_of_our_own_listeners_is_a_gateway_of_a_peer() {
+fn a_peers_gateway_at_one_of_our_listeners_is_refused() {
     let own = [
         ("127.0.0.1", 15_100),
         ("::ffff:127.0.0.1", 15_500),
@@ -104,7 +104,7 @@ fn none_of_our_own_listeners_is_a_gateway_of_a_peer() {
 }
 
 #[test]
-fn the_good_gateways_of_a_peer_stay() {
+fn the_good_gateways_of_a_peer_are_kept() {
     let rig = rig(&[("127.0.0.1", 15_100), ("192.0.2.9", 15_443)]);
     assert_eq!(addresses(&rig), ["192.0.2.9:15443"]);
     assert_eq!(found(&rig.federate().findings, Reason::NoGateways).len(), 0);
@@ -112,7 +112,7 @@ fn the_good_gateways_of_a_peer_stay() {
 }
 
 #[test]
-fn a_name_is_what_was_looked_up_and_nothing_before() {
+fn a_name_is_used_only_after_its_lookup() {
     let mut rig = rig(&[("gw.beta.example", 15_443)]);
     let federation = rig.federate();
     assert_eq!(
@@ -141,7 +141,7 @@ fn a_name_is_what_was_looked_up_and_nothing_before() {
 }
 
 #[test]
-fn a_name_that_leads_to_us_or_to_no_host_is_told_by_name() {
+fn a_name_that_leads_to_us_or_to_no_host_is_reported() {
     let mut rig = rig(&[("gw.beta.example", 15_443)]);
     rig.looked_up(
         "beta",
@@ -174,7 +174,7 @@ fn a_name_that_leads_to_us_or_to_no_host_is_told_by_name() {
 }
 
 #[test]
-fn a_failed_look_up_keeps_the_last_good_addresses_until_the_staleness_limit() {
+fn a_failed_lookup_keeps_the_last_good_addresses_until_the_staleness_limit() {
     let mut rig = rig(&[("gw.beta.example", 15_443)]);
     rig.not_found("beta", "gw.beta.example", "no name server answers", at(2));
     assert_eq!(addresses(&rig), [""; 0]);
@@ -187,8 +187,8 @@ fn a_failed_look_up_keeps_the_last_good_addresses_until_the_staleness_limit() {
     rig.not_found("beta", "gw.beta.example", "NXDOMAIN", at(4));
     assert_eq!(addresses(&rig), ["192.0.2.9:15443"]);
     let findings = rig.federate().findings;
-    let kept = the(&findings, Reason::GatewayNotFound);
-    assert_eq!(kept.severity, fedgate_federation::Severity::Warning);
+    let finding = the(&findings, Reason::GatewayNotFound);
+    assert_eq!(finding.severity, fedgate_federation::Severity::Warning);
 
     // The documents keep being confirmed, but the address does not.
     let now = at(3 + 3600);
@@ -197,7 +197,7 @@ fn a_failed_look_up_keeps_the_last_good_addresses_until_the_staleness_limit() {
         fedgate_federation::knowledge::DocumentKind::Public,
         fedgate_federation::knowledge::DocumentKind::Private,
     ] {
-        rig.known("beta").not_modified(document, now);
+        rig.known("beta").record_not_modified(document, now);
     }
     assert_eq!(addresses(&rig), [""; 0]);
     rig.now = at(10);
@@ -205,20 +205,20 @@ fn a_failed_look_up_keeps_the_last_good_addresses_until_the_staleness_limit() {
 }
 
 #[test]
-fn what_is_no_news_is_not_compiled_and_what_is_forgotten_is_gone() {
+fn reordered_addresses_are_no_change_and_unannounced_names_are_dropped() {
     let mut rig = rig(&[("gw.beta.example", 15_443)]);
     rig.looked_up("beta", &[("gw.beta.example", &["192.0.2.9", "192.0.2.8"])], at(2));
     let first = rig.known("beta").clone();
     rig.looked_up("beta", &[("gw.beta.example", &["192.0.2.8", "192.0.2.9"])], at(60));
-    assert!(!rig.known("beta").is_news_after(&first), "a resolver rotates addresses");
-    assert!(!rig.known("beta").worth_saving(Some(&first), &crate::rig::TIMES));
+    assert!(!rig.known("beta").differs_from(&first), "a resolver rotates addresses");
+    assert!(!rig.known("beta").needs_saving(Some(&first), &crate::rig::TIMES));
     rig.looked_up("beta", &[("gw.beta.example", &["192.0.2.8", "192.0.2.9"])], at(2 + 900));
     assert!(
-        rig.known("beta").worth_saving(Some(&first), &crate::rig::TIMES),
+        rig.known("beta").needs_saving(Some(&first), &crate::rig::TIMES),
         "after a restart it would look older than it is"
     );
     rig.looked_up("beta", &[("gw.beta.example", &["192.0.2.7"])], at(1000));
-    assert!(rig.known("beta").is_news_after(&first));
+    assert!(rig.known("beta").differs_from(&first));
     rig.looked_up("beta", &[("other.beta.example", &["192.0.2.7"])], at(1001));
     let names: Vec<_> = rig.known("beta").names.keys().map(|name| name.as_str()).collect();
     assert_eq!(names, ["gw.beta.example"]);
@@ -226,7 +226,7 @@ fn what_is_no_news_is_not_compiled_and_what_is_forgotten_is_gone() {
 }
 
 #[test]
-fn addresses_are_few_and_each_is_there_once() {
+fn addresses_are_limited_and_unique() {
     let names: Vec<_> = (0..20).map(|number| format!("gw{number}.beta.example")).collect();
     let mut rig = rig(&names.iter().map(|name| (name.as_str(), 15_443)).collect::<Vec<_>>());
     let answers: Vec<Vec<String>> =
@@ -249,7 +249,7 @@ fn addresses_are_few_and_each_is_there_once() {
 }
 
 #[test]
-fn what_is_said_of_our_gateway_by_name_is_refused_as_well() {
+fn our_own_gateway_is_refused_by_name_as_well() {
     let mut rig = rig(&[("gw.alpha.example", 15_443)]);
     rig.local.gateways = vec![announced("gw.alpha.example", 15_443)];
     rig.looked_up("beta", &[("gw.alpha.example", &["192.0.2.9"])], at(2));
@@ -261,10 +261,10 @@ fn what_is_said_of_our_gateway_by_name_is_refused_as_well() {
 }
 
 #[test]
-fn a_peer_that_says_nothing_of_itself_is_judged_alike() {
+fn the_gateways_of_a_dkp_peer_are_judged_as_well() {
     let mut rig = rig(&[("127.0.0.1", 15_100)]);
     let document = rig.known("beta").private.as_ref().unwrap().document.clone();
     rig.known("beta").private = None;
-    rig.told("beta", &dkp(document), at(2));
+    rig.absorb("beta", &dkp(document), at(2));
     the(&rig.federate().findings, Reason::OwnGateway);
 }

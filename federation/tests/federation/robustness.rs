@@ -1,7 +1,9 @@
 //! `federate` answers whatever comes in, and imports stay under their peer's trust domain.
 
 use crate::rig::Rig;
-use crate::rig::{TIMES, at, beta, federation_object, key, name, private, public, root, uuid};
+use crate::rig::{
+    TIMES, at, beta, federation_object, key, name, private, public, root, token_audience, uuid,
+};
 use fedgate_federation::bundle::Root;
 use fedgate_federation::document::{Limits, PrivateDocument, PublicDocument, SpiffeBundle};
 use fedgate_federation::knowledge::{DocumentKind, ExchangeReason, PeerKnowledge};
@@ -89,10 +91,13 @@ fn take(knowledge: &mut PeerKnowledge, peer: &Peer, step: &Step, now: i64) {
         Step::Private { body, .. } => {
             knowledge.absorb_private(peer, body, None, &limits, &TIMES, at(now));
         }
-        Step::Failed { .. } => {
-            knowledge.failed(DocumentKind::Public, ExchangeReason::FetchFailed, "x", at(now))
-        }
-        Step::NotModified { .. } => knowledge.not_modified(DocumentKind::Private, at(now)),
+        Step::Failed { .. } => knowledge.record_failure(
+            DocumentKind::Public,
+            ExchangeReason::FetchFailed,
+            "x",
+            at(now),
+        ),
+        Step::NotModified { .. } => knowledge.record_not_modified(DocumentKind::Private, at(now)),
         Step::Wait(_) => {}
     }
 }
@@ -160,7 +165,7 @@ proptest! {
             }
             let ours = uuid('1');
             prop_assert!(!federation.members.contains_key(&ours));
-            prop_assert!(federation.peers.iter().all(|report| federation.token_audience(&report.peer.name) != Some(&ours)));
+            prop_assert!(federation.peers.iter().all(|report| token_audience(&federation, &report.peer.name) != Some(&ours)));
             // The same inputs give the same outputs.
             let again = rig.federate();
             prop_assert_eq!((federation.imports, federation.findings), (again.imports, again.findings));
@@ -168,7 +173,7 @@ proptest! {
     }
 
     #[test]
-    fn any_objects_are_answered((federations, services, policies) in objects()) {
+    fn any_objects_are_handled((federations, services, policies) in objects()) {
         let mut rig = Rig::new();
         rig.objects.federations.extend(federations);
         rig.objects.services.extend(services);
@@ -184,7 +189,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn any_bytes_are_handled(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let limits = Limits::default();
         let _ = PublicDocument::parse(&bytes, &beta(), &limits);
         let _ = PrivateDocument::parse(&bytes, &crate::rig::domain("beta.example"), &beta(), &limits);
@@ -197,15 +202,15 @@ proptest! {
     }
 
     #[test]
-    fn a_spoiled_certificate_is_answered(place in 0usize..600, byte in any::<u8>()) {
+    fn a_damaged_certificate_is_handled(index in 0usize..600, byte in any::<u8>()) {
         let mut der = ROOTS[0].der().to_vec();
-        let place = place % der.len();
-        der[place] = byte;
+        let index = index % der.len();
+        der[index] = byte;
         let _ = Root::from_der(&der);
     }
 
     #[test]
-    fn what_is_taken_is_written_and_taken_again(body in private_body()) {
+    fn an_accepted_document_round_trips(body in private_body()) {
         let trust_domain = crate::rig::domain("beta.example");
         let parse = |body: &[u8]| PrivateDocument::parse(body, &trust_domain, &beta(), &Limits::default());
         if let Ok(parsed) = parse(&body) {
@@ -223,13 +228,13 @@ proptest! {
 }
 
 #[test]
-fn one_hostile_peer_stops_no_other() {
+fn a_hostile_peer_does_not_affect_the_others() {
     let mut rig = Rig::new();
     let rows: Vec<_> = (0..2000)
         .map(|n| crate::rig::offered(&format!("x{n}.shop.svc.gamma.example"), &[("http", 80)]))
         .collect();
     let document = private(9, &["192.0.2.9"], rows);
-    rig.told("beta", &document, at(1));
+    rig.absorb("beta", &document, at(1));
     let federation = rig.federate();
     assert_eq!(
         federation.imports.iter().map(|import| &import.peer).collect::<Vec<_>>(),

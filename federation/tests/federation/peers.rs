@@ -1,6 +1,8 @@
 //! Which peers take part, and what happens to those that do not.
 
-use crate::rig::{Rig, at, domain, found, hours, name, private, root_until, the, uuid};
+use crate::rig::{
+    Rig, at, domain, found, hours, name, private, root_until, the, token_audience, uuid,
+};
 use fedgate_federation::FindingReason as Reason;
 use fedgate_federation::document::{Network, PrivateDocument};
 use fedgate_federation::federate::{ConditionStatus, ConditionType, Standing};
@@ -46,14 +48,14 @@ fn with_network(network: Network) -> PrivateDocument {
 }
 
 #[test]
-fn peers_take_part() {
+fn valid_peers_take_part() {
     let federation = Rig::new().federate();
     assert!(is_in(&federation, "beta") && is_in(&federation, "gamma"));
     assert_eq!(federation.findings, []);
 }
 
 #[test]
-fn one_trust_domain_belongs_to_the_first_by_name() {
+fn of_two_peers_with_the_same_trust_domain_the_first_by_name_is_accepted() {
     let mut rig = Rig::new();
     rig.add_peer("beta2", "beta.example", '4');
     rig.objects.federations.reverse();
@@ -74,14 +76,14 @@ fn one_trust_domain_belongs_to_the_first_by_name() {
 }
 
 #[test]
-fn nobody_else_has_our_uuid() {
+fn a_peer_with_our_uuid_is_refused() {
     let mut rig = Rig::new();
     rig.local.cluster_uuid = uuid('2');
     let federation = rig.federate();
     assert_eq!(the(&federation.findings, Reason::OurUuid).object.name, "beta");
     assert!(!is_in(&federation, "beta") && is_in(&federation, "gamma"));
-    assert_eq!(federation.token_audience(&name("beta")), None);
-    assert_eq!(federation.token_audience(&name("gamma")), Some(&uuid('3')));
+    assert_eq!(token_audience(&federation, &name("beta")), None);
+    assert_eq!(token_audience(&federation, &name("gamma")), Some(&uuid('3')));
     assert_eq!(
         condition(&federation, "beta", ConditionType::Accepted),
         (ConditionStatus::False, "OurUuid".to_owned())
@@ -89,7 +91,7 @@ fn nobody_else_has_our_uuid() {
 }
 
 #[test]
-fn a_uuid_stays_with_the_one_that_had_it_first() {
+fn of_two_peers_with_the_same_uuid_the_earlier_one_is_accepted() {
     let mut rig = Rig::new();
     // `aaa` comes later, with beta's UUID.
     rig.add_peer("aaa", "aaa.example", '2');
@@ -97,7 +99,7 @@ fn a_uuid_stays_with_the_one_that_had_it_first() {
     let federation = rig.federate();
     assert_eq!(the(&federation.findings, Reason::UuidTaken).object.name, "aaa");
     assert!(!is_in(&federation, "aaa") && is_in(&federation, "beta"));
-    assert_eq!(federation.token_audience(&name("aaa")), None);
+    assert_eq!(token_audience(&federation, &name("aaa")), None);
     // A peer keeps its UUID even if it is unreachable for long.
     rig.known("aaa").public.as_mut().unwrap().confirmed = at(7200);
     rig.now = at(7200);
@@ -108,10 +110,10 @@ fn a_uuid_stays_with_the_one_that_had_it_first() {
 }
 
 #[test]
-fn overlapping_addresses_in_one_network_refuse_a_peer() {
+fn a_peer_with_overlapping_addresses_in_one_network_is_refused() {
     let mut rig = Rig::new();
     rig.local.network = in_network(Some("lan"), "10.0.0.0/16");
-    rig.told("beta", &with_network(in_network(Some("lan"), "10.0.4.0/24")), at(1));
+    rig.absorb("beta", &with_network(in_network(Some("lan"), "10.0.4.0/24")), at(1));
     let federation = rig.federate();
     assert!(!is_in(&federation, "beta") && is_in(&federation, "gamma"));
     let finding = the(&federation.findings, Reason::NetworkOverlap);
@@ -121,17 +123,17 @@ fn overlapping_addresses_in_one_network_refuse_a_peer() {
         ConditionStatus::True
     );
     // It is still fetched from, or it could never recover.
-    assert!(federation.token_audience(&name("beta")).is_some());
-    rig.told("beta", &with_network(in_network(Some("lan"), "10.9.0.0/16")), at(2));
+    assert!(token_audience(&federation, &name("beta")).is_some());
+    rig.absorb("beta", &with_network(in_network(Some("lan"), "10.9.0.0/16")), at(2));
     assert!(is_in(&rig.federate(), "beta"));
 }
 
 #[test]
-fn overlapping_addresses_in_two_networks_are_worth_a_warning() {
+fn overlapping_addresses_in_two_networks_cause_a_warning() {
     for (ours, theirs) in [(None, None), (Some("a"), Some("b")), (Some("a"), None)] {
         let mut rig = Rig::new();
         rig.local.network = in_network(ours, "10.0.0.0/16");
-        rig.told("beta", &with_network(in_network(theirs, "10.0.4.0/24")), at(1));
+        rig.absorb("beta", &with_network(in_network(theirs, "10.0.4.0/24")), at(1));
         let federation = rig.federate();
         assert!(is_in(&federation, "beta"));
         let finding = the(&federation.findings, Reason::NetworkOverlap);
@@ -144,7 +146,7 @@ fn overlapping_addresses_in_two_networks_are_worth_a_warning() {
 }
 
 #[test]
-fn what_is_stale_is_shown_and_used() {
+fn a_stale_document_is_reported_and_used() {
     let mut rig = Rig::new();
     rig.now = at(300);
     let federation = rig.federate();
@@ -161,7 +163,7 @@ fn what_is_stale_is_shown_and_used() {
 }
 
 #[test]
-fn what_has_expired_is_not_used() {
+fn an_expired_document_is_not_used() {
     let mut rig = Rig::new();
     rig.now = at(3600);
     let federation = rig.federate();
@@ -170,7 +172,7 @@ fn what_has_expired_is_not_used() {
         (0, 0, 0)
     );
     assert_eq!(found(&federation.findings, Reason::Expired).len(), 4);
-    assert_eq!(federation.key_of(&uuid('2')), None);
+    assert!(!federation.members.contains_key(&uuid('2')));
     // The peer itself stays one: its grants do not depend on its documents.
     assert_eq!(federation.table.as_ref().unwrap().peer_count(), 2);
 }
@@ -228,7 +230,7 @@ fn a_peer_that_was_never_reached_has_a_row_and_nothing_else() {
 }
 
 #[test]
-fn knowledge_of_another_trust_domain_is_none() {
+fn knowledge_of_another_trust_domain_is_ignored() {
     let mut rig = Rig::new();
     rig.object("beta").spec.trust_domain = "moved.example".to_owned();
     let federation = rig.federate();
@@ -237,7 +239,7 @@ fn knowledge_of_another_trust_domain_is_none() {
 }
 
 #[test]
-fn an_invalid_peer_stops_no_other() {
+fn an_invalid_peer_does_not_affect_the_others() {
     let mut rig = Rig::new();
     rig.object("beta").spec.metadata_endpoint = "http://beta.test".to_owned();
     let federation = rig.federate();
@@ -247,7 +249,7 @@ fn an_invalid_peer_stops_no_other() {
 }
 
 #[test]
-fn a_cluster_named_cluster_local_federates_with_nobody() {
+fn a_cluster_named_cluster_local_has_no_peers() {
     let mut rig = Rig::new();
     rig.local.trust_domain = domain("cluster.local");
     let federation = rig.federate();
@@ -261,8 +263,8 @@ fn dropped_rows_and_held_documents_are_conditions() {
     let mut rig = Rig::new();
     let foreign = crate::rig::offered("web.shop.svc.gamma.example", &[("http", 80)]);
     let own = crate::rig::offered("web.shop.svc.beta.example", &[("http", 80)]);
-    rig.told("beta", &private(2, &["192.0.2.9"], vec![own, foreign]), at(1));
-    rig.told("gamma", &private(2, &[], vec![]), at(1));
+    rig.absorb("beta", &private(2, &["192.0.2.9"], vec![own, foreign]), at(1));
+    rig.absorb("gamma", &private(2, &[], vec![]), at(1));
     let federation = rig.federate();
     assert_eq!(
         condition(&federation, "beta", ConditionType::NamesRefused),
@@ -281,7 +283,7 @@ fn dropped_rows_and_held_documents_are_conditions() {
 }
 
 fn other(federation: &Federation, object: &str) -> (ConditionStatus, String, String) {
-    let condition = &federation.others[object];
+    let condition = &federation.non_peers[object];
     assert_eq!(condition.kind, ConditionType::Accepted);
     assert!(
         federation.peers.iter().all(|report| report.peer.name.as_str() != object),
@@ -291,7 +293,7 @@ fn other(federation: &Federation, object: &str) -> (ConditionStatus, String, Str
 }
 
 #[test]
-fn an_object_that_is_no_peer_has_a_condition_that_says_why() {
+fn an_object_that_is_not_a_peer_has_a_condition_with_the_reason() {
     let mut rig = Rig::new();
     let mut broken = crate::rig::federation_object("broken", "Broken.example");
     broken.spec.metadata_endpoint = "http://x".to_owned();
@@ -304,7 +306,7 @@ fn an_object_that_is_no_peer_has_a_condition_that_says_why() {
     let federation = rig.federate();
 
     assert_eq!(
-        federation.others.keys().collect::<Vec<_>>(),
+        federation.non_peers.keys().collect::<Vec<_>>(),
         ["broken", "strange", "us"],
         "valid peers have reports"
     );
@@ -325,15 +327,15 @@ fn an_object_that_is_no_peer_has_a_condition_that_says_why() {
 }
 
 #[test]
-fn when_the_last_good_object_is_used_the_broken_one_has_no_condition_of_its_own() {
+fn an_object_replaced_by_its_last_valid_version_has_only_the_peers_condition() {
     let mut rig = Rig::new();
     rig.objects.findings =
         vec![Finding::error(Reason::InvalidObject, crate::rig::beta(), "spec", "broken")];
-    assert_eq!(rig.federate().others, Default::default());
+    assert_eq!(rig.federate().non_peers, Default::default());
 }
 
 #[test]
-fn in_a_cluster_that_cannot_be_federated_every_object_says_so() {
+fn in_a_cluster_that_cannot_be_federated_every_object_has_a_condition() {
     let mut rig = Rig::new();
     rig.local.trust_domain = domain("cluster.local");
     let federation = rig.federate();

@@ -7,20 +7,20 @@ use fedgate_federation::knowledge::{Absorbed, PeerKnowledge};
 use fedgate_federation::object::{ACCEPT_DOCUMENT_ANNOTATION, Peer};
 use fedgate_federation::{FindingReason as Reason, Severity};
 
-fn says(rig: &mut Rig, document: &PublicDocument, now: i64) {
+fn absorb_public(rig: &mut Rig, document: &PublicDocument, now: i64) {
     let peer = peer("beta", "beta.example");
     rig.known("beta").absorb_public(&peer, &document.to_json(), None, &Limits::default(), at(now));
     rig.now = at(now);
 }
 
-fn now_says(rig: &Rig) -> PublicDocument {
+fn current_document(rig: &Rig) -> PublicDocument {
     rig.knowledge.values().next().unwrap().public.as_ref().unwrap().document.clone()
 }
 
 type Change = fn(&mut PublicDocument);
 
 #[test]
-fn a_new_key_root_or_uuid_is_a_finding_for_three_days_and_the_end_is_known_before() {
+fn a_new_key_root_or_uuid_is_reported_for_three_days() {
     let changes: [(Reason, Change); 3] = [
         (Reason::KeyChanged, |document| document.authn_key = key(99).public()),
         (Reason::RootsChanged, |document| document.roots = vec![root()]),
@@ -29,9 +29,9 @@ fn a_new_key_root_or_uuid_is_a_finding_for_three_days_and_the_end_is_known_befor
     for (reason, change) in changes {
         let mut rig = Rig::new();
         assert!(found(&rig.federate().findings, reason).is_empty());
-        let mut document = now_says(&rig);
+        let mut document = current_document(&rig);
         change(&mut document);
-        says(&mut rig, &document, 20);
+        absorb_public(&mut rig, &document, 20);
         let finding = the(&rig.federate().findings, reason).clone();
         assert_eq!((&finding.object, finding.severity), (&beta(), Severity::Warning));
         assert!(
@@ -39,8 +39,8 @@ fn a_new_key_root_or_uuid_is_a_finding_for_three_days_and_the_end_is_known_befor
             "{}",
             finding.message
         );
-        // A confirmation or a restart does not change the finding, so nobody is alerted twice.
-        says(&mut rig, &document, 3000);
+        // A confirmation or a restart does not change the finding, so there is no second alert.
+        absorb_public(&mut rig, &document, 3000);
         let json = serde_json::to_string(rig.known("beta")).unwrap();
         *rig.known("beta") = serde_json::from_str::<PeerKnowledge>(&json).unwrap();
         assert_eq!(the(&rig.federate().findings, reason), &finding);
@@ -53,23 +53,23 @@ fn a_new_key_root_or_uuid_is_a_finding_for_three_days_and_the_end_is_known_befor
 }
 
 #[test]
-fn a_peer_that_is_refused_is_told_of_as_well() {
+fn changes_of_a_refused_peer_are_reported_as_well() {
     let mut rig = Rig::new();
-    let mut document = now_says(&rig);
+    let mut document = current_document(&rig);
     document.cluster_uuid = rig.local.cluster_uuid.clone();
-    says(&mut rig, &document, 20);
+    absorb_public(&mut rig, &document, 20);
     let findings = rig.federate().findings;
     the(&findings, Reason::OurUuid);
     the(&findings, Reason::UuidChanged);
 }
 
 #[test]
-fn one_that_changes_each_minute_is_one_finding() {
+fn repeated_changes_are_one_finding() {
     let mut rig = Rig::new();
-    let mut document = now_says(&rig);
+    let mut document = current_document(&rig);
     for n in 0..40 {
         document.authn_key = key(n as u8 + 100).public();
-        says(&mut rig, &document, 60 * n);
+        absorb_public(&mut rig, &document, 60 * n);
     }
     let findings = rig.federate().findings;
     assert!(
@@ -79,7 +79,7 @@ fn one_that_changes_each_minute_is_one_finding() {
 }
 
 #[test]
-fn a_document_that_is_refused_is_one_finding_while_it_is_and_a_day_after() {
+fn repeated_refusals_are_one_finding_until_a_day_after_the_last() {
     let mut rig = Rig::new();
     for n in [20, 80, 140] {
         let peer = peer("beta", "beta.example");
@@ -97,15 +97,15 @@ fn a_document_that_is_refused_is_one_finding_while_it_is_and_a_day_after() {
         );
     }
     assert_eq!(rig.known("beta").notices.len(), 1);
-    let document = now_says(&rig);
-    says(&mut rig, &document, 200);
+    let document = current_document(&rig);
+    absorb_public(&mut rig, &document, 200);
     assert_eq!(the(&rig.federate().findings, Reason::InvalidDocument).severity, Severity::Warning);
     rig.now = at(140) + hours(24);
     assert!(found(&rig.federate().findings, Reason::InvalidDocument).is_empty());
 }
 
 /// The document ID in a message.
-fn told(message: &str) -> String {
+fn document_id(message: &str) -> String {
     let (_, rest) = message
         .split_once(&format!("{ACCEPT_DOCUMENT_ANNOTATION}: \""))
         .unwrap_or_else(|| panic!("{message}"));
@@ -117,24 +117,24 @@ fn annotated(rig: &mut Rig, value: &str) {
 }
 
 #[test]
-fn a_held_document_is_accepted_by_its_name_and_no_other_one_is() {
+fn the_annotation_accepts_only_the_document_with_that_id() {
     let services = |count| {
         (0..count).map(|n| offered(&format!("s{n}.shop.svc.beta.example"), &[("http", 80)]))
     };
     let dkp = |count| crate::rig::dkp(private(0, &["192.0.2.9"], services(count).collect()));
     let mut rig = Rig::new();
     *rig.known("beta") =
-        crate::rig::known(&peer("beta", "beta.example"), &now_says(&rig), &dkp(10), at(0));
-    assert!(matches!(rig.told("beta", &dkp(3), at(60)), Absorbed::Held(_)));
+        crate::rig::known(&peer("beta", "beta.example"), &current_document(&rig), &dkp(10), at(0));
+    assert!(matches!(rig.absorb("beta", &dkp(3), at(60)), Absorbed::Held(_)));
     let findings = rig.federate().findings;
     let finding = the(&findings, Reason::HeldDocument);
     assert!(finding.message.contains("stays until 2026-01-01T01:00:00Z"), "{}", finding.message);
-    let id = told(&finding.message);
+    let id = document_id(&finding.message);
     annotated(&mut rig, &id);
     // A document other than the one that the operator looked at stays held, and has its own ID.
-    assert!(matches!(rig.told("beta", &dkp(2), at(120)), Absorbed::Held(_)));
-    assert_ne!(told(&the(&rig.federate().findings, Reason::HeldDocument).message), id);
-    assert!(rig.told("beta", &dkp(3), at(180)).is_taken());
+    assert!(matches!(rig.absorb("beta", &dkp(2), at(120)), Absorbed::Held(_)));
+    assert_ne!(document_id(&the(&rig.federate().findings, Reason::HeldDocument).message), id);
+    assert!(rig.absorb("beta", &dkp(3), at(180)).is_taken());
     rig.now = at(180);
     let federation = rig.federate();
     assert!(found(&federation.findings, Reason::HeldDocument).is_empty());
@@ -143,47 +143,48 @@ fn a_held_document_is_accepted_by_its_name_and_no_other_one_is() {
         3
     );
     // The annotation stays and releases nothing else.
-    assert!(matches!(rig.told("beta", &dkp(0), at(240)), Absorbed::Held(_)));
+    assert!(matches!(rig.absorb("beta", &dkp(0), at(240)), Absorbed::Held(_)));
 }
 
 #[test]
-fn a_peer_whose_clock_was_a_day_ahead_and_lost_its_state_is_released() {
+fn a_document_refused_as_replayed_can_be_accepted_by_its_id() {
     let web = || vec![offered("web.shop.svc.beta.example", &[("http", 80)])];
     let sequence = |seconds: i64| u64::try_from(at(seconds).as_millisecond()).unwrap();
     let mut rig = Rig::new();
     // As long as the peer keeps its state, it continues from that number.
     assert!(
-        rig.told("beta", &private(sequence(86_400), &["192.0.2.9"], web()), at(20))
+        rig.absorb("beta", &private(sequence(86_400), &["192.0.2.9"], web()), at(20))
             == Absorbed::Confirmed
     );
     assert!(
-        rig.told("beta", &private(sequence(86_400) + 1, &["192.0.2.8"], web()), at(40)).is_taken()
+        rig.absorb("beta", &private(sequence(86_400) + 1, &["192.0.2.8"], web()), at(40))
+            .is_taken()
     );
     let after_loss = private(sequence(60), &["192.0.2.7"], web());
-    assert!(matches!(rig.told("beta", &after_loss, at(60)), Absorbed::Refused(_)));
+    assert!(matches!(rig.absorb("beta", &after_loss, at(60)), Absorbed::Refused(_)));
     let findings = rig.federate().findings;
     let message = &the(&findings, Reason::ReplayedDocument).message;
     assert!(
         message.contains("2026-01-02T00:00:00.001Z") && message.contains("clock was ahead"),
         "{message}"
     );
-    let id = told(message);
+    let id = document_id(message);
     annotated(&mut rig, &id);
-    assert!(rig.told("beta", &after_loss, at(120)).is_taken());
+    assert!(rig.absorb("beta", &after_loss, at(120)).is_taken());
     // From then on its numbers are normal.
-    assert!(rig.told("beta", &private(sequence(130), &["192.0.2.6"], web()), at(180)).is_taken());
+    assert!(rig.absorb("beta", &private(sequence(130), &["192.0.2.6"], web()), at(180)).is_taken());
     assert!(
-        matches!(rig.told("beta", &after_loss, at(240)), Absorbed::Taken(_)),
+        matches!(rig.absorb("beta", &after_loss, at(240)), Absorbed::Taken(_)),
         "it was accepted by name"
     );
     assert!(matches!(
-        rig.told("beta", &private(sequence(1), &["192.0.2.5"], web()), at(300)),
+        rig.absorb("beta", &private(sequence(1), &["192.0.2.5"], web()), at(300)),
         Absorbed::Refused(_)
     ));
 }
 
 #[test]
-fn an_annotation_that_is_no_name_is_told_and_accepts_nothing() {
+fn an_invalid_annotation_is_reported_and_accepts_nothing() {
     for bad in ["", "yes", "0123456789ABCDEF", "*", "0123456789abcdef0"] {
         let mut rig = Rig::new();
         annotated(&mut rig, bad);
@@ -196,11 +197,11 @@ fn an_annotation_that_is_no_name_is_told_and_accepts_nothing() {
 }
 
 #[test]
-fn a_state_of_before_is_read() {
+fn the_state_of_earlier_versions_is_read() {
     let mut rig = Rig::new();
-    let mut document = now_says(&rig);
+    let mut document = current_document(&rig);
     document.authn_key = key(99).public();
-    says(&mut rig, &document, 20);
+    absorb_public(&mut rig, &document, 20);
     let mut json = serde_json::to_value(rig.known("beta")).unwrap();
     let mut notices = json.as_object_mut().unwrap().remove("notices").unwrap();
     let since = notices[0].as_object_mut().unwrap().remove("since").unwrap();
@@ -211,15 +212,15 @@ fn a_state_of_before_is_read() {
 }
 
 #[test]
-fn held_shows_in_the_condition_how_to_release_it() {
+fn the_condition_of_a_held_document_says_how_to_accept_it() {
     let mut rig = Rig::new();
     let held = private(2, &[], vec![offered("web.shop.svc.beta.example", &[("http", 80)])]);
-    assert!(matches!(rig.told("beta", &held, at(5)), Absorbed::Held(_)));
+    assert!(matches!(rig.absorb("beta", &held, at(5)), Absorbed::Held(_)));
     let federation = rig.federate();
     let report =
         federation.peers.iter().find(|report| report.peer.name.as_str() == "beta").unwrap();
     let condition =
         report.conditions.iter().find(|condition| condition.kind == ConditionType::Held).unwrap();
     assert_eq!(condition.status, ConditionStatus::True);
-    assert_eq!(told(&condition.message), held.id());
+    assert_eq!(document_id(&condition.message), held.id());
 }

@@ -25,8 +25,8 @@ pub(super) fn refused_objects(
         .collect()
 }
 
-/// Keeps only the objects that are not peers.
-pub(super) fn others(
+/// Leaves out the objects of `peers`, which have a report instead.
+pub(super) fn without_peers(
     mut refused: BTreeMap<String, Condition>,
     peers: &BTreeSet<&str>,
 ) -> BTreeMap<String, Condition> {

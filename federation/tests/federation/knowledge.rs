@@ -1,6 +1,8 @@
-//! Good knowledge is not given up lightly, but not kept for ever.
+//! When a fetched document replaces the known one, and when knowledge is saved.
 
-use crate::rig::{TIMES, at, dkp, known, offered, peer, private, public, root, tell, the};
+use crate::rig::{
+    TIMES, absorb_private, at, dkp, known, offered, peer, private, public, root, the,
+};
 use fedgate_federation::FindingReason as Reason;
 use fedgate_federation::document::{Limits, PrivateDocument, PublicDocument, PublicService};
 use fedgate_federation::knowledge::{Absorbed, Age, DocumentKind, ExchangeReason, PeerKnowledge};
@@ -30,16 +32,16 @@ fn services_of(knowledge: &PeerKnowledge) -> usize {
     knowledge.private.as_ref().unwrap().document.services.len()
 }
 
-fn absorb(knowledge: &mut PeerKnowledge, document: &PublicDocument, now: i64) -> Absorbed {
+fn absorb_public(knowledge: &mut PeerKnowledge, document: &PublicDocument, now: i64) -> Absorbed {
     knowledge.absorb_public(&beta(), &document.to_json(), None, &Limits::default(), at(now))
 }
 
 #[test]
-fn a_dkp_peer_may_shrink_a_little() {
+fn a_dkp_peer_may_lose_up_to_half_of_its_services() {
     for (before, after) in [(4, 2), (10, 5), (3, 1), (2, 1), (0, 3), (4, 9)] {
         let mut knowledge = knowing(&theirs(before));
         assert!(
-            tell(&mut knowledge, &beta(), &theirs(after), at(60)).is_taken(),
+            absorb_private(&mut knowledge, &beta(), &theirs(after), at(60)).is_taken(),
             "{before} to {after}"
         );
         assert_eq!(services_of(&knowledge), after);
@@ -47,45 +49,45 @@ fn a_dkp_peer_may_shrink_a_little() {
 }
 
 #[test]
-fn a_dkp_peer_does_not_lose_most_at_once() {
+fn a_dkp_document_that_lost_most_services_is_held() {
     for (before, after) in [(4, 1), (10, 4), (4, 0), (1, 0)] {
         let mut knowledge = knowing(&theirs(before));
-        let held = tell(&mut knowledge, &beta(), &theirs(after), at(60));
+        let held = absorb_private(&mut knowledge, &beta(), &theirs(after), at(60));
         the(&held.into_findings(), Reason::HeldDocument);
         assert_eq!(services_of(&knowledge), before, "{before} to {after}");
         assert_eq!(knowledge.held.as_ref().unwrap().since, at(60));
         // This does not confirm the known document, which ages and expires in the end.
         assert_eq!(knowledge.private.as_ref().unwrap().confirmed, at(0));
         assert!(matches!(
-            tell(&mut knowledge, &beta(), &theirs(after), at(3599)),
+            absorb_private(&mut knowledge, &beta(), &theirs(after), at(3599)),
             Absorbed::Held(_)
         ));
         assert_eq!(knowledge.held.as_ref().unwrap().since, at(60));
-        assert!(tell(&mut knowledge, &beta(), &theirs(after), at(3600)).is_taken());
+        assert!(absorb_private(&mut knowledge, &beta(), &theirs(after), at(3600)).is_taken());
         assert_eq!((services_of(&knowledge), knowledge.held), (after, None));
     }
 }
 
 #[test]
-fn a_peer_of_ours_vouches_for_its_count() {
+fn a_document_with_a_service_count_may_shrink_at_once() {
     for after in [1, 0] {
         let mut knowledge = knowing(&ours(5, 10));
-        assert!(tell(&mut knowledge, &beta(), &ours(6, after), at(60)).is_taken());
+        assert!(absorb_private(&mut knowledge, &beta(), &ours(6, after), at(60)).is_taken());
         assert_eq!(services_of(&knowledge), after);
     }
 }
 
 #[test]
-fn no_gateways_never_replace_some() {
+fn a_document_that_lost_all_gateways_is_held() {
     for (before, after) in
         [(theirs(2), dkp(private(0, &[], services(2)))), (ours(5, 2), private(6, &[], services(2)))]
     {
         let mut knowledge = knowing(&before);
-        let held = tell(&mut knowledge, &beta(), &after, at(60));
+        let held = absorb_private(&mut knowledge, &beta(), &after, at(60));
         the(&held.into_findings(), Reason::HeldDocument);
         assert_eq!(knowledge.private.as_ref().unwrap().document.gateways.len(), 1);
-        // Once the peer says the same as before, nothing is held any more.
-        assert_eq!(tell(&mut knowledge, &beta(), &before, at(120)), Absorbed::Confirmed);
+        // Once the peer sends the same as before, nothing is held.
+        assert_eq!(absorb_private(&mut knowledge, &beta(), &before, at(120)), Absorbed::Confirmed);
         assert_eq!(
             (&knowledge.held, knowledge.private.as_ref().unwrap().confirmed),
             (&None, at(120))
@@ -98,7 +100,7 @@ fn no_gateways_never_replace_some() {
 #[test]
 fn an_older_document_is_refused() {
     let mut knowledge = knowing(&ours(5, 10));
-    let refused = tell(&mut knowledge, &beta(), &ours(4, 11), at(60));
+    let refused = absorb_private(&mut knowledge, &beta(), &ours(4, 11), at(60));
     assert!(matches!(refused, Absorbed::Refused(_)));
     the(&refused.into_findings(), Reason::ReplayedDocument);
     assert_eq!(services_of(&knowledge), 10);
@@ -107,34 +109,37 @@ fn an_older_document_is_refused() {
         ExchangeReason::InvalidPrivateMetadata
     );
     // Until the staleness limit.
-    assert!(tell(&mut knowledge, &beta(), &ours(4, 11), at(3600)).is_taken());
+    assert!(absorb_private(&mut knowledge, &beta(), &ours(4, 11), at(3600)).is_taken());
 }
 
 #[test]
-fn the_same_or_a_higher_sequence_is_taken() {
+fn the_same_or_a_higher_sequence_is_accepted() {
     let mut knowledge = knowing(&ours(5, 10));
-    assert!(tell(&mut knowledge, &beta(), &ours(5, 11), at(60)).is_taken());
-    assert!(tell(&mut knowledge, &beta(), &ours(6, 12), at(60)).is_taken());
+    assert!(absorb_private(&mut knowledge, &beta(), &ours(5, 11), at(60)).is_taken());
+    assert!(absorb_private(&mut knowledge, &beta(), &ours(6, 12), at(60)).is_taken());
 }
 
 #[test]
-fn where_there_was_a_sequence_there_must_be_one() {
+fn a_document_that_lost_its_sequence_is_refused() {
     let mut knowledge = knowing(&ours(5, 10));
     the(
-        &tell(&mut knowledge, &beta(), &theirs(11), at(60)).into_findings(),
+        &absorb_private(&mut knowledge, &beta(), &theirs(11), at(60)).into_findings(),
         Reason::ReplayedDocument,
     );
     assert_eq!(services_of(&knowledge), 10);
     let mut knowledge = knowing(&theirs(10));
-    assert!(tell(&mut knowledge, &beta(), &ours(5, 11), at(60)).is_taken());
+    assert!(absorb_private(&mut knowledge, &beta(), &ours(5, 11), at(60)).is_taken());
 }
 
 #[test]
-fn another_replicas_number_for_the_same_content_is_no_replay() {
+fn the_same_content_with_a_lower_sequence_is_not_a_replay() {
     let mut knowledge = knowing(&ours(5, 10));
-    assert_eq!(tell(&mut knowledge, &beta(), &ours(4, 10), at(60)), Absorbed::Confirmed);
+    assert_eq!(absorb_private(&mut knowledge, &beta(), &ours(4, 10), at(60)), Absorbed::Confirmed);
     // The higher number stays.
-    assert!(matches!(tell(&mut knowledge, &beta(), &ours(4, 11), at(60)), Absorbed::Refused(_)));
+    assert!(matches!(
+        absorb_private(&mut knowledge, &beta(), &ours(4, 11), at(60)),
+        Absorbed::Refused(_)
+    ));
 }
 
 #[test]
@@ -165,7 +170,7 @@ fn a_broken_document_changes_nothing() {
 #[test]
 fn a_public_document_of_another_trust_domain_is_refused() {
     let mut knowledge = PeerKnowledge::new(&beta());
-    let refused = absorb(&mut knowledge, &public('2', 2, "gamma.example", vec![root()]), 0);
+    let refused = absorb_public(&mut knowledge, &public('2', 2, "gamma.example", vec![root()]), 0);
     assert!(
         the(&refused.into_findings(), Reason::InvalidDocument).message.contains("spec.trustDomain")
     );
@@ -173,24 +178,24 @@ fn a_public_document_of_another_trust_domain_is_refused() {
 }
 
 #[test]
-fn changes_are_taken_and_reported() {
+fn changes_are_accepted_and_reported() {
     let (old, new) = (root(), root());
     let mut knowledge = PeerKnowledge::new(&beta());
     let mut document = public('2', 2, "beta.example", vec![old.clone()]);
-    assert_eq!(absorb(&mut knowledge, &document, 0), Absorbed::Taken(vec![]));
-    assert_eq!(absorb(&mut knowledge, &document, 1), Absorbed::Confirmed);
+    assert_eq!(absorb_public(&mut knowledge, &document, 0), Absorbed::Taken(vec![]));
+    assert_eq!(absorb_public(&mut knowledge, &document, 1), Absorbed::Confirmed);
 
     document.roots = vec![old, new.clone()];
     document.roots.sort();
-    let findings = absorb(&mut knowledge, &document, 2).into_findings();
+    let findings = absorb_public(&mut knowledge, &document, 2).into_findings();
     let message = &the(&findings, Reason::RootsChanged).message;
     assert!(message.contains(&format!("added {}; removed none", new.fingerprint())), "{message}");
 
     document.authn_key = crate::rig::key(3).public();
-    the(&absorb(&mut knowledge, &document, 3).into_findings(), Reason::KeyChanged);
+    the(&absorb_public(&mut knowledge, &document, 3).into_findings(), Reason::KeyChanged);
     assert_eq!(knowledge.uuid_since, Some(at(0)));
     document.cluster_uuid = crate::rig::uuid('4');
-    the(&absorb(&mut knowledge, &document, 4).into_findings(), Reason::UuidChanged);
+    the(&absorb_public(&mut knowledge, &document, 4).into_findings(), Reason::UuidChanged);
     assert_eq!(knowledge.uuid_since, Some(at(4)));
     assert_eq!(
         knowledge.notices.iter().map(|notice| notice.since).collect::<Vec<_>>(),
@@ -199,11 +204,11 @@ fn changes_are_taken_and_reported() {
 }
 
 #[test]
-fn few_changes_are_remembered() {
+fn only_the_latest_changes_are_remembered() {
     let mut knowledge = PeerKnowledge::new(&beta());
     let roots = [root(), root()];
     for n in 0..40 {
-        absorb(
+        absorb_public(
             &mut knowledge,
             &public('2', 2, "beta.example", vec![roots[n % 2].clone()]),
             n as i64,
@@ -214,7 +219,7 @@ fn few_changes_are_remembered() {
 }
 
 #[test]
-fn a_304_confirms_what_is_known_and_its_tag_is_that_documents() {
+fn a_304_confirms_the_known_document_and_its_entity_tag() {
     let mut knowledge = knowing(&theirs(4));
     let tagged = |knowledge: &mut PeerKnowledge, document: &PrivateDocument, tag: &str, now| {
         knowledge.absorb_private(
@@ -230,19 +235,29 @@ fn a_304_confirms_what_is_known_and_its_tag_is_that_documents() {
     assert_eq!(knowledge.etag(DocumentKind::Private), Some("\"a\""));
     assert!(matches!(tagged(&mut knowledge, &theirs(0), "\"b\"", 20), Absorbed::Held(_)));
     assert_eq!(knowledge.etag(DocumentKind::Private), Some("\"a\""));
-    knowledge.not_modified(DocumentKind::Private, at(30));
+    knowledge.record_not_modified(DocumentKind::Private, at(30));
     assert_eq!((knowledge.private.as_ref().unwrap().confirmed, &knowledge.held), (at(30), &None));
     let mut nothing = PeerKnowledge::new(&beta());
-    nothing.not_modified(DocumentKind::Public, at(0));
+    nothing.record_not_modified(DocumentKind::Public, at(0));
     assert_eq!(nothing.public_exchange.unwrap().reason, ExchangeReason::NonOkResponse);
 }
 
 #[test]
-fn failures_are_shown_and_change_nothing() {
+fn failures_are_recorded_and_change_nothing_else() {
     let mut knowledge = knowing(&ours(5, 1));
     let before = knowledge.clone();
-    knowledge.failed(DocumentKind::Private, ExchangeReason::FetchFailed, "no route\u{1b}", at(60));
-    knowledge.failed(DocumentKind::Private, ExchangeReason::FetchFailed, "no route", at(120));
+    knowledge.record_failure(
+        DocumentKind::Private,
+        ExchangeReason::FetchFailed,
+        "no route\u{1b}",
+        at(60),
+    );
+    knowledge.record_failure(
+        DocumentKind::Private,
+        ExchangeReason::FetchFailed,
+        "no route",
+        at(120),
+    );
     let exchange = knowledge.private_exchange.clone().unwrap();
     assert_eq!(
         (exchange.since, exchange.at, exchange.message.as_str()),
@@ -252,7 +267,7 @@ fn failures_are_shown_and_change_nothing() {
 }
 
 #[test]
-fn another_trust_domain_begins_anew() {
+fn another_trust_domain_discards_the_knowledge() {
     let mut knowledge = knowing(&ours(5, 1));
     let moved = peer("beta", "moved.example");
     let document = public('2', 2, "moved.example", vec![root()]);
@@ -267,7 +282,7 @@ fn another_trust_domain_begins_anew() {
 #[test]
 fn knowledge_survives_a_restart() {
     let mut knowledge = knowing(&ours(5, 3));
-    tell(&mut knowledge, &beta(), &private(6, &[], services(3)), at(60));
+    absorb_private(&mut knowledge, &beta(), &private(6, &[], services(3)), at(60));
     let json = serde_json::to_string(&knowledge).unwrap();
     assert_eq!(serde_json::from_str::<PeerKnowledge>(&json).unwrap(), knowledge);
 }
@@ -287,60 +302,68 @@ fn age_has_two_limits() {
 }
 
 #[test]
-fn what_is_kept_is_never_much_older_than_what_is_known() {
+fn saved_times_lag_by_at_most_a_quarter_of_the_limit() {
     let first = knowing(&ours(1, 2));
-    assert!(first.worth_saving(None, &TIMES));
-    assert!(!first.worth_saving(Some(&first), &TIMES));
+    assert!(first.needs_saving(None, &TIMES));
+    assert!(!first.needs_saving(Some(&first), &TIMES));
     // The limit is an hour, so a quarter of it is 900 s. The peer says the same each time.
-    let says_the_same_at = |seconds| {
+    let confirmed_at = |seconds| {
         let mut knowledge = first.clone();
         for kind in [DocumentKind::Public, DocumentKind::Private] {
-            knowledge.not_modified(kind, at(seconds));
+            knowledge.record_not_modified(kind, at(seconds));
         }
-        assert!(!knowledge.is_news_after(&first));
+        assert!(!knowledge.differs_from(&first));
         knowledge
     };
-    assert!(!says_the_same_at(899).worth_saving(Some(&first), &TIMES));
-    assert!(says_the_same_at(900).worth_saving(Some(&first), &TIMES));
-    assert!(!says_the_same_at(1700).worth_saving(Some(&says_the_same_at(900)), &TIMES));
+    assert!(!confirmed_at(899).needs_saving(Some(&first), &TIMES));
+    assert!(confirmed_at(900).needs_saving(Some(&first), &TIMES));
+    assert!(!confirmed_at(1700).needs_saving(Some(&confirmed_at(900)), &TIMES));
     // One document is enough.
     for kind in [DocumentKind::Public, DocumentKind::Private] {
         let mut knowledge = first.clone();
-        knowledge.not_modified(kind, at(900));
-        assert!(knowledge.worth_saving(Some(&first), &TIMES), "{kind:?}");
+        knowledge.record_not_modified(kind, at(900));
+        assert!(knowledge.needs_saving(Some(&first), &TIMES), "{kind:?}");
     }
     // An unreachable peer confirms nothing.
     let mut silent = first.clone();
-    silent.failed(DocumentKind::Private, ExchangeReason::FetchFailed, "x", at(900));
-    silent.failed(DocumentKind::Public, ExchangeReason::FetchFailed, "x", at(900));
+    silent.record_failure(DocumentKind::Private, ExchangeReason::FetchFailed, "x", at(900));
+    silent.record_failure(DocumentKind::Public, ExchangeReason::FetchFailed, "x", at(900));
     let mut still_silent = silent.clone();
-    still_silent.failed(DocumentKind::Private, ExchangeReason::FetchFailed, "x", at(1900));
-    assert!(silent.worth_saving(Some(&first), &TIMES), "that is news");
-    assert!(!still_silent.worth_saving(Some(&silent), &TIMES));
+    still_silent.record_failure(DocumentKind::Private, ExchangeReason::FetchFailed, "x", at(1900));
+    assert!(silent.needs_saving(Some(&first), &TIMES), "that is news");
+    assert!(!still_silent.needs_saving(Some(&silent), &TIMES));
     // Setting the clock back makes nothing old.
-    assert!(!first.worth_saving(Some(&says_the_same_at(900)), &TIMES));
+    assert!(!first.needs_saving(Some(&confirmed_at(900)), &TIMES));
 }
 
 #[test]
-fn everything_but_times_is_news() {
+fn every_difference_but_times_counts() {
     let first = knowing(&ours(1, 2));
     let changes: [fn(&mut PeerKnowledge); 6] = [
-        |knowledge| drop(tell(knowledge, &beta(), &ours(2, 3), at(9))),
-        |knowledge| drop(absorb(knowledge, &public('2', 2, "beta.example", vec![root()]), 9)),
-        |knowledge| knowledge.failed(DocumentKind::Public, ExchangeReason::FetchFailed, "x", at(9)),
-        |knowledge| knowledge.failed(DocumentKind::Private, ExchangeReason::Succeeded, "x", at(9)),
-        |knowledge| drop(tell(knowledge, &beta(), &private(9, &[], vec![]), at(9))),
-        |knowledge| drop(tell(knowledge, &peer("beta", "other.example"), &ours(2, 2), at(9))),
+        |knowledge| drop(absorb_private(knowledge, &beta(), &ours(2, 3), at(9))),
+        |knowledge| {
+            drop(absorb_public(knowledge, &public('2', 2, "beta.example", vec![root()]), 9))
+        },
+        |knowledge| {
+            knowledge.record_failure(DocumentKind::Public, ExchangeReason::FetchFailed, "x", at(9))
+        },
+        |knowledge| {
+            knowledge.record_failure(DocumentKind::Private, ExchangeReason::Succeeded, "x", at(9))
+        },
+        |knowledge| drop(absorb_private(knowledge, &beta(), &private(9, &[], vec![]), at(9))),
+        |knowledge| {
+            drop(absorb_private(knowledge, &peer("beta", "other.example"), &ours(2, 2), at(9)))
+        },
     ];
-    for (place, change) in changes.iter().enumerate() {
+    for (index, change) in changes.iter().enumerate() {
         let mut knowledge = first.clone();
         change(&mut knowledge);
         assert!(
-            knowledge.is_news_after(&first) && knowledge.worth_saving(Some(&first), &TIMES),
-            "change {place}"
+            knowledge.differs_from(&first) && knowledge.needs_saving(Some(&first), &TIMES),
+            "change {index}"
         );
     }
     let mut same = first.clone();
-    tell(&mut same, &beta(), &ours(1, 2), at(9));
-    assert!(!same.is_news_after(&first));
+    absorb_private(&mut same, &beta(), &ours(1, 2), at(9));
+    assert!(!same.differs_from(&first));
 }
