@@ -171,6 +171,38 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_pattern_is_displayed_and_serialized_as_its_text() {
+        let pattern = Pattern::parse("team-*").unwrap();
+        assert_eq!(pattern.to_string(), "team-*");
+        assert_eq!(serde_json::to_value(&pattern).unwrap(), "team-*");
+        assert_eq!(serde_json::from_str::<Pattern>("\"team-*\"").unwrap(), pattern);
+        assert!(serde_json::from_str::<Pattern>("\"Team\"").is_err());
+    }
+
+    #[test]
+    fn callers_admit_only_identities_that_match_in_both_parts() {
+        let pattern = |namespace: &str, service_account: &str| CallerPattern {
+            namespace: Pattern::parse(namespace).unwrap(),
+            service_account: Pattern::parse(service_account).unwrap(),
+        };
+        let only = Callers::Only([pattern("ops", "*"), pattern("shop", "web")].into());
+        let none = Callers::Only(BTreeSet::new());
+        assert!(none.admits_none() && !only.admits_none() && !Callers::Any.admits_none());
+        for (path, expected) in [
+            ("ns/ops/sa/any", true),
+            ("ns/shop/sa/web", true),
+            ("ns/shop/sa/api", false),
+            ("ns/web/sa/shop", false),
+            ("workload/web", false),
+        ] {
+            let uri = format!("spiffe://beta.example/{path}");
+            let id = SpiffeId::parse(&uri).unwrap();
+            assert_eq!(only.admit(&id), expected, "{path}");
+            assert!(Callers::Any.admit(&id) && !none.admit(&id), "{path}");
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn agrees_with_a_recursive_twin(pattern in "[ab*]{1,8}", name in "[ab]{0,8}") {

@@ -248,6 +248,7 @@ fn reason_words_are_stable() {
     let expected = "no_table no_sni bad_sni unknown_service no_identity bad_identity unknown_peer not_granted \
                     caller_not_granted granted";
     assert_eq!(words, expected);
+    assert_eq!(Reason::ALL.map(|reason| reason.to_string()), Reason::ALL.map(Reason::word));
     let outcomes = [Outcome::Allowed, Outcome::Audited, Outcome::Refused];
     assert_eq!(outcomes.map(Outcome::word), ["allowed", "audited", "refused"]);
     assert_eq!(outcomes.map(Outcome::passes), [true, true, false]);

@@ -404,6 +404,23 @@ fn more_callers_than_a_grant_holds_are_refused() {
 }
 
 #[test]
+fn a_grant_holds_its_maximum_of_callers_from_several_policies() {
+    let mut rig = Rig::new();
+    let callers = |prefix: &str, count: usize| {
+        (0..count).map(|n| json!({"namespace": format!("{prefix}{n}")})).collect::<Vec<_>>()
+    };
+    rig.objects.policies = vec![
+        policy("a", json!({"callers": callers("a", 400)})),
+        policy("b", json!({"callers": callers("b", 600)})),
+    ];
+    let federation = rig.federate();
+    assert!(found(&federation.findings, Reason::TooManyCallers).is_empty());
+    for caller in ["ns/a399/sa/x", "ns/b599/sa/x"] {
+        assert_eq!(call(&federation, "beta", caller).reason, Word::Granted, "{caller}");
+    }
+}
+
+#[test]
 fn label_selectors_work_as_in_kubernetes() {
     let selects = |selector: serde_json::Value| {
         let mut rig = Rig::new();

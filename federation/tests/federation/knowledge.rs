@@ -1,7 +1,8 @@
 //! When a fetched document replaces the known one, and when knowledge is saved.
 
 use crate::rig::{
-    TIMES, absorb_private, at, dkp, known, offered, peer, private, public, root, the,
+    TIMES, absorb_private, at, dkp, federation_object, known, offered, peer, private, public, root,
+    the,
 };
 use fedgate_federation::FindingReason as Reason;
 use fedgate_federation::document::{Limits, PrivateDocument, PublicDocument, PublicService};
@@ -366,4 +367,30 @@ fn every_difference_but_times_counts() {
     let mut same = first.clone();
     absorb_private(&mut same, &beta(), &ours(1, 2), at(9));
     assert!(!same.differs_from(&first));
+}
+
+#[test]
+fn a_changed_object_is_saved_although_it_is_no_difference() {
+    let first = knowing(&ours(1, 2));
+    let mut changed = first.clone();
+    changed.object = Some(federation_object("beta", "beta.example").spec);
+    assert!(!changed.differs_from(&first));
+    assert!(changed.needs_saving(Some(&first), &TIMES));
+}
+
+/// Otherwise a restart would end the report on a document that is still refused.
+#[test]
+fn the_time_of_the_last_refusal_is_saved_after_a_quarter_of_the_limit() {
+    let refused_at = |knowledge: &PeerKnowledge, seconds| {
+        let mut knowledge = knowledge.clone();
+        let limits = Limits::default();
+        knowledge.absorb_private(&beta(), b"<html>", None, &limits, &TIMES, at(seconds));
+        knowledge
+    };
+    let first = refused_at(&knowing(&ours(1, 2)), 0);
+    for (seconds, expected) in [(899, false), (900, true)] {
+        let later = refused_at(&first, seconds);
+        assert!(!later.differs_from(&first), "{seconds}");
+        assert_eq!(later.needs_saving(Some(&first), &TIMES), expected, "{seconds}");
+    }
 }

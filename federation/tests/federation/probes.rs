@@ -225,3 +225,11 @@ fn the_probe_asks_for_the_health_name_and_notes_whether_our_roots_are_acknowledg
         assert_eq!(target.service.unwrap().host.as_str(), health);
     }
 }
+
+#[test]
+fn a_probe_succeeds_if_any_gateway_works() {
+    assert!(gateways(&[Err("timeout"), Ok(())]).succeeded());
+    assert!(!gateways(&[Err("timeout"), Err("refused")]).succeeded());
+    assert!(!gateways(&[]).succeeded());
+    assert!(!ProbeResult::Impossible("no root of the peer can be used".to_owned()).succeeded());
+}
