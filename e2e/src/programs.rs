@@ -1,7 +1,8 @@
 //! The programs under test. Each run builds them once, so that no test uses an old build.
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::LazyLock;
 
 type Built = LazyLock<Result<PathBuf>>;
@@ -40,6 +41,23 @@ pub fn native_filter() -> Result<&'static Path> {
 pub fn envoy() -> Result<&'static Path> {
     static ENVOY: Built = LazyLock::new(xtask::envoy::path);
     path(&ENVOY)
+}
+
+/// The major and minor number of the Envoy of this run, for what differs between releases.
+///
+/// # Errors
+/// When it cannot be fetched or started.
+pub fn envoy_release() -> Result<(u32, u32)> {
+    let output = Command::new(envoy()?).arg("--version").output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    release_in(&text).with_context(|| format!("expected a version of Envoy, found {text:?}"))
+}
+
+/// Finds the release in `/usr/bin/envoy  version: COMMIT/1.40.0/Clean/RELEASE/BoringSSL`.
+fn release_in(text: &str) -> Option<(u32, u32)> {
+    let (_, version) = text.split_once("version: ")?;
+    let mut numbers = version.split('/').nth(1)?.split('.').map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 /// A Kubernetes API server.
@@ -134,4 +152,16 @@ pub fn istio_injection() -> Result<&'static Path> {
 
 fn path(built: &'static Built) -> Result<&'static Path> {
     built.as_deref().map_err(|error| anyhow!("{error:#}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::release_in;
+
+    #[test]
+    fn the_release_of_an_envoy_is_found() {
+        let text = "\n/opt/a/envoy  version: 3909deb/1.37.0/Clean/RELEASE/BoringSSL\n";
+        assert_eq!(release_in(text), Some((1, 37)));
+        assert_eq!(release_in("/opt/a/1.37.0/envoy: not found"), None);
+    }
 }

@@ -9,6 +9,8 @@ use std::process::Command;
 pub struct Release {
     /// Envoy's version.
     pub version: &'static str,
+    /// The release of Istio whose gateways are this Envoy.
+    pub istio: &'static str,
     /// The SHA-256 of its wheels for x86_64 and aarch64. pip refuses any other file.
     hashes: [&'static str; 2],
 }
@@ -18,6 +20,7 @@ pub struct Release {
 pub const RELEASES: [Release; 4] = [
     Release {
         version: "1.37.0",
+        istio: "1.29",
         hashes: [
             "bf7a89ecfa8133a77d066c3d3f9cd0b9b975ed26a5d5d9e508896e57b78cabfc",
             "ee3e51fb44bb8f1a7053556b6e216ecd7a92cae07d092cd8315bd336586bd315",
@@ -25,6 +28,7 @@ pub const RELEASES: [Release; 4] = [
     },
     Release {
         version: "1.38.2",
+        istio: "1.30",
         hashes: [
             "c1e2e293364686e3ee79b32f9743bb1f7fd40c196945cb9062fbb25655d35188",
             "8b1b1bea393578e886a26350e3ab8738a066372869e82f54be464f4a914c9df4",
@@ -32,6 +36,7 @@ pub const RELEASES: [Release; 4] = [
     },
     Release {
         version: "1.39.3",
+        istio: "1.31",
         hashes: [
             "ee848b81b10b86f1d919f793b75852d24884928f2733752b4443bcd66d7bc5a6",
             "2c624b8623c132e05f6f615f2e34b34fcdd1fdd0aaef065b3af55697178d2a50",
@@ -43,6 +48,7 @@ pub const RELEASES: [Release; 4] = [
 /// The release used by all other commands.
 pub const PINNED: Release = Release {
     version: "1.40.0",
+    istio: "development, 1.32",
     hashes: [
         "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884",
         "55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea",

@@ -18,6 +18,7 @@ pub mod native;
 pub mod network;
 mod once;
 pub mod programs;
+pub mod releases;
 pub mod tests;
 pub mod wasm;
 

@@ -3,7 +3,9 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use xtask::{check, envoy, fedgate, generate, image, machine, native, programs, tests, wasm};
+use xtask::{
+    check, envoy, fedgate, generate, image, machine, native, programs, releases, tests, wasm,
+};
 
 /// The project's own commands.
 ///
@@ -49,6 +51,9 @@ enum Command {
         /// With the part envoy: run it with the native filter.
         #[arg(long, conflicts_with = "versions")]
         native: bool,
+        /// With --versions: write the outcome into docs/versions.md.
+        #[arg(long, requires = "versions")]
+        record: bool,
         /// Arguments for the tests.
         #[arg(value_name = "ARGUMENT", trailing_var_arg = true, allow_hyphen_values = true)]
         more: Vec<String>,
@@ -149,8 +154,8 @@ fn carry_out(command: Command) -> Result<()> {
         Command::Machine => machine::check(),
         Command::Demo(More { more }) => tests::demo(&more),
         Command::Test(More { more }) => tests::workspace(&more),
-        Command::E2e { part: Some(Part::Envoy), versions: true, more, .. } => {
-            tests::on_each_envoy(&more)
+        Command::E2e { part: Some(Part::Envoy), versions: true, record, more, .. } => {
+            releases::test_each(record, &more)
         }
         Command::E2e { versions: true, .. } => {
             anyhow::bail!("--versions goes with the part envoy: cargo xtask e2e envoy --versions")

@@ -44,23 +44,11 @@ pub fn end_to_end() -> Result<()> {
         ("kubernetes", on_kubernetes),
         ("istio", on_istio),
     ];
-    summarized(
-        "parts of the end-to-end tests",
-        parts.into_iter().map(|(name, part)| (name, move || part(&[]))),
-    )
-}
-
-/// Runs all of these, even after a failure, and prints for each whether it passed and how long it
-/// took.
-fn summarized<'a, F: FnOnce() -> Result<()>>(
-    what: &str,
-    all: impl Iterator<Item = (&'a str, F)>,
-) -> Result<()> {
     let mut failed = Vec::new();
     let mut summary = String::new();
-    for (name, action) in all {
+    for (name, part) in parts {
         let start = Instant::now();
-        let result = action();
+        let result = part(&[]);
         let verdict = result
             .as_ref()
             .map_or_else(|error| format!("FAILED: {error:#}"), |()| "passed".to_owned());
@@ -70,8 +58,12 @@ fn summarized<'a, F: FnOnce() -> Result<()>>(
         ));
         failed.extend(result.err().map(|_| name));
     }
-    eprintln!("xtask: {what}:{summary}");
-    anyhow::ensure!(failed.is_empty(), "these {what} failed: {}", failed.join(", "));
+    eprintln!("xtask: parts of the end-to-end tests:{summary}");
+    anyhow::ensure!(
+        failed.is_empty(),
+        "these parts of the end-to-end tests failed: {}",
+        failed.join(", ")
+    );
     Ok(())
 }
 
@@ -97,30 +89,13 @@ pub fn on_envoy_natively(more: &[String]) -> Result<()> {
     run(envoy_tests().env(native::CHOICE, "native").args(more))
 }
 
-fn envoy_tests() -> Command {
+/// The command that runs the tests on real Envoys.
+pub(crate) fn envoy_tests() -> Command {
     let mut command = cargo();
     command
         .args(["test", "--workspace", "--no-fail-fast", "--test", "smoke", "--test", "real_envoy"])
         .args(END_TO_END);
     command
-}
-
-/// Runs the same tests on each release of Envoy that fedgate is tested with. After a failure the
-/// next release is still tested.
-///
-/// # Errors
-/// When something cannot be built or fetched, or when tests have failed, after all releases.
-pub fn on_each_envoy(more: &[String]) -> Result<()> {
-    prepare(&["fedgate"])?;
-    let tried = |release: &envoy::Release| {
-        let path = release.path()?;
-        step(&format!("running the end-to-end tests on Envoy {}", release.version));
-        run(envoy_tests().env("ENVOY", path).args(more))
-    };
-    summarized(
-        "releases of Envoy",
-        envoy::RELEASES.iter().map(|release| (release.version, move || tried(release))),
-    )
 }
 
 /// The tests on real Kubernetes API servers.
@@ -266,7 +241,7 @@ pub fn demo(more: &[String]) -> Result<()> {
 }
 
 /// Fetches and builds what a run needs. Prints each step, because the first run takes minutes.
-fn prepare(binaries: &[&str]) -> Result<()> {
+pub(crate) fn prepare(binaries: &[&str]) -> Result<()> {
     #[cfg(target_os = "linux")]
     crate::inotify::check()?;
     step("looking for Envoy");
@@ -277,7 +252,8 @@ fn prepare(binaries: &[&str]) -> Result<()> {
     fedgate::build_binaries(binaries)
 }
 
-fn step(what: &str) {
+/// Prints what happens next.
+pub(crate) fn step(what: &str) {
     eprintln!("xtask: {what}");
 }
 
