@@ -239,15 +239,16 @@ fn upstream_data_is_held_back_before_the_decision() {
 fn an_allowed_connection_is_closed_if_its_cluster_cannot_be_set() {
     let mut gateway = Gateway::with(&usual());
     gateway.fail("call_foreign_function");
-    let clients = [gateway.connect(WEB), gateway.connect(WEB)];
+    let clients = [gateway.connect(WEB), gateway.connect(WEB), gateway.connect(WEB)];
     for client in clients {
         gateway.handshake(client, ALPHA);
         assert!(!gateway.downstream_data(client));
         assert!(!gateway.is_open(client), "never to tcp_proxy's own cluster");
         assert_eq!(gateway.reason(client), "no_route");
+        assert_eq!(gateway.filter_state(client, "outcome").as_deref(), Some("refused"));
+        assert_eq!(gateway.log(Level::Error).len(), 1, "at the first failure, and only then");
     }
-    assert_eq!(gateway.log(Level::Error).len(), 1, "once, not for each connection");
-    assert_eq!(gateway.process.metric("fedgate.route_failures"), 2);
+    assert_eq!(gateway.process.metric("fedgate.route_failures"), 3);
     assert_eq!(gateway.process.metric("fedgate.connections.outcome.allowed.reason.granted"), 0);
 }
 

@@ -538,3 +538,20 @@ fn a_finished_handshake_is_noticed_among_many_waiting_connections() {
     (0..40).for_each(|_| gateway.tick());
     assert!(gateway.upstream(client).is_some(), "200 ms later");
 }
+
+#[test]
+fn an_old_waiting_connection_does_not_delay_the_look_at_a_new_one() {
+    let mut gateway = Gateway::with(&usual());
+    let old = gateway.connect(DB);
+    for _ in 0..50 {
+        gateway.tick_after(Duration::from_millis(20));
+    }
+    for round in 0..60 {
+        let new = gateway.connect(DB);
+        (0..=round % 3).for_each(|_| gateway.tick());
+        gateway.handshake(new, ALPHA);
+        gateway.tick();
+        assert!(gateway.upstream(new).is_some());
+    }
+    assert!(gateway.is_open(old));
+}
