@@ -3,7 +3,10 @@
 use super::builder::{Grant, Peer, TableBuilder};
 use super::check::check;
 use super::encode::parts;
-use super::layout::{ANY_CALLER, COUNTS, COUNTS_AT, MAX_CALLER_PATTERNS, MAX_PEERS, Section};
+use super::layout::{
+    ANY_CALLER, COUNTS, COUNTS_AT, HASH_BYTES, HEADER_BYTES, MAX_CALLER_PATTERNS, MAX_PEERS,
+    Section,
+};
 use super::letters::letter_of;
 use super::parts::Parts;
 use super::{Mode, Table, TableError};
@@ -315,6 +318,12 @@ fn a_truncated_or_extended_table_is_refused_with_the_reason() {
     }
     let longer = [whole.as_slice(), &[0]].concat();
     assert!(matches!(Table::read(longer), Err(TableError::Length { .. })));
+    let least = (HEADER_BYTES + HASH_BYTES) as u64;
+    let error = Table::read(whole[..9].to_vec()).unwrap_err();
+    assert!(
+        matches!(error, TableError::Length { expected, actual: 9 } if expected == least),
+        "{error}"
+    );
 }
 
 #[test]
