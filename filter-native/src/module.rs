@@ -4,7 +4,7 @@ use crate::abi::{self, Handle, Loading};
 use crate::counters::Counters;
 use crate::newest::Newest;
 use crate::worker::{Envoy, Worker};
-use fedgate_filter::host::{Action, ConnectionId, Host, Level};
+use fedgate_filter::host::{Action, ConnectionId, Host};
 use fedgate_filter::metrics::{THREADS, gauges};
 use fedgate_filter::{Configuration, Stream};
 use std::cell::RefCell;
@@ -32,31 +32,12 @@ pub(crate) fn configure(loading: &Loading, filter: &str, json: &[u8]) -> Option<
 /// A gateway may start before its first table arrives; until then every connection is refused. An
 /// empty configuration never replaces a table.
 fn accept_no_table(loading: &Loading, newest: &Newest) -> Counters {
-    abi::log(
-        Level::Warn,
-        match newest.is_known() {
-            true => {
-                "the configuration is empty, expected a JSON object with a table; the last good table stays in force"
-            }
-            false => {
-                "the configuration is empty: there is no table yet, and every connection is refused as no_table"
-            }
-        },
-    );
+    Configuration::log_empty(newest.is_known(), abi::log);
     Counters::define(loading, None)
 }
 
 fn accept(loading: &Loading, newest: &Newest, json: &[u8]) -> Option<Counters> {
-    let configuration = match Configuration::read(json) {
-        Ok(configuration) => configuration,
-        Err(error) => {
-            abi::log(
-                Level::Error,
-                &format!("{error}; refused, the last good table stays in force"),
-            );
-            return None;
-        }
-    };
+    let configuration = Configuration::read_or_log(json, abi::log)?;
     let counters = Counters::define(loading, Some(&configuration));
     let table = gauges(configuration.table());
     newest.replace(configuration);

@@ -1,5 +1,6 @@
 //! A table with its options, and the version that identifies them.
 
+use crate::host::Level;
 use fedgate_core::{ConfigurationError, Options, Table, read_configuration};
 
 /// A valid configuration.
@@ -20,6 +21,27 @@ impl Configuration {
         let (table, options) = read_configuration(json)?;
         let version = version(&table, &options);
         Ok(Self { table, options, version })
+    }
+
+    /// The same for a configuration from the proxy. One that is not valid is refused, and logged.
+    pub fn read_or_log(json: &[u8], log: impl FnOnce(Level, &str)) -> Option<Self> {
+        let refused = |error| {
+            log(Level::Error, &format!("{error}; refused, the last good table stays in force"));
+        };
+        Self::read(json).map_err(refused).ok()
+    }
+
+    /// Logs that a configuration is empty. `known`: there has been a table before.
+    pub fn log_empty(known: bool, log: impl FnOnce(Level, &str)) {
+        let line = match known {
+            true => {
+                "the configuration is empty, expected a JSON object with a table; the last good table stays in force"
+            }
+            false => {
+                "the configuration is empty: there is no table yet, and every connection is refused as no_table"
+            }
+        };
+        log(Level::Warn, line);
     }
 
     /// The table.

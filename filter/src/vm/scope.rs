@@ -113,29 +113,13 @@ impl<H: Host> Scope<H> {
     /// An empty configuration never replaces a table that this or another VM already knows.
     fn accept_no_table(&self) -> bool {
         let known = self.adopt_shared() && self.gateway.configuration().is_some();
-        let line = match known {
-            true => {
-                "the configuration is empty, expected a JSON object with a table; the last good table stays in force"
-            }
-            false => {
-                "the configuration is empty: there is no table yet, and every connection is refused as no_table"
-            }
-        };
-        self.host().log(Level::Warn, line);
+        Configuration::log_empty(known, |level, line| self.host().log(level, line));
         true
     }
 
     fn accept(&self, json: &[u8]) -> bool {
-        let configuration = match Configuration::read(json) {
-            Ok(configuration) => configuration,
-            Err(error) => {
-                self.host().log(
-                    Level::Error,
-                    &format!("{error}; refused, the last good table stays in force"),
-                );
-                return false;
-            }
-        };
+        let log = |level, line: &str| self.host().log(level, line);
+        let Some(configuration) = Configuration::read_or_log(json, log) else { return false };
         self.given.replace(Some(configuration.version.clone()));
         let published = shared::publish(self.host(), &self.name, &configuration, json);
         self.unstored.replace((published == Published::Failed).then(|| json.to_vec()));
