@@ -1,7 +1,7 @@
 //! The addresses of a peer's gateways. Whatever the peer announces, none of our own addresses is
 //! used, and names lead where they were looked up.
 
-use crate::rig::{Rig, at, dkp, found, gateway, name, offered, private, the};
+use crate::rig::{Rig, at, condition_of, dkp, found, gateway, name, offered, private, the};
 use fedgate_federation::FindingReason as Reason;
 use fedgate_federation::document::{GatewayAddress, GatewayHost};
 use fedgate_federation::federate::{Condition, ConditionStatus, ConditionType};
@@ -49,13 +49,7 @@ fn addresses(rig: &Rig) -> Vec<String> {
 }
 
 fn dataplane(rig: &Rig) -> Condition {
-    let federation = rig.federate();
-    let conditions = &federation.peer(&name("beta")).unwrap().conditions;
-    conditions
-        .iter()
-        .find(|condition| condition.kind == ConditionType::DataplaneConnectionReady)
-        .unwrap()
-        .clone()
+    condition_of(&rig.federate(), "beta", ConditionType::DataplaneConnectionReady)
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Which peers take part, and what happens to those that do not.
 
 use crate::rig::{
-    Rig, at, domain, found, hours, name, private, root_until, the, token_audience, uuid,
+    Rig, at, condition_of, domain, found, hours, name, private, root_until, the, token_audience,
+    uuid,
 };
 use fedgate_federation::FindingReason as Reason;
 use fedgate_federation::document::{Network, PrivateDocument};
@@ -27,9 +28,8 @@ fn condition(
     peer: &str,
     kind: ConditionType,
 ) -> (ConditionStatus, String) {
-    let report = federation.peer(&name(peer)).unwrap();
-    let condition = report.conditions.iter().find(|condition| condition.kind == kind).unwrap();
-    (condition.status, condition.reason.clone())
+    let condition = condition_of(federation, peer, kind);
+    (condition.status, condition.reason)
 }
 
 fn in_network(network: Option<&str>, pods: &str) -> Network {

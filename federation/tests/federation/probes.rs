@@ -1,6 +1,6 @@
 //! How a peer's gateways are probed, and what follows from the result.
 
-use crate::rig::{Rig, at, domain, gateway, name, offered, private, uuid};
+use crate::rig::{Rig, at, condition_of, domain, gateway, name, offered, private, uuid};
 use fedgate_core::ServiceName;
 use fedgate_federation::document::WorkloadIdentity;
 use fedgate_federation::federate::{
@@ -17,13 +17,7 @@ fn announced(target: &ProbeTarget) -> Vec<String> {
 }
 
 fn condition(rig: &Rig) -> Condition {
-    let federation = rig.federate();
-    let conditions = &federation.peer(&name("beta")).unwrap().conditions;
-    conditions
-        .iter()
-        .find(|condition| condition.kind == ConditionType::DataplaneConnectionReady)
-        .unwrap()
-        .clone()
+    condition_of(&rig.federate(), "beta", ConditionType::DataplaneConnectionReady)
 }
 
 fn state(rig: &Rig) -> (ConditionStatus, String) {

@@ -9,7 +9,7 @@ use fedgate_federation::document::{
     ClusterUuid, GatewayAddress, GatewayHost, Limits, Network, PrivateDocument, PrivateExtension,
     PublicDocument, PublicExtension, PublicService, PublicServicePort,
 };
-use fedgate_federation::federate::{Passthrough, Published};
+use fedgate_federation::federate::{Condition, ConditionType, Passthrough, Published};
 use fedgate_federation::key::SigningKey;
 use fedgate_federation::knowledge::{Absorbed, PeerKnowledge, Times};
 use fedgate_federation::object::{
@@ -193,6 +193,12 @@ pub(crate) struct Rig {
     pub(crate) knowledge: BTreeMap<PeerName, PeerKnowledge>,
     pub(crate) previous: Published,
     pub(crate) now: Timestamp,
+}
+
+/// A peer's condition.
+pub(crate) fn condition_of(federation: &Federation, peer: &str, kind: ConditionType) -> Condition {
+    let conditions = &federation.peer(&name(peer)).unwrap().conditions;
+    conditions.iter().find(|condition| condition.kind == kind).unwrap().clone()
 }
 
 impl Rig {

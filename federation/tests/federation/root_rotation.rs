@@ -1,6 +1,8 @@
 //! How roots come into force, and how each side learns of it.
 
-use crate::rig::{Rig, at, dkp, name, offered, peer, private, public, root, root_until};
+use crate::rig::{
+    Rig, at, condition_of, dkp, name, offered, peer, private, public, root, root_until,
+};
 use fedgate_federation::Federation;
 use fedgate_federation::bundle::{Fingerprint, Root};
 use fedgate_federation::document::{Limits, PrivateDocument};
@@ -26,11 +28,7 @@ fn acknowledged(rig: &Rig) -> Condition {
     let conditions = &federation.peer(&name("beta")).unwrap().conditions;
     let kinds: Vec<_> = conditions.iter().map(|condition| condition.kind).collect();
     assert_eq!(kinds, ConditionType::ALL);
-    conditions
-        .iter()
-        .find(|condition| condition.kind == ConditionType::RootsAcknowledged)
-        .unwrap()
-        .clone()
+    condition_of(&federation, "beta", ConditionType::RootsAcknowledged)
 }
 
 fn state(rig: &Rig) -> (ConditionStatus, String) {
