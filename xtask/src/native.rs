@@ -1,6 +1,7 @@
 //! The native filter module. Like the wasm one, it is built before anything loads it.
 
-use crate::{cargo, run, target};
+use crate::wasm::build_command;
+use crate::{run, target};
 use anyhow::Result;
 use std::path::PathBuf;
 
@@ -17,13 +18,6 @@ pub const CHOICE: &str = "FEDGATE_E2E_FILTER";
 /// When it does not compile.
 pub fn build() -> Result<PathBuf> {
     let folder = target().join("filter-native");
-    run(cargo()
-        .args(["build", "--quiet", "--package", "fedgate-filter-native", "--lib"])
-        .args(["--profile", "native"])
-        .arg("--target-dir")
-        .arg(&folder)
-        // Flags for the tests (sanitizers, coverage) must not affect the module.
-        .env_remove("RUSTFLAGS")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS"))?;
+    run(&mut build_command("fedgate-filter-native", "native", &folder))?;
     Ok(folder.join("native/libfedgate_filter_native.so"))
 }

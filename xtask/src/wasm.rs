@@ -3,7 +3,7 @@
 
 use crate::{cargo, run, target};
 use anyhow::{Context, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The module's target, which has no WASI imports: the filter needs only proxy-wasm of its host.
@@ -22,24 +22,21 @@ pub(crate) const FOR: &str = "the gateway filter";
 pub fn build() -> Result<PathBuf> {
     install_target(TARGET, FOR)?;
     let folder = target().join("filter");
-    run(cargo()
-        .args([
-            "build",
-            "--quiet",
-            "--package",
-            "fedgate-filter",
-            "--lib",
-            "--profile",
-            "wasm",
-            "--target",
-            TARGET,
-        ])
-        .arg("--target-dir")
-        .arg(&folder)
-        // Flags for native code (sanitizers, coverage) must not affect the module.
-        .env_remove("RUSTFLAGS")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS"))?;
+    run(build_command("fedgate-filter", "wasm", &folder).args(["--target", TARGET]))?;
     Ok(folder.join(TARGET).join("wasm/fedgate_filter.wasm"))
+}
+
+/// The command that builds a filter module into a target folder of its own. Flags for the tests
+/// (sanitizers, coverage) must not affect the module.
+pub(crate) fn build_command(package: &str, profile: &str, folder: &Path) -> Command {
+    let mut command = cargo();
+    command
+        .args(["build", "--quiet", "--lib", "--package", package, "--profile", profile])
+        .arg("--target-dir")
+        .arg(folder)
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    command
 }
 
 /// Installs a Rust target if it is missing; `who` needs it. `rust-toolchain.toml` lists the
