@@ -18,6 +18,13 @@
 //! - No panic unwinds into Envoy: [`guarded`] stops it, and the connection is refused.
 #![allow(unsafe_code, reason = "the ABI is C; this module is the only one that sees its pointers")]
 
+#[cfg(test)]
+mod fake;
+#[cfg(any(test, feature = "provoked-panics"))]
+mod provoked;
+#[cfg(test)]
+mod tests;
+
 use crate::module::{self, Configured, Connection};
 use fedgate_filter::host::{Action, Level};
 use std::ffi::{CStr, c_char, c_void};
@@ -329,11 +336,18 @@ pub(crate) fn log(level: Level, line: &str) {
     unsafe { envoy_dynamic_module_callback_log(level as u32, Buffer::of(line.as_bytes())) }
 }
 
-/// Calls the module; a panic ends here.
-fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
+/// Calls the module from a function of the ABI; a panic ends here.
+fn guarded<T>(entry: &str, call: impl FnOnce() -> T) -> Option<T> {
+    let call = || {
+        #[cfg(any(test, feature = "provoked-panics"))]
+        provoked::panic_if_asked(entry);
+        call()
+    };
     let result = catch_unwind(AssertUnwindSafe(call)).ok();
     if result.is_none() {
-        log(Level::Error, "the filter panicked; the connection or configuration is refused");
+        let line =
+            format!("the filter panicked in {entry}; the connection or configuration is refused");
+        log(Level::Error, &line);
     }
     result
 }
@@ -343,6 +357,7 @@ fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
 /// # Safety
 /// Both pointers are those of a connection that Envoy has not destroyed.
 unsafe fn for_connection(
+    entry: &str,
     filter: *mut c_void,
     connection: *const c_void,
     call: impl FnOnce(&Connection) -> Action,
@@ -352,7 +367,7 @@ unsafe fn for_connection(
     let Some(connection) = (unsafe { connection.cast::<Connection>().as_ref() }) else {
         return STOP_ITERATION;
     };
-    match guarded(|| call(connection)) {
+    match guarded(entry, || call(connection)) {
         Some(Action::Continue) => CONTINUE,
         Some(Action::Pause) => STOP_ITERATION,
         None => {
@@ -380,7 +395,7 @@ extern "C" fn envoy_dynamic_module_on_network_filter_config_new(
 ) -> *const c_void {
     // SAFETY: both buffers are Envoy's, and valid during this call.
     let (name, json) = unsafe { (name.copy(), json.copy()) };
-    let configured = guarded(|| {
+    let configured = guarded("config_new", || {
         module::configure(&Loading(NonNull::new(envoy)?), &String::from_utf8_lossy(&name), &json)
     });
     configured.flatten().map_or(null(), |configured| Arc::into_raw(configured).cast())
@@ -390,7 +405,7 @@ extern "C" fn envoy_dynamic_module_on_network_filter_config_new(
 extern "C" fn envoy_dynamic_module_on_network_filter_config_destroy(configured: *const c_void) {
     // SAFETY: `config_new` returned this pointer, and Envoy destroys it once.
     let configured = unsafe { Arc::from_raw(configured.cast::<Configured>()) };
-    guarded(|| drop(configured));
+    guarded("config_destroy", || drop(configured));
 }
 
 #[unsafe(no_mangle)]
@@ -404,7 +419,8 @@ extern "C" fn envoy_dynamic_module_on_network_filter_new(
         Arc::increment_strong_count(configured);
         Arc::from_raw(configured)
     };
-    let connection = guarded(|| Some(Connection::new(Handle(NonNull::new(filter)?), configured)));
+    let connection =
+        guarded("new", || Some(Connection::new(Handle(NonNull::new(filter)?), configured)));
     // Envoy closes the connection if it gets no object.
     connection.flatten().map_or(null(), |connection| Box::into_raw(Box::new(connection)).cast())
 }
@@ -415,7 +431,7 @@ extern "C" fn envoy_dynamic_module_on_network_filter_new_connection(
     connection: *const c_void,
 ) -> u32 {
     // SAFETY: as Envoy promises.
-    unsafe { for_connection(filter, connection, Connection::on_new_connection) }
+    unsafe { for_connection("new_connection", filter, connection, Connection::on_new_connection) }
 }
 
 #[unsafe(no_mangle)]
@@ -426,7 +442,7 @@ extern "C" fn envoy_dynamic_module_on_network_filter_read(
     _end: bool,
 ) -> u32 {
     // SAFETY: as Envoy promises.
-    unsafe { for_connection(filter, connection, Connection::on_downstream_data) }
+    unsafe { for_connection("read", filter, connection, Connection::on_downstream_data) }
 }
 
 #[unsafe(no_mangle)]
@@ -437,7 +453,7 @@ extern "C" fn envoy_dynamic_module_on_network_filter_write(
     _end: bool,
 ) -> u32 {
     // SAFETY: as Envoy promises.
-    unsafe { for_connection(filter, connection, Connection::on_upstream_data) }
+    unsafe { for_connection("write", filter, connection, Connection::on_upstream_data) }
 }
 
 #[unsafe(no_mangle)]
@@ -455,7 +471,7 @@ extern "C" fn envoy_dynamic_module_on_network_filter_event(
         Action::Continue
     };
     // SAFETY: as Envoy promises.
-    unsafe { for_connection(filter, connection, call) };
+    unsafe { for_connection("event", filter, connection, call) };
 }
 
 #[unsafe(no_mangle)]
@@ -469,12 +485,12 @@ extern "C" fn envoy_dynamic_module_on_network_filter_scheduled(
         Action::Continue
     };
     // SAFETY: as Envoy promises.
-    unsafe { for_connection(filter, connection, call) };
+    unsafe { for_connection("scheduled", filter, connection, call) };
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn envoy_dynamic_module_on_network_filter_destroy(connection: *const c_void) {
     // SAFETY: `network_filter_new` returned this pointer from a box, and Envoy destroys it once.
     let connection = unsafe { Box::from_raw(connection.cast::<Connection>().cast_mut()) };
-    guarded(|| drop(connection));
+    guarded("destroy", || drop(connection));
 }

@@ -23,7 +23,18 @@
 //! gives them to a dynamic module itself. Without tcp_proxy's `max_early_data_bytes` the handshake
 //! of a paused connection would never finish.
 //! A client that never finishes its handshake is closed by `transport_socket_connect_timeout`.
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+//!
+//! # Panics
+//!
+//! A panic that left the module would end Envoy, and with it all of the gateway's connections. So
+//! `abi` stops each one, which needs a build in which panics unwind.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+#[cfg(not(panic = "unwind"))]
+compile_error!("panics must unwind, so that the module can stop them: remove panic = \"abort\"");
 
 mod abi;
 mod counters;
