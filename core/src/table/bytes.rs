@@ -71,6 +71,17 @@ pub(super) fn push_number(out: &mut Vec<u8>, mut value: u32) {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_long_truncated_or_padded_number_is_refused() {
+        let read = |bytes: &[u8]| Cursor::new(bytes).number();
+        assert_eq!(read(&[0xff, 0xff, 0xff, 0xff, 0x0f]), Some(u32::MAX));
+        assert_eq!(read(&[0xff, 0xff, 0xff, 0xff, 0x10]), None, "33 bits");
+        assert_eq!(read(&[0x80, 0x80, 0x80, 0x80, 0x80, 0x01]), None, "36 bits");
+        assert_eq!(read(&[0x81, 0x00]), None, "not the shortest form");
+        assert_eq!(read(&[0x81]), None, "the next byte is missing");
+        assert_eq!(read(&[]), None);
+    }
+
     proptest::proptest! {
         #[test]
         fn a_number_round_trips(value: u32) {
