@@ -67,6 +67,15 @@ impl std::fmt::Display for Reason {
     }
 }
 
+impl From<SniError> for Reason {
+    fn from(error: SniError) -> Self {
+        match error {
+            SniError::Absent => Self::NoSni,
+            SniError::Form(_) => Self::BadSni,
+        }
+    }
+}
+
 /// What happens to the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
@@ -105,6 +114,13 @@ pub struct Decision<'t> {
     pub peer: Option<PeerRow<'t>>,
 }
 
+impl Decision<'_> {
+    /// The refusal of a connection whose peer is not known.
+    pub fn refused(reason: Reason) -> Self {
+        Self { outcome: Outcome::Refused, reason, peer: None }
+    }
+}
+
 /// A connection whose server name belongs to an exported service. Only its caller remains to be
 /// judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,41 +149,42 @@ impl Admission<'_> {
 /// The first half of the decision, before the handshake: checks that the server name belongs to an
 /// exported service.
 ///
+/// # Errors
+/// [`Reason::NoSni`], [`Reason::BadSni`] or [`Reason::UnknownService`].
+pub fn admit<'s>(table: &Table, server_name: Option<&'s str>) -> Result<Admission<'s>, Reason> {
+    let sni = Sni::parse(server_name.unwrap_or_default())?;
+    let export = admit_service(table, sni.host(), sni.port())?;
+    Ok(Admission { sni, export })
+}
+
+/// The same for the host and port of a server name that was parsed before.
+///
 /// This is for connections whose TLS the gateway terminates, so a passthrough service is unknown
 /// here. Its workload judges the caller itself, which it could not do here: it would see the
 /// gateway's identity instead of the caller's.
 ///
 /// # Errors
-/// [`Reason::NoSni`], [`Reason::BadSni`] or [`Reason::UnknownService`].
-pub fn admit<'s>(table: &Table, server_name: Option<&'s str>) -> Result<Admission<'s>, Reason> {
-    find(table, server_name).and_then(|found| match found.export.is_passthrough() {
-        true => Err(Reason::UnknownService),
-        false => Ok(found),
-    })
+/// [`Reason::UnknownService`].
+pub fn admit_service(table: &Table, host: &str, port: ServicePort) -> Result<Export, Reason> {
+    let found = table.export(host, port).filter(|export| !export.is_passthrough());
+    found.ok_or(Reason::UnknownService)
 }
 
 /// The whole decision for a connection whose TLS the gateway passes through: checks that the server
-/// name belongs to a passthrough service. A service whose callers the gateway has to judge is
-/// unknown here.
+/// name belongs to a passthrough service.
 pub fn decide_passthrough(table: &Table, server_name: Option<&str>) -> Decision<'static> {
-    let reason = match find(table, server_name) {
-        Ok(found) if found.export.is_passthrough() => {
-            return Decision { outcome: Outcome::Allowed, reason: Reason::Granted, peer: None };
-        }
-        Ok(_) => Reason::UnknownService,
-        Err(reason) => reason,
-    };
-    Decision { outcome: Outcome::Refused, reason, peer: None }
+    match Sni::parse(server_name.unwrap_or_default()) {
+        Ok(sni) => pass_service_through(table, sni.host(), sni.port()),
+        Err(error) => Decision::refused(error.into()),
+    }
 }
 
-fn find<'s>(table: &Table, server_name: Option<&'s str>) -> Result<Admission<'s>, Reason> {
-    let sni = Sni::parse(server_name.unwrap_or_default()).map_err(|error| match error {
-        SniError::Absent => Reason::NoSni,
-        SniError::Form(_) => Reason::BadSni,
-    })?;
-    match table.export(sni.host(), sni.port()) {
-        Some(export) => Ok(Admission { sni, export }),
-        None => Err(Reason::UnknownService),
+/// The same for the host and port of a server name that was parsed before. A service whose callers
+/// the gateway has to judge is unknown here.
+pub fn pass_service_through(table: &Table, host: &str, port: ServicePort) -> Decision<'static> {
+    match table.export(host, port).filter(|export| export.is_passthrough()) {
+        Some(_) => Decision { outcome: Outcome::Allowed, reason: Reason::Granted, peer: None },
+        None => Decision::refused(Reason::UnknownService),
     }
 }
 
@@ -177,13 +194,12 @@ fn find<'s>(table: &Table, server_name: Option<&'s str>) -> Result<Admission<'s>
 /// An export from another table has no grants. After a table change, call [`admit`] again or use
 /// [`decide`].
 pub fn judge<'t>(table: &'t Table, export: Export, uri_san: Option<&str>) -> Decision<'t> {
-    let refused = |reason, peer| Decision { outcome: Outcome::Refused, reason, peer };
     let Some(uri) = uri_san.filter(|uri| !uri.is_empty()) else {
-        return refused(Reason::NoIdentity, None);
+        return Decision::refused(Reason::NoIdentity);
     };
-    let Ok(id) = SpiffeId::parse(uri) else { return refused(Reason::BadIdentity, None) };
+    let Ok(id) = SpiffeId::parse(uri) else { return Decision::refused(Reason::BadIdentity) };
     let Some(peer) = table.peer_of(id.trust_domain()) else {
-        return refused(Reason::UnknownPeer, None);
+        return Decision::refused(Reason::UnknownPeer);
     };
     let reason = match table.granted(export, &peer, &id) {
         Granted::Yes => {
@@ -195,7 +211,9 @@ pub fn judge<'t>(table: &'t Table, export: Export, uri_san: Option<&str>) -> Dec
         }
         // Without an entry, the Service's owner does not admit the peer, and audit mode does not
         // overrule the owner.
-        Granted::No => return refused(Reason::NotGranted, Some(peer)),
+        Granted::No => {
+            return Decision { peer: Some(peer), ..Decision::refused(Reason::NotGranted) };
+        }
         Granted::NoCaller => Reason::NotGranted,
         Granted::OtherCallers => Reason::CallerNotGranted,
     };
@@ -215,6 +233,6 @@ pub fn decide<'t>(
 ) -> Decision<'t> {
     match admit(table, server_name) {
         Ok(admission) => judge(table, admission.export(), uri_san),
-        Err(reason) => Decision { outcome: Outcome::Refused, reason, peer: None },
+        Err(reason) => Decision::refused(reason),
     }
 }

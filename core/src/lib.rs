@@ -25,7 +25,8 @@ pub use configuration::{
     write_configuration,
 };
 pub use decision::{
-    Admission, Decision, Outcome, Reason, admit, decide, decide_passthrough, judge,
+    Admission, Decision, Outcome, Reason, admit, admit_service, decide, decide_passthrough, judge,
+    pass_service_through,
 };
 pub use hex::Hex;
 pub use name::{

@@ -156,8 +156,9 @@ impl Handle {
         found.then(|| unsafe { name.copy() })
     }
 
-    /// The URI SANs of the client's certificate, which may not be verified yet.
-    pub(crate) fn uri_sans(self) -> Vec<Vec<u8>> {
+    /// The URI SANs of the client's certificate, joined by commas; `None` if there are none. The
+    /// certificate may not be verified yet.
+    pub(crate) fn joined_uri_sans(self) -> Option<Vec<u8>> {
         // SAFETY: the handle is valid.
         let count = unsafe {
             envoy_dynamic_module_callback_network_filter_get_ssl_uri_sans_size(self.0.as_ptr())
@@ -171,11 +172,9 @@ impl Handle {
                     names.as_mut_ptr(),
                 )
             };
-        if !found {
-            return Vec::new();
-        }
         // SAFETY: from the call before.
-        names.into_iter().map(|name| unsafe { name.copy() }).collect()
+        let names = names.into_iter().map(|name| unsafe { name.copy() });
+        found.then(|| names.collect::<Vec<_>>().join(&b','))
     }
 
     pub(crate) fn filter_state(self, key: &str) -> Option<Vec<u8>> {

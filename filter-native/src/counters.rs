@@ -13,22 +13,30 @@ use std::sync::{Mutex, PoisonError};
 /// All names that were ever defined. A name's position is its number in the process.
 static NAMES: Mutex<BTreeMap<String, u32>> = Mutex::new(BTreeMap::new());
 
-/// The counters of one configuration: a number of the process to one of Envoy's.
+/// The counters of one configuration: Envoy's numbers, by number in the process.
 #[derive(Debug, Default)]
-pub(crate) struct Counters(BTreeMap<u32, usize>);
+pub(crate) struct Counters(Vec<Option<usize>>);
 
 impl Counters {
     pub(crate) fn define(loading: &Loading, configuration: Option<&Configuration>) -> Self {
-        let names = counters(configuration).into_iter();
-        let defined =
-            names.filter_map(|name| Some((number_of(&name)?, loading.define_counter(&name)?)));
-        Self(defined.collect())
+        let mut numbers = Vec::new();
+        for name in counters(configuration) {
+            let Some(number) = number_of(&name).and_then(|number| usize::try_from(number).ok())
+            else {
+                continue;
+            };
+            numbers.resize(numbers.len().max(number.saturating_add(1)), None);
+            if let Some(slot) = numbers.get_mut(number) {
+                *slot = loading.define_counter(&name);
+            }
+        }
+        Self(numbers)
     }
 
     /// Envoy's number for a counter. A counter for a peer that came with a later configuration does
     /// not exist in an earlier one.
     pub(crate) fn get(&self, number: u32) -> Option<usize> {
-        self.0.get(&number).copied()
+        self.0.get(usize::try_from(number).ok()?).copied().flatten()
     }
 }
 

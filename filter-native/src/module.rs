@@ -3,8 +3,8 @@
 use crate::abi::{self, Handle, Loading};
 use crate::counters::Counters;
 use crate::newest::Newest;
-use crate::worker::{Envoy, Worker};
-use fedgate_filter::host::{Action, ConnectionId, Host};
+use crate::worker::{Envoy, Known, Worker};
+use fedgate_filter::host::Action;
 use fedgate_filter::metrics::{THREADS, gauges};
 use fedgate_filter::{Configuration, Stream};
 use std::cell::RefCell;
@@ -49,7 +49,7 @@ fn accept(loading: &Loading, newest: &Newest, json: &[u8]) -> Option<Counters> {
 
 /// One connection.
 pub(crate) struct Connection {
-    id: ConnectionId,
+    known: Rc<Known>,
     worker: Rc<Worker>,
     stream: RefCell<Stream<Envoy>>,
 }
@@ -57,9 +57,9 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn new(handle: Handle, configured: Arc<Configured>) -> Self {
         let worker = Worker::of(&configured);
-        let id = worker.open(handle, configured);
-        let stream = RefCell::new(Stream::new(id, Rc::clone(&worker.gateway)));
-        Self { id, worker, stream }
+        let known = worker.open(handle, configured);
+        let stream = RefCell::new(Stream::new(known.id, Rc::clone(&worker.gateway)));
+        Self { known, worker, stream }
     }
 
     pub(crate) fn on_new_connection(&self) -> Action {
@@ -68,7 +68,7 @@ impl Connection {
     }
 
     pub(crate) fn on_handshake(&self) {
-        self.worker.envoy.finish_handshake(self.id);
+        self.known.handshake_finished.set(true);
         self.worker.catch_up();
         self.call(Stream::on_handshake);
     }
@@ -94,7 +94,7 @@ impl Connection {
     /// The filter's requests are carried out after the call, so no call for this connection is
     /// nested in another one.
     fn call<T>(&self, callback: fn(&mut Stream<Envoy>) -> T) -> T {
-        self.worker.envoy.act_for(self.id);
+        self.worker.envoy.act(&self.known);
         let result = callback(&mut self.stream.borrow_mut());
         self.worker.envoy.carry_out();
         result
@@ -104,6 +104,6 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.stream.get_mut().on_done();
-        self.worker.drop_connection(self.id);
+        self.worker.drop_connection(self.known.id);
     }
 }

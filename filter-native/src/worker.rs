@@ -49,12 +49,12 @@ impl Worker {
     }
 
     /// Takes on a connection.
-    pub(crate) fn open(&self, handle: Handle, configured: Arc<Configured>) -> ConnectionId {
-        let id = self.envoy.add(handle, configured);
+    pub(crate) fn open(&self, handle: Handle, configured: Arc<Configured>) -> Rc<Known> {
+        let known = self.envoy.add(handle, configured);
         if self.waker.get().is_none() {
-            self.hand_waker_to(id, handle);
+            self.hand_waker_to(&known);
         }
-        id
+        known
     }
 
     /// Drops a connection that Envoy destroys. If it had the waker, another one gets it.
@@ -64,19 +64,21 @@ impl Worker {
             return;
         }
         self.waker.set(None);
-        match self.envoy.any() {
-            Some((other, handle)) => {
-                self.hand_waker_to(other, handle);
-                // A table that arrived in between may have woken the connection that is gone.
-                self.newest.wake_this_thread();
+        match self.envoy.latest() {
+            Some(other) => {
+                self.hand_waker_to(&other);
+                // A wake-up may have been meant for the connection that is gone.
+                if self.gateway.has_closing() || self.newest.since(self.adopted.get()).is_some() {
+                    self.newest.wake_this_thread();
+                }
             }
             None => self.newest.set_waker(None),
         }
     }
 
-    fn hand_waker_to(&self, id: ConnectionId, handle: Handle) {
-        let scheduler = handle.scheduler();
-        self.waker.set(scheduler.is_some().then_some(id));
+    fn hand_waker_to(&self, known: &Known) {
+        let scheduler = known.handle.scheduler();
+        self.waker.set(scheduler.is_some().then_some(known.id));
         self.newest.set_waker(scheduler);
     }
 
@@ -101,10 +103,12 @@ impl Worker {
 }
 
 /// What Envoy knows of one connection.
-struct Known {
+pub(crate) struct Known {
+    pub(crate) id: ConnectionId,
     handle: Handle,
     configured: Arc<Configured>,
-    handshake_finished: bool,
+    /// The end of its handshake has been reported.
+    pub(crate) handshake_finished: Cell<bool>,
 }
 
 /// A request of the filter.
@@ -119,16 +123,17 @@ pub(crate) struct Envoy(Rc<State>);
 
 #[derive(Default)]
 struct State {
-    acting: Cell<ConnectionId>,
+    /// The connection that calls act on. Never one that Envoy has destroyed.
+    acting: RefCell<Option<Rc<Known>>>,
     last: Cell<ConnectionId>,
-    connections: RefCell<BTreeMap<ConnectionId, Known>>,
+    connections: RefCell<BTreeMap<ConnectionId, Rc<Known>>>,
     deferred: RefCell<VecDeque<(ConnectionId, Deferred)>>,
     /// Set while deferred requests are carried out, which calls the module again.
     busy: Cell<bool>,
 }
 
 impl Envoy {
-    fn add(&self, handle: Handle, configured: Arc<Configured>) -> ConnectionId {
+    fn add(&self, handle: Handle, configured: Arc<Configured>) -> Rc<Known> {
         let mut connections = self.0.connections.borrow_mut();
         // Numbers are used again after four billion connections.
         let mut id = self.0.last.get().wrapping_add(1);
@@ -136,37 +141,42 @@ impl Envoy {
             id = id.wrapping_add(1);
         }
         self.0.last.set(id);
-        connections.insert(id, Known { handle, configured, handshake_finished: false });
-        id
+        let handshake_finished = Cell::new(false);
+        let known = Rc::new(Known { id, handle, configured, handshake_finished });
+        connections.insert(id, Rc::clone(&known));
+        known
     }
 
     fn remove(&self, id: ConnectionId) {
         let removed = self.0.connections.borrow_mut().remove(&id);
-        // Outside of the borrow: this may be the last reference to the configuration.
+        self.0.acting.borrow_mut().take_if(|acting| acting.id == id);
+        // Outside of the borrows: this may be the last reference to the configuration.
         drop(removed);
     }
 
-    fn any(&self) -> Option<(ConnectionId, Handle)> {
-        self.0.connections.borrow().iter().next().map(|(&id, known)| (id, known.handle))
+    /// The connection that began last. It is the most likely one to stay for long.
+    fn latest(&self) -> Option<Rc<Known>> {
+        let connections = self.0.connections.borrow();
+        connections.last_key_value().map(|(_, known)| Rc::clone(known))
     }
 
-    /// The end of a connection's handshake has been reported.
-    pub(crate) fn finish_handshake(&self, id: ConnectionId) {
-        if let Some(known) = self.0.connections.borrow_mut().get_mut(&id) {
-            known.handshake_finished = true;
-        }
+    fn find(&self, id: ConnectionId) -> Option<Rc<Known>> {
+        self.0.connections.borrow().get(&id).map(Rc::clone)
     }
 
-    fn handle_of(&self, id: ConnectionId) -> Option<Handle> {
-        self.0.connections.borrow().get(&id).map(|known| known.handle)
+    /// Makes the filter's calls act on this connection.
+    pub(crate) fn act(&self, known: &Rc<Known>) {
+        self.0.acting.replace(Some(Rc::clone(known)));
     }
 
-    fn handle(&self) -> Option<Handle> {
-        self.handle_of(self.0.acting.get())
+    fn acting<T>(&self, call: impl FnOnce(&Known) -> T) -> Option<T> {
+        self.0.acting.borrow().as_deref().map(call)
     }
 
     fn defer(&self, deferred: Deferred) -> Result<(), Status> {
-        self.0.deferred.borrow_mut().push_back((self.0.acting.get(), deferred));
+        if let Some(id) = self.acting(|known| known.id) {
+            self.0.deferred.borrow_mut().push_back((id, deferred));
+        }
         Ok(())
     }
 
@@ -178,10 +188,10 @@ impl Envoy {
         }
         let next = || self.0.deferred.borrow_mut().pop_front();
         while let Some((id, deferred)) = next() {
-            match (self.handle_of(id), deferred) {
-                (Some(handle), Deferred::Resume) => handle.continue_reading(),
-                (Some(handle), Deferred::Close(reason)) => handle.close(&reason),
-                (None, _) => {}
+            let Some(handle) = self.find(id).map(|known| known.handle) else { continue };
+            match deferred {
+                Deferred::Resume => handle.continue_reading(),
+                Deferred::Close(reason) => handle.close(&reason),
             }
         }
         self.0.busy.set(false);
@@ -197,43 +207,36 @@ fn checked(accepted: Option<bool>) -> Result<(), Status> {
 
 impl Host for Envoy {
     fn act_for(&self, connection: ConnectionId) -> bool {
-        let exists = self.0.connections.borrow().contains_key(&connection);
-        if exists {
-            self.0.acting.set(connection);
-        }
-        exists
+        let found = self.find(connection);
+        found.inspect(|known| self.act(known)).is_some()
     }
 
     fn server_name(&self) -> Option<Vec<u8>> {
-        self.handle()?.server_name()
+        self.acting(|known| known.handle.server_name())?
     }
 
     fn is_passed_through(&self) -> bool {
-        let value = self.handle().and_then(|handle| handle.filter_state("fedgate.passthrough"));
-        value.is_some_and(|value| !value.is_empty())
+        let value = self.acting(|known| known.handle.filter_state("fedgate.passthrough"));
+        value.flatten().is_some_and(|value| !value.is_empty())
     }
 
     /// Envoy shows a certificate before it is verified, so what it shows counts only once it has
     /// reported the end of the handshake.
     fn identity(&self) -> Option<Identity> {
-        let id = self.0.acting.get();
-        let handle = {
-            let connections = self.0.connections.borrow();
-            connections.get(&id).filter(|known| known.handshake_finished)?.handle
-        };
-        let names = handle.uri_sans();
+        let names = self
+            .acting(|known| known.handshake_finished.get().then(|| known.handle.joined_uri_sans()));
         // A SPIFFE ID is ASCII only, so a name with a replacement character is refused.
-        let names: Vec<_> = names.iter().map(|name| String::from_utf8_lossy(name)).collect();
-        Some(Identity { uri_san: (!names.is_empty()).then(|| names.join(",")) })
+        let uri_san = names??.map(|names| String::from_utf8_lossy(&names).into_owned());
+        Some(Identity { uri_san })
     }
 
-    fn set_filter_state(&self, name: &str, value: &[u8]) -> Result<(), Status> {
-        checked(self.handle().map(|handle| handle.set_filter_state(&format!("wasm.{name}"), value)))
+    fn set_filter_state(&self, key: &str, value: &[u8]) -> Result<(), Status> {
+        checked(self.acting(|known| known.handle.set_filter_state(key, value)))
     }
 
     fn set_cluster(&self, cluster: &str) -> Result<(), Status> {
         let key = "envoy.tcp_proxy.cluster";
-        checked(self.handle().map(|handle| handle.set_typed_filter_state(key, cluster.as_bytes())))
+        checked(self.acting(|known| known.handle.set_typed_filter_state(key, cluster.as_bytes())))
     }
 
     fn resume(&self) -> Result<(), Status> {
@@ -249,12 +252,10 @@ impl Host for Envoy {
     }
 
     fn increment_metric(&self, metric: u32, by: u64) {
-        let connections = self.0.connections.borrow();
-        if let Some(known) = connections.get(&self.0.acting.get())
-            && let Some(counter) = known.configured.counters.get(metric)
-        {
-            known.handle.increment(counter, by);
-        }
+        self.acting(|known| {
+            let counter = known.configured.counters.get(metric);
+            counter.map(|counter| known.handle.increment(counter, by))
+        });
     }
 
     /// The main thread sets all gauges, when it loads a configuration.

@@ -1,7 +1,7 @@
 //! One admitted connection.
 
 use crate::host::ConnectionId;
-use fedgate_core::{Admission, Export, Sni};
+use fedgate_core::{Export, ServiceName};
 use std::cell::{Cell, OnceCell};
 
 /// The state of a connection.
@@ -22,8 +22,8 @@ pub(crate) enum State {
 pub(crate) struct Connection {
     pub(crate) id: ConnectionId,
     pub(crate) state: Cell<State>,
-    /// The server name as the client sent it. It names an exported service.
-    pub(crate) server_name: Box<str>,
+    /// The exported service that it calls.
+    pub(crate) service: ServiceName,
     /// The service's row. While the connection awaits its decision, the row belongs to the table in
     /// force. `None` for passthrough: there is no identity to judge.
     pub(crate) export: Cell<Option<Export>>,
@@ -32,23 +32,21 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(id: ConnectionId, server_name: &str, admission: &Admission<'_>) -> Self {
-        Self {
-            id,
-            state: Cell::new(State::Awaiting),
-            server_name: server_name.into(),
-            export: Cell::new(Some(admission.export())),
-            uri_san: OnceCell::new(),
-        }
+    pub(crate) fn awaiting(id: ConnectionId, service: ServiceName, export: Export) -> Self {
+        Self::new(id, State::Awaiting, service, Some(export))
     }
 
     /// A passthrough connection, which is already fully decided.
-    pub(crate) fn passed_through(id: ConnectionId, server_name: &str) -> Self {
+    pub(crate) fn passed_through(id: ConnectionId, service: ServiceName) -> Self {
+        Self::new(id, State::Passed, service, None)
+    }
+
+    fn new(id: ConnectionId, state: State, service: ServiceName, export: Option<Export>) -> Self {
         Self {
             id,
-            state: Cell::new(State::Passed),
-            server_name: server_name.into(),
-            export: Cell::new(None),
+            state: Cell::new(state),
+            service,
+            export: Cell::new(export),
             uri_san: OnceCell::new(),
         }
     }
@@ -60,10 +58,4 @@ impl Connection {
     pub(crate) fn is(&self, state: State) -> bool {
         self.state.get() == state
     }
-}
-
-/// The service of a server name, as `host:port`. Returns `None` for a name of another form, so that
-/// no other untrusted text is ever written down.
-pub(crate) fn service_of(server_name: &str) -> Option<String> {
-    Sni::parse(server_name).ok().map(|sni| sni.service().to_string())
 }

@@ -6,7 +6,7 @@ use crate::connection::{Connection, State};
 use crate::host::{ConnectionId, Host, Level};
 use crate::metrics::{Event, Metrics};
 use crate::report::{Record, report};
-use fedgate_core::{Admission, Table, admit, decide, decide_passthrough};
+use fedgate_core::{Decision, Outcome, Reason, Table, admit_service, judge, pass_service_through};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -19,8 +19,22 @@ pub struct Gateway<H> {
     pub(crate) metrics: Metrics,
     configuration: RefCell<Option<Arc<Configuration>>>,
     live: RefCell<BTreeMap<ConnectionId, Rc<Connection>>>,
-    closing: RefCell<VecDeque<(Rc<Connection>, Record)>>,
+    closing: RefCell<VecDeque<Closing>>,
+    /// Set once a table had passthrough services. Until then no chain passes TLS through, and the
+    /// host is not asked whether one does.
+    pub(crate) has_passthrough: Cell<bool>,
     pub(crate) route_failure_logged: Cell<bool>,
+}
+
+/// A connection that is to be closed.
+#[derive(Debug)]
+struct Closing {
+    connection: Rc<Connection>,
+    reason: Reason,
+    peer: Option<Box<str>>,
+    generation: u64,
+    /// It had passed.
+    revoked: bool,
 }
 
 impl<H: Host> Gateway<H> {
@@ -32,6 +46,7 @@ impl<H: Host> Gateway<H> {
             configuration: RefCell::default(),
             live: RefCell::default(),
             closing: RefCell::default(),
+            has_passthrough: Cell::default(),
             route_failure_logged: Cell::default(),
         }
     }
@@ -48,6 +63,9 @@ impl<H: Host> Gateway<H> {
             return;
         }
         self.metrics.name_peers(&configuration.table, configuration.options.named_peers);
+        if configuration.table.has_passthrough() {
+            self.has_passthrough.set(true);
+        }
         self.configuration.replace(Some(Arc::clone(&configuration)));
         let open = self.live.borrow().len();
         let closes = self.judge_again(&configuration.table);
@@ -72,29 +90,36 @@ impl<H: Host> Gateway<H> {
     }
 
     fn admit_again(&self, table: &Table, connection: &Rc<Connection>) {
-        match admit(table, Some(&connection.server_name)) {
-            Ok(admission) => connection.export.set(Some(admission.export())),
-            Err(reason) => {
-                self.close_later(connection, Record::refused(reason, Some(table.generation())))
-            }
+        match admit_service(table, connection.service.host.as_str(), connection.service.port) {
+            Ok(export) => connection.export.set(Some(export)),
+            Err(reason) => self.close_later(table, connection, &Decision::refused(reason)),
         }
     }
 
     fn decide_again(&self, table: &Table, connection: &Rc<Connection>) {
-        let server_name = Some(connection.server_name.as_ref());
+        let (host, port) = (connection.service.host.as_str(), connection.service.port);
         let decision = match connection.is_passed_through() {
-            true => decide_passthrough(table, server_name),
-            false => decide(table, server_name, connection.uri_san.get().map(AsRef::as_ref)),
+            true => pass_service_through(table, host, port),
+            false => match admit_service(table, host, port) {
+                Ok(export) => judge(table, export, connection.uri_san.get().map(AsRef::as_ref)),
+                Err(reason) => Decision::refused(reason),
+            },
         };
         if !decision.outcome.passes() {
-            self.close_later(connection, Record::new(&decision, table.generation()).revoking());
+            self.close_later(table, connection, &decision);
         }
     }
 
     /// Blocks the connection from now on; it is closed later.
-    fn close_later(&self, connection: &Rc<Connection>, record: Record) {
-        connection.state.set(State::Closing);
-        self.closing.borrow_mut().push_back((Rc::clone(connection), record));
+    fn close_later(&self, table: &Table, connection: &Rc<Connection>, decision: &Decision<'_>) {
+        let revoked = connection.state.replace(State::Closing) == State::Passed;
+        self.closing.borrow_mut().push_back(Closing {
+            connection: Rc::clone(connection),
+            reason: decision.reason,
+            peer: decision.peer.map(|peer| peer.name.into()),
+            generation: table.generation(),
+            revoked,
+        });
     }
 
     /// Returns true if connections wait to be closed.
@@ -105,30 +130,33 @@ impl<H: Host> Gateway<H> {
     /// Closes up to `limit` of the connections that are to be closed.
     pub fn close_some(&self, limit: usize) {
         for _ in 0..limit {
-            let Some((connection, record)) = self.closing.borrow_mut().pop_front() else { return };
+            let Some(closing) = self.closing.borrow_mut().pop_front() else { return };
+            let connection = &closing.connection;
             if connection.is(State::Closing) && self.host.act_for(connection.id) {
-                report(&self.host, &self.metrics, &record, &connection.server_name);
-                self.close_now(record.reason.word());
+                self.report_closing(&closing);
+                self.close_now(closing.reason.word());
             }
         }
     }
 
-    /// Registers a connection whose service is exported.
-    pub(crate) fn admit(
-        &self,
-        id: ConnectionId,
-        server_name: &str,
-        admission: &Admission<'_>,
-    ) -> Rc<Connection> {
-        self.register(Connection::new(id, server_name, admission))
+    fn report_closing(&self, closing: &Closing) {
+        let Closing { connection, reason, peer, generation, revoked } = closing;
+        match revoked {
+            true => self.metrics.happened(&self.host, Event::Revoked),
+            false => self.metrics.decided(&self.host, &Decision::refused(*reason)),
+        }
+        let record = Record {
+            outcome: Outcome::Refused,
+            reason: reason.word(),
+            peer: peer.as_deref(),
+            service: Some(&connection.service),
+            generation: Some(*generation),
+        };
+        report(&self.host, if *revoked { "revoked" } else { "refused" }, &record);
     }
 
-    /// Registers a passthrough connection, so that a new table judges it again.
-    pub(crate) fn pass_through(&self, id: ConnectionId, server_name: &str) -> Rc<Connection> {
-        self.register(Connection::passed_through(id, server_name))
-    }
-
-    fn register(&self, connection: Connection) -> Rc<Connection> {
+    /// Registers a connection, so that a new table judges it again.
+    pub(crate) fn register(&self, connection: Connection) -> Rc<Connection> {
         let connection = Rc::new(connection);
         self.live.borrow_mut().insert(connection.id, Rc::clone(&connection));
         connection

@@ -70,8 +70,9 @@ pub trait Host {
     /// The client's identity; `None` until the handshake is finished and verified.
     fn identity(&self) -> Option<Identity>;
 
-    /// Sets the connection's filter state `wasm.<name>`, for access logs.
-    fn set_filter_state(&self, name: &str, value: &[u8]) -> Result<(), Status>;
+    /// Sets the connection's filter state `key`, for access logs. A plugin may only set keys that
+    /// begin with `wasm.`.
+    fn set_filter_state(&self, key: &str, value: &[u8]) -> Result<(), Status>;
 
     /// Sets the cluster of the connection. Has no effect once tcp_proxy has started.
     ///

@@ -30,9 +30,10 @@
 
 use crate::configuration::Configuration;
 use crate::host::{Host, MetricKind};
-use fedgate_core::{Outcome, Reason, Table};
-use std::cell::RefCell;
+use fedgate_core::{Decision, Outcome, PeerRow, Reason, Table};
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 /// How many peers a VM names over its life, as a multiple of how many a table may name.
 const LIFETIME: usize = 4;
@@ -63,13 +64,28 @@ impl Event {
     }
 }
 
-/// The metrics of one gateway in one thread: the proxy's numbers for the metrics used so far.
+const REASONS: usize = Reason::ALL.len();
+const OUTCOMES: [Outcome; 3] = [Outcome::Allowed, Outcome::Audited, Outcome::Refused];
+
+/// The metrics of one gateway in one thread. Each is defined at its first use, and found without a
+/// search from then on.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
-    decisions: RefCell<BTreeMap<(&'static str, Reason), u32>>,
-    events: RefCell<BTreeMap<&'static str, u32>>,
+    decisions: [[Metric; REASONS]; OUTCOMES.len()],
+    events: [Metric; Event::ALL.len()],
     peers: RefCell<Peers>,
-    gauges: RefCell<BTreeMap<&'static str, u32>>,
+    gauges: RefCell<BTreeMap<&'static str, Metric>>,
+}
+
+/// The proxy's number for a metric, once it is defined.
+#[derive(Debug, Default)]
+struct Metric(Cell<Option<u32>>);
+
+/// The counters of one peer, or of all that are not counted by name.
+#[derive(Debug)]
+struct Series {
+    label: Box<str>,
+    counters: [Metric; OUTCOMES.len()],
 }
 
 #[derive(Debug, Default)]
@@ -78,7 +94,9 @@ struct Peers {
     named: BTreeSet<Box<str>>,
     /// The maximum number of peers that the VM names over its life.
     limit: usize,
-    series: BTreeMap<Box<str>, BTreeMap<&'static str, u32>>,
+    series: BTreeMap<Box<str>, Rc<Series>>,
+    /// The series of each peer of the table in force that has been counted, by its position there.
+    of_table: BTreeMap<usize, Rc<Series>>,
 }
 
 impl Metrics {
@@ -87,6 +105,7 @@ impl Metrics {
         let mut peers = self.peers.borrow_mut();
         peers.named = first_peers(table, named_peers).map(Box::from).collect();
         peers.limit = usize::try_from(named_peers).unwrap_or(usize::MAX).saturating_mul(LIFETIME);
+        peers.of_table.clear();
     }
 
     /// Shows the table in force.
@@ -103,53 +122,79 @@ impl Metrics {
 
     fn show(&self, host: &impl Host, gauge: &'static str, value: u64) {
         let mut gauges = self.gauges.borrow_mut();
-        if let Some(number) =
-            number(host, &mut gauges, gauge, MetricKind::Gauge, || gauge.to_owned())
-        {
+        let metric = gauges.entry(gauge).or_default();
+        if let Some(number) = metric.number(host, MetricKind::Gauge, || gauge.to_owned()) {
             host.record_metric(number, value);
         }
     }
 
-    /// Counts a decided connection.
-    pub(crate) fn decided(
-        &self,
-        host: &impl Host,
-        outcome: Outcome,
-        reason: Reason,
-        peer: Option<&str>,
-    ) {
-        let name = || decision_name(outcome, reason);
-        increment(host, &mut self.decisions.borrow_mut(), (outcome.word(), reason), name);
+    /// Counts a connection that the table in force decided.
+    pub(crate) fn decided(&self, host: &impl Host, decision: &Decision<'_>) {
+        let Decision { outcome, reason, peer } = *decision;
+        let reasons = self.decisions.get(outcome as usize);
+        if let Some(counter) = reasons.and_then(|reasons| reasons.get(reason as usize)) {
+            counter.increment(host, || decision_name(outcome, reason));
+        }
         if let Some(peer) = peer {
-            self.peers.borrow_mut().count(host, outcome, peer);
+            self.peers.borrow_mut().count(host, outcome, &peer);
         }
     }
 
     /// Counts an event.
     pub(crate) fn happened(&self, host: &impl Host, event: Event) {
-        let name = event.name();
-        increment(host, &mut self.events.borrow_mut(), name, || name.to_owned());
+        if let Some(counter) = self.events.get(event as usize) {
+            counter.increment(host, || event.name().to_owned());
+        }
+    }
+}
+
+impl Metric {
+    /// Adds one to a counter.
+    fn increment(&self, host: &impl Host, name: impl FnOnce() -> String) {
+        if let Some(number) = self.number(host, MetricKind::Counter, name) {
+            host.increment_metric(number, 1);
+        }
+    }
+
+    /// Defines the metric at its first use. The proxy never frees a definition.
+    fn number(
+        &self,
+        host: &impl Host,
+        kind: MetricKind,
+        name: impl FnOnce() -> String,
+    ) -> Option<u32> {
+        if self.0.get().is_none() {
+            self.0.set(host.define_metric(kind, &name()));
+        }
+        self.0.get()
     }
 }
 
 impl Peers {
-    fn count(&mut self, host: &impl Host, outcome: Outcome, peer: &str) {
-        let known = self.series.contains_key(peer) || self.series.len() < self.limit;
-        let label = if known && self.named.contains(peer) { peer } else { OVERFLOW };
-        if !self.series.contains_key(label) {
-            self.series.insert(label.into(), BTreeMap::new());
+    fn count(&mut self, host: &impl Host, outcome: Outcome, peer: &PeerRow<'_>) {
+        let series = match self.of_table.get(&peer.index()) {
+            Some(series) => Rc::clone(series),
+            None => self.find(peer),
+        };
+        if let Some(counter) = series.counters.get(outcome as usize) {
+            counter.increment(host, || peer_name(outcome, &series.label));
         }
-        if let Some(numbers) = self.series.get_mut(label) {
-            let name = || peer_name(outcome, label);
-            increment(host, numbers, outcome.word(), name);
-        }
+    }
+
+    /// The series for a peer's first connection under a table.
+    fn find(&mut self, peer: &PeerRow<'_>) -> Rc<Series> {
+        let known = self.series.contains_key(peer.name) || self.series.len() < self.limit;
+        let label = if known && self.named.contains(peer.name) { peer.name } else { OVERFLOW };
+        let new = || Rc::new(Series { label: label.into(), counters: Default::default() });
+        let series = Rc::clone(self.series.entry(label.into()).or_insert_with(new));
+        self.of_table.insert(peer.index(), Rc::clone(&series));
+        series
     }
 }
 
 /// The names of all counters that connections can need under a configuration, or without one, for a
 /// proxy on which metrics must be defined in advance.
 pub fn counters(configuration: Option<&Configuration>) -> Vec<String> {
-    const OUTCOMES: [Outcome; 3] = [Outcome::Allowed, Outcome::Audited, Outcome::Refused];
     let decisions = OUTCOMES
         .into_iter()
         .flat_map(|outcome| Reason::ALL.map(|reason| decision_name(outcome, reason)));
@@ -180,33 +225,4 @@ fn first_peers(table: &Table, named_peers: u32) -> impl Iterator<Item = &str> {
     let mut names: Vec<&str> = table.peers().map(|peer| peer.name).collect();
     names.sort_unstable();
     names.into_iter().take(usize::try_from(named_peers).unwrap_or(usize::MAX))
-}
-
-/// Adds one to a counter.
-fn increment<K: Ord>(
-    host: &impl Host,
-    numbers: &mut BTreeMap<K, u32>,
-    key: K,
-    name: impl FnOnce() -> String,
-) {
-    if let Some(number) = number(host, numbers, key, MetricKind::Counter, name) {
-        host.increment_metric(number, 1);
-    }
-}
-
-/// Returns the proxy's number for a metric, and defines the metric at its first use. The proxy
-/// never frees a definition.
-fn number<K: Ord>(
-    host: &impl Host,
-    numbers: &mut BTreeMap<K, u32>,
-    key: K,
-    kind: MetricKind,
-    name: impl FnOnce() -> String,
-) -> Option<u32> {
-    if let Some(&number) = numbers.get(&key) {
-        return Some(number);
-    }
-    let number = host.define_metric(kind, &name())?;
-    numbers.insert(key, number);
-    Some(number)
 }

@@ -22,8 +22,11 @@
 use crate::connection::{Connection, State};
 use crate::gateway::Gateway;
 use crate::host::{Action, ConnectionId, Host, Identity, Level};
-use crate::report::{NO_ROUTE, Record, report, report_route_failure};
-use fedgate_core::{Admission, Reason, Sni, Table, admit, decide_passthrough, judge};
+use crate::metrics::Event;
+use crate::report::{NO_ROUTE, Record, report};
+use fedgate_core::{
+    Decision, Outcome, Reason, ServiceName, Sni, Table, admit_service, judge, pass_service_through,
+};
 use std::rc::Rc;
 
 /// The callbacks of one connection.
@@ -48,39 +51,43 @@ impl<H: Host> Stream<H> {
         // A name that is not UTF-8 cannot be one of ours: no SNI contains the replacement
         // character.
         let server_name = String::from_utf8_lossy(&server_name);
+        let sni = Sni::parse(&server_name);
         let Some(configuration) = gateway.configuration() else {
-            return gateway.refuse_early(&server_name, Reason::NoTable, None);
+            let service = sni.ok().map(|sni| sni.service());
+            return gateway.refuse_early(Reason::NoTable, service.as_ref(), None);
         };
-        if gateway.host.is_passed_through() {
-            return self.pass_through(&configuration.table, &server_name);
-        }
-        match admit(&configuration.table, Some(&server_name)) {
-            Err(reason) => {
-                gateway.refuse_early(&server_name, reason, Some(configuration.table.generation()))
-            }
-            Ok(admission) => self.await_identity(&server_name, &admission),
+        let table = &configuration.table;
+        match sni {
+            Ok(sni) if gateway.passes_through() => self.pass_through(table, sni.service()),
+            Ok(sni) => self.await_identity(table, sni.service()),
+            Err(error) => gateway.refuse_early(error.into(), None, Some(table.generation())),
         }
     }
 
     /// Decides by the server name alone. Nothing else is known, and the workload judges the caller.
-    fn pass_through(&mut self, table: &Table, server_name: &str) -> Action {
-        let decision = decide_passthrough(table, Some(server_name));
+    fn pass_through(&mut self, table: &Table, service: ServiceName) -> Action {
+        let decision = pass_service_through(table, service.host.as_str(), service.port);
+        let generation = Some(table.generation());
         if !decision.outcome.passes() {
-            return self.gateway.refuse_early(
-                server_name,
-                decision.reason,
-                Some(table.generation()),
-            );
+            return self.gateway.refuse_early(decision.reason, Some(&service), generation);
         }
-        self.connection = Some(self.gateway.pass_through(self.id, server_name));
-        let record = Record::new(&decision, table.generation());
-        report(&self.gateway.host, &self.gateway.metrics, &record, server_name);
+        self.gateway.report(&decision, Some(&service), generation);
+        let connection = Connection::passed_through(self.id, service);
+        self.connection = Some(self.gateway.register(connection));
         Action::Continue
     }
 
-    fn await_identity(&mut self, server_name: &str, admission: &Admission<'_>) -> Action {
-        self.connection = Some(self.gateway.admit(self.id, server_name, admission));
-        Action::Pause
+    fn await_identity(&mut self, table: &Table, service: ServiceName) -> Action {
+        match admit_service(table, service.host.as_str(), service.port) {
+            Ok(export) => {
+                let connection = Connection::awaiting(self.id, service, export);
+                self.connection = Some(self.gateway.register(connection));
+                Action::Pause
+            }
+            Err(reason) => {
+                self.gateway.refuse_early(reason, Some(&service), Some(table.generation()))
+            }
+        }
     }
 
     /// The connection, while it awaits its decision.
@@ -129,8 +136,29 @@ impl<H: Host> Drop for Stream<H> {
 
 /// Decisions. The host acts for the connection in question.
 impl<H: Host> Gateway<H> {
-    fn refuse_early(&self, server_name: &str, reason: Reason, generation: Option<u64>) -> Action {
-        report(&self.host, &self.metrics, &Record::refused(reason, generation), server_name);
+    /// Returns true if the connection's chain passes TLS through.
+    fn passes_through(&self) -> bool {
+        self.has_passthrough.get() && self.host.is_passed_through()
+    }
+
+    fn report(
+        &self,
+        decision: &Decision<'_>,
+        service: Option<&ServiceName>,
+        generation: Option<u64>,
+    ) {
+        let record = Record::new(decision, service, generation);
+        report(&self.host, record.outcome.word(), &record);
+        self.metrics.decided(&self.host, decision);
+    }
+
+    fn refuse_early(
+        &self,
+        reason: Reason,
+        service: Option<&ServiceName>,
+        generation: Option<u64>,
+    ) -> Action {
+        self.report(&Decision::refused(reason), service, generation);
         self.close_now(reason.word());
         Action::Pause
     }
@@ -165,24 +193,30 @@ impl<H: Host> Gateway<H> {
         };
         let table = &configuration.table;
         let decision = judge(table, export, identity.uri_san.as_deref());
-        let record = Record::new(&decision, table.generation());
-        let passes = record.outcome.passes();
-        if passes && !self.route(connection) {
+        let (service, generation) = (Some(&connection.service), Some(table.generation()));
+        let passes = decision.outcome.passes();
+        if passes && !self.route(&connection.service) {
             connection.state.set(State::Closing);
-            report_route_failure(&self.host, &self.metrics, &record, &connection.server_name);
+            self.report_route_failure(&Record::new(&decision, service, generation));
             return Err(NO_ROUTE);
         }
-        report(&self.host, &self.metrics, &record, &connection.server_name);
+        self.report(&decision, service, generation);
         connection.state.set(if passes { State::Passed } else { State::Closing });
         if let Some(uri_san) = identity.uri_san.filter(|_| passes) {
             let _ = connection.uri_san.set(uri_san.into());
         }
-        if passes { Ok(()) } else { Err(record.reason.word()) }
+        if passes { Ok(()) } else { Err(decision.reason.word()) }
     }
 
-    fn route(&self, connection: &Connection) -> bool {
-        let Ok(sni) = Sni::parse(&connection.server_name) else { return false };
-        let cluster = sni.service().cluster();
+    /// An allowed connection is closed because the proxy did not accept its cluster.
+    fn report_route_failure(&self, record: &Record<'_>) {
+        let outcome = Outcome::Refused;
+        report(&self.host, outcome.word(), &Record { outcome, reason: NO_ROUTE, ..*record });
+        self.metrics.happened(&self.host, Event::RouteFailed);
+    }
+
+    fn route(&self, service: &ServiceName) -> bool {
+        let cluster = service.cluster();
         match self.host.set_cluster(&cluster) {
             Ok(()) => true,
             Err(status) => {

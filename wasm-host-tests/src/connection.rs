@@ -66,7 +66,6 @@ impl Vm {
         };
         stream.write_buffer = data.to_vec();
         stream.server_ended |= end;
-        self.note(context, "upstream_data");
         let arguments = (context, data.len() as u32, u32::from(end));
         let answer = self.call(context, |exports| &exports.on_upstream_data, arguments);
         if answer.is_none() {
@@ -75,7 +74,6 @@ impl Vm {
         if end {
             // Envoy reports this with the end of the data. It never reports the close of the
             // server's socket.
-            self.note(context, "upstream_close");
             self.call(
                 context,
                 |exports| &exports.on_upstream_close,
@@ -118,7 +116,6 @@ impl Vm {
         self.dying.push(context);
         if notify {
             let by = if ending == Ending::ByClient { CloseType::Remote } else { CloseType::Local };
-            self.note(context, "downstream_close");
             self.call(context, |exports| &exports.on_downstream_close, (context, by as u32));
         }
     }
@@ -130,11 +127,8 @@ impl Vm {
     }
 
     fn bury_one(&mut self, context: u32) -> Option<Stream> {
-        self.note(context, "done");
         self.call(context, |exports| &exports.on_done, context);
-        self.note(context, "log");
         self.call(context, |exports| &exports.on_log, context);
-        self.note(context, "delete");
         self.call(context, |exports| &exports.on_delete, context);
         let Context::Stream(stream) = self.state_mut().contexts.remove(&context)? else {
             return None;
@@ -208,7 +202,6 @@ impl Vm {
         let Some(stream) = self.state_mut().stream_mut(context) else { return false };
         if !std::mem::replace(&mut stream.filter_started, true) {
             let root = stream.root;
-            self.note(context, "new_connection");
             self.call(context, |exports| &exports.on_context_create, (context, root));
             let answer = self.call(context, |exports| &exports.on_new_connection, context);
             if !self.answered_continue(context, answer) {
@@ -220,7 +213,6 @@ impl Vm {
         if size == 0 && !end {
             return true;
         }
-        self.note(context, "downstream_data");
         let answer = self.call(
             context,
             |exports| &exports.on_downstream_data,

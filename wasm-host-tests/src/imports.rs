@@ -19,13 +19,23 @@ type Answer = Result<(), Failure>;
 macro_rules! register {
     ($linker:ident, $function:ident($($argument:ident: $kind:ty),*)) => {
         $linker.func_wrap("env", concat!("proxy_", stringify!($function)), |mut vm: Vm<'_>, $($argument: $kind),*| {
-            let refused = vm.data().process.borrow().refused_calls.get(concat!("proxy_", stringify!($function))).copied();
-            match refused {
+            match begin(&vm, stringify!($function)) {
                 Some(status) => Ok(status as u32),
                 None => answer($function(&mut vm, $($argument),*)),
             }
         })?
     };
+}
+
+/// Notes a call; returns the status of a function that a test refuses.
+fn begin(vm: &Vm<'_>, function: &str) -> Option<Status> {
+    let mut process = vm.data().process.borrow_mut();
+    process.trace.call(function);
+    process.refused_calls.get(&format!("proxy_{function}")).copied()
+}
+
+fn note(vm: &Vm<'_>, subject: &[u8]) {
+    vm.data().process.borrow_mut().trace.about(&String::from_utf8_lossy(subject));
 }
 
 fn answer(result: Answer) -> wasmtime::Result<u32> {
@@ -120,6 +130,7 @@ fn buffer(state: &VmState, kind: u32) -> Result<Vec<u8>, Status> {
 
 fn get_property(vm: &mut Vm<'_>, path: u32, path_size: u32, to_place: u32, to_size: u32) -> Answer {
     let path = read(vm, path, path_size)?;
+    note(vm, &path);
     let value = property(vm.data(), vm.data().acting(), &path)?;
     hand_over(vm, &value, to_place, to_size)
 }
@@ -127,6 +138,7 @@ fn get_property(vm: &mut Vm<'_>, path: u32, path_size: u32, to_place: u32, to_si
 /// Sets the filter state `wasm.<path>`. Only a connection has filter state.
 fn set_property(vm: &mut Vm<'_>, path: u32, path_size: u32, value: u32, size: u32) -> Answer {
     let (path, value) = (read_text(vm, path, path_size)?, read(vm, value, size)?);
+    note(vm, path.as_bytes());
     let state = vm.data_mut();
     let stream = state.stream_mut(state.acting()).ok_or(Status::NotFound)?;
     stream.filter_state.insert(format!("wasm.{path}"), value);
@@ -223,6 +235,7 @@ fn call_foreign_function(
     to_size: u32,
 ) -> Answer {
     let (name, argument) = (read(vm, name, name_size)?, read(vm, argument, size)?);
+    note(vm, &name);
     let state = vm.data_mut();
     let status = foreign::call(state, state.acting(), &name, &argument);
     if status != Status::Ok {
@@ -233,6 +246,7 @@ fn call_foreign_function(
 
 fn define_metric(vm: &mut Vm<'_>, kind: u32, name: u32, size: u32, to: u32) -> Answer {
     let name = read_text(vm, name, size)?;
+    note(vm, name.as_bytes());
     let VmState { process, metrics, .. } = vm.data_mut();
     let number = metrics.define(&mut process.borrow_mut().metrics, kind, &name)?;
     write(vm, to, &number.to_le_bytes())

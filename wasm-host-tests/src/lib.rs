@@ -47,6 +47,7 @@ mod properties;
 mod proxy;
 mod shared_data;
 mod stream;
+mod trace;
 mod vm;
 mod vm_state;
 
@@ -56,4 +57,5 @@ pub use plugin::{BLACK_HOLE, FailurePolicy, HandshakeProperty, ListenerSettings,
 pub use process::LogLine;
 pub use proxy::{Proxy, Rehearsal, Rejected};
 pub use stream::{Client, ConnectionId, Ending, Handshake, Stream};
+pub use trace::Callback;
 pub use vm::Failure;

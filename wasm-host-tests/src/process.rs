@@ -4,6 +4,7 @@
 use crate::abi::{LogLevel, Status};
 use crate::metrics::Metrics;
 use crate::shared_data::SharedData;
+use crate::trace::Trace;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -40,6 +41,7 @@ pub(crate) struct Process {
     /// Host functions that return another status than usual, by name.
     pub(crate) refused_calls: BTreeMap<String, Status>,
     pub(crate) elsewhere: Option<Elsewhere>,
+    pub(crate) trace: Trace,
 }
 
 /// A line that a module logged.
@@ -76,6 +78,7 @@ impl Process {
             clusters: Clusters::default(),
             refused_calls: BTreeMap::new(),
             elsewhere: None,
+            trace: Trace::default(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! One VM: an instance of the module on one thread of the proxy, with its root contexts and
 //! connections.
 
+use crate::abi::CONTINUE;
 use crate::module::{FilterModule, Metering, wasm_error};
 use crate::plugin::{RootKey, VmKey};
 use crate::process::SharedProcess;
@@ -39,50 +40,60 @@ pub enum Failure {
     Ordered,
 }
 
-/// The callbacks that the module exports.
+/// The callbacks that the module may export.
 pub(crate) struct Exports {
-    pub(crate) on_context_create: TypedFunc<(u32, u32), ()>,
-    pub(crate) on_vm_start: TypedFunc<(u32, u32), u32>,
-    pub(crate) on_configure: TypedFunc<(u32, u32), u32>,
-    pub(crate) on_tick: TypedFunc<u32, ()>,
-    pub(crate) on_new_connection: TypedFunc<u32, u32>,
-    pub(crate) on_downstream_data: TypedFunc<(u32, u32, u32), u32>,
-    pub(crate) on_upstream_data: TypedFunc<(u32, u32, u32), u32>,
-    pub(crate) on_downstream_close: TypedFunc<(u32, u32), ()>,
-    pub(crate) on_upstream_close: TypedFunc<(u32, u32), ()>,
-    pub(crate) on_done: TypedFunc<u32, u32>,
-    pub(crate) on_log: TypedFunc<u32, ()>,
-    pub(crate) on_delete: TypedFunc<u32, ()>,
+    pub(crate) on_context_create: Export<(u32, u32), ()>,
+    pub(crate) on_vm_start: Export<(u32, u32), u32>,
+    pub(crate) on_configure: Export<(u32, u32), u32>,
+    pub(crate) on_tick: Export<u32, ()>,
+    pub(crate) on_new_connection: Export<u32, u32>,
+    pub(crate) on_downstream_data: Export<(u32, u32, u32), u32>,
+    pub(crate) on_upstream_data: Export<(u32, u32, u32), u32>,
+    pub(crate) on_downstream_close: Export<(u32, u32), ()>,
+    pub(crate) on_upstream_close: Export<(u32, u32), ()>,
+    pub(crate) on_done: Export<u32, u32>,
+    pub(crate) on_log: Export<u32, ()>,
+    pub(crate) on_delete: Export<u32, ()>,
+}
+
+/// A callback. Envoy does not enter the VM for one that the module does not export.
+pub(crate) struct Export<P, R> {
+    name: &'static str,
+    function: Option<TypedFunc<P, R>>,
+    /// What Envoy takes as the answer of a callback that is not exported.
+    otherwise: R,
 }
 
 impl Exports {
     fn of(instance: Instance, store: &mut Store<VmState>) -> Result<Self> {
+        const YES: u32 = 1;
         Ok(Self {
-            on_context_create: function(instance, store, "proxy_on_context_create")?,
-            on_vm_start: function(instance, store, "proxy_on_vm_start")?,
-            on_configure: function(instance, store, "proxy_on_configure")?,
-            on_tick: function(instance, store, "proxy_on_tick")?,
-            on_new_connection: function(instance, store, "proxy_on_new_connection")?,
-            on_downstream_data: function(instance, store, "proxy_on_downstream_data")?,
-            on_upstream_data: function(instance, store, "proxy_on_upstream_data")?,
-            on_downstream_close: function(instance, store, "proxy_on_downstream_connection_close")?,
-            on_upstream_close: function(instance, store, "proxy_on_upstream_connection_close")?,
-            on_done: function(instance, store, "proxy_on_done")?,
-            on_log: function(instance, store, "proxy_on_log")?,
-            on_delete: function(instance, store, "proxy_on_delete")?,
+            on_context_create: export(instance, store, "on_context_create", ())?,
+            on_vm_start: export(instance, store, "on_vm_start", YES)?,
+            on_configure: export(instance, store, "on_configure", YES)?,
+            on_tick: export(instance, store, "on_tick", ())?,
+            on_new_connection: export(instance, store, "on_new_connection", CONTINUE)?,
+            on_downstream_data: export(instance, store, "on_downstream_data", CONTINUE)?,
+            on_upstream_data: export(instance, store, "on_upstream_data", CONTINUE)?,
+            on_downstream_close: export(instance, store, "on_downstream_connection_close", ())?,
+            on_upstream_close: export(instance, store, "on_upstream_connection_close", ())?,
+            on_done: export(instance, store, "on_done", YES)?,
+            on_log: export(instance, store, "on_log", ())?,
+            on_delete: export(instance, store, "on_delete", ())?,
         })
     }
 }
 
-fn function<P: WasmParams, R: WasmResults>(
+fn export<P: WasmParams, R: WasmResults>(
     instance: Instance,
     store: &mut Store<VmState>,
-    name: &str,
-) -> Result<TypedFunc<P, R>> {
-    instance
-        .get_typed_func(store, name)
-        .map_err(wasm_error)
-        .with_context(|| format!("the module's export {name}"))
+    name: &'static str,
+    otherwise: R,
+) -> Result<Export<P, R>> {
+    let exported = instance.get_func(&mut *store, &format!("proxy_{name}"));
+    let typed = exported.map(|function| function.typed(&*store)).transpose();
+    let function = typed.map_err(wasm_error).with_context(|| format!("the export proxy_{name}"))?;
+    Ok(Export { name, function, otherwise })
 }
 
 impl Vm {
@@ -152,20 +163,27 @@ impl Vm {
 
     /// Calls the module for a context; returns `None` if the VM fails or has failed before. The
     /// actions that the callback requested are carried out before this returns.
-    pub(crate) fn call<P: WasmParams, R: WasmResults>(
+    pub(crate) fn call<P: WasmParams, R: WasmResults + Copy>(
         &mut self,
         context: u32,
-        function: impl Fn(&Exports) -> &TypedFunc<P, R>,
+        export: impl Fn(&Exports) -> &Export<P, R>,
         arguments: P,
     ) -> Option<R> {
         if self.failure.is_some() {
             return None;
         }
+        let export = export(&self.exports);
+        let Some(function) = &export.function else { return Some(export.otherwise) };
+        let name = export.name;
+        let function = function.clone();
         let outer = std::mem::replace(&mut self.state_mut().current, context);
         let outer_effective = std::mem::take(&mut self.state_mut().effective);
         let before = self.fuel_left();
-        let answer = function(&self.exports).call(&mut self.store, arguments);
-        self.fuel += before - self.fuel_left();
+        self.note(context, name);
+        let answer = function.call(&mut self.store, arguments);
+        let fuel = before - self.fuel_left();
+        self.state().process.borrow_mut().trace.leave(fuel);
+        self.fuel += fuel;
         self.state_mut().current = outer;
         self.state_mut().effective = outer_effective;
         let answer = answer
@@ -175,17 +193,18 @@ impl Vm {
         answer.filter(|_| self.failure.is_none())
     }
 
+    /// Records a callback, so that tests can check the order.
+    fn note(&mut self, context: u32, callback: &'static str) {
+        self.state().process.borrow_mut().trace.enter(callback);
+        if let Some(stream) = self.state_mut().stream_mut(context) {
+            stream.callbacks.push(callback);
+        }
+    }
+
     fn fuel_left(&self) -> u64 {
         match self.metering {
             Metering::Fuel => self.store.get_fuel().unwrap_or_default(),
             Metering::Off => 0,
-        }
-    }
-
-    /// Records a callback on its connection, so that tests can check the order.
-    pub(crate) fn note(&mut self, context: u32, callback: &'static str) {
-        if let Some(stream) = self.state_mut().stream_mut(context) {
-            stream.callbacks.push(callback);
         }
     }
 

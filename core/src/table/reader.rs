@@ -1,4 +1,4 @@
-use super::layout::{ANY_CALLER, PASSTHROUGH};
+use super::layout::{ANY_CALLER, PASSTHROUGH, PLAIN_VERSION};
 use super::letters::Letters;
 use super::rows::{Key, host_of};
 use super::sections::Sections;
@@ -42,6 +42,13 @@ pub struct PeerRow<'t> {
     pub mode: Mode,
 }
 
+impl PeerRow<'_> {
+    /// Its position among the table's peers.
+    pub fn index(&self) -> usize {
+        self.index.into()
+    }
+}
+
 /// What an export's grant set says about a caller of one peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Granted {
@@ -65,6 +72,12 @@ impl Table {
     /// The version of the table's format.
     pub fn format_version(&self) -> u32 {
         self.sections.header.version
+    }
+
+    /// Returns true if the gateway passes the TLS of some service through. Only such tables have
+    /// the format's second version.
+    pub fn has_passthrough(&self) -> bool {
+        self.format_version() != PLAIN_VERSION
     }
 
     /// The generation: a number that grows with each published table.

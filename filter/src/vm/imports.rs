@@ -1,9 +1,7 @@
 //! The host calls of proxy-wasm 0.2.1 that the filter uses.
 //!
-//! The SDK wraps all of them, but its wrappers panic on every status that they do not expect. A
-//! proxy that withholds a capability (Envoy: `capability_restriction_config`) returns such a
-//! status. Here a status is a number, and the caller decides what to do about it. The rest of the
-//! ABI (exports, memory, dispatch) is left to the SDK.
+//! A status is a number, and the caller decides what to do about it. A proxy that withholds a
+//! capability (Envoy: `capability_restriction_config`) returns one that no caller expects.
 #![allow(
     unsafe_code,
     reason = "host calls take and give pointers; this module is the only one that sees them"
@@ -88,8 +86,8 @@ fn received(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8
     if data.is_null() {
         return Ok(Vec::new());
     }
-    // SAFETY: the host allocated this memory with the SDK's `malloc`, as a boxed slice of `size`
-    // bytes, and passes its ownership to us.
+    // SAFETY: the host allocated this memory with our `malloc`, for `size` bytes, and passes its
+    // ownership to us.
     Ok(unsafe { Vec::from_raw_parts(data, size, size) })
 }
 

@@ -3,8 +3,8 @@
 //! proxy-wasm has no callback for a finished handshake, and its VMs share no memory. So a [`Root`]
 //! ticks: its ticks look for finished handshakes, and for tables that reached other VMs. [`scope`]
 //! has what the connections of one plugin share, and [`shared`] describes how a table reaches VMs
-//! that are no longer configured. Only `abi` and `imports`, which are compiled only for wasm, know
-//! the ABI.
+//! that are no longer configured. Only `exports` and `imports`, which are compiled only for wasm,
+//! know the ABI.
 //!
 //! # What the listener must have
 //!
@@ -44,9 +44,9 @@
 //!     format_string: {text_format_source: {inline_string: passed}}
 //! ```
 
-#[cfg(target_arch = "wasm32")]
-mod abi;
 mod clock;
+#[cfg(target_arch = "wasm32")]
+mod exports;
 pub mod host;
 mod identity;
 #[cfg(target_arch = "wasm32")]

@@ -3,62 +3,84 @@
 use super::host::{ContextId, Host, Property};
 use super::{identity, route};
 use crate::host::{self, Identity, Level, MetricKind, Status};
+use std::cell::Cell;
+
+/// The prefix of the filter state that a plugin may set. The proxy adds it.
+const PREFIX: &str = "wasm.";
 
 /// A VM's proxy as the host of its connections.
 #[derive(Debug)]
-pub(crate) struct Proxied<H>(pub(crate) H);
+pub(crate) struct Proxied<H> {
+    pub(crate) proxy: H,
+    /// Whether the proxy prints lines about single connections, as of the last look.
+    prints_connections: Cell<bool>,
+}
+
+impl<H: Host> Proxied<H> {
+    pub(crate) fn new(proxy: H) -> Self {
+        Self { proxy, prints_connections: Cell::default() }
+    }
+
+    /// Asks the proxy for its log level, so that connections need not.
+    pub(crate) fn look_at_log_level(&self) {
+        self.prints_connections.set(self.proxy.logs(Level::Debug));
+    }
+}
 
 impl<H: Host> host::Host for Proxied<H> {
     fn act_for(&self, connection: ContextId) -> bool {
-        self.0.act_for(connection)
+        self.proxy.act_for(connection)
     }
 
     fn server_name(&self) -> Option<Vec<u8>> {
-        self.0.property(Property::ServerName)
+        self.proxy.property(Property::ServerName)
     }
 
     fn is_passed_through(&self) -> bool {
-        self.0.property(Property::PassedThrough).is_some_and(|value| !value.is_empty())
+        self.proxy.property(Property::PassedThrough).is_some_and(|value| !value.is_empty())
     }
 
     fn identity(&self) -> Option<Identity> {
-        identity::read(&self.0)
+        identity::read(&self.proxy)
     }
 
-    fn set_filter_state(&self, name: &str, value: &[u8]) -> Result<(), Status> {
-        self.0.set_property(name, value)
+    fn set_filter_state(&self, key: &str, value: &[u8]) -> Result<(), Status> {
+        self.proxy.set_property(key.strip_prefix(PREFIX).unwrap_or(key), value)
     }
 
     fn set_cluster(&self, cluster: &str) -> Result<(), Status> {
-        route::set_cluster(&self.0, cluster)
+        route::set_cluster(&self.proxy, cluster)
     }
 
     fn resume(&self) -> Result<(), Status> {
-        self.0.resume_downstream()
+        self.proxy.resume_downstream()
     }
 
     /// proxy-wasm takes no reason; the filter state has it.
     fn close(&self, _reason: &str) -> Result<(), Status> {
-        self.0.close_downstream()
+        self.proxy.close_downstream()
     }
 
     fn define_metric(&self, kind: MetricKind, name: &str) -> Option<u32> {
-        self.0.define_metric(kind, name)
+        self.proxy.define_metric(kind, name)
     }
 
     fn increment_metric(&self, metric: u32, by: u64) {
-        self.0.increment_metric(metric, by);
+        self.proxy.increment_metric(metric, by);
     }
 
     fn record_metric(&self, metric: u32, value: u64) {
-        self.0.record_metric(metric, value);
+        self.proxy.record_metric(metric, value);
     }
 
     fn logs(&self, level: Level) -> bool {
-        self.0.logs(level)
+        match level {
+            Level::Debug => self.prints_connections.get(),
+            _ => self.proxy.logs(level),
+        }
     }
 
     fn log(&self, level: Level, line: &str) {
-        self.0.log(level, line);
+        self.proxy.log(level, line);
     }
 }

@@ -64,6 +64,8 @@ pub(crate) struct Scope<H> {
     looked_at: Cell<Duration>,
     ticks_since: Cell<u32>,
     seat: Seat,
+    /// The connections that began since the last tick. Most are decided before the next one.
+    pub(crate) fresh: RefCell<Vec<Rc<Connection>>>,
     /// The connections for ticks to look at, the earliest first. Some may be decided already; the
     /// tick drops them.
     pub(crate) looks: RefCell<BinaryHeap<Reverse<Look>>>,
@@ -74,7 +76,7 @@ pub(crate) struct Scope<H> {
 impl<H: Host> Scope<H> {
     pub(crate) fn new(host: H, name: &str) -> Self {
         Self {
-            gateway: Rc::new(Gateway::new(Proxied(host))),
+            gateway: Rc::new(Gateway::new(Proxied::new(host))),
             name: name.into(),
             clock: Clock::default(),
             unusable: Cell::default(),
@@ -83,6 +85,7 @@ impl<H: Host> Scope<H> {
             looked_at: Cell::default(),
             ticks_since: Cell::default(),
             seat: Seat::default(),
+            fresh: RefCell::default(),
             looks: RefCell::default(),
             roots: RefCell::default(),
             period: Cell::default(),
@@ -90,7 +93,7 @@ impl<H: Host> Scope<H> {
     }
 
     pub(crate) fn host(&self) -> &H {
-        &self.gateway.host.0
+        &self.gateway.host.proxy
     }
 
     /// Takes the configuration of a root context. Returns false to refuse it; the previous one then
@@ -101,6 +104,8 @@ impl<H: Host> Scope<H> {
     /// what the trial VM accepted, the worker runs without the filter. Its connections go on to
     /// tcp_proxy unfiltered (observed on Envoy 1.40 with every failure policy).
     pub(crate) fn configure(&self, root: ContextId) -> bool {
+        self.gateway.host.look_at_log_level();
+        self.clock.advance(self.host().now());
         let json = self.host().configuration();
         let accepted = if json.is_empty() { self.accept_no_table() } else { self.accept(&json) };
         if accepted {
@@ -145,6 +150,7 @@ impl<H: Host> Scope<H> {
         }
         self.looked_at.set(now);
         self.ticks_since.set(0);
+        self.gateway.host.look_at_log_level();
         if !self.offer_again() {
             return;
         }
@@ -216,12 +222,13 @@ impl<H: Host> Scope<H> {
         self.gateway.metrics.threads(&self.gateway.host, threads);
     }
 
-    /// Has ticks look at a connection that awaits its decision.
+    /// Has ticks look at a connection that awaits its decision. Its age counts from the next tick:
+    /// to ask for the time here would cost every connection a host call.
     pub(crate) fn watch(&self, connection: &Rc<Connection>) {
-        let now = self.clock.advance(self.host().now());
-        let connection = Rc::clone(connection);
-        self.looks.borrow_mut().push(Reverse(Look { at: now, admitted_at: now, connection }));
-        self.keep_pace();
+        self.fresh.borrow_mut().push(Rc::clone(connection));
+        if self.period.get() > FAST {
+            self.set_pace(FAST);
+        }
     }
 
     fn enter(&self, root: ContextId) {
@@ -258,8 +265,14 @@ impl<H: Host> Scope<H> {
     /// switches to the root's context.
     pub(crate) fn keep_pace(&self) {
         let period = self.period_due();
+        if self.period.get() != period {
+            self.set_pace(period);
+        }
+    }
+
+    fn set_pace(&self, period: Duration) {
         let root = self.roots.borrow().last().copied();
-        if let Some(root) = root.filter(|_| self.period.get() != period)
+        if let Some(root) = root
             && self.host().act_for(root)
         {
             self.host().set_tick_period(period);
@@ -268,13 +281,11 @@ impl<H: Host> Scope<H> {
     }
 
     fn period_due(&self) -> Duration {
+        let awaits = |connection: &Rc<Connection>| connection.is(State::Awaiting);
         if self.gateway.has_closing() {
             FASTEST
-        } else if self
-            .looks
-            .borrow()
-            .iter()
-            .any(|Reverse(look)| look.connection.is(State::Awaiting))
+        } else if self.fresh.borrow().iter().any(awaits)
+            || self.looks.borrow().iter().any(|Reverse(look)| awaits(&look.connection))
         {
             FAST
         } else {

@@ -29,9 +29,18 @@ impl<H: Host> Scope<H> {
         }
         let now = self.clock.advance(self.host().now());
         self.look_at_shared(now);
+        self.take_fresh(now);
         self.look_at_waiting(now);
         self.gateway.close_some(CLOSES);
         self.keep_pace();
+    }
+
+    /// Has this tick and later ones look at the connections that began since the last one.
+    fn take_fresh(&self, now: Duration) {
+        let mut fresh = self.fresh.borrow_mut();
+        let awaiting = fresh.drain(..).filter(|connection| connection.is(State::Awaiting));
+        let look = |connection| Reverse(Look { at: now, admitted_at: now, connection });
+        self.looks.borrow_mut().extend(awaiting.map(look));
     }
 
     /// Decides without data: after the handshake, the client may wait silently for the server's

@@ -3,8 +3,9 @@
 use crate::support::*;
 use fedgate_wasm_host::{Client, Ending, Handshake, ListenerSettings, Proxy};
 
-const LIFE: [&str; 6] =
-    ["new_connection", "downstream_data", "downstream_close", "done", "log", "delete"];
+/// The module exports no other callbacks of a connection.
+const LIFE: [&str; 4] =
+    ["on_context_create", "on_new_connection", "on_downstream_data", "on_delete"];
 
 #[test]
 fn callbacks_arrive_in_the_order_of_envoy() {
@@ -15,7 +16,7 @@ fn callbacks_arrive_in_the_order_of_envoy() {
     let refused = connect(&mut proxy, "secret.shop.svc.beta.example:80", ALPHA);
     assert_eq!(
         proxy.stream(refused).callbacks(),
-        ["new_connection", "downstream_close", "done", "log", "delete"]
+        ["on_context_create", "on_new_connection", "on_delete"]
     );
 }
 
@@ -143,7 +144,7 @@ fn a_client_may_half_close_before_the_decision() {
     proxy.server_ends(connection);
     assert_eq!(proxy.stream(connection).at_client(), b"answer");
     assert_eq!(proxy.stream(connection).ending(), Some(Ending::ByServer));
-    let end = ["upstream_data", "upstream_close", "downstream_close", "done", "log", "delete"];
+    let end = ["on_upstream_data", "on_upstream_data", "on_delete"];
     assert!(
         proxy.stream(connection).callbacks().ends_with(&end),
         "{:?}",

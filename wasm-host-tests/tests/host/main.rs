@@ -4,6 +4,7 @@
 
 mod support;
 
+mod budget;
 mod configuration;
 mod decision;
 mod failure;
