@@ -44,10 +44,20 @@ impl Exports {
         Self { services: services(kind, count), set_of, sets }
     }
 
+    /// The table with generation 1.
+    ///
+    /// # Panics
+    /// If these exports do not form a table, which is a mistake in the generator.
+    pub fn table(&self) -> Table {
+        self.table_of(1)
+    }
+
+    /// The table with this generation.
+    ///
     /// # Panics
     /// If these exports do not form a table, which is a mistake in the generator.
     #[allow(clippy::unwrap_used, reason = "generated names are valid")]
-    pub fn table(&self) -> Table {
+    pub fn table_of(&self, generation: u64) -> Table {
         let mut builder = TableBuilder::new("beta.example".parse().unwrap());
         let peers: Vec<_> = (0..PEERS).map(|number| builder.peer(peer(number)).unwrap()).collect();
         for (service, &set) in self.services.iter().zip(&self.set_of) {
@@ -57,7 +67,7 @@ impl Exports {
             };
             builder.export(service.clone(), self.sets[set].iter().map(grant).collect()).unwrap();
         }
-        Table::read(builder.build(1).unwrap()).unwrap()
+        Table::read(builder.build(generation).unwrap()).unwrap()
     }
 
     /// # Panics
@@ -119,7 +129,8 @@ impl Exports {
     }
 }
 
-pub(crate) fn trust_domain(peer: usize) -> String {
+/// The trust domain of a peer.
+pub fn trust_domain(peer: usize) -> String {
     format!("peer-{peer:02}.example")
 }
 

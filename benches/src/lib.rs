@@ -15,7 +15,7 @@ mod gateway;
 mod names;
 mod twins;
 
-pub use exports::{Exports, PEERS, Question};
+pub use exports::{Exports, PEERS, Question, trust_domain};
 pub use gateway::Gateway;
 pub use names::{Kind, services};
 pub use twins::{HashTwin, RuleList};

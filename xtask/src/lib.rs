@@ -1,6 +1,7 @@
 //! Code shared by the project's commands and tests: how to find or build the filter module, an
 //! Envoy and a Kubernetes API server.
 
+pub mod bench;
 pub mod check;
 pub mod envoy;
 pub mod fedgate;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 use xtask::{
-    check, envoy, fedgate, generate, image, machine, native, programs, releases, tests, wasm,
+    bench, check, envoy, fedgate, generate, image, machine, native, programs, releases, tests, wasm,
 };
 
 /// The project's own commands.
@@ -60,9 +60,11 @@ enum Command {
     },
     /// Run the benches.
     ///
-    /// Arguments are passed to `cargo bench`. Two words are special: `cargo xtask bench kubernetes`
-    /// measures the controller on a real API server, and `cargo xtask bench istio` measures what
-    /// imports cost istiod and a sidecar.
+    /// Arguments are passed to `cargo bench`; `--short` alone runs each bench for a moment. Three
+    /// words are special: `cargo xtask bench envoy` measures what authorization costs a gateway,
+    /// beside fedgate's alternatives; `cargo xtask bench kubernetes` measures the controller on a
+    /// real API server, and `cargo xtask bench istio` measures what imports cost istiod and a
+    /// sidecar.
     Bench(More),
     /// Build the gateway filter and print its path.
     Wasm,
@@ -173,7 +175,9 @@ fn carry_out(command: Command) -> Result<()> {
         Command::Bench(More { more }) => match more.split_first() {
             Some((first, rest)) if first == "kubernetes" => tests::load(rest),
             Some((first, rest)) if first == "istio" => tests::cost_on_istio(rest),
-            _ => tests::bench(&more),
+            Some((first, rest)) if first == "envoy" => bench::on_envoy(rest),
+            Some((first, [])) if first == "--short" => bench::hot_path_in_short(),
+            _ => bench::hot_path(&more),
         },
         Command::Wasm => shown(wasm::build()?),
         Command::Native => shown(native::build()?),

@@ -1,4 +1,4 @@
-//! Commands that run the project: tests, demo, benches.
+//! Commands that run the project: tests and the demo.
 
 use crate::{cargo, envoy, fedgate, helm, istio, kubernetes, native, network, root, run, wasm};
 use anyhow::{Context, Result};
@@ -219,17 +219,6 @@ fn executable(message: &[u8], target: &str) -> Option<PathBuf> {
     (message["target"]["name"] == target).then(|| executable.into())
 }
 
-/// The benches.
-///
-/// # Errors
-/// When something cannot be built, or a bench fails.
-pub fn bench(more: &[String]) -> Result<()> {
-    step("building the filter");
-    wasm::build()?;
-    step("running the benches");
-    run(cargo().args(["bench", "--package", "fedgate-benches"]).args(more))
-}
-
 /// Runs the demo. Returns only if it cannot be started: the demo replaces this process, so that it
 /// handles Ctrl-C and sets the exit status.
 ///
@@ -257,14 +246,16 @@ pub(crate) fn step(what: &str) {
     eprintln!("xtask: {what}");
 }
 
+/// Replaces this process, so that the command handles Ctrl-C and sets the exit status. Returns only
+/// if it cannot be started.
 #[cfg(unix)]
-fn become_command(command: &mut Command) -> Result<()> {
+pub(crate) fn become_command(command: &mut Command) -> Result<()> {
     use std::os::unix::process::CommandExt;
     let shown = format!("{command:?}");
     Err(command.exec()).with_context(|| format!("cannot start {shown}"))
 }
 
 #[cfg(not(unix))]
-fn become_command(command: &mut Command) -> Result<()> {
+pub(crate) fn become_command(command: &mut Command) -> Result<()> {
     run(command)
 }

@@ -1,0 +1,219 @@
+//! What authorization costs a gateway: fedgate beside its alternatives, on a real Envoy
+//! (`cargo xtask bench envoy`).
+//!
+//! Every variant is an Envoy of its own with one worker, made from the files that fedgate writes
+//! for its gateway ([`variant`]). Clients make full mTLS handshakes and check each answer
+//! ([`client`]). The variants take turns ([`rounds`]), and each is compared with no authorization
+//! in the same round ([`summary`]). All variants write the same access log, to `/dev/null`.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`backends`] | a back end for each service |
+//! | [`client`] | one connection, and what is checked about it |
+//! | [`comparison`] | two runs side by side |
+//! | [`cores`] | a core for Envoy, the others for clients |
+//! | [`empty_filter`] | a wasm filter that does nothing |
+//! | [`gate`] | limits of a short run |
+//! | [`load`] | batches of operations |
+//! | [`machine`] | what a run was made on |
+//! | [`measurement`] | the results, and their CSV files |
+//! | [`operation`] | what is measured |
+//! | [`page`] | the generated tables of `docs/performance.md` |
+//! | [`plots`] | the plots beside them |
+//! | [`proxy`] | a running Envoy, its CPU time and memory |
+//! | [`rbac`] | the same grants for Envoy's RBAC filter |
+//! | [`rounds`] | the order of measurements |
+//! | [`summary`] | from samples to results |
+//! | [`update`] | what a new table does |
+//! | [`variant`] | the gateways that are compared |
+//! | [`world`] | peers, certificates, services and calls |
+
+mod backends;
+mod client;
+mod comparison;
+mod cores;
+mod empty_filter;
+mod gate;
+mod load;
+mod machine;
+mod measurement;
+mod operation;
+mod page;
+mod plots;
+mod proxy;
+mod rbac;
+mod rounds;
+mod summary;
+mod update;
+mod variant;
+mod world;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use cores::Cores;
+use measurement::Results;
+use operation::Operation;
+use rounds::{Contest, Plan, Programs};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+use variant::Variant;
+use world::{Keys, World};
+
+/// Measure what authorization costs a gateway.
+///
+/// The results are CSV files in target/envoy-bench/results, and tables on standard output.
+#[derive(Parser)]
+#[command(name = "cargo xtask bench envoy", bin_name = "cargo xtask bench envoy")]
+struct Cli {
+    /// Take less than two minutes: few rounds, and fail outside wide limits.
+    #[arg(long, conflicts_with_all = ["rows", "rounds", "connections", "record"])]
+    short: bool,
+    /// The sizes of the table.
+    #[arg(long, value_delimiter = ',', default_value = "10,100,1000,10000,100000")]
+    rows: Vec<usize>,
+    /// How often each variant is measured.
+    #[arg(long, default_value_t = 20)]
+    rounds: usize,
+    /// The number of connections in a measurement.
+    #[arg(long, default_value_t = 300)]
+    connections: usize,
+    /// Write the results into docs/performance, and the tables into docs/performance.md.
+    #[arg(long)]
+    record: bool,
+    /// Compare with the results in this folder.
+    #[arg(long, value_name = "FOLDER")]
+    compare: Option<PathBuf>,
+    /// The folder for results and for Envoy's files.
+    #[arg(long, hide = true)]
+    folder: PathBuf,
+    /// The folder of the documentation.
+    #[arg(long, hide = true)]
+    docs: PathBuf,
+    /// Envoy.
+    #[arg(long, hide = true)]
+    envoy: PathBuf,
+    /// The filter as a proxy-wasm module.
+    #[arg(long, hide = true)]
+    wasm: PathBuf,
+    /// The filter as a dynamic module.
+    #[arg(long, hide = true)]
+    native: PathBuf,
+}
+
+/// What a run measures.
+struct Run {
+    plan: Plan,
+    rows: Vec<usize>,
+    /// The size at which everything is measured that does not depend on the size.
+    one_size: usize,
+}
+
+impl Run {
+    fn new(cli: &Cli) -> Self {
+        match cli.short {
+            true => {
+                Self { plan: Plan { rounds: 6, batch: 100 }, rows: vec![10, 10_000], one_size: 10 }
+            }
+            false => {
+                let largest = |most| cli.rows.iter().copied().filter(|&rows| rows <= most).max();
+                Self {
+                    plan: Plan { rounds: cli.rounds, batch: cli.connections },
+                    rows: cli.rows.clone(),
+                    // The largest size that all variants can take.
+                    one_size: largest(10_000).unwrap_or_default(),
+                }
+            }
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<()> {
+    let start = Instant::now();
+    let cores = Cores::divide()?;
+    if !cores.divided {
+        eprintln!("this machine has one core: clients and back ends take time from Envoy");
+    }
+    let mut results = measure(cli, &cores)?;
+    results.circumstances = machine::circumstances(&cli.envoy, &cores, start.elapsed())?;
+    let folder = cli.folder.join("results");
+    std::fs::create_dir_all(&folder)?;
+    results.write(&folder)?;
+    for (name, svg) in plots::all(&results)? {
+        std::fs::write(folder.join(name), svg)?;
+    }
+    print!("{}", page::all(&results));
+    eprintln!("results: {}", folder.display());
+    if let Some(base) = &cli.compare {
+        println!("\n{}", comparison::table(&Results::read(base)?, &results));
+    }
+    if cli.record {
+        record(&results, &cli.docs)?;
+    }
+    match cli.short {
+        true => gate::check(&results),
+        false => Ok(()),
+    }
+}
+
+fn measure(cli: &Cli, cores: &Cores) -> Result<Results> {
+    let run = Run::new(cli);
+    let programs = Programs { envoy: &cli.envoy, wasm: &cli.wasm, native: &cli.native };
+    let mut results = Results::default();
+    for &rows in &run.rows {
+        eprintln!("measuring with {rows} rows");
+        let mut operations = Operation::AT_EVERY_SIZE.to_vec();
+        if rows == run.one_size {
+            operations.extend(Operation::AT_ONE_SIZE);
+        }
+        let most = |variant: Variant| {
+            if cli.short { variant.most_rows_in_short() } else { variant.most_rows() }
+        };
+        let variants = Variant::ALL.into_iter().filter(|&variant| rows <= most(variant));
+        let folder = cli.folder.join(rows.to_string());
+        let world = World::new(rows, Keys::P256)?;
+        let mut contest = Contest::start(world, variants, &operations, &programs, &folder, cores)?;
+        contest.run(run.plan)?;
+        contest.update()?;
+        if rows == run.one_size {
+            contest.add_workers(cores)?;
+        }
+        let measured = contest.end();
+        summary::add_costs(&mut results, rows, &measured, cores);
+        summary::add_tables(&mut results, rows, &measured);
+    }
+    eprintln!("measuring with RSA keys");
+    let folder = cli.folder.join("rsa");
+    let world = World::new(run.one_size, Keys::Rsa2048)?;
+    let variants = Variant::ALL.into_iter().filter(|&variant| variant != Variant::RbacRules);
+    let mut contest =
+        Contest::start(world, variants, &[Operation::Rsa], &programs, &folder, cores)?;
+    contest.run(run.plan)?;
+    summary::add_costs(&mut results, run.one_size, &contest.end(), cores);
+    Ok(results)
+}
+
+/// Writes the results into the documentation.
+fn record(results: &Results, docs: &Path) -> Result<()> {
+    let folder = docs.join("performance");
+    std::fs::create_dir_all(&folder)?;
+    results.write(&folder)?;
+    for (name, svg) in plots::all(results)? {
+        std::fs::write(folder.join(name), svg)?;
+    }
+    let file = docs.join("performance.md");
+    let page = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+    std::fs::write(&file, page::fill(&page, results)?)?;
+    eprintln!("recorded in {}", file.display());
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! A running Envoy, its CPU time and its memory.
+
+use crate::cores::Cores;
+use anyhow::{Context, Result, bail, ensure};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long an Envoy may take to start. It reads some 50 MB of configuration at most.
+const START: Duration = Duration::from_secs(60);
+
+/// How long Envoy lets connections of a removed filter chain go on.
+pub(crate) const DRAIN: Duration = Duration::from_secs(2);
+
+/// A running Envoy. Killed when dropped.
+pub(crate) struct Proxy {
+    child: Child,
+    admin: SocketAddr,
+    /// Where it accepts clients.
+    pub(crate) address: SocketAddr,
+    /// From its start until it accepted clients.
+    pub(crate) started_in: Duration,
+}
+
+impl Proxy {
+    /// Starts an Envoy with the files in a folder, and waits until it accepts clients.
+    pub(crate) fn start(
+        envoy: &Path,
+        folder: &Path,
+        workers: usize,
+        cores: &Cores,
+    ) -> Result<Self> {
+        let admin_file = folder.join("admin");
+        // Left over from an Envoy that ran here before.
+        let _ = std::fs::remove_file(&admin_file);
+        let log = File::create(folder.join("envoy.log"))?;
+        // The kernel ends it with this process, also when this process is killed.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(envoy);
+        command.arg("--config-path").arg(folder.join("gateway/bootstrap.json"));
+        command.arg("--admin-address-path").arg(&admin_file);
+        command.args(["--concurrency", &workers.to_string(), "--log-level", "warn"]);
+        command.args(["--disable-hot-restart", "--drain-time-s", &DRAIN.as_secs().to_string()]);
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let start = Instant::now();
+        let child = cores.for_envoy(|| command.spawn().context("cannot start Envoy"))?;
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut proxy =
+            Self { child, admin: nowhere, address: nowhere, started_in: Duration::ZERO };
+        while !proxy.is_ready(&admin_file) {
+            if start.elapsed() > START || proxy.child.try_wait()?.is_some() {
+                let log = std::fs::read_to_string(folder.join("envoy.log")).unwrap_or_default();
+                bail!("Envoy did not start in {START:?}; its log:\n{log}");
+            }
+            #[expect(clippy::disallowed_methods, reason = "waits for a condition, with a limit")]
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        proxy.started_in = start.elapsed();
+        Ok(proxy)
+    }
+
+    /// Returns true once it is ready and its address is known.
+    fn is_ready(&mut self, admin_file: &Path) -> bool {
+        let Ok(text) = std::fs::read_to_string(admin_file) else { return false };
+        let Ok(admin) = text.trim().parse() else { return false };
+        self.admin = admin;
+        if self.ask("/ready").is_err() {
+            return false;
+        }
+        let Ok(listeners) = self.ask("/listeners") else { return false };
+        let address = |line: &str| line.strip_prefix("federation::")?.parse().ok();
+        match listeners.lines().find_map(address) {
+            Some(address) => {
+                self.address = address;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Requests a path of the admin interface.
+    fn ask(&self, path: &str) -> Result<String> {
+        let mut stream = TcpStream::connect(self.admin)?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: envoy\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("not an HTTP response")?;
+        ensure!(head.contains(" 200 "), "{path}: {head}");
+        Ok(body.to_owned())
+    }
+
+    /// The CPU time of all its threads, as the scheduler counts it, in nanoseconds.
+    /// `/proc/PID/stat` counts in hundredths of a second.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        let mut sum = 0;
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            // A thread may end at any time.
+            let text =
+                std::fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();
+            sum += text.split(' ').next().and_then(|time| time.parse::<u64>().ok()).unwrap_or(0);
+        }
+        Ok(Duration::from_nanos(sum))
+    }
+
+    /// Ends the process.
+    pub(crate) fn end(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Its resident memory in KiB.
+    pub(crate) fn memory(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+        number.context("no VmRSS in /proc")
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

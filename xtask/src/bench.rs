@@ -1,0 +1,48 @@
+//! Benches, and measurements on real programs.
+
+use crate::{cargo, envoy, fedgate, native, root, run, target, tests, wasm};
+use anyhow::{Context, Result};
+use std::process::Command;
+
+/// The criterion benches of the hot path.
+///
+/// # Errors
+/// When something cannot be built, or a bench fails.
+pub fn hot_path(more: &[String]) -> Result<()> {
+    tests::step("building the filter");
+    wasm::build()?;
+    tests::step("running the benches");
+    run(cargo().args(["bench", "--package", "fedgate-benches"]).args(more))
+}
+
+/// The same in a short form: each bench only until its time is roughly known. The answers are
+/// asserted all the same.
+///
+/// # Errors
+/// When something cannot be built, or a bench fails.
+pub fn hot_path_in_short() -> Result<()> {
+    hot_path(&["--".to_owned(), "--quick".to_owned(), "--noplot".to_owned()])
+}
+
+/// Measures what authorization costs a gateway on a real Envoy: fedgate beside its alternatives.
+///
+/// # Errors
+/// When something cannot be built, fetched or started, or an answer is wrong.
+pub fn on_envoy(more: &[String]) -> Result<()> {
+    const PROGRAM: &str = "envoy_bench";
+    #[cfg(target_os = "linux")]
+    crate::inotify::check()?;
+    let envoy = envoy::path()?;
+    tests::step("building the filter, for wasm and as a dynamic module");
+    let (wasm, native) = (wasm::build()?, native::build()?);
+    tests::step("building the clients");
+    fedgate::build_binaries(&[PROGRAM])?;
+    let folder = target().join("envoy-bench");
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot create {}", folder.display()))?;
+    tests::step("measuring; the figures need a machine that does nothing else");
+    let mut command = Command::new(fedgate::binary(PROGRAM));
+    command.arg("--envoy").arg(envoy).arg("--wasm").arg(wasm).arg("--native").arg(native);
+    command.arg("--folder").arg(folder).arg("--docs").arg(root().join("docs"));
+    tests::become_command(command.args(more))
+}
