@@ -7,3 +7,4 @@ mod markdown;
 mod modules;
 mod sources;
 mod walls;
+mod workflows;
