@@ -81,6 +81,9 @@ struct Cli {
     /// Write the results into docs/performance, and the tables into docs/performance.md.
     #[arg(long)]
     record: bool,
+    /// Measure nothing: make the tables and plots anew from the recorded results.
+    #[arg(long, conflicts_with_all = ["short", "rows", "rounds", "connections", "record", "compare"])]
+    redraw: bool,
     /// Compare with the results in this folder.
     #[arg(long, value_name = "FOLDER")]
     compare: Option<PathBuf>,
@@ -120,8 +123,8 @@ impl Run {
                 Self {
                     plan: Plan { rounds: cli.rounds, batch: cli.connections },
                     rows: cli.rows.clone(),
-                    // The largest size that all variants can take.
-                    one_size: largest(10_000).unwrap_or_default(),
+                    // The largest size that all variants can take, if there is one.
+                    one_size: largest(10_000).or(largest(usize::MAX)).unwrap_or_default(),
                 }
             }
         }
@@ -139,23 +142,23 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<()> {
+    if cli.redraw {
+        return record(&Results::read(&cli.docs.join("performance"))?, &cli.docs);
+    }
     let start = Instant::now();
     let cores = Cores::divide()?;
     if !cores.divided {
         eprintln!("this machine has one core: clients and back ends take time from Envoy");
     }
-    let mut results = measure(cli, &cores)?;
-    results.circumstances = machine::circumstances(&cli.envoy, &cores, start.elapsed())?;
     let folder = cli.folder.join("results");
     std::fs::create_dir_all(&folder)?;
-    results.write(&folder)?;
-    for (name, svg) in plots::all(&results)? {
-        std::fs::write(folder.join(name), svg)?;
-    }
+    let mut results = measure(cli, &cores, &folder)?;
+    results.circumstances = machine::circumstances(&cli.envoy, &cores, start.elapsed())?;
+    write(&results, &folder)?;
     print!("{}", page::all(&results));
     eprintln!("results: {}", folder.display());
     if let Some(base) = &cli.compare {
-        println!("\n{}", comparison::table(&Results::read(base)?, &results));
+        println!("{}", comparison::table(&Results::read(base)?, &results));
     }
     if cli.record {
         record(&results, &cli.docs)?;
@@ -166,51 +169,62 @@ fn run(cli: &Cli) -> Result<()> {
     }
 }
 
-fn measure(cli: &Cli, cores: &Cores) -> Result<Results> {
+/// Measures everything. What is complete is also in the folder, for a run that does not end.
+fn measure(cli: &Cli, cores: &Cores, folder: &Path) -> Result<Results> {
+    let start = Instant::now();
+    let step = |what: &str| eprintln!("{:>4} s: {what}", start.elapsed().as_secs());
     let run = Run::new(cli);
     let programs = Programs { envoy: &cli.envoy, wasm: &cli.wasm, native: &cli.native };
     let mut results = Results::default();
     for &rows in &run.rows {
-        eprintln!("measuring with {rows} rows");
         let mut operations = Operation::AT_EVERY_SIZE.to_vec();
         if rows == run.one_size {
             operations.extend(Operation::AT_ONE_SIZE);
         }
-        let most = |variant: Variant| {
-            if cli.short { variant.most_rows_in_short() } else { variant.most_rows() }
-        };
+        let most = if cli.short { Variant::most_rows_in_short } else { Variant::most_rows };
         let variants = Variant::ALL.into_iter().filter(|&variant| rows <= most(variant));
-        let folder = cli.folder.join(rows.to_string());
+        step(&format!("{rows} rows: starting the gateways"));
         let world = World::new(rows, Keys::P256)?;
-        let mut contest = Contest::start(world, variants, &operations, &programs, &folder, cores)?;
+        let place = cli.folder.join(rows.to_string());
+        let mut contest = Contest::start(world, variants, &operations, &programs, &place, cores)?;
+        step(&format!("{rows} rows: measuring connections"));
         contest.run(run.plan)?;
+        step(&format!("{rows} rows: changing the table"));
         contest.update()?;
         if rows == run.one_size {
+            step(&format!("{rows} rows: adding workers"));
             contest.add_workers(cores)?;
         }
         let measured = contest.end();
         summary::add_costs(&mut results, rows, &measured, cores);
         summary::add_tables(&mut results, rows, &measured);
+        results.write(folder)?;
     }
-    eprintln!("measuring with RSA keys");
-    let folder = cli.folder.join("rsa");
+    step("RSA keys");
     let world = World::new(run.one_size, Keys::Rsa2048)?;
-    let variants = Variant::ALL.into_iter().filter(|&variant| variant != Variant::RbacRules);
-    let mut contest =
-        Contest::start(world, variants, &[Operation::Rsa], &programs, &folder, cores)?;
+    let variants = Variant::ALL.into_iter().filter(|variant| !variant.is_rbac());
+    let place = cli.folder.join("rsa");
+    let mut contest = Contest::start(world, variants, &[Operation::Rsa], &programs, &place, cores)?;
     contest.run(run.plan)?;
     summary::add_costs(&mut results, run.one_size, &contest.end(), cores);
+    step("done");
     Ok(results)
+}
+
+/// Writes CSV files and plots into a folder.
+fn write(results: &Results, folder: &Path) -> Result<()> {
+    results.write(folder)?;
+    for (name, svg) in plots::all(results)? {
+        std::fs::write(folder.join(name), svg)?;
+    }
+    Ok(())
 }
 
 /// Writes the results into the documentation.
 fn record(results: &Results, docs: &Path) -> Result<()> {
     let folder = docs.join("performance");
     std::fs::create_dir_all(&folder)?;
-    results.write(&folder)?;
-    for (name, svg) in plots::all(results)? {
-        std::fs::write(folder.join(name), svg)?;
-    }
+    write(results, &folder)?;
     let file = docs.join("performance.md");
     let page = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
     std::fs::write(&file, page::fill(&page, results)?)?;

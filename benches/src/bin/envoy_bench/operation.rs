@@ -82,13 +82,12 @@ impl Operation {
         }
     }
 
-    /// It is measured in every round whose number this divides. The ratio of new connections is
-    /// the one that matters most.
-    pub(crate) fn every(self) -> usize {
-        match self {
-            Self::Connection => 1,
-            _ => 2,
-        }
+    /// Whether it is measured in this round. New connections always are, because their ratio
+    /// matters most. The others are in the warm-up and in half of the rounds: pairs of neighbours,
+    /// so that each order of the variants comes equally often.
+    pub(crate) fn is_in(self, round: usize) -> bool {
+        let is_always = matches!(self, Self::Connection | Self::Rsa);
+        is_always || round == 0 || matches!(round % 4, 1 | 2)
     }
 
     /// Whether a gateway without authorization does the same.

@@ -283,6 +283,25 @@ pub(crate) fn thousands(number: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plots;
+    use std::path::Path;
+
+    /// Fails if a figure was changed by hand, or the way to show one without making the page anew.
+    #[test]
+    fn the_page_shows_the_recorded_results() {
+        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+        let page = std::fs::read_to_string(docs.join("performance.md")).unwrap();
+        let results = Results::read(&docs.join("performance")).unwrap();
+        assert!(results.costs.len() > 10);
+        let expected = fill(&page, &results).unwrap();
+        assert!(page == expected, "docs/performance.md: run `cargo xtask bench envoy --redraw`");
+        for (name, svg) in plots::all(&results).unwrap() {
+            let file = docs.join("performance").join(name);
+            let is_same = std::fs::read_to_string(&file).unwrap() == svg;
+            assert!(is_same, "docs/performance/{name}: run `cargo xtask bench envoy --redraw`");
+            assert!(page.contains(&format!("](performance/{name})")), "the page lacks {name}");
+        }
+    }
 
     #[test]
     fn numbers_have_commas() {

@@ -5,11 +5,19 @@ use crate::operation::Operation;
 use crate::page::thousands;
 use crate::variant::Variant;
 use anyhow::{Result, anyhow};
-use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged, ValueFormatter};
+use plotters::coord::Shift;
+use plotters::coord::ranged1d::{
+    AsRangedCoord, DefaultFormatting, KeyPointHint, Ranged, ValueFormatter,
+};
 use plotters::prelude::*;
+use std::error::Error;
 use std::ops::Range;
 
-const SIZE: (u32, u32) = (860, 480);
+const SIZE: (u32, u32) = (900, 440);
+/// The width of the legend.
+const LEGEND: u32 = 160;
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// A file name and its SVG.
 pub(crate) type Plot = (&'static str, String);
@@ -34,7 +42,7 @@ pub(crate) fn all(results: &Results) -> Result<Vec<Plot>> {
             "cpu.svg",
             log_chart("CPU of a new connection against no authorization", "ratio", &ratios)?,
         ),
-        ("cpu-near.svg", chart("The same without what costs 1.5 times or more", "ratio", &near)?),
+        ("cpu-near.svg", chart("CPU of a new connection, below a ratio of 1.5", "ratio", &near)?),
         ("memory.svg", log_chart("Memory of a gateway with one worker", "MiB", &lines(&memory))?),
         (
             "update.svg",
@@ -71,7 +79,12 @@ fn chart(title: &str, unit: &str, lines: &[Line]) -> Result<String> {
 /// A chart whose values differ by factors.
 fn log_chart(title: &str, unit: &str, lines: &[Line]) -> Result<String> {
     let (low, high) = range(lines);
-    draw(title, unit, lines, (low * 0.8..high * 1.3).log_scale())
+    draw(
+        title,
+        unit,
+        lines,
+        Logarithmic { range: low * 0.8..high * 1.3, marks: &[1.0, 2.0, 3.0, 5.0, 7.0] },
+    )
 }
 
 fn range(lines: &[Line]) -> (f64, f64) {
@@ -83,61 +96,71 @@ fn range(lines: &[Line]) -> (f64, f64) {
 
 fn draw<Y>(title: &str, unit: &str, lines: &[Line], values: Y) -> Result<String>
 where
-    Y: plotters::coord::ranged1d::AsRangedCoord<Value = f64>,
+    Y: AsRangedCoord<Value = f64>,
     Y::CoordDescType: ValueFormatter<f64> + Ranged<ValueType = f64>,
 {
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        draw_on(&area, title, unit, lines, values).map_err(|error| anyhow!("{title}: {error}"))?;
+        let (left, right) = area.split_horizontally(SIZE.0 - LEGEND);
+        area.fill(&WHITE)
+            .map_err(Into::into)
+            .and_then(|()| draw_lines(&left, title, unit, lines, values))
+            .and_then(|()| draw_legend(&right, lines))
+            .and_then(|()| Ok(area.present()?))
+            .map_err(|error| anyhow!("{title}: {error}"))?;
     }
     Ok(svg)
 }
 
-fn draw_on<'a, Y>(
-    area: &DrawingArea<SVGBackend<'a>, plotters::coord::Shift>,
+fn draw_lines<Y>(
+    area: &Area<'_>,
     title: &str,
     unit: &str,
     lines: &[Line],
     values: Y,
-) -> Result<(), Box<dyn std::error::Error + 'a>>
+) -> Result<(), Box<dyn Error>>
 where
-    Y: plotters::coord::ranged1d::AsRangedCoord<Value = f64>,
+    Y: AsRangedCoord<Value = f64>,
     Y::CoordDescType: ValueFormatter<f64> + Ranged<ValueType = f64>,
 {
     let sizes: Vec<_> = lines.iter().flat_map(|(_, points)| points).map(|point| point.0).collect();
     let least = sizes.iter().copied().fold(f64::INFINITY, f64::min);
     let most = sizes.iter().copied().fold(0.0, f64::max);
-    area.fill(&WHITE)?;
+    let sizes = Logarithmic { range: least * 0.8..most * 1.25, marks: &[1.0] };
     let mut chart = ChartBuilder::on(area)
         .caption(title, ("sans-serif", 20))
         .margin(12)
         .x_label_area_size(44)
         .y_label_area_size(64)
-        .build_cartesian_2d(Sizes(least * 0.8..most * 1.25), values)?;
+        .build_cartesian_2d(sizes, values)?;
     chart
         .configure_mesh()
         .x_desc("rows of the table")
         .y_desc(unit)
         .x_label_formatter(&|rows| thousands(rows.round() as usize))
-        .label_style(("sans-serif", 14))
+        .y_label_formatter(&|value| match *value < 10.0 {
+            true => format!("{value:.2}"),
+            false => thousands(value.round() as usize),
+        })
+        .label_style(("sans-serif", 15))
         .light_line_style(WHITE)
         .draw()?;
     for (variant, points) in lines {
         let style = color(*variant).stroke_width(2);
-        chart
-            .draw_series(LineSeries::new(points.iter().copied(), style).point_size(3))?
-            .label(variant.name())
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+        chart.draw_series(LineSeries::new(points.iter().copied(), style).point_size(3))?;
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .label_font(("sans-serif", 14))
-        .background_style(WHITE.mix(0.85))
-        .border_style(BLACK.mix(0.3))
-        .draw()?;
-    area.present()?;
+    Ok(())
+}
+
+/// The names of the lines, beside the chart: inside it they would hide some.
+fn draw_legend(area: &Area<'_>, lines: &[Line]) -> Result<(), Box<dyn Error>> {
+    for (place, (variant, _)) in (0..).zip(lines) {
+        let y = 60 + 24 * place;
+        let style = color(*variant).stroke_width(2);
+        area.draw(&PathElement::new([(0, y), (22, y)], style))?;
+        area.draw(&Text::new(variant.name(), (30, y - 8), ("sans-serif", 15)))?;
+    }
     Ok(())
 }
 
@@ -153,25 +176,30 @@ fn color(variant: Variant) -> RGBColor {
     }
 }
 
-/// The axis of the table's sizes: logarithmic, with a mark at each power of ten.
-struct Sizes(Range<f64>);
+/// A logarithmic axis, with these marks in each power of ten.
+struct Logarithmic {
+    range: Range<f64>,
+    marks: &'static [f64],
+}
 
-impl Ranged for Sizes {
+impl Ranged for Logarithmic {
     type FormatOption = DefaultFormatting;
     type ValueType = f64;
 
     fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
-        let (low, high) = (self.0.start.ln(), self.0.end.ln());
+        let (low, high) = (self.range.start.ln(), self.range.end.ln());
         let part = (value.ln() - low) / (high - low);
         limit.0 + (f64::from(limit.1 - limit.0) * part).round() as i32
     }
 
     fn key_points<Hint: KeyPointHint>(&self, _: Hint) -> Vec<f64> {
-        (0..8).map(|power| 10_f64.powi(power)).filter(|size| self.0.contains(size)).collect()
+        let powers = (-3..8).map(|power| 10_f64.powi(power));
+        let marks = powers.flat_map(|power| self.marks.iter().map(move |mark| mark * power));
+        marks.filter(|mark| self.range.contains(mark)).collect()
     }
 
     fn range(&self) -> Range<f64> {
-        self.0.clone()
+        self.range.clone()
     }
 }
 

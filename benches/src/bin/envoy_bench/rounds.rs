@@ -151,7 +151,7 @@ impl Contestant {
     fn run(&mut self, world: &World, batch: usize, round: usize) -> Result<()> {
         let variant = self.measured.variant;
         for Series { operation, samples } in &mut self.measured.series {
-            if !round.is_multiple_of(operation.every()) {
+            if !operation.is_in(round) {
                 continue;
             }
             let count = batch * operation.per_connection();

@@ -62,6 +62,10 @@ impl Variant {
         matches!(self, Self::FedgateWasm | Self::FedgateNative)
     }
 
+    pub(crate) fn is_rbac(self) -> bool {
+        matches!(self, Self::RbacRules | Self::RbacMatcher)
+    }
+
     /// Whether it compares identities with grants.
     pub(crate) fn authorizes(self) -> bool {
         !matches!(self, Self::Open | Self::EmptyWasm)
